@@ -1,0 +1,59 @@
+# One environment, .venv, made on first use; `make help` lists the targets from the ## comments.
+PYTHON ?= $(shell for p in python3.11 python3.12 python3.13 python3; do \
+    $$p -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null && echo $$p && break; done)
+VENV := .venv
+BIN := $(VENV)/bin
+SOURCES := cnncc tests examples benchmarks
+SOURCES := $(wildcard $(SOURCES))
+
+.DEFAULT_GOAL := help
+.PHONY: help demo test test-all lint type fmt bench docs venv clean
+
+help: ## this list
+	@sed -n 's/^\([a-z-]*\):[^#]*## \(.*\)/\1 \2/p' $(firstword $(MAKEFILE_LIST)) | while read -r name text; do printf '  make %-9s %s\n' "$$name" "$$text"; done
+
+demo: $(VENV)/.dev ## compile LeNet-5 and classify real handwritten digits
+	@$(BIN)/python examples/demo.py
+
+test: $(VENV)/.dev ## tests, without the slow ones
+	$(BIN)/python -m pytest -m 'not slow'
+
+test-all: $(VENV)/.dev ## every test
+	$(BIN)/python -m pytest
+
+lint: $(VENV)/.dev ## ruff rules and format, and the import rules
+	$(BIN)/ruff check $(SOURCES)
+	$(BIN)/ruff format --check $(SOURCES)
+	$(BIN)/python -m pytest -q tests/test_imports.py
+
+type: $(VENV)/.dev ## mypy
+	$(BIN)/mypy
+
+fmt: $(VENV)/.dev ## format the sources, mend what ruff can
+	$(BIN)/ruff check --fix $(SOURCES)
+	$(BIN)/ruff format $(SOURCES)
+
+bench: $(VENV)/.bench ## time against ONNX Runtime, interleaved
+	@for script in $(sort $(wildcard benchmarks/bench_*.py)); do $(BIN)/python $$script || exit; done
+
+docs: $(VENV)/.dev ## run every example of README.md and docs/
+	$(BIN)/python -m pytest -q tests/test_docs.py
+
+venv: $(VENV)/.dev ## make .venv with all that development needs
+
+clean: ## remove .venv and all that was built
+	rm -rf $(VENV) build dist *.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis
+	find . -name __pycache__ -type d -prune -exec rm -rf {} +
+
+$(BIN)/python:
+	@test -n "$(PYTHON)" || { echo "cnncc needs Python 3.11 or newer; none found (set PYTHON=...)" >&2; exit 1; }
+	$(PYTHON) -m venv $(VENV)
+
+$(VENV)/.dev: pyproject.toml | $(BIN)/python
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --upgrade pip
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable '.[dev]'
+	@touch $@
+
+$(VENV)/.bench: $(VENV)/.dev
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable '.[bench]'
+	@touch $@

@@ -1,0 +1,171 @@
+"""The compiled module against the NumPy reference in float64, value by value, by name."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Mapping
+from dataclasses import asdict, dataclass
+from typing import Any
+
+import numpy as np
+
+from cnncc import ops, passes, reference
+from cnncc.ir import Graph, Node
+
+Progress = Callable[[int, int, str], None]
+
+
+@dataclass(frozen=True)
+class LayerCheck:
+    """One compared value. `error` is the largest absolute difference and `allowed` its bound, both as shares of the
+    largest absolute value of the reference; outliers are elements further off than `allowed`."""
+
+    name: str
+    op: str
+    error: float
+    allowed: float
+    max_ulp: int
+    outlier_ratio: float
+    outlier_index: tuple[int, ...] | None
+    outlier_got: float | None
+    outlier_expected: float | None
+
+    @property
+    def passed(self) -> bool:
+        """Whether every element is within the bound (a NaN never is)."""
+        return self.outlier_index is None
+
+
+@dataclass(frozen=True)
+class Report:
+    """All compared layers of a network, in topological order."""
+
+    name: str
+    layers: tuple[LayerCheck, ...]
+
+    @property
+    def passed(self) -> bool:
+        return self.first_failure is None
+
+    @property
+    def worst(self) -> LayerCheck | None:
+        """The layer with the largest error, NaN being larger than all; None if the network computes nothing."""
+        return max(self.layers, key=lambda r: math.inf if math.isnan(r.error) else r.error, default=None)
+
+    @property
+    def first_failure(self) -> LayerCheck | None:
+        """The first layer outside its bound: what comes later may only carry its error on."""
+        return next((layer for layer in self.layers if not layer.passed), None)
+
+    def to_json(self) -> Mapping[str, Any]:
+        """Plain data for `cnncc check --json`; an error that is no number is null."""
+        worst, first = self.worst, self.first_failure
+        return {
+            "name": self.name,
+            "passed": self.passed,
+            "worst": _plain(worst) if worst else None,
+            "first_failure": _plain(first) if first else None,
+            "layers": [_plain(layer) for layer in self.layers],
+        }
+
+
+def check(
+    graph: Graph,
+    target: str = "host",
+    batch: int = 1,
+    threads: int | None = None,
+    seed: int = 0,
+    progress: Progress | None = None,
+) -> Report:
+    """Compile a source graph with bound weights, run it and the reference on seeded input, compare what both have."""
+    from cnncc import api
+
+    source = passes.with_batch(graph, batch)
+    inputs = random_inputs(source, seed)
+    build = api.build(graph, target, batch, threads, keep_all=True, progress=progress)
+    got = build.trace(*inputs.values())
+    if progress:
+        progress(0, 0, "running the NumPy reference")
+    expected = reference.run(source, inputs, keep_all=True)
+    return compare(source, got, expected)
+
+
+def random_inputs(graph: Graph, seed: int) -> dict[str, np.ndarray]:
+    """Seeded float32 arrays for all inputs, by name: standard normal once the input's mean and std are applied."""
+    rng = np.random.default_rng(seed)
+    return {node.name: _random_input(node, rng) for node in graph.inputs}
+
+
+def _random_input(node: Node, rng: np.random.Generator) -> np.ndarray:
+    values = rng.standard_normal(node.type.shape, dtype=np.float32)
+    per_channel = (1, -1, 1, 1)[: values.ndim]
+    mean = np.asarray(node.attrs["mean"] or (0.0,), dtype=np.float32).reshape(per_channel)
+    std = np.asarray(node.attrs["std"] or (1.0,), dtype=np.float32).reshape(per_channel)
+    return values * std + mean
+
+
+def compare(graph: Graph, got: Mapping[str, np.ndarray], expected: Mapping[str, np.ndarray]) -> Report:
+    """Compare all values of the source graph that the compiled module still computes, except its inputs."""
+    bounds = tolerances(graph)
+    layers = [
+        compare_layer(node.name, node.op, got[node.name], expected[node.name], bounds[node.name])
+        for node in graph.nodes
+        if node.name in got and node.op != "input"
+    ]
+    return Report(graph.name, tuple(layers))
+
+
+def tolerances(graph: Graph) -> dict[str, float]:
+    """The bound of every value: the tolerances of the ops along the path to it on which they add up to most."""
+    bounds: dict[str, float] = {}
+    for node in graph.nodes:
+        own = ops.TABLE[node.op].tolerance
+        bounds[node.name] = own + max((bounds[name] for name in node.inputs), default=0.0)
+    return bounds
+
+
+def compare_layer(name: str, op: str, got: np.ndarray, expected: np.ndarray, allowed: float) -> LayerCheck:
+    """Compare two arrays of one shape; `allowed` is a share of the largest absolute value of `expected`."""
+    assert got.shape == expected.shape, (name, got.shape, expected.shape)
+    largest = float(np.abs(expected).max(initial=0.0))
+    difference = np.abs(got.astype(np.float64) - expected)
+    outside = ~(difference <= allowed * largest)
+    worst = float(difference.max(initial=0.0))
+    first = np.unravel_index(int(outside.argmax()), outside.shape) if outside.any() else None
+    return LayerCheck(
+        name=name,
+        op=op,
+        error=_share(worst, largest),
+        allowed=allowed,
+        max_ulp=max_ulp(got, expected),
+        outlier_ratio=float(outside.mean()),
+        outlier_index=None if first is None else tuple(map(int, first)),
+        outlier_got=None if first is None else float(got[first]),
+        outlier_expected=None if first is None else float(expected[first]),
+    )
+
+
+def max_ulp(got: np.ndarray, expected: np.ndarray) -> int:
+    """Largest distance of two arrays in float32 numbers that lie between, sign and zero crossed properly."""
+    return int(np.abs(_ordered(got) - _ordered(expected)).max(initial=0))
+
+
+def _ordered(array: np.ndarray) -> np.ndarray:
+    """float32 numbers as integers in the same order: neighbours differ by one, both zeros are 0."""
+    bits = np.ascontiguousarray(array, dtype=np.float32).view(np.int32).astype(np.int64)
+    return np.where(bits < 0, -(bits & 0x7FFFFFFF), bits)
+
+
+def _share(worst: float, largest: float) -> float:
+    if math.isnan(worst) or worst == 0.0:
+        return worst
+    return worst / largest if largest else math.inf
+
+
+def _finite(number: float | None) -> float | None:
+    return number if number is not None and math.isfinite(number) else None
+
+
+def _plain(layer: LayerCheck) -> dict[str, Any]:
+    numbers = {key: _finite(getattr(layer, key)) for key in ("error", "outlier_got", "outlier_expected")}
+    return {**asdict(layer), **numbers, "passed": layer.passed}

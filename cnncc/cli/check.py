@@ -1,0 +1,73 @@
+"""`cnncc check`: the compiled module against the NumPy reference, layer by layer."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from cnncc.cli import command, screen
+
+if TYPE_CHECKING:
+    import argparse
+
+    from cnncc.check import LayerCheck, Report
+
+
+def _configure(parser: argparse.ArgumentParser) -> None:
+    command.add_net(parser)
+    command.add_build_options(parser)
+    command.add_weight_options(parser)
+    parser.add_argument("--all", action="store_true", help="print every layer, not only the worst ones")
+    command.add_json(parser)
+
+
+def _run(args: argparse.Namespace) -> int:
+    from cnncc import check
+
+    graph, _ = command.read_bound(args)
+    with screen.progress(f"checking {graph.name}") as progress:
+        report = check.check(graph, args.target, args.batch, args.threads, args.seed, progress)
+    if args.json:
+        command.print_json(report.to_json())
+    else:
+        _show(report, args.all)
+    return command.EXIT_OK if report.passed else command.EXIT_CHECK_FAILED
+
+
+def _show(report: Report, everything: bool) -> None:
+    ranked = report.layers if everything else sorted(report.layers, key=lambda layer: -layer.error)[:SHOWN]
+    rows = screen.table("layer", "op", "error", "allowed", "max ULP", "", left=2)
+    for layer in ranked:
+        mark = "ok" if layer.passed else "OUTSIDE"
+        rows.add_row(layer.name, layer.op, f"{layer.error:.2e}", f"{layer.allowed:.2e}", f"{layer.max_ulp:,}", mark)
+    screen.console().print(rows)
+    print("error = largest absolute difference / largest absolute value of the float64 reference")
+    if report.worst:
+        print(f"worst layer {report.worst.name}: {report.worst.error:.2e}")
+    if report.first_failure:
+        _show_failure(report.first_failure)
+    else:
+        print(f"{report.name}: all {len(report.layers)} compared layers within their tolerance")
+
+
+def _show_failure(layer: LayerCheck) -> None:
+    print(f"first layer outside its tolerance: {layer.name} ({layer.op}), {layer.error:.2e} > {layer.allowed:.2e}")
+    index = ", ".join(map(str, layer.outlier_index or ()))
+    print(f"  first outlier at [{index}]: compiled {layer.outlier_got!r}, reference {layer.outlier_expected!r}")
+    print(f"  outliers: {layer.outlier_ratio:.2%} of its values")
+
+
+SHOWN = 5
+"""Layers printed without `--all`."""
+
+COMMAND = command.Command(
+    name="check",
+    help="compare the compiled module with the NumPy reference on seeded random input, layer by layer",
+    examples="""
+        cnncc check models/lenet5.net
+        cnncc check resnet50 --all
+        cnncc check my.net --weights my.safetensors --json
+    """,
+    configure=_configure,
+    run=_run,
+    exits="0 every layer within its tolerance; 1 a layer outside; 2 bad input or usage",
+)

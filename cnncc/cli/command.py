@@ -1,0 +1,117 @@
+"""What the commands share: their shape, common options, the network named on the command line, JSON output."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import textwrap
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from cnncc.ir import Graph
+
+EXIT_OK = 0
+EXIT_CHECK_FAILED = 1
+EXIT_BAD_INPUT = 2
+EXIT_INTERRUPTED = 130
+EXIT_BROKEN_PIPE = 141
+
+
+@dataclass(frozen=True)
+class Command:
+    """One command: `configure` adds its arguments, `run` does it and returns the exit code."""
+
+    name: str
+    help: str
+    examples: str
+    configure: Callable[[argparse.ArgumentParser], None]
+    run: Callable[[argparse.Namespace], int]
+    exits: str = "0 done; 2 bad input or usage"
+
+    def register(self, commands: Any) -> None:
+        """Add the parser of this command to argparse's sub-parsers."""
+        examples = textwrap.indent(textwrap.dedent(self.examples).strip(), "  ")
+        parser = commands.add_parser(
+            self.name,
+            help=self.help,
+            description=self.help[0].upper() + self.help[1:] + ".",
+            epilog=f"examples:\n{examples}\n\nexit codes: {self.exits}",
+            formatter_class=argparse.RawDescriptionHelpFormatter,
+        )
+        self.configure(parser)
+        parser.set_defaults(run=self.run)
+
+
+def add_net(parser: argparse.ArgumentParser) -> None:
+    """The positional NET."""
+    parser.add_argument("net", metavar="NET", help="a .net file, - for standard input, or a network of the zoo by name")
+
+
+def add_json(parser: argparse.ArgumentParser) -> None:
+    """`--json`: the result as one JSON document on standard output."""
+    parser.add_argument("--json", action="store_true", help="print the result as JSON")
+
+
+def add_build_options(parser: argparse.ArgumentParser) -> None:
+    """What a compilation depends on besides the network."""
+    parser.add_argument("--target", default="host", metavar="NAME", help="CPU to compile for; see `cnncc targets`")
+    parser.add_argument("--batch", type=positive, default=1, metavar="N", help="images per run (default: 1)")
+    parser.add_argument("--threads", type=positive, metavar="N", help="threads per run (default: the target's cores)")
+
+
+def add_weight_options(parser: argparse.ArgumentParser) -> None:
+    """Where the weights come from."""
+    parser.add_argument("--weights", metavar="FILE", help="safetensors file (default: the one beside NET, else random)")
+    parser.add_argument("--seed", type=int, default=0, metavar="N", help="seed of what is random (default: 0)")
+
+
+def positive(text: str) -> int:
+    """An argparse type: an integer of at least 1."""
+    number = int(text) if text.isdecimal() else 0
+    if number < 1:
+        raise argparse.ArgumentTypeError(f"expected a whole number of at least 1, got {text!r}")
+    return number
+
+
+def find_net(name: str) -> str:
+    """The path for what the user called NET: a bare name that is no file here means a network of the zoo."""
+    from pathlib import Path
+
+    from cnncc.resources import directory
+
+    zoo = directory("models") / f"{name}.net"
+    bare = "/" not in name and not Path(name).exists()
+    return str(zoo) if bare and zoo.is_file() else name
+
+
+def read_net(name: str) -> Graph:
+    """The source graph of NET."""
+    from cnncc import lang
+
+    return lang.read(find_net(name))
+
+
+def find_weights(net: str, given: str | None) -> str | None:
+    """The weights file to use: the one given, else the one beside NET with its name, else none (seeded)."""
+    from pathlib import Path
+
+    if given is not None:
+        return given
+    beside = Path(find_net(net)).with_suffix(".safetensors")
+    return str(beside) if net != "-" and beside.is_file() else None
+
+
+def read_bound(args: argparse.Namespace) -> tuple[Graph, str]:
+    """The source graph of NET with weights, and where these come from, for people."""
+    from cnncc import weights
+
+    path = find_weights(args.net, args.weights)
+    graph = weights.bind(read_net(args.net), path, args.seed)
+    return graph, path or f"random, seed {args.seed}"
+
+
+def print_json(result: Any) -> None:
+    """One JSON document on standard output."""
+    print(json.dumps(result, indent=2))

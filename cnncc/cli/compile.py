@@ -1,0 +1,122 @@
+"""`cnncc compile`: a network text to one shared library and its header."""
+
+from __future__ import annotations
+
+import sys
+import time
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from cnncc.cli import command, screen
+
+if TYPE_CHECKING:
+    import argparse
+
+    from cnncc.ir import Graph
+
+
+LAST_PASS = "assign_layouts"
+"""It follows the passes that all targets share, with the target's block of channels."""
+
+
+def _configure(parser: argparse.ArgumentParser) -> None:
+    command.add_net(parser)
+    parser.add_argument("-o", "--output", metavar="FILE", help="the module to write (default: name of the net + .so)")
+    command.add_build_options(parser)
+    command.add_weight_options(parser)
+    parser.add_argument("--stop-after", metavar="PASS", help="compile nothing; print the graph after this pass")
+    parser.add_argument("--dump", metavar="DIR", help="write the graph after every pass into this directory")
+    command.add_json(parser)
+
+
+def _run(args: argparse.Namespace) -> int:
+    graph, origin = command.read_bound(args)
+    if args.dump or args.stop_after:
+        lowered = _lower(graph, args)
+        if args.stop_after:
+            sys.stdout.write(_text(lowered))
+            return command.EXIT_OK
+    result = _compile(graph, args)
+    result["weights"] = origin
+    if args.json:
+        command.print_json(result)
+    else:
+        _show(result)
+    return command.EXIT_OK
+
+
+def _lower(graph: Graph, args: argparse.Namespace) -> Graph:
+    """The graph after the passes, up to `--stop-after`; each one's result is written under `--dump`."""
+    from cnncc import passes, targets
+
+    dump = _Dump(Path(args.dump) if args.dump else None)
+    shared = None if args.stop_after == LAST_PASS else args.stop_after
+    lowered = passes.run(passes.with_batch(graph, args.batch), shared, dump)
+    if shared is None:
+        lowered = passes.assign_layouts(lowered, targets.load(args.target).block)
+        dump(LAST_PASS, lowered)
+    return lowered
+
+
+class _Dump:
+    """Writes the graph after each pass to a numbered file."""
+
+    def __init__(self, directory: Path | None) -> None:
+        self.directory = directory
+        self.done = 0
+        if directory:
+            directory.mkdir(parents=True, exist_ok=True)
+
+    def __call__(self, name: str, graph: Graph) -> None:
+        if self.directory:
+            (self.directory / f"{self.done:02}_{name}.txt").write_text(_text(graph), encoding="utf-8")
+        self.done += 1
+
+
+def _text(graph: Graph) -> str:
+    from cnncc import ops
+    from cnncc.ir.text import print_graph
+
+    return print_graph(graph, ops.DEFAULTS).rstrip("\n") + "\n"
+
+
+def _compile(graph: Graph, args: argparse.Namespace) -> dict[str, Any]:
+    from cnncc import api
+
+    output = Path(args.output or f"{graph.name}.so")
+    start = time.perf_counter()
+    with screen.progress(f"compiling {graph.name}") as report:
+        build = api.build(graph, args.target, args.batch, args.threads, progress=report)
+        build.write_shared(output)
+    return {
+        "name": graph.name,
+        "module": str(output),
+        "header": str(output.with_suffix(".h")),
+        "target": args.target,
+        "batch": args.batch,
+        "bytes": output.stat().st_size,
+        "arena_bytes": build.arena.total_bytes,
+        "seconds": round(time.perf_counter() - start, 3),
+        "kernels": [{"node": node, "kernel": kernel, "why": why} for node, kernel, why in build.kernels],
+    }
+
+
+def _show(result: dict[str, Any]) -> None:
+    print(f"{result['module']}  {screen.size(result['bytes'])}, for {result['target']}, in {result['seconds']:.1f} s")
+    print(f"{result['header']}  arena {screen.size(result['arena_bytes'])} from the caller, no allocation in run")
+    print(f"weights: {result['weights']}")
+    print(f"next: cnncc run {result['module']} IMAGE; or call it from C, see examples/c/classify.c")
+
+
+COMMAND = command.Command(
+    name="compile",
+    help="compile a network to a shared library with its weights inside, and a C header beside it",
+    examples="""
+        cnncc compile models/resnet50.net -o resnet50.so
+        cnncc compile resnet50 --target x86-64-v3 --weights resnet50.safetensors
+        cnncc compile models/lenet5.net --stop-after fold_batchnorm
+        cnncc compile models/lenet5.net --dump passes/
+    """,
+    configure=_configure,
+    run=_run,
+)

@@ -1,0 +1,81 @@
+"""`cnncc summary`: figures of a network, layer by layer."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from cnncc.cli import command, screen
+
+if TYPE_CHECKING:
+    import argparse
+
+    from cnncc.summary import Layer, Summary
+
+
+def _configure(parser: argparse.ArgumentParser) -> None:
+    command.add_net(parser)
+    command.add_build_options(parser)
+    command.add_json(parser)
+
+
+def _run(args: argparse.Namespace) -> int:
+    from cnncc import api
+    from cnncc.summary import summarize
+
+    graph = command.read_net(args.net)
+    arena = api.arena(graph, args.target, args.batch, args.threads)
+    summary = summarize(graph, arena.total_bytes)
+    if args.json:
+        command.print_json(summary.to_json())
+    else:
+        show(summary)
+    return command.EXIT_OK
+
+
+def show(summary: Summary) -> None:
+    """The table and the totals, for people."""
+    out = screen.console()
+    rows = screen.table("layer", "op", "output", "params", "MACs", "activation", "receptive field", left=2)
+    for layer in summary.layers:
+        rows.add_row(*_row(layer))
+    out.print(f"network {summary.name}")
+    out.print(rows)
+    for label, text in _totals(summary):
+        out.print(f"{label:<12} {text}")
+
+
+def _row(layer: Layer) -> tuple[str, ...]:
+    channels, height, width = layer.output
+    field = layer.receptive_field_hw
+    return (
+        layer.name,
+        f"{layer.op} {layer.window}".rstrip(),
+        f"{channels}" if (height, width) == (1, 1) else f"{channels}x{height}x{width}",
+        f"{layer.params:,}" if layer.params else "",
+        f"{layer.macs:,}" if layer.macs else "",
+        screen.size(layer.activation_bytes) if layer.activation_bytes else "in place",
+        str(field[0]) if field[0] == field[1] else f"{field[0]}x{field[1]}",
+    )
+
+
+def _totals(summary: Summary) -> list[tuple[str, str]]:
+    return [
+        ("parameters", f"{summary.params:,} ({screen.size(4 * summary.params)} in fp32; no running statistics)"),
+        ("MACs", f"{summary.macs:,} multiply-adds of convolutions and fc (papers often call these FLOPs)"),
+        ("FLOPs", f"{summary.flops:,} (2 per MAC)"),
+        ("activations", f"{screen.size(summary.activation_bytes)} if every result kept its own memory, input included"),
+        ("arena", f"{screen.size(summary.arena_bytes)} ({summary.arena_bytes:,} bytes) needed by the compiled module"),
+    ]
+
+
+COMMAND = command.Command(
+    name="summary",
+    help="print shape, parameters, MACs, activation memory and receptive field of each layer, and totals",
+    examples="""
+        cnncc summary models/googlenet.net
+        cnncc summary resnet50 --json | jq .macs
+        printf 'net t\\ninput 3x8x8\\nconv 3x3 4 relu\\n' | cnncc summary -
+    """,
+    configure=_configure,
+    run=_run,
+)

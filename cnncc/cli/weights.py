@@ -1,0 +1,57 @@
+"""`cnncc weights`: the weights a network wants, and a file of initial ones."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from cnncc.cli import command, screen
+
+if TYPE_CHECKING:
+    import argparse
+
+
+def _configure(parser: argparse.ArgumentParser) -> None:
+    command.add_net(parser)
+    parser.add_argument("-o", "--output", metavar="FILE", help="write the weights here as safetensors")
+    command.add_weight_options(parser)
+    command.add_json(parser)
+
+
+def _run(args: argparse.Namespace) -> int:
+    from cnncc import weights
+
+    graph, origin = command.read_bound(args)
+    if args.output:
+        with screen.progress(f"writing {args.output}"):
+            weights.save(graph, args.output, None if args.weights else args.seed)
+    tensors = [{"name": name, "shape": list(constant.shape)} for name, constant in graph.constants.items()]
+    result = {"name": graph.name, "weights": origin, "file": args.output, "tensors": tensors}
+    if args.json:
+        command.print_json(result)
+    else:
+        _show(result)
+    return command.EXIT_OK
+
+
+def _show(result: dict[str, Any]) -> None:
+    tensors = result["tensors"]
+    if result["file"]:
+        print(f"{result['file']}  {len(tensors)} tensors of {result['name']} ({result['weights']})")
+        return
+    rows = screen.table("tensor", "shape")
+    for tensor in tensors:
+        rows.add_row(tensor["name"], "x".join(map(str, tensor["shape"])))
+    screen.console().print(rows)
+
+
+COMMAND = command.Command(
+    name="weights",
+    help="list the weights a network wants, or write its initial ones to a safetensors file",
+    examples="""
+        cnncc weights models/resnet18.net
+        cnncc weights models/resnet18.net -o initial.safetensors --seed 7
+        cnncc compile models/resnet18.net --weights initial.safetensors
+    """,
+    configure=_configure,
+    run=_run,
+)

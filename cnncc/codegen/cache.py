@@ -1,0 +1,65 @@
+"""Compiled objects on disk, by the hash of all that made them. An entry that does not check is made anew."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import tempfile
+from collections.abc import Callable
+from pathlib import Path
+
+_MAGIC = b"cnncc object 1\n"
+
+
+def directory() -> Path:
+    """Where objects are kept: $CNNCC_CACHE, else the user's cache folder."""
+    chosen = os.environ.get("CNNCC_CACHE")
+    if chosen:
+        return Path(chosen)
+    base = os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache"
+    return Path(base) / "cnncc"
+
+
+def read(key: str) -> bytes | None:
+    """The object under a key; None when there is none, or when it is damaged."""
+    try:
+        data = _path(key).read_bytes()
+    except OSError:
+        return None
+    head, body = data[: len(_MAGIC) + 32], data[len(_MAGIC) + 32 :]
+    return body if head == _MAGIC + hashlib.sha256(body).digest() else None
+
+
+def write(key: str, body: bytes) -> None:
+    """Stores an object whole or not at all. A cache that cannot be written is no error: the next run compiles again."""
+    path = _path(key)
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        write_whole(path, _MAGIC + hashlib.sha256(body).digest() + body)
+    except OSError:
+        return
+
+
+def fetch(key: str, make: Callable[[], bytes]) -> bytes:
+    """The object under a key, made and stored if need be."""
+    body = read(key)
+    if body is None:
+        body = make()
+        write(key, body)
+    return body
+
+
+def write_whole(path: Path, data: bytes) -> None:
+    """Writes to a temporary name in the same folder and renames: readers see the old file or the new one."""
+    handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
+    try:
+        with os.fdopen(handle, "wb") as file:
+            file.write(data)
+        os.replace(temporary, path)
+    except BaseException:
+        Path(temporary).unlink(missing_ok=True)
+        raise
+
+
+def _path(key: str) -> Path:
+    return directory() / key[:2] / key[2:]

@@ -1,0 +1,79 @@
+"""Machine code of a program: kernel objects from the cache or TVM, the glue through llvmlite."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from concurrent.futures import ProcessPoolExecutor, as_completed
+from multiprocessing import get_context
+
+import llvmlite.binding as llvm
+
+from cnncc.codegen import cache
+from cnncc.codegen.keys import kernel_key
+from cnncc.kernels.spec import Kernel
+from cnncc.targets import Target, available_cores
+
+Progress = Callable[[str, int, int], None]
+"""Called with what is being done, how much of it is done, and how much there is."""
+
+_WORTH_A_WORKER = 4
+"""Missing kernels from which starting worker processes pays."""
+
+
+def kernel_objects(kernels: tuple[Kernel, ...], target: Target, progress: Progress | None = None) -> list[bytes]:
+    """The object file of every kernel, compiled only where the cache has none, on all cores."""
+    keys = {k: kernel_key(k, target) for k in kernels}
+    found = {kernel: body for kernel, key in keys.items() if (body := cache.read(key)) is not None}
+    missing = [k for k in kernels if k not in found]
+    for done, (kernel, body) in enumerate(_compiled(missing, target), start=1):
+        found[kernel] = body
+        cache.write(keys[kernel], body)
+        if progress is not None:
+            progress("compiling kernels", done, len(missing))
+    return [found[k] for k in kernels]
+
+
+def _compiled(kernels: list[Kernel], target: Target) -> Iterator[tuple[Kernel, bytes]]:
+    if not kernels:
+        return
+    from cnncc.codegen.objects import compile_kernel  # loads TVM: only where something must be compiled
+
+    workers = min(available_cores(), len(kernels) // _WORTH_A_WORKER)
+    if workers < 2:
+        yield from ((k, compile_kernel(k, target)) for k in kernels)
+        return
+    # Forked workers have TVM loaded already; nothing else of this process is used there.
+    with ProcessPoolExecutor(workers, mp_context=get_context("fork")) as pool:
+        futures = {pool.submit(compile_kernel, k, target): k for k in kernels}
+        for future in as_completed(futures):
+            yield futures[future], future.result()
+
+
+def initialise_llvm() -> None:
+    """Makes all of LLVM's targets known to llvmlite."""
+    llvm.initialize_all_targets()
+    llvm.initialize_all_asmprinters()
+
+
+def parse_glue(text: str, target: Target) -> llvm.ModuleRef:
+    """The glue module, verified, with the data layout of the target."""
+    initialise_llvm()
+    module = llvm.parse_assembly(text)
+    module.verify()
+    machine = machine_of(target)
+    module.data_layout = str(machine.target_data)
+    return module
+
+
+def machine_of(target: Target) -> llvm.TargetMachine:
+    """LLVM's code generator for position-independent code on the target."""
+    initialise_llvm()
+    chosen = llvm.Target.from_triple(target.triple)
+    features = ",".join(target.features)
+    return chosen.create_target_machine(cpu=target.cpu, features=features, opt=1, reloc="pic", codemodel="default")
+
+
+def glue_object(text: str, target: Target) -> bytes:
+    """The glue as an object file."""
+    body: bytes = machine_of(target).emit_object(parse_glue(text, target))
+    return body

@@ -1,0 +1,312 @@
+"""The module's own code, as LLVM IR: the run function, the steps, and how threads share a step.
+
+Every thread walks all steps. In a step it takes chunks of work from one atomic counter until none is left, then meets
+the others at a barrier whose last arriver resets the counter. The model handed to run is
+`{ const void *weights; launch function or null; int32_t threads; }`; the context that threads share lies on the
+stack of the caller and holds the pointers of the run and the counters, each on a cache line of its own.
+"""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+
+from cnncc.codegen.program import ALIGN, Program
+from cnncc.kernels.spec import Call, Operand
+
+OK, NULL_POINTER, MISALIGNED = 0, 1, 2
+ERRORS = {
+    OK: "no error",
+    NULL_POINTER: "a pointer is null",
+    MISALIGNED: f"the arena is not aligned to {ALIGN} bytes",
+}
+WANTED_CHUNKS = 32
+"""Chunks a step is cut into, so that a thread that loses its core costs little."""
+
+_NEXT, _ARRIVED, _PHASE, _POINTERS = 0, 64, 128, 192
+"""Byte offsets in the context."""
+
+_SPINS_BEFORE_YIELD = 10000
+
+
+def c_name(name: str) -> str:
+    """A network's name as a C identifier."""
+    clean = re.sub(r"\W", "_", name)
+    return clean if clean[:1].isalpha() or clean[:1] == "_" else f"net_{clean}"
+
+
+def glue_ir(program: Program, info: str, standalone: bool) -> str:
+    """The text of the glue module. A standalone one also holds the default model (weights and pool linked in), the
+    information text in a section `.cnncc`, and the functions around them; without, only `NAME_run`."""
+    return _Glue(program, info, standalone).text()
+
+
+@dataclass
+class _Glue:
+    program: Program
+    info: str
+    standalone: bool
+
+    def __post_init__(self) -> None:
+        graph = self.program.graph
+        self.name = c_name(graph.name)
+        self.inputs = [n.name for n in graph.inputs]
+        self.outputs = list(graph.outputs)
+        self.pointers = len(self.inputs) + len(self.outputs) + 2
+        """Inputs, outputs, arena, weights."""
+
+    def text(self) -> str:
+        parts = [
+            f'target triple = "{self.program.target.triple}"',
+            "declare i32 @sched_yield()",
+            "declare void @llvm.x86.sse2.pause()",
+            *(self._declare(k.symbol, arity) for k, arity in self._arities().items()),
+            self._barrier(),
+            self._body(),
+            self._run(),
+        ]
+        if self.standalone:
+            parts += [self._model(), self._queries()]
+        return "\n\n".join(parts) + "\n"
+
+    def _arities(self) -> dict:  # type: ignore[type-arg]
+        return {c.kernel: len(c.operands) + 1 for c in self.program.calls}
+
+    @staticmethod
+    def _declare(symbol: str, pointers: int) -> str:
+        return f"declare void @{symbol}({', '.join(['ptr'] * (pointers + 1))}, i32, i32)"
+
+    def _barrier(self) -> str:
+        """Sense by a phase counter; alone, a thread only resets the work counter."""
+        return f"""\
+define internal void @barrier(ptr %context, i32 %count) noinline {{
+entry:
+  %arrived = getelementptr i8, ptr %context, i64 {_ARRIVED}
+  %phase = getelementptr i8, ptr %context, i64 {_PHASE}
+  %alone = icmp sle i32 %count, 1
+  br i1 %alone, label %reset, label %meet
+reset:
+  store atomic i32 0, ptr %context monotonic, align 4
+  ret void
+meet:
+  %before = load atomic i32, ptr %phase monotonic, align 4
+  %position = atomicrmw add ptr %arrived, i32 1 acq_rel
+  %last = add i32 %position, 1
+  %all = icmp eq i32 %last, %count
+  br i1 %all, label %release, label %wait
+release:
+  store atomic i32 0, ptr %arrived monotonic, align 4
+  store atomic i32 0, ptr %context monotonic, align 4
+  %following = add i32 %before, 1
+  store atomic i32 %following, ptr %phase release, align 4
+  ret void
+wait:
+  %spins = phi i32 [ 0, %meet ], [ %more, %again ]
+  %now = load atomic i32, ptr %phase acquire, align 4
+  %passed = icmp ne i32 %now, %before
+  br i1 %passed, label %done, label %pause
+pause:
+  %patient = icmp slt i32 %spins, {_SPINS_BEFORE_YIELD}
+  br i1 %patient, label %spin, label %yield
+spin:
+  call void @llvm.x86.sse2.pause()
+  br label %again
+yield:
+  %ignored = call i32 @sched_yield()
+  br label %again
+again:
+  %more = add i32 %spins, 1
+  br label %wait
+done:
+  ret void
+}}"""
+
+    def _body(self) -> str:
+        lines = [f"define internal void @{self.name}_body(ptr %context, i32 %id, i32 %count) {{", "entry:"]
+        for i in range(self.pointers):
+            lines.append(f"  %slot{i} = getelementptr i8, ptr %context, i64 {_POINTERS + 8 * i}")
+            lines.append(f"  %p{i} = load ptr, ptr %slot{i}, align 8")
+        lines += [
+            "  %id64 = sext i32 %id to i64",
+            f"  %own = mul i64 %id64, {self.program.scratch_bytes}",
+            f"  %ahead = add i64 %own, {self.program.scratch_offset}",
+            f"  %scratch = getelementptr i8, ptr %p{self.pointers - 2}, i64 %ahead",
+            "  br label %step0",
+        ]
+        calls = self.program.calls
+        for i, call in enumerate(calls):
+            lines += self._step(i, call)
+        lines += [f"step{len(calls)}:", "  ret void", "}"]
+        return "\n".join(lines)
+
+    def _step(self, i: int, call: Call) -> list[str]:
+        """One kernel call shared out in chunks; `images` calls of the same kernel count as one step."""
+        images = 1 if call.whole_batch else self.program.graph[call.node].type.shape[0]
+        units = call.kernel.units
+        chunk = -(-units // min(units, -(-WANTED_CHUNKS // images)))
+        per_image = -(-units // chunk)
+        total = images * per_image
+        lines = [
+            f"step{i}:",
+            f"  %t{i} = atomicrmw add ptr %context, i32 1 monotonic",
+            f"  %more{i} = icmp slt i32 %t{i}, {total}",
+            f"  br i1 %more{i}, label %work{i}, label %meet{i}",
+            f"work{i}:",
+            f"  %image{i} = sdiv i32 %t{i}, {per_image}",
+            f"  %wide{i} = sext i32 %image{i} to i64",
+            f"  %piece{i} = srem i32 %t{i}, {per_image}",
+            f"  %lo{i} = mul i32 %piece{i}, {chunk}",
+            f"  %full{i} = add i32 %lo{i}, {chunk}",
+            f"  %over{i} = icmp sgt i32 %full{i}, {units}",
+            f"  %hi{i} = select i1 %over{i}, i32 {units}, i32 %full{i}",
+        ]
+        arguments = []
+        for j, operand in enumerate((*call.operands, call.result)):
+            base, offset, stride = self._address(operand)
+            pointer = f"%a{i}.{j}"
+            if stride == 0 or images == 1:
+                lines.append(f"  {pointer} = getelementptr i8, ptr {base}, i64 {offset}")
+            else:
+                lines += [
+                    f"  %m{i}.{j} = mul i64 %wide{i}, {stride}",
+                    f"  %s{i}.{j} = add i64 %m{i}.{j}, {offset}",
+                    f"  {pointer} = getelementptr i8, ptr {base}, i64 %s{i}.{j}",
+                ]
+            arguments.append(f"ptr {pointer}")
+        arguments += ["ptr %scratch", f"i32 %lo{i}", f"i32 %hi{i}"]
+        return [
+            *lines,
+            f"  call void @{call.kernel.symbol}({', '.join(arguments)})",
+            f"  br label %step{i}",
+            f"meet{i}:",
+            "  call void @barrier(ptr %context, i32 %count)",
+            f"  br label %step{i + 1}",
+        ]
+
+    def _address(self, operand: Operand) -> tuple[str, int, int]:
+        """Base pointer, byte offset and bytes between images of an operand."""
+        arena, weights = f"%p{self.pointers - 2}", f"%p{self.pointers - 1}"
+        if operand.kind == "weight":
+            return weights, self.program.weight_offsets[operand.name] + 4 * operand.offset, 0
+        if operand.kind == "raw":
+            node = self.program.graph[operand.name]
+            return f"%p{self.inputs.index(operand.name)}", 0, node.type.nbytes // node.type.shape[0]
+        slot = self.program.plan.slots[operand.name]
+        offset = slot.offset + slot.inner + 4 * operand.offset
+        if slot.kind == "constant":
+            return weights, self.program.weight_offsets[f"{slot.storage}.value"] + offset, 0
+        base = {
+            "arena": lambda: arena,
+            "input": lambda: f"%p{int(slot.storage)}",
+            "output": lambda: f"%p{len(self.inputs) + int(slot.storage)}",
+        }[slot.kind]()
+        return base, offset, slot.image_stride
+
+    def _run(self) -> str:
+        arguments = [f"%in{i}" for i in range(len(self.inputs))] + [f"%out{i}" for i in range(len(self.outputs))]
+        arguments.append("%arena")
+        size = -(-(_POINTERS + 8 * self.pointers) // ALIGN) * ALIGN
+        lines = [
+            f"define i32 @{self.name}_run(ptr %model, {', '.join(f'ptr {a}' for a in arguments)}) {{",
+            "entry:",
+            f"  %context = alloca [{size} x i8], align {ALIGN}",
+            "  %null.0 = icmp eq ptr %model, null",
+        ]
+        for i, argument in enumerate(arguments):
+            lines += [f"  %is{i} = icmp eq ptr {argument}, null", f"  %null.{i + 1} = or i1 %null.{i}, %is{i}"]
+        lines += [
+            f"  br i1 %null.{len(arguments)}, label %null, label %aligned",
+            f"null:\n  ret i32 {NULL_POINTER}",
+            "aligned:",
+            "  %address = ptrtoint ptr %arena to i64",
+            f"  %low = and i64 %address, {ALIGN - 1}",
+            "  %off = icmp ne i64 %low, 0",
+            "  br i1 %off, label %crooked, label %start",
+            f"crooked:\n  ret i32 {MISALIGNED}",
+            "start:",
+            "  %weights = load ptr, ptr %model, align 8",
+            "  %launch.at = getelementptr i8, ptr %model, i64 8",
+            "  %launch = load ptr, ptr %launch.at, align 8",
+            "  %threads.at = getelementptr i8, ptr %model, i64 16",
+            "  %asked = load atomic i32, ptr %threads.at monotonic, align 4",
+            f"  %above = icmp sgt i32 %asked, {self.program.threads}",
+            f"  %threads = select i1 %above, i32 {self.program.threads}, i32 %asked",
+        ]
+        lines += [f"  store i32 0, ptr {self._field(lines, o)}, align 4" for o in (_NEXT, _ARRIVED, _PHASE)]
+        for i, value in enumerate([*arguments, "%weights"]):
+            lines.append(f"  store ptr {value}, ptr {self._field(lines, _POINTERS + 8 * i)}, align 8")
+        return "\n".join(
+            [
+                *lines,
+                "  %unpooled = icmp eq ptr %launch, null",
+                "  %single = icmp sle i32 %threads, 1",
+                "  %alone = or i1 %unpooled, %single",
+                "  br i1 %alone, label %one, label %many",
+                f"one:\n  call void @{self.name}_body(ptr %context, i32 0, i32 1)\n  ret i32 {OK}",
+                f"many:\n  call void %launch(ptr @{self.name}_body, ptr %context, i32 %threads)\n  ret i32 {OK}",
+                "}",
+            ]
+        )
+
+    @staticmethod
+    def _field(lines: list[str], offset: int) -> str:
+        """Emits the address of a field of the context, named by its offset."""
+        lines.append(f"  %field{offset} = getelementptr i8, ptr %context, i64 {offset}")
+        return f"%field{offset}"
+
+    def _model(self) -> str:
+        weights = (
+            f"@{self.name}_weights = external hidden constant [{self.program.weight_bytes} x i8], align {ALIGN}"
+            if self.program.weight_bytes
+            else f"@{self.name}_weights = internal constant [1 x i8] zeroinitializer"
+        )
+        threads = self.program.threads
+        return f"""\
+{weights}
+declare hidden void @cnncc_pool_launch(ptr, ptr, i32)
+@model = internal global {{ ptr, ptr, i32 }} {{ ptr @{self.name}_weights, ptr @cnncc_pool_launch, i32 {threads} }}, align 8
+define ptr @{self.name}_model_get() {{
+  ret ptr @model
+}}
+define i32 @{self.name}_set_threads(i32 %wanted) {{
+  %small = icmp slt i32 %wanted, 1
+  %least = select i1 %small, i32 1, i32 %wanted
+  %large = icmp sgt i32 %least, {threads}
+  %kept = select i1 %large, i32 {threads}, i32 %least
+  %at = getelementptr i8, ptr @model, i64 16
+  store atomic i32 %kept, ptr %at monotonic, align 4
+  ret i32 %kept
+}}"""
+
+    def _queries(self) -> str:
+        """Arena size, description and error texts."""
+        texts, cases = [], []
+        for code, message in ERRORS.items():
+            texts.append(_string(f"error{code}", message))
+            cases.append(f"    i32 {code}, label %is{code}")
+        blocks = "\n".join(f"is{code}:\n  ret ptr @error{code}" for code in ERRORS)
+        switch = "\n".join(cases)
+        return f"""\
+{_string("info", self.info, ', section ".cnncc"')}
+{chr(10).join(texts)}
+{_string("unknown", "unknown error code")}
+define i64 @{self.name}_arena_bytes() {{
+  ret i64 {self.program.arena_bytes}
+}}
+define ptr @{self.name}_info() {{
+  ret ptr @info
+}}
+define ptr @{self.name}_error(i32 %code) {{
+  switch i32 %code, label %other [
+{switch}
+  ]
+{blocks}
+other:
+  ret ptr @unknown
+}}"""
+
+
+def _string(name: str, text: str, suffix: str = "") -> str:
+    data = text.encode() + b"\0"
+    escaped = "".join(chr(b) if 32 <= b < 127 and b not in b'"\\' else f"\\{b:02x}" for b in data)
+    return f'@{name} = internal constant [{len(data)} x i8] c"{escaped}"{suffix}'

@@ -1,0 +1,27 @@
+"""Cache keys: hashes of everything that turns a kernel's configuration into code. Needs no TVM, so a warm compile never loads it."""
+
+from __future__ import annotations
+
+import hashlib
+from functools import cache
+from importlib.metadata import version
+from pathlib import Path
+
+from cnncc.kernels.spec import Kernel
+from cnncc.targets import Target
+
+
+@cache
+def compiler_digest() -> str:
+    """A hash of our kernel sources and of the versions of TVM and its FFI."""
+    digest = hashlib.sha256(f"{version('apache-tvm')} {version('apache-tvm-ffi')}".encode())
+    package = Path(__file__).resolve().parent.parent
+    for source in sorted([*package.glob("kernels/**/*.py"), package / "codegen" / "objects.py"]):
+        digest.update(source.relative_to(package).as_posix().encode() + b"\0" + source.read_bytes())
+    return digest.hexdigest()
+
+
+def kernel_key(kernel: Kernel, target: Target) -> str:
+    """The key of a kernel's object for a target."""
+    machine = (target.triple, target.cpu, target.features)
+    return hashlib.sha256(repr((compiler_digest(), kernel.family, kernel.config, kernel.symbol, machine)).encode()).hexdigest()

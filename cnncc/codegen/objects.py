@@ -1,0 +1,41 @@
+"""From a kernel's configuration to machine code, through TVM."""
+
+from __future__ import annotations
+
+import contextlib
+import tempfile
+from collections.abc import Iterator
+from pathlib import Path
+
+import tvm
+from tvm import tirx
+
+from cnncc.kernels.cpu import LOWER
+from cnncc.kernels.spec import Kernel
+from cnncc.targets import Target
+
+
+def tvm_target(target: Target) -> tvm.target.Target:
+    """TVM's description of the target."""
+    fields = {"kind": "llvm", "mtriple": target.triple, "mcpu": target.cpu}
+    return tvm.target.Target({**fields, "mattr": list(target.features)} if target.features else fields)
+
+
+def compile_kernel(kernel: Kernel, target: Target) -> bytes:
+    """The object file of one kernel, with the one global function `kernel.symbol`."""
+    built = tvm_target(target)
+    func = LOWER[kernel.family](kernel.config, kernel.symbol)
+    module = tirx.transform.BindTarget(built.with_host(built))(tvm.IRModule({kernel.symbol: func}))
+    passes = [tirx.transform.StmtSimplify(), tirx.transform.LowerTVMBuiltin(), tirx.transform.LowerIntrin()]
+    module = tvm.ir.transform.Sequential(passes)(module)
+    library = tvm.get_global_func("target.build.llvm")(module, built)
+    with _scratch_file(".o") as path:
+        library.write_to_file(str(path))
+        return path.read_bytes()
+
+
+@contextlib.contextmanager
+def _scratch_file(suffix: str) -> Iterator[Path]:
+    with tempfile.TemporaryDirectory(prefix="cnncc-") as folder:
+        yield Path(folder) / f"kernel{suffix}"
+

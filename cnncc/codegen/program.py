@@ -1,0 +1,134 @@
+"""A network as the list of kernel calls that computes it, with the memory each one uses. Needs no TVM."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import cached_property
+
+from cnncc import ops, passes
+from cnncc.codegen.layout import to_stored
+from cnncc.ir import Constant, Graph, Node
+from cnncc.kernels.rules import select
+from cnncc.kernels.spec import Call, Kernel, Packed, Selection, Site
+from cnncc.passes import ArenaPlan
+from cnncc.targets import Target
+
+ALIGN = 64
+"""Bytes: a cache line, and the widest vector."""
+
+
+@dataclass(frozen=True, eq=False)
+class Program:
+    """Everything about a compiled network but its machine code."""
+
+    source: Graph
+    """The graph as written, before any pass, with the batch."""
+    graph: Graph
+    plan: ArenaPlan
+    target: Target
+    threads: int
+    selections: dict[str, Selection]
+    """Node name -> its kernel calls; nodes without work are not listed."""
+
+    @cached_property
+    def calls(self) -> tuple[Call, ...]:
+        """All calls in execution order."""
+        return tuple(c for s in self.selections.values() for c in s.calls)
+
+    @cached_property
+    def kernels(self) -> tuple[Kernel, ...]:
+        """The distinct kernels, in order of first use."""
+        return tuple(dict.fromkeys(c.kernel for c in self.calls))
+
+    @cached_property
+    def weights(self) -> tuple[tuple[Packed, int], ...]:
+        """Every packed weight with its byte offset in the weights of the module."""
+        placed, offset = [], 0
+        for packed in self._packed():
+            placed.append((packed, offset))
+            size = 4 * packed.constant.shape[0]
+            offset += -(-size // ALIGN) * ALIGN
+        return tuple(placed)
+
+    def _packed(self) -> list[Packed]:
+        constants = [Packed(f"{n.name}.value", self._stored(n)) for n in self.graph.nodes if n.op == "const"]
+        return [*constants, *(w for s in self.selections.values() for w in s.weights)]
+
+    def _stored(self, node: Node) -> Constant:
+        """A const node's value as its layout stores it, flat."""
+        constant = self.graph.constants[node.weights["value"]]
+        return constant.map((node.type.nbytes // 4,), lambda v: to_stored(v, node.type).ravel())
+
+    @cached_property
+    def weight_offsets(self) -> dict[str, int]:
+        return {packed.name: offset for packed, offset in self.weights}
+
+    @property
+    def weight_bytes(self) -> int:
+        if not self.weights:
+            return 0
+        packed, offset = self.weights[-1]
+        return offset + 4 * packed.constant.shape[0]
+
+    @property
+    def scratch_bytes(self) -> int:
+        """Scratch of one thread, in whole cache lines."""
+        floats = max((k.scratch_floats for k in self.kernels), default=0)
+        return -(-4 * floats // ALIGN) * ALIGN
+
+    @property
+    def scratch_offset(self) -> int:
+        """Where in the arena the first thread's scratch begins."""
+        return -(-self.plan.bytes // ALIGN) * ALIGN
+
+    @property
+    def arena_bytes(self) -> int:
+        """The arena a run needs: activations, then one piece of scratch for each thread."""
+        return self.scratch_offset + self.threads * self.scratch_bytes
+
+
+def make_program(
+    source: Graph,
+    target: Target,
+    batch: int = 1,
+    threads: int = 1,
+    keep_all: bool = False,
+    on_pass: Callable[[str, Graph], object] | None = None,
+) -> Program:
+    """Runs all passes for a target and selects the kernels. `keep_all` keeps every value readable after a run."""
+    batched = passes.with_batch(source, batch)
+    graph = passes.assign_layouts(passes.run(batched, on_pass=on_pass), target.block)
+    ops.verify(graph)
+    if on_pass is not None:
+        on_pass("assign_layouts", graph)
+    plan = passes.plan_arena(graph, align=ALIGN, reuse=not keep_all)
+    selections = {}
+    for node in graph.nodes:
+        slot = plan.slots[node.name]
+        if slot.view or slot.kind in ("input", "constant"):
+            continue
+        if node.op == "concat" and not plan.copies.get(node.name):
+            continue  # every arm is written where it belongs
+        near = (node.name, *node.inputs)
+        strides = {name: plan.slots[name].image_stride for name in near}
+        selections[node.name] = select(Site(graph, node, target, strides, tuple(plan.copies.get(node.name, ()))))
+    return Program(batched, graph, plan, target, threads, selections)
+
+
+@dataclass(frozen=True)
+class Arena:
+    """Bytes of a run's memory and what they hold. `bound` is the least any plan of the activations could need."""
+
+    bytes: int
+    bound: int
+    scratch_bytes: int
+    """Of all threads together."""
+    total_bytes: int
+
+
+def arena_of(program: Program) -> Arena:
+    """The memory a program needs."""
+    return Arena(
+        program.plan.bytes, program.plan.bound, program.threads * program.scratch_bytes, program.arena_bytes
+    )

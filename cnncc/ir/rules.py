@@ -1,0 +1,44 @@
+"""What the graph needs to know of an op to check a node. The ops themselves live above, in `cnncc.ops`."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any, Protocol
+
+Shape = tuple[int, ...]
+Attrs = Mapping[str, Any]
+
+
+class ShapeError(Exception):
+    """A shape rule refuses its inputs. The verifier and the elaborator add place and node to the message."""
+
+    def __init__(self, message: str, hint: str = "") -> None:
+        super().__init__(message)
+        self.message = message
+        self.hint = hint
+
+
+class Rules(Protocol):
+    """The part of an op that the verifier reads."""
+
+    @property
+    def arity(self) -> tuple[int, int | None]: ...
+    @property
+    def attributes(self) -> Attrs: ...
+
+    def weights(self, shapes: tuple[Shape, ...], attrs: Attrs, /) -> Mapping[str, Shape]: ...
+    def shape(self, shapes: tuple[Shape, ...], attrs: Attrs, /) -> Shape: ...
+
+
+def extra_inputs(attrs: Attrs) -> int:
+    """How many inputs the epilogue adds after the op's own: one per fused `add`."""
+    return sum(name == "add" for name, _ in attrs.get("epilogue", ()))
+
+
+def check_arity(arity: tuple[int, int | None], count: int, attrs: Attrs) -> None:
+    """ShapeError unless `count` inputs are what the op and its epilogue take."""
+    low, high = arity
+    own = count - extra_inputs(attrs)
+    if own < low or (high is not None and own > high):
+        wanted = str(low) if low == high else f"{low} or more" if high is None else f"{low} to {high}"
+        raise ShapeError(f"takes {wanted} input{'' if wanted == '1' else 's'}, got {own}")

@@ -1,0 +1,107 @@
+"""The verifier: what must hold of every graph, before and after every pass."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+from cnncc.errors import CnnccError
+from cnncc.ir.graph import Graph, Node
+from cnncc.ir.rules import Rules, Shape, ShapeError, check_arity
+
+
+class VerifyError(CnnccError):
+    """A graph breaks a rule: a bug of cnncc, not of its user. Names the node (or the graph) and the rule."""
+
+    def __init__(self, where: str, rule: str, message: str, node: Node | None = None) -> None:
+        super().__init__(
+            f"internal error, {where}: {rule}: {message}", node.span if node else None, node.stack if node else ()
+        )
+        self.where = where
+        self.rule = rule
+
+
+def verify(graph: Graph, table: Mapping[str, Rules]) -> None:
+    """VerifyError unless names are unique and in topological order, outputs exist, and every node has a known op,
+    its attributes and arity, the type its shape rule gives, and constants of the right shapes.
+
+    Layout is free: a blocked type must have the rule's logical shape, a block of at least 1, and rank 4 if blocked.
+    """
+    seen: dict[str, Node] = {}
+    for node in graph.nodes:
+        check_names(node, seen)
+        check_node(graph, node, table, tuple(seen[name].type.shape for name in node.inputs))
+        seen[node.name] = node
+    check_outputs(graph)
+
+
+def check_names(node: Node, seen: Mapping[str, Node]) -> None:
+    """A name of its own, and inputs that come before."""
+    if node.name in seen:
+        raise fault(node, "names", "another node has this name")
+    for name in node.inputs:
+        if name not in seen:
+            raise fault(node, "order", f"reads {name!r}, which is not computed before it")
+
+
+def check_node(graph: Graph, node: Node, table: Mapping[str, Rules], shapes: tuple[Shape, ...]) -> None:
+    """Op, attributes, arity, type, weights."""
+    if node.op not in table:
+        raise fault(node, "op", f"unknown op {node.op!r}")
+    rules = table[node.op]
+    check_attributes(node, rules)
+    try:
+        check_arity(rules.arity, len(node.inputs), node.attrs)
+    except ShapeError as error:
+        raise fault(node, "arity", error.message) from error
+    try:
+        shape = rules.shape(shapes, node.attrs)
+    except ShapeError as error:
+        raise fault(node, "shape", error.message) from error
+    check_type(node, shape)
+    check_weights(graph, node, rules.weights(shapes, node.attrs))
+
+
+def check_attributes(node: Node, rules: Rules) -> None:
+    """Exactly the table's keys."""
+    unknown, missing = node.attrs.keys() - rules.attributes.keys(), rules.attributes.keys() - node.attrs.keys()
+    if unknown or missing:
+        words = [f"unknown {', '.join(sorted(unknown))}"] if unknown else []
+        words += [f"missing {', '.join(sorted(missing))}"] if missing else []
+        raise fault(node, "attributes", "; ".join(words))
+
+
+def check_type(node: Node, shape: Shape) -> None:
+    """The logical shape the rule gives, in a layout that exists."""
+    if node.type.shape != shape:
+        raise fault(node, "type", f"is {node.type}, the shape rule gives {'x'.join(map(str, shape))}")
+    block = node.type.block
+    if block < 1 or (block > 1 and len(shape) != 4):
+        raise fault(node, "layout", f"channel block {block} on a tensor of rank {len(shape)}")
+
+
+def check_weights(graph: Graph, node: Node, slots: Mapping[str, Shape]) -> None:
+    """Exactly the table's slots, each a constant of the graph with the right shape."""
+    if node.weights.keys() != slots.keys():
+        raise fault(
+            node, "weights", f"slots {', '.join(node.weights) or 'none'}, expected {', '.join(slots) or 'none'}"
+        )
+    for slot, shape in slots.items():
+        name = node.weights[slot]
+        if name not in graph.constants:
+            raise fault(node, "weights", f"{slot} is {name!r}, which is no constant of the graph")
+        found = graph.constants[name].shape
+        if found != shape:
+            raise fault(node, "weights", f"{name} is {found}, the op needs {shape}")
+
+
+def check_outputs(graph: Graph) -> None:
+    """At least one output, all of them nodes."""
+    if not graph.outputs:
+        raise VerifyError(f"graph {graph.name!r}", "outputs", "has none")
+    for name in graph.outputs:
+        if name not in graph.by_name:
+            raise VerifyError(f"graph {graph.name!r}", "outputs", f"{name!r} is no node")
+
+
+def fault(node: Node, rule: str, message: str) -> VerifyError:
+    return VerifyError(f"node {node.name!r} ({node.op})", rule, message, node)

@@ -1,0 +1,161 @@
+"""Statement builder for kernels: straight-line vector code and loops over `tirx`, lowered to plain C functions.
+
+A kernel is `void name(const float *operand..., float *result, float *scratch, int32_t lo, int32_t hi)`: it computes the
+units [lo, hi) of its work and touches nothing but its operands, its result and the scratch of its thread.
+All buffers are flat float32; indices count floats.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from contextlib import contextmanager
+from typing import Any
+
+from tvm import tirx
+from tvm.ir import PointerType, PrimType
+from tvm.tirx import (
+    AllocBuffer,
+    AttrStmt,
+    Bind,
+    Broadcast,
+    BufferLoad,
+    BufferStore,
+    DeclBuffer,
+    FloatImm,
+    For,
+    ForKind,
+    IfThenElse,
+    IntImm,
+    PrimFunc,
+    Ramp,
+    SeqStmt,
+    Var,
+)
+
+Expr = Any
+"""A tirx expression or a Python int; the TVM boundary is untyped."""
+
+
+def i32(value: Expr) -> Expr:
+    return IntImm("int32", value) if isinstance(value, int) else value
+
+
+class Buffer:
+    """A flat float32 buffer with vector access; `lanes=1` is a scalar."""
+
+    def __init__(self, kernel: KernelBuilder, buffer: Any) -> None:
+        self._kernel = kernel
+        self._buffer = buffer
+
+    def load(self, index: Expr, lanes: int = 1) -> Expr:
+        return BufferLoad(self._buffer, [_index(index, lanes)])
+
+    def store(self, index: Expr, value: Expr, lanes: int = 1) -> None:
+        self._kernel.emit(BufferStore(self._buffer, value, [_index(index, lanes)]))
+
+
+def _index(index: Expr, lanes: int) -> Expr:
+    return i32(index) if lanes == 1 else Ramp(i32(index), IntImm("int32", 1), lanes)
+
+
+def splat(value: Expr, lanes: int) -> Expr:
+    """A scalar (or a float constant) as a vector."""
+    scalar = FloatImm("float32", float(value)) if isinstance(value, int | float) else value
+    return scalar if lanes == 1 else Broadcast(scalar, lanes)
+
+
+class KernelBuilder:
+    """Builds one kernel. Use `operand`/`result`/`scratch`, then `units` for the outer loop, then `finish`."""
+
+    def __init__(self) -> None:
+        self._blocks: list[list[Any]] = [[]]
+        self._count = 0
+        self._params: list[Any] = []
+        self._decls: list[Any] = []
+        self._scratch = Var("scratch", PointerType(PrimType("float32"), "global"))
+        self.scratch_floats = 0
+        self._lo, self._hi = Var("lo", "int32"), Var("hi", "int32")
+
+    def emit(self, statement: Any) -> None:
+        self._blocks[-1].append(statement)
+
+    def _name(self, stem: str) -> str:
+        self._count += 1
+        return f"{stem}_{self._count}"
+
+    def operand(self, name: str, floats: int) -> Buffer:
+        """A pointer parameter, in the order of the calls; results are declared the same way, last."""
+        pointer = Var(f"{name}_ptr", PointerType(PrimType("float32"), "global"))
+        buffer = tirx.decl_buffer((floats,), "float32", name)
+        self._params.append(pointer)
+        self._decls.append(DeclBuffer(buffer, data=pointer))
+        return Buffer(self, buffer)
+
+    def scratch(self, floats: int) -> Buffer:
+        """A piece of the thread's scratch, 64-byte aligned in the arena. Call before any loop."""
+        offset = self.scratch_floats
+        self.scratch_floats += -(-floats // 16) * 16
+        buffer = tirx.decl_buffer((floats,), "float32", self._name("scratch"))
+        address = tirx.handle_add_byte_offset(self._scratch, 4 * offset)
+        pointer = tirx.reinterpret(PointerType(PrimType("float32"), "global"), address)
+        self._decls.append(DeclBuffer(buffer, data=pointer))
+        return Buffer(self, buffer)
+
+    def registers(self, floats: int) -> Buffer:
+        """A small local array that LLVM promotes to registers (all indices must be constants)."""
+        buffer = tirx.decl_buffer((floats,), "float32", self._name("acc"), scope="local", data_alignment=64)
+        self.emit(AllocBuffer(buffer, {"disable_lower_builtin": IntImm("bool", 1)}))
+        return Buffer(self, buffer)
+
+    def let(self, value: Expr, stem: str = "t") -> Expr:
+        """Names a value so that it is computed once."""
+        if isinstance(value, int):
+            return value
+        variable = Var(self._name(stem), value.ty.dtype if hasattr(value, "ty") else value.dtype)
+        self.emit(Bind(variable, value))
+        return variable
+
+    @contextmanager
+    def _block(self) -> Any:
+        """Collects the statements emitted inside; `box[0]` is their sequence afterwards."""
+        self._blocks.append([])
+        box: list[Any] = []
+        yield box
+        statements = self._blocks.pop()
+        box.append(statements[0] if len(statements) == 1 else SeqStmt(statements))
+
+    def loop(self, extent: Expr, body: Callable[[Expr], None], stem: str = "i", start: Expr = 0) -> None:
+        """A serial loop; one of a single known step is emitted without a loop."""
+        if isinstance(extent, int) and isinstance(start, int) and extent <= 1:
+            if extent == 1:
+                body(start)
+            return
+        variable = Var(self._name(stem), "int32")
+        with self._block() as box:
+            body(variable)
+        self.emit(For(variable, i32(start), i32(extent), ForKind.SERIAL, box[0]))
+
+    def when(self, condition: Expr, then: Callable[[], None], otherwise: Callable[[], None] | None = None) -> None:
+        with self._block() as box:
+            then()
+        other = None
+        if otherwise is not None:
+            with self._block() as other_box:
+                otherwise()
+            other = other_box[0]
+        self.emit(IfThenElse(condition, box[0], other))
+
+    def units(self, body: Callable[[Expr], None]) -> None:
+        """The outermost loop, over the caller's range of units."""
+        self.loop(self._hi - self._lo, body, "unit", start=self._lo)
+
+    def finish(self, symbol: str) -> PrimFunc:
+        """The kernel as a PrimFunc without a packed ABI: pointers and two ints in, nothing out."""
+        body: Any = SeqStmt([*self._decls, *self._blocks[0]])
+        zero, one = IntImm("int32", 0), IntImm("int32", 1)
+        body = AttrStmt("default", "device_id", zero, body)
+        body = AttrStmt("default", "device_type", one, body)
+        func = PrimFunc([*self._params, self._scratch, self._lo, self._hi], body, ret_type=None)
+        return func.with_attr("global_symbol", symbol)
+
+

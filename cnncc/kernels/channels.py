@@ -1,0 +1,96 @@
+"""Kernels that look across channels or over whole planes: LRN, softmax, global pooling."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+
+from cnncc.kernels.spec import Call, Kernel, Selection, Site, blocks
+
+
+@dataclass(frozen=True)
+class LrnConfig:
+    """Local response normalisation across channels, a row of pixels per unit."""
+
+    channels: int
+    block: int
+    lanes: int
+    size: tuple[int, int]
+    window: int
+    alpha: float
+    beta: float
+    k: float
+
+    @property
+    def line(self) -> int:
+        """Floats of one pixel's squares: all channels between zeros for the window's ends."""
+        return blocks(self.channels, self.block) * self.block + 2 * self.block * blocks(self.window, self.block)
+
+
+@dataclass(frozen=True)
+class SoftmaxConfig:
+    """Softmax over channels; a vector is one pixel with `block` 1."""
+
+    channels: int
+    block: int
+    lanes: int
+    pixels: int
+    per_unit: int
+
+    @property
+    def line(self) -> int:
+        """Floats of one pixel's values, up to whole vectors."""
+        return blocks(self.channels, max(self.block, self.lanes)) * max(self.block, self.lanes)
+
+
+@dataclass(frozen=True)
+class GlobalPoolConfig:
+    """`mode` (`avg` or `max`) of every channel over `pixels`; a block of channels per unit."""
+
+    mode: str
+    channel_blocks: int
+    block: int
+    lanes: int
+    pixels: int
+
+
+def select_lrn(site: Site) -> Selection | None:
+    """LRN by a line of squares that is summed at shifted addresses."""
+    node, target = site.node, site.target
+    if node.op != "lrn":
+        return None
+    _, channels, height, width = node.type.shape
+    a = node.attrs
+    config = LrnConfig(
+        channels, target.block, target.lanes, (height, width), a["size"], float(a["alpha"]), float(a["beta"]), float(a["k"])
+    )
+    kernel = Kernel("lrn", f"lrn_f32_nchw{target.block}c_{a['size']}_{target.isa}", config, height, config.line)
+    call = Call(node.name, kernel, site.values(node.inputs), site.result)
+    return Selection((call,), (), "squares of a pixel in one line, summed at shifted addresses")
+
+
+def select_softmax(site: Site) -> Selection | None:
+    """Softmax of a vector, or of every pixel of an image."""
+    node, target = site.node, site.target
+    if node.op != "softmax":
+        return None
+    shape, block = node.type.shape, node.type.block
+    pixels = math.prod(shape[2:])
+    config = SoftmaxConfig(shape[1], block, target.lanes, pixels, max(1, -(-pixels // 64)))
+    layout = f"nchw{block}c" if block > 1 else "nc"
+    kernel = Kernel(
+        "softmax", f"softmax_f32_{layout}_{target.isa}", config, -(-pixels // config.per_unit), config.line
+    )
+    return Selection((Call(node.name, kernel, site.values(node.inputs), site.result),), (), "one pixel's channels at a time")
+
+
+def select_global_pool(site: Site) -> Selection | None:
+    """gap and gmp."""
+    node, target, source = site.node, site.target, site.type()
+    modes = {"gap": "avg", "gmp": "max"}
+    if node.op not in modes:
+        return None
+    planes = blocks(source.shape[1], target.block)
+    config = GlobalPoolConfig(modes[node.op], planes, target.block, target.lanes, math.prod(source.shape[2:]))
+    kernel = Kernel("global_pool", f"global_{config.mode}pool_f32_nchw{target.block}c_{target.isa}", config, planes, 0)
+    return Selection((Call(node.name, kernel, site.values(node.inputs), site.result),), (), "each lane is a channel")

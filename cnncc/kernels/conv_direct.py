@@ -1,0 +1,363 @@
+"""Direct convolution on NCHWc, and 1x1 convolutions as matrix products: choice, weights, and what the kernel must know.
+
+The sum runs over (channel block, kernel row, kernel column, channel in block); weights are packed in just that order for
+each group of output blocks, so that a micro-kernel reads them as one stream. Padding is gathered into scratch, a few
+rows at a time; without padding the image is read where it lies, a strided 1x1 simply steps over it.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+
+import numpy as np
+
+from cnncc.ir import Constant
+from cnncc.kernels.spec import Call, Epilogue, Kernel, Operand, Packed, Selection, Site, blocks
+from cnncc.kernels.tiles import Tile, choose_tile, even_tiles
+from cnncc.targets import Target
+
+
+@dataclass(frozen=True)
+class ConvConfig:
+    """One convolution of one image. Sizes in pixels and blocks; `origin` is the input pixel under output (0, 0)'s first tap
+    (minus the padding); the result is stored at every `out_step`-th pixel from `out_start` (a phase of a transposed one)."""
+
+    in_blocks: int
+    in_block: int
+    in_size: tuple[int, int]
+    out_blocks: int
+    block: int
+    grid: tuple[int, int]
+    out_size: tuple[int, int]
+    out_step: tuple[int, int]
+    out_start: tuple[int, int]
+    kernel: tuple[int, int]
+    stride: tuple[int, int]
+    dilation: tuple[int, int]
+    origin: tuple[int, int]
+    groups: int
+    bias: bool
+    epilogue: Epilogue
+    tile: Tile
+    rows: int
+    """Output rows of one unit."""
+    chunks: int
+    """Pieces the output blocks of one convolution group are cut into; a unit computes one."""
+    lanes: int
+
+    @property
+    def group_in_blocks(self) -> int:
+        return self.in_blocks // self.groups
+
+    @property
+    def group_out_blocks(self) -> int:
+        return self.out_blocks // self.groups
+
+    @property
+    def taps(self) -> int:
+        return self.kernel[0] * self.kernel[1]
+
+    @property
+    def reduction(self) -> int:
+        return self.group_in_blocks * self.in_block * self.taps
+
+    @property
+    def window(self) -> tuple[int, int]:
+        """Input rows and columns that one unit reads."""
+        rows = (self.rows - 1) * self.stride[0] + (self.kernel[0] - 1) * self.dilation[0] + 1
+        columns = (self.grid[1] - 1) * self.stride[1] + (self.kernel[1] - 1) * self.dilation[1] + 1
+        return rows, columns
+
+    @property
+    def gathers(self) -> bool:
+        """Whether some tap falls outside the image, so that rows are copied to scratch between zeros."""
+        return self.taps > 0 and any(
+            self.origin[a] < 0
+            or self.origin[a] + (self.grid[a] - 1) * self.stride[a] + (self.kernel[a] - 1) * self.dilation[a]
+            >= self.in_size[a]
+            for a in (0, 1)
+        )
+
+    @property
+    def scratch_floats(self) -> int:
+        rows, columns = self.window
+        return self.group_in_blocks * self.in_block * rows * columns if self.gathers else 0
+
+    @property
+    def row_units(self) -> int:
+        return -(-self.grid[0] // self.rows)
+
+    @property
+    def chunk_runs(self) -> tuple[tuple[int, int, int], ...]:
+        """Sizes of the groups of output blocks that share a micro-kernel, in one chunk."""
+        return even_tiles(self.group_out_blocks // self.chunks, self.tile.groups)
+
+
+def densify(weight: np.ndarray, groups: int, merge: int) -> np.ndarray:
+    """Merges each `merge` neighbouring groups into one, with zeros between them: (o, i / groups, ...) to
+    (o, merge * i / groups, ...). A few wasted products cost less than lanes that stay empty."""
+    if merge == 1:
+        return weight
+    out, narrow = weight.shape[:2]
+    wide = np.zeros((out, merge * narrow, *weight.shape[2:]), weight.dtype)
+    per_group = out // groups
+    for o in range(out):
+        at = (o // per_group) % merge * narrow
+        wide[o, at : at + narrow] = weight[o]
+    return wide
+
+
+def merged_groups(groups: int, in_channels: int, out_channels: int, block: int) -> int:
+    """How many groups to merge so that each has whole blocks of channels; all of them if nothing less will do."""
+    for merge in (m for m in range(1, groups + 1) if groups % m == 0):
+        if merge * in_channels // groups % block == 0 and merge * out_channels // groups % block == 0:
+            return merge
+    return groups
+
+
+def pack_conv(weight: np.ndarray, config: ConvConfig) -> np.ndarray:
+    """(o, i / groups, kh, kw) to the stream order of the kernel, flat: for every run of output blocks
+    [channel block][kh][kw][channel][run of blocks][lane], zeros where blocks are not full."""
+    kh, kw = config.kernel
+    block, in_block = config.block, config.in_block
+    full = np.zeros((config.out_blocks * block, config.group_in_blocks * in_block, kh, kw), np.float32)
+    full[: weight.shape[0], : weight.shape[1]] = weight
+    split = full.reshape(config.out_blocks, block, config.group_in_blocks, in_block, kh, kw).transpose(0, 2, 4, 5, 3, 1)
+    packed = []
+    per_chunk = config.group_out_blocks // config.chunks
+    for chunk in range(config.groups * config.chunks):
+        for start, size, count in config.chunk_runs:
+            first = chunk * per_chunk + start
+            run = split[first : first + size * count].reshape(count, size, *split.shape[1:])
+            packed.append(run.transpose(0, 2, 3, 4, 5, 1, 6).ravel())
+    return np.concatenate(packed)
+
+
+def pad_channels(values: np.ndarray, padded: int) -> np.ndarray:
+    """A vector of channels with zeros up to whole blocks."""
+    return np.pad(values, (0, padded - len(values)))
+
+
+@dataclass(frozen=True)
+class ConvGeometry:
+    """The part of a configuration that the shape of the problem gives; tile and units follow from it and the target."""
+
+    in_channels: int
+    out_channels: int
+    in_block: int
+    in_size: tuple[int, int]
+    grid: tuple[int, int]
+    out_size: tuple[int, int]
+    kernel: tuple[int, int]
+    stride: tuple[int, int]
+    dilation: tuple[int, int]
+    origin: tuple[int, int]
+    groups: int
+    bias: bool
+    epilogue: Epilogue
+    out_step: tuple[int, int] = (1, 1)
+    out_start: tuple[int, int] = (0, 0)
+
+
+def configure(geometry: ConvGeometry, target: Target) -> ConvConfig:
+    """Chooses tile, rows and chunks for a convolution on a target."""
+    g = geometry
+    in_blocks, out_blocks = blocks(g.in_channels, g.in_block), blocks(g.out_channels, target.block)
+    group_out = out_blocks // g.groups
+    reduction = in_blocks // g.groups * g.in_block * g.kernel[0] * g.kernel[1]
+    tile = choose_tile(g.grid[0], g.grid[1], group_out, max(1, reduction), target)
+    shared = dict(
+        in_blocks=in_blocks, in_block=g.in_block, in_size=g.in_size, out_blocks=out_blocks, block=target.block, grid=g.grid,
+        out_size=g.out_size, out_step=g.out_step, out_start=g.out_start, kernel=g.kernel, stride=g.stride,
+        dilation=g.dilation, origin=g.origin, groups=g.groups, bias=g.bias, epilogue=g.epilogue, tile=tile,
+        lanes=target.lanes,
+    )  # fmt: skip
+    options = [
+        ConvConfig(**shared, rows=rows, chunks=chunks)
+        for rows in _row_choices(g.grid[0], tile.rows)
+        for chunks in _chunk_choices(group_out, tile.groups)
+    ]
+    return min(options, key=lambda c: _unit_cost(c, target))
+
+
+def _row_choices(height: int, step: int) -> list[int]:
+    """Rows per unit worth trying: every even split into whole tiles."""
+    splits = {-(-height // n) for n in range(1, height + 1)}
+    return sorted({min(height, -(-r // step) * step) for r in splits})
+
+
+def _chunk_choices(group_out: int, groups: int) -> list[int]:
+    return [c for c in range(1, group_out + 1) if group_out % c == 0 and (c == 1 or group_out // c % groups == 0)]
+
+
+WANTED_UNITS = 12
+"""Units below which sharing between threads gets coarse. A constant, not the thread count: the same kernel serves any."""
+
+
+def _unit_cost(config: ConvConfig, target: Target) -> tuple[float, int]:
+    """Relative cost of a partition: work lost to coarse sharing, repeated gathering, and an overfull cache."""
+    units = config.row_units * config.groups * config.chunks
+    last = config.grid[0] - (config.row_units - 1) * config.rows
+    ragged = (config.rows - last) / (config.rows * config.row_units)
+    coarse = max(0.0, WANTED_UNITS / units - 1) * 0.05
+    cost = coarse + 0.3 * ragged
+    if config.gathers:
+        # One copy per input value against `taps` uses of it in each output block of the unit.
+        overlap = config.window[0] / (config.rows * config.stride[0])
+        cost += overlap * 4 / (config.taps * (config.group_out_blocks // config.chunks))
+        cost += max(0.0, 4 * config.scratch_floats / (target.l2_bytes / 2) - 1)
+    cost += 0.002 * units * (target.l1_bytes / 32768) / WANTED_UNITS
+    return cost, units
+
+
+def name_of(config: ConvConfig, target: Target) -> str:
+    """The kernel's name: algorithm, layout, pixels x output channels of the register tile, vector unit."""
+    stem = "gemm" if config.kernel == (1, 1) else "conv"
+    layout = f"nchw{config.block}c" if config.in_block > 1 else "nchw"
+    return f"{stem}_f32_{layout}_{config.tile.pixels}x{config.tile.groups * config.block}_{target.isa}"
+
+
+def conv_call(site: Site, geometry: ConvGeometry, weight: Constant, suffix: str = "") -> tuple[Call, tuple[Packed, ...]]:
+    """The call and packed weights of one convolution of the node; `weight` is (o, i / groups, kh, kw)."""
+    config = configure(geometry, site.target)
+    kernel = Kernel(
+        family="conv_direct",
+        name=name_of(config, site.target),
+        config=config,
+        units=config.row_units * config.groups * config.chunks,
+        scratch_floats=config.scratch_floats,
+    )
+    node = site.node
+    size = config.reduction * config.out_blocks * config.block
+    packed = [Packed(f"{node.name}.weight{suffix}", weight.map((size,), lambda w: pack_conv(w, config)))]
+    bias = site.constant("bias")
+    if bias is not None:
+        padded = config.out_blocks * config.block
+        packed.append(Packed(f"{node.name}.bias", bias.map((padded,), lambda b: pad_channels(b, padded))))
+    operands = (
+        *site.values(node.inputs[:1]),
+        *(Operand("weight", p.name) for p in packed),
+        *site.values(node.inputs[1:]),
+    )
+    return Call(node.name, kernel, operands, site.result), tuple(packed)
+
+
+def select_conv(site: Site) -> Selection | None:
+    """Any convolution but a depthwise one: groups are merged until each fills whole blocks."""
+    node, attrs, source = site.node, site.node.attrs, site.type()
+    if node.op != "conv":
+        return None
+    in_channels, out_channels = source.shape[1], attrs["out"]
+    merge = merged_groups(attrs["groups"], in_channels, out_channels, site.target.block) if attrs["groups"] > 1 else 1
+    if attrs["groups"] // merge > 1 and source.block == 1:
+        merge = attrs["groups"]
+    weight = site.constant("weight")
+    assert weight is not None
+    out, narrow, kh, kw = weight.shape
+    dense = weight.map((out, narrow * merge, kh, kw), lambda w: densify(w, attrs["groups"], merge))
+    geometry = ConvGeometry(
+        in_channels=in_channels,
+        out_channels=out_channels,
+        in_block=source.block,
+        in_size=source.shape[2:],  # type: ignore[arg-type]
+        grid=node.type.shape[2:],  # type: ignore[arg-type]
+        out_size=node.type.shape[2:],  # type: ignore[arg-type]
+        kernel=(kh, kw),
+        stride=attrs["stride"],
+        dilation=attrs["dilation"],
+        origin=(-attrs["pad"][0], -attrs["pad"][1]),
+        groups=attrs["groups"] // merge,
+        bias=attrs["bias"],
+        epilogue=attrs["epilogue"],
+    )
+    call, packed = conv_call(site, geometry, dense)
+    return Selection((call,), packed, _why(call.kernel.config, merge))
+
+
+def _why(config: ConvConfig, merge: int) -> str:
+    tile = config.tile
+    kind = "1x1 as a matrix product" if config.kernel == (1, 1) else "direct"
+    if config.kernel == (1, 1) and config.stride != (1, 1):
+        kind += " on every " + "x".join(map(str, config.stride)) + "th pixel"
+    text = f"{kind}; {tile.rows}x{tile.columns} pixels x {tile.groups} blocks fill the registers"
+    return text + (f"; {merge} groups merged to fill a block" if merge > 1 else "")
+
+
+def select_transposed(site: Site) -> Selection | None:
+    """A transposed convolution as one small convolution for each phase of its stride (no zeros are ever inserted)."""
+    node, attrs, source = site.node, site.node.attrs, site.type()
+    if node.op != "conv_transpose":
+        return None
+    in_channels, out_channels = source.shape[1], attrs["out"]
+    groups = attrs["groups"]
+    merge = merged_groups(groups, in_channels, out_channels, site.target.block) if groups > 1 else 1
+    weight = site.constant("weight")
+    assert weight is not None
+    phases = [
+        (row, column)
+        for row in _phases(0, site)
+        for column in _phases(1, site)
+        if row.grid > 0 and column.grid > 0
+    ]  # fmt: skip
+    calls, packed = [], {}
+    for row, column in phases:
+        shape = (out_channels, in_channels // groups * merge, len(row.taps), len(column.taps))
+        part = weight.map(
+            shape, lambda w, r=row, c=column: densify(_phase_weight(w, groups, r.taps, c.taps), groups, merge)
+        )
+        geometry = ConvGeometry(
+            in_channels=in_channels,
+            out_channels=out_channels,
+            in_block=source.block,
+            in_size=source.shape[2:],  # type: ignore[arg-type]
+            grid=(row.grid, column.grid),
+            out_size=node.type.shape[2:],  # type: ignore[arg-type]
+            kernel=(len(row.taps), len(column.taps)),
+            stride=(1, 1),
+            dilation=(row.dilation, column.dilation),
+            origin=(row.origin, column.origin),
+            groups=groups // merge,
+            bias=attrs["bias"],
+            epilogue=attrs["epilogue"],
+            out_step=attrs["stride"],
+            out_start=(row.start, column.start),
+        )
+        call, weights = conv_call(site, geometry, part, f".{row.start}.{column.start}")
+        calls.append(call)
+        packed.update({p.name: p for p in weights})
+    return Selection(tuple(calls), tuple(packed.values()), f"{len(calls)} phases of the stride, each a direct convolution")
+
+
+@dataclass(frozen=True)
+class _Phase:
+    """Outputs start, start + stride, ... along one axis: which taps reach them, in input order, and from where."""
+
+    start: int
+    grid: int
+    taps: tuple[int, ...]
+    dilation: int
+    origin: int
+
+
+def _phases(axis: int, site: Site) -> list[_Phase]:
+    """Output y gets input (y + pad - k * dilation) / stride for every tap k where that is whole."""
+    attrs = site.node.attrs
+    stride, dilation, pad = attrs["stride"][axis], attrs["dilation"][axis], attrs["pad"][axis]
+    size = site.node.type.shape[2 + axis]
+    phases = []
+    for start in range(min(stride, size)):
+        taps = [k for k in range(attrs["kernel"][axis]) if (start + pad - k * dilation) % stride == 0]
+        taps.reverse()  # the largest tap reads the smallest input index
+        origin = (start + pad - taps[0] * dilation) // stride if taps else 0
+        grid = -(-(size - start) // stride)
+        phases.append(_Phase(start, grid, tuple(taps), dilation // math.gcd(stride, dilation), origin))
+    return phases
+
+
+def _phase_weight(weight: np.ndarray, groups: int, rows: tuple[int, ...], columns: tuple[int, ...]) -> np.ndarray:
+    """Torch's (i, o / groups, kh, kw) to a convolution's (o, i / groups, taps, taps) for one phase."""
+    i, per_group = weight.shape[:2]
+    picked = weight[:, :, list(rows)][:, :, :, list(columns)]
+    grouped = picked.reshape(groups, i // groups, per_group, len(rows), len(columns))
+    return grouped.transpose(0, 2, 1, 3, 4).reshape(groups * per_group, i // groups, len(rows), len(columns))

@@ -1,0 +1,24 @@
+"""CPU kernels: from a configuration to a PrimFunc."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from typing import Any
+
+from tvm.tirx import PrimFunc
+
+from cnncc.kernels.cpu import conv_direct, copy, dense, elementwise, resample, window
+from cnncc.kernels.cpu.channels import lower_global_pool, lower_lrn, lower_softmax
+
+LOWER: Mapping[str, Callable[[Any, str], PrimFunc]] = {
+    "conv_direct": conv_direct.lower,
+    "window": window.lower,
+    "dense": dense.lower,
+    "lrn": lower_lrn,
+    "softmax": lower_softmax,
+    "global_pool": lower_global_pool,
+    "elementwise": elementwise.lower,
+    "normalize": elementwise.lower_normalize,
+    "copy": copy.lower,
+    "resample": resample.lower,
+}

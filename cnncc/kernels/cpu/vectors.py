@@ -1,0 +1,130 @@
+"""Vector arithmetic for kernels: activations, epilogues, exp and log as polynomials (no libm, so they vectorise)."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from typing import Any
+
+from tvm import tirx
+
+from cnncc.kernels.builder import Expr, KernelBuilder, splat
+from cnncc.kernels.spec import Epilogue
+
+# Minimax-like (Taylor, degree 6) on |r| <= ln2/2: relative error below 2e-7 in float32.
+_EXP = (1.0, 1.0, 1 / 2, 1 / 6, 1 / 24, 1 / 120, 1 / 720)
+_LN2_HIGH, _LN2_LOW = 0.693359375, -2.12194440e-4
+"""ln 2 in two parts (Cody and Waite), so that x - n ln 2 keeps all its bits."""
+
+
+def vmax(a: Expr, b: Expr) -> Expr:
+    return tirx.max(a, b)
+
+
+def vmin(a: Expr, b: Expr) -> Expr:
+    return tirx.min(a, b)
+
+
+def _horner(k: KernelBuilder, x: Expr, coefficients: tuple[float, ...], lanes: int) -> Expr:
+    total = splat(coefficients[-1], lanes)
+    for c in reversed(coefficients[:-1]):
+        total = total * x + splat(c, lanes)
+    return k.let(total)
+
+
+def _dtype(base: str, lanes: int) -> str:
+    return base if lanes == 1 else f"{base}x{lanes}"
+
+
+def exp(k: KernelBuilder, x: Expr, lanes: int) -> Expr:
+    """e^x by 2^n e^r; exact at 0, saturates at the ends of the float32 range (never infinite, never NaN)."""
+    x = k.let(vmin(vmax(x, splat(-87.0, lanes)), splat(88.0, lanes)))
+    n = k.let(tirx.floor(x * splat(1.4426950408889634, lanes) + splat(0.5, lanes)))
+    r = k.let(x - n * splat(_LN2_HIGH, lanes) - n * splat(_LN2_LOW, lanes))
+    mantissa = _horner(k, r, _EXP, lanes)
+    bits = (tirx.Cast(_dtype("int32", lanes), n) + _int(127, lanes)) * _int(1 << 23, lanes)
+    return k.let(mantissa * tirx.reinterpret(_dtype("float32", lanes), bits))
+
+
+def _int(value: int, lanes: int) -> Expr:
+    scalar = tirx.IntImm("int32", value)
+    return scalar if lanes == 1 else tirx.Broadcast(scalar, lanes)
+
+
+def log(k: KernelBuilder, x: Expr, lanes: int) -> Expr:
+    """ln x for normal positive x: the exponent, and 2 atanh((m - 1) / (m + 1)) of the mantissa in [0.75, 1.5)."""
+    bits = k.let(tirx.reinterpret(_dtype("int32", lanes), x))
+    # Shifting by the bits of 0.75 puts the mantissa in [0.75, 1.5), so that ln 1 is exactly 0.
+    shifted = k.let(bits - _int(0x3F400000, lanes))
+    exponent = k.let(tirx.shift_right(shifted, _int(23, lanes)))
+    mantissa_bits = bits - exponent * _int(1 << 23, lanes)
+    m = k.let(tirx.reinterpret(_dtype("float32", lanes), mantissa_bits))
+    s = k.let((m - splat(1.0, lanes)) / (m + splat(1.0, lanes)))
+    series = _horner(k, k.let(s * s), (2.0, 2 / 3, 2 / 5, 2 / 7, 2 / 9), lanes)
+    return k.let(s * series + tirx.Cast(_dtype("float32", lanes), exponent) * splat(0.6931471805599453, lanes))
+
+
+def power(k: KernelBuilder, x: Expr, exponent: float, lanes: int) -> Expr:
+    """x^exponent for x > 0; the exponents of published networks by square roots."""
+    if exponent == -0.75:
+        root = k.let(tirx.sqrt(x))
+        return k.let(splat(1.0, lanes) / (root * tirx.sqrt(root)))
+    if exponent == -0.5:
+        return k.let(splat(1.0, lanes) / tirx.sqrt(x))
+    if exponent == -1.0:
+        return k.let(splat(1.0, lanes) / x)
+    return exp(k, log(k, x, lanes) * splat(exponent, lanes), lanes)
+
+
+def _clamp01(x: Expr, lanes: int) -> Expr:
+    return vmin(vmax(x, splat(0.0, lanes)), splat(1.0, lanes))
+
+
+def _sigmoid(k: KernelBuilder, x: Expr, lanes: int) -> Expr:
+    one = splat(1.0, lanes)
+    return k.let(one / (one + exp(k, splat(0.0, lanes) - x, lanes)))
+
+
+def _tanh(k: KernelBuilder, x: Expr, lanes: int) -> Expr:
+    one = splat(1.0, lanes)
+    return k.let(one - splat(2.0, lanes) / (exp(k, x + x, lanes) + one))
+
+
+def _leaky(k: KernelBuilder, x: Expr, lanes: int, slope: float) -> Expr:
+    zero = splat(0.0, lanes)
+    return k.let(vmax(x, zero) + vmin(x, zero) * splat(slope, lanes))
+
+
+def _hard_sigmoid(k: KernelBuilder, x: Expr, lanes: int, alpha: float, beta: float) -> Expr:
+    return k.let(_clamp01(x * splat(alpha, lanes) + splat(beta, lanes), lanes))
+
+
+ACTIVATIONS: Mapping[str, Callable[..., Expr]] = {
+    "relu": lambda k, x, n: k.let(vmax(x, splat(0.0, n))),
+    "relu6": lambda k, x, n: k.let(vmin(vmax(x, splat(0.0, n)), splat(6.0, n))),
+    "leaky_relu": _leaky,
+    "sigmoid": _sigmoid,
+    "tanh": _tanh,
+    "hard_sigmoid": _hard_sigmoid,
+    "hard_swish": lambda k, x, n: k.let(x * _hard_sigmoid(k, x, n, 1 / 6, 0.5)),
+    "silu": lambda k, x, n: k.let(x * _sigmoid(k, x, n)),
+}
+"""Name of an activation -> its value of a vector; its attributes come as keywords."""
+
+
+def apply_epilogue(k: KernelBuilder, x: Expr, epilogue: Epilogue, extras: list[Callable[[], Expr]], lanes: int) -> Expr:
+    """The steps after a sum: adds of extra operands (loaded when their turn comes) and activations."""
+    waiting = iter(extras)
+    for name, attributes in epilogue:
+        x = k.let(x + next(waiting)()) if name == "add" else ACTIVATIONS[name](k, x, lanes, **dict(attributes))
+    return x
+
+
+def horizontal(k: KernelBuilder, vector: Expr, lanes: int, combine: Callable[[Any, Any], Any]) -> Expr:
+    """One scalar from a vector: a tree over its lanes, in a fixed order (the same bits every time)."""
+    spill = k.registers(lanes)
+    spill.store(0, vector, lanes)
+    values = [spill.load(i) for i in range(lanes)]
+    while len(values) > 1:
+        half = len(values) // 2
+        values = [k.let(combine(values[i], values[i + half])) for i in range(half)]
+    return values[0]

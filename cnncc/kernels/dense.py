@@ -1,0 +1,112 @@
+"""Fully connected layers: a stream of weights read once for the whole batch."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+
+import numpy as np
+
+from cnncc.ir import TensorType
+from cnncc.kernels.conv_direct import pad_channels
+from cnncc.kernels.spec import Call, Epilogue, Kernel, Operand, Packed, Selection, Site, blocks
+from cnncc.kernels.tiles import Tile, even_tiles, step_cycles
+from cnncc.targets import Target
+
+
+@dataclass(frozen=True)
+class DenseConfig:
+    """`images` vectors of `inputs` floats to vectors of `outputs`. Strides in floats from one image to the next."""
+
+    images: int
+    inputs: int
+    outputs: int
+    in_stride: int
+    out_stride: int
+    extra_strides: tuple[int, ...]
+    bias: bool
+    epilogue: Epilogue
+    image_tile: int
+    groups: int
+    """Output blocks computed at once."""
+    block: int
+    lanes: int
+
+    @property
+    def out_blocks(self) -> int:
+        return blocks(self.outputs, self.block)
+
+    @property
+    def runs(self) -> tuple[tuple[int, int, int], ...]:
+        """Groups of output blocks: (first block, blocks in a group, groups)."""
+        return even_tiles(self.out_blocks, self.groups)
+
+
+def pack_dense(weight: np.ndarray, source: TensorType, config: DenseConfig) -> np.ndarray:
+    """(o, c h w) to [group of blocks][input, in the order it is stored][block][lane], flat."""
+    out = weight.shape[0]
+    if source.block > 1:
+        _, c, h, w = source.shape
+        stored = np.zeros((out, source.stored_shape[1] * source.block, h, w), np.float32)
+        stored[:, :c] = weight.reshape(out, c, h, w)
+        weight = stored.reshape(out, -1, source.block, h, w).transpose(0, 1, 3, 4, 2).reshape(out, -1)
+    packed = np.empty(config.out_blocks * config.block * config.inputs, np.float32)
+    done = 0
+    for start, size, count in config.runs:
+        for g in range(count):
+            first = (start + g * size) * config.block
+            rows = weight[first : first + size * config.block]
+            piece = packed[done : done + config.inputs * size * config.block].reshape(config.inputs, -1)
+            piece[:, : len(rows)] = rows.T
+            piece[:, len(rows) :] = 0.0
+            done += piece.size
+    return packed
+
+
+def select_dense(site: Site) -> Selection | None:
+    """fc, whatever the layout of its input: the weights are packed in the order the input is stored."""
+    node, source, target = site.node, site.type(), site.target
+    if node.op != "fc":
+        return None
+    inputs = math.prod(source.stored_shape[1:])
+    strides = {name: stride // 4 for name, stride in site.image_strides.items()}
+    outputs = node.attrs["out"]
+    image_tile, groups = _tile(site.batch, blocks(outputs, target.block), target)
+    config = DenseConfig(
+        images=site.batch, inputs=inputs, outputs=outputs, in_stride=strides[node.inputs[0]],
+        out_stride=strides[node.name], extra_strides=tuple(strides[e] for e in node.inputs[1:]), bias=node.attrs["bias"],
+        epilogue=node.attrs["epilogue"], image_tile=image_tile, groups=groups, block=target.block, lanes=target.lanes,
+    )  # fmt: skip
+    kernel = Kernel(
+        "dense", f"dense_f32_{image_tile}x{groups * target.block}_{target.isa}", config, sum(n for *_, n in config.runs), 0
+    )
+    weight, bias = site.constant("weight"), site.constant("bias")
+    assert weight is not None
+    padded = config.out_blocks * config.block
+    packed = [Packed(f"{node.name}.weight", weight.map((padded * inputs,), lambda w: pack_dense(w, source, config)))]
+    if bias is not None:
+        packed.append(Packed(f"{node.name}.bias", bias.map((padded,), lambda b: pad_channels(b, padded))))
+    operands = (
+        *site.values(node.inputs[:1]),
+        *(Operand("weight", p.name) for p in packed),
+        *site.values(node.inputs[1:]),
+    )
+    call = Call(node.name, kernel, operands, site.result, whole_batch=True)
+    why = f"weights read once for {site.batch} image{'s' * (site.batch > 1)}; bound by reading them"
+    return Selection((call,), tuple(packed), why)
+
+
+def _tile(images: int, out_blocks: int, target: Target) -> tuple[int, int]:
+    """Images x output blocks that keep the most products in flight within the registers; more blocks where equal."""
+
+    def rate(shape: tuple[int, int]) -> tuple[float, int]:
+        tile = Tile(1, *shape)
+        return tile.pixels * tile.groups / step_cycles(tile, target, weights_in_l1=False), shape[1]
+
+    shapes = [
+        (p, g)
+        for p in range(1, min(images, 14) + 1)
+        for g in range(1, min(out_blocks, 12) + 1)
+        if (p * g + g) * target.vectors + 1 <= target.registers
+    ]
+    return max(shapes, key=rate)

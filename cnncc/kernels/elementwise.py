@@ -1,0 +1,133 @@
+"""Kernels that treat every element alike: activations, batch norm that could not be folded, add and mul."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+
+import numpy as np
+
+from cnncc.ir import Constant
+from cnncc.kernels.conv_direct import pad_channels
+from cnncc.kernels.spec import Call, Epilogue, Kernel, Operand, Packed, Selection, Site
+
+ACTIVATION_OPS = ("relu", "relu6", "leaky_relu", "sigmoid", "tanh", "hard_sigmoid", "hard_swish", "silu")
+
+
+@dataclass(frozen=True)
+class ElementwiseConfig:
+    """`start` is `first` (the first operand as it is), `add`, `mul` or `affine` (x scale + shift, per channel).
+
+    Operands are `full` (as the result), `channel` (one value per channel). An image has `pixels` of `channel_blocks`
+    blocks; a vector is one pixel of `tail` floats in one block of any length.
+    """
+
+    start: str
+    operands: tuple[str, ...]
+    channel_blocks: int
+    pixels: int
+    width: int
+    """Floats per pixel and block: the block, or the length of a vector."""
+    lanes: int
+    epilogue: Epilogue
+    pieces: int
+    """Units per channel block."""
+
+
+def select_elementwise(site: Site) -> Selection | None:
+    """Activations, bn, add, mul, and copies of a value."""
+    node = site.node
+    if node.op == "bn":
+        return _affine(site)
+    if node.op in ("add", "mul"):
+        arms = node.inputs[: len(node.inputs) - sum(name == "add" for name, _ in node.attrs["epilogue"])]
+        kinds = tuple(_kind(site, a) for a in arms)
+        return _elementwise(site, node.op, kinds, node.attrs["epilogue"])
+    if node.op in ACTIVATION_OPS:
+        return _elementwise(site, "first", ("full",), ((node.op, tuple(sorted(node.attrs.items()))),))
+    if node.op in ("identity", "dropout"):
+        return _elementwise(site, "first", ("full",), ())
+    return None
+
+
+def _kind(site: Site, name: str) -> str:
+    return "full" if site.graph[name].type.shape[1:] == site.node.type.shape[1:] else "channel"
+
+
+def _affine(site: Site) -> Selection:
+    """bn as x scale + shift with both computed at compile time, in float64."""
+    node = site.node
+    width = math.prod(node.type.stored_shape[1:]) if len(node.type.shape) == 2 else _padded(site)
+    slots = [site.constant(s) for s in ("weight", "bias", "running_mean", "running_var")]
+    gamma, beta, mean, var = (s for s in slots if s is not None)
+    eps = node.attrs["eps"]
+
+    def scale(g: np.ndarray, v: np.ndarray) -> np.ndarray:
+        return g.astype(np.float64) / np.sqrt(v.astype(np.float64) + eps)
+
+    def pack(values: np.ndarray) -> np.ndarray:
+        return pad_channels(values.astype(np.float32), width)
+
+    packed = (
+        Packed(f"{node.name}.scale", gamma.map((width,), lambda g, v: pack(scale(g, v)), var)),
+        Packed(f"{node.name}.shift", beta.map((width,), lambda b, g, m, v: pack(b - m * scale(g, v)), gamma, mean, var)),
+    )
+    return _elementwise(site, "affine", ("full",), node.attrs["epilogue"], packed)
+
+
+def _padded(site: Site) -> int:
+    stored = site.node.type.stored_shape
+    return stored[1] * site.node.type.block
+
+
+def _elementwise(
+    site: Site, start: str, kinds: tuple[str, ...], epilogue: Epilogue, packed: tuple[Packed, ...] = ()
+) -> Selection:
+    node, target = site.node, site.target
+    stored = node.type.stored_shape
+    image = node.type.block > 1
+    channel_blocks = stored[1] if image else 1
+    pixels = stored[2] * stored[3] if image else 1
+    width = node.type.block if image else math.prod(stored[1:])
+    pieces = max(1, min(-(-pixels // 64), -(-16 // channel_blocks)))
+    config = ElementwiseConfig(start, kinds, channel_blocks, pixels, width, target.lanes, epilogue, pieces)
+    label = "_".join([start if start != "first" else "map", *(n for n, _ in epilogue)])
+    kernel = Kernel("elementwise", f"{label}_f32_{target.isa}", config, channel_blocks * pieces, 0)
+    operands = (
+        *site.values(node.inputs[: len(kinds)]),
+        *(Operand("weight", p.name) for p in packed),
+        *site.values(node.inputs[len(kinds) :]),
+    )
+    return Selection((Call(node.name, kernel, operands, site.result),), packed, "one pass over memory")
+
+
+@dataclass(frozen=True)
+class NormalizeConfig:
+    """Pixels as the caller has them to what the network was trained on: a plane per channel, NCHW."""
+
+    channels: int
+    pixels: int
+    lanes: int
+
+
+def select_normalize(site: Site) -> Selection | None:
+    """The mean and std of an input: (x - mean) / std as one multiply-add, on the way into the arena."""
+    node = site.node
+    if node.op != "input":
+        return None
+    channels, pixels = node.type.shape[1], math.prod(node.type.shape[2:])
+    mean, std = (_per_channel(node.attrs[key], channels, value) for key, value in (("mean", 0.0), ("std", 1.0)))
+    packed = (
+        Packed(f"{node.name}.scale", Constant((channels,), lambda: (1 / std).astype(np.float32))),
+        Packed(f"{node.name}.shift", Constant((channels,), lambda: (-mean / std).astype(np.float32))),
+    )
+    kernel = Kernel(
+        "normalize", f"normalize_f32_nchw_{site.target.isa}", NormalizeConfig(channels, pixels, site.target.lanes), channels, 0
+    )
+    operands = (Operand("raw", node.name), *(Operand("weight", p.name) for p in packed))
+    return Selection((Call(node.name, kernel, operands, site.result),), packed, "mean and std of the input")
+
+
+def _per_channel(values: tuple[float, ...], channels: int, default: float) -> np.ndarray:
+    """One number for each channel; a single one stands for all."""
+    return np.broadcast_to(np.asarray(values or (default,), np.float64), (channels,))

@@ -1,0 +1,38 @@
+"""Which kernel computes a node: ordered rules, the first that answers wins."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from cnncc.kernels.channels import select_global_pool, select_lrn, select_softmax
+from cnncc.kernels.conv_direct import select_conv, select_transposed
+from cnncc.kernels.copy import select_copy
+from cnncc.kernels.dense import select_dense
+from cnncc.kernels.elementwise import select_elementwise, select_normalize
+from cnncc.kernels.resample import select_resample
+from cnncc.kernels.spec import Selection, Site
+from cnncc.kernels.window import select_depthwise, select_pool
+
+RULES: tuple[Callable[[Site], Selection | None], ...] = (
+    select_normalize,
+    select_depthwise,  # before conv, which would merge groups into a dense one
+    select_conv,
+    select_transposed,
+    select_dense,
+    select_pool,
+    select_global_pool,
+    select_lrn,
+    select_softmax,
+    select_elementwise,
+    select_resample,
+    select_copy,
+)
+
+
+def select(site: Site) -> Selection:
+    """The kernel calls of a node. Every op of the table has a rule, which a test holds."""
+    for rule in RULES:
+        selection = rule(site)
+        if selection is not None:
+            return selection
+    raise AssertionError(f"no kernel rule for {site.node.op}")

@@ -1,0 +1,113 @@
+"""What a kernel is and how a node calls it. Nothing here needs TVM, so planning and summaries stay quick."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from cnncc.ir import Constant, Graph, Node, TensorType
+from cnncc.targets import Target
+
+Epilogue = tuple[tuple[str, tuple[tuple[str, Any], ...]], ...]
+"""As in the graph: `("add", ())` adds the next extra operand, anything else is an activation with its attributes."""
+
+
+@dataclass(frozen=True)
+class Kernel:
+    """One compiled function, wholly described by plain data: two equal kernels are one object file."""
+
+    family: str
+    """Key of the lowering table, `cnncc.kernels.cpu.LOWER`."""
+    name: str
+    """What people see: the parameters that matter, as in `conv_f32_nchw16c_14x32_avx512`."""
+    config: Any
+    """Frozen dataclass of the family with everything the lowering needs."""
+    units: int
+    """Independent pieces of work of one call; threads share them out."""
+    scratch_floats: int
+    """Floats of private scratch each thread needs."""
+
+    @property
+    def symbol(self) -> str:
+        """A C identifier unique to this kernel."""
+        digest = hashlib.sha256(repr((self.family, self.config)).encode()).hexdigest()
+        return f"{self.name}_{digest[:12]}"
+
+
+@dataclass(frozen=True)
+class Operand:
+    """An argument of a call: the value of a node, or a packed weight; `offset` in floats is added to its address."""
+
+    kind: str
+    """`value`, `weight`, or `raw`: an input as the caller gave it."""
+    name: str
+    offset: int = 0
+
+
+@dataclass(frozen=True, eq=False)
+class Packed:
+    """A weight in the layout its kernel reads, flat; computed when the module is written."""
+
+    name: str
+    constant: Constant
+
+
+@dataclass(frozen=True)
+class Call:
+    """One step of the module: a kernel on operands. `images` calls are made, one for each image, unless the kernel takes
+    the whole batch itself (`whole_batch`)."""
+
+    node: str
+    kernel: Kernel
+    operands: tuple[Operand, ...]
+    result: Operand
+    whole_batch: bool = False
+
+
+@dataclass(frozen=True, eq=False)
+class Selection:
+    """How a node is computed: the calls in order, the weights they read, and why this was chosen."""
+
+    calls: tuple[Call, ...]
+    weights: tuple[Packed, ...]
+    why: str
+
+
+@dataclass(frozen=True, eq=False)
+class Site:
+    """A node to be computed, with what a rule may look at."""
+
+    graph: Graph
+    node: Node
+    target: Target
+    image_strides: dict[str, int]
+    """Bytes from one image of the batch to the next, for the values the node touches."""
+    copies: tuple[int, ...] = ()
+    """For a concat: which arms are not written in place and must be copied."""
+
+    @property
+    def batch(self) -> int:
+        return self.node.type.shape[0]
+
+    def type(self, position: int = 0) -> TensorType:
+        """Type of an input by position."""
+        return self.graph[self.node.inputs[position]].type
+
+    def constant(self, slot: str) -> Constant | None:
+        """The constant in a weight slot, None where the node has none."""
+        name = self.node.weights.get(slot)
+        return None if name is None else self.graph.constants[name]
+
+    def values(self, names: Sequence[str]) -> tuple[Operand, ...]:
+        return tuple(Operand("value", n) for n in names)
+
+    @property
+    def result(self) -> Operand:
+        return Operand("value", self.node.name)
+
+
+def blocks(channels: int, block: int) -> int:
+    """Blocks that hold so many channels."""
+    return -(-channels // block)

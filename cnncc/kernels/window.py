@@ -1,0 +1,132 @@
+"""Kernels that slide a window over each channel by itself: depthwise convolution, max and average pooling."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from cnncc.kernels.conv_direct import pad_channels
+from cnncc.kernels.spec import Call, Epilogue, Kernel, Operand, Packed, Selection, Site, blocks
+from cnncc.targets import Target
+
+
+@dataclass(frozen=True)
+class WindowConfig:
+    """One channel block at a time, a few rows of it per unit. `mode` is `depthwise`, `max` or `avg`."""
+
+    mode: str
+    channel_blocks: int
+    block: int
+    lanes: int
+    in_size: tuple[int, int]
+    out_size: tuple[int, int]
+    kernel: tuple[int, int]
+    stride: tuple[int, int]
+    dilation: tuple[int, int]
+    pad: tuple[int, int, int, int]
+    count_include_pad: bool
+    bias: bool
+    epilogue: Epilogue
+    columns: int
+    """Output pixels kept in registers."""
+    rows: int
+
+    @property
+    def window(self) -> tuple[int, int]:
+        """Input rows and columns one unit reads."""
+        rows = (self.rows - 1) * self.stride[0] + (self.kernel[0] - 1) * self.dilation[0] + 1
+        columns = (self.out_size[1] - 1) * self.stride[1] + (self.kernel[1] - 1) * self.dilation[1] + 1
+        return rows, columns
+
+    @property
+    def gathers(self) -> bool:
+        reach = [
+            (self.out_size[a] - 1) * self.stride[a] + (self.kernel[a] - 1) * self.dilation[a] - self.pad[a] for a in (0, 1)
+        ]
+        return self.pad[0] > 0 or self.pad[1] > 0 or any(reach[a] >= self.in_size[a] for a in (0, 1))
+
+    @property
+    def row_units(self) -> int:
+        return -(-self.out_size[0] // self.rows)
+
+    @property
+    def scratch_floats(self) -> int:
+        return self.window[0] * self.window[1] * self.block if self.gathers else 0
+
+
+def _configure(site: Site, mode: str, epilogue: Epilogue = (), bias: bool = False) -> WindowConfig:
+    node, source, target = site.node, site.type(), site.target
+    height, width = node.type.shape[2:]
+    attrs = node.attrs
+    rows = height
+    shared = dict(
+        mode=mode, channel_blocks=blocks(source.shape[1], target.block), block=target.block, lanes=target.lanes,
+        in_size=source.shape[2:], out_size=(height, width), kernel=attrs["kernel"], stride=attrs["stride"],
+        dilation=attrs.get("dilation", (1, 1)), pad=attrs["pad"],
+        count_include_pad=attrs.get("count_include_pad", False), bias=bias, epilogue=epilogue,
+        columns=min(width, _columns(target)),
+    )  # fmt: skip
+    config = WindowConfig(**shared, rows=rows)
+    # Halve the rows until the window fits half of L1 or L2 and there are enough units to share out.
+    while rows > 1 and (
+        8 * config.window[0] * config.window[1] * config.block > target.l2_bytes // 4
+        or config.row_units * config.channel_blocks < 12
+    ):
+        rows = -(-rows // 2)
+        config = WindowConfig(**shared, rows=rows)
+    return config
+
+
+def _columns(target: Target) -> int:
+    """Pixels whose accumulators leave two registers for a weight and a value."""
+    return max(1, min(8, (target.registers - 2) // target.vectors - 1))
+
+
+def _kernel(config: WindowConfig, target: Target) -> Kernel:
+    kind = {"depthwise": "depthwise", "max": "maxpool", "avg": "avgpool"}[config.mode]
+    size = "x".join(map(str, config.kernel))
+    name = f"{kind}_f32_nchw{config.block}c_{size}_{config.columns}px_{target.isa}"
+    return Kernel("window", name, config, config.row_units * config.channel_blocks, config.scratch_floats)
+
+
+def select_depthwise(site: Site) -> Selection | None:
+    """conv with one input and one output channel per group, and more than one group."""
+    node, target = site.node, site.target
+    source = site.type()
+    if node.op != "conv" or not node.attrs["groups"] == source.shape[1] == node.attrs["out"] or source.block == 1:
+        return None
+    if source.shape[1] == 1:
+        return None
+    config = _configure(site, "depthwise", node.attrs["epilogue"], node.attrs["bias"])
+    weight, bias = site.constant("weight"), site.constant("bias")
+    assert weight is not None
+    padded = config.channel_blocks * config.block
+    taps = config.kernel[0] * config.kernel[1]
+
+    def pack(w: np.ndarray) -> np.ndarray:
+        """(c, 1, kh, kw) to [block][tap][lane]."""
+        full = np.zeros((padded, taps), np.float32)
+        full[: len(w)] = w.reshape(len(w), taps)
+        return full.reshape(config.channel_blocks, config.block, taps).transpose(0, 2, 1).ravel()
+
+    packed = [Packed(f"{node.name}.weight", weight.map((padded * taps,), pack))]
+    if bias is not None:
+        packed.append(Packed(f"{node.name}.bias", bias.map((padded,), lambda b: pad_channels(b, padded))))
+    operands = (
+        *site.values(node.inputs[:1]),
+        *(Operand("weight", p.name) for p in packed),
+        *site.values(node.inputs[1:]),
+    )
+    call = Call(node.name, _kernel(config, target), operands, site.result)
+    return Selection((call,), tuple(packed), "depthwise: each lane is a channel, bound by loads")
+
+
+def select_pool(site: Site) -> Selection | None:
+    """Max and average pooling with any window."""
+    modes = {"maxpool": "max", "avgpool": "avg"}
+    if site.node.op not in modes:
+        return None
+    config = _configure(site, modes[site.node.op])
+    call = Call(site.node.name, _kernel(config, site.target), site.values(site.node.inputs), site.result)
+    return Selection((call,), (), "each lane is a channel, bound by loads")

@@ -1,0 +1,7 @@
+"""The network language: text to graph and back."""
+
+from cnncc.lang.format import format_text
+from cnncc.lang.print_net import print_net
+from cnncc.lang.read import parse, read
+
+__all__ = ["format_text", "parse", "print_net", "read"]

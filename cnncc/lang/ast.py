@@ -1,0 +1,143 @@
+"""The syntax tree of a network text. Every part knows its place."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from cnncc.lang.source import Piece
+
+
+@dataclass(frozen=True, slots=True)
+class Number(Piece):
+    value: int | float
+
+
+@dataclass(frozen=True, slots=True)
+class Name(Piece):
+    name: str
+
+
+@dataclass(frozen=True, slots=True)
+class Arith(Piece):
+    """`first` and then, from left to right, operators of one precedence with their right sides."""
+
+    first: Expr
+    rest: tuple[tuple[str, Expr], ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Value(Piece):
+    """A number, a parameter, a computation or a word of the language: `64`, `c`, `4*c`, `relu`."""
+
+    expr: Expr
+
+    @property
+    def word(self) -> str | None:
+        return self.expr.name if isinstance(self.expr, Name) else None
+
+
+@dataclass(frozen=True, slots=True)
+class Sizes(Piece):
+    """`3x3`, `3x224x224`."""
+
+    sides: tuple[Expr, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Stride(Piece):
+    """`/2`, `/2x1`."""
+
+    sides: tuple[Expr, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Listing(Piece):
+    """`1,2` or `(1, 2)`."""
+
+    values: tuple[Expr, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Range(Piece):
+    """`0:16`."""
+
+    low: Expr
+    high: Expr
+
+
+@dataclass(frozen=True, slots=True)
+class Text(Piece):
+    """A name: bare, or in quotes where it has other characters."""
+
+    text: str
+
+
+@dataclass(frozen=True, slots=True)
+class Arg(Piece):
+    name: Name | None
+    value: Expr
+
+
+@dataclass(frozen=True, slots=True)
+class Call(Piece):
+    """A block with arguments, `bottleneck(64, s=2)`."""
+
+    name: Name
+    args: tuple[Arg, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Op(Piece):
+    """A chain of ops, or a block and a chain."""
+
+    items: tuple[Item, ...]
+    times: Expr | None
+
+
+@dataclass(frozen=True, slots=True)
+class Merge(Piece):
+    name: Name
+    arms: tuple[tuple[Group, ...], ...]
+    items: tuple[Item, ...]
+    times: Expr | None
+
+
+@dataclass(frozen=True, slots=True)
+class Refer(Piece):
+    """`save NAME`, `from NAME`, `output [NAME]`."""
+
+    verb: str
+    target: Text | None
+
+
+@dataclass(frozen=True, slots=True)
+class Group(Piece):
+    """The statements of one line, which share a label."""
+
+    label: Text | None
+    statements: tuple[Statement, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Param(Piece):
+    name: str
+    default: Expr | None
+
+
+@dataclass(frozen=True, slots=True)
+class Block(Piece):
+    name: Name
+    params: tuple[Param, ...]
+    body: tuple[Group, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Net(Piece):
+    name: Text
+    blocks: tuple[Block, ...]
+    body: tuple[Group, ...]
+
+
+Expr = Number | Name | Arith
+Item = Value | Sizes | Stride | Listing | Range | Call | Text
+Statement = Op | Merge | Refer

@@ -1,0 +1,91 @@
+"""The graph while it grows: names, shapes, weights, limits."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from cnncc.errors import CnnccError, Span
+from cnncc.ir import Constant, Graph, Node, TensorType
+from cnncc.lang.source import Stack
+from cnncc.ops import TABLE, ShapeError, complete, infer
+
+MAX_NODES = 20_000
+MAX_STEPS = 10 * MAX_NODES
+"""Statements that may be run: repeats of something that adds no node end too."""
+
+
+class GraphBuilder:
+    """Adds nodes that the op table accepts; everything it refuses is a CnnccError with place and block stack."""
+
+    def __init__(self) -> None:
+        self.nodes: dict[str, Node] = {}
+        self.constants: dict[str, Constant] = {}
+        self.read: set[str] = set()
+        self.outputs: list[str] = []
+        self.steps = 0
+
+    def step(self, span: Span, stack: Stack) -> None:
+        """Count one statement."""
+        self.steps += 1
+        if self.steps > MAX_STEPS:
+            raise CnnccError(f"more than {MAX_STEPS} statements", span, stack, "look at the repeats (x3) around this")
+
+    def shape(self, name: str) -> tuple[int, ...]:
+        return self.nodes[name].type.shape
+
+    def shapes(self, inputs: tuple[str, ...]) -> tuple[tuple[int, ...], ...]:
+        return tuple(map(self.shape, inputs))
+
+    def infer(self, op: str, word: str, inputs: tuple[str, ...], attrs: Mapping[str, Any], span: Span, stack: Stack) -> Any:
+        """Shape of the result; `word` names the op in the error."""
+        try:
+            return infer(op, self.shapes(inputs), attrs)
+        except ShapeError as error:
+            raise CnnccError(f"{word}: {error.message}", span, stack, error.hint) from None
+
+    def add(self, node: Node, word: str, weights: tuple[str, ...] = ()) -> str:
+        """Add a node of yet unknown type and incomplete attributes; its name. `weights` are names for its constants
+        in the order of the op's slots, if not the usual ones."""
+        assert node.span
+        if len(self.nodes) >= MAX_NODES:
+            hint = "look at the repeats (x3) around this"
+            raise CnnccError(f"the network has more than {MAX_NODES} ops", node.span, node.stack, hint)
+        self.refuse_taken(node)
+        shape = self.infer(node.op, word, node.inputs, node.attrs, node.span, node.stack)
+        attrs = complete(node.op, node.attrs)
+        slots = TABLE[node.op].weights(self.shapes(node.inputs), attrs)
+        names = self.weight_names(node, tuple(slots), weights)
+        for slot, name in names.items():
+            self.add_constant(node, name, slots[slot])
+        self.nodes[node.name] = node.with_(type=TensorType(shape), attrs=attrs, weights=names)
+        self.read.update(node.inputs)
+        return node.name
+
+    def refuse_taken(self, node: Node) -> None:
+        if node.name in self.nodes:
+            first = self.nodes[node.name].span
+            hint = f"the first is at {first}; give one of them another label"
+            raise CnnccError(f"two values are called {node.name!r}", node.span, node.stack, hint)
+
+    def weight_names(self, node: Node, slots: tuple[str, ...], given: tuple[str, ...]) -> dict[str, str]:
+        if given and len(given) != len(slots):
+            wanted = f"{len(slots)} ({', '.join(slots)})" if slots else "none"
+            raise CnnccError(f"weights: {len(given)} names, {node.op} needs {wanted}", node.span, node.stack)
+        return dict(zip(slots, given or [f"{node.name}.{slot}" for slot in slots], strict=True))
+
+    def add_constant(self, node: Node, name: str, shape: tuple[int, ...]) -> None:
+        """A yet unbound constant; several nodes may share one if they agree about its shape."""
+        known = self.constants.setdefault(name, Constant(shape))
+        if known.shape != shape:
+            sizes = ["x".join(map(str, s)) for s in (known.shape, shape)]
+            raise CnnccError(f"weights {name!r} are shared, but of shapes {' and '.join(sizes)}", node.span, node.stack)
+
+    def finish(self, name: str, last: str | None) -> Graph:
+        """The graph; its output is the last value unless outputs were marked. Every value has to be of use."""
+        outputs = tuple(self.outputs) or ((last,) if last else ())
+        for node in self.nodes.values():
+            if node.name not in self.read and node.name not in outputs:
+                hint = "`from` went on with another value; use this one in a merge, mark it with `output`, or remove it"
+                raise CnnccError(f"the value {node.name!r} is never used", node.span, node.stack, hint)
+        return Graph(name, tuple(self.nodes.values()), outputs, self.constants)

@@ -1,0 +1,334 @@
+"""Syntax tree to graph: blocks and repeats are written out, names given, shapes inferred."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import NoReturn
+
+from cnncc.errors import nearest
+from cnncc.ir import Graph, Node, TensorType
+from cnncc.lang import ast
+from cnncc.lang.blocks import bind, collect
+from cnncc.lang.build import MAX_NODES, GraphBuilder
+from cnncc.lang.chains import read_attrs, read_weights
+from cnncc.lang.forms import FORMS, MERGES, Form
+from cnncc.lang.items import Items
+from cnncc.lang.scope import Scope
+from cnncc.lang.source import Piece, Source
+
+UNKNOWN = TensorType(())
+START = "start with an input, e.g. `input 3x224x224`, or take a saved value with `from`"
+
+
+def is_input(statement: ast.Op | ast.Merge) -> bool:
+    """Inputs do not count in the numbering of lines, so that the first layer is 0."""
+    head = statement.items[0] if isinstance(statement, ast.Op) else None
+    return isinstance(head, ast.Value) and head.word == "input"
+
+
+@dataclass
+class At:
+    """Where a statement is and what it starts from."""
+
+    scope: Scope
+    path: str
+    value: str | None
+
+
+def elaborate(tree: ast.Net, source: Source) -> Graph:
+    """The graph of a network, with unbound weights. CnnccError for whatever is wrong with it."""
+    scope = Scope(source)
+    elaborator = Elaborator(collect(tree, scope))
+    last = elaborator.sequence(tree.body, scope, None)
+    if all(n.op == "input" for n in elaborator.builder.nodes.values()):
+        scope.fail("the network has no layers", tree.name, "after `input 3x224x224` comes at least one op")
+    return elaborator.builder.finish(tree.name.text, last)
+
+
+class Elaborator:
+    """Walks the tree. Methods return the name of the current value after what they ran."""
+
+    def __init__(self, blocks: dict[str, ast.Block]) -> None:
+        self.blocks = blocks
+        self.builder = GraphBuilder()
+        self.labels: dict[str, str] = {}
+        """Value of every labelled line, by full path."""
+
+    # Sequences and names
+
+    def sequence(self, groups: tuple[ast.Group, ...], scope: Scope, value: str | None) -> str | None:
+        """Run lines one after the other."""
+        position = 0
+        for group in groups:
+            value = self.group(group, scope, value, position)
+            position += sum(not isinstance(s, ast.Refer) and not is_input(s) for s in group.statements)
+        return value
+
+    def group(self, group: ast.Group, scope: Scope, value: str | None, position: int) -> str | None:
+        self.refuse_label(group, scope)
+        segments = self.segments(group, scope, position)
+        for statement in group.statements:
+            if isinstance(statement, ast.Refer):
+                value = self.refer(statement, scope, value)
+                continue
+            for segment in next(segments):
+                value = self.compute(statement, At(scope, scope.join(segment), value))
+        if group.label and value:
+            scope.names[group.label.text] = value
+            self.labels[scope.join(group.label.text)] = value
+        return value
+
+    def refuse_label(self, group: ast.Group, scope: Scope) -> None:
+        """A label is new in its sequence and has something to name."""
+        if not group.label:
+            return
+        if group.label.text in scope.names.maps[0]:
+            scope.fail(f"{group.label.text!r} is already a label or a saved value here", group.label, "choose another")
+        if all(isinstance(s, ast.Refer) for s in group.statements):
+            scope.fail(f"the label {group.label.text!r} names no op", group.label, "`save NAME` names the current value")
+
+    def segments(self, group: ast.Group, scope: Scope, position: int) -> Iterator[list[str]]:
+        """For each computing statement, the path segment of each of its repeats."""
+        computing = [s for s in group.statements if not isinstance(s, ast.Refer)]
+        label, index = group.label and group.label.text, 0
+        for statement in computing:
+            times = self.times(statement, scope)
+            if label and len(computing) == 1 and times is None:
+                yield [label]
+            elif label:
+                yield [f"{label}.{index + k}" for k in range(times or 1)]
+                index += times or 1
+            elif is_input(statement):
+                yield ["input"]
+            else:
+                yield [str(position)] if times is None else [f"{position}.{k}" for k in range(times)]
+                position += 1
+
+    def times(self, statement: ast.Op | ast.Merge, scope: Scope) -> int | None:
+        """The number of repeats, None if there is nothing said."""
+        if statement.times is None:
+            return None
+        times = scope.whole(statement.times, "repeat", 1)
+        if times > MAX_NODES:
+            scope.fail(f"repeat: {times} is too many, at most {MAX_NODES}", statement.times)
+        return times
+
+    # save, from, output
+
+    def refer(self, statement: ast.Refer, scope: Scope, value: str | None) -> str | None:
+        if statement.verb == "from":
+            assert statement.target
+            return self.find(statement.target, scope)
+        if statement.verb == "output":
+            return self.output(statement, scope, value)
+        assert statement.target
+        if value is None:
+            scope.fail("save: there is no current value", statement, START)
+        name = statement.target.text
+        if name in scope.names.maps[-1]:
+            scope.fail(f"{name!r} is already a label or a saved value here", statement.target, "choose another")
+        scope.names.maps[-1][name] = value
+        return value
+
+    def output(self, statement: ast.Refer, scope: Scope, value: str | None) -> str | None:
+        marked = self.find(statement.target, scope) if statement.target else value
+        if marked is None:
+            scope.fail("output: there is no current value", statement, START)
+        if marked in self.builder.outputs:
+            scope.fail(f"{marked!r} is already an output", statement)
+        self.builder.outputs.append(marked)
+        return value
+
+    def find(self, target: ast.Text, scope: Scope) -> str:
+        """The value that `from` means: saved or labelled here or around, or a full path."""
+        name = target.text
+        for known in (scope.names, self.labels):
+            if name in known:
+                return known[name]
+        if name in self.builder.nodes:
+            return name
+        known_names = {*scope.names, *self.labels}
+        scope.fail(f"no value is called {name!r} yet", target, nearest(name, known_names) if known_names else START)
+
+    # Statements that compute
+
+    def compute(self, statement: ast.Op | ast.Merge, at: At) -> str | None:
+        name = statement.name if isinstance(statement, ast.Merge) else statement.items[0]
+        self.builder.step(at.scope.source.at(name), at.scope.stack)
+        if isinstance(statement, ast.Merge):
+            value: str | None = self.merge(statement, at)
+            items = Items(statement.items, at.scope, statement.name, statement.name.name)
+            return self.chain(items, At(at.scope, at.path, value))
+        return self.op(Items(statement.items, at.scope, name), at)
+
+    def op(self, items: Items, at: At) -> str | None:
+        """A chain of ops, or a block with a chain."""
+        head = items.next
+        if isinstance(head, ast.Call) and head.name.name in self.blocks:
+            value = self.block(head, at)
+            items.index, items.word, items.op = 1, head.name.name, head.name
+        elif items.next_word in self.blocks:
+            assert isinstance(head, ast.Value)
+            assert isinstance(head.expr, ast.Name)
+            value = self.block(ast.Call(head.start, head.end, head.expr, ()), at)
+            items.index, items.word, items.op = 1, head.expr.name, head
+        elif items.next_word in FORMS:
+            applied = self.apply(items, at, at.path)
+            if applied is None:
+                return self.skip(items, at)
+            value = applied
+        else:
+            self.unknown(items)
+        return self.chain(items, At(at.scope, at.path, value))
+
+    def chain(self, items: Items, at: At) -> str | None:
+        """The ops that follow in the same statement: each takes the path of the statement and its own word."""
+        used: dict[str, int] = {}
+        value = at.value
+        while items.next:
+            self.chained(items)
+            word = items.next_word or ""
+            used[word] = used.get(word, 0) + 1
+            suffix = word if used[word] == 1 else f"{word}{used[word]}"
+            value = self.apply(items, At(at.scope, at.path, value), f"{at.path}.{suffix}")
+        return value
+
+    def skip(self, items: Items, at: At) -> str | None:
+        """Read, but leave out, what follows a `proj` that is not needed."""
+        assert at.value
+        while items.next:
+            form = self.chained(items)
+            items.op = items.take()
+            items.word = items.written(items.op)
+            read_attrs(form, items, self.builder.shape(at.value))
+        return at.value
+
+    def chained(self, items: Items) -> Form:
+        """The form of the next op, if it may follow another one."""
+        word = items.next_word
+        if word not in FORMS or not FORMS[word].chains:
+            self.misplaced(items)
+        return FORMS[word]
+
+    def apply(self, items: Items, at: At, name: str) -> str | None:
+        """Read one op and add its node; None for a `proj` that is not needed."""
+        items.op = items.take()
+        items.word = items.written(items.op)
+        form, span = FORMS[items.word], at.scope.source.at(items.op)
+        if form.source:
+            name, value = self.named(items, at, name), None
+        elif (value := at.value) is None:
+            at.scope.fail(f"{items.word}: there is no current value", items.op, START)
+        inputs = (value,) if value else ()
+        word, piece = items.word, items.op
+        attrs = read_attrs(form, items, self.builder.shape(value) if value else ())
+        if word == "proj" and self.fits(form, at, attrs, piece):
+            return None
+        weights = read_weights(form, items)
+        node = Node(name, form.op, inputs, UNKNOWN, attrs, span=span, stack=at.scope.stack)
+        return self.builder.add(node, word, weights)
+
+    def fits(self, form: Form, at: At, attrs: dict[str, object], piece: Piece) -> bool:
+        """Whether the projection would keep the shape: then it is left out."""
+        assert at.value
+        span = at.scope.source.at(piece)
+        shape = self.builder.infer(form.op, "proj", (at.value,), attrs, span, at.scope.stack)
+        return bool(shape == self.builder.shape(at.value))
+
+    def named(self, items: Items, at: At, name: str) -> str:
+        """The name of an input or a constant: what follows its word, else its path."""
+        scope = at.scope
+        if items.word == "input" and scope.depth:
+            scope.fail("input: inputs belong to the top level of a network", items.op)
+        given = items.next
+        if isinstance(given, ast.Text):
+            own = given.text
+        elif items.is_unknown_word():
+            own = items.next_word or ""
+        else:
+            return name
+        items.take()
+        full = scope.join(own)
+        if own in scope.names.maps[0]:
+            scope.fail(f"{own!r} is already a label or a saved value here", given or items.op, "choose another")
+        scope.names[own] = full
+        return full
+
+    # Merges and blocks
+
+    def merge(self, statement: ast.Merge, at: At) -> str:
+        """Run the arms, then the node that merges them."""
+        word, scope = statement.name.name, at.scope
+        if word not in MERGES:
+            scope.fail(f"unknown merge {word!r}", statement.name, nearest(word, MERGES))
+        ends = tuple(self.arm(arm, statement, at) for arm in statement.arms)
+        span = scope.source.at(statement.name)
+        op = "concat" if word == "cropcat" else word
+        if word == "cropcat":
+            ends = self.crop_to_smallest(ends, statement, at)
+        return self.builder.add(Node(at.path, op, ends, UNKNOWN, span=span, stack=scope.stack), word)
+
+    def arm(self, arm: tuple[ast.Group, ...], statement: ast.Merge, at: At) -> str:
+        end = self.sequence(arm, at.scope.arm(statement.name), at.value)
+        if end is None:
+            at.scope.fail(f"{statement.name.name}: an arm has no value", statement.name, START)
+        return end
+
+    def crop_to_smallest(self, ends: tuple[str, ...], statement: ast.Merge, at: At) -> tuple[str, ...]:
+        """Crop every arm, centred, to the least height and width of all."""
+        shapes = [self.builder.shape(e) for e in ends]
+        if any(len(s) != 4 for s in shapes):
+            at.scope.fail("cropcat: arms have to be images", statement.name, "`concat` joins vectors")
+        height, width = (min(s[axis] for s in shapes) for axis in (2, 3))
+        result, made = [], 0
+        for end, (_, _, h, w) in zip(ends, shapes, strict=True):
+            if (h, w) == (height, width):
+                result.append(end)
+                continue
+            made += 1
+            attrs = {"top": (h - height) // 2, "left": (w - width) // 2, "height": height, "width": width}
+            name = f"{at.path}.crop{made if made > 1 else ''}"
+            span = at.scope.source.at(statement.name)
+            result.append(self.builder.add(Node(name, "crop", (end,), UNKNOWN, attrs, {}, span, at.scope.stack), "crop"))
+        return tuple(result)
+
+    def block(self, call: ast.Call, at: At) -> str | None:
+        """Run the body of a block with its arguments."""
+        name = call.name.name
+        if name in at.scope.calls:
+            chain = [*at.scope.calls[at.scope.calls.index(name) :], name]
+            at.scope.fail(f"block {name!r} uses itself: {' -> '.join(chain)}", call.name, "blocks cannot be recursive")
+        block = self.blocks[name]
+        return self.sequence(block.body, at.scope.body(at.path, call.name, bind(block, call, at.scope)), at.value)
+
+    # Errors
+
+    def unknown(self, items: Items) -> NoReturn:
+        """The error for a statement that starts with no op or block."""
+        head, scope = items.items[0], items.scope
+        known = {*FORMS, *self.blocks}
+        if isinstance(head, ast.Call):
+            name = head.name.name
+            hint = f"{name} takes no parentheses" if name in FORMS else nearest(name, self.blocks or FORMS)
+            scope.fail(f"unknown block {name!r}", head.name, hint)
+        if items.next_word in MERGES:
+            scope.fail(f"{items.next_word}: expected arms in braces", head, f"e.g. {items.next_word} {{ conv 3x3 64 | }}")
+        if items.next_word is not None:
+            scope.fail(f"unknown op or block {items.next_word!r}", head, nearest(items.next_word, known))
+        what = "a label starts its line" if isinstance(head, ast.Range) else "e.g. `conv 3x3 64`"
+        scope.fail(f"a statement starts with an op or a block, got {items.written(head)!r}", head, what)
+
+    def misplaced(self, items: Items) -> NoReturn:
+        """The error for an item that belongs to no op of the chain."""
+        item, word, scope = items.next, items.next_word, items.scope
+        assert item
+        if word in FORMS or word in self.blocks or word in MERGES:
+            hint = "put ';' or a new line in front of it: only pointwise ops follow in the same statement"
+            scope.fail(f"{items.word}: {word!r} is a statement of its own", item, hint)
+        chainable = {w for w, f in FORMS.items() if f.chains}
+        own = FORMS[items.word].words if items.word in FORMS else {}
+        if word is not None:
+            scope.fail(f"{items.word}: unknown word {word!r}", item, nearest(word, {*own, *chainable} - {"/"}))
+        what = "takes no stride" if isinstance(item, ast.Stride) else f"unexpected {items.written(item)!r}"
+        scope.fail(f"{items.word}: {what}", item)

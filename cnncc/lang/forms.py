@@ -1,0 +1,128 @@
+"""How each op is written: what follows its word, by position and by further words. Data for reader and printer."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+from cnncc.lang import items as read
+from cnncc.lang.items import Reader
+
+Attrs = dict[str, Any]
+Shape = tuple[int, ...]
+Finish = Callable[[Attrs, Shape], Attrs]
+
+
+@dataclass(frozen=True)
+class Form:
+    """One word of the language that stands for an op."""
+
+    op: str
+    """The op's name in the graph."""
+    positional: tuple[tuple[str, Reader], ...] = ()
+    """Attributes that follow the word, in order."""
+    optional: tuple[str, Reader] | None = None
+    """An attribute that may follow them, if a number does."""
+    words: Mapping[str, tuple[str, Reader]] = field(default_factory=dict)
+    """Further words and the attribute each one sets; `/` is the stride."""
+    finish: Finish = lambda attrs, shape: attrs
+    """Sets what follows from the other attributes and the shape of the input."""
+    chains: bool = False
+    """Whether it may follow another op in the same statement."""
+    source: bool = False
+    """Whether it has no input and may be named by its first item."""
+
+
+def same_pad(attrs: Attrs, shape: Shape) -> Attrs:
+    """Zero padding d*(F-1)/2 for odd kernels, so that stride 1 keeps the size; none for even ones."""
+    (kh, kw), (dh, dw) = attrs["kernel"], attrs.get("dilation", (1, 1))
+    tall, wide = (d * (k - 1) // 2 if k % 2 else 0 for k, d in ((kh, dh), (kw, dw)))
+    return {"pad": (tall, wide, tall, wide), **attrs}
+
+
+def depthwise(attrs: Attrs, shape: Shape) -> Attrs:
+    """One group a channel; `mult` results each."""
+    attrs = dict(attrs)
+    groups = shape[1]
+    return same_pad({**attrs, "out": groups * attrs.pop("mult", 1), "groups": groups}, shape)
+
+
+def unpack(*names: str) -> Finish:
+    """Spread the pair under the first name over all names."""
+
+    def finish(attrs: Attrs, shape: Shape) -> Attrs:
+        attrs = dict(attrs)
+        for packed in names:
+            if packed in attrs:
+                attrs |= dict(zip(packed.split("+"), attrs.pop(packed), strict=True))
+        return attrs
+
+    return finish
+
+
+BIAS = {"bias": ("bias", read.always(True)), "nobias": ("bias", read.always(False))}
+ROUNDING = {r: ("rounding", read.always(r)) for r in ("floor", "ceil", "exact")}
+STRIDE_PAD = {"/": ("stride", read.pair(1)), "pad": ("pad", read.pads)}
+DILATION = {"dil": ("dilation", read.pair(1))}
+KERNEL, OUT = ("kernel", read.kernel), ("out", read.channels)
+CONV = {**STRIDE_PAD, **DILATION, "groups": ("groups", read.count), **BIAS, **ROUNDING}
+DEPTHWISE = {**STRIDE_PAD, **DILATION, "mult": ("mult", read.count), **BIAS, **ROUNDING}
+UPCONV = {**STRIDE_PAD, **DILATION, "outpad": ("output_pad", read.pair(0)), "groups": ("groups", read.count), **BIAS}
+COUNTPAD = {"countpad": ("count_include_pad", read.always(True))}
+FLAGS = {m: ("mode", read.always(m)) for m in ("nearest", "bilinear")}
+EDGES = {m: ("mode", read.always(m)) for m in ("constant", "edge", "reflect")}
+
+
+def numbers(*names: str) -> Mapping[str, tuple[str, Reader]]:
+    """Words that are followed by the number of the attribute of the same name."""
+    return {name: (name, read.number) for name in names}
+
+
+def plain(op: str, chains: bool = True) -> Form:
+    return Form(op, chains=chains)
+
+
+FORMS: Mapping[str, Form] = {
+    "input": Form(
+        "input",
+        (("dims", read.dims),),
+        words={"mean": ("mean", read.numbers), "std": ("std", read.numbers), "batch": ("batch", read.count)},
+        source=True,
+    ),
+    "const": Form("const", (("dims", read.dims),), source=True),
+    "conv": Form("conv", (KERNEL, OUT), words=CONV, finish=same_pad),
+    "proj": Form("conv", (KERNEL, OUT), words=CONV, finish=same_pad),
+    "dwconv": Form("conv", (KERNEL,), words=DEPTHWISE, finish=depthwise),
+    "upconv": Form("conv_transpose", (KERNEL, OUT), words=UPCONV),
+    "fc": Form("fc", (("out", read.channels),), words=BIAS),
+    "maxpool": Form("maxpool", (KERNEL,), words={**STRIDE_PAD, **DILATION, **ROUNDING}),
+    "avgpool": Form("avgpool", (KERNEL,), words={**STRIDE_PAD, **ROUNDING, **COUNTPAD}),
+    "gap": plain("gap", chains=False),
+    "gmp": plain("gmp", chains=False),
+    "bn": Form("bn", words=numbers("eps"), chains=True),
+    "lrn": Form("lrn", words={"size": ("size", read.count), **numbers("alpha", "beta", "k")}, chains=True),
+    **{op: plain(op) for op in ("relu", "relu6", "sigmoid", "tanh", "hard_swish", "silu", "softmax", "identity")},
+    "leaky_relu": Form("leaky_relu", optional=("slope", read.number), words=numbers("slope"), chains=True),
+    "hard_sigmoid": Form("hard_sigmoid", words=numbers("alpha", "beta"), chains=True),
+    "dropout": Form("dropout", optional=("p", read.number), words=numbers("p"), chains=True),
+    "slice": Form("slice", (("start+stop", read.bounds),), finish=unpack("start+stop")),
+    "crop": Form(
+        "crop", (("top+left", read.corner), ("height+width", read.kernel)),
+        finish=unpack("top+left", "height+width"),
+    ),  # fmt: skip
+    "flatten": plain("flatten", chains=False),
+    "reshape": Form("reshape", (("dims", read.dims),)),
+    "upsample": Form(
+        "upsample", (("scale", read.pair(1)),), words={**FLAGS, "align": ("align_corners", read.always(True))}
+    ),
+    "pad": Form("pad", (("pad", read.pads),), words={**EDGES, **numbers("value")}),
+}
+"""Every op word."""
+MERGES = ("add", "mul", "concat", "cropcat")
+"""Words in front of arms in braces. `cropcat` crops all arms to the smallest, centred, and concatenates them."""
+WORD = {form.op: word for word, form in reversed(FORMS.items())}
+"""The word the printer uses for an op."""
+RESERVED = frozenset({*FORMS, *MERGES, "net", "block", "save", "from", "output", "bias", "nobias", "floor", "ceil",
+                      "exact", "dil", "groups", "mult", "countpad", "outpad", "weights"})  # fmt: skip
+"""Words that cannot name a block or a parameter."""

@@ -1,0 +1,156 @@
+"""The items of one statement, and readers that take attribute values off their front."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any, NoReturn
+
+from cnncc.lang import ast
+from cnncc.lang.scope import Number, Scope
+from cnncc.lang.source import Piece
+
+Pair = tuple[int, int]
+
+
+@dataclass
+class Items:
+    """A statement's items from left to right. `op` is the word of the op that is being read, for messages."""
+
+    items: tuple[ast.Item, ...]
+    scope: Scope
+    op: Piece
+    word: str = ""
+    index: int = 0
+
+    @property
+    def next(self) -> ast.Item | None:
+        return self.items[self.index] if self.index < len(self.items) else None
+
+    @property
+    def next_word(self) -> str | None:
+        return self.next.word if isinstance(self.next, ast.Value) else None
+
+    def take(self) -> ast.Item:
+        self.index += 1
+        return self.items[self.index - 1]
+
+    def written(self, piece: Piece) -> str:
+        return self.scope.source.text[piece.start : piece.end]
+
+    def wanted(self, what: str) -> NoReturn:
+        """The error for a missing or a wrong item."""
+        found = self.next
+        got = f", got {self.written(found)!r}" if found else ""
+        self.scope.fail(f"{self.word}: expected {what}{got}", found or self.op)
+
+    def expect(self, kind: type | tuple[type, ...], what: str) -> Any:
+        """The next item, which has to be of a kind."""
+        if not isinstance(self.next, kind) or self.is_unknown_word():
+            self.wanted(what)
+        return self.take()
+
+    def is_unknown_word(self) -> bool:
+        """Whether the next item is a single word that is no parameter: then it is no number either."""
+        return self.next_word is not None and self.next_word not in self.scope.params
+
+    def whole(self, expr: ast.Expr, least: int = 1) -> int:
+        return self.scope.whole(expr, self.word, least)
+
+
+Reader = Callable[[Items], Any]
+
+
+def count(items: Items) -> int:
+    """A whole number from 1 on."""
+    return items.whole(items.expect(ast.Value, "a number").expr)
+
+
+def channels(items: Items) -> int:
+    return items.whole(items.expect(ast.Value, "a number of channels").expr)
+
+
+def number(items: Items) -> float:
+    return float(items.scope.number(items.expect(ast.Value, "a number").expr))
+
+
+def kernel(items: Items) -> Pair:
+    """`3x3`."""
+    sides = items.expect(ast.Sizes, "a kernel like 3x3").sides
+    return two(items, sides, least=1)
+
+
+def two(items: Items, sides: tuple[ast.Expr, ...], least: int) -> Pair:
+    """Height and width; one number serves both."""
+    values = [items.whole(s, least) for s in sides]
+    if len(values) > 2:
+        items.scope.fail(f"{items.word}: expected height x width, got {'x'.join(map(str, values))}", sides[0])
+    return values[0], values[-1]
+
+
+def pair(least: int) -> Reader:
+    """`2` or `2x1`."""
+
+    def read(items: Items) -> Pair:
+        item = items.expect((ast.Value, ast.Sizes), "a number, or two as in 2x1")
+        return two(items, (item.expr,) if isinstance(item, ast.Value) else item.sides, least)
+
+    return read
+
+
+def pads(items: Items) -> tuple[int, int, int, int]:
+    """`1` all around; `1,2` above and below, left and right; `0,1,2,3` top, left, bottom, right."""
+    what = "1, 2 or 4 numbers such as 1 or 1,2 or 0,1,0,1"
+    values = several(items, what, 0, (1, 2, 4))
+    return (*values, *values) if len(values) == 2 else (*values * (4 // len(values)),)  # type: ignore[return-value]
+
+
+def several(items: Items, what: str, least: int, lengths: tuple[int, ...]) -> tuple[int, ...]:
+    """A list of whole numbers of one of the given lengths."""
+    values = expressions(items, what)
+    if len(values) not in lengths:
+        items.index -= 1
+        items.wanted(what)
+    return tuple(items.whole(e, least) for e in values)
+
+
+def expressions(items: Items, what: str) -> tuple[ast.Expr, ...]:
+    item = items.expect((ast.Value, ast.Listing), what)
+    return item.values if isinstance(item, ast.Listing) else (item.expr,)
+
+
+def numbers(items: Items) -> tuple[float, ...]:
+    """`0.5`, `0.1,0.2` or `(0.1, 0.2)`."""
+    values: tuple[Number, ...] = tuple(map(items.scope.number, expressions(items, "numbers such as (0.1, 0.2, 0.3)")))
+    return tuple(map(float, values))
+
+
+def dims(items: Items) -> tuple[int, ...]:
+    """`3x224x224`, or `10` for a vector."""
+    item = items.expect((ast.Sizes, ast.Value), "a shape like 3x224x224")
+    return tuple(items.whole(s) for s in (item.sides if isinstance(item, ast.Sizes) else (item.expr,)))
+
+
+def bounds(items: Items) -> Pair:
+    """`0:16`."""
+    item = items.expect(ast.Range, "a range like 0:16")
+    return items.whole(item.low, 0), items.whole(item.high, 1)
+
+
+def corner(items: Items) -> Pair:
+    """`2,3`: the first row and column."""
+    values = several(items, "top,left such as 2,2", 0, (1, 2))
+    return values[0], values[-1]
+
+
+def texts(items: Items) -> tuple[str, ...]:
+    """One or more names in quotes."""
+    names = [items.expect(ast.Text, "a name in quotes").text]
+    while isinstance(items.next, ast.Text):
+        names.append(items.take().text)  # type: ignore[union-attr]
+    return tuple(names)
+
+
+def always(value: Any) -> Reader:
+    """The reader of a word that says it all, such as `ceil`."""
+    return lambda items: value

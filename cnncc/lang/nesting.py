@@ -1,0 +1,57 @@
+"""Brackets and newlines, between lexer and parser."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import ClassVar
+
+from lark import Token
+
+DEEPEST = 64
+CLOSES = {"RPAR": "LPAR", "RBRACE": "LBRACE"}
+WRITTEN = {"LPAR": "(", "RPAR": ")", "LBRACE": "{", "RBRACE": "}"}
+
+
+class NestingError(Exception):
+    """Brackets that do not match; `token` is the bracket to point at."""
+
+    def __init__(self, message: str, token: Token, hint: str = "") -> None:
+        super().__init__(message)
+        self.message = message
+        self.token = token
+        self.hint = hint
+
+
+def close(opened: list[Token], token: Token) -> None:
+    """Take the bracket that `token` closes off the stack."""
+    mine = WRITTEN[token.type]
+    if not opened:
+        raise NestingError(f"{mine!r} closes nothing", token, f"there is no open {WRITTEN[CLOSES[token.type]]!r} here")
+    last = opened.pop()
+    if last.type != CLOSES[token.type]:
+        place = f"line {last.line}, column {last.column}"
+        raise NestingError(f"{mine!r} does not close the {last.value!r} of {place}", token)
+
+
+class Nesting:
+    """Lark's `postlex`: drops newlines inside parentheses, joins runs of them into one, checks that brackets match
+    (so an unclosed one is reported where it was opened, not at the end of the file)."""
+
+    always_accept: ClassVar[tuple[str, ...]] = ("_NL", "RPAR", "RBRACE")
+
+    def process(self, stream: Iterator[Token]) -> Iterator[Token]:
+        opened: list[Token] = []
+        after_newline = False
+        for token in stream:
+            if token.type in CLOSES:
+                close(opened, token)
+            if token.type in CLOSES.values():
+                opened.append(token)
+                if len(opened) > DEEPEST:
+                    raise NestingError(f"brackets are nested more than {DEEPEST} deep", token, "name inner parts as blocks")
+            newline = token.type == "_NL"
+            if not (newline and (after_newline or (opened and opened[-1].type == "LPAR"))):
+                yield token
+            after_newline = newline
+        if opened:
+            raise NestingError(f"this {opened[-1].value!r} is never closed", opened[-1])

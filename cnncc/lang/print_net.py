@@ -1,0 +1,156 @@
+"""Graph to flat text: one op a line, no blocks, full names. Parsing it gives an equal graph."""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Callable, Iterable, Mapping
+from typing import Any
+
+from cnncc.errors import CnnccError
+from cnncc.ir import Graph, Node
+from cnncc.lang.forms import MERGES, WORD, same_pad
+from cnncc.ops import TABLE
+
+BARE = re.compile(r"[A-Za-z0-9_]+(\.[A-Za-z0-9_]+)*")
+WIDEST = 72
+"""Shape comments start in a common column, but not beyond this."""
+
+Write = Callable[[Any], str]
+
+
+def name_text(name: str) -> str:
+    """The name as the language writes it: in quotes if it has unusual characters."""
+    return name if BARE.fullmatch(name) else json.dumps(name)
+
+
+def by(sides: Iterable[int]) -> str:
+    return "x".join(map(str, sides))
+
+
+def square(sides: tuple[int, int]) -> str:
+    """`2`, or `2x1`."""
+    return str(sides[0]) if sides[0] == sides[1] else by(sides)
+
+
+def pads(sides: tuple[int, int, int, int]) -> str:
+    """`1`, `1,2` or `0,1,0,1`."""
+    if len(set(sides)) == 1:
+        return str(sides[0])
+    return ",".join(map(str, sides[:2] if sides[:2] == sides[2:] else sides))
+
+
+def number(value: float) -> str:
+    return repr(float(value))
+
+
+def listing(values: Iterable[float]) -> str:
+    return f"({', '.join(map(number, values))})"
+
+
+def word(name: str, write: Write) -> Write:
+    return lambda value: f"{name} {write(value)}"
+
+
+def flag(name: str) -> Write:
+    return lambda value: name
+
+
+WORDS: Mapping[str, Write] = {
+    "stride": lambda value: f"/{square(value)}",
+    "pad": word("pad", pads),
+    "dilation": word("dil", square),
+    "groups": word("groups", str),
+    "bias": flag("nobias"),
+    "rounding": str,
+    "output_pad": word("outpad", square),
+    "count_include_pad": flag("countpad"),
+    "mode": str,
+    "align_corners": flag("align"),
+    "size": word("size", str),
+    "mean": word("mean", listing),
+    "std": word("std", listing),
+    "batch": word("batch", str),
+    **{name: word(name, number) for name in ("eps", "alpha", "beta", "k", "slope", "p", "value")},
+}
+"""How an attribute is written when it is not the default."""
+POSITIONAL: Mapping[str, Callable[[Mapping[str, Any]], str]] = {
+    "input": lambda a: by(a["dims"]),
+    "const": lambda a: by(a["dims"]),
+    "reshape": lambda a: by(a["dims"]),
+    "conv": lambda a: f"{by(a['kernel'])} {a['out']}",
+    "conv_transpose": lambda a: f"{by(a['kernel'])} {a['out']}",
+    "fc": lambda a: str(a["out"]),
+    "maxpool": lambda a: by(a["kernel"]),
+    "avgpool": lambda a: by(a["kernel"]),
+    "slice": lambda a: f"{a['start']}:{a['stop']}",
+    "crop": lambda a: f"{a['top']},{a['left']} {a['height']}x{a['width']}",
+    "upsample": lambda a: square(a["scale"]),
+    "pad": lambda a: pads(a["pad"]),
+}
+"""What follows the word of an op."""
+TAKEN = frozenset({"dims", "kernel", "out", "start", "stop", "top", "left", "height", "width", "scale"})
+"""Attributes written by position."""
+
+
+def print_net(graph: Graph, shapes: bool = True) -> str:
+    """Flat text of a graph, with the shape of each result as a comment unless `shapes` is false. `parse` of it gives
+    an equal graph. CnnccError for what only passes make: fused ops and laid out tensors have no text."""
+    lines = [f"net {name_text(graph.name)}"]
+    current = None
+    for node in graph.nodes:
+        refuse_lowered(node)
+        if len(node.inputs) == 1 and node.inputs[0] != current:
+            lines.append(f"from {name_text(node.inputs[0])}")
+        lines.append(f"{name_text(node.name)}: {statement(node)}")
+        current = node.name
+    if shapes:
+        lines = commented(lines, graph)
+    if graph.outputs != (current,):
+        lines += [f"output {name_text(name)}" for name in graph.outputs]
+    return "\n".join(lines) + "\n"
+
+
+def refuse_lowered(node: Node) -> None:
+    """CnnccError for a node that the language cannot say."""
+    known = node.op in WORD or node.op in MERGES
+    if not known or node.attrs.get("epilogue") or node.type.block != 1:
+        raise CnnccError(f"{node.name}: passes have lowered this {node.op}; only an original network has a text")
+
+
+def commented(lines: list[str], graph: Graph) -> list[str]:
+    """The lines with the shapes of their results."""
+    width = min(WIDEST, max(map(len, lines)))
+    nodes = iter(graph.nodes)
+
+    def comment(line: str) -> str:
+        is_node = not line.startswith(("net ", "from "))
+        return f"{line:{width}}  # {by(next(nodes).type.shape[1:])}" if is_node else line
+
+    return list(map(comment, lines))
+
+
+def statement(node: Node) -> str:
+    """One op with all its attributes; a merge with its arms."""
+    if node.op in MERGES:
+        arms = " | ".join(f"from {name_text(i)}" for i in node.inputs)
+        return f"{node.op} {{ {arms} }}"
+    position = POSITIONAL.get(node.op)
+    first = [WORD[node.op], position(node.attrs)] if position else [WORD[node.op]]
+    return " ".join([*first, *attributes(node), *weights(node)])
+
+
+def attributes(node: Node) -> list[str]:
+    """What is not by position and not what the parser would assume."""
+    assumed = dict(TABLE[node.op].attributes)
+    if node.op == "conv":
+        assumed |= same_pad({"kernel": node.attrs["kernel"], "dilation": node.attrs["dilation"]}, ())
+    skip = TAKEN | {"epilogue"} | ({"pad"} if node.op == "pad" else set())
+    return [WORDS[key](value) for key, value in node.attrs.items() if key not in skip and value != assumed[key]]
+
+
+def weights(node: Node) -> list[str]:
+    """Names of constants that are not `<name>.<slot>`."""
+    if all(name == f"{node.name}.{slot}" for slot, name in node.weights.items()):
+        return []
+    return ["weights", *(json.dumps(name) for name in node.weights.values())]

@@ -1,0 +1,66 @@
+"""Where network texts come from."""
+
+from __future__ import annotations
+
+import os
+import sys
+from pathlib import Path
+
+from cnncc import resources
+from cnncc.errors import CnnccError, Span, nearest
+from cnncc.ir import Graph
+from cnncc.lang.elaborate import elaborate
+from cnncc.lang.parse import syntax_tree
+from cnncc.lang.source import Source
+
+
+def parse(text: str, file: str = "<text>") -> Graph:
+    """The graph of a network text: complete attributes, inferred shapes (batch 1 unless the text says otherwise),
+    unbound weights. CnnccError, with its place in `file`, for whatever is wrong."""
+    source = Source(file, text.removeprefix("\ufeff"))
+    return elaborate(syntax_tree(source), source)
+
+
+def read(source: str | os.PathLike[str]) -> Graph:
+    """The graph of a network: `source` is a path, `-` for standard input, or, if it has a newline, the text itself.
+    CnnccError if it cannot be read or is wrong."""
+    if isinstance(source, str) and "\n" in source:
+        return parse(source)
+    if source == "-":
+        return parse(decode(sys.stdin.buffer.read(), "<stdin>"), "<stdin>")
+    path = Path(source)
+    return parse(decode(contents(path), str(path)), str(path))
+
+
+def contents(path: Path) -> bytes:
+    """The bytes of a file, or CnnccError."""
+    try:
+        return path.read_bytes()
+    except FileNotFoundError:
+        raise CnnccError(f"{path}: there is no such file", hint=zoo_hint(path)) from None
+    except IsADirectoryError:
+        raise CnnccError(f"{path}: is a directory, not a network text") from None
+    except (OSError, ValueError) as error:
+        reason = error.strerror if isinstance(error, OSError) else str(error)
+        raise CnnccError(f"{path}: cannot be read: {reason}") from None
+
+
+def zoo_hint(path: Path) -> str:
+    """If the zoo has a network of that name, where it is."""
+    known = {p.stem: p for p in sorted(resources.directory("models").glob("*.net"))}
+    if path.stem in known:
+        return f"did you mean {known[path.stem]}?"
+    return f"networks that come with cnncc: {nearest(path.stem, known)}"
+
+
+def decode(data: bytes, file: str) -> str:
+    """Bytes as UTF-8, or CnnccError at the first that is not."""
+    try:
+        return data.decode("utf-8")
+    except UnicodeDecodeError as error:
+        start = data.rfind(b"\n", 0, error.start) + 1
+        line = data[start:].split(b"\n", 1)[0].decode("utf-8", "replace")
+        column = len(data[start : error.start].decode("utf-8", "replace")) + 1
+        span = Span(file, data.count(b"\n", 0, error.start) + 1, column, 1, line)
+        hint = "network texts are UTF-8; is this another kind of file?"
+        raise CnnccError(f"byte 0x{data[error.start]:02x} is no UTF-8 text", span, hint=hint) from None

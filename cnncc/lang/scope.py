@@ -1,0 +1,105 @@
+"""What names mean at one place: parameters, saved values, the path that names values, the blocks around."""
+
+from __future__ import annotations
+
+import operator
+from collections import ChainMap
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+from itertools import count, product
+from string import ascii_lowercase
+from typing import NoReturn
+
+from cnncc.errors import nearest
+from cnncc.lang import ast
+from cnncc.lang.source import Piece, Source, Stack
+
+Number = int | float
+OPERATIONS = {"+": operator.add, "-": operator.sub, "*": operator.mul, "/": operator.truediv, "//": operator.floordiv}
+LARGEST = 10**18
+DEEPEST = 64
+"""Most blocks and arms inside each other."""
+
+
+def letters() -> Iterator[str]:
+    """a, b, ... z, aa, ab, ..."""
+    return ("".join(combination) for size in count(1) for combination in product(ascii_lowercase, repeat=size))
+
+
+@dataclass(frozen=True)
+class Scope:
+    """One sequence of statements: the body of the network, of one use of a block, or of an arm."""
+
+    source: Source
+    path: str = ""
+    params: Mapping[str, Number] = field(default_factory=dict)
+    names: ChainMap[str, str] = field(default_factory=ChainMap)
+    """Saved values and labels that `from` finds here, by name; an arm sees those around it."""
+    stack: Stack = ()
+    calls: tuple[str, ...] = ()
+    """Blocks around, outermost first."""
+    depth: int = 0
+    arms: Iterator[str] = field(default_factory=letters)
+
+    def fail(self, message: str, piece: Piece, hint: str = "") -> NoReturn:
+        raise self.source.error(message, piece, hint, self.stack)
+
+    def join(self, segment: str) -> str:
+        return f"{self.path}.{segment}" if self.path else segment
+
+    def arm(self, piece: Piece) -> Scope:
+        """The next arm of a merge of this sequence."""
+        path = self.join(next(self.arms))
+        return Scope(
+            self.source, path, self.params, self.names.new_child(), self.stack, self.calls, self.deeper(piece)
+        )
+
+    def body(self, path: str, name: ast.Name, params: Mapping[str, Number]) -> Scope:
+        """The body of a block used here."""
+        stack = ((name.name, self.source.at(name)), *self.stack)
+        return Scope(self.source, path, params, ChainMap(), stack, (*self.calls, name.name), self.deeper(name))
+
+    def deeper(self, piece: Piece) -> int:
+        if self.depth >= DEEPEST:
+            self.fail(f"blocks and merges are nested more than {DEEPEST} deep", piece)
+        return self.depth + 1
+
+    def number(self, expr: ast.Expr) -> Number:
+        """The value of an expression."""
+        if isinstance(expr, ast.Number):
+            return self.limited(expr.value, expr)
+        if isinstance(expr, ast.Name):
+            return self.parameter(expr)
+        value = self.number(expr.first)
+        for sign, right in expr.rest:
+            value = self.compute(sign, value, self.number(right), expr)
+        return value
+
+    def limited(self, value: Number, piece: Piece) -> Number:
+        if abs(value) > LARGEST:
+            self.fail("the number is too large", piece, f"at most {LARGEST}")
+        return value
+
+    def parameter(self, name: ast.Name) -> Number:
+        if name.name not in self.params:
+            hint = nearest(name.name, self.params) if self.params else "there are no parameters here"
+            self.fail(f"unknown parameter {name.name!r}", name, hint)
+        return self.params[name.name]
+
+    def compute(self, sign: str, a: Number, b: Number, piece: Piece) -> Number:
+        if sign in ("/", "//") and b == 0:
+            self.fail("division by zero", piece)
+        if sign == "/" and isinstance(a, int) and isinstance(b, int):
+            if a % b:
+                self.fail(f"{a}/{b} is not a whole number", piece, "`//` rounds down")
+            return a // b
+        return self.limited(OPERATIONS[sign](a, b), piece)
+
+    def whole(self, expr: ast.Expr, what: str, least: int = 0) -> int:
+        """The value of an expression that has to be a whole number, `least` or more."""
+        value = self.number(expr)
+        if not isinstance(value, int):
+            self.fail(f"{what}: {value} is not a whole number", expr)
+        if value < least:
+            self.fail(f"{what}: {value} is too small, at least {least}", expr)
+        return value

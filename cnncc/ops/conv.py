@@ -1,0 +1,168 @@
+"""Convolution and its transpose, grouped and dilated. One path serves depthwise too: a batch of matrix products."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from fractions import Fraction
+
+import numpy as np
+
+from cnncc.ops.epilogue import with_epilogue
+from cnncc.ops.shapes import at_least, dims, image
+from cnncc.ops.table import REQUIRED, Array, Arrays, Attrs, Op, Shape, ShapeError, Shapes, Weights, Window
+from cnncc.ops.window import axes, counts, sliding, strided, windows
+
+COLUMN_LIMIT = 1 << 23
+"""Elements of the im2col buffer at a time: U-Net's would not fit in memory at once."""
+
+
+def check_groups(channels: int, attrs: Attrs) -> None:
+    """ShapeError unless the groups divide the channels on both sides."""
+    at_least(1, attrs, "out", "groups")
+    groups, out = attrs["groups"], attrs["out"]
+    for count, what in ((channels, "input channels"), (out, "filters")):
+        if count % groups:
+            near = max(g for g in range(1, groups + 1) if channels % g == 0 and out % g == 0)
+            raise ShapeError(f"{groups} groups do not divide {count} {what}", hint=f"e.g. groups {near}")
+
+
+def with_bias(weight: Shape, attrs: Attrs) -> Mapping[str, Shape]:
+    """Slots of a weight and, unless `bias` is off, one number per output channel."""
+    return {"weight": weight, **({"bias": (attrs["out"],)} if attrs["bias"] else {})}
+
+
+def add_bias(y: Array, weights: Weights) -> Array:
+    """y + bias along the channels, in y's dtype."""
+    if "bias" in weights:
+        y += weights["bias"].astype(y.dtype).reshape(-1, *(1,) * (y.ndim - 2))
+    return y
+
+
+def conv_shape(shapes: Shapes, attrs: Attrs) -> Shape:
+    """(n, c, h, w) -> (n, out, oh, ow), oh = (h - F + 2P)/S + 1."""
+    n, c, _, _ = image(shapes[0])
+    check_groups(c, attrs)
+    return (n, attrs["out"], *counts(shapes[0], attrs))
+
+
+def conv_weights(shapes: Shapes, attrs: Attrs) -> Mapping[str, Shape]:
+    """weight (out, c / groups, kh, kw), bias (out,)."""
+    return with_bias((attrs["out"], shapes[0][1] // attrs["groups"], *attrs["kernel"]), attrs)
+
+
+def conv_macs(shapes: Shapes, result: Shape, attrs: Attrs) -> int:
+    """Every result element takes (c / groups) * kh * kw multiply-adds."""
+    return math.prod(result) * (shapes[0][1] // attrs["groups"]) * math.prod(attrs["kernel"])
+
+
+def conv_reference(xs: Arrays, weights: Weights, attrs: Attrs) -> Array:
+    """im2col, a few rows of the result at a time, and one matrix product per image and group."""
+    view = windows(xs[0], attrs, fill=0)
+    kh, kw, n, c, oh, ow = view.shape
+    groups = attrs["groups"]
+    depth = kh * kw * c // groups
+    w = weights["weight"].astype(view.dtype, copy=False).reshape(groups, -1, depth)
+    y = np.empty((n, groups, w.shape[1], oh, ow), view.dtype)
+    columns = view.reshape(kh, kw, n, groups, c // groups, oh, ow).transpose(2, 3, 4, 0, 1, 5, 6)
+    rows = max(1, COLUMN_LIMIT // (n * groups * depth * ow))
+    for top in range(0, oh, rows):
+        part = columns[..., top : top + rows, :]
+        product = w @ part.reshape(n, groups, depth, -1)
+        y[..., top : top + rows, :] = product.reshape(n, groups, -1, part.shape[-2], ow)
+    return add_bias(y.reshape(n, -1, oh, ow), weights)
+
+
+def transpose_size(shape: Shape, attrs: Attrs) -> tuple[int, int]:
+    """Result height and width, (h - 1) * S + span - pads + output_pad; ShapeError if nothing is left."""
+    y, x = axes(shape, attrs)
+    at_least(0, attrs, "output_pad")
+    sizes = [
+        (axis.size - 1) * axis.stride + axis.span - axis.before - axis.after + more
+        for axis, more in zip((y, x), attrs["output_pad"], strict=True)
+    ]
+    if min(sizes) < 1:
+        raise ShapeError(f"the padding does not fit: nothing is left of {dims(shape)}", hint="pad less")
+    return sizes[0], sizes[1]
+
+
+def transpose_shape(shapes: Shapes, attrs: Attrs) -> Shape:
+    """(n, c, h, w) -> (n, out, oh, ow), oh = (h - 1) * S - 2P + d * (F - 1) + 1 + output_pad."""
+    n, c, _, _ = image(shapes[0])
+    check_groups(c, attrs)
+    return (n, attrs["out"], *transpose_size(shapes[0], attrs))
+
+
+def transpose_weights(shapes: Shapes, attrs: Attrs) -> Mapping[str, Shape]:
+    """weight (c, out / groups, kh, kw), bias (out,)."""
+    return with_bias((shapes[0][1], attrs["out"] // attrs["groups"], *attrs["kernel"]), attrs)
+
+
+def transpose_macs(shapes: Shapes, result: Shape, attrs: Attrs) -> int:
+    """Every input element is spread over (out / groups) * kh * kw results."""
+    return math.prod(shapes[0]) * (attrs["out"] // attrs["groups"]) * math.prod(attrs["kernel"])
+
+
+def transpose_window(shapes: Shapes, attrs: Attrs) -> Window:
+    """A result sees ceil(span / stride) inputs, and the next result is 1 / stride of an input further."""
+    y, x = axes(shapes[0], attrs)
+    return (-(-y.span // y.stride), -(-x.span // x.stride)), (Fraction(1, y.stride), Fraction(1, x.stride))
+
+
+def transpose_reference(xs: Arrays, weights: Weights, attrs: Attrs) -> Array:
+    """The adjoint of a convolution: each tap adds its products to the windows of the result."""
+    x = xs[0]
+    n, c, h, w = x.shape
+    groups, (top, left, _, _) = attrs["groups"], attrs["pad"]
+    high, wide = transpose_size(x.shape, attrs)
+    ends = [(a.size - 1) * a.stride + a.span for a in axes(x.shape, attrs)]
+    full = np.zeros((n, attrs["out"], max(ends[0], top + high), max(ends[1], left + wide)), x.dtype)
+    view = strided(full, attrs, (h, w), writeable=True)
+    per_group = x.reshape(n, groups, c // groups, h * w)
+    kernel = weights["weight"].astype(x.dtype, copy=False).reshape(groups, c // groups, -1, *attrs["kernel"])
+    for i, j in np.ndindex(*attrs["kernel"]):
+        view[i, j] += (kernel[..., i, j].swapaxes(1, 2) @ per_group).reshape(n, -1, h, w)
+    return add_bias(full[:, :, top : top + high, left : left + wide].copy(), weights)
+
+
+CONV = Op(
+    name="conv",
+    arity=(1, 1),
+    attributes={
+        "out": REQUIRED,
+        "kernel": REQUIRED,
+        "stride": (1, 1),
+        "pad": (0, 0, 0, 0),
+        "dilation": (1, 1),
+        "groups": 1,
+        "bias": True,
+        "rounding": "floor",
+    },
+    weights=conv_weights,
+    shape=conv_shape,
+    macs=conv_macs,
+    window=sliding,
+    reference=conv_reference,
+    tolerance=2e-5,
+)
+CONV_TRANSPOSE = Op(
+    name="conv_transpose",
+    arity=(1, 1),
+    attributes={
+        "out": REQUIRED,
+        "kernel": REQUIRED,
+        "stride": (1, 1),
+        "pad": (0, 0, 0, 0),
+        "output_pad": (0, 0),
+        "dilation": (1, 1),
+        "groups": 1,
+        "bias": True,
+    },
+    weights=transpose_weights,
+    shape=transpose_shape,
+    macs=transpose_macs,
+    window=transpose_window,
+    reference=transpose_reference,
+    tolerance=1e-5,
+)
+OPS = (with_epilogue(CONV), with_epilogue(CONV_TRANSPOSE))

@@ -1,0 +1,62 @@
+"""Epilogues: additions and activations that an op applies to its result before storing it.
+
+The attribute `epilogue` is a tuple of (name, parameters) in the order they apply. ("add", ()) adds the next extra
+input, which has the shape of the result; any activation goes by its name with its attributes as (key, value) pairs.
+"""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+from cnncc.errors import nearest
+from cnncc.ir.rules import extra_inputs
+from cnncc.ops.activation import DEFAULTS, FUNCTIONS
+from cnncc.ops.shapes import dims
+from cnncc.ops.table import Array, Arrays, Attrs, Op, Shape, ShapeError, Shapes, Weights
+
+
+def own_count(count: int, attrs: Attrs) -> int:
+    """How many of `count` inputs are the op's own; the rest belong to the epilogue."""
+    return count - extra_inputs(attrs)
+
+
+def check_steps(attrs: Attrs) -> None:
+    """ShapeError unless every step is an `add` or an activation with all its attributes."""
+    for name, params in attrs["epilogue"]:
+        if name != "add" and name not in FUNCTIONS:
+            raise ShapeError(f"unknown epilogue step {name!r}", hint=nearest(name, ["add", *FUNCTIONS]))
+        if dict(params).keys() != DEFAULTS.get(name, {}).keys():
+            wanted = ", ".join(DEFAULTS.get(name, {})) or "none"
+            raise ShapeError(f"epilogue step {name}: attributes {dict(params)}, expected {wanted}")
+
+
+def check_extras(result: Shape, extras: Shapes) -> None:
+    """ShapeError unless every added tensor has the shape of the result; a batch of 1 serves all images."""
+    for extra in extras:
+        if extra[1:] != result[1:] or extra[0] not in (1, result[0]):
+            raise ShapeError(f"epilogue add: result is {dims(result)}, the added tensor {dims(extra)}")
+
+
+def apply(x: Array, extras: Arrays, attrs: Attrs) -> Array:
+    """The steps of the epilogue on a result, taking the `extras` in turn."""
+    added = iter(extras)
+    for name, params in attrs["epilogue"]:
+        x = x + next(added) if name == "add" else FUNCTIONS[name](x, dict(params))
+    return x
+
+
+def with_epilogue(op: Op) -> Op:
+    """The op with an attribute `epilogue`; its own rules see its own inputs only."""
+
+    def shape(shapes: Shapes, attrs: Attrs) -> Shape:
+        own = own_count(len(shapes), attrs)
+        check_steps(attrs)
+        result = op.shape(shapes[:own], attrs)
+        check_extras(result, shapes[own:])
+        return result
+
+    def reference(xs: Arrays, weights: Weights, attrs: Attrs) -> Array:
+        own = own_count(len(xs), attrs)
+        return apply(op.reference(xs[:own], weights, attrs), xs[own:], attrs)
+
+    return replace(op, attributes={**op.attributes, "epilogue": ()}, shape=shape, reference=reference)

@@ -1,0 +1,100 @@
+"""Batch norm with fixed statistics, local response norm, softmax."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+import numpy as np
+
+from cnncc.ops.epilogue import with_epilogue
+from cnncc.ops.shapes import at_least
+from cnncc.ops.table import (
+    Array,
+    Arrays,
+    Attrs,
+    Op,
+    Shape,
+    ShapeError,
+    Shapes,
+    Weights,
+    no_macs,
+    no_weights,
+    pointwise,
+    same_shape,
+)
+
+
+def bn_weights(shapes: Shapes, attrs: Attrs) -> Mapping[str, Shape]:
+    """Four slots of one number per channel."""
+    return dict.fromkeys(("weight", "bias", "running_mean", "running_var"), (shapes[0][1],))
+
+
+def bn_reference(xs: Arrays, weights: Weights, attrs: Attrs) -> Array:
+    """weight * (x - running_mean) / sqrt(running_var + eps) + bias  (Ioffe and Szegedy 2015, inference)."""
+    x = xs[0]
+    column = (-1, *(1,) * (x.ndim - 2))
+    gain, bias, mean, var = (
+        weights[slot].astype(x.dtype).reshape(column) for slot in ("weight", "bias", "running_mean", "running_var")
+    )
+    return (x - mean) * (gain / np.sqrt(var + x.dtype.type(attrs["eps"]))) + bias
+
+
+def lrn_shape(shapes: Shapes, attrs: Attrs) -> Shape:
+    """Same as the input; the window of channels has a centre."""
+    at_least(1, attrs, "size")
+    if attrs["size"] % 2 == 0:
+        size = attrs["size"]
+        raise ShapeError(f"size {size}: the window of channels must be odd", hint=f"size {size - 1} or {size + 1}")
+    return shapes[0]
+
+
+def lrn_reference(xs: Arrays, weights: Weights, attrs: Attrs) -> Array:
+    """x / (k + alpha / size * sum of squares over `size` channels) ** beta  (Krizhevsky 2012, with alpha / size)."""
+    x = xs[0]
+    half, channels = attrs["size"] // 2, x.shape[1]
+    squares = np.pad(x * x, [(0, 0), (half, half), *[(0, 0)] * (x.ndim - 2)])
+    total = sum(squares[:, i : i + channels] for i in range(attrs["size"]))
+    kind = x.dtype.type
+    return x / (kind(attrs["k"]) + kind(attrs["alpha"] / attrs["size"]) * total) ** kind(attrs["beta"])
+
+
+def softmax_reference(xs: Arrays, weights: Weights, attrs: Attrs) -> Array:
+    """exp(x) / sum(exp(x)) over the channels, shifted by the largest so that nothing overflows."""
+    powers = np.exp(xs[0] - xs[0].max(axis=1, keepdims=True))
+    return powers / powers.sum(axis=1, keepdims=True)
+
+
+BN = Op(
+    name="bn",
+    arity=(1, 1),
+    attributes={"eps": 1e-5},
+    weights=bn_weights,
+    shape=same_shape,
+    macs=no_macs,
+    window=pointwise,
+    reference=bn_reference,
+    tolerance=2e-6,
+)
+LRN = Op(
+    name="lrn",
+    arity=(1, 1),
+    attributes={"size": 5, "alpha": 1e-4, "beta": 0.75, "k": 1.0},
+    weights=no_weights,
+    shape=lrn_shape,
+    macs=no_macs,
+    window=pointwise,
+    reference=lrn_reference,
+    tolerance=5e-6,
+)
+SOFTMAX = Op(
+    name="softmax",
+    arity=(1, 1),
+    attributes={},
+    weights=no_weights,
+    shape=same_shape,
+    macs=no_macs,
+    window=pointwise,
+    reference=softmax_reference,
+    tolerance=5e-6,
+)
+OPS = (with_epilogue(BN), LRN, SOFTMAX)

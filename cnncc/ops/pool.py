@@ -1,0 +1,89 @@
+"""Maximum and average pools, over sliding windows and over the whole image."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import numpy as np
+
+from cnncc.ops.shapes import image, whole_image
+from cnncc.ops.table import REQUIRED, Array, Arrays, Attrs, Op, Shape, Shapes, Weights, no_macs, no_weights
+from cnncc.ops.window import axes, counts, refuse_empty_windows, sliding, windows
+
+
+def pool_shape(shapes: Shapes, attrs: Attrs) -> Shape:
+    """(n, c, h, w) -> (n, c, oh, ow), oh = (h - F + 2P)/S + 1 rounded."""
+    result = counts(shapes[0], attrs)
+    refuse_empty_windows(shapes[0], attrs, result)
+    return (*shapes[0][:2], *result)
+
+
+def maxpool_reference(xs: Arrays, weights: Weights, attrs: Attrs) -> Array:
+    """Largest value of each window; padding never wins."""
+    view = windows(xs[0], attrs, fill=-np.inf)
+    result = view[0, 0].copy()
+    for tap in np.ndindex(view.shape[:2]):
+        np.maximum(result, view[tap], out=result)
+    return result
+
+
+def divisors(shape: Shape, attrs: Attrs) -> Array:
+    """How many positions each window averages, (oh, ow). Padding counts with `count_include_pad`; what a partial
+    window of `ceil` sees beyond the padding never does."""
+    per_axis = []
+    for axis, count in zip(axes(shape, attrs), counts(shape, attrs), strict=True):
+        low, high = (0, axis.padded) if attrs["count_include_pad"] else (axis.before, axis.before + axis.size)
+        starts = np.arange(count) * axis.stride
+        per_axis.append(np.minimum(starts + axis.kernel, high) - np.maximum(starts, low))
+    return np.outer(*per_axis)
+
+
+def avgpool_reference(xs: Arrays, weights: Weights, attrs: Attrs) -> Array:
+    """Sum of each window over the number of positions it counts."""
+    view = windows(xs[0], attrs, fill=0)
+    total = np.zeros(view.shape[2:], view.dtype)
+    for tap in np.ndindex(view.shape[:2]):
+        total += view[tap]
+    return total / divisors(xs[0].shape, attrs).astype(total.dtype)
+
+
+def global_shape(shapes: Shapes, attrs: Attrs) -> Shape:
+    """(n, c, h, w) -> (n, c, 1, 1)."""
+    n, c, _, _ = image(shapes[0])
+    return n, c, 1, 1
+
+
+def gap_reference(xs: Arrays, weights: Weights, attrs: Attrs) -> Array:
+    """Mean over height and width."""
+    return xs[0].mean(axis=(2, 3), keepdims=True)
+
+
+def gmp_reference(xs: Arrays, weights: Weights, attrs: Attrs) -> Array:
+    """Maximum over height and width."""
+    return xs[0].max(axis=(2, 3), keepdims=True)
+
+
+WINDOW: Attrs = {"kernel": REQUIRED, "stride": (1, 1), "pad": (0, 0, 0, 0)}
+
+
+def pool(name: str, attributes: Attrs, reference: Callable[[Arrays, Weights, Attrs], Array], error: float) -> Op:
+    """A pool over sliding windows, or over the whole image if it has no attributes."""
+    return Op(
+        name=name,
+        arity=(1, 1),
+        attributes=attributes,
+        weights=no_weights,
+        shape=pool_shape if attributes else global_shape,
+        macs=no_macs,
+        window=sliding if attributes else whole_image,
+        reference=reference,
+        tolerance=error,
+    )
+
+
+OPS = (
+    pool("maxpool", {**WINDOW, "dilation": (1, 1), "rounding": "floor"}, maxpool_reference, 0.0),
+    pool("avgpool", {**WINDOW, "rounding": "floor", "count_include_pad": False}, avgpool_reference, 2e-6),
+    pool("gap", {}, gap_reference, 2e-6),
+    pool("gmp", {}, gmp_reference, 0.0),
+)

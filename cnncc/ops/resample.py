@@ -1,0 +1,156 @@
+"""Ops that change the height and width of an image without weights: upsample, pad, crop."""
+
+from __future__ import annotations
+
+from fractions import Fraction
+
+import numpy as np
+
+from cnncc.errors import nearest
+from cnncc.ops.shapes import at_least, dims, image
+from cnncc.ops.table import (
+    REQUIRED,
+    Array,
+    Arrays,
+    Attrs,
+    Op,
+    Shape,
+    ShapeError,
+    Shapes,
+    Weights,
+    Window,
+    no_macs,
+    no_weights,
+    pointwise,
+)
+
+UPSAMPLE_MODES = ("nearest", "bilinear")
+PAD_MODES = ("constant", "edge", "reflect")
+
+
+def check_mode(attrs: Attrs, modes: tuple[str, ...]) -> None:
+    """ShapeError unless `mode` is one of `modes`."""
+    if attrs["mode"] not in modes:
+        raise ShapeError(f"unknown mode {attrs['mode']!r}", nearest(str(attrs["mode"]), modes))
+
+
+def upsample_shape(shapes: Shapes, attrs: Attrs) -> Shape:
+    """(n, c, h, w) -> (n, c, h * sh, w * sw)."""
+    n, c, h, w = image(shapes[0])
+    at_least(1, attrs, "scale")
+    check_mode(attrs, UPSAMPLE_MODES)
+    if attrs["align_corners"] and attrs["mode"] == "nearest":
+        raise ShapeError("align_corners needs bilinear", hint="write `bilinear`, or leave align_corners out")
+    return n, c, h * attrs["scale"][0], w * attrs["scale"][1]
+
+
+def upsample_window(shapes: Shapes, attrs: Attrs) -> Window:
+    """Nearest sees one input, bilinear two along each axis that grows."""
+    spans = [2 if attrs["mode"] == "bilinear" and s > 1 else 1 for s in attrs["scale"]]
+    return (spans[0], spans[1]), (Fraction(1, attrs["scale"][0]), Fraction(1, attrs["scale"][1]))
+
+
+def interpolation(size: int, scale: int, align_corners: bool) -> Array:
+    """Matrix (size * scale, size) that interpolates one axis linearly.
+
+    Result i lies at (i + 1/2) / scale - 1/2 of the input, or with `align_corners` at i * (size - 1) / (result - 1);
+    beyond the outermost input the value of that input holds.
+    """
+    i = np.arange(size * scale)
+    where = i * (size - 1) / max(1, size * scale - 1) if align_corners else (i + 0.5) / scale - 0.5
+    where = np.clip(where, 0, size - 1)
+    low = np.minimum(where.astype(int), max(0, size - 2))
+    matrix = np.zeros((size * scale, size))
+    matrix[i, low] = 1 - (where - low)
+    matrix[i, np.minimum(low + 1, size - 1)] += where - low
+    return matrix
+
+
+def upsample_reference(xs: Arrays, weights: Weights, attrs: Attrs) -> Array:
+    """Repeat every pixel, or interpolate along both axes."""
+    x = xs[0]
+    sh, sw = attrs["scale"]
+    if attrs["mode"] == "nearest":
+        return x.repeat(sh, axis=2).repeat(sw, axis=3)
+    rows, columns = (
+        interpolation(size, scale, attrs["align_corners"]).astype(x.dtype)
+        for size, scale in zip(x.shape[2:], (sh, sw), strict=True)
+    )
+    return rows @ x @ columns.T
+
+
+def pad_shape(shapes: Shapes, attrs: Attrs) -> Shape:
+    """(n, c, h, w) -> (n, c, top + h + bottom, left + w + right)."""
+    n, c, h, w = image(shapes[0])
+    at_least(0, attrs, "pad")
+    check_mode(attrs, PAD_MODES)
+    top, left, bottom, right = attrs["pad"]
+    if attrs["mode"] == "reflect" and (max(top, bottom) >= h or max(left, right) >= w):
+        raise ShapeError(
+            f"reflect needs padding smaller than the image: {top}, {left}, {bottom}, {right} on {dims(shapes[0])}",
+            hint=f"at most {h - 1} above and below, {w - 1} left and right; or mode edge",
+        )
+    return n, c, top + h + bottom, left + w + right
+
+
+def pad_reference(xs: Arrays, weights: Weights, attrs: Attrs) -> Array:
+    """A border of `value`, of the outermost pixels (edge), or mirrored about them (reflect)."""
+    top, left, bottom, right = attrs["pad"]
+    options = {"constant_values": attrs["value"]} if attrs["mode"] == "constant" else {}
+    return np.pad(xs[0], [(0, 0), (0, 0), (top, bottom), (left, right)], mode=attrs["mode"], **options)
+
+
+def crop_shape(shapes: Shapes, attrs: Attrs) -> Shape:
+    """(n, c, h, w) -> (n, c, height, width)."""
+    n, c, h, w = image(shapes[0])
+    at_least(0, attrs, "top", "left")
+    at_least(1, attrs, "height", "width")
+    high, wide = attrs["height"], attrs["width"]
+    if attrs["top"] + high > h or attrs["left"] + wide > w:
+        raise ShapeError(
+            f"crop {high}x{wide} at {attrs['top']},{attrs['left']} reaches outside {dims(shapes[0])}",
+            hint=f"at most {h}x{w} at 0,0",
+        )
+    return n, c, high, wide
+
+
+def crop_reference(xs: Arrays, weights: Weights, attrs: Attrs) -> Array:
+    """The rectangle from (top, left)."""
+    top, left = attrs["top"], attrs["left"]
+    return xs[0][:, :, top : top + attrs["height"], left : left + attrs["width"]]
+
+
+UPSAMPLE = Op(
+    name="upsample",
+    arity=(1, 1),
+    attributes={"scale": REQUIRED, "mode": "nearest", "align_corners": False},
+    weights=no_weights,
+    shape=upsample_shape,
+    macs=no_macs,
+    window=upsample_window,
+    reference=upsample_reference,
+    tolerance=2e-6,
+)
+PAD = Op(
+    name="pad",
+    arity=(1, 1),
+    attributes={"pad": REQUIRED, "mode": "constant", "value": 0.0},
+    weights=no_weights,
+    shape=pad_shape,
+    macs=no_macs,
+    window=pointwise,
+    reference=pad_reference,
+    tolerance=0.0,
+)
+CROP = Op(
+    name="crop",
+    arity=(1, 1),
+    attributes={"top": REQUIRED, "left": REQUIRED, "height": REQUIRED, "width": REQUIRED},
+    weights=no_weights,
+    shape=crop_shape,
+    macs=no_macs,
+    window=pointwise,
+    reference=crop_reference,
+    tolerance=0.0,
+)
+OPS = (UPSAMPLE, PAD, CROP)

@@ -1,0 +1,96 @@
+"""What an op is. One frozen dataclass with no defaults: a forgotten rule is a TypeError at import."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from enum import Enum
+from fractions import Fraction
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from cnncc.ir.rules import Attrs, Shape, ShapeError
+
+__all__ = [
+    "NOT_TRAINED",
+    "REQUIRED",
+    "Array",
+    "Arrays",
+    "Attrs",
+    "Op",
+    "Shape",
+    "ShapeError",
+    "Shapes",
+    "Weights",
+    "Window",
+]
+
+Shapes = tuple[Shape, ...]
+Array = npt.NDArray[np.floating[Any]]
+Arrays = tuple[Array, ...]
+Weights = Mapping[str, Array]
+Window = tuple[tuple[int, int], tuple[Fraction | int, Fraction | int]]
+
+
+class Missing(Enum):
+    """The default of an attribute that has none."""
+
+    REQUIRED = "required"
+
+
+REQUIRED = Missing.REQUIRED
+
+
+@dataclass(frozen=True)
+class Op:
+    """One operation of the language.
+
+    All rules take the logical shapes of the inputs (batch first) and the complete attributes. The inputs are the
+    op's own, followed by one per `add` of the epilogue (see `epilogue.py`).
+    """
+
+    name: str
+    arity: tuple[int, int | None]
+    """Fewest and most inputs, without those of the epilogue; None means any number."""
+    attributes: Attrs
+    """Every attribute with its default, or REQUIRED; a node may have no others."""
+    weights: Callable[[Shapes, Attrs], Mapping[str, Shape]]
+    """Slots of constant tensors and their shapes, in the order they are stored."""
+    shape: Callable[[Shapes, Attrs], Shape]
+    """Result shape, or ShapeError."""
+    macs: Callable[[Shapes, Shape, Attrs], int]
+    """Multiply-adds of the whole batch. Convolutions, transposed convolutions and fc only; 0 elsewhere."""
+    window: Callable[[Shapes, Attrs], Window]
+    """((span_h, span_w), (stride_h, stride_w)) on the input, for receptive fields; ((1, 1), (1, 1)) for pointwise
+    ops. What enlarges the image has a stride below 1, as a Fraction."""
+    reference: Callable[[Arrays, Weights, Attrs], Array]
+    """NumPy result in the dtype of the inputs (float64 capable), whatever the dtype of the weights."""
+    tolerance: float
+    """Largest error of a float32 kernel allowed against a float64 reference of the same inputs, as a share of the
+    largest output. 0 where nothing is computed: values are only moved."""
+
+
+NOT_TRAINED = frozenset({"running_mean", "running_var"})
+"""Slots that are statistics, not parameters: summary counts parameters without them (networks.md)."""
+
+
+def no_weights(shapes: Shapes, attrs: Attrs) -> Mapping[str, Shape]:
+    """The `weights` rule of an op that has none."""
+    return {}
+
+
+def no_macs(shapes: Shapes, result: Shape, attrs: Attrs) -> int:
+    """The `macs` rule of an op that is not counted."""
+    return 0
+
+
+def pointwise(shapes: Shapes, attrs: Attrs) -> Window:
+    """The `window` rule of an op that looks at one position only."""
+    return (1, 1), (1, 1)
+
+
+def same_shape(shapes: Shapes, attrs: Attrs) -> Shape:
+    """The `shape` rule of an op that keeps the shape of its first input."""
+    return shapes[0]

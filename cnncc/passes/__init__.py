@@ -1,0 +1,60 @@
+"""Graph -> Graph rewrites, in the order in which they run. Each file holds one; a pass knows no target."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from cnncc import ops
+from cnncc.errors import CnnccError, nearest
+from cnncc.ir.graph import Graph
+from cnncc.passes.assign_layouts import assign_layouts
+from cnncc.passes.drop_identities import drop_identities
+from cnncc.passes.fold_batchnorm import fold_batchnorm
+from cnncc.passes.fold_constants import fold_constants
+from cnncc.passes.fuse_epilogues import fuse_epilogues
+from cnncc.passes.infer_shapes import infer_shapes
+from cnncc.passes.merge_siblings import merge_siblings
+from cnncc.passes.plan_arena import ArenaPlan, Slot, pack, plan_arena
+
+__all__ = ["PHASES", "ArenaPlan", "Slot", "assign_layouts", "pack", "plan_arena", "run", "with_batch"]
+
+PHASES: tuple[tuple[str, Callable[[Graph], Graph]], ...] = (
+    ("infer_shapes", infer_shapes),
+    ("drop_identities", drop_identities),
+    ("fold_constants", fold_constants),
+    ("fold_batchnorm", fold_batchnorm),  # before fusing: only a bare conv can take a batch norm
+    ("fuse_epilogues", fuse_epilogues),
+    ("merge_siblings", merge_siblings),  # after fusing: equal activations then move along inside the convs
+)
+"""The passes every target shares. `assign_layouts` and `plan_arena` follow with the target's block of channels."""
+
+
+def run(graph: Graph, stop_after: str | None = None, on_pass: Callable[[str, Graph], object] | None = None) -> Graph:
+    """`graph` after all passes, or after the pass named `stop_after`, verified after each one.
+
+    `on_pass(name, graph)` is called after each pass, for dumps and progress bars.
+    Raises CnnccError for a `stop_after` that names no pass, and what the verifier raises.
+    """
+    names = [name for name, _ in PHASES]
+    if stop_after is not None and stop_after not in names:
+        raise CnnccError(f"no pass is named {stop_after!r}", hint=nearest(stop_after, names))
+    for name, rewrite in PHASES:
+        graph = rewrite(graph)
+        ops.verify(graph)
+        if on_pass:
+            on_pass(name, graph)
+        if name == stop_after:
+            break
+    return graph
+
+
+def with_batch(graph: Graph, n: int) -> Graph:
+    """The graph for `n` images at a time: every input gets the batch, every type is inferred again.
+
+    Raises CnnccError when `n` is not positive.
+    """
+    if n < 1:
+        raise CnnccError(f"a batch of {n} images", hint="the batch is at least 1")
+    inputs = {node.name: node.with_(attrs={**node.attrs, "batch": n}) for node in graph.inputs}
+    nodes = tuple(inputs.get(node.name, node) for node in graph.nodes)
+    return infer_shapes(Graph(graph.name, nodes, graph.outputs, graph.constants))

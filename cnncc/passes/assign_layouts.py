@@ -1,0 +1,89 @@
+"""Channels in blocks inside the network, plain NCHW at its borders."""
+
+from __future__ import annotations
+
+from cnncc.ir.graph import Graph, Node
+from cnncc.ir.types import TensorType
+
+VIEWS = frozenset({"flatten", "reshape", "slice"})
+"""Ops whose result may be a part of their input's memory: the planner lets them do no work."""
+
+_PLAIN_READERS = frozenset({"flatten", "reshape"})
+"""Ops that need the elements in logical order."""
+
+
+def assign_layouts(g: Graph, block: int) -> Graph:
+    """op(x) => op(relayout(x)) where op cannot read the layout of x; a rank-4 output y => relayout(y) named `y.nchw`.
+
+    Must not fire for vectors, for convs that read a plain tensor (they can), for fc (reads either), or when the layouts
+    are assigned already. Every output of the result is computed straight into it: a graph input, constant, view or
+    second mention gets a copy named `y.out`. `block` is in channels; 1 keeps plain NCHW everywhere.
+    """
+    builder = _Builder(g, block)
+    for node in g.nodes:
+        builder.lay_out(node)
+    outputs = tuple(builder.output(name) for name in g.outputs)
+    result = g.rebuild(builder.nodes.values(), outputs)
+    return g if (result.nodes, outputs) == (g.nodes, g.outputs) else result
+
+
+class _Builder:
+    """The nodes laid out so far; a relayout is made at its first use and shared by later ones."""
+
+    def __init__(self, g: Graph, block: int) -> None:
+        self.block = block
+        self.nodes: dict[str, Node] = {}
+        self._taken = set(g.by_name)
+        self._relayouts: dict[tuple[str, int], str] = {}
+        self._written: set[str] = set()
+
+    def lay_out(self, node: Node) -> None:
+        """Add `node` with its result's layout, reading inputs in layouts it can read."""
+        if node.op == "relayout":
+            self._relayouts.setdefault((node.inputs[0], node.type.block), node.name)
+            self.nodes[node.name] = node
+            return
+        inputs = tuple(self._readable(node, position, name) for position, name in enumerate(node.inputs))
+        self.nodes[node.name] = node.with_(inputs=inputs, type=self._result(node))
+
+    def _result(self, node: Node) -> TensorType:
+        if len(node.type.shape) != 4 or node.op in ("input", "reshape"):
+            return node.type.with_block(1)
+        if node.op == "identity":
+            return node.type.with_block(self.nodes[node.inputs[0]].type.block)
+        return node.type.with_block(self.block)
+
+    def _readable(self, node: Node, position: int, name: str) -> str:
+        """The name of a value equal to `name` in a layout that `node` reads as its argument at `position`."""
+        if len(self.nodes[name].type.shape) != 4 or node.op in ("fc", "identity"):
+            return name
+        if node.op == "conv" and position == 0 and node.attrs["groups"] == 1:
+            return name
+        return self._as_block(name, 1 if node.op in _PLAIN_READERS else self.block)
+
+    def _as_block(self, name: str, block: int) -> str:
+        source = self.nodes[name]
+        if source.type.block == block:
+            return name
+        if (name, block) not in self._relayouts:
+            suffix = "nchw" if block == 1 else f"nchw{block}c"
+            copy = self._copy(name, "relayout", suffix, source.type.with_block(block))
+            self._relayouts[name, block] = copy
+        return self._relayouts[name, block]
+
+    def _copy(self, name: str, op: str, suffix: str, type: TensorType) -> str:
+        copy = f"{name}.{suffix}"
+        while copy in self._taken:
+            copy += "_"
+        self._taken.add(copy)
+        source = self.nodes[name]
+        self.nodes[copy] = Node(copy, op, (name,), type, span=source.span, stack=source.stack)
+        return copy
+
+    def output(self, name: str) -> str:
+        """The name of the node that writes the output `name`: plain, computed, and the only one of its value."""
+        plain = self._as_block(name, 1)
+        if plain in self._written or self.nodes[plain].op in VIEWS | {"input", "const"}:
+            plain = self._copy(plain, "identity", "out", self.nodes[plain].type)
+        self._written.add(plain)
+        return plain

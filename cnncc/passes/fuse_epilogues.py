@@ -1,0 +1,61 @@
+"""Adds and activations join the op whose result they read."""
+
+from __future__ import annotations
+
+from cnncc.ir.graph import Graph, Node
+from cnncc.ops import ACTIVATIONS
+
+HOSTS = frozenset({"conv", "conv_transpose", "fc", "bn", "add", "mul"})
+ADD_HOSTS = HOSTS - {"add", "mul"}
+
+
+def fuse_epilogues(g: Graph) -> Graph:
+    """act(conv(x)) => conv(x; act), conv(x) + r => conv(x, r; add); fc, bn, conv_transpose too; add, mul take act only.
+
+    Must not fire when the host's value has other users or is a graph output, nor for an add that broadcasts or has
+    more than two arms. Of two arms that could be host, the later one is: the other one is then ready when it runs.
+    """
+    order = {n.name: i for i, n in enumerate(g.nodes)}
+    fixed = _independent(g)
+    nodes: dict[str, Node] = {}
+    for node in g.nodes:
+        hosts = [nodes[i] for i in node.inputs if i not in fixed and _accepts(g, nodes[i], node)]
+        if not hosts:
+            nodes[node.name] = node
+            continue
+        host = max(hosts, key=lambda n: order[n.name])
+        del nodes[host.name]
+        nodes[node.name] = _fused(host, node)
+    return g if len(nodes) == len(g.nodes) else g.rebuild(nodes.values())
+
+
+def _independent(g: Graph) -> set[str]:
+    """Values that depend on no input: all images share them, so one cannot be host to an add of values that differ."""
+    fixed: set[str] = set()
+    for node in g.nodes:
+        if node.op != "input" and fixed.issuperset(node.inputs):
+            fixed.add(node.name)
+    return fixed
+
+
+def _accepts(g: Graph, host: Node, node: Node) -> bool:
+    """Whether `host` can compute `node` on its way out."""
+    if not g.is_private(host.name):
+        return False
+    if node.op in ACTIVATIONS:
+        return host.op in HOSTS
+    if node.op != "add" or len(node.inputs) != 2:
+        return False
+    return host.op in ADD_HOSTS and all(g[i].type == node.type for i in node.inputs)
+
+
+def _fused(host: Node, node: Node) -> Node:
+    """`host` computing the value of `node`, whose own epilogue (an add may have one) comes last."""
+    if node.op == "add":
+        own = tuple(i for i in node.inputs if i != host.name)
+        step: tuple[tuple[str, tuple[tuple[str, object], ...]], ...] = (("add", ()), *node.attrs["epilogue"])
+    else:
+        own = ()
+        step = ((node.op, tuple(sorted(node.attrs.items()))),)
+    attrs = {**host.attrs, "epilogue": (*host.attrs["epilogue"], *step)}
+    return host.with_(name=node.name, inputs=(*host.inputs, *own), attrs=attrs, type=node.type)

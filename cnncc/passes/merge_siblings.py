@@ -1,0 +1,78 @@
+"""One wide 1x1 convolution instead of several narrow ones over the same tensor."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Hashable
+
+import numpy as np
+
+from cnncc.ir.graph import Graph, Node
+from cnncc.ir.types import Constant, TensorType
+
+CHANNELS = 16
+"""Siblings have a multiple of this many channels: the slices are then whole blocks of any target, views, not copies."""
+
+
+def merge_siblings(g: Graph) -> Graph:
+    """conv1x1(x, a), conv1x1(x, b) => slices of conv1x1(x, [a; b]) along the output channels, under the old names.
+
+    Must not fire for strides, pads, groups, different attributes or epilogues, residual inputs, or for channel counts
+    that are no multiple of 16; nor for a graph output or an arm of a concat: written in place, a slice costs a copy.
+    """
+    families: dict[Hashable, list[Node]] = defaultdict(list)
+    for node in g.nodes:
+        if _mergeable(g, node):
+            families[_key(node)].append(node)
+    updates: dict[str, Node | None] = {}
+    added: list[Node] = []
+    constants: dict[str, Constant] = {}
+    for siblings in families.values():
+        if len(siblings) > 1:
+            merged, pool = _merge(g, siblings)
+            added.append(merged)
+            constants |= pool
+            updates |= {n.name: n for n in _slices(merged, siblings)}
+    return g.replaced(updates, added=added, constants=constants) if updates else g
+
+
+def _mergeable(g: Graph, node: Node) -> bool:
+    if node.op != "conv" or len(node.inputs) != 1 or node.name in g.outputs or node.attrs["out"] % CHANNELS:
+        return False
+    a = node.attrs
+    plain = a["kernel"] == a["stride"] == (1, 1) and not any(a["pad"]) and a["groups"] == 1
+    return plain and all(user.op != "concat" for user in g.users(node.name))
+
+
+def _key(node: Node) -> Hashable:
+    return node.inputs, tuple(sorted((k, v) for k, v in node.attrs.items() if k != "out"))
+
+
+def _merge(g: Graph, siblings: list[Node]) -> tuple[Node, dict[str, Constant]]:
+    first = siblings[0]
+    out = sum(n.attrs["out"] for n in siblings)
+    name = _fresh(g, f"{first.name}.merged")
+    n, _, h, w = first.type.shape
+    weights = {slot: f"{name}.{slot}" for slot in first.weights}
+    pool = {weights[slot]: _stacked([g.constants[s.weights[slot]] for s in siblings]) for slot in first.weights}
+    merged = first.with_(name=name, type=TensorType((n, out, h, w)), attrs={**first.attrs, "out": out}, weights=weights)
+    return merged, pool
+
+
+def _fresh(g: Graph, name: str) -> str:
+    return name if name not in g.by_name else _fresh(g, f"{name}_")
+
+
+def _stacked(parts: list[Constant]) -> Constant:
+    shape = (sum(p.shape[0] for p in parts), *parts[0].shape[1:])
+    return parts[0].map(shape, lambda *values: np.concatenate(values), *parts[1:])
+
+
+def _slices(merged: Node, siblings: list[Node]) -> list[Node]:
+    start = 0
+    slices = []
+    for s in siblings:
+        attrs = {"start": start, "stop": start + s.attrs["out"]}
+        slices.append(s.with_(op="slice", inputs=(merged.name,), attrs=attrs, weights={}))
+        start = attrs["stop"]
+    return slices

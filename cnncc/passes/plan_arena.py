@@ -1,0 +1,88 @@
+"""Where every value lives: one arena for what is computed, the caller's buffers for inputs and outputs."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from cnncc.ir.graph import Graph
+from cnncc.passes.alias_values import Aliases, Storage, alias_values, image_bytes
+from cnncc.passes.pack_records import live_bound, pack
+
+__all__ = ["ArenaPlan", "Slot", "pack", "plan_arena"]
+
+
+@dataclass(frozen=True)
+class Slot:
+    """Where a value lives: image i of it starts at byte `offset + inner + i * image_stride` of its kind of buffer.
+
+    An input with mean or std is of kind arena: its value is computed from the caller's buffer.
+    """
+
+    kind: str
+    """arena, input, output or constant."""
+    storage: str
+    """Name of the storage's root value; for an input or output its index, as text."""
+    offset: int
+    """Bytes from the start of the arena to the storage; 0 for other kinds."""
+    inner: int
+    """Bytes from the start of an image of the storage to this value."""
+    image_stride: int
+    """Bytes from one image of the batch to the next; 0 for a value that all images share (a constant)."""
+    in_place: bool
+    """The result overwrites one of the node's inputs."""
+    placed: bool
+    """An arm, written inside the storage of its concat."""
+    view: bool
+    """A part of another value's memory: the node has no work."""
+
+
+@dataclass(frozen=True)
+class ArenaPlan:
+    """The memory of one run. `bound` is the largest sum of live storages at any step: `bytes` cannot be less."""
+
+    bytes: int
+    bound: int
+    slots: Mapping[str, Slot]
+    copies: Mapping[str, tuple[int, ...]]
+    """For each concat that has work left: the positions of the arms to copy into it."""
+
+
+def plan_arena(g: Graph, align: int = 64, reuse: bool = True) -> ArenaPlan:
+    """The plan for a graph with layouts, whose offsets in the arena are multiples of `align` bytes.
+
+    Without `reuse` every storage keeps its own bytes and nothing is computed in place, so that all values (views and
+    arms still share the memory of what they are part of) can be read after a run.
+    """
+    aliases = alias_values(g, reuse)
+    arena = [root for root, s in aliases.storages.items() if s.kind == "arena"]
+    end = len(g.nodes)
+    storages = [aliases.storages[root] for root in arena]
+    records = [(s.first, s.last, s.nbytes) if reuse else (0, end, s.nbytes) for s in storages]
+    offsets, total = pack(records, align)
+    batch = max((n.type.shape[0] for n in g.inputs), default=1)
+    slots = _slots(g, aliases, dict(zip(arena, offsets, strict=True)), batch)
+    return ArenaPlan(total, live_bound(records, align), slots, aliases.copies)
+
+
+def _slots(g: Graph, aliases: Aliases, offsets: Mapping[str, int], batch: int) -> dict[str, Slot]:
+    slots = {}
+    for node in g.nodes:
+        root, inner = aliases.place[node.name]
+        storage = aliases.storages[root]
+        slots[node.name] = Slot(
+            kind=storage.kind,
+            storage=storage.name,
+            offset=offsets.get(root, 0),
+            inner=inner,
+            image_stride=_stride(storage, batch),
+            in_place=node.name in aliases.in_place,
+            placed=node.name in aliases.placed,
+            view=node.name in aliases.views,
+        )
+    return slots
+
+
+def _stride(storage: Storage, batch: int) -> int:
+    shared = storage.type.shape[0] < batch
+    return 0 if shared else image_bytes(storage.type)

@@ -1,0 +1,32 @@
+"""Which features this processor has, without LLVM: a module is refused before a missing instruction kills the process."""
+
+from __future__ import annotations
+
+from functools import cache
+from pathlib import Path
+
+LINUX_FLAGS = {
+    "sse3": "pni", "ssse3": "ssse3", "sse4.1": "sse4_1", "sse4.2": "sse4_2", "sse4a": "sse4a", "popcnt": "popcnt",
+    "avx": "avx", "avx2": "avx2", "fma": "fma", "f16c": "f16c", "bmi": "bmi1", "bmi2": "bmi2", "lzcnt": "abm",
+    "movbe": "movbe", "adx": "adx", "clwb": "clwb", "sha": "sha_ni", "vaes": "vaes", "vpclmulqdq": "vpclmulqdq",
+    "gfni": "gfni", "avx512f": "avx512f", "avx512bw": "avx512bw", "avx512cd": "avx512cd", "avx512dq": "avx512dq",
+    "avx512vl": "avx512vl", "avx512vbmi": "avx512vbmi", "avx512vbmi2": "avx512_vbmi2", "avx512vnni": "avx512_vnni",
+    "avx512bitalg": "avx512_bitalg", "avx512vpopcntdq": "avx512_vpopcntdq", "avx512ifma": "avx512ifma",
+    "avx512bf16": "avx512_bf16", "avx512vp2intersect": "avx512_vp2intersect", "avxvnni": "avx_vnni",
+}  # fmt: skip
+"""Features by LLVM's names, and what Linux calls them in /proc/cpuinfo."""
+
+
+@cache
+def features() -> frozenset[str]:
+    """Features of the processor this process runs on, by LLVM's names."""
+    for line in Path("/proc/cpuinfo").read_text().splitlines():
+        if line.startswith("flags"):
+            flags = set(line.split(":", 1)[1].split())
+            return frozenset(name for name, flag in LINUX_FLAGS.items() if flag in flags)
+    return frozenset()
+
+
+def missing(required: tuple[str, ...] | list[str]) -> list[str]:
+    """Those of the required features that this processor lacks, sorted."""
+    return sorted(set(required) - features())

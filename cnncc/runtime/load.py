@@ -1,0 +1,79 @@
+"""Loading a compiled module: read what it says of itself, refuse what cannot run here, open it."""
+
+from __future__ import annotations
+
+import ctypes
+import json
+import mmap
+import os
+import struct
+from pathlib import Path
+from typing import Any
+
+from cnncc.errors import CnnccError
+from cnncc.runtime import cpu
+from cnncc.runtime.model import Model
+
+SECTION = b".cnncc"
+_ELF_HEADER = struct.Struct("<16sHHIQQQIHHHHHH")
+_SECTION_HEADER = struct.Struct("<IIQQQQIIQQ")
+
+
+def read_info(path: str | os.PathLike[str]) -> dict[str, Any]:
+    """What a module says of itself, read from its file without running any of it (so for any processor)."""
+    file = Path(path)
+    try:
+        with file.open("rb") as opened, mmap.mmap(opened.fileno(), 0, access=mmap.ACCESS_READ) as data:
+            text = _section(data)
+    except (OSError, ValueError) as error:
+        reason = error.strerror if isinstance(error, OSError) else "the file is empty"
+        raise CnnccError(f"{file}: cannot be read: {reason}") from error
+    except struct.error as error:
+        raise CnnccError(f"{file}: a damaged or truncated module") from error
+    if text is None:
+        raise CnnccError(f"{file}: not a module compiled by cnncc", hint="compile one with: cnncc compile NET -o out.so")
+    try:
+        info: dict[str, Any] = json.loads(text)
+    except ValueError as error:
+        raise CnnccError(f"{file}: a damaged or truncated module") from error
+    return info
+
+
+def _section(data: mmap.mmap) -> bytes | None:
+    """The text in section `.cnncc` of a 64-bit little-endian ELF file; None if it is not one or has none."""
+    if data[:6] != b"\x7fELF\x02\x01":
+        return None
+    header = _ELF_HEADER.unpack_from(data, 0)
+    table, entry, count, names = header[6], header[11], header[12], header[13]
+    sections = [_SECTION_HEADER.unpack_from(data, table + i * entry) for i in range(count)]
+    if names >= len(sections):
+        return None
+    strings = sections[names][4]
+    for name, _, _, _, offset, size, *_ in sections:
+        if data[strings + name : strings + name + len(SECTION) + 1] == SECTION + b"\0":
+            return data[offset : offset + size].rstrip(b"\0")
+    return None
+
+
+def load(path: str | os.PathLike[str]) -> Model:
+    """The model in a shared object that `cnncc compile` wrote.
+
+    Raises CnnccError if the file is no module, or was compiled for a processor with features this one lacks.
+    """
+    info = read_info(path)
+    lacking = cpu.missing(info["target"]["requires"])
+    if lacking:
+        target = info["target"]["name"]
+        raise CnnccError(f"{path}: compiled for {target}; this processor lacks {', '.join(lacking)}")
+    try:
+        library = ctypes.CDLL(str(Path(path).resolve()))
+    except OSError as error:
+        raise CnnccError(f"{path}: cannot be loaded: {error}") from error
+    name = info["symbol"]
+    run = library[f"{name}_run"]
+    run.restype = ctypes.c_int
+    get = library[f"{name}_model_get"]
+    get.restype = ctypes.c_void_p
+    text = library[f"{name}_error"]
+    text.restype = ctypes.c_char_p
+    return Model(info, run, get(), lambda code: text(code).decode(), library[f"{name}_set_threads"], keep=(library,))

@@ -1,0 +1,105 @@
+"""Figures of a network, layer by layer: shapes, parameters, multiply-adds, activation memory, receptive fields."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+from typing import Any
+
+from cnncc import ops
+from cnncc.ir import Graph, Node
+
+FREE = frozenset(["dropout", "identity", "flatten", "reshape"])
+"""Ops that never need memory of their own."""
+
+OVERWRITING = frozenset([*ops.ACTIVATIONS, "bn", "softmax"])
+"""Ops that can write over their input if nobody else reads it."""
+
+
+@dataclass(frozen=True)
+class Layer:
+    """One node of the source graph.
+
+    `output` is channels, height, width (a vector of k is k x 1 x 1); `macs` counts convolutions, transposed
+    convolutions and fc; `activation_bytes` is the memory the result needs for itself: 0 where it overwrites its input;
+    `receptive_field` is the larger of `receptive_field_hw`, in input pixels, not cut off at the border.
+    """
+
+    name: str
+    op: str
+    output: tuple[int, int, int]
+    params: int
+    macs: int
+    activation_bytes: int
+    receptive_field: int
+    receptive_field_hw: tuple[int, int]
+    window: str
+    """Kernel and stride as the language writes them (`3x3 /2`), empty for ops without."""
+
+
+@dataclass(frozen=True)
+class Summary:
+    """Figures of a whole network. `params` counts biases and batch norm's scale and shift, not its running
+    statistics; `arena_bytes` is the memory a compiled module asks of its caller."""
+
+    name: str
+    layers: tuple[Layer, ...]
+    params: int
+    arena_bytes: int
+
+    @property
+    def macs(self) -> int:
+        """Multiply-adds of convolutions and fully connected layers."""
+        return sum(layer.macs for layer in self.layers)
+
+    @property
+    def flops(self) -> int:
+        """Floating-point operations: a multiply-add is two."""
+        return 2 * self.macs
+
+    @property
+    def activation_bytes(self) -> int:
+        """Memory of all results side by side, the input included: what a planned arena saves on."""
+        return sum(layer.activation_bytes for layer in self.layers)
+
+    def to_json(self) -> Mapping[str, Any]:
+        """Plain data for `cnncc summary --json`."""
+        totals = {key: getattr(self, key) for key in ("params", "macs", "flops", "activation_bytes", "arena_bytes")}
+        return {"name": self.name, **totals, "layers": [asdict(layer) for layer in self.layers]}
+
+
+def summarize(graph: Graph, arena_bytes: int) -> Summary:
+    """Figures of a source graph: one with shapes, before any pass fused layers."""
+    fields = ops.receptive_field(graph)
+    layers = tuple(_layer(graph, node, fields[node.name]) for node in graph.nodes)
+    return Summary(graph.name, layers, ops.total_params(graph), arena_bytes)
+
+
+def _layer(graph: Graph, node: Node, field: tuple[int, int]) -> Layer:
+    return Layer(
+        name=node.name,
+        op=node.op,
+        output=node.type.chw,
+        params=ops.params(graph, node),
+        macs=ops.macs(graph, node),
+        activation_bytes=0 if _in_place(graph, node) else node.type.nbytes,
+        receptive_field=max(field),
+        receptive_field_hw=field,
+        window=_window(node),
+    )
+
+
+def _in_place(graph: Graph, node: Node) -> bool:
+    return node.op in FREE or (node.op in OVERWRITING and graph.is_private(node.inputs[0]))
+
+
+def _window(node: Node) -> str:
+    attrs = node.attrs
+    words = ["x".join(map(str, attrs["kernel"]))] if "kernel" in attrs else []
+    for key, prefix in (("stride", "/"), ("dilation", "dil ")):
+        if attrs.get(key, (1, 1)) != (1, 1):
+            h, w = attrs[key]
+            words.append(f"{prefix}{h}" if h == w else f"{prefix}{h}x{w}")
+    if attrs.get("groups", 1) != 1:
+        words.append(f"groups {attrs['groups']}")
+    return " ".join(words)

@@ -1,0 +1,132 @@
+"""Targets are data: `targets/*.toml` says what a processor has; `host` is detected and filled into the same form."""
+
+from __future__ import annotations
+
+import os
+import platform
+import tomllib
+from dataclasses import dataclass, fields, replace
+from functools import cache
+from pathlib import Path
+
+from cnncc import resources
+from cnncc.errors import CnnccError, nearest
+from cnncc.runtime import cpu
+
+
+@dataclass(frozen=True)
+class Target:
+    """A processor as the compiler sees it. Sizes are in bytes, `vector_bits` and `registers` of the widest float unit."""
+
+    name: str
+    triple: str
+    cpu: str
+    features: tuple[str, ...]
+    """LLVM attributes on top of those of `cpu`, each with + or -."""
+    requires: tuple[str, ...]
+    """Feature names, as LLVM spells them, that a machine must have to load the module."""
+    isa: str
+    """Short name of the vector unit, used in kernel names."""
+    vector_bits: int
+    registers: int
+    fma_ports: int
+    fma_latency: int
+    cores: int
+    l1_bytes: int
+    l2_bytes: int
+    l3_bytes: int
+    block: int
+    """Channels per block of the NCHWc layout."""
+    description: str
+
+    @property
+    def lanes(self) -> int:
+        """float32 values in one vector register."""
+        return min(self.vector_bits // 32, self.block)
+
+    @property
+    def vectors(self) -> int:
+        """Vector registers that hold one block of channels."""
+        return self.block // self.lanes
+
+
+def names() -> list[str]:
+    """All target names, `host` first."""
+    return ["host", *sorted(p.stem for p in resources.directory("targets").glob("*.toml"))]
+
+
+def load(name: str) -> Target:
+    """The target of that name; CnnccError for an unknown name or a file that does not fit the form."""
+    if name == "host":
+        return host()
+    path = resources.directory("targets") / f"{name}.toml"
+    if not path.is_file():
+        raise CnnccError(f"unknown target {name!r}", hint=nearest(name, names()))
+    return _read(path)
+
+
+def _read(path: Path) -> Target:
+    try:
+        data = tomllib.loads(path.read_text(encoding="utf-8"))
+    except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
+        raise CnnccError(f"{path}: not a readable target file: {error}") from error
+    wanted = {f.name for f in fields(Target)} - {"name"}
+    wrong = sorted(wanted ^ data.keys())
+    if wrong:
+        raise CnnccError(f"{path}: missing or unknown keys: {', '.join(wrong)}")
+    values = {k: tuple(v) if isinstance(v, list) else v for k, v in data.items()}
+    return Target(name=path.stem, **values)
+
+
+@cache
+def host() -> Target:
+    """This machine: the widest generic target it can run, with its own CPU name, features, caches and cores."""
+    import llvmlite.binding as llvm
+
+    if platform.machine() != "x86_64" or platform.system() != "Linux":
+        raise CnnccError(
+            f"no host target for {platform.system()} on {platform.machine()}",
+            hint="this version compiles on x86-64 Linux",
+        )
+    levels = [load(n) for n in ("x86-64-v4", "x86-64-v3", "x86-64-v2")]
+    base = next((t for t in levels if not cpu.missing(t.requires)), None)
+    if base is None:
+        raise CnnccError("this processor lacks SSE4.2, which every target needs")
+    caches = {level: _cache_bytes(level) or getattr(base, f"l{level}_bytes") for level in (1, 2, 3)}
+    name = llvm.get_host_cpu_name()
+    # The name alone would promise what a virtual machine may mask, so every feature is said, present or not.
+    flags = llvm.get_host_cpu_features().flatten().split(",")
+    return replace(
+        base,
+        name="host",
+        cpu=name,
+        features=(*sorted(flags), *base.features),
+        requires=tuple(sorted(cpu.features())),
+        cores=available_cores(),
+        l1_bytes=caches[1],
+        l2_bytes=caches[2],
+        l3_bytes=caches[3],
+        description=f"this machine, detected: {name}",
+    )
+
+
+def available_cores() -> int:
+    """Cores this process may use: its affinity, cut by the cgroup's CPU quota (rounded up)."""
+    cores = len(os.sched_getaffinity(0))
+    try:
+        quota, period = Path("/sys/fs/cgroup/cpu.max").read_text().split()
+    except (OSError, ValueError):
+        return cores
+    return cores if quota == "max" else max(1, min(cores, -(-int(quota) // int(period))))
+
+
+def _cache_bytes(level: int) -> int | None:
+    """Size of the data cache of that level as Linux tells it, None where it does not."""
+    for index in sorted(Path("/sys/devices/system/cpu/cpu0/cache").glob("index*")):
+        try:
+            found, kind, size = ((index / f).read_text().strip() for f in ("level", "type", "size"))
+        except OSError:
+            continue
+        if int(found) == level and kind != "Instruction" and size.endswith("K"):
+            return int(size[:-1]) * 1024
+    return None

@@ -1,0 +1,219 @@
+"""`cnncc compile`, `info`, `run`, `check`: a network becomes a module that says what it is and does what it should."""
+
+from __future__ import annotations
+
+import json
+
+import numpy as np
+import pytest
+
+from cnncc import api, passes
+from cnncc.check import LayerCheck, Report
+
+NET = """net tiny
+input 1x8x8
+conv1: conv 3x3 4 bn relu
+maxpool 2x2 /2
+fc 10 softmax
+"""
+
+
+@pytest.fixture
+def net(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    path = tmp_path / "tiny.net"
+    path.write_text(NET)
+    np.save(tmp_path / "x.npy", np.linspace(0, 1, 64, dtype=np.float32).reshape(1, 1, 8, 8))
+    return path
+
+
+def test_stop_after_prints_the_graph_and_compiles_nothing(cnncc, net):
+    first, second = (cnncc("compile", net, "--stop-after", name) for name in ("infer_shapes", "fold_batchnorm"))
+    assert (first.code, second.code) == (0, 0)
+    assert "bn" in first.out
+    assert len(second.out.splitlines()) == len(first.out.splitlines()) - 1
+    assert sorted(p.name for p in net.parent.iterdir()) == ["tiny.net", "x.npy"]
+
+
+def test_stop_after_the_layouts_shows_the_targets_blocks(cnncc, net):
+    assert "1x4x8x8:c16" in cnncc("compile", net, "--stop-after", "assign_layouts").out
+
+
+def test_an_unknown_pass_lists_the_passes(cnncc, net):
+    result = cnncc("compile", net, "--stop-after", "fold_batchnrom")
+    assert result.code == 2
+    assert "no pass is named 'fold_batchnrom'" in result.err
+    assert "did you mean 'fold_batchnorm'?" in result.err
+
+
+def test_dump_writes_one_file_per_pass(cnncc, net, tmp_path):
+    dump = tmp_path / "deep" / "dump"
+    assert cnncc("compile", net, "--dump", dump, "--stop-after", "assign_layouts").code == 0
+    names = [*(name for name, _ in passes.PHASES), "assign_layouts"]
+    assert sorted(p.name for p in dump.iterdir()) == [f"{i:02}_{name}.txt" for i, name in enumerate(names)]
+
+
+def test_compile_writes_module_and_header_and_says_what_next(cnncc, net, tmp_path):
+    result = cnncc("compile", net)
+    assert (result.code, result.err) == (0, "")
+    assert (tmp_path / "tiny.so").is_file()
+    assert (tmp_path / "tiny.h").is_file()
+    assert "weights: random, seed 0" in result.out
+    assert "next: cnncc run tiny.so IMAGE" in result.out
+
+
+def test_compile_json_names_the_kernels(cnncc, net, tmp_path):
+    data = cnncc("compile", net, "-o", tmp_path / "a.so", "--json").json
+    assert data["module"] == str(tmp_path / "a.so")
+    assert data["header"] == str(tmp_path / "a.h")
+    assert data["bytes"] == (tmp_path / "a.so").stat().st_size
+    assert all(k["node"] and k["kernel"] and k["why"] for k in data["kernels"])
+
+
+def test_an_unknown_target_lists_the_targets(cnncc, net):
+    result = cnncc("compile", net, "--target", "x86-64-v33")
+    assert result.code == 2
+    assert "did you mean 'x86-64-v3'?" in result.err
+
+
+def test_an_output_directory_that_is_not_there_is_one_message(cnncc, net, tmp_path):
+    result = cnncc("compile", net, "-o", tmp_path / "nowhere" / "a.so")
+    assert result.code == 2
+    assert "nowhere" in result.err
+    assert "Traceback" not in result.err
+
+
+def test_info_of_a_module(cnncc, net):
+    cnncc("compile", net)
+    data = cnncc("info", "tiny.so", "--json").json
+    assert data["name"] == "tiny"
+    assert "tiny" in cnncc("info", "tiny.so").out
+
+
+@pytest.mark.parametrize("content", [None, b"no library"])
+def test_info_of_something_else_is_one_message(cnncc, tmp_path, content):
+    path = tmp_path / "x.so"
+    if content:
+        path.write_bytes(content)
+    result = cnncc("info", path)
+    assert result.code == 2
+    assert str(path) in result.err
+
+
+def test_run_prints_the_best_classes(cnncc, net):
+    result = cnncc("run", net, "x.npy", "--top", 3)
+    assert result.code == 0
+    lines = result.out.splitlines()
+    assert lines[0].startswith("x.npy  (")
+    assert len(lines) == 4
+    assert "using random, seed 0; give --weights FILE" in result.err
+
+
+def test_run_gives_the_same_from_text_and_from_module(cnncc, net, tmp_path):
+    cnncc("compile", net)
+    outputs = []
+    for model in (net, "tiny.so"):
+        assert cnncc("run", model, "x.npy", "-o", "y.npy").code == 0
+        outputs.append(np.load(tmp_path / "y.npy"))
+    assert outputs[0].shape == (1, 10)
+    np.testing.assert_array_equal(*outputs)
+
+
+def test_run_on_several_files_and_labels(cnncc, net, tmp_path):
+    (tmp_path / "labels.json").write_text(json.dumps([f"digit {i}" for i in range(10)]))
+    data = cnncc("run", net, "x.npy", "x.npy", "--labels", "labels.json", "--json").json
+    assert [result["inputs"] for result in data] == [["x.npy"], ["x.npy"]]
+    best = data[0]["outputs"][0]["top"]
+    assert len(best) == 5
+    assert best[0]["label"] == f"digit {best[0]['index']}"
+    assert [row["value"] for row in best] == sorted((row["value"] for row in best), reverse=True)
+
+
+def test_run_a_module_for_batches_takes_images_in_groups(cnncc, net):
+    cnncc("compile", net, "--batch", 2, "-o", "two.so")
+    one = cnncc("run", net, "x.npy", "--json").json[0]["outputs"]
+    data = cnncc("run", "two.so", "x.npy", "x.npy", "--json").json
+    assert [result["outputs"][0]["top"][0]["index"] for result in data] == [one[0]["top"][0]["index"]] * 2
+    odd = cnncc("run", "two.so", "x.npy")
+    assert odd.code == 2
+    assert "the network takes 2 images a run, got 1" in odd.err
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "message"),
+    [
+        ("short.txt", "a\nb\n", "--labels names 2 classes, the network has 10"),
+        ("bad.json", "{", "bad.json: not a list of class names"),
+        ("map.json", "{}", "map.json: expected a JSON list of class names, got dict"),
+    ],
+)
+def test_run_refuses_labels_that_do_not_fit(cnncc, net, tmp_path, name, content, message):
+    (tmp_path / name).write_text(content)
+    result = cnncc("run", net, "x.npy", "--labels", name)
+    assert result.code == 2
+    assert message in result.err
+
+
+def test_run_writes_one_result_only(cnncc, net):
+    result = cnncc("run", net, "x.npy", "x.npy", "-o", "y.npy")
+    assert result.code == 2
+    assert "-o takes the result of one input file and one output" in result.err
+
+
+def test_run_wants_a_file_for_each_input(cnncc, tmp_path):
+    two = tmp_path / "two.net"
+    two.write_text("net two\ninput a 1x8x8\ninput b 1x8x8\nadd { | from a }\nfc 2\n")
+    np.save(tmp_path / "x.npy", np.zeros((1, 8, 8), np.float32))
+    result = cnncc("run", two, tmp_path / "x.npy")
+    assert result.code == 2
+    assert "the network takes 2 inputs, got 1" in result.err
+    assert cnncc("run", two, tmp_path / "x.npy", tmp_path / "x.npy").code == 0
+
+
+def test_run_describes_results_that_are_no_scores(cnncc, net, tmp_path):
+    (tmp_path / "map.net").write_text("net map\ninput 1x8x8\nconv 3x3 2\n")
+    result = cnncc("run", "map.net", "x.npy")
+    assert "2x8x8: min " in result.out
+
+
+def test_check_passes_and_prints_the_worst_layer(cnncc, net):
+    result = cnncc("check", net)
+    assert result.code == 0, result.out
+    assert "worst layer " in result.out
+    assert "within their tolerance" in result.out
+    data = cnncc("check", net, "--json", "--batch", 2).json
+    assert data["passed"] is True
+    assert {layer["name"] for layer in data["layers"]} >= {"conv1.relu"}
+
+
+def test_check_exits_1_and_names_the_first_layer_outside(cnncc, net, monkeypatch):
+    good = LayerCheck("conv1", "conv", 1e-7, 1e-5, 2, 0.0, None, None, None)
+    bad = LayerCheck("fc", "fc", 0.5, 1e-5, 9999, 0.25, (0, 3), 1.5, 1.0)
+    monkeypatch.setattr("cnncc.check.check", lambda *args: Report("tiny", (good, bad)))
+    result = cnncc("check", net)
+    assert result.code == 1
+    assert "first layer outside its tolerance: fc (fc), 5.00e-01 > 1.00e-05" in result.out
+    assert "first outlier at [0, 3]: compiled 1.5, reference 1.0" in result.out
+    assert "outliers: 25.00% of its values" in result.out
+    assert cnncc("check", net, "--json").json["first_failure"]["outlier_index"] == [0, 3]
+
+
+def test_check_finds_a_wrong_kernel(cnncc, net, monkeypatch):
+    """One value off in the compiled module is found, with its place."""
+    real = api.build
+
+    class Wrong:
+        def __init__(self, build):
+            self.build = build
+
+        def trace(self, *inputs):
+            values = dict(self.build.trace(*inputs))
+            broken = values["conv1.relu"].copy()
+            broken[0, 2, 1, 5] += 100
+            return {**values, "conv1.relu": broken}
+
+    monkeypatch.setattr(api, "build", lambda *args, **kwargs: Wrong(real(*args, **kwargs)))
+    data = cnncc("check", net, "--json")
+    assert data.code == 1
+    assert data.json["first_failure"]["name"] == "conv1.relu"
+    assert data.json["first_failure"]["outlier_index"] == [0, 2, 1, 5]

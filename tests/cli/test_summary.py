@@ -1,0 +1,146 @@
+"""`cnncc summary`: the figures, their JSON form and the table."""
+
+from __future__ import annotations
+
+import math
+
+import pytest
+
+from cnncc import lang
+from cnncc.cli import screen
+from cnncc.cli import summary as command
+from cnncc.summary import Summary, summarize
+
+ARENA = 4096
+NET = """net t
+input 3x32x32
+conv1: conv 5x5 8 /2x1 pad 2 bn relu
+conv2: conv 3x3 8 dil 2 groups 2 nobias relu
+maxpool 2x2 /2
+fc 10 dropout softmax
+"""
+
+
+@pytest.fixture
+def figures() -> Summary:
+    return summarize(lang.read(NET), ARENA)
+
+
+def by_name(summary: Summary):
+    return {layer.name: layer for layer in summary.layers}
+
+
+def test_layers_are_those_of_the_text(figures):
+    ops = [layer.op for layer in figures.layers]
+    assert ops == ["input", "conv", "bn", "relu", "conv", "relu", "maxpool", "fc", "dropout", "softmax"]
+
+
+def test_parameters_count_batch_norm_but_not_its_statistics(figures):
+    by_op = {layer.op: layer.params for layer in figures.layers if layer.name.startswith("conv1") or layer.op == "fc"}
+    assert by_op == {"conv": 8 * 3 * 25, "bn": 16, "relu": 0, "fc": 10 * 8 * 8 * 16 + 10}
+    assert figures.params == sum(layer.params for layer in figures.layers)
+
+
+def test_flops_are_twice_the_macs(figures):
+    conv1, conv2, fc = 16 * 32 * 8 * 3 * 25, 16 * 32 * 8 * 4 * 9, 8 * 8 * 16 * 10
+    assert figures.macs == conv1 + conv2 + fc
+    assert figures.flops == 2 * figures.macs
+
+
+def test_outputs_are_channels_height_width(figures):
+    assert by_name(figures)["conv1"].output == (8, 16, 32)
+    assert figures.layers[-1].output == (10, 1, 1)
+
+
+def test_what_overwrites_its_input_needs_no_memory(figures):
+    own = {layer.op: layer.activation_bytes for layer in figures.layers}
+    assert {op for op, size in own.items() if size == 0} == {"bn", "relu", "dropout", "softmax"}
+    assert own["input"] == 4 * 3 * 32 * 32
+    assert figures.activation_bytes == sum(layer.activation_bytes for layer in figures.layers)
+
+
+def test_an_activation_of_a_value_that_others_read_needs_memory():
+    text = "net t\ninput 3x8x8\nconv 3x3 4\nsave a\nrelu\nadd { | from a }\n"
+    relu = next(layer for layer in summarize(lang.read(text), 0).layers if layer.op == "relu")
+    assert relu.activation_bytes == 4 * 4 * 8 * 8
+
+
+def test_receptive_fields_per_axis_and_their_larger_one(figures):
+    conv2 = by_name(figures)["conv2"]
+    assert conv2.receptive_field_hw == (5 + 4 * 2, 5 + 4)
+    assert conv2.receptive_field == 13
+
+
+def test_windows_are_shown_as_written(figures):
+    layers = by_name(figures)
+    assert layers["conv1"].window == "5x5 /2x1"
+    assert layers["conv2"].window == "3x3 dil 2 groups 2"
+    assert [layer.window for layer in figures.layers if layer.op == "maxpool"] == ["2x2 /2"]
+
+
+def test_json_has_the_shape_of_the_contract(figures):
+    data = figures.to_json()
+    assert {"name", "params", "macs", "arena_bytes", "layers"} <= data.keys()
+    keys = {"name", "op", "output", "params", "macs", "activation_bytes", "receptive_field"}
+    assert all(keys <= layer.keys() for layer in data["layers"])
+    assert (data["name"], data["arena_bytes"], data["flops"]) == ("t", ARENA, figures.flops)
+
+
+def test_the_table_is_not_cut_when_piped(figures, capsys):
+    command.show(figures)
+    lines = capsys.readouterr().out.splitlines()
+    assert lines[0] == "network t"
+    (row,) = [line.split() for line in lines if line.startswith("conv1 ")]
+    assert row == ["conv1", "conv", "5x5", "/2x1", "8x16x32", "600", f"{16 * 32 * 600:,}", "16.00", "KiB", "5"]
+    assert any(line.startswith("MACs ") and "multiply-adds" in line for line in lines)
+    assert any(line.startswith("FLOPs ") and "2 per MAC" in line for line in lines)
+    assert max(map(len, lines)) < screen.PIPED_WIDTH
+
+
+def test_the_table_folds_in_a_narrow_terminal(figures, capsys, monkeypatch):
+    monkeypatch.setattr("cnncc.cli.screen.PIPED_WIDTH", 60)
+    command.show(figures)
+    assert max(map(len, capsys.readouterr().out.splitlines())) <= 60
+
+
+def test_the_command_prints_json(cnncc):
+    result = cnncc("summary", "-", "--json", stdin=NET)
+    assert (result.code, result.err) == (0, "")
+    assert result.json["name"] == "t"
+    assert result.json["layers"][0]["output"] == [3, 32, 32]
+    assert result.json["arena_bytes"] > 0
+
+
+def test_an_arm_that_does_not_match_is_shown_with_its_place(cnncc):
+    result = cnncc("summary", "-", stdin="net t\ninput 3x8x8\nadd { conv 3x3 4 | }\n")
+    assert (result.code, result.out) == (2, "")
+    assert result.err.startswith("cnncc: <stdin>:3:1: add: ")
+    assert "4x8x8" in result.err
+    assert "3x8x8" in result.err
+    assert "^^^" in result.err
+    assert "Traceback" not in result.err
+
+
+@pytest.mark.parametrize(
+    ("net", "params", "macs"),
+    [("lenet5", 61_706, 416_520), ("googlenet", 6_998_552, 1_582_671_872), ("resnet50", 25_557_032, 3_857_973_248)],
+)
+def test_networks_of_the_zoo_by_name(cnncc, net, params, macs):
+    data = cnncc("summary", net, "--json").json
+    assert (data["params"], data["macs"]) == (params, macs)
+
+
+NAIVE_MIB = {
+    "lenet5": 0.035, "alexnet": 4.004, "vgg_d": 58.127, "googlenet": 26.072, "resnet18": 13.691, "resnet50": 62.793,
+    "resnet50_v1_5": 64.803, "convnetjs_cifar10": 0.120, "dilated_context": 2.953, "mobilenet_v1": 19.818,
+    "densenet121": 107.387, "unet": 697.012,
+}  # fmt: skip
+"""Every result with memory of its own, by networks.md's rules."""
+
+
+@pytest.mark.parametrize("net", NAIVE_MIB)
+def test_activations_add_up(net):
+    from cnncc.cli.command import read_net
+
+    total = summarize(read_net(net), 0).activation_bytes / 2**20
+    assert math.isclose(total, NAIVE_MIB[net], abs_tol=6e-4)

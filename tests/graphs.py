@@ -1,0 +1,213 @@
+"""Random graphs over every op of the table, for property tests of the language and of all passes."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+from hypothesis import strategies as st
+
+from cnncc.ir import Constant, Graph, Node, TensorType
+from cnncc.ops import TABLE, infer
+from cnncc.ops.table import ShapeError
+
+Draw = Callable[..., Any]
+Shape = tuple[int, ...]
+Maker = Callable[[Draw, Shape], dict[str, Any]]
+
+LATE_OPS = frozenset({"relayout"})
+"""Ops only a late pass adds: no network text has them."""
+POINTWISE = ("relu", "relu6", "sigmoid", "tanh", "hard_swish", "silu", "softmax", "identity", "flatten", "gap", "gmp")
+
+
+def integers(low: int, high: int) -> st.SearchStrategy[int]:
+    return st.integers(low, high)
+
+
+def tenths(low: int, high: int) -> st.SearchStrategy[float]:
+    return st.integers(low, high).map(lambda n: n / 10)
+
+
+def four(draw: Draw, high: int) -> Shape:
+    return tuple(draw(st.tuples(*[integers(0, high)] * 4)))
+
+
+def pair(draw: Draw, low: int, high: int) -> tuple[int, int]:
+    return draw(st.tuples(integers(low, high), integers(low, high)))
+
+
+def window(draw: Draw, shape: Shape, pooling: bool) -> dict[str, Any]:
+    """Kernel, stride, pads, dilation and rounding that fit a (n, c, h, w) shape."""
+    kernel, dilation = pair(draw, 1, 3), pair(draw, 1, 2)
+    pad = tuple(min(p, (kernel[i % 2] // 2) if pooling else 2) for i, p in enumerate(four(draw, 2)))
+    sides = [shape[2 + i] + pad[i] + pad[i + 2] for i in (0, 1)]
+    kernel = tuple(k if d * (k - 1) + 1 <= s else 1 for k, d, s in zip(kernel, dilation, sides, strict=True))
+    if pooling:
+        pad = tuple(min(p, kernel[i % 2] // 2) for i, p in enumerate(pad))
+    rounding = draw(st.sampled_from(["floor", "ceil", "exact"]))
+    stride = (1, 1) if rounding == "exact" else pair(draw, 1, 3)
+    return {"kernel": kernel, "stride": stride, "pad": pad, "dilation": dilation, "rounding": rounding}
+
+
+def conv(draw: Draw, shape: Shape) -> dict[str, Any]:
+    groups = draw(st.sampled_from([g for g in range(1, shape[1] + 1) if shape[1] % g == 0]))
+    out = groups * draw(integers(1, 3))
+    return {"out": out, "groups": groups, "bias": draw(st.booleans()), **window(draw, shape, pooling=False)}
+
+
+def conv_transpose(draw: Draw, shape: Shape) -> dict[str, Any]:
+    attrs = conv(draw, shape)
+    del attrs["rounding"]
+    stride = attrs["stride"]
+    more = tuple(draw(integers(0, s - 1)) for s in stride)
+    return {**attrs, "pad": four(draw, 1), "output_pad": more}
+
+
+def avgpool(draw: Draw, shape: Shape) -> dict[str, Any]:
+    attrs = window(draw, shape, pooling=True)
+    del attrs["dilation"]
+    return {**attrs, "count_include_pad": draw(st.booleans())}
+
+
+def crop(draw: Draw, shape: Shape) -> dict[str, Any]:
+    top, left = draw(integers(0, shape[2] - 1)), draw(integers(0, shape[3] - 1))
+    height, width = draw(integers(1, shape[2] - top)), draw(integers(1, shape[3] - left))
+    return {"top": top, "left": left, "height": height, "width": width}
+
+
+def pad(draw: Draw, shape: Shape) -> dict[str, Any]:
+    mode = draw(st.sampled_from(["constant", "edge", "reflect"]))
+    sides = tuple(min(p, shape[2 + i % 2] - 1) if mode == "reflect" else p for i, p in enumerate(four(draw, 2)))
+    return {"pad": sides, "mode": mode, "value": draw(tenths(-20, 20)) if mode == "constant" else 0.0}
+
+
+def channels(draw: Draw, shape: Shape) -> dict[str, Any]:
+    start = draw(integers(0, shape[1] - 1))
+    return {"start": start, "stop": draw(integers(start + 1, shape[1]))}
+
+
+def reshape(draw: Draw, shape: Shape) -> dict[str, Any]:
+    count = 1
+    for side in shape[1:]:
+        count *= side
+    first = draw(st.sampled_from([d for d in range(1, count + 1) if count % d == 0]))
+    return {"dims": draw(st.sampled_from([(count,), (first, count // first, 1), (1, first, count // first)]))}
+
+
+def upsample(draw: Draw, shape: Shape) -> dict[str, Any]:
+    mode = draw(st.sampled_from(["nearest", "bilinear"]))
+    align = mode == "bilinear" and draw(st.booleans())
+    return {"scale": pair(draw, 1, 2), "mode": mode, "align_corners": align}
+
+
+IMAGE: dict[str, Maker] = {
+    "conv": conv,
+    "conv_transpose": conv_transpose,
+    "maxpool": lambda draw, shape: window(draw, shape, pooling=True),
+    "avgpool": avgpool,
+    "lrn": lambda draw, _: {"size": draw(st.sampled_from([1, 3, 5])), "k": draw(tenths(10, 30))},
+    "crop": crop,
+    "pad": pad,
+    "upsample": upsample,
+}
+"""Ops of (n, c, h, w) tensors only, with a maker of attributes."""
+ANY: dict[str, Maker] = {
+    "fc": lambda draw, _: {"out": draw(integers(1, 6)), "bias": draw(st.booleans())},
+    "bn": lambda draw, _: {"eps": draw(st.sampled_from([1e-5, 1e-3]))},
+    "leaky_relu": lambda draw, _: {"slope": draw(tenths(0, 5))},
+    "hard_sigmoid": lambda draw, _: draw(st.sampled_from([{}, {"alpha": 0.2}, {"beta": 0.25}])),
+    "dropout": lambda draw, _: {"p": draw(tenths(1, 9))},
+    "slice": channels,
+    "reshape": reshape,
+    **{op: lambda draw, _: {} for op in POINTWISE},
+}
+MERGES = ("add", "mul", "concat")
+
+
+class Builder:
+    """Collects nodes; every value has a type the op table agrees with."""
+
+    def __init__(self, draw: Draw) -> None:
+        self.draw = draw
+        self.nodes: list[Node] = []
+        self.constants: dict[str, Constant] = {}
+
+    def name(self, op: str) -> str:
+        plain = f"{op}{len(self.nodes)}"
+        return self.draw(st.sampled_from([plain, plain, f"{len(self.nodes)}.{op}.0", f"/{op}/x:{len(self.nodes)} \"ü"]))
+
+    def add(self, op: str, inputs: tuple[Node, ...], attrs: dict[str, Any]) -> Node | None:
+        """A node if the shape rule accepts it, else None."""
+        shapes = tuple(n.type.shape for n in inputs)
+        full = {**TABLE[op].attributes, **attrs}
+        try:
+            shape = infer(op, shapes, full)
+        except ShapeError:
+            return None
+        name = self.name(op)
+        slots = TABLE[op].weights(shapes, full)
+        names = {slot: f"{name}.{slot}" for slot in slots}
+        self.constants |= {names[slot]: Constant(slots[slot]) for slot in slots}
+        node = Node(name, op, tuple(n.name for n in inputs), TensorType(shape), full, names)
+        self.nodes.append(node)
+        return node
+
+    def unary(self) -> Node | None:
+        source = self.draw(st.sampled_from(self.nodes))
+        shape = source.type.shape
+        makers = {**ANY, **IMAGE} if len(shape) == 4 else ANY
+        op = self.draw(st.sampled_from(sorted(makers)))
+        return self.add(op, (source,), makers[op](self.draw, shape))
+
+    def merge(self) -> Node | None:
+        """Two or three values that fit each other; the same value twice is allowed and likely."""
+        op = self.draw(st.sampled_from(MERGES))
+        first = self.draw(st.sampled_from(self.nodes))
+        others = [n for n in self.nodes if fits(op, n.type.shape, first.type.shape)]
+        rest = self.draw(st.lists(st.sampled_from(others), min_size=1, max_size=2))
+        return self.add(op, (first, *rest), {})
+
+    def const(self) -> Node | None:
+        """A learned tensor, multiplied into a value so that somebody reads it."""
+        source = self.draw(st.sampled_from(self.nodes))
+        shape = source.type.shape
+        dims = shape[1:2] + (1,) * (len(shape) - 2) if self.draw(st.booleans()) else shape[1:]
+        made = self.add("const", (), {"dims": dims})
+        return made and self.add("mul", (source, made), {})
+
+
+def fits(op: str, a: Shape, b: Shape) -> bool:
+    if op == "concat":
+        return len(a) == len(b) and a[2:] == b[2:]
+    return a == b or (len(a) == 4 == len(b) and a[1] == b[1] and a[2:] == (1, 1))
+
+
+def source(draw: Draw, builder: Builder) -> None:
+    rank3 = draw(st.integers(0, 4)) > 0
+    sides = (draw(integers(1, 4)), draw(integers(3, 8)), draw(integers(3, 8)))
+    dims = sides if rank3 else (draw(integers(1, 6)),)
+    scaled = draw(st.booleans())
+    mean = tuple(float(i) for i in range(dims[0])) if scaled else ()
+    std = tuple(i + 0.5 for i in range(dims[0])) if scaled and draw(st.booleans()) else ()
+    builder.add("input", (), {"dims": dims, "mean": mean, "std": std})
+
+
+def random_graph(draw: Draw, max_ops: int = 10) -> Graph:
+    """A graph of one or two inputs (batch 1), up to `max_ops` ops and no dead values; weights are unbound."""
+    builder = Builder(draw)
+    for _ in range(draw(integers(1, 2))):
+        source(draw, builder)
+    for _ in range(draw(integers(1, max_ops))):
+        kind = draw(st.sampled_from([builder.unary, builder.unary, builder.unary, builder.merge, builder.const]))
+        kind()
+    read = {i for n in builder.nodes for i in n.inputs}
+    for node in [n for n in builder.nodes if n.op in ("input", "const") and n.name not in read]:
+        builder.add("relu", (node,), {})
+    read = {i for n in builder.nodes for i in n.inputs}
+    sinks = [n.name for n in builder.nodes if n.name not in read]
+    more = draw(st.lists(st.sampled_from([n.name for n in builder.nodes if n.op != "input"]), max_size=1))
+    outputs = tuple(dict.fromkeys([*sinks, *more]))
+    return Graph("random", tuple(builder.nodes), outputs, builder.constants)
+
+
+graphs = st.composite(random_graph)

@@ -1,0 +1,149 @@
+"""Runs a plan with symbols instead of numbers: every word written has an identity, and every read must find it.
+
+It knows nothing of how the planner thinks: only slots, copies, and what each op moves.
+"""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+
+from cnncc.ir import Graph, Node
+from cnncc.ir.rules import extra_inputs
+from cnncc.ops import ACTIVATIONS
+from cnncc.passes import ArenaPlan
+
+WORD = 4
+
+
+class Simulator:
+    """Memory of one run. `values` are the words each value should have, as (image, word)."""
+
+    def __init__(self, g: Graph, plan: ArenaPlan) -> None:
+        self.g = g
+        self.plan = plan
+        self.values: dict[str, np.ndarray] = {}
+        self.fresh = 1
+        self.buffers: dict[tuple[str, str], np.ndarray] = {("arena", ""): words(plan.bytes)}
+        for i, node in enumerate(g.inputs):
+            self.buffers["input", str(i)] = words(node.type.nbytes)
+        for i, name in enumerate(g.outputs):
+            self.buffers["output", str(i)] = words(g[name].type.nbytes)
+        for node in g.nodes:
+            if node.op == "const":
+                self.buffers["constant", node.name] = words(node.type.nbytes)
+
+    def run(self) -> None:
+        """All steps, then a look at the caller's output buffers."""
+        for node in self.g.nodes:
+            self.step(node)
+        for i, name in enumerate(self.g.outputs):
+            slot = self.plan.slots[name]
+            assert (slot.kind, slot.storage, slot.inner) == ("output", str(i), 0), name
+            assert np.array_equal(self.buffers["output", str(i)], self.values[name].ravel()), name
+
+    def check_all(self) -> None:
+        """Every value can still be read (plans without reuse)."""
+        for name in self.values:
+            self.expect(name, "after the run")
+
+    def step(self, node: Node) -> None:
+        slot = self.plan.slots[node.name]
+        if slot.view:
+            self.values[node.name] = self.part(node)
+            self.expect(node.name, "view")
+        elif node.op == "concat" and self.whole(node):
+            self.concat(node)
+        else:
+            self.compute(node)
+
+    def part(self, node: Node) -> np.ndarray:
+        source = self.values[node.inputs[0]]
+        start = node.attrs["start"] * math.prod(node.type.shape[2:]) if node.op == "slice" else 0
+        return source[:, start : start + node.type.nbytes // node.type.shape[0] // WORD]
+
+    def whole(self, concat: Node) -> bool:
+        """Whether all arms but the last are whole blocks: the concat is then its arms, one after the other."""
+        return all(self.g[i].type.shape[1] % concat.type.block == 0 for i in concat.inputs[:-1])
+
+    def concat(self, node: Node) -> None:
+        n = node.type.shape[0]
+        arms = [np.broadcast_to(self.values[i], (n, self.values[i].shape[1])) for i in node.inputs]
+        self.values[node.name] = np.concatenate(arms, axis=1)
+        starts = np.cumsum([0, *(a.shape[1] for a in arms)])
+        for position in self.plan.copies.get(node.name, ()):
+            self.expect(node.inputs[position], f"copied by {node.name}")
+            for image in range(n):
+                place = self.window(node.name, image)
+                place[starts[position] : starts[position + 1]] = arms[position][image]
+        self.expect(node.name, "its arms")
+
+    def compute(self, node: Node) -> None:
+        """Image by image: read all inputs, write the result, which may only overlap what it is computed in place of."""
+        n, size = node.type.shape[0], node.type.nbytes // WORD
+        if node.op == "concat":
+            assert self.plan.copies[node.name] == tuple(range(len(node.inputs)))
+        value = np.arange(self.fresh, self.fresh + size).reshape(n, -1)
+        self.fresh += size
+        for image in range(n):
+            for position, name in enumerate(node.inputs):
+                self.expect_image(name, min(image, self.g[name].type.shape[0] - 1), f"read by {node.name}")
+                self.check_overlap(node, position)
+            self.write(node, image, value[image])
+        self.values[node.name] = value
+
+    def write(self, node: Node, image: int, value: np.ndarray) -> None:
+        kind = self.plan.slots[node.name].kind
+        scaled = node.op == "input" and (node.attrs["mean"] or node.attrs["std"])
+        given = {"input": "input", "const": "constant"}.get(node.op) if not scaled else None
+        if node.name in self.g.outputs:
+            assert kind == "output"
+        else:
+            assert kind in ({given} if given else {"arena", "output"}), node.name
+        self.window(node.name, image)[:] = value
+
+    def check_overlap(self, node: Node, position: int) -> None:
+        source = node.inputs[position]
+        if not np.shares_memory(self.window(source, 0), self.window(node.name, 0)):
+            return
+        slot = self.plan.slots[node.name]
+        elementwise = node.op in ACTIVATIONS | {"bn", "add", "mul"}
+        assert slot.in_place, node.name
+        assert elementwise or position >= len(node.inputs) - extra_inputs(node.attrs)
+        assert self.g[source].type == node.type
+        for field in ("offset", "inner", "image_stride"):
+            assert getattr(self.plan.slots[source], field) == getattr(slot, field)
+
+    def window(self, name: str, image: int) -> np.ndarray:
+        """The words of one image of a value, in the buffer it lives in."""
+        slot, type = self.plan.slots[name], self.g[name].type
+        buffer = self.buffers[("arena", "") if slot.kind == "arena" else (slot.kind, slot.storage)]
+        start = slot.offset + slot.inner + image * slot.image_stride
+        size = type.nbytes // type.shape[0]
+        assert start % WORD == 0
+        assert 0 <= start <= start + size <= buffer.nbytes // 2, f"{name} leaves its buffer"
+        return buffer[start // WORD : (start + size) // WORD]
+
+    def expect(self, name: str, why: str) -> None:
+        for image in range(self.g[name].type.shape[0]):
+            self.expect_image(name, image, why)
+
+    def expect_image(self, name: str, image: int, why: str) -> None:
+        found = self.window(name, image)
+        assert np.array_equal(found, self.values[name][image]), f"{name}, {why}: overwritten"
+
+
+def words(nbytes: int) -> np.ndarray:
+    """One 8-byte identity for each 4-byte word of a buffer."""
+    return np.zeros(nbytes // WORD, dtype=np.int64)
+
+
+def simulate(g: Graph, plan: ArenaPlan, keeps_all: bool = False) -> None:
+    """Run the plan; with `keeps_all` every value must survive."""
+    assert plan.bytes >= plan.bound
+    assert plan.slots.keys() == g.by_name.keys()
+    simulator = Simulator(g, plan)
+    simulator.run()
+    if keeps_all:
+        simulator.check_all()

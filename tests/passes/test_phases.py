@@ -1,0 +1,79 @@
+"""All passes together: names, verification, random graphs."""
+
+import pytest
+from graphs import graphs
+from hypothesis import given, settings
+from passes.pass_helpers import bound, image, keeps_meaning, text
+
+from cnncc import ops
+from cnncc.errors import CnnccError
+from cnncc.ir import Graph
+from cnncc.passes import PHASES, assign_layouts, run, with_batch
+
+
+def block() -> Graph:
+    net = image().conv("c", "x", 16, bias=False)("b", "bn", "c")("d", "dropout", "b")
+    return net("s", "add", "d", "x")("r", "relu", "s").graph("r")
+
+
+def test_phases_are_named_after_their_functions() -> None:
+    assert all(name == rewrite.__name__ for name, rewrite in PHASES)
+    assert len({name for name, _ in PHASES}) == len(PHASES)
+
+
+def test_docstrings_hold_the_equation_and_when_not_to_fire() -> None:
+    for name, rewrite in PHASES:
+        lines = (rewrite.__doc__ or "").splitlines()
+        assert "=>" in lines[0], name
+        assert lines[2].strip().startswith("Must not fire"), name
+
+
+def test_run_stops_and_reports() -> None:
+    seen: list[str] = []
+    g = run(block(), stop_after="fold_batchnorm", on_pass=lambda name, graph: seen.append(f"{name} {len(graph.nodes)}"))
+    assert seen == ["infer_shapes 6", "drop_identities 5", "fold_constants 5", "fold_batchnorm 4"]
+    assert [n.op for n in g.nodes] == ["input", "conv", "add", "relu"]
+    assert [n.op for n in run(block()).nodes] == ["input", "conv"]
+
+
+def test_unknown_stop_after() -> None:
+    with pytest.raises(CnnccError, match="no pass is named 'fold_batchnorms'") as caught:
+        run(block(), stop_after="fold_batchnorms")
+    assert "did you mean 'fold_batchnorm'?" in str(caught.value)
+
+
+def test_run_verifies_after_every_pass(monkeypatch: pytest.MonkeyPatch) -> None:
+    def wrong(g: Graph) -> Graph:
+        return Graph(g.name, g.nodes, ("nothing",), g.constants)
+
+    monkeypatch.setitem(run.__globals__, "PHASES", (("wrong", wrong),))
+    with pytest.raises(ops.VerifyError, match="'nothing' is no node"):
+        run(block())
+
+
+@settings(max_examples=150, deadline=None)
+@given(graphs())
+def test_random_graphs(graph: Graph) -> None:
+    """Every pass, on what the passes before it made: well formed, the same values, and nothing left to do."""
+    g = bound(graph)
+    for name, rewrite in PHASES:
+        after = rewrite(g)
+        ops.verify(after)
+        keeps_meaning(g, after)
+        again = rewrite(after)
+        assert again is after, f"{name} is not idempotent:\n{text(after)}\n{text(again)}"
+        g = after
+    assert g.outputs == graph.outputs
+
+
+@settings(max_examples=60, deadline=None)
+@given(graphs())
+def test_random_graphs_in_batches(graph: Graph) -> None:
+    """Two images at a time, before the passes or after them, in layouts."""
+    g = bound(graph)
+    two = with_batch(g, 2)
+    keeps_meaning(two, run(two))
+    late = with_batch(run(g), 2)
+    ops.verify(late)
+    keeps_meaning(two, late)
+    keeps_meaning(late, assign_layouts(late, 4))

@@ -1,0 +1,70 @@
+"""LeNet-5 with its trained weights on the thousand digits kept from training."""
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+import cnncc
+from cnncc import images, lang, reference, resources, weights
+from cnncc.ir import Graph
+
+MODELS = resources.directory("models")
+DIGITS = Path(__file__).parent.parent / "examples" / "digits"
+BATCH = 50
+
+
+@pytest.fixture(scope="module")
+def graph() -> Graph:
+    return weights.bind(lang.read(MODELS / "lenet5.net"), MODELS / "lenet5.safetensors")
+
+
+@pytest.fixture(scope="module")
+def labels() -> np.ndarray:
+    with np.load(Path(__file__).parent / "data" / "mnist_heldout_1000.npz") as data:
+        return data["labels"]
+
+
+@pytest.fixture(scope="module")
+def prepared(graph) -> np.ndarray:
+    """All digits as inputs of the network, (1000, 1, 32, 32)."""
+    attrs = graph.inputs[0].attrs
+    with np.load(Path(__file__).parent / "data" / "mnist_heldout_1000.npz") as data:
+        pictures = [Image.fromarray(pixels) for pixels in data["images"]]
+    return np.concatenate([images.from_image(p, attrs["dims"], attrs["mean"], attrs["std"]) for p in pictures])
+
+
+@pytest.fixture(scope="module")
+def expected(graph, prepared) -> np.ndarray:
+    """The reference's probabilities, (1000, 10), in float64."""
+    parts = [reference.run(graph, [x])[graph.outputs[0]] for x in prepared.reshape(-1, BATCH, 1, 32, 32)]
+    return np.concatenate(parts)
+
+
+def test_weights_are_small_and_fit():
+    assert (MODELS / "lenet5.safetensors").stat().st_size < 300_000
+
+
+def test_hundred_of_each_class(labels):
+    assert np.bincount(labels).tolist() == [100] * 10
+
+
+def test_reference_reads_98_percent(expected, labels):
+    assert (expected.argmax(1) == labels).mean() >= 0.98
+
+
+def test_compiled_module_agrees_on_every_digit(prepared, expected):
+    model = cnncc.compile(MODELS / "lenet5.net", weights=MODELS / "lenet5.safetensors", batch=BATCH)
+    found = np.concatenate([model(x) for x in prepared.reshape(-1, BATCH, 1, 32, 32)])
+    np.testing.assert_array_equal(found.argmax(1), expected.argmax(1))
+    np.testing.assert_allclose(found, expected, rtol=0, atol=1e-4)
+
+
+def test_shipped_digits_are_the_first_of_the_held_out_ones(labels, prepared, graph):
+    attrs = graph.inputs[0].attrs
+    for digit in range(10):
+        for row, name in zip(np.flatnonzero(labels == digit)[:2], "ab", strict=True):
+            image = images.load(DIGITS / f"{digit}_{name}.png", attrs["dims"], attrs["mean"], attrs["std"])
+            np.testing.assert_array_equal(image[0], prepared[row])
+    assert len(list(DIGITS.glob("*.png"))) == 20

@@ -1,0 +1,88 @@
+"""The wheel, installed into an empty environment outside the tree, compiles a network that it carries."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import subprocess
+import sys
+import sysconfig
+import venv
+import zipfile
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).resolve().parent.parent
+SOURCES = ("cnncc", "grammars", "models", "targets", "pyproject.toml", "README.md", "LICENSE")
+QUIET_PIP = (sys.executable, "-m", "pip", "--disable-pip-version-check", "--quiet")
+
+
+def call(*command: object, cwd: Path) -> str:
+    """Standard output of a command that finds no cnncc but an installed one."""
+    environment = {k: v for k, v in os.environ.items() if k not in ("PYTHONPATH", "VIRTUAL_ENV")}
+    done = subprocess.run(
+        [str(c) for c in command], cwd=cwd, env=environment, capture_output=True, text=True, check=False
+    )
+    assert done.returncode == 0, done.stdout + done.stderr
+    return done.stdout
+
+
+@pytest.fixture(scope="module")
+def wheel(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A wheel built from a copy of the tree, so that nothing is left in it."""
+    copy = tmp_path_factory.mktemp("source")
+    for name in SOURCES:
+        if (ROOT / name).is_dir():
+            shutil.copytree(ROOT / name, copy / name, ignore=shutil.ignore_patterns("__pycache__"))
+        else:
+            shutil.copy(ROOT / name, copy / name)
+    call(*QUIET_PIP, "wheel", "--no-deps", "--no-build-isolation", "--wheel-dir", copy / "dist", ".", cwd=copy)
+    (built,) = (copy / "dist").glob("cnncc-*.whl")
+    return built
+
+
+@pytest.fixture(scope="module")
+def installed(wheel: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """`bin` of a new environment with the wheel; its dependencies are lent by this one, to stay offline."""
+    home = tmp_path_factory.mktemp("environment")
+    venv.create(home, with_pip=False)
+    call(*QUIET_PIP, "--python", home / "bin/python", "install", "--no-deps", "--no-index", wheel, cwd=home)
+    (packages,) = home.glob("lib/python*/site-packages")
+    (packages / "dependencies.pth").write_text(sysconfig.get_path("purelib") + "\n")
+    return home / "bin"
+
+
+def test_the_wheel_carries_code_and_data(wheel):
+    names = set(zipfile.ZipFile(wheel).namelist())
+    for data in ("grammars", "models", "targets"):
+        here = {f"cnncc/_data/{data}/{p.name}" for p in (ROOT / data).iterdir() if p.suffix in _DATA}
+        assert here, data
+        assert here <= names
+    assert {str(p.relative_to(ROOT)) for p in (ROOT / "cnncc").rglob("*.py")} <= names
+    assert not [name for name in names if name.startswith(("tests/", "models/"))]
+
+
+def test_every_other_file_of_the_package_is_in_the_wheel(wheel):
+    names = set(zipfile.ZipFile(wheel).namelist())
+    files = [p for p in (ROOT / "cnncc").rglob("*") if p.is_file() and "__pycache__" not in p.parts]
+    assert {str(p.relative_to(ROOT)) for p in files} <= names
+
+
+def test_the_installed_package_is_the_one_that_runs(installed, tmp_path):
+    home = installed.parent
+    where = call(installed / "python", "-c", "import cnncc; print(cnncc.__file__)", cwd=tmp_path)
+    assert Path(where.strip()).is_relative_to(home)
+
+
+def test_the_installed_command_compiles_a_network_of_the_zoo(installed, tmp_path):
+    figures = json.loads(call(installed / "cnncc", "summary", "lenet5", "--json", cwd=tmp_path))
+    assert (figures["params"], figures["macs"]) == (61_706, 416_520)
+    call(installed / "cnncc", "compile", "lenet5", "-o", "lenet5.so", cwd=tmp_path)
+    assert (tmp_path / "lenet5.h").is_file()
+    info = json.loads(call(installed / "cnncc", "info", "lenet5.so", "--json", cwd=tmp_path))
+    assert info["name"] == "lenet5"
+
+
+_DATA = {".lark", ".net", ".toml", ".safetensors"}
