@@ -12,7 +12,8 @@ import numpy as np
 from cnncc import ops, passes, reference
 from cnncc.ir import Graph, Node
 
-Progress = Callable[[int, int, str], None]
+Progress = Callable[[str, int, int], None]
+"""Called with what is being done, how much of it is done, and how much there is."""
 
 
 @dataclass(frozen=True)
@@ -85,7 +86,7 @@ def check(
     build = api.build(graph, target, batch, threads, keep_all=True, progress=progress)
     got = build.trace(*inputs.values())
     if progress:
-        progress(0, 0, "running the NumPy reference")
+        progress("running the NumPy reference", 0, 1)
     expected = reference.run(source, inputs, keep_all=True)
     return compare(source, got, expected)
 

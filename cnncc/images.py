@@ -22,10 +22,11 @@ def load(
 ) -> np.ndarray:
     """A file as an input of a network: float32 of shape (1, *dims).
 
-    `dims` are (c, h, w), or (k,) for a vector; `mean` and `std` are those of the input, one number each or one per
-    channel. An image is made grey or RGB, resized bilinearly, and its pixels of 0..255 become (x - mean) / std, or
-    x / 255 where the input has neither. A `.npy` of uint8 counts as such pixels, already (c, h, w); one of floats is
-    taken as it is. Raises CnnccError for a file that is unreadable or does not fit.
+    `dims` are (c, h, w), or (k,) for a vector. An image is made grey or RGB, resized bilinearly, and its pixels of
+    0..255 become (x - mean) / std, one number each or one per channel, or x / 255 where neither is given. A `.npy` of
+    uint8 counts as such pixels, already (c, h, w); one of floats is taken as it is. A network whose text has a mean or
+    std applies them itself and wants the pixels as they are: `std=(1,)`.
+    Raises CnnccError for a file that is unreadable or does not fit.
     """
     file = Path(path)
     if file.suffix.lower() == ".npy":

@@ -4,16 +4,19 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
-from typing import Any
+from typing import Any, Protocol
 
 from cnncc import ops
 from cnncc.ir import Graph, Node
 
-FREE = frozenset(["dropout", "identity", "flatten", "reshape"])
-"""Ops that never need memory of their own."""
+FREE = frozenset(["dropout", "identity", "flatten", "reshape", "crop", "slice"])
+"""Ops that never need memory of their own: their result is (a part of) their input's."""
 
-OVERWRITING = frozenset([*ops.ACTIVATIONS, "bn", "softmax"])
-"""Ops that can write over their input if nobody else reads it."""
+OVERWRITING = frozenset([*ops.ACTIVATIONS, "softmax"])
+"""Ops that write over their input if nobody else reads it."""
+
+FOLDING = frozenset(["conv", "conv_transpose", "fc"])
+"""Ops that a batch norm disappears into, if nobody else reads their result."""
 
 
 @dataclass(frozen=True)
@@ -37,15 +40,29 @@ class Layer:
     """Kernel and stride as the language writes them (`3x3 /2`), empty for ops without."""
 
 
+class Arena(Protocol):
+    """Memory a compiled module asks of its caller, in bytes: `total_bytes` is activations (`bytes`, of which no plan
+    needs less than `bound`) and scratch of all threads."""
+
+    @property
+    def bytes(self) -> int: ...
+    @property
+    def bound(self) -> int: ...
+    @property
+    def scratch_bytes(self) -> int: ...
+    @property
+    def total_bytes(self) -> int: ...
+
+
 @dataclass(frozen=True)
 class Summary:
     """Figures of a whole network. `params` counts biases and batch norm's scale and shift, not its running
-    statistics; `arena_bytes` is the memory a compiled module asks of its caller."""
+    statistics."""
 
     name: str
     layers: tuple[Layer, ...]
     params: int
-    arena_bytes: int
+    arena: Arena
 
     @property
     def macs(self) -> int:
@@ -64,15 +81,21 @@ class Summary:
 
     def to_json(self) -> Mapping[str, Any]:
         """Plain data for `cnncc summary --json`."""
-        totals = {key: getattr(self, key) for key in ("params", "macs", "flops", "activation_bytes", "arena_bytes")}
-        return {"name": self.name, **totals, "layers": [asdict(layer) for layer in self.layers]}
+        totals = {key: getattr(self, key) for key in ("params", "macs", "flops", "activation_bytes")}
+        arena = {
+            "arena_bytes": self.arena.total_bytes,
+            "arena_activation_bytes": self.arena.bytes,
+            "arena_bound_bytes": self.arena.bound,
+            "arena_scratch_bytes": self.arena.scratch_bytes,
+        }
+        return {"name": self.name, **totals, **arena, "layers": [asdict(layer) for layer in self.layers]}
 
 
-def summarize(graph: Graph, arena_bytes: int) -> Summary:
+def summarize(graph: Graph, arena: Arena) -> Summary:
     """Figures of a source graph: one with shapes, before any pass fused layers."""
     fields = ops.receptive_field(graph)
     layers = tuple(_layer(graph, node, fields[node.name]) for node in graph.nodes)
-    return Summary(graph.name, layers, ops.total_params(graph), arena_bytes)
+    return Summary(graph.name, layers, ops.total_params(graph), arena)
 
 
 def _layer(graph: Graph, node: Node, field: tuple[int, int]) -> Layer:
@@ -90,7 +113,10 @@ def _layer(graph: Graph, node: Node, field: tuple[int, int]) -> Layer:
 
 
 def _in_place(graph: Graph, node: Node) -> bool:
-    return node.op in FREE or (node.op in OVERWRITING and graph.is_private(node.inputs[0]))
+    if node.op in FREE:
+        return True
+    absorbed = node.op in OVERWRITING or (node.op == "bn" and graph[node.inputs[0]].op in FOLDING)
+    return absorbed and graph.is_private(node.inputs[0])
 
 
 def _window(node: Node) -> str:

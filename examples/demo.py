@@ -67,14 +67,15 @@ def demo(colour: bool) -> None:
     print(f"  network  {shown(NET)}")
     print(f"  weights  {shown(WEIGHTS)}, trained on 4000 MNIST digits by examples/train_lenet5.py\n")
 
-    readings = [read(model, graph.inputs[0].attrs, path) for path in sorted((ROOT / "examples/digits").glob("*.png"))]
+    dims = graph.inputs[0].attrs["dims"]
+    readings = [read(model, dims, path) for path in sorted((ROOT / "examples/digits").glob("*.png"))]
     for line in gallery(readings, shutil.get_terminal_size().columns, colour):
         print(line)
 
     right = sum(r.found == r.truth for r in readings)
     print(f"{right} of these {len(readings)} digits read correctly; none of them was trained on.")
     if HELD_OUT.exists():
-        print(held_out(model, graph.inputs[0].attrs))
+        print(held_out(model, dims))
     median = microseconds(model, graph.inputs[0].type.shape)
     print(f"{median:.1f} microseconds per image (median of 500 calls from Python)\n")
     print("Next:")
@@ -82,18 +83,18 @@ def demo(colour: bool) -> None:
         print(f"  {shown(program())} {command:<46} # {about}")
 
 
-def read(model: Model, attrs: dict, path: Path) -> Reading:
+def read(model: Model, dims: tuple[int, ...], path: Path) -> Reading:
     """The digit of a PNG file; its true class is the first letter of the name."""
-    image = images.load(path, attrs["dims"], attrs["mean"], attrs["std"])
+    image = images.load(path, dims, std=(1,))
     with Image.open(path) as picture:
         return Reading(np.asarray(picture), int(path.name[0]), model(image)[0])
 
 
-def held_out(model: Model, attrs: dict) -> str:
+def held_out(model: Model, dims: tuple[int, ...]) -> str:
     """Accuracy on the digits that were kept from training."""
     with np.load(HELD_OUT) as data:
         digits, labels = data["images"], data["labels"]
-    made = (images.from_image(Image.fromarray(d), attrs["dims"], attrs["mean"], attrs["std"]) for d in digits)
+    made = (images.from_image(Image.fromarray(d), dims, std=(1,)) for d in digits)
     right = sum(int(model(x)[0].argmax()) == label for x, label in zip(made, labels, strict=True))
     return f"{right} of all {len(labels)} digits kept from training ({right / len(labels):.1%})."
 

@@ -39,7 +39,7 @@ def main() -> None:
     options.add_argument("--output", type=Path, default=ROOT / "models/lenet5.safetensors")
     args = options.parse_args()
     torch.manual_seed(args.seed)
-    torch.set_num_threads(2)
+    torch.set_num_threads(1)
     torch.use_deterministic_algorithms(True)
 
     graph = lang.read(ROOT / "models/lenet5.net")
@@ -79,9 +79,9 @@ def write_digits(digits: np.ndarray, labels: np.ndarray) -> None:
 
 
 def prepare(graph: Graph, digits: np.ndarray) -> torch.Tensor:
-    """Digits as inputs of the network, by the same function that `cnncc run` uses."""
-    attrs = graph.inputs[0].attrs
-    made = [images.from_image(Image.fromarray(d), attrs["dims"], attrs["mean"], attrs["std"]) for d in digits]
+    """Digits as inputs of the network, by the same function that `cnncc run` uses: 32 x 32, pixels of 0..255."""
+    dims = graph.inputs[0].attrs["dims"]
+    made = [images.from_image(Image.fromarray(d), dims, std=(1,)) for d in digits]
     return torch.from_numpy(np.concatenate(made))
 
 
@@ -94,7 +94,9 @@ def forward(graph: Graph, parameters: dict[str, torch.Tensor], x: torch.Tensor) 
 
 def step(node: Node, x: torch.Tensor, *params: torch.Tensor) -> torch.Tensor:
     match node.op:
-        case "input" | "softmax":
+        case "input":
+            return (x - torch.tensor(node.attrs["mean"])) / torch.tensor(node.attrs["std"])
+        case "softmax":
             return x
         case "conv":
             return F.conv2d(x, *params, stride=node.attrs["stride"], padding=node.attrs["pad"][:2])
@@ -151,8 +153,7 @@ def distort(x: torch.Tensor) -> torch.Tensor:
     cos, sin = angle.cos(), angle.sin()
     rows = [across * cos, shear - sin, up_to(4 / width), sin, along * cos, up_to(4 / width)]
     grid = F.affine_grid(torch.stack(rows, 1).reshape(n, 2, 3), list(x.shape), align_corners=False)
-    background = x.amin()
-    return F.grid_sample(x - background, grid, align_corners=False) + background
+    return F.grid_sample(x, grid, align_corners=False)
 
 
 def save(graph: Graph, parameters: dict[str, torch.Tensor], path: Path, seed: int) -> None:

@@ -134,7 +134,7 @@ class Builder:
 
     def name(self, op: str) -> str:
         plain = f"{op}{len(self.nodes)}"
-        return self.draw(st.sampled_from([plain, plain, f"{len(self.nodes)}.{op}.0", f"/{op}/x:{len(self.nodes)} \"ü"]))
+        return self.draw(st.sampled_from([plain, plain, f"{len(self.nodes)}.{op}.0", f'/{op}/x:{len(self.nodes)} "ü']))
 
     def add(self, op: str, inputs: tuple[Node, ...], attrs: dict[str, Any]) -> Node | None:
         """A node if the shape rule accepts it, else None."""

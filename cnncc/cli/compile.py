@@ -31,13 +31,11 @@ def _configure(parser: argparse.ArgumentParser) -> None:
 
 def _run(args: argparse.Namespace) -> int:
     graph, origin = command.read_bound(args)
-    if args.dump or args.stop_after:
-        lowered = _lower(graph, args)
-        if args.stop_after:
-            sys.stdout.write(_text(lowered))
-            return command.EXIT_OK
-    result = _compile(graph, args)
-    result["weights"] = origin
+    dump = _Dump(Path(args.dump) if args.dump else None)
+    if args.stop_after:
+        sys.stdout.write(_text(_lower(graph, args, dump)))
+        return command.EXIT_OK
+    result = {**_compile(graph, args, dump), "weights": origin}
     if args.json:
         command.print_json(result)
     else:
@@ -45,21 +43,8 @@ def _run(args: argparse.Namespace) -> int:
     return command.EXIT_OK
 
 
-def _lower(graph: Graph, args: argparse.Namespace) -> Graph:
-    """The graph after the passes, up to `--stop-after`; each one's result is written under `--dump`."""
-    from cnncc import passes, targets
-
-    dump = _Dump(Path(args.dump) if args.dump else None)
-    shared = None if args.stop_after == LAST_PASS else args.stop_after
-    lowered = passes.run(passes.with_batch(graph, args.batch), shared, dump)
-    if shared is None:
-        lowered = passes.assign_layouts(lowered, targets.load(args.target).block)
-        dump(LAST_PASS, lowered)
-    return lowered
-
-
 class _Dump:
-    """Writes the graph after each pass to a numbered file."""
+    """Writes the graph after each pass to a numbered file, if there is a directory for them."""
 
     def __init__(self, directory: Path | None) -> None:
         self.directory = directory
@@ -73,6 +58,18 @@ class _Dump:
         self.done += 1
 
 
+def _lower(graph: Graph, args: argparse.Namespace, dump: _Dump) -> Graph:
+    """The graph after the passes up to `--stop-after`."""
+    from cnncc import passes, targets
+
+    shared = None if args.stop_after == LAST_PASS else args.stop_after
+    lowered = passes.run(passes.with_batch(graph, args.batch), shared, dump)
+    if shared is None:
+        lowered = passes.assign_layouts(lowered, targets.load(args.target).block)
+        dump(LAST_PASS, lowered)
+    return lowered
+
+
 def _text(graph: Graph) -> str:
     from cnncc import ops
     from cnncc.ir.text import print_graph
@@ -80,21 +77,22 @@ def _text(graph: Graph) -> str:
     return print_graph(graph, ops.DEFAULTS).rstrip("\n") + "\n"
 
 
-def _compile(graph: Graph, args: argparse.Namespace) -> dict[str, Any]:
+def _compile(graph: Graph, args: argparse.Namespace, dump: _Dump) -> dict[str, Any]:
     from cnncc import api
 
-    output = Path(args.output or f"{graph.name}.so")
+    output = args.output or f"{graph.name}.so"
     start = time.perf_counter()
     with screen.progress(f"compiling {graph.name}") as report:
-        build = api.build(graph, args.target, args.batch, args.threads, progress=report)
-        build.write_shared(output)
+        build = api.build(graph, args.target, args.batch, args.threads, progress=report, on_pass=dump)
+        module, header = build.write_shared(output)
     return {
         "name": graph.name,
-        "module": str(output),
-        "header": str(output.with_suffix(".h")),
+        "module": str(module),
+        "header": str(header),
         "target": args.target,
         "batch": args.batch,
-        "bytes": output.stat().st_size,
+        "threads": build.info["threads"],
+        "bytes": module.stat().st_size,
         "arena_bytes": build.arena.total_bytes,
         "seconds": round(time.perf_counter() - start, 3),
         "kernels": [{"node": node, "kernel": kernel, "why": why} for node, kernel, why in build.kernels],
@@ -104,7 +102,8 @@ def _compile(graph: Graph, args: argparse.Namespace) -> dict[str, Any]:
 def _show(result: dict[str, Any]) -> None:
     print(f"{result['module']}  {screen.size(result['bytes'])}, for {result['target']}, in {result['seconds']:.1f} s")
     print(f"{result['header']}  arena {screen.size(result['arena_bytes'])} from the caller, no allocation in run")
-    print(f"weights: {result['weights']}")
+    distinct = len({call["kernel"] for call in result["kernels"]})
+    print(f"weights: {result['weights']}; kernels: {distinct} for {len(result['kernels'])} calls, --json lists them")
     print(f"next: cnncc run {result['module']} IMAGE; or call it from C, see examples/c/classify.c")
 
 

@@ -36,7 +36,7 @@ def _run(args: argparse.Namespace) -> int:
     images = _groups(args.inputs, len(model.inputs), "inputs")
     results = []
     for batch in _groups(images, model.inputs[0].shape[0], "images a run"):
-        arrays = [_load([files[i] for files in batch], spec) for i, spec in enumerate(model.inputs)]
+        arrays = [_load([files[i] for files in batch], port) for i, port in enumerate(model.info["inputs"])]
         start = time.perf_counter()
         outputs = model(*arrays)
         seconds = time.perf_counter() - start
@@ -76,13 +76,15 @@ def _groups(items: Sequence[T], count: int, what: str) -> list[Sequence[T]]:
     return [items[i : i + count] for i in range(0, len(items), count)]
 
 
-def _load(files: Sequence[str], spec: Any) -> np.ndarray:
-    """One batch for one input."""
+def _load(files: Sequence[str], port: dict[str, Any]) -> np.ndarray:
+    """One batch for one input. A network with a mean or std normalises by itself and takes pixels of 0 to 255."""
     import numpy as np
 
     from cnncc import images
 
-    return np.concatenate([images.load(file, spec.shape[1:], spec.mean, spec.std) for file in files])
+    as_they_are: tuple[Sequence[float], Sequence[float]] = ((0.0,), (1.0,))
+    mean, std = as_they_are if port.get("mean") or port.get("std") else ((), ())
+    return np.concatenate([images.load(file, port["shape"][1:], mean, std) for file in files])
 
 
 def _read_labels(file: str | None) -> Labels:

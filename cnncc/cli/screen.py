@@ -11,8 +11,8 @@ if TYPE_CHECKING:
     from rich.console import Console
     from rich.table import Table
 
-Progress = Callable[[int, int, str], None]
-"""Called with steps done, steps in all, and what is being done."""
+Progress = Callable[[str, int, int], None]
+"""Called with what is being done, how much of it is done, and how much there is."""
 
 PIPED_WIDTH = 400
 """Columns when nobody looks: wide enough that no cell is cut."""
@@ -27,13 +27,16 @@ def console() -> Console:
 
 
 def table(*columns: str, left: int = 1) -> Table:
-    """A table whose first `left` columns are text and the others numbers, aligned right."""
+    """A table whose first `left` columns are text, folded where room is short, and the others whole numbers, at right."""
     from rich.box import SIMPLE_HEAD
     from rich.table import Table
 
-    made = Table(box=SIMPLE_HEAD, show_edge=False, pad_edge=False, header_style="bold")
+    made = Table(box=SIMPLE_HEAD, show_edge=False, pad_edge=False, collapse_padding=True, header_style="bold")
     for position, title in enumerate(columns):
-        made.add_column(title, justify="left" if position < left else "right", overflow="fold")
+        text = position < left
+        made.add_column(
+            title, justify="left" if text else "right", overflow="fold", no_wrap=not text, vertical="bottom"
+        )
     return made
 
 
@@ -50,7 +53,7 @@ def progress(what: str) -> Iterator[Progress | None]:
     columns = (TextColumn("{task.description}"), BarColumn(), TimeElapsedColumn())
     with Bar(*columns, console=Console(stderr=True), transient=True) as bar:
         task = bar.add_task(what, total=None)
-        yield lambda done, total, text: bar.update(task, completed=done, total=total or 1, description=text)
+        yield lambda text, done, total: bar.update(task, completed=done, total=total or 1, description=text)
 
 
 def size(count: float) -> str:

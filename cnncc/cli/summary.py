@@ -24,7 +24,7 @@ def _run(args: argparse.Namespace) -> int:
 
     graph = command.read_net(args.net)
     arena = api.arena(graph, args.target, args.batch, args.threads)
-    summary = summarize(graph, arena.total_bytes)
+    summary = summarize(graph, arena)
     if args.json:
         command.print_json(summary.to_json())
     else:
@@ -35,7 +35,7 @@ def _run(args: argparse.Namespace) -> int:
 def show(summary: Summary) -> None:
     """The table and the totals, for people."""
     out = screen.console()
-    rows = screen.table("layer", "op", "output", "params", "MACs", "activation", "receptive field", left=2)
+    rows = screen.table("layer", "op", "output", "params", "MACs", "activation", "receptive\nfield", left=2)
     for layer in summary.layers:
         rows.add_row(*_row(layer))
     out.print(f"network {summary.name}")
@@ -59,12 +59,14 @@ def _row(layer: Layer) -> tuple[str, ...]:
 
 
 def _totals(summary: Summary) -> list[tuple[str, str]]:
+    arena = summary.arena
+    parts = f"activations {screen.size(arena.bytes)}, at least {screen.size(arena.bound)}"
     return [
         ("parameters", f"{summary.params:,} ({screen.size(4 * summary.params)} in fp32; no running statistics)"),
         ("MACs", f"{summary.macs:,} multiply-adds of convolutions and fc (papers often call these FLOPs)"),
         ("FLOPs", f"{summary.flops:,} (2 per MAC)"),
         ("activations", f"{screen.size(summary.activation_bytes)} if every result kept its own memory, input included"),
-        ("arena", f"{screen.size(summary.arena_bytes)} ({summary.arena_bytes:,} bytes) needed by the compiled module"),
+        ("arena", f"{screen.size(arena.total_bytes)} ({parts}; scratch {screen.size(arena.scratch_bytes)})"),
     ]
 
 

@@ -1,9 +1,9 @@
 """The module's own code, as LLVM IR: the run function, the steps, and how threads share a step.
 
-Every thread walks all steps. In a step it takes chunks of work from one atomic counter until none is left, then meets
-the others at a barrier whose last arriver resets the counter. The model handed to run is
-`{ const void *weights; launch function or null; int32_t threads; }`; the context that threads share lies on the
-stack of the caller and holds the pointers of the run and the counters, each on a cache line of its own.
+Every thread walks all steps. In a step it takes chunks of work from an atomic counter until none is left, then waits
+until all chunks are finished. Nobody waits for a thread that holds no chunk: one that has lost its core, or woke late,
+catches up by itself. The counters, a cache line for each step, lie in the arena, so a run touches nothing it does not
+own. The model handed to run is `{ const void *weights; launch function or null; int32_t threads; }`.
 """
 
 from __future__ import annotations
@@ -22,9 +22,6 @@ ERRORS = {
 }
 WANTED_CHUNKS = 32
 """Chunks a step is cut into, so that a thread that loses its core costs little."""
-
-_NEXT, _ARRIVED, _PHASE, _POINTERS = 0, 64, 128, 192
-"""Byte offsets in the context."""
 
 _SPINS_BEFORE_YIELD = 10000
 
@@ -60,8 +57,9 @@ class _Glue:
             f'target triple = "{self.program.target.triple}"',
             "declare i32 @sched_yield()",
             "declare void @llvm.x86.sse2.pause()",
+            "declare void @llvm.memset.p0.i64(ptr, i8, i64, i1)",
             *(self._declare(k.symbol, arity) for k, arity in self._arities().items()),
-            self._barrier(),
+            self._meet(),
             self._body(),
             self._run(),
         ]
@@ -76,35 +74,21 @@ class _Glue:
     def _declare(symbol: str, pointers: int) -> str:
         return f"declare void @{symbol}({', '.join(['ptr'] * (pointers + 1))}, i32, i32)"
 
-    def _barrier(self) -> str:
-        """Sense by a phase counter; alone, a thread only resets the work counter."""
+    def _meet(self) -> str:
+        """Adds a thread's finished chunks to a step's count and waits until that is complete."""
         return f"""\
-define internal void @barrier(ptr %context, i32 %count) noinline {{
+define internal void @meet(ptr %finished, i32 %mine, i32 %all) noinline {{
 entry:
-  %arrived = getelementptr i8, ptr %context, i64 {_ARRIVED}
-  %phase = getelementptr i8, ptr %context, i64 {_PHASE}
-  %alone = icmp sle i32 %count, 1
-  br i1 %alone, label %reset, label %meet
-reset:
-  store atomic i32 0, ptr %context monotonic, align 4
-  ret void
-meet:
-  %before = load atomic i32, ptr %phase monotonic, align 4
-  %position = atomicrmw add ptr %arrived, i32 1 acq_rel
-  %last = add i32 %position, 1
-  %all = icmp eq i32 %last, %count
-  br i1 %all, label %release, label %wait
-release:
-  store atomic i32 0, ptr %arrived monotonic, align 4
-  store atomic i32 0, ptr %context monotonic, align 4
-  %following = add i32 %before, 1
-  store atomic i32 %following, ptr %phase release, align 4
-  ret void
+  %any = icmp ne i32 %mine, 0
+  br i1 %any, label %add, label %wait
+add:
+  %before = atomicrmw add ptr %finished, i32 %mine release, align 4
+  br label %wait
 wait:
-  %spins = phi i32 [ 0, %meet ], [ %more, %again ]
-  %now = load atomic i32, ptr %phase acquire, align 4
-  %passed = icmp ne i32 %now, %before
-  br i1 %passed, label %done, label %pause
+  %spins = phi i32 [ 0, %entry ], [ 0, %add ], [ %more, %again ]
+  %now = load atomic i32, ptr %finished acquire, align 4
+  %complete = icmp eq i32 %now, %all
+  br i1 %complete, label %done, label %pause
 pause:
   %patient = icmp slt i32 %spins, {_SPINS_BEFORE_YIELD}
   br i1 %patient, label %spin, label %yield
@@ -122,9 +106,9 @@ done:
 }}"""
 
     def _body(self) -> str:
-        lines = [f"define internal void @{self.name}_body(ptr %context, i32 %id, i32 %count) {{", "entry:"]
+        lines = [f"define internal void @{self.name}_body(ptr %context, i32 %id) {{", "entry:"]
         for i in range(self.pointers):
-            lines.append(f"  %slot{i} = getelementptr i8, ptr %context, i64 {_POINTERS + 8 * i}")
+            lines.append(f"  %slot{i} = getelementptr i8, ptr %context, i64 {8 * i}")
             lines.append(f"  %p{i} = load ptr, ptr %slot{i}, align 8")
         lines += [
             "  %id64 = sext i32 %id to i64",
@@ -146,9 +130,14 @@ done:
         chunk = -(-units // min(units, -(-WANTED_CHUNKS // images)))
         per_image = -(-units // chunk)
         total = images * per_image
+        counter = self.program.counters_offset + ALIGN * i
         lines = [
             f"step{i}:",
-            f"  %t{i} = atomicrmw add ptr %context, i32 1 monotonic",
+            f"  %next{i} = getelementptr i8, ptr %p{self.pointers - 2}, i64 {counter}",
+            f"  br label %take{i}",
+            f"take{i}:",
+            f"  %mine{i} = phi i32 [ 0, %step{i} ], [ %again{i}, %work{i} ]",
+            f"  %t{i} = atomicrmw add ptr %next{i}, i32 1 monotonic, align 4",
             f"  %more{i} = icmp slt i32 %t{i}, {total}",
             f"  br i1 %more{i}, label %work{i}, label %meet{i}",
             f"work{i}:",
@@ -177,9 +166,11 @@ done:
         return [
             *lines,
             f"  call void @{call.kernel.symbol}({', '.join(arguments)})",
-            f"  br label %step{i}",
+            f"  %again{i} = add i32 %mine{i}, 1",
+            f"  br label %take{i}",
             f"meet{i}:",
-            "  call void @barrier(ptr %context, i32 %count)",
+            f"  %finished{i} = getelementptr i8, ptr %next{i}, i64 4",
+            f"  call void @meet(ptr %finished{i}, i32 %mine{i}, i32 {total})",
             f"  br label %step{i + 1}",
         ]
 
@@ -205,11 +196,10 @@ done:
     def _run(self) -> str:
         arguments = [f"%in{i}" for i in range(len(self.inputs))] + [f"%out{i}" for i in range(len(self.outputs))]
         arguments.append("%arena")
-        size = -(-(_POINTERS + 8 * self.pointers) // ALIGN) * ALIGN
         lines = [
             f"define i32 @{self.name}_run(ptr %model, {', '.join(f'ptr {a}' for a in arguments)}) {{",
             "entry:",
-            f"  %context = alloca [{size} x i8], align {ALIGN}",
+            f"  %context = alloca [{8 * self.pointers} x i8], align 16",
             "  %null.0 = icmp eq ptr %model, null",
         ]
         for i, argument in enumerate(arguments):
@@ -232,9 +222,14 @@ done:
             f"  %above = icmp sgt i32 %asked, {self.program.threads}",
             f"  %threads = select i1 %above, i32 {self.program.threads}, i32 %asked",
         ]
-        lines += [f"  store i32 0, ptr {self._field(lines, o)}, align 4" for o in (_NEXT, _ARRIVED, _PHASE)]
         for i, value in enumerate([*arguments, "%weights"]):
-            lines.append(f"  store ptr {value}, ptr {self._field(lines, _POINTERS + 8 * i)}, align 8")
+            lines.append(f"  %field{i} = getelementptr i8, ptr %context, i64 {8 * i}")
+            lines.append(f"  store ptr {value}, ptr %field{i}, align 8")
+        counters = ALIGN * len(self.program.calls)
+        lines += [
+            f"  %counters = getelementptr i8, ptr %arena, i64 {self.program.counters_offset}",
+            f"  call void @llvm.memset.p0.i64(ptr align {ALIGN} %counters, i8 0, i64 {counters}, i1 false)",
+        ]
         return "\n".join(
             [
                 *lines,
@@ -242,17 +237,11 @@ done:
                 "  %single = icmp sle i32 %threads, 1",
                 "  %alone = or i1 %unpooled, %single",
                 "  br i1 %alone, label %one, label %many",
-                f"one:\n  call void @{self.name}_body(ptr %context, i32 0, i32 1)\n  ret i32 {OK}",
+                f"one:\n  call void @{self.name}_body(ptr %context, i32 0)\n  ret i32 {OK}",
                 f"many:\n  call void %launch(ptr @{self.name}_body, ptr %context, i32 %threads)\n  ret i32 {OK}",
                 "}",
             ]
         )
-
-    @staticmethod
-    def _field(lines: list[str], offset: int) -> str:
-        """Emits the address of a field of the context, named by its offset."""
-        lines.append(f"  %field{offset} = getelementptr i8, ptr %context, i64 {offset}")
-        return f"%field{offset}"
 
     def _model(self) -> str:
         weights = (

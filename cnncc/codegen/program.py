@@ -48,7 +48,7 @@ class Program:
         for packed in self._packed():
             placed.append((packed, offset))
             size = 4 * packed.constant.shape[0]
-            offset += -(-size // ALIGN) * ALIGN
+            offset += _aligned(size)
         return tuple(placed)
 
     def _packed(self) -> list[Packed]:
@@ -75,17 +75,26 @@ class Program:
     def scratch_bytes(self) -> int:
         """Scratch of one thread, in whole cache lines."""
         floats = max((k.scratch_floats for k in self.kernels), default=0)
-        return -(-4 * floats // ALIGN) * ALIGN
+        return _aligned(4 * floats)
+
+    @property
+    def counters_offset(self) -> int:
+        """Where in the arena the counters of the steps begin, a cache line each."""
+        return _aligned(self.plan.bytes)
 
     @property
     def scratch_offset(self) -> int:
         """Where in the arena the first thread's scratch begins."""
-        return -(-self.plan.bytes // ALIGN) * ALIGN
+        return self.counters_offset + ALIGN * len(self.calls)
 
     @property
     def arena_bytes(self) -> int:
-        """The arena a run needs: activations, then one piece of scratch for each thread."""
+        """The arena a run needs: activations, the steps' counters, then one piece of scratch for each thread."""
         return self.scratch_offset + self.threads * self.scratch_bytes
+
+
+def _aligned(size: int) -> int:
+    return -(-size // ALIGN) * ALIGN
 
 
 def make_program(

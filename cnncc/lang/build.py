@@ -2,9 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from typing import Any
-
 from cnncc.errors import CnnccError, Span
 from cnncc.ir import Constant, Graph, Node, TensorType
 from cnncc.lang.source import Stack
@@ -37,22 +34,21 @@ class GraphBuilder:
     def shapes(self, inputs: tuple[str, ...]) -> tuple[tuple[int, ...], ...]:
         return tuple(map(self.shape, inputs))
 
-    def infer(self, op: str, word: str, inputs: tuple[str, ...], attrs: Mapping[str, Any], span: Span, stack: Stack) -> Any:
-        """Shape of the result; `word` names the op in the error."""
+    def infer(self, node: Node, word: str) -> tuple[int, ...]:
+        """Shape of a node's result; `word` names the op in the error."""
         try:
-            return infer(op, self.shapes(inputs), attrs)
+            return infer(node.op, self.shapes(node.inputs), node.attrs)
         except ShapeError as error:
-            raise CnnccError(f"{word}: {error.message}", span, stack, error.hint) from None
+            raise CnnccError(f"{word}: {error.message}", node.span, node.stack, error.hint) from None
 
     def add(self, node: Node, word: str, weights: tuple[str, ...] = ()) -> str:
         """Add a node of yet unknown type and incomplete attributes; its name. `weights` are names for its constants
         in the order of the op's slots, if not the usual ones."""
-        assert node.span
         if len(self.nodes) >= MAX_NODES:
             hint = "look at the repeats (x3) around this"
             raise CnnccError(f"the network has more than {MAX_NODES} ops", node.span, node.stack, hint)
         self.refuse_taken(node)
-        shape = self.infer(node.op, word, node.inputs, node.attrs, node.span, node.stack)
+        shape = self.infer(node, word)
         attrs = complete(node.op, node.attrs)
         slots = TABLE[node.op].weights(self.shapes(node.inputs), attrs)
         names = self.weight_names(node, tuple(slots), weights)

@@ -8,7 +8,6 @@ from cnncc.lang import ast
 from cnncc.lang import items as read
 from cnncc.lang.forms import Form
 from cnncc.lang.items import Items
-from cnncc.ops import TABLE
 
 BIASED = frozenset({"conv", "conv_transpose", "fc"})
 
@@ -28,7 +27,7 @@ def read_attrs(form: Form, items: Items, shape: tuple[int, ...]) -> dict[str, An
 
 def read_words(form: Form, items: Items, attrs: dict[str, Any]) -> None:
     """Further words, in any order, each attribute once."""
-    while (word := "/" if isinstance(items.next, ast.Stride) else items.next_word) in form.words:
+    while (word := "/" if isinstance(items.next, ast.Stride) else items.next_word) and word in form.words:
         attribute, reader = form.words[word]
         item = items.next
         assert item
@@ -48,7 +47,7 @@ def after_word(items: Items, reader: read.Reader) -> Any:
     return reader(items)
 
 
-def read_weights(form: Form, items: Items) -> tuple[str, ...]:
+def read_weights(items: Items) -> tuple[str, ...]:
     """`weights "a" "b"`: names of the op's constants if they are not `<path>.<slot>`."""
     if items.next_word != "weights":
         return ()

@@ -2,29 +2,23 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import NoReturn
 
 from cnncc.errors import nearest
 from cnncc.ir import Graph, Node, TensorType
 from cnncc.lang import ast
 from cnncc.lang.blocks import bind, collect
-from cnncc.lang.build import MAX_NODES, GraphBuilder
+from cnncc.lang.build import GraphBuilder
 from cnncc.lang.chains import read_attrs, read_weights
-from cnncc.lang.forms import FORMS, MERGES, Form
+from cnncc.lang.forms import FORMS, MERGES
 from cnncc.lang.items import Items
+from cnncc.lang.mistakes import misplaced, unknown
+from cnncc.lang.numbering import computes, segments
 from cnncc.lang.scope import Scope
-from cnncc.lang.source import Piece, Source
+from cnncc.lang.source import Source
 
 UNKNOWN = TensorType(())
 START = "start with an input, e.g. `input 3x224x224`, or take a saved value with `from`"
-
-
-def is_input(statement: ast.Op | ast.Merge) -> bool:
-    """Inputs do not count in the numbering of lines, so that the first layer is 0."""
-    head = statement.items[0] if isinstance(statement, ast.Op) else None
-    return isinstance(head, ast.Value) and head.word == "input"
 
 
 @dataclass
@@ -62,17 +56,17 @@ class Elaborator:
         position = 0
         for group in groups:
             value = self.group(group, scope, value, position)
-            position += sum(not isinstance(s, ast.Refer) and not is_input(s) for s in group.statements)
+            position += sum(map(computes, group.statements))
         return value
 
     def group(self, group: ast.Group, scope: Scope, value: str | None, position: int) -> str | None:
         self.refuse_label(group, scope)
-        segments = self.segments(group, scope, position)
+        paths = segments(group, scope, position)
         for statement in group.statements:
             if isinstance(statement, ast.Refer):
                 value = self.refer(statement, scope, value)
                 continue
-            for segment in next(segments):
+            for segment in next(paths):
                 value = self.compute(statement, At(scope, scope.join(segment), value))
         if group.label and value:
             scope.names[group.label.text] = value
@@ -86,33 +80,8 @@ class Elaborator:
         if group.label.text in scope.names.maps[0]:
             scope.fail(f"{group.label.text!r} is already a label or a saved value here", group.label, "choose another")
         if all(isinstance(s, ast.Refer) for s in group.statements):
-            scope.fail(f"the label {group.label.text!r} names no op", group.label, "`save NAME` names the current value")
-
-    def segments(self, group: ast.Group, scope: Scope, position: int) -> Iterator[list[str]]:
-        """For each computing statement, the path segment of each of its repeats."""
-        computing = [s for s in group.statements if not isinstance(s, ast.Refer)]
-        label, index = group.label and group.label.text, 0
-        for statement in computing:
-            times = self.times(statement, scope)
-            if label and len(computing) == 1 and times is None:
-                yield [label]
-            elif label:
-                yield [f"{label}.{index + k}" for k in range(times or 1)]
-                index += times or 1
-            elif is_input(statement):
-                yield ["input"]
-            else:
-                yield [str(position)] if times is None else [f"{position}.{k}" for k in range(times)]
-                position += 1
-
-    def times(self, statement: ast.Op | ast.Merge, scope: Scope) -> int | None:
-        """The number of repeats, None if there is nothing said."""
-        if statement.times is None:
-            return None
-        times = scope.whole(statement.times, "repeat", 1)
-        if times > MAX_NODES:
-            scope.fail(f"repeat: {times} is too many, at most {MAX_NODES}", statement.times)
-        return times
+            message = f"the label {group.label.text!r} names no op"
+            scope.fail(message, group.label, "`save NAME` names the current value")
 
     # save, from, output
 
@@ -179,7 +148,7 @@ class Elaborator:
                 return self.skip(items, at)
             value = applied
         else:
-            self.unknown(items)
+            unknown(items, self.blocks)
         return self.chain(items, At(at.scope, at.path, value))
 
     def chain(self, items: Items, at: At) -> str | None:
@@ -187,8 +156,7 @@ class Elaborator:
         used: dict[str, int] = {}
         value = at.value
         while items.next:
-            self.chained(items)
-            word = items.next_word or ""
+            word = self.chained(items)
             used[word] = used.get(word, 0) + 1
             suffix = word if used[word] == 1 else f"{word}{used[word]}"
             value = self.apply(items, At(at.scope, at.path, value), f"{at.path}.{suffix}")
@@ -198,18 +166,17 @@ class Elaborator:
         """Read, but leave out, what follows a `proj` that is not needed."""
         assert at.value
         while items.next:
-            form = self.chained(items)
+            items.word = self.chained(items)
             items.op = items.take()
-            items.word = items.written(items.op)
-            read_attrs(form, items, self.builder.shape(at.value))
+            read_attrs(FORMS[items.word], items, self.builder.shape(at.value))
         return at.value
 
-    def chained(self, items: Items) -> Form:
-        """The form of the next op, if it may follow another one."""
+    def chained(self, items: Items) -> str:
+        """The word of the next op, which has to be one that may follow another."""
         word = items.next_word
-        if word not in FORMS or not FORMS[word].chains:
-            self.misplaced(items)
-        return FORMS[word]
+        if word is None or word not in FORMS or not FORMS[word].chains:
+            misplaced(items, self.blocks)
+        return word
 
     def apply(self, items: Items, at: At, name: str) -> str | None:
         """Read one op and add its node; None for a `proj` that is not needed."""
@@ -220,21 +187,13 @@ class Elaborator:
             name, value = self.named(items, at, name), None
         elif (value := at.value) is None:
             at.scope.fail(f"{items.word}: there is no current value", items.op, START)
-        inputs = (value,) if value else ()
-        word, piece = items.word, items.op
+        word = items.word
         attrs = read_attrs(form, items, self.builder.shape(value) if value else ())
-        if word == "proj" and self.fits(form, at, attrs, piece):
-            return None
-        weights = read_weights(form, items)
+        inputs = (value,) if value else ()
         node = Node(name, form.op, inputs, UNKNOWN, attrs, span=span, stack=at.scope.stack)
-        return self.builder.add(node, word, weights)
-
-    def fits(self, form: Form, at: At, attrs: dict[str, object], piece: Piece) -> bool:
-        """Whether the projection would keep the shape: then it is left out."""
-        assert at.value
-        span = at.scope.source.at(piece)
-        shape = self.builder.infer(form.op, "proj", (at.value,), attrs, span, at.scope.stack)
-        return bool(shape == self.builder.shape(at.value))
+        if word == "proj" and value and self.builder.infer(node, word) == self.builder.shape(value):
+            return None
+        return self.builder.add(node, word, read_weights(items))
 
     def named(self, items: Items, at: At, name: str) -> str:
         """The name of an input or a constant: what follows its word, else its path."""
@@ -290,7 +249,8 @@ class Elaborator:
             attrs = {"top": (h - height) // 2, "left": (w - width) // 2, "height": height, "width": width}
             name = f"{at.path}.crop{made if made > 1 else ''}"
             span = at.scope.source.at(statement.name)
-            result.append(self.builder.add(Node(name, "crop", (end,), UNKNOWN, attrs, {}, span, at.scope.stack), "crop"))
+            node = Node(name, "crop", (end,), UNKNOWN, attrs, {}, span, at.scope.stack)
+            result.append(self.builder.add(node, "crop"))
         return tuple(result)
 
     def block(self, call: ast.Call, at: At) -> str | None:
@@ -301,34 +261,3 @@ class Elaborator:
             at.scope.fail(f"block {name!r} uses itself: {' -> '.join(chain)}", call.name, "blocks cannot be recursive")
         block = self.blocks[name]
         return self.sequence(block.body, at.scope.body(at.path, call.name, bind(block, call, at.scope)), at.value)
-
-    # Errors
-
-    def unknown(self, items: Items) -> NoReturn:
-        """The error for a statement that starts with no op or block."""
-        head, scope = items.items[0], items.scope
-        known = {*FORMS, *self.blocks}
-        if isinstance(head, ast.Call):
-            name = head.name.name
-            hint = f"{name} takes no parentheses" if name in FORMS else nearest(name, self.blocks or FORMS)
-            scope.fail(f"unknown block {name!r}", head.name, hint)
-        if items.next_word in MERGES:
-            scope.fail(f"{items.next_word}: expected arms in braces", head, f"e.g. {items.next_word} {{ conv 3x3 64 | }}")
-        if items.next_word is not None:
-            scope.fail(f"unknown op or block {items.next_word!r}", head, nearest(items.next_word, known))
-        what = "a label starts its line" if isinstance(head, ast.Range) else "e.g. `conv 3x3 64`"
-        scope.fail(f"a statement starts with an op or a block, got {items.written(head)!r}", head, what)
-
-    def misplaced(self, items: Items) -> NoReturn:
-        """The error for an item that belongs to no op of the chain."""
-        item, word, scope = items.next, items.next_word, items.scope
-        assert item
-        if word in FORMS or word in self.blocks or word in MERGES:
-            hint = "put ';' or a new line in front of it: only pointwise ops follow in the same statement"
-            scope.fail(f"{items.word}: {word!r} is a statement of its own", item, hint)
-        chainable = {w for w, f in FORMS.items() if f.chains}
-        own = FORMS[items.word].words if items.word in FORMS else {}
-        if word is not None:
-            scope.fail(f"{items.word}: unknown word {word!r}", item, nearest(word, {*own, *chainable} - {"/"}))
-        what = "takes no stride" if isinstance(item, ast.Stride) else f"unexpected {items.written(item)!r}"
-        scope.fail(f"{items.word}: {what}", item)

@@ -85,7 +85,7 @@ def write_gap(page: Page, gap: list[str], column: int) -> bool:
             continue
         comment = piece.rstrip()
         page.line = f"{page.line}  {comment}" if page.line.strip() else " " * column + comment
-    return newlines > 0 or not page.lines and not page.line
+    return newlines > 0 or not (page.lines or page.line)
 
 
 def indent(token: Token, frame: Frame) -> int:

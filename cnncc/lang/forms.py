@@ -43,9 +43,8 @@ def same_pad(attrs: Attrs, shape: Shape) -> Attrs:
 
 def depthwise(attrs: Attrs, shape: Shape) -> Attrs:
     """One group a channel; `mult` results each."""
-    attrs = dict(attrs)
-    groups = shape[1]
-    return same_pad({**attrs, "out": groups * attrs.pop("mult", 1), "groups": groups}, shape)
+    rest = {key: value for key, value in attrs.items() if key != "mult"}
+    return same_pad({**rest, "out": shape[1] * attrs.get("mult", 1), "groups": shape[1]}, shape)
 
 
 def unpack(*names: str) -> Finish:
@@ -95,7 +94,7 @@ FORMS: Mapping[str, Form] = {
     "proj": Form("conv", (KERNEL, OUT), words=CONV, finish=same_pad),
     "dwconv": Form("conv", (KERNEL,), words=DEPTHWISE, finish=depthwise),
     "upconv": Form("conv_transpose", (KERNEL, OUT), words=UPCONV),
-    "fc": Form("fc", (("out", read.channels),), words=BIAS),
+    "fc": Form("fc", (("out", read.results),), words=BIAS),
     "maxpool": Form("maxpool", (KERNEL,), words={**STRIDE_PAD, **DILATION, **ROUNDING}),
     "avgpool": Form("avgpool", (KERNEL,), words={**STRIDE_PAD, **ROUNDING, **COUNTPAD}),
     "gap": plain("gap", chains=False),
@@ -108,9 +107,10 @@ FORMS: Mapping[str, Form] = {
     "dropout": Form("dropout", optional=("p", read.number), words=numbers("p"), chains=True),
     "slice": Form("slice", (("start+stop", read.bounds),), finish=unpack("start+stop")),
     "crop": Form(
-        "crop", (("top+left", read.corner), ("height+width", read.kernel)),
+        "crop",
+        (("top+left", read.corner), ("height+width", read.kernel)),
         finish=unpack("top+left", "height+width"),
-    ),  # fmt: skip
+    ),
     "flatten": plain("flatten", chains=False),
     "reshape": Form("reshape", (("dims", read.dims),)),
     "upsample": Form(
@@ -121,7 +121,7 @@ FORMS: Mapping[str, Form] = {
 """Every op word."""
 MERGES = ("add", "mul", "concat", "cropcat")
 """Words in front of arms in braces. `cropcat` crops all arms to the smallest, centred, and concatenates them."""
-WORD = {form.op: word for word, form in reversed(FORMS.items())}
+WORD = {form.op: word for word, form in reversed(list(FORMS.items()))}
 """The word the printer uses for an op."""
 RESERVED = frozenset({*FORMS, *MERGES, "net", "block", "save", "from", "output", "bias", "nobias", "floor", "ceil",
                       "exact", "dil", "groups", "mult", "countpad", "outpad", "weights"})  # fmt: skip

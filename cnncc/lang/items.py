@@ -42,7 +42,8 @@ class Items:
         """The error for a missing or a wrong item."""
         found = self.next
         got = f", got {self.written(found)!r}" if found else ""
-        self.scope.fail(f"{self.word}: expected {what}{got}", found or self.op)
+        hint = self.scope.known_parameters(self.next_word) if self.next_word else ""
+        self.scope.fail(f"{self.word}: expected {what}{got}", found or self.op, hint)
 
     def expect(self, kind: type | tuple[type, ...], what: str) -> Any:
         """The next item, which has to be of a kind."""
@@ -67,7 +68,11 @@ def count(items: Items) -> int:
 
 
 def channels(items: Items) -> int:
-    return items.whole(items.expect(ast.Value, "a number of channels").expr)
+    return items.whole(items.expect(ast.Value, "a number of channels, as in `conv 3x3 64`").expr)
+
+
+def results(items: Items) -> int:
+    return items.whole(items.expect(ast.Value, "a number of results, as in `fc 1000`").expr)
 
 
 def number(items: Items) -> float:

@@ -48,7 +48,8 @@ class Nesting:
             if token.type in CLOSES.values():
                 opened.append(token)
                 if len(opened) > DEEPEST:
-                    raise NestingError(f"brackets are nested more than {DEEPEST} deep", token, "name inner parts as blocks")
+                    message = f"brackets are nested more than {DEEPEST} deep"
+                    raise NestingError(message, token, "make inner parts blocks of their own")
             newline = token.type == "_NL"
             if not (newline and (after_newline or (opened and opened[-1].type == "LPAR"))):
                 yield token

@@ -144,7 +144,7 @@ def attributes(node: Node) -> list[str]:
     """What is not by position and not what the parser would assume."""
     assumed = dict(TABLE[node.op].attributes)
     if node.op == "conv":
-        assumed |= same_pad({"kernel": node.attrs["kernel"], "dilation": node.attrs["dilation"]}, ())
+        assumed["pad"] = same_pad({key: node.attrs[key] for key in ("kernel", "dilation")}, ())["pad"]
     skip = TAKEN | {"epilogue"} | ({"pad"} if node.op == "pad" else set())
     return [WORDS[key](value) for key, value in node.attrs.items() if key not in skip and value != assumed[key]]
 

@@ -50,9 +50,7 @@ class Scope:
     def arm(self, piece: Piece) -> Scope:
         """The next arm of a merge of this sequence."""
         path = self.join(next(self.arms))
-        return Scope(
-            self.source, path, self.params, self.names.new_child(), self.stack, self.calls, self.deeper(piece)
-        )
+        return Scope(self.source, path, self.params, self.names.new_child(), self.stack, self.calls, self.deeper(piece))
 
     def body(self, path: str, name: ast.Name, params: Mapping[str, Number]) -> Scope:
         """The body of a block used here."""
@@ -82,9 +80,14 @@ class Scope:
 
     def parameter(self, name: ast.Name) -> Number:
         if name.name not in self.params:
-            hint = nearest(name.name, self.params) if self.params else "there are no parameters here"
-            self.fail(f"unknown parameter {name.name!r}", name, hint)
+            self.fail(f"unknown parameter {name.name!r}", name, self.known_parameters(name.name))
         return self.params[name.name]
+
+    def known_parameters(self, name: str) -> str:
+        """The hint for a word that is no parameter."""
+        if not self.params:
+            return f"{name!r} is no parameter: there are none here"
+        return f"{name!r} is no parameter here: {nearest(name, self.params)}"
 
     def compute(self, sign: str, a: Number, b: Number, piece: Piece) -> Number:
         if sign in ("/", "//") and b == 0:

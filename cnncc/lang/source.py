@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from bisect import bisect_right
-from collections.abc import Iterable
 from dataclasses import dataclass
 from functools import cached_property
 
@@ -43,6 +42,6 @@ class Source:
     def at(self, piece: Piece) -> Span:
         return self.span(piece.start, piece.end)
 
-    def error(self, message: str, piece: Piece | None, hint: str = "", stack: Iterable[tuple[str, Span]] = ()) -> CnnccError:
-        """An error at a piece of the text (at the file alone without one)."""
-        return CnnccError(message, self.at(piece) if piece else Span(self.file, 1, 1), stack, hint)
+    def error(self, message: str, piece: Piece, hint: str = "", stack: Stack = ()) -> CnnccError:
+        """An error at a piece of the text."""
+        return CnnccError(message, self.at(piece), stack, hint)

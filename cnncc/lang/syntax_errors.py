@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+
 from lark import Token
 from lark.exceptions import UnexpectedCharacters, UnexpectedToken
 
@@ -27,14 +29,16 @@ WORDS = {
     "_NL": "the end of the line",
 }
 """Terminals a person can act on, in the order they are listed; the others go without saying."""
+INNER_BLOCK = re.compile(r"\bblock\s+\w+(\([^()]*\))?$")
 MANY = 7
 """More alternatives than this are not worth reading."""
 
 
-def found(token: Token) -> str:
-    if token.type == "_NL":
-        return "the end of the line"
-    return "the end of the text" if token.type == "$END" else repr(str(token))
+def complaint(token: Token) -> str:
+    """`unexpected '}'`, or that something is missing at the end."""
+    if token.type == "$END":
+        return "the text ends too early"
+    return "the line ends too early" if token.type == "_NL" else f"unexpected {str(token)!r}"
 
 
 def expected(error: UnexpectedToken) -> str:
@@ -50,7 +54,7 @@ def expected(error: UnexpectedToken) -> str:
 def hint(source: Source, token: Token) -> str:
     """Advice for the mistakes people make."""
     before = source.text[: token.start_pos].rstrip(" \t")
-    if token.type == "BLOCK":
+    if token.type == "BLOCK" or INNER_BLOCK.search(before):
         return "blocks are defined at the top level, each on a line of its own"
     if token.type in ("NET", "LABEL"):
         return "one network a text; start each statement on a line of its own, or after ';'"
@@ -66,14 +70,14 @@ def hint(source: Source, token: Token) -> str:
 def explain(source: Source, error: UnexpectedToken | UnexpectedCharacters) -> CnnccError:
     """The error of the parser as one a person can use."""
     if isinstance(error, UnexpectedCharacters):
-        start = error.pos_in_stream
+        start = error.pos_in_stream or 0
         text = source.text[start]
         advice = "a text in quotes ends on the line it starts on" if text == '"' else ""
         return source.error(f"unexpected character {text!r}", Piece(start, start + 1), advice)
     token = error.token
     if "NET" in error.expected:
-        return source.error(f"found {found(token)}: a network starts with `net NAME`", place(source, token))
-    return source.error(f"unexpected {found(token)}{expected(error)}", place(source, token), hint(source, token))
+        return source.error(f"{complaint(token)}: a network starts with `net NAME`", place(source, token))
+    return source.error(f"{complaint(token)}{expected(error)}", place(source, token), hint(source, token))
 
 
 def place(source: Source, token: Token) -> Piece:

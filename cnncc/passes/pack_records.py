@@ -8,7 +8,7 @@ from collections.abc import Callable, Sequence
 Record = tuple[int, int, int]
 """First step, last step (inclusive), size in bytes."""
 
-_EFFORT = 4_000_000
+_EFFORT = 3_000_000
 """Pairs of tensors looked at before the search gives up: a count, not a clock, so that every run gives the same."""
 
 _ORDERS: tuple[Callable[[Record], tuple[int, ...]], ...] = (
@@ -65,7 +65,7 @@ class Search:
         """The best of the fixed orders; the first is tried whatever it costs."""
         for key in _ORDERS:
             if self.bytes > self.bound and self.effort > 0:
-                self._try(sorted(range(len(self.records)), key=lambda i: key(self.records[i])))
+                self.attempt(sorted(range(len(self.records)), key=lambda i: key(self.records[i])))
 
     def improve(self) -> None:
         """Move a record that reaches the top (or, now and then, any one) forward, and keep what is not worse."""
@@ -76,9 +76,10 @@ class Search:
             order = self.order.copy()
             moved = order.pop(position)
             order.insert(rng.randrange(position + 1), moved)
-            self._try(order)
+            self.attempt(order)
 
-    def _try(self, order: list[int]) -> None:
+    def attempt(self, order: list[int]) -> None:
+        """Place in that order, and keep the result if it is not worse."""
         offsets, total = self._place(order)
         if total <= self.bytes:
             self.order, self.offsets, self.bytes = order, offsets, total

@@ -16,7 +16,7 @@ __all__ = ["ArenaPlan", "Slot", "pack", "plan_arena"]
 class Slot:
     """Where a value lives: image i of it starts at byte `offset + inner + i * image_stride` of its kind of buffer.
 
-    An input with mean or std is of kind arena: its value is computed from the caller's buffer.
+    An input with mean or std is of kind arena: its value is computed, by the node itself, from the caller's buffer.
     """
 
     kind: str

@@ -1,8 +1,9 @@
 /* The thread pool of compiled modules.
  *
- * cnncc_pool_launch(body, context, wanted) calls body(context, id, count) once for each id in [0, count), id 0 on the
- * calling thread, and returns when all have returned. count is at most `wanted` and at most the processors this process
- * may use. A call made while another one is running does not wait for it: it runs alone, with count 1.
+ * cnncc_pool_launch(body, context, wanted) calls body(context, 0) on the calling thread, and lets at most wanted - 1 workers
+ * join with body(context, id), id in [1, wanted). It returns when its own call and those of all who joined have returned. The
+ * body must complete whoever joins: a worker that wakes late finds the launch closed and stays out, so nobody ever waits for
+ * a thread without a core. A launch made while another one is running gets no workers.
  *
  * Workers start on first use and live as long as the process. Between launches they spin for a short while, since
  * inferences tend to follow each other, and then sleep.
@@ -21,17 +22,23 @@
 #define SPINS_BEFORE_SLEEP 4000
 #define SPINS_BEFORE_YIELD 20000
 
-typedef void (*cnncc_body)(void *context, int32_t id, int32_t count);
+typedef void (*cnncc_body)(void *context, int32_t id);
+
+/* `state` holds the number of the launch from bit 16, the workers inside it from bit 1, and in bit 0 whether more may join. */
+#define OPEN UINT64_C(1)
+#define ONE_WORKER UINT64_C(2)
+#define WORKERS UINT64_C(0xfffe)
+#define ONE_LAUNCH UINT64_C(0x10000)
 
 static struct {
     _Alignas(64) atomic_flag busy;
-    int32_t workers; /* started so far, without the caller */
-    int32_t count;   /* threads of the current launch, with the caller */
+    int32_t workers; /* started so far */
+    int32_t wanted;  /* threads of the current launch, with the caller */
     cnncc_body body;
     void *context;
-    _Alignas(64) atomic_uint launches;
-    _Alignas(64) atomic_uint asleep;
-    _Alignas(64) atomic_int unfinished;
+    _Alignas(64) _Atomic uint64_t state;
+    _Alignas(64) atomic_uint launches; /* what sleepers wait on */
+    atomic_uint asleep;
 } pool = {.busy = ATOMIC_FLAG_INIT};
 
 static void relax(void) {
@@ -53,15 +60,24 @@ static void wait_for_launch(unsigned seen) {
     atomic_fetch_sub(&pool.asleep, 1);
 }
 
+/* Joins the launch under way if it is open; what it says may be read only in between. */
+static void join(int32_t id) {
+    uint64_t state = atomic_load_explicit(&pool.state, memory_order_acquire);
+    do {
+        if (!(state & OPEN)) return;
+    } while (!atomic_compare_exchange_weak_explicit(&pool.state, &state, state + ONE_WORKER, memory_order_acq_rel,
+                                                    memory_order_acquire));
+    if (id < pool.wanted) pool.body(pool.context, id);
+    atomic_fetch_sub_explicit(&pool.state, ONE_WORKER, memory_order_release);
+}
+
 static void *work(void *start) {
     const int32_t id = (int32_t)(intptr_t)start;
     unsigned seen = 0;
     for (;;) {
         wait_for_launch(seen);
         seen = atomic_load_explicit(&pool.launches, memory_order_acquire);
-        /* Every worker answers every launch, so that none can still be reading this one when the next begins. */
-        if (id < pool.count) pool.body(pool.context, id, pool.count);
-        atomic_fetch_sub_explicit(&pool.unfinished, 1, memory_order_release);
+        join(id);
     }
     return NULL;
 }
@@ -71,15 +87,13 @@ static int32_t processors(void) {
     return sched_getaffinity(0, sizeof set, &set) == 0 ? (int32_t)CPU_COUNT(&set) : 1;
 }
 
-/* Called with `busy` held and no launch under way. Signals stay with the application's own threads. */
+/* Called with `busy` held. Signals stay with the application's own threads. */
 static void start_workers(int32_t wanted) {
     sigset_t all, before;
     sigfillset(&all);
     pthread_sigmask(SIG_BLOCK, &all, &before);
     while (pool.workers < wanted) {
         pthread_t thread;
-        const unsigned launches = atomic_load(&pool.launches);
-        if (launches != 0) break; /* workers count launches from zero, so all start before the first */
         if (pthread_create(&thread, NULL, work, (void *)(intptr_t)(pool.workers + 1))) break;
         pthread_detach(thread);
         ++pool.workers;
@@ -87,13 +101,11 @@ static void start_workers(int32_t wanted) {
     pthread_sigmask(SIG_SETMASK, &before, NULL);
 }
 
+/* In the child of a fork there are no workers, and no launch is under way. */
 static void forget_workers(void) {
-    /* In the child of a fork there are none. */
     pool.workers = 0;
-    pool.count = 0;
-    atomic_store(&pool.launches, 0);
+    atomic_store(&pool.state, 0);
     atomic_store(&pool.asleep, 0);
-    atomic_store(&pool.unfinished, 0);
     atomic_flag_clear(&pool.busy);
 }
 
@@ -101,24 +113,24 @@ void cnncc_pool_launch(cnncc_body body, void *context, int32_t wanted) {
     static atomic_int registered;
     if (wanted > LARGEST_POOL) wanted = LARGEST_POOL;
     if (wanted <= 1 || atomic_flag_test_and_set_explicit(&pool.busy, memory_order_acquire)) {
-        body(context, 0, 1);
+        body(context, 0);
         return;
     }
     if (!atomic_exchange(&registered, 1)) pthread_atfork(NULL, NULL, forget_workers);
-    if (atomic_load(&pool.launches) == 0) {
+    if (pool.workers < wanted - 1) {
         const int32_t most = processors();
-        start_workers((most < LARGEST_POOL ? most : LARGEST_POOL) - 1);
+        start_workers((wanted < most ? wanted : most) - 1);
     }
-    const int32_t count = wanted <= pool.workers + 1 ? wanted : pool.workers + 1;
     pool.body = body;
     pool.context = context;
-    pool.count = count;
-    atomic_store_explicit(&pool.unfinished, pool.workers, memory_order_relaxed);
+    pool.wanted = wanted;
+    atomic_fetch_add_explicit(&pool.state, ONE_LAUNCH | OPEN, memory_order_release);
     atomic_fetch_add(&pool.launches, 1);
     if (atomic_load(&pool.asleep))
         syscall(SYS_futex, &pool.launches, FUTEX_WAKE_PRIVATE, INT32_MAX, NULL, NULL, 0);
-    body(context, 0, count);
-    for (int spin = 0; atomic_load_explicit(&pool.unfinished, memory_order_acquire) != 0; ++spin) {
+    body(context, 0);
+    atomic_fetch_and_explicit(&pool.state, ~OPEN, memory_order_acq_rel);
+    for (int spin = 0; atomic_load_explicit(&pool.state, memory_order_acquire) & WORKERS; ++spin) {
         if (spin < SPINS_BEFORE_YIELD) relax();
         else sched_yield();
     }

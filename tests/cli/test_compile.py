@@ -6,6 +6,7 @@ import json
 
 import numpy as np
 import pytest
+from PIL import Image
 
 from cnncc import api, passes
 from cnncc.check import LayerCheck, Report
@@ -58,7 +59,7 @@ def test_compile_writes_module_and_header_and_says_what_next(cnncc, net, tmp_pat
     assert (result.code, result.err) == (0, "")
     assert (tmp_path / "tiny.so").is_file()
     assert (tmp_path / "tiny.h").is_file()
-    assert "weights: random, seed 0" in result.out
+    assert "weights: random, seed 0; kernels: " in result.out
     assert "next: cnncc run tiny.so IMAGE" in result.out
 
 
@@ -87,7 +88,16 @@ def test_info_of_a_module(cnncc, net):
     cnncc("compile", net)
     data = cnncc("info", "tiny.so", "--json").json
     assert data["name"] == "tiny"
-    assert "tiny" in cnncc("info", "tiny.so").out
+    rows = dict(line.split(maxsplit=1) for line in cnncc("info", "tiny.so").out.splitlines())
+    assert rows["inputs"] == "input 1x1x8x8 float32"
+    assert rows["runs"] == "here      yes"
+    assert rows["kernels"].endswith("--json lists them and why each was picked")
+
+
+def test_info_of_a_module_for_another_processor(cnncc, net, monkeypatch):
+    cnncc("compile", net)
+    monkeypatch.setattr("cnncc.runtime.cpu.missing", lambda wanted: ["avx99"])
+    assert "runs here      no, this processor lacks avx99" in cnncc("info", "tiny.so").out
 
 
 @pytest.mark.parametrize("content", [None, b"no library"])
@@ -168,6 +178,20 @@ def test_run_wants_a_file_for_each_input(cnncc, tmp_path):
     assert result.code == 2
     assert "the network takes 2 inputs, got 1" in result.err
     assert cnncc("run", two, tmp_path / "x.npy", tmp_path / "x.npy").code == 0
+
+
+@pytest.mark.parametrize("compiled", [False, True], ids=["text", "module"])
+@pytest.mark.parametrize("std", ["", " mean (10) std (50)"], ids=["plain", "normalised"])
+def test_run_gives_an_image_the_normalisation_of_the_text(cnncc, tmp_path, monkeypatch, std, compiled):
+    monkeypatch.chdir(tmp_path)
+    pixels = np.arange(64, dtype=np.uint8).reshape(8, 8)
+    Image.fromarray(pixels).save("x.png")
+    (tmp_path / "same.net").write_text(f"net same\ninput 1x8x8{std}\nleaky_relu 1\n")
+    if compiled:
+        cnncc("compile", "same.net")
+    assert cnncc("run", "same.so" if compiled else "same.net", "x.png", "-o", "y.npy").code == 0
+    wanted = (pixels - 10.0) / 50 if std else pixels / 255
+    np.testing.assert_allclose(np.load("y.npy")[0, 0], wanted, rtol=1e-6)
 
 
 def test_run_describes_results_that_are_no_scores(cnncc, net, tmp_path):

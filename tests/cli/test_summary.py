@@ -9,9 +9,11 @@ import pytest
 from cnncc import lang
 from cnncc.cli import screen
 from cnncc.cli import summary as command
+from cnncc.cli.command import read_net
+from cnncc.codegen.program import Arena
 from cnncc.summary import Summary, summarize
 
-ARENA = 4096
+ARENA = Arena(bytes=3000, bound=2000, scratch_bytes=1096, total_bytes=4096)
 NET = """net t
 input 3x32x32
 conv1: conv 5x5 8 /2x1 pad 2 bn relu
@@ -61,7 +63,7 @@ def test_what_overwrites_its_input_needs_no_memory(figures):
 
 def test_an_activation_of_a_value_that_others_read_needs_memory():
     text = "net t\ninput 3x8x8\nconv 3x3 4\nsave a\nrelu\nadd { | from a }\n"
-    relu = next(layer for layer in summarize(lang.read(text), 0).layers if layer.op == "relu")
+    relu = next(layer for layer in summarize(lang.read(text), ARENA).layers if layer.op == "relu")
     assert relu.activation_bytes == 4 * 4 * 8 * 8
 
 
@@ -83,7 +85,7 @@ def test_json_has_the_shape_of_the_contract(figures):
     assert {"name", "params", "macs", "arena_bytes", "layers"} <= data.keys()
     keys = {"name", "op", "output", "params", "macs", "activation_bytes", "receptive_field"}
     assert all(keys <= layer.keys() for layer in data["layers"])
-    assert (data["name"], data["arena_bytes"], data["flops"]) == ("t", ARENA, figures.flops)
+    assert (data["name"], data["arena_bytes"], data["flops"]) == ("t", 4096, figures.flops)
 
 
 def test_the_table_is_not_cut_when_piped(figures, capsys):
@@ -97,10 +99,12 @@ def test_the_table_is_not_cut_when_piped(figures, capsys):
     assert max(map(len, lines)) < screen.PIPED_WIDTH
 
 
-def test_the_table_folds_in_a_narrow_terminal(figures, capsys, monkeypatch):
-    monkeypatch.setattr("cnncc.cli.screen.PIPED_WIDTH", 60)
-    command.show(figures)
-    assert max(map(len, capsys.readouterr().out.splitlines())) <= 60
+def test_a_narrow_terminal_folds_names_only(capsys, monkeypatch):
+    monkeypatch.setattr("cnncc.cli.screen.PIPED_WIDTH", 80)
+    command.show(summarize(read_net("resnet18"), ARENA))
+    lines = capsys.readouterr().out.splitlines()
+    assert max(map(len, lines)) <= 80
+    assert any("118,013,952" in line and "3.06 MiB" in line for line in lines), "numbers stay whole"
 
 
 def test_the_command_prints_json(cnncc):
@@ -140,7 +144,5 @@ NAIVE_MIB = {
 
 @pytest.mark.parametrize("net", NAIVE_MIB)
 def test_activations_add_up(net):
-    from cnncc.cli.command import read_net
-
-    total = summarize(read_net(net), 0).activation_bytes / 2**20
+    total = summarize(read_net(net), ARENA).activation_bytes / 2**20
     assert math.isclose(total, NAIVE_MIB[net], abs_tol=6e-4)

@@ -1,4 +1,5 @@
 from collections.abc import Callable
+from dataclasses import replace
 
 import pytest
 from graphs import graphs
@@ -39,10 +40,12 @@ def test_no_arena_at_all() -> None:
     assert (plan.bytes, plan.bound) == (0, 0)
 
 
-def test_an_input_with_mean_is_computed_into_the_arena() -> None:
-    net = Net()("x", "input", dims=(3, 4, 4), mean=(1.0, 2.0, 3.0)).conv("c", "x", 8)("y", "fc", "c", out=2)
-    plan = planned(net.graph("y"))
-    assert plan.slots["x"].kind == "arena"
+@pytest.mark.parametrize("attrs", [{"mean": (1.0, 2.0, 3.0)}, {"std": (2.0,)}])
+def test_an_input_with_mean_or_std_is_computed_into_the_arena(attrs: dict[str, tuple[float, ...]]) -> None:
+    net = Net()("a", "input", dims=(3, 4, 4), **attrs)("b", "input", dims=(3, 4, 4)).conv("c", "a", 8)
+    plan = planned(net.conv("d", "b", 8)("s", "add", "c", "d")("y", "fc", "s", out=2).graph("y"))
+    assert (plan.slots["a"].kind, plan.slots["a"].storage) == ("arena", "a")
+    assert (plan.slots["b"].kind, plan.slots["b"].storage) == ("input", "1")
 
 
 def test_views() -> None:
@@ -136,6 +139,9 @@ MUST_NOT: dict[str, Callable[[], Graph]] = {
     "the conv reads what it would overwrite": lambda: (
         image().conv("a", "x", 16)("s", "conv", "a", out=16, kernel=(3, 3), pad=(1, 1, 1, 1))
     )("t", "add", "s", "a")("y", "fc", "t", out=2).graph("y"),
+    "the input is a part": lambda: (
+        image(32).conv("c", "x", 32)("v", "slice", "c", start=8, stop=32)("s", "tanh", "v")("y", "fc", "s", out=2)
+    ).graph("y"),
     "it broadcasts": lambda: (
         image().conv("a", "x", 16)("g", "gap", "a")("p", "maxpool", "x", kernel=(1, 1))("s", "mul", "g", "p")
     )("y", "fc", "p", out=2)("z", "fc", "s", out=2).graph("y", "z"),
@@ -181,3 +187,14 @@ def test_constants_are_shared_by_all_images() -> None:
 def test_random_graphs(graph: Graph, block: int, batch: int, fused: bool, reuse: bool) -> None:
     g = bound(graph)
     planned(run(g) if fused else g, block, reuse, batch)
+
+
+def test_the_simulator_notices_a_wrong_plan() -> None:
+    """Two live values at one offset, an arm in the wrong place, a result over an input it still needs."""
+    net = dense()("t", "tanh", "k2").conv("d", "t", 8)("s", "add", "d", "d")("y", "fc", "s", out=2)
+    g = assign_layouts(net.graph("y"), 8)
+    plan = plan_arena(g)
+    for name, change in (("d", {"offset": plan.slots["t"].offset}), ("c1", {"inner": 0}), ("y", {"kind": "arena"})):
+        wrong = replace(plan, slots={**plan.slots, name: replace(plan.slots[name], **change)})
+        with pytest.raises(AssertionError):
+            simulate(g, wrong)
