@@ -27,16 +27,14 @@ def console() -> Console:
 
 
 def table(*columns: str, left: int = 1) -> Table:
-    """A table whose first `left` columns are text, folded where room is short, and the others whole numbers, at right."""
+    """A table whose first `left` columns are text, folded where room is short; the others numbers, never cut."""
     from rich.box import SIMPLE_HEAD
     from rich.table import Table
 
     made = Table(box=SIMPLE_HEAD, show_edge=False, pad_edge=False, collapse_padding=True, header_style="bold")
     for position, title in enumerate(columns):
         text = position < left
-        made.add_column(
-            title, justify="left" if text else "right", overflow="fold", no_wrap=not text, vertical="bottom"
-        )
+        made.add_column(title, justify="left" if text else "right", overflow="fold", no_wrap=not text)
     return made
 
 

@@ -36,13 +36,12 @@ def _plain(target: Any) -> dict[str, Any]:
 
 
 def _show_all(found: list[dict[str, Any]]) -> None:
-    rows = screen.table("target", "cpu", "isa", "vector bits", "registers", "cores", "L1", "L2", "L3", left=3)
+    rows = screen.table("target", "cpu", "isa", "vector\nbits", "registers", "cores", "L2", left=3)
     for t in found:
         numbers = [str(t[key]) for key in ("vector_bits", "registers", "cores")]
-        caches = [screen.size(t[key]) for key in ("l1_bytes", "l2_bytes", "l3_bytes")]
-        rows.add_row(t["name"], t["cpu"], t["isa"], *numbers, *caches)
+        rows.add_row(t["name"], t["cpu"], t["isa"], *numbers, screen.size(t["l2_bytes"]))
     screen.console().print(rows)
-    print("use one with: cnncc compile NET --target NAME")
+    print("all of one: cnncc targets NAME; use it: cnncc compile NET --target NAME")
 
 
 def _show_one(target: dict[str, Any]) -> None:

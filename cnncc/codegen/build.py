@@ -61,7 +61,7 @@ class Build:
             "name": p.graph.name,
             "symbol": c_name(p.graph.name),
             "inputs": [_port(n.name, n.type) for n in p.graph.inputs],
-            "outputs": [_port(_bare(o), p.graph[o].type) for o in p.graph.outputs],
+            "outputs": [_port(o, p.graph[laid].type) for laid, o in p.output_names.items()],
             "params": sum(ops.params(p.source, n) for n in p.source.nodes),
             "macs": sum(ops.macs(p.source, n) for n in p.source.nodes),
             "memory": {**asdict(self.arena), "arena_bytes": p.arena_bytes, "arena_align": ALIGN, "weight_bytes": p.weight_bytes},
@@ -121,6 +121,7 @@ class Build:
         outputs = model.run_in(arena, arrays)
         buffers = {"arena": arena, **{f"output{i}": o.reshape(-1).view(np.uint8) for i, o in enumerate(outputs)}}
         values = {}
+        names = self.program.output_names
         for node in self.program.graph.nodes:
             slot = self.program.plan.slots[node.name]
             buffer = buffers.get(slot.kind if slot.kind == "arena" else f"{slot.kind}{slot.storage}")
@@ -129,7 +130,7 @@ class Build:
             size = node.type.nbytes // node.type.shape[0]
             starts = [slot.offset + slot.inner + i * slot.image_stride for i in range(node.type.shape[0])]
             stored = np.concatenate([buffer[s : s + size] for s in starts]).view(np.float32)
-            values[_bare(node.name)] = from_stored(stored, node.type)
+            values[names.get(node.name, node.name)] = from_stored(stored, node.type)
         return values
 
     def write_shared(self, path: str | os.PathLike[str]) -> tuple[Path, Path]:
@@ -181,11 +182,6 @@ class _ModelState(ctypes.Structure):
 
 def _port(name: str, kind: TensorType) -> dict[str, Any]:
     return {"name": name, "shape": list(kind.shape), "dtype": "float32"}
-
-
-def _bare(name: str) -> str:
-    """The name of the value as written, where a late pass gave its copy in another layout a name of its own."""
-    return name.removesuffix(".nchw")
 
 
 def _weights_assembly(name: str) -> str:

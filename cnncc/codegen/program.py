@@ -61,6 +61,11 @@ class Program:
         return constant.map((node.type.nbytes // 4,), lambda v: to_stored(v, node.type).ravel())
 
     @cached_property
+    def output_names(self) -> dict[str, str]:
+        """Each graph output -> its name in the source: late passes give copies in another layout names of their own."""
+        return dict(zip(self.graph.outputs, self.source.outputs, strict=True))
+
+    @cached_property
     def weight_offsets(self) -> dict[str, int]:
         return {packed.name: offset for packed, offset in self.weights}
 

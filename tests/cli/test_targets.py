@@ -1,0 +1,36 @@
+"""`cnncc targets`."""
+
+from __future__ import annotations
+
+from cnncc import targets
+
+
+def test_the_table_lists_every_target_this_machine_first(cnncc):
+    lines = cnncc("targets").out.splitlines()
+    names = [line.split()[0] for line in lines[3:-1]]
+    assert names == targets.names()
+    assert lines[-1] == "all of one: cnncc targets NAME; use it: cnncc compile NET --target NAME"
+
+
+def test_one_target_in_full(cnncc):
+    rows = {
+        key: value.strip()
+        for key, _, value in (r.partition(" ") for r in cnncc("targets", "x86-64-v3").out.splitlines())
+    }
+    assert (rows["name"], rows["vector_bits"]) == ("x86-64-v3", "256")
+    assert "avx2" in rows["requires"].split(", ")
+
+
+def test_json_has_every_field(cnncc):
+    data = cnncc("targets", "--json").json
+    assert [target["name"] for target in data] == targets.names()
+    assert data[0]["cores"] == targets.host().cores
+
+
+def test_an_unknown_target_is_refused_with_the_nearest(cnncc):
+    result = cnncc("targets", "x86-64-v33")
+    assert result.code == 2
+    assert result.err == f"cnncc: unknown target 'x86-64-v33'\n  hint: did you mean 'x86-64-v3'? known: {KNOWN}\n"
+
+
+KNOWN = ", ".join(sorted(targets.names()))
