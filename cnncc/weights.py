@@ -58,7 +58,10 @@ def save(graph: Graph, path: str | os.PathLike[str], seed: int | None = None) ->
     # One key only: safetensors writes several in the order of a hash table, different on every run.
     about = {"net": graph.name} if seed is None else {"net": graph.name, "seed": seed}
     try:
+        scratch.touch()
+        mode = scratch.stat().st_mode
         save_file(tensors, scratch, metadata={"cnncc": json.dumps(about, sort_keys=True)})
+        scratch.chmod(mode)  # safetensors makes a file that only its owner may read
         os.replace(scratch, target)
     except (OSError, SafetensorError) as error:
         raise CnnccError(f"cannot write weights to {target}: {error}") from error

@@ -7,7 +7,7 @@ import pytest
 from PIL import Image
 
 import cnncc
-from cnncc import images, lang, reference, resources, weights
+from cnncc import images, lang, passes, reference, resources, weights
 from cnncc.ir import Graph
 
 MODELS = resources.directory("models")
@@ -38,7 +38,8 @@ def prepared(graph) -> np.ndarray:
 @pytest.fixture(scope="module")
 def expected(graph, prepared) -> np.ndarray:
     """The reference's probabilities, (1000, 10), in float64."""
-    parts = [reference.run(graph, [x])[graph.outputs[0]] for x in prepared.reshape(-1, BATCH, 1, 32, 32)]
+    batched = passes.with_batch(graph, BATCH)
+    parts = [reference.run(batched, [x])[graph.outputs[0]] for x in prepared.reshape(-1, BATCH, 1, 32, 32)]
     return np.concatenate(parts)
 
 

@@ -80,6 +80,12 @@ def test_metadata_and_same_bytes_each_time(graph, tmp_path):
         assert json.loads(stored.metadata()["cnncc"]) == {"net": "tiny", "seed": 7}
 
 
+def test_saved_file_is_as_readable_as_any_other(graph, tmp_path):
+    weights.save(weights.bind(graph), tmp_path / "w.safetensors")
+    (tmp_path / "other").touch()
+    assert (tmp_path / "w.safetensors").stat().st_mode == (tmp_path / "other").stat().st_mode
+
+
 def test_no_seed_in_the_metadata_of_other_weights(graph, tmp_path):
     weights.save(weights.bind(graph), tmp_path / "w.safetensors")
     with safe_open(tmp_path / "w.safetensors", framework="numpy") as stored:

@@ -28,7 +28,7 @@ from cnncc.codegen.keys import compiler_digest
 from cnncc.codegen.layout import from_stored
 from cnncc.codegen.program import ALIGN, Arena, Program, arena_of
 from cnncc.errors import CnnccError
-from cnncc.ir import TensorType
+from cnncc.ir import Node, TensorType
 from cnncc.ir.text import print_graph
 from cnncc.runtime.model import Model
 
@@ -60,7 +60,7 @@ class Build:
             "format": 1,
             "name": p.graph.name,
             "symbol": c_name(p.graph.name),
-            "inputs": [_port(n.name, n.type) for n in p.graph.inputs],
+            "inputs": [{**_port(n.name, n.type), **_preprocessing(n)} for n in p.graph.inputs],
             "outputs": [_port(o, p.graph[laid].type) for laid, o in p.output_names.items()],
             "params": sum(ops.params(p.source, n) for n in p.source.nodes),
             "macs": sum(ops.macs(p.source, n) for n in p.source.nodes),
@@ -182,6 +182,11 @@ class _ModelState(ctypes.Structure):
 
 def _port(name: str, kind: TensorType) -> dict[str, Any]:
     return {"name": name, "shape": list(kind.shape), "dtype": "float32"}
+
+
+def _preprocessing(node: Node) -> dict[str, Any]:
+    """Mean and std that the module applies itself, where the network has them."""
+    return {key: list(node.attrs[key]) for key in ("mean", "std") if node.attrs[key]}
 
 
 def _weights_assembly(name: str) -> str:

@@ -60,7 +60,7 @@ CASES = {
     "bilinear aligned": ("relu; upsample 3 bilinear align", "20x4x5"),
     "image output": ("conv 3x3 5", "3x6x7"),
     "input to output": ("relu", "3x6x7"),
-    "two outputs": ("conv 3x3 8; output a; gap; fc 3; output b", "3x6x7"),
+    "two outputs": ("conv 3x3 8; output; gap; fc 3; output", "3x6x7"),
     "mean and std": ("conv 3x3 8", "3x6x7 mean (1, 2, 3) std (0.5, 2, 4)"),
 }
 

@@ -1,0 +1,75 @@
+"""The object cache: hits, damage, and a folder that cannot be written."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+import cnncc
+from cnncc.codegen import cache
+
+NET = "net cached\ninput 3x6x7\nconv 3x3 9 relu\n"
+
+
+@pytest.fixture(autouse=True)
+def _own_cache(tmp_path, monkeypatch) -> None:
+    monkeypatch.setenv("CNNCC_CACHE", str(tmp_path / "cache"))
+
+
+def run() -> bytes:
+    return cnncc.compile(NET, threads=1)(np.ones((1, 3, 6, 7), np.float32)).tobytes()
+
+
+def entries() -> list:
+    return sorted(p for p in cache.directory().rglob("*") if p.is_file())
+
+
+def test_second_compile_reads_the_cache(monkeypatch) -> None:
+    from cnncc.codegen import objects
+
+    first = run()
+    assert entries()
+    monkeypatch.setattr(objects, "compile_kernel", lambda *_: pytest.fail("compiled although cached"))
+    assert run() == first
+
+
+@pytest.mark.parametrize("damage", [lambda d: d[: len(d) // 2], lambda d: b"", lambda d: d[:-1] + bytes([d[-1] ^ 1])])
+def test_damaged_entries_are_made_anew(damage) -> None:
+    first = run()
+    whole = {p: p.read_bytes() for p in entries()}
+    for path, data in whole.items():
+        path.write_bytes(damage(data))
+    assert run() == first
+    assert {p: p.read_bytes() for p in entries()} == whole
+
+
+def test_unwritable_cache_still_compiles(monkeypatch, tmp_path) -> None:
+    blocked = tmp_path / "file"
+    blocked.write_text("in the way")
+    monkeypatch.setenv("CNNCC_CACHE", str(blocked / "cache"))
+    assert run()
+
+
+def test_nothing_half_written(tmp_path, monkeypatch) -> None:
+    target = tmp_path / "entry"
+    target.write_bytes(b"old")
+
+    def fail(*_: object) -> None:
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr("os.replace", fail)
+    with pytest.raises(OSError, match="No space left"):
+        cache.write_whole(target, b"new")
+    assert target.read_bytes() == b"old"
+    assert [p.name for p in tmp_path.iterdir()] == ["entry"]
+
+
+def test_key_depends_on_target_and_configuration() -> None:
+    from cnncc import lang, targets
+    from cnncc.codegen.keys import kernel_key
+    from cnncc.codegen.program import make_program
+
+    v3, zen = targets.load("x86-64-v3"), targets.load("znver3")
+    kernels = make_program(lang.parse(NET), v3).kernels
+    keys = {kernel_key(k, t) for k in kernels for t in (v3, zen)}
+    assert len(keys) == 2 * len(kernels)
