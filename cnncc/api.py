@@ -7,7 +7,7 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING
 
 from cnncc.errors import CnnccError
-from cnncc.ir import Graph
+from cnncc.locate import find_net, find_weights
 from cnncc.runtime.load import load
 from cnncc.runtime.model import Model
 
@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from cnncc.codegen.build import Build
     from cnncc.codegen.emit import Progress
     from cnncc.codegen.program import Arena, Program
+    from cnncc.ir import Graph
 
 __all__ = ["arena", "build", "compile", "load"]
 
@@ -28,20 +29,21 @@ def compile(
     seed: int = 0,
     progress: Progress | None = None,
 ) -> Model:
-    """Compiles a network (the path of a `.net` file, or its text) and links it into this process.
+    """Compiles a network (a `.net` file, a name of the zoo, or the text itself) and links it into this process.
 
-    `weights` is a safetensors file; without one, weights are drawn from `seed`. `batch` is the number of images of
+    `weights` is a safetensors file; without one, the file beside the network with its name is taken, and where there
+    is none either, weights are drawn from `seed`. `batch` is the number of images of
     every call. `threads` is the largest number a call may use, by default the processors this process may use.
     Raises CnnccError for whatever is wrong with the network, the weights or the target.
     """
-    from cnncc import lang, weights as weight_files
+    from cnncc import lang, targets
+    from cnncc import weights as weight_files
     from cnncc.runtime import cpu
-    from cnncc import targets
 
     lacking = cpu.missing(targets.load(target).requires)
     if lacking:
         raise CnnccError(f"target {target}: this processor lacks {', '.join(lacking)}", hint="write a .so instead")
-    graph = weight_files.bind(lang.read(source), weights, seed=seed)
+    graph = weight_files.bind(lang.read(find_net(source)), find_weights(source, weights), seed=seed)
     return build(graph, target, batch, threads, progress=progress).model()
 
 

@@ -75,37 +75,18 @@ def positive(text: str) -> int:
     return number
 
 
-def find_net(name: str) -> str:
-    """The path for what the user called NET: a bare name that is no file here means a network of the zoo."""
-    from pathlib import Path
-
-    from cnncc.resources import directory
-
-    zoo = directory("models") / f"{name}.net"
-    bare = "/" not in name and not Path(name).exists()
-    return str(zoo) if bare and zoo.is_file() else name
-
-
 def read_net(name: str) -> Graph:
     """The source graph of NET."""
     from cnncc import lang
+    from cnncc.locate import find_net
 
     return lang.read(find_net(name))
-
-
-def find_weights(net: str, given: str | None) -> str | None:
-    """The weights file to use: the one given, else the one beside NET with its name, else none (seeded)."""
-    from pathlib import Path
-
-    if given is not None:
-        return given
-    beside = Path(find_net(net)).with_suffix(".safetensors")
-    return str(beside) if net != "-" and beside.is_file() else None
 
 
 def read_bound(args: argparse.Namespace) -> tuple[Graph, str]:
     """The source graph of NET with weights, and where these come from, for people."""
     from cnncc import weights
+    from cnncc.locate import find_weights
 
     path = find_weights(args.net, args.weights)
     graph = weights.bind(read_net(args.net), path, args.seed)

@@ -1,0 +1,27 @@
+"""Which file a name means: networks of the zoo by their bare name, weights beside their network."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+from cnncc.resources import directory
+
+
+def find_net(name: str | os.PathLike[str]) -> str:
+    """The path for what the user called NET: a bare name that is no file here means a network of the zoo."""
+    text = os.fspath(name)
+    zoo = directory("models") / f"{text}.net"
+    bare = "/" not in text and "\n" not in text and not Path(text).exists()
+    return str(zoo) if bare and zoo.is_file() else text
+
+
+def find_weights(net: str | os.PathLike[str], given: str | os.PathLike[str] | None) -> str | None:
+    """The weights file to use: the one given, else the one beside the network with its name, else none (seeded)."""
+    if given is not None:
+        return os.fspath(given)
+    found = find_net(net)
+    if found == "-" or "\n" in found:
+        return None
+    beside = Path(found).with_suffix(".safetensors")
+    return str(beside) if beside.is_file() else None
