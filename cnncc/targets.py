@@ -8,6 +8,7 @@ import tomllib
 from dataclasses import dataclass, fields, replace
 from functools import cache
 from pathlib import Path
+from typing import Any
 
 from cnncc import resources
 from cnncc.errors import CnnccError, nearest
@@ -16,7 +17,7 @@ from cnncc.runtime import cpu
 
 @dataclass(frozen=True)
 class Target:
-    """A processor as the compiler sees it. Sizes are in bytes, `vector_bits` and `registers` of the widest float unit."""
+    """A processor as the compiler sees it. Sizes in bytes; `vector_bits` and `registers` of the widest float unit."""
 
     name: str
     triple: str
@@ -74,7 +75,7 @@ def _read(path: Path) -> Target:
     wrong = sorted(wanted ^ data.keys())
     if wrong:
         raise CnnccError(f"{path}: missing or unknown keys: {', '.join(wrong)}")
-    values = {k: tuple(v) if isinstance(v, list) else v for k, v in data.items()}
+    values: dict[str, Any] = {k: tuple(v) if isinstance(v, list) else v for k, v in data.items()}
     return Target(name=path.stem, **values)
 
 

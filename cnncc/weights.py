@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 import difflib
 import json
 import os
@@ -18,6 +17,7 @@ from safetensors import SafetensorError, safe_open
 from safetensors.numpy import save_file
 
 from cnncc.errors import CnnccError
+from cnncc.files import replacing
 from cnncc.ir import Constant, Graph
 from cnncc.weight_init import seeded
 
@@ -53,21 +53,14 @@ def save(graph: Graph, path: str | os.PathLike[str], seed: int | None = None) ->
     be written.
     """
     target = Path(path)
-    scratch = target.with_name(f".{target.name}.{os.getpid()}.tmp")
     tensors = {name: np.asarray(c.value, dtype=np.float32) for name, c in graph.constants.items()}
     # One key only: safetensors writes several in the order of a hash table, different on every run.
     about = {"net": graph.name} if seed is None else {"net": graph.name, "seed": seed}
     try:
-        scratch.touch()
-        mode = scratch.stat().st_mode
-        save_file(tensors, scratch, metadata={"cnncc": json.dumps(about, sort_keys=True)})
-        scratch.chmod(mode)  # safetensors makes a file that only its owner may read
-        os.replace(scratch, target)
+        with replacing(target) as scratch:
+            save_file(tensors, scratch, metadata={"cnncc": json.dumps(about, sort_keys=True)})
     except (OSError, SafetensorError) as error:
         raise CnnccError(f"cannot write weights to {target}: {error}") from error
-    finally:
-        with contextlib.suppress(OSError):
-            scratch.unlink(missing_ok=True)
 
 
 @dataclass(frozen=True)

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from cnncc.cli import command, screen
+from cnncc.files import write_whole
 
 if TYPE_CHECKING:
     import argparse
@@ -54,7 +55,7 @@ class _Dump:
 
     def __call__(self, name: str, graph: Graph) -> None:
         if self.directory:
-            (self.directory / f"{self.done:02}_{name}.txt").write_text(_text(graph), encoding="utf-8")
+            write_whole(self.directory / f"{self.done:02}_{name}.txt", _text(graph))
         self.done += 1
 
 

@@ -27,6 +27,7 @@ def _run(args: argparse.Namespace) -> int:
 def _format(name: str, args: argparse.Namespace) -> bool:
     """Print, write or only compare one text; whether it was not yet formatted."""
     from cnncc import lang
+    from cnncc.files import write_whole
     from cnncc.lang.read import contents, decode
 
     file = "<stdin>" if name == "-" else name
@@ -37,7 +38,7 @@ def _format(name: str, args: argparse.Namespace) -> bool:
             print(f"{name}: not formatted; `cnncc fmt -w {name}` does it")
     elif args.write and name != "-":
         if before != after:
-            Path(name).write_text(after, encoding="utf-8")
+            write_whole(Path(name), after)
     else:
         sys.stdout.write(after)
     return before != after

@@ -129,13 +129,18 @@ def _save(args: argparse.Namespace, named: list[Any]) -> None:
     import numpy as np
 
     from cnncc.errors import CnnccError
+    from cnncc.files import replacing
 
     if not args.output:
         return
     if len(named) > 1 or len(args.inputs) > 1:
         raise CnnccError("-o takes the result of one input file and one output")
-    with Path(args.output).open("wb") as file:
-        np.save(file, named[0][1])
+    out = Path(args.output)
+    try:
+        with replacing(out) as scratch, scratch.open("wb") as file:
+            np.save(file, named[0][1])
+    except OSError as error:
+        raise CnnccError(f"cannot write {out}: {error.strerror}") from error
 
 
 def _show(result: dict[str, Any]) -> None:

@@ -64,7 +64,12 @@ class Build:
             "outputs": [_port(o, p.graph[laid].type) for laid, o in p.output_names.items()],
             "params": sum(ops.params(p.source, n) for n in p.source.nodes),
             "macs": sum(ops.macs(p.source, n) for n in p.source.nodes),
-            "memory": {**asdict(self.arena), "arena_bytes": p.arena_bytes, "arena_align": ALIGN, "weight_bytes": p.weight_bytes},
+            "memory": {
+                **asdict(self.arena),
+                "arena_bytes": p.arena_bytes,
+                "arena_align": ALIGN,
+                "weight_bytes": p.weight_bytes,
+            },
             "threads": p.threads,
             "target": {k: v for k, v in asdict(p.target).items() if k in ("name", "triple", "cpu", "requires", "isa")},
             "source_sha256": hashlib.sha256(print_graph(p.source).encode()).hexdigest(),
@@ -155,15 +160,17 @@ class Build:
         name = c_name(self.program.graph.name)
         names = ["glue.o", "pool.o", *(f"kernel{i}.o" for i in range(len(self.objects)))]
         text = glue_ir(self.program, json.dumps(self.info), standalone=True)
-        for file, body in zip(names, [glue_object(text, self.program.target), toolchain.pool_object(), *self.objects], strict=True):
+        bodies = [glue_object(text, self.program.target), toolchain.pool_object(), *self.objects]
+        for file, body in zip(names, bodies, strict=True):
             (work / file).write_bytes(body)
         (work / "exports.map").write_text(f"{{ global: {name}_*; local: *; }};\n")
         if self.program.weight_bytes:
-            with (work / "weights.bin").open("wb") as file:
-                self._write_weights(file)
+            with (work / "weights.bin").open("wb") as opened:
+                self._write_weights(opened)
             (work / "weights.S").write_text(_weights_assembly(name))
             names.append("weights.S")
-        flags = ["-shared", "-Wl,--version-script=exports.map", "-Wl,-z,noexecstack", "-Wl,--build-id=none", "-Wl,--no-undefined"]
+        options = ["--version-script=exports.map", "-z,noexecstack", "--build-id=none", "--no-undefined"]
+        flags = ["-shared", *(f"-Wl,{option}" for option in options)]
         (work / "objects.txt").write_text("\n".join(names))
         toolchain.call([*flags, "-o", "module.so", "@objects.txt", "-pthread"], work)
 
@@ -226,5 +233,3 @@ def _pool_launch() -> int:
 def build_program(program: Program, progress: Progress | None = None) -> Build:
     """Compiles what the cache does not have."""
     return Build(program, kernel_objects(program.kernels, program.target, progress), progress)
-
-

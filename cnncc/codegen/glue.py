@@ -12,7 +12,7 @@ import re
 from dataclasses import dataclass
 
 from cnncc.codegen.program import ALIGN, Program
-from cnncc.kernels.spec import Call, Operand
+from cnncc.kernels.spec import Call, Kernel, Operand
 
 OK, NULL_POINTER, MISALIGNED = 0, 1, 2
 ERRORS = {
@@ -67,7 +67,7 @@ class _Glue:
             parts += [self._model(), self._queries()]
         return "\n\n".join(parts) + "\n"
 
-    def _arities(self) -> dict:  # type: ignore[type-arg]
+    def _arities(self) -> dict[Kernel, int]:
         return {c.kernel: len(c.operands) + 1 for c in self.program.calls}
 
     @staticmethod
@@ -250,10 +250,11 @@ done:
             else f"@{self.name}_weights = internal constant [1 x i8] zeroinitializer"
         )
         threads = self.program.threads
+        value = f"{{ ptr @{self.name}_weights, ptr @cnncc_pool_launch, i32 {threads} }}"
         return f"""\
 {weights}
 declare hidden void @cnncc_pool_launch(ptr, ptr, i32)
-@model = internal global {{ ptr, ptr, i32 }} {{ ptr @{self.name}_weights, ptr @cnncc_pool_launch, i32 {threads} }}, align 8
+@model = internal global {{ ptr, ptr, i32 }} {value}, align 8
 define ptr @{self.name}_model_get() {{
   ret ptr @model
 }}

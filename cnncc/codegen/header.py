@@ -18,7 +18,8 @@ def header(program: Program) -> str:
     shapes = "\n".join(f" *   {p.split('*')[1]}: {_describe(kind)}" for p, kind in [*inputs, *outputs])
     codes = "\n".join(f" *   {code}  {text}" for code, text in ERRORS.items())
     plan = program.plan
-    sizes = f"activations {plan.bytes} (least possible {plan.bound}), scratch {program.scratch_bytes} x {program.threads} threads"
+    scratch = f"scratch {program.scratch_bytes} x {program.threads} threads"
+    sizes = f"activations {plan.bytes} (least possible {plan.bound}), {scratch}"
     return f"""\
 /* {program.graph.name}, compiled by cnncc for {program.target.name}. Generated; do not edit. */
 #ifndef CNNCC_{upper}_H
@@ -44,8 +45,8 @@ const {name}_model *{name}_model_get(void);
 
 /* Runs the network. Float32 arrays in NCHW order:
 {shapes}
- * The arena is scratch memory for one run at a time; nothing else is written, allocated or locked, so threads with arenas
- * of their own may run the same model. Returns:
+ * The arena is scratch memory for one run at a time; nothing else is written, allocated or locked, so threads with
+ * arenas of their own may run the same model. Returns:
 {codes}
  */
 int {name}_run(

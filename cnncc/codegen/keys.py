@@ -1,4 +1,7 @@
-"""Cache keys: hashes of everything that turns a kernel's configuration into code. Needs no TVM, so a warm compile never loads it."""
+"""Cache keys: hashes of everything that turns a kernel's configuration into code.
+
+Needs no TVM, so a warm compile never loads it.
+"""
 
 from __future__ import annotations
 
@@ -24,4 +27,5 @@ def compiler_digest() -> str:
 def kernel_key(kernel: Kernel, target: Target) -> str:
     """The key of a kernel's object for a target."""
     machine = (target.triple, target.cpu, target.features)
-    return hashlib.sha256(repr((compiler_digest(), kernel.family, kernel.config, kernel.symbol, machine)).encode()).hexdigest()
+    everything = (compiler_digest(), kernel.family, kernel.config, kernel.symbol, machine)
+    return hashlib.sha256(repr(everything).encode()).hexdigest()

@@ -38,4 +38,3 @@ def compile_kernel(kernel: Kernel, target: Target) -> bytes:
 def _scratch_file(suffix: str) -> Iterator[Path]:
     with tempfile.TemporaryDirectory(prefix="cnncc-") as folder:
         yield Path(folder) / f"kernel{suffix}"
-

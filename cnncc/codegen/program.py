@@ -143,6 +143,4 @@ class Arena:
 
 def arena_of(program: Program) -> Arena:
     """The memory a program needs."""
-    return Arena(
-        program.plan.bytes, program.plan.bound, program.threads * program.scratch_bytes, program.arena_bytes
-    )
+    return Arena(program.plan.bytes, program.plan.bound, program.threads * program.scratch_bytes, program.arena_bytes)

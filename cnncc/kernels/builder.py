@@ -7,8 +7,8 @@ All buffers are flat float32; indices count floats.
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from contextlib import contextmanager
+from collections.abc import Iterator
+from contextlib import AbstractContextManager, contextmanager
 from typing import Any
 
 from tvm import tirx
@@ -64,8 +64,12 @@ def splat(value: Expr, lanes: int) -> Expr:
     return scalar if lanes == 1 else Broadcast(scalar, lanes)
 
 
+def _sequence(statements: list[Any]) -> Any:
+    return statements[0] if len(statements) == 1 else SeqStmt(statements)
+
+
 class KernelBuilder:
-    """Builds one kernel. Use `operand`/`result`/`scratch`, then `units` for the outer loop, then `finish`."""
+    """Builds one kernel. Use `operand`/`result`/`scratch`, then `with units()` for the outer loop, then `finish`."""
 
     def __init__(self) -> None:
         self._blocks: list[list[Any]] = [[]]
@@ -116,38 +120,52 @@ class KernelBuilder:
         return variable
 
     @contextmanager
-    def _block(self) -> Any:
-        """Collects the statements emitted inside; `box[0]` is their sequence afterwards."""
+    def _block(self) -> Iterator[list[Any]]:
+        """Collects the statements emitted inside."""
         self._blocks.append([])
-        box: list[Any] = []
-        yield box
-        statements = self._blocks.pop()
-        box.append(statements[0] if len(statements) == 1 else SeqStmt(statements))
+        yield self._blocks[-1]
+        self._blocks.pop()
 
-    def loop(self, extent: Expr, body: Callable[[Expr], None], stem: str = "i", start: Expr = 0) -> None:
-        """A serial loop; one of a single known step is emitted without a loop."""
-        if isinstance(extent, int) and isinstance(start, int) and extent <= 1:
-            if extent == 1:
-                body(start)
-            return
-        variable = Var(self._name(stem), "int32")
-        with self._block() as box:
-            body(variable)
-        self.emit(For(variable, i32(start), i32(extent), ForKind.SERIAL, box[0]))
+    @contextmanager
+    def loop(self, extent: Expr, stem: str = "i", start: Expr = 0) -> Iterator[Expr]:
+        """A serial loop around what is emitted inside; its variable counts from `start`.
 
-    def when(self, condition: Expr, then: Callable[[], None], otherwise: Callable[[], None] | None = None) -> None:
-        with self._block() as box:
-            then()
-        other = None
-        if otherwise is not None:
-            with self._block() as other_box:
-                otherwise()
-            other = other_box[0]
-        self.emit(IfThenElse(condition, box[0], other))
+        One of a single known step is no loop: its body stands alone, with `start` for the variable. Of one that is
+        known to take no step nothing remains.
+        """
+        if isinstance(extent, int) and isinstance(start, int) and extent == 1:
+            yield start
+        elif isinstance(extent, int) and isinstance(start, int) and extent <= 0:
+            names = self._count
+            with self._block():
+                yield start
+            self._count = names
+        else:
+            variable = Var(self._name(stem), "int32")
+            with self._block() as body:
+                yield variable
+            self.emit(For(variable, i32(start), i32(extent), ForKind.SERIAL, _sequence(body)))
 
-    def units(self, body: Callable[[Expr], None]) -> None:
+    @contextmanager
+    def when(self, condition: Expr) -> Iterator[None]:
+        """What is emitted inside happens only if the condition holds."""
+        with self._block() as body:
+            yield
+        self.emit(IfThenElse(condition, _sequence(body), None))
+
+    @contextmanager
+    def otherwise(self) -> Iterator[None]:
+        """What is emitted inside happens if the condition of the `when` just before does not hold."""
+        before = self._blocks[-1].pop()
+        assert isinstance(before, IfThenElse), "`otherwise` follows a `when`"
+        assert before.else_case is None, "a `when` has one `otherwise`"
+        with self._block() as body:
+            yield
+        self.emit(IfThenElse(before.condition, before.then_case, _sequence(body)))
+
+    def units(self) -> AbstractContextManager[Expr]:
         """The outermost loop, over the caller's range of units."""
-        self.loop(self._hi - self._lo, body, "unit", start=self._lo)
+        return self.loop(self._hi - self._lo, "unit", self._lo)
 
     def finish(self, symbol: str) -> PrimFunc:
         """The kernel as a PrimFunc without a packed ABI: pointers and two ints in, nothing out."""
@@ -157,5 +175,3 @@ class KernelBuilder:
         body = AttrStmt("default", "device_type", one, body)
         func = PrimFunc([*self._params, self._scratch, self._lo, self._hi], body, ret_type=None)
         return func.with_attr("global_symbol", symbol)
-
-

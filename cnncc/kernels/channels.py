@@ -62,7 +62,14 @@ def select_lrn(site: Site) -> Selection | None:
     _, channels, height, width = node.type.shape
     a = node.attrs
     config = LrnConfig(
-        channels, target.block, target.lanes, (height, width), a["size"], float(a["alpha"]), float(a["beta"]), float(a["k"])
+        channels=channels,
+        block=target.block,
+        lanes=target.lanes,
+        size=(height, width),
+        window=a["size"],
+        alpha=float(a["alpha"]),
+        beta=float(a["beta"]),
+        k=float(a["k"]),
     )
     kernel = Kernel("lrn", f"lrn_f32_nchw{target.block}c_{a['size']}_{target.isa}", config, height, config.line)
     call = Call(node.name, kernel, site.values(node.inputs), site.result)
@@ -78,10 +85,9 @@ def select_softmax(site: Site) -> Selection | None:
     pixels = math.prod(shape[2:])
     config = SoftmaxConfig(shape[1], block, target.lanes, pixels, max(1, -(-pixels // 64)))
     layout = f"nchw{block}c" if block > 1 else "nc"
-    kernel = Kernel(
-        "softmax", f"softmax_f32_{layout}_{target.isa}", config, -(-pixels // config.per_unit), config.line
-    )
-    return Selection((Call(node.name, kernel, site.values(node.inputs), site.result),), (), "one pixel's channels at a time")
+    kernel = Kernel("softmax", f"softmax_f32_{layout}_{target.isa}", config, -(-pixels // config.per_unit), config.line)
+    call = Call(node.name, kernel, site.values(node.inputs), site.result)
+    return Selection((call,), (), "one pixel's channels at a time")
 
 
 def select_global_pool(site: Site) -> Selection | None:

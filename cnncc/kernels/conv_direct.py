@@ -1,14 +1,15 @@
 """Direct convolution on NCHWc, and 1x1 convolutions as matrix products: choice, weights, and what the kernel must know.
 
-The sum runs over (channel block, kernel row, kernel column, channel in block); weights are packed in just that order for
-each group of output blocks, so that a micro-kernel reads them as one stream. Padding is gathered into scratch, a few
-rows at a time; without padding the image is read where it lies, a strided 1x1 simply steps over it.
+The sum runs over (channel block, kernel row, kernel column, channel in block); weights are packed in just that order
+for each group of output blocks, so that a micro-kernel reads them as one stream. Padding is gathered into scratch, a
+few rows at a time; without padding the image is read where it lies, a strided 1x1 simply steps over it.
 """
 
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from itertools import product
 
 import numpy as np
 
@@ -20,8 +21,11 @@ from cnncc.targets import Target
 
 @dataclass(frozen=True)
 class ConvConfig:
-    """One convolution of one image. Sizes in pixels and blocks; `origin` is the input pixel under output (0, 0)'s first tap
-    (minus the padding); the result is stored at every `out_step`-th pixel from `out_start` (a phase of a transposed one)."""
+    """One convolution of one image. Sizes are in pixels and blocks.
+
+    `origin` is the input pixel under output (0, 0)'s first tap (minus the padding); the result is stored at every
+    `out_step`-th pixel from `out_start` (a phase of a transposed one).
+    """
 
     in_blocks: int
     in_block: int
@@ -167,14 +171,30 @@ def configure(geometry: ConvGeometry, target: Target) -> ConvConfig:
     group_out = out_blocks // g.groups
     reduction = in_blocks // g.groups * g.in_block * g.kernel[0] * g.kernel[1]
     tile = choose_tile(g.grid[0], g.grid[1], group_out, max(1, reduction), target)
-    shared = dict(
-        in_blocks=in_blocks, in_block=g.in_block, in_size=g.in_size, out_blocks=out_blocks, block=target.block, grid=g.grid,
-        out_size=g.out_size, out_step=g.out_step, out_start=g.out_start, kernel=g.kernel, stride=g.stride,
-        dilation=g.dilation, origin=g.origin, groups=g.groups, bias=g.bias, epilogue=g.epilogue, tile=tile,
+    whole = ConvConfig(
+        in_blocks=in_blocks,
+        in_block=g.in_block,
+        in_size=g.in_size,
+        out_blocks=out_blocks,
+        block=target.block,
+        grid=g.grid,
+        out_size=g.out_size,
+        out_step=g.out_step,
+        out_start=g.out_start,
+        kernel=g.kernel,
+        stride=g.stride,
+        dilation=g.dilation,
+        origin=g.origin,
+        groups=g.groups,
+        bias=g.bias,
+        epilogue=g.epilogue,
+        tile=tile,
+        rows=g.grid[0],
+        chunks=1,
         lanes=target.lanes,
-    )  # fmt: skip
+    )
     options = [
-        ConvConfig(**shared, rows=rows, chunks=chunks)
+        replace(whole, rows=rows, chunks=chunks)
         for rows in _row_choices(g.grid[0], tile.rows)
         for chunks in _chunk_choices(group_out, tile.groups)
     ]
@@ -192,7 +212,7 @@ def _chunk_choices(group_out: int, groups: int) -> list[int]:
 
 
 WANTED_UNITS = 12
-"""Units below which sharing between threads gets coarse. A constant, not the thread count: the same kernel serves any."""
+"""Units below which sharing between threads gets coarse. No thread count enters: the same kernel serves any."""
 
 
 def _unit_cost(config: ConvConfig, target: Target) -> tuple[float, int]:
@@ -218,7 +238,9 @@ def name_of(config: ConvConfig, target: Target) -> str:
     return f"{stem}_f32_{layout}_{config.tile.pixels}x{config.tile.groups * config.block}_{target.isa}"
 
 
-def conv_call(site: Site, geometry: ConvGeometry, weight: Constant, suffix: str = "") -> tuple[Call, tuple[Packed, ...]]:
+def conv_call(
+    site: Site, geometry: ConvGeometry, weight: Constant, suffix: str = ""
+) -> tuple[Call, tuple[Packed, ...]]:
     """The call and packed weights of one convolution of the node; `weight` is (o, i / groups, kh, kw)."""
     config = configure(geometry, site.target)
     kernel = Kernel(
@@ -260,9 +282,9 @@ def select_conv(site: Site) -> Selection | None:
         in_channels=in_channels,
         out_channels=out_channels,
         in_block=source.block,
-        in_size=source.shape[2:],  # type: ignore[arg-type]
-        grid=node.type.shape[2:],  # type: ignore[arg-type]
-        out_size=node.type.shape[2:],  # type: ignore[arg-type]
+        in_size=source.chw[1:],
+        grid=node.type.chw[1:],
+        out_size=node.type.chw[1:],
         kernel=(kh, kw),
         stride=attrs["stride"],
         dilation=attrs["dilation"],
@@ -294,14 +316,8 @@ def select_transposed(site: Site) -> Selection | None:
     merge = merged_groups(groups, in_channels, out_channels, site.target.block) if groups > 1 else 1
     weight = site.constant("weight")
     assert weight is not None
-    phases = [
-        (row, column)
-        for row in _phases(0, site)
-        for column in _phases(1, site)
-        if row.grid > 0 and column.grid > 0
-    ]  # fmt: skip
     calls, packed = [], {}
-    for row, column in phases:
+    for row, column in product(_phases(0, site), _phases(1, site)):
         shape = (out_channels, in_channels // groups * merge, len(row.taps), len(column.taps))
         part = weight.map(
             shape, lambda w, r=row, c=column: densify(_phase_weight(w, groups, r.taps, c.taps), groups, merge)
@@ -310,9 +326,9 @@ def select_transposed(site: Site) -> Selection | None:
             in_channels=in_channels,
             out_channels=out_channels,
             in_block=source.block,
-            in_size=source.shape[2:],  # type: ignore[arg-type]
+            in_size=source.chw[1:],
             grid=(row.grid, column.grid),
-            out_size=node.type.shape[2:],  # type: ignore[arg-type]
+            out_size=node.type.chw[1:],
             kernel=(len(row.taps), len(column.taps)),
             stride=(1, 1),
             dilation=(row.dilation, column.dilation),
@@ -326,7 +342,8 @@ def select_transposed(site: Site) -> Selection | None:
         call, weights = conv_call(site, geometry, part, f".{row.start}.{column.start}")
         calls.append(call)
         packed.update({p.name: p for p in weights})
-    return Selection(tuple(calls), tuple(packed.values()), f"{len(calls)} phases of the stride, each a direct convolution")
+    why = f"{len(calls)} phases of the stride, each a direct convolution"
+    return Selection(tuple(calls), tuple(packed.values()), why)
 
 
 @dataclass(frozen=True)

@@ -30,7 +30,8 @@ class CopyConfig:
     @property
     def whole_blocks(self) -> bool:
         """Whether block moves to block as it is."""
-        return self.from_block == self.to_block > 1 and self.from_channel % self.from_block == self.to_channel % self.to_block == 0
+        aligned = self.from_channel % self.from_block == self.to_channel % self.to_block == 0
+        return self.from_block == self.to_block > 1 and aligned
 
     @property
     def units(self) -> int:
@@ -42,10 +43,17 @@ def _copy(site: Site, source: str, start: int, channels: int, to: int) -> Call:
     have, want = _plane(site.graph[source].type), _plane(site.node.type)
     padded = blocks(want.shape[1], want.block) * want.block
     config = CopyConfig(
-        channels=channels, pixels=math.prod(want.shape[2:]), from_channel=start, from_block=have.block,
-        from_channels=blocks(have.shape[1], have.block) * have.block, to_channel=to, to_block=want.block,
-        to_channels=padded, zeros=padded - to - channels if to + channels == want.shape[1] else 0, lanes=site.target.lanes,
-    )  # fmt: skip
+        channels=channels,
+        pixels=math.prod(want.shape[2:]),
+        from_channel=start,
+        from_block=have.block,
+        from_channels=blocks(have.shape[1], have.block) * have.block,
+        to_channel=to,
+        to_block=want.block,
+        to_channels=padded,
+        zeros=padded - to - channels if to + channels == want.shape[1] else 0,
+        lanes=site.target.lanes,
+    )
     name = f"copy_f32_c{have.block}_to_c{want.block}_{site.target.isa}"
     return Call(site.node.name, Kernel("copy", name, config, config.units, 0), site.values([source]), site.result)
 
@@ -64,7 +72,8 @@ def select_copy(site: Site) -> Selection | None:
         return Selection((_copy(site, node.inputs[0], 0, node.type.shape[1], 0),), (), "between layouts")
     if node.op == "slice":
         start, stop = node.attrs["start"], node.attrs["stop"]
-        return Selection((_copy(site, node.inputs[0], start, stop - start, 0),), (), "channels that do not start a block")
+        call = _copy(site, node.inputs[0], start, stop - start, 0)
+        return Selection((call,), (), "channels that do not start a block")
     if node.op == "concat":
         return _concat(site)
     if node.op in ("flatten", "reshape"):
@@ -84,5 +93,3 @@ def _concat(site: Site) -> Selection:
         at += channels
     why = f"{len(site.node.inputs) - len(calls)} arms written in place, {len(calls)} copied"
     return Selection(tuple(calls), (), why)
-
-

@@ -73,13 +73,21 @@ def select_dense(site: Site) -> Selection | None:
     outputs = node.attrs["out"]
     image_tile, groups = _tile(site.batch, blocks(outputs, target.block), target)
     config = DenseConfig(
-        images=site.batch, inputs=inputs, outputs=outputs, in_stride=strides[node.inputs[0]],
-        out_stride=strides[node.name], extra_strides=tuple(strides[e] for e in node.inputs[1:]), bias=node.attrs["bias"],
-        epilogue=node.attrs["epilogue"], image_tile=image_tile, groups=groups, block=target.block, lanes=target.lanes,
-    )  # fmt: skip
-    kernel = Kernel(
-        "dense", f"dense_f32_{image_tile}x{groups * target.block}_{target.isa}", config, sum(n for *_, n in config.runs), 0
+        images=site.batch,
+        inputs=inputs,
+        outputs=outputs,
+        in_stride=strides[node.inputs[0]],
+        out_stride=strides[node.name],
+        extra_strides=tuple(strides[e] for e in node.inputs[1:]),
+        bias=node.attrs["bias"],
+        epilogue=node.attrs["epilogue"],
+        image_tile=image_tile,
+        groups=groups,
+        block=target.block,
+        lanes=target.lanes,
     )
+    name = f"dense_f32_{image_tile}x{groups * target.block}_{target.isa}"
+    kernel = Kernel("dense", name, config, sum(n for *_, n in config.runs), 0)
     weight, bias = site.constant("weight"), site.constant("bias")
     assert weight is not None
     padded = config.out_blocks * config.block

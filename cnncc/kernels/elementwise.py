@@ -68,9 +68,10 @@ def _affine(site: Site) -> Selection:
     def pack(values: np.ndarray) -> np.ndarray:
         return pad_channels(values.astype(np.float32), width)
 
+    shift = beta.map((width,), lambda b, g, m, v: pack(b - m * scale(g, v)), gamma, mean, var)
     packed = (
         Packed(f"{node.name}.scale", gamma.map((width,), lambda g, v: pack(scale(g, v)), var)),
-        Packed(f"{node.name}.shift", beta.map((width,), lambda b, g, m, v: pack(b - m * scale(g, v)), gamma, mean, var)),
+        Packed(f"{node.name}.shift", shift),
     )
     return _elementwise(site, "affine", ("full",), node.attrs["epilogue"], packed)
 
@@ -121,9 +122,8 @@ def select_normalize(site: Site) -> Selection | None:
         Packed(f"{node.name}.scale", Constant((channels,), lambda: (1 / std).astype(np.float32))),
         Packed(f"{node.name}.shift", Constant((channels,), lambda: (-mean / std).astype(np.float32))),
     )
-    kernel = Kernel(
-        "normalize", f"normalize_f32_nchw_{site.target.isa}", NormalizeConfig(channels, pixels, site.target.lanes), channels, 0
-    )
+    config = NormalizeConfig(channels, pixels, site.target.lanes)
+    kernel = Kernel("normalize", f"normalize_f32_nchw_{site.target.isa}", config, channels, 0)
     operands = (Operand("raw", node.name), *(Operand("weight", p.name) for p in packed))
     return Selection((Call(node.name, kernel, operands, site.result),), packed, "mean and std of the input")
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from cnncc.kernels.spec import Call, Kernel, Selection, Site, blocks
 
@@ -28,17 +28,19 @@ def select_resample(site: Site) -> Selection | None:
     """crop, pad and upsample; a row of one channel block per unit."""
     node, source, target = site.node, site.type(), site.target
     attrs = node.attrs
+    planes = blocks(source.shape[1], target.block)
+    out_size = node.type.chw[1:]
+    config = ResampleConfig("crop", planes, target.block, target.lanes, source.chw[1:], out_size)
     if node.op == "crop":
-        mode, extra = "crop", {"offset": (attrs["top"], attrs["left"])}
+        config = replace(config, offset=(attrs["top"], attrs["left"]))
     elif node.op == "pad":
-        mode, extra = attrs["mode"], {"offset": tuple(attrs["pad"][:2]), "value": float(attrs["value"])}
+        top, left = attrs["pad"][:2]
+        config = replace(config, mode=attrs["mode"], offset=(top, left), value=float(attrs["value"]))
     elif node.op == "upsample":
-        mode, extra = attrs["mode"], {"scale": tuple(attrs["scale"]), "align_corners": attrs["align_corners"]}
+        scale, aligned = tuple(attrs["scale"]), attrs["align_corners"]
+        config = replace(config, mode=attrs["mode"], scale=scale, align_corners=aligned)
     else:
         return None
-    planes = blocks(source.shape[1], target.block)
-    out_size = node.type.shape[2:]
-    config = ResampleConfig(mode, planes, target.block, target.lanes, source.shape[2:], out_size, **extra)  # type: ignore[arg-type]
-    label = "crop" if node.op == "crop" else f"{node.op}_{mode}"
+    label = "crop" if node.op == "crop" else f"{node.op}_{config.mode}"
     kernel = Kernel("resample", f"{label}_f32_nchw{target.block}c_{target.isa}", config, planes * out_size[0], 0)
     return Selection((Call(node.name, kernel, site.values(node.inputs), site.result),), (), "one pass over the output")

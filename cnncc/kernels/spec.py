@@ -56,8 +56,8 @@ class Packed:
 
 @dataclass(frozen=True)
 class Call:
-    """One step of the module: a kernel on operands. `images` calls are made, one for each image, unless the kernel takes
-    the whole batch itself (`whole_batch`)."""
+    """One step of the module: a kernel on operands. It is called once for each image of the batch, unless the kernel
+    takes the whole batch itself (`whole_batch`)."""
 
     node: str
     kernel: Kernel

@@ -1,4 +1,4 @@
-"""The register tile of a convolution or matrix product: how many pixels and output blocks one micro-kernel keeps in registers.
+"""The register tile of a convolution or matrix product: the pixels and output blocks a micro-kernel keeps in registers.
 
 The model counts, for one step of the reduction, the cycles a tile needs of each resource and takes the largest
 (the port-bound view of a dense loop nest; no measurement enters).

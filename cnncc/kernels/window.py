@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
@@ -42,7 +42,8 @@ class WindowConfig:
     @property
     def gathers(self) -> bool:
         reach = [
-            (self.out_size[a] - 1) * self.stride[a] + (self.kernel[a] - 1) * self.dilation[a] - self.pad[a] for a in (0, 1)
+            (self.out_size[a] - 1) * self.stride[a] + (self.kernel[a] - 1) * self.dilation[a] - self.pad[a]
+            for a in (0, 1)
         ]
         return self.pad[0] > 0 or self.pad[1] > 0 or any(reach[a] >= self.in_size[a] for a in (0, 1))
 
@@ -59,22 +60,29 @@ def _configure(site: Site, mode: str, epilogue: Epilogue = (), bias: bool = Fals
     node, source, target = site.node, site.type(), site.target
     height, width = node.type.shape[2:]
     attrs = node.attrs
-    rows = height
-    shared = dict(
-        mode=mode, channel_blocks=blocks(source.shape[1], target.block), block=target.block, lanes=target.lanes,
-        in_size=source.shape[2:], out_size=(height, width), kernel=attrs["kernel"], stride=attrs["stride"],
-        dilation=attrs.get("dilation", (1, 1)), pad=attrs["pad"],
-        count_include_pad=attrs.get("count_include_pad", False), bias=bias, epilogue=epilogue,
+    config = WindowConfig(
+        mode=mode,
+        channel_blocks=blocks(source.shape[1], target.block),
+        block=target.block,
+        lanes=target.lanes,
+        in_size=source.chw[1:],
+        out_size=(height, width),
+        kernel=attrs["kernel"],
+        stride=attrs["stride"],
+        dilation=attrs.get("dilation", (1, 1)),
+        pad=attrs["pad"],
+        count_include_pad=attrs.get("count_include_pad", False),
+        bias=bias,
+        epilogue=epilogue,
         columns=min(width, _columns(target)),
-    )  # fmt: skip
-    config = WindowConfig(**shared, rows=rows)
+        rows=height,
+    )
     # Halve the rows until the window fits half of L1 or L2 and there are enough units to share out.
-    while rows > 1 and (
+    while config.rows > 1 and (
         8 * config.window[0] * config.window[1] * config.block > target.l2_bytes // 4
         or config.row_units * config.channel_blocks < 12
     ):
-        rows = -(-rows // 2)
-        config = WindowConfig(**shared, rows=rows)
+        config = replace(config, rows=-(-config.rows // 2))
     return config
 
 

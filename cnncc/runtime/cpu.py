@@ -1,4 +1,4 @@
-"""Which features this processor has, without LLVM: a module is refused before a missing instruction kills the process."""
+"""Which features this processor has, found without LLVM: better to refuse a module than to die in it."""
 
 from __future__ import annotations
 

@@ -31,7 +31,8 @@ def read_info(path: str | os.PathLike[str]) -> dict[str, Any]:
     except struct.error as error:
         raise CnnccError(f"{file}: a damaged or truncated module") from error
     if text is None:
-        raise CnnccError(f"{file}: not a module compiled by cnncc", hint="compile one with: cnncc compile NET -o out.so")
+        hint = "compile one with: cnncc compile NET -o out.so"
+        raise CnnccError(f"{file}: not a module compiled by cnncc", hint=hint)
     try:
         info: dict[str, Any] = json.loads(text)
     except ValueError as error:

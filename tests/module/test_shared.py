@@ -29,8 +29,8 @@ gap
 fc 10 softmax
 """
 ALLOWED_UNDEFINED = {
-    "sched_yield", "sched_getaffinity", "__sched_cpucount", "syscall", "sigfillset", "pthread_sigmask", "pthread_create",
-    "pthread_detach", "pthread_atfork", "__register_atfork", "memset", "memcpy", "memmove",
+    "sched_yield", "sched_getaffinity", "__sched_cpucount", "syscall", "sigfillset", "pthread_sigmask",
+    "pthread_create", "pthread_detach", "pthread_atfork", "__register_atfork", "memset", "memcpy", "memmove",
     "_ITM_deregisterTMCloneTable", "_ITM_registerTMCloneTable", "__cxa_finalize", "__gmon_start__",
 }  # fmt: skip
 
@@ -126,7 +126,7 @@ def test_c_program(module, tmp_path, flags) -> None:
         "  char *arena = room + (SMALL_ARENA_ALIGN - (size_t)room % SMALL_ARENA_ALIGN);\n"
         "  float sum = 0; int i;\n"
         "  if (small_run(0, in, out, arena) != 1 || small_run(small_model_get(), in, out, arena + 4) != 2) return 1;\n"
-        "  if (small_run(small_model_get(), in, out, 0) != 1 || !strstr(small_error(1), \"null\")) return 2;\n"
+        '  if (small_run(small_model_get(), in, out, 0) != 1 || !strstr(small_error(1), "null")) return 2;\n'
         "  if (small_run(small_model_get(), in, out, arena) || small_arena_bytes() != SMALL_ARENA_BYTES) return 3;\n"
         "  for (i = 0; i < SMALL_OUTPUT_FLOATS; ++i) sum += out[i];\n"
         '  printf("%.4f %s\\n", sum, small_info());\n'

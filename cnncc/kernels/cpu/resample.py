@@ -23,22 +23,17 @@ class _Resample:
         self.result = k.operand("result", c.channel_blocks * c.block * c.out_size[0] * c.out_size[1])
 
     def build(self, symbol: str) -> PrimFunc:
-        self.k.units(self.unit)
-        return self.k.finish(symbol)
-
-    def unit(self, unit: Expr) -> None:
         k, c = self.k, self.c
         height, width = c.out_size
-        plane, y = k.let(unit // height), k.let(unit % height)
-        row = self.bilinear_row(plane, y) if c.mode == "bilinear" else None
-
-        def pixel(x: Expr) -> None:
-            at = k.let((unit * width + x) * c.block)
-            for v in range(c.block // c.lanes):
-                value = self.pixel(plane, y, x, v) if row is None else row(x, v)
-                self.result.store(at + v * c.lanes, value, c.lanes)
-
-        k.loop(width, pixel)
+        with k.units() as u:
+            plane, y = k.let(u // height), k.let(u % height)
+            between = self.position(0, y) if c.mode == "bilinear" else None
+            with k.loop(width) as x:
+                at = k.let((u * width + x) * c.block)
+                for v in range(c.block // c.lanes):
+                    value = self.pixel(plane, y, x, v) if between is None else self.blend(plane, between, x, v)
+                    self.result.store(at + v * c.lanes, value, c.lanes)
+        return k.finish(symbol)
 
     def load(self, plane: Expr, y: Expr, x: Expr, v: int) -> Expr:
         c = self.c
@@ -54,7 +49,8 @@ class _Resample:
         inside = tirx.all(iy >= 0, iy < c.in_size[0], ix >= 0, ix < c.in_size[1])
         local = k.registers(c.lanes)
         local.store(0, splat(c.value, c.lanes), c.lanes)
-        k.when(inside, lambda: local.store(0, self.load(plane, iy, ix, v), c.lanes))
+        with k.when(inside):
+            local.store(0, self.load(plane, iy, ix, v), c.lanes)
         return local.load(0, c.lanes)
 
     def origin(self, axis: int, at: Expr) -> Expr:
@@ -86,17 +82,14 @@ class _Resample:
         low = k.let(vmin(tirx.Cast("int32", where), size - 1))
         return low, k.let(vmin(low + 1, size - 1)), k.let(where - tirx.Cast("float32", low))
 
-    def bilinear_row(self, plane: Expr, y: Expr) -> Expr:
+    def blend(self, plane: Expr, between: tuple[Expr, Expr, Expr], x: Expr, v: int) -> Expr:
+        """The value of an output pixel whose row lies between two input rows; `between` is its `position`."""
         k, c = self.k, self.c
-        top, bottom, down = self.position(0, y)
-
-        def value(x: Expr, v: int) -> Expr:
-            left, right, across = self.position(1, x)
-            share = splat(across, c.lanes)
-            rows = []
-            for iy in (top, bottom):
-                a, b = k.let(self.load(plane, iy, left, v)), self.load(plane, iy, right, v)
-                rows.append(k.let(a + (b - a) * share))
-            return rows[0] + (rows[1] - rows[0]) * splat(down, c.lanes)
-
-        return value
+        top, bottom, down = between
+        left, right, across = self.position(1, x)
+        share = splat(across, c.lanes)
+        rows = []
+        for iy in (top, bottom):
+            a, b = k.let(self.load(plane, iy, left, v)), self.load(plane, iy, right, v)
+            rows.append(k.let(a + (b - a) * share))
+        return rows[0] + (rows[1] - rows[0]) * splat(down, c.lanes)

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
-from typing import Any
+from collections.abc import Callable, Iterable, Mapping
 
 from tvm import tirx
 
 from cnncc.kernels.builder import Expr, KernelBuilder, splat
 from cnncc.kernels.spec import Epilogue
+
+LOWEST = -3.4028234663852886e38
+"""The most negative float32: padding never wins a maximum."""
 
 # Minimax-like (Taylor, degree 6) on |r| <= ln2/2: relative error below 2e-7 in float32.
 _EXP = (1.0, 1.0, 1 / 2, 1 / 6, 1 / 24, 1 / 120, 1 / 720)
@@ -111,15 +113,15 @@ ACTIVATIONS: Mapping[str, Callable[..., Expr]] = {
 """Name of an activation -> its value of a vector; its attributes come as keywords."""
 
 
-def apply_epilogue(k: KernelBuilder, x: Expr, epilogue: Epilogue, extras: list[Callable[[], Expr]], lanes: int) -> Expr:
-    """The steps after a sum: adds of extra operands (loaded when their turn comes) and activations."""
+def apply_epilogue(k: KernelBuilder, x: Expr, epilogue: Epilogue, extras: Iterable[Expr], lanes: int) -> Expr:
+    """The steps after a sum: activations, and adds of the vectors in `extras`, one after the other."""
     waiting = iter(extras)
     for name, attributes in epilogue:
-        x = k.let(x + next(waiting)()) if name == "add" else ACTIVATIONS[name](k, x, lanes, **dict(attributes))
+        x = k.let(x + next(waiting)) if name == "add" else ACTIVATIONS[name](k, x, lanes, **dict(attributes))
     return x
 
 
-def horizontal(k: KernelBuilder, vector: Expr, lanes: int, combine: Callable[[Any, Any], Any]) -> Expr:
+def horizontal(k: KernelBuilder, vector: Expr, lanes: int, combine: Callable[[Expr, Expr], Expr]) -> Expr:
     """One scalar from a vector: a tree over its lanes, in a fixed order (the same bits every time)."""
     spill = k.registers(lanes)
     spill.store(0, vector, lanes)

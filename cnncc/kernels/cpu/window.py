@@ -2,22 +2,35 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+
 from tvm import tirx
 from tvm.tirx import PrimFunc
 
 from cnncc.kernels.builder import Buffer, Expr, KernelBuilder, splat
-from cnncc.kernels.cpu.conv_direct import gather_rows
-from cnncc.kernels.cpu.vectors import apply_epilogue, vmax, vmin
+from cnncc.kernels.cpu.moves import Window, gather_rows
+from cnncc.kernels.cpu.vectors import LOWEST, apply_epilogue, vmax, vmin
 from cnncc.kernels.tiles import even_tiles
 from cnncc.kernels.window import WindowConfig
 
-LOWEST = -3.4028234663852886e38
-"""The most negative float32: padding never wins a maximum."""
+UNROLLED_TAPS = 9
+"""Taps of the largest window that is unrolled."""
 
 
 def lower(config: WindowConfig, symbol: str) -> PrimFunc:
     """The kernel for one configuration; a unit is some rows of one channel block."""
     return _Window(config).build(symbol)
+
+
+@dataclass(frozen=True, eq=False)
+class _Tile:
+    """`count` pixels of row top + y from column x of one channel block; `top` is the unit's first row."""
+
+    plane: Expr
+    top: Expr
+    y: Expr
+    x: Expr
+    count: int
 
 
 class _Window:
@@ -33,78 +46,89 @@ class _Window:
         self.extras = [k.operand(f"extra{i}", outputs) for i in range(adds)]
         self.result = k.operand("result", outputs)
         self.window = k.scratch(c.scratch_floats) if c.gathers else None
+        self.source, self.width = (self.image, c.in_size[1]) if self.window is None else (self.window, c.window[1])
+        """What the taps read, and the pixels of its rows."""
 
     def build(self, symbol: str) -> PrimFunc:
-        self.k.units(self.unit)
-        return self.k.finish(symbol)
-
-    def unit(self, unit: Expr) -> None:
         k, c = self.k, self.c
-        plane, top = k.let(unit // c.row_units), k.let((unit % c.row_units) * c.rows)
-        if self.window is not None:
-            outside = LOWEST if c.mode == "max" else 0.0
-            first = k.let(top * c.stride[0] - c.pad[0])
-            gather_rows(k, self.image, self.window, plane, 1, c.block, c.in_size, c.window, first, -c.pad[1], outside)
+        with k.units() as u:
+            plane, top = k.let(u // c.row_units), k.let((u % c.row_units) * c.rows)
+            self.gather(plane, top)
+            with k.loop(k.let(vmin(c.rows, c.out_size[0] - top))) as y:
+                for start, columns, count in even_tiles(c.out_size[1], c.columns):
+                    with k.loop(count) as i:
+                        self.tile(_Tile(plane, top, y, k.let(i * columns + start), columns))
+        return k.finish(symbol)
 
-        def row(y: Expr) -> None:
-            for start, columns, count in even_tiles(c.out_size[1], c.columns):
-                k.loop(count, lambda i, s=start, n=columns: self.pixels(plane, top, y, k.let(i * n + s), n))
-
-        k.loop(k.let(vmin(c.rows, c.out_size[0] - top)), row)
-
-    def pixels(self, plane: Expr, top: Expr, y: Expr, x: Expr, count: int) -> None:
-        """`count` pixels of row top + y from column x."""
+    def gather(self, plane: Expr, top: Expr) -> None:
+        """Copies the input rows of the unit into the window, where taps fall outside the image."""
         k, c = self.k, self.c
-        vectors = c.block // c.lanes
-        acc = k.registers(count * c.block)
-        for v in range(vectors):
+        if self.window is None:
+            return
+        first = k.let(top * c.stride[0] - c.pad[0])
+        window = Window(1, c.block, c.in_size, c.window, -c.pad[1], outside=self.start)
+        gather_rows(k, self.image, self.window, window, plane, first)
+
+    @property
+    def start(self) -> float:
+        """What changes no maximum, or no sum."""
+        return LOWEST if self.c.mode == "max" else 0.0
+
+    def tile(self, t: _Tile) -> None:
+        k, c = self.k, self.c
+        acc = k.registers(t.count * c.block)
+        for v in range(c.block // c.lanes):
+            start = splat(self.start, c.lanes)
             if self.bias is not None:
-                start = k.let(self.bias.load(plane * c.block + v * c.lanes, c.lanes))
-            else:
-                start = splat(LOWEST if c.mode == "max" else 0.0, c.lanes)
-            for p in range(count):
+                start = k.let(self.bias.load(t.plane * c.block + v * c.lanes, c.lanes))
+            for p in range(t.count):
                 acc.store(p * c.block + v * c.lanes, start, c.lanes)
-        self.taps(acc, plane, top, y, x, count)
-        at = k.let(((plane * c.out_size[0] + top + y) * c.out_size[1] + x) * c.block)
-        for p in range(count):
-            scale = self.scale(top + y, x + p)
-            for v in range(vectors):
+        self.reduce(t, acc)
+        self.store(t, acc)
+
+    def reduce(self, t: _Tile, acc: Buffer) -> None:
+        """Every tap of the window on all pixels of the tile."""
+        k, c = self.k, self.c
+        if self.window is not None:
+            row = t.y * c.stride[0]
+        else:
+            row = t.plane * c.in_size[0] + (t.top + t.y) * c.stride[0]
+        base = k.let((row * self.width + t.x * c.stride[1]) * c.block)
+        kh, kw = c.kernel
+        if kh * kw <= UNROLLED_TAPS:
+            for i in range(kh):
+                for j in range(kw):
+                    self.tap(t, acc, base, i, j)
+        else:
+            with k.loop(kh) as i, k.loop(kw) as j:
+                self.tap(t, acc, base, i, j)
+
+    def tap(self, t: _Tile, acc: Buffer, base: Expr, i: Expr, j: Expr) -> None:
+        """Tap (i, j) of every pixel; `base` is the index of the first pixel's tap (0, 0)."""
+        k, c = self.k, self.c
+        at = k.let(base + (i * c.dilation[0] * self.width + j * c.dilation[1]) * c.block)
+        for v in range(c.block // c.lanes):
+            factor = None
+            if self.weight is not None:
+                index = (t.plane * (c.kernel[0] * c.kernel[1]) + i * c.kernel[1] + j) * c.block + v * c.lanes
+                factor = k.let(self.weight.load(index, c.lanes))
+            for p in range(t.count):
+                value = self.source.load(at + p * c.stride[1] * c.block + v * c.lanes, c.lanes)
+                slot = p * c.block + v * c.lanes
+                acc.store(slot, self.combine(acc.load(slot, c.lanes), value, factor), c.lanes)
+
+    def store(self, t: _Tile, acc: Buffer) -> None:
+        """Scale and epilogue of every pixel, and its result."""
+        k, c = self.k, self.c
+        at = k.let(((t.plane * c.out_size[0] + t.top + t.y) * c.out_size[1] + t.x) * c.block)
+        for p in range(t.count):
+            scale = self.scale(t.top + t.y, t.x + p)
+            for v in range(c.block // c.lanes):
                 value, index = acc.load(p * c.block + v * c.lanes, c.lanes), at + p * c.block + v * c.lanes
                 if scale is not None:
                     value = k.let(value * splat(scale, c.lanes))
-                extras = [lambda e=e, i=index: e.load(i, c.lanes) for e in self.extras]
+                extras = [e.load(index, c.lanes) for e in self.extras]
                 self.result.store(index, apply_epilogue(k, value, c.epilogue, extras, c.lanes), c.lanes)
-
-    def taps(self, acc: Buffer, plane: Expr, top: Expr, y: Expr, x: Expr, count: int) -> None:
-        """Every tap of the window on `count` pixels."""
-        k, c = self.k, self.c
-        source: Buffer
-        if self.window is not None:
-            source, width = self.window, c.window[1]
-            base = k.let((y * c.stride[0] * width + x * c.stride[1]) * c.block)
-        else:
-            source, width = self.image, c.in_size[1]
-            base = k.let(((plane * c.in_size[0] + (top + y) * c.stride[0]) * width + x * c.stride[1]) * c.block)
-
-        def tap(i: Expr, j: Expr) -> None:
-            at = k.let(base + (i * c.dilation[0] * width + j * c.dilation[1]) * c.block)
-            for v in range(c.block // c.lanes):
-                factor = None
-                if self.weight is not None:
-                    index = (plane * (c.kernel[0] * c.kernel[1]) + i * c.kernel[1] + j) * c.block + v * c.lanes
-                    factor = k.let(self.weight.load(index, c.lanes))
-                for p in range(count):
-                    value = source.load(at + p * c.stride[1] * c.block + v * c.lanes, c.lanes)
-                    slot = p * c.block + v * c.lanes
-                    before = acc.load(slot, c.lanes)
-                    acc.store(slot, self.combine(before, value, factor), c.lanes)
-
-        if c.kernel[0] * c.kernel[1] <= 9:
-            for i in range(c.kernel[0]):
-                for j in range(c.kernel[1]):
-                    tap(i, j)
-        else:
-            k.loop(c.kernel[0], lambda i: k.loop(c.kernel[1], lambda j: tap(i, j)))
 
     def combine(self, before: Expr, value: Expr, factor: Expr | None) -> Expr:
         if factor is not None:

@@ -1,0 +1,173 @@
+"""Winograd convolution F(m x m, 3 x 3): fewer multiplications, paid for with transforms and some accuracy.
+
+Lavin and Gray, "Fast algorithms for convolutional neural networks" (2016), section 4; the matrices follow Cook and Toom:
+with a = m + 2, a - 1 finite points p and the point at infinity, y = A' [(G g G') * (B' d B)] A for a tile d of a x a
+pixels. The points decide the error; those used here were chosen for it.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from fractions import Fraction
+from functools import cache
+
+import numpy as np
+
+from cnncc.kernels.spec import Epilogue
+from cnncc.kernels.tiles import Tile, even_tiles
+
+TAPS = 3
+
+POINTS: dict[int, tuple[Fraction, ...]] = {
+    2: (Fraction(0), Fraction(1), Fraction(-1)),
+    4: (Fraction(0), Fraction(2, 3), Fraction(-2, 3), Fraction(3, 2), Fraction(-3, 2)),
+    6: (Fraction(0), Fraction(1), Fraction(-1), Fraction(2), Fraction(-2), Fraction(1, 2), Fraction(-1, 2)),
+}
+"""Interpolation points by output tile."""
+
+Matrix = tuple[tuple[Fraction, ...], ...]
+
+
+@dataclass(frozen=True)
+class Matrices:
+    """The transforms of one tile size, exact: `data` is B' (a x a), `filter` is G (a x 3), `output` is A' (m x a)."""
+
+    data: Matrix
+    filter: Matrix
+    output: Matrix
+
+
+@cache
+def matrices(m: int) -> Matrices:
+    """The transforms of F(m x m, 3 x 3)."""
+    points = POINTS[m]
+    data = [(*_from_roots(points[:j] + points[j + 1 :]), Fraction(0)) for j in range(len(points))]
+    data.append(_from_roots(points))
+    filters = []
+    for j, p in enumerate(points):
+        scale = Fraction(1)
+        for other in points[:j] + points[j + 1 :]:
+            scale *= p - other
+        filters.append(tuple(p**k / scale for k in range(TAPS)))
+    filters.append((Fraction(0), Fraction(0), Fraction(1)))
+    output = tuple((*(p**i for p in points), Fraction(i == m - 1)) for i in range(m))
+    return Matrices(tuple(data), tuple(filters), output)
+
+
+def _from_roots(roots: tuple[Fraction, ...]) -> tuple[Fraction, ...]:
+    """Coefficients of the product of (x - root), lowest power first."""
+    coefficients = [Fraction(1)]
+    for root in roots:
+        shifted = [Fraction(0), *coefficients]
+        coefficients = [s - root * c for s, c in zip(shifted, [*coefficients, Fraction(0)], strict=True)]
+    return tuple(coefficients)
+
+
+@dataclass(frozen=True)
+class WinogradConfig:
+    """One 3x3 convolution with stride 1 of one image.
+
+    A unit computes `tiles` output tiles (in raster order) for one of `chunks` parts of the output blocks. With
+    `shared` the transformed input of the whole image is an operand, made by a call of its own; without, each unit
+    transforms its own tiles into scratch.
+    """
+
+    m: int
+    in_blocks: int
+    in_size: tuple[int, int]
+    out_blocks: int
+    out_size: tuple[int, int]
+    pad: tuple[int, int]
+    block: int
+    lanes: int
+    bias: bool
+    epilogue: Epilogue
+    tiles: int
+    chunks: int
+    tile: Tile
+    """Register tile: `columns` Winograd tiles x `groups` output blocks."""
+    shared: bool
+
+    @property
+    def edge(self) -> int:
+        """Side of an input tile."""
+        return self.m + TAPS - 1
+
+    @property
+    def points(self) -> int:
+        """Products per tile and pair of channels."""
+        return self.edge**2
+
+    @property
+    def grid(self) -> tuple[int, int]:
+        """Rows and columns of tiles."""
+        return -(-self.out_size[0] // self.m), -(-self.out_size[1] // self.m)
+
+    @property
+    def total(self) -> int:
+        return self.grid[0] * self.grid[1]
+
+    @property
+    def tile_units(self) -> int:
+        return -(-self.total // self.tiles)
+
+    @property
+    def data_tiles(self) -> int:
+        """Tiles the transformed input holds: all of them, in whole units, or those of one unit."""
+        return self.tile_units * self.tiles if self.shared else self.tiles
+
+    @property
+    def data_floats(self) -> int:
+        return self.points * self.data_step
+
+    @property
+    def data_step(self) -> int:
+        """Floats from one point of the transformed input to the next: an odd number of cache lines, against aliasing."""
+        return _odd_lines(self.in_blocks * self.data_tiles * self.block)
+
+    @property
+    def product_step(self) -> int:
+        """Floats from one point of the products to the next."""
+        return _odd_lines(self.tiles * self.tile.groups * self.block)
+
+    @property
+    def chunk_runs(self) -> tuple[tuple[int, int, int], ...]:
+        """Groups of output blocks in one chunk: (first, blocks, how many)."""
+        return even_tiles(self.out_blocks // self.chunks, self.tile.groups)
+
+    @property
+    def scratch_floats(self) -> int:
+        """Of the products' kernel."""
+        own = 0 if self.shared else self.data_floats + self.border_floats
+        return own + self.points * self.product_step + self.border_floats
+
+    @property
+    def border_floats(self) -> int:
+        """A tile that reaches over the image's border, in between."""
+        return self.points * self.block
+
+
+def _odd_lines(floats: int) -> int:
+    lines = -(-floats // 16)
+    return 16 * (lines + 1 - lines % 2)
+
+
+def pack_winograd(weight: np.ndarray, config: WinogradConfig) -> np.ndarray:
+    """(o, i, 3, 3) to transformed weights in the order the kernel reads them, flat:
+    [group of blocks][point][channel block][channel][block][lane]. Transformed in float64, then rounded once."""
+    g = np.array([[float(x) for x in row] for row in matrices(config.m).filter])
+    block, channels = config.block, config.in_blocks * config.block
+    packed = np.empty(config.points * channels * config.out_blocks * block, np.float32)
+    done = 0
+    per_chunk = config.out_blocks // config.chunks
+    for chunk in range(config.chunks):
+        for start, size, count in config.chunk_runs:
+            for group in range(count):
+                first = (chunk * per_chunk + start + group * size) * block
+                piece = weight[first : first + size * block].astype(np.float64)
+                full = np.zeros((size * block, channels, TAPS, TAPS))
+                full[: piece.shape[0], : piece.shape[1]] = piece
+                points = np.einsum("ia,ocab,jb->ijco", g, full, g, optimize=True)
+                packed[done : done + points.size] = points.ravel()
+                done += points.size
+    return packed

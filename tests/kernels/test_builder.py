@@ -1,0 +1,60 @@
+"""The statement builder: what each block becomes, read off the text of the function."""
+
+from __future__ import annotations
+
+import pytest
+
+from cnncc.kernels.builder import KernelBuilder, splat
+
+
+def lines(k: KernelBuilder) -> list[str]:
+    """The statements of the kernel, stripped, without the declarations."""
+    body = k.finish("f").script().splitlines()
+    first = next(i for i, line in enumerate(body) if "out = T.decl_buffer" in line)
+    return [line.strip() for line in body[first + 1 :]]
+
+
+@pytest.mark.parametrize(
+    ("extent", "wanted"),
+    [
+        (0, ["out[9] = T.float32(2.0)"]),
+        (1, ["out[0] = T.float32(1.0)", "out[9] = T.float32(2.0)"]),
+        (2, ["for i_1 in range(2):", "out[i_1] = T.float32(1.0)", "out[9] = T.float32(2.0)"]),
+    ],
+)
+def test_loop(extent: int, wanted: list[str]) -> None:
+    k = KernelBuilder()
+    out = k.operand("out", 10)
+    with k.loop(extent) as i:
+        out.store(i, splat(1.0, 1))
+    out.store(9, splat(2.0, 1))
+    assert lines(k) == wanted
+
+
+def test_loop_of_no_step_leaves_no_names_behind() -> None:
+    k = KernelBuilder()
+    out = k.operand("out", 10)
+    with k.loop(0):
+        k.let(out.load(0))
+    out.store(1, k.let(out.load(0)))
+    assert lines(k) == ["t_1: T.let[T.float32] = out[0]", "out[1] = t_1"]
+
+
+def test_when_and_otherwise() -> None:
+    k = KernelBuilder()
+    out = k.operand("out", 10)
+    with k.loop(5) as i:
+        with k.when(i < 3):
+            out.store(i, splat(1.0, 1))
+        with k.otherwise():
+            out.store(i, splat(2.0, 1))
+    wanted = ["for i_1 in range(5):", "if i_1 < 3:", "out[i_1] = T.float32(1.0)", "else:", "out[i_1] = T.float32(2.0)"]
+    assert lines(k) == wanted
+
+
+def test_otherwise_needs_a_when() -> None:
+    k = KernelBuilder()
+    out = k.operand("out", 10)
+    out.store(0, splat(1.0, 1))
+    with pytest.raises(AssertionError, match="follows a `when`"), k.otherwise():
+        pass
