@@ -28,6 +28,7 @@ def show(row: results.Row) -> None:
             f"   {engine['ratio']:.2f} ({spread})"
         )
     print(f"largest output difference: {row['difference']:.1e} of the largest output")
+    print(f"taken by other processes: {row['disturbance']:.1%} of the machine")
 
 
 if __name__ == "__main__":

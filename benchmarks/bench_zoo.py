@@ -21,7 +21,8 @@ def run() -> int:
     about = results.machine()
     if not args.json:
         results.print_header(about, args)
-        print(f"\n{'':16} {OURS + ' ms':>10} {'p15':>8} {PEER + ' ms':>16} {'p15':>8}   time / {PEER}'s  difference")
+        ours, peer = f"{OURS + ' ms':>10} {'p15':>8}", f"{PEER + ' ms':>16} {'p15':>8}"
+        print(f"\n{'':16} {ours} {peer}   time / {PEER}'s  difference  others")
     rows = []
     for net in args.nets or ZOO:
         rows.append(results.measure(net, args))
@@ -38,7 +39,7 @@ def show(row: results.Row) -> None:
     ours, peer = row["engines"][OURS], row["engines"][PEER]
     print(
         f"{row['net']:16} {ours['median_ms']:10.2f} {ours['p15_ms']:8.2f} {peer['median_ms']:16.2f}"
-        f" {peer['p15_ms']:8.2f}   {ours['ratio']:21.2f}  {row['difference']:10.1e}",
+        f" {peer['p15_ms']:8.2f}   {ours['ratio']:21.2f}  {row['difference']:10.1e}  {row['disturbance']:6.1%}",
         flush=True,
     )
 

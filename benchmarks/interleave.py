@@ -17,6 +17,7 @@ from multiprocessing.connection import Connection
 from time import perf_counter
 
 import numpy as np
+from disturbance import Others
 from engines import ENGINES, SEED, Job
 
 from cnncc.errors import CnnccError
@@ -47,6 +48,8 @@ class Contest:
     job: Job
     about: Mapping[str, str]
     turns: Mapping[str, list[Turn]]
+    disturbance: float
+    """Share of the machine's processors that others took during the rounds, stolen by the hypervisor included."""
 
 
 def contest(job: Job, rounds: int, seconds: float) -> Contest:
@@ -58,11 +61,12 @@ def contest(job: Job, rounds: int, seconds: float) -> Contest:
     turns: dict[str, list[Turn]] = {name: [] for name in ENGINES}
     with ExitStack() as stack:
         workers = {name: stack.enter_context(_worker(name, job)) for name in ENGINES}
+        others = Others([worker.pid for worker in workers.values()])
         for index in range(rounds):
             arrays = inputs(index)
             for name in sorted(workers, reverse=bool(index % 2)):
                 turns[name].append(workers[name].turn(arrays, seconds))
-        return Contest(job, {name: worker.about for name, worker in workers.items()}, turns)
+        return Contest(job, {name: worker.about for name, worker in workers.items()}, turns, others.share())
 
 
 def _inputs(job: Job) -> Callable[[int], list[np.ndarray]]:
@@ -100,6 +104,8 @@ class Worker:
         self.process = spawn.Process(target=_serve, args=(theirs, name, job))
         self.process.start()
         theirs.close()
+        assert self.process.pid is not None
+        self.pid: int = self.process.pid
 
     def prepare(self) -> None:
         """Waits until the network is ready, and stops the process."""
@@ -108,7 +114,7 @@ class Worker:
 
     def turn(self, arrays: list[np.ndarray], seconds: float) -> Turn:
         """Wakes the process for one turn."""
-        self._signal(signal.SIGCONT)
+        os.kill(self.pid, signal.SIGCONT)
         with suppress(BrokenPipeError):  # its process has ended, which _receive tells
             self.pipe.send((arrays, seconds))
         result: Turn = self._receive()
@@ -122,13 +128,8 @@ class Worker:
 
     def _stop(self) -> None:
         """Stops the process and waits until all its threads have."""
-        pid = self._signal(signal.SIGSTOP)
-        os.waitid(os.P_PID, pid, os.WSTOPPED | os.WEXITED | os.WNOWAIT)
-
-    def _signal(self, number: signal.Signals) -> int:
-        assert self.process.pid is not None
-        os.kill(self.process.pid, number)
-        return self.process.pid
+        os.kill(self.pid, signal.SIGSTOP)
+        os.waitid(os.P_PID, self.pid, os.WSTOPPED | os.WEXITED | os.WNOWAIT)
 
     def _receive(self) -> object:
         try:

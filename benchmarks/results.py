@@ -23,6 +23,8 @@ from cnncc.targets import available_cores
 
 DISAGREEMENT = 1e-4
 """Largest allowed difference of two outputs, as a share of the largest output."""
+QUIET = 0.05
+"""Largest share of the processors that others may take before the figures are called disturbed."""
 EXIT_DISAGREE = 1
 EXIT_CANNOT = 2
 
@@ -58,6 +60,7 @@ def measure(net: str, args: argparse.Namespace) -> Row:
         "net": Path(net).stem,
         "engines": {name: {"about": result.about[name], **_figures(result, name)} for name in result.turns},
         "difference": _difference(result),
+        "disturbance": result.disturbance,
     }
 
 
@@ -125,6 +128,12 @@ def finish(about: Row, rows: list[Row], args: argparse.Namespace, more: Row) -> 
     if args.json:
         setting = {key: getattr(args, key) for key in ("batch", "threads", "rounds", "seconds")}
         print(json.dumps({"machine": about, **setting, "nets": rows, **more}, indent=2))
+    for row in rows:
+        if row["disturbance"] > QUIET:
+            print(
+                f"warning: {row['net']}: others took {row['disturbance']:.0%} of the machine; measure again",
+                file=sys.stderr,
+            )
     wrong = disagree(rows)
     for line in wrong:
         print(f"error: {line}", file=sys.stderr)

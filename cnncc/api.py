@@ -27,13 +27,16 @@ def compile(
     batch: int = 1,
     threads: int | None = None,
     seed: int = 0,
+    max_error: float = 1e-5,
     progress: Progress | None = None,
 ) -> Model:
     """Compiles a network (a `.net` file, a name of the zoo, or the text itself) and links it into this process.
 
     `weights` is a safetensors file; without one, the file beside the network with its name is taken, and where there
     is none either, weights are drawn from `seed`. `batch` is the number of images of
-    every call. `threads` is the largest number a call may use, by default the processors this process may use.
+    every call. `max_error` is the share of a layer's largest output by which an algorithm with fewer operations
+    (Winograd) may be off. `threads` is the largest number a call may use, by default the processors this process
+    may use.
     Raises CnnccError for whatever is wrong with the network, the weights or the target.
     """
     from cnncc import lang, targets
@@ -44,7 +47,7 @@ def compile(
     if lacking:
         raise CnnccError(f"target {target}: this processor lacks {', '.join(lacking)}", hint="write a .so instead")
     graph = weight_files.bind(lang.read(find_net(source)), find_weights(source, weights), seed=seed)
-    return build(graph, target, batch, threads, progress=progress).model()
+    return build(graph, target, batch, threads, max_error=max_error, progress=progress).model()
 
 
 def build(
@@ -53,13 +56,14 @@ def build(
     batch: int = 1,
     threads: int | None = None,
     keep_all: bool = False,
+    max_error: float = 1e-5,
     progress: Progress | None = None,
     on_pass: Callable[[str, Graph], object] | None = None,
 ) -> Build:
     """Compiles a graph with bound weights; the result links itself in-process or writes a shared object."""
     from cnncc.codegen.build import build_program
 
-    return build_program(_program(graph, target, batch, threads, keep_all, on_pass), progress)
+    return build_program(_program(graph, target, batch, threads, keep_all, max_error, on_pass), progress)
 
 
 def arena(graph: Graph, target: str = "host", batch: int = 1, threads: int | None = None) -> Arena:
@@ -75,6 +79,7 @@ def _program(
     batch: int,
     threads: int | None,
     keep_all: bool = False,
+    max_error: float = 1e-5,
     on_pass: Callable[[str, Graph], object] | None = None,
 ) -> Program:
     from cnncc import targets
@@ -83,4 +88,6 @@ def _program(
     if batch < 1 or (threads is not None and threads < 1):
         raise CnnccError(f"batch and threads must be at least 1, got {batch} and {threads}")
     chosen = targets.load(target)
-    return make_program(graph, chosen, batch, chosen.cores if threads is None else threads, keep_all, on_pass)
+    if threads is None:
+        threads = chosen.cores
+    return make_program(graph, chosen, batch, threads, keep_all, max_error, on_pass)

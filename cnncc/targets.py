@@ -36,6 +36,9 @@ class Target:
     l1_bytes: int
     l2_bytes: int
     l3_bytes: int
+    l3_bytes_per_cycle: float
+    memory_bytes_per_cycle: float
+    """What each core reads from the last cache, and from memory, while all of them read."""
     block: int
     """Channels per block of the NCHWc layout."""
     description: str

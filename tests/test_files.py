@@ -21,9 +21,14 @@ def test_writes_and_keeps_the_mode(tmp_path: Path) -> None:
 def test_a_failure_leaves_the_old_file_and_nothing_else(tmp_path: Path) -> None:
     target = tmp_path / "a"
     target.write_text("old")
-    with pytest.raises(RuntimeError, match="half way"), replacing(target) as scratch:
-        scratch.write_text("new")
-        raise RuntimeError("half way")
+
+    def fail() -> None:
+        with replacing(target) as scratch:
+            scratch.write_text("new")
+            raise RuntimeError("half way")
+
+    with pytest.raises(RuntimeError, match="half way"):
+        fail()
     assert target.read_text() == "old"
     assert [p.name for p in tmp_path.iterdir()] == ["a"]
 

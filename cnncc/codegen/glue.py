@@ -125,7 +125,7 @@ done:
 
     def _step(self, i: int, call: Call) -> list[str]:
         """One kernel call shared out in chunks; `images` calls of the same kernel count as one step."""
-        images = 1 if call.whole_batch else self.program.graph[call.node].type.shape[0]
+        images = self.program.images(call)
         units = call.kernel.units
         chunk = -(-units // min(units, -(-WANTED_CHUNKS // images)))
         per_image = -(-units // chunk)
@@ -151,7 +151,7 @@ done:
         ]
         arguments = []
         for j, operand in enumerate((*call.operands, call.result)):
-            base, offset, stride = self._address(operand)
+            base, offset, stride = self._address(call, operand)
             pointer = f"%a{i}.{j}"
             if stride == 0 or images == 1:
                 lines.append(f"  {pointer} = getelementptr i8, ptr {base}, i64 {offset}")
@@ -174,11 +174,13 @@ done:
             f"  br label %step{i + 1}",
         ]
 
-    def _address(self, operand: Operand) -> tuple[str, int, int]:
+    def _address(self, call: Call, operand: Operand) -> tuple[str, int, int]:
         """Base pointer, byte offset and bytes between images of an operand."""
         arena, weights = f"%p{self.pointers - 2}", f"%p{self.pointers - 1}"
         if operand.kind == "weight":
             return weights, self.program.weight_offsets[operand.name] + 4 * operand.offset, 0
+        if operand.kind == "workspace":
+            return arena, self.program.workspace_offset, 4 * call.workspace_floats
         if operand.kind == "raw":
             node = self.program.graph[operand.name]
             return f"%p{self.inputs.index(operand.name)}", 0, node.type.nbytes // node.type.shape[0]

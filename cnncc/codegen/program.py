@@ -88,13 +88,26 @@ class Program:
         return _aligned(self.plan.bytes)
 
     @property
+    def workspace_offset(self) -> int:
+        """Where in the arena the workspace begins that the calls of one node hand each other."""
+        return self.counters_offset + ALIGN * len(self.calls)
+
+    def images(self, call: Call) -> int:
+        """How many times a call is made: once for each image, or once for all."""
+        return 1 if call.whole_batch else self.graph[call.node].type.shape[0]
+
+    @cached_property
+    def workspace_bytes(self) -> int:
+        return _aligned(max((4 * c.workspace_floats * self.images(c) for c in self.calls), default=0))
+
+    @property
     def scratch_offset(self) -> int:
         """Where in the arena the first thread's scratch begins."""
-        return self.counters_offset + ALIGN * len(self.calls)
+        return self.workspace_offset + self.workspace_bytes
 
     @property
     def arena_bytes(self) -> int:
-        """The arena a run needs: activations, the steps' counters, then one piece of scratch for each thread."""
+        """The arena a run needs: activations, the steps' counters, workspace, and scratch for each thread."""
         return self.scratch_offset + self.threads * self.scratch_bytes
 
 
@@ -108,9 +121,14 @@ def make_program(
     batch: int = 1,
     threads: int = 1,
     keep_all: bool = False,
+    max_error: float = 1e-5,
     on_pass: Callable[[str, Graph], object] | None = None,
 ) -> Program:
-    """Runs all passes for a target and selects the kernels. `keep_all` keeps every value readable after a run."""
+    """Runs all passes for a target and selects the kernels.
+
+    `keep_all` keeps every value readable after a run. `max_error` is the share of a layer's largest output by which an
+    algorithm with fewer operations may be off.
+    """
     batched = passes.with_batch(source, batch)
     graph = passes.assign_layouts(passes.run(batched, on_pass=on_pass), target.block)
     ops.verify(graph)
@@ -126,7 +144,8 @@ def make_program(
             continue  # every arm is written where it belongs
         near = (node.name, *node.inputs)
         strides = {name: plan.slots[name].image_stride for name in near}
-        selections[node.name] = select(Site(graph, node, target, strides, tuple(plan.copies.get(node.name, ()))))
+        copies = tuple(plan.copies.get(node.name, ()))
+        selections[node.name] = select(Site(graph, node, target, strides, max_error, copies))
     return Program(batched, graph, plan, target, threads, selections)
 
 
@@ -137,10 +156,11 @@ class Arena:
     bytes: int
     bound: int
     scratch_bytes: int
-    """Of all threads together."""
+    """Of all threads together, and of the workspace between the calls of one node."""
     total_bytes: int
 
 
 def arena_of(program: Program) -> Arena:
     """The memory a program needs."""
-    return Arena(program.plan.bytes, program.plan.bound, program.threads * program.scratch_bytes, program.arena_bytes)
+    scratch = program.threads * program.scratch_bytes + program.workspace_bytes
+    return Arena(program.plan.bytes, program.plan.bound, scratch, program.arena_bytes)

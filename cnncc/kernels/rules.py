@@ -12,10 +12,12 @@ from cnncc.kernels.elementwise import select_elementwise, select_normalize
 from cnncc.kernels.resample import select_resample
 from cnncc.kernels.spec import Selection, Site
 from cnncc.kernels.window import select_depthwise, select_pool
+from cnncc.kernels.winograd_choice import select_winograd
 
 RULES: tuple[Callable[[Site], Selection | None], ...] = (
     select_normalize,
     select_depthwise,  # before conv, which would merge groups into a dense one
+    select_winograd,  # before the direct kernel, which it must beat
     select_conv,
     select_transposed,
     select_dense,

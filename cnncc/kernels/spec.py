@@ -41,7 +41,7 @@ class Operand:
     """An argument of a call: the value of a node, or a packed weight; `offset` in floats is added to its address."""
 
     kind: str
-    """`value`, `weight`, or `raw`: an input as the caller gave it."""
+    """`value`, `weight`, `raw` (an input as the caller gave it) or `workspace` (between the calls of one node)."""
     name: str
     offset: int = 0
 
@@ -64,6 +64,8 @@ class Call:
     operands: tuple[Operand, ...]
     result: Operand
     whole_batch: bool = False
+    workspace_floats: int = 0
+    """Floats of workspace for each image."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -84,6 +86,8 @@ class Site:
     target: Target
     image_strides: dict[str, int]
     """Bytes from one image of the batch to the next, for the values the node touches."""
+    max_error: float = 1e-5
+    """Share of a layer's largest output by which a faster algorithm may be off."""
     copies: tuple[int, ...] = ()
     """For a concat: which arms are not written in place and must be copied."""
 

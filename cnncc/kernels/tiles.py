@@ -65,15 +65,21 @@ def choose_tile(height: int, width: int, out_blocks: int, reduction: int, target
     ]
 
     def cost(tile: Tile) -> tuple[float, int, int]:
-        cycles = 0.0
-        variants = 0
-        for _, rows, row_runs in even_tiles(height, tile.rows):
-            for _, columns, column_runs in even_tiles(width, tile.columns):
-                for _, groups, group_runs in even_tiles(out_blocks, tile.groups):
-                    part = Tile(rows, columns, groups)
-                    in_l1 = reduction * groups * target.block * 4 <= target.l1_bytes // 2
-                    cycles += row_runs * column_runs * group_runs * step_cycles(part, target, in_l1)
-                    variants += 1
+        cycles, variants = total_cycles(tile, height, width, out_blocks, reduction, target)
         return round(cycles * (1 + 0.01 * (variants - 1)), 3), variants, -tile.columns
 
     return min(candidates, key=cost)
+
+
+def total_cycles(
+    tile: Tile, height: int, width: int, out_blocks: int, reduction: int, target: Target
+) -> tuple[float, int]:
+    """Cycles of one reduction step of the whole image on one core, and how many distinct tile sizes that takes."""
+    cycles, variants = 0.0, 0
+    for _, rows, row_runs in even_tiles(height, tile.rows):
+        for _, columns, column_runs in even_tiles(width, tile.columns):
+            for _, groups, group_runs in even_tiles(out_blocks, tile.groups):
+                in_l1 = reduction * groups * target.block * 4 <= target.l1_bytes // 2
+                cycles += row_runs * column_runs * group_runs * step_cycles(Tile(rows, columns, groups), target, in_l1)
+                variants += 1
+    return cycles, variants

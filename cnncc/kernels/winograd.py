@@ -1,8 +1,8 @@
 """Winograd convolution F(m x m, 3 x 3): fewer multiplications, paid for with transforms and some accuracy.
 
-Lavin and Gray, "Fast algorithms for convolutional neural networks" (2016), section 4; the matrices follow Cook and Toom:
-with a = m + 2, a - 1 finite points p and the point at infinity, y = A' [(G g G') * (B' d B)] A for a tile d of a x a
-pixels. The points decide the error; those used here were chosen for it.
+Lavin and Gray, "Fast algorithms for convolutional neural networks" (2016), section 4; the matrices follow Cook and
+Toom: with a = m + 2, a - 1 finite points p and the point at infinity, y = A' [(G g G') * (B' d B)] A for a tile d of
+a x a pixels. The points decide the error; those used here were chosen for it.
 """
 
 from __future__ import annotations
@@ -122,7 +122,7 @@ class WinogradConfig:
 
     @property
     def data_step(self) -> int:
-        """Floats from one point of the transformed input to the next: an odd number of cache lines, against aliasing."""
+        """Floats from one point of the transformed input to the next: an odd number of lines, against aliasing."""
         return _odd_lines(self.in_blocks * self.data_tiles * self.block)
 
     @property

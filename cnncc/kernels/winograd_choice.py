@@ -12,7 +12,7 @@ from cnncc.kernels.winograd import TAPS, WinogradConfig, pack_winograd
 from cnncc.targets import Target
 
 ERRORS = {2: 1.5e-6, 4: 6e-6, 6: 4e-5}
-"""Largest error seen of each output tile, over the largest output, against float64; the direct kernel has about 2e-6."""
+"""Largest error seen of each output tile, over the largest output, against float64; direct kernels have about 2e-6."""
 
 KEEP_DIRECT = 0.95
 """Winograd must promise at least this much less: its weights are larger, and the model is only a model."""
@@ -28,7 +28,7 @@ def select_winograd(site: Site) -> Selection | None:
         return None
     if (attrs["kernel"], attrs["stride"], attrs["dilation"]) != ((TAPS, TAPS), (1, 1), (1, 1)):
         return None
-    costs = {config: _cycles(config, site.target) for config in _candidates(site)}
+    costs = {config: _cycles(config, site.target) for config in candidates(site)}
     if not costs:
         return None
     config = min(costs, key=costs.__getitem__)
@@ -39,7 +39,7 @@ def select_winograd(site: Site) -> Selection | None:
     return _selection(site, config, why)
 
 
-def _candidates(site: Site) -> Iterator[WinogradConfig]:
+def candidates(site: Site) -> Iterator[WinogradConfig]:
     """Every output tile the error bound allows, with every sensible number of tiles and chunks per unit."""
     node, source, target = site.node, site.type(), site.target
     _, _, height, width = node.type.shape
@@ -115,7 +115,7 @@ def _direct_cycles(site: Site) -> float:
     out_blocks = blocks(node.attrs["out"], target.block)
     reduction = blocks(source.shape[1], target.block) * target.block * TAPS**2
     tile = choose_tile(height, width, out_blocks, reduction, target)
-    work = reduction * total_cycles(height, width, out_blocks, reduction, tile, target)
+    work = reduction * total_cycles(tile, height, width, out_blocks, reduction, target)[0]
     return max(work, 4 * reduction * out_blocks * target.block / target.memory_bytes_per_cycle)
 
 

@@ -6,8 +6,7 @@ import numpy as np
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
-
-from tests.kernels.compare import RUNNABLE, network, worst_error
+from kernels.compare import RUNNABLE, network, worst_error
 
 BOUND = 2e-5
 """Share of the largest output: the conv's tolerance in the op table."""

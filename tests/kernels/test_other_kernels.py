@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import pytest
-
-from tests.kernels.compare import RUNNABLE, network, worst_error
+from kernels.compare import RUNNABLE, network, worst_error
 
 BOUND = 1e-5
 

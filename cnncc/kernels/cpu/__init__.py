@@ -7,12 +7,14 @@ from typing import Any
 
 from tvm.tirx import PrimFunc
 
-from cnncc.kernels.cpu import conv_direct, copy, dense, elementwise, resample, window
+from cnncc.kernels.cpu import conv_direct, copy, dense, elementwise, resample, window, winograd
 from cnncc.kernels.cpu.channels import lower_global_pool, lower_lrn, lower_softmax
 
 LOWER: Mapping[str, Callable[[Any, str], PrimFunc]] = {
     "conv_direct": conv_direct.lower,
     "window": window.lower,
+    "winograd": winograd.lower,
+    "winograd_input": winograd.lower_input,
     "dense": dense.lower,
     "lrn": lower_lrn,
     "softmax": lower_softmax,

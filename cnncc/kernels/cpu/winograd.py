@@ -251,7 +251,7 @@ class _Winograd(_Transform):
 
     def finish(self, index: Expr, value: Expr) -> None:
         c = self.c
-        loads = [lambda e=e: e.load(index, c.lanes) for e in self.extras]
+        loads = [e.load(index, c.lanes) for e in self.extras]
         self.result.store(index, apply_epilogue(self.k, value, c.epilogue, loads, c.lanes), c.lanes)
 
 

@@ -1,0 +1,98 @@
+"""Winograd against the reference: every tile size on ragged images, its exact matrices, and when it is chosen."""
+
+from __future__ import annotations
+
+from fractions import Fraction
+
+import numpy as np
+import pytest
+from kernels.compare import RUNNABLE, network, worst_error
+
+from cnncc import lang, targets
+from cnncc.codegen.program import make_program
+from cnncc.kernels import winograd_choice
+from cnncc.kernels.spec import Selection
+from cnncc.kernels.winograd import POINTS, TAPS, matrices
+
+
+@pytest.mark.parametrize("m", POINTS)
+def test_matrices_are_exact(m: int) -> None:
+    """In fractions, the transforms give the correlation itself, not nearly so."""
+    rng = np.random.default_rng(m)
+    data = [Fraction(int(v)) for v in rng.integers(-9, 10, m + TAPS - 1)]
+    taps = [Fraction(int(v)) for v in rng.integers(-9, 10, TAPS)]
+    t = matrices(m)
+    products = [
+        sum((g * w for g, w in zip(rows[0], taps, strict=True)), Fraction(0))
+        * sum((b * d for b, d in zip(rows[1], data, strict=True)), Fraction(0))
+        for rows in zip(t.filter, t.data, strict=True)
+    ]
+    got = [sum((a * p for a, p in zip(row, products, strict=True)), Fraction(0)) for row in t.output]
+    assert got == [sum((data[i + k] * taps[k] for k in range(TAPS)), Fraction(0)) for i in range(m)]
+
+
+def force(monkeypatch: pytest.MonkeyPatch, m: int, shared: bool) -> None:
+    """Makes the choice take this tile size, whatever it costs."""
+    monkeypatch.setattr(winograd_choice, "KEEP_DIRECT", float("inf"))
+    candidates = winograd_choice.candidates
+
+    def only(site):  # type: ignore[no-untyped-def]
+        return (c for c in candidates(site) if c.m == m and c.shared == shared)
+
+    monkeypatch.setattr(winograd_choice, "candidates", only)
+
+
+def chosen(graph) -> list[Selection]:  # type: ignore[no-untyped-def]
+    return list(make_program(graph, targets.host(), max_error=1.0).selections.values())
+
+
+@pytest.mark.parametrize("shared", [False, True])
+@pytest.mark.parametrize("m", POINTS)
+@pytest.mark.parametrize("dims", ["16x7x7", "32x12x13", "17x8x30", "20x5x31"])
+def test_ragged_images(monkeypatch, m, shared, dims) -> None:
+    force(monkeypatch, m, shared)
+    graph = network("relu; conv 3x3 40 relu", dims)
+    assert any(c.kernel.family == "winograd" for s in chosen(graph) for c in s.calls)
+    assert worst_error(graph, max_error=1.0) <= {2: 5e-6, 4: 2e-5, 6: 1e-4}[m]
+
+
+@pytest.mark.parametrize("shared", [False, True])
+def test_pads_residual_and_batch(monkeypatch, shared) -> None:
+    force(monkeypatch, 4, shared)
+    body = "relu; add { conv 3x3 32 bn | conv 1x1 32 }; relu; conv 3x3 16 pad 2,0,0,1; conv 3x3 16 pad 0 silu nobias"
+    assert worst_error(network(body, "32x15x18"), batch=3) <= 2e-5
+
+
+@pytest.mark.parametrize("target", [t for t in RUNNABLE if t != "host"])
+def test_on_other_targets(monkeypatch, target) -> None:
+    force(monkeypatch, 4, shared=False)
+    assert worst_error(network("relu; conv 3x3 24 relu", "20x13x14"), target) <= 2e-5
+
+
+def kernel(body: str, dims: str, max_error: float = 1e-5) -> str:
+    program = make_program(lang.parse(f"net t\ninput {dims}\n{body}\n"), targets.load("x86-64-v3"), max_error=max_error)
+    return next(c.kernel.name for c in reversed(program.calls) if c.kernel.family != "copy")
+
+
+def test_chosen_where_it_pays() -> None:
+    assert kernel("relu; conv 3x3 64", "64x56x56").startswith("winograd_f32_4x4")
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        "relu; conv 3x3 64 /2",
+        "relu; conv 3x3 64 dil 2",
+        "relu; conv 3x3 64 groups 2",
+        "relu; conv 5x5 64",
+        "conv 3x3 64",
+    ],
+)
+def test_not_chosen_where_it_cannot_be(body: str) -> None:
+    dims = "3x56x56" if body == "conv 3x3 64" else "64x56x56"
+    assert "winograd" not in kernel(body, dims)
+
+
+def test_error_bound_decides() -> None:
+    assert kernel("relu; conv 3x3 64", "64x56x56", max_error=3e-6).startswith("winograd_f32_2x2")
+    assert kernel("relu; conv 3x3 64", "64x56x56", max_error=1e-7).startswith("conv_f32")
