@@ -59,7 +59,7 @@ def test_ragged_images(monkeypatch, m, shared, dims) -> None:
 @pytest.mark.parametrize("shared", [False, True])
 def test_pads_residual_and_batch(monkeypatch, shared) -> None:
     force(monkeypatch, 4, shared)
-    body = "relu; add { conv 3x3 32 bn | conv 1x1 32 }; relu; conv 3x3 16 pad 2,0,0,1; conv 3x3 16 pad 0 silu nobias"
+    body = "relu; add { conv 3x3 32 bn | conv 1x1 32 }; relu; conv 3x3 16 pad 2,0,0,1; conv 3x3 16 pad 0 nobias silu"
     assert worst_error(network(body, "32x15x18"), batch=3) <= 2e-5
 
 
