@@ -66,11 +66,13 @@ def build(
     return build_program(_program(graph, target, batch, threads, keep_all, max_error, on_pass), progress)
 
 
-def arena(graph: Graph, target: str = "host", batch: int = 1, threads: int | None = None) -> Arena:
+def arena(
+    graph: Graph, target: str = "host", batch: int = 1, threads: int | None = None, max_error: float = 1e-5
+) -> Arena:
     """The memory a run would need; nothing is compiled, so weights need not be bound."""
     from cnncc.codegen.program import arena_of
 
-    return arena_of(_program(graph, target, batch, threads))
+    return arena_of(_program(graph, target, batch, threads, max_error=max_error))
 
 
 def _program(

@@ -76,6 +76,7 @@ def check(
     batch: int = 1,
     threads: int | None = None,
     seed: int = 0,
+    max_error: float = 1e-5,
     progress: Progress | None = None,
 ) -> Report:
     """Compile a source graph with bound weights, run it and the reference on seeded input, compare what both have."""
@@ -83,7 +84,7 @@ def check(
 
     source = passes.with_batch(graph, batch)
     inputs = random_inputs(source, seed)
-    build = api.build(graph, target, batch, threads, keep_all=True, progress=progress)
+    build = api.build(graph, target, batch, threads, keep_all=True, max_error=max_error, progress=progress)
     got = build.trace(*inputs.values())
     if progress:
         progress("running the NumPy reference", 0, 1)

@@ -25,7 +25,7 @@ def _run(args: argparse.Namespace) -> int:
 
     graph, _ = command.read_bound(args)
     with screen.progress(f"checking {graph.name}") as progress:
-        report = check.check(graph, args.target, args.batch, args.threads, args.seed, progress)
+        report = check.check(graph, args.target, args.batch, args.threads, args.seed, args.max_error, progress)
     if args.json:
         command.print_json(report.to_json())
     else:

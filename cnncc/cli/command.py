@@ -59,6 +59,13 @@ def add_build_options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--target", default="host", metavar="NAME", help="CPU to compile for; see `cnncc targets`")
     parser.add_argument("--batch", type=positive, default=1, metavar="N", help="images per run (default: 1)")
     parser.add_argument("--threads", type=positive, metavar="N", help="threads per run (default: the target's cores)")
+    parser.add_argument(
+        "--max-error",
+        type=float,
+        default=1e-5,
+        metavar="E",
+        help="error allowed to faster algorithms (Winograd), as a share of a layer's largest output (default: 1e-5)",
+    )
 
 
 def add_weight_options(parser: argparse.ArgumentParser) -> None:

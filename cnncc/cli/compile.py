@@ -84,7 +84,9 @@ def _compile(graph: Graph, args: argparse.Namespace, dump: _Dump) -> dict[str, A
     output = args.output or f"{graph.name}.so"
     start = time.perf_counter()
     with screen.progress(f"compiling {graph.name}") as report:
-        build = api.build(graph, args.target, args.batch, args.threads, progress=report, on_pass=dump)
+        build = api.build(
+            graph, args.target, args.batch, args.threads, max_error=args.max_error, progress=report, on_pass=dump
+        )
         module, header = build.write_shared(output)
     return {
         "name": graph.name,

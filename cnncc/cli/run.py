@@ -63,7 +63,7 @@ def _model(args: argparse.Namespace) -> Any:
     if origin.startswith("random"):
         print(f"cnncc: no weights for {graph.name}: using {origin}; give --weights FILE", file=sys.stderr)
     with screen.progress(f"compiling {graph.name}") as report:
-        return api.build(graph, args.target, args.batch, args.threads, progress=report).model()
+        return api.build(graph, args.target, args.batch, args.threads, max_error=args.max_error, progress=report).model()
 
 
 def _groups(items: Sequence[T], count: int, what: str) -> list[Sequence[T]]:
