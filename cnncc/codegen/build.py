@@ -28,6 +28,7 @@ from cnncc.codegen.keys import compiler_digest
 from cnncc.codegen.layout import from_stored
 from cnncc.codegen.program import ALIGN, Arena, Program, arena_of
 from cnncc.errors import CnnccError
+from cnncc.files import check_outputs
 from cnncc.ir import Node, TensorType
 from cnncc.ir.text import print_graph
 from cnncc.runtime.model import Model
@@ -96,15 +97,15 @@ class Build:
         if self.progress is not None:
             self.progress(what, done, len(self.program.weights))
 
-    def model(self) -> Model:
-        """The network linked into this process."""
+    def model(self, weights: np.ndarray | None = None) -> Model:
+        """The network linked into this process, with weights that `weights()` returned, or its own."""
         name = c_name(self.program.graph.name)
         text = glue_ir(self.program, "", standalone=False)
         library = llvm.JITLibraryBuilder().add_ir(parse_glue(text, self.program.target))
         for body in self.objects:
             library = library.add_object_img(body)
         tracker = library.export_symbol(f"{name}_run").add_current_process().link(_jit(), f"{name}.{next(_serial)}")
-        weights = self.weights()
+        weights = self.weights() if weights is None else weights
         launch = _pool_launch() if self.program.threads > 1 else None
         state = _ModelState(weights.ctypes.data, launch, self.program.threads)
         pointers = 2 + len(self.program.graph.inputs) + len(self.program.graph.outputs)
@@ -145,6 +146,7 @@ class Build:
             reason = "is a folder" if out.is_dir() else f"folder {out.parent} does not exist"
             raise CnnccError(f"cannot write {out}: {reason}")
         beside = out.with_suffix(".h")
+        check_outputs({"the module": out, "its header": beside}, {})
         try:
             with tempfile.TemporaryDirectory(dir=out.parent, prefix=f".{out.name}.") as folder:
                 work = Path(folder)

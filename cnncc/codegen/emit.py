@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import ctypes
+import os
+import signal
 from collections.abc import Callable, Iterator
 from concurrent.futures import ProcessPoolExecutor, as_completed
-from multiprocessing import get_context
+from multiprocessing import current_process, get_context
 
 import llvmlite.binding as llvm
 
@@ -38,15 +41,24 @@ def _compiled(kernels: list[Kernel], target: Target) -> Iterator[tuple[Kernel, b
         return
     from cnncc.codegen.objects import compile_kernel  # loads TVM: only where something must be compiled
 
-    workers = min(available_cores(), len(kernels) // _WORTH_A_WORKER)
+    # A daemonic process, such as a worker of somebody's multiprocessing.Pool, may have no children.
+    workers = 1 if current_process().daemon else min(available_cores(), len(kernels) // _WORTH_A_WORKER)
     if workers < 2:
         yield from ((k, compile_kernel(k, target)) for k in kernels)
         return
     # Forked workers have TVM loaded already; nothing else of this process is used there.
-    with ProcessPoolExecutor(workers, mp_context=get_context("fork")) as pool:
+    with ProcessPoolExecutor(workers, get_context("fork"), initializer=_die_with, initargs=(os.getpid(),)) as pool:
         futures = {pool.submit(compile_kernel, k, target): k for k in kernels}
         for future in as_completed(futures):
             yield futures[future], future.result()
+
+
+def _die_with(parent: int) -> None:
+    """Makes a worker end when the compiler does, however that ends: otherwise it would wait for work for ever."""
+    set_death_signal = 1  # PR_SET_PDEATHSIG of linux/prctl.h
+    ctypes.CDLL(None).prctl(set_death_signal, signal.SIGKILL)
+    if os.getppid() != parent:
+        os._exit(1)
 
 
 def initialise_llvm() -> None:

@@ -60,6 +60,7 @@ class _Glue:
             "declare void @llvm.memset.p0.i64(ptr, i8, i64, i1)",
             *(self._declare(k.symbol, arity) for k, arity in self._arities().items()),
             self._meet(),
+            *(["declare i64 @llvm.readcyclecounter()"] if self.program.stamps else []),
             self._body(),
             self._run(),
         ]
@@ -75,17 +76,28 @@ class _Glue:
         return f"declare void @{symbol}({', '.join(['ptr'] * (pointers + 1))}, i32, i32)"
 
     def _meet(self) -> str:
-        """Adds a thread's finished chunks to a step's count and waits until that is complete."""
+        """Adds a thread's finished chunks to a step's count and waits until that is complete. With stamps, the thread
+        that completes it says when: the caller may be without a core just then."""
+        stamp, clock, note, noted = "", "", "  br label %wait", ""
+        if self.program.stamps:
+            stamp, clock, noted = ", ptr %stamp", "  %clock = call i64 @llvm.readcyclecounter()\n", " [ 0, %note ],"
+            note = """\
+  %sum = add i32 %before, %mine
+  %last = icmp eq i32 %sum, %all
+  br i1 %last, label %note, label %wait
+note:
+  store i64 %clock, ptr %stamp, align 8
+  br label %wait"""
         return f"""\
-define internal void @meet(ptr %finished, i32 %mine, i32 %all) noinline {{
+define internal void @meet(ptr %finished, i32 %mine, i32 %all{stamp}) noinline {{
 entry:
   %any = icmp ne i32 %mine, 0
   br i1 %any, label %add, label %wait
 add:
-  %before = atomicrmw add ptr %finished, i32 %mine release, align 4
-  br label %wait
+{clock}  %before = atomicrmw add ptr %finished, i32 %mine release, align 4
+{note}
 wait:
-  %spins = phi i32 [ 0, %entry ], [ 0, %add ], [ %more, %again ]
+  %spins = phi i32 [ 0, %entry ], [ 0, %add ],{noted} [ %more, %again ]
   %now = load atomic i32, ptr %finished acquire, align 4
   %complete = icmp eq i32 %now, %all
   br i1 %complete, label %done, label %pause
@@ -104,6 +116,17 @@ again:
 done:
   ret void
 }}"""
+
+    def _meet_call(self, i: int, total: int) -> list[str]:
+        """The end of a step; the slot of its stamp follows that of the run's start."""
+        arguments = f"ptr %finished{i}, i32 %mine{i}, i32 {total}"
+        if not self.program.stamps:
+            return [f"  call void @meet({arguments})"]
+        slot = self.program.stamps_offset + 8 * (i + 1)
+        return [
+            f"  %stamp{i} = getelementptr i8, ptr %p{self.pointers - 2}, i64 {slot}",
+            f"  call void @meet({arguments}, ptr %stamp{i})",
+        ]
 
     def _body(self) -> str:
         lines = [f"define internal void @{self.name}_body(ptr %context, i32 %id) {{", "entry:"]
@@ -170,7 +193,7 @@ done:
             f"  br label %take{i}",
             f"meet{i}:",
             f"  %finished{i} = getelementptr i8, ptr %next{i}, i64 4",
-            f"  call void @meet(ptr %finished{i}, i32 %mine{i}, i32 {total})",
+            *self._meet_call(i, total),
             f"  br label %step{i + 1}",
         ]
 
@@ -232,6 +255,12 @@ done:
             f"  %counters = getelementptr i8, ptr %arena, i64 {self.program.counters_offset}",
             f"  call void @llvm.memset.p0.i64(ptr align {ALIGN} %counters, i8 0, i64 {counters}, i1 false)",
         ]
+        if self.program.stamps:
+            lines += [
+                f"  %stamps = getelementptr i8, ptr %arena, i64 {self.program.stamps_offset}",
+                "  %now = call i64 @llvm.readcyclecounter()",
+                "  store i64 %now, ptr %stamps, align 8",
+            ]
         return "\n".join(
             [
                 *lines,

@@ -9,6 +9,7 @@ from pathlib import Path
 
 import tvm
 from tvm import tirx
+from tvm.tirx import PrimFunc
 
 from cnncc.kernels.cpu import LOWER
 from cnncc.kernels.spec import Kernel
@@ -23,9 +24,13 @@ def tvm_target(target: Target) -> tvm.target.Target:
 
 def compile_kernel(kernel: Kernel, target: Target) -> bytes:
     """The object file of one kernel, with the one global function `kernel.symbol`."""
+    return compile_function(LOWER[kernel.family](kernel.config, kernel.symbol), kernel.symbol, target)
+
+
+def compile_function(func: PrimFunc, symbol: str, target: Target) -> bytes:
+    """The object file of a function that `KernelBuilder` made."""
     built = tvm_target(target)
-    func = LOWER[kernel.family](kernel.config, kernel.symbol)
-    module = tirx.transform.BindTarget(built.with_host(built))(tvm.IRModule({kernel.symbol: func}))
+    module = tirx.transform.BindTarget(built.with_host(built))(tvm.IRModule({symbol: func}))
     passes = [tirx.transform.StmtSimplify(), tirx.transform.LowerTVMBuiltin(), tirx.transform.LowerIntrin()]
     module = tvm.ir.transform.Sequential(passes)(module)
     library = tvm.get_global_func("target.build.llvm")(module, built)

@@ -30,6 +30,8 @@ class Program:
     threads: int
     selections: dict[str, Selection]
     """Node name -> its kernel calls; nodes without work are not listed."""
+    stamps: bool = False
+    """Whether a run notes in its arena when each step ended, for `cnncc profile`."""
 
     @cached_property
     def calls(self) -> tuple[Call, ...]:
@@ -107,7 +109,12 @@ class Program:
 
     @property
     def arena_bytes(self) -> int:
-        """The arena a run needs: activations, the steps' counters, workspace, and scratch for each thread."""
+        """The arena a run needs: activations, the steps' counters, workspace, scratch for each thread, stamps."""
+        return self.stamps_offset + (8 * (len(self.calls) + 1) if self.stamps else 0)
+
+    @property
+    def stamps_offset(self) -> int:
+        """Where in the arena the stamps begin: cycles (uint64) at the start and at the end of each step."""
         return self.scratch_offset + self.threads * self.scratch_bytes
 
 

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import numpy as np
 import pytest
 from kernels.compare import RUNNABLE, network, worst_error
+
+from cnncc import api, reference
 
 BOUND = 1e-5
 
@@ -83,3 +86,21 @@ def test_on_other_targets(target: str) -> None:
         " avgpool 2x2 /2; save x; gap; save g; mul { from x | from g }; fc 19 relu; fc 18 softmax"
     )
     assert worst_error(network(body, "11x9x9"), target) <= BOUND
+
+
+NAN_BODIES = [
+    "relu", "relu6", "sigmoid", "tanh", "leaky_relu", "hard_sigmoid", "hard_swish", "silu", "softmax", "maxpool 3x3",
+    "avgpool 3x3", "gmp", "gap", "lrn", "bn", "conv 3x3 8 relu", "upsample 2", "fc 5 relu",
+]  # fmt: skip
+
+
+@pytest.mark.parametrize("body", NAN_BODIES)
+def test_a_nan_does_not_vanish(body: str) -> None:
+    """One NaN reaches every value it reaches in the reference."""
+    graph = network(f"identity; {body}", "8x7x7")
+    image = np.random.default_rng(0).standard_normal((1, 8, 7, 7)).astype(np.float32)
+    image[0, 3, 2, 4] = np.nan
+    (wanted,) = reference.run(graph, [image]).values()
+    got = api.build(graph, threads=1).model()(image)
+    assert np.isnan(wanted).any()
+    np.testing.assert_array_equal(np.isnan(got), np.isnan(wanted))

@@ -5,12 +5,13 @@ from __future__ import annotations
 import operator
 from collections.abc import Callable
 
+from tvm import tirx
 from tvm.tirx import PrimFunc
 
 from cnncc.kernels.builder import Buffer, Expr, KernelBuilder, splat
 from cnncc.kernels.channels import GlobalPoolConfig, LrnConfig, SoftmaxConfig
 from cnncc.kernels.cpu.moves import copy_floats, fill_floats
-from cnncc.kernels.cpu.vectors import LOWEST, exp, horizontal, power, vmax
+from cnncc.kernels.cpu.vectors import LOWEST, exp, horizontal, nan_max, power, vmax
 from cnncc.kernels.spec import blocks
 
 ACCUMULATORS = 4
@@ -100,7 +101,7 @@ class _Softmax:
         largest.store(0, splat(LOWEST, c.lanes), c.lanes)
         with k.loop(steps) as i:
             largest.store(0, vmax(largest.load(0, c.lanes), line.load(i * c.lanes, c.lanes)), c.lanes)
-        top = k.let(splat(horizontal(k, largest.load(0, c.lanes), c.lanes, vmax), c.lanes))
+        top = k.let(splat(horizontal(k, largest.load(0, c.lanes), c.lanes, tirx.max), c.lanes))
         # A lane of the tail adds e^-87 at most, nothing beside the largest value's 1.
         total = k.registers(c.lanes)
         total.store(0, splat(0.0, c.lanes), c.lanes)
@@ -128,7 +129,7 @@ def lower_global_pool(c: GlobalPoolConfig, symbol: str) -> PrimFunc:
 
 def _pool_plane(k: KernelBuilder, c: GlobalPoolConfig, source: Buffer, start: Expr, offset: int) -> Expr:
     """The sum or maximum over all pixels of a vector of channels."""
-    combine: Callable[[Expr, Expr], Expr] = vmax if c.mode == "max" else operator.add
+    combine: Callable[[Expr, Expr], Expr] = nan_max if c.mode == "max" else operator.add
     slots = [a * c.lanes for a in range(ACCUMULATORS)]
     acc = k.registers(ACCUMULATORS * c.lanes)
     for slot in slots:

@@ -19,11 +19,22 @@ _LN2_HIGH, _LN2_LOW = 0.693359375, -2.12194440e-4
 
 
 def vmax(a: Expr, b: Expr) -> Expr:
-    return tirx.max(a, b)
+    """The larger one; b if either is NaN (one instruction on x86). So the data comes second: a NaN must not vanish."""
+    return tirx.Select(a > b, a, b) if _is_float(b) else tirx.max(a, b)
 
 
 def vmin(a: Expr, b: Expr) -> Expr:
-    return tirx.min(a, b)
+    """The smaller one; b if either is NaN."""
+    return tirx.Select(a < b, a, b) if _is_float(b) else tirx.min(a, b)
+
+
+def nan_max(a: Expr, b: Expr) -> Expr:
+    """The larger one; NaN if either is."""
+    return tirx.Select(tirx.isnan(a), a, vmax(a, b))
+
+
+def _is_float(value: Expr) -> bool:
+    return not isinstance(value, int) and "float" in str(value.ty.dtype if hasattr(value, "ty") else value.dtype)
 
 
 def _horner(k: KernelBuilder, x: Expr, coefficients: tuple[float, ...], lanes: int) -> Expr:
@@ -38,8 +49,8 @@ def _dtype(base: str, lanes: int) -> str:
 
 
 def exp(k: KernelBuilder, x: Expr, lanes: int) -> Expr:
-    """e^x by 2^n e^r; exact at 0, saturates at the ends of the float32 range (never infinite, never NaN)."""
-    x = k.let(vmin(vmax(x, splat(-87.0, lanes)), splat(88.0, lanes)))
+    """e^x by 2^n e^r; exact at 0, saturates at the ends of the float32 range (never infinite; NaN stays NaN)."""
+    x = clamp(k, x, -87.0, 88.0, lanes)
     n = k.let(tirx.floor(x * splat(1.4426950408889634, lanes) + splat(0.5, lanes)))
     r = k.let(x - n * splat(_LN2_HIGH, lanes) - n * splat(_LN2_LOW, lanes))
     mantissa = _horner(k, r, _EXP, lanes)
@@ -77,8 +88,10 @@ def power(k: KernelBuilder, x: Expr, exponent: float, lanes: int) -> Expr:
     return exp(k, log(k, x, lanes) * splat(exponent, lanes), lanes)
 
 
-def _clamp01(x: Expr, lanes: int) -> Expr:
-    return vmin(vmax(x, splat(0.0, lanes)), splat(1.0, lanes))
+def clamp(k: KernelBuilder, x: Expr, low: float, high: float, lanes: int) -> Expr:
+    """x between two constants; NaN stays NaN. Each step is named, since a comparison writes its operands twice."""
+    at_least = k.let(vmax(splat(low, lanes), k.let(x)))
+    return k.let(vmin(splat(high, lanes), at_least))
 
 
 def _sigmoid(k: KernelBuilder, x: Expr, lanes: int) -> Expr:
@@ -93,16 +106,16 @@ def _tanh(k: KernelBuilder, x: Expr, lanes: int) -> Expr:
 
 def _leaky(k: KernelBuilder, x: Expr, lanes: int, slope: float) -> Expr:
     zero = splat(0.0, lanes)
-    return k.let(vmax(x, zero) + vmin(x, zero) * splat(slope, lanes))
+    return k.let(vmax(zero, x) + vmin(zero, x) * splat(slope, lanes))
 
 
 def _hard_sigmoid(k: KernelBuilder, x: Expr, lanes: int, alpha: float, beta: float) -> Expr:
-    return k.let(_clamp01(x * splat(alpha, lanes) + splat(beta, lanes), lanes))
+    return clamp(k, x * splat(alpha, lanes) + splat(beta, lanes), 0.0, 1.0, lanes)
 
 
 ACTIVATIONS: Mapping[str, Callable[..., Expr]] = {
-    "relu": lambda k, x, n: k.let(vmax(x, splat(0.0, n))),
-    "relu6": lambda k, x, n: k.let(vmin(vmax(x, splat(0.0, n)), splat(6.0, n))),
+    "relu": lambda k, x, n: k.let(vmax(splat(0.0, n), x)),
+    "relu6": lambda k, x, n: clamp(k, x, 0.0, 6.0, n),
     "leaky_relu": _leaky,
     "sigmoid": _sigmoid,
     "tanh": _tanh,
@@ -116,6 +129,7 @@ ACTIVATIONS: Mapping[str, Callable[..., Expr]] = {
 def apply_epilogue(k: KernelBuilder, x: Expr, epilogue: Epilogue, extras: Iterable[Expr], lanes: int) -> Expr:
     """The steps after a sum: activations, and adds of the vectors in `extras`, one after the other."""
     waiting = iter(extras)
+    x = k.let(x)
     for name, attributes in epilogue:
         x = k.let(x + next(waiting)) if name == "add" else ACTIVATIONS[name](k, x, lanes, **dict(attributes))
     return x

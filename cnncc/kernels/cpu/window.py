@@ -9,7 +9,7 @@ from tvm.tirx import PrimFunc
 
 from cnncc.kernels.builder import Buffer, Expr, KernelBuilder, splat
 from cnncc.kernels.cpu.moves import Window, gather_rows
-from cnncc.kernels.cpu.vectors import LOWEST, apply_epilogue, vmax, vmin
+from cnncc.kernels.cpu.vectors import LOWEST, apply_epilogue, nan_max, vmax, vmin
 from cnncc.kernels.tiles import even_tiles
 from cnncc.kernels.window import WindowConfig
 
@@ -133,7 +133,7 @@ class _Window:
     def combine(self, before: Expr, value: Expr, factor: Expr | None) -> Expr:
         if factor is not None:
             return before + value * factor
-        return vmax(before, value) if self.c.mode == "max" else before + value
+        return nan_max(before, value) if self.c.mode == "max" else before + value
 
     def scale(self, y: Expr, x: Expr) -> Expr | None:
         """One over the number of values averaged; pixels of the padding are not counted unless asked for."""

@@ -13,6 +13,8 @@ from cnncc.kernels.tiles import even_tiles
 from cnncc.kernels.winograd import Matrix, WinogradConfig, matrices
 
 UNROLLED_CHANNELS = 4
+SHORT_STEPS = ("add", "relu", "relu6")
+"""Steps of an epilogue that may be written out for every pixel of a tile; the others would make long code."""
 
 
 def lower_input(config: WinogradConfig, symbol: str) -> PrimFunc:
@@ -225,29 +227,35 @@ class _Winograd(_Transform):
                 self.output_tile(k.let(block + b), tile, k.let((i * size + b) * c.block))
 
     def output_tile(self, block: Expr, tile: Expr, at: Expr) -> None:
+        """One tile of one block: the inverse transform, then bias and epilogue where its pixels lie in the image."""
         k, c = self.k, self.c
         height, width = c.out_size
         y, x = k.let(tile // c.grid[1] * c.m), k.let(tile % c.grid[1] * c.m)
         to = k.let(((block * height + y) * width + x) * c.block)
-        matrix = matrices(c.m).output
-        ragged = height % c.m or width % c.m
+        direct = height % c.m == 0 and width % c.m == 0 and all(name in SHORT_STEPS for name, _ in c.epilogue)
         for v in range(0, c.block, c.lanes):
-            half = []
-            for j in range(c.edge):
-                column = [
-                    k.let(self.product.load(at + (i * c.edge + j) * c.product_step + v, c.lanes)) for i in range(c.edge)
-                ]
-                half.append(self.columns(matrix, column))
             bias = splat(0.0, c.lanes) if self.bias is None else k.let(self.bias.load(block * c.block + v, c.lanes))
-            for r in range(c.m):
-                line = self.columns(matrix, [half[j][r] for j in range(c.edge)])
+            for r, line in enumerate(self.inverse(at + v)):
                 for s, value in enumerate(line):
-                    index = to + (r * width + s) * c.block + v
-                    if ragged:
-                        with k.when(tirx.all(y + r < height, x + s < width)):
-                            self.finish(index, k.let(value + bias))
+                    if direct:
+                        self.finish(to + (r * width + s) * c.block + v, value + bias)
                     else:
-                        self.finish(index, k.let(value + bias))
+                        self.border.store((r * c.m + s) * c.lanes, value + bias, c.lanes)
+            if not direct:
+                with k.loop(k.let(vmin(c.m, height - y))) as r, k.loop(k.let(vmin(c.m, width - x))) as s:
+                    self.finish(
+                        k.let(to + (r * width + s) * c.block + v), self.border.load((r * c.m + s) * c.lanes, c.lanes)
+                    )
+
+    def inverse(self, at: Expr) -> list[list[Expr]]:
+        """A' m A of the products of one tile and vector of channels: rows of pixels."""
+        k, c = self.k, self.c
+        matrix = matrices(c.m).output
+        half = []
+        for j in range(c.edge):
+            column = [k.let(self.product.load(at + (i * c.edge + j) * c.product_step, c.lanes)) for i in range(c.edge)]
+            half.append(self.columns(matrix, column))
+        return [self.columns(matrix, [half[j][r] for j in range(c.edge)]) for r in range(c.m)]
 
     def finish(self, index: Expr, value: Expr) -> None:
         c = self.c
