@@ -60,9 +60,9 @@ def cnncc_engine(job: Job) -> Engine:
 def onnxruntime_engine(job: Job) -> Engine:
     """ONNX Runtime on the processor, with all its graph optimisations, on the ONNX model of the same graph."""
     import onnxruntime
-    from onnx_export import to_onnx
 
     from cnncc import weights
+    from cnncc.frontends.export_onnx import to_onnx
 
     options = onnxruntime.SessionOptions()
     options.intra_op_num_threads = job.threads

@@ -3,8 +3,16 @@
 from __future__ import annotations
 
 import difflib
+import os
+import textwrap
+import unicodedata
 from collections.abc import Iterable
 from dataclasses import dataclass
+
+HINT_WIDTH = 100
+"""Columns that a hint fills before it goes on in the next line."""
+LINE_WIDTH = 100
+"""Characters that are shown of a source line."""
 
 
 @dataclass(frozen=True)
@@ -47,15 +55,44 @@ class CnnccError(Exception):
             lines += caret_lines(self.span)
         lines += [f"  in {block}, from {place}" for block, place in self.stack]
         if self.hint:
-            lines.append(f"  hint: {self.hint}")
+            lines += _hint_lines(self.hint)
         return "\n".join(lines)
 
 
+def _hint_lines(hint: str) -> list[str]:
+    """The hint, indented, in lines of at most `HINT_WIDTH`; words (paths, names) stay whole."""
+    wrap = textwrap.TextWrapper(HINT_WIDTH, subsequent_indent=" " * 8, break_long_words=False, break_on_hyphens=False)
+    first, *rest = hint.split("\n")
+    wrapped = wrap.wrap(f"  hint: {first}")
+    wrap.initial_indent = " " * 8
+    return [*wrapped, *(line for paragraph in rest for line in wrap.wrap(paragraph))]
+
+
+def reason(error: OSError) -> str:
+    """Why a file operation failed, without paths or numbers: `no such file or folder`."""
+    known = {FileNotFoundError: "no such file or folder", IsADirectoryError: "it is a folder"}
+    text = error.strerror or (os.strerror(error.errno) if error.errno else str(error))
+    return known.get(type(error), text[:1].lower() + text[1:])
+
+
 def caret_lines(span: Span) -> list[str]:
-    """The source line and, below it, carets under the span; tabs are kept so that both align."""
-    before = "".join("\t" if c == "\t" else " " for c in span.text[: span.column - 1])
-    length = max(1, min(span.length, len(span.text) - span.column + 1))
-    return [f"  | {span.text}", f"  | {before}{'^' * length}"]
+    """The source line and, below it, carets under the span. Both align in a terminal: tabs are kept, wide characters
+    get two carets, what cannot be shown is `?`. Of a long line only `LINE_WIDTH` characters around the span appear."""
+    at = span.column - 1
+    start = max(0, min(at - LINE_WIDTH // 2, len(span.text) - LINE_WIDTH))
+    shown = "".join(c if c == "\t" or c.isprintable() else "?" for c in span.text[start : start + LINE_WIDTH])
+    at -= start
+    head, tail = "..." if start else "", "..." if start + LINE_WIDTH < len(span.text) else ""
+    before = "".join("\t" if c == "\t" else " " * _width(c) for c in shown[:at])
+    carets = "^" * max(1, sum(map(_width, shown[at : at + span.length])))
+    return [f"  | {head}{shown}{tail}", f"  | {' ' * len(head)}{before}{carets}"]
+
+
+def _width(character: str) -> int:
+    """Columns of a terminal: 2 for wide ones (East Asian, emoji), 0 for accents that join the character before."""
+    if unicodedata.combining(character):
+        return 0
+    return 2 if unicodedata.east_asian_width(character) in "WF" else 1
 
 
 def nearest(name: str, choices: Iterable[str]) -> str:

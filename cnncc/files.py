@@ -1,19 +1,24 @@
-"""Files that appear whole or not at all."""
+"""Files that appear whole or not at all, and never in the place of something else."""
 
 from __future__ import annotations
 
 import contextlib
 import os
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
+from itertools import combinations, product
 from pathlib import Path
+
+from cnncc.errors import CnnccError
 
 
 @contextlib.contextmanager
 def replacing(target: Path) -> Iterator[Path]:
     """A temporary path beside `target` that takes its place if the block ends well, and is removed if not.
 
-    An existing file keeps its mode; a new one gets the usual one. Raises OSError as file operations do.
+    An existing file keeps its mode; a new one gets the usual one. Raises OSError as file operations do, naming the
+    target, and CnnccError for a target that is no regular file.
     """
+    check_replaceable(target)
     scratch = target.with_name(f".{target.name}.{os.getpid()}.tmp")
     try:
         scratch.touch()
@@ -21,6 +26,10 @@ def replacing(target: Path) -> Iterator[Path]:
         yield scratch
         scratch.chmod(mode & 0o7777)
         os.replace(scratch, target)
+    except OSError as error:
+        if str(error.filename) == str(scratch):
+            raise OSError(error.errno, error.strerror, str(target)) from error
+        raise
     finally:
         with contextlib.suppress(OSError):
             scratch.unlink(missing_ok=True)
@@ -30,3 +39,31 @@ def write_whole(target: Path, data: bytes | str) -> None:
     """Writes bytes, or text as UTF-8: readers see the old file or the new one."""
     with replacing(target) as scratch:
         scratch.write_bytes(data.encode() if isinstance(data, str) else data)
+
+
+def check_replaceable(target: Path) -> None:
+    """CnnccError if something is at `target` (or where it links to) that is no regular file: replacing would remove
+    a device, a pipe or a folder."""
+    if target.is_dir():
+        raise CnnccError(f"cannot write {target}: it is a folder")
+    if os.path.exists(target) and not target.is_file():
+        raise CnnccError(f"cannot write {target}: it is a device or a pipe, not a regular file")
+
+
+def check_outputs(outputs: Mapping[str, Path], inputs: Mapping[str, str | os.PathLike[str]]) -> None:
+    """CnnccError unless all outputs can be written without harm: each in a folder that exists, over nothing but a
+    regular file, none over an input or another output. The keys say what each file is, for the message."""
+    for path in outputs.values():
+        check_replaceable(path)
+        if not path.parent.is_dir():
+            raise CnnccError(f"cannot write {path}: folder {path.parent} does not exist")
+    pairs = [*product(outputs.items(), inputs.items()), *combinations(outputs.items(), 2)]
+    for (role, path), (other_role, other) in pairs:
+        if _same_file(path, Path(other)):
+            raise CnnccError(f"cannot write {role} to {path}: that is {other_role}", hint="choose another name")
+
+
+def _same_file(one: Path, other: Path) -> bool:
+    if os.path.exists(one) and os.path.exists(other):
+        return os.path.samefile(one, other)
+    return os.path.realpath(one) == os.path.realpath(other)

@@ -5,11 +5,11 @@ from __future__ import annotations
 import os
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Literal
 
 import numpy as np
 
-from cnncc.errors import CnnccError
+from cnncc.errors import CnnccError, reason
 
 if TYPE_CHECKING:
     from PIL import Image
@@ -18,9 +18,13 @@ _MODES = {1: "L", 3: "RGB"}
 
 
 def load(
-    path: str | os.PathLike[str], dims: Sequence[int], mean: Sequence[float] = (), std: Sequence[float] = ()
+    path: str | os.PathLike[str],
+    dims: Sequence[int],
+    mean: Sequence[float] = (),
+    std: Sequence[float] = (),
+    batch: int = 1,
 ) -> np.ndarray:
-    """A file as an input of a network: float32 of shape (1, *dims).
+    """A file as an input of a network: float32 of shape (1, *dims), or (batch, *dims) for a `.npy` of that shape.
 
     `dims` are (c, h, w), or (k,) for a vector. An image is made grey or RGB, resized bilinearly, and its pixels of
     0..255 become (x - mean) / std, one number each or one per channel, or x / 255 where neither is given. A `.npy` of
@@ -30,8 +34,16 @@ def load(
     """
     file = Path(path)
     if file.suffix.lower() == ".npy":
-        return _from_array(file, tuple(dims), mean, std)
+        return _from_array(file, tuple(dims), mean, std, batch)
     return from_image(_open(file), dims, mean, std, str(file))
+
+
+def count(path: str | os.PathLike[str], dims: Sequence[int], batch: int) -> int:
+    """Images in a file: `batch` for a `.npy` of shape (batch, *dims), else 1. Reads no more than its header."""
+    file = Path(path)
+    if file.suffix.lower() != ".npy" or batch == 1:
+        return 1
+    return batch if _read_array(file, "r").shape == (batch, *dims) else 1
 
 
 def from_image(
@@ -77,7 +89,8 @@ def _open(file: Path) -> Image.Image:
     except pillow.DecompressionBombError as error:
         raise CnnccError(f"{file} is refused: {error}") from error
     except (OSError, SyntaxError, ValueError) as error:  # Pillow's decoders raise all three on damaged files
-        raise CnnccError(f"cannot read image {file}: {error}") from error
+        why = reason(error) if isinstance(error, OSError) else str(error)
+        raise CnnccError(f"cannot read image {file}: {why}") from error
 
 
 def _eight_bit(image: Image.Image) -> Image.Image:
@@ -89,12 +102,14 @@ def _eight_bit(image: Image.Image) -> Image.Image:
     return pillow.fromarray((np.asarray(image).clip(0, 65535) // 256).astype(np.uint8))
 
 
-def _from_array(file: Path, dims: tuple[int, ...], mean: Sequence[float], std: Sequence[float]) -> np.ndarray:
+def _from_array(
+    file: Path, dims: tuple[int, ...], mean: Sequence[float], std: Sequence[float], count: int
+) -> np.ndarray:
     array = _read_array(file)
-    if array.shape not in (dims, (1, *dims)):
+    if array.shape not in (dims, (1, *dims), (count, *dims)):
         found, wanted = ("x".join(map(str, shape)) or "a single number" for shape in (array.shape, dims))
         raise CnnccError(f"{file}: the array is {found}, the input is {wanted}")
-    batch = array.reshape(1, *dims)
+    batch = array.reshape(-1, *dims)
     if array.dtype == np.uint8:
         return normalise(batch, mean, std)
     if array.dtype.kind != "f":
@@ -103,11 +118,11 @@ def _from_array(file: Path, dims: tuple[int, ...], mean: Sequence[float], std: S
     return np.ascontiguousarray(batch, dtype=np.float32)
 
 
-def _read_array(file: Path) -> np.ndarray:
+def _read_array(file: Path, mmap_mode: Literal["r"] | None = None) -> np.ndarray:
     try:
-        array = np.load(file, allow_pickle=False)
+        array = np.load(file, mmap_mode, allow_pickle=False)
     except OSError as error:
-        raise CnnccError(f"cannot read array {file}: {error}") from error
+        raise CnnccError(f"cannot read array {file}: {reason(error)}") from error
     except (ValueError, EOFError) as error:
         raise CnnccError(f"{file} is not a NumPy array file: {error}") from error
     if not isinstance(array, np.ndarray):

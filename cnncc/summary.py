@@ -23,9 +23,10 @@ FOLDING = frozenset(["conv", "conv_transpose", "fc"])
 class Layer:
     """One node of the source graph.
 
-    `output` is channels, height, width (a vector of k is k x 1 x 1); `macs` counts convolutions, transposed
-    convolutions and fc; `activation_bytes` is the memory the result needs for itself: 0 where it overwrites its input;
-    `receptive_field` is the larger of `receptive_field_hw`, in input pixels, not cut off at the border.
+    `op` is the word that the language has for it (`dwconv` for a convolution with one group a channel); `output` is
+    channels, height, width (a vector of k is k x 1 x 1); `macs` counts convolutions, transposed convolutions and fc;
+    `activation_bytes` is the memory the result needs for itself: 0 where it overwrites its input; `receptive_field` is
+    the larger of `receptive_field_hw`, in input pixels, not cut off at the border.
     """
 
     name: str
@@ -42,7 +43,8 @@ class Layer:
 
 class Arena(Protocol):
     """Memory a compiled module asks of its caller, in bytes: `total_bytes` is activations (`bytes`, of which no plan
-    needs less than `bound`) and scratch of all threads."""
+    needs less than `bound`) and scratch of all threads. It counts what is stored, channels rounded up to whole blocks
+    and parts to 64 bytes, so for a small network it can be more than the activations of its layers together."""
 
     @property
     def bytes(self) -> int: ...
@@ -76,7 +78,7 @@ class Summary:
 
     @property
     def activation_bytes(self) -> int:
-        """Memory of all results side by side, the input included: what a planned arena saves on."""
+        """Memory of all results side by side without padding, the input included: what a planned arena saves on."""
         return sum(layer.activation_bytes for layer in self.layers)
 
     def to_json(self) -> Mapping[str, Any]:
@@ -101,14 +103,14 @@ def summarize(graph: Graph, arena: Arena) -> Summary:
 def _layer(graph: Graph, node: Node, field: tuple[int, int]) -> Layer:
     return Layer(
         name=node.name,
-        op=node.op,
+        op=_word(graph, node),
         output=node.type.chw,
         params=ops.params(graph, node),
         macs=ops.macs(graph, node),
         activation_bytes=0 if _in_place(graph, node) else node.type.nbytes,
         receptive_field=max(field),
         receptive_field_hw=field,
-        window=_window(node),
+        window=_window(graph, node),
     )
 
 
@@ -119,13 +121,26 @@ def _in_place(graph: Graph, node: Node) -> bool:
     return absorbed and graph.is_private(node.inputs[0])
 
 
-def _window(node: Node) -> str:
+def _word(graph: Graph, node: Node) -> str:
+    if _is_depthwise(graph, node):
+        return "dwconv"
+    return "upconv" if node.op == "conv_transpose" else node.op
+
+
+def _is_depthwise(graph: Graph, node: Node) -> bool:
+    return node.op == "conv" and 1 < node.attrs["groups"] == graph[node.inputs[0]].type.chw[0]
+
+
+def _window(graph: Graph, node: Node) -> str:
     attrs = node.attrs
     words = ["x".join(map(str, attrs["kernel"]))] if "kernel" in attrs else []
     for key, prefix in (("stride", "/"), ("dilation", "dil ")):
         if attrs.get(key, (1, 1)) != (1, 1):
             h, w = attrs[key]
             words.append(f"{prefix}{h}" if h == w else f"{prefix}{h}x{w}")
-    if attrs.get("groups", 1) != 1:
+    if _is_depthwise(graph, node):
+        mult = attrs["out"] // attrs["groups"]
+        words += [f"mult {mult}"] if mult > 1 else []
+    elif attrs.get("groups", 1) != 1:
         words.append(f"groups {attrs['groups']}")
     return " ".join(words)

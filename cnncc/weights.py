@@ -5,8 +5,9 @@ from __future__ import annotations
 import difflib
 import json
 import os
+import re
 import struct
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -16,14 +17,16 @@ import numpy as np
 from safetensors import SafetensorError, safe_open
 from safetensors.numpy import save_file
 
-from cnncc.errors import CnnccError
-from cnncc.files import replacing
+from cnncc.errors import CnnccError, reason
+from cnncc.files import check_outputs, replacing
 from cnncc.ir import Constant, Graph
 from cnncc.weight_init import seeded
 
 _FLOATS = frozenset({"F64", "F32", "F16", "BF16"})
-_MOST_HINTS = 40
-"""Nearest names are looked up for that many names: more wrong names than that have one common reason."""
+_MOST_NAMES = 10
+"""Names listed of each kind of mismatch: more wrong names than that have one common reason."""
+_CLOSE = 0.8
+"""Similarity (of difflib) from which a name may be meant for another."""
 
 
 def bind(graph: Graph, path: str | os.PathLike[str] | None = None, seed: int = 0) -> Graph:
@@ -31,7 +34,8 @@ def bind(graph: Graph, path: str | os.PathLike[str] | None = None, seed: int = 0
 
     `path` is a safetensors file that holds exactly the graph's constants under their names, in float32, or float16,
     bfloat16 or float64, which are converted. Without it: He-normal initial values, the same for the same seed and name.
-    Raises CnnccError for a file that cannot be read, and for names or shapes that differ: one error lists all of them.
+    Raises CnnccError for a file that cannot be read, and for names or shapes that differ: one error tells all of them,
+    by name up to ten of each kind.
     """
     if path is None:
         if seed < 0:
@@ -40,7 +44,7 @@ def bind(graph: Graph, path: str | os.PathLike[str] | None = None, seed: int = 0
     stored = _open(Path(path))
     mismatches = _mismatches({name: c.shape for name, c in graph.constants.items()}, stored)
     if mismatches:
-        hint = f"`cnncc weights` writes a file with the names and shapes of {graph.name}"
+        hint = f"`cnncc weights NET -o FILE` writes a file with the names and shapes of {graph.name}"
         raise CnnccError("\n".join([f"{os.fspath(path)} does not fit net {graph.name}:", *mismatches]), hint=hint)
     bound = {name: Constant(c.shape, stored[name].read) for name, c in graph.constants.items()}
     return graph.rebuild(graph.nodes, constants=bound)
@@ -53,6 +57,7 @@ def save(graph: Graph, path: str | os.PathLike[str], seed: int | None = None) ->
     be written.
     """
     target = Path(path)
+    check_outputs({"the weights": target}, {})
     tensors = {name: np.asarray(c.value, dtype=np.float32) for name, c in graph.constants.items()}
     # One key only: safetensors writes several in the order of a hash table, different on every run.
     about = {"net": graph.name} if seed is None else {"net": graph.name, "seed": seed}
@@ -60,7 +65,14 @@ def save(graph: Graph, path: str | os.PathLike[str], seed: int | None = None) ->
         with replacing(target) as scratch:
             save_file(tensors, scratch, metadata={"cnncc": json.dumps(about, sort_keys=True)})
     except (OSError, SafetensorError) as error:
-        raise CnnccError(f"cannot write weights to {target}: {error}") from error
+        why = reason(error) if isinstance(error, OSError) else _system_text(error)
+        raise CnnccError(f"cannot write weights to {target}: {why}") from error
+
+
+def _system_text(error: SafetensorError) -> str:
+    """What the system said, out of safetensors' text, which names our temporary file."""
+    number = re.search(r"os error (\d+)", str(error))
+    return reason(OSError(int(number[1]), "")) if number else str(error)
 
 
 @dataclass(frozen=True)
@@ -75,11 +87,12 @@ class _Stored:
 def _open(path: Path) -> Mapping[str, _Stored]:
     """The tensors of a safetensors file. The file stays mapped for as long as any of them is in use."""
     try:
+        path.open("rb").close()  # the system's error has a number, that of safetensors only a text
         file = safe_open(path, framework="numpy")
         slices = {name: file.get_slice(name) for name in file.keys()}
         bfloats = _bfloat16(path, [name for name, s in slices.items() if s.get_dtype() == "BF16"])
     except OSError as error:
-        raise CnnccError(f"cannot read weights from {path}: {error}") from error
+        raise CnnccError(f"cannot read weights from {path}: {reason(error)}") from error
     except SafetensorError as error:
         hint = "weights are read from safetensors only; convert other formats with their own tools"
         raise CnnccError(f"{path} is not a safetensors file: {error}", hint=hint) from error
@@ -109,25 +122,34 @@ def _bfloat16(path: Path, names: list[str]) -> Mapping[str, Callable[[], np.ndar
 
 
 def _mismatches(wanted: Mapping[str, tuple[int, ...]], stored: Mapping[str, _Stored]) -> list[str]:
-    """One line for each missing, left-over, wrong-shape or wrong-type tensor."""
+    """One line for each missing, left-over, wrong-shape or wrong-type tensor, of each kind `_MOST_NAMES` at most."""
     missing = [name for name in wanted if name not in stored]
     extra = [name for name in stored if name not in wanted]
     both = [name for name in wanted if name in stored]
     found = {name: _dims(tensor.shape) for name, tensor in stored.items()}
+    renamed = partial(_nearest, {**{n: wanted[n] for n in missing}, **{n: stored[n].shape for n in extra}})
     misshapen = [name for name in both if wanted[name] != stored[name].shape]
     not_float = [name for name in both if stored[name].dtype not in _FLOATS]
     return [
-        *(f"  missing: {name} ({_dims(wanted[name])}){_hint(name, extra, i)}" for i, name in enumerate(missing)),
-        *(f"  left over: {name} ({found[name]}){_hint(name, missing, i)}" for i, name in enumerate(extra)),
-        *(f"  shape of {n}: the net has {_dims(wanted[n])}, the file {found[n]}" for n in misshapen),
-        *(f"  type of {n}: {stored[n].dtype} is not a floating-point type of weights" for n in not_float),
+        *_listed("missing", missing, lambda n: f": {n} ({_dims(wanted[n])}){renamed(n, extra)}"),
+        *_listed("left over", extra, lambda n: f": {n} ({found[n]}){renamed(n, missing)}"),
+        *_listed("shape", misshapen, lambda n: f" of {n}: the net has {_dims(wanted[n])}, the file {found[n]}"),
+        *_listed("type", not_float, lambda n: f" of {n}: {stored[n].dtype} is not a floating-point type of weights"),
     ]
+
+
+def _listed(kind: str, names: Sequence[str], text: Callable[[str], str]) -> list[str]:
+    more = len(names) - _MOST_NAMES
+    rest = [f"  {kind}: ... and {more} more"] if more > 0 else []
+    return [*(f"  {kind}{text(name)}" for name in names[:_MOST_NAMES]), *rest]
 
 
 def _dims(shape: tuple[int, ...]) -> str:
     return "x".join(map(str, shape)) or "scalar"
 
 
-def _hint(name: str, choices: Iterable[str], position: int) -> str:
-    close = difflib.get_close_matches(name, choices, n=1) if position < _MOST_HINTS else []
+def _nearest(shapes: Mapping[str, tuple[int, ...]], name: str, choices: Sequence[str]) -> str:
+    """The closest name of a tensor of the same shape: one of another shape is not the same under another name."""
+    same = [choice for choice in choices if shapes[choice] == shapes[name]]
+    close = difflib.get_close_matches(name, same, n=1, cutoff=_CLOSE)
     return f", nearest: {close[0]}" if close else ""

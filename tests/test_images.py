@@ -141,8 +141,17 @@ def test_damaged_files(tmp_path, name, content, message):
 
 @pytest.mark.parametrize(("name", "message"), [("no.png", "cannot read image"), ("no.npy", "cannot read array")])
 def test_file_that_is_not_there(tmp_path, name, message):
-    with pytest.raises(CnnccError, match=f"{message} .*{name}"):
+    with pytest.raises(CnnccError) as caught:
         images.load(tmp_path / name, (3, 4, 4))
+    assert caught.value.message == f"{message} {tmp_path / name}: no such file or folder"
+
+
+def test_an_array_may_hold_a_whole_batch(npy):
+    array = np.random.default_rng(0).normal(size=(2, 3, 4, 5)).astype(np.float32)
+    path = npy(array)
+    assert (images.count(path, (3, 4, 5), 2), images.count(path, (3, 4, 5), 4)) == (2, 1)
+    assert images.count("no.png", (3, 4, 5), 2) == 1
+    np.testing.assert_array_equal(images.load(path, (3, 4, 5), batch=2), array)
 
 
 def test_a_directory_is_no_image(tmp_path):

@@ -17,7 +17,7 @@ TVM_EDGE = {"kernels", "codegen"}
 ALLOWED = {
     "errors": set(),
     "resources": set(),
-    "files": set(),
+    "files": {"errors"},
     "ir": {"errors"},
     "ops": {"errors", "ir"},
     "reference": {"errors", "ir", "ops"},
@@ -26,6 +26,7 @@ ALLOWED = {
     "weight_init": {"errors", "ir", "ops"},
     "weights": {"errors", "files", "ir", "ops", "weight_init"},
     "images": {"errors"},
+    "frontends": {"__version__", "errors", "files", "ir", "ops"},
     "summary": {"errors", "ir", "ops"},
     "runtime": {"errors", "resources"},
 }

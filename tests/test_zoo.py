@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import time
 from functools import cache
 from itertools import groupby
@@ -9,7 +10,7 @@ from math import prod
 
 import pytest
 
-from cnncc import lang, ops, resources
+from cnncc import lang, ops, resources, weights
 from cnncc.ir import Graph, Node
 
 MODELS = resources.directory("models")
@@ -253,7 +254,22 @@ def test_receptive_fields() -> None:
 def test_names_of_weights() -> None:
     assert {"conv1.weight", "conv3.1.a.0.weight", "conv3.0.b.0.bn.bias", "fc.bias"} < set(net("resnet50").constants)
     assert {"fc6.weight", "fc7.bias", "conv5.2.weight"} < set(net("vgg_d").constants)
+    assert {"3a.a.0.weight", "3a.d.1.bias", "fc6.1.weight"} < set(net("googlenet").constants)
+    assert {"up4.0.b.0.weight", "up4.1.0.1.bias", "down1.0.0.weight"} < set(net("unet").constants)
+    assert {"dense3.10.b.2.weight", "transition1.0.bias"} < set(net("densenet121").constants)
     assert {"fire2.squeeze.weight", "fire9.b.expand3x3.bias"} < set(net("squeezenet1_1").constants)
+
+
+@pytest.mark.parametrize("name", FIGURES)
+def test_all_names_start_with_a_label(name: str) -> None:
+    """Then a line added to a network renames no other."""
+    labels = set(re.findall(r"^(\w+):", (MODELS / f"{name}.net").read_text(), re.MULTILINE)) | {"input"}
+    assert {n.name.partition(".")[0] for n in net(name).nodes} == labels
+
+
+def test_the_weights_of_lenet5_still_fit() -> None:
+    bound = weights.bind(net("lenet5"), MODELS / "lenet5.safetensors")
+    assert all(c.bound for c in bound.constants.values())
 
 
 def test_the_deepest_network_is_quick() -> None:

@@ -8,17 +8,19 @@ import sys
 from collections.abc import Sequence
 
 from cnncc import __version__
-from cnncc.cli import check, compile, expand, fmt, info, run, summary, targets, weights
+from cnncc.cli import check, compile, expand, export, fmt, info, profile, run, summary, targets, weights
 from cnncc.cli.command import EXIT_BAD_INPUT, EXIT_BROKEN_PIPE, EXIT_INTERRUPTED, EXIT_OK, Command
-from cnncc.errors import CnnccError
+from cnncc.errors import CnnccError, reason
 
 COMMANDS: tuple[Command, ...] = (
     compile.COMMAND,
     run.COMMAND,
     summary.COMMAND,
     check.COMMAND,
+    profile.COMMAND,
     fmt.COMMAND,
     expand.COMMAND,
+    export.COMMAND,
     info.COMMAND,
     targets.COMMAND,
     weights.COMMAND,
@@ -30,6 +32,7 @@ examples:
   cnncc compile resnet50 -o resnet50.so       one module and its C header, weights inside
   cnncc run models/lenet5.net digit.png       classify an image
   cnncc check models/lenet5.net               compare the compiled module with the NumPy reference
+  cnncc profile resnet50 --top 10             where the time goes, and what bounds it
 
 NET is a file with the text of a network, - for standard input, or a network that comes with cnncc (resnet50).
 exit codes: 0 done; 1 the result of a check is no; 2 bad input or usage; 130 interrupted.
@@ -38,10 +41,8 @@ exit codes: 0 done; 1 the result of a check is no; 2 bad input or usage; 130 int
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run one command; returns the exit code. Bad input is one message on standard error, never a traceback."""
-    args = parser().parse_args(argv)
     try:
-        code: int = args.run(args)
-        sys.stdout.flush()
+        return _run(argv)
     except CnnccError as error:
         return _fail(str(error))
     except BrokenPipeError:
@@ -49,9 +50,18 @@ def main(argv: Sequence[str] | None = None) -> int:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return EXIT_BROKEN_PIPE
     except OSError as error:
-        return _fail(f"{error.filename or 'input or output'}: {error.strerror or error}")
+        return _fail(f"{error.filename or 'input or output'}: {reason(error)}")
     except KeyboardInterrupt:
         return EXIT_INTERRUPTED
+
+
+def _run(argv: Sequence[str] | None) -> int:
+    """Everything is written when this ends, help and usage (by SystemExit), too."""
+    try:
+        args = parser().parse_args(argv)
+        code: int = args.run(args)
+    finally:
+        sys.stdout.flush()
     return code
 
 

@@ -35,18 +35,19 @@ def _run(args: argparse.Namespace) -> int:
 
 def _show(report: Report, everything: bool) -> None:
     ranked = report.layers if everything else sorted(report.layers, key=lambda layer: -layer.error)[:SHOWN]
-    rows = screen.table("layer", "op", "error", "allowed", "max ULP", "", left=2)
-    for layer in ranked:
-        mark = "ok" if layer.passed else "OUTSIDE"
-        rows.add_row(layer.name, layer.op, f"{layer.error:.2e}", f"{layer.allowed:.2e}", f"{layer.max_ulp:,}", mark)
-    screen.console().print(rows)
-    print("error = largest absolute difference / largest absolute value of the float64 reference")
+    rows = [_row(layer) for layer in ranked]
+    screen.print_table(("layer", "op", "error", "allowed", "result"), rows, left=2, drop=("op", "allowed"))
+    print("error = largest difference / largest value of the float64 reference, both absolute")
     if report.worst:
         print(f"worst layer {report.worst.name}: {report.worst.error:.2e}")
     if report.first_failure:
         _show_failure(report.first_failure)
     else:
         print(f"{report.name}: all {len(report.layers)} compared layers within their tolerance")
+
+
+def _row(layer: LayerCheck) -> tuple[str, ...]:
+    return layer.name, layer.op, f"{layer.error:.2e}", f"{layer.allowed:.2e}", "ok" if layer.passed else "OUTSIDE"
 
 
 def _show_failure(layer: LayerCheck) -> None:

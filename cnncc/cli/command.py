@@ -4,13 +4,24 @@ from __future__ import annotations
 
 import argparse
 import json
+import math
 import textwrap
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from cnncc.ir import Graph
+
+DEFAULTS = {"target": "host", "batch": 1, "threads": None, "max_error": 1e-5, "weights": None, "seed": 0}
+"""Of the options that say how a network is compiled, and with what weights."""
+
+MOST_THREADS = 256
+"""Those that the thread pool of a module holds (`LARGEST_POOL` in runtime/pool.c)."""
+
+RANDOM = "random"
+"""How `read_bound` calls weights from no file."""
 
 EXIT_OK = 0
 EXIT_CHECK_FAILED = 1
@@ -56,22 +67,29 @@ def add_json(parser: argparse.ArgumentParser) -> None:
 
 def add_build_options(parser: argparse.ArgumentParser) -> None:
     """What a compilation depends on besides the network."""
-    parser.add_argument("--target", default="host", metavar="NAME", help="CPU to compile for; see `cnncc targets`")
-    parser.add_argument("--batch", type=positive, default=1, metavar="N", help="images per run (default: 1)")
-    parser.add_argument("--threads", type=positive, metavar="N", help="threads per run (default: the target's cores)")
+    parser.add_argument(
+        "--target", default=DEFAULTS["target"], metavar="NAME", help="CPU to compile for; see `cnncc targets`"
+    )
+    parser.add_argument(
+        "--batch", type=positive, default=DEFAULTS["batch"], metavar="N", help="images per run (default: 1)"
+    )
+    what = f"threads per run, {MOST_THREADS} at most (default: the target's cores)"
+    parser.add_argument("--threads", type=thread_count, metavar="N", help=what)
     parser.add_argument(
         "--max-error",
-        type=float,
-        default=1e-5,
+        type=error_bound,
+        default=DEFAULTS["max_error"],
         metavar="E",
-        help="error allowed to faster algorithms (Winograd), as a share of a layer's largest output (default: 1e-5)",
+        help="error allowed to faster algorithms (Winograd), as a share of a layer's largest output; 0: none of them "
+        "(default: 1e-5)",
     )
 
 
 def add_weight_options(parser: argparse.ArgumentParser) -> None:
     """Where the weights come from."""
     parser.add_argument("--weights", metavar="FILE", help="safetensors file (default: the one beside NET, else random)")
-    parser.add_argument("--seed", type=int, default=0, metavar="N", help="seed of what is random (default: 0)")
+    what = "seed of what is random (default: 0)"
+    parser.add_argument("--seed", type=int, default=DEFAULTS["seed"], metavar="N", help=what)
 
 
 def positive(text: str) -> int:
@@ -79,6 +97,22 @@ def positive(text: str) -> int:
     number = int(text) if text.isdecimal() else 0
     if number < 1:
         raise argparse.ArgumentTypeError(f"expected a whole number of at least 1, got {text!r}")
+    return number
+
+
+def thread_count(text: str) -> int:
+    """An argparse type: an integer of 1 to `MOST_THREADS`."""
+    number = positive(text)
+    if number > MOST_THREADS:
+        raise argparse.ArgumentTypeError(f"expected {MOST_THREADS} at most, got {text}")
+    return number
+
+
+def error_bound(text: str) -> float:
+    """An argparse type: a finite number that is not negative."""
+    number = float(text)
+    if not 0 <= number < math.inf:
+        raise argparse.ArgumentTypeError(f"expected a number of at least 0, got {text!r}")
     return number
 
 
@@ -97,7 +131,25 @@ def read_bound(args: argparse.Namespace) -> tuple[Graph, str]:
 
     path = find_weights(args.net, args.weights)
     graph = weights.bind(read_net(args.net), path, args.seed)
-    return graph, path or f"random, seed {args.seed}"
+    return graph, path or f"{RANDOM}, seed {args.seed}"
+
+
+def is_random(origin: str) -> bool:
+    """Whether weights that `read_bound` says come from `origin` come from no file."""
+    return origin.startswith(f"{RANDOM}, ")
+
+
+def check_outputs(
+    args: argparse.Namespace, outputs: Mapping[str, Path], inputs: Mapping[str, str | None] | None = None
+) -> None:
+    """CnnccError if one of the files to write is the network, its weights or another of `inputs`, or cannot be
+    written at all: said before the work, not after it. The keys of both say what a file is."""
+    from cnncc.files import check_outputs
+    from cnncc.locate import find_net, find_weights
+
+    net = find_net(args.net)
+    given = {"the network": None if net == "-" else net, "the weights file": find_weights(args.net, args.weights)}
+    check_outputs(outputs, {role: file for role, file in {**given, **(inputs or {})}.items() if file is not None})
 
 
 def print_json(result: Any) -> None:

@@ -31,10 +31,14 @@ def _configure(parser: argparse.ArgumentParser) -> None:
 
 
 def _run(args: argparse.Namespace) -> int:
+    if args.output:
+        _check_output(args, Path(args.output))
     graph, origin = command.read_bound(args)
+    if not (args.output or args.stop_after):
+        _check_output(args, _module_path(graph, args))
     dump = _Dump(Path(args.dump) if args.dump else None)
     if args.stop_after:
-        sys.stdout.write(_text(_lower(graph, args, dump)))
+        _show_graph(_lower(graph, args, dump), args)
         return command.EXIT_OK
     result = {**_compile(graph, args, dump), "weights": origin}
     if args.json:
@@ -51,12 +55,34 @@ class _Dump:
         self.directory = directory
         self.done = 0
         if directory:
-            directory.mkdir(parents=True, exist_ok=True)
+            _make_folder(directory)
 
     def __call__(self, name: str, graph: Graph) -> None:
         if self.directory:
             write_whole(self.directory / f"{self.done:02}_{name}.txt", _text(graph))
         self.done += 1
+
+
+def _make_folder(path: Path) -> None:
+    from cnncc.errors import CnnccError, reason
+
+    try:
+        path.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        why = "it is a file" if path.exists() else reason(error)
+        raise CnnccError(f"cannot make folder {path}: {why}") from error
+
+
+def _module_path(graph: Graph, args: argparse.Namespace) -> Path:
+    return Path(args.output or f"{graph.name}.so")
+
+
+def _check_output(args: argparse.Namespace, module: Path) -> None:
+    """Before a long compilation, that both files can be written."""
+    from cnncc.files import check_replaceable
+
+    check_replaceable(module)  # a folder such as `.` has no name for a header
+    command.check_outputs(args, {"the module": module, "its header": module.with_suffix(".h")})
 
 
 def _lower(graph: Graph, args: argparse.Namespace, dump: _Dump) -> Graph:
@@ -71,6 +97,25 @@ def _lower(graph: Graph, args: argparse.Namespace, dump: _Dump) -> Graph:
     return lowered
 
 
+def _show_graph(graph: Graph, args: argparse.Namespace) -> None:
+    if not args.json:
+        sys.stdout.write(_text(graph))
+        return
+    nodes = [
+        {
+            "name": node.name,
+            "op": node.op,
+            "inputs": node.inputs,
+            "type": str(node.type),
+            "attrs": dict(node.attrs),
+            "weights": dict(node.weights),
+        }
+        for node in graph.nodes
+    ]
+    result = {"name": graph.name, "stop_after": args.stop_after, "nodes": nodes, "outputs": graph.outputs}
+    command.print_json(result)
+
+
 def _text(graph: Graph) -> str:
     from cnncc import ops
     from cnncc.ir.text import print_graph
@@ -81,13 +126,12 @@ def _text(graph: Graph) -> str:
 def _compile(graph: Graph, args: argparse.Namespace, dump: _Dump) -> dict[str, Any]:
     from cnncc import api
 
-    output = args.output or f"{graph.name}.so"
     start = time.perf_counter()
     with screen.progress(f"compiling {graph.name}") as report:
         build = api.build(
             graph, args.target, args.batch, args.threads, max_error=args.max_error, progress=report, on_pass=dump
         )
-        module, header = build.write_shared(output)
+        module, header = build.write_shared(_module_path(graph, args))
     return {
         "name": graph.name,
         "module": str(module),

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from cnncc.cli import command
+from cnncc.cli import command, screen
 
 if TYPE_CHECKING:
     import argparse
@@ -22,24 +22,54 @@ def _run(args: argparse.Namespace) -> int:
     info = read_info(args.module)
     if args.json:
         command.print_json(info)
-    else:
-        lacking = ", ".join(cpu.missing(info["target"]["requires"]))
-        for key, value in info.items():
-            print(f"{key:<14} {_text(value)}")
-        print(f"{'runs here':<14} {f'no, this processor lacks {lacking}' if lacking else 'yes'}")
+        return command.EXIT_OK
+    for label, text in (*_network(info), *_memory(info["memory"], info["threads"]), *_origin(info)):
+        screen.print_field(label, text)
+    lacking = ", ".join(cpu.missing(info["target"]["requires"]))
+    screen.print_field("runs here", f"no, this processor lacks {lacking}" if lacking else "yes")
     return command.EXIT_OK
 
 
-def _text(value: Any) -> str:
-    """One line: ports as name and shape, kernels as their number, anything nested as key value pairs."""
-    if isinstance(value, dict):
-        return ", ".join(f"{key} {' '.join(v) if isinstance(v, list) else v}" for key, v in value.items())
-    if not isinstance(value, list):
-        return str(value)
-    if all("shape" in item for item in value):
-        return ", ".join(f"{port['name']} {'x'.join(map(str, port['shape']))} {port['dtype']}" for port in value)
-    distinct = len({item["kernel"] for item in value})
-    return f"{len(value)} calls of {distinct} kernels; --json lists them and why each was picked"
+def _network(info: dict[str, Any]) -> list[tuple[str, str]]:
+    return [
+        ("network", f"{info['name']}; C names start with {info['symbol']}_, module format {info['format']}"),
+        *(("input", _port(port)) for port in info["inputs"]),
+        *(("output", _port(port)) for port in info["outputs"]),
+        ("parameters", f"{info['params']:,}"),
+        ("MACs", f"{info['macs']:,}"),
+    ]
+
+
+def _port(port: dict[str, Any]) -> str:
+    given = ", ".join(f"{key} {' '.join(map(str, port[key]))}" for key in ("mean", "std") if port.get(key))
+    return f"{port['name']} {'x'.join(map(str, port['shape']))} {port['dtype']}{f'; applies {given}' if given else ''}"
+
+
+def _memory(memory: dict[str, int], threads: int) -> list[tuple[str, str]]:
+    parts = f"activations {screen.size(memory['bytes'])}, at least {screen.size(memory['bound'])}"
+    scratch = f"scratch {screen.size(memory['scratch_bytes'])}"
+    return [
+        (
+            "arena",
+            f"{screen.size(memory['arena_bytes'])} ({parts}; {scratch}), aligned to {memory['arena_align']} bytes",
+        ),
+        ("weights", screen.size(memory["weight_bytes"])),
+        ("threads", f"{threads} at most"),
+    ]
+
+
+def _origin(info: dict[str, Any]) -> list[tuple[str, str]]:
+    target, versions = info["target"], dict(info["compiler"])
+    kernels_hash = versions.pop("kernels_sha256")
+    distinct = len({call["kernel"] for call in info["kernels"]})
+    return [
+        ("target", f"{target['name']}: {target['triple']}, {target['cpu']}, {target['isa']}"),
+        ("requires", ", ".join(target["requires"])),
+        ("compiler", ", ".join(f"{name} {version}" for name, version in versions.items())),
+        ("kernels", f"{distinct} in {len(info['kernels'])} calls; --json lists them and why each was picked"),
+        ("source", f"sha256 {info['source_sha256']}"),
+        ("generators", f"sha256 {kernels_hash}"),
+    ]
 
 
 COMMAND = command.Command(

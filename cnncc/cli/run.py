@@ -5,9 +5,9 @@ from __future__ import annotations
 import sys
 import time
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, Any
 
-from cnncc.cli import command, screen
+from cnncc.cli import command, run_files, screen
 
 if TYPE_CHECKING:
     import argparse
@@ -15,76 +15,87 @@ if TYPE_CHECKING:
 
     import numpy as np
 
-T = TypeVar("T")
+    from cnncc.runtime.model import Model
+
 Labels = list[str] | None
 
 
 def _configure(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("net", metavar="NET|MODEL", help="a network as for `cnncc compile`, or a compiled .so")
-    parser.add_argument("inputs", metavar="INPUT", nargs="+", help="images or .npy arrays; several are run one by one")
+    parser.add_argument("inputs", metavar="INPUT", nargs="+", help="images or .npy arrays, one or a whole batch")
     parser.add_argument("--labels", metavar="FILE", help="class names, one a line or a JSON list")
     parser.add_argument("--top", type=command.positive, default=5, metavar="N", help="classes to print (default: 5)")
-    parser.add_argument("-o", "--output", metavar="FILE", help="write the result as .npy; one input, one output")
+    what = "write the result of one run: .npy holds one output, .npz all of them by name"
+    parser.add_argument("-o", "--output", metavar="FILE", help=what)
     command.add_build_options(parser)
     command.add_weight_options(parser)
     command.add_json(parser)
+    # Absent ones show as None, so that a compiled module can refuse what is given; `_model` fills them in.
+    parser.set_defaults(**dict.fromkeys(command.DEFAULTS))
 
 
 def _run(args: argparse.Namespace) -> int:
     labels = _read_labels(args.labels)
+    if args.output:
+        _check_output(args)
     model = _model(args)
-    images = _groups(args.inputs, len(model.inputs), "inputs")
+    runs = run_files.group(args.inputs, model)
+    if args.output:
+        run_files.check_saved(args.output, len(runs), len(model.outputs))
     results = []
-    for batch in _groups(images, model.inputs[0].shape[0], "images a run"):
-        arrays = [_load([files[i] for files in batch], port) for i, port in enumerate(model.info["inputs"])]
+    for images in runs:
+        arrays = [run_files.load([files[i] for files in images], port) for i, port in enumerate(model.info["inputs"])]
         start = time.perf_counter()
         outputs = model(*arrays)
         seconds = time.perf_counter() - start
         named = list(zip(model.outputs, outputs if isinstance(outputs, tuple) else (outputs,), strict=True))
-        _save(args, named)
-        for i, files in enumerate(batch):
+        if args.output:
+            run_files.save(Path(args.output), {port.name: array for port, array in named})
+        for i, files in enumerate(run_files.images_of(images, len(arrays[0]))):
             one = [(spec.name, array[i]) for spec, array in named]
-            results.append(_result(files, one, seconds / len(batch), labels, args.top))
+            results.append(_result(files, one, seconds / len(arrays[0]), labels, args.top))
     if args.json:
         command.print_json(results)
-    else:
-        for result in results:
-            _show(result)
+        return command.EXIT_OK
+    for result in results:
+        _show(result)
+    if args.output:
+        print(f"wrote {args.output}: {', '.join(map(str, model.outputs))}")
     return command.EXIT_OK
 
 
-def _model(args: argparse.Namespace) -> Any:
+def _model(args: argparse.Namespace) -> Model:
     """The module to run: loaded, or compiled in this process."""
     from cnncc import api
 
+    given = [name for name in command.DEFAULTS if getattr(args, name) is not None]
     if args.net.endswith(".so"):
-        return api.load(args.net)
+        return _loaded(args, [name for name in given if name != "threads"])
+    vars(args).update({name: value for name, value in command.DEFAULTS.items() if name not in given})
     graph, origin = command.read_bound(args)
-    if origin.startswith("random"):
+    if command.is_random(origin):
         print(f"cnncc: no weights for {graph.name}: using {origin}; give --weights FILE", file=sys.stderr)
     with screen.progress(f"compiling {graph.name}") as report:
-        return api.build(graph, args.target, args.batch, args.threads, max_error=args.max_error, progress=report).model()
+        return api.build(
+            graph, args.target, args.batch, args.threads, max_error=args.max_error, progress=report
+        ).model()
 
 
-def _groups(items: Sequence[T], count: int, what: str) -> list[Sequence[T]]:
-    """`items` in runs of `count`."""
+def _loaded(args: argparse.Namespace, given: Sequence[str]) -> Model:
+    """A compiled module; what it was compiled with (the options `given`) cannot be changed any more."""
+    from cnncc import api
     from cnncc.errors import CnnccError
 
-    if len(items) % count:
-        hint = "give one file for each input of each image"
-        raise CnnccError(f"the network takes {count} {what}, got {len(items)}", hint=hint)
-    return [items[i : i + count] for i in range(0, len(items), count)]
-
-
-def _load(files: Sequence[str], port: dict[str, Any]) -> np.ndarray:
-    """One batch for one input. A network with a mean or std normalises by itself and takes pixels of 0 to 255."""
-    import numpy as np
-
-    from cnncc import images
-
-    as_they_are: tuple[Sequence[float], Sequence[float]] = ((0.0,), (1.0,))
-    mean, std = as_they_are if port.get("mean") or port.get("std") else ((), ())
-    return np.concatenate([images.load(file, port["shape"][1:], mean, std) for file in files])
+    if given:
+        options = ", ".join(f"--{name.replace('_', '-')}" for name in given)
+        hint = "give them to `cnncc compile`, or run the network itself"
+        raise CnnccError(
+            f"{args.net} is a compiled module and takes no {options}: such options are for a network", hint=hint
+        )
+    model = api.load(args.net)
+    if args.threads and model.set_threads(args.threads) < args.threads:
+        raise CnnccError(f"{args.net} was compiled for {model.info['threads']} threads at most, got {args.threads}")
+    return model
 
 
 def _read_labels(file: str | None) -> Labels:
@@ -125,33 +136,19 @@ def _top(scores: np.ndarray, labels: Labels, count: int) -> list[dict[str, Any]]
     return [{"index": int(i), "label": labels[i] if labels else f"class {i}", "value": float(scores[i])} for i in best]
 
 
-def _save(args: argparse.Namespace, named: list[Any]) -> None:
-    import numpy as np
-
-    from cnncc.errors import CnnccError
-    from cnncc.files import replacing
-
-    if not args.output:
-        return
-    if len(named) > 1 or len(args.inputs) > 1:
-        raise CnnccError("-o takes the result of one input file and one output")
-    out = Path(args.output)
-    try:
-        with replacing(out) as scratch, scratch.open("wb") as file:
-            np.save(file, named[0][1])
-    except OSError as error:
-        raise CnnccError(f"cannot write {out}: {error.strerror}") from error
+def _check_output(args: argparse.Namespace) -> None:
+    """Before anything is compiled or run."""
+    inputs = {"the labels": args.labels, **{f"the input {file}": file for file in args.inputs}}
+    command.check_outputs(args, {"the result": Path(args.output)}, inputs)
 
 
 def _show(result: dict[str, Any]) -> None:
     print(f"{' '.join(result['inputs'])}  ({result['milliseconds']:.2f} ms)")
     for output in result["outputs"]:
-        if "top" not in output:
-            shape = "x".join(map(str, output["shape"]))
-            figures = ", ".join(f"{key} {output[key]:.6g}" for key in ("min", "max", "mean"))
-            print(f"  {output['name']}  {shape}: {figures}")
+        figures = ", ".join(f"{key} {output[key]:.6g}" for key in ("min", "max", "mean") if key in output)
+        print(f"  {output['name']}  {'x'.join(map(str, output['shape']))}{f': {figures}' if figures else ''}")
         for row in output.get("top", ()):
-            print(f"  {row['value']:10.6f}  {row['label']}")
+            print(f"    {row['value']:10.6f}  {row['label']}")
 
 
 COMMAND = command.Command(
@@ -161,6 +158,7 @@ COMMAND = command.Command(
         cnncc run models/lenet5.net digit.png
         cnncc run resnet50.so cat.jpg --labels imagenet.txt --top 3
         cnncc run my.net x.npy -o y.npy
+        cnncc run two_heads.net x.npy -o heads.npz
     """,
     configure=_configure,
     run=_run,

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import re
+import shutil
 import sys
-from collections.abc import Callable, Iterator
+import textwrap
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
@@ -17,13 +20,30 @@ Progress = Callable[[str, int, int], None]
 PIPED_WIDTH = 400
 """Columns when nobody looks: wide enough that no cell is cut."""
 
+TEXT_WIDTH = 100
+"""Columns that running text fills at most."""
+
+LABEL_WIDTH = 12
+"""Columns of the labels before figures, and of the indentation of what follows."""
+
+
+NO_BREAK = "\N{NO-BREAK SPACE}"
+
+
+def width() -> int:
+    """Columns of the terminal, or as many as needed when piped."""
+    return shutil.get_terminal_size().columns if sys.stdout.isatty() else PIPED_WIDTH
+
 
 def console() -> Console:
-    """Standard output: as wide as the terminal, or as wide as needed when piped."""
+    """Standard output, as wide as `width` says. BrokenPipeError if its reader has gone, as `print` does."""
     from rich.console import Console
 
-    width = None if sys.stdout.isatty() else PIPED_WIDTH
-    return Console(width=width, highlight=False, markup=False, emoji=False)
+    class Ours(Console):
+        def on_broken_pipe(self) -> None:
+            raise BrokenPipeError  # rich would exit with 1; what to do is decided in one place, `main`
+
+    return Ours(width=width(), highlight=False, markup=False, emoji=False)
 
 
 def table(*columns: str, left: int = 1) -> Table:
@@ -36,6 +56,52 @@ def table(*columns: str, left: int = 1) -> Table:
         text = position < left
         made.add_column(title, justify="left" if text else "right", overflow="fold", no_wrap=not text)
     return made
+
+
+def print_table(columns: Sequence[str], rows: Sequence[Sequence[str]], left: int = 1, drop: Sequence[str] = ()) -> None:
+    """Print a table of cells that are never cut or folded. Where the terminal is narrower, the columns of `drop` are
+    left out, in that order, and a line says so."""
+    widths = {title: max(map(len, cells)) for title, *cells in zip(columns, columns, *rows, strict=True)}
+    kept = list(columns)
+    dropped = []
+    for title in drop:
+        if _columns_of(widths, kept) <= width():
+            break
+        kept.remove(title)
+        dropped.append(title)
+    made = table(*kept, left=sum(title in kept for title in columns[:left]))
+    for column in made.columns:
+        column.no_wrap = True
+    for row in rows:
+        made.add_row(*(cell for title, cell in zip(columns, row, strict=True) if title in kept))
+    out = console()
+    out.width = max(out.width, _columns_of(widths, kept))
+    out.print(made)
+    if dropped:
+        print(f"no room for {', '.join(dropped)}: --json has all, or a wider terminal")
+
+
+def _columns_of(widths: Mapping[str, int], titles: Sequence[str]) -> int:
+    return sum(widths[title] for title in titles) + GAP * (len(titles) - 1)
+
+
+GAP = 2
+"""Columns between those of a table."""
+
+
+def print_field(label: str, text: str) -> None:
+    """A figure after its label; long text goes on below, indented. Words (paths, names) and sizes stay whole."""
+    indent = " " * (LABEL_WIDTH + 1)
+    columns = min(width(), TEXT_WIDTH)
+    whole_sizes = re.sub(r"(\d) ([KMG]iB|bytes)", rf"\1{NO_BREAK}\2", text)
+    for line in textwrap.wrap(
+        f"{label:<{LABEL_WIDTH}} {whole_sizes}",
+        columns,
+        subsequent_indent=indent,
+        break_long_words=False,
+        break_on_hyphens=False,
+    ):
+        print(line.replace(NO_BREAK, " "))
 
 
 @contextmanager
@@ -55,9 +121,31 @@ def progress(what: str) -> Iterator[Progress | None]:
 
 
 def size(count: float) -> str:
-    """Bytes for people: 4,096 bytes is `4.0 KiB`."""
+    """Bytes for people: 4,096 bytes is `4.00 KiB`."""
     for unit in ("bytes", "KiB", "MiB"):
         if count < 1024:
             return f"{count:.0f} {unit}" if unit == "bytes" else f"{count:.2f} {unit}"
         count /= 1024
     return f"{count:.2f} GiB"
+
+
+def short_size(count: float) -> str:
+    """Bytes in the few characters of a table: 3,211,264 bytes is `3.1 MiB`, 602,112 are `588 KiB`."""
+    for unit in ("B", "KiB", "MiB"):
+        if count < 1000:
+            return f"{_short(count)} {unit}"
+        count /= 1024
+    return f"{_short(count)} GiB"
+
+
+def short_count(count: float) -> str:
+    """A count in the few characters of a table: 118,013,952 is `118.0M`; exact below 1000."""
+    for unit in ("", "k", "M"):
+        if count < 999.95:
+            return f"{count:.1f}{unit}" if unit else f"{count:.0f}"
+        count /= 1000
+    return f"{count:.1f}G"
+
+
+def _short(number: float) -> str:
+    return f"{number:.0f}" if number >= 10 or number == int(number) else f"{number:.1f}"

@@ -34,14 +34,12 @@ def _run(args: argparse.Namespace) -> int:
 
 def show(summary: Summary) -> None:
     """The table and the totals, for people."""
-    out = screen.console()
-    rows = screen.table("layer", "op", "output", "params", "MACs", "activation", "receptive\nfield", left=2)
-    for layer in summary.layers:
-        rows.add_row(*_row(layer))
-    out.print(f"network {summary.name}")
-    out.print(rows)
+    print(f"network {summary.name}")
+    titles = ("layer", "op", "output", "params", "MACs", "memory", "RF")
+    rows = [_row(layer) for layer in summary.layers]
+    screen.print_table(titles, rows, left=2, drop=("RF", "memory", "params", "MACs", "output"))
     for label, text in _totals(summary):
-        out.print(f"{label:<12} {text}")
+        screen.print_field(label, text)
 
 
 def _row(layer: Layer) -> tuple[str, ...]:
@@ -51,9 +49,9 @@ def _row(layer: Layer) -> tuple[str, ...]:
         layer.name,
         f"{layer.op} {layer.window}".rstrip(),
         f"{channels}" if (height, width) == (1, 1) else f"{channels}x{height}x{width}",
-        f"{layer.params:,}" if layer.params else "",
-        f"{layer.macs:,}" if layer.macs else "",
-        screen.size(layer.activation_bytes) if layer.activation_bytes else "in place",
+        screen.short_count(layer.params) if layer.params else "",
+        screen.short_count(layer.macs) if layer.macs else "",
+        screen.short_size(layer.activation_bytes) if layer.activation_bytes else "reused",
         str(field[0]) if field[0] == field[1] else f"{field[0]}x{field[1]}",
     )
 
@@ -61,13 +59,20 @@ def _row(layer: Layer) -> tuple[str, ...]:
 def _totals(summary: Summary) -> list[tuple[str, str]]:
     arena = summary.arena
     parts = f"activations {screen.size(arena.bytes)}, at least {screen.size(arena.bound)}"
+    padded = "; channels are stored in blocks of 8 or 16, parts on 64 bytes" if _is_padded(summary) else ""
     return [
         ("parameters", f"{summary.params:,} ({screen.size(4 * summary.params)} in fp32; no running statistics)"),
-        ("MACs", f"{summary.macs:,} multiply-adds of convolutions and fc (papers often call these FLOPs)"),
+        ("MACs", f"{summary.macs:,} multiply-adds (papers often call these FLOPs)"),
         ("FLOPs", f"{summary.flops:,} (2 per MAC)"),
         ("activations", f"{screen.size(summary.activation_bytes)} if every result kept its own memory, input included"),
-        ("arena", f"{screen.size(arena.total_bytes)} ({parts}; scratch {screen.size(arena.scratch_bytes)})"),
+        ("arena", f"{screen.size(arena.total_bytes)} ({parts}; scratch {screen.size(arena.scratch_bytes)}){padded}"),
+        ("RF", "receptive field, in input pixels; --json has every figure exactly"),
     ]
+
+
+def _is_padded(summary: Summary) -> bool:
+    """Whether the arena is larger than the sum that its plan should save on, which wants a word."""
+    return summary.arena.total_bytes > summary.activation_bytes
 
 
 COMMAND = command.Command(

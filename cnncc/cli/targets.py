@@ -36,17 +36,16 @@ def _plain(target: Any) -> dict[str, Any]:
 
 
 def _show_all(found: list[dict[str, Any]]) -> None:
-    rows = screen.table("target", "cpu", "isa", "vector\nbits", "registers", "cores", "L2", left=3)
-    for t in found:
-        numbers = [str(t[key]) for key in ("vector_bits", "registers", "cores")]
-        rows.add_row(t["name"], t["cpu"], t["isa"], *numbers, screen.size(t["l2_bytes"]))
-    screen.console().print(rows)
+    keys = ("name", "cpu", "isa", "vector_bits", "registers", "cores")
+    rows = [[*(str(t[key]) for key in keys), screen.short_size(t["l2_bytes"])] for t in found]
+    titles = ("target", "cpu", "isa", "vector bits", "registers", "cores", "L2")
+    screen.print_table(titles, rows, left=3, drop=("L2", "cores", "registers", "vector bits", "isa"))
     print("all of one: cnncc targets NAME; use it: cnncc compile NET --target NAME")
 
 
 def _show_one(target: dict[str, Any]) -> None:
     for key, value in target.items():
-        print(f"{key:<12} {', '.join(value) if isinstance(value, tuple) else value}")
+        screen.print_field(key, ", ".join(value) if isinstance(value, tuple) else str(value))
 
 
 COMMAND = command.Command(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from cnncc.cli import command, screen
@@ -20,10 +21,12 @@ def _configure(parser: argparse.ArgumentParser) -> None:
 def _run(args: argparse.Namespace) -> int:
     from cnncc import weights
 
+    if args.output:
+        command.check_outputs(args, {"the weights": Path(args.output)})
     graph, origin = command.read_bound(args)
     if args.output:
         with screen.progress(f"writing {args.output}"):
-            weights.save(graph, args.output, None if args.weights else args.seed)
+            weights.save(graph, args.output, args.seed if command.is_random(origin) else None)
     tensors = [{"name": name, "shape": list(constant.shape)} for name, constant in graph.constants.items()]
     result = {"name": graph.name, "weights": origin, "file": args.output, "tensors": tensors}
     if args.json:
@@ -38,10 +41,8 @@ def _show(result: dict[str, Any]) -> None:
     if result["file"]:
         print(f"{result['file']}  {len(tensors)} tensors of {result['name']} ({result['weights']})")
         return
-    rows = screen.table("tensor", "shape")
-    for tensor in tensors:
-        rows.add_row(tensor["name"], "x".join(map(str, tensor["shape"])))
-    screen.console().print(rows)
+    rows = [(tensor["name"], "x".join(map(str, tensor["shape"]))) for tensor in tensors]
+    screen.print_table(("tensor", "shape"), rows)
 
 
 COMMAND = command.Command(

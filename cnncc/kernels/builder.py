@@ -50,6 +50,12 @@ class Buffer:
     def load(self, index: Expr, lanes: int = 1) -> Expr:
         return BufferLoad(self._buffer, [_index(index, lanes)])
 
+    def prefetch(self, index: Expr) -> None:
+        """Asks for the cache line of an element, which may lie beyond the buffer's end."""
+        address = tirx.address_of(BufferLoad(self._buffer, [i32(index)]))
+        read, keep, data = (IntImm("int32", n) for n in (0, 2, 1))
+        self._kernel.emit(tirx.Evaluate(tirx.call_llvm_intrin("void", "llvm.prefetch", address, read, keep, data)))
+
     def store(self, index: Expr, value: Expr, lanes: int = 1) -> None:
         self._kernel.emit(BufferStore(self._buffer, value, [_index(index, lanes)]))
 

@@ -15,7 +15,7 @@ import numpy as np
 
 from cnncc.ir import Constant
 from cnncc.kernels.spec import Call, Epilogue, Kernel, Operand, Packed, Selection, Site, blocks
-from cnncc.kernels.tiles import Tile, choose_tile, even_tiles
+from cnncc.kernels.tiles import Problem, Tile, cache_bandwidth, choose_tile, even_tiles, total_cycles
 from cnncc.targets import Target
 
 
@@ -46,6 +46,8 @@ class ConvConfig:
     tile: Tile
     rows: int
     """Output rows of one unit."""
+    prefetch: bool
+    """Whether each tile asks for a part of the next group's weights, which come from memory."""
     chunks: int
     """Pieces the output blocks of one convolution group are cut into; a unit computes one."""
     lanes: int
@@ -170,7 +172,9 @@ def configure(geometry: ConvGeometry, target: Target) -> ConvConfig:
     in_blocks, out_blocks = blocks(g.in_channels, g.in_block), blocks(g.out_channels, target.block)
     group_out = out_blocks // g.groups
     reduction = in_blocks // g.groups * g.in_block * g.kernel[0] * g.kernel[1]
-    tile = choose_tile(g.grid[0], g.grid[1], group_out, max(1, reduction), target)
+    taps = max(1, g.kernel[0] * g.kernel[1])
+    problem = Problem(g.grid[0], g.grid[1], group_out, max(1, reduction), taps)
+    tile = choose_tile(problem, target)
     whole = ConvConfig(
         in_blocks=in_blocks,
         in_block=g.in_block,
@@ -190,6 +194,7 @@ def configure(geometry: ConvGeometry, target: Target) -> ConvConfig:
         epilogue=g.epilogue,
         tile=tile,
         rows=g.grid[0],
+        prefetch=4 * reduction * out_blocks * target.block > target.l2_bytes // 2,
         chunks=1,
         lanes=target.lanes,
     )
@@ -198,7 +203,7 @@ def configure(geometry: ConvGeometry, target: Target) -> ConvConfig:
         for rows in _row_choices(g.grid[0], tile.rows)
         for chunks in _chunk_choices(group_out, tile.groups)
     ]
-    return min(options, key=lambda c: _unit_cost(c, target))
+    return min(options, key=lambda c: _unit_cost(c, problem, target))
 
 
 def _row_choices(height: int, step: int) -> list[int]:
@@ -211,24 +216,28 @@ def _chunk_choices(group_out: int, groups: int) -> list[int]:
     return [c for c in range(1, group_out + 1) if group_out % c == 0 and (c == 1 or group_out // c % groups == 0)]
 
 
-WANTED_UNITS = 12
-"""Units below which sharing between threads gets coarse. No thread count enters: the same kernel serves any."""
+UNIT_CYCLES = 300
+"""What starting a unit costs: taking it from the counter, loop setup, cold branch predictors."""
 
 
-def _unit_cost(config: ConvConfig, target: Target) -> tuple[float, int]:
-    """Relative cost of a partition: work lost to coarse sharing, repeated gathering, and an overfull cache."""
-    units = config.row_units * config.groups * config.chunks
-    last = config.grid[0] - (config.row_units - 1) * config.rows
-    ragged = (config.rows - last) / (config.rows * config.row_units)
-    coarse = max(0.0, WANTED_UNITS / units - 1) * 0.05
-    cost = coarse + 0.3 * ragged
-    if config.gathers:
-        # One copy per input value against `taps` uses of it in each output block of the unit.
-        overlap = config.window[0] / (config.rows * config.stride[0])
-        cost += overlap * 4 / (config.taps * (config.group_out_blocks // config.chunks))
-        cost += max(0.0, 4 * config.scratch_floats / (target.l2_bytes / 2) - 1)
-    cost += 0.002 * units * (target.l1_bytes / 32768) / WANTED_UNITS
-    return cost, units
+def _unit_cost(config: ConvConfig, problem: Problem, target: Target) -> tuple[float, int]:
+    """Predicted cycles of a partition beyond those of its tiles: what units read again, gather, and leave unbalanced.
+
+    Every unit reads the weights of its chunk and the rows of its piece; all rows are gathered once for each chunk.
+    """
+    c = config
+    units = c.row_units * c.groups * c.chunks
+    work = c.reduction * c.groups * total_cycles(c.tile, problem, target)[0]
+    weights = 4 * c.reduction * c.out_blocks * c.block
+    image = 4 * c.in_blocks * c.in_block * c.in_size[0] * c.in_size[1]
+    again = (c.row_units - 1) * weights / cache_bandwidth(weights, target)
+    again += (c.chunks - 1) * image / cache_bandwidth(image, target)
+    if c.gathers:
+        again += units * c.scratch_floats * 4 / 16
+        again += work * max(0.0, 4 * c.scratch_floats / (target.l2_bytes / 2) - 1)
+    # Sharing among threads ends, on average, half a unit early; the last row unit may be a short one.
+    uneven = work / units / 2 + work * (c.row_units * c.rows - c.grid[0]) / (c.row_units * c.rows) / units
+    return again + uneven + UNIT_CYCLES * units, units
 
 
 def name_of(config: ConvConfig, target: Target) -> str:

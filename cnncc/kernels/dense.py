@@ -109,7 +109,7 @@ def _tile(images: int, out_blocks: int, target: Target) -> tuple[int, int]:
 
     def rate(shape: tuple[int, int]) -> tuple[float, int]:
         tile = Tile(1, *shape)
-        return tile.pixels * tile.groups / step_cycles(tile, target, weights_in_l1=False), shape[1]
+        return tile.pixels * tile.groups / step_cycles(tile, target, working_set=0), shape[1]
 
     shapes = [
         (p, g)

@@ -41,45 +41,73 @@ def fits_registers(tile: Tile, target: Target) -> bool:
     return tile.pixels * tile.groups * vectors + tile.groups * vectors + 1 <= target.registers
 
 
-def step_cycles(tile: Tile, target: Target, weights_in_l1: bool) -> float:
-    """Cycles of one reduction step of one tile: fused multiply-adds, loads, or the latency of the chain."""
+@dataclass(frozen=True)
+class Problem:
+    """What a tile is chosen for: output pixels, output blocks, the length of the sum, and the taps it is made of."""
+
+    height: int
+    width: int
+    out_blocks: int
+    reduction: int
+    taps: int
+
+    def working_set(self, groups: int, target: Target) -> int:
+        """Bytes that successive tiles read again: the weights of `groups` blocks and the image."""
+        image = self.height * self.width * self.reduction // self.taps
+        return 4 * (self.reduction * groups * target.block + image)
+
+
+def step_cycles(tile: Tile, target: Target, working_set: int, taps: int = 1) -> float:
+    """Cycles of one reduction step of one tile: the most of multiply-adds, loads, bytes from the cache that holds the
+    working set, and the latency of the chain. A pixel is fetched once for all taps."""
     vectors = tile.groups * target.vectors
     multiply = tile.pixels * vectors / target.fma_ports
-    # Weights that come from L2 hold a load slot about twice as long.
-    load = (tile.pixels + vectors * (1 if weights_in_l1 else 2)) / 2
-    return max(multiply, load, float(target.fma_latency))
+    load = (tile.pixels + vectors) / 2
+    stream = 4 * (target.block * tile.groups + tile.pixels / taps) / cache_bandwidth(working_set, target)
+    # Even where they are not the limit, loads take slots that multiply-adds then wait for now and again.
+    return max(multiply, load, stream, float(target.fma_latency)) + 0.1 * load
 
 
-def choose_tile(height: int, width: int, out_blocks: int, reduction: int, target: Target) -> Tile:
-    """The tile with the least predicted cycles over a `height` x `width` image of `out_blocks` blocks.
+def cache_bandwidth(working_set: int, target: Target) -> float:
+    """Bytes per cycle at which a core reads so many bytes again and again."""
+    if working_set <= target.l1_bytes // 2:
+        return 4.0 * target.lanes * 2
+    if working_set <= target.l2_bytes // 2:
+        return 32.0
+    return target.l3_bytes_per_cycle
 
-    `reduction` is the length of the sum. Ties go to fewer distinct tile sizes (less code), then to wider tiles.
+
+def choose_tile(problem: Problem, target: Target) -> Tile:
+    """The tile with the least predicted cycles.
+
+    Ties go to fewer distinct tile sizes (less code), then to wider tiles. The output blocks must divide evenly among
+    tiles, so that they can be shared out among threads.
     """
     candidates = [
         Tile(rows, columns, groups)
         for groups in (1, 2, 3, 4, 6, 8)
-        if groups <= out_blocks
-        for rows in range(1, min(height, 4) + 1)
-        for columns in range(1, min(width, 28) + 1)
-        if (rows == 1 or columns == width) and fits_registers(Tile(rows, columns, groups), target)
+        if problem.out_blocks % groups == 0
+        for rows in range(1, min(problem.height, 4) + 1)
+        for columns in range(1, min(problem.width, 28) + 1)
+        if (rows == 1 or columns == problem.width) and fits_registers(Tile(rows, columns, groups), target)
     ]
 
     def cost(tile: Tile) -> tuple[float, int, int]:
-        cycles, variants = total_cycles(tile, height, width, out_blocks, reduction, target)
+        cycles, variants = total_cycles(tile, problem, target)
         return round(cycles * (1 + 0.01 * (variants - 1)), 3), variants, -tile.columns
 
     return min(candidates, key=cost)
 
 
-def total_cycles(
-    tile: Tile, height: int, width: int, out_blocks: int, reduction: int, target: Target
-) -> tuple[float, int]:
+def total_cycles(tile: Tile, problem: Problem, target: Target) -> tuple[float, int]:
     """Cycles of one reduction step of the whole image on one core, and how many distinct tile sizes that takes."""
     cycles, variants = 0.0, 0
-    for _, rows, row_runs in even_tiles(height, tile.rows):
-        for _, columns, column_runs in even_tiles(width, tile.columns):
-            for _, groups, group_runs in even_tiles(out_blocks, tile.groups):
-                in_l1 = reduction * groups * target.block * 4 <= target.l1_bytes // 2
-                cycles += row_runs * column_runs * group_runs * step_cycles(Tile(rows, columns, groups), target, in_l1)
+    for _, rows, row_runs in even_tiles(problem.height, tile.rows):
+        for _, columns, column_runs in even_tiles(problem.width, tile.columns):
+            for _, groups, group_runs in even_tiles(problem.out_blocks, tile.groups):
+                step = step_cycles(
+                    Tile(rows, columns, groups), target, problem.working_set(groups, target), problem.taps
+                )
+                cycles += row_runs * column_runs * group_runs * step
                 variants += 1
     return cycles, variants

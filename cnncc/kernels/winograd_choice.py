@@ -7,7 +7,7 @@ from dataclasses import replace
 
 from cnncc.kernels.conv_direct import pad_channels
 from cnncc.kernels.spec import Call, Kernel, Operand, Packed, Selection, Site, blocks
-from cnncc.kernels.tiles import Tile, choose_tile, even_tiles, fits_registers, step_cycles, total_cycles
+from cnncc.kernels.tiles import Problem, Tile, choose_tile, even_tiles, fits_registers, step_cycles, total_cycles
 from cnncc.kernels.winograd import TAPS, WinogradConfig, pack_winograd
 from cnncc.targets import Target
 
@@ -78,10 +78,9 @@ def _cycles(config: WinogradConfig, target: Target) -> float:
     vectors = target.vectors
     channels = config.in_blocks * config.block
     panel = channels * config.tile.groups * config.block * 4
-    in_l1 = panel <= target.l1_bytes // 2
     step = 0.0
     for _, size, count in even_tiles(config.tiles, config.tile.columns):
-        step += count * step_cycles(Tile(1, size, config.tile.groups), target, in_l1)
+        step += count * step_cycles(Tile(1, size, config.tile.groups), target, panel)
     groups = config.out_blocks // config.tile.groups
     products = config.tile_units * groups * config.points * channels * step
     padded = config.tile_units * config.tiles
@@ -95,7 +94,7 @@ def _cycles(config: WinogradConfig, target: Target) -> float:
     reading += (config.tile_units - 1) * weight_bytes / target.l3_bytes_per_cycle
     data_bytes = 4 * config.points * config.in_blocks * padded * config.block
     moving = 2 * data_bytes / target.l3_bytes_per_cycle if config.shared else 0.0
-    work = max(products + transforms, reading) + moving
+    work = products + transforms + reading + moving
     return work * (1 + 0.3 * max(0.0, WANTED_UNITS / units - 1) / WANTED_UNITS + 0.5 / units)
 
 
@@ -114,8 +113,8 @@ def _direct_cycles(site: Site) -> float:
     _, _, height, width = node.type.shape
     out_blocks = blocks(node.attrs["out"], target.block)
     reduction = blocks(source.shape[1], target.block) * target.block * TAPS**2
-    tile = choose_tile(height, width, out_blocks, reduction, target)
-    work = reduction * total_cycles(tile, height, width, out_blocks, reduction, target)[0]
+    problem = Problem(height, width, out_blocks, reduction, TAPS**2)
+    work = reduction * total_cycles(choose_tile(problem, target), problem, target)[0]
     return max(work, 4 * reduction * out_blocks * target.block / target.memory_bytes_per_cycle)
 
 

@@ -61,7 +61,8 @@ class GraphBuilder:
     def refuse_taken(self, node: Node) -> None:
         if node.name in self.nodes:
             first = self.nodes[node.name].span
-            hint = f"the first is at {first}; give one of them another label"
+            how = "`input NAME 3x224x224` names an input" if node.op == "input" else "give one of them another label"
+            hint = f"the first is at {first}; {how}"
             raise CnnccError(f"two values are called {node.name!r}", node.span, node.stack, hint)
 
     def weight_names(self, node: Node, slots: tuple[str, ...], given: tuple[str, ...]) -> dict[str, str]:

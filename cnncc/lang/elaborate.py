@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 
 from cnncc.errors import nearest
@@ -12,9 +13,9 @@ from cnncc.lang.build import GraphBuilder
 from cnncc.lang.chains import read_attrs, read_weights
 from cnncc.lang.forms import FORMS, MERGES
 from cnncc.lang.items import Items
-from cnncc.lang.mistakes import misplaced, unknown
+from cnncc.lang.mistakes import misplaced, unknown, unknown_merge
 from cnncc.lang.numbering import computes, segments
-from cnncc.lang.scope import Scope
+from cnncc.lang.scope import Scope, letters
 from cnncc.lang.source import Source
 
 UNKNOWN = TensorType(())
@@ -28,6 +29,13 @@ class At:
     scope: Scope
     path: str
     value: str | None
+    labelled: bool = False
+
+    @property
+    def names_arms(self) -> bool:
+        """Whether a merge here puts its own path in front of its arms. In a body or an arm, where it is mostly the only
+        one, it has to have a label for that: `conv3.1.a.0` and not `conv3.1.0.a.0`."""
+        return self.labelled or self.scope.depth == 0
 
 
 def elaborate(tree: ast.Net, source: Source) -> Graph:
@@ -67,7 +75,7 @@ class Elaborator:
                 value = self.refer(statement, scope, value)
                 continue
             for segment in next(paths):
-                value = self.compute(statement, At(scope, scope.join(segment), value))
+                value = self.compute(statement, At(scope, scope.join(segment), value, bool(group.label)))
         if group.label and value:
             scope.names[group.label.text] = value
             self.labels[scope.join(group.label.text)] = value
@@ -82,6 +90,7 @@ class Elaborator:
         if all(isinstance(s, ast.Refer) for s in group.statements):
             message = f"the label {group.label.text!r} names no op"
             scope.fail(message, group.label, "`save NAME` names the current value")
+        scope.give(group.label.text, group.label)
 
     # save, from, output
 
@@ -117,8 +126,10 @@ class Elaborator:
                 return known[name]
         if name in self.builder.nodes:
             return name
-        known_names = {*scope.names, *self.labels}
-        scope.fail(f"no value is called {name!r} yet", target, nearest(name, known_names) if known_names else START)
+        inputs = (n.name for n in self.builder.nodes.values() if n.op == "input")
+        known_names = {*scope.names, *self.labels, *inputs}
+        hint = f"{nearest(name, known_names)}; `save NAME` names the current value" if known_names else START
+        scope.fail(f"no value is called {name!r} yet", target, hint)
 
     # Statements that compute
 
@@ -211,6 +222,7 @@ class Elaborator:
         full = scope.join(own)
         if own in scope.names.maps[0]:
             scope.fail(f"{own!r} is already a label or a saved value here", given or items.op, "choose another")
+        scope.give(own, given or items.op)
         scope.names[own] = full
         return full
 
@@ -220,16 +232,17 @@ class Elaborator:
         """Run the arms, then the node that merges them."""
         word, scope = statement.name.name, at.scope
         if word not in MERGES:
-            scope.fail(f"unknown merge {word!r}", statement.name, nearest(word, MERGES))
-        ends = tuple(self.arm(arm, statement, at) for arm in statement.arms)
+            unknown_merge(scope, statement.name)
+        paths = arm_paths(statement, at)
+        ends = tuple(self.arm(arm, statement, at, next(paths)) for arm in statement.arms)
         span = scope.source.at(statement.name)
         op = "concat" if word == "cropcat" else word
         if word == "cropcat":
             ends = self.crop_to_smallest(ends, statement, at)
         return self.builder.add(Node(at.path, op, ends, UNKNOWN, span=span, stack=scope.stack), word)
 
-    def arm(self, arm: tuple[ast.Group, ...], statement: ast.Merge, at: At) -> str:
-        end = self.sequence(arm, at.scope.arm(statement.name), at.value)
+    def arm(self, arm: tuple[ast.Group, ...], statement: ast.Merge, at: At, path: str) -> str:
+        end = self.sequence(arm, at.scope.arm(path, statement.name), at.value)
         if end is None:
             at.scope.fail(f"{statement.name.name}: an arm has no value", statement.name, START)
         return end
@@ -261,3 +274,12 @@ class Elaborator:
             at.scope.fail(f"block {name!r} uses itself: {' -> '.join(chain)}", call.name, "blocks cannot be recursive")
         block = self.blocks[name]
         return self.sequence(block.body, at.scope.body(at.path, call.name, bind(block, call, at.scope)), at.value)
+
+
+def arm_paths(merge: ast.Merge, at: At) -> Iterator[str]:
+    """The paths of a merge's arms, one after the other."""
+    if at.names_arms:
+        yield from (f"{at.path}.{letter}" for letter in letters())
+    for letter in at.scope.arms:
+        at.scope.generate(letter, f"an arm of the {merge.name.name}", merge.name)
+        yield at.scope.join(letter)

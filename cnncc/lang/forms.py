@@ -123,6 +123,8 @@ MERGES = ("add", "mul", "concat", "cropcat")
 """Words in front of arms in braces. `cropcat` crops all arms to the smallest, centred, and concatenates them."""
 WORD = {form.op: word for word, form in reversed(list(FORMS.items()))}
 """The word the printer uses for an op."""
-RESERVED = frozenset({*FORMS, *MERGES, "net", "block", "save", "from", "output", "bias", "nobias", "floor", "ceil",
+KEYWORDS = ("block", "save", "from", "output")
+"""Words that start what is neither op nor merge; `net` is only for the first line."""
+RESERVED = frozenset({*FORMS, *MERGES, *KEYWORDS, "net", "bias", "nobias", "floor", "ceil",
                       "exact", "dil", "groups", "mult", "countpad", "outpad", "weights"})  # fmt: skip
 """Words that cannot name a block or a parameter."""

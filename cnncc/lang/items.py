@@ -6,7 +6,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, NoReturn
 
-from cnncc.lang import ast
+from cnncc.lang import ast, foreign
 from cnncc.lang.scope import Number, Scope
 from cnncc.lang.source import Piece
 
@@ -38,11 +38,12 @@ class Items:
     def written(self, piece: Piece) -> str:
         return self.scope.source.text[piece.start : piece.end]
 
-    def wanted(self, what: str) -> NoReturn:
+    def wanted(self, what: str, hint: str = "") -> NoReturn:
         """The error for a missing or a wrong item."""
-        found = self.next
+        found, word = self.next, self.next_word
         got = f", got {self.written(found)!r}" if found else ""
-        hint = self.scope.known_parameters(self.next_word) if self.next_word else ""
+        if word and self.is_unknown_word():
+            hint = foreign.setting(word) or self.scope.known_parameters(word)
         self.scope.fail(f"{self.word}: expected {what}{got}", found or self.op, hint)
 
     def expect(self, kind: type | tuple[type, ...], what: str) -> Any:
@@ -81,8 +82,20 @@ def number(items: Items) -> float:
 
 def kernel(items: Items) -> Pair:
     """`3x3`."""
-    sides = items.expect(ast.Sizes, "a kernel like 3x3").sides
-    return two(items, sides, least=1)
+    what = "a kernel like 3x3"
+    if isinstance(items.next, ast.Value | ast.Listing) and not items.is_unknown_word():
+        items.wanted(what, kernel_hint(items, items.next))
+    return two(items, items.expect(ast.Sizes, what).sides, least=1)
+
+
+def kernel_hint(items: Items, found: ast.Value | ast.Listing) -> str:
+    """For numbers in place of a kernel: it is written first, and as height x width."""
+    if any(isinstance(item, ast.Sizes) for item in items.items[items.index + 1 :]):
+        return f"the kernel comes first, as in `{foreign.EXAMPLES[items.word]}`"
+    sides = found.values if isinstance(found, ast.Listing) else (found.expr, found.expr)
+    kernel = "x".join(map(items.written, sides))
+    rest = items.items[items.index + 1 : items.index + 2]
+    return f"height x width: `{' '.join([items.word, kernel, *map(items.written, rest)])}`"
 
 
 def two(items: Items, sides: tuple[ast.Expr, ...], least: int) -> Pair:
@@ -133,7 +146,12 @@ def numbers(items: Items) -> tuple[float, ...]:
 def dims(items: Items) -> tuple[int, ...]:
     """`3x224x224`, or `10` for a vector."""
     item = items.expect((ast.Sizes, ast.Value), "a shape like 3x224x224")
-    return tuple(items.whole(s) for s in (item.sides if isinstance(item, ast.Sizes) else (item.expr,)))
+    found = tuple(items.whole(s) for s in (item.sides if isinstance(item, ast.Sizes) else (item.expr,)))
+    if len(found) == 4:
+        shorter = "x".join(map(str, found[1:]))
+        hint = f"write {shorter}; the batch is an option of `cnncc compile`: --batch {found[0]}"
+        items.scope.fail(f"{items.word}: a shape has no batch, got {items.written(item)!r}", item, hint)
+    return found
 
 
 def bounds(items: Items) -> Pair:

@@ -35,6 +35,7 @@ def segments(group: ast.Group, scope: Scope, position: int) -> Iterator[list[str
         elif is_input(statement):
             yield ["input"]
         else:
+            scope.generate(str(position), "an unlabelled line", statement)
             yield [str(position)] if times is None else [f"{position}.{k}" for k in range(times)]
             position += 1
 

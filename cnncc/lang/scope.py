@@ -40,6 +40,11 @@ class Scope:
     """Blocks around, outermost first."""
     depth: int = 0
     arms: Iterator[str] = field(default_factory=letters)
+    """Letters for the arms of merges that have no name of their own here."""
+    given: dict[str, Piece] = field(default_factory=dict)
+    """First part of every label and name given here, and where."""
+    generated: dict[str, tuple[str, Piece]] = field(default_factory=dict)
+    """First part of the names that were not given: what it stands for, and where."""
 
     def fail(self, message: str, piece: Piece, hint: str = "") -> NoReturn:
         raise self.source.error(message, piece, hint, self.stack)
@@ -47,9 +52,29 @@ class Scope:
     def join(self, segment: str) -> str:
         return f"{self.path}.{segment}" if self.path else segment
 
-    def arm(self, piece: Piece) -> Scope:
-        """The next arm of a merge of this sequence."""
-        path = self.join(next(self.arms))
+    def give(self, name: str, piece: Piece) -> None:
+        """A label or name chosen by the author. CnnccError if a generated one starts alike."""
+        first = name.partition(".")[0]
+        self.given.setdefault(first, piece)
+        self.refuse_alike(first)
+
+    def generate(self, segment: str, what: str, piece: Piece) -> None:
+        """A letter or number for something without a name. CnnccError, at the given name, if one starts alike."""
+        self.generated.setdefault(segment, (what, piece))
+        self.refuse_alike(segment)
+
+    def refuse_alike(self, first: str) -> None:
+        if first not in self.given or first not in self.generated:
+            return
+        what, piece = self.generated[first]
+        message = f"the name {first!r} is also that of {what} at {self.source.at(piece)}"
+        rule = (
+            "unlabelled lines are called 0, 1, 2" if first.isdigit() else "arms of unlabelled merges are called a, b, c"
+        )
+        self.fail(message, self.given[first], f"{rule}: choose another name, or label the other one too")
+
+    def arm(self, path: str, piece: Piece) -> Scope:
+        """An arm of a merge of this sequence, its values called `path.0` and so on."""
         return Scope(self.source, path, self.params, self.names.new_child(), self.stack, self.calls, self.deeper(piece))
 
     def body(self, path: str, name: ast.Name, params: Mapping[str, Number]) -> Scope:

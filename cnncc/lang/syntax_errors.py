@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import difflib
 import re
 
 from lark import Token
 from lark.exceptions import UnexpectedCharacters, UnexpectedToken
 
 from cnncc.errors import CnnccError
+from cnncc.lang import foreign
 from cnncc.lang.source import Piece, Source
 
 WORDS = {
@@ -29,6 +31,16 @@ WORDS = {
     "_NL": "the end of the line",
 }
 """Terminals a person can act on, in the order they are listed; the others go without saying."""
+LIKE_A_BLOCK = re.compile(r"(?<![^\s;{|])(\w+)[ \t]+\w+[ \t]*(\([^()]*\))?$")
+"""`blok name(c)`, in front of a brace."""
+UNQUOTED = re.compile(r"\b(?:net|save|from|output)[ \t]+([\w.]+)\Z")
+WHOLE_NAME = re.compile(r"[\w.+@/-]+")
+WORD_AT_END = re.compile(r"\w+\Z")
+NEAR = 200
+"""Characters that are searched for the cause: a broken text may be one long line."""
+LONGEST = 60
+"""Characters of a word that are worth showing."""
+AFTER_KERNEL = re.compile(r"\dx\d+$")
 INNER_BLOCK = re.compile(r"\bblock\s+\w+(\([^()]*\))?$")
 MANY = 7
 """More alternatives than this are not worth reading."""
@@ -38,7 +50,8 @@ def complaint(token: Token) -> str:
     """`unexpected '}'`, or that something is missing at the end."""
     if token.type == "$END":
         return "the text ends too early"
-    return "the line ends too early" if token.type == "_NL" else f"unexpected {str(token)!r}"
+    text = str(token) if len(token) <= LONGEST else f"{token[:LONGEST]}..."
+    return "the line ends too early" if token.type == "_NL" else f"unexpected {text!r}"
 
 
 def expected(error: UnexpectedToken) -> str:
@@ -59,7 +72,11 @@ def hint(source: Source, token: Token) -> str:
     if token.type in ("NET", "LABEL"):
         return "one network a text; start each statement on a line of its own, or after ';'"
     if token.type == "EQUAL":
-        return "arguments by name stand in the parentheses of a block: bottleneck(64, s=2), with no space before '('"
+        return equal_hint(source, before)
+    if token.type not in ("COLON", "$END") and (advice := quotes_hint(source, token.start_pos or 0)):
+        return advice
+    if token.type == "COMMA" and AFTER_KERNEL.search(before, max(0, len(before) - NEAR)):
+        return "spaces are between kernel and channels, as in `conv 3x3 64`"
     if token.type == "COLON" or before.endswith(":"):
         return "a label starts its line: `conv1: conv 3x3 64`"
     if token.type == "SLASH":
@@ -67,16 +84,53 @@ def hint(source: Source, token: Token) -> str:
     return ""
 
 
+def equal_hint(source: Source, before: str) -> str:
+    """Advice for an equal sign: a setting written as elsewhere, an assignment, or an argument."""
+    match = WORD_AT_END.search(before, max(0, len(before) - NEAR))
+    word = match[0] if match else ""
+    if advice := foreign.setting(word):
+        return advice
+    if word and word == before[before.rfind("\n") + 1 :].strip():
+        return f"no equal sign: `{word}: conv 3x3 64` labels a line, `save {word}` names a value"
+    return "arguments by name stand in the parentheses of a block: bottleneck(64, s=2), with no space before '('"
+
+
+def quotes_hint(source: Source, at: int) -> str:
+    """Advice if the unexpected character at `at` is inside a name, as in `net my-net`."""
+    before = UNQUOTED.search(source.text, max(0, at - NEAR), at)
+    whole = WHOLE_NAME.match(source.text, before.start(1)) if before else None
+    if not whole or whole.end() == at:
+        return ""
+    return f'a name with other characters than letters, digits, _ and . stands in quotes: "{whole[0]}"'
+
+
+def misspelt_block(source: Source, token: Token) -> CnnccError | None:
+    """`blok b(c) {`: the parser only stumbles over the brace."""
+    if token.type != "LBRACE":
+        return None
+    before = source.text[: token.start_pos].rstrip(" \t")
+    match = LIKE_A_BLOCK.search(before, max(0, len(before) - NEAR))
+    word = match[1] if match else ""
+    close = foreign.HERE.get(word.lower()) == "block" or difflib.get_close_matches(word.lower(), ["block"])
+    if not match or not close or word == "block":
+        return None
+    place = Piece(match.start(1), match.end(1))
+    return source.error(f"unknown word {word!r}", place, f"did you mean 'block'? e.g. `{foreign.EXAMPLES['block']}`")
+
+
 def explain(source: Source, error: UnexpectedToken | UnexpectedCharacters) -> CnnccError:
     """The error of the parser as one a person can use."""
     if isinstance(error, UnexpectedCharacters):
         start = error.pos_in_stream or 0
         text = source.text[start]
-        advice = "a text in quotes ends on the line it starts on" if text == '"' else ""
+        quotes = "a text in quotes ends on the line it starts on"
+        advice = quotes if text == '"' else quotes_hint(source, start)
         return source.error(f"unexpected character {text!r}", Piece(start, start + 1), advice)
     token = error.token
     if "NET" in error.expected:
         return source.error(f"{complaint(token)}: a network starts with `net NAME`", place(source, token))
+    if misspelt := misspelt_block(source, token):
+        return misspelt
     return source.error(f"{complaint(token)}{expected(error)}", place(source, token), hint(source, token))
 
 

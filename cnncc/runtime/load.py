@@ -10,7 +10,7 @@ import struct
 from pathlib import Path
 from typing import Any
 
-from cnncc.errors import CnnccError
+from cnncc.errors import CnnccError, reason
 from cnncc.runtime import cpu
 from cnncc.runtime.model import Model
 
@@ -26,8 +26,8 @@ def read_info(path: str | os.PathLike[str]) -> dict[str, Any]:
         with file.open("rb") as opened, mmap.mmap(opened.fileno(), 0, access=mmap.ACCESS_READ) as data:
             text = _section(data)
     except (OSError, ValueError) as error:
-        reason = error.strerror if isinstance(error, OSError) else "the file is empty"
-        raise CnnccError(f"{file}: cannot be read: {reason}") from error
+        why = reason(error) if isinstance(error, OSError) else "the file is empty"
+        raise CnnccError(f"{file}: cannot be read: {why}") from error
     except struct.error as error:
         raise CnnccError(f"{file}: a damaged or truncated module") from error
     if text is None:
@@ -69,7 +69,8 @@ def load(path: str | os.PathLike[str]) -> Model:
     try:
         library = ctypes.CDLL(str(Path(path).resolve()))
     except OSError as error:
-        raise CnnccError(f"{path}: cannot be loaded: {error}") from error
+        why = str(error).removeprefix(f"{Path(path).resolve()}: ")
+        raise CnnccError(f"{path}: cannot be loaded: {why}") from error
     name = info["symbol"]
     run = library[f"{name}_run"]
     run.restype = ctypes.c_int

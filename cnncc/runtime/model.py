@@ -97,20 +97,22 @@ class Model:
     def _check(self, arrays: Sequence[np.ndarray]) -> list[np.ndarray]:
         if len(arrays) != len(self.inputs):
             wanted = "; ".join(map(str, self.inputs))
-            raise InputError(f"{self.name} takes {len(self.inputs)} arrays ({wanted}), got {len(arrays)}")
+            plural = "" if len(self.inputs) == 1 else "s"
+            raise InputError(f"{self.name} takes {len(self.inputs)} array{plural} ({wanted}), got {len(arrays)}")
         return [self._check_one(port, array) for port, array in zip(self.inputs, arrays, strict=True)]
 
     def _check_one(self, port: Port, array: np.ndarray) -> np.ndarray:
         if not isinstance(array, np.ndarray):
-            raise InputError(f"input {port} must be a NumPy array, got {type(array).__name__}")
+            raise InputError(f"input {port.name!r} must be a NumPy array, got {type(array).__name__}")
         if array.dtype != np.float32:
             raise InputError(
-                f"input {port.name} must be float32, got {array.dtype}", hint="convert it with array.astype('float32')"
+                f"input {port.name!r} must be float32, got {array.dtype}",
+                hint="convert it with array.astype('float32')",
             )
         if array.shape != port.shape:
             got = "x".join(map(str, array.shape)) or "a scalar"
             hint = "the batch is fixed when a network is compiled" if array.shape[1:] == port.shape[1:] else ""
-            raise InputError(f"input {port.name} must be {'x'.join(map(str, port.shape))}, got {got}", hint=hint)
+            raise InputError(f"input {port.name!r} must be {'x'.join(map(str, port.shape))}, got {got}", hint=hint)
         return np.ascontiguousarray(array)
 
 

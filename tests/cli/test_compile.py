@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import json
+import os
 
 import numpy as np
 import pytest
 from PIL import Image
 
-from cnncc import api, passes
+from cnncc import api, lang, passes, weights
 from cnncc.check import LayerCheck, Report
+from cnncc.errors import CnnccError
 
 NET = """net tiny
 input 1x8x8
@@ -88,16 +90,19 @@ def test_info_of_a_module(cnncc, net):
     cnncc("compile", net)
     data = cnncc("info", "tiny.so", "--json").json
     assert data["name"] == "tiny"
-    rows = dict(line.split(maxsplit=1) for line in cnncc("info", "tiny.so").out.splitlines())
-    assert rows["inputs"] == "input 1x1x8x8 float32"
-    assert rows["runs"] == "here      yes"
+    lines = cnncc("info", "tiny.so").out.splitlines()
+    assert max(map(len, lines)) <= 100
+    rows = {line[:12].strip(): line[13:] for line in lines}
+    assert rows["input"] == "input 1x1x8x8 float32"
+    assert rows["output"].endswith(" 1x10 float32")
+    assert rows["runs here"] == "yes"
     assert rows["kernels"].endswith("--json lists them and why each was picked")
 
 
 def test_info_of_a_module_for_another_processor(cnncc, net, monkeypatch):
     cnncc("compile", net)
     monkeypatch.setattr("cnncc.runtime.cpu.missing", lambda wanted: ["avx99"])
-    assert "runs here      no, this processor lacks avx99" in cnncc("info", "tiny.so").out
+    assert "runs here    no, this processor lacks avx99" in cnncc("info", "tiny.so").out
 
 
 @pytest.mark.parametrize("content", [None, b"no library"])
@@ -115,7 +120,8 @@ def test_run_prints_the_best_classes(cnncc, net):
     assert result.code == 0
     lines = result.out.splitlines()
     assert lines[0].startswith("x.npy  (")
-    assert len(lines) == 4
+    assert lines[1].endswith("softmax  10")
+    assert len(lines) == 5
     assert "using random, seed 0; give --weights FILE" in result.err
 
 
@@ -167,7 +173,111 @@ def test_run_refuses_labels_that_do_not_fit(cnncc, net, tmp_path, name, content,
 def test_run_writes_one_result_only(cnncc, net):
     result = cnncc("run", net, "x.npy", "x.npy", "-o", "y.npy")
     assert result.code == 2
-    assert "-o takes the result of one input file and one output" in result.err
+    assert "-o takes the result of one run, these inputs make 2" in result.err
+
+
+def test_stop_after_prints_json(cnncc, net):
+    data = cnncc("compile", net, "--stop-after", "fold_batchnorm", "--json").json
+    assert (data["name"], data["stop_after"]) == ("tiny", "fold_batchnorm")
+    conv = next(node for node in data["nodes"] if node["op"] == "conv")
+    assert (conv["type"], conv["attrs"]["kernel"], conv["inputs"]) == ("1x4x8x8", [3, 3], ["input"])
+    assert data["outputs"] == [data["nodes"][-1]["name"]]
+
+
+def test_compile_does_not_write_over_what_it_reads(cnncc, net, tmp_path, monkeypatch):
+    monkeypatch.setattr(api, "build", lambda *args, **kwargs: pytest.fail("compiled before the check"))
+    (tmp_path / "w").write_bytes(b"old")
+    os.mkfifo(tmp_path / "pipe")
+    (tmp_path / "tiny.h").symlink_to("tiny.net")
+    for out, message in (
+        ("tiny.net", "cannot write the module to tiny.net: that is the network"),
+        ("tiny.so", "cannot write its header to tiny.h: that is the network"),
+        ("w", "cannot write the module to w: that is the weights file"),
+        ("foo.h", "cannot write the module to foo.h: that is its header"),
+        ("pipe", "cannot write pipe: it is a device or a pipe, not a regular file"),
+        (".", "cannot write .: it is a folder"),
+        ("no/a.so", "cannot write no/a.so: folder no does not exist"),
+    ):
+        result = cnncc("compile", "tiny.net", "-o", out, "--weights", "w")
+        assert (result.code, result.out) == (2, "")
+        assert result.err.startswith(f"cnncc: {message}")
+    assert (net.read_text(), (tmp_path / "w").read_bytes()) == (NET, b"old")
+    assert (tmp_path / "pipe").is_fifo()
+
+
+def test_the_default_module_is_checked_too(cnncc, net, tmp_path):
+    (tmp_path / "tiny.so").mkdir()
+    assert "cannot write tiny.so: it is a folder" in cnncc("compile", net).err
+
+
+def test_write_shared_checks_its_files(net, tmp_path):
+    build = api.build(weights.bind(lang.read(net)))
+    with pytest.raises(CnnccError, match=r"cannot write the module to .*a\.h: that is its header"):
+        build.write_shared(tmp_path / "a.h")
+
+
+def test_dump_into_a_file_is_one_message(cnncc, net):
+    result = cnncc("compile", net, "--dump", "x.npy")
+    assert (result.code, result.err) == (2, "cnncc: cannot make folder x.npy: it is a file\n")
+
+
+@pytest.mark.parametrize("out", ["tiny.net", "x.npy", "labels.txt"])
+def test_run_does_not_write_over_what_it_reads(cnncc, net, tmp_path, out):
+    (tmp_path / "labels.txt").write_text("\n".join("abcdefghij"))
+    before = (tmp_path / out).read_bytes()
+    result = cnncc("run", "tiny.net", "x.npy", "--labels", "labels.txt", "-o", out)
+    assert result.code == 2
+    assert f"cannot write the result to {out}: that is the " in result.err
+    assert (tmp_path / out).read_bytes() == before
+
+
+def test_run_takes_an_array_of_the_whole_batch(cnncc, net, tmp_path):
+    cnncc("compile", net, "--batch", 2, "-o", "two.so")
+    both = np.random.default_rng(0).random((2, 1, 8, 8), np.float32)
+    np.save("both.npy", both)
+    for i in range(2):
+        np.save(f"{i}.npy", both[i])
+    result = cnncc("run", "two.so", "both.npy", "-o", "a.npy")
+    assert result.code == 0
+    assert "both.npy[0]  (" in result.out
+    assert "both.npy[1]  (" in result.out
+    assert result.out.splitlines()[-1].startswith("wrote a.npy: ")
+    assert cnncc("run", "two.so", "0.npy", "1.npy", "-o", "b.npy").code == 0
+    np.testing.assert_array_equal(np.load("a.npy"), np.load("b.npy"))
+    data = cnncc("run", "two.so", "0.npy", "1.npy", "both.npy", "--json").json
+    assert [row["inputs"] for row in data] == [["0.npy"], ["1.npy"], ["both.npy[0]"], ["both.npy[1]"]]
+    mixed = cnncc("run", "two.so", "0.npy", "both.npy")
+    assert "both.npy: arrays of a whole batch fill a run, with nothing else" in mixed.err
+
+
+@pytest.mark.parametrize("option", ["--weights", "--batch", "--target", "--seed", "--max-error"])
+def test_run_refuses_options_of_a_network_for_a_module(cnncc, net, option):
+    cnncc("compile", net)
+    result = cnncc("run", "tiny.so", "x.npy", option, "1")
+    assert result.code == 2
+    assert f"tiny.so is a compiled module and takes no {option}: such options are for a network" in result.err
+
+
+def test_run_a_module_with_fewer_threads_not_more(cnncc, net):
+    cnncc("compile", net, "--threads", 2)
+    assert cnncc("run", "tiny.so", "x.npy", "--threads", 1).code == 0
+    result = cnncc("run", "tiny.so", "x.npy", "--threads", 3)
+    assert (result.code, result.err) == (2, "cnncc: tiny.so was compiled for 2 threads at most, got 3\n")
+
+
+def test_run_writes_several_outputs_as_an_archive(cnncc, net, tmp_path):
+    text = "net heads\ninput 1x8x8\nconv 3x3 2\nsave file\ngap; fc 3\noutput\noutput file\n"
+    (tmp_path / "heads.net").write_text(text)
+    refused = cnncc("run", "heads.net", "x.npy", "-o", "y.npy")
+    assert refused.code == 2
+    assert "the network has 2 outputs, y.npy would hold one array" in refused.err
+    assert "hint: -o y.npz writes all of them by name" in refused.err
+    result = cnncc("run", "heads.net", "x.npy", "-o", "y.npz")
+    assert (result.code, "wrote y.npz: " in result.out) == (0, True)
+    with np.load("y.npz") as archive:
+        shapes = sorted(archive[name].shape for name in archive.files)
+        assert all(f"{name}: float32" in result.out for name in archive.files)
+    assert shapes == [(1, 2, 8, 8), (1, 3)]
 
 
 def test_run_wants_a_file_for_each_input(cnncc, tmp_path):
@@ -205,6 +315,7 @@ def test_check_passes_and_prints_the_worst_layer(cnncc, net):
     assert result.code == 0, result.out
     assert "worst layer " in result.out
     assert "within their tolerance" in result.out
+    assert "ULP" not in result.out
     data = cnncc("check", net, "--json", "--batch", 2).json
     assert data["passed"] is True
     assert {layer["name"] for layer in data["layers"]} >= {"conv1.relu"}

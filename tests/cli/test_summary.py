@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from dataclasses import replace
 
 import pytest
 
@@ -11,6 +12,7 @@ from cnncc.cli import screen
 from cnncc.cli import summary as command
 from cnncc.cli.command import read_net
 from cnncc.codegen.program import Arena
+from cnncc.resources import directory
 from cnncc.summary import Summary, summarize
 
 ARENA = Arena(bytes=3000, bound=2000, scratch_bytes=1096, total_bytes=4096)
@@ -35,6 +37,14 @@ def by_name(summary: Summary):
 def test_layers_are_those_of_the_text(figures):
     ops = [layer.op for layer in figures.layers]
     assert ops == ["input", "conv", "bn", "relu", "conv", "relu", "maxpool", "fc", "dropout", "softmax"]
+
+
+def test_ops_have_the_names_of_the_language():
+    text = "net t\ninput 4x8x8\nconv 1x1 4 groups 2\ndwconv 3x3 /2\ndwconv 3x3 mult 2\nupconv 2x2 4 /2\n"
+    layers = summarize(lang.read(text), ARENA).layers
+    assert [f"{layer.op} {layer.window}".strip() for layer in layers[1:]] == [
+        "conv 1x1 groups 2", "dwconv 3x3 /2", "dwconv 3x3 mult 2", "upconv 2x2 /2",
+    ]  # fmt: skip
 
 
 def test_parameters_count_batch_norm_but_not_its_statistics(figures):
@@ -93,18 +103,57 @@ def test_the_table_is_not_cut_when_piped(figures, capsys):
     lines = capsys.readouterr().out.splitlines()
     assert lines[0] == "network t"
     (row,) = [line.split() for line in lines if line.startswith("conv1 ")]
-    assert row == ["conv1", "conv", "5x5", "/2x1", "8x16x32", "600", f"{16 * 32 * 600:,}", "16.00", "KiB", "5"]
+    assert row == ["conv1", "conv", "5x5", "/2x1", "8x16x32", "600", "307.2k", "16", "KiB", "5"]
     assert any(line.startswith("MACs ") and "multiply-adds" in line for line in lines)
     assert any(line.startswith("FLOPs ") and "2 per MAC" in line for line in lines)
     assert max(map(len, lines)) < screen.PIPED_WIDTH
 
 
-def test_a_narrow_terminal_folds_names_only(capsys, monkeypatch):
-    monkeypatch.setattr("cnncc.cli.screen.PIPED_WIDTH", 80)
-    command.show(summarize(read_net("resnet18"), ARENA))
-    lines = capsys.readouterr().out.splitlines()
+@pytest.mark.parametrize("path", sorted(directory("models").glob("*.net")), ids=lambda path: path.stem)
+def test_the_zoo_fits_80_columns(capsys, monkeypatch, path):
+    monkeypatch.setattr("cnncc.cli.screen.width", lambda: 80)
+    summary = summarize(lang.read(path), ARENA)
+    command.show(summary)
+    out = capsys.readouterr().out
+    lines = out.splitlines()
     assert max(map(len, lines)) <= 80
-    assert any("118,013,952" in line and "3.06 MiB" in line for line in lines), "numbers stay whole"
+    assert "no room" not in out
+    assert [line.split()[0] for line in lines[3 : 3 + len(summary.layers)]] == [x.name for x in summary.layers]
+
+
+def test_a_narrow_terminal_leaves_columns_out(figures, capsys, monkeypatch):
+    monkeypatch.setattr("cnncc.cli.screen.width", lambda: 60)
+    command.show(figures)
+    lines = capsys.readouterr().out.splitlines()
+    assert max(map(len, lines)) <= 60
+    assert lines[1].split() == ["layer", "op", "output", "params", "MACs"]
+    assert "conv 3x3 dil 2 groups 2" in lines[7], "names stay whole"
+    assert "no room for RF, memory: --json has all, or a wider terminal" in lines
+
+
+def test_a_table_that_cannot_be_narrow_enough_is_not_cut(figures, capsys, monkeypatch):
+    monkeypatch.setattr("cnncc.cli.screen.width", lambda: 20)
+    command.show(figures)
+    lines = capsys.readouterr().out.splitlines()
+    assert lines[1].split() == ["layer", "op"]
+    assert lines[7].endswith("conv 3x3 dil 2 groups 2")
+
+
+@pytest.mark.parametrize(
+    ("number", "count", "size"),
+    [(0, "0", "0 B"), (999, "999", "999 B"), (1000, "1.0k", "1.0 KiB"), (999_950, "1.0M", "977 KiB"),
+     (118_013_952, "118.0M", "113 MiB"), (18_119_393_280, "18.1G", "17 GiB"), (3_211_264, "3.2M", "3.1 MiB")],
+)  # fmt: skip
+def test_short_numbers(number, count, size):
+    assert (screen.short_count(number), screen.short_size(number)) == (count, size)
+
+
+def test_an_arena_larger_than_the_sum_is_explained(figures, capsys):
+    small = Arena(bytes=3000, bound=2000, scratch_bytes=1096, total_bytes=figures.activation_bytes + 1)
+    for arena in (ARENA, small):
+        command.show(replace(figures, arena=arena))
+        said = "channels are stored in blocks of 8 or 16" in " ".join(capsys.readouterr().out.split())
+        assert said == (arena is small)
 
 
 def test_the_command_prints_json(cnncc):

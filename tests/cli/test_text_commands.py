@@ -94,6 +94,28 @@ def test_weights_writes_a_file_that_fits(cnncc, file, tmp_path):
     assert cnncc("weights", file, "--weights", out, "--json").json["weights"] == str(out)
 
 
+def test_weights_are_not_written_over_what_is_read(cnncc, file, tmp_path):
+    for out, what in ((file, "the network"), (tmp_path / "w", "the weights file")):
+        (tmp_path / "w").write_bytes(b"old")
+        result = cnncc("weights", file, "-o", out, "--weights", tmp_path / "w")
+        assert (result.code, result.out) == (2, "")
+        assert f"cannot write the weights to {out}: that is {what}" in result.err
+    assert file.read_text() == UGLY
+    assert (tmp_path / "w").read_bytes() == b"old"
+
+
+def test_weights_from_a_file_have_no_seed(cnncc, file, tmp_path):
+    cnncc("weights", file, "-o", file.with_suffix(".safetensors"), "--seed", 3)
+    assert b"seed" in file.with_suffix(".safetensors").read_bytes()
+    cnncc("weights", file, "-o", tmp_path / "copy")
+    assert b"seed" not in (tmp_path / "copy").read_bytes()
+
+
+def test_a_folder_as_weights_is_one_message(cnncc, file, tmp_path):
+    result = cnncc("weights", file, "--weights", tmp_path)
+    assert (result.code, result.err) == (2, f"cnncc: cannot read weights from {tmp_path}: it is a folder\n")
+
+
 def test_weights_beside_the_network_are_found(cnncc, file):
     beside = file.with_suffix(".safetensors")
     cnncc("weights", file, "-o", beside)

@@ -102,12 +102,12 @@ def test_tile_covers_exactly() -> None:
 
 def test_tiles_fit_the_registers() -> None:
     from cnncc import targets
-    from cnncc.kernels.tiles import choose_tile, fits_registers
+    from cnncc.kernels.tiles import Problem, choose_tile, fits_registers
 
     for name in targets.names():
         target = targets.load(name)
         for height, width, blocks, reduction in [(56, 56, 4, 576), (7, 7, 32, 4608), (1, 1, 1, 16), (27, 27, 3, 1200)]:
-            assert fits_registers(choose_tile(height, width, blocks, reduction, target), target)
+            assert fits_registers(choose_tile(Problem(height, width, blocks, reduction, 1), target), target)
 
 
 def test_every_target_is_compared() -> None:

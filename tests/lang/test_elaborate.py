@@ -25,7 +25,7 @@ NAMES = [
     ("conv 3x3 4 bn relu; relu relu", ["0", "0.bn", "0.relu", "1", "1.relu"]),
     ("a: relu relu relu", ["a", "a.relu", "a.relu2"]),
     ("relu\na: relu\nrelu", ["0", "a", "2"]),
-    ("save s; relu; from s\nconv 3x3 4; save u\nadd { from 0 | from 1; conv 1x1 3 }", ["0", "1", "b.0", "2"]),
+    ("save s; relu; from s\nconv 3x3 4; save u\nadd { from 0 | from 1; conv 1x1 3 }", ["0", "1", "2.b.0", "2"]),
     ("relu x2", ["0.0", "0.1"]),
     ("a: relu x2", ["a.0", "a.1"]),
     ("a: relu; tanh x2", ["a.0", "a.1", "a.2"]),
@@ -34,15 +34,29 @@ NAMES = [
         "r.0.a.0 r.0.a.0.relu r.0.a.1 r.0.b.0 r.0.0 r.0.1 r.1.a.0 r.1.a.0.relu r.1.a.1 r.1.0 r.1.1".split(),
     ),
     (BLOCK + "r: b(3)\nb(3) tanh", "r.a.0 r.a.0.relu r.a.1 r.0 r.1 1.a.0 1.a.0.relu 1.a.1 1.0 1.1 1.tanh".split()),
-    ("add { relu | }\nm: mul { l: relu | add { tanh | } }", ["a.0", "0", "c.l", "d.a.0", "d.0", "m"]),
-    ("concat { | relu } relu\ncropcat { crop 1,1 4x4 | }", ["b.0", "0", "0.relu", "c.0", "1.crop", "1"]),
-    ("mul { | const scale 3x1x1 }\nmul { | const 3x1x1 }", ["b.scale", "0", "d.0", "1"]),
+    ("add { relu | }\nm: mul { l: relu | add { tanh | } }", ["0.a.0", "0", "m.a.l", "m.b.a.0", "m.b.0", "m"]),
+    ("concat { | relu } relu\ncropcat { crop 1,1 4x4 | }", ["0.b.0", "0", "0.relu", "1.a.0", "1.crop", "1"]),
+    ("mul { | const scale 3x1x1 }\nmul { | const 3x1x1 }", ["0.b.scale", "0", "1.b.0", "1"]),
+    ("mix: concat { conv 1x1 4 | conv 3x3 4 }", ["mix.a.0", "mix.b.0", "mix"]),
+    ("add { relu | } x2", ["0.0.a.0", "0.0", "0.1.a.0", "0.1"]),
+    ("m: relu; add { relu | tanh }\nb: tanh", ["m.0", "m.1.a.0", "m.1.b.0", "m.1", "b"]),
+    # in a body or an arm only a label gives a merge a path of its own; letters run on past the others
+    (
+        "block b { add { relu | }\nm: add { relu | }\nadd { | relu } x2 }\nb",
+        ["0.a.0", "0.0", "0.m.a.0", "0.m", "0.d.0", "0.2.0", "0.f.0", "0.2.1"],
+    ),
+    ("add { add { | relu }\nadd { | relu } | }", ["0.a.b.0", "0.a.0", "0.a.d.0", "0.a.1", "0"]),
 ]
 
 
 @pytest.mark.parametrize(("body", "expected"), NAMES)
 def test_names(body: str, expected: list[str]) -> None:
     assert names(body) == expected
+
+
+def test_a_merge_further_up_renames_nothing_that_is_labelled() -> None:
+    tail = "mix: concat { conv 1x1 4 | conv 3x3 4 }\nfc: fc 2"
+    assert names(f"add {{ relu | }}\n{tail}")[2:] == names(tail)
 
 
 ATTRS: list[tuple[str, str, dict[str, Any]]] = [
@@ -102,7 +116,7 @@ def test_spans_and_stacks() -> None:
 
 def test_projection_is_left_out_when_the_shape_fits() -> None:
     assert len(graph("add { | proj 1x1 3 bn }").nodes) == 2
-    assert graph("add { relu | proj 1x1 3 /1 bn }").nodes[-1].inputs == ("a.0", "input")
+    assert graph("add { relu | proj 1x1 3 /1 bn }").nodes[-1].inputs == ("0.a.0", "input")
     assert len(graph("add { conv 3x3 4 | proj 1x1 4 bn }").nodes) == 5
 
 
@@ -126,8 +140,8 @@ def test_outputs_and_inputs() -> None:
 def test_from_finds_saved_values_labels_and_paths() -> None:
     g = graph("a: relu tanh\nadd { from a | from a.tanh | from input }")
     assert g.nodes[-1].inputs == ("a.tanh", "a.tanh", "input")
-    g = graph("add { l: relu; save s | from s; tanh }\nadd { | from a.l | from s }")
-    assert g.nodes[-1].inputs == ("0", "a.l", "a.l")
+    g = graph("add { l: relu; save s | from s; tanh }\nadd { | from 0.a.l | from s }")
+    assert g.nodes[-1].inputs == ("0", "0.a.l", "0.a.l")
 
 
 def test_defaults_may_use_earlier_parameters() -> None:

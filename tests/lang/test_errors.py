@@ -47,7 +47,7 @@ def test_recursion_shows_the_chain() -> None:
 
 CASES = [
     # statements and words
-    ("convv 3x3 4", "3:1 unknown op or block 'convv'", "did you mean 'conv'? known: add, avgpool, bn, "),
+    ("convv 3x3 4", "3:1 unknown op or block 'convv'", "did you mean 'conv'? known: add, avgpool, block, bn, "),
     ("foo bar", "3:1 unknown op or block 'foo'", "known: "),
     ("conv 3x3 4 reluu", "3:12 conv: unknown word 'reluu'", "did you mean 'relu'? "),
     ("foo(3)", "3:1 unknown block 'foo'", "no blocks are defined; "),
@@ -63,7 +63,7 @@ CASES = [
     ("conv 3x3", "3:1 conv: expected a number of channels, as in `conv 3x3 64`", ""),
     ("conv 3x3 relu", "3:10 conv: expected a number of channels, as in `conv 3x3 64`, got 'relu'", "'relu' is no par"),
     ("fc", "3:1 fc: expected a number of results, as in `fc 1000`", ""),
-    ("conv 3 4", "3:6 conv: expected a kernel like 3x3, got '3'", ""),
+    ("conv 3 4", "3:6 conv: expected a kernel like 3x3, got '3'", "height x width: `conv 3x3 4`"),
     ("conv 3x3x3 4", "3:6 conv: expected height x width, got 3x3x3", ""),
     ("conv 3x3 0", "3:10 conv: 0 is too small, at least 1", ""),
     ("conv 3x3 1.5", "3:10 conv: 1.5 is not a whole number", ""),
@@ -123,9 +123,35 @@ CASES = [
     ("const a 1x1x1\nconst a 1x1x1", "4:7 'a' is already a label or a saved value here", "choose another"),
     ("a: save b", "3:1 the label 'a' names no op", "`save NAME` names the current value"),
     ("save a; relu; from b", "3:20 no value is called 'b' yet", "known: a"),
-    ("output foo", "3:8 no value is called 'foo' yet", "start with an input"),
+    ("output foo", "3:8 no value is called 'foo' yet", "known: input; `save NAME` names the current value"),
+    ("from inptu", "3:6 no value is called 'inptu' yet", "did you mean 'input'? known: input; `save"),
     ("relu; output; output", "3:15 '0' is already an output", ""),
-    ("relu\ninput 3x8x8", "4:1 two values are called 'input'", "the first is at t.net:2:1"),
+    (
+        "relu\ninput 3x8x8",
+        "4:1 two values are called 'input'",
+        "the first is at t.net:2:1; `input NAME 3x224x224` names",
+    ),
+    ("a: relu relu\na.relu: tanh", "4:9 two values are called 'a.relu'", "the first is at t.net:3:9; give one of them"),
+    (
+        "block b { b: relu\nadd { relu | relu } }\nb",
+        "3:11 the name 'b' is also that of an arm of the add at t.net:4:1",
+        "arms of unlabelled merges are called a, b, c: choose another name, or label the other one too",
+    ),
+    (
+        "block b { add { relu | }\na.x: relu }\nb",
+        "4:1 the name 'a' is also that of an arm of the add at t.net:3:11",
+        "arms",
+    ),
+    (
+        "add { | const a 3x1x1; add { relu | } }",
+        "3:15 the name 'a' is also that of an arm of the add at t.net:3:24",
+        "arm",
+    ),
+    (
+        "1: relu\ntanh",
+        "3:1 the name '1' is also that of an unlabelled line at t.net:4:1",
+        "unlabelled lines are called 0, 1, 2: choose another name, or label the other one too",
+    ),
     ("save a\nconv 3x3 4\nfrom a; relu", "4:1 the value '0' is never used", "`from` went on with another value"),
     # limits
     ("relu x0", "3:7 repeat: 0 is too small, at least 1", ""),
@@ -144,6 +170,8 @@ CASES = [
     ("relu @", "3:6 unexpected character '@'", ""),
     ('"a: relu', "3:1 unexpected character '\"'", "a text in quotes ends on the line it starts on"),
     ("conv 3x3 4 /", "3:13 the line ends too early: expected an op, a block or a parameter, a number or '('", ""),
+    ("relu}" + "y" * 99, "3:5 '}' closes nothing", ""),
+    ("save a " + "y" * 99, f"3:8 unexpected '{'y' * 60}...': expected", ""),
     ("save", "3:5 the line ends too early: expected a name", ""),
     ("b (64, s=2)", "3:9 unexpected '=': expected ')' or ','", "arguments by name stand in the parentheses"),
     ("block b(c) { block d { relu } }", "3:22 unexpected '{'", "blocks are defined at the top level"),

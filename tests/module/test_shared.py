@@ -191,7 +191,7 @@ def test_truncated_module(tmp_path, module) -> None:
 def test_wrong_arrays_are_refused(build) -> None:
     model = build.model()
     good = np.zeros((1, 3, 17, 19), np.float32)
-    with pytest.raises(InputError, match=r"takes 1 arrays .*got 2"):
+    with pytest.raises(InputError, match=r"takes 1 array .*got 2"):
         model(good, good)
     with pytest.raises(InputError, match="must be a NumPy array, got list"):
         model([1.0])

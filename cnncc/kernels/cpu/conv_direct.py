@@ -12,8 +12,10 @@ from cnncc.kernels.cpu.moves import Window, gather_rows
 from cnncc.kernels.cpu.vectors import apply_epilogue
 from cnncc.kernels.tiles import even_tiles
 
-UNROLLED_TAPS = 16
-"""Taps of a row unrolled where a channel block of one does not give enough steps."""
+LINE = 16
+"""Floats of a cache line."""
+MOST_PREFETCHING = 64
+"""With more tiles than this on the same weights, waiting for them once does not count."""
 UNROLLED_CHANNELS = 4
 """Channels of a block unrolled; more makes LLVM keep weights alive across steps and spill accumulators."""
 
@@ -43,6 +45,9 @@ class _Tile:
     x: Expr
     rows: int
     columns: int
+    number: Expr
+    """Which tile it is of the unit's `tiles` on the same weights."""
+    tiles: int
 
     @property
     def pixels(self) -> list[tuple[int, int]]:
@@ -57,6 +62,15 @@ class _Source:
     start: Expr
     row_step: int
     block_step: int
+
+
+def _numbered(runs: tuple[tuple[int, int, int], ...]) -> list[tuple[int, tuple[int, int, int]]]:
+    """Each run of tiles with the number of tiles before it."""
+    passed, numbered = 0, []
+    for run in runs:
+        numbered.append((passed, run))
+        passed += run[2]
+    return numbered
 
 
 class _Conv:
@@ -105,10 +119,15 @@ class _Conv:
         for start, size, runs in c.chunk_runs:
             with k.loop(runs) as g:
                 block = k.let(unit.chunk * per_chunk + start + g * size)
-                for top, rows, row_runs in even_tiles(count, c.tile.rows):
-                    for left, columns, column_runs in even_tiles(c.grid[1], c.tile.columns):
+                row_tiles, column_tiles = even_tiles(count, c.tile.rows), even_tiles(c.grid[1], c.tile.columns)
+                across = sum(n for *_, n in column_tiles)
+                down = sum(n for *_, n in row_tiles)
+                for above, (top, rows, row_runs) in _numbered(row_tiles):
+                    for before, (left, columns, column_runs) in _numbered(column_tiles):
                         with k.loop(row_runs) as i, k.loop(column_runs) as j:
-                            self.tile(_Tile(unit, block, size, i * rows + top, j * columns + left, rows, columns))
+                            y, x = i * rows + top, j * columns + left
+                            number = k.let((i + above) * across + j + before) if c.prefetch else 0
+                            self.tile(_Tile(unit, block, size, y, x, rows, columns, number, across * down))
 
     def tile(self, t: _Tile) -> None:
         k, c = self.k, self.c
@@ -144,7 +163,7 @@ class _Conv:
         k, c = self.k, self.c
         kh, kw = c.kernel
         step = t.size * c.block
-        taps = kw if c.in_block == 1 and kw <= UNROLLED_TAPS else 1
+        taps = next(n for n in (4, 3, 2, 1) if kw % n == 0) if c.in_block == 1 else 1
         channels = min(UNROLLED_CHANNELS, c.in_block)
         with k.loop(c.group_in_blocks) as b:
             plane = k.let(source.start + b * source.block_step)
@@ -158,8 +177,21 @@ class _Conv:
                         tap_w = k.let(row_w + (j * taps + q) * (c.in_block * step))
                         with k.loop(c.in_block // channels) as n:
                             at, at_w = k.let(tap + n * channels), k.let(tap_w + n * (channels * step))
+                            self.prefetch(t, at_w, channels * step)
                             for ch in range(channels):
                                 self.multiply(t, acc, source, at + ch, at_w + ch * step)
+
+    def prefetch(self, t: _Tile, weight: Expr, floats: int) -> None:
+        """Asks for this tile's share of the weights the next group will read where this one reads now."""
+        k, c = self.k, self.c
+        if not c.prefetch or t.tiles > MOST_PREFETCHING:
+            return
+        lines = -(-floats // LINE)
+        share = -(-lines // t.tiles)
+        ahead = c.reduction * t.size * c.block
+        mine = k.let(weight + ahead + t.number * share % lines * LINE)
+        for i in range(share):
+            self.weight.prefetch(mine + i * LINE)
 
     def multiply(self, t: _Tile, acc: Buffer, source: _Source, at: Expr, weight: Expr) -> None:
         """One step of the sum: one input channel at one tap of each pixel times its weights for all outputs."""

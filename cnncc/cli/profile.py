@@ -1,0 +1,166 @@
+"""`cnncc profile`: time of every step, next to what bounds it."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from cnncc.cli import command, screen
+
+if TYPE_CHECKING:
+    import argparse
+
+    from rich.table import Table
+
+    from cnncc.profile import Profile, Step
+
+WIDE = 170
+"""Columns of a terminal from which there is room for why a kernel was chosen."""
+
+
+def _configure(parser: argparse.ArgumentParser) -> None:
+    what = "a network as for `cnncc compile`; a compiled .so has no stamps in it and is timed as a whole"
+    parser.add_argument("net", metavar="NET|MODEL", help=what)
+    command.add_build_options(parser)
+    command.add_weight_options(parser)
+    parser.add_argument(
+        "--runs",
+        type=command.positive,
+        default=30,
+        metavar="N",
+        help="runs measured, of which the quietest quarter counts (default: 30)",
+    )
+    parser.add_argument("--top", type=command.positive, metavar="N", help="print only the N slowest steps")
+    parser.add_argument("--in-order", action="store_true", help="print the steps as they run, not slowest first")
+    parser.add_argument("--html", metavar="FILE", help="write it as one page: roofline, a bar for every step")
+    command.add_json(parser)
+
+
+def _run(args: argparse.Namespace) -> int:
+    if args.net.endswith(".so"):
+        _whole(args)
+        return command.EXIT_OK
+    profile = _profile(args)
+    if args.html:
+        _write_page(args.html, profile)
+    if args.json:
+        command.print_json(profile.to_json())
+    else:
+        show(profile, args.top, args.in_order)
+        if args.html:
+            print(f"written      {args.html}")
+    return command.EXIT_OK
+
+
+def _profile(args: argparse.Namespace) -> Profile:
+    from cnncc import api
+    from cnncc.profile import profile
+
+    graph, _ = command.read_bound(args)
+    with screen.progress(f"compiling {graph.name}") as report:
+        build = api.build(graph, args.target, args.batch, args.threads, max_error=args.max_error, progress=report)
+        return profile(build, args.runs)
+
+
+def _write_page(file: str, profile: Profile) -> None:
+    from cnncc.errors import CnnccError
+    from cnncc.files import write_whole
+    from cnncc.profile import page
+
+    try:
+        write_whole(Path(file), page(profile))
+    except OSError as error:
+        raise CnnccError(f"cannot write {file}: {error.strerror}") from error
+
+
+def _whole(args: argparse.Namespace) -> None:
+    """A compiled module, as one step."""
+    from cnncc import api
+    from cnncc.errors import CnnccError
+    from cnncc.profile import time_whole
+
+    if args.html:
+        raise CnnccError("--html needs the steps, and a compiled module is timed as a whole", hint="profile the NET")
+    model = api.load(args.net)
+    threads = model.set_threads(args.threads or model.info["threads"])
+    seconds = time_whole(model, args.runs)
+    gflops = 2 * model.info["macs"] / seconds / 1e9
+    if args.json:
+        result: dict[str, Any] = {"name": model.name, "threads": threads, "runs": args.runs}
+        command.print_json({**result, "seconds": {"unstamped": seconds}, "direct_gflops": gflops})
+        return
+    print(f"{model.name}: {seconds * 1e3:.3f} ms a run, {args.runs} runs, threads {threads}")
+    print(f"{gflops:.1f} GFLOP/s, operations as written; for its steps, profile the network's text")
+
+
+def show(profile: Profile, top: int | None = None, in_order: bool = False) -> None:
+    """The steps and the totals, for people."""
+    out = screen.console()
+    wide = out.width >= WIDE
+    steps = profile.slowest()[:top]
+    if in_order:
+        kept = set(map(id, steps))
+        steps = [s for s in profile.steps if id(s) in kept]
+    threads = f"{profile.threads} thread{'s' if profile.threads > 1 else ''}"
+    out.print(f"network {profile.name}, batch {profile.batch}, {threads}, {profile.target}, {profile.runs} runs")
+    out.print(_table(steps, profile.digits, wide))
+    for label, text in _totals(profile, len(steps)):
+        out.print(f"{label:<12} {text}")
+    if not wide:
+        out.print("why each kernel was chosen: --json, --html, or a wider terminal")
+
+
+def _table(steps: list[Step], digits: int, wide: bool) -> Table:
+    numbers = ("ms", "share", "GFLOP/s", "MB", "limit\nms", "of\nlimit", "bound\nby")
+    rows = screen.table("step", "op", "kernel", *numbers, left=3)
+    if wide:
+        rows.add_column("why", overflow="fold")
+    for step in steps:
+        rows.add_row(*_row(step, digits), *([step.why] if wide else []))
+    return rows
+
+
+def _row(step: Step, digits: int) -> tuple[str, ...]:
+    return (
+        step.node,
+        step.op,
+        step.kernel,
+        f"{step.seconds * 1e3:.{digits}f}",
+        f"{step.share:.1%}",
+        f"{step.gflops:.1f}" if step.flops else "",
+        f"{step.bytes / 1e6:.2f}",
+        f"{step.limit * 1e3:.{digits}f}",
+        f"{step.of_limit:.0%}",
+        step.bound,
+    )
+
+
+def _totals(profile: Profile, shown: int) -> list[tuple[str, str]]:
+    p = profile
+    total, whole, unstamped, limit = (f"{s * 1e3:.{p.digits}f} ms" for s in (p.total, p.whole, p.unstamped, p.limit))
+    lines = [
+        ("steps", f"{total}, {len(p.steps)} steps ({shown} shown)"),
+        ("whole run", f"{whole} with stamps; {p.covered:.1%} of it in steps, the rest is the call"),
+        ("unstamped", f"{unstamped}, {p.direct_gflops:.1f} GFLOP/s counting operations as written"),
+        ("at limits", f"{limit} if every step ran at its limit ({p.limit / p.total:.0%} of the steps)"),
+        ("machine", f"{p.peak_flops / 1e9:.0f} GFLOP/s of multiply-adds, {p.bandwidth / 1e9:.1f} GB/s read, measured"),
+    ]
+    if p.busy:
+        lost = f"{p.interrupted / p.whole:.0%} of the whole run is in no step's median: other processes had the cores"
+        lines.append(("busy machine", lost))
+    return lines
+
+
+COMMAND = command.Command(
+    name="profile",
+    help="time every step of a network, next to its limit on this machine and why its kernel was chosen",
+    examples="""
+        cnncc profile resnet50 --top 10
+        cnncc profile models/lenet5.net --threads 1 --in-order
+        cnncc profile googlenet --batch 8 --html googlenet.html
+        cnncc profile resnet50 --json | jq '.steps[0]'
+        cnncc profile resnet50.so
+    """,
+    configure=_configure,
+    run=_run,
+)

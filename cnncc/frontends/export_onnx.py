@@ -1,0 +1,57 @@
+"""A graph with weights as an ONNX model: the graph the text says, before any pass."""
+
+from __future__ import annotations
+
+import math
+import os
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from cnncc.errors import CnnccError
+from cnncc.files import write_whole
+from cnncc.frontends import require_onnx
+from cnncc.frontends.onnx_rules import RULES
+from cnncc.ir import Graph
+
+if TYPE_CHECKING:
+    from onnx import ModelProto
+
+LARGEST = (1 << 31) - (1 << 24)
+"""Bytes of weights in one file: a message of protobuf ends at 2 GiB, and the nodes need some of it."""
+
+
+def to_onnx(graph: Graph) -> ModelProto:
+    """The ONNX model of a source graph with bound weights, for the graph's own batch.
+
+    float32; ports, nodes and weights have the names they have in the graph; inputs are what the caller of a compiled
+    module passes, before mean and std. Raises CnnccError without the package onnx, and for more weights than a
+    file can hold.
+    """
+    require_onnx()
+    _refuse_large(graph)
+    from cnncc.frontends.onnx_model import Model
+
+    model = Model(graph)
+    for node in graph.nodes:
+        assert not node.attrs.get("epilogue"), f"{node.name}: a source graph has no epilogues"
+        RULES[node.op](model, node)
+    return model.proto()
+
+
+def write_onnx(graph: Graph, path: str | os.PathLike[str]) -> ModelProto:
+    """Writes `to_onnx(graph)` to a file, which appears whole or not at all; returns the model.
+
+    Raises CnnccError when it cannot be written, and what `to_onnx` raises.
+    """
+    model = to_onnx(graph)
+    try:
+        write_whole(Path(path), model.SerializeToString(deterministic=True))
+    except OSError as error:
+        raise CnnccError(f"cannot write {os.fspath(path)}: {error.strerror or error}") from error
+    return model
+
+
+def _refuse_large(graph: Graph) -> None:
+    total = 4 * sum(math.prod(constant.shape) for constant in graph.constants.values())
+    if total > LARGEST:
+        raise CnnccError(f"{graph.name} has {total / 2**30:.1f} GiB of weights: an ONNX file holds less than 2 GiB")

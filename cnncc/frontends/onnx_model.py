@@ -1,0 +1,112 @@
+"""An ONNX model under construction: its nodes, its tensors, and the names of both. The one file that imports onnx."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import Any
+
+import numpy as np
+from onnx import ModelProto, NodeProto, TensorProto, ValueInfoProto, helper, numpy_helper
+
+from cnncc import __version__
+from cnncc.ir import Graph, Node
+
+OPSET = 17
+"""The newest that every runtime of the last years reads; nothing we write has become simpler since."""
+IR_VERSION = 8
+
+
+class Model:
+    """What rules write to. A value has the name of the graph's node that computes it, a tensor that of the constant.
+
+    ONNX keeps both in one namespace, so what the graph does not name gets a name that nothing else has.
+    """
+
+    def __init__(self, graph: Graph) -> None:
+        self.graph = graph
+        self.nodes: list[NodeProto] = []
+        self.tensors: dict[str, TensorProto] = {}
+        self.ports: dict[str, str] = {}
+        """What the caller passes, by the name of the input node: its value differs if there is a mean."""
+        self._taken = {n.name for n in graph.nodes}
+        self._constants: dict[str, str] = {}
+        self._values: dict[str, str] = {}
+
+    def shape(self, name: str) -> tuple[int, ...]:
+        """Shape, batch first, of a value of the graph."""
+        return self.graph[name].type.shape
+
+    def data(self, node: Node) -> list[str]:
+        """The inputs of a node, by the names of their values in the model."""
+        return [self._values.get(name, name) for name in node.inputs]
+
+    def weights(self, node: Node) -> list[str]:
+        """The constants of a node as tensors, in the order of its slots."""
+        return [self._weight(name) for name in node.weights.values()]
+
+    def _weight(self, constant: str) -> str:
+        if constant not in self._constants:
+            value = self.graph.constants[constant].compute().astype(np.float32, copy=False)
+            self._constants[constant] = self.tensor(constant, value)
+        return self._constants[constant]
+
+    def tensor(self, name: str, value: np.ndarray) -> str:
+        """Stores a tensor; returns its name, which is `name` unless that is taken."""
+        unique = self.fresh(name)
+        self.tensors[unique] = numpy_helper.from_array(value, unique)
+        return unique
+
+    def integers(self, name: str, values: Iterable[int]) -> str:
+        """Stores a vector of integers, as ONNX has shapes and bounds."""
+        return self.tensor(name, np.array(list(values), np.int64))
+
+    def number(self, name: str, value: float) -> str:
+        """Stores a scalar."""
+        return self.tensor(name, np.array(value, np.float32))
+
+    def fresh(self, name: str) -> str:
+        """`name`, or `name` with as many colons at its end as make it new; it is taken from now on."""
+        while name in self._taken:
+            name += ":"
+        self._taken.add(name)
+        return name
+
+    def emit(self, op: str, inputs: list[str], result: str, **attributes: Any) -> str:
+        """Appends one node, named as its result is; returns that name."""
+        self.nodes.append(helper.make_node(op, inputs, [result], name=result, **attributes))
+        return result
+
+    def step(self, op: str, inputs: list[str], result: str, **attributes: Any) -> str:
+        """`emit` for a value that the graph does not have; returns the name it got."""
+        return self.emit(op, inputs, self.fresh(result), **attributes)
+
+    def stands_for(self, node: Node, value: str) -> None:
+        """The value of a node is in the model under another name."""
+        self._values[node.name] = value
+        if node.name in self.graph.outputs:
+            self.emit("Identity", [value], node.name)
+
+    def proto(self) -> ModelProto:
+        """The whole model: float32, shapes of all values of the graph, ports by the names of the graph."""
+        inputs = [self._port(self.ports[n.name], n) for n in self.graph.inputs]
+        outputs = [self._port(name, self.graph[name]) for name in self.graph.outputs]
+        known = {port.name for port in (*inputs, *outputs)}
+        between = [n.output[0] for n in self.nodes if n.output[0] in self.graph.by_name and n.output[0] not in known]
+        body = helper.make_graph(
+            self.nodes,
+            self.graph.name,
+            inputs,
+            outputs,
+            initializer=list(self.tensors.values()),
+            value_info=[self._port(name, self.graph[name]) for name in between],
+        )
+        return helper.make_model(
+            body,
+            opset_imports=[helper.make_opsetid("", OPSET)],
+            ir_version=IR_VERSION,
+            producer_name="cnncc",
+            producer_version=__version__,
+        )
+
+    def _port(self, name: str, node: Node) -> ValueInfoProto:
+        return helper.make_tensor_value_info(name, TensorProto.FLOAT, node.type.shape)

@@ -1,0 +1,119 @@
+"""Words of PyTorch, ONNX and Keras, and what stands for them here."""
+
+from __future__ import annotations
+
+import re
+
+EXAMPLES = {
+    "input": "input 3x224x224",
+    "const": "const 3x1x1",
+    "conv": "conv 3x3 64 /2",
+    "proj": "proj 1x1 64",
+    "dwconv": "dwconv 3x3",
+    "upconv": "upconv 2x2 64 /2",
+    "fc": "fc 1000",
+    "maxpool": "maxpool 2x2 /2",
+    "avgpool": "avgpool 2x2 /2",
+    "gap": "gap",
+    "gmp": "gmp",
+    "bn": "conv 3x3 64 bn",
+    "lrn": "lrn size 5",
+    "relu": "relu",
+    "relu6": "relu6",
+    "sigmoid": "sigmoid",
+    "tanh": "tanh",
+    "hard_swish": "hard_swish",
+    "silu": "silu",
+    "softmax": "softmax",
+    "identity": "identity",
+    "leaky_relu": "leaky_relu 0.1",
+    "hard_sigmoid": "hard_sigmoid",
+    "dropout": "dropout 0.5",
+    "slice": "slice 0:2",
+    "crop": "crop 1,1 4x4",
+    "flatten": "flatten",
+    "reshape": "reshape 12x4x4",
+    "upsample": "upsample 2 bilinear",
+    "pad": "pad 1 reflect",
+    "add": "add { conv 3x3 3 | }",
+    "mul": "mul { conv 3x3 3 | }",
+    "concat": "concat { conv 3x3 64 | }",
+    "cropcat": "cropcat { conv 3x3 64 pad 0 | }",
+    "save": "save a",
+    "from": "from a",
+    "output": "output",
+    "block": "block b(c) { conv 3x3 c relu }",
+}
+"""One use of every word a statement may start with."""
+SYNONYMS = {
+    "conv": ["convolution"],
+    "dwconv": ["depthwise", "depthwiseconv", "separableconv"],
+    "upconv": ["convtranspose", "convtransposed", "transposedconv", "deconv", "deconvolution"],
+    "fc": ["linear", "dense", "gemm", "matmul", "fullyconnected", "innerproduct"],
+    "maxpool": ["maxpooling", "pool", "pooling"],
+    "avgpool": ["averagepool", "averagepooling", "avgpooling"],
+    "gap": ["globalavgpool", "globalaveragepool", "globalaveragepooling", "adaptiveavgpool", "globalpool"],
+    "gmp": ["globalmaxpool", "globalmaxpooling", "adaptivemaxpool"],
+    "bn": ["batchnorm", "batchnormalization"],
+    "lrn": ["localresponsenorm", "localresponsenormalization"],
+    "silu": ["swish"],
+    "upsample": ["upsampling", "resize", "interpolate"],
+    "reshape": ["view"],
+    "identity": ["noop", "pass"],
+    "pad": ["zeropad", "zeropadding"],
+    "crop": ["cropping"],
+    "const": ["constant", "parameter"],
+    "add": ["sum", "plus", "residual"],
+    "mul": ["multiply", "times", "scale"],
+    "concat": ["cat", "concatenate", "merge"],
+    "save": ["let", "store"],
+    "output": ["return", "out", "outputs"],
+    "input": ["inputs", "placeholder"],
+    "block": ["def", "module", "macro"],
+}
+"""Other names of these words, in lower case, without underscores and `2d`."""
+STRIDE = "a stride is written /2, as in `conv 3x3 64 /2`"
+PAD = "padding is written pad 1, as in `conv 3x3 64 pad 1`; odd kernels of convolutions keep the size without"
+DILATION = "dilation is written dil 2, as in `conv 3x3 64 dil 2`"
+SETTINGS = {
+    **dict.fromkeys(("stride", "strides", "subsample"), STRIDE),
+    **dict.fromkeys(("padding", "pads", "zeropadding", "same"), PAD),
+    "valid": "no padding is written pad 0, as in `conv 3x3 64 pad 0`",
+    **dict.fromkeys(("dilation", "dilations", "dilationrate", "dilated"), DILATION),
+    "group": "groups are written groups 2, as in `conv 3x3 64 groups 2`",
+    **dict.fromkeys(("kernel", "kernelsize", "kernelshape", "size"), "the kernel comes first, as in `conv 3x3 64`"),
+    **dict.fromkeys(("channels", "filters", "outchannels"), "the channels follow the kernel, as in `conv 3x3 64`"),
+    **dict.fromkeys(("bias", "usebias"), "convolutions and fc have a bias; `nobias` leaves it out"),
+    "outputpadding": "it is written outpad 1, as in `upconv 3x3 64 /2 pad 1 outpad 1`",
+    "ceilmode": "it is written ceil, as in `maxpool 3x3 /2 ceil`",
+    "countincludepad": "it is written countpad, as in `avgpool 3x3 pad 1 countpad`",
+    "epsilon": "it is written eps 1e-5, as in `bn eps 1e-3`",
+}
+"""Names of attributes, simplified in the same way."""
+LETTERS = {"s": "a stride is written /{0}", "p": "padding is written pad {0}", "d": "dilation is written dil {0}",
+           "g": "groups are written groups {0}", "k": "a kernel is written {0}x{0}, and comes first"}  # fmt: skip
+
+
+def simplified(word: str) -> str:
+    """`AdaptiveAvgPool2d` and `adaptive_avg_pool` as `adaptiveavgpool`."""
+    return re.sub(r"[123]d$", "", word.lower().replace("_", ""))
+
+
+HERE = {other: word for word, others in SYNONYMS.items() for other in others}
+HERE |= {simplified(word): word for word in EXAMPLES}
+
+
+def setting(word: str) -> str:
+    """The hint for the name of an attribute elsewhere, or for shorthand such as `s2`; else an empty text."""
+    if short := re.fullmatch(r"([spdgk])(\d+)", word):
+        return LETTERS[short[1]].format(short[2])
+    return SETTINGS.get(simplified(word), "")
+
+
+def op(word: str) -> str:
+    """The hint for the name of an op elsewhere, or in another spelling; else an empty text."""
+    here = HERE.get(simplified(word))
+    if here is None:
+        return ""
+    example = EXAMPLES[here]
+    return f"did you mean {here!r}?" if example == here else f"did you mean {here!r}? e.g. `{example}`"

@@ -1,0 +1,219 @@
+"""Exported ONNX models: valid, and ONNX Runtime computes with them what our reference computes."""
+
+from __future__ import annotations
+
+import sys
+
+import numpy as np
+import onnx
+import onnxruntime
+import pytest
+from graphs import LATE_OPS, graphs
+from hypothesis import given, settings
+
+from cnncc import lang, passes, reference, resources, weights
+from cnncc.errors import CnnccError
+from cnncc.frontends.export_onnx import to_onnx, write_onnx
+from cnncc.frontends.onnx_rules import RULES
+from cnncc.ir import Constant, Graph
+from cnncc.ops import TABLE
+
+ERROR = 1e-5
+"""Largest allowed difference, as a share of the largest output of the float64 reference."""
+IMAGE = "input 4x9x11\n"
+WINDOWS = "input 2x10x7\n"
+CASES = {
+    "input with mean and std": "input 3x5x6 mean (1,2,3) std (2,3,0.5)\nrelu",
+    "input with one mean": "input 3x5x6 mean (1.5)\nrelu",
+    "input vector with std": "input 5 std (1,2,3,4,5)\nrelu",
+    "input is an output": "input a 3x5x6\noutput\nrelu\noutput",
+    "input with mean is an output": "input a 3x5x6 mean (1,2,3)\noutput\nrelu\noutput",
+    "several inputs and outputs": "input a 3x5x6\ninput b 3x5x6\nadd { from a | from b }\noutput\nrelu\noutput",
+    "const": IMAGE + "add { | const 4x9x11 }",
+    "const per channel": IMAGE + "mul { | const 4x1x1 }",
+    "const is an output": IMAGE + "save x\nconst k 4x1x1\noutput\nfrom x\nrelu\noutput",
+    "conv": IMAGE + "conv 3x3 6 bias relu",
+    "conv without bias": IMAGE + "conv 3x3 6 nobias",
+    "conv with uneven pads": IMAGE + "conv 3x2 6 /2x1 pad 0,1,2,3",
+    "conv dilated": IMAGE + "conv 3x3 6 dil 2 pad 2",
+    "conv grouped": IMAGE + "conv 3x3 8 groups 2",
+    "conv depthwise": IMAGE + "dwconv 3x3 mult 2",
+    "conv ceil": IMAGE + "conv 2x3 6 /3 pad 0 ceil",
+    "conv ceil leaves pads out": IMAGE + "conv 1x1 6 pad 2 ceil",
+    "conv 1x1 padded, strided": IMAGE + "conv 1x1 6 /2 pad 1",
+    "upconv": IMAGE + "upconv 3x3 6 /2 pad 1 outpad 1",
+    "upconv grouped, dilated": IMAGE + "upconv 3x2 6 /2x3 groups 2 dil 2 pad 0,1,2,0 nobias",
+    "upconv pads past the span": IMAGE + "upconv 2x2 6 pad 3,2,1,4",
+    "upconv outpad past the stride": IMAGE + "upconv 3x2 6 /2x3 pad 1 outpad 4",
+    "upconv outpad past the stride, within the pad": IMAGE + "upconv 3x3 6 pad 0,0,3,1 outpad 2x1",
+    "fc of an image": IMAGE + "fc 5",
+    "fc of a vector": "input 7\nfc 5 nobias",
+    "maxpool": WINDOWS + "maxpool 3x2 /2 pad 1,0,1,1",
+    "maxpool ceil": WINDOWS + "maxpool 3x3 /2 ceil",
+    "maxpool ceil, last window starts in the padding": WINDOWS + "maxpool 2x2 /2 pad 1 ceil",
+    "maxpool dilated": WINDOWS + "maxpool 2x2 /2 dil 2 pad 1",
+    "maxpool dilated, padded by the kernel": WINDOWS + "maxpool 2x2 /2 dil 3 pad 2",
+    "maxpool ceil, dilated": WINDOWS + "maxpool 3x3 /4 dil 2 ceil",
+    "avgpool": WINDOWS + "avgpool 3x3 /2 pad 1",
+    "avgpool countpad": WINDOWS + "avgpool 3x3 /2 pad 1,0,1,1 countpad",
+    "avgpool ceil": WINDOWS + "avgpool 3x3 /2 pad 1 ceil",
+    "avgpool ceil countpad": WINDOWS + "avgpool 3x3 /3 pad 1 ceil countpad",
+    "avgpool ceil countpad, last window starts in the padding": WINDOWS + "avgpool 2x2 /2 pad 1 ceil countpad",
+    "avgpool padded by more than it uses": WINDOWS + "avgpool 2x2 /20 pad 0,0,3,3",
+    "gap": IMAGE + "gap",
+    "gmp": IMAGE + "gmp",
+    "bn": IMAGE + "bn eps 0.01",
+    "bn of a vector": "input 7\nbn",
+    "lrn": IMAGE + "lrn size 3 alpha 0.5 beta 0.6 k 2",
+    "lrn of a vector": "input 7\nlrn size 5 alpha 0.5",
+    "softmax of an image": IMAGE + "softmax",
+    "softmax of a vector": "input 7\nsoftmax",
+    **{op: IMAGE + op for op in ("relu", "relu6", "sigmoid", "tanh", "hard_swish", "silu", "identity", "flatten")},
+    "leaky_relu": IMAGE + "leaky_relu 0.3",
+    "hard_sigmoid": IMAGE + "hard_sigmoid alpha 0.3 beta 0.4",
+    "hard_sigmoid by default": IMAGE + "hard_sigmoid",
+    "dropout": IMAGE + "dropout 0.4",
+    "add of two": IMAGE + "add { relu | tanh }",
+    "add of one with itself": IMAGE + "save x\nadd { from x | from x }",
+    "add of four, the first per channel": IMAGE + "add { gap | relu | tanh | gmp }",
+    "mul of three": IMAGE + "mul { relu | gap sigmoid | tanh }",
+    "mul of vectors": "input 7\nmul { relu | tanh }",
+    "concat": IMAGE + "concat { conv 3x3 2 | relu | tanh }",
+    "concat with a const": IMAGE + "concat { relu | const 2x9x11 }",
+    "slice": IMAGE + "slice 1:3",
+    "slice of a vector": "input 7\nslice 2:7",
+    "crop": IMAGE + "crop 2,3 5x6",
+    "flatten of a vector": "input 7\nflatten",
+    "reshape": IMAGE + "reshape 2x18x11",
+    "reshape to a vector": IMAGE + "reshape 396",
+    "reshape of a vector": "input 12\nreshape 3x2x2",
+    "upsample": IMAGE + "upsample 3",
+    "upsample one axis": IMAGE + "upsample 1x2",
+    "upsample bilinear": IMAGE + "upsample 2 bilinear",
+    "upsample bilinear by 3 and 4": IMAGE + "upsample 3x4 bilinear",
+    "upsample aligned": IMAGE + "upsample 2x3 bilinear align",
+    "upsample one pixel": "input 4x1x1\nupsample 3x2 bilinear",
+    "upsample one pixel aligned": "input 4x1x1\nupsample 3x2 bilinear align",
+    "pad": IMAGE + "pad 0,1,2,3 value 1.5",
+    "pad edge": IMAGE + "pad 0,1,2,3 edge",
+    "pad reflect": IMAGE + "pad 0,1,2,3 reflect",
+}
+LIGHT = ("lenet5", "cifar_resnet20", "convnetjs_cifar10", "squeezenet1_1")
+HEAVY = ("googlenet", "mobilenet_v1", "resnet18", "densenet121")
+
+
+def bound(source: object, batch: int = 1) -> Graph:
+    """A graph with weights; running statistics and biases away from the initial 0 and 1, which hide mistakes."""
+    graph = weights.bind(passes.with_batch(lang.read(source), batch), seed=1)
+    moved = {name: Constant(c.shape, shaken(name, c)) for name, c in graph.constants.items()}
+    return graph.rebuild(graph.nodes, constants=moved)
+
+
+def shaken(name: str, constant: Constant):
+    """The constant plus a little, positive where it is a variance."""
+    noise = np.random.default_rng(len(name)).uniform(0.05, 0.3, constant.shape).astype(np.float32)
+    return lambda: constant.compute() + noise
+
+
+def run(model: onnx.ModelProto, inputs: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
+    """The outputs of a model by name, by ONNX Runtime."""
+    session = onnxruntime.InferenceSession(model.SerializeToString(), providers=["CPUExecutionProvider"])
+    names = [port.name for port in session.get_outputs()]
+    return dict(zip(names, session.run(names, inputs), strict=True))
+
+
+def arrays(graph: Graph) -> dict[str, np.ndarray]:
+    """Inputs of both signs, in the range a mean and std lead away from."""
+    rng = np.random.default_rng(3)
+    return {n.name: rng.uniform(-3, 4, n.type.shape).astype(np.float32) for n in graph.inputs}
+
+
+def agrees(graph: Graph, inputs: dict[str, np.ndarray], slack: float = 0) -> onnx.ModelProto:
+    """Checks model and outputs, and returns the model; `slack` times the error of the reference in float32 is allowed
+    where terms cancel."""
+    model = to_onnx(graph)
+    onnx.checker.check_model(model, full_check=True)
+    wanted, rounded = reference.run(graph, inputs), reference.run(graph, inputs, np.float32) if slack else {}
+    got = run(model, {port.name: array for port, array in zip(model.graph.input, inputs.values(), strict=True)})
+    assert list(got) == list(graph.outputs)
+    for name, value in wanted.items():
+        assert got[name].shape == value.shape, name
+        difference = np.abs(got[name] - value).max()
+        allowed = ERROR * np.abs(value).max() + (slack * np.abs(rounded[name] - value).max() if slack else 0)
+        assert difference <= allowed, f"{name}: {difference}"
+    return model
+
+
+@pytest.mark.parametrize("batch", [1, 3])
+@pytest.mark.parametrize("case", CASES)
+def test_each_op_and_attribute(case, batch):
+    graph = bound(f"net t\n{CASES[case]}\n", batch)
+    agrees(graph, arrays(graph))
+
+
+def test_the_cases_have_every_op():
+    assert RULES.keys() == TABLE.keys() - LATE_OPS
+    assert {n.op for text in CASES.values() for n in lang.read(f"net t\n{text}\n").nodes} == RULES.keys()
+
+
+@given(graphs())
+@settings(max_examples=60, deadline=None, derandomize=True)
+def test_random_graphs(graph):
+    full = weights.bind(graph, seed=2)
+    agrees(full, arrays(full), slack=20)
+
+
+@pytest.mark.parametrize("name", [*LIGHT, *(pytest.param(n, marks=pytest.mark.slow) for n in HEAVY)])
+def test_the_zoo(name):
+    graph = weights.bind(lang.read(resources.directory("models") / f"{name}.net"), seed=0)
+    rng = np.random.default_rng(0)
+    agrees(graph, {n.name: rng.uniform(0, 255, n.type.shape).astype(np.float32) for n in graph.inputs})
+
+
+def test_names_are_those_of_the_graph():
+    graph = bound("net t\ninput image 3x8x8\nstem: conv 3x3 4 bn relu\nhead: fc 2\n")
+    model = to_onnx(graph)
+    assert [n.name for n in model.graph.node if ":" not in n.name] == [n.name for n in graph.nodes[1:]]
+    assert [n.output[0] for n in model.graph.node] == [n.name for n in model.graph.node]
+    assert [t.name for t in model.graph.initializer] == list(graph.constants)
+    assert [p.name for p in model.graph.input] == ["image"]
+    assert [p.name for p in model.graph.output] == list(graph.outputs)
+    assert (model.graph.name, model.producer_name) == ("t", "cnncc")
+
+
+def test_a_name_of_our_own_gives_way_to_those_of_the_graph():
+    graph = bound('net t\ninput 3x4x4\n"a": silu\n"a:sigmoid": relu\n"a.min": relu6\n"a.min.min": relu\n')
+    names = [n.name for n in agrees(graph, arrays(graph)).graph.node]
+    assert names == ["a:sigmoid:", "a", "a:sigmoid", "a.min", "a.min.min"]
+
+
+def test_a_shared_weight_is_stored_once():
+    graph = bound("net t\ninput 3x4x4\na: bn\nb: bn\n")
+    shared = graph["b"].with_(weights=graph["a"].weights)
+    graph = graph.rebuild([*graph.nodes[:2], shared])
+    assert len(agrees(graph, arrays(graph)).graph.initializer) == 4
+
+
+def test_the_same_graph_gives_the_same_bytes(tmp_path):
+    for name in "ab":
+        write_onnx(bound(f"net t\n{CASES['bn']}\n"), tmp_path / name)
+    assert (tmp_path / "a").read_bytes() == (tmp_path / "b").read_bytes()
+
+
+def test_too_many_weights_are_refused_before_any_is_computed(tmp_path):
+    graph = weights.bind(lang.read("net wide\ninput 30000\nfc 20000\n"))
+    with pytest.raises(CnnccError, match=r"wide has 2\.2 GiB of weights: an ONNX file holds less than 2 GiB"):
+        write_onnx(graph, tmp_path / "wide.onnx")
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_without_onnx_the_error_says_what_to_install(monkeypatch):
+    monkeypatch.setitem(sys.modules, "onnx", None)
+    with pytest.raises(CnnccError, match="ONNX needs the package onnx") as caught:
+        to_onnx(bound(f"net t\n{CASES['bn']}\n"))
+    assert caught.value.hint == "pip install cnncc[onnx]"
+
+
+def test_a_file_that_cannot_be_written_is_named(tmp_path):
+    with pytest.raises(CnnccError, match=r"cannot write .*nowhere.x\.onnx: No such file or directory"):
+        write_onnx(bound(f"net t\n{CASES['bn']}\n"), tmp_path / "nowhere" / "x.onnx")
