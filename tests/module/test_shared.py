@@ -175,7 +175,7 @@ def test_not_a_module(tmp_path, content, message) -> None:
     path.write_bytes(content)
     with pytest.raises(CnnccError, match=message):
         load(path)
-    with pytest.raises(CnnccError, match="No such file"):
+    with pytest.raises(CnnccError, match="no such file"):
         load(tmp_path / "missing.so")
 
 
