@@ -23,7 +23,7 @@ from cnncc.ir import Constant, Graph
 from cnncc.weight_init import seeded
 
 _FLOATS = frozenset({"F64", "F32", "F16", "BF16"})
-_MOST_NAMES = 10
+_MOST_NAMES = 1000
 """Names listed of each kind of mismatch: more wrong names than that have one common reason."""
 _CLOSE = 0.8
 """Similarity (of difflib) from which a name may be meant for another."""
