@@ -52,9 +52,9 @@ class Problem:
     taps: int
 
     def working_set(self, groups: int, target: Target) -> int:
-        """Bytes that successive tiles read again: the weights of `groups` blocks and the image."""
-        image = self.height * self.width * self.reduction // self.taps
-        return 4 * (self.reduction * groups * target.block + image)
+        """Bytes that successive tiles read again: the weights of `groups` blocks, and a unit's part of the image."""
+        image = 4 * self.height * self.width * self.reduction // self.taps
+        return 4 * self.reduction * groups * target.block + min(image, target.l2_bytes // 4)
 
 
 def step_cycles(tile: Tile, target: Target, working_set: int, taps: int = 1) -> float:
@@ -64,8 +64,8 @@ def step_cycles(tile: Tile, target: Target, working_set: int, taps: int = 1) -> 
     multiply = tile.pixels * vectors / target.fma_ports
     load = (tile.pixels + vectors) / 2
     stream = 4 * (target.block * tile.groups + tile.pixels / taps) / cache_bandwidth(working_set, target)
-    # Even where they are not the limit, loads take slots that multiply-adds then wait for now and again.
-    return max(multiply, load, stream, float(target.fma_latency)) + 0.1 * load
+    # Even where they are not the limit, loads and the loop take slots that multiply-adds then wait for now and again.
+    return max(multiply, load, stream, float(target.fma_latency)) + 0.1 * load + 0.5
 
 
 def cache_bandwidth(working_set: int, target: Target) -> float:
