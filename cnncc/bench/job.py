@@ -1,0 +1,68 @@
+"""What is measured, as files that every competitor's process reads: the network, its weights, the ONNX model."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from cnncc import check, lang, passes, weights
+from cnncc.frontends.export_onnx import write_onnx
+from cnncc.ir import Graph
+
+
+@dataclass(frozen=True)
+class Job:
+    """One network for all competitors, in a folder where each may also write what it converts."""
+
+    folder: Path
+    graph: Graph
+    """With its batch and without constants: names and shapes of inputs and outputs."""
+    batch: int
+    threads: int
+    target: str
+    max_error: float
+
+    @property
+    def net(self) -> Path:
+        return self.folder / "net.net"
+
+    @property
+    def weights(self) -> Path:
+        return self.folder / "net.safetensors"
+
+    @property
+    def onnx(self) -> Path:
+        return self.folder / "net.onnx"
+
+    @property
+    def input_names(self) -> list[str]:
+        return [node.name for node in self.graph.inputs]
+
+    @property
+    def input_shapes(self) -> list[tuple[int, ...]]:
+        return [node.type.shape for node in self.graph.inputs]
+
+    @property
+    def output_shapes(self) -> list[tuple[int, ...]]:
+        return [self.graph[name].type.shape for name in self.graph.outputs]
+
+    def inputs(self, seed: int) -> list[np.ndarray]:
+        """Random float32 inputs, normally distributed once the network has normalised them."""
+        return list(check.random_inputs(self.graph, seed).values())
+
+
+def write_job(
+    graph: Graph, folder: Path, batch: int = 1, threads: int = 1, target: str = "host", max_error: float = 1e-5
+) -> Job:
+    """Writes a source graph with bound weights to a folder, as text and weights for us and as ONNX for the peers.
+
+    CnnccError where `write_onnx` raises it.
+    """
+    batched = passes.with_batch(graph, batch)
+    job = Job(folder, batched.rebuild(constants={}), batch, threads, target, max_error)
+    job.net.write_text(lang.print_net(graph))
+    weights.save(graph, job.weights)
+    write_onnx(batched, job.onnx)
+    return job
