@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -61,7 +61,7 @@ def write_job(
     CnnccError where `write_onnx` raises it.
     """
     batched = passes.with_batch(graph, batch)
-    job = Job(folder, batched.rebuild(constants={}), batch, threads, target, max_error)
+    job = Job(folder, replace(batched, constants={}), batch, threads, target, max_error)
     job.net.write_text(lang.print_net(graph))
     weights.save(graph, job.weights)
     write_onnx(batched, job.onnx)

@@ -22,7 +22,7 @@ import cnncc
 from cnncc import ops
 from cnncc.codegen import toolchain
 from cnncc.codegen.emit import Progress, glue_object, kernel_objects, machine_of, parse_glue
-from cnncc.codegen.glue import ERRORS, c_name, glue_ir
+from cnncc.codegen.glue import ERRORS, INTERFACE, c_name, glue_ir
 from cnncc.codegen.header import header
 from cnncc.codegen.keys import compiler_digest
 from cnncc.codegen.layout import from_stored
@@ -165,13 +165,15 @@ class Build:
         bodies = [glue_object(text, self.program.target), toolchain.pool_object(), *self.objects]
         for file, body in zip(names, bodies, strict=True):
             (work / file).write_bytes(body)
-        (work / "exports.map").write_text(f"{{ global: {name}_*; local: *; }};\n")
+        interface = "".join(f" {name}_{function};" for function in INTERFACE)
+        (work / "exports.map").write_text(f"{{ global:{interface} local: *; }};\n")
         if self.program.weight_bytes:
             with (work / "weights.bin").open("wb") as opened:
                 self._write_weights(opened)
             (work / "weights.S").write_text(_weights_assembly(name))
             names.append("weights.S")
-        options = ["--version-script=exports.map", "-z,noexecstack", "--build-id=none", "--no-undefined"]
+        # nodelete: the pool's threads live in the library, so a dlclose must not take their code away.
+        options = ["--version-script=exports.map", "-z,noexecstack", "-z,nodelete", "--build-id=none", "--no-undefined"]
         flags = ["-shared", *(f"-Wl,{option}" for option in options)]
         (work / "objects.txt").write_text("\n".join(names))
         toolchain.call([*flags, "-o", "module.so", "@objects.txt", "-pthread"], work)

@@ -20,6 +20,8 @@ ERRORS = {
     NULL_POINTER: "a pointer is null",
     MISALIGNED: f"the arena is not aligned to {ALIGN} bytes",
 }
+INTERFACE = ("run", "model_get", "set_threads", "arena_bytes", "info", "error")
+"""What a shared object exports, each as `NAME_...`."""
 WANTED_CHUNKS = 32
 """Chunks a step is cut into, so that a thread that loses its core costs little."""
 
@@ -27,8 +29,8 @@ _SPINS_BEFORE_YIELD = 10000
 
 
 def c_name(name: str) -> str:
-    """A network's name as a C identifier."""
-    clean = re.sub(r"\W", "_", name)
+    """A network's name as a C identifier (ASCII: C compilers and LLVM's text agree on nothing else)."""
+    clean = re.sub(r"\W", "_", name, flags=re.ASCII)
     return clean if clean[:1].isalpha() or clean[:1] == "_" else f"net_{clean}"
 
 

@@ -7,6 +7,7 @@ import json
 import mmap
 import os
 import struct
+import tempfile
 from pathlib import Path
 from typing import Any
 
@@ -66,12 +67,8 @@ def load(path: str | os.PathLike[str]) -> Model:
     if lacking:
         target = info["target"]["name"]
         raise CnnccError(f"{path}: compiled for {target}; this processor lacks {', '.join(lacking)}")
-    try:
-        library = ctypes.CDLL(str(Path(path).resolve()))
-    except OSError as error:
-        why = str(error).removeprefix(f"{Path(path).resolve()}: ")
-        raise CnnccError(f"{path}: cannot be loaded: {why}") from error
     name = info["symbol"]
+    library = _open(Path(path).resolve(), info)
     run = library[f"{name}_run"]
     run.restype = ctypes.c_int
     get = library[f"{name}_model_get"]
@@ -79,3 +76,34 @@ def load(path: str | os.PathLike[str]) -> Model:
     text = library[f"{name}_error"]
     text.restype = ctypes.c_char_p
     return Model(info, run, get(), lambda code: text(code).decode(), library[f"{name}_set_threads"], keep=(library,))
+
+
+def _open(path: Path, info: dict[str, Any]) -> ctypes.CDLL:
+    """The library that says `info` of itself.
+
+    The loader goes by names: once a file is open, it hands out the same code for that path, even if the file has been
+    replaced since. A name nobody used makes it look at the file.
+    """
+    try:
+        library = ctypes.CDLL(str(path))
+        if not _says(library, info):
+            with tempfile.TemporaryDirectory(prefix="cnncc-") as folder:
+                other = Path(folder) / path.name
+                other.symlink_to(path)
+                library = ctypes.CDLL(str(other))
+    except OSError as error:
+        why = str(error).removeprefix(f"{path}: ")
+        raise CnnccError(f"{path}: cannot be loaded: {why}") from error
+    if not _says(library, info):
+        raise CnnccError(f"{path}: was replaced while it was being loaded", hint="load it again")
+    return library
+
+
+def _says(library: ctypes.CDLL, info: dict[str, Any]) -> bool:
+    try:
+        text = library[f"{info['symbol']}_info"]
+    except AttributeError:
+        return False
+    text.restype = ctypes.c_char_p
+    said: dict[str, Any] = json.loads(text())
+    return said == info

@@ -1,0 +1,53 @@
+"""The names of the competitors, what each needs, and which are installed. Imports none of them."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from importlib.util import find_spec
+
+from cnncc.errors import CnnccError, nearest
+
+OURS = "cnncc"
+
+PEERS: Mapping[str, tuple[str, ...]] = {
+    "onnxruntime": ("onnx", "onnxruntime"),
+    "openvino": ("onnx", "openvino"),
+    "mnn": ("onnx", "MNN"),
+    "ncnn": ("onnx", "ncnn", "pnnx"),
+}
+"""Of each the packages it needs: `onnx` hands the network over, `pnnx` converts it for ncnn."""
+
+TITLES: Mapping[str, str] = {
+    OURS: "cnncc",
+    "onnxruntime": "ONNX Runtime",
+    "openvino": "OpenVINO",
+    "mnn": "MNN",
+    "ncnn": "ncnn",
+}
+
+HINT = "pip install cnncc[bench]"
+
+
+def missing(name: str) -> list[str]:
+    """The packages a peer needs and that are not installed."""
+    return [package for package in PEERS[name] if find_spec(package) is None]
+
+
+def installed() -> list[str]:
+    """The peers that can be run here. CnnccError if there are none."""
+    names = [name for name in PEERS if not missing(name)]
+    if not names:
+        raise CnnccError(f"none of {', '.join(PEERS)} is installed: there is nothing to compare with", hint=HINT)
+    return names
+
+
+def require(names: Sequence[str]) -> list[str]:
+    """The names, each once. CnnccError for one that is unknown or not installed."""
+    for name in names:
+        if name not in PEERS:
+            raise CnnccError(f"no competitor {name!r}", hint=nearest(name, PEERS))
+    lacking = {name: missing(name) for name in names if missing(name)}
+    if lacking:
+        text = "; ".join(f"{name} needs {', '.join(packages)}" for name, packages in lacking.items())
+        raise CnnccError(f"not installed: {text}", hint=HINT)
+    return list(dict.fromkeys(names))

@@ -1,0 +1,216 @@
+"""`cnncc bench`: cnncc against other runtimes, on the same network and weights."""
+
+from __future__ import annotations
+
+import argparse
+import os
+import sys
+from typing import TYPE_CHECKING, Any
+
+from cnncc.cli import command, screen
+
+if TYPE_CHECKING:
+    from cnncc.bench import Competitor, Result
+
+NAME_WIDTH = 18
+"""Columns of a network's name, and of a time, in the table of several."""
+TIME_WIDTH = 9
+
+
+def _configure(parser: argparse.ArgumentParser) -> None:
+    what = "a .net file, - for standard input, or a network of the zoo by name"
+    parser.add_argument("nets", nargs="*", metavar="NET", help=what)
+    parser.add_argument("--zoo", action="store_true", help="the networks of `make bench` in place of NET")
+    parser.add_argument(
+        "--vs",
+        type=names,
+        metavar="NAMES",
+        help="of onnxruntime, openvino, mnn, ncnn, with commas between (default: those installed)",
+    )
+    parser.add_argument("--rounds", type=command.positive, default=7, metavar="N", help="turns of each (default: 7)")
+    parser.add_argument("--seconds", type=duration, default=0.5, metavar="S", help="length of a turn (default: 0.5)")
+    command.add_build_options(parser)
+    command.add_weight_options(parser)
+    command.add_json(parser)
+
+
+def names(text: str) -> list[str]:
+    """An argparse type: names with commas between them."""
+    found = [name.strip() for name in text.split(",") if name.strip()]
+    if not found:
+        raise argparse.ArgumentTypeError("expected at least one name")
+    return found
+
+
+def duration(text: str) -> float:
+    """An argparse type: seconds, more than 0 and at most 3600."""
+    seconds = float(text)
+    if not 0 < seconds <= 3600:
+        raise argparse.ArgumentTypeError(f"expected a number above 0, at most 3600, got {text!r}")
+    return seconds
+
+
+def _run(args: argparse.Namespace) -> int:
+    from cnncc import bench, targets
+
+    nets = _nets(args)
+    peers = bench.installed() if args.vs is None else bench.require(args.vs)
+    args.threads = args.threads or targets.load(args.target).cores
+    about = _about(args, peers)
+    if not args.json:
+        _show_about(about)
+        if len(nets) > 1:
+            _print_row(["network", "cnncc ms", *(f"{name} ms" for name in peers), "ahead"], "best")
+    results = []
+    for net in nets:
+        results.append(_measure(net, args, peers))
+        if not args.json:
+            (_show_row if len(nets) > 1 else _show_one)(results[-1])
+    _finish(about, results, args)
+    return command.EXIT_OK if all(r.best for r in results) else command.EXIT_CHECK_FAILED
+
+
+def _nets(args: argparse.Namespace) -> list[str]:
+    from cnncc import bench
+    from cnncc.errors import CnnccError
+
+    if bool(args.nets) == args.zoo:
+        raise CnnccError("name the networks to measure, or say --zoo: one of the two")
+    nets = list(bench.ZOO) if args.zoo else args.nets
+    if args.weights and len(nets) > 1:
+        raise CnnccError(f"--weights is a file for one network, and {len(nets)} are named")
+    return nets
+
+
+def _measure(net: str, args: argparse.Namespace, peers: list[str]) -> Result:
+    """One network, in a temporary folder that goes away."""
+    from pathlib import Path
+    from tempfile import TemporaryDirectory
+
+    from cnncc import bench
+
+    graph, _ = command.read_bound(argparse.Namespace(net=net, weights=args.weights, seed=args.seed))
+    with TemporaryDirectory(prefix="cnncc-bench-") as folder, screen.progress(f"writing {graph.name}") as report:
+        job = bench.write_job(graph, Path(folder), args.batch, args.threads, args.target, args.max_error)
+        tell = report and (lambda what, done, total: report(f"{graph.name}: {what}", done, total))
+        return bench.result(bench.contest(job, peers, args.rounds, args.seconds, tell))
+
+
+def _about(args: argparse.Namespace, peers: list[str]) -> dict[str, Any]:
+    """What has to stand beside any figure: the machine, the moment, how busy it was, the command, the settings."""
+    import shlex
+    from datetime import datetime
+    from pathlib import Path
+
+    from cnncc import bench, targets
+
+    lines = Path("/proc/cpuinfo").read_text().splitlines()
+    models = [line.split(":", 1)[1].strip() for line in lines if line.startswith("model name")]
+    return {
+        "machine": {"cpu": models[0] if models else "unknown", "cores": targets.available_cores()},
+        "date": datetime.now().astimezone().isoformat(timespec="seconds"),
+        "load": os.getloadavg()[0],
+        "command": shlex.join(["cnncc", *sys.argv[1:]]),
+        **{key: getattr(args, key) for key in ("target", "batch", "threads", "max_error", "rounds", "seconds")},
+        "vs": peers,
+        "not_installed": [name for name in bench.PEERS if args.vs is None and name not in peers],
+    }
+
+
+def _show_about(about: dict[str, Any]) -> None:
+    machine = about["machine"]
+    print(f"{machine['cpu']}, {machine['cores']} cores, {about['date']}, load before {about['load']:.2f}")
+    print(about["command"])
+    print(
+        f"float32, batch {about['batch']}, threads {about['threads']}, {about['rounds']} rounds, turns of "
+        f"{about['seconds']:g} s, one process awake at a time"
+    )
+    if about["not_installed"]:
+        print(f"not installed: {', '.join(about['not_installed'])} (pip install cnncc[bench])")
+    print(flush=True)
+
+
+def _show_one(result: Result) -> None:
+    """A line for each competitor."""
+    rows = [_row(c) for c in result.competitors]
+    columns = (result.net, "median ms", "p15 ms", "runs", "time / cnncc's", "rounds", "difference")
+    screen.print_table(columns, rows, drop=("rounds", "runs"))
+    if result.best and result.best.times:
+        low, high = result.best.times.ratio_low, result.best.times.ratio_high
+        print(f"ahead of the best, {result.best.about}: {result.ahead:.2f} times (rounds {low:.2f}-{high:.2f})")
+    print(f"taken by other processes: {result.others:.1%} of the machine")
+    _show_problems(result)
+
+
+def _row(competitor: Competitor) -> tuple[str, ...]:
+    times = competitor.times
+    if times is None:
+        return (competitor.about, "failed", "", "", "", "", "")
+    return (
+        competitor.about,
+        f"{times.median_ms:.2f}",
+        f"{times.p15_ms:.2f}",
+        str(times.runs),
+        f"{times.ratio:.2f}",
+        f"{times.ratio_low:.2f}-{times.ratio_high:.2f}",
+        f"{competitor.difference:.1e}",
+    )
+
+
+def _show_row(result: Result) -> None:
+    """The line of one network among several."""
+    times = [_cell(c) for c in result.competitors]
+    ahead = f"{result.ahead:.2f}" if result.ahead else "-"
+    _print_row([result.net, *times, ahead], result.best.name if result.best else "-")
+    _show_problems(result)
+
+
+def _cell(competitor: Competitor) -> str:
+    if competitor.times is None:
+        return "failed"
+    return f"{competitor.times.median_ms:.2f}{'*' if competitor.problem else ''}"
+
+
+def _print_row(cells: list[str], last: str) -> None:
+    """The line of a table that grows while it is measured: no column can wait for the longest of its cells."""
+    first, *others = cells
+    widths = [max(TIME_WIDTH, len("onnxruntime ms"))] * len(others)
+    text = "".join(f" {cell:>{width}}" for cell, width in zip(others, widths, strict=True))
+    print(f"{first:<{NAME_WIDTH}}{text}  {last}", flush=True)
+
+
+def _show_problems(result: Result) -> None:
+    """Who is out of the comparison and why."""
+    for competitor in result.competitors:
+        if competitor.problem:
+            print(f"  {'* ' if competitor.times else ''}{competitor.about}: {competitor.problem}", flush=True)
+
+
+def _finish(about: dict[str, Any], results: list[Result], args: argparse.Namespace) -> None:
+    from cnncc.bench import geometric_mean
+
+    mean = geometric_mean(results)
+    if args.json:
+        command.print_json({**about, "nets": [r.to_json() for r in results], "geometric_mean": mean})
+    elif len(results) > 1 and mean is not None:
+        counted = sum(r.ahead is not None for r in results)
+        print(f"ahead = time of the best peer / ours; geometric mean of {counted} networks: {mean:.2f}")
+    for result in results:
+        if result.disturbed:
+            text = f"other processes took {result.others:.0%} of the machine; measure again"
+            print(f"cnncc: warning: {result.net}: {text}", file=sys.stderr)
+
+
+COMMAND = command.Command(
+    name="bench",
+    help="compare the speed with other runtimes, on the same network and weights",
+    examples="""
+        cnncc bench resnet50
+        cnncc bench my.net --weights my.safetensors --vs onnxruntime,openvino --threads 1
+        cnncc bench resnet18 mobilenet_v1 --batch 8
+        cnncc bench --zoo --json > zoo.json
+    """,
+    configure=_configure,
+    run=_run,
+    exits="0 done; 1 on some network no competitor gave the same answer; 2 bad input or usage",
+)

@@ -1,0 +1,98 @@
+"""No kernel touches a byte outside its arena, weights, inputs and outputs: each ends at (or begins after) a page that faults.
+
+Runs in a child process, since a stray access is a segmentation fault.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import mmap
+import multiprocessing
+
+import numpy as np
+import pytest
+
+from cnncc import api, lang, resources, weights
+from cnncc.codegen.build import Build
+
+PAGE = mmap.PAGESIZE
+BODIES = {
+    "convolutions": "conv 7x7 20 /2 bn relu; dwconv 3x3 relu; conv 1x1 33; upconv 3x3 16 /2 outpad 1; conv 3x3 16",
+    "pools": "relu; lrn; maxpool 3x3 /2 ceil; avgpool 3x3 /1 pad 1; upsample 2 bilinear; pad 1,0,2,1 reflect; gap; fc 10",
+    "merges": "conv 3x3 24; save x; conv 3x3 24; save y; add { from x | from y }; relu; concat { | from x }; fc 7 softmax",
+    "winograd": "conv 3x3 64 relu; conv 3x3 64 relu; add { | conv 3x3 64 }; relu; conv 1x1 5",
+}
+
+
+def guarded(size: int, at_end: bool) -> np.ndarray:
+    """`size` bytes that end just before a page without access, or begin just after one."""
+    libc = ctypes.CDLL(None, use_errno=True)
+    libc.mmap.restype = ctypes.c_void_p
+    libc.mmap.argtypes = [ctypes.c_void_p, ctypes.c_size_t, *[ctypes.c_int] * 3, ctypes.c_long]
+    libc.mprotect.argtypes = [ctypes.c_void_p, ctypes.c_size_t, ctypes.c_int]
+    body = -(-size // PAGE) * PAGE
+    start = libc.mmap(None, body + 2 * PAGE, 3, mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS, -1, 0)
+    assert libc.mprotect(start, PAGE, 0) == 0
+    assert libc.mprotect(start + PAGE + body, PAGE, 0) == 0
+    first = start + PAGE + (body - size if at_end else 0)
+    return np.ctypeslib.as_array((ctypes.c_uint8 * size).from_address(first))
+
+
+def run_guarded(build: Build, at_end: bool) -> None:
+    packed = build.weights()
+    held = guarded(max(packed.nbytes, 4), at_end).view(np.float32)
+    held[: packed.size] = packed
+    model = build.model(held)
+    arena = guarded(model.info["memory"]["arena_bytes"], at_end)
+    inputs = [guarded(4 * int(np.prod(p.shape)), at_end).view(np.float32) for p in model.inputs]
+    outputs = [guarded(4 * int(np.prod(p.shape)), at_end).view(np.float32) for p in model.outputs]
+    for array in inputs:
+        array[:] = np.random.default_rng(0).standard_normal(array.size)
+    pointers = [ctypes.c_void_p(a.ctypes.data) for a in (*inputs, *outputs, arena)]
+    assert model._run(model._model, *pointers) == 0
+    assert all(np.isfinite(o).all() for o in outputs)
+
+
+def in_child(text: str, batch: int) -> None:
+    build = api.build(weights.bind(lang.parse(text)), batch=batch, threads=2)
+    for at_end in (True, False):
+        run_guarded(build, at_end)
+
+
+def survives(text: str, batch: int) -> bool:
+    child = multiprocessing.get_context("spawn").Process(target=in_child, args=(text, batch))
+    child.start()
+    child.join()
+    return child.exitcode == 0
+
+
+@pytest.mark.parametrize("batch", [1, 3])
+@pytest.mark.parametrize("body", BODIES)
+def test_small_networks(body: str, batch: int) -> None:
+    assert survives(f"net t\ninput 3x19x23\n{BODIES[body]}\n", batch)
+
+
+@pytest.mark.parametrize("name", ["lenet5", "cifar_resnet20", "squeezenet1_1", "mobilenet_v1"])
+def test_zoo(name: str) -> None:
+    assert survives((resources.directory("models") / f"{name}.net").read_text(), 1)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    "name", ["alexnet_grouped", "googlenet", "resnet18", "resnet50", "densenet121", "dilated_context"]
+)
+def test_larger_zoo(name: str) -> None:
+    assert survives((resources.directory("models") / f"{name}.net").read_text(), 1)
+
+
+def test_the_guard_can_fail() -> None:
+    """A read just outside is a fault, so the tests above can fail."""
+    child = multiprocessing.get_context("spawn").Process(target=step_outside)
+    child.start()
+    child.join()
+    assert child.exitcode == -11
+
+
+def step_outside() -> None:
+    held = guarded(64, at_end=True)
+    ctypes.string_at(held.ctypes.data + 64, 1)
