@@ -3,7 +3,7 @@ PYTHON ?= $(shell for p in python3.11 python3.12 python3.13 python3; do \
     $$p -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null && echo $$p && break; done)
 VENV := .venv
 BIN := $(VENV)/bin
-SOURCES := cnncc tests examples benchmarks
+SOURCES := cnncc tests examples
 SOURCES := $(wildcard $(SOURCES))
 
 .DEFAULT_GOAL := help
@@ -33,8 +33,8 @@ fmt: $(VENV)/.dev ## format the sources, mend what ruff can
 	$(BIN)/ruff check --fix $(SOURCES)
 	$(BIN)/ruff format $(SOURCES)
 
-bench: $(VENV)/.bench ## time against ONNX Runtime, interleaved
-	@for script in $(sort $(wildcard benchmarks/bench_*.py)); do $(BIN)/python $$script || exit; done
+bench: $(VENV)/.bench ## time the zoo against ONNX Runtime, OpenVINO, MNN and ncnn; about 10 minutes
+	@$(BIN)/cnncc bench --zoo --vs onnxruntime,openvino,mnn,ncnn
 
 docs: $(VENV)/.dev ## run every example of README.md and docs/
 	$(BIN)/python -m pytest -q tests/test_docs.py
@@ -55,6 +55,9 @@ $(VENV)/.dev: pyproject.toml | $(BIN)/python
 	$(BIN)/python -m pip install -qq --disable-pip-version-check --editable '.[dev]'
 	@touch $@
 
+# --no-deps: pnnx asks for PyTorch (3 GB), which its converter does not need; what the others need is in `dev`.
 $(VENV)/.bench: $(VENV)/.dev
-	$(BIN)/python -m pip install -qq --disable-pip-version-check --editable '.[bench]'
+	@echo "installing the peers, once"
+	@$(BIN)/python -m pip install -qq --disable-pip-version-check --no-deps $$($(BIN)/python -c "import tomllib; \
+	    print(*tomllib.load(open('pyproject.toml', 'rb'))['project']['optional-dependencies']['bench'])")
 	@touch $@

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import os
 from collections.abc import Callable
 from typing import TYPE_CHECKING
@@ -16,6 +17,8 @@ if TYPE_CHECKING:
     from cnncc.codegen.emit import Progress
     from cnncc.codegen.program import Arena, Program
     from cnncc.ir import Graph
+    from cnncc.kernels.choices import Choices
+    from cnncc.targets import Target
 
 __all__ = ["arena", "build", "compile", "load"]
 
@@ -28,15 +31,18 @@ def compile(
     threads: int | None = None,
     seed: int = 0,
     max_error: float = 1e-5,
+    weights_dtype: str = "float32",
     progress: Progress | None = None,
+    tune: float | None = None,
 ) -> Model:
     """Compiles a network (a `.net` file, a name of the zoo, or the text itself) and links it into this process.
 
     `weights` is a safetensors file; without one, the file beside the network with its name is taken, and where there
-    is none either, weights are drawn from `seed`. `batch` is the number of images of
-    every call. `max_error` is the share of a layer's largest output by which an algorithm with fewer operations
-    (Winograd) may be off. `threads` is the largest number a call may use, by default the processors this process
-    may use.
+    is none either, weights are drawn from `seed`. `batch` is the number of images of every call. `max_error` is the
+    share of a layer's largest output by which an algorithm with fewer operations (Winograd) may be off.
+    `weights_dtype` float16 or bfloat16 rounds the weights of fc layers and stores them at half the size; arithmetic
+    stays float32. `threads` is the largest number a call may use, by default the processors this process may use.
+    `tune` is seconds in which convolution kernels are measured on this machine instead of picked by a model.
     Raises CnnccError for whatever is wrong with the network, the weights or the target.
     """
     from cnncc import lang, targets
@@ -47,7 +53,16 @@ def compile(
     if lacking:
         raise CnnccError(f"target {target}: this processor lacks {', '.join(lacking)}", hint="write a .so instead")
     graph = weight_files.bind(lang.read(find_net(source)), find_weights(source, weights), seed=seed)
-    return build(graph, target, batch, threads, max_error=max_error, progress=progress).model()
+    return build(
+        graph,
+        target,
+        batch,
+        threads,
+        max_error=max_error,
+        weights_dtype=weights_dtype,
+        progress=progress,
+        tune=tune,
+    ).model()
 
 
 def build(
@@ -57,13 +72,37 @@ def build(
     threads: int | None = None,
     keep_all: bool = False,
     max_error: float = 1e-5,
+    weights_dtype: str = "float32",
     progress: Progress | None = None,
     on_pass: Callable[[str, Graph], object] | None = None,
+    tune: float | None = None,
 ) -> Build:
-    """Compiles a graph with bound weights; the result links itself in-process or writes a shared object."""
+    """Compiles a graph with bound weights; the result links itself in-process or writes a shared object.
+
+    With `tune`, kernels are first measured for so many seconds (those measured before cost none): the result then
+    depends on the machine, and on what else it did. CnnccError if it cannot run code for the target.
+    """
     from cnncc.codegen.build import build_program
 
-    return build_program(_program(graph, target, batch, threads, keep_all, max_error, on_pass), progress)
+    choices = None if tune is None else _tuned(graph, target, batch, threads, max_error, tune, progress)
+    program = _program(graph, target, batch, threads, keep_all, max_error, on_pass, weights_dtype, choices)
+    return build_program(program, progress)
+
+
+def _tuned(
+    graph: Graph,
+    target: str,
+    batch: int,
+    threads: int | None,
+    max_error: float,
+    seconds: float,
+    progress: Progress | None,
+) -> Choices:
+    from cnncc.tune import tune
+
+    if not 0 < seconds < math.inf:
+        raise CnnccError(f"tuning needs a number of seconds above 0, got {seconds}")
+    return tune(graph, *_setting(target, batch, threads), seconds, batch, max_error, progress)
 
 
 def arena(
@@ -83,13 +122,20 @@ def _program(
     keep_all: bool = False,
     max_error: float = 1e-5,
     on_pass: Callable[[str, Graph], object] | None = None,
+    weights_dtype: str = "float32",
+    choices: Choices | None = None,
 ) -> Program:
-    from cnncc import targets
     from cnncc.codegen.program import make_program
+
+    chosen, count = _setting(target, batch, threads)
+    return make_program(graph, chosen, batch, count, keep_all, max_error, on_pass, weights_dtype, choices)
+
+
+def _setting(target: str, batch: int, threads: int | None) -> tuple[Target, int]:
+    """The target of that name, and the number of threads; CnnccError for numbers that make no sense."""
+    from cnncc import targets
 
     if batch < 1 or (threads is not None and threads < 1):
         raise CnnccError(f"batch and threads must be at least 1, got {batch} and {threads}")
     chosen = targets.load(target)
-    if threads is None:
-        threads = chosen.cores
-    return make_program(graph, chosen, batch, threads, keep_all, max_error, on_pass)
+    return chosen, chosen.cores if threads is None else threads

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import threading
 from collections.abc import Iterator, Mapping
 from itertools import combinations, product
 from pathlib import Path
@@ -19,7 +20,7 @@ def replacing(target: Path) -> Iterator[Path]:
     target, and CnnccError for a target that is no regular file.
     """
     check_replaceable(target)
-    scratch = target.with_name(f".{target.name}.{os.getpid()}.tmp")
+    scratch = target.with_name(f".{target.name}.{os.getpid()}.{threading.get_ident()}.tmp")
     try:
         scratch.touch()
         mode = target.stat().st_mode if target.exists() else scratch.stat().st_mode

@@ -18,6 +18,7 @@ ALLOWED = {
     "errors": set(),
     "resources": set(),
     "files": {"errors"},
+    "half": {"errors", "ir"},
     "ir": {"errors"},
     "ops": {"errors", "ir"},
     "reference": {"errors", "ir", "ops"},

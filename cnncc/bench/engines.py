@@ -9,6 +9,7 @@ from __future__ import annotations
 import subprocess
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from importlib import import_module
 from importlib.metadata import version
 from importlib.util import find_spec
 from pathlib import Path
@@ -109,10 +110,8 @@ def mnn(job: Job) -> Engine:
 def _mnn_convert(model: Path, converted: Path) -> None:
     """What the command `mnnconvert` calls. Not the command: importing it installs a package by pip into whatever
     Python is first on the PATH, and then sends the machine's id to a log server."""
-    import _tools
-
     what = ["-f", "ONNX", "--modelFile", str(model), "--MNNModel", str(converted), "--bizCode", "x"]
-    _tools.mnnconvert(["mnnconvert", *what])
+    import_module("_tools").mnnconvert(["mnnconvert", *what])
     if not converted.exists():
         raise CnnccError("its converter wrote no model")
 
@@ -122,7 +121,7 @@ def ncnn(job: Job) -> Engine:
     param, weights = _pnnx(job)
     import ncnn
 
-    _refuse_unknown_layers(param, ncnn.layer_to_index)
+    refuse_unknown_layers(param, ncnn.layer_to_index)
     net = ncnn.Net()
     net.opt.num_threads = job.threads
     net.opt.use_vulkan_compute = False
@@ -162,7 +161,7 @@ def _pnnx(job: Job) -> tuple[Path, Path]:
     return param, weights
 
 
-def _refuse_unknown_layers(param: Path, index_of: Callable[[str], int]) -> None:
+def refuse_unknown_layers(param: Path, index_of: Callable[[str], int]) -> None:
     """CnnccError if the converter left layers that ncnn lacks: it would load them all the same and then crash."""
     kinds = {line.split()[0] for line in param.read_text().splitlines()[2:] if line.strip()}
     unknown = sorted(kind for kind in kinds if index_of(kind) < 0)

@@ -15,14 +15,19 @@ from cnncc.bench.peers import OURS, TITLES
 from cnncc.bench.worker import Turn
 
 DISAGREEMENT = 1e-4
-"""Largest allowed difference of two outputs, as a share of the largest output."""
+"""Largest difference of two outputs that counts as the same answer, as a share of the largest output."""
+WRONG = 1e-2
+"""Above this a peer computes something else and its time says nothing. Between the two it computes the same less
+accurately: its time counts, or a peer that trades accuracy for speed would be left out where it is the fastest."""
 QUIET = 0.05
 """Largest share of the processors that others may take before the figures are called disturbed."""
 
 
 @dataclass(frozen=True)
 class Times:
-    """Milliseconds over all runs; `ratio` is the median of the rounds' own ratios, this one's time over cnncc's."""
+    """Milliseconds: the median over rounds of a turn's median (a median over all runs would lean to the rounds in which
+    a competitor was fast, since these have more runs), and the 15th percentile of all runs. `ratio` is the median of
+    the rounds' own ratios, this one's time over cnncc's."""
 
     median_ms: float
     p15_ms: float
@@ -34,7 +39,7 @@ class Times:
 
 @dataclass(frozen=True)
 class Competitor:
-    """What is known of one. One with a `problem` is out of the comparison; `times` is None if it did not run."""
+    """What is known of one; `times` is None if it did not run."""
 
     name: str
     about: str
@@ -42,6 +47,12 @@ class Competitor:
     difference: float
     """Largest difference from cnncc's outputs over all rounds, as a share of the largest output."""
     problem: str = ""
+    """Empty if it ran and gave cnncc's answer."""
+
+    @property
+    def counts(self) -> bool:
+        """Whether it ran and computed the same, be it less accurately."""
+        return self.times is not None and self.difference <= WRONG
 
 
 @dataclass(frozen=True)
@@ -60,14 +71,19 @@ class Result:
 
     @property
     def best(self) -> Competitor | None:
-        """The fastest of the peers that give the same answer."""
-        fair = [(c.times.ratio, c) for c in self.competitors[1:] if c.times and not c.problem]
+        """The fastest of the peers that count."""
+        fair = [(c.times.ratio, c) for c in self.competitors[1:] if c.times and c.counts]
         return min(fair, key=lambda pair: pair[0])[1] if fair else None
 
     @property
     def ahead(self) -> float | None:
         """The best peer's time over ours: above 1, cnncc is the fastest."""
         return self.best.times.ratio if self.best and self.best.times else None
+
+    @property
+    def confirmed(self) -> bool:
+        """Whether at least one peer gives cnncc's answer."""
+        return any(not c.problem for c in self.competitors[1:])
 
     @property
     def disturbed(self) -> bool:
@@ -79,7 +95,8 @@ class Result:
             {**asdict(c), "difference": c.difference if math.isfinite(c.difference) else None} for c in self.competitors
         ]
         best = self.best.name if self.best else None
-        return {"net": self.net, "competitors": competitors, "best": best, "ahead": self.ahead, "others": self.others}
+        figures = {"best": best, "ahead": self.ahead, "confirmed": self.confirmed, "others": self.others}
+        return {"net": self.net, "competitors": competitors, **figures}
 
 
 def result(contest: Contest) -> Result:
@@ -94,9 +111,15 @@ def _competitor(contest: Contest, name: str) -> Competitor:
         return Competitor(name, contest.about.get(name, TITLES[name]), None, math.inf, contest.failed[name])
     ours, theirs = contest.turns[OURS], contest.turns[name]
     different = difference(ours, theirs)
-    wrong = f"another answer: off by {different:.1e} of the largest output, allowed {DISAGREEMENT:.0e}"
-    problem = "" if different <= DISAGREEMENT else wrong
-    return Competitor(name, contest.about[name], times(ours, theirs), different, problem)
+    return Competitor(name, contest.about[name], times(ours, theirs), different, _problem(different))
+
+
+def _problem(different: float) -> str:
+    """What is to be said of a difference."""
+    if different <= DISAGREEMENT:
+        return ""
+    off = f"off by {different:.2e} of the largest output, allowed {DISAGREEMENT:.0e}"
+    return f"less accurate: {off}; its time counts" if different <= WRONG else f"another answer: {off}; not counted"
 
 
 def times(ours: Sequence[Turn], theirs: Sequence[Turn]) -> Times:
@@ -104,7 +127,7 @@ def times(ours: Sequence[Turn], theirs: Sequence[Turn]) -> Times:
     runs = np.array([seconds for turn in theirs for seconds in turn.seconds]) * 1e3
     ratios = [median(t.seconds) / median(o.seconds) for o, t in zip(ours, theirs, strict=True)]
     return Times(
-        median_ms=float(np.median(runs)),
+        median_ms=median(median(turn.seconds) for turn in theirs) * 1e3,
         p15_ms=float(np.percentile(runs, 15)),
         runs=len(runs),
         ratio=median(ratios),

@@ -67,7 +67,7 @@ def _run(args: argparse.Namespace) -> int:
         if not args.json:
             (_show_row if len(nets) > 1 else _show_one)(results[-1])
     _finish(about, results, args)
-    return command.EXIT_OK if all(r.best for r in results) else command.EXIT_CHECK_FAILED
+    return command.EXIT_OK if all(r.confirmed for r in results) else command.EXIT_CHECK_FAILED
 
 
 def _nets(args: argparse.Namespace) -> list[str]:
@@ -122,7 +122,7 @@ def _show_about(about: dict[str, Any]) -> None:
     print(f"{machine['cpu']}, {machine['cores']} cores, {about['date']}, load before {about['load']:.2f}")
     print(about["command"])
     print(
-        f"float32, batch {about['batch']}, threads {about['threads']}, {about['rounds']} rounds, turns of "
+        f"float32, batch {about['batch']}, threads {about['threads']}, rounds {about['rounds']}, turns of "
         f"{about['seconds']:g} s, one process awake at a time"
     )
     if about["not_installed"]:
@@ -180,7 +180,7 @@ def _print_row(cells: list[str], last: str) -> None:
 
 
 def _show_problems(result: Result) -> None:
-    """Who is out of the comparison and why."""
+    """Who failed, and who gives another answer."""
     for competitor in result.competitors:
         if competitor.problem:
             print(f"  {'* ' if competitor.times else ''}{competitor.about}: {competitor.problem}", flush=True)

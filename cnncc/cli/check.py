@@ -16,6 +16,7 @@ def _configure(parser: argparse.ArgumentParser) -> None:
     command.add_net(parser)
     command.add_build_options(parser)
     command.add_weight_options(parser)
+    command.add_weights_dtype(parser)
     parser.add_argument("--all", action="store_true", help="print every layer, not only the worst ones")
     command.add_json(parser)
 
@@ -25,7 +26,9 @@ def _run(args: argparse.Namespace) -> int:
 
     graph, _ = command.read_bound(args)
     with screen.progress(f"checking {graph.name}") as progress:
-        report = check.check(graph, args.target, args.batch, args.threads, args.seed, args.max_error, progress)
+        report = check.check(
+            graph, args.target, args.batch, args.threads, args.seed, args.max_error, args.weights_dtype, progress
+        )
     if args.json:
         command.print_json(report.to_json())
     else:
@@ -38,6 +41,9 @@ def _show(report: Report, everything: bool) -> None:
     rows = [_row(layer) for layer in ranked]
     screen.print_table(("layer", "op", "error", "allowed", "result"), rows, left=2, drop=("op", "allowed"))
     print("error = largest difference / largest value of the float64 reference, both absolute")
+    if report.rounding is not None:
+        print(f"the reference has weights rounded to {report.weights_dtype} too; without, its outputs differ", end=" ")
+        print(f"by up to {report.rounding:.2e}")
     if report.worst:
         print(f"worst layer {report.worst.name}: {report.worst.error:.2e}")
     if report.first_failure:

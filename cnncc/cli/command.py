@@ -13,9 +13,22 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from cnncc.ir import Graph
+    from cnncc.runtime.model import Model
 
-DEFAULTS = {"target": "host", "batch": 1, "threads": None, "max_error": 1e-5, "weights": None, "seed": 0}
+DEFAULTS = {
+    "target": "host",
+    "batch": 1,
+    "threads": None,
+    "max_error": 1e-5,
+    "weights_dtype": "float32",
+    "tune": None,
+    "weights": None,
+    "seed": 0,
+}
 """Of the options that say how a network is compiled, and with what weights."""
+
+WEIGHTS_DTYPES = ("float32", "float16", "bfloat16")
+"""Those of `cnncc.half`, which would load NumPy."""
 
 MOST_THREADS = 256
 """Those that the thread pool of a module holds (`LARGEST_POOL` in runtime/pool.c)."""
@@ -92,6 +105,29 @@ def add_weight_options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--seed", type=int, default=DEFAULTS["seed"], metavar="N", help=what)
 
 
+def add_weights_dtype(parser: argparse.ArgumentParser) -> None:
+    """How the module stores its weights."""
+    what = (
+        "how the module stores the weights of fc layers (others stay float32): rounded to float16 or bfloat16, half "
+        "the bytes to read; arithmetic stays float32 (default: float32)"
+    )
+    parser.add_argument("--weights-dtype", choices=WEIGHTS_DTYPES, default=DEFAULTS["weights_dtype"], help=what)
+
+
+def add_tune(parser: argparse.ArgumentParser) -> None:
+    """Whether kernels are measured."""
+    what = "measure convolution kernels on this machine for so long and take the fastest; results are kept for all nets"
+    parser.add_argument("--tune", type=seconds, default=DEFAULTS["tune"], metavar="SECONDS", help=what)
+
+
+def seconds(text: str) -> float:
+    """An argparse type: a finite number above 0."""
+    number = float(text)
+    if not 0 < number < math.inf:
+        raise argparse.ArgumentTypeError(f"expected a number above 0, got {text!r}")
+    return number
+
+
 def positive(text: str) -> int:
     """An argparse type: an integer of at least 1."""
     number = int(text) if text.isdecimal() else 0
@@ -114,6 +150,35 @@ def error_bound(text: str) -> float:
     if not 0 <= number < math.inf:
         raise argparse.ArgumentTypeError(f"expected a number of at least 0, got {text!r}")
     return number
+
+
+def hold_defaults(parser: argparse.ArgumentParser) -> None:
+    """For commands that take a network or a compiled module: an option that is not given shows as None, so that
+    `load_module` can refuse the others; `fill_defaults` fills them in."""
+    parser.set_defaults(**dict.fromkeys(DEFAULTS))
+
+
+def fill_defaults(args: argparse.Namespace) -> None:
+    """The defaults that `hold_defaults` held back."""
+    vars(args).update({name: value for name, value in DEFAULTS.items() if getattr(args, name) is None})
+
+
+def load_module(args: argparse.Namespace) -> Model:
+    """The compiled module NET; what it was compiled with cannot be changed any more, but it may use fewer threads."""
+    from cnncc import api
+    from cnncc.errors import CnnccError
+
+    given = [name for name in DEFAULTS if name != "threads" and getattr(args, name) is not None]
+    if given:
+        options = ", ".join(f"--{name.replace('_', '-')}" for name in given)
+        hint = "give them to `cnncc compile`, or name the network itself"
+        raise CnnccError(
+            f"{args.net} is a compiled module and takes no {options}: such options are for a network", hint=hint
+        )
+    model = api.load(args.net)
+    if args.threads and model.set_threads(args.threads) < args.threads:
+        raise CnnccError(f"{args.net} was compiled for {model.info['threads']} threads at most, got {args.threads}")
+    return model
 
 
 def read_net(name: str) -> Graph:

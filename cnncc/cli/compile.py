@@ -25,6 +25,8 @@ def _configure(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("-o", "--output", metavar="FILE", help="the module to write (default: name of the net + .so)")
     command.add_build_options(parser)
     command.add_weight_options(parser)
+    command.add_weights_dtype(parser)
+    command.add_tune(parser)
     parser.add_argument("--stop-after", metavar="PASS", help="compile nothing; print the graph after this pass")
     parser.add_argument("--dump", metavar="DIR", help="write the graph after every pass into this directory")
     command.add_json(parser)
@@ -129,7 +131,15 @@ def _compile(graph: Graph, args: argparse.Namespace, dump: _Dump) -> dict[str, A
     start = time.perf_counter()
     with screen.progress(f"compiling {graph.name}") as report:
         build = api.build(
-            graph, args.target, args.batch, args.threads, max_error=args.max_error, progress=report, on_pass=dump
+            graph,
+            args.target,
+            args.batch,
+            args.threads,
+            max_error=args.max_error,
+            weights_dtype=args.weights_dtype,
+            tune=args.tune,
+            progress=report,
+            on_pass=dump,
         )
         module, header = build.write_shared(_module_path(graph, args))
     return {
@@ -139,6 +149,7 @@ def _compile(graph: Graph, args: argparse.Namespace, dump: _Dump) -> dict[str, A
         "target": args.target,
         "batch": args.batch,
         "threads": build.info["threads"],
+        "weights_dtype": args.weights_dtype,
         "bytes": module.stat().st_size,
         "arena_bytes": build.arena.total_bytes,
         "seconds": round(time.perf_counter() - start, 3),
@@ -150,7 +161,8 @@ def _show(result: dict[str, Any]) -> None:
     print(f"{result['module']}  {screen.size(result['bytes'])}, for {result['target']}, in {result['seconds']:.1f} s")
     print(f"{result['header']}  arena {screen.size(result['arena_bytes'])} from the caller, no allocation in run")
     distinct = len({call["kernel"] for call in result["kernels"]})
-    print(f"weights: {result['weights']}; kernels: {distinct} for {len(result['kernels'])} calls, --json lists them")
+    weights = result["weights"] + screen.stored_as(result["weights_dtype"])
+    print(f"weights: {weights}; kernels: {distinct} for {len(result['kernels'])} calls, --json lists them")
     print(f"next: cnncc run {result['module']} IMAGE; or call it from C, see examples/c/classify.c")
 
 

@@ -23,7 +23,7 @@ def _run(args: argparse.Namespace) -> int:
     if args.json:
         command.print_json(info)
         return command.EXIT_OK
-    for label, text in (*_network(info), *_memory(info["memory"], info["threads"]), *_origin(info)):
+    for label, text in (*_network(info), *_memory(info), *_origin(info)):
         screen.print_field(label, text)
     lacking = ", ".join(cpu.missing(info["target"]["requires"]))
     screen.print_field("runs here", f"no, this processor lacks {lacking}" if lacking else "yes")
@@ -45,7 +45,9 @@ def _port(port: dict[str, Any]) -> str:
     return f"{port['name']} {'x'.join(map(str, port['shape']))} {port['dtype']}{f'; applies {given}' if given else ''}"
 
 
-def _memory(memory: dict[str, int], threads: int) -> list[tuple[str, str]]:
+def _memory(info: dict[str, Any]) -> list[tuple[str, str]]:
+    memory = info["memory"]
+    dtype = info.get("weights_dtype", "float32")  # modules of earlier versions do not say
     parts = f"activations {screen.size(memory['bytes'])}, at least {screen.size(memory['bound'])}"
     scratch = f"scratch {screen.size(memory['scratch_bytes'])}"
     return [
@@ -53,8 +55,8 @@ def _memory(memory: dict[str, int], threads: int) -> list[tuple[str, str]]:
             "arena",
             f"{screen.size(memory['arena_bytes'])} ({parts}; {scratch}), aligned to {memory['arena_align']} bytes",
         ),
-        ("weights", screen.size(memory["weight_bytes"])),
-        ("threads", f"{threads} at most"),
+        ("weights", screen.size(memory["weight_bytes"]) + screen.stored_as(dtype)),
+        ("threads", f"{info['threads']} at most"),
     ]
 
 

@@ -23,6 +23,8 @@ def _configure(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("net", metavar="NET|MODEL", help=what)
     command.add_build_options(parser)
     command.add_weight_options(parser)
+    command.add_weights_dtype(parser)
+    command.add_tune(parser)
     parser.add_argument(
         "--runs",
         type=command.positive,
@@ -34,12 +36,16 @@ def _configure(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--in-order", action="store_true", help="print the steps as they run, not slowest first")
     parser.add_argument("--html", metavar="FILE", help="write it as one page: roofline, a bar for every step")
     command.add_json(parser)
+    command.hold_defaults(parser)
 
 
 def _run(args: argparse.Namespace) -> int:
     if args.net.endswith(".so"):
         _whole(args)
         return command.EXIT_OK
+    command.fill_defaults(args)
+    if args.html:
+        command.check_outputs(args, {"the page": Path(args.html)})
     profile = _profile(args)
     if args.html:
         _write_page(args.html, profile)
@@ -58,7 +64,16 @@ def _profile(args: argparse.Namespace) -> Profile:
 
     graph, _ = command.read_bound(args)
     with screen.progress(f"compiling {graph.name}") as report:
-        build = api.build(graph, args.target, args.batch, args.threads, max_error=args.max_error, progress=report)
+        build = api.build(
+            graph,
+            args.target,
+            args.batch,
+            args.threads,
+            max_error=args.max_error,
+            weights_dtype=args.weights_dtype,
+            tune=args.tune,
+            progress=report,
+        )
         return profile(build, args.runs)
 
 
@@ -75,21 +90,21 @@ def _write_page(file: str, profile: Profile) -> None:
 
 def _whole(args: argparse.Namespace) -> None:
     """A compiled module, as one step."""
-    from cnncc import api
     from cnncc.errors import CnnccError
     from cnncc.profile import time_whole
 
     if args.html:
         raise CnnccError("--html needs the steps, and a compiled module is timed as a whole", hint="profile the NET")
-    model = api.load(args.net)
-    threads = model.set_threads(args.threads or model.info["threads"])
+    model = command.load_module(args)
+    threads = args.threads or model.info["threads"]
     seconds = time_whole(model, args.runs)
     gflops = 2 * model.info["macs"] / seconds / 1e9
+    dtype = model.info.get("weights_dtype", "float32")
     if args.json:
-        result: dict[str, Any] = {"name": model.name, "threads": threads, "runs": args.runs}
+        result: dict[str, Any] = {"name": model.name, "threads": threads, "runs": args.runs, "weights_dtype": dtype}
         command.print_json({**result, "seconds": {"unstamped": seconds}, "direct_gflops": gflops})
         return
-    print(f"{model.name}: {seconds * 1e3:.3f} ms a run, {args.runs} runs, threads {threads}")
+    print(f"{model.name}: {seconds * 1e3:.3f} ms a run, {args.runs} runs, threads {threads}{_fc_weights(dtype)}")
     print(f"{gflops:.1f} GFLOP/s, operations as written; for its steps, profile the network's text")
 
 
@@ -102,12 +117,18 @@ def show(profile: Profile, top: int | None = None, in_order: bool = False) -> No
         kept = set(map(id, steps))
         steps = [s for s in profile.steps if id(s) in kept]
     threads = f"{profile.threads} thread{'s' if profile.threads > 1 else ''}"
-    out.print(f"network {profile.name}, batch {profile.batch}, {threads}, {profile.target}, {profile.runs} runs")
+    weights = _fc_weights(profile.weights_dtype)
+    where = f"batch {profile.batch}, {threads}, {profile.target}"
+    out.print(f"network {profile.name}, {where}, {profile.runs} runs{weights}")
     out.print(_table(steps, profile.digits, wide))
     for label, text in _totals(profile, len(steps)):
         out.print(f"{label:<12} {text}")
     if not wide:
         out.print("why each kernel was chosen: --json, --html, or a wider terminal")
+
+
+def _fc_weights(dtype: str) -> str:
+    return "" if dtype == "float32" else f", fc weights as {dtype}"
 
 
 def _table(steps: list[Step], digits: int, wide: bool) -> Table:

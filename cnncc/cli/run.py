@@ -29,9 +29,10 @@ def _configure(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("-o", "--output", metavar="FILE", help=what)
     command.add_build_options(parser)
     command.add_weight_options(parser)
+    command.add_weights_dtype(parser)
+    command.add_tune(parser)
     command.add_json(parser)
-    # Absent ones show as None, so that a compiled module can refuse what is given; `_model` fills them in.
-    parser.set_defaults(**dict.fromkeys(command.DEFAULTS))
+    command.hold_defaults(parser)
 
 
 def _run(args: argparse.Namespace) -> int:
@@ -68,34 +69,23 @@ def _model(args: argparse.Namespace) -> Model:
     """The module to run: loaded, or compiled in this process."""
     from cnncc import api
 
-    given = [name for name in command.DEFAULTS if getattr(args, name) is not None]
     if args.net.endswith(".so"):
-        return _loaded(args, [name for name in given if name != "threads"])
-    vars(args).update({name: value for name, value in command.DEFAULTS.items() if name not in given})
+        return command.load_module(args)
+    command.fill_defaults(args)
     graph, origin = command.read_bound(args)
     if command.is_random(origin):
         print(f"cnncc: no weights for {graph.name}: using {origin}; give --weights FILE", file=sys.stderr)
     with screen.progress(f"compiling {graph.name}") as report:
         return api.build(
-            graph, args.target, args.batch, args.threads, max_error=args.max_error, progress=report
+            graph,
+            args.target,
+            args.batch,
+            args.threads,
+            max_error=args.max_error,
+            weights_dtype=args.weights_dtype,
+            tune=args.tune,
+            progress=report,
         ).model()
-
-
-def _loaded(args: argparse.Namespace, given: Sequence[str]) -> Model:
-    """A compiled module; what it was compiled with (the options `given`) cannot be changed any more."""
-    from cnncc import api
-    from cnncc.errors import CnnccError
-
-    if given:
-        options = ", ".join(f"--{name.replace('_', '-')}" for name in given)
-        hint = "give them to `cnncc compile`, or run the network itself"
-        raise CnnccError(
-            f"{args.net} is a compiled module and takes no {options}: such options are for a network", hint=hint
-        )
-    model = api.load(args.net)
-    if args.threads and model.set_threads(args.threads) < args.threads:
-        raise CnnccError(f"{args.net} was compiled for {model.info['threads']} threads at most, got {args.threads}")
-    return model
 
 
 def _read_labels(file: str | None) -> Labels:

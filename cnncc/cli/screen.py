@@ -129,6 +129,11 @@ def size(count: float) -> str:
     return f"{count:.2f} GiB"
 
 
+def stored_as(weights_dtype: str) -> str:
+    """What to add where weights are named or counted; nothing if all of them are float32."""
+    return "" if weights_dtype == "float32" else f", those of fc layers as {weights_dtype}"
+
+
 def short_size(count: float) -> str:
     """Bytes in the few characters of a table: 3,211,264 bytes is `3.1 MiB`, 602,112 are `588 KiB`."""
     for unit in ("B", "KiB", "MiB"):

@@ -7,7 +7,7 @@ import hashlib
 import json
 import os
 import tempfile
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
 from functools import cache, cached_property
 from importlib.metadata import version
@@ -26,7 +26,7 @@ from cnncc.codegen.glue import ERRORS, INTERFACE, c_name, glue_ir
 from cnncc.codegen.header import header
 from cnncc.codegen.keys import compiler_digest
 from cnncc.codegen.layout import from_stored
-from cnncc.codegen.program import ALIGN, Arena, Program, arena_of
+from cnncc.codegen.program import ALIGN, Arena, Program, arena_of, check_indices
 from cnncc.errors import CnnccError
 from cnncc.files import check_outputs
 from cnncc.ir import Node, TensorType
@@ -71,6 +71,7 @@ class Build:
                 "arena_align": ALIGN,
                 "weight_bytes": p.weight_bytes,
             },
+            "weights_dtype": p.weights_dtype,
             "threads": p.threads,
             "target": {k: v for k, v in asdict(p.target).items() if k in ("name", "triple", "cpu", "requires", "isa")},
             "source_sha256": hashlib.sha256(print_graph(p.source).encode()).hexdigest(),
@@ -84,12 +85,12 @@ class Build:
         }
 
     def weights(self) -> np.ndarray:
-        """All packed weights in one aligned array."""
-        raw = np.zeros(self.program.weight_bytes // 4 + ALIGN // 4, np.float32)
-        start = -raw.ctypes.data % ALIGN // 4
-        array = raw[start : start + self.program.weight_bytes // 4]
+        """All packed weights in one aligned array of bytes."""
+        raw = np.zeros(self.program.weight_bytes + ALIGN, np.uint8)
+        start = -raw.ctypes.data % ALIGN
+        array = raw[start : start + self.program.weight_bytes]
         for i, (packed, offset) in enumerate(self.program.weights, start=1):
-            array[offset // 4 : offset // 4 + packed.constant.shape[0]] = packed.constant.compute()
+            array[offset : offset + packed.nbytes] = packed.compute().view(np.uint8)
             self._tell("packing weights", i)
         return array
 
@@ -99,17 +100,23 @@ class Build:
 
     def model(self, weights: np.ndarray | None = None) -> Model:
         """The network linked into this process, with weights that `weights()` returned, or its own."""
+        return self.models([self.weights() if weights is None else weights])[0]
+
+    def models(self, copies: Sequence[np.ndarray]) -> list[Model]:
+        """The network linked once, as a model for each of several arrays of weights."""
         name = c_name(self.program.graph.name)
         text = glue_ir(self.program, "", standalone=False)
         library = llvm.JITLibraryBuilder().add_ir(parse_glue(text, self.program.target))
         for body in self.objects:
             library = library.add_object_img(body)
         tracker = library.export_symbol(f"{name}_run").add_current_process().link(_jit(), f"{name}.{next(_serial)}")
-        weights = self.weights() if weights is None else weights
-        launch = _pool_launch() if self.program.threads > 1 else None
-        state = _ModelState(weights.ctypes.data, launch, self.program.threads)
         pointers = 2 + len(self.program.graph.inputs) + len(self.program.graph.outputs)
         run = ctypes.CFUNCTYPE(ctypes.c_int, *[ctypes.c_void_p] * pointers)(tracker[f"{name}_run"])
+        return [self._model(tracker, run, weights) for weights in copies]
+
+    def _model(self, tracker: object, run: Callable[..., int], weights: np.ndarray) -> Model:
+        launch = _pool_launch() if self.program.threads > 1 else None
+        state = _ModelState(weights.ctypes.data, launch, self.program.threads)
 
         def set_threads(threads: int) -> int:
             state.threads = max(1, min(threads, self.program.threads))
@@ -181,7 +188,7 @@ class Build:
     def _write_weights(self, file: BinaryIO) -> None:
         for i, (packed, offset) in enumerate(self.program.weights, start=1):
             file.seek(offset)
-            file.write(np.ascontiguousarray(packed.constant.compute(), np.float32).data)
+            file.write(packed.compute().data)
             self._tell("writing weights", i)
 
 
@@ -235,5 +242,6 @@ def _pool_launch() -> int:
 
 
 def build_program(program: Program, progress: Progress | None = None) -> Build:
-    """Compiles what the cache does not have."""
+    """Compiles what the cache does not have. CnnccError for arrays that kernels cannot index."""
+    check_indices(program)
     return Build(program, kernel_objects(program.kernels, program.target, progress), progress)

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import hashlib
 import os
-import tempfile
 from collections.abc import Callable
 from pathlib import Path
+
+from cnncc.errors import CnnccError
+from cnncc.files import write_whole
 
 _MAGIC = b"cnncc object 1\n"
 
@@ -36,7 +38,7 @@ def write(key: str, body: bytes) -> None:
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         write_whole(path, _MAGIC + hashlib.sha256(body).digest() + body)
-    except OSError:
+    except (OSError, CnnccError):
         return
 
 
@@ -47,18 +49,6 @@ def fetch(key: str, make: Callable[[], bytes]) -> bytes:
         body = make()
         write(key, body)
     return body
-
-
-def write_whole(path: Path, data: bytes) -> None:
-    """Writes to a temporary name in the same folder and renames: readers see the old file or the new one."""
-    handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
-    try:
-        with os.fdopen(handle, "wb") as file:
-            file.write(data)
-        os.replace(temporary, path)
-    except BaseException:
-        Path(temporary).unlink(missing_ok=True)
-        raise
 
 
 def _path(key: str) -> Path:

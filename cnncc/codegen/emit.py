@@ -7,12 +7,14 @@ import os
 import signal
 from collections.abc import Callable, Iterator
 from concurrent.futures import ProcessPoolExecutor, as_completed
+from concurrent.futures.process import BrokenProcessPool
 from multiprocessing import current_process, get_context
 
 import llvmlite.binding as llvm
 
 from cnncc.codegen import cache
 from cnncc.codegen.keys import kernel_key
+from cnncc.errors import CnnccError
 from cnncc.kernels.spec import Kernel
 from cnncc.targets import Target, available_cores
 
@@ -49,8 +51,12 @@ def _compiled(kernels: list[Kernel], target: Target) -> Iterator[tuple[Kernel, b
     # Forked workers have TVM loaded already; nothing else of this process is used there.
     with ProcessPoolExecutor(workers, get_context("fork"), initializer=_die_with, initargs=(os.getpid(),)) as pool:
         futures = {pool.submit(compile_kernel, k, target): k for k in kernels}
-        for future in as_completed(futures):
-            yield futures[future], future.result()
+        try:
+            for future in as_completed(futures):
+                yield futures[future], future.result()
+        except BrokenProcessPool as error:
+            hint = "most likely memory ran out; what is compiled is kept, so the next attempt has less to do"
+            raise CnnccError("a process that compiled kernels was killed", hint=hint) from error
 
 
 def _die_with(parent: int) -> None:

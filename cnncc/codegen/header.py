@@ -52,8 +52,8 @@ const {name}_model *{name}_model_get(void);
 
 /* Runs the network. Float32 arrays in NCHW order:
 {shapes}
- * None of them may overlap another or the arena. The arena is scratch memory for one run at a time; nothing else is written, allocated or locked, so threads with
- * arenas of their own may run the same model. Returns:
+ * None of them may overlap another one or the arena. The arena is scratch memory for one run at a time; nothing else is
+ * written, allocated or locked, so threads with arenas of their own may run the same model. Returns:
 {codes}
  */
 int {name}_run(

@@ -8,7 +8,10 @@ from functools import cached_property
 
 from cnncc import ops, passes
 from cnncc.codegen.layout import to_stored
+from cnncc.errors import CnnccError
+from cnncc.half import check_dtype
 from cnncc.ir import Constant, Graph, Node
+from cnncc.kernels.choices import Choices
 from cnncc.kernels.rules import select
 from cnncc.kernels.spec import Call, Kernel, Packed, Selection, Site
 from cnncc.passes import ArenaPlan
@@ -16,6 +19,9 @@ from cnncc.targets import Target
 
 ALIGN = 64
 """Bytes: a cache line, and the widest vector."""
+
+LARGEST_INDEX = (1 << 31) - 1
+"""Kernels count floats in int32."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -32,6 +38,8 @@ class Program:
     """Node name -> its kernel calls; nodes without work are not listed."""
     stamps: bool = False
     """Whether a run notes in its arena when each step ended, for `cnncc profile`."""
+    weights_dtype: str = "float32"
+    """Type in which the weights of `cnncc.half.OPS` are stored."""
 
     @cached_property
     def calls(self) -> tuple[Call, ...]:
@@ -49,8 +57,7 @@ class Program:
         placed, offset = [], 0
         for packed in self._packed():
             placed.append((packed, offset))
-            size = 4 * packed.constant.shape[0]
-            offset += _aligned(size)
+            offset += _aligned(packed.nbytes)
         return tuple(placed)
 
     def _packed(self) -> list[Packed]:
@@ -76,7 +83,7 @@ class Program:
         if not self.weights:
             return 0
         packed, offset = self.weights[-1]
-        return offset + 4 * packed.constant.shape[0]
+        return offset + packed.nbytes
 
     @property
     def scratch_bytes(self) -> int:
@@ -130,12 +137,16 @@ def make_program(
     keep_all: bool = False,
     max_error: float = 1e-5,
     on_pass: Callable[[str, Graph], object] | None = None,
+    weights_dtype: str = "float32",
+    choices: Choices | None = None,
 ) -> Program:
     """Runs all passes for a target and selects the kernels.
 
     `keep_all` keeps every value readable after a run. `max_error` is the share of a layer's largest output by which an
-    algorithm with fewer operations may be off.
+    algorithm with fewer operations may be off. `choices` take the place of the model's picks.
+    CnnccError if the target cannot convert from `weights_dtype`.
     """
+    _check_weights_dtype(weights_dtype, target)
     batched = passes.with_batch(source, batch)
     graph = passes.assign_layouts(passes.run(batched, on_pass=on_pass), target.block)
     ops.verify(graph)
@@ -152,8 +163,33 @@ def make_program(
         near = (node.name, *node.inputs)
         strides = {name: plan.slots[name].image_stride for name in near}
         copies = tuple(plan.copies.get(node.name, ()))
-        selections[node.name] = select(Site(graph, node, target, strides, max_error, copies))
-    return Program(batched, graph, plan, target, threads, selections)
+        site = Site(graph, node, target, strides, max_error, copies, weights_dtype, choices or {})
+        selections[node.name] = select(site)
+    return Program(batched, graph, plan, target, threads, selections, weights_dtype=weights_dtype)
+
+
+def _check_weights_dtype(dtype: str, target: Target) -> None:
+    check_dtype(dtype)
+    if dtype == "float16" and "f16c" not in target.requires:
+        hint = "bfloat16 needs none; or a target with F16C, such as x86-64-v3"
+        raise CnnccError(f"target {target.name} has no instruction that converts float16 weights", hint=hint)
+
+
+def check_indices(program: Program) -> None:
+    """CnnccError if a kernel would have to count beyond its 32-bit indices: in one image, or in the whole batch where
+    it takes that at once; in its weights, scratch or workspace."""
+    graph, plan = program.graph, program.plan
+    for name, selection in program.selections.items():
+        node = graph[name]
+        for call in selection.calls:
+            images = node.type.shape[0] if call.whole_batch else 1
+            strides = [plan.slots[value].image_stride // 4 for value in (name, *node.inputs)]
+            sizes = [images * stride for stride in strides] + [packed.constant.shape[0] for packed in selection.weights]
+            most = max(*sizes, call.kernel.scratch_floats, call.workspace_floats)
+            if most > LARGEST_INDEX:
+                what = f"{node.op} needs an array of {most} numbers, more than {LARGEST_INDEX}"
+                hint = "smaller images, fewer channels or, for fc, fewer images in a batch"
+                raise CnnccError(what, span=node.span, stack=node.stack, hint=hint)
 
 
 @dataclass(frozen=True)

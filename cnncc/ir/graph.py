@@ -79,10 +79,6 @@ class Graph:
         """Whether exactly one node reads the value, once, and it is not a graph output: then it may be fused away."""
         return self.index.out_degree(name) == 1 and name not in self.outputs
 
-    def sole_user(self, name: str) -> Node | None:
-        """The only reader of a private value, else None."""
-        return self.users(name)[0] if self.is_private(name) else None
-
     def rebuild(
         self,
         nodes: Iterable[Node],

@@ -2,7 +2,8 @@
 
 A kernel is `void name(const float *operand..., float *result, float *scratch, int32_t lo, int32_t hi)`: it computes the
 units [lo, hi) of its work and touches nothing but its operands, its result and the scratch of its thread.
-All buffers are flat float32; indices count floats.
+All buffers are flat and hold float32; indices count their elements. Weights may be stored in half precision, to be read
+only: loads convert them.
 """
 
 from __future__ import annotations
@@ -41,14 +42,22 @@ def i32(value: Expr) -> Expr:
 
 
 class Buffer:
-    """A flat float32 buffer with vector access; `lanes=1` is a scalar."""
+    """A flat buffer with vector access; `lanes=1` is a scalar. `dtype` is one of `cnncc.half.DTYPES`."""
 
-    def __init__(self, kernel: KernelBuilder, buffer: Any) -> None:
+    def __init__(self, kernel: KernelBuilder, buffer: Any, dtype: str = "float32") -> None:
         self._kernel = kernel
         self._buffer = buffer
+        self._dtype = dtype
 
     def load(self, index: Expr, lanes: int = 1) -> Expr:
-        return BufferLoad(self._buffer, [_index(index, lanes)])
+        """Elements as float32."""
+        stored = BufferLoad(self._buffer, [_index(index, lanes)])
+        if self._dtype == "float32":
+            return stored
+        if self._dtype == "float16":
+            return tirx.Cast(_vector("float32", lanes), stored)
+        bits = tirx.Cast(_vector("uint32", lanes), stored) << splat(tirx.const(16, "uint32"), lanes)
+        return tirx.reinterpret(_vector("float32", lanes), bits)
 
     def prefetch(self, index: Expr) -> None:
         """Asks for the cache line of an element, which may lie beyond the buffer's end."""
@@ -57,11 +66,17 @@ class Buffer:
         self._kernel.emit(tirx.Evaluate(tirx.call_llvm_intrin("void", "llvm.prefetch", address, read, keep, data)))
 
     def store(self, index: Expr, value: Expr, lanes: int = 1) -> None:
+        assert self._dtype == "float32", "half precision is read only"
         self._kernel.emit(BufferStore(self._buffer, value, [_index(index, lanes)]))
 
 
 def _index(index: Expr, lanes: int) -> Expr:
     return i32(index) if lanes == 1 else Ramp(i32(index), IntImm("int32", 1), lanes)
+
+
+def _vector(scalar: str, lanes: int) -> str:
+    """TVM's name of a vector type."""
+    return scalar if lanes == 1 else f"{scalar}x{lanes}"
 
 
 def splat(value: Expr, lanes: int) -> Expr:
@@ -93,13 +108,14 @@ class KernelBuilder:
         self._count += 1
         return f"{stem}_{self._count}"
 
-    def operand(self, name: str, floats: int) -> Buffer:
+    def operand(self, name: str, elements: int, dtype: str = "float32") -> Buffer:
         """A pointer parameter, in the order of the calls; results are declared the same way, last."""
-        pointer = Var(f"{name}_ptr", PointerType(PrimType("float32"), "global"))
-        buffer = tirx.decl_buffer((floats,), "float32", name)
+        stored = "uint16" if dtype == "bfloat16" else dtype
+        pointer = Var(f"{name}_ptr", PointerType(PrimType(stored), "global"))
+        buffer = tirx.decl_buffer((elements,), stored, name)
         self._params.append(pointer)
         self._decls.append(DeclBuffer(buffer, data=pointer))
-        return Buffer(self, buffer)
+        return Buffer(self, buffer, dtype)
 
     def scratch(self, floats: int) -> Buffer:
         """A piece of the thread's scratch, 64-byte aligned in the arena. Call before any loop."""

@@ -14,8 +14,9 @@ from itertools import product
 import numpy as np
 
 from cnncc.ir import Constant
+from cnncc.kernels.choices import DirectChoice
 from cnncc.kernels.spec import Call, Epilogue, Kernel, Operand, Packed, Selection, Site, blocks
-from cnncc.kernels.tiles import Problem, Tile, cache_bandwidth, choose_tile, even_tiles, total_cycles
+from cnncc.kernels.tiles import Problem, Tile, cache_bandwidth, even_tiles, ranked_tiles, total_cycles
 from cnncc.targets import Target
 
 
@@ -166,16 +167,56 @@ class ConvGeometry:
     out_start: tuple[int, int] = (0, 0)
 
 
-def configure(geometry: ConvGeometry, target: Target) -> ConvConfig:
-    """Chooses tile, rows and chunks for a convolution on a target."""
-    g = geometry
-    in_blocks, out_blocks = blocks(g.in_channels, g.in_block), blocks(g.out_channels, target.block)
-    group_out = out_blocks // g.groups
+def configure(geometry: ConvGeometry, target: Target, choice: DirectChoice | None = None) -> ConvConfig:
+    """Chooses tile, rows and chunks for a convolution on a target, or takes those of a choice."""
+    problem = _problem(geometry, target)
+    if choice is not None:
+        return replace(_whole(geometry, problem, choice.tile, target), rows=choice.rows, chunks=choice.chunks)
+    whole = _whole(geometry, problem, ranked_tiles(problem, target)[0], target)
+    return min(_partitions(whole), key=lambda c: _unit_cost(c, problem, target))
+
+
+def direct_candidates(geometry: ConvGeometry, target: Target) -> list[tuple[float, DirectChoice]]:
+    """Predicted cycles and choice of every partition with one of the better tiles, cheapest first."""
+    problem = _problem(geometry, target)
+    found = []
+    for tile in ranked_tiles(problem, target)[:TILES_TRIED]:
+        for config in _partitions(_whole(geometry, problem, tile, target)):
+            cycles = config.reduction * config.groups * total_cycles(tile, problem, target)[0]
+            weight_bytes = 4 * config.reduction * config.out_blocks * config.block
+            cycles += _unit_cost(config, problem, target)[0]
+            cycles = max(cycles, weight_bytes / target.memory_bytes_per_cycle)
+            found.append((cycles, DirectChoice(tile, config.rows, config.chunks)))
+    return sorted(found, key=lambda pair: pair[0])
+
+
+TILES_TRIED = 12
+"""Register tiles beyond which no partition is worth a trial."""
+
+
+def _problem(g: ConvGeometry, target: Target) -> Problem:
+    """Of one group."""
+    taps = g.kernel[0] * g.kernel[1]
+    reduction = blocks(g.in_channels, g.in_block) // g.groups * g.in_block * taps
+    group_out = blocks(g.out_channels, target.block) // g.groups
+    return Problem(g.grid[0], g.grid[1], group_out, max(1, reduction), max(1, taps))
+
+
+def _partitions(whole: ConvConfig) -> list[ConvConfig]:
+    """Every sensible cut of the work into units."""
+    return [
+        replace(whole, rows=rows, chunks=chunks)
+        for rows in _row_choices(whole.grid[0], whole.tile.rows)
+        for chunks in _chunk_choices(whole.group_out_blocks, whole.tile.groups)
+    ]
+
+
+def _whole(g: ConvGeometry, problem: Problem, tile: Tile, target: Target) -> ConvConfig:
+    """All of the work as one unit."""
+    out_blocks = blocks(g.out_channels, target.block)
+    in_blocks = blocks(g.in_channels, g.in_block)
     reduction = in_blocks // g.groups * g.in_block * g.kernel[0] * g.kernel[1]
-    taps = max(1, g.kernel[0] * g.kernel[1])
-    problem = Problem(g.grid[0], g.grid[1], group_out, max(1, reduction), taps)
-    tile = choose_tile(problem, target)
-    whole = ConvConfig(
+    return ConvConfig(
         in_blocks=in_blocks,
         in_block=g.in_block,
         in_size=g.in_size,
@@ -198,12 +239,6 @@ def configure(geometry: ConvGeometry, target: Target) -> ConvConfig:
         chunks=1,
         lanes=target.lanes,
     )
-    options = [
-        replace(whole, rows=rows, chunks=chunks)
-        for rows in _row_choices(g.grid[0], tile.rows)
-        for chunks in _chunk_choices(group_out, tile.groups)
-    ]
-    return min(options, key=lambda c: _unit_cost(c, problem, target))
 
 
 def _row_choices(height: int, step: int) -> list[int]:
@@ -248,10 +283,10 @@ def name_of(config: ConvConfig, target: Target) -> str:
 
 
 def conv_call(
-    site: Site, geometry: ConvGeometry, weight: Constant, suffix: str = ""
+    site: Site, geometry: ConvGeometry, weight: Constant, suffix: str = "", choice: DirectChoice | None = None
 ) -> tuple[Call, tuple[Packed, ...]]:
     """The call and packed weights of one convolution of the node; `weight` is (o, i / groups, kh, kw)."""
-    config = configure(geometry, site.target)
+    config = configure(geometry, site.target, choice)
     kernel = Kernel(
         family="conv_direct",
         name=name_of(config, site.target),
@@ -276,34 +311,48 @@ def conv_call(
 
 def select_conv(site: Site) -> Selection | None:
     """Any convolution but a depthwise one: groups are merged until each fills whole blocks."""
-    node, attrs, source = site.node, site.node.attrs, site.type()
-    if node.op != "conv":
+    if site.node.op != "conv":
         return None
-    in_channels, out_channels = source.shape[1], attrs["out"]
-    merge = merged_groups(attrs["groups"], in_channels, out_channels, site.target.block) if attrs["groups"] > 1 else 1
-    if attrs["groups"] // merge > 1 and source.block == 1:
-        merge = attrs["groups"]
+    groups = site.node.attrs["groups"]
+    merge = _merge(site)
     weight = site.constant("weight")
     assert weight is not None
     out, narrow, kh, kw = weight.shape
-    dense = weight.map((out, narrow * merge, kh, kw), lambda w: densify(w, attrs["groups"], merge))
-    geometry = ConvGeometry(
-        in_channels=in_channels,
-        out_channels=out_channels,
+    dense = weight.map((out, narrow * merge, kh, kw), lambda w: densify(w, groups, merge))
+    given = site.given
+    choice = given.choice if given is not None and isinstance(given.choice, DirectChoice) else None
+    call, packed = conv_call(site, conv_geometry(site), dense, choice=choice)
+    why = _why(call.kernel.config, merge)
+    return Selection((call,), packed, why if given is None else f"{why}; {given.why}")
+
+
+def conv_geometry(site: Site) -> ConvGeometry:
+    """The geometry of a conv node, its groups merged until each fills whole blocks."""
+    node, attrs, source = site.node, site.node.attrs, site.type()
+    return ConvGeometry(
+        in_channels=source.shape[1],
+        out_channels=attrs["out"],
         in_block=source.block,
         in_size=source.chw[1:],
         grid=node.type.chw[1:],
         out_size=node.type.chw[1:],
-        kernel=(kh, kw),
+        kernel=attrs["kernel"],
         stride=attrs["stride"],
         dilation=attrs["dilation"],
         origin=(-attrs["pad"][0], -attrs["pad"][1]),
-        groups=attrs["groups"] // merge,
+        groups=attrs["groups"] // _merge(site),
         bias=attrs["bias"],
         epilogue=attrs["epilogue"],
     )
-    call, packed = conv_call(site, geometry, dense)
-    return Selection((call,), packed, _why(call.kernel.config, merge))
+
+
+def _merge(site: Site) -> int:
+    """How many of a conv's groups are computed as one."""
+    groups, source = site.node.attrs["groups"], site.type()
+    if groups == 1:
+        return 1
+    merge = merged_groups(groups, source.shape[1], site.node.attrs["out"], site.target.block)
+    return groups if source.block == 1 else merge
 
 
 def _why(config: ConvConfig, merge: int) -> str:

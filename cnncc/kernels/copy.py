@@ -29,9 +29,9 @@ class CopyConfig:
 
     @property
     def whole_blocks(self) -> bool:
-        """Whether block moves to block as it is."""
-        aligned = self.from_channel % self.from_block == self.to_channel % self.to_block == 0
-        return self.from_block == self.to_block > 1 and aligned
+        """Whether block moves to block as it is: a part of one would carry channels along that belong to others."""
+        starts = self.from_channel % self.from_block == self.to_channel % self.to_block == 0
+        return self.from_block == self.to_block > 1 and starts and self.channels % self.to_block == 0
 
     @property
     def units(self) -> int:

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from cnncc.half import SHORT, STORED, check_range, encode
 from cnncc.ir import TensorType
 from cnncc.kernels.conv_direct import pad_channels
 from cnncc.kernels.spec import Call, Epilogue, Kernel, Operand, Packed, Selection, Site, blocks
@@ -31,6 +32,7 @@ class DenseConfig:
     """Output blocks computed at once."""
     block: int
     lanes: int
+    weights_dtype: str
 
     @property
     def out_blocks(self) -> int:
@@ -50,15 +52,15 @@ def pack_dense(weight: np.ndarray, source: TensorType, config: DenseConfig) -> n
         stored = np.zeros((out, source.stored_shape[1] * source.block, h, w), np.float32)
         stored[:, :c] = weight.reshape(out, c, h, w)
         weight = stored.reshape(out, -1, source.block, h, w).transpose(0, 1, 3, 4, 2).reshape(out, -1)
-    packed = np.empty(config.out_blocks * config.block * config.inputs, np.float32)
+    packed = np.empty(config.out_blocks * config.block * config.inputs, STORED[config.weights_dtype])
     done = 0
     for start, size, count in config.runs:
         for g in range(count):
             first = (start + g * size) * config.block
             rows = weight[first : first + size * config.block]
             piece = packed[done : done + config.inputs * size * config.block].reshape(config.inputs, -1)
-            piece[:, : len(rows)] = rows.T
-            piece[:, len(rows) :] = 0.0
+            piece[:, : len(rows)] = encode(rows, config.weights_dtype).T
+            piece[:, len(rows) :] = 0  # also the bits of 0.0
             done += piece.size
     return packed
 
@@ -85,13 +87,21 @@ def select_dense(site: Site) -> Selection | None:
         groups=groups,
         block=target.block,
         lanes=target.lanes,
+        weights_dtype=site.weights_dtype,
     )
-    name = f"dense_f32_{image_tile}x{groups * target.block}_{target.isa}"
+    name = f"dense_{SHORT[site.weights_dtype]}_{image_tile}x{groups * target.block}_{target.isa}"
     kernel = Kernel("dense", name, config, sum(n for *_, n in config.runs), 0)
     weight, bias = site.constant("weight"), site.constant("bias")
     assert weight is not None
     padded = config.out_blocks * config.block
-    packed = [Packed(f"{node.name}.weight", weight.map((padded * inputs,), lambda w: pack_dense(w, source, config)))]
+    given = node.weights["weight"]
+
+    def pack(array: np.ndarray) -> np.ndarray:
+        check_range(array, config.weights_dtype, given)
+        return pack_dense(array, source, config)
+
+    elements = weight.map((padded * inputs,), pack)
+    packed = [Packed(f"{node.name}.weight", elements, config.weights_dtype)]
     if bias is not None:
         packed.append(Packed(f"{node.name}.bias", bias.map((padded,), lambda b: pad_channels(b, padded))))
     operands = (
@@ -100,7 +110,8 @@ def select_dense(site: Site) -> Selection | None:
         *site.values(node.inputs[1:]),
     )
     call = Call(node.name, kernel, operands, site.result, whole_batch=True)
-    why = f"weights read once for {site.batch} image{'s' * (site.batch > 1)}; bound by reading them"
+    stored = "" if config.weights_dtype == "float32" else f", as {config.weights_dtype}"
+    why = f"weights read once for {site.batch} image{'s' * (site.batch > 1)}{stored}; bound by reading them"
     return Selection((call,), tuple(packed), why)
 
 

@@ -4,10 +4,14 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
+import numpy as np
+
+from cnncc.half import STORED
 from cnncc.ir import Constant, Graph, Node, TensorType
+from cnncc.kernels.choices import Choices, Given, conv_key
 from cnncc.targets import Target
 
 Epilogue = tuple[tuple[str, tuple[tuple[str, Any], ...]], ...]
@@ -48,10 +52,24 @@ class Operand:
 
 @dataclass(frozen=True, eq=False)
 class Packed:
-    """A weight in the layout its kernel reads, flat; computed when the module is written."""
+    """A weight in the layout its kernel reads, flat; computed when the module is written. Only operands of float32
+    weights can have an offset."""
 
     name: str
     constant: Constant
+    dtype: str = "float32"
+    """Type of its elements; the constant is computed as `cnncc.half.STORED` of it."""
+
+    @property
+    def nbytes(self) -> int:
+        """Bytes in the module."""
+        return STORED[self.dtype].itemsize * self.constant.shape[0]
+
+    def compute(self) -> np.ndarray:
+        """The elements as the module stores them."""
+        array = np.ascontiguousarray(self.constant.compute())
+        assert array.dtype == STORED[self.dtype], (self.name, array.dtype, self.dtype)
+        return array
 
 
 @dataclass(frozen=True)
@@ -90,6 +108,15 @@ class Site:
     """Share of a layer's largest output by which a faster algorithm may be off."""
     copies: tuple[int, ...] = ()
     """For a concat: which arms are not written in place and must be copied."""
+    weights_dtype: str = "float32"
+    """Type in which the weights of `cnncc.half.OPS` are stored."""
+    choices: Choices = field(default_factory=dict)
+    """What takes the place of the model's picks, by convolution."""
+
+    @property
+    def given(self) -> Given | None:
+        """The choice for a conv node that takes the place of the model's."""
+        return self.choices.get(conv_key(self.node, self.type())) if self.choices else None
 
     @property
     def batch(self) -> int:

@@ -83,6 +83,11 @@ def choose_tile(problem: Problem, target: Target) -> Tile:
     Ties go to fewer distinct tile sizes (less code), then to wider tiles. The output blocks must divide evenly among
     tiles, so that they can be shared out among threads.
     """
+    return ranked_tiles(problem, target)[0]
+
+
+def ranked_tiles(problem: Problem, target: Target) -> list[Tile]:
+    """Every tile that fits, by rising predicted cycles."""
     candidates = [
         Tile(rows, columns, groups)
         for groups in (1, 2, 3, 4, 6, 8)
@@ -96,7 +101,7 @@ def choose_tile(problem: Problem, target: Target) -> Tile:
         cycles, variants = total_cycles(tile, problem, target)
         return round(cycles * (1 + 0.01 * (variants - 1)), 3), variants, -tile.columns
 
-    return min(candidates, key=cost)
+    return sorted(candidates, key=cost)
 
 
 def total_cycles(tile: Tile, problem: Problem, target: Target) -> tuple[float, int]:

@@ -156,6 +156,7 @@ def pack_winograd(weight: np.ndarray, config: WinogradConfig) -> np.ndarray:
     """(o, i, 3, 3) to transformed weights in the order the kernel reads them, flat:
     [group of blocks][point][channel block][channel][block][lane]. Transformed in float64, then rounded once."""
     g = np.array([[float(x) for x in row] for row in matrices(config.m).filter])
+    both = np.kron(g, g)  # rows and columns of a filter at once: one matrix product, its result in the wanted order
     block, channels = config.block, config.in_blocks * config.block
     packed = np.empty(config.points * channels * config.out_blocks * block, np.float32)
     done = 0
@@ -165,9 +166,10 @@ def pack_winograd(weight: np.ndarray, config: WinogradConfig) -> np.ndarray:
             for group in range(count):
                 first = (chunk * per_chunk + start + group * size) * block
                 piece = weight[first : first + size * block].astype(np.float64)
-                full = np.zeros((size * block, channels, TAPS, TAPS))
-                full[: piece.shape[0], : piece.shape[1]] = piece
-                points = np.einsum("ia,ocab,jb->ijco", g, full, g, optimize=True)
+                full = np.zeros((TAPS**2, channels, size * block))
+                out, channels_in = piece.shape[:2]
+                full[:, :channels_in, :out] = piece.reshape(out, channels_in, TAPS**2).transpose(2, 1, 0)
+                points = both @ full.reshape(TAPS**2, -1)
                 packed[done : done + points.size] = points.ravel()
                 done += points.size
     return packed

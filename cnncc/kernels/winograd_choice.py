@@ -5,9 +5,19 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import replace
 
+from cnncc.kernels.choices import WinogradChoice
 from cnncc.kernels.conv_direct import pad_channels
 from cnncc.kernels.spec import Call, Kernel, Operand, Packed, Selection, Site, blocks
-from cnncc.kernels.tiles import Problem, Tile, choose_tile, even_tiles, fits_registers, step_cycles, total_cycles
+from cnncc.kernels.tiles import (
+    Problem,
+    Tile,
+    cache_bandwidth,
+    choose_tile,
+    even_tiles,
+    fits_registers,
+    step_cycles,
+    total_cycles,
+)
 from cnncc.kernels.winograd import TAPS, WinogradConfig, pack_winograd
 from cnncc.targets import Target
 
@@ -17,17 +27,19 @@ ERRORS = {2: 1.5e-6, 4: 6e-6, 6: 4e-5}
 KEEP_DIRECT = 0.95
 """Winograd must promise at least this much less: its weights are larger, and the model is only a model."""
 
+HIDDEN = 0.1
+"""Part of the shorter of multiplying and reading from memory that the longer does not hide."""
+
 WANTED_UNITS = 8
 """Units below which threads share coarsely. A constant, not the thread count: the same kernel serves any."""
 
 
 def select_winograd(site: Site) -> Selection | None:
     """3x3 with stride 1, no dilation or groups, on blocked channels, where the model says it pays."""
-    node, attrs = site.node, site.node.attrs
-    if node.op != "conv" or site.type().block == 1 or attrs["groups"] != 1:
+    if not applies(site):
         return None
-    if (attrs["kernel"], attrs["stride"], attrs["dilation"]) != ((TAPS, TAPS), (1, 1), (1, 1)):
-        return None
+    if site.given is not None:
+        return _given(site)
     costs = {config: _cycles(config, site.target) for config in candidates(site)}
     if not costs:
         return None
@@ -39,18 +51,60 @@ def select_winograd(site: Site) -> Selection | None:
     return _selection(site, config, why)
 
 
-def candidates(site: Site) -> Iterator[WinogradConfig]:
-    """Every output tile the error bound allows, with every sensible number of tiles and chunks per unit."""
+def applies(site: Site) -> bool:
+    """Whether Winograd can compute the node at all."""
+    node, attrs = site.node, site.node.attrs
+    if node.op != "conv" or site.type().block == 1 or attrs["groups"] != 1:
+        return False
+    return (attrs["kernel"], attrs["stride"], attrs["dilation"]) == ((TAPS, TAPS), (1, 1), (1, 1))
+
+
+def allowed_sizes(max_error: float) -> tuple[int, ...]:
+    """The output tiles that keep an error bound."""
+    return tuple(m for m, error in ERRORS.items() if error <= max_error)
+
+
+def winograd_candidates(site: Site) -> list[tuple[float, WinogradChoice]]:
+    """Predicted cycles and choice of all candidates, cheapest first; none where Winograd does not apply."""
+    if not applies(site):
+        return []
+    found = [(_cycles(config, site.target), winograd_choice(config)) for config in candidates(site)]
+    return sorted(found, key=lambda pair: pair[0])
+
+
+def winograd_choice(config: WinogradConfig) -> WinogradChoice:
+    """What was chosen in a configuration."""
+    return WinogradChoice(config.m, config.tiles, config.chunks, config.tile.groups, config.shared)
+
+
+def _given(site: Site) -> Selection | None:
+    """What a given choice asks for; None where that is the direct kernel."""
+    given = site.given
+    if given is None or not isinstance(given.choice, WinogradChoice):
+        return None
+    c = given.choice
+    tile = _register_tile(c.tiles, c.groups, site.target)
+    config = replace(_base(site), m=c.m, tiles=c.tiles, chunks=c.chunks, tile=tile, shared=c.shared)
+    return _selection(site, config, f"F({c.m}x{c.m}); {given.why}")
+
+
+def _base(site: Site) -> WinogradConfig:
+    """The part of a configuration that the node gives."""
     node, source, target = site.node, site.type(), site.target
-    _, _, height, width = node.type.shape
     pad = node.attrs["pad"]
-    base = WinogradConfig(
+    return WinogradConfig(
         m=2, in_blocks=blocks(source.shape[1], target.block), in_size=(source.shape[2], source.shape[3]),
-        out_blocks=blocks(node.attrs["out"], target.block), out_size=(height, width), pad=(pad[0], pad[1]),
+        out_blocks=blocks(node.attrs["out"], target.block), out_size=node.type.chw[1:], pad=(pad[0], pad[1]),
         block=target.block, lanes=target.lanes, bias=node.attrs["bias"], epilogue=node.attrs["epilogue"], tiles=1,
         chunks=1, tile=Tile(1, 1, 1), shared=False,
     )  # fmt: skip
-    for m in (m for m, error in ERRORS.items() if error <= site.max_error and m < min(height, width) + m // 2):
+
+
+def candidates(site: Site) -> Iterator[WinogradConfig]:
+    """Every output tile the error bound allows, with every sensible number of tiles and chunks per unit."""
+    base, target = _base(site), site.target
+    smaller = min(base.out_size)
+    for m in (m for m in allowed_sizes(site.max_error) if m < smaller + m // 2):
         for tiles in _tile_counts(replace(base, m=m).total):
             for chunks in (c for c in (1, 2, 4, 8, 16) if base.out_blocks % c == 0):
                 for groups in (g for g in (1, 2, 4) if base.out_blocks // chunks % g == 0):
@@ -74,7 +128,7 @@ def _register_tile(tiles: int, groups: int, target: Target) -> Tile:
 
 
 def _cycles(config: WinogradConfig, target: Target) -> float:
-    """Predicted cycles on one core: products and transforms, or reading weights, whichever takes longer."""
+    """Predicted cycles on one core: products, or reading their weights, whichever takes longer; and transforms."""
     vectors = target.vectors
     channels = config.in_blocks * config.block
     panel = channels * config.tile.groups * config.block * 4
@@ -91,10 +145,16 @@ def _cycles(config: WinogradConfig, target: Target) -> float:
     units = config.tile_units * config.chunks
     weight_bytes = 4 * config.points * channels * config.out_blocks * config.block
     reading = weight_bytes / target.memory_bytes_per_cycle
-    reading += (config.tile_units - 1) * weight_bytes / target.l3_bytes_per_cycle
+    reading_again = (config.tile_units - 1) * weight_bytes / target.l3_bytes_per_cycle
     data_bytes = 4 * config.points * config.in_blocks * padded * config.block
     moving = 2 * data_bytes / target.l3_bytes_per_cycle if config.shared else 0.0
-    work = products + transforms + reading + moving
+    # Every group of output blocks but the first reads the transformed input of the unit again, and multiplications
+    # wait for it: with one block a tile on 28x28x128, measured 1.4 times the time of four.
+    unit_bytes = 4 * config.points * config.in_blocks * config.tiles * config.block
+    again = config.tile_units * (groups - 1) * unit_bytes / cache_bandwidth(unit_bytes, target)
+    # Weights from memory are one stream, fetched ahead: a 7x7 layer took little longer than reading them.
+    busy = products + again
+    work = max(busy, reading) + HIDDEN * min(busy, reading) + reading_again + transforms + moving
     return work * (1 + 0.3 * max(0.0, WANTED_UNITS / units - 1) / WANTED_UNITS + 0.5 / units)
 
 

@@ -40,11 +40,13 @@ def bn_reference(xs: Arrays, weights: Weights, attrs: Attrs) -> Array:
 
 
 def lrn_shape(shapes: Shapes, attrs: Attrs) -> Shape:
-    """Same as the input; the window of channels has a centre."""
+    """Same as the input; the window of channels has a centre, and nothing is divided by zero."""
     at_least(1, attrs, "size")
     if attrs["size"] % 2 == 0:
         size = attrs["size"]
         raise ShapeError(f"size {size}: the window of channels must be odd", hint=f"size {size - 1} or {size + 1}")
+    if attrs["k"] <= 0:
+        raise ShapeError(f"k {attrs['k']:g} must be positive: zeros would be divided by it", hint="k 1, or k 2")
     return shapes[0]
 
 

@@ -77,6 +77,8 @@ class Profile:
     """Operations per second of multiply-adds in registers, all threads."""
     bandwidth: float
     """Bytes per second read from memory, all threads."""
+    weights_dtype: str = "float32"
+    """Type in which the weights of fc layers are stored."""
 
     @property
     def total(self) -> float:
@@ -113,7 +115,7 @@ class Profile:
 
     def to_json(self) -> dict[str, Any]:
         """Plain data for `cnncc profile --json`, steps in order."""
-        fields = ("name", "target", "batch", "threads", "runs", "covered", "peak_flops", "bandwidth")
+        fields = ("name", "target", "batch", "threads", "runs", "covered", "peak_flops", "bandwidth", "weights_dtype")
         seconds = {"whole": self.whole, "unstamped": self.unstamped, "steps": self.total, "limit": self.limit}
         seconds["interrupted"] = self.interrupted
         steps = [{**asdict(s), "gflops": s.gflops, "of_limit": s.of_limit} for s in self.steps]
@@ -146,6 +148,7 @@ def profile(build: Build, runs: int = RUNS) -> Profile:
         covered=times.covered,
         peak_flops=limits.flops,
         bandwidth=limits.bytes,
+        weights_dtype=program.weights_dtype,
     )
 
 

@@ -89,8 +89,10 @@ def describe(step: Step) -> str:
 
 
 def _head(p: Profile) -> str:
+    more = "" if p.weights_dtype == "float32" else f", fc weights as {p.weights_dtype}"
     threads = f"{p.threads} thread{'s' if p.threads > 1 else ''}"
-    busy = f"; a busy machine: {p.interrupted / p.whole:.0%} of a run is in no step's median" if p.busy else ""
+    if p.busy:
+        more += f"; a busy machine: {p.interrupted / p.whole:.0%} of a run is in no step's median"
     figures = [
         (f"{p.unstamped * 1e3:.3g} ms", f"a run; {p.whole * 1e3:.3g} ms while measuring"),
         (f"{p.direct_gflops:.3g} GFLOP/s", "operations as written, over the run"),
@@ -99,7 +101,7 @@ def _head(p: Profile) -> str:
     ]
     tiles = "".join(f"<div><b>{value}</b><span>{text}</span></div>" for value, text in figures)
     return f"""<h1>{escape(p.name)}</h1>
-<p>batch {p.batch}, {threads}, target {escape(p.target)}, medians of the quietest quarter of {p.runs} runs{busy}</p>
+<p>batch {p.batch}, {threads}, target {escape(p.target)}, medians of the quietest quarter of {p.runs} runs{more}</p>
 <section class="figures">{tiles}</section>"""
 
 

@@ -60,12 +60,12 @@ def _extent(program: Program, call: Call) -> int:
 
 def _operand_bytes(program: Program, call: Call, operand: Operand) -> int:
     if operand.kind == "weight":
-        return 4 * _packed_floats(program, operand.name)
+        return _packed_bytes(program, operand.name)
     if operand.kind == "workspace":
         return 4 * call.workspace_floats * program.images(call)
     return program.graph[operand.name].type.nbytes
 
 
-def _packed_floats(program: Program, name: str) -> int:
+def _packed_bytes(program: Program, name: str) -> int:
     selections = program.selections.values()
-    return next(p.constant.shape[0] for s in selections for p in s.weights if p.name == name)
+    return next(p.nbytes for s in selections for p in s.weights if p.name == name)

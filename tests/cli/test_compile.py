@@ -11,6 +11,7 @@ from PIL import Image
 
 from cnncc import api, lang, passes, weights
 from cnncc.check import LayerCheck, Report
+from cnncc.codegen.build import Build
 from cnncc.errors import CnnccError
 
 NET = """net tiny
@@ -250,10 +251,10 @@ def test_run_takes_an_array_of_the_whole_batch(cnncc, net, tmp_path):
     assert "both.npy: arrays of a whole batch fill a run, with nothing else" in mixed.err
 
 
-@pytest.mark.parametrize("option", ["--weights", "--batch", "--target", "--seed", "--max-error"])
+@pytest.mark.parametrize("option", ["--weights", "--weights-dtype", "--batch", "--target", "--seed", "--max-error"])
 def test_run_refuses_options_of_a_network_for_a_module(cnncc, net, option):
     cnncc("compile", net)
-    result = cnncc("run", "tiny.so", "x.npy", option, "1")
+    result = cnncc("run", "tiny.so", "x.npy", option, "float16" if option == "--weights-dtype" else "1")
     assert result.code == 2
     assert f"tiny.so is a compiled module and takes no {option}: such options are for a network" in result.err
 
@@ -335,20 +336,42 @@ def test_check_exits_1_and_names_the_first_layer_outside(cnncc, net, monkeypatch
 
 def test_check_finds_a_wrong_kernel(cnncc, net, monkeypatch):
     """One value off in the compiled module is found, with its place."""
-    real = api.build
+    real = Build.trace
 
-    class Wrong:
-        def __init__(self, build):
-            self.build = build
+    def wrong(build, *inputs):
+        values = dict(real(build, *inputs))
+        broken = values["conv1.relu"].copy()
+        broken[0, 2, 1, 5] += 100
+        return {**values, "conv1.relu": broken}
 
-        def trace(self, *inputs):
-            values = dict(self.build.trace(*inputs))
-            broken = values["conv1.relu"].copy()
-            broken[0, 2, 1, 5] += 100
-            return {**values, "conv1.relu": broken}
-
-    monkeypatch.setattr(api, "build", lambda *args, **kwargs: Wrong(real(*args, **kwargs)))
+    monkeypatch.setattr(Build, "trace", wrong)
     data = cnncc("check", net, "--json")
     assert data.code == 1
     assert data.json["first_failure"]["name"] == "conv1.relu"
     assert data.json["first_failure"]["outlier_index"] == [0, 2, 1, 5]
+
+
+def test_weights_in_half_precision_are_told_wherever_weights_are(cnncc, net, tmp_path):
+    option = ("--weights-dtype", "bfloat16")
+    assert "weights: random, seed 0, those of fc layers as bfloat16; kernels: " in cnncc("compile", net, *option).out
+    assert cnncc("compile", net, *option, "--json").json["weights_dtype"] == "bfloat16"
+    assert ", those of fc layers as bfloat16" in cnncc("info", "tiny.so").out
+    assert cnncc("info", "tiny.so", "--json").json["weights_dtype"] == "bfloat16"
+    assert "threads 1, fc weights as bfloat16" in cnncc("profile", "tiny.so", "--runs", 2, "--threads", 1).out
+    outputs = []
+    for arguments in (("tiny.so",), (net, *option), (net,)):
+        assert cnncc("run", *arguments, "x.npy", "-o", "y.npy").code == 0
+        outputs.append(np.load(tmp_path / "y.npy"))
+    np.testing.assert_array_equal(outputs[0], outputs[1])
+    assert (outputs[0] != outputs[2]).any()
+
+
+def test_check_rounds_the_weights_of_the_reference_too(cnncc, net):
+    result = cnncc("check", net, "--weights-dtype", "bfloat16")
+    assert result.code == 0, result.out
+    assert "the reference has weights rounded to bfloat16 too; without, its outputs differ by up to " in result.out
+    data = cnncc("check", net, "--weights-dtype", "bfloat16", "--json").json
+    assert (data["passed"], data["weights_dtype"]) == (True, "bfloat16")
+    assert 1e-5 < data["rounding"] < 0.1
+    plain = cnncc("check", net, "--json").json
+    assert (plain["weights_dtype"], plain["rounding"]) == ("float32", None)

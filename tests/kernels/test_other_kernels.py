@@ -104,3 +104,11 @@ def test_a_nan_does_not_vanish(body: str) -> None:
     got = api.build(graph, threads=1).model()(image)
     assert np.isnan(wanted).any()
     np.testing.assert_array_equal(np.isnan(got), np.isnan(wanted))
+
+
+def test_a_slice_takes_no_other_channels_along() -> None:
+    """An Inf in a channel that the slice leaves out must not reach what follows, not even times a weight of zero."""
+    graph = network("identity; slice 0:10; conv 1x1 4", "24x3x3")
+    image = np.random.default_rng(0).standard_normal((1, 24, 3, 3)).astype(np.float32)
+    image[0, 12] = np.inf
+    assert np.isfinite(api.build(graph, threads=1).model()(image)).all()

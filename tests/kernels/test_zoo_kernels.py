@@ -1,4 +1,4 @@
-"""Which kernels the zoo gets: every layer an optimised one, every value where it belongs, arenas within their bounds."""
+"""Which kernels the zoo gets: optimised ones only, every value where it belongs, arenas within their bounds."""
 
 from __future__ import annotations
 

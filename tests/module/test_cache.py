@@ -50,18 +50,23 @@ def test_unwritable_cache_still_compiles(monkeypatch, tmp_path) -> None:
     assert run()
 
 
-def test_nothing_half_written(tmp_path, monkeypatch) -> None:
-    target = tmp_path / "entry"
-    target.write_bytes(b"old")
+def test_full_disk_leaves_nothing_half_written(monkeypatch) -> None:
+    """The module is still made, and no entry, whole or in part, stays behind."""
 
     def fail(*_: object) -> None:
         raise OSError(28, "No space left on device")
 
     monkeypatch.setattr("os.replace", fail)
-    with pytest.raises(OSError, match="No space left"):
-        cache.write_whole(target, b"new")
-    assert target.read_bytes() == b"old"
-    assert [p.name for p in tmp_path.iterdir()] == ["entry"]
+    assert run()
+    assert entries() == []
+
+
+def test_folder_in_the_place_of_an_entry_still_compiles() -> None:
+    first = run()
+    for path in entries():
+        path.unlink()
+        path.mkdir()
+    assert run() == first
 
 
 def test_key_depends_on_target_and_configuration() -> None:

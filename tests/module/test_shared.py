@@ -28,6 +28,7 @@ concat { conv 1x1 16 relu | conv 3x3 32 relu }
 gap
 fc 10 softmax
 """
+INTERFACE = {"run", "model_get", "set_threads", "arena_bytes", "info", "error"}
 ALLOWED_UNDEFINED = {
     "sched_yield", "sched_getaffinity", "__sched_cpucount", "syscall", "sigfillset", "pthread_sigmask",
     "pthread_create", "pthread_detach", "pthread_atfork", "__register_atfork", "memset", "memcpy", "memmove",
@@ -66,10 +67,77 @@ def test_needs_libc_and_pthread_only(module) -> None:
     assert names <= ALLOWED_UNDEFINED
 
 
-def test_exports_only_its_interface(module) -> None:
+def exports(module: Path) -> set[str]:
     listed = subprocess.run(["nm", "-D", "--defined-only", module], capture_output=True, text=True, check=True).stdout
-    names = {line.split()[-1] for line in listed.splitlines()}
-    assert names == {f"small_{n}" for n in ("run", "model_get", "set_threads", "arena_bytes", "info", "error")}
+    return {line.split()[-1] for line in listed.splitlines()}
+
+
+def test_exports_only_its_interface(module) -> None:
+    assert exports(module) == {f"small_{n}" for n in INTERFACE}
+
+
+def test_exports_no_kernel_that_begins_with_its_name(tmp_path) -> None:
+    build = api.build(weights.bind(lang.parse("net conv\ninput 3x8x8\nconv 3x3 8 relu\n")))
+    module, _ = build.write_shared(tmp_path / "x.so")
+    assert exports(module) == {f"conv_{n}" for n in INTERFACE}
+
+
+def test_replaced_file_is_loaded_anew(tmp_path) -> None:
+    """The system's loader knows files by name; a second module under the same one must not get the first one's code."""
+    image = np.random.default_rng(2).standard_normal((1, 3, 8, 8)).astype(np.float32)
+    loaded, fresh = [], []
+    for name, ops in (("a", "conv 3x3 4"), ("a", "conv 3x3 4 relu"), ("b", "relu")):
+        build = api.build(weights.bind(lang.parse(f"net {name}\ninput 3x8x8\n{ops}\n")))
+        path, _ = build.write_shared(tmp_path / "same.so")
+        loaded.append(load(path))
+        fresh.append(build.model()(image).tobytes())
+        assert loaded[-1](image).tobytes() == fresh[-1]
+    assert len(set(fresh)) == 3
+    assert [model(image).tobytes() for model in loaded] == fresh, "the earlier ones stay what they were"
+
+
+def test_closed_library_leaves_its_threads_their_code(module, image) -> None:
+    script = (
+        "import ctypes, _ctypes, time, numpy as np\n"
+        f"library = ctypes.CDLL({str(module)!r})\n"
+        "library.small_model_get.restype = ctypes.c_void_p\n"
+        "library.small_arena_bytes.restype = ctypes.c_size_t\n"
+        "buffers = [np.zeros((1, 3, 17, 19), 'float32'), np.zeros(10, 'float32'),\n"
+        "           np.zeros(library.small_arena_bytes() + 64, 'uint8')]\n"
+        "buffers[2] = buffers[2][-buffers[2].ctypes.data % 64:]\n"
+        "pointers = [ctypes.c_void_p(p) for p in (library.small_model_get(), *(b.ctypes.data for b in buffers))]\n"
+        "assert [library.small_run(*pointers) for _ in range(50)] == [0] * 50\n"
+        "_ctypes.dlclose(library._handle)\n"
+        "time.sleep(0.1)\n"
+    )
+    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+
+
+def test_any_name_makes_a_header_that_compiles(tmp_path) -> None:
+    """Names of the network that C keeps for itself, that the header uses, that agree, or that are no ASCII."""
+    names = ["int", "model", "arena", "output", "a.b", "a_b", "A_b"]
+    inputs = "".join(f"{name}: input 2x4x4\n" for name in names)
+    net = f'net "réseau 1"\n{inputs}add {{ {" | ".join(f"from {name}" for name in names)} }}\n'
+    api.build(weights.bind(lang.parse(net)), threads=1).write_shared(tmp_path / "x.so")
+    (tmp_path / "use.c").write_text('#include "x.h"\nint main(void) { return r_seau_1_arena_bytes() == 0; }\n')
+    for language in ("c", "c++"):
+        command = [shutil.which("cc") or "gcc", "-x", language, "-Werror", "-Wall", "use.c", "-x", "none", "./x.so"]
+        done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, check=False)
+        assert done.returncode == 0, done.stderr
+
+
+@pytest.mark.parametrize(
+    ("net", "op"),
+    [
+        ("net t\ninput 3x40000x40000\nconv 1x1 64\n", "conv"),
+        ("net t\ninput 30000\nfc 100000\n", "fc"),
+        ("net t\ninput 8x20000x20000\nrelu\n", "relayout"),
+    ],
+)
+def test_arrays_beyond_32_bit_indices_are_refused(net, op) -> None:
+    with pytest.raises(CnnccError, match=rf"{op} needs an array of \d+ numbers, more than 2147483647"):
+        api.build(weights.bind(lang.parse(net)))
 
 
 def test_loads_without_tvm(module) -> None:

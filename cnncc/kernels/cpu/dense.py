@@ -38,7 +38,7 @@ class _Dense:
         self.k = k = KernelBuilder()
         padded = c.out_blocks * c.block
         self.source = k.operand("source", (c.images - 1) * c.in_stride + c.inputs)
-        self.weight = k.operand("weight", padded * c.inputs)
+        self.weight = k.operand("weight", padded * c.inputs, c.weights_dtype)
         self.bias = k.operand("bias", padded) if c.bias else None
         self.extras = [k.operand(f"extra{i}", (c.images - 1) * s + c.outputs) for i, s in enumerate(c.extra_strides)]
         self.result = k.operand("result", (c.images - 1) * c.out_stride + c.outputs)

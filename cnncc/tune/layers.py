@@ -1,0 +1,134 @@
+"""The distinct convolutions of a network, each as a network of its own, and the kernels worth trying for it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+
+from cnncc import ops, passes, weights
+from cnncc.codegen.program import Program, make_program
+from cnncc.ir import Constant, Graph, Node, TensorType
+from cnncc.kernels.choices import Choice, ConvKey, DirectChoice, Given, conv_key
+from cnncc.kernels.conv_direct import ConvConfig, conv_geometry, direct_candidates
+from cnncc.kernels.spec import Kernel, Site
+from cnncc.kernels.winograd import WinogradConfig
+from cnncc.kernels.winograd_choice import winograd_candidates, winograd_choice
+from cnncc.targets import Target
+
+NAME = "conv"
+"""Of the convolution in a network of its own."""
+
+WORTH_TRYING = 1.6
+"""Candidates predicted slower than the best by more than this factor are not tried."""
+
+
+@dataclass(frozen=True)
+class Setting:
+    """What a measurement depends on besides the layer."""
+
+    target: Target
+    threads: int
+    max_error: float
+
+
+@dataclass(frozen=True)
+class Layer:
+    """A convolution to be tuned. `pick` is the model's; `candidates` are the others, in the order of trial, each with
+    its predicted cycles on one core; `cycles` are predicted of the pick, of all `count` such nodes together."""
+
+    key: ConvKey
+    pick: Choice
+    candidates: tuple[Choice, ...]
+    cycles: float
+    count: int = 1
+
+
+def layers_of(program: Program, setting: Setting) -> list[Layer]:
+    """The distinct convolutions of a program that have a choice, those predicted to take most of the time first."""
+    found: dict[ConvKey, Layer] = {}
+    for node in program.graph.nodes:
+        pick = _pick(program, node)
+        if pick is None:
+            continue
+        key = conv_key(node, program.graph[node.inputs[0]].type)
+        if key in found:
+            found[key] = replace(found[key], count=found[key].count + 1)
+        else:
+            found[key] = make_layer(key, pick, setting)
+    return sorted(found.values(), key=lambda layer: -layer.cycles * layer.count)
+
+
+def _pick(program: Program, node: Node) -> Choice | None:
+    if node.op != "conv" or node.name not in program.selections:
+        return None
+    return choice_of(program.selections[node.name].calls[-1].kernel)
+
+
+def choice_of(kernel: Kernel) -> Choice | None:
+    """What was chosen for the kernel of a convolution; None for kernels that have no choice."""
+    config = kernel.config
+    if isinstance(config, ConvConfig):
+        return DirectChoice(config.tile, config.rows, config.chunks)
+    return winograd_choice(config) if isinstance(config, WinogradConfig) else None
+
+
+def make_layer(key: ConvKey, pick: Choice, setting: Setting) -> Layer:
+    """Ranks the candidates of a convolution by their predicted cycles."""
+    graph = passes.assign_layouts(passes.run(layer_graph(key)), setting.target.block)
+    site = Site(graph, graph[NAME], setting.target, {}, setting.max_error)
+    assert conv_key(site.node, site.type()) == key, "the layer's own network has another convolution"
+    ranked: list[tuple[float, Choice]] = [
+        *direct_candidates(conv_geometry(site), setting.target),
+        *winograd_candidates(site),
+    ]
+    ranked.sort(key=lambda pair: pair[0])
+    cycles = dict((choice, cost) for cost, choice in ranked)
+    worth = [choice for cost, choice in ranked if cost <= WORTH_TRYING * ranked[0][0] and choice != pick]
+    return Layer(key, pick, tuple(leaders_first(worth)), cycles.get(pick, ranked[0][0]))
+
+
+def leaders_first(ranked: list[Choice]) -> list[Choice]:
+    """The best of each kind first, then the others in order: neighbours in the ranking differ in little, and what the
+    model gets wrong is more likely the kind."""
+    leaders: dict[tuple[object, ...], Choice] = {}
+    for choice in ranked:
+        leaders.setdefault(kind(choice), choice)
+    first = list(leaders.values())
+    return [*first, *(choice for choice in ranked if choice not in set(first))]
+
+
+def kind(choice: Choice) -> tuple[object, ...]:
+    """What tells candidates apart roughly: algorithm, register tile, way of sharing the input."""
+    if isinstance(choice, DirectChoice):
+        return ("direct", choice.tile)
+    return ("winograd", choice.m, choice.groups, choice.shared)
+
+
+def layer_program(key: ConvKey, choice: Choice, setting: Setting) -> Program:
+    """The network of one convolution, computed as chosen, with stamps."""
+    source = weights.bind(layer_graph(key), seed=0)
+    given = {key: Given(choice, "a candidate")}
+    program = make_program(
+        source, setting.target, key.source[0], setting.threads, max_error=setting.max_error, choices=given
+    )
+    return replace(program, stamps=True)
+
+
+def layer_graph(key: ConvKey) -> Graph:
+    """input, relu, conv + relu; the first relu leaves the image in the layout, and in the caches, as a layer before
+    would. A conv that reads a plain image reads the input itself."""
+    n, c, h, w = key.source
+    image = TensorType((n, c, h, w))
+    nodes = [Node("image", "input", (), image, {"dims": (c, h, w), "batch": n, "mean": (), "std": ()})]
+    if key.block > 1:
+        nodes.append(Node("before", "relu", ("image",), image))
+    attrs = {
+        **{"out": key.result[1], "kernel": key.kernel, "stride": key.stride, "pad": key.pad},
+        **{"dilation": key.dilation, "groups": key.groups, "bias": True, "rounding": "floor"},
+        "epilogue": (("relu", ()),),
+    }
+    slots = {"weight": (key.result[1], c // key.groups, *key.kernel), "bias": (key.result[1],)}
+    names = {slot: f"{NAME}.{slot}" for slot in slots}
+    nodes.append(Node(NAME, "conv", (nodes[-1].name,), TensorType(key.result), attrs, names))
+    graph = Graph("layer", tuple(nodes), (NAME,), {names[slot]: Constant(shape) for slot, shape in slots.items()})
+    ops.verify(graph)
+    return graph

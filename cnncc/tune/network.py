@@ -1,0 +1,82 @@
+"""Tuning of a whole network: the time is shared out among its convolutions."""
+
+from __future__ import annotations
+
+import time
+
+from cnncc.codegen.emit import Progress
+from cnncc.codegen.program import make_program
+from cnncc.errors import CnnccError
+from cnncc.ir import Graph
+from cnncc.kernels.choices import Choices, ConvKey, Given
+from cnncc.runtime import cpu
+from cnncc.targets import Target
+from cnncc.tune import store
+from cnncc.tune.layers import Layer, Setting, layers_of
+from cnncc.tune.search import search_layer
+
+MORE = 2.0
+"""A stored result whose search had candidates left is searched again for this many times its time, or more."""
+
+
+def tune(
+    graph: Graph,
+    target: Target,
+    threads: int,
+    seconds: float,
+    batch: int = 1,
+    max_error: float = 1e-5,
+    progress: Progress | None = None,
+) -> Choices:
+    """The fastest kernels found in so many seconds, by convolution, for `make_program`.
+
+    Each distinct convolution gets a part of the time, as large as its predicted part of a run; what one leaves goes to
+    those after it. Layers whose turn does not come are left out: the model picks. Results are kept on disk, and
+    those found there cost no time. CnnccError if this processor cannot run code for the target.
+    """
+    lacking = cpu.missing(target.requires)
+    if lacking:
+        hint = "tune on the machine that will run the module"
+        raise CnnccError(f"target {target.name}: cannot measure, this processor lacks {', '.join(lacking)}", hint=hint)
+    setting = Setting(target, threads, max_error)
+    layers = layers_of(make_program(graph, target, batch, threads, max_error=max_error), setting)
+    return _Tuning(layers, setting, seconds, progress).run()
+
+
+class _Tuning:
+    def __init__(self, layers: list[Layer], setting: Setting, seconds: float, progress: Progress | None) -> None:
+        self.setting = setting
+        self.progress = progress
+        self.layers = layers
+        total = sum(layer.cycles * layer.count for layer in layers)
+        self.budgets = {layer.key: seconds * layer.cycles * layer.count / total for layer in layers}
+        self.end = time.perf_counter() + seconds
+
+    def run(self) -> Choices:
+        given: dict[ConvKey, Given] = {}
+        open_ = []
+        for layer in self.layers:
+            entry = store.read(store.path_of(layer.key, layer.pick, self.setting))
+            if entry is not None and (entry.found.complete or self.budgets[layer.key] < MORE * entry.budget):
+                given[layer.key] = Given(entry.found.choice, entry.found.why)
+            else:
+                open_.append(layer)
+        for i, layer in enumerate(open_):
+            self._tell(len(given))
+            left = self.end - time.perf_counter()
+            if left <= 0:
+                break
+            share = self.budgets[layer.key] / sum(self.budgets[later.key] for later in open_[i:])
+            given[layer.key] = self._measure(layer, left * share)
+        return given
+
+    def _measure(self, layer: Layer, seconds: float) -> Given:
+        found = search_layer(layer, self.setting, time.perf_counter() + seconds)
+        path = store.path_of(layer.key, layer.pick, self.setting)
+        store.write(path, store.Entry(found, self.budgets[layer.key]))
+        return Given(found.choice, found.why)
+
+    def _tell(self, done: int) -> None:
+        if self.progress is not None:
+            left = max(0.0, self.end - time.perf_counter())
+            self.progress(f"tuning convolutions, {left:.0f} s left", done, len(self.layers))

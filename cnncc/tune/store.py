@@ -1,0 +1,70 @@
+"""What was measured, on disk: a file for each layer, target and number of threads. Damaged ones are ignored."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+from cnncc.codegen import cache
+from cnncc.codegen.keys import compiler_digest
+from cnncc.errors import CnnccError
+from cnncc.files import write_whole
+from cnncc.kernels.choices import Choice, ConvKey, DirectChoice, WinogradChoice
+from cnncc.kernels.tiles import Tile
+from cnncc.kernels.winograd_choice import allowed_sizes
+from cnncc.tune.layers import Setting
+from cnncc.tune.search import Found
+
+
+@dataclass(frozen=True)
+class Entry:
+    """A result and the seconds that were set aside for it."""
+
+    found: Found
+    budget: float
+
+
+def path_of(key: ConvKey, pick: Choice, setting: Setting) -> Path:
+    """The file of a layer: one for all that decides what would be measured."""
+    t = setting.target
+    machine = (t.triple, t.cpu, t.features, t.block, t.l3_bytes, setting.threads)
+    everything = (compiler_digest(), key, pick, machine, allowed_sizes(setting.max_error))
+    return cache.directory() / "tuned" / f"{hashlib.sha256(repr(everything).encode()).hexdigest()}.json"
+
+
+def read(path: Path) -> Entry | None:
+    """The entry of a file; None where there is none, or it is damaged."""
+    try:
+        data = json.loads(path.read_bytes())
+        body, digest = data["body"], data["sha256"]
+    except (OSError, ValueError, TypeError, KeyError):
+        return None
+    return _entry(body) if digest == _digest(body) else None
+
+
+def write(path: Path, entry: Entry) -> None:
+    """Stores an entry whole or not at all. A cache that cannot be written is no error: the next run measures again."""
+    body = asdict(entry)
+    body["found"]["algorithm"] = "direct" if isinstance(entry.found.choice, DirectChoice) else "winograd"
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        write_whole(path, json.dumps({"sha256": _digest(body), "body": body}, indent=1))
+    except (OSError, CnnccError):
+        return
+
+
+def _digest(body: object) -> str:
+    return hashlib.sha256(json.dumps(body, sort_keys=True).encode()).hexdigest()
+
+
+def _entry(body: dict[str, Any]) -> Entry:
+    found = dict(body["found"])
+    choice = found.pop("choice")
+    if found.pop("algorithm") == "direct":
+        made: Choice = DirectChoice(Tile(**choice["tile"]), choice["rows"], choice["chunks"])
+    else:
+        made = WinogradChoice(**choice)
+    return Entry(Found(choice=made, **found), body["budget"])

@@ -1,0 +1,106 @@
+"""A candidate that runs: linked into this process, its time taken from the stamps around the convolution."""
+
+from __future__ import annotations
+
+import statistics
+import time
+from collections.abc import Iterator, Sequence
+
+import numpy as np
+
+from cnncc.codegen.build import Build
+from cnncc.codegen.emit import Progress, kernel_objects
+from cnncc.codegen.program import ALIGN, Program
+from cnncc.kernels.choices import Choice
+from cnncc.runtime.model import Model
+from cnncc.tune.layers import NAME, Layer, Setting, layer_program
+
+RUNS = 5
+"""Of one round; the median counts."""
+
+MOST_WEIGHTS = 1 << 29
+"""Bytes of all copies of a trial's weights."""
+
+
+class Trial:
+    """One candidate of a layer. Successive runs read successive copies of the weights, together larger than the last
+    cache, so that weights come from memory as they do in a network."""
+
+    def __init__(self, choice: Choice, build: Build, weights: np.ndarray) -> None:
+        self.choice = choice
+        program = build.program
+        self.models: list[Model] = build.models([weights, *_copies(weights, program.target.l3_bytes)])
+        self._arena = self.models[0].new_arena()
+        self._stamps = self._arena[program.stamps_offset :][: 8 * (len(program.calls) + 1)].view(np.uint64)
+        self._steps = [i for i, call in enumerate(program.calls) if call.node == NAME]
+        rng = np.random.default_rng(0)
+        self._inputs = [rng.standard_normal(p.shape).astype(np.float32) for p in self.models[0].inputs]
+        self._runs = 0
+        self.result = self._run()
+        self._origin = (time.perf_counter(), int(self._stamps[-1]))
+
+    def _run(self) -> np.ndarray:
+        model = self.models[self._runs % len(self.models)]
+        self._runs += 1
+        return model.run_in(self._arena, self._inputs)[0]
+
+    def round(self) -> float:
+        """Median seconds of the convolution over a few runs, the first of which only warms up."""
+        taken = []
+        for _ in range(RUNS + 1):
+            self._run()
+            taken.append(sum(int(self._stamps[i + 1]) - int(self._stamps[i]) for i in self._steps))
+        then, stamp = self._origin
+        # The counter's rate over the life of the trial: what surrounds the stamps is nothing in so long a time.
+        rate = (int(self._stamps[-1]) - stamp) / (time.perf_counter() - then)
+        return statistics.median(taken[1:]) / rate
+
+    def agrees(self, other: Trial, max_error: float) -> bool:
+        """Whether both computed the same from the same input and weights, but for what rounding may differ."""
+        difference = float(np.abs(self.result - other.result).max())
+        return difference <= 2 * max(max_error, 1e-5) * float(np.abs(other.result).max())
+
+
+def _copies(weights: np.ndarray, cache_bytes: int) -> list[np.ndarray]:
+    """As many more as it takes to fill the last cache one and a half times."""
+    count = min(3 * cache_bytes // 2, MOST_WEIGHTS) // max(weights.nbytes, 1)
+    made = []
+    for _ in range(max(1, min(count, 1000))):
+        raw = np.empty(weights.nbytes + ALIGN, np.uint8)
+        start = -raw.ctypes.data % ALIGN
+        made.append(raw[start : start + weights.nbytes])
+        made[-1][:] = weights.view(np.uint8)
+    return made
+
+
+class Maker:
+    """Makes the trials of one layer: compiles together, on all cores, links one by one. Candidates that read their
+    weights in the same order share them."""
+
+    def __init__(self, layer: Layer, setting: Setting, progress: Progress | None = None) -> None:
+        self.layer = layer
+        self.setting = setting
+        self.progress = progress
+        self._weights: dict[tuple[object, ...], np.ndarray] = {}
+
+    def __call__(self, choices: Sequence[Choice]) -> Iterator[Trial]:
+        programs = [layer_program(self.layer.key, choice, self.setting) for choice in choices]
+        kernels = tuple(dict.fromkeys(k for p in programs for k in p.kernels))
+        bodies = kernel_objects(kernels, self.setting.target, self.progress)
+        objects = dict(zip(kernels, bodies, strict=True))
+        for choice, program in zip(choices, programs, strict=True):
+            build = Build(program, [objects[k] for k in program.kernels])
+            yield Trial(choice, build, self._packed(build))
+
+    def _packed(self, build: Build) -> np.ndarray:
+        order = _order(build.program)
+        if order not in self._weights:
+            self._weights[order] = build.weights()
+        return self._weights[order]
+
+
+def _order(program: Program) -> tuple[object, ...]:
+    """What decides the order of the packed weights: the algorithm, and how many output blocks run together."""
+    config = next(call for call in reversed(program.calls) if call.node == NAME).kernel.config
+    runs = tuple(size for _, size, count in config.chunk_runs for _ in range(count)) * config.chunks
+    return type(config), getattr(config, "m", 0), runs
