@@ -6,6 +6,7 @@ The model counts, for one step of the reduction, the cycles a tile needs of each
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 
 from cnncc.targets import Target
@@ -57,15 +58,20 @@ class Problem:
         return 4 * self.reduction * groups * target.block + min(image, target.l2_bytes // 4)
 
 
-def step_cycles(tile: Tile, target: Target, working_set: int, taps: int = 1) -> float:
+def step_cycles(tile: Tile, target: Target, working_set: int, taps: int = 1, sharpness: float = math.inf) -> float:
     """Cycles of one reduction step of one tile: the most of multiply-adds, loads, bytes from the cache that holds the
-    working set, and the latency of the chain. A pixel is fetched once for all taps."""
+    working set, and the latency of the chain. A pixel is fetched once for all taps. Where several are close, each
+    delays the others now and then: with a finite `sharpness` their norm of that order is taken for the most."""
     vectors = tile.groups * target.vectors
     multiply = tile.pixels * vectors / target.fma_ports
     load = (tile.pixels + vectors) / 2
     stream = 4 * (target.block * tile.groups + tile.pixels / taps) / cache_bandwidth(working_set, target)
     # Even where they are not the limit, loads and the loop take slots that multiply-adds then wait for now and again.
-    return max(multiply, load, stream, float(target.fma_latency)) + 0.1 * load + 0.5
+    parts = (multiply, load, stream, float(target.fma_latency))
+    most = max(parts)
+    if sharpness < math.inf:
+        most *= sum((part / most) ** sharpness for part in parts) ** (1 / sharpness)
+    return most + 0.1 * load + 0.5
 
 
 def cache_bandwidth(working_set: int, target: Target) -> float:

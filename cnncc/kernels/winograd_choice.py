@@ -27,8 +27,13 @@ ERRORS = {2: 1.5e-6, 4: 6e-6, 6: 4e-5}
 KEEP_DIRECT = 0.95
 """Winograd must promise at least this much less: its weights are larger, and the model is only a model."""
 
-HIDDEN = 0.1
+EXPOSED = 0.1
 """Part of the shorter of multiplying and reading from memory that the longer does not hide."""
+
+SHARPNESS = 4.0
+"""Of the products' steps. With AVX-512, 28 tiles x 1 block (as many loads as multiply-adds) took 1.4 times as long as
+6 x 4; with AVX2, 2 tiles x 2 blocks (no more accumulators than latency needs) took 1.1 to 1.25 times as long as 6 x 1.
+Their longest parts alone are the same."""
 
 WANTED_UNITS = 8
 """Units below which threads share coarsely. A constant, not the thread count: the same kernel serves any."""
@@ -108,6 +113,8 @@ def candidates(site: Site) -> Iterator[WinogradConfig]:
         for tiles in _tile_counts(replace(base, m=m).total):
             for chunks in (c for c in (1, 2, 4, 8, 16) if base.out_blocks % c == 0):
                 for groups in (g for g in (1, 2, 4) if base.out_blocks // chunks % g == 0):
+                    if not fits_registers(Tile(1, 1, groups), target):
+                        continue
                     tile = _register_tile(tiles, groups, target)
                     for shared in (False, True):
                         config = replace(base, m=m, tiles=tiles, chunks=chunks, tile=tile, shared=shared)
@@ -134,7 +141,7 @@ def _cycles(config: WinogradConfig, target: Target) -> float:
     panel = channels * config.tile.groups * config.block * 4
     step = 0.0
     for _, size, count in even_tiles(config.tiles, config.tile.columns):
-        step += count * step_cycles(Tile(1, size, config.tile.groups), target, panel)
+        step += count * step_cycles(Tile(1, size, config.tile.groups), target, panel, sharpness=SHARPNESS)
     groups = config.out_blocks // config.tile.groups
     products = config.tile_units * groups * config.points * channels * step
     padded = config.tile_units * config.tiles
@@ -148,13 +155,13 @@ def _cycles(config: WinogradConfig, target: Target) -> float:
     reading_again = (config.tile_units - 1) * weight_bytes / target.l3_bytes_per_cycle
     data_bytes = 4 * config.points * config.in_blocks * padded * config.block
     moving = 2 * data_bytes / target.l3_bytes_per_cycle if config.shared else 0.0
-    # Every group of output blocks but the first reads the transformed input of the unit again, and multiplications
-    # wait for it: with one block a tile on 28x28x128, measured 1.4 times the time of four.
+    # Every group of output blocks but the first reads the transformed input of the unit again; about half of that
+    # hides behind multiplications.
     unit_bytes = 4 * config.points * config.in_blocks * config.tiles * config.block
-    again = config.tile_units * (groups - 1) * unit_bytes / cache_bandwidth(unit_bytes, target)
+    again = 0.5 * config.tile_units * (groups - 1) * unit_bytes / cache_bandwidth(unit_bytes, target)
     # Weights from memory are one stream, fetched ahead: a 7x7 layer took little longer than reading them.
     busy = products + again
-    work = max(busy, reading) + HIDDEN * min(busy, reading) + reading_again + transforms + moving
+    work = max(busy, reading) + EXPOSED * min(busy, reading) + reading_again + transforms + moving
     return work * (1 + 0.3 * max(0.0, WANTED_UNITS / units - 1) / WANTED_UNITS + 0.5 / units)
 
 

@@ -50,7 +50,7 @@ class _Tuning:
         self.layers = layers
         total = sum(layer.cycles * layer.count for layer in layers)
         self.budgets = {layer.key: seconds * layer.cycles * layer.count / total for layer in layers}
-        self.end = time.perf_counter() + seconds
+        self.end = 0.0
 
     def run(self) -> Choices:
         given: dict[ConvKey, Given] = {}
@@ -61,6 +61,8 @@ class _Tuning:
                 given[layer.key] = Given(entry.found.choice, entry.found.why)
             else:
                 open_.append(layer)
+        # Only their own parts: what is measured already leaves no time to the others, or it would never be quick.
+        self.end = time.perf_counter() + sum(self.budgets[layer.key] for layer in open_)
         for i, layer in enumerate(open_):
             self._tell(len(given))
             left = self.end - time.perf_counter()

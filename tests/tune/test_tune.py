@@ -254,6 +254,19 @@ def test_much_more_time_searches_on(searched) -> None:
     assert len(searched) == 6
 
 
+def test_a_layer_left_over_gets_its_own_part_only(monkeypatch, searched) -> None:
+    given = tune.tune(NET, HOST, 1, 1000.0)
+    last = searched[-1]
+    store.path_of(last.key, last.pick, SETTING).unlink()
+    deadlines = []
+    real = tuning.search_layer
+    monkeypatch.setattr(tuning, "search_layer", lambda *a: deadlines.append(a[2]) or real(*a))
+    start = tuning.time.perf_counter()
+    assert tune.tune(NET, HOST, 1, 1000.0) == given
+    assert len(deadlines) == 1
+    assert deadlines[0] - start < 900.0
+
+
 def test_progress_counts_layers(searched) -> None:
     said: list[tuple[str, int, int]] = []
     tune.tune(NET, HOST, 1, 100.0, progress=lambda *a: said.append(a))
