@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from cnncc.codegen.build import Build
     from cnncc.ir import Graph
     from cnncc.runtime.model import Model
 
@@ -215,6 +216,23 @@ def check_outputs(
     net = find_net(args.net)
     given = {"the network": None if net == "-" else net, "the weights file": find_weights(args.net, args.weights)}
     check_outputs(outputs, {role: file for role, file in {**given, **(inputs or {})}.items() if file is not None})
+
+
+def build(graph: Graph, args: argparse.Namespace, progress: Any, on_pass: Any = None) -> Build:
+    """The graph compiled as the build options say."""
+    from cnncc import api
+
+    return api.build(
+        graph,
+        args.target,
+        args.batch,
+        args.threads,
+        max_error=args.max_error,
+        weights_dtype=args.weights_dtype,
+        tune=args.tune,
+        progress=progress,
+        on_pass=on_pass,
+    )
 
 
 def print_json(result: Any) -> None:

@@ -126,21 +126,9 @@ def _text(graph: Graph) -> str:
 
 
 def _compile(graph: Graph, args: argparse.Namespace, dump: _Dump) -> dict[str, Any]:
-    from cnncc import api
-
     start = time.perf_counter()
     with screen.progress(f"compiling {graph.name}") as report:
-        build = api.build(
-            graph,
-            args.target,
-            args.batch,
-            args.threads,
-            max_error=args.max_error,
-            weights_dtype=args.weights_dtype,
-            tune=args.tune,
-            progress=report,
-            on_pass=dump,
-        )
+        build = command.build(graph, args, report, on_pass=dump)
         module, header = build.write_shared(_module_path(graph, args))
     return {
         "name": graph.name,

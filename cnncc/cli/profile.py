@@ -59,22 +59,11 @@ def _run(args: argparse.Namespace) -> int:
 
 
 def _profile(args: argparse.Namespace) -> Profile:
-    from cnncc import api
     from cnncc.profile import profile
 
     graph, _ = command.read_bound(args)
     with screen.progress(f"compiling {graph.name}") as report:
-        build = api.build(
-            graph,
-            args.target,
-            args.batch,
-            args.threads,
-            max_error=args.max_error,
-            weights_dtype=args.weights_dtype,
-            tune=args.tune,
-            progress=report,
-        )
-        return profile(build, args.runs)
+        return profile(command.build(graph, args, report), args.runs)
 
 
 def _write_page(file: str, profile: Profile) -> None:

@@ -67,8 +67,6 @@ def _run(args: argparse.Namespace) -> int:
 
 def _model(args: argparse.Namespace) -> Model:
     """The module to run: loaded, or compiled in this process."""
-    from cnncc import api
-
     if args.net.endswith(".so"):
         return command.load_module(args)
     command.fill_defaults(args)
@@ -76,16 +74,7 @@ def _model(args: argparse.Namespace) -> Model:
     if command.is_random(origin):
         print(f"cnncc: no weights for {graph.name}: using {origin}; give --weights FILE", file=sys.stderr)
     with screen.progress(f"compiling {graph.name}") as report:
-        return api.build(
-            graph,
-            args.target,
-            args.batch,
-            args.threads,
-            max_error=args.max_error,
-            weights_dtype=args.weights_dtype,
-            tune=args.tune,
-            progress=report,
-        ).model()
+        return command.build(graph, args, report).model()
 
 
 def _read_labels(file: str | None) -> Labels:
