@@ -156,6 +156,9 @@ done:
         per_image = -(-units // chunk)
         total = images * per_image
         counter = self.program.counters_offset + ALIGN * i
+        image, piece = f"sdiv i32 %t{i}, {per_image}", f"srem i32 %t{i}, {per_image}"
+        if self.program.images_innermost(call):
+            piece, image = f"sdiv i32 %t{i}, {images}", f"srem i32 %t{i}, {images}"
         lines = [
             f"step{i}:",
             f"  %next{i} = getelementptr i8, ptr %p{self.pointers - 2}, i64 {counter}",
@@ -166,9 +169,9 @@ done:
             f"  %more{i} = icmp slt i32 %t{i}, {total}",
             f"  br i1 %more{i}, label %work{i}, label %meet{i}",
             f"work{i}:",
-            f"  %image{i} = sdiv i32 %t{i}, {per_image}",
+            f"  %image{i} = {image}",
             f"  %wide{i} = sext i32 %image{i} to i64",
-            f"  %piece{i} = srem i32 %t{i}, {per_image}",
+            f"  %piece{i} = {piece}",
             f"  %lo{i} = mul i32 %piece{i}, {chunk}",
             f"  %full{i} = add i32 %lo{i}, {chunk}",
             f"  %over{i} = icmp sgt i32 %full{i}, {units}",

@@ -105,6 +105,13 @@ class Program:
         """How many times a call is made: once for each image, or once for all."""
         return 1 if call.whole_batch else self.graph[call.node].type.shape[0]
 
+    def images_innermost(self, call: Call) -> bool:
+        """Whether a piece of a call's work is done for all images before the next piece: weights larger than an image
+        of the result then stay in cache; otherwise the image does."""
+        read = {o.name for o in call.operands if o.kind == "weight"}
+        weights = sum(p.nbytes for p in self.selections[call.node].weights if p.name in read)
+        return weights > self.graph[call.node].type.nbytes // self.images(call)
+
     @cached_property
     def workspace_bytes(self) -> int:
         return _aligned(max((4 * c.workspace_floats * self.images(c) for c in self.calls), default=0))
