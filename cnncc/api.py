@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 
 from cnncc.errors import CnnccError
 from cnncc.locate import find_net, find_weights
+from cnncc.runtime.cpu import MOST_THREADS
 from cnncc.runtime.load import load
 from cnncc.runtime.model import Model
 
@@ -137,5 +138,7 @@ def _setting(target: str, batch: int, threads: int | None) -> tuple[Target, int]
 
     if batch < 1 or (threads is not None and threads < 1):
         raise CnnccError(f"batch and threads must be at least 1, got {batch} and {threads}")
+    if threads is not None and threads > MOST_THREADS:
+        raise CnnccError(f"threads must be at most {MOST_THREADS}, got {threads}")
     chosen = targets.load(target)
     return chosen, chosen.cores if threads is None else threads

@@ -95,9 +95,9 @@ def _width(character: str) -> int:
     return 2 if unicodedata.east_asian_width(character) in "WF" else 1
 
 
-def nearest(name: str, choices: Iterable[str]) -> str:
-    """A hint for an unknown name: the nearest choice if there is one, then all of them."""
+def nearest(name: str, choices: Iterable[str], heading: str = "known") -> str:
+    """A hint for an unknown name: the nearest choice if there is one, then all of them under a heading."""
     known = sorted(choices)
     close = difflib.get_close_matches(name, known, n=1)
     listing = ", ".join(known)
-    return f"did you mean {close[0]!r}? known: {listing}" if close else f"known: {listing}"
+    return f"did you mean {close[0]!r}? {heading}: {listing}" if close else f"{heading}: {listing}"

@@ -11,6 +11,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from cnncc.runtime.cpu import MOST_THREADS
+
 if TYPE_CHECKING:
     from cnncc.codegen.build import Build
     from cnncc.ir import Graph
@@ -30,9 +32,6 @@ DEFAULTS = {
 
 WEIGHTS_DTYPES = ("float32", "float16", "bfloat16")
 """Those of `cnncc.half`, which would load NumPy."""
-
-MOST_THREADS = 256
-"""Those that the thread pool of a module holds (`LARGEST_POOL` in runtime/pool.c)."""
 
 RANDOM = "random"
 """How `read_bound` calls weights from no file."""

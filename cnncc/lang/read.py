@@ -50,7 +50,7 @@ def zoo_hint(path: Path) -> str:
     known = {p.stem: p for p in sorted(resources.directory("models").glob("*.net"))}
     if path.stem in known:
         return f"did you mean {known[path.stem]}?"
-    return f"networks that come with cnncc: {nearest(path.stem, known)}"
+    return nearest(path.stem, known, heading="networks that come with cnncc")
 
 
 def decode(data: bytes, file: str) -> str:
