@@ -14,7 +14,7 @@ from cnncc import api, lang, ops, weights
 from cnncc.cli import main
 from cnncc.cli import profile as command
 from cnncc.codegen.emit import parse_glue
-from cnncc.codegen.glue import glue_ir
+from cnncc.codegen.glue import steps_ir
 from cnncc.codegen.machine_limits import MachineLimits, measure_limits
 from cnncc.errors import CnnccError
 from cnncc.profile import Profile, Step, page, profile
@@ -107,10 +107,10 @@ def test_stamps_cover_the_run_and_the_steps_add_up():
 
 def test_without_stamps_nothing_of_them_is_emitted(small):
     plain, stamped = small.program, replace(small.program, stamps=True)
-    text = glue_ir(plain, "", standalone=False)
+    text = steps_ir(plain, "steps")
     assert "readcyclecounter" not in text
     assert "stamp" not in text
-    stamped_text = glue_ir(stamped, "", standalone=False)
+    stamped_text = steps_ir(stamped, "steps")
     parse_glue(stamped_text, stamped.target)
     assert len(re.findall(r"ptr %stamp\d+\)", stamped_text)) == len(plain.calls)
     assert stamped.arena_bytes == plain.arena_bytes + 8 * (len(plain.calls) + 1)

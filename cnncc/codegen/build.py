@@ -4,9 +4,7 @@ from __future__ import annotations
 
 import ctypes
 import hashlib
-import json
 import os
-import tempfile
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
 from functools import cache, cached_property
@@ -21,16 +19,17 @@ import numpy as np
 import cnncc
 from cnncc import ops
 from cnncc.codegen import toolchain
-from cnncc.codegen.emit import Progress, glue_object, kernel_objects, machine_of, parse_glue
-from cnncc.codegen.glue import ERRORS, INTERFACE, c_name, glue_ir
-from cnncc.codegen.header import header
-from cnncc.codegen.keys import compiler_digest
+from cnncc.codegen.emit import Progress, kernel_objects, machine_of, parse_glue
+from cnncc.codegen.entry import run_ir
+from cnncc.codegen.glue import steps_ir
+from cnncc.codegen.keys import compiler_digest, tvm_llvm_version
 from cnncc.codegen.layout import from_stored
-from cnncc.codegen.program import ALIGN, Arena, Program, arena_of, check_indices
-from cnncc.errors import CnnccError
-from cnncc.files import check_outputs
+from cnncc.codegen.names import c_name
+from cnncc.codegen.program import Arena, Program, arena_of, check_indices
+from cnncc.codegen.variants import Layout, Variant
 from cnncc.ir import Node, TensorType
 from cnncc.ir.text import print_graph
+from cnncc.runtime.interface import ALIGN, FORMAT, TEXTS, ModelState
 from cnncc.runtime.model import Model
 
 _serial = count()
@@ -58,7 +57,7 @@ class Build:
         """What the module says of itself."""
         p = self.program
         return {
-            "format": 1,
+            "format": FORMAT,
             "name": p.graph.name,
             "symbol": c_name(p.graph.name),
             "inputs": [{**_port(n.name, n.type), **_preprocessing(n)} for n in p.graph.inputs],
@@ -74,11 +73,19 @@ class Build:
             "weights_dtype": p.weights_dtype,
             "threads": p.threads,
             "target": {k: v for k, v in asdict(p.target).items() if k in ("name", "triple", "cpu", "requires", "isa")},
+            "flags": {
+                "batch": p.source.inputs[0].type.shape[0],
+                "threads": p.threads,
+                "max_error": p.max_error,
+                "weights_dtype": p.weights_dtype,
+                "tuned": p.tuned,
+            },
             "source_sha256": hashlib.sha256(print_graph(p.source).encode()).hexdigest(),
             "compiler": {
                 "cnncc": cnncc.__version__,
                 "apache-tvm": version("apache-tvm"),
                 "llvmlite": version("llvmlite"),
+                "llvm": f"{tvm_llvm_version()} (kernels), {'.'.join(map(str, llvm.llvm_version_info))} (glue)",
                 "kernels_sha256": compiler_digest(),
             },
             "kernels": [{"node": n, "kernel": k, "why": w} for n, k, w in self.kernels],
@@ -104,26 +111,31 @@ class Build:
 
     def models(self, copies: Sequence[np.ndarray]) -> list[Model]:
         """The network linked once, as a model for each of several arrays of weights."""
-        name = c_name(self.program.graph.name)
-        text = glue_ir(self.program, "", standalone=False)
-        library = llvm.JITLibraryBuilder().add_ir(parse_glue(text, self.program.target))
+        serial = next(_serial)
+        symbol = f"{c_name(self.program.graph.name)}_steps"
+        layout = Layout([Variant(self.program, symbol)], self.program.weight_bytes)
+        library = llvm.JITLibraryBuilder()
+        for text in (steps_ir(self.program, symbol), run_ir(layout, standalone=False)):
+            library = library.add_ir(parse_glue(text, self.program.target))
         for body in self.objects:
             library = library.add_object_img(body)
-        tracker = library.export_symbol(f"{name}_run").add_current_process().link(_jit(), f"{name}.{next(_serial)}")
-        pointers = 2 + len(self.program.graph.inputs) + len(self.program.graph.outputs)
-        run = ctypes.CFUNCTYPE(ctypes.c_int, *[ctypes.c_void_p] * pointers)(tracker[f"{name}_run"])
+        name = f"{layout.name}_run_with"
+        tracker = library.export_symbol(name).add_current_process().link(_jit(), f"{layout.name}.{serial}")
+        run = ctypes.CFUNCTYPE(ctypes.c_int)(tracker[name])
         return [self._model(tracker, run, weights) for weights in copies]
 
     def _model(self, tracker: object, run: Callable[..., int], weights: np.ndarray) -> Model:
-        launch = _pool_launch() if self.program.threads > 1 else None
-        state = _ModelState(weights.ctypes.data, launch, self.program.threads)
+        pool = _pool_launch() if self.program.threads > 1 else None
+        state = ModelState(weights.ctypes.data)
+        texts = {int(code): text for code, text in TEXTS.items()}
+        return Model(self.info, run, ctypes.addressof(state), texts.__getitem__, pool, (tracker, weights, state))
 
-        def set_threads(threads: int) -> int:
-            state.threads = max(1, min(threads, self.program.threads))
-            return int(state.threads)
-
-        keep = (tracker, weights, state)
-        return Model(self.info, run, ctypes.addressof(state), ERRORS.__getitem__, set_threads, keep)
+    def write_weights(self, file: BinaryIO, start: int) -> None:
+        """Writes all packed weights into a file, from the byte `start` on."""
+        for i, (packed, offset) in enumerate(self.program.weights, start=1):
+            file.seek(start + offset)
+            file.write(packed.compute().data)
+            self._tell("writing weights", i)
 
     def trace(self, *arrays: np.ndarray) -> dict[str, np.ndarray]:
         """Runs in-process and returns every value that survives the passes, by name, in NCHW. Only for a program
@@ -147,55 +159,11 @@ class Build:
         return values
 
     def write_shared(self, path: str | os.PathLike[str]) -> tuple[Path, Path]:
-        """Writes the shared object and, beside it, its header; both whole or not at all. Returns their paths."""
-        out = Path(path)
-        if out.is_dir() or not out.parent.is_dir():
-            reason = "is a folder" if out.is_dir() else f"folder {out.parent} does not exist"
-            raise CnnccError(f"cannot write {out}: {reason}")
-        beside = out.with_suffix(".h")
-        check_outputs({"the module": out, "its header": beside}, {})
-        try:
-            with tempfile.TemporaryDirectory(dir=out.parent, prefix=f".{out.name}.") as folder:
-                work = Path(folder)
-                self._link(work)
-                (work / "module.h").write_text(header(self.program), encoding="utf-8")
-                os.replace(work / "module.h", beside)
-                os.replace(work / "module.so", out)
-        except OSError as error:
-            raise CnnccError(f"cannot write {out}: {error.strerror}") from error
-        return out, beside
+        """Writes the shared object, weights inside, and its header beside it. Returns their paths."""
+        from cnncc.codegen.write import write
 
-    def _link(self, work: Path) -> None:
-        name = c_name(self.program.graph.name)
-        names = ["glue.o", "pool.o", *(f"kernel{i}.o" for i in range(len(self.objects)))]
-        text = glue_ir(self.program, json.dumps(self.info), standalone=True)
-        bodies = [glue_object(text, self.program.target), toolchain.pool_object(), *self.objects]
-        for file, body in zip(names, bodies, strict=True):
-            (work / file).write_bytes(body)
-        interface = "".join(f" {name}_{function};" for function in INTERFACE)
-        (work / "exports.map").write_text(f"{{ global:{interface} local: *; }};\n")
-        if self.program.weight_bytes:
-            with (work / "weights.bin").open("wb") as opened:
-                self._write_weights(opened)
-            (work / "weights.S").write_text(_weights_assembly(name))
-            names.append("weights.S")
-        # nodelete: the pool's threads live in the library, so a dlclose must not take their code away.
-        options = ["--version-script=exports.map", "-z,noexecstack", "-z,nodelete", "--build-id=none", "--no-undefined"]
-        flags = ["-shared", *(f"-Wl,{option}" for option in options)]
-        (work / "objects.txt").write_text("\n".join(names))
-        toolchain.call([*flags, "-o", "module.so", "@objects.txt", "-pthread"], work)
-
-    def _write_weights(self, file: BinaryIO) -> None:
-        for i, (packed, offset) in enumerate(self.program.weights, start=1):
-            file.seek(offset)
-            file.write(packed.compute().data)
-            self._tell("writing weights", i)
-
-
-class _ModelState(ctypes.Structure):
-    """The model that run reads, as `glue.py` lays it out."""
-
-    _fields_ = (("weights", ctypes.c_void_p), ("launch", ctypes.c_void_p), ("threads", ctypes.c_int32))
+        written = write([self], {"so": Path(path), "h": Path(path).with_suffix(".h")})
+        return written["so"], written["h"]
 
 
 def _port(name: str, kind: TensorType) -> dict[str, Any]:
@@ -205,21 +173,6 @@ def _port(name: str, kind: TensorType) -> dict[str, Any]:
 def _preprocessing(node: Node) -> dict[str, Any]:
     """Mean and std that the module applies itself, where the network has them."""
     return {key: list(node.attrs[key]) for key in ("mean", "std") if node.attrs[key]}
-
-
-def _weights_assembly(name: str) -> str:
-    """Weights from a file, as read-only data: the assembler copies them, no compiler ever sees them."""
-    return f"""\
-.section .rodata
-.globl {name}_weights
-.hidden {name}_weights
-.type {name}_weights, @object
-.balign {ALIGN}
-{name}_weights:
-.incbin "weights.bin"
-.size {name}_weights, . - {name}_weights
-.section .note.GNU-stack,"",@progbits
-"""
 
 
 @cache

@@ -1,54 +1,43 @@
-"""The module's own code, as LLVM IR: the run function, the steps, and how threads share a step.
+"""The steps of a module as LLVM IR: the calls of its kernels, and how threads share them.
 
 Every thread walks all steps. In a step it takes chunks of work from an atomic counter until none is left, then waits
 until all chunks are finished. Nobody waits for a thread that holds no chunk: one that has lost its core, or woke late,
-catches up by itself. The counters, a cache line for each step, lie in the arena, so a run touches nothing it does not
-own. The model handed to run is `{ const void *weights; launch function or null; int32_t threads; }`.
+catches up by itself, and any of the threads alone would complete the run. The counters, a cache line for each step, lie
+in the arena, so a run touches nothing it does not own. `cnncc.codegen.entry` has the functions that callers see.
 """
 
 from __future__ import annotations
 
-import re
 from dataclasses import dataclass
 
-from cnncc.codegen.program import ALIGN, Program
+from cnncc.codegen.program import Program
 from cnncc.kernels.spec import Call, Kernel, Operand
+from cnncc.runtime.interface import ALIGN, Code
 
-OK, NULL_POINTER, MISALIGNED = 0, 1, 2
-ERRORS = {
-    OK: "no error",
-    NULL_POINTER: "a pointer is null",
-    MISALIGNED: f"the arena is not aligned to {ALIGN} bytes",
-}
-INTERFACE = ("run", "model_get", "set_threads", "arena_bytes", "info", "error")
-"""What a shared object exports, each as `NAME_...`."""
 WANTED_CHUNKS = 32
 """Chunks a step is cut into, so that a thread that loses its core costs little."""
 
 _SPINS_BEFORE_YIELD = 10000
 
 
-def c_name(name: str) -> str:
-    """A network's name as a C identifier (ASCII: C compilers and LLVM's text agree on nothing else)."""
-    clean = re.sub(r"\W", "_", name, flags=re.ASCII)
-    return clean if clean[:1].isalpha() or clean[:1] == "_" else f"net_{clean}"
+def steps_ir(program: Program, symbol: str) -> str:
+    """The text of a module with one hidden function `symbol`, which runs the network once:
 
+        i32 symbol(inputs..., outputs..., arena, weights, i32 threads, ptr parallel_for, ptr pool)
 
-def glue_ir(program: Program, info: str, standalone: bool) -> str:
-    """The text of the glue module. A standalone one also holds the default model (weights and pool linked in), the
-    information text in a section `.cnncc`, and the functions around them; without, only `NAME_run`."""
-    return _Glue(program, info, standalone).text()
+    It trusts its arguments. `threads` is at least 1 and at most the program's, `parallel_for` may be null for one
+    thread. Returns OK, or UNFINISHED if no thread came.
+    """
+    return _Steps(program, symbol).text()
 
 
 @dataclass
-class _Glue:
+class _Steps:
     program: Program
-    info: str
-    standalone: bool
+    symbol: str
 
     def __post_init__(self) -> None:
         graph = self.program.graph
-        self.name = c_name(graph.name)
         self.inputs = [n.name for n in graph.inputs]
         self.outputs = list(graph.outputs)
         self.pointers = len(self.inputs) + len(self.outputs) + 2
@@ -66,8 +55,6 @@ class _Glue:
             self._body(),
             self._run(),
         ]
-        if self.standalone:
-            parts += [self._model(), self._queries()]
         return "\n\n".join(parts) + "\n"
 
     def _arities(self) -> dict[Kernel, int]:
@@ -131,7 +118,19 @@ done:
         ]
 
     def _body(self) -> str:
-        lines = [f"define internal void @{self.name}_body(ptr %context, i32 %id) {{", "entry:"]
+        """One thread's way through all steps. The context holds the pointers, the number of threads (an id beyond it
+        has no scratch) and whether anybody came."""
+        lines = [
+            "define internal void @body(ptr %context, i32 %id) {",
+            "entry:",
+            f"  %threads.at = getelementptr i8, ptr %context, i64 {8 * self.pointers}",
+            "  %threads = load i32, ptr %threads.at, align 8",
+            "  %expected = icmp ult i32 %id, %threads",
+            "  br i1 %expected, label %come, label %leave",
+            "leave:",
+            "  ret void",
+            "come:",
+        ]
         for i in range(self.pointers):
             lines.append(f"  %slot{i} = getelementptr i8, ptr %context, i64 {8 * i}")
             lines.append(f"  %p{i} = load ptr, ptr %slot{i}, align 8")
@@ -145,7 +144,13 @@ done:
         calls = self.program.calls
         for i, call in enumerate(calls):
             lines += self._step(i, call)
-        lines += [f"step{len(calls)}:", "  ret void", "}"]
+        lines += [
+            f"step{len(calls)}:",
+            f"  %came = getelementptr i8, ptr %context, i64 {8 * self.pointers + 4}",
+            "  store atomic i32 1, ptr %came release, align 4",
+            "  ret void",
+            "}",
+        ]
         return "\n".join(lines)
 
     def _step(self, i: int, call: Call) -> list[str]:
@@ -225,114 +230,45 @@ done:
 
     def _run(self) -> str:
         arguments = [f"%in{i}" for i in range(len(self.inputs))] + [f"%out{i}" for i in range(len(self.outputs))]
-        arguments.append("%arena")
+        arguments += ["%arena", "%weights"]
         lines = [
-            f"define i32 @{self.name}_run(ptr %model, {', '.join(f'ptr {a}' for a in arguments)}) {{",
+            f"define hidden i32 @{self.symbol}({', '.join(f'ptr {a}' for a in arguments)}, i32 %threads, "
+            "ptr %parallel_for, ptr %pool) {",
             "entry:",
-            f"  %context = alloca [{8 * self.pointers} x i8], align 16",
-            "  %null.0 = icmp eq ptr %model, null",
+            f"  %context = alloca [{8 * self.pointers + 8} x i8], align 16",
         ]
-        for i, argument in enumerate(arguments):
-            lines += [f"  %is{i} = icmp eq ptr {argument}, null", f"  %null.{i + 1} = or i1 %null.{i}, %is{i}"]
-        lines += [
-            f"  br i1 %null.{len(arguments)}, label %null, label %aligned",
-            f"null:\n  ret i32 {NULL_POINTER}",
-            "aligned:",
-            "  %address = ptrtoint ptr %arena to i64",
-            f"  %low = and i64 %address, {ALIGN - 1}",
-            "  %off = icmp ne i64 %low, 0",
-            "  br i1 %off, label %crooked, label %start",
-            f"crooked:\n  ret i32 {MISALIGNED}",
-            "start:",
-            "  %weights = load ptr, ptr %model, align 8",
-            "  %launch.at = getelementptr i8, ptr %model, i64 8",
-            "  %launch = load ptr, ptr %launch.at, align 8",
-            "  %threads.at = getelementptr i8, ptr %model, i64 16",
-            "  %asked = load atomic i32, ptr %threads.at monotonic, align 4",
-            f"  %above = icmp sgt i32 %asked, {self.program.threads}",
-            f"  %threads = select i1 %above, i32 {self.program.threads}, i32 %asked",
-        ]
-        for i, value in enumerate([*arguments, "%weights"]):
+        for i, value in enumerate(arguments):
             lines.append(f"  %field{i} = getelementptr i8, ptr %context, i64 {8 * i}")
             lines.append(f"  store ptr {value}, ptr %field{i}, align 8")
         counters = ALIGN * len(self.program.calls)
         lines += [
+            f"  %threads.at = getelementptr i8, ptr %context, i64 {8 * self.pointers}",
+            "  store i32 %threads, ptr %threads.at, align 8",
+            f"  %came = getelementptr i8, ptr %context, i64 {8 * self.pointers + 4}",
+            "  store i32 0, ptr %came, align 4",
             f"  %counters = getelementptr i8, ptr %arena, i64 {self.program.counters_offset}",
             f"  call void @llvm.memset.p0.i64(ptr align {ALIGN} %counters, i8 0, i64 {counters}, i1 false)",
+            *self._stamp_start(),
+            "  %unpooled = icmp eq ptr %parallel_for, null",
+            "  %single = icmp eq i32 %threads, 1",
+            "  %alone = or i1 %unpooled, %single",
+            "  br i1 %alone, label %one, label %many",
+            f"one:\n  call void @body(ptr %context, i32 0)\n  ret i32 {Code.OK:d}",
+            "many:",
+            "  call void %parallel_for(ptr %pool, i32 %threads, ptr @body, ptr %context)",
+            "  %anybody = load atomic i32, ptr %came acquire, align 4",
+            "  %missed = icmp eq i32 %anybody, 0",
+            f"  %code = select i1 %missed, i32 {Code.UNFINISHED:d}, i32 {Code.OK:d}",
+            "  ret i32 %code",
+            "}",
         ]
-        if self.program.stamps:
-            lines += [
-                f"  %stamps = getelementptr i8, ptr %arena, i64 {self.program.stamps_offset}",
-                "  %now = call i64 @llvm.readcyclecounter()",
-                "  store i64 %now, ptr %stamps, align 8",
-            ]
-        return "\n".join(
-            [
-                *lines,
-                "  %unpooled = icmp eq ptr %launch, null",
-                "  %single = icmp sle i32 %threads, 1",
-                "  %alone = or i1 %unpooled, %single",
-                "  br i1 %alone, label %one, label %many",
-                f"one:\n  call void @{self.name}_body(ptr %context, i32 0)\n  ret i32 {OK}",
-                f"many:\n  call void %launch(ptr @{self.name}_body, ptr %context, i32 %threads)\n  ret i32 {OK}",
-                "}",
-            ]
-        )
+        return "\n".join(lines)
 
-    def _model(self) -> str:
-        weights = (
-            f"@{self.name}_weights = external hidden constant [{self.program.weight_bytes} x i8], align {ALIGN}"
-            if self.program.weight_bytes
-            else f"@{self.name}_weights = internal constant [1 x i8] zeroinitializer"
-        )
-        threads = self.program.threads
-        value = f"{{ ptr @{self.name}_weights, ptr @cnncc_pool_launch, i32 {threads} }}"
-        return f"""\
-{weights}
-declare hidden void @cnncc_pool_launch(ptr, ptr, i32)
-@model = internal global {{ ptr, ptr, i32 }} {value}, align 8
-define ptr @{self.name}_model_get() {{
-  ret ptr @model
-}}
-define i32 @{self.name}_set_threads(i32 %wanted) {{
-  %small = icmp slt i32 %wanted, 1
-  %least = select i1 %small, i32 1, i32 %wanted
-  %large = icmp sgt i32 %least, {threads}
-  %kept = select i1 %large, i32 {threads}, i32 %least
-  %at = getelementptr i8, ptr @model, i64 16
-  store atomic i32 %kept, ptr %at monotonic, align 4
-  ret i32 %kept
-}}"""
-
-    def _queries(self) -> str:
-        """Arena size, description and error texts."""
-        texts, cases = [], []
-        for code, message in ERRORS.items():
-            texts.append(_string(f"error{code}", message))
-            cases.append(f"    i32 {code}, label %is{code}")
-        blocks = "\n".join(f"is{code}:\n  ret ptr @error{code}" for code in ERRORS)
-        switch = "\n".join(cases)
-        return f"""\
-{_string("info", self.info, ', section ".cnncc"')}
-{chr(10).join(texts)}
-{_string("unknown", "unknown error code")}
-define i64 @{self.name}_arena_bytes() {{
-  ret i64 {self.program.arena_bytes}
-}}
-define ptr @{self.name}_info() {{
-  ret ptr @info
-}}
-define ptr @{self.name}_error(i32 %code) {{
-  switch i32 %code, label %other [
-{switch}
-  ]
-{blocks}
-other:
-  ret ptr @unknown
-}}"""
-
-
-def _string(name: str, text: str, suffix: str = "") -> str:
-    data = text.encode() + b"\0"
-    escaped = "".join(chr(b) if 32 <= b < 127 and b not in b'"\\' else f"\\{b:02x}" for b in data)
-    return f'@{name} = internal constant [{len(data)} x i8] c"{escaped}"{suffix}'
+    def _stamp_start(self) -> list[str]:
+        if not self.program.stamps:
+            return []
+        return [
+            f"  %stamps = getelementptr i8, ptr %arena, i64 {self.program.stamps_offset}",
+            "  %now = call i64 @llvm.readcyclecounter()",
+            "  store i64 %now, ptr %stamps, align 8",
+        ]

@@ -1,34 +1,27 @@
-"""The C header that goes with a module."""
+"""The C header of a module."""
 
 from __future__ import annotations
 
-from cnncc.codegen.glue import ERRORS, c_name
-from cnncc.codegen.program import ALIGN, Program
+import cnncc
+from cnncc.codegen.names import parameters
+from cnncc.codegen.program import Program
+from cnncc.codegen.variants import Layout
 from cnncc.ir import TensorType
-
-_KEYWORDS = """alignas alignof and and_eq asm auto bitand bitor bool break case catch char class compl const constexpr
-const_cast continue decltype default delete do double dynamic_cast else enum explicit export extern false float for
-friend goto if inline int long mutable namespace new noexcept not not_eq nullptr operator or or_eq private protected
-public register reinterpret_cast restrict return short signed sizeof static static_assert static_cast struct switch
-template this thread_local throw true try typedef typeid typename union unsigned using virtual void volatile wchar_t
-while xor xor_eq"""
-"""Of C and C++."""
+from cnncc.runtime.interface import ALIGN, FORMAT, TEXTS, Code
 
 
-def header(program: Program) -> str:
+def header(layout: Layout) -> str:
     """The text of `NAME.h`: sizes, the functions, and a comment for each that says what a caller must know."""
-    name = c_name(program.graph.name)
+    program, name = layout.program, layout.name
     upper = name.upper()
-    arrays = _arrays(program)
+    arrays = parameters(program.graph)
     pointers = [f"{'const ' * (i < len(program.graph.inputs))}float *{array}" for i, array in enumerate(arrays)]
-    parameters = ",\n    ".join([f"const {name}_model *model", *pointers, "void *arena"])
     shapes = "\n".join(f" *   {array}: {' x '.join(map(str, kind.shape))}" for array, kind in arrays.items())
-    codes = "\n".join(f" *   {code}  {text}" for code, text in ERRORS.items())
-    plan = program.plan
-    scratch = f"scratch {program.scratch_bytes} x {program.threads} threads"
-    sizes = f"activations {plan.bytes} (least possible {plan.bound}), {scratch}"
+    most = ", ".join(_sizes(v.program) for v in layout.variants if v.program.arena_bytes == layout.arena_bytes)
+    both = ",\n    ".join([f"const {name}_model *model", *pointers, "void *arena"])
+    targets = ", ".join(v.program.target.name for v in layout.variants)
     return f"""\
-/* {program.graph.name}, compiled by cnncc for {program.target.name}. Generated; do not edit. */
+/* {program.graph.name}, compiled by cnncc {cnncc.__version__} for {targets}. Generated; do not edit. */
 #ifndef CNNCC_{upper}_H
 #define CNNCC_{upper}_H
 
@@ -39,36 +32,51 @@ def header(program: Program) -> str:
 extern "C" {{
 #endif
 
-/* Bytes and alignment of the arena. Of the bytes: {sizes}. */
-#define {upper}_ARENA_BYTES {program.arena_bytes}
+{_shared()}
+
+/* Bytes and alignment of the arena. Of the bytes: {most}. */
+#define {upper}_ARENA_BYTES {layout.arena_bytes}
 #define {upper}_ARENA_ALIGN {ALIGN}
 #define {upper}_MAX_THREADS {program.threads}
+#define {upper}_VERSION "{cnncc.__version__}"
 {_counts(upper, arrays)}
 
-typedef struct {name}_model {name}_model;
+/* The network with its weights: constant, shared by any number of threads. Its members are for the module alone. */
+typedef struct {name}_model {{
+    const void *weights;
+    void *mapping;
+    size_t mapped;
+}} {name}_model;
 
-/* The network with its weights: constant, shared by any number of threads. */
-const {name}_model *{name}_model_get(void);
+{_external(layout) if layout.digest else _embedded(name)}
 
 /* Runs the network. Float32 arrays in NCHW order:
 {shapes}
- * None of them may overlap another one or the arena. The arena is scratch memory for one run at a time; nothing else is
- * written, allocated or locked, so threads with arenas of their own may run the same model. Returns:
-{codes}
+ * None of them may overlap another one or the arena. The arena is scratch memory for one run at a time, what it holds
+ * before does not matter; nothing else is written, allocated, locked or printed, so threads with arenas of their own
+ * may run the same model. Returns a code of enum cnncc_code.
  */
 int {name}_run(
-    {parameters});
+    {both});
 
-/* Threads of later runs, 1 to {upper}_MAX_THREADS; returns the number now in force. */
-int {name}_set_threads(int threads);
+/* The same, with the size of the arena checked and threads as the caller says; null for the module's own pool and
+ * {upper}_MAX_THREADS threads. The result is the same to the bit, however many threads there are. */
+int {name}_run_with(
+    {both},
+    size_t arena_bytes, const cnncc_threads *threads);
 
 /* Same as {upper}_ARENA_BYTES, for callers that load the module at run time. */
 size_t {name}_arena_bytes(void);
 
-/* What the module is, as JSON: shapes, target, versions, hashes. */
+/* How many inputs and outputs there are, and, unless `ports` is null, the table that describes them. */
+size_t {name}_inputs(const cnncc_port **ports);
+size_t {name}_outputs(const cnncc_port **ports);
+
+/* The compiler's version; and what the module is, as JSON: shapes, target, flags, versions, hashes. */
+const char *{name}_version(void);
 const char *{name}_info(void);
 
-/* The meaning of a return code. */
+/* The meaning of a return code, in one line. */
 const char *{name}_error(int code);
 
 #ifdef __cplusplus
@@ -79,21 +87,68 @@ const char *{name}_error(int code);
 """
 
 
-def _arrays(program: Program) -> dict[str, TensorType]:
-    """Inputs and outputs as parameters of C: a network may call them what it likes, C has words of its own."""
-    graph = program.graph
-    outputs = ["output"] if len(graph.outputs) == 1 else [f"output{i}" for i in range(len(graph.outputs))]
-    taken = {"model", "arena", *outputs, *_KEYWORDS.split()}
-    arrays = {}
-    for node in graph.inputs:
-        name = c_name(node.name)
-        while name.lower() in taken:  # the macros are in capitals
-            name += "_"
-        taken.add(name.lower())
-        arrays[name] = node.type
-    return arrays | {name: graph[laid].type for name, laid in zip(outputs, graph.outputs, strict=True)}
+def _shared() -> str:
+    """What the headers of all modules have in common, so that code can handle several of them alike."""
+    codes = "\n".join(f"    CNNCC_{code.name} = {code:d}, /* {TEXTS[code]} */" for code in Code)
+    return f"""\
+#ifndef CNNCC_INTERFACE
+#define CNNCC_INTERFACE {FORMAT}
+
+enum cnncc_code {{
+{codes}
+}};
+
+/* Who computes. `count` is the number of threads, 0 for as many as the module can use; more are not used.
+ * With `parallel_for` null they come from the module's own pool, which starts its threads at the first run that wants
+ * them, at most one per processor. Else the run calls parallel_for(pool, count, body, context) once; that calls
+ * body(context, id) once for each id of 0 to count - 1, on any threads, at the same time or one after another, and
+ * returns when all calls have. It may leave ids out, if it cannot get so many threads, but not all of them. */
+typedef struct cnncc_threads {{
+    int32_t count;
+    void (*parallel_for)(void *pool, int32_t count, void (*body)(void *context, int32_t id), void *context);
+    void *pool;
+}} cnncc_threads;
+
+/* An input or output: float32, NCHW, the batch first. */
+typedef struct cnncc_port {{
+    const char *name;
+    const int64_t *shape;
+    int32_t rank;
+    size_t floats;
+}} cnncc_port;
+
+#elif CNNCC_INTERFACE != {FORMAT}
+#error "modules of different versions of cnncc: compile them with the same one"
+#endif"""
+
+
+def _embedded(name: str) -> str:
+    return f"""\
+/* The model, its weights linked in. */
+const {name}_model *{name}_model_get(void);"""
+
+
+def _external(layout: Layout) -> str:
+    name = layout.name
+    return f"""\
+/* Opens a model with the weights that were written beside the module: maps the file read-only and checks its hash. The
+ * file may be replaced later, but not written to. Returns a code of enum cnncc_code. */
+int {name}_open({name}_model *model, const char *path);
+
+/* The same with the bytes of that file in memory, aligned to {ALIGN} bytes; they must stay while the model is used. */
+int {name}_open_memory({name}_model *model, const void *data, size_t bytes);
+
+/* Gives back what {name}_open took; no run may be under way. */
+void {name}_close({name}_model *model);"""
 
 
 def _counts(upper: str, arrays: dict[str, TensorType]) -> str:
     """Float counts, so that a caller can size its arrays."""
     return "\n".join(f"#define {upper}_{array.upper()}_FLOATS {kind.nbytes // 4}" for array, kind in arrays.items())
+
+
+def _sizes(program: Program) -> str:
+    """What the arena of a program holds."""
+    plan = program.plan
+    scratch = f"scratch {program.scratch_bytes} x {program.threads} threads"
+    return f"activations {plan.bytes} (least possible {plan.bound}), {scratch}"

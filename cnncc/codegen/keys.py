@@ -10,6 +10,7 @@ from functools import cache
 from importlib.metadata import version
 from pathlib import Path
 
+from cnncc.codegen import cache as disk
 from cnncc.kernels.spec import Kernel
 from cnncc.targets import Target
 
@@ -29,3 +30,15 @@ def kernel_key(kernel: Kernel, target: Target) -> str:
     machine = (target.triple, target.cpu, target.features)
     everything = (compiler_digest(), kernel.family, kernel.config, kernel.symbol, machine)
     return hashlib.sha256(repr(everything).encode()).hexdigest()
+
+
+def tvm_llvm_version() -> str:
+    """The version of LLVM inside TVM, noted in the cache so that a warm compile need not load TVM to ask."""
+    key = hashlib.sha256(f"LLVM of TVM {version('apache-tvm')}".encode()).hexdigest()
+    return disk.fetch(key, _ask_tvm).decode()
+
+
+def _ask_tvm() -> bytes:
+    from cnncc.codegen.objects import llvm_version
+
+    return llvm_version().encode()

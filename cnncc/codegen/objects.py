@@ -43,3 +43,8 @@ def compile_function(func: PrimFunc, symbol: str, target: Target) -> bytes:
 def _scratch_file(suffix: str) -> Iterator[Path]:
     with tempfile.TemporaryDirectory(prefix="cnncc-") as folder:
         yield Path(folder) / f"kernel{suffix}"
+
+
+def llvm_version() -> str:
+    """The version of LLVM that TVM was built with, as far as it says: the major one."""
+    return str(tvm.get_global_func("target.llvm_version_major")())

@@ -15,10 +15,8 @@ from cnncc.kernels.choices import Choices
 from cnncc.kernels.rules import select
 from cnncc.kernels.spec import Call, Kernel, Packed, Selection, Site
 from cnncc.passes import ArenaPlan
+from cnncc.runtime.interface import ALIGN
 from cnncc.targets import Target
-
-ALIGN = 64
-"""Bytes: a cache line, and the widest vector."""
 
 LARGEST_INDEX = (1 << 31) - 1
 """Kernels count floats in int32."""
@@ -40,6 +38,10 @@ class Program:
     """Whether a run notes in its arena when each step ended, for `cnncc profile`."""
     weights_dtype: str = "float32"
     """Type in which the weights of `cnncc.half.OPS` are stored."""
+    max_error: float = 1e-5
+    """Share of a layer's largest output by which an algorithm with fewer operations may be off."""
+    tuned: bool = False
+    """Whether kernels were chosen by measuring."""
 
     @cached_property
     def calls(self) -> tuple[Call, ...]:
@@ -172,7 +174,17 @@ def make_program(
         copies = tuple(plan.copies.get(node.name, ()))
         site = Site(graph, node, target, strides, max_error, copies, weights_dtype, choices or {})
         selections[node.name] = select(site)
-    return Program(batched, graph, plan, target, threads, selections, weights_dtype=weights_dtype)
+    return Program(
+        batched,
+        graph,
+        plan,
+        target,
+        threads,
+        selections,
+        weights_dtype=weights_dtype,
+        max_error=max_error,
+        tuned=choices is not None,
+    )
 
 
 def _check_weights_dtype(dtype: str, target: Target) -> None:

@@ -1,4 +1,4 @@
-"""The system's C compiler: it builds the thread pool and links shared objects."""
+"""The system's C compiler: it builds the C parts of modules and links them."""
 
 from __future__ import annotations
 
@@ -12,8 +12,8 @@ from pathlib import Path
 from cnncc.codegen import cache
 from cnncc.errors import CnnccError
 
-POOL_SOURCE = Path(__file__).resolve().parent.parent / "runtime" / "pool.c"
-_C_FLAGS = ("-std=c11", "-O2", "-fPIC", "-fvisibility=hidden")
+RUNTIME = Path(__file__).resolve().parent.parent / "runtime"
+_C_FLAGS = ("-std=c11", "-O3", "-fPIC", "-fvisibility=hidden")
 
 
 def compiler() -> str:
@@ -30,35 +30,47 @@ def compiler() -> str:
 
 def call(arguments: list[str], cwd: Path) -> None:
     """Runs the compiler; its own message becomes the error."""
-    command = [*compiler().split(), *arguments]
+    _run("the C compiler", [*compiler().split(), *arguments], cwd)
+
+
+def binutil(name: str, arguments: list[str], cwd: Path) -> None:
+    """Runs `ar` or `objcopy`, of binutils or of LLVM."""
+    found = next((tool for tool in (name, f"llvm-{name}") if shutil.which(tool)), None)
+    if found is None:
+        raise CnnccError(f"no {name} found, which objects and archives need", hint="install binutils or llvm")
+    _run(name, [found, *arguments], cwd)
+
+
+def _run(what: str, command: list[str], cwd: Path) -> None:
     try:
         done = subprocess.run(command, cwd=cwd, capture_output=True, text=True, check=False)
     except OSError as error:
-        raise CnnccError(f"cannot run the C compiler {command[0]!r}: {error.strerror}") from error
+        raise CnnccError(f"cannot run {what} {command[0]!r}: {error.strerror}") from error
     if done.returncode:
-        raise CnnccError(f"the C compiler failed ({' '.join(command[:3])} ...):\n{done.stderr.strip()}")
+        raise CnnccError(f"{what} failed ({' '.join(command[:3])} ...):\n{done.stderr.strip()}")
 
 
-def pool_object() -> bytes:
-    """The thread pool as a position-independent object."""
-    return cache.fetch(_pool_key("object"), lambda: _build_pool(["-c"], "pool.o"))
+def runtime_object(name: str) -> bytes:
+    """A C file of `cnncc/runtime` as a position-independent object: `pool`, `cpu` or `weights`."""
+    return cache.fetch(_key(name, "object"), lambda: _compiled(name, ["-c"]))
 
 
 def pool_library() -> Path:
-    """The thread pool as a shared object, for modules compiled in-process."""
-    cache_key = _pool_key("library")
-    body = cache.fetch(cache_key, lambda: _build_pool(["-shared", "-fvisibility=default"], "pool.so"))
+    """The thread pool as a shared object, for modules compiled in-process. It lasts until the caller removes it."""
+    body = cache.fetch(_key("pool", "library"), lambda: _compiled("pool", ["-shared", "-fvisibility=default"]))
     handle, path = tempfile.mkstemp(prefix="cnncc-pool-", suffix=".so")
     with os.fdopen(handle, "wb") as file:
         file.write(body)
     return Path(path)
 
 
-def _pool_key(form: str) -> str:
-    return hashlib.sha256(f"{form} {compiler()} {_C_FLAGS}".encode() + POOL_SOURCE.read_bytes()).hexdigest()
+def _key(name: str, form: str) -> str:
+    source = (RUNTIME / f"{name}.c").read_bytes()
+    return hashlib.sha256(f"{form} {compiler()} {_C_FLAGS}".encode() + source).hexdigest()
 
 
-def _build_pool(flags: list[str], name: str) -> bytes:
+def _compiled(name: str, flags: list[str]) -> bytes:
     with tempfile.TemporaryDirectory(prefix="cnncc-") as folder:
-        call([*_C_FLAGS, *flags, str(POOL_SOURCE), "-o", name, "-pthread"], Path(folder))
-        return (Path(folder) / name).read_bytes()
+        work = Path(folder)
+        call([*_C_FLAGS, *flags, str(RUNTIME / f"{name}.c"), "-o", "out", "-pthread"], work)
+        return (work / "out").read_bytes()

@@ -8,11 +8,14 @@ import mmap
 import os
 import struct
 import tempfile
+import weakref
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 from cnncc.errors import CnnccError, reason
 from cnncc.runtime import cpu
+from cnncc.runtime.interface import FORMAT, Code, ModelState
 from cnncc.runtime.model import Model
 
 SECTION = b".cnncc"
@@ -57,25 +60,53 @@ def _section(data: mmap.mmap) -> bytes | None:
     return None
 
 
-def load(path: str | os.PathLike[str]) -> Model:
-    """The model in a shared object that `cnncc compile` wrote.
+def load(path: str | os.PathLike[str], weights: str | os.PathLike[str] | None = None) -> Model:
+    """The model in a shared object that `cnncc compile` wrote. If its weights are in a file of their own, that is
+    looked for beside it, under the name it was given, unless `weights` says where it is.
 
-    Raises CnnccError if the file is no module, or was compiled for a processor with features this one lacks.
+    Raises CnnccError if the file is no module, was compiled for a processor with features this one lacks, or if its
+    weights are missing or altered.
     """
     info = read_info(path)
+    if info["format"] != FORMAT:
+        made = f"{path}: made by cnncc {info['compiler']['cnncc']} with module format {info['format']}"
+        raise CnnccError(f"{made}, this version loads format {FORMAT}", hint="compile the network again")
     lacking = cpu.missing(info["target"]["requires"])
     if lacking:
         target = info["target"]["name"]
         raise CnnccError(f"{path}: compiled for {target}; this processor lacks {', '.join(lacking)}")
     name = info["symbol"]
     library = _open(Path(path).resolve(), info)
-    run = library[f"{name}_run"]
+    run = library[f"{name}_run_with"]
     run.restype = ctypes.c_int
-    get = library[f"{name}_model_get"]
-    get.restype = ctypes.c_void_p
     text = library[f"{name}_error"]
     text.restype = ctypes.c_char_p
-    return Model(info, run, get(), lambda code: text(code).decode(), library[f"{name}_set_threads"], keep=(library,))
+
+    def error_text(code: int) -> str:
+        return text(code).decode()
+
+    if info["weights"]["file"] is None:
+        get = library[f"{name}_model_get"]
+        get.restype = ctypes.c_void_p
+        return Model(info, run, get(), error_text, keep=(library,))
+    beside = Path(path).resolve().with_name(info["weights"]["file"])
+    state = _open_weights(library, name, Path(weights or beside), error_text)
+    return Model(info, run, ctypes.addressof(state), error_text, keep=(library, state))
+
+
+def _open_weights(library: ctypes.CDLL, name: str, file: Path, error_text: Callable[[int], str]) -> ModelState:
+    """A model with the weights of a file, given back when it is no longer used."""
+    state = ModelState()
+    opened = ctypes.CFUNCTYPE(ctypes.c_int, ctypes.c_void_p, ctypes.c_char_p, use_errno=True)((f"{name}_open", library))
+    code = opened(ctypes.addressof(state), os.fsencode(file))
+    if code == Code.WEIGHTS_UNREADABLE:
+        error = OSError(ctypes.get_errno(), os.strerror(ctypes.get_errno()))
+        raise CnnccError(f"{file}: cannot read the weights: {reason(error)}")
+    if code:
+        raise CnnccError(f"{file}: {error_text(code)}")
+    close = library[f"{name}_close"]
+    weakref.finalize(state, close, ctypes.byref(ModelState(state.weights, state.mapping, state.mapped)))
+    return state
 
 
 def _open(path: Path, info: dict[str, Any]) -> ctypes.CDLL:

@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 
 from cnncc.errors import CnnccError
+from cnncc.runtime.interface import Threads
 
 
 @dataclass(frozen=True)
@@ -35,9 +36,11 @@ class Model:
         run: Callable[..., int],
         model: int,
         error_text: Callable[[int], str],
-        set_threads: Callable[[int], int],
+        parallel_for: int | None = None,
         keep: Sequence[object] = (),
     ) -> None:
+        """`run` is the function `NAME_run_with`, `model` the address of its model; `parallel_for` the address of what
+        starts threads, None for the module's own pool."""
         self.info = info
         """What the module says of itself: name, shapes, target, versions, memory, kernels."""
         self.inputs = tuple(Port(p["name"], tuple(p["shape"])) for p in info["inputs"])
@@ -45,7 +48,7 @@ class Model:
         self._run = run
         self._model = ctypes.c_void_p(model)
         self._error_text = error_text
-        self._set_threads = set_threads
+        self._threads = Threads(int(info["threads"]), parallel_for)
         self._keep = tuple(keep)
         self._arenas: list[np.ndarray] = []
 
@@ -59,7 +62,8 @@ class Model:
 
     def set_threads(self, threads: int) -> int:
         """Threads of later calls; returns the number now in force (at most what the model was compiled for)."""
-        return self._set_threads(threads)
+        self._threads.count = max(1, min(threads, int(self.info["threads"])))
+        return int(self._threads.count)
 
     def __call__(self, *arrays: np.ndarray) -> Any:
         """Runs the network. Raises CnnccError for a wrong number of arrays, a wrong shape or dtype."""
@@ -75,7 +79,8 @@ class Model:
         checked = self._check(arrays)
         results = [np.empty(p.shape, np.float32) for p in self.outputs]
         pointers = [ctypes.c_void_p(a.ctypes.data) for a in (*checked, *results, arena)]
-        code = self._run(self._model, *pointers)
+        size = ctypes.c_size_t(arena.nbytes)
+        code = self._run(self._model, *pointers, size, ctypes.byref(self._threads))
         if code:
             raise CnnccError(f"{self.name}: run failed: {self._error_text(code)}")
         return results

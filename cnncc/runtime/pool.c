@@ -1,14 +1,17 @@
 /* The thread pool of compiled modules.
  *
- * cnncc_pool_launch(body, context, wanted) calls body(context, 0) on the calling thread, and lets at most wanted - 1 workers
- * join with body(context, id), id in [1, wanted). It returns when its own call and those of all who joined have returned. The
- * body must complete whoever joins: a worker that wakes late finds the launch closed and stays out, so nobody ever waits for
- * a thread without a core. A launch made while another one is running gets no workers.
+ * cnncc_pool_launch(unused, wanted, body, context) is a `parallel_for` as cnncc_threads describes: it calls body(context, 0)
+ * on the calling thread, and lets at most wanted - 1 workers join with body(context, id), id in [1, wanted). It returns when
+ * its own call and those of all who joined have returned. The body must complete whoever joins: a worker that wakes late
+ * finds the launch closed and stays out, so nobody ever waits for a thread without a core. A launch made while another one
+ * is running gets no workers.
  *
- * Workers start on first use and live as long as the process. Between launches they spin for a short while, since
- * inferences tend to follow each other, and then sleep.
+ * Workers start on first use, at most one per processor that the process may use, and live as long as the process. Between
+ * launches they spin for a short while, since inferences tend to follow each other, and then sleep. They compute with the
+ * caller's rounding and denormal modes. After a fork the child starts workers of its own.
  */
 #define _GNU_SOURCE
+#include <fcntl.h>
 #include <linux/futex.h>
 #include <pthread.h>
 #include <sched.h>
@@ -21,6 +24,9 @@
 #define LARGEST_POOL 256
 #define SPINS_BEFORE_SLEEP 4000
 #define SPINS_BEFORE_YIELD 20000
+#ifndef CPU_QUOTA
+#define CPU_QUOTA "/sys/fs/cgroup/cpu.max" /* "max 100000", or microseconds of a period of microseconds */
+#endif
 
 typedef void (*cnncc_body)(void *context, int32_t id);
 
@@ -36,6 +42,7 @@ static struct {
     int32_t wanted;  /* threads of the current launch, with the caller */
     cnncc_body body;
     void *context;
+    uint64_t modes; /* of the caller's arithmetic */
     _Alignas(64) _Atomic uint64_t state;
     _Alignas(64) atomic_uint launches; /* what sleepers wait on */
     atomic_uint asleep;
@@ -47,6 +54,26 @@ static void relax(void) {
 #elif defined(__aarch64__)
     __asm__ volatile("yield");
 #endif
+}
+
+/* How this thread rounds and whether it flushes denormals to zero. */
+static uint64_t arithmetic_modes(void) {
+    uint64_t modes = 0;
+#if defined(__x86_64__)
+    modes = __builtin_ia32_stmxcsr();
+#elif defined(__aarch64__)
+    __asm__ volatile("mrs %0, fpcr" : "=r"(modes));
+#endif
+    return modes;
+}
+
+static void set_arithmetic_modes(uint64_t modes) {
+#if defined(__x86_64__)
+    __builtin_ia32_ldmxcsr((uint32_t)modes);
+#elif defined(__aarch64__)
+    __asm__ volatile("msr fpcr, %0" : : "r"(modes));
+#endif
+    (void)modes;
 }
 
 static void wait_for_launch(unsigned seen) {
@@ -67,7 +94,10 @@ static void join(int32_t id) {
         if (!(state & OPEN)) return;
     } while (!atomic_compare_exchange_weak_explicit(&pool.state, &state, state + ONE_WORKER, memory_order_acq_rel,
                                                     memory_order_acquire));
-    if (id < pool.wanted) pool.body(pool.context, id);
+    if (id < pool.wanted) {
+        set_arithmetic_modes(pool.modes);
+        pool.body(pool.context, id);
+    }
     atomic_fetch_sub_explicit(&pool.state, ONE_WORKER, memory_order_release);
 }
 
@@ -82,9 +112,33 @@ static void *work(void *start) {
     return NULL;
 }
 
+/* The number at *at, 0 if there is none; *at moves behind it and what follows. */
+static int64_t number(const char **at) {
+    int64_t value = 0;
+    for (; **at >= '0' && **at <= '9'; ++*at) value = value * 10 + (**at - '0');
+    if (**at) ++*at;
+    return value;
+}
+
+/* Processors' worth of time that the control group has, rounded up; `most` where it has no quota. */
+static int32_t quota(int32_t most) {
+    char text[64];
+    const int file = open(CPU_QUOTA, O_RDONLY | O_CLOEXEC);
+    if (file < 0) return most;
+    const ssize_t length = read(file, text, sizeof text - 1);
+    close(file);
+    text[length > 0 ? length : 0] = 0;
+    const char *at = text;
+    const int64_t time = number(&at), period = number(&at);
+    if (time <= 0 || period <= 0) return most;
+    const int64_t share = (time + period - 1) / period;
+    return share < most ? (int32_t)share : most;
+}
+
+/* Those this process may use. */
 static int32_t processors(void) {
     cpu_set_t set;
-    return sched_getaffinity(0, sizeof set, &set) == 0 ? (int32_t)CPU_COUNT(&set) : 1;
+    return quota(sched_getaffinity(0, sizeof set, &set) == 0 ? (int32_t)CPU_COUNT(&set) : 1);
 }
 
 /* Called with `busy` held. Signals stay with the application's own threads. */
@@ -109,7 +163,8 @@ static void forget_workers(void) {
     atomic_flag_clear(&pool.busy);
 }
 
-void cnncc_pool_launch(cnncc_body body, void *context, int32_t wanted) {
+void cnncc_pool_launch(void *unused, int32_t wanted, cnncc_body body, void *context) {
+    (void)unused;
     static atomic_int registered;
     if (wanted > LARGEST_POOL) wanted = LARGEST_POOL;
     if (wanted <= 1 || atomic_flag_test_and_set_explicit(&pool.busy, memory_order_acquire)) {
@@ -124,6 +179,7 @@ void cnncc_pool_launch(cnncc_body body, void *context, int32_t wanted) {
     pool.body = body;
     pool.context = context;
     pool.wanted = wanted;
+    pool.modes = arithmetic_modes();
     atomic_fetch_add_explicit(&pool.state, ONE_LAUNCH | OPEN, memory_order_release);
     atomic_fetch_add(&pool.launches, 1);
     if (atomic_load(&pool.asleep))

@@ -10,8 +10,9 @@ import numpy as np
 
 from cnncc.codegen.build import Build
 from cnncc.codegen.emit import Progress, kernel_objects
-from cnncc.codegen.program import ALIGN, Program
+from cnncc.codegen.program import Program
 from cnncc.kernels.choices import Choice
+from cnncc.runtime.interface import ALIGN
 from cnncc.runtime.model import Model
 from cnncc.tune.layers import NAME, Layer, Setting, layer_program
 

@@ -49,7 +49,7 @@ def run_guarded(build: Build, at_end: bool) -> None:
     for array in inputs:
         array[:] = np.random.default_rng(0).standard_normal(array.size)
     pointers = [ctypes.c_void_p(a.ctypes.data) for a in (*inputs, *outputs, arena)]
-    assert model._run(model._model, *pointers) == 0
+    assert model._run(model._model, *pointers, ctypes.c_size_t(arena.nbytes), ctypes.byref(model._threads)) == 0
     assert all(np.isfinite(o).all() for o in outputs)
 
 

@@ -28,10 +28,11 @@ concat { conv 1x1 16 relu | conv 3x3 32 relu }
 gap
 fc 10 softmax
 """
-INTERFACE = {"run", "model_get", "set_threads", "arena_bytes", "info", "error"}
+INTERFACE = {"run", "run_with", "model_get", "arena_bytes", "inputs", "outputs", "version", "info", "error"}
 ALLOWED_UNDEFINED = {
     "sched_yield", "sched_getaffinity", "__sched_cpucount", "syscall", "sigfillset", "pthread_sigmask",
     "pthread_create", "pthread_detach", "pthread_atfork", "__register_atfork", "memset", "memcpy", "memmove",
+    "open", "read", "close", "memcmp", "strlen", "strcspn",
     "_ITM_deregisterTMCloneTable", "_ITM_registerTMCloneTable", "__cxa_finalize", "__gmon_start__",
 }  # fmt: skip
 

@@ -1,0 +1,230 @@
+"""The files of a compiled network: libraries, objects, headers, weights. Each appears whole or not at all."""
+
+from __future__ import annotations
+
+import contextlib
+import fcntl
+import hashlib
+import json
+import os
+import tempfile
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+from cnncc.codegen import toolchain
+from cnncc.codegen.build import Build
+from cnncc.codegen.emit import glue_object
+from cnncc.codegen.entry import run_ir
+from cnncc.codegen.glue import steps_ir
+from cnncc.codegen.header import header
+from cnncc.codegen.names import c_name
+from cnncc.codegen.queries import queries_ir
+from cnncc.codegen.variants import Layout, Variant
+from cnncc.errors import CnnccError, reason
+from cnncc.files import check_outputs, replacing
+from cnncc.runtime.interface import ALIGN, EMBEDDED, EXTERNAL, FUNCTIONS, WEIGHTS_HEADER, WEIGHTS_MAGIC
+
+ROLES = {
+    "so": "the module",
+    "a": "the archive",
+    "o": "the object",
+    "h": "its header",
+    "hpp": "its C++ header",
+    "ll": "its LLVM IR",
+    "asm": "its assembly",
+    "weights": "its weights",
+}
+"""The kinds of files, and how messages call them."""
+
+
+def write(builds: Sequence[Build], files: Mapping[str, Path]) -> dict[str, Path]:
+    """Writes files of a network, by kind (see `ROLES`); with a file for `weights` these are left out of the others.
+
+    `builds` are the network compiled for one target, or for several of one platform, best first. Nothing appears
+    before everything is made. CnnccError if a file cannot be written. Returns the files.
+    """
+    check_outputs({ROLES[kind]: path for kind, path in files.items()}, {})
+    first = next(iter(files.values()))
+    try:
+        with tempfile.TemporaryDirectory(dir=first.parent, prefix=f".{first.name}.") as folder:
+            work = _Work(builds, files, Path(folder))
+            made = {kind: work.make(kind) for kind in files}
+            with _alone(first.parent):
+                for kind, path in files.items():
+                    with replacing(path) as scratch:
+                        os.replace(made[kind], scratch)
+    except OSError as error:
+        raise CnnccError(f"cannot write {first}: {reason(error)}") from error
+    return dict(files)
+
+
+@contextlib.contextmanager
+def _alone(folder: Path) -> Iterator[None]:
+    """Files of two compilations that end at once do not mix: one at a time gives its files their names. Where the
+    folder cannot be locked (some network file systems), they might."""
+    descriptor = os.open(folder, os.O_RDONLY)
+    try:
+        with contextlib.suppress(OSError):
+            fcntl.flock(descriptor, fcntl.LOCK_EX)
+        yield
+    finally:
+        os.close(descriptor)
+
+
+@dataclass(frozen=True)
+class _Work:
+    """A folder in which the files are made, each once."""
+
+    builds: Sequence[Build]
+    files: Mapping[str, Path]
+    folder: Path
+
+    def make(self, kind: str) -> Path:
+        """The finished file of a kind, under a name of its own in the folder."""
+        makers: dict[str, Callable[[], Path]] = {
+            "so": self._shared,
+            "a": self._archive,
+            "o": self._relocatable,
+            "h": lambda: self._text("module.h", header(self.layout)),
+            "weights": lambda: self._weights,
+        }
+        return makers[kind]()
+
+    @property
+    def external(self) -> bool:
+        return "weights" in self.files
+
+    @property
+    def name(self) -> str:
+        return c_name(self.builds[0].program.graph.name)
+
+    @cached_property
+    def _weights(self) -> Path:
+        """All packed weights; with a header if they are to be a file of their own."""
+        path, start = self.folder / "weights.bin", WEIGHTS_HEADER.size if self.external else 0
+        with path.open("wb") as file:
+            offset = start
+            for build in self.builds:
+                build.write_weights(file, offset)
+                offset += _aligned(build.program.weight_bytes)
+            file.truncate(start + self._weight_bytes)
+        if self.external:
+            with path.open("r+b") as file:
+                file.write(WEIGHTS_HEADER.pack(WEIGHTS_MAGIC, self._weight_bytes, self.digest))
+        return path
+
+    @property
+    def _weight_bytes(self) -> int:
+        sizes = [b.program.weight_bytes for b in self.builds]
+        return sum(map(_aligned, sizes[:-1])) + sizes[-1]
+
+    @cached_property
+    def digest(self) -> bytes:
+        """The hash of the packed weights."""
+        digest = hashlib.blake2b(digest_size=32)
+        with (self.folder / "weights.bin").open("rb") as file:
+            file.seek(WEIGHTS_HEADER.size if self.external else 0)
+            while piece := file.read(1 << 20):
+                digest.update(piece)
+        return digest.digest()
+
+    @cached_property
+    def layout(self) -> Layout:
+        variants, offset = [], 0
+        for i, build in enumerate(self.builds):
+            variants.append(Variant(build.program, f"{self.name}_steps{i}", offset))
+            offset += _aligned(build.program.weight_bytes)
+        assert self._weights.is_file()
+        return Layout(variants, self._weight_bytes, self.digest if self.external else None)
+
+    @cached_property
+    def info(self) -> dict[str, Any]:
+        """What the module says of itself, its weights too."""
+        info = dict(self.builds[0].info)
+        info["weights"] = {
+            "bytes": self._weight_bytes,
+            "blake2b": self.digest.hex(),
+            "file": self.files["weights"].name if self.external else None,
+        }
+        return info
+
+    @property
+    def exported(self) -> list[str]:
+        return [f"{self.name}_{f}" for f in (*FUNCTIONS, *(EXTERNAL if self.external else EMBEDDED))]
+
+    @cached_property
+    def _objects(self) -> list[str]:
+        """All that is linked: the steps and kernels of each variant, what callers see, the C parts, the weights."""
+        layout, target = self.layout, self.builds[0].program.target
+        entry = run_ir(layout, standalone=True) + queries_ir(layout, json.dumps(self.info))
+        bodies = {"entry.o": glue_object(entry, target)}
+        for part, wanted in (("pool", layout.pooled), ("cpu", layout.checked), ("weights", self.external)):
+            if wanted:
+                bodies[f"{part}.o"] = toolchain.runtime_object(part)
+        for variant, build in zip(layout.variants, self.builds, strict=True):
+            bodies |= self._variant(variant, build)
+        for file, body in bodies.items():
+            (self.folder / file).write_bytes(body)
+        names = list(bodies)
+        if layout.weight_bytes and not self.external:
+            self._text("weights.S", _weights_assembly(self.name))
+            names.append("weights.S")
+        return names
+
+    def _variant(self, variant: Variant, build: Build) -> dict[str, bytes]:
+        steps = glue_object(steps_ir(build.program, variant.symbol), build.program.target)
+        kernels = {f"kernel{i}.o": body for i, body in enumerate(build.objects)}
+        return {"steps.o": steps, **kernels}
+
+    def _shared(self) -> Path:
+        exported = "".join(f" {name};" for name in self.exported)
+        self._text("exports.map", f"{{ global:{exported} local: *; }};\n")
+        # nodelete: the pool's threads live in the library, so a dlclose must not take their code away.
+        options = ["--version-script=exports.map", "-z,noexecstack", "-z,nodelete", "--build-id=none", "--no-undefined"]
+        self._link("module.so", ["-shared", *(f"-Wl,{option}" for option in options), "-pthread"])
+        return self.folder / "module.so"
+
+    def _relocatable(self) -> Path:
+        """One object in which all but the interface is local, so that several networks fit into one program."""
+        if not (self.folder / "module.o").exists():
+            self._link("all.o", ["-r", "-nostdlib"])
+            self._text("keep.txt", "\n".join(self.exported))
+            toolchain.binutil("objcopy", ["--keep-global-symbols=keep.txt", "all.o", "module.o"], self.folder)
+        return self.folder / "module.o"
+
+    def _archive(self) -> Path:
+        name = self._text("member", self.name + ".o").read_text()
+        os.link(self._relocatable(), self.folder / name)
+        toolchain.binutil("ar", ["rcsD", "module.a", name], self.folder)
+        return self.folder / "module.a"
+
+    def _link(self, output: str, flags: list[str]) -> None:
+        self._text("objects.txt", "\n".join(self._objects))
+        toolchain.call([*flags, "-o", output, "@objects.txt"], self.folder)
+
+    def _text(self, name: str, text: str) -> Path:
+        path = self.folder / name
+        path.write_text(text, encoding="utf-8")
+        return path
+
+
+def _aligned(size: int) -> int:
+    return -(-size // ALIGN) * ALIGN
+
+
+def _weights_assembly(name: str) -> str:
+    """Weights from a file, as read-only data: the assembler copies them, no compiler ever sees them."""
+    return f"""\
+.section .rodata
+.globl {name}_weights
+.hidden {name}_weights
+.type {name}_weights, @object
+.balign {ALIGN}
+{name}_weights:
+.incbin "weights.bin"
+.size {name}_weights, . - {name}_weights
+.section .note.GNU-stack,"",@progbits
+"""
