@@ -92,9 +92,14 @@ def machine_of(target: Target) -> llvm.TargetMachine:
     return chosen.create_target_machine(cpu=target.cpu, features=features, opt=1, reloc="pic", codemodel="default")
 
 
-def glue_object(text: str, target: Target) -> bytes:
-    """The glue as an object file. Of x86-64 it uses only what every such processor has: it runs before anybody has
-    looked what this one has."""
+def glue_machine(target: Target) -> llvm.TargetMachine:
+    """The code generator of the glue. Of x86-64 it uses only what every such processor has: the glue runs before
+    anybody has looked what this one has."""
     plain = replace(target, cpu="x86-64", features=()) if target.triple.startswith("x86_64") else target
-    body: bytes = machine_of(plain).emit_object(parse_glue(text, plain))
+    return machine_of(plain)
+
+
+def glue_object(text: str, target: Target) -> bytes:
+    """The glue as an object file."""
+    body: bytes = glue_machine(target).emit_object(parse_glue(text, target))
     return body

@@ -42,6 +42,8 @@ class _Steps:
         self.outputs = list(graph.outputs)
         self.pointers = len(self.inputs) + len(self.outputs) + 2
         """Inputs, outputs, arena, weights."""
+        self.context = f"{{ [{self.pointers} x ptr], i32, i32 }}"
+        """What the threads of a run share: pointers, number of threads, whether anybody came."""
 
     def text(self) -> str:
         parts = [
@@ -123,8 +125,8 @@ done:
         lines = [
             "define internal void @body(ptr %context, i32 %id) {",
             "entry:",
-            f"  %threads.at = getelementptr i8, ptr %context, i64 {8 * self.pointers}",
-            "  %threads = load i32, ptr %threads.at, align 8",
+            f"  %threads.at = getelementptr {self.context}, ptr %context, i32 0, i32 1",
+            "  %threads = load i32, ptr %threads.at",
             "  %expected = icmp ult i32 %id, %threads",
             "  br i1 %expected, label %come, label %leave",
             "leave:",
@@ -132,8 +134,8 @@ done:
             "come:",
         ]
         for i in range(self.pointers):
-            lines.append(f"  %slot{i} = getelementptr i8, ptr %context, i64 {8 * i}")
-            lines.append(f"  %p{i} = load ptr, ptr %slot{i}, align 8")
+            lines.append(f"  %slot{i} = getelementptr ptr, ptr %context, i32 {i}")
+            lines.append(f"  %p{i} = load ptr, ptr %slot{i}")
         lines += [
             "  %id64 = sext i32 %id to i64",
             f"  %own = mul i64 %id64, {self.program.scratch_bytes}",
@@ -146,7 +148,7 @@ done:
             lines += self._step(i, call)
         lines += [
             f"step{len(calls)}:",
-            f"  %came = getelementptr i8, ptr %context, i64 {8 * self.pointers + 4}",
+            f"  %came = getelementptr {self.context}, ptr %context, i32 0, i32 2",
             "  store atomic i32 1, ptr %came release, align 4",
             "  ret void",
             "}",
@@ -235,17 +237,17 @@ done:
             f"define hidden i32 @{self.symbol}({', '.join(f'ptr {a}' for a in arguments)}, i32 %threads, "
             "ptr %parallel_for, ptr %pool) {",
             "entry:",
-            f"  %context = alloca [{8 * self.pointers + 8} x i8], align 16",
+            f"  %context = alloca {self.context}, align 16",
         ]
         for i, value in enumerate(arguments):
-            lines.append(f"  %field{i} = getelementptr i8, ptr %context, i64 {8 * i}")
-            lines.append(f"  store ptr {value}, ptr %field{i}, align 8")
+            lines.append(f"  %field{i} = getelementptr ptr, ptr %context, i32 {i}")
+            lines.append(f"  store ptr {value}, ptr %field{i}")
         counters = ALIGN * len(self.program.calls)
         lines += [
-            f"  %threads.at = getelementptr i8, ptr %context, i64 {8 * self.pointers}",
-            "  store i32 %threads, ptr %threads.at, align 8",
-            f"  %came = getelementptr i8, ptr %context, i64 {8 * self.pointers + 4}",
-            "  store i32 0, ptr %came, align 4",
+            f"  %threads.at = getelementptr {self.context}, ptr %context, i32 0, i32 1",
+            "  store i32 %threads, ptr %threads.at",
+            f"  %came = getelementptr {self.context}, ptr %context, i32 0, i32 2",
+            "  store i32 0, ptr %came",
             f"  %counters = getelementptr i8, ptr %arena, i64 {self.program.counters_offset}",
             f"  call void @llvm.memset.p0.i64(ptr align {ALIGN} %counters, i8 0, i64 {counters}, i1 false)",
             *self._stamp_start(),

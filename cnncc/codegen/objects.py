@@ -29,14 +29,25 @@ def compile_kernel(kernel: Kernel, target: Target) -> bytes:
 
 def compile_function(func: PrimFunc, symbol: str, target: Target) -> bytes:
     """The object file of a function that `KernelBuilder` made."""
+    library = _library(func, symbol, target)
+    with _scratch_file(".o") as path:
+        library.write_to_file(str(path))
+        return path.read_bytes()
+
+
+def kernel_text(kernel: Kernel, target: Target, form: str) -> str:
+    """The code of a kernel as text: `ll` for LLVM IR, `asm` for assembly."""
+    func = LOWER[kernel.family](kernel.config, kernel.symbol)
+    text: str = _library(func, kernel.symbol, target).inspect_source(form)
+    return text
+
+
+def _library(func: PrimFunc, symbol: str, target: Target) -> tvm.runtime.Module:
     built = tvm_target(target)
     module = tirx.transform.BindTarget(built.with_host(built))(tvm.IRModule({symbol: func}))
     passes = [tirx.transform.StmtSimplify(), tirx.transform.LowerTVMBuiltin(), tirx.transform.LowerIntrin()]
     module = tvm.ir.transform.Sequential(passes)(module)
-    library = tvm.get_global_func("target.build.llvm")(module, built)
-    with _scratch_file(".o") as path:
-        library.write_to_file(str(path))
-        return path.read_bytes()
+    return tvm.get_global_func("target.build.llvm")(module, built)
 
 
 @contextlib.contextmanager

@@ -46,7 +46,7 @@ class _Queries:
         )
         return f"""\
 {where}
-@model = internal constant {{ ptr, ptr, {size} }} {{ ptr @{name}_weights, ptr null, {size} 0 }}, align 8
+@model = internal constant {{ ptr, ptr, {size} }} {{ ptr @{name}_weights, ptr null, {size} 0 }}
 define ptr @{name}_model_get() {{
   ret ptr @model
 }}"""
@@ -94,7 +94,7 @@ define {self.layout.size} @{self.layout.name}_{function}(ptr %ports) {{
   %unwanted = icmp eq ptr %ports, null
   br i1 %unwanted, label %done, label %fill
 fill:
-  store ptr @{function}, ptr %ports, align 8
+  store ptr @{function}, ptr %ports
   br label %done
 done:
   ret {self.layout.size} {len(ports)}

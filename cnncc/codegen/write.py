@@ -14,12 +14,13 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
-from cnncc.codegen import toolchain
+from cnncc.codegen import listing, toolchain
 from cnncc.codegen.build import Build
 from cnncc.codegen.emit import glue_object
 from cnncc.codegen.entry import run_ir
 from cnncc.codegen.glue import steps_ir
 from cnncc.codegen.header import header
+from cnncc.codegen.header_cpp import header_cpp
 from cnncc.codegen.names import c_name
 from cnncc.codegen.queries import queries_ir
 from cnncc.codegen.variants import Layout, Variant
@@ -89,6 +90,9 @@ class _Work:
             "a": self._archive,
             "o": self._relocatable,
             "h": lambda: self._text("module.h", header(self.layout)),
+            "hpp": lambda: self._text("module.hpp", header_cpp(self.layout, self.files["h"].name)),
+            "ll": lambda: self._text("module.ll", listing.llvm_ir(self._texts, self.builds[0])),
+            "asm": lambda: self._text("module.s", listing.assembly(self._texts, self.builds[0])),
             "weights": lambda: self._weights,
         }
         return makers[kind]()
@@ -159,13 +163,12 @@ class _Work:
     def _objects(self) -> list[str]:
         """All that is linked: the steps and kernels of each variant, what callers see, the C parts, the weights."""
         layout, target = self.layout, self.builds[0].program.target
-        entry = run_ir(layout, standalone=True) + queries_ir(layout, json.dumps(self.info))
-        bodies = {"entry.o": glue_object(entry, target)}
+        bodies = {f"{name}.o": glue_object(text, target) for name, text in self._texts.items()}
         for part, wanted in (("pool", layout.pooled), ("cpu", layout.checked), ("weights", self.external)):
             if wanted:
                 bodies[f"{part}.o"] = toolchain.runtime_object(part)
-        for variant, build in zip(layout.variants, self.builds, strict=True):
-            bodies |= self._variant(variant, build)
+        for i, build in enumerate(self.builds):
+            bodies |= {f"kernel{i}.{j}.o": body for j, body in enumerate(build.objects)}
         for file, body in bodies.items():
             (self.folder / file).write_bytes(body)
         names = list(bodies)
@@ -174,16 +177,19 @@ class _Work:
             names.append("weights.S")
         return names
 
-    def _variant(self, variant: Variant, build: Build) -> dict[str, bytes]:
-        steps = glue_object(steps_ir(build.program, variant.symbol), build.program.target)
-        kernels = {f"kernel{i}.o": body for i, body in enumerate(build.objects)}
-        return {"steps.o": steps, **kernels}
+    @cached_property
+    def _texts(self) -> dict[str, str]:
+        """The LLVM IR of all but the kernels."""
+        entry = run_ir(self.layout, standalone=True) + queries_ir(self.layout, json.dumps(self.info))
+        steps = [steps_ir(v.program, v.symbol) for v in self.layout.variants]
+        return {"entry": entry, **{f"steps{i}": text for i, text in enumerate(steps)}}
 
     def _shared(self) -> Path:
         exported = "".join(f" {name};" for name in self.exported)
         self._text("exports.map", f"{{ global:{exported} local: *; }};\n")
         # nodelete: the pool's threads live in the library, so a dlclose must not take their code away.
         options = ["--version-script=exports.map", "-z,noexecstack", "-z,nodelete", "--build-id=none", "--no-undefined"]
+        options.append("--strip-debug")  # TVM notes a line for every kernel: larger than the code
         self._link("module.so", ["-shared", *(f"-Wl,{option}" for option in options), "-pthread"])
         return self.folder / "module.so"
 
@@ -192,7 +198,9 @@ class _Work:
         if not (self.folder / "module.o").exists():
             self._link("all.o", ["-r", "-nostdlib"])
             self._text("keep.txt", "\n".join(self.exported))
-            toolchain.binutil("objcopy", ["--keep-global-symbols=keep.txt", "all.o", "module.o"], self.folder)
+            toolchain.binutil(
+                "objcopy", ["--strip-debug", "--keep-global-symbols=keep.txt", "all.o", "module.o"], self.folder
+            )
         return self.folder / "module.o"
 
     def _archive(self) -> Path:
