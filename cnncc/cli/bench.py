@@ -12,6 +12,10 @@ from cnncc.cli import command, screen
 if TYPE_CHECKING:
     from cnncc.bench import Competitor, Result
 
+ROUNDS = 7
+SECONDS = 0.5
+"""Turns of each, and the length of a turn, by default."""
+
 NAME_WIDTH = 18
 """Columns of a network's name, and of a time, in the table of several."""
 TIME_WIDTH = 9
@@ -27,8 +31,13 @@ def _configure(parser: argparse.ArgumentParser) -> None:
         metavar="NAMES",
         help="of onnxruntime, openvino, mnn, ncnn, with commas between (default: those installed)",
     )
-    parser.add_argument("--rounds", type=command.positive, default=7, metavar="N", help="turns of each (default: 7)")
-    parser.add_argument("--seconds", type=duration, default=0.5, metavar="S", help="length of a turn (default: 0.5)")
+    parser.add_argument("--rounds", type=command.positive, metavar="N", help=f"turns of each (default: {ROUNDS})")
+    what = f"length of a turn (default: {SECONDS}); with --kernels, for the candidates of each layer (default: 5)"
+    parser.add_argument("--seconds", type=duration, metavar="S", help=what)
+    what = "in place of NET: for each of a fixed list of convolutions, the kernel picked against the best candidate"
+    parser.add_argument("--kernels", action="store_true", help=what)
+    what = "with --kernels: only these layers, with commas between"
+    parser.add_argument("--layers", type=names, metavar="NAMES", help=what)
     command.add_build_options(parser)
     command.add_weight_options(parser)
     command.add_json(parser)
@@ -51,6 +60,15 @@ def duration(text: str) -> float:
 
 
 def _run(args: argparse.Namespace) -> int:
+    if args.kernels or args.layers:
+        from cnncc.cli import bench_kernels
+
+        return bench_kernels.run(args)
+    args.rounds, args.seconds = args.rounds or ROUNDS, args.seconds or SECONDS
+    return _run_nets(args)
+
+
+def _run_nets(args: argparse.Namespace) -> int:
     from cnncc import bench, targets
 
     nets = _nets(args)
@@ -98,11 +116,23 @@ def _measure(net: str, args: argparse.Namespace, peers: list[str]) -> Result:
 
 def _about(args: argparse.Namespace, peers: list[str]) -> dict[str, Any]:
     """What has to stand beside any figure: the machine, the moment, how busy it was, the command, the settings."""
+    from cnncc import bench
+
+    return {
+        **moment(),
+        **{key: getattr(args, key) for key in ("target", "batch", "threads", "max_error", "rounds", "seconds")},
+        "vs": peers,
+        "not_installed": [name for name in bench.PEERS if args.vs is None and name not in peers],
+    }
+
+
+def moment() -> dict[str, Any]:
+    """The machine, the date, the load and the command, as plain data."""
     import shlex
     from datetime import datetime
     from pathlib import Path
 
-    from cnncc import bench, targets
+    from cnncc import targets
 
     lines = Path("/proc/cpuinfo").read_text().splitlines()
     models = [line.split(":", 1)[1].strip() for line in lines if line.startswith("model name")]
@@ -111,16 +141,18 @@ def _about(args: argparse.Namespace, peers: list[str]) -> dict[str, Any]:
         "date": datetime.now().astimezone().isoformat(timespec="seconds"),
         "load": os.getloadavg()[0],
         "command": shlex.join(["cnncc", *sys.argv[1:]]),
-        **{key: getattr(args, key) for key in ("target", "batch", "threads", "max_error", "rounds", "seconds")},
-        "vs": peers,
-        "not_installed": [name for name in bench.PEERS if args.vs is None and name not in peers],
     }
 
 
-def _show_about(about: dict[str, Any]) -> None:
+def show_moment(about: dict[str, Any]) -> None:
+    """The same for people."""
     machine = about["machine"]
     print(f"{machine['cpu']}, {machine['cores']} cores, {about['date']}, load before {about['load']:.2f}")
     print(about["command"])
+
+
+def _show_about(about: dict[str, Any]) -> None:
+    show_moment(about)
     print(
         f"float32, batch {about['batch']}, threads {about['threads']}, rounds {about['rounds']}, turns of "
         f"{about['seconds']:g} s, one process awake at a time"
@@ -209,8 +241,10 @@ COMMAND = command.Command(
         cnncc bench my.net --weights my.safetensors --vs onnxruntime,openvino --threads 1
         cnncc bench resnet18 mobilenet_v1 --batch 8
         cnncc bench --zoo --json > zoo.json
+        cnncc bench --kernels
     """,
     configure=_configure,
     run=_run,
-    exits="0 done; 1 on some network no competitor gave the same answer; 2 bad input or usage",
+    exits="0 done; 1 on some network no competitor gave the same answer, or a pick is more than 10 % slower than "
+    "the best candidate; 2 bad input or usage",
 )

@@ -30,7 +30,9 @@ class Verdict:
         return self.ratio <= MARGIN and self.challenger < self.champion
 
 
-def compare(champion: Callable[[], float], challenger: Callable[[], float], rounds: int = ROUNDS) -> Verdict:
+def compare(
+    champion: Callable[[], float], challenger: Callable[[], float], rounds: int = ROUNDS, hopeless: float = HOPELESS
+) -> Verdict:
     """Rounds of both in turns, each side a function that measures its seconds once. The ratio is taken within each
     round, so that what disturbs the machine for longer disturbs both."""
     ours: list[float] = []
@@ -38,7 +40,7 @@ def compare(champion: Callable[[], float], challenger: Callable[[], float], roun
     for _ in range(rounds):
         ours.append(champion())
         theirs.append(challenger())
-        if min(theirs) > HOPELESS * min(ours):
+        if min(theirs) > hopeless * min(ours):
             break
     ratio = statistics.median(b / a for a, b in zip(ours, theirs, strict=True))
     return Verdict(min(ours), min(theirs), ratio)

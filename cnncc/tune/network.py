@@ -6,14 +6,13 @@ import time
 
 from cnncc.codegen.emit import Progress
 from cnncc.codegen.program import make_program
-from cnncc.errors import CnnccError
 from cnncc.ir import Graph
 from cnncc.kernels.choices import Choices, ConvKey, Given
-from cnncc.runtime import cpu
 from cnncc.targets import Target
 from cnncc.tune import store
 from cnncc.tune.layers import Layer, Setting, layers_of
 from cnncc.tune.search import search_layer
+from cnncc.tune.trial import require_processor
 
 MORE = 2.0
 """A stored result whose search had candidates left is searched again for this many times its time, or more."""
@@ -34,10 +33,7 @@ def tune(
     those after it. Layers whose turn does not come are left out: the model picks. Results are kept on disk, and
     those found there cost no time. CnnccError if this processor cannot run code for the target.
     """
-    lacking = cpu.missing(target.requires)
-    if lacking:
-        hint = "tune on the machine that will run the module"
-        raise CnnccError(f"target {target.name}: cannot measure, this processor lacks {', '.join(lacking)}", hint=hint)
+    require_processor(target)
     setting = Setting(target, threads, max_error)
     layers = layers_of(make_program(graph, target, batch, threads, max_error=max_error), setting)
     return _Tuning(layers, setting, seconds, progress).run()

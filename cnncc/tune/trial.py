@@ -11,9 +11,12 @@ import numpy as np
 from cnncc.codegen.build import Build
 from cnncc.codegen.emit import Progress, kernel_objects
 from cnncc.codegen.program import Program
+from cnncc.errors import CnnccError
 from cnncc.kernels.choices import Choice
+from cnncc.runtime import cpu
 from cnncc.runtime.interface import ALIGN
 from cnncc.runtime.model import Model
+from cnncc.targets import Target
 from cnncc.tune.layers import NAME, Layer, Setting, layer_program
 
 RUNS = 5
@@ -21,6 +24,14 @@ RUNS = 5
 
 MOST_WEIGHTS = 1 << 29
 """Bytes of all copies of a trial's weights."""
+
+
+def require_processor(target: Target) -> None:
+    """CnnccError if this processor cannot run code for the target, so that nothing could be measured."""
+    lacking = cpu.missing(target.requires)
+    if lacking:
+        hint = "measure on the machine that will run the module"
+        raise CnnccError(f"target {target.name}: cannot measure, this processor lacks {', '.join(lacking)}", hint=hint)
 
 
 class Trial:

@@ -16,10 +16,11 @@ from cnncc.errors import CnnccError
 from cnncc.ir import Graph
 from cnncc.kernels.choices import DirectChoice, Given, WinogradChoice
 from cnncc.kernels.tiles import Tile, fits_registers
+from cnncc.runtime import cpu
 from cnncc.tune import network as tuning
 from cnncc.tune import store
 from cnncc.tune.duel import MARGIN, compare
-from cnncc.tune.kernels import LAYERS, kernel_report
+from cnncc.tune.kernels import LAYERS
 from cnncc.tune.layers import Layer, Setting, choice_of, kind, layers_of
 from cnncc.tune.search import Found, search_layer
 from cnncc.tune.trial import Maker
@@ -293,7 +294,7 @@ def test_a_real_search_of_little_time_ends_with_a_whole_result() -> None:
 
 
 def test_tuning_for_another_processor_is_refused(monkeypatch) -> None:
-    monkeypatch.setattr(tuning.cpu, "missing", lambda requires: ("avx9",))
+    monkeypatch.setattr(cpu, "missing", lambda requires: ("avx9",))
     with pytest.raises(CnnccError, match="target host: cannot measure, this processor lacks avx9"):
         tune.tune(NET, HOST, 1, 1.0)
 
@@ -302,10 +303,3 @@ def test_tuning_for_another_processor_is_refused(monkeypatch) -> None:
 def test_no_time_is_refused(seconds) -> None:
     with pytest.raises(CnnccError, match="tuning needs a number of seconds above 0"):
         api.build(NET, threads=1, tune=seconds)
-
-
-@pytest.mark.slow
-def test_picks_are_near_the_best() -> None:
-    """A measurement, so no part of `make test`: needs a quiet machine."""
-    ratios = [row.ratio for row in kernel_report(HOST, HOST.cores)]
-    assert float(np.median(ratios)) <= 1.1
