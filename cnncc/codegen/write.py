@@ -14,7 +14,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
-from cnncc.codegen import listing, toolchain
+from cnncc.codegen import listing, toolchain, weights_object
 from cnncc.codegen.build import Build
 from cnncc.codegen.emit import glue_object
 from cnncc.codegen.entry import run_ir
@@ -107,8 +107,8 @@ class _Work:
 
     @cached_property
     def _weights(self) -> Path:
-        """All packed weights; with a header if they are to be a file of their own."""
-        path, start = self.folder / "weights.bin", WEIGHTS_HEADER.size if self.external else 0
+        """All packed weights, behind room for a header: of a file of their own, or of the object they become."""
+        path, start = self.folder / "weights.o", self._weights_start
         with path.open("wb") as file:
             offset = start
             for build in self.builds:
@@ -121,6 +121,10 @@ class _Work:
         return path
 
     @property
+    def _weights_start(self) -> int:
+        return WEIGHTS_HEADER.size if self.external else weights_object.START
+
+    @property
     def _weight_bytes(self) -> int:
         sizes = [b.program.weight_bytes for b in self.builds]
         return sum(map(_aligned, sizes[:-1])) + sizes[-1]
@@ -129,8 +133,8 @@ class _Work:
     def digest(self) -> bytes:
         """The hash of the packed weights."""
         digest = hashlib.blake2b(digest_size=32)
-        with (self.folder / "weights.bin").open("rb") as file:
-            file.seek(WEIGHTS_HEADER.size if self.external else 0)
+        with self._weights.open("rb") as file:
+            file.seek(self._weights_start)
             while piece := file.read(1 << 20):
                 digest.update(piece)
         return digest.digest()
@@ -173,8 +177,9 @@ class _Work:
             (self.folder / file).write_bytes(body)
         names = list(bodies)
         if layout.weight_bytes and not self.external:
-            self._text("weights.S", _weights_assembly(self.name))
-            names.append("weights.S")
+            with self._weights.open("r+b") as file:
+                weights_object.finish(file, bodies["entry.o"], f"{self.name}_weights", layout.weight_bytes)
+            names.append("weights.o")
         return names
 
     @cached_property
@@ -221,18 +226,3 @@ class _Work:
 
 def _aligned(size: int) -> int:
     return -(-size // ALIGN) * ALIGN
-
-
-def _weights_assembly(name: str) -> str:
-    """Weights from a file, as read-only data: the assembler copies them, no compiler ever sees them."""
-    return f"""\
-.section .rodata
-.globl {name}_weights
-.hidden {name}_weights
-.type {name}_weights, @object
-.balign {ALIGN}
-{name}_weights:
-.incbin "weights.bin"
-.size {name}_weights, . - {name}_weights
-.section .note.GNU-stack,"",@progbits
-"""

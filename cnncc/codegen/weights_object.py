@@ -1,0 +1,55 @@
+"""The weights as an ELF object file, written without an assembler: that would copy them twice more."""
+
+from __future__ import annotations
+
+import struct
+from typing import BinaryIO
+
+SECTIONS = b"\0.rodata\0.symtab\0.strtab\0.note.GNU-stack\0"
+"""Names of the sections, as the string table holds them."""
+
+_HEADER = struct.Struct("<16sHHIQQQIHHHHHH")
+_SECTION = struct.Struct("<IIQQQQIIQQ")
+_SYMBOL = struct.Struct("<IBBHQQ")
+
+_RELOCATABLE, _CURRENT = 1, 1
+_PROGBITS, _SYMTAB, _STRTAB = 1, 2, 3
+_ALLOC = 2
+_GLOBAL_OBJECT = 1 << 4 | 1
+_HIDDEN = 2
+
+
+def begin(file: BinaryIO, like: bytes, symbol: str, size: int, align: int) -> int:
+    """Writes all of the object but the weights: read-only data of `size` bytes under a hidden symbol, for the machine
+    that `like`, a 64-bit little-endian ELF object, is for. Returns where in the file the weights begin.
+
+    Source: System V ABI, "ELF-64 Object File Format".
+    """
+    assert like[:6] == b"\x7fELF\x02\x01", "the glue is a 64-bit little-endian ELF object"
+    (machine,) = struct.unpack_from("<H", like, 18)
+    (flags,) = struct.unpack_from("<I", like, 48)
+    names = SECTIONS + symbol.encode() + b"\0"
+    symbols = _SYMBOL.pack(0, 0, 0, 0, 0, 0) + _SYMBOL.pack(len(SECTIONS), _GLOBAL_OBJECT, _HIDDEN, 1, 0, size)
+    start = -(-_HEADER.size // align) * align
+    at_symbols = -(-(start + size) // 8) * 8
+    at_names = at_symbols + len(symbols)
+    at_sections = -(-(at_names + len(names)) // 8) * 8
+
+    def named(name: bytes) -> int:
+        return SECTIONS.index(b"\0" + name + b"\0") + 1
+
+    sections = (
+        _SECTION.pack(0, 0, 0, 0, 0, 0, 0, 0, 0, 0),
+        _SECTION.pack(named(b".rodata"), _PROGBITS, _ALLOC, 0, start, size, 0, 0, align, 0),
+        _SECTION.pack(named(b".symtab"), _SYMTAB, 0, 0, at_symbols, len(symbols), 3, 1, 8, _SYMBOL.size),
+        _SECTION.pack(named(b".strtab"), _STRTAB, 0, 0, at_names, len(names), 0, 0, 1, 0),
+        _SECTION.pack(named(b".note.GNU-stack"), _PROGBITS, 0, 0, at_names, 0, 0, 0, 1, 0),
+    )
+    # Byte 7 on of the identification: the system's ABI, the same as the glue's.
+    head = (like[:16], _RELOCATABLE, machine, _CURRENT, 0, 0, at_sections, flags, _HEADER.size, 0, 0, _SECTION.size)
+    file.write(_HEADER.pack(*head, len(sections), 3))
+    file.seek(at_symbols)
+    file.write(symbols + names)
+    file.seek(at_sections)
+    file.write(b"".join(sections))
+    return start
