@@ -199,7 +199,12 @@ def _problem(g: ConvGeometry, target: Target) -> Problem:
     taps = g.kernel[0] * g.kernel[1]
     reduction = blocks(g.in_channels, g.in_block) // g.groups * g.in_block * taps
     group_out = blocks(g.out_channels, target.block) // g.groups
-    return Problem(g.grid[0], g.grid[1], group_out, max(1, reduction), max(1, taps))
+    unrolled = (g.kernel[1], g.stride[1]) if g.in_block == 1 and 1 < g.kernel[1] <= UNROLLED_TAPS else None
+    return Problem(g.grid[0], g.grid[1], group_out, max(1, reduction), max(1, taps), unrolled)
+
+
+UNROLLED_TAPS = 4
+"""Taps of a row of a plain image that are unrolled at most, by us or by LLVM."""
 
 
 def _partitions(whole: ConvConfig) -> list[ConvConfig]:

@@ -109,6 +109,8 @@ class NormalizeConfig:
     channels: int
     pixels: int
     lanes: int
+    pieces: int
+    """Units per channel, all of the same size: three channels cannot be shared out evenly."""
 
 
 def select_normalize(site: Site) -> Selection | None:
@@ -122,8 +124,9 @@ def select_normalize(site: Site) -> Selection | None:
         Packed(f"{node.name}.scale", Constant((channels,), lambda: (1 / std).astype(np.float32))),
         Packed(f"{node.name}.shift", Constant((channels,), lambda: (-mean / std).astype(np.float32))),
     )
-    config = NormalizeConfig(channels, pixels, site.target.lanes)
-    kernel = Kernel("normalize", f"normalize_f32_nchw_{site.target.isa}", config, channels, 0)
+    pieces = next(n for n in (16, 8, 7, 6, 5, 4, 3, 2, 1) if pixels % (n * site.target.lanes) == 0 or n == 1)
+    config = NormalizeConfig(channels, pixels, site.target.lanes, pieces)
+    kernel = Kernel("normalize", f"normalize_f32_nchw_{site.target.isa}", config, channels * pieces, 0)
     operands = (Operand("raw", node.name), *(Operand("weight", p.name) for p in packed))
     return Selection((Call(node.name, kernel, operands, site.result),), packed, "mean and std of the input")
 

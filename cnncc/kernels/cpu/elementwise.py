@@ -61,15 +61,17 @@ class _Elementwise:
 
 
 def lower_normalize(c: NormalizeConfig, symbol: str) -> PrimFunc:
-    """x scale + shift with one scale and shift per plane; a unit is one channel."""
+    """x scale + shift with one scale and shift per plane; a unit is a piece of one channel."""
     k = KernelBuilder()
     source = k.operand("source", c.channels * c.pixels)
     scale, shift = k.operand("scale", c.channels), k.operand("shift", c.channels)
     result = k.operand("result", c.channels * c.pixels)
-    with k.units() as channel:
+    size = c.pixels // c.pieces
+    with k.units() as u:
+        channel = k.let(u // c.pieces)
         a, b = k.let(scale.load(channel)), k.let(shift.load(channel))
-        first = k.let(channel * c.pixels)
-        for lanes, start, runs in vector_runs(c.pixels, (c.lanes, 1)):
+        first = k.let(u * size)
+        for lanes, start, runs in vector_runs(size, (c.lanes, 1)):
             with k.loop(runs) as i:
                 at = first + i * lanes + start
                 result.store(at, source.load(at, lanes) * splat(a, lanes) + splat(b, lanes), lanes)
