@@ -34,6 +34,8 @@ def _configure(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument("--top", type=command.positive, metavar="N", help="print only the N slowest steps")
     parser.add_argument("--in-order", action="store_true", help="print the steps as they run, not slowest first")
+    what = "print the large convolutions below 80 %% of their limit in place of the steps, each with the reasons"
+    parser.add_argument("--limits", action="store_true", help=what)
     parser.add_argument("--html", metavar="FILE", help="write it as one page: roofline, a bar for every step")
     command.add_json(parser)
     command.hold_defaults(parser)
@@ -52,7 +54,7 @@ def _run(args: argparse.Namespace) -> int:
     if args.json:
         command.print_json(profile.to_json())
     else:
-        show(profile, args.top, args.in_order)
+        show(profile, args.top, args.in_order, args.limits)
         if args.html:
             print(f"written      {args.html}")
     return command.EXIT_OK
@@ -97,23 +99,42 @@ def _whole(args: argparse.Namespace) -> None:
     print(f"{gflops:.1f} GFLOP/s, operations as written; for its steps, profile the network's text")
 
 
-def show(profile: Profile, top: int | None = None, in_order: bool = False) -> None:
-    """The steps and the totals, for people."""
+def show(profile: Profile, top: int | None = None, in_order: bool = False, limits: bool = False) -> None:
+    """The steps, or with `limits` the convolutions below theirs, and the totals, for people."""
     out = screen.console()
     wide = out.width >= WIDE
     steps = profile.slowest()[:top]
     if in_order:
         kept = set(map(id, steps))
         steps = [s for s in profile.steps if id(s) in kept]
+    _show_head(profile)
+    if limits:
+        _show_gaps(profile, top)
+    else:
+        out.print(_table(steps, profile.digits, wide))
+    for label, text in _totals(profile, 0 if limits else len(steps)):
+        out.print(f"{label:<12} {text}")
+    if not wide and not limits:
+        out.print("why each kernel was chosen: --json, --html, or a wider terminal")
+
+
+def _show_head(profile: Profile) -> None:
     threads = f"{profile.threads} thread{'s' if profile.threads > 1 else ''}"
     weights = _fc_weights(profile.weights_dtype)
     where = f"batch {profile.batch}, {threads}, {profile.target}"
-    out.print(f"network {profile.name}, {where}, {profile.runs} runs{weights}")
-    out.print(_table(steps, profile.digits, wide))
-    for label, text in _totals(profile, len(steps)):
-        out.print(f"{label:<12} {text}")
-    if not wide:
-        out.print("why each kernel was chosen: --json, --html, or a wider terminal")
+    screen.console().print(f"network {profile.name}, {where}, {profile.runs} runs{weights}")
+
+
+def _show_gaps(profile: Profile, top: int | None) -> None:
+    """The largest loss first; the reasons stand below each other."""
+    rows = screen.table("convolution", "algorithm", "MFLOP", "ms", "limit\nms", "of\nlimit", left=2)
+    rows.add_column("besides the limit", overflow="fold")
+    for gap in profile.large.gaps[:top]:
+        times = (f"{seconds * 1e3:.{profile.digits}f}" for seconds in (gap.seconds, gap.limit))
+        reasons = gap.reason.replace("; ", "\n")
+        rows.add_row(gap.node, gap.algorithm, f"{gap.megaflops:.0f}", *times, f"{gap.of_limit:.0%}", reasons)
+    if profile.large.gaps:
+        screen.console().print(rows)
 
 
 def _fc_weights(dtype: str) -> str:
@@ -155,10 +176,19 @@ def _totals(profile: Profile, shown: int) -> list[tuple[str, str]]:
         ("at limits", f"{limit} if every step ran at its limit ({p.limit / p.total:.0%} of the steps)"),
         ("machine", f"{p.peak_flops / 1e9:.0f} GFLOP/s of multiply-adds, {p.bandwidth / 1e9:.1f} GB/s read, measured"),
     ]
+    if p.large.count:
+        lines.insert(4, ("convolutions", _large(p)))
     if p.busy:
         lost = f"{p.interrupted / p.whole:.0%} of the whole run is in no step's median: other processes had the cores"
         lines.append(("busy machine", lost))
     return lines
+
+
+def _large(p: Profile) -> str:
+    from cnncc.profile import MEGAFLOPS, NEAR
+
+    found = f"{p.large.count - len(p.large.gaps)} of {p.large.count}"
+    return f"{found} above {MEGAFLOPS} MFLOP run at {NEAR:.0%} of their limit or better; the others: --limits"
 
 
 COMMAND = command.Command(
@@ -166,6 +196,7 @@ COMMAND = command.Command(
     help="time every step of a network, next to its limit on this machine and why its kernel was chosen",
     examples="""
         cnncc profile resnet50 --top 10
+        cnncc profile resnet50 --limits
         cnncc profile models/lenet5.net --threads 1 --in-order
         cnncc profile googlenet --batch 8 --html googlenet.html
         cnncc profile resnet50 --json | jq '.steps[0]'

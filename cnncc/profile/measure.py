@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from cnncc.errors import CnnccError
+from cnncc.profile.gaps import MEGAFLOPS, NEAR, NO_LARGE, Large, large_convolutions
 from cnncc.profile.work import Work, works
 from cnncc.runtime import cpu
 
@@ -79,6 +80,8 @@ class Profile:
     """Bytes per second read from memory, all threads."""
     weights_dtype: str = "float32"
     """Type in which the weights of fc layers are stored."""
+    large: Large = NO_LARGE
+    """The convolutions that should be near their limits."""
 
     @property
     def total(self) -> float:
@@ -119,7 +122,10 @@ class Profile:
         seconds = {"whole": self.whole, "unstamped": self.unstamped, "steps": self.total, "limit": self.limit}
         seconds["interrupted"] = self.interrupted
         steps = [{**asdict(s), "gflops": s.gflops, "of_limit": s.of_limit} for s in self.steps]
-        return {**{f: getattr(self, f) for f in fields}, "seconds": seconds, "steps": steps}
+        below = [gap.to_json() for gap in self.large.gaps]
+        large = {"megaflops": MEGAFLOPS, "near": NEAR, "count": self.large.count, "below": below}
+        result = {**{f: getattr(self, f) for f in fields}, "seconds": seconds, "steps": steps}
+        return {**result, "large_convolutions": large}
 
 
 def profile(build: Build, runs: int = RUNS) -> Profile:
@@ -136,19 +142,21 @@ def profile(build: Build, runs: int = RUNS) -> Profile:
         raise CnnccError(f"target {program.target.name}: this processor lacks {', '.join(lacking)}")
     limits = measure_limits(program.target, program.threads)
     times = _measure(build, runs)
+    steps = _steps(build, times.steps, limits)
     return Profile(
         name=program.graph.name,
         target=program.target.name,
         batch=program.graph.inputs[0].type.shape[0],
         threads=program.threads,
         runs=runs,
-        steps=_steps(build, times.steps, limits),
+        steps=steps,
         whole=times.whole,
         unstamped=times.unstamped,
         covered=times.covered,
         peak_flops=limits.flops,
         bandwidth=limits.bytes,
         weights_dtype=program.weights_dtype,
+        large=large_convolutions(program, steps, limits),
     )
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from html import escape
 
+from cnncc.profile.gaps import MEGAFLOPS, NEAR
 from cnncc.profile.measure import Profile, Step
 from cnncc.profile.roofline import roofline
 
@@ -55,7 +56,7 @@ STYLE += "".join(f".{k} {{ fill: var(--{k}); background: var(--{k}); }}\n" for k
 def page(profile: Profile) -> str:
     """The page's text."""
     title = f"{escape(profile.name)}: profile"
-    body = "\n".join([_head(profile), _roofline(profile), _steps(profile)])
+    body = "\n".join([_head(profile), _roofline(profile), _gaps(profile), _steps(profile)])
     return f"""<!doctype html>
 <html lang="en">
 <head>
@@ -123,6 +124,30 @@ def _roofline(profile: Profile) -> str:
 this machine can do. A step above the slope had its operands in a cache. Winograd counts its own multiplications.</p>
 {_legend(profile, computing)}
 <div class="scroll">{plot}</div>
+</section>"""
+
+
+def _gaps(profile: Profile) -> str:
+    """The convolutions that should be nearer their limits, and what else they do."""
+    large = profile.large
+    if not large.gaps:
+        return ""
+    rows = "\n".join(
+        f"<tr><td>{escape(gap.node)} <small>{escape(gap.reason)}</small></td><td>{escape(gap.algorithm)}</td>"
+        f"<td>{gap.megaflops:.0f}</td><td>{gap.seconds * 1e3:.{profile.digits}f}</td><td>{gap.of_limit:.0%}</td></tr>"
+        for gap in large.gaps
+    )
+    heads = "".join(f"<th>{head}</th>" for head in ("convolution", "algorithm", "MFLOP", "ms", "of limit"))
+    return f"""<section>
+<h2>Below their limit</h2>
+<p>{len(large.gaps)} of the {large.count} convolutions above {MEGAFLOPS} MFLOP run below {NEAR:.0%} of their limit. What
+they do besides, in milliseconds if nothing else hid it: from each kernel's configuration, not measured, but for the
+transforms that are steps of their own.</p>
+<div class="scroll"><table>
+<thead><tr>{heads}</tr></thead>
+<tbody>
+{rows}
+</tbody></table></div>
 </section>"""
 
 
