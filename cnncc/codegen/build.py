@@ -25,6 +25,7 @@ from cnncc.codegen.glue import steps_ir
 from cnncc.codegen.keys import compiler_digest, tvm_llvm_version
 from cnncc.codegen.layout import from_stored
 from cnncc.codegen.names import c_name
+from cnncc.codegen.packing import computed
 from cnncc.codegen.program import Arena, Program, arena_of, check_indices
 from cnncc.codegen.variants import Layout, Variant
 from cnncc.ir import Node, TensorType
@@ -96,8 +97,8 @@ class Build:
         raw = np.zeros(self.program.weight_bytes + ALIGN, np.uint8)
         start = -raw.ctypes.data % ALIGN
         array = raw[start : start + self.program.weight_bytes]
-        for i, (packed, offset) in enumerate(self.program.weights, start=1):
-            array[offset : offset + packed.nbytes] = packed.compute().view(np.uint8)
+        for i, (offset, packed) in enumerate(computed(self.program.weights), start=1):
+            array[offset : offset + packed.nbytes] = packed.view(np.uint8)
             self._tell("packing weights", i)
         return array
 
@@ -132,9 +133,9 @@ class Build:
 
     def write_weights(self, file: BinaryIO, start: int) -> None:
         """Writes all packed weights into a file, from the byte `start` on."""
-        for i, (packed, offset) in enumerate(self.program.weights, start=1):
+        for i, (offset, packed) in enumerate(computed(self.program.weights), start=1):
             file.seek(start + offset)
-            file.write(packed.compute().data)
+            file.write(packed.data)
             self._tell("writing weights", i)
 
     def trace(self, *arrays: np.ndarray) -> dict[str, np.ndarray]:

@@ -19,9 +19,13 @@ _GLOBAL_OBJECT = 1 << 4 | 1
 _HIDDEN = 2
 
 
-def begin(file: BinaryIO, like: bytes, symbol: str, size: int, align: int) -> int:
-    """Writes all of the object but the weights: read-only data of `size` bytes under a hidden symbol, for the machine
-    that `like`, a 64-bit little-endian ELF object, is for. Returns where in the file the weights begin.
+START = 64
+"""Where in the file the weights begin, which is also their alignment."""
+
+
+def finish(file: BinaryIO, like: bytes, symbol: str, size: int) -> None:
+    """Writes all of the object but the weights, `size` bytes from `START` on: read-only data under a hidden symbol, for
+    the machine that `like`, a 64-bit little-endian ELF object, is for.
 
     Source: System V ABI, "ELF-64 Object File Format".
     """
@@ -30,8 +34,7 @@ def begin(file: BinaryIO, like: bytes, symbol: str, size: int, align: int) -> in
     (flags,) = struct.unpack_from("<I", like, 48)
     names = SECTIONS + symbol.encode() + b"\0"
     symbols = _SYMBOL.pack(0, 0, 0, 0, 0, 0) + _SYMBOL.pack(len(SECTIONS), _GLOBAL_OBJECT, _HIDDEN, 1, 0, size)
-    start = -(-_HEADER.size // align) * align
-    at_symbols = -(-(start + size) // 8) * 8
+    at_symbols = -(-(START + size) // 8) * 8
     at_names = at_symbols + len(symbols)
     at_sections = -(-(at_names + len(names)) // 8) * 8
 
@@ -40,16 +43,16 @@ def begin(file: BinaryIO, like: bytes, symbol: str, size: int, align: int) -> in
 
     sections = (
         _SECTION.pack(0, 0, 0, 0, 0, 0, 0, 0, 0, 0),
-        _SECTION.pack(named(b".rodata"), _PROGBITS, _ALLOC, 0, start, size, 0, 0, align, 0),
+        _SECTION.pack(named(b".rodata"), _PROGBITS, _ALLOC, 0, START, size, 0, 0, START, 0),
         _SECTION.pack(named(b".symtab"), _SYMTAB, 0, 0, at_symbols, len(symbols), 3, 1, 8, _SYMBOL.size),
         _SECTION.pack(named(b".strtab"), _STRTAB, 0, 0, at_names, len(names), 0, 0, 1, 0),
         _SECTION.pack(named(b".note.GNU-stack"), _PROGBITS, 0, 0, at_names, 0, 0, 0, 1, 0),
     )
-    # Byte 7 on of the identification: the system's ABI, the same as the glue's.
+    assert START >= _HEADER.size, "the header lies before the weights"
     head = (like[:16], _RELOCATABLE, machine, _CURRENT, 0, 0, at_sections, flags, _HEADER.size, 0, 0, _SECTION.size)
+    file.seek(0)
     file.write(_HEADER.pack(*head, len(sections), 3))
     file.seek(at_symbols)
     file.write(symbols + names)
     file.seek(at_sections)
     file.write(b"".join(sections))
-    return start

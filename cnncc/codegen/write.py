@@ -41,6 +41,10 @@ ROLES = {
 """The kinds of files, and how messages call them."""
 
 
+WEIGHTS = "weights.o"
+"""The file of the packed weights while a module is made."""
+
+
 def write(builds: Sequence[Build], files: Mapping[str, Path]) -> dict[str, Path]:
     """Writes files of a network, by kind (see `ROLES`); with a file for `weights` these are left out of the others.
 
@@ -108,7 +112,7 @@ class _Work:
     @cached_property
     def _weights(self) -> Path:
         """All packed weights, behind room for a header: of a file of their own, or of the object they become."""
-        path, start = self.folder / "weights.o", self._weights_start
+        path, start = self.folder / WEIGHTS, self._weights_start
         with path.open("wb") as file:
             offset = start
             for build in self.builds:
@@ -133,7 +137,7 @@ class _Work:
     def digest(self) -> bytes:
         """The hash of the packed weights."""
         digest = hashlib.blake2b(digest_size=32)
-        with self._weights.open("rb") as file:
+        with (self.folder / WEIGHTS).open("rb") as file:
             file.seek(self._weights_start)
             while piece := file.read(1 << 20):
                 digest.update(piece)
@@ -179,7 +183,7 @@ class _Work:
         if layout.weight_bytes and not self.external:
             with self._weights.open("r+b") as file:
                 weights_object.finish(file, bodies["entry.o"], f"{self.name}_weights", layout.weight_bytes)
-            names.append("weights.o")
+            names.append(WEIGHTS)
         return names
 
     @cached_property

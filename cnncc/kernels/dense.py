@@ -46,23 +46,27 @@ class DenseConfig:
 
 def pack_dense(weight: np.ndarray, source: TensorType, config: DenseConfig) -> np.ndarray:
     """(o, c h w) to [group of blocks][input, in the order it is stored][block][lane], flat."""
-    out = weight.shape[0]
-    if source.block > 1:
-        _, c, h, w = source.shape
-        stored = np.zeros((out, source.stored_shape[1] * source.block, h, w), np.float32)
-        stored[:, :c] = weight.reshape(out, c, h, w)
-        weight = stored.reshape(out, -1, source.block, h, w).transpose(0, 1, 3, 4, 2).reshape(out, -1)
     packed = np.empty(config.out_blocks * config.block * config.inputs, STORED[config.weights_dtype])
     done = 0
     for start, size, count in config.runs:
         for g in range(count):
             first = (start + g * size) * config.block
-            rows = weight[first : first + size * config.block]
+            rows = _as_stored(weight[first : first + size * config.block], source)
             piece = packed[done : done + config.inputs * size * config.block].reshape(config.inputs, -1)
             piece[:, : len(rows)] = encode(rows, config.weights_dtype).T
             piece[:, len(rows) :] = 0  # also the bits of 0.0
             done += piece.size
     return packed
+
+
+def _as_stored(rows: np.ndarray, source: TensorType) -> np.ndarray:
+    """Rows of (c h w) in the order in which `source` is stored: of a few at a time, since all may be 400 MB."""
+    if source.block == 1:
+        return rows
+    _, c, h, w = source.shape
+    stored = np.zeros((len(rows), source.stored_shape[1] * source.block, h, w), np.float32)
+    stored[:, :c] = rows.reshape(len(rows), c, h, w)
+    return stored.reshape(len(rows), -1, source.block, h, w).transpose(0, 1, 3, 4, 2).reshape(len(rows), -1)
 
 
 def select_dense(site: Site) -> Selection | None:

@@ -1,0 +1,81 @@
+"""Weights on their way into a module: in order whoever computes them, and as an object that linkers take."""
+
+from __future__ import annotations
+
+import io
+import subprocess
+import time
+
+import numpy as np
+import pytest
+
+from cnncc import api, lang, weights
+from cnncc.codegen import packing, toolchain, weights_object
+from cnncc.codegen.packing import computed
+from cnncc.errors import CnnccError
+from cnncc.ir import Constant
+from cnncc.kernels.spec import Packed
+
+
+def packed(value: float, seconds: float = 0.0) -> Packed:
+    def compute() -> np.ndarray:
+        time.sleep(seconds)
+        return np.full(3, value, np.float32)
+
+    return Packed(f"w{value}", Constant((3,), compute))
+
+
+def test_weights_come_in_order_whichever_is_ready_first(monkeypatch):
+    monkeypatch.setattr(packing, "available_cores", lambda: 3)
+    listed = [(packed(i, seconds=0.02 if i % 3 == 0 else 0.0), 64 * i) for i in range(12)]
+    assert [(at, float(value[0])) for at, value in computed(listed)] == [(64 * i, i) for i in range(12)]
+
+
+def test_a_weight_that_cannot_be_packed_ends_it():
+    def refuse() -> np.ndarray:
+        raise CnnccError("beyond the range")
+
+    later = []
+    rest = [
+        (Packed(f"l{i}", Constant((1,), lambda i=i: later.append(i) or np.zeros(1, np.float32))), 0) for i in range(50)
+    ]
+    with pytest.raises(CnnccError, match="beyond the range"):
+        list(computed([(Packed("w", Constant((1,), refuse)), 0), *rest]))
+    assert len(later) < 50
+
+
+def test_few_are_held_at_a_time(monkeypatch):
+    monkeypatch.setattr(packing, "available_cores", lambda: 2)
+    begun = []
+    listed = [
+        (Packed(f"w{i}", Constant((1,), lambda i=i: begun.append(i) or np.zeros(1, np.float32))), i) for i in range(20)
+    ]
+    for at, _ in computed(listed):
+        assert len(begun) <= at + 1 + 3
+
+
+def test_an_object_of_weights_links_and_is_read_only(tmp_path):
+    """A C program that prints what it finds under the symbol, and where."""
+    (tmp_path / "main.c").write_text(
+        "#include <stdio.h>\n#include <stdint.h>\nextern const float t_weights[];\n"
+        'int main(void) { printf("%g %g %d\\n", t_weights[0], t_weights[4], (int)((uintptr_t)t_weights % 64)); }\n'
+    )
+    target = api.build(weights.bind(lang.parse("net t\ninput 1x4x4\nrelu\n")), threads=1).program.target
+    assert target.triple.startswith("x86_64")
+    toolchain.call(["-c", "main.c", "-o", "main.o"], tmp_path)
+    data = np.arange(5, dtype=np.float32)
+    with (tmp_path / "weights.o").open("wb") as file:
+        file.seek(weights_object.START)
+        file.write(data.data)
+        weights_object.finish(file, (tmp_path / "main.o").read_bytes(), "t_weights", data.nbytes)
+    toolchain.call(["main.o", "weights.o", "-o", "main"], tmp_path)
+    done = subprocess.run([tmp_path / "main"], capture_output=True, text=True, check=True)
+    assert done.stdout.split() == ["0", "4", "0"]
+    (tmp_path / "write.c").write_text("extern float t_weights[];\nint main(void) { t_weights[0] = 1; }\n")
+    toolchain.call(["write.c", "weights.o", "-o", "write"], tmp_path)
+    assert subprocess.run([tmp_path / "write"], check=False).returncode < 0
+
+
+def test_only_an_elf_object_says_what_machine_it_is_for():
+    with pytest.raises(AssertionError, match="64-bit little-endian ELF"):
+        weights_object.finish(io.BytesIO(), b"\0asm" + bytes(60), "w", 4)
