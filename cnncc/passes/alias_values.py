@@ -12,6 +12,7 @@ from cnncc.ir.rules import extra_inputs
 from cnncc.ir.types import TensorType
 from cnncc.ops import ACTIVATIONS
 from cnncc.passes.assign_layouts import VIEWS
+from cnncc.passes.pack_records import Piece
 
 _POINTWISE = ACTIVATIONS | {"bn", "add", "mul"}
 
@@ -37,10 +38,14 @@ class Storage:
 
 @dataclass(frozen=True)
 class Aliases:
-    """`place` maps a value to (root of its storage, byte offset inside one image); `storages` maps roots."""
+    """`place` maps a value to (root of its storage, byte offset inside one image); `storages` maps roots.
+
+    `lives` says which bytes of an image of a storage each value in it needs, and when.
+    """
 
     place: Mapping[str, tuple[str, int]]
     storages: Mapping[str, Storage]
+    lives: Mapping[str, tuple[Piece, ...]]
     in_place: frozenset[str]
     placed: frozenset[str]
     views: frozenset[str]
@@ -54,7 +59,8 @@ def alias_values(g: Graph, reuse: bool = True) -> Aliases:
     walk = _Walk(g, views, arms)
     for step, node in enumerate(g.nodes):
         walk.visit(step, node, reuse)
-    return Aliases(walk.place, walk.storages, frozenset(walk.in_place), frozenset(arms), views, copies)
+    lives = {root: tuple(pieces) for root, pieces in walk.lives.items()}
+    return Aliases(walk.place, walk.storages, lives, frozenset(walk.in_place), frozenset(arms), views, copies)
 
 
 def is_view(g: Graph, node: Node) -> bool:
@@ -116,13 +122,16 @@ class _Walk:
         self.arms = arms
         self.place: dict[str, tuple[str, int]] = {}
         self.storages: dict[str, Storage] = {}
+        self.lives: dict[str, list[Piece]] = {}
         self.in_place: set[str] = set()
+        self._steps = {n.name: i for i, n in enumerate(g.nodes)}
         self._inputs = {n.name: i for i, n in enumerate(g.inputs) if not is_normalized(n)}
         self._read = _last_reads(g, views)
 
     def visit(self, step: int, node: Node, reuse: bool) -> None:
         if node.name in self.views:
             self.place[node.name] = self._view(node)
+            self._live(node, self._written(node))
             return
         if node.name in self.arms:
             self.place[node.name] = self._outermost(node.name)
@@ -132,6 +141,20 @@ class _Walk:
                 self.in_place.add(node.name)
             self.place[node.name] = (reused or node.name, 0)
         self._extend(self.place[node.name][0], step, self._read[node.name])
+        self._live(node, step)
+
+    def _live(self, node: Node, first: int) -> None:
+        """Note until when the bytes of a value are read under its own name; views of it count for themselves."""
+        root, inner = self.place[node.name]
+        readers = (self._steps[u.name] for u in self.g.users(node.name) if u.name not in self.views)
+        piece = Piece(inner, inner + image_bytes(node.type), first, max(readers, default=first))
+        self.lives.setdefault(root, []).append(piece)
+
+    def _written(self, node: Node) -> int:
+        """The step at which a view's memory is written: that of what it is a view of."""
+        while node.name in self.views:
+            node = self.g[node.inputs[0]]
+        return self._steps[node.name]
 
     def _view(self, node: Node) -> tuple[str, int]:
         root, inner = self.place[node.inputs[0]]

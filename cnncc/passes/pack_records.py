@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import random
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from itertools import groupby, pairwise, product
 
 Record = tuple[int, int, int]
 """First step, last step (inclusive), size in bytes."""
@@ -11,67 +13,128 @@ Record = tuple[int, int, int]
 _EFFORT = 3_000_000
 """Pairs of tensors looked at before the search gives up: a count, not a clock, so that every run gives the same."""
 
-_ORDERS: tuple[Callable[[Record], tuple[int, ...]], ...] = (
-    lambda r: (-r[2], r[0]),  # largest first: "greedy by size"
-    lambda r: (-r[2] * (r[1] - r[0] + 1), r[0]),
-    lambda r: (-(r[1] - r[0]), -r[2]),  # longest-lived first
-    lambda r: (r[0], -r[2]),  # in the order of the program
-    lambda r: (-r[1], -r[2]),
+
+@dataclass(frozen=True)
+class Piece:
+    """Bytes [start, stop) of a tensor's memory, which hold something from step `first` to step `last`, inclusive."""
+
+    start: int
+    stop: int
+    first: int
+    last: int
+
+    @property
+    def size(self) -> int:
+        return self.stop - self.start
+
+
+Shape = tuple[Piece, ...]
+"""Memory that is placed as one, but need not be in use as a whole: the arms of a concat are written one by one."""
+
+_ORDERS: tuple[Callable[[Shape], tuple[int, ...]], ...] = (
+    lambda s: (-_stop(s), _first(s)),  # largest first: "greedy by size"
+    lambda s: (-_stop(s) * (_last(s) - _first(s) + 1), _first(s)),
+    lambda s: (_first(s) - _last(s), -_stop(s)),  # longest-lived first
+    lambda s: (_first(s), -_stop(s)),  # in the order of the program
+    lambda s: (-_last(s), -_stop(s)),
 )
+
+
+def _stop(shape: Shape) -> int:
+    return max((p.stop for p in shape), default=0)
+
+
+def _first(shape: Shape) -> int:
+    return min((p.first for p in shape), default=0)
+
+
+def _last(shape: Shape) -> int:
+    return max((p.last for p in shape), default=0)
+
+
+def shape_of(record: Record, align: int = 1) -> Shape:
+    """A record as a shape of one piece, its size rounded up to `align` bytes."""
+    first, last, size = record
+    return (Piece(0, -(-size // align) * align, first, last),)
 
 
 def live_bound(records: Sequence[Record], align: int = 1) -> int:
     """The largest sum of sizes (rounded up to `align` bytes) alive at one step: no packing needs less."""
+    return max(live_bytes([shape_of(r, align) for r in records]).values(), default=0)
+
+
+def live_bytes(shapes: Sequence[Shape]) -> dict[int, int]:
+    """Step -> bytes alive from it on, for each step at which that changes."""
     changes: dict[int, int] = {}
-    for first, last, size in records:
-        changes[first] = changes.get(first, 0) + _aligned(size, align)
-        changes[last + 1] = changes.get(last + 1, 0) - _aligned(size, align)
-    most = live = 0
-    for step in sorted(changes):
-        live += changes[step]
-        most = max(most, live)
-    return most
+    for piece in (p for shape in shapes for p in shape):
+        changes[piece.first] = changes.get(piece.first, 0) + piece.size
+        changes[piece.last + 1] = changes.get(piece.last + 1, 0) - piece.size
+    live = 0
+    return {step: (live := live + changes[step]) for step in sorted(changes)}
 
 
 def pack(records: Sequence[Record], align: int = 1) -> tuple[tuple[int, ...], int]:
-    """Offsets, multiples of `align`, such that records alive at the same step do not overlap; and the bytes in all.
+    """Offsets, multiples of `align`, such that records alive at the same step do not overlap; and the bytes in all."""
+    return pack_shapes([shape_of(r, align) for r in records])
+
+
+def pack_shapes(shapes: Sequence[Shape]) -> tuple[tuple[int, ...], int]:
+    """An offset for each shape, such that pieces alive at the same step do not overlap; and the bytes in all.
 
     Several greedy orders (Pisarchyk and Lee 2020), then a local search that places what sticks out on top earlier;
-    it stops at the live-set bound. Deterministic.
+    it stops at the live-set bound. Deterministic. Offsets are multiples of whatever all pieces start and stop at.
     """
-    search = Search([(first, last, _aligned(size, align)) for first, last, size in records])
+    search = Search(shapes)
     search.greedy()
     search.improve()
     return tuple(search.offsets), search.bytes
 
 
-def _aligned(size: int, align: int) -> int:
-    return -(-size // align) * align
+def outline(lives: Sequence[Piece], align: int) -> Shape:
+    """The memory that values share, as pieces of whole units of `align` bytes that do not overlap: each is in use from
+    the first write into any byte of it to the last read. Bytes that no value needs are left out."""
+    rounded = [(p.start // align * align, -(-p.stop // align) * align, p.first, p.last) for p in lives]
+    edges = sorted({edge for start, stop, _, _ in rounded for edge in (start, stop)})
+    pieces: list[Piece] = []
+    for start, stop in pairwise(edges):
+        over = [(first, last) for a, b, first, last in rounded if a <= start and stop <= b]
+        if over:
+            pieces.append(Piece(start, stop, min(first for first, _ in over), max(last for _, last in over)))
+    return tuple(_joined(pieces))
+
+
+def _joined(pieces: Sequence[Piece]) -> Iterator[Piece]:
+    """Neighbours that live equally long as one piece."""
+    for (first, last), group in groupby(pieces, key=lambda p: (p.first, p.last)):
+        run = list(group)
+        cuts = [0, *(i for i in range(1, len(run)) if run[i - 1].stop != run[i].start), len(run)]
+        yield from (Piece(run[a].start, run[b - 1].stop, first, last) for a, b in pairwise(cuts))
 
 
 class Search:
     """One packing problem: the best order of placing found so far, and the effort left."""
 
-    def __init__(self, records: list[Record]) -> None:
-        self.records = records
-        self.bound = live_bound(records)
-        self.neighbours = _overlaps(records)
+    def __init__(self, shapes: Sequence[Shape]) -> None:
+        self.shapes = shapes
+        self.stops = [_stop(s) for s in shapes]
+        self.bound = max(live_bytes(shapes).values(), default=0)
+        self.forbidden = _forbidden(shapes)
         self.order: list[int] = []
-        self.offsets: list[int] = [0] * len(records)
-        self.bytes = sum(size for _, _, size in records) + 1
+        self.offsets: list[int] = [0] * len(shapes)
+        self.bytes = sum(self.stops) + 1
         self.effort = _EFFORT
 
     def greedy(self) -> None:
         """The best of the fixed orders; the first is tried whatever it costs."""
         for key in _ORDERS:
             if self.bytes > self.bound and self.effort > 0:
-                self.attempt(sorted(range(len(self.records)), key=lambda i: key(self.records[i])))
+                self.attempt(sorted(range(len(self.shapes)), key=lambda i: key(self.shapes[i])))
 
     def improve(self) -> None:
-        """Move a record that reaches the top (or, now and then, any one) forward, and keep what is not worse."""
+        """Move a shape that reaches the top (or, now and then, any one) forward, and keep what is not worse."""
         rng = random.Random(0)
         while self.bytes > self.bound and self.effort > 0:
-            top = [p for p, i in enumerate(self.order) if self.offsets[i] + self.records[i][2] == self.bytes]
+            top = [p for p, i in enumerate(self.order) if self.offsets[i] + self.stops[i] == self.bytes]
             position = rng.choice(top) if rng.random() < 0.8 else rng.randrange(len(self.order))
             order = self.order.copy()
             moved = order.pop(position)
@@ -85,32 +148,46 @@ class Search:
             self.order, self.offsets, self.bytes = order, offsets, total
 
     def _place(self, order: list[int]) -> tuple[list[int], int]:
-        """Each record in turn at the lowest offset that is free during its whole life."""
-        offsets = [-1] * len(self.records)
+        """Each shape in turn at the lowest offset that is free during the life of each of its pieces."""
+        offsets = [-1] * len(self.shapes)
         total = 0
         for i in order:
-            size = self.records[i][2]
-            around = self.neighbours[i]
+            around = self.forbidden[i]
             self.effort -= len(around) + 1
-            taken = sorted((offsets[j], offsets[j] + self.records[j][2]) for j in around if offsets[j] >= 0)
-            offset = 0
-            for start, end in taken:
-                if start - offset >= size:
-                    break
-                offset = max(offset, end)
-            offsets[i] = offset
-            total = max(total, offset + size)
+            offsets[i] = lowest((offsets[j] + low, offsets[j] + high) for j, low, high in around if offsets[j] >= 0)
+            total = max(total, offsets[i] + self.stops[i])
         return offsets, total
 
 
-def _overlaps(records: list[Record]) -> list[list[int]]:
-    """For each record, those alive at a step at which it is alive."""
-    result: list[list[int]] = [[] for _ in records]
+def lowest(taken: Iterator[tuple[int, int]]) -> int:
+    """The least offset of at least 0 inside none of the open intervals."""
+    offset = 0
+    for low, high in sorted(taken):
+        if low >= offset:
+            break
+        offset = max(offset, high)
+    return offset
+
+
+Forbidden = list[list[tuple[int, int, int]]]
+"""For each shape: (another one, low, high), where its offset may not be in the other's offset + (low, high)."""
+
+
+def _forbidden(shapes: Sequence[Shape]) -> Forbidden:
+    result: Forbidden = [[] for _ in shapes]
     alive: list[int] = []
-    for i in sorted(range(len(records)), key=lambda i: records[i][0]):
-        alive = [j for j in alive if records[j][1] >= records[i][0]]
+    for i in sorted(range(len(shapes)), key=lambda i: _first(shapes[i])):
+        alive = [j for j in alive if _last(shapes[j]) >= _first(shapes[i])]
         for j in alive:
-            result[i].append(j)
-            result[j].append(i)
+            clashes = sorted(set(_clashes(shapes[i], shapes[j])))
+            result[i] += ((j, low, high) for low, high in clashes)
+            result[j] += ((i, -high, -low) for low, high in clashes)
         alive.append(i)
     return result
+
+
+def _clashes(one: Shape, other: Shape) -> Iterator[tuple[int, int]]:
+    """Where `one` may not start, seen from the start of `other`: open intervals."""
+    for p, q in product(one, other):
+        if p.first <= q.last and q.first <= p.last and p.size and q.size:
+            yield q.start - p.stop, q.stop - p.start

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 from cnncc.ir.graph import Graph
 from cnncc.passes.alias_values import Aliases, Storage, alias_values, image_bytes
-from cnncc.passes.pack_records import live_bound, pack
+from cnncc.passes.pack_records import Shape, live_bytes, outline, pack, pack_shapes, shape_of
 
 __all__ = ["ArenaPlan", "Slot", "pack", "plan_arena"]
 
@@ -38,6 +38,15 @@ class Slot:
 
 
 @dataclass(frozen=True)
+class Tenant:
+    """A storage in the arena: byte b of a piece of its shape is byte `offset + b` of the arena."""
+
+    storage: str
+    offset: int
+    shape: Shape
+
+
+@dataclass(frozen=True)
 class ArenaPlan:
     """The memory of one run. `bound` is the largest sum of live storages at any step: `bytes` cannot be less."""
 
@@ -46,6 +55,8 @@ class ArenaPlan:
     slots: Mapping[str, Slot]
     copies: Mapping[str, tuple[int, ...]]
     """For each concat that has work left: the positions of the arms to copy into it."""
+    tenants: tuple[Tenant, ...]
+    """The storages in the arena."""
 
 
 def plan_arena(g: Graph, align: int = 64, reuse: bool = True) -> ArenaPlan:
@@ -56,13 +67,24 @@ def plan_arena(g: Graph, align: int = 64, reuse: bool = True) -> ArenaPlan:
     """
     aliases = alias_values(g, reuse)
     arena = [root for root, s in aliases.storages.items() if s.kind == "arena"]
-    end = len(g.nodes)
-    storages = [aliases.storages[root] for root in arena]
-    records = [(s.first, s.last, s.nbytes) if reuse else (0, end, s.nbytes) for s in storages]
-    offsets, total = pack(records, align)
     batch = max((n.type.shape[0] for n in g.inputs), default=1)
-    slots = _slots(g, aliases, dict(zip(arena, offsets, strict=True)), batch)
-    return ArenaPlan(total, live_bound(records, align), slots, aliases.copies)
+    shapes = [_shape(g, aliases, root, align, reuse) for root in arena]
+    offsets, total = pack_shapes(shapes)
+    placed = dict(zip(arena, offsets, strict=True))
+    tenants = tuple(Tenant(root, placed[root], shape) for root, shape in zip(arena, shapes, strict=True))
+    bound = max(live_bytes(shapes).values(), default=0)
+    return ArenaPlan(total, bound, _slots(g, aliases, placed, batch), aliases.copies, tenants)
+
+
+def _shape(g: Graph, aliases: Aliases, root: str, align: int, reuse: bool) -> Shape:
+    """What a storage takes, and when. Of a batch it is whole: its images lie one after the other, and so would what is
+    free in them."""
+    storage = aliases.storages[root]
+    if not reuse:
+        return shape_of((0, len(g.nodes), storage.nbytes), align)
+    if storage.type.shape[0] > 1:
+        return shape_of((storage.first, storage.last, storage.nbytes), align)
+    return outline(aliases.lives[root], align)
 
 
 def _slots(g: Graph, aliases: Aliases, offsets: Mapping[str, int], batch: int) -> dict[str, Slot]:
