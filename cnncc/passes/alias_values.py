@@ -47,7 +47,8 @@ class Aliases:
     storages: Mapping[str, Storage]
     lives: Mapping[str, tuple[Piece, ...]]
     in_place: frozenset[str]
-    placed: frozenset[str]
+    placed: Mapping[str, str]
+    """Arm -> the concat it is written in."""
     views: frozenset[str]
     copies: Mapping[str, tuple[int, ...]]
 
@@ -59,8 +60,9 @@ def alias_values(g: Graph, reuse: bool = True) -> Aliases:
     walk = _Walk(g, views, arms)
     for step, node in enumerate(g.nodes):
         walk.visit(step, node, reuse)
+    placed = {arm: concat for arm, (concat, _) in arms.items()}
     lives = {root: tuple(pieces) for root, pieces in walk.lives.items()}
-    return Aliases(walk.place, walk.storages, lives, frozenset(walk.in_place), frozenset(arms), views, copies)
+    return Aliases(walk.place, walk.storages, lives, frozenset(walk.in_place), placed, views, copies)
 
 
 def is_view(g: Graph, node: Node) -> bool:
@@ -187,7 +189,7 @@ class _Walk:
 
     def _reusable(self, step: int, node: Node) -> str | None:
         """The storage of an input that `node` may overwrite with its result, element by element."""
-        for name in _elementwise_inputs(node):
+        for name in elementwise_inputs(node):
             root, _ = self.place[name]
             storage = self.storages[root]
             if storage.kind == "arena" and storage.last <= step and self._fills(root, node):
@@ -196,7 +198,7 @@ class _Walk:
 
     def _fills(self, root: str, node: Node) -> bool:
         """Whether `node` reads the storage only as whole tensors like its result, each element where it writes it."""
-        elementwise = _elementwise_inputs(node)
+        elementwise = elementwise_inputs(node)
         other = node.inputs[: len(node.inputs) - len(elementwise)]
         if self.storages[root].nbytes != node.type.nbytes or any(self.place[i][0] == root for i in other):
             return False
@@ -204,7 +206,7 @@ class _Walk:
         return all(t == node.type for t in types)
 
 
-def _elementwise_inputs(node: Node) -> tuple[str, ...]:
+def elementwise_inputs(node: Node) -> tuple[str, ...]:
     """The inputs of which an element of the result needs only the same element: the last ones of `node.inputs`."""
     if node.op in _POINTWISE:
         return node.inputs

@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
 
 from cnncc.ir.graph import Graph
 from cnncc.passes.alias_values import Aliases, Storage, alias_values, image_bytes
-from cnncc.passes.pack_records import Shape, live_bytes, outline, pack, pack_shapes, shape_of
+from cnncc.passes.pack_records import Piece, Shape, live_bytes, outline, pack, pack_shapes, shape_of
 
 __all__ = ["ArenaPlan", "Slot", "pack", "plan_arena"]
+
+
+_MOST_PIECES = 400
+"""Of one storage. More take long to fit around each other."""
 
 
 @dataclass(frozen=True)
@@ -66,25 +70,49 @@ def plan_arena(g: Graph, align: int = 64, reuse: bool = True) -> ArenaPlan:
     arms still share the memory of what they are part of) can be read after a run.
     """
     aliases = alias_values(g, reuse)
-    arena = [root for root, s in aliases.storages.items() if s.kind == "arena"]
+    shapes = _shapes(g, aliases, align, reuse)
+    offsets, total = _pack(list(shapes.values()), align)
+    placed = dict(zip(shapes, offsets, strict=True))
+    tenants = tuple(Tenant(root, placed[root], shape) for root, shape in shapes.items())
     batch = max((n.type.shape[0] for n in g.inputs), default=1)
-    shapes = [_shape(g, aliases, root, align, reuse) for root in arena]
-    offsets, total = pack_shapes(shapes)
-    placed = dict(zip(arena, offsets, strict=True))
-    tenants = tuple(Tenant(root, placed[root], shape) for root, shape in zip(arena, shapes, strict=True))
-    bound = max(live_bytes(shapes).values(), default=0)
-    return ArenaPlan(total, bound, _slots(g, aliases, placed, batch), aliases.copies, tenants)
+    return ArenaPlan(total, _most(shapes), _slots(g, aliases, placed, batch), aliases.copies, tenants)
 
 
-def _shape(g: Graph, aliases: Aliases, root: str, align: int, reuse: bool) -> Shape:
-    """What a storage takes, and when. Of a batch it is whole: its images lie one after the other, and so would what is
-    free in them."""
-    storage = aliases.storages[root]
+def activation_bound(g: Graph, align: int = 64) -> int:
+    """The largest sum of what is alive at one step of a graph with layouts, in the order it has."""
+    return _most(_shapes(g, alias_values(g), align, reuse=True))
+
+
+def _pack(shapes: list[Shape], align: int) -> tuple[tuple[int, ...], int]:
+    """Around pieces, or if that turns out worse (holes of a batch seldom fit anything) around whole storages."""
+    packed = pack_shapes(shapes)
+    whole = [shape_of((min(p.first for p in s), max(p.last for p in s), max(p.stop for p in s)), align) for s in shapes]
+    if whole == shapes or packed[1] == max(live_bytes(shapes).values(), default=0):
+        return packed
+    return min(packed, pack_shapes(whole), key=lambda found: found[1])
+
+
+def _most(shapes: Mapping[str, Shape]) -> int:
+    return max(live_bytes(list(shapes.values())).values(), default=0)
+
+
+def _shapes(g: Graph, aliases: Aliases, align: int, reuse: bool) -> dict[str, Shape]:
+    """Of every storage in the arena: which of its bytes are in use, and when."""
+    arena = {root: s for root, s in aliases.storages.items() if s.kind == "arena"}
     if not reuse:
-        return shape_of((0, len(g.nodes), storage.nbytes), align)
-    if storage.type.shape[0] > 1:
+        return {root: shape_of((0, len(g.nodes), s.nbytes), align) for root, s in arena.items()}
+    return {root: _shape(storage, aliases.lives[root], align) for root, storage in arena.items()}
+
+
+def _shape(storage: Storage, lives: Sequence[Piece], align: int) -> Shape:
+    """The pieces of one image, for each image of the batch; or the whole, where that would be many or uneven."""
+    images, size = storage.type.shape[0], image_bytes(storage.type)
+    one = outline(lives, align)
+    if images == 1:
+        return one
+    if len(one) == 1 or size % align or len(one) * images > _MOST_PIECES:
         return shape_of((storage.first, storage.last, storage.nbytes), align)
-    return outline(aliases.lives[root], align)
+    return tuple(replace(p, start=p.start + i * size, stop=p.stop + i * size) for i in range(images) for p in one)
 
 
 def _slots(g: Graph, aliases: Aliases, offsets: Mapping[str, int], batch: int) -> dict[str, Slot]:
