@@ -43,7 +43,7 @@ class Layer:
 
 class Arena(Protocol):
     """Memory a compiled module asks of its caller, in bytes: `total_bytes` is activations (`bytes`, of which no plan
-    needs less than `bound`) and scratch of all threads. It counts what is stored, channels rounded up to whole blocks
+    needs less than `bound`) and what kernels and threads add to that. It counts what is stored, channels rounded up to whole blocks
     and parts to 64 bytes, so for a small network it can be more than the activations of its layers together."""
 
     @property
@@ -51,7 +51,7 @@ class Arena(Protocol):
     @property
     def bound(self) -> int: ...
     @property
-    def scratch_bytes(self) -> int: ...
+    def added_bytes(self) -> int: ...
     @property
     def total_bytes(self) -> int: ...
 
@@ -88,7 +88,7 @@ class Summary:
             "arena_bytes": self.arena.total_bytes,
             "arena_activation_bytes": self.arena.bytes,
             "arena_bound_bytes": self.arena.bound,
-            "arena_scratch_bytes": self.arena.scratch_bytes,
+            "arena_added_bytes": self.arena.added_bytes,
         }
         return {"name": self.name, **totals, **arena, "layers": [asdict(layer) for layer in self.layers]}
 

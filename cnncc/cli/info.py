@@ -49,11 +49,11 @@ def _memory(info: dict[str, Any]) -> list[tuple[str, str]]:
     memory = info["memory"]
     dtype = info.get("weights_dtype", "float32")  # modules of earlier versions do not say
     parts = f"activations {screen.size(memory['bytes'])}, at least {screen.size(memory['bound'])}"
-    scratch = f"scratch {screen.size(memory['scratch_bytes'])}"
+    added = f"kernels add {screen.size(memory['arena_bytes'] - memory['bytes'])}"
     return [
         (
             "arena",
-            f"{screen.size(memory['arena_bytes'])} ({parts}; {scratch}), aligned to {memory['arena_align']} bytes",
+            f"{screen.size(memory['arena_bytes'])} ({parts}; {added}), aligned to {memory['arena_align']} bytes",
         ),
         ("weights", screen.size(memory["weight_bytes"]) + screen.stored_as(dtype)),
         ("threads", f"{info['threads']} at most"),

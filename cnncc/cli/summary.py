@@ -65,7 +65,7 @@ def _totals(summary: Summary) -> list[tuple[str, str]]:
         ("MACs", f"{summary.macs:,} multiply-adds (papers often call these FLOPs)"),
         ("FLOPs", f"{summary.flops:,} (2 per MAC)"),
         ("activations", f"{screen.size(summary.activation_bytes)} if every result kept its own memory, input included"),
-        ("arena", f"{screen.size(arena.total_bytes)} ({parts}; scratch {screen.size(arena.scratch_bytes)}){padded}"),
+        ("arena", f"{screen.size(arena.total_bytes)} ({parts}; kernels add {screen.size(arena.added_bytes)}){padded}"),
         ("RF", "receptive field, in input pixels; --json has every figure exactly"),
     ]
 

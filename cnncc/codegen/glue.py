@@ -2,14 +2,16 @@
 
 Every thread walks all steps. In a step it takes chunks of work from an atomic counter until none is left, then waits
 until all chunks are finished. Nobody waits for a thread that holds no chunk: one that has lost its core, or woke late,
-catches up by itself, and any of the threads alone would complete the run. The counters, a cache line for each step, lie
-in the arena, so a run touches nothing it does not own. `cnncc.codegen.entry` has the functions that callers see.
+catches up by itself, and any of the threads alone would complete the run; until it has, it touches nothing but
+counters. These lie in the arena, as does all that kernels write, so a run touches nothing it does not own.
+`cnncc.codegen.entry` has the functions that callers see.
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 
+from cnncc.codegen.arena import COUNTER_BYTES
 from cnncc.codegen.program import Program
 from cnncc.kernels.spec import Call, Kernel, Operand
 from cnncc.runtime.interface import ALIGN, Code
@@ -138,9 +140,6 @@ done:
             lines.append(f"  %p{i} = load ptr, ptr %slot{i}")
         lines += [
             "  %id64 = sext i32 %id to i64",
-            f"  %own = mul i64 %id64, {self.program.scratch_bytes}",
-            f"  %ahead = add i64 %own, {self.program.scratch_offset}",
-            f"  %scratch = getelementptr i8, ptr %p{self.pointers - 2}, i64 %ahead",
             "  br label %step0",
         ]
         calls = self.program.calls
@@ -162,13 +161,14 @@ done:
         chunk = -(-units // min(units, -(-WANTED_CHUNKS // images)))
         per_image = -(-units // chunk)
         total = images * per_image
-        counter = self.program.counters_offset + ALIGN * i
+        counter = self.program.memory.counters + COUNTER_BYTES * i
         image, piece = f"sdiv i32 %t{i}, {per_image}", f"srem i32 %t{i}, {per_image}"
         if self.program.images_innermost(call):
             piece, image = f"sdiv i32 %t{i}, {images}", f"srem i32 %t{i}, {images}"
         lines = [
             f"step{i}:",
             f"  %next{i} = getelementptr i8, ptr %p{self.pointers - 2}, i64 {counter}",
+            *self._scratch(i),
             f"  br label %take{i}",
             f"take{i}:",
             f"  %mine{i} = phi i32 [ 0, %step{i} ], [ %again{i}, %work{i} ]",
@@ -186,7 +186,7 @@ done:
         ]
         arguments = []
         for j, operand in enumerate((*call.operands, call.result)):
-            base, offset, stride = self._address(call, operand)
+            base, offset, stride = self._address(i, call, operand)
             pointer = f"%a{i}.{j}"
             if stride == 0 or images == 1:
                 lines.append(f"  {pointer} = getelementptr i8, ptr {base}, i64 {offset}")
@@ -197,7 +197,7 @@ done:
                     f"  {pointer} = getelementptr i8, ptr {base}, i64 %s{i}.{j}",
                 ]
             arguments.append(f"ptr {pointer}")
-        arguments += ["ptr %scratch", f"i32 %lo{i}", f"i32 %hi{i}"]
+        arguments += [f"ptr %scratch{i}", f"i32 %lo{i}", f"i32 %hi{i}"]
         return [
             *lines,
             f"  call void @{call.kernel.symbol}({', '.join(arguments)})",
@@ -209,13 +209,22 @@ done:
             f"  br label %step{i + 1}",
         ]
 
-    def _address(self, call: Call, operand: Operand) -> tuple[str, int, int]:
+    def _scratch(self, i: int) -> list[str]:
+        """The thread's own scratch in a step."""
+        memory = self.program.memory.calls[i]
+        return [
+            f"  %own{i} = mul i64 %id64, {memory.stride}",
+            f"  %ahead{i} = add i64 %own{i}, {memory.scratch}",
+            f"  %scratch{i} = getelementptr i8, ptr %p{self.pointers - 2}, i64 %ahead{i}",
+        ]
+
+    def _address(self, i: int, call: Call, operand: Operand) -> tuple[str, int, int]:
         """Base pointer, byte offset and bytes between images of an operand."""
         arena, weights = f"%p{self.pointers - 2}", f"%p{self.pointers - 1}"
         if operand.kind == "weight":
             return weights, self.program.weight_offsets[operand.name] + 4 * operand.offset, 0
         if operand.kind == "workspace":
-            return arena, self.program.workspace_offset, 4 * call.workspace_floats
+            return arena, self.program.memory.calls[i].workspace, 4 * call.workspace_floats
         if operand.kind == "raw":
             node = self.program.graph[operand.name]
             return f"%p{self.inputs.index(operand.name)}", 0, node.type.nbytes // node.type.shape[0]
@@ -242,13 +251,13 @@ done:
         for i, value in enumerate(arguments):
             lines.append(f"  %field{i} = getelementptr ptr, ptr %context, i32 {i}")
             lines.append(f"  store ptr {value}, ptr %field{i}")
-        counters = ALIGN * len(self.program.calls)
+        counters = COUNTER_BYTES * len(self.program.calls)
         lines += [
             f"  %threads.at = getelementptr {self.context}, ptr %context, i32 0, i32 1",
             "  store i32 %threads, ptr %threads.at",
             f"  %came = getelementptr {self.context}, ptr %context, i32 0, i32 2",
             "  store i32 0, ptr %came",
-            f"  %counters = getelementptr i8, ptr %arena, i64 {self.program.counters_offset}",
+            f"  %counters = getelementptr i8, ptr %arena, i64 {self.program.memory.counters}",
             f"  call void @llvm.memset.p0.i64(ptr align {ALIGN} %counters, i8 0, i64 {counters}, i1 false)",
             *self._stamp_start(),
             "  %unpooled = icmp eq ptr %parallel_for, null",

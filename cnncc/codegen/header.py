@@ -149,6 +149,6 @@ def _counts(upper: str, arrays: dict[str, TensorType]) -> str:
 
 def _sizes(program: Program) -> str:
     """What the arena of a program holds."""
-    plan = program.plan
-    scratch = f"scratch {program.scratch_bytes} x {program.threads} threads"
-    return f"activations {plan.bytes} (least possible {plan.bound}), {scratch}"
+    plan, threads = program.plan, program.threads
+    least = f"least possible {plan.bound}, gap {plan.gap:.1%}"
+    return f"activations {plan.bytes} ({least}); kernels and {threads} threads add {program.arena_bytes - plan.bytes}"

@@ -7,6 +7,8 @@ from dataclasses import dataclass
 from functools import cached_property
 
 from cnncc import ops, passes
+from cnncc.codegen import arena
+from cnncc.codegen.arena import ArenaLayout, aligned
 from cnncc.codegen.layout import to_stored
 from cnncc.errors import CnnccError
 from cnncc.half import check_dtype
@@ -59,7 +61,7 @@ class Program:
         placed, offset = [], 0
         for packed in self._packed():
             placed.append((packed, offset))
-            offset += _aligned(packed.nbytes)
+            offset += aligned(packed.nbytes)
         return tuple(placed)
 
     def _packed(self) -> list[Packed]:
@@ -87,25 +89,14 @@ class Program:
         packed, offset = self.weights[-1]
         return offset + packed.nbytes
 
-    @property
-    def scratch_bytes(self) -> int:
-        """Scratch of one thread, in whole cache lines."""
-        floats = max((k.scratch_floats for k in self.kernels), default=0)
-        return _aligned(4 * floats)
-
-    @property
-    def counters_offset(self) -> int:
-        """Where in the arena the counters of the steps begin, a cache line each."""
-        return _aligned(self.plan.bytes)
-
-    @property
-    def workspace_offset(self) -> int:
-        """Where in the arena the workspace begins that the calls of one node hand each other."""
-        return self.counters_offset + ALIGN * len(self.calls)
+    @cached_property
+    def memory(self) -> ArenaLayout:
+        """What the arena holds besides activations."""
+        return arena.lay_out(self.graph, self.plan, self.selections, self.threads)
 
     def images(self, call: Call) -> int:
         """How many times a call is made: once for each image, or once for all."""
-        return 1 if call.whole_batch else self.graph[call.node].type.shape[0]
+        return arena.images(call, self.graph[call.node].type.shape[0])
 
     def images_innermost(self, call: Call) -> bool:
         """Whether a piece of a call's work is done for all images before the next piece: weights larger than an image
@@ -114,28 +105,15 @@ class Program:
         weights = sum(p.nbytes for p in self.selections[call.node].weights if p.name in read)
         return weights > self.graph[call.node].type.nbytes // self.images(call)
 
-    @cached_property
-    def workspace_bytes(self) -> int:
-        return _aligned(max((4 * c.workspace_floats * self.images(c) for c in self.calls), default=0))
-
-    @property
-    def scratch_offset(self) -> int:
-        """Where in the arena the first thread's scratch begins."""
-        return self.workspace_offset + self.workspace_bytes
-
     @property
     def arena_bytes(self) -> int:
-        """The arena a run needs: activations, the steps' counters, workspace, scratch for each thread, stamps."""
+        """The arena a run needs: activations, workspace and scratch of the kernels, the steps' counters, stamps."""
         return self.stamps_offset + (8 * (len(self.calls) + 1) if self.stamps else 0)
 
     @property
     def stamps_offset(self) -> int:
         """Where in the arena the stamps begin: cycles (uint64) at the start and at the end of each step."""
-        return self.scratch_offset + self.threads * self.scratch_bytes
-
-
-def _aligned(size: int) -> int:
-    return -(-size // ALIGN) * ALIGN
+        return self.memory.bytes
 
 
 def make_program(
@@ -161,6 +139,7 @@ def make_program(
     ops.verify(graph)
     if on_pass is not None:
         on_pass("assign_layouts", graph)
+    graph = passes.order_steps(graph, ALIGN)
     plan = passes.plan_arena(graph, align=ALIGN, reuse=not keep_all)
     selections = {}
     for node in graph.nodes:
@@ -217,12 +196,12 @@ class Arena:
 
     bytes: int
     bound: int
-    scratch_bytes: int
-    """Of all threads together, and of the workspace between the calls of one node."""
+    added_bytes: int
+    """That the kernels' workspace and scratch and the counters take beyond the activations' bytes."""
     total_bytes: int
 
 
 def arena_of(program: Program) -> Arena:
     """The memory a program needs."""
-    scratch = program.threads * program.scratch_bytes + program.workspace_bytes
-    return Arena(program.plan.bytes, program.plan.bound, scratch, program.arena_bytes)
+    added = program.arena_bytes - program.plan.bytes
+    return Arena(program.plan.bytes, program.plan.bound, added, program.arena_bytes)

@@ -62,6 +62,11 @@ class ArenaPlan:
     tenants: tuple[Tenant, ...]
     """The storages in the arena."""
 
+    @property
+    def gap(self) -> float:
+        """By how much the plan exceeds its bound, as a share of that."""
+        return self.bytes / self.bound - 1 if self.bound else 0.0
+
 
 def plan_arena(g: Graph, align: int = 64, reuse: bool = True) -> ArenaPlan:
     """The plan for a graph with layouts, whose offsets in the arena are multiples of `align` bytes.

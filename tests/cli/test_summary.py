@@ -15,7 +15,7 @@ from cnncc.codegen.program import Arena
 from cnncc.resources import directory
 from cnncc.summary import Summary, summarize
 
-ARENA = Arena(bytes=3000, bound=2000, scratch_bytes=1096, total_bytes=4096)
+ARENA = Arena(bytes=3000, bound=2000, added_bytes=1096, total_bytes=4096)
 NET = """net t
 input 3x32x32
 conv1: conv 5x5 8 /2x1 pad 2 bn relu
@@ -149,7 +149,7 @@ def test_short_numbers(number, count, size):
 
 
 def test_an_arena_larger_than_the_sum_is_explained(figures, capsys):
-    small = Arena(bytes=3000, bound=2000, scratch_bytes=1096, total_bytes=figures.activation_bytes + 1)
+    small = Arena(bytes=3000, bound=2000, added_bytes=1096, total_bytes=figures.activation_bytes + 1)
     for arena in (ARENA, small):
         command.show(replace(figures, arena=arena))
         said = "channels are stored in blocks of 8 or 16" in " ".join(capsys.readouterr().out.split())

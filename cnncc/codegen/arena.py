@@ -1,0 +1,126 @@
+"""Where in the arena kernels find their workspace and scratch, and threads their counters: in what the activations
+leave free at each step, and above them where that is not enough."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from itertools import permutations
+
+from cnncc.ir import Graph
+from cnncc.kernels.spec import Call, Selection
+from cnncc.passes.pack_records import lowest
+from cnncc.passes.plan_arena import ArenaPlan
+from cnncc.runtime.interface import ALIGN
+
+COUNTER_BYTES = 8
+"""Of a step: the next chunk to take, and chunks that are finished, int32 each."""
+
+
+@dataclass(frozen=True)
+class Room:
+    """Bytes of the arena in use during one step of the graph."""
+
+    kind: str
+    """workspace, which the calls of a node hand each other, or scratch, which each thread has of its own."""
+    node: str
+    step: int
+    offset: int
+    bytes: int
+
+
+@dataclass(frozen=True)
+class CallMemory:
+    """For one call: bytes from the start of the arena to its workspace and to the first thread's scratch, and from one
+    thread's scratch to the next."""
+
+    workspace: int
+    scratch: int
+    stride: int
+
+
+@dataclass(frozen=True)
+class ArenaLayout:
+    """Everything in the arena but the activations, which lie where the plan says."""
+
+    rooms: tuple[Room, ...]
+    calls: tuple[CallMemory, ...]
+    """In execution order."""
+    counters: int
+    """Offset of the counters of all steps, which must be zero when a run starts."""
+    bytes: int
+    bound: int
+    """The largest sum at any step: with these kernels and this order, no arena is smaller."""
+
+
+def lay_out(graph: Graph, plan: ArenaPlan, selections: Mapping[str, Selection], threads: int) -> ArenaLayout:
+    """The arena of a program. Deterministic."""
+    in_use = _in_use(graph, plan)
+    live = [sum(stop - start for start, stop in taken) for taken in in_use]
+    rooms: list[Room] = []
+    calls: list[CallMemory] = []
+    for step, node in enumerate(graph.nodes):
+        selection = selections.get(node.name)
+        if selection is not None:
+            batch = node.type.shape[0]
+            placed = _place(_wanted(selection.calls, batch, threads), in_use[step])
+            rooms += (Room(k, node.name, step, at, size) for k, (at, size) in placed.items() if size)
+            live[step] += sum(size for _, size in placed.values())
+            stride = max(_scratch(c) for c in selection.calls)
+            calls += [CallMemory(placed["workspace"][0], placed["scratch"][0], stride)] * len(selection.calls)
+    top = max([plan.bytes, *(r.offset + r.bytes for r in rooms)])
+    counters = aligned(COUNTER_BYTES * len(calls))
+    return ArenaLayout(tuple(rooms), tuple(calls), top, top + counters, max(live, default=0) + counters)
+
+
+def images(call: Call, batch: int) -> int:
+    """How many times a call is made: once for each image, or once for all."""
+    return 1 if call.whole_batch else batch
+
+
+def _wanted(calls: Sequence[Call], batch: int, threads: int) -> dict[str, int]:
+    return {
+        "workspace": aligned(max(4 * c.workspace_floats * images(c, batch) for c in calls)),
+        "scratch": threads * max(_scratch(c) for c in calls),
+    }
+
+
+def _scratch(call: Call) -> int:
+    """Bytes of one thread, in whole cache lines."""
+    return aligned(4 * call.kernel.scratch_floats)
+
+
+def _in_use(graph: Graph, plan: ArenaPlan) -> list[list[tuple[int, int]]]:
+    """For each step, the bytes [start, stop) of the arena that hold activations."""
+    found: list[list[tuple[int, int]]] = [[] for _ in graph.nodes]
+    for tenant in plan.tenants:
+        for piece in tenant.shape:
+            for step in range(piece.first, min(piece.last + 1, len(found))):
+                found[step].append((tenant.offset + piece.start, tenant.offset + piece.stop))
+    return found
+
+
+def _place(wanted: Mapping[str, int], taken: Sequence[tuple[int, int]]) -> dict[str, tuple[int, int]]:
+    """Offset and size of each thing wanted at one step, such that the highest ends as low as can be."""
+    return min((_first_fit(order, wanted, taken) for order in permutations(wanted)), key=_height)
+
+
+def _height(placed: Mapping[str, tuple[int, int]]) -> int:
+    return max(at + size for at, size in placed.values())
+
+
+def _first_fit(
+    order: Sequence[str], wanted: Mapping[str, int], taken: Sequence[tuple[int, int]]
+) -> dict[str, tuple[int, int]]:
+    placed: dict[str, tuple[int, int]] = {}
+    for kind in order:
+        size = wanted[kind]
+        others = [(at, at + n) for at, n in placed.values() if n]
+        at = lowest((start - size, stop) for start, stop in [*taken, *others]) if size else 0
+        placed[kind] = (at, size)
+    return placed
+
+
+def aligned(size: int) -> int:
+    """The next multiple of `ALIGN`."""
+    return -(-size // ALIGN) * ALIGN
