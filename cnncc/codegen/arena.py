@@ -3,14 +3,16 @@ leave free at each step, and above them where that is not enough."""
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from itertools import permutations
 
 from cnncc.ir import Graph
+from cnncc.kernels.room import SHARE
 from cnncc.kernels.spec import Call, Selection
 from cnncc.passes.pack_records import lowest
-from cnncc.passes.plan_arena import ArenaPlan
+from cnncc.passes.plan_arena import ArenaPlan, activations_alive
 from cnncc.runtime.interface import ALIGN
 
 COUNTER_BYTES = 8
@@ -51,6 +53,19 @@ class ArenaLayout:
     bytes: int
     bound: int
     """The largest sum at any step: with these kernels and this order, no arena is smaller."""
+
+
+def rooms(graph: Graph) -> dict[str, float]:
+    """For each node, the bytes for an image that its workspace and scratch should keep to: those that activations
+    leave free at its step, and a share of all of them on top."""
+    alive = activations_alive(graph, ALIGN)
+    most = max(alive, default=0)
+    if not most:
+        return dict.fromkeys(graph.by_name, math.inf)  # everything is in the caller's buffers
+    images = max(n.type.shape[0] for n in graph.inputs)
+    counters = COUNTER_BYTES * len(graph.nodes)
+    left = (most * (1 + SHARE) - counters - live for live in alive)
+    return {node.name: room / images for node, room in zip(graph.nodes, left, strict=True)}
 
 
 def lay_out(graph: Graph, plan: ArenaPlan, selections: Mapping[str, Selection], threads: int) -> ArenaLayout:

@@ -141,7 +141,7 @@ def make_program(
         on_pass("assign_layouts", graph)
     graph = passes.order_steps(graph, ALIGN)
     plan = passes.plan_arena(graph, align=ALIGN, reuse=not keep_all)
-    selections = {}
+    rooms, selections = arena.rooms(graph), {}
     for node in graph.nodes:
         slot = plan.slots[node.name]
         if slot.view or slot.kind in ("input", "constant"):
@@ -151,7 +151,8 @@ def make_program(
         near = (node.name, *node.inputs)
         strides = {name: plan.slots[name].image_stride for name in near}
         copies = tuple(plan.copies.get(node.name, ()))
-        site = Site(graph, node, target, strides, max_error, copies, weights_dtype, choices or {})
+        room = rooms[node.name]
+        site = Site(graph, node, target, strides, max_error, copies, weights_dtype, choices or {}, room)
         selections[node.name] = select(site)
     return Program(
         batched,

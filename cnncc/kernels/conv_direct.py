@@ -15,6 +15,7 @@ import numpy as np
 
 from cnncc.ir import Constant
 from cnncc.kernels.choices import DirectChoice
+from cnncc.kernels.room import Option, choose
 from cnncc.kernels.spec import Call, Epilogue, Kernel, Operand, Packed, Selection, Site, blocks
 from cnncc.kernels.tiles import Problem, Tile, cache_bandwidth, even_tiles, ranked_tiles, total_cycles
 from cnncc.targets import Target
@@ -167,13 +168,23 @@ class ConvGeometry:
     out_start: tuple[int, int] = (0, 0)
 
 
-def configure(geometry: ConvGeometry, target: Target, choice: DirectChoice | None = None) -> ConvConfig:
-    """Chooses tile, rows and chunks for a convolution on a target, or takes those of a choice."""
+def configure(
+    geometry: ConvGeometry, target: Target, choice: DirectChoice | None = None, site: Site | None = None
+) -> ConvConfig:
+    """Chooses tile, rows and chunks for a convolution on a target, or takes those of a choice; with a site, such that
+    scratch fits in its room if that costs little."""
     problem = _problem(geometry, target)
     if choice is not None:
         return replace(_whole(geometry, problem, choice.tile, target), rows=choice.rows, chunks=choice.chunks)
     whole = _whole(geometry, problem, ranked_tiles(problem, target)[0], target)
-    return min(_partitions(whole), key=lambda c: _unit_cost(c, problem, target))
+    costs = {config: _unit_cost(config, problem, target) for config in _partitions(whole)}
+    best = min(costs, key=costs.__getitem__)
+    if site is None:
+        return best
+    work = whole.reduction * whole.groups * total_cycles(whole.tile, problem, target)[0]
+    options = [Option(work + cost[0], 0, config.scratch_floats, config) for config, cost in costs.items()]
+    first = Option(work + costs[best][0], 0, best.scratch_floats, best)  # of equals, the one with the fewest units
+    return choose(site, [first, *options])[0]
 
 
 def direct_candidates(geometry: ConvGeometry, target: Target) -> list[tuple[float, DirectChoice]]:
@@ -307,7 +318,7 @@ def conv_call(
     site: Site, geometry: ConvGeometry, weight: Constant, suffix: str = "", choice: DirectChoice | None = None
 ) -> tuple[Call, tuple[Packed, ...]]:
     """The call and packed weights of one convolution of the node; `weight` is (o, i / groups, kh, kw)."""
-    config = configure(geometry, site.target, choice)
+    config = configure(geometry, site.target, choice, site)
     kernel = Kernel(
         family="conv_direct",
         name=name_of(config, site.target),

@@ -10,6 +10,7 @@ from cnncc.kernels.copy import select_copy
 from cnncc.kernels.dense import select_dense
 from cnncc.kernels.elementwise import select_elementwise, select_normalize
 from cnncc.kernels.resample import select_resample
+from cnncc.kernels.room import explained
 from cnncc.kernels.spec import Selection, Site
 from cnncc.kernels.window import select_depthwise, select_pool
 from cnncc.kernels.winograd_choice import select_winograd
@@ -36,5 +37,5 @@ def select(site: Site) -> Selection:
     for rule in RULES:
         selection = rule(site)
         if selection is not None:
-            return selection
+            return explained(site, selection)
     raise AssertionError(f"no kernel rule for {site.node.op}")

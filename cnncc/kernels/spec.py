@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any
@@ -112,6 +113,8 @@ class Site:
     """Type in which the weights of `cnncc.half.OPS` are stored."""
     choices: Choices = field(default_factory=dict)
     """What takes the place of the model's picks, by convolution."""
+    room: float = math.inf
+    """Bytes for an image that workspace and the scratch of all cores should keep to; see `cnncc.kernels.room`."""
 
     @property
     def given(self) -> Given | None:

@@ -121,6 +121,11 @@ class WinogradConfig:
         return self.points * self.data_step
 
     @property
+    def workspace_floats(self) -> int:
+        """Of each image, between the two kernels."""
+        return self.data_floats if self.shared else 0
+
+    @property
     def data_step(self) -> int:
         """Floats from one point of the transformed input to the next: an odd number of lines, against aliasing."""
         return _odd_lines(self.in_blocks * self.data_tiles * self.block)

@@ -7,6 +7,7 @@ from dataclasses import replace
 
 from cnncc.kernels.choices import WinogradChoice
 from cnncc.kernels.conv_direct import pad_channels
+from cnncc.kernels.room import Option, choose
 from cnncc.kernels.spec import Call, Kernel, Operand, Packed, Selection, Site, blocks
 from cnncc.kernels.tiles import (
     Problem,
@@ -52,8 +53,10 @@ def select_winograd(site: Site) -> Selection | None:
     direct = _direct_cycles(site)
     if costs[config] > KEEP_DIRECT * direct:
         return None
+    options = [Option(cycles, c.workspace_floats, c.scratch_floats, c) for c, cycles in costs.items()]
+    config, note = choose(site, options)
     why = f"F({config.m}x{config.m}), {costs[config] / direct:.2f} of the direct kernel's predicted cycles"
-    return _selection(site, config, why)
+    return _selection(site, config, why + note)
 
 
 def applies(site: Site) -> bool:

@@ -85,7 +85,14 @@ def plan_arena(g: Graph, align: int = 64, reuse: bool = True) -> ArenaPlan:
 
 def activation_bound(g: Graph, align: int = 64) -> int:
     """The largest sum of what is alive at one step of a graph with layouts, in the order it has."""
-    return _most(_shapes(g, alias_values(g), align, reuse=True))
+    return max(activations_alive(g, align), default=0)
+
+
+def activations_alive(g: Graph, align: int = 64) -> list[int]:
+    """Bytes of the arena in use at each step of a graph with layouts, in the order it has."""
+    changes = live_bytes(list(_shapes(g, alias_values(g), align, reuse=True).values()))
+    live = 0
+    return [live := changes.get(step, live) for step in range(len(g.nodes))]
 
 
 def _pack(shapes: list[Shape], align: int) -> tuple[tuple[int, ...], int]:
