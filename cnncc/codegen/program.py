@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 
 from cnncc import ops, passes
@@ -154,7 +154,7 @@ def make_program(
         room = rooms[node.name]
         site = Site(graph, node, target, strides, max_error, copies, weights_dtype, choices or {}, room)
         selections[node.name] = select(site)
-    return Program(
+    program = Program(
         batched,
         graph,
         plan,
@@ -165,6 +165,17 @@ def make_program(
         max_error=max_error,
         tuned=choices is not None,
     )
+    return program if keep_all else _roomier(program)
+
+
+def _roomier(program: Program) -> Program:
+    """The program with its activations moved, if that makes the arena smaller; they take as many bytes as before."""
+    memory = program.memory
+    if memory.bytes == memory.bound:
+        return program
+    guests = [(room.step, room.step, room.bytes) for room in memory.rooms]
+    other = replace(program, plan=passes.plan_arena(program.graph, ALIGN, guests=guests))
+    return min(program, other, key=lambda p: p.memory.bytes)
 
 
 def _check_weights_dtype(dtype: str, target: Target) -> None:

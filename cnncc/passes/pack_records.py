@@ -14,6 +14,10 @@ _EFFORT = 3_000_000
 """Pairs of tensors looked at before the search gives up: a count, not a clock, so that every run gives the same."""
 
 
+_FORWARD = 0.7
+"""Share of moves towards the start of the order, where the lowest offsets are given."""
+
+
 @dataclass(frozen=True)
 class Piece:
     """Bytes [start, stop) of a tensor's memory, which hold something from step `first` to step `last`, inclusive."""
@@ -78,16 +82,20 @@ def pack(records: Sequence[Record], align: int = 1) -> tuple[tuple[int, ...], in
     return pack_shapes([shape_of(r, align) for r in records])
 
 
-def pack_shapes(shapes: Sequence[Shape]) -> tuple[tuple[int, ...], int]:
+def pack_shapes(shapes: Sequence[Shape], guests: Sequence[Shape] = ()) -> tuple[tuple[int, ...], int]:
     """An offset for each shape, such that pieces alive at the same step do not overlap; and the bytes in all.
 
     Several greedy orders (Pisarchyk and Lee 2020), then a local search that places what sticks out on top earlier;
-    it stops at the live-set bound. Deterministic. Offsets are multiples of whatever all pieces start and stop at.
+    it stops at the live-set bound. Of packings with as many bytes it takes one that leaves `guests` the room to end
+    lowest. Deterministic. Offsets are multiples of whatever all pieces start and stop at.
     """
     search = Search(shapes)
     search.greedy()
     search.improve()
-    return tuple(search.offsets), search.bytes
+    if guests:
+        search = search.with_guests(guests)
+        search.improve()
+    return tuple(search.offsets[: len(shapes)]), search.bytes
 
 
 def outline(lives: Sequence[Piece], align: int) -> Shape:
@@ -112,51 +120,75 @@ def _joined(pieces: Sequence[Piece]) -> Iterator[Piece]:
 
 
 class Search:
-    """One packing problem: the best order of placing found so far, and the effort left."""
+    """One packing problem: the best order of placing found so far, and the effort left. The first `hosts` of the shapes
+    count before the others, guests for which they should leave room."""
 
-    def __init__(self, shapes: Sequence[Shape]) -> None:
+    def __init__(self, shapes: Sequence[Shape], hosts: int | None = None) -> None:
         self.shapes = shapes
+        self.hosts = len(shapes) if hosts is None else hosts
         self.stops = [_stop(s) for s in shapes]
-        self.bound = max(live_bytes(shapes).values(), default=0)
+        self.bound = tuple(max(live_bytes(s).values(), default=0) for s in (shapes[: self.hosts], shapes))
         self.forbidden = _forbidden(shapes)
         self.order: list[int] = []
         self.offsets: list[int] = [0] * len(shapes)
-        self.bytes = sum(self.stops) + 1
+        self.reached = (sum(self.stops) + 1,) * 2
+        """Bytes of the hosts, and of all."""
         self.effort = _EFFORT
+
+    @property
+    def bytes(self) -> int:
+        return self.reached[0]
+
+    def with_guests(self, guests: Sequence[Shape]) -> Search:
+        """The same problem, solved as it is, with guests on top."""
+        joint = Search([*self.shapes, *guests], len(self.shapes))
+        joint.attempt([*self.order, *range(len(self.shapes), len(joint.shapes))])
+        return joint
 
     def greedy(self) -> None:
         """The best of the fixed orders; the first is tried whatever it costs."""
         for key in _ORDERS:
-            if self.bytes > self.bound and self.effort > 0:
+            if self._open():
                 self.attempt(sorted(range(len(self.shapes)), key=lambda i: key(self.shapes[i])))
 
     def improve(self) -> None:
-        """Move a shape that reaches the top (or, now and then, any one) forward, and keep what is not worse."""
+        """Move a shape that reaches the top, or one alive with it, and keep what is not worse."""
         rng = random.Random(0)
-        while self.bytes > self.bound and self.effort > 0:
-            top = [p for p, i in enumerate(self.order) if self.offsets[i] + self.stops[i] == self.bytes]
-            position = rng.choice(top) if rng.random() < 0.8 else rng.randrange(len(self.order))
+        while self._open():
+            highest = self.order[rng.choice(self._top())]
+            near = {highest, *(j for j, _, _ in self.forbidden[highest])}
+            position = rng.choice([p for p, i in enumerate(self.order) if i in near])
             order = self.order.copy()
             moved = order.pop(position)
-            order.insert(rng.randrange(position + 1), moved)
+            order.insert(rng.randrange((position if rng.random() < _FORWARD else len(order)) + 1), moved)
             self.attempt(order)
+
+    def _open(self) -> bool:
+        return self.reached > self.bound and self.effort > 0
+
+    def _top(self) -> list[int]:
+        """Positions in the order of the shapes that reach highest: hosts, as long as they could do better."""
+        hosts = self.reached[0] > self.bound[0]
+        among = [p for p, i in enumerate(self.order) if not hosts or i < self.hosts]
+        most = self.reached[0] if hosts else self.reached[1]
+        return [p for p in among if self.offsets[self.order[p]] + self.stops[self.order[p]] == most]
 
     def attempt(self, order: list[int]) -> None:
         """Place in that order, and keep the result if it is not worse."""
-        offsets, total = self._place(order)
-        if total <= self.bytes:
-            self.order, self.offsets, self.bytes = order, offsets, total
+        offsets = self._place(order)
+        ends = [offset + stop for offset, stop in zip(offsets, self.stops, strict=True)]
+        reached = (max(ends[: self.hosts], default=0), max(ends, default=0))
+        if reached <= self.reached:
+            self.order, self.offsets, self.reached = order, offsets, reached
 
-    def _place(self, order: list[int]) -> tuple[list[int], int]:
+    def _place(self, order: list[int]) -> list[int]:
         """Each shape in turn at the lowest offset that is free during the life of each of its pieces."""
         offsets = [-1] * len(self.shapes)
-        total = 0
         for i in order:
             around = self.forbidden[i]
             self.effort -= len(around) + 1
             offsets[i] = lowest((offsets[j] + low, offsets[j] + high) for j, low, high in around if offsets[j] >= 0)
-            total = max(total, offsets[i] + self.stops[i])
-        return offsets, total
+        return offsets
 
 
 def lowest(taken: Iterator[tuple[int, int]]) -> int:

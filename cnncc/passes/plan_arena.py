@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 
 from cnncc.ir.graph import Graph
 from cnncc.passes.alias_values import Aliases, Storage, alias_values, image_bytes
-from cnncc.passes.pack_records import Piece, Shape, live_bytes, outline, pack, pack_shapes, shape_of
+from cnncc.passes.pack_records import Piece, Record, Shape, live_bytes, outline, pack, pack_shapes, shape_of
 
 __all__ = ["ArenaPlan", "Slot", "pack", "plan_arena"]
 
@@ -68,15 +68,16 @@ class ArenaPlan:
         return self.bytes / self.bound - 1 if self.bound else 0.0
 
 
-def plan_arena(g: Graph, align: int = 64, reuse: bool = True) -> ArenaPlan:
+def plan_arena(g: Graph, align: int = 64, reuse: bool = True, guests: Sequence[Record] = ()) -> ArenaPlan:
     """The plan for a graph with layouts, whose offsets in the arena are multiples of `align` bytes.
 
     Without `reuse` every storage keeps its own bytes and nothing is computed in place, so that all values (views and
-    arms still share the memory of what they are part of) can be read after a run.
+    arms still share the memory of what they are part of) can be read after a run. Of plans with equal bytes, one that
+    leaves room for `guests` is taken: other memory, at steps of the graph, which the plan does not place.
     """
     aliases = alias_values(g, reuse)
     shapes = _shapes(g, aliases, align, reuse)
-    offsets, total = _pack(list(shapes.values()), align)
+    offsets, total = _pack(list(shapes.values()), [shape_of(r, align) for r in guests], align)
     placed = dict(zip(shapes, offsets, strict=True))
     tenants = tuple(Tenant(root, placed[root], shape) for root, shape in shapes.items())
     batch = max((n.type.shape[0] for n in g.inputs), default=1)
@@ -95,13 +96,13 @@ def activations_alive(g: Graph, align: int = 64) -> list[int]:
     return [live := changes.get(step, live) for step in range(len(g.nodes))]
 
 
-def _pack(shapes: list[Shape], align: int) -> tuple[tuple[int, ...], int]:
+def _pack(shapes: list[Shape], guests: list[Shape], align: int) -> tuple[tuple[int, ...], int]:
     """Around pieces, or if that turns out worse (holes of a batch seldom fit anything) around whole storages."""
-    packed = pack_shapes(shapes)
+    packed = pack_shapes(shapes, guests)
     whole = [shape_of((min(p.first for p in s), max(p.last for p in s), max(p.stop for p in s)), align) for s in shapes]
     if whole == shapes or packed[1] == max(live_bytes(shapes).values(), default=0):
         return packed
-    return min(packed, pack_shapes(whole), key=lambda found: found[1])
+    return min(packed, pack_shapes(whole, guests), key=lambda found: found[1])
 
 
 def _most(shapes: Mapping[str, Shape]) -> int:
