@@ -175,10 +175,7 @@ def load_module(args: argparse.Namespace) -> Model:
         raise CnnccError(
             f"{args.net} is a compiled module and takes no {options}: such options are for a network", hint=hint
         )
-    model = api.load(args.net)
-    if args.threads and model.set_threads(args.threads) < args.threads:
-        raise CnnccError(f"{args.net} was compiled for {model.info['threads']} threads at most, got {args.threads}")
-    return model
+    return api.load(args.net, threads=args.threads)
 
 
 def read_net(name: str) -> Graph:

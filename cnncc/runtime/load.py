@@ -17,6 +17,7 @@ from cnncc.errors import CnnccError, reason
 from cnncc.runtime import cpu
 from cnncc.runtime.interface import FORMAT, Code, ModelState
 from cnncc.runtime.model import Model
+from cnncc.runtime.origin import Origin
 
 SECTION = b".cnncc"
 _ELF_HEADER = struct.Struct("<16sHHIQQQIHHHHHH")
@@ -60,14 +61,26 @@ def _section(data: mmap.mmap) -> bytes | None:
     return None
 
 
-def load(path: str | os.PathLike[str], weights: str | os.PathLike[str] | None = None) -> Model:
-    """The model in a shared object that `cnncc compile` wrote. If its weights are in a file of their own, that is
-    looked for beside it, under the name it was given, unless `weights` says where it is.
+def load(
+    path: str | os.PathLike[str], weights: str | os.PathLike[str] | None = None, threads: int | None = None
+) -> Model:
+    """The model in a shared object that `cnncc compile` wrote. Needs NumPy and nothing of the compiler.
 
-    Raises CnnccError if the file is no module, was compiled for a processor with features this one lacks, or if its
-    weights are missing or altered.
+    If its weights are in a file of their own, that is looked for beside it, under the name it was given, unless
+    `weights` says where it is. `threads` is how many each call uses, by default as many as it was compiled for, which
+    is also the most. Raises CnnccError if the file is no module, was compiled for a processor with features this one
+    lacks, or if its weights are missing or altered.
     """
     info = read_info(path)
+    origin = Origin.of(path, weights)
+    _check(path, info, threads)
+    model = _bind(_open(origin.path, info), info, origin)
+    if threads is not None:
+        model.set_threads(threads)
+    return model
+
+
+def _check(path: str | os.PathLike[str], info: dict[str, Any], threads: int | None) -> None:
     if info["format"] != FORMAT:
         made = f"{path}: made by cnncc {info['compiler']['cnncc']} with module format {info['format']}"
         raise CnnccError(f"{made}, this version loads format {FORMAT}", hint="compile the network again")
@@ -75,8 +88,15 @@ def load(path: str | os.PathLike[str], weights: str | os.PathLike[str] | None = 
     if lacking:
         target = info["target"]["name"]
         raise CnnccError(f"{path}: compiled for {target}; this processor lacks {', '.join(lacking)}")
+    if threads is not None and threads < 1:
+        raise CnnccError(f"threads must be at least 1, got {threads}")
+    if threads is not None and threads > info["threads"]:
+        raise CnnccError(f"{path} was compiled for {info['threads']} threads at most, got {threads}")
+
+
+def _bind(library: ctypes.CDLL, info: dict[str, Any], origin: Origin) -> Model:
+    """The functions of the C interface that Python uses. CDLL, not PyDLL: a call releases the interpreter's lock."""
     name = info["symbol"]
-    library = _open(Path(path).resolve(), info)
     run = library[f"{name}_run_with"]
     run.restype = ctypes.c_int
     text = library[f"{name}_error"]
@@ -88,10 +108,10 @@ def load(path: str | os.PathLike[str], weights: str | os.PathLike[str] | None = 
     if info["weights"]["file"] is None:
         get = library[f"{name}_model_get"]
         get.restype = ctypes.c_void_p
-        return Model(info, run, get(), error_text, keep=(library,))
-    beside = Path(path).resolve().with_name(info["weights"]["file"])
-    state = _open_weights(library, name, Path(weights or beside), error_text)
-    return Model(info, run, ctypes.addressof(state), error_text, keep=(library, state))
+        return Model(info, run, get(), error_text, keep=(library,), origin=origin)
+    beside = origin.path.with_name(info["weights"]["file"])
+    state = _open_weights(library, name, origin.weights or beside, error_text)
+    return Model(info, run, ctypes.addressof(state), error_text, keep=(library, state), origin=origin)
 
 
 def _open_weights(library: ctypes.CDLL, name: str, file: Path, error_text: Callable[[int], str]) -> ModelState:

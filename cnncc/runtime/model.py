@@ -1,33 +1,26 @@
-"""A compiled network that can be called with NumPy arrays. Stands alone: NumPy and the standard library only."""
+"""A compiled network that can be called with arrays. Stands alone: NumPy and the standard library only."""
 
 from __future__ import annotations
 
 import ctypes
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 
 from cnncc.errors import CnnccError
+from cnncc.runtime.arrays import InputError, Port, check_inputs, check_outputs
 from cnncc.runtime.interface import Threads
+from cnncc.runtime.origin import Origin
 
-
-@dataclass(frozen=True)
-class Port:
-    """An input or output of a model: float32, shape with the batch first."""
-
-    name: str
-    shape: tuple[int, ...]
-
-    def __str__(self) -> str:
-        return f"{self.name}: float32 {'x'.join(map(str, self.shape))}"
+__all__ = ["InputError", "Model", "Port"]
 
 
 class Model:
     """A compiled network: `model(array) -> array`, or a tuple of arrays where it has several outputs.
 
-    Any number of threads may call the same model; the interpreter's lock is released during a run.
+    Any number of threads may call the same model; the interpreter's lock is released during a run. A loaded model can
+    be pickled: as the path and the hash of its file, never the file itself.
     """
 
     def __init__(
@@ -38,6 +31,7 @@ class Model:
         error_text: Callable[[int], str],
         parallel_for: int | None = None,
         keep: Sequence[object] = (),
+        origin: Origin | None = None,
     ) -> None:
         """`run` is the function `NAME_run_with`, `model` the address of its model; `parallel_for` the address of what
         starts threads, None for the module's own pool."""
@@ -50,40 +44,107 @@ class Model:
         self._error_text = error_text
         self._threads = Threads(int(info["threads"]), parallel_for)
         self._keep = tuple(keep)
+        self._origin = origin
+        self._chosen: int | None = None
         self._arenas: list[np.ndarray] = []
 
     @property
     def name(self) -> str:
         return str(self.info["name"])
 
+    @property
+    def batch(self) -> int:
+        """Images of every run."""
+        return self.inputs[0].shape[0]
+
     def __repr__(self) -> str:
         ports = f"{', '.join(map(str, self.inputs))} -> {', '.join(map(str, self.outputs))}"
         return f"<cnncc model {self.name} for {self.info['target']['name']}: {ports}>"
 
+    def __reduce__(self) -> tuple[Any, ...]:
+        if self._origin is None:
+            raise CnnccError(
+                f"{self.name} was compiled into this process and cannot be pickled",
+                hint="write it with `cnncc compile NET -o NET.so` and pickle what cnncc.load returns",
+            )
+        return self._origin.recipe(self._chosen)
+
     def set_threads(self, threads: int) -> int:
         """Threads of later calls; returns the number now in force (at most what the model was compiled for)."""
-        self._threads.count = max(1, min(threads, int(self.info["threads"])))
-        return int(self._threads.count)
+        self._chosen = self._threads.count = max(1, min(threads, int(self.info["threads"])))
+        return self._chosen
 
-    def __call__(self, *arrays: np.ndarray) -> Any:
-        """Runs the network. Raises CnnccError for a wrong number of arrays, a wrong shape or dtype."""
+    def __call__(self, *arrays: Any, out: Any = None) -> Any:
+        """Runs the network on one batch.
+
+        Takes float32 arrays of NumPy or of any other library with DLPack whose data is in the CPU's memory. Returns
+        new NumPy arrays, or writes to `out`: one array, or a tuple of one for each output, and returns that.
+        Raises InputError, a CnnccError, for a wrong number of arrays, a wrong shape or dtype.
+        """
+        inputs = check_inputs(self.name, self.inputs, arrays)
+        return self._result(inputs, out, self.batch, self._run_once)
+
+    def run_many(self, *arrays: Any, out: Any = None) -> Any:
+        """Runs the network on any number of images, batch after batch.
+
+        The arrays are those of a call, but hold N images, which need not be a multiple of the batch: the last batch is
+        filled up with zeros whose results are dropped. Each image gets the same bits as in any other batch. Returns N
+        results for each output. Raises InputError as a call does.
+        """
+        inputs = check_inputs(self.name, self.inputs, arrays, ragged=True)
+        return self._result(inputs, out, len(inputs[0]), self._run_batches)
+
+    def _result(
+        self,
+        inputs: list[np.ndarray],
+        out: Any,
+        count: int,
+        run: Callable[[np.ndarray, list[np.ndarray], list[np.ndarray]], None],
+    ) -> Any:
+        """Lets `run` write the results of `count` images to `out` or to new arrays, in an arena nobody else uses."""
+        results = (
+            [np.empty((count, *p.shape[1:]), np.float32) for p in self.outputs]
+            if out is None
+            else check_outputs(self.name, self.outputs, out, inputs, count)
+        )
         arena = self._take_arena()
         try:
-            results = self.run_in(arena, arrays)
+            run(arena, inputs, results)
         finally:
             self._arenas.append(arena)
+        if out is not None:
+            return out
         return results[0] if len(results) == 1 else tuple(results)
 
-    def run_in(self, arena: np.ndarray, arrays: Sequence[np.ndarray]) -> list[np.ndarray]:
+    def _run_batches(self, arena: np.ndarray, inputs: list[np.ndarray], results: list[np.ndarray]) -> None:
+        batch, count = self.batch, len(inputs[0])
+        rest = count % batch
+        for start in range(0, count - rest, batch):
+            part = slice(start, start + batch)
+            self._run_once(arena, [a[part] for a in inputs], [r[part] for r in results])
+        if rest:
+            filled = [np.zeros(p.shape, np.float32) for p in self.inputs]
+            for whole, array in zip(filled, inputs, strict=True):
+                whole[:rest] = array[-rest:]
+            last = [np.empty(p.shape, np.float32) for p in self.outputs]
+            self._run_once(arena, filled, last)
+            for result, array in zip(results, last, strict=True):
+                result[-rest:] = array[:rest]
+
+    def run_in(self, arena: np.ndarray, arrays: Sequence[Any]) -> list[np.ndarray]:
         """Runs in a given arena (uint8, aligned, `info["memory"]["arena_bytes"]` long) and returns all outputs."""
-        checked = self._check(arrays)
+        inputs = check_inputs(self.name, self.inputs, arrays)
         results = [np.empty(p.shape, np.float32) for p in self.outputs]
-        pointers = [ctypes.c_void_p(a.ctypes.data) for a in (*checked, *results, arena)]
-        size = ctypes.c_size_t(arena.nbytes)
-        code = self._run(self._model, *pointers, size, ctypes.byref(self._threads))
+        self._run_once(arena, inputs, results)
+        return results
+
+    def _run_once(self, arena: np.ndarray, inputs: Sequence[np.ndarray], results: Sequence[np.ndarray]) -> None:
+        """One run of the compiled code; ctypes releases the interpreter's lock meanwhile."""
+        plain = [np.require(array, requirements=("C", "A")) for array in inputs]
+        pointers = [ctypes.c_void_p(a.ctypes.data) for a in (*plain, *results, arena)]
+        code = self._run(self._model, *pointers, ctypes.c_size_t(arena.nbytes), ctypes.byref(self._threads))
         if code:
             raise CnnccError(f"{self.name}: run failed: {self._error_text(code)}")
-        return results
 
     def new_arena(self) -> np.ndarray:
         """An arena of the right size and alignment."""
@@ -98,28 +159,3 @@ class Model:
             return self._arenas.pop()
         except IndexError:
             return self.new_arena()
-
-    def _check(self, arrays: Sequence[np.ndarray]) -> list[np.ndarray]:
-        if len(arrays) != len(self.inputs):
-            wanted = "; ".join(map(str, self.inputs))
-            plural = "" if len(self.inputs) == 1 else "s"
-            raise InputError(f"{self.name} takes {len(self.inputs)} array{plural} ({wanted}), got {len(arrays)}")
-        return [self._check_one(port, array) for port, array in zip(self.inputs, arrays, strict=True)]
-
-    def _check_one(self, port: Port, array: np.ndarray) -> np.ndarray:
-        if not isinstance(array, np.ndarray):
-            raise InputError(f"input {port.name!r} must be a NumPy array, got {type(array).__name__}")
-        if array.dtype != np.float32:
-            raise InputError(
-                f"input {port.name!r} must be float32, got {array.dtype}",
-                hint="convert it with array.astype('float32')",
-            )
-        if array.shape != port.shape:
-            got = "x".join(map(str, array.shape)) or "a scalar"
-            hint = "the batch is fixed when a network is compiled" if array.shape[1:] == port.shape[1:] else ""
-            raise InputError(f"input {port.name!r} must be {'x'.join(map(str, port.shape))}, got {got}", hint=hint)
-        return np.ascontiguousarray(array)
-
-
-class InputError(CnnccError, ValueError):
-    """An array a model cannot take."""

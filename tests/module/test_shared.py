@@ -262,7 +262,7 @@ def test_wrong_arrays_are_refused(build) -> None:
     good = np.zeros((1, 3, 17, 19), np.float32)
     with pytest.raises(InputError, match=r"takes 1 array .*got 2"):
         model(good, good)
-    with pytest.raises(InputError, match="must be a NumPy array, got list"):
+    with pytest.raises(InputError, match="must be a NumPy array or an object with __dlpack__, got list"):
         model([1.0])
     with pytest.raises(InputError, match="must be float32, got float64"):
         model(good.astype(np.float64))

@@ -1,0 +1,101 @@
+"""Arrays on their way into and out of a model: NumPy or whatever else speaks DLPack, checked, never converted."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from itertools import combinations
+from typing import Any
+
+import numpy as np
+
+from cnncc.errors import CnnccError
+
+CPU_DEVICES = (1, 3, 11, 13)
+"""Device types of dlpack.h whose memory the processor can read: CPU, and pinned or managed memory of CUDA and ROCm."""
+
+
+class InputError(CnnccError, ValueError):
+    """An array a model cannot take."""
+
+
+@dataclass(frozen=True)
+class Port:
+    """An input or output of a model: float32, shape with the batch first."""
+
+    name: str
+    shape: tuple[int, ...]
+
+    def __str__(self) -> str:
+        return f"{self.name}: float32 {text(self.shape)}"
+
+
+def text(shape: Sequence[int]) -> str:
+    """`1x3x224x224`."""
+    return "x".join(map(str, shape)) or "a scalar"
+
+
+def as_numpy(what: str, value: Any) -> np.ndarray:
+    """The same memory as a NumPy array; InputError for what is neither an array nor DLPack on the CPU."""
+    if isinstance(value, np.ndarray):
+        return value
+    if not hasattr(value, "__dlpack__"):
+        raise InputError(
+            f"{what} must be a NumPy array or an object with __dlpack__, got {type(value).__name__}",
+            hint="np.asarray(..., np.float32) makes an array of lists and numbers",
+        )
+    try:
+        device = int(value.__dlpack_device__()[0])
+        array = np.from_dlpack(value) if device in CPU_DEVICES else None
+    except (BufferError, RuntimeError, TypeError, ValueError) as error:  # what the exporters of others raise
+        raise InputError(f"{what}: {type(value).__module__}.{type(value).__name__}: {error}") from error
+    if array is None:
+        raise InputError(f"{what} is not in the CPU's memory (DLPack device type {device})", hint="copy it there first")
+    return array
+
+
+def check_inputs(name: str, ports: Sequence[Port], given: Sequence[Any], ragged: bool = False) -> list[np.ndarray]:
+    """One float32 array for each input; `ragged` ones hold any number of images, the same for all."""
+    if len(given) != len(ports):
+        wanted = "; ".join(map(str, ports))
+        plural = "" if len(ports) == 1 else "s"
+        raise InputError(f"{name} takes {len(ports)} array{plural} ({wanted}), got {len(given)}")
+    arrays = [_checked(f"input {p.name!r}", p, value, ragged) for p, value in zip(ports, given, strict=True)]
+    counts = [len(array) for array in arrays]
+    if ragged and len(set(counts)) > 1:
+        raise InputError(f"{name}: the inputs hold {', '.join(map(str, counts))} images, not one number of them")
+    return arrays
+
+
+def check_outputs(
+    name: str, ports: Sequence[Port], out: Any, inputs: Sequence[np.ndarray], count: int
+) -> list[np.ndarray]:
+    """The caller's arrays for `count` results, one for each output: writable, in C order, apart from all else."""
+    given = list(out) if isinstance(out, tuple | list) else [out]
+    if len(given) != len(ports):
+        raise InputError(f"{name} has {len(ports)} outputs ({'; '.join(map(str, ports))}), out has {len(given)}")
+    arrays = []
+    for port, value in zip(ports, given, strict=True):
+        what = f"out for {port.name!r}"
+        array = _checked(what, Port(port.name, (count, *port.shape[1:])), value, ragged=False)
+        if not (array.flags.writeable and array.flags.c_contiguous and array.flags.aligned):
+            raise InputError(f"{what} must be writable and contiguous in C order", hint="np.empty(shape, np.float32)")
+        arrays.append(array)
+    if any(np.may_share_memory(a, b) for a, b in [*combinations(arrays, 2), *((a, b) for a in arrays for b in inputs)]):
+        raise InputError(f"{name}: out overlaps an input or another output", hint="results need memory of their own")
+    return arrays
+
+
+def _checked(what: str, port: Port, value: Any, ragged: bool) -> np.ndarray:
+    array = as_numpy(what, value)
+    if array.dtype != np.float32:
+        raise InputError(f"{what} must be float32, got {array.dtype}", hint="convert it with array.astype('float32')")
+    wanted = (len(array), *port.shape[1:]) if ragged and array.ndim else port.shape
+    if array.shape != wanted:
+        same_image = array.shape[1:] == port.shape[1:]
+        hint = (
+            "the batch is fixed when a network is compiled; run_many takes any number of images" if same_image else ""
+        )
+        expected = text(port.shape) if not ragged else f"Nx{text(port.shape[1:])}"
+        raise InputError(f"{what} must be {expected}, got {text(array.shape)}", hint=hint)
+    return array
