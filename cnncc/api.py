@@ -7,6 +7,7 @@ import os
 from collections.abc import Callable
 from typing import TYPE_CHECKING
 
+from cnncc import extras
 from cnncc.errors import CnnccError
 from cnncc.locate import find_net, find_weights
 from cnncc.runtime.cpu import MOST_THREADS
@@ -46,6 +47,7 @@ def compile(
     `tune` is seconds in which convolution kernels are measured on this machine instead of picked by a model.
     Raises CnnccError for whatever is wrong with the network, the weights or the target.
     """
+    extras.require(extras.COMPILER)
     from cnncc import lang, targets
     from cnncc import weights as weight_files
     from cnncc.runtime import cpu

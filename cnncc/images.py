@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Literal
 
 import numpy as np
 
+from cnncc import extras
 from cnncc.errors import CnnccError, reason
 
 if TYPE_CHECKING:
@@ -77,6 +78,7 @@ def normalise(pixels: np.ndarray, mean: Sequence[float] = (), std: Sequence[floa
 
 
 def _open(file: Path) -> Image.Image:
+    extras.require(extras.IMAGES)
     from PIL import Image as pillow
     from PIL import ImageOps, UnidentifiedImageError
 

@@ -17,6 +17,7 @@ TVM_EDGE = {"kernels", "codegen"}
 ALLOWED = {
     "errors": set(),
     "resources": set(),
+    "extras": {"errors"},
     "files": {"errors"},
     "half": {"errors", "ir"},
     "ir": {"errors"},
@@ -26,7 +27,7 @@ ALLOWED = {
     "passes": {"errors", "ir", "ops"},
     "weight_init": {"errors", "ir", "ops"},
     "weights": {"errors", "files", "ir", "ops", "weight_init"},
-    "images": {"errors"},
+    "images": {"errors", "extras"},
     "frontends": {"__version__", "errors", "files", "ir", "ops"},
     "summary": {"errors", "ir", "ops"},
     "runtime": {"errors", "resources"},

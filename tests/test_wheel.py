@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import shutil
 import subprocess
 import sys
@@ -13,6 +14,8 @@ import zipfile
 from pathlib import Path
 
 import pytest
+
+from cnncc import extras
 
 ROOT = Path(__file__).resolve().parent.parent
 SOURCES = ("cnncc", "grammars", "models", "targets", "pyproject.toml", "README.md", "LICENSE")
@@ -52,6 +55,77 @@ def installed(wheel: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     (packages,) = home.glob("lib/python*/site-packages")
     (packages / "dependencies.pth").write_text(sysconfig.get_path("purelib") + "\n")
     return home / "bin"
+
+
+@pytest.fixture(scope="module")
+def bare(wheel: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """`bin` of a new environment with what `pip install cnncc` installs: the wheel and NumPy, no more."""
+    home = tmp_path_factory.mktemp("bare")
+    venv.create(home, with_pip=False)
+    call(*QUIET_PIP, "--python", home / "bin/python", "install", "--no-deps", "--no-index", wheel, cwd=home)
+    (packages,) = home.glob("lib/python*/site-packages")
+    for lent in Path(sysconfig.get_path("purelib")).glob("numpy*"):
+        (packages / lent.name).symlink_to(lent)
+    return home / "bin"
+
+
+@pytest.fixture(scope="module")
+def module(installed: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """LeNet-5 as a module, compiled where the compiler is."""
+    folder = tmp_path_factory.mktemp("module")
+    call(installed / "cnncc", "compile", "lenet5", "-o", "lenet5.so", cwd=folder)
+    return folder / "lenet5.so"
+
+
+def test_numpy_is_all_that_everybody_gets(wheel):
+    (metadata,) = (name for name in zipfile.ZipFile(wheel).namelist() if name.endswith("/METADATA"))
+    required = re.findall(r"^Requires-Dist: (.*)$", zipfile.ZipFile(wheel).read(metadata).decode(), re.MULTILINE)
+    assert [line for line in required if "extra ==" not in line] == ["numpy<3,>=2.0"]
+    lists = {**extras.PACKAGES[extras.COMPILER], **extras.PACKAGES[extras.IMAGES]}
+    compiler = {re.split(r"[<>=]", line)[0] for line in required if re.search(r"extra == .compiler.", line)}
+    assert compiler == set(lists.values())
+
+
+def test_numpy_is_enough_to_run_a_module(bare, module, tmp_path):
+    script = (
+        "import pickle, sys, numpy as np, cnncc\n"
+        f"model = cnncc.load({str(module)!r}, threads=1)\n"
+        "x = np.random.default_rng(0).random((3, 1, 32, 32), 'float32')\n"
+        "np.testing.assert_allclose(model.run_many(x).sum(1), 1, rtol=1e-5)\n"
+        "assert pickle.loads(pickle.dumps(model))(x[:1]).tobytes() == model(x[:1]).tobytes()\n"
+        "np.save('x.npy', x[:1])\n"
+        "assert not {'tvm', 'llvmlite', 'lark', 'networkx', 'safetensors', 'rich', 'PIL'} & set(sys.modules)\n"
+    )
+    call(bare / "python", "-c", script, cwd=tmp_path)
+    (result,) = json.loads(call(bare / "cnncc", "run", module, "x.npy", "--json", cwd=tmp_path))
+    assert len(result["outputs"][0]["top"]) == 5
+    assert "runs here" in call(bare / "cnncc", "info", module, cwd=tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("command", "message"),
+    [
+        (("compile", "lenet5"), "reading and compiling networks needs apache-tvm, apache-tvm-ffi, llvmlite, lark, "),
+        (("summary", "lenet5"), "reading and compiling networks needs apache-tvm, "),
+        (("check", "lenet5"), "pip install 'cnncc[compiler]'"),
+        (
+            ("run", "MODULE", "image.png"),
+            "reading image files needs pillow, which is not installed\n  hint: pip install",
+        ),
+    ],
+)
+def test_without_the_extra_the_command_names_it(bare, module, tmp_path, command, message):
+    (tmp_path / "image.png").touch()
+    words = [module if word == "MODULE" else word for word in command]
+    done = subprocess.run([bare / "cnncc", *words], cwd=tmp_path, capture_output=True, text=True, check=False)
+    assert (done.returncode, done.stdout) == (2, "")
+    assert message in done.stderr
+    assert "Traceback" not in done.stderr
+
+
+def test_without_the_extra_python_names_it(bare, tmp_path):
+    script = "import cnncc\ntry: cnncc.compile('lenet5')\nexcept cnncc.CnnccError as e: print(e)"
+    assert "pip install 'cnncc[compiler]'" in call(bare / "python", "-c", script, cwd=tmp_path)
 
 
 def test_the_wheel_carries_code_and_data(wheel):

@@ -7,7 +7,7 @@ import os
 import sys
 from collections.abc import Sequence
 
-from cnncc import __version__
+from cnncc import __version__, extras
 from cnncc.cli import bench, check, compile, expand, export, fmt, info, profile, run, summary, targets, weights
 from cnncc.cli.command import EXIT_BAD_INPUT, EXIT_BROKEN_PIPE, EXIT_INTERRUPTED, EXIT_OK, Command
 from cnncc.errors import CnnccError, reason
@@ -46,6 +46,11 @@ def main(argv: Sequence[str] | None = None) -> int:
         return _run(argv)
     except CnnccError as error:
         return _fail(str(error))
+    except ModuleNotFoundError as error:
+        explained = extras.explain(error)
+        if explained is None:
+            raise
+        return _fail(str(explained))
     except BrokenPipeError:
         # The reader has gone (`| head`); without this Python complains when it flushes at exit.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())

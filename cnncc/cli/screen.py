@@ -8,6 +8,7 @@ import sys
 import textwrap
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from importlib.util import find_spec
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
@@ -106,8 +107,9 @@ def print_field(label: str, text: str) -> None:
 
 @contextmanager
 def progress(what: str) -> Iterator[Progress | None]:
-    """A bar on standard error that goes away when done; None (no reporting) unless that is a terminal."""
-    if not sys.stderr.isatty():
+    """A bar on standard error that goes away when done; None (no reporting) unless that is a terminal, or where rich
+    is not installed: an installation that only runs modules has none."""
+    if not sys.stderr.isatty() or find_spec("rich") is None:
         yield None
         return
     from rich.console import Console
