@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -18,33 +19,64 @@ if TYPE_CHECKING:
 _MODES = {1: "L", 3: "RGB"}
 
 
+@dataclass(frozen=True)
+class Picture:
+    """How a picture of any size becomes an image for an input; the words of the network's `input` line."""
+
+    crop: float = 1.0
+    """The middle share of height and width that is kept, before anything is resized."""
+    resize: tuple[int, ...] = ()
+    """(shorter side,) or (height, width), from whose middle the input is cut; () is the input's own size."""
+    filter: str = "bilinear"
+    """As Pillow calls it."""
+    order: str = "rgb"
+    """Or bgr."""
+
+    @staticmethod
+    def of(port: Mapping[str, Any]) -> Picture:
+        """What a module says of an input in its info."""
+        given = {key: port[key] for key in ("crop", "filter", "order") if key in port}
+        return Picture(resize=tuple(port.get("resize", ())), **given)
+
+
+def suffixes() -> frozenset[str]:
+    """Ends of the names, in lower case, of the files that `load` reads."""
+    extras.require(extras.IMAGES)
+    from PIL import Image as pillow
+
+    known = pillow.registered_extensions().items()
+    return frozenset({".npy", *(suffix for suffix, kind in known if kind in pillow.OPEN)})
+
+
+def prepare(path: str | os.PathLike[str], port: Mapping[str, Any]) -> np.ndarray:
+    """A file as an input of a module, prepared as its network's text says; `port` is one of `model.info["inputs"]`.
+
+    Float32 of shape (n, *dims): one image, or the n of a `.npy`; see `load`.
+    """
+    # A network with a mean or std normalises by itself and takes pixels of 0 to 255.
+    mean, std = ((0.0,), (1.0,)) if port.get("mean") or port.get("std") else ((), ())
+    return load(path, port["shape"][1:], mean, std, Picture.of(port))
+
+
 def load(
     path: str | os.PathLike[str],
     dims: Sequence[int],
     mean: Sequence[float] = (),
     std: Sequence[float] = (),
-    batch: int = 1,
+    picture: Picture | None = None,
 ) -> np.ndarray:
-    """A file as an input of a network: float32 of shape (1, *dims), or (batch, *dims) for a `.npy` of that shape.
+    """A file as an input of a network: float32 of shape (1, *dims), or (n, *dims) for a `.npy` of n images.
 
-    `dims` are (c, h, w), or (k,) for a vector. An image is made grey or RGB, resized bilinearly, and its pixels of
-    0..255 become (x - mean) / std, one number each or one per channel, or x / 255 where neither is given. A `.npy` of
-    uint8 counts as such pixels, already (c, h, w); one of floats is taken as it is. A network whose text has a mean or
-    std applies them itself and wants the pixels as they are: `std=(1,)`.
-    Raises CnnccError for a file that is unreadable or does not fit.
+    `dims` are (c, h, w), or (k,) for a vector. An image is made grey or RGB, cut and resized as `picture` says (by
+    default straight to the size, bilinearly), and its pixels of 0..255 become (x - mean) / std, one number each or one
+    per channel, or x / 255 where neither is given. A `.npy` of uint8 counts as such pixels, already (c, h, w); one of
+    floats is taken as it is. A network whose text has a mean or std applies them itself and wants the pixels as they
+    are: `std=(1,)`. Raises CnnccError for a file that is unreadable or does not fit.
     """
     file = Path(path)
     if file.suffix.lower() == ".npy":
-        return _from_array(file, tuple(dims), mean, std, batch)
-    return from_image(_open(file), dims, mean, std, str(file))
-
-
-def count(path: str | os.PathLike[str], dims: Sequence[int], batch: int) -> int:
-    """Images in a file: `batch` for a `.npy` of shape (batch, *dims), else 1. Reads no more than its header."""
-    file = Path(path)
-    if file.suffix.lower() != ".npy" or batch == 1:
-        return 1
-    return batch if _read_array(file, "r").shape == (batch, *dims) else 1
+        return _from_array(file, tuple(dims), mean, std)
+    return from_image(_open(file), dims, mean, std, str(file), picture)
 
 
 def from_image(
@@ -53,18 +85,42 @@ def from_image(
     mean: Sequence[float] = (),
     std: Sequence[float] = (),
     source: str = "the image",
+    picture: Picture | None = None,
 ) -> np.ndarray:
     """A Pillow image as an input of a network, as `load` does it; `source` names it in errors."""
-    from PIL import Image as pillow
-
     if len(dims) != 3 or dims[0] not in _MODES:
         shape = "x".join(map(str, dims))
         hint = "give an array of that shape as .npy"
         raise CnnccError(f"{source}: an image cannot be an input of {shape}", hint=hint)
     channels, height, width = dims
-    sized = _eight_bit(image).convert(_MODES[channels]).resize((width, height), pillow.Resampling.BILINEAR)
+    how = picture or Picture()
+    sized = _resized(_eight_bit(image).convert(_MODES[channels]), height, width, how)
     pixels = np.asarray(sized).reshape(height, width, channels).transpose(2, 0, 1)
-    return normalise(pixels[np.newaxis], mean, std)
+    return normalise(pixels[np.newaxis, :: -1 if how.order == "bgr" else 1], mean, std)
+
+
+def _resized(image: Image.Image, height: int, width: int, how: Picture) -> Image.Image:
+    """Cut, resized, cut; each cut takes the middle."""
+    from PIL import Image as pillow
+
+    if how.crop < 1:
+        # As many pixels go on the left as on the right, rounded down, so the share that stays is never too small.
+        left, top = (int((side - side * how.crop) / 2) for side in image.size)
+        image = image.crop((left, top, image.width - left, image.height - top))
+    tall, wide = _size(image, height, width, how)
+    image = image.resize((wide, tall), pillow.Resampling[how.filter.upper()])
+    left, top = round((wide - width) / 2), round((tall - height) / 2)
+    return image.crop((left, top, left + width, top + height))
+
+
+def _size(image: Image.Image, height: int, width: int, how: Picture) -> tuple[int, int]:
+    """Height and width to resize to: those of the input, the given ones, or the given one for the shorter side."""
+    if len(how.resize) != 1:
+        return (how.resize[0], how.resize[1]) if how.resize else (height, width)
+    (side,) = how.resize
+    if image.width <= image.height:
+        return int(side * image.height / image.width), side
+    return side, int(side * image.width / image.height)
 
 
 def normalise(pixels: np.ndarray, mean: Sequence[float] = (), std: Sequence[float] = ()) -> np.ndarray:
@@ -104,11 +160,9 @@ def _eight_bit(image: Image.Image) -> Image.Image:
     return pillow.fromarray((np.asarray(image).clip(0, 65535) // 256).astype(np.uint8))
 
 
-def _from_array(
-    file: Path, dims: tuple[int, ...], mean: Sequence[float], std: Sequence[float], count: int
-) -> np.ndarray:
+def _from_array(file: Path, dims: tuple[int, ...], mean: Sequence[float], std: Sequence[float]) -> np.ndarray:
     array = _read_array(file)
-    if array.shape not in (dims, (1, *dims), (count, *dims)):
+    if array.shape != dims and (array.shape[1:] != dims or not len(array)):
         found, wanted = ("x".join(map(str, shape)) or "a single number" for shape in (array.shape, dims))
         raise CnnccError(f"{file}: the array is {found}, the input is {wanted}")
     batch = array.reshape(-1, *dims)
@@ -120,9 +174,9 @@ def _from_array(
     return np.ascontiguousarray(batch, dtype=np.float32)
 
 
-def _read_array(file: Path, mmap_mode: Literal["r"] | None = None) -> np.ndarray:
+def _read_array(file: Path) -> np.ndarray:
     try:
-        array = np.load(file, mmap_mode, allow_pickle=False)
+        array = np.load(file, allow_pickle=False)
     except OSError as error:
         raise CnnccError(f"cannot read array {file}: {reason(error)}") from error
     except (ValueError, EOFError) as error:

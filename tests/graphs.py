@@ -9,6 +9,7 @@ from hypothesis import strategies as st
 
 from cnncc.ir import Constant, Graph, Node, TensorType
 from cnncc.ops import TABLE, infer
+from cnncc.ops.source import FILTERS
 from cnncc.ops.table import ShapeError
 
 Draw = Callable[..., Any]
@@ -189,7 +190,19 @@ def source(draw: Draw, builder: Builder) -> None:
     scaled = draw(st.booleans())
     mean = tuple(float(i) for i in range(dims[0])) if scaled else ()
     std = tuple(i + 0.5 for i in range(dims[0])) if scaled and draw(st.booleans()) else ()
-    builder.add("input", (), {"dims": dims, "mean": mean, "std": std})
+    picture = pictures(draw, dims) if rank3 and draw(st.booleans()) else {}
+    builder.add("input", (), {"dims": dims, "mean": mean, "std": std, **picture})
+
+
+def pictures(draw: Draw, dims: tuple[int, ...]) -> dict[str, Any]:
+    """A way to make pictures an input of these dims."""
+    least = max(dims[1:])
+    return {
+        "crop": draw(st.sampled_from([1.0, 0.875])),
+        "resize": draw(st.sampled_from([(), (least,), (dims[1], dims[2] + 1), (least, least)])),
+        "filter": draw(st.sampled_from(FILTERS)),
+        "order": draw(st.sampled_from(["rgb", "bgr"])) if dims[0] == 3 else "rgb",
+    }
 
 
 def random_graph(draw: Draw, max_ops: int = 10) -> Graph:

@@ -7,8 +7,9 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from cnncc import images
+from cnncc import api, images, lang, weights
 from cnncc.errors import CnnccError
+from cnncc.images import Picture
 
 
 @pytest.fixture
@@ -58,6 +59,69 @@ def test_resize_is_pillows_bilinear(png):
     pixels = random_pixels(28, 28)
     expected = np.asarray(Image.fromarray(pixels).resize((32, 30), Image.Resampling.BILINEAR)) / np.float32(255)
     np.testing.assert_array_equal(images.load(png(pixels), (1, 30, 32))[0, 0], expected)
+
+
+def photo(width: int, height: int) -> Image.Image:
+    return Image.fromarray(random_pixels(height, width, 3))
+
+
+@pytest.mark.parametrize(("width", "height", "resized"), [(40, 30, (33, 25)), (30, 41, (25, 34)), (30, 30, (25, 25))])
+def test_the_shorter_side_is_resized_and_the_middle_cut(width, height, resized):
+    """As torchvision's Resize(25), CenterCrop(20) do it, with their rounding."""
+    image = photo(width, height)
+    sized = image.resize(resized, Image.Resampling.BICUBIC)
+    left, top = round((resized[0] - 20) / 2), round((resized[1] - 20) / 2)
+    expected = np.asarray(sized)[top : top + 20, left : left + 20].transpose(2, 0, 1)
+    result = images.from_image(image, (3, 20, 20), std=(1,), picture=Picture(resize=(25,), filter="bicubic"))
+    np.testing.assert_array_equal(result[0], expected)
+
+
+def test_resized_to_height_and_width_then_cut():
+    image = photo(40, 30)
+    expected = np.asarray(image.resize((12, 10), Image.Resampling.BILINEAR))[1:9, 2:10].transpose(2, 0, 1)
+    result = images.from_image(image, (3, 8, 8), std=(1,), picture=Picture(resize=(10, 12)))
+    np.testing.assert_array_equal(result[0], expected)
+
+
+def test_the_middle_share_is_cut_before_resizing():
+    """40 x 30 and a share of 0.8: 4 and 3 pixels go on each side."""
+    image = photo(40, 30)
+    expected = np.asarray(image.crop((4, 3, 36, 27)).resize((8, 8), Image.Resampling.LANCZOS)).transpose(2, 0, 1)
+    result = images.from_image(image, (3, 8, 8), std=(1,), picture=Picture(crop=0.8, filter="lanczos"))
+    np.testing.assert_array_equal(result[0], expected)
+
+
+def test_a_small_share_of_a_small_picture_leaves_a_pixel():
+    assert images.from_image(photo(1, 3), (3, 2, 2), picture=Picture(crop=0.01)).shape == (1, 3, 2, 2)
+
+
+def test_bgr_turns_the_colours_round_before_the_mean(png):
+    pixels = random_pixels(4, 4, 3)
+    result = images.load(png(pixels), (3, 4, 4), mean=(1, 2, 3), picture=Picture(order="bgr"))
+    expected = pixels[:, :, ::-1].transpose(2, 0, 1) - np.array([1, 2, 3], np.float32).reshape(3, 1, 1)
+    np.testing.assert_array_equal(result[0], expected)
+
+
+def test_nearest_keeps_values(png):
+    result = images.load(png(random_pixels(5, 5, 3)), (3, 9, 9), std=(1,), picture=Picture(filter="nearest"))
+    assert set(result.reshape(-1)) <= set(random_pixels(5, 5, 3).reshape(-1))
+
+
+def test_a_module_says_how_its_pictures_are_prepared(png):
+    """From the text of the network to the info of the module to the pixels."""
+    text = "net t\ninput 3x8x8 crop 0.9 resize 10 lanczos bgr mean (1, 2, 3) std (2)\ngap\n"
+    (port,) = api.build(weights.bind(lang.parse(text))).info["inputs"]
+    assert {key: port[key] for key in port if key not in ("name", "shape", "dtype")} == {
+        "crop": 0.9, "resize": [10], "filter": "lanczos", "order": "bgr", "mean": [1.0, 2.0, 3.0], "std": [2.0],
+    }  # fmt: skip
+    path = png(random_pixels(30, 20, 3))
+    wanted = images.load(path, (3, 8, 8), std=(1,), picture=Picture(0.9, (10,), "lanczos", "bgr"))
+    np.testing.assert_array_equal(images.prepare(path, port), wanted)
+
+
+def test_without_a_word_about_it_pixels_are_shares(png):
+    path = png(random_pixels(8, 8, 3))
+    np.testing.assert_array_equal(images.prepare(path, {"shape": [1, 3, 8, 8]}), images.load(path, (3, 8, 8)))
 
 
 def test_grey_file_for_a_colour_input_and_back(png):
@@ -146,12 +210,10 @@ def test_file_that_is_not_there(tmp_path, name, message):
     assert caught.value.message == f"{message} {tmp_path / name}: no such file or folder"
 
 
-def test_an_array_may_hold_a_whole_batch(npy):
+def test_an_array_may_hold_several_images(npy):
     array = np.random.default_rng(0).normal(size=(2, 3, 4, 5)).astype(np.float32)
     path = npy(array)
-    assert (images.count(path, (3, 4, 5), 2), images.count(path, (3, 4, 5), 4)) == (2, 1)
-    assert images.count("no.png", (3, 4, 5), 2) == 1
-    np.testing.assert_array_equal(images.load(path, (3, 4, 5), batch=2), array)
+    np.testing.assert_array_equal(images.load(path, (3, 4, 5)), array)
 
 
 def test_a_directory_is_no_image(tmp_path):
@@ -163,7 +225,8 @@ def test_a_directory_is_no_image(tmp_path):
     ("array", "message"),
     [
         (np.zeros((4, 4, 3), np.float32), "the array is 4x4x3, the input is 3x4x4"),
-        (np.zeros((2, 3, 4, 4), np.float32), "the array is 2x3x4x4, the input is 3x4x4"),
+        (np.zeros((0, 3, 4, 4), np.float32), "the array is 0x3x4x4, the input is 3x4x4"),
+        (np.zeros((1, 1, 3, 4, 4), np.float32), "the array is 1x1x3x4x4, the input is 3x4x4"),
         (np.float32(1), "the array is a single number, the input is 3x4x4"),
         (np.zeros((3, 4, 4), np.int64), "the array is of int64, an input is float or uint8"),
         (np.zeros((3, 4, 4), np.complex64), "the array is of complex64"),

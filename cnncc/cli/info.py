@@ -41,8 +41,20 @@ def _network(info: dict[str, Any]) -> list[tuple[str, str]]:
 
 
 def _port(port: dict[str, Any]) -> str:
-    given = ", ".join(f"{key} {' '.join(map(str, port[key]))}" for key in ("mean", "std") if port.get(key))
-    return f"{port['name']} {'x'.join(map(str, port['shape']))} {port['dtype']}{f'; applies {given}' if given else ''}"
+    own = ", ".join(f"{key} {' '.join(map(str, port[key]))}" for key in ("mean", "std") if port.get(key))
+    pictures = ", ".join(words for words in _picture(port) if words)
+    notes = [f"; {what} {text}" for what, text in (("applies", own), ("wants pictures", pictures)) if text]
+    return f"{port['name']} {'x'.join(map(str, port['shape']))} {port['dtype']}{''.join(notes)}"
+
+
+def _picture(port: dict[str, Any]) -> list[str]:
+    """In the words of the language, in the order in which it is done."""
+    return [
+        f"crop {port['crop']:g}" if "crop" in port else "",
+        f"resize {'x'.join(map(str, port['resize']))}" if "resize" in port else "",
+        port.get("filter", ""),
+        port.get("order", ""),
+    ]
 
 
 def _memory(info: dict[str, Any]) -> list[tuple[str, str]]:

@@ -1,101 +1,122 @@
-"""Files of `cnncc run`: which of them make up a run, arrays from them, and results into one."""
+"""Files of `cnncc run`: which of them make up an image, folders of them, and arrays of them, read ahead."""
 
 from __future__ import annotations
 
+import os
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
+
+from cnncc.errors import CnnccError
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
-
     import numpy as np
 
     from cnncc.runtime.model import Model
 
+READERS = 4
+"""Threads that decode; more than the network leaves idle help nobody."""
 
-def group(files: Sequence[str], model: Model) -> list[list[Sequence[str]]]:
-    """The files of each run: an image is one file for each input, a run as many images as the batch, or one image of
-    arrays that hold the whole batch."""
-    from cnncc import images
-    from cnncc.errors import CnnccError
+Item = TypeVar("Item")
+Made = TypeVar("Made")
 
-    inputs, batch = len(model.inputs), model.inputs[0].shape[0]
-    if len(files) % inputs:
+
+@dataclass(frozen=True)
+class Source:
+    """What the user named: a file for each input of the network. Of a folder, files that cannot be read are told and
+    left out; any other one is an error."""
+
+    files: tuple[str, ...]
+    from_folder: bool = False
+
+
+@dataclass
+class Chunk:
+    """Images that are run at once: the names of the files of each, and an array for each input."""
+
+    names: list[tuple[str, ...]] = field(default_factory=list)
+    arrays: list[np.ndarray] = field(default_factory=list)
+
+
+def find(given: Sequence[str], inputs: int) -> list[Source]:
+    """The sources that the arguments name; the images of a folder in the order of their paths."""
+    if any(os.path.isdir(name) for name in given):
+        if inputs > 1:
+            raise CnnccError(f"a folder is for networks of one input, this one has {inputs}")
+        return [source for name in given for source in (_folder(name) if os.path.isdir(name) else [Source((name,))])]
+    if len(given) % inputs:
         hint = "give one file for each input of each image"
-        raise CnnccError(f"the network takes {inputs} inputs, got {len(files)}", hint=hint)
-    runs: list[list[Sequence[str]]] = []
-    room = 0
-    for start in range(0, len(files), inputs):
-        image = files[start : start + inputs]
-        counts = {images.count(f, port.shape[1:], batch) for f, port in zip(image, model.inputs, strict=True)}
-        if len(counts) > 1 or (room and counts != {1}):
-            raise CnnccError(f"{image[0]}: arrays of a whole batch fill a run, with nothing else")
-        if not room:
-            runs.append([])
-            room = batch
-        runs[-1].append(image)
-        room -= counts.pop()
-    if room:
-        hint = f"give {batch} files, or one array of {batch} images; the batch is fixed when a network is compiled"
-        raise CnnccError(f"the network takes {batch} images a run, got {batch - room}", hint=hint)
-    return runs
+        raise CnnccError(f"the network takes {inputs} inputs, got {len(given)}", hint=hint)
+    return [Source(tuple(given[i : i + inputs])) for i in range(0, len(given), inputs)]
 
 
-def images_of(images: list[Sequence[str]], count: int) -> list[Sequence[str]]:
-    """Names of the inputs of each of `count` images; those of a whole batch in one file are numbered."""
-    if len(images) == count:
-        return images
-    return [[f"{file}[{i}]" for file in images[0]] for i in range(count)]
+def _folder(name: str) -> list[Source]:
+    """Every image file and array below a folder."""
+    from cnncc.images import suffixes
+
+    known = suffixes()
+    files = (p for p in Path(name).rglob("*") if p.suffix.lower() in known and p.is_file())
+    found = [Source((str(path),), from_folder=True) for path in sorted(files)]
+    if not found:
+        raise CnnccError(f"{name}: no images in this folder", hint="PNG, JPEG and the like are images, and .npy arrays")
+    return found
 
 
-def load(files: Sequence[str], port: dict[str, Any]) -> np.ndarray:
-    """One batch for one input. A network with a mean or std normalises by itself and takes pixels of 0 to 255."""
-    import numpy as np
+def chunks(sources: Sequence[Source], model: Model, failed: Callable[[CnnccError], None]) -> Iterator[Chunk]:
+    """The images of all sources in order, at least a whole batch at a time but for the last; `failed` hears of the
+    files of folders that cannot be read."""
+    ports = model.info["inputs"]
+    parts: list[tuple[Source, list[np.ndarray]]] = []
+    for source, future in ahead(lambda source: _arrays(source, ports), sources, max(READERS, 2 * model.batch)):
+        try:
+            parts.append((source, future.result()))
+        except CnnccError as error:
+            if not source.from_folder:
+                raise
+            failed(error)
+        if sum(len(arrays[0]) for _, arrays in parts) >= model.batch:
+            yield _joined(parts)
+            parts = []
+    if parts:
+        yield _joined(parts)
 
+
+def ahead(make: Callable[[Item], Made], items: Iterable[Item], depth: int) -> Iterator[tuple[Item, Future[Made]]]:
+    """Each item with what is made of it in other threads, which are never more than `depth` items ahead."""
+    waiting: deque[tuple[Item, Future[Made]]] = deque()
+    with ThreadPoolExecutor(READERS) as pool:
+        for item in items:
+            waiting.append((item, pool.submit(make, item)))
+            if len(waiting) >= depth:
+                yield waiting.popleft()
+        yield from waiting
+
+
+def _arrays(source: Source, ports: Sequence[dict[str, Any]]) -> list[np.ndarray]:
     from cnncc import images
 
-    as_they_are: tuple[Sequence[float], Sequence[float]] = ((0.0,), (1.0,))
-    mean, std = as_they_are if port.get("mean") or port.get("std") else ((), ())
-    # A run of several files has one image in each, so only a file alone may hold the batch.
-    batch, *dims = port["shape"]
-    return np.concatenate([images.load(file, dims, mean, std, batch if len(files) == 1 else 1) for file in files])
+    arrays = [images.prepare(file, port) for file, port in zip(source.files, ports, strict=True)]
+    if len({len(array) for array in arrays}) > 1:
+        counts = ", ".join(f"{file} {len(array)}" for file, array in zip(source.files, arrays, strict=True))
+        raise CnnccError(f"the inputs of a run hold different numbers of images: {counts}")
+    return arrays
 
 
-def check_saved(file: str, runs: int, outputs: int) -> None:
-    """CnnccError unless `save` can write what so many runs give into one file of that name."""
-    from cnncc.errors import CnnccError
-
-    if runs > 1:
-        hint = f"run the inputs one by one, or all at once with --batch {runs}"
-        raise CnnccError(f"-o takes the result of one run, these inputs make {runs}", hint=hint)
-    if outputs > 1 and not _is_archive(file):
-        hint = f"-o {Path(file).with_suffix('.npz')} writes all of them by name"
-        raise CnnccError(f"the network has {outputs} outputs, {file} would hold one array", hint=hint)
-
-
-def _is_archive(file: str | Path) -> bool:
-    return Path(file).suffix.lower() == ".npz"
-
-
-def save(out: Path, arrays: dict[str, np.ndarray]) -> None:
-    """One array as .npy, or all by name as .npz. CnnccError if the file cannot be written."""
-    import zipfile
-
+def _joined(parts: Sequence[tuple[Source, list[np.ndarray]]]) -> Chunk:
+    """Of one file with several images each gets a number."""
     import numpy as np
 
-    from cnncc.errors import CnnccError, reason
-    from cnncc.files import replacing
+    chunk = Chunk()
+    for source, (first, *_) in parts:
+        single = len(first) == 1
+        chunk.names += [source.files if single else _numbered(source.files, i) for i in range(len(first))]
+    columns = zip(*(arrays for _, arrays in parts), strict=True)
+    chunk.arrays = [np.concatenate(column) if len(column) > 1 else column[0] for column in columns]
+    return chunk
 
-    try:
-        with replacing(out) as scratch:
-            if not _is_archive(out):
-                with scratch.open("wb") as file:
-                    np.save(file, next(iter(arrays.values())))
-                return
-            # Not np.savez: an output may have the name of one of its parameters.
-            with zipfile.ZipFile(scratch, "w") as archive:
-                for name, array in arrays.items():
-                    with archive.open(f"{name}.npy", "w", force_zip64=True) as member:
-                        np.lib.format.write_array(member, array, allow_pickle=False)
-    except OSError as error:
-        raise CnnccError(f"cannot write {out}: {reason(error)}") from error
+
+def _numbered(files: Sequence[str], i: int) -> tuple[str, ...]:
+    return tuple(f"{file}[{i}]" for file in files)

@@ -106,10 +106,10 @@ def print_field(label: str, text: str) -> None:
 
 
 @contextmanager
-def progress(what: str) -> Iterator[Progress | None]:
+def progress(what: str, wanted: bool = True) -> Iterator[Progress | None]:
     """A bar on standard error that goes away when done; None (no reporting) unless that is a terminal, or where rich
     is not installed: an installation that only runs modules has none."""
-    if not sys.stderr.isatty() or find_spec("rich") is None:
+    if not (wanted and sys.stderr.isatty()) or find_spec("rich") is None:
         yield None
         return
     from rich.console import Console

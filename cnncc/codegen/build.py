@@ -30,6 +30,7 @@ from cnncc.codegen.program import Arena, Program, arena_of, check_indices
 from cnncc.codegen.variants import Layout, Variant
 from cnncc.ir import Node, TensorType
 from cnncc.ir.text import print_graph
+from cnncc.ops.source import picture
 from cnncc.runtime.interface import ALIGN, FORMAT, TEXTS, ModelState
 from cnncc.runtime.model import Model
 
@@ -172,8 +173,11 @@ def _port(name: str, kind: TensorType) -> dict[str, Any]:
 
 
 def _preprocessing(node: Node) -> dict[str, Any]:
-    """Mean and std that the module applies itself, where the network has them."""
-    return {key: list(node.attrs[key]) for key in ("mean", "std") if node.attrs[key]}
+    """Mean and std that the module applies itself, and what is to be done to a picture before, where the network has
+    them."""
+    own = {key: node.attrs[key] for key in ("mean", "std") if node.attrs[key]}
+    both: dict[str, Any] = {**picture(node.attrs), **own}
+    return {key: list(value) if isinstance(value, tuple) else value for key, value in both.items()}
 
 
 @cache

@@ -8,6 +8,7 @@ from typing import Any
 
 from cnncc.lang import items as read
 from cnncc.lang.items import Reader
+from cnncc.ops.source import FILTERS, ORDERS
 
 Attrs = dict[str, Any]
 Shape = tuple[int, ...]
@@ -73,6 +74,15 @@ FLAGS = {m: ("mode", read.always(m)) for m in ("nearest", "bilinear")}
 EDGES = {m: ("mode", read.always(m)) for m in ("constant", "edge", "reflect")}
 
 
+PICTURE = {
+    "resize": ("resize", read.sides),
+    "crop": ("crop", read.number),
+    **{f: ("filter", read.always(f)) for f in FILTERS},
+    **{order: ("order", read.always(order)) for order in ORDERS},
+}
+"""How pictures become an input."""
+
+
 def numbers(*names: str) -> Mapping[str, tuple[str, Reader]]:
     """Words that are followed by the number of the attribute of the same name."""
     return {name: (name, read.number) for name in names}
@@ -86,7 +96,7 @@ FORMS: Mapping[str, Form] = {
     "input": Form(
         "input",
         (("dims", read.dims),),
-        words={"mean": ("mean", read.numbers), "std": ("std", read.numbers), "batch": ("batch", read.count)},
+        words={"mean": ("mean", read.numbers), "std": ("std", read.numbers), "batch": ("batch", read.count), **PICTURE},
         source=True,
     ),
     "const": Form("const", (("dims", read.dims),), source=True),

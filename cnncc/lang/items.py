@@ -154,6 +154,14 @@ def dims(items: Items) -> tuple[int, ...]:
     return found
 
 
+def sides(items: Items) -> tuple[int, ...]:
+    """`256` for the shorter side, or `256x320`."""
+    item = items.expect((ast.Value, ast.Sizes), "the shorter side, as in 256, or height x width, as in 256x320")
+    if isinstance(item, ast.Value):
+        return (items.whole(item.expr),)
+    return two(items, item.sides, least=1)
+
+
 def bounds(items: Items) -> Pair:
     """`0:16`."""
     item = items.expect(ast.Range, "a range like 0:16")

@@ -71,6 +71,10 @@ WORDS: Mapping[str, Write] = {
     "mean": word("mean", listing),
     "std": word("std", listing),
     "batch": word("batch", str),
+    "resize": word("resize", by),
+    "crop": word("crop", number),
+    "filter": str,
+    "order": str,
     **{name: word(name, number) for name in ("eps", "alpha", "beta", "k", "slope", "p", "value")},
 }
 """How an attribute is written when it is not the default."""

@@ -6,6 +6,7 @@ from collections.abc import Mapping
 
 import numpy as np
 
+from cnncc.errors import nearest
 from cnncc.ops.shapes import at_least
 from cnncc.ops.table import (
     REQUIRED,
@@ -33,6 +34,36 @@ def check_dims(attrs: Attrs) -> Shape:
     return shape
 
 
+FILTERS = ("nearest", "box", "bilinear", "bicubic", "lanczos")
+"""How pictures are resized; Pillow's names."""
+ORDERS = ("rgb", "bgr")
+PICTURE: Attrs = {"crop": 1.0, "resize": (), "filter": "bilinear", "order": "rgb"}
+"""How a picture of any size and kind becomes an input: attributes of `input` that no kernel sees. The middle share
+`crop` of each side is cut out and resized: to (shorter side,) or (height, width), from whose middle the input is then
+cut, or to the input's own size. `order` is that of the colours."""
+
+
+def picture(attrs: Attrs) -> dict[str, object]:
+    """Those of PICTURE that are not the default."""
+    return {key: attrs[key] for key, default in PICTURE.items() if attrs[key] != default}
+
+
+def check_picture(shape: Shape, attrs: Attrs) -> None:
+    """ShapeError for a way to prepare pictures that cannot lead to the input's shape."""
+    if picture(attrs) and len(shape) != 3:
+        raise ShapeError(f"{', '.join(picture(attrs))}: only for images, not for a vector of {shape[0]}")
+    if not 0 < attrs["crop"] <= 1:
+        raise ShapeError(f"crop {attrs['crop']:g}: must be above 0 and at most 1, a share of height and width")
+    for key, known in (("filter", FILTERS), ("order", ORDERS)):
+        if attrs[key] not in known:
+            raise ShapeError(f"unknown {key} {attrs[key]!r}", nearest(attrs[key], known))
+    if attrs["order"] == "bgr" and shape[0] != 3:
+        raise ShapeError(f"bgr: the input has {shape[0]} channels, not 3")
+    sides = attrs["resize"]
+    if sides and (len(sides) > 2 or any(s < wanted for s, wanted in zip((sides * 2)[:2], shape[1:], strict=True))):
+        raise ShapeError(f"resize {'x'.join(map(str, sides))}: the input of {shape[1]}x{shape[2]} is cut from that")
+
+
 def input_shape(shapes: Shapes, attrs: Attrs) -> Shape:
     """(batch, *dims); mean and std have one number, or one per channel, or none."""
     shape = check_dims(attrs)
@@ -42,6 +73,7 @@ def input_shape(shapes: Shapes, attrs: Attrs) -> Shape:
             raise ShapeError(f"{name} has {len(attrs[name])} numbers, the input {shape[0]} channels")
     if any(s == 0 for s in attrs["std"]):
         raise ShapeError("std is 0: the input is divided by it")
+    check_picture(shape, attrs)
     return (attrs["batch"], *shape)
 
 
@@ -71,7 +103,7 @@ def const_reference(xs: Arrays, weights: Weights, attrs: Attrs) -> Array:
 INPUT = Op(
     name="input",
     arity=(0, 0),
-    attributes={"dims": REQUIRED, "batch": 1, "mean": (), "std": ()},
+    attributes={"dims": REQUIRED, "batch": 1, **PICTURE, "mean": (), "std": ()},
     weights=no_weights,
     shape=input_shape,
     macs=no_macs,

@@ -118,7 +118,7 @@ def layer_graph(key: ConvKey) -> Graph:
     would. A conv that reads a plain image reads the input itself."""
     n, c, h, w = key.source
     image = TensorType((n, c, h, w))
-    nodes = [Node("image", "input", (), image, {"dims": (c, h, w), "batch": n, "mean": (), "std": ()})]
+    nodes = [Node("image", "input", (), image, ops.complete("input", {"dims": (c, h, w), "batch": n}))]
     if key.block > 1:
         nodes.append(Node("before", "relu", ("image",), image))
     attrs = {

@@ -88,6 +88,16 @@ ATTRS: list[tuple[str, str, dict[str, Any]]] = [
     ("upsample 1x2", "upsample", {"scale": (1, 2), "mode": "nearest"}),
     ("pad 1,2 reflect", "pad", {"pad": (1, 2, 1, 2), "mode": "reflect"}),
     ("pad 1 value -1.5", "pad", {"pad": (1, 1, 1, 1), "value": -1.5}),
+    (
+        "save x; input two 3x8x8 resize 9 bicubic bgr; add { | from x }",
+        "input",
+        {"resize": (9,), "filter": "bicubic", "order": "bgr", "crop": 1.0},
+    ),
+    (
+        "save x; input two 3x8x8 crop 0.875 resize 8x9 rgb; add { | from x }",
+        "input",
+        {"resize": (8, 9), "crop": 0.875, "filter": "bilinear", "order": "rgb"},
+    ),
     ("save x; input two 3x8x8 mean (1, 2, 3); add { | from x }", "input", {"mean": (1.0, 2.0, 3.0), "std": ()}),
 ]
 

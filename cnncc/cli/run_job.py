@@ -1,0 +1,113 @@
+"""What `cnncc run` does, from the files on the command line to the results. Imported when it runs."""
+
+from __future__ import annotations
+
+import sys
+import time
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from cnncc.cli import command, run_files, run_results, screen
+
+if TYPE_CHECKING:
+    import argparse
+
+    from cnncc.cli.run_results import Labels, Sink
+    from cnncc.errors import CnnccError
+    from cnncc.runtime.model import Model
+
+
+def run(args: argparse.Namespace) -> int:
+    """Runs the network on all inputs; 0, or 2 if some file of a folder could not be read."""
+    labels = run_results.read_labels(args.labels)
+    if args.output:
+        _check_output(args)
+    model = _model(args)
+    run_results.check_labels(labels, model)
+    sources = run_files.find(args.inputs, len(model.inputs))
+    failed: list[CnnccError] = []
+    start = time.perf_counter()
+    count = _run_all(args, model, sources, labels, failed)
+    if args.output and not args.json:
+        seconds = time.perf_counter() - start
+        print(f"wrote {args.output}: {count} images in {seconds:.2f} s; {', '.join(map(str, model.outputs))}")
+    if failed:
+        plural = "" if len(sources) == 1 else "s"
+        print(f"cnncc: {len(failed)} of {len(sources)} file{plural} could not be read", file=sys.stderr)
+    return command.EXIT_BAD_INPUT if failed else command.EXIT_OK
+
+
+def _run_all(
+    args: argparse.Namespace,
+    model: Model,
+    sources: Sequence[run_files.Source],
+    labels: Labels,
+    failed: list[CnnccError],
+) -> int:
+    """Runs all images and hands each result to where it goes; returns how many there were."""
+    sinks = _sinks(args, model)
+    stop_at_once = any(isinstance(sink, run_results.Arrays) for sink in sinks)
+
+    def fail(error: CnnccError) -> None:
+        if stop_at_once:  # rows without names: nobody could tell which one is missing
+            raise error
+        failed.append(error)
+        print(f"cnncc: {error}", file=sys.stderr)
+
+    done = 0
+    with screen.progress(f"running {model.name}", _nobody_sees_results(args)) as report:
+        for chunk in run_files.chunks(sources, model, fail):
+            _run_chunk(model, chunk, sinks, labels, args.top)
+            done += len(chunk.names)
+            if report:
+                report(f"running {model.name}", done, max(done, len(sources)))
+    for sink in sinks:
+        sink.close()
+    return done
+
+
+def _run_chunk(model: Model, chunk: run_files.Chunk, sinks: Sequence[Sink], labels: Labels, top: int) -> None:
+    start = time.perf_counter()
+    outputs = model.run_many(*chunk.arrays)
+    each = round((time.perf_counter() - start) / len(chunk.names) * 1e3, 3)
+    columns = outputs if isinstance(outputs, tuple) else (outputs,)
+    for files, *arrays in zip(chunk.names, *columns, strict=True):
+        described = [
+            run_results.describe(port, array, labels, top) for port, array in zip(model.outputs, arrays, strict=True)
+        ]
+        for sink in sinks:
+            sink.add({"inputs": list(files), "outputs": described, "milliseconds": each}, arrays)
+
+
+def _sinks(args: argparse.Namespace, model: Model) -> list[Sink]:
+    """Results are printed unless a file holds the same, better."""
+    file = run_results.sink_for(args.output, model) if args.output else None
+    if file is not None and not args.json and not isinstance(file, run_results.Arrays):
+        return [file]
+    shown = run_results.Json(None) if args.json else run_results.Printed()
+    return [shown] if file is None else [shown, file]
+
+
+def _nobody_sees_results(args: argparse.Namespace) -> bool:
+    """Whether a bar is wanted: results on the terminal show by themselves how far it is."""
+    return bool(args.json or args.output or not sys.stdout.isatty())
+
+
+def _model(args: argparse.Namespace) -> Model:
+    """The module to run: loaded, or compiled in this process."""
+    if args.net.endswith(".so"):
+        return command.load_module(args)
+    command.fill_defaults(args)
+    graph, origin = command.read_bound(args)
+    if command.is_random(origin):
+        print(f"cnncc: no weights for {graph.name}: using {origin}; give --weights FILE", file=sys.stderr)
+    with screen.progress(f"compiling {graph.name}") as report:
+        return command.build(graph, args, report).model()
+
+
+def _check_output(args: argparse.Namespace) -> None:
+    """Before anything is compiled or run."""
+    inputs = {"the labels": args.labels, **{f"the input {file}": file for file in args.inputs}}
+    command.check_outputs(args, {"the result": Path(args.output)}, inputs)
+    run_results.check_suffix(args.output)

@@ -1,0 +1,180 @@
+"""What `cnncc run` makes of results: the best classes, for people, as JSON, as a table in CSV, or the arrays."""
+
+from __future__ import annotations
+
+import csv
+import io
+import json
+import zipfile
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Protocol
+
+from cnncc.cli import command
+from cnncc.errors import CnnccError
+
+if TYPE_CHECKING:
+    import numpy as np
+
+    from cnncc.runtime.model import Model, Port
+
+SUFFIXES = (".npy", ".npz", ".csv", ".json")
+
+Labels = list[str] | None
+Result = dict[str, Any]
+
+
+class Sink(Protocol):
+    """Where results go, image by image."""
+
+    def add(self, result: Result, arrays: Sequence[np.ndarray]) -> None: ...
+
+    def close(self) -> None:
+        """After the last image; not if something failed."""
+
+
+def read_labels(file: str | None) -> Labels:
+    """Class names, one a line or a JSON list."""
+    if file is None:
+        return None
+    try:
+        text = Path(file).read_text(encoding="utf-8")
+        names = json.loads(text) if file.endswith(".json") else text.splitlines()
+    except ValueError as error:
+        raise CnnccError(f"{file}: not a list of class names: {error}") from error
+    if not isinstance(names, list):
+        raise CnnccError(f"{file}: expected a JSON list of class names, got {type(names).__name__}")
+    return [str(name) for name in names]
+
+
+def check_labels(labels: Labels, model: Model) -> None:
+    """CnnccError unless there is a name for each class."""
+    for port in model.outputs:
+        if labels is not None and is_scores(port) and port.shape[1] != len(labels):
+            raise CnnccError(f"--labels names {len(labels)} classes, the network has {port.shape[1]}")
+
+
+def is_scores(port: Port) -> bool:
+    """Whether an output is a number for each class, not a map."""
+    return all(side == 1 for side in port.shape[2:])
+
+
+def describe(port: Port, array: np.ndarray, labels: Labels, top: int) -> Result:
+    """One image's output: the best classes of scores; range and mean of anything else."""
+    about: Result = {"name": port.name, "shape": list(array.shape)}
+    if not is_scores(port):
+        return {**about, "min": float(array.min()), "max": float(array.max()), "mean": float(array.mean())}
+    scores = array.reshape(-1)
+    best = (-scores).argsort(kind="stable")[:top]
+    rows = [{"index": int(i), "label": labels[i] if labels else f"class {i}", "value": float(scores[i])} for i in best]
+    return {**about, "top": rows}
+
+
+class Printed:
+    """For people, as they come."""
+
+    def add(self, result: Result, arrays: Sequence[np.ndarray]) -> None:
+        print(f"{' '.join(result['inputs'])}  ({result['milliseconds']:.2f} ms)")
+        for output in result["outputs"]:
+            figures = ", ".join(f"{key} {output[key]:.6g}" for key in ("min", "max", "mean") if key in output)
+            print(f"  {output['name']}  {'x'.join(map(str, output['shape']))}{f': {figures}' if figures else ''}")
+            for row in output.get("top", ()):
+                print(f"    {row['value']:10.6f}  {row['label']}")
+
+    def close(self) -> None:
+        return
+
+
+@dataclass
+class Json:
+    """One document, to a file or to standard output."""
+
+    path: Path | None
+    results: list[Result] = field(default_factory=list)
+
+    def add(self, result: Result, arrays: Sequence[np.ndarray]) -> None:
+        self.results.append(result)
+
+    def close(self) -> None:
+        from cnncc.files import write_whole
+
+        if self.path is None:
+            command.print_json(self.results)
+        else:
+            write_whole(self.path, json.dumps(self.results, indent=2) + "\n")
+
+
+class Csv:
+    """A row for each class that is listed: file, output (where there are several), rank, index, label, value."""
+
+    def __init__(self, path: Path, model: Model) -> None:
+        maps = [str(port) for port in model.outputs if not is_scores(port)]
+        if maps:
+            hint = f"-o {path.with_suffix('.npz')} writes arrays, -o {path.with_suffix('.json')} their range"
+            raise CnnccError(f"{path}: a table holds scores of classes, not {', '.join(maps)}", hint=hint)
+        self.path = path
+        self.several = len(model.outputs) > 1
+        files = ["file"] if len(model.inputs) == 1 else [port.name for port in model.inputs]
+        self.text = io.StringIO(newline="")
+        self.writer = csv.writer(self.text, lineterminator="\n")
+        self.writer.writerow([*files, *(["output"] * self.several), "rank", "index", "label", "value"])
+
+    def add(self, result: Result, arrays: Sequence[np.ndarray]) -> None:
+        for output in result["outputs"]:
+            head = [*result["inputs"], *([output["name"]] * self.several)]
+            for rank, row in enumerate(output["top"], start=1):
+                self.writer.writerow([*head, rank, row["index"], row["label"], f"{row['value']:.9g}"])
+
+    def close(self) -> None:
+        from cnncc.files import write_whole
+
+        write_whole(self.path, self.text.getvalue())
+
+
+class Arrays:
+    """The outputs of all images: the only one as `.npy`, all of them by name as `.npz`."""
+
+    def __init__(self, path: Path, model: Model) -> None:
+        self.archive = path.suffix.lower() == ".npz"
+        if len(model.outputs) > 1 and not self.archive:
+            hint = f"-o {path.with_suffix('.npz')} writes all of them by name"
+            raise CnnccError(f"the network has {len(model.outputs)} outputs, {path} would hold one array", hint=hint)
+        self.path = path
+        self.columns: dict[str, list[np.ndarray]] = {port.name: [] for port in model.outputs}
+
+    def add(self, result: Result, arrays: Sequence[np.ndarray]) -> None:
+        for column, array in zip(self.columns.values(), arrays, strict=True):
+            column.append(array)
+
+    def close(self) -> None:
+        import numpy as np
+
+        from cnncc.files import replacing
+
+        whole = {name: np.stack(column) for name, column in self.columns.items()}
+        with replacing(self.path) as scratch, scratch.open("wb") as file:
+            if not self.archive:
+                (only,) = whole.values()
+                np.save(file, only)
+                return
+            # Not np.savez: an output may have the name of one of its parameters.
+            with zipfile.ZipFile(file, "w") as archive:
+                for name, array in whole.items():
+                    with archive.open(f"{name}.npy", "w", force_zip64=True) as member:
+                        np.lib.format.write_array(member, array, allow_pickle=False)
+
+
+def check_suffix(file: str) -> None:
+    """CnnccError unless the end of the name says what to write."""
+    if Path(file).suffix.lower() not in SUFFIXES:
+        raise CnnccError(f"-o {file}: the end of the name says what is written", hint=f"one of {', '.join(SUFFIXES)}")
+
+
+def sink_for(file: str, model: Model) -> Sink:
+    """What writes a file of that name. CnnccError for results that it cannot hold."""
+    path = Path(file)
+    suffix = path.suffix.lower()
+    if suffix == ".json":
+        return Json(path)
+    return Csv(path, model) if suffix == ".csv" else Arrays(path, model)
