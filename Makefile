@@ -7,10 +7,10 @@ SOURCES := cnncc tests examples
 SOURCES := $(wildcard $(SOURCES))
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test test-all lint type fmt bench docs venv clean
+.PHONY: help demo test test-all test-cluster lint type fmt bench docs venv clean
 
 help: ## this list
-	@sed -n 's/^\([a-z-]*\):[^#]*## \(.*\)/\1 \2/p' $(firstword $(MAKEFILE_LIST)) | while read -r name text; do printf '  make %-9s %s\n' "$$name" "$$text"; done
+	@sed -n 's/^\([a-z-]*\):[^#]*## \(.*\)/\1 \2/p' $(firstword $(MAKEFILE_LIST)) | while read -r name text; do printf '  make %-12s %s\n' "$$name" "$$text"; done
 
 demo: $(VENV)/.dev ## compile LeNet-5 and classify real handwritten digits
 	@$(BIN)/python examples/demo.py
@@ -20,6 +20,9 @@ test: $(VENV)/.dev ## tests, without the slow ones
 
 test-all: $(VENV)/.dev ## every test
 	$(BIN)/python -m pytest
+
+test-cluster: $(VENV)-cluster/.done ## Ray, Dask, Spark and Beam on this machine; an environment of 2 GB
+	$(VENV)-cluster/bin/python -m pytest -q --show-capture=no tests/contrib
 
 lint: $(VENV)/.dev ## ruff rules and format, and the import rules
 	$(BIN)/ruff check $(SOURCES)
@@ -42,7 +45,7 @@ docs: $(VENV)/.dev ## run every example of README.md and docs/
 venv: $(VENV)/.dev ## make .venv with all that development needs
 
 clean: ## remove .venv and all that was built
-	rm -rf $(VENV) build dist *.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis
+	rm -rf $(VENV) $(VENV)-cluster build dist *.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +
 
 $(BIN)/python:
@@ -53,6 +56,15 @@ $(BIN)/python:
 $(VENV)/.dev: pyproject.toml | $(BIN)/python
 	$(BIN)/python -m pip install -qq --disable-pip-version-check --upgrade pip
 	$(BIN)/python -m pip install -qq --disable-pip-version-check --editable '.[dev]'
+	@touch $@
+
+# Apart from .venv: what these packages ask for need not agree with what the peers ask for.
+$(VENV)-cluster/.done: pyproject.toml
+	@echo "making $(VENV)-cluster, once; this takes some minutes"
+	@$(PYTHON) -m venv $(VENV)-cluster
+	@$(VENV)-cluster/bin/python -m pip install -qq --disable-pip-version-check --upgrade pip
+	@$(VENV)-cluster/bin/python -m pip install -qq --disable-pip-version-check \
+	    --editable '.[compiler,ray,dask,spark,beam]' 'pytest>=8.2'
 	@touch $@
 
 # --no-deps: pnnx asks for PyTorch (3 GB), which its converter does not need; what the others need is in `dev`.

@@ -11,6 +11,7 @@ from importlib.util import find_spec
 from cnncc.errors import CnnccError
 
 COMPILER, IMAGES = "compiler", "images"
+RAY, DASK, SPARK, BEAM = "ray", "dask", "spark", "beam"
 PACKAGES: Mapping[str, Mapping[str, str]] = {
     COMPILER: {
         "tvm": "apache-tvm",
@@ -22,12 +23,21 @@ PACKAGES: Mapping[str, Mapping[str, str]] = {
         "rich": "rich",
     },
     IMAGES: {"PIL": "pillow"},
+    RAY: {"ray": "ray[data]"},
+    DASK: {"dask": "dask[array]"},
+    SPARK: {"pyspark": "pyspark[ml]"},
+    BEAM: {"apache_beam": "apache-beam"},
 }
 """Extra -> what Python imports -> what pip installs. `compiler` brings `images` with it."""
-PURPOSE = {COMPILER: "reading and compiling networks", IMAGES: "reading image files"}
+PURPOSE = {
+    COMPILER: "reading and compiling networks",
+    IMAGES: "reading image files",
+    **{extra: f"cnncc.contrib.{extra}" for extra in (RAY, DASK, SPARK, BEAM)},
+}
 HINTS = {
     COMPILER: "pip install 'cnncc[compiler]'; without it cnncc loads and runs modules that are compiled already",
     IMAGES: "pip install 'cnncc[images]'; arrays in .npy files need nothing more",
+    **{extra: f"pip install 'cnncc[{extra}]'" for extra in (RAY, DASK, SPARK, BEAM)},
 }
 
 

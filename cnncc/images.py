@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -48,14 +49,26 @@ def suffixes() -> frozenset[str]:
     return frozenset({".npy", *(suffix for suffix, kind in known if kind in pillow.OPEN)})
 
 
-def prepare(path: str | os.PathLike[str], port: Mapping[str, Any]) -> np.ndarray:
-    """A file as an input of a module, prepared as its network's text says; `port` is one of `model.info["inputs"]`.
+def prepare(source: str | os.PathLike[str] | bytes, port: Mapping[str, Any]) -> np.ndarray:
+    """A file, or the bytes of an image file, as an input of a module, prepared as its network's text says.
 
-    Float32 of shape (n, *dims): one image, or the n of a `.npy`; see `load`.
+    `port` is one of `model.info["inputs"]`. Float32 of shape (n, *dims): one image, or the n of a `.npy`; see `load`.
     """
+    dims, picture, (mean, std) = port["shape"][1:], Picture.of(port), _outside(port)
+    if isinstance(source, bytes):
+        return from_image(_open(io.BytesIO(source), "the image"), dims, mean, std, picture=picture)
+    return load(source, dims, mean, std, picture)
+
+
+def pixels(array: np.ndarray, port: Mapping[str, Any]) -> np.ndarray:
+    """Pixels of 0 to 255, shape (n, *dims), as an input of a module."""
+    return normalise(array, *_outside(port))
+
+
+def _outside(port: Mapping[str, Any]) -> tuple[Sequence[float], Sequence[float]]:
+    """The mean and std that remain to be applied for a module."""
     # A network with a mean or std normalises by itself and takes pixels of 0 to 255.
-    mean, std = ((0.0,), (1.0,)) if port.get("mean") or port.get("std") else ((), ())
-    return load(path, port["shape"][1:], mean, std, Picture.of(port))
+    return ((0.0,), (1.0,)) if port.get("mean") or port.get("std") else ((), ())
 
 
 def load(
@@ -76,7 +89,7 @@ def load(
     file = Path(path)
     if file.suffix.lower() == ".npy":
         return _from_array(file, tuple(dims), mean, std)
-    return from_image(_open(file), dims, mean, std, str(file), picture)
+    return from_image(_open(file, str(file)), dims, mean, std, str(file), picture)
 
 
 def from_image(
@@ -133,7 +146,7 @@ def normalise(pixels: np.ndarray, mean: Sequence[float] = (), std: Sequence[floa
     return np.ascontiguousarray((pixels.astype(np.float32) - shift) / scale)
 
 
-def _open(file: Path) -> Image.Image:
+def _open(file: Path | io.BytesIO, name: str) -> Image.Image:
     extras.require(extras.IMAGES)
     from PIL import Image as pillow
     from PIL import ImageOps, UnidentifiedImageError
@@ -143,12 +156,12 @@ def _open(file: Path) -> Image.Image:
             return ImageOps.exif_transpose(image)  # decodes, too: a camera held sideways says so in the file
     except UnidentifiedImageError as error:
         hint = "PNG, JPEG and the like are images; arrays are read from .npy"
-        raise CnnccError(f"{file} is not an image of a known format", hint=hint) from error
+        raise CnnccError(f"{name} is not an image of a known format", hint=hint) from error
     except pillow.DecompressionBombError as error:
-        raise CnnccError(f"{file} is refused: {error}") from error
+        raise CnnccError(f"{name} is refused: {error}") from error
     except (OSError, SyntaxError, ValueError) as error:  # Pillow's decoders raise all three on damaged files
         why = reason(error) if isinstance(error, OSError) else str(error)
-        raise CnnccError(f"cannot read image {file}: {why}") from error
+        raise CnnccError(f"cannot read image {name}: {why}") from error
 
 
 def _eight_bit(image: Image.Image) -> Image.Image:

@@ -1,0 +1,96 @@
+"""A module as a function of images that travels to the workers of a cluster: as the path and the hash of its file."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import lru_cache
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from cnncc import images
+from cnncc.errors import CnnccError
+from cnncc.runtime.arrays import text
+from cnncc.runtime.load import read_info
+from cnncc.runtime.model import Model
+from cnncc.runtime.origin import reopen, sha256
+
+
+@dataclass(frozen=True)
+class Predictor:
+    """Images in, results out. Each process opens the module once, when it first calls, and refuses one that differs
+    from what `ship` saw."""
+
+    path: str
+    """Absolute; every worker needs the file there."""
+    sha256: str
+    threads: int = 1
+    """Of each call: workers are one a processor, so that each has one to itself."""
+
+    @property
+    def info(self) -> dict[str, Any]:
+        """What the module says of itself; read without opening it."""
+        return read_info(self.path)
+
+    @property
+    def model(self) -> Model:
+        """The module, opened in this process. CnnccError if it is not the one that was shipped."""
+        return _opened(self.path, self.sha256, self.threads)
+
+    def __call__(self, *columns: Any) -> list[np.ndarray]:
+        """Each output for n images, which come as one column for each input: an array of shape (n, ...), or a sequence
+        of n arrays, paths or bytes of image files. The last batch may be smaller than the module's."""
+        model = self.model
+        if len(columns) != len(model.inputs):
+            raise CnnccError(f"{model.name} takes {len(model.inputs)} columns, got {len(columns)}")
+        arrays = [as_input(column, port) for column, port in zip(columns, model.info["inputs"], strict=True)]
+        results = model.run_many(*arrays)
+        return list(results) if isinstance(results, tuple) else [results]
+
+
+def ship(module: str | os.PathLike[str], threads: int = 1) -> Predictor:
+    """A module that workers will open. CnnccError if there is none at the path."""
+    whole = Path(module).resolve()
+    most = read_info(whole)["threads"]
+    if not 1 <= threads <= most:
+        raise CnnccError(f"{module} was compiled for 1 to {most} threads, got {threads}")
+    return Predictor(str(whole), sha256(whole), threads)
+
+
+@lru_cache(maxsize=16)
+def _opened(path: str, digest: str, threads: int) -> Model:
+    model: Model = reopen(path, digest, threads)
+    return model
+
+
+def as_input(column: Any, port: dict[str, Any]) -> np.ndarray:
+    """float32 of the port's shape but for the number of images. Files, and pixels of uint8, are prepared as the
+    network's text says; arrays of floats are taken as they are, and have the input's shape or are flat."""
+    if not (isinstance(column, np.ndarray) and column.dtype != np.object_ and column.dtype.kind not in "TUS"):
+        values = [_one(value, port) for value in column]
+        return np.concatenate(values) if values else np.empty((0, *port["shape"][1:]), np.float32)
+    return _shaped(column, port)
+
+
+def _one(value: Any, port: dict[str, Any]) -> np.ndarray:
+    if isinstance(value, str | bytes | os.PathLike):
+        return images.prepare(value, port)
+    return _shaped(np.asarray(value)[np.newaxis], port)
+
+
+def _shaped(array: np.ndarray, port: dict[str, Any]) -> np.ndarray:
+    dims: Sequence[int] = port["shape"][1:]
+    if array.shape[1:] != tuple(dims) and array[:1].size != np.prod(dims) * len(array[:1]):
+        raise CnnccError(
+            f"input {port['name']!r} takes images of {text(dims)}, got {text(array.shape[1:])}",
+            hint="images of any size come as files: paths, or the bytes of each",
+        )
+    shaped = array.reshape(len(array), *dims)
+    if shaped.dtype == np.uint8:
+        return images.pixels(shaped, port)
+    if shaped.dtype.kind != "f":
+        raise CnnccError(f"input {port['name']!r} takes floats, or pixels of uint8, got {shaped.dtype}")
+    return np.ascontiguousarray(shaped, dtype=np.float32)
