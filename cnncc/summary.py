@@ -43,8 +43,9 @@ class Layer:
 
 class Arena(Protocol):
     """Memory a compiled module asks of its caller, in bytes: `total_bytes` is activations (`bytes`, of which no plan
-    needs less than `bound`) and what kernels and threads add to that. It counts what is stored, channels rounded up to whole blocks
-    and parts to 64 bytes, so for a small network it can be more than the activations of its layers together."""
+    needs less than `bound`) and what kernels and threads add to that. It counts what is stored, channels rounded up to
+    whole blocks and parts to 64 bytes, so for a small network it can be more than the activations of its layers
+    together."""
 
     @property
     def bytes(self) -> int: ...

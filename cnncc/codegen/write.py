@@ -177,8 +177,8 @@ class _Work:
                 bodies[f"{part}.o"] = toolchain.runtime_object(part)
         for i, build in enumerate(self.builds):
             bodies |= {f"kernel{i}.{j}.o": body for j, body in enumerate(build.objects)}
-        for file, body in bodies.items():
-            (self.folder / file).write_bytes(body)
+        for name, body in bodies.items():
+            (self.folder / name).write_bytes(body)
         names = list(bodies)
         if layout.weight_bytes and not self.external:
             with self._weights.open("r+b") as file:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from itertools import pairwise
 
 from cnncc.ir.graph import Graph, Node
 from cnncc.passes.alias_values import Aliases, alias_values, elementwise_inputs, image_bytes, is_normalized
@@ -91,7 +92,7 @@ class StepNeeds:
         """Inputs keep their order: it is that of the caller's parameters."""
         before = [sum({1 << self.step[i] for i in n.inputs}) for n in self.g.nodes]
         inputs = [self.step[n.name] for n in self.g.inputs]
-        for earlier, later in zip(inputs, inputs[1:], strict=False):
+        for earlier, later in pairwise(inputs):
             before[later] |= 1 << earlier
         return before
 
