@@ -41,7 +41,7 @@ ROLES = {
 """The kinds of files, and how messages call them."""
 
 
-WEIGHTS = "weights.o"
+WEIGHTS = "packed.o"
 """The file of the packed weights while a module is made."""
 
 
@@ -181,8 +181,8 @@ class _Work:
             (self.folder / name).write_bytes(body)
         names = list(bodies)
         if layout.weight_bytes and not self.external:
-            with self._weights.open("r+b") as file:
-                weights_object.finish(file, bodies["entry.o"], f"{self.name}_weights", layout.weight_bytes)
+            with self._weights.open("r+b") as opened:
+                weights_object.finish(opened, bodies["entry.o"], f"{self.name}_weights", layout.weight_bytes)
             names.append(WEIGHTS)
         return names
 
