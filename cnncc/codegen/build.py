@@ -11,7 +11,7 @@ from functools import cache, cached_property
 from importlib.metadata import version
 from itertools import count
 from pathlib import Path
-from typing import Any, BinaryIO
+from typing import Any
 
 import llvmlite.binding as llvm
 import numpy as np
@@ -132,11 +132,13 @@ class Build:
         texts = {int(code): text for code, text in TEXTS.items()}
         return Model(self.info, run, ctypes.addressof(state), texts.__getitem__, pool, (tracker, weights, state))
 
-    def write_weights(self, file: BinaryIO, start: int) -> None:
-        """Writes all packed weights into a file, from the byte `start` on."""
+    def write_weights(self, write: Callable[[bytes | memoryview], object]) -> None:
+        """Hands over all packed weights, piece by piece from first to last, with zeros between them."""
+        at = 0
         for i, (offset, packed) in enumerate(computed(self.program.weights), start=1):
-            file.seek(start + offset)
-            file.write(packed.data)
+            write(bytes(offset - at))
+            write(packed.view(np.uint8).data)
+            at = offset + packed.nbytes
             self._tell("writing weights", i)
 
     def trace(self, *arrays: np.ndarray) -> dict[str, np.ndarray]:

@@ -110,19 +110,30 @@ class _Work:
         return c_name(self.builds[0].program.graph.name)
 
     @cached_property
-    def _weights(self) -> Path:
-        """All packed weights, behind room for a header: of a file of their own, or of the object they become."""
-        path, start = self.folder / WEIGHTS, self._weights_start
+    def _packed(self) -> tuple[Path, bytes]:
+        """All packed weights, behind room for a header: of a file of their own, or of the object they become. And
+        their hash, taken while they are written: other threads compute the next ones meanwhile."""
+        path, digest = self.folder / WEIGHTS, hashlib.blake2b(digest_size=32)
         with path.open("wb") as file:
-            offset = start
-            for build in self.builds:
-                build.write_weights(file, offset)
-                offset += _aligned(build.program.weight_bytes)
-            file.truncate(start + self._weight_bytes)
-        if self.external:
-            with path.open("r+b") as file:
-                file.write(WEIGHTS_HEADER.pack(WEIGHTS_MAGIC, self._weight_bytes, self.digest))
-        return path
+            file.seek(self._weights_start)
+
+            def write(piece: bytes | memoryview) -> None:
+                file.write(piece)
+                digest.update(piece)
+
+            for build in self.builds[:-1]:
+                build.write_weights(write)
+                size = build.program.weight_bytes
+                write(bytes(_aligned(size) - size))
+            self.builds[-1].write_weights(write)
+            if self.external:
+                file.seek(0)
+                file.write(WEIGHTS_HEADER.pack(WEIGHTS_MAGIC, self._weight_bytes, digest.digest()))
+        return path, digest.digest()
+
+    @property
+    def _weights(self) -> Path:
+        return self._packed[0]
 
     @property
     def _weights_start(self) -> int:
@@ -133,15 +144,10 @@ class _Work:
         sizes = [b.program.weight_bytes for b in self.builds]
         return sum(map(_aligned, sizes[:-1])) + sizes[-1]
 
-    @cached_property
+    @property
     def digest(self) -> bytes:
         """The hash of the packed weights."""
-        digest = hashlib.blake2b(digest_size=32)
-        with (self.folder / WEIGHTS).open("rb") as file:
-            file.seek(self._weights_start)
-            while piece := file.read(1 << 20):
-                digest.update(piece)
-        return digest.digest()
+        return self._packed[1]
 
     @cached_property
     def layout(self) -> Layout:
