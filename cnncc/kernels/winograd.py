@@ -1,8 +1,8 @@
-"""Winograd convolution F(m x m, 3 x 3): fewer multiplications, paid for with transforms and some accuracy.
+"""Winograd convolution F(m x m, r x r): fewer multiplications, paid for with transforms and some accuracy.
 
 Lavin and Gray, "Fast algorithms for convolutional neural networks" (2016), section 4; the matrices follow Cook and
-Toom: with a = m + 2, a - 1 finite points p and the point at infinity, y = A' [(G g G') * (B' d B)] A for a tile d of
-a x a pixels. The points decide the error; those used here were chosen for it.
+Toom: with a = m + r - 1, a - 1 finite points p and the point at infinity, y = A' [(G g G') * (B' d B)] A for a tile d
+of a x a pixels. The points decide the error; those used here were chosen for it.
 """
 
 from __future__ import annotations
@@ -16,21 +16,20 @@ import numpy as np
 from cnncc.kernels.spec import Epilogue
 from cnncc.kernels.tiles import Tile, even_tiles
 
-TAPS = 3
-
 POINTS: dict[int, tuple[Fraction, ...]] = {
-    2: (Fraction(0), Fraction(1), Fraction(-1)),
-    4: (Fraction(0), Fraction(2, 3), Fraction(-2, 3), Fraction(3, 2), Fraction(-3, 2)),
-    6: (Fraction(0), Fraction(1), Fraction(-1), Fraction(2), Fraction(-2), Fraction(1, 2), Fraction(-1, 2)),
+    4: (Fraction(0), Fraction(1), Fraction(-1)),
+    6: (Fraction(0), Fraction(2, 3), Fraction(-2, 3), Fraction(3, 2), Fraction(-3, 2)),
+    7: (Fraction(0), Fraction(1, 2), Fraction(-1, 2), Fraction(1), Fraction(-1), Fraction(3)),
+    8: (Fraction(0), Fraction(1), Fraction(-1), Fraction(2), Fraction(-2), Fraction(1, 2), Fraction(-1, 2)),
 }
-"""Interpolation points by output tile."""
+"""Interpolation points by side of the input tile: F(4x4, 3x3) and F(2x2, 5x5) share theirs."""
 
 Matrix = tuple[tuple[Fraction, ...], ...]
 
 
 @dataclass(frozen=True)
 class Matrices:
-    """The transforms of one tile size, exact: `data` is B' (a x a), `filter` is G (a x 3), `output` is A' (m x a)."""
+    """The transforms of one tile size, exact: `data` is B' (a x a), `filter` is G (a x r), `output` is A' (m x a)."""
 
     data: Matrix
     filter: Matrix
@@ -38,9 +37,9 @@ class Matrices:
 
 
 @cache
-def matrices(m: int) -> Matrices:
-    """The transforms of F(m x m, 3 x 3)."""
-    points = POINTS[m]
+def matrices(m: int, taps: int) -> Matrices:
+    """The transforms of F(m x m, taps x taps)."""
+    points = POINTS[m + taps - 1]
     data = [(*_from_roots(points[:j] + points[j + 1 :]), Fraction(0)) for j in range(len(points))]
     data.append(_from_roots(points))
     filters = []
@@ -48,8 +47,8 @@ def matrices(m: int) -> Matrices:
         scale = Fraction(1)
         for other in points[:j] + points[j + 1 :]:
             scale *= p - other
-        filters.append(tuple(p**k / scale for k in range(TAPS)))
-    filters.append((Fraction(0), Fraction(0), Fraction(1)))
+        filters.append(tuple(p**k / scale for k in range(taps)))
+    filters.append(tuple(Fraction(k == taps - 1) for k in range(taps)))
     output = tuple((*(p**i for p in points), Fraction(i == m - 1)) for i in range(m))
     return Matrices(tuple(data), tuple(filters), output)
 
@@ -65,14 +64,16 @@ def _from_roots(roots: tuple[Fraction, ...]) -> tuple[Fraction, ...]:
 
 @dataclass(frozen=True)
 class WinogradConfig:
-    """One 3x3 convolution with stride 1 of one image.
+    """One convolution of `taps` x `taps` with stride 1 of one image.
 
     A unit computes `tiles` output tiles (in raster order) for one of `chunks` parts of the output blocks. With
     `shared` the transformed input of the whole image is an operand, made by a call of its own; without, each unit
-    transforms its own tiles into scratch.
+    transforms its own tiles into scratch. With a `depth` the filters are stored as they are, and a unit transforms those
+    of so many channel blocks at a time: a quarter of the bytes are read from memory, which pays where tiles are few.
     """
 
     m: int
+    taps: int
     in_blocks: int
     in_size: tuple[int, int]
     out_blocks: int
@@ -87,11 +88,12 @@ class WinogradConfig:
     tile: Tile
     """Register tile: `columns` Winograd tiles x `groups` output blocks."""
     shared: bool
+    depth: int = 0
 
     @property
     def edge(self) -> int:
         """Side of an input tile."""
-        return self.m + TAPS - 1
+        return self.m + self.taps - 1
 
     @property
     def points(self) -> int:
@@ -143,13 +145,24 @@ class WinogradConfig:
     @property
     def scratch_floats(self) -> int:
         """Of the products' kernel."""
-        own = 0 if self.shared else self.data_floats + self.border_floats
-        return own + self.points * self.product_step + self.border_floats
+        own = 0 if self.shared else self.data_floats
+        return own + self.points * (self.product_step + self.filter_step) + self.pixel_floats
 
     @property
-    def border_floats(self) -> int:
-        """A tile that reaches over the image's border, in between."""
-        return self.points * self.block
+    def filter_step(self) -> int:
+        """Floats from one point of the filters a unit transforms to the next."""
+        return _odd_lines(self.depth * self.block * self.tile.groups * self.block) if self.depth else 0
+
+    @property
+    def pixel_floats(self) -> int:
+        """One vector of channels of an output tile, in between."""
+        return self.m**2 * self.lanes
+
+    @property
+    def weight_floats(self) -> int:
+        """Of all filters as they are stored."""
+        each = self.taps**2 if self.depth else self.points
+        return each * self.in_blocks * self.block * self.out_blocks * self.block
 
 
 def _odd_lines(floats: int) -> int:
@@ -158,23 +171,28 @@ def _odd_lines(floats: int) -> int:
 
 
 def pack_winograd(weight: np.ndarray, config: WinogradConfig) -> np.ndarray:
-    """(o, i, 3, 3) to transformed weights in the order the kernel reads them, flat:
-    [group of blocks][point][channel block][channel][block][lane]. Transformed in float64, then rounded once."""
-    g = np.array([[float(x) for x in row] for row in matrices(config.m).filter])
+    """(o, i, r, r) in the order the kernel reads it, flat. Transformed in float64 and rounded once: [group of blocks]
+    [point][channel block][channel][block][lane]; with a depth as it is: [group][channel block][channel][tap][block]
+    [lane]."""
+    g = np.array([[float(x) for x in row] for row in matrices(config.m, config.taps).filter])
     both = np.kron(g, g)  # rows and columns of a filter at once: one matrix product, its result in the wanted order
-    block, channels = config.block, config.in_blocks * config.block
-    packed = np.empty(config.points * channels * config.out_blocks * block, np.float32)
+    packed = np.empty(config.weight_floats, np.float32)
     done = 0
     per_chunk = config.out_blocks // config.chunks
     for chunk in range(config.chunks):
         for start, size, count in config.chunk_runs:
             for group in range(count):
-                first = (chunk * per_chunk + start + group * size) * block
-                piece = weight[first : first + size * block].astype(np.float64)
-                full = np.zeros((TAPS**2, channels, size * block))
-                out, channels_in = piece.shape[:2]
-                full[:, :channels_in, :out] = piece.reshape(out, channels_in, TAPS**2).transpose(2, 1, 0)
-                points = both @ full.reshape(TAPS**2, -1)
-                packed[done : done + points.size] = points.ravel()
-                done += points.size
+                first = (chunk * per_chunk + start + group * size) * config.block
+                full = _group(weight[first : first + size * config.block], size, config)
+                piece = full.transpose(1, 0, 2) if config.depth else both @ full.reshape(config.taps**2, -1)
+                packed[done : done + piece.size] = piece.ravel()
+                done += piece.size
     return packed
+
+
+def _group(piece: np.ndarray, size: int, config: WinogradConfig) -> np.ndarray:
+    """Filters of some output blocks as (tap, channel, output channel), zeros where channels fill up blocks."""
+    full = np.zeros((config.taps**2, config.in_blocks * config.block, size * config.block))
+    out, channels = piece.shape[:2]
+    full[:, :channels, :out] = piece.reshape(out, channels, config.taps**2).transpose(2, 1, 0)
+    return full

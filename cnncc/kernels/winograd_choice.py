@@ -19,11 +19,12 @@ from cnncc.kernels.tiles import (
     step_cycles,
     total_cycles,
 )
-from cnncc.kernels.winograd import TAPS, WinogradConfig, pack_winograd
+from cnncc.kernels.winograd import WinogradConfig, pack_winograd
 from cnncc.targets import Target
 
-ERRORS = {2: 1.5e-6, 4: 6e-6, 6: 4e-5}
-"""Largest error seen of each output tile, over the largest output, against float64; direct kernels have about 2e-6."""
+ERRORS = {(2, 3): 1.5e-6, (4, 3): 6e-6, (6, 3): 4e-5, (2, 5): 3e-6, (3, 5): 1e-5, (4, 5): 1e-5}
+"""Largest error seen of each output tile and filter, over the largest output, against float64; direct kernels have
+about 2e-6."""
 
 KEEP_DIRECT = 0.95
 """Winograd must promise at least this much less: its weights are larger, and the model is only a model."""
@@ -36,12 +37,18 @@ SHARPNESS = 4.0
 6 x 4; with AVX2, 2 tiles x 2 blocks (no more accumulators than latency needs) took 1.1 to 1.25 times as long as 6 x 1.
 Their longest parts alone are the same."""
 
+CHUNKS = (1, 2, 3, 4, 6, 8, 12, 16, 24, 32)
+"""Into how many pieces the output blocks may be cut."""
+
+RAW_UNITS = 4
+"""Units by tiles above which filters are not transformed as they are used: each unit would do it again."""
+
 WANTED_UNITS = 8
 """Units below which threads share coarsely. A constant, not the thread count: the same kernel serves any."""
 
 
 def select_winograd(site: Site) -> Selection | None:
-    """3x3 with stride 1, no dilation or groups, on blocked channels, where the model says it pays."""
+    """3x3 or 5x5 with stride 1, no dilation or groups, on blocked channels, where the model says it pays."""
     if not applies(site):
         return None
     if site.given is not None:
@@ -64,12 +71,13 @@ def applies(site: Site) -> bool:
     node, attrs = site.node, site.node.attrs
     if node.op != "conv" or site.type().block == 1 or attrs["groups"] != 1:
         return False
-    return (attrs["kernel"], attrs["stride"], attrs["dilation"]) == ((TAPS, TAPS), (1, 1), (1, 1))
+    square = attrs["kernel"] in {(taps, taps) for _, taps in ERRORS}
+    return square and (attrs["stride"], attrs["dilation"]) == ((1, 1), (1, 1))
 
 
-def allowed_sizes(max_error: float) -> tuple[int, ...]:
-    """The output tiles that keep an error bound."""
-    return tuple(m for m, error in ERRORS.items() if error <= max_error)
+def allowed_sizes(max_error: float, taps: int) -> tuple[int, ...]:
+    """The output tiles that keep an error bound with filters of so many taps a side."""
+    return tuple(m for (m, of), error in ERRORS.items() if of == taps and error <= max_error)
 
 
 def winograd_candidates(site: Site) -> list[tuple[float, WinogradChoice]]:
@@ -82,7 +90,7 @@ def winograd_candidates(site: Site) -> list[tuple[float, WinogradChoice]]:
 
 def winograd_choice(config: WinogradConfig) -> WinogradChoice:
     """What was chosen in a configuration."""
-    return WinogradChoice(config.m, config.tiles, config.chunks, config.tile.groups, config.shared)
+    return WinogradChoice(config.m, config.tiles, config.chunks, config.tile.groups, config.shared, config.depth)
 
 
 def _given(site: Site) -> Selection | None:
@@ -92,7 +100,7 @@ def _given(site: Site) -> Selection | None:
         return None
     c = given.choice
     tile = _register_tile(c.tiles, c.groups, site.target)
-    config = replace(_base(site), m=c.m, tiles=c.tiles, chunks=c.chunks, tile=tile, shared=c.shared)
+    config = replace(_base(site), m=c.m, tiles=c.tiles, chunks=c.chunks, tile=tile, shared=c.shared, depth=c.depth)
     return _selection(site, config, f"F({c.m}x{c.m}); {given.why}")
 
 
@@ -101,7 +109,7 @@ def _base(site: Site) -> WinogradConfig:
     node, source, target = site.node, site.type(), site.target
     pad = node.attrs["pad"]
     return WinogradConfig(
-        m=2, in_blocks=blocks(source.shape[1], target.block), in_size=(source.shape[2], source.shape[3]),
+        m=2, taps=node.attrs["kernel"][0], in_blocks=blocks(source.shape[1], target.block), in_size=(source.shape[2], source.shape[3]),
         out_blocks=blocks(node.attrs["out"], target.block), out_size=node.type.chw[1:], pad=(pad[0], pad[1]),
         block=target.block, lanes=target.lanes, bias=node.attrs["bias"], epilogue=node.attrs["epilogue"], tiles=1,
         chunks=1, tile=Tile(1, 1, 1), shared=False,
@@ -112,17 +120,30 @@ def candidates(site: Site) -> Iterator[WinogradConfig]:
     """Every output tile the error bound allows, with every sensible number of tiles and chunks per unit."""
     base, target = _base(site), site.target
     smaller = min(base.out_size)
-    for m in (m for m in allowed_sizes(site.max_error) if m < smaller + m // 2):
-        for tiles in _tile_counts(replace(base, m=m).total):
-            for chunks in (c for c in (1, 2, 4, 8, 16) if base.out_blocks % c == 0):
-                for groups in (g for g in (1, 2, 4) if base.out_blocks // chunks % g == 0):
-                    if not fits_registers(Tile(1, 1, groups), target):
-                        continue
-                    tile = _register_tile(tiles, groups, target)
-                    for shared in (False, True):
-                        config = replace(base, m=m, tiles=tiles, chunks=chunks, tile=tile, shared=shared)
-                        if 4 * config.scratch_floats <= target.l2_bytes:
-                            yield config
+    for m in (m for m in allowed_sizes(site.max_error, base.taps) if m < smaller + m // 2):
+        for tiles, groups, chunks in _cuts(replace(base, m=m), target):
+            tile = _register_tile(tiles, groups, target)
+            config = replace(base, m=m, tiles=tiles, chunks=chunks, tile=tile)
+            for depth in _depths(config):
+                for shared in (False, True):
+                    made = replace(config, shared=shared, depth=depth)
+                    if 4 * made.scratch_floats <= target.l2_bytes:
+                        yield made
+
+
+def _cuts(config: WinogradConfig, target: Target) -> Iterator[tuple[int, int, int]]:
+    """Tiles of a unit, output blocks of a register tile, chunks of the output blocks."""
+    for tiles in _tile_counts(config.total):
+        for groups in (g for g in (1, 2, 4) if fits_registers(Tile(1, 1, g), target) and config.out_blocks % g == 0):
+            parts = config.out_blocks // groups
+            for chunks in (c for c in CHUNKS if parts % c == 0):
+                yield tiles, groups, chunks
+
+
+def _depths(config: WinogradConfig) -> list[int]:
+    """Channel blocks whose filters a unit may transform at a time: worth it where few units read them again."""
+    few = config.tile_units <= RAW_UNITS
+    return [0, *(d for d in (2, 4, 8) if d <= config.in_blocks)] if few else [0]
 
 
 def _tile_counts(total: int) -> list[int]:
@@ -134,12 +155,21 @@ def _tile_counts(total: int) -> list[int]:
 def _register_tile(tiles: int, groups: int, target: Target) -> Tile:
     """As many tiles as the registers hold beside `groups` output blocks."""
     fitting = [c for c in range(1, 29) if c <= tiles and fits_registers(Tile(1, c, groups), target)]
-    return Tile(1, max(fitting, default=1), groups)
+    return Tile(1, even_tiles(tiles, max(fitting, default=1))[0][1], groups)
 
 
 def _cycles(config: WinogradConfig, target: Target) -> float:
     """Predicted cycles on one core: products, or reading their weights, whichever takes longer; and transforms."""
-    vectors = target.vectors
+    reading = 4 * config.weight_floats / target.memory_bytes_per_cycle
+    reading_again = (config.tile_units - 1) * 4 * config.weight_floats / target.l3_bytes_per_cycle
+    busy = _product_cycles(config, target) + _filter_cycles(config, target)
+    # Weights from memory are one stream, fetched ahead: a 7x7 layer took little longer than reading them.
+    work = max(busy, reading) + EXPOSED * min(busy, reading) + reading_again + _transform_cycles(config, target)
+    units = config.tile_units * config.chunks
+    return work * (1 + 0.3 * max(0.0, WANTED_UNITS / units - 1) / WANTED_UNITS + 0.5 / units)
+
+
+def _product_cycles(config: WinogradConfig, target: Target) -> float:
     channels = config.in_blocks * config.block
     panel = channels * config.tile.groups * config.block * 4
     step = 0.0
@@ -147,25 +177,32 @@ def _cycles(config: WinogradConfig, target: Target) -> float:
         step += count * step_cycles(Tile(1, size, config.tile.groups), target, panel, sharpness=SHARPNESS)
     groups = config.out_blocks // config.tile.groups
     products = config.tile_units * groups * config.points * channels * step
-    padded = config.tile_units * config.tiles
-    transforms = (
-        padded * config.in_blocks * vectors * _input_cycles(config.edge) * (1 if config.shared else config.chunks)
-    )
-    transforms += padded * config.out_blocks * vectors * _output_cycles(config.m, config.edge)
-    units = config.tile_units * config.chunks
-    weight_bytes = 4 * config.points * channels * config.out_blocks * config.block
-    reading = weight_bytes / target.memory_bytes_per_cycle
-    reading_again = (config.tile_units - 1) * weight_bytes / target.l3_bytes_per_cycle
-    data_bytes = 4 * config.points * config.in_blocks * padded * config.block
-    moving = 2 * data_bytes / target.l3_bytes_per_cycle if config.shared else 0.0
     # Every group of output blocks but the first reads the transformed input of the unit again; about half of that
     # hides behind multiplications.
     unit_bytes = 4 * config.points * config.in_blocks * config.tiles * config.block
-    again = 0.5 * config.tile_units * (groups - 1) * unit_bytes / cache_bandwidth(unit_bytes, target)
-    # Weights from memory are one stream, fetched ahead: a 7x7 layer took little longer than reading them.
-    busy = products + again
-    work = max(busy, reading) + EXPOSED * min(busy, reading) + reading_again + transforms + moving
-    return work * (1 + 0.3 * max(0.0, WANTED_UNITS / units - 1) / WANTED_UNITS + 0.5 / units)
+    return products + 0.5 * config.tile_units * (groups - 1) * unit_bytes / cache_bandwidth(unit_bytes, target)
+
+
+def _filter_cycles(config: WinogradConfig, target: Target) -> float:
+    """Of transforming filters as they are used, and of sums that wait in memory for the next of them."""
+    if not config.depth:
+        return 0.0
+    filters = config.in_blocks * config.block * config.out_blocks * target.vectors
+    passes = -(-config.in_blocks // config.depth)
+    sums = config.points * config.tiles * config.out_blocks * target.vectors * (passes if passes > 1 else 0)
+    each = 2.0 * config.points + config.edge * config.taps
+    return config.tile_units * (filters * each + 2.0 * sums)
+
+
+def _transform_cycles(config: WinogradConfig, target: Target) -> float:
+    """Of the input, which each chunk transforms again unless they share it, and of the output."""
+    padded = config.tile_units * config.tiles * target.vectors
+    each = padded * config.in_blocks * _input_cycles(config.edge)
+    output = padded * config.out_blocks * _output_cycles(config.m, config.edge)
+    if not config.shared:
+        return each * config.chunks + output
+    data_bytes = 4 * config.data_floats
+    return each + output + 2 * data_bytes / target.l3_bytes_per_cycle
 
 
 def _input_cycles(edge: int) -> float:
@@ -182,38 +219,41 @@ def _direct_cycles(site: Site) -> float:
     node, source, target = site.node, site.type(), site.target
     _, _, height, width = node.type.shape
     out_blocks = blocks(node.attrs["out"], target.block)
-    reduction = blocks(source.shape[1], target.block) * target.block * TAPS**2
-    problem = Problem(height, width, out_blocks, reduction, TAPS**2)
+    taps = node.attrs["kernel"][0] ** 2
+    reduction = blocks(source.shape[1], target.block) * target.block * taps
+    problem = Problem(height, width, out_blocks, reduction, taps)
     work = reduction * total_cycles(choose_tile(problem, target), problem, target)[0]
     return max(work, 4 * reduction * out_blocks * target.block / target.memory_bytes_per_cycle)
 
 
 def _selection(site: Site, config: WinogradConfig, why: str) -> Selection:
     node, target = site.node, site.target
-    stem = f"winograd_f32_{config.m}x{config.m}_nchw{config.block}c"
+    kind = f"{config.m}x{config.m}" if config.taps == 3 else f"{config.m}x{config.m}_{config.taps}x{config.taps}"
+    stem = f"winograd_f32_{kind}_nchw{config.block}c"
     shape = f"{config.tile.columns}x{config.tile.groups * config.block}_{target.isa}"
     units = config.tile_units * config.chunks
     kernel = Kernel("winograd", f"{stem}_{shape}", config, units, config.scratch_floats)
     weight, bias = site.constant("weight"), site.constant("bias")
     assert weight is not None
-    floats = config.points * config.in_blocks * config.block * config.out_blocks * config.block
-    packed = [Packed(f"{node.name}.weight", weight.map((floats,), lambda w: pack_winograd(w, config)))]
+    packed = [Packed(f"{node.name}.weight", weight.map((config.weight_floats,), lambda w: pack_winograd(w, config)))]
     if bias is not None:
         padded = config.out_blocks * config.block
         packed.append(Packed(f"{node.name}.bias", bias.map((padded,), lambda b: pad_channels(b, padded))))
     weights = tuple(Operand("weight", p.name) for p in packed)
     extras = site.values(node.inputs[1:])
     image = site.values(node.inputs[:1])
+    if config.depth:
+        why += "; filters transformed as they are used"
     if not config.shared:
         return Selection((Call(node.name, kernel, (*image, *weights, *extras), site.result),), tuple(packed), why)
     # The transform does not depend on the epilogue or on how the products are cut: one kernel for all that agree.
-    plain = replace(config, epilogue=(), bias=False, chunks=1, tile=Tile(1, 1, 1), out_blocks=1)
+    plain = replace(config, epilogue=(), bias=False, chunks=1, tile=Tile(1, 1, 1), out_blocks=1, depth=0)
     transform = Kernel(
         "winograd_input",
         f"{stem}_input_{target.isa}",
         plain,
         config.in_blocks * config.tile_units,
-        config.border_floats,
+        0,
     )
     data = Operand("workspace", node.name)
     calls = (

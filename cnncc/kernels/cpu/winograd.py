@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from fractions import Fraction
 
 from tvm import tirx
@@ -13,6 +14,9 @@ from cnncc.kernels.tiles import even_tiles
 from cnncc.kernels.winograd import Matrix, WinogradConfig, matrices
 
 UNROLLED_CHANNELS = 4
+Load = Callable[[int, int, int], Expr]
+"""A vector of a tile: row, column, first lane of the channel block."""
+
 SHORT_STEPS = ("add", "relu", "relu6")
 """Steps of an epilogue that may be written out for every pixel of a tile; the others would make long code."""
 
@@ -82,7 +86,7 @@ class _Transform:
                 terms[i].append((column[i], parts[i % 2]))
         return [self.combine(t) for t in terms]
 
-    def transform_tile(self, image: Buffer, data: Buffer, border: Buffer, plane: Expr, tile: Expr, place: Expr) -> None:
+    def transform_tile(self, image: Buffer, data: Buffer, plane: Expr, tile: Expr, place: Expr) -> None:
         """Tile number `tile` of a channel block to [point][channel block][place][lane]; zeros beyond the last tile."""
         k, c = self.k, self.c
         height, width = c.in_size
@@ -92,36 +96,38 @@ class _Transform:
         inside = tirx.all(tile < c.total, y >= 0, x >= 0, y + c.edge <= height, x + c.edge <= width)
         with k.when(inside):
             corner = k.let(((plane * height + y) * width + x) * c.block)
-            self.transform_from(image, corner, width * c.block, data, to)
+            self.transform_from(lambda i, j, v: image.load(corner + (i * width + j) * c.block + v, c.lanes), data, to)
         with k.otherwise():
-            self.copy_border(image, border, plane, tile, y, x)
-            self.transform_from(border, 0, c.edge * c.block, data, to)
+            self.transform_from(self.masked(image, plane, tile, y, x), data, to)
 
-    def copy_border(self, image: Buffer, border: Buffer, plane: Expr, tile: Expr, y: Expr, x: Expr) -> None:
-        """The part of a tile that lies in the image, zeros around it."""
-        k, c = self.k, self.c
-        height, width = c.in_size
-        with k.loop(c.points * c.block // c.lanes) as i:
-            border.store(i * c.lanes, splat(0.0, c.lanes), c.lanes)
-        top, left = k.let(vmax(0 - y, 0)), k.let(vmax(0 - x, 0))
-        rows = k.let(tirx.if_then_else(tile < c.total, vmin(c.edge, height - y) - top, 0))
-        columns = k.let(vmin(c.edge, width - x) - left)
-        with k.when(columns > 0), k.loop(k.let(vmax(rows, 0))) as r:
-            at = k.let(((plane * height + y + top + r) * width + x + left) * c.block)
-            to = k.let(((top + r) * c.edge + left) * c.block)
-            with k.loop(columns) as i:
-                for v in range(0, c.block, c.lanes):
-                    border.store(to + i * c.block + v, image.load(at + i * c.block + v, c.lanes), c.lanes)
+    def masked(self, image: Buffer, plane: Expr, tile: Expr, y: Expr, x: Expr) -> Load:
+        """Loads of a tile that reaches over the border: the nearest pixel, its bits cleared outside the image.
 
-    def transform_from(self, source: Buffer, at: Expr, row: int, data: Buffer, to: Expr) -> None:
-        """B' d B for every lane of a tile that lies at `at`, `row` floats from one row to the next."""
+        Without branches, and without a copy in memory, which the transform's loads would wait for."""
         k, c = self.k, self.c
-        matrix = matrices(c.m).data
+        (height, width), lanes = c.in_size, c.lanes
+        rows, columns, kept_rows, kept_columns = [], [], [], []
+        for i in range(c.edge):
+            row, column = k.let(y + i), k.let(x + i)
+            rows.append(k.let((plane * height + vmin(vmax(row, 0), height - 1)) * (width * c.block)))
+            columns.append(k.let(vmin(vmax(column, 0), width - 1) * c.block))
+            kept_rows.append(k.let(tirx.Select(tirx.all(tile < c.total, row >= 0, row < height), -1, 0)))
+            kept_columns.append(k.let(tirx.Select(tirx.all(column >= 0, column < width), -1, 0)))
+
+        def load(i: int, j: int, v: int) -> Expr:
+            bits = tirx.reinterpret(f"int32x{lanes}", image.load(rows[i] + columns[j] + v, lanes))
+            return tirx.reinterpret(f"float32x{lanes}", bits & splat(kept_rows[i] & kept_columns[j], lanes))
+
+        return load
+
+    def transform_from(self, load: Load, data: Buffer, to: Expr) -> None:
+        """B' d B for every lane of a tile."""
+        k, c = self.k, self.c
+        matrix = matrices(c.m, c.taps).data
         for v in range(0, c.block, c.lanes):
             half: list[list[Expr]] = []
             for j in range(c.edge):
-                column = [k.let(source.load(at + i * row + j * c.block + v, c.lanes)) for i in range(c.edge)]
-                half.append(self.rows(matrix, column))
+                half.append(self.rows(matrix, [k.let(load(i, j, v)) for i in range(c.edge)]))
             for i in range(c.edge):
                 line = self.rows(matrix, [half[j][i] for j in range(c.edge)])
                 for j, value in enumerate(line):
@@ -134,7 +140,6 @@ class _Input(_Transform):
         self.k = k = KernelBuilder()
         self.image = k.operand("image", c.in_blocks * c.block * c.in_size[0] * c.in_size[1])
         self.data = k.operand("data", c.data_floats)
-        self.border = k.scratch(c.border_floats)
 
     def build(self, symbol: str) -> PrimFunc:
         k, c = self.k, self.c
@@ -142,7 +147,7 @@ class _Input(_Transform):
             plane, first = k.let(unit // c.tile_units), k.let(unit % c.tile_units * c.tiles)
             with k.loop(c.tiles) as i:
                 tile = k.let(first + i)
-                self.transform_tile(self.image, self.data, self.border, plane, tile, tile)
+                self.transform_tile(self.image, self.data, plane, tile, tile)
         return k.finish(symbol)
 
 
@@ -153,13 +158,14 @@ class _Winograd(_Transform):
         plane = c.out_size[0] * c.out_size[1]
         source = c.data_floats if c.shared else c.in_blocks * c.block * c.in_size[0] * c.in_size[1]
         self.source = k.operand("source", source)
-        self.weight = k.operand("weight", c.points * c.in_blocks * c.block * c.out_blocks * c.block)
+        self.weight = k.operand("weight", c.weight_floats)
         self.bias = k.operand("bias", c.out_blocks * c.block) if c.bias else None
         adds = sum(name == "add" for name, _ in c.epilogue)
         self.extras = [k.operand(f"extra{i}", c.out_blocks * plane * c.block) for i in range(adds)]
         self.result = k.operand("result", c.out_blocks * plane * c.block)
         self.product = k.scratch(c.points * c.product_step)
-        self.border = k.scratch(c.border_floats)
+        self.pixels = k.scratch(c.pixel_floats)
+        self.filters = k.scratch(c.points * c.filter_step) if c.depth else self.weight
         self.data = self.source if c.shared else k.scratch(c.data_floats)
 
     def build(self, symbol: str) -> PrimFunc:
@@ -168,55 +174,89 @@ class _Winograd(_Transform):
             chunk, first = k.let(unit // c.tile_units), k.let(unit % c.tile_units * c.tiles)
             if not c.shared:
                 with k.loop(c.in_blocks) as plane, k.loop(c.tiles) as i:
-                    self.transform_tile(self.source, self.data, self.border, plane, k.let(first + i), i)
+                    self.transform_tile(self.source, self.data, plane, k.let(first + i), i)
             per_chunk = c.out_blocks // c.chunks
             for start, size, count in c.chunk_runs:
                 with k.loop(count) as group:
                     block = k.let(chunk * per_chunk + start + group * size)
-                    self.products(block, size, first)
+                    self.group(block, size, first)
                     self.outputs(block, size, first)
         return k.finish(symbol)
 
-    def products(self, block: Expr, size: int, first: Expr) -> None:
-        """[point][tile][block][lane] of `size` output blocks: a matrix product for every point."""
+    def group(self, block: Expr, size: int, first: Expr) -> None:
+        """[point][tile][block][lane] of `size` output blocks."""
+        k, c = self.k, self.c
+        if not c.depth:
+            stored = k.let(block * (c.points * c.in_blocks * c.block * c.block))
+            self.products(stored, c.in_blocks * c.block * size * c.block, size, 0, c.in_blocks, first)
+            return
+        stored = k.let(block * (c.taps**2 * c.in_blocks * c.block * c.block))
+        if c.depth < c.in_blocks:
+            with k.loop(c.points) as point, k.loop(c.tiles * size * c.block // c.lanes) as i:
+                self.product.store(point * c.product_step + i * c.lanes, splat(0.0, c.lanes), c.lanes)
+        for start, planes, count in even_tiles(c.in_blocks, c.depth):
+            with k.loop(count) as i:
+                plane = k.let(start + i * planes)
+                self.transform_filters(k.let(stored + plane * (c.taps**2 * c.block * size * c.block)), planes, size)
+                self.products(0, c.filter_step, size, plane, planes, first)
+
+    def transform_filters(self, stored: Expr, planes: int, size: int) -> None:
+        """G g G' of the filters from some channel blocks to [point][channel][block][lane]."""
+        k, c = self.k, self.c
+        matrix, step = matrices(c.m, c.taps).filter, size * c.block
+        with k.loop(planes * c.block) as channel:
+            at, to = k.let(stored + channel * (c.taps**2 * step)), k.let(channel * step)
+            for v in range(0, step, c.lanes):
+                half = []
+                for j in range(c.taps):
+                    column = [self.weight.load(at + ((i * c.taps + j) * step + v), c.lanes) for i in range(c.taps)]
+                    half.append(self.rows(matrix, [k.let(value) for value in column]))
+                for i in range(c.edge):
+                    for j, value in enumerate(self.rows(matrix, [half[j][i] for j in range(c.taps)])):
+                        self.filters.store(to + ((i * c.edge + j) * c.filter_step + v), value, c.lanes)
+
+    def products(self, stored: Expr, step: int, size: int, plane: Expr, planes: int, first: Expr) -> None:
+        """A matrix product for every point; `step` floats lie between the filters of one and of the next."""
         k, c = self.k, self.c
         place = first if c.shared else 0
         with k.loop(c.points) as point:
-            weights = k.let((block * c.points + point * size) * (c.in_blocks * c.block * c.block))
-            source = k.let(point * c.data_step + place * c.block)
+            weights = k.let(stored + point * step)
+            source = k.let(point * c.data_step + (plane * c.data_tiles + place) * c.block)
             result = k.let(point * c.product_step)
             for start, tiles, count in even_tiles(c.tiles, c.tile.columns):
                 with k.loop(count) as i:
                     at = k.let(start + i * tiles)
-                    self.product_tile(weights, size, source + at * c.block, result + at * (size * c.block), tiles)
+                    to = k.let(result + at * (size * c.block))
+                    self.product_tile(weights, size, k.let(source + at * c.block), to, tiles, planes)
 
-    def product_tile(self, weights: Expr, size: int, source: Expr, result: Expr, tiles: int) -> None:
+    def product_tile(self, weights: Expr, size: int, source: Expr, result: Expr, tiles: int, planes: int) -> None:
         k, c = self.k, self.c
-        source, result = k.let(source), k.let(result)
         vectors = size * c.block // c.lanes
         acc = k.registers(tiles * size * c.block)
         for i in range(tiles * vectors):
-            acc.store(i * c.lanes, splat(0.0, c.lanes), c.lanes)
-        with k.loop(c.in_blocks) as plane:
+            again = 0 < c.depth < c.in_blocks
+            value = self.product.load(result + i * c.lanes, c.lanes) if again else splat(0.0, c.lanes)
+            acc.store(i * c.lanes, value, c.lanes)
+        with k.loop(planes) as plane:
             at = k.let(source + plane * (c.data_tiles * c.block))
             weight = k.let(weights + plane * (c.block * size * c.block))
             with k.loop(c.block // UNROLLED_CHANNELS) as i:
-                here, there = (
-                    k.let(at + i * UNROLLED_CHANNELS),
-                    k.let(weight + i * (UNROLLED_CHANNELS * size * c.block)),
-                )
+                here = k.let(at + i * UNROLLED_CHANNELS)
+                there = k.let(weight + i * (UNROLLED_CHANNELS * size * c.block))
                 for q in range(UNROLLED_CHANNELS):
-                    loaded = [
-                        k.let(self.weight.load(there + q * size * c.block + v * c.lanes, c.lanes))
-                        for v in range(vectors)
-                    ]
-                    for t in range(tiles):
-                        value = k.let(splat(self.data.load(here + (t * c.block + q)), c.lanes))
-                        for v, vector in enumerate(loaded):
-                            slot = (t * vectors + v) * c.lanes
-                            acc.store(slot, acc.load(slot, c.lanes) + value * vector, c.lanes)
+                    self.multiply(acc, here + q, k.let(there + q * size * c.block), tiles, vectors)
         for i in range(tiles * vectors):
             self.product.store(result + i * c.lanes, acc.load(i * c.lanes, c.lanes), c.lanes)
+
+    def multiply(self, acc: Buffer, here: Expr, there: Expr, tiles: int, vectors: int) -> None:
+        """One channel of some tiles times its filters."""
+        k, c = self.k, self.c
+        loaded = [k.let(self.filters.load(there + v * c.lanes, c.lanes)) for v in range(vectors)]
+        for t in range(tiles):
+            value = k.let(splat(self.data.load(here + t * c.block), c.lanes))
+            for v, vector in enumerate(loaded):
+                slot = (t * vectors + v) * c.lanes
+                acc.store(slot, acc.load(slot, c.lanes) + value * vector, c.lanes)
 
     def outputs(self, block: Expr, size: int, first: Expr) -> None:
         """A' m A, bias and epilogue for every tile and block of the group."""
@@ -232,25 +272,45 @@ class _Winograd(_Transform):
         height, width = c.out_size
         y, x = k.let(tile // c.grid[1] * c.m), k.let(tile % c.grid[1] * c.m)
         to = k.let(((block * height + y) * width + x) * c.block)
-        direct = height % c.m == 0 and width % c.m == 0 and all(name in SHORT_STEPS for name, _ in c.epilogue)
         for v in range(0, c.block, c.lanes):
             bias = splat(0.0, c.lanes) if self.bias is None else k.let(self.bias.load(block * c.block + v, c.lanes))
-            for r, line in enumerate(self.inverse(at + v)):
-                for s, value in enumerate(line):
-                    if direct:
-                        self.finish(to + (r * width + s) * c.block + v, value + bias)
-                    else:
-                        self.border.store((r * c.m + s) * c.lanes, value + bias, c.lanes)
-            if not direct:
-                with k.loop(k.let(vmin(c.m, height - y))) as r, k.loop(k.let(vmin(c.m, width - x))) as s:
-                    self.finish(
-                        k.let(to + (r * width + s) * c.block + v), self.border.load((r * c.m + s) * c.lanes, c.lanes)
-                    )
+            lines = [[k.let(value + bias) for value in line] for line in self.inverse(at + v)]
+            if all(name in SHORT_STEPS for name, _ in c.epilogue):
+                self.store_parts(lines, y, x, k.let(to + v))
+                continue
+            for i, value in enumerate(value for line in lines for value in line):
+                self.pixels.store(i * c.lanes, value, c.lanes)
+            with k.loop(k.let(vmin(c.m, height - y))) as r, k.loop(k.let(vmin(c.m, width - x))) as s:
+                kept = self.pixels.load((r * c.m + s) * c.lanes, c.lanes)
+                self.finish(k.let(to + (r * width + s) * c.block + v), kept)
+
+    def store_parts(self, lines: list[list[Expr]], y: Expr, x: Expr, to: Expr) -> None:
+        """The pixels of a tile that lie in the image: those at the lower and right border have known sizes."""
+        height, width = self.c.out_size
+        self.cases(y, height, lambda rows: self.cases(x, width, lambda columns: self.store(lines, rows, columns, to)))
+
+    def cases(self, at: Expr, extent: int, then: Callable[[int], None]) -> None:
+        """What is to be done with as many pixels of a tile as lie before the image's end."""
+        k, c = self.k, self.c
+        if extent % c.m == 0:
+            then(c.m)
+        elif extent < c.m:
+            then(extent)
+        else:
+            with k.when(at + c.m <= extent):
+                then(c.m)
+            with k.otherwise():
+                then(extent % c.m)
+
+    def store(self, lines: list[list[Expr]], rows: int, columns: int, to: Expr) -> None:
+        for r in range(rows):
+            for s in range(columns):
+                self.finish(to + (r * self.c.out_size[1] + s) * self.c.block, lines[r][s])
 
     def inverse(self, at: Expr) -> list[list[Expr]]:
         """A' m A of the products of one tile and vector of channels: rows of pixels."""
         k, c = self.k, self.c
-        matrix = matrices(c.m).output
+        matrix = matrices(c.m, c.taps).output
         half = []
         for j in range(c.edge):
             column = [k.let(self.product.load(at + (i * c.edge + j) * c.product_step, c.lanes)) for i in range(c.edge)]
