@@ -146,12 +146,12 @@ class WinogradConfig:
     def scratch_floats(self) -> int:
         """Of the products' kernel."""
         own = 0 if self.shared else self.data_floats
-        return own + self.points * (self.product_step + self.filter_step) + self.pixel_floats
+        return own + self.points * self.product_step + self.depth * self.block * self.filter_step + self.pixel_floats
 
     @property
     def filter_step(self) -> int:
-        """Floats from one point of the filters a unit transforms to the next."""
-        return _odd_lines(self.depth * self.block * self.tile.groups * self.block) if self.depth else 0
+        """Floats from one channel of the filters a unit transforms to the next."""
+        return _odd_lines(self.points * self.tile.groups * self.block)
 
     @property
     def pixel_floats(self) -> int:

@@ -74,14 +74,15 @@ class Trial:
 
 
 def _copies(weights: np.ndarray, cache_bytes: int) -> list[np.ndarray]:
-    """As many more as it takes to fill the last cache one and a half times."""
-    count = min(3 * cache_bytes // 2, MOST_WEIGHTS) // max(weights.nbytes, 1)
-    made = []
-    for _ in range(max(1, min(count, 1000))):
-        raw = np.empty(weights.nbytes + ALIGN, np.uint8)
-        start = -raw.ctypes.data % ALIGN
-        made.append(raw[start : start + weights.nbytes])
-        made[-1][:] = weights.view(np.uint8)
+    """As many more as it takes to fill the last cache one and a half times, in one piece as a network's weights are:
+    the system may give a large piece larger pages, which makes reading it cheaper."""
+    count = max(1, min(min(3 * cache_bytes // 2, MOST_WEIGHTS) // max(weights.nbytes, 1), 1000))
+    step = -(-weights.nbytes // ALIGN) * ALIGN
+    raw = np.empty(count * step + ALIGN, np.uint8)
+    start = -raw.ctypes.data % ALIGN
+    made = [raw[at : at + weights.nbytes] for at in range(start, start + count * step, step)]
+    for copy in made:
+        copy[:] = weights.view(np.uint8)
     return made
 
 
@@ -115,4 +116,4 @@ def _order(program: Program) -> tuple[object, ...]:
     """What decides the order of the packed weights: the algorithm, and how many output blocks run together."""
     config = next(call for call in reversed(program.calls) if call.node == NAME).kernel.config
     runs = tuple(size for _, size, count in config.chunk_runs for _ in range(count)) * config.chunks
-    return type(config), getattr(config, "m", 0), runs
+    return type(config), getattr(config, "m", 0), getattr(config, "depth", 0) > 0, runs
