@@ -37,16 +37,14 @@ class DirectChoice:
 
 @dataclass(frozen=True)
 class WinogradChoice:
-    """F(m x m): Winograd tiles of a unit, pieces of the output blocks, output blocks of a register tile, whether the
-    input is transformed once for all pieces, and the channel blocks whose filters are transformed at a time (0: the
-    filters are stored transformed)."""
+    """F(m x m): Winograd tiles of a unit, pieces of the output blocks, output blocks of a register tile, and whether
+    the input is transformed once for all pieces."""
 
     m: int
     tiles: int
     chunks: int
     groups: int
     shared: bool
-    depth: int = 0
 
 
 Choice = DirectChoice | WinogradChoice

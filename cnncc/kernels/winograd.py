@@ -68,8 +68,7 @@ class WinogradConfig:
 
     A unit computes `tiles` output tiles (in raster order) for one of `chunks` parts of the output blocks. With
     `shared` the transformed input of the whole image is an operand, made by a call of its own; without, each unit
-    transforms its own tiles into scratch. With a `depth` the filters are stored as they are, and a unit transforms those
-    of so many channel blocks at a time: a quarter of the bytes are read from memory, which pays where tiles are few.
+    transforms its own tiles into scratch.
     """
 
     m: int
@@ -88,7 +87,6 @@ class WinogradConfig:
     tile: Tile
     """Register tile: `columns` Winograd tiles x `groups` output blocks."""
     shared: bool
-    depth: int = 0
 
     @property
     def edge(self) -> int:
@@ -146,12 +144,7 @@ class WinogradConfig:
     def scratch_floats(self) -> int:
         """Of the products' kernel."""
         own = 0 if self.shared else self.data_floats
-        return own + self.points * self.product_step + self.depth * self.block * self.filter_step + self.pixel_floats
-
-    @property
-    def filter_step(self) -> int:
-        """Floats from one channel of the filters a unit transforms to the next."""
-        return _odd_lines(self.points * self.tile.groups * self.block)
+        return own + self.points * self.product_step + self.pixel_floats
 
     @property
     def pixel_floats(self) -> int:
@@ -161,8 +154,7 @@ class WinogradConfig:
     @property
     def weight_floats(self) -> int:
         """Of all filters as they are stored."""
-        each = self.taps**2 if self.depth else self.points
-        return each * self.in_blocks * self.block * self.out_blocks * self.block
+        return self.points * self.in_blocks * self.block * self.out_blocks * self.block
 
 
 def _odd_lines(floats: int) -> int:
@@ -171,28 +163,23 @@ def _odd_lines(floats: int) -> int:
 
 
 def pack_winograd(weight: np.ndarray, config: WinogradConfig) -> np.ndarray:
-    """(o, i, r, r) in the order the kernel reads it, flat. Transformed in float64 and rounded once: [group of blocks]
-    [point][channel block][channel][block][lane]; with a depth as it is: [group][channel block][channel][tap][block]
-    [lane]."""
+    """(o, i, r, r) to transformed weights in the order the kernel reads them, flat:
+    [group of blocks][point][channel block][channel][block][lane]. Transformed in float64, then rounded once."""
     g = np.array([[float(x) for x in row] for row in matrices(config.m, config.taps).filter])
     both = np.kron(g, g)  # rows and columns of a filter at once: one matrix product, its result in the wanted order
+    block, channels, taps = config.block, config.in_blocks * config.block, config.taps**2
     packed = np.empty(config.weight_floats, np.float32)
     done = 0
     per_chunk = config.out_blocks // config.chunks
     for chunk in range(config.chunks):
         for start, size, count in config.chunk_runs:
             for group in range(count):
-                first = (chunk * per_chunk + start + group * size) * config.block
-                full = _group(weight[first : first + size * config.block], size, config)
-                piece = full.transpose(1, 0, 2) if config.depth else both @ full.reshape(config.taps**2, -1)
-                packed[done : done + piece.size] = piece.ravel()
-                done += piece.size
+                first = (chunk * per_chunk + start + group * size) * block
+                piece = weight[first : first + size * block].astype(np.float64)
+                full = np.zeros((taps, channels, size * block))
+                out, channels_in = piece.shape[:2]
+                full[:, :channels_in, :out] = piece.reshape(out, channels_in, taps).transpose(2, 1, 0)
+                points = both @ full.reshape(taps, -1)
+                packed[done : done + points.size] = points.ravel()
+                done += points.size
     return packed
-
-
-def _group(piece: np.ndarray, size: int, config: WinogradConfig) -> np.ndarray:
-    """Filters of some output blocks as (tap, channel, output channel), zeros where channels fill up blocks."""
-    full = np.zeros((config.taps**2, config.in_blocks * config.block, size * config.block))
-    out, channels = piece.shape[:2]
-    full[:, :channels, :out] = piece.reshape(out, channels, config.taps**2).transpose(2, 1, 0)
-    return full

@@ -40,9 +40,6 @@ Their longest parts alone are the same."""
 CHUNKS = (1, 2, 3, 4, 6, 8, 12, 16, 24, 32)
 """Into how many pieces the output blocks may be cut."""
 
-RAW_UNITS = 4
-"""Units by tiles above which filters are not transformed as they are used: each unit would do it again."""
-
 WANTED_UNITS = 8
 """Units below which threads share coarsely. A constant, not the thread count: the same kernel serves any."""
 
@@ -90,7 +87,7 @@ def winograd_candidates(site: Site) -> list[tuple[float, WinogradChoice]]:
 
 def winograd_choice(config: WinogradConfig) -> WinogradChoice:
     """What was chosen in a configuration."""
-    return WinogradChoice(config.m, config.tiles, config.chunks, config.tile.groups, config.shared, config.depth)
+    return WinogradChoice(config.m, config.tiles, config.chunks, config.tile.groups, config.shared)
 
 
 def _given(site: Site) -> Selection | None:
@@ -100,7 +97,7 @@ def _given(site: Site) -> Selection | None:
         return None
     c = given.choice
     tile = _register_tile(c.tiles, c.groups, site.target)
-    config = replace(_base(site), m=c.m, tiles=c.tiles, chunks=c.chunks, tile=tile, shared=c.shared, depth=c.depth)
+    config = replace(_base(site), m=c.m, tiles=c.tiles, chunks=c.chunks, tile=tile, shared=c.shared)
     return _selection(site, config, f"F({c.m}x{c.m}); {given.why}")
 
 
@@ -109,7 +106,8 @@ def _base(site: Site) -> WinogradConfig:
     node, source, target = site.node, site.type(), site.target
     pad = node.attrs["pad"]
     return WinogradConfig(
-        m=2, taps=node.attrs["kernel"][0], in_blocks=blocks(source.shape[1], target.block), in_size=(source.shape[2], source.shape[3]),
+        m=2, taps=node.attrs["kernel"][0],
+        in_blocks=blocks(source.shape[1], target.block), in_size=(source.shape[2], source.shape[3]),
         out_blocks=blocks(node.attrs["out"], target.block), out_size=node.type.chw[1:], pad=(pad[0], pad[1]),
         block=target.block, lanes=target.lanes, bias=node.attrs["bias"], epilogue=node.attrs["epilogue"], tiles=1,
         chunks=1, tile=Tile(1, 1, 1), shared=False,
@@ -124,11 +122,10 @@ def candidates(site: Site) -> Iterator[WinogradConfig]:
         for tiles, groups, chunks in _cuts(replace(base, m=m), target):
             tile = _register_tile(tiles, groups, target)
             config = replace(base, m=m, tiles=tiles, chunks=chunks, tile=tile)
-            for depth in _depths(config):
-                for shared in (False, True):
-                    made = replace(config, shared=shared, depth=depth)
-                    if 4 * made.scratch_floats <= target.l2_bytes:
-                        yield made
+            for shared in (False, True):
+                made = replace(config, shared=shared)
+                if 4 * made.scratch_floats <= target.l2_bytes:
+                    yield made
 
 
 def _cuts(config: WinogradConfig, target: Target) -> Iterator[tuple[int, int, int]]:
@@ -138,12 +135,6 @@ def _cuts(config: WinogradConfig, target: Target) -> Iterator[tuple[int, int, in
             parts = config.out_blocks // groups
             for chunks in (c for c in CHUNKS if parts % c == 0):
                 yield tiles, groups, chunks
-
-
-def _depths(config: WinogradConfig) -> list[int]:
-    """Channel blocks whose filters a unit may transform at a time: worth it where few units read them again."""
-    few = config.tile_units <= RAW_UNITS
-    return [0, *(d for d in (2, 4, 8) if d <= config.in_blocks)] if few else [0]
 
 
 def _tile_counts(total: int) -> list[int]:
@@ -162,7 +153,7 @@ def _cycles(config: WinogradConfig, target: Target) -> float:
     """Predicted cycles on one core: products, or reading their weights, whichever takes longer; and transforms."""
     reading = 4 * config.weight_floats / target.memory_bytes_per_cycle
     reading_again = (config.tile_units - 1) * 4 * config.weight_floats / target.l3_bytes_per_cycle
-    busy = _product_cycles(config, target) + _filter_cycles(config, target)
+    busy = _product_cycles(config, target)
     # Weights from memory are one stream, fetched ahead: a 7x7 layer took little longer than reading them.
     work = max(busy, reading) + EXPOSED * min(busy, reading) + reading_again + _transform_cycles(config, target)
     units = config.tile_units * config.chunks
@@ -181,17 +172,6 @@ def _product_cycles(config: WinogradConfig, target: Target) -> float:
     # hides behind multiplications.
     unit_bytes = 4 * config.points * config.in_blocks * config.tiles * config.block
     return products + 0.5 * config.tile_units * (groups - 1) * unit_bytes / cache_bandwidth(unit_bytes, target)
-
-
-def _filter_cycles(config: WinogradConfig, target: Target) -> float:
-    """Of transforming filters as they are used, and of sums that wait in memory for the next of them."""
-    if not config.depth:
-        return 0.0
-    filters = config.in_blocks * config.block * config.out_blocks * target.vectors
-    passes = -(-config.in_blocks // config.depth)
-    sums = config.points * config.tiles * config.out_blocks * target.vectors * (passes if passes > 1 else 0)
-    each = 2.0 * config.points + config.edge * config.taps
-    return config.tile_units * (filters * each + 2.0 * sums)
 
 
 def _transform_cycles(config: WinogradConfig, target: Target) -> float:
@@ -242,12 +222,10 @@ def _selection(site: Site, config: WinogradConfig, why: str) -> Selection:
     weights = tuple(Operand("weight", p.name) for p in packed)
     extras = site.values(node.inputs[1:])
     image = site.values(node.inputs[:1])
-    if config.depth:
-        why += "; filters transformed as they are used"
     if not config.shared:
         return Selection((Call(node.name, kernel, (*image, *weights, *extras), site.result),), tuple(packed), why)
     # The transform does not depend on the epilogue or on how the products are cut: one kernel for all that agree.
-    plain = replace(config, epilogue=(), bias=False, chunks=1, tile=Tile(1, 1, 1), out_blocks=1, depth=0)
+    plain = replace(config, epilogue=(), bias=False, chunks=1, tile=Tile(1, 1, 1), out_blocks=1)
     transform = Kernel(
         "winograd_input",
         f"{stem}_input_{target.isa}",

@@ -116,4 +116,4 @@ def _order(program: Program) -> tuple[object, ...]:
     """What decides the order of the packed weights: the algorithm, and how many output blocks run together."""
     config = next(call for call in reversed(program.calls) if call.node == NAME).kernel.config
     runs = tuple(size for _, size, count in config.chunk_runs for _ in range(count)) * config.chunks
-    return type(config), getattr(config, "m", 0), getattr(config, "depth", 0) > 0, runs
+    return type(config), getattr(config, "m", 0), runs

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
 from fractions import Fraction
 
 from tvm import tirx
@@ -14,7 +13,9 @@ from cnncc.kernels.cpu.vectors import apply_epilogue, vmax, vmin
 from cnncc.kernels.tiles import even_tiles
 from cnncc.kernels.winograd import Matrix, WinogradConfig, matrices
 
-UNROLLED_CHANNELS = 4
+UNROLLED = 4
+"""Channels of one step of the innermost loop."""
+
 LINE = 16
 """Floats of a cache line."""
 
@@ -36,26 +37,6 @@ def lower_input(config: WinogradConfig, symbol: str) -> PrimFunc:
 def lower(config: WinogradConfig, symbol: str) -> PrimFunc:
     """Products and output transform, after the unit's own input transform where the input is not shared."""
     return _Winograd(config).build(symbol)
-
-
-@dataclass(frozen=True)
-class Panel:
-    """Transformed filters of `size` output blocks and of `planes` channel blocks from `plane` on, in floats from one
-    point and from one channel to the next."""
-
-    size: int
-    plane: Expr
-    planes: int
-    point: int
-    channel: int
-
-
-@dataclass(frozen=True)
-class Fetch:
-    """Weights to be fetched into the cache on the way: where they start, and the lines at every step."""
-
-    start: Expr
-    lines: int
 
 
 class _Transform:
@@ -192,7 +173,6 @@ class _Winograd(_Transform):
         self.result = k.operand("result", c.out_blocks * plane * c.block)
         self.product = k.scratch(c.points * c.product_step)
         self.pixels = k.scratch(c.pixel_floats)
-        self.filters = k.scratch(c.depth * c.block * c.filter_step) if c.depth else self.weight
         self.data = self.source if c.shared else k.scratch(c.data_floats)
 
     def build(self, symbol: str) -> PrimFunc:
@@ -206,95 +186,60 @@ class _Winograd(_Transform):
             for start, size, count in c.chunk_runs:
                 with k.loop(count) as group:
                     block = k.let(chunk * per_chunk + start + group * size)
-                    self.group(block, size, first)
+                    self.products(block, size, first)
                     self.outputs(block, size, first)
         return k.finish(symbol)
 
-    def group(self, block: Expr, size: int, first: Expr) -> None:
-        """[point][tile][block][lane] of `size` output blocks."""
+    def products(self, block: Expr, size: int, first: Expr) -> None:
+        """[point][tile][block][lane] of `size` output blocks: a matrix product for every point."""
         k, c = self.k, self.c
-        width = size * c.block
-        if not c.depth:
-            stored = k.let(block * (c.points * c.in_blocks * c.block * c.block))
-            panel = Panel(size, 0, c.in_blocks, c.in_blocks * c.block * width, width)
-            self.products(panel, stored, stored + panel.point, panel.point, first)
-            return
-        stored = k.let(block * (c.taps**2 * c.in_blocks * c.block * c.block))
-        if c.depth < c.in_blocks:
-            with k.loop(c.points) as point, k.loop(c.tiles * width // c.lanes) as i:
-                self.product.store(point * c.product_step + i * c.lanes, splat(0.0, c.lanes), c.lanes)
-        for start, planes, count in even_tiles(c.in_blocks, c.depth):
-            with k.loop(count) as i:
-                plane, floats = k.let(start + i * planes), c.taps**2 * c.block * width
-                here = k.let(stored + plane * floats)
-                self.transform_filters(here, planes, size)
-                panel = Panel(size, plane, planes, width, c.filter_step)
-                self.products(panel, 0, here + planes * floats, -(-planes * floats // c.points), first)
-
-    def transform_filters(self, stored: Expr, planes: int, size: int) -> None:
-        """G g G' of the filters from some channel blocks to [channel][point][block][lane].
-
-        One stream of stores, which wait for the second cache where they jump; the products' loads do not."""
-        k, c = self.k, self.c
-        matrix, step = matrices(c.m, c.taps).filter, size * c.block
-        with k.loop(planes * c.block) as channel:
-            at, to = k.let(stored + channel * (c.taps**2 * step)), k.let(channel * c.filter_step)
-            for v in range(0, step, c.lanes):
-                half = []
-                for j in range(c.taps):
-                    column = [self.weight.load(at + ((i * c.taps + j) * step + v), c.lanes) for i in range(c.taps)]
-                    half.append(self.rows(matrix, [k.let(value) for value in column]))
-                for i in range(c.edge):
-                    for j, value in enumerate(self.rows(matrix, [half[j][i] for j in range(c.taps)])):
-                        self.filters.store(to + ((i * c.edge + j) * step + v), value, c.lanes)
-
-    def products(self, panel: Panel, weights: Expr, ahead: Expr, share: int, first: Expr) -> None:
-        """A matrix product for every point. During each, `share` floats of the weights that will be read next, from
-        `ahead` on, are fetched."""
-        k, c = self.k, self.c
-        place = first if c.shared else 0
+        place, panel = first if c.shared else 0, c.in_blocks * c.block * size * c.block
+        stored = k.let(block * (c.points * c.in_blocks * c.block * c.block))
         runs = even_tiles(c.tiles, c.tile.columns)
-        steps = panel.planes * (c.block // UNROLLED_CHANNELS)
-        lines = -(-share // (LINE * steps * sum(count for *_, count in runs))) if c.tile_units <= FEW_UNITS else 0
+        lines = self.fetched_lines(size)
         with k.loop(c.points) as point:
-            source = k.let(point * c.data_step + (panel.plane * c.data_tiles + place) * c.block)
+            weights = k.let(stored + point * panel)
+            source = k.let(point * c.data_step + place * c.block)
             result, done = k.let(point * c.product_step), 0
             for start, tiles, count in runs:
                 with k.loop(count) as i:
-                    at, fetched = k.let(start + i * tiles), (done + i) * (steps * lines * LINE)
-                    fetch = Fetch(k.let(ahead + point * share + fetched), lines)
-                    tile = (tiles, k.let(source + at * c.block), k.let(result + at * (panel.size * c.block)))
-                    self.product_tile(panel, k.let(weights + point * panel.point), tile, fetch)
+                    at = k.let(start + i * tiles)
+                    ahead = k.let(weights + panel + (done + i) * (c.in_blocks * c.block // UNROLLED * lines * LINE))
+                    tile = (tiles, k.let(source + at * c.block), k.let(result + at * (size * c.block)))
+                    self.product_tile(weights, size, tile, (ahead, lines))
                 done += count
 
-    def product_tile(self, panel: Panel, weights: Expr, tile: tuple[int, Expr, Expr], fetch: Fetch) -> None:
-        """Some tiles, read from one place and stored to another, times the weights of one point."""
+    def fetched_lines(self, size: int) -> int:
+        """Lines of the next point's weights to be fetched in each step of the innermost loop."""
+        c = self.c
+        passes = sum(count for *_, count in even_tiles(c.tiles, c.tile.columns))
+        return -(-UNROLLED * size * c.block // (LINE * passes)) if c.tile_units <= FEW_UNITS else 0
+
+    def product_tile(self, weights: Expr, size: int, tile: tuple[int, Expr, Expr], fetch: tuple[Expr, int]) -> None:
+        """Some tiles (how many, from where, to where) times the weights of one point. Meanwhile others are fetched:
+        from where on, and how many lines in each step."""
         k, c = self.k, self.c
-        tiles, source, result = tile
-        vectors = panel.size * c.block // c.lanes
-        acc = k.registers(tiles * vectors * c.lanes)
+        (tiles, source, result), (ahead, lines) = tile, fetch
+        vectors = size * c.block // c.lanes
+        acc = k.registers(tiles * size * c.block)
         for i in range(tiles * vectors):
-            again = 0 < c.depth < c.in_blocks
-            value = self.product.load(result + i * c.lanes, c.lanes) if again else splat(0.0, c.lanes)
-            acc.store(i * c.lanes, value, c.lanes)
-        with k.loop(panel.planes) as plane:
+            acc.store(i * c.lanes, splat(0.0, c.lanes), c.lanes)
+        with k.loop(c.in_blocks) as plane:
             at = k.let(source + plane * (c.data_tiles * c.block))
-            weight = k.let(weights + plane * (c.block * panel.channel))
-            with k.loop(c.block // UNROLLED_CHANNELS) as i:
-                step = plane * (c.block // UNROLLED_CHANNELS) + i
-                for line in range(fetch.lines):
-                    self.weight.prefetch(fetch.start + (step * fetch.lines + line) * LINE)
-                here = k.let(at + i * UNROLLED_CHANNELS)
-                there = k.let(weight + i * (UNROLLED_CHANNELS * panel.channel))
-                for q in range(UNROLLED_CHANNELS):
-                    self.multiply(acc, here + q, k.let(there + q * panel.channel), tiles, vectors)
+            with k.loop(c.block // UNROLLED) as i:
+                step = k.let(plane * (c.block // UNROLLED) + i)
+                for line in range(lines):
+                    self.weight.prefetch(ahead + (step * lines + line) * LINE)
+                for q in range(UNROLLED):
+                    there = k.let(weights + (step * UNROLLED + q) * (size * c.block))
+                    self.multiply(acc, k.let(at + i * UNROLLED + q), there, tiles, vectors)
         for i in range(tiles * vectors):
             self.product.store(result + i * c.lanes, acc.load(i * c.lanes, c.lanes), c.lanes)
 
     def multiply(self, acc: Buffer, here: Expr, there: Expr, tiles: int, vectors: int) -> None:
-        """One channel of some tiles times its filters."""
+        """One channel of some tiles times its weights."""
         k, c = self.k, self.c
-        loaded = [k.let(self.filters.load(there + v * c.lanes, c.lanes)) for v in range(vectors)]
+        loaded = [k.let(self.weight.load(there + v * c.lanes, c.lanes)) for v in range(vectors)]
         for t in range(tiles):
             value = k.let(splat(self.data.load(here + t * c.block), c.lanes))
             for v, vector in enumerate(loaded):
