@@ -29,7 +29,7 @@ about 2e-6."""
 KEEP_DIRECT = 0.95
 """Winograd must promise at least this much less: its weights are larger, and the model is only a model."""
 
-EXPOSED = 0.1
+EXPOSED = 0.2
 """Part of the shorter of multiplying and reading from memory that the longer does not hide."""
 
 SHARPNESS = 4.0
@@ -40,8 +40,18 @@ Their longest parts alone are the same."""
 CHUNKS = (1, 2, 3, 4, 6, 8, 12, 16, 24, 32)
 """Into how many pieces the output blocks may be cut."""
 
-WANTED_UNITS = 8
-"""Units below which threads share coarsely. A constant, not the thread count: the same kernel serves any."""
+READ_AGAIN = 0.1
+"""Part of reading the transformed input for another group of output blocks that multiplications do not hide."""
+
+WEIGHTS_AGAIN = 0.3
+"""The same of reading the weights for another unit."""
+
+SHARING = (2.0, 4.0)
+"""How many times a transformed input that is shared moves between a core and the last cache: stored and read; and one
+that second caches do not hold: fetched to be stored, and sent back too."""
+
+FEW_UNITS = 0.35
+"""Of a unit's share of the work: what is lost on average where threads wait for the last one."""
 
 
 def select_winograd(site: Site) -> Selection | None:
@@ -152,15 +162,17 @@ def _register_tile(tiles: int, groups: int, target: Target) -> Tile:
 def _cycles(config: WinogradConfig, target: Target) -> float:
     """Predicted cycles on one core: products, or reading their weights, whichever takes longer; and transforms."""
     reading = 4 * config.weight_floats / target.memory_bytes_per_cycle
-    reading_again = (config.tile_units - 1) * 4 * config.weight_floats / target.l3_bytes_per_cycle
+    again = WEIGHTS_AGAIN * (config.tile_units - 1) * 4 * config.weight_floats / target.l3_bytes_per_cycle
     busy = _product_cycles(config, target)
     # Weights from memory are one stream, fetched ahead: a 7x7 layer took little longer than reading them.
-    work = max(busy, reading) + EXPOSED * min(busy, reading) + reading_again + _transform_cycles(config, target)
-    units = config.tile_units * config.chunks
-    return work * (1 + 0.3 * max(0.0, WANTED_UNITS / units - 1) / WANTED_UNITS + 0.5 / units)
+    work = max(busy, reading) + EXPOSED * min(busy, reading) + again + _transform_cycles(config, target)
+    units, cores = config.tile_units * config.chunks, target.cores
+    idle = -(-units // cores) * cores / units
+    return work * idle * (1 + FEW_UNITS / units)
 
 
 def _product_cycles(config: WinogradConfig, target: Target) -> float:
+    """Of the matrix products, and of reading the transformed input for each group of output blocks."""
     channels = config.in_blocks * config.block
     panel = channels * config.tile.groups * config.block * 4
     step = 0.0
@@ -168,10 +180,9 @@ def _product_cycles(config: WinogradConfig, target: Target) -> float:
         step += count * step_cycles(Tile(1, size, config.tile.groups), target, panel, sharpness=SHARPNESS)
     groups = config.out_blocks // config.tile.groups
     products = config.tile_units * groups * config.points * channels * step
-    # Every group of output blocks but the first reads the transformed input of the unit again; about half of that
-    # hides behind multiplications.
     unit_bytes = 4 * config.points * config.in_blocks * config.tiles * config.block
-    return products + 0.5 * config.tile_units * (groups - 1) * unit_bytes / cache_bandwidth(unit_bytes, target)
+    bandwidth = cache_bandwidth(unit_bytes, target)
+    return products + READ_AGAIN * config.tile_units * (groups - 1) * unit_bytes / bandwidth
 
 
 def _transform_cycles(config: WinogradConfig, target: Target) -> float:
@@ -181,8 +192,9 @@ def _transform_cycles(config: WinogradConfig, target: Target) -> float:
     output = padded * config.out_blocks * _output_cycles(config.m, config.edge)
     if not config.shared:
         return each * config.chunks + output
-    data_bytes = 4 * config.data_floats
-    return each + output + 2 * data_bytes / target.l3_bytes_per_cycle
+    moved = 4 * config.data_floats
+    times = SHARING[moved > target.cores * target.l2_bytes]
+    return each + output + times * moved / target.l3_bytes_per_cycle
 
 
 def _input_cycles(edge: int) -> float:
