@@ -19,7 +19,7 @@ UNROLLED = 4
 LINE = 16
 """Floats of a cache line."""
 
-FEW_UNITS = 4
+FETCHED_UNITS = 4
 """Units by tiles up to which weights are taken to come from memory; more units find them in a cache."""
 
 Load = Callable[[int, int, int], Expr]
@@ -213,7 +213,7 @@ class _Winograd(_Transform):
         """Lines of the next point's weights to be fetched in each step of the innermost loop."""
         c = self.c
         passes = sum(count for *_, count in even_tiles(c.tiles, c.tile.columns))
-        return -(-UNROLLED * size * c.block // (LINE * passes)) if c.tile_units <= FEW_UNITS else 0
+        return -(-UNROLLED * size * c.block // (LINE * passes)) if c.tile_units <= FETCHED_UNITS else 0
 
     def product_tile(self, weights: Expr, size: int, tile: tuple[int, Expr, Expr], fetch: tuple[Expr, int]) -> None:
         """Some tiles (how many, from where, to where) times the weights of one point. Meanwhile others are fetched:
