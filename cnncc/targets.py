@@ -98,20 +98,28 @@ def host() -> Target:
         raise CnnccError("this processor lacks SSE4.2, which every target needs")
     caches = {level: _cache_bytes(level) or getattr(base, f"l{level}_bytes") for level in (1, 2, 3)}
     name = llvm.get_host_cpu_name()
-    # The name alone would promise what a virtual machine may mask, so every feature is said, present or not.
-    flags = llvm.get_host_cpu_features().flatten().split(",")
     return replace(
         base,
         name="host",
         cpu=name,
-        features=(*sorted(flags), *base.features),
-        requires=tuple(sorted(cpu.features())),
+        features=(*_host_features(base), *base.features),
         cores=available_cores(),
         l1_bytes=caches[1],
         l2_bytes=caches[2],
         l3_bytes=caches[3],
         description=f"this machine, detected: {name}",
     )
+
+
+def _host_features(base: Target) -> list[str]:
+    """LLVM attributes of this machine, cut down to what `base` requires of those that are not in every x86-64: loops
+    over floats gain nothing from the others (sha, clwb, gfni...), and the module would ask for them. The name of the
+    processor alone would promise what a virtual machine may mask, so every feature is said, present or not."""
+    import llvmlite.binding as llvm
+
+    detected: dict[str, bool] = llvm.get_host_cpu_features()
+    kept = {name: on and (name in base.requires or name not in cpu.LINUX_FLAGS) for name, on in detected.items()}
+    return [f"{'+' if on else '-'}{name}" for name, on in sorted(kept.items())]
 
 
 def available_cores() -> int:

@@ -9,7 +9,7 @@ import time
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from cnncc.cli import command, screen
+from cnncc.cli import command, emit, screen
 from cnncc.files import write_whole
 
 if TYPE_CHECKING:
@@ -24,7 +24,9 @@ LAST_PASS = "assign_layouts"
 
 def _configure(parser: argparse.ArgumentParser) -> None:
     command.add_net(parser)
-    parser.add_argument("-o", "--output", metavar="FILE", help="the module to write (default: name of the net + .so)")
+    what = "the module to write; others get its name and their own ending (default: name of the net + .so)"
+    parser.add_argument("-o", "--output", metavar="FILE", help=what)
+    emit.add_options(parser)
     command.add_build_options(parser)
     command.add_weight_options(parser)
     command.add_weights_dtype(parser)
@@ -51,7 +53,7 @@ def _run(args: argparse.Namespace) -> int:
         _check_output(args, Path(args.output))
     graph, origin = command.read_bound(args)
     if not (args.output or args.stop_after):
-        _check_output(args, _module_path(graph, args))
+        _check_output(args, emit.default(graph.name, args))
     dump = _Dump(Path(args.dump) if args.dump else None)
     if args.stop_after:
         _show_graph(_lower(graph, args, dump), args)
@@ -89,16 +91,13 @@ def _make_folder(path: Path) -> None:
         raise CnnccError(f"cannot make folder {path}: {why}") from error
 
 
-def _module_path(graph: Graph, args: argparse.Namespace) -> Path:
-    return Path(args.output or f"{graph.name}.so")
-
-
-def _check_output(args: argparse.Namespace, module: Path) -> None:
-    """Before a long compilation, that both files can be written."""
+def _check_output(args: argparse.Namespace, name: Path) -> None:
+    """Before a long compilation, that all files can be written."""
+    from cnncc.codegen.roles import ROLES
     from cnncc.files import check_replaceable
 
-    check_replaceable(module)  # a folder such as `.` has no name for a header
-    command.check_outputs(args, {"the module": module, "its header": module.with_suffix(".h")})
+    check_replaceable(name)  # a folder such as `.` has no name for a header
+    command.check_outputs(args, {ROLES[kind]: path for kind, path in emit.files(args, name).items()})
 
 
 def _lower(graph: Graph, args: argparse.Namespace, dump: _Dump) -> Graph:
@@ -143,16 +142,19 @@ def _compile(graph: Graph, args: argparse.Namespace, dump: _Dump) -> dict[str, A
     start = time.perf_counter()
     with screen.progress(f"compiling {graph.name}") as report:
         build = command.build(graph, args, report, on_pass=dump)
-        module, header = build.write_shared(_module_path(graph, args))
+        files = build.write(emit.files(args, Path(args.output or emit.default(graph.name, args))))
+    first = next(iter(files.values()))
     return {
         "name": graph.name,
-        "module": str(module),
-        "header": str(header),
+        "module": str(first),
+        "header": str(files["h"]) if "h" in files else None,
+        "files": {kind: str(path) for kind, path in files.items()},
         "target": args.target,
         "batch": args.batch,
         "threads": build.info["threads"],
         "weights_dtype": args.weights_dtype,
-        "bytes": module.stat().st_size,
+        "bytes": first.stat().st_size,
+        "weight_bytes": build.program.weight_bytes,
         "arena_bytes": build.arena.total_bytes,
         "seconds": round(time.perf_counter() - start, 3),
         "kernels": [{"node": node, "kernel": kernel, "why": why} for node, kernel, why in build.kernels],
@@ -160,12 +162,16 @@ def _compile(graph: Graph, args: argparse.Namespace, dump: _Dump) -> dict[str, A
 
 
 def _show(result: dict[str, Any]) -> None:
-    print(f"{result['module']}  {screen.size(result['bytes'])}, for {result['target']}, in {result['seconds']:.1f} s")
-    print(f"{result['header']}  arena {screen.size(result['arena_bytes'])} from the caller, no allocation in run")
+    seconds, weights = result["seconds"], screen.size(result["weight_bytes"])
+    print(f"{result['module']}  {screen.size(result['bytes'])}, for {result['target']}, in {seconds:.1f} s")
+    for path in list(result["files"].values())[1:]:
+        print(f"{path}  {screen.size(Path(path).stat().st_size)}")
+    print(f"arena: {screen.size(result['arena_bytes'])} from the caller, no allocation in run")
     distinct = len({call["kernel"] for call in result["kernels"]})
-    weights = result["weights"] + screen.stored_as(result["weights_dtype"])
-    print(f"weights: {weights}; kernels: {distinct} for {len(result['kernels'])} calls, --json lists them")
-    print(f"next: cnncc run {result['module']} IMAGE; or call it from C, see examples/c/classify.c")
+    origin = result["weights"] + screen.stored_as(result["weights_dtype"])
+    print(f"weights: {weights}, {origin}; kernels: {distinct} for {len(result['kernels'])} calls, --json lists them")
+    if "so" in result["files"]:
+        print(f"next: cnncc run {result['files']['so']} IMAGE; or call it from C, see examples/c/classify.c")
 
 
 COMMAND = command.Command(
@@ -173,6 +179,7 @@ COMMAND = command.Command(
     help="compile a network to a shared library with its weights inside, and a C header beside it",
     examples="""
         cnncc compile models/resnet50.net -o resnet50.so
+        cnncc compile models/resnet50.net -o resnet50 --emit so,a,h,hpp --weights-external
         cnncc compile resnet50 --target x86-64-v3 --weights resnet50.safetensors
         cnncc compile models/lenet5.net --stop-after fold_batchnorm
         cnncc compile models/lenet5.net --dump passes/

@@ -67,9 +67,25 @@ def _memory(info: dict[str, Any]) -> list[tuple[str, str]]:
             "arena",
             f"{screen.size(memory['arena_bytes'])} ({parts}; {added}), aligned to {memory['arena_align']} bytes",
         ),
-        ("weights", screen.size(memory["weight_bytes"]) + screen.stored_as(dtype)),
+        ("weights", f"{_weights(info)}{screen.stored_as(dtype)}"),
         ("threads", f"{info['threads']} at most"),
     ]
+
+
+def _weights(info: dict[str, Any]) -> str:
+    weights = info.get("weights")
+    if weights is None:  # a module of an earlier version
+        return screen.size(info["memory"]["weight_bytes"])
+    place = f"in the file {weights['file']}" if weights["file"] else "inside"
+    return f"{screen.size(weights['bytes'])} {place}"
+
+
+def _flags(flags: dict[str, Any]) -> str:
+    return ", ".join(f"{name.replace('_', '-')} {_said(value)}" for name, value in flags.items())
+
+
+def _said(value: Any) -> str:
+    return {True: "yes", False: "no"}[value] if isinstance(value, bool) else str(value)
 
 
 def _origin(info: dict[str, Any]) -> list[tuple[str, str]]:
@@ -79,8 +95,10 @@ def _origin(info: dict[str, Any]) -> list[tuple[str, str]]:
     return [
         ("target", f"{target['name']}: {target['triple']}, {target['cpu']}, {target['isa']}"),
         ("requires", ", ".join(target["requires"])),
+        ("flags", _flags(info.get("flags", {}))),
         ("compiler", ", ".join(f"{name} {version}" for name, version in versions.items())),
         ("kernels", f"{distinct} in {len(info['kernels'])} calls; --json lists them and why each was picked"),
+        *([("weights", f"blake2b {info['weights']['blake2b']}")] if "weights" in info else []),
         ("source", f"sha256 {info['source_sha256']}"),
         ("generators", f"sha256 {kernels_hash}"),
     ]

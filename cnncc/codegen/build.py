@@ -5,7 +5,7 @@ from __future__ import annotations
 import ctypes
 import hashlib
 import os
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from functools import cache, cached_property
 from importlib.metadata import version
@@ -164,10 +164,14 @@ class Build:
 
     def write_shared(self, path: str | os.PathLike[str]) -> tuple[Path, Path]:
         """Writes the shared object, weights inside, and its header beside it. Returns their paths."""
+        written = self.write({"so": Path(path), "h": Path(path).with_suffix(".h")})
+        return written["so"], written["h"]
+
+    def write(self, files: Mapping[str, Path]) -> dict[str, Path]:
+        """Writes files of any kind (see `cnncc.codegen.roles`), all whole or none. Returns their paths."""
         from cnncc.codegen.write import write
 
-        written = write([self], {"so": Path(path), "h": Path(path).with_suffix(".h")})
-        return written["so"], written["h"]
+        return write([self], files)
 
 
 def _port(name: str, kind: TensorType) -> dict[str, Any]:

@@ -23,22 +23,11 @@ from cnncc.codegen.header import header
 from cnncc.codegen.header_cpp import header_cpp
 from cnncc.codegen.names import c_name
 from cnncc.codegen.queries import queries_ir
+from cnncc.codegen.roles import ROLES
 from cnncc.codegen.variants import Layout, Variant
 from cnncc.errors import CnnccError, reason
 from cnncc.files import check_outputs, replacing
 from cnncc.runtime.interface import ALIGN, EMBEDDED, EXTERNAL, FUNCTIONS, WEIGHTS_HEADER, WEIGHTS_MAGIC
-
-ROLES = {
-    "so": "the module",
-    "a": "the archive",
-    "o": "the object",
-    "h": "its header",
-    "hpp": "its C++ header",
-    "ll": "its LLVM IR",
-    "asm": "its assembly",
-    "weights": "its weights",
-}
-"""The kinds of files, and how messages call them."""
 
 
 WEIGHTS = "packed.o"

@@ -62,8 +62,43 @@ def test_compile_writes_module_and_header_and_says_what_next(cnncc, net, tmp_pat
     assert (result.code, result.err) == (0, "")
     assert (tmp_path / "tiny.so").is_file()
     assert (tmp_path / "tiny.h").is_file()
-    assert "weights: random, seed 0; kernels: " in result.out
+    assert ", random, seed 0; kernels: " in result.out
     assert "next: cnncc run tiny.so IMAGE" in result.out
+
+
+def test_emit_names_each_file_after_the_first(cnncc, net, tmp_path):
+    result = cnncc("compile", net, "-o", "out/lib.x", "--emit", "a,hpp", "--weights-external")
+    assert result.code == 2
+    (tmp_path / "out").mkdir()
+    data = cnncc("compile", net, "-o", "out/lib.x", "--emit", "a,hpp", "--weights-external", "--json").json
+    wanted = {"a": "out/lib.x", "hpp": "out/lib.hpp", "h": "out/lib.h", "weights": "out/lib.weights"}
+    assert data["files"] == wanted
+    assert sorted(p.name for p in (tmp_path / "out").iterdir()) == ["lib.h", "lib.hpp", "lib.weights", "lib.x"]
+    assert '#include "lib.h"' in (tmp_path / "out/lib.hpp").read_text()
+
+
+def test_a_name_without_an_ending_gets_one_for_each_kind(cnncc, net, tmp_path):
+    result = cnncc("compile", net, "-o", "base", "--emit", "o,asm,ll")
+    assert result.code == 0
+    assert {p.name for p in tmp_path.glob("base*")} == {"base.o", "base.s", "base.ll"}
+    assert "next:" not in result.out
+
+
+def test_unknown_kinds_are_told(cnncc, net):
+    result = cnncc("compile", net, "--emit", "so,exe")
+    assert result.code == 2
+    assert "unknown kind 'exe'; known: so, a, o, h, hpp, ll, asm" in result.err
+
+
+def test_info_tells_flags_and_weights(cnncc, net):
+    cnncc("compile", net, "--batch", 2, "--max-error", "1e-4", "--threads", 1, "--weights-external")
+    out = " ".join(cnncc("info", "tiny.so").out.split())
+    assert "flags batch 2, threads 1, max-error 0.0001, weights-dtype float32, tuned no" in out
+    assert "in the file tiny.weights " in out
+    info = cnncc("info", "tiny.so", "--json").json
+    assert info["flags"]["batch"] == 2
+    assert len(info["weights"]["blake2b"]) == 64
+    assert set(info["compiler"]) == {"cnncc", "apache-tvm", "llvmlite", "llvm", "kernels_sha256"}
 
 
 def test_compile_json_names_the_kernels(cnncc, net, tmp_path):
@@ -186,22 +221,22 @@ def test_stop_after_prints_json(cnncc, net):
 
 def test_compile_does_not_write_over_what_it_reads(cnncc, net, tmp_path, monkeypatch):
     monkeypatch.setattr(api, "build", lambda *args, **kwargs: pytest.fail("compiled before the check"))
-    (tmp_path / "w").write_bytes(b"old")
+    (tmp_path / "w.bin").write_bytes(b"old")
     os.mkfifo(tmp_path / "pipe")
     (tmp_path / "tiny.h").symlink_to("tiny.net")
     for out, message in (
         ("tiny.net", "cannot write the module to tiny.net: that is the network"),
         ("tiny.so", "cannot write its header to tiny.h: that is the network"),
-        ("w", "cannot write the module to w: that is the weights file"),
+        ("w.bin", "cannot write the module to w.bin: that is the weights file"),
         ("foo.h", "cannot write the module to foo.h: that is its header"),
         ("pipe", "cannot write pipe: it is a device or a pipe, not a regular file"),
         (".", "cannot write .: it is a folder"),
         ("no/a.so", "cannot write no/a.so: folder no does not exist"),
     ):
-        result = cnncc("compile", "tiny.net", "-o", out, "--weights", "w")
+        result = cnncc("compile", "tiny.net", "-o", out, "--weights", "w.bin")
         assert (result.code, result.out) == (2, "")
         assert result.err.startswith(f"cnncc: {message}")
-    assert (net.read_text(), (tmp_path / "w").read_bytes()) == (NET, b"old")
+    assert (net.read_text(), (tmp_path / "w.bin").read_bytes()) == (NET, b"old")
     assert (tmp_path / "pipe").is_fifo()
 
 
@@ -353,7 +388,7 @@ def test_check_finds_a_wrong_kernel(cnncc, net, monkeypatch):
 
 def test_weights_in_half_precision_are_told_wherever_weights_are(cnncc, net, tmp_path):
     option = ("--weights-dtype", "bfloat16")
-    assert "weights: random, seed 0, those of fc layers as bfloat16; kernels: " in cnncc("compile", net, *option).out
+    assert ", random, seed 0, those of fc layers as bfloat16; kernels: " in cnncc("compile", net, *option).out
     assert cnncc("compile", net, *option, "--json").json["weights_dtype"] == "bfloat16"
     assert ", those of fc layers as bfloat16" in cnncc("info", "tiny.so").out
     assert cnncc("info", "tiny.so", "--json").json["weights_dtype"] == "bfloat16"

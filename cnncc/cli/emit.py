@@ -1,0 +1,43 @@
+"""Which files `cnncc compile` writes, and what they are called."""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+
+ENDINGS = {"so": "so", "a": "a", "o": "o", "h": "h", "hpp": "hpp", "ll": "ll", "asm": "s", "weights": "weights"}
+"""Of the file names of each kind."""
+_KINDS = tuple(kind for kind in ENDINGS if kind != "weights")
+
+
+def add_options(parser: argparse.ArgumentParser) -> None:
+    """Which files are written."""
+    what = f"what to write, a list with commas: {', '.join(_KINDS)} (default: so,h)"
+    parser.add_argument("--emit", type=_kinds, default=["so", "h"], metavar="KINDS", help=what)
+    what = "keep the weights in a file beside the module, mapped and checked when it is opened"
+    parser.add_argument("--weights-external", action="store_true", help=what)
+
+
+def _kinds(text: str) -> list[str]:
+    """An argparse type: kinds of files, in order; the C++ header brings the C header it includes."""
+    kinds = list(dict.fromkeys(text.split(",")))
+    unknown = [kind for kind in kinds if kind not in _KINDS]
+    if unknown:
+        raise argparse.ArgumentTypeError(f"unknown kind {unknown[0]!r}; known: {', '.join(_KINDS)}")
+    return kinds if "h" in kinds or "hpp" not in kinds else [*kinds, "h"]
+
+
+def files(args: argparse.Namespace, name: Path) -> dict[str, Path]:
+    """The file of each kind. `name` is that of the first kind, or has no ending, and then every kind adds its own."""
+    kinds = [*args.emit, *(["weights"] if args.weights_external else [])]
+    base, files = name.with_suffix("") if name.suffix else name, {}
+    for kind in kinds:
+        files[kind] = base.with_name(f"{base.name}.{ENDINGS[kind]}")
+    if name.suffix:
+        files[kinds[0]] = name
+    return files
+
+
+def default(network: str, args: argparse.Namespace) -> Path:
+    """The name of the first file where none is given."""
+    return Path(f"{network}.{ENDINGS[args.emit[0]]}")
