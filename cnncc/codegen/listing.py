@@ -11,7 +11,8 @@ from cnncc.codegen.build import Build
 from cnncc.codegen.emit import glue_machine, parse_glue
 from cnncc.targets import Target
 
-_DEBUG_IR = re.compile(r"^ *#dbg_.*\n|,? !dbg !\d+|^!llvm\.dbg\.cu = .*\n", re.M)
+_DEBUG_IR = re.compile(r"^ *#dbg_.*\n|,? !dbg !\d+|, !tbaa !\d+|^!llvm\.dbg\.cu = .*\n", re.M)
+"""Notes for debuggers; and types of memory accesses, which TVM names after addresses of its own, new in each run."""
 _DEBUG_LINES = re.compile(r"^\t\.(loc|file|cfi_sections)\b.*\n", re.M)
 _DEBUG_SECTIONS = re.compile(r'^\t\.section\t\.debug_.*?(?=^\t\.section\t"\.note|\Z)', re.M | re.S)
 _HELPERS = re.compile(r"^\t\.section\t\.text\.tvm\.fp16\.conv,.*?(?=^\t\.section\t(?!\.text\.tvm)|\Z)", re.M | re.S)
