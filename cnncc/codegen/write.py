@@ -4,10 +4,13 @@ from __future__ import annotations
 
 import contextlib
 import fcntl
+import glob
 import hashlib
 import json
 import os
+import shutil
 import tempfile
+import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
@@ -29,6 +32,10 @@ from cnncc.errors import CnnccError, reason
 from cnncc.files import check_outputs, replacing
 from cnncc.runtime.interface import ALIGN, EMBEDDED, EXTERNAL, FUNCTIONS, WEIGHTS_HEADER, WEIGHTS_MAGIC
 
+_SUFFIX = ".cnncc"
+_JUST_MADE = 60
+"""Seconds after which a folder that nobody has locked must have been left."""
+
 
 WEIGHTS = "packed.o"
 """The file of the packed weights while a module is made."""
@@ -43,10 +50,10 @@ def write(builds: Sequence[Build], files: Mapping[str, Path]) -> dict[str, Path]
     check_outputs({ROLES[kind]: path for kind, path in files.items()}, {})
     first = next(iter(files.values()))
     try:
-        with tempfile.TemporaryDirectory(dir=first.parent, prefix=f".{first.name}.") as folder:
-            work = _Work(builds, files, Path(folder))
+        with _workplace(first) as folder:
+            work = _Work(builds, files, folder)
             made = {kind: work.make(kind) for kind in files}
-            with _alone(first.parent):
+            with _locked(first.parent):
                 for kind, path in files.items():
                     with replacing(path) as scratch:
                         os.replace(made[kind], scratch)
@@ -56,13 +63,35 @@ def write(builds: Sequence[Build], files: Mapping[str, Path]) -> dict[str, Path]
 
 
 @contextlib.contextmanager
-def _alone(folder: Path) -> Iterator[None]:
-    """Files of two compilations that end at once do not mix: one at a time gives its files their names. Where the
-    folder cannot be locked (some network file systems), they might."""
+def _workplace(target: Path) -> Iterator[Path]:
+    """A hidden folder beside a file, locked while it is used and removed afterwards. Those that compilers left which
+    were killed are removed too: nobody holds their lock."""
+    for left in target.parent.glob(f".{glob.escape(target.name)}.*{_SUFFIX}"):
+        with contextlib.suppress(OSError):
+            if time.time() - left.stat().st_mtime > _JUST_MADE:
+                with _locked(left, wait=False):
+                    shutil.rmtree(left)
+    with (
+        tempfile.TemporaryDirectory(dir=target.parent, prefix=f".{target.name}.", suffix=_SUFFIX) as folder,
+        _locked(Path(folder)),
+    ):
+        yield Path(folder)
+
+
+@contextlib.contextmanager
+def _locked(folder: Path, wait: bool = True) -> Iterator[None]:
+    """Holds a folder's lock; OSError if somebody else does and we do not wait.
+
+    The files of two compilations that end at once do not mix: one at a time gives its files their names. Where folders
+    cannot be locked (some network file systems), they might.
+    """
     descriptor = os.open(folder, os.O_RDONLY)
     try:
-        with contextlib.suppress(OSError):
-            fcntl.flock(descriptor, fcntl.LOCK_EX)
+        try:
+            fcntl.flock(descriptor, fcntl.LOCK_EX | (0 if wait else fcntl.LOCK_NB))
+        except OSError:
+            if not wait:
+                raise
         yield
     finally:
         os.close(descriptor)

@@ -33,7 +33,7 @@ def read_info(path: str | os.PathLike[str]) -> dict[str, Any]:
     except (OSError, ValueError) as error:
         why = reason(error) if isinstance(error, OSError) else "the file is empty"
         raise CnnccError(f"{file}: cannot be read: {why}") from error
-    except struct.error as error:
+    except (struct.error, OverflowError) as error:  # tables that point nowhere
         raise CnnccError(f"{file}: a damaged or truncated module") from error
     if text is None:
         hint = "compile one with: cnncc compile NET -o out.so"

@@ -72,15 +72,17 @@ def test_small_networks(body: str, batch: int) -> None:
     assert survives(f"net t\ninput 3x19x23\n{BODIES[body]}\n", batch)
 
 
-@pytest.mark.parametrize("name", ["lenet5", "cifar_resnet20", "squeezenet1_1", "mobilenet_v1"])
+QUICK = ["lenet5", "cifar_resnet20", "squeezenet1_1", "mobilenet_v1"]
+OTHERS = [p.stem for p in sorted(resources.directory("models").glob("*.net")) if p.stem not in QUICK]
+
+
+@pytest.mark.parametrize("name", QUICK)
 def test_zoo(name: str) -> None:
     assert survives((resources.directory("models") / f"{name}.net").read_text(), 1)
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize(
-    "name", ["alexnet_grouped", "googlenet", "resnet18", "resnet50", "densenet121", "dilated_context"]
-)
+@pytest.mark.parametrize("name", OTHERS)
 def test_larger_zoo(name: str) -> None:
     assert survives((resources.directory("models") / f"{name}.net").read_text(), 1)
 
