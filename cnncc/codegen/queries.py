@@ -44,11 +44,15 @@ class _Queries:
             if weights
             else f"@{name}_weights = internal constant [{ALIGN} x i8] zeroinitializer, align {ALIGN}"
         )
+        declared, call = "", ""
+        if self.layout.prefaulted:
+            declared = f"declare hidden void @cnncc_prefault(ptr, {size})\n"
+            call = f"  call void @cnncc_prefault(ptr @{name}_weights, {size} {weights})\n"
         return f"""\
-{where}
+{declared}{where}
 @model = internal constant {{ ptr, ptr, {size} }} {{ ptr @{name}_weights, ptr null, {size} 0 }}
 define ptr @{name}_model_get() {{
-  ret ptr @model
+{call}  ret ptr @model
 }}"""
 
     def _external(self, digest: bytes) -> str:

@@ -8,6 +8,9 @@ from dataclasses import dataclass
 from cnncc.codegen.names import c_name
 from cnncc.codegen.program import Program
 
+WORTH_PREFAULTING = 1 << 20
+"""Bytes of weights that are brought into memory ahead of the first run: some hundred page faults."""
+
 
 @dataclass(frozen=True)
 class Variant:
@@ -50,6 +53,12 @@ class Layout:
     def checked(self) -> bool:
         """Whether the module looks for the features it needs when it runs."""
         return self.program.target.triple.startswith("x86_64")
+
+    @property
+    def prefaulted(self) -> bool:
+        """Whether giving the model brings its weights into memory, so that the first run need not."""
+        linux = "linux" in self.program.target.triple
+        return self.digest is None and linux and self.weight_bytes >= WORTH_PREFAULTING
 
     @property
     def size(self) -> str:

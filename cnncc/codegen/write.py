@@ -196,7 +196,12 @@ class _Work:
         """All that is linked: the steps and kernels of each variant, what callers see, the C parts, the weights."""
         layout, target = self.layout, self.builds[0].program.target
         bodies = {f"{name}.o": glue_object(text, target) for name, text in self._texts.items()}
-        for part, wanted in (("pool", layout.pooled), ("cpu", layout.checked), ("weights", self.external)):
+        for part, wanted in (
+            ("pool", layout.pooled),
+            ("cpu", layout.checked),
+            ("weights", self.external),
+            ("prefault", layout.prefaulted),
+        ):
             if wanted:
                 bodies[f"{part}.o"] = toolchain.runtime_object(part)
         for i, build in enumerate(self.builds):

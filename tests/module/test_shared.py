@@ -32,7 +32,7 @@ INTERFACE = {"run", "run_with", "model_get", "arena_bytes", "inputs", "outputs",
 ALLOWED_UNDEFINED = {
     "sched_yield", "sched_getaffinity", "__sched_cpucount", "syscall", "sigfillset", "pthread_sigmask",
     "pthread_create", "pthread_detach", "pthread_atfork", "__register_atfork", "memset", "memcpy", "memmove",
-    "open", "read", "close", "memcmp", "strlen", "strcspn",
+    "open", "read", "close", "memcmp", "strlen", "strcspn", "madvise", "sysconf",
     "_ITM_deregisterTMCloneTable", "_ITM_registerTMCloneTable", "__cxa_finalize", "__gmon_start__",
 }  # fmt: skip
 
