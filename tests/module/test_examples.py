@@ -52,7 +52,7 @@ def test_c(folder):
     for arguments in ((), ("photo.ppm",)):
         done = call(folder, classify, *arguments)
         assert done.returncode == 0, done.stderr
-        assert len(re.findall(r"^ *\d+  0\.\d{6}$", done.stdout, re.MULTILINE)) == 5
+        assert len(re.findall(r"^ *\d+  [01]\.\d{6}$", done.stdout, re.MULTILINE)) == 5
         assert "best of 10 runs" in done.stdout
     assert call(folder, classify, "bad.ppm").returncode == 2
 
