@@ -9,7 +9,7 @@ import time
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from cnncc.cli import command, emit, screen
+from cnncc.cli import command, emit, screen, several
 from cnncc.files import write_whole
 
 if TYPE_CHECKING:
@@ -139,11 +139,13 @@ def _text(graph: Graph) -> str:
 
 
 def _compile(graph: Graph, args: argparse.Namespace, dump: _Dump) -> dict[str, Any]:
+    from cnncc.codegen.write import write
+
     start = time.perf_counter()
     with screen.progress(f"compiling {graph.name}") as report:
-        build = command.build(graph, args, report, on_pass=dump)
-        files = build.write(emit.files(args, Path(args.output or emit.default(graph.name, args))))
-    first = next(iter(files.values()))
+        builds = several.builds(graph, args, report, dump)
+        files = write(builds, emit.files(args, Path(args.output or emit.default(graph.name, args))))
+    first, build = next(iter(files.values())), builds[0]
     return {
         "name": graph.name,
         "module": str(first),
@@ -154,8 +156,8 @@ def _compile(graph: Graph, args: argparse.Namespace, dump: _Dump) -> dict[str, A
         "threads": build.info["threads"],
         "weights_dtype": args.weights_dtype,
         "bytes": first.stat().st_size,
-        "weight_bytes": build.program.weight_bytes,
-        "arena_bytes": build.arena.total_bytes,
+        "weight_bytes": sum(b.program.weight_bytes for b in builds),
+        "arena_bytes": max(b.arena.total_bytes for b in builds),
         "seconds": round(time.perf_counter() - start, 3),
         "kernels": [{"node": node, "kernel": kernel, "why": why} for node, kernel, why in build.kernels],
     }
@@ -181,6 +183,7 @@ COMMAND = command.Command(
         cnncc compile models/resnet50.net -o resnet50.so
         cnncc compile models/resnet50.net -o resnet50 --emit so,a,h,hpp --weights-external
         cnncc compile resnet50 --target x86-64-v3 --weights resnet50.safetensors
+        cnncc compile resnet50 --target x86-64-v2,x86-64-v3,x86-64-v4
         cnncc compile models/lenet5.net --stop-after fold_batchnorm
         cnncc compile models/lenet5.net --dump passes/
     """,

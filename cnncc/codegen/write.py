@@ -180,6 +180,11 @@ class _Work:
     def info(self) -> dict[str, Any]:
         """What the module says of itself, its weights too."""
         info = dict(self.builds[0].info)
+        least = self.builds[-1].info["target"]
+        names = [build.program.target.name for build in self.builds]
+        info["target"] = {**least, "name": ",".join(names)}
+        memory = {"arena_bytes": self.layout.arena_bytes, "weight_bytes": self._weight_bytes}
+        info["memory"] = {**info["memory"], **memory}
         info["weights"] = {
             "bytes": self._weight_bytes,
             "blake2b": self.digest.hex(),
@@ -208,12 +213,23 @@ class _Work:
             bodies |= {f"kernel{i}.{j}.o": body for j, body in enumerate(build.objects)}
         for name, body in bodies.items():
             (self.folder / name).write_bytes(body)
-        names = list(bodies)
+        names = list(bodies) if len(self.builds) == 1 else self._variants(list(bodies))
         if layout.weight_bytes and not self.external:
             with self._weights.open("r+b") as opened:
                 weights_object.finish(opened, bodies["entry.o"], f"{self.name}_weights", layout.weight_bytes)
             names.append(WEIGHTS)
         return names
+
+    def _variants(self, objects: list[str]) -> list[str]:
+        """The objects of each variant joined to one, with local names: their kernels are called alike."""
+        others = objects
+        for i, variant in enumerate(self.layout.variants):
+            own = [name for name in objects if name == f"steps{i}.o" or name.startswith(f"kernel{i}.")]
+            toolchain.call(["-r", "-nostdlib", "-o", f"joined{i}.o", *own], self.folder)
+            options = [f"--keep-global-symbol={variant.symbol}", f"joined{i}.o", f"variant{i}.o"]
+            toolchain.binutil("objcopy", options, self.folder)
+            others = [name for name in others if name not in own] + [f"variant{i}.o"]
+        return others
 
     @cached_property
     def _texts(self) -> dict[str, str]:

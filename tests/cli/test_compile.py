@@ -84,6 +84,29 @@ def test_a_name_without_an_ending_gets_one_for_each_kind(cnncc, net, tmp_path):
     assert "next:" not in result.out
 
 
+def test_several_targets_share_a_module(cnncc, net):
+    data = cnncc("compile", net, "--target", "x86-64-v2,x86-64-v3", "--json").json
+    assert data["target"] == "x86-64-v2,x86-64-v3"
+    info = cnncc("info", "tiny.so", "--json").json
+    assert info["target"]["name"] == "x86-64-v3,x86-64-v2"
+    assert "avx2" not in info["target"]["requires"]
+    assert cnncc("run", "tiny.so", "x.npy").code == 0
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        (("--target", "x86-64-v3,x86-64-v3"), "two of them require the same features, so one would never be taken"),
+        (("--target", "x86-64-v2,x86-64-v3", "--emit", "asm"), "--emit asm takes one target, got x86-64-v2,x86-64-v3"),
+        (("--target", "x86-64-v2,nothing"), "unknown target 'nothing'"),
+    ],
+)
+def test_targets_that_cannot_share_a_module(cnncc, net, options, message):
+    result = cnncc("compile", net, *options)
+    assert result.code == 2
+    assert message in result.err
+
+
 def test_unknown_kinds_are_told(cnncc, net):
     result = cnncc("compile", net, "--emit", "so,exe")
     assert result.code == 2

@@ -1,0 +1,65 @@
+"""Several targets in one module: the best that the processor can run is taken, and the others are whole."""
+
+from __future__ import annotations
+
+import platform
+
+import numpy as np
+import pytest
+from module.c_programs import SETUP, build, compile_and_run, foreign
+
+import cnncc
+from cnncc import targets
+from cnncc.codegen.write import write
+from cnncc.runtime import cpu
+
+pytestmark = pytest.mark.skipif(platform.machine() != "x86_64", reason="targets of x86-64")
+LEVELS = ("x86-64-v4", "x86-64-v3", "x86-64-v2")
+
+
+def builds(monkeypatch, *wanted: tuple[str, str]) -> list:
+    """The network for each of several (target, feature required besides)."""
+    made = []
+    for name, feature in wanted:
+        target = foreign(name, feature) if feature else targets.load(name)
+        with monkeypatch.context() as patch:
+            patch.setattr(targets, "load", lambda _, chosen=target: chosen)
+            made.append(build(target=name))
+    return made
+
+
+@pytest.fixture
+def image() -> np.ndarray:
+    return np.random.default_rng(0).standard_normal((1, 3, 17, 19)).astype(np.float32)
+
+
+@pytest.mark.parametrize("runnable", range(len(LEVELS)))
+@pytest.mark.parametrize("external", [False, True], ids=["inside", "external"])
+def test_the_first_that_runs_is_taken(tmp_path, monkeypatch, image, runnable, external):
+    """Those before it require what no processor has; each variant reads its own weights."""
+    if cpu.missing(targets.load(LEVELS[runnable]).requires):
+        pytest.skip(f"this processor is no {LEVELS[runnable]}")
+    made = builds(monkeypatch, *[(name, "avx99" if i < runnable else "") for i, name in enumerate(LEVELS)])
+    kinds = ("so", "weights") if external else ("so",)
+    files = write(made, {kind: tmp_path / f"small.{kind}" for kind in kinds})
+    model = cnncc.load(files["so"])
+    assert model(image).tobytes() == made[runnable].model()(image).tobytes()
+    assert model.info["memory"]["arena_bytes"] == max(b.program.arena_bytes for b in made)
+    assert model.info["weights"]["bytes"] >= sum(b.program.weight_bytes for b in made)
+    assert model.info["target"]["name"] == ",".join(LEVELS)
+
+
+def test_none_that_runs_is_one_line(tmp_path, monkeypatch):
+    made = builds(monkeypatch, ("x86-64-v3", "avx99"), ("x86-64-v2", "avx77"))
+    write(made, {kind: tmp_path / f"small.{kind}" for kind in ("o", "h")})
+    source = (
+        SETUP
+        + """
+int main(void) {
+    CHECK(small_run(small_model_get(), in, out, memory(SMALL_ARENA_BYTES)) == CNNCC_WRONG_PROCESSOR);
+    printf("%s", small_error(CNNCC_WRONG_PROCESSOR));
+    return 0;
+}
+"""
+    )
+    assert compile_and_run(tmp_path, source, "./small.o") == "this processor lacks avx77"
