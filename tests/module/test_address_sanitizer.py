@@ -21,6 +21,8 @@ from module.test_guard_pages import BODIES
 from cnncc import api, lang, resources, weights
 from cnncc.codegen import toolchain
 from cnncc.codegen.build import Build, build_program
+from cnncc.passes.pack_records import Piece
+from cnncc.passes.plan_arena import Tenant
 
 GAP = 256
 """Bytes between values: the widest tile of floats, so that no access jumps over it."""
@@ -93,7 +95,8 @@ def spread(build: Build) -> tuple[Build, list[int]]:
         name: replace(slot, offset=moved[slot.offset]) if slot.kind == "arena" else slot
         for name, slot in plan.slots.items()
     }
-    apart = replace(build.program, plan=replace(plan, slots=slots, bytes=end + GAP))
+    whole = Tenant("values and gaps", 0, (Piece(0, end + GAP, 0, len(plan.slots)),))
+    apart = replace(build.program, plan=replace(plan, slots=slots, bytes=end + GAP, tenants=(whole,)))
     return build_program(apart), [*(start - GAP for start in moved.values()), end]
 
 
