@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from cnncc.kernels.choices import Choices
     from cnncc.targets import Target
 
-__all__ = ["arena", "build", "compile", "load"]
+__all__ = ["arena", "build", "compile", "load", "program"]
 
 
 def compile(
@@ -114,7 +114,14 @@ def arena(
     """The memory a run would need; nothing is compiled, so weights need not be bound."""
     from cnncc.codegen.program import arena_of
 
-    return arena_of(_program(graph, target, batch, threads, max_error=max_error))
+    return arena_of(program(graph, target, batch, threads, max_error))
+
+
+def program(
+    graph: Graph, target: str = "host", batch: int = 1, threads: int | None = None, max_error: float = 1e-5
+) -> Program:
+    """The kernel calls of a network and the plan of its memory; nothing is compiled, so weights need not be bound."""
+    return _program(graph, target, batch, threads, max_error=max_error)
 
 
 def _program(

@@ -8,7 +8,7 @@ import sys
 from collections.abc import Sequence
 
 from cnncc import __version__, extras
-from cnncc.cli import bench, check, compile, expand, export, fmt, info, profile, run, summary, targets, weights
+from cnncc.cli import bench, check, compile, expand, export, fmt, info, memory, profile, run, summary, targets, weights
 from cnncc.cli.command import EXIT_BAD_INPUT, EXIT_BROKEN_PIPE, EXIT_INTERRUPTED, EXIT_OK, Command
 from cnncc.errors import CnnccError, reason
 
@@ -17,6 +17,7 @@ COMMANDS: tuple[Command, ...] = (
     run.COMMAND,
     summary.COMMAND,
     check.COMMAND,
+    memory.COMMAND,
     profile.COMMAND,
     bench.COMMAND,
     fmt.COMMAND,

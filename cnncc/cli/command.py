@@ -231,6 +231,17 @@ def build(graph: Graph, args: argparse.Namespace, progress: Any, on_pass: Any = 
     )
 
 
+def write_page(file: str, text: str) -> None:
+    """A page or picture, whole or not at all; CnnccError if it cannot be written."""
+    from cnncc.errors import CnnccError
+    from cnncc.files import write_whole
+
+    try:
+        write_whole(Path(file), text)
+    except OSError as error:
+        raise CnnccError(f"cannot write {file}: {error.strerror}") from error
+
+
 def print_json(result: Any) -> None:
     """One JSON document on standard output."""
     print(json.dumps(result, indent=2))

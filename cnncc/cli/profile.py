@@ -69,14 +69,9 @@ def _profile(args: argparse.Namespace) -> Profile:
 
 
 def _write_page(file: str, profile: Profile) -> None:
-    from cnncc.errors import CnnccError
-    from cnncc.files import write_whole
     from cnncc.profile import page
 
-    try:
-        write_whole(Path(file), page(profile))
-    except OSError as error:
-        raise CnnccError(f"cannot write {file}: {error.strerror}") from error
+    command.write_page(file, page(profile))
 
 
 def _whole(args: argparse.Namespace) -> None:

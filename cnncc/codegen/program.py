@@ -36,6 +36,8 @@ class Program:
     threads: int
     selections: dict[str, Selection]
     """Node name -> its kernel calls; nodes without work are not listed."""
+    order_given: tuple[Node, ...] = ()
+    """The nodes of `graph` in the order of the source."""
     stamps: bool = False
     """Whether a run notes in its arena when each step ended, for `cnncc profile`."""
     weights_dtype: str = "float32"
@@ -139,7 +141,7 @@ def make_program(
     ops.verify(graph)
     if on_pass is not None:
         on_pass("assign_layouts", graph)
-    graph = passes.order_steps(graph, ALIGN)
+    given, graph = graph.nodes, passes.order_steps(graph, ALIGN)
     plan = passes.plan_arena(graph, align=ALIGN, reuse=not keep_all)
     rooms, selections = arena.rooms(graph), {}
     for node in graph.nodes:
@@ -161,6 +163,7 @@ def make_program(
         target,
         threads,
         selections,
+        order_given=given,
         weights_dtype=weights_dtype,
         max_error=max_error,
         tuned=choices is not None,

@@ -37,8 +37,10 @@ def choose(site: Site, options: Sequence[Option[T]]) -> tuple[T, str]:
     """The fastest option, or one that fits and is hardly slower; and what to add to the reason for it."""
     fastest = min(options, key=lambda o: o.cycles)
     fitting = [o for o in options if _need(site, o) <= site.room]
-    if fastest in fitting or not fitting:
+    if fastest in fitting:
         return fastest.kernel, ""
+    if not fitting:
+        return fastest.kernel, "; none of its kind fits in less memory"
     other = min(fitting, key=lambda o: o.cycles)
     slower = other.cycles / fastest.cycles
     if slower > SLOWER:
@@ -58,7 +60,7 @@ def explained(site: Site, selection: Selection) -> Selection:
     if need <= site.room:
         return selection
     over = mebibytes(need - max(0, int(site.room)))
-    text = f"{mebibytes(need)} of workspace and scratch, {over} above {SHARE:.0%} of the activations"
+    text = f"{mebibytes(need)} of workspace and scratch, {over} more than is free with {SHARE:.0%} on top"
     return replace(selection, why=f"{selection.why}; {text}")
 
 

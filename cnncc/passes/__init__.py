@@ -14,10 +14,22 @@ from cnncc.passes.fold_constants import fold_constants
 from cnncc.passes.fuse_epilogues import fuse_epilogues
 from cnncc.passes.infer_shapes import infer_shapes
 from cnncc.passes.merge_siblings import merge_siblings
-from cnncc.passes.order_steps import order_steps
+from cnncc.passes.order_steps import BestOrder, best_order, order_steps
 from cnncc.passes.plan_arena import ArenaPlan, Slot, pack, plan_arena
 
-__all__ = ["PHASES", "ArenaPlan", "Slot", "assign_layouts", "order_steps", "pack", "plan_arena", "run", "with_batch"]
+__all__ = [
+    "PHASES",
+    "ArenaPlan",
+    "BestOrder",
+    "Slot",
+    "assign_layouts",
+    "best_order",
+    "order_steps",
+    "pack",
+    "plan_arena",
+    "run",
+    "with_batch",
+]
 
 PHASES: tuple[tuple[str, Callable[[Graph], Graph]], ...] = (
     ("infer_shapes", infer_shapes),

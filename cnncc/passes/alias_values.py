@@ -12,7 +12,7 @@ from cnncc.ir.rules import extra_inputs
 from cnncc.ir.types import TensorType
 from cnncc.ops import ACTIVATIONS
 from cnncc.passes.assign_layouts import VIEWS
-from cnncc.passes.pack_records import Piece
+from cnncc.passes.pieces import Piece
 
 _POINTWISE = ACTIVATIONS | {"bn", "add", "mul"}
 

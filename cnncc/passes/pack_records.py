@@ -4,11 +4,9 @@ from __future__ import annotations
 
 import random
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
-from itertools import groupby, pairwise, product
+from itertools import product
 
-Record = tuple[int, int, int]
-"""First step, last step (inclusive), size in bytes."""
+from cnncc.passes.pieces import Record, Shape, first_of, last_of, live_bytes, shape_of, stop_of
 
 _EFFORT = 3_000_000
 """Pairs of tensors looked at before the search gives up: a count, not a clock, so that every run gives the same."""
@@ -18,63 +16,13 @@ _FORWARD = 0.7
 """Share of moves towards the start of the order, where the lowest offsets are given."""
 
 
-@dataclass(frozen=True)
-class Piece:
-    """Bytes [start, stop) of a tensor's memory, which hold something from step `first` to step `last`, inclusive."""
-
-    start: int
-    stop: int
-    first: int
-    last: int
-
-    @property
-    def size(self) -> int:
-        return self.stop - self.start
-
-
-Shape = tuple[Piece, ...]
-"""Memory that is placed as one, but need not be in use as a whole: the arms of a concat are written one by one."""
-
 _ORDERS: tuple[Callable[[Shape], tuple[int, ...]], ...] = (
-    lambda s: (-_stop(s), _first(s)),  # largest first: "greedy by size"
-    lambda s: (-_stop(s) * (_last(s) - _first(s) + 1), _first(s)),
-    lambda s: (_first(s) - _last(s), -_stop(s)),  # longest-lived first
-    lambda s: (_first(s), -_stop(s)),  # in the order of the program
-    lambda s: (-_last(s), -_stop(s)),
+    lambda s: (-stop_of(s), first_of(s)),  # largest first: "greedy by size"
+    lambda s: (-stop_of(s) * (last_of(s) - first_of(s) + 1), first_of(s)),
+    lambda s: (first_of(s) - last_of(s), -stop_of(s)),  # longest-lived first
+    lambda s: (first_of(s), -stop_of(s)),  # in the order of the program
+    lambda s: (-last_of(s), -stop_of(s)),
 )
-
-
-def _stop(shape: Shape) -> int:
-    return max((p.stop for p in shape), default=0)
-
-
-def _first(shape: Shape) -> int:
-    return min((p.first for p in shape), default=0)
-
-
-def _last(shape: Shape) -> int:
-    return max((p.last for p in shape), default=0)
-
-
-def shape_of(record: Record, align: int = 1) -> Shape:
-    """A record as a shape of one piece, its size rounded up to `align` bytes."""
-    first, last, size = record
-    return (Piece(0, -(-size // align) * align, first, last),)
-
-
-def live_bound(records: Sequence[Record], align: int = 1) -> int:
-    """The largest sum of sizes (rounded up to `align` bytes) alive at one step: no packing needs less."""
-    return max(live_bytes([shape_of(r, align) for r in records]).values(), default=0)
-
-
-def live_bytes(shapes: Sequence[Shape]) -> dict[int, int]:
-    """Step -> bytes alive from it on, for each step at which that changes."""
-    changes: dict[int, int] = {}
-    for piece in (p for shape in shapes for p in shape):
-        changes[piece.first] = changes.get(piece.first, 0) + piece.size
-        changes[piece.last + 1] = changes.get(piece.last + 1, 0) - piece.size
-    live = 0
-    return {step: (live := live + changes[step]) for step in sorted(changes)}
 
 
 def pack(records: Sequence[Record], align: int = 1) -> tuple[tuple[int, ...], int]:
@@ -98,27 +46,6 @@ def pack_shapes(shapes: Sequence[Shape], guests: Sequence[Shape] = ()) -> tuple[
     return tuple(search.offsets[: len(shapes)]), search.bytes
 
 
-def outline(lives: Sequence[Piece], align: int) -> Shape:
-    """The memory that values share, as pieces of whole units of `align` bytes that do not overlap: each is in use from
-    the first write into any byte of it to the last read. Bytes that no value needs are left out."""
-    rounded = [(p.start // align * align, -(-p.stop // align) * align, p.first, p.last) for p in lives]
-    edges = sorted({edge for start, stop, _, _ in rounded for edge in (start, stop)})
-    pieces: list[Piece] = []
-    for start, stop in pairwise(edges):
-        over = [(first, last) for a, b, first, last in rounded if a <= start and stop <= b]
-        if over:
-            pieces.append(Piece(start, stop, min(first for first, _ in over), max(last for _, last in over)))
-    return tuple(_joined(pieces))
-
-
-def _joined(pieces: Sequence[Piece]) -> Iterator[Piece]:
-    """Neighbours that live equally long as one piece."""
-    for (first, last), group in groupby(pieces, key=lambda p: (p.first, p.last)):
-        run = list(group)
-        cuts = [0, *(i for i in range(1, len(run)) if run[i - 1].stop != run[i].start), len(run)]
-        yield from (Piece(run[a].start, run[b - 1].stop, first, last) for a, b in pairwise(cuts))
-
-
 class Search:
     """One packing problem: the best order of placing found so far, and the effort left. The first `hosts` of the shapes
     count before the others, guests for which they should leave room."""
@@ -126,7 +53,7 @@ class Search:
     def __init__(self, shapes: Sequence[Shape], hosts: int | None = None) -> None:
         self.shapes = shapes
         self.hosts = len(shapes) if hosts is None else hosts
-        self.stops = [_stop(s) for s in shapes]
+        self.stops = [stop_of(s) for s in shapes]
         self.bound = tuple(max(live_bytes(s).values(), default=0) for s in (shapes[: self.hosts], shapes))
         self.forbidden = _forbidden(shapes)
         self.order: list[int] = []
@@ -208,8 +135,8 @@ Forbidden = list[list[tuple[int, int, int]]]
 def _forbidden(shapes: Sequence[Shape]) -> Forbidden:
     result: Forbidden = [[] for _ in shapes]
     alive: list[int] = []
-    for i in sorted(range(len(shapes)), key=lambda i: _first(shapes[i])):
-        alive = [j for j in alive if _last(shapes[j]) >= _first(shapes[i])]
+    for i in sorted(range(len(shapes)), key=lambda i: first_of(shapes[i])):
+        alive = [j for j in alive if last_of(shapes[j]) >= first_of(shapes[i])]
         for j in alive:
             clashes = sorted(set(_clashes(shapes[i], shapes[j])))
             result[i] += ((j, low, high) for low, high in clashes)

@@ -7,6 +7,7 @@ from html import escape
 from cnncc.profile.gaps import MEGAFLOPS, NEAR
 from cnncc.profile.measure import Profile, Step
 from cnncc.profile.roofline import roofline
+from cnncc.webpage import webpage
 
 KINDS = {
     "conv": "convolution",
@@ -21,33 +22,16 @@ KINDS = {
 _POOLS = ("maxpool", "avgpool", "gap", "gmp")
 
 STYLE = """
-:root { color-scheme: light dark; --page: #f7f7f5; --card: #ffffff; --ink: #1c1c1a; --soft: #62625c; --line: #e2e2dc;
-  --conv: #2a6fcb; --winograd: #d9601a; --conv_transpose: #8250c8; --fc: #11875d; --pool: #b98600; --other: #84847c; }
-@media (prefers-color-scheme: dark) { :root { --page: #151514; --card: #1f1f1d; --ink: #ecece6; --soft: #a3a39a;
-  --line: #35352f; --conv: #6aa5f2; --winograd: #f08c4f; --conv_transpose: #b391ec; --fc: #42bd8c; --pool: #dcae35;
-  --other: #98988f; } }
-* { box-sizing: border-box; }
-body { margin: 0; background: var(--page); color: var(--ink); font: 15px/1.45 system-ui, sans-serif; }
-main { max-width: 1080px; margin: 0 auto; padding: 32px 20px 64px; }
-h1 { font-size: 26px; margin: 0; } h2 { font-size: 17px; margin: 0 0 4px; }
-p { margin: 0 0 12px; color: var(--soft); max-width: 75ch; }
-section { background: var(--card); border: 1px solid var(--line); border-radius: 8px; padding: 20px; margin-top: 20px; }
-.figures { display: grid; grid-template-columns: repeat(auto-fit, minmax(190px, 1fr)); gap: 16px; }
-.figures b { display: block; font-size: 22px; font-weight: 600; } .figures span { color: var(--soft); font-size: 13px; }
-.legend { display: flex; flex-wrap: wrap; gap: 4px 18px; font-size: 13px; color: var(--soft); margin-bottom: 8px; }
-.legend i { display: inline-block; width: 10px; height: 10px; border-radius: 50%; margin-right: 6px; }
-svg { display: block; width: 100%; } svg text { fill: var(--soft); font: 12px system-ui, sans-serif; }
+:root { --conv: #2a6fcb; --winograd: #d9601a; --conv_transpose: #8250c8; --fc: #11875d; --pool: #b98600;
+  --other: #84847c; }
+@media (prefers-color-scheme: dark) { :root { --conv: #6aa5f2; --winograd: #f08c4f; --conv_transpose: #b391ec;
+  --fc: #42bd8c; --pool: #dcae35; --other: #98988f; } }
 .grid { stroke: var(--line); } .roof { stroke: var(--ink); stroke-width: 1.5; fill: none; }
 svg .name { fill: var(--ink); }
 .dot { fill-opacity: .6; stroke: var(--card); } .dot:hover { fill-opacity: 1; stroke: var(--ink); }
-.scroll { overflow-x: auto; } .scroll > svg { min-width: 640px; }
-table { border-collapse: collapse; width: 100%; min-width: 720px; font-variant-numeric: tabular-nums; }
-th { font-weight: 500; font-size: 13px; color: var(--soft); text-align: right; padding: 6px 0 6px 14px;
-  white-space: nowrap; }
-td { border-top: 1px solid var(--line); padding: 6px 0 6px 14px; text-align: right; white-space: nowrap; }
+table { min-width: 720px; }
 th:first-child, td:first-child { text-align: left; padding-left: 0; white-space: normal; width: 42%; }
 th.bar, td.bar { text-align: left; width: 26%; }
-td small { display: block; color: var(--soft); font-size: 12px; line-height: 1.35; }
 td svg { height: 12px; } .gap { fill-opacity: .35; } .sum td { font-weight: 600; }
 """
 STYLE += "".join(f".{k} {{ fill: var(--{k}); background: var(--{k}); }}\n" for k in KINDS)
@@ -55,21 +39,8 @@ STYLE += "".join(f".{k} {{ fill: var(--{k}); background: var(--{k}); }}\n" for k
 
 def page(profile: Profile) -> str:
     """The page's text."""
-    title = f"{escape(profile.name)}: profile"
     body = "\n".join([_head(profile), _roofline(profile), _gaps(profile), _steps(profile)])
-    return f"""<!doctype html>
-<html lang="en">
-<head>
-<meta charset="utf-8">
-<meta name="viewport" content="width=device-width, initial-scale=1">
-<title>{title}</title>
-<style>{STYLE}</style>
-</head>
-<body><main>
-{body}
-</main></body>
-</html>
-"""
+    return webpage(f"{profile.name}: profile", STYLE, body)
 
 
 def kind(step: Step) -> str:

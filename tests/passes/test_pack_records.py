@@ -8,7 +8,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from cnncc.passes import pack
-from cnncc.passes.pack_records import Record, Search, live_bound, shape_of
+from cnncc.passes.pack_records import Search
+from cnncc.passes.pieces import Record, live_bound, shape_of
 
 UNIT = [(0, 1, 32), (1, 4, 28), (2, 5, 36), (3, 5, 16), (4, 5, 8), (5, 7, 64), (6, 8, 10), (7, 8, 40)]
 """The planner case of networks.md: optimum 124, naive 234."""
