@@ -8,7 +8,7 @@ from itertools import product
 
 from cnncc.passes.pieces import Record, Shape, first_of, last_of, live_bytes, shape_of, stop_of
 
-_EFFORT = 3_000_000
+EFFORT = 3_000_000
 """Pairs of tensors looked at before the search gives up: a count, not a clock, so that every run gives the same."""
 
 
@@ -30,14 +30,16 @@ def pack(records: Sequence[Record], align: int = 1) -> tuple[tuple[int, ...], in
     return pack_shapes([shape_of(r, align) for r in records])
 
 
-def pack_shapes(shapes: Sequence[Shape], guests: Sequence[Shape] = ()) -> tuple[tuple[int, ...], int]:
+def pack_shapes(
+    shapes: Sequence[Shape], guests: Sequence[Shape] = (), effort: int = EFFORT
+) -> tuple[tuple[int, ...], int]:
     """An offset for each shape, such that pieces alive at the same step do not overlap; and the bytes in all.
 
     Several greedy orders (Pisarchyk and Lee 2020), then a local search that places what sticks out on top earlier;
     it stops at the live-set bound. Of packings with as many bytes it takes one that leaves `guests` the room to end
     lowest. Deterministic. Offsets are multiples of whatever all pieces start and stop at.
     """
-    search = Search(shapes)
+    search = Search(shapes, effort)
     search.greedy()
     search.improve()
     if guests:
@@ -50,7 +52,7 @@ class Search:
     """One packing problem: the best order of placing found so far, and the effort left. The first `hosts` of the shapes
     count before the others, guests for which they should leave room."""
 
-    def __init__(self, shapes: Sequence[Shape], hosts: int | None = None) -> None:
+    def __init__(self, shapes: Sequence[Shape], effort: int = EFFORT, hosts: int | None = None) -> None:
         self.shapes = shapes
         self.hosts = len(shapes) if hosts is None else hosts
         self.stops = [stop_of(s) for s in shapes]
@@ -60,7 +62,7 @@ class Search:
         self.offsets: list[int] = [0] * len(shapes)
         self.reached = (sum(self.stops) + 1,) * 2
         """Bytes of the hosts, and of all."""
-        self.effort = _EFFORT
+        self.effort = self.most_effort = effort
 
     @property
     def bytes(self) -> int:
@@ -68,7 +70,7 @@ class Search:
 
     def with_guests(self, guests: Sequence[Shape]) -> Search:
         """The same problem, solved as it is, with guests on top."""
-        joint = Search([*self.shapes, *guests], len(self.shapes))
+        joint = Search([*self.shapes, *guests], self.most_effort, len(self.shapes))
         joint.attempt([*self.order, *range(len(self.shapes), len(joint.shapes))])
         return joint
 
