@@ -70,4 +70,4 @@ def test_what_it_refuses(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> 
     assert "does not exist" in error
     code, _, error = run(capsys, "lenet5", "--svg", tmp_path / "a", "--html", tmp_path / "a")
     assert code == 2
-    assert "that is the svg file" in error
+    assert "that is the html file" in error

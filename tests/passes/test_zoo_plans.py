@@ -84,8 +84,8 @@ COLUMNS = {
 
 @pytest.mark.parametrize("name", COLUMNS)
 def test_the_published_bounds_hold_by_their_own_rules(name: str) -> None:
-    """U-Net's column counts the crop and the concat as one step that reads the whole skip; as two steps it is 159.3. Bottleneck
-    blocks need less than theirs, since the add is part of a convolution here. Where a network normalises its input, that is a value of its own."""
+    """U-Net's column counts the crop and the concat as one step that reads the whole skip; as two steps it is less.
+    Bottleneck blocks need less than theirs, since the add is part of a convolution here."""
     records = lifetimes(run(net(name), stop_after="fuse_epilogues"))
     bound = live_bound(records) / MIB
     assert bound <= COLUMNS[name] + 6e-4 * (1 + COLUMNS[name])
