@@ -5,7 +5,6 @@ from __future__ import annotations
 import io
 import os
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -13,31 +12,12 @@ import numpy as np
 
 from cnncc import extras
 from cnncc.errors import CnnccError, reason
+from cnncc.pictures import Picture, fit
 
 if TYPE_CHECKING:
     from PIL import Image
 
 _MODES = {1: "L", 3: "RGB"}
-
-
-@dataclass(frozen=True)
-class Picture:
-    """How a picture of any size becomes an image for an input; the words of the network's `input` line."""
-
-    crop: float = 1.0
-    """The middle share of height and width that is kept, before anything is resized."""
-    resize: tuple[int, ...] = ()
-    """(shorter side,) or (height, width), from whose middle the input is cut; () is the input's own size."""
-    filter: str = "bilinear"
-    """As Pillow calls it."""
-    order: str = "rgb"
-    """Or bgr."""
-
-    @staticmethod
-    def of(port: Mapping[str, Any]) -> Picture:
-        """What a module says of an input in its info."""
-        given = {key: port[key] for key in ("crop", "filter", "order") if key in port}
-        return Picture(resize=tuple(port.get("resize", ())), **given)
 
 
 def suffixes() -> frozenset[str]:
@@ -107,33 +87,12 @@ def from_image(
         raise CnnccError(f"{source}: an image cannot be an input of {shape}", hint=hint)
     channels, height, width = dims
     how = picture or Picture()
-    sized = _resized(_eight_bit(image).convert(_MODES[channels]), height, width, how)
+    try:
+        sized = fit(_eight_bit(image).convert(_MODES[channels]), height, width, how)
+    except CnnccError as error:
+        raise CnnccError(f"{source}: {error.message}") from error
     pixels = np.asarray(sized).reshape(height, width, channels).transpose(2, 0, 1)
     return normalise(pixels[np.newaxis, :: -1 if how.order == "bgr" else 1], mean, std)
-
-
-def _resized(image: Image.Image, height: int, width: int, how: Picture) -> Image.Image:
-    """Cut, resized, cut; each cut takes the middle."""
-    from PIL import Image as pillow
-
-    if how.crop < 1:
-        # As many pixels go on the left as on the right, rounded down, so the share that stays is never too small.
-        left, top = (int((side - side * how.crop) / 2) for side in image.size)
-        image = image.crop((left, top, image.width - left, image.height - top))
-    tall, wide = _size(image, height, width, how)
-    image = image.resize((wide, tall), pillow.Resampling[how.filter.upper()])
-    left, top = round((wide - width) / 2), round((tall - height) / 2)
-    return image.crop((left, top, left + width, top + height))
-
-
-def _size(image: Image.Image, height: int, width: int, how: Picture) -> tuple[int, int]:
-    """Height and width to resize to: those of the input, the given ones, or the given one for the shorter side."""
-    if len(how.resize) != 1:
-        return (how.resize[0], how.resize[1]) if how.resize else (height, width)
-    (side,) = how.resize
-    if image.width <= image.height:
-        return int(side * image.height / image.width), side
-    return side, int(side * image.width / image.height)
 
 
 def normalise(pixels: np.ndarray, mean: Sequence[float] = (), std: Sequence[float] = ()) -> np.ndarray:

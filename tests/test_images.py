@@ -9,7 +9,7 @@ from PIL import Image
 
 from cnncc import api, images, lang, weights
 from cnncc.errors import CnnccError
-from cnncc.images import Picture
+from cnncc.pictures import Picture
 
 
 @pytest.fixture
@@ -93,6 +93,12 @@ def test_the_middle_share_is_cut_before_resizing():
 
 def test_a_small_share_of_a_small_picture_leaves_a_pixel():
     assert images.from_image(photo(1, 3), (3, 2, 2), picture=Picture(crop=0.01)).shape == (1, 3, 2, 2)
+
+
+def test_a_picture_that_would_become_too_large_is_refused(png):
+    path = png(np.zeros((40_000, 1, 3), np.uint8))
+    with pytest.raises(CnnccError, match=r"image\.png: resized from 40000x1 it would have 10240000x256 pixels"):
+        images.load(path, (3, 224, 224), picture=Picture(resize=(256,)))
 
 
 def test_bgr_turns_the_colours_round_before_the_mean(png):

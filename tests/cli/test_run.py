@@ -94,6 +94,12 @@ def test_a_file_of_a_folder_that_cannot_be_read_is_told_and_left_out(cnncc, phot
     assert (named.code, Path("other.csv").exists()) == (2, False)
 
 
+def test_the_module_says_what_pictures_it_wants(cnncc, photos):
+    cnncc("compile", "tiny.net")
+    said = " ".join(cnncc("info", "tiny.so").out.split())
+    assert "applies mean 100.0 110.0 120.0, std 50.0; wants pictures resize 9, bicubic, bgr" in said
+
+
 def test_arrays_of_all_pictures(cnncc, photos):
     assert cnncc("run", "tiny.net", "photos", "-o", "out.npz").code == 0
     with np.load("out.npz") as archive:

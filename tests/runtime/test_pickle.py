@@ -15,6 +15,7 @@ import pytest
 
 from cnncc import api, lang, weights
 from cnncc.codegen.build import Build
+from cnncc.codegen.write import write
 from cnncc.errors import CnnccError, Span
 from cnncc.runtime.load import load
 
@@ -55,6 +56,21 @@ def test_the_number_of_threads_travels(module):
     model = load(module, threads=1)
     assert pickle.loads(pickle.dumps(model))._chosen == 1
     assert pickle.loads(pickle.dumps(load(module)))._chosen is None
+
+
+def test_a_weights_file_elsewhere_travels_as_its_path(tmp_path):
+    files = {"so": tmp_path / "net.so", "h": tmp_path / "net.h", "weights": tmp_path / "net.weights"}
+    write([built()], files)
+    moved = tmp_path / "far.weights"
+    files["weights"].rename(moved)
+    model = load(files["so"], moved)
+    assert pickle.loads(pickle.dumps(model))(IMAGE).tobytes() == model(IMAGE).tobytes()
+    stored = pickle.dumps(model)
+    damaged = bytearray(moved.read_bytes())
+    damaged[-1] ^= 1
+    moved.write_bytes(damaged)
+    with pytest.raises(CnnccError, match=r"far\.weights: the weights were altered"):
+        pickle.loads(stored)
 
 
 def test_a_loaded_model_can_be_copied(module):
