@@ -57,6 +57,11 @@ class Model:
         """Images of every run."""
         return self.inputs[0].shape[0]
 
+    @property
+    def threads(self) -> int:
+        """Threads that each call uses."""
+        return int(self._threads.count)
+
     def __repr__(self) -> str:
         ports = f"{', '.join(map(str, self.inputs))} -> {', '.join(map(str, self.outputs))}"
         return f"<cnncc model {self.name} for {self.info['target']['name']}: {ports}>"

@@ -189,6 +189,9 @@ def test_wrong_numbers_of_images(four, two):
 def test_threads_are_chosen_when_a_module_is_loaded(module):
     image = images(1)
     assert load(module, threads=1)(image).tobytes() == load(module, threads=2)(image).tobytes()
+    one, two = load(module, threads=1), load(module)
+    assert (one.threads, two.threads) == (1, 2)  # each its own, though they share code and weights
+    assert (two.set_threads(1), two.threads) == (1, 1)
     with pytest.raises(CnnccError, match=r"net\.so was compiled for 2 threads at most, got 3"):
         load(module, threads=3)
     with pytest.raises(CnnccError, match="threads must be at least 1, got 0"):

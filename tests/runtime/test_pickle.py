@@ -53,9 +53,8 @@ def test_a_model_in_another_process(module, tmp_path, monkeypatch):
 
 
 def test_the_number_of_threads_travels(module):
-    model = load(module, threads=1)
-    assert pickle.loads(pickle.dumps(model))._chosen == 1
-    assert pickle.loads(pickle.dumps(load(module)))._chosen is None
+    assert pickle.loads(pickle.dumps(load(module, threads=1))).threads == 1
+    assert pickle.loads(pickle.dumps(load(module))).threads == 2
 
 
 def test_a_weights_file_elsewhere_travels_as_its_path(tmp_path):
