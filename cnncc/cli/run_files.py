@@ -41,6 +41,13 @@ class Chunk:
     arrays: list[np.ndarray] = field(default_factory=list)
 
 
+def check_there(given: Sequence[str]) -> None:
+    """CnnccError if there is nothing at one of the paths: said before a network is compiled for them."""
+    for name in given:
+        if not os.path.exists(name):
+            raise CnnccError(f"{name}: no such file or folder")
+
+
 def find(given: Sequence[str], inputs: int) -> list[Source]:
     """The sources that the arguments name; the images of a folder in the order of their paths."""
     if any(os.path.isdir(name) for name in given):

@@ -20,6 +20,7 @@ if TYPE_CHECKING:
 
 def run(args: argparse.Namespace) -> int:
     """Runs the network on all inputs; 0, or 2 if some file of a folder could not be read."""
+    run_files.check_there(args.inputs)
     labels = run_results.read_labels(args.labels)
     if args.output:
         _check_output(args)

@@ -90,6 +90,14 @@ SETTINGS = {
     "epsilon": "it is written eps 1e-5, as in `bn eps 1e-3`",
 }
 """Names of attributes, simplified in the same way."""
+PICTURE = {
+    **dict.fromkeys(("centercrop", "randomcrop"), "the middle is cut out after `resize`: `input 3x224x224 resize 256`"),
+    **dict.fromkeys(("interpolation", "filter", "cubic", "linear"), "a filter is its name: `resize 256 bicubic`"),
+    **dict.fromkeys(
+        ("normalize", "subtract"), "pixels of 0 to 255: `input 3x224x224 mean (123.7, 116.3, 103.5) std (58)`"
+    ),
+}
+"""Names of what is done to pictures, simplified in the same way; on an `input` line only."""
 LETTERS = {"s": "a stride is written /{0}", "p": "padding is written pad {0}", "d": "dilation is written dil {0}",
            "g": "groups are written groups {0}", "k": "a kernel is written {0}x{0}, and comes first"}  # fmt: skip
 
@@ -108,6 +116,11 @@ def setting(word: str) -> str:
     if short := re.fullmatch(r"([spdgk])(\d+)", word):
         return LETTERS[short[1]].format(short[2])
     return SETTINGS.get(simplified(word), "")
+
+
+def picture(word: str) -> str:
+    """The hint for what others call a step of preparing pictures; else an empty text."""
+    return PICTURE.get(simplified(word), "")
 
 
 def op(word: str) -> str:

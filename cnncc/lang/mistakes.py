@@ -73,7 +73,8 @@ def word_hint(items: Items, word: str) -> str:
     """For a word that is none of the language here: its translation, or the nearest ones."""
     chainable = {w for w, form in FORMS.items() if form.chains}
     known = (own_words(items) | chainable) - {"/"}
-    return foreign.setting(word) or foreign.op(word) or nearest(word, known)
+    own = foreign.picture(word) if items.word == "input" else ""
+    return own or foreign.setting(word) or foreign.op(word) or nearest(word, known)
 
 
 def belongs(items: Items) -> str:

@@ -118,6 +118,7 @@ def test_arrays_of_all_pictures(cnncc, photos):
         (("map.net", "photos", "-o", "out.csv"), "out.csv: a table holds scores of classes, not map: float32 1x4x8x8"),
         (("two.net", "x.npy", "y.npy"), "the inputs of a run hold different numbers of images: x.npy 1, y.npy 2"),
         (("tiny.net", "photos", "--labels", "none.txt"), "none.txt: no such file or folder"),
+        (("tiny.net", "photos", "none.png"), "none.png: no such file or folder"),
     ],
 )
 def test_what_cannot_be_done_is_one_message(cnncc, photos, arguments, message):

@@ -51,6 +51,10 @@ CASES = [
     ("GlobalAveragePool", "3:1 unknown op or block 'GlobalAveragePool'", "did you mean 'gap'?"),
     ("ConvTranspose2d 2x2 4", "3:1 unknown op or block 'ConvTranspose2d'", "did you mean 'upconv'?"),
     ("cat { | }", "3:1 unknown merge 'cat'", "did you mean 'concat'? e.g. `concat { conv 3x3 64 | }`"),
+    # pictures
+    ("input b 3x8x8 CenterCrop 8", "3:15 input: unknown word 'CenterCrop'", "the middle is cut out after `resize`"),
+    ("input b 3x8x8 resize 9 cubic", "3:24 input: unknown word 'cubic'", "a filter is its name: `resize 256 bicubic`"),
+    ("input b 3x8x8 normalize", "3:15 input: unknown word 'normalize'", "pixels of 0 to 255: `input 3x224x224 mean ("),
     # attributes
     ("conv 3x3 4 stride 2", "3:12 conv: unknown word 'stride'", f"{STRIDE}, as in `conv 3x3 64 /2`"),
     ("conv 3x3 stride 2 4", "3:10 conv: expected a number of channels", f"{STRIDE}, as in `conv 3x3 64 /2`"),
