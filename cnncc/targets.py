@@ -21,6 +21,8 @@ class Target:
 
     name: str
     triple: str
+    abi: str
+    """LLVM's name of the calling convention; empty for the usual one of the triple."""
     cpu: str
     features: tuple[str, ...]
     """LLVM attributes on top of those of `cpu`, each with + or -."""
@@ -41,6 +43,18 @@ class Target:
     """What each core reads from the last cache, and from memory, while all of them read."""
     block: int
     """Channels per block of the NCHWc layout."""
+    float16: bool
+    """Whether it has an instruction that converts float16 to float32."""
+    format: str
+    """What a module is: `elf`, a shared object and a header, or `wasm`, WebAssembly with weights and JavaScript."""
+    pointer_bytes: int
+    threads: bool
+    """Whether a run may use several threads."""
+    pause: str
+    """Call of an LLVM intrinsic for a thread that waits in a loop; empty for none."""
+    linkers: tuple[str, ...]
+    """Commands that compile C and link for it, best first; `zig` is that of the `ziglang` wheel. On a machine of the
+    same kind its own C compiler comes before them."""
     description: str
 
     @property

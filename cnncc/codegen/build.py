@@ -197,7 +197,9 @@ def _jit() -> llvm.LLJIT:
 @cache
 def _pool_launch() -> int:
     """Address of the launch function of the process-wide pool. Its library is never closed: its threads live in it."""
-    path = toolchain.pool_library()
+    from cnncc import targets
+
+    path = toolchain.pool_library(targets.host())
     library = ctypes.CDLL(str(path))
     path.unlink()
     address = ctypes.cast(library.cnncc_pool_launch, ctypes.c_void_p).value

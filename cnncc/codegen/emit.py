@@ -89,7 +89,8 @@ def machine_of(target: Target) -> llvm.TargetMachine:
     initialise_llvm()
     chosen = llvm.Target.from_triple(target.triple)
     features = ",".join(target.features)
-    return chosen.create_target_machine(cpu=target.cpu, features=features, opt=1, reloc="pic", codemodel="default")
+    options = {"opt": 1, "reloc": "pic", "codemodel": "default", "abiname": target.abi}
+    return chosen.create_target_machine(cpu=target.cpu, features=features, **options)
 
 
 def glue_machine(target: Target) -> llvm.TargetMachine:

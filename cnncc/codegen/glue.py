@@ -9,6 +9,7 @@ counters. These lie in the arena, as does all that kernels write, so a run touch
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass
 
 from cnncc.codegen.arena import COUNTER_BYTES
@@ -50,9 +51,8 @@ class _Steps:
     def text(self) -> str:
         parts = [
             f'target triple = "{self.program.target.triple}"',
-            "declare i32 @sched_yield()",
-            "declare void @llvm.x86.sse2.pause()",
-            "declare void @llvm.memset.p0.i64(ptr, i8, i64, i1)",
+            *self._waiting(),
+            "declare void @llvm.memset.p0.i32(ptr, i8, i32, i1)",
             *(self._declare(k.symbol, arity) for k, arity in self._arities().items()),
             self._meet(),
             *(["declare i64 @llvm.readcyclecounter()"] if self.program.stamps else []),
@@ -64,6 +64,12 @@ class _Steps:
     def _arities(self) -> dict[Kernel, int]:
         return {c.kernel: len(c.operands) + 1 for c in self.program.calls}
 
+    def _waiting(self) -> list[str]:
+        """Declarations of what a waiting thread calls."""
+        target = self.program.target
+        pause = re.sub(r"(i[0-9]+) [0-9]+", r"\1", target.pause)  # types without values
+        return [f"declare void @{pause}"] * bool(pause) + ["declare i32 @sched_yield()"] * target.threads
+
     @staticmethod
     def _declare(symbol: str, pointers: int) -> str:
         return f"declare void @{symbol}({', '.join(['ptr'] * (pointers + 1))}, i32, i32)"
@@ -71,6 +77,9 @@ class _Steps:
     def _meet(self) -> str:
         """Adds a thread's finished chunks to a step's count and waits until that is complete. With stamps, the thread
         that completes it says when: the caller may be without a core just then."""
+        target = self.program.target
+        pause = f"  call void @{target.pause}\n" if target.pause else ""
+        give_way = "  %ignored = call i32 @sched_yield()\n" if target.threads else ""
         stamp, clock, note, noted = "", "", "  br label %wait", ""
         if self.program.stamps:
             stamp, clock, noted = ", ptr %stamp", "  %clock = call i64 @llvm.readcyclecounter()\n", " [ 0, %note ],"
@@ -98,11 +107,9 @@ pause:
   %patient = icmp slt i32 %spins, {_SPINS_BEFORE_YIELD}
   br i1 %patient, label %spin, label %yield
 spin:
-  call void @llvm.x86.sse2.pause()
-  br label %again
+{pause}  br label %again
 yield:
-  %ignored = call i32 @sched_yield()
-  br label %again
+{give_way}  br label %again
 again:
   %more = add i32 %spins, 1
   br label %wait
@@ -258,7 +265,7 @@ done:
             f"  %came = getelementptr {self.context}, ptr %context, i32 0, i32 2",
             "  store i32 0, ptr %came",
             f"  %counters = getelementptr i8, ptr %arena, i64 {self.program.memory.counters}",
-            f"  call void @llvm.memset.p0.i64(ptr align {ALIGN} %counters, i8 0, i64 {counters}, i1 false)",
+            f"  call void @llvm.memset.p0.i32(ptr align {ALIGN} %counters, i8 0, i32 {counters}, i1 false)",
             *self._stamp_start(),
             "  %unpooled = icmp eq ptr %parallel_for, null",
             "  %single = icmp eq i32 %threads, 1",

@@ -27,7 +27,7 @@ def compiler_digest() -> str:
 
 def kernel_key(kernel: Kernel, target: Target) -> str:
     """The key of a kernel's object for a target."""
-    machine = (target.triple, target.cpu, target.features)
+    machine = (target.triple, target.abi, target.cpu, target.features)
     everything = (compiler_digest(), kernel.family, kernel.config, kernel.symbol, machine)
     return hashlib.sha256(repr(everything).encode()).hexdigest()
 

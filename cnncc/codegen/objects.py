@@ -18,8 +18,9 @@ from cnncc.targets import Target
 
 def tvm_target(target: Target) -> tvm.target.Target:
     """TVM's description of the target."""
-    fields = {"kind": "llvm", "mtriple": target.triple, "mcpu": target.cpu}
-    return tvm.target.Target({**fields, "mattr": list(target.features)} if target.features else fields)
+    fields = {"kind": "llvm", "mtriple": target.triple, "mcpu": target.cpu, "vector-width": target.vector_bits}
+    more = {"mattr": list(target.features), "mabi": target.abi}
+    return tvm.target.Target(fields | {key: value for key, value in more.items() if value})
 
 
 def compile_kernel(kernel: Kernel, target: Target) -> bytes:

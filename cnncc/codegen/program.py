@@ -133,9 +133,11 @@ def make_program(
 
     `keep_all` keeps every value readable after a run. `max_error` is the share of a layer's largest output by which an
     algorithm with fewer operations may be off. `choices` take the place of the model's picks.
-    CnnccError if the target cannot convert from `weights_dtype`.
+    CnnccError if the target cannot convert from `weights_dtype`, or has no threads and more than one is asked for.
     """
     _check_weights_dtype(weights_dtype, target)
+    if threads > 1 and not target.threads:
+        raise CnnccError(f"target {target.name} has no threads, got {threads}", hint="leave --threads out")
     batched = passes.with_batch(source, batch)
     graph = passes.assign_layouts(passes.run(batched, on_pass=on_pass), target.block)
     ops.verify(graph)
@@ -183,8 +185,8 @@ def _roomier(program: Program) -> Program:
 
 def _check_weights_dtype(dtype: str, target: Target) -> None:
     check_dtype(dtype)
-    if dtype == "float16" and "f16c" not in target.requires:
-        hint = "bfloat16 needs none; or a target with F16C, such as x86-64-v3"
+    if dtype == "float16" and not target.float16:
+        hint = "bfloat16 needs none; or a target that has one, such as x86-64-v3"
         raise CnnccError(f"target {target.name} has no instruction that converts float16 weights", hint=hint)
 
 

@@ -1,43 +1,73 @@
-"""The system's C compiler: it builds the C parts of modules and links them."""
+"""The C compiler of a target: it builds the C parts of modules and links them. The system's, else that of `ziglang`."""
 
 from __future__ import annotations
 
 import hashlib
 import os
+import platform
 import shutil
 import subprocess
+import sys
 import tempfile
+from importlib.util import find_spec
 from pathlib import Path
 
 from cnncc.codegen import cache
 from cnncc.errors import CnnccError
+from cnncc.targets import Target
 
 RUNTIME = Path(__file__).resolve().parent.parent / "runtime"
 _C_FLAGS = ("-std=c11", "-O3", "-fPIC", "-fvisibility=hidden")
+_NATIVE = ("cc", "gcc", "clang")
 
 
-def compiler() -> str:
-    """The C compiler: $CC, else `cc` or `gcc` from the path."""
-    chosen = os.environ.get("CC")
-    found = chosen or next((c for c in ("cc", "gcc", "clang") if shutil.which(c)), None)
+def compiler(target: Target) -> list[str]:
+    """The command that compiles C and links for a target: on a machine of its kind $CC, else `cc`, `gcc` or `clang`;
+    after those, and for other machines, the first of the target's own list that is there."""
+    chosen = os.environ.get("CC") if is_native(target) else None
+    if chosen:
+        return chosen.split()
+    known = [*(_NATIVE if is_native(target) else ()), *target.linkers]
+    found = next((command for name in known if (command := _command(name))), None)
     if found is None:
-        raise CnnccError(
-            "no C compiler found to link a shared object or to build the thread pool",
-            hint="install gcc or clang, or set CC; compiling in-process with threads=1 needs none",
-        )
+        raise CnnccError(f"no C compiler or linker found for target {target.name}", hint=_advice(target, known))
     return found
 
 
-def call(arguments: list[str], cwd: Path) -> None:
-    """Runs the compiler; its own message becomes the error."""
-    _run("the C compiler", [*compiler().split(), *arguments], cwd)
+def is_native(target: Target) -> bool:
+    """Whether the target is the kind of machine this one is, though maybe with other features."""
+    return target.format == "elf" and target.triple.startswith(f"{platform.machine()}-")
 
 
-def binutil(name: str, arguments: list[str], cwd: Path) -> None:
-    """Runs `ar` or `objcopy`, of binutils or of LLVM."""
-    found = next((tool for tool in (name, f"llvm-{name}") if shutil.which(tool)), None)
+def _command(name: str) -> list[str] | None:
+    """A linker of a target file as a command that can be run; None where it is not there."""
+    program, *arguments = name.split()
+    if shutil.which(program):
+        return [program, *arguments]
+    if program == "zig" and find_spec("ziglang"):
+        return [sys.executable, "-m", "ziglang", *arguments]
+    return None
+
+
+def _advice(target: Target, known: list[str]) -> str:
+    names = " or ".join(name for name in known if not name.startswith("zig "))
+    advice = f"install {names}, or the ziglang wheel: pip install 'cnncc[cross]'"
+    return f"{advice}; compiling in-process with threads=1 needs none" if is_native(target) else advice
+
+
+def call(target: Target, arguments: list[str], cwd: Path) -> None:
+    """Runs the target's compiler; its own message becomes the error."""
+    _run("the C compiler", [*compiler(target), *arguments], cwd)
+
+
+def binutil(target: Target, name: str, arguments: list[str], cwd: Path) -> None:
+    """Runs `ar` or `objcopy`, of the target's binutils or of LLVM, whose tools know all targets."""
+    own = [linker.removesuffix("gcc") + name for linker in target.linkers if linker.endswith("-gcc")]
+    known = [*([name] if is_native(target) else own), f"llvm-{name}"]
+    found = next((tool for tool in known if shutil.which(tool)), None)
     if found is None:
-        raise CnnccError(f"no {name} found, which objects and archives need", hint="install binutils or llvm")
+        hint = f"install {' or '.join(known)}"
+        raise CnnccError(f"no {name} found for target {target.name}, which objects and archives need", hint=hint)
     _run(name, [found, *arguments], cwd)
 
 
@@ -50,27 +80,29 @@ def _run(what: str, command: list[str], cwd: Path) -> None:
         raise CnnccError(f"{what} failed ({' '.join(command[:3])} ...):\n{done.stderr.strip()}")
 
 
-def runtime_object(name: str) -> bytes:
+def runtime_object(name: str, target: Target) -> bytes:
     """A C file of `cnncc/runtime` as a position-independent object: `pool`, `cpu` or `weights`."""
-    return cache.fetch(_key(name, "object"), lambda: _compiled(name, ["-c"]))
+    return cache.fetch(_key(name, "object", target), lambda: _compiled(name, ["-c"], target))
 
 
-def pool_library() -> Path:
+def pool_library(target: Target) -> Path:
     """The thread pool as a shared object, for modules compiled in-process. It lasts until the caller removes it."""
-    body = cache.fetch(_key("pool", "library"), lambda: _compiled("pool", ["-shared", "-fvisibility=default"]))
+    flags = ["-shared", "-fvisibility=default"]
+    body = cache.fetch(_key("pool", "library", target), lambda: _compiled("pool", flags, target))
     handle, path = tempfile.mkstemp(prefix="cnncc-pool-", suffix=".so")
     with os.fdopen(handle, "wb") as file:
         file.write(body)
     return Path(path)
 
 
-def _key(name: str, form: str) -> str:
+def _key(name: str, form: str, target: Target) -> str:
     source = (RUNTIME / f"{name}.c").read_bytes()
-    return hashlib.sha256(f"{form} {compiler()} {_C_FLAGS}".encode() + source).hexdigest()
+    everything = f"{form} {target.triple} {compiler(target)} {_C_FLAGS}"
+    return hashlib.sha256(everything.encode() + source).hexdigest()
 
 
-def _compiled(name: str, flags: list[str]) -> bytes:
+def _compiled(name: str, flags: list[str], target: Target) -> bytes:
     with tempfile.TemporaryDirectory(prefix="cnncc-") as folder:
         work = Path(folder)
-        call([*_C_FLAGS, *flags, str(RUNTIME / f"{name}.c"), "-o", "out", "-pthread"], work)
+        call(target, [*_C_FLAGS, *flags, str(RUNTIME / f"{name}.c"), "-o", "out", "-pthread"], work)
         return (work / "out").read_bytes()

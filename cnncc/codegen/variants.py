@@ -52,7 +52,7 @@ class Layout:
     @property
     def checked(self) -> bool:
         """Whether the module looks for the features it needs when it runs."""
-        return self.program.target.triple.startswith("x86_64")
+        return bool(self.program.target.baseline)
 
     @property
     def prefaulted(self) -> bool:
@@ -63,7 +63,7 @@ class Layout:
     @property
     def size(self) -> str:
         """`size_t` of the platform."""
-        return "i32" if self.program.target.triple.startswith("wasm32") else "i64"
+        return f"i{8 * self.program.target.pointer_bytes}"
 
 
 def string(name: str, text: str, suffix: str = "") -> str:

@@ -31,6 +31,7 @@ from cnncc.codegen.variants import Layout, Variant
 from cnncc.errors import CnnccError, reason
 from cnncc.files import check_outputs, replacing
 from cnncc.runtime.interface import ALIGN, EMBEDDED, EXTERNAL, FUNCTIONS, WEIGHTS_HEADER, WEIGHTS_MAGIC
+from cnncc.targets import Target
 
 _SUFFIX = ".cnncc"
 _JUST_MADE = 60
@@ -127,6 +128,11 @@ class _Work:
     def name(self) -> str:
         return c_name(self.builds[0].program.graph.name)
 
+    @property
+    def target(self) -> Target:
+        """Of the first variant: all are of one platform."""
+        return self.builds[0].program.target
+
     @cached_property
     def _packed(self) -> tuple[Path, bytes]:
         """All packed weights, behind room for a header: of a file of their own, or of the object they become. And
@@ -199,7 +205,7 @@ class _Work:
     @cached_property
     def _objects(self) -> list[str]:
         """All that is linked: the steps and kernels of each variant, what callers see, the C parts, the weights."""
-        layout, target = self.layout, self.builds[0].program.target
+        layout, target = self.layout, self.target
         bodies = {f"{name}.o": glue_object(text, target) for name, text in self._texts.items()}
         for part, wanted in (
             ("pool", layout.pooled),
@@ -208,7 +214,7 @@ class _Work:
             ("prefault", layout.prefaulted),
         ):
             if wanted:
-                bodies[f"{part}.o"] = toolchain.runtime_object(part)
+                bodies[f"{part}.o"] = toolchain.runtime_object(part, target)
         for i, build in enumerate(self.builds):
             bodies |= {f"kernel{i}.{j}.o": body for j, body in enumerate(build.objects)}
         for name, body in bodies.items():
@@ -252,20 +258,19 @@ class _Work:
         if not (self.folder / "module.o").exists():
             self._link("all.o", ["-r", "-nostdlib"])
             self._text("keep.txt", "\n".join(self.exported))
-            toolchain.binutil(
-                "objcopy", ["--strip-debug", "--keep-global-symbols=keep.txt", "all.o", "module.o"], self.folder
-            )
+            options = ["--strip-debug", "--keep-global-symbols=keep.txt"]
+            toolchain.binutil(self.target, "objcopy", [*options, "all.o", "module.o"], self.folder)
         return self.folder / "module.o"
 
     def _archive(self) -> Path:
         name = self._text("member", self.name + ".o").read_text()
         os.link(self._relocatable(), self.folder / name)
-        toolchain.binutil("ar", ["rcsD", "module.a", name], self.folder)
+        toolchain.binutil(self.target, "ar", ["rcsD", "module.a", name], self.folder)
         return self.folder / "module.a"
 
     def _link(self, output: str, flags: list[str]) -> None:
         self._text("objects.txt", "\n".join(self._objects))
-        toolchain.call([*flags, "-o", output, "@objects.txt"], self.folder)
+        toolchain.call(self.target, [*flags, "-o", output, "@objects.txt"], self.folder)
 
     def _text(self, name: str, text: str) -> Path:
         path = self.folder / name

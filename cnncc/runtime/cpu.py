@@ -16,6 +16,7 @@ LINUX_FLAGS = {
     "avx512vl": "avx512vl", "avx512vbmi": "avx512vbmi", "avx512vbmi2": "avx512_vbmi2", "avx512vnni": "avx512_vnni",
     "avx512bitalg": "avx512_bitalg", "avx512vpopcntdq": "avx512_vpopcntdq", "avx512ifma": "avx512ifma",
     "avx512bf16": "avx512_bf16", "avx512vp2intersect": "avx512_vp2intersect", "avxvnni": "avx_vnni",
+    "neon": "asimd",
 }  # fmt: skip
 """Features by LLVM's names, and what Linux calls them in /proc/cpuinfo."""
 
@@ -24,7 +25,7 @@ LINUX_FLAGS = {
 def features() -> frozenset[str]:
     """Features of the processor this process runs on, by LLVM's names."""
     for line in Path("/proc/cpuinfo").read_text().splitlines():
-        if line.startswith("flags"):
+        if line.startswith(("flags", "Features")):  # x86-64, aarch64
             flags = set(line.split(":", 1)[1].split())
             return frozenset(name for name, flag in LINUX_FLAGS.items() if flag in flags)
     return frozenset()

@@ -17,7 +17,7 @@ from cnncc.runtime.load import load, read_info
 
 BOUND = 1e-5
 BODY = "relu; fc 33 relu; save x; fc 100 bn; relu; fc 33; add { | from x }; relu; fc 7 softmax"
-PAIRS = [(t, d) for t in RUNNABLE for d in half.DTYPES[1:] if d == "bfloat16" or "f16c" in targets.load(t).requires]
+PAIRS = [(t, d) for t in RUNNABLE for d in half.DTYPES[1:] if d == "bfloat16" or targets.load(t).float16]
 
 
 @pytest.mark.parametrize(("target", "dtype"), PAIRS)
@@ -119,7 +119,7 @@ def test_a_weight_that_overflows_is_refused_and_nothing_is_written(tmp_path):
 @pytest.mark.parametrize("dtype", half.DTYPES[1:])
 def test_a_module_holds_them_and_is_the_same_every_time(tmp_path, dtype):
     text = "net t\ninput 5x3x3\nfc 100 relu\nfc 10\n"
-    if dtype == "float16" and "f16c" not in targets.host().requires:
+    if dtype == "float16" and not targets.host().float16:
         pytest.skip("this processor lacks F16C")
     files = [tmp_path / "a.so", tmp_path / "b.so"]
     for file in files:
