@@ -6,15 +6,17 @@ import gc
 import os
 import sys
 import time
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from cnncc.cli import command, emit, screen, several
+from cnncc.cli import command, compile_web, emit, screen, several
 from cnncc.files import write_whole
 
 if TYPE_CHECKING:
     import argparse
 
+    from cnncc.codegen.build import Build
     from cnncc.ir import Graph
 
 
@@ -49,10 +51,13 @@ def _settle() -> None:
 
 def _run(args: argparse.Namespace) -> int:
     _settle()
-    if args.output:
+    web = not args.stop_after and compile_web.is_web(args)
+    if args.output and not web:
         _check_output(args, Path(args.output))
     graph, origin = command.read_bound(args)
-    if not (args.output or args.stop_after):
+    if web:
+        compile_web.check_folder(graph, args)
+    elif not (args.output or args.stop_after):
         _check_output(args, emit.default(graph.name, args))
     dump = _Dump(Path(args.dump) if args.dump else None)
     if args.stop_after:
@@ -61,6 +66,8 @@ def _run(args: argparse.Namespace) -> int:
     result = {**_compile(graph, args, dump), "weights": origin}
     if args.json:
         command.print_json(result)
+    elif web:
+        compile_web.show(result)
     else:
         _show(result)
     return command.EXIT_OK
@@ -139,27 +146,37 @@ def _text(graph: Graph) -> str:
 
 
 def _compile(graph: Graph, args: argparse.Namespace, dump: _Dump) -> dict[str, Any]:
-    from cnncc.codegen.write import write
-
     start = time.perf_counter()
     with screen.progress(f"compiling {graph.name}") as report:
         builds = several.builds(graph, args, report, dump)
-        files = write(builds, emit.files(args, Path(args.output or emit.default(graph.name, args))))
-    first, build = next(iter(files.values())), builds[0]
+        written = _write(builds, graph, args)
+    build = builds[0]
     return {
         "name": graph.name,
-        "module": str(first),
-        "header": str(files["h"]) if "h" in files else None,
-        "files": {kind: str(path) for kind, path in files.items()},
+        **written,
         "target": args.target,
         "batch": args.batch,
         "threads": build.info["threads"],
         "weights_dtype": args.weights_dtype,
-        "bytes": first.stat().st_size,
         "weight_bytes": sum(b.program.weight_bytes for b in builds),
         "arena_bytes": max(b.arena.total_bytes for b in builds),
         "seconds": round(time.perf_counter() - start, 3),
         "kernels": [{"node": node, "kernel": kernel, "why": why} for node, kernel, why in build.kernels],
+    }
+
+
+def _write(builds: Sequence[Build], graph: Graph, args: argparse.Namespace) -> dict[str, Any]:
+    from cnncc.codegen.write import write
+
+    if compile_web.is_web(args):
+        return compile_web.write(builds[0], compile_web.folder_of(graph, args))
+    files = write(builds, emit.files(args, Path(args.output or emit.default(graph.name, args))))
+    first = next(iter(files.values()))
+    return {
+        "module": str(first),
+        "header": str(files["h"]) if "h" in files else None,
+        "files": {kind: str(path) for kind, path in files.items()},
+        "bytes": first.stat().st_size,
     }
 
 
@@ -184,6 +201,8 @@ COMMAND = command.Command(
         cnncc compile models/resnet50.net -o resnet50 --emit so,a,h,hpp --weights-external
         cnncc compile resnet50 --target x86-64-v3 --weights resnet50.safetensors
         cnncc compile resnet50 --target x86-64-v2,x86-64-v3,x86-64-v4
+        cnncc compile resnet50 --target aarch64 -o resnet50-arm.so
+        cnncc compile lenet5 --target wasm32 -o web/
         cnncc compile models/lenet5.net --stop-after fold_batchnorm
         cnncc compile models/lenet5.net --dump passes/
     """,

@@ -1,0 +1,98 @@
+"""A compiled network for browsers and Node: code, weights in a file of their own, an ES module and its types."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import tempfile
+from pathlib import Path
+from typing import Any
+
+from cnncc.codegen import toolchain
+from cnncc.codegen.build import Build
+from cnncc.codegen.emit import glue_object
+from cnncc.codegen.glue import ERRORS, c_name, glue_ir
+from cnncc.errors import CnnccError, reason
+from cnncc.files import check_outputs
+
+SUFFIXES = {"the weights": ".weights", "the code": ".wasm", "the JavaScript": ".js", "its types": ".d.ts"}
+"""What is written, in that order: the JavaScript, which knows the hash of the weights, last."""
+STACK_BYTES = 1 << 18
+
+_TEMPLATE = Path(__file__).resolve().parent / "wasm_model"
+
+
+def outputs(folder: Path, name: str) -> dict[str, Path]:
+    """The files of a network, by what they are."""
+    return {what: folder / f"{c_name(name)}{suffix}" for what, suffix in SUFFIXES.items()}
+
+
+def write_wasm(build: Build, folder: Path) -> dict[str, Path]:
+    """Writes the files into a folder, which is made if its parent exists, each whole or not at all."""
+    paths = outputs(folder, build.program.graph.name)
+    try:
+        folder.mkdir(exist_ok=True)
+        check_outputs(paths, {})
+        with tempfile.TemporaryDirectory(dir=folder, prefix=".cnncc-") as scratch:
+            work = Path(scratch)
+            weights = build.weights()
+            weights.tofile(work / ".weights")
+            _link(build, work)
+            _write_scripts(build, hashlib.sha256(weights).hexdigest(), work)
+            for what, path in paths.items():
+                os.replace(work / SUFFIXES[what], path)
+    except OSError as error:
+        raise CnnccError(f"cannot write {folder}: {reason(error)}") from error
+    return paths
+
+
+def _link(build: Build, work: Path) -> None:
+    """Only what run reaches; no imports, since nothing is left undefined."""
+    name, target = c_name(build.program.graph.name), build.program.target
+    bodies = [glue_object(glue_ir(build.program, "", standalone=False), target), *build.objects]
+    files = [f"{i}.o" for i in range(len(bodies))]
+    for file, body in zip(files, bodies, strict=True):
+        (work / file).write_bytes(body)
+    flags = ["--no-entry", "--strip-all", "--gc-sections", "--stack-first", "-z", f"stack-size={STACK_BYTES}"]
+    exported = [f"--export={name}_run", "--export=__heap_base"]
+    toolchain.call(target, [*flags, *exported, *files, "-o", SUFFIXES["the code"]], work)
+
+
+def _write_scripts(build: Build, weights_sha256: str, work: Path) -> None:
+    info, names = build.info, [p["name"] for p in build.info["inputs"]]
+    arrays = [f"input{i}" if len(names) > 1 else "input" for i in range(len(names))]
+    results = ", ".join(["Float32Array"] * len(info["outputs"]))
+    values = {
+        "NAME": info["symbol"],
+        "INFO": json.dumps(_summary(build, weights_sha256), indent=2),
+        "ERRORS": json.dumps(ERRORS),
+        "INPUTS": ", ".join(f"{array}: Float32Array" for array in arrays),
+        "OUTPUTS": results if len(info["outputs"]) == 1 else f"[{results}]",
+    }
+    for suffix in (SUFFIXES["the JavaScript"], SUFFIXES["its types"]):
+        text = _TEMPLATE.with_suffix(suffix).read_text(encoding="utf-8")
+        for key, value in values.items():
+            text = text.replace(f"@{key}@", value)
+        (work / suffix).write_text(text, encoding="utf-8")
+
+
+def _summary(build: Build, weights_sha256: str) -> dict[str, Any]:
+    """What the JavaScript says of the network: the part of the module's information that its users need."""
+    info = build.info
+    memory = info["memory"]
+    ports = [{k: v for k, v in port.items() if k != "dtype"} for port in info["inputs"]]
+    return {
+        "name": info["name"],
+        "inputs": ports,
+        "outputs": [{"name": p["name"], "shape": p["shape"]} for p in info["outputs"]],
+        "weightBytes": memory["weight_bytes"],
+        "weightsSha256": weights_sha256,
+        "arenaBytes": memory["arena_bytes"],
+        "arenaAlign": memory["arena_align"],
+        "params": info["params"],
+        "macs": info["macs"],
+        "target": info["target"]["name"],
+        "sourceSha256": info["source_sha256"],
+        "compiler": info["compiler"],
+    }

@@ -1,0 +1,47 @@
+// @NAME@, compiled by cnncc to WebAssembly. Generated; do not edit.
+
+/** An input or output: float32 in NCHW order, the batch first. */
+export interface Port {
+  readonly name: string;
+  readonly shape: readonly number[];
+}
+
+/** What was compiled. An input with `mean` or `std` is given as pixels of 0 to 255; the module applies them. */
+export interface Info {
+  readonly name: string;
+  readonly inputs: readonly (Port & { readonly mean?: readonly number[]; readonly std?: readonly number[] })[];
+  readonly outputs: readonly Port[];
+  readonly weightBytes: number;
+  readonly weightsSha256: string;
+  readonly arenaBytes: number;
+  readonly arenaAlign: number;
+  readonly params: number;
+  readonly macs: number;
+  readonly target: string;
+  readonly sourceSha256: string;
+  readonly compiler: Readonly<Record<string, string>>;
+}
+
+export interface LoadOptions {
+  /** Called as the weights arrive, with bytes. */
+  onProgress?: (done: number, total: number) => void;
+}
+
+/** A network with its weights, ready to run. */
+export class Model {
+  private constructor();
+  /** The weights, in the layout that the code reads. */
+  readonly weights: Uint8Array;
+  /** Bytes of linear memory the model takes: weights, arena, inputs and outputs. */
+  readonly memoryBytes: number;
+  /** Runs the network. A wrong number of arrays or of numbers is a RangeError, anything but Float32Arrays a TypeError. */
+  run(@INPUTS@): @OUTPUTS@;
+}
+
+export const info: Info;
+
+/**
+ * Fetches code and weights and makes a model of them, each time with memory of its own.
+ * @param url folder of the two files; by default that of this module. A relative one counts from this module.
+ */
+export function load(url?: string | URL, options?: LoadOptions): Promise<Model>;

@@ -1,0 +1,160 @@
+// @NAME@, compiled by cnncc to WebAssembly. Generated; do not edit.
+//
+//   import { load } from "./@NAME@.js";
+//   const model = await load();
+//   const output = model.run(input);          // Float32Array in, Float32Array out, both in NCHW order
+//
+// For browsers, workers, Node and bundlers; it needs nothing else. See @NAME@.d.ts for the types.
+
+/** What was compiled: names, shapes, sizes in bytes, versions. */
+export const info = @INFO@;
+
+const ERRORS = @ERRORS@;
+const MODULE = new URL("./@NAME@.wasm", import.meta.url);
+const WEIGHTS = new URL("./@NAME@.weights", import.meta.url);
+
+/**
+ * Fetches code and weights and makes a model of them. Each call makes one with memory of its own.
+ * @param url folder of the two files; by default that of this one. A relative one counts from this file.
+ * @param options `onProgress(done, total)` is called with bytes of weights.
+ */
+export async function load(url, { onProgress = () => {} } = {}) {
+  const [code, weights] = url === undefined ? [MODULE, WEIGHTS] : located(url);
+  const [instance, source] = await Promise.all([instantiate(code), open(weights)]);
+  const model = new Model(instance.exports);
+  await receive(source, weights, model.weights, onProgress);
+  await verify(weights, model.weights);
+  return model;
+}
+
+/** A network with its weights, ready to run. Made by `load`. */
+export class Model {
+  #run;
+  #addresses;
+  #inputs;
+  #outputs;
+
+  constructor(exports) {
+    const { memory } = exports;
+    let top = exports.__heap_base.value >>> 0;
+    const place = (bytes) => {
+      const start = Math.ceil(top / info.arenaAlign) * info.arenaAlign;
+      top = start + bytes;
+      return start;
+    };
+    const floats = (port) => port.shape.reduce((product, side) => product * side, 1);
+    const model = place(12);
+    const weights = place(info.weightBytes);
+    const ports = [...info.inputs, ...info.outputs].map((port) => ({ ...port, floats: floats(port) }));
+    const arrays = ports.map((port) => place(4 * port.floats));
+    const arena = place(info.arenaBytes);
+    grow(memory, top);
+
+    new Uint32Array(memory.buffer, model, 3).set([weights, 0, 1]); // no launch function, one thread
+    const views = ports.map((port, i) => ({ ...port, values: new Float32Array(memory.buffer, arrays[i], port.floats) }));
+    this.#run = exports["@NAME@_run"];
+    this.#addresses = [model, ...arrays, arena];
+    this.#inputs = views.slice(0, info.inputs.length);
+    this.#outputs = views.slice(info.inputs.length);
+    this.weights = new Uint8Array(memory.buffer, weights, info.weightBytes);
+    this.memoryBytes = memory.buffer.byteLength;
+  }
+
+  /** Runs the network on one Float32Array per input; gives a new one, or an array of them for several outputs. */
+  run(...arrays) {
+    if (arrays.length !== this.#inputs.length) {
+      throw new RangeError(`@NAME@ takes ${this.#inputs.length} array(s), got ${arrays.length}`);
+    }
+    this.#inputs.forEach((input, i) => fill(input, arrays[i]));
+    const code = this.#run(...this.#addresses);
+    if (code !== 0) throw new Error(`@NAME@: ${ERRORS[code] ?? `error ${code}`}`);
+    const results = this.#outputs.map((output) => output.values.slice());
+    return results.length === 1 ? results[0] : results;
+  }
+}
+
+function located(url) {
+  const folder = new URL(String(url).replace(/\/?$/, "/"), import.meta.url);
+  return [new URL("@NAME@.wasm", folder), new URL("@NAME@.weights", folder)];
+}
+
+function fill(input, array) {
+  if (!(array instanceof Float32Array)) {
+    throw new TypeError(`input "${input.name}" must be a Float32Array`);
+  }
+  if (array.length !== input.floats) {
+    const shape = input.shape.join("x");
+    throw new RangeError(`input "${input.name}" must hold ${input.floats} numbers (${shape}), got ${array.length}`);
+  }
+  input.values.set(array);
+}
+
+function grow(memory, bytes) {
+  const pages = Math.ceil((bytes - memory.buffer.byteLength) / 65536);
+  if (pages <= 0) return;
+  try {
+    memory.grow(pages);
+  } catch {
+    throw new RangeError(`@NAME@: no memory for ${bytes} bytes`);
+  }
+}
+
+async function instantiate(url) {
+  const { bytes } = await open(url);
+  const code = await whole(bytes);
+  try {
+    return (await WebAssembly.instantiate(code)).instance;
+  } catch (error) {
+    throw new Error(`${url}: no WebAssembly with SIMD here, or the file is damaged: ${error.message}`);
+  }
+}
+
+/** The bytes of a file, as chunks that follow each other, and how many they are, where that is known. */
+async function open(url) {
+  if (url.protocol === "file:") {
+    const { readFile } = await import(/* @vite-ignore */ /* webpackIgnore: true */ "node:fs/promises");
+    const data = await readFile(url);
+    return { bytes: [data] };
+  }
+  const response = await fetch(url);
+  if (!response.ok) throw new Error(`${url}: ${response.status} ${response.statusText}`);
+  return { bytes: chunks(response.body.getReader()) };
+}
+
+async function* chunks(reader) {
+  for (;;) {
+    const { done, value } = await reader.read();
+    if (done) return;
+    yield value;
+  }
+}
+
+async function whole(bytes) {
+  const parts = [];
+  for await (const chunk of bytes) parts.push(chunk);
+  return new Uint8Array(await new Blob(parts).arrayBuffer());
+}
+
+/** Straight into the memory of the module: the weights are never held twice. */
+async function receive({ bytes }, url, target, onProgress) {
+  let done = 0;
+  for await (const chunk of bytes) {
+    if (done + chunk.length > target.length) throw mismatch(url, `more than ${target.length} bytes`);
+    target.set(chunk, done);
+    done += chunk.length;
+    onProgress(done, target.length);
+  }
+  if (done !== target.length) throw mismatch(url, `${done} bytes instead of ${target.length}`);
+}
+
+/** Holds the weights to their hash; where a page has no right to `crypto.subtle` (plain http), only to their size. */
+async function verify(url, bytes) {
+  if (!globalThis.crypto?.subtle) return;
+  const digest = new Uint8Array(await crypto.subtle.digest("SHA-256", bytes));
+  const text = Array.from(digest, (byte) => byte.toString(16).padStart(2, "0")).join("");
+  if (text !== info.weightsSha256) throw mismatch(url, "another hash");
+}
+
+function mismatch(url, what) {
+  return new Error(`${url}: truncated, altered, or of another compilation (${what})`);
+}
