@@ -39,7 +39,7 @@ class Page:
 
     def __init__(self, commands: int, answers: int) -> None:
         self._commands, self._answers = commands, answers
-        self._serial, self._rest, self._session = 0, b"", None
+        self._serial, self._rest, self._session, self._loads = 0, b"", None, 0
         self.errors: list[str] = []
         """Uncaught exceptions and messages of the kind `error`."""
         target = self.call("Target.createTarget", url="about:blank")["targetId"]
@@ -73,6 +73,7 @@ class Page:
 
     def _note(self, event: dict[str, Any]) -> None:
         params = event.get("params", {})
+        self._loads += event.get("method") == "Page.loadEventFired"
         if event.get("method") == "Runtime.exceptionThrown":
             details = params["exceptionDetails"]
             self.errors.append(details.get("exception", {}).get("description", details["text"]))
@@ -87,8 +88,10 @@ class Page:
         return result["result"].get("value")
 
     def open(self, url: str) -> None:
+        before = self._loads
         self.call("Page.navigate", url=url)
-        self.wait_for("document.readyState === 'complete'")
+        while self._loads == before:
+            self._note(self._next())
 
     def wait_for(self, condition: str) -> None:
         """Until JavaScript gives a true value; BrowserError if that takes too long."""

@@ -39,7 +39,7 @@ def write_wasm(build: Build, folder: Path) -> dict[str, Path]:
             weights = build.weights()
             weights.tofile(work / ".weights")
             _link(build, work)
-            _write_scripts(build, hashlib.sha256(weights).hexdigest(), work)
+            _write_scripts(build, hashlib.sha256(weights.data).hexdigest(), work)
             for what, path in paths.items():
                 os.replace(work / SUFFIXES[what], path)
     except OSError as error:

@@ -30,7 +30,7 @@ try {
   const probabilities = model.run(await readPgm(image));
   const ranked = [...probabilities.entries()].sort((a, b) => b[1] - a[1]);
   console.log("class  probability");
-  for (const [digit, share] of ranked) console.log(`${String(digit).padStart(5)}  ${share.toFixed(6)}`);
+  for (const [digit, share] of ranked) console.log(`${String(digit).padStart(5)}  ${share.toFixed(9)}`);
 } catch (error) {
   console.error(`classify: ${error.message}`);
   process.exit(1);

@@ -103,6 +103,6 @@ fn print(scores: &[f32; CLASSES]) {
     ranked.sort_by(|a, b| b.1.total_cmp(&a.1));
     println!("class  probability");
     for (digit, share) in ranked {
-        println!("{digit:5}  {share:.6}");
+        println!("{digit:5}  {share:.9}");
     }
 }

@@ -28,7 +28,7 @@ async function start() {
   }
   document.body.classList.add("ready");
   clear();
-  const size = Math.round((info.weightBytes / 1024)).toLocaleString("en");
+  const size = Math.round(info.weightBytes / 1024).toLocaleString("en");
   $("facts").textContent = `${info.name}: ${info.params.toLocaleString("en")} parameters, ${size} KiB of weights, ` +
     `compiled to WebAssembly by cnncc ${info.compiler.cnncc}.`;
   const wanted = new URLSearchParams(location.search).get("image"); // ?image=URL opens a picture at once
@@ -85,7 +85,7 @@ function stroke(from, to) {
   pen.lineCap = "round";
   pen.beginPath();
   pen.moveTo(...from);
-  pen.lineTo(...to);
+  pen.lineTo(to[0] + 0.01, to[1]); // a line without length would leave no dot
   pen.stroke();
   document.body.classList.add("drawn");
   ask();
@@ -171,6 +171,7 @@ function ask() {
     const [width, height] = inkNow.size ?? [canvas.width, canvas.height];
     const input = toInput(inkNow(), width, height);
     if (!input) {
+      if (inkNow === drawnInk) return; // the pen has touched the pad outside its edge
       failed("nothing that looks like a digit");
       return;
     }

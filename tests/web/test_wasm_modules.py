@@ -1,0 +1,182 @@
+"""WebAssembly modules compute what the reference computes, in Node, and their JavaScript tells what is wrong."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import numpy as np
+import pytest
+from cross.cases import BODIES, BOUND, CASES, network, random_inputs
+from web.node import evaluate, needs_linker, needs_node, node, run, write
+
+from cnncc import api, images, lang, reference, resources, weights
+from cnncc.codegen.build import Build
+from cnncc.codegen.wasm import write_wasm
+
+MODELS = resources.directory("models")
+DIGITS = Path(__file__).parent.parent.parent / "examples/digits"
+pytestmark = [needs_linker, needs_node]
+
+
+def error_of(build: Build, script: Path, arrays: list[np.ndarray]) -> float:
+    """The largest error of a network with one output, as a share of its largest; both runs must give the same bits."""
+    first, second = run(script, arrays)
+    assert first == second
+    (wanted,) = reference.run(build.program.source, arrays).values()
+    got = np.frombuffer(first, np.float32).reshape(wanted.shape)
+    assert np.isfinite(got).all()
+    return float(np.abs(got - wanted).max() / np.abs(wanted).max())
+
+
+@pytest.fixture(scope="module")
+def small() -> Build:
+    return api.build(network("2x3x3", "conv 1x1 4 relu; gap"), "wasm32")
+
+
+@pytest.fixture
+def script(small, tmp_path) -> Path:
+    return write(small, tmp_path / "t")
+
+
+@pytest.mark.parametrize("case", CASES)
+def test_kernels(case, tmp_path):
+    build = api.build(network(*CASES[case]), "wasm32")
+    assert error_of(build, write(build, tmp_path), random_inputs(build)) <= BOUND
+
+
+def test_a_batch(tmp_path):
+    build = api.build(network(*BODIES["convolutions"]), "wasm32", batch=3)
+    assert error_of(build, write(build, tmp_path), random_inputs(build)) <= BOUND
+
+
+def test_lenet5_reads_digits(tmp_path):
+    graph = weights.bind(lang.read(MODELS / "lenet5.net"), MODELS / "lenet5.safetensors")
+    build = api.build(graph, "wasm32")
+    script = write(build, tmp_path)
+    for digit in "2", "7":
+        image = images.load(DIGITS / f"{digit}_a.png", graph.inputs[0].attrs["dims"], std=(1,))
+        assert error_of(build, script, [image]) <= 1e-5
+        assert np.frombuffer(run(script, [image])[0], np.float32).argmax() == int(digit)
+
+
+def test_several_inputs_and_outputs(tmp_path):
+    text = "net two\na: input 2x4x4\nb: input 2x4x4\nadd { from a | from b }; output; relu; output\n"
+    build = api.build(weights.bind(lang.parse(text)), "wasm32")
+    script = write(build, tmp_path)
+    arrays = random_inputs(build)
+    wanted = reference.run(build.program.source, arrays)
+    first, _ = run(script, arrays)
+    got = np.frombuffer(first, np.float32)
+    both = np.concatenate([wanted[o].ravel() for o in build.program.source.outputs])
+    np.testing.assert_allclose(got, both, rtol=1e-6)
+    types = (tmp_path / "two.d.ts").read_text()
+    assert "run(input0: Float32Array, input1: Float32Array): [Float32Array, Float32Array];" in types
+
+
+def test_it_imports_nothing_and_exports_little(script):
+    body = f"""import {{ readFileSync }} from "node:fs";
+        const module = new WebAssembly.Module(readFileSync({str(script.with_suffix(".wasm"))!r}));
+        console.log(JSON.stringify([WebAssembly.Module.imports(module),
+            WebAssembly.Module.exports(module).map((e) => e.name).sort()]));"""
+    assert evaluate(script, body) == '[[],["__heap_base","memory","t_run"]]'
+
+
+def test_the_same_bytes_every_time(small, tmp_path):
+    made = [write_wasm(small, tmp_path / name) for name in ("a", "b")]
+    assert {p.name for p in made[0].values()} == {"t.weights", "t.wasm", "t.js", "t.d.ts"}
+    for one, other in zip(*(paths.values() for paths in made), strict=True):
+        assert one.read_bytes() == other.read_bytes()
+
+
+WRONG = {
+    "m.run()": "RangeError: t takes 1 array(s), got 0",
+    "m.run([1, 2])": 'TypeError: input "input" must be a Float32Array',
+    "m.run(new Float32Array(3))": 'RangeError: input "input" must hold 18 numbers (1x2x3x3), got 3',
+}
+
+
+@pytest.mark.parametrize("call", WRONG)
+def test_wrong_inputs(script, call):
+    body = f"const m = await load();\ntry {{ {call} }} catch (error) {{ console.log(String(error)) }}"
+    assert evaluate(script, body) == WRONG[call]
+
+
+def test_a_result_is_the_callers_own(script):
+    body = """const m = await load();
+        const x = new Float32Array(18).fill(1);
+        const first = m.run(x), kept = Array.from(first);
+        m.run(new Float32Array(18).fill(-3));
+        console.log(String(first) === String(kept), first.length, m.memoryBytes % 65536);"""
+    assert evaluate(script, body) == "true 4 0"
+
+
+def loading(script: Path, argument: str = "") -> str:
+    """How loading ends."""
+    body = f"await load({argument}).then(() => console.log('good'), (error) => console.log(error.message));"
+    return evaluate(script, body)
+
+
+def test_damaged_weights_are_refused(script):
+    path = script.with_suffix(".weights")
+    whole = path.read_bytes()
+    why = f"{path.as_uri()}: truncated, altered, or of another compilation"
+    assert loading(script) == "good"
+    path.write_bytes(whole[:-4])
+    assert loading(script) == f"{why} ({len(whole) - 4} bytes instead of {len(whole)})"
+    path.write_bytes(whole + b"more")
+    assert loading(script) == f"{why} (more than {len(whole)} bytes)"
+    path.write_bytes(bytes([whole[0] ^ 1]) + whole[1:])
+    assert loading(script) == f"{why} (another hash)"
+    path.unlink()
+    assert "no such file" in loading(script)
+
+
+def test_damaged_code_is_refused(script):
+    path = script.with_suffix(".wasm")
+    path.write_bytes(path.read_bytes()[:100])
+    assert f"{path.as_uri()}: no WebAssembly with SIMD here, or the file is damaged: " in loading(script)
+
+
+def test_the_files_may_lie_elsewhere(script, tmp_path):
+    other = tmp_path / "other"
+    other.mkdir()
+    for suffix in (".wasm", ".weights"):
+        os.replace(script.with_suffix(suffix), other / f"t{suffix}")
+    assert loading(script, '"../other"') == "good"
+    assert loading(script, f"new URL({other.as_uri()!r})") == "good"
+    assert "no such file" in loading(script)
+
+
+def test_progress_ends_at_the_whole(script):
+    body = """let last = [];
+        await load(undefined, { onProgress: (...seen) => (last = seen) });
+        console.log(last.join() === [info.weightBytes, info.weightBytes].join());"""
+    assert evaluate(script, body) == "true"
+
+
+def test_the_page_centres_and_scales_digits(tmp_path):
+    """Held-out digits, enlarged and moved, dark on a shaded light ground: nearly all are read as before."""
+    with np.load(Path(__file__).parent.parent / "data/mnist_heldout_1000.npz") as data:
+        picked, labels = data["images"][::8], data["labels"][::8]
+    canvas = np.zeros((len(picked), 150, 130), np.float32)
+    canvas[:, 5:117, 15:127] = picked.repeat(4, axis=1).repeat(4, axis=2)
+    grey = (225 - 0.8 * canvas).astype(np.uint8)[..., None].repeat(4, axis=-1)
+    grey[..., 3] = 255
+    graph = weights.bind(lang.read(MODELS / "lenet5.net"), MODELS / "lenet5.safetensors")
+    script = write(api.build(graph, "wasm32"), tmp_path)
+    runner = Path(__file__).parent / "read_pictures.mjs"
+    page = DIGITS.parent / "web/digit.js"
+    (tmp_path / "digit.mjs").write_text(page.read_text())
+    done = node(runner, script, tmp_path / "digit.mjs", 130, 150, stdin=grey.tobytes())
+    assert done.returncode == 0, done.stderr.decode()
+    found = np.array(done.stdout.split(), int)
+    assert (found == labels).mean() >= 0.97
+
+
+@pytest.mark.slow
+def test_resnet50_is_small_and_right(tmp_path):
+    build = api.build(weights.bind(lang.read(MODELS / "resnet50.net")), "wasm32")
+    script = write(build, tmp_path)
+    assert script.with_suffix(".wasm").stat().st_size + script.stat().st_size < 300_000
+    assert error_of(build, script, random_inputs(build)) <= 1e-4
