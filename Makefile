@@ -7,13 +7,26 @@ SOURCES := cnncc tests examples
 SOURCES := $(wildcard $(SOURCES))
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test test-all test-cluster lint type fmt bench docs venv clean
+.PHONY: help demo examples web cross-tools test test-all test-cluster lint type fmt bench docs venv clean
 
 help: ## this list
 	@sed -n 's/^\([a-z-]*\):[^#]*## \(.*\)/\1 \2/p' $(firstword $(MAKEFILE_LIST)) | while read -r name text; do printf '  make %-12s %s\n' "$$name" "$$text"; done
 
 demo: $(VENV)/.dev ## compile LeNet-5 and classify real handwritten digits
 	@$(BIN)/python examples/demo.py
+
+examples: $(VENV)/.cross ## build and run every example, hold each to the reference
+	@$(BIN)/python examples/run_all.py
+
+web: $(VENV)/.cross ## the page that reads drawn digits, in build/web, served at http://localhost:8000
+	@mkdir -p build/web && cp -r examples/web/. build/web && cp -r examples/digits build/web
+	@$(BIN)/cnncc compile models/lenet5.net --target wasm32 -o build/web/lenet5
+	@$(BIN)/python -m http.server --directory build/web 8000
+
+cross-tools: ## what the tests of other processors and of the browser need, by apt-get
+	apt-get update -qq
+	apt-get install --yes --no-install-recommends qemu-user-static chromium nodejs rustc \
+	    gcc-aarch64-linux-gnu libc6-dev-arm64-cross gcc-riscv64-linux-gnu libc6-dev-riscv64-cross
 
 test: $(VENV)/.dev ## tests, without the slow ones
 	$(BIN)/python -m pytest -m 'not slow'
@@ -65,6 +78,11 @@ $(VENV)-cluster/.done: pyproject.toml
 	@$(VENV)-cluster/bin/python -m pip install -qq --disable-pip-version-check --upgrade pip
 	@$(VENV)-cluster/bin/python -m pip install -qq --disable-pip-version-check \
 	    --editable '.[compiler,ray,dask,spark,beam]' 'pytest>=8.2'
+	@touch $@
+
+$(VENV)/.cross: $(VENV)/.dev
+	@echo "installing ziglang, once"
+	@$(BIN)/python -m pip install -qq --disable-pip-version-check --editable '.[cross]'
 	@touch $@
 
 # --no-deps: pnnx asks for PyTorch (3 GB), which its converter does not need; what the others need is in `dev`.

@@ -50,11 +50,8 @@ def compile(
     extras.require(extras.COMPILER)
     from cnncc import lang, targets
     from cnncc import weights as weight_files
-    from cnncc.runtime import cpu
 
-    lacking = cpu.missing(targets.load(target).requires)
-    if lacking:
-        raise CnnccError(f"target {target}: this processor lacks {', '.join(lacking)}", hint="write a .so instead")
+    targets.check_runs_here(targets.load(target))
     graph = weight_files.bind(lang.read(find_net(source)), find_weights(source, weights), seed=seed)
     return build(
         graph,

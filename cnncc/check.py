@@ -92,8 +92,9 @@ def check(
     the same kernels with memory of their own for each.
     With `weights_dtype` the reference rounds the same weights: a kernel's error is no larger for it.
     """
-    from cnncc import api
+    from cnncc import api, targets
 
+    targets.check_runs_here(targets.load(target))
     source = passes.with_batch(graph, batch)
     inputs = random_inputs(source, seed)
     build = api.build(graph, target, batch, threads, True, max_error, weights_dtype, progress)

@@ -28,6 +28,9 @@ class Target:
     """LLVM attributes on top of those of `cpu`, each with + or -."""
     requires: tuple[str, ...]
     """Feature names, as LLVM spells them, that a machine must have to load the module."""
+    baseline: str
+    """CPU, as LLVM calls it, whose features all machines of the kind have: a module checks the others when it runs.
+    Empty if there is nothing to check, or no way."""
     isa: str
     """Short name of the vector unit, used in kernel names."""
     vector_bits: int
@@ -94,6 +97,14 @@ def _read(path: Path) -> Target:
         raise CnnccError(f"{path}: missing or unknown keys: {', '.join(wrong)}")
     values: dict[str, Any] = {k: tuple(v) if isinstance(v, list) else v for k, v in data.items()}
     return Target(name=path.stem, **values)
+
+
+def check_runs_here(target: Target) -> None:
+    """CnnccError unless this machine can run code for the target."""
+    lacking = cpu.missing(target.requires)
+    if lacking:
+        hint = "`cnncc compile` writes a module for it"
+        raise CnnccError(f"target {target.name}: this processor lacks {', '.join(lacking)}", hint=hint)
 
 
 @cache

@@ -190,7 +190,15 @@ def _show(result: dict[str, Any]) -> None:
     origin = result["weights"] + screen.stored_as(result["weights_dtype"])
     print(f"weights: {weights}, {origin}; kernels: {distinct} for {len(result['kernels'])} calls, --json lists them")
     if "so" in result["files"]:
-        print(f"next: cnncc run {result['files']['so']} IMAGE; or call it from C, see examples/c/classify.c")
+        run = f"cnncc run {result['files']['so']} IMAGE; or " if _runs_here(result["target"]) else ""
+        print(f"next: {run}call it from C, see examples/c")
+
+
+def _runs_here(target: str) -> bool:
+    from cnncc import targets
+    from cnncc.runtime import cpu
+
+    return not cpu.missing(targets.load(target).requires)
 
 
 COMMAND = command.Command(

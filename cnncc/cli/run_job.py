@@ -97,9 +97,12 @@ def _nobody_sees_results(args: argparse.Namespace) -> bool:
 
 def _model(args: argparse.Namespace) -> Model:
     """The module to run: loaded, or compiled in this process."""
+    from cnncc import targets
+
     if args.net.endswith(".so"):
         return command.load_module(args)
     command.fill_defaults(args)
+    targets.check_runs_here(targets.load(args.target))
     graph, origin = command.read_bound(args)
     if command.is_random(origin):
         print(f"cnncc: no weights for {graph.name}: using {origin}; give --weights FILE", file=sys.stderr)

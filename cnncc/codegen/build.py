@@ -17,7 +17,7 @@ import llvmlite.binding as llvm
 import numpy as np
 
 import cnncc
-from cnncc import ops
+from cnncc import ops, targets
 from cnncc.codegen import toolchain
 from cnncc.codegen.emit import Progress, kernel_objects, machine_of, parse_glue
 from cnncc.codegen.entry import run_ir
@@ -112,7 +112,9 @@ class Build:
         return self.models([self.weights() if weights is None else weights])[0]
 
     def models(self, copies: Sequence[np.ndarray]) -> list[Model]:
-        """The network linked once, as a model for each of several arrays of weights."""
+        """The network linked once, as a model for each of several arrays of weights. CnnccError if this machine cannot
+        run it."""
+        targets.check_runs_here(self.program.target)
         serial = next(_serial)
         symbol = f"{c_name(self.program.graph.name)}_steps"
         layout = Layout([Variant(self.program, symbol)], self.program.weight_bytes)
@@ -189,16 +191,12 @@ def _preprocessing(node: Node) -> dict[str, Any]:
 @cache
 def _jit() -> llvm.LLJIT:
     """One ORC JIT for the process, for code of this machine."""
-    from cnncc import targets
-
     return llvm.create_lljit_compiler(machine_of(targets.host()))
 
 
 @cache
 def _pool_launch() -> int:
     """Address of the launch function of the process-wide pool. Its library is never closed: its threads live in it."""
-    from cnncc import targets
-
     path = toolchain.pool_library(targets.host())
     library = ctypes.CDLL(str(path))
     path.unlink()

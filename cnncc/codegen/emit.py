@@ -94,10 +94,9 @@ def machine_of(target: Target) -> llvm.TargetMachine:
 
 
 def glue_machine(target: Target) -> llvm.TargetMachine:
-    """The code generator of the glue. Of x86-64 it uses only what every such processor has: the glue runs before
-    anybody has looked what this one has."""
-    plain = replace(target, cpu="x86-64", features=()) if target.triple.startswith("x86_64") else target
-    return machine_of(plain)
+    """The code generator of the glue. It uses only what every processor of the kind has: the glue runs before anybody
+    has looked what this one has."""
+    return machine_of(replace(target, cpu=target.baseline, features=()) if target.baseline else target)
 
 
 def glue_object(text: str, target: Target) -> bytes:

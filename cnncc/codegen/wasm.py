@@ -12,7 +12,8 @@ from typing import Any
 from cnncc.codegen import toolchain
 from cnncc.codegen.build import Build
 from cnncc.codegen.emit import glue_object
-from cnncc.codegen.glue import ERRORS, c_name, glue_ir
+from cnncc.codegen.glue import steps_ir
+from cnncc.codegen.names import c_name
 from cnncc.errors import CnnccError, reason
 from cnncc.files import check_outputs
 
@@ -48,9 +49,9 @@ def write_wasm(build: Build, folder: Path) -> dict[str, Path]:
 
 
 def _link(build: Build, work: Path) -> None:
-    """Only what run reaches; no imports, since nothing is left undefined."""
+    """The steps and what they reach; no imports, since nothing is left undefined. What callers see is JavaScript."""
     name, target = c_name(build.program.graph.name), build.program.target
-    bodies = [glue_object(glue_ir(build.program, "", standalone=False), target), *build.objects]
+    bodies = [glue_object(steps_ir(build.program, f"{name}_run"), target), *build.objects]
     files = [f"{i}.o" for i in range(len(bodies))]
     for file, body in zip(files, bodies, strict=True):
         (work / file).write_bytes(body)
@@ -66,7 +67,6 @@ def _write_scripts(build: Build, weights_sha256: str, work: Path) -> None:
     values = {
         "NAME": info["symbol"],
         "INFO": json.dumps(_summary(build, weights_sha256), indent=2),
-        "ERRORS": json.dumps(ERRORS),
         "INPUTS": ", ".join(f"{array}: Float32Array" for array in arrays),
         "OUTPUTS": results if len(info["outputs"]) == 1 else f"[{results}]",
     }

@@ -9,7 +9,6 @@
 /** What was compiled: names, shapes, sizes in bytes, versions. */
 export const info = @INFO@;
 
-const ERRORS = @ERRORS@;
 const MODULE = new URL("./@NAME@.wasm", import.meta.url);
 const WEIGHTS = new URL("./@NAME@.weights", import.meta.url);
 
@@ -30,7 +29,7 @@ export async function load(url, { onProgress = () => {} } = {}) {
 /** A network with its weights, ready to run. Made by `load`. */
 export class Model {
   #run;
-  #addresses;
+  #arguments;
   #inputs;
   #outputs;
 
@@ -43,17 +42,15 @@ export class Model {
       return start;
     };
     const floats = (port) => port.shape.reduce((product, side) => product * side, 1);
-    const model = place(12);
     const weights = place(info.weightBytes);
     const ports = [...info.inputs, ...info.outputs].map((port) => ({ ...port, floats: floats(port) }));
     const arrays = ports.map((port) => place(4 * port.floats));
     const arena = place(info.arenaBytes);
     grow(memory, top);
 
-    new Uint32Array(memory.buffer, model, 3).set([weights, 0, 1]); // no launch function, one thread
     const views = ports.map((port, i) => ({ ...port, values: new Float32Array(memory.buffer, arrays[i], port.floats) }));
     this.#run = exports["@NAME@_run"];
-    this.#addresses = [model, ...arrays, arena];
+    this.#arguments = [...arrays, arena, weights, 1, 0, 0]; // one thread, and nobody to start others
     this.#inputs = views.slice(0, info.inputs.length);
     this.#outputs = views.slice(info.inputs.length);
     this.weights = new Uint8Array(memory.buffer, weights, info.weightBytes);
@@ -66,8 +63,7 @@ export class Model {
       throw new RangeError(`@NAME@ takes ${this.#inputs.length} array(s), got ${arrays.length}`);
     }
     this.#inputs.forEach((input, i) => fill(input, arrays[i]));
-    const code = this.#run(...this.#addresses);
-    if (code !== 0) throw new Error(`@NAME@: ${ERRORS[code] ?? `error ${code}`}`);
+    this.#run(...this.#arguments);
     const results = this.#outputs.map((output) => output.values.slice());
     return results.length === 1 ? results[0] : results;
   }

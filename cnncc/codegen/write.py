@@ -48,6 +48,10 @@ def write(builds: Sequence[Build], files: Mapping[str, Path]) -> dict[str, Path]
     `builds` are the network compiled for one target, or for several of one platform, best first. Nothing appears
     before everything is made. CnnccError if a file cannot be written. Returns the files.
     """
+    target = builds[0].program.target
+    if target.format != "elf":
+        hint = "`cnncc compile NET --target wasm32 -o FOLDER` and `cnncc.codegen.wasm.write_wasm` write what it has"
+        raise CnnccError(f"target {target.name} has no libraries, objects or headers", hint=hint)
     check_outputs({ROLES[kind]: path for kind, path in files.items()}, {})
     first = next(iter(files.values()))
     try:

@@ -9,10 +9,9 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from cnncc.errors import CnnccError
 from cnncc.profile.gaps import MEGAFLOPS, NEAR, NO_LARGE, Large, large_convolutions
 from cnncc.profile.work import Work, works
-from cnncc.runtime import cpu
+from cnncc.targets import check_runs_here
 
 if TYPE_CHECKING:
     from cnncc.codegen.build import Build
@@ -137,9 +136,7 @@ def profile(build: Build, runs: int = RUNS) -> Profile:
     from cnncc.codegen.machine_limits import measure_limits
 
     program = build.program
-    lacking = cpu.missing(program.target.requires)
-    if lacking:
-        raise CnnccError(f"target {program.target.name}: this processor lacks {', '.join(lacking)}")
+    check_runs_here(program.target)
     limits = measure_limits(program.target, program.threads)
     times = _measure(build, runs)
     steps = _steps(build, times.steps, limits)

@@ -37,7 +37,8 @@ def test_json_has_every_field(cnncc):
 def test_an_unknown_target_is_refused_with_the_nearest(cnncc):
     result = cnncc("targets", "x86-64-v33")
     assert result.code == 2
-    assert result.err == f"cnncc: unknown target 'x86-64-v33'\n  hint: did you mean 'x86-64-v3'? known: {KNOWN}\n"
+    told = " ".join(result.err.split())
+    assert told == f"cnncc: unknown target 'x86-64-v33' hint: did you mean 'x86-64-v3'? known: {KNOWN}"
 
 
 KNOWN = ", ".join(sorted(targets.names()))

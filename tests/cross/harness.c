@@ -14,6 +14,11 @@ enum { MOST = 4, ALIGN = 64 };
 
 typedef int (*run_function)(const void *, ...);
 
+struct threads { /* cnncc_threads of the header */
+    int32_t count;
+    void *parallel_for, *pool;
+};
+
 static void *function(void *library, const char *name, const char *suffix) {
     char symbol[256];
     snprintf(symbol, sizeof symbol, "%s_%s", name, suffix);
@@ -45,10 +50,9 @@ int main(int argc, char **argv) {
         return 2;
     }
     const void *(*model_get)(void) = (const void *(*)(void))function(library, argv[2], "model_get");
-    int (*set_threads)(int) = (int (*)(int))function(library, argv[2], "set_threads");
     size_t (*arena_bytes)(void) = (size_t(*)(void))function(library, argv[2], "arena_bytes");
-    run_function run = (run_function)function(library, argv[2], "run");
-    if (set_threads(atoi(argv[3])) != atoi(argv[3])) return 4;
+    run_function run = (run_function)function(library, argv[2], "run_with");
+    const struct threads threads = {atoi(argv[3]), NULL, NULL};
 
     size_t floats[2 * MOST];
     const int inputs = sizes(argv[4], floats), outputs = sizes(argv[5], floats + inputs), arrays = inputs + outputs;
@@ -57,15 +61,16 @@ int main(int argc, char **argv) {
         p[i] = memory(sizeof(float) * floats[i]);
         if (i < inputs && fread(p[i], sizeof(float), floats[i], stdin) != floats[i]) return 5;
     }
-    p[arrays] = memory(arena_bytes());
-    memset(p[arrays], 0xff, arena_bytes()); /* not-a-numbers: what nobody wrote shows */
+    const size_t size = arena_bytes();
+    p[arrays] = memory(size);
+    memset(p[arrays], 0xff, size); /* not-a-numbers: what nobody wrote shows */
     for (int repeat = 0; repeat < 2; ++repeat) {
         const void *m = model_get();
         int code;
         switch (arrays) {
-        case 2: code = run(m, p[0], p[1], p[2]); break;
-        case 3: code = run(m, p[0], p[1], p[2], p[3]); break;
-        case 4: code = run(m, p[0], p[1], p[2], p[3], p[4]); break;
+        case 2: code = run(m, p[0], p[1], p[2], size, &threads); break;
+        case 3: code = run(m, p[0], p[1], p[2], p[3], size, &threads); break;
+        case 4: code = run(m, p[0], p[1], p[2], p[3], p[4], size, &threads); break;
         default: return 6;
         }
         if (code) return 7;
