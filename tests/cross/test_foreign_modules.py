@@ -10,7 +10,7 @@ import pytest
 from cross.cases import BODIES, BOUND, CASES, network, random_inputs
 from cross.foreign import MACHINES, Machine
 
-from cnncc import api, images, lang, passes, reference, resources, weights
+from cnncc import api, images, lang, passes, reference, resources, targets, weights
 from cnncc.codegen.build import Build
 
 MODELS = resources.directory("models")
@@ -53,10 +53,13 @@ def test_a_batch_on_several_threads(machine, harness, tmp_path):
     assert error_of(machine, harness, build, tmp_path, random_inputs(build), threads=3) <= BOUND
 
 
-def test_weights_in_bfloat16(machine, harness, tmp_path):
+@pytest.mark.parametrize(("dtype", "rounding"), [("bfloat16", 2**-8), ("float16", 2**-11)])
+def test_weights_in_half_precision(machine, harness, dtype, rounding, tmp_path):
+    if dtype == "float16" and not targets.load(machine.target).float16:
+        pytest.skip(f"{machine.target} has no instruction for float16")
     graph = weights.bind(lang.parse("net t\ninput 40\nfc 33 relu; fc 10\n"), seed=1)
-    build = api.build(graph, machine.target, threads=1, weights_dtype="bfloat16")
-    assert error_of(machine, harness, build, tmp_path, random_inputs(build)) <= 2**-8
+    build = api.build(graph, machine.target, threads=1, weights_dtype=dtype)
+    assert error_of(machine, harness, build, tmp_path, random_inputs(build)) <= rounding
 
 
 def test_lenet5_reads_digits(machine, harness, tmp_path):
