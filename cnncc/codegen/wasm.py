@@ -16,6 +16,8 @@ from cnncc.codegen.glue import steps_ir
 from cnncc.codegen.names import c_name
 from cnncc.errors import CnnccError, reason
 from cnncc.files import check_outputs
+from cnncc.runtime.load import SECTION
+from cnncc.runtime.wasm_section import custom_section
 
 SUFFIXES = {"the weights": ".weights", "the code": ".wasm", "the JavaScript": ".js", "its types": ".d.ts"}
 """What is written, in that order: the JavaScript, which knows the hash of the weights, last."""
@@ -58,6 +60,8 @@ def _link(build: Build, work: Path) -> None:
     flags = ["--no-entry", "--strip-all", "--gc-sections", "--stack-first", "-z", f"stack-size={STACK_BYTES}"]
     exported = [f"--export={name}_run", "--export=__heap_base"]
     toolchain.call(target, [*flags, *exported, *files, "-o", SUFFIXES["the code"]], work)
+    with (work / SUFFIXES["the code"]).open("ab") as code:
+        code.write(custom_section(SECTION, json.dumps(build.info).encode()))
 
 
 def _write_scripts(build: Build, weights_sha256: str, work: Path) -> None:

@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from cnncc.errors import CnnccError, reason
-from cnncc.runtime import cpu
+from cnncc.runtime import cpu, wasm_section
 from cnncc.runtime.interface import FORMAT, Code, ModelState
 from cnncc.runtime.model import Model
 from cnncc.runtime.origin import Origin
@@ -33,7 +33,7 @@ def read_info(path: str | os.PathLike[str]) -> dict[str, Any]:
     except (OSError, ValueError) as error:
         why = reason(error) if isinstance(error, OSError) else "the file is empty"
         raise CnnccError(f"{file}: cannot be read: {why}") from error
-    except (struct.error, OverflowError) as error:  # tables that point nowhere
+    except (struct.error, OverflowError, IndexError) as error:  # tables that point nowhere
         raise CnnccError(f"{file}: a damaged or truncated module") from error
     if text is None:
         hint = "compile one with: cnncc compile NET -o out.so"
@@ -46,7 +46,10 @@ def read_info(path: str | os.PathLike[str]) -> dict[str, Any]:
 
 
 def _section(data: mmap.mmap) -> bytes | None:
-    """The text in section `.cnncc` of a 64-bit little-endian ELF file; None if it is not one or has none."""
+    """The text in section `.cnncc` of a 64-bit little-endian ELF file or of WebAssembly; None if it is neither or has
+    none."""
+    if data[: len(wasm_section.MAGIC)] == wasm_section.MAGIC:
+        return wasm_section.find_custom_section(data, SECTION)
     if data[:6] != b"\x7fELF\x02\x01":
         return None
     header = _ELF_HEADER.unpack_from(data, 0)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 from pathlib import Path
 
@@ -13,6 +14,9 @@ from web.node import evaluate, needs_linker, needs_node, node, run, write
 from cnncc import api, images, lang, reference, resources, weights
 from cnncc.codegen.build import Build
 from cnncc.codegen.wasm import write_wasm
+from cnncc.errors import CnnccError
+from cnncc.runtime.load import load, read_info
+from cnncc.runtime.wasm_section import MAGIC, custom_section, find_custom_section
 
 MODELS = resources.directory("models")
 DIGITS = Path(__file__).parent.parent.parent / "examples/digits"
@@ -180,3 +184,23 @@ def test_resnet50_is_small_and_right(tmp_path):
     script = write(build, tmp_path)
     assert script.with_suffix(".wasm").stat().st_size + script.stat().st_size < 300_000
     assert error_of(build, script, random_inputs(build)) <= 1e-4
+
+
+def test_it_says_what_it_is(small, tmp_path):
+    code = write(small, tmp_path).with_suffix(".wasm")
+    assert read_info(code) == json.loads(json.dumps(small.info))
+    with pytest.raises(CnnccError, match=r"t\.wasm: compiled for wasm32; this processor lacks simd128"):
+        load(code)
+    code.write_bytes(code.read_bytes()[:-5])
+    with pytest.raises(CnnccError, match=r"t\.wasm: a damaged or truncated module"):
+        read_info(code)
+    code.write_bytes(MAGIC)
+    with pytest.raises(CnnccError, match=r"t\.wasm: not a module compiled by cnncc"):
+        read_info(code)
+
+
+@pytest.mark.parametrize("length", [0, 1, 127, 128, 300, 1 << 15])
+def test_sections_of_any_length(length):
+    data = MAGIC + custom_section(b"other", b"x" * length) + custom_section(b"wanted", b"y" * length)
+    assert find_custom_section(data, b"wanted") == b"y" * length
+    assert find_custom_section(data, b"none") is None
