@@ -58,6 +58,8 @@ class Target:
     linkers: tuple[str, ...]
     """Commands that compile C and link for it, best first; `zig` is that of the `ziglang` wheel. On a machine of the
     same kind its own C compiler comes before them."""
+    c_flags: tuple[str, ...]
+    """Flags for the C parts of a module, beside those of all targets."""
     description: str
 
     @property

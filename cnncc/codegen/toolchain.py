@@ -97,12 +97,12 @@ def pool_library(target: Target) -> Path:
 
 def _key(name: str, form: str, target: Target) -> str:
     source = (RUNTIME / f"{name}.c").read_bytes()
-    everything = f"{form} {target.triple} {compiler(target)} {_C_FLAGS}"
+    everything = f"{form} {target.triple} {compiler(target)} {_C_FLAGS} {target.c_flags}"
     return hashlib.sha256(everything.encode() + source).hexdigest()
 
 
 def _compiled(name: str, flags: list[str], target: Target) -> bytes:
     with tempfile.TemporaryDirectory(prefix="cnncc-") as folder:
         work = Path(folder)
-        call(target, [*_C_FLAGS, *flags, str(RUNTIME / f"{name}.c"), "-o", "out", "-pthread"], work)
+        call(target, [*_C_FLAGS, *target.c_flags, *flags, str(RUNTIME / f"{name}.c"), "-o", "out", "-pthread"], work)
         return (work / "out").read_bytes()

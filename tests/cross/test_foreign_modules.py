@@ -12,6 +12,7 @@ from cross.foreign import MACHINES, Machine
 
 from cnncc import api, images, lang, passes, reference, resources, targets, weights
 from cnncc.codegen.build import Build
+from cnncc.codegen.write import write
 
 MODELS = resources.directory("models")
 DIGITS = Path(__file__).parent.parent.parent / "examples/digits"
@@ -85,11 +86,30 @@ NEEDED = {
     f"{name}@GLIBC_{version}"
     for name in (
         "memset", "memcpy", "memmove", "sched_yield", "sched_getaffinity", "__sched_cpucount", "sigfillset", "syscall",
-        "pthread_create", "pthread_detach", "pthread_sigmask", "__register_atfork", "__getauxval",
+        "pthread_create", "pthread_detach", "pthread_sigmask", "__register_atfork",
         "open", "read", "close",
     )
     for version in ("2.17", "2.27", "2.32", "2.34")
 }  # fmt: skip
+
+
+def test_an_archive_is_linked_into_a_program_without_libraries(machine, tmp_path):
+    graph = weights.bind(lang.read(MODELS / "lenet5.net"), MODELS / "lenet5.safetensors")
+    build = api.build(graph, machine.target, threads=2)
+    write([build], {"a": tmp_path / "lenet5.a", "h": tmp_path / "lenet5.h"})
+    listed = subprocess.run(
+        [f"{machine.gnu}-nm", "-u", "lenet5.a"], cwd=tmp_path, capture_output=True, text=True, check=True
+    )
+    undefined = {line.split()[1] for line in listed.stdout.splitlines() if line.strip().startswith("U ")}
+    assert undefined <= {name.split("@")[0] for name in NEEDED} | {"pthread_atfork"}
+    source = DIGITS.parent / "c/digit.c"
+    command = [f"{machine.gnu}-gcc", "-static", "-I.", source, "lenet5.a", "-o", "digit", "-pthread"]
+    subprocess.run(command, cwd=tmp_path, check=True)
+    image = images.load(DIGITS / "4_a.png", graph.inputs[0].attrs["dims"], std=(1,))[0, 0]
+    (tmp_path / "4.pgm").write_bytes(b"P5 32 32 255\n" + image.astype(np.uint8).tobytes())
+    done = subprocess.run([*machine.emulator, tmp_path / "digit", tmp_path / "4.pgm"], capture_output=True, check=True)
+    _, *rows = done.stdout.decode().splitlines()
+    assert max(rows, key=lambda row: float(row.split()[1])).split()[0] == "4"
 
 
 @pytest.mark.slow
