@@ -124,6 +124,14 @@ def run_c(folder: Path) -> Scores:
     return parse(call("./digit", write_pgm(folder), cwd=folder))
 
 
+def run_cpp(folder: Path) -> Scores:
+    need("c++", advice="apt-get install g++")
+    call(*CNNCC, "compile", NET, "-o", folder / "lenet5.so", "--emit", "so,hpp", cwd=ROOT)
+    flags = ["-std=c++17", "-O2", "-Wall", "-Wextra", "-Werror", "-I."]
+    call("c++", *flags, HERE / "cpp/digit.cpp", "-o", "digit", "./lenet5.so", cwd=folder)
+    return parse(call("./digit", write_pgm(folder), cwd=folder))
+
+
 def run_python(folder: Path) -> Scores:
     compile_module(folder)
     return parse(call(sys.executable, HERE / "python/digit.py", folder / "lenet5.so", DIGIT, cwd=ROOT))
@@ -170,6 +178,7 @@ def run_aarch64(folder: Path) -> Scores:
 
 EXAMPLES = (
     Example("C", run_c),
+    Example("C++", run_cpp),
     Example("Python", run_python),
     Example("Rust", run_rust),
     Example("Node", run_node),

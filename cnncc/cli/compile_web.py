@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from cnncc.cli import command, screen
+from cnncc.cli import command, emit, screen
 
 if TYPE_CHECKING:
     import argparse
@@ -28,12 +28,15 @@ def folder_of(graph: Graph, args: argparse.Namespace) -> Path:
 
 def check_folder(graph: Graph, args: argparse.Namespace) -> None:
     """Before a long compilation, that the files can be written; the folder itself is made if need be."""
-    from cnncc.codegen.wasm import outputs
+    from cnncc.codegen.wasm import ROLES, outputs
     from cnncc.errors import CnnccError
 
+    if args.emit != emit.DEFAULT or args.weights_external:
+        hint = "its weights are in a file of their own as it is"
+        raise CnnccError(f"target {args.target} writes a folder and takes no --emit or --weights-external", hint=hint)
     folder = folder_of(graph, args)
     if folder.is_dir():
-        command.check_outputs(args, outputs(folder, graph.name))
+        command.check_outputs(args, {ROLES[kind]: path for kind, path in outputs(folder, graph.name).items()})
     elif folder.exists():
         raise CnnccError(f"cannot write folder {folder}: it is a file", hint="for this target, -o names a folder")
     elif not folder.parent.is_dir():
@@ -45,15 +48,15 @@ def write(build: Build, folder: Path) -> dict[str, Any]:
     from cnncc.codegen.wasm import write_wasm
 
     paths = write_wasm(build, folder)
-    files = {path.name: path.stat().st_size for path in paths.values()}
-    return {"folder": str(folder), "files": files, "bytes": sum(files.values())}
+    files = {kind: str(path) for kind, path in paths.items()}
+    return {"folder": str(folder), "files": files, "bytes": sum(path.stat().st_size for path in paths.values())}
 
 
 def show(result: dict[str, Any]) -> None:
     """The summary that people read."""
-    for name, size in result["files"].items():
-        print(f"{Path(result['folder']) / name}  {screen.size(size)}")
+    for path in map(Path, result["files"].values()):
+        print(f"{path}  {screen.size(path.stat().st_size)}")
     seconds, arena = result["seconds"], screen.size(result["arena_bytes"])
     print(f"for {result['target']}, in {seconds:.1f} s; arena {arena}, one thread")
-    script = next(name for name in result["files"] if name.endswith(".js"))
+    script = Path(result["files"]["js"]).name
     print(f'next: import {{ load }} from "./{script}"; const model = await load(); model.run(input)')

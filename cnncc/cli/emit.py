@@ -7,13 +7,14 @@ from pathlib import Path
 
 ENDINGS = {"so": "so", "a": "a", "o": "o", "h": "h", "hpp": "hpp", "ll": "ll", "asm": "s", "weights": "weights"}
 """Of the file names of each kind."""
+DEFAULT = ["so", "h"]
 _KINDS = tuple(kind for kind in ENDINGS if kind != "weights")
 
 
 def add_options(parser: argparse.ArgumentParser) -> None:
     """Which files are written."""
     what = f"what to write, a list with commas: {', '.join(_KINDS)} (default: so,h)"
-    parser.add_argument("--emit", type=_kinds, default=["so", "h"], metavar="KINDS", help=what)
+    parser.add_argument("--emit", type=_kinds, default=DEFAULT, metavar="KINDS", help=what)
     what = "keep the weights in a file beside the module, mapped and checked when it is opened"
     parser.add_argument("--weights-external", action="store_true", help=what)
 

@@ -57,8 +57,7 @@ class Layout:
     @property
     def prefaulted(self) -> bool:
         """Whether giving the model brings its weights into memory, so that the first run need not."""
-        linux = "linux" in self.program.target.triple
-        return self.digest is None and linux and self.weight_bytes >= WORTH_PREFAULTING
+        return self.digest is None and self.weight_bytes >= WORTH_PREFAULTING
 
     @property
     def size(self) -> str:

@@ -19,16 +19,17 @@ from cnncc.files import check_outputs
 from cnncc.runtime.load import SECTION
 from cnncc.runtime.wasm_section import custom_section
 
-SUFFIXES = {"the weights": ".weights", "the code": ".wasm", "the JavaScript": ".js", "its types": ".d.ts"}
-"""What is written, in that order: the JavaScript, which knows the hash of the weights, last."""
+ROLES = {"weights": "the weights", "wasm": "the code", "d.ts": "the types", "js": "the JavaScript"}
+"""The kinds of files, which are also their endings, and how messages call them, in the order in which they appear: the
+JavaScript, which knows the hash of the weights, last."""
 STACK_BYTES = 1 << 18
 
 _TEMPLATE = Path(__file__).resolve().parent / "wasm_model"
 
 
 def outputs(folder: Path, name: str) -> dict[str, Path]:
-    """The files of a network, by what they are."""
-    return {what: folder / f"{c_name(name)}{suffix}" for what, suffix in SUFFIXES.items()}
+    """The files of a network, by kind."""
+    return {kind: folder / f"{c_name(name)}.{kind}" for kind in ROLES}
 
 
 def write_wasm(build: Build, folder: Path) -> dict[str, Path]:
@@ -36,15 +37,15 @@ def write_wasm(build: Build, folder: Path) -> dict[str, Path]:
     paths = outputs(folder, build.program.graph.name)
     try:
         folder.mkdir(exist_ok=True)
-        check_outputs(paths, {})
+        check_outputs({ROLES[kind]: path for kind, path in paths.items()}, {})
         with tempfile.TemporaryDirectory(dir=folder, prefix=".cnncc-") as scratch:
             work = Path(scratch)
             weights = build.weights()
-            weights.tofile(work / ".weights")
+            weights.tofile(work / "weights")
             _link(build, work)
             _write_scripts(build, hashlib.sha256(weights.data).hexdigest(), work)
-            for what, path in paths.items():
-                os.replace(work / SUFFIXES[what], path)
+            for kind, path in paths.items():
+                os.replace(work / kind, path)
     except OSError as error:
         raise CnnccError(f"cannot write {folder}: {reason(error)}") from error
     return paths
@@ -59,8 +60,8 @@ def _link(build: Build, work: Path) -> None:
         (work / file).write_bytes(body)
     flags = ["--no-entry", "--strip-all", "--gc-sections", "--stack-first", "-z", f"stack-size={STACK_BYTES}"]
     exported = [f"--export={name}_run", "--export=__heap_base"]
-    toolchain.call(target, [*flags, *exported, *files, "-o", SUFFIXES["the code"]], work)
-    with (work / SUFFIXES["the code"]).open("ab") as code:
+    toolchain.call(target, [*flags, *exported, *files, "-o", "wasm"], work)
+    with (work / "wasm").open("ab") as code:
         code.write(custom_section(SECTION, json.dumps(build.info).encode()))
 
 
@@ -74,11 +75,11 @@ def _write_scripts(build: Build, weights_sha256: str, work: Path) -> None:
         "INPUTS": ", ".join(f"{array}: Float32Array" for array in arrays),
         "OUTPUTS": results if len(info["outputs"]) == 1 else f"[{results}]",
     }
-    for suffix in (SUFFIXES["the JavaScript"], SUFFIXES["its types"]):
-        text = _TEMPLATE.with_suffix(suffix).read_text(encoding="utf-8")
+    for kind in ("js", "d.ts"):
+        text = _TEMPLATE.with_suffix(f".{kind}").read_text(encoding="utf-8")
         for key, value in values.items():
             text = text.replace(f"@{key}@", value)
-        (work / suffix).write_text(text, encoding="utf-8")
+        (work / kind).write_text(text, encoding="utf-8")
 
 
 def _summary(build: Build, weights_sha256: str) -> dict[str, Any]:

@@ -24,9 +24,9 @@ def net(tmp_path, monkeypatch):
 @needs_linker
 def test_wasm32_writes_a_folder(cnncc, net, tmp_path):
     result = cnncc("compile", net, "--target", "wasm32", "-o", "web", "--json").json
-    assert sorted(result["files"]) == ["tiny.d.ts", "tiny.js", "tiny.wasm", "tiny.weights"]
+    assert result["files"] == {kind: f"web/tiny.{kind}" for kind in ("weights", "wasm", "d.ts", "js")}
     assert (result["folder"], result["threads"]) == ("web", 1)
-    assert result["bytes"] == sum((tmp_path / "web" / name).stat().st_size for name in result["files"])
+    assert result["bytes"] == sum((tmp_path / path).stat().st_size for path in result["files"].values())
     printed = cnncc("compile", net, "--target", "wasm32").out
     assert (tmp_path / "tiny").is_dir(), "the name of the network, unless told otherwise"
     assert 'import { load } from "./tiny.js"' in printed
@@ -43,6 +43,13 @@ def test_folders_that_cannot_be(cnncc, net, tmp_path):
     }.items():
         result = cnncc("compile", net, "--target", "wasm32", "-o", folder)
         assert (result.code, result.err) == (2, f"cnncc: {message}\n")
+
+
+@pytest.mark.parametrize("option", ["--emit=a", "--weights-external"])
+def test_a_folder_takes_no_kinds(cnncc, net, option):
+    result = cnncc("compile", net, "--target", "wasm32", option)
+    message = "cnncc: target wasm32 writes a folder and takes no --emit or --weights-external"
+    assert (result.code, result.err.splitlines()[0]) == (2, message)
 
 
 def test_threads_where_there_are_none(cnncc, net):

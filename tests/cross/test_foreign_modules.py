@@ -87,7 +87,7 @@ NEEDED = {
     for name in (
         "memset", "memcpy", "memmove", "sched_yield", "sched_getaffinity", "__sched_cpucount", "sigfillset", "syscall",
         "pthread_create", "pthread_detach", "pthread_sigmask", "__register_atfork",
-        "open", "read", "close",
+        "open", "read", "close", "madvise", "sysconf",
     )
     for version in ("2.17", "2.27", "2.32", "2.34")
 }  # fmt: skip

@@ -26,7 +26,7 @@ def write(build: Build, folder: Path) -> Path:
     """The ES module of a build, in a folder that Node takes for one of ES modules."""
     paths = write_wasm(build, folder)
     (folder / "package.json").write_text('{"type": "module"}')
-    return paths["the JavaScript"]
+    return paths["js"]
 
 
 def node(*arguments: object, stdin: bytes = b"") -> subprocess.CompletedProcess[bytes]:
