@@ -25,7 +25,7 @@ def test_a_long_list_goes_on_below_its_label(cnncc):
     lines = cnncc("targets", "host").out.splitlines()
     assert max(map(len, lines)) <= 100
     (start,) = [i for i, line in enumerate(lines) if line.startswith("features ")]
-    assert lines[start + 1].startswith(" " * 13 + "+")
+    assert lines[start + 1].startswith((" " * 13 + "+", " " * 13 + "-"))
 
 
 def test_json_has_every_field(cnncc):

@@ -123,6 +123,6 @@ def test_a_missing_tool_is_named(tmp_path, monkeypatch):
 
     real = toolchain.shutil.which
     monkeypatch.setattr(toolchain.shutil, "which", lambda name: None if "objcopy" in name else real(name))
-    with pytest.raises(CnnccError, match="no objcopy found, which objects and archives need"):
+    with pytest.raises(CnnccError, match="no objcopy found for target host, which objects"):
         write(build(NET), tmp_path, "o")
     assert list(tmp_path.iterdir()) == []

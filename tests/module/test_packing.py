@@ -9,7 +9,7 @@ import time
 import numpy as np
 import pytest
 
-from cnncc import api, lang, weights
+from cnncc import api, lang, targets, weights
 from cnncc.codegen import packing, toolchain, weights_object
 from cnncc.codegen.packing import computed
 from cnncc.errors import CnnccError
@@ -62,17 +62,17 @@ def test_an_object_of_weights_links_and_is_read_only(tmp_path):
     )
     target = api.build(weights.bind(lang.parse("net t\ninput 1x4x4\nrelu\n")), threads=1).program.target
     assert target.triple.startswith("x86_64")
-    toolchain.call(["-c", "main.c", "-o", "main.o"], tmp_path)
+    toolchain.call(targets.host(), ["-c", "main.c", "-o", "main.o"], tmp_path)
     data = np.arange(5, dtype=np.float32)
     with (tmp_path / "weights.o").open("wb") as file:
         file.seek(weights_object.START)
         file.write(data.data)
         weights_object.finish(file, (tmp_path / "main.o").read_bytes(), "t_weights", data.nbytes)
-    toolchain.call(["main.o", "weights.o", "-o", "main"], tmp_path)
+    toolchain.call(targets.host(), ["main.o", "weights.o", "-o", "main"], tmp_path)
     done = subprocess.run([tmp_path / "main"], capture_output=True, text=True, check=True)
     assert done.stdout.split() == ["0", "4", "0"]
     (tmp_path / "write.c").write_text("extern float t_weights[];\nint main(void) { t_weights[0] = 1; }\n")
-    toolchain.call(["write.c", "weights.o", "-o", "write"], tmp_path)
+    toolchain.call(targets.host(), ["write.c", "weights.o", "-o", "write"], tmp_path)
     assert subprocess.run([tmp_path / "write"], check=False).returncode < 0
 
 
