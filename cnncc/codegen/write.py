@@ -235,9 +235,9 @@ class _Work:
         others = objects
         for i, variant in enumerate(self.layout.variants):
             own = [name for name in objects if name == f"steps{i}.o" or name.startswith(f"kernel{i}.")]
-            toolchain.call(["-r", "-nostdlib", "-o", f"joined{i}.o", *own], self.folder)
+            toolchain.call(self.target, ["-r", "-nostdlib", "-o", f"joined{i}.o", *own], self.folder)
             options = [f"--keep-global-symbol={variant.symbol}", f"joined{i}.o", f"variant{i}.o"]
-            toolchain.binutil("objcopy", options, self.folder)
+            toolchain.binutil(self.target, "objcopy", options, self.folder)
             others = [name for name in others if name not in own] + [f"variant{i}.o"]
         return others
 
