@@ -198,7 +198,7 @@ def _runs_here(target: str) -> bool:
     from cnncc import targets
     from cnncc.runtime import cpu
 
-    return not cpu.missing(targets.load(target).requires)
+    return any(not cpu.missing(targets.load(name).requires) for name in target.split(","))
 
 
 COMMAND = command.Command(
