@@ -93,6 +93,8 @@ _PARAMETER: Mapping[tuple[str, str], _Rule] = {
     ("conv_transpose", "weight"): _he_normal,
     ("fc", "weight"): _he_normal,
     ("", "bias"): lambda rng, shape, node, _: _normal(rng, shape, 0.03),
+    ("prelu", "weight"): lambda rng, shape, node, _: _uniform(rng, shape, 0.1, 0.4),
+    ("group_norm", "weight"): lambda rng, shape, node, _: _uniform(rng, shape, 0.5, 1.5),
     ("const", "value"): lambda rng, shape, node, _: _normal(rng, shape, 1.0),
 }
 _BATCH_NORM: Mapping[str, _Rule] = {

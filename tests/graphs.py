@@ -18,7 +18,10 @@ Maker = Callable[[Draw, Shape], dict[str, Any]]
 
 LATE_OPS = frozenset({"relayout"})
 """Ops only a late pass adds: no network text has them."""
-POINTWISE = ("relu", "relu6", "sigmoid", "tanh", "hard_swish", "silu", "softmax", "identity", "flatten", "gap", "gmp")
+POINTWISE = (
+    *("relu", "relu6", "sigmoid", "tanh", "hard_swish", "silu", "softmax", "identity", "flatten", "gap", "gmp"),
+    *("softplus", "softsign", "mish", "gelu", "gelu_tanh", "erf", "abs", "prelu"),
+)
 
 
 def integers(low: int, high: int) -> st.SearchStrategy[int]:
@@ -95,6 +98,33 @@ def reshape(draw: Draw, shape: Shape) -> dict[str, Any]:
     return {"dims": draw(st.sampled_from([(count,), (first, count // first, 1), (1, first, count // first)]))}
 
 
+def permute(draw: Draw, shape: Shape) -> dict[str, Any]:
+    split = shape[1:]
+    axes = tuple(draw(st.permutations(range(len(split)))))
+    return {"split": split, "axes": axes, "dims": tuple(split[a] for a in axes)}
+
+
+def expand(draw: Draw, shape: Shape) -> dict[str, Any]:
+    return {"dims": tuple(s if s > 1 else draw(integers(1, 3)) for s in shape[1:])}
+
+
+def group_norm(draw: Draw, shape: Shape) -> dict[str, Any]:
+    groups = draw(st.sampled_from([g for g in range(1, shape[1] + 1) if shape[1] % g == 0]))
+    return {"groups": groups, "affine": draw(st.booleans()), "eps": draw(st.sampled_from([1e-5, 0.1]))}
+
+
+def topk(draw: Draw, shape: Shape) -> dict[str, Any]:
+    flags = {name: draw(st.booleans()) for name in ("largest", "indices", "last")}
+    return {"k": draw(integers(1, shape[1])), **flags}
+
+
+def resize(draw: Draw, shape: Shape) -> dict[str, Any]:
+    mode = draw(st.sampled_from(["nearest", "linear", "cubic"]))
+    place = draw(st.sampled_from(["half_pixel", "asymmetric", "align_corners", "pytorch_half_pixel"]))
+    more = {"antialias": draw(st.booleans()), "coefficient": -0.5} if mode != "nearest" else {"rounding": "floor"}
+    return {"size": pair(draw, 1, 6), "mode": mode, "place": place, **more}
+
+
 def upsample(draw: Draw, shape: Shape) -> dict[str, Any]:
     mode = draw(st.sampled_from(["nearest", "bilinear"]))
     align = mode == "bilinear" and draw(st.booleans())
@@ -110,6 +140,7 @@ IMAGE: dict[str, Maker] = {
     "crop": crop,
     "pad": pad,
     "upsample": upsample,
+    "resize": resize,
 }
 """Ops of (n, c, h, w) tensors only, with a maker of attributes."""
 ANY: dict[str, Maker] = {
@@ -118,11 +149,19 @@ ANY: dict[str, Maker] = {
     "leaky_relu": lambda draw, _: {"slope": draw(tenths(0, 5))},
     "hard_sigmoid": lambda draw, _: draw(st.sampled_from([{}, {"alpha": 0.2}, {"beta": 0.25}])),
     "dropout": lambda draw, _: {"p": draw(tenths(1, 9))},
+    "clip": lambda draw, _: {"low": draw(tenths(-20, 0)), "high": draw(tenths(1, 20))},
+    "affine": lambda draw, _: {"scale": draw(tenths(-20, 20)), "shift": draw(tenths(-20, 20))},
+    "elu": lambda draw, _: {"alpha": draw(tenths(1, 20))},
+    "thresholded_relu": lambda draw, _: {"alpha": draw(tenths(0, 20))},
+    "permute": permute,
+    "expand": expand,
+    "group_norm": group_norm,
+    "topk": topk,
     "slice": channels,
     "reshape": reshape,
     **{op: lambda draw, _: {} for op in POINTWISE},
 }
-MERGES = ("add", "mul", "concat")
+MERGES = ("add", "mul", "max", "min", "concat")
 
 
 class Builder:

@@ -10,13 +10,15 @@ import numpy as np
 from cnncc.ir import Constant
 from cnncc.kernels.conv_direct import pad_channels
 from cnncc.kernels.spec import Call, Epilogue, Kernel, Operand, Packed, Selection, Site
+from cnncc.ops import ACTIVATIONS
 
-ACTIVATION_OPS = ("relu", "relu6", "leaky_relu", "sigmoid", "tanh", "hard_sigmoid", "hard_swish", "silu")
+MERGES = ("add", "mul", "max", "min")
 
 
 @dataclass(frozen=True)
 class ElementwiseConfig:
-    """`start` is `first` (the first operand as it is), `add`, `mul` or `affine` (x scale + shift, per channel).
+    """`start` is `first` (the first operand as it is), `add`, `mul`, `max`, `min`, `affine` (x scale + shift, per
+    channel) or `prelu` (x times a slope per channel where x is negative).
 
     Operands are `full` (as the result), `channel` (one value per channel). An image has `pixels` of `channel_blocks`
     blocks; a vector is one pixel of `tail` floats in one block of any length.
@@ -39,11 +41,13 @@ def select_elementwise(site: Site) -> Selection | None:
     node = site.node
     if node.op == "bn":
         return _affine(site)
-    if node.op in ("add", "mul"):
+    if node.op == "prelu":
+        return _prelu(site)
+    if node.op in MERGES:
         arms = node.inputs[: len(node.inputs) - sum(name == "add" for name, _ in node.attrs["epilogue"])]
         kinds = tuple(_kind(site, a) for a in arms)
         return _elementwise(site, node.op, kinds, node.attrs["epilogue"])
-    if node.op in ACTIVATION_OPS:
+    if node.op in ACTIVATIONS:
         return _elementwise(site, "first", ("full",), ((node.op, tuple(sorted(node.attrs.items()))),))
     if node.op in ("identity", "dropout"):
         return _elementwise(site, "first", ("full",), ())
@@ -74,6 +78,15 @@ def _affine(site: Site) -> Selection:
         Packed(f"{node.name}.shift", shift),
     )
     return _elementwise(site, "affine", ("full",), node.attrs["epilogue"], packed)
+
+
+def _prelu(site: Site) -> Selection:
+    """A slope per channel."""
+    node, slope = site.node, site.constant("weight")
+    assert slope is not None
+    width = math.prod(node.type.stored_shape[1:]) if len(node.type.shape) == 2 else _padded(site)
+    packed = Packed(f"{node.name}.slope", slope.map((width,), lambda s: pad_channels(s, width)))
+    return _elementwise(site, "prelu", ("full",), (), (packed,))
 
 
 def _padded(site: Site) -> int:

@@ -9,9 +9,14 @@ from cnncc.kernels.conv_direct import select_conv, select_transposed
 from cnncc.kernels.copy import select_copy
 from cnncc.kernels.dense import select_dense
 from cnncc.kernels.elementwise import select_elementwise, select_normalize
+from cnncc.kernels.group_norm import select_group_norm
+from cnncc.kernels.matmul import select_matmul
 from cnncc.kernels.resample import select_resample
 from cnncc.kernels.room import explained
+from cnncc.kernels.resize import select_resize
 from cnncc.kernels.spec import Selection, Site
+from cnncc.kernels.strided import select_strided
+from cnncc.kernels.topk import select_topk
 from cnncc.kernels.window import select_depthwise, select_pool
 from cnncc.kernels.winograd_choice import select_winograd
 
@@ -28,6 +33,11 @@ RULES: tuple[Callable[[Site], Selection | None], ...] = (
     select_softmax,
     select_elementwise,
     select_resample,
+    select_resize,
+    select_group_norm,
+    select_matmul,
+    select_topk,
+    select_strided,
     select_copy,
 )
 

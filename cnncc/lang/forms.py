@@ -61,6 +61,28 @@ def unpack(*names: str) -> Finish:
     return finish
 
 
+def shuffle(attrs: Attrs, shape: Shape) -> Attrs:
+    """Channels of `groups` groups taken in turns (ShuffleNet)."""
+    groups, (c, h, w) = attrs["groups"], shape[1:4]
+    return {"split": (groups, c // groups, h, w), "axes": (1, 0, 2, 3), "dims": (c, h, w)}
+
+
+def depth_to_space(attrs: Attrs, shape: Shape) -> Attrs:
+    """Channels become blocks of b x b pixels; the pixel is the outermost part of the channel, with `crd` the innermost
+    (as in PyTorch's PixelShuffle)."""
+    b, (c, h, w) = attrs["block"], shape[1:4]
+    few = c // (b * b)
+    inner = attrs.get("crd", False)
+    split, axes = ((few, b, b, h, w), (0, 3, 1, 4, 2)) if inner else ((b, b, few, h, w), (2, 3, 0, 4, 1))
+    return {"split": split, "axes": axes, "dims": (few, h * b, w * b)}
+
+
+def space_to_depth(attrs: Attrs, shape: Shape) -> Attrs:
+    """Blocks of b x b pixels become channels, the pixel being the outermost part of the channel."""
+    b, (c, h, w) = attrs["block"], shape[1:4]
+    return {"split": (c, h // b, b, w // b, b), "axes": (2, 4, 0, 1, 3), "dims": (b * b * c, h // b, w // b)}
+
+
 BIAS = {"bias": ("bias", read.always(True)), "nobias": ("bias", read.always(False))}
 ROUNDING = {r: ("rounding", read.always(r)) for r in ("floor", "ceil", "exact")}
 STRIDE_PAD = {"/": ("stride", read.pair(1)), "pad": ("pad", read.pads)}
@@ -70,6 +92,25 @@ CONV = {**STRIDE_PAD, **DILATION, "groups": ("groups", read.count), **BIAS, **RO
 DEPTHWISE = {**STRIDE_PAD, **DILATION, "mult": ("mult", read.count), **BIAS, **ROUNDING}
 UPCONV = {**STRIDE_PAD, **DILATION, "outpad": ("output_pad", read.pair(0)), "groups": ("groups", read.count), **BIAS}
 COUNTPAD = {"countpad": ("count_include_pad", read.always(True))}
+PLACES = ("half_pixel", "asymmetric", "align_corners", "pytorch_half_pixel", "half_pixel_symmetric")
+RESIZE = {
+    **{m: ("mode", read.always(m)) for m in ("nearest", "linear", "cubic")},
+    **{m: ("place", read.always(m)) for m in PLACES},
+    **{m: ("rounding", read.always(m)) for m in ("round_prefer_floor", "round_prefer_ceil", "floor", "ceil")},
+    **{m: (m, read.always(True)) for m in ("exclude_outside", "antialias")},
+    "scale": ("scale", read.factors),
+    "coefficient": ("coefficient", read.number),
+}
+TOPK = {
+    "smallest": ("largest", read.always(False)),
+    "indices": ("indices", read.always(True)),
+    "last": ("last", read.always(True)),
+}
+SIMPLE = (
+    *("relu", "relu6", "sigmoid", "tanh", "hard_swish", "silu", "softmax", "identity", "softplus", "softsign", "mish"),
+    *("gelu", "gelu_tanh", "erf", "exp", "log", "sqrt", "reciprocal", "abs", "prelu"),
+)
+"""Words that take nothing and may follow another op."""
 FLAGS = {m: ("mode", read.always(m)) for m in ("nearest", "bilinear")}
 EDGES = {m: ("mode", read.always(m)) for m in ("constant", "edge", "reflect")}
 
@@ -111,7 +152,19 @@ FORMS: Mapping[str, Form] = {
     "gmp": plain("gmp", chains=False),
     "bn": Form("bn", words=numbers("eps"), chains=True),
     "lrn": Form("lrn", words={"size": ("size", read.count), **numbers("alpha", "beta", "k")}, chains=True),
-    **{op: plain(op) for op in ("relu", "relu6", "sigmoid", "tanh", "hard_swish", "silu", "softmax", "identity")},
+    **{op: plain(op) for op in SIMPLE},
+    "clip": Form("clip", words=numbers("low", "high"), chains=True),
+    "affine": Form("affine", words=numbers("scale", "shift"), chains=True),
+    "elu": Form("elu", optional=("alpha", read.number), words=numbers("alpha"), chains=True),
+    "thresholded_relu": Form(
+        "thresholded_relu", optional=("alpha", read.number), words=numbers("alpha"), chains=True
+    ),
+    "group_norm": Form(
+        "group_norm",
+        (("groups", read.count),),
+        words={**numbers("eps"), "noaffine": ("affine", read.always(False))},
+        chains=True,
+    ),
     "leaky_relu": Form("leaky_relu", optional=("slope", read.number), words=numbers("slope"), chains=True),
     "hard_sigmoid": Form("hard_sigmoid", words=numbers("alpha", "beta"), chains=True),
     "dropout": Form("dropout", optional=("p", read.number), words=numbers("p"), chains=True),
@@ -123,13 +176,24 @@ FORMS: Mapping[str, Form] = {
     ),
     "flatten": plain("flatten", chains=False),
     "reshape": Form("reshape", (("dims", read.dims),)),
+    "permute": Form(
+        "permute", (("split", read.sizes),), words={"axes": ("axes", read.order), "to": ("dims", read.dims)}
+    ),
+    "shuffle": Form("permute", (("groups", read.count),), finish=shuffle),
+    "depth_to_space": Form(
+        "permute", (("block", read.count),), words={"crd": ("crd", read.always(True))}, finish=depth_to_space
+    ),
+    "space_to_depth": Form("permute", (("block", read.count),), finish=space_to_depth),
+    "expand": Form("expand", (("dims", read.dims),)),
+    "topk": Form("topk", (("k", read.count),), words=TOPK),
+    "resize": Form("resize", (("size", read.kernel),), words=RESIZE),
     "upsample": Form(
         "upsample", (("scale", read.pair(1)),), words={**FLAGS, "align": ("align_corners", read.always(True))}
     ),
     "pad": Form("pad", (("pad", read.pads),), words={**EDGES, **numbers("value")}),
 }
 """Every op word."""
-MERGES = ("add", "mul", "concat", "cropcat")
+MERGES = ("add", "mul", "max", "min", "matmul", "concat", "cropcat")
 """Words in front of arms in braces. `cropcat` crops all arms to the smallest, centred, and concatenates them."""
 WORD = {form.op: word for word, form in reversed(list(FORMS.items()))}
 """The word the printer uses for an op."""

@@ -162,6 +162,26 @@ def sides(items: Items) -> tuple[int, ...]:
     return two(items, item.sides, least=1)
 
 
+def sizes(items: Items) -> tuple[int, ...]:
+    """`3x80x28x28`, of any number of sides."""
+    item = items.expect((ast.Sizes, ast.Value), "sizes like 3x80x28x28")
+    return tuple(items.whole(s) for s in (item.sides if isinstance(item, ast.Sizes) else (item.expr,)))
+
+
+def order(items: Items) -> tuple[int, ...]:
+    """`1,0,2`: axes, counted from 0."""
+    return tuple(items.whole(e, 0) for e in expressions(items, "axes such as 1,0,2"))
+
+
+def factors(items: Items) -> tuple[float, float]:
+    """`1.5` or `1.5,2`: along height and width."""
+    values = numbers(items)
+    if len(values) > 2:
+        items.index -= 1
+        items.wanted("one number or two")
+    return values[0], values[-1]
+
+
 def bounds(items: Items) -> Pair:
     """`0:16`."""
     item = items.expect(ast.Range, "a range like 0:16")

@@ -9,7 +9,7 @@ from typing import Any
 
 from cnncc.errors import CnnccError
 from cnncc.ir import Graph, Node
-from cnncc.lang.forms import MERGES, WORD, same_pad
+from cnncc.lang.forms import FORMS, MERGES, WORD, same_pad
 from cnncc.ops import TABLE
 
 BARE = re.compile(r"[A-Za-z0-9_]+(\.[A-Za-z0-9_]+)*")
@@ -56,6 +56,7 @@ def flag(name: str) -> Write:
     return lambda value: name
 
 
+NUMBERS = ("eps", "alpha", "beta", "k", "slope", "p", "value", "low", "high", "shift", "coefficient")
 WORDS: Mapping[str, Write] = {
     "stride": lambda value: f"/{square(value)}",
     "pad": word("pad", pads),
@@ -75,7 +76,17 @@ WORDS: Mapping[str, Write] = {
     "crop": word("crop", number),
     "filter": str,
     "order": str,
-    **{name: word(name, number) for name in ("eps", "alpha", "beta", "k", "slope", "p", "value")},
+    "affine": flag("noaffine"),
+    "axes": word("axes", lambda value: ",".join(map(str, value))),
+    "dims": word("to", by),
+    "place": str,
+    "exclude_outside": flag("exclude_outside"),
+    "antialias": flag("antialias"),
+    "largest": flag("smallest"),
+    "indices": flag("indices"),
+    "last": flag("last"),
+    "scale": word("scale", lambda value: listing(value) if isinstance(value, tuple) else number(value)),
+    **{name: word(name, number) for name in NUMBERS},
 }
 """How an attribute is written when it is not the default."""
 POSITIONAL: Mapping[str, Callable[[Mapping[str, Any]], str]] = {
@@ -91,10 +102,18 @@ POSITIONAL: Mapping[str, Callable[[Mapping[str, Any]], str]] = {
     "crop": lambda a: f"{a['top']},{a['left']} {a['height']}x{a['width']}",
     "upsample": lambda a: square(a["scale"]),
     "pad": lambda a: pads(a["pad"]),
+    "permute": lambda a: by(a["split"]),
+    "expand": lambda a: by(a["dims"]),
+    "group_norm": lambda a: str(a["groups"]),
+    "topk": lambda a: str(a["k"]),
+    "resize": lambda a: by(a["size"]),
 }
 """What follows the word of an op."""
-TAKEN = frozenset({"dims", "kernel", "out", "start", "stop", "top", "left", "height", "width", "scale"})
-"""Attributes written by position."""
+
+
+def taken(op: str) -> set[str]:
+    """Attributes written by position."""
+    return {name for packed, _ in FORMS[WORD[op]].positional for name in packed.split("+")}
 
 
 def print_net(graph: Graph, shapes: bool = True) -> str:
@@ -149,7 +168,7 @@ def attributes(node: Node) -> list[str]:
     assumed = dict(TABLE[node.op].attributes)
     if node.op == "conv":
         assumed["pad"] = same_pad({key: node.attrs[key] for key in ("kernel", "dilation")}, ())["pad"]
-    skip = TAKEN | {"epilogue"} | ({"pad"} if node.op == "pad" else set())
+    skip = taken(node.op) | {"epilogue"}
     return [WORDS[key](value) for key, value in node.attrs.items() if key not in skip and value != assumed[key]]
 
 

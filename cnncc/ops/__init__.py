@@ -10,7 +10,22 @@ from cnncc.ir import Graph, Node
 from cnncc.ir import verify as ir_verify
 from cnncc.ir.rules import check_arity
 from cnncc.ir.verify import VerifyError
-from cnncc.ops import activation, combine, conv, dense, measure, normalize, pool, rearrange, resample, source
+from cnncc.ops import (
+    activation,
+    combine,
+    conv,
+    dense,
+    group_norm,
+    matmul,
+    measure,
+    normalize,
+    permute,
+    pool,
+    rearrange,
+    resample,
+    resize,
+    source,
+)
 from cnncc.ops.table import NOT_TRAINED, REQUIRED, Attrs, Op, Shape, ShapeError, Shapes
 
 __all__ = [
@@ -32,7 +47,10 @@ __all__ = [
     "weight_shapes",
 ]
 
-FAMILIES = (source, conv, dense, pool, normalize, activation, combine, resample, rearrange)
+FAMILIES = (
+    *(source, conv, dense, pool, normalize, group_norm, activation, combine, matmul, resample, resize),
+    *(rearrange, permute),
+)
 TABLE: Mapping[str, Op] = {op.name: op for family in FAMILIES for op in family.OPS}
 """Every op by name."""
 ACTIVATIONS = frozenset(activation.FUNCTIONS)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Mapping
 
 import numpy as np
@@ -52,11 +53,106 @@ def silu(x: Array, attrs: Attrs) -> Array:
     return x * sigmoid(x, attrs)
 
 
+def clip(x: Array, attrs: Attrs) -> Array:
+    """min(max(x, low), high)"""
+    kind = x.dtype.type
+    return np.clip(x, kind(attrs["low"]), kind(attrs["high"]))
+
+
+def affine(x: Array, attrs: Attrs) -> Array:
+    """scale * x + shift, the same for all channels"""
+    kind = x.dtype.type
+    return x * kind(attrs["scale"]) + kind(attrs["shift"])
+
+
+def elu(x: Array, attrs: Attrs) -> Array:
+    """x if x > 0, else alpha * (exp(x) - 1)"""
+    return np.where(x > 0, x, x.dtype.type(attrs["alpha"]) * np.expm1(np.minimum(x, 0)))
+
+
+def softplus(x: Array, attrs: Attrs) -> Array:
+    """ln(1 + exp(x))"""
+    return np.maximum(x, 0) + np.log1p(np.exp(-np.abs(x)))
+
+
+def softsign(x: Array, attrs: Attrs) -> Array:
+    """x / (1 + |x|)"""
+    return x / (1 + np.abs(x))
+
+
+def mish(x: Array, attrs: Attrs) -> Array:
+    """x * tanh(ln(1 + exp(x)))  (Misra 2019)"""
+    return x * np.tanh(softplus(x, attrs))
+
+
+def gelu(x: Array, attrs: Attrs) -> Array:
+    """x * (1 + erf(x / sqrt(2))) / 2  (Hendrycks and Gimpel 2016)"""
+    return x * (1 + erf(x * x.dtype.type(math.sqrt(0.5)), attrs)) / 2
+
+
+def gelu_tanh(x: Array, attrs: Attrs) -> Array:
+    """x * (1 + tanh(sqrt(2 / pi) * (x + 0.044715 x^3))) / 2, an approximation of gelu that some networks are made of"""
+    kind = x.dtype.type
+    return x * (1 + np.tanh(kind(math.sqrt(2 / math.pi)) * (x + kind(0.044715) * x * x * x))) / 2
+
+
+def thresholded_relu(x: Array, attrs: Attrs) -> Array:
+    """x if x > alpha, else 0"""
+    return np.where(np.isnan(x), x, np.where(x > x.dtype.type(attrs["alpha"]), x, x.dtype.type(0)))
+
+
+def erf(x: Array, attrs: Attrs) -> Array:
+    """The error function, 2 / sqrt(pi) times the integral of exp(-t^2) from 0 to x"""
+    values: Array = np.frompyfunc(math.erf, 1, 1)(x).astype(x.dtype)
+    return values
+
+
+def exp(x: Array, attrs: Attrs) -> Array:
+    """exp(x)"""
+    return np.exp(x)
+
+
+def log(x: Array, attrs: Attrs) -> Array:
+    """The natural logarithm; -inf at 0, NaN below"""
+    with np.errstate(divide="ignore", invalid="ignore"):
+        return np.log(x)
+
+
+def sqrt(x: Array, attrs: Attrs) -> Array:
+    """The square root; NaN below 0"""
+    with np.errstate(invalid="ignore"):
+        return np.sqrt(x)
+
+
+def reciprocal(x: Array, attrs: Attrs) -> Array:
+    """1 / x"""
+    with np.errstate(divide="ignore"):
+        return 1 / x
+
+
+def abs(x: Array, attrs: Attrs) -> Array:
+    """|x|"""
+    return np.abs(x)
+
+
 FUNCTIONS: Mapping[str, Function] = {
-    f.__name__: f for f in (relu, relu6, leaky_relu, sigmoid, tanh, hard_sigmoid, hard_swish, silu)
+    f.__name__: f
+    for f in (
+        *(relu, relu6, leaky_relu, sigmoid, tanh, hard_sigmoid, hard_swish, silu, clip, affine, elu, softplus),
+        *(softsign, mish, gelu, gelu_tanh, thresholded_relu, erf, exp, log, sqrt, reciprocal, abs),
+    )
 }
-DEFAULTS: Mapping[str, Attrs] = {"leaky_relu": {"slope": 0.01}, "hard_sigmoid": {"alpha": 1 / 6, "beta": 0.5}}
-TOLERANCES = {"relu": 0.0, "relu6": 0.0, "leaky_relu": 1e-6}
+LARGEST = 3.4028234663852886e38
+"""The largest float32: what `clip` is bounded by where nothing is said."""
+DEFAULTS: Mapping[str, Attrs] = {
+    "leaky_relu": {"slope": 0.01},
+    "hard_sigmoid": {"alpha": 1 / 6, "beta": 0.5},
+    "clip": {"low": -LARGEST, "high": LARGEST},
+    "affine": {"scale": 1.0, "shift": 0.0},
+    "elu": {"alpha": 1.0},
+    "thresholded_relu": {"alpha": 1.0},
+}
+TOLERANCES = {"relu": 0.0, "relu6": 0.0, "leaky_relu": 1e-6, "clip": 0.0, "thresholded_relu": 0.0, "abs": 0.0}
 
 
 def activation(name: str, function: Function) -> Op:

@@ -1,4 +1,4 @@
-"""Merges: sum, product and concatenation of several tensors. A batch of 1 (a learned constant) serves all images."""
+"""Merges: sum, product, extremes and concatenation of several tensors. A batch of 1 (a learned constant) serves all images."""
 
 from __future__ import annotations
 
@@ -63,6 +63,16 @@ def mul_reference(xs: Arrays, weights: Weights, attrs: Attrs) -> Array:
     return reduce(np.multiply, xs)
 
 
+def max_reference(xs: Arrays, weights: Weights, attrs: Attrs) -> Array:
+    """The largest, element by element; NaN if one is."""
+    return reduce(np.maximum, xs)
+
+
+def min_reference(xs: Arrays, weights: Weights, attrs: Attrs) -> Array:
+    """The smallest, element by element; NaN if one is."""
+    return reduce(np.minimum, xs)
+
+
 def concat_reference(xs: Arrays, weights: Weights, attrs: Attrs) -> Array:
     """Channels of all arms, in argument order."""
     batch = max(len(x) for x in xs)
@@ -92,5 +102,7 @@ def merge(
 OPS = (
     with_epilogue(merge("add", elementwise_shape, add_reference, 1e-6)),
     with_epilogue(merge("mul", elementwise_shape, mul_reference, 1e-6)),
+    with_epilogue(merge("max", elementwise_shape, max_reference, 0.0)),
+    with_epilogue(merge("min", elementwise_shape, min_reference, 0.0)),
     merge("concat", concat_shape, concat_reference, 0.0),
 )

@@ -14,7 +14,7 @@ from cnncc.ops import ACTIVATIONS
 from cnncc.passes.assign_layouts import VIEWS
 from cnncc.passes.pieces import Piece
 
-_POINTWISE = ACTIVATIONS | {"bn", "add", "mul"}
+_POINTWISE = ACTIVATIONS | {"bn", "prelu", "add", "mul", "max", "min"}
 
 
 @dataclass(frozen=True)

@@ -8,7 +8,9 @@ from cnncc.ir.types import TensorType
 VIEWS = frozenset({"flatten", "reshape", "slice"})
 """Ops whose result may be a part of their input's memory: the planner lets them do no work."""
 
-_PLAIN_READERS = frozenset({"flatten", "reshape"})
+_PLAIN = frozenset({"permute", "expand", "group_norm", "matmul", "topk"})
+"""Ops that read and write the elements in logical order."""
+_PLAIN_READERS = frozenset({"flatten", "reshape"}) | _PLAIN
 """Ops that need the elements in logical order."""
 
 
@@ -47,7 +49,7 @@ class _Builder:
         self.nodes[node.name] = node.with_(inputs=inputs, type=self._result(node))
 
     def _result(self, node: Node) -> TensorType:
-        if len(node.type.shape) != 4 or node.op in ("input", "reshape"):
+        if len(node.type.shape) != 4 or node.op in _PLAIN | {"input", "reshape"}:
             return node.type.with_block(1)
         if node.op == "identity":
             return node.type.with_block(self.nodes[node.inputs[0]].type.block)

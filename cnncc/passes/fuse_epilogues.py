@@ -5,12 +5,13 @@ from __future__ import annotations
 from cnncc.ir.graph import Graph, Node
 from cnncc.ops import ACTIVATIONS
 
-HOSTS = frozenset({"conv", "conv_transpose", "fc", "bn", "add", "mul"})
-ADD_HOSTS = HOSTS - {"add", "mul"}
+MERGES = frozenset({"add", "mul", "max", "min"})
+ADD_HOSTS = frozenset({"conv", "conv_transpose", "fc", "bn"})
+HOSTS = ADD_HOSTS | MERGES
 
 
 def fuse_epilogues(g: Graph) -> Graph:
-    """act(conv(x)) => conv(x; act), conv(x) + r => conv(x, r; add); fc, bn, conv_transpose too; add, mul take act only.
+    """act(conv(x)) => conv(x; act), conv(x) + r => conv(x, r; add); fc, bn, conv_transpose too; add, mul, max, min take act only.
 
     Must not fire when the host's value has other users or is a graph output, nor for an add that broadcasts or has
     more than two arms. Of two arms that could be host, the later one is: the other one is then ready when it runs.

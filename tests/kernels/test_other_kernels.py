@@ -10,6 +10,10 @@ from cnncc import api, reference
 
 BOUND = 1e-5
 
+NEW = (
+    *("clip low -0.5 high 0.7", "affine scale -2 shift 3", "elu 0.7", "softplus", "softsign", "mish", "gelu", "gelu_tanh"),
+    *("erf", "thresholded_relu 0.5", "abs", "exp"),
+)
 CASES = {
     "fc of an image": ("relu; fc 10", "5x3x3"),
     "fc of blocks": ("relu; fc 33 relu", "32x2x2"),
@@ -57,6 +61,26 @@ CASES = {
     "pad with a value": ("relu; pad 1,0,2,3 value -1.5", "5x6x9"),
     "pad edge": ("relu; pad 2,1,2,3 edge", "20x6x9"),
     "pad reflect": ("relu; pad 2,1,2,3 reflect", "20x6x9"),
+    **{f"{op} of an image": (f"affine scale 2; {op}", "5x4x5") for op in NEW},
+    **{f"{op} of a vector": (f"fc 19 {op}", "8") for op in NEW},
+    "sqrt, log, exp": ("abs; affine shift 0.001; log; exp; sqrt; reciprocal", "20x3x4"),
+    "max and min": ("relu; max { | tanh }; min { | const 20x1x1 }; max { fc 7 | fc 7 } relu6", "20x3x5"),
+    "prelu": ("conv 1x1 20 prelu; fc 5 prelu", "3x4x5"),
+    "group norm": ("conv 1x1 20; group_norm 4; relu; group_norm 20 eps 0.1; group_norm 1 noaffine", "3x5x7"),
+    "group norm of a vector": ("fc 24; group_norm 3 relu", "5"),
+    "shuffle": ("conv 1x1 24; shuffle 3; relu", "3x5x7"),
+    "depth to space": ("conv 1x1 24; depth_to_space 2; space_to_depth 2; depth_to_space 2 crd; relu", "3x5x7"),
+    "transposed": ("relu; permute 20x3x4 axes 2,0,1 to 4x20x3; conv 1x1 5", "20x3x4"),
+    "expanded": ("gap; expand 20x3x4; relu; fc 1; expand 9", "20x5x5"),
+    "matmul": ("save x; permute 3x5x70 axes 0,2,1 to 3x70x5; relu; save y; matmul { from x | from y };"
+               " matmul { | from x } relu", "3x5x70"),
+    "topk": ("relu; topk 3", "20x4x5"),
+    "topk of the smallest": ("tanh; topk 20 smallest last", "20x1x2"),
+    "arg max": ("fc 30; topk 5 indices", "12"),
+    "resize nearest": ("relu; resize 7x5", "20x4x9"),
+    "resize linear": ("relu; resize 7x5 linear antialias", "20x4x9"),
+    "resize cubic": ("relu; resize 13x5 cubic align_corners", "20x4x9"),
+    "resize by factors": ("relu; resize 6x6 linear asymmetric scale 1.6,0.7", "20x4x9"),
     "nearest": ("relu; upsample 2x3", "20x4x5"),
     "bilinear": ("relu; upsample 2x3 bilinear", "20x4x5"),
     "bilinear aligned": ("relu; upsample 3 bilinear align", "20x4x5"),
@@ -90,7 +114,9 @@ def test_on_other_targets(target: str) -> None:
 
 NAN_BODIES = [
     "relu", "relu6", "sigmoid", "tanh", "leaky_relu", "hard_sigmoid", "hard_swish", "silu", "softmax", "maxpool 3x3",
-    "avgpool 3x3", "gmp", "gap", "lrn", "bn", "conv 3x3 8 relu", "upsample 2", "fc 5 relu",
+    "clip", "affine scale 2", "elu", "softplus", "softsign", "mish", "gelu", "gelu_tanh", "thresholded_relu", "erf", "exp",
+    "log", "sqrt", "reciprocal", "abs", "prelu", "group_norm 2", "shuffle 4", "max { | tanh }", "min { tanh | }",
+    "resize 5x5 cubic", "avgpool 3x3", "gmp", "gap", "lrn", "bn", "conv 3x3 8 relu", "upsample 2", "fc 5 relu",
 ]  # fmt: skip
 
 

@@ -7,7 +7,20 @@ from typing import Any
 
 from tvm.tirx import PrimFunc
 
-from cnncc.kernels.cpu import conv_direct, copy, dense, elementwise, resample, window, winograd
+from cnncc.kernels.cpu import (
+    conv_direct,
+    copy,
+    dense,
+    elementwise,
+    group_norm,
+    matmul,
+    resample,
+    resize,
+    strided,
+    topk,
+    window,
+    winograd,
+)
 from cnncc.kernels.cpu.channels import lower_global_pool, lower_lrn, lower_softmax
 
 LOWER: Mapping[str, Callable[[Any, str], PrimFunc]] = {
@@ -23,4 +36,9 @@ LOWER: Mapping[str, Callable[[Any, str], PrimFunc]] = {
     "normalize": elementwise.lower_normalize,
     "copy": copy.lower,
     "resample": resample.lower,
+    "resize": resize.lower,
+    "group_norm": group_norm.lower,
+    "matmul": matmul.lower,
+    "topk": topk.lower,
+    "strided": strided.lower,
 }

@@ -2,12 +2,25 @@
 
 from __future__ import annotations
 
+import operator
+from collections.abc import Callable, Mapping
+
+from tvm import tirx
 from tvm.tirx import PrimFunc
 
 from cnncc.kernels.builder import Expr, KernelBuilder, splat
 from cnncc.kernels.cpu.moves import vector_runs
-from cnncc.kernels.cpu.vectors import apply_epilogue, vmin
+from cnncc.kernels.cpu.vectors import apply_epilogue, nan_max, nan_min, vmin
 from cnncc.kernels.elementwise import ElementwiseConfig, NormalizeConfig
+
+COMBINE: Mapping[str, Callable[[Expr, Expr], Expr]] = {
+    "add": operator.add,
+    "mul": operator.mul,
+    "max": nan_max,
+    "min": nan_min,
+}
+WEIGHTS = {"affine": ("scale", "shift"), "prelu": ("slope",)}
+"""Operands with one value per channel that are no arms."""
 
 
 def lower(config: ElementwiseConfig, symbol: str) -> PrimFunc:
@@ -21,7 +34,7 @@ class _Elementwise:
         self.k = k = KernelBuilder()
         full, narrow = c.channel_blocks * c.pixels * c.width, c.channel_blocks * c.width
         self.operands = [k.operand(f"operand{i}", full if n == "full" else narrow) for i, n in enumerate(c.operands)]
-        self.affine = [k.operand(n, narrow) for n in ("scale", "shift")] if c.start == "affine" else []
+        self.weights = [k.operand(n, narrow) for n in WEIGHTS.get(c.start, ())]
         adds = sum(name == "add" for name, _ in c.epilogue)
         self.extras = [k.operand(f"extra{i}", full) for i in range(adds)]
         self.result = k.operand("result", full)
@@ -52,11 +65,13 @@ class _Elementwise:
         k, c = self.k, self.c
         places = [at if kind == "full" else channel for kind in c.operands]
         x, *others = (k.let(b.load(place, lanes)) for b, place in zip(self.operands, places, strict=True))
-        if self.affine:
-            scale, shift = (k.let(b.load(channel, lanes)) for b in self.affine)
-            return x * scale + shift
+        weights = [k.let(b.load(channel, lanes)) for b in self.weights]
+        if c.start == "affine":
+            return x * weights[0] + weights[1]
+        if c.start == "prelu":
+            return x * tirx.Select(x < splat(0.0, lanes), weights[0], splat(1.0, lanes))
         for other in others:
-            x = x + other if c.start == "add" else x * other
+            x = k.let(COMBINE[c.start](x, other))
         return k.let(x)
 
 

@@ -9,7 +9,8 @@ from tvm import tirx
 from cnncc.kernels.builder import Expr, KernelBuilder, splat
 from cnncc.kernels.spec import Epilogue
 
-LOWEST = -3.4028234663852886e38
+LARGEST = 3.4028234663852886e38
+LOWEST = -LARGEST
 """The most negative float32: padding never wins a maximum."""
 
 # Minimax-like (Taylor, degree 6) on |r| <= ln2/2: relative error below 2e-7 in float32.
@@ -31,6 +32,11 @@ def vmin(a: Expr, b: Expr) -> Expr:
 def nan_max(a: Expr, b: Expr) -> Expr:
     """The larger one; NaN if either is."""
     return tirx.Select(tirx.isnan(a), a, vmax(a, b))
+
+
+def nan_min(a: Expr, b: Expr) -> Expr:
+    """The smaller one; NaN if either is."""
+    return tirx.Select(tirx.isnan(a), a, vmin(a, b))
 
 
 def _is_float(value: Expr) -> bool:
@@ -113,6 +119,72 @@ def _hard_sigmoid(k: KernelBuilder, x: Expr, lanes: int, alpha: float, beta: flo
     return clamp(k, x * splat(alpha, lanes) + splat(beta, lanes), 0.0, 1.0, lanes)
 
 
+def _affine(k: KernelBuilder, x: Expr, lanes: int, scale: float, shift: float) -> Expr:
+    return k.let(x * splat(scale, lanes) + splat(shift, lanes))
+
+
+def _elu(k: KernelBuilder, x: Expr, lanes: int, alpha: float) -> Expr:
+    zero = splat(0.0, lanes)
+    below = k.let(exp(k, k.let(vmin(zero, x)), lanes) - splat(1.0, lanes))
+    return k.let(vmax(zero, x) + below * splat(alpha, lanes))
+
+
+def _softplus(k: KernelBuilder, x: Expr, lanes: int) -> Expr:
+    """max(x, 0) + ln(1 + e^-|x|): nothing overflows."""
+    small = exp(k, k.let(splat(0.0, lanes) - _abs(k, x, lanes)), lanes)
+    return k.let(vmax(splat(0.0, lanes), x) + log(k, k.let(splat(1.0, lanes) + small), lanes))
+
+
+def _softsign(k: KernelBuilder, x: Expr, lanes: int) -> Expr:
+    return k.let(x / (splat(1.0, lanes) + _abs(k, x, lanes)))
+
+
+def _mish(k: KernelBuilder, x: Expr, lanes: int) -> Expr:
+    """tanh(ln(1 + n)) = (n^2 + 2n) / (n^2 + 2n + 2) with n = e^x; from x = 20 on it is 1 in float32."""
+    n = exp(k, k.let(vmin(splat(20.0, lanes), x)), lanes)
+    square = k.let(n * (n + splat(2.0, lanes)))
+    return k.let(x * (square / (square + splat(2.0, lanes))))
+
+
+def _abs(k: KernelBuilder, x: Expr, lanes: int) -> Expr:
+    return k.let(vmax(splat(0.0, lanes) - x, x))
+
+
+def _erf(k: KernelBuilder, x: Expr, lanes: int) -> Expr:
+    """1 - (a1 t + ... + a5 t^5) e^(-x^2), t = 1 / (1 + p x), odd: Abramowitz and Stegun 7.1.26, error below 1.5e-7."""
+    one = splat(1.0, lanes)
+    size = k.let(_abs(k, x, lanes))
+    t = k.let(one / (one + size * splat(0.3275911, lanes)))
+    series = k.let(t * _horner(k, t, (0.254829592, -0.284496736, 1.421413741, -1.453152027, 1.061405429), lanes))
+    value = k.let(one - series * exp(k, k.let(splat(0.0, lanes) - size * size), lanes))
+    return k.let(tirx.Select(x < splat(0.0, lanes), splat(0.0, lanes) - value, value))
+
+
+def _gelu(k: KernelBuilder, x: Expr, lanes: int) -> Expr:
+    half = splat(0.5, lanes)
+    return k.let(x * half * (splat(1.0, lanes) + _erf(k, k.let(x * splat(0.7071067811865476, lanes)), lanes)))
+
+
+def _gelu_tanh(k: KernelBuilder, x: Expr, lanes: int) -> Expr:
+    cubic = k.let(x * (splat(1.0, lanes) + x * x * splat(0.044715, lanes)))
+    return k.let(x * splat(0.5, lanes) * (splat(1.0, lanes) + _tanh(k, cubic * splat(0.7978845608028654, lanes), lanes)))
+
+
+def _thresholded(k: KernelBuilder, x: Expr, lanes: int, alpha: float) -> Expr:
+    return k.let(tirx.Select(x <= splat(alpha, lanes), splat(0.0, lanes), x))
+
+
+def _log(k: KernelBuilder, x: Expr, lanes: int) -> Expr:
+    """ln x, also where `log` has no answer: -inf at 0, NaN below 0 and of NaN."""
+    zero = splat(0.0, lanes)
+    # 0/0 and -1/0 of the argument itself: constants would be folded, and a NaN keeps being one.
+    at_least = k.let(vmax(splat(1.17549435e-38, lanes), x))
+    inside = log(k, at_least, lanes)
+    edge = k.let(tirx.Select(x < zero, splat(float("nan"), lanes), splat(float("-inf"), lanes)))
+    kept = k.let(tirx.Select(x > zero, inside, edge))
+    return k.let(tirx.Select(x <= splat(LARGEST, lanes), kept, x))
+
+
 ACTIVATIONS: Mapping[str, Callable[..., Expr]] = {
     "relu": lambda k, x, n: k.let(vmax(splat(0.0, n), x)),
     "relu6": lambda k, x, n: clamp(k, x, 0.0, 6.0, n),
@@ -122,6 +194,21 @@ ACTIVATIONS: Mapping[str, Callable[..., Expr]] = {
     "hard_sigmoid": _hard_sigmoid,
     "hard_swish": lambda k, x, n: k.let(x * _hard_sigmoid(k, x, n, 1 / 6, 0.5)),
     "silu": lambda k, x, n: k.let(x * _sigmoid(k, x, n)),
+    "clip": lambda k, x, n, low, high: clamp(k, x, low, high, n),
+    "affine": _affine,
+    "elu": _elu,
+    "softplus": _softplus,
+    "softsign": _softsign,
+    "mish": _mish,
+    "gelu": _gelu,
+    "gelu_tanh": _gelu_tanh,
+    "thresholded_relu": _thresholded,
+    "erf": _erf,
+    "exp": lambda k, x, n: exp(k, x, n),
+    "log": _log,
+    "sqrt": lambda k, x, n: k.let(tirx.sqrt(x)),
+    "reciprocal": lambda k, x, n: k.let(splat(1.0, n) / x),
+    "abs": _abs,
 }
 """Name of an activation -> its value of a vector; its attributes come as keywords."""
 

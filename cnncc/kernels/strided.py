@@ -1,0 +1,58 @@
+"""Kernels that read a plain image at strides: axes in another order, values repeated."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+
+from cnncc.kernels.spec import Call, Kernel, Selection, Site
+
+
+@dataclass(frozen=True)
+class StridedConfig:
+    """The result, of `sizes`, in order; along axis i its source moves by `strides[i]` floats, 0 where values repeat."""
+
+    sizes: tuple[int, ...]
+    strides: tuple[int, ...]
+    source: int
+    """Floats of the source image."""
+
+    @property
+    def rows(self) -> int:
+        return math.prod(self.sizes[:-1])
+
+
+def merged(sizes: tuple[int, ...], strides: tuple[int, ...]) -> tuple[tuple[int, ...], tuple[int, ...]]:
+    """The same places with as few axes as possible: those of 1 go, those that continue each other are one."""
+    axes: list[tuple[int, int]] = []
+    for size, stride in zip(sizes, strides, strict=True):
+        if size == 1:
+            continue
+        if axes and axes[-1][1] == stride * size:
+            axes[-1] = (axes[-1][0] * size, stride)
+        else:
+            axes.append((size, stride))
+    axes = axes or [(1, 1)]
+    return tuple(a for a, _ in axes), tuple(b for _, b in axes)
+
+
+def row_major(sizes: tuple[int, ...]) -> tuple[int, ...]:
+    """Strides of an array in logical order."""
+    return tuple(math.prod(sizes[i + 1 :]) for i in range(len(sizes)))
+
+
+def select_strided(site: Site) -> Selection | None:
+    """permute and expand."""
+    node, old = site.node, site.type().shape[1:] if site.node.inputs else ()
+    if node.op == "permute":
+        split, axes = node.attrs["split"], node.attrs["axes"]
+        steps = row_major(split)
+        sizes, strides = merged(tuple(split[a] for a in axes), tuple(steps[a] for a in axes))
+    elif node.op == "expand":
+        steps = tuple(0 if size == 1 else step for size, step in zip(old, row_major(old), strict=True))
+        sizes, strides = merged(node.type.shape[1:], steps)
+    else:
+        return None
+    config = StridedConfig(sizes, strides, math.prod(old))
+    kernel = Kernel("strided", f"{node.op}_f32_{site.target.isa}", config, config.rows, 0)
+    return Selection((Call(node.name, kernel, site.values(node.inputs), site.result),), (), "rows read at strides")

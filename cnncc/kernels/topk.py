@@ -1,0 +1,34 @@
+"""The largest values of each position, or their channels."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+
+from cnncc.kernels.spec import Call, Kernel, Selection, Site
+
+
+@dataclass(frozen=True)
+class TopkConfig:
+    """`k` of `channels` at each of `pixels`, in logical order."""
+
+    channels: int
+    pixels: int
+    k: int
+    largest: bool
+    indices: bool
+    last: bool
+
+
+def select_topk(site: Site) -> Selection | None:
+    """topk; a position per unit."""
+    node = site.node
+    if node.op != "topk":
+        return None
+    shape, attrs = site.type().shape, node.attrs
+    config = TopkConfig(
+        shape[1], math.prod(shape[2:]), attrs["k"], attrs["largest"], attrs["indices"], attrs["last"]
+    )
+    kernel = Kernel("topk", f"topk_f32_{site.target.isa}", config, config.pixels, 0)
+    why = "one pass over the channels for each value"
+    return Selection((Call(node.name, kernel, site.values(node.inputs), site.result),), (), why)

@@ -1,0 +1,87 @@
+"""Norms with statistics of the image itself, and PReLU: ops with learned numbers per channel that cannot be folded."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+import numpy as np
+
+from cnncc.ops.shapes import at_least, whole_image
+from cnncc.ops.table import (
+    Array,
+    Arrays,
+    Attrs,
+    Op,
+    Shape,
+    ShapeError,
+    Shapes,
+    Weights,
+    no_macs,
+    pointwise,
+    same_shape,
+)
+
+
+def group_norm_shape(shapes: Shapes, attrs: Attrs) -> Shape:
+    """Same as the input; the groups divide the channels."""
+    at_least(1, attrs, "groups")
+    groups, channels = attrs["groups"], shapes[0][1]
+    if channels % groups:
+        near = max(g for g in range(1, groups + 1) if channels % g == 0)
+        raise ShapeError(f"{groups} groups do not divide {channels} channels", hint=f"e.g. group_norm {near}")
+    return shapes[0]
+
+
+def group_norm_weights(shapes: Shapes, attrs: Attrs) -> Mapping[str, Shape]:
+    """One number per channel in two slots, unless `affine` is off."""
+    return dict.fromkeys(("weight", "bias"), (shapes[0][1],)) if attrs["affine"] else {}
+
+
+def group_norm_reference(xs: Arrays, weights: Weights, attrs: Attrs) -> Array:
+    """weight * (x - mean) / sqrt(variance + eps) + bias, statistics over each group of channels and all positions
+    (Wu and He 2018). As many groups as channels is instance norm, one group layer norm."""
+    x = xs[0]
+    grouped = x.reshape(len(x), attrs["groups"], -1)
+    centred = grouped - grouped.mean(axis=2, keepdims=True)
+    variance = (centred * centred).mean(axis=2, keepdims=True)
+    y = (centred / np.sqrt(variance + x.dtype.type(attrs["eps"]))).reshape(x.shape)
+    if not attrs["affine"]:
+        return y
+    gain, bias = (weights[s].astype(x.dtype).reshape(-1, *(1,) * (x.ndim - 2)) for s in ("weight", "bias"))
+    return y * gain + bias
+
+
+def prelu_weights(shapes: Shapes, attrs: Attrs) -> Mapping[str, Shape]:
+    """One slope per channel."""
+    return {"weight": (shapes[0][1],)}
+
+
+def prelu_reference(xs: Arrays, weights: Weights, attrs: Attrs) -> Array:
+    """x if x >= 0, else weight * x  (He et al. 2015)."""
+    x = xs[0]
+    return np.where(x < 0, weights["weight"].astype(x.dtype).reshape(-1, *(1,) * (x.ndim - 2)), x.dtype.type(1)) * x
+
+
+GROUP_NORM = Op(
+    name="group_norm",
+    arity=(1, 1),
+    attributes={"groups": 1, "eps": 1e-5, "affine": True},
+    weights=group_norm_weights,
+    shape=group_norm_shape,
+    macs=no_macs,
+    window=whole_image,
+    reference=group_norm_reference,
+    tolerance=1e-5,
+)
+PRELU = Op(
+    name="prelu",
+    arity=(1, 1),
+    attributes={},
+    weights=prelu_weights,
+    shape=same_shape,
+    macs=no_macs,
+    window=pointwise,
+    reference=prelu_reference,
+    tolerance=1e-6,
+)
+OPS = (GROUP_NORM, PRELU)
