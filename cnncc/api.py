@@ -9,7 +9,6 @@ from typing import TYPE_CHECKING
 
 from cnncc import extras
 from cnncc.errors import CnnccError
-from cnncc.locate import find_net, find_weights
 from cnncc.runtime.cpu import MOST_THREADS
 from cnncc.runtime.load import load
 from cnncc.runtime.model import Model
@@ -37,7 +36,7 @@ def compile(
     progress: Progress | None = None,
     tune: float | None = None,
 ) -> Model:
-    """Compiles a network (a `.net` file, a name of the zoo, or the text itself) and links it into this process.
+    """Compiles a network (a `.net` file, a name of the zoo, the text itself, or an ONNX model) and links it into this process.
 
     `weights` is a safetensors file; without one, the file beside the network with its name is taken, and where there
     is none either, weights are drawn from `seed`. `batch` is the number of images of every call. `max_error` is the
@@ -48,11 +47,10 @@ def compile(
     Raises CnnccError for whatever is wrong with the network, the weights or the target.
     """
     extras.require(extras.COMPILER)
-    from cnncc import lang, targets
-    from cnncc import weights as weight_files
+    from cnncc import sources, targets
 
     targets.check_runs_here(targets.load(target))
-    graph = weight_files.bind(lang.read(find_net(source)), find_weights(source, weights), seed=seed)
+    graph, _ = sources.read_bound(source, weights, seed)
     return build(
         graph,
         target,

@@ -2,15 +2,21 @@
 
 from __future__ import annotations
 
+import hashlib
 import math
 from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass, replace
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from cnncc import half, ops, passes, reference
+from cnncc.errors import CnnccError
 from cnncc.ir import Graph, Node
+from cnncc.ir.text import print_graph
+
+if TYPE_CHECKING:
+    from cnncc.runtime.model import Model
 
 Progress = Callable[[str, int, int], None]
 """Called with what is being done, how much of it is done, and how much there is."""
@@ -103,6 +109,27 @@ def check(
     got |= zip(source.outputs, module.run_in(module.new_arena(), list(inputs.values())), strict=True)
     if progress:
         progress("running the NumPy reference", 0, 1)
+    return _report(source, inputs, got, weights_dtype)
+
+
+def check_module(model: Model, graph: Graph, seed: int = 0) -> Report:
+    """Run a compiled module and the reference of the graph it was made of, with bound weights, on seeded input; compare
+    the outputs, all that a module gives. CnnccError if the graph is another one."""
+    batch = model.info["inputs"][0]["shape"][0]
+    source = passes.with_batch(graph, batch)
+    if hashlib.sha256(print_graph(source).encode()).hexdigest() != model.info["source_sha256"]:
+        hint = "compile it again, or name the network it was compiled from"
+        raise CnnccError(f"the module {model.info['name']} was compiled from another network than this one", hint=hint)
+    inputs = random_inputs(source, seed)
+    found = model.run_in(model.new_arena(), list(inputs.values()))
+    got = dict(zip(source.outputs, found, strict=True))
+    return _report(source, inputs, got, model.info.get("weights_dtype", "float32"))
+
+
+def _report(
+    source: Graph, inputs: Mapping[str, np.ndarray], got: Mapping[str, np.ndarray], weights_dtype: str
+) -> Report:
+    """Values against those of the reference."""
     if weights_dtype == "float32":
         return compare(source, got, reference.run(source, inputs, keep_all=True))
     passed = passes.run(source)  # what a module stores, and rounds, has the batch norms folded in

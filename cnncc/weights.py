@@ -42,12 +42,26 @@ def bind(graph: Graph, path: str | os.PathLike[str] | None = None, seed: int = 0
             raise CnnccError(f"the seed of the initial weights must not be negative: {seed}")
         return graph.rebuild(graph.nodes, constants=seeded(graph, seed))
     stored = _open(Path(path))
+    _refuse_mismatches(graph, stored, path)
+    bound = {name: Constant(c.shape, stored[name].read) for name, c in graph.constants.items()}
+    return graph.rebuild(graph.nodes, constants=bound)
+
+
+def refuse_mismatches(graph: Graph, shapes: Mapping[str, tuple[int, ...]], path: str | os.PathLike[str]) -> None:
+    """CnnccError unless tensors of these names and shapes, of the file `path`, are the graph's constants."""
+    _refuse_mismatches(graph, {name: _Stored("F32", shape, lambda: np.zeros(0)) for name, shape in shapes.items()}, path)
+
+
+def _refuse_mismatches(graph: Graph, stored: Mapping[str, _Stored], path: str | os.PathLike[str]) -> None:
     mismatches = _mismatches({name: c.shape for name, c in graph.constants.items()}, stored)
     if mismatches:
         hint = f"`cnncc weights NET -o FILE` writes a file with the names and shapes of {graph.name}"
         raise CnnccError("\n".join([f"{os.fspath(path)} does not fit net {graph.name}:", *mismatches]), hint=hint)
-    bound = {name: Constant(c.shape, stored[name].read) for name, c in graph.constants.items()}
-    return graph.rebuild(graph.nodes, constants=bound)
+
+
+def load(path: str | os.PathLike[str]) -> dict[str, np.ndarray]:
+    """All tensors of a safetensors file, floating-point ones in float32. CnnccError if it cannot be read."""
+    return {name: tensor.read() for name, tensor in _open(Path(path)).items()}
 
 
 def save(graph: Graph, path: str | os.PathLike[str], seed: int | None = None) -> None:

@@ -27,9 +27,11 @@ ALLOWED = {
     "passes": {"errors", "ir", "ops"},
     "weight_init": {"errors", "ir", "ops"},
     "weights": {"errors", "files", "ir", "ops", "weight_init"},
+    "torch_file": {"errors"},
+    "checkpoint": {"errors", "ir", "torch_file", "weights"},
     "images": {"errors", "extras", "pictures"},
     "pictures": {"errors"},
-    "frontends": {"__version__", "errors", "files", "ir", "ops"},
+    "frontends": {"__version__", "errors", "files", "ir", "lang", "ops"},
     "summary": {"errors", "ir", "ops"},
     "runtime": {"errors", "resources"},
 }

@@ -45,6 +45,11 @@ FIGURES = {
     "mobilenet_v1": (4_231_976, 568_740_352),
     "squeezenet1_1": (1_235_496, 387_747_520),
     "densenet121": (7_978_856, 2_834_161_664),
+    "mobilenet_v2": (3_504_872, 300_774_272),
+    "alexnet_owt": (61_100_840, 714_188_480),
+    "googlenet_bn": (6_624_904, 1_498_376_192),
+    "efficientnet_lite0": (4_652_008, 385_187_552),
+    "cifar_resnet8": (78_186, 12_501_632),
     "unet": (31_030_658, 150_428_424_448),
 }
 """Parameters and multiply-adds (networks.md; SqueezeNet's at 227 x 227 follow from its layers)."""

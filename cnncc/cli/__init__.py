@@ -8,7 +8,22 @@ import sys
 from collections.abc import Sequence
 
 from cnncc import __version__, extras
-from cnncc.cli import bench, check, compile, expand, export, fmt, info, memory, profile, run, summary, targets, weights
+from cnncc.cli import (
+    bench,
+    check,
+    compile,
+    expand,
+    export,
+    fmt,
+    import_,
+    info,
+    memory,
+    profile,
+    run,
+    summary,
+    targets,
+    weights,
+)
 from cnncc.cli.command import EXIT_BAD_INPUT, EXIT_BROKEN_PIPE, EXIT_INTERRUPTED, EXIT_OK, Command
 from cnncc.errors import CnnccError, reason
 
@@ -22,6 +37,7 @@ COMMANDS: tuple[Command, ...] = (
     bench.COMMAND,
     fmt.COMMAND,
     expand.COMMAND,
+    import_.COMMAND,
     export.COMMAND,
     info.COMMAND,
     targets.COMMAND,
@@ -36,7 +52,8 @@ examples:
   cnncc check models/lenet5.net               compare the compiled module with the NumPy reference
   cnncc profile resnet50 --top 10             where the time goes, and what bounds it
 
-NET is a file with the text of a network, - for standard input, or a network that comes with cnncc (resnet50).
+NET is a file with the text of a network, - for standard input, a network that comes with cnncc (resnet50), or an
+ONNX model.
 exit codes: 0 done; 1 the result of a check is no; 2 bad input or usage; 130 interrupted.
 """
 

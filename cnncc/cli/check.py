@@ -17,6 +17,7 @@ def _configure(parser: argparse.ArgumentParser) -> None:
     command.add_build_options(parser)
     command.add_weight_options(parser)
     command.add_weights_dtype(parser)
+    command.hold_defaults(parser)
     parser.add_argument("--all", action="store_true", help="print every layer, not only the worst ones")
     command.add_json(parser)
 
@@ -24,11 +25,34 @@ def _configure(parser: argparse.ArgumentParser) -> None:
 def _run(args: argparse.Namespace) -> int:
     from cnncc import check
 
+    if args.net.endswith(".so"):
+        return _tell(_check_module(args), args)
+    command.fill_defaults(args)
     graph, _ = command.read_bound(args)
     with screen.progress(f"checking {graph.name}") as progress:
         report = check.check(
             graph, args.target, args.batch, args.threads, args.seed, args.max_error, args.weights_dtype, progress
         )
+    return _tell(report, args)
+
+
+def _check_module(args: argparse.Namespace) -> Report:
+    """A compiled module against the network that it says it was made of."""
+    from cnncc import check, sources
+    from cnncc.errors import CnnccError
+
+    model = command.load_module(args)
+    origin = model.info.get("origin")
+    if not origin or not sources.exists(origin["net"]):
+        what = f"from {origin['net']}, which is not there" if origin else "by an earlier version, or from Python"
+        hint = "check the network itself: cnncc check NET"
+        raise CnnccError(f"{args.net} was compiled {what}: there is nothing to compare it with", hint=hint)
+    graph, _ = sources.read_bound(origin["net"], origin["weights"], origin["seed"])
+    with screen.progress(f"checking {args.net} against {origin['net']}"):
+        return check.check_module(model, graph)
+
+
+def _tell(report: Report, args: argparse.Namespace) -> int:
     if args.json:
         command.print_json(report.to_json())
     else:
@@ -72,6 +96,7 @@ COMMAND = command.Command(
     examples="""
         cnncc check models/lenet5.net
         cnncc check resnet50 --all
+        cnncc check resnet50.so                     its outputs, against the network it was compiled from
         cnncc check my.net --weights my.safetensors --json
     """,
     configure=_configure,

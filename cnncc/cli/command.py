@@ -70,7 +70,7 @@ class Command:
 
 def add_net(parser: argparse.ArgumentParser) -> None:
     """The positional NET."""
-    parser.add_argument("net", metavar="NET", help="a .net file, - for standard input, or a network of the zoo by name")
+    parser.add_argument("net", metavar="NET", help="a .net file, - for standard input, a network of the zoo by name, or an ONNX model")
 
 
 def add_json(parser: argparse.ArgumentParser) -> None:
@@ -180,19 +180,16 @@ def load_module(args: argparse.Namespace) -> Model:
 
 def read_net(name: str) -> Graph:
     """The source graph of NET."""
-    from cnncc import lang
-    from cnncc.locate import find_net
+    from cnncc import sources
 
-    return lang.read(find_net(name))
+    return sources.read(name)
 
 
 def read_bound(args: argparse.Namespace) -> tuple[Graph, str]:
     """The source graph of NET with weights, and where these come from, for people."""
-    from cnncc import weights
-    from cnncc.locate import find_weights
+    from cnncc import sources
 
-    path = find_weights(args.net, args.weights)
-    graph = weights.bind(read_net(args.net), path, args.seed)
+    graph, path = sources.read_bound(args.net, args.weights, args.seed)
     return graph, path or f"{RANDOM}, seed {args.seed}"
 
 

@@ -7,6 +7,7 @@ import os
 import sys
 import time
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -148,7 +149,7 @@ def _text(graph: Graph) -> str:
 def _compile(graph: Graph, args: argparse.Namespace, dump: _Dump) -> dict[str, Any]:
     start = time.perf_counter()
     with screen.progress(f"compiling {graph.name}") as report:
-        builds = several.builds(graph, args, report, dump)
+        builds = [replace(b, origin=_origin(args)) for b in several.builds(graph, args, report, dump)]
         written = _write(builds, graph, args)
     build = builds[0]
     return {
@@ -178,6 +179,11 @@ def _write(builds: Sequence[Build], graph: Graph, args: argparse.Namespace) -> d
         "files": {kind: str(path) for kind, path in files.items()},
         "bytes": first.stat().st_size,
     }
+
+
+def _origin(args: argparse.Namespace) -> dict[str, Any] | None:
+    """Where the network and its weights come from, in the words of the command line; None for standard input."""
+    return None if args.net == "-" else {"net": args.net, "weights": args.weights, "seed": args.seed}
 
 
 def _show(result: dict[str, Any]) -> None:

@@ -10,11 +10,16 @@ from cnncc.cli import command, screen
 if TYPE_CHECKING:
     import argparse
 
+    from cnncc.ir import Graph
+
 
 def _configure(parser: argparse.ArgumentParser) -> None:
     command.add_net(parser)
     parser.add_argument("-o", "--output", metavar="FILE", help="write the weights here as safetensors")
     command.add_weight_options(parser)
+    parser.add_argument("--from", dest="checkpoint", metavar="FILE", help="a checkpoint to convert: .safetensors or .pth")
+    what = "what its tensors are called: as in NET, or as in torchvision's model of the same network (default: names)"
+    parser.add_argument("--map", choices=("names", "torchvision"), default="names", help=what)
     command.add_json(parser)
 
 
@@ -22,8 +27,8 @@ def _run(args: argparse.Namespace) -> int:
     from cnncc import weights
 
     if args.output:
-        command.check_outputs(args, {"the weights": Path(args.output)})
-    graph, origin = command.read_bound(args)
+        command.check_outputs(args, {"the weights": Path(args.output)}, {"the checkpoint": args.checkpoint})
+    graph, origin = _from_checkpoint(args) if args.checkpoint else command.read_bound(args)
     if args.output:
         with screen.progress(f"writing {args.output}"):
             weights.save(graph, args.output, args.seed if command.is_random(origin) else None)
@@ -34,6 +39,16 @@ def _run(args: argparse.Namespace) -> int:
     else:
         _show(result)
     return command.EXIT_OK
+
+
+def _from_checkpoint(args: argparse.Namespace) -> tuple[Graph, str]:
+    """The network with the weights of another file, under whatever names it has them."""
+    from cnncc import checkpoint
+    from cnncc.errors import CnnccError
+
+    if args.weights:
+        raise CnnccError("--from and --weights both say where the weights come from", hint="give one of them")
+    return checkpoint.bind(command.read_net(args.net), args.checkpoint, args.map), args.checkpoint
 
 
 def _show(result: dict[str, Any]) -> None:
@@ -52,6 +67,7 @@ COMMAND = command.Command(
         cnncc weights models/resnet18.net
         cnncc weights models/resnet18.net -o initial.safetensors --seed 7
         cnncc compile models/resnet18.net --weights initial.safetensors
+        cnncc weights resnet50_v1_5 --from resnet50-0676ba61.pth --map torchvision -o resnet50.safetensors
     """,
     configure=_configure,
     run=_run,

@@ -44,6 +44,8 @@ class Build:
     program: Program
     objects: Sequence[bytes]
     progress: Progress | None = None
+    origin: Mapping[str, Any] | None = None
+    """What the network and its weights were called, as `cnncc.sources.read_bound` takes them."""
 
     @property
     def arena(self) -> Arena:
@@ -91,6 +93,7 @@ class Build:
                 "kernels_sha256": compiler_digest(),
             },
             "kernels": [{"node": n, "kernel": k, "why": w} for n, k, w in self.kernels],
+            **({"origin": dict(self.origin)} if self.origin else {}),
         }
 
     def weights(self) -> np.ndarray:

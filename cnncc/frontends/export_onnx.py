@@ -12,6 +12,7 @@ from cnncc.files import write_whole
 from cnncc.frontends import require_onnx
 from cnncc.frontends.onnx_rules import RULES
 from cnncc.ir import Graph
+from cnncc.lang.print_net import print_net
 
 if TYPE_CHECKING:
     from onnx import ModelProto
@@ -20,30 +21,34 @@ LARGEST = (1 << 31) - (1 << 24)
 """Bytes of weights in one file: a message of protobuf ends at 2 GiB, and the nodes need some of it."""
 
 
-def to_onnx(graph: Graph) -> ModelProto:
+def to_onnx(graph: Graph, text: str | None = None) -> ModelProto:
     """The ONNX model of a source graph with bound weights, for the graph's own batch.
 
     float32; ports, nodes and weights have the names they have in the graph; inputs are what the caller of a compiled
-    module passes, before mean and std. Raises CnnccError without the package onnx, and for more weights than a
+    module passes, before mean and std. The network's text, `text` or a flat one, goes into the metadata, so that import
+    gives the same graph. Raises CnnccError without the package onnx, and for more weights than a
     file can hold.
     """
     require_onnx()
     _refuse_large(graph)
     from cnncc.frontends.onnx_model import Model
+    from cnncc.frontends.onnx_origin import mark
 
     model = Model(graph)
     for node in graph.nodes:
         assert not node.attrs.get("epilogue"), f"{node.name}: a source graph has no epilogues"
         RULES[node.op](model, node)
-    return model.proto()
+    proto = model.proto()
+    mark(proto, graph, text or print_net(graph, shapes=False))
+    return proto
 
 
-def write_onnx(graph: Graph, path: str | os.PathLike[str]) -> ModelProto:
-    """Writes `to_onnx(graph)` to a file, which appears whole or not at all; returns the model.
+def write_onnx(graph: Graph, path: str | os.PathLike[str], text: str | None = None) -> ModelProto:
+    """Writes `to_onnx(graph, text)` to a file, which appears whole or not at all; returns the model.
 
     Raises CnnccError when it cannot be written, and what `to_onnx` raises.
     """
-    model = to_onnx(graph)
+    model = to_onnx(graph, text)
     try:
         write_whole(Path(path), model.SerializeToString(deterministic=True))
     except OSError as error:

@@ -76,6 +76,10 @@ class Model:
         self.nodes.append(helper.make_node(op, inputs, [result], name=result, **attributes))
         return result
 
+    def several(self, op: str, inputs: list[str], results: list[str], **attributes: Any) -> None:
+        """Appends one node with several results."""
+        self.nodes.append(helper.make_node(op, inputs, results, name=results[0], **attributes))
+
     def step(self, op: str, inputs: list[str], result: str, **attributes: Any) -> str:
         """`emit` for a value that the graph does not have; returns the name it got."""
         return self.emit(op, inputs, self.fresh(result), **attributes)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any
 
@@ -153,7 +154,149 @@ def upsample(model: Model, node: Node) -> None:
     model.emit("Resize", [*model.data(node), "", scales], node.name, **how)
 
 
+def clip(model: Model, node: Node) -> None:
+    """Bounds as tensors."""
+    bounds = [model.number(f"{node.name}.{k}", node.attrs[k]) for k in ("low", "high")]
+    model.emit("Clip", model.data(node) + bounds, node.name)
+
+
+def affine(model: Model, node: Node) -> None:
+    """scale * x + shift."""
+    scale, shift = (model.number(f"{node.name}.{k}", node.attrs[k]) for k in ("scale", "shift"))
+    product = model.step("Mul", [*model.data(node), scale], f"{node.name}:mul")
+    model.emit("Add", [product, shift], node.name)
+
+
+def times_half(first: str) -> Rule:
+    """x * (1 + f(..)) / 2 with the error function or tanh: Gelu itself is an op of opset 20."""
+
+    def rule(model: Model, node: Node) -> None:
+        (x,), name = model.data(node), node.name
+        if first == "Erf":
+            inner = model.step("Mul", [x, model.number(f"{name}.root", 0.5**0.5)], f"{name}:scaled")
+        else:
+            cube = model.step("Mul", [model.step("Mul", [x, x], f"{name}:square"), x], f"{name}:cube")
+            small = model.step("Mul", [cube, model.number(f"{name}.cubic", 0.044715)], f"{name}:cubic")
+            total = model.step("Add", [x, small], f"{name}:sum")
+            inner = model.step("Mul", [total, model.number(f"{name}.root", (2 / math.pi) ** 0.5)], f"{name}:scaled")
+        moved = model.step("Add", [model.step(first, [inner], f"{name}:f"), model.number(f"{name}.one", 1)], f"{name}:up")
+        half = model.step("Mul", [x, model.number(f"{name}.half", 0.5)], f"{name}:half")
+        model.emit("Mul", [half, moved], name)
+
+    return rule
+
+
+def mish(model: Model, node: Node) -> None:
+    """x * tanh(softplus(x)): Mish itself is an op of opset 18."""
+    (x,) = model.data(node)
+    gate = model.step("Tanh", [model.step("Softplus", [x], f"{node.name}:softplus")], f"{node.name}:tanh")
+    model.emit("Mul", [x, gate], node.name)
+
+
+def prelu(model: Model, node: Node) -> None:
+    """The slopes as a tensor that broadcasts."""
+    (slope,) = model.weights(node)
+    rank = len(node.type.shape)
+    if rank > 2:
+        dims = model.integers(f"{node.name}.dims", (-1, *(1,) * (rank - 2)))
+        slope = model.step("Reshape", [slope, dims], f"{node.name}:slope")
+    model.emit("PRelu", [*model.data(node), slope], node.name)
+
+
+def group_norm(model: Model, node: Node) -> None:
+    """Groups as the channels of an instance norm, then scale and shift: GroupNormalization is of opset 21."""
+    groups, name, channels = node.attrs["groups"], node.name, node.type.shape[1]
+    rows = model.step("Reshape", [*model.data(node), model.integers(f"{name}.groups", (0, groups, -1))], f"{name}:rows")
+    units = [model.tensor(f"{name}.{k}", np.full(groups, v, np.float32)) for k, v in (("ones", 1), ("zeros", 0))]
+    normed = model.step("InstanceNormalization", [rows, *units], f"{name}:normed", epsilon=float(node.attrs["eps"]))
+    back = [normed, model.integers(f"{name}.shape", (0, *node.type.shape[1:]))]
+    if not node.attrs["affine"]:
+        model.emit("Reshape", back, name)
+        return
+    value = model.step("Reshape", back, f"{name}:back")
+    dims = model.integers(f"{name}.column", (channels, *(1,) * (len(node.type.shape) - 2)))
+    gain, bias = (
+        model.step("Reshape", [w, dims], f"{name}:{slot}") for slot, w in zip(node.weights, model.weights(node), strict=True)
+    )
+    model.emit("Add", [model.step("Mul", [value, gain], f"{name}:mul"), bias], name)
+
+
+def permute(model: Model, node: Node) -> None:
+    """Reshape, transpose, reshape."""
+    a, name = node.attrs, node.name
+    seen = model.step("Reshape", [*model.data(node), model.integers(f"{name}.split", (0, *a["split"]))], f"{name}:split")
+    moved = model.step("Transpose", [seen], f"{name}:moved", perm=(0, *(axis + 1 for axis in a["axes"])))
+    model.emit("Reshape", [moved, model.integers(f"{name}.shape", (0, *a["dims"]))], name)
+
+
+def expand(model: Model, node: Node) -> None:
+    """1 keeps the batch, whatever it is."""
+    model.emit("Expand", [*model.data(node), model.integers(f"{node.name}.shape", (1, *node.attrs["dims"]))], node.name)
+
+
+def topk(model: Model, node: Node) -> None:
+    """TopK, or ArgMax for one place. Of equal values TopK takes the first, so for the last the channels are turned."""
+    a, name, (x,) = node.attrs, node.name, model.data(node)
+    count = model.shape(node.inputs[0])[1]
+    if a["last"]:
+        turned = {"starts": (-1,), "ends": (-(1 << 31),), "axes": (1,), "steps": (-1,)}
+        x = model.step("Slice", [x, *(model.integers(f"{name}.{k}", v) for k, v in turned.items())], f"{name}:turned")
+    results = [model.fresh(f"{name}:{kind}") for kind in ("values", "places")]
+    model.several("TopK", [x, model.integers(f"{name}.k", (a["k"],))], results, axis=1, largest=int(a["largest"]))
+    if not a["indices"]:
+        model.emit("Identity", results[:1], name)
+        return
+    places = model.step("Cast", results[1:], f"{name}:float", to=1)
+    if a["last"]:
+        turned_back = model.step("Neg", [places], f"{name}:neg")
+        model.emit("Add", [turned_back, model.number(f"{name}.last", count - 1)], name)
+    else:
+        model.emit("Identity", [places], name)
+
+
+def resize(model: Model, node: Node) -> None:
+    """The names are ONNX's; scales only where they are not the ratio of sizes."""
+    a, (n, c, h, w) = node.attrs, model.shape(node.inputs[0])
+    size = {"sizes": (n, c, *a["size"])}
+    inputs = [*model.data(node), "", "", model.integers(f"{node.name}.sizes", size["sizes"])]
+    if any(a["scale"]):
+        factors = [s or new / old for s, new, old in zip(a["scale"], a["size"], (h, w), strict=True)]
+        inputs = [*model.data(node), "", model.tensor(f"{node.name}.scales", np.array((1, 1, *factors), np.float32))]
+    more: dict[str, Any] = {"nearest_mode": a["rounding"]}
+    if a["mode"] != "nearest":
+        more = {"exclude_outside": int(a["exclude_outside"])}
+        if a["mode"] == "cubic":
+            more["cubic_coeff_a"] = float(a["coefficient"])
+        if a["antialias"]:
+            more["antialias"] = 1
+    model.emit("Resize", inputs, node.name, mode=a["mode"], coordinate_transformation_mode=a["place"], **more)
+
+
 RULES: Mapping[str, Rule] = {
+    "clip": clip,
+    "affine": affine,
+    "elu": renamed("Elu", alpha="alpha"),
+    "thresholded_relu": renamed("ThresholdedRelu", alpha="alpha"),
+    "softplus": plain("Softplus"),
+    "softsign": plain("Softsign"),
+    "mish": mish,
+    "gelu": times_half("Erf"),
+    "gelu_tanh": times_half("Tanh"),
+    "erf": plain("Erf"),
+    "exp": plain("Exp"),
+    "log": plain("Log"),
+    "sqrt": plain("Sqrt"),
+    "reciprocal": plain("Reciprocal"),
+    "abs": plain("Abs"),
+    "prelu": prelu,
+    "group_norm": group_norm,
+    "permute": permute,
+    "expand": expand,
+    "topk": topk,
+    "resize": resize,
+    "matmul": plain("MatMul"),
+    "max": plain("Max"),
+    "min": plain("Min"),
     "input": source,
     "const": const,
     "fc": fc,

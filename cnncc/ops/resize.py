@@ -29,7 +29,7 @@ Place = Callable[[Array, float, int, int], Array]
 PLACES: Mapping[str, Place] = {
     "half_pixel": lambda i, scale, size, out: (i + 0.5) / scale - 0.5,
     "asymmetric": lambda i, scale, size, out: i / scale,
-    "align_corners": lambda i, scale, size, out: i * ((size - 1) / max(out - 1, 1)),
+    "align_corners": lambda i, scale, size, out: i * ((size - 1) / (scale * size - 1) if scale * size > 1 else 0.0),
     "pytorch_half_pixel": lambda i, scale, size, out: (i + 0.5) / scale - 0.5 if out > 1 else i * 0.0,
     "half_pixel_symmetric": lambda i, scale, size, out: (
         size / 2 * (1 - out / (scale * size)) + (i + 0.5) / scale - 0.5

@@ -1,0 +1,98 @@
+"""Weights under the names of others: the tensors of a checkpoint as the constants of a graph."""
+
+from __future__ import annotations
+
+import os
+import re
+from collections.abc import Mapping, Sequence
+from itertools import groupby
+from pathlib import Path
+
+import numpy as np
+
+from cnncc import torch_file, weights
+from cnncc.errors import CnnccError
+from cnncc.ir import Constant, Graph
+
+MAPS = ("names", "torchvision")
+"""`names`: those of the graph. `torchvision`: of a model of that library, layer by layer in the order of a forward run."""
+UNUSED = re.compile(r"(^|\.)num_batches_tracked$|^(aux|AuxLogits)\w*\.")
+"""Tensors that inference has no use for: counters, and the heads that only training has."""
+FUSED = re.compile(r"\.(norm|conv)\.(\d)(?=\.)")
+"""DenseNet's layers in files from before 2018: norm.1 for norm1."""
+LAST = 99
+
+Shapes = Mapping[str, tuple[int, ...]]
+
+
+def bind(graph: Graph, path: str | os.PathLike[str], names: str = "names") -> Graph:
+    """The graph with the weights of a checkpoint, .safetensors or .pth. CnnccError if it cannot be read, or its
+    tensors, under a map of `MAPS`, are not those of the graph: one error tells all of them."""
+    tensors = read(path)
+    if names == "torchvision":
+        tensors = renamed(graph, tensors, path)
+    stored = {name: Constant(array.shape, lambda array=array: array) for name, array in tensors.items()}  # type: ignore[misc]
+    weights.refuse_mismatches(graph, {name: array.shape for name, array in tensors.items()}, path)
+    return graph.rebuild(graph.nodes, constants=stored)
+
+
+def read(path: str | os.PathLike[str]) -> dict[str, np.ndarray]:
+    """The tensors of a checkpoint, in float32 where they are floating-point."""
+    if Path(path).suffix in (".pth", ".pt", ".ckpt", ".bin"):
+        found = torch_file.read(path)
+    else:
+        found = weights.load(path)
+    return {n: a.astype(np.float32, copy=False) if a.dtype.kind == "f" else a for n, a in found.items()}
+
+
+def renamed(graph: Graph, tensors: Mapping[str, np.ndarray], path: str | os.PathLike[str]) -> dict[str, np.ndarray]:
+    """The tensors under the graph's names: the first layer of the model is the first of the graph, and so on."""
+    theirs = layers(tensors)
+    ours = [node for node in graph.nodes if node.weights]
+    kinds = [(sorted(node.weights), [graph.constants[c].shape for c in node.weights.values()]) for node in ours]
+    for i, (node, (module, slots)) in enumerate(zip(ours, theirs, strict=False)):
+        if sorted(slots) != kinds[i][0]:
+            have, want = ", ".join(sorted(slots)), ", ".join(kinds[i][0])
+            hint = "the layers are compared in the order of a forward run; `cnncc weights NET` lists the network's"
+            raise CnnccError(
+                f"{os.fspath(path)} is of another network than {graph.name}: layer {i + 1} is {module} with {have}, "
+                f"{node.name} wants {want}",
+                hint=hint,
+            )
+    result = {}
+    for node, (_, slots) in zip(ours, theirs, strict=False):
+        result |= {node.weights[slot]: tensors[name] for slot, name in slots.items()}
+    for module, slots in theirs[len(ours) :]:
+        result |= {f"{module}.{slot}": tensors[name] for slot, name in slots.items()}
+    return result
+
+
+def layers(names: Mapping[str, object] | Sequence[str]) -> list[tuple[str, dict[str, str]]]:
+    """The modules of a torchvision model in the order of a forward run, each with its tensors by slot."""
+    used = [(FUSED.sub(r".\1\2", name), name) for name in names if not UNUSED.search(name)]
+    ordered = sorted(used, key=lambda pair: [rank(token) for token in pair[0].split(".")[:-1]])
+    modules = groupby(ordered, key=lambda pair: pair[0].rpartition(".")[0])
+    return [(module, {new.rpartition(".")[2]: old for new, old in pairs}) for module, pairs in modules]
+
+
+def rank(token: str) -> tuple[int, str, int]:
+    """Where a part of a module's name stands among those of the same parent."""
+    word, number, letter = re.fullmatch(r"([A-Za-z_]*?)_?(\d*)([a-z]?)|(.*)", token).groups()[:3]  # type: ignore[union-attr]
+    if word is None:
+        return LAST - 1, token, 0
+    place = int(number or 0)
+    if word in FIXED:
+        return FIXED[word], "", place
+    if word == "expand" or letter == "x":  # expand1x1, expand3x3
+        return place + 1, "", 0
+    if word in ("conv", "norm", "bn"):
+        # conv1, bn1; but norm1, conv1 in DenseNet, whose first ones are conv0, norm0
+        first = {"conv": 1, "norm": 0, "bn": 2} if place or token == word or word == "norm" else {"conv": -1}
+        return place, "", first.get(word, 0)
+    if word in ("denseblock", "transition"):
+        return place, "", 3 + (word == "transition")
+    return place + LATE.get(word, 0), letter or "", 0
+
+
+FIXED = {"features": 0, "squeeze": 0, "downsample": 50, "classifier": LAST, "fc": LAST}
+LATE = {"layer": 10, "inception": 10}

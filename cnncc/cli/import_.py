@@ -1,0 +1,95 @@
+"""`cnncc import`: an ONNX model as the text of a network, and its weights as safetensors."""
+
+from __future__ import annotations
+
+import argparse
+import re
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from cnncc.cli import command, screen
+
+if TYPE_CHECKING:
+    from cnncc.frontends.net_of_onnx import Network
+
+
+def _configure(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("model", metavar="MODEL", help="an ONNX model, opset 7 or later")
+    parser.add_argument("-o", "--output", metavar="FILE", help="the text to write (default: name of the model + .net)")
+    what = "the weights to write (default: name of the text + .safetensors, where other commands look for them)"
+    parser.add_argument("--weights", metavar="FILE", help=what)
+    parser.add_argument(
+        "--shape",
+        action="append",
+        default=[],
+        type=shape,
+        metavar="NAME=N,C,H,W",
+        help="shape of an input, where the model leaves it open or another one is wanted; may be repeated",
+    )
+    command.add_json(parser)
+
+
+def shape(text: str) -> tuple[str, tuple[int, ...]]:
+    """An argparse type: NAME=1,3,224,224."""
+    name, equals, sizes = text.rpartition("=")
+    if not equals or not name or not re.fullmatch(r"\d+([,x]\d+)*", sizes):
+        raise argparse.ArgumentTypeError(f"expected NAME=N,C,H,W, got {text!r}")
+    return name, tuple(map(int, re.split("[,x]", sizes)))
+
+
+def _run(args: argparse.Namespace) -> int:
+    from cnncc import files, weights
+    from cnncc.frontends.net_of_onnx import import_onnx
+
+    output = Path(args.output or Path(args.model).with_suffix(".net").name)
+    tensors = Path(args.weights) if args.weights else output.with_suffix(".safetensors")
+    files.check_outputs({"the network": output, "the weights": tensors}, {"the model": args.model})
+    with screen.progress(f"importing {args.model}"):
+        network = import_onnx(args.model, dict(args.shape))
+        weights.save(network.graph, tensors)
+        files.write_whole(output, network.text)
+    result = _result(args.model, output, tensors, network)
+    if args.json:
+        command.print_json(result)
+    else:
+        _show(result)
+    return command.EXIT_OK
+
+
+def _result(model: str, output: Path, tensors: Path, network: Network) -> dict[str, Any]:
+    graph = network.graph
+    return {
+        "name": graph.name,
+        "model": model,
+        "network": str(output),
+        "weights": str(tensors),
+        "lines": len(network.text.splitlines()),
+        "ops": len(graph.nodes),
+        "tensors": len(graph.constants),
+        "inputs": [{"name": n.name, "shape": list(n.type.shape)} for n in graph.inputs],
+        "outputs": [{"name": name, "shape": list(graph[name].type.shape)} for name in graph.outputs],
+        "notes": list(network.notes),
+    }
+
+
+def _show(result: dict[str, Any]) -> None:
+    print(f"{result['network']}  {result['lines']} lines for {result['ops']} ops")
+    print(f"{result['weights']}  {result['tensors']} tensors")
+    for way in ("inputs", "outputs"):
+        ports = (f"{port['name']} {'x'.join(map(str, port['shape']))}" for port in result[way])
+        print(f"{way}: {', '.join(ports)}")
+    for note in result["notes"]:
+        print(f"note: {note}")
+
+
+COMMAND = command.Command(
+    name="import",
+    help="write the network of an ONNX model as a text, and its weights as a safetensors file",
+    examples="""
+        cnncc import resnet50.onnx -o resnet50.net
+        cnncc import detector.onnx -o detector.net --shape images=1,3,640,640
+        cnncc compile resnet50.onnx -o resnet50.so       the same in one step
+    """,
+    configure=_configure,
+    run=_run,
+)

@@ -1,0 +1,20 @@
+"""What each ONNX op is here: one rule an op, one family a file."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+
+from cnncc.frontends.convert import dense, norms, pointwise, quantize, reduce, resize, shapes, windows
+from cnncc.frontends.onnx_site import Site, Tensor
+
+RULES: Mapping[str, Callable[[Site], Tensor | list[Tensor]]] = {
+    **windows.RULES,
+    **dense.RULES,
+    **norms.RULES,
+    **pointwise.RULES,
+    **reduce.RULES,
+    **resize.RULES,
+    **shapes.RULES,
+    **quantize.RULES,
+}
+"""Every ONNX op that may be computed; what depends on known tensors only is evaluated by `onnx_fold.py`."""

@@ -1,0 +1,178 @@
+"""Sums, means, extremes and softmax along axes, and what is largest."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Mapping
+
+from cnncc.frontends.convert.pointwise import combined
+from cnncc.frontends.convert.shapes import without
+from cnncc.frontends.onnx_site import Site, Tensor
+from cnncc.frontends.onnx_values import Unsupported, Value, axis_of, plain_value
+
+Shape = tuple[int, ...]
+
+
+def reduced(site: Site, op: str, value: Value, axes: Shape) -> Value:
+    """gap or gmp of the axes, which stay as 1. Those that are kept lie in front, in the order they have."""
+    gone = set(axes)
+    if site.b.batch > 1 and 0 in gone:
+        raise Unsupported("a reduction along the batch")
+    order = [i for i in value.order if i not in gone] + [i for i in value.order if i in gone]
+    value = site.b.arrange(value, order, site.hint)
+    kept = math.prod(value.shape[i] for i in order if i not in gone) // (site.b.batch if site.b.batch > 1 else 1)
+    shape = site.b.shape(value.node)
+    node = value.node
+    if len(shape) != 4 or shape[1] != kept:
+        node = site.b.seen(node, (kept, 1, math.prod(shape[1:]) // kept), site.hint)
+    return Value(site.add(op, node), tuple(1 if i in gone else s for i, s in enumerate(value.shape)), value.axes)
+
+
+def total(site: Site, value: Value, axes: Shape) -> Value:
+    """A mean times the number of values."""
+    count = math.prod(value.shape[a] for a in axes)
+    return site.pointwise("affine", reduced(site, "gap", value, axes), scale=float(count))
+
+
+def smallest(site: Site, value: Value, axes: Shape) -> Value:
+    turned = reduced(site, "gmp", site.pointwise("affine", value, scale=-1.0), axes)
+    return site.pointwise("affine", turned, scale=-1.0)
+
+
+def square(site: Site, value: Value) -> Value:
+    return Value(site.add("mul", value.node, value.node), value.shape, value.axes)
+
+
+def log_sum_exp(site: Site, value: Value, axes: Shape) -> Value:
+    """Shifted by the largest value, so that nothing overflows."""
+    largest = reduced(site, "gmp", value, axes)
+    shifted = combined(site, "add", value, site.pointwise("affine", largest, scale=-1.0))
+    logarithm = site.pointwise("log", total(site, site.pointwise("exp", shifted), axes))
+    return combined(site, "add", logarithm, largest)
+
+
+Reduction = Callable[[Site, Value, Shape], Value]
+REDUCTIONS: Mapping[str, Reduction] = {
+    "ReduceMean": lambda s, v, a: reduced(s, "gap", v, a),
+    "ReduceMax": lambda s, v, a: reduced(s, "gmp", v, a),
+    "ReduceMin": smallest,
+    "ReduceSum": total,
+    "ReduceSumSquare": lambda s, v, a: total(s, square(s, v), a),
+    "ReduceL1": lambda s, v, a: total(s, s.pointwise("abs", v), a),
+    "ReduceL2": lambda s, v, a: s.pointwise("sqrt", total(s, square(s, v), a)),
+    "ReduceLogSum": lambda s, v, a: s.pointwise("log", total(s, v, a)),
+    "ReduceLogSumExp": log_sum_exp,
+}
+
+
+def reduction(name: str) -> Callable[[Site], Tensor]:
+    """A reduction with ONNX's ways to name axes."""
+
+    def rule(site: Site) -> Tensor:
+        value = site.value(0)
+        given, rank = site.ints_or(1, "axes"), len(value.shape)
+        if not given and site.attr("noop_with_empty_axes", 0):
+            return elementwise(site, name, value)
+        axes = tuple(axis_of(a, rank) for a in given) if given else tuple(range(rank))
+        result = REDUCTIONS[name](site, value, axes) if rank else elementwise(site, name, value)
+        if site.attr("keepdims", 1):
+            return result
+        lost = without(result, axes)
+        site.b.per_image(lost.shape)
+        return lost
+
+    return rule
+
+
+def elementwise(site: Site, name: str, value: Value) -> Value:
+    """A reduction along no axis."""
+    steps: Mapping[str, Callable[[], Value]] = {
+        "ReduceSumSquare": lambda: square(site, value),
+        "ReduceL1": lambda: site.pointwise("abs", value),
+        "ReduceL2": lambda: site.pointwise("abs", value),
+        "ReduceLogSum": lambda: site.pointwise("log", value),
+    }
+    return steps.get(name, lambda: value)()
+
+
+def channelled(site: Site, op: str, value: Value, axis: int, **attrs: object) -> tuple[Value, str]:
+    """An op along the channels, which the axis is made; the value as it was arranged, and the node of the result."""
+    if axis == 0 and site.b.batch > 1:
+        raise Unsupported("works along the batch")
+    arranged, node = site.b.front(value, axis, site.hint)
+    return arranged, site.add(op, node, **attrs)
+
+
+def as_rows(site: Site, value: Value) -> tuple[Value, int]:
+    """What softmax works on: an axis, or before opset 13 all axes from one on as one."""
+    rank = len(value.shape)
+    if site.opset >= 13:
+        return value, axis_of(site.attr("axis", -1), rank)
+    axis = axis_of(site.attr("axis", 1), rank)
+    if all(s == 1 for s in value.shape[axis + 1 :]):
+        return value, axis
+    rows = (*value.shape[:axis], math.prod(value.shape[axis:]))
+    return plain_value(site.b.plain(value, f"{site.hint}.t"), rows), axis
+
+
+def softmax(site: Site) -> Tensor:
+    value = site.value(0)
+    seen, axis = as_rows(site, value)
+    arranged, node = channelled(site, "softmax", seen, axis)
+    result = Value(node, seen.shape, arranged.axes)
+    return result if seen.shape == value.shape else plain_value(site.b.plain(result), value.shape)
+
+
+def log_softmax(site: Site) -> Tensor:
+    """x - ln(sum(exp(x))): the logarithm of a softmax would lose small shares."""
+    value = site.value(0)
+    seen, axis = as_rows(site, value)
+    rest = site.pointwise("affine", log_sum_exp(site, seen, (axis,)), scale=-1.0)
+    result = combined(site, "add", seen, rest)
+    return result if seen.shape == value.shape else plain_value(site.b.plain(result), value.shape)
+
+
+def arg(largest: bool) -> Callable[[Site], Tensor]:
+    """The place of the largest or smallest value, as a float32: exact up to 2^24."""
+
+    def rule(site: Site) -> Tensor:
+        value = site.value(0)
+        axis = axis_of(site.attr("axis", 0), len(value.shape))
+        last = bool(site.attr("select_last_index", 0))
+        arranged, node = channelled(site, "topk", value, axis, k=1, largest=largest, indices=True, last=last)
+        found = Value(node, tuple(1 if i == axis else s for i, s in enumerate(value.shape)), arranged.axes)
+        if site.attr("keepdims", 1):
+            return found
+        lost = without(found, [axis])
+        site.b.per_image(lost.shape)
+        return lost
+
+    return rule
+
+
+def topk(site: Site) -> list[Tensor]:
+    """Values and their places; in order, sorted or not."""
+    value = site.value(0)
+    axis = axis_of(site.attr("axis", -1), len(value.shape))
+    (k,) = site.ints_or(1, "k") or (1,)
+    largest = bool(site.attr("largest", 1))
+    shape = tuple(k if i == axis else s for i, s in enumerate(value.shape))
+    results: list[Tensor] = []
+    for i, indices in enumerate((False, True)):
+        if site.wants(i):
+            arranged, node = channelled(site, "topk", value, axis, k=k, largest=largest, indices=indices)
+            results.append(Value(node, shape, arranged.axes))
+        else:
+            results.append(value)
+    return results
+
+
+RULES: Mapping[str, Callable[[Site], Tensor | list[Tensor]]] = {
+    **{name: reduction(name) for name in REDUCTIONS},
+    "Softmax": softmax,
+    "LogSoftmax": log_softmax,
+    "ArgMax": arg(True),
+    "ArgMin": arg(False),
+    "TopK": topk,
+}
+"""Of one result, `topk` of two."""

@@ -1,0 +1,257 @@
+"""ONNX ops that move, cut, join or only rename values."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Iterable, Mapping, Sequence
+
+import numpy as np
+
+from cnncc.frontends.onnx_site import Site, Tensor
+from cnncc.frontends.onnx_values import Unsupported, Value, axis_of, plain_value
+
+Shape = tuple[int, ...]
+MOST_PIECES = 256
+"""Pieces of a slice with a step: each is an op."""
+
+
+def viewed(site: Site, value: Value, shape: Sequence[int]) -> Value:
+    """The same elements as another ONNX shape."""
+    if math.prod(shape) != math.prod(value.shape):
+        raise Unsupported(f"{list(value.shape)} does not reshape to {list(shape)}")
+    if site.b.batch > 1 and (not shape or shape[0] != site.b.batch):
+        raise Unsupported(f"a reshape that moves the batch of {site.b.batch}: {list(shape)}")
+    return plain_value(site.b.plain(value, f"{site.hint}.t"), shape)
+
+
+def reshape(site: Site) -> Tensor:
+    """0 stands for the axis at its place, -1 for what is left."""
+    value = site.value(0)
+    wanted = list(site.ints_or(1, "shape") or ())
+    if not site.attr("allowzero", 0):
+        wanted = [value.shape[i] if size == 0 and i < len(value.shape) else size for i, size in enumerate(wanted)]
+    if -1 in wanted:
+        known = math.prod(s for s in wanted if s != -1)
+        wanted[wanted.index(-1)] = math.prod(value.shape) // max(known, 1)
+    return viewed(site, value, wanted)
+
+
+def flatten(site: Site) -> Tensor:
+    value = site.value(0)
+    axis = site.attr("axis", 1)
+    axis = axis if axis >= 0 else axis + len(value.shape)
+    return viewed(site, value, (math.prod(value.shape[:axis]), math.prod(value.shape[axis:])))
+
+
+def without(value: Value, dropped: Iterable[int]) -> Value:
+    """The value without some axes of 1."""
+    gone = set(dropped)
+    kept = [i for i in range(len(value.shape)) if i not in gone]
+    places = sorted(value.axes[i] for i in kept)
+    return Value(value.node, tuple(value.shape[i] for i in kept), tuple(places.index(value.axes[i]) for i in kept))
+
+
+def squeeze(site: Site) -> Tensor:
+    value = site.value(0)
+    given = site.ints_or(1, "axes")
+    rank = len(value.shape)
+    axes = [i for i, s in enumerate(value.shape) if s == 1] if given is None else [axis_of(a, rank) for a in given]
+    if any(value.shape[a] != 1 for a in axes):
+        raise Unsupported(f"squeezes an axis that is not 1: {list(value.shape)}")
+    return guarded(site, without(value, axes))
+
+
+def guarded(site: Site, value: Value) -> Value:
+    """The value, unless an axis was added or lost in front of the batch."""
+    site.b.per_image(value.shape)
+    return value
+
+
+def unsqueeze(site: Site) -> Tensor:
+    value, given = site.value(0), site.ints_or(1, "axes") or ()
+    rank = len(value.shape) + len(given)
+    new = {axis_of(a, rank) for a in given}
+    old = iter(range(len(value.shape)))
+    source = [None if i in new else next(old) for i in range(rank)]
+    shape = tuple(1 if i is None else value.shape[i] for i in source)
+    after = iter(range(len(value.shape), rank))
+    return guarded(site, Value(value.node, shape, tuple(next(after) if i is None else value.axes[i] for i in source)))
+
+
+def transpose(site: Site) -> Tensor:
+    """Only noted: what needs the order asks for it."""
+    value = site.value(0)
+    order = tuple(site.attr("perm", tuple(reversed(range(len(value.shape))))))
+    return Value(value.node, tuple(value.shape[i] for i in order), tuple(value.axes[i] for i in order))
+
+
+def expand(site: Site) -> Tensor:
+    value, wanted = site.value(0), site.ints(1, "the shape")
+    return site.b.expand(value, np.broadcast_shapes(value.shape, wanted), site.hint)
+
+
+def tile(site: Site) -> Tensor:
+    """Each axis repeated as an axis of its own in front of it."""
+    value = site.value(0)
+    for axis, times in enumerate(site.ints(1, "the repeats")):
+        if times != 1:
+            shape = value.shape
+            seen = viewed(site, value, (*shape[:axis], 1, *shape[axis:]))
+            more = site.b.expand(seen, (*shape[:axis], times, *shape[axis:]), site.hint)
+            value = viewed(site, more, (*shape[:axis], times * shape[axis], *shape[axis + 1 :]))
+    return value
+
+
+# Joining and cutting
+
+
+def concat(site: Site) -> Tensor:
+    """Along the channels, which the axis is made where it is another one."""
+    values = [site.value(i) for i, name in enumerate(site.node.input) if name]
+    values = [v for v in values if 0 not in v.shape]
+    axis = axis_of(site.attr("axis", 1), len(values[0].shape))
+    return joined(site, values, axis)
+
+
+def joined(site: Site, values: Sequence[Value], axis: int) -> Value:
+    if axis == 0 and site.b.batch > 1:
+        raise Unsupported("a concat along the batch")
+    if len(values) == 1:
+        return values[0]
+    arranged, node = site.b.front(values[0], axis, site.hint)
+    dims = site.b.shape(node)[1:]
+    nodes = [node]
+    for other in values[1:]:
+        placed = site.b.arrange(other, arranged.order)
+        count = other.shape[axis]
+        rest = dims[1:] if len(dims) == 3 else ()
+        if math.prod(rest) * count * site.b.batch != math.prod(other.shape):
+            raise Unsupported(f"concat of {list(values[0].shape)} and {list(other.shape)} along axis {axis}")
+        nodes.append(site.b.seen(placed.node, (count, *rest)))
+    shape = list(values[0].shape)
+    shape[axis] = sum(v.shape[axis] for v in values)
+    return Value(site.add("concat", *nodes), tuple(shape), arranged.axes)
+
+
+def runs(indices: Sequence[int]) -> list[tuple[int, int]]:
+    """Indices as ranges of successive ones: (first, one after the last)."""
+    found: list[tuple[int, int]] = []
+    for i in indices:
+        if found and found[-1][1] == i:
+            found[-1] = (found[-1][0], i + 1)
+        else:
+            found.append((i, i + 1))
+    return found
+
+
+def taken(site: Site, value: Value, axis: int, indices: Sequence[int]) -> Value:
+    """The values at some indices, at least one, along an axis, in that order."""
+    pieces = runs(indices)
+    if pieces == [(0, value.shape[axis])]:
+        return value
+    if axis == 0 and site.b.batch > 1:
+        raise Unsupported("a part of the batch")
+    if len(pieces) > MOST_PIECES:
+        raise Unsupported(f"takes {len(pieces)} separate pieces of axis {axis}")
+    if (cut := cropped(site, value, axis, pieces)) is not None:
+        return cut
+    arranged, node = site.b.front(value, axis, site.hint)
+    cuts = [site.add("slice", node, start=a, stop=b) for a, b in pieces]
+    shape = tuple(len(indices) if i == axis else s for i, s in enumerate(value.shape))
+    result = cuts[0] if len(cuts) == 1 else site.add("concat", *cuts)
+    return Value(result, shape, arranged.axes)
+
+
+def cropped(site: Site, value: Value, axis: int, pieces: list[tuple[int, int]]) -> Value | None:
+    """One range of the rows or columns of an image."""
+    shape = site.b.shape(value.node)
+    stored = value.stored
+    if len(pieces) > 1 or stored != shape or len(shape) != 4 or value.axes[axis] < 2:
+        return None
+    ranges = [(0, shape[2]), (0, shape[3])]
+    ranges[value.axes[axis] - 2] = pieces[0]
+    (top, bottom), (left, right) = ranges
+    node = site.add("crop", value.node, top=top, left=left, height=bottom - top, width=right - left)
+    return Value(node, tuple(pieces[0][1] - pieces[0][0] if i == axis else s for i, s in enumerate(value.shape)), value.axes)
+
+
+def cut(site: Site) -> Tensor:
+    """Slice: any steps, in either direction."""
+    value = site.value(0)
+    starts, ends = site.ints_or(1, "starts") or (), site.ints_or(2, "ends") or ()
+    axes = site.ints_or(3, "axes") or tuple(range(len(starts)))
+    steps = site.ints_or(4, "steps") or (1,) * len(starts)
+    rank = len(value.shape)
+    cuts = {axis_of(a, rank): slice(*bounds) for a, *bounds in zip(axes, starts, ends, steps, strict=True)}
+    ranges = {axis: range(*cut.indices(value.shape[axis])) for axis, cut in cuts.items()}
+    if not all(ranges.values()):  # nothing is left, so it is known
+        return np.zeros([len(ranges[i]) if i in ranges else s for i, s in enumerate(value.shape)], np.float32)
+    for axis, indices in ranges.items():
+        value = taken(site, value, axis, indices)
+    return value
+
+
+def gather(site: Site) -> Tensor:
+    """With known indices."""
+    value, indices = site.value(0), site.const(1, "the indices")
+    axis = axis_of(site.attr("axis", 0), len(value.shape))
+    size = value.shape[axis]
+    found = taken(site, value, axis, [int(i) % size for i in indices.reshape(-1)])
+    if indices.ndim == 0:
+        return guarded(site, without(found, [axis]))
+    if indices.ndim == 1:
+        return found
+    return viewed(site, found, (*value.shape[:axis], *indices.shape, *value.shape[axis + 1 :]))
+
+
+def split(site: Site) -> list[Tensor]:
+    """Several results."""
+    value = site.value(0)
+    axis = axis_of(site.attr("axis", 0), len(value.shape))
+    size, count = value.shape[axis], len(site.node.output)
+    each = -(-size // count)
+    sizes = site.ints_or(1, "split") or tuple(min(each, size - i * each) for i in range(count))
+    starts = [sum(sizes[:i]) for i in range(count)]
+    return [taken(site, value, axis, range(a, a + n)) for a, n in zip(starts, sizes, strict=True)]
+
+
+def depth_to_space(site: Site) -> Tensor:
+    """Channels to pixels; DCR has the pixel outermost, CRD innermost."""
+    value, b = site.value(0), int(site.attr("blocksize"))
+    node = site.b.image(value)
+    n, c, h, w = value.shape
+    few = c // (b * b)
+    inner = site.attr("mode", "DCR") == "CRD"
+    parts, axes = ((few, b, b, h, w), (0, 3, 1, 4, 2)) if inner else ((b, b, few, h, w), (2, 3, 0, 4, 1))
+    made = site.add("permute", node, split=parts, axes=axes, dims=(few, h * b, w * b))
+    return plain_value(made, (n, few, h * b, w * b))
+
+
+def space_to_depth(site: Site) -> Tensor:
+    """Pixels to channels; DCR has the pixel outermost, CRD innermost."""
+    value, b = site.value(0), int(site.attr("blocksize"))
+    node = site.b.image(value)
+    n, c, h, w = value.shape
+    parts = (c, h // b, b, w // b, b)
+    inner = site.attr("mode", "DCR") == "CRD"
+    dims = (b * b * c, h // b, w // b)
+    made = site.add("permute", node, split=parts, axes=(0, 2, 4, 1, 3) if inner else (2, 4, 0, 1, 3), dims=dims)
+    return plain_value(made, (n, *dims))
+
+
+RULES: Mapping[str, Callable[[Site], Tensor | list[Tensor]]] = {
+    "Reshape": reshape,
+    "Flatten": flatten,
+    "Squeeze": squeeze,
+    "Unsqueeze": unsqueeze,
+    "Transpose": transpose,
+    "Expand": expand,
+    "Tile": tile,
+    "Concat": concat,
+    "Slice": cut,
+    "Gather": gather,
+    "Split": split,
+    "DepthToSpace": depth_to_space,
+    "SpaceToDepth": space_to_depth,
+}
+"""Of one result, `split` of several."""

@@ -1,0 +1,291 @@
+"""Convolutions, pools and pads of ONNX, along one, two or (pools) more axes."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from cnncc.frontends.convert.pointwise import with_known
+from cnncc.frontends.convert.shapes import taken
+from cnncc.frontends.onnx_site import Site, Tensor
+from cnncc.frontends.onnx_values import Unsupported, Value, plain_value
+from cnncc.ops import TABLE
+
+Numbers = tuple[int, ...]
+
+
+@dataclass(frozen=True)
+class Window:
+    """A sliding window along any number of axes; `begin` and `end` are the padding."""
+
+    kernel: Numbers
+    stride: Numbers
+    dilation: Numbers
+    begin: Numbers
+    end: Numbers
+
+    def span(self, i: int) -> int:
+        return self.dilation[i] * (self.kernel[i] - 1) + 1
+
+    def attrs(self, first: int = 0) -> dict[str, Any]:
+        """The attributes of an op, for two axes from `first` on, or for the last one."""
+        i, j = (first, first + 1) if first + 1 < len(self.kernel) else (None, first)
+
+        def pair(values: Numbers, one: int) -> tuple[int, int]:
+            return (one if i is None else values[i], values[j])
+
+        (top, left), (bottom, right) = pair(self.begin, 0), pair(self.end, 0)
+        return {
+            "kernel": pair(self.kernel, 1),
+            "stride": pair(self.stride, 1),
+            "dilation": pair(self.dilation, 1),
+            "pad": (top, left, bottom, right),
+        }
+
+
+def window(site: Site, sizes: Numbers, kernel: Numbers, transposed: bool = False) -> Window:
+    """The window of a node on an image of `sizes`; auto_pad becomes padding."""
+    rank = len(sizes)
+    ones = (1,) * rank
+    stride, dilation = (tuple(site.attr(n, ones)) for n in ("strides", "dilations"))
+    pads = tuple(site.attr("pads", (0,) * 2 * rank))
+    made = Window(kernel, stride, dilation, pads[:rank], pads[rank:])
+    auto = site.attr("auto_pad", "NOTSET")
+    if auto in ("NOTSET", "") or transposed:
+        return made
+    if auto == "VALID":
+        return Window(kernel, stride, dilation, (0,) * rank, (0,) * rank)
+    total = [
+        max(0, (-(-size // s) - 1) * s + made.span(i) - size) for i, (size, s) in enumerate(zip(sizes, stride, strict=True))
+    ]
+    less = tuple(t // 2 for t in total)
+    more = tuple(t - t // 2 for t in total)
+    return Window(kernel, stride, dilation, *((less, more) if auto == "SAME_UPPER" else (more, less)))
+
+
+def flat(array: np.ndarray) -> np.ndarray:
+    """A filter of one axis as one of a row."""
+    return array[:, :, None] if array.ndim == 3 else array
+
+
+def conv(site: Site) -> Tensor:
+    """Along one or two axes."""
+    x, weight = site.value(0), site.const(1, "the filter")
+    if weight.ndim not in (3, 4) or len(x.shape) != weight.ndim:
+        raise Unsupported(f"a convolution along {weight.ndim - 2} axes")
+    made = window(site, x.shape[2:], weight.shape[2:])
+    weights = [flat(weight), *([site.const(2, "the bias").reshape(-1)] if site.has(2) else [])]
+    node = site.add(
+        "conv",
+        site.b.image(x, f"{site.hint}.in"),
+        weights=weights,
+        out=weight.shape[0],
+        groups=int(site.attr("group", 1)),
+        bias=site.has(2),
+        **made.attrs(),
+    )
+    return sized(site, node, x)
+
+
+def sized(site: Site, node: str, like: Value) -> Value:
+    """A value (n, c, ...) of as many axes as another."""
+    n, c, h, w = site.b.shape(node)
+    return site.plain(node, (n, c, h, w) if len(like.shape) == 4 else (n, c, w))
+
+
+def conv_transpose(site: Site) -> Tensor:
+    """The adjoint; output_shape and auto_pad become padding."""
+    x, weight = site.value(0), site.const(1, "the filter")
+    if weight.ndim not in (3, 4) or len(x.shape) != weight.ndim:
+        raise Unsupported(f"a transposed convolution along {weight.ndim - 2} axes")
+    groups = int(site.attr("group", 1))
+    made, more = transposed_window(site, x.shape[2:], weight.shape[2:])
+    extra = [max(0, -e) for e in made.end]
+    more = tuple(m + e for m, e in zip(more, extra, strict=True))
+    made = Window(made.kernel, made.stride, made.dilation, made.begin, tuple(max(0, e) for e in made.end))
+    weights = [flat(weight), *([site.const(2, "the bias").reshape(-1)] if site.has(2) else [])]
+    node = site.add(
+        "conv_transpose",
+        site.b.image(x, f"{site.hint}.in"),
+        weights=weights,
+        out=weight.shape[1] * groups,
+        groups=groups,
+        bias=site.has(2),
+        output_pad=more if len(more) == 2 else (0, *more),
+        **made.attrs(),
+    )
+    return sized(site, node, x)
+
+
+def transposed_window(site: Site, sizes: Numbers, kernel: Numbers) -> tuple[Window, Numbers]:
+    """The window and the output padding."""
+    made = window(site, sizes, kernel, transposed=True)
+    rank = len(sizes)
+    more = tuple(site.attr("output_padding", (0,) * rank))
+    auto, wanted = site.attr("auto_pad", "NOTSET"), site.attr("output_shape")
+    full = [(size - 1) * made.stride[i] + made.span(i) + more[i] for i, size in enumerate(sizes)]
+    if wanted is None and auto not in ("SAME_UPPER", "SAME_LOWER"):
+        return made, more
+    shape = tuple(wanted)[-rank:] if wanted else tuple(s * t for s, t in zip(sizes, made.stride, strict=True))
+    total = [f - w for f, w in zip(full, shape, strict=True)]
+    less, rest = tuple(t // 2 for t in total), tuple(t - t // 2 for t in total)
+    begin, end = (less, rest) if auto == "SAME_UPPER" else (rest, less)
+    return Window(made.kernel, made.stride, made.dilation, begin, end), more
+
+
+def pools(op: str) -> Callable[[Site], Tensor]:
+    """maxpool or avgpool; along more than two axes two at a time, since both are separable."""
+
+    def rule(site: Site) -> Tensor:
+        if site.wants(1):
+            raise Unsupported("the places of the largest values")
+        x = site.value(0)
+        kernel = tuple(site.attr("kernel_shape"))
+        made = window(site, x.shape[2:], kernel)
+        attrs: dict[str, Any] = {"rounding": "ceil" if site.attr("ceil_mode", 0) else "floor"}
+        if op == "avgpool":
+            attrs["count_include_pad"] = bool(site.attr("count_include_pad", 0))
+        if len(kernel) <= 2:
+            return sized(site, pool(site, op, site.b.image(x, f"{site.hint}.in"), made, 0, attrs), x)
+        return pooled(site, op, x, made, attrs)
+
+    return rule
+
+
+def pool(site: Site, op: str, node: str, made: Window, first: int, attrs: dict[str, Any]) -> str:
+    settings = made.attrs(first)
+    if op == "avgpool":
+        if any(d > 1 for d, k in zip(settings["dilation"], settings["kernel"], strict=True) if k > 1):
+            return dilated_average(site, node, {**settings, **attrs})
+        del settings["dilation"]
+    return site.add(op, node, **settings, **attrs)
+
+
+def pooled(site: Site, op: str, x: Value, made: Window, attrs: dict[str, Any]) -> Value:
+    """Windows along three axes or more: the last two, then each of the others with what follows it as columns."""
+    n, c, *sizes = x.shape
+    if n != site.b.batch:
+        raise Unsupported(f"needs a batch of {site.b.batch}, got {list(x.shape)}")
+    rank = len(sizes)
+    node = site.b.seen(site.b.plain(x), (c * math.prod(sizes[:-2]), sizes[-2], sizes[-1]))
+    node = pool(site, op, node, made, rank - 2, attrs)
+    sizes[-2:] = site.b.shape(node)[2:]
+    for i in reversed(range(rank - 2)):
+        before, after = c * math.prod(sizes[:i]), math.prod(sizes[i + 1 :])
+        one = Window(*((values[i], trivial) for values, trivial in zip(parts(made), (1, 1, 1, 0, 0), strict=True)))
+        node = pool(site, op, site.b.seen(node, (before, sizes[i], after)), one, 0, attrs)
+        sizes[i] = site.b.shape(node)[2]
+    return site.plain(node, (n, c, *sizes))
+
+
+def parts(made: Window) -> tuple[Numbers, ...]:
+    return made.kernel, made.stride, made.dilation, made.begin, made.end
+
+
+def dilated_average(site: Site, node: str, attrs: dict[str, Any]) -> str:
+    """A mean over pixels that lie apart: a depthwise convolution with ones, over how many pixels it saw."""
+    settings = dict(attrs)
+    counts_pads = settings.pop("count_include_pad")
+    n, channels, *size = site.b.shape(node)
+    weight = np.ones((channels, 1, *settings["kernel"]), np.float32)
+    total = site.add("conv", node, weights=[weight], groups=channels, out=channels, bias=False, **settings)
+    one = {**site.b.nodes[total].attrs, "groups": 1, "out": 1}
+    seen = np.ones((1, 1, *size))
+    if counts_pads:
+        top, left, bottom, right = one["pad"]
+        seen = np.pad(seen, ((0, 0), (0, 0), (top, bottom), (left, right)), constant_values=1)
+        one["pad"] = (0, 0, 0, 0)
+    count = TABLE["conv"].reference((seen,), {"weight": weight[:1]}, one)
+    value = plain_value(total, site.b.shape(total))
+    return with_known(site, "mul", value, (1 / count).astype(np.float32)).node
+
+
+def whole(op: str) -> Callable[[Site], Tensor]:
+    """A pool over all positions."""
+
+    def rule(site: Site) -> Tensor:
+        x = site.value(0)
+        if len(x.shape) < 3 or x.shape[0] != site.b.batch:
+            raise Unsupported(f"needs an image, got {list(x.shape)}")
+        node = site.b.plain(x)
+        shape = site.b.shape(node)
+        if len(shape) != 4 or shape[1] != x.shape[1]:
+            node = site.b.seen(node, (x.shape[1], 1, math.prod(x.shape[2:])))
+        return site.plain(site.add(op, node), (*x.shape[:2], *(1,) * (len(x.shape) - 2)))
+
+    return rule
+
+
+def pad(site: Site) -> Tensor:
+    """Padding of height and width; negative amounts cut. Of other axes: with zeros or another number only."""
+    x = site.value(0)
+    amounts = site.ints(1, "the amounts") if site.has(1) else tuple(site.attr("pads", ()))
+    mode = site.attr("mode", "constant")
+    fill = float(np.reshape(site.const(2, "the value"), ())) if site.has(2) else float(site.attr("value", 0.0))
+    rank = len(x.shape)
+    axes = [a % rank for a in site.ints(3, "the axes")] if site.has(3) else list(range(rank))
+    begin, end = dict.fromkeys(range(rank), 0), dict.fromkeys(range(rank), 0)
+    for i, axis in enumerate(axes):
+        begin[axis], end[axis] = amounts[i], amounts[i + len(axes)]
+    for axis in range(rank):
+        stop = x.shape[axis] + min(0, end[axis])
+        if begin[axis] < 0 or end[axis] < 0:
+            x = taken(site, x, axis, range(-min(0, begin[axis]), stop))
+        begin[axis], end[axis] = max(0, begin[axis]), max(0, end[axis])
+    return padded(site, x, begin, end, mode, fill)
+
+
+def padded(site: Site, x: Value, begin: dict[int, int], end: dict[int, int], mode: str, fill: float) -> Value:
+    """A border around the axes that have one, the two last ones together where only those have."""
+    if mode == "wrap":
+        return wrapped(site, x, begin, end)
+    if mode not in ("constant", "edge", "reflect"):
+        raise Unsupported(f"padding by mode {mode}")
+    wide = [axis for axis in begin if begin[axis] or end[axis]]
+    if not wide:
+        return x
+    shape = tuple(s + begin[i] + end[i] for i, s in enumerate(x.shape))
+    settings = {"mode": mode, "value": fill if mode == "constant" else 0.0}
+    if len(x.shape) in (3, 4) and set(wide) <= set(x.order[-2:]) and x.shape[x.order[0]] == site.b.batch:
+        (i, j) = x.order[-2:]
+        node = site.b.seen(x.node, (math.prod(x.stored[1:-2]), x.shape[i], x.shape[j]))
+        sides = (begin[i], begin[j], end[i], end[j])
+        return Value(site.add("pad", node, pad=sides, **settings), shape, x.axes)
+    if 0 in wide and site.b.batch > 1:
+        raise Unsupported("padding of the batch")
+    for axis in wide:
+        x = one_padded(site, x, axis, begin[axis], end[axis], settings)
+    return x
+
+
+def wrapped(site: Site, x: Value, begin: dict[int, int], end: dict[int, int]) -> Value:
+    """A border of what lies at the other side."""
+    for axis, size in enumerate(x.shape):
+        x = taken(site, x, axis, [i % size for i in range(-begin[axis], size + end[axis])])
+    return x
+
+
+def one_padded(site: Site, x: Value, axis: int, begin: int, end: int, settings: dict[str, Any]) -> Value:
+    """A border along one axis, which is seen as the rows of an image."""
+    j = x.axes[axis]
+    outer = math.prod(x.stored[:j]) // (site.b.batch if site.b.batch > 1 else 1)
+    node = site.b.seen(x.node, (outer, x.stored[j], math.prod(x.stored[j + 1 :])))
+    node = site.add("pad", node, pad=(begin, 0, end, 0), **settings)
+    shape = tuple(s + (begin + end if i == axis else 0) for i, s in enumerate(x.shape))
+    return Value(node, shape, x.axes)
+
+
+RULES: Mapping[str, Callable[[Site], Tensor]] = {
+    "Conv": conv,
+    "ConvTranspose": conv_transpose,
+    "MaxPool": pools("maxpool"),
+    "AveragePool": pools("avgpool"),
+    "GlobalAveragePool": whole("gap"),
+    "GlobalMaxPool": whole("gmp"),
+    "Pad": pad,
+}
+"""Of one result each."""

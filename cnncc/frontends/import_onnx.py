@@ -1,0 +1,308 @@
+"""An ONNX model as a graph with weights. Every node it cannot say is told, all at once."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from cnncc.errors import CnnccError, reason
+from cnncc.frontends import require_onnx
+from cnncc.frontends.convert import RULES
+from cnncc.frontends.onnx_fold import evaluate, shape_of
+from cnncc.frontends.onnx_site import Site, Tensor
+from cnncc.frontends.onnx_values import Builder, Shape, Unsupported, Value, plain_value
+from cnncc.frontends.tidy import tidy
+from cnncc.ir import Graph
+
+if TYPE_CHECKING:
+    from onnx import GraphProto, ModelProto, NodeProto, ValueInfoProto
+
+OLDEST = 7
+"""The opset from which on models are read."""
+TO_CHANNELS_FIRST = (0, 3, 1, 2)
+CHANNELS_LAST = (0, 2, 3, 1)
+"""How the axes (n, h, w, c) lie in (n, c, h, w)."""
+FLOATS = frozenset({"FLOAT", "FLOAT16", "DOUBLE", "BFLOAT16"})
+INTEGERS = frozenset(f"{sign}INT{bits}" for sign in ("", "U") for bits in (8, 16, 32, 64))
+Shapes = Mapping[str, Sequence[int]]
+
+
+@dataclass(frozen=True)
+class Port:
+    """An input or output: its ONNX name, type and shape, and how its axes lie in the graph's value `node`."""
+
+    name: str
+    shape: Shape
+    axes: Shape
+    node: str
+    dtype: np.dtype[Any]
+    known: np.ndarray | None = None
+    """The value of an output that depends on no input."""
+
+    def to_graph(self, array: np.ndarray, wanted: Shape) -> np.ndarray:
+        """An ONNX array as the graph takes it."""
+        order = [self.axes.index(j) for j in range(len(self.axes))]
+        return np.ascontiguousarray(array.reshape(self.shape).transpose(order), np.float32).reshape(wanted)
+
+    def from_graph(self, array: np.ndarray) -> np.ndarray:
+        """A value of the graph as ONNX has it."""
+        stored = [self.shape[self.axes.index(j)] for j in range(len(self.axes))]
+        found = array.reshape(stored).transpose(self.axes)
+        return (np.rint(found) if self.dtype.kind in "iu" else found).astype(self.dtype).reshape(self.shape)
+
+
+@dataclass(frozen=True)
+class Imported:
+    """A graph with bound weights, its ports in the model's order, and what a person should know."""
+
+    graph: Graph
+    inputs: tuple[Port, ...]
+    outputs: tuple[Port, ...]
+    notes: tuple[str, ...]
+    sources: Mapping[str, str]
+    """What the model calls the tensors that constants were made of."""
+
+
+class NotImported(CnnccError):
+    """A model that cannot be converted; `constants` are tensors that would have to be known."""
+
+    def __init__(self, message: str, constants: Iterable[str] = ()) -> None:
+        hint = "what can be converted: docs/import.md; models can be simplified with tools such as onnxsim"
+        super().__init__(message, hint=hint)
+        self.constants = frozenset(constants)
+
+
+def read_model(path: str | os.PathLike[str]) -> ModelProto:
+    """The model of a file, with its external weights. CnnccError if it cannot be read or is none."""
+    require_onnx()
+    import onnx
+    from google.protobuf.message import DecodeError
+
+    file = Path(path)
+    try:
+        model = onnx.load(str(file))
+    except OSError as error:
+        raise CnnccError(f"cannot read {file}: {reason(error)}") from error
+    except (DecodeError, ValueError, onnx.checker.ValidationError) as error:
+        raise CnnccError(f"{file} is no ONNX model: {error}") from error
+    if not model.graph.node:
+        raise CnnccError(f"{file} is no ONNX model: it has no nodes")
+    return model
+
+
+def from_onnx(
+    model: ModelProto,
+    shapes: Shapes | None = None,
+    known: Mapping[str, np.ndarray] | None = None,
+    numeric: frozenset[str] = frozenset(FLOATS),
+) -> Imported:
+    """The graph of a model.
+
+    `shapes` gives inputs other shapes than declared, by name; a first axis without a size is 1. `known` fixes inputs to
+    values. `numeric` are the types of inputs that are computed with, in float32. The batch of the inputs becomes the graph's, or, where the model mixes its images, one image of all.
+    Raises CnnccError: for shapes that are missing or wrong, and with a line for each node that has no counterpart.
+    """
+    from onnx import inliner
+
+    if model.functions:
+        model = inliner.inline_local_functions(model)
+    opset = max((o.version for o in model.opset_import if o.domain in ("", "ai.onnx")), default=0)
+    if opset < OLDEST:
+        raise CnnccError(f"the model is of opset {opset}; models are read from opset {OLDEST} on")
+    ports = input_shapes(model.graph, shapes or {}, known or {})
+    batches = {shape[0] for shape in ports.values() if shape}
+    together = batches.pop() if len(batches) == 1 and all(ports.values()) else 1
+    try:
+        return Reader(model.graph, opset, together, ports, known or {}, numeric).imported()
+    except NotImported:
+        if together == 1:
+            raise
+    return Reader(model.graph, opset, 1, ports, known or {}, numeric).imported()
+
+
+def computed_inputs(graph: GraphProto, known: Iterable[str] = ()) -> list[ValueInfoProto]:
+    """The inputs that have no value in the model."""
+    given = {t.name for t in graph.initializer} | set(known)
+    return [port for port in graph.input if port.name not in given]
+
+
+def input_shapes(graph: GraphProto, shapes: Shapes, known: Mapping[str, np.ndarray]) -> dict[str, Shape]:
+    """The shape of every input. CnnccError for unknown names, sizes below 1, and axes without a size."""
+    inputs = {port.name: port for port in computed_inputs(graph, known)}
+    for name, port in inputs.items():
+        if not port.type.HasField("tensor_type"):
+            raise CnnccError(f"input {name} is no tensor")
+    for name, given in shapes.items():
+        if name not in inputs:
+            raise CnnccError(f"the model has no input {name!r}", hint=f"its inputs: {', '.join(inputs)}")
+        if any(s < 1 for s in given):
+            raise CnnccError(f"input {name}: sizes must be at least 1, got {','.join(map(str, given))}")
+    return {name: tuple(shapes[name]) if name in shapes else declared(port) for name, port in inputs.items()}
+
+
+def declared(port: ValueInfoProto) -> Shape:
+    """The shape a model declares for an input, its batch 1 if that is open."""
+    dims = port.type.tensor_type.shape.dim
+    sizes = [d.dim_value if d.dim_value > 0 else 0 for d in dims]
+    if sizes and sizes[0] == 0:
+        sizes[0] = 1
+    if 0 in sizes or not port.type.tensor_type.HasField("shape"):
+        shown = ",".join(str(d.dim_value or d.dim_param or "?") for d in dims)
+        example = ",".join(str(s or "N") for s in sizes) or "1,3,224,224"
+        raise CnnccError(f"input {port.name} has no fixed shape: {shown}", hint=f"say --shape {port.name}={example}")
+    return tuple(sizes)
+
+
+@dataclass
+class Reader:
+    """Converts a model node by node."""
+
+    model: GraphProto
+    opset: int
+    batch: int
+    ports: dict[str, Shape]
+    known: Mapping[str, np.ndarray]
+    numeric: frozenset[str]
+    values: dict[str, Tensor | None] = field(default_factory=dict)
+    """Tensors by name; None where a node before failed."""
+    faults: list[str] = field(default_factory=list)
+    wanted: set[str] = field(default_factory=set)
+    notes: list[str] = field(default_factory=list)
+
+    def __post_init__(self) -> None:
+        self.b = Builder(self.batch)
+
+    def imported(self) -> Imported:
+        """Inputs, nodes, outputs."""
+        from onnx import numpy_helper
+
+        self.used = frozenset(needed(self.model))
+        self.values.update({t.name: numpy_helper.to_array(t) for t in self.model.initializer})
+        self.values.update(self.known)
+        inputs = [self.input(port) for port in computed_inputs(self.model, self.known)]
+        for node in self.model.node:
+            if self.used.intersection(node.output):
+                self.convert(node)
+        outputs = [] if self.faults else [self.output(port, seen) for port, seen in unique(self.model.output)]
+        if self.faults:
+            count = len(self.faults)
+            what = "a node that cannot be converted" if count == 1 else f"{count} nodes that cannot be converted"
+            raise NotImported("\n".join([f"the model has {what}:", *self.faults]), self.wanted)
+        graph = self.b.graph(self.model.name or "model", [port.node for port in outputs if port.node])
+        return Imported(tidy(graph), tuple(inputs), tuple(outputs), tuple(self.notes), self.b.sources)
+
+    def input(self, port: ValueInfoProto) -> Port:
+        """An input node. One that every reader turns to channels first is that from the start."""
+        from onnx import TensorProto, helper
+
+        number = port.type.tensor_type.elem_type
+        kind = TensorProto.DataType.Name(number)
+        dtype = helper.tensor_dtype_to_np_dtype(number) if number else np.dtype(np.float32)
+        shape = self.ports[port.name]
+        try:
+            if kind not in self.numeric:
+                raise Unsupported(f"the input is of type {kind}", [port.name])
+            value = plain_value("", shape)
+            if self.is_channels_last(port.name, shape):
+                value = Value("", shape, CHANNELS_LAST)
+                self.notes.append(f"input {port.name} is channels first here, {list(value.stored)}")
+            node = self.b.add("input", [], port.name, dims=self.b.dims(value.stored), batch=self.batch)
+        except Unsupported as error:
+            self.fail(f"input {port.name}", error)
+            self.values[port.name] = None
+            return Port(port.name, shape, tuple(range(len(shape))), "", dtype)
+        self.values[port.name] = Value(node, shape, value.axes)
+        return Port(port.name, shape, value.axes, node, dtype)
+
+    def is_channels_last(self, name: str, shape: Shape) -> bool:
+        """Whether an input (n, h, w, c) is only ever transposed to (n, c, h, w)."""
+        from onnx import helper
+
+        readers = [n for n in self.model.node if name in n.input]
+        orders = [tuple(helper.get_attribute_value(a)) for n in readers for a in n.attribute if n.op_type == "Transpose"]
+        return len(shape) == 4 and len(orders) == len(readers) > 0 and set(orders) == {TO_CHANNELS_FIRST}
+
+    def convert(self, node: NodeProto) -> None:
+        """The results of one node, known or computed."""
+        inputs = [self.values.get(name) if name else None for name in node.input]
+        if any(name and self.values.get(name) is None for name in node.input):
+            self.values.update(dict.fromkeys(node.output))
+            return
+        try:
+            results = self.results(node, inputs)
+        except Unsupported as error:
+            self.fail(f"{node.name or node.output[0]} ({node.op_type})", error)
+            results = [None] * len(node.output)
+        self.values.update({name: r for name, r in zip(node.output, results, strict=False) if name})
+
+    def fail(self, where: str, error: Unsupported) -> None:
+        self.faults.append(f"  {where}: {error.message}")
+        self.wanted |= error.constants
+
+    def results(self, node: NodeProto, inputs: list[Tensor | None]) -> Sequence[Tensor | None]:
+        if node.domain not in ("", "ai.onnx"):
+            raise Unsupported(f"an op of the domain {node.domain}")
+        if node.op_type in ("Shape", "Size") and isinstance(inputs[0], Value):
+            return shape_of(node, inputs[0])
+        if not any(isinstance(i, Value) for i in inputs):
+            return evaluate(node, [i for i in inputs if not isinstance(i, Value)], self.opset)
+        if node.op_type not in RULES:
+            raise Unsupported("this op is not supported")
+        result = RULES[node.op_type](Site(node, inputs, self.opset, self.b, self.used))
+        return result if isinstance(result, list) else [result]
+
+    def output(self, port: ValueInfoProto, again: bool) -> Port:
+        """An output; a value that is an input, known, or an output already gets a node of its own."""
+        from onnx import helper
+
+        value = self.values.get(port.name)
+        if value is None:
+            self.faults.append(f"  output {port.name}: no node computes it")
+            return Port(port.name, (), (), "", np.dtype(np.float32))
+        known = value if isinstance(value, np.ndarray) else None
+        try:
+            if isinstance(value, np.ndarray):
+                value = self.b.constant(value, port.name)
+            if value.axes == CHANNELS_LAST:
+                self.notes.append(f"output {port.name} is channels first here, {list(value.stored)}")
+            else:
+                value = plain_value(self.b.plain(value, port.name), value.shape)
+        except Unsupported as error:
+            if self.numeric == FLOATS or known is None:
+                self.fail(f"output {port.name}", error)
+                return Port(port.name, (), (), "", np.dtype(np.float32))
+            return Port(port.name, known.shape, tuple(range(known.ndim)), "", known.dtype, known)
+        taken = again or self.b.nodes[value.node].op in ("input", "const") or value.node in self.given
+        node = self.b.add("identity", [value.node], port.name) if taken else value.node
+        self.given.add(node)
+        dtype = helper.tensor_dtype_to_np_dtype(port.type.tensor_type.elem_type or 1)
+        return Port(port.name, value.shape, value.axes, node, dtype, known)
+
+    @property
+    def given(self) -> set[str]:
+        """Nodes that are outputs already."""
+        return self.__dict__.setdefault("_given", set())
+
+
+def unique(ports: Iterable[ValueInfoProto]) -> list[tuple[ValueInfoProto, bool]]:
+    """Ports, and whether one of the same name came before."""
+    seen: set[str] = set()
+    found = []
+    for port in ports:
+        found.append((port, port.name in seen))
+        seen.add(port.name)
+    return found
+
+
+def needed(graph: GraphProto) -> set[str]:
+    """Names of tensors that the outputs depend on."""
+    wanted = {port.name for port in graph.output}
+    for node in reversed(graph.node):
+        if wanted.intersection(node.output):
+            wanted.update(node.input)
+    return wanted - {""}

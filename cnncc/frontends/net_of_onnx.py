@@ -1,0 +1,43 @@
+"""ONNX model in, network out: its text, and the graph under the names of the text."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+
+from cnncc.frontends.import_onnx import Port, Shapes, from_onnx, read_model
+from cnncc.frontends.onnx_origin import original
+from cnncc.frontends.text.write import net_text
+from cnncc.ir import Graph
+
+
+@dataclass(frozen=True)
+class Network:
+    """The text of an imported network; what it parses to, with weights; its ports in the model's order; and what a
+    person should know about the differences."""
+
+    text: str
+    graph: Graph
+    inputs: Sequence[Port]
+    outputs: Sequence[Port]
+    notes: Sequence[str]
+
+
+def import_onnx(path: str | os.PathLike[str], shapes: Shapes | None = None) -> Network:
+    """The network of an ONNX file. `shapes` gives inputs other shapes than the model does, by name.
+
+    A model that `cnncc export` wrote is the network it was written of. Raises CnnccError with all nodes that cannot be
+    converted, and for files that are no models.
+    """
+    model = read_model(path)
+    if not shapes and (known := original(model)) is not None:
+        text, graph = known
+        return Network(text, graph, (), (), ())
+    imported = from_onnx(model, shapes)
+    written = net_text(imported.graph, imported.sources)
+    inputs, outputs = (
+        [replace(port, node=written.renamed[port.node]) for port in ports]
+        for ports in (imported.inputs, imported.outputs)
+    )
+    return Network(written.text, written.graph, inputs, outputs, imported.notes)

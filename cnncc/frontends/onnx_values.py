@@ -1,0 +1,237 @@
+"""A graph under construction from an ONNX model: what its tensors are here.
+
+An ONNX tensor of any rank is the value of a node whose elements lie in the same order, up to a permutation of axes that
+nothing has asked for yet. So Reshape and Transpose cost nothing by themselves, and layouts that a model changes back and
+forth (NHWC exports) disappear.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from cnncc.ir import Constant, Graph, Node, TensorType
+from cnncc.ops import TABLE, ShapeError, complete, infer
+
+Shape = tuple[int, ...]
+
+
+class Unsupported(Exception):
+    """What a node asks for has no counterpart; `constants` are tensors that would have to be known."""
+
+    def __init__(self, message: str, constants: Iterable[str] = ()) -> None:
+        super().__init__(message)
+        self.message = message
+        self.constants = frozenset(constants)
+
+
+@dataclass(frozen=True)
+class Value:
+    """A computed tensor: axis i of its ONNX `shape` is axis `axes[i]` of the order in which `node` has the elements."""
+
+    node: str
+    shape: Shape
+    axes: Shape
+
+    @property
+    def stored(self) -> Shape:
+        """The shape in the order of the elements."""
+        sizes = dict(zip(self.axes, self.shape, strict=True))
+        return tuple(sizes[j] for j in range(len(self.shape)))
+
+    @property
+    def order(self) -> Shape:
+        """The ONNX axes in the order of the elements."""
+        return tuple(self.axes.index(j) for j in range(len(self.axes)))
+
+
+def plain_value(node: str, shape: Sequence[int]) -> Value:
+    """A value whose elements lie in ONNX's order."""
+    return Value(node, tuple(map(int, shape)), tuple(range(len(shape))))
+
+
+class Builder:
+    """Collects nodes and constants; every node is one the op table accepts. `batch` images at a time: all values have
+    it as their first axis, or, if it is 1, any shape."""
+
+    def __init__(self, batch: int) -> None:
+        self.batch = batch
+        self.nodes: dict[str, Node] = {}
+        self.constants: dict[str, Constant] = {}
+        self.sources: dict[str, str] = {}
+        """What the model calls the tensor that a constant was made of."""
+
+    # Nodes
+
+    def fresh(self, hint: str) -> str:
+        """A name that no node has."""
+        name, count = hint or "value", 2
+        while name in self.nodes:
+            name, count = f"{hint or 'value'}_{count}", count + 1
+        return name
+
+    def add(
+        self,
+        op: str,
+        inputs: Sequence[str],
+        hint: str,
+        weights: Sequence[np.ndarray] = (),
+        source: str = "",
+        **attrs: Any,
+    ) -> str:
+        """A node with its constants in the order of the op's slots; its name. `source` is what the model calls the
+        first of them. Unsupported if the op refuses it."""
+        name = self.fresh(hint)
+        shapes = tuple(self.shape(i) for i in inputs)
+        try:
+            shape = infer(op, shapes, attrs)
+        except ShapeError as error:
+            raise Unsupported(error.message) from error
+        full = complete(op, attrs)
+        slots = TABLE[op].weights(shapes, full)
+        names = {slot: f"{name}.{slot}" for slot in slots}
+        for (slot, wanted), array in zip(slots.items(), weights, strict=True):
+            if array.shape != wanted:
+                raise Unsupported(f"{slot} has shape {array.shape}, {op} takes {wanted}")
+            self.constants[names[slot]] = bound(array)
+            self.sources.setdefault(names[slot], source)
+        self.nodes[name] = Node(name, op, tuple(inputs), TensorType(shape), full, names)
+        return name
+
+    def shape(self, node: str) -> Shape:
+        return self.nodes[node].type.shape
+
+    def graph(self, name: str, outputs: Sequence[str]) -> Graph:
+        """What the outputs need."""
+        every = Graph(name, tuple(self.nodes.values()), tuple(outputs), self.constants)
+        return every.rebuild(every.nodes)
+
+    # Shapes
+
+    def per_image(self, shape: Sequence[int]) -> Shape:
+        """An ONNX shape without the batch, if it has one."""
+        if self.batch == 1:
+            return tuple(shape[1:]) if shape and shape[0] == 1 else tuple(shape)
+        if not shape or shape[0] != self.batch:
+            raise Unsupported(f"the batch of {self.batch} is no longer the first axis: {list(shape)}")
+        return tuple(shape[1:])
+
+    def dims(self, shape: Sequence[int]) -> Shape:
+        """How a tensor is seen here: an image, or a vector."""
+        rest = self.per_image(shape)
+        if 0 in rest:
+            raise Unsupported("the tensor is empty")
+        if len(rest) < 2:
+            return rest or (1,)
+        return (rest[0], math.prod(rest[1:-1]), rest[-1])
+
+    def seen(self, node: str, dims: Shape, hint: str = "") -> str:
+        """The node, or a reshape of it, with these dims."""
+        if self.shape(node)[1:] == dims:
+            return node
+        return self.add("reshape", [node], f"{hint or node}.reshape", dims=dims)
+
+    def split(self, node: str, channels: int, hint: str = "") -> str:
+        """The node with so many channels: as it is if it has them, else an image of one row, or a vector."""
+        shape = self.shape(node)
+        if shape[1] == channels:
+            return node
+        rest = math.prod(shape[1:]) // channels
+        return self.seen(node, (channels,) if rest == 1 else (channels, 1, rest), hint)
+
+    # Values
+
+    def constant(self, array: np.ndarray, hint: str) -> Value:
+        """A learned tensor."""
+        shape = array.shape if self.batch == 1 else (self.batch, *array.shape[1:])
+        if self.batch > 1 and array.shape[:1] != (1,):
+            raise Unsupported("a constant that differs from image to image")
+        dims = self.dims(shape)
+        node = self.add("const", [], hint, [array.astype(np.float32).reshape(1, *dims)], dims=dims)
+        return plain_value(node, array.shape)
+
+    def arrange(self, value: Value, order: Sequence[int], hint: str = "") -> Value:
+        """The value with its elements in the order of these ONNX axes."""
+        wanted = tuple(order)
+        axes = tuple(wanted.index(i) for i in range(len(wanted)))
+        moved = [i for i in value.order if value.shape[i] != 1]
+        if moved == [i for i in wanted if value.shape[i] != 1]:
+            return Value(value.node, value.shape, axes)
+        if self.batch > 1 and (moved[0] != 0 or wanted[0] != 0):
+            raise Unsupported("axes change places with the batch")
+        parts = [i for i in (moved[1:] if self.batch > 1 else moved)]
+        places = [i for i in wanted if i in parts]
+        split = tuple(value.shape[i] for i in parts)
+        dims = self.dims(tuple(value.shape[i] for i in wanted))
+        positions = tuple(parts.index(i) for i in places)
+        node = self.add("permute", [value.node], hint or f"{value.node}.t", split=split, axes=positions, dims=dims)
+        return Value(node, value.shape, axes)
+
+    def plain(self, value: Value, hint: str = "") -> str:
+        """The node of a value, with its elements in ONNX's order."""
+        return self.arrange(value, range(len(value.shape)), hint).node
+
+    def image(self, value: Value, hint: str = "") -> str:
+        """A node (batch, c, h, w) of a value (n, c, h, w) or (n, c, w)."""
+        if len(value.shape) not in (3, 4) or value.shape[0] != self.batch:
+            raise Unsupported(f"needs an image (n, c, h, w), got {list(value.shape)}")
+        c, *space = value.shape[1:]
+        return self.seen(self.plain(value, hint), (c, *space) if len(space) == 2 else (c, 1, *space), hint)
+
+    def front(self, value: Value, axis: int, hint: str = "") -> tuple[Value, str]:
+        """The value with one axis stored first (after the batch), and a node that has it as its channels."""
+        rest = [i for i in value.order if i != axis and not (self.batch > 1 and i == 0)]
+        order = [*([0] if self.batch > 1 else []), axis, *rest]
+        if math.prod(value.stored[: value.axes[axis]]) == self.batch:
+            order = list(value.order)  # what lies before it has one element: it is first already
+        arranged = self.arrange(value, order, hint)
+        return arranged, self.split(arranged.node, value.shape[axis], hint)
+
+    def expand(self, value: Value, shape: Sequence[int], hint: str = "") -> Value:
+        """The value broadcast to an ONNX shape of at least its rank."""
+        value = ranked(value, len(shape))
+        if value.shape == tuple(shape):
+            return value
+        stored, target = value.stored, tuple(shape[i] for i in value.order)
+        if any(a not in (1, b) for a, b in zip(stored, target, strict=True)):
+            raise Unsupported(f"{list(value.shape)} does not broadcast to {list(shape)}")
+        if self.batch > 1 and stored[0] != target[0]:
+            raise Unsupported("a tensor is repeated along the batch")
+        node = value.node
+        for j in reversed(range(len(stored))):
+            if stored[j] != target[j]:
+                outer = math.prod(stored[:j]) // (self.batch if self.batch > 1 else 1)
+                inner = math.prod(target[j + 1 :])
+                node = self.seen(node, (outer, 1, inner))
+                node = self.add("expand", [node], f"{hint or value.node}.expand", dims=(outer, target[j], inner))
+        node = self.seen(node, self.dims(target), hint)
+        return Value(node, tuple(shape), value.axes)
+
+
+def ranked(value: Value, rank: int) -> Value:
+    """The value with axes of 1 in front, up to a rank."""
+    more = rank - len(value.shape)
+    if more <= 0:
+        return value
+    axes = (*range(more), *(a + more for a in value.axes))
+    return Value(value.node, (1,) * more + value.shape, axes)
+
+
+def bound(array: np.ndarray) -> Constant:
+    """A float32 constant of that value."""
+    value = np.ascontiguousarray(array, np.float32)
+    return Constant(value.shape, lambda: value)
+
+
+def axis_of(axis: int, rank: int) -> int:
+    """An axis counted from 0; ONNX counts negative ones from the end."""
+    if not -rank <= axis < max(rank, 1):
+        raise Unsupported(f"axis {axis} of a tensor of rank {rank}")
+    return axis % rank if rank else 0
+
+
+Attributes = Mapping[str, Any]

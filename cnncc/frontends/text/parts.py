@@ -1,0 +1,84 @@
+"""Statements with holes: what makes two pieces of a network alike."""
+
+from __future__ import annotations
+
+from collections.abc import Hashable, Iterator, Sequence
+from dataclasses import dataclass, field
+
+from cnncc.frontends.text import tree
+from cnncc.frontends.text.phrase import Hole, Phrase, phrase
+from cnncc.ir import Graph
+from cnncc.lang.forms import MERGES
+
+
+@dataclass(frozen=True)
+class Part:
+    """A statement as it will be written: arms of phrases, or phrases alone. `nodes` are those it makes, in order."""
+
+    phrases: tuple[Phrase, ...]
+    arms: tuple[tuple[Part, ...], ...] | None
+    nodes: tuple[str, ...]
+    refers: bool = False
+    """Whether it has to do with named values: then it belongs to its place and to no block."""
+    times: int = 1
+    more: tuple[Part, ...] = field(default=(), compare=False)
+    """Of a repeated statement, the further ones."""
+
+    @property
+    def key(self) -> Hashable:
+        """Equal for statements that differ in holes only."""
+        return (
+            tuple(tuple(p.kind if isinstance(p, Hole) else (p,) for p in words) for words in self.phrases),
+            None if self.arms is None else tuple(tuple(part.key for part in arm) for arm in self.arms),
+            self.times,
+        )
+
+    @property
+    def holes(self) -> tuple[Hole, ...]:
+        """In the order in which they are written."""
+        inner = () if self.arms is None else (h for arm in self.arms for part in arm for h in part.holes)
+        return (*inner, *(p for words in self.phrases for p in words if isinstance(p, Hole)))
+
+    @property
+    def lines(self) -> int:
+        """About how many lines it takes."""
+        return 1 + sum(sum(part.lines for part in arm) for arm in self.arms or ())
+
+    @property
+    def free(self) -> bool:
+        """Whether it may be a part of a block."""
+        return not self.refers and all(part.free for arm in self.arms or () for part in arm)
+
+    @property
+    def made(self) -> tuple[str, ...]:
+        """The nodes of all repeats."""
+        return (*self.nodes, *(name for part in self.more for name in part.made))
+
+
+def parts(graph: Graph, sequence: tree.Sequence) -> tuple[Part, ...]:
+    """The statements of a sequence."""
+    return tuple(part(graph, statement) for statement in sequence)
+
+
+def part(graph: Graph, statement: tree.Statement) -> Part:
+    if isinstance(statement, tree.From | tree.Save | tree.Output):
+        verb = type(statement).__name__.lower()
+        return Part(((f"{verb} ", "\0" + statement.name),), None, (), refers=True)
+    nodes = [graph[name] for name in statement.nodes]
+    following = [*nodes[1:], None]
+    arms = None
+    if isinstance(statement, tree.Merge):
+        arms = tuple(parts(graph, arm) for arm in statement.arms)
+    phrases = tuple(
+        (node.op,) if node.op in MERGES else phrase(graph, node, then) for node, then in zip(nodes, following, strict=True)
+    )
+    inner = (name for arm in arms or () for each in arm for name in each.made)
+    return Part(phrases, arms, (*inner, *statement.nodes))
+
+
+def sequences(body: Sequence[Part]) -> Iterator[tuple[Part, ...]]:
+    """A sequence and all those inside it."""
+    yield tuple(body)
+    for each in body:
+        for arm in each.arms or ():
+            yield from sequences(arm)

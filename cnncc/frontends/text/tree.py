@@ -1,0 +1,189 @@
+"""A graph as nested statements: chains of ops, merges with arms, and references where arms are not enough."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+import networkx as nx
+
+from cnncc.ir import Graph, Node
+from cnncc.lang.forms import FORMS, MERGES, WORD
+from cnncc.ops import ACTIVATIONS
+
+LAYERS = frozenset({"conv", "conv_transpose", "fc"})
+STARTS = LAYERS | {"bn", "group_norm", "prelu", "lrn", "dropout"} | ACTIVATIONS | set(MERGES)
+"""Ops that others follow in the same statement."""
+FOLLOWED = {"bn": LAYERS, "group_norm": LAYERS, "dropout": LAYERS | ACTIVATIONS, "identity": frozenset[str]()}
+"""Ops that follow certain ones only."""
+SOURCE = "\0source"
+SINK = "\0sink"
+
+
+@dataclass(frozen=True)
+class Op:
+    """An op and those that follow it in the same statement."""
+
+    nodes: tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class Merge:
+    """A merge with its arms, and ops that follow it."""
+
+    arms: tuple[Sequence, ...]
+    nodes: tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class From:
+    """Makes a named value the current one."""
+
+    name: str
+
+
+@dataclass(frozen=True)
+class Save:
+    """Names the current value."""
+
+    name: str
+
+
+@dataclass(frozen=True)
+class Output:
+    """Marks a named value, or the current one."""
+
+    name: str
+
+
+Statement = Op | Merge | From | Save | Output
+Sequence = tuple[Statement, ...]
+
+
+def emitted(sequence: Sequence) -> Iterator[str]:
+    """The nodes of statements in the order in which the text makes them."""
+    for statement in sequence:
+        if isinstance(statement, Merge):
+            for arm in statement.arms:
+                yield from emitted(arm)
+        if isinstance(statement, Op | Merge):
+            yield from statement.nodes
+
+
+def tree(graph: Graph) -> Sequence:
+    """The statements of a graph, without those for its inputs. Every node is in them once."""
+    planner = Planner(graph)
+    named = planner.entangled()
+    while True:
+        statements = planner.program(named)
+        repeated = [name for name, count in Counter(emitted(statements)).items() if count > 1]
+        more = {name for name in repeated if graph.index.out_degree(name) > 1} - named
+        if not more:
+            return statements
+        named |= more
+
+
+class Planner:
+    """Knows which values dominate which."""
+
+    def __init__(self, graph: Graph) -> None:
+        self.graph = graph
+        self.position = {n.name: i for i, n in enumerate(graph.nodes)}
+        self.fixed = fixed(graph)
+        flow = nx.DiGraph()
+        live = [n for n in graph.nodes if n.name not in self.fixed]
+        flow.add_nodes_from([SOURCE, SINK])
+        for node in live:
+            sources = [i for i in node.inputs if i not in self.fixed]
+            flow.add_edges_from((i, node.name) for i in sources or [SOURCE])
+        flow.add_edges_from((name, SINK) for name in graph.outputs if name not in self.fixed)
+        self.before = nx.immediate_dominators(flow, SOURCE)
+        self.after = nx.immediate_dominators(flow.reverse(), SINK)
+
+    def entangled(self) -> set[str]:
+        """Values that arms of one merge cannot hold together: they need a name."""
+        graph = self.graph
+        found = set(graph.outputs) if len(graph.outputs) > 1 else set()
+        for node in graph.nodes:
+            if graph.index.out_degree(node.name) + (node.name in graph.outputs) < 2 or node.name in self.fixed:
+                continue
+            end = self.after.get(node.name, SINK)
+            if end == SINK or self.before[end] != node.name:
+                found.add(node.name)
+        found |= {name for name in self.fixed if graph.index.out_degree(name) > 1}
+        return {name for name in found if graph[name].op != "input"}
+
+    def program(self, named: set[str]) -> Sequence:
+        """The top level: named values one after the other, then the last output."""
+        graph = self.graph
+        inputs = [n.name for n in graph.inputs]
+        goals = sorted({*named, *graph.outputs} - set(inputs), key=self.position.__getitem__)
+        stops = named | set(inputs)
+        current = inputs[-1] if inputs else None
+        result: list[Statement] = []
+        for goal in goals:
+            part = self.sequence(None, goal, stops - {goal})
+            if part and part[0] == From(current or ""):
+                part = part[1:]
+            result += part
+            current = goal
+            if goal in named:
+                result.append(Save(goal))
+        if graph.outputs != (current,):
+            result += [Output(name) for name in graph.outputs]
+        return tuple(result)
+
+    def sequence(self, start: str | None, end: str, stops: set[str]) -> Sequence:
+        """Statements that lead from the value `start`, or a stop, to `end`."""
+        backwards: list[Statement] = []
+        chain: list[str] = []
+        at = end
+        while at != start:
+            if at in stops:
+                backwards.append(From(at))
+                break
+            node = self.graph[at]
+            if chains(node) and node.inputs and self.may_follow(node, start, stops):
+                chain.insert(0, at)
+                at = node.inputs[0]
+                continue
+            statement, at_next = self.statement(node, (at, *chain), stops)
+            backwards.append(statement)
+            chain = []
+            if at_next is None:
+                break
+            at = at_next
+        return tuple(reversed(backwards))
+
+    def may_follow(self, node: Node, start: str | None, stops: set[str]) -> bool:
+        """Whether a statement before this op is there for it to follow."""
+        source = node.inputs[0]
+        if source == start or source in stops:
+            return False
+        return self.graph[source].op in FOLLOWED[node.op] if node.op in FOLLOWED else self.graph[source].op in STARTS
+
+    def statement(self, node: Node, nodes: tuple[str, ...], stops: set[str]) -> tuple[Statement, str | None]:
+        """A statement, and the value it starts from, None if it starts from none."""
+        if node.op not in MERGES:
+            return Op(nodes), node.inputs[0] if node.inputs else None
+        live = [i for i in node.inputs if i not in self.fixed]
+        start = self.before[node.name] if live else None
+        if start == SOURCE:
+            start = None
+        arms = tuple(self.sequence(None if i in self.fixed else start, i, stops) for i in node.inputs)
+        return Merge(arms, nodes), start
+
+
+def fixed(graph: Graph) -> set[str]:
+    """Values that depend on no input."""
+    found: set[str] = set()
+    for node in graph.nodes:
+        if node.op != "input" and found.issuperset(node.inputs):
+            found.add(node.name)
+    return found
+
+
+def chains(node: Node) -> bool:
+    """Whether an op may follow another in the same statement."""
+    return node.op in WORD and FORMS[WORD[node.op]].chains
