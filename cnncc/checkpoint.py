@@ -14,8 +14,9 @@ from cnncc import torch_file, weights
 from cnncc.errors import CnnccError
 from cnncc.ir import Constant, Graph
 
-MAPS = ("names", "torchvision")
-"""`names`: those of the graph. `torchvision`: of a model of that library, layer by layer in the order of a forward run."""
+MAPS = ("names", "torchvision", "order")
+"""`names`: those of the graph. Else layer by layer: `torchvision` in the order of a forward run, as the names of that
+library's models tell it; `order` as they lie in the file."""
 UNUSED = re.compile(r"(^|\.)num_batches_tracked$|^(aux|AuxLogits)\w*\.")
 """Tensors that inference has no use for: counters, and the heads that only training has."""
 FUSED = re.compile(r"\.(norm|conv)\.(\d)(?=\.)")
@@ -29,8 +30,8 @@ def bind(graph: Graph, path: str | os.PathLike[str], names: str = "names") -> Gr
     """The graph with the weights of a checkpoint, .safetensors or .pth. CnnccError if it cannot be read, or its
     tensors, under a map of `MAPS`, are not those of the graph: one error tells all of them."""
     tensors = read(path)
-    if names == "torchvision":
-        tensors = renamed(graph, tensors, path)
+    if names != "names":
+        tensors = renamed(graph, tensors, path, names == "torchvision")
     stored = {name: Constant(array.shape, lambda array=array: array) for name, array in tensors.items()}  # type: ignore[misc]
     weights.refuse_mismatches(graph, {name: array.shape for name, array in tensors.items()}, path)
     return graph.rebuild(graph.nodes, constants=stored)
@@ -45,9 +46,11 @@ def read(path: str | os.PathLike[str]) -> dict[str, np.ndarray]:
     return {n: a.astype(np.float32, copy=False) if a.dtype.kind == "f" else a for n, a in found.items()}
 
 
-def renamed(graph: Graph, tensors: Mapping[str, np.ndarray], path: str | os.PathLike[str]) -> dict[str, np.ndarray]:
+def renamed(
+    graph: Graph, tensors: Mapping[str, np.ndarray], path: str | os.PathLike[str], by_name: bool
+) -> dict[str, np.ndarray]:
     """The tensors under the graph's names: the first layer of the model is the first of the graph, and so on."""
-    theirs = layers(tensors)
+    theirs = layers(tensors, by_name)
     ours = [node for node in graph.nodes if node.weights]
     kinds = [(sorted(node.weights), [graph.constants[c].shape for c in node.weights.values()]) for node in ours]
     for i, (node, (module, slots)) in enumerate(zip(ours, theirs, strict=False)):
@@ -67,10 +70,12 @@ def renamed(graph: Graph, tensors: Mapping[str, np.ndarray], path: str | os.Path
     return result
 
 
-def layers(names: Mapping[str, object] | Sequence[str]) -> list[tuple[str, dict[str, str]]]:
-    """The modules of a torchvision model in the order of a forward run, each with its tensors by slot."""
-    used = [(FUSED.sub(r".\1\2", name), name) for name in names if not UNUSED.search(name)]
-    ordered = sorted(used, key=lambda pair: [rank(token) for token in pair[0].split(".")[:-1]])
+def layers(names: Mapping[str, object] | Sequence[str], by_name: bool = True) -> list[tuple[str, dict[str, str]]]:
+    """The modules of a model, each with its tensors by slot: with `by_name` a torchvision model's in the order of a
+    forward run, else as they come."""
+    ordered = [(FUSED.sub(r".\1\2", name), name) for name in names if not UNUSED.search(name)]
+    if by_name:
+        ordered.sort(key=lambda pair: [rank(token) for token in pair[0].split(".")[:-1]])
     modules = groupby(ordered, key=lambda pair: pair[0].rpartition(".")[0])
     return [(module, {new.rpartition(".")[2]: old for new, old in pairs}) for module, pairs in modules]
 

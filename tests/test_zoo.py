@@ -50,6 +50,7 @@ FIGURES = {
     "googlenet_bn": (6_624_904, 1_498_376_192),
     "efficientnet_lite0": (4_652_008, 385_187_552),
     "cifar_resnet8": (78_186, 12_501_632),
+    "mnist_cnn": (390_410, 7_748_608),
     "unet": (31_030_658, 150_428_424_448),
 }
 """Parameters and multiply-adds (networks.md; SqueezeNet's at 227 x 227 follow from its layers)."""

@@ -18,8 +18,11 @@ def _configure(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("-o", "--output", metavar="FILE", help="write the weights here as safetensors")
     command.add_weight_options(parser)
     parser.add_argument("--from", dest="checkpoint", metavar="FILE", help="a checkpoint to convert: .safetensors or .pth")
-    what = "what its tensors are called: as in NET, or as in torchvision's model of the same network (default: names)"
-    parser.add_argument("--map", choices=("names", "torchvision"), default="names", help=what)
+    what = (
+        "what its tensors are called: as in NET; as in torchvision's model of the same network; or anything, in the order "
+        "of NET's layers (default: names)"
+    )
+    parser.add_argument("--map", choices=("names", "torchvision", "order"), default="names", help=what)
     command.add_json(parser)
 
 
