@@ -36,7 +36,8 @@ def compile(
     progress: Progress | None = None,
     tune: float | None = None,
 ) -> Model:
-    """Compiles a network (a `.net` file, a name of the zoo, the text itself, or an ONNX model) and links it into this process.
+    """Compiles a network (a `.net` file, a name of the zoo, the text itself,
+    or an ONNX model) and links it into this process.
 
     `weights` is a safetensors file; without one, the file beside the network with its name is taken, and where there
     is none either, weights are drawn from `seed`. `batch` is the number of images of every call. `max_error` is the

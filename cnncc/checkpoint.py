@@ -21,6 +21,8 @@ UNUSED = re.compile(r"(^|\.)num_batches_tracked$|^(aux|AuxLogits)\w*\.")
 """Tensors that inference has no use for: counters, and the heads that only training has."""
 FUSED = re.compile(r"\.(norm|conv)\.(\d)(?=\.)")
 """DenseNet's layers in files from before 2018: norm.1 for norm1."""
+PART = re.compile(r"([A-Za-z_]*)(?:(\d+)([a-z]?))?")
+"""A part of a module's name: conv1, inception3a, 0."""
 LAST = 99
 
 Shapes = Mapping[str, tuple[int, ...]]
@@ -62,7 +64,7 @@ def renamed(
                 f"{node.name} wants {want}",
                 hint=hint,
             )
-    result = {}
+    result: dict[str, np.ndarray] = {}
     for node, (_, slots) in zip(ours, theirs, strict=False):
         result |= {node.weights[slot]: tensors[name] for slot, name in slots.items()}
     for module, slots in theirs[len(ours) :]:
@@ -82,21 +84,21 @@ def layers(names: Mapping[str, object] | Sequence[str], by_name: bool = True) ->
 
 def rank(token: str) -> tuple[int, str, int]:
     """Where a part of a module's name stands among those of the same parent."""
-    word, number, letter = re.fullmatch(r"([A-Za-z_]*?)_?(\d*)([a-z]?)|(.*)", token).groups()[:3]  # type: ignore[union-attr]
-    if word is None:
+    if token.startswith("expand"):  # expand1x1, expand3x3
+        return int(token[6:7] or 0) + 1, "", 0
+    parts = PART.fullmatch(token)
+    if parts is None:
         return LAST - 1, token, 0
-    place = int(number or 0)
+    word, place, letter = parts[1], int(parts[2] or 0), parts[3] or ""
     if word in FIXED:
         return FIXED[word], "", place
-    if word == "expand" or letter == "x":  # expand1x1, expand3x3
-        return place + 1, "", 0
     if word in ("conv", "norm", "bn"):
         # conv1, bn1; but norm1, conv1 in DenseNet, whose first ones are conv0, norm0
         first = {"conv": 1, "norm": 0, "bn": 2} if place or token == word or word == "norm" else {"conv": -1}
         return place, "", first.get(word, 0)
     if word in ("denseblock", "transition"):
         return place, "", 3 + (word == "transition")
-    return place + LATE.get(word, 0), letter or "", 0
+    return place + LATE.get(word, 0), letter, 0
 
 
 FIXED = {"features": 0, "squeeze": 0, "downsample": 50, "classifier": LAST, "fc": LAST}

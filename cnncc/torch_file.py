@@ -144,7 +144,16 @@ def read(path: str | os.PathLike[str]) -> dict[str, np.ndarray]:
 
 
 BROKEN = (
-    *(pickle.UnpicklingError, zipfile.BadZipFile, ValueError, KeyError, IndexError, TypeError, AttributeError, EOFError),
+    *(
+        pickle.UnpicklingError,
+        zipfile.BadZipFile,
+        ValueError,
+        KeyError,
+        IndexError,
+        TypeError,
+        AttributeError,
+        EOFError,
+    ),
     *(MemoryError, OverflowError, RecursionError, ImportError),
 )
 """What damaged data makes the standard library raise."""

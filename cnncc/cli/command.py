@@ -70,7 +70,9 @@ class Command:
 
 def add_net(parser: argparse.ArgumentParser) -> None:
     """The positional NET."""
-    parser.add_argument("net", metavar="NET", help="a .net file, - for standard input, a network of the zoo by name, or an ONNX model")
+    parser.add_argument(
+        "net", metavar="NET", help="a .net file, - for standard input, a network of the zoo by name, or an ONNX model"
+    )
 
 
 def add_json(parser: argparse.ArgumentParser) -> None:

@@ -29,7 +29,7 @@ def _run(args: argparse.Namespace) -> int:
     output = args.output or f"{graph.name}.onnx"
     command.check_outputs(args, {"the model": Path(output)})
     with screen.progress(f"writing {output}"):
-        model = write_onnx(passes.with_batch(graph, args.batch), output)
+        model = write_onnx(passes.with_batch(graph, args.batch), output, _text(args.net))
     result = {"name": graph.name, "model": output, "bytes": Path(output).stat().st_size, "weights": origin}
     result |= _about(model)
     if args.json:
@@ -37,6 +37,15 @@ def _run(args: argparse.Namespace) -> int:
     else:
         _show(result)
     return command.EXIT_OK
+
+
+def _text(net: str) -> str | None:
+    """The text that a network was written in, for the model to carry; None for standard input and for models."""
+    from cnncc import sources
+    from cnncc.locate import find_net
+
+    path = Path(find_net(net))
+    return path.read_text(encoding="utf-8") if path.is_file() and not sources.is_onnx(net) else None
 
 
 def _about(model: ModelProto) -> dict[str, Any]:

@@ -17,10 +17,12 @@ def _configure(parser: argparse.ArgumentParser) -> None:
     command.add_net(parser)
     parser.add_argument("-o", "--output", metavar="FILE", help="write the weights here as safetensors")
     command.add_weight_options(parser)
-    parser.add_argument("--from", dest="checkpoint", metavar="FILE", help="a checkpoint to convert: .safetensors or .pth")
+    parser.add_argument(
+        "--from", dest="checkpoint", metavar="FILE", help="a checkpoint to convert: .safetensors or .pth"
+    )
     what = (
-        "what its tensors are called: as in NET; as in torchvision's model of the same network; or anything, in the order "
-        "of NET's layers (default: names)"
+        "what its tensors are called: as in NET; as in torchvision's model of the same network; or anything, in the "
+        "order of NET's layers (default: names)"
     )
     parser.add_argument("--map", choices=("names", "torchvision", "order"), default="names", help=what)
     command.add_json(parser)

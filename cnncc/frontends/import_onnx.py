@@ -104,7 +104,8 @@ def from_onnx(
     """The graph of a model.
 
     `shapes` gives inputs other shapes than declared, by name; a first axis without a size is 1. `known` fixes inputs to
-    values. `numeric` are the types of inputs that are computed with, in float32. The batch of the inputs becomes the graph's, or, where the model mixes its images, one image of all.
+    values. `numeric` are the types of inputs that are computed with, in float32. The batch of the inputs becomes the
+    graph's, or, where the model mixes its images, one image of all.
     Raises CnnccError: for shapes that are missing or wrong, and with a line for each node that has no counterpart.
     """
     from onnx import inliner
@@ -224,7 +225,9 @@ class Reader:
         from onnx import helper
 
         readers = [n for n in self.model.node if name in n.input]
-        orders = [tuple(helper.get_attribute_value(a)) for n in readers for a in n.attribute if n.op_type == "Transpose"]
+        orders = [
+            tuple(helper.get_attribute_value(a)) for n in readers for a in n.attribute if n.op_type == "Transpose"
+        ]
         return len(shape) == 4 and len(orders) == len(readers) > 0 and set(orders) == {TO_CHANNELS_FIRST}
 
     def convert(self, node: NodeProto) -> None:

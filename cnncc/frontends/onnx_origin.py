@@ -27,7 +27,7 @@ def digest(model: ModelProto, graph: Graph) -> str:
     from onnx import ModelProto
 
     shell = ModelProto()
-    shell.graph.CopyFrom(model.graph) if not model.graph.initializer else copied(model, shell, graph)
+    copied(model, shell, graph)
     return hashlib.sha256(shell.SerializeToString(deterministic=True)).hexdigest()
 
 

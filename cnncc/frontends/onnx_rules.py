@@ -179,7 +179,9 @@ def times_half(first: str) -> Rule:
             small = model.step("Mul", [cube, model.number(f"{name}.cubic", 0.044715)], f"{name}:cubic")
             total = model.step("Add", [x, small], f"{name}:sum")
             inner = model.step("Mul", [total, model.number(f"{name}.root", (2 / math.pi) ** 0.5)], f"{name}:scaled")
-        moved = model.step("Add", [model.step(first, [inner], f"{name}:f"), model.number(f"{name}.one", 1)], f"{name}:up")
+        moved = model.step(
+            "Add", [model.step(first, [inner], f"{name}:f"), model.number(f"{name}.one", 1)], f"{name}:up"
+        )
         half = model.step("Mul", [x, model.number(f"{name}.half", 0.5)], f"{name}:half")
         model.emit("Mul", [half, moved], name)
 
@@ -216,7 +218,8 @@ def group_norm(model: Model, node: Node) -> None:
     value = model.step("Reshape", back, f"{name}:back")
     dims = model.integers(f"{name}.column", (channels, *(1,) * (len(node.type.shape) - 2)))
     gain, bias = (
-        model.step("Reshape", [w, dims], f"{name}:{slot}") for slot, w in zip(node.weights, model.weights(node), strict=True)
+        model.step("Reshape", [w, dims], f"{name}:{slot}")
+        for slot, w in zip(node.weights, model.weights(node), strict=True)
     )
     model.emit("Add", [model.step("Mul", [value, gain], f"{name}:mul"), bias], name)
 
@@ -224,7 +227,9 @@ def group_norm(model: Model, node: Node) -> None:
 def permute(model: Model, node: Node) -> None:
     """Reshape, transpose, reshape."""
     a, name = node.attrs, node.name
-    seen = model.step("Reshape", [*model.data(node), model.integers(f"{name}.split", (0, *a["split"]))], f"{name}:split")
+    seen = model.step(
+        "Reshape", [*model.data(node), model.integers(f"{name}.split", (0, *a["split"]))], f"{name}:split"
+    )
     moved = model.step("Transpose", [seen], f"{name}:moved", perm=(0, *(axis + 1 for axis in a["axes"])))
     model.emit("Reshape", [moved, model.integers(f"{name}.shape", (0, *a["dims"]))], name)
 

@@ -1,8 +1,8 @@
 """A graph under construction from an ONNX model: what its tensors are here.
 
-An ONNX tensor of any rank is the value of a node whose elements lie in the same order, up to a permutation of axes that
-nothing has asked for yet. So Reshape and Transpose cost nothing by themselves, and layouts that a model changes back and
-forth (NHWC exports) disappear.
+An ONNX tensor of any rank is the value of a node whose elements lie in the same order, up to a permutation of axes
+that nothing has asked for yet. So Reshape and Transpose cost nothing by themselves, and layouts that a model changes
+back and forth (NHWC exports) disappear.
 """
 
 from __future__ import annotations

@@ -64,9 +64,7 @@ def seen_by_rules(graph: Graph, node: Node) -> set[str]:
 
 def without_copies(graph: Graph) -> Graph:
     """identity(x) => x, where no output is concerned."""
-    rename = {
-        n.name: n.inputs[0] for n in graph.nodes if n.op == "identity" and n.name not in graph.outputs
-    }
+    rename = {n.name: n.inputs[0] for n in graph.nodes if n.op == "identity" and n.name not in graph.outputs}
     return graph.replaced(dict.fromkeys(rename), rename) if rename else graph
 
 
@@ -257,7 +255,7 @@ def added(a: tuple[int, ...], b: tuple[int, ...]) -> tuple[int, ...]:
 
 
 def reshape_twice(graph: Graph, node: Node) -> Change | None:
-    """reshape(reshape(x)) => reshape(x), reshape(permute(x)) => permute(x), fc(reshape(x)) => fc(x), to the same => x"""
+    """reshape(reshape(x)) => reshape(x), reshape(permute(x)) => permute(x), fc(reshape(x)) => fc(x); to the same: x"""
     if node.op == "fc" and graph[node.inputs[0]].op == "reshape":
         return Change(node.with_(inputs=graph[node.inputs[0]].inputs))
     if node.op != "reshape":
@@ -287,9 +285,7 @@ def growing_concat(graph: Graph, node: Node) -> Change | None:
     """concat(a, b, c) => concat(concat(a, b), c), where the inner one is there anyway"""
     if node.op != "concat" or len(node.inputs) < 3:
         return None
-    prefixes = {
-        n.inputs: n.name for n in graph.nodes if n.op == "concat" and n.name != node.name and 1 < len(n.inputs)
-    }
+    prefixes = {n.inputs: n.name for n in graph.nodes if n.op == "concat" and n.name != node.name and 1 < len(n.inputs)}
     for count in range(len(node.inputs) - 1, 1, -1):
         if node.inputs[:count] in prefixes:
             return Change(node.with_(inputs=(prefixes[node.inputs[:count]], *node.inputs[count:])))

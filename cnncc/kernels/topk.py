@@ -26,9 +26,7 @@ def select_topk(site: Site) -> Selection | None:
     if node.op != "topk":
         return None
     shape, attrs = site.type().shape, node.attrs
-    config = TopkConfig(
-        shape[1], math.prod(shape[2:]), attrs["k"], attrs["largest"], attrs["indices"], attrs["last"]
-    )
+    config = TopkConfig(shape[1], math.prod(shape[2:]), attrs["k"], attrs["largest"], attrs["indices"], attrs["last"])
     kernel = Kernel("topk", f"topk_f32_{site.target.isa}", config, config.pixels, 0)
     why = "one pass over the channels for each value"
     return Selection((Call(node.name, kernel, site.values(node.inputs), site.result),), (), why)

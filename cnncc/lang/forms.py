@@ -156,9 +156,7 @@ FORMS: Mapping[str, Form] = {
     "clip": Form("clip", words=numbers("low", "high"), chains=True),
     "affine": Form("affine", words=numbers("scale", "shift"), chains=True),
     "elu": Form("elu", optional=("alpha", read.number), words=numbers("alpha"), chains=True),
-    "thresholded_relu": Form(
-        "thresholded_relu", optional=("alpha", read.number), words=numbers("alpha"), chains=True
-    ),
+    "thresholded_relu": Form("thresholded_relu", optional=("alpha", read.number), words=numbers("alpha"), chains=True),
     "group_norm": Form(
         "group_norm",
         (("groups", read.count),),

@@ -103,8 +103,7 @@ def thresholded_relu(x: Array, attrs: Attrs) -> Array:
 
 def erf(x: Array, attrs: Attrs) -> Array:
     """The error function, 2 / sqrt(pi) times the integral of exp(-t^2) from 0 to x"""
-    values: Array = np.frompyfunc(math.erf, 1, 1)(x).astype(x.dtype)
-    return values
+    return np.asarray(np.frompyfunc(math.erf, 1, 1)(x)).astype(x.dtype)
 
 
 def exp(x: Array, attrs: Attrs) -> Array:

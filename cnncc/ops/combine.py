@@ -1,4 +1,4 @@
-"""Merges: sum, product, extremes and concatenation of several tensors. A batch of 1 (a learned constant) serves all images."""
+"""Merges: sum, product, extremes and concatenation of several tensors. A batch of 1 (a constant) serves all images."""
 
 from __future__ import annotations
 

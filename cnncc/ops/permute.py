@@ -34,7 +34,7 @@ def check_dims(new: Shape) -> None:
 
 
 def permute_shape(shapes: Shapes, attrs: Attrs) -> Shape:
-    """(n, ...) -> (n, *dims): an image seen as `split` has its axes put into the order `axes`, and is seen as `dims`."""
+    """(n, ...) -> (n, *dims): an image seen as `split` has its axes put into the order `axes`, then is `dims`."""
     split, axes, new = attrs["split"], attrs["axes"], attrs["dims"]
     at_least(1, attrs, "split")
     check_dims(new)

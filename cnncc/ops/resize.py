@@ -31,9 +31,7 @@ PLACES: Mapping[str, Place] = {
     "asymmetric": lambda i, scale, size, out: i / scale,
     "align_corners": lambda i, scale, size, out: i * ((size - 1) / (scale * size - 1) if scale * size > 1 else 0.0),
     "pytorch_half_pixel": lambda i, scale, size, out: (i + 0.5) / scale - 0.5 if out > 1 else i * 0.0,
-    "half_pixel_symmetric": lambda i, scale, size, out: (
-        size / 2 * (1 - out / (scale * size)) + (i + 0.5) / scale - 0.5
-    ),
+    "half_pixel_symmetric": lambda i, scale, size, out: size / 2 * (1 - out / (scale * size)) + (i + 0.5) / scale - 0.5,
 }
 """Where result i lies on the input, by the name ONNX gives the rule: of i, scale, size and size of the result."""
 NEAREST: Mapping[str, Callable[[Array], Array]] = {

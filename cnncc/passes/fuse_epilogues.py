@@ -11,7 +11,7 @@ HOSTS = ADD_HOSTS | MERGES
 
 
 def fuse_epilogues(g: Graph) -> Graph:
-    """act(conv(x)) => conv(x; act), conv(x) + r => conv(x, r; add); fc, bn, conv_transpose too; add, mul, max, min take act only.
+    """act(conv(x)) => conv(x; act), conv(x) + r => conv(x, r; add); fc, bn, conv_transpose too; merges take act only.
 
     Must not fire when the host's value has other users or is a graph output, nor for an add that broadcasts or has
     more than two arms. Of two arms that could be host, the later one is: the other one is then ready when it runs.

@@ -154,12 +154,20 @@ def test_shape_arithmetic_is_folded() -> None:
         node("ConstantOfShape", "h2", "filled", value=numpy_helper.from_array(np.array([2.5], np.float32))),
         node("Add", "a filled", "y"),
     ]
-    tensors = {k: np.array(v) for k, v in {"zero": 0, "axis": [0], "two": [2], "three": [3], "twos": [3], "minus": [-1]}.items()}
+    tensors = {
+        k: np.array(v)
+        for k, v in {"zero": 0, "axis": [0], "two": [2], "three": [3], "twos": [3], "minus": [-1]}.items()
+    }
     assert ops(agrees(model(nodes, X, ["y"], tensors)))["add"] == 1
 
 
 def test_several_inputs_and_outputs() -> None:
-    nodes = [node("Add", "x z", "a"), node("Relu", "a", "y"), node("Split", "a", "p q r", axis=1), node("Sub", "p r", "o")]
+    nodes = [
+        node("Add", "x z", "a"),
+        node("Relu", "a", "y"),
+        node("Split", "a", "p q r", axis=1),
+        node("Sub", "p r", "o"),
+    ]
     imported = agrees(model(nodes, {**X, "z": (1, 3, 8, 9)}, ["y", "o", "q", "x"]))
     assert [port.name for port in imported.outputs] == ["y", "o", "q", "x"]
 
@@ -233,7 +241,7 @@ def test_padding_and_bias_join_the_convolution() -> None:
 SINGLE = {
     "edge padding": ([node("Pad", "x p", "y", mode="edge")], {"p": np.array([0, 0, 1, 2, 0, 0, 0, 1])}),
     "negative padding": ([node("Pad", "x p", "y")], {"p": np.array([0, 0, -1, 2, 0, 0, 0, -2])}),
-    "transposed, SAME": ([node("ConvTranspose", "x t", "y", auto_pad="SAME_UPPER", strides=[2, 2])], {"t": random(3, 4, 3, 3)}),
+    "transposed, SAME": ([node("ConvTranspose", "x t", "y", auto_pad="SAME_UPPER", strides=[2, 2])], {"t": random(3, 4, 3, 3)}),  # noqa: E501
     "transposed, output shape": (
         [node("ConvTranspose", "x t", "y", output_shape=[17, 18], strides=[2, 2])], {"t": random(3, 4, 3, 3)}
     ),
@@ -242,12 +250,12 @@ SINGLE = {
     "depth to space": ([node("SpaceToDepth", "x", "a", blocksize=1), node("DepthToSpace", "a", "y", blocksize=1)], {}),
     "resize": ([node("Resize", "x _ s", "y", mode="linear")], {"s": np.array([1, 1, 1.5, 2], np.float32)}),
     "spatial attention": (
-        [node("ReduceMax", "x", "a", axes=[1]), node("ReduceMean", "x", "b", axes=[1]), node("Concat", "a b", "c", axis=1),
+        [node("ReduceMax", "x", "a", axes=[1]), node("ReduceMean", "x", "b", axes=[1]), node("Concat", "a b", "c", axis=1),  # noqa: E501
          node("Conv", "c w", "d", pads=[1] * 4), node("Sigmoid", "d", "e"), node("Mul", "x e", "y")],
         {"w": random(1, 2, 3, 3)},
     ),
     "arg max": ([node("ArgMax", "x", "a", axis=1), node("Cast", "a", "y", to=1)], {}),
-    "flip": ([node("Slice", "x a b c d", "y")], {k: np.array([v]) for k, v in {"a": -1, "b": -99, "c": 1, "d": -1}.items()}),
+    "flip": ([node("Slice", "x a b c d", "y")], {k: np.array([v]) for k, v in {"a": -1, "b": -99, "c": 1, "d": -1}.items()}),  # noqa: E501
     "self product": ([node("Transpose", "x", "a", perm=[0, 1, 3, 2]), node("MatMul", "x a", "y")], {}),
     "tile": ([node("Tile", "x r", "y")], {"r": np.array([1, 2, 1, 3])}),
     "log softmax": ([node("LogSoftmax", "x", "y", axis=1)], {}),
@@ -302,7 +310,7 @@ def test_files_that_are_no_models(tmp_path: Path, data: bytes) -> None:
 
 
 def test_a_missing_file() -> None:
-    with pytest.raises(CnnccError, match="cannot read nowhere.onnx: no such file"):
+    with pytest.raises(CnnccError, match=r"cannot read nowhere\.onnx: no such file"):
         read_model("nowhere.onnx")
 
 
@@ -314,7 +322,9 @@ def bound(text: str) -> Graph:
 
 
 def test_export_and_import_is_the_same_graph(tmp_path: Path) -> None:
-    text = "net t\ninput x 3x9x9 mean (1, 2, 3)\nconv1: conv 3x3 4 /2 ceil relu\nadd { silu | | tanh } dropout 0.3\nfc 5\n"
+    text = (
+        "net t\ninput x 3x9x9 mean (1, 2, 3)\nconv1: conv 3x3 4 /2 ceil relu\nadd { silu | | tanh } dropout 0.3\nfc 5\n"
+    )
     graph = bound(text)
     proto = to_onnx(graph, text)
     file = tmp_path / "t.onnx"

@@ -11,7 +11,16 @@ from cnncc import api, reference
 BOUND = 1e-5
 
 NEW = (
-    *("clip low -0.5 high 0.7", "affine scale -2 shift 3", "elu 0.7", "softplus", "softsign", "mish", "gelu", "gelu_tanh"),
+    *(
+        "clip low -0.5 high 0.7",
+        "affine scale -2 shift 3",
+        "elu 0.7",
+        "softplus",
+        "softsign",
+        "mish",
+        "gelu",
+        "gelu_tanh",
+    ),
     *("erf", "thresholded_relu 0.5", "abs", "exp"),
 )
 CASES = {
@@ -72,8 +81,11 @@ CASES = {
     "depth to space": ("conv 1x1 24; depth_to_space 2; space_to_depth 2; depth_to_space 2 crd; relu", "3x5x7"),
     "transposed": ("relu; permute 20x3x4 axes 2,0,1 to 4x20x3; conv 1x1 5", "20x3x4"),
     "expanded": ("gap; expand 20x3x4; relu; fc 1; expand 9", "20x5x5"),
-    "matmul": ("save x; permute 3x5x70 axes 0,2,1 to 3x70x5; relu; save y; matmul { from x | from y };"
-               " matmul { | from x } relu", "3x5x70"),
+    "matmul": (
+        "save x; permute 3x5x70 axes 0,2,1 to 3x70x5; relu; save y; matmul { from x | from y };"
+        " matmul { | from x } relu",
+        "3x5x70",
+    ),
     "topk": ("relu; topk 3", "20x4x5"),
     "topk of the smallest": ("tanh; topk 20 smallest last", "20x1x2"),
     "arg max": ("fc 30; topk 5 indices", "12"),
@@ -114,8 +126,8 @@ def test_on_other_targets(target: str) -> None:
 
 NAN_BODIES = [
     "relu", "relu6", "sigmoid", "tanh", "leaky_relu", "hard_sigmoid", "hard_swish", "silu", "softmax", "maxpool 3x3",
-    "clip", "affine scale 2", "elu", "softplus", "softsign", "mish", "gelu", "gelu_tanh", "thresholded_relu", "erf", "exp",
-    "log", "sqrt", "reciprocal", "abs", "prelu", "group_norm 2", "shuffle 4", "max { | tanh }", "min { tanh | }",
+    "clip", "affine scale 2", "elu", "softplus", "softsign", "mish", "gelu", "gelu_tanh", "thresholded_relu", "erf",
+    "exp", "log", "sqrt", "reciprocal", "abs", "prelu", "group_norm 2", "shuffle 4", "max { | tanh }", "min { tanh | }",
     "resize 5x5 cubic", "avgpool 3x3", "gmp", "gap", "lrn", "bn", "conv 3x3 8 relu", "upsample 2", "fc 5 relu",
 ]  # fmt: skip
 

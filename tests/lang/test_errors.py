@@ -47,7 +47,11 @@ def test_recursion_shows_the_chain() -> None:
 
 CASES = [
     # statements and words
-    ("convv 3x3 4", "3:1 unknown op or block 'convv'", "did you mean 'conv'? known: abs, add, affine, avgpool, block, bn, "),
+    (
+        "convv 3x3 4",
+        "3:1 unknown op or block 'convv'",
+        "did you mean 'conv'? known: abs, add, affine, avgpool, block, bn, ",
+    ),
     ("foo bar", "3:1 unknown op or block 'foo'", "known: "),
     ("conv 3x3 4 reluu", "3:12 conv: unknown word 'reluu'", "did you mean 'relu'? "),
     ("foo(3)", "3:1 unknown block 'foo'", "no blocks are defined; "),

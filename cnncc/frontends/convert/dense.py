@@ -1,4 +1,4 @@
-"""Matrix products of ONNX: fully connected layers, 1x1 convolutions over positions, and products of computed tensors."""
+"""Matrix products of ONNX: fully connected layers, 1x1 convolutions over positions, products of computed tensors."""
 
 from __future__ import annotations
 
@@ -40,7 +40,9 @@ def gemm(site: Site) -> Tensor:
     if isinstance(a, Value) and isinstance(b, np.ndarray) and is_rows(site, a):
         columns = b.shape[1]
         fits = isinstance(c, np.ndarray) and (c.size == 1 or c.shape in ((columns,), (1, columns)))
-        bias = np.broadcast_to(np.reshape(c, -1) * beta, (columns,)) if fits and c is not None else None
+        bias = None
+        if isinstance(c, np.ndarray) and fits:
+            bias = np.broadcast_to(c.reshape(-1) * beta, (columns,))
         result: Tensor = fully_connected(site, a, b * np.float32(alpha), bias)
         c = None if fits else c
     else:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Mapping
+from typing import Any
 
 import numpy as np
 
@@ -28,7 +29,7 @@ def batch_norm(site: Site) -> Tensor:
 
 def lrn(site: Site) -> Tensor:
     value = site.value(0)
-    numbers = {"alpha": float(site.attr("alpha", 1e-4)), "beta": float(site.attr("beta", 0.75))}
+    numbers: dict[str, Any] = {"alpha": float(site.attr("alpha", 1e-4)), "beta": float(site.attr("beta", 0.75))}
     node = site.b.image(value)
     made = site.add("lrn", node, size=int(site.attr("size")), k=float(site.attr("bias", 1.0)), **numbers)
     return plain_value(made, value.shape)

@@ -231,7 +231,10 @@ def prelu(site: Site) -> Tensor:
         if slope.size == 1:
             return site.pointwise("leaky_relu", value, slope=float(slope.reshape(())))
         channels = value.shape[1] if len(value.shape) > 1 else 0
-        if len(value.shape) in (2, 3, 4) and slope.size == channels == slope.shape[-min(len(value.shape) - 1, slope.ndim)]:
+        if (
+            len(value.shape) in (2, 3, 4)
+            and slope.size == channels == slope.shape[-min(len(value.shape) - 1, slope.ndim)]
+        ):
             node = site.b.split(site.b.plain(value), channels)
             return site.plain(site.add("prelu", node, weights=[slope.reshape(-1).astype(np.float32)]), value.shape)
     assert slope is not None

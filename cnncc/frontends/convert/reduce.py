@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Mapping
+from typing import Any
 
 from cnncc.frontends.convert.pointwise import combined
 from cnncc.frontends.convert.shapes import without
@@ -95,7 +96,7 @@ def elementwise(site: Site, name: str, value: Value) -> Value:
     return steps.get(name, lambda: value)()
 
 
-def channelled(site: Site, op: str, value: Value, axis: int, **attrs: object) -> tuple[Value, str]:
+def channelled(site: Site, op: str, value: Value, axis: int, **attrs: Any) -> tuple[Value, str]:
     """An op along the channels, which the axis is made; the value as it was arranged, and the node of the result."""
     if axis == 0 and site.b.batch > 1:
         raise Unsupported("works along the batch")

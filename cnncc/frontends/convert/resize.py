@@ -51,26 +51,23 @@ def resize(site: Site) -> Tensor:
 def resized(
     site: Site, value: Value, scales: Mapping[int, float], sizes: Mapping[int, int], mode: str, how: dict[str, Any]
 ) -> Value:
-    """By factors, or to sizes; of (n, c, h, w), (n, c, w) or (h, w)."""
+    """By factors, or to sizes; of (n, c, h, w), (c, h, w) or (h, w)."""
     shape = tuple(sizes.get(i, math.floor(s * scales.get(i, 1.0))) for i, s in enumerate(value.shape))
     changed = [i for i, s in enumerate(value.shape) if shape[i] != s or scales.get(i, 1.0) != 1.0]
     if not changed:
         return value
     last = value.order[-2:]
-    if not set(changed) <= set(last) or len(value.shape) > 4:
+    if not set(changed) <= set(last) or not 2 <= len(value.shape) <= 4:
         raise Unsupported(f"resizes {list(value.shape)} to {list(shape)}: only height and width can change")
     node = site.b.seen(value.node, image_dims(site, value))
     size = tuple(shape[i] for i in last)
     scale = tuple(scales.get(i, shape[i] / value.shape[i]) for i in last)
-    if len(last) == 1:
-        size, scale = (1, *size), (1.0, *scale)
-    mode = {"linear": "linear", "cubic": "cubic", "nearest": "nearest"}[mode]
     return Value(emitted(site, node, (size[0], size[1]), (scale[0], scale[1]), mode, how), shape, value.axes)
 
 
 def image_dims(site: Site, value: Value) -> tuple[int, int, int]:
     """What the value is as an image: its last two axes as height and width."""
-    h, w = (1, *value.stored)[-2:]
+    h, w = value.stored[-2:]
     return (math.prod(value.shape) // (h * w * site.b.batch), h, w)
 
 
@@ -78,15 +75,19 @@ def emitted(site: Site, node: str, size: tuple[int, int], scale: Pair, mode: str
     """An upsample where that is the same, else a resize; a scale that is the ratio of sizes is left out."""
     h, w = site.b.shape(node)[2:]
     whole = (size[0] // h, size[1] // w)
-    if (h * whole[0], w * whole[1]) == size and scale == whole:
+    if (h * whole[0], w * whole[1]) == size and all(s == n for s, n in zip(scale, whole, strict=True)):
         if mode == "nearest" and repeats((h, w), size, scale, how):
             return site.add("upsample", node, scale=whole)
-        if mode == "linear" and how["place"] in ("half_pixel", "align_corners") and not any(
-            how.get(n) for n in ("exclude_outside", "antialias")
+        if (
+            mode == "linear"
+            and how["place"] in ("half_pixel", "align_corners")
+            and not any(how.get(n) for n in ("exclude_outside", "antialias"))
         ):
-            return site.add("upsample", node, scale=whole, mode="bilinear", align_corners=how["place"] == "align_corners")
+            return site.add(
+                "upsample", node, scale=whole, mode="bilinear", align_corners=how["place"] == "align_corners"
+            )
     ratio = tuple(new / old for new, old in zip(size, (h, w), strict=True))
-    given = {} if scale == ratio else {"scale": scale}
+    given: dict[str, Any] = {} if scale == ratio else {"scale": scale}
     return site.add("resize", node, size=size, mode=mode, **how, **given)
 
 

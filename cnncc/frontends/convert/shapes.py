@@ -172,7 +172,9 @@ def cropped(site: Site, value: Value, axis: int, pieces: list[tuple[int, int]]) 
     ranges[value.axes[axis] - 2] = pieces[0]
     (top, bottom), (left, right) = ranges
     node = site.add("crop", value.node, top=top, left=left, height=bottom - top, width=right - left)
-    return Value(node, tuple(pieces[0][1] - pieces[0][0] if i == axis else s for i, s in enumerate(value.shape)), value.axes)
+    return Value(
+        node, tuple(pieces[0][1] - pieces[0][0] if i == axis else s for i, s in enumerate(value.shape)), value.axes
+    )
 
 
 def cut(site: Site) -> Tensor:

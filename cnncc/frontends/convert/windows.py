@@ -60,7 +60,8 @@ def window(site: Site, sizes: Numbers, kernel: Numbers, transposed: bool = False
     if auto == "VALID":
         return Window(kernel, stride, dilation, (0,) * rank, (0,) * rank)
     total = [
-        max(0, (-(-size // s) - 1) * s + made.span(i) - size) for i, (size, s) in enumerate(zip(sizes, stride, strict=True))
+        max(0, (-(-size // s) - 1) * s + made.span(i) - size)
+        for i, (size, s) in enumerate(zip(sizes, stride, strict=True))
     ]
     less = tuple(t // 2 for t in total)
     more = tuple(t - t // 2 for t in total)
@@ -190,7 +191,7 @@ def dilated_average(site: Site, node: str, attrs: dict[str, Any]) -> str:
     """A mean over pixels that lie apart: a depthwise convolution with ones, over how many pixels it saw."""
     settings = dict(attrs)
     counts_pads = settings.pop("count_include_pad")
-    n, channels, *size = site.b.shape(node)
+    _, channels, *size = site.b.shape(node)
     weight = np.ones((channels, 1, *settings["kernel"]), np.float32)
     total = site.add("conv", node, weights=[weight], groups=channels, out=channels, bias=False, **settings)
     one = {**site.b.nodes[total].attrs, "groups": 1, "out": 1}
@@ -249,7 +250,7 @@ def padded(site: Site, x: Value, begin: dict[int, int], end: dict[int, int], mod
     if not wide:
         return x
     shape = tuple(s + begin[i] + end[i] for i, s in enumerate(x.shape))
-    settings = {"mode": mode, "value": fill if mode == "constant" else 0.0}
+    settings: dict[str, Any] = {"mode": mode, "value": fill if mode == "constant" else 0.0}
     if len(x.shape) in (3, 4) and set(wide) <= set(x.order[-2:]) and x.shape[x.order[0]] == site.b.batch:
         (i, j) = x.order[-2:]
         node = site.b.seen(x.node, (math.prod(x.stored[1:-2]), x.shape[i], x.shape[j]))

@@ -199,13 +199,20 @@ def shortcut_sides(part: Part) -> list[int]:
     """Which arm of an add of two may be a shortcut: an empty one, or one with a convolution alone."""
     if part.phrases[0] != ("add",) or part.arms is None or len(part.arms) != 2:
         return []
-    return [i for i, arm in enumerate(part.arms) if (not arm and part.arms[1 - i]) or (len(arm) == 1 and is_conv(arm[0]))]
+    return [
+        i for i, arm in enumerate(part.arms) if (not arm and part.arms[1 - i]) or (len(arm) == 1 and is_conv(arm[0]))
+    ]
 
 
 def is_conv(part: Part) -> bool:
     """A convolution, with a batch norm or without."""
     head, *rest = part.phrases
-    return part.arms is None and head[0] == "conv " and isinstance(head[1], Hole) and (not rest or str(rest[0][0]).startswith("bn") and len(rest) == 1)
+    return (
+        part.arms is None
+        and head[0] == "conv "
+        and isinstance(head[1], Hole)
+        and (not rest or (str(rest[0][0]).startswith("bn") and len(rest) == 1))
+    )
 
 
 def changes_shape(graph: Graph, part: Part) -> bool:

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-import os
 import re
 from collections.abc import Mapping, Sequence
+from itertools import takewhile
 
 from cnncc.frontends.text.parts import Part
 from cnncc.ir import Graph
@@ -27,7 +27,7 @@ class Labels:
         self.layers = {n.name: layer(sources.get(next(iter(n.weights.values()), ""), "")) for n in graph.nodes}
         told = [name for name in self.layers.values() if name]
         cleaned = told or [clean(n.name) for n in graph.nodes if n.op not in ("input", "const")]
-        directory = os.path.commonprefix(cleaned).rpartition("/")[0]
+        directory = prefix(cleaned).rpartition("/")[0]
         self.common = f"{directory}/" if directory and len(cleaned) > 1 else ""
         self.taken: set[str] = set()
 
@@ -38,11 +38,13 @@ class Labels:
     def stem(self, names: Sequence[str]) -> str:
         """What names begin with, up to the end of a word; of one name, the name."""
         told = [name for n in names if (name := self.layers.get(n))]
-        known = [name.removeprefix(self.common) for name in told] or [self.local(n) for n in names if not MADE_UP.search(clean(n))]
-        prefix = os.path.commonprefix(known)
-        if any(len(n) > len(prefix) and n[len(prefix)].isalnum() for n in known):
-            prefix = re.sub(r"[^/._:]*$", "", prefix)
-        return prefix
+        known = [name.removeprefix(self.common) for name in told] or [
+            self.local(n) for n in names if not MADE_UP.search(clean(n))
+        ]
+        shared = prefix(known)
+        if any(len(n) > len(shared) and n[len(shared)].isalnum() for n in known):
+            shared = re.sub(r"[^/._:]*$", "", shared)
+        return shared
 
     def label(self, names: Sequence[str]) -> str:
         """A new label for what computes values of these names; none if they say nothing."""
@@ -65,11 +67,17 @@ class Labels:
     def block(self, spots: Sequence[Sequence[Part]]) -> str:
         """A name for a block: what the names of its uses begin with, or what it is."""
         stems = [self.stem([n for part in spot for n in part.made]) for spot in spots]
-        shared = re.match(r"[A-Za-z]*", word(os.path.commonprefix(stems)))
+        shared = re.match(r"[A-Za-z]*", word(prefix(stems)))
         name = shared.group().lower() if shared else ""
         if len(name) >= SHORTEST and name not in RESERVED and all(stems):
             return name
         return kind(spots[0])
+
+
+def prefix(texts: Sequence[str]) -> str:
+    """The characters that all texts begin with."""
+    equal = takewhile(lambda column: len(set(column)) == 1, zip(*texts, strict=False))
+    return "".join(column[0] for column in equal)
 
 
 def kind(spot: Sequence[Part]) -> str:

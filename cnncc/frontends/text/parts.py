@@ -70,7 +70,8 @@ def part(graph: Graph, statement: tree.Statement) -> Part:
     if isinstance(statement, tree.Merge):
         arms = tuple(parts(graph, arm) for arm in statement.arms)
     phrases = tuple(
-        (node.op,) if node.op in MERGES else phrase(graph, node, then) for node, then in zip(nodes, following, strict=True)
+        (node.op,) if node.op in MERGES else phrase(graph, node, then)
+        for node, then in zip(nodes, following, strict=True)
     )
     inner = (name for arm in arms or () for each in arm for name in each.made)
     return Part(phrases, arms, (*inner, *statement.nodes))

@@ -11,7 +11,7 @@ from cnncc.frontends.text.labels import Labels, word
 from cnncc.frontends.text.parts import Part, parts
 from cnncc.frontends.text.phrase import Fill, written
 from cnncc.frontends.text.tree import tree
-from cnncc.ir import Graph, Node
+from cnncc.ir import Constant, Graph, Node
 from cnncc.lang.format import format_text
 from cnncc.lang.print_net import attributes, by, name_text
 from cnncc.lang.read import parse
@@ -123,7 +123,7 @@ def matched(graph: Graph, text: str, order: Sequence[str]) -> Written:
     made = parse(text)
     assert len(order) == len(made.nodes) == len(graph.nodes), (len(order), len(made.nodes), len(graph.nodes))
     renamed = {old: new.name for old, new in zip(order, made.nodes, strict=True)}
-    constants = {}
+    constants: dict[str, Constant] = {}
     for old, new in zip((graph[name] for name in order), made.nodes, strict=True):
         wanted = tuple(renamed[i] for i in old.inputs)
         attrs = {**old.attrs, "batch": 1} if old.op == "input" else dict(old.attrs)

@@ -43,9 +43,7 @@ def _square(k: KernelBuilder, x: Expr) -> Expr:
     return x * x
 
 
-def _mean(
-    k: KernelBuilder, c: GroupNormConfig, source: Buffer, start: Expr, term: Callable[[Expr, int], Expr]
-) -> Expr:
+def _mean(k: KernelBuilder, c: GroupNormConfig, source: Buffer, start: Expr, term: Callable[[Expr, int], Expr]) -> Expr:
     """The mean of `term` over a group, plane by plane: a sum of sums keeps its digits."""
     total = k.registers(1)
     total.store(0, splat(0.0, 1))

@@ -167,7 +167,9 @@ def _gelu(k: KernelBuilder, x: Expr, lanes: int) -> Expr:
 
 def _gelu_tanh(k: KernelBuilder, x: Expr, lanes: int) -> Expr:
     cubic = k.let(x * (splat(1.0, lanes) + x * x * splat(0.044715, lanes)))
-    return k.let(x * splat(0.5, lanes) * (splat(1.0, lanes) + _tanh(k, cubic * splat(0.7978845608028654, lanes), lanes)))
+    return k.let(
+        x * splat(0.5, lanes) * (splat(1.0, lanes) + _tanh(k, cubic * splat(0.7978845608028654, lanes), lanes))
+    )
 
 
 def _thresholded(k: KernelBuilder, x: Expr, lanes: int, alpha: float) -> Expr:
