@@ -7,7 +7,7 @@ SOURCES := cnncc tests examples
 SOURCES := $(wildcard $(SOURCES))
 
 .DEFAULT_GOAL := help
-.PHONY: help demo examples web cross-tools test test-all test-cluster lint type fmt bench docs venv clean
+.PHONY: help demo demo-photos examples web cross-tools test test-all test-cluster lint type fmt bench docs venv clean
 
 help: ## this list
 	@sed -n 's/^\([a-z-]*\):[^#]*## \(.*\)/\1 \2/p' $(firstword $(MAKEFILE_LIST)) | while read -r name text; do printf '  make %-12s %s\n' "$$name" "$$text"; done
@@ -27,6 +27,9 @@ cross-tools: ## what the tests of other processors and of the browser need, by a
 	apt-get update -qq
 	apt-get install --yes --no-install-recommends qemu-user-static chromium nodejs rustc \
 	    gcc-aarch64-linux-gnu libc6-dev-arm64-cross gcc-riscv64-linux-gnu libc6-dev-riscv64-cross
+
+demo-photos: $(VENV)/.dev ## EfficientNet-Lite0 names what is on two photos (fetches 45 MB once)
+	@$(BIN)/python examples/demo_photos.py
 
 test: $(VENV)/.dev ## tests, without the slow ones
 	$(BIN)/python -m pytest -m 'not slow'

@@ -141,13 +141,14 @@ class NumpyOnly(pickle.Unpickler):
 
 
 def test_squeezenet(data: Path) -> None:
-    """Filters are stored as height, width, in, out, for channels in the order blue, green, red."""
+    """Filters are stored as height, width, in, out, for channels in the order blue, green, red. Squashed by another
+    filter than bicubic, between 11 and 16 of the photos are right."""
     stored = (data / "ndf/example_models/weights/squeezenet_weights.pkl").read_bytes()
     arrays = NumpyOnly(io.BytesIO(stored), encoding="latin1").load()
     graph = net("squeezenet1_1")
     tensors = {}
     for name in graph.constants:
-        layer, _, slot = name.replace("expand1x1", "expand1x1").rpartition(".")
+        layer, _, slot = name.rpartition(".")
         kind = re.sub(r"\.[ab]\.", ".", layer).split(".")
         key = "/".join("squeeze1x1" if k == "squeeze" else k for k in kind if k not in ("0", "1"))
         weight, bias = arrays[key]
@@ -157,11 +158,11 @@ def test_squeezenet(data: Path) -> None:
         tensors[name] = filters if slot == "weight" else bias
     graph = with_tensors(graph, tensors)
     squashed = (
-        (channels_first(i.resize((227, 227), Image.Resampling.BILINEAR)), n) for i, n in photos(data, "imagenet")
+        (channels_first(i.resize((227, 227), Image.Resampling.BICUBIC)), n) for i, n in photos(data, "imagenet")
     )
     images, labels = zip(*squashed, strict=True)
     scores = agreeing(graph, np.stack(images))
-    assert (hits(scores, list(labels)), hits(scores, list(labels), 5)) == (12, 19)
+    assert (hits(scores, list(labels)), hits(scores, list(labels), 5)) == (13, 20)
 
 
 def test_mnist_cnn(data: Path) -> None:
