@@ -12,8 +12,8 @@ from cnncc.kernels.elementwise import select_elementwise, select_normalize
 from cnncc.kernels.group_norm import select_group_norm
 from cnncc.kernels.matmul import select_matmul
 from cnncc.kernels.resample import select_resample
-from cnncc.kernels.room import explained
 from cnncc.kernels.resize import select_resize
+from cnncc.kernels.room import explained
 from cnncc.kernels.spec import Selection, Site
 from cnncc.kernels.strided import select_strided
 from cnncc.kernels.topk import select_topk

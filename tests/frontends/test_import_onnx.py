@@ -14,14 +14,16 @@ from graphs import graphs
 from hypothesis import given, settings
 from onnx import TensorProto, helper, numpy_helper
 
-from cnncc import lang, passes, reference, weights
+from cnncc import lang, passes, reference, resources, weights
 from cnncc.errors import CnnccError
 from cnncc.frontends.export_onnx import to_onnx
 from cnncc.frontends.import_onnx import Imported, from_onnx, read_model
 from cnncc.frontends.net_of_onnx import import_onnx
+from cnncc.frontends.onnx_origin import original
 from cnncc.frontends.text.write import net_text
 from cnncc.ir import Graph
 from cnncc.ir.text import print_graph
+from cnncc.ops import macs, total_params
 
 RNG = np.random.default_rng(3)
 
@@ -361,3 +363,30 @@ def test_random_graphs(graph: Graph) -> None:
     assert lang.format_text(written.text) == written.text
     direct = net_text(graph)
     assert len(direct.graph.nodes) == len(graph.nodes)
+
+
+ZOO = sorted(resources.directory("models").glob("*.net"))
+LARGE = 30_000_000
+"""Parameters from which a network is not written in the quick tests."""
+
+
+@pytest.mark.parametrize(
+    "path",
+    [pytest.param(p, marks=pytest.mark.slow) if total_params(lang.read(p)) > LARGE else p for p in ZOO],
+    ids=lambda p: p.stem,
+)
+def test_the_zoo_comes_back_as_it_was(path: Path) -> None:
+    """With the text, and from the nodes alone: then the names differ, but the layers and what they cost do not."""
+    text = path.read_text()
+    graph = bound(text)
+    proto = to_onnx(graph, text)
+    known = original(proto)
+    assert known is not None
+    assert known[0] == text
+    assert print_graph(known[1]) == print_graph(graph)
+    proto.ClearField("metadata_props")
+    imported = from_onnx(proto)
+    written = net_text(imported.graph, imported.sources)
+    assert total_params(written.graph) == total_params(graph)
+    assert sum(macs(written.graph, n) for n in written.graph.nodes) == sum(macs(graph, n) for n in graph.nodes)
+    assert len(written.text.splitlines()) <= 60

@@ -1,0 +1,103 @@
+"""`cnncc import`, and ONNX models where other commands take a network."""
+
+from __future__ import annotations
+
+import json
+import re
+from pathlib import Path
+
+import numpy as np
+import onnx
+import pytest
+from onnx import TensorProto, helper, numpy_helper
+
+import cnncc
+import cnncc.sources
+from cnncc import lang, reference, weights
+from cnncc.cli import main
+
+FILTER = np.random.default_rng(0).standard_normal((4, 3, 3, 3)).astype(np.float32)
+
+
+def model(path: Path, size: object = 8, op: str = "Relu") -> Path:
+    ports = [helper.make_tensor_value_info(n, TensorProto.FLOAT, s) for n, s in (("x", (1, 3, size, 8)), ("y", None))]
+    nodes = [
+        helper.make_node("Conv", ["x", "conv1.weight"], ["a"], pads=[1] * 4),
+        helper.make_node(op, ["a"], ["y"], name="last"),
+    ]
+    tensors = [numpy_helper.from_array(FILTER, "conv1.weight")]
+    graph = helper.make_graph(nodes, "small", ports[:1], ports[1:], tensors)
+    path.write_bytes(helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)]).SerializeToString())
+    return path
+
+
+def test_text_and_weights(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    file, net = model(tmp_path / "m.onnx"), tmp_path / "n.net"
+    assert main(["import", str(file), "-o", str(net)]) == 0
+    assert net.read_text() == "net small\ninput value_x 3x8x8\nconv1: conv 3x3 4 nobias relu\n"
+    out = capsys.readouterr().out
+    assert f"{net}  3 lines for 3 ops" in out
+    assert "inputs: value_x 1x3x8x8" in out
+    graph = weights.bind(lang.read(net), tmp_path / "n.safetensors")
+    np.testing.assert_array_equal(graph.constants["conv1.weight"].value, FILTER)
+
+
+def test_json_and_shapes(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    file, net, tensors = model(tmp_path / "m.onnx", "H"), tmp_path / "n.net", tmp_path / "w.safetensors"
+    assert main(["import", str(file), "-o", str(net), "--weights", str(tensors), "--shape", "x=1,3,5,8", "--json"]) == 0
+    found = json.loads(capsys.readouterr().out)
+    assert found["inputs"] == [{"name": "value_x", "shape": [1, 3, 5, 8]}]
+    assert found["weights"] == str(tensors)
+    assert tensors.is_file()
+
+
+def test_nothing_is_written_where_something_is_missing(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    file = model(tmp_path / "m.onnx", op="Hardmax")
+    assert main(["import", str(file), "-o", str(tmp_path / "n.net")]) == 2
+    err = capsys.readouterr().err
+    assert "the model has a node that cannot be converted:\n  last (Hardmax): this op is not supported" in err
+    assert sorted(p.name for p in tmp_path.iterdir()) == ["m.onnx"]
+
+
+def test_open_sizes_and_usage(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    file = model(tmp_path / "m.onnx", "H")
+    assert main(["import", str(file), "-o", str(tmp_path / "n.net")]) == 2
+    assert "say --shape x=1,3,N,8" in capsys.readouterr().err
+    with pytest.raises(SystemExit):
+        main(["import", str(file), "--shape", "x:1,3"])
+    assert "expected NAME=N,C,H,W, got 'x:1,3'" in capsys.readouterr().err
+    assert main(["import", str(file), "-o", str(file)]) == 2
+    assert re.search("the network .*the model", capsys.readouterr().err)
+
+
+def test_models_in_one_step(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    file, module = model(tmp_path / "m.onnx"), tmp_path / "m.so"
+    assert main(["summary", str(file)]) == 0
+    assert main(["compile", str(file), "-o", str(module)]) == 0
+    capsys.readouterr()
+    assert main(["check", str(module)]) == 0
+    assert "all 1 compared layers within their tolerance" in capsys.readouterr().out
+    image = np.random.default_rng(1).standard_normal((1, 3, 8, 8)).astype(np.float32)
+    (wanted,) = reference.run(cnncc.sources.read(file), [image]).values()
+    np.testing.assert_allclose(cnncc.compile(file)(image), wanted, atol=1e-5)
+    np.testing.assert_allclose(cnncc.load(module)(image), wanted, atol=1e-5)
+
+
+def test_a_module_is_checked_against_what_it_was_made_of(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    file, module = model(tmp_path / "m.onnx"), tmp_path / "m.so"
+    assert main(["compile", str(file), "-o", str(module)]) == 0
+    model(file, op="Tanh")
+    assert main(["check", str(module)]) == 2
+    assert "the module small was compiled from another network than this one" in capsys.readouterr().err
+    file.unlink()
+    assert main(["check", str(module)]) == 2
+    assert f"was compiled from {file}, which is not there" in capsys.readouterr().err
+
+
+def test_models_without_onnx_are_refused_kindly(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    file = model(tmp_path / "m.onnx")
+    monkeypatch.setitem(__import__("sys").modules, "onnx", None)
+    assert main(["import", str(file), "-o", str(tmp_path / "n.net")]) == 2
+
+
+assert onnx.__version__
