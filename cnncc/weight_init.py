@@ -130,14 +130,19 @@ def _spread(node: Node, args: list[np.ndarray], rng: np.random.Generator, graph:
     if node.op == "bn":
         scale = rng.uniform(0.5, 1.5, _SAMPLES)
         return args[0] / math.sqrt(np.mean(args[0] ** 2)) * scale + 0.05 * _gaussian(rng)
-    if node.op in ("add", "mul"):
-        return (np.add if node.op == "add" else np.multiply).reduce(args)
+    if node.op in _MERGES:
+        return np.asarray(_MERGES[node.op].reduce(args))
+    if node.op == "group_norm":
+        return args[0] / math.sqrt(np.mean(args[0] ** 2)) * rng.uniform(0.5, 1.5, _SAMPLES)
     if node.op == "maxpool":
         pixels = math.prod(node.attrs["kernel"])
         return np.max([args[0], *(rng.permutation(args[0]) for _ in range(1, min(pixels, 16)))], axis=0)
     if node.op == "concat":
         return _mixture(args, [graph[i].type.shape[1] for i in node.inputs], rng)
     return _activate(args[0], node.op, node.attrs) if node.op in {*ACTIVATIONS, "lrn"} else args[0]
+
+
+_MERGES = {"add": np.add, "mul": np.multiply, "max": np.maximum, "min": np.minimum}
 
 
 @cache

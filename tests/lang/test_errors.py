@@ -99,7 +99,11 @@ CASES = [
     ("cropcat { flatten | fc 3 }", "3:1 cropcat: arms have to be images", "`concat` joins vectors"),
     # merges
     ("add relu", "3:1 add: expected arms in braces", "e.g. add { conv"),
-    ("adds { | }", "3:1 unknown merge 'adds'", "did you mean 'add'? known: add, concat, cropcat, mul"),
+    (
+        "adds { | }",
+        "3:1 unknown merge 'adds'",
+        "did you mean 'add'? known: add, concat, cropcat, matmul, max, min, mul",
+    ),
     ("add { relu }", "3:1 add: takes 2 or more inputs, got 1", ""),
     # expressions
     ("block b(c) { conv 3x3 d+1 }\nb(1)", "3:23 unknown parameter 'd'", "'d' is no parameter here: known: c"),

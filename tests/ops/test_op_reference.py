@@ -152,7 +152,8 @@ EXAMPLES = {
     "maxpool": {"kernel": (2, 2)}, "avgpool": {"kernel": (2, 2)}, "upsample": {"scale": (2, 2), "mode": "bilinear"},
     "pad": {"pad": (1, 1, 1, 1)}, "crop": {"top": 0, "left": 0, "height": 1, "width": 1}, "reshape": {"dims": (60,)},
     "slice": {"start": 0, "stop": 1}, "input": {"dims": (3, 5, 4), "mean": (0.5,), "std": (0.3,)},
-    "const": {"dims": (3, 5, 4)},
+    "const": {"dims": (3, 5, 4)}, "expand": {"dims": (3, 5, 4)}, "resize": {"size": (7, 3), "mode": "cubic"},
+    "permute": {"split": (3, 20), "axes": (1, 0), "dims": (20, 1, 3)}, "topk": {"k": 2},
 }  # fmt: skip
 
 
@@ -163,7 +164,8 @@ def test_every_op_keeps_float32_and_close_to_float64(name):
     shapes = (X.shape,) * op.arity[0]
     slots = op.weights(shapes, attrs)
     weights = {slot: RNG.random(s).astype(np.float32) for slot, s in slots.items()}
-    xs = (X.astype(np.float32),) * (op.arity[0] if name != "input" else 1)
+    x = (np.abs(X) if name in ("log", "sqrt") else X).astype(np.float32)
+    xs = (x, x.swapaxes(2, 3)) if name == "matmul" else (x,) * (op.arity[0] if name != "input" else 1)
     got = op.reference(xs, weights, attrs)
     exact = op.reference(tuple(x.astype(np.float64) for x in xs), weights, attrs)
     assert got.dtype == np.float32
