@@ -108,7 +108,7 @@ class Simulator:
         if not np.shares_memory(self.window(source, 0), self.window(node.name, 0)):
             return
         slot = self.plan.slots[node.name]
-        elementwise = node.op in ACTIVATIONS | {"bn", "add", "mul"}
+        elementwise = node.op in ACTIVATIONS | {"bn", "prelu", "add", "mul", "max", "min"}
         assert slot.in_place, node.name
         assert elementwise or position >= len(node.inputs) - extra_inputs(node.attrs)
         assert self.g[source].type == node.type
