@@ -20,6 +20,7 @@ from cnncc.kernels.cpu import (
     topk,
     window,
     winograd,
+    winograd_transform,
 )
 from cnncc.kernels.cpu.channels import lower_global_pool, lower_lrn, lower_softmax
 
@@ -27,7 +28,7 @@ LOWER: Mapping[str, Callable[[Any, str], PrimFunc]] = {
     "conv_direct": conv_direct.lower,
     "window": window.lower,
     "winograd": winograd.lower,
-    "winograd_input": winograd.lower_input,
+    "winograd_input": winograd_transform.lower_input,
     "dense": dense.lower,
     "lrn": lower_lrn,
     "softmax": lower_softmax,
