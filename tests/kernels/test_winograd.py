@@ -11,6 +11,7 @@ from kernels.compare import RUNNABLE, network, worst_error
 from cnncc import api, lang, targets
 from cnncc.codegen.program import make_program
 from cnncc.kernels import winograd_choice
+from cnncc.kernels.cpu import winograd
 from cnncc.kernels.spec import Selection
 from cnncc.kernels.winograd import matrices
 
@@ -72,6 +73,19 @@ def test_pads_residual_and_batch(monkeypatch, shared) -> None:
 def test_on_other_targets(monkeypatch, target) -> None:
     force(monkeypatch, 4, shared=False)
     assert worst_error(network("relu; conv 3x3 24 relu", "20x13x14"), target) <= 2e-5
+
+
+@pytest.mark.parametrize(("shared", "regions"), [(False, 2), (True, 1)])
+def test_pixels_are_fetched_while_products_run(monkeypatch, shared, regions) -> None:
+    """Of the result, and of the image where units transform it: one row of a tile is m lines of 16 channels."""
+    force(monkeypatch, 4, shared)
+    selections = chosen(network("relu; conv 3x3 32", "64x28x28"))
+    (call,) = (c for s in selections for c in s.calls if c.kernel.family == "winograd")
+    text = winograd.lower(call.kernel.config, "k").script()
+    writes = text.count("T.address_of(result")
+    assert writes > 0
+    assert writes % call.kernel.config.m == 0
+    assert ("T.address_of(source" in text) == (regions == 2)
 
 
 def kernel(body: str, dims: str, max_error: float = 1e-5) -> str:

@@ -8,18 +8,13 @@ from tvm.tirx import PrimFunc
 
 from cnncc.kernels.builder import Buffer, Expr, KernelBuilder, splat
 from cnncc.kernels.cpu.vectors import apply_epilogue, vmin
+from cnncc.kernels.cpu.winograd_fetch import LINE, Coming, Region, fetch_share
 from cnncc.kernels.cpu.winograd_transform import Transform
 from cnncc.kernels.tiles import even_tiles
 from cnncc.kernels.winograd import WinogradConfig, matrices
 
 UNROLLED = 4
 """Channels of one step of the innermost loop."""
-
-LINE = 16
-"""Floats of a cache line."""
-
-FETCHED_UNITS = 4
-"""Units by tiles up to which weights are taken to come from memory; more units find them in a cache."""
 
 SHORT_STEPS = ("add", "relu", "relu6")
 """Steps of an epilogue that may be written out for every pixel of a tile; the others would make long code."""
@@ -53,21 +48,34 @@ class _Winograd(Transform):
             if not c.shared:
                 with k.loop(c.in_blocks) as plane, k.loop(c.tiles) as i:
                     self.transform_tile(self.source, self.data, plane, k.let(first + i), i)
-            per_chunk = c.out_blocks // c.chunks
+            coming = k.let(k.unit_after(unit) % c.tile_units * c.tiles)
+            per_chunk, done = c.out_blocks // c.chunks, 0
             for start, size, count in c.chunk_runs:
                 with k.loop(count) as group:
                     block = k.let(chunk * per_chunk + start + group * size)
-                    self.products(block, size, first)
+                    self.products(block, size, first, self.ahead(block, size, first, coming, k.let(done + group)))
                     self.outputs(block, size, first)
+                done += count
         return k.finish(symbol)
 
-    def products(self, block: Expr, size: int, first: Expr) -> None:
+    def ahead(self, block: Expr, size: int, first: Expr, coming: Expr, group: Expr) -> list[Region]:
+        """What is fetched during the products of a group: the pixels it will write, and its share of the image that the
+        next unit reads, whose first tile is `coming`."""
+        c = self.c
+        result = Region(self.result, c.out_size, block, size, first, 0, write=True)
+        if c.shared:
+            return [result]
+        groups, below = sum(count for *_, count in c.chunk_runs), c.taps - 1 - c.pad[0]
+        return [result, Region(self.source, c.in_size, 0, c.in_blocks, coming, below, False, group, groups)]
+
+    def products(self, block: Expr, size: int, first: Expr, regions: list[Region]) -> None:
         """[point][tile][block][lane] of `size` output blocks: a matrix product for every point."""
         k, c = self.k, self.c
         place, panel = first if c.shared else 0, c.in_blocks * c.block * size * c.block
         stored = k.let(block * (c.points * c.in_blocks * c.block * c.block))
         runs = even_tiles(c.tiles, c.tile.columns)
         lines = self.fetched_lines(size)
+        passes = sum(count for *_, count in runs)
         with k.loop(c.points) as point:
             weights = k.let(stored + point * panel)
             source = k.let(point * c.data_step + place * c.block)
@@ -75,32 +83,35 @@ class _Winograd(Transform):
             for start, tiles, count in runs:
                 with k.loop(count) as i:
                     at = k.let(start + i * tiles)
-                    ahead = k.let(weights + panel + (done + i) * (c.in_blocks * c.block // UNROLLED * lines * LINE))
                     tile = (tiles, k.let(source + at * c.block), k.let(result + at * (size * c.block)))
-                    self.product_tile(weights, size, tile, (ahead, lines))
+                    ahead = k.let(weights + panel + (done + i) * (c.in_blocks * c.block // UNROLLED * lines * LINE))
+                    slot = k.let((point * passes + (done + i)) * c.in_blocks)
+                    coming = Coming(ahead, lines, regions, slot, c.points * passes * c.in_blocks)
+                    self.product_tile(weights, size, tile, coming)
                 done += count
 
     def fetched_lines(self, size: int) -> int:
         """Lines of the next point's weights to be fetched in each step of the innermost loop."""
         c = self.c
         passes = sum(count for *_, count in even_tiles(c.tiles, c.tile.columns))
-        return -(-UNROLLED * size * c.block // (LINE * passes)) if c.tile_units <= FETCHED_UNITS else 0
+        return -(-UNROLLED * size * c.block // (LINE * passes))
 
-    def product_tile(self, weights: Expr, size: int, tile: tuple[int, Expr, Expr], fetch: tuple[Expr, int]) -> None:
-        """Some tiles (how many, from where, to where) times the weights of one point. Meanwhile others are fetched:
-        from where on, and how many lines in each step."""
+    def product_tile(self, weights: Expr, size: int, tile: tuple[int, Expr, Expr], coming: Coming) -> None:
+        """Some tiles (how many, from where, to where) times the weights of one point."""
         k, c = self.k, self.c
-        (tiles, source, result), (ahead, lines) = tile, fetch
+        tiles, source, result = tile
         vectors = size * c.block // c.lanes
         acc = k.registers(tiles * size * c.block)
         for i in range(tiles * vectors):
             acc.store(i * c.lanes, splat(0.0, c.lanes), c.lanes)
         with k.loop(c.in_blocks) as plane:
             at = k.let(source + plane * (c.data_tiles * c.block))
+            for region in coming.regions:
+                fetch_share(k, c, region, k.let(coming.slot + plane), coming.slots)
             with k.loop(c.block // UNROLLED) as i:
                 step = k.let(plane * (c.block // UNROLLED) + i)
-                for line in range(lines):
-                    self.weight.prefetch(ahead + (step * lines + line) * LINE)
+                for line in range(coming.lines):
+                    self.weight.prefetch(coming.weights + (step * coming.lines + line) * LINE)
                 for q in range(UNROLLED):
                     there = k.let(weights + (step * UNROLLED + q) * (size * c.block))
                     self.multiply(acc, k.let(at + i * UNROLLED + q), there, tiles, vectors)
