@@ -71,6 +71,19 @@ def binutil(target: Target, name: str, arguments: list[str], cwd: Path) -> None:
     _run(name, [found, *arguments], cwd)
 
 
+def places_sections(target: Target) -> bool:
+    """Whether the target's compiler links ELF files by GNU ld, which takes additions to its own script. False where it
+    cannot be run."""
+    if target.format != "elf":
+        return False
+    try:
+        command = [*compiler(target), "-Wl,--version"]
+        said = subprocess.run(command, capture_output=True, text=True, check=False, cwd=tempfile.gettempdir())
+    except OSError:
+        return False
+    return said.stdout.startswith("GNU ld ")
+
+
 def _run(what: str, command: list[str], cwd: Path) -> None:
     try:
         done = subprocess.run(command, cwd=cwd, capture_output=True, text=True, check=False)

@@ -15,9 +15,9 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
-from cnncc.codegen import listing, toolchain, weights_object
+from cnncc.codegen import listing, toolchain, weights_object, weights_segment
 from cnncc.codegen.build import Build
 from cnncc.codegen.emit import glue_object
 from cnncc.codegen.entry import run_ir
@@ -140,24 +140,37 @@ class _Work:
     @cached_property
     def _packed(self) -> tuple[Path, bytes]:
         """All packed weights, behind room for a header: of a file of their own, or of the object they become. And
-        their hash, taken while they are written: other threads compute the next ones meanwhile."""
-        path, digest = self.folder / WEIGHTS, hashlib.blake2b(digest_size=32)
+        their hash."""
+        path = self.folder / WEIGHTS
         with path.open("wb") as file:
             file.seek(self._weights_start)
-
-            def write(piece: bytes | memoryview) -> None:
-                file.write(piece)
-                digest.update(piece)
-
-            for build in self.builds[:-1]:
-                build.write_weights(write)
-                size = build.program.weight_bytes
-                write(bytes(_aligned(size) - size))
-            self.builds[-1].write_weights(write)
+            digest = self._write_weights(file)
             if self.external:
                 file.seek(0)
-                file.write(WEIGHTS_HEADER.pack(WEIGHTS_MAGIC, self._weight_bytes, digest.digest()))
-        return path, digest.digest()
+                file.write(WEIGHTS_HEADER.pack(WEIGHTS_MAGIC, self._weight_bytes, digest))
+        return path, digest
+
+    def _write_weights(self, file: BinaryIO) -> bytes:
+        """Writes all packed weights. Returns their hash, taken while they are written: other threads compute the next
+        ones meanwhile."""
+        digest = hashlib.blake2b(digest_size=32)
+
+        def write(piece: bytes | memoryview) -> None:
+            file.write(piece)
+            digest.update(piece)
+
+        for build in self.builds[:-1]:
+            build.write_weights(write)
+            size = build.program.weight_bytes
+            write(bytes(_aligned(size) - size))
+        self.builds[-1].write_weights(write)
+        return digest.digest()
+
+    @cached_property
+    def _placed(self) -> bool:
+        """Whether the weights are written straight into the library, once it is linked."""
+        wanted = self._weight_bytes > 0 and self.files.keys() <= {"so", "h", "hpp"}
+        return wanted and toolchain.places_sections(self.target)
 
     @property
     def _weights(self) -> Path:
@@ -174,8 +187,8 @@ class _Work:
 
     @property
     def digest(self) -> bytes:
-        """The hash of the packed weights."""
-        return self._packed[1]
+        """The hash of the packed weights, or what stands for it until they are written."""
+        return weights_segment.MARK if self._placed else self._packed[1]
 
     @cached_property
     def layout(self) -> Layout:
@@ -183,7 +196,6 @@ class _Work:
         for i, build in enumerate(self.builds):
             variants.append(Variant(build.program, f"{self.name}_steps{i}", offset))
             offset += _aligned(build.program.weight_bytes)
-        assert self._weights.is_file()
         return Layout(variants, self._weight_bytes, self.digest if self.external else None)
 
     @cached_property
@@ -224,7 +236,11 @@ class _Work:
         for name, body in bodies.items():
             (self.folder / name).write_bytes(body)
         names = list(bodies) if len(self.builds) == 1 else self._variants(list(bodies))
-        if layout.weight_bytes and not self.external:
+        if self._placed:
+            stand_in = weights_segment.stand_in(bodies["entry.o"], f"{self.name}_weights")
+            (self.folder / WEIGHTS).write_bytes(stand_in)
+            names.append(WEIGHTS)
+        elif layout.weight_bytes and not self.external:
             with self._weights.open("r+b") as opened:
                 weights_object.finish(opened, bodies["entry.o"], f"{self.name}_weights", layout.weight_bytes)
             names.append(WEIGHTS)
@@ -254,8 +270,21 @@ class _Work:
         # nodelete: the pool's threads live in the library, so a dlclose must not take their code away.
         options = ["--version-script=exports.map", "-z,noexecstack", "-z,nodelete", "--build-id=none", "--no-undefined"]
         options.append("--strip-debug")  # TVM notes a line for every kernel: larger than the code
+        if self._placed:
+            self._text("weights.ld", weights_segment.SCRIPT)
+            options.append("-T,weights.ld")
         self._link("module.so", ["-shared", *(f"-Wl,{option}" for option in options), "-pthread"])
+        if self._placed:
+            self._place(self.folder / "module.so")
         return self.folder / "module.so"
+
+    def _place(self, library: Path) -> None:
+        """Writes the weights, and their hash, into the library."""
+        with library.open("r+b") as file:
+            start = weights_segment.extend(file, self._weight_bytes)
+            file.seek(start)
+            digest = self._write_weights(file)
+            weights_segment.put_digest(file, digest, start)
 
     def _relocatable(self) -> Path:
         """One object in which all but the interface is local, so that several networks fit into one program."""
