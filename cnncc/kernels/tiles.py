@@ -9,6 +9,7 @@ from __future__ import annotations
 import math
 from collections import Counter
 from dataclasses import dataclass
+from functools import cache
 
 from cnncc.targets import Target
 
@@ -111,8 +112,9 @@ def choose_tile(problem: Problem, target: Target) -> Tile:
     return ranked_tiles(problem, target)[0]
 
 
-def ranked_tiles(problem: Problem, target: Target) -> list[Tile]:
-    """Every tile that fits, by rising predicted cycles."""
+@cache
+def ranked_tiles(problem: Problem, target: Target) -> tuple[Tile, ...]:
+    """Every tile that fits, by rising predicted cycles. Kept, since networks repeat their layers."""
     candidates = [
         Tile(rows, columns, groups)
         for groups in (1, 2, 3, 4, 6, 8)
@@ -126,7 +128,7 @@ def ranked_tiles(problem: Problem, target: Target) -> list[Tile]:
         cycles, variants = total_cycles(tile, problem, target)
         return round(cycles * (1 + 0.01 * (variants - 1)), 3), variants, -tile.columns
 
-    return sorted(candidates, key=cost)
+    return tuple(sorted(candidates, key=cost))
 
 
 def total_cycles(tile: Tile, problem: Problem, target: Target) -> tuple[float, int]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import replace
+from functools import cache
 
 from cnncc.kernels.choices import WinogradChoice
 from cnncc.kernels.conv_direct import pad_channels
@@ -60,7 +61,7 @@ def select_winograd(site: Site) -> Selection | None:
         return None
     if site.given is not None:
         return _given(site)
-    costs = {config: _cycles(config, site.target) for config in candidates(site)}
+    costs = dict(_costs(_base(site), site.target, site.max_error))
     if not costs:
         return None
     config = min(costs, key=costs.__getitem__)
@@ -71,6 +72,12 @@ def select_winograd(site: Site) -> Selection | None:
     config, note = choose(site, options)
     why = f"F({config.m}x{config.m}), {costs[config] / direct:.2f} of the direct kernel's predicted cycles"
     return _selection(site, config, why + note)
+
+
+@cache
+def _costs(base: WinogradConfig, target: Target, max_error: float) -> tuple[tuple[WinogradConfig, float], ...]:
+    """Each candidate and its predicted cycles: networks repeat their layers."""
+    return tuple((config, _cycles(config, target)) for config in candidates(base, target, max_error))
 
 
 def applies(site: Site) -> bool:
@@ -91,7 +98,8 @@ def winograd_candidates(site: Site) -> list[tuple[float, WinogradChoice]]:
     """Predicted cycles and choice of all candidates, cheapest first; none where Winograd does not apply."""
     if not applies(site):
         return []
-    found = [(_cycles(config, site.target), winograd_choice(config)) for config in candidates(site)]
+    costs = _costs(_base(site), site.target, site.max_error)
+    found = [(cycles, winograd_choice(config)) for config, cycles in costs]
     return sorted(found, key=lambda pair: pair[0])
 
 
@@ -124,11 +132,10 @@ def _base(site: Site) -> WinogradConfig:
     )  # fmt: skip
 
 
-def candidates(site: Site) -> Iterator[WinogradConfig]:
+def candidates(base: WinogradConfig, target: Target, max_error: float) -> Iterator[WinogradConfig]:
     """Every output tile the error bound allows, with every sensible number of tiles and chunks per unit."""
-    base, target = _base(site), site.target
     smaller = min(base.out_size)
-    for m in (m for m in allowed_sizes(site.max_error, base.taps) if m < smaller + m // 2):
+    for m in (m for m in allowed_sizes(max_error, base.taps) if m < smaller + m // 2):
         for tiles, groups, chunks in _cuts(replace(base, m=m), target):
             tile = _register_tile(tiles, groups, target)
             config = replace(base, m=m, tiles=tiles, chunks=chunks, tile=tile)

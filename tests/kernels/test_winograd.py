@@ -39,10 +39,11 @@ def force(monkeypatch: pytest.MonkeyPatch, m: int, shared: bool) -> None:
     monkeypatch.setattr(winograd_choice, "KEEP_DIRECT", float("inf"))
     candidates = winograd_choice.candidates
 
-    def only(site):  # type: ignore[no-untyped-def]
-        return (c for c in candidates(site) if (c.m, c.shared) == (m, shared))
+    def only(*given):  # type: ignore[no-untyped-def]
+        return (c for c in candidates(*given) if (c.m, c.shared) == (m, shared))
 
     monkeypatch.setattr(winograd_choice, "candidates", only)
+    monkeypatch.setattr(winograd_choice, "_costs", winograd_choice._costs.__wrapped__)
 
 
 def chosen(graph) -> list[Selection]:  # type: ignore[no-untyped-def]
