@@ -19,7 +19,7 @@ from cnncc.runtime.load import load
 HOST = targets.host()
 NET = "net placed\ninput 3x9x9\nconv 3x3 40 relu\ngap\nfc 7\n"
 pytestmark = pytest.mark.skipif(
-    not toolchain.places_sections(HOST), reason="the C compiler does not link by GNU ld: there weights are always copied"
+    not toolchain.places_sections(HOST), reason="the C compiler does not link by GNU ld: weights are copied"
 )
 
 
