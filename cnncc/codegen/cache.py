@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import hashlib
-import os
 from collections.abc import Callable
 from pathlib import Path
 
+from cnncc.cache_folder import cache_folder
 from cnncc.errors import CnnccError
 from cnncc.files import write_whole
 
@@ -14,12 +14,8 @@ _MAGIC = b"cnncc object 1\n"
 
 
 def directory() -> Path:
-    """Where objects are kept: $CNNCC_CACHE, else the user's cache folder."""
-    chosen = os.environ.get("CNNCC_CACHE")
-    if chosen:
-        return Path(chosen)
-    base = os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache"
-    return Path(base) / "cnncc"
+    """Where objects are kept."""
+    return cache_folder()
 
 
 def read(key: str) -> bytes | None:
