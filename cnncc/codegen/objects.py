@@ -2,10 +2,7 @@
 
 from __future__ import annotations
 
-import contextlib
-import tempfile
-from collections.abc import Iterator
-from pathlib import Path
+import os
 
 import tvm
 from tvm import tirx
@@ -31,9 +28,10 @@ def compile_kernel(kernel: Kernel, target: Target) -> bytes:
 def compile_function(func: PrimFunc, symbol: str, target: Target) -> bytes:
     """The object file of a function that `KernelBuilder` made."""
     library = _library(func, symbol, target)
-    with _scratch_file(".o") as path:
-        library.write_to_file(str(path))
-        return path.read_bytes()
+    # A file in memory: LLVM ends the process where a disk is full.
+    with os.fdopen(os.memfd_create(symbol[:200]), "rb") as file:
+        library.write_to_file(f"/proc/self/fd/{file.fileno()}", "o")
+        return file.read()
 
 
 def kernel_text(kernel: Kernel, target: Target, form: str) -> str:
@@ -49,12 +47,6 @@ def _library(func: PrimFunc, symbol: str, target: Target) -> tvm.runtime.Module:
     passes = [tirx.transform.StmtSimplify(), tirx.transform.LowerTVMBuiltin(), tirx.transform.LowerIntrin()]
     module = tvm.ir.transform.Sequential(passes)(module)
     return tvm.get_global_func("target.build.llvm")(module, built)
-
-
-@contextlib.contextmanager
-def _scratch_file(suffix: str) -> Iterator[Path]:
-    with tempfile.TemporaryDirectory(prefix="cnncc-") as folder:
-        yield Path(folder) / f"kernel{suffix}"
 
 
 def llvm_version() -> str:

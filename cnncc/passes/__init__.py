@@ -15,7 +15,7 @@ from cnncc.passes.fuse_epilogues import fuse_epilogues
 from cnncc.passes.infer_shapes import infer_shapes
 from cnncc.passes.merge_siblings import merge_siblings
 from cnncc.passes.order_steps import BestOrder, best_order, order_steps
-from cnncc.passes.plan_arena import ArenaPlan, Slot, pack, plan_arena
+from cnncc.passes.plan_arena import ArenaPlan, Slot, plan_arena
 
 __all__ = [
     "PHASES",
@@ -25,7 +25,6 @@ __all__ = [
     "assign_layouts",
     "best_order",
     "order_steps",
-    "pack",
     "plan_arena",
     "run",
     "with_batch",

@@ -7,10 +7,10 @@ from dataclasses import dataclass, replace
 
 from cnncc.ir.graph import Graph
 from cnncc.passes.alias_values import Aliases, Storage, alias_values, image_bytes
-from cnncc.passes.pack_records import pack, pack_shapes
+from cnncc.passes.pack_records import pack_shapes
 from cnncc.passes.pieces import Piece, Record, Shape, live_bytes, outline, shape_of
 
-__all__ = ["ArenaPlan", "Slot", "pack", "plan_arena"]
+__all__ = ["ArenaPlan", "Slot", "plan_arena"]
 
 
 _MOST_PIECES = 400

@@ -21,7 +21,7 @@ from module.test_guard_pages import BODIES
 from cnncc import api, lang, resources, weights
 from cnncc.codegen import toolchain
 from cnncc.codegen.build import Build, build_program
-from cnncc.passes.pack_records import Piece
+from cnncc.passes.pieces import Piece
 from cnncc.passes.plan_arena import Tenant
 
 GAP = 256

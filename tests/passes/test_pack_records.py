@@ -7,8 +7,7 @@ import time
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from cnncc.passes import pack
-from cnncc.passes.pack_records import Search, pack_shapes
+from cnncc.passes.pack_records import Search, pack, pack_shapes
 from cnncc.passes.pieces import Piece, Record, Shape, live_bound, live_bytes, outline, shape_of
 
 UNIT = [(0, 1, 32), (1, 4, 28), (2, 5, 36), (3, 5, 16), (4, 5, 8), (5, 7, 64), (6, 8, 10), (7, 8, 40)]

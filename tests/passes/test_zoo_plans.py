@@ -5,8 +5,8 @@ from passes.arena_simulator import simulate
 
 from cnncc import lang, resources
 from cnncc.ir import Graph
-from cnncc.passes import assign_layouts, pack, plan_arena, run, with_batch
-from cnncc.passes.pack_records import Search
+from cnncc.passes import assign_layouts, plan_arena, run, with_batch
+from cnncc.passes.pack_records import Search, pack
 from cnncc.passes.pieces import Record, live_bound, shape_of
 
 MIB = 2**20
