@@ -10,7 +10,7 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
-from cnncc import resources
+from cnncc import gpus, resources
 from cnncc.errors import CnnccError, nearest
 from cnncc.runtime import cpu
 
@@ -74,8 +74,8 @@ class Target:
 
 
 def names() -> list[str]:
-    """All target names, `host` first."""
-    return ["host", *sorted(p.stem for p in resources.directory("targets").glob("*.toml"))]
+    """The names of all targets that are processors, `host` first; `cnncc.gpus` has the others."""
+    return ["host", *sorted(p.stem for p in resources.directory("targets").glob("*.toml") if not gpus.is_gpu(p.stem))]
 
 
 def load(name: str) -> Target:
@@ -84,7 +84,9 @@ def load(name: str) -> Target:
         return host()
     path = resources.directory("targets") / f"{name}.toml"
     if not path.is_file():
-        raise CnnccError(f"unknown target {name!r}", hint=nearest(name, names()))
+        raise CnnccError(f"unknown target {name!r}", hint=nearest(name, [*names(), *gpus.names()]))
+    if gpus.is_gpu(name):
+        raise CnnccError(f"target {name} is a GPU", hint="this command is for processors")
     return _read(path)
 
 
@@ -99,6 +101,14 @@ def _read(path: Path) -> Target:
         raise CnnccError(f"{path}: missing or unknown keys: {', '.join(wrong)}")
     values: dict[str, Any] = {k: tuple(v) if isinstance(v, list) else v for k, v in data.items()}
     return Target(name=path.stem, **values)
+
+
+def check_name_runs_here(name: str) -> None:
+    """As `check_runs_here`; of a GPU, its driver tells when it runs."""
+    if gpus.is_gpu(name):
+        gpus.load(name)
+    else:
+        check_runs_here(load(name))
 
 
 def check_runs_here(target: Target) -> None:

@@ -51,7 +51,7 @@ class Buffer:
 
     def load(self, index: Expr, lanes: int = 1) -> Expr:
         """Elements as float32."""
-        stored = BufferLoad(self._buffer, [_index(index, lanes)])
+        stored = BufferLoad(self._buffer, [element(index, lanes)])
         if self._dtype == "float32":
             return stored
         if self._dtype == "float16":
@@ -68,10 +68,11 @@ class Buffer:
 
     def store(self, index: Expr, value: Expr, lanes: int = 1) -> None:
         assert self._dtype == "float32", "half precision is read only"
-        self._kernel.emit(BufferStore(self._buffer, value, [_index(index, lanes)]))
+        self._kernel.emit(BufferStore(self._buffer, value, [element(index, lanes)]))
 
 
-def _index(index: Expr, lanes: int) -> Expr:
+def element(index: Expr, lanes: int) -> Expr:
+    """TVM's index of one number, or of a vector of them."""
     return i32(index) if lanes == 1 else Ramp(i32(index), IntImm("int32", 1), lanes)
 
 
@@ -86,7 +87,8 @@ def splat(value: Expr, lanes: int) -> Expr:
     return scalar if lanes == 1 else Broadcast(scalar, lanes)
 
 
-def _sequence(statements: list[Any]) -> Any:
+def sequence(statements: list[Any]) -> Any:
+    """One statement after the other."""
     return statements[0] if len(statements) == 1 else SeqStmt(statements)
 
 
@@ -111,12 +113,16 @@ class KernelBuilder:
 
     def operand(self, name: str, elements: int, dtype: str = "float32") -> Buffer:
         """A pointer parameter, in the order of the calls; results are declared the same way, last."""
+        return Buffer(self, self.declare(name, elements, dtype), dtype)
+
+    def declare(self, name: str, elements: int, dtype: str) -> Any:
+        """TVM's buffer of a pointer parameter."""
         stored = "uint16" if dtype == "bfloat16" else dtype
         pointer = Var(f"{name}_ptr", PointerType(PrimType(stored), "global"))
         buffer = tirx.decl_buffer((elements,), stored, name)
         self._params.append(pointer)
         self._decls.append(DeclBuffer(buffer, data=pointer))
-        return Buffer(self, buffer, dtype)
+        return buffer
 
     def scratch(self, floats: int) -> Buffer:
         """A piece of the thread's scratch, 64-byte aligned in the arena. Call before any loop."""
@@ -167,14 +173,14 @@ class KernelBuilder:
             variable = Var(self._name(stem), "int32")
             with self._block() as body:
                 yield variable
-            self.emit(For(variable, i32(start), i32(extent), ForKind.SERIAL, _sequence(body)))
+            self.emit(For(variable, i32(start), i32(extent), ForKind.SERIAL, sequence(body)))
 
     @contextmanager
     def when(self, condition: Expr) -> Iterator[None]:
         """What is emitted inside happens only if the condition holds."""
         with self._block() as body:
             yield
-        self.emit(IfThenElse(condition, _sequence(body), None))
+        self.emit(IfThenElse(condition, sequence(body), None))
 
     @contextmanager
     def otherwise(self) -> Iterator[None]:
@@ -184,7 +190,7 @@ class KernelBuilder:
         assert before.else_case is None, "a `when` has one `otherwise`"
         with self._block() as body:
             yield
-        self.emit(IfThenElse(before.condition, before.then_case, _sequence(body)))
+        self.emit(IfThenElse(before.condition, before.then_case, sequence(body)))
 
     def units(self) -> AbstractContextManager[Expr]:
         """The outermost loop, over the caller's range of units."""

@@ -8,6 +8,7 @@ few rows at a time; without padding the image is read where it lies, a strided 1
 from __future__ import annotations
 
 import math
+from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from itertools import product
 
@@ -16,7 +17,7 @@ import numpy as np
 from cnncc.ir import Constant
 from cnncc.kernels.choices import DirectChoice
 from cnncc.kernels.room import Option, choose
-from cnncc.kernels.spec import Call, Epilogue, Kernel, Operand, Packed, Selection, Site, blocks
+from cnncc.kernels.spec import Call, Epilogue, Kernel, Operand, Packed, Place, Selection, Site, blocks
 from cnncc.kernels.tiles import Problem, Tile, cache_bandwidth, even_tiles, ranked_tiles, total_cycles
 from cnncc.targets import Target
 
@@ -346,7 +347,7 @@ def select_conv(site: Site) -> Selection | None:
     if site.node.op != "conv":
         return None
     groups = site.node.attrs["groups"]
-    merge = _merge(site)
+    merge = conv_merge(site)
     weight = site.constant("weight")
     assert weight is not None
     out, narrow, kh, kw = weight.shape
@@ -358,7 +359,7 @@ def select_conv(site: Site) -> Selection | None:
     return Selection((call,), packed, why if given is None else f"{why}; {given.why}")
 
 
-def conv_geometry(site: Site) -> ConvGeometry:
+def conv_geometry(site: Place) -> ConvGeometry:
     """The geometry of a conv node, its groups merged until each fills whole blocks."""
     node, attrs, source = site.node, site.node.attrs, site.type()
     return ConvGeometry(
@@ -372,18 +373,18 @@ def conv_geometry(site: Site) -> ConvGeometry:
         stride=attrs["stride"],
         dilation=attrs["dilation"],
         origin=(-attrs["pad"][0], -attrs["pad"][1]),
-        groups=attrs["groups"] // _merge(site),
+        groups=attrs["groups"] // conv_merge(site),
         bias=attrs["bias"],
         epilogue=attrs["epilogue"],
     )
 
 
-def _merge(site: Site) -> int:
+def conv_merge(site: Place) -> int:
     """How many of a conv's groups are computed as one."""
     groups, source = site.node.attrs["groups"], site.type()
     if groups == 1:
         return 1
-    merge = merged_groups(groups, source.shape[1], site.node.attrs["out"], site.target.block)
+    merge = merged_groups(groups, source.shape[1], site.node.attrs["out"], site.block)
     return groups if source.block == 1 else merge
 
 
@@ -398,15 +399,26 @@ def _why(config: ConvConfig, merge: int) -> str:
 
 def select_transposed(site: Site) -> Selection | None:
     """A transposed convolution as one small convolution for each phase of its stride (no zeros are ever inserted)."""
-    node, attrs, source = site.node, site.node.attrs, site.type()
-    if node.op != "conv_transpose":
+    if site.node.op != "conv_transpose":
         return None
+    calls, packed = [], {}
+    for geometry, part, suffix in transposed_phases(site):
+        call, weights = conv_call(site, geometry, part, suffix)
+        calls.append(call)
+        packed.update({p.name: p for p in weights})
+    why = f"{len(calls)} phases of the stride, each a direct convolution"
+    return Selection(tuple(calls), tuple(packed.values()), why)
+
+
+def transposed_phases(site: Place) -> Iterator[tuple[ConvGeometry, Constant, str]]:
+    """The convolutions that a transposed one consists of: geometry, weight (o, i / groups, kh, kw), a suffix for names.
+    One without taps has only the bias to write."""
+    attrs, source = site.node.attrs, site.type()
     in_channels, out_channels = source.shape[1], attrs["out"]
     groups = attrs["groups"]
-    merge = merged_groups(groups, in_channels, out_channels, site.target.block) if groups > 1 else 1
+    merge = merged_groups(groups, in_channels, out_channels, site.block) if groups > 1 else 1
     weight = site.constant("weight")
     assert weight is not None
-    calls, packed = [], {}
     for row, column in product(_phases(0, site), _phases(1, site)):
         shape = (out_channels, in_channels // groups * merge, len(row.taps), len(column.taps))
         part = weight.map(
@@ -418,7 +430,7 @@ def select_transposed(site: Site) -> Selection | None:
             in_block=source.block,
             in_size=source.chw[1:],
             grid=(row.grid, column.grid),
-            out_size=node.type.chw[1:],
+            out_size=site.node.type.chw[1:],
             kernel=(len(row.taps), len(column.taps)),
             stride=(1, 1),
             dilation=(row.dilation, column.dilation),
@@ -429,11 +441,7 @@ def select_transposed(site: Site) -> Selection | None:
             out_step=attrs["stride"],
             out_start=(row.start, column.start),
         )
-        call, weights = conv_call(site, geometry, part, f".{row.start}.{column.start}")
-        calls.append(call)
-        packed.update({p.name: p for p in weights})
-    why = f"{len(calls)} phases of the stride, each a direct convolution"
-    return Selection(tuple(calls), tuple(packed.values()), why)
+        yield geometry, part, f".{row.start}.{column.start}"
 
 
 @dataclass(frozen=True)
@@ -447,7 +455,7 @@ class _Phase:
     origin: int
 
 
-def _phases(axis: int, site: Site) -> list[_Phase]:
+def _phases(axis: int, site: Place) -> list[_Phase]:
     """Output y gets input (y + pad - k * dilation) / stride for every tap k where that is whole."""
     attrs = site.node.attrs
     stride, dilation, pad = attrs["stride"][axis], attrs["dilation"][axis], attrs["pad"][axis]

@@ -6,7 +6,7 @@ import hashlib
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, Protocol
 
 import numpy as np
 
@@ -96,6 +96,19 @@ class Selection:
     why: str
 
 
+class Place(Protocol):
+    """What rules may look at whatever the target is; `Site` has it, and the GPU's site."""
+
+    @property
+    def node(self) -> Node: ...
+    @property
+    def block(self) -> int:
+        """Channels in a block."""
+
+    def type(self, position: int = 0) -> TensorType: ...
+    def constant(self, slot: str) -> Constant | None: ...
+
+
 @dataclass(frozen=True, eq=False)
 class Site:
     """A node to be computed, with what a rule may look at."""
@@ -124,6 +137,10 @@ class Site:
     @property
     def batch(self) -> int:
         return self.node.type.shape[0]
+
+    @property
+    def block(self) -> int:
+        return self.target.block
 
     def type(self, position: int = 0) -> TensorType:
         """Type of an input by position."""

@@ -1,0 +1,49 @@
+"""Which GPU kernel computes a node: ordered rules, the first that answers wins."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from cnncc.errors import CnnccError
+from cnncc.kernels.cuda.channels import select_global_pool, select_lrn, select_softmax
+from cnncc.kernels.cuda.conv import select_conv, select_transposed
+from cnncc.kernels.cuda.copy import select_copy
+from cnncc.kernels.cuda.dense import select_dense
+from cnncc.kernels.cuda.elementwise import select_elementwise
+from cnncc.kernels.cuda.resample import select_resample
+from cnncc.kernels.cuda.spec import GpuSite
+from cnncc.kernels.cuda.window import select_depthwise, select_pool
+from cnncc.kernels.cuda.winograd import select_winograd
+from cnncc.kernels.spec import Selection
+
+RULES: tuple[Callable[[GpuSite], Selection | None], ...] = (
+    select_depthwise,  # before conv, which would merge groups into a dense one
+    select_winograd,  # before the direct kernel, which it must beat
+    select_conv,
+    select_transposed,
+    select_dense,
+    select_pool,
+    select_global_pool,
+    select_lrn,
+    select_softmax,
+    select_elementwise,
+    select_resample,
+    select_copy,
+)
+
+
+UNBOUNDED = frozenset({"log", "reciprocal"})
+"""Activations that are not finite at 0, which is what fills up the last vector of channels."""
+
+
+def select(site: GpuSite) -> Selection:
+    """The kernel calls of a node. CnnccError for an op without a rule."""
+    names = {site.node.op, *(name for name, _ in site.node.attrs.get("epilogue", ()))}
+    for rule in RULES if not names & UNBOUNDED else ():
+        selection = rule(site)
+        if selection is not None:
+            return selection
+    node = site.node
+    raise CnnccError(
+        f"{'+'.join(sorted(names))} has no GPU kernel", node.span, node.stack, "a target that is a processor has one"
+    )
