@@ -32,14 +32,14 @@ def header(layout: Layout) -> str:
 extern "C" {{
 #endif
 
-{_shared()}
+{shared_declarations()}
 
 /* Bytes and alignment of the arena. Of the bytes: {most}. */
 #define {upper}_ARENA_BYTES {layout.arena_bytes}
 #define {upper}_ARENA_ALIGN {ALIGN}
 #define {upper}_MAX_THREADS {program.threads}
 #define {upper}_VERSION "{cnncc.__version__}"
-{_counts(upper, arrays)}
+{counts(upper, arrays)}
 
 /* The network with its weights: constant, shared by any number of threads. Its members are for the module alone. */
 typedef struct {name}_model {{
@@ -87,7 +87,7 @@ const char *{name}_error(int code);
 """
 
 
-def _shared() -> str:
+def shared_declarations() -> str:
     """What the headers of all modules have in common, so that code can handle several of them alike."""
     codes = "\n".join(f"    CNNCC_{code.name} = {code:d}, /* {TEXTS[code]} */" for code in Code)
     return f"""\
@@ -143,7 +143,7 @@ int {name}_open_memory({name}_model *model, const void *data, size_t bytes);
 void {name}_close({name}_model *model);"""
 
 
-def _counts(upper: str, arrays: dict[str, TensorType]) -> str:
+def counts(upper: str, arrays: dict[str, TensorType]) -> str:
     """Float counts, so that a caller can size its arrays."""
     return "\n".join(f"#define {upper}_{array.upper()}_FLOATS {kind.nbytes // 4}" for array, kind in arrays.items())
 

@@ -15,6 +15,7 @@ from typing import Any
 
 from cnncc.errors import CnnccError, reason
 from cnncc.runtime import cpu, wasm_section
+from cnncc.runtime.cuda.driver import cuda_model
 from cnncc.runtime.interface import FORMAT, Code, ModelState
 from cnncc.runtime.model import Model
 from cnncc.runtime.origin import Origin
@@ -111,6 +112,8 @@ def _bind(library: ctypes.CDLL, info: dict[str, Any], origin: Origin) -> Model:
     if info["weights"]["file"] is None:
         get = library[f"{name}_model_get"]
         get.restype = ctypes.c_void_p
+        if "cuda" in info:
+            return cuda_model(info, library, run, get(), error_text, origin)
         return Model(info, run, get(), error_text, keep=(library,), origin=origin)
     beside = origin.path.with_name(info["weights"]["file"])
     state = _open_weights(library, name, origin.weights or beside, error_text)

@@ -1,0 +1,1 @@
+"""Modules for NVIDIA GPUs: one CUDA source per network, machine code of it, and the host's part."""

@@ -1,0 +1,65 @@
+"""Machine code of a network's kernels for the architectures of a target, kept on disk by its source."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Mapping
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import asdict, dataclass
+
+from cnncc.codegen import cache
+from cnncc.codegen.cuda import nvrtc
+from cnncc.codegen.cuda.source import source_digest
+from cnncc.gpus import Gpu
+from cnncc.targets import available_cores
+
+Progress = Callable[[str, int, int], None]
+
+
+@dataclass(frozen=True)
+class Image:
+    """Code for one architecture; `resources` of the kernels by symbol, none for PTX."""
+
+    architecture: str
+    code: bytes
+    resources: Mapping[str, nvrtc.Resources]
+
+    @property
+    def is_ptx(self) -> bool:
+        return self.architecture.startswith("compute_")
+
+    @property
+    def number(self) -> int:
+        """80 for sm_80."""
+        return int(self.architecture.split("_")[1])
+
+
+def images(source: str, target: Gpu, progress: Progress | None = None) -> list[Image]:
+    """Cubins for all of the target's architectures, then PTX. CnnccError without a CUDA compiler."""
+    wanted = [*target.cubins, target.ptx]
+    if not source:
+        return [Image(name, b"", {}) for name in wanted]
+    made = []
+    # NVRTC compiles without the interpreter's lock.
+    with ThreadPoolExecutor(min(available_cores(), len(wanted))) as pool:
+        for image in pool.map(lambda name: image_for(source, name), wanted):
+            made.append(image)
+            if progress is not None:
+                progress("compiling for " + image.architecture, len(made), len(wanted))
+    return made
+
+
+def image_for(source: str, architecture: str) -> Image:
+    """The code for one architecture, from the cache if it has it."""
+    key = source_digest(f"{architecture} {nvrtc.version()} {nvrtc.FLAGS}\n{source}")
+    head, _, code = cache.fetch(key, lambda: _compiled(source, architecture)).partition(b"\n")
+    resources = {name: nvrtc.Resources(**values) for name, values in json.loads(head).items()}
+    return Image(architecture, code, resources)
+
+
+def _compiled(source: str, architecture: str) -> bytes:
+    """A line of JSON with the resources, then the code."""
+    if architecture.startswith("compute_"):
+        return b"{}\n" + nvrtc.ptx(source, architecture)
+    made = nvrtc.machine_code(source, architecture)
+    return json.dumps({name: asdict(r) for name, r in made.resources.items()}).encode() + b"\n" + made.image

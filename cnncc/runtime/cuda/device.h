@@ -1,0 +1,265 @@
+/* CUDA C on a CPU: what the kernels of cnncc use of the language, for compilation as C++ in front of their source.
+ *
+ * The threads of a block are fibers: each runs to the next barrier, then the next one runs; a kernel without a barrier
+ * needs none and its threads run one after the other. Blocks run one after the other too, so a launch is deterministic.
+ * The order of the threads is chosen by the caller: what depends on it is a race. Shared memory is filled with NaNs
+ * before each launch. A barrier that only a part of the block reaches ends the launch with a message.
+ */
+#include <csetjmp>
+#include <cmath>
+#include <cstdint>
+#include <cstdio>
+#include <cstdlib>
+#include <cstring>
+#include <utility>
+#include <sys/mman.h>
+#include <ucontext.h>
+
+struct float4 {
+    float x, y, z, w;
+} __attribute__((aligned(16)));
+static inline float4 make_float4(float x, float y, float z, float w) { return {x, y, z, w}; }
+struct float2 {
+    float x, y;
+} __attribute__((aligned(8)));
+
+static inline float2 make_float2(float x, float y) { return {x, y}; }
+struct uint4 {
+    unsigned x, y, z, w;
+} __attribute__((aligned(16)));
+
+struct index3 {
+    unsigned x, y, z;
+};
+static index3 blockIdx, threadIdx;
+
+static inline int min(int a, int b) { return a < b ? a : b; }
+static inline int max(int a, int b) { return a > b ? a : b; }
+static inline float __int_as_float(int i) {
+    float f;
+    memcpy(&f, &i, sizeof f);
+    return f;
+}
+static inline int __float_as_int(float f) {
+    int i;
+    memcpy(&i, &f, sizeof i);
+    return i;
+}
+
+/* All shared arrays of a source lie side by side; a source may have none. */
+extern "C" char __start_cnncc_shared[] __attribute__((weak, visibility("hidden")));
+extern "C" char __stop_cnncc_shared[] __attribute__((weak, visibility("hidden")));
+
+namespace emulator {
+
+struct launch {
+    unsigned grid[3], threads;
+    int order; /* of the threads: 0 as counted, 1 from the last, 2 scattered, 3 another one after each barrier */
+    unsigned every; /* of so many blocks one runs, and the last one: 1 for all of them */
+    char *message; /* room for `message_bytes`, for what went wrong */
+    size_t message_bytes;
+};
+
+enum { STACK_BYTES = 64 << 10, MOST_THREADS = 1024 };
+enum { WARP = -1 }; /* the barrier of a warp: it orders the exchange of registers, not shared memory */
+
+struct fiber {
+    jmp_buf place;
+    bool started, done;
+    int barrier_line;
+};
+
+static fiber fibers[MOST_THREADS];
+static char *stacks;
+static jmp_buf scheduler, outside;
+static ucontext_t scheduler_context, fiber_context;
+static const launch *now;
+static unsigned order[MOST_THREADS], rounds;
+static unsigned long epoch, block_epoch; /* counts the stretches between barriers, also from block to block */
+static void (*body)(void *);
+static void *body_arguments;
+
+[[noreturn]] static inline void fail(const char *what) {
+    snprintf(now->message, now->message_bytes, "%s; block (%u,%u,%u), thread %u", what, blockIdx.x, blockIdx.y, blockIdx.z,
+             threadIdx.x);
+    _longjmp(outside, 1);
+}
+
+static void arrange(unsigned threads) {
+    unsigned salt = now->order == 3 ? rounds++ : 0;
+    for (unsigned i = 0; i < threads; i++) {
+        unsigned scattered = (unsigned)((i * 97ull + 13 + salt * 31) % threads);
+        if (threads % 97 == 0) scattered = i;
+        order[i] = now->order == 0 ? i : now->order == 1 ? threads - 1 - i : scattered;
+    }
+}
+
+/* A fiber runs one thread of each block in turn; between blocks it waits here. */
+static void fiber_main() {
+    for (;;) {
+        body(body_arguments);
+        fibers[threadIdx.x].done = true;
+        if (!_setjmp(fibers[threadIdx.x].place)) _longjmp(scheduler, 1);
+    }
+}
+
+static void begin(unsigned thread) {
+    getcontext(&fiber_context);
+    fiber_context.uc_stack.ss_sp = stacks + (size_t)thread * STACK_BYTES;
+    fiber_context.uc_stack.ss_size = STACK_BYTES;
+    fiber_context.uc_link = nullptr;
+    makecontext(&fiber_context, fiber_main, 0);
+    fibers[thread].started = true;
+    swapcontext(&scheduler_context, &fiber_context);
+}
+
+/* Runs one thread up to its next barrier or its end. */
+static void resume(unsigned thread) {
+    threadIdx.x = thread;
+    if (_setjmp(scheduler)) return;
+    if (fibers[thread].started)
+        _longjmp(fibers[thread].place, 1);
+    else
+        begin(thread);
+}
+
+/* Not inlined: the compiler would take all locals of the kernel for clobbered. */
+__attribute__((noinline)) static void barrier(int line) {
+    unsigned me = threadIdx.x;
+    fibers[me].barrier_line = line;
+    if (!_setjmp(fibers[me].place)) _longjmp(scheduler, 1);
+    threadIdx.x = me;
+}
+
+/* What the threads of a warp hand each other; twice, so that one product can begin while others still read. */
+struct operands {
+    unsigned a[4], b[2];
+};
+static operands handed[2][MOST_THREADS];
+static unsigned products[MOST_THREADS];
+
+static float half_of(unsigned word, int which) {
+    unsigned short bits = (unsigned short)(word >> (16 * which));
+    _Float16 value;
+    memcpy(&value, &bits, sizeof value);
+    return (float)value;
+}
+
+/* sums (16 x 8) += a (16 x 16) b (16 x 8), as mma.sync.m16n8k16 lays them out among the threads of a warp. */
+static void mma(float *sums, const unsigned *a, const unsigned *b) {
+    unsigned me = threadIdx.x, first = me & ~31u, g = (me & 31) / 4, pair = me & 3;
+    operands *all = handed[products[me]++ & 1];
+    memcpy(all[me].a, a, sizeof all[me].a);
+    memcpy(all[me].b, b, sizeof all[me].b);
+    barrier(WARP);
+    for (unsigned e = 0; e < 4; e++) {
+        unsigned lower = e / 2, column = 2 * pair + e % 2;
+        for (unsigned k = 0; k < 16; k++) {
+            const operands &left = all[first + g * 4 + k % 8 / 2], &right = all[first + column * 4 + k % 8 / 2];
+            sums[e] += half_of(left.a[lower + 2 * (k / 8)], k % 2) * half_of(right.b[k / 8], k % 2);
+        }
+    }
+}
+
+static unsigned halves(float low, float high) {
+    _Float16 both[2] = {(_Float16)low, (_Float16)high};
+    unsigned word;
+    memcpy(&word, both, sizeof word);
+    return word;
+}
+
+/* All threads from barrier to barrier, which must be the same one for all. */
+static void run_fibers(unsigned threads) {
+    for (unsigned i = 0; i < threads; i++) fibers[i].done = false;
+    for (bool ended = false; !ended; epoch += fibers[0].barrier_line != WARP) {
+        arrange(threads);
+        unsigned done = 0;
+        for (unsigned i = 0; i < threads; i++) {
+            resume(order[i]);
+            done += fibers[order[i]].done;
+        }
+        if (done && done != threads) fail("only a part of the block reached a barrier");
+        for (unsigned i = 1; i < threads && !done; i++)
+            if (fibers[i].barrier_line != fibers[0].barrier_line) fail("threads of a block met at different barriers");
+        ended = done == threads;
+    }
+}
+
+static void run_block(unsigned threads, bool barriers) {
+    block_epoch = ++epoch;
+    if (barriers) {
+        run_fibers(threads);
+        return;
+    }
+    arrange(threads);
+    for (unsigned i = 0; i < threads; i++) {
+        threadIdx.x = order[i];
+        body(body_arguments);
+    }
+}
+
+static bool prepare(unsigned threads, bool barriers) {
+    if (!threads || threads > MOST_THREADS) return false;
+    if (barriers && !stacks) {
+        void *memory = mmap(nullptr, (size_t)MOST_THREADS * STACK_BYTES, PROT_READ | PROT_WRITE,
+                            MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
+        if (memory == MAP_FAILED) return false;
+        stacks = (char *)memory;
+    }
+    return true;
+}
+
+static int run_grid(const launch *l, bool barriers) {
+    now = l;
+    memset(products, 0, sizeof products);
+    if (!prepare(l->threads, barriers)) {
+        snprintf(l->message, l->message_bytes, "a block of %u threads", l->threads);
+        return 1;
+    }
+    if (__start_cnncc_shared) memset(__start_cnncc_shared, 0xff, (size_t)(__stop_cnncc_shared - __start_cnncc_shared));
+    if (_setjmp(outside)) {
+        for (fiber &f : fibers) f.started = false; /* their stacks stopped in the middle: begin anew */
+        return 1;
+    }
+    unsigned long number = 0, total = (unsigned long)l->grid[0] * l->grid[1] * l->grid[2];
+    for (blockIdx.z = 0; blockIdx.z < l->grid[2]; blockIdx.z++)
+        for (blockIdx.y = 0; blockIdx.y < l->grid[1]; blockIdx.y++)
+            for (blockIdx.x = 0; blockIdx.x < l->grid[0]; blockIdx.x++, number++)
+                if (number % l->every == 0 || number + 1 == total) run_block(l->threads, barriers);
+    return 0;
+}
+
+template <class... P> struct call {
+    void (*kernel)(P...);
+    void **parameters;
+    template <size_t... I> void operator()(std::index_sequence<I...>) { kernel(*(P *)parameters[I]...); }
+};
+
+/* Calls a kernel whose parameters are all pointers, with values that `parameters` points to, as cuLaunchKernel has. */
+template <class... P> static int run(void (*kernel)(P...), const launch *l, void **parameters, unsigned bound, bool barriers) {
+    call<P...> what{kernel, parameters};
+    if (l->threads > bound) {
+        snprintf(l->message, l->message_bytes, "%u threads of a kernel that is bound to %u", l->threads, bound);
+        return 1;
+    }
+    body = [](void *c) { (*(call<P...> *)c)(std::index_sequence_for<P...>{}); };
+    body_arguments = &what;
+    return run_grid(l, barriers);
+}
+
+} // namespace emulator
+
+#define CNNCC_EMULATED 1
+#define cnncc_mma ::emulator::mma
+#define cnncc_halves ::emulator::halves
+#define __global__
+#define __launch_bounds__(n)
+#define __shared__ static __attribute__((section("cnncc_shared")))
+#define alignas(n) __attribute__((aligned(n)))
+#define __syncthreads() ::emulator::barrier(__LINE__)
+
+/* After the source, for each kernel: the function that the driver calls. */
+#define CNNCC_KERNEL(name, bound, barriers)                                                                            \
+    extern "C" int cnncc_run_##name(const ::emulator::launch *l, void **parameters) {                                  \
+        return ::emulator::run(name, l, parameters, bound, barriers);                                                  \
+    }

@@ -1,0 +1,122 @@
+"""The driver that GPU modules open: NVIDIA's, or one in software that runs their kernels on this processor."""
+
+from __future__ import annotations
+
+import ctypes
+import hashlib
+import os
+import shutil
+import subprocess
+import tempfile
+from collections.abc import Callable
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from cnncc.errors import CnnccError
+from cnncc.runtime.model import Model
+from cnncc.runtime.origin import Origin
+
+VARIABLE = "CNNCC_CUDA_DRIVER"
+"""Of the environment: `emulated`, or the path of a driver library; libcuda.so.1 where it is not set."""
+EMULATED = "emulated"
+
+_SOURCES = Path(__file__).resolve().parent
+_FLAGS = ("-std=c++17", "-O2", "-fPIC", "-shared")
+
+
+def cuda_model(
+    info: dict[str, Any],
+    library: ctypes.CDLL,
+    run: Callable[..., int],
+    model: int,
+    error: Callable[[int], str],
+    origin: Origin,
+) -> CudaModel:
+    """The model in an opened module. CnnccError if the emulated driver is asked for and cannot be built."""
+    if os.environ.get(VARIABLE) == EMULATED:
+        library[f"{info['symbol']}_driver"](os.fsencode(emulated_driver()))
+    return CudaModel(info, run, model, error, keep=(library,), origin=origin)
+
+
+class CudaModel(Model):
+    """A model whose runs are on a GPU: as on a processor, arrays of the host go in and come out."""
+
+    def release(self) -> None:
+        """Frees the model's memory and kernels on the device; a later call opens it again."""
+        release = self._library[f"{self.info['symbol']}_release"]
+        release.argtypes, release.restype = [ctypes.c_void_p], None
+        release(self._model)
+
+    def peek(self, size: int) -> np.ndarray:
+        """So many bytes of the device's arena after a run, for tests."""
+        data = np.zeros(size, np.uint8)
+        peek = self._library[f"{self.info['symbol']}_peek"]
+        peek.argtypes = [ctypes.c_void_p, ctypes.c_void_p, ctypes.c_size_t, ctypes.c_size_t]
+        code = peek(self._model, data.ctypes.data, 0, size)
+        if code:
+            raise CnnccError(f"{self.name}: cannot read the arena: {self._error_text(code)}")
+        return data
+
+    @property
+    def _library(self) -> ctypes.CDLL:
+        library = self._keep[0]
+        assert isinstance(library, ctypes.CDLL)
+        return library
+
+
+@cache
+def emulated_driver() -> Path:
+    """The driver in software, built once by the C++ compiler and kept among the compiled objects."""
+    compiler, folder = _compiler(), _folder()
+    header = _SOURCES / "device.h"
+    digest = hashlib.sha256(header.read_bytes()).hexdigest()[:16]
+    defines = {
+        "CNNCC_DEVICE_HEADER": header,
+        "CNNCC_DEVICE_DIGEST": digest,
+        "CNNCC_COMPILER": compiler,
+        "CNNCC_EMULATOR_FOLDER": folder,
+    }
+    flags = [*_FLAGS, *(f'-D{name}="{value}"' for name, value in defines.items())]
+    source = _SOURCES / "emulator.cpp"
+    key = hashlib.sha256(f"{compiler} {flags}".encode() + source.read_bytes()).hexdigest()[:32]
+    built = folder / f"driver-{key}.so"
+    if not built.is_file():
+        _build([*compiler.split(), *flags, str(source), "-ldl"], built)
+    return built
+
+
+def _compiler() -> str:
+    chosen = os.environ.get("CXX")
+    found = chosen or next((c for c in ("c++", "g++", "clang++") if shutil.which(c)), None)
+    if found is None:
+        hint = "install g++ or clang, or set CXX"
+        raise CnnccError("no C++ compiler found to build the emulated CUDA driver and its kernels", hint=hint)
+    return found
+
+
+def _folder() -> Path:
+    """Where the driver and the kernels that it compiles are kept: beside the compiler's objects."""
+    chosen = os.environ.get("CNNCC_CACHE")
+    base = Path(chosen) if chosen else Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "cnncc"
+    folder = base.resolve() / "emulator"
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise CnnccError(f"cannot make folder {folder}: {error.strerror}", hint="set CNNCC_CACHE") from error
+    return folder
+
+
+def _build(command: list[str], out: Path) -> None:
+    """Runs the compiler; the result appears whole or not at all."""
+    with tempfile.TemporaryDirectory(dir=out.parent) as folder:
+        made = Path(folder) / "driver.so"
+        try:
+            done = subprocess.run([*command, "-o", str(made)], capture_output=True, text=True, check=False)
+        except OSError as error:
+            raise CnnccError(f"cannot run the C++ compiler {command[0]!r}: {error.strerror}") from error
+        if done.returncode:
+            raise CnnccError(f"the C++ compiler cannot build the emulated CUDA driver:\n{done.stderr.strip()}")
+        os.replace(made, out)

@@ -1,0 +1,92 @@
+/* The host's part of a module for NVIDIA GPUs: what a generated file describes, and what it calls. */
+#ifndef CNNCC_CUDA_HOST_H
+#define CNNCC_CUDA_HOST_H
+
+#include <pthread.h>
+#include <stddef.h>
+#include <stdint.h>
+
+/* Kernels compiled for one architecture; `arch` is 80 for sm_80. PTX serves every later one. */
+struct cnncc_image {
+    int arch, is_ptx;
+    const void *data;
+};
+
+struct cnncc_kernel {
+    const char *name;
+    unsigned grid[3], threads;
+};
+
+/* A pointer: bytes after the arena (base 0), the weights (1), or an input or output (2 and up). */
+struct cnncc_argument {
+    unsigned base;
+    uint64_t offset;
+};
+
+/* A launch: `count` arguments from `first` on. */
+struct cnncc_step {
+    unsigned kernel, first, count;
+};
+
+struct cnncc_network {
+    const char *name, *source; /* the CUDA C of all kernels, which only a driver in software reads */
+    const struct cnncc_image *images;
+    const struct cnncc_kernel *kernels;
+    const struct cnncc_step *steps;
+    const struct cnncc_argument *arguments;
+    const void *weights;
+    const uint64_t *port_bytes; /* of the inputs, then of the outputs */
+    uint64_t weight_bytes, arena_bytes;
+    unsigned image_count, kernel_count, step_count, inputs, outputs;
+};
+
+enum {
+    CNNCC_OK,
+    CNNCC_NULL_POINTER,
+    CNNCC_MISALIGNED,
+    CNNCC_NO_DRIVER = 32,
+    CNNCC_NO_DEVICE,
+    CNNCC_DEVICE_TOO_OLD,
+    CNNCC_OUT_OF_MEMORY,
+    CNNCC_LAUNCH_FAILED,
+    CNNCC_DEVICE_LOST,
+    CNNCC_NOT_DEVICE_MEMORY,
+    CNNCC_DRIVER_ERROR,
+};
+
+enum { CNNCC_MOST_ARGUMENTS = 32, CNNCC_MOST_PORTS = 32, CNNCC_MOST_DEVICES = 16 };
+
+struct cnncc_port { /* as in a module's header */
+    const char *name;
+    const int64_t *shape;
+    int32_t rank;
+    size_t floats;
+};
+
+struct cnncc_slot; /* what one run at a time uses: device memory, a stream, a graph */
+
+/* The network on one device. */
+struct cnncc_device {
+    const struct cnncc_network *network;
+    int index, open;
+    pthread_mutex_t lock;
+    void *context, *module, **functions;
+    uint64_t weights;
+    struct cnncc_slot *idle;
+};
+
+/* `ports` are the inputs, then the outputs, in host or device memory; waits for the results. `arena` is device memory,
+   or anything else for memory of the model's own. */
+int cnncc_cuda_run(struct cnncc_device *, void *const *ports, void *arena);
+/* The same on the caller's stream, without waiting; all pointers are to device memory. */
+int cnncc_cuda_enqueue(struct cnncc_device *, void *const *ports, void *arena, void *stream);
+/* Frees everything on the device. No run may be under way; a later one opens the device again. */
+void cnncc_cuda_release(struct cnncc_device *);
+/* Copies bytes of the arena that the last run used, for tests. */
+int cnncc_cuda_peek(struct cnncc_device *, void *to, uint64_t offset, uint64_t bytes);
+/* Takes this driver library instead of libcuda.so.1; to be called before the first run. */
+void cnncc_cuda_driver(const char *path);
+/* What a code means; the details if it is the last error of this thread. */
+const char *cnncc_cuda_error(int code);
+
+#endif

@@ -1,0 +1,47 @@
+"""What the C interface of GPU modules has beyond that of all modules: functions and error codes."""
+
+from __future__ import annotations
+
+from enum import IntEnum
+
+from cnncc.runtime.interface import EMBEDDED, FUNCTIONS
+
+
+class CudaCode(IntEnum):
+    """What a run on a GPU returns; those below 32 are as in `cnncc.runtime.interface.Code`."""
+
+    OK = 0
+    NULL_POINTER = 1
+    MISALIGNED = 2
+    NO_DRIVER = 32
+    NO_DEVICE = 33
+    DEVICE_TOO_OLD = 34
+    OUT_OF_MEMORY = 35
+    LAUNCH_FAILED = 36
+    DEVICE_LOST = 37
+    NOT_DEVICE_MEMORY = 38
+    DRIVER_ERROR = 39
+
+
+CUDA_TEXTS = {
+    CudaCode.OK: "no error",
+    CudaCode.NULL_POINTER: "a pointer is null",
+    CudaCode.MISALIGNED: "device memory is not aligned: 16 bytes for an input or output, 256 for the arena",
+    CudaCode.NO_DRIVER: "no CUDA driver",
+    CudaCode.NO_DEVICE: "no such CUDA device",
+    CudaCode.DEVICE_TOO_OLD: "the CUDA device is older than every architecture this module was compiled for",
+    CudaCode.OUT_OF_MEMORY: "out of device memory",
+    CudaCode.LAUNCH_FAILED: "a kernel failed",
+    CudaCode.DEVICE_LOST: "the CUDA device was lost",
+    CudaCode.NOT_DEVICE_MEMORY: "a pointer is not to device memory",
+    CudaCode.DRIVER_ERROR: "the CUDA driver reported an error",
+}
+"""The text of each code; the last error of a thread has details too."""
+
+CUDA_FUNCTIONS = ("run_async", "model_on", "release", "device_arena_bytes", "driver", "peek")
+INTERFACE = (*FUNCTIONS, *EMBEDDED, *CUDA_FUNCTIONS)
+"""What a GPU module exports, each as `NAME_...`."""
+
+MOST_ARGUMENTS = MOST_PORTS = 32
+MOST_DEVICES = 16
+"""Limits of `host.h`."""
