@@ -7,21 +7,25 @@ import os
 from collections.abc import Callable
 from typing import TYPE_CHECKING
 
-from cnncc import extras
-from cnncc.errors import CnnccError
+from cnncc import extras, gpus
+from cnncc.errors import CnnccError, nearest
 from cnncc.runtime.cpu import MOST_THREADS
 from cnncc.runtime.load import load
 from cnncc.runtime.model import Model
 
 if TYPE_CHECKING:
     from cnncc.codegen.build import Build
+    from cnncc.codegen.cuda.build import CudaBuild
     from cnncc.codegen.emit import Progress
     from cnncc.codegen.program import Arena, Program
     from cnncc.ir import Graph
     from cnncc.kernels.choices import Choices
     from cnncc.targets import Target
 
-__all__ = ["arena", "build", "compile", "load", "program"]
+__all__ = ["DTYPES", "arena", "build", "compile", "load", "program"]
+
+DTYPES = ("float32", "float16")
+"""Of the operands of convolutions."""
 
 
 def compile(
@@ -35,6 +39,7 @@ def compile(
     weights_dtype: str = "float32",
     progress: Progress | None = None,
     tune: float | None = None,
+    dtype: str = "float32",
 ) -> Model:
     """Compiles a network (a `.net` file, a name of the zoo, the text itself,
     or an ONNX model) and links it into this process.
@@ -45,12 +50,13 @@ def compile(
     `weights_dtype` float16 or bfloat16 rounds the weights of fc layers and stores them at half the size; arithmetic
     stays float32. `threads` is the largest number a call may use, by default the processors this process may use.
     `tune` is seconds in which convolution kernels are measured on this machine instead of picked by a model.
+    `dtype` float16 multiplies halves on the tensor cores of a GPU; sums and values stay float32.
     Raises CnnccError for whatever is wrong with the network, the weights or the target.
     """
     extras.require(extras.COMPILER)
     from cnncc import sources, targets
 
-    targets.check_runs_here(targets.load(target))
+    targets.check_name_runs_here(target)
     graph, _ = sources.read_bound(source, weights, seed)
     return build(
         graph,
@@ -61,6 +67,7 @@ def compile(
         weights_dtype=weights_dtype,
         progress=progress,
         tune=tune,
+        dtype=dtype,
     ).model()
 
 
@@ -75,7 +82,8 @@ def build(
     progress: Progress | None = None,
     on_pass: Callable[[str, Graph], object] | None = None,
     tune: float | None = None,
-) -> Build:
+    dtype: str = "float32",
+) -> Build | CudaBuild:
     """Compiles a graph with bound weights; the result links itself in-process or writes a shared object.
 
     With `tune`, kernels are first measured for so many seconds (those measured before cost none): the result then
@@ -83,9 +91,41 @@ def build(
     """
     from cnncc.codegen.build import build_program
 
+    if dtype not in DTYPES:
+        raise CnnccError(f"unknown dtype {dtype!r}", hint=nearest(dtype, DTYPES))
+    if gpus.is_gpu(target):
+        return _build_cuda(graph, target, batch, keep_all, max_error, weights_dtype, progress, on_pass, tune, dtype)
+    if dtype != "float32":
+        raise CnnccError(f"target {target} computes in float32, not {dtype}", hint="GPU targets have tensor cores")
     choices = None if tune is None else _tuned(graph, target, batch, threads, max_error, tune, progress)
     program = _program(graph, target, batch, threads, keep_all, max_error, on_pass, weights_dtype, choices)
     return build_program(program, progress)
+
+
+def _build_cuda(
+    graph: Graph,
+    target: str,
+    batch: int,
+    keep_all: bool,
+    max_error: float,
+    weights_dtype: str,
+    progress: Progress | None,
+    on_pass: Callable[[str, Graph], object] | None,
+    tune: float | None,
+    dtype: str,
+) -> CudaBuild:
+    """As `build`; a GPU has no threads to set."""
+    from cnncc.codegen.cuda.build import build_program
+    from cnncc.codegen.cuda.program import make_program
+
+    gpu = gpus.load(target)
+    if tune is not None:
+        raise CnnccError(f"target {target} cannot be tuned: its kernels are picked by a model", hint="leave --tune out")
+    if weights_dtype != "float32":
+        raise CnnccError(f"target {target} stores float32 weights only, not {weights_dtype}")
+    if batch < 1:
+        raise CnnccError(f"batch must be at least 1, got {batch}")
+    return build_program(make_program(graph, gpu, batch, keep_all, max_error, on_pass, dtype), progress)
 
 
 def _tuned(

@@ -91,6 +91,7 @@ def check(
     max_error: float = 1e-5,
     weights_dtype: str = "float32",
     progress: Progress | None = None,
+    dtype: str = "float32",
 ) -> Report:
     """Compile a source graph with bound weights, run it and the reference on seeded input, compare what both have.
 
@@ -100,16 +101,17 @@ def check(
     """
     from cnncc import api, targets
 
-    targets.check_runs_here(targets.load(target))
+    targets.check_name_runs_here(target)
     source = passes.with_batch(graph, batch)
     inputs = random_inputs(source, seed)
-    build = api.build(graph, target, batch, threads, True, max_error, weights_dtype, progress)
+    build = api.build(graph, target, batch, threads, True, max_error, weights_dtype, progress, dtype=dtype)
     got = build.trace(*inputs.values())
-    module = api.build(graph, target, batch, threads, False, max_error, weights_dtype, progress).model()
+    final = api.build(graph, target, batch, threads, False, max_error, weights_dtype, progress, dtype=dtype)
+    module = final.model()
     got |= zip(source.outputs, module.run_in(module.new_arena(), list(inputs.values())), strict=True)
     if progress:
         progress("running the NumPy reference", 0, 1)
-    return _report(source, inputs, got, weights_dtype)
+    return _report(source, inputs, got, weights_dtype, dtype)
 
 
 def check_module(model: Model, graph: Graph, seed: int = 0) -> Report:
@@ -123,15 +125,21 @@ def check_module(model: Model, graph: Graph, seed: int = 0) -> Report:
     inputs = random_inputs(source, seed)
     found = model.run_in(model.new_arena(), list(inputs.values()))
     got = dict(zip(source.outputs, found, strict=True))
-    return _report(source, inputs, got, model.info.get("weights_dtype", "float32"))
+    return _report(
+        source,
+        inputs,
+        got,
+        model.info.get("weights_dtype", "float32"),
+        model.info.get("flags", {}).get("dtype", "float32"),
+    )
 
 
 def _report(
-    source: Graph, inputs: Mapping[str, np.ndarray], got: Mapping[str, np.ndarray], weights_dtype: str
+    source: Graph, inputs: Mapping[str, np.ndarray], got: Mapping[str, np.ndarray], weights_dtype: str, dtype: str
 ) -> Report:
     """Values against those of the reference."""
     if weights_dtype == "float32":
-        return compare(source, got, reference.run(source, inputs, keep_all=True))
+        return compare(source, got, reference.run(source, inputs, keep_all=True), dtype)
     passed = passes.run(source)  # what a module stores, and rounds, has the batch norms folded in
     graph = half.rounded(passed, weights_dtype)
     expected = reference.run(graph, inputs, keep_all=True)
@@ -188,9 +196,11 @@ def _random_input(node: Node, rng: np.random.Generator) -> np.ndarray:
     return values * std + mean
 
 
-def compare(graph: Graph, got: Mapping[str, np.ndarray], expected: Mapping[str, np.ndarray]) -> Report:
+def compare(
+    graph: Graph, got: Mapping[str, np.ndarray], expected: Mapping[str, np.ndarray], dtype: str = "float32"
+) -> Report:
     """Compare all values of the source graph that the compiled module still computes, except its inputs."""
-    bounds = tolerances(graph)
+    bounds = tolerances(graph, dtype)
     layers = [
         compare_layer(node.name, node.op, got[node.name], expected[node.name], bounds[node.name])
         for node in graph.nodes
@@ -203,13 +213,20 @@ LARGEST_ERROR = 1e-4
 """However deep the network: what users of float32 inference take for granted."""
 
 
-def tolerances(graph: Graph) -> dict[str, float]:
+HALF_ERROR, LARGEST_HALF_ERROR = 1e-3, 2e-2
+"""Of a convolution whose operands are rounded to halves (2^-11 of each), and of a network of them."""
+
+
+def tolerances(graph: Graph, dtype: str = "float32") -> dict[str, float]:
     """The bound of every value: the tolerances of the ops along the path to it on which they add up to most, but never
-    more than `LARGEST_ERROR`."""
+    more than `LARGEST_ERROR`, or `LARGEST_HALF_ERROR` with convolutions of float16."""
     bounds: dict[str, float] = {}
+    most = LARGEST_ERROR if dtype == "float32" else LARGEST_HALF_ERROR
     for node in graph.nodes:
         own = ops.TABLE[node.op].tolerance
-        bounds[node.name] = min(LARGEST_ERROR, own + max((bounds[name] for name in node.inputs), default=0.0))
+        if dtype == "float16" and node.op in ("conv", "conv_transpose"):
+            own = HALF_ERROR
+        bounds[node.name] = min(most, own + max((bounds[name] for name in node.inputs), default=0.0))
     return bounds
 
 

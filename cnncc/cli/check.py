@@ -31,7 +31,15 @@ def _run(args: argparse.Namespace) -> int:
     graph, _ = command.read_bound(args)
     with screen.progress(f"checking {graph.name}") as progress:
         report = check.check(
-            graph, args.target, args.batch, args.threads, args.seed, args.max_error, args.weights_dtype, progress
+            graph,
+            args.target,
+            args.batch,
+            args.threads,
+            args.seed,
+            args.max_error,
+            args.weights_dtype,
+            progress,
+            args.dtype,
         )
     return _tell(report, args)
 

@@ -15,6 +15,7 @@ from cnncc.runtime.cpu import MOST_THREADS
 
 if TYPE_CHECKING:
     from cnncc.codegen.build import Build
+    from cnncc.codegen.cuda.build import CudaBuild
     from cnncc.ir import Graph
     from cnncc.runtime.model import Model
 
@@ -24,6 +25,7 @@ DEFAULTS = {
     "threads": None,
     "max_error": 1e-5,
     "weights_dtype": "float32",
+    "dtype": "float32",
     "tune": None,
     "weights": None,
     "seed": 0,
@@ -114,6 +116,11 @@ def add_weights_dtype(parser: argparse.ArgumentParser) -> None:
         "the bytes to read; arithmetic stays float32 (default: float32)"
     )
     parser.add_argument("--weights-dtype", choices=WEIGHTS_DTYPES, default=DEFAULTS["weights_dtype"], help=what)
+    what = (
+        "of the operands of convolutions: float16 multiplies halves on a GPU's tensor cores; sums and values in memory "
+        "stay float32 (default: float32)"
+    )
+    parser.add_argument("--dtype", choices=("float32", "float16"), default=DEFAULTS["dtype"], help=what)
 
 
 def add_tune(parser: argparse.ArgumentParser) -> None:
@@ -213,7 +220,7 @@ def check_outputs(
     check_outputs(outputs, {role: file for role, file in {**given, **(inputs or {})}.items() if file is not None})
 
 
-def build(graph: Graph, args: argparse.Namespace, progress: Any, on_pass: Any = None) -> Build:
+def build(graph: Graph, args: argparse.Namespace, progress: Any, on_pass: Any = None) -> Build | CudaBuild:
     """The graph compiled as the build options say."""
     from cnncc import api
 
@@ -225,6 +232,7 @@ def build(graph: Graph, args: argparse.Namespace, progress: Any, on_pass: Any = 
         max_error=args.max_error,
         weights_dtype=args.weights_dtype,
         tune=args.tune,
+        dtype=args.dtype,
         progress=progress,
         on_pass=on_pass,
     )

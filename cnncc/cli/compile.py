@@ -9,15 +9,17 @@ import time
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 from cnncc.cli import command, compile_web, emit, screen, several
 from cnncc.files import write_whole
 
 if TYPE_CHECKING:
     import argparse
+    from collections.abc import Mapping
 
     from cnncc.codegen.build import Build
+    from cnncc.codegen.cuda.build import CudaBuild
     from cnncc.ir import Graph
 
 
@@ -110,12 +112,13 @@ def _check_output(args: argparse.Namespace, name: Path) -> None:
 
 def _lower(graph: Graph, args: argparse.Namespace, dump: _Dump) -> Graph:
     """The graph after the passes up to `--stop-after`."""
-    from cnncc import passes, targets
+    from cnncc import gpus, passes, targets
 
     shared = None if args.stop_after == LAST_PASS else args.stop_after
     lowered = passes.run(passes.with_batch(graph, args.batch), shared, dump)
     if shared is None:
-        lowered = passes.assign_layouts(lowered, targets.load(args.target).block)
+        chosen = gpus.load(args.target) if gpus.is_gpu(args.target) else targets.load(args.target)
+        lowered = passes.assign_layouts(lowered, chosen.block)
         dump(LAST_PASS, lowered)
     return lowered
 
@@ -149,8 +152,7 @@ def _text(graph: Graph) -> str:
 def _compile(graph: Graph, args: argparse.Namespace, dump: _Dump) -> dict[str, Any]:
     start = time.perf_counter()
     with screen.progress(f"compiling {graph.name}") as report:
-        builds = [replace(b, origin=_origin(args)) for b in several.builds(graph, args, report, dump)]
-        written = _write(builds, graph, args)
+        builds, written = _built(graph, args, report, dump)
     build = builds[0]
     return {
         "name": graph.name,
@@ -166,12 +168,32 @@ def _compile(graph: Graph, args: argparse.Namespace, dump: _Dump) -> dict[str, A
     }
 
 
+def _built(
+    graph: Graph, args: argparse.Namespace, report: Any, dump: _Dump
+) -> tuple[Sequence[Build | CudaBuild], dict[str, Any]]:
+    """The network compiled for each target, and what was written of it."""
+    from cnncc import gpus
+
+    if gpus.is_gpu(args.target):
+        build = cast("CudaBuild", command.build(graph, args, report, on_pass=dump))
+        return [build], _written(build.write(_files(graph, args)))
+    builds = [replace(b, origin=_origin(args)) for b in several.builds(graph, args, report, dump)]
+    return builds, _write(builds, graph, args)
+
+
+def _files(graph: Graph, args: argparse.Namespace) -> dict[str, Path]:
+    return emit.files(args, Path(args.output or emit.default(graph.name, args)))
+
+
 def _write(builds: Sequence[Build], graph: Graph, args: argparse.Namespace) -> dict[str, Any]:
     from cnncc.codegen.write import write
 
     if compile_web.is_web(args):
         return compile_web.write(builds[0], compile_web.folder_of(graph, args))
-    files = write(builds, emit.files(args, Path(args.output or emit.default(graph.name, args))))
+    return _written(write(builds, _files(graph, args)))
+
+
+def _written(files: Mapping[str, Path]) -> dict[str, Any]:
     first = next(iter(files.values()))
     return {
         "module": str(first),
@@ -186,12 +208,21 @@ def _origin(args: argparse.Namespace) -> dict[str, Any] | None:
     return None if args.net == "-" else {"net": args.net, "weights": args.weights, "seed": args.seed}
 
 
+def _whose(target: str) -> str:
+    """Where a run's memory comes from."""
+    from cnncc import gpus
+
+    if gpus.is_gpu(target):
+        return "of device memory, taken at the first run"
+    return "from the caller, no allocation in run"
+
+
 def _show(result: dict[str, Any]) -> None:
     seconds, weights = result["seconds"], screen.size(result["weight_bytes"])
     print(f"{result['module']}  {screen.size(result['bytes'])}, for {result['target']}, in {seconds:.1f} s")
     for path in list(result["files"].values())[1:]:
         print(f"{path}  {screen.size(Path(path).stat().st_size)}")
-    print(f"arena: {screen.size(result['arena_bytes'])} from the caller, no allocation in run")
+    print(f"arena: {screen.size(result['arena_bytes'])} {_whose(result['target'])}")
     distinct = len({call["kernel"] for call in result["kernels"]})
     origin = result["weights"] + screen.stored_as(result["weights_dtype"])
     print(f"weights: {weights}, {origin}; kernels: {distinct} for {len(result['kernels'])} calls, --json lists them")
@@ -201,10 +232,10 @@ def _show(result: dict[str, Any]) -> None:
 
 
 def _runs_here(target: str) -> bool:
-    from cnncc import targets
+    from cnncc import gpus, targets
     from cnncc.runtime import cpu
 
-    return any(not cpu.missing(targets.load(name).requires) for name in target.split(","))
+    return gpus.is_gpu(target) or any(not cpu.missing(targets.load(name).requires) for name in target.split(","))
 
 
 COMMAND = command.Command(

@@ -16,9 +16,9 @@ if TYPE_CHECKING:
 
 def is_web(args: argparse.Namespace) -> bool:
     """Whether the target's modules are folders of this kind."""
-    from cnncc import targets
+    from cnncc import gpus, targets
 
-    return "," not in args.target and targets.load(args.target).format == "wasm"
+    return "," not in args.target and not gpus.is_gpu(args.target) and targets.load(args.target).format == "wasm"
 
 
 def folder_of(graph: Graph, args: argparse.Namespace) -> Path:

@@ -5,7 +5,8 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
-ENDINGS = {"so": "so", "a": "a", "o": "o", "h": "h", "hpp": "hpp", "ll": "ll", "asm": "s", "weights": "weights"}
+ENDINGS = {"so": "so", "a": "a", "o": "o", "h": "h", "hpp": "hpp", "ll": "ll", "asm": "s", "cu": "cu",
+           "ptx": "ptx", "cubin": "cubin", "weights": "weights"}  # fmt: skip
 """Of the file names of each kind."""
 DEFAULT = ["so", "h"]
 _KINDS = tuple(kind for kind in ENDINGS if kind != "weights")

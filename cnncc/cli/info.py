@@ -61,11 +61,13 @@ def _memory(info: dict[str, Any]) -> list[tuple[str, str]]:
     memory = info["memory"]
     dtype = info.get("weights_dtype", "float32")  # modules of earlier versions do not say
     parts = f"activations {screen.size(memory['bytes'])}, at least {screen.size(memory['bound'])}"
-    added = f"kernels add {screen.size(memory['arena_bytes'] - memory['bytes'])}"
+    total = memory.get("device_arena_bytes", memory["arena_bytes"])  # of a GPU, if the module is for one
+    align = memory.get("device_arena_align", memory["arena_align"])
+    added = f"kernels add {screen.size(total - memory['bytes'])}"
     return [
         (
             "arena",
-            f"{screen.size(memory['arena_bytes'])} ({parts}; {added}), aligned to {memory['arena_align']} bytes",
+            f"{screen.size(total)} ({parts}; {added}), aligned to {align} bytes",
         ),
         ("weights", f"{_weights(info)}{screen.stored_as(dtype)}"),
         ("threads", f"{info['threads']} at most"),

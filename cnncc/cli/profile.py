@@ -5,7 +5,8 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from cnncc.cli import command, screen
+from cnncc import gpus
+from cnncc.cli import command, predicted, screen
 
 if TYPE_CHECKING:
     import argparse
@@ -46,6 +47,9 @@ def _run(args: argparse.Namespace) -> int:
         _whole(args)
         return command.EXIT_OK
     command.fill_defaults(args)
+    if gpus.is_gpu(args.target):
+        predicted.run(args)
+        return command.EXIT_OK
     if args.html:
         command.check_outputs(args, {"the page": Path(args.html)})
     profile = _profile(args)
@@ -61,11 +65,14 @@ def _run(args: argparse.Namespace) -> int:
 
 
 def _profile(args: argparse.Namespace) -> Profile:
+    from cnncc.codegen.build import Build
     from cnncc.profile import profile
 
     graph, _ = command.read_bound(args)
     with screen.progress(f"compiling {graph.name}") as report:
-        return profile(command.build(graph, args, report), args.runs)
+        build = command.build(graph, args, report)
+        assert isinstance(build, Build)
+        return profile(build, args.runs)
 
 
 def _write_page(file: str, profile: Profile) -> None:
@@ -196,6 +203,7 @@ COMMAND = command.Command(
         cnncc profile googlenet --batch 8 --html googlenet.html
         cnncc profile resnet50 --json | jq '.steps[0]'
         cnncc profile resnet50.so
+        cnncc profile resnet50 --target cuda-sm_90
     """,
     configure=_configure,
     run=_run,

@@ -102,7 +102,7 @@ def _model(args: argparse.Namespace) -> Model:
     if args.net.endswith(".so"):
         return command.load_module(args)
     command.fill_defaults(args)
-    targets.check_runs_here(targets.load(args.target))
+    targets.check_name_runs_here(args.target)
     graph, origin = command.read_bound(args)
     if command.is_random(origin):
         print(f"cnncc: no weights for {graph.name}: using {origin}; give --weights FILE", file=sys.stderr)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import argparse
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 from cnncc.cli import command
 
@@ -28,13 +28,18 @@ def builds(graph: Graph, args: argparse.Namespace, progress: Any, on_pass: Any) 
     made = []
     for i, target in enumerate(best_first):
         alone = argparse.Namespace(**{**vars(args), "target": target.name, "threads": threads})
-        made.append(command.build(graph, alone, progress, on_pass if i == 0 else None))
+        build = command.build(graph, alone, progress, on_pass if i == 0 else None)
+        made.append(cast("Build", build))  # of processors, which _check saw to
     return made
 
 
 def _check(chosen: Sequence[Target], args: argparse.Namespace) -> None:
+    from cnncc.codegen.roles import CUDA_KINDS
     from cnncc.errors import CnnccError
 
+    sources = [kind for kind in args.emit if kind in CUDA_KINDS]
+    if sources:
+        raise CnnccError(f"--emit {sources[0]} is for GPUs, got --target {args.target}")
     if len(chosen) == 1:
         return
     triples = {target.triple for target in chosen}

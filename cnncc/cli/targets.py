@@ -1,4 +1,4 @@
-"""`cnncc targets`: the machines cnncc compiles for."""
+"""`cnncc targets`: the processors and GPUs cnncc compiles for."""
 
 from __future__ import annotations
 
@@ -16,9 +16,10 @@ def _configure(parser: argparse.ArgumentParser) -> None:
 
 
 def _run(args: argparse.Namespace) -> int:
-    from cnncc import targets
+    from cnncc import gpus, targets
 
-    found = [_plain(targets.load(name)) for name in args.names or targets.names()]
+    names = args.names or [*targets.names(), *gpus.names()]
+    found = [_plain(gpus.load(name) if gpus.is_gpu(name) else targets.load(name)) for name in names]
     if args.json:
         command.print_json(found)
     elif args.names:
@@ -37,10 +38,20 @@ def _plain(target: Any) -> dict[str, Any]:
 
 def _show_all(found: list[dict[str, Any]]) -> None:
     keys = ("name", "cpu", "isa", "vector_bits", "registers", "cores")
-    rows = [[*(str(t[key]) for key in keys), screen.short_size(t["l2_bytes"])] for t in found]
+    processors, gpus = ([t for t in found if ("device" in t) == is_gpu] for is_gpu in (False, True))
+    rows = [[*(str(t[key]) for key in keys), screen.short_size(t["l2_bytes"])] for t in processors]
     titles = ("target", "cpu", "isa", "vector bits", "registers", "cores", "L2")
     screen.print_table(titles, rows, left=3, drop=("L2", "cores", "registers", "vector bits", "isa"))
+    print()
+    heads = ("GPU", "code for", "kernels chosen for", "multiprocessors", "GB/s", "L2")
+    rows = [[t["name"], *_gpu(t), screen.short_size(t["l2_bytes"])] for t in gpus]
+    screen.print_table(heads, rows, left=3, drop=("L2", "GB/s", "multiprocessors"))
     print("all of one: cnncc targets NAME; use it: cnncc compile NET --target NAME")
+
+
+def _gpu(target: dict[str, Any]) -> tuple[str, ...]:
+    bandwidth = f"{target['memory_gbytes_per_second']:.0f}"
+    return " ".join((*target["cubins"], "PTX")), target["device"], str(target["multiprocessors"]), bandwidth
 
 
 def _show_one(target: dict[str, Any]) -> None:
@@ -50,7 +61,7 @@ def _show_one(target: dict[str, Any]) -> None:
 
 COMMAND = command.Command(
     name="targets",
-    help="list the CPUs cnncc compiles for, this machine first",
+    help="list the CPUs and GPUs cnncc compiles for, this machine first",
     examples="""
         cnncc targets
         cnncc targets host
