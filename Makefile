@@ -7,7 +7,7 @@ SOURCES := cnncc tests examples
 SOURCES := $(wildcard $(SOURCES))
 
 .DEFAULT_GOAL := help
-.PHONY: help demo demo-photos examples web cross-tools test test-all test-cluster lint type fmt bench docs venv clean
+.PHONY: help demo demo-photos examples web cross-tools test test-all test-cuda test-cluster lint type fmt bench docs venv clean
 
 help: ## this list
 	@sed -n 's/^\([a-z-]*\):[^#]*## \(.*\)/\1 \2/p' $(firstword $(MAKEFILE_LIST)) | while read -r name text; do printf '  make %-12s %s\n' "$$name" "$$text"; done
@@ -39,6 +39,9 @@ test-all: $(VENV)/.dev ## every test
 
 test-cluster: $(VENV)-cluster/.done ## Ray, Dask, Spark and Beam on this machine; an environment of 2 GB
 	$(VENV)-cluster/bin/python -m pytest -q --show-capture=no tests/contrib
+
+test-cuda: $(VENV)/.dev ## all that is proved of GPU code without a GPU, the whole zoo; about half an hour
+	$(BIN)/python -m pytest tests/cuda
 
 lint: $(VENV)/.dev ## ruff rules and format, and the import rules
 	$(BIN)/ruff check $(SOURCES)

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from cnncc import targets
+from cnncc import gpus, targets
 
 
 def test_the_table_lists_every_target_this_machine_first(cnncc):
     lines = cnncc("targets").out.splitlines()
-    names = [line.split()[0] for line in lines[2:-1]]
-    assert names == targets.names()
+    end = lines.index("")
+    assert [line.split()[0] for line in lines[2:end]] == targets.names()
+    assert [line.split()[0] for line in lines[end + 3 : -1]] == gpus.names()
     assert lines[-1] == "all of one: cnncc targets NAME; use it: cnncc compile NET --target NAME"
 
 
@@ -30,7 +31,7 @@ def test_a_long_list_goes_on_below_its_label(cnncc):
 
 def test_json_has_every_field(cnncc):
     data = cnncc("targets", "--json").json
-    assert [target["name"] for target in data] == targets.names()
+    assert [target["name"] for target in data] == [*targets.names(), *gpus.names()]
     assert data[0]["cores"] == targets.host().cores
 
 
@@ -41,4 +42,10 @@ def test_an_unknown_target_is_refused_with_the_nearest(cnncc):
     assert told == f"cnncc: unknown target 'x86-64-v33' hint: did you mean 'x86-64-v3'? known: {KNOWN}"
 
 
-KNOWN = ", ".join(sorted(targets.names()))
+def test_a_gpu_in_full(cnncc):
+    assert "H100 SXM" in cnncc("targets", "cuda-sm_90").out
+    result = cnncc("targets", "cuda-sm_91")
+    assert (result.code, "unknown target 'cuda-sm_91'" in result.err) == (2, True)
+
+
+KNOWN = ", ".join(sorted([*targets.names(), *gpus.names()]))

@@ -1,0 +1,134 @@
+/* Memory that watches its users, for kernels on the CPU. Included after device.h; the source is rewritten to use it.
+ *
+ * Every access is checked: inside the array, aligned, of memory that somebody wrote, and in no race: between two barriers
+ * nobody may touch shared memory that another thread writes, and in a whole launch nobody global memory that another
+ * thread writes.
+ */
+#include <cstdint>
+
+namespace checked {
+
+enum : unsigned { NOBODY = 0, SEVERAL = ~0u };
+
+static unsigned me() {
+    const auto *g = ::emulator::now->grid;
+    unsigned block = (blockIdx.z * g[1] + blockIdx.y) * g[0] + blockIdx.x;
+    return block * ::emulator::now->threads + threadIdx.x + 1;
+}
+
+/* Of one number in memory. */
+struct history {
+    unsigned writer, reader;
+    unsigned long written, read; /* epochs */
+};
+
+/* `array + i` of the source. */
+template <class A> struct place {
+    A *array;
+    long index;
+};
+/* `array[i]` of the source. */
+template <class A> struct number {
+    A *array;
+    long index;
+    operator typename A::element() const {
+        array->check(index, 1);
+        return array->read(index);
+    }
+    void operator=(typename A::element value) const {
+        array->check(index, 1);
+        array->write(index, value);
+    }
+};
+/* An array in global memory, as the launcher passes it: `allowed` says which numbers belong to the kernel. */
+template <class T> struct global {
+    typedef T element;
+    T *data;
+    history *past;
+    const unsigned char *allowed;
+    long count;
+
+    void check(long i, long lanes) const {
+        if (i < 0 || i + lanes > count) ::emulator::fail("outside of an array");
+        if (i % lanes) ::emulator::fail("misaligned vector");
+        for (long lane = 0; lane < lanes; lane++)
+            if (!allowed[i + lane]) ::emulator::fail("memory of another value");
+    }
+    T read(long i) const {
+        history &h = past[i];
+        if (h.writer != NOBODY && h.writer != me()) ::emulator::fail("race: reads global memory that another thread writes");
+        h.reader = h.reader == NOBODY || h.reader == me() ? me() : (unsigned)SEVERAL;
+        return data[i];
+    }
+    void write(long i, T value) const {
+        history &h = past[i];
+        if (h.writer != NOBODY && h.writer != me()) ::emulator::fail("race: two threads write global memory");
+        if (h.reader != NOBODY && h.reader != me()) ::emulator::fail("race: writes global memory that another thread reads");
+        h.writer = me();
+        data[i] = value;
+    }
+    place<const global> operator+(long i) const { return {this, i}; }
+    number<const global> operator[](long i) const { return {this, i}; }
+};
+
+/* An array in shared memory. */
+template <class T, long N> struct shared {
+    typedef T element;
+    T data[N];
+    history past[N];
+
+    void check(long i, long lanes) {
+        if (i < 0 || i + lanes > N) ::emulator::fail("outside of a shared array");
+        if (i % lanes) ::emulator::fail("misaligned vector in shared memory");
+    }
+    T read(long i) {
+        history &h = past[i];
+        if (h.written < ::emulator::block_epoch) ::emulator::fail("reads shared memory that nobody wrote");
+        if (h.written == ::emulator::epoch && h.writer != me())
+            ::emulator::fail("race: reads shared memory written since the last barrier");
+        bool alone = h.read != ::emulator::epoch || h.reader == me();
+        h.reader = alone ? me() : (unsigned)SEVERAL;
+        h.read = ::emulator::epoch;
+        return data[i];
+    }
+    void write(long i, T value) {
+        history &h = past[i];
+        if (h.written == ::emulator::epoch && h.writer != me()) ::emulator::fail("race: two threads write shared memory");
+        if (h.read == ::emulator::epoch && h.reader != me())
+            ::emulator::fail("race: writes shared memory read since the last barrier");
+        h.writer = me();
+        h.written = ::emulator::epoch;
+        data[i] = value;
+    }
+    place<shared> operator+(long i) { return {this, i}; }
+    number<shared> operator[](long i) { return {this, i}; }
+};
+
+/* `*(V*)(array + i)` of the source, V a vector of N numbers. */
+template <class V, long N, class A> struct several {
+    A *array;
+    long index;
+    operator V() const {
+        typename A::element parts[N];
+        array->check(index, N);
+        for (long i = 0; i < N; i++) parts[i] = array->read(index + i);
+        V whole;
+        memcpy(&whole, parts, sizeof whole);
+        return whole;
+    }
+    void operator=(V whole) const {
+        typename A::element parts[N];
+        memcpy(parts, &whole, sizeof whole);
+        array->check(index, N);
+        for (long i = 0; i < N; i++) array->write(index + i, parts[i]);
+    }
+    void operator=(const several &other) const { *this = (V)other; }
+    template <class B> void operator=(const several<V, N, B> &other) const { *this = (V)other; }
+};
+template <class V, long N, class A> several<V, N, A> vector(place<A> p) { return {p.array, p.index}; }
+template <class V, long N, class T> V &vector(T *p) {
+    if ((uintptr_t)p % sizeof(V)) ::emulator::fail("misaligned vector of a thread");
+    return *(V *)p;
+}
+
+} // namespace checked

@@ -1,0 +1,201 @@
+"""Single kernels on the CPU, with every access checked, against the reference; see `checked.h`."""
+
+from __future__ import annotations
+
+import ctypes
+import hashlib
+import re
+import subprocess
+from dataclasses import dataclass
+from functools import cache
+from pathlib import Path
+
+import numpy as np
+
+from cnncc import reference
+from cnncc.codegen.cuda.program import CudaProgram, kernel_of
+from cnncc.codegen.cuda.source import cuda_source
+from cnncc.codegen.layout import from_stored, to_stored
+from cnncc.ir import Node
+from cnncc.kernels.cuda.spec import GpuKernel
+from cnncc.kernels.spec import Call, Operand
+from cnncc.runtime.cuda import driver
+
+ORDERS = (0, 1, 2, 3)
+"""Threads as counted, from the last, scattered, and in another order after each barrier."""
+
+_HERE = Path(__file__).resolve().parent
+_DEVICE = Path(driver.__file__).parent / "device.h"
+
+
+class Launch(ctypes.Structure):
+    """As in device.h."""
+
+    _fields_ = (
+        ("grid", ctypes.c_uint * 3),
+        ("threads", ctypes.c_uint),
+        ("order", ctypes.c_int),
+        ("every", ctypes.c_uint),
+        ("message", ctypes.c_char_p),
+        ("message_bytes", ctypes.c_size_t),
+    )
+
+
+class Global(ctypes.Structure):
+    """As in checked.h."""
+
+    _fields_ = (
+        ("data", ctypes.c_void_p),
+        ("past", ctypes.c_void_p),
+        ("allowed", ctypes.c_void_p),
+        ("count", ctypes.c_long),
+    )
+
+
+@dataclass
+class Memory:
+    """A value or weight in memory of its own; `allowed` marks what belongs to it."""
+
+    data: np.ndarray
+    allowed: np.ndarray
+
+    def watched(self) -> tuple[Global, np.ndarray]:
+        past = np.zeros(self.data.size * 24, np.uint8)
+        return Global(self.data.ctypes.data, past.ctypes.data, self.allowed.ctypes.data, self.data.size), past
+
+
+class Mistake(Exception):
+    """What the checks found."""
+
+
+def rewritten(source: str) -> str:
+    """The source with arrays that watch their users."""
+    text = re.sub(r"__shared__ alignas\(16\) (\w+) (\w+)\[(\d+)\];", r"static checked::shared<\1, \3> \2;", source)
+    text = re.sub(r"(float|uint)\* (\w+_ptr)(?=[,)])", r"checked::global<\1> \2", text)
+    return re.sub(r"\*\((float|uint)(\d)\*\)\(", r"checked::vector<\1\2, \2>(", text)
+
+
+def _entries(source: str) -> str:
+    heads = re.findall(r"__launch_bounds__\((\d+)\) (\w+)\(", source)
+    bodies = re.split(r"__global__", source)[1:]
+    flags = ["true" if "__syncthreads" in body else "false" for body in bodies]
+    return "".join(f"CNNCC_KERNEL({name}, {bound}, {flag})\n" for (bound, name), flag in zip(heads, flags, strict=True))
+
+
+def library(source: str, folder: Path) -> ctypes.CDLL:
+    """The kernels of a source, rewritten and compiled."""
+    text = f'#include "{_DEVICE}"\n#include "{_HERE / "checked.h"}"\n{rewritten(source)}{_entries(source)}'
+    stem = folder / hashlib.sha256(text.encode()).hexdigest()[:24]
+    if not stem.with_suffix(".so").exists():
+        stem.with_suffix(".cpp").write_text(text)
+        flags = ["-std=c++17", "-O1", "-w", "-fPIC", "-shared", "-fno-strict-aliasing", "-U_FORTIFY_SOURCE"]
+        command = ["c++", *flags, "-o", str(stem.with_suffix(".so")), str(stem.with_suffix(".cpp"))]
+        subprocess.run(command, check=True, capture_output=True)
+    return ctypes.CDLL(str(stem.with_suffix(".so")))
+
+
+@cache
+def kernel_source(*kernels: GpuKernel) -> str:
+    """One source of several kernels."""
+    return cuda_source(kernels, "sm_80")
+
+
+def _value_memory(program: CudaProgram, name: str, array: np.ndarray) -> Memory:
+    """A value's images as far apart as the plan has them; what lies between belongs to others."""
+    node = program.graph[name]
+    stored = to_stored(array.astype(np.float32), node.type).reshape(array.shape[0], -1)
+    stride = program.plan.slots[name].image_stride // 4 if array.shape[0] > 1 else 0
+    size = (array.shape[0] - 1) * stride + stored.shape[1]
+    data, allowed = np.full(size, np.nan, np.float32), np.zeros(size, np.uint8)
+    for i, image in enumerate(stored):
+        data[i * stride : i * stride + image.size] = image
+        allowed[i * stride : i * stride + image.size] = 1
+    return Memory(data, allowed)
+
+
+def run_call(lib: ctypes.CDLL, call: Call, memories: list[Memory], order: int, every: int = 1) -> None:
+    """One launch; Mistake for what the checks find."""
+    kernel = kernel_of(call)
+    message = ctypes.create_string_buffer(512)
+    how = Launch((ctypes.c_uint * 3)(*kernel.grid), kernel.threads, order, every, ctypes.addressof(message), 512)
+    watched = [m.watched() for m in memories]
+    pointers = (ctypes.c_void_p * len(watched))(*(ctypes.addressof(w) for w, _ in watched))
+    if lib[f"cnncc_run_{kernel.symbol}"](ctypes.byref(how), pointers):
+        raise Mistake(f"{kernel.name}: {message.value.decode()}")
+
+
+class NodeRun:
+    """The launches of one node on random inputs, and what they must give."""
+
+    def __init__(self, program: CudaProgram, node: Node, seed: int = 0) -> None:
+        self.program, self.node = program, node
+        rng = np.random.default_rng(seed)
+        types = {name: program.graph[name].type for name in node.inputs} or {node.name: node.type}
+        values = {name: rng.standard_normal(t.shape, dtype=np.float32) for name, t in types.items()}
+        self.arrays = [values[name] for name in node.inputs or values]
+        self.expected = reference.evaluate(program.graph, node, tuple(self.arrays), np.dtype(np.float64))
+
+    @property
+    def calls(self) -> tuple[Call, ...]:
+        return self.program.selections[self.node.name].calls
+
+    def source(self) -> str:
+        return kernel_source(*dict.fromkeys(kernel_of(c) for c in self.calls))
+
+    def run(self, lib: ctypes.CDLL, order: int = 0, every: int = 1) -> np.ndarray:
+        """The result; elements that no launch wrote are NaN."""
+        nothing = np.full(self.node.type.shape, np.nan, np.float32)
+        memories = {
+            name: _value_memory(self.program, name, a) for name, a in zip(self.node.inputs, self.arrays, strict=False)
+        }
+        memories["raw"] = self._flat(self.arrays[0])
+        result = _value_memory(self.program, self.node.name, nothing)
+        result.data[:] = np.nan
+        slots = self.program.plan.slots
+        for name in self.node.inputs if slots[self.node.name].in_place and every == 1 else ():
+            if (slots[name].storage, slots[name].offset) == (
+                slots[self.node.name].storage,
+                slots[self.node.name].offset,
+            ):
+                result = memories[name]
+        for packed in self.program.selections[self.node.name].weights:
+            memories[f"weight {packed.name}"] = self._flat(packed.compute())
+        for call in self.calls:
+            floats = call.workspace_floats * self.program.batch(call)
+            if floats and "workspace" not in memories:
+                memories["workspace"] = self._flat(np.full(floats, np.nan, np.float32))
+            places = [self._memory(memories, result, o) for o in (*call.operands, call.result)]
+            run_call(lib, call, places, order, every)
+        return self._read(result)
+
+    def _memory(self, memories: dict[str, Memory], result: Memory, operand: Operand) -> Memory:
+        if operand.kind == "workspace":
+            whole = memories["workspace"]
+            return Memory(whole.data[operand.offset :], whole.allowed[operand.offset :])
+        key = {"weight": f"weight {operand.name}", "raw": "raw"}.get(operand.kind)
+        if key is not None:
+            return memories[key]
+        return result if operand.name == self.node.name else memories[operand.name]
+
+    @staticmethod
+    def _flat(array: np.ndarray) -> Memory:
+        words = array.view(np.uint32) if array.dtype == np.float16 else array.astype(np.float32)
+        data = np.ascontiguousarray(words).reshape(-1)
+        return Memory(data, np.ones(data.size, np.uint8))
+
+    def _read(self, memory: Memory) -> np.ndarray:
+        kind = self.node.type
+        batch = kind.shape[0]
+        floats = kind.nbytes // 4 // batch
+        stride = self.program.plan.slots[self.node.name].image_stride // 4
+        images = [memory.data[i * stride : i * stride + floats] for i in range(batch)]
+        return from_stored(np.concatenate(images), kind)
+
+    def error(self, got: np.ndarray, sampled: bool = False) -> float:
+        """Largest difference as a share of the largest value; NaN if an element is missing."""
+        wanted = self.expected
+        if sampled:
+            written = ~np.isnan(got)
+            assert written.any()
+            got, wanted = got[written], wanted[written]
+        return float(np.abs(got - wanted).max() / max(np.abs(self.expected).max(), 1e-30))

@@ -1,0 +1,35 @@
+"""What the tests of GPU code share: the emulated driver, and skips with their reason."""
+
+from __future__ import annotations
+
+import shutil
+from pathlib import Path
+
+import pytest
+
+from cnncc.errors import CnnccError
+
+
+@pytest.fixture(scope="session")
+def kept(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder for compiled kernels."""
+    if not (shutil.which("c++") and shutil.which("cc")):
+        pytest.skip("no C++ compiler to run kernels on the CPU")
+    return tmp_path_factory.mktemp("kernels")
+
+
+@pytest.fixture
+def emulated(monkeypatch: pytest.MonkeyPatch, kept: Path) -> None:
+    """GPU modules open the driver in software."""
+    monkeypatch.setenv("CNNCC_CUDA_DRIVER", "emulated")
+
+
+@pytest.fixture(scope="session")
+def nvrtc() -> None:
+    """The CUDA compiler."""
+    from cnncc.codegen.cuda import nvrtc as compiler
+
+    try:
+        compiler.folder()
+    except CnnccError as error:
+        pytest.skip(str(error))

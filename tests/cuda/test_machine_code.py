@@ -1,0 +1,159 @@
+"""What the CUDA compiler makes of the kernels: for every architecture, without spills, with wide loads."""
+
+from __future__ import annotations
+
+import os
+import re
+import subprocess
+from functools import cache
+from pathlib import Path
+
+import pytest
+
+from cnncc import gpus, lang, resources, weights
+from cnncc.codegen.cuda import nvrtc as compiler
+from cnncc.codegen.cuda.images import image_for
+from cnncc.codegen.cuda.nvrtc import parse_resources
+from cnncc.codegen.cuda.program import CudaProgram, make_program
+from cnncc.codegen.cuda.source import program_source
+from cnncc.errors import CnnccError
+from cnncc.kernels.cuda.model import Tile, resident_blocks, tiles
+
+pytestmark = pytest.mark.usefixtures("nvrtc")
+ZOO = sorted(p.stem for p in resources.directory("models").glob("*.net"))
+ARCHITECTURES = ("sm_75", "sm_80", "sm_86", "sm_89", "sm_90", "sm_100")
+
+
+@cache
+def program(name: str, target: str = "cuda") -> CudaProgram:
+    graph = weights.bind(lang.read(resources.directory("models") / f"{name}.net"), None)
+    return make_program(graph, gpus.load(target))
+
+
+@cache
+def source(name: str, target: str = "cuda") -> str:
+    return program_source(program(name, target))
+
+
+def check_resources(name: str, target: str) -> None:
+    """No kernel spills, each fits a multiprocessor, and as often as the model that chose its tile believes."""
+    gpu = gpus.load(target)
+    for architecture in gpu.cubins:
+        image = image_for(source(name, target), architecture)
+        for kernel in program(name, target).kernels:
+            found = image.resources[kernel.symbol]
+            assert (found.spill_stores, found.spill_loads, found.stack_bytes) == (0, 0, 0), (architecture, kernel.name)
+            assert found.shared_bytes <= gpu.shared_bytes_per_block, kernel.name
+            assert resident_blocks(gpu, kernel.threads, found.registers, found.shared_bytes) >= 1, kernel.name
+            tile = getattr(kernel.config, "tile", None)
+            if isinstance(tile, Tile):
+                assert found.shared_bytes == tile.shared_bytes, kernel.name
+                assert found.registers <= tile.registers + 32, (kernel.name, found.registers, tile.registers)
+
+
+@pytest.mark.parametrize("target", ["cuda-sm_80", "cuda-sm_90"])
+def test_lenet5_fits_the_machine(target: str) -> None:
+    check_resources("lenet5", target)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("target", [f"cuda-{a}" for a in ARCHITECTURES])
+@pytest.mark.parametrize("name", ZOO)
+def test_zoo_fits_the_machine(name: str, target: str) -> None:
+    check_resources(name, target)
+
+
+def disassembly(architecture: str, code: bytes, folder: Path) -> dict[str, str]:
+    """Machine instructions of each kernel, by symbol."""
+    tool = compiler.folder().parent / "bin" / "nvdisasm"
+    if not tool.exists():
+        pytest.skip("the package nvidia-cuda-nvdisasm is not installed")
+    file = folder / f"{architecture}.cubin"
+    file.write_bytes(code)
+    text = subprocess.run([str(tool), "-c", str(file)], capture_output=True, text=True, check=True).stdout
+    parts = re.split(r"^\.text\.(\w+):$", text, flags=re.M)
+    return dict(zip(parts[1::2], parts[2::2], strict=True))
+
+
+@pytest.mark.parametrize("architecture", ["sm_80", "sm_90"])
+def test_convolutions_load_vectors_and_multiply_from_registers(architecture: str, tmp_path: Path) -> None:
+    """16 bytes a load of device memory and of shared memory, and mostly multiply-adds in between."""
+    image = image_for(source("lenet5"), architecture)
+    code = disassembly(architecture, image.code, tmp_path)
+    blocked = [k for k in program("lenet5").kernels if k.family == "conv" and k.config.geometry.in_block == 4]
+    assert blocked
+    for kernel in blocked:
+        text = code[kernel.symbol]
+        assert re.search(r"LDG\.E[\w.]*\.128", text), kernel.name
+        assert re.search(r"LDS\.128", text), kernel.name
+        assert not re.search(r"\b(LDL|STL)\b", text), kernel.name
+        products = len(re.findall(r"\bFFMA\b", text))
+        assert products >= kernel.config.tile.thread_rows * kernel.config.tile.thread_columns * 8, kernel.name
+
+
+@pytest.mark.parametrize("architecture", ["sm_75", "sm_80", "sm_90"])
+def test_tensor_cores_are_used(architecture: str, tmp_path: Path) -> None:
+    graph = weights.bind(lang.read(resources.directory("models") / "lenet5.net"), None)
+    chosen = make_program(graph, gpus.load("cuda"), dtype="float16")
+    image = image_for(program_source(chosen), architecture)
+    code = disassembly(architecture, image.code, tmp_path)
+    kernels = [k for k in chosen.kernels if k.work.tensor]
+    assert kernels
+    for kernel in kernels:
+        found = image.resources[kernel.symbol]
+        assert (found.spill_stores, found.stack_bytes, found.shared_bytes) == (0, 0, kernel.config.tile.shared_bytes)
+        assert found.registers <= kernel.config.tile.registers + 16, (found.registers, kernel.config.tile.registers)
+        assert "HMMA" in code[kernel.symbol]
+        assert "LDG.E.128" in code[kernel.symbol].replace(".CONSTANT", "")
+
+
+def test_no_fast_math(tmp_path: Path) -> None:
+    """Division and square root are exact: no kernel has the approximate ones alone."""
+    text = source("alexnet")
+    assert "__expf" not in text
+    assert "use_fast_math" not in " ".join(compiler.FLAGS)
+
+
+@pytest.mark.parametrize("in_block", [1, 4])
+def test_every_tile_fits_a_block(in_block: int) -> None:
+    """Those that no zoo network picks too: another target may."""
+    for tile in tiles(in_block):
+        assert tile.shared_bytes <= min(gpus.load(f"cuda-{a}").shared_bytes_per_block for a in ARCHITECTURES), tile
+        assert tile.registers <= 200, tile
+        assert tile.threads in (64, 128, 256), tile
+
+
+def test_the_report_of_the_assembler_is_read() -> None:
+    log = """\
+ptxas info    : Compiling entry function 'k_1' for 'sm_80'
+ptxas info    : Function properties for k_1
+ptxas         .     8 bytes stack frame, 12 bytes spill stores, 16 bytes spill loads
+ptxas info    : Used 93 registers, used 1 barriers, 16384 bytes smem, 384 bytes cmem[0]
+ptxas info    : Function properties for k_2
+ptxas         .     0 bytes stack frame, 0 bytes spill stores, 0 bytes spill loads
+ptxas info    : Used 14 registers, used 0 barriers, 384 bytes cmem[0]
+"""
+    found = parse_resources(log)
+    assert found["k_1"] == compiler.Resources(93, 16384, 8, 12, 16)
+    assert found["k_2"] == compiler.Resources(14, 0, 0, 0, 0)
+
+
+def test_a_source_that_does_not_compile_is_an_error_with_the_compilers_words() -> None:
+    with pytest.raises(CnnccError, match=r"the CUDA compiler failed for sm_80: NVRTC_ERROR_COMPILATION\n.*undefined"):
+        compiler.machine_code('extern "C" __global__ void k() { nothing(); }', "sm_80")
+
+
+def test_without_the_compiler(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(compiler, "find_spec", lambda name: None)
+    with pytest.raises(CnnccError, match="nvidia-cuda-nvrtc is not installed") as caught:
+        compiler.folder()
+    assert "cnncc[cuda]" in (caught.value.hint or "")
+
+
+def test_images_come_from_the_cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("CNNCC_CACHE", str(tmp_path))
+    text = 'extern "C" __global__ void __launch_bounds__(32) k(float* p) { p[threadIdx.x] = 1; }'
+    first = image_for(text, "sm_80")
+    monkeypatch.setattr(compiler, "machine_code", None)
+    assert image_for(text, "sm_80") == first
+    assert os.listdir(tmp_path)

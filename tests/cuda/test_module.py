@@ -1,0 +1,331 @@
+"""A whole module through the driver's calls: results, errors at each call, devices, streams, memory."""
+
+from __future__ import annotations
+
+import ctypes
+import re
+import subprocess
+from concurrent.futures import ThreadPoolExecutor
+from functools import cache
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+import cnncc
+from cnncc import api, check, gpus, lang, resources, weights
+from cnncc.codegen.cuda.build import CudaBuild
+from cnncc.codegen.cuda.images import Image
+from cnncc.codegen.cuda.program import make_program
+from cnncc.codegen.cuda.source import program_source
+from cnncc.errors import CnnccError
+from cnncc.reference import run as reference_run
+from cnncc.runtime.cuda.driver import emulated_driver
+from cnncc.runtime.cuda.interface import CUDA_TEXTS, INTERFACE, CudaCode
+
+TEXT = "net small\ninput 3x9x9\nconv 3x3 8 relu; maxpool 2x2 /2; fc 5 softmax\n"
+FUNCTIONS = re.findall(r"^    F\((\w+),", (Path(gpus.__file__).parent / "runtime/cuda/host.c").read_text(), re.M)
+
+
+@cache
+def small(*architectures: int) -> CudaBuild:
+    """A network with images that hold nothing: the emulated driver compiles the source instead."""
+    program = make_program(weights.bind(lang.parse(TEXT), None), gpus.load("cuda-sm_80"))
+    images = [Image(f"sm_{n}", b"", {}) for n in architectures] or [Image("compute_75", b"", {})]
+    return CudaBuild(program, program_source(program), images)
+
+
+@pytest.fixture
+def path(emulated: None, tmp_path: Path) -> Path:
+    return small().write_shared(tmp_path / "small.so")[0]
+
+
+@pytest.fixture
+def driver(emulated: None) -> ctypes.CDLL:
+    library = ctypes.CDLL(str(emulated_driver()))
+    library.cnncc_emulator_reset()
+    library.before = library.cnncc_emulator_live()
+    return library
+
+
+def picture(seed: int = 0) -> np.ndarray:
+    return np.random.default_rng(seed).standard_normal((1, 3, 9, 9), dtype=np.float32)
+
+
+def expected(image: np.ndarray) -> np.ndarray:
+    graph = small().program.source
+    return reference_run(graph, {graph.inputs[0].name: image})[graph.outputs[0]]
+
+
+def test_results_at_the_first_run_and_from_the_graph(path: Path, driver: ctypes.CDLL) -> None:
+    model = cnncc.load(path)
+    for seed in range(4):
+        image = picture(seed)
+        np.testing.assert_allclose(model(image), expected(image), atol=1e-6)
+    assert driver.cnncc_emulator_calls(b"cuGraphLaunch") == 3
+    assert driver.cnncc_emulator_calls(b"cuStreamBeginCapture_v2") == 1
+    model.release()
+    assert driver.cnncc_emulator_live() == driver.before
+
+
+def test_a_released_model_opens_again(path: Path, driver: ctypes.CDLL) -> None:
+    model = cnncc.load(path)
+    first = model(picture())
+    model.release()
+    np.testing.assert_array_equal(model(picture()), first)
+    model.release()
+    assert driver.cnncc_emulator_live() == driver.before
+
+
+def test_threads_share_a_model(path: Path, driver: ctypes.CDLL) -> None:
+    model = cnncc.load(path)
+    images = [picture(seed) for seed in range(8)]
+    with ThreadPoolExecutor(4) as pool:
+        for image, got in zip(images, pool.map(model, images), strict=True):
+            np.testing.assert_allclose(got, expected(image), atol=1e-6)
+    model.release()
+    assert driver.cnncc_emulator_live() == driver.before
+
+
+@pytest.mark.parametrize("function", FUNCTIONS)
+@pytest.mark.parametrize(("code", "text"), [(2, "out of device memory"), (719, "a kernel failed"), (46, "was lost")])
+def test_an_error_of_any_call_is_told_and_leaks_nothing(
+    function: str, code: int, text: str, path: Path, driver: ctypes.CDLL, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The first, second and third call of each function fails, whatever run that is in."""
+    if function.startswith("cuGetError"):
+        pytest.skip("these say what an error is")
+    for nth in (1, 2, 3):
+        driver.cnncc_emulator_reset()
+        before = driver.cnncc_emulator_live()  # what a failing free left behind earlier
+        model = cnncc.load(path)
+        monkeypatch.setenv("CNNCC_EMULATOR_FAIL", f"{function}:{nth}:{code}")
+        errors = []
+        for _ in range(3):
+            try:
+                np.testing.assert_allclose(model(picture()), expected(picture()), atol=1e-6)
+            except CnnccError as error:
+                errors.append(str(error))
+        called = driver.cnncc_emulator_calls(function.encode()) >= nth
+        monkeypatch.delenv("CNNCC_EMULATOR_FAIL")
+        # Of what cleans up, and of what asks whether memory is a device's, a failure is no failure of the run.
+        quiet = re.search(r"Free|Destroy|Release|Unload|Pop|PointerGet", function) is not None
+        if called and not quiet:
+            assert errors, (function, nth)
+        assert all(text in error and function.removesuffix("_v2") in error for error in errors), errors
+        np.testing.assert_allclose(model(picture()), expected(picture()), atol=1e-6)
+        model.release()
+        if not quiet:
+            assert driver.cnncc_emulator_live() == before, (function, nth)
+
+
+def test_no_driver(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("CNNCC_CUDA_DRIVER", "/nowhere/libcuda.so.1")
+    with pytest.raises(CnnccError, match=r"no CUDA driver: /nowhere/libcuda\.so\.1: cannot open"):
+        cnncc.load(path)(picture())
+
+
+def test_a_library_that_is_no_driver(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("CNNCC_CUDA_DRIVER", str(path))
+    with pytest.raises(CnnccError, match="the driver is too old, it lacks cuInit"):
+        cnncc.load(path)(picture())
+
+
+def test_no_device(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("CNNCC_EMULATOR_DEVICES", "0")
+    with pytest.raises(CnnccError, match="no such CUDA device"):
+        cnncc.load(path)(picture())
+
+
+@pytest.mark.parametrize(("capability", "architectures"), [(70, (75,)), (75, (80,)), (90, (80, 86))])
+def test_a_device_without_code(
+    capability: int, architectures: tuple[int, ...], emulated: None, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("CNNCC_EMULATOR_CAPABILITY", str(capability))
+    path, _ = small(*architectures).write_shared(tmp_path / "small.so")
+    text = f"older than every architecture.*emulated device 0 has compute capability {capability // 10}"
+    with pytest.raises(CnnccError, match=text):
+        cnncc.load(path)(picture())
+
+
+def test_code_of_an_earlier_chip_of_the_same_generation_serves(
+    emulated: None, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("CNNCC_EMULATOR_CAPABILITY", "89")
+    path, _ = small(75, 86, 90).write_shared(tmp_path / "small.so")
+    np.testing.assert_allclose(cnncc.load(path)(picture()), expected(picture()), atol=1e-6)
+
+
+class Device:
+    """The emulated driver as a C program would use it beside a module."""
+
+    def __init__(self, driver: ctypes.CDLL, number: int = 0) -> None:
+        self.driver, self.context = driver, ctypes.c_void_p()
+        assert driver.cuInit(0) == 0
+        assert driver.cuDevicePrimaryCtxRetain(ctypes.byref(self.context), number) == 0
+        assert driver.cuCtxPushCurrent_v2(self.context) == 0
+
+    def allocate(self, size: int) -> ctypes.c_void_p:
+        made = ctypes.c_uint64()
+        assert self.driver.cuMemAlloc_v2(ctypes.byref(made), ctypes.c_size_t(size)) == 0
+        return ctypes.c_void_p(made.value)
+
+    def upload(self, array: np.ndarray) -> ctypes.c_void_p:
+        made = self.allocate(array.nbytes)
+        source = ctypes.c_void_p(array.ctypes.data)
+        assert self.driver.cuMemcpyHtoD_v2(made, source, ctypes.c_size_t(array.nbytes)) == 0
+        return made
+
+    def download(self, at: ctypes.c_void_p, shape: tuple[int, ...]) -> np.ndarray:
+        array = np.empty(shape, np.float32)
+        target = ctypes.c_void_p(array.ctypes.data)
+        assert self.driver.cuMemcpyDtoH_v2(target, at, ctypes.c_size_t(array.nbytes)) == 0
+        return array
+
+
+def opened(path: Path) -> ctypes.CDLL:
+    library = ctypes.CDLL(str(path))
+    library.small_driver(str(emulated_driver()).encode())
+    library.small_model_on.restype = library.small_model_get.restype = ctypes.c_void_p
+    library.small_error.restype = ctypes.c_char_p
+    library.small_device_arena_bytes.restype = ctypes.c_size_t
+    return library
+
+
+def test_device_pointers_and_a_stream_of_the_caller(path: Path, driver: ctypes.CDLL) -> None:
+    library, device = opened(path), Device(driver)
+    model = ctypes.c_void_p(library.small_model_get())
+    image, result = device.upload(picture()), device.allocate(5 * 4)
+    arena = device.allocate(library.small_device_arena_bytes())
+    stream = ctypes.c_void_p()
+    assert driver.cuStreamCreate(ctypes.byref(stream), 1) == 0
+    assert library.small_run_async(model, image, result, arena, stream) == 0
+    assert driver.cuStreamSynchronize(stream) == 0
+    np.testing.assert_allclose(device.download(result, (1, 5)), expected(picture()), atol=1e-6)
+    # The same arrays through the call that waits, with the caller's arena and with the model's.
+    for given in (arena, None):
+        host = np.zeros((1, 5), np.float32)
+        assert library.small_run(model, image, ctypes.c_void_p(host.ctypes.data), given) == 0
+        np.testing.assert_allclose(host, expected(picture()), atol=1e-6)
+    odd = ctypes.c_void_p((image.value or 0) + 4)
+    assert library.small_run_async(model, odd, result, arena, stream) == CudaCode.MISALIGNED
+    host_memory = ctypes.c_void_p(picture().ctypes.data)
+    assert library.small_run_async(model, host_memory, result, arena, stream) == CudaCode.NOT_DEVICE_MEMORY
+    assert library.small_run_async(model, image, result, None, stream) == CudaCode.NOT_DEVICE_MEMORY
+    assert library.small_run(model, None, result, None) == CudaCode.NULL_POINTER
+    assert library.small_run(None, image, result, None) == CudaCode.NULL_POINTER
+    assert library.small_error(CudaCode.NULL_POINTER) == b"a pointer is null"
+
+
+def test_a_run_can_be_captured_by_the_caller(path: Path, driver: ctypes.CDLL) -> None:
+    library, device = opened(path), Device(driver)
+    model = ctypes.c_void_p(library.small_model_get())
+    image, result = device.upload(picture()), device.allocate(5 * 4)
+    arena = device.allocate(library.small_device_arena_bytes())
+    stream, graph, executable = ctypes.c_void_p(), ctypes.c_void_p(), ctypes.c_void_p()
+    assert driver.cuStreamCreate(ctypes.byref(stream), 1) == 0
+    assert driver.cuStreamBeginCapture_v2(stream, 1) == 0
+    assert library.small_run_async(model, image, result, arena, stream) == 0
+    assert driver.cuStreamEndCapture(stream, ctypes.byref(graph)) == 0
+    assert np.isnan(device.download(result, (1, 5))).all()
+    assert driver.cuGraphInstantiateWithFlags(ctypes.byref(executable), graph, ctypes.c_ulonglong(0)) == 0
+    assert driver.cuGraphLaunch(executable, stream) == 0
+    np.testing.assert_allclose(device.download(result, (1, 5)), expected(picture()), atol=1e-6)
+
+
+def test_several_devices(path: Path, driver: ctypes.CDLL, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("CNNCC_EMULATOR_DEVICES", "2")
+    library = opened(path)
+    assert library.small_model_on(16) is None
+    assert library.small_model_on(-1) is None
+    image, results = picture(), []
+    for number in (0, 1):
+        host = np.zeros((1, 5), np.float32)
+        model = ctypes.c_void_p(library.small_model_on(number))
+        arguments = (ctypes.c_void_p(image.ctypes.data), ctypes.c_void_p(host.ctypes.data), None)
+        assert library.small_run(model, *arguments) == 0
+        results.append(host)
+    np.testing.assert_array_equal(*results)
+    third = ctypes.c_void_p(library.small_model_on(2))
+    assert library.small_run(third, *arguments) == CudaCode.NO_DEVICE
+    assert library.small_error(CudaCode.NO_DEVICE) == b"no such CUDA device: number 2, of 2"
+
+
+def test_the_module_needs_libc_only_and_exports_its_interface(path: Path) -> None:
+    wanted = subprocess.run(["nm", "-D", "--undefined-only", str(path)], capture_output=True, text=True, check=True)
+    assert not re.search(r"cu[A-Z]|cuda|nvrtc|tvm|Py", wanted.stdout)
+    made = subprocess.run(["nm", "-D", "--defined-only", str(path)], capture_output=True, text=True, check=True)
+    names = {line.split()[-1] for line in made.stdout.splitlines()}
+    assert names == {f"small_{function}" for function in INTERFACE}
+
+
+def test_the_header_compiles_and_agrees_with_the_interface(path: Path) -> None:
+    header = path.with_suffix(".h").read_text()
+    for code, text in CUDA_TEXTS.items():
+        assert f"{code:2d}  {text}" in header
+    for name, language in (("use.c", "c11"), ("use.cpp", "c++17")):
+        (path.parent / name).write_text('#include "small.h"\nint floats = SMALL_INPUT_FLOATS;\n')
+        command = ["cc", f"-std={language}", "-Wall", "-Wextra", "-Werror", "-fsyntax-only", name]
+        subprocess.run(command, check=True, cwd=path.parent)
+    for function in INTERFACE:
+        assert f"small_{function}(" in header
+
+
+def test_codes_and_texts_are_those_of_the_c_files() -> None:
+    folder = Path(gpus.__file__).parent / "runtime" / "cuda"
+    text = (folder / "host.c").read_text()
+    for code, meaning in CUDA_TEXTS.items():
+        assert f'[CNNCC_{code.name}] = "{meaning}"' in text
+    head = (folder / "host.h").read_text()
+    names = re.findall(r"^    CNNCC_(\w+)(?: = (\d+))?,$", head, re.M)
+    value, numbers = -1, {}
+    for name, number in names:
+        value = int(number) if number else value + 1
+        numbers[name] = value
+    assert numbers == {code.name: int(code) for code in CudaCode}
+
+
+def test_two_outputs_and_a_batch(emulated: None) -> None:
+    text = "net two\ninput 4x6x6\nconv 3x3 8 relu; save a; gap; fc 3; output\nfrom a; conv 1x1 5; output\n"
+    graph = weights.bind(lang.parse(text), None)
+    program = make_program(graph, gpus.load("cuda-sm_86"), batch=3)
+    model = CudaBuild(program, program_source(program), [Image("compute_75", b"", {})]).model()
+    image = np.random.default_rng(0).standard_normal((3, 4, 6, 6), dtype=np.float32)
+    values = reference_run(program.source, {"input": image})
+    for got, name in zip(model(image), program.source.outputs, strict=True):
+        np.testing.assert_allclose(got, values[name], atol=1e-5)
+
+
+def test_a_kernel_that_misbehaves_is_a_failed_launch(emulated: None, tmp_path: Path) -> None:
+    build = small()
+    broken = build.source.replace("__syncthreads();", "if (threadIdx.x < 7) __syncthreads();", 1)
+    path, _ = CudaBuild(build.program, broken, build.images).write_shared(tmp_path / "small.so")
+    with pytest.raises(CnnccError, match=r"a kernel failed: cuLaunchKernel.*met at different barriers"):
+        cnncc.load(path)(picture())
+
+
+def test_what_a_gpu_target_does_not_do() -> None:
+    graph = weights.bind(lang.parse(TEXT), None)
+    with pytest.raises(CnnccError, match="target cuda cannot be tuned"):
+        api.build(graph, "cuda", tune=1.0)
+    with pytest.raises(CnnccError, match="stores float32 weights only, not bfloat16"):
+        api.build(graph, "cuda", weights_dtype="bfloat16")
+    with pytest.raises(CnnccError, match="target host computes in float32, not float16"):
+        api.build(graph, dtype="float16")
+    with pytest.raises(CnnccError, match="unknown dtype 'float61'"):
+        api.build(graph, "cuda", dtype="float61")
+    with pytest.raises(CnnccError, match="batch must be at least 1, got 0"):
+        api.build(graph, "cuda", batch=0)
+    with pytest.raises(CnnccError, match="unknown target 'cuda-sm_81'"):
+        api.build(graph, "cuda-sm_81")
+
+
+def test_check_command_path(emulated: None, nvrtc: None) -> None:
+    """As `cnncc check --target cuda` does it, machine code and all."""
+    graph = lang.read(resources.directory("models") / "lenet5.net")
+    report = check.check(weights.bind(graph, None), target="cuda-sm_80")
+    assert report.passed
+    assert len(report.layers) == 8
+    halves = check.check(weights.bind(graph, None), target="cuda-sm_80", dtype="float16")
+    assert halves.passed
+    assert 1e-5 < max(layer.error for layer in halves.layers) < 2e-3

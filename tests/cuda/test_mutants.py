@@ -1,0 +1,104 @@
+"""Kernels with a mistake put in are caught: what holds for the tests of kernels cannot hold by chance."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+import pytest
+from cuda.checked import Mistake, NodeRun, library
+from cuda.test_kernels import HALF_TOLERANCE, TOLERANCE, program
+
+BODIES = {
+    "conv": "input 8x9x7\nlrn; conv 3x3 20",
+    "first": "input 3x15x13\nconv 5x5 33 /2",
+    "split": "input 300x5x5\nconv 1x1 40 relu",
+    "depthwise": "input 12x9x9\ndwconv 3x3 /2",
+    "pool": "input 8x9x9\nmaxpool 3x3 /2 pad 1",
+    "fc": "input 300\nfc 130",
+    "softmax": "input 100\nsoftmax",
+    "gap": "input 8x9x9\ngap",
+    "tensor": "input 24x9x7\nlrn; conv 3x3 20",
+}
+
+
+def caught(body: str, mutate: object, kept: Path) -> str:
+    """What finds the mistake; empty if nothing does."""
+    half = body == "tensor"
+    chosen = program(BODIES[body], 2, dtype="float16" if half else "float32")
+    node = [n for n in chosen.graph.nodes if n.name in chosen.selections and n.op != "relayout"][-1]
+    run = NodeRun(chosen, node)
+    text = run.source()
+    changed = mutate(text)  # type: ignore[operator]
+    assert changed != text, "the mutation does not apply"
+    lib = library(changed, kept)
+    for order in (0, 1, 3):
+        try:
+            got = run.run(lib, order)
+        except Mistake as mistake:
+            return str(mistake)
+        if not run.error(got) <= (HALF_TOLERANCE if half else TOLERANCE):
+            return "wrong result"
+    return ""
+
+
+def nth(pattern: str, replacement: str, n: int) -> object:
+    """A mutation: the nth match of a pattern replaced."""
+
+    def mutate(text: str) -> str:
+        found = list(re.finditer(pattern, text))
+        assert len(found) > n, (pattern, len(found))
+        match = found[n]
+        return text[: match.start()] + match.expand(replacement) + text[match.end() :]
+
+    return mutate
+
+
+BARRIER = r"__syncthreads\(\);"
+
+
+DROPPED = {"conv": (0, 1), "split": (0, 1), "tensor": (0, 1), "softmax": (0, 1, 2), "fc": (0,), "gap": (2,)}
+
+
+@pytest.mark.parametrize(("body", "n"), [(body, n) for body, all_n in DROPPED.items() for n in all_n])
+def test_a_dropped_barrier(body: str, n: int, kept: Path) -> None:
+    found = caught(body, nth(BARRIER, "", n), kept)
+    assert "race" in found or "that nobody wrote" in found
+
+
+@pytest.mark.parametrize("body", ["conv", "first"])
+def test_a_barrier_for_a_part_of_the_block(body: str, kept: Path) -> None:
+    found = caught(body, nth(BARRIER, "if (threadIdx.x < 40) __syncthreads();", 1), kept)
+    assert "only a part of the block" in found or "different barriers" in found or "race" in found
+
+
+@pytest.mark.parametrize(
+    ("body", "pattern", "replacement", "n"),
+    [
+        ("conv", r" && \(\w+ >= 0\)", "", 0),  # a predicate less
+        ("conv", r" && \(\w+ < 9\)", "", 1),
+        ("first", r" && \(\w+ < 13\)", "", 0),
+        ("depthwise", r"\(\w+ >= 0\)", "true", 1),
+        ("pool", r"\(\w+ >= 0\)", "true", 1),
+        ("fc", r"if \(\(?\(?\(?int\)threadIdx\.x\)? < (\d+)\)", r"if (((int)threadIdx.x) < \1 - 1)", 0),
+        ("conv", r"(r_\d+_ptr\[[^]]*\]) \* (r_\d+_ptr\[[^]]*\])", r"\1 + \2", 0),  # another operation
+        ("conv", r"% (\d+)\)", r"% \1 / 2)", 0),  # a wrong index
+        ("conv", r"\+ 1\) \* ", "+ 2) * ", 0),  # the step after next
+        ("first", r"& 1", "& 0", 0),  # one buffer instead of two
+        ("conv", r"& 1", "& 0", 0),
+        ("split", r"blockIdx\.z", "blockIdx.x", 0),
+        ("depthwise", r"\+ \(\w+ \* \w+\)", "", 0),
+        ("tensor", r"& 1", "& 0", 0),
+        ("tensor", r"(cnncc_mma\(\(&\(r_\d+_ptr\[)0", r"\g<1>4", 0),  # the sums of another piece
+        ("tensor", r" && \(\w+ < 7\)", "", 1),
+        ("tensor", r"cnncc_halves\((.*), (.*)\)", r"cnncc_halves(\2, \1)", 1),
+        ("softmax", r"(\w+) < 100", r"\1 < 99", 1),
+    ],
+)
+def test_a_mistake(body: str, pattern: str, replacement: str, n: int, kept: Path) -> None:
+    assert caught(body, nth(pattern, replacement, n), kept)
+
+
+@pytest.mark.parametrize("body", BODIES)
+def test_without_a_mistake_nothing_is_caught(body: str, kept: Path) -> None:
+    assert caught(body, lambda text: text + "// nothing\n", kept) == ""
