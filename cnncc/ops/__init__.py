@@ -57,6 +57,8 @@ ACTIVATIONS = frozenset(activation.FUNCTIONS)
 """Ops of one tensor, pointwise, that an epilogue may hold."""
 DEFAULTS: Mapping[str, Attrs] = {name: op.attributes for name, op in TABLE.items()}
 """Attributes of every op with their defaults, e.g. for `print_graph(graph, DEFAULTS)`."""
+LARGEST_SIZE = 1 << 24
+"""Channels, or pixels along an axis: more is a slip of the keyboard, and the choice of kernels would take for ever."""
 
 
 def lookup(name: str) -> Op:
@@ -85,7 +87,10 @@ def infer(name: str, shapes: Shapes, attrs: Attrs) -> Shape:
     ShapeError if the op, an attribute, the number of inputs or a shape is wrong; its text does not name the op."""
     full = complete(name, attrs)
     check_arity(TABLE[name].arity, len(shapes), full)
-    return TABLE[name].shape(tuple(shapes), full)
+    shape = TABLE[name].shape(tuple(shapes), full)
+    if max(shape) > LARGEST_SIZE:
+        raise ShapeError(f"the result would be {'x'.join(map(str, shape[1:]))}", f"{LARGEST_SIZE} is the most along an axis")
+    return shape
 
 
 def weight_shapes(name: str, shapes: Shapes, attrs: Attrs) -> Mapping[str, Shape]:

@@ -170,6 +170,7 @@ CASES = [
         "4:11 more than 200000 statements",
         "look at the repeats (x3) around this",
     ),
+    ("fc 99999999999", "3:1 fc: the result would be 99999999999", "16777216 is the most along an axis"),
     ("relu" + " " * 3 + "(" * 65, "3:72 brackets are nested more than 64 deep", "make inner parts blocks"),
     # syntax
     ("add { relu", "3:5 this '{' is never closed", ""),
