@@ -82,11 +82,21 @@ def main(argv: Sequence[str] | None = None) -> int:
 def _run(argv: Sequence[str] | None) -> int:
     """Everything is written when this ends, help and usage (by SystemExit), too."""
     try:
-        args = parser().parse_args(argv)
+        args = _parsed(argv)
         code: int = args.run(args)
     finally:
         sys.stdout.flush()
     return code
+
+
+def _parsed(argv: Sequence[str] | None) -> argparse.Namespace:
+    """The arguments. An empty one is most likely a variable of the shell that was never set."""
+    top = parser()
+    args = top.parse_args(argv)
+    for name, value in vars(args).items():
+        if value == "":
+            top.error(f"argument {name}: is empty")
+    return args
 
 
 def parser() -> argparse.ArgumentParser:

@@ -155,7 +155,10 @@ def thread_count(text: str) -> int:
 
 def error_bound(text: str) -> float:
     """An argparse type: a finite number that is not negative."""
-    number = float(text)
+    try:
+        number = float(text)
+    except ValueError:
+        number = math.nan
     if not 0 <= number < math.inf:
         raise argparse.ArgumentTypeError(f"expected a number of at least 0, got {text!r}")
     return number

@@ -14,6 +14,10 @@ if TYPE_CHECKING:
     from cnncc.ir import Graph
 
 
+FILES = (".so", ".a", ".o", ".h", ".wasm", ".js")
+"""Endings that nobody gives a folder."""
+
+
 def is_web(args: argparse.Namespace) -> bool:
     """Whether the target's modules are folders of this kind."""
     from cnncc import gpus, targets
@@ -35,6 +39,9 @@ def check_folder(graph: Graph, args: argparse.Namespace) -> None:
         hint = "its weights are in a file of their own as it is"
         raise CnnccError(f"target {args.target} writes a folder and takes no --emit or --weights-external", hint=hint)
     folder = folder_of(graph, args)
+    if folder.suffix in FILES:
+        hint = f"for this target, -o names a folder: {folder.with_suffix('')}"
+        raise CnnccError(f"{folder} is the name of a file", hint=hint)
     if folder.is_dir():
         command.check_outputs(args, {ROLES[kind]: path for kind, path in outputs(folder, graph.name).items()})
     elif folder.exists():

@@ -100,7 +100,7 @@ def _origin(info: dict[str, Any]) -> list[tuple[str, str]]:
         ("flags", _flags(info.get("flags", {}))),
         ("compiler", ", ".join(f"{name} {version}" for name, version in versions.items())),
         ("kernels", f"{distinct} in {len(info['kernels'])} calls; --json lists them and why each was picked"),
-        *([("weights", f"blake2b {info['weights']['blake2b']}")] if "weights" in info else []),
+        *([("hash", f"weights blake2b {info['weights']['blake2b']}")] if "weights" in info else []),
         ("source", f"sha256 {info['source_sha256']}"),
         ("generators", f"sha256 {kernels_hash}"),
     ]

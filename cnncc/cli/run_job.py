@@ -32,7 +32,8 @@ def run(args: argparse.Namespace) -> int:
     count = _run_all(args, model, sources, labels, failed)
     if args.output and not args.json:
         seconds = time.perf_counter() - start
-        print(f"wrote {args.output}: {count} images in {seconds:.2f} s; {', '.join(map(str, model.outputs))}")
+        images = "1 image" if count == 1 else f"{count} images"
+        print(f"wrote {args.output}: {images} in {seconds:.2f} s; {', '.join(map(str, model.outputs))}")
     if failed:
         plural = "" if len(sources) == 1 else "s"
         print(f"cnncc: {len(failed)} of {len(sources)} file{plural} could not be read", file=sys.stderr)

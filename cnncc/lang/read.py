@@ -13,6 +13,9 @@ from cnncc.lang.elaborate import elaborate
 from cnncc.lang.parse import syntax_tree
 from cnncc.lang.source import Source
 
+COMPILED = (b"\x7fELF", b"\0asm")
+"""How files of machine code and of WebAssembly begin."""
+
 
 def parse(text: str, file: str = "<text>") -> Graph:
     """The graph of a network text: complete attributes, inferred shapes (batch 1 unless the text says otherwise),
@@ -55,6 +58,9 @@ def zoo_hint(path: Path) -> str:
 
 def decode(data: bytes, file: str) -> str:
     """Bytes as UTF-8, or CnnccError at the first that is not."""
+    if data.startswith(COMPILED):
+        hint = "`cnncc info` tells of modules; of the other commands, run, check and profile take them"
+        raise CnnccError(f"{file}: is a compiled module or program, not the text of a network", hint=hint)
     try:
         return data.decode("utf-8")
     except UnicodeDecodeError as error:

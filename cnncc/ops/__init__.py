@@ -89,7 +89,8 @@ def infer(name: str, shapes: Shapes, attrs: Attrs) -> Shape:
     check_arity(TABLE[name].arity, len(shapes), full)
     shape = TABLE[name].shape(tuple(shapes), full)
     if max(shape) > LARGEST_SIZE:
-        raise ShapeError(f"the result would be {'x'.join(map(str, shape[1:]))}", f"{LARGEST_SIZE} is the most along an axis")
+        sizes = "x".join(map(str, shape[1:]))
+        raise ShapeError(f"the result would be {sizes}", f"{LARGEST_SIZE} is the most along an axis")
     return shape
 
 

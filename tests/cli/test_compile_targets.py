@@ -37,6 +37,7 @@ def test_folders_that_cannot_be(cnncc, net, tmp_path):
     (tmp_path / "file").write_text("")
     (tmp_path / "web" / "tiny.js").mkdir(parents=True)
     for folder, message in {
+        "t/a.so": "t/a.so is the name of a file\n  hint: for this target, -o names a folder: t/a",
         "file": "cannot write folder file: it is a file\n  hint: for this target, -o names a folder",
         "no/web": "cannot make folder no/web: folder no does not exist",
         "web": "cannot write web/tiny.js: it is a folder",

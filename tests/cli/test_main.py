@@ -58,6 +58,17 @@ def test_a_number_below_one_is_refused_by_name(cnncc):
     )
 
 
+def test_an_error_bound_that_is_no_number(cnncc):
+    assert (
+        "argument --max-error: expected a number of at least 0, got 'x'" in cnncc("check", "x", "--max-error", "x").err
+    )
+
+
+def test_an_empty_argument_is_refused(cnncc):
+    result = cnncc("compile", "lenet5", "-o", "")
+    assert (result.code, "argument output: is empty" in result.err) == (2, True)
+
+
 def test_more_threads_than_the_pool_holds_are_refused(cnncc):
     assert "argument --threads: expected 256 at most, got 257" in cnncc("check", "x", "--threads", 257).err
 

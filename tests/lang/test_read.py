@@ -55,6 +55,14 @@ def test_bad_bytes(tmp_path: Path) -> None:
     assert refused(path).splitlines()[0] == f"{path}:2:5: byte 0xff is no UTF-8 text"
 
 
+@pytest.mark.parametrize("start", [b"\x7fELF\x02\x01", b"\0asm\1\0"])
+def test_compiled_module(tmp_path: Path, start: bytes) -> None:
+    path = tmp_path / "t.so"
+    path.write_bytes(start + b"\xff")
+    assert refused(path).splitlines()[0] == f"{path}: is a compiled module or program, not the text of a network"
+    assert "run, check and profile take them" in refused(path)
+
+
 def test_empty_file(tmp_path: Path) -> None:
     path = tmp_path / "t.net"
     path.write_bytes(b"")
