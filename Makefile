@@ -15,10 +15,10 @@ help: ## this list
 demo: $(VENV)/.dev ## compile LeNet-5 and classify real handwritten digits
 	@$(BIN)/python examples/demo.py
 
-examples: $(VENV)/.cross ## build and run every example, hold each to the reference
+examples: $(VENV)/.cross ## build and run every example, hold each to the reference (the first time fetches zig, 413 MB unpacked)
 	@$(BIN)/python examples/run_all.py
 
-web: $(VENV)/.cross ## the page that reads drawn digits, in build/web, served at http://localhost:8000
+web: $(VENV)/.cross ## the page that reads drawn digits, served at http://localhost:8000 (the first time fetches zig too)
 	@mkdir -p build/web && cp -r examples/web/. build/web && cp -r examples/digits build/web
 	@$(BIN)/cnncc compile models/lenet5.net --target wasm32 -o build/web/lenet5
 	@$(BIN)/python -m http.server --directory build/web 8000
