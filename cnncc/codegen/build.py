@@ -194,7 +194,7 @@ def _preprocessing(node: Node) -> dict[str, Any]:
 @cache
 def _jit() -> llvm.LLJIT:
     """One ORC JIT for the process, for code of this machine."""
-    return llvm.create_lljit_compiler(machine_of(targets.host()))
+    return llvm.create_lljit_compiler(machine_of(targets.host()), use_jit_link=True)
 
 
 @cache

@@ -84,7 +84,7 @@ def belongs(items: Items) -> str:
     word = "/" if isinstance(item, ast.Stride) else items.next_word
     for earlier in reversed(items.items[: items.index]):
         op = earlier.word if isinstance(earlier, ast.Value) else None
-        if op and op in FORMS and word in FORMS[op].words:
+        if op and op in FORMS and word in FORMS[op].words and op not in own_words(items):
             other = "; for a statement of its own put ';' in front" if word in FORMS else ""
             return f"{items.written(item)!r} belongs to {op} and comes before {items.word}{other}"
     return ""
