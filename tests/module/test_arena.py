@@ -203,7 +203,7 @@ def test_workspace_adds_little_or_says_why(name: str, target: str) -> None:
     ]
     assert not unexplained
     said = any("of workspace and scratch" in s.why for s in p.selections.values())
-    assert said or p.arena_bytes <= limit
+    assert said or p.memory.bound <= limit
 
 
 @pytest.mark.parametrize(("name", "batch"), [("googlenet", 1), ("unet", 1), ("densenet121", 3), ("cifar_resnet20", 4)])
