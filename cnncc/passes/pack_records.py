@@ -69,28 +69,35 @@ class Search:
         return self.reached[0]
 
     def with_guests(self, guests: Sequence[Shape]) -> Search:
-        """The same problem, solved as it is, with guests on top."""
+        """The same problem, solved as it is or in one of the fixed orders, with guests on top."""
         joint = Search([*self.shapes, *guests], self.most_effort, len(self.shapes))
         joint.attempt([*self.order, *range(len(self.shapes), len(joint.shapes))])
+        joint.greedy()
         return joint
 
     def greedy(self) -> None:
-        """The best of the fixed orders; the first is tried whatever it costs."""
+        """The best of the fixed orders, hosts before guests; the first is tried whatever it costs."""
         for key in _ORDERS:
             if self._open():
-                self.attempt(sorted(range(len(self.shapes)), key=lambda i: key(self.shapes[i])))
+                self.attempt(sorted(range(len(self.shapes)), key=lambda i: (i >= self.hosts, key(self.shapes[i]))))
 
     def improve(self) -> None:
-        """Move a shape that reaches the top, or one alive with it, and keep what is not worse."""
+        """Move a shape that reaches the top, or one alive with it, and keep what is not worse. Under a guest, which
+        lives for a step, it may be a shape alive with one of those that has to make way."""
         rng = random.Random(0)
         while self._open():
             highest = self.order[rng.choice(self._top())]
-            near = {highest, *(j for j, _, _ in self.forbidden[highest])}
+            near = {highest, *self._alive_with(highest)}
+            if self.reached[0] == self.bound[0]:
+                near.update(*map(self._alive_with, near.copy()))
             position = rng.choice([p for p, i in enumerate(self.order) if i in near])
             order = self.order.copy()
             moved = order.pop(position)
             order.insert(rng.randrange((position if rng.random() < _FORWARD else len(order)) + 1), moved)
             self.attempt(order)
+
+    def _alive_with(self, shape: int) -> Iterator[int]:
+        return (j for j, _, _ in self.forbidden[shape])
 
     def _open(self) -> bool:
         return self.reached > self.bound and self.effort > 0

@@ -55,7 +55,7 @@ BOUNDS = {(2, 3): 5e-6, (4, 3): 2e-5, (6, 3): 1e-4, (2, 5): 5e-6, (3, 5): 2e-5, 
 
 @pytest.mark.parametrize("shared", [False, True])
 @pytest.mark.parametrize(("m", "taps"), SIZES)
-@pytest.mark.parametrize("dims", ["40x12x13", "17x5x30"])
+@pytest.mark.parametrize("dims", ["16x7x7", "32x12x13", "17x8x30", "20x5x31"])
 def test_ragged_images(monkeypatch, m, taps, shared, dims) -> None:
     force(monkeypatch, m, shared)
     graph = network(f"relu; conv {taps}x{taps} 40 relu", dims)

@@ -186,11 +186,11 @@ def blocks(p: Program) -> Iterator[tuple[int, int, int, int]]:
     "name", [pytest.param(n, marks=[pytest.mark.slow] if n == "cifar_resnet1202" else []) for n in ZOO]
 )
 def test_workspace_adds_little_or_says_why(name: str, target: str) -> None:
-    """At batch 1 activations reach their bound and the whole arena nearly does; what kernels add stays within 15 %, or
-    they say how much it is."""
+    """At batch 1 activations and the whole arena reach their bounds; what kernels add stays within 15 %, or they say
+    how much it is: small images with 3x3 kernels, and the 5x5 kernels of the first networks."""
     p = program(name, target)
     assert p.plan.bytes == p.plan.bound
-    assert p.memory.bytes <= 1.1 * p.memory.bound
+    assert p.memory.bytes == p.memory.bound
     limit = round(p.plan.bytes * (1 + SHARE))
     alive = [0] * (len(p.graph.nodes) + 1)
     for start, stop, first, last in blocks(p):
@@ -202,8 +202,9 @@ def test_workspace_adds_little_or_says_why(name: str, target: str) -> None:
         if alive[step] > limit and "of workspace and scratch" not in p.selections[node].why
     ]
     assert not unexplained
-    said = any("of workspace and scratch" in s.why for s in p.selections.values())
-    assert said or p.memory.bound <= limit
+    over = {"dilated_context", "lenet5", "alexnet", "alexnet_owt", "convnetjs_cifar10", "mnist_cnn"}
+    over |= {n for n in ZOO if n.startswith("cifar")} | ({"unet"} if target == "x86-64-v3" else set())
+    assert (p.arena_bytes > limit) == (name in over)
 
 
 @pytest.mark.parametrize(("name", "batch"), [("googlenet", 1), ("unet", 1), ("densenet121", 3), ("cifar_resnet20", 4)])
