@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import re
 from collections.abc import Mapping, Sequence
+from functools import partial
 from itertools import groupby
 from pathlib import Path
 
@@ -34,7 +35,7 @@ def bind(graph: Graph, path: str | os.PathLike[str], names: str = "names") -> Gr
     tensors = read(path)
     if names != "names":
         tensors = renamed(graph, tensors, path, names == "torchvision")
-    stored = {name: Constant(array.shape, lambda array=array: array) for name, array in tensors.items()}  # type: ignore[misc]
+    stored = {name: Constant(array.shape, partial(np.asarray, array)) for name, array in tensors.items()}
     weights.refuse_mismatches(graph, {name: array.shape for name, array in tensors.items()}, path)
     return graph.rebuild(graph.nodes, constants=stored)
 

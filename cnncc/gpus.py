@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import tomllib
+from collections.abc import Set
 from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Any
@@ -79,16 +80,16 @@ def load(name: str) -> Gpu:
     path = resources.directory("targets") / f"{name}.toml"
     if not path.is_file():
         raise CnnccError(f"unknown target {name!r}", hint=nearest(name, names()))
-    return _read(path)
+    return Gpu(**read_form(path, {f.name for f in fields(Gpu)}))
 
 
-def _read(path: Path) -> Gpu:
+def read_form(path: Path, keys: Set[str]) -> dict[str, Any]:
+    """The values of a target file, by key: `name` is the file's own. CnnccError if its keys are not these."""
     try:
         data = tomllib.loads(path.read_text(encoding="utf-8"))
     except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
         raise CnnccError(f"{path}: not a readable target file: {error}") from error
-    wrong = sorted(({f.name for f in fields(Gpu)} - {"name"}) ^ data.keys())
+    wrong = sorted((keys - {"name"}) ^ data.keys())
     if wrong:
         raise CnnccError(f"{path}: missing or unknown keys: {', '.join(wrong)}")
-    values: dict[str, Any] = {k: tuple(v) if isinstance(v, list) else v for k, v in data.items()}
-    return Gpu(name=path.stem, **values)
+    return {"name": path.stem, **{k: tuple(v) if isinstance(v, list) else v for k, v in data.items()}}

@@ -4,11 +4,9 @@ from __future__ import annotations
 
 import os
 import platform
-import tomllib
 from dataclasses import dataclass, fields, replace
 from functools import cache
 from pathlib import Path
-from typing import Any
 
 from cnncc import gpus, resources
 from cnncc.errors import CnnccError, nearest
@@ -87,20 +85,7 @@ def load(name: str) -> Target:
         raise CnnccError(f"unknown target {name!r}", hint=nearest(name, [*names(), *gpus.names()]))
     if gpus.is_gpu(name):
         raise CnnccError(f"target {name} is a GPU", hint="this command is for processors")
-    return _read(path)
-
-
-def _read(path: Path) -> Target:
-    try:
-        data = tomllib.loads(path.read_text(encoding="utf-8"))
-    except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
-        raise CnnccError(f"{path}: not a readable target file: {error}") from error
-    wanted = {f.name for f in fields(Target)} - {"name"}
-    wrong = sorted(wanted ^ data.keys())
-    if wrong:
-        raise CnnccError(f"{path}: missing or unknown keys: {', '.join(wrong)}")
-    values: dict[str, Any] = {k: tuple(v) if isinstance(v, list) else v for k, v in data.items()}
-    return Target(name=path.stem, **values)
+    return Target(**gpus.read_form(path, {f.name for f in fields(Target)}))
 
 
 def check_name_runs_here(name: str) -> None:

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from cnncc import lang, resources, weights
-from cnncc.check import LARGEST_ERROR, check_outputs
+from cnncc import api, lang, resources, weights
+from cnncc.check import LARGEST_ERROR, check_module
 
 ZOO = sorted(p.stem for p in resources.directory("models").glob("*.net"))
 QUICK = {"lenet5", "cifar_resnet20", "convnetjs_cifar10", "squeezenet1_1"}
@@ -20,7 +20,7 @@ def test_outputs_of_the_zoo(name: str) -> None:
     models = resources.directory("models")
     own = models / f"{name}.safetensors"
     graph = weights.bind(lang.read(models / f"{name}.net"), own if own.is_file() else None)
-    report = check_outputs(graph)
+    report = check_module(api.build(graph).model(), graph)
     assert {layer.name for layer in report.layers} == set(graph.outputs)
     assert report.passed, report.first_failure
     assert max(layer.error for layer in report.layers) <= LARGEST_ERROR

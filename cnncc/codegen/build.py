@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import ctypes
-import hashlib
 import os
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass
@@ -16,22 +15,18 @@ from typing import Any
 import llvmlite.binding as llvm
 import numpy as np
 
-import cnncc
-from cnncc import ops, targets
-from cnncc.codegen import toolchain
+from cnncc import targets
+from cnncc.codegen import describe, toolchain
 from cnncc.codegen.emit import Progress, kernel_objects, machine_of, parse_glue
 from cnncc.codegen.entry import run_ir
 from cnncc.codegen.glue import steps_ir
-from cnncc.codegen.keys import compiler_digest, tvm_llvm_version
+from cnncc.codegen.keys import tvm_llvm_version
 from cnncc.codegen.layout import from_stored
 from cnncc.codegen.names import c_name
 from cnncc.codegen.packing import computed
 from cnncc.codegen.program import Arena, Program, arena_of, check_indices
 from cnncc.codegen.variants import Layout, Variant
-from cnncc.ir import Node, TensorType
-from cnncc.ir.text import print_graph
-from cnncc.ops.source import picture
-from cnncc.runtime.interface import ALIGN, FORMAT, TEXTS, ModelState
+from cnncc.runtime.interface import ALIGN, TEXTS, ModelState
 from cnncc.runtime.model import Model
 
 _serial = count()
@@ -54,20 +49,14 @@ class Build:
     @property
     def kernels(self) -> list[tuple[str, str, str]]:
         """(node, kernel, why) of every call."""
-        return [(c.node, c.kernel.name, s.why) for s in self.program.selections.values() for c in s.calls]
+        return list(describe.kernels(self.program))
 
     @cached_property
     def info(self) -> dict[str, Any]:
         """What the module says of itself."""
         p = self.program
         return {
-            "format": FORMAT,
-            "name": p.graph.name,
-            "symbol": c_name(p.graph.name),
-            "inputs": [{**_port(n.name, n.type), **_preprocessing(n)} for n in p.graph.inputs],
-            "outputs": [_port(o, p.graph[laid].type) for laid, o in p.output_names.items()],
-            "params": sum(ops.params(p.source, n) for n in p.source.nodes),
-            "macs": sum(ops.macs(p.source, n) for n in p.source.nodes),
+            **describe.network(p),
             "memory": {
                 **asdict(self.arena),
                 "arena_bytes": p.arena_bytes,
@@ -84,15 +73,10 @@ class Build:
                 "weights_dtype": p.weights_dtype,
                 "tuned": p.tuned,
             },
-            "source_sha256": hashlib.sha256(print_graph(p.source).encode()).hexdigest(),
-            "compiler": {
-                "cnncc": cnncc.__version__,
-                "apache-tvm": version("apache-tvm"),
-                "llvmlite": version("llvmlite"),
-                "llvm": f"{tvm_llvm_version()} (kernels), {'.'.join(map(str, llvm.llvm_version_info))} (glue)",
-                "kernels_sha256": compiler_digest(),
-            },
-            "kernels": [{"node": n, "kernel": k, "why": w} for n, k, w in self.kernels],
+            "compiler": describe.compiler(
+                llvmlite=version("llvmlite"),
+                llvm=f"{tvm_llvm_version()} (kernels), {'.'.join(map(str, llvm.llvm_version_info))} (glue)",
+            ),
             **({"origin": dict(self.origin)} if self.origin else {}),
         }
 
@@ -177,18 +161,6 @@ class Build:
         from cnncc.codegen.write import write
 
         return write([self], files)
-
-
-def _port(name: str, kind: TensorType) -> dict[str, Any]:
-    return {"name": name, "shape": list(kind.shape), "dtype": "float32"}
-
-
-def _preprocessing(node: Node) -> dict[str, Any]:
-    """Mean and std that the module applies itself, and what is to be done to a picture before, where the network has
-    them."""
-    own = {key: node.attrs[key] for key in ("mean", "std") if node.attrs[key]}
-    both: dict[str, Any] = {**picture(node.attrs), **own}
-    return {key: list(value) if isinstance(value, tuple) else value for key, value in both.items()}
 
 
 @cache

@@ -8,15 +8,14 @@ from functools import cached_property
 
 from cnncc import ops, passes
 from cnncc.codegen import arena
-from cnncc.codegen.arena import ArenaLayout, aligned
-from cnncc.codegen.layout import to_stored
+from cnncc.codegen.arena import ArenaLayout
+from cnncc.codegen.stored import Stored
 from cnncc.errors import CnnccError
 from cnncc.half import check_dtype
-from cnncc.ir import Constant, Graph, Node
+from cnncc.ir import Graph, Node
 from cnncc.kernels.choices import Choices
 from cnncc.kernels.rules import select
-from cnncc.kernels.spec import Call, Kernel, Packed, Selection, Site
-from cnncc.passes import ArenaPlan
+from cnncc.kernels.spec import Call, Kernel, Site
 from cnncc.runtime.interface import ALIGN
 from cnncc.targets import Target
 
@@ -25,17 +24,11 @@ LARGEST_INDEX = (1 << 31) - 1
 
 
 @dataclass(frozen=True, eq=False)
-class Program:
+class Program(Stored):
     """Everything about a compiled network but its machine code."""
 
-    source: Graph
-    """The graph as written, before any pass, with the batch."""
-    graph: Graph
-    plan: ArenaPlan
     target: Target
     threads: int
-    selections: dict[str, Selection]
-    """Node name -> its kernel calls; nodes without work are not listed."""
     order_given: tuple[Node, ...] = ()
     """The nodes of `graph` in the order of the source."""
     stamps: bool = False
@@ -48,48 +41,13 @@ class Program:
     """Whether kernels were chosen by measuring."""
 
     @cached_property
-    def calls(self) -> tuple[Call, ...]:
-        """All calls in execution order."""
-        return tuple(c for s in self.selections.values() for c in s.calls)
-
-    @cached_property
     def kernels(self) -> tuple[Kernel, ...]:
         """The distinct kernels, in order of first use."""
         return tuple(dict.fromkeys(c.kernel for c in self.calls))
 
-    @cached_property
-    def weights(self) -> tuple[tuple[Packed, int], ...]:
-        """Every packed weight with its byte offset in the weights of the module."""
-        placed, offset = [], 0
-        for packed in self._packed():
-            placed.append((packed, offset))
-            offset += aligned(packed.nbytes)
-        return tuple(placed)
-
-    def _packed(self) -> list[Packed]:
-        constants = [Packed(f"{n.name}.value", self._stored(n)) for n in self.graph.nodes if n.op == "const"]
-        return [*constants, *(w for s in self.selections.values() for w in s.weights)]
-
-    def _stored(self, node: Node) -> Constant:
-        """A const node's value as its layout stores it, flat."""
-        constant = self.graph.constants[node.weights["value"]]
-        return constant.map((node.type.nbytes // 4,), lambda v: to_stored(v, node.type).ravel())
-
-    @cached_property
-    def output_names(self) -> dict[str, str]:
-        """Each graph output -> its name in the source: late passes give copies in another layout names of their own."""
-        return dict(zip(self.graph.outputs, self.source.outputs, strict=True))
-
-    @cached_property
-    def weight_offsets(self) -> dict[str, int]:
-        return {packed.name: offset for packed, offset in self.weights}
-
     @property
-    def weight_bytes(self) -> int:
-        if not self.weights:
-            return 0
-        packed, offset = self.weights[-1]
-        return offset + packed.nbytes
+    def weight_align(self) -> int:
+        return ALIGN
 
     @cached_property
     def memory(self) -> ArenaLayout:
@@ -162,9 +120,9 @@ def make_program(
         batched,
         graph,
         plan,
+        selections,
         target,
         threads,
-        selections,
         order_given=given,
         weights_dtype=weights_dtype,
         max_error=max_error,

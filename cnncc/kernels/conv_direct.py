@@ -17,7 +17,7 @@ import numpy as np
 from cnncc.ir import Constant
 from cnncc.kernels.choices import DirectChoice
 from cnncc.kernels.room import Option, choose
-from cnncc.kernels.spec import Call, Epilogue, Kernel, Operand, Packed, Place, Selection, Site, blocks
+from cnncc.kernels.spec import Call, Epilogue, HasBlocks, Kernel, Operand, Packed, Place, Selection, Site, blocks
 from cnncc.kernels.tiles import Problem, Tile, cache_bandwidth, even_tiles, ranked_tiles, total_cycles
 from cnncc.targets import Target
 
@@ -359,7 +359,7 @@ def select_conv(site: Site) -> Selection | None:
     return Selection((call,), packed, why if given is None else f"{why}; {given.why}")
 
 
-def conv_geometry(site: Place) -> ConvGeometry:
+def conv_geometry(site: Place[HasBlocks]) -> ConvGeometry:
     """The geometry of a conv node, its groups merged until each fills whole blocks."""
     node, attrs, source = site.node, site.node.attrs, site.type()
     return ConvGeometry(
@@ -379,7 +379,7 @@ def conv_geometry(site: Place) -> ConvGeometry:
     )
 
 
-def conv_merge(site: Place) -> int:
+def conv_merge(site: Place[HasBlocks]) -> int:
     """How many of a conv's groups are computed as one."""
     groups, source = site.node.attrs["groups"], site.type()
     if groups == 1:
@@ -410,7 +410,7 @@ def select_transposed(site: Site) -> Selection | None:
     return Selection(tuple(calls), tuple(packed.values()), why)
 
 
-def transposed_phases(site: Place) -> Iterator[tuple[ConvGeometry, Constant, str]]:
+def transposed_phases(site: Place[HasBlocks]) -> Iterator[tuple[ConvGeometry, Constant, str]]:
     """The convolutions that a transposed one consists of: geometry, weight (o, i / groups, kh, kw), a suffix for names.
     One without taps has only the bias to write."""
     attrs, source = site.node.attrs, site.type()
@@ -455,7 +455,7 @@ class _Phase:
     origin: int
 
 
-def _phases(axis: int, site: Place) -> list[_Phase]:
+def _phases(axis: int, site: Place[HasBlocks]) -> list[_Phase]:
     """Output y gets input (y + pad - k * dilation) / stride for every tap k where that is whole."""
     attrs = site.node.attrs
     stride, dilation, pad = attrs["stride"][axis], attrs["dilation"][axis], attrs["pad"][axis]

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 from cnncc.ir import TensorType
-from cnncc.kernels.spec import Call, Kernel, Selection, Site, blocks
+from cnncc.kernels.spec import Call, HasBlocks, Kernel, Place, Selection, Site, blocks
 
 
 @dataclass(frozen=True)
@@ -84,12 +85,17 @@ def select_copy(site: Site) -> Selection | None:
     return None
 
 
-def _concat(site: Site) -> Selection:
-    at, calls = 0, []
+def copied_arms(site: Place[HasBlocks], copies: Sequence[int]) -> Iterator[tuple[str, int, int]]:
+    """The arms of a concat at these positions: name, channels, and where in the result they go."""
+    at = 0
     for i, arm in enumerate(site.node.inputs):
         channels = site.graph[arm].type.shape[1]
-        if i in site.copies:
-            calls.append(_copy(site, arm, 0, channels, at))
+        if i in copies:
+            yield arm, channels, at
         at += channels
+
+
+def _concat(site: Site) -> Selection:
+    calls = [_copy(site, arm, 0, channels, at) for arm, channels, at in copied_arms(site, site.copies)]
     why = f"{len(site.node.inputs) - len(calls)} arms written in place, {len(calls)} copied"
     return Selection(tuple(calls), (), why)

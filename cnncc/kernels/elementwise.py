@@ -9,7 +9,7 @@ import numpy as np
 
 from cnncc.ir import Constant
 from cnncc.kernels.conv_direct import pad_channels
-from cnncc.kernels.spec import Call, Epilogue, Kernel, Operand, Packed, Selection, Site
+from cnncc.kernels.spec import Call, Epilogue, HasBlocks, Kernel, Operand, Packed, Place, Selection, Site
 from cnncc.ops import ACTIVATIONS
 
 MERGES = ("add", "mul", "max", "min")
@@ -62,9 +62,14 @@ def _affine(site: Site) -> Selection:
     """bn as x scale + shift with both computed at compile time, in float64."""
     node = site.node
     width = math.prod(node.type.stored_shape[1:]) if len(node.type.shape) == 2 else _padded(site)
+    return _elementwise(site, "affine", ("full",), node.attrs["epilogue"], affine_weights(site, width))
+
+
+def affine_weights(site: Place[HasBlocks], width: int) -> tuple[Packed, Packed]:
+    """Scale and shift of a bn, in float64 until they are stored, with zeros up to `width`."""
     slots = [site.constant(s) for s in ("weight", "bias", "running_mean", "running_var")]
     gamma, beta, mean, var = (s for s in slots if s is not None)
-    eps = node.attrs["eps"]
+    eps = site.node.attrs["eps"]
 
     def scale(g: np.ndarray, v: np.ndarray) -> np.ndarray:
         return g.astype(np.float64) / np.sqrt(v.astype(np.float64) + eps)
@@ -73,11 +78,10 @@ def _affine(site: Site) -> Selection:
         return pad_channels(values.astype(np.float32), width)
 
     shift = beta.map((width,), lambda b, g, m, v: pack(b - m * scale(g, v)), gamma, mean, var)
-    packed = (
-        Packed(f"{node.name}.scale", gamma.map((width,), lambda g, v: pack(scale(g, v)), var)),
-        Packed(f"{node.name}.shift", shift),
+    return (
+        Packed(f"{site.node.name}.scale", gamma.map((width,), lambda g, v: pack(scale(g, v)), var)),
+        Packed(f"{site.node.name}.shift", shift),
     )
-    return _elementwise(site, "affine", ("full",), node.attrs["epilogue"], packed)
 
 
 def _prelu(site: Site) -> Selection:

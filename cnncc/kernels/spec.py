@@ -6,7 +6,7 @@ import hashlib
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from typing import Any, Protocol
+from typing import Any, Generic, Protocol, TypeVar
 
 import numpy as np
 
@@ -17,6 +17,17 @@ from cnncc.targets import Target
 
 Epilogue = tuple[tuple[str, tuple[tuple[str, Any], ...]], ...]
 """As in the graph: `("add", ())` adds the next extra operand, anything else is an activation with its attributes."""
+
+
+class HasBlocks(Protocol):
+    """A machine whose layouts have channels in blocks."""
+
+    @property
+    def block(self) -> int:
+        """Channels in a block."""
+
+
+Machine = TypeVar("Machine", bound=HasBlocks, covariant=True)
 
 
 @dataclass(frozen=True)
@@ -96,43 +107,13 @@ class Selection:
     why: str
 
 
-class Place(Protocol):
-    """What rules may look at whatever the target is; `Site` has it, and the GPU's site."""
-
-    @property
-    def node(self) -> Node: ...
-    @property
-    def block(self) -> int:
-        """Channels in a block."""
-
-    def type(self, position: int = 0) -> TensorType: ...
-    def constant(self, slot: str) -> Constant | None: ...
-
-
 @dataclass(frozen=True, eq=False)
-class Site:
-    """A node to be computed, with what a rule may look at."""
+class Place(Generic[Machine]):
+    """A node to be computed and the machine that does it: what rules may look at whatever that is."""
 
     graph: Graph
     node: Node
-    target: Target
-    image_strides: dict[str, int]
-    """Bytes from one image of the batch to the next, for the values the node touches."""
-    max_error: float = 1e-5
-    """Share of a layer's largest output by which a faster algorithm may be off."""
-    copies: tuple[int, ...] = ()
-    """For a concat: which arms are not written in place and must be copied."""
-    weights_dtype: str = "float32"
-    """Type in which the weights of `cnncc.half.OPS` are stored."""
-    choices: Choices = field(default_factory=dict)
-    """What takes the place of the model's picks, by convolution."""
-    room: float = math.inf
-    """Bytes for an image that workspace and the scratch of all cores should keep to; see `cnncc.kernels.room`."""
-
-    @property
-    def given(self) -> Given | None:
-        """The choice for a conv node that takes the place of the model's."""
-        return self.choices.get(conv_key(self.node, self.type())) if self.choices else None
+    target: Machine
 
     @property
     def batch(self) -> int:
@@ -157,6 +138,29 @@ class Site:
     @property
     def result(self) -> Operand:
         return Operand("value", self.node.name)
+
+
+@dataclass(frozen=True, eq=False)
+class Site(Place[Target]):
+    """A node to be computed, with what a rule may look at."""
+
+    image_strides: dict[str, int]
+    """Bytes from one image of the batch to the next, for the values the node touches."""
+    max_error: float = 1e-5
+    """Share of a layer's largest output by which a faster algorithm may be off."""
+    copies: tuple[int, ...] = ()
+    """For a concat: which arms are not written in place and must be copied."""
+    weights_dtype: str = "float32"
+    """Type in which the weights of `cnncc.half.OPS` are stored."""
+    choices: Choices = field(default_factory=dict)
+    """What takes the place of the model's picks, by convolution."""
+    room: float = math.inf
+    """Bytes for an image that workspace and the scratch of all cores should keep to; see `cnncc.kernels.room`."""
+
+    @property
+    def given(self) -> Given | None:
+        """The choice for a conv node that takes the place of the model's."""
+        return self.choices.get(conv_key(self.node, self.type())) if self.choices else None
 
 
 def blocks(channels: int, block: int) -> int:

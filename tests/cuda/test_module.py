@@ -87,14 +87,12 @@ def test_threads_share_a_model(path: Path, driver: ctypes.CDLL) -> None:
     assert driver.cnncc_emulator_live() == driver.before
 
 
-@pytest.mark.parametrize("function", FUNCTIONS)
+@pytest.mark.parametrize("function", [f for f in FUNCTIONS if not f.startswith("cuGetError")])
 @pytest.mark.parametrize(("code", "text"), [(2, "out of device memory"), (719, "a kernel failed"), (46, "was lost")])
 def test_an_error_of_any_call_is_told_and_leaks_nothing(
     function: str, code: int, text: str, path: Path, driver: ctypes.CDLL, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The first, second and third call of each function fails, whatever run that is in."""
-    if function.startswith("cuGetError"):
-        pytest.skip("these say what an error is")
     for nth in (1, 2, 3):
         driver.cnncc_emulator_reset()
         before = driver.cnncc_emulator_live()  # what a failing free left behind earlier

@@ -10,32 +10,26 @@ import tempfile
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from functools import cached_property
-from importlib.metadata import version
 from pathlib import Path
 from typing import Any, BinaryIO
 
 import numpy as np
 
-import cnncc
-from cnncc import ops, targets
-from cnncc.codegen import toolchain
+from cnncc import targets
+from cnncc.codegen import describe, toolchain
 from cnncc.codegen.cuda.host import blobs_assembly, host_c, host_header
 from cnncc.codegen.cuda.images import Image, Progress, images
 from cnncc.codegen.cuda.nvrtc import version as nvrtc_version
 from cnncc.codegen.cuda.program import ALIGN, CudaProgram
 from cnncc.codegen.cuda.source import program_source
-from cnncc.codegen.keys import compiler_digest
 from cnncc.codegen.layout import from_stored
 from cnncc.codegen.names import c_name
 from cnncc.codegen.program import Arena
 from cnncc.codegen.roles import CUDA_KINDS, ROLES
 from cnncc.errors import CnnccError, reason
 from cnncc.files import check_outputs, replacing
-from cnncc.ir import Node
-from cnncc.ir.text import print_graph
 from cnncc.runtime.cuda.driver import CudaModel
 from cnncc.runtime.cuda.interface import INTERFACE
-from cnncc.runtime.interface import FORMAT
 from cnncc.runtime.load import load
 
 KINDS = ("so", "h", *CUDA_KINDS)
@@ -60,7 +54,7 @@ class CudaBuild:
     @property
     def kernels(self) -> list[tuple[str, str, str]]:
         """(node, kernel, why) of every launch."""
-        return [(c.node, c.kernel.name, s.why) for s in self.program.selections.values() for c in s.calls]
+        return list(describe.kernels(self.program))
 
     @cached_property
     def info(self) -> dict[str, Any]:
@@ -68,13 +62,7 @@ class CudaBuild:
         p = self.program
         target = p.target
         return {
-            "format": FORMAT,
-            "name": p.graph.name,
-            "symbol": c_name(p.graph.name),
-            "inputs": [{**_port(n.name, n), **_preprocessing(n)} for n in p.graph.inputs],
-            "outputs": [_port(o, p.graph[laid]) for laid, o in p.output_names.items()],
-            "params": sum(ops.params(p.source, n) for n in p.source.nodes),
-            "macs": sum(ops.macs(p.source, n) for n in p.source.nodes),
+            **describe.network(p),
             "memory": {
                 **asdict(p.arena),
                 "arena_bytes": 0,
@@ -95,13 +83,7 @@ class CudaBuild:
                 "dtype": p.dtype,
                 "tuned": False,
             },
-            "source_sha256": hashlib.sha256(print_graph(p.source).encode()).hexdigest(),
-            "compiler": {
-                "cnncc": cnncc.__version__,
-                "apache-tvm": version("apache-tvm"),
-                "kernels_sha256": compiler_digest(),
-            },
-            "kernels": [{"node": n, "kernel": k, "why": w} for n, k, w in self.kernels],
+            "compiler": describe.compiler(),
         }
 
     def model(self) -> CudaModel:
@@ -208,15 +190,6 @@ class CudaBuild:
             if self.progress is not None:
                 self.progress("writing weights", i, len(self.program.weights))
         file.truncate(self.program.weight_bytes)
-
-
-def _port(name: str, node: Node) -> dict[str, Any]:
-    return {"name": name, "shape": list(node.type.shape), "dtype": "float32"}
-
-
-def _preprocessing(node: Node) -> dict[str, Any]:
-    """Mean and std that the module applies itself, where the network has them."""
-    return {key: list(node.attrs[key]) for key in ("mean", "std") if node.attrs[key]}
 
 
 def build_program(program: CudaProgram, progress: Progress | None = None) -> CudaBuild:

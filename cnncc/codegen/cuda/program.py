@@ -7,15 +7,14 @@ from dataclasses import dataclass
 from functools import cached_property
 
 from cnncc import ops, passes
-from cnncc.codegen.layout import to_stored
 from cnncc.codegen.program import LARGEST_INDEX, Arena
+from cnncc.codegen.stored import Stored
 from cnncc.errors import CnnccError
 from cnncc.gpus import Gpu
-from cnncc.ir import Constant, Graph, Node
+from cnncc.ir import Graph
 from cnncc.kernels.cuda.rules import select
 from cnncc.kernels.cuda.spec import GpuKernel, GpuSite
-from cnncc.kernels.spec import Call, Operand, Packed, Selection
-from cnncc.passes import ArenaPlan
+from cnncc.kernels.spec import Call, Operand
 
 ALIGN = 256
 """Bytes, of everything in device memory: what cuMemAlloc gives, and more than any load needs."""
@@ -33,59 +32,27 @@ class Argument:
 
 
 @dataclass(frozen=True, eq=False)
-class CudaProgram:
+class CudaProgram(Stored):
     """Everything about a compiled network but its machine code."""
 
-    source: Graph
-    """The graph as written, before any pass, with the batch."""
-    graph: Graph
-    plan: ArenaPlan
     target: Gpu
-    selections: dict[str, Selection]
-    """Node name -> its launches; nodes without work are not listed."""
     max_error: float = 1e-5
     dtype: str = "float32"
     """Of the operands of convolutions, `float16` for tensor cores; sums and values in memory are float32."""
-
-    @cached_property
-    def calls(self) -> tuple[Call, ...]:
-        """All launches in order."""
-        return tuple(c for s in self.selections.values() for c in s.calls)
 
     @cached_property
     def kernels(self) -> tuple[GpuKernel, ...]:
         """The distinct kernels, in order of first use."""
         return tuple(dict.fromkeys(kernel_of(c) for c in self.calls))
 
-    @cached_property
-    def weights(self) -> tuple[tuple[Packed, int], ...]:
-        """Every packed weight with its byte offset in the weights of the module."""
-        constants = [Packed(f"{n.name}.value", self._stored(n)) for n in self.graph.nodes if n.op == "const"]
-        placed, offset = [], 0
-        for packed in [*constants, *(w for s in self.selections.values() for w in s.weights)]:
-            placed.append((packed, offset))
-            offset += aligned(max(packed.nbytes, 1))  # one of no bytes has an address too
-        return tuple(placed)
-
-    def _stored(self, node: Node) -> Constant:
-        constant = self.graph.constants[node.weights["value"]]
-        return constant.map((node.type.nbytes // 4,), lambda v: to_stored(v, node.type).ravel())
-
-    @cached_property
-    def weight_offsets(self) -> dict[str, int]:
-        return {packed.name: offset for packed, offset in self.weights}
+    @property
+    def weight_align(self) -> int:
+        return ALIGN
 
     @property
     def weight_bytes(self) -> int:
-        if not self.weights:
-            return 0
-        packed, offset = self.weights[-1]
-        return offset + aligned(max(packed.nbytes, 1))
-
-    @cached_property
-    def output_names(self) -> dict[str, str]:
-        """Each graph output -> its name in the source."""
-        return dict(zip(self.graph.outputs, self.source.outputs, strict=True))
+        """Whole rows of device memory."""
+        return aligned(super().weight_bytes)
 
     @property
     def workspace_offset(self) -> int:
@@ -183,7 +150,7 @@ def make_program(
         if slot.view or slot.kind in ("input", "constant") or (node.op == "concat" and not copies):
             continue
         selections[node.name] = select(GpuSite(graph, node, target, plan.slots, max_error, copies, dtype))
-    program = CudaProgram(batched, graph, plan, target, selections, max_error, dtype)
+    program = CudaProgram(batched, graph, plan, selections, target, max_error, dtype)
     _check_indices(program)
     return program
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass
 
+from cnncc.kernels.copy import copied_arms
 from cnncc.kernels.cuda.spec import GpuKernel, GpuSite, View, Work, grid_of, threads_for
 from cnncc.kernels.spec import Call, Selection
 
@@ -56,12 +57,7 @@ def select_copy(site: GpuSite) -> Selection | None:
 
 
 def _concat(site: GpuSite) -> Selection:
-    at, calls = 0, []
-    for i, arm in enumerate(site.node.inputs):
-        channels = site.graph[arm].type.shape[1]
-        if i in site.copies:
-            calls.append(_copy(site, arm, 0, channels, at))
-        at += channels
+    calls = [_copy(site, arm, 0, channels, at) for arm, channels, at in copied_arms(site, site.copies)]
     why = f"{len(site.node.inputs) - len(calls)} arms written in place, {len(calls)} copied"
     return Selection(tuple(calls), (), why)
 

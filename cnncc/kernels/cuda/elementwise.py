@@ -7,8 +7,8 @@ from dataclasses import dataclass
 import numpy as np
 
 from cnncc.ir import Constant
-from cnncc.kernels.conv_direct import pad_channels
 from cnncc.kernels.cuda.spec import VECTOR, GpuKernel, GpuSite, View, Work, grid_of, threads_for
+from cnncc.kernels.elementwise import affine_weights
 from cnncc.kernels.spec import Call, Epilogue, Operand, Packed, Selection
 from cnncc.ops import ACTIVATIONS
 
@@ -54,22 +54,7 @@ def select_elementwise(site: GpuSite) -> Selection | None:
 def _affine(site: GpuSite) -> Selection:
     """bn as x scale + shift with both computed at compile time, in float64."""
     node, view = site.node, site.view(site.node.name)
-    width = view.blocks * view.block
-    slots = [site.constant(s) for s in ("weight", "bias", "running_mean", "running_var")]
-    gamma, beta, mean, var = (s for s in slots if s is not None)
-    eps = node.attrs["eps"]
-
-    def scale(g: np.ndarray, v: np.ndarray) -> np.ndarray:
-        return g.astype(np.float64) / np.sqrt(v.astype(np.float64) + eps)
-
-    def pack(values: np.ndarray) -> np.ndarray:
-        return pad_channels(values.astype(np.float32), width)
-
-    shift = beta.map((width,), lambda b, g, m, v: pack(b - m * scale(g, v)), gamma, mean, var)
-    packed = (
-        Packed(f"{node.name}.scale", gamma.map((width,), lambda g, v: pack(scale(g, v)), var)),
-        Packed(f"{node.name}.shift", shift),
-    )
+    packed = affine_weights(site, view.blocks * view.block)
     return _elementwise(site, "affine", 1, node.attrs["epilogue"], packed)
 
 

@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 from cnncc.gpus import Gpu
-from cnncc.ir import Constant, Graph, Node, TensorType
-from cnncc.kernels.spec import Kernel, Operand
+from cnncc.kernels.spec import Kernel, Place
 from cnncc.passes import Slot
 
 VECTOR = 4
@@ -67,12 +66,9 @@ class View:
 
 
 @dataclass(frozen=True, eq=False)
-class GpuSite:
+class GpuSite(Place[Gpu]):
     """A node to be computed on a GPU, with what a rule may look at."""
 
-    graph: Graph
-    node: Node
-    target: Gpu
     slots: Mapping[str, Slot]
     max_error: float = 1e-5
     """Share of a layer's largest output by which a faster algorithm may be off."""
@@ -80,30 +76,6 @@ class GpuSite:
     """For a concat: which arms are not written in place and must be copied."""
     dtype: str = "float32"
     """Of the operands of convolutions: float16 for tensor cores."""
-
-    @property
-    def batch(self) -> int:
-        return self.node.type.shape[0]
-
-    @property
-    def block(self) -> int:
-        return self.target.block
-
-    def type(self, position: int = 0) -> TensorType:
-        """Type of an input by position."""
-        return self.graph[self.node.inputs[position]].type
-
-    def constant(self, slot: str) -> Constant | None:
-        """The constant in a weight slot, None where the node has none."""
-        name = self.node.weights.get(slot)
-        return None if name is None else self.graph.constants[name]
-
-    def values(self, names: Sequence[str]) -> tuple[Operand, ...]:
-        return tuple(Operand("value", n) for n in names)
-
-    @property
-    def result(self) -> Operand:
-        return Operand("value", self.node.name)
 
     def view(self, name: str) -> View:
         """Where a value's numbers lie, as an image of channels or as a vector."""
