@@ -74,7 +74,8 @@ def _result(model: str, output: Path, tensors: Path, network: Network) -> dict[s
 
 def _show(result: dict[str, Any]) -> None:
     print(f"{result['network']}  {result['lines']} lines for {result['ops']} ops")
-    print(f"{result['weights']}  {result['tensors']} tensors")
+    tensors = result["tensors"]
+    print(f"{result['weights']}  {tensors} tensor{'' if tensors == 1 else 's'}")
     for way in ("inputs", "outputs"):
         ports = (f"{port['name']} {'x'.join(map(str, port['shape']))}" for port in result[way])
         print(f"{way}: {', '.join(ports)}")

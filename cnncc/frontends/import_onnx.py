@@ -155,7 +155,10 @@ def declared(port: ValueInfoProto) -> Shape:
     if 0 in sizes or not port.type.tensor_type.HasField("shape"):
         shown = ",".join(str(d.dim_value or d.dim_param or "?") for d in dims)
         example = ",".join(str(s or "N") for s in sizes) or "1,3,224,224"
-        raise CnnccError(f"input {port.name} has no fixed shape: {shown}", hint=f"say --shape {port.name}={example}")
+        raise CnnccError(
+            f"input {port.name} has no fixed shape: {shown}",
+            hint=f"say `cnncc import` with --shape {port.name}={example}",
+        )
     return tuple(sizes)
 
 
@@ -171,6 +174,8 @@ class Reader:
     numeric: frozenset[str]
     values: dict[str, Tensor | None] = field(default_factory=dict)
     """Tensors by name; None where a node before failed."""
+    foldable: set[str] = field(default_factory=set)
+    """Of those, what would be known if nothing had failed."""
     faults: list[str] = field(default_factory=list)
     wanted: set[str] = field(default_factory=set)
     notes: list[str] = field(default_factory=list)
@@ -234,28 +239,39 @@ class Reader:
         """The results of one node, known or computed."""
         inputs = [self.values.get(name) if name else None for name in node.input]
         if any(name and self.values.get(name) is None for name in node.input):
-            self.values.update(dict.fromkeys(node.output))
+            self.skip(node)
             return
         try:
             results = self.results(node, inputs)
         except Unsupported as error:
-            self.fail(f"{node.name or node.output[0]} ({node.op_type})", error)
+            self.fail(label(node), error)
             results = [None] * len(node.output)
         self.values.update({name: r for name, r in zip(node.output, results, strict=False) if name})
+
+    def skip(self, node: NodeProto) -> None:
+        """A node after one that failed. It is told of too if it has no counterpart whatever it is given; one of shapes
+        and other numbers that would be known needs none."""
+        names = [name for name in node.input if name]
+        known = all(name in self.foldable or isinstance(self.values.get(name), np.ndarray) for name in names)
+        if known or node.op_type in ("Shape", "Size"):
+            self.foldable.update(node.output)
+        elif node.domain not in DOMAINS or node.op_type not in RULES:
+            self.fail(label(node), refusal(node))
+        self.values.update(dict.fromkeys(node.output))
 
     def fail(self, where: str, error: Unsupported) -> None:
         self.faults.append(f"  {where}: {error.message}")
         self.wanted |= error.constants
 
     def results(self, node: NodeProto, inputs: list[Tensor | None]) -> Sequence[Tensor | None]:
-        if node.domain not in ("", "ai.onnx"):
-            raise Unsupported(f"an op of the domain {node.domain}")
+        if node.domain not in DOMAINS:
+            raise refusal(node)
         if node.op_type in ("Shape", "Size") and isinstance(inputs[0], Value):
             return shape_of(node, inputs[0])
         if not any(isinstance(i, Value) for i in inputs):
             return evaluate(node, [i for i in inputs if not isinstance(i, Value)], self.opset)
         if node.op_type not in RULES:
-            raise Unsupported("this op is not supported")
+            raise refusal(node)
         result = RULES[node.op_type](Site(node, inputs, self.opset, self.b, self.used))
         return result if isinstance(result, list) else [result]
 
@@ -290,6 +306,21 @@ class Reader:
     def given(self) -> set[str]:
         """Nodes that are outputs already."""
         return self.__dict__.setdefault("_given", set())
+
+
+DOMAINS = ("", "ai.onnx")
+"""Names of the domain of the standard's own ops."""
+
+
+def label(node: NodeProto) -> str:
+    """What a node is called, and its op."""
+    return f"{node.name or node.output[0]} ({node.op_type})"
+
+
+def refusal(node: NodeProto) -> Unsupported:
+    """Why a node has no counterpart, whatever its inputs are."""
+    foreign = node.domain not in DOMAINS
+    return Unsupported(f"an op of the domain {node.domain}" if foreign else "this op is not supported")
 
 
 def unique(ports: Iterable[ValueInfoProto]) -> list[tuple[ValueInfoProto, bool]]:

@@ -50,6 +50,7 @@ def evaluate(node: NodeProto, inputs: Sequence[np.ndarray | None], opset: int) -
     try:
         with np.errstate(all="ignore"):
             found = ReferenceEvaluator(model).run(None, feeds)
+    # ONNX's evaluator checks little of its arguments: what NumPy then raises depends on the op.
     except (NotImplementedError, RuntimeError, TypeError, ValueError, IndexError, AttributeError, KeyError) as error:
         raise Unsupported(f"cannot be evaluated: {error}") from error
     values = iter(found)

@@ -97,7 +97,7 @@ def test_open_batch_is_one_and_other_sizes_are_asked_for() -> None:
     proto = model([node("Relu", "x", "y")], {"x": ("N", 3, "H", "W")}, ["y"])
     with pytest.raises(CnnccError, match="input x has no fixed shape: N,3,H,W") as caught:
         from_onnx(proto)
-    assert caught.value.hint == "say --shape x=1,3,N,N"
+    assert caught.value.hint == "say `cnncc import` with --shape x=1,3,N,N"
     assert agrees(proto, {"x": (1, 3, 5, 6)}).graph.inputs[0].type.shape == (1, 3, 5, 6)
 
 
@@ -294,6 +294,25 @@ def test_everything_unsupported_is_told_at_once(tmp_path: Path) -> None:
         "  a (NonZero): this op is not supported",
         "  c (Hardmax): this op is not supported",
         "  d (MaxPool): the places of the largest values",
+    ]
+
+
+def test_what_follows_a_failure_is_told_too_but_not_its_shape_arithmetic() -> None:
+    nodes = [
+        node("Hardmax", "x", "a"),
+        node("NonZero", "a", "b"),
+        node("Shape", "a", "s"),
+        node("ConstantOfShape", "s", "k"),
+        node("NonZero", "k", "m"),
+        node("Relu", "a", "c"),
+        node("Hardmax", "c", "y"),
+    ]
+    with pytest.raises(CnnccError) as caught:
+        from_onnx(model(nodes, X, ["y", "b", "m"]))
+    assert [line.split(":")[0].strip() for line in caught.value.message.splitlines()[1:]] == [
+        "a (Hardmax)",
+        "b (NonZero)",
+        "y (Hardmax)",
     ]
 
 
