@@ -15,8 +15,8 @@ from cnncc.passes.pack_records import lowest
 from cnncc.passes.plan_arena import ArenaPlan, activations_alive
 from cnncc.runtime.interface import ALIGN
 
-COUNTER_BYTES = 8
-"""Of a step: the next chunk to take, and chunks that are finished, int32 each."""
+COUNTER_BYTES = 4
+"""An int32: of a step and thread, the chunks taken from the thread's share; of a step, the chunks that are finished."""
 
 
 @dataclass(frozen=True)
@@ -49,7 +49,10 @@ class ArenaLayout:
     calls: tuple[CallMemory, ...]
     """In execution order."""
     counters: int
-    """Offset of the counters of all steps, which must be zero when a run starts."""
+    """Offset of the counters of all steps, which must be zero when a run starts: a row for each thread, and one of what
+    is finished. A thread mostly changes its own row, whose cache lines are no other's."""
+    counter_row: int
+    """Bytes from one row of counters to the next."""
     bytes: int
     bound: int
     """The largest sum at any step: with these kernels and this order, no arena is smaller."""
@@ -63,7 +66,7 @@ def rooms(graph: Graph) -> dict[str, float]:
     if not most:
         return dict.fromkeys(graph.by_name, math.inf)  # everything is in the caller's buffers
     images = max(n.type.shape[0] for n in graph.inputs)
-    counters = COUNTER_BYTES * len(graph.nodes)
+    counters = 2 * counter_row_bytes(len(graph.nodes))
     left = (most * (1 + SHARE) - counters - live for live in alive)
     return {node.name: room / images for node, room in zip(graph.nodes, left, strict=True)}
 
@@ -84,8 +87,14 @@ def lay_out(graph: Graph, plan: ArenaPlan, selections: Mapping[str, Selection], 
             stride = max(_scratch(c) for c in selection.calls)
             calls += [CallMemory(placed["workspace"][0], placed["scratch"][0], stride)] * len(selection.calls)
     top = max([plan.bytes, *(r.offset + r.bytes for r in rooms)])
-    counters = aligned(COUNTER_BYTES * len(calls))
-    return ArenaLayout(tuple(rooms), tuple(calls), top, top + counters, max(live, default=0) + counters)
+    row = counter_row_bytes(len(calls))
+    counters = (threads + 1) * row
+    return ArenaLayout(tuple(rooms), tuple(calls), top, row, top + counters, max(live, default=0) + counters)
+
+
+def counter_row_bytes(steps: int) -> int:
+    """Of one counter for each step, in whole cache lines."""
+    return aligned(COUNTER_BYTES * steps)
 
 
 def images(call: Call, batch: int) -> int:

@@ -1,9 +1,11 @@
 """The steps of a module as LLVM IR: the calls of its kernels, and how threads share them.
 
-Every thread walks all steps. In a step it takes chunks of work from an atomic counter until none is left, then waits
-until all chunks are finished. Nobody waits for a thread that holds no chunk: one that has lost its core, or woke late,
-catches up by itself, and any of the threads alone would complete the run; until it has, it touches nothing but
-counters. These lie in the arena, as does all that kernels write, so a run touches nothing it does not own.
+Every thread walks all steps. The chunks of a step are shared out evenly, each thread's in one piece: it reads its own
+part of the weights, and the part of the image that it wrote itself in the step before lies in its cache. It takes its
+chunks from an atomic counter, then those that other threads have not come to, then waits until all are finished. Nobody
+waits for a thread that holds no chunk: one that has lost its core, or woke late, catches up by itself, and any of the
+threads alone would complete the run; until it has, it touches nothing but counters. These lie in the arena, as does all
+that kernels write, so a run touches nothing it does not own.
 `cnncc.codegen.entry` has the functions that callers see.
 """
 
@@ -147,6 +149,7 @@ done:
             lines.append(f"  %p{i} = load ptr, ptr %slot{i}")
         lines += [
             "  %id64 = sext i32 %id to i64",
+            "  %round = sub i32 %threads, 1",
             "  br label %step0",
         ]
         calls = self.program.calls
@@ -168,20 +171,32 @@ done:
         chunk = -(-units // min(units, -(-WANTED_CHUNKS // images)))
         per_image = -(-units // chunk)
         total = images * per_image
-        counter = self.program.memory.counters + COUNTER_BYTES * i
+        memory = self.program.memory
+        finished = memory.counters + self.program.threads * memory.counter_row + COUNTER_BYTES * i
+        arena = f"%p{self.pointers - 2}"
         image, piece = f"sdiv i32 %t{i}, {per_image}", f"srem i32 %t{i}, {per_image}"
         if self.program.images_innermost(call):
             piece, image = f"sdiv i32 %t{i}, {images}", f"srem i32 %t{i}, {images}"
         lines = [
             f"step{i}:",
-            f"  %next{i} = getelementptr i8, ptr %p{self.pointers - 2}, i64 {counter}",
             *self._scratch(i),
+            f"  %finished{i} = getelementptr i8, ptr {arena}, i64 {finished}",
+            f"  br label %share{i}",
+            f"share{i}:",
+            f"  %tried{i} = phi i32 [ 0, %step{i} ], [ %passed{i}, %empty{i} ]",
+            f"  %done{i} = phi i32 [ 0, %step{i} ], [ %mine{i}, %empty{i} ]",
+            *self._share(i, total),
             f"  br label %take{i}",
             f"take{i}:",
-            f"  %mine{i} = phi i32 [ 0, %step{i} ], [ %again{i}, %work{i} ]",
-            f"  %t{i} = atomicrmw add ptr %next{i}, i32 1 monotonic, align 4",
-            f"  %more{i} = icmp slt i32 %t{i}, {total}",
-            f"  br i1 %more{i}, label %work{i}, label %meet{i}",
+            f"  %mine{i} = phi i32 [ %done{i}, %share{i} ], [ %again{i}, %work{i} ]",
+            f"  %taken{i} = atomicrmw add ptr %next{i}, i32 1 monotonic, align 4",
+            f"  %t{i} = add i32 %first{i}, %taken{i}",
+            f"  %more{i} = icmp slt i32 %t{i}, %end{i}",
+            f"  br i1 %more{i}, label %work{i}, label %empty{i}",
+            f"empty{i}:",
+            f"  %passed{i} = add i32 %tried{i}, 1",
+            f"  %left{i} = icmp slt i32 %passed{i}, %threads",
+            f"  br i1 %left{i}, label %share{i}, label %meet{i}",
             f"work{i}:",
             f"  %image{i} = {image}",
             f"  %wide{i} = sext i32 %image{i} to i64",
@@ -211,9 +226,26 @@ done:
             f"  %again{i} = add i32 %mine{i}, 1",
             f"  br label %take{i}",
             f"meet{i}:",
-            f"  %finished{i} = getelementptr i8, ptr %next{i}, i64 4",
             *self._meet_call(i, total),
             f"  br label %step{i + 1}",
+        ]
+
+    def _share(self, i: int, total: int) -> list[str]:
+        """The chunks [first, end) of a thread, and the counter of those taken: the thread's own share first, then those
+        of the threads after it. Thread k's chunks begin at k / threads of all, rounded up."""
+        memory = self.program.memory
+        return [
+            f"  %after{i} = add i32 %id, %tried{i}",
+            f"  %whose{i} = urem i32 %after{i}, %threads",
+            f"  %scaled{i} = mul i32 %whose{i}, {total}",
+            f"  %raised{i} = add i32 %scaled{i}, %round",
+            f"  %first{i} = udiv i32 %raised{i}, %threads",
+            f"  %beyond{i} = add i32 %raised{i}, {total}",
+            f"  %end{i} = udiv i32 %beyond{i}, %threads",
+            f"  %whose64.{i} = zext i32 %whose{i} to i64",
+            f"  %row{i} = mul i64 %whose64.{i}, {memory.counter_row}",
+            f"  %counter{i} = add i64 %row{i}, {memory.counters + COUNTER_BYTES * i}",
+            f"  %next{i} = getelementptr i8, ptr %p{self.pointers - 2}, i64 %counter{i}",
         ]
 
     def _scratch(self, i: int) -> list[str]:
@@ -258,7 +290,8 @@ done:
         for i, value in enumerate(arguments):
             lines.append(f"  %field{i} = getelementptr ptr, ptr %context, i32 {i}")
             lines.append(f"  store ptr {value}, ptr %field{i}")
-        counters = COUNTER_BYTES * len(self.program.calls)
+        memory = self.program.memory
+        counters = memory.bytes - memory.counters
         lines += [
             f"  %threads.at = getelementptr {self.context}, ptr %context, i32 0, i32 1",
             "  store i32 %threads, ptr %threads.at",

@@ -59,11 +59,12 @@ class Buffer:
         bits = tirx.Cast(_vector("uint32", lanes), stored) << splat(tirx.const(16, "uint32"), lanes)
         return tirx.reinterpret(_vector("float32", lanes), bits)
 
-    def prefetch(self, index: Expr, *, write: bool = False) -> None:
-        """Asks for the cache line of an element, which may lie beyond the buffer's end; with `write`, to store there:
-        a store to a line of which another core has a copy, or nobody, would wait for it."""
+    def prefetch(self, index: Expr, *, write: bool = False, near: bool = False) -> None:
+        """Asks for the cache line of an element, which may lie beyond the buffer's end, into the second cache or, if it
+        is `near`, the first; with `write`, to store there: a store to a line of which another core has a copy, or
+        nobody, would wait for it."""
         address = tirx.address_of(BufferLoad(self._buffer, [i32(index)]))
-        access, keep, data = (IntImm("int32", n) for n in (int(write), 2, 1))
+        access, keep, data = (IntImm("int32", n) for n in (int(write), 2 + near, 1))
         self._kernel.emit(tirx.Evaluate(tirx.call_llvm_intrin("void", "llvm.prefetch", address, access, keep, data)))
 
     def store(self, index: Expr, value: Expr, lanes: int = 1) -> None:
@@ -195,12 +196,6 @@ class KernelBuilder:
     def units(self) -> AbstractContextManager[Expr]:
         """The outermost loop, over the caller's range of units."""
         return self.loop(self._hi - self._lo, "unit", self._lo)
-
-    def unit_after(self, unit: Expr) -> Expr:
-        """What the thread computes next, most likely: the unit after this one; after its last, the first of the range
-        after next, since two threads that take ranges in turns leave one between. It may not exist."""
-        lo, hi = self._lo, self._hi
-        return self.let(tirx.Select(unit + 1 < hi, unit + 1, hi + (hi - lo)))
 
     def finish(self, symbol: str) -> PrimFunc:
         """The kernel as a PrimFunc without a packed ABI: pointers and two ints in, nothing out."""

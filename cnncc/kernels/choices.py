@@ -28,11 +28,13 @@ class ConvKey:
 
 @dataclass(frozen=True)
 class DirectChoice:
-    """The direct kernel: register tile, output rows of a unit, pieces of the output blocks."""
+    """The direct kernel: register tile, output rows of a unit, pieces of the output blocks; whether the image is copied
+    between zeros once for all units, where its taps reach over the border."""
 
     tile: Tile
     rows: int
     chunks: int
+    padded: bool = False
 
 
 @dataclass(frozen=True)

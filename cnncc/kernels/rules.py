@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable
 
 from cnncc.kernels.channels import select_global_pool, select_lrn, select_softmax
-from cnncc.kernels.conv_direct import select_conv, select_transposed
+from cnncc.kernels.conv_choice import select_conv
+from cnncc.kernels.conv_transposed import select_transposed
 from cnncc.kernels.copy import select_copy
 from cnncc.kernels.dense import select_dense
 from cnncc.kernels.elementwise import select_elementwise, select_normalize

@@ -31,6 +31,8 @@ class WindowConfig:
     columns: int
     """Output pixels kept in registers."""
     rows: int
+    rows_outermost: bool
+    """Whether a thread's units are some rows of all channels, or all rows of some."""
 
     @property
     def window(self) -> tuple[int, int]:
@@ -76,6 +78,9 @@ def _configure(site: Site, mode: str, epilogue: Epilogue = (), bias: bool = Fals
         epilogue=epilogue,
         columns=min(width, _columns(target)),
         rows=height,
+        # As 1x1 convolutions around are cut, so that what one thread wrote is in its cache when it reads it: by rows
+        # where their images are larger than their weights.
+        rows_outermost=height * width > source.shape[1],
     )
     # Halve the rows until the window fits half of L1 or L2 and there are enough units to share out.
     while config.rows > 1 and (

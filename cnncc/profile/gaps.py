@@ -161,12 +161,14 @@ def _direct_causes(layer: _Layer, c: ConvConfig) -> list[Cause]:
     problem = Problem(*c.grid, c.group_out_blocks, c.reduction, c.taps)
     tiles = c.reduction * c.groups * total_cycles(tile, problem, target)[0]
     lanes = layer.of_cycles(multiply) - sum(s.flops for s in layer.steps) / layer.limits.flops
-    gathered = c.row_units * c.groups * c.chunks * c.scratch_floats * 4 / _GATHERED
+    gathered = layer.of_cycles(c.row_units * c.groups * c.chunks * c.scratch_floats * 4 / _GATHERED)
+    if c.padded:
+        gathered = sum(step.seconds for step in layer.steps[:-1])
     return [
         Cause("channels that do not fill their blocks", lanes),
         Cause(f"tiles of {tile.pixels} pixels x {tile.groups} blocks", layer.of_cycles(tiles - multiply)),
         Cause(f"results of {c.reduction} products each", layer.of_cycles(vectors * (_STORED + len(c.epilogue)))),
-        Cause("rows copied between their padding", layer.of_cycles(gathered)),
+        Cause("rows copied between their padding", gathered),
         _moved(layer),
     ]
 

@@ -8,7 +8,8 @@ from cnncc import ops, passes, weights
 from cnncc.codegen.program import Program, make_program
 from cnncc.ir import Constant, Graph, Node, TensorType
 from cnncc.kernels.choices import Choice, ConvKey, DirectChoice, Given, conv_key
-from cnncc.kernels.conv_direct import ConvConfig, conv_geometry, direct_candidates
+from cnncc.kernels.conv_choice import direct_candidates
+from cnncc.kernels.conv_direct import ConvConfig, conv_geometry
 from cnncc.kernels.spec import Kernel, Site
 from cnncc.kernels.winograd import WinogradConfig
 from cnncc.kernels.winograd_choice import winograd_candidates, winograd_choice
@@ -67,7 +68,7 @@ def choice_of(kernel: Kernel) -> Choice | None:
     """What was chosen for the kernel of a convolution; None for kernels that have no choice."""
     config = kernel.config
     if isinstance(config, ConvConfig):
-        return DirectChoice(config.tile, config.rows, config.chunks)
+        return DirectChoice(config.tile, config.rows, config.chunks, config.padded)
     return winograd_choice(config) if isinstance(config, WinogradConfig) else None
 
 
@@ -99,7 +100,7 @@ def leaders_first(ranked: list[Choice]) -> list[Choice]:
 def kind(choice: Choice) -> tuple[object, ...]:
     """What tells candidates apart roughly: algorithm, register tile, way of sharing the input."""
     if isinstance(choice, DirectChoice):
-        return ("direct", choice.tile)
+        return ("direct", choice.tile, choice.padded)
     return ("winograd", choice.m, choice.groups, choice.shared)
 
 

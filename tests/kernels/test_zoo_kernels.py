@@ -11,7 +11,7 @@ from cnncc.codegen.program import Program, make_program
 from cnncc.kernels.tiles import Tile, fits_registers
 
 ZOO = sorted(p.stem for p in resources.directory("models").glob("*.net"))
-SUMS = {"conv": {"conv_direct", "winograd", "winograd_input", "window"}, "fc": {"dense"}}
+SUMS = {"conv": {"conv_direct", "pad", "winograd", "winograd_input", "window"}, "fc": {"dense"}}
 """Kernel families that may compute a node with multiply-adds."""
 
 

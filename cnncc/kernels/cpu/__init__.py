@@ -14,6 +14,7 @@ from cnncc.kernels.cpu import (
     elementwise,
     group_norm,
     matmul,
+    pad,
     resample,
     resize,
     strided,
@@ -26,6 +27,7 @@ from cnncc.kernels.cpu.channels import lower_global_pool, lower_lrn, lower_softm
 
 LOWER: Mapping[str, Callable[[Any, str], PrimFunc]] = {
     "conv_direct": conv_direct.lower,
+    "pad": pad.lower,
     "window": window.lower,
     "winograd": winograd.lower,
     "winograd_input": winograd_transform.lower_input,

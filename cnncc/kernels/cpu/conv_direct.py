@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from tvm import tirx
 from tvm.tirx import PrimFunc
 
 from cnncc.kernels.builder import Buffer, Expr, KernelBuilder, splat
@@ -62,6 +63,18 @@ class _Source:
     start: Expr
     row_step: int
     block_step: int
+
+
+@dataclass(frozen=True, eq=False)
+class _Coming:
+    """Pixels that a tile will read: in each of some rows, that begin at `start` + row, `count` of them, `apart` floats
+    from one to the next."""
+
+    buffer: Buffer
+    start: Expr
+    rows: list[int]
+    count: int
+    apart: int
 
 
 def _numbered(runs: tuple[tuple[int, int, int], ...]) -> list[tuple[int, tuple[int, int, int]]]:
@@ -170,16 +183,45 @@ class _Conv:
             plane_w = k.let(weight + b * (c.taps * c.in_block * step))
             with k.loop(kh) as i:
                 row = k.let(plane + i * (c.dilation[0] * source.row_step))
+                coming = self.coming(t, source, plane, row, i)
                 row_w = k.let(plane_w + i * (kw * c.in_block * step))
                 with k.loop(kw // taps) as j:
                     for q in range(taps):
                         tap = k.let(row + (j * taps + q) * (c.dilation[1] * c.in_block))
                         tap_w = k.let(row_w + (j * taps + q) * (c.in_block * step))
-                        with k.loop(c.in_block // channels) as n:
+                        steps = c.in_block // channels
+                        with k.loop(steps) as n:
+                            self.fetch(coming, (j * taps + q) * steps + n, kw * steps)
                             at, at_w = k.let(tap + n * channels), k.let(tap_w + n * (channels * step))
                             self.prefetch(t, at_w, channels * step)
                             for ch in range(channels):
                                 self.multiply(t, acc, source, at + ch, at_w + ch * step)
+
+    def coming(self, t: _Tile, source: _Source, plane: Expr, row: Expr, i: Expr) -> _Coming | None:
+        """The pixels that the tile reads after row `i` of taps: for the next row, or the first on the next channels.
+        None where channels are not in blocks of a cache line: then pixels are neighbours, and few."""
+        k, c = self.k, self.c
+        if c.in_block < LINE:
+            return None
+        start = plane + source.block_step
+        if c.kernel[0] > 1:
+            start = tirx.Select(i + 1 < c.kernel[0], row + c.dilation[0] * source.row_step, start)
+        reach = (c.kernel[1] - 1) * c.dilation[1]
+        apart = 1 if reach else c.stride[1]
+        count = ((t.columns - 1) * c.stride[1] + reach) // apart + 1
+        rows = [r * c.stride[0] * source.row_step for r in range(t.rows)]
+        return _Coming(source.buffer, k.let(start), rows, count, apart * c.in_block)
+
+    def fetch(self, coming: _Coming | None, step: Expr, steps: int) -> None:
+        """Step `step` of `steps` asks for its share of the coming pixels: misses of all at once would hold up the
+        multiplications. The shares are even, so the last may reach beyond what is needed."""
+        if coming is None:
+            return
+        share = -(-coming.count // steps)
+        at = self.k.let(coming.start + step * (share * coming.apart))
+        for row in coming.rows:
+            for i in range(share):
+                coming.buffer.prefetch(at + (row + i * coming.apart), near=True)
 
     def prefetch(self, t: _Tile, weight: Expr, floats: int) -> None:
         """Asks for this tile's share of the weights the next group will read where this one reads now."""

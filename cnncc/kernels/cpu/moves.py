@@ -47,15 +47,18 @@ class Window:
     """What the window holds where there is no image."""
 
 
-def gather_rows(k: KernelBuilder, image: Buffer, to: Buffer, window: Window, first: Expr, top: Expr) -> None:
-    """Copies a window whose first row is row `top` of the image, of the channel blocks from `first` on."""
+def gather_rows(
+    k: KernelBuilder, image: Buffer, to: Buffer, window: Window, first: Expr, top: Expr, start: Expr = 0
+) -> None:
+    """Copies a window whose first row is row `top` of the image, of the channel blocks from `first` on, to index
+    `start`."""
     (height, width), (rows, columns) = window.image, window.size
     block, outside = window.block, window.outside
     begin = min(columns, max(0, -window.left))
     end = max(begin, min(columns, width - window.left))
     with k.loop(window.planes) as b, k.loop(rows) as r:
         y = k.let(top + r)
-        at = k.let((b * rows + r) * (columns * block))
+        at = k.let(start + (b * rows + r) * (columns * block))
         with k.when(tirx.all(y >= 0, y < height)):
             fill_floats(k, to, at, begin * block, outside)
             source = k.let((((first + b) * height + y) * width + (begin + window.left)) * block)

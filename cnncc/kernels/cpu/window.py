@@ -52,7 +52,10 @@ class _Window:
     def build(self, symbol: str) -> PrimFunc:
         k, c = self.k, self.c
         with k.units() as u:
-            plane, top = k.let(u // c.row_units), k.let((u % c.row_units) * c.rows)
+            plane, piece = u // c.row_units, u % c.row_units
+            if c.rows_outermost:
+                plane, piece = u % c.channel_blocks, u // c.channel_blocks
+            plane, top = k.let(plane), k.let(piece * c.rows)
             self.gather(plane, top)
             with k.loop(k.let(vmin(c.rows, c.out_size[0] - top))) as y:
                 for start, columns, count in even_tiles(c.out_size[1], c.columns):

@@ -48,7 +48,7 @@ class _Winograd(Transform):
             if not c.shared:
                 with k.loop(c.in_blocks) as plane, k.loop(c.tiles) as i:
                     self.transform_tile(self.source, self.data, plane, k.let(first + i), i)
-            coming = k.let(k.unit_after(unit) % c.tile_units * c.tiles)
+            coming = k.let((unit + 1) % c.tile_units * c.tiles)  # a thread takes units in order, mostly
             per_chunk, done = c.out_blocks // c.chunks, 0
             for start, size, count in c.chunk_runs:
                 with k.loop(count) as group:

@@ -16,7 +16,8 @@ import numpy as np
 
 from cnncc.gpus import Gpu
 from cnncc.ir import Constant
-from cnncc.kernels.conv_direct import ConvGeometry, conv_geometry, conv_merge, densify, pad_channels, transposed_phases
+from cnncc.kernels.conv_direct import ConvGeometry, conv_geometry, conv_merge, densify, pad_channels
+from cnncc.kernels.conv_transposed import transposed_phases
 from cnncc.kernels.cuda.model import TENSOR_TILES, Estimate, TensorTile, Tile, estimate, stream_estimate, tiles
 from cnncc.kernels.cuda.spec import VECTOR, GpuKernel, GpuSite, View, Work, grid_of, threads_for
 from cnncc.kernels.spec import Call, Epilogue, Operand, Packed, Selection, blocks
