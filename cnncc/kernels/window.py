@@ -10,6 +10,9 @@ from cnncc.kernels.conv_direct import pad_channels
 from cnncc.kernels.spec import Call, Epilogue, Kernel, Operand, Packed, Selection, Site, blocks
 from cnncc.targets import Target
 
+UNROLLED_TAPS = 9
+"""Taps of the largest window that is unrolled."""
+
 
 @dataclass(frozen=True)
 class WindowConfig:
@@ -41,13 +44,20 @@ class WindowConfig:
         columns = (self.out_size[1] - 1) * self.stride[1] + (self.kernel[1] - 1) * self.dilation[1] + 1
         return rows, columns
 
+    def reaches_out(self, axis: int) -> bool:
+        """Whether some tap falls outside the image along an axis."""
+        last = (self.out_size[axis] - 1) * self.stride[axis] + (self.kernel[axis] - 1) * self.dilation[axis]
+        return self.pad[axis] > 0 or last - self.pad[axis] >= self.in_size[axis]
+
+    @property
+    def unrolled(self) -> bool:
+        """Whether each tap has code of its own, which can leave out what is outside the image."""
+        return self.kernel[0] * self.kernel[1] <= UNROLLED_TAPS
+
     @property
     def gathers(self) -> bool:
-        reach = [
-            (self.out_size[a] - 1) * self.stride[a] + (self.kernel[a] - 1) * self.dilation[a] - self.pad[a]
-            for a in (0, 1)
-        ]
-        return self.pad[0] > 0 or self.pad[1] > 0 or any(reach[a] >= self.in_size[a] for a in (0, 1))
+        """Whether rows are copied to scratch, with what changes no result where there is no image."""
+        return not self.unrolled and (self.reaches_out(0) or self.reaches_out(1))
 
     @property
     def row_units(self) -> int:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import nullcontext
 from dataclasses import dataclass
 
 from tvm import tirx
@@ -13,9 +14,6 @@ from cnncc.kernels.cpu.vectors import LOWEST, apply_epilogue, nan_max, vmax, vmi
 from cnncc.kernels.tiles import even_tiles
 from cnncc.kernels.window import WindowConfig
 
-UNROLLED_TAPS = 9
-"""Taps of the largest window that is unrolled."""
-
 
 def lower(config: WindowConfig, symbol: str) -> PrimFunc:
     """The kernel for one configuration; a unit is some rows of one channel block."""
@@ -24,7 +22,8 @@ def lower(config: WindowConfig, symbol: str) -> PrimFunc:
 
 @dataclass(frozen=True, eq=False)
 class _Tile:
-    """`count` pixels of row top + y from column x of one channel block; `top` is the unit's first row."""
+    """`count` pixels of row top + y from column x of one channel block; `top` is the unit's first row. Where a tap may
+    fall left or right of the image, x is a number."""
 
     plane: Expr
     top: Expr
@@ -58,10 +57,28 @@ class _Window:
             plane, top = k.let(plane), k.let(piece * c.rows)
             self.gather(plane, top)
             with k.loop(k.let(vmin(c.rows, c.out_size[0] - top))) as y:
-                for start, columns, count in even_tiles(c.out_size[1], c.columns):
-                    with k.loop(count) as i:
-                        self.tile(_Tile(plane, top, y, k.let(i * columns + start), columns))
+                self.row(plane, top, y)
         return k.finish(symbol)
+
+    def row(self, plane: Expr, top: Expr, y: Expr) -> None:
+        """The tiles of one row: those at the border one by one, the others in a loop."""
+        k = self.k
+        for start, columns, count in even_tiles(self.c.out_size[1], self.c.columns):
+            inside = [i for i in range(count) if self.inside(start + i * columns, columns)]
+            first, last = (inside[0], inside[-1] + 1) if inside else (count, count)
+            for i in range(first):
+                self.tile(_Tile(plane, top, y, start + i * columns, columns))
+            with k.loop(last - first) as i:
+                self.tile(_Tile(plane, top, y, k.let((i + first) * columns + start), columns))
+            for i in range(last, count):
+                self.tile(_Tile(plane, top, y, start + i * columns, columns))
+
+    def inside(self, x: int, count: int) -> bool:
+        """Whether all taps of some pixels are in columns that their source has."""
+        c = self.c
+        left = x * c.stride[1] - c.pad[1]
+        right = left + (count - 1) * c.stride[1] + (c.kernel[1] - 1) * c.dilation[1]
+        return c.gathers or (left >= 0 and right < c.in_size[1])
 
     def gather(self, plane: Expr, top: Expr) -> None:
         """Copies the input rows of the unit into the window, where taps fall outside the image."""
@@ -92,22 +109,31 @@ class _Window:
     def reduce(self, t: _Tile, acc: Buffer) -> None:
         """Every tap of the window on all pixels of the tile."""
         k, c = self.k, self.c
-        if self.window is not None:
-            row = t.y * c.stride[0]
-        else:
-            row = t.plane * c.in_size[0] + (t.top + t.y) * c.stride[0]
-        base = k.let((row * self.width + t.x * c.stride[1]) * c.block)
         kh, kw = c.kernel
-        if kh * kw <= UNROLLED_TAPS:
-            for i in range(kh):
-                for j in range(kw):
-                    self.tap(t, acc, base, i, j)
-        else:
+        if not c.unrolled:
+            base = self.first_tap(t)
             with k.loop(kh) as i, k.loop(kw) as j:
                 self.tap(t, acc, base, i, j)
+            return
+        base = self.first_tap(t)
+        first = k.let((t.top + t.y) * c.stride[0] - c.pad[0])
+        for i in range(kh):
+            row = first + i * c.dilation[0]
+            exists = tirx.all(row >= 0, row < c.in_size[0])
+            with k.when(exists) if c.reaches_out(0) else nullcontext():
+                for j in range(kw):
+                    self.tap(t, acc, base, i, j)
+
+    def first_tap(self, t: _Tile) -> Expr:
+        """Index of the first pixel's tap (0, 0), which need not exist."""
+        k, c = self.k, self.c
+        if self.window is not None:
+            return k.let((t.y * c.stride[0] * self.width + t.x * c.stride[1]) * c.block)
+        row = t.plane * c.in_size[0] + (t.top + t.y) * c.stride[0] - c.pad[0]
+        return k.let((row * self.width + t.x * c.stride[1] - c.pad[1]) * c.block)
 
     def tap(self, t: _Tile, acc: Buffer, base: Expr, i: Expr, j: Expr) -> None:
-        """Tap (i, j) of every pixel; `base` is the index of the first pixel's tap (0, 0)."""
+        """Tap (i, j) of every pixel that has it; `base` is the index of the first pixel's tap (0, 0)."""
         k, c = self.k, self.c
         at = k.let(base + (i * c.dilation[0] * self.width + j * c.dilation[1]) * c.block)
         for v in range(c.block // c.lanes):
@@ -116,9 +142,19 @@ class _Window:
                 index = (t.plane * (c.kernel[0] * c.kernel[1]) + i * c.kernel[1] + j) * c.block + v * c.lanes
                 factor = k.let(self.weight.load(index, c.lanes))
             for p in range(t.count):
+                if not self.has_column(t, p, j):
+                    continue
                 value = self.source.load(at + p * c.stride[1] * c.block + v * c.lanes, c.lanes)
                 slot = p * c.block + v * c.lanes
                 acc.store(slot, self.combine(acc.load(slot, c.lanes), value, factor), c.lanes)
+
+    def has_column(self, t: _Tile, pixel: int, j: Expr) -> bool:
+        """Whether the source has the column of tap j of a pixel."""
+        c = self.c
+        if c.gathers or not isinstance(t.x, int):
+            return True
+        column = (t.x + pixel) * c.stride[1] + j * c.dilation[1] - c.pad[1]
+        return bool(0 <= column < c.in_size[1])
 
     def store(self, t: _Tile, acc: Buffer) -> None:
         """Scale and epilogue of every pixel, and its result."""
