@@ -2,11 +2,21 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from dataclasses import replace
+
 import numpy as np
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
-from kernels.compare import RUNNABLE, network, worst_error
+from kernels.compare import RUNNABLE, network, relative_error, worst_error
+
+from cnncc import reference, targets
+from cnncc.codegen.build import build_program
+from cnncc.codegen.program import Program, make_program
+from cnncc.ir import Graph
+from cnncc.kernels.choices import DirectChoice, Given, conv_key
+from cnncc.kernels.tiles import Tile
 
 BOUND = 2e-5
 """Share of the largest output: the conv's tolerance in the op table."""
@@ -42,6 +52,8 @@ CASES = {
     "grouped on the input": ("conv 3x3 32 groups 2", "32x9x9"),
     "channel multiplier": ("relu; conv 3x3 32 groups 16", "16x9x9"),
     "depthwise": ("relu; dwconv 3x3 bn relu6", "33x15x17"),
+    "depthwise wide": ("relu; dwconv 3x3", "16x5x37"),
+    "depthwise on a row": ("relu; dwconv 3x3 /2", "16x1x17"),
     "depthwise strided": ("relu; dwconv 5x5 /2", "16x31x29"),
     "depthwise dilated": ("relu; dwconv 3x3 dil 2", "16x12x12"),
     "transposed 2x2/2": ("relu; upconv 2x2 32 /2", "48x7x9"),
@@ -87,6 +99,59 @@ def test_random_convolutions(data: st.DataObject) -> None:
     pads = ",".join(str(draw(st.integers(0, 2))) for _ in range(4))
     body = f"relu; conv {kh}x{kw} {draw(channels)} /{draw(st.integers(1, 3))}x{draw(st.integers(1, 3))} pad {pads} relu"
     assert worst_error(network(body, f"{draw(channels)}x{height}x{width}")) <= BOUND
+
+
+PADDED = {
+    "3x3/2": ("relu; conv 3x3 64 /2", "32x15x15"),
+    "5x5": ("relu; conv 5x5 32 groups 2", "64x9x11"),
+    "uneven pads": ("relu; conv 3x3 33 pad 0,2,1,0", "20x9x8"),
+    "only below": ("relu; conv 3x3 32 /2 pad 0,0,1,1", "16x10x10"),
+    "dilated": ("relu; conv 3x3 32 dil 3", "16x7x13"),
+    "residual": ("relu; add { conv 3x3 32 | }; relu", "32x7x7"),
+}
+
+
+@pytest.mark.parametrize("case", PADDED)
+@pytest.mark.parametrize("cut", [(1, 1), (2, 1), (7, 2), (3, 2)])
+def test_an_image_padded_once(case: str, cut: tuple[int, int]) -> None:
+    """The direct kernel on a copy of the image between zeros, however it is cut."""
+    body, dims = PADDED[case]
+    graph = network(body, dims)
+    rows, chunks = cut
+
+    def choice(tile: Tile, groups: int) -> DirectChoice:
+        return DirectChoice(replace(tile, groups=1), rows, chunks if groups % chunks == 0 else 1, padded=True)
+
+    program = given_program(graph, choice)
+    assert [k.family for c in program.calls if (k := c.kernel).family in ("pad", "conv_direct")] == [
+        "pad",
+        "conv_direct",
+    ]
+    image = np.random.default_rng(0).standard_normal(graph.inputs[0].type.shape).astype(np.float32)
+    wanted = reference.run(graph, [image], keep_all=False)
+    got = build_program(program).model()(image)
+    assert relative_error(got, wanted[graph.outputs[0]]) <= BOUND
+
+
+def given_program(graph: Graph, choose: Callable[[Tile, int], DirectChoice]) -> Program:
+    """The program of a network whose only convolution is computed as `choose` says, from the model's register tile and
+    the output blocks of a group."""
+    target = targets.load("host")
+    plain = make_program(graph, target, threads=2, max_error=0)
+    (node,) = (n for n in plain.graph.nodes if n.op == "conv")
+    config = plain.selections[node.name].calls[-1].kernel.config
+    key = conv_key(node, plain.graph[node.inputs[0]].type)
+    given = Given(choose(config.tile, config.group_out_blocks), "a test")
+    return make_program(graph, target, threads=2, max_error=0, choices={key: given})
+
+
+def test_large_weights_on_a_small_image_are_read_once() -> None:
+    """The image is padded once, so that no unit need gather it again for the next output blocks; where weights are
+    small, gathering the rows of each unit costs less."""
+    large = make_program(network("relu; conv 3x3 512 /2", "512x14x14"), targets.load("x86-64-v4"), threads=2)
+    small = make_program(network("relu; conv 3x3 32 /2", "32x56x56"), targets.load("x86-64-v4"), threads=2)
+    assert "pad" in {c.kernel.family for c in large.calls}
+    assert "pad" not in {c.kernel.family for c in small.calls}
 
 
 def test_tile_covers_exactly() -> None:

@@ -151,7 +151,7 @@ class _Window:
     def has_column(self, t: _Tile, pixel: int, j: Expr) -> bool:
         """Whether the source has the column of tap j of a pixel."""
         c = self.c
-        if c.gathers or not isinstance(t.x, int):
+        if c.gathers or not c.reaches_out(1) or not isinstance(t.x, int):
             return True
         column = (t.x + pixel) * c.stride[1] + j * c.dilation[1] - c.pad[1]
         return bool(0 <= column < c.in_size[1])
