@@ -15,7 +15,7 @@ from cnncc.kernels.cuda.winograd import TransformConfig
 
 if TYPE_CHECKING:
     from cnncc.codegen.cuda.build import CudaBuild
-    from cnncc.codegen.cuda.nvrtc import Resources
+    from cnncc.codegen.cuda.compiled import Resources
 
 
 @dataclass(frozen=True)

@@ -12,8 +12,8 @@ import pytest
 
 from cnncc import gpus, lang, resources, weights
 from cnncc.codegen.cuda import nvrtc as compiler
+from cnncc.codegen.cuda.compiled import Resources, parse_resources
 from cnncc.codegen.cuda.images import image_for
-from cnncc.codegen.cuda.nvrtc import parse_resources
 from cnncc.codegen.cuda.program import CudaProgram, make_program
 from cnncc.codegen.cuda.source import program_source
 from cnncc.errors import CnnccError
@@ -134,8 +134,8 @@ ptxas         .     0 bytes stack frame, 0 bytes spill stores, 0 bytes spill loa
 ptxas info    : Used 14 registers, used 0 barriers, 384 bytes cmem[0]
 """
     found = parse_resources(log)
-    assert found["k_1"] == compiler.Resources(93, 16384, 8, 12, 16)
-    assert found["k_2"] == compiler.Resources(14, 0, 0, 0, 0)
+    assert found["k_1"] == Resources(93, 16384, 8, 12, 16)
+    assert found["k_2"] == Resources(14, 0, 0, 0, 0)
 
 
 def test_a_source_that_does_not_compile_is_an_error_with_the_compilers_words() -> None:

@@ -17,9 +17,9 @@ import numpy as np
 
 from cnncc import targets
 from cnncc.codegen import describe, toolchain
+from cnncc.codegen.cuda.compilers import cuda_compiler
 from cnncc.codegen.cuda.host import blobs_assembly, host_c, host_header
 from cnncc.codegen.cuda.images import Image, Progress, images
-from cnncc.codegen.cuda.nvrtc import version as nvrtc_version
 from cnncc.codegen.cuda.program import ALIGN, CudaProgram
 from cnncc.codegen.cuda.source import program_source
 from cnncc.codegen.layout import from_stored
@@ -74,7 +74,7 @@ class CudaBuild:
             "weights_dtype": "float32",
             "threads": 1,
             "target": {"name": target.name, "triple": "nvptx64", "cpu": target.device, "requires": [], "isa": "cuda"},
-            "cuda": {"cubins": list(target.cubins), "ptx": target.ptx, "nvrtc": ".".join(map(str, nvrtc_version()))},
+            "cuda": {"cubins": list(target.cubins), "ptx": target.ptx, "compiler": str(cuda_compiler())},
             "flags": {
                 "batch": p.source.inputs[0].type.shape[0],
                 "threads": 1,
@@ -193,6 +193,6 @@ class CudaBuild:
 
 
 def build_program(program: CudaProgram, progress: Progress | None = None) -> CudaBuild:
-    """Source through TVM, machine code through NVRTC. CnnccError without a CUDA compiler."""
+    """Source through TVM, machine code through NVRTC or nvcc. CnnccError without a CUDA compiler."""
     source = program_source(program)
     return CudaBuild(program, source, images(source, program.target, progress), progress)

@@ -8,7 +8,8 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, dataclass
 
 from cnncc.codegen import cache
-from cnncc.codegen.cuda import nvrtc
+from cnncc.codegen.cuda.compiled import Resources
+from cnncc.codegen.cuda.compilers import Compiler, cuda_compiler
 from cnncc.codegen.cuda.source import source_digest
 from cnncc.gpus import Gpu
 from cnncc.targets import available_cores
@@ -22,7 +23,7 @@ class Image:
 
     architecture: str
     code: bytes
-    resources: Mapping[str, nvrtc.Resources]
+    resources: Mapping[str, Resources]
 
     @property
     def is_ptx(self) -> bool:
@@ -40,7 +41,7 @@ def images(source: str, target: Gpu, progress: Progress | None = None) -> list[I
     if not source:
         return [Image(name, b"", {}) for name in wanted]
     made = []
-    # NVRTC compiles without the interpreter's lock.
+    # Both compilers work without the interpreter's lock.
     with ThreadPoolExecutor(min(available_cores(), len(wanted))) as pool:
         for image in pool.map(lambda name: image_for(source, name), wanted):
             made.append(image)
@@ -51,15 +52,16 @@ def images(source: str, target: Gpu, progress: Progress | None = None) -> list[I
 
 def image_for(source: str, architecture: str) -> Image:
     """The code for one architecture, from the cache if it has it."""
-    key = source_digest(f"{architecture} {nvrtc.version()} {nvrtc.FLAGS}\n{source}")
-    head, _, code = cache.fetch(key, lambda: _compiled(source, architecture)).partition(b"\n")
-    resources = {name: nvrtc.Resources(**values) for name, values in json.loads(head).items()}
+    compiler = cuda_compiler()
+    key = source_digest(f"{architecture} {compiler} {compiler.flags}\n{source}")
+    head, _, code = cache.fetch(key, lambda: _compiled(compiler, source, architecture)).partition(b"\n")
+    resources = {name: Resources(**values) for name, values in json.loads(head).items()}
     return Image(architecture, code, resources)
 
 
-def _compiled(source: str, architecture: str) -> bytes:
+def _compiled(compiler: Compiler, source: str, architecture: str) -> bytes:
     """A line of JSON with the resources, then the code."""
     if architecture.startswith("compute_"):
-        return b"{}\n" + nvrtc.ptx(source, architecture)
-    made = nvrtc.machine_code(source, architecture)
+        return b"{}\n" + compiler.ptx(source, architecture)
+    made = compiler.machine_code(source, architecture)
     return json.dumps({name: asdict(r) for name, r in made.resources.items()}).encode() + b"\n" + made.image

@@ -3,37 +3,17 @@
 from __future__ import annotations
 
 import ctypes
-import re
-from collections.abc import Mapping
-from dataclasses import dataclass
 from functools import cache
 from importlib.util import find_spec
 from pathlib import Path
 
+from cnncc.codegen.cuda.compiled import Compiled, parse_resources
 from cnncc.errors import CnnccError
 
 FLAGS = ("--std=c++17", "--device-as-default-execution-space", "-w")
 """No fast-math: division, square root and denormals as IEEE 754 says. Fused multiply-adds are the default."""
+NAME = "nvrtc"
 HINT = "install it with: pip install 'cnncc[cuda]'"
-
-
-@dataclass(frozen=True)
-class Resources:
-    """What the assembler says a kernel needs. Spills are bytes of a thread's registers kept in memory."""
-
-    registers: int
-    shared_bytes: int
-    stack_bytes: int
-    spill_stores: int
-    spill_loads: int
-
-
-@dataclass(frozen=True)
-class Compiled:
-    """Machine code (or PTX) of all kernels of a source, and what each of them needs, by symbol."""
-
-    image: bytes
-    resources: Mapping[str, Resources]
 
 
 def folder() -> Path:
@@ -58,11 +38,11 @@ def _library() -> ctypes.CDLL:
 
 
 @cache
-def version() -> tuple[int, int]:
+def version() -> str:
     """The compiler's version."""
     major, minor = ctypes.c_int(), ctypes.c_int()
     _library().nvrtcVersion(ctypes.byref(major), ctypes.byref(minor))
-    return major.value, minor.value
+    return f"{major.value}.{minor.value}"
 
 
 def machine_code(source: str, architecture: str) -> Compiled:
@@ -108,21 +88,3 @@ def _check(library: ctypes.CDLL, code: int) -> None:
 def _name(library: ctypes.CDLL, code: int) -> str:
     library.nvrtcGetErrorString.restype = ctypes.c_char_p
     return str(library.nvrtcGetErrorString(code).decode())
-
-
-_PROPERTIES = re.compile(
-    r"Function properties for (?P<name>\w+)[^\n]*\n\D*(?P<stack>\d+) bytes stack frame, "
-    r"(?P<stores>\d+) bytes spill stores, (?P<loads>\d+) bytes spill loads\s.*?"
-    r"Used (?P<registers>\d+) registers(?P<rest>[^\n]*)",
-    re.DOTALL,
-)
-
-
-def parse_resources(log: str) -> dict[str, Resources]:
-    """What the assembler's report says of each kernel."""
-    found = {}
-    for match in _PROPERTIES.finditer(log):
-        shared = re.search(r"(\d+) bytes smem", match["rest"])
-        numbers = [int(match[key]) for key in ("stack", "stores", "loads")]
-        found[match["name"]] = Resources(int(match["registers"]), int(shared[1]) if shared else 0, *numbers)
-    return found
