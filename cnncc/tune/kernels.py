@@ -157,6 +157,7 @@ def describe(choice: Choice) -> str:
     """A choice in a few words."""
     if isinstance(choice, DirectChoice):
         t = choice.tile
-        return f"direct {t.rows}x{t.columns} px x {t.groups}, {choice.rows} rows, {choice.chunks} chunks"
+        padded = ", padded" if choice.padded else ""
+        return f"direct {t.rows}x{t.columns} px x {t.groups}, {choice.rows} rows, {choice.chunks} chunks{padded}"
     shared = ", shared" if choice.shared else ""
     return f"F({choice.m}) {choice.tiles} tiles x {choice.groups}, {choice.chunks} chunks{shared}"

@@ -64,7 +64,7 @@ def _entry(body: dict[str, Any]) -> Entry:
     found = dict(body["found"])
     choice = found.pop("choice")
     if found.pop("algorithm") == "direct":
-        made: Choice = DirectChoice(Tile(**choice["tile"]), choice["rows"], choice["chunks"])
+        made: Choice = DirectChoice(**{**choice, "tile": Tile(**choice["tile"])})
     else:
         made = WinogradChoice(**choice)
     return Entry(Found(choice=made, **found), body["budget"])

@@ -190,7 +190,14 @@ def test_real_trials_agree_and_notice_a_wrong_one() -> None:
     assert not two.agrees(one, 1e-5)
 
 
-@pytest.mark.parametrize("choice", [DirectChoice(Tile(1, 5, 2), 4, 2), WinogradChoice(4, 16, 2, 1, True)])
+@pytest.mark.parametrize(
+    "choice",
+    [
+        DirectChoice(Tile(1, 5, 2), 4, 2),
+        DirectChoice(Tile(1, 5, 2), 4, 2, padded=True),
+        WinogradChoice(4, 16, 2, 1, True),
+    ],
+)
 def test_entries_survive_the_disk(choice, tmp_path) -> None:
     entry = store.Entry(Found(choice, False, 1e-3, 2e-3, 7, 0, True), 1.5)
     store.write(tmp_path / "new" / "x.json", entry)
