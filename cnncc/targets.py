@@ -106,7 +106,8 @@ def check_runs_here(target: Target) -> None:
 
 @cache
 def host() -> Target:
-    """This machine: the widest generic target it can run, with its own CPU name, features, caches and cores."""
+    """This machine: the target of its processor, or the widest generic one that it can run, with its own CPU name,
+    features, caches and cores."""
     import llvmlite.binding as llvm
 
     if platform.machine() != "x86_64" or platform.system() != "Linux":
@@ -114,12 +115,12 @@ def host() -> Target:
             f"no host target for {platform.system()} on {platform.machine()}",
             hint="this version compiles on x86-64 Linux",
         )
-    levels = [load(n) for n in ("x86-64-v4", "x86-64-v3", "x86-64-v2")]
+    name = llvm.get_host_cpu_name()
+    levels = [load(n) for n in (*_of_processor(name), "x86-64-v4", "x86-64-v3", "x86-64-v2")]
     base = next((t for t in levels if not cpu.missing(t.requires)), None)
     if base is None:
         raise CnnccError("this processor lacks SSE4.2, which every target needs")
     caches = {level: _cache_bytes(level) or getattr(base, f"l{level}_bytes") for level in (1, 2, 3)}
-    name = llvm.get_host_cpu_name()
     return replace(
         base,
         name="host",
@@ -133,14 +134,29 @@ def host() -> Target:
     )
 
 
+SAME_FIGURES = {"emeraldrapids": "sapphirerapids"}
+"""Processors that have no target file of their own, and one whose figures are theirs too."""
+
+
+def _of_processor(name: str) -> list[str]:
+    """The target with the figures of a processor, by LLVM's name; none if there is no such file."""
+    name = SAME_FIGURES.get(name, name)
+    return [name] if name in names() else []
+
+
+EVERY_X86_64 = ("64bit", "cmov", "cx8", "fxsr", "mmx", "prfchw", "sse", "sse2")
+"""LLVM's names of what all of them have, or ignore: `prfchw` is a hint, for older ones no operation."""
+
+
 def _host_features(base: Target) -> list[str]:
-    """LLVM attributes of this machine, cut down to what `base` requires of those that are not in every x86-64: loops
-    over floats gain nothing from the others (sha, clwb, gfni...), and the module would ask for them. The name of the
-    processor alone would promise what a virtual machine may mask, so every feature is said, present or not."""
+    """LLVM attributes of this machine, cut down to what `base` requires and every x86-64 has: loops over floats gain
+    nothing from the others (sha, clwb, gfni, and avx512fp16, whose moves LLVM likes for halves), and another machine
+    may load the module that has what it says it requires, and lacks these. The name of the processor alone would
+    promise what a virtual machine may mask, so every feature is said, present or not."""
     import llvmlite.binding as llvm
 
     detected: dict[str, bool] = llvm.get_host_cpu_features()
-    kept = {name: on and (name in base.requires or name not in cpu.LINUX_FLAGS) for name, on in detected.items()}
+    kept = {name: on and (name in base.requires or name in EVERY_X86_64) for name, on in detected.items()}
     return [f"{'+' if on else '-'}{name}" for name, on in sorted(kept.items())]
 
 

@@ -76,4 +76,6 @@ def test_the_host_asks_for_what_its_code_uses():
     assert host.requires in levels
     off = cpu.features() - set(host.requires)
     assert {f"-{name}" for name in off} <= set(host.features)
+    on = {name[1:] for name in host.features if name.startswith("+")}
+    assert on <= {*host.requires, *targets.EVERY_X86_64}
     assert not cpu.missing(host.requires)
