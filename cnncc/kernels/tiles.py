@@ -78,11 +78,6 @@ class Problem:
         return 4 * self.reduction * groups * target.block + min(image, target.l2_bytes // 4)
 
 
-LOADING, BROADCASTING = 0.05, 0.1
-"""Cycles that a load, and a pixel's broadcast, cost where neither is the limit: with AVX-512, 14 pixels x 2 blocks took
-2 to 10 % longer than 6 x 4 in 1x1 layers of 28 pixels a side and more, and as long in smaller ones."""
-
-
 def step_cycles(tile: Tile, target: Target, working_set: int, taps: int = 1, sharpness: float = math.inf) -> float:
     """Cycles of one reduction step of one tile: the most of multiply-adds, loads, bytes from the cache that holds the
     working set, and the latency of the chain. A pixel is fetched once for all taps. Where several are close, each
@@ -96,7 +91,7 @@ def step_cycles(tile: Tile, target: Target, working_set: int, taps: int = 1, sha
     most = max(parts)
     if sharpness < math.inf:
         most *= sum((part / most) ** sharpness for part in parts) ** (1 / sharpness)
-    return most + LOADING * vectors + BROADCASTING * tile.pixels + 0.5
+    return most + 0.1 * load + 0.5
 
 
 def cache_bandwidth(working_set: int, target: Target) -> float:
@@ -136,6 +131,11 @@ def ranked_tiles(problem: Problem, target: Target) -> tuple[Tile, ...]:
     return tuple(sorted(candidates, key=cost))
 
 
+BROADCAST = 0.05
+"""Cycles that a pixel costs beside its load: with AVX-512, 14 pixels x 2 blocks took 2 to 10 % longer than 6 x 4 in 1x1
+layers of 28 pixels a side and more, and no longer in smaller ones."""
+
+
 def total_cycles(tile: Tile, problem: Problem, target: Target) -> tuple[float, int]:
     """Cycles of one reduction step of the whole image on one core, and how many distinct tile sizes that takes."""
     cycles, variants = 0.0, 0
@@ -145,6 +145,6 @@ def total_cycles(tile: Tile, problem: Problem, target: Target) -> tuple[float, i
                 step = step_cycles(
                     Tile(rows, columns, groups), target, problem.working_set(groups, target), problem.taps
                 )
-                cycles += row_runs * column_runs * group_runs * step
+                cycles += row_runs * column_runs * group_runs * (step + BROADCAST * rows * columns)
                 variants += 1
     return cycles, variants
