@@ -106,8 +106,7 @@ def check_runs_here(target: Target) -> None:
 
 @cache
 def host() -> Target:
-    """This machine: the target of its processor, or the widest generic one that it can run, with its own CPU name,
-    features, caches and cores."""
+    """This machine: the widest generic target it can run, with its own CPU name, features, caches and cores."""
     import llvmlite.binding as llvm
 
     if platform.machine() != "x86_64" or platform.system() != "Linux":
@@ -115,12 +114,12 @@ def host() -> Target:
             f"no host target for {platform.system()} on {platform.machine()}",
             hint="this version compiles on x86-64 Linux",
         )
-    name = llvm.get_host_cpu_name()
-    levels = [load(n) for n in (*_of_processor(name), "x86-64-v4", "x86-64-v3", "x86-64-v2")]
+    levels = [load(n) for n in ("x86-64-v4", "x86-64-v3", "x86-64-v2")]
     base = next((t for t in levels if not cpu.missing(t.requires)), None)
     if base is None:
         raise CnnccError("this processor lacks SSE4.2, which every target needs")
     caches = {level: _cache_bytes(level) or getattr(base, f"l{level}_bytes") for level in (1, 2, 3)}
+    name = llvm.get_host_cpu_name()
     return replace(
         base,
         name="host",
@@ -132,16 +131,6 @@ def host() -> Target:
         l3_bytes=caches[3],
         description=f"this machine, detected: {name}",
     )
-
-
-SAME_FIGURES = {"emeraldrapids": "sapphirerapids"}
-"""Processors that have no target file of their own, and one whose figures are theirs too."""
-
-
-def _of_processor(name: str) -> list[str]:
-    """The target with the figures of a processor, by LLVM's name; none if there is no such file."""
-    name = SAME_FIGURES.get(name, name)
-    return [name] if name in names() else []
 
 
 EVERY_X86_64 = ("64bit", "cmov", "cx8", "fxsr", "mmx", "prfchw", "sse", "sse2")
