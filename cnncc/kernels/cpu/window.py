@@ -110,12 +110,11 @@ class _Window:
         """Every tap of the window on all pixels of the tile."""
         k, c = self.k, self.c
         kh, kw = c.kernel
+        base = self.first_tap(t)
         if not c.unrolled:
-            base = self.first_tap(t)
             with k.loop(kh) as i, k.loop(kw) as j:
                 self.tap(t, acc, base, i, j)
             return
-        base = self.first_tap(t)
         first = k.let((t.top + t.y) * c.stride[0] - c.pad[0])
         for i in range(kh):
             row = first + i * c.dilation[0]
