@@ -68,7 +68,7 @@ def _parts(f: Report) -> Iterator[tuple[str, str]]:
     yield "activations", f"{screen.size(f.activations)}; no plan needs less than {_bounded(f.bound, f.gap)}"
     yield "workspace", f"{screen.size(f.workspace)} at the most, between the calls of one layer"
     yield "scratch", f"{screen.size(f.scratch)} at the most, of {f.threads} thread{'s' if f.threads > 1 else ''}"
-    yield "counters", f"{screen.size(f.counters)}, two for each kernel call"
+    yield "counters", f"{screen.size(f.counters)}, for each kernel call one of every thread and one for all"
     yield (
         "added",
         f"{screen.size(f.added)} beyond the activations{share}; the rest of these lies in what they leave free",

@@ -121,7 +121,7 @@ done:
 
     def _meet_call(self, i: int, total: int) -> list[str]:
         """The end of a step; the slot of its stamp follows that of the run's start."""
-        arguments = f"ptr %finished{i}, i32 %mine{i}, i32 {total}"
+        arguments = f"ptr %finished{i}, i32 %kept{i}, i32 {total}"
         if not self.program.stamps:
             return [f"  call void @meet({arguments})"]
         slot = self.program.stamps_offset + 8 * (i + 1)
@@ -184,9 +184,13 @@ done:
             f"  br label %share{i}",
             f"share{i}:",
             f"  %tried{i} = phi i32 [ 0, %step{i} ], [ %passed{i}, %empty{i} ]",
-            f"  %done{i} = phi i32 [ 0, %step{i} ], [ %mine{i}, %empty{i} ]",
+            f"  %done{i} = phi i32 [ 0, %step{i} ], [ %kept{i}, %empty{i} ]",
             *self._share(i, total),
-            f"  br label %take{i}",
+            # A look first: changing the counter of a share that is used up would only take its cache line away.
+            f"  %seen{i} = load atomic i32, ptr %next{i} monotonic, align 4",
+            f"  %ahead.{i} = add i32 %first{i}, %seen{i}",
+            f"  %open{i} = icmp slt i32 %ahead.{i}, %end{i}",
+            f"  br i1 %open{i}, label %take{i}, label %empty{i}",
             f"take{i}:",
             f"  %mine{i} = phi i32 [ %done{i}, %share{i} ], [ %again{i}, %work{i} ]",
             f"  %taken{i} = atomicrmw add ptr %next{i}, i32 1 monotonic, align 4",
@@ -194,6 +198,7 @@ done:
             f"  %more{i} = icmp slt i32 %t{i}, %end{i}",
             f"  br i1 %more{i}, label %work{i}, label %empty{i}",
             f"empty{i}:",
+            f"  %kept{i} = phi i32 [ %done{i}, %share{i} ], [ %mine{i}, %take{i} ]",
             f"  %passed{i} = add i32 %tried{i}, 1",
             f"  %left{i} = icmp slt i32 %passed{i}, %threads",
             f"  br i1 %left{i}, label %share{i}, label %meet{i}",

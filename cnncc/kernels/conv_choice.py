@@ -26,7 +26,7 @@ def configure(
     geometry: ConvGeometry, target: Target, choice: DirectChoice | None = None, site: Site | None = None
 ) -> ConvConfig:
     """Chooses tile, rows and chunks for a convolution on a target, or takes those of a choice; with a site, such that
-    scratch fits in its room if that costs little."""
+    scratch and workspace fit in its room if that costs little."""
     problem = _problem(geometry, target)
     if choice is not None:
         whole = _whole(geometry, problem, choice.tile, target, choice.padded)
@@ -151,8 +151,7 @@ EXPOSED = 0.1
 pieces of the rows than in one, though each reads all weights."""
 
 UNFETCHED = 0.5
-"""Part of reading a unit's first weights that multiplications do not hide. No tile before asked for them: that was
-another thread's."""
+"""Part of reading the first weights of a core's part that multiplications do not hide: no tile asked for them yet."""
 
 
 def _unit_cost(config: ConvConfig, problem: Problem, target: Target) -> tuple[float, int]:

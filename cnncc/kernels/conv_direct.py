@@ -2,7 +2,8 @@
 
 The sum runs over (channel block, kernel row, kernel column, channel in block); weights are packed in just that order
 for each group of output blocks, so that a micro-kernel reads them as one stream. Padding is gathered into scratch, a
-few rows at a time; without padding the image is read where it lies, a strided 1x1 simply steps over it.
+few rows at a time, or the image is copied between zeros once (`PadConfig`); without padding the image is read where it
+lies, a strided 1x1 simply steps over it.
 """
 
 from __future__ import annotations
@@ -43,7 +44,7 @@ class ConvConfig:
     rows: int
     """Output rows of one unit."""
     prefetch: bool
-    """Whether each tile asks for a part of the next group's weights, which come from memory."""
+    """Whether each tile asks for a part of the next group's weights, which its first cache does not hold."""
     chunks: int
     """Pieces the output blocks of one convolution group are cut into; a unit computes one."""
     lanes: int

@@ -20,12 +20,14 @@ def select_transposed(site: Site) -> Selection | None:
     if site.node.op != "conv_transpose":
         return None
     calls: list[Call] = []
+    phases = 0
     packed: dict[str, Packed] = {}
     for geometry, part, suffix in transposed_phases(site):
         made, weights = conv_calls(site, geometry, part, suffix)
         calls += made
+        phases += 1
         packed.update({p.name: p for p in weights})
-    why = f"{len(calls)} phases of the stride, each a direct convolution"
+    why = f"{phases} phase{'s' * (phases > 1)} of the stride, each a direct convolution"
     return Selection(tuple(calls), tuple(packed.values()), why)
 
 

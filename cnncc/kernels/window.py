@@ -92,7 +92,7 @@ def _configure(site: Site, mode: str, epilogue: Epilogue = (), bias: bool = Fals
         # where their images are larger than their weights.
         rows_outermost=height * width > source.shape[1],
     )
-    # Halve the rows until the window fits half of L1 or L2 and there are enough units to share out.
+    # Halve the rows until what a unit reads fits a quarter of L2 and there are enough units to share out.
     while config.rows > 1 and (
         8 * config.window[0] * config.window[1] * config.block > target.l2_bytes // 4
         or config.row_units * config.channel_blocks < 12

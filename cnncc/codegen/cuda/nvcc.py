@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 import shutil
 import subprocess
@@ -15,6 +16,8 @@ from cnncc.errors import CnnccError
 NAME = "nvcc"
 FLAGS = ("--std=c++17", "-w")
 """No fast-math, as with NVRTC."""
+FLAGS_OF_USERS = ("NVCC_PREPEND_FLAGS", "NVCC_APPEND_FLAGS")
+"""Variables with flags that nvcc would add to ours: results would not depend on the source alone."""
 
 
 def command() -> str | None:
@@ -58,7 +61,13 @@ def _call(arguments: list[str], folder: Path | None = None) -> str:
     """What nvcc prints."""
     try:
         done = subprocess.run(
-            [command() or "nvcc", *arguments], cwd=folder, capture_output=True, text=True, errors="replace", check=False
+            [command() or "nvcc", *arguments],
+            cwd=folder,
+            env={name: value for name, value in os.environ.items() if name not in FLAGS_OF_USERS},
+            capture_output=True,
+            text=True,
+            errors="replace",
+            check=False,
         )
     except OSError as error:
         raise CnnccError(f"nvcc cannot be started: {error.strerror}") from error
