@@ -11,7 +11,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from kernels.compare import RUNNABLE, network, relative_error, worst_error
 
-from cnncc import reference, targets
+from cnncc import passes, reference, targets
 from cnncc.codegen.build import build_program
 from cnncc.codegen.program import Program, make_program
 from cnncc.ir import Graph
@@ -133,16 +133,30 @@ def test_an_image_padded_once(case: str, cut: tuple[int, int]) -> None:
     assert relative_error(got, wanted[graph.outputs[0]]) <= BOUND
 
 
-def given_program(graph: Graph, choose: Callable[[Tile, int], DirectChoice]) -> Program:
+@pytest.mark.parametrize(("batch", "threads"), [(3, 2), (2, 40)])
+def test_a_padded_image_in_a_batch(batch: int, threads: int) -> None:
+    """Each image has a copy of its own; threads may be more than there are pieces of work."""
+    graph = network(*PADDED["3x3/2"])
+    program = given_program(graph, lambda tile, groups: DirectChoice(tile, 7, 1, padded=True), batch, threads)
+    assert "pad" in {call.kernel.family for call in program.calls}
+    images = np.random.default_rng(0).standard_normal((batch, *graph.inputs[0].type.shape[1:])).astype(np.float32)
+    wanted = reference.run(passes.with_batch(graph, batch), [images])
+    got = build_program(program).model()(images)
+    assert relative_error(got, wanted[graph.outputs[0]]) <= BOUND
+
+
+def given_program(
+    graph: Graph, choose: Callable[[Tile, int], DirectChoice], batch: int = 1, threads: int = 2
+) -> Program:
     """The program of a network whose only convolution is computed as `choose` says, from the model's register tile and
     the output blocks of a group."""
     target = targets.load("host")
-    plain = make_program(graph, target, threads=2, max_error=0)
+    plain = make_program(graph, target, batch, threads, max_error=0)
     (node,) = (n for n in plain.graph.nodes if n.op == "conv")
     config = plain.selections[node.name].calls[-1].kernel.config
     key = conv_key(node, plain.graph[node.inputs[0]].type)
     given = Given(choose(config.tile, config.group_out_blocks), "a test")
-    return make_program(graph, target, threads=2, max_error=0, choices={key: given})
+    return make_program(graph, target, batch, threads, max_error=0, choices={key: given})
 
 
 def test_large_weights_on_a_small_image_are_read_once() -> None:
