@@ -12,6 +12,7 @@ from dataclasses import asdict, dataclass
 from itertools import groupby
 from typing import TYPE_CHECKING, Any
 
+from cnncc.kernels.conv_choice import COPY_BYTES
 from cnncc.kernels.conv_direct import ConvConfig
 from cnncc.kernels.tiles import Problem, Tile, even_tiles, step_cycles, total_cycles
 from cnncc.kernels.winograd import WinogradConfig
@@ -161,7 +162,7 @@ def _direct_causes(layer: _Layer, c: ConvConfig) -> list[Cause]:
     problem = Problem(*c.grid, c.group_out_blocks, c.reduction, c.taps)
     tiles = c.reduction * c.groups * total_cycles(tile, problem, target)[0]
     lanes = layer.of_cycles(multiply) - sum(s.flops for s in layer.steps) / layer.limits.flops
-    gathered = layer.of_cycles(c.row_units * c.groups * c.chunks * c.scratch_floats * 4 / _GATHERED)
+    gathered = layer.of_cycles(c.row_units * c.groups * c.chunks * c.scratch_floats * 4 / COPY_BYTES)
     if c.padded:
         gathered = sum(step.seconds for step in layer.steps[:-1])
     return [
@@ -173,8 +174,6 @@ def _direct_causes(layer: _Layer, c: ConvConfig) -> list[Cause]:
     ]
 
 
-_GATHERED = 16
-"""Bytes a core copies per cycle."""
 _STORED = 1.0
 """Cycles of a vector of results besides its epilogue: the bias, the store."""
 

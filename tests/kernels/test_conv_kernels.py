@@ -145,6 +145,16 @@ def test_a_padded_image_in_a_batch(batch: int, threads: int) -> None:
     assert relative_error(got, wanted[graph.outputs[0]]) <= BOUND
 
 
+def test_a_padded_phase_is_one_phase() -> None:
+    """A transposed convolution says how many phases it has, not how many calls."""
+    graph = network("relu; upconv 3x3 512 /1", "512x14x14")
+    program = make_program(graph, targets.load("x86-64-v4"), threads=2)
+    (node,) = (n.name for n in program.graph.nodes if n.op == "conv_transpose")
+    selection = program.selections[node]
+    assert [call.kernel.family for call in selection.calls] == ["pad", "conv_direct"]
+    assert selection.why.startswith("1 phase of the stride")
+
+
 def given_program(
     graph: Graph, choose: Callable[[Tile, int], DirectChoice], batch: int = 1, threads: int = 2
 ) -> Program:
