@@ -58,15 +58,16 @@ class ArenaLayout:
     """The largest sum at any step: with these kernels and this order, no arena is smaller."""
 
 
-def rooms(graph: Graph) -> dict[str, float]:
+def rooms(graph: Graph, cores: int) -> dict[str, float]:
     """For each node, the bytes for an image that its workspace and scratch should keep to: those that activations
-    leave free at its step, and a share of all of them on top."""
+    leave free at its step, and a share of all of them on top, less the counters of a thread for each core. They
+    are counted as if every node made two calls, as many as a convolution does: the kernels are not chosen yet."""
     alive = activations_alive(graph, ALIGN)
     most = max(alive, default=0)
     if not most:
         return dict.fromkeys(graph.by_name, math.inf)  # everything is in the caller's buffers
     images = max(n.type.shape[0] for n in graph.inputs)
-    counters = 2 * counter_row_bytes(len(graph.nodes))
+    counters = (cores + 1) * counter_row_bytes(2 * len(graph.nodes))
     left = (most * (1 + SHARE) - counters - live for live in alive)
     return {node.name: room / images for node, room in zip(graph.nodes, left, strict=True)}
 

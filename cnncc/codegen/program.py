@@ -103,7 +103,7 @@ def make_program(
         on_pass("assign_layouts", graph)
     given, graph = graph.nodes, passes.order_steps(graph, ALIGN)
     plan = passes.plan_arena(graph, align=ALIGN, reuse=not keep_all)
-    rooms, selections = arena.rooms(graph), {}
+    rooms, selections = arena.rooms(graph, target.cores), {}
     for node in graph.nodes:
         slot = plan.slots[node.name]
         if slot.view or slot.kind in ("input", "constant"):

@@ -16,6 +16,11 @@ _FORWARD = 0.7
 """Share of moves towards the start of the order, where the lowest offsets are given."""
 
 
+_MOST_TURNED = 16
+"""Shapes, those alive with the most others, that are tried beneath and on top of all of them before the search moves
+shapes at random: past hundreds of others, no chance would move one that far."""
+
+
 _ORDERS: tuple[Callable[[Shape], tuple[int, ...]], ...] = (
     lambda s: (-stop_of(s), first_of(s)),  # largest first: "greedy by size"
     lambda s: (-stop_of(s) * (last_of(s) - first_of(s) + 1), first_of(s)),
@@ -84,6 +89,7 @@ class Search:
     def improve(self) -> None:
         """Move a shape that reaches the top, or one alive with it, and keep what is not worse. Under a guest, which
         lives for a step, it may be a shape alive with one of those that has to make way."""
+        self._turn()
         rng = random.Random(0)
         while self._open():
             highest = self.order[rng.choice(self._top())]
@@ -95,6 +101,17 @@ class Search:
             moved = order.pop(position)
             order.insert(rng.randrange((position if rng.random() < _FORWARD else len(order)) + 1), moved)
             self.attempt(order)
+
+    def _turn(self) -> None:
+        """Place a shape before, and then after, all hosts. It is what a long chain of small shapes needs that stacks
+        above the one that outlives them where beneath would be right."""
+        for i in sorted(range(self.hosts), key=lambda i: (-len(self.forbidden[i]), i))[:_MOST_TURNED]:
+            for last in (False, True):
+                if self._open():
+                    order = [j for j in self.order if j != i]
+                    after = max((p for p, j in enumerate(order, 1) if j < self.hosts), default=0)
+                    order.insert(after if last else 0, i)
+                    self.attempt(order)
 
     def _alive_with(self, shape: int) -> Iterator[int]:
         return (j for j, _, _ in self.forbidden[shape])

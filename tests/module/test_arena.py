@@ -182,9 +182,7 @@ def blocks(p: Program) -> Iterator[tuple[int, int, int, int]]:
 
 
 @pytest.mark.parametrize("target", ["x86-64-v3", "x86-64-v4"])
-@pytest.mark.parametrize(
-    "name", [pytest.param(n, marks=[pytest.mark.slow] if n == "cifar_resnet1202" else []) for n in ZOO]
-)
+@pytest.mark.parametrize("name", ZOO)
 def test_workspace_adds_little_or_says_why(name: str, target: str) -> None:
     """At batch 1 activations and the whole arena reach their bounds; what kernels add stays within 15 %, or they say
     how much it is: small images with 3x3 kernels, and the 5x5 kernels of the first networks."""

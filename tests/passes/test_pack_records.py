@@ -81,6 +81,23 @@ def test_guests_choose_among_equal_packings() -> None:
     assert offsets[1] in (0, 6)
 
 
+def test_a_shape_moves_past_hundreds_of_others() -> None:
+    """Three stages of a residual network: a shortcut each, and small values by the hundred beside it. The kernel where
+    the last stage begins (the guest) finds room if the first shortcut lies above its many neighbours."""
+    records: list[Record] = [(1, 404, 8), (403, 805, 4), (804, 1204, 2), (402, 403, 4), (803, 804, 2)]
+    records += [(t, t + 1, 8) for t in range(2, 402, 2)]
+    records += [(t, t + 1, 4) for t in range(405, 803, 2)]
+    records += [(t, t + 1, 2) for t in range(806, 1204, 2)]
+    guests = [shape_of((t, t, 10)) for t in range(2, 402)] + [shape_of((804, 804, 16))]
+    search = Search([shape_of(r) for r in records], effort=100_000)
+    search.greedy()
+    search.improve()
+    joint = search.with_guests(guests)
+    assert joint.reached == (16, 28)
+    joint.improve()
+    assert joint.reached == joint.bound == (16, 26)
+
+
 lives = st.tuples(st.integers(0, 12), st.integers(0, 6), st.integers(1, 40)).map(lambda r: (r[0], r[0] + r[1], r[2]))
 
 
