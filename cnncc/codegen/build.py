@@ -23,7 +23,7 @@ from cnncc.codegen.glue import steps_ir
 from cnncc.codegen.keys import tvm_llvm_version
 from cnncc.codegen.layout import from_stored
 from cnncc.codegen.names import c_name
-from cnncc.codegen.packing import computed
+from cnncc.codegen.packing import Packing
 from cnncc.codegen.program import Arena, Program, arena_of, check_indices
 from cnncc.codegen.variants import Layout, Variant
 from cnncc.runtime.interface import ALIGN, TEXTS, ModelState
@@ -85,7 +85,7 @@ class Build:
         raw = np.zeros(self.program.weight_bytes + ALIGN, np.uint8)
         start = -raw.ctypes.data % ALIGN
         array = raw[start : start + self.program.weight_bytes]
-        for i, (offset, packed) in enumerate(computed(self.program.weights), start=1):
+        for i, (offset, packed) in enumerate(Packing(self.program.weights), start=1):
             array[offset : offset + packed.nbytes] = packed.view(np.uint8)
             self._tell("packing weights", i)
         return array
@@ -121,10 +121,11 @@ class Build:
         texts = {int(code): text for code, text in TEXTS.items()}
         return Model(self.info, run, ctypes.addressof(state), texts.__getitem__, pool, (tracker, weights, state))
 
-    def write_weights(self, write: Callable[[bytes | memoryview], object]) -> None:
-        """Hands over all packed weights, piece by piece from first to last, with zeros between them."""
+    def write_weights(self, write: Callable[[bytes | memoryview], object], packing: Packing | None = None) -> None:
+        """Hands over all packed weights, piece by piece from first to last, with zeros between them. `packing` is of
+        these weights, if it has begun."""
         at = 0
-        for i, (offset, packed) in enumerate(computed(self.program.weights), start=1):
+        for i, (offset, packed) in enumerate(packing or Packing(self.program.weights), start=1):
             write(bytes(offset - at))
             write(packed.view(np.uint8).data)
             at = offset + packed.nbytes

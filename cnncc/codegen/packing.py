@@ -14,21 +14,36 @@ from cnncc.targets import available_cores
 MOST_WORKERS = 4
 """Threads at most: each holds a weight and its packed form."""
 
+AHEAD = 48 << 20
+"""Bytes of packed weights that may wait, or as many weights as there are threads, however large those are."""
 
-def computed(weights: Sequence[tuple[Packed, int]]) -> Iterator[tuple[int, np.ndarray]]:
-    """Offset and value of each weight, in order. NumPy lets go of the interpreter while it draws random numbers, copies
-    and multiplies, so threads do; only a few values are held at a time."""
-    workers = min(available_cores(), MOST_WORKERS)
-    waiting: deque[tuple[int, Future[np.ndarray]]] = deque()
-    pool = ThreadPoolExecutor(workers)
-    try:
-        for packed, offset in weights:
-            waiting.append((offset, pool.submit(packed.compute)))
-            if len(waiting) > workers:
-                at, future = waiting.popleft()
-                yield at, future.result()
-        while waiting:
-            at, future = waiting.popleft()
-            yield at, future.result()
-    finally:
-        pool.shutdown(cancel_futures=True)
+
+class Packing:
+    """Offset and value of each weight, in order, once. Threads begin at once, before anybody asks: NumPy lets go of the
+    interpreter while it draws random numbers, copies and multiplies. `close` ends them early."""
+
+    def __init__(self, weights: Sequence[tuple[Packed, int]]) -> None:
+        self._workers = min(available_cores(), MOST_WORKERS)
+        self._pool = ThreadPoolExecutor(self._workers)
+        self._left = deque(weights)
+        self._waiting: deque[tuple[Packed, int, Future[np.ndarray]]] = deque()
+        self._submit()
+
+    def __iter__(self) -> Iterator[tuple[int, np.ndarray]]:
+        try:
+            while self._waiting:
+                _, offset, future = self._waiting.popleft()
+                self._submit()
+                yield offset, future.result()
+        finally:
+            self.close()
+
+    def close(self) -> None:
+        self._pool.shutdown(cancel_futures=True)
+
+    def _submit(self) -> None:
+        held = sum(packed.nbytes for packed, _, _ in self._waiting)
+        while self._left and (len(self._waiting) < self._workers or held + self._left[0][0].nbytes <= AHEAD):
+            packed, offset = self._left.popleft()
+            self._waiting.append((packed, offset, self._pool.submit(packed.compute)))
+            held += packed.nbytes

@@ -25,6 +25,7 @@ from cnncc.codegen.glue import steps_ir
 from cnncc.codegen.header import header
 from cnncc.codegen.header_cpp import header_cpp
 from cnncc.codegen.names import c_name
+from cnncc.codegen.packing import Packing
 from cnncc.codegen.queries import queries_ir
 from cnncc.codegen.roles import ROLES
 from cnncc.codegen.variants import Layout, Variant
@@ -41,6 +42,9 @@ _JUST_MADE = 60
 WEIGHTS = "packed.o"
 """The file of the packed weights while a module is made."""
 
+WITH_WEIGHTS = {"so", "a", "o", "weights"}
+"""The kinds of file that need them."""
+
 
 def write(builds: Sequence[Build], files: Mapping[str, Path]) -> dict[str, Path]:
     """Writes files of a network, by kind (see `ROLES`); with a file for `weights` these are left out of the others.
@@ -55,8 +59,11 @@ def write(builds: Sequence[Build], files: Mapping[str, Path]) -> dict[str, Path]
     check_outputs({ROLES[kind]: path for kind, path in files.items()}, {})
     first = next(iter(files.values()))
     try:
-        with _workplace(first) as folder:
-            work = _Work(builds, files, folder)
+        with _workplace(first) as folder, contextlib.ExitStack() as ending:
+            begun = None
+            if files.keys() & WITH_WEIGHTS:
+                begun = ending.enter_context(contextlib.closing(Packing(builds[0].program.weights)))
+            work = _Work(builds, files, folder, begun)
             made = {kind: work.make(kind) for kind in files}
             with _locked(first.parent):
                 for kind, path in files.items():
@@ -109,6 +116,8 @@ class _Work:
     builds: Sequence[Build]
     files: Mapping[str, Path]
     folder: Path
+    begun: Packing | None
+    """The weights of the first build, packed while its code is made."""
 
     def make(self, kind: str) -> Path:
         """The finished file of a kind, under a name of its own in the folder."""
@@ -159,11 +168,11 @@ class _Work:
             file.write(piece)
             digest.update(piece)
 
-        for build in self.builds[:-1]:
-            build.write_weights(write)
-            size = build.program.weight_bytes
-            write(bytes(_aligned(size) - size))
-        self.builds[-1].write_weights(write)
+        for i, build in enumerate(self.builds):
+            if i:
+                size = self.builds[i - 1].program.weight_bytes
+                write(bytes(_aligned(size) - size))
+            build.write_weights(write, self.begun if i == 0 else None)
         return digest.digest()
 
     @cached_property

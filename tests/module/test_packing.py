@@ -11,7 +11,7 @@ import pytest
 
 from cnncc import api, lang, targets, weights
 from cnncc.codegen import packing, toolchain, weights_object
-from cnncc.codegen.packing import computed
+from cnncc.codegen.packing import Packing
 from cnncc.errors import CnnccError
 from cnncc.ir import Constant
 from cnncc.kernels.spec import Packed
@@ -28,7 +28,7 @@ def packed(value: float, seconds: float = 0.0) -> Packed:
 def test_weights_come_in_order_whichever_is_ready_first(monkeypatch):
     monkeypatch.setattr(packing, "available_cores", lambda: 3)
     listed = [(packed(i, seconds=0.02 if i % 3 == 0 else 0.0), 64 * i) for i in range(12)]
-    assert [(at, float(value[0])) for at, value in computed(listed)] == [(64 * i, i) for i in range(12)]
+    assert [(at, float(value[0])) for at, value in Packing(listed)] == [(64 * i, i) for i in range(12)]
 
 
 def test_a_weight_that_cannot_be_packed_ends_it():
@@ -40,18 +40,39 @@ def test_a_weight_that_cannot_be_packed_ends_it():
         (Packed(f"l{i}", Constant((1,), lambda i=i: later.append(i) or np.zeros(1, np.float32))), 0) for i in range(50)
     ]
     with pytest.raises(CnnccError, match="beyond the range"):
-        list(computed([(Packed("w", Constant((1,), refuse)), 0), *rest]))
+        list(Packing([(Packed("w", Constant((1,), refuse)), 0), *rest]))
     assert len(later) < 50
 
 
-def test_few_are_held_at_a_time(monkeypatch):
+def counted(begun: list[int], count: int) -> list[tuple[Packed, int]]:
+    """Weights of four bytes that note when they are computed; each lies at its own number."""
+
+    def one(i: int) -> Packed:
+        return Packed(f"w{i}", Constant((1,), lambda: begun.append(i) or np.zeros(1, np.float32)))
+
+    return [(one(i), i) for i in range(count)]
+
+
+@pytest.mark.parametrize(("room", "most"), [(0, 2), (16, 4)])
+def test_few_are_held_at_a_time(monkeypatch, room, most):
+    """As many as there are threads, or as fit into the room for those that wait."""
     monkeypatch.setattr(packing, "available_cores", lambda: 2)
+    monkeypatch.setattr(packing, "AHEAD", room)
     begun = []
-    listed = [
-        (Packed(f"w{i}", Constant((1,), lambda i=i: begun.append(i) or np.zeros(1, np.float32))), i) for i in range(20)
-    ]
-    for at, _ in computed(listed):
-        assert len(begun) <= at + 1 + 3
+    for at, _ in Packing(counted(begun, 20)):
+        assert len(begun) <= at + 1 + most
+    assert len(begun) == 20
+
+
+def test_threads_begin_before_anybody_asks_and_end_when_nobody_does():
+    begun = []
+    held = Packing(counted(begun, 3))
+    deadline = time.monotonic() + 30
+    while len(begun) < 3 and time.monotonic() < deadline:
+        time.sleep(0.001)
+    held.close()
+    assert sorted(begun) == [0, 1, 2]
+    assert [at for at, _ in held] == [0, 1, 2]
 
 
 def test_an_object_of_weights_links_and_is_read_only(tmp_path):
