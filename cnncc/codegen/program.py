@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from functools import cached_property
@@ -18,6 +19,9 @@ from cnncc.kernels.rules import select
 from cnncc.kernels.spec import Call, Kernel, Site
 from cnncc.runtime.interface import ALIGN
 from cnncc.targets import Target
+
+STAYING = 0.5
+"""Of the last cache, that the weights of a network may take if they are to be there when it runs again."""
 
 LARGEST_INDEX = (1 << 31) - 1
 """Kernels count floats in int32."""
@@ -104,6 +108,7 @@ def make_program(
     given, graph = graph.nodes, passes.order_steps(graph, ALIGN)
     plan = passes.plan_arena(graph, align=ALIGN, reuse=not keep_all)
     rooms, selections = arena.rooms(graph, target.cores), {}
+    stay = 4 * sum(math.prod(c.shape) for c in graph.constants.values()) <= STAYING * target.l3_bytes
     for node in graph.nodes:
         slot = plan.slots[node.name]
         if slot.view or slot.kind in ("input", "constant"):
@@ -114,7 +119,7 @@ def make_program(
         strides = {name: plan.slots[name].image_stride for name in near}
         copies = tuple(plan.copies.get(node.name, ()))
         room = rooms[node.name]
-        site = Site(graph, node, target, strides, max_error, copies, weights_dtype, choices or {}, room)
+        site = Site(graph, node, target, strides, max_error, copies, weights_dtype, choices or {}, room, stay)
         selections[node.name] = select(site)
     program = Program(
         batched,

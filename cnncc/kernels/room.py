@@ -8,7 +8,7 @@ from typing import Generic, TypeVar
 
 from cnncc.kernels.spec import Selection, Site
 
-SLOWER = 1.05
+SLOWER = 1.08
 """Predicted time, over the fastest kernel's, at which one that fits takes its place. The model is not more exact."""
 
 SHARE = 0.15

@@ -156,6 +156,13 @@ class Site(Place[Target]):
     """What takes the place of the model's picks, by convolution."""
     room: float = math.inf
     """Bytes for an image that workspace and the scratch of all cores should keep to; see `cnncc.kernels.room`."""
+    weights_stay: bool = False
+    """The weights of the whole network fit into the last cache, and are still there when it runs again."""
+
+    @property
+    def weights_per_cycle(self) -> float:
+        """Bytes of weights that a core reads in a cycle."""
+        return self.target.l3_bytes_per_cycle if self.weights_stay else self.target.memory_bytes_per_cycle
 
     @property
     def given(self) -> Given | None:

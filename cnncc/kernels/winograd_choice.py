@@ -30,7 +30,7 @@ about 2e-6."""
 KEEP_DIRECT = 0.95
 """Winograd must promise at least this much less: its weights are larger, and the model is only a model."""
 
-EXPOSED = 0.2
+EXPOSED = 0.5
 """Part of the shorter of multiplying and reading from memory that the longer does not hide."""
 
 SHARPNESS = 4.0
@@ -41,18 +41,26 @@ Their longest parts alone are the same."""
 CHUNKS = (1, 2, 3, 4, 6, 8, 12, 16, 24, 32)
 """Into how many pieces the output blocks may be cut."""
 
-READ_AGAIN = 0.1
+READ_AGAIN = 0.4
 """Part of reading the transformed input for another group of output blocks that multiplications do not hide."""
 
 WEIGHTS_AGAIN = 0.3
 """The same of reading the weights for another unit."""
 
-SHARING = (2.0, 4.0)
-"""How many times a transformed input that is shared moves between a core and the last cache: stored and read; and one
-that second caches do not hold: fetched to be stored, and sent back too."""
+SHARING = 3.0
+"""How many times a transformed input that is shared moves between a core and the last cache: stored, sent back and
+read, often by another core."""
 
-FEW_UNITS = 0.35
+SHARED_STEP = 20_000
+"""Cycles of all cores that a step more takes: threads begin it together, with caches that hold other things."""
+
+FEW_UNITS = 0.08
 """Of a unit's share of the work: what is lost on average where threads wait for the last one."""
+
+SMALL_TILE, LARGE_TILE = 2.5, 11.0
+"""Cycles to transform one element of an input tile, of a vector of channels, where it has 4 x 4, and where it has more
+and does not fit into the registers: then it is also stored to so many places that they push each other out of the first
+cache. Like the figures above fitted to 34 candidates each of 33 layers, with AVX-512 and 2 MiB of second cache."""
 
 
 def select_winograd(site: Site) -> Selection | None:
@@ -61,7 +69,7 @@ def select_winograd(site: Site) -> Selection | None:
         return None
     if site.given is not None:
         return _given(site)
-    costs = dict(_costs(_base(site), site.target, site.max_error))
+    costs = _costs_of(site)
     if not costs:
         return None
     config = min(costs, key=costs.__getitem__)
@@ -74,10 +82,17 @@ def select_winograd(site: Site) -> Selection | None:
     return _selection(site, config, why + note)
 
 
+def _costs_of(site: Site) -> dict[WinogradConfig, float]:
+    """Each candidate and its predicted cycles."""
+    return dict(_costs(_base(site), site.target, site.max_error, site.weights_per_cycle))
+
+
 @cache
-def _costs(base: WinogradConfig, target: Target, max_error: float) -> tuple[tuple[WinogradConfig, float], ...]:
-    """Each candidate and its predicted cycles: networks repeat their layers."""
-    return tuple((config, _cycles(config, target)) for config in candidates(base, target, max_error))
+def _costs(
+    base: WinogradConfig, target: Target, max_error: float, rate: float
+) -> tuple[tuple[WinogradConfig, float], ...]:
+    """The same of what they depend on: networks repeat their layers."""
+    return tuple((config, _cycles(config, target, rate)) for config in candidates(base, target, max_error))
 
 
 def applies(site: Site) -> bool:
@@ -98,8 +113,7 @@ def winograd_candidates(site: Site) -> list[tuple[float, WinogradChoice]]:
     """Predicted cycles and choice of all candidates, cheapest first; none where Winograd does not apply."""
     if not applies(site):
         return []
-    costs = _costs(_base(site), site.target, site.max_error)
-    found = [(cycles, winograd_choice(config)) for config, cycles in costs]
+    found = [(cycles, winograd_choice(config)) for config, cycles in _costs_of(site).items()]
     return sorted(found, key=lambda pair: pair[0])
 
 
@@ -166,16 +180,20 @@ def _register_tile(tiles: int, groups: int, target: Target) -> Tile:
     return Tile(1, even_tiles(tiles, max(fitting, default=1))[0][1], groups)
 
 
-def _cycles(config: WinogradConfig, target: Target) -> float:
-    """Predicted cycles on one core: products, or reading their weights, whichever takes longer; and transforms."""
-    reading = 4 * config.weight_floats / target.memory_bytes_per_cycle
+def _cycles(config: WinogradConfig, target: Target, rate: float) -> float:
+    """Predicted cycles on one core that reads weights at a `rate` of bytes per cycle: products or reading, whichever
+    takes longer; and transforms."""
+    reading = 4 * config.weight_floats / rate
     again = WEIGHTS_AGAIN * (config.tile_units - 1) * 4 * config.weight_floats / target.l3_bytes_per_cycle
     busy = _product_cycles(config, target)
-    # Weights from memory are one stream, fetched ahead: a 7x7 layer took little longer than reading them.
-    work = max(busy, reading) + EXPOSED * min(busy, reading) + again + _transform_cycles(config, target)
+    work = _overlapped(busy, reading) + again + _transform_cycles(config, target)
     units, cores = config.tile_units * config.chunks, target.cores
     idle = -(-units // cores) * cores / units
     return work * idle * (1 + FEW_UNITS / units)
+
+
+def _overlapped(busy: float, reading: float) -> float:
+    return max(busy, reading) + EXPOSED * min(busy, reading)
 
 
 def _product_cycles(config: WinogradConfig, target: Target) -> float:
@@ -195,21 +213,21 @@ def _product_cycles(config: WinogradConfig, target: Target) -> float:
 def _transform_cycles(config: WinogradConfig, target: Target) -> float:
     """Of the input, which each chunk transforms again unless they share it, and of the output."""
     padded = config.tile_units * config.tiles * target.vectors
-    each = padded * config.in_blocks * _input_cycles(config.edge)
-    output = padded * config.out_blocks * _output_cycles(config.m, config.edge)
+    each = padded * config.in_blocks * input_cycles(config.edge)
+    output = padded * config.out_blocks * output_cycles(config.m, config.edge)
     if not config.shared:
         return each * config.chunks + output
     moved = 4 * config.data_floats
-    times = SHARING[moved > target.cores * target.l2_bytes]
-    return each + output + times * moved / target.l3_bytes_per_cycle
+    return each + output + SHARED_STEP + SHARING * moved / target.l3_bytes_per_cycle
 
 
-def _input_cycles(edge: int) -> float:
-    """One tile of one vector of channels: loads, about 5 operations per element and pass on two ports, stores."""
-    return edge * edge * (0.5 + 2 * 2.0 + 1.0)
+def input_cycles(edge: int) -> float:
+    """One tile of one vector of channels."""
+    return edge * edge * (SMALL_TILE if edge <= 4 else LARGE_TILE)
 
 
-def _output_cycles(m: int, edge: int) -> float:
+def output_cycles(m: int, edge: int) -> float:
+    """One output tile of one vector of channels."""
     return edge * edge * 0.5 + m * edge * 2.0 + m * m * 3.0
 
 
@@ -222,7 +240,7 @@ def _direct_cycles(site: Site) -> float:
     reduction = blocks(source.shape[1], target.block) * target.block * taps
     problem = Problem(height, width, out_blocks, reduction, taps)
     work = reduction * total_cycles(choose_tile(problem, target), problem, target)[0]
-    return max(work, 4 * reduction * out_blocks * target.block / target.memory_bytes_per_cycle)
+    return _overlapped(work, 4 * reduction * out_blocks * target.block / site.weights_per_cycle)
 
 
 def _selection(site: Site, config: WinogradConfig, why: str) -> Selection:

@@ -16,6 +16,7 @@ from cnncc.kernels.conv_choice import COPY_BYTES
 from cnncc.kernels.conv_direct import ConvConfig
 from cnncc.kernels.tiles import Problem, Tile, even_tiles, step_cycles, total_cycles
 from cnncc.kernels.winograd import WinogradConfig
+from cnncc.kernels.winograd_choice import input_cycles, output_cycles
 
 if TYPE_CHECKING:
     from cnncc.codegen.machine_limits import MachineLimits
@@ -208,15 +209,15 @@ def _winograd_causes(layer: _Layer, c: WinogradConfig) -> list[Cause]:
 
 
 def _transforms(layer: _Layer, c: WinogradConfig) -> list[Cause]:
-    """Of the input: measured where it is a call of its own; the others by about 5 operations an element and pass."""
+    """Of the input: measured where it is a call of its own; the others as the choice predicts them."""
     target = layer.program.target
     tiles = c.tile_units * c.tiles
     vectors_in, vectors_out = tiles * c.in_blocks * target.vectors, tiles * c.out_blocks * target.vectors
-    output = layer.of_cycles(vectors_out * (0.5 * c.points + 2.0 * c.m * c.edge + 3.0 * c.m**2))
+    output = layer.of_cycles(vectors_out * output_cycles(c.m, c.edge))
     if c.shared:
         data = sum(step.seconds for step in layer.steps[:-1])
     else:
-        data = layer.of_cycles(vectors_in * c.chunks * 5.5 * c.points)
+        data = layer.of_cycles(vectors_in * c.chunks * input_cycles(c.edge))
     return [
         Cause(f"transforming the input{' (a step of its own)' if c.shared else ''}", data),
         Cause("transforming the output", output),

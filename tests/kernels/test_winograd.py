@@ -99,6 +99,17 @@ def test_chosen_where_it_pays() -> None:
     assert kernel("relu; conv 5x5 256", "96x27x27").startswith("winograd_f32_4x4_5x5_nchw")
 
 
+def test_weights_from_memory_cost_more_than_those_that_stay() -> None:
+    """F(2x2) has fewer weights, F(4x4) fewer products: in a network that outgrows the last cache the same layer takes
+    the former."""
+    text = "net t\ninput 256x14x14\nrelu\nconv 3x3 256 relu\n{}fc 10\n"
+    names = []
+    for more in ("", "fc 400\n"):
+        program = make_program(lang.parse(text.format(more)), targets.load("x86-64-v4"))
+        names += [c.kernel.name for c in program.calls if c.kernel.family == "winograd"]
+    assert [name[: len("winograd_f32_4x4")] for name in names] == ["winograd_f32_4x4", "winograd_f32_2x2"]
+
+
 @pytest.mark.parametrize("body", ["conv 3x3 48", "conv 5x5 48"])
 def test_transformed_once_per_image_or_unit_alike(monkeypatch, body) -> None:
     """Who transforms the input, and how output blocks are cut, changes no bit of the result."""
