@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import math
 from collections import Counter
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cache
 
 from cnncc.targets import Target
@@ -72,6 +72,10 @@ class Problem:
         uses = Counter(p * stride + tap for p in range(tile.columns) for tap in range(kernel))
         return tile.rows * sum(count > 1 for count in uses.values())
 
+    def loose(self) -> Problem:
+        """The same without heed of pixels held: LLVM spills those before it spills accumulators."""
+        return replace(self, unrolled=None)
+
     def working_set(self, groups: int, target: Target) -> int:
         """Bytes that successive tiles read again: the weights of `groups` blocks, and a unit's part of the image."""
         image = 4 * self.height * self.width * self.reduction // self.taps
@@ -115,7 +119,25 @@ def choose_tile(problem: Problem, target: Target) -> Tile:
 @cache
 def ranked_tiles(problem: Problem, target: Target) -> tuple[Tile, ...]:
     """Every tile that fits, by rising predicted cycles. Kept, since networks repeat their layers."""
-    candidates = [
+    candidates = _fitting(problem, target)
+    if not any(hides_latency(tile, target) for tile in candidates):
+        candidates = _fitting(problem.loose(), target)  # better to load pixels again than to wait for each sum
+
+    def cost(tile: Tile) -> tuple[float, int, int]:
+        cycles, variants = total_cycles(tile, problem, target)
+        return round(cycles * (1 + 0.01 * (variants - 1)), 3), variants, -tile.columns
+
+    return tuple(sorted(candidates, key=cost))
+
+
+def hides_latency(tile: Tile, target: Target) -> bool:
+    """Whether there are sums enough to add to while earlier additions end."""
+    return tile.pixels * tile.groups * target.vectors >= target.fma_ports * target.fma_latency
+
+
+def _fitting(problem: Problem, target: Target) -> list[Tile]:
+    """Every tile whose values lie in registers."""
+    return [
         Tile(rows, columns, groups)
         for groups in (1, 2, 3, 4, 6, 8)
         if problem.out_blocks % groups == 0
@@ -123,12 +145,6 @@ def ranked_tiles(problem: Problem, target: Target) -> tuple[Tile, ...]:
         for columns in range(1, min(problem.width, 28) + 1)
         if (rows == 1 or columns == problem.width) and problem.fits(Tile(rows, columns, groups), target)
     ]
-
-    def cost(tile: Tile) -> tuple[float, int, int]:
-        cycles, variants = total_cycles(tile, problem, target)
-        return round(cycles * (1 + 0.01 * (variants - 1)), 3), variants, -tile.columns
-
-    return tuple(sorted(candidates, key=cost))
 
 
 BROADCAST = 0.05

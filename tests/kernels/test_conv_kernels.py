@@ -16,7 +16,7 @@ from cnncc.codegen.build import build_program
 from cnncc.codegen.program import Program, make_program
 from cnncc.ir import Graph
 from cnncc.kernels.choices import DirectChoice, Given, conv_key
-from cnncc.kernels.tiles import Tile
+from cnncc.kernels.tiles import Problem, Tile, choose_tile, even_tiles, fits_registers, hides_latency
 
 BOUND = 2e-5
 """Share of the largest output: the conv's tolerance in the op table."""
@@ -179,8 +179,6 @@ def test_large_weights_on_a_small_image_are_read_once() -> None:
 
 
 def test_tile_covers_exactly() -> None:
-    from cnncc.kernels.tiles import even_tiles
-
     for total in range(1, 80):
         for largest in range(1, 30):
             runs = even_tiles(total, largest)
@@ -190,13 +188,23 @@ def test_tile_covers_exactly() -> None:
 
 
 def test_tiles_fit_the_registers() -> None:
-    from cnncc import targets
-    from cnncc.kernels.tiles import Problem, choose_tile, fits_registers
-
     for name in targets.names():
         target = targets.load(name)
         for height, width, blocks, reduction in [(56, 56, 4, 576), (7, 7, 32, 4608), (1, 1, 1, 16), (27, 27, 3, 1200)]:
             assert fits_registers(choose_tile(Problem(height, width, blocks, reduction, 1), target), target)
+
+
+@pytest.mark.parametrize("name", ["x86-64-v2", "x86-64-v3", "x86-64-v4", "aarch64"])
+@pytest.mark.parametrize(("kernel", "stride"), [(3, 2), (7, 2)])
+def test_tiles_of_unrolled_rows_keep_their_pixels_or_hide_latency(name: str, kernel: int, stride: int) -> None:
+    """On three channels neighbours share pixels, which want registers too: all are kept, unless too few sums would be
+    left to keep the multipliers busy (16 registers, 7 taps)."""
+    target = targets.load(name)
+    problem = Problem(112, 112, 64 // target.block, 3 * kernel**2, kernel**2, (kernel, stride))
+    tile = choose_tile(problem, target)
+    assert hides_latency(tile, target)
+    assert fits_registers(tile, target)
+    assert problem.fits(tile, target) == (target.registers > 16 or kernel == 3)
 
 
 def test_every_target_is_compared() -> None:
