@@ -73,6 +73,18 @@ def test_units_that_do_not_share_out(program):
     assert any("units on 61 threads" in gap.reason for gap in found.gaps)
 
 
+def test_a_copy_between_zeros_is_a_cause_as_long_as_it_took():
+    text = "net t\ninput 64x14x14\nconv 1x1 256 relu\np: conv 3x3 512 /2\n"
+    program = api.build(weights.bind(lang.parse(text)), threads=2).program
+    steps = steps_of(program, 2.0)
+    at = next(i for i, call in enumerate(program.calls) if call.kernel.family == "pad")
+    steps[at] = replace(steps[at], seconds=0.3 * steps[at + 1].seconds)
+    (gap,) = (g for g in large_convolutions(program, steps, LIMITS).gaps if g.node.startswith("p"))
+    (cause,) = (c for c in gap.causes if c.text == "rows copied between their padding")
+    assert cause.seconds == pytest.approx(steps[at].seconds)
+    assert gap.seconds == pytest.approx(steps[at].seconds + steps[at + 1].seconds)
+
+
 def test_what_nothing_explains_is_said():
     gap = Gap("a", "conv", 100.0, 2e-3, 1e-3, (Cause("x", 0.25e-3),), 0.75e-3)
     assert gap.reason == "x: 0.250 ms; not explained: 0.750 ms"

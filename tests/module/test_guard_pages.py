@@ -21,6 +21,7 @@ BODIES = {
     "pools": "relu; lrn; maxpool 3x3 /2 ceil; avgpool 3x3 /1 pad 1; upsample 2; pad 1,0,2,1 reflect; gap; fc 10",
     "merges": "conv 3x3 24; save x; conv 3x3 24; save y; add { from x | from y }; concat { | from x }; fc 7",
     "winograd": "conv 3x3 64 relu; conv 3x3 64 relu; add { | conv 3x3 64 }; relu; conv 1x1 5",
+    "padded": "conv 1x1 256; conv 3x3 256 /2 relu; conv 3x3 256 dil 2",
 }
 
 
@@ -70,6 +71,11 @@ def survives(text: str, batch: int) -> bool:
 @pytest.mark.parametrize("body", BODIES)
 def test_small_networks(body: str, batch: int) -> None:
     assert survives(f"net t\ninput 3x19x23\n{BODIES[body]}\n", batch)
+
+
+def test_a_body_pads_its_images() -> None:
+    build = api.build(weights.bind(lang.parse(f"net t\ninput 3x19x23\n{BODIES['padded']}\n")), threads=2)
+    assert [call.kernel.family for call in build.program.calls].count("pad") == 2
 
 
 QUICK = ["lenet5", "cifar_resnet20", "squeezenet1_1", "mobilenet_v1"]
