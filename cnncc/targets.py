@@ -60,6 +60,11 @@ class Target:
     """Flags for the C parts of a module, beside those of all targets."""
     description: str
 
+    def keeps(self, weight_bytes: int) -> bool:
+        """Whether so many bytes of weights are still in the last cache when a network runs again: if they fit half of
+        it."""
+        return weight_bytes <= self.l3_bytes // 2
+
     @property
     def lanes(self) -> int:
         """float32 values in one vector register."""

@@ -75,7 +75,7 @@ def test_units_that_do_not_share_out(program):
 
 def test_a_copy_between_zeros_is_a_cause_as_long_as_it_took():
     text = "net t\ninput 64x14x14\nconv 1x1 256 relu\np: conv 3x3 512 /2\n"
-    program = api.build(weights.bind(lang.parse(text)), threads=2).program
+    program = api.program(lang.parse(text), "x86-64-v3", threads=2)
     steps = steps_of(program, 2.0)
     at = next(i for i, call in enumerate(program.calls) if call.kernel.family == "pad")
     steps[at] = replace(steps[at], seconds=0.3 * steps[at + 1].seconds)

@@ -124,8 +124,10 @@ class Build:
     def write_weights(self, write: Callable[[bytes | memoryview], object], packing: Packing | None = None) -> None:
         """Hands over all packed weights, piece by piece from first to last, with zeros between them. `packing` is of
         these weights, if it has begun."""
+        if packing is None:
+            packing = Packing(self.program.weights)
         at = 0
-        for i, (offset, packed) in enumerate(packing or Packing(self.program.weights), start=1):
+        for i, (offset, packed) in enumerate(packing, start=1):
             write(bytes(offset - at))
             write(packed.view(np.uint8).data)
             at = offset + packed.nbytes

@@ -1,4 +1,4 @@
-"""Packed weights, computed on all cores while others are stored."""
+"""Packed weights, computed on all cores while code is made and others are stored."""
 
 from __future__ import annotations
 
@@ -19,17 +19,20 @@ AHEAD = 48 << 20
 
 
 class Packing:
-    """Offset and value of each weight, in order, once. Threads begin at once, before anybody asks: NumPy lets go of the
-    interpreter while it draws random numbers, copies and multiplies. `close` ends them early."""
+    """Offset and value of each weight, in order, to be gone through once. Threads begin before anybody asks: NumPy lets
+    go of the interpreter while it draws random numbers, copies and multiplies. `close` ends them early."""
 
     def __init__(self, weights: Sequence[tuple[Packed, int]]) -> None:
         self._workers = min(available_cores(), MOST_WORKERS)
         self._pool = ThreadPoolExecutor(self._workers)
         self._left = deque(weights)
         self._waiting: deque[tuple[Packed, int, Future[np.ndarray]]] = deque()
+        self._used = False
         self._submit()
 
     def __iter__(self) -> Iterator[tuple[int, np.ndarray]]:
+        assert not self._used, "weights are handed out once, and not after they were closed"
+        self._used = True
         try:
             while self._waiting:
                 _, offset, future = self._waiting.popleft()
@@ -39,6 +42,8 @@ class Packing:
             self.close()
 
     def close(self) -> None:
+        """Waits for what is being computed; the rest never begins."""
+        self._used = True
         self._pool.shutdown(cancel_futures=True)
 
     def _submit(self) -> None:

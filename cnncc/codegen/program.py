@@ -20,9 +20,6 @@ from cnncc.kernels.spec import Call, Kernel, Site
 from cnncc.runtime.interface import ALIGN
 from cnncc.targets import Target
 
-STAYING = 0.5
-"""Of the last cache, that the weights of a network may take if they are to be there when it runs again."""
-
 LARGEST_INDEX = (1 << 31) - 1
 """Kernels count floats in int32."""
 
@@ -52,6 +49,11 @@ class Program(Stored):
     @property
     def weight_align(self) -> int:
         return ALIGN
+
+    @property
+    def weights_stay(self) -> bool:
+        """Whether weights are taken to come from the last cache, and not from memory, when the network runs again."""
+        return _weights_stay(self.graph, self.target)
 
     @cached_property
     def memory(self) -> ArenaLayout:
@@ -108,7 +110,7 @@ def make_program(
     given, graph = graph.nodes, passes.order_steps(graph, ALIGN)
     plan = passes.plan_arena(graph, align=ALIGN, reuse=not keep_all)
     rooms, selections = arena.rooms(graph, target.cores), {}
-    stay = 4 * sum(math.prod(c.shape) for c in graph.constants.values()) <= STAYING * target.l3_bytes
+    stay = _weights_stay(graph, target)
     for node in graph.nodes:
         slot = plan.slots[node.name]
         if slot.view or slot.kind in ("input", "constant"):
@@ -134,6 +136,11 @@ def make_program(
         tuned=choices is not None,
     )
     return program if keep_all else _roomier(program)
+
+
+def _weights_stay(graph: Graph, target: Target) -> bool:
+    """Judged by the weights as they are: how large kernels store them depends on the answer."""
+    return target.keeps(4 * sum(math.prod(c.shape) for c in graph.constants.values()))
 
 
 def _roomier(program: Program) -> Program:

@@ -42,8 +42,8 @@ _JUST_MADE = 60
 WEIGHTS = "packed.o"
 """The file of the packed weights while a module is made."""
 
-WITH_WEIGHTS = {"so", "a", "o", "weights"}
-"""The kinds of file that need them."""
+WITHOUT_WEIGHTS = {"h", "hpp"}
+"""The kinds of file that neither hold them nor say their hash."""
 
 
 def write(builds: Sequence[Build], files: Mapping[str, Path]) -> dict[str, Path]:
@@ -61,7 +61,7 @@ def write(builds: Sequence[Build], files: Mapping[str, Path]) -> dict[str, Path]
     try:
         with _workplace(first) as folder, contextlib.ExitStack() as ending:
             begun = None
-            if files.keys() & WITH_WEIGHTS:
+            if files.keys() - WITHOUT_WEIGHTS:
                 begun = ending.enter_context(contextlib.closing(Packing(builds[0].program.weights)))
             work = _Work(builds, files, folder, begun)
             made = {kind: work.make(kind) for kind in files}

@@ -120,8 +120,10 @@ def choose_tile(problem: Problem, target: Target) -> Tile:
 def ranked_tiles(problem: Problem, target: Target) -> tuple[Tile, ...]:
     """Every tile that fits, by rising predicted cycles. Kept, since networks repeat their layers."""
     candidates = _fitting(problem, target)
-    if not any(hides_latency(tile, target) for tile in candidates):
-        candidates = _fitting(problem.loose(), target)  # better to load pixels again than to wait for each sum
+    needed = target.fma_ports * target.fma_latency
+    if not any(sums(tile, target) >= needed for tile in candidates):
+        # Better to load pixels again than to wait for each sum; but no more of them than that takes.
+        candidates = [tile for tile in _fitting(problem.loose(), target) if sums(tile, target) <= 2 * needed]
 
     def cost(tile: Tile) -> tuple[float, int, int]:
         cycles, variants = total_cycles(tile, problem, target)
@@ -130,9 +132,9 @@ def ranked_tiles(problem: Problem, target: Target) -> tuple[Tile, ...]:
     return tuple(sorted(candidates, key=cost))
 
 
-def hides_latency(tile: Tile, target: Target) -> bool:
-    """Whether there are sums enough to add to while earlier additions end."""
-    return tile.pixels * tile.groups * target.vectors >= target.fma_ports * target.fma_latency
+def sums(tile: Tile, target: Target) -> int:
+    """Vectors that a tile adds up: as many as multipliers times their latency keep all of them busy."""
+    return tile.pixels * tile.groups * target.vectors
 
 
 def _fitting(problem: Problem, target: Target) -> list[Tile]:

@@ -7,6 +7,7 @@ from dataclasses import replace
 from functools import cache
 
 from cnncc.kernels.choices import WinogradChoice
+from cnncc.kernels.conv_choice import STEP_CYCLES
 from cnncc.kernels.conv_direct import pad_channels
 from cnncc.kernels.room import Option, choose
 from cnncc.kernels.spec import Call, Kernel, Operand, Packed, Selection, Site, blocks
@@ -51,16 +52,14 @@ SHARING = 3.0
 """How many times a transformed input that is shared moves between a core and the last cache: stored, sent back and
 read, often by another core."""
 
-SHARED_STEP = 20_000
-"""Cycles of all cores that a step more takes: threads begin it together, with caches that hold other things."""
-
 FEW_UNITS = 0.08
 """Of a unit's share of the work: what is lost on average where threads wait for the last one."""
 
 SMALL_TILE, LARGE_TILE = 2.5, 11.0
 """Cycles to transform one element of an input tile, of a vector of channels, where it has 4 x 4, and where it has more
 and does not fit into the registers: then it is also stored to so many places that they push each other out of the first
-cache. Like the figures above fitted to 34 candidates each of 33 layers, with AVX-512 and 2 MiB of second cache."""
+cache. Like the figures above fitted to 34 candidates each of 33 layers, with AVX-512 and 2 MiB of second cache; other
+processors have not been fitted."""
 
 
 def select_winograd(site: Site) -> Selection | None:
@@ -91,7 +90,7 @@ def _costs_of(site: Site) -> dict[WinogradConfig, float]:
 def _costs(
     base: WinogradConfig, target: Target, max_error: float, rate: float
 ) -> tuple[tuple[WinogradConfig, float], ...]:
-    """The same of what they depend on: networks repeat their layers."""
+    """Kept by all that they depend on: networks repeat their layers."""
     return tuple((config, _cycles(config, target, rate)) for config in candidates(base, target, max_error))
 
 
@@ -218,7 +217,7 @@ def _transform_cycles(config: WinogradConfig, target: Target) -> float:
     if not config.shared:
         return each * config.chunks + output
     moved = 4 * config.data_floats
-    return each + output + SHARED_STEP + SHARING * moved / target.l3_bytes_per_cycle
+    return each + output + STEP_CYCLES * target.cores + SHARING * moved / target.l3_bytes_per_cycle
 
 
 def input_cycles(edge: int) -> float:

@@ -17,7 +17,7 @@ _FORWARD = 0.7
 
 
 _MOST_TURNED = 16
-"""Shapes, those alive with the most others, that are tried beneath and on top of all of them before the search moves
+"""Hosts, those that most others must keep clear of, that are tried beneath and on top of all before the search moves
 shapes at random: past hundreds of others, no chance would move one that far."""
 
 

@@ -149,7 +149,7 @@ def _shared_causes(layer: _Layer, seconds: float) -> list[Cause]:
 def _weights(layer: _Layer) -> Cause:
     """Weights read once for each image: from memory, unless those of the whole network stay in the last cache."""
     size, target = layer.weight_bytes, layer.program.target
-    if layer.program.weight_bytes <= target.l3_bytes // 2:
+    if layer.program.weights_stay:
         seconds = layer.of_cycles(size / target.l3_bytes_per_cycle)
         return Cause(f"{size / 1e6:.1f} MB of weights from the last cache", seconds)
     return Cause(f"{size / 1e6:.1f} MB of weights from memory", size / layer.limits.bytes)

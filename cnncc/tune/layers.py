@@ -29,6 +29,8 @@ class Setting:
     target: Target
     threads: int
     max_error: float
+    weights_stay: bool = False
+    """In the last cache from one run to the next; otherwise they are read from memory."""
 
 
 @dataclass(frozen=True)
@@ -75,7 +77,7 @@ def choice_of(kernel: Kernel) -> Choice | None:
 def make_layer(key: ConvKey, pick: Choice, setting: Setting) -> Layer:
     """Ranks the candidates of a convolution by their predicted cycles."""
     graph = passes.assign_layouts(passes.run(layer_graph(key)), setting.target.block)
-    site = Site(graph, graph[NAME], setting.target, {}, setting.max_error)
+    site = Site(graph, graph[NAME], setting.target, {}, setting.max_error, weights_stay=setting.weights_stay)
     assert conv_key(site.node, site.type()) == key, "the layer's own network has another convolution"
     ranked: list[tuple[float, Choice]] = [
         *direct_candidates(conv_geometry(site), setting.target),

@@ -34,9 +34,9 @@ def tune(
     those found there cost no time. CnnccError if this processor cannot run code for the target.
     """
     require_processor(target)
-    setting = Setting(target, threads, max_error)
-    layers = layers_of(make_program(graph, target, batch, threads, max_error=max_error), setting)
-    return _Tuning(layers, setting, seconds, progress).run()
+    program = make_program(graph, target, batch, threads, max_error=max_error)
+    setting = Setting(target, threads, max_error, program.weights_stay)
+    return _Tuning(layers_of(program, setting), setting, seconds, progress).run()
 
 
 class _Tuning:

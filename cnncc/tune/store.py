@@ -30,7 +30,7 @@ class Entry:
 def path_of(key: ConvKey, pick: Choice, setting: Setting) -> Path:
     """The file of a layer: one for all that decides what would be measured."""
     t = setting.target
-    machine = (t.triple, t.cpu, t.features, t.block, t.l3_bytes, setting.threads)
+    machine = (t.triple, t.cpu, t.features, t.block, t.l3_bytes, setting.threads, setting.weights_stay)
     everything = (compiler_digest(), key, pick, machine, allowed_sizes(setting.max_error, key.kernel[0]))
     return cache.directory() / "tuned" / f"{hashlib.sha256(repr(everything).encode()).hexdigest()}.json"
 

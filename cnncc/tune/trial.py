@@ -35,13 +35,15 @@ def require_processor(target: Target) -> None:
 
 
 class Trial:
-    """One candidate of a layer. Successive runs read successive copies of the weights, together larger than the last
-    cache, so that weights come from memory as they do in a network."""
+    """One candidate of a layer. Successive runs read successive copies of the weights, as those of other layers come
+    between in a network: together larger than the last cache, or than the second ones if weights stay in the last."""
 
-    def __init__(self, choice: Choice, build: Build, weights: np.ndarray) -> None:
+    def __init__(self, choice: Choice, build: Build, weights: np.ndarray, weights_stay: bool = False) -> None:
         self.choice = choice
         program = build.program
-        self.models: list[Model] = build.models([weights, *_copies(weights, program.target.l3_bytes)])
+        target = program.target
+        outgrown = target.cores * target.l2_bytes if weights_stay else target.l3_bytes
+        self.models: list[Model] = build.models([weights, *_copies(weights, outgrown)])
         self._arena = self.models[0].new_arena()
         self._stamps = self._arena[program.stamps_offset :][: 8 * (len(program.calls) + 1)].view(np.uint64)
         self._steps = [i for i, call in enumerate(program.calls) if call.node == NAME]
@@ -74,7 +76,7 @@ class Trial:
 
 
 def _copies(weights: np.ndarray, cache_bytes: int) -> list[np.ndarray]:
-    """As many more as it takes to fill the last cache one and a half times, in one piece as a network's weights are:
+    """As many more as it takes to fill a cache one and a half times, in one piece as a network's weights are:
     the system may give a large piece larger pages, which makes reading it cheaper."""
     count = max(1, min(min(3 * cache_bytes // 2, MOST_WEIGHTS) // max(weights.nbytes, 1), 1000))
     step = -(-weights.nbytes // ALIGN) * ALIGN
@@ -103,7 +105,7 @@ class Maker:
         objects = dict(zip(kernels, bodies, strict=True))
         for choice, program in zip(choices, programs, strict=True):
             build = Build(program, [objects[k] for k in program.kernels])
-            yield Trial(choice, build, self._packed(build))
+            yield Trial(choice, build, self._packed(build), self.setting.weights_stay)
 
     def _packed(self, build: Build) -> np.ndarray:
         order = _order(build.program)

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import io
 import subprocess
+import threading
 import time
 
 import numpy as np
 import pytest
 
 from cnncc import api, lang, targets, weights
-from cnncc.codegen import packing, toolchain, weights_object
+from cnncc.codegen import packing, toolchain, weights_object, write
 from cnncc.codegen.packing import Packing
 from cnncc.errors import CnnccError
 from cnncc.ir import Constant
@@ -31,7 +32,10 @@ def test_weights_come_in_order_whichever_is_ready_first(monkeypatch):
     assert [(at, float(value[0])) for at, value in Packing(listed)] == [(64 * i, i) for i in range(12)]
 
 
-def test_a_weight_that_cannot_be_packed_ends_it():
+def test_a_weight_that_cannot_be_packed_ends_it(monkeypatch):
+    monkeypatch.setattr(packing, "available_cores", lambda: 2)
+    monkeypatch.setattr(packing, "AHEAD", 0)
+
     def refuse() -> np.ndarray:
         raise CnnccError("beyond the range")
 
@@ -41,7 +45,7 @@ def test_a_weight_that_cannot_be_packed_ends_it():
     ]
     with pytest.raises(CnnccError, match="beyond the range"):
         list(Packing([(Packed("w", Constant((1,), refuse)), 0), *rest]))
-    assert len(later) < 50
+    assert len(later) < 10
 
 
 def counted(begun: list[int], count: int) -> list[tuple[Packed, int]]:
@@ -64,15 +68,57 @@ def test_few_are_held_at_a_time(monkeypatch, room, most):
     assert len(begun) == 20
 
 
-def test_threads_begin_before_anybody_asks_and_end_when_nobody_does():
-    begun = []
-    held = Packing(counted(begun, 3))
-    deadline = time.monotonic() + 30
-    while len(begun) < 3 and time.monotonic() < deadline:
-        time.sleep(0.001)
+def test_threads_begin_before_anybody_asks_and_end_when_nobody_does(monkeypatch):
+    monkeypatch.setattr(packing, "available_cores", lambda: 1)
+    begun, go_on = threading.Event(), threading.Event()
+
+    def wait() -> np.ndarray:
+        begun.set()
+        assert go_on.wait(30)
+        return np.zeros(1, np.float32)
+
+    later = []
+    held = Packing([(Packed("first", Constant((1,), wait)), 0), *counted(later, 3)])
+    assert begun.wait(30)
+    threading.Timer(0.2, go_on.set).start()
     held.close()
-    assert sorted(begun) == [0, 1, 2]
+    assert go_on.is_set()
+    assert later == []
+
+
+def test_weights_are_handed_out_once():
+    """A second round would find nothing left, and a module would lack them."""
+    held = Packing(counted([], 3))
     assert [at for at, _ in held] == [0, 1, 2]
+    with pytest.raises(AssertionError, match="once"):
+        list(held)
+    closed = Packing(counted([], 3))
+    closed.close()
+    with pytest.raises(AssertionError, match="closed"):
+        list(closed)
+
+
+@pytest.mark.parametrize("kind", ["so", "ll", "h"])
+def test_packing_begins_before_the_code_is_made(monkeypatch, tmp_path, kind):
+    """And is ended if that fails; a header alone needs no weights."""
+    made = []
+
+    class Noted(Packing):
+        def __init__(self, weights):
+            made.append(self)
+            super().__init__(weights)
+
+    def fail(*_):
+        assert len(made) == (kind != "h")
+        raise OSError("disk full")
+
+    monkeypatch.setattr(write, "Packing", Noted)
+    monkeypatch.setattr(write._Work, "make", fail)
+    build = api.build(weights.bind(lang.parse("net t\ninput 3x4x4\nconv 1x1 4\n")), threads=1)
+    with pytest.raises(CnnccError, match="disk full"):
+        build.write({kind: tmp_path / f"t.{kind}"})
+    assert [held._used for held in made] == [True] * len(made)
+    assert list(tmp_path.iterdir()) == []
 
 
 def test_an_object_of_weights_links_and_is_read_only(tmp_path):

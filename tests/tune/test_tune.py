@@ -223,9 +223,19 @@ def test_an_unwritable_store_is_no_error(tmp_path) -> None:
 def test_every_setting_has_its_own_file() -> None:
     layer = winograd_layer()
     settings = [SETTING, Setting(HOST, 2, 1e-5), Setting(HOST, 1, 1e-4), Setting(targets.load("x86-64-v3"), 1, 1e-5)]
-    assert len({store.path_of(layer.key, layer.pick, s) for s in settings}) == 4
+    settings.append(Setting(HOST, 1, 1e-5, weights_stay=True))
+    assert len({store.path_of(layer.key, layer.pick, s) for s in settings}) == 5
     # What the bound allows counts, not the bound.
     assert store.path_of(layer.key, layer.pick, Setting(HOST, 1, 2e-5)) == store.path_of(layer.key, layer.pick, SETTING)
+
+
+def test_weights_that_stay_are_measured_from_the_last_cache() -> None:
+    """Copies of them outgrow the second caches only; those of a network that is too large outgrow the last."""
+    layer, counts = winograd_layer(), []
+    for stay in (True, False):
+        (trial,) = Maker(layer, Setting(HOST, 1, 1e-5, stay))([layer.pick])
+        counts.append(len(trial.models))
+    assert 1 < counts[0] < counts[1]
 
 
 @pytest.fixture
@@ -265,7 +275,8 @@ def test_much_more_time_searches_on(searched) -> None:
 def test_a_layer_left_over_gets_its_own_part_only(monkeypatch, searched) -> None:
     given = tune.tune(NET, HOST, 1, 1000.0)
     last = searched[-1]
-    store.path_of(last.key, last.pick, SETTING).unlink()
+    small = Setting(HOST, 1, 1e-5, weights_stay=True)
+    store.path_of(last.key, last.pick, small).unlink()
     deadlines = []
     real = tuning.search_layer
     monkeypatch.setattr(tuning, "search_layer", lambda *a: deadlines.append(a[2]) or real(*a))
