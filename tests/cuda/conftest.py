@@ -25,8 +25,19 @@ def emulated(monkeypatch: pytest.MonkeyPatch, kept: Path) -> None:
 
 
 @pytest.fixture(scope="session")
+def cuda_compiler() -> None:
+    """Whichever there is."""
+    from cnncc.codegen.cuda.compilers import cuda_compiler
+
+    try:
+        cuda_compiler()
+    except CnnccError as error:
+        pytest.skip(str(error))
+
+
+@pytest.fixture(scope="session")
 def nvrtc() -> None:
-    """The CUDA compiler."""
+    """The one from its wheel."""
     from cnncc.codegen.cuda import nvrtc as compiler
 
     try:

@@ -17,7 +17,7 @@ from cnncc.kernels.cuda.conv import ConvConfig
 from cnncc.kernels.cuda.model import resident_blocks, stream_estimate
 from cnncc.profile.predict import predict
 
-pytestmark = pytest.mark.usefixtures("nvrtc")
+pytestmark = pytest.mark.usefixtures("cuda_compiler")
 LENET5 = str(resources.directory("models") / "lenet5.net")
 
 

@@ -13,7 +13,7 @@ from cnncc.codegen.cuda.build import build_program
 from cnncc.codegen.cuda.program import make_program
 from cnncc.profile.predict import predict
 
-pytestmark = [pytest.mark.gpu, pytest.mark.usefixtures("nvrtc", "device")]
+pytestmark = [pytest.mark.gpu, pytest.mark.usefixtures("cuda_compiler", "device")]
 RUNS = 50
 
 

@@ -318,7 +318,7 @@ def test_what_a_gpu_target_does_not_do() -> None:
         api.build(graph, "cuda-sm_81")
 
 
-def test_check_command_path(emulated: None, nvrtc: None) -> None:
+def test_check_command_path(emulated: None, cuda_compiler: None) -> None:
     """As `cnncc check --target cuda` does it, machine code and all."""
     graph = lang.read(resources.directory("models") / "lenet5.net")
     report = check.check(weights.bind(graph, None), target="cuda-sm_80")

@@ -110,7 +110,7 @@ def test_the_assembly_is_the_code(folder, tmp_path):
     again = tmp_path / "again.o"
     subprocess.run(["cc", "-c", folder / "small.s", "-o", again], check=True)
     names = subprocess.run(["nm", again], capture_output=True, text=True, check=True).stdout.split()
-    kernels = sorted(n for n in names if n.startswith(("conv_f32_", "dense_f32_")))
+    kernels = sorted(n for n in names if n.startswith(("conv_f32_", "winograd_f32_", "dense_f32_")))
     assert len(kernels) >= 3
     for name in (*kernels, "small_run_with"):
         wanted = mnemonics(folder / "small.o", name)
