@@ -31,6 +31,9 @@ about 2e-6."""
 KEEP_DIRECT = 0.95
 """Winograd must promise at least this much less: its weights are larger, and the model is only a model."""
 
+AS_GOOD = 1.03
+"""Of the fastest candidate's predicted cycles, at which fewer weights, and so a smaller module, count for more."""
+
 EXPOSED = 0.5
 """Part of the shorter of multiplying and reading from memory that the longer does not hide."""
 
@@ -71,14 +74,20 @@ def select_winograd(site: Site) -> Selection | None:
     costs = _costs_of(site)
     if not costs:
         return None
-    config = min(costs, key=costs.__getitem__)
     direct = _direct_cycles(site)
-    if costs[config] > KEEP_DIRECT * direct:
+    if min(costs.values()) > KEEP_DIRECT * direct:
         return None
-    options = [Option(cycles, c.workspace_floats, c.scratch_floats, c) for c, cycles in costs.items()]
+    options = [Option(cycles, c.workspace_floats, c.scratch_floats, c) for c, cycles in _small(costs).items()]
     config, note = choose(site, options)
     why = f"F({config.m}x{config.m}), {costs[config] / direct:.2f} of the direct kernel's predicted cycles"
     return _selection(site, config, why + note)
+
+
+def _small(costs: dict[WinogradConfig, float]) -> dict[WinogradConfig, float]:
+    """Without the candidates that have more weights than one that is as good as the fastest."""
+    near = AS_GOOD * min(costs.values())
+    fewest = min(config.weight_floats for config, cycles in costs.items() if cycles <= near)
+    return {config: cycles for config, cycles in costs.items() if config.weight_floats <= fewest}
 
 
 def _costs_of(site: Site) -> dict[WinogradConfig, float]:

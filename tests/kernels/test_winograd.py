@@ -110,6 +110,13 @@ def test_weights_from_memory_cost_more_than_those_that_stay() -> None:
     assert [name[: len("winograd_f32_4x4")] for name in names] == ["winograd_f32_4x4", "winograd_f32_2x2"]
 
 
+def test_fewer_weights_win_among_those_that_are_as_good(monkeypatch) -> None:
+    layer = ("relu; conv 3x3 64", "64x56x56")
+    assert kernel(*layer).startswith("winograd_f32_4x4")
+    monkeypatch.setattr(winograd_choice, "AS_GOOD", 3.0)
+    assert kernel(*layer).startswith("winograd_f32_2x2")
+
+
 @pytest.mark.parametrize("body", ["conv 3x3 48", "conv 5x5 48"])
 def test_transformed_once_per_image_or_unit_alike(monkeypatch, body) -> None:
     """Who transforms the input, and how output blocks are cut, changes no bit of the result."""
