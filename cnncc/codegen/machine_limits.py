@@ -115,7 +115,8 @@ class _Kernel:
     def __init__(self, target: Target, symbol: str) -> None:
         body = objects_cache.fetch(_key(target, symbol), lambda: _compile(target, symbol))
         library = llvm.JITLibraryBuilder().add_object_img(body).export_symbol(symbol).add_current_process()
-        self._jit = llvm.create_lljit_compiler(machine_of(targets.host()))
+        # Without JITLink, LLVM ends the process where parts of an object come to lie too far from each other.
+        self._jit = llvm.create_lljit_compiler(machine_of(targets.host()), use_jit_link=True)
         self._tracker = library.link(self._jit, symbol)
         kinds = [*[ctypes.c_void_p] * 3, ctypes.c_int32, ctypes.c_int32]
         self.run: Callable[..., None] = ctypes.CFUNCTYPE(None, *kinds)(self._tracker[symbol])

@@ -36,7 +36,7 @@ class Steps:
 
     def __init__(self, build: Build) -> None:
         self.program = build.program
-        jit = llvm.create_lljit_compiler(machine_of(build.program.target))
+        jit = llvm.create_lljit_compiler(machine_of(build.program.target), use_jit_link=True)
         library = llvm.JITLibraryBuilder().add_current_process()
         for kernel, body in zip(build.program.kernels, build.objects, strict=True):
             library = library.add_object_img(body).export_symbol(kernel.symbol)
