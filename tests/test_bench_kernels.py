@@ -46,6 +46,15 @@ def test_a_pick_that_is_far_off_is_said_and_exits_1(capsys, monkeypatch):
     assert printed.err == "cnncc: warning: a: the pick takes 1.30 times as long as the best candidate\n"
 
 
+def test_a_layer_is_picked_for_the_memory_it_is_measured_from():
+    """Alone its weights would stay in the last cache, where large tiles win; in a large network fewer weights do."""
+    setting = Setting(targets.load("x86-64-v4"), 2, 1e-5)
+    cold, warm = (
+        layer_of("256x14x14: relu; conv 3x3 256", s).pick for s in (setting, replace(setting, weights_stay=True))
+    )
+    assert (cold.m, warm.m) == (2, 4)
+
+
 def test_winners_are_measured_once_more(monkeypatch):
     """A candidate that only was lucky in the search has no ratio above 1 in the rounds after it."""
     layer = layer_of(LAYERS[SMALL], Setting(HOST, 1, 1e-5))

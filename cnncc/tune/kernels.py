@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Iterable
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from typing import Any
 
 from cnncc import lang
@@ -147,10 +147,12 @@ def _confirmed(layer: Layer, found: Found, setting: Setting) -> tuple[float, flo
 
 
 def layer_of(text: str, setting: Setting) -> Layer:
-    """The convolution of a line of `LAYERS`, with a relu behind it."""
+    """The convolution of a line of `LAYERS`, with a relu behind it, picked as in a network whose weights stay in the
+    last cache only if the setting says so: alone, its own mostly would."""
     dims, line = text.split(": ")
     graph = lang.parse(f"net layer\ninput {dims}\n{line} relu\n")
-    return layers_of(make_program(graph, setting.target, 1, setting.threads, max_error=setting.max_error), setting)[0]
+    target = setting.target if setting.weights_stay else replace(setting.target, l3_bytes=0)
+    return layers_of(make_program(graph, target, 1, setting.threads, max_error=setting.max_error), setting)[0]
 
 
 def describe(choice: Choice) -> str:
