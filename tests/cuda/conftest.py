@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shutil
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -24,15 +25,20 @@ def emulated(monkeypatch: pytest.MonkeyPatch, kept: Path) -> None:
     monkeypatch.setenv("CNNCC_CUDA_DRIVER", "emulated")
 
 
+def or_skip(find: Callable[[], object]) -> None:
+    """Skips where what is looked for is not installed: looking does nothing else that could fail."""
+    try:
+        find()
+    except CnnccError as error:
+        pytest.skip(str(error))
+
+
 @pytest.fixture(scope="session")
 def cuda_compiler() -> None:
     """Whichever there is."""
-    from cnncc.codegen.cuda.compilers import cuda_compiler
+    from cnncc.codegen.cuda import compilers
 
-    try:
-        cuda_compiler()
-    except CnnccError as error:
-        pytest.skip(str(error))
+    or_skip(compilers.cuda_compiler)
 
 
 @pytest.fixture(scope="session")
@@ -40,7 +46,4 @@ def nvrtc() -> None:
     """The one from its wheel."""
     from cnncc.codegen.cuda import nvrtc as compiler
 
-    try:
-        compiler.folder()
-    except CnnccError as error:
-        pytest.skip(str(error))
+    or_skip(compiler.folder)
