@@ -118,7 +118,7 @@ def check_module(model: Model, graph: Graph, seed: int = 0) -> Report:
     """Run a compiled module and the reference of the graph it was made of, with bound weights, on seeded input; compare
     the outputs, all that a module gives. CnnccError if the graph is another one."""
     batch = model.info["inputs"][0]["shape"][0]
-    source = passes.with_batch(graph, batch)
+    source = replace(passes.with_batch(graph, batch), name=model.info["name"])  # `--name` may have changed it
     if hashlib.sha256(print_graph(source).encode()).hexdigest() != model.info["source_sha256"]:
         hint = "compile it again, or name the network it was compiled from"
         raise CnnccError(f"the module {model.info['name']} was compiled from another network than this one", hint=hint)

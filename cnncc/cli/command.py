@@ -5,9 +5,10 @@ from __future__ import annotations
 import argparse
 import json
 import math
+import re
 import textwrap
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -75,6 +76,21 @@ def add_net(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "net", metavar="NET", help="a .net file, - for standard input, a network of the zoo by name, or an ONNX model"
     )
+
+
+def add_name(parser: argparse.ArgumentParser) -> None:
+    """`--name`: what the network is called, whatever its file says."""
+    what = (
+        "name of the network, which its functions and macros in C begin with (default: what the network calls itself)"
+    )
+    parser.add_argument("--name", type=network_name, metavar="NAME", help=what)
+
+
+def network_name(text: str) -> str:
+    """An argparse type: a word that the language and C take as a name."""
+    if not re.fullmatch(r"[A-Za-z_]\w*", text, re.ASCII):
+        raise argparse.ArgumentTypeError(f"expected letters, digits and _, not beginning with a digit, got {text!r}")
+    return text
 
 
 def add_json(parser: argparse.ArgumentParser) -> None:
@@ -202,6 +218,8 @@ def read_bound(args: argparse.Namespace) -> tuple[Graph, str]:
     from cnncc import sources
 
     graph, path = sources.read_bound(args.net, args.weights, args.seed)
+    if getattr(args, "name", None):
+        graph = replace(graph, name=args.name)
     return graph, path or f"{RANDOM}, seed {args.seed}"
 
 

@@ -31,6 +31,7 @@ def _configure(parser: argparse.ArgumentParser) -> None:
     command.add_net(parser)
     what = "the module to write; others get its name and their own ending (default: name of the net + .so)"
     parser.add_argument("-o", "--output", metavar="FILE", help=what)
+    command.add_name(parser)
     emit.add_options(parser)
     command.add_build_options(parser)
     command.add_weight_options(parser)
@@ -248,6 +249,7 @@ COMMAND = command.Command(
         cnncc compile resnet50 --target x86-64-v2,x86-64-v3,x86-64-v4
         cnncc compile resnet50 --target aarch64 -o resnet50-arm.so
         cnncc compile lenet5 --target wasm32 -o web/
+        cnncc compile model.onnx --name detector
         cnncc compile models/lenet5.net --stop-after fold_batchnorm
         cnncc compile models/lenet5.net --dump passes/
     """,

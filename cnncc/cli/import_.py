@@ -18,6 +18,7 @@ def _configure(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("-o", "--output", metavar="FILE", help="the text to write (default: name of the model + .net)")
     what = "the weights to write (default: name of the text + .safetensors, where other commands look for them)"
     parser.add_argument("--weights", metavar="FILE", help=what)
+    command.add_name(parser)
     parser.add_argument(
         "--shape",
         action="append",
@@ -45,7 +46,7 @@ def _run(args: argparse.Namespace) -> int:
     tensors = Path(args.weights) if args.weights else output.with_suffix(".safetensors")
     files.check_outputs({"the network": output, "the weights": tensors}, {"the model": args.model})
     with screen.progress(f"importing {args.model}"):
-        network = import_onnx(args.model, dict(args.shape))
+        network = import_onnx(args.model, dict(args.shape), args.name)
         weights.save(network.graph, tensors)
         files.write_whole(output, network.text)
     result = _result(args.model, output, tensors, network)

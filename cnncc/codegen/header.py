@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import cnncc
+from cnncc.codegen.guards import guarded
 from cnncc.codegen.names import parameters
 from cnncc.codegen.program import Program
 from cnncc.codegen.variants import Layout
@@ -20,11 +21,8 @@ def header(layout: Layout) -> str:
     most = ", ".join(_sizes(v.program) for v in layout.variants if v.program.arena_bytes == layout.arena_bytes)
     both = ",\n    ".join([f"const {name}_model *model", *pointers, "void *arena"])
     targets = ", ".join(v.program.target.name for v in layout.variants)
-    return f"""\
+    text = f"""\
 /* {program.graph.name}, compiled by cnncc {cnncc.__version__} for {targets}. Generated; do not edit. */
-#ifndef CNNCC_{upper}_H
-#define CNNCC_{upper}_H
-
 #include <stddef.h>
 #include <stdint.h>
 
@@ -82,9 +80,8 @@ const char *{name}_error(int code);
 #ifdef __cplusplus
 }}
 #endif
-
-#endif
 """
+    return guarded(text, name, "H")
 
 
 def shared_declarations() -> str:

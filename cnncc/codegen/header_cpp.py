@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from cnncc.codegen.guards import guarded
 from cnncc.codegen.names import parameters
 from cnncc.codegen.variants import Layout
 from cnncc.runtime.interface import FORMAT
@@ -69,11 +70,8 @@ def header_cpp(layout: Layout, c_header: str) -> str:
     spans = ", ".join([*(f"span<const float> {a}" for a in inputs), *(f"span<float> {a}" for a in outputs)])
     pointers = ", ".join(f"{a}.data()" for a in arrays)
     checks = "\n".join(f'        check("{a}", {a}.size(), {upper}_{a.upper()}_FLOATS);' for a in arrays)
-    return f"""\
+    text = f"""\
 // {graph.name} for C++17, around {c_header}. Generated; do not edit.
-#ifndef CNNCC_{upper}_HPP
-#define CNNCC_{upper}_HPP
-
 #include "{c_header}"
 
 #include <cstddef>
@@ -132,9 +130,8 @@ private:
 }};
 
 }} // namespace cnncc
-
-#endif
 """
+    return guarded(text, name, "HPP", claims=False)  # the C header, which it includes, claims the name
 
 
 def _constructor(layout: Layout) -> str:

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import os
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 from cnncc.frontends.import_onnx import Port, Shapes, from_onnx, read_model
+from cnncc.frontends.network_name import network_name
 from cnncc.frontends.onnx_origin import original
 from cnncc.frontends.text.write import net_text
 from cnncc.ir import Graph
@@ -24,20 +26,27 @@ class Network:
     notes: Sequence[str]
 
 
-def import_onnx(path: str | os.PathLike[str], shapes: Shapes | None = None) -> Network:
+def import_onnx(path: str | os.PathLike[str], shapes: Shapes | None = None, name: str | None = None) -> Network:
     """The network of an ONNX file. `shapes` gives inputs other shapes than the model does, by name.
 
+    It is called `name`, else what the model calls its graph, or, where exporters call any graph that, as the file.
     A model that `cnncc export` wrote is the network it was written of. Raises CnnccError with all nodes that cannot be
     converted, and for files that are no models.
     """
     model = read_model(path)
     if not shapes and (known := original(model)) is not None:
         text, graph = known
-        return Network(text, graph, (), (), ())
+        return Network(text, graph, (), (), ()) if name is None else Network(*renamed(text, graph, name), (), (), ())
     imported = from_onnx(model, shapes)
-    written = net_text(imported.graph, imported.sources)
+    graph = replace(imported.graph, name=name or network_name(model.graph.name, path))
+    written = net_text(graph, imported.sources)
     inputs, outputs = (
         [replace(port, node=written.renamed[port.node]) for port in ports]
         for ports in (imported.inputs, imported.outputs)
     )
     return Network(written.text, written.graph, inputs, outputs, imported.notes)
+
+
+def renamed(text: str, graph: Graph, name: str) -> tuple[str, Graph]:
+    """A network text and its graph, called `name`, a word of the language."""
+    return re.sub(r"(?m)^net +\S+", lambda _: f"net {name}", text, count=1), replace(graph, name=name)

@@ -10,6 +10,7 @@ from math import prod
 import cnncc
 from cnncc.codegen.cuda.images import Image
 from cnncc.codegen.cuda.program import ALIGN, CudaProgram, kernel_of
+from cnncc.codegen.guards import guarded
 from cnncc.codegen.header import counts, shared_declarations
 from cnncc.codegen.names import c_name, parameters
 from cnncc.errors import CnnccError
@@ -154,11 +155,8 @@ def host_header(program: CudaProgram) -> str:
     shapes = "\n".join(f" *   {array}: {' x '.join(map(str, kind.shape))}" for array, kind in arrays.items())
     codes = "\n".join(f" *   {code:2d}  {text}" for code, text in CUDA_TEXTS.items())
     plan = program.plan
-    return f"""\
+    text = f"""\
 /* {program.graph.name}, compiled by cnncc {cnncc.__version__} for {program.target.name}. Generated; do not edit. */
-#ifndef CNNCC_{upper}_H
-#define CNNCC_{upper}_H
-
 #include <stddef.h>
 #include <stdint.h>
 
@@ -235,6 +233,5 @@ int {name}_peek(const {name}_model *model, void *to, size_t offset, size_t bytes
 #ifdef __cplusplus
 }}
 #endif
-
-#endif
 """
+    return guarded(text, name, "H")
