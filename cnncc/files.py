@@ -13,19 +13,19 @@ from cnncc.errors import CnnccError
 
 
 @contextlib.contextmanager
-def replacing(target: Path) -> Iterator[Path]:
+def replacing(target: Path, mode: int | None = None) -> Iterator[Path]:
     """A temporary path beside `target` that takes its place if the block ends well, and is removed if not.
 
-    An existing file keeps its mode; a new one gets the usual one. Raises OSError as file operations do, naming the
-    target, and CnnccError for a target that is no regular file.
+    Without a `mode`, an existing file keeps its own and a new one gets the usual one. Raises OSError as file operations
+    do, naming the target, and CnnccError for a target that is no regular file.
     """
     check_replaceable(target)
     scratch = target.with_name(f".{target.name}.{os.getpid()}.{threading.get_ident()}.tmp")
     try:
-        scratch.touch()
-        mode = target.stat().st_mode if target.exists() else scratch.stat().st_mode
+        scratch.touch(0o666 if mode is None else mode)
+        kept = target.stat().st_mode if target.exists() else scratch.stat().st_mode
         yield scratch
-        scratch.chmod(mode & 0o7777)
+        scratch.chmod(kept & 0o7777 if mode is None else mode)
         os.replace(scratch, target)
     except OSError as error:
         if str(error.filename) == str(scratch):
@@ -36,9 +36,9 @@ def replacing(target: Path) -> Iterator[Path]:
             scratch.unlink(missing_ok=True)
 
 
-def write_whole(target: Path, data: bytes | str) -> None:
-    """Writes bytes, or text as UTF-8: readers see the old file or the new one."""
-    with replacing(target) as scratch:
+def write_whole(target: Path, data: bytes | str, mode: int | None = None) -> None:
+    """Writes bytes, or text as UTF-8: readers see the old file or the new one, which has the mode, if one is given."""
+    with replacing(target, mode) as scratch:
         scratch.write_bytes(data.encode() if isinstance(data, str) else data)
 
 

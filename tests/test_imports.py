@@ -17,7 +17,7 @@ TVM_EDGE = {"kernels", "codegen"}
 ALLOWED = {
     "errors": set(),
     "resources": set(),
-    "cache_folder": set(),
+    "cache_folder": {"errors", "files"},
     "extras": {"errors"},
     "files": {"errors"},
     "half": {"errors", "ir"},

@@ -80,9 +80,7 @@ def add_net(parser: argparse.ArgumentParser) -> None:
 
 def add_name(parser: argparse.ArgumentParser) -> None:
     """`--name`: what the network is called, whatever its file says."""
-    what = (
-        "name of the network, which its functions and macros in C begin with (default: what the network calls itself)"
-    )
+    what = "the network's name, with which its functions and macros in C begin (default: what it calls itself)"
     parser.add_argument("--name", type=network_name, metavar="NAME", help=what)
 
 

@@ -6,9 +6,7 @@ import hashlib
 from collections.abc import Callable
 from pathlib import Path
 
-from cnncc.cache_folder import cache_folder
-from cnncc.errors import CnnccError
-from cnncc.files import write_whole
+from cnncc.cache_folder import cache_folder, read_private, write_private
 
 _MAGIC = b"cnncc object 1\n"
 
@@ -19,23 +17,15 @@ def directory() -> Path:
 
 
 def read(key: str) -> bytes | None:
-    """The object under a key; None when there is none, or when it is damaged."""
-    try:
-        data = _path(key).read_bytes()
-    except OSError:
-        return None
+    """The object under a key; None when there is none, or when it is damaged or somebody else could have written it."""
+    data = read_private(_path(key)) or b""
     head, body = data[: len(_MAGIC) + 32], data[len(_MAGIC) + 32 :]
     return body if head == _MAGIC + hashlib.sha256(body).digest() else None
 
 
 def write(key: str, body: bytes) -> None:
     """Stores an object whole or not at all. A cache that cannot be written is no error: the next run compiles again."""
-    path = _path(key)
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        write_whole(path, _MAGIC + hashlib.sha256(body).digest() + body)
-    except (OSError, CnnccError):
-        return
+    write_private(_path(key), _MAGIC + hashlib.sha256(body).digest() + body)
 
 
 def fetch(key: str, make: Callable[[], bytes]) -> bytes:

@@ -10,10 +10,9 @@ NAMED_TWICE = "two modules are named alike (capitals aside): compile one of them
 def guarded(text: str, name: str, kind: str, claims: bool = True) -> str:
     """`text` between include guards; `kind` is H or HPP.
 
-    The guard holds a hash of the text, so that only a second copy of the very same header is passed over: another one of
-    the same `name` would be, silently, if the name were all that the guard is made of. With `claims` the header defines a
-    macro of the module's name in capitals, as its other macros are; a header of another module that finds it taken says
-    so and stops.
+    The guard holds a hash of the text, so that only a second copy of the very same header is passed over. Were it made
+    of the name alone, another header of that name would be passed over too, silently. With `claims` the header defines
+    a macro of the module's name, in capitals as its other macros are; a header that finds it taken stops with an error.
     """
     digest = hashlib.sha256(text.encode()).hexdigest()[:16]
     guard = f"CNNCC_{name}_{digest}_{kind}"

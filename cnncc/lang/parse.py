@@ -2,35 +2,26 @@
 
 from __future__ import annotations
 
-import contextlib
 from functools import cache
 
 from lark import Lark
 from lark.exceptions import UnexpectedCharacters, UnexpectedToken
 
 from cnncc import resources
-from cnncc.cache_folder import cache_folder
 from cnncc.errors import CnnccError, Span
 from cnncc.lang import ast
 from cnncc.lang.nesting import Nesting, NestingError
 from cnncc.lang.source import Piece, Source
 from cnncc.lang.syntax_errors import explain
+from cnncc.lang.tables import kept_parser
 from cnncc.lang.to_tree import DIGITS, NumberError, ToTree, edges
 
 
 @cache
 def parser() -> Lark:
-    """The parser of `grammars/net.lark`; it builds the syntax tree while it reads.
-
-    Its tables are kept: making them takes 0.1 s, reading them 5 ms. Lark makes them anew where the file is of another
-    grammar, Lark or Python, is damaged or cannot be read, and goes on where it cannot be written.
-    """
+    """The parser of `grammars/net.lark`; it builds the syntax tree while it reads."""
     grammar = (resources.directory("grammars") / "net.lark").read_text("utf-8")
-    folder = cache_folder()
-    with contextlib.suppress(OSError):
-        folder.mkdir(parents=True, exist_ok=True)
-    kept = str(folder / "grammar")
-    return Lark(grammar, parser="lalr", postlex=Nesting(), transformer=ToTree(), maybe_placeholders=True, cache=kept)
+    return kept_parser(grammar, postlex=Nesting(), transformer=ToTree())
 
 
 def syntax_tree(source: Source) -> ast.Net:

@@ -8,10 +8,9 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
+from cnncc.cache_folder import read_private, write_private
 from cnncc.codegen import cache
 from cnncc.codegen.keys import compiler_digest
-from cnncc.errors import CnnccError
-from cnncc.files import write_whole
 from cnncc.kernels.choices import Choice, ConvKey, DirectChoice, WinogradChoice
 from cnncc.kernels.tiles import Tile
 from cnncc.kernels.winograd_choice import allowed_sizes
@@ -38,9 +37,9 @@ def path_of(key: ConvKey, pick: Choice, setting: Setting) -> Path:
 def read(path: Path) -> Entry | None:
     """The entry of a file; None where there is none, or it is damaged."""
     try:
-        data = json.loads(path.read_bytes())
+        data = json.loads(read_private(path) or b"")
         body, digest = data["body"], data["sha256"]
-    except (OSError, ValueError, TypeError, KeyError):
+    except (ValueError, TypeError, KeyError):
         return None
     return _entry(body) if digest == _digest(body) else None
 
@@ -49,11 +48,7 @@ def write(path: Path, entry: Entry) -> None:
     """Stores an entry whole or not at all. A cache that cannot be written is no error: the next run measures again."""
     body = asdict(entry)
     body["found"]["algorithm"] = "direct" if isinstance(entry.found.choice, DirectChoice) else "winograd"
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        write_whole(path, json.dumps({"sha256": _digest(body), "body": body}, indent=1))
-    except (OSError, CnnccError):
-        return
+    write_private(path, json.dumps({"sha256": _digest(body), "body": body}, indent=1))
 
 
 def _digest(body: object) -> str:
