@@ -14,6 +14,7 @@ from cnncc.errors import CnnccError, reason
 from cnncc.frontends import require_onnx
 from cnncc.frontends.convert import RULES
 from cnncc.frontends.onnx_fold import evaluate, shape_of
+from cnncc.frontends.onnx_schema import DOMAINS, check_schema
 from cnncc.frontends.onnx_site import Site, Tensor
 from cnncc.frontends.onnx_values import Builder, Shape, Unsupported, Value, plain_value
 from cnncc.frontends.tidy import tidy
@@ -266,6 +267,7 @@ class Reader:
     def results(self, node: NodeProto, inputs: list[Tensor | None]) -> Sequence[Tensor | None]:
         if node.domain not in DOMAINS:
             raise refusal(node)
+        check_schema(node, self.opset)
         if node.op_type in ("Shape", "Size") and isinstance(inputs[0], Value):
             return shape_of(node, inputs[0])
         if not any(isinstance(i, Value) for i in inputs):
@@ -306,10 +308,6 @@ class Reader:
     def given(self) -> set[str]:
         """Nodes that are outputs already."""
         return self.__dict__.setdefault("_given", set())
-
-
-DOMAINS = ("", "ai.onnx")
-"""Names of the domain of the standard's own ops."""
 
 
 def label(node: NodeProto) -> str:

@@ -2,24 +2,29 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from cnncc.frontends.onnx_values import Builder, Unsupported, Value, plain_value
+from cnncc.frontends.onnx_attributes import SHOWN, WHOLE, AttributeReader, several, within
+from cnncc.frontends.onnx_values import REAL, Builder, Unsupported, Value, plain_value
 
 if TYPE_CHECKING:
     from onnx import NodeProto
 
 Tensor = Value | np.ndarray
 """A computed tensor, or one that is known."""
+MOST_NUMBERS = 1 << 16
+"""In a vector of axes, sizes or the like."""
 
 
 @dataclass(frozen=True)
-class Site:
-    """A node with what its rule may look at."""
+class Site(AttributeReader):
+    """A node with what its rule may look at. Attributes and known inputs are read by the methods here only, which say
+    what is wrong with them; that there are as many inputs as the op takes has been checked (`onnx_schema.py`)."""
 
     node: NodeProto
     inputs: Sequence[Tensor | None]
@@ -33,20 +38,6 @@ class Site:
         """The name for what it computes: that of its first result."""
         return next((name for name in self.node.output if name), self.node.name)
 
-    def attr(self, name: str, default: Any = None) -> Any:
-        """An attribute as a Python value; texts as str, lists as tuples."""
-        from onnx import helper
-
-        for attribute in self.node.attribute:
-            if attribute.name == name:
-                value = helper.get_attribute_value(attribute)
-                if isinstance(value, bytes):
-                    return value.decode()
-                if isinstance(value, float):  # 1e-5, not the 9.99999974e-06 that is nearest in float32
-                    return float(f"{value:.7g}")
-                return tuple(value) if isinstance(value, list) else value
-        return default
-
     def has(self, i: int) -> bool:
         return i < len(self.inputs) and self.inputs[i] is not None
 
@@ -54,11 +45,20 @@ class Site:
         """Whether somebody reads a result."""
         return output < len(self.node.output) and self.node.output[output] in self.used
 
-    def value(self, i: int) -> Value:
-        """An input as a computed tensor; a known one becomes a learned tensor of the network."""
+    def tensor_at(self, i: int) -> Tensor:
+        """An input, computed or known."""
         tensor = self.inputs[i] if i < len(self.inputs) else None
         if tensor is None:
             raise Unsupported(f"input {i} is missing")
+        return tensor
+
+    def value(self, i: int, ranks: Sequence[int] = ()) -> Value:
+        """An input as a computed tensor, of one of some ranks if they are given; a known one becomes a learned tensor
+        of the network."""
+        tensor = self.tensor_at(i)
+        if ranks and len(tensor.shape) not in ranks:
+            expected = " or ".join(map(str, ranks))
+            raise Unsupported(f"input {i} has {len(tensor.shape)} axes, expected {expected}: {list(tensor.shape)}")
         if isinstance(tensor, Value):
             return tensor
         if not tensor.size:  # nothing can be computed of it: the result is known, once all inputs are
@@ -74,18 +74,52 @@ class Site:
             raise Unsupported(f"{what} is computed, but has to be known when compiling", [self.node.input[i]])
         return tensor
 
-    def ints(self, i: int, what: str) -> tuple[int, ...]:
-        """A known vector of whole numbers."""
-        return tuple(int(n) for n in np.atleast_1d(self.const(i, what)))
+    def vector(self, i: int, what: str, count: int | None = None) -> np.ndarray:
+        """Known numbers, one after the other, `count` of them if that is given."""
+        tensor = self.const(i, what)
+        if tensor.dtype.kind not in REAL:
+            raise Unsupported(f"{what}: expected numbers, got {tensor.dtype}")
+        if count not in (None, tensor.size):
+            raise Unsupported(f"{what}: expected {several(count, 'numbers')}, got shape {list(tensor.shape)}")
+        return tensor.reshape(-1)
 
-    def ints_or(self, i: int, name: str, default: tuple[int, ...] | None = None) -> tuple[int, ...] | None:
+    def ints(
+        self, i: int, what: str, count: int | None = None, low: int = -WHOLE, high: int = WHOLE - 1
+    ) -> tuple[int, ...]:
+        """A known vector of whole numbers of low .. high, `count` of them if that is given."""
+        tensor = self.const(i, what)
+        wanted = several(count, f"whole numbers{within(low, high)}")
+        if tensor.dtype.kind not in "iu" or tensor.ndim > 1 or tensor.size > MOST_NUMBERS:
+            raise Unsupported(f"{what}: expected {wanted}, got {tensor.dtype} of shape {list(tensor.shape)}")
+        numbers = tuple(map(int, tensor.reshape(-1)))
+        if count not in (None, tensor.size) or any(not low <= n <= high for n in numbers):
+            raise Unsupported(f"{what}: expected {wanted}, got {str(list(numbers))[:SHOWN]}")
+        return numbers
+
+    def scalar(self, i: int, what: str, finite: bool = True) -> float:
+        """A known number; unless it has to be finite, it may be infinite."""
+        number = float(self.vector(i, what, 1)[0])
+        if math.isnan(number) or (finite and math.isinf(number)):
+            raise Unsupported(f"{what}: expected a{' finite' if finite else ''} number, got {number}")
+        return number
+
+    def flag_at(self, i: int, what: str) -> bool:
+        """A known truth value."""
+        return bool(self.vector(i, what, 1)[0])
+
+    def ints_or(
+        self,
+        i: int,
+        name: str,
+        default: tuple[int, ...] | None = None,
+        count: int | None = None,
+        low: int = -WHOLE,
+        high: int = WHOLE - 1,
+    ) -> tuple[int, ...] | None:
         """What newer opsets have as an input and older ones as an attribute."""
         if self.has(i):
-            return self.ints(i, name)
-        given = self.attr(name)
-        if given is None:
-            return default
-        return tuple(given) if isinstance(given, tuple) else (given,)
+            return self.ints(i, name, count, low, high)
+        return self.integers(name, None, count, low, high) if self.gives(name) else default
 
     def add(self, op: str, *inputs: str, weights: Sequence[np.ndarray] = (), **attrs: Any) -> str:
         """A node of the graph, named after the result."""

@@ -8,7 +8,7 @@ back and forth (NHWC exports) disappear.
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -18,6 +18,8 @@ from cnncc.ir import Constant, Graph, Node, TensorType
 from cnncc.ops import TABLE, ShapeError, complete, infer
 
 Shape = tuple[int, ...]
+REAL = "fiubV"
+"""Kinds of NumPy's types that are numbers; V are the narrow floats and integers of the package ml_dtypes."""
 
 
 class Unsupported(Exception):
@@ -147,6 +149,8 @@ class Builder:
 
     def constant(self, array: np.ndarray, hint: str) -> Value:
         """A learned tensor."""
+        if array.dtype.kind not in REAL:
+            raise Unsupported(f"a tensor of {array.dtype}")
         shape = array.shape if self.batch == 1 else (self.batch, *array.shape[1:])
         if self.batch > 1 and array.shape[:1] != (1,):
             raise Unsupported("a constant that differs from image to image")
@@ -227,6 +231,14 @@ def bound(array: np.ndarray) -> Constant:
     return Constant(value.shape, lambda: value)
 
 
+def broadcast(*shapes: Sequence[int]) -> Shape:
+    """The shape that all of them broadcast to."""
+    try:
+        return np.broadcast_shapes(*map(tuple, shapes))
+    except ValueError as error:
+        raise Unsupported(f"do not broadcast: {', '.join(str(list(s)) for s in shapes)}") from error
+
+
 def axis_of(axis: int, rank: int) -> int:
     """An axis counted from 0; ONNX counts negative ones from the end."""
     if not -rank <= axis < max(rank, 1):
@@ -234,4 +246,9 @@ def axis_of(axis: int, rank: int) -> int:
     return axis % rank if rank else 0
 
 
-Attributes = Mapping[str, Any]
+def axes_of(axes: Sequence[int], rank: int) -> list[int]:
+    """Axes counted from 0, each once."""
+    found = [axis_of(axis, rank) for axis in axes]
+    if len(set(found)) < len(found):
+        raise Unsupported(f"an axis is named twice: {list(axes)}")
+    return found

@@ -9,7 +9,7 @@ import numpy as np
 
 from cnncc.frontends.convert.pointwise import combined
 from cnncc.frontends.onnx_site import Site, Tensor
-from cnncc.frontends.onnx_values import Unsupported, Value, plain_value
+from cnncc.frontends.onnx_values import Unsupported, Value, broadcast, plain_value
 
 
 def swapped(value: Tensor) -> Tensor:
@@ -30,12 +30,12 @@ def scaled(site: Site, tensor: Tensor, factor: float) -> Tensor:
 
 def gemm(site: Site) -> Tensor:
     """alpha A B + beta C; with a known B and a C for each column an fc."""
-    a, b = (site.inputs[i] for i in (0, 1))
-    assert a is not None
-    assert b is not None
-    a = swapped(a) if site.attr("transA", 0) else a
-    b = swapped(b) if site.attr("transB", 0) else b
-    alpha, beta = float(site.attr("alpha", 1.0)), float(site.attr("beta", 1.0))
+    a, b = (site.tensor_at(i) for i in (0, 1))
+    if len(a.shape) != 2 or len(b.shape) != 2:
+        raise Unsupported(f"multiplies matrices, got {list(a.shape)} and {list(b.shape)}")
+    a = swapped(a) if site.flag("transA") else a
+    b = swapped(b) if site.flag("transB") else b
+    alpha, beta = site.number("alpha", 1.0), site.number("beta", 1.0)
     c = site.inputs[2] if site.has(2) else None
     if isinstance(a, Value) and isinstance(b, np.ndarray) and is_rows(site, a):
         columns = b.shape[1]
@@ -97,7 +97,7 @@ def computed(site: Site, a: Value, b: Value) -> Value:
         a = plain_value(site.b.plain(a), (1, *a.shape))
     if column:
         b = plain_value(site.b.plain(b), (*b.shape, 1))
-    outer = np.broadcast_shapes(a.shape[:-2], b.shape[:-2])
+    outer = broadcast(a.shape[:-2], b.shape[:-2])
     (h, k), (k2, w) = a.shape[-2:], b.shape[-2:]
     if k != k2:
         raise Unsupported(f"product of {list(a.shape)} and {list(b.shape)}")
@@ -114,10 +114,7 @@ def computed(site: Site, a: Value, b: Value) -> Value:
 
 
 def matmul(site: Site) -> Tensor:
-    a, b = site.inputs[:2]
-    assert a is not None
-    assert b is not None
-    return product(site, a, b)
+    return product(site, site.tensor_at(0), site.tensor_at(1))
 
 
 RULES: Mapping[str, Callable[[Site], Tensor]] = {"Gemm": gemm, "MatMul": matmul}

@@ -13,25 +13,28 @@ from cnncc.frontends.convert.reduce import reduced, square
 from cnncc.frontends.onnx_site import Site, Tensor
 from cnncc.frontends.onnx_values import Unsupported, Value, axis_of, plain_value
 
+IMAGES = range(2, 9)
+"""Numbers of axes of a tensor that has channels: one more than ONNX Runtime takes, with room."""
+
 
 def batch_norm(site: Site) -> Tensor:
     """With fixed statistics."""
-    if site.attr("training_mode", 0) or any(site.wants(i) for i in range(1, len(site.node.output))):
+    if site.flag("training_mode") or any(site.wants(i) for i in range(1, len(site.node.output))):
         raise Unsupported("batch norm in training")
     value = site.value(0)
     names = ("the scale", "the shift", "the mean", "the variance")
-    weights = [site.const(i, what).astype(np.float32).reshape(-1) for i, what in enumerate(names, start=1)]
     channels = value.shape[1] if len(value.shape) > 1 else 1
+    weights = [site.vector(i, what, channels).astype(np.float32) for i, what in enumerate(names, start=1)]
     node = site.b.split(site.b.plain(value, f"{site.hint}.t"), channels)
-    made = site.add("bn", node, weights=weights, eps=float(site.attr("epsilon", 1e-5)))
+    made = site.add("bn", node, weights=weights, eps=site.number("epsilon", 1e-5, low=0))
     return plain_value(made, value.shape)
 
 
 def lrn(site: Site) -> Tensor:
     value = site.value(0)
-    numbers: dict[str, Any] = {"alpha": float(site.attr("alpha", 1e-4)), "beta": float(site.attr("beta", 0.75))}
+    numbers: dict[str, Any] = {"alpha": site.number("alpha", 1e-4), "beta": site.number("beta", 0.75)}
     node = site.b.image(value)
-    made = site.add("lrn", node, size=int(site.attr("size")), k=float(site.attr("bias", 1.0)), **numbers)
+    made = site.add("lrn", node, size=site.integer("size", low=1), k=site.number("bias", 1.0), **numbers)
     return plain_value(made, value.shape)
 
 
@@ -44,34 +47,39 @@ def grouped(site: Site, value: Value, groups: int, weights: list[np.ndarray], ep
 
 def instance_norm(site: Site) -> Tensor:
     """As many groups as channels."""
-    value = site.value(0)
-    weights = [site.const(i, what).reshape(-1) for i, what in ((1, "the scale"), (2, "the shift"))]
-    return grouped(site, value, value.shape[1], weights, float(site.attr("epsilon", 1e-5)))
+    value = site.value(0, IMAGES)
+    channels = value.shape[1]
+    weights = [site.vector(i, what, channels) for i, what in ((1, "the scale"), (2, "the shift"))]
+    return grouped(site, value, channels, weights, site.number("epsilon", 1e-5, low=0))
 
 
 def group_norm(site: Site) -> Tensor:
     """Scale and shift are per channel; in opset 18 per group."""
-    value, groups = site.value(0), int(site.attr("num_groups"))
-    weights = [site.const(i, what).reshape(-1) for i, what in ((1, "the scale"), (2, "the shift"))]
-    each = value.shape[1] // len(weights[0])
-    return grouped(site, value, groups, [np.repeat(w, each) for w in weights], float(site.attr("epsilon", 1e-5)))
+    value = site.value(0, IMAGES)
+    channels = value.shape[1]
+    groups = site.integer("num_groups", low=1, high=channels)
+    if channels % groups:
+        raise Unsupported(f"{channels} channels in {groups} groups")
+    count = groups if site.const(1, "the scale").size == groups else channels
+    weights = [site.vector(i, what, count) for i, what in ((1, "the scale"), (2, "the shift"))]
+    return grouped(
+        site, value, groups, [np.repeat(w, channels // count) for w in weights], site.number("epsilon", 1e-5, low=0)
+    )
 
 
 def layer_norm(site: Site) -> list[Tensor]:
     """The axes from one on are normed together; mean and inverse deviation only where somebody reads them."""
     value = site.value(0)
     rank = len(value.shape)
-    axis = axis_of(site.attr("axis", -1), rank)
-    eps = float(site.attr("epsilon", 1e-5))
+    axis = axis_of(site.integer("axis", -1), rank)
+    eps = site.number("epsilon", 1e-5, low=0)
     node = site.b.plain(value, f"{site.hint}.t")
     rows = math.prod(value.shape[:axis]) // (site.b.batch if site.b.batch > 1 else 1)
     seen = site.b.seen(node, (rows, 1, math.prod(value.shape[axis:])), site.hint)
     result: Value = plain_value(site.add("group_norm", seen, groups=rows, eps=eps, affine=False), value.shape)
     for i, op in ((1, "mul"), (2, "add")):
         if site.has(i):
-            tensor = site.inputs[i]
-            assert tensor is not None
-            result = combined(site, op, result, tensor)
+            result = combined(site, op, result, site.tensor_at(i))
     results: list[Tensor] = [result]
     if any(site.wants(i) for i in (1, 2)):
         results += statistics(site, plain_value(node, value.shape), tuple(range(axis, rank)), eps)
@@ -90,8 +98,8 @@ def statistics(site: Site, value: Value, axes: tuple[int, ...], eps: float) -> l
 def dropout(site: Site) -> list[Tensor]:
     """Kept, so that the text reads like the network; it does nothing, and its mask is all ones."""
     value = site.value(0)
-    training = site.has(2) and bool(np.reshape(site.const(2, "training_mode"), ()))
-    share = float(np.reshape(site.const(1, "ratio"), ())) if site.has(1) else float(site.attr("ratio", 0.5))
+    training = site.has(2) and site.flag_at(2, "training_mode")
+    share = site.scalar(1, "ratio") if site.has(1) else site.number("ratio", 0.5)
     if training and share:
         raise Unsupported("dropout in training")
     kept = site.pointwise("dropout", value, p=round(share, 6)) if 0 <= share < 1 and not training else value

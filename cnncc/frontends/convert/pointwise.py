@@ -8,7 +8,7 @@ from collections.abc import Callable, Mapping
 import numpy as np
 
 from cnncc.frontends.onnx_site import Site, Tensor
-from cnncc.frontends.onnx_values import Builder, Unsupported, Value, ranked
+from cnncc.frontends.onnx_values import Builder, Unsupported, Value, broadcast, ranked
 from cnncc.ops.activation import LARGEST
 
 Rule = Callable[[Site], Tensor]
@@ -26,7 +26,7 @@ def numbered(op: str, **names: tuple[str, float]) -> Rule:
     """An op with numbers: ours = (ONNX's, its default there)."""
 
     def rule(site: Site) -> Value:
-        given = {ours: float(site.attr(theirs, default)) for ours, (theirs, default) in names.items()}
+        given = {ours: site.number(theirs, default) for ours, (theirs, default) in names.items()}
         return site.pointwise(op, site.value(0), **given)
 
     return rule
@@ -41,7 +41,7 @@ def combined(site: Site, op: str, a: Tensor, b: Tensor) -> Value:
         a, b = b, a
     if not isinstance(a, Value):
         a = site.b.constant(np.asarray(a), f"{site.hint}.left")
-    shape = np.broadcast_shapes(a.shape, b.shape)
+    shape = broadcast(a.shape, b.shape)
     if not isinstance(b, Value):
         return with_known(site, op, site.b.expand(a, shape, site.hint), np.asarray(b))
     a, b = ranked(a, len(shape)), ranked(b, len(shape))
@@ -180,7 +180,7 @@ def bounds(site: Site) -> tuple[float, float]:
     """Clip's bounds, inputs from opset 11 on."""
     found = []
     for i, (name, default) in enumerate((("min", -LARGEST), ("max", LARGEST)), start=1):
-        given = float(np.reshape(site.const(i, name), ())) if site.has(i) else float(site.attr(name, default))
+        given = site.scalar(i, name, finite=False) if site.has(i) else site.unbounded(name, default)
         found.append(min(max(given, -LARGEST), LARGEST))
     return found[0], found[1]
 
@@ -198,26 +198,28 @@ def clip(site: Site) -> Tensor:
 
 def selu(site: Site) -> Tensor:
     """gamma * elu(x)."""
-    alpha = float(site.attr("alpha", 1.67326319217681884765625))
-    gamma = float(site.attr("gamma", 1.05070102214813232421875))
+    alpha = site.number("alpha", 1.67326319217681884765625)
+    gamma = site.number("gamma", 1.05070102214813232421875)
     return site.pointwise("affine", site.pointwise("elu", site.value(0), alpha=alpha), scale=gamma)
 
 
 def celu(site: Site) -> Tensor:
     """alpha * elu(x / alpha)."""
-    alpha = float(site.attr("alpha", 1.0))
+    alpha = site.number("alpha", 1.0)
+    if not alpha:
+        raise Unsupported("attribute alpha: divides, and is 0")
     inner = site.pointwise("affine", site.value(0), scale=1 / alpha)
     return site.pointwise("affine", site.pointwise("elu", inner, alpha=1.0), scale=alpha)
 
 
 def gelu(site: Site) -> Tensor:
-    approximate = site.attr("approximate", "none") == "tanh"
+    approximate = site.choice("approximate", ("none", "tanh"), "none") == "tanh"
     return site.pointwise("gelu_tanh" if approximate else "gelu", site.value(0))
 
 
 def swish(site: Site) -> Tensor:
     """x * sigmoid(alpha x)."""
-    value, alpha = site.value(0), float(site.attr("alpha", 1.0))
+    value, alpha = site.value(0), site.number("alpha", 1.0)
     if alpha == 1:
         return site.pointwise("silu", value)
     gate = site.pointwise("sigmoid", site.pointwise("affine", value, scale=alpha))
@@ -226,7 +228,7 @@ def swish(site: Site) -> Tensor:
 
 def prelu(site: Site) -> Tensor:
     """One slope for all, one for each channel, or relu(x) - slope * relu(-x)."""
-    value, slope = site.value(0), site.inputs[1]
+    value, slope = site.value(0), site.tensor_at(1)
     if isinstance(slope, np.ndarray):
         if slope.size == 1:
             return site.pointwise("leaky_relu", value, slope=float(slope.reshape(())))
@@ -237,7 +239,6 @@ def prelu(site: Site) -> Tensor:
         ):
             node = site.b.split(site.b.plain(value), channels)
             return site.plain(site.add("prelu", node, weights=[slope.reshape(-1).astype(np.float32)]), value.shape)
-    assert slope is not None
     below = site.pointwise("relu", site.pointwise("affine", value, scale=-1.0))
     return combined(site, "add", site.pointwise("relu", value), negated(site, combined(site, "mul", below, slope)))
 

@@ -7,6 +7,7 @@ from collections.abc import Callable, Mapping
 import numpy as np
 
 from cnncc.frontends.onnx_site import Site, Tensor
+from cnncc.frontends.onnx_tensors import kind_of
 from cnncc.frontends.onnx_values import Unsupported
 
 FLOATS = frozenset({"FLOAT", "FLOAT16", "DOUBLE", "BFLOAT16"})
@@ -14,11 +15,10 @@ FLOATS = frozenset({"FLOAT", "FLOAT16", "DOUBLE", "BFLOAT16"})
 
 def quantize(site: Site) -> Tensor:
     """x, bounded by what the type can hold; rounding is left out."""
-    scale = site.const(1, "the scale")
     zero = site.const(2, "the zero point") if site.has(2) else np.zeros((), np.uint8)
-    if scale.size != 1 or zero.dtype.kind not in "iu":
+    if site.const(1, "the scale").size != 1 or zero.size != 1 or zero.dtype.kind not in "iu":
         raise Unsupported("quantisation of a computed tensor other than by one scale to an integer type")
-    kind, step, origin = np.iinfo(zero.dtype), float(scale.reshape(())), float(zero.reshape(-1)[0])
+    kind, step, origin = np.iinfo(zero.dtype), site.scalar(1, "the scale"), float(zero.reshape(()))
     return site.pointwise("clip", site.value(0), low=(kind.min - origin) * step, high=(kind.max - origin) * step)
 
 
@@ -29,9 +29,7 @@ def dequantize(site: Site) -> Tensor:
 
 def cast(site: Site) -> Tensor:
     """Between floating-point types: all arithmetic is float32."""
-    from onnx import TensorProto
-
-    name = TensorProto.DataType.Name(site.attr("to"))
+    name = kind_of(site.integer("to"))
     if name not in FLOATS:
         raise Unsupported(f"a computed tensor as {name}")
     return site.value(0)

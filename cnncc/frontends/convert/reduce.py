@@ -72,11 +72,11 @@ def reduction(name: str) -> Callable[[Site], Tensor]:
     def rule(site: Site) -> Tensor:
         value = site.value(0)
         given, rank = site.ints_or(1, "axes"), len(value.shape)
-        if not given and site.attr("noop_with_empty_axes", 0):
+        if not given and site.flag("noop_with_empty_axes"):
             return elementwise(site, name, value)
         axes = tuple(axis_of(a, rank) for a in given) if given else tuple(range(rank))
         result = REDUCTIONS[name](site, value, axes) if rank else elementwise(site, name, value)
-        if site.attr("keepdims", 1):
+        if site.flag("keepdims", True):
             return result
         lost = without(result, axes)
         site.b.per_image(lost.shape)
@@ -108,8 +108,8 @@ def as_rows(site: Site, value: Value) -> tuple[Value, int]:
     """What softmax works on: an axis, or before opset 13 all axes from one on as one."""
     rank = len(value.shape)
     if site.opset >= 13:
-        return value, axis_of(site.attr("axis", -1), rank)
-    axis = axis_of(site.attr("axis", 1), rank)
+        return value, axis_of(site.integer("axis", -1), rank)
+    axis = axis_of(site.integer("axis", 1), rank)
     if all(s == 1 for s in value.shape[axis + 1 :]):
         return value, axis
     rows = (*value.shape[:axis], math.prod(value.shape[axis:]))
@@ -138,11 +138,11 @@ def arg(largest: bool) -> Callable[[Site], Tensor]:
 
     def rule(site: Site) -> Tensor:
         value = site.value(0)
-        axis = axis_of(site.attr("axis", 0), len(value.shape))
-        last = bool(site.attr("select_last_index", 0))
+        axis = axis_of(site.integer("axis", 0), len(value.shape))
+        last = site.flag("select_last_index")
         arranged, node = channelled(site, "topk", value, axis, k=1, largest=largest, indices=True, last=last)
         found = Value(node, tuple(1 if i == axis else s for i, s in enumerate(value.shape)), arranged.axes)
-        if site.attr("keepdims", 1):
+        if site.flag("keepdims", True):
             return found
         lost = without(found, [axis])
         site.b.per_image(lost.shape)
@@ -154,9 +154,9 @@ def arg(largest: bool) -> Callable[[Site], Tensor]:
 def topk(site: Site) -> list[Tensor]:
     """Values and their places; in order, sorted or not."""
     value = site.value(0)
-    axis = axis_of(site.attr("axis", -1), len(value.shape))
-    (k,) = site.ints_or(1, "k") or (1,)
-    largest = bool(site.attr("largest", 1))
+    axis = axis_of(site.integer("axis", -1), len(value.shape))
+    k = site.ints(1, "k", 1, low=1)[0] if site.has(1) else site.integer("k", low=1)
+    largest = site.flag("largest", True)
     shape = tuple(k if i == axis else s for i, s in enumerate(value.shape))
     results: list[Tensor] = []
     for i, indices in enumerate((False, True)):

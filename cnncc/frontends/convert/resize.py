@@ -9,17 +9,29 @@ from typing import Any
 import numpy as np
 
 from cnncc.frontends.onnx_site import Site, Tensor
-from cnncc.frontends.onnx_values import Unsupported, Value
-from cnncc.ops.resize import PLACES, taps
+from cnncc.frontends.onnx_values import Unsupported, Value, axes_of
+from cnncc.ops.resize import NEAREST, PLACES, taps
 
 Pair = tuple[float, float]
+LEAST_SCALE = 1e-9
+"""Above 0: what a size is multiplied with."""
 
 
 def upsample(site: Site) -> Tensor:
     """Upsample of opsets 7 and 9, and Resize of opset 10: result i lies at i / scale."""
-    scales = [float(s) for s in (site.const(1, "the scales") if site.has(1) else site.attr("scales"))]
-    mode = site.attr("mode", "nearest")
-    return resized(site, site.value(0), dict(enumerate(scales)), {}, mode, {"place": "asymmetric", "rounding": "floor"})
+    value = site.value(0)
+    rank = len(value.shape)
+    scales = factors(site, 1, rank) if site.has(1) else site.numbers("scales", count=rank, low=LEAST_SCALE)
+    mode = site.choice("mode", ("nearest", "linear", "bilinear"), "nearest").removeprefix("bi")
+    return resized(site, value, dict(enumerate(scales)), {}, mode, {"place": "asymmetric", "rounding": "floor"})
+
+
+def factors(site: Site, i: int, count: int) -> list[float]:
+    """Scales that are an input."""
+    found = [float(s) for s in site.vector(i, "the scales", count)]
+    if not all(LEAST_SCALE <= s < math.inf for s in found):
+        raise Unsupported(f"the scales: expected finite numbers above 0, got {found}")
+    return found
 
 
 def resize(site: Site) -> Tensor:
@@ -27,23 +39,24 @@ def resize(site: Site) -> Tensor:
     if site.opset < 11:
         return upsample(site)
     value, rank = site.value(0), len(site.value(0).shape)
-    axes = [a % rank for a in site.attr("axes", tuple(range(rank)))]
-    place, mode = site.attr("coordinate_transformation_mode", "half_pixel"), site.attr("mode", "nearest")
-    if place not in PLACES:
-        raise Unsupported(f"coordinate_transformation_mode {place}")
-    how: dict[str, Any] = {"place": place, "rounding": site.attr("nearest_mode", "round_prefer_floor")}
+    axes = axes_of(site.integers("axes", range(rank)), rank)
+    place = site.choice("coordinate_transformation_mode", PLACES, "half_pixel")
+    mode = site.choice("mode", ("nearest", "linear", "cubic"), "nearest")
+    how: dict[str, Any] = {
+        "place": place,
+        "rounding": site.choice("nearest_mode", NEAREST, "round_prefer_floor"),
+    }
     if mode != "nearest":
-        flags = {name: bool(site.attr(name, 0)) for name in ("exclude_outside", "antialias")}
-        how = {"place": place, "coefficient": float(site.attr("cubic_coeff_a", -0.75)), **flags}
+        flags = {name: site.flag(name) for name in ("exclude_outside", "antialias")}
+        how = {"place": place, "coefficient": site.number("cubic_coeff_a", -0.75), **flags}
     if site.has(2) and site.const(2, "the scales").size:
-        scales = dict(zip(axes, map(float, site.const(2, "the scales")), strict=True))
-        return resized(site, value, scales, {}, mode, how)
-    sizes = dict(zip(axes, site.ints(3, "the sizes"), strict=True))
-    policy = site.attr("keep_aspect_ratio_policy", "stretch")
+        return resized(site, value, dict(zip(axes, factors(site, 2, len(axes)), strict=True)), {}, mode, how)
+    sizes = dict(zip(axes, site.ints(3, "the sizes", len(axes), low=1), strict=True))
+    policy = site.choice("keep_aspect_ratio_policy", ("stretch", "not_larger", "not_smaller"), "stretch")
     if policy == "stretch":
         return resized(site, value, {}, sizes, mode, how)
-    factors = [size / value.shape[a] for a, size in sizes.items()]
-    factor = min(factors) if policy == "not_larger" else max(factors)
+    ratios = [size / value.shape[a] for a, size in sizes.items()]
+    factor = min(ratios) if policy == "not_larger" else max(ratios)
     kept = {a: math.floor(factor * value.shape[a] + 0.5) for a in sizes}
     return resized(site, value, dict.fromkeys(sizes, factor), kept, mode, how)
 

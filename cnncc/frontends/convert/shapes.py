@@ -8,9 +8,10 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 import numpy as np
 
 from cnncc.frontends.onnx_site import Site, Tensor
-from cnncc.frontends.onnx_values import Unsupported, Value, axis_of, plain_value
+from cnncc.frontends.onnx_values import Unsupported, Value, axes_of, axis_of, broadcast, plain_value
 
 Shape = tuple[int, ...]
+DEPTH_MODES = ("DCR", "CRD")
 MOST_PIECES = 256
 """Pieces of a slice with a step: each is an op."""
 
@@ -27,8 +28,10 @@ def viewed(site: Site, value: Value, shape: Sequence[int]) -> Value:
 def reshape(site: Site) -> Tensor:
     """0 stands for the axis at its place, -1 for what is left."""
     value = site.value(0)
-    wanted = list(site.ints_or(1, "shape") or ())
-    if not site.attr("allowzero", 0):
+    wanted = list(site.ints_or(1, "shape", low=-1) or ())
+    if wanted.count(-1) > 1:
+        raise Unsupported(f"shape: -1 stands more than once in {wanted}")
+    if not site.flag("allowzero"):
         wanted = [value.shape[i] if size == 0 and i < len(value.shape) else size for i, size in enumerate(wanted)]
     if -1 in wanted:
         known = math.prod(s for s in wanted if s != -1)
@@ -38,8 +41,9 @@ def reshape(site: Site) -> Tensor:
 
 def flatten(site: Site) -> Tensor:
     value = site.value(0)
-    axis = site.attr("axis", 1)
-    axis = axis if axis >= 0 else axis + len(value.shape)
+    rank = len(value.shape)
+    axis = site.integer("axis", 1, -rank, rank)
+    axis = axis if axis >= 0 else axis + rank
     return viewed(site, value, (math.prod(value.shape[:axis]), math.prod(value.shape[axis:])))
 
 
@@ -55,7 +59,7 @@ def squeeze(site: Site) -> Tensor:
     value = site.value(0)
     given = site.ints_or(1, "axes")
     rank = len(value.shape)
-    axes = [i for i, s in enumerate(value.shape) if s == 1] if given is None else [axis_of(a, rank) for a in given]
+    axes = [i for i, s in enumerate(value.shape) if s == 1] if given is None else axes_of(given, rank)
     if any(value.shape[a] != 1 for a in axes):
         raise Unsupported(f"squeezes an axis that is not 1: {list(value.shape)}")
     return guarded(site, without(value, axes))
@@ -70,7 +74,7 @@ def guarded(site: Site, value: Value) -> Value:
 def unsqueeze(site: Site) -> Tensor:
     value, given = site.value(0), site.ints_or(1, "axes") or ()
     rank = len(value.shape) + len(given)
-    new = {axis_of(a, rank) for a in given}
+    new = axes_of(given, rank)
     old = iter(range(len(value.shape)))
     source = [None if i in new else next(old) for i in range(rank)]
     shape = tuple(1 if i is None else value.shape[i] for i in source)
@@ -81,19 +85,21 @@ def unsqueeze(site: Site) -> Tensor:
 def transpose(site: Site) -> Tensor:
     """Only noted: what needs the order asks for it."""
     value = site.value(0)
-    order = tuple(site.attr("perm", tuple(reversed(range(len(value.shape))))))
+    rank = len(value.shape)
+    order = site.integers("perm", range(rank)[::-1], rank, 0, rank - 1)
+    axes_of(order, rank)
     return Value(value.node, tuple(value.shape[i] for i in order), tuple(value.axes[i] for i in order))
 
 
 def expand(site: Site) -> Tensor:
-    value, wanted = site.value(0), site.ints(1, "the shape")
-    return site.b.expand(value, np.broadcast_shapes(value.shape, wanted), site.hint)
+    value, wanted = site.value(0), site.ints(1, "the shape", low=1)
+    return site.b.expand(value, broadcast(value.shape, wanted), site.hint)
 
 
 def tile(site: Site) -> Tensor:
     """Each axis repeated as an axis of its own in front of it."""
     value = site.value(0)
-    for axis, times in enumerate(site.ints(1, "the repeats")):
+    for axis, times in enumerate(site.ints(1, "the repeats", len(value.shape), low=1)):
         if times != 1:
             shape = value.shape
             seen = viewed(site, value, (*shape[:axis], 1, *shape[axis:]))
@@ -108,8 +114,7 @@ def tile(site: Site) -> Tensor:
 def concat(site: Site) -> Tensor:
     """Along the channels, which the axis is made where it is another one."""
     values = [site.value(i) for i, name in enumerate(site.node.input) if name]
-    values = [v for v in values if 0 not in v.shape]
-    axis = axis_of(site.attr("axis", 1), len(values[0].shape))
+    axis = axis_of(site.integer("axis", 1), len(values[0].shape))
     return joined(site, values, axis)
 
 
@@ -180,11 +185,14 @@ def cropped(site: Site, value: Value, axis: int, pieces: list[tuple[int, int]]) 
 def cut(site: Site) -> Tensor:
     """Slice: any steps, in either direction."""
     value = site.value(0)
-    starts, ends = site.ints_or(1, "starts") or (), site.ints_or(2, "ends") or ()
-    axes = site.ints_or(3, "axes") or tuple(range(len(starts)))
-    steps = site.ints_or(4, "steps") or (1,) * len(starts)
-    rank = len(value.shape)
-    cuts = {axis_of(a, rank): slice(*bounds) for a, *bounds in zip(axes, starts, ends, steps, strict=True)}
+    starts = site.ints_or(1, "starts") or ()
+    count = len(starts)
+    ends = site.ints_or(2, "ends", count=count) or ()
+    axes = axes_of(site.ints_or(3, "axes", tuple(range(count)), count) or (), len(value.shape))
+    steps = site.ints(4, "steps", count) if site.has(4) else (1,) * count
+    if 0 in steps:
+        raise Unsupported("steps: a step of 0")
+    cuts = {axis: slice(*bounds) for axis, *bounds in zip(axes, starts, ends, steps, strict=True)}
     ranges = {axis: range(*cut.indices(value.shape[axis])) for axis, cut in cuts.items()}
     if not all(ranges.values()):  # nothing is left, so it is known
         return np.zeros([len(ranges[i]) if i in ranges else s for i, s in enumerate(value.shape)], np.float32)
@@ -196,8 +204,12 @@ def cut(site: Site) -> Tensor:
 def gather(site: Site) -> Tensor:
     """With known indices."""
     value, indices = site.value(0), site.const(1, "the indices")
-    axis = axis_of(site.attr("axis", 0), len(value.shape))
+    axis = axis_of(site.integer("axis", 0), len(value.shape))
     size = value.shape[axis]
+    if indices.dtype.kind not in "iu":
+        raise Unsupported(f"the indices: expected whole numbers, got {indices.dtype}")
+    if outside := [int(i) for i in indices.reshape(-1) if not -size <= i < size]:
+        raise Unsupported(f"the indices: {outside[0]} of an axis of {size}")
     found = taken(site, value, axis, [int(i) % size for i in indices.reshape(-1)])
     if indices.ndim == 0:
         return guarded(site, without(found, [axis]))
@@ -209,21 +221,28 @@ def gather(site: Site) -> Tensor:
 def split(site: Site) -> list[Tensor]:
     """Several results."""
     value = site.value(0)
-    axis = axis_of(site.attr("axis", 0), len(value.shape))
+    axis = axis_of(site.integer("axis", 0), len(value.shape))
     size, count = value.shape[axis], len(site.node.output)
+    if site.integer("num_outputs", count) != count:
+        raise Unsupported(f"attribute num_outputs: expected {count}, as many as there are results")
     each = -(-size // count)
-    sizes = site.ints_or(1, "split") or tuple(min(each, size - i * each) for i in range(count))
+    equal = tuple(max(0, min(each, size - i * each)) for i in range(count))
+    sizes = site.ints_or(1, "split", equal, count, 0, size) or ()
+    if sum(sizes) != size:
+        raise Unsupported(f"split: {list(sizes)} of an axis of {size}")
     starts = [sum(sizes[:i]) for i in range(count)]
     return [taken(site, value, axis, range(a, a + n)) for a, n in zip(starts, sizes, strict=True)]
 
 
 def depth_to_space(site: Site) -> Tensor:
     """Channels to pixels; DCR has the pixel outermost, CRD innermost."""
-    value, b = site.value(0), int(site.attr("blocksize"))
-    node = site.b.image(value)
+    value, b = site.value(0, [4]), site.integer("blocksize", low=1)
     n, c, h, w = value.shape
+    if c % (b * b):
+        raise Unsupported(f"attribute blocksize: {b} x {b} pixels of {c} channels")
+    node = site.b.image(value)
     few = c // (b * b)
-    inner = site.attr("mode", "DCR") == "CRD"
+    inner = site.choice("mode", DEPTH_MODES, "DCR") == "CRD"
     parts, axes = ((few, b, b, h, w), (0, 3, 1, 4, 2)) if inner else ((b, b, few, h, w), (2, 3, 0, 4, 1))
     made = site.add("permute", node, split=parts, axes=axes, dims=(few, h * b, w * b))
     return plain_value(made, (n, few, h * b, w * b))
@@ -231,11 +250,13 @@ def depth_to_space(site: Site) -> Tensor:
 
 def space_to_depth(site: Site) -> Tensor:
     """Pixels to channels; DCR has the pixel outermost, CRD innermost."""
-    value, b = site.value(0), int(site.attr("blocksize"))
-    node = site.b.image(value)
+    value, b = site.value(0, [4]), site.integer("blocksize", low=1)
     n, c, h, w = value.shape
+    if h % b or w % b:
+        raise Unsupported(f"attribute blocksize: an image of {h}x{w} in blocks of {b}x{b}")
+    node = site.b.image(value)
     parts = (c, h // b, b, w // b, b)
-    inner = site.attr("mode", "DCR") == "CRD"
+    inner = site.choice("mode", DEPTH_MODES, "DCR") == "CRD"
     dims = (b * b * c, h // b, w // b)
     made = site.add("permute", node, split=parts, axes=(0, 2, 4, 1, 3) if inner else (2, 4, 0, 1, 3), dims=dims)
     return plain_value(made, (n, *dims))

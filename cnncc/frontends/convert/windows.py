@@ -12,10 +12,11 @@ import numpy as np
 from cnncc.frontends.convert.pointwise import with_known
 from cnncc.frontends.convert.shapes import taken
 from cnncc.frontends.onnx_site import Site, Tensor
-from cnncc.frontends.onnx_values import Unsupported, Value, plain_value
+from cnncc.frontends.onnx_values import Unsupported, Value, axes_of, plain_value
 from cnncc.ops import TABLE
 
 Numbers = tuple[int, ...]
+AUTO = ("NOTSET", "SAME_UPPER", "SAME_LOWER", "VALID", "")
 
 
 @dataclass(frozen=True)
@@ -51,10 +52,10 @@ def window(site: Site, sizes: Numbers, kernel: Numbers, transposed: bool = False
     """The window of a node on an image of `sizes`; auto_pad becomes padding."""
     rank = len(sizes)
     ones = (1,) * rank
-    stride, dilation = (tuple(site.attr(n, ones)) for n in ("strides", "dilations"))
-    pads = tuple(site.attr("pads", (0,) * 2 * rank))
+    stride, dilation = (site.integers(n, ones, rank, low=1) for n in ("strides", "dilations"))
+    pads = site.integers("pads", (0,) * 2 * rank, 2 * rank, low=0)
     made = Window(kernel, stride, dilation, pads[:rank], pads[rank:])
-    auto = site.attr("auto_pad", "NOTSET")
+    auto = site.choice("auto_pad", AUTO, "NOTSET")
     if auto in ("NOTSET", "") or transposed:
         return made
     if auto == "VALID":
@@ -75,21 +76,33 @@ def flat(array: np.ndarray) -> np.ndarray:
 
 def conv(site: Site) -> Tensor:
     """Along one or two axes."""
-    x, weight = site.value(0), site.const(1, "the filter")
-    if weight.ndim not in (3, 4) or len(x.shape) != weight.ndim:
-        raise Unsupported(f"a convolution along {weight.ndim - 2} axes")
+    x, weight = filtered(site, "a convolution")
+    groups = site.integer("group", 1, low=1, high=x.shape[1])
     made = window(site, x.shape[2:], weight.shape[2:])
-    weights = [flat(weight), *([site.const(2, "the bias").reshape(-1)] if site.has(2) else [])]
+    weights = [flat(weight), *([site.vector(2, "the bias", weight.shape[0])] if site.has(2) else [])]
     node = site.add(
         "conv",
         site.b.image(x, f"{site.hint}.in"),
         weights=weights,
         out=weight.shape[0],
-        groups=int(site.attr("group", 1)),
+        groups=groups,
         bias=site.has(2),
         **made.attrs(),
     )
     return sized(site, node, x)
+
+
+def filtered(site: Site, what: str) -> tuple[Value, np.ndarray]:
+    """The tensor and the filter of a convolution, whose sizes are those of kernel_shape if that is there."""
+    x, weight = site.value(0), site.const(1, "the filter")
+    if weight.ndim not in (3, 4):
+        raise Unsupported(f"{what} along {weight.ndim - 2} axes")
+    if len(x.shape) != weight.ndim or 0 in weight.shape:
+        raise Unsupported(f"a filter of shape {list(weight.shape)} on a tensor of shape {list(x.shape)}")
+    kernel = weight.shape[2:]
+    if site.integers("kernel_shape", kernel) != kernel:
+        raise Unsupported(f"attribute kernel_shape: expected {list(kernel)}, the size of the filter")
+    return x, weight
 
 
 def sized(site: Site, node: str, like: Value) -> Value:
@@ -100,15 +113,13 @@ def sized(site: Site, node: str, like: Value) -> Value:
 
 def conv_transpose(site: Site) -> Tensor:
     """The adjoint; output_shape and auto_pad become padding."""
-    x, weight = site.value(0), site.const(1, "the filter")
-    if weight.ndim not in (3, 4) or len(x.shape) != weight.ndim:
-        raise Unsupported(f"a transposed convolution along {weight.ndim - 2} axes")
-    groups = int(site.attr("group", 1))
+    x, weight = filtered(site, "a transposed convolution")
+    groups = site.integer("group", 1, low=1, high=x.shape[1])
     made, more = transposed_window(site, x.shape[2:], weight.shape[2:])
     extra = [max(0, -e) for e in made.end]
     more = tuple(m + e for m, e in zip(more, extra, strict=True))
     made = Window(made.kernel, made.stride, made.dilation, made.begin, tuple(max(0, e) for e in made.end))
-    weights = [flat(weight), *([site.const(2, "the bias").reshape(-1)] if site.has(2) else [])]
+    weights = [flat(weight), *([site.vector(2, "the bias", weight.shape[1] * groups)] if site.has(2) else [])]
     node = site.add(
         "conv_transpose",
         site.b.image(x, f"{site.hint}.in"),
@@ -126,12 +137,15 @@ def transposed_window(site: Site, sizes: Numbers, kernel: Numbers) -> tuple[Wind
     """The window and the output padding."""
     made = window(site, sizes, kernel, transposed=True)
     rank = len(sizes)
-    more = tuple(site.attr("output_padding", (0,) * rank))
-    auto, wanted = site.attr("auto_pad", "NOTSET"), site.attr("output_shape")
+    more = site.integers("output_padding", (0,) * rank, rank, low=0)
+    auto = site.choice("auto_pad", AUTO, "NOTSET")
+    wanted = site.integers("output_shape", low=1) if site.gives("output_shape") else None
     full = [(size - 1) * made.stride[i] + made.span(i) + more[i] for i, size in enumerate(sizes)]
     if wanted is None and auto not in ("SAME_UPPER", "SAME_LOWER"):
         return made, more
-    shape = tuple(wanted)[-rank:] if wanted else tuple(s * t for s, t in zip(sizes, made.stride, strict=True))
+    if wanted is not None and len(wanted) not in (rank, rank + 2):
+        raise Unsupported(f"attribute output_shape: expected {rank} whole numbers, got {list(wanted)}")
+    shape = wanted[-rank:] if wanted else tuple(s * t for s, t in zip(sizes, made.stride, strict=True))
     total = [f - w for f, w in zip(full, shape, strict=True)]
     less, rest = tuple(t // 2 for t in total), tuple(t - t // 2 for t in total)
     begin, end = (less, rest) if auto == "SAME_UPPER" else (rest, less)
@@ -144,12 +158,12 @@ def pools(op: str) -> Callable[[Site], Tensor]:
     def rule(site: Site) -> Tensor:
         if site.wants(1):
             raise Unsupported("the places of the largest values")
-        x = site.value(0)
-        kernel = tuple(site.attr("kernel_shape"))
+        x = site.value(0, range(3, 9))
+        kernel = site.integers("kernel_shape", count=len(x.shape) - 2, low=1)
         made = window(site, x.shape[2:], kernel)
-        attrs: dict[str, Any] = {"rounding": "ceil" if site.attr("ceil_mode", 0) else "floor"}
+        attrs: dict[str, Any] = {"rounding": "ceil" if site.flag("ceil_mode") else "floor"}
         if op == "avgpool":
-            attrs["count_include_pad"] = bool(site.attr("count_include_pad", 0))
+            attrs["count_include_pad"] = site.flag("count_include_pad")
         if len(kernel) <= 2:
             return sized(site, pool(site, op, site.b.image(x, f"{site.hint}.in"), made, 0, attrs), x)
         return pooled(site, op, x, made, attrs)
@@ -224,11 +238,11 @@ def whole(op: str) -> Callable[[Site], Tensor]:
 def pad(site: Site) -> Tensor:
     """Padding of height and width; negative amounts cut. Of other axes: with zeros or another number only."""
     x = site.value(0)
-    amounts = site.ints(1, "the amounts") if site.has(1) else tuple(site.attr("pads", ()))
-    mode = site.attr("mode", "constant")
-    fill = float(np.reshape(site.const(2, "the value"), ())) if site.has(2) else float(site.attr("value", 0.0))
     rank = len(x.shape)
-    axes = [a % rank for a in site.ints(3, "the axes")] if site.has(3) else list(range(rank))
+    axes = axes_of(site.ints(3, "the axes"), rank) if site.has(3) else list(range(rank))
+    amounts = site.ints_or(1, "pads", count=2 * len(axes)) or ()
+    mode = site.choice("mode", ("constant", "edge", "reflect", "wrap"), "constant")
+    fill = site.scalar(2, "the value", finite=False) if site.has(2) else site.unbounded("value", 0.0)
     begin, end = dict.fromkeys(range(rank), 0), dict.fromkeys(range(rank), 0)
     for i, axis in enumerate(axes):
         begin[axis], end[axis] = amounts[i], amounts[i + len(axes)]
@@ -244,8 +258,6 @@ def padded(site: Site, x: Value, begin: dict[int, int], end: dict[int, int], mod
     """A border around the axes that have one, the two last ones together where only those have."""
     if mode == "wrap":
         return wrapped(site, x, begin, end)
-    if mode not in ("constant", "edge", "reflect"):
-        raise Unsupported(f"padding by mode {mode}")
     wide = [axis for axis in begin if begin[axis] or end[axis]]
     if not wide:
         return x
