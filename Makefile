@@ -7,7 +7,7 @@ SOURCES := cnncc tests examples
 SOURCES := $(wildcard $(SOURCES))
 
 .DEFAULT_GOAL := help
-.PHONY: help demo demo-photos examples web cross-tools test test-all test-cuda test-cluster lint type fmt bench docs venv clean
+.PHONY: help demo demo-photos examples web cross-tools test test-all test-cuda test-cluster lint type fmt bench docs wheel venv clean
 
 help: ## this list
 	@sed -n 's/^\([a-z-]*\):[^#]*## \(.*\)/\1 \2/p' $(firstword $(MAKEFILE_LIST)) | while read -r name text; do printf '  make %-12s %s\n' "$$name" "$$text"; done
@@ -57,6 +57,9 @@ fmt: $(VENV)/.dev ## format the sources, mend what ruff can
 
 bench: $(VENV)/.bench ## time the zoo against ONNX Runtime, OpenVINO, MNN and ncnn; about 10 minutes
 	@$(BIN)/cnncc bench --zoo --vs onnxruntime,openvino,mnn,ncnn
+
+wheel: $(VENV)/.dev ## a wheel to install elsewhere, in dist/
+	$(BIN)/python -m build --wheel --outdir dist
 
 docs: $(VENV)/.dev ## run every example of README.md and docs/
 	$(BIN)/python -m pytest -q tests/test_docs.py

@@ -1,15 +1,21 @@
-"""Packages that only a part of cnncc needs, and the extra of `pip install cnncc[...]` that brings each.
+"""Packages that only a part of cnncc needs, the extra that brings each, and how to install it.
 
 NumPy alone loads and runs modules. What else is missing is said in one line, where it is first needed.
 """
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping
+from importlib.metadata import PackageNotFoundError, distribution
 from importlib.util import find_spec
+from pathlib import Path
+from urllib.parse import unquote, urlsplit
 
 from cnncc.errors import CnnccError
 
+DISTRIBUTION = "cnncc-inference"
+"""What pip calls cnncc: the short name is another project's on PyPI."""
 COMPILER, IMAGES = "compiler", "images"
 RAY, DASK, SPARK, BEAM = "ray", "dask", "spark", "beam"
 PACKAGES: Mapping[str, Mapping[str, str]] = {
@@ -21,6 +27,7 @@ PACKAGES: Mapping[str, Mapping[str, str]] = {
         "networkx": "networkx",
         "safetensors": "safetensors",
         "rich": "rich",
+        "onnx": "onnx",
     },
     IMAGES: {"PIL": "pillow"},
     RAY: {"ray": "ray[data]"},
@@ -34,16 +41,41 @@ PURPOSE = {
     IMAGES: "reading image files",
     **{extra: f"cnncc.contrib.{extra}" for extra in (RAY, DASK, SPARK, BEAM)},
 }
-HINTS = {
-    COMPILER: "pip install 'cnncc[compiler]'; without it cnncc loads and runs modules that are compiled already",
-    IMAGES: "pip install 'cnncc[images]'; arrays in .npy files need nothing more",
-    **{extra: f"pip install 'cnncc[{extra}]'" for extra in (RAY, DASK, SPARK, BEAM)},
+WITHOUT = {
+    COMPILER: "; without it cnncc loads and runs modules that are compiled already",
+    IMAGES: "; arrays in .npy files need nothing more",
 }
+"""What goes without an extra: the end of its hint."""
+
+
+def install(extra: str) -> str:
+    """The command that adds an extra to this installation, from where it came: a folder, a wheel, or an index."""
+    source, editable = _source()
+    return f"pip install {'--editable ' if editable else ''}'{source}[{extra}]'"
+
+
+def _source() -> tuple[str, bool]:
+    """What pip was given when it installed cnncc (PEP 610), if that is still there, else the name of the distribution;
+    and whether it was to stay where it is."""
+    try:
+        record = json.loads(distribution(DISTRIBUTION).read_text("direct_url.json") or "{}")
+    except (PackageNotFoundError, ValueError):
+        return DISTRIBUTION, False
+    url = urlsplit(record.get("url", ""))
+    path = Path(unquote(url.path))
+    if url.scheme != "file" or not path.exists():
+        return DISTRIBUTION, False
+    return str(path), bool(record.get("dir_info", {}).get("editable"))
+
+
+def missing(extra: str) -> list[str]:
+    """The packages of an extra that are not installed."""
+    return [package for module, package in PACKAGES[extra].items() if find_spec(module) is None]
 
 
 def require(extra: str) -> None:
     """CnnccError, naming the packages and the extra, unless all of it is installed."""
-    lacking = [package for module, package in PACKAGES[extra].items() if find_spec(module) is None]
+    lacking = missing(extra)
     if lacking:
         raise _error(extra, lacking)
 
@@ -54,9 +86,12 @@ def explain(error: ModuleNotFoundError) -> CnnccError | None:
     extra = next((extra for extra, packages in PACKAGES.items() if name in packages), None)
     if extra is None or find_spec(name) is not None:
         return None
-    return _error(extra, [package for module, package in PACKAGES[extra].items() if find_spec(module) is None])
+    return _error(extra, missing(extra))
 
 
 def _error(extra: str, lacking: list[str]) -> CnnccError:
     plural = "is" if len(lacking) == 1 else "are"
-    return CnnccError(f"{PURPOSE[extra]} needs {', '.join(lacking)}, which {plural} not installed", hint=HINTS[extra])
+    return CnnccError(
+        f"{PURPOSE[extra]} needs {', '.join(lacking)}, which {plural} not installed",
+        hint=install(extra) + WITHOUT.get(extra, ""),
+    )

@@ -96,7 +96,7 @@ def need(*tools: str, advice: str) -> None:
 
 def need_wasm_linker() -> None:
     if not (shutil.which("wasm-ld") or shutil.which("zig") or find_spec("ziglang")):
-        raise Missing("no wasm-ld and no ziglang (pip install 'cnncc[cross]')")
+        raise Missing("no wasm-ld and no ziglang (pip install 'cnncc-inference[cross]')")
 
 
 def call(*command: object, cwd: Path | None = None) -> str:

@@ -32,7 +32,7 @@ ALLOWED = {
     "checkpoint": {"errors", "ir", "torch_file", "weights"},
     "images": {"errors", "extras", "pictures"},
     "pictures": {"errors"},
-    "frontends": {"__version__", "errors", "files", "ir", "lang", "ops"},
+    "frontends": {"__version__", "errors", "extras", "files", "ir", "lang", "ops"},
     "summary": {"errors", "ir", "ops"},
     "runtime": {"errors", "resources"},
 }

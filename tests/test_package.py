@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+import json
+from importlib.metadata import PackageNotFoundError
+from types import SimpleNamespace
+
 import pytest
 
 import cnncc
@@ -24,7 +28,7 @@ def test_a_missing_package_is_told_by_the_extra_that_brings_it(monkeypatch):
     monkeypatch.setattr(extras, "find_spec", lambda name: None if name == "lark" else object())
     with pytest.raises(CnnccError, match="networks needs lark, which is not installed") as caught:
         cnncc.compile("lenet5")
-    assert "pip install 'cnncc[compiler]'" in caught.value.hint
+    assert extras.install("compiler") in caught.value.hint
     explained = extras.explain(ModuleNotFoundError("no lark", name="lark.exceptions"))
     assert str(explained) == str(caught.value)
 
@@ -32,3 +36,30 @@ def test_a_missing_package_is_told_by_the_extra_that_brings_it(monkeypatch):
 def test_other_failed_imports_are_not_explained_away():
     assert extras.explain(ModuleNotFoundError("no such", name="cnncc.nonsense")) is None
     assert extras.explain(ModuleNotFoundError("a part of what is there", name="lark.nonsense")) is None
+
+
+@pytest.mark.parametrize(
+    ("record", "command"),
+    [
+        (None, "pip install 'cnncc-inference[cuda]'"),
+        ("no JSON", "pip install 'cnncc-inference[cuda]'"),
+        ({"url": "file:///nowhere/at/all.whl"}, "pip install 'cnncc-inference[cuda]'"),
+        ({"url": "https://example.org/a.whl"}, "pip install 'cnncc-inference[cuda]'"),
+        ({"url": "file://FOLDER/a%20b"}, "pip install 'FOLDER/a b[cuda]'"),
+        ({"url": "file://FOLDER/a%20b", "dir_info": {"editable": True}}, "pip install --editable 'FOLDER/a b[cuda]'"),
+    ],
+)
+def test_an_extra_comes_from_where_the_rest_came_from(record, command, tmp_path, monkeypatch):
+    (tmp_path / "a b").mkdir()
+    text = record if isinstance(record, str) or record is None else json.dumps(record)
+    text = text and text.replace("FOLDER", str(tmp_path))
+    monkeypatch.setattr(extras, "distribution", lambda name: SimpleNamespace(read_text=lambda file: text))
+    assert extras.install("cuda") == command.replace("FOLDER", str(tmp_path))
+
+
+def test_a_folder_that_was_never_installed(monkeypatch):
+    def missing(name):
+        raise PackageNotFoundError(name)
+
+    monkeypatch.setattr(extras, "distribution", missing)
+    assert extras.install("cuda") == "pip install 'cnncc-inference[cuda]'"

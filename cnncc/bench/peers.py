@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from importlib.util import find_spec
 
+from cnncc import extras
 from cnncc.errors import CnnccError, nearest
 
 OURS = "cnncc"
@@ -25,7 +26,10 @@ TITLES: Mapping[str, str] = {
     "ncnn": "ncnn",
 }
 
-HINT = "pip install cnncc[bench]"
+
+def hint() -> str:
+    """How to get the peers."""
+    return extras.install("bench")
 
 
 def missing(name: str) -> list[str]:
@@ -37,7 +41,7 @@ def installed() -> list[str]:
     """The peers that can be run here. CnnccError if there are none."""
     names = [name for name in PEERS if not missing(name)]
     if not names:
-        raise CnnccError(f"none of {', '.join(PEERS)} is installed: there is nothing to compare with", hint=HINT)
+        raise CnnccError(f"none of {', '.join(PEERS)} is installed: there is nothing to compare with", hint=hint())
     return names
 
 
@@ -49,5 +53,5 @@ def require(names: Sequence[str]) -> list[str]:
     lacking = {name: missing(name) for name in names if missing(name)}
     if lacking:
         text = "; ".join(f"{name} needs {', '.join(packages)}" for name, packages in lacking.items())
-        raise CnnccError(f"not installed: {text}", hint=HINT)
+        raise CnnccError(f"not installed: {text}", hint=hint())
     return list(dict.fromkeys(names))

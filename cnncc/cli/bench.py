@@ -152,13 +152,15 @@ def show_moment(about: dict[str, Any]) -> None:
 
 
 def _show_about(about: dict[str, Any]) -> None:
+    from cnncc.bench import peers
+
     show_moment(about)
     print(
         f"float32, batch {about['batch']}, threads {about['threads']}, rounds {about['rounds']}, turns of "
         f"{about['seconds']:g} s, one process awake at a time"
     )
     if about["not_installed"]:
-        print(f"not installed: {', '.join(about['not_installed'])} (pip install cnncc[bench])")
+        print(f"not installed: {', '.join(about['not_installed'])} ({peers.hint()})")
     print(flush=True)
 
 

@@ -12,6 +12,7 @@ import tempfile
 from importlib.util import find_spec
 from pathlib import Path
 
+from cnncc import extras
 from cnncc.codegen import cache
 from cnncc.errors import CnnccError
 from cnncc.targets import Target
@@ -51,7 +52,7 @@ def _command(name: str) -> list[str] | None:
 
 def _advice(target: Target, known: list[str]) -> str:
     names = " or ".join(name for name in known if not name.startswith("zig "))
-    advice = f"install {names}, or the ziglang wheel: pip install 'cnncc[cross]'"
+    advice = f"install {names}, or the ziglang wheel: {extras.install('cross')}"
     return f"{advice}; compiling in-process with threads=1 needs none" if is_native(target) else advice
 
 

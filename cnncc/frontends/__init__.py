@@ -1,13 +1,14 @@
-"""Networks in the formats of others. Only ONNX so far, and only out of cnncc: `export_onnx`."""
+"""Networks in the formats of others: ONNX, in and out."""
 
 from __future__ import annotations
 
+from cnncc import extras
 from cnncc.errors import CnnccError
 
 
 def require_onnx() -> None:
-    """CnnccError, saying how to get it, unless the package `onnx` is there: it is an extra, not a dependency."""
+    """CnnccError, saying how to get it, unless the package `onnx` can be imported."""
     try:
         import onnx  # noqa: F401
     except ModuleNotFoundError as error:
-        raise CnnccError("ONNX needs the package onnx", hint="pip install cnncc[onnx]") from error
+        raise CnnccError("ONNX needs the package onnx", hint=extras.install(extras.COMPILER)) from error

@@ -63,7 +63,7 @@ def test_without_the_package_nothing_is_written(cnncc, net, monkeypatch):
     monkeypatch.setitem(sys.modules, "onnx", None)
     result = cnncc("export", net, "-o", "x.onnx")
     assert result.code == 2
-    assert "ONNX needs the package onnx\n  hint: pip install cnncc[onnx]" in result.err
+    assert "ONNX needs the package onnx\n  hint: pip install" in result.err
     assert not (net.parent / "x.onnx").exists()
 
 

@@ -10,7 +10,7 @@ import pytest
 from cnncc.errors import CnnccError
 from tests.contrib.cluster import TWO, make_job
 
-beam = pytest.importorskip("apache_beam", reason="Beam is not installed: pip install 'cnncc[beam]'")
+beam = pytest.importorskip("apache_beam", reason="Beam is not installed: pip install 'cnncc-inference[beam]'")
 pytestmark = pytest.mark.slow
 
 

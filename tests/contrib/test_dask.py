@@ -8,9 +8,11 @@ import pytest
 from cnncc.errors import CnnccError
 from tests.contrib.cluster import TWO, make_job
 
-da = pytest.importorskip("dask.array", reason="Dask is not installed: pip install 'cnncc[dask]'")
-bag = pytest.importorskip("dask.bag", reason="Dask is not installed: pip install 'cnncc[dask]'")
-distributed = pytest.importorskip("distributed", reason="distributed is not installed: pip install 'cnncc[dask]'")
+da = pytest.importorskip("dask.array", reason="Dask is not installed: pip install 'cnncc-inference[dask]'")
+bag = pytest.importorskip("dask.bag", reason="Dask is not installed: pip install 'cnncc-inference[dask]'")
+distributed = pytest.importorskip(
+    "distributed", reason="distributed is not installed: pip install 'cnncc-inference[dask]'"
+)
 pytestmark = pytest.mark.slow
 
 

@@ -105,4 +105,4 @@ def test_a_missing_package_is_named(job, monkeypatch, call, package):
         call(job.module)
     name = package.split("[")[0].removeprefix("py")
     assert caught.value.message == f"cnncc.contrib.{name} needs {package}, which is not installed"
-    assert caught.value.hint == f"pip install 'cnncc[{name}]'"
+    assert caught.value.hint == extras.install(name)

@@ -6,8 +6,8 @@ import pytest
 
 from tests.contrib.cluster import TWO, make_job
 
-ray = pytest.importorskip("ray", reason="Ray is not installed: pip install 'cnncc[ray]'")
-pytest.importorskip("ray.data", reason="Ray Data is not installed: pip install 'cnncc[ray]'")
+ray = pytest.importorskip("ray", reason="Ray is not installed: pip install 'cnncc-inference[ray]'")
+pytest.importorskip("ray.data", reason="Ray Data is not installed: pip install 'cnncc-inference[ray]'")
 pytestmark = pytest.mark.slow
 
 

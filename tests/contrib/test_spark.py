@@ -11,7 +11,7 @@ import pytest
 
 from tests.contrib.cluster import TWO, make_job
 
-sql = pytest.importorskip("pyspark.sql", reason="Spark is not installed: pip install 'cnncc[spark]'")
+sql = pytest.importorskip("pyspark.sql", reason="Spark is not installed: pip install 'cnncc-inference[spark]'")
 pytestmark = [
     pytest.mark.slow,
     pytest.mark.skipif(shutil.which("java") is None, reason="Spark needs Java, which is not installed"),

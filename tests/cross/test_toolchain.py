@@ -8,7 +8,7 @@ from importlib.util import find_spec
 
 import pytest
 
-from cnncc import api, lang, targets, weights
+from cnncc import api, extras, lang, targets, weights
 from cnncc.codegen import toolchain
 from cnncc.errors import CnnccError
 
@@ -58,7 +58,7 @@ def test_none_is_an_error_that_names_both(present):
     with pytest.raises(CnnccError) as raised:
         toolchain.compiler(targets.load("aarch64"))
     assert raised.value.message == "no C compiler or linker found for target aarch64"
-    assert raised.value.hint == "install aarch64-linux-gnu-gcc, or the ziglang wheel: pip install 'cnncc[cross]'"
+    assert raised.value.hint == (f"install aarch64-linux-gnu-gcc, or the ziglang wheel: {extras.install('cross')}")
     with pytest.raises(CnnccError) as raised:
         toolchain.compiler(targets.host())
     assert raised.value.hint.startswith("install cc or gcc or clang or x86_64-linux-gnu-gcc, or the ziglang wheel")
@@ -72,7 +72,7 @@ def test_a_target_without_threads_takes_one():
     assert api.build(graph, "wasm32").program.threads == 1
 
 
-@pytest.mark.skipif(find_spec("ziglang") is None, reason="ziglang not installed: pip install 'cnncc[cross]'")
+@pytest.mark.skipif(find_spec("ziglang") is None, reason="ziglang not installed: pip install 'cnncc-inference[cross]'")
 @pytest.mark.slow
 def test_the_wheel_links_for_every_target(present, monkeypatch, tmp_path):
     """Slow: its first use for a target builds that target's C library stubs."""

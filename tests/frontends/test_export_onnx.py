@@ -11,7 +11,7 @@ import pytest
 from graphs import LATE_OPS, graphs
 from hypothesis import given, settings
 
-from cnncc import lang, passes, reference, resources, weights
+from cnncc import extras, lang, passes, reference, resources, weights
 from cnncc.errors import CnnccError
 from cnncc.frontends.export_onnx import to_onnx, write_onnx
 from cnncc.frontends.onnx_rules import RULES
@@ -232,7 +232,7 @@ def test_without_onnx_the_error_says_what_to_install(monkeypatch):
     monkeypatch.setitem(sys.modules, "onnx", None)
     with pytest.raises(CnnccError, match="ONNX needs the package onnx") as caught:
         to_onnx(bound(f"net t\n{CASES['bn']}\n"))
-    assert caught.value.hint == "pip install cnncc[onnx]"
+    assert caught.value.hint == extras.install("compiler")
 
 
 def test_a_file_that_cannot_be_written_is_named(tmp_path):

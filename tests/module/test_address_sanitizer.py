@@ -77,7 +77,7 @@ def call(folder: Path, *command: str) -> None:
 @pytest.fixture(scope="module", autouse=True)
 def _tools(tmp_path_factory) -> None:
     if find_spec("ziglang") is None:
-        pytest.skip("ziglang not installed: pip install 'cnncc[cross]'")
+        pytest.skip("ziglang not installed: pip install 'cnncc-inference[cross]'")
     folder = tmp_path_factory.mktemp("asan")
     (folder / "a.c").write_text("int main(void) { return 0; }")
     done = subprocess.run(["gcc", "-fsanitize=address", "a.c"], cwd=folder, capture_output=True, check=False)

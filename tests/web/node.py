@@ -17,7 +17,7 @@ RUNNER = Path(__file__).parent / "run_model.mjs"
 
 needs_linker = pytest.mark.skipif(
     not (shutil.which("wasm-ld") or shutil.which("zig") or find_spec("ziglang")),
-    reason="no wasm-ld and no ziglang: pip install 'cnncc[cross]'",
+    reason="no wasm-ld and no ziglang: pip install 'cnncc-inference[cross]'",
 )
 needs_node = pytest.mark.skipif(not shutil.which("node"), reason="no node: apt-get install nodejs")
 

@@ -7,13 +7,17 @@ from functools import cache
 from importlib.util import find_spec
 from pathlib import Path
 
+from cnncc import extras
 from cnncc.codegen.cuda.compiled import Compiled, parse_resources
 from cnncc.errors import CnnccError
 
 FLAGS = ("--std=c++17", "--device-as-default-execution-space", "-w")
 """No fast-math: division, square root and denormals as IEEE 754 says. Fused multiply-adds are the default."""
 NAME = "nvrtc"
-HINT = "install it with: pip install 'cnncc[cuda]'"
+
+
+def _hint() -> str:
+    return f"install it with: {extras.install('cuda')}"
 
 
 def folder() -> Path:
@@ -22,7 +26,7 @@ def folder() -> Path:
     places = list(spec.submodule_search_locations or ()) if spec else []
     found = sorted(path.parent for place in places for path in Path(place).glob("cu*/lib/libnvrtc.so.*"))
     if not found:
-        raise CnnccError("no CUDA compiler: the package nvidia-cuda-nvrtc is not installed", hint=HINT)
+        raise CnnccError("no CUDA compiler: the package nvidia-cuda-nvrtc is not installed", hint=_hint())
     return found[-1]
 
 
@@ -34,7 +38,7 @@ def _library() -> ctypes.CDLL:
         ctypes.CDLL(str(next(where.glob("libnvrtc-builtins.so.*"))), mode=ctypes.RTLD_GLOBAL)
         return ctypes.CDLL(str(next(where.glob("libnvrtc.so.*"))))
     except (StopIteration, OSError) as error:
-        raise CnnccError(f"{where}: the CUDA compiler cannot be loaded: {error}", hint=HINT) from error
+        raise CnnccError(f"{where}: the CUDA compiler cannot be loaded: {error}", hint=_hint()) from error
 
 
 @cache
