@@ -19,6 +19,8 @@ from cnncc.codegen.machine_limits import MachineLimits, measure_limits
 from cnncc.errors import CnnccError
 from cnncc.profile import Profile, Step, page, profile
 from cnncc.profile import measure as measuring
+from cnncc.profile.groups import by_op, by_stage
+from cnncc.profile.measure import share_of_limit
 from cnncc.profile.page import KINDS, kind
 from cnncc.profile.roofline import Axis
 from cnncc.profile.work import Work, works
@@ -201,12 +203,15 @@ class Tags(HTMLParser):
 def test_the_page_is_whole_and_needs_nothing_else(profiled):
     text = page(profiled)
     tags = Tags(text)
-    assert (tags.open, tags.links) == ([], [])
+    assert tags.open == []
+    assert {link.partition("-")[0] for link in tags.links} == {"#step"}
+    assert all(f'id="{link[1:]}"' in text for link in tags.links)
     assert "url(" not in text
     assert "@import" not in text
     assert "prefers-color-scheme: dark" in text
-    assert tags.seen.count("circle") == sum(s.flops > 0 for s in profiled.steps)
-    assert tags.seen.count("tr") == len(profiled.steps) + 2
+    assert tags.seen.count("circle") == 2 * sum(s.flops > 0 for s in profiled.steps)  # for a screen and for a phone
+    rows = len(profiled.steps) + len(by_op(profiled)) + len(by_stage(profiled)) + len(profiled.large.gaps)
+    assert tags.seen.count("tr") == rows + tags.seen.count("table") + 1
     assert all(s.node in text and s.kernel in text for s in profiled.steps)
     assert not re.search(r"\bnan\b|\binf\b", text)
 
@@ -228,10 +233,36 @@ def test_every_step_has_a_colour():
     assert all(f"--{k}:" in page(PROFILE) for k in KINDS)
 
 
+@pytest.mark.parametrize(
+    ("reached", "bound", "text"),
+    [(0.8, "memory", "80%"), (1.0, "memory", "100%"), (9.98, "memory", "from cache"), (1.02, "compute", "102%")],
+)
+def test_beyond_the_limit_of_memory_a_share_says_nothing(reached, bound, text):
+    assert share_of_limit(reached, bound) == text
+    step = replace(STEP, bound=bound, limit=reached, seconds=1.0)
+    assert step.limit_share == text
+    assert f">{text}</td>" in page(replace(PROFILE, steps=(step,)))
+
+
+def test_time_by_op_and_by_stage():
+    names = ("a.0", "b.0", "a.1", "c")
+    ops = ("conv+relu", "conv", "maxpool", "conv")
+    steps = [
+        replace(STEP, node=n, op=o, algorithm=o.partition("+")[0], seconds=float(i), share=i / 10, limit=1.0)
+        for i, (n, o) in enumerate(zip(names, ops, strict=True), start=1)
+    ]
+    steps[3] = replace(steps[3], algorithm="winograd")
+    found = replace(PROFILE, steps=tuple(steps))
+    assert [(g.name, g.steps, g.seconds) for g in by_stage(found)] == [("a", 2, 4.0), ("b", 1, 2.0), ("c", 1, 4.0)]
+    ops_found = [(g.name, g.steps, g.seconds) for g in by_op(found)]
+    assert ops_found == [("conv, by Winograd", 1, 4.0), ("conv", 2, 3.0), ("maxpool", 1, 3.0)]
+    assert sum(g.share for g in by_op(found)) == pytest.approx(1.0)
+
+
 def test_a_logarithmic_axis():
     axis = Axis(0.5, 200, 0, 100)
     assert (axis.at(0.5), axis.at(200), axis.at(10)) == pytest.approx((0, 100, 50))
-    assert axis.ticks() == pytest.approx([0.5, 1, 2, 5, 10, 20, 50, 100, 200])
+    assert axis.ticks((1, 2, 5)) == pytest.approx([0.5, 1, 2, 5, 10, 20, 50, 100, 200])
 
 
 def run_cli(*argv: object) -> int:

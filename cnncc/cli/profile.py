@@ -163,7 +163,7 @@ def _row(step: Step, digits: int) -> tuple[str, ...]:
         f"{step.gflops:.1f}" if step.flops else "",
         f"{step.bytes / 1e6:.2f}",
         f"{step.limit * 1e3:.{digits}f}",
-        f"{step.of_limit:.0%}",
+        step.limit_share,
         step.bound,
     )
 
@@ -175,7 +175,7 @@ def _totals(profile: Profile, shown: int) -> list[tuple[str, str]]:
         ("steps", f"{total}, {len(p.steps)} steps ({shown} shown)"),
         ("whole run", f"{whole} with stamps; {p.covered:.1%} of it in steps, the rest is the call"),
         ("unstamped", f"{unstamped}, {p.direct_gflops:.1f} GFLOP/s counting operations as written"),
-        ("at limits", f"{limit} if every step ran at its limit ({p.limit / p.total:.0%} of the steps)"),
+        ("at limits", f"{limit} if every step ran at its limit (of the limit: {p.limit_share})"),
         ("machine", f"{p.peak_flops / 1e9:.0f} GFLOP/s of multiply-adds, {p.bandwidth / 1e9:.1f} GB/s read, measured"),
     ]
     if p.large.count:

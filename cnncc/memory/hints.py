@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator
+from dataclasses import dataclass
 
 from cnncc.codegen.program import Program, make_program
 from cnncc.memory.facts import Report
@@ -52,6 +54,35 @@ def _tensors(facts: Report) -> Iterator[str]:
 def _padding(facts: Report) -> Iterator[str]:
     if facts.padding > (1 - WORTH) * facts.activations:
         yield f"channel counts that fill whole blocks: {mebibytes(facts.padding)} of the peak are padding"
+
+
+@dataclass(frozen=True)
+class Unit:
+    """One unit for all figures of a page."""
+
+    name: str
+    bytes: int
+
+    @classmethod
+    def of(cls, most: float) -> Unit:
+        """The unit in which the largest figure is at least a tenth."""
+        names = (("GiB", 2**30), ("MiB", 2**20), ("KiB", 2**10))
+        return next((cls(name, size) for name, size in names if most >= size / 10), cls("bytes", 1))
+
+    def text(self, count: float) -> str:
+        """Bytes for people, in this unit."""
+        return f"{count / self.bytes:,.{0 if self.bytes == 1 else 3}f} {self.name}"
+
+    def ticks(self, most: float) -> list[float]:
+        """Bytes from 0 to `most`, at most six, at round numbers of the unit."""
+        rough = most / self.bytes / 5
+        power = 10.0 ** math.floor(math.log10(rough))
+        step = next(m * power for m in (1, 2, 5, 10) if m * power >= rough)
+        return [i * step * self.bytes for i in range(int(most / self.bytes / step) + 1)]
+
+    def tick(self, count: float) -> str:
+        """The label of a tick."""
+        return f"{round(count / self.bytes, 6):g} {self.name}" if count else "0"
 
 
 def mebibytes(count: float) -> str:

@@ -7,59 +7,69 @@ from html import escape
 
 from cnncc.kernels.room import SHARE
 from cnncc.memory.facts import Report
-from cnncc.memory.hints import mebibytes
-from cnncc.memory.picture import COLOURS, KINDS, plot
-from cnncc.webpage import webpage
+from cnncc.memory.hints import Unit
+from cnncc.memory.picture import COLOURS, KINDS, NARROW, WIDE, plot
+from cnncc.webpage import Cell, Row, figures, legend, pictures, table, webpage
 
 STYLE = """
-th:first-child, td:first-child { text-align: left; padding-left: 0; white-space: normal; }
-li { color: var(--soft); max-width: 90ch; }
+li { color: var(--soft); max-width: 90ch; overflow-wrap: anywhere; } ul { padding-left: 20px; }
 """
 
 
 def page(facts: Report, advice: Sequence[str]) -> str:
     """The page's text."""
-    body = "\n".join([_head(facts), _picture(facts), _peak(facts), _advice(advice), _exceeding(facts)])
+    body = "\n".join([_head(facts), _picture(facts), _peak(facts), _advice(advice), _steps(facts), _exceeding(facts)])
     return webpage(f"{facts.name}: memory", COLOURS + STYLE, body)
 
 
 def _head(f: Report) -> str:
-    figures = [
-        (mebibytes(f.total), f"the arena; {f.total_gap:.1%} above the least for these kernels"),
-        (mebibytes(f.activations), f"activations; {f.gap:.1%} above their bound of {mebibytes(f.bound)}"),
-        (mebibytes(f.added), "added by workspace, scratch and counters; the rest of them lies inside"),
-        (mebibytes(f.workspace), f"the most workspace at a step; scratch {mebibytes(f.scratch)}"),
+    size = Unit.of(f.total).text
+    tiles = [
+        (size(f.total), f"the arena; {f.total_gap:.1%} above the least for these kernels"),
+        (size(f.activations), f"activations; {f.gap:.1%} above their bound of {size(f.bound)}"),
+        (size(f.added), "added by workspace, scratch and counters; the rest of them lies inside"),
+        (size(f.workspace), f"the most workspace at a step; scratch {size(f.scratch)}"),
     ]
-    tiles = "".join(f"<div><b>{value}</b><span>{text}</span></div>" for value, text in figures)
     threads = f"{f.threads} thread{'s' if f.threads > 1 else ''}"
     return f"""<h1>{escape(f.name)}</h1>
 <p>batch {f.batch}, {threads}, target {escape(f.target)}</p>
-<section class="figures">{tiles}</section>"""
+{figures(tiles)}"""
 
 
 def _picture(f: Report) -> str:
     used = {b.kind for b in f.blocks}
-    items = (f'<span><i class="{k}"></i>{text}</span>' for k, text in KINDS.items() if k in used)
     return f"""<section>
 <h2>Time against address</h2>
 <p>Each rectangle is memory in use: steps from left to right, addresses from bottom to top. The dashed line is the least
 that any plan of the activations needs. Rest the pointer on a rectangle for its bytes.</p>
-<div class="legend">{"".join(items)}</div>
-<div class="scroll">{plot(f)}</div>
+{legend([(k, text) for k, text in KINDS.items() if k in used])}
+{pictures(plot(f, WIDE), plot(f, NARROW))}
 </section>"""
 
 
 def _peak(f: Report) -> str:
-    step = f.steps[f.peak]
-    rows = "\n".join(
-        f"<tr><td>{escape(h.name)}</td><td>{escape(h.role)}</td><td>{mebibytes(h.bytes)}</td></tr>" for h in f.held
-    )
+    step, unit = f.steps[f.peak], Unit.of(f.total)
+    rows = [Row([Cell(h.name), Cell(h.role), _bytes(h.bytes, unit)]) for h in f.held]
     return f"""<section>
 <h2>The peak: {escape(step.node)}, {escape(step.op)}</h2>
-<table><thead><tr><th>tensor</th><th>at this step</th><th>bytes</th></tr></thead>
-<tbody>
-{rows}
-</tbody></table>
+{table("what is in use at the peak", ("tensor", "at this step", unit.name), rows)}
+</section>"""
+
+
+def _bytes(count: int, unit: Unit) -> Cell:
+    """A number of bytes in a column of one unit."""
+    return Cell(unit.text(count).partition(" ")[0], count)
+
+
+def _steps(f: Report) -> str:
+    """What is in use at each step."""
+    unit = Unit.of(f.total)
+    sizes = ("activations", "workspace", "scratch", "bytes")
+    rows = [Row([Cell(s.node, small=[s.op]), *(_bytes(getattr(s, size), unit) for size in sizes)]) for s in f.steps]
+    heads = ("step", *(f"{what}, {unit.name}" for what in ("activations", "workspace", "scratch", "together")))
+    return f"""<section>
+<h2>Steps, as they run</h2>
+{table("steps", heads, rows)}
 </section>"""
 
 
@@ -71,13 +81,9 @@ def _advice(advice: Sequence[str]) -> str:
 def _exceeding(f: Report) -> str:
     if not f.exceeding:
         return ""
-    rows = "\n".join(
-        f"<tr><td>{escape(node)}<small>{escape(why)}</small></td><td>{mebibytes(over)}</td></tr>"
-        for node, over, why in f.exceeding
-    )
+    unit = Unit.of(f.total)
+    rows = [Row([Cell(node, small=[why]), _bytes(over, unit)]) for node, over, why in f.exceeding]
     return f"""<section>
 <h2>Kernels that make the arena more than {SHARE:.0%} larger than the activations</h2>
-<table><thead><tr><th>layer</th><th>beyond</th></tr></thead><tbody>
-{rows}
-</tbody></table>
+{table("kernels that need most besides", ("layer", f"beyond, {unit.name}"), rows)}
 </section>"""

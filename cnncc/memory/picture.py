@@ -6,10 +6,11 @@ from collections.abc import Iterator
 from html import escape
 
 from cnncc.memory.facts import Block, Report
-from cnncc.memory.hints import mebibytes
+from cnncc.memory.hints import Unit
 
-WIDTH, HEIGHT = 1000, 480
-LEFT, RIGHT, TOP, BOTTOM = 92, 16, 24, 44
+WIDE, NARROW = (1000, 480), (360, 420)
+"""Width and height, for a screen and for a phone."""
+LEFT, RIGHT, TOP, BOTTOM = 76, 16, 24, 44
 LETTER = 6.6
 """Width of one, in pixels."""
 
@@ -41,28 +42,29 @@ def svg(facts: Report) -> str:
     return plot(facts).replace("<svg", head, 1).replace("\n", f"\n<style>{COLOURS}{_TEXT}</style>\n", 1)
 
 
-def plot(facts: Report) -> str:
+def plot(facts: Report, size: tuple[int, int] = WIDE) -> str:
     """The picture as part of a page that has `COLOURS` in its style."""
-    scale = _Scale(facts)
+    scale = _Scale(facts, *size)
     label = f"Memory of {facts.name}: address over step"
     parts = [*_axes(facts, scale), *(_block(b, facts, scale) for b in facts.blocks), *_names(facts, scale)]
-    size = f'viewBox="0 0 {WIDTH} {HEIGHT}" width="{WIDTH}" height="{HEIGHT}"'
-    head = f'<svg {size} role="img" aria-label="{escape(label)}">'
+    box = f'viewBox="0 0 {scale.width} {scale.height}" width="{scale.width}" height="{scale.height}"'
+    head = f'<svg {box} role="img" aria-label="{escape(label)}">'
     return "\n".join([head, *parts, _bound(facts, scale), "</svg>"]) + "\n"
 
 
 class _Scale:
     """Pixels of steps and of addresses."""
 
-    def __init__(self, facts: Report) -> None:
+    def __init__(self, facts: Report, width: int, height: int) -> None:
+        self.width, self.height = width, height
         self.steps = len(facts.steps)
         self.total = max(1, facts.total)
 
     def x(self, step: int) -> float:
-        return LEFT + step / self.steps * (WIDTH - LEFT - RIGHT)
+        return LEFT + step / self.steps * (self.width - LEFT - RIGHT)
 
     def y(self, address: float) -> float:
-        return HEIGHT - BOTTOM - address / self.total * (HEIGHT - TOP - BOTTOM)
+        return self.height - BOTTOM - address / self.total * (self.height - TOP - BOTTOM)
 
     def box(self, block: Block) -> tuple[float, float, float, float]:
         """Left, top, width, height."""
@@ -71,20 +73,28 @@ class _Scale:
 
 
 def _axes(facts: Report, scale: _Scale) -> Iterator[str]:
-    bottom, right = HEIGHT - BOTTOM, WIDTH - RIGHT
-    for quarter in range(5):
-        address = facts.total * quarter / 4
+    bottom, right = scale.height - BOTTOM, scale.width - RIGHT
+    unit = Unit.of(facts.total)
+    for address in unit.ticks(scale.total):
         y = scale.y(address)
         yield f'<line class="rule" x1="{LEFT}" x2="{right}" y1="{y:.1f}" y2="{y:.1f}"/>'
-        yield f'<text x="{LEFT - 8}" y="{y + 4:.1f}" text-anchor="end">{mebibytes(address) if address else 0}</text>'
+        yield f'<text x="{LEFT - 8}" y="{y + 4:.1f}" text-anchor="end">{unit.tick(address)}</text>'
     left, width = scale.x(facts.peak), scale.x(1) - LEFT
     yield f'<rect class="peak" x="{left:.2f}" y="{TOP}" width="{width:.2f}" height="{bottom - TOP}"/>'
-    side = "end" if left > WIDTH / 2 else "start"
-    peak = escape(f"most activations: {facts.steps[facts.peak].node}")
+    side = "end" if left > scale.width / 2 else "start"
+    room = (left - 4 if side == "end" else scale.width - left) / LETTER
+    peak = _fitting(f"most activations: {facts.steps[facts.peak].node}", room)
     yield f'<text x="{left:.1f}" y="{TOP - 8}" text-anchor="{side}">{peak}</text>'
-    yield f'<text x="{LEFT}" y="{bottom + 18}">{escape(facts.steps[0].node)}</text>'
-    yield f'<text x="{right}" y="{bottom + 18}" text-anchor="end">{escape(facts.steps[-1].node)}</text>'
+    half = (right - LEFT) / 2 / LETTER
+    yield f'<text x="{LEFT}" y="{bottom + 18}">{_fitting(facts.steps[0].node, half)}</text>'
+    yield f'<text x="{right}" y="{bottom + 18}" text-anchor="end">{_fitting(facts.steps[-1].node, half)}</text>'
     yield f'<text x="{(LEFT + right) / 2}" y="{bottom + 34}" text-anchor="middle">{len(facts.steps)} steps</text>'
+
+
+def _fitting(text: str, letters: float) -> str:
+    """The text, or its end where it is longer than so many letters, for SVG."""
+    short = text if len(text) <= letters else f"…{text[len(text) - max(1, int(letters) - 1) :]}"
+    return escape(short)
 
 
 def _block(block: Block, facts: Report, scale: _Scale) -> str:
@@ -110,6 +120,6 @@ def _names(facts: Report, scale: _Scale) -> Iterator[str]:
 
 
 def _bound(facts: Report, scale: _Scale) -> str:
-    y, right = scale.y(facts.bound), WIDTH - RIGHT
+    y, right = scale.y(facts.bound), scale.width - RIGHT
     title = f"the least possible for activations: {facts.bound:,} bytes"
     return f'<line class="bound" x1="{LEFT}" x2="{right}" y1="{y:.1f}" y2="{y:.1f}"><title>{title}</title></line>'

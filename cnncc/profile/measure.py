@@ -28,6 +28,11 @@ RUNS = 30
 """Measured by default."""
 
 
+def share_of_limit(reached: float, bound: str = "memory") -> str:
+    """How near its limit something runs, for people. Beyond the limit of memory a share would say nothing."""
+    return "from cache" if reached > 1 and bound == "memory" else f"{reached:.0%}"
+
+
 @dataclass(frozen=True)
 class Step:
     """One kernel call of a run. Times in seconds, of the whole batch; `limit` is the least this machine needs."""
@@ -57,6 +62,11 @@ class Step:
     def of_limit(self) -> float:
         """1 is as fast as the machine can; above it, operands came from a cache and not from memory."""
         return self.limit / self.seconds
+
+    @property
+    def limit_share(self) -> str:
+        """The same for people."""
+        return share_of_limit(self.of_limit, self.bound)
 
 
 @dataclass(frozen=True)
@@ -91,6 +101,11 @@ class Profile:
     def limit(self) -> float:
         """Seconds if every step ran at its limit."""
         return sum(s.limit for s in self.steps)
+
+    @property
+    def limit_share(self) -> str:
+        """How near its limit the whole runs, for people."""
+        return share_of_limit(self.limit / self.total)
 
     @property
     def interrupted(self) -> float:

@@ -58,7 +58,7 @@ def test_picture_and_page(tmp_path: Path, capsys: pytest.CaptureFixture[str]) ->
     assert len(blocks) > 20
     assert all(b.find(f"{SVG}title").text for b in blocks)
     html = page.read_text()
-    assert html.count('class="block') == len(blocks)
+    assert html.count('class="block') == 2 * len(blocks)  # for a screen and for a phone
     assert "prefers-color-scheme: dark" in html
     assert "src=" not in html
     assert "What would lower it" in html

@@ -10,9 +10,7 @@ from tests.contrib.cluster import TWO, make_job
 
 da = pytest.importorskip("dask.array", reason="Dask is not installed: pip install 'cnncc-inference[dask]'")
 bag = pytest.importorskip("dask.bag", reason="Dask is not installed: pip install 'cnncc-inference[dask]'")
-distributed = pytest.importorskip(
-    "distributed", reason="no distributed: pip install 'cnncc-inference[dask]'"
-)
+distributed = pytest.importorskip("distributed", reason="no distributed: pip install 'cnncc-inference[dask]'")
 pytestmark = pytest.mark.slow
 
 
