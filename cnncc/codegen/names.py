@@ -13,8 +13,8 @@ public register reinterpret_cast restrict return short signed sizeof static stat
 template this thread_local throw true try typedef typeid typename union unsigned using virtual void volatile wchar_t
 while xor xor_eq"""
 """Of C and C++."""
-_OWN = """model model_ arena arena_ arena_bytes threads threads_ body stream check fail result open ports span error cnncc std
-other code int32_t int64_t size_t main"""
+_OWN = """model model_ arena arena_ arena_bytes threads threads_ body stream check fail result open ports span error cnncc
+std other code int32_t int64_t size_t main"""
 """Of the headers, beside arrays."""
 
 
@@ -25,8 +25,8 @@ def c_name(name: str) -> str:
 
 
 def parameters(graph: Graph) -> dict[str, TensorType]:
-    """Inputs, then outputs, as parameters of C: a network may call them what it likes, C has words of its own. An output
-    without a name of its own is `output`, or `output0` if there are several."""
+    """Inputs, then outputs, as parameters of C: a network may call them what it likes, C has words of its own. An
+    output without a name of its own is `output`, or `output0` if there are several."""
     plain = ["output"] if len(graph.outputs) == 1 else [f"output{i}" for i in range(len(graph.outputs))]
     unnamed = (name for name, port in zip(plain, graph.ports, strict=True) if not port)
     taken = {*_OWN.split(), *unnamed, *_KEYWORDS.split()}

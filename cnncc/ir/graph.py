@@ -98,7 +98,8 @@ class Graph:
         constants: Mapping[str, Constant] | None = None,
     ) -> Graph:
         """A graph of the given nodes: sorted topologically (ties in the given order), what no output needs and
-        constants nobody reads left out. Graph inputs always stay; outputs keep their names, if there are as many as before."""
+        constants nobody reads left out. Graph inputs always stay; outputs keep their names, if there are as many as
+        before."""
         listed = list(nodes)
         position = {n.name: i for i, n in enumerate(listed)}
         by_name = {n.name: n for n in listed}

@@ -139,8 +139,13 @@ FORMS: Mapping[str, Form] = {
     "input": Form(
         "input",
         (("dims", read.dims),),
-        words={"mean": ("mean", read.numbers), "std": ("std", read.numbers), "batch": ("batch", read.count), **PICTURE,
-               UNUSED: (UNUSED, read.always(True))},  # fmt: skip
+        words={
+            "mean": ("mean", read.numbers),
+            "std": ("std", read.numbers),
+            "batch": ("batch", read.count),
+            **PICTURE,
+            UNUSED: (UNUSED, read.always(True)),
+        },
         source=True,
     ),
     "const": Form("const", (("dims", read.dims),), source=True),

@@ -103,8 +103,8 @@ class Scope:
         return value
 
     def limited(self, value: Number, piece: Piece) -> Number:
-        """The value; whole numbers end somewhere, so that no text computes for long. There is one `nan`, which is equal to
-        itself wherever two graphs are compared."""
+        """The value. Whole numbers end somewhere, so that no text computes for long. There is one `nan`, so that
+        attributes that are the same are equal."""
         if isinstance(value, int) and abs(value) > LARGEST:
             self.fail("the number is too large", piece, f"at most {LARGEST}")
         return value if value == value else math.nan
