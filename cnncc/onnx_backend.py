@@ -40,7 +40,7 @@ class Compiled:
 
     def run(self, arrays: Mapping[str, np.ndarray]) -> list[np.ndarray]:
         ports, graph = self.imported.inputs, self.imported.graph
-        fed = [port.to_graph(arrays[port.name], graph[port.node].type.shape) for port in ports]
+        fed = [port.to_graph(arrays[port.name], graph[port.node].type.shape) for port in ports if port.node]
         found = iter(self.model.run_in(self.model.new_arena(), fed) if self.model else [])
         results = []
         for port in self.imported.outputs:

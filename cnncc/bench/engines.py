@@ -95,7 +95,7 @@ def mnn(job: Job) -> Engine:
 
     settings = {"backend": "CPU", "numThread": job.threads, "precision": "high"}
     runtime = nn.create_runtime_manager((settings,))
-    outputs = list(job.graph.outputs)
+    outputs = list(job.graph.output_names)
     module = nn.load_module_from_file(
         str(converted), job.input_names, outputs, runtime_manager=runtime, shape_mutable=False
     )

@@ -142,7 +142,7 @@ class Build:
         outputs = model.run_in(arena, arrays)
         buffers = {"arena": arena, **{f"output{i}": o.reshape(-1).view(np.uint8) for i, o in enumerate(outputs)}}
         values = {}
-        names = self.program.output_names
+        names = self.program.source_names
         for node in self.program.graph.nodes:
             slot = self.program.plan.slots[node.name]
             buffer = buffers.get(slot.kind if slot.kind == "arena" else f"{slot.kind}{slot.storage}")

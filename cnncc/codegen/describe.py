@@ -26,7 +26,7 @@ def network(program: Stored) -> dict[str, Any]:
         "name": graph.name,
         "symbol": c_name(graph.name),
         "inputs": [{**_port(n.name, n.type), **_preprocessing(n)} for n in graph.inputs],
-        "outputs": [_port(o, graph[laid].type) for laid, o in program.output_names.items()],
+        "outputs": [_port(name, kind) for name, kind in program.outputs.items()],
         "params": sum(ops.params(source, n) for n in source.nodes),
         "macs": sum(ops.macs(source, n) for n in source.nodes),
         "source_sha256": hashlib.sha256(print_graph(source).encode()).hexdigest(),

@@ -13,6 +13,9 @@ public register reinterpret_cast restrict return short signed sizeof static stat
 template this thread_local throw true try typedef typeid typename union unsigned using virtual void volatile wchar_t
 while xor xor_eq"""
 """Of C and C++."""
+_OWN = """model model_ arena arena_ arena_bytes threads threads_ body stream check fail result open ports span error cnncc
+std other code int32_t int64_t size_t main"""
+"""Of the headers, beside arrays."""
 
 
 def c_name(name: str) -> str:
@@ -22,14 +25,31 @@ def c_name(name: str) -> str:
 
 
 def parameters(graph: Graph) -> dict[str, TensorType]:
-    """Inputs, then outputs, as parameters of C: a network may call them what it likes, C has words of its own."""
-    outputs = ["output"] if len(graph.outputs) == 1 else [f"output{i}" for i in range(len(graph.outputs))]
-    taken = {"model", "arena", "arena_bytes", "threads", *outputs, *_KEYWORDS.split()}
-    arrays = {}
-    for node in graph.inputs:
-        name = c_name(node.name)
-        while name.lower() in taken:  # the macros are in capitals
-            name += "_"
-        taken.add(name.lower())
-        arrays[name] = node.type
-    return arrays | {name: graph[laid].type for name, laid in zip(outputs, graph.outputs, strict=True)}
+    """Inputs, then outputs, as parameters of C: a network may call them what it likes, C has words of its own. An
+    output without a name of its own is `output`, or `output0` if there are several."""
+    plain = ["output"] if len(graph.outputs) == 1 else [f"output{i}" for i in range(len(graph.outputs))]
+    unnamed = (name for name, port in zip(plain, graph.ports, strict=True) if not port)
+    taken = {*_OWN.split(), *unnamed, *_KEYWORDS.split()}
+    inputs = [_free(_identifier(node.name, f"input{i}"), taken) for i, node in enumerate(graph.inputs)]
+    outputs = [
+        _free(_identifier(port, other), taken) if port else other
+        for port, other in zip(graph.ports, plain, strict=True)
+    ]
+    types = [*(node.type for node in graph.inputs), *(graph[value].type for value in graph.outputs)]
+    return dict(zip([*inputs, *outputs], types, strict=True))
+
+
+def _identifier(name: str, other: str) -> str:
+    """A port's name as a C identifier, `other` if nothing of it is left."""
+    clean = re.sub(r"\W", "_", name, flags=re.ASCII)
+    if not clean.strip("_"):
+        return other
+    return f"{other.rstrip('0123456789')}_{clean}" if clean[0].isdigit() else clean
+
+
+def _free(name: str, taken: set[str]) -> str:
+    """The name with as many underscores behind it as make it new; it is taken from then on."""
+    while name.lower() in taken:  # the macros are in capitals
+        name += "_"
+    taken.add(name.lower())
+    return name

@@ -25,7 +25,7 @@ class _Queries:
         name, size, digest = self.layout.name, self.layout.size, self.layout.digest
         program = self.layout.program
         inputs = [(n.name, n.type.shape) for n in program.graph.inputs]
-        outputs = [(said, program.graph[laid].type.shape) for laid, said in program.output_names.items()]
+        outputs = [(name, kind.shape) for name, kind in program.outputs.items()]
         parts = [
             self._embedded() if digest is None else self._external(digest),
             f"define {size} @{name}_arena_bytes() {{\n  ret {size} {self.layout.arena_bytes}\n}}",

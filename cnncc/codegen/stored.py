@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from functools import cached_property
 
 from cnncc.codegen.layout import to_stored
-from cnncc.ir import Constant, Graph, Node
+from cnncc.ir import Constant, Graph, Node, TensorType
 from cnncc.kernels.spec import Call, Packed, Selection
 from cnncc.passes import ArenaPlan
 
@@ -48,9 +48,15 @@ class Stored:
         return constant.map((node.type.nbytes // 4,), lambda v: to_stored(v, node.type).ravel())
 
     @cached_property
-    def output_names(self) -> dict[str, str]:
-        """Each graph output -> its name in the source: late passes give copies in another layout names of their own."""
+    def source_names(self) -> dict[str, str]:
+        """Each output value -> the value of the source it is: late passes give copies names of their own."""
         return dict(zip(self.graph.outputs, self.source.outputs, strict=True))
+
+    @cached_property
+    def outputs(self) -> dict[str, TensorType]:
+        """What each output is called, and its type, in order."""
+        types = (self.graph[value].type for value in self.graph.outputs)
+        return dict(zip(self.source.output_names, types, strict=True))
 
     @cached_property
     def weight_offsets(self) -> dict[str, int]:

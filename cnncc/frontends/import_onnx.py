@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
+from itertools import count
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -195,13 +196,17 @@ class Reader:
         for node in self.model.node:
             if self.used.intersection(node.output):
                 self.convert(node)
-        outputs = [] if self.faults else [self.output(port, seen) for port, seen in unique(self.model.output)]
+        outputs = [] if self.faults else [self.output(port) for port in self.model.output]
         if self.faults:
             count = len(self.faults)
             what = "a node that cannot be converted" if count == 1 else f"{count} nodes that cannot be converted"
             raise NotImported("\n".join([f"the model has {what}:", *self.faults]), self.wanted)
-        graph = self.b.graph(self.model.name or "model", [port.node for port in outputs if port.node])
-        return Imported(tidy(graph), tuple(inputs), tuple(outputs), tuple(self.notes), self.b.sources)
+        computed = [port for port in outputs if port.node]
+        names = distinct(port.name for port in computed)
+        graph = tidy(self.b.graph(self.model.name or "model", [port.node for port in computed], names))
+        values = iter(graph.outputs)
+        outputs = [replace(port, node=next(values)) if port.node else port for port in outputs]
+        return Imported(graph, tuple(inputs), tuple(outputs), tuple(self.notes), self.b.sources)
 
     def input(self, port: ValueInfoProto) -> Port:
         """An input node. One that every reader turns to channels first is that from the start."""
@@ -220,7 +225,10 @@ class Reader:
                 self.notes.append(f"input {port.name} is channels first here, {list(value.stored)}")
             node = self.b.add("input", [], port.name, dims=self.b.dims(value.stored), batch=self.batch)
         except Unsupported as error:
-            self.fail(f"input {port.name}", error)
+            if port.name in self.used:
+                self.fail(f"input {port.name}", error)
+            else:
+                self.notes.append(f"input {port.name} is left out, since no node reads it: {error.message}")
             self.values[port.name] = None
             return Port(port.name, shape, tuple(range(len(shape))), "", dtype)
         self.values[port.name] = Value(node, shape, value.axes)
@@ -277,8 +285,8 @@ class Reader:
         result = RULES[node.op_type](Site(node, inputs, self.opset, self.b, self.used))
         return result if isinstance(result, list) else [result]
 
-    def output(self, port: ValueInfoProto, again: bool) -> Port:
-        """An output; a value that is an input, known, or an output already gets a node of its own."""
+    def output(self, port: ValueInfoProto) -> Port:
+        """An output."""
         from onnx import helper
 
         value = self.values.get(port.name)
@@ -298,16 +306,8 @@ class Reader:
                 self.fail(f"output {port.name}", error)
                 return Port(port.name, (), (), "", np.dtype(np.float32))
             return Port(port.name, known.shape, tuple(range(known.ndim)), "", known.dtype, known)
-        taken = again or self.b.nodes[value.node].op in ("input", "const") or value.node in self.given
-        node = self.b.add("identity", [value.node], port.name) if taken else value.node
-        self.given.add(node)
         dtype = helper.tensor_dtype_to_np_dtype(port.type.tensor_type.elem_type or 1)
-        return Port(port.name, value.shape, value.axes, node, dtype, known)
-
-    @property
-    def given(self) -> set[str]:
-        """Nodes that are outputs already."""
-        return self.__dict__.setdefault("_given", set())
+        return Port(port.name, value.shape, value.axes, value.node, dtype, known)
 
 
 def label(node: NodeProto) -> str:
@@ -321,13 +321,12 @@ def refusal(node: NodeProto) -> Unsupported:
     return Unsupported(f"an op of the domain {node.domain}" if foreign else "this op is not supported")
 
 
-def unique(ports: Iterable[ValueInfoProto]) -> list[tuple[ValueInfoProto, bool]]:
-    """Ports, and whether one of the same name came before."""
-    seen: set[str] = set()
-    found = []
-    for port in ports:
-        found.append((port, port.name in seen))
-        seen.add(port.name)
+def distinct(names: Iterable[str]) -> list[str]:
+    """Names, the second of equal ones with `_2` behind it, and so on."""
+    found: list[str] = []
+    for name in names:
+        numbered = (f"{name}_{i}" for i in count(2))
+        found.append(name if name not in found else next(n for n in numbered if n not in found))
     return found
 
 

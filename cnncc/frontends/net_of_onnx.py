@@ -41,7 +41,7 @@ def import_onnx(path: str | os.PathLike[str], shapes: Shapes | None = None, name
     graph = replace(imported.graph, name=name or network_name(model.graph.name, path))
     written = net_text(graph, imported.sources)
     inputs, outputs = (
-        [replace(port, node=written.renamed[port.node]) for port in ports]
+        [replace(port, node=written.renamed.get(port.node, "")) for port in ports]
         for ports in (imported.inputs, imported.outputs)
     )
     return Network(written.text, written.graph, inputs, outputs, imported.notes)

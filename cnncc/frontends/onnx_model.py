@@ -28,7 +28,7 @@ class Model:
         self.tensors: dict[str, TensorProto] = {}
         self.ports: dict[str, str] = {}
         """What the caller passes, by the name of the input node: its value differs if there is a mean."""
-        self._taken = {n.name for n in graph.nodes}
+        self._taken = {n.name for n in graph.nodes} | set(graph.ports)
         self._constants: dict[str, str] = {}
         self._values: dict[str, str] = {}
 
@@ -87,13 +87,12 @@ class Model:
     def stands_for(self, node: Node, value: str) -> None:
         """The value of a node is in the model under another name."""
         self._values[node.name] = value
-        if node.name in self.graph.outputs:
-            self.emit("Identity", [value], node.name)
 
     def proto(self) -> ModelProto:
         """The whole model: float32, shapes of all values of the graph, ports by the names of the graph."""
         inputs = [self._port(self.ports[n.name], n) for n in self.graph.inputs]
-        outputs = [self._port(name, self.graph[name]) for name in self.graph.outputs]
+        self._give_outputs({port.name for port in inputs})
+        outputs = [self._port(*pair) for pair in zip(self.graph.output_names, self._outputs(), strict=True)]
         known = {port.name for port in (*inputs, *outputs)}
         between = [n.output[0] for n in self.nodes if n.output[0] in self.graph.by_name and n.output[0] not in known]
         body = helper.make_graph(
@@ -111,6 +110,28 @@ class Model:
             producer_name="cnncc",
             producer_version=__version__,
         )
+
+    def _outputs(self) -> list[Node]:
+        return [self.graph[value] for value in self.graph.outputs]
+
+    def _give_outputs(self, inputs: set[str]) -> None:
+        """Lets each output have its name: the tensor itself is called so, or, where it is an input, a weight or another
+        output too, a copy of it."""
+        ports = self.graph.output_names
+        rename = {v: self.fresh(f"{v}:inner") for v in self.graph.by_name if v in ports and v not in inputs}
+        copies = []
+        for value, port in zip(self.graph.outputs, ports, strict=True):
+            held = self._values.get(value, value)
+            if held in self.tensors or held in inputs or (held in rename and rename[held] in ports):
+                copies += [(held, port)] if held != port else []
+            else:
+                rename[held] = port
+        for node in self.nodes:
+            for names in (node.input, node.output):
+                names[:] = [rename.get(name, name) for name in names]
+            node.name = node.output[0]
+        for held, port in copies:
+            self.emit("Identity", [rename.get(held, held)], port)
 
     def _port(self, name: str, node: Node) -> ValueInfoProto:
         return helper.make_tensor_value_info(name, TensorProto.FLOAT, node.type.shape)

@@ -35,8 +35,8 @@ def renamed(op: str, **names: str) -> Rule:
 def source(model: Model, node: Node) -> None:
     """(x - mean) / std of what the caller passes, under the input's own name."""
     steps = [(op, key) for op, key in (("Sub", "mean"), ("Div", "std")) if node.attrs[key]]
-    # Only where the result is an output under that name does the caller's array need another one.
-    clash = bool(steps) and node.name in model.graph.outputs
+    # Only where an output has that name does the caller's array need another one.
+    clash = bool(steps) and node.name in model.graph.output_names
     value = model.ports[node.name] = model.fresh(f"{node.name}:raw") if clash else node.name
     for op, key in steps:
         column = np.array(node.attrs[key], np.float32).reshape(-1, *(1,) * (len(node.type.shape) - 2))

@@ -107,9 +107,9 @@ class Builder:
     def shape(self, node: str) -> Shape:
         return self.nodes[node].type.shape
 
-    def graph(self, name: str, outputs: Sequence[str]) -> Graph:
-        """What the outputs need."""
-        every = Graph(name, tuple(self.nodes.values()), tuple(outputs), self.constants)
+    def graph(self, name: str, outputs: Sequence[str], ports: Sequence[str]) -> Graph:
+        """The inputs, and what the outputs need; `ports` are the names of the outputs."""
+        every = Graph(name, tuple(self.nodes.values()), tuple(outputs), self.constants, tuple(ports))
         return every.rebuild(every.nodes)
 
     # Shapes

@@ -100,8 +100,8 @@ def seen_by_rules(graph: Graph, node: Node) -> set[str]:
 
 
 def without_copies(graph: Graph) -> Graph:
-    """identity(x) => x, where no output is concerned."""
-    rename = {n.name: n.inputs[0] for n in graph.nodes if n.op == "identity" and n.name not in graph.outputs}
+    """identity(x) => x, of outputs too: they have names of their own."""
+    rename = {n.name: n.inputs[0] for n in graph.nodes if n.op == "identity"}
     return graph.replaced(dict.fromkeys(rename), rename) if rename else graph
 
 

@@ -42,7 +42,14 @@ class Graph:
     name: str
     nodes: tuple[Node, ...]
     outputs: tuple[str, ...]
+    """The values that are given back; one may be there several times, and an input too."""
     constants: Mapping[str, Constant] = field(default_factory=dict, compare=False)
+    ports: tuple[str, ...] = ()
+    """The names that the network gives its outputs, "" for those it does not name. Passes keep them, whatever becomes
+    of the values."""
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "ports", self.ports or ("",) * len(self.outputs))
 
     @cached_property
     def by_name(self) -> Mapping[str, Node]:
@@ -59,6 +66,11 @@ class Graph:
     @property
     def inputs(self) -> tuple[Node, ...]:
         return tuple(n for n in self.nodes if n.op == "input")
+
+    @property
+    def output_names(self) -> tuple[str, ...]:
+        """What each output of a source graph is called: by the name it was given, else by that of its value."""
+        return tuple(port or value for port, value in zip(self.ports, self.outputs, strict=True))
 
     def __getitem__(self, name: str) -> Node:
         return self.by_name[name]
@@ -86,7 +98,8 @@ class Graph:
         constants: Mapping[str, Constant] | None = None,
     ) -> Graph:
         """A graph of the given nodes: sorted topologically (ties in the given order), what no output needs and
-        constants nobody reads left out. Graph inputs always stay."""
+        constants nobody reads left out. Graph inputs always stay; outputs keep their names, if there are as many as
+        before."""
         listed = list(nodes)
         position = {n.name: i for i, n in enumerate(listed)}
         by_name = {n.name: n for n in listed}
@@ -100,7 +113,7 @@ class Graph:
         kept = tuple(by_name[n] for n in keep)
         pool = {**self.constants, **(constants or {})}
         used = {c: pool[c] for n in kept for c in n.weights.values() if c in pool}
-        return Graph(self.name, kept, outs, used)
+        return Graph(self.name, kept, outs, used, self.ports if len(outs) == len(self.ports) else ())
 
     def replaced(
         self,

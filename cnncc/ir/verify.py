@@ -95,9 +95,11 @@ def check_weights(graph: Graph, node: Node, slots: Mapping[str, Shape]) -> None:
 
 
 def check_outputs(graph: Graph) -> None:
-    """At least one output, all of them nodes."""
+    """At least one output, all of them nodes, and a name or none for each."""
     if not graph.outputs:
         raise VerifyError(f"graph {graph.name!r}", "outputs", "has none")
+    if len(graph.ports) != len(graph.outputs):
+        raise VerifyError(f"graph {graph.name!r}", "outputs", f"{len(graph.outputs)}, with {len(graph.ports)} names")
     for name in graph.outputs:
         if name not in graph.by_name:
             raise VerifyError(f"graph {graph.name!r}", "outputs", f"{name!r} is no node")

@@ -104,10 +104,12 @@ class Merge(Piece):
 
 @dataclass(frozen=True, slots=True)
 class Refer(Piece):
-    """`save NAME`, `from NAME`, `output [NAME]`."""
+    """`save NAME`, `from NAME`, `output [NAME] [as NAME]`."""
 
     verb: str
     target: Text | None
+    port: Text | None = None
+    """What an output is called."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -20,7 +20,15 @@ class GraphBuilder:
         self.constants: dict[str, Constant] = {}
         self.read: set[str] = set()
         self.outputs: list[str] = []
+        self.ports: list[str] = []
+        """What the text calls each output, "" where it says nothing."""
+        self.spare: set[str] = set()
+        """Inputs that are said to be unused."""
         self.steps = 0
+
+    @property
+    def output_names(self) -> list[str]:
+        return [port or value for port, value in zip(self.ports, self.outputs, strict=True)]
 
     def step(self, span: Span, stack: Stack) -> None:
         """Count one statement."""
@@ -82,7 +90,16 @@ class GraphBuilder:
         """The graph; its output is the last value unless outputs were marked. Every value has to be of use."""
         outputs = tuple(self.outputs) or ((last,) if last else ())
         for node in self.nodes.values():
-            if node.name not in self.read and node.name not in outputs:
-                hint = "`from` went on with another value; use this one in a merge, mark it with `output`, or remove it"
-                raise CnnccError(f"the value {node.name!r} is never used", node.span, node.stack, hint)
-        return Graph(name, tuple(self.nodes.values()), outputs, self.constants)
+            self.check_use(node, node.name in self.read or node.name in outputs)
+        return Graph(name, tuple(self.nodes.values()), outputs, self.constants, tuple(self.ports))
+
+    def check_use(self, node: Node, used: bool) -> None:
+        """CnnccError for a value that nothing reads, unless it is an input that is meant so."""
+        spare = node.name in self.spare
+        if used and spare:
+            raise CnnccError(f"the input {node.name!r} is used", node.span, node.stack, "leave `unused` out")
+        if not used and not spare:
+            hint = "`from` went on with another value; use this one in a merge, mark it with `output`, or remove it"
+            if node.op == "input":
+                hint = "use it in a merge, or with `from`; `unused` behind it keeps an input that nothing reads"
+            raise CnnccError(f"the value {node.name!r} is never used", node.span, node.stack, hint)

@@ -11,7 +11,7 @@ from cnncc.lang import ast
 from cnncc.lang.blocks import bind, collect
 from cnncc.lang.build import GraphBuilder
 from cnncc.lang.chains import read_attrs, read_weights
-from cnncc.lang.forms import FORMS, MERGES
+from cnncc.lang.forms import FORMS, MERGES, UNUSED
 from cnncc.lang.items import Items
 from cnncc.lang.mistakes import misplaced, unknown, unknown_merge
 from cnncc.lang.numbering import computes, segments
@@ -43,7 +43,7 @@ def elaborate(tree: ast.Net, source: Source) -> Graph:
     scope = Scope(source)
     elaborator = Elaborator(collect(tree, scope))
     last = elaborator.sequence(tree.body, scope, None)
-    if all(n.op == "input" for n in elaborator.builder.nodes.values()):
+    if not elaborator.builder.outputs and all(n.op == "input" for n in elaborator.builder.nodes.values()):
         scope.fail("the network has no layers", tree.name, "after `input 3x224x224` comes at least one op")
     return elaborator.builder.finish(tree.name.text, last)
 
@@ -113,9 +113,15 @@ class Elaborator:
         marked = self.find(statement.target, scope) if statement.target else value
         if marked is None:
             scope.fail("output: there is no current value", statement, START)
-        if marked in self.builder.outputs:
-            scope.fail(f"{marked!r} is already an output", statement)
+        port = statement.port.text if statement.port else ""
+        name, place = port or marked, statement.port or statement
+        if name in self.builder.output_names:
+            hint = "`output as NAME` gives it a name" if not port else "choose another name"
+            scope.fail(f"{name!r} is already an output", place, hint)
+        if port != marked and port in self.builder.nodes and self.builder.nodes[port].op == "input":
+            scope.fail(f"{port!r} is an input", place, "an output is called otherwise, unless it is that input itself")
         self.builder.outputs.append(marked)
+        self.builder.ports.append(port)
         return value
 
     def find(self, target: ast.Text, scope: Scope) -> str:
@@ -200,6 +206,8 @@ class Elaborator:
             at.scope.fail(f"{items.word}: there is no current value", items.op, START)
         word = items.word
         attrs = read_attrs(form, items, self.builder.shape(value) if value else ())
+        if attrs.pop(UNUSED, False):
+            self.builder.spare.add(name)
         inputs = (value,) if value else ()
         node = Node(name, form.op, inputs, UNKNOWN, attrs, span=span, stack=at.scope.stack)
         if word == "proj" and value and self.builder.infer(node, word) == self.builder.shape(value):
@@ -214,14 +222,16 @@ class Elaborator:
         given = items.next
         if isinstance(given, ast.Text):
             own = given.text
-        elif items.is_unknown_word():
-            own = items.next_word or ""
+        elif items.next_word and items.next_word not in scope.params:
+            own = items.next_word
         else:
             return name
         items.take()
         full = scope.join(own)
         if own in scope.names.maps[0]:
             scope.fail(f"{own!r} is already a label or a saved value here", given or items.op, "choose another")
+        if items.word == "input" and full in self.builder.output_names:
+            scope.fail(f"{own!r} is already an output", given or items.op, "choose another name")
         scope.give(own, given or items.op)
         scope.names[own] = full
         return full

@@ -115,6 +115,8 @@ FLAGS = {m: ("mode", read.always(m)) for m in ("nearest", "bilinear")}
 EDGES = {m: ("mode", read.always(m)) for m in ("constant", "edge", "reflect")}
 
 
+UNUSED = "unused"
+"""Behind an input that nothing reads; the graph shows it by itself."""
 PICTURE = {
     "resize": ("resize", read.sides),
     "crop": ("crop", read.number),
@@ -137,7 +139,13 @@ FORMS: Mapping[str, Form] = {
     "input": Form(
         "input",
         (("dims", read.dims),),
-        words={"mean": ("mean", read.numbers), "std": ("std", read.numbers), "batch": ("batch", read.count), **PICTURE},
+        words={
+            "mean": ("mean", read.numbers),
+            "std": ("std", read.numbers),
+            "batch": ("batch", read.count),
+            **PICTURE,
+            UNUSED: (UNUSED, read.always(True)),
+        },
         source=True,
     ),
     "const": Form("const", (("dims", read.dims),), source=True),

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import Any, NoReturn
 
 from cnncc.lang import ast, foreign
-from cnncc.lang.scope import Number, Scope
+from cnncc.lang.scope import NUMBERS, Number, Scope
 from cnncc.lang.source import Piece
 
 Pair = tuple[int, int]
@@ -54,7 +54,7 @@ class Items:
 
     def is_unknown_word(self) -> bool:
         """Whether the next item is a single word that is no parameter: then it is no number either."""
-        return self.next_word is not None and self.next_word not in self.scope.params
+        return self.next_word is not None and self.next_word not in self.scope.params and self.next_word not in NUMBERS
 
     def whole(self, expr: ast.Expr, least: int = 1) -> int:
         return self.scope.whole(expr, self.word, least)

@@ -14,7 +14,7 @@ from cnncc.lang.nesting import Nesting, NestingError
 from cnncc.lang.source import Piece, Source
 from cnncc.lang.syntax_errors import explain
 from cnncc.lang.tables import kept_parser
-from cnncc.lang.to_tree import DIGITS, NumberError, ToTree, edges
+from cnncc.lang.to_tree import NumberError, ToTree, edges
 
 
 @cache
@@ -29,10 +29,8 @@ def syntax_tree(source: Source) -> ast.Net:
     refuse_blank(source)
     try:
         return parser().parse(source.text)  # type: ignore[return-value]
-    except NestingError as error:
+    except (NestingError, NumberError) as error:
         raise source.error(error.message, Piece(*edges([error.token])), error.hint) from None
-    except NumberError as error:
-        raise source.error(f"a number of more than {DIGITS} digits", Piece(*edges([error.token]))) from None
     except (UnexpectedToken, UnexpectedCharacters) as error:
         raise explain(source, error) from None
 

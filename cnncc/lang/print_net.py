@@ -9,7 +9,7 @@ from typing import Any
 
 from cnncc.errors import CnnccError
 from cnncc.ir import Graph, Node
-from cnncc.lang.forms import FORMS, MERGES, WORD, same_pad
+from cnncc.lang.forms import FORMS, MERGES, UNUSED, WORD, same_pad
 from cnncc.ops import TABLE
 
 BARE = re.compile(r"[A-Za-z0-9_]+(\.[A-Za-z0-9_]+)*")
@@ -21,7 +21,7 @@ Write = Callable[[Any], str]
 
 def name_text(name: str) -> str:
     """The name as the language writes it: in quotes if it has unusual characters."""
-    return name if BARE.fullmatch(name) else json.dumps(name)
+    return name if BARE.fullmatch(name) else json.dumps(name, ensure_ascii=False)
 
 
 def by(sides: Iterable[int]) -> str:
@@ -125,13 +125,24 @@ def print_net(graph: Graph, shapes: bool = True) -> str:
         refuse_lowered(node)
         if len(node.inputs) == 1 and node.inputs[0] != current:
             lines.append(f"from {name_text(node.inputs[0])}")
-        lines.append(f"{name_text(node.name)}: {statement(node)}")
+        lines.append(f"{name_text(node.name)}: {statement(node)}{unused(graph, node)}")
         current = node.name
     if shapes:
         lines = commented(lines, graph)
-    if graph.outputs != (current,):
-        lines += [f"output {name_text(name)}" for name in graph.outputs]
+    if (graph.outputs, graph.ports) != ((current,), ("",)):
+        lines += [output(*pair) for pair in zip(graph.outputs, graph.ports, strict=True)]
     return "\n".join(lines) + "\n"
+
+
+def output(value: str, port: str) -> str:
+    """`output`, `output VALUE`, `output as NAME` or `output VALUE as NAME`."""
+    given = json.dumps(value) if value == "as" else name_text(value)
+    return " ".join(["output", *([given] if value else []), *(["as", name_text(port)] if port else [])])
+
+
+def unused(graph: Graph, node: Node) -> str:
+    """What an input that nothing reads needs behind it."""
+    return f" {UNUSED}" if node.op == "input" and not graph.users(node.name) and node.name not in graph.outputs else ""
 
 
 def refuse_lowered(node: Node) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import operator
 from collections import ChainMap
 from collections.abc import Iterator, Mapping
@@ -17,6 +18,9 @@ from cnncc.lang.source import Piece, Source, Stack
 Number = int | float
 OPERATIONS = {"+": operator.add, "-": operator.sub, "*": operator.mul, "/": operator.truediv, "//": operator.floordiv}
 LARGEST = 10**18
+"""Largest whole number."""
+NUMBERS: Mapping[str, Number] = {"inf": math.inf, "nan": math.nan}
+"""Numbers that have a name; a parameter may have it too."""
 DEEPEST = 64
 """Most blocks and arms inside each other."""
 
@@ -99,14 +103,17 @@ class Scope:
         return value
 
     def limited(self, value: Number, piece: Piece) -> Number:
-        if abs(value) > LARGEST:
+        """The value. Whole numbers end somewhere, so that no text computes for long. There is one `nan`, so that
+        attributes that are the same are equal."""
+        if isinstance(value, int) and abs(value) > LARGEST:
             self.fail("the number is too large", piece, f"at most {LARGEST}")
-        return value
+        return value if value == value else math.nan
 
     def parameter(self, name: ast.Name) -> Number:
-        if name.name not in self.params:
+        known = {**NUMBERS, **self.params}
+        if name.name not in known:
             self.fail(f"unknown parameter {name.name!r}", name, self.known_parameters(name.name))
-        return self.params[name.name]
+        return known[name.name]
 
     def known_parameters(self, name: str) -> str:
         """The hint for a word that is no parameter."""

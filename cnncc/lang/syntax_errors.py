@@ -33,7 +33,7 @@ WORDS = {
 """Terminals a person can act on, in the order they are listed; the others go without saying."""
 LIKE_A_BLOCK = re.compile(r"(?<![^\s;{|])(\w+)[ \t]+\w+[ \t]*(\([^()]*\))?$")
 """`blok name(c)`, in front of a brace."""
-UNQUOTED = re.compile(r"\b(?:net|save|from|output)[ \t]+([\w.]+)\Z")
+UNQUOTED = re.compile(r"\b(?:net|save|from|output|output[ \t]+as|output[ \t]+[\w.]+[ \t]+as)[ \t]+([\w.]+)\Z")
 WHOLE_NAME = re.compile(r"[\w.+@/-]+")
 WORD_AT_END = re.compile(r"\w+\Z")
 NEAR = 200
@@ -79,6 +79,8 @@ def hint(source: Source, token: Token) -> str:
         return "spaces are between kernel and channels, as in `conv 3x3 64`"
     if token.type == "COLON" or before.endswith(":"):
         return "a label starts its line: `conv1: conv 3x3 64`"
+    if token == "as":
+        return "an output's name follows: `output as logits`, or `output VALUE as logits`"
     if token.type == "SLASH":
         return "outside parentheses '/' is a stride; write (c/2) for a division"
     return ""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 from collections.abc import Iterable, Iterator
 from typing import Any
 
@@ -12,15 +13,17 @@ from cnncc.lang import ast
 
 Parts = list[Any]
 DIGITS = 18
-"""Longest whole number."""
+"""Longest whole number; others have a point or an exponent."""
 
 
 class NumberError(Exception):
-    """A number no network needs."""
+    """A number that cannot be computed with."""
 
-    def __init__(self, token: Token) -> None:
+    def __init__(self, token: Token, message: str, hint: str = "") -> None:
         super().__init__(token)
         self.token = token
+        self.message = message
+        self.hint = hint
 
 
 def edges(parts: Parts) -> tuple[int, int]:
@@ -75,9 +78,12 @@ class ToTree(Transformer):  # type: ignore[type-arg]
     def number(self, parts: Parts) -> ast.Number:
         token = parts[0]
         if token.type == "INT" and len(token) > DIGITS:
-            raise NumberError(token)
+            raise NumberError(token, f"a number of more than {DIGITS} digits")
         whole = token.type == "INT" or (token.type == "NEGATIVE" and token[1:].isdigit() and len(token) <= DIGITS)
-        return ast.Number(*edges(parts), int(token) if whole else float(token))
+        value = int(token) if whole else float(token)
+        if math.isinf(value) and "inf" not in token:
+            raise NumberError(token, "the number is too large", "`inf` is infinity")
+        return ast.Number(*edges(parts), value)
 
     def name(self, parts: Parts) -> ast.Name:
         return ast.Name(*edges(parts), str(parts[0]))
@@ -136,8 +142,10 @@ class ToTree(Transformer):  # type: ignore[type-arg]
         return parts
 
     def refer(self, parts: Parts) -> ast.Refer:
-        target = word(parts[1]) if len(parts) > 1 else None
-        return ast.Refer(*edges(parts), str(parts[0]), target)
+        verb, *words = (part for part in parts if part is not None)
+        at = next((i for i, part in enumerate(words) if is_token(part, "AS")), len(words))
+        target, port = ([*map(word, found), None][0] for found in (words[:at], words[at + 1 :]))
+        return ast.Refer(*edges([verb, *words]), str(verb), target, port)
 
     def label(self, parts: Parts) -> Token:
         return parts[0]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 
 from cnncc import ops
 from cnncc.errors import CnnccError, nearest
@@ -69,4 +70,4 @@ def with_batch(graph: Graph, n: int) -> Graph:
         raise CnnccError(f"a batch of {n} images", hint="the batch is at least 1")
     inputs = {node.name: node.with_(attrs={**node.attrs, "batch": n}) for node in graph.inputs}
     nodes = tuple(inputs.get(node.name, node) for node in graph.nodes)
-    return infer_shapes(Graph(graph.name, nodes, graph.outputs, graph.constants))
+    return infer_shapes(replace(graph, nodes=nodes))

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 from cnncc import ops
 from cnncc.ir.graph import Graph, Node
 from cnncc.ir.types import TensorType
@@ -19,4 +21,4 @@ def infer_shapes(g: Graph) -> Graph:
         done[node.name] = node if inferred == node.type else node.with_(type=inferred)
     if all(done[n.name] is n for n in g.nodes):
         return g
-    return Graph(g.name, tuple(done.values()), g.outputs, g.constants)
+    return replace(g, nodes=tuple(done.values()))

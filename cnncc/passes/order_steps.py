@@ -38,7 +38,7 @@ def best_order(g: Graph, align: int = 64) -> BestOrder:
     if search.peak >= given:
         return BestOrder(g, search.complete)
     order = _Search(needs, search.peak).order()
-    ordered = Graph(g.name, tuple(g.nodes[i] for i in order), g.outputs, g.constants)
+    ordered = replace(g, nodes=tuple(g.nodes[i] for i in order))
     reached = activation_bound(ordered, align)
     return BestOrder(ordered if reached < given else g, search.complete and reached == search.peak)
 

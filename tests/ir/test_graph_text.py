@@ -14,7 +14,7 @@ graph tiny
 x : 1x3x8x8 = input() {dims=(3, 8, 8), mean=(0.5,)}
 "a b" : 1x4x8x8:c4 = conv(x, x) weight="a b.weight"[4x3x3x3] {out=4, kernel=(3, 3), pad=(1, 1, 1, 1), bias=False, \
 epilogue=(('add', ()), ('leaky_relu', (('slope', 0.1),)))}
-c.0/1-y : 1x4x10x10 = pad("a b") {pad=(1, 1, 1, 1), value=-1e999}
+c.0/1-y : 1x4x10x10 = pad("a b") {pad=(1, 1, 1, 1), value=-inf}
 return "a b", c.0/1-y
 """
 

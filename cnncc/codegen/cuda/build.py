@@ -109,7 +109,7 @@ class CudaBuild:
             size = node.type.nbytes // node.type.shape[0]
             starts = [slot.offset + slot.inner + i * slot.image_stride for i in range(node.type.shape[0])]
             stored = np.concatenate([buffer[s : s + size] for s in starts]).view(np.float32)
-            values[p.output_names.get(node.name, node.name)] = from_stored(stored, node.type)
+            values[p.source_names.get(node.name, node.name)] = from_stored(stored, node.type)
         return values
 
     def write_shared(self, path: str | os.PathLike[str]) -> tuple[Path, Path]:

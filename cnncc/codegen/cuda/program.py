@@ -80,7 +80,7 @@ class CudaProgram(Stored):
 
     @property
     def output_shapes(self) -> list[tuple[str, tuple[int, ...]]]:
-        return [(said, self.graph[laid].type.shape) for laid, said in self.output_names.items()]
+        return [(name, kind.shape) for name, kind in self.outputs.items()]
 
     def batch(self, call: Call) -> int:
         return self.graph[call.node].type.shape[0]

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections import defaultdict
+from collections import Counter, defaultdict
 from collections.abc import Callable, Hashable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from itertools import count
 
 from cnncc.frontends.text.parts import Part, sequences
-from cnncc.frontends.text.phrase import Hole
+from cnncc.frontends.text.phrase import Hole, Ref
 from cnncc.ir import Graph
 from cnncc.lang.forms import RESERVED
 
@@ -16,10 +16,16 @@ LONGEST = 12
 """Statements in a row that are tried as a block."""
 LEAST = 2
 """Lines that a block has to save."""
+DEEPEST = 12
+"""Blocks inside each other."""
+BUDGET = 2_000_000
+"""Runs of statements that are looked at, in all searches for a block together: some seconds. A network that large is
+written with the blocks found until then."""
 LETTERS = {"stride": "s", "kernel": "k", "groups": "g", "out": "cdefhijlmnopq", "start": "a", "stop": "b"}
 """Names of parameters by what they stand for."""
 
-Pattern = tuple[Hashable, ...]
+Pattern = tuple[int, ...]
+"""The numbers of the keys of a run of statements."""
 Spot = tuple[Part, ...]
 Namer = Callable[[Sequence[Spot]], str]
 
@@ -38,11 +44,12 @@ def compressed(graph: Graph, top: tuple[Part, ...], name_of: Namer) -> tuple[lis
     """The blocks, and the statements that use them."""
     blocks: list[Block] = []
     top = folded(with_projections(graph, top), plain_only=True)  # a merge may be one of a block's uses
-    while (pattern := best(top)) is not None:
-        spots = [spot for body in sequences(top) for spot in found(body, pattern)]
+    search = Search()
+    while (pattern := search.best(top)) is not None:
+        spots = [spot for body in sequences(top) for spot in search.found(body, pattern)]
         block, calls = defined(spots, unused(name_of(spots), blocks))
         blocks.append(block)
-        top = replaced(top, pattern, iter(calls))
+        top = search.replaced(top, pattern, iter(calls))
     return blocks, folded(top)
 
 
@@ -69,63 +76,73 @@ def alike(a: Part, b: Part) -> bool:
 # Where patterns are
 
 
-def best(top: tuple[Part, ...]) -> Pattern | None:
-    """The pattern that saves most lines as a block; None if none saves enough."""
-    spots: dict[Pattern, int] = defaultdict(int)
-    lines: dict[Pattern, int] = {}
-    for body in sequences(top):
-        keys = [part.key for part in body]
-        usable = [part.free and bool(part.nodes) for part in body]
-        for pattern, spot in windows(body, keys, usable):
-            if pattern not in lines:
-                lines[pattern] = sum(part.lines for part in spot)
-    for pattern in lines:
-        spots[pattern] = sum(1 for body in sequences(top) for _ in found(body, pattern))
-    saved = {p: (spots[p] - 1) * lines[p] - 2 - spots[p] for p in lines if spots[p] > 1 and lines[p] > 1}
-    chosen = max(saved, key=lambda p: (saved[p], -len(p)), default=None)
-    return chosen if chosen is not None and saved[chosen] >= LEAST else None
+class Search:
+    """Looks for the pattern that is worth most as a block, again and again."""
 
+    def __init__(self) -> None:
+        self.numbers: defaultdict[Hashable, int] = defaultdict(count().__next__)
+        """A number for each key: those are compared and hashed in no time."""
+        self.left = BUDGET
 
-def windows(body: tuple[Part, ...], keys: list[Hashable], usable: list[bool]) -> Iterator[tuple[Pattern, Spot]]:
-    """Every run of statements that could be a block, is no repetition of a shorter run, and holds none of a statement:
-    such are better written as one that is repeated."""
-    for start in range(len(body)):
-        for size in range(1, min(LONGEST, len(body) - start) + 1):
-            if not usable[start + size - 1] or (size > 1 and keys[start + size - 1] == keys[start + size - 2]):
-                break
-            pattern = tuple(keys[start : start + size])
-            if not any(size % k == 0 and pattern == pattern[:k] * (size // k) for k in range(1, size)):
-                yield pattern, body[start : start + size]
+    def pattern(self, body: Sequence[Part]) -> Pattern:
+        return tuple(self.numbers[part.key] for part in body)
 
+    def best(self, top: tuple[Part, ...]) -> Pattern | None:
+        """The pattern that saves most lines as a block; None if none saves enough."""
+        spots: Counter[Pattern] = Counter()
+        lines: dict[Pattern, int] = {}
+        for body in sequences(top):
+            ends: dict[Pattern, int] = {}
+            for pattern, start in self.windows(body):
+                if start < ends.get(pattern, 0):
+                    continue  # it overlaps the one before
+                ends[pattern] = start + len(pattern)
+                spots[pattern] += 1
+                if pattern not in lines:
+                    lines[pattern] = sum(part.lines for part in body[start : start + len(pattern)])
+        saved = {p: (n - 1) * lines[p] - 2 - n for p, n in spots.items() if n > 1 and lines[p] > 1}
+        chosen = max(saved, key=lambda p: (saved[p], -len(p)), default=None)
+        return chosen if chosen is not None and saved[chosen] >= LEAST else None
 
-def found(body: tuple[Part, ...], pattern: Pattern) -> Iterator[Spot]:
-    """Where a pattern occurs in a sequence, without overlap."""
-    size, start = len(pattern), 0
-    while start + size <= len(body):
-        spot = body[start : start + size]
-        if spot[0].key == pattern[0] and tuple(part.key for part in spot) == pattern:
-            yield spot
-            start += size
-        else:
-            start += 1
+    def windows(self, body: tuple[Part, ...]) -> Iterator[tuple[Pattern, int]]:
+        """Every run of statements that could be a block, is no repetition of a shorter run, and holds none of a
+        statement: such are better written as one that is repeated."""
+        keys = self.pattern(body)
+        usable = [part.free and bool(part.nodes) and part.depth < DEEPEST for part in body]
+        for start in range(len(body)):
+            for size in range(1, min(LONGEST, len(body) - start) + 1):
+                last = start + size - 1
+                if self.left <= 0 or not usable[last] or (size > 1 and keys[last] == keys[last - 1]):
+                    break
+                self.left -= 1
+                pattern = keys[start : start + size]
+                if not any(size % k == 0 and pattern == pattern[:k] * (size // k) for k in range(1, size)):
+                    yield pattern, start
 
+    def found(self, body: tuple[Part, ...], pattern: Pattern) -> Iterator[Spot]:
+        """Where a pattern occurs in a sequence, without overlap."""
+        keys, size, start = self.pattern(body), len(pattern), 0
+        while start + size <= len(body):
+            if keys[start : start + size] == pattern:
+                yield body[start : start + size]
+                start += size
+            else:
+                start += 1
 
-def replaced(body: tuple[Part, ...], pattern: Pattern, calls: Iterator[Part]) -> tuple[Part, ...]:
-    """The sequence with a call for each occurrence, here and, in the order of `sequences`, in arms."""
-    size = len(pattern)
-    outer: list[Part] = []
-    start = 0
-    while start < len(body):
-        if tuple(part.key for part in body[start : start + size]) == pattern:
-            outer.append(next(calls))
-            start += size
-        else:
-            outer.append(body[start])
-            start += 1
-    return tuple(
-        replace(part, arms=tuple(replaced(arm, pattern, calls) for arm in part.arms)) if part.arms is not None else part
-        for part in outer
-    )
+    def replaced(self, body: tuple[Part, ...], pattern: Pattern, calls: Iterator[Part]) -> tuple[Part, ...]:
+        """The sequence with a call for each occurrence, here and, in the order of `sequences`, in arms."""
+        keys, size, start = self.pattern(body), len(pattern), 0
+        outer: list[Part] = []
+        while start < len(body):
+            fits = keys[start : start + size] == pattern
+            outer.append(next(calls) if fits else body[start])
+            start += size if fits else 1
+        return tuple(
+            part
+            if part.arms is None
+            else replace(part, arms=tuple(self.replaced(arm, pattern, calls) for arm in part.arms))
+            for part in outer
+        )
 
 
 # What a block is
@@ -147,12 +164,13 @@ def defined(spots: Sequence[Spot], name: str) -> tuple[Block, list[Part]]:
     params: list[tuple[str, int | None]] = [(p, None) for p in names.values() if kinds[p] != "stride"]
     params += [(p, 1) for p in names.values() if kinds[p] == "stride"]
     values = {p: column for column, p in names.items()}
+    depth = 1 + max(part.depth for part in spots[0])
     calls = []
     for i, spot in enumerate(spots):
         args = [str(values[p][i]) for p, default in params if default is None]
         args += [f"{p}={values[p][i]}" for p, default in params if default is not None and values[p][i] != default]
         text = f"{name}({', '.join(args)})" if params else name
-        calls.append(Part(((text,),), None, tuple(n for part in spot for n in part.made)))
+        calls.append(Part(((text,),), None, tuple(n for part in spot for n in part.made), within=depth))
     return Block(name, tuple(params), spots[0], tuple(fills)), calls
 
 
@@ -162,14 +180,19 @@ def filled(hole: Hole, column: tuple[int, ...], names: dict[tuple[int, ...], str
         return str(column[0])
     for known, name in names.items():
         if kinds[name] == hole.kind or hole.kind == "groups":
-            factors = {a / b for a, b in zip(column, known, strict=True)}
-            if len(factors) == 1 and (factor := factors.pop()) == int(factor):
-                return name if factor == 1 else f"{int(factor)}*{name}"
+            if factor := multiple(column, known):
+                return name if factor == 1 else f"{factor}*{name}"
     letters = LETTERS.get(hole.kind, "n")
     free = (c for c in (*letters, *(f"{letters[0]}{i}" for i in range(2, 99))) if c not in names.values())
     names[column] = next(c for c in free if c not in RESERVED)
     kinds[names[column]] = hole.kind
     return names[column]
+
+
+def multiple(column: Sequence[int], known: Sequence[int]) -> int:
+    """The whole number that makes the one of the other; 0 if there is none."""
+    factor = next((a // b for a, b in zip(column, known, strict=True) if b), 0)
+    return factor if all(a == factor * b for a, b in zip(column, known, strict=True)) else 0
 
 
 # Shortcuts
@@ -225,7 +248,7 @@ def projected(graph: Graph, part: Part, side: int, example: Part) -> Part:
     """The add with its shortcut as a `proj`."""
     assert part.arms
     (conv,) = part.arms[side] or (example,)
-    head: list[str | Hole] = ["proj ", *conv.phrases[0][1:]]
+    head: list[str | Hole | Ref] = ["proj ", *conv.phrases[0][1:]]
     nodes = conv.nodes if part.arms[side] else ()
     if not part.arms[side]:
         channels = graph[part.nodes[-len(part.phrases)]].type.shape[1]

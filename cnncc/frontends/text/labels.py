@@ -29,7 +29,8 @@ class Labels:
         cleaned = told or [clean(n.name) for n in graph.nodes if n.op not in ("input", "const")]
         directory = prefix(cleaned).rpartition("/")[0]
         self.common = f"{directory}/" if directory and len(cleaned) > 1 else ""
-        self.taken: set[str] = set()
+        self.taken = {part for n in graph.inputs for part in (n.name, n.name.partition(".")[0])}
+        """Names that mean something in the text already: inputs, which keep theirs, and paths that begin like them."""
 
     def local(self, name: str) -> str:
         """A name without what all have in common."""

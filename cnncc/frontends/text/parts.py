@@ -4,11 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Hashable, Iterator, Sequence
 from dataclasses import dataclass, field
+from functools import cached_property
 
 from cnncc.frontends.text import tree
-from cnncc.frontends.text.phrase import Hole, Phrase, phrase
+from cnncc.frontends.text.phrase import Hole, Phrase, Ref, phrase
 from cnncc.ir import Graph
 from cnncc.lang.forms import MERGES
+from cnncc.lang.print_net import name_text
 
 
 @dataclass(frozen=True)
@@ -23,8 +25,15 @@ class Part:
     times: int = 1
     more: tuple[Part, ...] = field(default=(), compare=False)
     """Of a repeated statement, the further ones."""
+    within: int = field(default=0, compare=False)
+    """How many blocks inside each other the statement itself is a use of."""
 
     @property
+    def depth(self) -> int:
+        """Blocks inside each other, here and in arms."""
+        return max((part.depth for arm in self.arms or () for part in arm), default=self.within)
+
+    @cached_property
     def key(self) -> Hashable:
         """Equal for statements that differ in holes only."""
         return (
@@ -62,8 +71,7 @@ def parts(graph: Graph, sequence: tree.Sequence) -> tuple[Part, ...]:
 
 def part(graph: Graph, statement: tree.Statement) -> Part:
     if isinstance(statement, tree.From | tree.Save | tree.Output):
-        verb = type(statement).__name__.lower()
-        return Part(((f"{verb} ", "\0" + statement.name),), None, (), refers=True)
+        return Part((reference(statement),), None, (), refers=True)
     nodes = [graph[name] for name in statement.nodes]
     following = [*nodes[1:], None]
     arms = None
@@ -75,6 +83,16 @@ def part(graph: Graph, statement: tree.Statement) -> Part:
     )
     inner = (name for arm in arms or () for each in arm for name in each.made)
     return Part(phrases, arms, (*inner, *statement.nodes))
+
+
+def reference(statement: tree.From | tree.Save | tree.Output) -> Phrase:
+    """A statement that names a value, or gives one back."""
+    verb: list[str | Ref] = [type(statement).__name__.lower()]
+    if statement.name:
+        verb += [" ", Ref(statement.name)]
+    if isinstance(statement, tree.Output) and statement.port:
+        verb.append(f" as {name_text(statement.port)}")
+    return tuple(verb)
 
 
 def sequences(body: Sequence[Part]) -> Iterator[tuple[Part, ...]]:

@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 from cnncc.ir import Graph, Node
-from cnncc.lang.forms import FORMS, WORD, depth_to_space, same_pad, shuffle, space_to_depth
+from cnncc.lang.forms import WORD, depth_to_space, same_pad, shuffle, space_to_depth
 from cnncc.lang.print_net import attributes, by, statement
 
 
@@ -19,11 +18,18 @@ class Hole:
     value: int
 
 
-Phrase = tuple[str | Hole, ...]
-Fill = Callable[[Hole], str]
+@dataclass(frozen=True)
+class Ref:
+    """A value of the graph, by its name there."""
+
+    value: str
 
 
-def written(parts: Sequence[str | Hole], fill: Fill) -> str:
+Phrase = tuple[str | Hole | Ref, ...]
+Fill = Callable[[Hole | Ref], str]
+
+
+def written(parts: Sequence[str | Hole | Ref], fill: Fill) -> str:
     """The text, with holes filled; a stride of 1 is not written."""
     words: list[str] = []
     for part in parts:
@@ -31,7 +37,9 @@ def written(parts: Sequence[str | Hole], fill: Fill) -> str:
             words.append(part)
             continue
         text = fill(part)
-        if part.kind == "stride":
+        if isinstance(part, Ref):
+            words.append(text)
+        elif part.kind == "stride":
             words.append("" if text == "1" else f" /{text}")
         elif part.kind == "kernel":
             side = text if text.isdigit() else f"({text})"
@@ -107,10 +115,3 @@ def permutation(graph: Graph, node: Node) -> Phrase:
             if finish(attrs, shape) == dict(node.attrs):
                 return (f"{name} ", Hole("groups", next(iter(attrs.values()))), flag)
     return (statement(node),)
-
-
-def quoted(text: str) -> str:
-    return json.dumps(text)
-
-
-assert all(word in FORMS for word in ("conv", "dwconv", "proj", "shuffle"))

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 
 import networkx as nx
@@ -17,6 +17,10 @@ STARTS = LAYERS | {"bn", "group_norm", "prelu", "lrn", "dropout"} | ACTIVATIONS 
 """Ops that others follow in the same statement."""
 FOLLOWED = {"bn": LAYERS, "group_norm": LAYERS, "dropout": LAYERS | ACTIVATIONS, "identity": frozenset[str]()}
 """Ops that follow certain ones only."""
+LONGEST = 8
+"""Ops in one statement."""
+DEEPEST = 8
+"""Arms inside each other."""
 SOURCE = "\0source"
 SINK = "\0sink"
 
@@ -52,9 +56,10 @@ class Save:
 
 @dataclass(frozen=True)
 class Output:
-    """Marks a named value, or the current one."""
+    """Gives back a named value, or, without one, the current one; `port` is what the output is called, if anything."""
 
     name: str
+    port: str
 
 
 Statement = Op | Merge | From | Save | Output
@@ -78,8 +83,8 @@ def tree(graph: Graph) -> Sequence:
     while True:
         statements = planner.program(named)
         repeated = [name for name, count in Counter(emitted(statements)).items() if count > 1]
-        more = {name for name in repeated if graph.index.out_degree(name) > 1} - named
-        if not more:
+        more = {name for name in repeated if graph.index.out_degree(name) > 1} | planner.deep
+        if more <= named:
             return statements
         named |= more
 
@@ -90,6 +95,8 @@ class Planner:
     def __init__(self, graph: Graph) -> None:
         self.graph = graph
         self.position = {n.name: i for i, n in enumerate(graph.nodes)}
+        self.deep: set[str] = set()
+        """Values that would be too deep in arms of arms: they get names."""
         self.fixed = fixed(graph)
         flow = nx.DiGraph()
         live = [n for n in graph.nodes if n.name not in self.fixed]
@@ -118,37 +125,50 @@ class Planner:
         """The top level: named values one after the other, then the last output."""
         graph = self.graph
         inputs = [n.name for n in graph.inputs]
-        goals = sorted({*named, *graph.outputs} - set(inputs), key=self.position.__getitem__)
         stops = named | set(inputs)
+        parts = self.parts(named, stops)
+        goals = sorted(parts, key=self.position.__getitem__)
         current = inputs[-1] if inputs else None
-        result: list[Statement] = []
+        outputs = Outputs(graph, current)
+        result: list[Statement] = outputs.after(current)
         for goal in goals:
-            part = self.sequence(None, goal, stops - {goal})
+            part = parts[goal]
             if part and part[0] == From(current or ""):
                 part = part[1:]
             result += part
             current = goal
             if goal in named:
                 result.append(Save(goal))
-        if graph.outputs != (current,):
-            result += [Output(name) for name in graph.outputs]
-        return tuple(result)
+            result += outputs.after(goal)
+        return without_idle(result)
 
-    def sequence(self, start: str | None, end: str, stops: set[str]) -> Sequence:
-        """Statements that lead from the value `start`, or a stop, to `end`."""
+    def parts(self, named: set[str], stops: set[str]) -> dict[str, Sequence]:
+        """For each named value and each output, the statements that lead to it; for those too deep as well."""
+        found: dict[str, Sequence] = {}
+        goals = ({*named, *self.graph.outputs} | self.deep) - {n.name for n in self.graph.inputs}
+        while goals:
+            found |= {goal: self.sequence(None, goal, stops) for goal in goals}
+            goals = self.deep - found.keys()
+        return found
+
+    def sequence(self, start: str | None, end: str, stops: set[str], depth: int = 0) -> Sequence:
+        """Statements that lead from the value `start`, or a stop, to `end`, which is `depth` arms deep."""
+        if depth >= DEEPEST and end != start and end not in self.fixed:
+            self.deep |= {end} - stops
+            return (From(end),)
         backwards: list[Statement] = []
         chain: list[str] = []
         at = end
         while at != start:
-            if at in stops:
+            if at in stops and (at != end or depth):
                 backwards.append(From(at))
                 break
             node = self.graph[at]
-            if chains(node) and node.inputs and self.may_follow(node, start, stops):
-                chain.insert(0, at)
+            chain.append(at)
+            if chains(node) and len(chain) < LONGEST and self.may_follow(node, start, stops):
                 at = node.inputs[0]
                 continue
-            statement, at_next = self.statement(node, (at, *chain), stops)
+            statement, at_next = self.statement(node, tuple(reversed(chain)), stops, depth)
             backwards.append(statement)
             chain = []
             if at_next is None:
@@ -158,12 +178,16 @@ class Planner:
 
     def may_follow(self, node: Node, start: str | None, stops: set[str]) -> bool:
         """Whether a statement before this op is there for it to follow."""
+        if not node.inputs:
+            return False
         source = node.inputs[0]
         if source == start or source in stops:
             return False
         return self.graph[source].op in FOLLOWED[node.op] if node.op in FOLLOWED else self.graph[source].op in STARTS
 
-    def statement(self, node: Node, nodes: tuple[str, ...], stops: set[str]) -> tuple[Statement, str | None]:
+    def statement(
+        self, node: Node, nodes: tuple[str, ...], stops: set[str], depth: int
+    ) -> tuple[Statement, str | None]:
         """A statement, and the value it starts from, None if it starts from none."""
         if node.op not in MERGES:
             return Op(nodes), node.inputs[0] if node.inputs else None
@@ -171,8 +195,46 @@ class Planner:
         start = self.before[node.name] if live else None
         if start == SOURCE:
             start = None
-        arms = tuple(self.sequence(None if i in self.fixed else start, i, stops) for i in node.inputs)
+        arms = tuple(self.sequence(None if i in self.fixed else start, i, stops, depth + 1) for i in node.inputs)
         return Merge(arms, nodes), start
+
+
+class Outputs:
+    """The outputs of a graph, each marked as soon as it is there and all before it are."""
+
+    def __init__(self, graph: Graph, current: str | None) -> None:
+        self.graph = graph
+        self.left = list(zip(graph.outputs, graph.ports, strict=True))
+        self.made = {n.name for n in graph.inputs}
+
+    def after(self, current: str | None) -> list[Statement]:
+        """What can be marked once `current` is the current value."""
+        self.made |= {current} if current else set()
+        found: list[Statement] = []
+        while self.left and self.left[0][0] in self.made:
+            value, port = self.left.pop(0)
+            found.append(Output("" if value == current else value, port))
+        return found
+
+
+def without_idle(statements: list[Statement]) -> Sequence:
+    """The statements without names that nothing refers to, and without an `output` that goes without saying."""
+    wanted = set(referred(statements))
+    kept = [s for s in statements if not (isinstance(s, Save) and s.name not in wanted)]
+    outputs = [s for s in kept if isinstance(s, Output)]
+    if outputs == [Output("", "")] and kept[-1] == outputs[0]:
+        kept.pop()
+    return tuple(kept)
+
+
+def referred(sequence: Iterable[Statement]) -> Iterator[str]:
+    """The values that statements call by name."""
+    for statement in sequence:
+        if isinstance(statement, From | Output):
+            yield statement.name
+        elif isinstance(statement, Merge):
+            for arm in statement.arms:
+                yield from referred(arm)
 
 
 def fixed(graph: Graph) -> set[str]:

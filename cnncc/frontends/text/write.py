@@ -2,24 +2,29 @@
 
 from __future__ import annotations
 
+import json
 import re
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
+from cnncc.errors import CnnccError
 from cnncc.frontends.text.blocks import Block, compressed
 from cnncc.frontends.text.labels import Labels, word
 from cnncc.frontends.text.parts import Part, parts
-from cnncc.frontends.text.phrase import Fill, written
+from cnncc.frontends.text.phrase import Fill, Hole, Ref, written
 from cnncc.frontends.text.tree import tree
-from cnncc.ir import Constant, Graph, Node
+from cnncc.ir import Graph, Node
 from cnncc.lang.format import format_text
-from cnncc.lang.print_net import attributes, by, name_text
+from cnncc.lang.forms import FORMS, RESERVED
+from cnncc.lang.print_net import attributes, by, name_text, print_net, unused
 from cnncc.lang.read import parse
 
 WIDE = 100
 """Characters of an arm that stays on one line."""
 NARROW = 60
 """Characters of a merge that stays on one line."""
+QUOTED = RESERVED | FORMS["input"].words.keys()
+"""Words that would be names of inputs only with difficulty for the reader: they stand in quotes."""
 
 
 @dataclass(frozen=True)
@@ -29,54 +34,82 @@ class Written:
     text: str
     graph: Graph
     renamed: dict[str, str]
+    flat: bool
+    """Whether the text is a line an op, since one with blocks would not have been read as the same graph."""
 
 
 def net_text(graph: Graph, sources: Mapping[str, str] | None = None, comment: str = "") -> Written:
     """The text of a source graph of batch 1: blocks, repeats, labels. `sources` are the names that
-    constants had elsewhere; `comment` becomes the first lines."""
-    sequence = tree(graph)
-    top = parts(graph, sequence)
-    labels = Labels(graph, sources or {})
-    names = {n.name: labels.value(n.name) for n in graph.inputs}
+    constants had elsewhere; `comment` becomes the first lines.
+
+    The text is read back before it is given out: it is that very graph, or a flat text is written. CnnccError for more
+    ops than a text may have."""
+    head = [f"# {line}".rstrip() for line in comment.splitlines()]
+    return structured(graph, sources or {}, head) or flat(graph, head)
+
+
+def structured(graph: Graph, sources: Mapping[str, str], head: list[str]) -> Written | None:
+    """The text with blocks, repeats and labels; None if it is not read as the graph."""
+    top = parts(graph, tree(graph))
+    labels = Labels(graph, sources)
     blocks, body = compressed(graph, top, labels.block)
-    lines = [f"# {line}".rstrip() for line in comment.splitlines()]
-    lines += [f"net {word(graph.name) or 'model'}"]
-    lines += [input_line(node, names) for node in graph.inputs]
+    lines = [*head, f"net {word(graph.name) or 'model'}", *(input_line(graph, node) for node in graph.inputs)]
     for block in blocks:
         lines += block_lines(block)
-    for part in body:
-        lines.append(top_line(graph, part, labels, names))
-    text = format_text("\n".join(lines) + "\n")
-    return matched(graph, text, [n.name for n in graph.inputs] + [name for part in body for name in part.made])
+    lines += top_lines(graph, body, labels)
+    order = [n.name for n in graph.inputs] + [name for part in body for name in part.made]
+    try:
+        return matched(graph, format_text("\n".join(lines) + "\n"), order)
+    except CnnccError:
+        return None
 
 
-def input_line(node: Node, names: dict[str, str]) -> str:
-    """`input NAME 3x224x224`."""
+def flat(graph: Graph, head: list[str]) -> Written:
+    """The text of a line an op, under the names of the graph."""
+    inputs = {n.name: n.with_(attrs={**n.attrs, "batch": 1}) for n in graph.inputs}
+    text = print_net(replace(graph, nodes=tuple(inputs.get(n.name, n) for n in graph.nodes)), shapes=False)
+    written = matched(graph, "\n".join([*head, text]), [n.name for n in graph.nodes])
+    assert written, f"the flat text of {graph.name} is not read as its graph"
+    return replace(written, flat=True)
+
+
+def input_line(graph: Graph, node: Node) -> str:
+    """`input NAME 3x224x224`, under the name that the graph gives it."""
+    bare = re.fullmatch(r"[A-Za-z_]\w*", node.name, re.ASCII) and not re.fullmatch(r"x\d\w*", node.name)
+    name = node.name if bare and node.name not in QUOTED else json.dumps(node.name, ensure_ascii=False)
     words = [w for w in attributes(node) if not w.startswith("batch ")]
-    return " ".join(["input", names[node.name], by(node.attrs["dims"]), *words])
+    return " ".join(["input", name, by(node.attrs["dims"]), *words]) + unused(graph, node)
 
 
-def top_line(graph: Graph, part: Part, labels: Labels, names: dict[str, str]) -> str:
-    """A statement of the network with its label: on what has weights, or arms."""
-    lines = list(statement(part, lambda hole: str(hole.value)))
-    text = "\n".join(resolved(line, labels, names) for line in lines)
+def top_lines(graph: Graph, body: Sequence[Part], labels: Labels) -> Iterator[str]:
+    """The statements of the network. One that makes values has a label if those have weights; or if its number, which
+    would name it without, is the name of an input."""
+    names = {n.name: n.name for n in graph.inputs}
+    position = 0
+
+    def fill(part: Hole | Ref) -> str:
+        if isinstance(part, Hole):
+            return str(part.value)
+        if part.value not in names:
+            names[part.value] = labels.value(part.value)
+        return name_text(names[part.value])
+
+    for part in body:
+        text = "\n".join(statement(part, fill))
+        label = top_label(graph, part, labels)
+        if part.made and not label and str(position) in labels.taken:
+            label = labels.value(part.made[-1])
+        yield f"{label}: {text}" if label else text
+        position += bool(part.made)
+
+
+def top_label(graph: Graph, part: Part, labels: Labels) -> str:
+    """The label of a statement that has weights, by what those are called; nothing if that says nothing."""
     weighty = any(graph[name].weights for name in part.made)
     if not part.made or not weighty or graph[part.made[0]].op == "const":
-        return text
+        return ""
     several = part.arms is not None or len(part.made) > len(part.phrases) or part.times > 1
-    label = labels.label(part.made if several else part.made[:1])
-    return f"{label}: {text}" if label else text
-
-
-def resolved(line: str, labels: Labels, names: dict[str, str]) -> str:
-    """The line with names for values; they stand between NUL characters."""
-
-    def name(match: re.Match[str]) -> str:
-        if match[1] not in names:
-            names[match[1]] = labels.value(match[1])
-        return name_text(names[match[1]])
-
-    return re.sub("\0([^\0]*)\0", name, line)
+    return labels.label(part.made if several else part.made[:1])
 
 
 def block_lines(block: Block) -> list[str]:
@@ -93,22 +126,16 @@ def statement(part: Part, fill: Fill) -> Iterator[str]:
     """The lines of a statement. Holes are filled in the order in which they are written."""
     times = f" x{part.times}" if part.times > 1 else ""
     if part.arms is None:
-        yield " ".join(phrase_text(p, fill) for p in part.phrases) + times
+        yield " ".join(written(p, fill) for p in part.phrases) + times
         return
     arms = [arm_text(arm, fill) for arm in part.arms]
-    tail = "".join(f" {phrase_text(p, fill)}" for p in part.phrases[1:])
-    head = phrase_text(part.phrases[0], fill)
+    tail = "".join(f" {written(p, fill)}" for p in part.phrases[1:])
+    head = written(part.phrases[0], fill)
     if sum(map(len, arms)) < NARROW and not any("\n" in arm for arm in arms):
         yield f"{head} {{ {' | '.join(arms)} }}{tail}{times}"
         return
     inner = "\n| ".join(arms) if arms[0] else "| " + "\n| ".join(arms[1:])
     yield f"{head} {{ {inner} }}{tail}{times}"
-
-
-def phrase_text(words: Sequence[object], fill: Fill) -> str:
-    """A phrase; the name of a value gets its closing NUL."""
-    text = written(words, fill)  # type: ignore[arg-type]
-    return f"{text}\0" if text.count("\0") == 1 else text
 
 
 def arm_text(arm: Sequence[Part], fill: Fill) -> str:
@@ -118,16 +145,37 @@ def arm_text(arm: Sequence[Part], fill: Fill) -> str:
     return ("; " if short else "\n").join(lines)
 
 
-def matched(graph: Graph, text: str, order: Sequence[str]) -> Written:
-    """The graph of the text, node by node the one it was made of."""
+def matched(graph: Graph, text: str, order: Sequence[str]) -> Written | None:
+    """The graph that the text is read as, with the weights; None if it is not, node by node, the one it was made of.
+    `order` is that of the nodes in the text. CnnccError if the text is refused."""
     made = parse(text)
-    assert len(order) == len(made.nodes) == len(graph.nodes), (len(order), len(made.nodes), len(graph.nodes))
+    if not len(order) == len(made.nodes) == len(graph.nodes):
+        return None
     renamed = {old: new.name for old, new in zip(order, made.nodes, strict=True)}
-    constants: dict[str, Constant] = {}
-    for old, new in zip((graph[name] for name in order), made.nodes, strict=True):
-        wanted = tuple(renamed[i] for i in old.inputs)
-        attrs = {**old.attrs, "batch": 1} if old.op == "input" else dict(old.attrs)
-        assert (old.op, wanted, attrs) == (new.op, new.inputs, dict(new.attrs)), (old, new)
-        constants |= {new.weights[slot]: graph.constants[name] for slot, name in old.weights.items()}
-    assert made.outputs == tuple(renamed[o] for o in graph.outputs), (made.outputs, graph.outputs)
-    return Written(text, made.rebuild(made.nodes, constants=constants), renamed)
+    pairs = [(graph[name], new) for name, new in zip(order, made.nodes, strict=True)]
+    if not all(same_node(old, new, renamed) for old, new in pairs) or not same_ports(graph, made, renamed):
+        return None
+    constants = {new.weights[slot]: graph.constants[name] for old, new in pairs for slot, name in old.weights.items()}
+    return Written(text, made.rebuild(made.nodes, constants=constants), renamed, flat=False)
+
+
+def same_node(old: Node, new: Node, renamed: Mapping[str, str]) -> bool:
+    """Whether nodes of two graphs compute the same."""
+    attrs = {**old.attrs, "batch": 1} if old.op == "input" else dict(old.attrs)
+    inputs = tuple(renamed[i] for i in old.inputs)
+    same = (old.op, inputs, old.weights.keys()) == (new.op, new.inputs, new.weights.keys())
+    return same and attrs.keys() == new.attrs.keys() and all(equal(attrs[k], v) for k, v in new.attrs.items())
+
+
+def equal(a: object, b: object) -> bool:
+    """Whether attributes are equal; NaN is NaN."""
+    if isinstance(a, tuple) and isinstance(b, tuple):
+        return len(a) == len(b) and all(map(equal, a, b))
+    return a == b or (a != a and b != b)
+
+
+def same_ports(graph: Graph, made: Graph, renamed: Mapping[str, str]) -> bool:
+    """Whether two graphs have the same inputs and outputs, in the same order and under the same names."""
+    inputs = [n.name for n in graph.inputs] == [n.name for n in made.inputs]
+    outputs = tuple(renamed[value] for value in graph.outputs)
+    return inputs and (outputs, graph.ports) == (made.outputs, made.ports)
