@@ -78,7 +78,7 @@ def take_shape(shapes: Shapes, attrs: Attrs) -> Shape:
 
 def take_reference(xs: Arrays, weights: Weights, attrs: Attrs) -> Array:
     """The named positions in the named order."""
-    return xs[0].take(attrs["indices"], axis=attrs["axis"] + 1)
+    return np.take(xs[0], attrs["indices"], axis=attrs["axis"] + 1)
 
 
 def unfold_shape(shapes: Shapes, attrs: Attrs) -> Shape:

@@ -177,7 +177,7 @@ POOL = {"kernel": (2, 2)}
         ("slice", [IMAGE], {"start": 0, "stop": 65}, "slice 0..65 of 64 channels"),
         ("slice", [IMAGE], {"start": 5, "stop": 5}, "slice 5..5 of 64 channels"),
         ("strided_slice", [IMAGE], {"dims": (64, 30, 56), "step": (1, 2, 1)}, "position 58 of 56 rows"),
-        ("strided_slice", [IMAGE], {"dims": (2, 2, 2), "start": (0, 0, 0), "step": (-1, 1, 1)}, "position -1 of 64 chan"),
+        ("strided_slice", [IMAGE], {"dims": (2, 2, 2), "start": (0, 0, 0), "step": (-1, 1, 1)}, "position -1 of 64"),
         ("strided_slice", [(1, 9)], {"dims": (3,), "start": (9,)}, "position 9 of 9 values"),
         ("strided_slice", [IMAGE], {"dims": (9,)}, "a strided slice of 64x56x56 has as many sides, got 9"),
         ("strided_slice", [IMAGE], {"dims": (9, 9, 9), "step": (1, 0, 1)}, "step 0: each step leads to another"),

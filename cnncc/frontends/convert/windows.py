@@ -10,10 +10,11 @@ from typing import Any
 import numpy as np
 
 from cnncc.frontends.convert.pointwise import with_known
-from cnncc.frontends.convert.shapes import taken
+from cnncc.frontends.convert.shapes import sliced
 from cnncc.frontends.onnx_site import Site, Tensor
 from cnncc.frontends.onnx_values import Unsupported, Value, axes_of, plain_value
 from cnncc.ops import TABLE
+from cnncc.ops.resample import PAD_MODES
 
 Numbers = tuple[int, ...]
 AUTO = ("NOTSET", "SAME_UPPER", "SAME_LOWER", "VALID", "")
@@ -246,18 +247,13 @@ def pad(site: Site) -> Tensor:
     begin, end = dict.fromkeys(range(rank), 0), dict.fromkeys(range(rank), 0)
     for i, axis in enumerate(axes):
         begin[axis], end[axis] = amounts[i], amounts[i + len(axes)]
-    for axis in range(rank):
-        stop = x.shape[axis] + min(0, end[axis])
-        if begin[axis] < 0 or end[axis] < 0:
-            x = taken(site, x, axis, range(-min(0, begin[axis]), stop))
-        begin[axis], end[axis] = max(0, begin[axis]), max(0, end[axis])
+    x = sliced(site, x, {i: range(-min(0, begin[i]), size + min(0, end[i])) for i, size in enumerate(x.shape)})
+    begin, end = ({axis: max(0, amount) for axis, amount in side.items()} for side in (begin, end))
     return padded(site, x, begin, end, mode, fill)
 
 
 def padded(site: Site, x: Value, begin: dict[int, int], end: dict[int, int], mode: str, fill: float) -> Value:
     """A border around the axes that have one, the two last ones together where only those have."""
-    if mode == "wrap":
-        return wrapped(site, x, begin, end)
     wide = [axis for axis in begin if begin[axis] or end[axis]]
     if not wide:
         return x
@@ -272,13 +268,6 @@ def padded(site: Site, x: Value, begin: dict[int, int], end: dict[int, int], mod
         raise Unsupported("padding of the batch")
     for axis in wide:
         x = one_padded(site, x, axis, begin[axis], end[axis], settings)
-    return x
-
-
-def wrapped(site: Site, x: Value, begin: dict[int, int], end: dict[int, int]) -> Value:
-    """A border of what lies at the other side."""
-    for axis, size in enumerate(x.shape):
-        x = taken(site, x, axis, [i % size for i in range(-begin[axis], size + end[axis])])
     return x
 
 
