@@ -321,32 +321,37 @@ def part(site: Site, value: Value, axis: int, along: range) -> Tensor:
     return sliced(site, value, {axis: along}) if along else np.zeros(remaining(value, {axis: along}), np.float32)
 
 
+def regrouped(site: Site, value: Value, split: Shape, axes: Shape, dims: tuple[int, int, int]) -> Value:
+    """A permute of every image (c, h, w)."""
+    images = value.shape[0] // site.b.batch
+    if images > 1:
+        split, axes = (images, *split), (0, *(a + 1 for a in axes))
+    node = site.b.plain(value, f"{site.hint}.t")
+    made = site.add("permute", node, split=split, axes=axes, dims=(images * dims[0], *dims[1:]))
+    return plain_value(made, (value.shape[0], *dims))
+
+
 def depth_to_space(site: Site) -> Tensor:
     """Channels to pixels; DCR has the pixel outermost, CRD innermost."""
     value, b = site.value(0, [4]), site.integer("blocksize", low=1)
-    n, c, h, w = value.shape
+    _, c, h, w = value.shape
     if c % (b * b):
         raise Unsupported(f"attribute blocksize: {b} x {b} pixels of {c} channels")
-    node = site.b.image(value)
     few = c // (b * b)
     inner = site.choice("mode", DEPTH_MODES, "DCR") == "CRD"
-    parts, axes = ((few, b, b, h, w), (0, 3, 1, 4, 2)) if inner else ((b, b, few, h, w), (2, 3, 0, 4, 1))
-    made = site.add("permute", node, split=parts, axes=axes, dims=(few, h * b, w * b))
-    return plain_value(made, (n, few, h * b, w * b))
+    split, axes = ((few, b, b, h, w), (0, 3, 1, 4, 2)) if inner else ((b, b, few, h, w), (2, 3, 0, 4, 1))
+    return regrouped(site, value, split, axes, (few, h * b, w * b))
 
 
 def space_to_depth(site: Site) -> Tensor:
     """Pixels to channels; DCR has the pixel outermost, CRD innermost."""
     value, b = site.value(0, [4]), site.integer("blocksize", low=1)
-    n, c, h, w = value.shape
+    _, c, h, w = value.shape
     if h % b or w % b:
         raise Unsupported(f"attribute blocksize: an image of {h}x{w} in blocks of {b}x{b}")
-    node = site.b.image(value)
-    parts = (c, h // b, b, w // b, b)
     inner = site.choice("mode", DEPTH_MODES, "DCR") == "CRD"
-    dims = (b * b * c, h // b, w // b)
-    made = site.add("permute", node, split=parts, axes=(0, 2, 4, 1, 3) if inner else (2, 4, 0, 1, 3), dims=dims)
-    return plain_value(made, (n, *dims))
+    axes = (0, 2, 4, 1, 3) if inner else (2, 4, 0, 1, 3)
+    return regrouped(site, value, (c, h // b, b, w // b, b), axes, (b * b * c, h // b, w // b))
 
 
 RULES: Mapping[str, Callable[[Site], Tensor | list[Tensor]]] = {
