@@ -20,7 +20,7 @@ from cnncc.frontends.convert.frames import (
     spread_through,
 )
 from cnncc.frontends.convert.pointwise import combined
-from cnncc.frontends.convert.windows import Numbers, Window, parts, transposed_window, window
+from cnncc.frontends.convert.windows import Numbers, Window, check_filter, filtered, parts, transposed_window, window
 from cnncc.frontends.onnx_site import Site, Tensor
 from cnncc.frontends.onnx_values import Unsupported, Value, plain_value
 
@@ -40,29 +40,25 @@ def sides_of(made: Window, sizes: Numbers, more: Numbers = ()) -> tuple[Side, Si
     return depth, rows, across
 
 
-def check_axes(site: Site, x: Value, filters: Tensor, what: str) -> None:
-    rank = len(filters.shape)
-    if not 3 <= rank <= MOST_AXES + 2 or len(x.shape) != rank:
-        raise Unsupported(f"{what} of {list(x.shape)} by filters {list(filters.shape)}")
-
-
 def is_plain(site: Site, x: Value) -> bool:
     """Whether a value is what the network's own ops take: an image, or a row, for each of the batch."""
     return len(x.shape) <= 4 and x.shape[0] == site.b.batch
 
 
-def bias_of(site: Site) -> list[np.ndarray]:
-    return [site.const(2, "the bias").reshape(-1)] if site.has(2) else []
+def groups_of(site: Site, x: Value) -> int:
+    return site.integer("group", 1, low=1, high=x.shape[1])
+
+
+def bias_of(site: Site, out: int) -> list[np.ndarray]:
+    return [site.vector(2, "the bias", out)] if site.has(2) else []
 
 
 def conv(site: Site) -> Tensor:
     """Along up to three axes."""
-    x, filters = site.value(0), site.inputs[1]
+    filters = site.tensor_at(1)
     if isinstance(filters, Value):
-        check_axes(site, x, filters, "a convolution")
-        return by_computed(site, x, filters)
-    weight = site.const(1, "the filter")
-    check_axes(site, x, weight, "a convolution")
+        return by_computed(site, site.value(0), filters)
+    x, weight = filtered(site, "a convolution")
     if is_plain(site, x):
         return windows.conv(site)
     sizes = x.shape[2:]
@@ -75,26 +71,25 @@ def conv(site: Site) -> Tensor:
         depth, rows, columns = Side(1), depth, Side(found.plane // depth.size)
     seen = seen_through(site, found, depth)
     weight = weight.reshape(*weight.shape[:2], depth.kernel, rows.kernel, columns.kernel)
-    settings = {"out": len(weight), "groups": int(site.attr("group", 1)), "bias": site.has(2)}
-    node = convolved(site, seen, rows, columns, weights=[per_tap(weight), *bias_of(site)], **settings)
+    settings = {"out": len(weight), "groups": groups_of(site, x), "bias": site.has(2)}
+    node = convolved(site, seen, rows, columns, weights=[per_tap(weight), *bias_of(site, len(weight))], **settings)
     return result_of(site, node, x, len(weight), shape[MOST_AXES - len(sizes) :])
 
 
 def conv_transpose(site: Site) -> Tensor:
     """Along up to three axes; filters along the depth are turned, since its taps are read and not written."""
-    x, weight = site.value(0), site.const(1, "the filter")
-    check_axes(site, x, weight, "a transposed convolution")
+    x, weight = filtered(site, "a transposed convolution")
     if is_plain(site, x):
         return windows.conv_transpose(site)
     sizes = x.shape[2:]
     depth, rows, columns = sides = sides_of(*spread_window(site, sizes, weight.shape[2:]))
     found = spread_through(site, frames_of(site, x, depth.size, rows.size * columns.size), depth)
-    groups = int(site.attr("group", 1))
+    groups = groups_of(site, x)
     taps = weight.reshape(*weight.shape[:2], depth.kernel, rows.kernel, columns.kernel)[:, :, ::-1]
     filters = taps.swapaxes(1, 2).reshape(len(weight) * depth.kernel, -1, *taps.shape[3:])
     out = weight.shape[1] * groups
     settings = {"out": out, "groups": groups, "bias": site.has(2)}
-    node = spread(site, found, rows, columns, weights=[filters, *bias_of(site)], **settings)
+    node = spread(site, found, rows, columns, weights=[filters, *bias_of(site, out)], **settings)
     return result_of(site, node, x, out, [side.spread for side in sides][MOST_AXES - len(sizes) :])
 
 
@@ -105,7 +100,8 @@ def spread_window(site: Site, sizes: Numbers, kernel: Numbers) -> tuple[Window, 
 
 def by_computed(site: Site, x: Value, filters: Value) -> Value:
     """Filters that are computed: the windows as columns, times the filters as rows, group by group."""
-    sizes, groups = x.shape[2:], int(site.attr("group", 1))
+    check_filter(site, x.shape, filters.shape, "a convolution")
+    sizes, groups = x.shape[2:], groups_of(site, x)
     out, each, *kernel = filters.shape
     channels = each * groups
     if site.b.batch > 1:
@@ -133,9 +129,7 @@ def taps_as_channels(site: Site, x: Frames, rows: Side, columns: Side) -> str:
     node = site.b.seen(x.node, (x.channels * x.count, rows.size, columns.size))
     pad = (rows.begin, columns.begin, rows.end, columns.end)
     stride, dilation = (rows.stride, columns.stride), (rows.dilation, columns.dilation)
-    node = site.add(
-        "unfold", node, kernel=(rows.kernel, columns.kernel), stride=stride, pad=pad, dilation=dilation
-    )
+    node = site.add("unfold", node, kernel=(rows.kernel, columns.kernel), stride=stride, pad=pad, dilation=dilation)
     if x.count == 1 or taps == 1:
         return node
     places = rows.windows * columns.windows
@@ -147,11 +141,11 @@ def with_bias(site: Site, result: Value) -> Value:
     """One number for each channel, known or computed."""
     if not site.has(2):
         return result
-    bias = site.inputs[2]
+    bias = site.tensor_at(2)
     column = (result.shape[1], *(1,) * (len(result.shape) - 2))
     if isinstance(bias, Value):
         return combined(site, "add", result, plain_value(site.b.plain(bias), column))
-    return combined(site, "add", result, site.const(2, "the bias").reshape(column))
+    return combined(site, "add", result, site.vector(2, "the bias", column[0]).reshape(column))
 
 
 RULES: Mapping[str, Callable[[Site], Tensor]] = {"Conv": conv, "ConvTranspose": conv_transpose}

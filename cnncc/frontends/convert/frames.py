@@ -1,8 +1,8 @@
 """Images that lie behind one another, and windows that reach over several of them.
 
-The network has images (c, h, w). A convolution along three axes, or of several images at once (n x t of them, say, where
-the network's batch is n), is one of a single tall image here: the frames of every channel lie one below the other, with
-rows of zeros between them. What a window sees of several frames becomes channels first.
+The network has images (c, h, w). A convolution along three axes, or of several images at once (n x t of them, say,
+where the network's batch is n), is one of a single tall image here: the frames of every channel lie one below the
+other, with rows of zeros between them. What a window sees of several frames becomes channels first.
 """
 
 from __future__ import annotations

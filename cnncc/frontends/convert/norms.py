@@ -23,12 +23,13 @@ def batch_norm(site: Site) -> Tensor:
         raise Unsupported("batch norm in training")
     value = site.value(0)
     names = ("the scale", "the shift", "the mean", "the variance")
-    numbers: dict[str, Any] = {"alpha": site.number("alpha", 1e-4), "beta": site.number("beta", 0.75)}
+    channels = value.shape[1] if len(value.shape) > 1 else 1
+    weights = [site.vector(i, what, channels).astype(np.float32) for i, what in enumerate(names, start=1)]
+    eps = site.number("epsilon", 1e-5, low=0)
+    if len(value.shape) < 2:
+        return plain_value(site.add("bn", site.b.split(value.node, 1), weights=weights, eps=eps), value.shape)
     arranged, node = site.b.front(value, 1, f"{site.hint}.t")
-    if len(site.b.shape(node)) == 2:
-        node = site.b.seen(node, (value.shape[1], 1, 1))
-    made = site.add("lrn", node, size=site.integer("size", low=1), k=site.number("bias", 1.0), **numbers)
-    return Value(made, value.shape, arranged.axes)
+    return Value(site.add("bn", node, weights=weights, eps=eps), value.shape, arranged.axes)
 
 
 def lrn(site: Site) -> Tensor:

@@ -238,8 +238,9 @@ def prelu(site: Site) -> Tensor:
             len(value.shape) in (2, 3, 4)
             and slope.size == channels == slope.shape[-min(len(value.shape) - 1, slope.ndim)]
         ):
-            node = site.b.split(site.b.plain(value), channels)
-            return site.plain(site.add("prelu", node, weights=[slope.reshape(-1).astype(np.float32)]), value.shape)
+            arranged, node = site.b.front(value, 1)
+            made = site.add("prelu", node, weights=[slope.reshape(-1).astype(np.float32)])
+            return Value(made, value.shape, arranged.axes)
     below = site.pointwise("relu", site.pointwise("affine", value, scale=-1.0))
     return combined(site, "add", site.pointwise("relu", value), negated(site, combined(site, "mul", below, slope)))
 

@@ -15,7 +15,6 @@ from cnncc.frontends.convert.shapes import sliced
 from cnncc.frontends.onnx_site import Site, Tensor
 from cnncc.frontends.onnx_values import Unsupported, Value, axes_of, plain_value
 from cnncc.ops import TABLE
-from cnncc.ops.resample import PAD_MODES
 
 Numbers = tuple[int, ...]
 AUTO = ("NOTSET", "SAME_UPPER", "SAME_LOWER", "VALID", "")
@@ -97,14 +96,19 @@ def conv(site: Site) -> Tensor:
 def filtered(site: Site, what: str) -> tuple[Value, np.ndarray]:
     """The tensor and the filter of a convolution, whose sizes are those of kernel_shape if that is there."""
     x, weight = site.value(0), site.const(1, "the filter")
-    if weight.ndim not in (3, 4):
-        raise Unsupported(f"{what} along {weight.ndim - 2} axes")
-    if len(x.shape) != weight.ndim or 0 in weight.shape:
-        raise Unsupported(f"a filter of shape {list(weight.shape)} on a tensor of shape {list(x.shape)}")
-    kernel = weight.shape[2:]
+    check_filter(site, x.shape, weight.shape, what)
+    return x, weight
+
+
+def check_filter(site: Site, shape: Numbers, filters: Numbers, what: str) -> None:
+    """Unsupported unless filters (out, c, ...) of up to three axes can slide over a tensor of some shape."""
+    if len(filters) not in (3, 4, 5):
+        raise Unsupported(f"{what} along {len(filters) - 2} axes")
+    if len(shape) != len(filters) or 0 in filters:
+        raise Unsupported(f"a filter of shape {list(filters)} on a tensor of shape {list(shape)}")
+    kernel = filters[2:]
     if site.integers("kernel_shape", kernel) != kernel:
         raise Unsupported(f"attribute kernel_shape: expected {list(kernel)}, the size of the filter")
-    return x, weight
 
 
 def sized(site: Site, node: str, like: Value) -> Value:
