@@ -57,9 +57,9 @@ def compile(
     from cnncc import sources, targets
 
     targets.check_name_runs_here(target)
-    graph, _ = sources.read_bound(source, weights, seed)
-    return build(
-        graph,
+    network = sources.read_source(source, weights, seed)
+    model = build(
+        network.graph,
         target,
         batch,
         threads,
@@ -69,6 +69,7 @@ def compile(
         tune=tune,
         dtype=dtype,
     ).model()
+    return network.declare(model)
 
 
 def build(

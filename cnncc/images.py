@@ -133,7 +133,7 @@ def _eight_bit(image: Image.Image) -> Image.Image:
 
 
 def _from_array(file: Path, dims: tuple[int, ...], mean: Sequence[float], std: Sequence[float]) -> np.ndarray:
-    array = _read_array(file)
+    array = read_array(file)
     if array.shape != dims and (array.shape[1:] != dims or not len(array)):
         found, wanted = ("x".join(map(str, shape)) or "a single number" for shape in (array.shape, dims))
         raise CnnccError(f"{file}: the array is {found}, the input is {wanted}")
@@ -146,7 +146,8 @@ def _from_array(file: Path, dims: tuple[int, ...], mean: Sequence[float], std: S
     return np.ascontiguousarray(batch, dtype=np.float32)
 
 
-def _read_array(file: Path) -> np.ndarray:
+def read_array(file: Path) -> np.ndarray:
+    """The array of a `.npy` file; CnnccError if it is none."""
     try:
         array = np.load(file, allow_pickle=False)
     except OSError as error:

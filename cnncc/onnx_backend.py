@@ -17,13 +17,10 @@ from onnx import ModelProto, NodeProto, TensorProto, checker, helper, numpy_help
 from onnx.backend.base import Backend, BackendRep, namedtupledict
 
 from cnncc.errors import CnnccError
-from cnncc.frontends.import_onnx import FLOATS, INTEGERS, Imported, NotImported, computed_inputs, from_onnx
+from cnncc.frontends.import_onnx import Imported, NotImported, computed_inputs, from_onnx
 from cnncc.runtime.model import Model
 
 __all__ = ["CnnccBackend", "is_compatible", "prepare", "run_model", "run_node", "supports_device"]
-
-NUMERIC = FLOATS | INTEGERS
-"""Types of inputs that a module computes with, all in float32: integers are exact up to 2^24."""
 
 
 class Compiled:
@@ -66,7 +63,7 @@ class CnnccRep(BackendRep):
     def compile_early(self) -> None:
         """So that what is unsupported shows in `prepare`, unless it depends on the values of inputs."""
         try:
-            imported = from_onnx(self.model, numeric=NUMERIC)
+            imported = from_onnx(self.model, keep_known=True)
         except NotImported as error:
             if not error.constants:
                 raise
@@ -101,7 +98,7 @@ class CnnccRep(BackendRep):
             known = {name: arrays[name] for name in self.known}
             shapes = {name: array.shape for name, array in arrays.items() if name not in self.known}
             try:
-                return from_onnx(self.model, shapes, known, NUMERIC)
+                return from_onnx(self.model, shapes, known, keep_known=True)
             except NotImported as error:
                 more = {i for name in error.constants for i in sources(self.model, name)} & set(arrays) - self.known
                 if not more:

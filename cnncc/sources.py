@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -10,6 +12,8 @@ from cnncc.locate import find_net, find_weights
 
 if TYPE_CHECKING:
     from cnncc.ir import Graph
+    from cnncc.runtime.declared import Declared
+    from cnncc.runtime.model import Model
 
 
 def is_onnx(source: str | os.PathLike[str]) -> bool:
@@ -20,6 +24,24 @@ def is_onnx(source: str | os.PathLike[str]) -> bool:
 def exists(source: str | os.PathLike[str]) -> bool:
     """Whether there is a file for what a user called a network."""
     return Path(find_net(source)).is_file()
+
+
+@dataclass(frozen=True)
+class Source:
+    """A network with weights, the file they are from, None if they are drawn, and how the file that it is from declares
+    its inputs (by name) and outputs (in order), if it has types and shapes of its own."""
+
+    graph: Graph
+    weights: str | None
+    inputs: Mapping[str, Declared] = field(default_factory=dict)
+    outputs: Sequence[Declared | None] = ()
+
+    def declare(self, model: Model, outputs: bool = True) -> Model:
+        """The model of the network, which from now on also takes arrays as the file declares them, and gives results so
+        unless `outputs` is false."""
+        if self.inputs or self.outputs:
+            model.declare(self.inputs, self.outputs if outputs else [None] * len(model.outputs))
+        return model
 
 
 def read(source: str | os.PathLike[str]) -> Graph:
@@ -36,12 +58,24 @@ def read(source: str | os.PathLike[str]) -> Graph:
 def read_bound(
     source: str | os.PathLike[str], weights: str | os.PathLike[str] | None = None, seed: int = 0
 ) -> tuple[Graph, str | None]:
-    """The graph of a network with weights, and the file they are from, None if they are drawn from `seed`: from
-    `weights`, else from the ONNX model itself or the file beside the network. CnnccError for what does not fit."""
+    """The graph and the weights' file of `read_source`."""
+    found = read_source(source, weights, seed)
+    return found.graph, found.weights
+
+
+def read_source(source: str | os.PathLike[str], weights: str | os.PathLike[str] | None = None, seed: int = 0) -> Source:
+    """A network with weights from the file `weights`, else from the ONNX model itself or the file beside the network,
+    else drawn from `seed`. CnnccError for what does not fit."""
     from cnncc import weights as weight_files
 
-    graph = read(source)
-    if is_onnx(source) and weights is None:
-        return graph, os.fspath(source)
+    if is_onnx(source):
+        from cnncc.frontends.net_of_onnx import import_onnx
+
+        network = import_onnx(source)
+        ports = network.declared_inputs, network.declared_outputs
+        if weights is None:
+            return Source(network.graph, os.fspath(source), *ports)
+        path = find_weights(source, weights)
+        return Source(weight_files.bind(network.graph, path, seed=seed), path, *ports)
     path = find_weights(source, weights)
-    return weight_files.bind(graph, path, seed=seed), path
+    return Source(weight_files.bind(read(source), path, seed=seed), path)

@@ -80,7 +80,7 @@ def crop(draw: Draw, shape: Shape) -> dict[str, Any]:
 
 
 def pad(draw: Draw, shape: Shape) -> dict[str, Any]:
-    mode = draw(st.sampled_from(["constant", "edge", "reflect"]))
+    mode = draw(st.sampled_from(["constant", "edge", "reflect", "wrap"]))
     sides = tuple(min(p, shape[2 + i % 2] - 1) if mode == "reflect" else p for i, p in enumerate(four(draw, 2)))
     return {"pad": sides, "mode": mode, "value": draw(tenths(-20, 20)) if mode == "constant" else 0.0}
 
@@ -106,6 +106,26 @@ def permute(draw: Draw, shape: Shape) -> dict[str, Any]:
 
 def expand(draw: Draw, shape: Shape) -> dict[str, Any]:
     return {"dims": tuple(s if s > 1 else draw(integers(1, 3)) for s in shape[1:])}
+
+
+def strided_slice(draw: Draw, shape: Shape) -> dict[str, Any]:
+    along = []
+    for size in shape[1:]:
+        start, step = draw(integers(0, size - 1)), draw(st.sampled_from([-3, -2, -1, 1, 2, 3]))
+        along.append((draw(integers(1, len(range(start, size if step > 0 else -1, step)))), start, step))
+    dims, start, step = zip(*along, strict=True)
+    return {"dims": dims, "start": start, "step": step}
+
+
+def take(draw: Draw, shape: Shape) -> dict[str, Any]:
+    axis = draw(integers(0, len(shape) - 2))
+    return {"axis": axis, "indices": tuple(draw(st.lists(integers(0, shape[axis + 1] - 1), min_size=1, max_size=5)))}
+
+
+def unfold(draw: Draw, shape: Shape) -> dict[str, Any]:
+    attrs = window(draw, shape, pooling=False)
+    del attrs["rounding"]
+    return attrs
 
 
 def group_norm(draw: Draw, shape: Shape) -> dict[str, Any]:
@@ -141,6 +161,7 @@ IMAGE: dict[str, Maker] = {
     "pad": pad,
     "upsample": upsample,
     "resize": resize,
+    "unfold": unfold,
 }
 """Ops of (n, c, h, w) tensors only, with a maker of attributes."""
 ANY: dict[str, Maker] = {
@@ -155,6 +176,8 @@ ANY: dict[str, Maker] = {
     "thresholded_relu": lambda draw, _: {"alpha": draw(tenths(0, 20))},
     "permute": permute,
     "expand": expand,
+    "strided_slice": strided_slice,
+    "take": take,
     "group_norm": group_norm,
     "topk": topk,
     "slice": channels,

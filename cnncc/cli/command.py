@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from cnncc.codegen.cuda.build import CudaBuild
     from cnncc.ir import Graph
     from cnncc.runtime.model import Model
+    from cnncc.sources import Source
 
 DEFAULTS = {
     "target": "host",
@@ -213,12 +214,21 @@ def read_net(name: str) -> Graph:
 
 def read_bound(args: argparse.Namespace) -> tuple[Graph, str]:
     """The source graph of NET with weights, and where these come from, for people."""
+    found = read_source(args)
+    return found.graph, origin_of(found, args)
+
+
+def origin_of(network: Source, args: argparse.Namespace) -> str:
+    """Where the weights of a network come from, for people."""
+    return network.weights or f"{RANDOM}, seed {args.seed}"
+
+
+def read_source(args: argparse.Namespace) -> Source:
+    """NET with weights."""
     from cnncc import sources
 
-    graph, path = sources.read_bound(args.net, args.weights, args.seed)
-    if getattr(args, "name", None):
-        graph = replace(graph, name=args.name)
-    return graph, path or f"{RANDOM}, seed {args.seed}"
+    found = sources.read_source(args.net, args.weights, args.seed)
+    return replace(found, graph=replace(found.graph, name=args.name)) if getattr(args, "name", None) else found
 
 
 def is_random(origin: str) -> bool:

@@ -15,6 +15,7 @@ from cnncc.errors import CnnccError
 if TYPE_CHECKING:
     import numpy as np
 
+    from cnncc.runtime.arrays import Port
     from cnncc.runtime.model import Model
 
 READERS = 4
@@ -75,7 +76,7 @@ def _folder(name: str) -> list[Source]:
 def chunks(sources: Sequence[Source], model: Model, failed: Callable[[CnnccError], None]) -> Iterator[Chunk]:
     """The images of all sources in order, at least a whole batch at a time but for the last; `failed` hears of the
     files of folders that cannot be read."""
-    ports = model.info["inputs"]
+    ports = [(about, port) for about, port in zip(model.info["inputs"], model.inputs, strict=True)]
     parts: list[tuple[Source, list[np.ndarray]]] = []
     for source, future in ahead(lambda source: _arrays(source, ports), sources, max(READERS, 2 * model.batch)):
         try:
@@ -102,14 +103,23 @@ def ahead(make: Callable[[Item], Made], items: Iterable[Item], depth: int) -> It
         yield from waiting
 
 
-def _arrays(source: Source, ports: Sequence[dict[str, Any]]) -> list[np.ndarray]:
-    from cnncc import images
-
-    arrays = [images.prepare(file, port) for file, port in zip(source.files, ports, strict=True)]
+def _arrays(source: Source, ports: Sequence[tuple[dict[str, Any], Port]]) -> list[np.ndarray]:
+    arrays = [_array(file, *port) for file, port in zip(source.files, ports, strict=True)]
     if len({len(array) for array in arrays}) > 1:
         counts = ", ".join(f"{file} {len(array)}" for file, array in zip(source.files, arrays, strict=True))
         raise CnnccError(f"the inputs of a run hold different numbers of images: {counts}")
     return arrays
+
+
+def _array(file: str, about: dict[str, Any], port: Port) -> np.ndarray:
+    """A file as an input. Arrays as the network's own file declares it are no pixels, whatever their type."""
+    from cnncc import images
+
+    if port.declared and port.differs and file.endswith(".npy"):
+        array = port.declared.to_ours(images.read_array(Path(file)), port.shape[1:])
+        if array.dtype == "float32" and array.shape[1:] == port.shape[1:]:
+            return array
+    return images.prepare(file, about)
 
 
 def _joined(parts: Sequence[tuple[Source, list[np.ndarray]]]) -> Chunk:

@@ -104,11 +104,13 @@ def _model(args: argparse.Namespace) -> Model:
         return command.load_module(args)
     command.fill_defaults(args)
     targets.check_name_runs_here(args.target)
-    graph, origin = command.read_bound(args)
-    if command.is_random(origin):
+    network = command.read_source(args)
+    graph = network.graph
+    if network.weights is None:
+        origin = command.origin_of(network, args)
         print(f"cnncc: no weights for {graph.name}: using {origin}; give --weights FILE", file=sys.stderr)
     with screen.progress(f"compiling {graph.name}") as report:
-        return command.build(graph, args, report).model()
+        return network.declare(command.build(graph, args, report).model(), outputs=False)
 
 
 def _check_output(args: argparse.Namespace) -> None:

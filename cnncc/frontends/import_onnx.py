@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from itertools import count
 from pathlib import Path
@@ -14,12 +14,14 @@ import numpy as np
 from cnncc.errors import CnnccError, reason
 from cnncc.frontends import require_onnx
 from cnncc.frontends.convert import RULES
+from cnncc.frontends.onnx_attributes import find
 from cnncc.frontends.onnx_fold import evaluate, shape_of
 from cnncc.frontends.onnx_schema import DOMAINS, check_schema
 from cnncc.frontends.onnx_site import Site, Tensor
 from cnncc.frontends.onnx_values import Builder, Shape, Unsupported, Value, plain_value
 from cnncc.frontends.tidy import tidy
 from cnncc.ir import Graph
+from cnncc.runtime.declared import Declared
 
 if TYPE_CHECKING:
     from onnx import GraphProto, ModelProto, NodeProto, ValueInfoProto
@@ -29,8 +31,15 @@ OLDEST = 7
 TO_CHANNELS_FIRST = (0, 3, 1, 2)
 CHANNELS_LAST = (0, 2, 3, 1)
 """How the axes (n, h, w, c) lie in (n, c, h, w)."""
+NORMALISATION = frozenset({"Cast", "Identity", "Sub", "Add", "Mul", "Div"})
+NORMALISATION_STEPS = 4
+"""What models do to pictures before they turn them, and how many of it at most."""
 FLOATS = frozenset({"FLOAT", "FLOAT16", "DOUBLE", "BFLOAT16"})
 INTEGERS = frozenset(f"{sign}INT{bits}" for sign in ("", "U") for bits in (8, 16, 32, 64))
+NUMERIC = FLOATS | INTEGERS | {"BOOL"}
+"""Types of inputs that are computed with, all in float32: whole numbers are exact up to 2^24."""
+USUAL = 224
+"""Height and width in examples."""
 Shapes = Mapping[str, Sequence[int]]
 
 
@@ -45,6 +54,11 @@ class Port:
     dtype: np.dtype[Any]
     known: np.ndarray | None = None
     """The value of an output that depends on no input."""
+
+    def declared(self, batch: int) -> Declared:
+        """The same for calls from Python, in a graph of so many images."""
+        batched = bool(self.shape) and self.axes[0] == 0 and self.shape[0] == batch
+        return Declared(self.dtype.name, self.shape, self.axes, batched)
 
     def to_graph(self, array: np.ndarray, wanted: Shape) -> np.ndarray:
         """An ONNX array as the graph takes it."""
@@ -101,12 +115,13 @@ def from_onnx(
     model: ModelProto,
     shapes: Shapes | None = None,
     known: Mapping[str, np.ndarray] | None = None,
-    numeric: frozenset[str] = frozenset(FLOATS),
+    keep_known: bool = False,
 ) -> Imported:
     """The graph of a model.
 
     `shapes` gives inputs other shapes than declared, by name; a first axis without a size is 1. `known` fixes inputs to
-    values. `numeric` are the types of inputs that are computed with, in float32. The batch of the inputs becomes the
+    values. Whole numbers and truth values are computed with in float32 too. With `keep_known` outputs that no
+    graph can have, known and of another type or shape, are only in their ports. The batch of the inputs becomes the
     graph's, or, where the model mixes its images, one image of all.
     Raises CnnccError: for shapes that are missing or wrong, and with a line for each node that has no counterpart.
     """
@@ -121,11 +136,11 @@ def from_onnx(
     batches = {shape[0] for shape in ports.values() if shape}
     together = batches.pop() if len(batches) == 1 and all(ports.values()) else 1
     try:
-        return Reader(model.graph, opset, together, ports, known or {}, numeric).imported()
+        return Reader(model.graph, opset, together, ports, known or {}, keep_known).imported()
     except NotImported:
         if together == 1:
             raise
-    return Reader(model.graph, opset, 1, ports, known or {}, numeric).imported()
+    return Reader(model.graph, opset, 1, ports, known or {}, keep_known).imported()
 
 
 def computed_inputs(graph: GraphProto, known: Iterable[str] = ()) -> list[ValueInfoProto]:
@@ -145,23 +160,36 @@ def input_shapes(graph: GraphProto, shapes: Shapes, known: Mapping[str, np.ndarr
             raise CnnccError(f"the model has no input {name!r}", hint=f"its inputs: {', '.join(inputs)}")
         if any(s < 1 for s in given):
             raise CnnccError(f"input {name}: sizes must be at least 1, got {','.join(map(str, given))}")
-    return {name: tuple(shapes[name]) if name in shapes else declared(port) for name, port in inputs.items()}
+    found = {name: tuple(shapes[name]) if name in shapes else declared(port) for name, port in inputs.items()}
+    if open_ones := {name: inputs[name] for name, shape in found.items() if 0 in shape}:
+        raise OpenShapes(open_ones)
+    return found
+
+
+class OpenShapes(CnnccError):
+    """Inputs have axes without a size; `options` are those of `cnncc import` that give them one."""
+
+    def __init__(self, ports: Mapping[str, ValueInfoProto]) -> None:
+        told = [f"{name} has no fixed shape: {shown(port)}" for name, port in ports.items()]
+        sizes = {name: [s or USUAL for s in declared(port)] for name, port in ports.items()}
+        self.options = " ".join(f"--shape {name}={','.join(map(str, given))}" for name, given in sizes.items())
+        hint = f"a module has one size: `cnncc import MODEL.onnx {self.options} -o MODEL.net`, with the sizes you want"
+        super().__init__(f"input {'; input '.join(told)}", hint=hint)
 
 
 def declared(port: ValueInfoProto) -> Shape:
-    """The shape a model declares for an input, its batch 1 if that is open."""
-    dims = port.type.tensor_type.shape.dim
-    sizes = [d.dim_value if d.dim_value > 0 else 0 for d in dims]
-    if sizes and sizes[0] == 0:
-        sizes[0] = 1
-    if 0 in sizes or not port.type.tensor_type.HasField("shape"):
-        shown = ",".join(str(d.dim_value or d.dim_param or "?") for d in dims)
-        example = ",".join(str(s or "N") for s in sizes) or "1,3,224,224"
-        raise CnnccError(
-            f"input {port.name} has no fixed shape: {shown}",
-            hint=f"say `cnncc import` with --shape {port.name}={example}",
-        )
-    return tuple(sizes)
+    """The shape a model declares for an input, its batch 1 if that is open; 0 where another axis is."""
+    kind = port.type.tensor_type
+    if not kind.HasField("shape"):
+        return (1, 3, 0, 0)
+    sizes = [max(0, d.dim_value) for d in kind.shape.dim]
+    return (sizes[0] or 1, *sizes[1:]) if sizes else ()
+
+
+def shown(port: ValueInfoProto) -> str:
+    """The declared shape in the model's own words."""
+    kind = port.type.tensor_type
+    return ",".join(str(d.dim_value or d.dim_param or "?") for d in kind.shape.dim) or "of any number of axes"
 
 
 @dataclass
@@ -173,7 +201,7 @@ class Reader:
     batch: int
     ports: dict[str, Shape]
     known: Mapping[str, np.ndarray]
-    numeric: frozenset[str]
+    keep_known: bool
     values: dict[str, Tensor | None] = field(default_factory=dict)
     """Tensors by name; None where a node before failed."""
     foldable: set[str] = field(default_factory=set)
@@ -217,13 +245,17 @@ class Reader:
         dtype = helper.tensor_dtype_to_np_dtype(number) if number else np.dtype(np.float32)
         shape = self.ports[port.name]
         try:
-            if kind not in self.numeric:
+            if kind not in NUMERIC:
                 raise Unsupported(f"the input is of type {kind}", [port.name])
             value = plain_value("", shape)
             if self.is_channels_last(port.name, shape):
                 value = Value("", shape, CHANNELS_LAST)
                 self.notes.append(f"input {port.name} is channels first here, {list(value.stored)}")
-            node = self.b.add("input", [], port.name, dims=self.b.dims(value.stored), batch=self.batch)
+            dims = self.b.dims(value.stored)
+            pixels = kind == "UINT8" and len(dims) == 3 and dims[0] in (1, 3)
+            # A std of 1 says that pictures are taken as they are, from 0 to 255.
+            std = (1.0,) if pixels else ()
+            node = self.b.add("input", [], port.name, dims=dims, batch=self.batch, std=std)
         except Unsupported as error:
             if port.name in self.used:
                 self.fail(f"input {port.name}", error)
@@ -235,14 +267,22 @@ class Reader:
         return Port(port.name, shape, value.axes, node, dtype)
 
     def is_channels_last(self, name: str, shape: Shape) -> bool:
-        """Whether an input (n, h, w, c) is only ever transposed to (n, c, h, w)."""
-        from onnx import helper
+        """Whether an input (n, h, w, c) is only ever transposed to (n, c, h, w), after a cast or a normalisation."""
+        orders = list(self.orders(name, NORMALISATION_STEPS)) if len(shape) == 4 else []
+        return bool(orders) and set(orders) == {TO_CHANNELS_FIRST}
 
-        readers = [n for n in self.model.node if name in n.input]
-        orders = [
-            tuple(helper.get_attribute_value(a)) for n in readers for a in n.attribute if n.op_type == "Transpose"
-        ]
-        return len(shape) == 4 and len(orders) == len(readers) > 0 and set(orders) == {TO_CHANNELS_FIRST}
+    def orders(self, name: str, steps: int) -> Iterator[Shape]:
+        """How a tensor is transposed by all that read it; () where something else is done to it."""
+        for node in self.model.node:
+            if name not in node.input:
+                continue
+            if node.op_type == "Transpose":
+                given = find(node, "perm")
+                yield tuple(given.ints) if given else ()
+            elif node.op_type in NORMALISATION and steps and node.output:
+                yield from self.orders(node.output[0], steps - 1)
+            else:
+                yield ()
 
     def convert(self, node: NodeProto) -> None:
         """The results of one node, known or computed."""
@@ -302,7 +342,7 @@ class Reader:
             else:
                 value = plain_value(self.b.plain(value, port.name), value.shape)
         except Unsupported as error:
-            if self.numeric == FLOATS or known is None:
+            if not self.keep_known or known is None:
                 self.fail(f"output {port.name}", error)
                 return Port(port.name, (), (), "", np.dtype(np.float32))
             return Port(port.name, known.shape, tuple(range(known.ndim)), "", known.dtype, known)

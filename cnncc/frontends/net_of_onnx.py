@@ -4,14 +4,17 @@ from __future__ import annotations
 
 import os
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
+from pathlib import Path
 
-from cnncc.frontends.import_onnx import Port, Shapes, from_onnx, read_model
+from cnncc.errors import CnnccError
+from cnncc.frontends.import_onnx import OpenShapes, Port, Shapes, from_onnx, read_model
 from cnncc.frontends.network_name import network_name
 from cnncc.frontends.onnx_origin import original
 from cnncc.frontends.text.write import net_text
 from cnncc.ir import Graph
+from cnncc.runtime.declared import Declared
 
 
 @dataclass(frozen=True)
@@ -24,6 +27,18 @@ class Network:
     inputs: Sequence[Port]
     outputs: Sequence[Port]
     notes: Sequence[str]
+    batch: int = 1
+    """Images for which the model declares its ports."""
+
+    @property
+    def declared_inputs(self) -> Mapping[str, Declared]:
+        """How the model declares the graph's inputs, by their names."""
+        return {port.node: port.declared(self.batch) for port in self.inputs if port.node}
+
+    @property
+    def declared_outputs(self) -> Sequence[Declared]:
+        """How the model declares the graph's outputs."""
+        return [port.declared(self.batch) for port in self.outputs if port.node]
 
 
 def import_onnx(path: str | os.PathLike[str], shapes: Shapes | None = None, name: str | None = None) -> Network:
@@ -37,14 +52,19 @@ def import_onnx(path: str | os.PathLike[str], shapes: Shapes | None = None, name
     if not shapes and (known := original(model)) is not None:
         text, graph = known
         return Network(text, graph, (), (), ()) if name is None else Network(*renamed(text, graph, name), (), (), ())
-    imported = from_onnx(model, shapes)
+    try:
+        imported = from_onnx(model, shapes)
+    except OpenShapes as error:
+        command = f"cnncc import {path} {error.options} -o {Path(path).with_suffix('.net').name}"
+        raise CnnccError(error.message, hint=f"a module has one size: `{command}`, with the sizes you want") from error
     graph = replace(imported.graph, name=name or network_name(model.graph.name, path))
     written = net_text(graph, imported.sources)
     inputs, outputs = (
         [replace(port, node=written.renamed.get(port.node, "")) for port in ports]
         for ports in (imported.inputs, imported.outputs)
     )
-    return Network(written.text, written.graph, inputs, outputs, imported.notes)
+    batch = max((node.type.shape[0] for node in imported.graph.inputs), default=1)
+    return Network(written.text, written.graph, inputs, outputs, imported.notes, batch)
 
 
 def renamed(text: str, graph: Graph, name: str) -> tuple[str, Graph]:

@@ -10,6 +10,7 @@ import numpy as np
 
 from cnncc.frontends.onnx_window_rules import WINDOW_RULES
 from cnncc.ir import Node
+from cnncc.ops.parts import places
 
 if TYPE_CHECKING:
     from cnncc.frontends.onnx_model import Model
@@ -234,6 +235,28 @@ def permute(model: Model, node: Node) -> None:
     model.emit("Reshape", [moved, model.integers(f"{name}.shape", (0, *a["dims"]))], name)
 
 
+def strided_slice(model: Model, node: Node) -> None:
+    """Slice; an end before the first position is any number below all of them."""
+    taken = places(node.attrs)
+    axes = [i for i, along in enumerate(taken) if along != range(model.shape(node.inputs[0])[i + 1])]
+    ends = [taken[i].stop if taken[i].stop >= 0 else -(1 << 31) for i in axes]
+    bounds = {
+        "starts": [taken[i].start for i in axes],
+        "ends": ends,
+        "axes": [i + 1 for i in axes],
+        "steps": [taken[i].step for i in axes],
+    }
+    model.emit(
+        "Slice", model.data(node) + [model.integers(f"{node.name}.{k}", v) for k, v in bounds.items()], node.name
+    )
+
+
+def take(model: Model, node: Node) -> None:
+    """Gather."""
+    places = model.integers(f"{node.name}.places", node.attrs["indices"])
+    model.emit("Gather", [*model.data(node), places], node.name, axis=node.attrs["axis"] + 1)
+
+
 def expand(model: Model, node: Node) -> None:
     """1 keeps the batch, whatever it is."""
     model.emit("Expand", [*model.data(node), model.integers(f"{node.name}.shape", (1, *node.attrs["dims"]))], node.name)
@@ -296,6 +319,8 @@ RULES: Mapping[str, Rule] = {
     "prelu": prelu,
     "group_norm": group_norm,
     "permute": permute,
+    "strided_slice": strided_slice,
+    "take": take,
     "expand": expand,
     "topk": topk,
     "resize": resize,

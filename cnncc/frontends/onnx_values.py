@@ -186,6 +186,16 @@ class Builder:
         c, *space = value.shape[1:]
         return self.seen(self.plain(value, hint), (c, *space) if len(space) == 2 else (c, 1, *space), hint)
 
+    def planes(self, value: Value, count: int, hint: str = "") -> tuple[Value, str]:
+        """The value with its last `count` axes stored last, and a node that has them as rows and columns: what works on
+        each channel of each image alone does not care where those lie."""
+        rank = len(value.shape)
+        space = range(rank - count, rank)
+        arranged = self.arrange(value, [*(i for i in value.order if i not in space), *space], hint)
+        sides = value.shape[-count:]
+        rows = (1, *sides) if count == 1 else sides
+        return arranged, self.seen(arranged.node, (math.prod(value.shape[:-count]) // self.batch, *rows), hint)
+
     def front(self, value: Value, axis: int, hint: str = "") -> tuple[Value, str]:
         """The value with one axis stored first (after the batch), and a node that has it as its channels."""
         rest = [i for i in value.order if i != axis and not (self.batch > 1 and i == 0)]

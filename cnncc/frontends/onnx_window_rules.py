@@ -7,6 +7,8 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
+
 from cnncc.ir import Node
 from cnncc.ops.window import Axis, axes
 
@@ -107,8 +109,29 @@ def avgpool(model: Model, node: Node) -> None:
     model.emit("AveragePool", data, node.name, count_include_pad=int(counted), **window(node, pads))
 
 
+def unfold(model: Model, node: Node) -> None:
+    """A depthwise convolution whose filters let one tap each through."""
+    channels, taps = model.shape(node.inputs[0])[1], math.prod(node.attrs["kernel"])
+    filters = np.eye(taps, dtype=np.float32).reshape(taps, 1, *node.attrs["kernel"])
+    weight = model.tensor(f"{node.name}.taps", np.tile(filters, (channels, 1, 1, 1)))
+    model.emit("Conv", [*model.data(node), weight], node.name, group=channels, **window(node, node.attrs["pad"]))
+
+
+def wrapped(model: Model, node: Node) -> None:
+    """Rows and columns taken in turns: Pad has had `wrap` since opset 19 only."""
+    top, left, bottom, right = node.attrs["pad"]
+    (data,), sizes = model.data(node), model.shape(node.inputs[0])
+    for axis, before, after in ((2, top, bottom), (3, left, right)):
+        places = model.integers(f"{node.name}.{axis}", (i % sizes[axis] for i in range(-before, sizes[axis] + after)))
+        emit = model.step if axis == 2 else model.emit
+        data = emit("Gather", [data, places], node.name if axis == 3 else f"{node.name}:rows", axis=axis)
+
+
 def pad(model: Model, node: Node) -> None:
     """Constant, edge and reflect go by the same names."""
+    if node.attrs["mode"] == "wrap":
+        wrapped(model, node)
+        return
     top, left, bottom, right = node.attrs["pad"]
     inputs = [*model.data(node), model.integers(f"{node.name}.pads", (0, 0, top, left, 0, 0, bottom, right))]
     if node.attrs["mode"] == "constant":
@@ -122,4 +145,5 @@ WINDOW_RULES: Mapping[str, Callable[[Model, Node], object]] = {
     "maxpool": maxpool,
     "avgpool": avgpool,
     "pad": pad,
+    "unfold": unfold,
 }

@@ -3,27 +3,19 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
-from typing import Any
 
 import numpy as np
 
 from cnncc.frontends.onnx_values import bound
-from cnncc.ir import Constant, Graph, Node
+from cnncc.frontends.tidy_change import Change, private, remade
+from cnncc.frontends.tidy_slices import focus, strided_twice
+from cnncc.ir import Graph, Node
 
 CLOSE = 1e-5
 """Relative difference up to which a number is the one of a definition."""
 INPUTS = frozenset({"input", "const"})
 DEEPEST = 5
 """Ops that a rule may look back."""
-
-
-@dataclass
-class Change:
-    """A node that takes the place of another of the same name, with new constants."""
-
-    node: Node
-    constants: dict[str, Constant] = field(default_factory=dict)
 
 
 Rule = Callable[[Graph, Node], Change | None]
@@ -105,23 +97,12 @@ def without_copies(graph: Graph) -> Graph:
     return graph.replaced(dict.fromkeys(rename), rename) if rename else graph
 
 
-def private(graph: Graph, name: str, op: str | tuple[str, ...]) -> Node | None:
-    """The node of that name if it is of an op and only one node reads it."""
-    node = graph[name]
-    return node if node.op in ((op,) if isinstance(op, str) else op) and graph.is_private(name) else None
-
-
 def near(a: float, b: float) -> bool:
     return abs(a - b) <= CLOSE * abs(b)
 
 
 def value(graph: Graph, node: Node, slot: str) -> np.ndarray:
     return graph.constants[node.weights[slot]].compute().astype(np.float64)
-
-
-def remade(node: Node, source: Node, **changes: Any) -> Node:
-    """`source` computing the value of `node`."""
-    return source.with_(name=node.name, type=node.type, **changes)
 
 
 def with_weights(node: Node, arrays: Mapping[str, np.ndarray]) -> Change:
@@ -331,5 +312,5 @@ def growing_concat(graph: Graph, node: Node) -> Change | None:
 
 RULES: tuple[Rule, ...] = (
     *(scale_after_norm, bias_after_conv, gates, mish, gelu, sixths, late_sixth, affine_twice),
-    *(pad_before, reshape_twice, crop_twice, growing_concat),
+    *(pad_before, reshape_twice, crop_twice, strided_twice, focus, growing_concat),
 )

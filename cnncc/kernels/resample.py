@@ -9,8 +9,8 @@ from cnncc.kernels.spec import Call, Kernel, Selection, Site, blocks
 
 @dataclass(frozen=True)
 class ResampleConfig:
-    """`mode` is `crop`, `constant`, `edge`, `reflect`, `nearest` or `bilinear`; `offset` is the crop's or the padding's
-    corner, `scale` the upsampling factor."""
+    """`mode` is `crop`, `constant`, `edge`, `reflect`, `wrap`, `nearest` or `bilinear`; `offset` is the crop's or the
+    padding's corner, `scale` the upsampling factor."""
 
     mode: str
     channel_blocks: int

@@ -17,7 +17,9 @@ from cnncc.kernels.resize import select_resize
 from cnncc.kernels.room import explained
 from cnncc.kernels.spec import Selection, Site
 from cnncc.kernels.strided import select_strided
+from cnncc.kernels.take import select_take
 from cnncc.kernels.topk import select_topk
+from cnncc.kernels.unfold import select_unfold
 from cnncc.kernels.window import select_depthwise, select_pool
 from cnncc.kernels.winograd_choice import select_winograd
 
@@ -39,6 +41,8 @@ RULES: tuple[Callable[[Site], Selection | None], ...] = (
     select_matmul,
     select_topk,
     select_strided,
+    select_take,
+    select_unfold,
     select_copy,
 )
 

@@ -1,4 +1,4 @@
-"""Kernels that read a plain image at strides: axes in another order, values repeated."""
+"""Kernels that read a plain image at strides: axes in another order, values repeated or taken at steps."""
 
 from __future__ import annotations
 
@@ -6,16 +6,19 @@ import math
 from dataclasses import dataclass
 
 from cnncc.kernels.spec import Call, Kernel, Selection, Site
+from cnncc.ops.parts import places
 
 
 @dataclass(frozen=True)
 class StridedConfig:
-    """The result, of `sizes`, in order; along axis i its source moves by `strides[i]` floats, 0 where values repeat."""
+    """The result, of `sizes`, in order; along axis i its source moves by `strides[i]` floats, 0 where values repeat,
+    from `start` on."""
 
     sizes: tuple[int, ...]
     strides: tuple[int, ...]
     source: int
     """Floats of the source image."""
+    start: int = 0
 
     @property
     def rows(self) -> int:
@@ -42,7 +45,8 @@ def row_major(sizes: tuple[int, ...]) -> tuple[int, ...]:
 
 
 def select_strided(site: Site) -> Selection | None:
-    """permute and expand."""
+    """permute, expand and strided_slice."""
+    start = 0
     node, old = site.node, site.type().shape[1:] if site.node.inputs else ()
     if node.op == "permute":
         split, axes = node.attrs["split"], node.attrs["axes"]
@@ -51,8 +55,14 @@ def select_strided(site: Site) -> Selection | None:
     elif node.op == "expand":
         steps = tuple(0 if size == 1 else step for size, step in zip(old, row_major(old), strict=True))
         sizes, strides = merged(node.type.shape[1:], steps)
+    elif node.op == "strided_slice":
+        steps, taken = row_major(old), places(node.attrs)
+        sizes, strides = merged(
+            node.type.shape[1:], tuple(step * along.step for step, along in zip(steps, taken, strict=True))
+        )
+        start = sum(step * along.start for step, along in zip(steps, taken, strict=True))
     else:
         return None
-    config = StridedConfig(sizes, strides, math.prod(old))
+    config = StridedConfig(sizes, strides, math.prod(old), start)
     kernel = Kernel("strided", f"{node.op}_f32_{site.target.isa}", config, config.rows, 0)
     return Selection((Call(node.name, kernel, site.values(node.inputs), site.result),), (), "rows read at strides")

@@ -112,7 +112,7 @@ SIMPLE = (
 )
 """Words that take nothing and may follow another op."""
 FLAGS = {m: ("mode", read.always(m)) for m in ("nearest", "bilinear")}
-EDGES = {m: ("mode", read.always(m)) for m in ("constant", "edge", "reflect")}
+EDGES = {m: ("mode", read.always(m)) for m in ("constant", "edge", "reflect", "wrap")}
 
 
 UNUSED = "unused"
@@ -180,6 +180,11 @@ FORMS: Mapping[str, Form] = {
         (("top+left", read.corner), ("height+width", read.kernel)),
         finish=unpack("top+left", "height+width"),
     ),
+    "strided_slice": Form(
+        "strided_slice", (("dims", read.dims),), words={"at": ("start", read.positions), "step": ("step", read.steps)}
+    ),
+    "take": Form("take", (("indices", read.positions),), words={"axis": ("axis", read.axis)}),
+    "unfold": Form("unfold", (KERNEL,), words={**STRIDE_PAD, **DILATION}),
     "flatten": plain("flatten", chains=False),
     "reshape": Form("reshape", (("dims", read.dims),)),
     "permute": Form(

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import Any, NoReturn
 
 from cnncc.lang import ast, foreign
-from cnncc.lang.scope import NUMBERS, Number, Scope
+from cnncc.lang.scope import LARGEST, NUMBERS, Number, Scope
 from cnncc.lang.source import Piece
 
 Pair = tuple[int, int]
@@ -171,6 +171,21 @@ def sizes(items: Items) -> tuple[int, ...]:
 def order(items: Items) -> tuple[int, ...]:
     """`1,0,2`: axes, counted from 0."""
     return tuple(items.whole(e, 0) for e in expressions(items, "axes such as 1,0,2"))
+
+
+def positions(items: Items) -> tuple[int, ...]:
+    """`0,2,1`: positions, counted from 0."""
+    return tuple(items.whole(e, 0) for e in expressions(items, "positions such as 0,2,1"))
+
+
+def axis(items: Items) -> int:
+    """`1`: an axis, counted from 0."""
+    return items.whole(items.expect(ast.Value, "an axis, counted from 0").expr, 0)
+
+
+def steps(items: Items) -> tuple[int, ...]:
+    """`1,2,-2`: steps along axes, negative ones backwards."""
+    return tuple(items.whole(e, -LARGEST) for e in expressions(items, "steps such as 1,2,2"))
 
 
 def factors(items: Items) -> tuple[float, float]:

@@ -28,6 +28,10 @@ def by(sides: Iterable[int]) -> str:
     return "x".join(map(str, sides))
 
 
+def commas(values: Iterable[int]) -> str:
+    return ",".join(map(str, values))
+
+
 def square(sides: tuple[int, int]) -> str:
     """`2`, or `2x1`."""
     return str(sides[0]) if sides[0] == sides[1] else by(sides)
@@ -77,7 +81,10 @@ WORDS: Mapping[str, Write] = {
     "filter": str,
     "order": str,
     "affine": flag("noaffine"),
-    "axes": word("axes", lambda value: ",".join(map(str, value))),
+    "axes": word("axes", commas),
+    "axis": word("axis", str),
+    "start": word("at", commas),
+    "step": word("step", commas),
     "dims": word("to", by),
     "place": str,
     "exclude_outside": flag("exclude_outside"),
@@ -104,6 +111,9 @@ POSITIONAL: Mapping[str, Callable[[Mapping[str, Any]], str]] = {
     "pad": lambda a: pads(a["pad"]),
     "permute": lambda a: by(a["split"]),
     "expand": lambda a: by(a["dims"]),
+    "strided_slice": lambda a: by(a["dims"]),
+    "take": lambda a: commas(a["indices"]),
+    "unfold": lambda a: by(a["kernel"]),
     "group_norm": lambda a: str(a["groups"]),
     "topk": lambda a: str(a["k"]),
     "resize": lambda a: by(a["size"]),

@@ -19,6 +19,7 @@ from cnncc.ops import (
     matmul,
     measure,
     normalize,
+    parts,
     permute,
     pool,
     rearrange,
@@ -49,7 +50,7 @@ __all__ = [
 
 FAMILIES = (
     *(source, conv, dense, pool, normalize, group_norm, activation, combine, matmul, resample, resize),
-    *(rearrange, permute),
+    *(rearrange, permute, parts),
 )
 TABLE: Mapping[str, Op] = {op.name: op for family in FAMILIES for op in family.OPS}
 """Every op by name."""

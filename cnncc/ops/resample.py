@@ -25,7 +25,7 @@ from cnncc.ops.table import (
 )
 
 UPSAMPLE_MODES = ("nearest", "bilinear")
-PAD_MODES = ("constant", "edge", "reflect")
+PAD_MODES = ("constant", "edge", "reflect", "wrap")
 
 
 def check_mode(attrs: Attrs, modes: tuple[str, ...]) -> None:
@@ -94,7 +94,8 @@ def pad_shape(shapes: Shapes, attrs: Attrs) -> Shape:
 
 
 def pad_reference(xs: Arrays, weights: Weights, attrs: Attrs) -> Array:
-    """A border of `value`, of the outermost pixels (edge), or mirrored about them (reflect)."""
+    """A border of `value`, of the outermost pixels (edge), mirrored about them (reflect), or of what lies at the other
+    side (wrap)."""
     top, left, bottom, right = attrs["pad"]
     options = {"constant_values": attrs["value"]} if attrs["mode"] == "constant" else {}
     return np.pad(xs[0], [(0, 0), (0, 0), (top, bottom), (left, right)], mode=attrs["mode"], **options)

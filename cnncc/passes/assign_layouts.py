@@ -8,7 +8,7 @@ from cnncc.ir.types import TensorType
 VIEWS = frozenset({"flatten", "reshape", "slice"})
 """Ops whose result may be a part of their input's memory: the planner lets them do no work."""
 
-_PLAIN = frozenset({"permute", "expand", "group_norm", "matmul", "topk"})
+_PLAIN = frozenset({"permute", "expand", "group_norm", "matmul", "topk", "strided_slice", "take", "unfold"})
 """Ops that read and write the elements in logical order."""
 _PLAIN_READERS = frozenset({"flatten", "reshape"}) | _PLAIN
 """Ops that need the elements in logical order."""

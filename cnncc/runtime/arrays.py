@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 
 from cnncc.errors import CnnccError
+from cnncc.runtime.declared import Declared
 
 CPU_DEVICES = (1, 3, 11, 13)
 """Device types of dlpack.h whose memory the processor can read: CPU, and pinned or managed memory of CUDA and ROCm."""
@@ -25,9 +26,18 @@ class Port:
 
     name: str
     shape: tuple[int, ...]
+    declared: Declared | None = None
+    """How the file of the network has it, where it was compiled from one that has types and shapes of its own."""
+
+    @property
+    def differs(self) -> bool:
+        """Whether the file has it otherwise."""
+        declared = self.declared
+        return declared is not None and (declared.dtype, declared.shape_for(self.shape[0])) != ("float32", self.shape)
 
     def __str__(self) -> str:
-        return f"{self.name}: float32 {text(self.shape)}"
+        ours = f"{self.name}: float32 {text(self.shape)}"
+        return f"{ours} or {self.declared}" if self.differs else ours
 
 
 def text(shape: Sequence[int]) -> str:
@@ -37,8 +47,8 @@ def text(shape: Sequence[int]) -> str:
 
 def as_numpy(what: str, value: Any) -> np.ndarray:
     """The same memory as a NumPy array; InputError for what is neither an array nor DLPack on the CPU."""
-    if isinstance(value, np.ndarray):
-        return value
+    if isinstance(value, np.ndarray | np.generic):
+        return np.asarray(value)
     if not hasattr(value, "__dlpack__"):
         raise InputError(
             f"{what} must be a NumPy array or an object with __dlpack__, got {type(value).__name__}",
@@ -61,10 +71,21 @@ def check_inputs(name: str, ports: Sequence[Port], given: Sequence[Any], ragged:
         plural = "" if len(ports) == 1 else "s"
         raise InputError(f"{name} takes {len(ports)} array{plural} ({wanted}), got {len(given)}")
     arrays = [_checked(f"input {p.name!r}", p, value, ragged) for p, value in zip(ports, given, strict=True)]
+    if ragged:
+        arrays = _for_all(ports, arrays)
     counts = [len(array) for array in arrays]
     if ragged and len(set(counts)) > 1:
         raise InputError(f"{name}: the inputs hold {', '.join(map(str, counts))} images, not one number of them")
     return arrays
+
+
+def _for_all(ports: Sequence[Port], arrays: Sequence[np.ndarray]) -> list[np.ndarray]:
+    """An input whose declared shape has no batch serves all images."""
+    most = max((len(a) for a in arrays if a.ndim), default=1)
+    shared = [
+        p.declared is not None and not p.declared.batched and len(a) == 1 for p, a in zip(ports, arrays, strict=True)
+    ]
+    return [np.repeat(a, most, axis=0) if s else a for a, s in zip(arrays, shared, strict=True)]
 
 
 def check_outputs(
@@ -88,8 +109,13 @@ def check_outputs(
 
 def _checked(what: str, port: Port, value: Any, ragged: bool) -> np.ndarray:
     array = as_numpy(what, value)
+    if port.declared is not None:
+        array = port.declared.to_ours(array, port.shape[1:])
+        if not port.declared.batched and not ragged and array.shape[:1] == (1,):
+            array = np.repeat(array, port.shape[0], axis=0)
     if array.dtype != np.float32:
-        raise InputError(f"{what} must be float32, got {array.dtype}", hint="convert it with array.astype('float32')")
+        kinds = "float32" if port.declared is None or not port.differs else f"float32 or {port.declared.dtype}"
+        raise InputError(f"{what} must be {kinds}, got {array.dtype}", hint="convert it with array.astype('float32')")
     wanted = (len(array), *port.shape[1:]) if ragged and array.ndim else port.shape
     if array.shape != wanted:
         same_image = array.shape[1:] == port.shape[1:]
@@ -97,5 +123,7 @@ def _checked(what: str, port: Port, value: Any, ragged: bool) -> np.ndarray:
             "the batch is fixed when a network is compiled; run_many takes any number of images" if same_image else ""
         )
         expected = text(port.shape) if not ragged else f"Nx{text(port.shape[1:])}"
+        if port.declared is not None and port.differs:
+            expected += f" or, as in the file, {text(port.declared.shape_for(port.shape[0]))}"
         raise InputError(f"{what} must be {expected}, got {text(array.shape)}", hint=hint)
     return array

@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import ctypes
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
 
 from cnncc.errors import CnnccError
 from cnncc.runtime.arrays import InputError, Port, check_inputs, check_outputs
+from cnncc.runtime.declared import Declared
 from cnncc.runtime.interface import Threads
 from cnncc.runtime.origin import Origin
 
@@ -74,6 +76,13 @@ class Model:
             )
         return self._origin.recipe(self._chosen)
 
+    def declare(self, inputs: Mapping[str, Declared], outputs: Sequence[Declared | None]) -> None:
+        """From now on calls also take arrays as the network's file declares its inputs, by name, and give results as it
+        declares its outputs, in order; where it declares another batch, a call takes any number of images. What is
+        written to `out` stays float32 in this module's shapes."""
+        self.inputs = tuple(replace(port, declared=inputs.get(port.name)) for port in self.inputs)
+        self.outputs = tuple(replace(port, declared=d) for port, d in zip(self.outputs, outputs, strict=True))
+
     def set_threads(self, threads: int) -> int:
         """Threads of later calls; returns the number now in force (at most what the model was compiled for)."""
         self._chosen = self._threads.count = max(1, min(threads, int(self.info["threads"])))
@@ -82,10 +91,13 @@ class Model:
     def __call__(self, *arrays: Any, out: Any = None) -> Any:
         """Runs the network on one batch.
 
-        Takes float32 arrays of NumPy or of any other library with DLPack whose data is in the CPU's memory. Returns
-        new NumPy arrays, or writes to `out`: one array, or a tuple of one for each output, and returns that.
+        Takes float32 arrays (or what `declare` allows) of NumPy or of any other library with DLPack whose data is in
+        the CPU's memory. Returns new NumPy arrays, or writes to `out`: one array, or a tuple of one for each output,
+        and returns that.
         Raises InputError, a CnnccError, for a wrong number of arrays, a wrong shape or dtype.
         """
+        if any(p.declared and p.declared.is_for_other_batch(self.batch) for p in self.inputs):
+            return self.run_many(*arrays, out=out)
         inputs = check_inputs(self.name, self.inputs, arrays)
         return self._result(inputs, out, self.batch, self._run_once)
 
@@ -119,6 +131,7 @@ class Model:
             self._arenas.append(arena)
         if out is not None:
             return out
+        results = [p.declared.from_ours(r) if p.declared else r for p, r in zip(self.outputs, results, strict=True)]
         return results[0] if len(results) == 1 else tuple(results)
 
     def _run_batches(self, arena: np.ndarray, inputs: list[np.ndarray], results: list[np.ndarray]) -> None:

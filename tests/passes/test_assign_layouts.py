@@ -8,7 +8,7 @@ from cnncc import ops
 from cnncc.ir import Graph
 from cnncc.passes import assign_layouts, run
 
-PLAIN = ("flatten", "reshape", "permute", "expand", "group_norm", "matmul", "topk")
+PLAIN = ("flatten", "reshape", "permute", "expand", "group_norm", "matmul", "topk", "strided_slice", "take", "unfold")
 """Ops that read values in logical order."""
 
 

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 
-from cnncc.frontends.convert import dense, norms, pointwise, quantize, reduce, resize, shapes, windows
+from cnncc.frontends.convert import convolutions, dense, norms, pointwise, quantize, reduce, resize, shapes, windows
 from cnncc.frontends.onnx_site import Site, Tensor
 
 RULES: Mapping[str, Callable[[Site], Tensor | list[Tensor]]] = {
     **windows.RULES,
+    **convolutions.RULES,
     **dense.RULES,
     **norms.RULES,
     **pointwise.RULES,

@@ -25,23 +25,30 @@ def batch_norm(site: Site) -> Tensor:
     names = ("the scale", "the shift", "the mean", "the variance")
     channels = value.shape[1] if len(value.shape) > 1 else 1
     weights = [site.vector(i, what, channels).astype(np.float32) for i, what in enumerate(names, start=1)]
-    node = site.b.split(site.b.plain(value, f"{site.hint}.t"), channels)
-    made = site.add("bn", node, weights=weights, eps=site.number("epsilon", 1e-5, low=0))
-    return plain_value(made, value.shape)
+    eps = site.number("epsilon", 1e-5, low=0)
+    if len(value.shape) < 2:
+        return plain_value(site.add("bn", site.b.split(value.node, 1), weights=weights, eps=eps), value.shape)
+    arranged, node = site.b.front(value, 1, f"{site.hint}.t")
+    return Value(site.add("bn", node, weights=weights, eps=eps), value.shape, arranged.axes)
 
 
 def lrn(site: Site) -> Tensor:
-    value = site.value(0)
+    """Across the channels."""
+    value = site.value(0, range(2, 9))
     numbers: dict[str, Any] = {"alpha": site.number("alpha", 1e-4), "beta": site.number("beta", 0.75)}
-    node = site.b.image(value)
+    arranged, node = site.b.front(value, 1, f"{site.hint}.t")
+    if len(site.b.shape(node)) == 2:
+        node = site.b.seen(node, (value.shape[1], 1, 1))
     made = site.add("lrn", node, size=site.integer("size", low=1), k=site.number("bias", 1.0), **numbers)
-    return plain_value(made, value.shape)
+    return Value(made, value.shape, arranged.axes)
 
 
 def grouped(site: Site, value: Value, groups: int, weights: list[np.ndarray], eps: float) -> Value:
-    """group_norm of (n, c, ...)."""
-    node = site.b.split(site.b.plain(value, f"{site.hint}.t"), value.shape[1])
-    made = site.add("group_norm", node, weights=weights, groups=groups, eps=eps)
+    """group_norm of (n, c, ...); more images than the batch holds are groups of their own."""
+    images = value.shape[0] // site.b.batch
+    node = site.b.split(site.b.plain(value, f"{site.hint}.t"), images * value.shape[1])
+    repeated = [np.tile(w, images) for w in weights]
+    made = site.add("group_norm", node, weights=repeated, groups=images * groups, eps=eps)
     return plain_value(made, value.shape)
 
 

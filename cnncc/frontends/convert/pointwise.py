@@ -51,7 +51,7 @@ def combined(site: Site, op: str, a: Tensor, b: Tensor) -> Value:
         a, b = b, a
     a = site.b.expand(a, shape, site.hint)
     node = a.node
-    if not per_channel(site.b, b, node):
+    if not per_channel(site.b, b, a):
         b = site.b.expand(b, shape, site.hint)
         other = site.b.seen(b.node, site.b.shape(node)[1:], site.hint)
     else:
@@ -59,15 +59,16 @@ def combined(site: Site, op: str, a: Tensor, b: Tensor) -> Value:
     return Value(site.add(op, node, other), a.shape, a.axes)
 
 
-def per_channel(b: Builder, value: Value, node: str) -> bool:
-    """Whether a value has one element for each channel of an image, stored like it."""
-    shape = b.shape(node)
-    size = math.prod(value.shape) // b.batch
-    if len(shape) != 4 or size != shape[1] or math.prod(shape[2:]) == 1:
+def per_channel(b: Builder, value: Value, image: Value) -> bool:
+    """Whether a value, stored like an image, has one element for each of the channels of the image's node."""
+    shape, first = b.shape(image.node), int(b.batch > 1)
+    if len(shape) != 4 or math.prod(shape[2:]) == 1 or (first and value.shape[0] != b.batch):
         return False
-    rest = [s for s in b.per_image(value.stored) if s != 1] if value.shape[:1] == (b.batch,) or b.batch == 1 else []
-    stored = b.per_image(value.stored)
-    return rest in ([size], []) and stored[:1] == (size,)
+    sizes = image.stored[first:]
+    channels = next((j for j, size in enumerate(sizes) if size != 1), 0) if shape[1] > 1 else None
+    if channels is not None and sizes[channels] != shape[1]:
+        return False  # the node's channels are several axes, or a part of one
+    return value.stored[first:] == tuple(s if j == channels else 1 for j, s in enumerate(sizes))
 
 
 def with_known(site: Site, op: str, value: Value, known: np.ndarray) -> Value:
@@ -237,8 +238,9 @@ def prelu(site: Site) -> Tensor:
             len(value.shape) in (2, 3, 4)
             and slope.size == channels == slope.shape[-min(len(value.shape) - 1, slope.ndim)]
         ):
-            node = site.b.split(site.b.plain(value), channels)
-            return site.plain(site.add("prelu", node, weights=[slope.reshape(-1).astype(np.float32)]), value.shape)
+            arranged, node = site.b.front(value, 1)
+            made = site.add("prelu", node, weights=[slope.reshape(-1).astype(np.float32)])
+            return Value(made, value.shape, arranged.axes)
     below = site.pointwise("relu", site.pointwise("affine", value, scale=-1.0))
     return combined(site, "add", site.pointwise("relu", value), negated(site, combined(site, "mul", below, slope)))
 

@@ -12,8 +12,6 @@ from cnncc.frontends.onnx_values import Unsupported, Value, axes_of, axis_of, br
 
 Shape = tuple[int, ...]
 DEPTH_MODES = ("DCR", "CRD")
-MOST_PIECES = 256
-"""Pieces of a slice with a step: each is an op."""
 
 
 def viewed(site: Site, value: Value, shape: Sequence[int]) -> Value:
@@ -138,48 +136,132 @@ def joined(site: Site, values: Sequence[Value], axis: int) -> Value:
     return Value(site.add("concat", *nodes), tuple(shape), arranged.axes)
 
 
-def runs(indices: Sequence[int]) -> list[tuple[int, int]]:
-    """Indices as ranges of successive ones: (first, one after the last)."""
-    found: list[tuple[int, int]] = []
-    for i in indices:
-        if found and found[-1][1] == i:
-            found[-1] = (found[-1][0], i + 1)
-        else:
-            found.append((i, i + 1))
-    return found
-
-
 def taken(site: Site, value: Value, axis: int, indices: Sequence[int]) -> Value:
     """The values at some indices, at least one, along an axis, in that order."""
-    pieces = runs(indices)
-    if pieces == [(0, value.shape[axis])]:
-        return value
+    if (along := progression(indices)) is not None:
+        return sliced(site, value, {axis: along})
+    refuse_batch(site, axis)
+    sides = around(site, value, axis)
+    shape = tuple(len(indices) if i == axis else s for i, s in enumerate(value.shape))
+    if sides[0] == 1:
+        node = site.b.seen(value.node, first_axis(site, value.node, sides[1]))
+        return Value(site.add("take", node, indices=tuple(indices)), shape, value.axes)
+    node = site.add("take", site.b.seen(value.node, sides), indices=tuple(indices), axis=1)
+    return Value(node, shape, value.axes)
+
+
+def progression(indices: Sequence[int]) -> range | None:
+    """Indices that are evenly spaced, as a range; None for others."""
+    first, last = indices[0], indices[-1]
+    if len(indices) == 1:
+        return range(first, first + 1)
+    step = indices[1] - first
+    if step == 0 or first + step * (len(indices) - 1) != last:
+        return None
+    found = range(first, last + (1 if step > 0 else -1), step)
+    return found if all(a == b for a, b in zip(found, indices, strict=True)) else None
+
+
+def refuse_batch(site: Site, axis: int) -> None:
     if axis == 0 and site.b.batch > 1:
         raise Unsupported("a part of the batch")
-    if len(pieces) > MOST_PIECES:
-        raise Unsupported(f"takes {len(pieces)} separate pieces of axis {axis}")
-    if (cut := cropped(site, value, axis, pieces)) is not None:
-        return cut
-    arranged, node = site.b.front(value, axis, site.hint)
-    cuts = [site.add("slice", node, start=a, stop=b) for a, b in pieces]
-    shape = tuple(len(indices) if i == axis else s for i, s in enumerate(value.shape))
-    result = cuts[0] if len(cuts) == 1 else site.add("concat", *cuts)
-    return Value(result, shape, arranged.axes)
 
 
-def cropped(site: Site, value: Value, axis: int, pieces: list[tuple[int, int]]) -> Value | None:
-    """One range of the rows or columns of an image."""
+def around(site: Site, value: Value, axis: int) -> tuple[int, int, int]:
+    """An image in which an axis lies between all that are stored before it, and all after it."""
+    j = value.axes[axis]
+    outer = math.prod(value.stored[:j]) // (site.b.batch if site.b.batch > 1 else 1)
+    return outer, value.stored[j], math.prod(value.stored[j + 1 :])
+
+
+def first_axis(site: Site, node: str, size: int) -> Shape:
+    """Dims whose first one has that size: those that the node has, if they do."""
+    dims = site.b.shape(node)[1:]
+    if dims[0] == size:
+        return dims
+    rest = math.prod(dims) // size
+    return (size,) if rest == 1 else (size, 1, rest)
+
+
+def sliced(site: Site, value: Value, ranges: Mapping[int, range]) -> Value:
+    """Evenly spaced positions along some axes: a `slice` of the first one, a `crop` of rows and columns, else a
+    `strided_slice`."""
+    ranges = {axis: along for axis, along in ranges.items() if along != range(value.shape[axis])}
+    if not ranges:
+        return value
+    if 0 in ranges:
+        refuse_batch(site, 0)
+    if all(along.step == 1 for along in ranges.values()):
+        if (cut := cropped(site, value, ranges)) is not None:
+            return cut
+        ((axis, along), *more) = ranges.items()
+        if not more and (cut := first_part(site, value, axis, along)) is not None:
+            return cut
+    return strided(site, value, ranges)
+
+
+def remaining(value: Value, ranges: Mapping[int, range]) -> Shape:
+    """The ONNX shape of what ranges leave."""
+    return tuple(len(ranges[i]) if i in ranges else s for i, s in enumerate(value.shape))
+
+
+def cropped(site: Site, value: Value, ranges: Mapping[int, range]) -> Value | None:
+    """Of rows and columns of an image."""
     shape = site.b.shape(value.node)
-    stored = value.stored
-    if len(pieces) > 1 or stored != shape or len(shape) != 4 or value.axes[axis] < 2:
+    if value.stored != shape or len(shape) != 4 or any(value.axes[axis] < 2 for axis in ranges):
         return None
-    ranges = [(0, shape[2]), (0, shape[3])]
-    ranges[value.axes[axis] - 2] = pieces[0]
-    (top, bottom), (left, right) = ranges
-    node = site.add("crop", value.node, top=top, left=left, height=bottom - top, width=right - left)
-    return Value(
-        node, tuple(pieces[0][1] - pieces[0][0] if i == axis else s for i, s in enumerate(value.shape)), value.axes
+    rows, columns = (ranges.get(value.order[j], range(shape[j])) for j in (2, 3))
+    height, width = len(rows), len(columns)
+    node = site.add("crop", value.node, top=rows.start, left=columns.start, height=height, width=width)
+    return Value(node, remaining(value, ranges), value.axes)
+
+
+def first_part(site: Site, value: Value, axis: int, along: range) -> Value | None:
+    """Of the axis that is stored first: the channels."""
+    outer, size, _ = around(site, value, axis)
+    if outer > 1:
+        return None
+    node = site.b.seen(value.node, first_axis(site, value.node, size))
+    made = site.add("slice", node, start=along.start, stop=along.stop)
+    return Value(made, remaining(value, {axis: along}), value.axes)
+
+
+def strided(site: Site, value: Value, ranges: Mapping[int, range]) -> Value:
+    """Of any axes: all at once where an image has enough of them, else one after the other."""
+    sides = grouped(site, value, ranges)
+    if len(sides) > 3:
+        for axis, along in ranges.items():
+            value = strided(site, value, {axis: along})
+        return value
+    if len(sides) == 2:
+        sides.insert(1, (1, range(1)))
+    node = site.b.seen(value.node, tuple(size for size, _ in sides))
+    taken = [along for _, along in sides]
+    start, step = tuple(along.start for along in taken), tuple(along.step for along in taken)
+    made = site.add(
+        "strided_slice",
+        node,
+        dims=tuple(map(len, taken)),
+        start=start if any(start) else (),
+        step=step if set(step) != {1} else (),
     )
+    return Value(made, remaining(value, ranges), value.axes)
+
+
+def grouped(site: Site, value: Value, ranges: Mapping[int, range]) -> list[tuple[int, range]]:
+    """The stored axes of an image with what is taken of each; neighbours that stay whole count as one axis, unless the
+    node has them apart."""
+    stored = value.order[1:] if site.b.batch > 1 else value.order
+    every = [(s := value.shape[i], ranges.get(i, range(s))) for i in stored if value.shape[i] != 1 or i in ranges]
+    if tuple(size for size, _ in every) == site.b.shape(value.node)[1:]:
+        return every
+    merged: list[tuple[int, range]] = []
+    for size, along in every:
+        if merged and along == range(size) and merged[-1][1] == range(merged[-1][0]):
+            size *= merged.pop()[0]
+            along = range(size)
+        merged.append((size, along))
+    return merged
 
 
 def cut(site: Site) -> Tensor:
@@ -196,9 +278,7 @@ def cut(site: Site) -> Tensor:
     ranges = {axis: range(*cut.indices(value.shape[axis])) for axis, cut in cuts.items()}
     if not all(ranges.values()):  # nothing is left, so it is known
         return np.zeros([len(ranges[i]) if i in ranges else s for i, s in enumerate(value.shape)], np.float32)
-    for axis, indices in ranges.items():
-        value = taken(site, value, axis, indices)
-    return value
+    return sliced(site, value, ranges)
 
 
 def gather(site: Site) -> Tensor:
@@ -210,6 +290,8 @@ def gather(site: Site) -> Tensor:
         raise Unsupported(f"the indices: expected whole numbers, got {indices.dtype}")
     if outside := [int(i) for i in indices.reshape(-1) if not -size <= i < size]:
         raise Unsupported(f"the indices: {outside[0]} of an axis of {size}")
+    if not indices.size:
+        return np.zeros((*value.shape[:axis], *indices.shape, *value.shape[axis + 1 :]), np.float32)
     found = taken(site, value, axis, [int(i) % size for i in indices.reshape(-1)])
     if indices.ndim == 0:
         return guarded(site, without(found, [axis]))
@@ -231,35 +313,45 @@ def split(site: Site) -> list[Tensor]:
     if sum(sizes) != size:
         raise Unsupported(f"split: {list(sizes)} of an axis of {size}")
     starts = [sum(sizes[:i]) for i in range(count)]
-    return [taken(site, value, axis, range(a, a + n)) for a, n in zip(starts, sizes, strict=True)]
+    return [part(site, value, axis, range(a, a + n)) for a, n in zip(starts, sizes, strict=True)]
+
+
+def part(site: Site, value: Value, axis: int, along: range) -> Tensor:
+    """One of several results; one without values is known."""
+    return sliced(site, value, {axis: along}) if along else np.zeros(remaining(value, {axis: along}), np.float32)
+
+
+def regrouped(site: Site, value: Value, split: Shape, axes: Shape, dims: tuple[int, int, int]) -> Value:
+    """A permute of every image (c, h, w)."""
+    images = value.shape[0] // site.b.batch
+    if images > 1:
+        split, axes = (images, *split), (0, *(a + 1 for a in axes))
+    node = site.b.plain(value, f"{site.hint}.t")
+    made = site.add("permute", node, split=split, axes=axes, dims=(images * dims[0], *dims[1:]))
+    return plain_value(made, (value.shape[0], *dims))
 
 
 def depth_to_space(site: Site) -> Tensor:
     """Channels to pixels; DCR has the pixel outermost, CRD innermost."""
     value, b = site.value(0, [4]), site.integer("blocksize", low=1)
-    n, c, h, w = value.shape
+    _, c, h, w = value.shape
     if c % (b * b):
         raise Unsupported(f"attribute blocksize: {b} x {b} pixels of {c} channels")
-    node = site.b.image(value)
     few = c // (b * b)
     inner = site.choice("mode", DEPTH_MODES, "DCR") == "CRD"
-    parts, axes = ((few, b, b, h, w), (0, 3, 1, 4, 2)) if inner else ((b, b, few, h, w), (2, 3, 0, 4, 1))
-    made = site.add("permute", node, split=parts, axes=axes, dims=(few, h * b, w * b))
-    return plain_value(made, (n, few, h * b, w * b))
+    split, axes = ((few, b, b, h, w), (0, 3, 1, 4, 2)) if inner else ((b, b, few, h, w), (2, 3, 0, 4, 1))
+    return regrouped(site, value, split, axes, (few, h * b, w * b))
 
 
 def space_to_depth(site: Site) -> Tensor:
     """Pixels to channels; DCR has the pixel outermost, CRD innermost."""
     value, b = site.value(0, [4]), site.integer("blocksize", low=1)
-    n, c, h, w = value.shape
+    _, c, h, w = value.shape
     if h % b or w % b:
         raise Unsupported(f"attribute blocksize: an image of {h}x{w} in blocks of {b}x{b}")
-    node = site.b.image(value)
-    parts = (c, h // b, b, w // b, b)
     inner = site.choice("mode", DEPTH_MODES, "DCR") == "CRD"
-    dims = (b * b * c, h // b, w // b)
-    made = site.add("permute", node, split=parts, axes=(0, 2, 4, 1, 3) if inner else (2, 4, 0, 1, 3), dims=dims)
-    return plain_value(made, (n, *dims))
+    axes = (0, 2, 4, 1, 3) if inner else (2, 4, 0, 1, 3)
+    return regrouped(site, value, (c, h // b, b, w // b, b), axes, (b * b * c, h // b, w // b))
 
 
 RULES: Mapping[str, Callable[[Site], Tensor | list[Tensor]]] = {

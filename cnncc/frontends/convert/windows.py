@@ -10,7 +10,8 @@ from typing import Any
 import numpy as np
 
 from cnncc.frontends.convert.pointwise import with_known
-from cnncc.frontends.convert.shapes import taken
+from cnncc.frontends.convert.reduce import reduced
+from cnncc.frontends.convert.shapes import sliced
 from cnncc.frontends.onnx_site import Site, Tensor
 from cnncc.frontends.onnx_values import Unsupported, Value, axes_of, plain_value
 from cnncc.ops import TABLE
@@ -75,7 +76,7 @@ def flat(array: np.ndarray) -> np.ndarray:
 
 
 def conv(site: Site) -> Tensor:
-    """Along one or two axes."""
+    """Along one or two axes of an image; `convolutions.py` has the others."""
     x, weight = filtered(site, "a convolution")
     groups = site.integer("group", 1, low=1, high=x.shape[1])
     made = window(site, x.shape[2:], weight.shape[2:])
@@ -95,14 +96,19 @@ def conv(site: Site) -> Tensor:
 def filtered(site: Site, what: str) -> tuple[Value, np.ndarray]:
     """The tensor and the filter of a convolution, whose sizes are those of kernel_shape if that is there."""
     x, weight = site.value(0), site.const(1, "the filter")
-    if weight.ndim not in (3, 4):
-        raise Unsupported(f"{what} along {weight.ndim - 2} axes")
-    if len(x.shape) != weight.ndim or 0 in weight.shape:
-        raise Unsupported(f"a filter of shape {list(weight.shape)} on a tensor of shape {list(x.shape)}")
-    kernel = weight.shape[2:]
+    check_filter(site, x.shape, weight.shape, what)
+    return x, weight
+
+
+def check_filter(site: Site, shape: Numbers, filters: Numbers, what: str) -> None:
+    """Unsupported unless filters (out, c, ...) of up to three axes can slide over a tensor of some shape."""
+    if len(filters) not in (3, 4, 5):
+        raise Unsupported(f"{what} along {len(filters) - 2} axes")
+    if len(shape) != len(filters) or 0 in filters:
+        raise Unsupported(f"a filter of shape {list(filters)} on a tensor of shape {list(shape)}")
+    kernel = filters[2:]
     if site.integers("kernel_shape", kernel) != kernel:
         raise Unsupported(f"attribute kernel_shape: expected {list(kernel)}, the size of the filter")
-    return x, weight
 
 
 def sized(site: Site, node: str, like: Value) -> Value:
@@ -112,7 +118,7 @@ def sized(site: Site, node: str, like: Value) -> Value:
 
 
 def conv_transpose(site: Site) -> Tensor:
-    """The adjoint; output_shape and auto_pad become padding."""
+    """The adjoint, along one or two axes of an image; output_shape and auto_pad become padding."""
     x, weight = filtered(site, "a transposed convolution")
     groups = site.integer("group", 1, low=1, high=x.shape[1])
     made, more = transposed_window(site, x.shape[2:], weight.shape[2:])
@@ -165,7 +171,9 @@ def pools(op: str) -> Callable[[Site], Tensor]:
         if op == "avgpool":
             attrs["count_include_pad"] = site.flag("count_include_pad")
         if len(kernel) <= 2:
-            return sized(site, pool(site, op, site.b.image(x, f"{site.hint}.in"), made, 0, attrs), x)
+            arranged, node = site.b.planes(x, len(kernel), f"{site.hint}.in")
+            node = pool(site, op, node, made, 0, attrs)
+            return Value(node, (*x.shape[:2], *site.b.shape(node)[-len(kernel) :]), arranged.axes)
         return pooled(site, op, x, made, attrs)
 
     return rule
@@ -183,8 +191,7 @@ def pool(site: Site, op: str, node: str, made: Window, first: int, attrs: dict[s
 def pooled(site: Site, op: str, x: Value, made: Window, attrs: dict[str, Any]) -> Value:
     """Windows along three axes or more: the last two, then each of the others with what follows it as columns."""
     n, c, *sizes = x.shape
-    if n != site.b.batch:
-        raise Unsupported(f"needs a batch of {site.b.batch}, got {list(x.shape)}")
+    c *= n // site.b.batch
     rank = len(sizes)
     node = site.b.seen(site.b.plain(x), (c * math.prod(sizes[:-2]), sizes[-2], sizes[-1]))
     node = pool(site, op, node, made, rank - 2, attrs)
@@ -194,7 +201,7 @@ def pooled(site: Site, op: str, x: Value, made: Window, attrs: dict[str, Any]) -
         one = Window(*((values[i], trivial) for values, trivial in zip(parts(made), (1, 1, 1, 0, 0), strict=True)))
         node = pool(site, op, site.b.seen(node, (before, sizes[i], after)), one, 0, attrs)
         sizes[i] = site.b.shape(node)[2]
-    return site.plain(node, (n, c, *sizes))
+    return site.plain(node, (*x.shape[:2], *sizes))
 
 
 def parts(made: Window) -> tuple[Numbers, ...]:
@@ -224,8 +231,10 @@ def whole(op: str) -> Callable[[Site], Tensor]:
 
     def rule(site: Site) -> Tensor:
         x = site.value(0)
-        if len(x.shape) < 3 or x.shape[0] != site.b.batch:
+        if len(x.shape) < 3:
             raise Unsupported(f"needs an image, got {list(x.shape)}")
+        if x.shape[0] != site.b.batch:
+            return reduced(site, op, x, tuple(range(2, len(x.shape))))
         node = site.b.plain(x)
         shape = site.b.shape(node)
         if len(shape) != 4 or shape[1] != x.shape[1]:
@@ -246,39 +255,27 @@ def pad(site: Site) -> Tensor:
     begin, end = dict.fromkeys(range(rank), 0), dict.fromkeys(range(rank), 0)
     for i, axis in enumerate(axes):
         begin[axis], end[axis] = amounts[i], amounts[i + len(axes)]
-    for axis in range(rank):
-        stop = x.shape[axis] + min(0, end[axis])
-        if begin[axis] < 0 or end[axis] < 0:
-            x = taken(site, x, axis, range(-min(0, begin[axis]), stop))
-        begin[axis], end[axis] = max(0, begin[axis]), max(0, end[axis])
+    x = sliced(site, x, {i: range(-min(0, begin[i]), size + min(0, end[i])) for i, size in enumerate(x.shape)})
+    begin, end = ({axis: max(0, amount) for axis, amount in side.items()} for side in (begin, end))
     return padded(site, x, begin, end, mode, fill)
 
 
 def padded(site: Site, x: Value, begin: dict[int, int], end: dict[int, int], mode: str, fill: float) -> Value:
     """A border around the axes that have one, the two last ones together where only those have."""
-    if mode == "wrap":
-        return wrapped(site, x, begin, end)
     wide = [axis for axis in begin if begin[axis] or end[axis]]
     if not wide:
         return x
     shape = tuple(s + begin[i] + end[i] for i, s in enumerate(x.shape))
     settings: dict[str, Any] = {"mode": mode, "value": fill if mode == "constant" else 0.0}
-    if len(x.shape) in (3, 4) and set(wide) <= set(x.order[-2:]) and x.shape[x.order[0]] == site.b.batch:
+    if len(x.shape) > 1 + (site.b.batch > 1) and set(wide) <= set(x.order[-2:]):
         (i, j) = x.order[-2:]
-        node = site.b.seen(x.node, (math.prod(x.stored[1:-2]), x.shape[i], x.shape[j]))
+        node = site.b.seen(x.node, (math.prod(x.stored[:-2]) // site.b.batch, x.shape[i], x.shape[j]))
         sides = (begin[i], begin[j], end[i], end[j])
         return Value(site.add("pad", node, pad=sides, **settings), shape, x.axes)
     if 0 in wide and site.b.batch > 1:
         raise Unsupported("padding of the batch")
     for axis in wide:
         x = one_padded(site, x, axis, begin[axis], end[axis], settings)
-    return x
-
-
-def wrapped(site: Site, x: Value, begin: dict[int, int], end: dict[int, int]) -> Value:
-    """A border of what lies at the other side."""
-    for axis, size in enumerate(x.shape):
-        x = taken(site, x, axis, [i % size for i in range(-begin[axis], size + end[axis])])
     return x
 
 
@@ -293,8 +290,6 @@ def one_padded(site: Site, x: Value, axis: int, begin: int, end: int, settings: 
 
 
 RULES: Mapping[str, Callable[[Site], Tensor]] = {
-    "Conv": conv,
-    "ConvTranspose": conv_transpose,
     "MaxPool": pools("maxpool"),
     "AveragePool": pools("avgpool"),
     "GlobalAveragePool": whole("gap"),

@@ -18,7 +18,9 @@ from cnncc.kernels.cpu import (
     resample,
     resize,
     strided,
+    take,
     topk,
+    unfold,
     window,
     winograd,
     winograd_transform,
@@ -44,4 +46,6 @@ LOWER: Mapping[str, Callable[[Any, str], PrimFunc]] = {
     "matmul": matmul.lower,
     "topk": topk.lower,
     "strided": strided.lower,
+    "take": take.lower,
+    "unfold": unfold.lower,
 }

@@ -61,6 +61,8 @@ class _Resample:
             return k.let(at // c.scale[axis])
         if c.mode == "crop":
             return k.let(at + c.offset[axis])
+        if c.mode == "wrap":
+            return k.let((at + -c.offset[axis] % (last + 1)) % (last + 1))
         inner = k.let(at - c.offset[axis])
         if c.mode == "edge":
             return k.let(vmin(vmax(inner, 0), last))

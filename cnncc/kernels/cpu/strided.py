@@ -17,7 +17,7 @@ def lower(c: StridedConfig, symbol: str) -> PrimFunc:
     source, result = k.operand("source", c.source), k.operand("result", math.prod(c.sizes))
     width, step = c.sizes[-1], c.strides[-1]
     with k.units() as u:
-        at: Expr = 0
+        at: Expr = c.start
         rest = u
         for size, stride in zip(reversed(c.sizes[:-1]), reversed(c.strides[:-1]), strict=True):
             at = at + (rest % size) * stride

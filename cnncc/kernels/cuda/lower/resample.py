@@ -48,6 +48,8 @@ def _from(c: ResampleConfig, axis: int, position: Expr, size: int) -> Expr:
         return tirx.truncdiv(position, i32(c.scale[axis]))
     if c.mode == "crop":
         return position + c.offset[axis]
+    if c.mode == "wrap":
+        return tirx.truncmod(position + i32(-c.offset[axis] % size), i32(size))
     inner = position - c.offset[axis]
     if c.mode == "edge":
         return tirx.max(vmin(inner, i32(size - 1)), i32(0))

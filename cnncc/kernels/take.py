@@ -1,0 +1,40 @@
+"""Reading listed positions of an axis: their places are a table, so that a kernel's code does not depend on them."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+
+import numpy as np
+
+from cnncc.ir import Constant
+from cnncc.kernels.spec import Call, Kernel, Operand, Packed, Selection, Site
+
+
+@dataclass(frozen=True)
+class TakeConfig:
+    """The axis of `size` positions lies between `outer` and `inner` others, in logical order; `count` are taken."""
+
+    outer: int
+    size: int
+    count: int
+    inner: int
+
+    @property
+    def units(self) -> int:
+        """Of one row each, or, of single numbers, all that lie in a row."""
+        return self.outer * (self.count if self.inner > 1 else 1)
+
+
+def select_take(site: Site) -> Selection | None:
+    """take; a row per unit."""
+    node = site.node
+    if node.op != "take":
+        return None
+    old, axis = site.type().shape[1:], node.attrs["axis"]
+    table = np.array(node.attrs["indices"], np.float32)
+    config = TakeConfig(math.prod(old[:axis]), old[axis], len(table), math.prod(old[axis + 1 :]))
+    packed = Packed(f"{node.name}.places", Constant(table.shape, lambda: table))
+    kernel = Kernel("take", f"take_f32_{site.target.isa}", config, config.units, 0)
+    operands = (*site.values(node.inputs), Operand("weight", packed.name))
+    return Selection((Call(node.name, kernel, operands, site.result),), (packed,), "rows from a table of places")
