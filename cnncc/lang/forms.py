@@ -191,8 +191,13 @@ FORMS: Mapping[str, Form] = {
     "pad": Form("pad", (("pad", read.pads),), words={**EDGES, **numbers("value")}),
 }
 """Every op word."""
-MERGES = ("add", "mul", "max", "min", "matmul", "concat", "cropcat")
-"""Words in front of arms in braces. `cropcat` crops all arms to the smallest, centred, and concatenates them."""
+MERGE_FORMS: Mapping[str, Form] = {
+    **{op: Form(op) for op in ("add", "mul", "max", "min", "matmul", "concat")},
+    "cropcat": Form("concat"),
+}
+"""Words in front of arms in braces; what else belongs to them follows the closing brace. `cropcat` crops all arms to the
+smallest, centred, and concatenates them."""
+MERGES = tuple(MERGE_FORMS)
 WORD = {form.op: word for word, form in reversed(list(FORMS.items()))}
 """The word the printer uses for an op."""
 KEYWORDS = ("block", "save", "from", "output")

@@ -9,7 +9,7 @@ from typing import Any
 
 from cnncc.errors import CnnccError
 from cnncc.ir import Graph, Node
-from cnncc.lang.forms import FORMS, MERGES, WORD, same_pad
+from cnncc.lang.forms import FORMS, MERGE_FORMS, MERGES, WORD, same_pad
 from cnncc.ops import TABLE
 
 BARE = re.compile(r"[A-Za-z0-9_]+(\.[A-Za-z0-9_]+)*")
@@ -113,7 +113,8 @@ POSITIONAL: Mapping[str, Callable[[Mapping[str, Any]], str]] = {
 
 def taken(op: str) -> set[str]:
     """Attributes written by position."""
-    return {name for packed, _ in FORMS[WORD[op]].positional for name in packed.split("+")}
+    form = MERGE_FORMS[op] if op in MERGES else FORMS[WORD[op]]
+    return {name for packed, _ in form.positional for name in packed.split("+")}
 
 
 def print_net(graph: Graph, shapes: bool = True) -> str:
@@ -157,10 +158,14 @@ def statement(node: Node) -> str:
     """One op with all its attributes; a merge with its arms."""
     if node.op in MERGES:
         arms = " | ".join(f"from {name_text(i)}" for i in node.inputs)
-        return f"{node.op} {{ {arms} }}"
+        return " ".join([f"{node.op} {{ {arms} }}", *further(node)])
+    return " ".join([WORD[node.op], *further(node), *weights(node)])
+
+
+def further(node: Node) -> list[str]:
+    """What follows the word of an op, or the arms of a merge."""
     position = POSITIONAL.get(node.op)
-    first = [WORD[node.op], position(node.attrs)] if position else [WORD[node.op]]
-    return " ".join([*first, *attributes(node), *weights(node)])
+    return [*([position(node.attrs)] if position else []), *attributes(node)]
 
 
 def attributes(node: Node) -> list[str]:
