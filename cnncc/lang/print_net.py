@@ -56,7 +56,7 @@ def flag(name: str) -> Write:
     return lambda value: name
 
 
-NUMBERS = ("eps", "alpha", "beta", "k", "slope", "p", "value", "low", "high", "shift", "coefficient")
+NUMBERS = ("eps", "alpha", "beta", "k", "slope", "p", "value", "low", "high", "shift", "coefficient", "iou", "score")
 WORDS: Mapping[str, Write] = {
     "stride": lambda value: f"/{square(value)}",
     "pad": word("pad", pads),
@@ -80,6 +80,14 @@ WORDS: Mapping[str, Write] = {
     "axes": word("axes", lambda value: ",".join(map(str, value))),
     "dims": word("to", by),
     "place": str,
+    "outside": str,
+    "samples": word("samples", str),
+    "images": word("images", str),
+    "center": flag("center"),
+    "sizes": word("sizes", by),
+    "wrap": flag("wrap"),
+    "reduction": str,
+    "depth": word("depth", str),
     "exclude_outside": flag("exclude_outside"),
     "antialias": flag("antialias"),
     "largest": flag("smallest"),
@@ -97,6 +105,7 @@ POSITIONAL: Mapping[str, Callable[[Mapping[str, Any]], str]] = {
     "conv_transpose": lambda a: f"{by(a['kernel'])} {a['out']}",
     "fc": lambda a: str(a["out"]),
     "maxpool": lambda a: by(a["kernel"]),
+    "argmaxpool": lambda a: by(a["kernel"]),
     "avgpool": lambda a: by(a["kernel"]),
     "slice": lambda a: f"{a['start']}:{a['stop']}",
     "crop": lambda a: f"{a['top']},{a['left']} {a['height']}x{a['width']}",
@@ -107,6 +116,9 @@ POSITIONAL: Mapping[str, Callable[[Mapping[str, Any]], str]] = {
     "group_norm": lambda a: str(a["groups"]),
     "topk": lambda a: str(a["k"]),
     "resize": lambda a: by(a["size"]),
+    "unpool": lambda a: by(a["size"]),
+    "roi_align": lambda a: by(a["size"]),
+    "nms": lambda a: str(a["most"]),
 }
 """What follows the word of an op."""
 

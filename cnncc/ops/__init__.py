@@ -15,15 +15,19 @@ from cnncc.ops import (
     combine,
     conv,
     dense,
+    gather,
     group_norm,
     matmul,
     measure,
+    nms,
     normalize,
     permute,
     pool,
     rearrange,
     resample,
     resize,
+    roi_align,
+    sample,
     source,
 )
 from cnncc.ops.table import NOT_TRAINED, REQUIRED, Attrs, Op, Shape, ShapeError, Shapes
@@ -49,7 +53,7 @@ __all__ = [
 
 FAMILIES = (
     *(source, conv, dense, pool, normalize, group_norm, activation, combine, matmul, resample, resize),
-    *(rearrange, permute),
+    *(rearrange, permute, sample, gather, roi_align, nms),
 )
 TABLE: Mapping[str, Op] = {op.name: op for family in FAMILIES for op in family.OPS}
 """Every op by name."""
