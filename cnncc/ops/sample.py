@@ -58,20 +58,21 @@ def extents(shape: Shape, axes: int, depth: int) -> tuple[int, ...]:
 
 
 def pixels(place: Array, size: int, attrs: Attrs) -> Array:
-    """Coordinates in pixels, brought inside by `outside`; of zeros, no further out than matters."""
+    """Coordinates in pixels, brought inside by `outside`. Of zeros, and of cubic at a border, it is the pixels that are
+    brought inside: these coordinates are only kept as near as matters."""
     if attrs["place"] == "half_pixel":
         place = ((place + 1) * size - 1) / 2
     elif attrs["place"] == "align_corners":
         place = (place + 1) * ((size - 1) / 2)
     if attrs["mode"] == "nearest":
         place = np.rint(place)
+    if attrs["outside"] == "zeros" or (attrs["mode"], attrs["outside"]) == ("cubic", "border"):
+        return np.clip(place, -4, size + 3)
     low, high = limits(size, attrs)
     outside = (place < low) | (place > high)
     if attrs["outside"] == "border":
         return np.where(outside, np.clip(place, 0, size - 1), place)
-    if attrs["outside"] == "reflection":
-        return np.where(outside, reflected(place, low, high), place)
-    return np.clip(place, -4, size + 3)
+    return np.where(outside, reflected(place, low, high), place)
 
 
 def limits(size: int, attrs: Attrs) -> tuple[float, float]:

@@ -69,12 +69,14 @@ class _Sample:
         number = k.let(vmin(k.let(vmax(at, splat(-4.0, 1))), splat(c.sizes[axis] + 3.0, 1)))
         if c.mode == "nearest":
             share = k.let(tirx.Select(tirx.isnan(at), at, splat(1.0, 1)))
-            return [self.tap(tirx.Cast("int32", number), share, axis)]
+            return [self.tap(number, share, axis)]
         first = k.let(tirx.floor(number))
-        fraction, index = k.let(at - first), k.let(tirx.Cast("int32", first))
+        fraction = k.let(at - first)
         if c.mode == "linear":
-            return [self.tap(index, k.let(1.0 - fraction), axis), self.tap(index + 1, fraction, axis)]
-        return [self.tap(index + t, cubic(k, fraction, t), axis) for t in (-1, 0, 1, 2)]
+            shares = {0: k.let(splat(1.0, 1) - fraction), 1: fraction}
+        else:
+            shares = {t: cubic(k, fraction, t) for t in (-1, 0, 1, 2)}
+        return [self.tap(k.let(first + splat(float(t), 1)), share, axis) for t, share in shares.items()]
 
     def coordinate(self, place: Expr, size: int) -> Expr:
         """In pixels, brought inside as `cnncc.ops.sample.pixels` does."""
@@ -84,7 +86,7 @@ class _Sample:
         elif c.place == "align_corners":
             place = (place + splat(1.0, 1)) * splat((size - 1) / 2, 1)
         place = k.let(tirx.nearbyint(place) if c.mode == "nearest" else place)
-        if c.outside == "zeros":
+        if c.outside == "zeros" or (c.mode, c.outside) == ("cubic", "border"):
             return between(k, place, -4.0, size + 3.0)
         low, high = limits(size, {"place": c.place})
         out = tirx.any(place < splat(low, 1), place > splat(high, 1))
@@ -92,15 +94,14 @@ class _Sample:
         return k.let(tirx.Select(out, inside, place))
 
     def tap(self, index: Expr, share: Expr, axis: int) -> Tap:
-        """The pixel that a tap reads."""
-        k, size = self.k, self.c.sizes[axis]
-        index = k.let(index)
-        seen = k.let(tirx.all(index >= 0, index < size)) if self.c.outside == "zeros" else None
+        """The pixel that a tap reads: found as a float, so that TVM does not try to simplify the index."""
+        k, zero, last = self.k, splat(0.0, 1), splat(self.c.sizes[axis] - 1.0, 1)
+        seen = k.let(tirx.all(index >= zero, index <= last)) if self.c.outside == "zeros" else None
         if self.c.outside == "reflection":
-            edge = int(self.c.place != "align_corners")
-            index = k.let(tirx.Select(index < 0, -edge - index, index))
-            index = k.let(tirx.Select(index >= size, 2 * (size - 1) + edge - index, index))
-        return k.let(tirx.max(tirx.min(index, size - 1), 0)), share, seen
+            edge = splat(float(self.c.place != "align_corners"), 1)
+            index = k.let(tirx.Select(index < zero, zero - index - edge, index))
+            index = k.let(tirx.Select(index > last, last + last + edge - index, index))
+        return k.let(tirx.Cast("int32", between(k, index, 0.0, self.c.sizes[axis] - 1.0))), share, seen
 
 
 def combined(axes: list[list[Tap]], sizes: tuple[int, ...]) -> Iterator[Tap]:
