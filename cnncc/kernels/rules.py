@@ -10,17 +10,21 @@ from cnncc.kernels.conv_transposed import select_transposed
 from cnncc.kernels.copy import select_copy
 from cnncc.kernels.dense import select_dense
 from cnncc.kernels.elementwise import select_elementwise, select_normalize
+from cnncc.kernels.gather import select_gather
 from cnncc.kernels.group_norm import select_group_norm
 from cnncc.kernels.matmul import select_matmul
+from cnncc.kernels.nms import select_nms
 from cnncc.kernels.resample import select_resample
 from cnncc.kernels.resize import select_resize
+from cnncc.kernels.roi_align import select_roi_align
 from cnncc.kernels.room import explained
+from cnncc.kernels.sample import select_sample
 from cnncc.kernels.spec import Selection, Site
 from cnncc.kernels.strided import select_strided
 from cnncc.kernels.take import select_take
 from cnncc.kernels.topk import select_topk
 from cnncc.kernels.unfold import select_unfold
-from cnncc.kernels.window import select_depthwise, select_pool
+from cnncc.kernels.window import select_argmaxpool, select_depthwise, select_pool
 from cnncc.kernels.winograd_choice import select_winograd
 
 RULES: tuple[Callable[[Site], Selection | None], ...] = (
@@ -31,6 +35,7 @@ RULES: tuple[Callable[[Site], Selection | None], ...] = (
     select_transposed,
     select_dense,
     select_pool,
+    select_argmaxpool,
     select_global_pool,
     select_lrn,
     select_softmax,
@@ -43,6 +48,10 @@ RULES: tuple[Callable[[Site], Selection | None], ...] = (
     select_strided,
     select_take,
     select_unfold,
+    select_sample,
+    select_gather,
+    select_roi_align,
+    select_nms,
     select_copy,
 )
 

@@ -145,6 +145,34 @@ def select_depthwise(site: Site) -> Selection | None:
     return Selection((call,), tuple(packed), "depthwise: each lane is a channel, bound by loads")
 
 
+@dataclass(frozen=True)
+class ArgmaxConfig:
+    """Where the largest value of each window is; a row of one channel block per unit."""
+
+    channel_blocks: int
+    block: int
+    lanes: int
+    in_size: tuple[int, int]
+    out_size: tuple[int, int]
+    kernel: tuple[int, int]
+    stride: tuple[int, int]
+    dilation: tuple[int, int]
+    pad: tuple[int, int, int, int]
+
+
+def select_argmaxpool(site: Site) -> Selection | None:
+    """argmaxpool with any window."""
+    node, target, source = site.node, site.target, site.type()
+    if node.op != "argmaxpool":
+        return None
+    planes, out_size = blocks(source.shape[1], target.block), node.type.chw[1:]
+    how = (node.attrs[name] for name in ("kernel", "stride", "dilation", "pad"))
+    config = ArgmaxConfig(planes, target.block, target.lanes, source.chw[1:], out_size, *how)
+    kernel = Kernel("argmaxpool", f"argmaxpool_f32_nchw{target.block}c_{target.isa}", config, planes * out_size[0], 0)
+    call = Call(node.name, kernel, site.values(node.inputs), site.result)
+    return Selection((call,), (), "each lane is a channel")
+
+
 def select_pool(site: Site) -> Selection | None:
     """Max and average pooling with any window."""
     modes = {"maxpool": "max", "avgpool": "avg"}

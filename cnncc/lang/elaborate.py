@@ -11,7 +11,7 @@ from cnncc.lang import ast
 from cnncc.lang.blocks import bind, collect
 from cnncc.lang.build import GraphBuilder
 from cnncc.lang.chains import read_attrs, read_weights
-from cnncc.lang.forms import FORMS, MERGES, UNUSED
+from cnncc.lang.forms import FORMS, MERGE_FORMS, MERGES, UNUSED
 from cnncc.lang.items import Items
 from cnncc.lang.mistakes import misplaced, unknown, unknown_merge
 from cnncc.lang.numbering import computes, segments
@@ -143,8 +143,8 @@ class Elaborator:
         name = statement.name if isinstance(statement, ast.Merge) else statement.items[0]
         self.builder.step(at.scope.source.at(name), at.scope.stack)
         if isinstance(statement, ast.Merge):
-            value: str | None = self.merge(statement, at)
             items = Items(statement.items, at.scope, statement.name, statement.name.name)
+            value: str | None = self.merge(statement, items, at)
             return self.chain(items, At(at.scope, at.path, value))
         return self.op(Items(statement.items, at.scope, name), at)
 
@@ -238,18 +238,19 @@ class Elaborator:
 
     # Merges and blocks
 
-    def merge(self, statement: ast.Merge, at: At) -> str:
-        """Run the arms, then the node that merges them."""
+    def merge(self, statement: ast.Merge, items: Items, at: At) -> str:
+        """Run the arms, then the node that merges them, with what follows the braces."""
         word, scope = statement.name.name, at.scope
         if word not in MERGES:
             unknown_merge(scope, statement.name)
         paths = arm_paths(statement, at)
         ends = tuple(self.arm(arm, statement, at, next(paths)) for arm in statement.arms)
         span = scope.source.at(statement.name)
-        op = "concat" if word == "cropcat" else word
+        form = MERGE_FORMS[word]
         if word == "cropcat":
             ends = self.crop_to_smallest(ends, statement, at)
-        return self.builder.add(Node(at.path, op, ends, UNKNOWN, span=span, stack=scope.stack), word)
+        attrs = read_attrs(form, items, self.builder.shape(ends[0]))
+        return self.builder.add(Node(at.path, form.op, ends, UNKNOWN, attrs, span=span, stack=scope.stack), word)
 
     def arm(self, arm: tuple[ast.Group, ...], statement: ast.Merge, at: At, path: str) -> str:
         end = self.sequence(arm, at.scope.arm(path, statement.name), at.value)

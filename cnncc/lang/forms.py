@@ -8,6 +8,7 @@ from typing import Any
 
 from cnncc.lang import items as read
 from cnncc.lang.items import Reader
+from cnncc.ops.gather import REDUCTIONS
 from cnncc.ops.source import FILTERS, ORDERS
 
 Attrs = dict[str, Any]
@@ -101,6 +102,24 @@ RESIZE = {
     "scale": ("scale", read.factors),
     "coefficient": ("coefficient", read.number),
 }
+SAMPLE = {
+    **{m: ("mode", read.always(m)) for m in ("linear", "nearest", "cubic")},
+    **{m: ("outside", read.always(m)) for m in ("zeros", "border", "reflection")},
+    **{m: ("place", read.always(m)) for m in ("half_pixel", "align_corners", "pixels")},
+    "depth": ("depth", read.count),
+}
+ROWS = {"sizes": ("sizes", read.sizes), "wrap": ("wrap", read.always(True))}
+ROI_ALIGN = {
+    **{m: ("mode", read.always(m)) for m in ("avg", "max")},
+    **{m: ("place", read.always(m)) for m in ("half_pixel", "output_half_pixel")},
+    "scale": ("scale", read.number),
+    "samples": ("samples", read.count),
+    "images": ("images", read.count),
+}
+NMS = {
+    **{name: (name, read.number) for name in ("iou", "score")},
+    "center": ("center", read.always(True)),
+}
 TOPK = {
     "smallest": ("largest", read.always(False)),
     "indices": ("indices", read.always(True)),
@@ -155,6 +174,7 @@ FORMS: Mapping[str, Form] = {
     "upconv": Form("conv_transpose", (KERNEL, OUT), words=UPCONV),
     "fc": Form("fc", (("out", read.results),), words=BIAS),
     "maxpool": Form("maxpool", (KERNEL,), words={**STRIDE_PAD, **DILATION, **ROUNDING}),
+    "argmaxpool": Form("argmaxpool", (KERNEL,), words={**STRIDE_PAD, **DILATION, **ROUNDING}),
     "avgpool": Form("avgpool", (KERNEL,), words={**STRIDE_PAD, **ROUNDING, **COUNTPAD}),
     "gap": plain("gap", chains=False),
     "gmp": plain("gmp", chains=False),
@@ -204,8 +224,19 @@ FORMS: Mapping[str, Form] = {
     "pad": Form("pad", (("pad", read.pads),), words={**EDGES, **numbers("value")}),
 }
 """Every op word."""
-MERGES = ("add", "mul", "max", "min", "matmul", "concat", "cropcat")
-"""Words in front of arms in braces. `cropcat` crops all arms to the smallest, centred, and concatenates them."""
+MERGE_FORMS: Mapping[str, Form] = {
+    **{op: Form(op) for op in ("add", "mul", "max", "min", "matmul", "concat")},
+    "cropcat": Form("concat"),
+    "sample": Form("sample", words=SAMPLE),
+    "gather": Form("gather", words=ROWS),
+    "scatter": Form("scatter", words={**ROWS, **{m: ("reduction", read.always(m)) for m in REDUCTIONS}}),
+    "unpool": Form("unpool", (("size", read.kernel),)),
+    "roi_align": Form("roi_align", (("size", read.kernel),), words=ROI_ALIGN),
+    "nms": Form("nms", (("most", read.count),), words=NMS),
+}
+"""Words in front of arms in braces; what else belongs to them follows the closing brace. `cropcat` crops all arms to the
+smallest, centred, and concatenates them."""
+MERGES = tuple(MERGE_FORMS)
 WORD = {form.op: word for word, form in reversed(list(FORMS.items()))}
 """The word the printer uses for an op."""
 KEYWORDS = ("block", "save", "from", "output")

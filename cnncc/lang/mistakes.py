@@ -7,7 +7,7 @@ from typing import NoReturn
 
 from cnncc.errors import nearest
 from cnncc.lang import ast, foreign
-from cnncc.lang.forms import FORMS, KEYWORDS, MERGES
+from cnncc.lang.forms import FORMS, KEYWORDS, MERGE_FORMS, MERGES
 from cnncc.lang.items import Items
 from cnncc.lang.scope import Scope
 
@@ -66,7 +66,8 @@ def misplaced(items: Items, blocks: Collection[str]) -> NoReturn:
 
 def own_words(items: Items) -> set[str]:
     """What may follow the op that was read last."""
-    return set(FORMS[items.word].words) if items.word in FORMS else set()
+    form = FORMS.get(items.word) or MERGE_FORMS.get(items.word)
+    return set(form.words) if form else set()
 
 
 def word_hint(items: Items, word: str) -> str:

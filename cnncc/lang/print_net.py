@@ -9,7 +9,7 @@ from typing import Any
 
 from cnncc.errors import CnnccError
 from cnncc.ir import Graph, Node
-from cnncc.lang.forms import FORMS, MERGES, UNUSED, WORD, same_pad
+from cnncc.lang.forms import FORMS, MERGE_FORMS, MERGES, UNUSED, WORD, same_pad
 from cnncc.ops import TABLE
 
 BARE = re.compile(r"[A-Za-z0-9_]+(\.[A-Za-z0-9_]+)*")
@@ -60,7 +60,7 @@ def flag(name: str) -> Write:
     return lambda value: name
 
 
-NUMBERS = ("eps", "alpha", "beta", "k", "slope", "p", "value", "low", "high", "shift", "coefficient")
+NUMBERS = ("eps", "alpha", "beta", "k", "slope", "p", "value", "low", "high", "shift", "coefficient", "iou", "score")
 WORDS: Mapping[str, Write] = {
     "stride": lambda value: f"/{square(value)}",
     "pad": word("pad", pads),
@@ -87,6 +87,14 @@ WORDS: Mapping[str, Write] = {
     "step": word("step", commas),
     "dims": word("to", by),
     "place": str,
+    "outside": str,
+    "samples": word("samples", str),
+    "images": word("images", str),
+    "center": flag("center"),
+    "sizes": word("sizes", by),
+    "wrap": flag("wrap"),
+    "reduction": str,
+    "depth": word("depth", str),
     "exclude_outside": flag("exclude_outside"),
     "antialias": flag("antialias"),
     "largest": flag("smallest"),
@@ -104,6 +112,7 @@ POSITIONAL: Mapping[str, Callable[[Mapping[str, Any]], str]] = {
     "conv_transpose": lambda a: f"{by(a['kernel'])} {a['out']}",
     "fc": lambda a: str(a["out"]),
     "maxpool": lambda a: by(a["kernel"]),
+    "argmaxpool": lambda a: by(a["kernel"]),
     "avgpool": lambda a: by(a["kernel"]),
     "slice": lambda a: f"{a['start']}:{a['stop']}",
     "crop": lambda a: f"{a['top']},{a['left']} {a['height']}x{a['width']}",
@@ -117,13 +126,17 @@ POSITIONAL: Mapping[str, Callable[[Mapping[str, Any]], str]] = {
     "group_norm": lambda a: str(a["groups"]),
     "topk": lambda a: str(a["k"]),
     "resize": lambda a: by(a["size"]),
+    "unpool": lambda a: by(a["size"]),
+    "roi_align": lambda a: by(a["size"]),
+    "nms": lambda a: str(a["most"]),
 }
 """What follows the word of an op."""
 
 
 def taken(op: str) -> set[str]:
     """Attributes written by position."""
-    return {name for packed, _ in FORMS[WORD[op]].positional for name in packed.split("+")}
+    form = MERGE_FORMS[op] if op in MERGES else FORMS[WORD[op]]
+    return {name for packed, _ in form.positional for name in packed.split("+")}
 
 
 def print_net(graph: Graph, shapes: bool = True) -> str:
@@ -178,10 +191,14 @@ def statement(node: Node) -> str:
     """One op with all its attributes; a merge with its arms."""
     if node.op in MERGES:
         arms = " | ".join(f"from {name_text(i)}" for i in node.inputs)
-        return f"{node.op} {{ {arms} }}"
+        return " ".join([f"{node.op} {{ {arms} }}", *further(node)])
+    return " ".join([WORD[node.op], *further(node), *weights(node)])
+
+
+def further(node: Node) -> list[str]:
+    """What follows the word of an op, or the arms of a merge."""
     position = POSITIONAL.get(node.op)
-    first = [WORD[node.op], position(node.attrs)] if position else [WORD[node.op]]
-    return " ".join([*first, *attributes(node), *weights(node)])
+    return [*([position(node.attrs)] if position else []), *attributes(node)]
 
 
 def attributes(node: Node) -> list[str]:

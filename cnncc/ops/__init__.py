@@ -15,9 +15,11 @@ from cnncc.ops import (
     combine,
     conv,
     dense,
+    gather,
     group_norm,
     matmul,
     measure,
+    nms,
     normalize,
     parts,
     permute,
@@ -25,6 +27,8 @@ from cnncc.ops import (
     rearrange,
     resample,
     resize,
+    roi_align,
+    sample,
     source,
 )
 from cnncc.ops.table import NOT_TRAINED, REQUIRED, Attrs, Op, Shape, ShapeError, Shapes
@@ -50,7 +54,7 @@ __all__ = [
 
 FAMILIES = (
     *(source, conv, dense, pool, normalize, group_norm, activation, combine, matmul, resample, resize),
-    *(rearrange, permute, parts),
+    *(rearrange, permute, parts, sample, gather, roi_align, nms),
 )
 TABLE: Mapping[str, Op] = {op.name: op for family in FAMILIES for op in family.OPS}
 """Every op by name."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 
 import numpy as np
@@ -25,6 +26,19 @@ def maxpool_reference(xs: Arrays, weights: Weights, attrs: Attrs) -> Array:
     for tap in np.ndindex(view.shape[:2]):
         np.maximum(result, view[tap], out=result)
     return result
+
+
+def argmaxpool_reference(xs: Arrays, weights: Weights, attrs: Attrs) -> Array:
+    """Where the largest value of each window is, row * width + column of the input; of equal ones the first."""
+    x = xs[0]
+    values = windows(x, attrs, fill=-np.inf)
+    rows = np.arange(math.prod(x.shape[2:]), dtype=x.dtype).reshape(1, 1, *x.shape[2:])
+    places = windows(np.broadcast_to(rows, x.shape), attrs, fill=-1)
+    best, place = values[0, 0].copy(), places[0, 0].copy()
+    for tap in np.ndindex(values.shape[:2]):
+        better = (places[tap] >= 0) & ((values[tap] > best) | (place < 0))
+        best, place = np.where(better, values[tap], best), np.where(better, places[tap], place)
+    return place
 
 
 def divisors(shape: Shape, attrs: Attrs) -> Array:
@@ -83,6 +97,7 @@ def pool(name: str, attributes: Attrs, reference: Callable[[Arrays, Weights, Att
 
 OPS = (
     pool("maxpool", {**WINDOW, "dilation": (1, 1), "rounding": "floor"}, maxpool_reference, 0.0),
+    pool("argmaxpool", {**WINDOW, "dilation": (1, 1), "rounding": "floor"}, argmaxpool_reference, 0.0),
     pool("avgpool", {**WINDOW, "rounding": "floor", "count_include_pad": False}, avgpool_reference, 2e-6),
     pool("gap", {}, gap_reference, 2e-6),
     pool("gmp", {}, gmp_reference, 0.0),

@@ -8,10 +8,15 @@ from cnncc.ir.types import TensorType
 VIEWS = frozenset({"flatten", "reshape", "slice"})
 """Ops whose result may be a part of their input's memory: the planner lets them do no work."""
 
-_PLAIN = frozenset({"permute", "expand", "group_norm", "matmul", "topk", "strided_slice", "take", "unfold"})
+_PLAIN = frozenset(
+    {"permute", "expand", "group_norm", "matmul", "topk", "strided_slice", "take", "unfold"}
+    | {"gather", "scatter", "unpool", "roi_align", "nms"}
+)
 """Ops that read and write the elements in logical order."""
 _PLAIN_READERS = frozenset({"flatten", "reshape"}) | _PLAIN
 """Ops that need the elements in logical order."""
+_PLAIN_ARGUMENTS = frozenset({("sample", 1)})
+"""Of other ops, the arguments that they need in logical order."""
 
 
 def assign_layouts(g: Graph, block: int) -> Graph:
@@ -61,7 +66,8 @@ class _Builder:
             return name
         if node.op == "conv" and position == 0 and node.attrs["groups"] == 1:
             return name
-        return self._as_block(name, 1 if node.op in _PLAIN_READERS else self.block)
+        plain = node.op in _PLAIN_READERS or (node.op, position) in _PLAIN_ARGUMENTS
+        return self._as_block(name, 1 if plain else self.block)
 
     def _as_block(self, name: str, block: int) -> str:
         source = self.nodes[name]

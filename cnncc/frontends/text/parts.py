@@ -8,9 +8,9 @@ from functools import cached_property
 
 from cnncc.frontends.text import tree
 from cnncc.frontends.text.phrase import Hole, Phrase, Ref, phrase
-from cnncc.ir import Graph
+from cnncc.ir import Graph, Node
 from cnncc.lang.forms import MERGES
-from cnncc.lang.print_net import name_text
+from cnncc.lang.print_net import further, name_text
 
 
 @dataclass(frozen=True)
@@ -78,8 +78,9 @@ def part(graph: Graph, statement: tree.Statement) -> Part:
     if isinstance(statement, tree.Merge):
         arms = tuple(parts(graph, arm) for arm in statement.arms)
     phrases = tuple(
-        (node.op,) if node.op in MERGES else phrase(graph, node, then)
+        words
         for node, then in zip(nodes, following, strict=True)
+        for words in (merge_phrases(node) if node.op in MERGES else [phrase(graph, node, then)])
     )
     inner = (name for arm in arms or () for each in arm for name in each.made)
     return Part(phrases, arms, (*inner, *statement.nodes))
@@ -93,6 +94,12 @@ def reference(statement: tree.From | tree.Save | tree.Output) -> Phrase:
     if isinstance(statement, tree.Output) and statement.port:
         verb.append(f" as {name_text(statement.port)}")
     return tuple(verb)
+
+
+def merge_phrases(node: Node) -> list[Phrase]:
+    """The word in front of the arms, and what follows them."""
+    after = " ".join(further(node))
+    return [(node.op,), (after,)] if after else [(node.op,)]
 
 
 def sequences(body: Sequence[Part]) -> Iterator[tuple[Part, ...]]:

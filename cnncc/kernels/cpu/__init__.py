@@ -8,15 +8,20 @@ from typing import Any
 from tvm.tirx import PrimFunc
 
 from cnncc.kernels.cpu import (
+    argmaxpool,
     conv_direct,
     copy,
     dense,
     elementwise,
+    gather,
     group_norm,
     matmul,
+    nms,
     pad,
     resample,
     resize,
+    roi_align,
+    sample,
     strided,
     take,
     topk,
@@ -48,4 +53,11 @@ LOWER: Mapping[str, Callable[[Any, str], PrimFunc]] = {
     "strided": strided.lower,
     "take": take.lower,
     "unfold": unfold.lower,
+    "sample": sample.lower,
+    "gather": gather.lower_gather,
+    "scatter": gather.lower_scatter,
+    "argmaxpool": argmaxpool.lower,
+    "roi_align": roi_align.lower,
+    "nms": nms.lower,
+    "nms_rows": nms.lower_rows,
 }

@@ -1,0 +1,49 @@
+"""Non-maximum suppression: each class by itself, then all rows one after the other."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from cnncc.kernels.spec import Call, Kernel, Operand, Selection, Site
+
+
+@dataclass(frozen=True)
+class NmsConfig:
+    """At most `most` of `boxes` for each of `classes` of `images`."""
+
+    images: int
+    classes: int
+    boxes: int
+    most: int
+    iou: float
+    score: float
+    center: bool
+
+
+@dataclass(frozen=True)
+class NmsRowsConfig:
+    """Lists of up to `most` boxes, ended by -1, of all `classes` of all `images`."""
+
+    images: int
+    classes: int
+    most: int
+
+
+def select_nms(site: Site) -> Selection | None:
+    """nms; a class per unit."""
+    node, attrs = site.node, site.node.attrs
+    if node.op != "nms":
+        return None
+    _, images, classes, count = site.type(1).shape
+    most = min(attrs["most"], count)
+    how = (float(attrs["iou"]), float(attrs["score"]), attrs["center"])
+    config, rows = NmsConfig(images, classes, count, most, *how), NmsRowsConfig(images, classes, most)
+    lists = Operand("workspace", node.name)
+    floats = images * classes * most
+    find = Kernel("nms", f"nms_f32_{site.target.isa}", config, images * classes, count)
+    join = Kernel("nms_rows", f"nms_rows_f32_{site.target.isa}", rows, 1, 0)
+    calls = (
+        Call(node.name, find, site.values(node.inputs), lists, workspace_floats=floats),
+        Call(node.name, join, (lists,), site.result, workspace_floats=floats),
+    )
+    return Selection(calls, (), "one pass over the boxes for each that is found")
