@@ -14,6 +14,7 @@ from typing import Any
 
 from tvm import tirx
 from tvm.ir import PointerType, PrimType
+from tvm.ir.expr import TensorLoad
 from tvm.tirx import (
     AllocBuffer,
     AttrStmt,
@@ -88,6 +89,16 @@ def splat(value: Expr, lanes: int) -> Expr:
     return scalar if lanes == 1 else Broadcast(scalar, lanes)
 
 
+def dtype_of(value: Expr) -> str:
+    """TVM's name of the type of an expression: `float32`, or `float32x8` of a vector."""
+    return str(value.ty.dtype if hasattr(value, "ty") else value.dtype)
+
+
+def _is_read(value: Expr) -> bool:
+    """Whether a value is an element of an array, or a vector whose lanes all are that element."""
+    return isinstance(value.value if isinstance(value, Broadcast) else value, TensorLoad)
+
+
 def sequence(statements: list[Any]) -> Any:
     """One statement after the other."""
     return statements[0] if len(statements) == 1 else SeqStmt(statements)
@@ -107,6 +118,11 @@ class KernelBuilder:
 
     def emit(self, statement: Any) -> None:
         self._blocks[-1].append(statement)
+
+    @property
+    def statements(self) -> int:
+        """How many statements the innermost open block has."""
+        return len(self._blocks[-1])
 
     def _name(self, stem: str) -> str:
         self._count += 1
@@ -136,18 +152,38 @@ class KernelBuilder:
         return Buffer(self, buffer)
 
     def registers(self, floats: int) -> Buffer:
-        """A small local array that LLVM promotes to registers (all indices must be constants)."""
-        buffer = tirx.decl_buffer((floats,), "float32", self._name("acc"), scope="local", data_alignment=64)
+        """A small local array, which LLVM promotes to registers if all indices are constants."""
+        return Buffer(self, self._local(floats, "float32", "acc"))
+
+    def _local(self, count: int, scalar: str, stem: str) -> Any:
+        """TVM's buffer of a local array."""
+        buffer = tirx.decl_buffer((count,), scalar, self._name(stem), scope="local", data_alignment=64)
         self.emit(AllocBuffer(buffer, {"disable_lower_builtin": IntImm("bool", 1)}))
-        return Buffer(self, buffer)
+        return buffer
 
     def let(self, value: Expr, stem: str = "t") -> Expr:
-        """Names a value so that it is computed once."""
+        """Names a value so that it is computed once.
+
+        Where TVM simplifies it puts the definition of a name in the place of each use, so a chain of names, each used
+        twice, doubles with every link. Only indices are to be simplified, and only they become such names. Other values
+        go through memory, which TVM does not look into and LLVM makes a register again.
+        """
         if isinstance(value, int):
             return value
-        variable = Var(self._name(stem), value.ty.dtype if hasattr(value, "ty") else value.dtype)
+        dtype = dtype_of(value)
+        if dtype != "int32" and not _is_read(value):
+            return self._kept(value, dtype)
+        variable = Var(self._name(stem), dtype)
         self.emit(Bind(variable, value))
         return variable
+
+    def _kept(self, value: Expr, dtype: str) -> Expr:
+        """A value stored in a local array of its own, to be read where it is used."""
+        scalar, _, lanes = dtype.partition("x")
+        buffer = self._local(int(lanes or 1), scalar, "kept")
+        place = [element(0, int(lanes or 1))]
+        self.emit(BufferStore(buffer, value, place))
+        return BufferLoad(buffer, place)
 
     @contextmanager
     def _block(self) -> Iterator[list[Any]]:

@@ -9,6 +9,7 @@ from tvm.tirx import PrimFunc
 
 from cnncc.kernels.builder import Buffer, Expr, KernelBuilder, splat
 from cnncc.kernels.conv_direct import ConvConfig
+from cnncc.kernels.cpu.epilogue import costly, each, readable
 from cnncc.kernels.cpu.moves import Window, gather_rows
 from cnncc.kernels.cpu.vectors import apply_epilogue
 from cnncc.kernels.tiles import even_tiles
@@ -252,11 +253,18 @@ class _Conv:
         height, width = c.out_size
         y = k.let(t.unit.row + t.y)
         corner = k.let((y * c.out_step[0] + c.out_start[0]) * width + t.x * c.out_step[1] + c.out_start[1])
-        for b in range(t.size):
+        looped = costly(c.epilogue)
+        sums = readable(k, acc, len(t.pixels) * t.size * c.block, c.lanes, looped)
+
+        def block(b: Expr) -> None:
             at = k.let(((t.block + b) * (height * width) + corner) * c.block)
-            for p, (r, column) in enumerate(t.pixels):
-                for v in range(c.block // c.lanes):
-                    index = at + ((r * c.out_step[0] * width + column * c.out_step[1]) * c.block + v * c.lanes)
-                    value = acc.load((p * t.size + b) * c.block + v * c.lanes, c.lanes)
-                    extras = [e.load(index, c.lanes) for e in self.extras]
-                    self.result.store(index, apply_epilogue(k, value, c.epilogue, extras, c.lanes), c.lanes)
+
+            def vector(r: Expr, column: Expr, v: Expr) -> None:
+                index = at + ((r * c.out_step[0] * width + column * c.out_step[1]) * c.block + v * c.lanes)
+                value = sums.load(((r * t.columns + column) * t.size + b) * c.block + v * c.lanes, c.lanes)
+                extras = [e.load(index, c.lanes) for e in self.extras]
+                self.result.store(index, apply_epilogue(k, value, c.epilogue, extras, c.lanes), c.lanes)
+
+            each(k, (t.rows, t.columns, c.block // c.lanes), looped, vector)
+
+        each(k, (t.size,), looped, block)

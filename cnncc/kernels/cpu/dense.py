@@ -8,6 +8,7 @@ from tvm import tirx
 from tvm.tirx import PrimFunc
 
 from cnncc.kernels.builder import Buffer, Expr, KernelBuilder, splat
+from cnncc.kernels.cpu.epilogue import costly, each, readable
 from cnncc.kernels.cpu.moves import copy_floats
 from cnncc.kernels.cpu.vectors import apply_epilogue
 from cnncc.kernels.dense import DenseConfig
@@ -79,8 +80,9 @@ class _Dense:
                 self.multiply(t, acc, at + j * UNROLL + q, weight + (j * UNROLL + q) * (t.size * c.block))
         for q in range(c.inputs // UNROLL * UNROLL, c.inputs):
             self.multiply(t, acc, at + q, weight + q * (t.size * c.block))
-        for i in range(t.images):
-            self.store(t, acc, i)
+        looped = costly(c.epilogue)
+        sums = readable(k, acc, t.images * t.size * c.block, c.lanes, looped)
+        each(k, (t.images,), looped, lambda i: self.store(t, sums, i, looped))
 
     def initialise(self, t: _Tile, acc: Buffer) -> None:
         """The biases, or zeros."""
@@ -102,16 +104,14 @@ class _Dense:
                 index = i * t.size * c.block + v * c.lanes
                 acc.store(index, acc.load(index, c.lanes) + value * vector, c.lanes)
 
-    def store(self, t: _Tile, acc: Buffer, i: int) -> None:
+    def store(self, t: _Tile, sums: Buffer, i: Expr, looped: bool) -> None:
         """The epilogue on the outputs of image `i` of the tile, and its result."""
         k, c = self.k, self.c
         image = t.image + i
         row = k.let(image * c.out_stride + t.first * c.block)
-        for v in range(t.size * c.block // c.lanes):
-            lanes = min(c.lanes, t.partial + (t.size - 1) * c.block - v * c.lanes)
-            if lanes <= 0:
-                continue
-            value = acc.load(i * t.size * c.block + v * c.lanes, c.lanes)
+
+        def vector(v: Expr, lanes: int) -> None:
+            value = sums.load(i * (t.size * c.block) + v * c.lanes, c.lanes)
             to, column = row + v * c.lanes, t.first * c.block + v * c.lanes
             starts = [(e, image * s + column) for e, s in zip(self.extras, c.extra_strides, strict=True)]
             if lanes == c.lanes:
@@ -119,6 +119,11 @@ class _Dense:
                 self.result.store(to, apply_epilogue(k, value, c.epilogue, loads, c.lanes), c.lanes)
             else:
                 self.store_part(value, starts, to, lanes)
+
+        whole, rest = divmod(t.partial + (t.size - 1) * c.block, c.lanes)
+        each(k, (whole,), looped, lambda v: vector(v, c.lanes))
+        if rest:
+            vector(whole, rest)
 
     def store_part(self, value: Expr, extras: list[tuple[Buffer, Expr]], to: Expr, lanes: int) -> None:
         """The last outputs, fewer than a vector: the same arithmetic in registers, then only those stored."""

@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterable, Mapping
 
 from tvm import tirx
 
-from cnncc.kernels.builder import Expr, KernelBuilder, splat
+from cnncc.kernels.builder import Expr, KernelBuilder, dtype_of, splat
 from cnncc.kernels.spec import Epilogue
 
 LARGEST = 3.4028234663852886e38
@@ -40,7 +40,7 @@ def nan_min(a: Expr, b: Expr) -> Expr:
 
 
 def _is_float(value: Expr) -> bool:
-    return not isinstance(value, int) and "float" in str(value.ty.dtype if hasattr(value, "ty") else value.dtype)
+    return not isinstance(value, int) and "float" in dtype_of(value)
 
 
 def _horner(k: KernelBuilder, x: Expr, coefficients: tuple[float, ...], lanes: int) -> Expr:

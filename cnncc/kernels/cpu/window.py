@@ -9,6 +9,7 @@ from tvm import tirx
 from tvm.tirx import PrimFunc
 
 from cnncc.kernels.builder import Buffer, Expr, KernelBuilder, splat
+from cnncc.kernels.cpu.epilogue import costly, each, readable
 from cnncc.kernels.cpu.moves import Window, gather_rows
 from cnncc.kernels.cpu.vectors import LOWEST, apply_epilogue, nan_max, vmax, vmin
 from cnncc.kernels.tiles import even_tiles
@@ -159,14 +160,22 @@ class _Window:
         """Scale and epilogue of every pixel, and its result."""
         k, c = self.k, self.c
         at = k.let(((t.plane * c.out_size[0] + t.top + t.y) * c.out_size[1] + t.x) * c.block)
-        for p in range(t.count):
+        looped = costly(c.epilogue)
+        sums = readable(k, acc, t.count * c.block, c.lanes, looped)
+
+        def pixel(p: Expr) -> None:
             scale = self.scale(t.top + t.y, t.x + p)
-            for v in range(c.block // c.lanes):
-                value, index = acc.load(p * c.block + v * c.lanes, c.lanes), at + p * c.block + v * c.lanes
+
+            def vector(v: Expr) -> None:
+                value, index = sums.load(p * c.block + v * c.lanes, c.lanes), at + p * c.block + v * c.lanes
                 if scale is not None:
                     value = k.let(value * splat(scale, c.lanes))
                 extras = [e.load(index, c.lanes) for e in self.extras]
                 self.result.store(index, apply_epilogue(k, value, c.epilogue, extras, c.lanes), c.lanes)
+
+            each(k, (c.block // c.lanes,), looped, vector)
+
+        each(k, (t.count,), looped, pixel)
 
     def combine(self, before: Expr, value: Expr, factor: Expr | None) -> Expr:
         if factor is not None:

@@ -7,9 +7,9 @@ from typing import Any
 from tvm.tirx import PrimFunc
 
 from cnncc.kernels.builder import Expr
-from cnncc.kernels.cpu.vectors import apply_epilogue
 from cnncc.kernels.cuda.elementwise import ElementwiseConfig
 from cnncc.kernels.cuda.lower.builder import CudaBuilder, divmod_, image_of, load_vector, store_vector
+from cnncc.kernels.cuda.lower.epilogue import applied
 from cnncc.kernels.cuda.spec import View, grid_of
 
 
@@ -29,10 +29,8 @@ def lower(c: ElementwiseConfig, symbol: str) -> PrimFunc:
         loaded = [load_vector(k, b, place, c.lanes) for b, place in zip(operands, places, strict=True)]
         factors = [load_vector(k, b, channel, c.lanes) for b in affine]
         added = [load_vector(k, b, image * (s // c.lanes) + at, c.lanes) for b, s in zip(extras, c.extras, strict=True)]
-        values = []
-        for lane in range(c.lanes):
-            value = _combined(c.start, [v.load(lane) for v in (*loaded, *factors)])
-            values.append(apply_epilogue(k, value, c.epilogue, [a.load(lane) for a in added], 1))
+        combined = [_combined(c.start, [v.load(lane) for v in (*loaded, *factors)]) for lane in range(c.lanes)]
+        values = applied(k, combined, c.epilogue, added)
         store_vector(k, result, image * (c.result.stride // c.lanes) + at, values)
     return k.finish(symbol)
 

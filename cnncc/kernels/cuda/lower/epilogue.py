@@ -7,6 +7,7 @@ from typing import Any
 from tvm.tirx import PrimFunc
 
 from cnncc.kernels.builder import Expr
+from cnncc.kernels.cpu.epilogue import costly
 from cnncc.kernels.cpu.vectors import apply_epilogue
 from cnncc.kernels.cuda.conv import SumConfig
 from cnncc.kernels.cuda.lower.builder import Array, CudaBuilder, divmod_, image_of, load_vector, store_vector
@@ -27,11 +28,21 @@ def finished(
     lanes = len(values)
     biases = load_vector(k, bias, channel, lanes) if bias is not None else None
     added = [load_vector(k, buffer, begin + at, lanes) for buffer, begin in extras]
-    results = []
+    whole = [value if biases is None else value + biases.load(lane) for lane, value in enumerate(values)]
+    return applied(k, whole, epilogue, added)
+
+
+def applied(k: CudaBuilder, values: list[Any], epilogue: Any, added: list[Array]) -> list[Any]:
+    """The epilogue on a vector of numbers; a costly one in a loop, of which the CUDA compiler decides whether it is
+    unrolled. `added` are vectors too."""
+    if not costly(epilogue):
+        return [apply_epilogue(k, v, epilogue, [a.load(lane) for a in added], 1) for lane, v in enumerate(values)]
+    out = k.local(len(values))
     for lane, value in enumerate(values):
-        whole = value if biases is None else value + biases.load(lane)
-        results.append(apply_epilogue(k, whole, epilogue, [a.load(lane) for a in added], 1))
-    return results
+        out.store(lane, value)
+    with k.loop(len(values), "lane") as lane:
+        out.store(lane, apply_epilogue(k, out.load(lane), epilogue, [a.load(lane) for a in added], 1))
+    return [out.load(lane) for lane in range(len(values))]
 
 
 def lower_sum(c: SumConfig, symbol: str) -> PrimFunc:

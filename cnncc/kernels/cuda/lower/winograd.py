@@ -8,6 +8,7 @@ from tvm import tirx
 from tvm.tirx import PrimFunc
 
 from cnncc.kernels.builder import Expr, i32, splat
+from cnncc.kernels.cpu.epilogue import costly, each
 from cnncc.kernels.cpu.vectors import apply_epilogue
 from cnncc.kernels.cuda.lower.builder import Array, CudaBuilder, divmod_, image_of
 from cnncc.kernels.cuda.spec import VECTOR, grid_of
@@ -51,8 +52,15 @@ def lower_output(config: TransformConfig, symbol: str) -> PrimFunc:
         for point in range(c.edge**2):
             values.store(point, planes.load(place.at_point(point)))
         whole = k.let(bias.load(place.channel)) if bias is not None else None
-        for n, value in enumerate(_both_sides(k, values, matrices(c.m, 3).output)):
-            y, x = k.let(place.row * c.m + n // c.m), k.let(place.column * c.m + n % c.m)
+        looped = costly(c.epilogue)
+        pixels = _both_sides(k, values, matrices(c.m, 3).output)
+        if looped:
+            kept = k.local(c.m**2)
+            for n, value in enumerate(pixels):
+                kept.store(n, value)
+
+        def pixel(i: Expr, j: Expr) -> None:
+            y, x = k.let(place.row * c.m + i), k.let(place.column * c.m + j)
             conditions = [
                 y < c.image.height if c.image.height % c.m else None,
                 x < c.image.width if c.image.width % c.m else None,
@@ -60,8 +68,11 @@ def lower_output(config: TransformConfig, symbol: str) -> PrimFunc:
             with k.unless_certain(*conditions):
                 at = k.let(place.in_image(y, x))
                 added = [e.load(place.image * stride + at) for e, stride in zip(extras, c.extras, strict=True)]
+                value = kept.load(i * c.m + j) if looped else pixels[i * c.m + j]
                 total = value if whole is None else value + whole
                 result.store(place.image * c.image.stride + at, apply_epilogue(k, total, c.epilogue, added, 1))
+
+        each(k, (c.m, c.m), looped, pixel)
     return k.finish(symbol)
 
 
