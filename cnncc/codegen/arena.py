@@ -4,10 +4,11 @@ leave free at each step, and above them where that is not enough."""
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import permutations
 
+from cnncc.codegen.occupied import Occupied
 from cnncc.ir import Graph
 from cnncc.kernels.room import SHARE
 from cnncc.kernels.spec import Call, Selection
@@ -74,15 +75,15 @@ def rooms(graph: Graph, cores: int) -> dict[str, float]:
 
 def lay_out(graph: Graph, plan: ArenaPlan, selections: Mapping[str, Selection], threads: int) -> ArenaLayout:
     """The arena of a program. Deterministic."""
-    in_use = _in_use(graph, plan)
-    live = [sum(stop - start for start, stop in taken) for taken in in_use]
+    live = []
     rooms: list[Room] = []
     calls: list[CallMemory] = []
-    for step, node in enumerate(graph.nodes):
+    for node, (step, taken) in zip(graph.nodes, enumerate(_in_use(graph, plan)), strict=True):
+        live.append(taken.bytes)
         selection = selections.get(node.name)
         if selection is not None:
             batch = node.type.shape[0]
-            placed = _place(_wanted(selection.calls, batch, threads), in_use[step])
+            placed = _place(_wanted(selection.calls, batch, threads), taken.runs)
             rooms += (Room(k, node.name, step, at, size) for k, (at, size) in placed.items() if size)
             live[step] += sum(size for _, size in placed.values())
             stride = max(_scratch(c) for c in selection.calls)
@@ -115,14 +116,22 @@ def _scratch(call: Call) -> int:
     return aligned(4 * call.kernel.scratch_floats)
 
 
-def _in_use(graph: Graph, plan: ArenaPlan) -> list[list[tuple[int, int]]]:
-    """For each step, the bytes [start, stop) of the arena that hold activations."""
-    found: list[list[tuple[int, int]]] = [[] for _ in graph.nodes]
+def _in_use(graph: Graph, plan: ArenaPlan) -> Iterator[Occupied]:
+    """At each step, the bytes of the arena that hold activations: the same object, changed from step to step."""
+    begin: list[list[tuple[int, int]]] = [[] for _ in range(len(graph.nodes) + 1)]
+    end: list[list[tuple[int, int]]] = [[] for _ in range(len(graph.nodes) + 2)]
     for tenant in plan.tenants:
         for piece in tenant.shape:
-            for step in range(piece.first, min(piece.last + 1, len(found))):
-                found[step].append((tenant.offset + piece.start, tenant.offset + piece.stop))
-    return found
+            taken = (tenant.offset + piece.start, tenant.offset + piece.stop)
+            begin[piece.first].append(taken)
+            end[min(piece.last, len(graph.nodes)) + 1].append(taken)
+    occupied = Occupied()
+    for step in range(len(graph.nodes)):
+        for start, stop in end[step]:
+            occupied.remove(start, stop)
+        for start, stop in begin[step]:
+            occupied.add(start, stop)
+        yield occupied
 
 
 def _place(wanted: Mapping[str, int], taken: Sequence[tuple[int, int]]) -> dict[str, tuple[int, int]]:
@@ -141,7 +150,7 @@ def _first_fit(
     for kind in order:
         size = wanted[kind]
         others = [(at, at + n) for at, n in placed.values() if n]
-        at = lowest((start - size, stop) for start, stop in [*taken, *others]) if size else 0
+        at = lowest((start - size, stop) for start, stop in (*taken, *others)) if size else 0
         placed[kind] = (at, size)
     return placed
 

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections import Counter
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property
+from heapq import heappop, heappush
 from typing import Any
 
 import networkx as nx
@@ -77,19 +79,31 @@ class Graph:
 
     @cached_property
     def _users(self) -> Mapping[str, tuple[Node, ...]]:
-        order = {n.name: i for i, n in enumerate(self.nodes)}
-        return {
-            n.name: tuple(self.by_name[u] for u in sorted(set(self.index.successors(n.name)), key=order.__getitem__))
-            for n in self.nodes
-        }
+        users: dict[str, list[Node]] = {n.name: [] for n in self.nodes}
+        for node in self.nodes:
+            for name in dict.fromkeys(node.inputs):
+                users[name].append(node)
+        return {name: tuple(found) for name, found in users.items()}
 
     def users(self, name: str) -> tuple[Node, ...]:
         """Distinct nodes that read `name`, in topological order (being a graph output is not counted)."""
         return self._users[name]
 
+    @cached_property
+    def _outputs(self) -> frozenset[str]:
+        return frozenset(self.outputs)
+
+    @cached_property
+    def _uses(self) -> Mapping[str, int]:
+        return Counter(name for n in self.nodes for name in n.inputs)
+
+    def is_output(self, name: str) -> bool:
+        """Whether the value is an output of the graph."""
+        return name in self._outputs
+
     def is_private(self, name: str) -> bool:
         """Whether exactly one node reads the value, once, and it is not a graph output: then it may be fused away."""
-        return self.index.out_degree(name) == 1 and name not in self.outputs
+        return self._uses[name] == 1 and not self.is_output(name)
 
     def rebuild(
         self,
@@ -101,16 +115,9 @@ class Graph:
         constants nobody reads left out. Graph inputs always stay; outputs keep their names, if there are as many as
         before."""
         listed = list(nodes)
-        position = {n.name: i for i, n in enumerate(listed)}
-        by_name = {n.name: n for n in listed}
         outs = tuple(self.outputs if outputs is None else outputs)
-        index = nx.DiGraph()
-        index.add_nodes_from(by_name)
-        index.add_edges_from((src, n.name) for n in listed for src in n.inputs)
-        needed = set(outs).union(*(nx.ancestors(index, o) for o in outs))
-        keep = [n for n in nx.lexicographical_topological_sort(index, key=position.__getitem__)
-                if n in needed or by_name[n].op == "input"]  # fmt: skip
-        kept = tuple(by_name[n] for n in keep)
+        needed = _ancestors({n.name: n for n in listed}, outs)
+        kept = tuple(n for n in _sorted(listed) if n.name in needed or n.op == "input")
         pool = {**self.constants, **(constants or {})}
         used = {c: pool[c] for n in kept for c in n.weights.values() if c in pool}
         return Graph(self.name, kept, outs, used, self.ports if len(outs) == len(self.ports) else ())
@@ -135,3 +142,34 @@ class Graph:
         alive = [n for n in (*nodes, *added) if n is not None]
         wired = [n.with_(inputs=tuple(map(final, n.inputs))) for n in alive]
         return self.rebuild(wired, map(final, self.outputs), constants)
+
+
+def _ancestors(by_name: Mapping[str, Node], outputs: Iterable[str]) -> set[str]:
+    """The outputs and all that they are computed from."""
+    found: set[str] = set()
+    waiting = list(outputs)
+    while waiting:
+        name = waiting.pop()
+        if name not in found:
+            found.add(name)
+            waiting += by_name[name].inputs
+    return found
+
+
+def _sorted(nodes: Sequence[Node]) -> Iterator[Node]:
+    """Topologically; of those that could come next, the first of the given order."""
+    position = {n.name: i for i, n in enumerate(nodes)}
+    missing = [len(set(n.inputs)) for n in nodes]
+    readers: list[list[int]] = [[] for _ in nodes]
+    for i, node in enumerate(nodes):
+        for name in set(node.inputs):
+            readers[position[name]].append(i)
+    ready = [i for i, count in enumerate(missing) if not count]
+    while ready:
+        i = heappop(ready)
+        yield nodes[i]
+        for reader in readers[i]:
+            missing[reader] -= 1
+            if not missing[reader]:
+                heappush(ready, reader)
+    assert not any(missing), "a node reads what is computed from it"

@@ -11,6 +11,7 @@ from cnncc.ir import Node
 from cnncc.kernels.room import SHARE
 from cnncc.memory.facts import Block, Held, Report, Step
 from cnncc.passes import best_order
+from cnncc.passes.pieces import alive_at
 from cnncc.passes.plan_arena import Tenant
 
 
@@ -46,11 +47,7 @@ def report(program: Program) -> Report:
 
 def _steps(program: Program) -> tuple[Step, ...]:
     taken = {(room.kind, room.step): room.bytes for room in program.memory.rooms}
-    alive = [0] * len(program.graph.nodes)
-    for tenant in program.plan.tenants:
-        for piece in tenant.shape:
-            for i in range(piece.first, piece.last + 1):
-                alive[i] += piece.size
+    alive = alive_at([tenant.shape for tenant in program.plan.tenants], len(program.graph.nodes))
     return tuple(
         Step(n.name, _what(n), alive[i], taken.get(("workspace", i), 0), taken.get(("scratch", i), 0))
         for i, n in enumerate(program.graph.nodes)

@@ -55,7 +55,7 @@ class Aliases:
 
 def alias_values(g: Graph, reuse: bool = True) -> Aliases:
     """The storage of every value of a laid-out graph; without `reuse`, nothing is computed in place of an input."""
-    views = frozenset(n.name for n in g.nodes if n.name not in g.outputs and is_view(g, n))
+    views = frozenset(n.name for n in g.nodes if not g.is_output(n.name) and is_view(g, n))
     arms, copies = _place_arms(g, views)
     walk = _Walk(g, views, arms)
     for step, node in enumerate(g.nodes):
@@ -122,23 +122,27 @@ class _Walk:
         self.g = g
         self.views = views
         self.arms = arms
+        self._outermost = _outermost(g, arms)
         self.place: dict[str, tuple[str, int]] = {}
         self.storages: dict[str, Storage] = {}
         self.lives: dict[str, list[Piece]] = {}
         self.in_place: set[str] = set()
         self._steps = {n.name: i for i, n in enumerate(g.nodes)}
+        self._outputs = {name: i for i, name in reversed(list(enumerate(g.outputs)))}
+        self._written: dict[str, int] = {}
+        """The step at which the memory of each value is written: of a view, that of what it is a view of."""
         self._inputs = {n.name: i for i, n in enumerate(g.inputs) if not is_normalized(n)}
         self._read = _last_reads(g, views)
 
     def visit(self, step: int, node: Node, reuse: bool) -> None:
         if node.name in self.views:
             self.place[node.name] = self._view(node)
-            self._live(node, self._written(node))
+            self._live(node, self._written[node.inputs[0]])
             return
         if node.name in self.arms:
-            self.place[node.name] = self._outermost(node.name)
+            self.place[node.name] = self._outermost[node.name]
         else:
-            reused = self._reusable(step, node) if reuse and node.name not in self.g.outputs else None
+            reused = self._reusable(step, node) if reuse and node.name not in self._outputs else None
             if reused:
                 self.in_place.add(node.name)
             self.place[node.name] = (reused or node.name, 0)
@@ -148,27 +152,15 @@ class _Walk:
     def _live(self, node: Node, first: int) -> None:
         """Note until when the bytes of a value are read under its own name; views of it count for themselves."""
         root, inner = self.place[node.name]
+        self._written[node.name] = first
         readers = (self._steps[u.name] for u in self.g.users(node.name) if u.name not in self.views)
         piece = Piece(inner, inner + image_bytes(node.type), first, max(readers, default=first))
         self.lives.setdefault(root, []).append(piece)
-
-    def _written(self, node: Node) -> int:
-        """The step at which a view's memory is written: that of what it is a view of."""
-        while node.name in self.views:
-            node = self.g[node.inputs[0]]
-        return self._steps[node.name]
 
     def _view(self, node: Node) -> tuple[str, int]:
         root, inner = self.place[node.inputs[0]]
         start = node.attrs["start"] if node.op == "slice" else 0
         return root, inner + _channel_bytes(self.g[node.inputs[0]].type, start)
-
-    def _outermost(self, name: str) -> tuple[str, int]:
-        inner = 0
-        while name in self.arms:
-            name, start = self.arms[name]
-            inner += start
-        return name, inner
 
     def _extend(self, root: str, step: int, last: int) -> None:
         """A value written into the storage at `step` is read until `last`."""
@@ -181,29 +173,36 @@ class _Walk:
             self.storages[root] = Storage(kind, name, self.g[root].type, step, last)
 
     def _kind(self, root: str) -> tuple[str, str]:
-        if root in self.g.outputs:
-            return "output", str(self.g.outputs.index(root))
+        if root in self._outputs:
+            return "output", str(self._outputs[root])
         if root in self._inputs:
             return "input", str(self._inputs[root])
         return ("constant" if self.g[root].op == "const" else "arena"), root
 
     def _reusable(self, step: int, node: Node) -> str | None:
         """The storage of an input that `node` may overwrite with its result, element by element."""
-        for name in elementwise_inputs(node):
+        elementwise = elementwise_inputs(node)
+        others = {self.place[i][0] for i in node.inputs[: len(node.inputs) - len(elementwise)]}
+        uneven = {self.place[i][0] for i in elementwise if self.g[i].type != node.type}
+        for name in elementwise:
             root, _ = self.place[name]
             storage = self.storages[root]
-            if storage.kind == "arena" and storage.last <= step and self._fills(root, node):
+            # It may read the storage only as whole tensors like its result, each element where it writes it.
+            fits = storage.nbytes == node.type.nbytes and root not in others and root not in uneven
+            if storage.kind == "arena" and storage.last <= step and fits:
                 return root
         return None
 
-    def _fills(self, root: str, node: Node) -> bool:
-        """Whether `node` reads the storage only as whole tensors like its result, each element where it writes it."""
-        elementwise = elementwise_inputs(node)
-        other = node.inputs[: len(node.inputs) - len(elementwise)]
-        if self.storages[root].nbytes != node.type.nbytes or any(self.place[i][0] == root for i in other):
-            return False
-        types = [self.g[i].type for i in elementwise if self.place[i][0] == root]
-        return all(t == node.type for t in types)
+
+def _outermost(g: Graph, arms: Mapping[str, tuple[str, int]]) -> dict[str, tuple[str, int]]:
+    """For each arm, the concat of concats that it is written in, and where in an image of it."""
+    found: dict[str, tuple[str, int]] = {}
+    for node in reversed(g.nodes):  # what is read comes after what it is read by
+        if node.name in arms:
+            concat, start = arms[node.name]
+            root, outer = found.get(concat, (concat, 0))
+            found[node.name] = (root, outer + start)
+    return found
 
 
 def elementwise_inputs(node: Node) -> tuple[str, ...]:

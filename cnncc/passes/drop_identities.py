@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
 from cnncc.ir.graph import Graph, Node
 
 _ALWAYS = frozenset({"dropout", "identity"})
@@ -17,17 +19,20 @@ def drop_identities(g: Graph) -> Graph:
     """
     nodes: dict[str, Node] = {}
     redirect: dict[str, str] = {}
+    """Values that are gone, and the node that has their value."""
+    renamed: dict[str, str] = {}
+    """Nodes that take the name of an output."""
     for node in g.nodes:
         wired = _wire(node, nodes, redirect)
-        if not _is_identity(wired, nodes):
+        source = wired.inputs[0] if _is_identity(wired, nodes) else None
+        if source is None or (g.is_output(node.name) and not _may_rename(nodes[source], g, renamed)):
             nodes[node.name] = wired
-        elif node.name not in g.outputs:
-            redirect[node.name] = wired.inputs[0]
-        elif _may_rename(nodes[wired.inputs[0]], g):
-            _rename(nodes, redirect, wired.inputs[0], node.name)
-        else:
-            nodes[node.name] = wired
-    result = g.rebuild(nodes.values())
+            continue
+        redirect[node.name] = source
+        if g.is_output(node.name):
+            renamed[source] = node.name
+            nodes[source] = nodes.pop(source)  # comes as late as the output did
+    result = g.rebuild([_renamed(n, renamed) for n in nodes.values()])
     return g if result.nodes == g.nodes else result
 
 
@@ -54,17 +59,11 @@ def _shifts(node: Node) -> bool:
     return node.op == "pad" and any(node.attrs["pad"])
 
 
-def _may_rename(source: Node, g: Graph) -> bool:
-    return source.op not in ("input", "const") and source.name not in g.outputs
+def _may_rename(source: Node, g: Graph, renamed: Mapping[str, str]) -> bool:
+    return source.op not in ("input", "const") and not g.is_output(source.name) and source.name not in renamed
 
 
-def _rename(nodes: dict[str, Node], redirect: dict[str, str], old: str, new: str) -> None:
-    """The value `old` is from now on called `new`, for readers met already and for those to come."""
-    for name in [n for n, target in redirect.items() if target == old]:
-        redirect[name] = new
-    redirect[old] = new
-    for node in list(nodes.values()):
-        if old in node.inputs:
-            nodes[node.name] = node.with_(inputs=tuple(new if i == old else i for i in node.inputs))
-    source = nodes.pop(old)
-    nodes[new] = source.with_(name=new)
+def _renamed(node: Node, renamed: Mapping[str, str]) -> Node:
+    """The node with its name and those of its inputs as they are now."""
+    name, inputs = renamed.get(node.name, node.name), tuple(renamed.get(i, i) for i in node.inputs)
+    return node if (name, inputs) == (node.name, node.inputs) else node.with_(name=name, inputs=inputs)

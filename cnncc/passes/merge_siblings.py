@@ -37,7 +37,7 @@ def merge_siblings(g: Graph) -> Graph:
 
 
 def _mergeable(g: Graph, node: Node) -> bool:
-    if node.op != "conv" or len(node.inputs) != 1 or node.name in g.outputs or node.attrs["out"] % CHANNELS:
+    if node.op != "conv" or len(node.inputs) != 1 or g.is_output(node.name) or node.attrs["out"] % CHANNELS:
         return False
     a = node.attrs
     plain = a["kernel"] == a["stride"] == (1, 1) and not any(a["pad"]) and a["groups"] == 1
@@ -60,7 +60,9 @@ def _merge(g: Graph, siblings: list[Node]) -> tuple[Node, dict[str, Constant]]:
 
 
 def _fresh(g: Graph, name: str) -> str:
-    return name if name not in g.by_name else _fresh(g, f"{name}_")
+    while name in g.by_name:
+        name += "_"
+    return name
 
 
 def _stacked(parts: list[Constant]) -> Constant:

@@ -3,14 +3,21 @@
 from __future__ import annotations
 
 import random
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from functools import lru_cache
 from itertools import product
 
-from cnncc.passes.pieces import Record, Shape, first_of, last_of, live_bytes, shape_of, stop_of
+from cnncc.passes.pieces import Record, Shape, first_of, joined, last_of, live_bytes, shape_of, stop_of
+from cnncc.passes.stack_records import stack
 
 EFFORT = 3_000_000
 """Pairs of tensors looked at before the search gives up: a count, not a clock, so that every run gives the same."""
 
+_MOST_CLASHES = 300_000
+"""Pairs of pieces, alive at the same time, that are listed: some 100 MB. Where there are more, pieces are joined."""
+
+_COARSER = (400, 40, 4, 1)
+"""To how many pieces a shape is joined, one after the other, until the pairs are few enough."""
 
 _FORWARD = 0.7
 """Share of moves towards the start of the order, where the lowest offsets are given."""
@@ -42,15 +49,70 @@ def pack_shapes(
 
     Several greedy orders (Pisarchyk and Lee 2020), then a local search that places what sticks out on top earlier;
     it stops at the live-set bound. Of packings with as many bytes it takes one that leaves `guests` the room to end
-    lowest. Deterministic. Offsets are multiples of whatever all pieces start and stop at.
+    lowest. Where thousands are alive at the same time, they are placed in one of the orders, without regard to guests.
+    Deterministic. Offsets are multiples of whatever all pieces start and stop at.
     """
+    fitting = _manageable(shapes)
+    if fitting is None:
+        return _stacked(shapes, effort)
+    order, offsets, total = _searched(fitting, effort)
+    if guests and clashes([*fitting, *guests]) <= _MOST_CLASHES:
+        search = _joint(fitting, order, guests, effort)
+        search.improve()
+        offsets, total = tuple(search.offsets[: len(shapes)]), search.bytes
+    return offsets, total
+
+
+@lru_cache(maxsize=4)
+def _searched(shapes: tuple[Shape, ...], effort: int) -> tuple[tuple[int, ...], tuple[int, ...], int]:
+    """Order of placing, offsets and bytes; kept, since a plan without guests mostly precedes one with them."""
     search = Search(shapes, effort)
     search.greedy()
     search.improve()
-    if guests:
-        search = search.with_guests(guests)
-        search.improve()
-    return tuple(search.offsets[: len(shapes)]), search.bytes
+    return tuple(search.order), tuple(search.offsets), search.bytes
+
+
+def _joint(shapes: Sequence[Shape], order: Sequence[int], guests: Sequence[Shape], effort: int) -> Search:
+    """Shapes placed in a given order or in one of the fixed ones, with guests on top."""
+    joint = Search([*shapes, *guests], effort, len(shapes))
+    joint.attempt([*order, *range(len(shapes), len(joint.shapes))])
+    joint.greedy()
+    return joint
+
+
+def _manageable(shapes: Sequence[Shape]) -> tuple[Shape, ...] | None:
+    """The shapes with pieces so few that what clashes can be listed; None if even whole shapes are too many."""
+    if clashes(shapes) <= _MOST_CLASHES:
+        return tuple(shapes)
+    for most in _COARSER:
+        coarse = tuple(joined(s, most) for s in shapes)
+        if clashes(coarse) <= _MOST_CLASHES:
+            return coarse
+    return None
+
+
+def clashes(shapes: Sequence[Shape]) -> int:
+    """How many pairs of pieces of different shapes there are at most that are alive at the same step: as if all pieces
+    of a shape lived as long as it does."""
+    changes = [(first_of(s), len(s)) for s in shapes] + [(last_of(s) + 1, -len(s)) for s in shapes]
+    alive = pairs = 0
+    for _, pieces in sorted(changes):  # at one step, those that end come before those that begin
+        pairs += alive * max(0, pieces)
+        alive += pieces
+    return pairs
+
+
+def _stacked(shapes: Sequence[Shape], effort: int) -> tuple[tuple[int, ...], int]:
+    """The best of the fixed orders, as far as the effort goes, of whole shapes."""
+    lives = [(first_of(s), last_of(s), stop_of(s)) for s in shapes]
+    best: tuple[tuple[int, ...], int] | None = None
+    for key in _ORDERS:
+        if best is None or effort > 0:
+            found = stack(lives, sorted(range(len(shapes)), key=lambda i: key(shapes[i])))
+            best = min(best or found, found, key=lambda f: f[1])
+            effort -= len(shapes) ** 2 // 16
+    assert best is not None
+    return best
 
 
 class Search:
@@ -63,6 +125,7 @@ class Search:
         self.stops = [stop_of(s) for s in shapes]
         self.bound = tuple(max(live_bytes(s).values(), default=0) for s in (shapes[: self.hosts], shapes))
         self.forbidden = _forbidden(shapes)
+        self._pairs = sum(map(len, self.forbidden)) + len(shapes)
         self.order: list[int] = []
         self.offsets: list[int] = [0] * len(shapes)
         self.reached = (sum(self.stops) + 1,) * 2
@@ -75,10 +138,7 @@ class Search:
 
     def with_guests(self, guests: Sequence[Shape]) -> Search:
         """The same problem, solved as it is or in one of the fixed orders, with guests on top."""
-        joint = Search([*self.shapes, *guests], self.most_effort, len(self.shapes))
-        joint.attempt([*self.order, *range(len(self.shapes), len(joint.shapes))])
-        joint.greedy()
-        return joint
+        return _joint(self.shapes, self.order, guests, self.most_effort)
 
     def greedy(self) -> None:
         """The best of the fixed orders, hosts before guests; the first is tried whatever it costs."""
@@ -128,23 +188,29 @@ class Search:
 
     def attempt(self, order: list[int]) -> None:
         """Place in that order, and keep the result if it is not worse."""
-        offsets = self._place(order)
+        offsets = self._place(order, self._agreed(order))
         ends = [offset + stop for offset, stop in zip(offsets, self.stops, strict=True)]
         reached = (max(ends[: self.hosts], default=0), max(ends, default=0))
         if reached <= self.reached:
             self.order, self.offsets, self.reached = order, offsets, reached
 
-    def _place(self, order: list[int]) -> list[int]:
-        """Each shape in turn at the lowest offset that is free during the life of each of its pieces."""
+    def _agreed(self, order: list[int]) -> int:
+        """How many shapes come first in the best order as in this one: they will lie where they lie there."""
+        return next((p for p, (i, j) in enumerate(zip(order, self.order, strict=False)) if i != j), len(self.order))
+
+    def _place(self, order: list[int], placed: int) -> list[int]:
+        """Each shape in turn at the lowest offset that is free during the life of each of its pieces; the first ones
+        are `placed` already."""
         offsets = [-1] * len(self.shapes)
-        for i in order:
-            around = self.forbidden[i]
-            self.effort -= len(around) + 1
-            offsets[i] = lowest((offsets[j] + low, offsets[j] + high) for j, low, high in around if offsets[j] >= 0)
+        for i in order[:placed]:
+            offsets[i] = self.offsets[i]
+        for i in order[placed:]:
+            offsets[i] = lowest([(offsets[j] + low, offsets[j] + high) for j, low, high in self.forbidden[i] if offsets[j] >= 0])
+        self.effort -= self._pairs
         return offsets
 
 
-def lowest(taken: Iterator[tuple[int, int]]) -> int:
+def lowest(taken: Iterable[tuple[int, int]]) -> int:
     """The least offset of at least 0 inside none of the open intervals."""
     offset = 0
     for low, high in sorted(taken):

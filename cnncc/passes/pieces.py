@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from heapq import heappop, heappush
 from itertools import groupby, pairwise
 
 Record = tuple[int, int, int]
@@ -64,16 +65,31 @@ def live_bytes(shapes: Sequence[Shape]) -> dict[int, int]:
     return {step: (live := live + changes[step]) for step in sorted(changes)}
 
 
+def alive_at(shapes: Sequence[Shape], steps: int) -> list[int]:
+    """Bytes alive at each of the first so many steps."""
+    changes, live = live_bytes(shapes), 0
+    return [live := changes.get(step, live) for step in range(steps)]
+
+
 def outline(lives: Sequence[Piece], align: int) -> Shape:
     """The memory that values share, as pieces of whole units of `align` bytes that do not overlap: each is in use from
     the first write into any byte of it to the last read. Bytes that no value needs are left out."""
-    rounded = [(p.start // align * align, -(-p.stop // align) * align, p.first, p.last) for p in lives]
-    edges = sorted({edge for start, stop, _, _ in rounded for edge in (start, stop)})
+    rounded = [Piece(p.start // align * align, -(-p.stop // align) * align, p.first, p.last) for p in lives]
+    edges = sorted({edge for p in rounded for edge in (p.start, p.stop)})
+    waiting = sorted(rounded, key=lambda p: p.start, reverse=True)
+    earliest: list[tuple[int, int]] = []
+    latest: list[tuple[int, int]] = []
     pieces: list[Piece] = []
     for start, stop in pairwise(edges):
-        over = [(first, last) for a, b, first, last in rounded if a <= start and stop <= b]
-        if over:
-            pieces.append(Piece(start, stop, min(first for first, _ in over), max(last for _, last in over)))
+        while waiting and waiting[-1].start <= start:
+            piece = waiting.pop()
+            heappush(earliest, (piece.first, piece.stop))
+            heappush(latest, (-piece.last, piece.stop))
+        for heap in (earliest, latest):
+            while heap and heap[0][1] <= start:
+                heappop(heap)
+        if earliest:
+            pieces.append(Piece(start, stop, earliest[0][0], -latest[0][0]))
     return tuple(_joined(pieces))
 
 
@@ -83,3 +99,13 @@ def _joined(pieces: Sequence[Piece]) -> Iterator[Piece]:
         run = list(group)
         cuts = [0, *(i for i in range(1, len(run)) if run[i - 1].stop != run[i].start), len(run)]
         yield from (Piece(run[a].start, run[b - 1].stop, first, last) for a, b in pairwise(cuts))
+
+
+def joined(shape: Shape, most: int) -> Shape:
+    """The shape with at most so many pieces: neighbours made one, with what lies between them, for the life of both."""
+    if len(shape) <= most:
+        return shape
+    ordered = sorted(shape, key=lambda p: p.start)
+    each = -(-len(shape) // most)
+    runs = (ordered[at : at + each] for at in range(0, len(ordered), each))
+    return tuple(Piece(r[0].start, max(p.stop for p in r), first_of(tuple(r)), last_of(tuple(r))) for r in runs)

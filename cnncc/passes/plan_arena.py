@@ -8,7 +8,7 @@ from dataclasses import dataclass, replace
 from cnncc.ir.graph import Graph
 from cnncc.passes.alias_values import Aliases, Storage, alias_values, image_bytes
 from cnncc.passes.pack_records import pack_shapes
-from cnncc.passes.pieces import Piece, Record, Shape, live_bytes, outline, shape_of
+from cnncc.passes.pieces import Piece, Record, Shape, alive_at, live_bytes, outline, shape_of
 
 __all__ = ["ArenaPlan", "Slot", "plan_arena"]
 
@@ -92,9 +92,7 @@ def activation_bound(g: Graph, align: int = 64) -> int:
 
 def activations_alive(g: Graph, align: int = 64) -> list[int]:
     """Bytes of the arena in use at each step of a graph with layouts, in the order it has."""
-    changes = live_bytes(list(_shapes(g, alias_values(g), align, reuse=True).values()))
-    live = 0
-    return [live := changes.get(step, live) for step in range(len(g.nodes))]
+    return alive_at(list(_shapes(g, alias_values(g), align, reuse=True).values()), len(g.nodes))
 
 
 def _pack(shapes: list[Shape], guests: list[Shape], align: int) -> tuple[tuple[int, ...], int]:
