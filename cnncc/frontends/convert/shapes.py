@@ -109,7 +109,9 @@ def tile(site: Site) -> Tensor:
 
 def concat(site: Site) -> Tensor:
     """Along the channels, which the axis is made where it is another one."""
-    values = [site.value(i) for i, name in enumerate(site.node.input) if name]
+    given = [i for i, name in enumerate(site.node.input) if name]
+    full = [i for i in given if 0 not in site.tensor_at(i).shape]  # what has no elements adds none
+    values = [site.value(i) for i in full or given]
     axis = axis_of(site.integer("axis", 1), len(values[0].shape))
     return joined(site, values, axis)
 
