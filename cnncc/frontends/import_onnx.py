@@ -7,17 +7,19 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from itertools import count
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 import numpy as np
 
 from cnncc.errors import CnnccError, reason
 from cnncc.frontends import require_onnx
-from cnncc.frontends.convert import RULES
+from cnncc.frontends.convert import RULES, sequences
 from cnncc.frontends.onnx_attributes import find
+from cnncc.frontends.onnx_control import REFUSED, branch_of, needed
 from cnncc.frontends.onnx_fold import evaluate, shape_of
 from cnncc.frontends.onnx_schema import DOMAINS, check_schema
-from cnncc.frontends.onnx_site import Site, Tensor
+from cnncc.frontends.onnx_site import Site, Tensor, Tensors
+from cnncc.frontends.onnx_tensors import array_of
 from cnncc.frontends.onnx_values import Builder, Shape, Unsupported, Value, plain_value
 from cnncc.frontends.tidy import tidy
 from cnncc.ir import Graph
@@ -41,6 +43,8 @@ NUMERIC = FLOATS | INTEGERS | {"BOOL"}
 USUAL = 224
 """Height and width in examples."""
 Shapes = Mapping[str, Sequence[int]]
+Entry = Tensor | Tensors | None
+"""What stands for the result of a node; None if it could not be converted."""
 
 
 @dataclass(frozen=True)
@@ -202,7 +206,7 @@ class Reader:
     ports: dict[str, Shape]
     known: Mapping[str, np.ndarray]
     keep_known: bool
-    values: dict[str, Tensor | None] = field(default_factory=dict)
+    values: dict[str, Entry] = field(default_factory=dict)
     """Tensors by name; None where a node before failed."""
     foldable: set[str] = field(default_factory=set)
     """Of those, what would be known if nothing had failed."""
@@ -304,7 +308,7 @@ class Reader:
         known = all(name in self.foldable or isinstance(self.values.get(name), np.ndarray) for name in names)
         if known or node.op_type in ("Shape", "Size"):
             self.foldable.update(node.output)
-        elif node.domain not in DOMAINS or node.op_type not in RULES:
+        elif node.domain not in DOMAINS or node.op_type not in CONVERTED:
             self.fail(label(node), refusal(node))
         self.values.update(dict.fromkeys(node.output))
 
@@ -312,26 +316,47 @@ class Reader:
         self.faults.append(f"  {where}: {error.message}")
         self.wanted |= error.constants
 
-    def results(self, node: NodeProto, inputs: list[Tensor | None]) -> Sequence[Tensor | None]:
+    def results(self, node: NodeProto, given: list[Entry]) -> Sequence[Entry]:
         if node.domain not in DOMAINS:
             raise refusal(node)
         check_schema(node, self.opset)
+        inputs = [i for i in given if not isinstance(i, Tensors)]
+        if node.op_type in sequences.RULES or len(inputs) < len(given):
+            return [sequences.converted(self.site(node, given))]
+        if node.op_type == "If":
+            return self.branch(branch_of(node, inputs[0]))
         if node.op_type in ("Shape", "Size") and isinstance(inputs[0], Value):
             return shape_of(node, inputs[0])
         if not any(isinstance(i, Value) for i in inputs):
             return evaluate(node, [i for i in inputs if not isinstance(i, Value)], self.opset)
         if node.op_type not in RULES:
             raise refusal(node)
-        result = RULES[node.op_type](Site(node, inputs, self.opset, self.b, self.used))
+        result = RULES[node.op_type](self.site(node, given))
         return result if isinstance(result, list) else [result]
+
+    def site(self, node: NodeProto, inputs: list[Entry]) -> Site:
+        return Site(node, cast("list[Tensor | None]", inputs), self.opset, self.b, self.used)
+
+    def branch(self, graph: GraphProto) -> Sequence[Entry]:
+        """The results of a graph inside the model's. Names that it makes are its own."""
+        outside, used = self.values, self.used
+        self.values = {**outside, **{t.name: array_of(t, f"tensor {t.name}") for t in graph.initializer}}
+        self.used = used | needed(graph)
+        for node in graph.node:
+            if self.used.intersection(node.output):
+                self.convert(node)
+        found = [self.values.get(port.name) for port in graph.output]
+        self.values, self.used = outside, used
+        return found
 
     def output(self, port: ValueInfoProto) -> Port:
         """An output."""
         from onnx import helper
 
         value = self.values.get(port.name)
-        if value is None:
-            self.faults.append(f"  output {port.name}: no node computes it")
+        if value is None or isinstance(value, Tensors):
+            what = "no node computes it" if value is None else "a sequence of tensors"
+            self.faults.append(f"  output {port.name}: {what}")
             return Port(port.name, (), (), "", np.dtype(np.float32))
         known = value if isinstance(value, np.ndarray) else None
         try:
@@ -350,6 +375,10 @@ class Reader:
         return Port(port.name, value.shape, value.axes, value.node, dtype, known)
 
 
+CONVERTED = frozenset({*RULES, *sequences.RULES, "If"})
+"""Ops of which some use is converted."""
+
+
 def label(node: NodeProto) -> str:
     """What a node is called, and its op."""
     return f"{node.name or node.output[0]} ({node.op_type})"
@@ -357,8 +386,9 @@ def label(node: NodeProto) -> str:
 
 def refusal(node: NodeProto) -> Unsupported:
     """Why a node has no counterpart, whatever its inputs are."""
-    foreign = node.domain not in DOMAINS
-    return Unsupported(f"an op of the domain {node.domain}" if foreign else "this op is not supported")
+    if node.domain not in DOMAINS:
+        return Unsupported(f"an op of the domain {node.domain}")
+    return Unsupported(REFUSED.get(node.op_type, "this op is not supported"))
 
 
 def distinct(names: Iterable[str]) -> list[str]:
@@ -368,12 +398,3 @@ def distinct(names: Iterable[str]) -> list[str]:
         numbered = (f"{name}_{i}" for i in count(2))
         found.append(name if name not in found else next(n for n in numbered if n not in found))
     return found
-
-
-def needed(graph: GraphProto) -> set[str]:
-    """Names of tensors that the outputs depend on."""
-    wanted = {port.name for port in graph.output}
-    for node in reversed(graph.node):
-        if wanted.intersection(node.output):
-            wanted.update(node.input)
-    return wanted - {""}

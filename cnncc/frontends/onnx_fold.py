@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 import numpy as np
 
+from cnncc.frontends.onnx_attributes import find
+from cnncc.frontends.onnx_tensors import array_of
 from cnncc.frontends.onnx_values import Unsupported, Value
 
 if TYPE_CHECKING:
-    from onnx import NodeProto
+    from onnx import NodeProto, SparseTensorProto
 
 LARGEST = 1 << 28
 """Elements a tensor may grow to by ConstantOfShape, Expand, Tile or Range: a model of a few bytes can ask for any
@@ -38,6 +41,8 @@ def evaluate(node: NodeProto, inputs: Sequence[np.ndarray | None], opset: int) -
 
     if node.op_type.startswith(RANDOM) or any(a.HasField("g") or a.graphs for a in node.attribute):
         raise Unsupported("random, or control flow")
+    if (sparse := find(node, "sparse_value")) is not None:
+        return [dense(sparse.sparse_tensor)]
     refuse_growth(node, inputs)
     if node.op_type in ("QuantizeLinear", "DequantizeLinear"):
         opset = max(opset, 19)  # the first version that the reference has; older ones are a part of it
@@ -55,6 +60,25 @@ def evaluate(node: NodeProto, inputs: Sequence[np.ndarray | None], opset: int) -
         raise Unsupported(f"cannot be evaluated: {error}") from error
     values = iter(found)
     return [np.asarray(next(values)) if name else np.zeros(0) for name in node.output]
+
+
+def dense(sparse: SparseTensorProto) -> np.ndarray:
+    """A sparse tensor with its zeros; indices are places in the flat tensor, or one for each axis."""
+    values, indices = array_of(sparse.values, "sparse_value"), array_of(sparse.indices, "indices of sparse_value")
+    shape, count = tuple(sparse.dims), len(values)
+    if min(shape, default=1) < 0 or math.prod(shape) > LARGEST:
+        raise Unsupported(f"sparse_value: a tensor of shape {list(shape)}")
+    places = indices @ row_major(shape) if indices.ndim == 2 and indices.shape[1] == len(shape) else indices
+    if places.shape != (count,) or any(not 0 <= at < math.prod(shape) for at in places):
+        raise Unsupported(f"sparse_value: indices {list(indices.shape)} for {count} values of {list(shape)}")
+    found = np.zeros(math.prod(shape), values.dtype)
+    found[places] = values
+    return found.reshape(shape)
+
+
+def row_major(shape: tuple[int, ...]) -> np.ndarray:
+    """Elements between neighbours along each axis."""
+    return np.array([math.prod(shape[i + 1 :]) for i in range(len(shape))], np.int64)
 
 
 def refuse_growth(node: NodeProto, inputs: Sequence[np.ndarray | None]) -> None:

@@ -17,6 +17,15 @@ if TYPE_CHECKING:
 
 Tensor = Value | np.ndarray
 """A computed tensor, or one that is known."""
+
+
+@dataclass(frozen=True)
+class Tensors:
+    """A sequence of tensors. Only the rules of `convert/sequences.py` see one."""
+
+    items: tuple[Tensor, ...]
+
+
 MOST_NUMBERS = 1 << 16
 """In a vector of axes, sizes or the like."""
 

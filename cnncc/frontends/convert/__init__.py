@@ -4,7 +4,18 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 
-from cnncc.frontends.convert import convolutions, dense, norms, pointwise, quantize, reduce, resize, shapes, windows
+from cnncc.frontends.convert import (
+    convolutions,
+    dense,
+    norms,
+    pointwise,
+    quantize,
+    reduce,
+    resize,
+    shapes,
+    slices,
+    windows,
+)
 from cnncc.frontends.onnx_site import Site, Tensor
 
 RULES: Mapping[str, Callable[[Site], Tensor | list[Tensor]]] = {
@@ -16,6 +27,7 @@ RULES: Mapping[str, Callable[[Site], Tensor | list[Tensor]]] = {
     **reduce.RULES,
     **resize.RULES,
     **shapes.RULES,
+    **slices.RULES,
     **quantize.RULES,
 }
 """Every ONNX op that may be computed; what depends on known tensors only is evaluated by `onnx_fold.py`."""

@@ -11,7 +11,7 @@ import numpy as np
 
 from cnncc.frontends.convert.pointwise import with_known
 from cnncc.frontends.convert.reduce import reduced
-from cnncc.frontends.convert.shapes import sliced
+from cnncc.frontends.convert.slices import sliced
 from cnncc.frontends.onnx_site import Site, Tensor
 from cnncc.frontends.onnx_values import Unsupported, Value, axes_of, plain_value
 from cnncc.ops import TABLE
