@@ -258,6 +258,19 @@ def is_random(origin: str) -> bool:
     return origin.startswith(f"{RANDOM}, ")
 
 
+def warn_of_random(graph: Graph, origin: str) -> None:
+    """A warning if the graph has weights and they come from no file."""
+    from cnncc.errors import warn
+
+    if is_random(origin) and graph.constants:
+        warn(f"no weights for {graph.name}: using {origin}; give --weights FILE")
+
+
+def named_origin(origin: str) -> str:
+    """Where weights come from, for a module to say: nothing of folders, which differ from machine to machine."""
+    return f"{RANDOM} ({origin.removeprefix(f'{RANDOM}, ')})" if is_random(origin) else Path(origin).name
+
+
 def check_outputs(
     args: argparse.Namespace, outputs: Mapping[str, Path], inputs: Mapping[str, str | None] | None = None
 ) -> None:

@@ -25,6 +25,10 @@ class Notices:
             print(f"cnncc: warning: {warning}", file=sys.stderr)
         self.said.setdefault(str(warning), warning)
 
+    def messages(self) -> list[str]:
+        """Of all of them, without places."""
+        return [warning.message for warning in self.said.values()]
+
     def to_json(self) -> list[dict[str, Any]]:
         """Message, place (None if it has none) and hint of each."""
         return [
