@@ -10,6 +10,7 @@ from cnncc import resources
 from cnncc.errors import CnnccError, Span, nearest
 from cnncc.ir import Graph
 from cnncc.lang.elaborate import elaborate
+from cnncc.lang.habits import recognise
 from cnncc.lang.parse import syntax_tree
 from cnncc.lang.source import Source
 
@@ -21,7 +22,11 @@ def parse(text: str, file: str = "<text>") -> Graph:
     """The graph of a network text: complete attributes, inferred shapes (batch 1 unless the text says otherwise),
     unbound weights. CnnccError, with its place in `file`, for whatever is wrong."""
     source = Source(file, text.removeprefix("\ufeff"))
-    return elaborate(syntax_tree(source), source)
+    tree = syntax_tree(source)
+    try:
+        return elaborate(tree, source)
+    except CnnccError as error:
+        raise recognise(source, error) from None
 
 
 def read(source: str | os.PathLike[str]) -> Graph:

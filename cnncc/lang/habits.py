@@ -1,0 +1,158 @@
+"""Ways of writing that people bring from elsewhere, told by the look of the line once something is wrong with it."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
+
+from cnncc.errors import CnnccError, Span
+from cnncc.lang import foreign
+from cnncc.lang.forms import FORMS, MERGES
+from cnncc.lang.source import Source
+
+OPS = "|".join(sorted((*FORMS, *MERGES), key=len, reverse=True))
+CHAINS = "|".join(sorted((word for word, form in FORMS.items() if form.chains), key=len, reverse=True))
+OUTSIDE = r"^(?:[^()]|\([^()]*\))*?"
+"""What may stand in front on the line, so that what follows is in no parentheses."""
+
+
+@dataclass(frozen=True)
+class Habit:
+    """A way of writing. Carets are under the group `at`; texts may use the groups of the pattern, `sizes` (its numbers
+    as 3x3), `listed` (as 1, 2) and `here` (what stands for the group `op`). An empty message keeps that of the error.
+    """
+
+    pattern: re.Pattern[str]
+    message: str
+    hint: str
+    anywhere: bool = False
+    """Whether the error may be anywhere on the line: the line as a whole is of another language."""
+
+
+def habit(pattern: str, message: str, hint: str, anywhere: bool = False) -> Habit:
+    return Habit(re.compile(pattern), message, hint, anywhere)
+
+
+COMMENT = "'{at}' starts no comment"
+PYTHON = "this is Python, and a text of a network is not"
+MODEL = "a trained model comes in as ONNX: export it there, then `cnncc import model.onnx`"
+SIZES = "sizes are written {sizes}, not '{at}'"
+HABITS = (
+    habit(
+        rf"{OUTSIDE}(?<!\S)(?P<at>//+|--+|;;+|/\*|<!--|%+|!+)(?=\s*(?:[^\W\d]|$)).*", COMMENT, "comments start with #"
+    ),
+    habit(r"(?P<at>'''|\"\"\").*", COMMENT, "comments start with #, on each of their lines"),
+    habit(r"^\s*(?P<at>import\b|from [\w.]+ import\b|class\s+\w+|def\s+\w+\(.*\)\s*(?:->.*)?:)", PYTHON, MODEL, True),
+    habit(
+        r"^\s*(?:[\w.]+\s*=\s*)?(?P<at>(?:[A-Za-z_]\w*\.)+(?P<op>[A-Za-z_]\w*))\s*\(.*",
+        PYTHON,
+        f"{{here}}{MODEL}",
+        True,
+    ),
+    habit(r"^\s*(?P<at>(?P<op>[A-Z]\w*))\(.*[(=\[].*", "unknown block '{at}'", "{bare}", True),
+    habit(
+        r"(?P<at>\b\d{1,5}\s*(?:[*X\u00d7\u2715\u2716]\s*\d{1,5})+)\b", SIZES, "the letter x, without spaces: {sizes}"
+    ),
+    habit(r"(?<=[a-z_]\s)(?P<at>\d+(?:\s*x\s+\d+|\s+x\s*\d+)+)\b", SIZES, "the letter x, without spaces: {sizes}"),
+    habit(r"(?<!\w)(?P<at>[\[(]\s*\d+\s*(?:[,x]\s*\d+\s*)+[\])])", "", "a kernel or a shape is written {sizes}"),
+    habit(r"(?P<at>\[[^\]\n]*\]?)", "", "lists are written 1,2 or (1, 2), sizes 3x3"),
+    habit(rf"(?P<at>\bx\s+(?P<count>\d+))\s*(?:$|[;|}}])", "", "a repeat is written x{count}, without the space"),
+    habit(
+        r"(?P<at>\b(?P<count>\d+)x)(?=\s|$)", "", "a factor is its number, {count}; repeats stand last: `relu x{count}`"
+    ),
+    habit(
+        r"^\s*(?P<at>(?:repeat|for|loop|times|while)\b[^{]*)",
+        "there is no loop",
+        "a line is repeated by x3 at its end; several lines are made a block: `block b(c) {{ ... }}`, `b(64) x3`",
+        True,
+    ),
+    habit(r"^\s*(?P<at>(?P<count>\d+)\s*x)\s+[a-z].*", "", "a repeat stands last: `conv 3x3 64 x{count}`", True),
+    habit(
+        rf"^\s*(?P<at>[-*+\u2022]|\d+[.)])\s+(?:{OPS})\b", "", "a statement starts its line, without a mark or number"
+    ),
+    habit(rf"^\s*(?P<at>(?P<op>{OPS})\s*[:=])\s*[\d(]", "", "an op is followed by its numbers at once: `{example}`"),
+    habit(
+        rf"(?P<at>->|=>|\u2192|[>&+,|])\s*(?P<op>{CHAINS})\b",
+        "",
+        "what follows is written behind without a sign, as in `conv 3x3 64 bn relu`, or on a line of its own",
+    ),
+    habit(
+        rf"{OUTSIDE}(?P<at>,)\s*(?P<op>[a-z]\w*)\b",
+        "",
+        "words of an op are separated by spaces, as in `conv 3x3 64 pad 1`",
+    ),
+    habit(r"^\s*(?P<at>block\s+\w+\s*\([^)]*\)\s*:)", "", "a body is in braces: `block b(c) {{ conv 3x3 c relu }}`"),
+    habit(
+        r"^\s*(?P<at>block\s+\w+\s+\w+)\s*\{{", "", "parameters are in parentheses: `block b(c) {{ conv 3x3 c relu }}`"
+    ),
+    habit(r"\bblock\s+\w+\s*\((?:[^)]*,)?\s*(?P<at>(?:int|float)\s+\w+)", "", "parameters have no type: `block b(c)`"),
+    habit(r"(?P<at>,\s*)\)", "", "no comma after the last one"),
+    habit(r"(?P<at>\$\{{?(?P<name>\w+)\}}?)", "", "a parameter is its bare name: {name}"),
+    habit(r"(?P<at>\d+%)", "", "a share is a number of 0 to 1: 0.5 for 50%"),
+    habit(r"(?P<at>\\(?P<count>\d+))", "", "a stride is written /{count}"),
+    habit(r"(?P<at>/\(?\s*\d+\s*,\s*\d+\s*\)?)", "", "a stride of height and width is written /{sizes}"),
+    habit(r"(?P<at>\bno\s+bias\b)", "", "`nobias` is one word"),
+    habit(r"(?P<at>\brelu\s+6)\b", "", "`relu6` is one word"),
+    habit(
+        r"(?P<at>(?:\b[?NBb]|-1)x(?P<rest>\d+(?:x\d+)+))", "", "a shape has no batch: {rest}; `--batch` says how many"
+    ),
+    habit(r"(?P<at>\?)x(?P<rest>\d+(?:x\d+)+)", "", "a shape has no batch: {rest}; `--batch` says how many"),
+    habit(r"\binput\s+\w+(?P<at>:)", "", "a name is followed by the shape at once: `input image 3x224x224`"),
+    habit(
+        r"\b(?:mean|std)\s+(?P<at>[\d.]+(?:\s+[\d.]+)+)", "", "numbers of channels are written with commas: {listed}"
+    ),
+    habit(
+        r"\b(?:from|save)\s+\w+(?P<at>,)",
+        "",
+        "one name each; several are joined by a merge: `concat {{ from a | from b }}`",
+    ),
+    habit(r"\boutput\s+\w+(?P<at>,)", "", "one name each: `output a; output b`"),
+    habit(r"\b(?P<verb>save|output)\s+(?P<at>as\s+(?P<name>\w+))", "", "`{verb} {name}`"),
+    habit(r"(?P<at>;;+)", "", "one ';' between two statements"),
+)
+
+
+def recognise(source: Source, error: CnnccError) -> CnnccError:
+    """The error, or one that tells the habit which the line shows at its place."""
+    span = error.span
+    if span is None or not span.text:
+        return error
+    line = without_comment(span.text)
+    for known in HABITS:
+        for match in known.pattern.finditer(line):
+            if known.anywhere or touches(match, span):
+                return told(known, match, error, span)
+    return error
+
+
+def without_comment(line: str) -> str:
+    """The line up to a # outside quotes."""
+    match = re.match(r'(?:"(?:[^"\\]|\\.)*"|[^"#])*', line)
+    return match[0] if match else line
+
+
+def touches(match: re.Match[str], span: Span) -> bool:
+    """Whether the error lies within the match or right beside it."""
+    start = span.column - 1
+    return match.start("at") <= start + span.length and start <= match.end()
+
+
+def told(known: Habit, match: re.Match[str], error: CnnccError, span: Span) -> CnnccError:
+    words = dict(derived(match)) | match.groupdict()
+    start, end = match.span("at")
+    place = replace(span, column=start + 1, length=max(1, end - start)) if known.message else span
+    message = known.message.format_map(words) if known.message else error.message
+    return CnnccError(message, place, error.stack, known.hint.format_map(words).strip())
+
+
+def derived(match: re.Match[str]) -> Iterator[tuple[str, str]]:
+    """What texts may say besides the groups."""
+    numbers = re.findall(r"\d+(?:\.\d+)?|\.\d+", match["at"])
+    yield "sizes", "x".join(numbers)
+    yield "listed", f"({', '.join(numbers)})"
+    word = match.groupdict().get("op") or ""
+    here = foreign.HERE.get(foreign.simplified(word), "")
+    yield "example", foreign.EXAMPLES.get(here, "")
+    yield "here", f"here it is `{foreign.EXAMPLES[here]}`; " if here else ""
+    yield "bare", f"{here} takes no parentheses: `{foreign.EXAMPLES[here]}`" if here else MODEL
