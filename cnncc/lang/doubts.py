@@ -15,6 +15,7 @@ COLOURS = (1, 3)
 """Channels that a picture has."""
 LEAST_SIDE = 16
 """Pixels from which on two sides in front of a third of 3 are those of a picture: there are no fewer in use."""
+PRODUCT = re.compile(r"input\s+(?:[A-Za-z_]\w*\s+)?(\d+(?:\s*\*\s*\d+)+)")
 SCALE = 0.01
 """A `std` below this is the factor 1/255 of others, not a deviation."""
 
@@ -23,9 +24,19 @@ def doubt(graph: Graph) -> None:
     """Warn of inputs whose line reads as if it were written for another tool."""
     for node in graph.inputs:
         dims = node.attrs["dims"]
+        if len(dims) == 1:
+            _doubt_product(node, dims[0])
         if len(dims) == 3:
             _doubt_order(graph, node, dims)
             _doubt_scale(node, dims)
+
+
+def _doubt_product(node: Node, size: int) -> None:
+    """3*32*32: a sum of the language, where others write sizes so."""
+    found = node.span and PRODUCT.search(node.span.text, node.span.column - 1)
+    if found:
+        sizes = "x".join(re.split(r"\s*\*\s*", found[1]))
+        warn(f"input {found[1]} is a vector of {size} numbers", _at(node, found[1]), f"an image is written {sizes}")
 
 
 def _doubt_order(graph: Graph, node: Node, dims: Sequence[int]) -> None:

@@ -31,7 +31,8 @@ def syntax_tree(source: Source) -> ast.Net:
     try:
         return parser().parse(source.text)  # type: ignore[return-value]
     except (NestingError, NumberError) as error:
-        raise source.error(error.message, Piece(*edges([error.token])), error.hint) from None
+        found = source.error(error.message, Piece(*edges([error.token])), error.hint)
+        raise recognise(source, found) from None
     except (UnexpectedToken, UnexpectedCharacters) as error:
         raise recognise(source, explain(source, error)) from None
 

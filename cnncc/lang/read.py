@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import sys
 from pathlib import Path
 
@@ -62,12 +63,14 @@ def zoo_hint(path: Path) -> str:
 
 
 def decode(data: bytes, file: str) -> str:
-    """Bytes as UTF-8, or CnnccError at the first that is not."""
+    """Bytes as UTF-8, or CnnccError at the first that is not. Lines that end in CR alone end as others."""
     if data.startswith(COMPILED):
         hint = "`cnncc info` tells of modules; of the other commands, run, check and profile take them"
         raise CnnccError(f"{file}: is a compiled module or program, not the text of a network", hint=hint)
+    if data.startswith((b"\xff\xfe", b"\xfe\xff")):
+        raise CnnccError(f"{file}: is UTF-16", hint="save it as UTF-8, the encoding of network texts")
     try:
-        return data.decode("utf-8")
+        return re.sub("\r(?!\n)", "\n", data.decode("utf-8"))
     except UnicodeDecodeError as error:
         start = data.rfind(b"\n", 0, error.start) + 1
         line = data[start:].split(b"\n", 1)[0].decode("utf-8", "replace")
