@@ -314,7 +314,8 @@ def write_page(file: str, text: str) -> None:
 
 
 def print_json(result: Any) -> None:
-    """One JSON document on standard output; an object tells of the warnings too."""
-    if isinstance(result, dict):
-        result = {**result, "warnings": notices.current().to_json()}
+    """One JSON document on standard output; an object tells of the warnings too, if there were any."""
+    told = notices.current().to_json()
+    if told and isinstance(result, dict):
+        result = {**result, "warnings": told}
     print(json.dumps(result, indent=2))

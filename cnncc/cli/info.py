@@ -81,7 +81,7 @@ def _weights(info: dict[str, Any]) -> str:
         return screen.size(info["memory"]["weight_bytes"])
     place = f"in the file {weights['file']}" if weights["file"] else "inside"
     origin = f", {weights['from']}" if weights.get("from") and weights["bytes"] else ""
-    return f"{screen.size(weights['bytes'])} {place}{origin}"
+    return f"{screen.size(weights['bytes'])}{origin}{',' * bool(origin)} {place}"
 
 
 def _flags(flags: dict[str, Any]) -> str:

@@ -145,7 +145,7 @@ CASES = [
     ("block b(int c) { relu }", "3:13 unexpected 'c'", "parameters have no type: `block b(c)`"),
     ("block b(c) { conv 3x3 $c }", "3:23 unexpected character '$'", "a parameter is its bare name: c"),
     ("block b(c) { relu }\nb(c=3,)", "4:7 unexpected ')'", "no comma after the last one"),
-    ("block b(c) {\nrelu\nblock d { relu }\nd", "3:12 this '{' is never closed", "unexpected 'block' in line 5"),
+    ("block b(c) {\nrelu\nblock d { relu }\nd", "3:12 this '{' is never closed", "unexpected '{' in line 5"),
     ("block b(c) { conv 3x3 c }\nb(3\nrelu", "4:2 this '(' is never closed", "unexpected 'relu' in line 5"),
     ("add {\nconv 3x3 3\n|\nrelu", "3:5 this '{' is never closed", ""),
 ]
