@@ -98,7 +98,7 @@ def test_random_weights_are_told_by_compile_and_by_the_module(cnncc, tmp_path):
     assert result.err == f"cnncc: warning: {RANDOM}\n"
     assert [warning["message"] for warning in result.json["warnings"]] == [RANDOM]
     assert cnncc("info", out, "--json").json["weights"]["from"] == "random (seed 0)"
-    assert "weights      1.88 KiB, random (seed 0), inside\n" in cnncc("info", out).out
+    assert ", random (seed 0), inside\n" in cnncc("info", out).out
 
 
 def test_quiet_compiles_without_a_word(cnncc, tmp_path):
@@ -118,7 +118,7 @@ def test_weights_of_a_file_are_named_and_not_warned_of(cnncc, tmp_path):
     assert cnncc("weights", "-", "-o", file, stdin=PLAIN).err == ""
     assert cnncc("compile", "-", "--weights", file, "-o", out, stdin=PLAIN).err == ""
     assert cnncc("info", out, "--json").json["weights"]["from"] == "mine.safetensors"
-    assert "weights      1.88 KiB, mine.safetensors, inside\n" in cnncc("info", out).out
+    assert ", mine.safetensors, inside\n" in cnncc("info", out).out
 
 
 def test_a_network_without_weights_needs_none(cnncc, tmp_path):
