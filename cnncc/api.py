@@ -8,7 +8,7 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING
 
 from cnncc import extras, gpus
-from cnncc.errors import CnnccError, nearest
+from cnncc.errors import CnnccError, nearest, warn
 from cnncc.runtime.cpu import MOST_THREADS
 from cnncc.runtime.load import load
 from cnncc.runtime.model import Model
@@ -34,7 +34,7 @@ def compile(
     weights: str | os.PathLike[str] | None = None,
     batch: int = 1,
     threads: int | None = None,
-    seed: int = 0,
+    seed: int | None = None,
     max_error: float = 1e-5,
     weights_dtype: str = "float32",
     progress: Progress | None = None,
@@ -45,8 +45,9 @@ def compile(
     or an ONNX model) and links it into this process.
 
     `weights` is a safetensors file; without one, the file beside the network with its name is taken, and where there
-    is none either, weights are drawn from `seed`. `batch` is the number of images of every call. `max_error` is the
-    share of a layer's largest output by which an algorithm with fewer operations (Winograd) may be off.
+    is none either, weights are drawn from `seed`, with a warning unless that is given. `batch` is the number of images
+    of every call. `max_error` is the share of a layer's largest output by which an algorithm with fewer operations
+    (Winograd) may be off.
     `weights_dtype` float16 or bfloat16 rounds the weights of fc layers and stores them at half the size; arithmetic
     stays float32. `threads` is the largest number a call may use, by default the processors this process may use.
     `tune` is seconds in which convolution kernels are measured on this machine instead of picked by a model.
@@ -57,7 +58,10 @@ def compile(
     from cnncc import sources, targets
 
     targets.check_name_runs_here(target)
-    network = sources.read_source(source, weights, seed)
+    network = sources.read_source(source, weights, seed or 0)
+    if network.weights is None and seed is None and network.graph.constants:
+        name = network.graph.name
+        warn(f"no weights for {name}: using random ones; give weights=FILE, or seed=0 if that is meant")
     model = build(
         network.graph,
         target,

@@ -4,15 +4,19 @@ from __future__ import annotations
 
 import difflib
 import os
+import sys
 import textwrap
 import unicodedata
+import warnings
 from collections.abc import Iterable
 from dataclasses import dataclass
+from pathlib import Path
 
 HINT_WIDTH = 100
 """Columns that a hint fills before it goes on in the next line."""
 LINE_WIDTH = 100
 """Characters that are shown of a source line."""
+PACKAGE = str(Path(__file__).parent)
 
 
 @dataclass(frozen=True)
@@ -50,13 +54,39 @@ class CnnccError(Exception):
         self.hint = hint
 
     def __str__(self) -> str:
-        lines = [f"{self.span}: {self.message}" if self.span else self.message]
-        if self.span and self.span.text:
-            lines += caret_lines(self.span)
-        lines += [f"  in {block}, from {place}" for block, place in self.stack]
-        if self.hint:
-            lines += _hint_lines(self.hint)
-        return "\n".join(lines)
+        return _told(self.message, self.span, self.stack, self.hint)
+
+
+class CnnccWarning(UserWarning):
+    """Input that is legal, but most likely not what was meant: message, place, and what to write instead."""
+
+    def __init__(self, message: str, span: Span | None = None, hint: str = "") -> None:
+        super().__init__(message)
+        self.message = message
+        self.span = span
+        self.hint = hint
+
+    def __str__(self) -> str:
+        return _told(self.message, self.span, (), self.hint)
+
+
+def warn(message: str, span: Span | None = None, hint: str = "") -> None:
+    """Warn, as Python does, at the line that called into this package. The command line shows it in its own way."""
+    frame, level = sys._getframe(1), 2
+    while frame.f_back and frame.f_code.co_filename.startswith(PACKAGE):
+        frame, level = frame.f_back, level + 1
+    warnings.warn(CnnccWarning(message, span, hint), stacklevel=level)
+
+
+def _told(message: str, span: Span | None, stack: Iterable[tuple[str, Span]], hint: str) -> str:
+    """Message, source line with carets, enclosing blocks and hint, each on lines of its own."""
+    lines = [f"{span}: {message}" if span else message]
+    if span and span.text:
+        lines += caret_lines(span)
+    lines += [f"  in {block}, from {place}" for block, place in stack]
+    if hint:
+        lines += _hint_lines(hint)
+    return "\n".join(lines)
 
 
 def _hint_lines(hint: str) -> list[str]:
@@ -93,6 +123,12 @@ def _width(character: str) -> int:
     if unicodedata.combining(character):
         return 0
     return 2 if unicodedata.east_asian_width(character) in "WF" else 1
+
+
+def nearest_one(name: str, choices: Iterable[str]) -> str:
+    """A hint that names the nearest choice; empty if none is near."""
+    close = difflib.get_close_matches(name, sorted(choices), n=1)
+    return f"did you mean {close[0]}?" if close else ""
 
 
 def nearest(name: str, choices: Iterable[str], heading: str = "known") -> str:

@@ -45,14 +45,17 @@ class Source:
 
 
 def read(source: str | os.PathLike[str]) -> Graph:
-    """The graph of a network; only that of an ONNX model has weights. CnnccError for whatever is wrong with it."""
+    """The graph of a network; only that of an ONNX model has weights. CnnccError for whatever is wrong with it, and a
+    warning for what is most likely not meant."""
     if is_onnx(source):
         from cnncc.frontends.net_of_onnx import import_onnx
 
         return import_onnx(source).graph
     from cnncc import lang
 
-    return lang.read(find_net(source))
+    graph = lang.read(find_net(source))
+    lang.doubt(graph)
+    return graph
 
 
 def read_bound(

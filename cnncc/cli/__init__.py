@@ -12,19 +12,23 @@ from cnncc.cli import (
     bench,
     check,
     compile,
+    completion,
     expand,
     export,
     fmt,
+    help,
     import_,
     info,
     memory,
+    notices,
     profile,
     run,
     summary,
     targets,
+    usage,
     weights,
 )
-from cnncc.cli.command import EXIT_BAD_INPUT, EXIT_BROKEN_PIPE, EXIT_INTERRUPTED, EXIT_OK, Command
+from cnncc.cli.command import EXIT_BAD_INPUT, EXIT_BROKEN_PIPE, EXIT_INTERRUPTED, EXIT_OK, Command, add_quiet
 from cnncc.errors import CnnccError, reason
 
 COMMANDS: tuple[Command, ...] = (
@@ -43,6 +47,8 @@ COMMANDS: tuple[Command, ...] = (
     targets.COMMAND,
     weights.COMMAND,
 )
+"""Those that do something with networks."""
+HELPERS: tuple[Command, ...] = (help.COMMAND, completion.COMMAND)
 
 EXAMPLES = """\
 examples:
@@ -55,6 +61,7 @@ examples:
 NET is a file with the text of a network, - for standard input, a network that comes with cnncc (resnet50), or an
 ONNX model.
 exit codes: 0 done; 1 the result of a check is no; 2 bad input or usage; 130 interrupted.
+`cnncc help COMMAND` tells more of one; `cnncc completion bash` (or zsh, fish) makes the Tab key know them.
 """
 
 
@@ -76,6 +83,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     except OSError as error:
         return _fail(f"{error.filename or 'input or output'}: {reason(error)}")
     except KeyboardInterrupt:
+        _fail("interrupted")
         return EXIT_INTERRUPTED
 
 
@@ -83,7 +91,8 @@ def _run(argv: Sequence[str] | None) -> int:
     """Everything is written when this ends, help and usage (by SystemExit), too."""
     try:
         args = _parsed(argv)
-        code: int = args.run(args)
+        with notices.listening(args.quiet):
+            code: int = args.run(args)
     finally:
         sys.stdout.flush()
     return code
@@ -92,24 +101,31 @@ def _run(argv: Sequence[str] | None) -> int:
 def _parsed(argv: Sequence[str] | None) -> argparse.Namespace:
     """The arguments. An empty one is most likely a variable of the shell that was never set."""
     top = parser()
-    args = top.parse_args(argv)
+    given = sys.argv[1:] if argv is None else list(argv)
+    if not given:
+        top.print_help(sys.stderr)
+        top.exit(EXIT_BAD_INPUT)
+    args = top.parse_args(given)
     for name, value in vars(args).items():
-        if value == "":
-            top.error(f"argument {name}: is empty")
+        if value == "" or (isinstance(value, list) and "" in value):
+            args.parser.error(f"argument {name}: is empty")
     return args
 
 
-def parser() -> argparse.ArgumentParser:
+def parser() -> usage.Parser:
     """The parser of the whole command line."""
-    top = argparse.ArgumentParser(
+    top = usage.Parser(
         prog="cnncc",
+        usage="cnncc COMMAND [ARGUMENTS]",
         description="Compile the text of a convolutional network to one self-contained native module.",
         epilog=EXAMPLES,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
-    top.add_argument("--version", action="version", version=f"cnncc {__version__}")
-    commands = top.add_subparsers(title="commands", metavar="COMMAND", required=True)
-    for command in COMMANDS:
+    top.add_argument("-V", "--version", action="version", version=f"cnncc {__version__}")
+    add_quiet(top)
+    top.set_defaults(quiet=False)
+    commands = top.add_subparsers(title="commands", metavar="COMMAND", prog="cnncc", required=True)
+    for command in (*COMMANDS, *HELPERS):
         command.register(commands)
     return top
 

@@ -53,7 +53,7 @@ def names(text: str) -> list[str]:
 
 def duration(text: str) -> float:
     """An argparse type: seconds, more than 0 and at most 3600."""
-    seconds = float(text)
+    seconds = command.real(text)
     if not 0 < seconds <= 3600:
         raise argparse.ArgumentTypeError(f"expected a number above 0, at most 3600, got {text!r}")
     return seconds
@@ -222,17 +222,17 @@ def _show_problems(result: Result) -> None:
 
 def _finish(about: dict[str, Any], results: list[Result], args: argparse.Namespace) -> None:
     from cnncc.bench import geometric_mean
+    from cnncc.errors import warn
 
+    for result in results:
+        if result.disturbed:
+            warn(f"{result.net}: other processes took {result.others:.0%} of the machine; measure again")
     mean = geometric_mean(results)
     if args.json:
         command.print_json({**about, "nets": [r.to_json() for r in results], "geometric_mean": mean})
     elif len(results) > 1 and mean is not None:
         counted = sum(r.ahead is not None for r in results)
         print(f"ahead = time of the best peer / ours; geometric mean of {counted} networks: {mean:.2f}")
-    for result in results:
-        if result.disturbed:
-            text = f"other processes took {result.others:.0%} of the machine; measure again"
-            print(f"cnncc: warning: {result.net}: {text}", file=sys.stderr)
 
 
 COMMAND = command.Command(

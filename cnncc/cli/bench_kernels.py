@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import statistics
-import sys
 from typing import TYPE_CHECKING, Any
 
 from cnncc.cli import bench, command, screen
@@ -68,12 +67,13 @@ def _show_row(row: Row) -> None:
 
 
 def _finish(about: dict[str, Any], rows: list[Row], as_json: bool) -> None:
+    from cnncc.errors import warn
+
+    for row in rows:
+        if not row.near:
+            warn(f"{row.name}: the pick takes {row.ratio:.2f} times as long as the best candidate")
     median, worst = statistics.median(r.ratio for r in rows), max(r.ratio for r in rows)
     if as_json:
         command.print_json({**about, "layers": [r.to_json() for r in rows], "median": median, "worst": worst})
     else:
         print(f"pick / best: median {median:.3f}, worst {worst:.3f}")
-    for row in rows:
-        if not row.near:
-            text = f"the pick takes {row.ratio:.2f} times as long as the best candidate"
-            print(f"cnncc: warning: {row.name}: {text}", file=sys.stderr)

@@ -63,8 +63,10 @@ def _check_module(args: argparse.Namespace) -> Report:
 def _tell(report: Report, args: argparse.Namespace) -> int:
     if args.json:
         command.print_json(report.to_json())
-    else:
+    elif not args.quiet:
         _show(report, args.all)
+    elif report.first_failure:
+        _show_failure(report.first_failure)
     return command.EXIT_OK if report.passed else command.EXIT_CHECK_FAILED
 
 

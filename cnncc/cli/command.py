@@ -12,6 +12,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from cnncc.cli import notices, usage
 from cnncc.runtime.cpu import MOST_THREADS
 
 if TYPE_CHECKING:
@@ -65,11 +66,13 @@ class Command:
             self.name,
             help=self.help,
             description=self.help[0].upper() + self.help[1:] + ".",
-            epilog=f"examples:\n{examples}\n\nexit codes: {self.exits}",
+            epilog=f"examples:\n{examples}\n\nexit codes: {self.exits}; 130 interrupted",
             formatter_class=argparse.RawDescriptionHelpFormatter,
         )
         self.configure(parser)
-        parser.set_defaults(run=self.run)
+        add_quiet(parser)
+        parser.usage = usage.line(parser, f"cnncc {self.name}")
+        parser.set_defaults(run=self.run, parser=parser)
 
 
 def add_net(parser: argparse.ArgumentParser) -> None:
@@ -97,6 +100,12 @@ def add_json(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--json", action="store_true", help="print the result as JSON")
 
 
+def add_quiet(parser: argparse.ArgumentParser) -> None:
+    """`-q`, which may stand in front of the command's name too."""
+    what = "errors only: no warnings, progress or summary of what was written"
+    parser.add_argument("-q", "--quiet", action="store_true", default=argparse.SUPPRESS, help=what)
+
+
 def add_build_options(parser: argparse.ArgumentParser) -> None:
     """What a compilation depends on besides the network."""
     parser.add_argument(
@@ -121,7 +130,7 @@ def add_weight_options(parser: argparse.ArgumentParser) -> None:
     """Where the weights come from."""
     parser.add_argument("--weights", metavar="FILE", help="safetensors file (default: the one beside NET, else random)")
     what = "seed of what is random (default: 0)"
-    parser.add_argument("--seed", type=int, default=DEFAULTS["seed"], metavar="N", help=what)
+    parser.add_argument("--seed", type=whole, default=DEFAULTS["seed"], metavar="N", help=what)
 
 
 def add_weights_dtype(parser: argparse.ArgumentParser) -> None:
@@ -146,7 +155,7 @@ def add_tune(parser: argparse.ArgumentParser) -> None:
 
 def seconds(text: str) -> float:
     """An argparse type: a finite number above 0."""
-    number = float(text)
+    number = real(text)
     if not 0 < number < math.inf:
         raise argparse.ArgumentTypeError(f"expected a number above 0, got {text!r}")
     return number
@@ -154,7 +163,7 @@ def seconds(text: str) -> float:
 
 def positive(text: str) -> int:
     """An argparse type: an integer of at least 1."""
-    number = int(text) if text.isdecimal() else 0
+    number = int(text) if text.isascii() and text.isdecimal() else 0
     if number < 1:
         raise argparse.ArgumentTypeError(f"expected a whole number of at least 1, got {text!r}")
     return number
@@ -170,13 +179,26 @@ def thread_count(text: str) -> int:
 
 def error_bound(text: str) -> float:
     """An argparse type: a finite number that is not negative."""
-    try:
-        number = float(text)
-    except ValueError:
-        number = math.nan
+    number = real(text)
     if not 0 <= number < math.inf:
         raise argparse.ArgumentTypeError(f"expected a number of at least 0, got {text!r}")
     return number
+
+
+def real(text: str) -> float:
+    """The number that a text is, NaN for others."""
+    try:
+        return float(text)
+    except ValueError:
+        return math.nan
+
+
+def whole(text: str) -> int:
+    """An argparse type: an integer."""
+    try:
+        return int(text)
+    except ValueError:
+        raise argparse.ArgumentTypeError(f"expected a whole number, got {text!r}") from None
 
 
 def hold_defaults(parser: argparse.ArgumentParser) -> None:
@@ -236,6 +258,19 @@ def is_random(origin: str) -> bool:
     return origin.startswith(f"{RANDOM}, ")
 
 
+def warn_of_random(graph: Graph, origin: str) -> None:
+    """A warning if the graph has weights and they come from no file."""
+    from cnncc.errors import warn
+
+    if is_random(origin) and graph.constants:
+        warn(f"no weights for {graph.name}: using {origin}; give --weights FILE")
+
+
+def named_origin(origin: str) -> str:
+    """Where weights come from, for a module to say: nothing of folders, which differ from machine to machine."""
+    return f"{RANDOM} ({origin.removeprefix(f'{RANDOM}, ')})" if is_random(origin) else Path(origin).name
+
+
 def check_outputs(
     args: argparse.Namespace, outputs: Mapping[str, Path], inputs: Mapping[str, str | None] | None = None
 ) -> None:
@@ -279,5 +314,8 @@ def write_page(file: str, text: str) -> None:
 
 
 def print_json(result: Any) -> None:
-    """One JSON document on standard output."""
+    """One JSON document on standard output; an object tells of the warnings too, if there were any."""
+    told = notices.current().to_json()
+    if told and isinstance(result, dict):
+        result = {**result, "warnings": told}
     print(json.dumps(result, indent=2))

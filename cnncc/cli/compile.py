@@ -11,7 +11,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
 
-from cnncc.cli import command, compile_web, emit, screen, several
+from cnncc.cli import command, compile_web, emit, notices, screen, several
 from cnncc.files import write_whole
 
 if TYPE_CHECKING:
@@ -67,13 +67,14 @@ def _run(args: argparse.Namespace) -> int:
     if args.stop_after:
         _show_graph(_lower(graph, args, dump), args)
         return command.EXIT_OK
-    result = {**_compile(graph, args, dump), "weights": origin}
+    notes = notices.current().messages()
+    command.warn_of_random(graph, origin)
+    made_of = {"notes": notes, "weights_from": command.named_origin(origin)}
+    result = {**_compile(graph, args, dump, made_of), "weights": origin}
     if args.json:
         command.print_json(result)
-    elif web:
-        compile_web.show(result)
-    else:
-        _show(result)
+    elif not args.quiet:
+        (compile_web.show if web else _show)(result)
     return command.EXIT_OK
 
 
@@ -150,10 +151,10 @@ def _text(graph: Graph) -> str:
     return print_graph(graph, ops.DEFAULTS).rstrip("\n") + "\n"
 
 
-def _compile(graph: Graph, args: argparse.Namespace, dump: _Dump) -> dict[str, Any]:
+def _compile(graph: Graph, args: argparse.Namespace, dump: _Dump, made_of: Mapping[str, Any]) -> dict[str, Any]:
     start = time.perf_counter()
     with screen.progress(f"compiling {graph.name}") as report:
-        builds, written = _built(graph, args, report, dump)
+        builds, written = _built(graph, args, report, dump, made_of)
     build = builds[0]
     return {
         "name": graph.name,
@@ -170,15 +171,15 @@ def _compile(graph: Graph, args: argparse.Namespace, dump: _Dump) -> dict[str, A
 
 
 def _built(
-    graph: Graph, args: argparse.Namespace, report: Any, dump: _Dump
+    graph: Graph, args: argparse.Namespace, report: Any, dump: _Dump, made_of: Mapping[str, Any]
 ) -> tuple[Sequence[Build | CudaBuild], dict[str, Any]]:
-    """The network compiled for each target, and what was written of it."""
+    """The network compiled for each target, and what was written of it. `made_of` is what the modules say besides."""
     from cnncc import gpus
 
     if gpus.is_gpu(args.target):
-        build = cast("CudaBuild", command.build(graph, args, report, on_pass=dump))
+        build = replace(cast("CudaBuild", command.build(graph, args, report, on_pass=dump)), **made_of)
         return [build], _written(build.write(_files(graph, args)))
-    builds = [replace(b, origin=_origin(args)) for b in several.builds(graph, args, report, dump)]
+    builds = [replace(b, origin=_origin(args), **made_of) for b in several.builds(graph, args, report, dump)]
     return builds, _write(builds, graph, args)
 
 
@@ -225,7 +226,9 @@ def _show(result: dict[str, Any]) -> None:
         print(f"{path}  {screen.size(Path(path).stat().st_size)}")
     print(f"arena: {screen.size(result['arena_bytes'])} {_whose(result['target'])}")
     distinct = len({call["kernel"] for call in result["kernels"]})
-    origin = result["weights"] + screen.stored_as(result["weights_dtype"])
+    origin = (result["weights"] if result["weight_bytes"] else "none needed") + screen.stored_as(
+        result["weights_dtype"]
+    )
     print(f"weights: {weights}, {origin}; kernels: {distinct} for {len(result['kernels'])} calls, --json lists them")
     if "so" in result["files"]:
         run = f"cnncc run {result['files']['so']} IMAGE; or " if _runs_here(result["target"]) else ""

@@ -9,12 +9,12 @@ ENDINGS = {"so": "so", "a": "a", "o": "o", "h": "h", "hpp": "hpp", "ll": "ll", "
            "ptx": "ptx", "cubin": "cubin", "weights": "weights"}  # fmt: skip
 """Of the file names of each kind."""
 DEFAULT = ["so", "h"]
-_KINDS = tuple(kind for kind in ENDINGS if kind != "weights")
+KINDS = tuple(kind for kind in ENDINGS if kind != "weights")
 
 
 def add_options(parser: argparse.ArgumentParser) -> None:
     """Which files are written."""
-    what = f"what to write, a list with commas: {', '.join(_KINDS)} (default: so,h)"
+    what = f"what to write, a list with commas: {', '.join(KINDS)} (default: so,h)"
     parser.add_argument("--emit", type=_kinds, default=DEFAULT, metavar="KINDS", help=what)
     what = "keep the weights in a file beside the module, mapped and checked when it is opened"
     parser.add_argument("--weights-external", action="store_true", help=what)
@@ -23,9 +23,9 @@ def add_options(parser: argparse.ArgumentParser) -> None:
 def _kinds(text: str) -> list[str]:
     """An argparse type: kinds of files, in order; the C++ header brings the C header it includes."""
     kinds = list(dict.fromkeys(text.split(",")))
-    unknown = [kind for kind in kinds if kind not in _KINDS]
+    unknown = [kind for kind in kinds if kind not in KINDS]
     if unknown:
-        raise argparse.ArgumentTypeError(f"unknown kind {unknown[0]!r}; known: {', '.join(_KINDS)}")
+        raise argparse.ArgumentTypeError(f"unknown kind {unknown[0]!r}; known: {', '.join(KINDS)}")
     return kinds if "h" in kinds or "hpp" not in kinds else [*kinds, "h"]
 
 

@@ -3,25 +3,41 @@
 from __future__ import annotations
 
 import sys
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from cnncc.cli import command
 
 if TYPE_CHECKING:
     import argparse
 
+    from cnncc.ir import Graph
+
 
 def _configure(parser: argparse.ArgumentParser) -> None:
     command.add_net(parser)
     parser.add_argument("--no-shapes", action="store_true", help="leave out the comment with each result's shape")
+    command.add_json(parser)
 
 
 def _run(args: argparse.Namespace) -> int:
     from cnncc import lang
 
-    text = lang.print_net(command.read_net(args.net), shapes=not args.no_shapes)
-    sys.stdout.write(text if text.endswith("\n") else text + "\n")
+    graph = command.read_net(args.net)
+    text = lang.print_net(graph, shapes=not args.no_shapes).rstrip("\n") + "\n"
+    if args.json:
+        command.print_json(_plain(graph, text))
+    else:
+        sys.stdout.write(text)
     return command.EXIT_OK
+
+
+def _plain(graph: Graph, text: str) -> dict[str, Any]:
+    """The flat text, and each of its values."""
+    values = [
+        {"name": node.name, "op": node.op, "inputs": list(node.inputs), "shape": list(node.type.shape)}
+        for node in graph.nodes
+    ]
+    return {"name": graph.name, "text": text, "values": values, "outputs": list(graph.outputs)}
 
 
 COMMAND = command.Command(
@@ -30,6 +46,7 @@ COMMAND = command.Command(
     examples="""
         cnncc expand models/resnet18.net
         cnncc expand resnet18 | cnncc summary -
+        cnncc expand resnet18 --json | jq '.values[] | select(.op == "conv")'
     """,
     configure=_configure,
     run=_run,

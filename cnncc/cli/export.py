@@ -34,7 +34,7 @@ def _run(args: argparse.Namespace) -> int:
     result |= _about(model)
     if args.json:
         command.print_json(result)
-    else:
+    elif not args.quiet:
         _show(result)
     return command.EXIT_OK
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sys
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from cnncc.cli import command
 
@@ -17,15 +17,18 @@ def _configure(parser: argparse.ArgumentParser) -> None:
     how = parser.add_mutually_exclusive_group()
     how.add_argument("-w", "--write", action="store_true", help="write the files back instead of printing them")
     how.add_argument("--check", action="store_true", help="only name the files that would change; exit 1 if any")
+    command.add_json(parser)
 
 
 def _run(args: argparse.Namespace) -> int:
-    changed = [name for name in args.files if _format(name, args)]
-    return command.EXIT_CHECK_FAILED if args.check and changed else command.EXIT_OK
+    done = [_format(name, args) for name in args.files]
+    if args.json:
+        command.print_json({"files": done})
+    return command.EXIT_CHECK_FAILED if args.check and any(file["changed"] for file in done) else command.EXIT_OK
 
 
-def _format(name: str, args: argparse.Namespace) -> bool:
-    """Print, write or only compare one text; whether it was not yet formatted."""
+def _format(name: str, args: argparse.Namespace) -> dict[str, Any]:
+    """Print, write or only compare one text; whether it was not yet formatted, and what it is then."""
     from cnncc import lang
     from cnncc.files import write_whole
     from cnncc.lang.read import contents, decode
@@ -33,15 +36,15 @@ def _format(name: str, args: argparse.Namespace) -> bool:
     file = "<stdin>" if name == "-" else name
     before = decode(sys.stdin.buffer.read() if name == "-" else contents(Path(name)), file)
     after = lang.format_text(before, file)
-    if args.check:
-        if before != after:
-            print(f"{name}: not formatted; `cnncc fmt -w {name}` does it")
-    elif args.write and name != "-":
-        if before != after:
-            write_whole(Path(name), after)
-    else:
+    changed = before != after
+    if args.write and name != "-" and changed:
+        write_whole(Path(name), after)
+    if args.check and changed and not (args.json or args.quiet):
+        print(f"{name}: not formatted; `cnncc fmt -w {name}` does it")
+    prints = not args.check and (not args.write or name == "-")
+    if prints and not args.json:
         sys.stdout.write(after)
-    return before != after
+    return {"file": name, "changed": changed, **({"text": after} if prints else {})}
 
 
 COMMAND = command.Command(
@@ -51,6 +54,7 @@ COMMAND = command.Command(
         cnncc fmt my.net
         cnncc fmt -w models/*.net
         cnncc fmt --check models/*.net
+        cnncc fmt --check --json models/*.net | jq '.files[] | select(.changed).file'
     """,
     configure=_configure,
     run=_run,

@@ -52,7 +52,7 @@ def _run(args: argparse.Namespace) -> int:
     result = _result(args.model, output, tensors, network)
     if args.json:
         command.print_json(result)
-    else:
+    elif not args.quiet:
         _show(result)
     return command.EXIT_OK
 

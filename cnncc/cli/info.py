@@ -71,6 +71,7 @@ def _memory(info: dict[str, Any]) -> list[tuple[str, str]]:
         ),
         ("weights", f"{_weights(info)}{screen.stored_as(dtype)}"),
         ("threads", f"{info['threads']} at most"),
+        *(("note", note) for note in info.get("notes", ())),
     ]
 
 
@@ -79,7 +80,8 @@ def _weights(info: dict[str, Any]) -> str:
     if weights is None:  # a module of an earlier version
         return screen.size(info["memory"]["weight_bytes"])
     place = f"in the file {weights['file']}" if weights["file"] else "inside"
-    return f"{screen.size(weights['bytes'])} {place}"
+    origin = f", {weights['from']}" if weights.get("from") and weights["bytes"] else ""
+    return f"{screen.size(weights['bytes'])}{origin}{',' * bool(origin)} {place}"
 
 
 def _flags(flags: dict[str, Any]) -> str:

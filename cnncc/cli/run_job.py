@@ -30,7 +30,7 @@ def run(args: argparse.Namespace) -> int:
     failed: list[CnnccError] = []
     start = time.perf_counter()
     count = _run_all(args, model, sources, labels, failed)
-    if args.output and not args.json:
+    if args.output and not (args.json or args.quiet):
         seconds = time.perf_counter() - start
         images = "1 image" if count == 1 else f"{count} images"
         print(f"wrote {args.output}: {images} in {seconds:.2f} s; {', '.join(map(str, model.outputs))}")
@@ -106,9 +106,7 @@ def _model(args: argparse.Namespace) -> Model:
     targets.check_name_runs_here(args.target)
     network = command.read_source(args)
     graph = network.graph
-    if network.weights is None:
-        origin = command.origin_of(network, args)
-        print(f"cnncc: no weights for {graph.name}: using {origin}; give --weights FILE", file=sys.stderr)
+    command.warn_of_random(graph, command.origin_of(network, args))
     with screen.progress(f"compiling {graph.name}") as report:
         return network.declare(command.build(graph, args, report).model(), outputs=False)
 

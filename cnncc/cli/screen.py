@@ -11,6 +11,8 @@ from contextlib import contextmanager
 from importlib.util import find_spec
 from typing import TYPE_CHECKING
 
+from cnncc.cli import notices
+
 if TYPE_CHECKING:
     from rich.console import Console
     from rich.table import Table
@@ -109,7 +111,7 @@ def print_field(label: str, text: str) -> None:
 def progress(what: str, wanted: bool = True) -> Iterator[Progress | None]:
     """A bar on standard error that goes away when done; None (no reporting) unless that is a terminal, or where rich
     is not installed: an installation that only runs modules has none."""
-    if not (wanted and sys.stderr.isatty()) or find_spec("rich") is None:
+    if notices.current().quiet or not (wanted and sys.stderr.isatty()) or find_spec("rich") is None:
         yield None
         return
     from rich.console import Console

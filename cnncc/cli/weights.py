@@ -41,7 +41,7 @@ def _run(args: argparse.Namespace) -> int:
     result = {"name": graph.name, "weights": origin, "file": args.output, "tensors": tensors}
     if args.json:
         command.print_json(result)
-    else:
+    elif not (args.output and args.quiet):
         _show(result)
     return command.EXIT_OK
 

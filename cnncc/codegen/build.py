@@ -41,6 +41,10 @@ class Build:
     progress: Progress | None = None
     origin: Mapping[str, Any] | None = None
     """What the network and its weights were called, as `cnncc.sources.read_bound` takes them."""
+    notes: Sequence[str] = ()
+    """What whoever runs the module should know of the network."""
+    weights_from: str = ""
+    """The file the weights are from, or `random (seed 0)`."""
 
     @property
     def arena(self) -> Arena:
@@ -78,6 +82,7 @@ class Build:
                 llvm=f"{tvm_llvm_version()} (kernels), {'.'.join(map(str, llvm.llvm_version_info))} (glue)",
             ),
             **({"origin": dict(self.origin)} if self.origin else {}),
+            **({"notes": list(self.notes)} if self.notes else {}),
         }
 
     def weights(self) -> np.ndarray:

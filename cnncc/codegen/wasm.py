@@ -9,6 +9,8 @@ import tempfile
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 from cnncc.codegen import toolchain
 from cnncc.codegen.build import Build
 from cnncc.codegen.emit import glue_object
@@ -42,7 +44,7 @@ def write_wasm(build: Build, folder: Path) -> dict[str, Path]:
             work = Path(scratch)
             weights = build.weights()
             weights.tofile(work / "weights")
-            _link(build, work)
+            _link(build, work, _held(build, weights, paths["weights"]))
             _write_scripts(build, hashlib.sha256(weights.data).hexdigest(), work)
             for kind, path in paths.items():
                 os.replace(work / kind, path)
@@ -51,7 +53,13 @@ def write_wasm(build: Build, folder: Path) -> dict[str, Path]:
     return paths
 
 
-def _link(build: Build, work: Path) -> None:
+def _held(build: Build, weights: np.ndarray, file: Path) -> dict[str, Any]:
+    """What the module says of its weights."""
+    digest = hashlib.blake2b(weights.data, digest_size=32).hexdigest()
+    return {"bytes": weights.nbytes, "blake2b": digest, "file": file.name, "from": build.weights_from}
+
+
+def _link(build: Build, work: Path, held: dict[str, Any]) -> None:
     """The steps and what they reach; no imports, since nothing is left undefined. What callers see is JavaScript."""
     name, target = c_name(build.program.graph.name), build.program.target
     bodies = [glue_object(steps_ir(build.program, f"{name}_run"), target), *build.objects]
@@ -62,7 +70,7 @@ def _link(build: Build, work: Path) -> None:
     exported = [f"--export={name}_run", "--export=__heap_base"]
     toolchain.call(target, [*flags, *exported, *files, "-o", "wasm"], work)
     with (work / "wasm").open("ab") as code:
-        code.write(custom_section(SECTION, json.dumps(build.info).encode()))
+        code.write(custom_section(SECTION, json.dumps({**build.info, "weights": held}).encode()))
 
 
 def _write_scripts(build: Build, weights_sha256: str, work: Path) -> None:

@@ -220,6 +220,7 @@ class _Work:
             "bytes": self._weight_bytes,
             "blake2b": self.digest.hex(),
             "file": self.files["weights"].name if self.external else None,
+            "from": self.builds[0].weights_from,
         }
         return info
 

@@ -8,7 +8,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from cnncc.errors import CnnccError
+from cnncc.errors import CnnccError, warn
+from cnncc.frontends.convert import quantize
 from cnncc.frontends.import_onnx import OpenShapes, Port, Shapes, from_onnx, read_model
 from cnncc.frontends.network_name import network_name
 from cnncc.frontends.onnx_origin import original
@@ -45,10 +46,12 @@ def import_onnx(path: str | os.PathLike[str], shapes: Shapes | None = None, name
     """The network of an ONNX file. `shapes` gives inputs other shapes than the model does, by name.
 
     It is called `name`, else what the model calls its graph, or, where exporters call any graph that, as the file.
-    A model that `cnncc export` wrote is the network it was written of. Raises CnnccError with all nodes that cannot be
-    converted, and for files that are no models.
+    A model that `cnncc export` wrote is the network it was written of. Warns of a quantised model, which is computed
+    otherwise than it says. Raises CnnccError with all nodes that cannot be converted, and for files that are no models.
     """
     model = read_model(path)
+    if note := quantize.told(model):
+        warn(note)
     if not shapes and (known := original(model)) is not None:
         text, graph = known
         return Network(text, graph, (), (), ()) if name is None else Network(*renamed(text, graph, name), (), (), ())

@@ -1,7 +1,8 @@
 """The network language: text to graph and back."""
 
+from cnncc.lang.doubts import doubt
 from cnncc.lang.format import format_text
 from cnncc.lang.print_net import print_net
 from cnncc.lang.read import parse, read
 
-__all__ = ["format_text", "parse", "print_net", "read"]
+__all__ = ["doubt", "format_text", "parse", "print_net", "read"]

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass
 
-from cnncc.errors import nearest
+from cnncc.errors import CnnccError, nearest
 from cnncc.ir import Graph, Node, TensorType
 from cnncc.lang import ast
 from cnncc.lang.blocks import bind, collect
@@ -13,7 +13,7 @@ from cnncc.lang.build import GraphBuilder
 from cnncc.lang.chains import read_attrs, read_weights
 from cnncc.lang.forms import FORMS, MERGE_FORMS, MERGES, UNUSED
 from cnncc.lang.items import Items
-from cnncc.lang.mistakes import misplaced, unknown, unknown_merge
+from cnncc.lang.mistakes import arms_differ, few_arms, misplaced, unknown, unknown_merge
 from cnncc.lang.numbering import computes, segments
 from cnncc.lang.scope import Scope, letters
 from cnncc.lang.source import Source
@@ -244,13 +244,19 @@ class Elaborator:
         if word not in MERGES:
             unknown_merge(scope, statement.name)
         paths = arm_paths(statement, at)
+        if len(statement.arms) == 1:
+            few_arms(scope, statement)
         ends = tuple(self.arm(arm, statement, at, next(paths)) for arm in statement.arms)
         span = scope.source.at(statement.name)
         form = MERGE_FORMS[word]
         if word == "cropcat":
             ends = self.crop_to_smallest(ends, statement, at)
         attrs = read_attrs(form, items, self.builder.shape(ends[0]))
-        return self.builder.add(Node(at.path, form.op, ends, UNKNOWN, attrs, span=span, stack=scope.stack), word)
+        node = Node(at.path, form.op, ends, UNKNOWN, attrs, span=span, stack=scope.stack)
+        try:
+            return self.builder.add(node, word)
+        except CnnccError as error:
+            raise arms_differ(error, statement, self.builder.shapes(ends)) from None
 
     def arm(self, arm: tuple[ast.Group, ...], statement: ast.Merge, at: At, path: str) -> str:
         end = self.sequence(arm, at.scope.arm(path, statement.name), at.value)

@@ -43,8 +43,21 @@ class Items:
         found, word = self.next, self.next_word
         got = f", got {self.written(found)!r}" if found else ""
         if word and self.is_unknown_word():
-            hint = foreign.setting(word) or self.scope.known_parameters(word)
+            advice = self.forward(word) or foreign.setting(word) or foreign.ADVICE.get(foreign.simplified(word))
+            hint = advice or self.scope.known_parameters(word)
+        if not hint and found and self.word in foreign.EXAMPLES:
+            hint = f"e.g. `{foreign.EXAMPLES[self.word]}`"
         self.scope.fail(f"{self.word}: expected {what}{got}", found or self.op, hint)
+
+    def forward(self, word: str) -> str:
+        """The hint for a word in front of the numbers of its op, as in `upsample bilinear 2`."""
+        behind = self.items[self.index + 1 : self.index + 2]
+        known = word in foreign.OWN_WORDS.get(self.word, ()) or foreign.simplified(word) in foreign.LEFT_OUT
+        if not behind or not known:
+            return ""
+        numbers = self.written(behind[0])
+        kept = "" if foreign.simplified(word) in foreign.LEFT_OUT else f" {word}"
+        return f"the numbers come first: `{self.word} {numbers}{kept}`"
 
     def expect(self, kind: type | tuple[type, ...], what: str) -> Any:
         """The next item, which has to be of a kind."""
@@ -90,19 +103,25 @@ def kernel(items: Items) -> Pair:
 
 def kernel_hint(items: Items, found: ast.Value | ast.Listing) -> str:
     """For numbers in place of a kernel: it is written first, and as height x width."""
-    if any(isinstance(item, ast.Sizes) for item in items.items[items.index + 1 :]):
+    rest = items.items[items.index + 1 : items.index + 2]
+    wants_channels = " 64" in foreign.EXAMPLES.get(items.word, "")
+    if any(isinstance(item, ast.Sizes) for item in items.items[items.index + 1 :]) or (wants_channels and not rest):
         return f"the kernel comes first, as in `{foreign.EXAMPLES[items.word]}`"
     sides = found.values if isinstance(found, ast.Listing) else (found.expr, found.expr)
     kernel = "x".join(map(items.written, sides))
-    rest = items.items[items.index + 1 : items.index + 2]
-    return f"height x width: `{' '.join([items.word, kernel, *map(items.written, rest)])}`"
+    stride = "" if wants_channels else "/"
+    behind = [f"{stride}{items.written(item)}" if isinstance(item, ast.Value) else items.written(item) for item in rest]
+    return f"height x width: `{' '.join([items.word, kernel, *behind])}`"
 
 
 def two(items: Items, sides: tuple[ast.Expr, ...], least: int) -> Pair:
     """Height and width; one number serves both."""
     values = [items.whole(s, least) for s in sides]
     if len(values) > 2:
-        items.scope.fail(f"{items.word}: expected height x width, got {'x'.join(map(str, values))}", sides[0])
+        height, width, *rest = values
+        hint = f"what follows stands apart: `{items.word} {height}x{width} {rest[0]}`"
+        message = f"{items.word}: expected height x width, got {'x'.join(map(str, values))}"
+        items.scope.fail(message, Piece(sides[0].start, sides[-1].end), hint)
     return values[0], values[-1]
 
 

@@ -2,14 +2,22 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection
+import difflib
+import math
+from collections.abc import Collection, Sequence
+from itertools import islice
 from typing import NoReturn
 
-from cnncc.errors import nearest
+from cnncc.errors import CnnccError, nearest
 from cnncc.lang import ast, foreign
+from cnncc.lang.blocks import LIKE_A_REPEAT
 from cnncc.lang.forms import FORMS, KEYWORDS, MERGE_FORMS, MERGES
 from cnncc.lang.items import Items
-from cnncc.lang.scope import Scope
+from cnncc.lang.scope import Scope, letters
+from cnncc.ops.shapes import dims
+
+ALIKE = 0.8
+"""Similarity (of difflib) from which a word is taken for one that the op has."""
 
 
 def unknown(items: Items, blocks: Collection[str]) -> NoReturn:
@@ -18,14 +26,31 @@ def unknown(items: Items, blocks: Collection[str]) -> NoReturn:
     if isinstance(head, ast.Call):
         unknown_block(items, head.name, blocks)
     if word in MERGES:
-        items.scope.fail(f"{word}: expected arms in braces", head, f"e.g. {word} {{ conv 3x3 64 | }}")
+        items.scope.fail(f"{word}: expected arms in braces", head, arms_hint(items, word))
     if word == "net":
         items.scope.fail("a second `net`: a text holds one network", head)
     if word is not None:
-        hint = foreign.op(word) or foreign.setting(word) or nearest(word, {*FORMS, *MERGES, *KEYWORDS, *blocks})
+        hint = started(items, word) or nearest(word, {*FORMS, *MERGES, *KEYWORDS, *blocks})
         items.scope.fail(f"unknown op or block {word!r}", head, hint)
     message = f"a statement starts with an op or a block, got {items.written(head)!r}"
     items.scope.fail(message, head, no_start(items, head))
+
+
+def started(items: Items, word: str) -> str:
+    """The hint for a word that starts no statement, by what it is elsewhere or what follows it."""
+    if word in items.scope.names:
+        return f"a saved value is taken up again by `from {word}`"
+    second = items.items[1] if len(items.items) > 1 else None
+    behind = FORMS.get(second.word or "") if isinstance(second, ast.Value) else None
+    if second and behind and not behind.source and simple(word) not in FORMS:
+        rest = items.scope.source.text[second.start : items.items[-1].end]
+        return foreign.ADVICE.get(foreign.simplified(word)) or f"a label ends in a colon: `{word}: {rest}`"
+    return foreign.op(word) or foreign.setting(word)
+
+
+def simple(word: str) -> str:
+    """What stands for a word here, if anything does."""
+    return foreign.HERE.get(foreign.simplified(word), word)
 
 
 def no_start(items: Items, head: ast.Item) -> str:
@@ -45,7 +70,8 @@ def unknown_block(items: Items, name: ast.Name, blocks: Collection[str]) -> NoRe
 
 
 def unknown_merge(scope: Scope, name: ast.Name) -> NoReturn:
-    hint = foreign.op(name.name) or nearest(name.name, MERGES)
+    repeat = foreign.LOOP if LIKE_A_REPEAT.fullmatch(name.name) else ""
+    hint = repeat or foreign.op(name.name) or nearest(name.name, MERGES)
     scope.fail(f"unknown merge {name.name!r}", name, hint)
 
 
@@ -59,9 +85,85 @@ def misplaced(items: Items, blocks: Collection[str]) -> NoReturn:
     if word is not None and word not in scope.params:
         scope.fail(f"{items.word}: unknown word {word!r}", item, belongs(items) or word_hint(items, word))
     what = "takes no stride" if isinstance(item, ast.Stride) else f"unexpected {items.written(item)!r}"
-    number = isinstance(item, ast.Value) and "/" in own_words(items)
-    hint = f"a stride is written /{items.written(item)}" if number else belongs(items)
-    scope.fail(f"{items.word}: {what}", item, hint)
+    scope.fail(f"{items.word}: {what}", item, belongs(items) or surplus(items, item))
+
+
+def surplus(items: Items, item: ast.Item) -> str:
+    """The hint for a number or a call that the op does not take."""
+    written = items.written(item)
+    if isinstance(item, ast.Call):
+        here = simple(item.name.name)
+        return f"{here} takes no parentheses: `{foreign.EXAMPLES[here]}`" if here in foreign.EXAMPLES else ""
+    if not isinstance(item, ast.Value) or items.word not in foreign.EXAMPLES:
+        return ""
+    before = items.items[items.index - 2 : items.index - 1]
+    if before and isinstance(before[0], ast.Value) and before[0].word == "pad":
+        return f"several numbers have commas: pad {items.written(items.items[items.index - 1])},{written}"
+    if items.word in OWN_ADVICE:
+        return OWN_ADVICE[items.word].format(written)
+    return f"a stride is written /{written}" if "/" in own_words(items) else f"e.g. `{foreign.EXAMPLES[items.word]}`"
+
+
+OWN_ADVICE = {
+    "dwconv": "it keeps the channels: leave {0} out, or write mult 2 for twice as many",
+    "bn": "it is written eps {0}",
+    "prelu": "its slopes are learned; a given one is leaky_relu {0}",
+    "softmax": "it runs along the channels of what comes before",
+    "gelu": "`gelu`, or its approximation `gelu_tanh`",
+}
+"""For a number behind an op that takes none there."""
+
+
+def arms_hint(items: Items, word: str) -> str:
+    """How arms are written; with a saved value in one, where the line names one."""
+    saved = [item.word for item in items.items if isinstance(item, ast.Value) and item.word in items.scope.names]
+    return f"e.g. {word} {{ | from {saved[0]} }}" if saved else f"e.g. {word} {{ conv 3x3 64 | }}"
+
+
+def few_arms(scope: Scope, merge: ast.Merge) -> NoReturn:
+    """A merge of one arm: most likely the bar is missing."""
+    word, (arm,) = merge.name.name, merge.arms
+    how = "between the two" if sum(len(group.statements) for group in arm) > 1 else f"as in `{foreign.EXAMPLES[word]}`"
+    hint = f"arms are separated by |, {how}; an empty arm is the current value"
+    scope.fail(f"{word}: takes 2 or more inputs, got 1", merge.name, hint)
+
+
+ALIKE_ARMS = ("add", "mul", "max", "min", "concat")
+"""Merges whose arms need the same shape, or with concat the same but for the channels."""
+
+
+def arms_differ(error: CnnccError, merge: ast.Merge, shapes: Sequence[tuple[int, ...]]) -> CnnccError:
+    """The error of a merge with the arm that is unlike the others, and the `proj` that would make it like them."""
+    word = merge.name.name
+    compared = [shape[2:] if word == "concat" else shape for shape in shapes]
+    if word not in ALIKE_ARMS or len(set(compared)) == 1:
+        return error
+    most = max(compared, key=lambda shape: (compared.count(shape), -pixels(shape), math.prod(shape)))
+    wanted = shapes[compared.index(most)]
+    odd = next(i for i, shape in enumerate(compared) if shape != most)
+    letter = next(islice(letters(), odd, None))
+    named = f"arm {letter}{'' if merge.arms[odd] else ', the current value,'}"
+    rest = "the others" if len(shapes) > 2 else "the other"
+    text = f"{error.hint}; {named} is {dims(shapes[odd])}, {rest} {dims(wanted)}"
+    return CnnccError(error.message, error.span, error.stack, text + projection(word, shapes[odd], wanted))
+
+
+def pixels(shape: tuple[int, ...]) -> int:
+    """Those of an image: a convolution makes fewer of them, never more. A number a channel counts as the most."""
+    count = math.prod(shape[-2:]) if len(shape) in (2, 4) else 1
+    return count if count > 1 else 1 << 60
+
+
+def projection(word: str, shape: tuple[int, ...], wanted: tuple[int, ...]) -> str:
+    """How a convolution makes one shape of another; empty where none does."""
+    if len(shape) != 4 or len(wanted) != 4:
+        return ""
+    (c, h, w), (channels, height, width) = shape[1:], wanted[1:]
+    steps = {-(-h // height), -(-w // width)}
+    if len(steps) > 1 or (-(-h // min(steps)), -(-w // min(steps))) != (height, width):
+        return ""
+    step, kept = steps.pop(), c if word == "concat" else channels
+    return f": `proj 1x1 {kept}{f' /{step}' if step > 1 else ''}` at its end makes it fit"
 
 
 def own_words(items: Items) -> set[str]:
@@ -75,7 +177,9 @@ def word_hint(items: Items, word: str) -> str:
     chainable = {w for w, form in FORMS.items() if form.chains}
     known = (own_words(items) | chainable) - {"/"}
     own = foreign.picture(word) if items.word == "input" else ""
-    return own or foreign.setting(word) or foreign.op(word) or nearest(word, known)
+    close = difflib.get_close_matches(word.lower(), own_words(items) - {"/"}, n=1, cutoff=ALIKE)
+    mine = f"did you mean {close[0]!r}?" if close else ""
+    return own or foreign.setting(word) or mine or foreign.op(word) or nearest(word, known)
 
 
 def belongs(items: Items) -> str:

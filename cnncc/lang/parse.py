@@ -10,6 +10,7 @@ from lark.exceptions import UnexpectedCharacters, UnexpectedToken
 from cnncc import resources
 from cnncc.errors import CnnccError, Span
 from cnncc.lang import ast
+from cnncc.lang.habits import recognise
 from cnncc.lang.nesting import Nesting, NestingError
 from cnncc.lang.source import Piece, Source
 from cnncc.lang.syntax_errors import explain
@@ -30,9 +31,10 @@ def syntax_tree(source: Source) -> ast.Net:
     try:
         return parser().parse(source.text)  # type: ignore[return-value]
     except (NestingError, NumberError) as error:
-        raise source.error(error.message, Piece(*edges([error.token])), error.hint) from None
+        found = source.error(error.message, Piece(*edges([error.token])), error.hint)
+        raise recognise(source, found) from None
     except (UnexpectedToken, UnexpectedCharacters) as error:
-        raise explain(source, error) from None
+        raise recognise(source, explain(source, error)) from None
 
 
 def refuse_blank(source: Source) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import sys
 from pathlib import Path
 
@@ -10,6 +11,7 @@ from cnncc import resources
 from cnncc.errors import CnnccError, Span, nearest
 from cnncc.ir import Graph
 from cnncc.lang.elaborate import elaborate
+from cnncc.lang.habits import recognise
 from cnncc.lang.parse import syntax_tree
 from cnncc.lang.source import Source
 
@@ -21,7 +23,11 @@ def parse(text: str, file: str = "<text>") -> Graph:
     """The graph of a network text: complete attributes, inferred shapes (batch 1 unless the text says otherwise),
     unbound weights. CnnccError, with its place in `file`, for whatever is wrong."""
     source = Source(file, text.removeprefix("\ufeff"))
-    return elaborate(syntax_tree(source), source)
+    tree = syntax_tree(source)
+    try:
+        return elaborate(tree, source)
+    except CnnccError as error:
+        raise recognise(source, error) from None
 
 
 def read(source: str | os.PathLike[str]) -> Graph:
@@ -57,12 +63,14 @@ def zoo_hint(path: Path) -> str:
 
 
 def decode(data: bytes, file: str) -> str:
-    """Bytes as UTF-8, or CnnccError at the first that is not."""
+    """Bytes as UTF-8, or CnnccError at the first that is not. Lines that end in CR alone end as others."""
     if data.startswith(COMPILED):
         hint = "`cnncc info` tells of modules; of the other commands, run, check and profile take them"
         raise CnnccError(f"{file}: is a compiled module or program, not the text of a network", hint=hint)
+    if data.startswith((b"\xff\xfe", b"\xfe\xff")):
+        raise CnnccError(f"{file}: is UTF-16", hint="save it as UTF-8, the encoding of network texts")
     try:
-        return data.decode("utf-8")
+        return re.sub("\r(?!\n)", "\n", data.decode("utf-8"))
     except UnicodeDecodeError as error:
         start = data.rfind(b"\n", 0, error.start) + 1
         line = data[start:].split(b"\n", 1)[0].decode("utf-8", "replace")

@@ -134,7 +134,8 @@ class Scope:
         """The value of an expression that has to be a whole number, `least` or more."""
         value = self.number(expr)
         if not isinstance(value, int):
-            self.fail(f"{what}: {value} is not a whole number", expr)
+            hint = f"write {value:.0f}" if isinstance(expr, ast.Number) and value.is_integer() else "`//` rounds down"
+            self.fail(f"{what}: {value} is not a whole number", expr, hint)
         if value < least:
             self.fail(f"{what}: {value} is too small, at least {least}", expr)
         return value

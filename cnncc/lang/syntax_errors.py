@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import difflib
 import re
+from pathlib import Path
 
 from lark import Token
 from lark.exceptions import UnexpectedCharacters, UnexpectedToken
 
 from cnncc.errors import CnnccError
 from cnncc.lang import foreign
+from cnncc.lang.characters import character_hint
+from cnncc.lang.forms import FORMS
 from cnncc.lang.source import Piece, Source
 
 WORDS = {
@@ -36,13 +39,18 @@ LIKE_A_BLOCK = re.compile(r"(?<![^\s;{|])(\w+)[ \t]+\w+[ \t]*(\([^()]*\))?$")
 UNQUOTED = re.compile(r"\b(?:net|save|from|output|output[ \t]+as|output[ \t]+[\w.]+[ \t]+as)[ \t]+([\w.]+)\Z")
 WHOLE_NAME = re.compile(r"[\w.+@/-]+")
 WORD_AT_END = re.compile(r"\w+\Z")
+VALUE = re.compile(r"[ \t]*([\w.+-]+)")
+WITH_VALUES = {word for form in FORMS.values() for word in form.words} - {"/"}
+"""Words of the language that a number follows, or that say it all."""
+FLAGS = {"bias", "nobias", "floor", "ceil", "exact", "countpad", "align", "crd", "antialias", "smallest", "indices"}
+"""Those of them that no number follows."""
 NEAR = 200
 """Characters that are searched for the cause: a broken text may be one long line."""
 LONGEST = 60
 """Characters of a word that are worth showing."""
 AFTER_KERNEL = re.compile(r"\dx\d+$")
 INNER_BLOCK = re.compile(r"\bblock\s+\w+(\([^()]*\))?$")
-MANY = 7
+MANY = 4
 """More alternatives than this are not worth reading."""
 
 
@@ -72,7 +80,7 @@ def hint(source: Source, token: Token) -> str:
     if token.type in ("NET", "LABEL"):
         return "one network a text; start each statement on a line of its own, or after ';'"
     if token.type == "EQUAL":
-        return equal_hint(source, before)
+        return equal_hint(source, token, before)
     if token.type not in ("COLON", "$END") and (advice := quotes_hint(source, token.start_pos or 0)):
         return advice
     if token.type == "COMMA" and AFTER_KERNEL.search(before, max(0, len(before) - NEAR)):
@@ -86,15 +94,33 @@ def hint(source: Source, token: Token) -> str:
     return ""
 
 
-def equal_hint(source: Source, before: str) -> str:
+def equal_hint(source: Source, token: Token, before: str) -> str:
     """Advice for an equal sign: a setting written as elsewhere, an assignment, or an argument."""
     match = WORD_AT_END.search(before, max(0, len(before) - NEAR))
     word = match[0] if match else ""
-    if advice := foreign.setting(word):
+    value = VALUE.match(source.text, token.end_pos or 0)
+    in_line = before[before.rfind("\n") + 1 :]
+    if advice := foreign.setting(word) or (in_line.count("(") <= in_line.count(")") and own_hint(word, value)):
         return advice
     if word and word == before[before.rfind("\n") + 1 :].strip():
         return f"no equal sign: `{word}: conv 3x3 64` labels a line, `save {word}` names a value"
     return "arguments by name stand in the parentheses of a block: bottleneck(64, s=2), with no space before '('"
+
+
+def own_hint(word: str, value: re.Match[str] | None) -> str:
+    """Advice for `pad=1`, whose word is ours, and for `s=2`."""
+    given = value[1] if value else ""
+    if word == "net":
+        return f"`net {given}`, without the equal sign"
+    if word in foreign.LETTERS and given.isdigit():
+        return foreign.LETTERS[word].format(given)
+    if word == "pad" and not given.isdigit():
+        return foreign.PAD
+    if word in FLAGS:
+        return f"the word alone says it: `{word}`"
+    if word in WITH_VALUES:
+        return f"`{word} {given}`, without the equal sign"
+    return f"no equal sign: `{foreign.EXAMPLES[word]}`" if word in FORMS else ""
 
 
 def quotes_hint(source: Source, at: int) -> str:
@@ -126,14 +152,82 @@ def explain(source: Source, error: UnexpectedToken | UnexpectedCharacters) -> Cn
         start = error.pos_in_stream or 0
         text = source.text[start]
         quotes = "a text in quotes ends on the line it starts on"
-        advice = quotes if text == '"' else quotes_hint(source, start)
+        advice = quotes if text == '"' else quotes_hint(source, start) or character_hint(text)
+        if not source.text[:start].strip():
+            advice = advice or head_hint(source, source.text[start:])
         return source.error(f"unexpected character {text!r}", Piece(start, start + 1), advice)
     token = error.token
-    if "NET" in error.expected:
-        return source.error(f"{complaint(token)}: a network starts with `net NAME`", place(source, token))
+    if "NET" in error.expected or (token.line == 1 and source.text.lstrip().lower().startswith("network ")):
+        start = source.text[: token.start_pos].rfind("\n") + 1 if token.type == "REF" else token.start_pos or 0
+        message = f"{complaint(token)}: a network starts with `net NAME`"
+        return source.error(message, place(source, token), head_hint(source, source.text[start:]))
+    if unclosed := never_closed(source, token):
+        return unclosed
     if misspelt := misspelt_block(source, token):
         return misspelt
     return source.error(f"{complaint(token)}{expected(error)}", place(source, token), hint(source, token))
+
+
+OTHER_FORMAT = "this looks like"
+FORMATS = (
+    (r"\s*(import\b|from\s+[\w.]+\s+import\b|class\s|def\s|@)", "Python"),
+    (r"\s*<", "XML, as of OpenVINO"),
+    (r"\s*[{]\s*\"|\s*\[\s*[{\"\d]", "JSON"),
+    (r"\s*\[[a-z_]+\]", "a configuration of Darknet"),
+    (r"\s*(name:\s*\"|layers?\s*\{|input:\s*\"|ir_version:)", "a prototxt, as of Caffe"),
+    (r"\s*7767517\b", "a param file of ncnn"),
+    (r"\s*(---\s*$|%YAML)", "YAML"),
+)
+"""How texts of others begin."""
+
+
+def head_hint(source: Source, text: str) -> str:
+    """What to do about a text that does not begin as one of ours."""
+    for pattern, what in FORMATS:
+        if re.match(pattern, text, re.MULTILINE):
+            return f"{OTHER_FORMAT} {what}; cnncc reads its own language (docs/language.md) and ONNX models"
+    stem = re.sub(r"\W", "_", Path(source.file).stem).strip("_") or "my_net"
+    return f"put the name of the network in the first line, e.g. `net {'my_net' if stem in NO_NAMES else stem}`"
+
+
+NO_NAMES = ("text", "stdin")
+"""What texts from no file are called."""
+
+
+def never_closed(source: Source, token: Token) -> CnnccError | None:
+    """An open parenthesis, or a brace in front of another block: newlines inside the one mean nothing, so that the
+    parser stumbles later."""
+    opened = open_brackets(source.text[: token.start_pos])
+    if not opened:
+        return None
+    at = opened[-1]
+    closes_later = source.text.count("}", token.start_pos) > source.text.count("{", token.start_pos)
+    later_line = "\n" in source.text[at : token.start_pos]
+    bracket = source.text[at]
+    if not later_line or (bracket == "{" and (closes_later or not begins_anew(source, token))):
+        return None
+    piece = Piece(at, at + 1)
+    return source.error(f"this {bracket!r} is never closed", piece, f"{complaint(token)} in line {token.line}")
+
+
+def begins_anew(source: Source, token: Token) -> bool:
+    """Whether the token is of another block or of a `net` line, where no bracket can be open."""
+    before = source.text[: token.start_pos].rstrip(" \t")
+    return token.type in ("BLOCK", "NET") or (token.type == "LBRACE" and bool(INNER_BLOCK.search(before)))
+
+
+def open_brackets(text: str) -> list[int]:
+    """Where the brackets that are open at the end of a text begin."""
+    opened: list[int] = []
+    for match in BRACKET.finditer(text):
+        if match[0] in "({":
+            opened.append(match.start())
+        elif match[0] in ")}" and opened:
+            opened.pop()
+    return opened
+
+
+BRACKET = re.compile(r'"(?:[^"\\\n]|\\.)*"|#[^\n]*|[(){}]')
 
 
 def place(source: Source, token: Token) -> Piece:

@@ -29,7 +29,8 @@ def check_dims(attrs: Attrs) -> Shape:
     shape = tuple(attrs["dims"])
     text = "x".join(map(str, shape))
     if len(shape) not in (1, 3):
-        raise ShapeError(f"dims {text}: an image is channels x height x width, a vector one number")
+        hint = f"a grey image is 1x{text}" if len(shape) == 2 else ""
+        raise ShapeError(f"dims {text}: an image is channels x height x width, a vector one number", hint)
     at_least(1, {"dims": shape}, "dims")
     return shape
 

@@ -109,7 +109,7 @@ def test_a_file_that_cannot_be_written_is_named(cnncc, monkeypatch):
 def test_an_interrupt_exits_130_without_a_traceback(cnncc, monkeypatch):
     raising(monkeypatch, KeyboardInterrupt())
     result = cnncc("targets")
-    assert (result.code, result.err) == (130, "")
+    assert (result.code, result.err) == (130, "cnncc: interrupted\n")
 
 
 def test_our_own_mistakes_are_not_hidden(cnncc, monkeypatch):

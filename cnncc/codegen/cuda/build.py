@@ -46,6 +46,10 @@ class CudaBuild:
     source: str
     images: Sequence[Image]
     progress: Progress | None = None
+    notes: Sequence[str] = ()
+    """What whoever runs the module should know of the network."""
+    weights_from: str = ""
+    """The file the weights are from, or `random (seed 0)`."""
 
     @property
     def arena(self) -> Arena:
@@ -84,6 +88,7 @@ class CudaBuild:
                 "tuned": False,
             },
             "compiler": describe.compiler(),
+            **({"notes": list(self.notes)} if self.notes else {}),
         }
 
     def model(self) -> CudaModel:
@@ -172,7 +177,7 @@ class CudaBuild:
             self._write_weights(opened)
             opened.seek(0)
             digest = hashlib.file_digest(opened, lambda: hashlib.blake2b(digest_size=32)).hexdigest()
-        held = {"bytes": self.program.weight_bytes, "blake2b": digest, "file": None}
+        held = {"bytes": self.program.weight_bytes, "blake2b": digest, "file": None, "from": self.weights_from}
         (work / "info.json").write_text(json.dumps({**self.info, "weights": held}))
         interface = "".join(f" {name}_{function};" for function in INTERFACE)
         (work / "exports.map").write_text(f"{{ global:{interface} local: *; }};\n")

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Mapping
+from typing import TYPE_CHECKING
 
 import numpy as np
 
@@ -10,7 +12,22 @@ from cnncc.frontends.onnx_site import Site, Tensor
 from cnncc.frontends.onnx_tensors import kind_of
 from cnncc.frontends.onnx_values import Unsupported
 
+if TYPE_CHECKING:
+    from onnx import ModelProto
+
+QUANTISED = re.compile(r"(Dynamic)?(Quantize|Dequantize)Linear|QLinear\w+|\w+Integer(ToFloat)?|QGemm|QAttention")
+"""The ops of quantised models, those of ONNX Runtime's domain too."""
 FLOATS = frozenset({"FLOAT", "FLOAT16", "DOUBLE", "BFLOAT16"})
+
+
+def told(model: ModelProto) -> str:
+    """What to say of a model that has quantised ops; an empty text for others."""
+    nodes = [*model.graph.node, *(node for function in model.functions for node in function.node)]
+    found = sorted({node.op_type for node in nodes if QUANTISED.fullmatch(node.op_type)})
+    if not found:
+        return ""
+    how = "weights are dequantised, and results of layers are not rounded to integers"
+    return f"a quantised model ({', '.join(found)}) is computed in float32: {how}"
 
 
 def quantize(site: Site) -> Tensor:
