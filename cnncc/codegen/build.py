@@ -191,4 +191,4 @@ def _pool_launch() -> int:
 def build_program(program: Program, progress: Progress | None = None) -> Build:
     """Compiles what the cache does not have. CnnccError for arrays that kernels cannot index."""
     check_indices(program)
-    return Build(program, kernel_objects(program.kernels, program.target, progress), progress)
+    return Build(program, kernel_objects(program.kernels, program.target, progress, program.layers), progress)

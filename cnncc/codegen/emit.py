@@ -5,17 +5,18 @@ from __future__ import annotations
 import ctypes
 import os
 import signal
-from collections.abc import Callable, Iterator
-from concurrent.futures import ProcessPoolExecutor, as_completed
+from collections.abc import Callable, Iterator, Mapping
+from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
 from concurrent.futures.process import BrokenProcessPool
 from dataclasses import replace
 from multiprocessing import current_process, get_context
+from threading import Timer
 
 import llvmlite.binding as llvm
 
 from cnncc.codegen import cache
 from cnncc.codegen.keys import kernel_key
-from cnncc.errors import CnnccError
+from cnncc.errors import CnnccError, warn
 from cnncc.kernels.spec import Kernel
 from cnncc.targets import Target, available_cores
 
@@ -25,13 +26,22 @@ Progress = Callable[[str, int, int], None]
 _WORTH_A_WORKER = 4
 """Missing kernels from which starting worker processes pays."""
 
+SLOW_SECONDS = 20.0
+"""Time after which a kernel that is still being compiled is reported."""
 
-def kernel_objects(kernels: tuple[Kernel, ...], target: Target, progress: Progress | None = None) -> list[bytes]:
-    """The object file of every kernel, compiled only where the cache has none, on all cores."""
+Layers = Mapping[Kernel, tuple[str, ...]]
+"""The nodes that a kernel is for, and what they do."""
+
+
+def kernel_objects(
+    kernels: tuple[Kernel, ...], target: Target, progress: Progress | None = None, layers: Layers | None = None
+) -> list[bytes]:
+    """The object file of every kernel, compiled only where the cache has none, on all cores. One that takes long is
+    reported by the names in `layers`."""
     keys = {k: kernel_key(k, target) for k in kernels}
     found = {kernel: body for kernel, key in keys.items() if (body := cache.read(key)) is not None}
     missing = [k for k in kernels if k not in found]
-    for done, (kernel, body) in enumerate(_compiled(missing, target), start=1):
+    for done, (kernel, body) in enumerate(_compiled(missing, target, layers or {}), start=1):
         found[kernel] = body
         cache.write(keys[kernel], body)
         if progress is not None:
@@ -39,7 +49,7 @@ def kernel_objects(kernels: tuple[Kernel, ...], target: Target, progress: Progre
     return [found[k] for k in kernels]
 
 
-def _compiled(kernels: list[Kernel], target: Target) -> Iterator[tuple[Kernel, bytes]]:
+def _compiled(kernels: list[Kernel], target: Target, layers: Layers) -> Iterator[tuple[Kernel, bytes]]:
     if not kernels:
         return
     from cnncc.codegen.objects import compile_kernel  # loads TVM: only where something must be compiled
@@ -47,17 +57,52 @@ def _compiled(kernels: list[Kernel], target: Target) -> Iterator[tuple[Kernel, b
     # A daemonic process, such as a worker of somebody's multiprocessing.Pool, may have no children.
     workers = 1 if current_process().daemon else min(available_cores(), len(kernels) // _WORTH_A_WORKER)
     if workers < 2:
-        yield from ((k, compile_kernel(k, target)) for k in kernels)
+        for kernel in kernels:
+            timer = _watch(kernel, layers)
+            try:
+                body = compile_kernel(kernel, target)
+            finally:
+                timer.cancel()
+            yield kernel, body
         return
     # Forked workers have TVM loaded already; nothing else of this process is used there.
     with ProcessPoolExecutor(workers, get_context("fork"), initializer=_die_with, initargs=(os.getpid(),)) as pool:
-        futures = {pool.submit(compile_kernel, k, target): k for k in kernels}
         try:
-            for future in as_completed(futures):
-                yield futures[future], future.result()
+            yield from _shared_out(lambda k: pool.submit(compile_kernel, k, target), kernels, workers, layers)
         except BrokenProcessPool as error:
             hint = "most likely memory ran out; what is compiled is kept, so the next attempt has less to do"
             raise CnnccError("a process that compiled kernels was killed", hint=hint) from error
+
+
+def _shared_out(
+    submit: Callable[[Kernel], Future[bytes]], kernels: list[Kernel], workers: int, layers: Layers
+) -> Iterator[tuple[Kernel, bytes]]:
+    """Each kernel and its object as it is done. No more are submitted than there are workers, so that each is being
+    worked on from then on."""
+    waiting, running = list(reversed(kernels)), dict[Future[bytes], tuple[Kernel, Timer]]()
+    while waiting or running:
+        while waiting and len(running) < workers:
+            kernel = waiting.pop()
+            running[submit(kernel)] = kernel, _watch(kernel, layers)
+        for future in wait(running, return_when=FIRST_COMPLETED).done:
+            kernel, timer = running.pop(future)
+            timer.cancel()
+            yield kernel, future.result()
+
+
+def _watch(kernel: Kernel, layers: Layers) -> Timer:
+    """Tells of a kernel if it is not done in time. To be cancelled when it is."""
+    timer = Timer(SLOW_SECONDS, _tell_slow, [kernel, layers.get(kernel, ())])
+    timer.daemon = True
+    timer.start()
+    return timer
+
+
+def _tell_slow(kernel: Kernel, names: tuple[str, ...]) -> None:
+    more = f" and {len(names) - 1} more" if len(names) > 1 else ""
+    layer = f"layer {names[0]}{more}: " if names else ""
+    hint = "once compiled it is kept for next time; Ctrl-C gives up, and keeps what is done"
+    warn(f"{layer}compiling {kernel.name} takes more than {SLOW_SECONDS:.0f} s", hint=hint)
 
 
 def _die_with(parent: int) -> None:

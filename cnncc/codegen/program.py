@@ -47,6 +47,16 @@ class Program(Stored):
         return tuple(dict.fromkeys(c.kernel for c in self.calls))
 
     @property
+    def layers(self) -> dict[Kernel, tuple[str, ...]]:
+        """The nodes that call each kernel, as in `conv1 (conv, add, relu)`."""
+        found: dict[Kernel, dict[str, None]] = {}
+        for call in self.calls:
+            node = self.graph[call.node]
+            steps = [node.op, *(name for name, _ in node.attrs.get("epilogue", ()))]
+            found.setdefault(call.kernel, {})[f"{node.name} ({', '.join(steps)})"] = None
+        return {kernel: tuple(layers) for kernel, layers in found.items()}
+
+    @property
     def weight_align(self) -> int:
         return ALIGN
 

@@ -8,13 +8,16 @@ from cnncc.ops import ACTIVATIONS
 MERGES = frozenset({"add", "mul", "max", "min"})
 ADD_HOSTS = frozenset({"conv", "conv_transpose", "fc", "bn"})
 HOSTS = ADD_HOSTS | MERGES
+MOST_STEPS = 24
+"""Steps of one epilogue: a longer one would make a kernel that takes long to compile."""
 
 
 def fuse_epilogues(g: Graph) -> Graph:
     """act(conv(x)) => conv(x; act), conv(x) + r => conv(x, r; add); fc, bn, conv_transpose too; merges take act only.
 
     Must not fire when the host's value has other users or is a graph output, nor for an add that broadcasts or has
-    more than two arms. Of two arms that could be host, the later one is: the other one is then ready when it runs.
+    more than two arms, nor where the epilogue would have more than MOST_STEPS steps. Of two arms that could be host,
+    the later one is: the other one is then ready when it runs.
     """
     order = {n.name: i for i, n in enumerate(g.nodes)}
     fixed = _independent(g)
@@ -41,7 +44,8 @@ def _independent(g: Graph) -> set[str]:
 
 def _accepts(g: Graph, host: Node, node: Node) -> bool:
     """Whether `host` can compute `node` on its way out."""
-    if not g.is_private(host.name):
+    steps = len(host.attrs.get("epilogue", ())) + 1 + len(node.attrs.get("epilogue", ()))
+    if not g.is_private(host.name) or steps > MOST_STEPS:
         return False
     if node.op in ACTIVATIONS:
         return host.op in HOSTS

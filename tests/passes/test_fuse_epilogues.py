@@ -2,7 +2,7 @@ import pytest
 from passes.pass_helpers import Net, fires, image, keeps_meaning, stays, vector
 
 from cnncc.passes import run, with_batch
-from cnncc.passes.fuse_epilogues import fuse_epilogues
+from cnncc.passes.fuse_epilogues import MOST_STEPS, fuse_epilogues
 
 
 def test_fires_on_a_residual_block() -> None:
@@ -84,3 +84,16 @@ def test_must_not_fire_for_a_host_all_images_share() -> None:
     g = image()("k", "const", dims=(16, 4, 4)).conv("c", "k", 16)("s", "add", "c", "x").graph("s")
     stays(fuse_epilogues, g)
     assert with_batch(run(g), 2)["s"].type.shape == (2, 16, 4, 4)
+
+
+def test_a_long_chain_is_cut() -> None:
+    net, last = conv(), "c"
+    for i in range(MOST_STEPS + 2):
+        net, last = net(f"s{i}", "sigmoid" if i % 2 else "tanh", last), f"s{i}"
+    g = net.graph(last)
+    after = fuse_epilogues(g)
+    host, *rest = after.nodes[1:]
+    assert (host.op, len(host.attrs["epilogue"])) == ("conv", MOST_STEPS)
+    assert [n.op for n in rest] == ["tanh", "sigmoid"]
+    keeps_meaning(g, after)
+    assert fuse_epilogues(after) is after
