@@ -117,7 +117,7 @@ LARGE: Mapping[str, Callable[[], str]] = {
     "cells 30": lambda: cells(30),
     "cells 600": lambda: cells(600),
     "16k x 16k": lambda: layer(
-        "3x16384x16384", "conv 3x3 8 relu", "conv 3x3 16 relu /2", "maxpool 3x3 /2", "conv 1x1 8", "gap"
+        "3x16384x16384", "conv 3x3 8 relu", "conv 3x3 16 /2 relu", "maxpool 3x3 /2", "conv 1x1 8", "gap"
     ),
     "1 x 100000": lambda: layer(
         "4x1x100000", "conv 1x7 16 relu", "conv 1x3 16", "maxpool 1x2 /2", "upconv 1x4 8 /2", "gap"
@@ -136,7 +136,7 @@ LARGE: Mapping[str, Callable[[], str]] = {
         "conv 3x3 10000 groups 10000",
         "conv 3x3 20000 groups 10000",
         "conv 1x1 10000 groups 5000",
-        "conv 1x1 10000 groups 9"[:-1] + "8",
+        "conv 1x1 10000 groups 8",
         "gap",
     ),
     "13 groups of 77": lambda: layer("1001x14x14", "conv 3x3 1001 groups 77", "conv 3x3 2002 groups 1001", "gap"),
