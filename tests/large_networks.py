@@ -32,7 +32,9 @@ def lstm(steps: int, features: int = 32, hidden: int = 32) -> str:
 
 def dense(layers: int, growth: int = 8) -> str:
     """A DenseNet without transitions: each concat holds the one before."""
-    return text("input 16x8x8", "conv 3x3 16", f"dense: concat {{ | bn relu; conv 1x1 16; conv 3x3 {growth} }} x{layers}", "gap")
+    return text(
+        "input 16x8x8", "conv 3x3 16", f"dense: concat {{ | bn relu; conv 1x1 16; conv 3x3 {growth} }} x{layers}", "gap"
+    )
 
 
 def dense_wide(layers: int, growth: int = 8) -> str:
@@ -65,7 +67,9 @@ def u_shape(levels: int) -> str:
 
 def outputs(count: int) -> str:
     """As many outputs as layers, each behind an identity."""
-    return text("input 8x4x4", *[f"l{i}: conv 1x1 8\no{i}: identity; output\nfrom l{i}" for i in range(count)], "gap; output")
+    return text(
+        "input 8x4x4", *[f"l{i}: conv 1x1 8\no{i}: identity; output\nfrom l{i}" for i in range(count)], "gap; output"
+    )
 
 
 def inputs(count: int) -> str:
@@ -81,7 +85,9 @@ def cells(count: int, nodes: int = 5) -> str:
         lines += [f"from c{k - 2}; conv 1x1 16; save a{k}", f"from c{k - 1}; conv 1x1 16; save b{k}"]
         lines += [
             f"add {{ from {'ab'[i % 2]}{k}; relu; dwconv {3 + 2 * (i % 3)}x{3 + 2 * (i % 3)}; conv 1x1 16 "
-            f"| from {'ba'[i % 3 % 2]}{k}; {'avgpool 3x3 /1 pad 1' if i % 2 else 'identity'} }}; save n{k}.{i}".replace(f"n{k}.", f"n{k}_")
+            f"| from {'ba'[i % 3 % 2]}{k}; {'avgpool 3x3 /1 pad 1' if i % 2 else 'identity'} }}; save n{k}.{i}".replace(
+                f"n{k}.", f"n{k}_"
+            )
             for i in range(nodes)
         ]
         lines += ["concat { " + " | ".join(f"from n{k}_{i}" for i in range(nodes)) + " }", f"conv 1x1 16; save c{k}"]
@@ -110,14 +116,29 @@ LARGE: Mapping[str, Callable[[], str]] = {
     "inputs 3000": lambda: inputs(3000),
     "cells 30": lambda: cells(30),
     "cells 600": lambda: cells(600),
-    "16k x 16k": lambda: layer("3x16384x16384", "conv 3x3 8 relu", "conv 3x3 16 relu /2", "maxpool 3x3 /2", "conv 1x1 8", "gap"),
-    "1 x 100000": lambda: layer("4x1x100000", "conv 1x7 16 relu", "conv 1x3 16", "maxpool 1x2 /2", "upconv 1x4 8 /2", "gap"),
-    "100000 x 1": lambda: layer("4x100000x1", "conv 7x1 16 relu", "conv 3x1 16", "conv 3x3 16", "maxpool 2x1 /2", "gap"),
+    "16k x 16k": lambda: layer(
+        "3x16384x16384", "conv 3x3 8 relu", "conv 3x3 16 /2 relu", "maxpool 3x3 /2", "conv 1x1 8", "gap"
+    ),
+    "1 x 100000": lambda: layer(
+        "4x1x100000", "conv 1x7 16 relu", "conv 1x3 16", "maxpool 1x2 /2", "upconv 1x4 8 /2", "gap"
+    ),
+    "100000 x 1": lambda: layer(
+        "4x100000x1", "conv 7x1 16 relu", "conv 3x1 16", "conv 3x3 16", "maxpool 2x1 /2", "gap"
+    ),
     "1 x 16000000": lambda: layer("4x1x16000000", "conv 1x7 16 relu", "conv 1x3 16"),
-    "8192 channels": lambda: layer("8192x7x7", "conv 1x1 8192", "conv 3x3 8192", "conv 3x3 8192 groups 64", "dwconv 3x3", "gap; fc 8192"),
+    "8192 channels": lambda: layer(
+        "8192x7x7", "conv 1x1 8192", "conv 3x3 8192", "conv 3x3 8192 groups 64", "dwconv 3x3", "gap; fc 8192"
+    ),
     "10^6 channels": lambda: layer("1000000x1x1", "relu", "dwconv 3x3", "gap", "fc 16"),
     "31x31": lambda: layer("64x56x56", "dwconv 31x31", "conv 31x31 64", "conv 31x31 64 dil 3", "upconv 31x31 32 /8"),
-    "10^4 groups": lambda: layer("10000x14x14", "conv 3x3 10000 groups 10000", "conv 3x3 20000 groups 10000", "conv 1x1 10000 groups 5000", "conv 1x1 10000 groups 9"[:-1] + "8", "gap"),
+    "10^4 groups": lambda: layer(
+        "10000x14x14",
+        "conv 3x3 10000 groups 10000",
+        "conv 3x3 20000 groups 10000",
+        "conv 1x1 10000 groups 5000",
+        "conv 1x1 10000 groups 8",
+        "gap",
+    ),
     "13 groups of 77": lambda: layer("1001x14x14", "conv 3x3 1001 groups 77", "conv 3x3 2002 groups 1001", "gap"),
     "stride 8192": lambda: layer("4x16384x16384", "conv 3x3 8 /1000", "upconv 512x512 4 /512", "gap"),
 }

@@ -32,6 +32,8 @@ class Program(Stored):
     threads: int
     order_given: tuple[Node, ...] = ()
     """The nodes of `graph` in the order of the source."""
+    proven: bool = False
+    """Whether no order of the nodes needs less memory than that of `graph`."""
     stamps: bool = False
     """Whether a run notes in its arena when each step ended, for `cnncc profile`."""
     weights_dtype: str = "float32"
@@ -117,7 +119,8 @@ def make_program(
     ops.verify(graph)
     if on_pass is not None:
         on_pass("assign_layouts", graph)
-    given, graph = graph.nodes, passes.order_steps(graph, ALIGN)
+    given, best = graph.nodes, passes.best_order(graph, ALIGN)
+    graph = best.graph
     plan = passes.plan_arena(graph, align=ALIGN, reuse=not keep_all)
     rooms, selections = arena.rooms(graph, target.cores), {}
     stay = _weights_stay(graph, target)
@@ -141,6 +144,7 @@ def make_program(
         target,
         threads,
         order_given=given,
+        proven=best.proven,
         weights_dtype=weights_dtype,
         max_error=max_error,
         tuned=choices is not None,

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 
+from cnncc.divisors import divisors, even_cuts, spread
 from cnncc.ir import Constant
 from cnncc.kernels.choices import DirectChoice
 from cnncc.kernels.conv_direct import (
@@ -130,12 +131,16 @@ def _whole(g: ConvGeometry, problem: Problem, tile: Tile, target: Target, padded
 
 def _row_choices(height: int, step: int) -> list[int]:
     """Rows per unit worth trying: every even split into whole tiles."""
-    splits = {-(-height // n) for n in range(1, height + 1)}
-    return sorted({min(height, -(-r // step) * step) for r in splits})
+    cuts = spread(even_cuts(height), MOST_CUTS)
+    return sorted({min(height, -(-r // step) * step) for r in cuts})
 
 
 def _chunk_choices(group_out: int, groups: int) -> list[int]:
-    return [c for c in range(1, group_out + 1) if group_out % c == 0 and (c == 1 or group_out // c % groups == 0)]
+    return spread([c for c in divisors(group_out) if c == 1 or group_out // c % groups == 0], MOST_CUTS)
+
+
+MOST_CUTS = 96
+"""Along the rows, or of the output blocks, that are tried: as many as images of up to 2300 rows have."""
 
 
 COPY_BYTES = 16

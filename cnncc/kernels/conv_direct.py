@@ -8,6 +8,7 @@ lies, a strided 1x1 simply steps over it.
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 
 import numpy as np
@@ -132,10 +133,9 @@ def densify(weight: np.ndarray, groups: int, merge: int) -> np.ndarray:
 
 def merged_groups(groups: int, in_channels: int, out_channels: int, block: int) -> int:
     """How many groups to merge so that each has whole blocks of channels; all of them if nothing less will do."""
-    for merge in (m for m in range(1, groups + 1) if groups % m == 0):
-        if merge * in_channels // groups % block == 0 and merge * out_channels // groups % block == 0:
-            return merge
-    return groups
+    whole = (block // math.gcd(block, channels // groups) for channels in (in_channels, out_channels))
+    merge = math.lcm(*whole)
+    return merge if groups % merge == 0 else groups
 
 
 def pack_conv(weight: np.ndarray, config: ConvConfig) -> np.ndarray:

@@ -178,8 +178,8 @@ def _cuts(config: WinogradConfig, target: Target) -> Iterator[tuple[int, int, in
 
 def _tile_counts(total: int) -> list[int]:
     """Even cuts of all tiles into units of at most 64."""
-    counts = {-(-total // units) for units in range(1, total + 1)}
-    return sorted(c for c in counts if c <= 64 and (c >= 6 or c == total))
+    even = (c for c in range(1, min(total, 64) + 1) if -(-total // -(-total // c)) == c)
+    return [c for c in even if c >= 6 or c == total]
 
 
 def _register_tile(tiles: int, groups: int, target: Target) -> Tile:

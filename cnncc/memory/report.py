@@ -3,14 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import replace
 
 from cnncc.codegen.arena import Room
 from cnncc.codegen.program import Program
 from cnncc.ir import Node
 from cnncc.kernels.room import SHARE
 from cnncc.memory.facts import Block, Held, Report, Step
-from cnncc.passes import best_order
 from cnncc.passes.pieces import alive_at
 from cnncc.passes.plan_arena import Tenant
 
@@ -35,7 +33,7 @@ def report(program: Program) -> Report:
         counters=memory.bytes - memory.counters,
         padding=_padding(program, peak),
         reordered=unordered != program.graph.nodes,
-        proven=best_order(replace(program.graph, nodes=unordered)).proven,
+        proven=program.proven,
         steps=steps,
         peak=peak,
         held=_held(program, peak),
@@ -66,6 +64,7 @@ def _alive_in(tenant: Tenant, step: int) -> int:
 def _held(program: Program, step: int) -> tuple[Held, ...]:
     slots, node = program.plan.slots, program.graph.nodes[step]
     read = {slots[name].storage for name in node.inputs}
+    later = _next_uses(program, step)
     held = []
     for tenant in program.plan.tenants:
         size = _alive_in(tenant, step)
@@ -74,19 +73,20 @@ def _held(program: Program, step: int) -> tuple[Held, ...]:
         if slots[node.name].storage == tenant.storage:
             role = "in place" if tenant.storage in read else "writes"
         else:
-            role = "reads" if tenant.storage in read else f"held for {_next_use(program, tenant.storage, step)}"
+            role = "reads" if tenant.storage in read else f"held for {later[tenant.storage]}"
         held.append(Held(tenant.storage, size, role))
     return tuple(sorted(held, key=lambda h: (-h.bytes, h.name)))
 
 
-def _next_use(program: Program, storage: str, step: int) -> str:
-    """The next node that reads or writes something in a storage."""
-    slots = program.plan.slots
+def _next_uses(program: Program, step: int) -> dict[str, str]:
+    """For each storage of the arena, the next node that reads or writes something in it."""
+    slots, found = program.plan.slots, dict[str, str]()
     for node in program.graph.nodes[step + 1 :]:
-        names = [*node.inputs, node.name]
-        if not slots[node.name].view and any((slots[n].kind, slots[n].storage) == ("arena", storage) for n in names):
-            return node.name
-    raise AssertionError(f"{storage} is alive at step {step} without need")
+        if not slots[node.name].view:
+            for slot in (slots[name] for name in (*node.inputs, node.name)):
+                if slot.kind == "arena":
+                    found.setdefault(slot.storage, node.name)
+    return found
 
 
 def _padding(program: Program, step: int) -> int:

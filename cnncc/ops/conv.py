@@ -8,6 +8,7 @@ from fractions import Fraction
 
 import numpy as np
 
+from cnncc.divisors import divisors
 from cnncc.ops.epilogue import with_epilogue
 from cnncc.ops.shapes import at_least, dims, image
 from cnncc.ops.table import REQUIRED, Array, Arrays, Attrs, Op, Shape, ShapeError, Shapes, Weights, Window
@@ -23,7 +24,7 @@ def check_groups(channels: int, attrs: Attrs) -> None:
     groups, out = attrs["groups"], attrs["out"]
     for count, what in ((channels, "input channels"), (out, "filters")):
         if count % groups:
-            near = max(g for g in range(1, groups + 1) if channels % g == 0 and out % g == 0)
+            near = max(g for g in divisors(math.gcd(channels, out)) if g <= groups)
             raise ShapeError(f"{groups} groups do not divide {count} {what}", hint=f"e.g. groups {near}")
 
 

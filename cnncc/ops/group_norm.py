@@ -6,6 +6,7 @@ from collections.abc import Mapping
 
 import numpy as np
 
+from cnncc.divisors import divisors
 from cnncc.ops.shapes import at_least, whole_image
 from cnncc.ops.table import (
     Array,
@@ -27,7 +28,7 @@ def group_norm_shape(shapes: Shapes, attrs: Attrs) -> Shape:
     at_least(1, attrs, "groups")
     groups, channels = attrs["groups"], shapes[0][1]
     if channels % groups:
-        near = max(g for g in range(1, groups + 1) if channels % g == 0)
+        near = max(g for g in divisors(channels) if g <= groups)
         raise ShapeError(f"{groups} groups do not divide {channels} channels", hint=f"e.g. group_norm {near}")
     return shapes[0]
 

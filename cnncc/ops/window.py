@@ -11,6 +11,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.lib.stride_tricks import as_strided
 
+from cnncc.divisors import divisors
 from cnncc.ops.shapes import at_least, dims, image, listing
 from cnncc.ops.table import Array, Attrs, Shape, ShapeError, Shapes, Window
 
@@ -68,7 +69,7 @@ class Axis:
         """The error of `exact`, with sizes, strides and pads that would fit."""
         over = self.room % self.stride
         sizes = [s for s in (self.size - over, self.size - over + self.stride) if s >= 1]
-        strides = [s for s in range(1, self.room + 1) if self.room % s == 0 and s <= self.stride * 2]
+        strides = [s for s in divisors(self.room) if s <= self.stride * 2] if self.room else []
         fits = f"{self.name}s that fit: {listing(map(str, sizes))}"
         return ShapeError(
             f"window {self.span} with stride {self.stride} does not fit {self.name} {self.size}: "
@@ -79,8 +80,13 @@ class Axis:
 
     def sees_only_padding(self, count: int) -> bool:
         """Whether some window has no position inside the input."""
-        starts = range(-self.before, -self.before + count * self.stride, self.stride)
-        return any(all(not 0 <= s + self.dilation * i < self.size for i in range(self.kernel)) for s in starts)
+        last = (count - 1) * self.stride - self.before
+        return last >= self.size or any(map(self._passes_over, range(-self.before, min(0, last + 1), self.stride)))
+
+    def _passes_over(self, start: int) -> bool:
+        """Whether no tap of a window that starts before the input falls into it: its first one at or behind 0 might."""
+        tap = -(start // self.dilation)
+        return tap >= self.kernel or start + tap * self.dilation >= self.size
 
 
 def axes(shape: Shape, attrs: Attrs) -> tuple[Axis, Axis]:

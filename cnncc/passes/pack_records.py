@@ -205,7 +205,9 @@ class Search:
         for i in order[:placed]:
             offsets[i] = self.offsets[i]
         for i in order[placed:]:
-            offsets[i] = lowest([(offsets[j] + low, offsets[j] + high) for j, low, high in self.forbidden[i] if offsets[j] >= 0])
+            offsets[i] = lowest(
+                [(offsets[j] + low, offsets[j] + high) for j, low, high in self.forbidden[i] if offsets[j] >= 0]
+            )
         self.effort -= self._pairs
         return offsets
 

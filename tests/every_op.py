@@ -1,0 +1,214 @@
+"""How to make a random node of every op of the table, and graphs of any of them with random epilogues.
+
+A new op needs one line here: a maker of its attributes in `ANY` or `IMAGE` of `graphs.py` if it reads one value, or a
+function in `SPECIAL` if it reads several or is particular about them. A test fails where that is forgotten.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Mapping, Sequence
+from functools import partial
+
+from hypothesis import strategies as st
+
+from cnncc.ir import Graph, Node
+from cnncc.ops import ACTIVATIONS, TABLE
+from graphs import ANY, IMAGE, MERGES, POSITIVE, Builder, Draw, fits, integers, pictures, window
+
+CHANNELS = (1, 3, 4, 7, 8, 9, 15, 16, 17, 31, 33)
+"""Around the edges of blocks and register tiles."""
+SIDES = (1, 2, 3, 5, 7, 8, 9, 13, 15, 16, 17)
+ATTEMPTS = 30
+"""To make a node that its shape rule accepts; the later half has an input of its own, of which little can be wrong."""
+MOST_CHANNELS, MOST_VALUES = 80, 20_000
+"""Of a value that further ops may read: graphs stay small."""
+LATE = frozenset({"relayout"})
+"""Ops that only a pass adds."""
+WILD = frozenset({"exp", "log", "sqrt", "reciprocal"})
+"""Activations that need their values near: others may follow in any number and order."""
+
+
+class Maker(Builder):
+    """Adds nodes of a wanted op, each with inputs that suit it."""
+
+    def pick(self, rank: int | None = None, fresh: bool = False) -> Node:
+        """Some small value, or a new input."""
+        fitting = [n for n in self.nodes if rank in (None, len(n.type.shape)) and small(n)]
+        if fresh or not fitting:
+            return self.image()
+        return self.draw(st.sampled_from(fitting))
+
+    def image(self) -> Node:
+        """A new input of any size."""
+        sides = self.draw(st.sampled_from(SIDES)), self.draw(st.sampled_from(SIDES))
+        return self.input(self.draw(st.sampled_from(CHANNELS)), *sides)
+
+    def input(self, *dims: int, **more: object) -> Node:
+        """A new input of one size; its values are of either sign and around 1."""
+        made = self.add("input", (), {"dims": dims, **more})
+        assert made is not None, dims
+        return made
+
+    def of(self, op: str) -> Node:
+        """A node of the op. AssertionError if the shape rule accepts nothing that the table here makes."""
+        for attempt in range(ATTEMPTS):
+            made = self.attempt(op, fresh=attempt >= ATTEMPTS // 2)
+            if made is not None:
+                return made
+        raise AssertionError(f"{op}: its shape rule refuses all attributes that tests/graphs.py makes for it")
+
+    def attempt(self, op: str, fresh: bool) -> Node | None:
+        if op in SPECIAL:
+            return SPECIAL[op](self, fresh)
+        attrs = {**ANY, **IMAGE}[op]
+        source = self.pick(4 if op in IMAGE else None, fresh)
+        return self.add(op, (source,), attrs(self.draw, source.type.shape))
+
+    def epilogue(self, node: Node, most: int) -> Node:
+        """Additions and activations after a node, which passes may make a part of it."""
+        for _ in range(self.draw(integers(0, most))):
+            step = self.draw(st.sampled_from(["add", *sorted(ACTIVATIONS - WILD)]))
+            others = [n for n in self.nodes if n.type.shape == node.type.shape]
+            inputs = (node, self.draw(st.sampled_from(others))) if step == "add" else (node,)
+            attrs = ANY[step](self.draw, node.type.shape) if step != "add" else {}
+            node = self.add(step, inputs, attrs) or node
+        return node
+
+    def scaled(self, node: Node, factor: float) -> Node:
+        """All values of a node times a factor, for numbers that are to be places or sizes."""
+        made = self.add("affine", (node,), {"scale": factor, "shift": 0.0})
+        assert made is not None
+        return made
+
+
+How = Callable[[Maker, bool], Node | None]
+
+
+def picture(make: Maker, fresh: bool) -> Node:
+    """An input with mean, std and the words that say how pictures become it."""
+    dims = (make.draw(st.sampled_from((1, 3, 8))), 6, 7)
+    mean, std = tuple(i / 4 for i in range(dims[0])), tuple(i + 0.5 for i in range(dims[0]))
+    return make.input(*dims, mean=mean, std=std, **pictures(make.draw, dims))
+
+
+def positive(op: str, make: Maker, fresh: bool) -> Node | None:
+    """On what a sigmoid gives: some of these have no value below 0, or one that grows without bounds."""
+    inner = make.add("sigmoid", (make.pick(fresh=fresh),), {})
+    return inner and make.add(op, (inner,), {})
+
+
+def merge(op: str, make: Maker, fresh: bool) -> Node | None:
+    """Two or three values that fit each other."""
+    first = make.pick(4, fresh)
+    others = [n for n in make.nodes if fits(op, n.type.shape, first.type.shape) and small(n)]
+    rest = make.draw(st.lists(st.sampled_from(others), min_size=1, max_size=2))
+    return make.add(op, (first, *rest), {})
+
+
+def matmul(make: Maker, fresh: bool) -> Node | None:
+    """A product with a tensor of its own."""
+    left = make.pick(4, fresh)
+    _, c, _, k = left.type.shape
+    return make.add("matmul", (left, make.input(c, k, make.draw(st.sampled_from((1, 7, 8, 17))))), {})
+
+
+def argmaxpool(make: Maker, fresh: bool) -> Node | None:
+    source = make.pick(4, fresh)
+    return make.add("argmaxpool", (source,), window(make.draw, source.type.shape, pooling=True))
+
+
+def unpool(make: Maker, fresh: bool) -> Node | None:
+    """What a pool found, where it found it. Of windows that overlap, two may have found the same value."""
+    source = make.pick(4, fresh)
+    attrs = window(make.draw, source.type.shape, pooling=True)
+    found, places = (make.add(op, (source,), attrs) for op in ("maxpool", "argmaxpool"))
+    return found and places and make.add("unpool", (found, places), {"size": source.type.shape[2:]})
+
+
+def sample(make: Maker, fresh: bool) -> Node | None:
+    source = make.pick(4, fresh)
+    chosen = {
+        "mode": make.draw(st.sampled_from(["linear", "nearest", "cubic"])),
+        "outside": make.draw(st.sampled_from(["zeros", "border", "reflection"])),
+        "place": make.draw(st.sampled_from(["half_pixel", "align_corners"])),
+    }
+    return make.add("sample", (source, make.input(2, make.draw(integers(1, 6)), make.draw(integers(1, 9)))), chosen)
+
+
+def gather(make: Maker, fresh: bool) -> Node | None:
+    """A place may be outside, where the result is no number."""
+    source = make.pick(4, fresh)
+    _, c, h, _ = source.type.shape
+    places = make.scaled(make.input(c, make.draw(integers(1, 9)), 1), h / 3)
+    return make.add("gather", (source, places), {"wrap": make.draw(st.booleans())})
+
+
+def scatter(make: Maker, fresh: bool) -> Node | None:
+    source = make.pick(4, fresh)
+    _, c, h, w = source.type.shape
+    count = make.draw(integers(1, 9))
+    places = make.scaled(make.input(c, count, 1), h / 2)
+    how = {"wrap": make.draw(st.booleans()), "reduction": make.draw(st.sampled_from(["replace", "add", "max"]))}
+    return make.add("scatter", (source, places, make.input(c, count, w)), how)
+
+
+def roi_align(make: Maker, fresh: bool) -> Node | None:
+    source = make.pick(4, fresh)
+    regions = make.scaled(make.input(make.draw(integers(1, 5)), 1, 4), max(source.type.shape[2:]) / 2)
+    chosen = {
+        "size": (make.draw(integers(1, 4)), make.draw(integers(1, 4))),
+        "mode": make.draw(st.sampled_from(["avg", "max"])),
+        "samples": make.draw(integers(0, 3)),
+    }
+    return make.add("roi_align", (source, regions), chosen)
+
+
+def nms(make: Maker, fresh: bool) -> Node | None:
+    count, classes = make.draw(integers(1, 12)), make.draw(integers(1, 3))
+    arms = (make.input(1, count, 4), make.input(1, classes, count))
+    return make.add("nms", arms, {"most": make.draw(integers(1, 6)), "iou": make.draw(st.sampled_from([0.1, 0.5]))})
+
+
+SPECIAL: Mapping[str, How] = {
+    "input": picture,
+    "const": lambda make, fresh: make.const(),
+    **{op: partial(positive, op) for op in POSITIVE},
+    **{op: partial(merge, op) for op in MERGES},
+    "matmul": matmul,
+    "argmaxpool": argmaxpool,
+    "unpool": unpool,
+    "sample": sample,
+    "gather": gather,
+    "scatter": scatter,
+    "roi_align": roi_align,
+    "nms": nms,
+}
+MADE = frozenset({*ANY, *IMAGE, *SPECIAL})
+"""Ops that graphs here have; a test holds that with `LATE` they are those of the table."""
+
+
+def small(node: Node) -> bool:
+    """Whether a value is one for further ops to read."""
+    return node.type.shape[1] <= MOST_CHANNELS and math.prod(node.type.shape[1:]) <= MOST_VALUES
+
+
+def graph_of(draw: Draw, ops: Sequence[str], epilogue: int = 3) -> Graph:
+    """A graph with a node of each of the ops, each with a chain of activations of random length behind it; outputs are
+    the values that nothing reads, and some others."""
+    make = Maker(draw)
+    make.image()
+    for op in ops:
+        made = make.of(op)
+        if op != "input":
+            make.epilogue(made, epilogue if TABLE[op].attributes.get("epilogue") is not None else 1)
+    read = {name for node in make.nodes for name in node.inputs}
+    for node in [n for n in make.nodes if n.op in ("input", "const") and n.name not in read]:
+        make.add("relu", (node,), {})
+    read = {name for node in make.nodes for name in node.inputs}
+    sinks = [n.name for n in make.nodes if n.name not in read]
+    more = draw(st.lists(st.sampled_from([n.name for n in make.nodes if n.op != "input"]), max_size=2))
+    return Graph("random", tuple(make.nodes), tuple(dict.fromkeys([*sinks, *more])), make.constants)
+
+
+full_graphs = st.composite(graph_of)
