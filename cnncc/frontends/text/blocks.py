@@ -18,7 +18,7 @@ LEAST = 2
 """Lines that a block has to save."""
 DEEPEST = 12
 """Blocks inside each other."""
-BUDGET = 2_000_000
+BUDGET = 600_000
 """Runs of statements that are looked at, in all searches for a block together: some seconds. A network that large is
 written with the blocks found until then."""
 LETTERS = {"stride": "s", "kernel": "k", "groups": "g", "out": "cdefhijlmnopq", "start": "a", "stop": "b"}
