@@ -42,11 +42,18 @@ def write_whole(target: Path, data: bytes | str, mode: int | None = None) -> Non
         scratch.write_bytes(data.encode() if isinstance(data, str) else data)
 
 
+def is_standard_output(path: str | os.PathLike[str]) -> bool:
+    """Whether a user's path means the standard output of this process."""
+    return os.fspath(path) in ("-", "/dev/stdout", "/dev/fd/1", "/proc/self/fd/1")
+
+
 def check_replaceable(target: Path) -> None:
     """CnnccError if something is at `target` (or where it links to) that is no regular file: replacing would remove
     a device, a pipe or a folder."""
     if target.is_dir():
         raise CnnccError(f"cannot write {target}: it is a folder")
+    if str(target).startswith(("/dev/std", "/dev/fd/", "/proc/")):  # replaced, these links would be gone for everybody
+        raise CnnccError(f"cannot write {target}: it is a stream, not a regular file")
     if os.path.exists(target) and not target.is_file():
         raise CnnccError(f"cannot write {target}: it is a device or a pipe, not a regular file")
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import re
+import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -15,7 +16,8 @@ if TYPE_CHECKING:
 
 def _configure(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("model", metavar="MODEL", help="an ONNX model, opset 7 or later")
-    parser.add_argument("-o", "--output", metavar="FILE", help="the text to write (default: name of the model + .net)")
+    text = "the text to write (default: name of the model + .net); - is standard output, which gets the text alone"
+    parser.add_argument("-o", "--output", metavar="FILE", help=text)
     what = "the weights to write (default: name of the text + .safetensors, where other commands look for them)"
     parser.add_argument("--weights", metavar="FILE", help=what)
     command.add_name(parser)
@@ -43,6 +45,8 @@ def _run(args: argparse.Namespace) -> int:
     from cnncc.frontends.net_of_onnx import import_onnx
 
     output = Path(args.output or Path(args.model).with_suffix(".net").name)
+    if files.is_standard_output(output):
+        return _to_standard_output(args)
     tensors = Path(args.weights) if args.weights else output.with_suffix(".safetensors")
     files.check_outputs({"the network": output, "the weights": tensors}, {"the model": args.model})
     with screen.progress(f"importing {args.model}"):
@@ -57,6 +61,26 @@ def _run(args: argparse.Namespace) -> int:
     return command.EXIT_OK
 
 
+def _to_standard_output(args: argparse.Namespace) -> int:
+    """The text alone; the notes go to standard error, and weights only to the file that `--weights` names."""
+    from cnncc import files, weights
+    from cnncc.errors import CnnccError
+    from cnncc.frontends.net_of_onnx import import_onnx
+
+    if args.json:
+        raise CnnccError("the text and the JSON of --json would both go to standard output", hint="name a file with -o")
+    tensors = {"the weights": Path(args.weights)} if args.weights else {}
+    files.check_outputs(tensors, {"the model": args.model})
+    with screen.progress(f"importing {args.model}"):
+        network = import_onnx(args.model, dict(args.shape), args.name)
+        for path in tensors.values():
+            weights.save(network.graph, path)
+    for note in () if args.quiet else network.notes:
+        print(f"note: {note}", file=sys.stderr)
+    sys.stdout.write(network.text)
+    return command.EXIT_OK
+
+
 def _result(model: str, output: Path, tensors: Path, network: Network) -> dict[str, Any]:
     graph = network.graph
     return {
@@ -68,7 +92,10 @@ def _result(model: str, output: Path, tensors: Path, network: Network) -> dict[s
         "ops": len(graph.nodes),
         "tensors": len(graph.constants),
         "inputs": [{"name": n.name, "shape": list(n.type.shape)} for n in graph.inputs],
-        "outputs": [{"name": name, "shape": list(graph[name].type.shape)} for name in graph.outputs],
+        "outputs": [
+            {"name": name, "shape": list(graph[value].type.shape)}
+            for name, value in zip(graph.output_names, graph.outputs, strict=True)
+        ],
         "notes": list(network.notes),
     }
 

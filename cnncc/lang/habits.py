@@ -110,7 +110,7 @@ HABITS = (
         r"\b(?:from|save)\s+\w+(?P<at>,)", "", "one name; several are joined by a merge: `concat {{ from a | from b }}`"
     ),
     habit(r"\boutput\s+\w+(?P<at>,)", "", "one name each: `output a; output b`"),
-    habit(r"\b(?P<verb>save|output)\s+(?P<at>as\s+(?P<name>\w+))", "", "`{verb} {name}`"),
+    habit(r"\bsave\s+(?P<at>as\s+(?P<name>\w+))", "", "`save {name}`"),
     habit(
         rf"{OUTSIDE}(?P<at>,)\s*(?P<op>[a-z]\w*)\b",
         "",

@@ -21,7 +21,7 @@ Write = Callable[[Any], str]
 
 def name_text(name: str) -> str:
     """The name as the language writes it: in quotes if it has unusual characters."""
-    return name if BARE.fullmatch(name) else json.dumps(name, ensure_ascii=False)
+    return name if BARE.fullmatch(name) and name != "as" else json.dumps(name, ensure_ascii=False)
 
 
 def by(sides: Iterable[int]) -> str:
@@ -152,15 +152,14 @@ def print_net(graph: Graph, shapes: bool = True) -> str:
         current = node.name
     if shapes:
         lines = commented(lines, graph)
-    if (graph.outputs, graph.ports) != ((current,), ("",)):
+    if (graph.outputs, graph.ports) != ((current,), ("",)) or graph.nodes[-1].op == "input":
         lines += [output(*pair) for pair in zip(graph.outputs, graph.ports, strict=True)]
     return "\n".join(lines) + "\n"
 
 
 def output(value: str, port: str) -> str:
     """`output`, `output VALUE`, `output as NAME` or `output VALUE as NAME`."""
-    given = json.dumps(value) if value == "as" else name_text(value)
-    return " ".join(["output", *([given] if value else []), *(["as", name_text(port)] if port else [])])
+    return " ".join(["output", *([name_text(value)] if value else []), *(["as", name_text(port)] if port else [])])
 
 
 def unused(graph: Graph, node: Node) -> str:

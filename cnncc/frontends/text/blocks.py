@@ -18,7 +18,7 @@ LEAST = 2
 """Lines that a block has to save."""
 DEEPEST = 12
 """Blocks inside each other."""
-BUDGET = 2_000_000
+BUDGET = 600_000
 """Runs of statements that are looked at, in all searches for a block together: some seconds. A network that large is
 written with the blocks found until then."""
 LETTERS = {"stride": "s", "kernel": "k", "groups": "g", "out": "cdefhijlmnopq", "start": "a", "stop": "b"}
@@ -27,6 +27,8 @@ LETTERS = {"stride": "s", "kernel": "k", "groups": "g", "out": "cdefhijlmnopq", 
 Pattern = tuple[int, ...]
 """The numbers of the keys of a run of statements."""
 Spot = tuple[Part, ...]
+Names = dict[tuple[str, tuple[int, ...]], str]
+"""Parameters, by what they stand for and their value in each use."""
 Namer = Callable[[Sequence[Spot]], str]
 
 
@@ -158,12 +160,11 @@ def defined(spots: Sequence[Spot], name: str) -> tuple[Block, list[Part]]:
     """A block for all spots, and the calls that stand for them."""
     rows = [[hole for part in spot for hole in part.holes] for spot in spots]
     columns = [tuple(hole.value for hole in column) for column in zip(*rows, strict=True)]
-    names: dict[tuple[int, ...], str] = {}
-    kinds: dict[str, str] = {}
-    fills = [filled(hole, column, names, kinds) for hole, column in zip(rows[0], columns, strict=True)]
-    params: list[tuple[str, int | None]] = [(p, None) for p in names.values() if kinds[p] != "stride"]
-    params += [(p, 1) for p in names.values() if kinds[p] == "stride"]
-    values = {p: column for column, p in names.items()}
+    names: Names = {}
+    fills = [filled(hole, column, names) for hole, column in zip(rows[0], columns, strict=True)]
+    params: list[tuple[str, int | None]] = [(p, None) for (kind, _), p in names.items() if kind != "stride"]
+    params += [(p, 1) for (kind, _), p in names.items() if kind == "stride"]
+    values = {p: column for (_, column), p in names.items()}
     depth = 1 + max(part.depth for part in spots[0])
     calls = []
     for i, spot in enumerate(spots):
@@ -174,19 +175,18 @@ def defined(spots: Sequence[Spot], name: str) -> tuple[Block, list[Part]]:
     return Block(name, tuple(params), spots[0], tuple(fills)), calls
 
 
-def filled(hole: Hole, column: tuple[int, ...], names: dict[tuple[int, ...], str], kinds: dict[str, str]) -> str:
+def filled(hole: Hole, column: tuple[int, ...], names: Names) -> str:
     """What stands in a hole: a number, a parameter, or a multiple of one."""
     if len(set(column)) == 1:
         return str(column[0])
-    for known, name in names.items():
-        if kinds[name] == hole.kind or hole.kind == "groups":
+    for (kind, known), name in names.items():
+        if kind == hole.kind or hole.kind == "groups":
             if factor := multiple(column, known):
                 return name if factor == 1 else f"{factor}*{name}"
     letters = LETTERS.get(hole.kind, "n")
     free = (c for c in (*letters, *(f"{letters[0]}{i}" for i in range(2, 99))) if c not in names.values())
-    names[column] = next(c for c in free if c not in RESERVED)
-    kinds[names[column]] = hole.kind
-    return names[column]
+    name = names[hole.kind, column] = next(c for c in free if c not in RESERVED)
+    return name
 
 
 def multiple(column: Sequence[int], known: Sequence[int]) -> int:
