@@ -73,6 +73,13 @@ def test_bytes_channels_last(tmp_path: Path) -> None:
     assert found.label.dtype == np.int64
 
 
+def test_import_tells_types(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert cli.main(["import", str(detector(tmp_path)), "-o", str(tmp_path / "d.net")]) == 0
+    shown = capsys.readouterr()
+    assert "note: input image is float32 here, uint8 in the model" in shown.out + shown.err
+    assert "input image 3x6x8 std (1.0)" in (tmp_path / "d.net").read_text()
+
+
 def test_what_fits_neither(tmp_path: Path) -> None:
     model = cnncc.compile(detector(tmp_path))
     with pytest.raises(InputError, match="must be float32 or uint8, got int16"):
