@@ -107,10 +107,10 @@ class CnnccRep(BackendRep):
 
 
 def sources(model: ModelProto, name: str) -> set[str]:
-    """The inputs that a tensor depends on."""
+    """The inputs whose values a tensor depends on; shapes are known."""
     wanted = {name}
     for node in reversed(model.graph.node):
-        if wanted.intersection(node.output):
+        if node.op_type not in ("Shape", "Size") and wanted.intersection(node.output):
             wanted.update(node.input)
     return wanted & {port.name for port in model.graph.input}
 

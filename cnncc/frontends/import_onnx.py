@@ -267,6 +267,8 @@ class Reader:
                 self.notes.append(f"input {port.name} is left out, since no node reads it: {error.message}")
             self.values[port.name] = None
             return Port(port.name, shape, tuple(range(len(shape))), "", dtype)
+        if kind != "FLOAT":
+            self.notes.append(f"input {port.name} is float32 here, {dtype} in the model")
         self.values[port.name] = Value(node, shape, value.axes)
         return Port(port.name, shape, value.axes, node, dtype)
 

@@ -193,6 +193,8 @@ COMPUTED = {
     "correlation": ([1, 4, 9, 9], [4, 1, 4, 4], None, {"group": 4}),
     "1x1": ([1, 4, 9, 9], [5, 4, 1, 1], None, {}),
     "of rows": ([1, 4, 9], [5, 4, 3], [5], {"pads": [1, 1]}),
+    "three axes": ([1, 4, 5, 6, 7], [6, 2, 3, 2, 3], [6], {"pads": [1, 0, 1, 1, 1, 0], "group": 2}),
+    "three axes of two images": ([2, 4, 5, 6, 7], [6, 2, 3, 2, 3], None, {"strides": [2, 1, 1], "group": 2}),
 }
 
 
@@ -237,7 +239,6 @@ def test_refused(case: str) -> None:
 
 
 COMPUTED_REFUSED = {
-    "three axes": ((1, 4, 5, 8, 7), (2, 4, 2, 2, 2), "computed filters along three axes"),
     "groups": ((1, 4, 8, 7), (2, 3, 2, 2), r"1 groups of filters \[2, 3, 2, 2\] on 4 channels"),
 }
 
@@ -253,5 +254,27 @@ def test_transposed_refusals() -> None:
     nodes = [node("ConvTranspose", "x w", "y", pads=[9, 0, 0, 9, 0, 0])]
     with pytest.raises(CnnccError, match=r"padding 9\+9 leaves nothing of 5"):
         from_onnx(model(nodes, {"x": VIDEO}, ["y"], {"w": random(4, 2, 3, 3, 3)}))
-    with pytest.raises(CnnccError, match="the filter is computed, but has to be known"):
-        from_onnx(model([node("ConvTranspose", "x w", "y")], {"x": (1, 2, 4, 4), "w": (2, 2, 2, 2)}, ["y"]))
+    with pytest.raises(CnnccError, match="computed filters of a transposed convolution along three axes"):
+        from_onnx(model([node("ConvTranspose", "x w", "y")], {"x": (1, 2, 4, 4, 4), "w": (2, 2, 2, 2, 2)}, ["y"]))
+    with pytest.raises(CnnccError, match=r"1 groups of filters \[3, 2, 2, 2\] on 2 channels"):
+        from_onnx(model([node("ConvTranspose", "x w", "y")], {"x": (1, 2, 4, 4), "w": (3, 2, 2, 2)}, ["y"]))
+
+
+TRANSPOSED = {
+    "everything": (
+        [1, 4, 5, 6], [4, 3, 3, 2], [6],
+        {"strides": [2, 3], "pads": [1, 0, 0, 1], "output_padding": [1, 2], "dilations": [1, 2], "group": 2},
+    ),
+    "plain": ([1, 4, 5, 6], [4, 3, 3, 2], None, {}),
+    "cut deep": ([1, 4, 5, 6], [4, 3, 2, 2], None, {"pads": [3, 0, 0, 2]}),
+    "two images": ([2, 4, 5, 6], [4, 3, 4, 4], None, {"strides": [2, 2], "pads": [1, 1, 1, 1]}),
+    "of rows": ([1, 4, 9], [4, 5, 3], [5], {"strides": [2]}),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("case", TRANSPOSED)
+def test_computed_filters_transposed(case: str) -> None:
+    image, filters, bias, attributes = TRANSPOSED[case]
+    inputs = {"x": tuple(image), "w": tuple(filters), **({"b": tuple(bias)} if bias else {})}
+    found = ops(agrees(model([node("ConvTranspose", " ".join(inputs), "y", **attributes)], inputs, ["y"])))
+    assert found["matmul"] == 1

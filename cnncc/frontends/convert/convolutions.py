@@ -18,6 +18,7 @@ from cnncc.frontends.convert.frames import (
     seen_through,
     spread,
     spread_through,
+    with_zeros,
 )
 from cnncc.frontends.convert.pointwise import combined
 from cnncc.frontends.convert.windows import Numbers, Window, check_filter, filtered, parts, transposed_window, window
@@ -78,6 +79,9 @@ def conv(site: Site) -> Tensor:
 
 def conv_transpose(site: Site) -> Tensor:
     """Along up to three axes; filters along the depth are turned, since its taps are read and not written."""
+    filters = site.tensor_at(1)
+    if isinstance(filters, Value):
+        return transposed_by_computed(site, site.value(0), filters)
     x, weight = filtered(site, "a transposed convolution")
     if is_plain(site, x):
         return windows.conv_transpose(site)
@@ -99,25 +103,51 @@ def spread_window(site: Site, sizes: Numbers, kernel: Numbers) -> tuple[Window, 
 
 
 def by_computed(site: Site, x: Value, filters: Value) -> Value:
-    """Filters that are computed: the windows as columns, times the filters as rows, group by group."""
+    """Filters (out, c, ...) that are computed."""
     check_filter(site, x.shape, filters.shape, "a convolution")
     sizes, groups = x.shape[2:], groups_of(site, x)
     out, each, *kernel = filters.shape
-    channels = each * groups
+    if each * groups != x.shape[1] or out % groups:
+        raise Unsupported(f"{groups} groups of filters {list(filters.shape)} on {x.shape[1]} channels")
+    sides = sides_of(window(site, sizes, tuple(kernel)), sizes)
+    found = frames_of(site, x, sides[0].size, sides[1].size * sides[2].size)
+    return filtered_by(site, x, found, sides, site.b.plain(filters), out)
+
+
+def transposed_by_computed(site: Site, x: Value, filters: Value) -> Value:
+    """Filters (c, out, ...) of a transposed convolution that are computed: those of a convolution, turned, on an image
+    with zeros between its pixels."""
+    check_filter(site, x.shape, filters.shape, "a transposed convolution")
+    sizes, groups = x.shape[2:], groups_of(site, x)
+    channels, each, *kernel = filters.shape
+    if channels != x.shape[1] or channels % groups:
+        raise Unsupported(f"{groups} groups of filters {list(filters.shape)} on {x.shape[1]} channels")
+    depth, rows, columns = sides_of(*spread_window(site, sizes, tuple(kernel)))
+    if not depth.trivial:
+        raise Unsupported("computed filters of a transposed convolution along three axes", [site.node.input[1]])
+    found = frames_of(site, x, 1, rows.size * columns.size)
+    made, rows, columns = with_zeros(site, found, rows, columns)
+    taps = math.prod(kernel)
+    turned = site.b.seen(site.b.plain(filters), (channels * each, 1, taps))
+    turned = site.add("strided_slice", turned, dims=(channels * each, 1, taps), start=(0, 0, taps - 1), step=(1, 1, -1))
+    split, dims = (groups, channels // groups, each, taps), (groups, each, channels // groups * taps)
+    turned = site.add("permute", turned, split=split, axes=(0, 2, 1, 3), dims=dims)
+    return filtered_by(site, x, made, (depth, rows, columns), turned, each * groups)
+
+
+def filtered_by(site: Site, x: Value, found: Frames, sides: tuple[Side, Side, Side], filters: str, out: int) -> Value:
+    """A convolution with filters that are a node's: the windows as columns, times the filters as rows, group by
+    group."""
     if site.b.batch > 1:
         raise Unsupported("computed filters that serve all images of a batch")
-    if channels != x.shape[1] or out % groups:
-        raise Unsupported(f"{groups} groups of filters {list(filters.shape)} on {x.shape[1]} channels")
-    depth, rows, columns = sides_of(window(site, sizes, tuple(kernel)), sizes)
-    if not depth.trivial:
-        raise Unsupported("computed filters along three axes", [site.node.input[1]])
-    found = frames_of(site, x, depth.size, rows.size * columns.size)
-    node = taps_as_channels(site, found, rows, columns)
-    taps = each * math.prod(kernel)
-    left = site.b.seen(site.b.plain(filters), (groups, out // groups, taps))
-    right = site.b.seen(node, (groups, taps, found.count * rows.windows * columns.windows))
-    shape = [side.windows for side in (depth, rows, columns)]
-    result = result_of(site, site.add("matmul", left, right), x, out, shape[MOST_AXES - len(sizes) :])
+    depth, rows, columns = sides
+    groups, taps = groups_of(site, x), depth.kernel * rows.kernel * columns.kernel
+    node = taps_as_channels(site, seen_through(site, found, depth), rows, columns)
+    shape = [side.windows for side in sides]
+    each = found.channels // groups * taps
+    left = site.b.seen(filters, (groups, out // groups, each))
+    right = site.b.seen(node, (groups, each, found.images * math.prod(shape)))
+    result = result_of(site, site.add("matmul", left, right), x, out, shape[MOST_AXES - len(x.shape) + 2 :])
     return with_bias(site, result)
 
 

@@ -113,6 +113,36 @@ def seen_through(site: Site, x: Frames, side: Side) -> Frames:
     return Frames(node, channels, x.images, depth, x.plane)
 
 
+def with_zeros(site: Site, x: Frames, rows: Side, columns: Side) -> tuple[Frames, Side, Side]:
+    """Frames with zeros between their pixels, and the windows of steps of 1 that see in them what the transposed ones
+    write."""
+    count = x.channels * x.count
+    node = x.node
+    if columns.stride > 1:
+        node = site.b.seen(node, (count * rows.size, columns.size, 1))
+        node = site.add("pad", node, pad=(0, 0, 0, columns.stride - 1))
+    width = columns.size * columns.stride
+    if rows.stride > 1:
+        node = site.b.seen(node, (count * rows.size, 1, width))
+        node = site.add("pad", node, pad=(0, 0, rows.stride - 1, 0))
+    (down, high), (across, wide) = (turned(side) for side in (rows, columns))
+    node = site.b.seen(node, (count, rows.size * rows.stride, width))
+    if (len(high), len(wide)) != site.b.shape(node)[2:]:
+        start = (0, high.start, wide.start)
+        node = site.add("strided_slice", node, dims=(count, len(high), len(wide)), start=start if any(start) else ())
+    return Frames(node, x.channels, x.images, x.depth, len(high) * len(wide)), down, across
+
+
+def turned(side: Side) -> tuple[Side, range]:
+    """The window of steps of 1 that sees what a transposed one writes, its input with `stride - 1` zeros behind each
+    position; and which of those positions it sees, where padding below 0 cuts some off."""
+    size = side.size * side.stride
+    before = side.span - 1 - side.begin
+    after = side.spread - size - before + side.span - 1
+    kept = range(max(0, -before), size - max(0, -after))
+    return Side(len(kept), side.kernel, 1, side.dilation, max(0, before), max(0, after)), kept
+
+
 def spread_through(site: Site, x: Frames, side: Side) -> Frames:
     """`seen_through` of a transposed window: frames of zeros between those of the input, taps in reverse."""
     if side.trivial:
@@ -121,13 +151,10 @@ def spread_through(site: Site, x: Frames, side: Side) -> Frames:
     if side.stride > 1:
         node = site.b.seen(node, (rows * x.depth, 1, x.plane))
         node = site.add("pad", node, pad=(0, 0, side.stride - 1, 0))
-    before = side.span - 1 - side.begin
-    after = side.spread - size - before + side.span - 1
-    kept = range(max(0, -before), size - max(0, -after))
+    window, kept = turned(side)
     node = site.b.seen(node, (rows, size, x.plane))
     if len(kept) < size:
         node = site.add("strided_slice", node, dims=(rows, len(kept), x.plane), start=(0, kept.start, 0))
-    window = Side(len(kept), side.kernel, 1, side.dilation, max(0, before), max(0, after))
     return seen_through(site, Frames(node, x.channels, x.images, len(kept), x.plane), window)
 
 
