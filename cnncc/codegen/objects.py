@@ -42,11 +42,15 @@ def kernel_text(kernel: Kernel, target: Target, form: str) -> str:
 
 
 def _library(func: PrimFunc, symbol: str, target: Target) -> tvm.runtime.Module:
+    return tvm.get_global_func("target.build.llvm")(lowered(func, symbol, target), tvm_target(target))
+
+
+def lowered(func: PrimFunc, symbol: str, target: Target) -> tvm.IRModule:
+    """A function after TVM's passes: what becomes LLVM IR, statement by statement."""
     built = tvm_target(target)
     module = tirx.transform.BindTarget(built.with_host(built))(tvm.IRModule({symbol: func}))
     passes = [tirx.transform.StmtSimplify(), tirx.transform.LowerTVMBuiltin(), tirx.transform.LowerIntrin()]
-    module = tvm.ir.transform.Sequential(passes)(module)
-    return tvm.get_global_func("target.build.llvm")(module, built)
+    return tvm.ir.transform.Sequential(passes)(module)
 
 
 def llvm_version() -> str:

@@ -13,6 +13,8 @@ from cnncc.kernels.spec import Call, Epilogue, HasBlocks, Kernel, Operand, Packe
 from cnncc.ops import ACTIVATIONS
 
 MERGES = ("add", "mul", "max", "min")
+MOST_NAMED = 4
+"""Steps of an epilogue that stand in the name of a kernel."""
 
 
 @dataclass(frozen=True)
@@ -52,6 +54,13 @@ def select_elementwise(site: Site) -> Selection | None:
     if node.op in ("identity", "dropout"):
         return _elementwise(site, "first", ("full",), ())
     return None
+
+
+def label(start: str, epilogue: Epilogue) -> str:
+    """What a kernel computes, for its name: its start and the first steps of its epilogue."""
+    steps = [name for name, _ in epilogue]
+    more = [f"{len(steps) - MOST_NAMED}_more"] if len(steps) > MOST_NAMED else []
+    return "_".join([start if start != "first" else "map", *steps[:MOST_NAMED], *more])
 
 
 def _kind(site: Site, name: str) -> str:
@@ -109,8 +118,7 @@ def _elementwise(
     width = node.type.block if image else math.prod(stored[1:])
     pieces = max(1, min(-(-pixels // 64), -(-16 // channel_blocks)))
     config = ElementwiseConfig(start, kinds, channel_blocks, pixels, width, target.lanes, epilogue, pieces)
-    label = "_".join([start if start != "first" else "map", *(n for n, _ in epilogue)])
-    kernel = Kernel("elementwise", f"{label}_f32_{target.isa}", config, channel_blocks * pieces, 0)
+    kernel = Kernel("elementwise", f"{label(start, epilogue)}_f32_{target.isa}", config, channel_blocks * pieces, 0)
     operands = (
         *site.values(node.inputs[: len(kinds)]),
         *(Operand("weight", p.name) for p in packed),

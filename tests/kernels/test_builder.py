@@ -58,3 +58,17 @@ def test_otherwise_needs_a_when() -> None:
     out.store(0, splat(1.0, 1))
     with pytest.raises(AssertionError, match="follows a `when`"), k.otherwise():
         pass
+
+
+def test_data_is_named_through_memory_and_indices_are_not() -> None:
+    """TVM unfolds names of indices; it would unfold those of data too, each once for every use."""
+    k = KernelBuilder()
+    out = k.operand("out", 10)
+    with k.loop(5) as i:
+        at = k.let(i + 1)
+        value = k.let(out.load(at))
+        square = k.let(value * value)
+        out.store(at, square + square)
+    wanted = ["for i_1 in range(5):", "t_2: T.let[T.int32] = i_1 + 1", "t_3: T.let[T.float32] = out[t_2]"]
+    wanted += ["kept_4: T.float32 = t_3 * t_3", "out[t_2] = kept_4 + kept_4"]  # so arrays of one element are printed
+    assert lines(k) == wanted

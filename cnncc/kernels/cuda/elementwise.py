@@ -8,7 +8,7 @@ import numpy as np
 
 from cnncc.ir import Constant
 from cnncc.kernels.cuda.spec import VECTOR, GpuKernel, GpuSite, View, Work, grid_of, threads_for
-from cnncc.kernels.elementwise import affine_weights
+from cnncc.kernels.elementwise import affine_weights, label
 from cnncc.kernels.spec import Call, Epilogue, Operand, Packed, Selection
 from cnncc.ops import ACTIVATIONS
 
@@ -85,10 +85,10 @@ def _elementwise(site: GpuSite, start: str, own: int, epilogue: Epilogue, packed
     extras = tuple(site.view(name).stride for name in node.inputs[own:])
     threads = threads_for(total, site.target)
     config = ElementwiseConfig(start, site.batch, operands, extras, result, epilogue, lanes, threads)
-    label = "_".join([start if start != "first" else "map", *(n for n, _ in epilogue)])
     grid = grid_of(total, threads)
     work = Work(total * lanes * (len(operands) + len(epilogue)), site.bytes_of(node.name, *node.inputs))
-    kernel = GpuKernel("elementwise", f"{label}_f32_{result.label}", config, grid[0], 0, grid, threads, work)
+    name = f"{label(start, epilogue)}_f32_{result.label}"
+    kernel = GpuKernel("elementwise", name, config, grid[0], 0, grid, threads, work)
     weights = tuple(Operand("weight", p.name) for p in packed)
     call = Call(node.name, kernel, (*values, *weights, *site.values(node.inputs[own:])), site.result, True)
     return Selection((call,), packed, "one pass over memory")
