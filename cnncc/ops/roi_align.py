@@ -76,9 +76,9 @@ def aligned(x: Array, stacks: Array, roi: Array, image: float, attrs: Attrs) -> 
         plane[:, at][:, :, across] * (down[:, None] * beside)
         for (at, down), (across, beside) in itertools.product(rows, columns)
     ]
-    parts = [c.reshape(channels, oh, -1, ow, len(columns[0][0]) // ow) for c in corners]
-    if not parts[0].size:
+    if not corners[0].size:  # a region without an area has no samples
         return np.zeros((channels * oh, ow), x.dtype)
+    parts = [c.reshape(channels, oh, -1, ow, len(columns[0][0]) // ow) for c in corners]
     found = np.sum(parts, axis=0).mean(axis=(2, 4)) if attrs["mode"] == "avg" else np.max(parts, axis=(0, 3, 5))
     return found.reshape(channels * oh, ow)
 

@@ -98,7 +98,7 @@ def expected(graph: Graph, node: Node, args: tuple[np.ndarray, ...]) -> tuple[np
     own, extras = args[: len(args) - adds], iter(args[len(args) - adds :])
     plain = node.with_(attrs={**node.attrs, "epilogue": ()}) if steps else node
     value = reference.evaluate(graph, plain, own, np.dtype(np.float64))
-    off = np.full(value.shape, share(node) * largest(value))
+    off = np.full(value.shape, share(node) * largest(value)) + rounding(node) * np.abs(value)
     for name, attributes in steps:
         value, off = step(name, dict(attributes), value, off, extras)
     return value, off
@@ -107,6 +107,11 @@ def expected(graph: Graph, node: Node, args: tuple[np.ndarray, ...]) -> tuple[np
 def share(node: Node) -> float:
     """The tolerance of an op, as a share of its largest result."""
     return max(TABLE[node.op].tolerance, LOOSE if node.op == "conv" else 0.0)
+
+
+def rounding(node: Node) -> float:
+    """What rounding the attributes of a node to float32 may change, as a share of an element."""
+    return EPSILON if any(isinstance(a, float) for a in node.attrs.values()) else 0.0
 
 
 def step(
