@@ -211,10 +211,13 @@ def tolerances(graph: Graph, dtype: str = "float32") -> dict[str, float]:
 
 
 def compare_layer(name: str, op: str, got: np.ndarray, expected: np.ndarray, allowed: float) -> LayerCheck:
-    """Compare two arrays of one shape; `allowed` is a share of the largest absolute value of `expected`."""
+    """Compare two arrays of one shape; `allowed` is a share of the largest finite absolute value of
+    `expected`. Infinities and NaN are right where both have them."""
     assert got.shape == expected.shape, (name, got.shape, expected.shape)
-    largest = float(np.abs(expected).max(initial=0.0))
-    difference = np.abs(got.astype(np.float64) - expected)
+    largest = float(np.abs(expected).max(initial=0.0, where=np.isfinite(expected)))
+    same = (got == expected) | (np.isnan(got) & np.isnan(expected))  # infinities too, whose difference is no number
+    with np.errstate(invalid="ignore"):
+        difference = np.where(same, 0.0, np.abs(got.astype(np.float64) - expected))
     outside = ~(difference <= allowed * largest)
     worst = float(difference.max(initial=0.0))
     first = np.unravel_index(int(outside.argmax()), outside.shape) if outside.any() else None

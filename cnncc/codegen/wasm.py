@@ -6,6 +6,7 @@ import hashlib
 import json
 import os
 import tempfile
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -82,12 +83,20 @@ def _write_scripts(build: Build, weights_sha256: str, work: Path) -> None:
         "INFO": json.dumps(_summary(build, weights_sha256), indent=2),
         "INPUTS": ", ".join(f"{array}: Float32Array" for array in arrays),
         "OUTPUTS": results if len(info["outputs"]) == 1 else f"[{results}]",
+        "NAMED_INPUTS": _named(info["inputs"]),
+        "NAMED_OUTPUTS": _named(info["outputs"]),
     }
     for kind in ("js", "d.ts"):
         text = _TEMPLATE.with_suffix(f".{kind}").read_text(encoding="utf-8")
         for key, value in values.items():
             text = text.replace(f"@{key}@", value)
         (work / kind).write_text(text, encoding="utf-8")
+
+
+def _named(ports: Sequence[dict[str, Any]]) -> str:
+    """The type of an object with an array for each port."""
+    fields = (f"{json.dumps(port['name'])}: Float32Array" for port in ports)
+    return f"{{ {'; '.join(fields)} }}"
 
 
 def _summary(build: Build, weights_sha256: str) -> dict[str, Any]:

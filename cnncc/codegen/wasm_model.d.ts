@@ -36,6 +36,8 @@ export class Model {
   readonly memoryBytes: number;
   /** Runs the network. A wrong number of arrays or of numbers is a RangeError, anything but Float32Arrays a TypeError. */
   run(@INPUTS@): @OUTPUTS@;
+  /** The same with arrays by the names of the inputs; those of the results are the names of the outputs. */
+  run(inputs: @NAMED_INPUTS@): @NAMED_OUTPUTS@;
 }
 
 export const info: Info;

@@ -57,8 +57,15 @@ export class Model {
     this.memoryBytes = memory.buffer.byteLength;
   }
 
-  /** Runs the network on one Float32Array per input; gives a new one, or an array of them for several outputs. */
+  /**
+   * Runs the network on one Float32Array per input; gives a new one, or an array of them for several outputs. An object
+   * of arrays by the names of the inputs may stand for them all: then one by the names of the outputs comes back.
+   */
   run(...arrays) {
+    if (arrays.length === 1 && isObject(arrays[0])) {
+      const results = [this.run(...inOrder(arrays[0]))].flat();
+      return Object.fromEntries(info.outputs.map((output, i) => [output.name, results[i]]));
+    }
     if (arrays.length !== this.#inputs.length) {
       throw new RangeError(`@NAME@ takes ${this.#inputs.length} array(s), got ${arrays.length}`);
     }
@@ -72,6 +79,18 @@ export class Model {
 function located(url) {
   const folder = new URL(String(url).replace(/\/?$/, "/"), import.meta.url);
   return [new URL("@NAME@.wasm", folder), new URL("@NAME@.weights", folder)];
+}
+
+function isObject(value) {
+  return typeof value === "object" && value !== null && !ArrayBuffer.isView(value) && !Array.isArray(value);
+}
+
+function inOrder(arrays) {
+  const names = info.inputs.map((input) => input.name);
+  for (const name of Object.keys(arrays)) {
+    if (!names.includes(name)) throw new RangeError(`@NAME@ has no input "${name}", but ${names.join(", ")}`);
+  }
+  return names.map((name) => arrays[name]);
 }
 
 function fill(input, array) {

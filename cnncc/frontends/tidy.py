@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Mapping
 
 import numpy as np
@@ -35,16 +36,18 @@ def tidy(graph: Graph) -> Graph:
 
 
 def normalized(graph: Graph, node: Node) -> Graph:
-    """(input - mean) / std => input with mean and std, of numbers per channel or for all."""
+    """(input - mean) / std => input with mean and std, of numbers per channel or for all, unless one of them is zero,
+    infinite or no number."""
     scale, shift, at = np.ones(1), np.zeros(1), node.name
     chain: list[str] = []
-    while graph.is_private(at) and (step := linear(graph, graph.users(at)[0], at)) is not None:
-        scale, shift = scale * step[0], shift * step[0] + step[1]
-        at = graph.users(at)[0].name
-        chain.append(at)
-    if not chain or at in graph.outputs or not scale.all():
+    with np.errstate(all="ignore"):
+        while graph.is_private(at) and (step := linear(graph, graph.users(at)[0], at)) is not None:
+            scale, shift = scale * step[0], shift * step[0] + step[1]
+            at = graph.users(at)[0].name
+            chain.append(at)
+        mean, std = numbers(-shift / scale), numbers(1 / scale)
+    if not chain or at in graph.outputs or not all(map(math.isfinite, (*mean, *std))) or 0 in std:
         return graph
-    mean, std = numbers(-shift / scale), numbers(1 / scale)
     attrs = {**node.attrs, "mean": () if mean == (0.0,) else mean, "std": () if std == (1.0,) else std}
     return graph.replaced({**dict.fromkeys(chain), node.name: node.with_(attrs=attrs)}, dict.fromkeys(chain, node.name))
 

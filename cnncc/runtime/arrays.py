@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from itertools import combinations
 from typing import Any
@@ -62,6 +62,16 @@ def as_numpy(what: str, value: Any) -> np.ndarray:
     if array is None:
         raise InputError(f"{what} is not in the CPU's memory (DLPack device type {device})", hint="copy it there first")
     return array
+
+
+def in_order(name: str, ports: Sequence[Port], given: Mapping[str, Any]) -> list[Any]:
+    """Arrays by the names of inputs or outputs, in their order. InputError for names that are missing or unknown."""
+    names = [port.name for port in ports]
+    if unknown := [key for key in given if key not in names]:
+        raise InputError(f"{name} has no {unknown[0]!r}", hint=f"it has {', '.join(map(repr, names))}")
+    if missing := [key for key in names if key not in given]:
+        raise InputError(f"{name}: {missing[0]!r} is missing", hint=f"given by name: {', '.join(map(repr, names))}")
+    return [given[key] for key in names]
 
 
 def check_inputs(name: str, ports: Sequence[Port], given: Sequence[Any], ragged: bool = False) -> list[np.ndarray]:

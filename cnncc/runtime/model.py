@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 
 from cnncc.errors import CnnccError
-from cnncc.runtime.arrays import InputError, Port, check_inputs, check_outputs
+from cnncc.runtime.arrays import InputError, Port, check_inputs, check_outputs, in_order
 from cnncc.runtime.declared import Declared
 from cnncc.runtime.interface import Threads
 from cnncc.runtime.origin import Origin
@@ -94,8 +94,12 @@ class Model:
         Takes float32 arrays (or what `declare` allows) of NumPy or of any other library with DLPack whose data is in
         the CPU's memory. Returns new NumPy arrays, or writes to `out`: one array, or a tuple of one for each output,
         and returns that.
-        Raises InputError, a CnnccError, for a wrong number of arrays, a wrong shape or dtype.
+        One dictionary of arrays by the names of the inputs may stand for them all: then a dictionary by the names of
+        the outputs comes back, and `out` is one, if given.
+        Raises InputError, a CnnccError, for a wrong number of arrays, a wrong name, shape or dtype.
         """
+        if len(arrays) == 1 and isinstance(arrays[0], Mapping):
+            return self._by_name(self, arrays[0], out)
         if any(p.declared and p.declared.is_for_other_batch(self.batch) for p in self.inputs):
             return self.run_many(*arrays, out=out)
         inputs = check_inputs(self.name, self.inputs, arrays)
@@ -108,8 +112,22 @@ class Model:
         filled up with zeros whose results are dropped. Each image gets the same bits as in any other batch. Returns N
         results for each output. Raises InputError as a call does.
         """
+        if len(arrays) == 1 and isinstance(arrays[0], Mapping):
+            return self._by_name(self.run_many, arrays[0], out)
         inputs = check_inputs(self.name, self.inputs, arrays, ragged=True)
         return self._result(inputs, out, len(inputs[0]), self._run_batches)
+
+    def _by_name(self, run: Callable[..., Any], arrays: Mapping[str, Any], out: Mapping[str, Any] | None) -> Any:
+        """A call with arrays by name."""
+        inputs = in_order(self.name, self.inputs, arrays)
+        if out is not None and not isinstance(out, Mapping):
+            raise InputError(f"{self.name}: out must be a dictionary, as the inputs are")
+        if out is not None:
+            run(*inputs, out=tuple(in_order(self.name, self.outputs, out)))
+            return out
+        results = run(*inputs)
+        several = results if isinstance(results, tuple) else (results,)
+        return dict(zip((port.name for port in self.outputs), several, strict=True))
 
     def _result(
         self,

@@ -10,11 +10,14 @@ import numpy as np
 import onnx
 import pytest
 from onnx import TensorProto, helper, numpy_helper
+from safetensors.numpy import load_file
 
 import cnncc
 import cnncc.sources
 from cnncc import lang, reference, weights
 from cnncc.cli import main
+from cnncc.errors import CnnccError
+from cnncc.files import check_replaceable
 
 FILTER = np.random.default_rng(0).standard_normal((4, 3, 3, 3)).astype(np.float32)
 
@@ -34,10 +37,10 @@ def model(path: Path, size: object = 8, op: str = "Relu") -> Path:
 def test_text_and_weights(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     file, net = model(tmp_path / "m.onnx"), tmp_path / "n.net"
     assert main(["import", str(file), "-o", str(net)]) == 0
-    assert net.read_text() == "net small\ninput value_x 3x8x8\nconv1: conv 3x3 4 nobias relu\n"
+    assert net.read_text() == "net small\ninput x 3x8x8\nconv1: conv 3x3 4 nobias relu\noutput as y\n"
     out = capsys.readouterr().out
-    assert f"{net}  3 lines for 3 ops" in out
-    assert "inputs: value_x 1x3x8x8" in out
+    assert f"{net}  4 lines for 3 ops" in out
+    assert "inputs: x 1x3x8x8\noutputs: y 1x4x8x8\n" in out
     graph = weights.bind(lang.read(net), tmp_path / "n.safetensors")
     np.testing.assert_array_equal(graph.constants["conv1.weight"].value, FILTER)
 
@@ -46,9 +49,44 @@ def test_json_and_shapes(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> 
     file, net, tensors = model(tmp_path / "m.onnx", "H"), tmp_path / "n.net", tmp_path / "w.safetensors"
     assert main(["import", str(file), "-o", str(net), "--weights", str(tensors), "--shape", "x=1,3,5,8", "--json"]) == 0
     found = json.loads(capsys.readouterr().out)
-    assert found["inputs"] == [{"name": "value_x", "shape": [1, 3, 5, 8]}]
+    assert found["inputs"] == [{"name": "x", "shape": [1, 3, 5, 8]}]
+    assert found["outputs"] == [{"name": "y", "shape": [1, 4, 5, 8]}]
     assert found["weights"] == str(tensors)
     assert tensors.is_file()
+
+
+@pytest.mark.parametrize("output", ["-", "/dev/stdout"])
+def test_standard_output_gets_the_text_alone(
+    output: str, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Weights go where they are told to, or nowhere."""
+    monkeypatch.chdir(tmp_path)
+    file = model(tmp_path / "m.onnx")
+    assert main(["import", str(file), "-o", output]) == 0
+    assert capsys.readouterr().out == "net small\ninput x 3x8x8\nconv1: conv 3x3 4 nobias relu\noutput as y\n"
+    assert sorted(p.name for p in tmp_path.iterdir()) == ["m.onnx"]
+    assert main(["import", str(file), "-o", output, "--weights", "w.safetensors"]) == 0
+    assert lang.parse(capsys.readouterr().out).constants.keys() == load_file("w.safetensors").keys()
+    assert main(["import", str(file), "-o", output, "--json"]) == 2
+    assert "the text and the JSON of --json would both go to standard output" in capsys.readouterr().err
+
+
+def test_notes_go_to_standard_error(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    ports = [helper.make_tensor_value_info(n, TensorProto.FLOAT, (1, 8, 8, 3)) for n in ("x", "y")]
+    nodes = [helper.make_node("Transpose", ["x"], ["a"], perm=[0, 3, 1, 2]), helper.make_node("Relu", ["a"], ["b"])]
+    nodes.append(helper.make_node("Transpose", ["b"], ["y"], perm=[0, 2, 3, 1]))
+    onnx.save(helper.make_model(helper.make_graph(nodes, "last", ports[:1], ports[1:])), tmp_path / "m.onnx")
+    assert main(["import", str(tmp_path / "m.onnx"), "-o", "-"]) == 0
+    said = capsys.readouterr()
+    assert "input x is channels first here" in said.err
+    assert said.out == "net last\ninput x 3x8x8\nrelu\noutput as y\n"
+
+
+@pytest.mark.parametrize("path", ["/dev/stderr", "/dev/fd/2", "/proc/self/fd/1"])
+def test_streams_are_never_replaced(path: str) -> None:
+    """Even where they lead to a regular file: the link itself would be gone."""
+    with pytest.raises(CnnccError, match=rf"^cannot write {path}: it is a stream, not a regular file$"):
+        check_replaceable(Path(path))
 
 
 def test_nothing_is_written_where_something_is_missing(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

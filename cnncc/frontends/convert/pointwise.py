@@ -76,8 +76,8 @@ def with_known(site: Site, op: str, value: Value, known: np.ndarray) -> Value:
     if known.size == 1 and op in ("add", "mul"):
         number = float(known.reshape(()))
         return site.pointwise("affine", value, **({"shift": number} if op == "add" else {"scale": number}))
-    column = np.asarray(known, np.float32).reshape((1,) * (len(value.shape) - known.ndim) + known.shape)
-    column = column.transpose(value.order)
+    places = np.arange(known.size).reshape((1,) * (len(value.shape) - known.ndim) + known.shape)
+    column = places.transpose(value.order)
     if site.b.batch > 1:
         if column.shape[0] != 1:
             raise Unsupported("a known tensor that differs from image to image")
@@ -85,13 +85,14 @@ def with_known(site: Site, op: str, value: Value, known: np.ndarray) -> Value:
     else:
         full = np.broadcast_to(column, value.stored)
     dims = site.b.shape(value.node)[1:]
-    array = channel_column(full.reshape(dims))
+    array = np.asarray(known, np.float32).reshape(-1)[channel_column(full.reshape(dims))]
     node = site.b.add("const", [], f"{site.hint}.value", [array[None]], dims=array.shape)
     return Value(site.add(op, value.node, node), value.shape, value.axes)
 
 
 def channel_column(array: np.ndarray) -> np.ndarray:
-    """An image as c x 1 x 1 if all pixels of a channel are equal."""
+    """An image of places in a tensor as c x 1 x 1 if each channel has one place: by where values come from, not by what
+    they are, so that a network is written alike before and after training."""
     if array.ndim == 3 and np.array_equal(array, np.broadcast_to(array[:, :1, :1], array.shape)):
         return np.ascontiguousarray(array[:, :1, :1])
     return np.ascontiguousarray(array)
