@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 from cnncc.locate import find_net, find_weights
 
 if TYPE_CHECKING:
+    from cnncc.frontends.import_onnx import Port
     from cnncc.ir import Graph
     from cnncc.runtime.declared import Declared
     from cnncc.runtime.model import Model
@@ -75,10 +76,19 @@ def read_source(source: str | os.PathLike[str], weights: str | os.PathLike[str] 
         from cnncc.frontends.net_of_onnx import import_onnx
 
         network = import_onnx(source)
-        ports = network.declared_inputs, network.declared_outputs
+        inputs = {port.node: declared(port, network.batch) for port in network.inputs if port.node}
+        ports = inputs, [declared(port, network.batch) for port in network.outputs if port.node]
         if weights is None:
             return Source(network.graph, os.fspath(source), *ports)
         path = find_weights(source, weights)
         return Source(weight_files.bind(network.graph, path, seed=seed), path, *ports)
     path = find_weights(source, weights)
     return Source(weight_files.bind(read(source), path, seed=seed), path)
+
+
+def declared(port: Port, batch: int) -> Declared:
+    """How an ONNX file declares an input or output of a graph of so many images."""
+    from cnncc.runtime.declared import Declared
+
+    batched = bool(port.shape) and port.axes[0] == 0 and port.shape[0] == batch
+    return Declared(port.dtype.name, port.shape, port.axes, batched)

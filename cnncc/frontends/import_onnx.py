@@ -23,7 +23,6 @@ from cnncc.frontends.onnx_tensors import array_of
 from cnncc.frontends.onnx_values import Builder, Shape, Unsupported, Value, plain_value
 from cnncc.frontends.tidy import tidy
 from cnncc.ir import Graph
-from cnncc.runtime.declared import Declared
 
 if TYPE_CHECKING:
     from onnx import GraphProto, ModelProto, NodeProto, ValueInfoProto
@@ -58,11 +57,6 @@ class Port:
     dtype: np.dtype[Any]
     known: np.ndarray | None = None
     """The value of an output that depends on no input."""
-
-    def declared(self, batch: int) -> Declared:
-        """The same for calls from Python, in a graph of so many images."""
-        batched = bool(self.shape) and self.axes[0] == 0 and self.shape[0] == batch
-        return Declared(self.dtype.name, self.shape, self.axes, batched)
 
     def to_graph(self, array: np.ndarray, wanted: Shape) -> np.ndarray:
         """An ONNX array as the graph takes it."""

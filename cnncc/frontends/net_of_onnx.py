@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -15,7 +15,6 @@ from cnncc.frontends.network_name import network_name
 from cnncc.frontends.onnx_origin import original
 from cnncc.frontends.text.write import net_text
 from cnncc.ir import Graph
-from cnncc.runtime.declared import Declared
 
 
 @dataclass(frozen=True)
@@ -30,16 +29,6 @@ class Network:
     notes: Sequence[str]
     batch: int = 1
     """Images for which the model declares its ports."""
-
-    @property
-    def declared_inputs(self) -> Mapping[str, Declared]:
-        """How the model declares the graph's inputs, by their names."""
-        return {port.node: port.declared(self.batch) for port in self.inputs if port.node}
-
-    @property
-    def declared_outputs(self) -> Sequence[Declared]:
-        """How the model declares the graph's outputs."""
-        return [port.declared(self.batch) for port in self.outputs if port.node]
 
 
 def import_onnx(path: str | os.PathLike[str], shapes: Shapes | None = None, name: str | None = None) -> Network:
