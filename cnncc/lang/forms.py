@@ -9,6 +9,7 @@ from typing import Any
 from cnncc.lang import items as read
 from cnncc.lang.items import Reader
 from cnncc.ops.gather import REDUCTIONS
+from cnncc.ops.resize import PLACES
 from cnncc.ops.source import FILTERS, ORDERS
 
 Attrs = dict[str, Any]
@@ -93,13 +94,13 @@ CONV = {**STRIDE_PAD, **DILATION, "groups": ("groups", read.count), **BIAS, **RO
 DEPTHWISE = {**STRIDE_PAD, **DILATION, "mult": ("mult", read.count), **BIAS, **ROUNDING}
 UPCONV = {**STRIDE_PAD, **DILATION, "outpad": ("output_pad", read.pair(0)), "groups": ("groups", read.count), **BIAS}
 COUNTPAD = {"countpad": ("count_include_pad", read.always(True))}
-PLACES = ("half_pixel", "asymmetric", "align_corners", "pytorch_half_pixel", "half_pixel_symmetric")
 RESIZE = {
     **{m: ("mode", read.always(m)) for m in ("nearest", "linear", "cubic")},
     **{m: ("place", read.always(m)) for m in PLACES},
     **{m: ("rounding", read.always(m)) for m in ("round_prefer_floor", "round_prefer_ceil", "floor", "ceil")},
     **{m: (m, read.always(True)) for m in ("exclude_outside", "antialias")},
     "scale": ("scale", read.factors),
+    "region": ("region", read.numbers),
     "coefficient": ("coefficient", read.number),
 }
 SAMPLE = {
