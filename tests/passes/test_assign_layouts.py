@@ -125,7 +125,8 @@ def readable(g: Graph, block: int) -> None:
             source = g[name].type
             if len(source.shape) != 4 or node.op in ("fc", "relayout", "identity"):
                 continue
-            plain = node.op in PLAIN or (node.op, position) == ("sample", 1) or (node.op == "conv" and position == 0 and source.block == 1)
+            plain = node.op in PLAIN or (node.op, position) == ("sample", 1)
+            plain = plain or (node.op == "conv" and position == 0 and source.block == 1)
             assert source.block == (1 if plain else block), (node.name, name)
     assert len(set(g.outputs)) == len(g.outputs)
     for name in g.outputs:

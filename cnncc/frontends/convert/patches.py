@@ -106,7 +106,9 @@ def found_turned(site: Site, node: str, attrs: dict[str, Any]) -> str:
     """Places that count down the columns first: those of the image turned."""
     top, left, bottom, right = attrs["pad"]
     swapped = {key: attrs[key][::-1] for key in ("kernel", "stride", "dilation")}
-    found = site.add("argmaxpool", swap(site, node), rounding=attrs["rounding"], pad=(left, top, right, bottom), **swapped)
+    found = site.add(
+        "argmaxpool", swap(site, node), rounding=attrs["rounding"], pad=(left, top, right, bottom), **swapped
+    )
     return swap(site, found)
 
 

@@ -199,9 +199,7 @@ def center_crop_pad(site: Site) -> Tensor:
             value = taken(site, value, axis, range(-more // 2, -more // 2 + size))
         elif more:
             none = dict.fromkeys(range(len(value.shape)), 0)
-            value = padded(
-                site, value, {**none, axis: more // 2}, {**none, axis: more - more // 2}, "constant", 0.0
-            )
+            value = padded(site, value, {**none, axis: more // 2}, {**none, axis: more - more // 2}, "constant", 0.0)
     return value
 
 

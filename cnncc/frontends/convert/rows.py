@@ -34,7 +34,12 @@ def gather(site: Site) -> Tensor:
     shape = (*value.shape[:axis], *indices.shape, *value.shape[axis + 1 :])
     stored = [*range(axis, axis + places), *range(axis), *range(axis + places, len(shape))]
     axes = tuple(stored.index(i) for i in range(len(shape)))
-    return Value(site.add("gather", rows, at, wrap=True), shape, axes)
+    return Value(site.add("gather", rows, at, wrap=wraps(site, indices)), shape, axes)
+
+
+def wraps(site: Site, indices: Value) -> bool:
+    """Whether negative indices count from the end: not where -1 stands for a row that is none."""
+    return indices.node not in site.b.ragged
 
 
 def alone(site: Site, what: str) -> None:
@@ -74,9 +79,7 @@ def checked_axis(site: Site, value: Value, indices: Value) -> int:
     """The axis of an op on elements, whose indices are no larger than the tensor along the others."""
     rank = len(value.shape)
     axis = axis_of(site.integer("axis", 0), rank)
-    fits = len(indices.shape) == rank > 0 and all(
-        s <= value.shape[i] for i, s in enumerate(indices.shape) if i != axis
-    )
+    fits = len(indices.shape) == rank > 0 and all(s <= value.shape[i] for i, s in enumerate(indices.shape) if i != axis)
     if not fits:
         raise Unsupported(f"indices of shape {list(indices.shape)} for a tensor of shape {list(value.shape)}")
     return axis
@@ -95,7 +98,8 @@ def gather_nd(site: Site) -> Tensor:
     channels = math.prod(value.shape[:shared]) // site.b.batch
     rows = site.b.seen(site.b.plain(value), (channels, math.prod(sizes), math.prod(rest)))
     at = site.b.seen(site.b.plain(indices), (channels, math.prod(indices.shape[shared:-1]), count))
-    return site.plain(site.add("gather", rows, at, sizes=sizes, wrap=True), (*indices.shape[:-1], *rest))
+    made = site.add("gather", rows, at, sizes=sizes, wrap=wraps(site, indices))
+    return site.plain(made, (*indices.shape[:-1], *rest))
 
 
 def scatter_nd(site: Site) -> Tensor:
@@ -148,7 +152,9 @@ def reverse_sequence(site: Site) -> Tensor:
     """The first steps of each sequence in reverse order; their numbers are known."""
     value, lengths = site.value(0), site.ints(1, "the lengths", low=0)
     rank = len(value.shape)
-    time, batch = (axis_of(site.integer(name, default), rank) for name, default in (("time_axis", 0), ("batch_axis", 1)))
+    time, batch = (
+        axis_of(site.integer(name, default), rank) for name, default in (("time_axis", 0), ("batch_axis", 1))
+    )
     steps, count = value.shape[time], value.shape[batch]
     if time == batch or len(lengths) != count or max(lengths) > steps:
         raise Unsupported(f"lengths {list(lengths)} of {count} sequences of {steps} steps")
