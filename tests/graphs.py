@@ -262,7 +262,7 @@ class Builder:
 
     def rows(self, source: Node) -> Node | None:
         """gather and scatter, with numbers of rows that exist."""
-        _, c, h, w = source.type.shape
+        _, c, h, _ = source.type.shape
         ranks = self.add("topk", (source,), {"k": c, "indices": True})
         column = {"top": 0, "left": 0, "height": h, "width": 1}
         places = self.chain(ranks, ("clip", {"low": 0.0, "high": float(h - 1)}), ("crop", column))

@@ -170,7 +170,7 @@ def nms(model: Model, node: Node) -> None:
     model.emit("Reshape", [full, model.integers(f"{name}.shape", node.type.shape)], name)
 
 
-PLACE_RULES: Mapping[str, Callable[["Model", Node], object]] = {
+PLACE_RULES: Mapping[str, Callable[[Model, Node], object]] = {
     "sample": sample,
     "gather": gather,
     "scatter": scatter,

@@ -68,8 +68,8 @@ def bn(model: Model, node: Node) -> None:
 
 
 def lrn(model: Model, node: Node) -> None:
-    """alpha / size in ONNX too. ONNX Runtime takes images only, so a vector is made one for the time, and windows of odd
-    size only."""
+    """alpha / size in ONNX too. ONNX Runtime takes windows of odd size only, and images only, so a vector is made one
+    for the time."""
     a = node.attrs
     if a["size"] % 2 == 0:
         even_lrn(model, node)

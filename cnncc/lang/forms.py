@@ -235,8 +235,8 @@ MERGE_FORMS: Mapping[str, Form] = {
     "roi_align": Form("roi_align", (("size", read.kernel),), words=ROI_ALIGN),
     "nms": Form("nms", (("most", read.count),), words=NMS),
 }
-"""Words in front of arms in braces; what else belongs to them follows the closing brace. `cropcat` crops all arms to the
-smallest, centred, and concatenates them."""
+"""Words in front of arms in braces; what else belongs to them follows the closing brace. `cropcat` crops all arms to
+the smallest, centred, and concatenates them."""
 MERGES = tuple(MERGE_FORMS)
 WORD = {form.op: word for word, form in reversed(list(FORMS.items()))}
 """The word the printer uses for an op."""

@@ -223,7 +223,8 @@ def test_boxes_looked_up_by_what_suppression_found() -> None:
 RESIZES = {
     "channels": ([real(1, 4, 5, 6)], {"sizes": [1, 6, 5, 6]}, {"mode": "linear"}),
     "a volume": ([real(1, 2, 4, 5, 6)], {"sizes": [1, 2, 6, 9, 3]}, {"mode": "linear"}),
-    "one axis": ([real(1, 4, 5)], {"sizes": [1, 4, 9]}, {"mode": "linear", "coordinate_transformation_mode": "align_corners"}),
+    "one axis": ([real(1, 4, 5)], {"sizes": [1, 4, 9]},
+                 {"mode": "linear", "coordinate_transformation_mode": "align_corners"}),
     "halves": ([real(1, 2, 8, 8)], {"scales": [1, 1, 0.5, 2]},
                {"mode": "nearest", "coordinate_transformation_mode": "tf_half_pixel_for_nn", "nearest_mode": "floor"}),
 }  # fmt: skip
@@ -262,7 +263,8 @@ def test_lp_pool_of_another_power() -> None:
 
 REFUSED = {
     "a grid of shape [1, 3, 8, 3] for": one("GridSample", {"x": real(1, 3, 7, 5), "g": real(1, 3, 8, 3)}),
-    "regions of shape [2, 5]: x1": one("RoiAlign", {"x": real(1, 3, 7, 5), "r": real(2, 5)}, {"b": np.zeros(2, np.int64)}),
+    "regions of shape [2, 5]: x1": one(
+        "RoiAlign", {"x": real(1, 3, 7, 5), "r": real(2, 5)}, {"b": np.zeros(2, np.int64)}),
     "boxes of shape [1, 5, 4], scores of shape [1, 2, 6]": one(
         "NonMaxSuppression", {"b": real(1, 5, 4), "s": real(1, 2, 6)}, suppressed(3), TensorProto.INT64),
     "indices of shape [2, 3] for a tensor of shape [4]": one("GatherElements", {"x": real(4), "i": whole(0, 2, 2, 3)}),

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
+from typing import Any
 
 import numpy as np
 
@@ -24,7 +25,7 @@ def nms(site: Site) -> Tensor:
     most = site.ints(2, "max_output_boxes_per_class", 1, low=0)[0] if site.has(2) else 0
     if not most or boxes.shape[1] > WHOLE_NUMBERS:
         return np.zeros((0, 3), np.int64)
-    bounds = {"iou": site.scalar(3, "iou_threshold") if site.has(3) else 0.0}
+    bounds: dict[str, Any] = {"iou": site.scalar(3, "iou_threshold") if site.has(3) else 0.0}
     if site.has(4) and (score := site.scalar(4, "score_threshold", finite=False)) > -np.inf:
         bounds["score"] = score
     node = site.add(
@@ -37,8 +38,8 @@ def nms(site: Site) -> Tensor:
     rows = site.b.shape(node)[1]
     site.b.ragged[node] = Ragged(minus_one=True)
     site.b.notes.append(
-        f"{site.hint} has {rows} rows here, the most there may be: those after the last box are -1, and NaN where something"
-        " is looked up by them"
+        f"{site.hint} has {rows} rows here, the most there may be: those after the last box are -1, or NaN where"
+        " something is looked up by them"
     )
     return site.plain(node, (rows, 3))
 
@@ -87,8 +88,8 @@ def converted(rule: Callable[[Site], Tensor | list[Tensor]], site: Site) -> list
         kind = Ragged(any(k.minus_one for k in kinds), any(k.nan for k in kinds))
     else:
         raise Unsupported(
-            "the number of rows of its input depends on the data; that can be an output, be cut along other axes, or look"
-            " up rows by Gather or GatherND"
+            "the number of rows of its input depends on the data; that can be an output, be cut along other axes, or"
+            " look up rows by Gather or GatherND"
         )
     results = listed(rule(site))
     known.update({r.node: kind for r in results if isinstance(r, Value)})

@@ -212,7 +212,8 @@ def eye_like(site: Site) -> Tensor:
     if len(shape) != 2:
         raise Unsupported(f"needs a matrix, got {list(shape)}")
     dtype = helper.tensor_dtype_to_np_dtype(site.integer("dtype", 1, 1, 23))
-    return np.eye(*shape, k=site.integer("k", 0)).astype(dtype)
+    rows, columns = shape
+    return np.asarray(np.eye(rows, columns, site.integer("k", 0)), dtype)
 
 
 def max_unpool(site: Site) -> Tensor:
