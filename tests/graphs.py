@@ -9,6 +9,8 @@ from hypothesis import strategies as st
 
 from cnncc.ir import Constant, Graph, Node, TensorType
 from cnncc.ops import TABLE, infer
+from cnncc.ops.gather import REDUCTIONS
+from cnncc.ops.sample import MODES, OUTSIDE, PLACES
 from cnncc.ops.source import FILTERS
 from cnncc.ops.table import ShapeError
 
@@ -238,6 +240,55 @@ class Builder:
         turned = self.add("permute", (source,), {"split": (c, h, w), "axes": (0, 2, 1), "dims": (c, w, h)})
         return turned and self.add("matmul", (source, turned), {})
 
+    def chain(self, source: Node | None, *steps: tuple[str, dict[str, Any]]) -> Node | None:
+        """One op after the other."""
+        for op, attrs in steps:
+            source = source and self.add(op, (source,), attrs)
+        return source
+
+    def placed(self) -> Node | None:
+        """An op that reads or writes at computed places of an image."""
+        source = self.draw(st.sampled_from(self.nodes))
+        if len(source.type.shape) != 4 or source.type.shape[3] < 4:
+            return None
+        kind = self.draw(st.sampled_from([self.sample, self.rows, self.unpool, self.boxes]))
+        return kind(source)
+
+    def sample(self, source: Node) -> Node | None:
+        conv = {"out": 2, "kernel": (1, 1), "bias": False}
+        grid = self.chain(source, ("conv", conv), ("tanh", {}), ("affine", {"scale": 1.3}))
+        words = {"mode": MODES, "outside": OUTSIDE, "place": PLACES}
+        return grid and self.add("sample", (source, grid), {k: self.draw(st.sampled_from(v)) for k, v in words.items()})
+
+    def rows(self, source: Node) -> Node | None:
+        """gather and scatter, with numbers of rows that exist."""
+        _, c, h, _ = source.type.shape
+        ranks = self.add("topk", (source,), {"k": c, "indices": True})
+        column = {"top": 0, "left": 0, "height": h, "width": 1}
+        places = self.chain(ranks, ("clip", {"low": 0.0, "high": float(h - 1)}), ("crop", column))
+        if places is None or self.draw(st.booleans()):
+            return places and self.add("gather", (source, places), {"wrap": self.draw(st.booleans())})
+        how = self.draw(st.sampled_from(sorted(REDUCTIONS)))
+        return self.add("scatter", (source, places, source), {"reduction": how})
+
+    def unpool(self, source: Node) -> Node | None:
+        window = {"kernel": (2, 2), "stride": (2, 2)}
+        values, places = self.add("maxpool", (source,), window), self.add("argmaxpool", (source,), window)
+        return values and places and self.add("unpool", (values, places), {"size": source.type.shape[2:]})
+
+    def boxes(self, source: Node) -> Node | None:
+        """roi_align and nms, of what the image happens to hold."""
+        _, c, h, _ = source.type.shape
+        wide = {"top": 0, "left": 0, "height": 1, "width": 4}
+        if self.draw(st.booleans()):
+            regions = self.chain(source, ("crop", wide), ("abs", {}))
+            attrs = {"size": pair(self.draw, 1, 3), "samples": 2, "mode": self.draw(st.sampled_from(["avg", "max"]))}
+            return regions and self.add("roi_align", (source, regions), attrs)
+        boxes = self.chain(source, ("crop", {**wide, "height": h}))
+        turn = {"split": (c, h, 1), "axes": (0, 2, 1), "dims": (c, 1, h)}
+        scores = self.chain(source, ("crop", {**wide, "height": h, "width": 1}), ("permute", turn))
+        return boxes and scores and self.add("nms", (boxes, scores), {"most": 3, "center": self.draw(st.booleans())})
+
     def merge(self) -> Node | None:
         """Two or three values that fit each other; the same value twice is allowed and likely."""
         op = self.draw(st.sampled_from(MERGES))
@@ -290,6 +341,7 @@ def random_graph(draw: Draw, max_ops: int = 10) -> Graph:
         source(draw, builder)
     for _ in range(draw(integers(1, max_ops))):
         kinds = [*[builder.unary] * 5, builder.merge, builder.merge, builder.const, builder.positive, builder.matmul]
+        kinds.append(builder.placed)
         kind = draw(st.sampled_from(kinds))
         kind()
     read = {i for n in builder.nodes for i in n.inputs}

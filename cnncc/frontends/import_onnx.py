@@ -14,13 +14,14 @@ import numpy as np
 from cnncc.errors import CnnccError, reason
 from cnncc.frontends import require_onnx
 from cnncc.frontends.convert import RULES, sequences
+from cnncc.frontends.convert.detect import REFUSED, converted
 from cnncc.frontends.onnx_attributes import find
-from cnncc.frontends.onnx_control import REFUSED, branch_of, needed
+from cnncc.frontends.onnx_control import branch_of, needed
 from cnncc.frontends.onnx_fold import evaluate, shape_of
 from cnncc.frontends.onnx_schema import DOMAINS, check_schema
 from cnncc.frontends.onnx_site import Site, Tensor, Tensors
 from cnncc.frontends.onnx_tensors import array_of
-from cnncc.frontends.onnx_values import Builder, Shape, Unsupported, Value, plain_value
+from cnncc.frontends.onnx_values import Builder, Ragged, Shape, Unsupported, Value, plain_value
 from cnncc.frontends.tidy import tidy
 from cnncc.ir import Graph
 
@@ -57,6 +58,8 @@ class Port:
     dtype: np.dtype[Any]
     known: np.ndarray | None = None
     """The value of an output that depends on no input."""
+    ragged: Ragged | None = None
+    """How rows look that are none, where the number of rows depends on the data."""
 
     def to_graph(self, array: np.ndarray, wanted: Shape) -> np.ndarray:
         """An ONNX array as the graph takes it."""
@@ -66,8 +69,9 @@ class Port:
     def from_graph(self, array: np.ndarray) -> np.ndarray:
         """A value of the graph as ONNX has it."""
         stored = [self.shape[self.axes.index(j)] for j in range(len(self.axes))]
-        found = array.reshape(stored).transpose(self.axes)
-        return (np.rint(found) if self.dtype.kind in "iu" else found).astype(self.dtype).reshape(self.shape)
+        found = array.reshape(stored).transpose(self.axes).reshape(self.shape)
+        found = self.ragged.trimmed(found) if self.ragged else found
+        return (np.rint(found) if self.dtype.kind in "iu" else found).astype(self.dtype)
 
 
 @dataclass(frozen=True)
@@ -232,7 +236,8 @@ class Reader:
         graph = tidy(self.b.graph(self.model.name or "model", [port.node for port in computed], names))
         values = iter(graph.outputs)
         outputs = [replace(port, node=next(values)) if port.node else port for port in outputs]
-        return Imported(graph, tuple(inputs), tuple(outputs), tuple(self.notes), self.b.sources)
+        notes = (*self.notes, *self.b.notes)
+        return Imported(graph, tuple(inputs), tuple(outputs), notes, self.b.sources)
 
     def input(self, port: ValueInfoProto) -> Port:
         """An input node. One that every reader turns to channels first is that from the start."""
@@ -322,13 +327,14 @@ class Reader:
         if node.op_type == "If":
             return self.branch(branch_of(node, inputs[0]))
         if node.op_type in ("Shape", "Size") and isinstance(inputs[0], Value):
+            if inputs[0].node in self.b.ragged:
+                raise Unsupported("its result depends on the data")
             return shape_of(node, inputs[0])
         if not any(isinstance(i, Value) for i in inputs):
             return evaluate(node, [i for i in inputs if not isinstance(i, Value)], self.opset)
         if node.op_type not in RULES:
             raise refusal(node)
-        result = RULES[node.op_type](self.site(node, given))
-        return result if isinstance(result, list) else [result]
+        return converted(RULES[node.op_type], self.site(node, given))
 
     def site(self, node: NodeProto, inputs: list[Entry]) -> Site:
         return Site(node, cast("list[Tensor | None]", inputs), self.opset, self.b, self.used)
@@ -368,7 +374,7 @@ class Reader:
                 return Port(port.name, (), (), "", np.dtype(np.float32))
             return Port(port.name, known.shape, tuple(range(known.ndim)), "", known.dtype, known)
         dtype = helper.tensor_dtype_to_np_dtype(port.type.tensor_type.elem_type or 1)
-        return Port(port.name, value.shape, value.axes, value.node, dtype, known)
+        return Port(port.name, value.shape, value.axes, value.node, dtype, known, self.b.ragged.get(value.node))
 
 
 CONVERTED = frozenset({*RULES, *sequences.RULES, "If"})
@@ -382,9 +388,10 @@ def label(node: NodeProto) -> str:
 
 def refusal(node: NodeProto) -> Unsupported:
     """Why a node has no counterpart, whatever its inputs are."""
-    if node.domain not in DOMAINS:
-        return Unsupported(f"an op of the domain {node.domain}")
-    return Unsupported(REFUSED.get(node.op_type, "this op is not supported"))
+    if node.op_type in REFUSED:
+        return Unsupported(REFUSED[node.op_type])
+    foreign = node.domain not in DOMAINS
+    return Unsupported(f"an op of the domain {node.domain}" if foreign else "this op is not supported")
 
 
 def distinct(names: Iterable[str]) -> list[str]:

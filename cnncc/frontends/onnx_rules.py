@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from cnncc.frontends.onnx_place_rules import PLACE_RULES
 from cnncc.frontends.onnx_window_rules import WINDOW_RULES
 from cnncc.ir import Node
 from cnncc.ops.parts import places
@@ -67,8 +68,12 @@ def bn(model: Model, node: Node) -> None:
 
 
 def lrn(model: Model, node: Node) -> None:
-    """alpha / size in ONNX too. ONNX Runtime takes images only, so a vector is made one for the time."""
+    """alpha / size in ONNX too. ONNX Runtime takes windows of odd size only, and images only, so a vector is made one
+    for the time."""
     a = node.attrs
+    if a["size"] % 2 == 0:
+        even_lrn(model, node)
+        return
     numbers = {"alpha": float(a["alpha"]), "beta": float(a["beta"]), "bias": float(a["k"]), "size": a["size"]}
     if len(node.type.shape) == 4:
         model.emit("LRN", model.data(node), node.name, **numbers)
@@ -76,6 +81,20 @@ def lrn(model: Model, node: Node) -> None:
     column = model.integers(f"{node.name}.image", (*node.type.shape, 1, 1))
     image = model.step("Reshape", [*model.data(node), column], f"{node.name}:image")
     model.emit("Flatten", [model.step("LRN", [image], f"{node.name}:lrn", **numbers)], node.name, axis=1)
+
+
+def even_lrn(model: Model, node: Node) -> None:
+    """x / (k + alpha * mean)^beta with the mean of squares by a pool along the channels."""
+    a, name, (x,) = node.attrs, node.name, model.data(node)
+    shape, size = node.type.shape, a["size"]
+    flat = model.integers(f"{name}.flat", (shape[0], 1, shape[1], math.prod(shape[2:])))
+    squares = model.step("Reshape", [model.step("Mul", [x, x], f"{name}:squares"), flat], f"{name}:flat")
+    pads = ((size - 1) // 2, 0, size // 2, 0)
+    mean = model.step("AveragePool", [squares], f"{name}:mean", kernel_shape=(size, 1), pads=pads, count_include_pad=1)
+    part = model.step("Mul", [mean, model.number(f"{name}.alpha", a["alpha"])], f"{name}:part")
+    base = model.step("Add", [part, model.number(f"{name}.k", a["k"])], f"{name}:base")
+    power = model.step("Pow", [base, model.number(f"{name}.beta", a["beta"])], f"{name}:power")
+    model.emit("Div", [x, model.step("Reshape", [power, model.integers(f"{name}.shape", shape)], f"{name}:seen")], name)
 
 
 def relu6(model: Model, node: Node) -> None:
@@ -286,7 +305,11 @@ def resize(model: Model, node: Node) -> None:
     """The names are ONNX's; scales only where they are not the ratio of sizes."""
     a, (n, c, h, w) = node.attrs, model.shape(node.inputs[0])
     size = {"sizes": (n, c, *a["size"])}
-    inputs = [*model.data(node), "", "", model.integers(f"{node.name}.sizes", size["sizes"])]
+    region = ""
+    if a["region"]:
+        top, left, bottom, right = a["region"]
+        region = model.tensor(f"{node.name}.region", np.array((0, 0, top, left, 1, 1, bottom, right), np.float32))
+    inputs = [*model.data(node), region, "", model.integers(f"{node.name}.sizes", size["sizes"])]
     if any(a["scale"]):
         factors = [s or new / old for s, new, old in zip(a["scale"], a["size"], (h, w), strict=True)]
         inputs = [*model.data(node), "", model.tensor(f"{node.name}.scales", np.array((1, 1, *factors), np.float32))]
@@ -354,5 +377,6 @@ RULES: Mapping[str, Rule] = {
     "dropout": dropout,
     "identity": plain("Identity"),
     **WINDOW_RULES,
+    **PLACE_RULES,
 }
 """Every op that a network text can have."""

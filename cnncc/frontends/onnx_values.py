@@ -51,6 +51,25 @@ class Value:
         return tuple(self.axes.index(j) for j in range(len(self.axes)))
 
 
+@dataclass(frozen=True)
+class Ragged:
+    """How the rows look that follow the last one a computed number of rows has: all -1, or all NaN, or some of both."""
+
+    minus_one: bool = False
+    nan: bool = False
+
+    def trimmed(self, rows: np.ndarray) -> np.ndarray:
+        """The rows without such at the end."""
+        flat = rows.reshape(len(rows), -1)
+        missing = np.zeros(flat.shape, bool)
+        if self.minus_one:
+            missing |= flat == -1
+        if self.nan:
+            missing |= np.isnan(flat)
+        there = np.flatnonzero(~missing.all(axis=1))
+        return rows[: there[-1] + 1 if len(there) else 0]
+
+
 def plain_value(node: str, shape: Sequence[int]) -> Value:
     """A value whose elements lie in ONNX's order."""
     return Value(node, tuple(map(int, shape)), tuple(range(len(shape))))
@@ -66,6 +85,12 @@ class Builder:
         self.constants: dict[str, Constant] = {}
         self.sources: dict[str, str] = {}
         """What the model calls the tensor that a constant was made of."""
+        self.ragged: dict[str, Ragged] = {}
+        """Nodes whose number of rows, along the first axis, depends on the data."""
+        self.places: dict[str, tuple[str, tuple[int, int]]] = {}
+        """Nodes of places in a whole tensor: a node of the places in each channel, and the channels' size."""
+        self.notes: list[str] = []
+        """What a person should know about the nodes."""
 
     # Nodes
 

@@ -68,7 +68,7 @@ EXAMPLES = {
     "matmul": "matmul { | sigmoid }",
     "gather": "gather { | topk 3 indices; crop 0,0 8x1 }",
     "scatter": "scatter { | crop 0,0 8x1 | } add",
-    "unpool": "unpool 16x16 { maxpool 2x2 /2 | argmaxpool 2x2 /2 }",
+    "unpool": "unpool { maxpool 2x2 /2 | argmaxpool 2x2 /2 } 16x16",
     "argmaxpool": "argmaxpool 2x2 /2",
     "roi_align": "roi_align { | const 5x1x4 } 7x7",
     "nms": "nms { reshape 1x48x4 | conv 1x1 3; reshape 1x4x48 } 10 iou 0.5",

@@ -9,6 +9,7 @@ from typing import Any
 from cnncc.lang import items as read
 from cnncc.lang.items import Reader
 from cnncc.ops.gather import REDUCTIONS
+from cnncc.ops.resize import PLACES
 from cnncc.ops.source import FILTERS, ORDERS
 
 Attrs = dict[str, Any]
@@ -93,13 +94,13 @@ CONV = {**STRIDE_PAD, **DILATION, "groups": ("groups", read.count), **BIAS, **RO
 DEPTHWISE = {**STRIDE_PAD, **DILATION, "mult": ("mult", read.count), **BIAS, **ROUNDING}
 UPCONV = {**STRIDE_PAD, **DILATION, "outpad": ("output_pad", read.pair(0)), "groups": ("groups", read.count), **BIAS}
 COUNTPAD = {"countpad": ("count_include_pad", read.always(True))}
-PLACES = ("half_pixel", "asymmetric", "align_corners", "pytorch_half_pixel", "half_pixel_symmetric")
 RESIZE = {
     **{m: ("mode", read.always(m)) for m in ("nearest", "linear", "cubic")},
     **{m: ("place", read.always(m)) for m in PLACES},
     **{m: ("rounding", read.always(m)) for m in ("round_prefer_floor", "round_prefer_ceil", "floor", "ceil")},
     **{m: (m, read.always(True)) for m in ("exclude_outside", "antialias")},
     "scale": ("scale", read.factors),
+    "region": ("region", read.numbers),
     "coefficient": ("coefficient", read.number),
 }
 SAMPLE = {
@@ -234,8 +235,8 @@ MERGE_FORMS: Mapping[str, Form] = {
     "roi_align": Form("roi_align", (("size", read.kernel),), words=ROI_ALIGN),
     "nms": Form("nms", (("most", read.count),), words=NMS),
 }
-"""Words in front of arms in braces; what else belongs to them follows the closing brace. `cropcat` crops all arms to the
-smallest, centred, and concatenates them."""
+"""Words in front of arms in braces; what else belongs to them follows the closing brace. `cropcat` crops all arms to
+the smallest, centred, and concatenates them."""
 MERGES = tuple(MERGE_FORMS)
 WORD = {form.op: word for word, form in reversed(list(FORMS.items()))}
 """The word the printer uses for an op."""

@@ -88,6 +88,7 @@ WORDS: Mapping[str, Write] = {
     "dims": word("to", by),
     "place": str,
     "outside": str,
+    "region": word("region", listing),
     "samples": word("samples", str),
     "images": word("images", str),
     "center": flag("center"),

@@ -40,21 +40,21 @@ def bn_reference(xs: Arrays, weights: Weights, attrs: Attrs) -> Array:
 
 
 def lrn_shape(shapes: Shapes, attrs: Attrs) -> Shape:
-    """Same as the input; the window of channels has a centre, and nothing is divided by zero."""
+    """Same as the input; nothing is divided by zero."""
     at_least(1, attrs, "size")
-    if attrs["size"] % 2 == 0:
-        size = attrs["size"]
-        raise ShapeError(f"size {size}: the window of channels must be odd", hint=f"size {size - 1} or {size + 1}")
     if attrs["k"] <= 0:
         raise ShapeError(f"k {attrs['k']:g} must be positive: zeros would be divided by it", hint="k 1, or k 2")
     return shapes[0]
 
 
 def lrn_reference(xs: Arrays, weights: Weights, attrs: Attrs) -> Array:
-    """x / (k + alpha / size * sum of squares over `size` channels) ** beta  (Krizhevsky 2012, with alpha / size)."""
+    """x / (k + alpha / size * sum of squares over `size` channels) ** beta  (Krizhevsky 2012, with alpha / size).
+
+    A window of even size reaches one channel further up than down.
+    """
     x = xs[0]
-    half, channels = attrs["size"] // 2, x.shape[1]
-    squares = np.pad(x * x, [(0, 0), (half, half), *[(0, 0)] * (x.ndim - 2)])
+    size, channels = attrs["size"], x.shape[1]
+    squares = np.pad(x * x, [(0, 0), ((size - 1) // 2, size // 2), *[(0, 0)] * (x.ndim - 2)])
     total = sum(squares[:, i : i + channels] for i in range(attrs["size"]))
     kind = x.dtype.type
     return x / (kind(attrs["k"]) + kind(attrs["alpha"] / attrs["size"]) * total) ** kind(attrs["beta"])

@@ -32,8 +32,11 @@ PLACES: Mapping[str, Place] = {
     "align_corners": lambda i, scale, size, out: i * ((size - 1) / (scale * size - 1) if scale * size > 1 else 0.0),
     "pytorch_half_pixel": lambda i, scale, size, out: (i + 0.5) / scale - 0.5 if out > 1 else i * 0.0,
     "half_pixel_symmetric": lambda i, scale, size, out: size / 2 * (1 - out / (scale * size)) + (i + 0.5) / scale - 0.5,
+    "tf_half_pixel_for_nn": lambda i, scale, size, out: (i + 0.5) / scale,
+    "tf_crop_and_resize": lambda i, scale, size, out: i * ((size - 1) / (out - 1)) if out > 1 else i + (size - 1) / 2,
 }
-"""Where result i lies on the input, by the name ONNX gives the rule: of i, scale, size and size of the result."""
+"""Where result i lies on the input, by the name ONNX gives the rule: of i, scale, size and size of the result. Of
+`tf_crop_and_resize` it is where it lies if the region is the whole image."""
 NEAREST: Mapping[str, Callable[[Array], Array]] = {
     "round_prefer_floor": lambda x: np.ceil(x - 0.5),
     "round_prefer_ceil": lambda x: np.floor(x + 0.5),
@@ -57,9 +60,29 @@ def cubic_kernel(x: Array, a: float) -> Array:
     return np.where(x <= 1, inner, np.where(x < 2, outer, 0))
 
 
-def taps(size: int, out: int, scale: float, attrs: Attrs) -> tuple[Array, Array]:
-    """(indices, shares), both (out, taps): what each result takes from the input along one axis."""
+def places(size: int, out: int, scale: float, attrs: Attrs, axis: int = 0) -> Array:
+    """Where the results lie along one axis, the first or the second."""
     where = PLACES[attrs["place"]](np.arange(out, dtype=np.float64), scale, size, out)
+    if attrs["place"] == "tf_crop_and_resize" and attrs.get("region"):
+        start, end = (attrs["region"][i] for i in (axis, axis + 2))
+        where = start * (size - 1) + where * (end - start)
+    return where
+
+
+def taps(size: int, out: int, scale: float, attrs: Attrs, axis: int = 0) -> tuple[Array, Array]:
+    """(indices, shares), both (out, taps): what each result takes from the input along one axis."""
+    where = places(size, out, scale, attrs, axis)
+    index, share = all_taps(where, size, scale, attrs)
+    if attrs["place"] == "tf_crop_and_resize":
+        share = np.where(((where < 0) | (where > size - 1))[:, None], 0, share)
+    used = np.any(share != 0, axis=0)
+    used[0] |= not used.any()
+    return index[:, used], share[:, used]
+
+
+def all_taps(where: Array, size: int, scale: float, attrs: Attrs) -> tuple[Array, Array]:
+    """The taps around some places."""
+    out = len(where)
     if attrs["mode"] == "nearest":
         index = NEAREST[attrs["rounding"]](where)
         return np.clip(index, 0, size - 1)[:, None], np.ones((out, 1))
@@ -78,7 +101,7 @@ def taps(size: int, out: int, scale: float, attrs: Attrs) -> tuple[Array, Array]
 def axes_taps(shape: Shape, attrs: Attrs) -> tuple[tuple[Array, Array], tuple[Array, Array]]:
     """The taps of rows and of columns for an image of that shape."""
     sizes = zip(shape[2:], attrs["size"], attrs["scale"], strict=True)
-    rows, columns = (taps(size, out, scale or out / size, attrs) for size, out, scale in sizes)
+    rows, columns = (taps(size, out, scale or out / size, attrs, i) for i, (size, out, scale) in enumerate(sizes))
     return rows, columns
 
 
@@ -95,6 +118,8 @@ def resize_shape(shapes: Shapes, attrs: Attrs) -> Shape:
         check_choice(attrs, name, choices)
     if any(s < 0 for s in attrs["scale"]):
         raise ShapeError("scale: must not be negative")
+    if attrs["region"] and (attrs["place"] != "tf_crop_and_resize" or len(attrs["region"]) != 4):
+        raise ShapeError("region: top, left, bottom, right as shares of the image, with tf_crop_and_resize")
     if attrs["antialias"] and attrs["mode"] == "nearest":
         raise ShapeError("antialias needs linear or cubic")
     return n, c, *attrs["size"]
@@ -137,6 +162,7 @@ RESIZE = Op(
         "coefficient": -0.75,
         "exclude_outside": False,
         "antialias": False,
+        "region": (),
     },
     weights=no_weights,
     shape=resize_shape,

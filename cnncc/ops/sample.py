@@ -97,7 +97,9 @@ def axis_taps(place: Array, size: int, attrs: Attrs) -> list[tuple[Array, Array]
         return [(inside(whole(place), size, attrs), np.where(np.isnan(place), place, 1))]
     first = np.floor(place)
     kernel, taps = (linear_kernel, (0, 1)) if attrs["mode"] == "linear" else (cubic_kernel, (-1, 0, 1, 2))
-    return [(inside(whole(first) + t, size, attrs), kernel(place - first - t, CUBIC)) for t in taps]
+    lost = np.isnan(place)
+    shares = [np.where(lost, place, kernel(place - first - t, CUBIC)) for t in taps]
+    return [(inside(whole(first) + t, size, attrs), share) for t, share in zip(taps, shares, strict=True)]
 
 
 def whole(place: Array) -> Array:
@@ -129,9 +131,11 @@ def sampled(x: Array, grid: Array, attrs: Attrs) -> Array:
     axes = [axis_taps(pixels(g, size, attrs), size, attrs) for g, size in zip(grid, sizes, strict=True)]
     total = np.zeros((len(x), *grid.shape[1:]), x.dtype)
     for chosen in itertools.product(*reversed(axes)):
-        at, share, seen = 0, x.dtype.type(1), True
-        for (index, part), size in zip(chosen, reversed(sizes), strict=True):
-            at, share, seen = at * size + np.maximum(index, 0), share * part.astype(x.dtype), seen & (index >= 0)
+        at = np.zeros(grid.shape[1:], np.int64)
+        for (index, _), size in zip(chosen, reversed(sizes), strict=True):
+            at = at * size + np.maximum(index, 0)
+        share = np.prod([part.astype(x.dtype) for _, part in chosen], axis=0)
+        seen = np.all([index >= 0 for index, _ in chosen], axis=0)
         total += np.where(seen, x.reshape(len(x), -1)[:, at], 0) * share
     return total
 

@@ -96,7 +96,10 @@ def test_winograd_only_where_it_is_allowed_and_pays() -> None:
 
 
 WITHOUT = frozenset(
-    "affine expand group_norm log matmul max min permute prelu reciprocal resize strided_slice take topk unfold".split()
+    """
+    affine argmaxpool expand gather group_norm log matmul max min nms permute prelu reciprocal resize roi_align sample
+    scatter strided_slice take topk unfold unpool
+    """.split()
 )  # fmt: skip
 """Ops that have no GPU kernel; compiling them is an error that says so."""
 

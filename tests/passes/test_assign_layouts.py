@@ -8,7 +8,10 @@ from cnncc import ops
 from cnncc.ir import Graph
 from cnncc.passes import assign_layouts, run
 
-PLAIN = ("flatten", "reshape", "permute", "expand", "group_norm", "matmul", "topk", "strided_slice", "take", "unfold")
+PLAIN = (
+    *("flatten", "reshape", "permute", "expand", "group_norm", "matmul", "topk", "strided_slice", "take", "unfold"),
+    *("gather", "scatter", "unpool", "roi_align", "nms"),
+)
 """Ops that read values in logical order."""
 
 
@@ -122,7 +125,8 @@ def readable(g: Graph, block: int) -> None:
             source = g[name].type
             if len(source.shape) != 4 or node.op in ("fc", "relayout", "identity"):
                 continue
-            plain = node.op in PLAIN or (node.op == "conv" and position == 0 and source.block == 1)
+            plain = node.op in PLAIN or (node.op, position) == ("sample", 1)
+            plain = plain or (node.op == "conv" and position == 0 and source.block == 1)
             assert source.block == (1 if plain else block), (node.name, name)
     assert len(set(g.outputs)) == len(g.outputs)
     for name in g.outputs:

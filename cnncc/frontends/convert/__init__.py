@@ -7,11 +7,15 @@ from collections.abc import Callable, Mapping
 from cnncc.frontends.convert import (
     convolutions,
     dense,
+    detect,
     norms,
+    patches,
     pointwise,
     quantize,
     reduce,
     resize,
+    rows,
+    sample,
     shapes,
     slices,
     windows,
@@ -29,5 +33,9 @@ RULES: Mapping[str, Callable[[Site], Tensor | list[Tensor]]] = {
     **shapes.RULES,
     **slices.RULES,
     **quantize.RULES,
+    **sample.RULES,
+    **rows.RULES,
+    **patches.RULES,
+    **detect.RULES,
 }
 """Every ONNX op that may be computed; what depends on known tensors only is evaluated by `onnx_fold.py`."""

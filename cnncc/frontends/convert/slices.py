@@ -197,5 +197,5 @@ def part(site: Site, value: Value, axis: int, along: range) -> Tensor:
     return sliced(site, value, {axis: along}) if along else np.zeros(remaining(value, {axis: along}), np.float32)
 
 
-RULES: Mapping[str, Callable[[Site], Tensor | list[Tensor]]] = {"Slice": cut, "Gather": gather, "Split": split}
+RULES: Mapping[str, Callable[[Site], Tensor | list[Tensor]]] = {"Slice": cut, "Split": split}
 """Of one result, `split` of several."""

@@ -162,8 +162,6 @@ def pools(op: str) -> Callable[[Site], Tensor]:
     """maxpool or avgpool; along more than two axes two at a time, since both are separable."""
 
     def rule(site: Site) -> Tensor:
-        if site.wants(1):
-            raise Unsupported("the places of the largest values")
         x = site.value(0, range(3, 9))
         kernel = site.integers("kernel_shape", count=len(x.shape) - 2, low=1)
         made = window(site, x.shape[2:], kernel)
@@ -181,11 +179,20 @@ def pools(op: str) -> Callable[[Site], Tensor]:
 
 def pool(site: Site, op: str, node: str, made: Window, first: int, attrs: dict[str, Any]) -> str:
     settings = made.attrs(first)
+    if op == "sum":
+        return window_sum(site, node, made, first, attrs)
     if op == "avgpool":
         if any(d > 1 for d, k in zip(settings["dilation"], settings["kernel"], strict=True) if k > 1):
             return dilated_average(site, node, {**settings, **attrs})
         del settings["dilation"]
     return site.add(op, node, **settings, **attrs)
+
+
+def window_sum(site: Site, node: str, made: Window, first: int, attrs: dict[str, Any]) -> str:
+    """The sum of each window: a depthwise convolution with ones."""
+    settings, channels = made.attrs(first), site.b.shape(node)[1]
+    ones = np.ones((channels, 1, *settings["kernel"]), np.float32)
+    return site.add("conv", node, weights=[ones], out=channels, groups=channels, bias=False, **settings, **attrs)
 
 
 def pooled(site: Site, op: str, x: Value, made: Window, attrs: dict[str, Any]) -> Value:
@@ -290,7 +297,6 @@ def one_padded(site: Site, x: Value, axis: int, begin: int, end: int, settings: 
 
 
 RULES: Mapping[str, Callable[[Site], Tensor]] = {
-    "MaxPool": pools("maxpool"),
     "AveragePool": pools("avgpool"),
     "GlobalAveragePool": whole("gap"),
     "GlobalMaxPool": whole("gmp"),

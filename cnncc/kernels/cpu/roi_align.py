@@ -82,9 +82,7 @@ class _RoiAlign:
         k, c = self.k, self.c
         size, bins = c.in_size[1 - axis], c.out_size[1 - axis]
         offset = splat(0.5 if c.half_pixel else 0.0, 1)
-        first, last = (
-            k.let(self.rois.load(region * 4 + (axis + end)) * splat(c.scale, 1) - offset) for end in (0, 2)
-        )
+        first, last = (k.let(self.rois.load(region * 4 + (axis + end)) * splat(c.scale, 1) - offset) for end in (0, 2))
         length = k.let(last - first)
         if not c.half_pixel:
             length = k.let(vmax(splat(1.0, 1), length))

@@ -40,9 +40,7 @@ class _Sample:
             with k.loop(c.channel_blocks) as plane:
                 start = k.let(plane * self.image)
                 for v in range(0, c.block, c.lanes):
-                    self.result.store(
-                        (plane * self.pixels + pixel) * c.block + v, self.total(start, taps, v), c.lanes
-                    )
+                    self.result.store((plane * self.pixels + pixel) * c.block + v, self.total(start, taps, v), c.lanes)
         return k.finish(symbol)
 
     def named(self, tap: Tap) -> Tap:
@@ -140,5 +138,3 @@ def cubic(k: KernelBuilder, fraction: Expr, tap: int) -> Expr:
     if tap in (0, 1):
         return k.let((splat(a + 2, 1) * x - splat(a + 3, 1)) * x * x + splat(1.0, 1))
     return k.let(((splat(a, 1) * x - splat(5 * a, 1)) * x + splat(8 * a, 1)) * x - splat(4 * a, 1))
-
-

@@ -30,7 +30,7 @@ def lower_lrn(c: LrnConfig, symbol: str) -> PrimFunc:
             )
         values = []
         for lane in range(VECTOR):
-            first = around * VECTOR + lane - half
+            first = around * VECTOR + lane - (c.window - 1) // 2
             total = squares.load(first)
             for n in range(1, c.window):
                 total = total + squares.load(first + n)
