@@ -2,34 +2,32 @@
 
 from __future__ import annotations
 
-import os
+import math
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from itertools import count
-from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
 
 import numpy as np
 
-from cnncc.errors import CnnccError, reason
-from cnncc.frontends import require_onnx
+from cnncc.errors import CnnccError
 from cnncc.frontends.convert import RULES, sequences
 from cnncc.frontends.convert.detect import REFUSED, converted
 from cnncc.frontends.onnx_attributes import find
 from cnncc.frontends.onnx_control import branch_of, needed
-from cnncc.frontends.onnx_fold import evaluate, shape_of
+from cnncc.frontends.onnx_faults import Faults, NotImported
+from cnncc.frontends.onnx_fold import Evaluator, shape_of
+from cnncc.frontends.onnx_graph import inlined, label, opset_of, ordered
 from cnncc.frontends.onnx_schema import DOMAINS, check_schema
 from cnncc.frontends.onnx_site import Site, Tensor, Tensors
-from cnncc.frontends.onnx_tensors import array_of
+from cnncc.frontends.onnx_tensors import array_of, is_numeric, kind_of, shown
 from cnncc.frontends.onnx_values import Builder, Ragged, Shape, Unsupported, Value, plain_value
 from cnncc.frontends.tidy import tidy
 from cnncc.ir import Graph
 
 if TYPE_CHECKING:
-    from onnx import GraphProto, ModelProto, NodeProto, ValueInfoProto
+    from onnx import GraphProto, ModelProto, NodeProto, TensorProto, ValueInfoProto
 
-OLDEST = 7
-"""The opset from which on models are read."""
 TO_CHANNELS_FIRST = (0, 3, 1, 2)
 CHANNELS_LAST = (0, 2, 3, 1)
 """How the axes (n, h, w, c) lie in (n, c, h, w)."""
@@ -86,63 +84,35 @@ class Imported:
     """What the model calls the tensors that constants were made of."""
 
 
-class NotImported(CnnccError):
-    """A model that cannot be converted; `constants` are tensors that would have to be known."""
-
-    def __init__(self, message: str, constants: Iterable[str] = ()) -> None:
-        hint = "what can be converted: docs/import.md; models can be simplified with tools such as onnxsim"
-        super().__init__(message, hint=hint)
-        self.constants = frozenset(constants)
-
-
-def read_model(path: str | os.PathLike[str]) -> ModelProto:
-    """The model of a file, with its external weights. CnnccError if it cannot be read or is none."""
-    require_onnx()
-    import onnx
-    from google.protobuf.message import DecodeError
-
-    file = Path(path)
-    try:
-        model = onnx.load(str(file))
-    except OSError as error:
-        raise CnnccError(f"cannot read {file}: {reason(error)}") from error
-    except (DecodeError, ValueError, onnx.checker.ValidationError) as error:
-        raise CnnccError(f"{file} is no ONNX model: {error}") from error
-    if not model.graph.node:
-        raise CnnccError(f"{file} is no ONNX model: it has no nodes")
-    return model
-
-
 def from_onnx(
     model: ModelProto,
     shapes: Shapes | None = None,
     known: Mapping[str, np.ndarray] | None = None,
     keep_known: bool = False,
+    strict: bool = False,
 ) -> Imported:
     """The graph of a model.
 
     `shapes` gives inputs other shapes than declared, by name; a first axis without a size is 1. `known` fixes inputs to
     values. Whole numbers and truth values are computed with in float32 too. With `keep_known` outputs that no
     graph can have, known and of another type or shape, are only in their ports. The batch of the inputs becomes the
-    graph's, or, where the model mixes its images, one image of all.
-    Raises CnnccError: for shapes that are missing or wrong, and with a line for each node that has no counterpart.
+    graph's, or, where the model mixes its images, one image of all. With `strict` an exception that is a mistake of
+    ours passes; else it is told of the node where it happened.
+    Raises CnnccError: for a model that breaks the rules of ONNX, for shapes that are missing or wrong, and with a line
+    for each node that has no counterpart.
     """
-    from onnx import inliner
-
-    if model.functions:
-        model = inliner.inline_local_functions(model)
-    opset = max((o.version for o in model.opset_import if o.domain in ("", "ai.onnx")), default=0)
-    if opset < OLDEST:
-        raise CnnccError(f"the model is of opset {opset}; models are read from opset {OLDEST} on")
+    opset = opset_of(model)
+    model = ordered(inlined(model))
     ports = input_shapes(model.graph, shapes or {}, known or {})
     batches = {shape[0] for shape in ports.values() if shape}
     together = batches.pop() if len(batches) == 1 and all(ports.values()) else 1
-    try:
-        return Reader(model.graph, opset, together, ports, known or {}, keep_known).imported()
-    except NotImported:
-        if together == 1:
-            raise
-    return Reader(model.graph, opset, 1, ports, known or {}, keep_known).imported()
+    with np.errstate(all="ignore"):  # weights may be infinite, or anything else
+        try:
+            return Reader(model.graph, opset, together, ports, known or {}, keep_known, Faults(strict)).imported()
+        except NotImported:
+            if together == 1:
+                raise
+        return Reader(model.graph, opset, 1, ports, known or {}, keep_known, Faults(strict)).imported()
 
 
 def computed_inputs(graph: GraphProto, known: Iterable[str] = ()) -> list[ValueInfoProto]:
@@ -156,7 +126,7 @@ def input_shapes(graph: GraphProto, shapes: Shapes, known: Mapping[str, np.ndarr
     inputs = {port.name: port for port in computed_inputs(graph, known)}
     for name, port in inputs.items():
         if not port.type.HasField("tensor_type"):
-            raise CnnccError(f"input {name} is no tensor")
+            raise CnnccError(f"input {shown(name)} is no tensor")
     for name, given in shapes.items():
         if name not in inputs:
             raise CnnccError(f"the model has no input {name!r}", hint=f"its inputs: {', '.join(inputs)}")
@@ -172,9 +142,9 @@ class OpenShapes(CnnccError):
     """Inputs have axes without a size; `options` are those of `cnncc import` that give them one."""
 
     def __init__(self, ports: Mapping[str, ValueInfoProto]) -> None:
-        told = [f"{name} has no fixed shape: {shown(port)}" for name, port in ports.items()]
+        told = [f"{shown(name)} has no fixed shape: {shape_text(port)}" for name, port in ports.items()]
         sizes = {name: [s or USUAL for s in declared(port)] for name, port in ports.items()}
-        self.options = " ".join(f"--shape {name}={','.join(map(str, given))}" for name, given in sizes.items())
+        self.options = " ".join(f"--shape {shown(name)}={','.join(map(str, given))}" for name, given in sizes.items())
         hint = f"a module has one size: `cnncc import MODEL.onnx {self.options} -o MODEL.net`, with the sizes you want"
         super().__init__(f"input {'; input '.join(told)}", hint=hint)
 
@@ -188,10 +158,10 @@ def declared(port: ValueInfoProto) -> Shape:
     return (sizes[0] or 1, *sizes[1:]) if sizes else ()
 
 
-def shown(port: ValueInfoProto) -> str:
+def shape_text(port: ValueInfoProto) -> str:
     """The declared shape in the model's own words."""
     kind = port.type.tensor_type
-    return ",".join(str(d.dim_value or d.dim_param or "?") for d in kind.shape.dim) or "of any number of axes"
+    return ",".join(str(d.dim_value or shown(d.dim_param) or "?") for d in kind.shape.dim) or "of any number of axes"
 
 
 @dataclass
@@ -204,48 +174,53 @@ class Reader:
     ports: dict[str, Shape]
     known: Mapping[str, np.ndarray]
     keep_known: bool
+    faults: Faults
     values: dict[str, Entry] = field(default_factory=dict)
     """Tensors by name; None where a node before failed."""
     foldable: set[str] = field(default_factory=set)
     """Of those, what would be known if nothing had failed."""
-    faults: list[str] = field(default_factory=list)
-    wanted: set[str] = field(default_factory=set)
     notes: list[str] = field(default_factory=list)
 
     def __post_init__(self) -> None:
-        self.b = Builder(self.batch)
+        own = sum(math.prod(tensor.dims) for tensor in self.model.initializer)
+        self.b = Builder(self.batch, own)
+        self.known_ops = Evaluator(self.opset, own)
 
     def imported(self) -> Imported:
         """Inputs, nodes, outputs."""
-        from onnx import numpy_helper
-
         self.used = frozenset(needed(self.model))
-        self.values.update({t.name: numpy_helper.to_array(t) for t in self.model.initializer})
+        for tensor in self.model.initializer:
+            self.initializer(tensor)
         self.values.update(self.known)
         inputs = [self.input(port) for port in computed_inputs(self.model, self.known)]
         for node in self.model.node:
             if self.used.intersection(node.output):
                 self.convert(node)
-        outputs = [] if self.faults else [self.output(port) for port in self.model.output]
-        if self.faults:
-            count = len(self.faults)
-            what = "a node that cannot be converted" if count == 1 else f"{count} nodes that cannot be converted"
-            raise NotImported("\n".join([f"the model has {what}:", *self.faults]), self.wanted)
+        self.faults.refuse()
+        outputs = [self.output(port) for port in self.model.output]
+        self.faults.refuse()
         computed = [port for port in outputs if port.node]
         names = distinct(port.name for port in computed)
-        graph = tidy(self.b.graph(self.model.name or "model", [port.node for port in computed], names))
+        graph = self.b.graph(self.model.name or "model", [port.node for port in computed], names)
+        with self.faults.at("the network as a whole"):
+            graph = tidy(graph)
+        self.faults.refuse()
         values = iter(graph.outputs)
         outputs = [replace(port, node=next(values)) if port.node else port for port in outputs]
         notes = (*self.notes, *self.b.notes)
         return Imported(graph, tuple(inputs), tuple(outputs), notes, self.b.sources)
 
+    def initializer(self, tensor: TensorProto) -> None:
+        """A tensor of the model, if somebody needs it."""
+        if tensor.name in self.used and tensor.name not in self.known:
+            self.values[tensor.name] = None
+            with self.faults.at(f"tensor {shown(tensor.name)}"):
+                self.values[tensor.name] = array_of(tensor, "its data")
+
     def input(self, port: ValueInfoProto) -> Port:
         """An input node. One that every reader turns to channels first is that from the start."""
-        from onnx import TensorProto, helper
-
         number = port.type.tensor_type.elem_type
-        kind = TensorProto.DataType.Name(number)
-        dtype = helper.tensor_dtype_to_np_dtype(number) if number else np.dtype(np.float32)
+        kind, dtype = kind_of(number), dtype_of(number)
         shape = self.ports[port.name]
         try:
             if kind not in NUMERIC:
@@ -261,7 +236,7 @@ class Reader:
             node = self.b.add("input", [], port.name, dims=dims, batch=self.batch, std=std)
         except Unsupported as error:
             if port.name in self.used:
-                self.fail(f"input {port.name}", error)
+                self.faults.add(f"input {shown(port.name)}", error)
             else:
                 self.notes.append(f"input {port.name} is left out, since no node reads it: {error.message}")
             self.values[port.name] = None
@@ -295,11 +270,9 @@ class Reader:
         if any(name and self.values.get(name) is None for name in node.input):
             self.skip(node)
             return
-        try:
+        results: Sequence[Entry] = [None] * len(node.output)
+        with self.faults.at(f"node {label(node)}"):
             results = self.results(node, inputs)
-        except Unsupported as error:
-            self.fail(label(node), error)
-            results = [None] * len(node.output)
         self.values.update({name: r for name, r in zip(node.output, results, strict=False) if name})
 
     def skip(self, node: NodeProto) -> None:
@@ -310,12 +283,8 @@ class Reader:
         if known or node.op_type in ("Shape", "Size"):
             self.foldable.update(node.output)
         elif node.domain not in DOMAINS or node.op_type not in CONVERTED:
-            self.fail(label(node), refusal(node))
+            self.faults.add(f"node {label(node)}", refusal(node))
         self.values.update(dict.fromkeys(node.output))
-
-    def fail(self, where: str, error: Unsupported) -> None:
-        self.faults.append(f"  {where}: {error.message}")
-        self.wanted |= error.constants
 
     def results(self, node: NodeProto, given: list[Entry]) -> Sequence[Entry]:
         if node.domain not in DOMAINS:
@@ -330,8 +299,11 @@ class Reader:
             if inputs[0].node in self.b.ragged:
                 raise Unsupported("its result depends on the data")
             return shape_of(node, inputs[0])
-        if not any(isinstance(i, Value) for i in inputs):
-            return evaluate(node, [i for i in inputs if not isinstance(i, Value)], self.opset)
+        known = [i for i in inputs if not isinstance(i, Value)]
+        if len(known) == len(inputs):
+            found = self.known_ops.evaluate(node, known, node.op_type in RULES)
+            if found is not None:
+                return found
         if node.op_type not in RULES:
             raise refusal(node)
         return converted(RULES[node.op_type], self.site(node, given))
@@ -353,15 +325,15 @@ class Reader:
 
     def output(self, port: ValueInfoProto) -> Port:
         """An output."""
-        from onnx import helper
-
-        value = self.values.get(port.name)
+        value, number = self.values.get(port.name), port.type.tensor_type.elem_type
         if value is None or isinstance(value, Tensors):
             what = "no node computes it" if value is None else "a sequence of tensors"
-            self.faults.append(f"  output {port.name}: {what}")
+            self.faults.add(f"output {shown(port.name)}", Unsupported(what))
             return Port(port.name, (), (), "", np.dtype(np.float32))
         known = value if isinstance(value, np.ndarray) else None
         try:
+            if number and not is_numeric(number):
+                raise Unsupported(f"the output is of type {kind_of(number)}")
             if isinstance(value, np.ndarray):
                 value = self.b.constant(value, port.name)
             if value.axes == CHANNELS_LAST:
@@ -370,20 +342,15 @@ class Reader:
                 value = plain_value(self.b.plain(value, port.name), value.shape)
         except Unsupported as error:
             if not self.keep_known or known is None:
-                self.fail(f"output {port.name}", error)
+                self.faults.add(f"output {shown(port.name)}", error)
                 return Port(port.name, (), (), "", np.dtype(np.float32))
             return Port(port.name, known.shape, tuple(range(known.ndim)), "", known.dtype, known)
-        dtype = helper.tensor_dtype_to_np_dtype(port.type.tensor_type.elem_type or 1)
-        return Port(port.name, value.shape, value.axes, value.node, dtype, known, self.b.ragged.get(value.node))
+        ragged = self.b.ragged.get(value.node)
+        return Port(port.name, value.shape, value.axes, value.node, dtype_of(number), known, ragged)
 
 
 CONVERTED = frozenset({*RULES, *sequences.RULES, "If"})
 """Ops of which some use is converted."""
-
-
-def label(node: NodeProto) -> str:
-    """What a node is called, and its op."""
-    return f"{node.name or node.output[0]} ({node.op_type})"
 
 
 def refusal(node: NodeProto) -> Unsupported:
@@ -392,6 +359,13 @@ def refusal(node: NodeProto) -> Unsupported:
         return Unsupported(REFUSED[node.op_type])
     foreign = node.domain not in DOMAINS
     return Unsupported(f"an op of the domain {node.domain}" if foreign else "this op is not supported")
+
+
+def dtype_of(number: int) -> np.dtype[Any]:
+    """NumPy's type of an element type; float32 if none is given, or one of no numbers."""
+    from onnx import helper
+
+    return helper.tensor_dtype_to_np_dtype(number) if is_numeric(number) else np.dtype(np.float32)
 
 
 def distinct(names: Iterable[str]) -> list[str]:

@@ -10,8 +10,9 @@ from pathlib import Path
 
 from cnncc.errors import CnnccError, warn
 from cnncc.frontends.convert import quantize
-from cnncc.frontends.import_onnx import OpenShapes, Port, Shapes, from_onnx, read_model
+from cnncc.frontends.import_onnx import OpenShapes, Port, Shapes, from_onnx
 from cnncc.frontends.network_name import network_name
+from cnncc.frontends.onnx_file import read_model
 from cnncc.frontends.onnx_origin import original
 from cnncc.frontends.text.write import net_text
 from cnncc.ir import Graph

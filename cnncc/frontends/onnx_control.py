@@ -44,12 +44,15 @@ def read_by(node: NodeProto) -> set[str]:
 
 def outer_names(graph: GraphProto) -> set[str]:
     """Names that a graph reads and does not make."""
+    made = made_in(graph)
+    found = {port.name for port in graph.output}.union(*map(read_by, graph.node))
+    return found - made - {""}
+
+
+def made_in(graph: GraphProto) -> set[str]:
+    """Names of the inputs, tensors and results of a graph."""
     made = {tensor.name for tensor in graph.initializer} | {port.name for port in graph.input}
-    found: set[str] = set()
-    for node in graph.node:
-        found |= read_by(node) - made
-        made.update(node.output)
-    return found | ({port.name for port in graph.output} - made)
+    return made.union(*(node.output for node in graph.node)) - {""}
 
 
 def needed(graph: GraphProto) -> set[str]:

@@ -8,6 +8,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from cnncc.frontends.onnx_attributes import type_of
+from cnncc.frontends.onnx_tensors import check_tensor, shown
 from cnncc.frontends.onnx_values import Unsupported
 
 if TYPE_CHECKING:
@@ -64,12 +65,16 @@ def check_attributes(node: NodeProto, schema: OpSchema) -> None:
         formal = schema.attributes.get(attribute.name)
         if formal is None:
             known = ", ".join(sorted(schema.attributes)) or "none"
-            raise Unsupported(f"attribute {attribute.name}: {node.op_type} has none of that name; it has: {known}")
+            raise Unsupported(
+                f"attribute {shown(attribute.name)}: {node.op_type} has none of that name; it has: {known}"
+            )
         if attribute.name in seen:
             raise Unsupported(f"attribute {attribute.name}: given twice")
         wanted, got = str(formal.type).rpartition(".")[2], type_of(attribute)
         if got != wanted:
             raise Unsupported(f"attribute {attribute.name}: expected one of type {wanted}, got {got}")
+        if wanted == "TENSOR":
+            check_tensor(attribute.t, f"attribute {attribute.name}")
         seen.add(attribute.name)
     for name, formal in schema.attributes.items():
         if formal.required and name not in seen:

@@ -15,9 +15,12 @@ from typing import Any
 import numpy as np
 
 from cnncc.ir import Constant, Graph, Node, TensorType
-from cnncc.ops import TABLE, ShapeError, complete, infer
+from cnncc.ops import TABLE, ShapeError, complete, infer, refuse_huge
 
 Shape = tuple[int, ...]
+ROOM = 1 << 26
+"""Elements of all constants together, besides `SHARE` times as many as the file has."""
+SHARE = 8
 REAL = "fiubV"
 """Kinds of NumPy's types that are numbers; V are the narrow floats and integers of the package ml_dtypes."""
 
@@ -77,10 +80,12 @@ def plain_value(node: str, shape: Sequence[int]) -> Value:
 
 class Builder:
     """Collects nodes and constants; every node is one the op table accepts. `batch` images at a time: all values have
-    it as their first axis, or, if it is 1, any shape."""
+    it as their first axis, or, if it is 1, any shape. `own` is how many elements the model's own tensors have:
+    constants may be repeated, but a few bytes shall not fill the memory."""
 
-    def __init__(self, batch: int) -> None:
+    def __init__(self, batch: int, own: int = 0) -> None:
         self.batch = batch
+        self.room = ROOM + SHARE * own
         self.nodes: dict[str, Node] = {}
         self.constants: dict[str, Constant] = {}
         self.sources: dict[str, str] = {}
@@ -121,13 +126,29 @@ class Builder:
         full = complete(op, attrs)
         slots = TABLE[op].weights(shapes, full)
         names = {slot: f"{name}.{slot}" for slot in slots}
+        if len(slots) != len(weights):
+            raise Unsupported(f"{op} takes {len(slots)} tensors, got {len(weights)}")
+        self.reserve(sum(array.size for array in weights))
         for (slot, wanted), array in zip(slots.items(), weights, strict=True):
             if array.shape != wanted:
-                raise Unsupported(f"{slot} has shape {array.shape}, {op} takes {wanted}")
+                raise Unsupported(f"{slot} has shape {list(array.shape)}, {op} takes {list(wanted)}")
             self.constants[names[slot]] = bound(array)
             self.sources.setdefault(names[slot], source)
         self.nodes[name] = Node(name, op, tuple(inputs), TensorType(shape), full, names)
         return name
+
+    def reserve(self, elements: int) -> None:
+        """Counts elements of constants. Unsupported if they are too many by far."""
+        if elements > self.room:
+            raise Unsupported(f"needs constants of {elements} elements, {self.room} are left of what a model may have")
+        self.room -= elements
+
+    def fits(self, shape: Sequence[int]) -> None:
+        """Unsupported if a value of that ONNX shape would be too large."""
+        try:
+            refuse_huge((1, *shape), "the result would be")
+        except ShapeError as error:
+            raise Unsupported(f"{error.message}; {error.hint}") from error
 
     def shape(self, node: str) -> Shape:
         return self.nodes[node].type.shape

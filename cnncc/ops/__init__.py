@@ -31,6 +31,7 @@ from cnncc.ops import (
     sample,
     source,
 )
+from cnncc.ops.shapes import refuse_huge
 from cnncc.ops.table import NOT_TRAINED, REQUIRED, Attrs, Op, Shape, ShapeError, Shapes
 
 __all__ = [
@@ -47,6 +48,7 @@ __all__ = [
     "macs",
     "params",
     "receptive_field",
+    "refuse_huge",
     "total_params",
     "verify",
     "weight_shapes",
@@ -62,8 +64,6 @@ ACTIVATIONS = frozenset(activation.FUNCTIONS)
 """Ops of one tensor, pointwise, that an epilogue may hold."""
 DEFAULTS: Mapping[str, Attrs] = {name: op.attributes for name, op in TABLE.items()}
 """Attributes of every op with their defaults, e.g. for `print_graph(graph, DEFAULTS)`."""
-LARGEST_SIZE = 1 << 24
-"""Channels, or pixels along an axis: more is a slip of the keyboard, and the choice of kernels would take for ever."""
 
 
 def lookup(name: str) -> Op:
@@ -93,9 +93,7 @@ def infer(name: str, shapes: Shapes, attrs: Attrs) -> Shape:
     full = complete(name, attrs)
     check_arity(TABLE[name].arity, len(shapes), full)
     shape = TABLE[name].shape(tuple(shapes), full)
-    if max(shape) > LARGEST_SIZE:
-        sizes = "x".join(map(str, shape[1:]))
-        raise ShapeError(f"the result would be {sizes}", f"{LARGEST_SIZE} is the most along an axis")
+    refuse_huge(shape, "the result would be")
     return shape
 
 

@@ -10,7 +10,7 @@ import numpy as np
 
 from cnncc.divisors import divisors
 from cnncc.ops.epilogue import with_epilogue
-from cnncc.ops.shapes import at_least, dims, image
+from cnncc.ops.shapes import at_least, dims, image, refuse_huge
 from cnncc.ops.table import REQUIRED, Array, Arrays, Attrs, Op, Shape, ShapeError, Shapes, Weights, Window
 from cnncc.ops.window import axes, counts, sliding, strided, windows
 
@@ -82,6 +82,8 @@ def transpose_size(shape: Shape, attrs: Attrs) -> tuple[int, int]:
         (axis.size - 1) * axis.stride + axis.span - axis.before - axis.after + more
         for axis, more in zip((y, x), attrs["output_pad"], strict=True)
     ]
+    ends = [(axis.size - 1) * axis.stride + axis.span for axis in (y, x)]
+    refuse_huge((*shape[:2], *ends), "the result, before padding cuts it, would be")
     if min(sizes) < 1:
         raise ShapeError(f"the padding does not fit: nothing is left of {dims(shape)}", hint="pad less")
     return sizes[0], sizes[1]

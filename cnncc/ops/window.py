@@ -12,7 +12,7 @@ import numpy as np
 from numpy.lib.stride_tricks import as_strided
 
 from cnncc.divisors import divisors
-from cnncc.ops.shapes import at_least, dims, image, listing
+from cnncc.ops.shapes import at_least, dims, image, listing, refuse_huge
 from cnncc.ops.table import Array, Attrs, Shape, ShapeError, Shapes, Window
 
 ROUNDINGS = ("floor", "ceil", "exact")
@@ -81,12 +81,11 @@ class Axis:
     def sees_only_padding(self, count: int) -> bool:
         """Whether some window has no position inside the input."""
         last = (count - 1) * self.stride - self.before
-        return last >= self.size or any(map(self._passes_over, range(-self.before, min(0, last + 1), self.stride)))
-
-    def _passes_over(self, start: int) -> bool:
-        """Whether no tap of a window that starts before the input falls into it: its first one at or behind 0 might."""
-        tap = -(start // self.dilation)
-        return tap >= self.kernel or start + tap * self.dilation >= self.size
+        starts = np.arange(-self.before, min(0, last + 1), self.stride)
+        # Of a window that starts before the input, only the first tap at or behind 0 and later ones might fall into it.
+        tap = -(starts // self.dilation)
+        passes_over = (tap >= self.kernel) | (starts + tap * self.dilation >= self.size)
+        return last >= self.size or bool(passes_over.any())
 
 
 def axes(shape: Shape, attrs: Attrs) -> tuple[Axis, Axis]:
@@ -97,6 +96,7 @@ def axes(shape: Shape, attrs: Attrs) -> tuple[Axis, Axis]:
     dilation = attrs.get("dilation", (1, 1))
     at_least(1, {"dilation": dilation}, "dilation")
     top, left, bottom, right = attrs["pad"]
+    refuse_huge((*shape[:2], h + top + bottom, w + left + right), "the padded image would be")
     (kh, kw), (sh, sw), (dh, dw) = attrs["kernel"], attrs["stride"], dilation
     return Axis("height", h, kh, sh, dh, top, bottom), Axis("width", w, kw, sw, dw, left, right)
 

@@ -93,7 +93,7 @@ def test_nothing_is_written_where_something_is_missing(tmp_path: Path, capsys: p
     file = model(tmp_path / "m.onnx", op="Hardmax")
     assert main(["import", str(file), "-o", str(tmp_path / "n.net")]) == 2
     err = capsys.readouterr().err
-    assert "the model has a node that cannot be converted:\n  last (Hardmax): this op is not supported" in err
+    assert "the model cannot be converted: node last (Hardmax): this op is not supported" in err
     assert sorted(p.name for p in tmp_path.iterdir()) == ["m.onnx"]
 
 

@@ -17,8 +17,9 @@ from onnx import TensorProto, helper, numpy_helper
 from cnncc import lang, passes, reference, resources, weights
 from cnncc.errors import CnnccError
 from cnncc.frontends.export_onnx import to_onnx
-from cnncc.frontends.import_onnx import Imported, from_onnx, read_model
+from cnncc.frontends.import_onnx import Imported, from_onnx
 from cnncc.frontends.net_of_onnx import import_onnx
+from cnncc.frontends.onnx_file import read_model
 from cnncc.frontends.onnx_origin import original
 from cnncc.frontends.text.write import net_text
 from cnncc.ir import Graph
@@ -291,9 +292,9 @@ def test_everything_unsupported_is_told_at_once(tmp_path: Path) -> None:
         from_onnx(proto)
     assert caught.value.message.splitlines() == [
         "the model has 3 nodes that cannot be converted:",
-        "  a (NonZero): this op is not supported",
-        "  c (Hardmax): this op is not supported",
-        "  d (MaxPool): the places of the largest values",
+        "  node a (NonZero): this op is not supported",
+        "  node c (Hardmax): this op is not supported",
+        "  node d (MaxPool): the places of the largest values",
     ]
 
 

@@ -92,6 +92,8 @@ def along(site: Site, value: Value, axis: int, weight: np.ndarray) -> Value:
 
 def computed(site: Site, a: Value, b: Value) -> Value:
     """Both sides computed; vectors are matrices of one row or column."""
+    if not a.shape or not b.shape:
+        raise Unsupported("a product with a number in place of a matrix")
     row, column = len(a.shape) == 1, len(b.shape) == 1
     if row:
         a = plain_value(site.b.plain(a), (1, *a.shape))

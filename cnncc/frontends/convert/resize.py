@@ -72,6 +72,7 @@ def resized(
 ) -> Value:
     """By factors, or to sizes."""
     shape = tuple(sizes.get(i, math.floor(s * scales.get(i, 1.0))) for i, s in enumerate(value.shape))
+    site.b.fits(shape)
     changed = [i for i, s in enumerate(value.shape) if shape[i] != s or scales.get(i, 1.0) != 1.0]
     plans = {i: Plan(shape[i], scales.get(i, shape[i] / value.shape[i])) for i in changed}
     return planned(site, value, plans, mode, how)

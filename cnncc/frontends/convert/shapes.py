@@ -95,7 +95,9 @@ def expand(site: Site) -> Tensor:
 def tile(site: Site) -> Tensor:
     """Each axis repeated as an axis of its own in front of it."""
     value = site.value(0)
-    for axis, times in enumerate(site.ints(1, "the repeats", len(value.shape), low=1)):
+    repeats = site.ints(1, "the repeats", len(value.shape), low=1)
+    site.b.fits([s * times for s, times in zip(value.shape, repeats, strict=True)])
+    for axis, times in enumerate(repeats):
         if times != 1:
             shape = value.shape
             seen = viewed(site, value, (*shape[:axis], 1, *shape[axis:]))
@@ -109,11 +111,13 @@ def tile(site: Site) -> Tensor:
 
 def concat(site: Site) -> Tensor:
     """Along the channels, which the axis is made where it is another one."""
-    given = [i for i, name in enumerate(site.node.input) if name]
-    full = [i for i in given if 0 not in site.tensor_at(i).shape]  # what has no elements adds none
-    values = [site.value(i) for i in full or given]
-    axis = axis_of(site.integer("axis", 1), len(values[0].shape))
-    return joined(site, values, axis)
+    shapes = [list(site.tensor_at(i).shape) for i in range(len(site.node.input))]
+    axis = axis_of(site.integer("axis", 1), len(shapes[0]))
+    rest = {(*shape[:axis], 0, *shape[axis + 1 :]) for shape in shapes}
+    if len(rest) > 1:
+        raise Unsupported(f"concat of {' and '.join(map(str, shapes))} along axis {axis}")
+    full = [i for i, shape in enumerate(shapes) if shape[axis]]  # what has no elements adds none
+    return joined(site, [site.value(i) for i in full or range(1)], axis)
 
 
 def joined(site: Site, values: Sequence[Value], axis: int) -> Value:

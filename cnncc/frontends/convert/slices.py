@@ -162,6 +162,7 @@ def gather(site: Site) -> Tensor:
     value, indices = site.value(0), site.const(1, "the indices")
     axis = axis_of(site.integer("axis", 0), len(value.shape))
     size = value.shape[axis]
+    site.b.fits((*value.shape[:axis], *indices.shape, *value.shape[axis + 1 :]))
     if indices.dtype.kind not in "iu":
         raise Unsupported(f"the indices: expected whole numbers, got {indices.dtype}")
     if outside := [int(i) for i in indices.reshape(-1) if not -size <= i < size]:

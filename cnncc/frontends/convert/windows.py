@@ -14,7 +14,7 @@ from cnncc.frontends.convert.reduce import reduced
 from cnncc.frontends.convert.slices import sliced
 from cnncc.frontends.onnx_site import Site, Tensor
 from cnncc.frontends.onnx_values import Unsupported, Value, axes_of, plain_value
-from cnncc.ops import TABLE
+from cnncc.ops.window import Axis, axes
 
 Numbers = tuple[int, ...]
 AUTO = ("NOTSET", "SAME_UPPER", "SAME_LOWER", "VALID", "")
@@ -219,18 +219,24 @@ def dilated_average(site: Site, node: str, attrs: dict[str, Any]) -> str:
     """A mean over pixels that lie apart: a depthwise convolution with ones, over how many pixels it saw."""
     settings = dict(attrs)
     counts_pads = settings.pop("count_include_pad")
-    _, channels, *size = site.b.shape(node)
+    channels = site.b.shape(node)[1]
+    site.b.reserve(channels * math.prod(settings["kernel"]))
     weight = np.ones((channels, 1, *settings["kernel"]), np.float32)
     total = site.add("conv", node, weights=[weight], groups=channels, out=channels, bias=False, **settings)
-    one = {**site.b.nodes[total].attrs, "groups": 1, "out": 1}
-    seen = np.ones((1, 1, *size))
-    if counts_pads:
-        top, left, bottom, right = one["pad"]
-        seen = np.pad(seen, ((0, 0), (0, 0), (top, bottom), (left, right)), constant_values=1)
-        one["pad"] = (0, 0, 0, 0)
-    count = TABLE["conv"].reference((seen,), {"weight": weight[:1]}, one)
+    sides = zip(axes(site.b.shape(node), site.b.nodes[total].attrs), site.b.shape(total)[2:], strict=True)
+    count = np.multiply.outer(*(seen(axis, places, counts_pads) for axis, places in sides))
+    if not count.all():
+        raise Unsupported("a window of padding alone")
     value = plain_value(total, site.b.shape(total))
     return with_known(site, "mul", value, (1 / count).astype(np.float32)).node
+
+
+def seen(axis: Axis, places: int, counts_pads: bool) -> np.ndarray:
+    """How many positions that count each window along an axis sees."""
+    starts = np.arange(places) * axis.stride - axis.before
+    first, end = (-axis.before, axis.size + axis.after) if counts_pads else (0, axis.size)
+    upto = (np.clip(-((starts - bound) // axis.dilation), 0, axis.kernel) for bound in (end, first))
+    return np.subtract(*upto)
 
 
 def whole(op: str) -> Callable[[Site], Tensor]:
@@ -262,6 +268,7 @@ def pad(site: Site) -> Tensor:
     begin, end = dict.fromkeys(range(rank), 0), dict.fromkeys(range(rank), 0)
     for i, axis in enumerate(axes):
         begin[axis], end[axis] = amounts[i], amounts[i + len(axes)]
+    site.b.fits([max(0, s + begin[i] + end[i]) for i, s in enumerate(x.shape)])
     x = sliced(site, x, {i: range(-min(0, begin[i]), size + min(0, end[i])) for i, size in enumerate(x.shape)})
     begin, end = ({axis: max(0, amount) for axis, amount in side.items()} for side in (begin, end))
     return padded(site, x, begin, end, mode, fill)

@@ -1,0 +1,323 @@
+"""A fuzzer of the ONNX importer: models that are wrong in some way have to be read or refused in a clear line.
+
+    python -m tests.fuzz.onnx_models --seeds 0:100000 --minutes 60 --keep found
+
+Case number i is always the same model. Each runs in a worker with limits; what is counted, and what ends the run with
+exit code 1, is in `Outcome`.
+"""
+
+from __future__ import annotations
+
+import argparse
+import contextlib
+import multiprocessing
+import os
+import random
+import resource
+import sys
+import tempfile
+import time
+import traceback
+import warnings
+from collections import Counter
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass, field
+from multiprocessing.connection import Connection
+from pathlib import Path
+from typing import Any
+
+from tests.fuzz.onnx_mutations import mutated
+from tests.fuzz.onnx_seeds import official, own
+
+SECONDS = 10
+"""Of processor time that a case may take; other work on the machine does not count."""
+MOST_BYTES = 1 << 30
+"""By which the memory of a worker may grow in a case."""
+ADDRESSES = 6 << 30
+"""By which its address space may: far beyond, so that an array that would be too large is seen as such."""
+SMALL = 1 << 20
+"""Elements of all values up to which a network is run."""
+CLOSE = 1e-3
+"""Difference from ONNX Runtime, of the largest value, that is none."""
+LONGEST = 8000
+"""Characters of a refusal."""
+
+
+class Outcome:
+    """What may come of a case."""
+
+    IMPORTED, REFUSED, AGREES, ALONE = "imported", "refused", "agrees with ONNX Runtime", "ONNX Runtime refuses it"
+    TRACEBACK, HANG, MEMORY, CRASH = "traceback", "over 10 s", "over 1 GiB", "crash"
+    DIFFERS, UNCLEAR = "differs from ONNX Runtime", "unclear refusal"
+
+
+BAD = (Outcome.TRACEBACK, Outcome.HANG, Outcome.MEMORY, Outcome.CRASH, Outcome.UNCLEAR, Outcome.DIFFERS)
+
+
+def case(seeds: list[tuple[str, Any]], number: int) -> tuple[str, bytes]:
+    """The name of the seed and the bytes of the model of a number."""
+    rng = random.Random(number)
+    name, model = seeds[rng.randrange(len(seeds))]
+    return name, mutated(model, rng)
+
+
+# In the worker
+
+
+def attempt(data: bytes, number: int, compile_every: int, phase: Any) -> tuple[str, str]:
+    """Reads a model, writes it as a text, and compares what it computes; the outcome, and what is to be said of it."""
+    from cnncc.errors import CnnccError
+    from cnncc.frontends.import_onnx import from_onnx
+    from cnncc.frontends.onnx_file import read_model
+    from cnncc.frontends.text.write import net_text
+
+    with tempfile.TemporaryDirectory() as folder:
+        file = Path(folder) / "m.onnx"
+        file.write_bytes(data)
+        try:
+            model = read_model(file)
+            imported = from_onnx(model, keep_known=True, strict=True)
+            if imported.graph.outputs:
+                net_text(imported.graph, imported.sources)
+        except CnnccError as error:
+            return (Outcome.REFUSED, "") if is_clear(error) else (Outcome.UNCLEAR, str(error))
+    rounded = any(node.op_type == "QuantizeLinear" for node in model.graph.node)  # cnncc leaves rounding out
+    if not imported.graph.outputs or elements(imported) > SMALL or rounded:
+        return Outcome.IMPORTED, ""
+    phase("comparison")
+    return compared(model, imported, compile_every and number % compile_every == 0)
+
+
+def is_clear(error: Exception) -> bool:
+    """Whether a refusal can be shown as it is."""
+    text = str(error)
+    return (
+        0 < len(text) <= LONGEST and all(c.isprintable() or c == "\n" for c in text) and "mistake of cnncc" not in text
+    )
+
+
+def elements(imported: Any) -> int:
+    import math
+
+    return sum(math.prod(node.type.shape) for node in imported.graph.nodes)
+
+
+def compared(model: Any, imported: Any, compiled: bool) -> tuple[str, str]:
+    """Our results, by the reference or a compiled module, against those of ONNX Runtime."""
+    import numpy as np
+    import onnxruntime
+
+    from cnncc import reference
+
+    options = onnxruntime.SessionOptions()
+    options.log_severity_level, options.intra_op_num_threads = 4, 1
+    rng = np.random.default_rng(1)
+    arrays = {port.name: rng.standard_normal(port.shape).astype(port.dtype) for port in imported.inputs}
+    try:
+        session = onnxruntime.InferenceSession(model.SerializeToString(), options, providers=["CPUExecutionProvider"])
+        expected = session.run(None, arrays)
+    except Exception as error:  # ONNX Runtime's errors have no common class
+        return Outcome.ALONE, str(error)[:300]
+    graph = imported.graph
+    fed = [port.to_graph(arrays[port.name], graph[port.node].type.shape) for port in imported.inputs]
+    with np.errstate(all="ignore"):
+        if compiled:
+            from cnncc import api
+
+            module = api.build(graph, batch=max(n.type.shape[0] for n in graph.inputs)).model()
+            values = dict(zip(graph.outputs, module.run_in(module.new_arena(), fed), strict=True))
+        else:
+            values = reference.run(graph, fed)
+        for port, wanted in zip(imported.outputs, expected, strict=True):
+            got = port.from_graph(values[port.node]) if port.known is None else port.known
+            if why := difference(got, wanted):
+                return Outcome.DIFFERS, f"output {port.name}: {why}"
+    return Outcome.AGREES, ""
+
+
+def difference(got: Any, wanted: Any) -> str:
+    """Why two results are not the same; empty if they are."""
+    import numpy as np
+
+    if got.shape != np.shape(wanted):
+        return f"shape {got.shape}, expected {np.shape(wanted)}"
+    if not got.size:
+        return ""
+    a, b = np.asarray(got, np.float64), np.asarray(wanted, np.float64)
+    finite = np.isfinite(b) & (np.abs(b) < 1e30)
+    if not finite.any():
+        return ""
+    scale = max(float(np.abs(b[finite]).max()), 1e-6)
+    gap = float(np.nan_to_num(np.abs(a[finite] - b[finite]), nan=np.inf).max())
+    return f"by {gap:.3g} of {scale:.3g}" if gap > CLOSE * scale else ""
+
+
+def work(pipe: Connection, kinds: tuple[str, ...], compile_every: int) -> None:
+    """Runs the cases whose numbers come, and answers with their outcomes."""
+    warnings.simplefilter("ignore")
+    import onnxruntime  # noqa: F401  before the memory is measured
+
+    from cnncc.frontends import import_onnx  # noqa: F401
+
+    seeds = load(kinds)
+    address_space = int(Path("/proc/self/statm").read_text().split()[0]) * resource.getpagesize()
+    resource.setrlimit(resource.RLIMIT_AS, (address_space + ADDRESSES,) * 2)
+    pipe.send("ready")
+    while (number := pipe.recv()) is not None:
+        name, data = case(seeds, number)
+        before = forget_peak()
+        try:
+            outcome, detail = attempt(data, number, compile_every, pipe.send)
+        except MemoryError:
+            outcome, detail = Outcome.MEMORY, traceback.format_exc()
+        except Exception:
+            outcome, detail = Outcome.TRACEBACK, traceback.format_exc()
+        if outcome not in BAD and status("VmHWM") - before > MOST_BYTES:
+            outcome, detail = Outcome.MEMORY, f"{(status('VmHWM') - before) / 2**20:.0f} MiB more"
+        pipe.send((outcome, name, detail))
+
+
+def load(kinds: tuple[str, ...]) -> list[tuple[str, Any]]:
+    return [*own(), *(official() if "official" in kinds else ())]
+
+
+def status(key: str) -> int:
+    """Bytes of a line of /proc/self/status."""
+    lines = Path("/proc/self/status").read_text().splitlines()
+    return next(int(line.split()[1]) * 1024 for line in lines if line.startswith(key + ":"))
+
+
+def forget_peak() -> int:
+    """Begins to measure the peak of memory anew; what is used now."""
+    with contextlib.suppress(OSError):
+        Path("/proc/self/clear_refs").write_text("5")
+    return status("VmHWM")
+
+
+# In the main process
+
+
+@dataclass
+class Worker:
+    """A process for one case after the other; a new one takes its place when it dies or is stopped."""
+
+    kinds: tuple[str, ...]
+    compile_every: int
+    process: Any = None
+    pipe: Any = None
+
+    def start(self) -> None:
+        context = multiprocessing.get_context("spawn")
+        self.pipe, theirs = context.Pipe()
+        self.process = context.Process(target=work, args=(theirs, self.kinds, self.compile_every), daemon=True)
+        self.process.start()
+        theirs.close()
+        self.pipe.recv()
+
+    def stop(self) -> None:
+        if self.process is not None:
+            self.process.kill()
+            self.process.join()
+        self.process = None
+
+    def run(self, number: int) -> tuple[str, str, str]:
+        """Outcome, seed and detail of a case."""
+        if self.process is None:
+            self.start()
+        self.pipe.send(number)
+        began, phase = self.seconds(), "import"
+        try:
+            while True:
+                if self.pipe.poll(0.5):
+                    answer = self.pipe.recv()
+                    if isinstance(answer, tuple):
+                        return answer
+                    phase, began = answer, self.seconds()
+                elif self.seconds() - began > SECONDS:
+                    self.stop()
+                    # Compiling is bounded elsewhere, and ONNX Runtime is not ours.
+                    return (Outcome.HANG if phase == "import" else Outcome.IMPORTED), "", f"in {phase}"
+        except (EOFError, OSError):
+            self.stop()
+            return (Outcome.CRASH if phase == "import" else Outcome.IMPORTED), "", f"in {phase}"
+
+    def seconds(self) -> float:
+        """Processor time of the worker."""
+        try:
+            fields = Path(f"/proc/{self.process.pid}/stat").read_text().rpartition(")")[2].split()
+        except FileNotFoundError:
+            return 0.0
+        return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
+
+
+@dataclass
+class Report:
+    """Counts of outcomes, and the first cases of each kind of mistake."""
+
+    counts: Counter[str] = field(default_factory=Counter)
+    found: dict[str, list[int]] = field(default_factory=dict)
+
+    def add(self, number: int, outcome: str, name: str, detail: str) -> None:
+        self.counts[outcome] += 1
+        if outcome in BAD:
+            key = f"{outcome}: {last_place(detail)}"
+            self.found.setdefault(key, []).append(number)
+            if len(self.found[key]) == 1:
+                print(f"case {number} ({name}): {outcome}\n{detail}", flush=True)
+
+    def lines(self) -> Iterator[str]:
+        yield from (f"{count:8} {outcome}" for outcome, count in self.counts.most_common())
+        yield f"{self.counts.total():8} in all"
+        yield from (f"{len(numbers):8} x {key}, cases {numbers[:8]}" for key, numbers in self.found.items())
+
+    @property
+    def bad(self) -> int:
+        return sum(self.counts[outcome] for outcome in BAD)
+
+
+def last_place(detail: str) -> str:
+    """The last line of our own in a traceback, and what was raised."""
+    lines = [line.strip() for line in detail.splitlines() if line.strip()]
+    ours = [line for line in lines if line.startswith("File") and "cnncc" in line]
+    where = ours[-1].rpartition("/")[2] if ours else ""
+    return f"{where} {lines[-1][:100] if lines and ours else ''}".strip()
+
+
+def fuzz(
+    numbers: Iterable[int], kinds: tuple[str, ...], minutes: float, compile_every: int, keep: Path | None
+) -> Report:
+    """Runs cases until they or the minutes are over."""
+    worker, report, end = Worker(kinds, compile_every), Report(), time.monotonic() + 60 * minutes
+    seeds = load(kinds) if keep else []
+    try:
+        for number in numbers:
+            outcome, name, detail = worker.run(number)
+            report.add(number, outcome, name, detail)
+            if keep and outcome in BAD:
+                keep.mkdir(parents=True, exist_ok=True)
+                (keep / f"{number}.onnx").write_bytes(case(seeds, number)[1])
+            if time.monotonic() > end:
+                break
+    finally:
+        worker.stop()
+    return report
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--seeds", default="0:1000", metavar="A:B", help="numbers of cases")
+    parser.add_argument("--minutes", type=float, default=1e9, help="after which it ends")
+    parser.add_argument("--own", action="store_true", help="without the official node tests of the package onnx")
+    parser.add_argument("--compile-every", type=int, default=0, metavar="N", help="compile one case of N")
+    parser.add_argument("--keep", type=Path, metavar="FOLDER", help="where models go that show a mistake")
+    args = parser.parse_args()
+    first, last = map(int, args.seeds.split(":"))
+    began = time.monotonic()
+    kinds = ("own",) if args.own else ("own", "official")
+    report = fuzz(range(first, last), kinds, args.minutes, args.compile_every, args.keep)
+    print(*report.lines(), f"{(time.monotonic() - began) / 60:8.1f} minutes", sep="\n")
+    return 1 if report.bad else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
