@@ -176,7 +176,9 @@ def cycle(after: Mapping[int, set[int]]) -> list[int]:
     while at not in path:
         path[at] = len(path)
         at = min(after[at] & after.keys())
-    return list(path)[path[at] :][::-1]
+    found = list(path)[path[at] :][::-1]
+    first = found.index(min(found))
+    return found[first:] + found[:first]
 
 
 def check_names(graph: GraphProto) -> None:
