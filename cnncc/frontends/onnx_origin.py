@@ -5,8 +5,10 @@ from __future__ import annotations
 import hashlib
 from typing import TYPE_CHECKING
 
-from cnncc.frontends.onnx_values import bound
-from cnncc.ir import Graph
+from cnncc.errors import CnnccError
+from cnncc.frontends.onnx_tensors import array_of
+from cnncc.frontends.onnx_values import Unsupported, bound
+from cnncc.ir import Constant, Graph
 
 if TYPE_CHECKING:
     from onnx import ModelProto
@@ -46,19 +48,27 @@ def copied(model: ModelProto, shell: ModelProto, graph: Graph) -> None:
 
 def original(model: ModelProto) -> tuple[str, Graph] | None:
     """The text and the graph that the model was written of, with the model's weights; None if it is of another origin,
-    or its nodes have been changed since."""
-    from onnx import numpy_helper
-
+    or its nodes have been changed since: then only the nodes count."""
     from cnncc.lang.read import parse
 
     properties = {entry.key: entry.value for entry in model.metadata_props}
-    if TEXT not in properties or DIGEST not in properties:
+    text = properties.get(TEXT)
+    if not isinstance(text, str) or DIGEST not in properties:  # what is not UTF-8 comes as bytes
         return None
-    graph = parse(properties[TEXT], "<metadata of the model>")
-    if digest(model, graph) != properties[DIGEST]:
+    try:
+        graph = parse(text, "<metadata of the model>")
+        if digest(model, graph) != properties[DIGEST]:
+            return None
+        constants = stored_constants(model, graph)
+    except (CnnccError, Unsupported):
         return None
+    return None if constants is None else (text, graph.rebuild(graph.nodes, constants=constants))
+
+
+def stored_constants(model: ModelProto, graph: Graph) -> dict[str, Constant] | None:
+    """The model's tensors as the graph's constants; None if they are others. Unsupported for a broken one."""
     tensors = {tensor.name: tensor for tensor in model.graph.initializer}
-    if graph.constants.keys() - tensors.keys():
+    shapes = {name: tuple(tensors[name].dims) for name in graph.constants.keys() & tensors.keys()}
+    if shapes != {name: constant.shape for name, constant in graph.constants.items()}:
         return None
-    constants = {name: bound(numpy_helper.to_array(tensors[name])) for name in graph.constants}
-    return properties[TEXT], graph.rebuild(graph.nodes, constants=constants)
+    return {name: bound(array_of(tensors[name], name)) for name in graph.constants}

@@ -82,15 +82,27 @@ SEEDS: list[Seed] = [
     ("QuantizeLinear", {"s": np.float32(0.1), "z": np.uint8(3)}, {}, 1),
     ("Cast", {}, {"to": 1}, 1),
     ("CastLike", {"k": np.float32(1)}, {}, 1),
+    ("LpPool", {}, {"kernel_shape": [2, 2], "p": 2}, 1),
+    ("GlobalLpPool", {}, {}, 1),
+    ("GridSample", {"g": floats(1, 3, 4, 2)}, {"mode": "linear", "padding_mode": "border"}, 1),
+    ("RoiAlign", {"r": floats(2, 4) + 1, "b": ints(0, 0)}, {"output_height": 2, "output_width": 2}, 1),
+    ("DeformConv", {"w": floats(4, 4, 2, 2), "o": floats(1, 8, 5, 4)}, {}, 1),
+    ("GatherElements", {"i": ints(*[1, 3, 0, -1] * 15).reshape(1, 2, 6, 5)}, {"axis": 1}, 1),
+    ("GatherND", {"i": ints(0, 1, 0, 3).reshape(2, 2)}, {}, 1),
+    ("ScatterElements", {"i": ints(*[0] * 30).reshape(1, 1, 6, 5), "u": floats(1, 1, 6, 5)}, {"axis": 1}, 1),
+    ("ScatterND", {"i": ints(0, 1).reshape(1, 2), "u": floats(1, 6, 5)}, {"reduction": "add"}, 1),
+    ("Compress", {"c": np.array([True, False, True])}, {"axis": 1}, 1),
+    ("CenterCropPad", {"s": ints(4, 9)}, {"axes": [2, 3]}, 1),
+    ("ReverseSequence", {"l": ints(3)}, {"batch_axis": 0, "time_axis": 1}, 1),
 ]  # fmt: skip
 
 
 def made(op: str, known: dict[str, np.ndarray], attributes: dict[str, Any], results: int) -> ModelProto:
-    """x -> op -> Relu of the first result; the others are outputs too."""
+    """x -> op -> Abs of the first result; the others are outputs too."""
     names = [f"y{i}" for i in range(results)]
     nodes = [
         helper.make_node(op, ["x", *known], names, name=f"the {op}", **attributes),
-        helper.make_node("Relu", names[:1], ["last"], name="last"),
+        helper.make_node("Abs", names[:1], ["last"], name="last"),
     ]
     tensors = [numpy_helper.from_array(np.asarray(array), name) for name, array in known.items()]
     return model(nodes, IMAGE, ["last", *names[1:]], tensors)
@@ -100,7 +112,7 @@ def model(
     nodes: list[Any], shape: tuple[int, ...], outputs: list[str], tensors: list[TensorProto], opset: int = OPSET
 ) -> ModelProto:
     ports = [helper.make_tensor_value_info("x", TensorProto.FLOAT, shape)]
-    results = [helper.make_tensor_value_info(name, TensorProto.FLOAT, None) for name in outputs]
+    results = [helper.make_empty_tensor_value_info(name) for name in outputs]  # whatever type they are of
     graph = helper.make_graph(nodes, "seed", ports, results, tensors)
     return helper.make_model(graph, opset_imports=[helper.make_opsetid("", opset)], ir_version=10)
 
