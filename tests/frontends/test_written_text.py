@@ -10,6 +10,7 @@ import pytest
 from cases import CASES, Case
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
+from onnx import TensorProto, helper, numpy_helper
 
 from cnncc import lang, passes
 from cnncc.errors import CnnccError
@@ -263,3 +264,51 @@ def test_deep_skips_get_names_instead_of_deep_arms() -> None:
     written = net_text(graph)
     assert not written.flat
     holds(graph, written)
+
+
+def with_weights(fill: Callable[[tuple[int, ...]], np.ndarray]) -> str:
+    """The text of a model whose weights have these values: with biases, a learned image, and numbers per channel."""
+    shapes = {
+        "filter": (4, 3, 3, 3),
+        "bias": (4,),
+        "position": (1, 4, 6, 6),
+        "column": (4, 1, 1),
+        "slope": (4, 1, 1),
+        "dense": (144, 5),
+        "offset": (5,),
+    }
+    nodes = [
+        helper.make_node("Conv", ["x", "filter", "bias"], ["a"], pads=[1] * 4),
+        helper.make_node("Add", ["a", "position"], ["b"]),
+        helper.make_node("Mul", ["b", "column"], ["c"]),
+        helper.make_node("PRelu", ["c", "slope"], ["d"]),
+        helper.make_node("Flatten", ["d"], ["e"]),
+        helper.make_node("Gemm", ["e", "dense", "offset"], ["y"]),
+    ]
+    tensors = [numpy_helper.from_array(fill(shape).astype(np.float32), name) for name, shape in shapes.items()]
+    x, y = (helper.make_tensor_value_info(n, TensorProto.FLOAT, s) for n, s in (("x", (1, 3, 6, 6)), ("y", (1, 5))))
+    model = helper.make_model(helper.make_graph(nodes, "g", [x], [y], tensors))
+    imported = from_onnx(model)
+    return net_text(imported.graph, imported.sources).text
+
+
+def test_a_text_does_not_depend_on_the_values_of_weights() -> None:
+    texts = {with_weights(fill) for fill in (np.zeros, np.ones, np.random.default_rng(0).standard_normal)}
+    assert len(texts) == 1
+    text = texts.pop()
+    assert "nobias" not in text
+    assert "const 4x6x6" in text
+
+
+@pytest.mark.parametrize("number", [np.inf, -np.inf, np.nan, 1e38, 0.0])
+@pytest.mark.parametrize("op", ["Add", "Mul"])
+def test_any_number_at_an_input(op: str, number: float) -> None:
+    """A normalisation that no mean and std can say stays in the network."""
+    nodes = [helper.make_node(op, ["x", "n"], ["a"]), helper.make_node("Relu", ["a"], ["y"])]
+    x, y = (helper.make_tensor_value_info(n, TensorProto.FLOAT, (1, 3, 6, 6)) for n in "xy")
+    tensor = numpy_helper.from_array(np.array(number, np.float32), "n")
+    imported = from_onnx(helper.make_model(helper.make_graph(nodes, "g", [x], [y], [tensor])))
+    written = net_text(imported.graph)
+    assert not written.flat
+    holds(imported.graph, written)
+    assert ("affine" in written.text) == (not np.isfinite(number) or (op == "Mul" and not number))

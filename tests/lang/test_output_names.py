@@ -1,4 +1,4 @@
-"""`output as NAME`, inputs that nothing reads, and numbers without end, through parser, printer, formatter and IR text."""
+"""`output as NAME`, unread inputs, and numbers without end, through parser, printer, formatter and IR text."""
 
 from __future__ import annotations
 

@@ -21,7 +21,7 @@ DEEPEST = 12
 BUDGET = 600_000
 """Runs of statements that are looked at, in all searches for a block together: some seconds. A network that large is
 written with the blocks found until then."""
-LETTERS = {"stride": "s", "kernel": "k", "groups": "g", "out": "cdefhijlmnopq", "start": "a", "stop": "b"}
+LETTERS = {"stride": "s", "kernel": "k", "groups": "g", "out": "cdefhijlmnopq"}
 """Names of parameters by what they stand for."""
 
 Pattern = tuple[int, ...]

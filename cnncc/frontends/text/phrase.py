@@ -12,7 +12,7 @@ from cnncc.lang.print_net import attributes, by, statement
 
 @dataclass(frozen=True)
 class Hole:
-    """A whole number; `kind` says what of."""
+    """A whole number; `kind` says what of: `out` are channels, counted or by their place."""
 
     kind: str
     value: int
@@ -56,7 +56,7 @@ def phrase(graph: Graph, node: Node, then: Node | None, word: str = "") -> Phras
     if node.op == "fc":
         return ("fc ", Hole("out", node.attrs["out"]), bias(node, then))
     if node.op == "slice":
-        return ("slice ", Hole("start", node.attrs["start"]), ":", Hole("stop", node.attrs["stop"]))
+        return ("slice ", Hole("out", node.attrs["start"]), ":", Hole("out", node.attrs["stop"]))
     if node.op == "group_norm":
         rest = "".join(f" {word}" for word in attributes(node))
         return ("group_norm ", Hole("groups", node.attrs["groups"]), rest)
