@@ -248,8 +248,9 @@ class Reader:
 
     def is_channels_last(self, name: str, shape: Shape) -> bool:
         """Whether an input (n, h, w, c) is only ever transposed to (n, c, h, w), after a cast or a normalisation."""
-        orders = list(self.orders(name, NORMALISATION_STEPS)) if len(shape) == 4 else []
-        return bool(orders) and set(orders) == {TO_CHANNELS_FIRST}
+        orders = self.orders(name, NORMALISATION_STEPS)
+        one = len(shape) == 4 and next(orders, ()) == TO_CHANNELS_FIRST
+        return one and all(order == TO_CHANNELS_FIRST for order in orders)
 
     def orders(self, name: str, steps: int) -> Iterator[Shape]:
         """How a tensor is transposed by all that read it; () where something else is done to it."""
