@@ -5,11 +5,12 @@ from __future__ import annotations
 import ctypes
 import os
 import signal
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Set
 from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
 from concurrent.futures.process import BrokenProcessPool
 from dataclasses import replace
-from multiprocessing import current_process, get_context
+from multiprocessing import active_children, current_process, get_context
+from multiprocessing.process import BaseProcess
 from threading import Timer
 
 import llvmlite.binding as llvm
@@ -66,12 +67,22 @@ def _compiled(kernels: list[Kernel], target: Target, layers: Layers) -> Iterator
             yield kernel, body
         return
     # Forked workers have TVM loaded already; nothing else of this process is used there.
+    others = set(active_children())
     with ProcessPoolExecutor(workers, get_context("fork"), initializer=_die_with, initargs=(os.getpid(),)) as pool:
         try:
             yield from _shared_out(lambda k: pool.submit(compile_kernel, k, target), kernels, workers, layers)
         except BrokenProcessPool as error:
             hint = "most likely memory ran out; what is compiled is kept, so the next attempt has less to do"
             raise CnnccError("a process that compiled kernels was killed", hint=hint) from error
+        except BaseException:  # nobody wants the rest: leaving the block would wait for it
+            _kill(active_children(), others)
+            raise
+
+
+def _kill(children: Iterable[BaseProcess], spared: Set[BaseProcess]) -> None:
+    for child in children:
+        if child not in spared:
+            child.kill()
 
 
 def _shared_out(
@@ -106,7 +117,10 @@ def _tell_slow(kernel: Kernel, names: tuple[str, ...]) -> None:
 
 
 def _die_with(parent: int) -> None:
-    """Makes a worker end when the compiler does, however that ends: otherwise it would wait for work for ever."""
+    """Makes a worker end when the compiler does, however that ends: otherwise it would wait for work for ever. An
+    interrupt from the keyboard goes to all of them, and is the compiler's to follow."""
+    signal.set_wakeup_fd(-1)
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
     set_death_signal = 1  # PR_SET_PDEATHSIG of linux/prctl.h
     ctypes.CDLL(None).prctl(set_death_signal, signal.SIGKILL)
     if os.getppid() != parent:
