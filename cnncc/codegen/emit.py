@@ -42,15 +42,25 @@ def kernel_objects(
     keys = {k: kernel_key(k, target) for k in kernels}
     found = {kernel: body for kernel, key in keys.items() if (body := cache.read(key)) is not None}
     missing = [k for k in kernels if k not in found]
-    for done, (kernel, body) in enumerate(_compiled(missing, target, layers or {}), start=1):
+    names = layers or {}
+
+    def start(kernel: Kernel) -> Timer:
+        if progress is not None:
+            current = names.get(kernel, (kernel.name,))[0]
+            progress(f"compiling kernels, {current}", sum(k in found for k in missing), len(missing))
+        return _watch(kernel, names)
+
+    for kernel, body in _compiled(missing, target, start):
         found[kernel] = body
         cache.write(keys[kernel], body)
-        if progress is not None:
-            progress("compiling kernels", done, len(missing))
     return [found[k] for k in kernels]
 
 
-def _compiled(kernels: list[Kernel], target: Target, layers: Layers) -> Iterator[tuple[Kernel, bytes]]:
+Start = Callable[[Kernel], Timer]
+"""Tells that a kernel is being compiled from now on, and returns what is to be cancelled when it is done."""
+
+
+def _compiled(kernels: list[Kernel], target: Target, start: Start) -> Iterator[tuple[Kernel, bytes]]:
     if not kernels:
         return
     from cnncc.codegen.objects import compile_kernel  # loads TVM: only where something must be compiled
@@ -59,7 +69,7 @@ def _compiled(kernels: list[Kernel], target: Target, layers: Layers) -> Iterator
     workers = 1 if current_process().daemon else min(available_cores(), len(kernels) // _WORTH_A_WORKER)
     if workers < 2:
         for kernel in kernels:
-            timer = _watch(kernel, layers)
+            timer = start(kernel)
             try:
                 body = compile_kernel(kernel, target)
             finally:
@@ -70,7 +80,7 @@ def _compiled(kernels: list[Kernel], target: Target, layers: Layers) -> Iterator
     others = set(active_children())
     with ProcessPoolExecutor(workers, get_context("fork"), initializer=_die_with, initargs=(os.getpid(),)) as pool:
         try:
-            yield from _shared_out(lambda k: pool.submit(compile_kernel, k, target), kernels, workers, layers)
+            yield from _shared_out(lambda k: pool.submit(compile_kernel, k, target), kernels, workers, start)
         except BrokenProcessPool as error:
             hint = "most likely memory ran out; what is compiled is kept, so the next attempt has less to do"
             raise CnnccError("a process that compiled kernels was killed", hint=hint) from error
@@ -86,7 +96,7 @@ def _kill(children: Iterable[BaseProcess], spared: Set[BaseProcess]) -> None:
 
 
 def _shared_out(
-    submit: Callable[[Kernel], Future[bytes]], kernels: list[Kernel], workers: int, layers: Layers
+    submit: Callable[[Kernel], Future[bytes]], kernels: list[Kernel], workers: int, start: Start
 ) -> Iterator[tuple[Kernel, bytes]]:
     """Each kernel and its object as it is done. No more are submitted than there are workers, so that each is being
     worked on from then on."""
@@ -94,7 +104,7 @@ def _shared_out(
     while waiting or running:
         while waiting and len(running) < workers:
             kernel = waiting.pop()
-            running[submit(kernel)] = kernel, _watch(kernel, layers)
+            running[submit(kernel)] = kernel, start(kernel)
         for future in wait(running, return_when=FIRST_COMPLETED).done:
             kernel, timer = running.pop(future)
             timer.cancel()
