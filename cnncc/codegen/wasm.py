@@ -53,9 +53,12 @@ def write_wasm(build: Build, folder: Path) -> dict[str, Path]:
 
 
 def _held(build: Build, weights: np.ndarray, file: Path) -> dict[str, Any]:
-    """What the module says of its weights."""
+    """What the module says of its weights, if it is known where these are from."""
+    if not build.weights_from:
+        return {}
     digest = hashlib.blake2b(weights.data, digest_size=32).hexdigest()
-    return {"bytes": weights.nbytes, "blake2b": digest, "file": file.name, "from": build.weights_from}
+    about = {"bytes": weights.nbytes, "blake2b": digest, "file": file.name, "from": build.weights_from}
+    return {"weights": about}
 
 
 def _link(build: Build, work: Path, held: dict[str, Any]) -> None:
@@ -69,7 +72,7 @@ def _link(build: Build, work: Path, held: dict[str, Any]) -> None:
     exported = [f"--export={name}_run", "--export=__heap_base"]
     toolchain.call(target, [*flags, *exported, *files, "-o", "wasm"], work)
     with (work / "wasm").open("ab") as code:
-        code.write(custom_section(SECTION, json.dumps({**build.info, "weights": held}).encode()))
+        code.write(custom_section(SECTION, json.dumps({**build.info, **held}).encode()))
 
 
 def _write_scripts(build: Build, weights_sha256: str, work: Path) -> None:

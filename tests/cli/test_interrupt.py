@@ -70,7 +70,12 @@ def test_a_command_that_does_not_follow_is_ended(monkeypatch):
 
 def test_a_command_that_follows_is_left_alone(monkeypatch):
     monkeypatch.setattr(interrupt, "end", lambda: pytest.fail("ended"))
-    with pytest.raises(KeyboardInterrupt), interrupt.watched():
-        os.kill(os.getpid(), signal.SIGINT)
-        time.sleep(5)
+
+    def command() -> None:
+        with interrupt.watched():
+            os.kill(os.getpid(), signal.SIGINT)
+            time.sleep(5)
+
+    with pytest.raises(KeyboardInterrupt):
+        command()
     assert signal.set_wakeup_fd(-1) == -1
