@@ -27,7 +27,7 @@ LIBRARIES = (
 )
 """How names of libraries look, the libraries, and what to do; the rarer ones first."""
 MAPS = {"torchvision": "torchvision"}
-ENOUGH = 0.3
+ENOUGH = 0.5
 """Share of the names that have to look alike."""
 
 
