@@ -68,6 +68,7 @@ exit codes: 0 done; 1 the result of a check is no; 2 bad input or usage; 130 int
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run one command; returns the exit code. Bad input is one message on standard error, never a traceback."""
+    _open_streams()
     try:
         return _run(argv)
     except CnnccError as error:
@@ -86,6 +87,13 @@ def main(argv: Sequence[str] | None = None) -> int:
     except KeyboardInterrupt:
         _fail("interrupted")
         return interrupt.EXIT_INTERRUPTED
+
+
+def _open_streams() -> None:
+    """Standard streams that the caller has closed (`>&-`) lead nowhere: Python has None for them."""
+    for number, name in enumerate(("stdin", "stdout", "stderr")):
+        if getattr(sys, name) is None:
+            setattr(sys, name, open(os.devnull, "w" if number else "r"))
 
 
 def _run(argv: Sequence[str] | None) -> int:

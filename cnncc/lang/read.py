@@ -8,7 +8,7 @@ import sys
 from pathlib import Path
 
 from cnncc import resources
-from cnncc.errors import CnnccError, Span, nearest
+from cnncc.errors import CnnccError, Span, nearest, nearest_one
 from cnncc.ir import Graph
 from cnncc.lang.elaborate import elaborate
 from cnncc.lang.habits import recognise
@@ -68,6 +68,8 @@ def zoo_hint(path: Path) -> str:
     known = {p.stem: p for p in sorted(resources.directory("models").glob("*.net"))}
     if path.stem in known:
         return f"did you mean {known[path.stem]}?"
+    if str(path) != path.stem:  # a path, and not the name of a network
+        return nearest_one(path.stem, known)
     return nearest(path.stem, known, heading="networks that come with cnncc")
 
 
