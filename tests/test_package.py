@@ -6,6 +6,8 @@ import json
 from importlib.metadata import PackageNotFoundError
 from types import SimpleNamespace
 
+from pathlib import Path
+
 import pytest
 
 import cnncc
@@ -66,5 +68,7 @@ def test_a_folder_that_was_never_installed(monkeypatch):
 
 
 def test_the_page_is_served_to_this_machine_only():
-    (line,) = [text for text in (ROOT / "Makefile").read_text().splitlines() if "http.server" in text]
+    (line,) = [
+        text for text in (Path(__file__).parents[1] / "Makefile").read_text().splitlines() if "http.server" in text
+    ]
     assert "--bind 127.0.0.1" in line
