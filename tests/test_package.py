@@ -4,9 +4,8 @@ from __future__ import annotations
 
 import json
 from importlib.metadata import PackageNotFoundError
-from types import SimpleNamespace
-
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 
