@@ -21,7 +21,7 @@ examples: $(VENV)/.cross ## build and run every example, hold each to the refere
 web: $(VENV)/.cross ## the page that reads drawn digits, served at http://localhost:8000 (the first time fetches zig too)
 	@mkdir -p build/web && cp -r examples/web/. build/web && cp -r examples/digits build/web
 	@$(BIN)/cnncc compile models/lenet5.net --target wasm32 -o build/web/lenet5
-	@$(BIN)/python -m http.server --directory build/web 8000
+	@$(BIN)/python -m http.server --bind 127.0.0.1 --directory build/web 8000
 
 cross-tools: ## what the tests of other processors and of the browser need, by apt-get
 	apt-get update -qq

@@ -1,7 +1,22 @@
-"""`python -m cnncc` is the command `cnncc`."""
+"""The command `cnncc`, also as `python -m cnncc`. What it needs is imported where an interrupt is told in a line."""
+
+from __future__ import annotations
 
 import sys
 
-from cnncc.cli import main
+EXIT_INTERRUPTED = 130
 
-sys.exit(main())
+
+def main() -> int:
+    """Run the command line; returns the exit code."""
+    try:
+        from cnncc.cli import main as run
+
+        return run()
+    except KeyboardInterrupt:
+        print("cnncc: interrupted", file=sys.stderr)
+        return EXIT_INTERRUPTED
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import re
+import zipfile
 from collections.abc import Mapping, Sequence
 from functools import partial
 from itertools import groupby
@@ -30,7 +31,7 @@ Shapes = Mapping[str, tuple[int, ...]]
 
 
 def bind(graph: Graph, path: str | os.PathLike[str], names: str = "names") -> Graph:
-    """The graph with the weights of a checkpoint, .safetensors or .pth. CnnccError if it cannot be read, or its
+    """The graph with the weights of a checkpoint, .safetensors, .pth or .npz. CnnccError if it cannot be read, or its
     tensors, under a map of `MAPS`, are not those of the graph: one error tells all of them."""
     tensors = read(path)
     if names != "names":
@@ -40,13 +41,65 @@ def bind(graph: Graph, path: str | os.PathLike[str], names: str = "names") -> Gr
     return graph.rebuild(graph.nodes, constants=stored)
 
 
+def is_checkpoint(path: str | os.PathLike[str]) -> bool:
+    """Whether a file is one of those that `read` takes besides safetensors, told by how it begins; or is of a kind that
+    it refuses by name. False for a file that cannot be read."""
+    try:
+        with Path(path).open("rb") as file:
+            start = file.read(8)
+    except OSError:
+        return False
+    return start.startswith((ZIP, PICKLE, HDF5)) or Path(path).suffix in (*TORCH, ".onnx", ".h5", ".keras")
+
+
 def read(path: str | os.PathLike[str]) -> dict[str, np.ndarray]:
-    """The tensors of a checkpoint, in float32 where they are floating-point."""
-    if Path(path).suffix in (".pth", ".pt", ".ckpt", ".bin"):
+    """The tensors of a checkpoint, safetensors, PyTorch's or .npz, in float32 where they are floating-point."""
+    file = Path(path)
+    if file.suffix == ".onnx":
+        hint = f"`cnncc import {file.name}` writes its weights beside its text, as {file.stem}.safetensors"
+        raise CnnccError(f"{file} is an ONNX model, not a file of weights", hint=hint)
+    if file.suffix in (".h5", ".keras") or _starts_with(file, HDF5):
+        hint = "convert the model: python -m tf2onnx.convert --keras MODEL --output model.onnx; cnncc import model.onnx"
+        raise CnnccError(f"{file} is a file of Keras", hint=hint)
+    if _is_npz(file):
+        found = _arrays(file)
+    elif file.suffix in TORCH or is_checkpoint(file):
         found = torch_file.read(path)
     else:
         found = weights.load(path)
     return {n: a.astype(np.float32, copy=False) if a.dtype.kind == "f" else a for n, a in found.items()}
+
+
+ZIP, PICKLE, HDF5 = b"PK\3\4", b"\x80\2\x8a\nl\xfc", b"\x89HDF"
+"""How files begin: archives of NumPy and of PyTorch since 1.6, PyTorch's before, Keras's."""
+TORCH = (".pth", ".pt", ".ckpt", ".bin")
+
+
+def _starts_with(file: Path, magic: bytes) -> bool:
+    try:
+        with file.open("rb") as opened:
+            return opened.read(len(magic)) == magic
+    except OSError:
+        return False
+
+
+def _is_npz(file: Path) -> bool:
+    """Whether a file is an archive of arrays."""
+    if not _starts_with(file, ZIP):
+        return False
+    try:
+        with zipfile.ZipFile(file) as archive:
+            return all(name.endswith(".npy") for name in archive.namelist())
+    except (OSError, zipfile.BadZipFile):
+        return False
+
+
+def _arrays(file: Path) -> dict[str, np.ndarray]:
+    try:
+        with np.load(file, allow_pickle=False) as archive:
+            return {name: archive[name] for name in archive.files}
+    except (OSError, ValueError, zipfile.BadZipFile) as error:
+        raise CnnccError(f"{file} is a damaged archive of arrays: {error}") from error
 
 
 def renamed(

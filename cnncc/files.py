@@ -4,12 +4,46 @@ from __future__ import annotations
 
 import contextlib
 import os
+import shutil
+import tempfile
 import threading
 from collections.abc import Iterator, Mapping
 from itertools import combinations, product
 from pathlib import Path
 
 from cnncc.errors import CnnccError
+
+_scratch: set[Path] = set()
+"""Temporary files and folders of this process that are there now."""
+
+
+@contextlib.contextmanager
+def scratch_folder(
+    parent: str | os.PathLike[str] | None = None, prefix: str = "cnncc-", suffix: str = ""
+) -> Iterator[Path]:
+    """A new folder, in `parent` or where temporary files go, that is removed afterwards."""
+    with tempfile.TemporaryDirectory(dir=parent, prefix=prefix, suffix=suffix) as name, _noted(Path(name)) as folder:
+        yield folder
+
+
+@contextlib.contextmanager
+def _noted(path: Path) -> Iterator[Path]:
+    """A temporary path that `remove_scratch` knows meanwhile."""
+    _scratch.add(path)
+    try:
+        yield path
+    finally:
+        _scratch.discard(path)
+
+
+def remove_scratch() -> None:
+    """Removes what is temporary: for a process that ends without leaving its blocks."""
+    for path in list(_scratch):
+        with contextlib.suppress(OSError):
+            if path.is_dir():
+                shutil.rmtree(path)
+            else:
+                path.unlink()
 
 
 @contextlib.contextmanager
@@ -22,11 +56,12 @@ def replacing(target: Path, mode: int | None = None) -> Iterator[Path]:
     check_replaceable(target)
     scratch = target.with_name(f".{target.name}.{os.getpid()}.{threading.get_ident()}.tmp")
     try:
-        scratch.touch(0o666 if mode is None else mode)
-        kept = target.stat().st_mode if target.exists() else scratch.stat().st_mode
-        yield scratch
-        scratch.chmod(kept & 0o7777 if mode is None else mode)
-        os.replace(scratch, target)
+        with _noted(scratch):
+            scratch.touch(0o666 if mode is None else mode)
+            kept = target.stat().st_mode if target.exists() else scratch.stat().st_mode
+            yield scratch
+            scratch.chmod(kept & 0o7777 if mode is None else mode)
+            os.replace(scratch, target)
     except OSError as error:
         if str(error.filename) == str(scratch):
             raise OSError(error.errno, error.strerror, str(target)) from error

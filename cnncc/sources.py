@@ -70,8 +70,6 @@ def read_bound(
 def read_source(source: str | os.PathLike[str], weights: str | os.PathLike[str] | None = None, seed: int = 0) -> Source:
     """A network with weights from the file `weights`, else from the ONNX model itself or the file beside the network,
     else drawn from `seed`. CnnccError for what does not fit."""
-    from cnncc import weights as weight_files
-
     if is_onnx(source):
         from cnncc.frontends.net_of_onnx import import_onnx
 
@@ -81,9 +79,9 @@ def read_source(source: str | os.PathLike[str], weights: str | os.PathLike[str] 
         if weights is None:
             return Source(network.graph, os.fspath(source), *ports)
         path = find_weights(source, weights)
-        return Source(weight_files.bind(network.graph, path, seed=seed), path, *ports)
+        return Source(bind(network.graph, path, seed), path, *ports)
     path = find_weights(source, weights)
-    return Source(weight_files.bind(read(source), path, seed=seed), path)
+    return Source(bind(read(source), path, seed), path)
 
 
 def declared(port: Port, batch: int) -> Declared:
@@ -92,3 +90,12 @@ def declared(port: Port, batch: int) -> Declared:
 
     batched = bool(port.shape) and port.axes[0] == 0 and port.shape[0] == batch
     return Declared(port.dtype.name, port.shape, port.axes, batched)
+
+
+def bind(graph: Graph, path: str | None, seed: int) -> Graph:
+    """The graph with the weights of a file, a checkpoint's under the graph's own names, or seeded ones."""
+    from cnncc import checkpoint, weights
+
+    if path is not None and checkpoint.is_checkpoint(path):
+        return checkpoint.bind(graph, path)
+    return weights.bind(graph, path, seed=seed)

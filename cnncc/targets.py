@@ -103,10 +103,9 @@ def check_name_runs_here(name: str) -> None:
 
 def check_runs_here(target: Target) -> None:
     """CnnccError unless this machine can run code for the target."""
-    lacking = cpu.missing(target.requires)
-    if lacking:
+    if why := cpu.unfit(target.triple, target.requires):
         hint = "`cnncc compile` writes a module for it"
-        raise CnnccError(f"target {target.name}: this processor lacks {', '.join(lacking)}", hint=hint)
+        raise CnnccError(f"target {target.name}: {why}", hint=hint)
 
 
 @cache

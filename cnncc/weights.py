@@ -21,9 +21,10 @@ from cnncc.errors import CnnccError, reason
 from cnncc.files import check_outputs, replacing
 from cnncc.ir import Constant, Graph
 from cnncc.weight_init import seeded
+from cnncc.weight_names import origin_hint
 
 _FLOATS = frozenset({"F64", "F32", "F16", "BF16"})
-_MOST_NAMES = 1000
+_MOST_NAMES = 10
 """Names listed of each kind of mismatch: more wrong names than that have one common reason."""
 _CLOSE = 0.8
 """Similarity (of difflib) from which a name may be meant for another."""
@@ -57,7 +58,8 @@ def refuse_mismatches(graph: Graph, shapes: Mapping[str, tuple[int, ...]], path:
 def _refuse_mismatches(graph: Graph, stored: Mapping[str, _Stored], path: str | os.PathLike[str]) -> None:
     mismatches = _mismatches({name: c.shape for name, c in graph.constants.items()}, stored)
     if mismatches:
-        hint = f"`cnncc weights NET -o FILE` writes a file with the names and shapes of {graph.name}"
+        own = f"`cnncc weights NET -o FILE` writes a file with the names and shapes of {graph.name}"
+        hint = origin_hint(stored, os.fspath(path)) or own
         raise CnnccError("\n".join([f"{os.fspath(path)} does not fit net {graph.name}:", *mismatches]), hint=hint)
 
 

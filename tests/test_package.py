@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from importlib.metadata import PackageNotFoundError
+from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
@@ -63,3 +64,10 @@ def test_a_folder_that_was_never_installed(monkeypatch):
 
     monkeypatch.setattr(extras, "distribution", missing)
     assert extras.install("cuda") == "pip install 'cnncc-inference[cuda]'"
+
+
+def test_the_page_is_served_to_this_machine_only():
+    (line,) = [
+        text for text in (Path(__file__).parents[1] / "Makefile").read_text().splitlines() if "http.server" in text
+    ]
+    assert "--bind 127.0.0.1" in line

@@ -19,6 +19,7 @@ from cnncc.cli import (
     help,
     import_,
     info,
+    interrupt,
     memory,
     notices,
     profile,
@@ -28,7 +29,7 @@ from cnncc.cli import (
     usage,
     weights,
 )
-from cnncc.cli.command import EXIT_BAD_INPUT, EXIT_BROKEN_PIPE, EXIT_INTERRUPTED, EXIT_OK, Command, add_quiet
+from cnncc.cli.command import EXIT_BAD_INPUT, EXIT_BROKEN_PIPE, EXIT_OK, Command, add_quiet
 from cnncc.errors import CnnccError, reason
 
 COMMANDS: tuple[Command, ...] = (
@@ -67,6 +68,7 @@ exit codes: 0 done; 1 the result of a check is no; 2 bad input or usage; 130 int
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run one command; returns the exit code. Bad input is one message on standard error, never a traceback."""
+    _open_streams()
     try:
         return _run(argv)
     except CnnccError as error:
@@ -84,14 +86,21 @@ def main(argv: Sequence[str] | None = None) -> int:
         return _fail(f"{error.filename or 'input or output'}: {reason(error)}")
     except KeyboardInterrupt:
         _fail("interrupted")
-        return EXIT_INTERRUPTED
+        return interrupt.EXIT_INTERRUPTED
+
+
+def _open_streams() -> None:
+    """Standard streams that the caller has closed (`>&-`) lead nowhere: Python has None for them."""
+    for number, name in enumerate(("stdin", "stdout", "stderr")):
+        if getattr(sys, name) is None:
+            setattr(sys, name, open(os.devnull, "w" if number else "r"))
 
 
 def _run(argv: Sequence[str] | None) -> int:
     """Everything is written when this ends, help and usage (by SystemExit), too."""
     try:
         args = _parsed(argv)
-        with notices.listening(args.quiet):
+        with interrupt.watched(), notices.listening(args.quiet):
             code: int = args.run(args)
     finally:
         sys.stdout.flush()

@@ -102,14 +102,12 @@ def _nets(args: argparse.Namespace) -> list[str]:
 
 def _measure(net: str, args: argparse.Namespace, peers: list[str]) -> Result:
     """One network, in a temporary folder that goes away."""
-    from pathlib import Path
-    from tempfile import TemporaryDirectory
-
     from cnncc import bench
+    from cnncc.files import scratch_folder
 
     graph, _ = command.read_bound(argparse.Namespace(net=net, weights=args.weights, seed=args.seed))
-    with TemporaryDirectory(prefix="cnncc-bench-") as folder, screen.progress(f"writing {graph.name}") as report:
-        job = bench.write_job(graph, Path(folder), args.batch, args.threads, args.target, args.max_error)
+    with scratch_folder(prefix="cnncc-bench-") as folder, screen.progress(f"writing {graph.name}") as report:
+        job = bench.write_job(graph, folder, args.batch, args.threads, args.target, args.max_error)
         tell = report and (lambda what, done, total: report(f"{graph.name}: {what}", done, total))
         return bench.result(bench.contest(job, peers, args.rounds, args.seconds, tell))
 

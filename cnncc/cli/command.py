@@ -44,7 +44,6 @@ RANDOM = "random"
 EXIT_OK = 0
 EXIT_CHECK_FAILED = 1
 EXIT_BAD_INPUT = 2
-EXIT_INTERRUPTED = 130
 EXIT_BROKEN_PIPE = 141
 
 
@@ -128,7 +127,8 @@ def add_build_options(parser: argparse.ArgumentParser) -> None:
 
 def add_weight_options(parser: argparse.ArgumentParser) -> None:
     """Where the weights come from."""
-    parser.add_argument("--weights", metavar="FILE", help="safetensors file (default: the one beside NET, else random)")
+    what = "safetensors, .pth or .npz file (default: the one beside NET, else random)"
+    parser.add_argument("--weights", metavar="FILE", help=what)
     what = "seed of what is random (default: 0)"
     parser.add_argument("--seed", type=whole, default=DEFAULTS["seed"], metavar="N", help=what)
 

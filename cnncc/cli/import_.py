@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from cnncc.cli import command, screen
+from cnncc.errors import CnnccError
 
 if TYPE_CHECKING:
     from cnncc.frontends.net_of_onnx import Network
@@ -44,6 +45,8 @@ def _run(args: argparse.Namespace) -> int:
     from cnncc import files, weights
     from cnncc.frontends.net_of_onnx import import_onnx
 
+    if Path(args.model).is_dir():  # `.` has no name for the text either
+        raise CnnccError(f"cannot read {args.model}: it is a folder")
     output = Path(args.output or Path(args.model).with_suffix(".net").name)
     if files.is_standard_output(output):
         return _to_standard_output(args)

@@ -25,8 +25,8 @@ def _run(args: argparse.Namespace) -> int:
         return command.EXIT_OK
     for label, text in (*_network(info), *_memory(info), *_origin(info)):
         screen.print_field(label, text)
-    lacking = ", ".join(cpu.missing(info["target"]["requires"]))
-    screen.print_field("runs here", f"no, this processor lacks {lacking}" if lacking else "yes")
+    why = cpu.unfit(info["target"]["triple"], info["target"]["requires"])
+    screen.print_field("runs here", f"no, {why}" if why else "yes")
     return command.EXIT_OK
 
 

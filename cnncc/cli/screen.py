@@ -121,7 +121,12 @@ def progress(what: str, wanted: bool = True) -> Iterator[Progress | None]:
     columns = (TextColumn("{task.description}"), BarColumn(), TimeElapsedColumn())
     with Bar(*columns, console=Console(stderr=True), transient=True) as bar:
         task = bar.add_task(what, total=None)
-        yield lambda text, done, total: bar.update(task, completed=done, total=total or 1, description=text)
+
+        def tell(text: str, done: int, total: int) -> None:
+            count = f" ({done} of {total})" if total > 1 else ""
+            bar.update(task, completed=done, total=total or 1, description=f"{text}{count}")
+
+        yield tell
 
 
 def size(count: float) -> str:

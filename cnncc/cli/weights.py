@@ -18,7 +18,7 @@ def _configure(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("-o", "--output", metavar="FILE", help="write the weights here as safetensors")
     command.add_weight_options(parser)
     parser.add_argument(
-        "--from", dest="checkpoint", metavar="FILE", help="a checkpoint to convert: .safetensors or .pth"
+        "--from", dest="checkpoint", metavar="FILE", help="a checkpoint to convert: .safetensors, .pth or .npz"
     )
     what = (
         "what its tensors are called: as in NET; as in torchvision's model of the same network; or anything, in the "

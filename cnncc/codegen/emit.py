@@ -5,11 +5,12 @@ from __future__ import annotations
 import ctypes
 import os
 import signal
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Set
 from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
 from concurrent.futures.process import BrokenProcessPool
 from dataclasses import replace
-from multiprocessing import current_process, get_context
+from multiprocessing import active_children, current_process, get_context
+from multiprocessing.process import BaseProcess
 from threading import Timer
 
 import llvmlite.binding as llvm
@@ -41,15 +42,25 @@ def kernel_objects(
     keys = {k: kernel_key(k, target) for k in kernels}
     found = {kernel: body for kernel, key in keys.items() if (body := cache.read(key)) is not None}
     missing = [k for k in kernels if k not in found]
-    for done, (kernel, body) in enumerate(_compiled(missing, target, layers or {}), start=1):
+    names = layers or {}
+
+    def start(kernel: Kernel) -> Timer:
+        if progress is not None:
+            current = names.get(kernel, (kernel.name,))[0]
+            progress(f"compiling kernels, {current}", sum(k in found for k in missing), len(missing))
+        return _watch(kernel, names)
+
+    for kernel, body in _compiled(missing, target, start):
         found[kernel] = body
         cache.write(keys[kernel], body)
-        if progress is not None:
-            progress("compiling kernels", done, len(missing))
     return [found[k] for k in kernels]
 
 
-def _compiled(kernels: list[Kernel], target: Target, layers: Layers) -> Iterator[tuple[Kernel, bytes]]:
+Start = Callable[[Kernel], Timer]
+"""Tells that a kernel is being compiled from now on, and returns what is to be cancelled when it is done."""
+
+
+def _compiled(kernels: list[Kernel], target: Target, start: Start) -> Iterator[tuple[Kernel, bytes]]:
     if not kernels:
         return
     from cnncc.codegen.objects import compile_kernel  # loads TVM: only where something must be compiled
@@ -58,7 +69,7 @@ def _compiled(kernels: list[Kernel], target: Target, layers: Layers) -> Iterator
     workers = 1 if current_process().daemon else min(available_cores(), len(kernels) // _WORTH_A_WORKER)
     if workers < 2:
         for kernel in kernels:
-            timer = _watch(kernel, layers)
+            timer = start(kernel)
             try:
                 body = compile_kernel(kernel, target)
             finally:
@@ -66,16 +77,26 @@ def _compiled(kernels: list[Kernel], target: Target, layers: Layers) -> Iterator
             yield kernel, body
         return
     # Forked workers have TVM loaded already; nothing else of this process is used there.
+    others = set(active_children())
     with ProcessPoolExecutor(workers, get_context("fork"), initializer=_die_with, initargs=(os.getpid(),)) as pool:
         try:
-            yield from _shared_out(lambda k: pool.submit(compile_kernel, k, target), kernels, workers, layers)
+            yield from _shared_out(lambda k: pool.submit(compile_kernel, k, target), kernels, workers, start)
         except BrokenProcessPool as error:
             hint = "most likely memory ran out; what is compiled is kept, so the next attempt has less to do"
             raise CnnccError("a process that compiled kernels was killed", hint=hint) from error
+        except BaseException:  # nobody wants the rest: leaving the block would wait for it
+            _kill(active_children(), others)
+            raise
+
+
+def _kill(children: Iterable[BaseProcess], spared: Set[BaseProcess]) -> None:
+    for child in children:
+        if child not in spared:
+            child.kill()
 
 
 def _shared_out(
-    submit: Callable[[Kernel], Future[bytes]], kernels: list[Kernel], workers: int, layers: Layers
+    submit: Callable[[Kernel], Future[bytes]], kernels: list[Kernel], workers: int, start: Start
 ) -> Iterator[tuple[Kernel, bytes]]:
     """Each kernel and its object as it is done. No more are submitted than there are workers, so that each is being
     worked on from then on."""
@@ -83,7 +104,7 @@ def _shared_out(
     while waiting or running:
         while waiting and len(running) < workers:
             kernel = waiting.pop()
-            running[submit(kernel)] = kernel, _watch(kernel, layers)
+            running[submit(kernel)] = kernel, start(kernel)
         for future in wait(running, return_when=FIRST_COMPLETED).done:
             kernel, timer = running.pop(future)
             timer.cancel()
@@ -106,7 +127,10 @@ def _tell_slow(kernel: Kernel, names: tuple[str, ...]) -> None:
 
 
 def _die_with(parent: int) -> None:
-    """Makes a worker end when the compiler does, however that ends: otherwise it would wait for work for ever."""
+    """Makes a worker end when the compiler does, however that ends: otherwise it would wait for work for ever. An
+    interrupt from the keyboard goes to all of them, and is the compiler's to follow."""
+    signal.set_wakeup_fd(-1)
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
     set_death_signal = 1  # PR_SET_PDEATHSIG of linux/prctl.h
     ctypes.CDLL(None).prctl(set_death_signal, signal.SIGKILL)
     if os.getppid() != parent:

@@ -15,6 +15,7 @@ from pathlib import Path
 from cnncc import extras
 from cnncc.codegen import cache
 from cnncc.errors import CnnccError
+from cnncc.files import scratch_folder
 from cnncc.targets import Target
 
 RUNTIME = Path(__file__).resolve().parent.parent / "runtime"
@@ -116,7 +117,6 @@ def _key(name: str, form: str, target: Target) -> str:
 
 
 def _compiled(name: str, flags: list[str], target: Target) -> bytes:
-    with tempfile.TemporaryDirectory(prefix="cnncc-") as folder:
-        work = Path(folder)
+    with scratch_folder() as work:
         call(target, [*_C_FLAGS, *target.c_flags, *flags, str(RUNTIME / f"{name}.c"), "-o", "out", "-pthread"], work)
         return (work / "out").read_bytes()

@@ -5,7 +5,6 @@ from __future__ import annotations
 import hashlib
 import json
 import os
-import tempfile
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -18,7 +17,7 @@ from cnncc.codegen.emit import glue_object
 from cnncc.codegen.glue import steps_ir
 from cnncc.codegen.names import c_name
 from cnncc.errors import CnnccError, reason
-from cnncc.files import check_outputs
+from cnncc.files import check_outputs, scratch_folder
 from cnncc.runtime.load import SECTION
 from cnncc.runtime.wasm_section import custom_section
 
@@ -41,8 +40,7 @@ def write_wasm(build: Build, folder: Path) -> dict[str, Path]:
     try:
         folder.mkdir(exist_ok=True)
         check_outputs({ROLES[kind]: path for kind, path in paths.items()}, {})
-        with tempfile.TemporaryDirectory(dir=folder, prefix=".cnncc-") as scratch:
-            work = Path(scratch)
+        with scratch_folder(folder, prefix=".cnncc-") as work:
             weights = build.weights()
             weights.tofile(work / "weights")
             _link(build, work, _held(build, weights, paths["weights"]))
@@ -55,9 +53,12 @@ def write_wasm(build: Build, folder: Path) -> dict[str, Path]:
 
 
 def _held(build: Build, weights: np.ndarray, file: Path) -> dict[str, Any]:
-    """What the module says of its weights."""
+    """What the module says of its weights, if it is known where these are from."""
+    if not build.weights_from:
+        return {}
     digest = hashlib.blake2b(weights.data, digest_size=32).hexdigest()
-    return {"bytes": weights.nbytes, "blake2b": digest, "file": file.name, "from": build.weights_from}
+    about = {"bytes": weights.nbytes, "blake2b": digest, "file": file.name, "from": build.weights_from}
+    return {"weights": about}
 
 
 def _link(build: Build, work: Path, held: dict[str, Any]) -> None:
@@ -71,7 +72,7 @@ def _link(build: Build, work: Path, held: dict[str, Any]) -> None:
     exported = [f"--export={name}_run", "--export=__heap_base"]
     toolchain.call(target, [*flags, *exported, *files, "-o", "wasm"], work)
     with (work / "wasm").open("ab") as code:
-        code.write(custom_section(SECTION, json.dumps({**build.info, "weights": held}).encode()))
+        code.write(custom_section(SECTION, json.dumps({**build.info, **held}).encode()))
 
 
 def _write_scripts(build: Build, weights_sha256: str, work: Path) -> None:

@@ -9,7 +9,6 @@ import hashlib
 import json
 import os
 import shutil
-import tempfile
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -30,7 +29,7 @@ from cnncc.codegen.queries import queries_ir
 from cnncc.codegen.roles import ROLES
 from cnncc.codegen.variants import Layout, Variant
 from cnncc.errors import CnnccError, reason
-from cnncc.files import check_outputs, replacing
+from cnncc.files import check_outputs, replacing, scratch_folder
 from cnncc.runtime.interface import ALIGN, EMBEDDED, EXTERNAL, FUNCTIONS, WEIGHTS_HEADER, WEIGHTS_MAGIC
 from cnncc.targets import Target
 
@@ -84,10 +83,10 @@ def _workplace(target: Path) -> Iterator[Path]:
                 with _locked(left, wait=False):
                     shutil.rmtree(left)
     with (
-        tempfile.TemporaryDirectory(dir=target.parent, prefix=f".{target.name}.", suffix=_SUFFIX) as folder,
-        _locked(Path(folder)),
+        scratch_folder(target.parent, prefix=f".{target.name}.", suffix=_SUFFIX) as folder,
+        _locked(folder),
     ):
-        yield Path(folder)
+        yield folder
 
 
 @contextlib.contextmanager

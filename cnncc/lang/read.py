@@ -8,15 +8,24 @@ import sys
 from pathlib import Path
 
 from cnncc import resources
-from cnncc.errors import CnnccError, Span, nearest
+from cnncc.errors import CnnccError, Span, nearest, nearest_one
 from cnncc.ir import Graph
 from cnncc.lang.elaborate import elaborate
 from cnncc.lang.habits import recognise
 from cnncc.lang.parse import syntax_tree
 from cnncc.lang.source import Source
 
-COMPILED = (b"\x7fELF", b"\0asm")
-"""How files of machine code and of WebAssembly begin."""
+COMPILED = (b"\x7fELF", b"\0asm", b"!<arch>\n")
+"""How files of machine code, of WebAssembly and static libraries begin."""
+OTHERS = {
+    b"PK\3\4": "an archive, maybe a PyTorch checkpoint: export the model as ONNX, or `cnncc weights NET --from` it",
+    b"\x89HDF": "HDF5, as Keras writes it: convert the model with tf2onnx, then `cnncc import`",
+    b"\x80\2": "a pickle, maybe a PyTorch checkpoint: `cnncc weights NET --from FILE` reads its weights",
+    b"\x89PNG": "a picture: `cnncc run NET PICTURE` takes it after the network",
+    b"\xff\xd8\xff": "a picture: `cnncc run NET PICTURE` takes it after the network",
+    b"\x93NUMPY": "an array: `cnncc run NET ARRAY` takes it after the network",
+}
+"""How other files begin that are given for networks, and what to do with them."""
 
 
 def parse(text: str, file: str = "<text>") -> Graph:
@@ -59,14 +68,19 @@ def zoo_hint(path: Path) -> str:
     known = {p.stem: p for p in sorted(resources.directory("models").glob("*.net"))}
     if path.stem in known:
         return f"did you mean {known[path.stem]}?"
+    if str(path) != path.stem:  # a path, and not the name of a network
+        return nearest_one(path.stem, known)
     return nearest(path.stem, known, heading="networks that come with cnncc")
 
 
 def decode(data: bytes, file: str) -> str:
     """Bytes as UTF-8, or CnnccError at the first that is not. Lines that end in CR alone end as others."""
     if data.startswith(COMPILED):
-        hint = "`cnncc info` tells of modules; of the other commands, run, check and profile take them"
+        hint = "`cnncc info` tells of modules; of the other commands, run, check and profile take them, named .so"
         raise CnnccError(f"{file}: is a compiled module or program, not the text of a network", hint=hint)
+    for magic, what in OTHERS.items():
+        if data.startswith(magic):
+            raise CnnccError(f"{file}: is no network text", hint=f"it is {what}")
     if data.startswith((b"\xff\xfe", b"\xfe\xff")):
         raise CnnccError(f"{file}: is UTF-16", hint="save it as UTF-8, the encoding of network texts")
     try:

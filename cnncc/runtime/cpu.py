@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import platform
 from functools import cache
 from pathlib import Path
 
@@ -19,6 +20,26 @@ LINUX_FLAGS = {
     "neon": "asimd",
 }  # fmt: skip
 """Features by LLVM's names, and what Linux calls them in /proc/cpuinfo."""
+
+
+MACHINES = {"x86_64": "x86-64", "amd64": "x86-64", "arm64": "aarch64"}
+"""Names of architectures elsewhere, and here."""
+
+
+def foreign(triple: str) -> str:
+    """`this machine is x86-64` if code for a triple is of another architecture; else an empty text. Of a GPU's module
+    only the part for the processor counts, which is of the machine that compiled it."""
+    theirs = triple.split("-")[0].lower()
+    mine = platform.machine().lower()
+    if theirs.startswith(("nvptx", "wasm")) or MACHINES.get(theirs, theirs) == MACHINES.get(mine, mine):
+        return ""
+    return f"this machine is {MACHINES.get(mine, mine)}"
+
+
+def unfit(triple: str, required: tuple[str, ...] | list[str]) -> str:
+    """Why this machine cannot run code for a triple that requires these features; empty if it can."""
+    lacking = missing(required)
+    return foreign(triple) or (f"this processor lacks {', '.join(lacking)}" if lacking else "")
 
 
 @cache

@@ -21,6 +21,8 @@ from cnncc.runtime.model import Model
 from cnncc.runtime.origin import Origin
 
 SECTION = b".cnncc"
+ARCHIVE = b"!<arch>\n"
+"""How a static library begins."""
 _ELF_HEADER = struct.Struct("<16sHHIQQQIHHHHHH")
 _SECTION_HEADER = struct.Struct("<IIQQQQIIQQ")
 
@@ -30,7 +32,7 @@ def read_info(path: str | os.PathLike[str]) -> dict[str, Any]:
     file = Path(path)
     try:
         with file.open("rb") as opened, mmap.mmap(opened.fileno(), 0, access=mmap.ACCESS_READ) as data:
-            text = _section(data)
+            text, is_archive = _section(data), data[: len(ARCHIVE)] == ARCHIVE
     except (OSError, ValueError) as error:
         why = reason(error) if isinstance(error, OSError) else "the file is empty"
         raise CnnccError(f"{file}: cannot be read: {why}") from error
@@ -38,6 +40,8 @@ def read_info(path: str | os.PathLike[str]) -> dict[str, Any]:
         raise CnnccError(f"{file}: a damaged or truncated module") from error
     if text is None:
         hint = "compile one with: cnncc compile NET -o out.so"
+        if is_archive:
+            hint = "it is an archive: link it into a program, see docs/embed.md"
         raise CnnccError(f"{file}: not a module compiled by cnncc", hint=hint)
     try:
         info: dict[str, Any] = json.loads(text)
@@ -88,14 +92,24 @@ def _check(path: str | os.PathLike[str], info: dict[str, Any], threads: int | No
     if info["format"] != FORMAT:
         made = f"{path}: made by cnncc {info['compiler']['cnncc']} with module format {info['format']}"
         raise CnnccError(f"{made}, this version loads format {FORMAT}", hint="compile the network again")
-    lacking = cpu.missing(info["target"]["requires"])
-    if lacking:
-        target = info["target"]["name"]
-        raise CnnccError(f"{path}: compiled for {target}; this processor lacks {', '.join(lacking)}")
+    target = info["target"]
+    if why := cpu.unfit(target["triple"], target["requires"]):
+        hint = "compile the network for this machine, or see docs/cross.md" if cpu.foreign(target["triple"]) else ""
+        hint = "it runs in browsers and Node, see docs/browser.md" if target["triple"].startswith("wasm") else hint
+        raise CnnccError(f"{path}: compiled for {target['name']}; {why}", hint=hint)
+    if _is_object(Path(path)):
+        hint = "link it into a program, see docs/embed.md; to load one: cnncc compile NET -o out.so"
+        raise CnnccError(f"{path}: an object to be linked, not a library", hint=hint)
     if threads is not None and threads < 1:
         raise CnnccError(f"threads must be at least 1, got {threads}")
     if threads is not None and threads > info["threads"]:
         raise CnnccError(f"{path} was compiled for {info['threads']} threads at most, got {threads}")
+
+
+def _is_object(path: Path) -> bool:
+    """Whether an ELF file is relocatable (ET_REL)."""
+    with path.open("rb") as file:
+        return file.read(18)[16:] == b"\1\0"
 
 
 def _bind(library: ctypes.CDLL, info: dict[str, Any], origin: Origin) -> Model:

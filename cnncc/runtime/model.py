@@ -180,7 +180,12 @@ class Model:
         pointers = [ctypes.c_void_p(a.ctypes.data) for a in (*plain, *results, arena)]
         code = self._run(self._model, *pointers, ctypes.c_size_t(arena.nbytes), ctypes.byref(self._threads))
         if code:
-            raise CnnccError(f"{self.name}: run failed: {self._error_text(code)}")
+            text = self._error_text(code)
+            raise CnnccError(f"{self.name}: run failed: {text}", hint=self._advice(text))
+
+    def _advice(self, text: str) -> str:
+        """What to do about a run that failed."""
+        return ""
 
     def new_arena(self) -> np.ndarray:
         """An arena of the right size and alignment."""

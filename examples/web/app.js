@@ -4,6 +4,7 @@ import { info, load } from "./lenet5/lenet5.js";
 
 const SAMPLES = [..."0123456789"].map((digit) => `digits/${digit}_a.png`);
 const MOST_PIXELS = 560; // a picture is shown at this size at most
+const SURE = 0.6; // the probability from which on a digit is said without doubt
 const PEN = 44; // MNIST's strokes are about a tenth as wide as its digits are high
 
 const $ = (id) => document.getElementById(id);
@@ -171,8 +172,9 @@ function ask() {
     const [width, height] = inkNow.size ?? [canvas.width, canvas.height];
     const input = toInput(inkNow(), width, height);
     if (!input) {
-      if (inkNow === drawnInk) return; // the pen has touched the pad outside its edge
-      failed("nothing that looks like a digit");
+      // Either the pen has touched the pad outside its edge, or the picture is blank.
+      const blank = inkNow === drawnInk ? "the drawing is empty" : "nothing that looks like a digit";
+      failed(`not sure: ${blank}`);
       return;
     }
     const start = performance.now();
@@ -190,11 +192,16 @@ function makeBars() {
   });
 }
 
+function verdict(best, share, sure, milliseconds) {
+  const time = `in ${milliseconds.toFixed(1)} ms`;
+  return sure ? `${(100 * share).toFixed(1)} % sure, ${time}` : `not sure, maybe ${best}, ${time}`;
+}
+
 function show(probabilities, input, milliseconds) {
   const best = probabilities ? probabilities.indexOf(Math.max(...probabilities)) : -1;
-  $("digit").value = best < 0 ? "?" : String(best);
-  $("share").textContent = best < 0 ? "waiting for a digit"
-    : `${(100 * probabilities[best]).toFixed(1)} % sure, in ${milliseconds.toFixed(1)} ms`;
+  const sure = best >= 0 && probabilities[best] >= SURE;
+  $("digit").value = sure ? String(best) : "?";
+  $("share").textContent = best < 0 ? "waiting for a digit" : verdict(best, probabilities[best], sure, milliseconds);
   bars.forEach((row, digit) => {
     const share = probabilities?.[digit] ?? 0;
     row.classList.toggle("best", digit === best);

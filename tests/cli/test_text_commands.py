@@ -129,3 +129,25 @@ def test_weights_of_another_network_are_refused(cnncc, file, tmp_path):
     assert result.code == 2
     assert "missing: fc.weight" in result.err
     assert "left over" in result.err
+
+
+def test_fmt_json(cnncc, tmp_path):
+    ugly, fine = tmp_path / "ugly.net", tmp_path / "fine.net"
+    ugly.write_text("net t\ninput   3x8x8\nrelu\n")
+    fine.write_text("net t\ninput 3x8x8\nrelu\n")
+    printed = cnncc("fmt", ugly, fine, "--json").json["files"]
+    assert [file["changed"] for file in printed] == [True, False]
+    assert [file["text"] for file in printed] == [fine.read_text()] * 2
+    checked = cnncc("fmt", "--check", ugly, "--json")
+    assert (checked.code, checked.json) == (1, {"files": [{"file": str(ugly), "changed": True}]})
+    assert cnncc("fmt", "--check", "-q", ugly).out == ""
+    assert cnncc("fmt", "-w", ugly, "--json").json == {"files": [{"file": str(ugly), "changed": True}]}
+    assert ugly.read_text() == fine.read_text()
+
+
+def test_expand_json(cnncc):
+    found = cnncc("expand", "-", "--json", stdin="net t\ninput 3x8x8\nconv 3x3 4 relu x2\n").json
+    assert found["name"] == "t"
+    assert found["text"] == cnncc("expand", "-", stdin="net t\ninput 3x8x8\nconv 3x3 4 relu x2\n").out
+    assert found["values"][1] == {"name": "0.0", "op": "conv", "inputs": ["input"], "shape": [1, 4, 8, 8]}
+    assert found["outputs"] == ["0.1.relu"]

@@ -9,6 +9,7 @@ from itertools import pairwise
 from pathlib import Path
 
 import pytest
+from PIL import Image
 from web.node import needs_linker
 
 from examples import chromium
@@ -29,6 +30,7 @@ def site(tmp_path_factory) -> Iterator[str]:
     folder = tmp_path_factory.mktemp("site")
     chromium.build_site(folder, [sys.executable, "-m", "cnncc"], ROOT)
     (folder / "broken.png").write_bytes(b"no picture")
+    Image.new("L", (40, 40), 255).save(folder / "blank.png")
     with chromium.serve(folder) as address:
         yield address
 
@@ -83,6 +85,14 @@ def test_clear_starts_again(page):
     assert page.evaluate(SHOWN) == "7"
 
 
+def test_a_line_that_is_no_digit_is_not_sure_of_one(page):
+    draw(page, [(0.1, 0.5), (0.9, 0.5)])
+    bars = page.evaluate("[...document.querySelectorAll('#bars data')].map((e) => Number(e.value))")
+    sure = max(bars) >= 0.6
+    assert page.evaluate(SHOWN) == (str(bars.index(max(bars))) if sure else "?")
+    assert ("not sure, maybe" in page.evaluate("document.getElementById('share').textContent")) == (not sure)
+
+
 def test_the_samples_are_read(page):
     found = []
     for i in range(10):
@@ -102,6 +112,7 @@ def test_a_picture_named_in_the_address_is_read(browser, site):
 @pytest.mark.parametrize(
     ("url", "message"),
     [
+        ("blank.png", "not sure: nothing that looks like a digit"),
         ("broken.png", "this is not a picture that the browser can read"),
         ("missing.png", "cannot read missing.png: File not found"),
     ],

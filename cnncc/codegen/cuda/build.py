@@ -6,7 +6,6 @@ import hashlib
 import json
 import os
 import shutil
-import tempfile
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from functools import cached_property
@@ -27,7 +26,7 @@ from cnncc.codegen.names import c_name
 from cnncc.codegen.program import Arena
 from cnncc.codegen.roles import CUDA_KINDS, ROLES
 from cnncc.errors import CnnccError, reason
-from cnncc.files import check_outputs, replacing
+from cnncc.files import check_outputs, replacing, scratch_folder
 from cnncc.runtime.cuda.driver import CudaModel
 from cnncc.runtime.cuda.interface import INTERFACE
 from cnncc.runtime.load import load
@@ -93,8 +92,8 @@ class CudaBuild:
 
     def model(self) -> CudaModel:
         """The network in this process, on the first device; its file is gone already, its code is not."""
-        with tempfile.TemporaryDirectory(prefix="cnncc-") as folder:
-            model = load(self._link(Path(folder)))
+        with scratch_folder() as folder:
+            model = load(self._link(folder))
         assert isinstance(model, CudaModel)
         return model
 
@@ -132,8 +131,8 @@ class CudaBuild:
         check_outputs({ROLES[kind]: path for kind, path in files.items()}, {})
         first = next(iter(files.values()))
         try:
-            with tempfile.TemporaryDirectory(dir=first.parent, prefix=f".{first.name}.") as folder:
-                made = {kind: self._make(kind, Path(folder)) for kind in files}
+            with scratch_folder(first.parent, prefix=f".{first.name}.") as folder:
+                made = {kind: self._make(kind, folder) for kind in files}
                 for kind, path in files.items():
                     with replacing(path) as scratch:
                         shutil.copyfile(made[kind], scratch)

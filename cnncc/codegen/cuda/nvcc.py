@@ -6,12 +6,12 @@ import os
 import re
 import shutil
 import subprocess
-import tempfile
 from functools import cache
 from pathlib import Path
 
 from cnncc.codegen.cuda.compiled import Compiled, parse_resources
 from cnncc.errors import CnnccError
+from cnncc.files import scratch_folder
 
 NAME = "nvcc"
 FLAGS = ("--std=c++17", "-w")
@@ -47,8 +47,7 @@ def ptx(source: str, architecture: str) -> bytes:
 
 
 def _compile(source: str, architecture: str, options: list[str]) -> tuple[bytes, str]:
-    with tempfile.TemporaryDirectory(prefix="cnncc-") as name:
-        folder = Path(name)
+    with scratch_folder() as folder:
         (folder / "kernels.cu").write_text(source, encoding="utf-8")
         try:
             log = _call([f"-arch={architecture}", *FLAGS, *options, "-o", "image", "kernels.cu"], folder)

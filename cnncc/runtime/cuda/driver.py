@@ -60,6 +60,13 @@ class CudaModel(Model):
             raise CnnccError(f"{self.name}: cannot read the arena: {self._error_text(code)}")
         return data
 
+    def _advice(self, text: str) -> str:
+        """The one failure that is not of the module: there is no driver."""
+        if "no CUDA driver" not in text:
+            return ""
+        emulated = f"{VARIABLE}={EMULATED} runs it on this processor, slowly; `--target host` compiles for that"
+        return f"it needs an NVIDIA GPU and its driver, which `nvidia-smi` tells of; {emulated}"
+
     @property
     def _library(self) -> ctypes.CDLL:
         library = self._keep[0]

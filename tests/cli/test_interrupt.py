@@ -1,0 +1,81 @@
+"""Ctrl-C: a command ends at once in every phase, says so, exits with 130, and leaves neither files nor processes."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+from cnncc.cli import interrupt
+
+ROOT = Path(__file__).resolve().parents[2]
+LONG = "net t\ninput 8x16x16\nconv 3x3 64 gelu\n"
+"""One kernel, compiled in the process itself."""
+SOON = 5
+"""Seconds until the end on a machine that is busy with other tests; alone it takes less than one."""
+PHASES = {
+    "reading": ("summary - -q", 0.3),
+    "one kernel": ("compile - -q -o out/t.so", 4.0),
+    "many kernels": ("compile resnet50 -q -o out/t.so", 5.0),
+    "reference": ("check resnet34 -q", 4.0),
+}
+
+
+@pytest.mark.parametrize("phase", PHASES)
+def test_an_interrupt_ends_every_phase(tmp_path, phase):
+    line, delay = PHASES[phase]
+    for name in ("out", "tmp"):
+        (tmp_path / name).mkdir()
+    environment = {**os.environ, "CNNCC_CACHE": str(tmp_path / "cache"), "TMPDIR": str(tmp_path / "tmp")}
+    environment["PYTHONPATH"] = str(ROOT)
+    command = [sys.executable, "-m", "cnncc", *line.split()]
+    pipe = subprocess.PIPE
+    with subprocess.Popen(
+        command, stdin=pipe, stdout=pipe, stderr=pipe, cwd=tmp_path, env=environment, start_new_session=True
+    ) as process:
+        process.stdin.write(LONG.encode())
+        process.stdin.flush()
+        if phase != "reading":  # which waits for the end of its input
+            process.stdin.close()
+        time.sleep(delay)
+        if process.poll() is not None:
+            pytest.skip("it was done before")
+        os.killpg(process.pid, signal.SIGINT)  # as a terminal does
+        start = time.monotonic()
+        assert process.wait(60) == 130
+        assert time.monotonic() - start < SOON
+        assert process.stderr.read().decode() == "cnncc: interrupted\n"
+    assert [path for name in ("out", "tmp") for path in (tmp_path / name).iterdir()] == []
+    with pytest.raises(ProcessLookupError):
+        os.killpg(process.pid, 0)
+
+
+def test_a_command_that_does_not_follow_is_ended(monkeypatch):
+    ended = []
+    monkeypatch.setattr(interrupt, "PATIENCE", 0.01)
+    monkeypatch.setattr(interrupt, "end", lambda: ended.append(True))
+    with interrupt.watched():
+        try:
+            os.kill(os.getpid(), signal.SIGINT)
+            time.sleep(5)
+        except KeyboardInterrupt:
+            time.sleep(0.2)
+    assert ended == [True]
+
+
+def test_a_command_that_follows_is_left_alone(monkeypatch):
+    monkeypatch.setattr(interrupt, "end", lambda: pytest.fail("ended"))
+
+    def command() -> None:
+        with interrupt.watched():
+            os.kill(os.getpid(), signal.SIGINT)
+            time.sleep(5)
+
+    with pytest.raises(KeyboardInterrupt):
+        command()
+    assert signal.set_wakeup_fd(-1) == -1
