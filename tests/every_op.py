@@ -10,11 +10,11 @@ import math
 from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 
+from graphs import ANY, IMAGE, MERGES, POSITIVE, Builder, Draw, fits, integers, pictures, window
 from hypothesis import strategies as st
 
 from cnncc.ir import Graph, Node
 from cnncc.ops import ACTIVATIONS, TABLE
-from graphs import ANY, IMAGE, MERGES, POSITIVE, Builder, Draw, fits, integers, pictures, window
 
 CHANNELS = (1, 3, 4, 7, 8, 9, 15, 16, 17, 31, 33)
 """Around the edges of blocks and register tiles."""

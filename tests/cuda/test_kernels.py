@@ -23,7 +23,8 @@ BODIES = {
     ),
     "others": (
         "input 5x9x11\nrelu; lrn; maxpool 3x3 /2 ceil; save a; avgpool 3x3 /1 pad 1; avgpool 2x2 /1 pad 1 countpad\n"
-        "crop 1,0 4x6; upsample 2; upsample 2x1 bilinear; pad 1,0,2,1 reflect; pad 1 edge; pad 1,0,2,1 wrap; pad 0,2,1,0 value 1.5; bn\n"
+        "crop 1,0 4x6; upsample 2; upsample 2x1 bilinear; pad 1,0,2,1 reflect; pad 1 edge; pad 1,0,2,1 wrap\n"
+        "pad 0,2,1,0 value 1.5; bn\n"
         "lrn size 3 k 2 beta 0.6; maxpool 3x3 /2 dil 2; slice 1:4; concat { | conv 1x1 7 | slice 1:3 }; hard_sigmoid\n"
         "save b; upsample 2 bilinear align; softmax; output\n"
         "from b; gmp; flatten; fc 13 relu; concat { | fc 3 | slice 2:7 }; fc 12; add { | fc 12 }\n"

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 from every_op import LATE, MADE, full_graphs
-from fuzz.compiled import Mismatch, hold, hold_bits
+from fuzz.compiled import hold
 from hypothesis import HealthCheck, Phase, given, settings
 from hypothesis import strategies as st
 
@@ -22,7 +22,9 @@ def test_every_op_is_made() -> None:
 
 
 @pytest.mark.parametrize("first", range(0, len(OPS), IN_ONE))
-@settings(max_examples=2, deadline=None, derandomize=True, phases=[Phase.generate], suppress_health_check=list(HealthCheck))
+@settings(
+    max_examples=2, deadline=None, derandomize=True, phases=[Phase.generate], suppress_health_check=list(HealthCheck)
+)
 @given(st.data())
 def test_each_op_compiled(first: int, data: st.DataObject) -> None:
     """The op in the middle of a graph, whatever the others give it to read."""

@@ -27,8 +27,8 @@ MOST = 40_000
 def test_candidates_are_few(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
     looked_at = 0
 
-    def counted(cost):  # noqa: ANN001, ANN202
-        def count(*args):  # noqa: ANN002, ANN202
+    def counted(cost):
+        def count(*args):
             nonlocal looked_at
             looked_at += 1
             return cost(*args)
