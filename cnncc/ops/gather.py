@@ -110,7 +110,7 @@ def unpool_shape(shapes: Shapes, attrs: Attrs) -> Shape:
 def unpool_reference(xs: Arrays, weights: Weights, attrs: Attrs) -> Array:
     """Each value at its place, row * width + column of the result; zeros elsewhere (SegNet, Badrinarayanan 2015)."""
     values, places = xs
-    batch, (n, c, h, w) = max(map(len, xs)), values.shape
+    batch, (_, c, h, w) = max(map(len, xs)), values.shape
     rows = (c, math.prod(attrs["size"]), 1)
     empty = np.zeros((batch, *rows), values.dtype)
     seen = [a.reshape(len(a), c, h * w, 1) for a in (places, values)]
