@@ -281,6 +281,16 @@ def ranked(value: Value, rank: int) -> Value:
     return Value(value.node, (1,) * more + value.shape, axes)
 
 
+MOST_KNOWN = 1 << 26
+"""Elements of a tensor that is made for a node: a model of a few bytes can ask for any number."""
+
+
+def refuse_many(count: int) -> None:
+    """Unsupported if so many elements would be made."""
+    if count > MOST_KNOWN:
+        raise Unsupported(f"asks for a tensor of {count:.3g} elements")
+
+
 def bound(array: np.ndarray) -> Constant:
     """A float32 constant of that value."""
     value = np.ascontiguousarray(array, np.float32)

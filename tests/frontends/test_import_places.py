@@ -283,6 +283,27 @@ REFUSED = {
         "MaxUnpool", {"x": real(1, 2, 1, 1), "i": whole(0, 9, 1, 2, 1, 1)}, kernel_shape=[1, 1], pads=[1, 1, 1, 1]),
     "are not the blocks of [2, 2] of an image of [5, 5]": one(
         "Col2Im", {"x": real(1, 8, 9)}, {"s": np.array([5, 5]), "b": np.array([2, 2])}),
+    "asks for a tensor of 1.26e+08 elements": one(
+        "OneHot", {"x": whole(0, 2, 9)}, {"d": np.array(14000000), "v": np.array([0.0, 1.0], np.float32)}),
+    "asks for a tensor of 3e+16 elements": one(
+        "AffineGrid", {"t": real(1, 2, 3)}, {"s": np.array([1, 1, 100000000, 100000000])}),
+    "asks for a tensor of 2e+18 elements": one(
+        "LpPool", {"x": real(1, 2, 4, 4)}, kernel_shape=[1000000000, 1000000000]),
+    "an axis of 100000000: 16777216 is the most": one(
+        "Resize", {"x": real(1, 2, 4, 4)}, {"r": np.zeros(0, np.float32), "e": np.zeros(0, np.float32),
+                                            "s": np.array([1, 2, 100000000, 4])}),
+    "the region: expected finite numbers": one(
+        "Resize", {"x": real(1, 4)}, {"r": np.array([0, 0, 1, np.inf], np.float32), "e": np.zeros(0, np.float32),
+                                      "s": np.array([1, 2])}, coordinate_transformation_mode="tf_crop_and_resize"),
+    "leaves nothing of [1, 4]": one(
+        "Resize", {"x": real(1, 4)}, {"r": np.array([0, 0, 1, 0.1], np.float32), "s": np.array([1, 1], np.float32)},
+        coordinate_transformation_mode="tf_crop_and_resize"),
+    "tf_half_pixel_for_nn, rounded up, along other axes": one(
+        "Resize", {"x": real(1, 2, 4, 4, 4)}, {"r": np.zeros(0, np.float32),
+                                               "s": np.array([1, 1, 2, 1, 1], np.float32)}, opset=12,
+        coordinate_transformation_mode="tf_half_pixel_for_nn", nearest_mode="ceil"),
+    "a convolution along 1 axes": deformed(real(1, 2, 3), real(1, 9, 3, 3)),
+    "needs a matrix, got [1, 2, 3]": one("EyeLike", {"x": real(1, 2, 3)}),
     "images along 3 axes": one("Col2Im", {"x": real(1, 8, 8)}, {"s": np.array([3, 3, 3]), "b": np.array([2, 2, 2])}),
     "matrices of shape [1, 2, 3] for a size of [1, 1, 2, 2, 2]": one(
         "AffineGrid", {"t": real(1, 2, 3)}, {"s": np.array([1, 1, 2, 2, 2])}),

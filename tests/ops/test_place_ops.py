@@ -65,6 +65,8 @@ def test_roi_align() -> None:
     image = [[[[0, 1, 2, 3], [10, 11, 12, 13]]]]
     got = value("roi_align", image, [[[[0.5, 0.5, 2.5, 1.5]]]], size=(1, 2), samples=1)
     np.testing.assert_allclose(got, [[[[5.5, 6.5]]]])
+    empty = value("roi_align", image, [[[[3, 3, 2, 2]]]], size=(2, 3))
+    assert empty.tolist() == np.zeros((1, 1, 2, 3)).tolist(), "a region that ends before it begins has no samples"
     got = value("roi_align", image, [[[[0, 0, 0, 0]]]], size=(1, 1), samples=1, place="output_half_pixel")
     np.testing.assert_allclose(got, [[[[5.5]]]])
 

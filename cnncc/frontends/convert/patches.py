@@ -12,7 +12,7 @@ from cnncc.frontends.convert.pointwise import combined, raised
 from cnncc.frontends.convert.reduce import square, total
 from cnncc.frontends.convert.windows import pooled, pools, sized, window, window_sum
 from cnncc.frontends.onnx_site import Site, Tensor
-from cnncc.frontends.onnx_values import Unsupported, Value
+from cnncc.frontends.onnx_values import Unsupported, Value, refuse_many
 
 LARGEST_POWER = 64
 
@@ -60,6 +60,7 @@ def col2im(site: Site) -> Tensor:
     n, channels, length = x.shape
     if min(rooms) < 0 or length != math.prod(counts) or channels % taps or n != site.b.batch:
         raise Unsupported(f"{list(x.shape)} are not the blocks of {list(kernel)} of an image of {list(sizes)}")
+    refuse_many(channels * taps)
     weight = np.tile(np.eye(taps, dtype=np.float32), (channels // taps, 1)).reshape(channels, 1, *kernel)
     node = site.add(
         "conv_transpose",

@@ -12,7 +12,7 @@ from cnncc.frontends.convert.shapes import viewed
 from cnncc.frontends.convert.slices import gather as gather_known
 from cnncc.frontends.convert.slices import taken
 from cnncc.frontends.onnx_site import Site, Tensor
-from cnncc.frontends.onnx_values import Unsupported, Value, axis_of
+from cnncc.frontends.onnx_values import Unsupported, Value, axis_of, refuse_many
 
 REDUCTIONS = {"none": "replace", "add": "add", "mul": "mul", "max": "max", "min": "min"}
 EXACT = 1 << 24
@@ -189,6 +189,7 @@ def one_hot(site: Site) -> Tensor:
     count, rank = int(depth[0]), len(value.shape) + 1
     if not 1 <= count <= EXACT:
         raise Unsupported(f"the depth: expected a whole number of 1 to {EXACT}, got {count}")
+    refuse_many(count * math.prod(value.shape))
     axis = axis_of(site.integer("axis", -1), rank)
     shape = (*value.shape[:axis], 1, *value.shape[axis:])
     column = viewed(site, value, shape)

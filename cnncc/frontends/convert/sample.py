@@ -12,7 +12,7 @@ from cnncc.frontends.convert.shapes import joined, viewed
 from cnncc.frontends.convert.slices import taken
 from cnncc.frontends.convert.windows import Window, window
 from cnncc.frontends.onnx_site import Site, Tensor
-from cnncc.frontends.onnx_values import Unsupported, Value, plain_value
+from cnncc.frontends.onnx_values import Unsupported, Value, plain_value, refuse_many
 
 MODES = ("linear", "nearest", "cubic", "bilinear", "bicubic")
 OUTSIDE = ("zeros", "border", "reflection")
@@ -52,6 +52,7 @@ def affine_grid(site: Site) -> Tensor:
     theta = site.value(0, (3,))
     if axes not in (2, 3) or theta.shape != (size[0], axes, axes + 1) or size[0] != site.b.batch:
         raise Unsupported(f"matrices of shape {list(theta.shape)} for a size of {list(size)}")
+    refuse_many((axes + 1) * math.prod(size[2:]))
     lines = [line(n, site.flag("align_corners")) for n in size[2:]]
     places = np.stack([*reversed(np.meshgrid(*lines, indexing="ij")), np.ones(size[2:])])
     known = site.b.add(

@@ -13,7 +13,7 @@ from cnncc.frontends.convert.pointwise import with_known
 from cnncc.frontends.convert.reduce import reduced
 from cnncc.frontends.convert.slices import sliced
 from cnncc.frontends.onnx_site import Site, Tensor
-from cnncc.frontends.onnx_values import Unsupported, Value, axes_of, plain_value
+from cnncc.frontends.onnx_values import Unsupported, Value, axes_of, plain_value, refuse_many
 from cnncc.ops.window import Axis, axes
 
 Numbers = tuple[int, ...]
@@ -191,6 +191,7 @@ def pool(site: Site, op: str, node: str, made: Window, first: int, attrs: dict[s
 def window_sum(site: Site, node: str, made: Window, first: int, attrs: dict[str, Any]) -> str:
     """The sum of each window: a depthwise convolution with ones."""
     settings, channels = made.attrs(first), site.b.shape(node)[1]
+    refuse_many(channels * math.prod(settings["kernel"]))
     ones = np.ones((channels, 1, *settings["kernel"]), np.float32)
     return site.add("conv", node, weights=[ones], out=channels, groups=channels, bias=False, **settings, **attrs)
 
