@@ -14,7 +14,6 @@ from cnncc.frontends.convert.slices import taken
 from cnncc.frontends.convert.windows import padded
 from cnncc.frontends.onnx_site import Site, Tensor
 from cnncc.frontends.onnx_values import Unsupported, Value, axes_of
-from cnncc.ops import LARGEST_SIZE
 from cnncc.ops.resize import NEAREST, PLACES, places, taps
 
 Pair = tuple[float, float]
@@ -93,8 +92,7 @@ def planned(site: Site, value: Value, plans: Mapping[int, Plan], mode: str, how:
     last = value.order[-2:]
     if not plans:
         return value
-    if (most := max(plan.size for plan in plans.values())) > LARGEST_SIZE:
-        raise Unsupported(f"an axis of {most}: {LARGEST_SIZE} is the most")
+    site.b.fits([plans[i].size if i in plans else size for i, size in enumerate(value.shape)])
     if len(value.shape) >= 2 and set(plans) <= set(last):
         pair = [plans.get(i, Plan(value.shape[i], 1.0)) for i in last]
         node = emitted(site, site.b.seen(value.node, image_dims(site, value)), (pair[0], pair[1]), mode, how)
