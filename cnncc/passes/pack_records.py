@@ -19,6 +19,9 @@ _MOST_CLASHES = 300_000
 _COARSER = (400, 40, 4, 1)
 """To how many pieces a shape is joined, one after the other, until the pairs are few enough."""
 
+_MOST_ATTEMPTS = 2000
+"""Orders of placing that are tried at most, however small the network."""
+
 _FORWARD = 0.7
 """Share of moves towards the start of the order, where the lowest offsets are given."""
 
@@ -130,7 +133,8 @@ class Search:
         self.offsets: list[int] = [0] * len(shapes)
         self.reached = (sum(self.stops) + 1,) * 2
         """Bytes of the hosts, and of all."""
-        self.effort = self.most_effort = effort
+        self.effort = min(effort, _MOST_ATTEMPTS * self._pairs)
+        self.most_effort = effort
 
     @property
     def bytes(self) -> int:

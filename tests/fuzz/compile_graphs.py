@@ -20,13 +20,13 @@ from hypothesis import strategies as st
 
 sys.path[:0] = [str(Path(__file__).resolve().parents[2]), str(Path(__file__).resolve().parents[1])]
 
-from every_op import MADE, graph_of
-from fuzz.compiled import hold
+from every_op import MADE, graph_of  # noqa: E402
+from fuzz.compiled import hold  # noqa: E402
 
-from cnncc.errors import CnnccError
-from cnncc.ir import Graph
-from cnncc.ir.text import print_graph
-from cnncc.ops import TABLE
+from cnncc.errors import CnnccError  # noqa: E402
+from cnncc.ir import Graph  # noqa: E402
+from cnncc.ir.text import print_graph  # noqa: E402
+from cnncc.ops import TABLE  # noqa: E402
 
 
 class Run:

@@ -61,21 +61,23 @@ def hold_nodes(build: Build, arrays: list[np.ndarray]) -> int:
     names = program.source_names
     found = build.trace(*arrays)
     raw = dict(zip((n.name for n in program.graph.inputs), arrays, strict=True))
-    values = {n.name: found.get(names.get(n.name, n.name), raw.get(n.name)) for n in program.graph.nodes}
+    values: dict[str, np.ndarray] = {}
     compared = 0
     for node in program.graph.nodes:
-        if node.op == "const":
-            values[node.name] = reference.evaluate(program.graph, node, (), np.dtype(np.float32))
         read = (raw[node.name],) if node.op == "input" else tuple(values[i] for i in node.inputs)
-        if node.name in found or names.get(node.name) in found:
-            hold_node(program.graph, node, read, cast(np.ndarray, values[node.name]))
-            compared += 1
+        got = found.get(names.get(node.name, node.name))
+        if got is None:  # a constant, an input or a view of one: nothing computes it
+            values[node.name] = reference.evaluate(program.graph, node, read, np.dtype(np.float32))
+            continue
+        hold_node(program.graph, node, read, got)
+        values[node.name] = got
+        compared += 1
     return compared
 
 
-def hold_node(graph: Graph, node: Node, read: tuple[np.ndarray | None, ...], got: np.ndarray) -> None:
+def hold_node(graph: Graph, node: Node, read: tuple[np.ndarray, ...], got: np.ndarray) -> None:
     """Compare one value; where the inputs hold what is no finite number, only as far as the reference is finite."""
-    args = tuple(cast(np.ndarray, r).astype(np.float64) for r in read)
+    args = tuple(r.astype(np.float64) for r in read)
     with np.errstate(all="ignore"):
         want, allowed = expected(graph, node, args)
     if got.shape != want.shape:

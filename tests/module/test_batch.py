@@ -28,3 +28,14 @@ def test_same_bits_as_alone(text: str, innermost: bool, threads: int) -> None:
     results = many.model()(images)
     for image, result in zip(images, results, strict=True):
         np.testing.assert_array_equal(alone.model()(image[None])[0], result)
+
+
+def test_an_output_that_depends_on_no_input_is_there_for_each_image() -> None:
+    text = "net t\ninput 4x3x3\nsave x\nconst k 4x3x3\ngelu_tanh\noutput\nfrom x\nadd { | from k }\noutput\n"
+    images = np.random.default_rng(3).standard_normal((5, 4, 3, 3), dtype=np.float32)
+    alone = built(text, 1, 1).model()
+    model = built(text, 2, 1).model()
+    for results in (model(images[:2]), model.run_many(images)):
+        for i, image in enumerate(images[: len(results[0])]):
+            for got, want in zip(results, alone(image[None]), strict=True):
+                np.testing.assert_array_equal(got[i], want[0])

@@ -1,0 +1,33 @@
+"""The op table and the kernels agree: a new op is not forgotten by either."""
+
+from __future__ import annotations
+
+import pytest
+from every_op import MADE, full_graphs
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from cnncc import targets
+from cnncc.codegen.program import make_program
+from cnncc.kernels.cpu import LOWER
+from cnncc.kernels.rules import select
+from cnncc.kernels.spec import Site
+from cnncc.ops import TABLE
+from tests.passes.pass_helpers import image
+
+
+@pytest.mark.parametrize("op", sorted(MADE & TABLE.keys()))
+@settings(max_examples=3, deadline=None, derandomize=True, suppress_health_check=list(HealthCheck))
+@given(st.data())
+def test_each_op_has_rules_and_code(op: str, data: st.DataObject) -> None:
+    """Whatever its attributes."""
+    graph = data.draw(full_graphs([op]))
+    program = make_program(graph, targets.load("x86-64-v3"))
+    assert {k.family for k in program.kernels} <= LOWER.keys()
+
+
+def test_an_op_without_a_rule_is_noticed() -> None:
+    graph = image().conv("a", "x", 8).graph("a")
+    strange = graph["a"].with_(op="strange")
+    with pytest.raises(AssertionError, match="no kernel rule for strange"):
+        select(Site(graph, strange, targets.load("x86-64-v3"), {}))
