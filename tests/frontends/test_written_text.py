@@ -14,7 +14,8 @@ from onnx import TensorProto, helper, numpy_helper
 
 from cnncc import lang, passes
 from cnncc.errors import CnnccError
-from cnncc.frontends.import_onnx import from_onnx, read_model
+from cnncc.frontends.import_onnx import from_onnx
+from cnncc.frontends.onnx_file import read_model
 from cnncc.frontends.text import blocks, write
 from cnncc.frontends.text.write import Written, net_text
 from cnncc.ir import Constant, Graph, Node, TensorType
