@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections import Counter, defaultdict
 from collections.abc import Callable, Hashable, Iterator, Sequence
 from dataclasses import dataclass, replace
-from itertools import count
+from itertools import accumulate, count
 
 from cnncc.frontends.text.parts import Part, sequences
 from cnncc.frontends.text.phrase import Hole, Ref
@@ -95,13 +95,14 @@ class Search:
         lines: dict[Pattern, int] = {}
         for body in sequences(top):
             ends: dict[Pattern, int] = {}
+            above = [0, *accumulate(part.lines for part in body)]
             for pattern, start in self.windows(body):
                 if start < ends.get(pattern, 0):
                     continue  # it overlaps the one before
                 ends[pattern] = start + len(pattern)
                 spots[pattern] += 1
                 if pattern not in lines:
-                    lines[pattern] = sum(part.lines for part in body[start : start + len(pattern)])
+                    lines[pattern] = above[start + len(pattern)] - above[start]
         saved = {p: (n - 1) * lines[p] - 2 - n for p, n in spots.items() if n > 1 and lines[p] > 1}
         chosen = max(saved, key=lambda p: (saved[p], -len(p)), default=None)
         return chosen if chosen is not None and saved[chosen] >= LEAST else None
