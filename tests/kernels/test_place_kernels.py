@@ -7,6 +7,12 @@ import pytest
 from kernels.compare import relative_error
 
 from cnncc import api, lang, reference
+from cnncc.kernels.cpu import LOWER
+from cnncc.kernels.gather import GatherConfig, ScatterConfig
+from cnncc.kernels.nms import NmsConfig, NmsRowsConfig
+from cnncc.kernels.roi_align import RoiAlignConfig
+from cnncc.kernels.sample import SampleConfig
+from cnncc.kernels.window import ArgmaxConfig
 from cnncc.passes import with_batch
 
 RNG = np.random.default_rng(11)
@@ -140,3 +146,20 @@ def test_lrn_of_even_size() -> None:
 def test_resize_of_a_region(how: str) -> None:
     body = f"input 9x6x8\nresize 5x7 {how} tf_crop_and_resize region (0.1, -0.3, 0.9, 1.2)"
     check(body, real(1, 9, 6, 8))
+
+
+GROWING = {
+    "sample": [SampleConfig(1, 8, 8, (s, s), (s, s), "cubic", "reflection", "half_pixel") for s in (45, 909)],
+    "gather": [GatherConfig(s, (s, s), s, 17, wrap=True) for s in (45, 909)],
+    "scatter": [ScatterConfig(GatherConfig(s, (s, s), s, 17, wrap=True), "max", zeros=False) for s in (45, 909)],
+    "argmaxpool": [ArgmaxConfig(1, 8, 8, (s, s), (s, s), (s // 2, 3), (1, 1), (1, 1), (1, 1, 1, 1)) for s in (45, 909)],
+    "roi_align": [RoiAlignConfig(2, s, (s, s), s, (s, s), "avg", 0.5, 0, True, True) for s in (45, 909)],
+    "nms": [NmsConfig(2, s, s, s, 0.5, 0.1, center=False) for s in (45, 909)],
+    "nms_rows": [NmsRowsConfig(2, s, s) for s in (45, 909)],
+}
+
+
+@pytest.mark.parametrize("family", GROWING)
+def test_code_does_not_grow_with_sizes(family: str) -> None:
+    small, large = (len(LOWER[family](config, "f").script().splitlines()) for config in GROWING[family])
+    assert small == large
