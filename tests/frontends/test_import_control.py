@@ -62,14 +62,14 @@ def refused(nodes: list[Any], tensors: dict[str, np.ndarray] | None = None, **in
 
 def test_refused_branches() -> None:
     text = refused([choice("c", "y", YES, YES)], x=IMAGE, c=(1,))
-    assert text.splitlines()[1:] == ["  y (If): the condition is computed, but has to be known when compiling"]
+    assert "y (If): the condition is computed, but has to be known when compiling" in text
     text = refused([choice("c", "y", YES, YES)], {"c": np.array([True, False])})
-    assert text.splitlines()[1:] == ["  y (If): the condition: expected one truth value"]
+    assert "y (If): the condition: expected one truth value" in text
     two = branch([node("Relu", "x", "p"), node("Abs", "x", "q")], ["p", "q"])
     text = refused([choice("c", "y", two, YES)], {"c": np.array(True)})
-    assert text.splitlines()[1:] == ["  y (If): then_branch has 2 results, the node 1"]
+    assert "y (If): then_branch has 2 results, the node 1" in text
     text = refused([choice("c", "y", branch([node("Det", "x", "b")], ["b"]), YES)], {"c": np.array(True)})
-    assert text.splitlines()[1:] == ["  b (Det): this op is not supported"]
+    assert "b (Det): this op is not supported" in text
 
 
 def test_loops_and_recurrent_layers_say_so() -> None:
