@@ -57,8 +57,8 @@ def _closed_in_time(signals: int) -> bool:
 def tell() -> int:
     """Says that the command was interrupted; returns the exit code.
 
-    Python notes an interrupt within `exec`, which dataclasses use, and then ends by a signal whatever a program returns.
-    Another `exec` takes the note back.
+    Python notes an interrupt within `exec`, which dataclasses use, and then ends by a signal whatever a program
+    returns. Another `exec` takes the note back.
     """
     print("cnncc: interrupted", file=sys.stderr)
     exec("")
