@@ -15,6 +15,7 @@ def main() -> int:
         return run()
     except KeyboardInterrupt:
         print("cnncc: interrupted", file=sys.stderr)
+        exec("")  # see cnncc.cli.interrupt.tell, which may not have been imported yet
         return EXIT_INTERRUPTED
 
 

@@ -85,8 +85,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     except OSError as error:
         return _fail(f"{error.filename or 'input or output'}: {reason(error)}")
     except KeyboardInterrupt:
-        _fail("interrupted")
-        return interrupt.EXIT_INTERRUPTED
+        return interrupt.tell()
 
 
 def _open_streams() -> None:

@@ -54,6 +54,17 @@ def _closed_in_time(signals: int) -> bool:
     return bool(ready) and os.read(signals, 1) == b""
 
 
+def tell() -> int:
+    """Says that the command was interrupted; returns the exit code.
+
+    Python notes an interrupt within `exec`, which dataclasses use, and then ends by a signal whatever a program
+    returns. Another `exec` takes the note back.
+    """
+    print("cnncc: interrupted", file=sys.stderr)
+    exec("")
+    return EXIT_INTERRUPTED
+
+
 def end() -> None:
     """Ends the process at once; its temporary files go, and the workers that compile follow it."""
     files.remove_scratch()
