@@ -23,6 +23,8 @@ WANTED_CHUNKS = 32
 """Chunks a step is cut into, so that a thread that loses its core costs little."""
 
 _SPINS_BEFORE_YIELD = 10000
+_STRETCH = 16
+"""Steps of one function: the time that LLVM takes for a function grows with the square of its length."""
 
 
 def steps_ir(program: Program, symbol: str) -> str:
@@ -58,6 +60,7 @@ class _Steps:
             *(self._declare(k.symbol, arity) for k, arity in self._arities().items()),
             self._meet(),
             *(["declare i64 @llvm.readcyclecounter()"] if self.program.stamps else []),
+            *(self._stretch(first) for first in self._stretches()),
             self._body(),
             self._run(),
         ]
@@ -130,6 +133,29 @@ done:
             f"  call void @meet({arguments}, ptr %stamp{i})",
         ]
 
+    def _stretches(self) -> range:
+        """The first steps of the functions that steps are written into."""
+        return range(0, len(self.program.calls), _STRETCH)
+
+    def _stretch(self, first: int) -> str:
+        """One thread's way through some steps that follow each other."""
+        lines = [
+            f"define internal void @stretch{first}(ptr %context, i32 %id, i32 %threads) noinline {{",
+            "entry:",
+        ]
+        for i in range(self.pointers):
+            lines.append(f"  %slot{i} = getelementptr ptr, ptr %context, i32 {i}")
+            lines.append(f"  %p{i} = load ptr, ptr %slot{i}")
+        lines += [
+            "  %id64 = sext i32 %id to i64",
+            "  %round = sub i32 %threads, 1",
+            f"  br label %step{first}",
+        ]
+        calls = self.program.calls[first : first + _STRETCH]
+        for i, call in enumerate(calls, start=first):
+            lines += self._step(i, call)
+        return "\n".join([*lines, f"step{first + len(calls)}:", "  ret void", "}"])
+
     def _body(self) -> str:
         """One thread's way through all steps. The context holds the pointers, the number of threads (an id beyond it
         has no scratch) and whether anybody came."""
@@ -143,20 +169,7 @@ done:
             "leave:",
             "  ret void",
             "come:",
-        ]
-        for i in range(self.pointers):
-            lines.append(f"  %slot{i} = getelementptr ptr, ptr %context, i32 {i}")
-            lines.append(f"  %p{i} = load ptr, ptr %slot{i}")
-        lines += [
-            "  %id64 = sext i32 %id to i64",
-            "  %round = sub i32 %threads, 1",
-            "  br label %step0",
-        ]
-        calls = self.program.calls
-        for i, call in enumerate(calls):
-            lines += self._step(i, call)
-        lines += [
-            f"step{len(calls)}:",
+            *(f"  call void @stretch{first}(ptr %context, i32 %id, i32 %threads)" for first in self._stretches()),
             f"  %came = getelementptr {self.context}, ptr %context, i32 0, i32 2",
             "  store atomic i32 1, ptr %came release, align 4",
             "  ret void",

@@ -1,0 +1,25 @@
+"""The glue of a deep network is many functions, none of them long: LLVM takes longer than in proportion for those."""
+
+from __future__ import annotations
+
+import pytest
+
+from cnncc import lang, resources, targets
+from cnncc.codegen.glue import steps_ir
+from cnncc.codegen.program import make_program
+
+
+def longest_function(name: str, threads: int, target: str) -> tuple[int, int]:
+    """Lines of the longest function, and how many functions there are."""
+    graph = lang.read(resources.directory("models") / f"{name}.net")
+    text = steps_ir(make_program(graph, targets.load(target), threads=threads), "steps")
+    functions = [part.split("\n}")[0] for part in text.split("\ndefine ")[1:]]
+    return max(f.count("\n") for f in functions), len(functions)
+
+
+@pytest.mark.parametrize(("target", "threads"), [("x86-64-v3", 2), ("wasm32", 1)])
+def test_no_function_grows_with_the_depth(target: str, threads: int) -> None:
+    shallow, few = longest_function("cifar_resnet20", threads, target)
+    deep, many = longest_function("cifar_resnet110", threads, target)
+    assert deep <= 1.1 * shallow
+    assert many > few
