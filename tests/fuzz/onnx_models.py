@@ -155,8 +155,9 @@ def difference(got: Any, wanted: Any) -> str:
     return f"by {gap:.3g} of {scale:.3g}" if gap > CLOSE * scale else ""
 
 
-def work(pipe: Connection, seeds: Seeds, compile_every: int) -> None:
+def work(pipe: Connection, other_end: Connection, seeds: Seeds, compile_every: int) -> None:
     """Runs the cases whose numbers come, and answers with their outcomes."""
+    other_end.close()  # so that the pipe ends with the main process
     warnings.simplefilter("ignore")
     import onnxruntime  # noqa: F401  before the memory is measured
 
@@ -208,7 +209,7 @@ class Worker:
     def start(self) -> None:
         context = multiprocessing.get_context("fork")
         self.pipe, theirs = context.Pipe()
-        self.process = context.Process(target=work, args=(theirs, self.seeds, self.compile_every), daemon=True)
+        self.process = context.Process(target=work, args=(theirs, self.pipe, self.seeds, self.compile_every), daemon=True)
         self.process.start()
         theirs.close()
         self.pipe.recv()
