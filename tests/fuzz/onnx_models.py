@@ -209,7 +209,8 @@ class Worker:
     def start(self) -> None:
         context = multiprocessing.get_context("fork")
         self.pipe, theirs = context.Pipe()
-        self.process = context.Process(target=work, args=(theirs, self.pipe, self.seeds, self.compile_every), daemon=True)
+        arguments = (theirs, self.pipe, self.seeds, self.compile_every)
+        self.process = context.Process(target=work, args=arguments, daemon=True)
         self.process.start()
         theirs.close()
         self.pipe.recv()
