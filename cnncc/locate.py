@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 from pathlib import Path
 
+from cnncc.errors import CnnccError
 from cnncc.resources import directory
 
 
@@ -17,11 +18,18 @@ def find_net(name: str | os.PathLike[str]) -> str:
 
 
 def find_weights(net: str | os.PathLike[str], given: str | os.PathLike[str] | None) -> str | None:
-    """The weights file to use: the one given, else the one beside the network with its name, else none (seeded)."""
+    """The weights file to use: the one given, else the one beside the network with its name, else none (seeded).
+    CnnccError if that one is a link out of the network's folder: nobody has said that such a file is meant."""
     if given is not None:
         return os.fspath(given)
     found = find_net(net)
     if found == "-" or "\n" in found:
         return None
     beside = Path(found).with_suffix(".safetensors")
-    return str(beside) if beside.is_file() else None
+    if not beside.is_file():
+        return None
+    if not beside.resolve().is_relative_to(beside.parent.resolve()):
+        raise CnnccError(
+            f"{beside} is a link out of its folder, to {beside.resolve()}", hint=f"if you mean it: --weights {beside}"
+        )
+    return str(beside)

@@ -129,7 +129,10 @@ def _bind(library: ctypes.CDLL, info: dict[str, Any], origin: Origin) -> Model:
         if "cuda" in info:
             return cuda_model(info, library, run, get(), error_text, origin)
         return Model(info, run, get(), error_text, keep=(library,), origin=origin)
-    beside = origin.path.with_name(info["weights"]["file"])
+    file = info["weights"]["file"]
+    if Path(file).name != file:
+        raise CnnccError(f"{origin.path}: its weights would lie outside its folder, in {file!r}")
+    beside = origin.path.with_name(file)
     state = _open_weights(library, name, origin.weights or beside, error_text)
     return Model(info, run, ctypes.addressof(state), error_text, keep=(library, state), origin=origin)
 

@@ -69,6 +69,16 @@ def test_the_file_may_be_elsewhere(folder, image, tmp_path):
     assert cnncc.load(folder / "small.so", weights=other)(image).sum() == pytest.approx(1, abs=1e-5)
 
 
+def test_a_name_that_leads_out_of_the_folder_is_refused(folder, tmp_path):
+    module = tmp_path / "small.so"
+    data = (folder / "small.so").read_bytes()
+    assert b'"small.weights"' in data
+    module.write_bytes(data.replace(b'"small.weights"', b'"../ll.weights"'))
+    (tmp_path.parent / "ll.weights").write_bytes((folder / "small.weights").read_bytes())
+    with pytest.raises(CnnccError, match=r"small.so: its weights would lie outside its folder, in '../ll.weights'"):
+        cnncc.load(module)
+
+
 def test_the_mapping_is_given_back(folder, image):
     model = cnncc.load(folder / "small.so")
     assert "small.weights" in Path("/proc/self/maps").read_text()
