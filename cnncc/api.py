@@ -73,6 +73,8 @@ def compile(
         tune=tune,
         dtype=dtype,
     ).model()
+    if network.notes:
+        model.info["notes"] = list(network.notes)
     return network.declare(model)
 
 

@@ -8,10 +8,12 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from cnncc.errors import warn
 from cnncc.locate import find_net, find_weights
 
 if TYPE_CHECKING:
     from cnncc.frontends.import_onnx import Port
+    from cnncc.frontends.net_of_onnx import Network
     from cnncc.ir import Graph
     from cnncc.runtime.declared import Declared
     from cnncc.runtime.model import Model
@@ -36,6 +38,8 @@ class Source:
     weights: str | None
     inputs: Mapping[str, Declared] = field(default_factory=dict)
     outputs: Sequence[Declared | None] = ()
+    notes: Sequence[str] = ()
+    """How it differs from its file."""
 
     def declare(self, model: Model, outputs: bool = True) -> Model:
         """The model of the network, which from now on also takes arrays as the file declares them, and gives results so
@@ -49,14 +53,22 @@ def read(source: str | os.PathLike[str]) -> Graph:
     """The graph of a network; only that of an ONNX model has weights. CnnccError for whatever is wrong with it, and a
     warning for what is most likely not meant."""
     if is_onnx(source):
-        from cnncc.frontends.net_of_onnx import import_onnx
-
-        return import_onnx(source).graph
+        return imported(source).graph
     from cnncc import lang
 
     graph = lang.read(find_net(source))
     lang.doubt(graph)
     return graph
+
+
+def imported(source: str | os.PathLike[str]) -> Network:
+    """The network of an ONNX model, with a warning for each way in which it differs from the file."""
+    from cnncc.frontends.net_of_onnx import import_onnx
+
+    network = import_onnx(source)
+    for note in network.notes:
+        warn(note)
+    return network
 
 
 def read_bound(
@@ -71,15 +83,13 @@ def read_source(source: str | os.PathLike[str], weights: str | os.PathLike[str] 
     """A network with weights from the file `weights`, else from the ONNX model itself or the file beside the network,
     else drawn from `seed`. CnnccError for what does not fit."""
     if is_onnx(source):
-        from cnncc.frontends.net_of_onnx import import_onnx
-
-        network = import_onnx(source)
+        network = imported(source)
         inputs = {port.node: declared(port, network.batch) for port in network.inputs if port.node}
-        ports = inputs, [declared(port, network.batch) for port in network.outputs if port.node]
+        told = inputs, [declared(port, network.batch) for port in network.outputs if port.node], network.notes
         if weights is None:
-            return Source(network.graph, os.fspath(source), *ports)
+            return Source(network.graph, os.fspath(source), *told)
         path = find_weights(source, weights)
-        return Source(bind(network.graph, path, seed), path, *ports)
+        return Source(bind(network.graph, path, seed), path, *told)
     path = find_weights(source, weights)
     return Source(bind(read(source), path, seed), path)
 

@@ -17,7 +17,7 @@ from typing import Any
 import numpy as np
 
 from cnncc.ir import Constant, Graph, Node
-from cnncc.ops import ACTIVATIONS, TABLE
+from cnncc.ops import ACTIVATIONS, ELEMENTWISE, TABLE
 
 _SAMPLES = 1024
 _CHUNK = 1 << 16
@@ -130,8 +130,8 @@ def _spread(node: Node, args: list[np.ndarray], rng: np.random.Generator, graph:
     if node.op == "bn":
         scale = rng.uniform(0.5, 1.5, _SAMPLES)
         return args[0] / math.sqrt(np.mean(args[0] ** 2)) * scale + 0.05 * _gaussian(rng)
-    if node.op in _MERGES:
-        return np.asarray(_MERGES[node.op].reduce(args))
+    if node.op in ELEMENTWISE:
+        return np.asarray(TABLE[node.op].reference(tuple(args), {}, {}))
     if node.op == "group_norm":
         return args[0] / math.sqrt(np.mean(args[0] ** 2)) * rng.uniform(0.5, 1.5, _SAMPLES)
     if node.op == "maxpool":
@@ -140,9 +140,6 @@ def _spread(node: Node, args: list[np.ndarray], rng: np.random.Generator, graph:
     if node.op == "concat":
         return _mixture(args, [graph[i].type.shape[1] for i in node.inputs], rng)
     return _activate(args[0], node.op, node.attrs) if node.op in {*ACTIVATIONS, "lrn"} else args[0]
-
-
-_MERGES = {"add": np.add, "mul": np.multiply, "max": np.maximum, "min": np.minimum}
 
 
 @cache

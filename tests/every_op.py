@@ -10,7 +10,21 @@ import math
 from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 
-from graphs import ANY, IMAGE, MERGES, POSITIVE, Builder, Draw, fits, integers, pictures, window
+from graphs import (
+    ANY,
+    IMAGE,
+    JUMPS,
+    MERGES,
+    POSITIVE,
+    QUOTIENTS,
+    STEPS,
+    Builder,
+    Draw,
+    fits,
+    integers,
+    pictures,
+    window,
+)
 from hypothesis import strategies as st
 
 from cnncc.ir import Graph, Node
@@ -23,10 +37,10 @@ ATTEMPTS = 30
 """To make a node that its shape rule accepts; the later half has an input of its own, of which little can be wrong."""
 MOST_CHANNELS, MOST_VALUES = 80, 20_000
 """Of a value that further ops may read: graphs stay small."""
-LATE = frozenset({"relayout"})
+LATE = frozenset({"relayout", "spread"})
 """Ops that only a pass adds."""
-WILD = frozenset({"exp", "log", "sqrt", "reciprocal"})
-"""Activations that need their values near: others may follow in any number and order."""
+WILD = frozenset({*POSITIVE, *STEPS})
+"""Activations that need their values near, or jump: others may follow in any number and order."""
 
 
 class Maker(Builder):
@@ -94,8 +108,14 @@ def picture(make: Maker, fresh: bool) -> Node:
 
 def positive(op: str, make: Maker, fresh: bool) -> Node | None:
     """On what a sigmoid gives: some of these have no value below 0, or one that grows without bounds."""
-    inner = make.add("sigmoid", (make.pick(fresh=fresh),), {})
-    return inner and make.add(op, (inner,), {})
+    source = make.pick(fresh=fresh)
+    inner = make.add("sigmoid", (source,), {})
+    return inner and make.of_positive(op, inner, source)
+
+
+def jump(op: str, make: Maker, fresh: bool) -> Node | None:
+    """Rounding, comparisons and the like, of any values."""
+    return make.jump(op, make.pick(4, fresh), [n for n in make.nodes if small(n)])
 
 
 def merge(op: str, make: Maker, fresh: bool) -> Node | None:
@@ -173,7 +193,8 @@ def nms(make: Maker, fresh: bool) -> Node | None:
 SPECIAL: Mapping[str, How] = {
     "input": picture,
     "const": lambda make, fresh: make.const(),
-    **{op: partial(positive, op) for op in POSITIVE},
+    **{op: partial(positive, op) for op in (*POSITIVE, *QUOTIENTS)},
+    **{op: partial(jump, op) for op in (*STEPS, *JUMPS)},
     **{op: partial(merge, op) for op in MERGES},
     "matmul": matmul,
     "argmaxpool": argmaxpool,

@@ -18,11 +18,12 @@ Draw = Callable[..., Any]
 Shape = tuple[int, ...]
 Maker = Callable[[Draw, Shape], dict[str, Any]]
 
-LATE_OPS = frozenset({"relayout"})
+LATE_OPS = frozenset({"relayout", "spread"})
 """Ops only a late pass adds: no network text has them."""
 POINTWISE = (
     *("relu", "relu6", "sigmoid", "tanh", "hard_swish", "silu", "softmax", "identity", "flatten", "gap", "gmp"),
     *("softplus", "softsign", "mish", "gelu", "gelu_tanh", "erf", "abs", "prelu"),
+    *("sin", "cos", "atan", "asinh"),
 )
 
 
@@ -176,6 +177,7 @@ ANY: dict[str, Maker] = {
     "affine": lambda draw, _: {"scale": draw(tenths(-20, 20)), "shift": draw(tenths(-20, 20))},
     "elu": lambda draw, _: {"alpha": draw(tenths(1, 20))},
     "thresholded_relu": lambda draw, _: {"alpha": draw(tenths(0, 20))},
+    "shrink": lambda draw, _: {"shift": draw(tenths(0, 9)), "edge": draw(tenths(0, 9))},
     "permute": permute,
     "expand": expand,
     "strided_slice": strided_slice,
@@ -186,7 +188,14 @@ ANY: dict[str, Maker] = {
     "reshape": reshape,
     **{op: lambda draw, _: {} for op in POINTWISE},
 }
-POSITIVE = ("exp", "log", "sqrt", "reciprocal")
+POSITIVE = (*("exp", "log", "sqrt", "reciprocal", "tan", "asin", "acos", "sinh", "cosh", "atanh", "acosh", "power"),)
+"""Ops of one tensor that are for values between 0 and 1, or above 1."""
+QUOTIENTS = ("div", "pow")
+"""Ops of a tensor and a positive one, in the order of `pow` the other way round."""
+STEPS = ("round_down", "round_up", "round_to_zero", "round", "sign")
+"""Ops of one tensor that jump: a rounding error before them would be a large one behind them."""
+JUMPS = ("greater", "greater_equal", "equal", "mod", "fmod", "where")
+"""Merges that jump."""
 MERGES = ("add", "mul", "max", "min", "concat")
 
 
@@ -229,7 +238,30 @@ class Builder:
         """An op that is for positive values, on what a sigmoid gives."""
         source = self.draw(st.sampled_from(self.nodes))
         inner = self.add("sigmoid", (source,), {})
-        return inner and self.add(self.draw(st.sampled_from(POSITIVE)), (inner,), {})
+        return inner and self.of_positive(self.draw(st.sampled_from((*POSITIVE, *QUOTIENTS))), inner, source)
+
+    def of_positive(self, op: str, inner: Node, source: Node) -> Node | None:
+        """An op of a value between 0 and 1, and of another one if it reads two."""
+        if op in QUOTIENTS:
+            return self.add(op, (source, inner) if op == "div" else (inner, source), {})
+        if op in ("acosh", "atanh"):
+            moved = self.add("affine", (inner,), {"shift": 1.5} if op == "acosh" else {"scale": 0.9})
+            return moved and self.add(op, (moved,), {})
+        return self.add(op, (inner,), {"exponent": self.draw(tenths(-30, 30))} if op == "power" else {})
+
+    def jump(self, op: str, first: Node, others: list[Node]) -> Node | None:
+        """An op that jumps, of one value or of several that fit each other."""
+        count = {"where": 3}.get(op, 2) if op in JUMPS else 1
+        fitting = [n for n in others if fits(op, n.type.shape, first.type.shape)]
+        return self.add(op, (first, *(self.draw(st.sampled_from(fitting)) for _ in range(count - 1))), {})
+
+    def step(self) -> Node | None:
+        """An op that jumps, of what the caller passes: that is the same whatever has been rounded."""
+        exact = [n for n in self.nodes if n.op == "input" and not n.attrs["mean"] and not n.attrs["std"]]
+        if not exact:
+            return None
+        first = self.draw(st.sampled_from(exact))
+        return self.jump(self.draw(st.sampled_from((*STEPS, *JUMPS))), first, exact)
 
     def matmul(self) -> Node | None:
         """A product with the transposed image."""
@@ -341,7 +373,7 @@ def random_graph(draw: Draw, max_ops: int = 10) -> Graph:
         source(draw, builder)
     for _ in range(draw(integers(1, max_ops))):
         kinds = [*[builder.unary] * 5, builder.merge, builder.merge, builder.const, builder.positive, builder.matmul]
-        kinds.append(builder.placed)
+        kinds += [builder.placed, builder.step]
         kind = draw(st.sampled_from(kinds))
         kind()
     read = {i for n in builder.nodes for i in n.inputs}

@@ -5,13 +5,13 @@ from __future__ import annotations
 import math
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from itertools import count
+from itertools import count, product
 from typing import TYPE_CHECKING, Any, cast
 
 import numpy as np
 
 from cnncc.errors import CnnccError
-from cnncc.frontends.convert import RULES, sequences
+from cnncc.frontends.convert import RULES_OF, sequences
 from cnncc.frontends.convert.detect import REFUSED, converted
 from cnncc.frontends.onnx_attributes import find
 from cnncc.frontends.onnx_control import branch_of, needed
@@ -21,6 +21,7 @@ from cnncc.frontends.onnx_graph import inlined, label, opset_of, ordered
 from cnncc.frontends.onnx_schema import DOMAINS, check_schema
 from cnncc.frontends.onnx_site import Site, Tensor, Tensors
 from cnncc.frontends.onnx_tensors import array_of, is_numeric, kind_of, shown
+from cnncc.frontends.onnx_types import Kind, kinds_of
 from cnncc.frontends.onnx_values import Builder, Ragged, Shape, Unsupported, Value, plain_value
 from cnncc.frontends.tidy import tidy
 from cnncc.ir import Graph
@@ -177,6 +178,8 @@ class Reader:
     faults: Faults
     values: dict[str, Entry] = field(default_factory=dict)
     """Tensors by name; None where a node before failed."""
+    kinds: dict[str, Kind] = field(default_factory=dict)
+    """ONNX's types of computed tensors."""
     foldable: set[str] = field(default_factory=set)
     """Of those, what would be known if nothing had failed."""
     notes: list[str] = field(default_factory=list)
@@ -244,6 +247,7 @@ class Reader:
         if kind != "FLOAT":
             self.notes.append(f"input {port.name} is float32 here, {dtype} in the model")
         self.values[port.name] = Value(node, shape, value.axes)
+        self.kinds[port.name] = dtype
         return Port(port.name, shape, value.axes, node, dtype)
 
     def is_channels_last(self, name: str, shape: Shape) -> bool:
@@ -274,7 +278,16 @@ class Reader:
         results: Sequence[Entry] = [None] * len(node.output)
         with self.faults.at(f"node {label(node)}"):
             results = self.results(node, inputs)
+        self.kinds.update(zip(node.output, kinds_of(node, self.kinds_at(node)), strict=False))
         self.values.update({name: r for name, r in zip(node.output, results, strict=False) if name})
+
+    def kinds_at(self, node: NodeProto) -> list[Kind | None]:
+        """The types of a node's inputs; None of what is left out."""
+        values = [self.values.get(name) if name else None for name in node.input]
+        return [
+            value.dtype if isinstance(value, np.ndarray) else self.kinds.get(name)
+            for name, value in zip(node.input, values, strict=True)
+        ]
 
     def skip(self, node: NodeProto) -> None:
         """A node after one that failed. It is told of too if it has no counterpart whatever it is given; one of shapes
@@ -283,12 +296,12 @@ class Reader:
         known = all(name in self.foldable or isinstance(self.values.get(name), np.ndarray) for name in names)
         if known or node.op_type in ("Shape", "Size"):
             self.foldable.update(node.output)
-        elif node.domain not in DOMAINS or node.op_type not in CONVERTED:
+        elif (node.domain, node.op_type) not in CONVERTED:
             self.faults.add(f"node {label(node)}", refusal(node))
         self.values.update(dict.fromkeys(node.output))
 
     def results(self, node: NodeProto, given: list[Entry]) -> Sequence[Entry]:
-        if node.domain not in DOMAINS:
+        if node.domain not in RULES_OF:
             raise refusal(node)
         check_schema(node, self.opset)
         inputs = [i for i in given if not isinstance(i, Tensors)]
@@ -301,16 +314,18 @@ class Reader:
                 raise Unsupported("its result depends on the data")
             return shape_of(node, inputs[0])
         known = [i for i in inputs if not isinstance(i, Value)]
+        rule = RULES_OF[node.domain].get(node.op_type)
         if len(known) == len(inputs):
-            found = self.known_ops.evaluate(node, known, node.op_type in RULES)
+            found = self.known_ops.evaluate(node, known, rule is not None)
             if found is not None:
                 return found
-        if node.op_type not in RULES:
+        if rule is None:
             raise refusal(node)
-        return converted(RULES[node.op_type], self.site(node, given))
+        return converted(rule, self.site(node, given))
 
     def site(self, node: NodeProto, inputs: list[Entry]) -> Site:
-        return Site(node, cast("list[Tensor | None]", inputs), self.opset, self.b, self.used)
+        tensors = cast("list[Tensor | None]", inputs)
+        return Site(node, tensors, self.opset, self.b, self.used, self.kinds_at(node))
 
     def branch(self, graph: GraphProto) -> Sequence[Entry]:
         """The results of a graph inside the model's. Names that it makes are its own."""
@@ -350,16 +365,19 @@ class Reader:
         return Port(port.name, value.shape, value.axes, value.node, dtype_of(number), known, ragged)
 
 
-CONVERTED = frozenset({*RULES, *sequences.RULES, "If"})
-"""Ops of which some use is converted."""
+CONVERTED = frozenset((domain, op) for domain, rules in RULES_OF.items() for op in rules) | frozenset(
+    product(DOMAINS, (*sequences.RULES, "If"))
+)
+"""Ops of which some use is converted, by domain and name."""
 
 
 def refusal(node: NodeProto) -> Unsupported:
     """Why a node has no counterpart, whatever its inputs are."""
     if node.op_type in REFUSED:
         return Unsupported(REFUSED[node.op_type])
-    foreign = node.domain not in DOMAINS
-    return Unsupported(f"an op of the domain {node.domain}" if foreign else "this op is not supported")
+    if node.domain in DOMAINS:
+        return Unsupported("this op is not supported")
+    return Unsupported(f"{'this' if node.domain in RULES_OF else 'an'} op of the domain {node.domain}")
 
 
 def dtype_of(number: int) -> np.dtype[Any]:

@@ -11,6 +11,7 @@ import numpy as np
 from cnncc.frontends.onnx_place_rules import PLACE_RULES
 from cnncc.frontends.onnx_window_rules import WINDOW_RULES
 from cnncc.ir import Node
+from cnncc.ops.activation import CIRCULAR, PERIODIC
 from cnncc.ops.parts import places
 
 if TYPE_CHECKING:
@@ -119,6 +120,42 @@ def pairwise(op: str) -> Rule:
         model.emit(op, [first, last], node.name)
 
     return rule
+
+
+def compared(op: str) -> Rule:
+    """A comparison, whose truth values become 1 and 0."""
+
+    def rule(model: Model, node: Node) -> None:
+        model.emit("Cast", [model.step(op, model.data(node), f"{node.name}:truth")], node.name, to=1)
+
+    return rule
+
+
+def where(model: Model, node: Node) -> None:
+    """The mask becomes truth values."""
+    mask, *values = model.data(node)
+    model.emit("Where", [model.step("Cast", [mask], f"{node.name}:truth", to=9), *values], node.name)
+
+
+def mod(model: Model, node: Node) -> None:
+    """The remainder with the sign of the dividend; where that is the wrong one, once the divisor more."""
+    (x, y), name = model.data(node), node.name
+    rest = model.step("Mod", [x, y], f"{name}:rest", fmod=1)
+    product = model.step("Mul", [rest, y], f"{name}:product")
+    other = model.step("Less", [product, model.number(f"{name}.zero", 0)], f"{name}:other")
+    model.emit("Where", [other, model.step("Add", [rest, y], f"{name}:moved"), rest], name)
+
+
+def round_to_zero(model: Model, node: Node) -> None:
+    """sign(x) * floor(|x|)"""
+    (x,), name = model.data(node), node.name
+    size = model.step("Floor", [model.step("Abs", [x], f"{name}:size")], f"{name}:floor")
+    model.emit("Mul", [model.step("Sign", [x], f"{name}:sign"), size], name)
+
+
+def power(model: Model, node: Node) -> None:
+    """The exponent as a tensor."""
+    model.emit("Pow", [*model.data(node), model.number(f"{node.name}.exponent", node.attrs["exponent"])], node.name)
 
 
 def concat(model: Model, node: Node) -> None:
@@ -348,6 +385,22 @@ RULES: Mapping[str, Rule] = {
     "topk": topk,
     "resize": resize,
     "matmul": plain("MatMul"),
+    "div": plain("Div"),
+    "pow": plain("Pow"),
+    "mod": mod,
+    "fmod": plain("Mod", fmod=1),
+    "greater": compared("Greater"),
+    "greater_equal": compared("GreaterOrEqual"),
+    "equal": compared("Equal"),
+    "where": where,
+    "round_down": plain("Floor"),
+    "round_up": plain("Ceil"),
+    "round_to_zero": round_to_zero,
+    "round": plain("Round"),
+    "sign": plain("Sign"),
+    "power": power,
+    "shrink": renamed("Shrink", bias="shift", lambd="edge"),
+    **{name: plain(name.capitalize()) for name in (*PERIODIC, *CIRCULAR)},
     "max": plain("Max"),
     "min": plain("Min"),
     "input": source,

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from cnncc.frontends.onnx_attributes import SHOWN, WHOLE, AttributeReader, several, within
+from cnncc.frontends.onnx_types import Kind
 from cnncc.frontends.onnx_values import REAL, Builder, Unsupported, Value, plain_value
 
 if TYPE_CHECKING:
@@ -41,11 +42,17 @@ class Site(AttributeReader):
     b: Builder
     used: frozenset[str]
     """Names of tensors that somebody reads."""
+    kinds: Sequence[Kind | None] = ()
+    """ONNX's types of the inputs; here all are float32."""
 
     @property
     def hint(self) -> str:
         """The name for what it computes: that of its first result."""
         return next((name for name in self.node.output if name), self.node.name)
+
+    def kind(self, i: int) -> Kind | None:
+        """The type of an input."""
+        return self.kinds[i] if i < len(self.kinds) else None
 
     def has(self, i: int) -> bool:
         return i < len(self.inputs) and self.inputs[i] is not None

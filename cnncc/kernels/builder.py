@@ -8,6 +8,8 @@ only: loads convert them.
 
 from __future__ import annotations
 
+import math
+import struct
 from collections.abc import Iterator
 from contextlib import AbstractContextManager, contextmanager
 from typing import Any
@@ -83,9 +85,17 @@ def _vector(scalar: str, lanes: int) -> str:
     return scalar if lanes == 1 else f"{scalar}x{lanes}"
 
 
+def constant(value: float) -> Expr:
+    """A float32 constant. Infinities and NaN by their bits: TVM folds constants by rules for numbers, and the names
+    that it has for them in CUDA are of a header."""
+    if math.isfinite(value):
+        return FloatImm("float32", value)
+    return tirx.reinterpret("float32", IntImm("int32", struct.unpack("<i", struct.pack("<f", value))[0]))
+
+
 def splat(value: Expr, lanes: int) -> Expr:
     """A scalar (or a float constant) as a vector."""
-    scalar = FloatImm("float32", float(value)) if isinstance(value, int | float) else value
+    scalar = constant(float(value)) if isinstance(value, int | float) else value
     return scalar if lanes == 1 else Broadcast(scalar, lanes)
 
 

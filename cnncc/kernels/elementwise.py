@@ -10,17 +10,16 @@ import numpy as np
 from cnncc.ir import Constant
 from cnncc.kernels.conv_direct import pad_channels
 from cnncc.kernels.spec import Call, Epilogue, HasBlocks, Kernel, Operand, Packed, Place, Selection, Site
-from cnncc.ops import ACTIVATIONS
+from cnncc.ops import ACTIVATIONS, ELEMENTWISE, UNBOUNDED
 
-MERGES = ("add", "mul", "max", "min")
 MOST_NAMED = 4
 """Steps of an epilogue that stand in the name of a kernel."""
 
 
 @dataclass(frozen=True)
 class ElementwiseConfig:
-    """`start` is `first` (the first operand as it is), `add`, `mul`, `max`, `min`, `affine` (x scale + shift, per
-    channel) or `prelu` (x times a slope per channel where x is negative).
+    """`start` is `first` (the first operand as it is), a merge, `affine` (x scale + shift, per channel) or `prelu` (x
+    times a slope per channel where x is negative).
 
     Operands are `full` (as the result), `channel` (one value per channel). An image has `pixels` of `channel_blocks`
     blocks; a vector is one pixel of `tail` floats in one block of any length.
@@ -36,6 +35,8 @@ class ElementwiseConfig:
     epilogue: Epilogue
     pieces: int
     """Units per channel block."""
+    channels: int
+    """Where not 0, the channels of the image: what fills up the last block is set to 0."""
 
 
 def select_elementwise(site: Site) -> Selection | None:
@@ -45,13 +46,13 @@ def select_elementwise(site: Site) -> Selection | None:
         return _affine(site)
     if node.op == "prelu":
         return _prelu(site)
-    if node.op in MERGES:
+    if node.op in ELEMENTWISE:
         arms = node.inputs[: len(node.inputs) - sum(name == "add" for name, _ in node.attrs["epilogue"])]
         kinds = tuple(_kind(site, a) for a in arms)
         return _elementwise(site, node.op, kinds, node.attrs["epilogue"])
     if node.op in ACTIVATIONS:
         return _elementwise(site, "first", ("full",), ((node.op, tuple(sorted(node.attrs.items()))),))
-    if node.op in ("identity", "dropout"):
+    if node.op in ("identity", "dropout", "spread"):
         return _elementwise(site, "first", ("full",), ())
     return None
 
@@ -117,7 +118,9 @@ def _elementwise(
     pixels = stored[2] * stored[3] if image else 1
     width = node.type.block if image else math.prod(stored[1:])
     pieces = max(1, min(-(-pixels // 64), -(-16 // channel_blocks)))
-    config = ElementwiseConfig(start, kinds, channel_blocks, pixels, width, target.lanes, epilogue, pieces)
+    clears = image and node.type.shape[1] % width and UNBOUNDED & {start, *(name for name, _ in epilogue)}
+    channels = node.type.shape[1] if clears else 0
+    config = ElementwiseConfig(start, kinds, channel_blocks, pixels, width, target.lanes, epilogue, pieces, channels)
     kernel = Kernel("elementwise", f"{label(start, epilogue)}_f32_{target.isa}", config, channel_blocks * pieces, 0)
     operands = (
         *site.values(node.inputs[: len(kinds)]),

@@ -8,6 +8,7 @@ from typing import Any
 
 from cnncc.lang import items as read
 from cnncc.lang.items import Reader
+from cnncc.ops import ELEMENTWISE
 from cnncc.ops.gather import REDUCTIONS
 from cnncc.ops.resize import PLACES
 from cnncc.ops.source import FILTERS, ORDERS
@@ -129,6 +130,8 @@ TOPK = {
 SIMPLE = (
     *("relu", "relu6", "sigmoid", "tanh", "hard_swish", "silu", "softmax", "identity", "softplus", "softsign", "mish"),
     *("gelu", "gelu_tanh", "erf", "exp", "log", "sqrt", "reciprocal", "abs", "prelu"),
+    *("round_down", "round_up", "round_to_zero", "round", "sign", "sin", "cos", "tan", "asin", "acos", "atan"),
+    *("sinh", "cosh", "asinh", "acosh", "atanh"),
 )
 """Words that take nothing and may follow another op."""
 FLAGS = {m: ("mode", read.always(m)) for m in ("nearest", "bilinear")}
@@ -184,6 +187,8 @@ FORMS: Mapping[str, Form] = {
     **{op: plain(op) for op in SIMPLE},
     "clip": Form("clip", words=numbers("low", "high"), chains=True),
     "affine": Form("affine", words=numbers("scale", "shift"), chains=True),
+    "power": Form("power", (("exponent", read.number),), chains=True),
+    "shrink": Form("shrink", words=numbers("shift", "edge"), chains=True),
     "elu": Form("elu", optional=("alpha", read.number), words=numbers("alpha"), chains=True),
     "thresholded_relu": Form("thresholded_relu", optional=("alpha", read.number), words=numbers("alpha"), chains=True),
     "group_norm": Form(
@@ -226,7 +231,7 @@ FORMS: Mapping[str, Form] = {
 }
 """Every op word."""
 MERGE_FORMS: Mapping[str, Form] = {
-    **{op: Form(op) for op in ("add", "mul", "max", "min", "matmul", "concat")},
+    **{op: Form(op) for op in (*sorted(ELEMENTWISE), "matmul", "concat")},
     "cropcat": Form("concat"),
     "sample": Form("sample", words=SAMPLE),
     "gather": Form("gather", words=ROWS),

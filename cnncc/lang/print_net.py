@@ -60,7 +60,10 @@ def flag(name: str) -> Write:
     return lambda value: name
 
 
-NUMBERS = ("eps", "alpha", "beta", "k", "slope", "p", "value", "low", "high", "shift", "coefficient", "iou", "score")
+NUMBERS = (
+    *("eps", "alpha", "beta", "k", "slope", "p", "value", "low", "high", "shift", "edge"),
+    *("coefficient", "iou", "score"),
+)
 WORDS: Mapping[str, Write] = {
     "stride": lambda value: f"/{square(value)}",
     "pad": word("pad", pads),
@@ -126,6 +129,7 @@ POSITIONAL: Mapping[str, Callable[[Mapping[str, Any]], str]] = {
     "unfold": lambda a: by(a["kernel"]),
     "group_norm": lambda a: str(a["groups"]),
     "topk": lambda a: str(a["k"]),
+    "power": lambda a: number(a["exponent"]),
     "resize": lambda a: by(a["size"]),
     "unpool": lambda a: by(a["size"]),
     "roi_align": lambda a: by(a["size"]),

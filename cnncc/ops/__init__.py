@@ -13,6 +13,7 @@ from cnncc.ir.verify import VerifyError
 from cnncc.ops import (
     activation,
     combine,
+    compare,
     conv,
     dense,
     gather,
@@ -37,9 +38,11 @@ from cnncc.ops.table import NOT_TRAINED, REQUIRED, Attrs, Op, Shape, ShapeError,
 __all__ = [
     "ACTIVATIONS",
     "DEFAULTS",
+    "ELEMENTWISE",
     "NOT_TRAINED",
     "REQUIRED",
     "TABLE",
+    "UNBOUNDED",
     "Op",
     "ShapeError",
     "VerifyError",
@@ -55,13 +58,17 @@ __all__ = [
 ]
 
 FAMILIES = (
-    *(source, conv, dense, pool, normalize, group_norm, activation, combine, matmul, resample, resize),
-    *(rearrange, permute, parts, sample, gather, roi_align, nms),
+    *(source, conv, dense, pool, normalize, group_norm, activation, combine, compare, matmul),
+    *(resample, resize, rearrange, permute, parts, sample, gather, roi_align, nms),
 )
 TABLE: Mapping[str, Op] = {op.name: op for family in FAMILIES for op in family.OPS}
 """Every op by name."""
 ACTIVATIONS = frozenset(activation.FUNCTIONS)
 """Ops of one tensor, pointwise, that an epilogue may hold."""
+ELEMENTWISE = frozenset(op.name for family in (combine, compare) for op in family.OPS if op.name != "concat")
+"""Ops of several tensors that fit each other, element by element, with an epilogue."""
+UNBOUNDED = activation.UNBOUNDED | combine.UNBOUNDED
+"""Ops of both kinds that may give infinity or NaN of finite numbers."""
 DEFAULTS: Mapping[str, Attrs] = {name: op.attributes for name, op in TABLE.items()}
 """Attributes of every op with their defaults, e.g. for `print_graph(graph, DEFAULTS)`."""
 

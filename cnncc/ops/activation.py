@@ -134,13 +134,78 @@ def abs(x: Array, attrs: Attrs) -> Array:
     return np.abs(x)
 
 
+def round_down(x: Array, attrs: Attrs) -> Array:
+    """The largest whole number that is not above x"""
+    return np.floor(x)
+
+
+def round_up(x: Array, attrs: Attrs) -> Array:
+    """The smallest whole number that is not below x"""
+    return np.ceil(x)
+
+
+def round_to_zero(x: Array, attrs: Attrs) -> Array:
+    """x without what is behind the point"""
+    return np.trunc(x)
+
+
+def round(x: Array, attrs: Attrs) -> Array:
+    """The nearest whole number; of two the even one"""
+    return np.rint(x)
+
+
+def sign(x: Array, attrs: Attrs) -> Array:
+    """-1, 0 or 1"""
+    return np.sign(x)
+
+
+def power(x: Array, attrs: Attrs) -> Array:
+    """x to a number; NaN of a negative x where that is not whole"""
+    with np.errstate(all="ignore"):
+        return np.power(x, np.full_like(x, attrs["exponent"]))  # of a scalar 0.5 NumPy takes the root
+
+
+def shrink(x: Array, attrs: Attrs) -> Array:
+    """x - shift above edge, x + shift below -edge, else 0"""
+    shift, edge = (x.dtype.type(attrs[name]) for name in ("shift", "edge"))
+    inside = np.where(np.isnan(x), x, x.dtype.type(0))
+    return np.where(x > edge, x - shift, np.where(x < -edge, x + shift, inside))
+
+
+def of_numpy(name: str, theirs: np.ufunc, most: float = math.inf) -> Function:
+    """A function that NumPy has; NaN where it is not defined, and from |x| = `most` on."""
+
+    def function(x: Array, attrs: Attrs) -> Array:
+        with np.errstate(all="ignore"):
+            return np.where(np.abs(x) < most, theirs(x), x.dtype.type(np.nan)) if most < math.inf else theirs(x)
+
+    function.__name__ = name
+    return function
+
+
+PERIODIC: Mapping[str, np.ufunc] = {"sin": np.sin, "cos": np.cos, "tan": np.tan}
+FURTHEST = float(1 << 27)
+"""Where the periodic functions end: float32 numbers are 16 apart there, further than a period."""
+CIRCULAR: Mapping[str, np.ufunc] = {
+    **{"asin": np.arcsin, "acos": np.arccos, "atan": np.arctan, "sinh": np.sinh, "cosh": np.cosh},
+    **{"asinh": np.arcsinh, "acosh": np.arccosh, "atanh": np.arctanh},
+}
+"""Inverse and hyperbolic functions."""
 FUNCTIONS: Mapping[str, Function] = {
     f.__name__: f
     for f in (
         *(relu, relu6, leaky_relu, sigmoid, tanh, hard_sigmoid, hard_swish, silu, clip, affine, elu, softplus),
         *(softsign, mish, gelu, gelu_tanh, thresholded_relu, erf, exp, log, sqrt, reciprocal, abs),
+        *(round_down, round_up, round_to_zero, round, sign, power, shrink),
+        *(of_numpy(name, theirs, FURTHEST) for name, theirs in PERIODIC.items()),
+        *(of_numpy(name, theirs) for name, theirs in CIRCULAR.items()),
     )
 }
+UNBOUNDED = frozenset(
+    "exp log sqrt reciprocal power tan asin acos acosh atanh sinh cosh".split()
+)  # fmt: skip
+"""Functions that may be infinite or NaN where the argument is finite. What fills up a block of channels must not become
+that: a convolution multiplies it by zero."""
 LARGEST = 3.4028234663852886e38
 """The largest float32: what `clip` is bounded by where nothing is said."""
 DEFAULTS: Mapping[str, Attrs] = {
@@ -150,8 +215,12 @@ DEFAULTS: Mapping[str, Attrs] = {
     "affine": {"scale": 1.0, "shift": 0.0},
     "elu": {"alpha": 1.0},
     "thresholded_relu": {"alpha": 1.0},
+    "power": {"exponent": 2.0},
+    "shrink": {"shift": 0.0, "edge": 0.5},
 }
-TOLERANCES = {"relu": 0.0, "relu6": 0.0, "leaky_relu": 1e-6, "clip": 0.0, "thresholded_relu": 0.0, "abs": 0.0}
+ROUNDING = ("round_down", "round_up", "round_to_zero", "round")
+EXACT = ("relu", "relu6", "clip", "thresholded_relu", "abs", "sign", *ROUNDING)
+TOLERANCES = {**dict.fromkeys(EXACT, 0.0), "leaky_relu": 1e-6}
 
 
 def activation(name: str, function: Function) -> Op:

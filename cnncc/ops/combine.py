@@ -1,4 +1,4 @@
-"""Merges: sum, product, extremes and concatenation of several tensors. A batch of 1 (a constant) serves all images."""
+"""Merges: sum, product, extremes, quotient, power and concatenation. A batch of 1 (a constant) serves all images."""
 
 from __future__ import annotations
 
@@ -79,16 +79,39 @@ def concat_reference(xs: Arrays, weights: Weights, attrs: Attrs) -> Array:
     return np.concatenate([np.broadcast_to(x, (batch, *x.shape[1:])) for x in xs], axis=1)
 
 
+def div_reference(xs: Arrays, weights: Weights, attrs: Attrs) -> Array:
+    """The first over the second."""
+    with np.errstate(divide="ignore", invalid="ignore"):
+        return xs[0] / xs[1]
+
+
+def pow_reference(xs: Arrays, weights: Weights, attrs: Attrs) -> Array:
+    """The first to the power of the second; NaN of a negative one with an exponent that is not whole."""
+    with np.errstate(all="ignore"):
+        return np.power(xs[0], xs[1])
+
+
+def remainder(function: Callable[[Array, Array], Array]) -> Callable[[Arrays, Weights, Attrs], Array]:
+    """What division leaves over; NaN for a divisor of 0."""
+
+    def reference(xs: Arrays, weights: Weights, attrs: Attrs) -> Array:
+        with np.errstate(divide="ignore", invalid="ignore"):
+            return function(xs[0], xs[1])
+
+    return reference
+
+
 def merge(
     name: str,
     shape: Callable[[Shapes, Attrs], Shape],
     reference: Callable[[Arrays, Weights, Attrs], Array],
     tolerance: float,
+    arity: tuple[int, int | None] = (2, None),
 ) -> Op:
-    """An op of two or more tensors without attributes."""
+    """An op of several tensors without attributes."""
     return Op(
         name=name,
-        arity=(2, None),
+        arity=arity,
         attributes={},
         weights=no_weights,
         shape=shape,
@@ -99,10 +122,26 @@ def merge(
     )
 
 
+def elementwise(
+    name: str,
+    reference: Callable[[Arrays, Weights, Attrs], Array],
+    tolerance: float,
+    arity: tuple[int, int | None] = (2, None),
+) -> Op:
+    """A merge of tensors that fit each other, element by element."""
+    return with_epilogue(merge(name, elementwise_shape, reference, tolerance, arity))
+
+
+UNBOUNDED = frozenset({"div", "pow", "mod", "fmod"})
+"""Merges that may be infinite or NaN where their arms are finite (see `activation.UNBOUNDED`)."""
 OPS = (
-    with_epilogue(merge("add", elementwise_shape, add_reference, 1e-6)),
-    with_epilogue(merge("mul", elementwise_shape, mul_reference, 1e-6)),
-    with_epilogue(merge("max", elementwise_shape, max_reference, 0.0)),
-    with_epilogue(merge("min", elementwise_shape, min_reference, 0.0)),
+    elementwise("add", add_reference, 1e-6),
+    elementwise("mul", mul_reference, 1e-6),
+    elementwise("max", max_reference, 0.0),
+    elementwise("min", min_reference, 0.0),
+    elementwise("div", div_reference, 1e-6, (2, 2)),
+    elementwise("pow", pow_reference, 2e-6, (2, 2)),
+    elementwise("fmod", remainder(np.fmod), 0.0, (2, 2)),
+    elementwise("mod", remainder(np.mod), 1e-6, (2, 2)),
     merge("concat", concat_shape, concat_reference, 0.0),
 )

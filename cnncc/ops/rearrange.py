@@ -5,6 +5,8 @@ from __future__ import annotations
 import math
 from collections.abc import Callable
 
+import numpy as np
+
 from cnncc.ops.shapes import at_least, dims, whole_image
 from cnncc.ops.table import (
     REQUIRED,
@@ -93,6 +95,18 @@ def mover(
     )
 
 
+def spread_shape(shapes: Shapes, attrs: Attrs) -> Shape:
+    """(1, ...) -> (batch, ...): a value that all images share, for each of them."""
+    if shapes[0][0] != 1:
+        raise ShapeError(f"a batch of {shapes[0][0]}: it is shared by no images")
+    return (attrs["batch"], *shapes[0][1:])
+
+
+def spread_reference(xs: Arrays, weights: Weights, attrs: Attrs) -> Array:
+    """The same for each image."""
+    return np.repeat(xs[0], attrs["batch"], axis=0)
+
+
 OPS = (
     # Positions lose their place in a vector: what reads it sees them all.
     mover("flatten", {}, flatten_shape, regrouped, whole_image),
@@ -100,5 +114,6 @@ OPS = (
     mover("slice", {"start": REQUIRED, "stop": REQUIRED}, slice_shape, slice_reference),
     mover("dropout", {"p": 0.5}, dropout_shape, unchanged),
     mover("identity", {}, same_shape, unchanged),
+    mover("spread", {"batch": REQUIRED}, spread_shape, spread_reference),
     mover("relayout", {}, same_shape, unchanged),
 )

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import replace
+from itertools import count
 
 from cnncc import ops
 from cnncc.errors import CnnccError, nearest
-from cnncc.ir.graph import Graph
+from cnncc.ir.graph import Graph, Node
+from cnncc.ir.types import TensorType
 from cnncc.passes.assign_layouts import assign_layouts
 from cnncc.passes.drop_identities import drop_identities
 from cnncc.passes.fold_batchnorm import fold_batchnorm
@@ -62,7 +64,8 @@ def run(graph: Graph, stop_after: str | None = None, on_pass: Callable[[str, Gra
 
 
 def with_batch(graph: Graph, n: int) -> Graph:
-    """The graph for `n` images at a time: every input gets the batch, every type is inferred again.
+    """The graph for `n` images at a time: every input gets the batch, every type is inferred again. An output that no
+    input has a part in is given for each image.
 
     Raises CnnccError when `n` is not positive.
     """
@@ -70,4 +73,22 @@ def with_batch(graph: Graph, n: int) -> Graph:
         raise CnnccError(f"a batch of {n} images", hint="the batch is at least 1")
     inputs = {node.name: node.with_(attrs={**node.attrs, "batch": n}) for node in graph.inputs}
     nodes = tuple(inputs.get(node.name, node) for node in graph.nodes)
-    return infer_shapes(replace(graph, nodes=nodes))
+    return with_shared_outputs(infer_shapes(replace(graph, nodes=nodes)), n)
+
+
+def with_shared_outputs(graph: Graph, n: int) -> Graph:
+    """constant output c => spread(c.one) of `n` images, named c; c.one is what c was."""
+    shared = {name for name in graph.outputs if graph[name].type.shape[0] < n}
+    if not shared:
+        return graph
+    one: dict[str, str] = {}
+    for name in sorted(shared):
+        one[name] = next(s for i in count() if (s := f"{name}.one{'_' * i}") not in graph.by_name)
+    nodes: list[Node] = []
+    for node in graph.nodes:
+        wired = node.with_(inputs=tuple(one.get(i, i) for i in node.inputs))
+        nodes.append(wired.with_(name=one[node.name]) if node.name in one else wired)
+        if node.name in one:
+            kind = TensorType((n, *node.type.shape[1:]))
+            nodes.append(Node(node.name, "spread", (one[node.name],), kind, {"batch": n}, span=node.span))
+    return replace(graph, nodes=tuple(nodes))

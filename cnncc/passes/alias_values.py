@@ -10,11 +10,11 @@ from dataclasses import dataclass
 from cnncc.ir.graph import Graph, Node
 from cnncc.ir.rules import extra_inputs
 from cnncc.ir.types import TensorType
-from cnncc.ops import ACTIVATIONS
+from cnncc.ops import ACTIVATIONS, ELEMENTWISE
 from cnncc.passes.assign_layouts import VIEWS
 from cnncc.passes.pieces import Piece
 
-_POINTWISE = ACTIVATIONS | {"bn", "prelu", "add", "mul", "max", "min"}
+_POINTWISE = ACTIVATIONS | ELEMENTWISE | {"bn", "prelu"}
 
 
 @dataclass(frozen=True)

@@ -17,7 +17,8 @@ LARGEST = 1 << 22
 def fold_constants(g: Graph) -> Graph:
     """op(const, ...; weights) => const: the value of the op's reference in float64, rounded to float32, when asked for.
 
-    Must not fire when any input is not a constant, for graph inputs, or when the result is huge (`LARGEST`).
+    Must not fire when any input is not a constant, for graph inputs, for a value given to each image of a batch, or
+    when the result is huge (`LARGEST`).
     """
     nodes: dict[str, Node] = {}
     constants = dict(g.constants)
@@ -36,7 +37,7 @@ def fold_constants(g: Graph) -> Graph:
 
 
 def _foldable(node: Node, nodes: dict[str, Node]) -> bool:
-    if not node.inputs or node.attrs.get("epilogue"):
+    if not node.inputs or node.attrs.get("epilogue") or node.type.shape[0] > 1:
         return False
     return all(nodes[i].op == "const" for i in node.inputs) and math.prod(node.type.shape) <= LARGEST
 

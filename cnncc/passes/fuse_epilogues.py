@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from cnncc.ir.graph import Graph, Node
-from cnncc.ops import ACTIVATIONS
+from cnncc.ops import ACTIVATIONS, ELEMENTWISE, UNBOUNDED
 
-MERGES = frozenset({"add", "mul", "max", "min"})
 ADD_HOSTS = frozenset({"conv", "conv_transpose", "fc", "bn"})
-HOSTS = ADD_HOSTS | MERGES
+HOSTS = ADD_HOSTS | ELEMENTWISE
+LARGEST_BLOCK = 16
+"""Blocks of channels have at most so many, and all sizes divide it."""
 MOST_STEPS = 24
 """Steps of one epilogue: a longer one would make a kernel that takes long to compile."""
 
@@ -16,8 +17,9 @@ def fuse_epilogues(g: Graph) -> Graph:
     """act(conv(x)) => conv(x; act), conv(x) + r => conv(x, r; add); fc, bn, conv_transpose too; merges take act only.
 
     Must not fire when the host's value has other users or is a graph output, nor for an add that broadcasts or has
-    more than two arms, nor where the epilogue would have more than MOST_STEPS steps. Of two arms that could be host,
-    the later one is: the other one is then ready when it runs.
+    more than two arms, nor where zeros that fill up a block of channels would become infinite, or the epilogue would
+    have more than MOST_STEPS steps. Of two arms that could be host, the later one is: the other one is then ready when
+    it runs.
     """
     order = {n.name: i for i, n in enumerate(g.nodes)}
     fixed = _independent(g)
@@ -48,10 +50,16 @@ def _accepts(g: Graph, host: Node, node: Node) -> bool:
     if not g.is_private(host.name) or steps > MOST_STEPS:
         return False
     if node.op in ACTIVATIONS:
-        return host.op in HOSTS
+        return host.op in HOSTS and not _fills_badly(host, node)
     if node.op != "add" or len(node.inputs) != 2:
         return False
     return host.op in ADD_HOSTS and all(g[i].type == node.type for i in node.inputs)
+
+
+def _fills_badly(host: Node, node: Node) -> bool:
+    """Whether what fills up the last block of channels could become infinite: only elementwise kernels clear it."""
+    partial = len(node.type.shape) == 4 and node.type.shape[1] % LARGEST_BLOCK
+    return bool(partial) and node.op in UNBOUNDED and host.op not in ELEMENTWISE
 
 
 def _fused(host: Node, node: Node) -> Node:

@@ -37,7 +37,7 @@ def test_random_graphs_survive_printing(graph: Graph) -> None:
 def test_random_graphs_have_every_op() -> None:
     seen: set[str] = set()
 
-    @settings(deadline=None, max_examples=400, derandomize=True, database=None, phases=[Phase.generate])
+    @settings(deadline=None, max_examples=700, derandomize=True, database=None, phases=[Phase.generate])
     @given(graphs(max_ops=20))
     def collect(graph: Graph) -> None:
         seen.update(n.op for n in graph.nodes)

@@ -5,9 +5,12 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 
 from cnncc.frontends.convert import (
+    arithmetic,
     convolutions,
     dense,
     detect,
+    logic,
+    microsoft,
     norms,
     patches,
     pointwise,
@@ -16,10 +19,12 @@ from cnncc.frontends.convert import (
     resize,
     rows,
     sample,
+    scans,
     shapes,
     slices,
     windows,
 )
+from cnncc.frontends.onnx_schema import DOMAINS
 from cnncc.frontends.onnx_site import Site, Tensor
 
 RULES: Mapping[str, Callable[[Site], Tensor | list[Tensor]]] = {
@@ -28,7 +33,10 @@ RULES: Mapping[str, Callable[[Site], Tensor | list[Tensor]]] = {
     **dense.RULES,
     **norms.RULES,
     **pointwise.RULES,
+    **arithmetic.RULES,
+    **logic.RULES,
     **reduce.RULES,
+    **scans.RULES,
     **resize.RULES,
     **shapes.RULES,
     **slices.RULES,
@@ -39,3 +47,8 @@ RULES: Mapping[str, Callable[[Site], Tensor | list[Tensor]]] = {
     **detect.RULES,
 }
 """Every ONNX op that may be computed; what depends on known tensors only is evaluated by `onnx_fold.py`."""
+RULES_OF: Mapping[str, Mapping[str, Callable[[Site], Tensor | list[Tensor]]]] = {
+    **dict.fromkeys(DOMAINS, RULES),
+    "com.microsoft": microsoft.RULES,
+}
+"""The rules of each domain that has any."""

@@ -8,18 +8,23 @@ from typing import Any
 
 import numpy as np
 
+from cnncc.frontends.convert.arms import merged
 from cnncc.frontends.convert.pointwise import combined
-from cnncc.frontends.convert.reduce import reduced, square
+from cnncc.frontends.convert.reduce import reduced, square, total
 from cnncc.frontends.onnx_site import Site, Tensor
-from cnncc.frontends.onnx_values import Unsupported, Value, axis_of, plain_value
+from cnncc.frontends.onnx_values import Unsupported, Value, axes_of, axis_of, plain_value
 
+SMALLEST = 1.1754943508222875e-38
+"""What is divided by in place of 0."""
 IMAGES = range(2, 9)
 """Numbers of axes of a tensor that has channels: one more than ONNX Runtime takes, with room."""
 
 
 def batch_norm(site: Site) -> Tensor:
     """With fixed statistics."""
-    if site.flag("training_mode") or any(site.wants(i) for i in range(1, len(site.node.output))):
+    more = [i for i, name in enumerate(site.node.output) if i and name]
+    # Before opset 14 only the further results say that it is training, whether anybody reads them or not.
+    if site.flag("training_mode") or (more if site.opset < 14 else any(map(site.wants, more))):
         raise Unsupported("batch norm in training")
     value = site.value(0)
     names = ("the scale", "the shift", "the mean", "the variance")
@@ -102,6 +107,25 @@ def statistics(site: Site, value: Value, axes: tuple[int, ...], eps: float) -> l
     return [mean, site.pointwise("reciprocal", deviation)]
 
 
+def mean_variance_norm(site: Site) -> Tensor:
+    """(x - mean) / (deviation + 1e-9) along axes."""
+    value = site.value(0)
+    axes = tuple(axes_of(site.integers("axes", (0, 2, 3)), len(value.shape)))
+    mean = reduced(site, "gap", value, axes)
+    centred = combined(site, "add", value, site.pointwise("affine", mean, scale=-1.0))
+    deviation = site.pointwise("sqrt", reduced(site, "gap", square(site, centred), axes))
+    return merged(site, "div", centred, site.pointwise("affine", deviation, shift=1e-9))
+
+
+def lp_norm(site: Site) -> Tensor:
+    """x over the sum of its sizes, or the root of the sum of its squares, along an axis; zeros stay zeros."""
+    value, p = site.value(0), site.integer("p", 2, 1, 2)
+    axis = axis_of(site.integer("axis", -1), len(value.shape))
+    size = total(site, site.pointwise("abs", value) if p == 1 else square(site, value), (axis,))
+    length = size if p == 1 else site.pointwise("sqrt", size)
+    return merged(site, "div", value, site.pointwise("clip", length, low=SMALLEST))
+
+
 def dropout(site: Site) -> list[Tensor]:
     """Kept, so that the text reads like the network; it does nothing, and its mask is all ones."""
     value = site.value(0)
@@ -119,6 +143,8 @@ RULES: Mapping[str, Callable[[Site], Tensor | list[Tensor]]] = {
     "InstanceNormalization": instance_norm,
     "GroupNormalization": group_norm,
     "LayerNormalization": layer_norm,
+    "MeanVarianceNormalization": mean_variance_norm,
+    "LpNormalization": lp_norm,
     "Dropout": dropout,
 }
 """Of one result, `layer_norm` of up to three, `dropout` of two."""

@@ -8,7 +8,8 @@ from typing import Any
 
 import numpy as np
 
-from cnncc.frontends.convert.pointwise import combined, raised
+from cnncc.frontends.convert.arithmetic import raised
+from cnncc.frontends.convert.pointwise import combined
 from cnncc.frontends.convert.reduce import square, total
 from cnncc.frontends.convert.windows import pooled, pools, sized, window, window_sum
 from cnncc.frontends.onnx_site import Site, Tensor

@@ -6,9 +6,14 @@ import math
 from collections.abc import Callable, Mapping
 from typing import Any
 
+import numpy as np
+
+from cnncc.frontends.convert.arms import merged
 from cnncc.frontends.convert.pointwise import combined
-from cnncc.frontends.convert.shapes import without
+from cnncc.frontends.convert.shapes import joined, without
+from cnncc.frontends.convert.slices import taken
 from cnncc.frontends.onnx_site import Site, Tensor
+from cnncc.frontends.onnx_types import is_whole
 from cnncc.frontends.onnx_values import Unsupported, Value, axis_of, plain_value
 
 Shape = tuple[int, ...]
@@ -52,6 +57,29 @@ def log_sum_exp(site: Site, value: Value, axes: Shape) -> Value:
     return combined(site, "add", logarithm, largest)
 
 
+def product(site: Site, value: Value, axes: Shape) -> Value:
+    """Halves of an axis times each other, until one is left."""
+    for axis in axes:
+        while (count := value.shape[axis]) > 1:
+            half = count // 2
+            low, high = (taken(site, value, axis, range(at, at + half)) for at in (0, half))
+            made = combined(site, "mul", low, high)
+            rest = taken(site, value, axis, range(2 * half, count)) if count % 2 else None
+            value = made if rest is None else joined(site, [made, rest], axis)
+    return value
+
+
+def of_integers(site: Site, name: str, value: Value, axes: Shape) -> Value:
+    """Whole, as ONNX has it: the sums here are means times a number. A mean is cut off at the point."""
+    if name != "ReduceMean":
+        result = REDUCTIONS[name](site, value, axes)
+        return site.pointwise("round_to_zero" if name == "ReduceL2" else "round", result)
+    count = math.prod(value.shape[a] for a in axes)
+    whole = site.pointwise("round", total(site, value, axes))
+    divided = merged(site, "div", whole, np.full((1,) * len(value.shape), count))
+    return site.pointwise("round_to_zero", divided)
+
+
 Reduction = Callable[[Site, Value, Shape], Value]
 REDUCTIONS: Mapping[str, Reduction] = {
     "ReduceMean": lambda s, v, a: reduced(s, "gap", v, a),
@@ -63,6 +91,7 @@ REDUCTIONS: Mapping[str, Reduction] = {
     "ReduceL2": lambda s, v, a: s.pointwise("sqrt", total(s, square(s, v), a)),
     "ReduceLogSum": lambda s, v, a: s.pointwise("log", total(s, v, a)),
     "ReduceLogSumExp": log_sum_exp,
+    "ReduceProd": product,
 }
 
 
@@ -75,7 +104,8 @@ def reduction(name: str) -> Callable[[Site], Tensor]:
         if not given and site.flag("noop_with_empty_axes"):
             return elementwise(site, name, value)
         axes = tuple(axis_of(a, rank) for a in given) if given else tuple(range(rank))
-        result = REDUCTIONS[name](site, value, axes) if rank else elementwise(site, name, value)
+        reduce = of_integers if is_whole(site.kind(0)) else lambda s, n, v, a: REDUCTIONS[n](s, v, a)
+        result = reduce(site, name, value, axes) if rank else elementwise(site, name, value)
         if site.flag("keepdims", True):
             return result
         lost = without(result, axes)

@@ -71,7 +71,7 @@ def resized(
     site: Site, value: Value, scales: Mapping[int, float], sizes: Mapping[int, int], mode: str, how: dict[str, Any]
 ) -> Value:
     """By factors, or to sizes."""
-    shape = tuple(sizes.get(i, math.floor(s * scales.get(i, 1.0))) for i, s in enumerate(value.shape))
+    shape = tuple(sizes.get(i, scaled(s, scales.get(i, 1.0))) for i, s in enumerate(value.shape))
     site.b.fits(shape)
     changed = [i for i, s in enumerate(value.shape) if shape[i] != s or scales.get(i, 1.0) != 1.0]
     plans = {i: Plan(shape[i], scales.get(i, shape[i] / value.shape[i])) for i in changed}
@@ -149,6 +149,11 @@ def beyond(value: Value, plans: Mapping[int, Plan], how: dict[str, Any]) -> np.n
         where = places(value.shape[axis], plan.size, plan.scale, region)
         total = total | ((where < 0) | (where > value.shape[axis] - 1)).reshape(-1, *(1,) * (rank - axis - 1))
     return total.astype(np.float32)
+
+
+def scaled(size: int, scale: float) -> int:
+    """The size of a result: the product in float32, in which 0.7 times 10 is 7 (in float64 less), rounded down."""
+    return math.floor(np.float32(size) * np.float32(scale))
 
 
 def image_dims(site: Site, value: Value) -> tuple[int, int, int]:

@@ -10,8 +10,9 @@ from tvm.tirx import PrimFunc
 
 from cnncc.kernels.builder import Buffer, Expr, KernelBuilder, splat
 from cnncc.kernels.channels import GlobalPoolConfig, LrnConfig, SoftmaxConfig
+from cnncc.kernels.cpu.arithmetic import LOWEST, exp, nan_max, power, vmax
 from cnncc.kernels.cpu.moves import copy_floats, fill_floats
-from cnncc.kernels.cpu.vectors import LOWEST, exp, horizontal, nan_max, power, vmax
+from cnncc.kernels.cpu.vectors import horizontal
 from cnncc.kernels.spec import blocks
 
 ACCUMULATORS = 4

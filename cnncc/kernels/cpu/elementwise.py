@@ -2,23 +2,16 @@
 
 from __future__ import annotations
 
-import operator
-from collections.abc import Callable, Mapping
-
 from tvm import tirx
 from tvm.tirx import PrimFunc
 
-from cnncc.kernels.builder import Expr, KernelBuilder, splat
+from cnncc.kernels.builder import Expr, KernelBuilder, element, i32, splat
+from cnncc.kernels.cpu.arithmetic import vmin
 from cnncc.kernels.cpu.moves import vector_runs
-from cnncc.kernels.cpu.vectors import apply_epilogue, nan_max, nan_min, vmin
+from cnncc.kernels.cpu.pairs import merged
+from cnncc.kernels.cpu.vectors import apply_epilogue
 from cnncc.kernels.elementwise import ElementwiseConfig, NormalizeConfig
 
-COMBINE: Mapping[str, Callable[[Expr, Expr], Expr]] = {
-    "add": operator.add,
-    "mul": operator.mul,
-    "max": nan_max,
-    "min": nan_min,
-}
 WEIGHTS = {"affine": ("scale", "shift"), "prelu": ("slope",)}
 """Operands with one value per channel that are no arms."""
 
@@ -58,21 +51,27 @@ class _Elementwise:
         at = k.let((plane * c.pixels + pixel) * c.width + offset)
         value = self.value(at, plane * c.width + offset, lanes)
         extras = [e.load(at, lanes) for e in self.extras]
-        self.result.store(at, apply_epilogue(k, value, c.epilogue, extras, lanes), lanes)
+        value = self.cleared(apply_epilogue(k, value, c.epilogue, extras, lanes), plane * c.width + offset, lanes)
+        self.result.store(at, value, lanes)
+
+    def cleared(self, value: Expr, channel: Expr, lanes: int) -> Expr:
+        """The value, with 0 beyond the last channel where something else could be infinite."""
+        if not self.c.channels:
+            return value
+        inside = element(channel, lanes) < splat(i32(self.c.channels), lanes)
+        return tirx.Select(inside, value, splat(0.0, lanes))
 
     def value(self, at: Expr, channel: Expr, lanes: int) -> Expr:
         """The operands combined; `at` is the index in an image, `channel` in a vector of channels."""
         k, c = self.k, self.c
         places = [at if kind == "full" else channel for kind in c.operands]
-        x, *others = (k.let(b.load(place, lanes)) for b, place in zip(self.operands, places, strict=True))
+        values = [k.let(b.load(place, lanes)) for b, place in zip(self.operands, places, strict=True)]
         weights = [k.let(b.load(channel, lanes)) for b in self.weights]
         if c.start == "affine":
-            return x * weights[0] + weights[1]
+            return values[0] * weights[0] + weights[1]
         if c.start == "prelu":
-            return x * tirx.Select(x < splat(0.0, lanes), weights[0], splat(1.0, lanes))
-        for other in others:
-            x = k.let(COMBINE[c.start](x, other))
-        return k.let(x)
+            return values[0] * tirx.Select(values[0] < splat(0.0, lanes), weights[0], splat(1.0, lanes))
+        return merged(k, c.start, values, lanes)
 
 
 def lower_normalize(c: NormalizeConfig, symbol: str) -> PrimFunc:

@@ -9,8 +9,8 @@ from tvm import tirx
 from tvm.tirx import PrimFunc
 
 from cnncc.kernels.builder import Buffer, Expr, KernelBuilder, splat
+from cnncc.kernels.cpu.arithmetic import nan_max, nan_min
 from cnncc.kernels.cpu.moves import copy_floats, fill_floats, vector_runs
-from cnncc.kernels.cpu.vectors import nan_max, nan_min
 from cnncc.kernels.gather import GatherConfig, ScatterConfig
 
 COMBINE: Mapping[str, Callable[[Expr, Expr], Expr]] = {

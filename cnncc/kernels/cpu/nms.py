@@ -6,7 +6,7 @@ from tvm import tirx
 from tvm.tirx import PrimFunc
 
 from cnncc.kernels.builder import Buffer, Expr, KernelBuilder, splat
-from cnncc.kernels.cpu.vectors import vmax, vmin
+from cnncc.kernels.cpu.arithmetic import vmax, vmin
 from cnncc.kernels.nms import NmsConfig, NmsRowsConfig
 from cnncc.ops.nms import NONE
 

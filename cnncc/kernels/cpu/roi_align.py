@@ -8,8 +8,8 @@ from tvm import tirx
 from tvm.tirx import PrimFunc
 
 from cnncc.kernels.builder import Expr, KernelBuilder, splat
+from cnncc.kernels.cpu.arithmetic import LOWEST, vmax, vmin
 from cnncc.kernels.cpu.moves import fill_floats
-from cnncc.kernels.cpu.vectors import LOWEST, vmax, vmin
 from cnncc.kernels.roi_align import RoiAlignConfig
 from cnncc.ops.roi_align import MOST_SAMPLES
 

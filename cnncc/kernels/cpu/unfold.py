@@ -8,7 +8,7 @@ from tvm import tirx
 from tvm.tirx import PrimFunc
 
 from cnncc.kernels.builder import Expr, KernelBuilder, splat
-from cnncc.kernels.cpu.vectors import vmax, vmin
+from cnncc.kernels.cpu.arithmetic import vmax, vmin
 from cnncc.kernels.unfold import UnfoldConfig
 
 

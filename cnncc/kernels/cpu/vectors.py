@@ -1,103 +1,19 @@
-"""Vector arithmetic for kernels: activations, epilogues, exp and log as polynomials (no libm, so they vectorise)."""
+"""Activations of vectors, and the epilogues that they make up."""
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Iterable, Mapping
 
 from tvm import tirx
 
-from cnncc.kernels.builder import Expr, KernelBuilder, dtype_of, splat
+from cnncc.kernels.builder import Expr, KernelBuilder, splat
+from cnncc.kernels.cpu import functions
+from cnncc.kernels.cpu.arithmetic import clamp, exp, full_log, horner, log, vmax, vmin
 from cnncc.kernels.spec import Epilogue
 
-LARGEST = 3.4028234663852886e38
-LOWEST = -LARGEST
-"""The most negative float32: padding never wins a maximum."""
 
-# Minimax-like (Taylor, degree 6) on |r| <= ln2/2: relative error below 2e-7 in float32.
-_EXP = (1.0, 1.0, 1 / 2, 1 / 6, 1 / 24, 1 / 120, 1 / 720)
-_LN2_HIGH, _LN2_LOW = 0.693359375, -2.12194440e-4
-"""ln 2 in two parts (Cody and Waite), so that x - n ln 2 keeps all its bits."""
-
-
-def vmax(a: Expr, b: Expr) -> Expr:
-    """The larger one; b if either is NaN (one instruction on x86). So the data comes second: a NaN must not vanish."""
-    return tirx.Select(a > b, a, b) if _is_float(b) else tirx.max(a, b)
-
-
-def vmin(a: Expr, b: Expr) -> Expr:
-    """The smaller one; b if either is NaN."""
-    return tirx.Select(a < b, a, b) if _is_float(b) else tirx.min(a, b)
-
-
-def nan_max(a: Expr, b: Expr) -> Expr:
-    """The larger one; NaN if either is."""
-    return tirx.Select(tirx.isnan(a), a, vmax(a, b))
-
-
-def nan_min(a: Expr, b: Expr) -> Expr:
-    """The smaller one; NaN if either is."""
-    return tirx.Select(tirx.isnan(a), a, vmin(a, b))
-
-
-def _is_float(value: Expr) -> bool:
-    return not isinstance(value, int) and "float" in dtype_of(value)
-
-
-def _horner(k: KernelBuilder, x: Expr, coefficients: tuple[float, ...], lanes: int) -> Expr:
-    total = splat(coefficients[-1], lanes)
-    for c in reversed(coefficients[:-1]):
-        total = total * x + splat(c, lanes)
-    return k.let(total)
-
-
-def _dtype(base: str, lanes: int) -> str:
-    return base if lanes == 1 else f"{base}x{lanes}"
-
-
-def exp(k: KernelBuilder, x: Expr, lanes: int) -> Expr:
-    """e^x by 2^n e^r; exact at 0, saturates at the ends of the float32 range (never infinite; NaN stays NaN)."""
-    x = clamp(k, x, -87.0, 88.0, lanes)
-    n = k.let(tirx.floor(x * splat(1.4426950408889634, lanes) + splat(0.5, lanes)))
-    r = k.let(x - n * splat(_LN2_HIGH, lanes) - n * splat(_LN2_LOW, lanes))
-    mantissa = _horner(k, r, _EXP, lanes)
-    bits = (tirx.Cast(_dtype("int32", lanes), n) + _int(127, lanes)) * _int(1 << 23, lanes)
-    return k.let(mantissa * tirx.reinterpret(_dtype("float32", lanes), bits))
-
-
-def _int(value: int, lanes: int) -> Expr:
-    scalar = tirx.IntImm("int32", value)
-    return scalar if lanes == 1 else tirx.Broadcast(scalar, lanes)
-
-
-def log(k: KernelBuilder, x: Expr, lanes: int) -> Expr:
-    """ln x for normal positive x: the exponent, and 2 atanh((m - 1) / (m + 1)) of the mantissa in [0.75, 1.5)."""
-    bits = k.let(tirx.reinterpret(_dtype("int32", lanes), x))
-    # Shifting by the bits of 0.75 puts the mantissa in [0.75, 1.5), so that ln 1 is exactly 0.
-    shifted = k.let(bits - _int(0x3F400000, lanes))
-    exponent = k.let(tirx.shift_right(shifted, _int(23, lanes)))
-    mantissa_bits = bits - exponent * _int(1 << 23, lanes)
-    m = k.let(tirx.reinterpret(_dtype("float32", lanes), mantissa_bits))
-    s = k.let((m - splat(1.0, lanes)) / (m + splat(1.0, lanes)))
-    series = _horner(k, k.let(s * s), (2.0, 2 / 3, 2 / 5, 2 / 7, 2 / 9), lanes)
-    return k.let(s * series + tirx.Cast(_dtype("float32", lanes), exponent) * splat(0.6931471805599453, lanes))
-
-
-def power(k: KernelBuilder, x: Expr, exponent: float, lanes: int) -> Expr:
-    """x^exponent for x > 0; the exponents of published networks by square roots."""
-    if exponent == -0.75:
-        root = k.let(tirx.sqrt(x))
-        return k.let(splat(1.0, lanes) / (root * tirx.sqrt(root)))
-    if exponent == -0.5:
-        return k.let(splat(1.0, lanes) / tirx.sqrt(x))
-    if exponent == -1.0:
-        return k.let(splat(1.0, lanes) / x)
-    return exp(k, log(k, x, lanes) * splat(exponent, lanes), lanes)
-
-
-def clamp(k: KernelBuilder, x: Expr, low: float, high: float, lanes: int) -> Expr:
-    """x between two constants; NaN stays NaN. Each step is named, since a comparison writes its operands twice."""
-    at_least = k.let(vmax(splat(low, lanes), k.let(x)))
-    return k.let(vmin(splat(high, lanes), at_least))
+_ERF_SERIES = tuple(2 / math.sqrt(math.pi) * c for c in (1.0, -1 / 3, 1 / 10, -1 / 42, 1 / 216, -1 / 1320))
 
 
 def _sigmoid(k: KernelBuilder, x: Expr, lanes: int) -> Expr:
@@ -151,13 +67,16 @@ def _abs(k: KernelBuilder, x: Expr, lanes: int) -> Expr:
 
 
 def _erf(k: KernelBuilder, x: Expr, lanes: int) -> Expr:
-    """1 - (a1 t + ... + a5 t^5) e^(-x^2), t = 1 / (1 + p x), odd: Abramowitz and Stegun 7.1.26, error below 1.5e-7."""
+    """1 - (a1 t + ... + a5 t^5) e^(-x^2), t = 1 / (1 + p x), odd: Abramowitz and Stegun 7.1.26, error below 1.5e-7. Up
+    to 1/2, where that would be much of the result, the first terms of its series."""
     one = splat(1.0, lanes)
     size = k.let(_abs(k, x, lanes))
     t = k.let(one / (one + size * splat(0.3275911, lanes)))
-    series = k.let(t * _horner(k, t, (0.254829592, -0.284496736, 1.421413741, -1.453152027, 1.061405429), lanes))
+    series = k.let(t * horner(k, t, (0.254829592, -0.284496736, 1.421413741, -1.453152027, 1.061405429), lanes))
     value = k.let(one - series * exp(k, k.let(splat(0.0, lanes) - size * size), lanes))
-    return k.let(tirx.Select(x < splat(0.0, lanes), splat(0.0, lanes) - value, value))
+    odd = k.let(tirx.Select(x < splat(0.0, lanes), splat(0.0, lanes) - value, value))
+    small = k.let(x * horner(k, k.let(x * x), _ERF_SERIES, lanes))
+    return k.let(tirx.Select(size < splat(0.5, lanes), small, odd))
 
 
 def _gelu(k: KernelBuilder, x: Expr, lanes: int) -> Expr:
@@ -174,17 +93,6 @@ def _gelu_tanh(k: KernelBuilder, x: Expr, lanes: int) -> Expr:
 
 def _thresholded(k: KernelBuilder, x: Expr, lanes: int, alpha: float) -> Expr:
     return k.let(tirx.Select(x <= splat(alpha, lanes), splat(0.0, lanes), x))
-
-
-def _log(k: KernelBuilder, x: Expr, lanes: int) -> Expr:
-    """ln x, also where `log` has no answer: -inf at 0, NaN below 0 and of NaN."""
-    zero = splat(0.0, lanes)
-    # 0/0 and -1/0 of the argument itself: constants would be folded, and a NaN keeps being one.
-    at_least = k.let(vmax(splat(1.17549435e-38, lanes), x))
-    inside = log(k, at_least, lanes)
-    edge = k.let(tirx.Select(x < zero, splat(float("nan"), lanes), splat(float("-inf"), lanes)))
-    kept = k.let(tirx.Select(x > zero, inside, edge))
-    return k.let(tirx.Select(x <= splat(LARGEST, lanes), kept, x))
 
 
 ACTIVATIONS: Mapping[str, Callable[..., Expr]] = {
@@ -207,10 +115,11 @@ ACTIVATIONS: Mapping[str, Callable[..., Expr]] = {
     "thresholded_relu": _thresholded,
     "erf": _erf,
     "exp": lambda k, x, n: exp(k, x, n),
-    "log": _log,
+    "log": full_log,
     "sqrt": lambda k, x, n: k.let(tirx.sqrt(x)),
     "reciprocal": lambda k, x, n: k.let(splat(1.0, n) / x),
     "abs": _abs,
+    **functions.FUNCTIONS,
 }
 """Name of an activation -> its value of a vector; its attributes come as keywords."""
 

@@ -9,9 +9,10 @@ from tvm import tirx
 from tvm.tirx import PrimFunc
 
 from cnncc.kernels.builder import Buffer, Expr, KernelBuilder, splat
+from cnncc.kernels.cpu.arithmetic import LOWEST, nan_max, vmax, vmin
 from cnncc.kernels.cpu.epilogue import costly, each, readable
 from cnncc.kernels.cpu.moves import Window, gather_rows
-from cnncc.kernels.cpu.vectors import LOWEST, apply_epilogue, nan_max, vmax, vmin
+from cnncc.kernels.cpu.vectors import apply_epilogue
 from cnncc.kernels.tiles import even_tiles
 from cnncc.kernels.window import WindowConfig
 

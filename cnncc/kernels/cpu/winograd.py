@@ -7,7 +7,8 @@ from collections.abc import Callable
 from tvm.tirx import PrimFunc
 
 from cnncc.kernels.builder import Buffer, Expr, KernelBuilder, splat
-from cnncc.kernels.cpu.vectors import apply_epilogue, vmin
+from cnncc.kernels.cpu.arithmetic import vmin
+from cnncc.kernels.cpu.vectors import apply_epilogue
 from cnncc.kernels.cpu.winograd_fetch import LINE, Coming, Region, fetch_share
 from cnncc.kernels.cpu.winograd_transform import Transform
 from cnncc.kernels.tiles import even_tiles

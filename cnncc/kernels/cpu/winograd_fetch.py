@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from cnncc.kernels.builder import Buffer, Expr, KernelBuilder
-from cnncc.kernels.cpu.vectors import vmin
+from cnncc.kernels.cpu.arithmetic import vmin
 from cnncc.kernels.winograd import WinogradConfig
 
 LINE = 16

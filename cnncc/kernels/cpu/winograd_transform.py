@@ -9,7 +9,7 @@ from tvm import tirx
 from tvm.tirx import PrimFunc
 
 from cnncc.kernels.builder import Buffer, Expr, KernelBuilder, splat
-from cnncc.kernels.cpu.vectors import vmax, vmin
+from cnncc.kernels.cpu.arithmetic import vmax, vmin
 from cnncc.kernels.winograd import Matrix, WinogradConfig, matrices
 
 Load = Callable[[int, int, int], Expr]

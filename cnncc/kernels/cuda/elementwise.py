@@ -10,12 +10,12 @@ from cnncc.ir import Constant
 from cnncc.kernels.cuda.spec import VECTOR, GpuKernel, GpuSite, View, Work, grid_of, threads_for
 from cnncc.kernels.elementwise import affine_weights, label
 from cnncc.kernels.spec import Call, Epilogue, Operand, Packed, Selection
-from cnncc.ops import ACTIVATIONS
+from cnncc.ops import ACTIVATIONS, ELEMENTWISE
 
 
 @dataclass(frozen=True)
 class ElementwiseConfig:
-    """`start` is `first` (the first operand as it is), `add`, `mul` or `affine` (x scale + shift, per channel).
+    """`start` is `first` (the first operand as it is), a merge, or `affine` (x scale + shift, per channel).
 
     `operands` are views of what is combined: of the result's size, or of one value per channel.
     """
@@ -35,18 +35,18 @@ class ElementwiseConfig:
 
 
 def select_elementwise(site: GpuSite) -> Selection | None:
-    """Activations, bn, add, mul, copies of a value, and the mean and std of an input."""
+    """Activations, bn, merges, copies of a value, and the mean and std of an input."""
     node = site.node
     if node.op == "input":
         return _normalize(site)
     if node.op == "bn":
         return _affine(site)
-    if node.op in ("add", "mul"):
+    if node.op in ELEMENTWISE:
         own = len(node.inputs) - sum(name == "add" for name, _ in node.attrs["epilogue"])
         return _elementwise(site, node.op, own, node.attrs["epilogue"])
     if node.op in ACTIVATIONS:
         return _elementwise(site, "first", 1, ((node.op, tuple(sorted(node.attrs.items()))),))
-    if node.op in ("identity", "dropout"):
+    if node.op in ("identity", "dropout", "spread"):
         return _elementwise(site, "first", 1, ())
     return None
 

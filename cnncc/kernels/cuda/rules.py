@@ -32,8 +32,8 @@ RULES: tuple[Callable[[GpuSite], Selection | None], ...] = (
 )
 
 
-UNBOUNDED = frozenset({"log", "reciprocal"})
-"""Activations that are not finite at 0, which is what fills up the last vector of channels."""
+UNBOUNDED = frozenset({"log", "reciprocal", "power", "acosh", "div", "mod", "fmod"})
+"""Ops that are not finite at 0, which is what fills up the last vector of channels."""
 
 
 def select(site: GpuSite) -> Selection:

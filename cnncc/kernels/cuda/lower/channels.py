@@ -6,7 +6,7 @@ from tvm import tirx
 from tvm.tirx import PrimFunc
 
 from cnncc.kernels.builder import Expr, splat
-from cnncc.kernels.cpu.vectors import LOWEST, exp, nan_max, power
+from cnncc.kernels.cpu.arithmetic import LOWEST, exp, nan_max, power
 from cnncc.kernels.cuda.channels import GlobalPoolConfig, LrnConfig, SoftmaxConfig
 from cnncc.kernels.cuda.lower.builder import Array, CudaBuilder, divmod_, image_of, load_vector, store_vector
 from cnncc.kernels.cuda.spec import VECTOR, grid_of

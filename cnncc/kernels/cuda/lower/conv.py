@@ -10,7 +10,7 @@ from tvm import tirx
 from tvm.tirx import PrimFunc
 
 from cnncc.kernels.builder import Expr, i32, splat
-from cnncc.kernels.cpu.vectors import vmin
+from cnncc.kernels.cpu.arithmetic import vmin
 from cnncc.kernels.cuda.conv import ConvConfig
 from cnncc.kernels.cuda.lower.builder import CudaBuilder, divmod_, image_of, store_vector
 from cnncc.kernels.cuda.lower.epilogue import finished

@@ -5,7 +5,8 @@ from __future__ import annotations
 from tvm.tirx import PrimFunc
 
 from cnncc.kernels.builder import Expr, i32, splat
-from cnncc.kernels.cpu.vectors import apply_epilogue, vmin
+from cnncc.kernels.cpu.arithmetic import vmin
+from cnncc.kernels.cpu.vectors import apply_epilogue
 from cnncc.kernels.cuda.dense import DenseConfig
 from cnncc.kernels.cuda.lower.builder import Array, CudaBuilder, divmod_
 

@@ -7,6 +7,7 @@ from typing import Any
 from tvm.tirx import PrimFunc
 
 from cnncc.kernels.builder import Expr
+from cnncc.kernels.cpu.pairs import merged
 from cnncc.kernels.cuda.elementwise import ElementwiseConfig
 from cnncc.kernels.cuda.lower.builder import CudaBuilder, divmod_, image_of, load_vector, store_vector
 from cnncc.kernels.cuda.lower.epilogue import applied
@@ -29,7 +30,7 @@ def lower(c: ElementwiseConfig, symbol: str) -> PrimFunc:
         loaded = [load_vector(k, b, place, c.lanes) for b, place in zip(operands, places, strict=True)]
         factors = [load_vector(k, b, channel, c.lanes) for b in affine]
         added = [load_vector(k, b, image * (s // c.lanes) + at, c.lanes) for b, s in zip(extras, c.extras, strict=True)]
-        combined = [_combined(c.start, [v.load(lane) for v in (*loaded, *factors)]) for lane in range(c.lanes)]
+        combined = [_combined(k, c.start, [v.load(lane) for v in (*loaded, *factors)]) for lane in range(c.lanes)]
         values = applied(k, combined, c.epilogue, added)
         store_vector(k, result, image * (c.result.stride // c.lanes) + at, values)
     return k.finish(symbol)
@@ -39,11 +40,8 @@ def _full(view: View, result: View) -> bool:
     return (view.height, view.width) == (result.height, result.width)
 
 
-def _combined(start: str, values: list[Any]) -> Expr:
-    first, *others = values
+def _combined(k: CudaBuilder, start: str, values: list[Any]) -> Expr:
     if start == "affine":
-        scale, shift = others
+        first, scale, shift = values
         return first * scale + shift
-    for other in others:
-        first = first + other if start == "add" else first * other
-    return first
+    return merged(k, start, values, 1)

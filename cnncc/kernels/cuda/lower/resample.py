@@ -6,7 +6,7 @@ from tvm import tirx
 from tvm.tirx import PrimFunc
 
 from cnncc.kernels.builder import Expr, i32, splat
-from cnncc.kernels.cpu.vectors import vmin
+from cnncc.kernels.cpu.arithmetic import vmin
 from cnncc.kernels.cuda.lower.builder import Array, CudaBuilder, divmod_, image_of, load_vector, store_vector
 from cnncc.kernels.cuda.resample import ResampleConfig
 from cnncc.kernels.cuda.spec import VECTOR, grid_of

@@ -6,7 +6,7 @@ from tvm import tirx
 from tvm.tirx import PrimFunc
 
 from cnncc.kernels.builder import Expr, i32, splat
-from cnncc.kernels.cpu.vectors import LOWEST, nan_max, vmin
+from cnncc.kernels.cpu.arithmetic import LOWEST, nan_max, vmin
 from cnncc.kernels.cuda.lower.builder import Array, CudaBuilder, divmod_, load_vector, store_vector
 from cnncc.kernels.cuda.lower.epilogue import finished
 from cnncc.kernels.cuda.spec import VECTOR, grid_of
