@@ -175,6 +175,8 @@ def arguments(name, x):
         "nms": (x, x[..., :2].swapaxes(2, 3)),
     }
     return other.get(name, (x,) * (ops.TABLE[name].arity[0] if name != "input" else 1))
+
+
 DOMAINS = {
     **dict.fromkeys(("log", "sqrt", "power", "pow"), np.abs),
     **dict.fromkeys(("asin", "acos", "atanh"), np.tanh),

@@ -12,7 +12,6 @@ from cnncc.kernels.cpu import functions
 from cnncc.kernels.cpu.arithmetic import clamp, exp, full_log, horner, log, vmax, vmin
 from cnncc.kernels.spec import Epilogue
 
-
 _ERF_SERIES = tuple(2 / math.sqrt(math.pi) * c for c in (1.0, -1 / 3, 1 / 10, -1 / 42, 1 / 216, -1 / 1320))
 
 
