@@ -16,6 +16,7 @@ BODIES = {
     "winograd": ("16x21x19", "conv 3x3 40 relu; conv 3x3 24 bn; add { | conv 3x3 24 }; relu; conv 1x1 5"),
     "windows": ("11x17x13", "relu; lrn; maxpool 3x3 /2 ceil; avgpool 3x3 /1 pad 1; upsample 2; pad 1,0,2,1 reflect"),
     "merges": ("5x9x9", "conv 3x3 24; save x; conv 3x3 24; save y; add { from x | from y }; concat { | from x }"),
+    "costly": ("6x9x7", "conv 3x3 19 gelu silu; dwconv 3x3 softplus; conv 3x3 8 /2 clip low -1 high 2; fc 13 mish elu"),
     "classes": ("6x9x7", "conv 3x3 19 hard_swish; gap; fc 33 tanh; fc 13 sigmoid; fc 10 softmax"),
 }
 
