@@ -131,7 +131,7 @@ def _spread(node: Node, args: list[np.ndarray], rng: np.random.Generator, graph:
         scale = rng.uniform(0.5, 1.5, _SAMPLES)
         return args[0] / math.sqrt(np.mean(args[0] ** 2)) * scale + 0.05 * _gaussian(rng)
     if node.op in ELEMENTWISE:
-        return np.asarray(TABLE[node.op].reference(tuple(args), {}, {}))
+        return np.asarray(TABLE[node.op].reference(tuple(args), {}, {**node.attrs, "epilogue": ()}))
     if node.op == "group_norm":
         return args[0] / math.sqrt(np.mean(args[0] ** 2)) * rng.uniform(0.5, 1.5, _SAMPLES)
     if node.op == "maxpool":
