@@ -12,6 +12,7 @@ from cnncc.errors import CnnccError, warn
 from cnncc.frontends.convert import quantize
 from cnncc.frontends.import_onnx import OpenShapes, Port, Shapes, from_onnx
 from cnncc.frontends.network_name import network_name
+from cnncc.frontends.onnx_faults import Faults
 from cnncc.frontends.onnx_file import read_model
 from cnncc.frontends.onnx_origin import original
 from cnncc.frontends.text.write import net_text
@@ -32,12 +33,15 @@ class Network:
     """Images for which the model declares its ports."""
 
 
-def import_onnx(path: str | os.PathLike[str], shapes: Shapes | None = None, name: str | None = None) -> Network:
+def import_onnx(
+    path: str | os.PathLike[str], shapes: Shapes | None = None, name: str | None = None, strict: bool = False
+) -> Network:
     """The network of an ONNX file. `shapes` gives inputs other shapes than the model does, by name.
 
     It is called `name`, else what the model calls its graph, or, where exporters call any graph that, as the file.
     A model that `cnncc export` wrote is the network it was written of. Warns of a quantised model, which is computed
-    otherwise than it says. Raises CnnccError with all nodes that cannot be converted, and for files that are no models.
+    otherwise than it says. With `strict` an exception that is a mistake of ours passes. Raises CnnccError with all
+    nodes that cannot be converted, and for files that are no models.
     """
     model = read_model(path)
     if note := quantize.told(model):
@@ -46,12 +50,15 @@ def import_onnx(path: str | os.PathLike[str], shapes: Shapes | None = None, name
         text, graph = known
         return Network(text, graph, (), (), ()) if name is None else Network(*renamed(text, graph, name), (), (), ())
     try:
-        imported = from_onnx(model, shapes)
+        imported = from_onnx(model, shapes, strict=strict)
     except OpenShapes as error:
         command = f"cnncc import {path} {error.options} -o {Path(path).with_suffix('.net').name}"
         raise CnnccError(error.message, hint=f"a module has one size: `{command}`, with the sizes you want") from error
     graph = replace(imported.graph, name=name or network_name(model.graph.name, path))
-    written = net_text(graph, imported.sources)
+    faults = Faults(strict)
+    with faults.at("the text of the network"):
+        written = net_text(graph, imported.sources)
+    faults.refuse()
     inputs, outputs = (
         [replace(port, node=written.renamed.get(port.node, "")) for port in ports]
         for ports in (imported.inputs, imported.outputs)

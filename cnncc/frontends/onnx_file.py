@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import os
 import stat
+from itertools import chain
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from cnncc.errors import CnnccError, reason
 from cnncc.frontends import require_onnx
 from cnncc.frontends.onnx_external import load_external
+from cnncc.frontends.onnx_graph import check_text, words_of
 from cnncc.frontends.onnx_tensors import one_line
 
 if TYPE_CHECKING:
@@ -33,6 +35,8 @@ def read_model(path: str | os.PathLike[str]) -> ModelProto:
         raise CnnccError(f"{file} is no ONNX model: {one_line(error)}") from error
     if not model.graph.node:
         raise CnnccError(f"{file} is no ONNX model: it has no nodes")
+    functions = (node for function in model.functions for node in function.node)
+    check_text(chain([model.graph.name], *map(words_of, chain(model.graph.node, functions))))
     load_external(model, file.parent)
     return model
 

@@ -194,16 +194,21 @@ def check_names(graph: GraphProto) -> None:
     for kind, names in groups.items():
         if "" in names:
             raise Malformed(f"one of the model's {kind} has no name")
-    for name in chain([graph.name], *groups.values(), *map(words_of, graph.node)):
-        if isinstance(name, bytes):
-            raise Malformed(f"a name is not UTF-8: {shown(name)}")
+    check_text(chain([graph.name], *groups.values(), *map(words_of, graph.node)))
     for kind in ("inputs", "tensors"):
         refuse_repeats(groups[kind], f"{kind[:-1]} {{}} is there twice")
     given = [*groups["results"], *dict.fromkeys(groups["inputs"] + groups["tensors"])]
     refuse_repeats(given, "{} is the name of two values")
 
 
-def words_of(node: NodeProto) -> Iterator[str]:
+def check_text(names: Iterable[str | bytes]) -> None:
+    """Malformed for a text that is not UTF-8: protobuf gives it as bytes."""
+    for name in names:
+        if isinstance(name, bytes):
+            raise Malformed(f"a name is not UTF-8: {shown(name)}")
+
+
+def words_of(node: NodeProto) -> Iterator[str | bytes]:
     """The texts of a node."""
     return chain((node.name, node.op_type, node.domain), node.input, (a.name for a in node.attribute))
 

@@ -307,9 +307,9 @@ def broadcast(*shapes: Sequence[int]) -> Shape:
 
 def axis_of(axis: int, rank: int) -> int:
     """An axis counted from 0; ONNX counts negative ones from the end."""
-    if not -rank <= axis < max(rank, 1):
+    if not -rank <= axis < rank:
         raise Unsupported(f"axis {axis} of a tensor of rank {rank}")
-    return axis % rank if rank else 0
+    return axis % rank
 
 
 def axes_of(axes: Sequence[int], rank: int) -> list[int]:

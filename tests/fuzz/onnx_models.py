@@ -74,25 +74,24 @@ def case(seeds: Seeds, number: int) -> tuple[str, bytes]:
 def attempt(data: bytes, number: int, compile_every: int, phase: Any) -> tuple[str, str]:
     """Reads a model, writes it as a text, and compares what it computes; the outcome, and what is to be said of it."""
     from cnncc.errors import CnnccError
-    from cnncc.frontends.import_onnx import from_onnx
+    from cnncc.frontends.net_of_onnx import import_onnx
     from cnncc.frontends.onnx_file import read_model
-    from cnncc.frontends.text.write import net_text
 
     with tempfile.TemporaryDirectory() as folder:
         file = Path(folder) / "m.onnx"
         file.write_bytes(data)
         try:
+            network = import_onnx(file, strict=True)
             model = read_model(file)
-            imported = from_onnx(model, keep_known=True, strict=True)
-            if imported.graph.outputs:
-                net_text(imported.graph, imported.sources)
         except CnnccError as error:
             return (Outcome.REFUSED, "") if is_clear(error) else (Outcome.UNCLEAR, str(error))
-    rounded = any(node.op_type == "QuantizeLinear" for node in model.graph.node)  # cnncc leaves rounding out
-    if not imported.graph.outputs or elements(imported) > SMALL or rounded:
+    # cnncc leaves rounding out, and ONNX Runtime gives the bytes of narrow floats.
+    rounded = any(node.op_type == "QuantizeLinear" for node in model.graph.node)
+    narrow = any(port.dtype.kind == "V" for port in network.outputs)
+    if not network.outputs or elements(network.graph) > SMALL or rounded or narrow:
         return Outcome.IMPORTED, ""
     phase("comparison")
-    return compared(model, imported, compile_every and number % compile_every == 0)
+    return compared(model, network, compile_every and number % compile_every == 0)
 
 
 def is_clear(error: Exception) -> bool:
@@ -101,41 +100,39 @@ def is_clear(error: Exception) -> bool:
     return 0 < len(text) <= LONGEST and all(c.isprintable() or c == "\n" for c in text) and "please report" not in text
 
 
-def elements(imported: Any) -> int:
+def elements(graph: Any) -> int:
     import math
 
-    return sum(math.prod(node.type.shape) for node in imported.graph.nodes)
+    return sum(math.prod(node.type.shape) for node in graph.nodes)
 
 
-def compared(model: Any, imported: Any, compiled: bool) -> tuple[str, str]:
+def compared(model: Any, network: Any, compiled: bool) -> tuple[str, str]:
     """Our results, by the reference or a compiled module, against those of ONNX Runtime."""
     import numpy as np
     import onnxruntime
 
-    from cnncc import reference
+    from cnncc import passes, reference
 
     options = onnxruntime.SessionOptions()
     options.log_severity_level, options.intra_op_num_threads = 4, 1
     rng = np.random.default_rng(1)
-    arrays = {port.name: numbers(rng, port.shape, port.dtype) for port in imported.inputs}
+    arrays = {port.name: numbers(rng, port.shape, port.dtype) for port in network.inputs}
     try:
         session = onnxruntime.InferenceSession(model.SerializeToString(), options, providers=["CPUExecutionProvider"])
         expected = session.run(None, arrays)
     except Exception as error:  # ONNX Runtime's errors have no common class
         return Outcome.ALONE, str(error)[:300]
-    graph = imported.graph
-    fed = [port.to_graph(arrays[port.name], graph[port.node].type.shape) for port in imported.inputs]
+    graph = passes.with_batch(network.graph, network.batch)
+    fed = [port.to_graph(arrays[port.name], graph[port.node].type.shape) for port in network.inputs if port.node]
     with np.errstate(all="ignore"):
         if compiled:
             from cnncc import api
 
-            module = api.build(graph, batch=max(n.type.shape[0] for n in graph.inputs)).model()
+            module = api.build(graph, batch=network.batch).model()
             values = dict(zip(graph.outputs, module.run_in(module.new_arena(), fed), strict=True))
         else:
             values = reference.run(graph, fed)
-        for port, wanted in zip(imported.outputs, expected, strict=True):
-            if port.dtype.kind == "V":  # ONNX Runtime gives the bytes of narrow floats
-                continue
+        for port, wanted in zip(network.outputs, expected, strict=True):
             got = port.from_graph(values[port.node]) if port.known is None else port.known
             if why := difference(got, wanted):
                 return Outcome.DIFFERS, f"output {port.name}: {why}"

@@ -14,7 +14,7 @@ from cnncc.frontends.convert.shapes import joined, without
 from cnncc.frontends.convert.slices import taken
 from cnncc.frontends.onnx_site import Site, Tensor
 from cnncc.frontends.onnx_types import is_whole
-from cnncc.frontends.onnx_values import Unsupported, Value, axis_of, plain_value
+from cnncc.frontends.onnx_values import Unsupported, Value, axes_of, axis_of, plain_value
 
 Shape = tuple[int, ...]
 
@@ -103,7 +103,7 @@ def reduction(name: str) -> Callable[[Site], Tensor]:
         given, rank = site.ints_or(1, "axes"), len(value.shape)
         if not given and site.flag("noop_with_empty_axes"):
             return elementwise(site, name, value)
-        axes = tuple(axis_of(a, rank) for a in given) if given else tuple(range(rank))
+        axes = tuple(axes_of(given, rank) if given and rank else range(rank))
         reduce = of_integers if is_whole(site.kind(0)) else lambda s, n, v, a: REDUCTIONS[n](s, v, a)
         result = reduce(site, name, value, axes) if rank else elementwise(site, name, value)
         if site.flag("keepdims", True):
