@@ -114,8 +114,10 @@ def positive(op: str, make: Maker, fresh: bool) -> Node | None:
 
 
 def jump(op: str, make: Maker, fresh: bool) -> Node | None:
-    """Rounding, comparisons and the like, of any values."""
-    return make.jump(op, make.pick(4, fresh), [n for n in make.nodes if small(n)])
+    """Rounding, comparisons and the like, of any values. A comparison of a value with itself would be the same
+    everywhere, of which a norm makes noise."""
+    first = make.pick(4, fresh)
+    return make.jump(op, first, [make.input(*first.type.shape[1:])] if op in JUMPS else [])
 
 
 def merge(op: str, make: Maker, fresh: bool) -> Node | None:
