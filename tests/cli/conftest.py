@@ -22,6 +22,11 @@ class Result:
     err: str
 
     @property
+    def refusal(self) -> str:
+        """The first line on standard error that is no warning."""
+        return next(line for line in self.err.splitlines() if "warning:" not in line)
+
+    @property
     def json(self) -> Any:
         return json.loads(self.out)
 
