@@ -32,17 +32,16 @@ def check_schema(node: NodeProto, opset: int) -> None:
 
 
 def schema_of(node: NodeProto, opset: int) -> OpSchema | None:
-    """The newest schema of an opset that is not a note of retirement."""
+    """The newest schema of an opset that is not a note of retirement; of an op that is newer than that, the first."""
     from onnx import defs
 
-    while node.domain in DOMAINS and opset > 0:
-        try:
-            schema = defs.get_schema(node.op_type, opset, "")
-        except defs.SchemaError:
-            return None
-        if not schema.deprecated:
-            return schema
-        opset = schema.since_version - 1
+    if node.domain not in DOMAINS:
+        return None
+    for version in (*range(opset, 0, -1), *range(opset + 1, defs.onnx_opset_version() + 1)):
+        if defs.has(node.op_type, version, ""):
+            schema = defs.get_schema(node.op_type, version, "")
+            if not schema.deprecated:
+                return schema
     return None
 
 

@@ -139,9 +139,13 @@ class Builder:
 
     def reserve(self, elements: int) -> None:
         """Counts elements of constants. Unsupported if they are too many by far."""
+        self.room_for(elements)
+        self.room -= elements
+
+    def room_for(self, elements: int) -> None:
+        """Unsupported if a constant of so many elements would be too many: to be asked before it is made."""
         if elements > self.room:
             raise Unsupported(f"needs constants of {elements} elements, {self.room} are left of what a model may have")
-        self.room -= elements
 
     def fits(self, shape: Sequence[int]) -> None:
         """Unsupported if a value of that ONNX shape would be too large."""
@@ -197,6 +201,7 @@ class Builder:
         """A learned tensor."""
         if array.dtype.kind not in REAL:
             raise Unsupported(f"a tensor of {array.dtype}")
+        self.room_for(array.size)
         shape = array.shape if self.batch == 1 else (self.batch, *array.shape[1:])
         if self.batch > 1 and array.shape[:1] != (1,):
             raise Unsupported("a constant that differs from image to image")

@@ -321,6 +321,14 @@ HUGE = {
         node("Concat", " ".join(f"c{i}" for i in range(9)), "big", axis=0),
         s=np.array([1 << 23]),
     ),
+    "constants that are repeated": model(
+        *(node("Add", f"{f'v{i}' if i else 'x'} k", f"v{i + 1}" if i < 39 else "y") for i in range(40)),
+        shape=(1, 64, 256, 256),
+        k=np.arange(256, dtype=np.float32),
+    ),
+    "a constant that is repeated in an image": model(
+        node("Add", "x k", "y"), shape=(1, 64, 4096, 4096), k=np.arange(4096, dtype=np.float32)
+    ),
     "a slow op": grown(node("Einsum", "k k k", "big", equation="i,j,k->"), k=np.ones(1 << 13, np.float32)),
 }
 
@@ -328,6 +336,11 @@ HUGE = {
 @pytest.mark.parametrize("name", HUGE)
 def test_what_is_huge_is_refused_at_once(name: str) -> None:
     assert refusal(HUGE[name])
+
+
+def test_a_number_for_each_channel_of_a_large_image_is_no_large_constant() -> None:
+    proto = model(node("Add", "x k", "y"), shape=(1, 64, 4096, 4096), k=np.ones((64, 1, 1), np.float32))
+    assert [c.shape for c in from_onnx(proto, strict=True).graph.constants.values()] == [(1, 64, 1, 1)]
 
 
 def test_what_takes_long_to_evaluate_is_computed_by_the_network() -> None:

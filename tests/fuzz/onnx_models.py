@@ -14,6 +14,7 @@ import multiprocessing
 import os
 import random
 import resource
+import signal
 import sys
 import tempfile
 import time
@@ -165,6 +166,7 @@ def difference(got: Any, wanted: Any) -> str:
 def work(pipe: Connection, other_end: Connection, seeds: Seeds, compile_every: int) -> None:
     """Runs the cases whose numbers come, and answers with their outcomes."""
     other_end.close()  # so that the pipe ends with the main process
+    signal.signal(signal.SIGTERM, signal.SIG_DFL)
     warnings.simplefilter("ignore")
     import onnxruntime  # noqa: F401  before the memory is measured
 
@@ -294,7 +296,8 @@ def last_place(detail: str) -> str:
 def fuzz(
     numbers: Iterable[int], seeds: Seeds, minutes: float = 1e9, compile_every: int = 0, keep: Path | None = None
 ) -> Report:
-    """Runs cases until they or the minutes are over; those that show a mistake are kept in a folder."""
+    """Runs cases until they or the minutes are over, or the run is interrupted; those that show a mistake are kept in a
+    folder."""
     worker, report, end = Worker(seeds, compile_every), Report(), time.monotonic() + 60 * minutes
     try:
         for number in numbers:
@@ -305,6 +308,8 @@ def fuzz(
                 (keep / f"{number}.onnx").write_bytes(case(seeds, number)[1])
             if time.monotonic() > end:
                 break
+    except KeyboardInterrupt:
+        print("interrupted")
     finally:
         worker.stop()
     return report
@@ -318,6 +323,7 @@ def main() -> int:
     parser.add_argument("--compile-every", type=int, default=0, metavar="N", help="compile one case of N")
     parser.add_argument("--keep", type=Path, metavar="FOLDER", help="where models go that show a mistake")
     args = parser.parse_args()
+    signal.signal(signal.SIGTERM, signal.default_int_handler)
     first, last = map(int, args.seeds.split(":"))
     began = time.monotonic()
     seeds = own() if args.own else [*own(), *official()]

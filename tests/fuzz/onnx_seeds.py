@@ -36,7 +36,8 @@ UNARY = """
     Swish Relu Sigmoid Tanh HardSwish Mish Softplus Softsign Exp Log Sqrt Reciprocal Abs Erf Neg LeakyRelu HardSigmoid
     Elu ThresholdedRelu Selu Celu Gelu Identity Softmax LogSoftmax GlobalAveragePool GlobalMaxPool Transpose Flatten
     Dropout ArgMax ArgMin ReduceMean ReduceMax ReduceMin ReduceSum ReduceSumSquare ReduceL1 ReduceL2 ReduceLogSum
-    ReduceLogSumExp LRN Squeeze
+    ReduceLogSumExp LRN Squeeze Acos Acosh Asin Asinh Atan Atanh Ceil Cos Cosh Floor Hardmax IsInf IsNaN LpNormalization
+    MeanVarianceNormalization ReduceProd Round Shrink Sign Sin Sinh Tan Trilu
 """.split()
 NEEDED: dict[str, dict[str, Any]] = {"LRN": {"size": 3}}
 """Attributes that have to be there."""
@@ -46,6 +47,9 @@ Seed = tuple[str, dict[str, np.ndarray], dict[str, Any], int]
 SEEDS: list[Seed] = [
     *((op, {}, NEEDED.get(op, {}), 1) for op in UNARY),
     *((op, {"k": floats(1, 4, 1, 1)}, {}, 1) for op in ("Add", "Mul", "Sub", "Div", "Max", "Min", "Sum", "Mean")),
+    *((op, {"k": floats(4, 1, 1)}, {}, 1) for op in ("Equal", "Greater", "GreaterOrEqual", "Less", "LessOrEqual")),
+    ("Mod", {"k": np.float32([3])}, {"fmod": 1}, 1),
+    ("CumSum", {"a": ints(2)}, {"exclusive": 1, "reverse": 1}, 1),
     ("Softmax", {}, {"axis": 1}, 1),
     ("ReduceMean", {"axes": ints(2, 3)}, {"keepdims": 0}, 1),
     ("ArgMax", {}, {"axis": 1, "keepdims": 0, "select_last_index": 1}, 1),
@@ -142,6 +146,12 @@ def several() -> list[tuple[str, ModelProto]]:
     quantised = [
         node("QuantizeLinear", ["x", "s", "o"], ["q"]), node("DequantizeLinear", ["q", "s", "o"], ["z"]),
     ]  # fmt: skip
+    logic = [
+        node("Greater", ["x", "zero"], ["a"]), node("Less", ["x", "one"], ["b"]), node("And", ["a", "b"], ["c"]),
+        node("Or", ["c", "b"], ["d"]), node("Xor", ["d", "a"], ["e"]), node("Not", ["e"], ["f"]),
+        node("Where", ["f", "x", "one"], ["z"]),
+    ]  # fmt: skip
+    numbers = {"zero": np.float32(0), "one": np.float32([1])}
     steps = {"s": np.float32(0.1), "o": np.uint8(128)}
     known = {"i": ints(1), "two": ints(2), "head": ints(1, -1)}
     counted = {"n": ints(4), "from": np.array(0), "to": np.array(4), "by": np.array(1)}
@@ -150,6 +160,7 @@ def several() -> list[tuple[str, ModelProto]]:
         ("shape arithmetic", model(arithmetic, IMAGE, ["z"], [tensor(a, n) for n, a in known.items()])),
         ("constants", model(constants, IMAGE, ["z"], [tensor(a, n) for n, a in counted.items()])),
         ("channels last", model(last, (1, 6, 5, 4), ["z"], [tensor(FILTER, "w"), tensor(COLUMN, "k")])),
+        ("logic", model(logic, IMAGE, ["z"], [tensor(np.asarray(a), n) for n, a in numbers.items()])),
         ("quantised", model(quantised, IMAGE, ["z"], [tensor(np.asarray(a), n) for n, a in steps.items()])),
         ("opset 7", model(old, (1, 4, 6, 5), ["z"], [tensor(a, n) for n, a in dense.items()], 7)),
     ]

@@ -55,15 +55,30 @@ def known_arm(site: Site, lead: Value, known: np.ndarray) -> str:
     """A learned tensor beside `lead`."""
     places = np.arange(known.size).reshape((1,) * (len(lead.shape) - known.ndim) + known.shape)
     column = places.transpose(lead.order)
+    stored = lead.stored
     if site.b.batch > 1:
         if column.ndim and column.shape[0] != 1:
             raise Unsupported("a known tensor that differs from image to image")
-        full = np.broadcast_to(column[0], lead.stored[1:])
-    else:
-        full = np.broadcast_to(column, lead.stored)
-    seen = channel_column(full.reshape(site.b.shape(lead.node)[1:]))
+        column, stored = column[0], stored[1:]
+    dims = site.b.shape(lead.node)[1:]
+    seen = by_channel(column, stored, dims)
+    if seen is None:
+        site.b.room_for(math.prod(dims))
+        seen = channel_column(np.broadcast_to(column, stored).reshape(dims))
     array = np.asarray(known, np.float32).reshape(-1)[seen]
     return site.b.add("const", [], f"{site.hint}.value", [array[None]], dims=array.shape)
+
+
+def by_channel(column: np.ndarray, stored: tuple[int, ...], dims: tuple[int, ...]) -> np.ndarray | None:
+    """A tensor that broadcasts to `stored` as c x 1 x 1 of an image `dims`, if its shape says that all pixels of a
+    channel are equal: no large image has to be made for that."""
+    outer, count = 0, 1
+    while count < dims[0]:  # the first axes, which make up the channels
+        count *= stored[outer]
+        outer += 1
+    if len(dims) != 3 or count != dims[0] or any(size != 1 for size in column.shape[outer:]):
+        return None
+    return np.broadcast_to(column.reshape(column.shape[:outer]), stored[:outer]).reshape(-1, 1, 1)
 
 
 def channel_column(array: np.ndarray) -> np.ndarray:

@@ -65,7 +65,7 @@ def is_infinite(site: Site) -> Tensor:
 
 def where(site: Site) -> Tensor:
     """One of two tensors, by a mask that is computed or known; a known mask of one value chooses now."""
-    mask, yes, no = operands(site)
+    mask, yes, no = map(site.tensor_at, range(3))
     if isinstance(mask, np.ndarray) and mask.size and (mask == mask.flat[0]).all():
         chosen = yes if mask.flat[0] else no
         shape = broadcast(*(t.shape for t in (mask, yes, no)))

@@ -114,7 +114,7 @@ def concat(site: Site) -> Tensor:
     shapes = [list(site.tensor_at(i).shape) for i in range(len(site.node.input))]
     axis = axis_of(site.integer("axis", 1), len(shapes[0]))
     rest = {(*shape[:axis], 0, *shape[axis + 1 :]) for shape in shapes}
-    if len(rest) > 1:
+    if len(rest) > 1 or len(set(map(len, shapes))) > 1:
         raise Unsupported(f"concat of {' and '.join(map(str, shapes))} along axis {axis}")
     full = [i for i, shape in enumerate(shapes) if shape[axis]]  # what has no elements adds none
     return joined(site, [site.value(i) for i in full or range(1)], axis)
