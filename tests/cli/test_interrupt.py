@@ -26,6 +26,11 @@ PHASES = {
 }
 
 
+def as_in_a_terminal() -> None:
+    """Jobs that a shell starts in the background, as CI may be one, ignore Ctrl-C, and so would their children."""
+    signal.signal(signal.SIGINT, signal.default_int_handler)
+
+
 @pytest.mark.parametrize("phase", PHASES)
 def test_an_interrupt_ends_every_phase(tmp_path, phase):
     line, delay = PHASES[phase]
@@ -35,9 +40,9 @@ def test_an_interrupt_ends_every_phase(tmp_path, phase):
     environment["PYTHONPATH"] = str(ROOT)
     command = [sys.executable, "-m", "cnncc", *line.split()]
     pipe = subprocess.PIPE
-    with subprocess.Popen(
-        command, stdin=pipe, stdout=pipe, stderr=pipe, cwd=tmp_path, env=environment, start_new_session=True
-    ) as process:
+    streams = {"stdin": pipe, "stdout": pipe, "stderr": pipe}
+    places = {"cwd": tmp_path, "env": environment}
+    with subprocess.Popen(command, **streams, **places, start_new_session=True, preexec_fn=as_in_a_terminal) as process:
         process.stdin.write(LONG.encode())
         process.stdin.flush()
         if phase != "reading":  # which waits for the end of its input
