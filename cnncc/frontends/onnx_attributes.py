@@ -29,6 +29,13 @@ class AttributeReader:
 
     node: NodeProto
 
+    @staticmethod
+    def of(node: NodeProto) -> AttributeReader:
+        """A reader of any node."""
+        reader = AttributeReader()
+        reader.node = node
+        return reader
+
     def gives(self, name: str) -> bool:
         """Whether the node has the attribute."""
         return find(self.node, name) is not None

@@ -12,8 +12,9 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from cnncc.frontends.onnx_attributes import AttributeReader, find
-from cnncc.frontends.onnx_tensors import array_of, one_line
-from cnncc.frontends.onnx_values import SHARE, Unsupported, Value
+from cnncc.frontends.onnx_tensors import MOST_AXES, array_of, one_line
+from cnncc.frontends.onnx_values import SHARE, Unsupported, Value, broadcast
+from cnncc.ops.shapes import MOST_ELEMENTS
 
 if TYPE_CHECKING:
     from onnx import ModelProto, NodeProto, SparseTensorProto
@@ -33,14 +34,15 @@ NUMBERS = 1 << 10
 """Elements of an input up to which its values may say how large a result is."""
 RANDOM = ("Random", "Bernoulli", "Multinomial")
 """What the names of ops begin with that give something else each time."""
+VIEWS = ("ConstantOfShape", "Expand")
 UNFORESEEN = frozenset({"NonZero", "Compress", "Unique"})
 """Ops whose results are no larger than their inputs, times the axes of those, though nobody knows how large."""
 LOOPS = frozenset({"GatherElements", "GatherND", "ScatterElements", "ScatterND", "Scatter", "TopK", "CumSum"})
 VECTORISED = frozenset(
     """
     Abs Acos Acosh Add And ArgMax ArgMin Asin Asinh Atan Atanh BatchNormalization BitShift BitwiseAnd BitwiseNot
-    BitwiseOr BitwiseXor Cast CastLike Ceil Celu Clip Compress Concat ConstantOfShape Cos Cosh DepthToSpace
-    DequantizeLinear Div Dropout Elu Equal Erf Exp Expand EyeLike Flatten Floor Gather Gelu Gemm Greater GreaterOrEqual
+    BitwiseOr BitwiseXor Cast CastLike Ceil Celu Clip Compress Concat Cos Cosh DepthToSpace
+    DequantizeLinear Div Dropout Elu Equal Erf Exp EyeLike Flatten Floor Gather Gelu Gemm Greater GreaterOrEqual
     HardSigmoid HardSwish Identity IsInf IsNaN LeakyRelu Less LessOrEqual Log LogSoftmax MatMul Max Mean Min Mod Mul Neg
     NonZero Not OneHot Or PRelu Pad Pow QuantizeLinear Range Reciprocal ReduceL1 ReduceL2 ReduceLogSum ReduceLogSumExp
     ReduceMax ReduceMean ReduceMin ReduceProd ReduceSum ReduceSumSquare Relu Reshape Round Selu Shape Sigmoid Sign Sin
@@ -55,10 +57,25 @@ def shape_of(node: NodeProto, value: Value) -> list[np.ndarray]:
     """Shape and Size of a computed tensor: known, whatever its values are."""
     if node.op_type == "Size":
         return [np.array(math.prod(value.shape), np.int64)]
-    read = AttributeReader()
-    read.node = node
+    read = AttributeReader.of(node)
     end = read.integer("end") if read.gives("end") else None
     return [np.array(value.shape[read.integer("start", 0) : end], np.int64)]
+
+
+def view(node: NodeProto, inputs: Sequence[np.ndarray | None]) -> np.ndarray:
+    """ConstantOfShape and Expand: values that are there once, however large the shape."""
+    *given, sizes = inputs
+    if sizes is None or sizes.dtype.kind not in "iu" or sizes.ndim != 1 or sizes.size > MOST_AXES:
+        raise Unsupported("cannot be evaluated: the shape is no vector of whole numbers")
+    shape = tuple(map(int, sizes))
+    if min(shape, default=0) < 0 or math.prod(shape) > MOST_ELEMENTS:
+        raise Unsupported(f"asks for a tensor of shape {list(shape)}")
+    if node.op_type == "Expand" and given[0] is not None:
+        return np.broadcast_to(given[0], broadcast(given[0].shape, shape))
+    fill = AttributeReader.of(node).tensor("value") if find(node, "value") else np.zeros(1, np.float32)
+    if fill.size != 1:
+        raise Unsupported(f"attribute value: expected one number, got shape {list(fill.shape)}")
+    return np.broadcast_to(fill.reshape(()), shape)
 
 
 class Evaluator:
@@ -79,6 +96,8 @@ class Evaluator:
             return [constant(node)]
         if node.op_type.startswith(RANDOM) or any(a.HasField("g") or a.graphs for a in node.attribute):
             raise Unsupported("random, or control flow")
+        if node.op_type in VIEWS:
+            return [view(node, inputs)]
         given = sum(i.size for i in inputs if i is not None)
         elements = self.foreseen(node, inputs, given)
         if takes_long(node, inputs, given, elements):
@@ -148,8 +167,7 @@ def constant(node: NodeProto) -> np.ndarray:
     (attribute,) = node.attribute or [None]
     if attribute is None:
         raise Unsupported("has no value")
-    read = AttributeReader()
-    read.node = node
+    read = AttributeReader.of(node)
     if attribute.name == "value":
         return read.tensor("value")
     if attribute.name in ("value_int", "value_ints"):
@@ -190,7 +208,7 @@ def result_sizes(model: ModelProto) -> int | None:
     from onnx import shape_inference
 
     try:
-        found = shape_inference.infer_shapes(model, data_prop=True).graph
+        found = shape_inference.infer_shapes(model).graph
     except (shape_inference.InferenceError, RuntimeError, ValueError, TypeError):
         return None
     total, names = 0, [name for name in model.graph.node[0].output if name]

@@ -5,6 +5,7 @@ A rule may then rely on it: inputs that have to be there are, and an attribute h
 
 from __future__ import annotations
 
+from functools import lru_cache
 from typing import TYPE_CHECKING
 
 from cnncc.frontends.onnx_attributes import type_of
@@ -21,7 +22,7 @@ DOMAINS = ("", "ai.onnx")
 
 def check_schema(node: NodeProto, opset: int) -> None:
     """Unsupported if the node is no use of its op in that opset. Ops the standard does not have pass."""
-    schema = schema_of(node, opset)
+    schema = schema_of(node.op_type, opset) if node.domain in DOMAINS else None
     if schema is None:
         return
     check_inputs(node, schema)
@@ -31,15 +32,14 @@ def check_schema(node: NodeProto, opset: int) -> None:
     check_attributes(node, schema)
 
 
-def schema_of(node: NodeProto, opset: int) -> OpSchema | None:
+@lru_cache(1024)
+def schema_of(op: str, opset: int) -> OpSchema | None:
     """The newest schema of an opset that is not a note of retirement; of an op that is newer than that, the first."""
     from onnx import defs
 
-    if node.domain not in DOMAINS:
-        return None
     for version in (*range(opset, 0, -1), *range(opset + 1, defs.onnx_opset_version() + 1)):
-        if defs.has(node.op_type, version, ""):
-            schema = defs.get_schema(node.op_type, version, "")
+        if defs.has(op, version, ""):
+            schema = defs.get_schema(op, version, "")
             if not schema.deprecated:
                 return schema
     return None

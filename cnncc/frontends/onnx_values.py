@@ -18,8 +18,9 @@ from cnncc.ir import Constant, Graph, Node, TensorType
 from cnncc.ops import TABLE, ShapeError, complete, infer, refuse_huge
 
 Shape = tuple[int, ...]
-ROOM = 1 << 26
-"""Elements of all constants together, besides `SHARE` times as many as the file has."""
+ROOM = 3 << 26
+"""Elements of all constants together, besides `SHARE` times as many as the file has: large classifiers have as many
+weights, and models without their weights say ConstantOfShape instead."""
 SHARE = 8
 REAL = "fiubV"
 """Kinds of NumPy's types that are numbers; V are the narrow floats and integers of the package ml_dtypes."""

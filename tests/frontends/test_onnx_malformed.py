@@ -322,7 +322,7 @@ HUGE = {
         s=np.array([1 << 23]),
     ),
     "constants that are repeated": model(
-        *(node("Add", f"{f'v{i}' if i else 'x'} k", f"v{i + 1}" if i < 39 else "y") for i in range(40)),
+        *(node("Add", f"{f'v{i}' if i else 'x'} k", f"v{i + 1}" if i < 59 else "y") for i in range(60)),
         shape=(1, 64, 256, 256),
         k=np.arange(256, dtype=np.float32),
     ),

@@ -63,7 +63,7 @@ def known_arm(site: Site, lead: Value, known: np.ndarray) -> str:
     dims = site.b.shape(lead.node)[1:]
     seen = by_channel(column, stored, dims)
     if seen is None:
-        site.b.room_for(math.prod(dims))
+        site.b.room_for(4 * math.prod(dims))  # places and copies of values
         seen = channel_column(np.broadcast_to(column, stored).reshape(dims))
     array = np.asarray(known, np.float32).reshape(-1)[seen]
     return site.b.add("const", [], f"{site.hint}.value", [array[None]], dims=array.shape)
