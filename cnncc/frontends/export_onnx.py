@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import os
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -39,8 +40,21 @@ def to_onnx(graph: Graph, text: str | None = None) -> ModelProto:
         assert not node.attrs.get("epilogue"), f"{node.name}: a source graph has no epilogues"
         RULES[node.op](model, node)
     proto = model.proto()
-    mark(proto, graph, text or print_net(graph, shapes=False))
+    mark(proto, graph, text or print_net(in_words(graph), shapes=False))
     return proto
+
+
+def in_words(graph: Graph) -> Graph:
+    """The graph without what gives a shared output to each image of a batch, which a text does not say."""
+    shared = {n.inputs[0]: n.name for n in graph.nodes if n.op == "spread"}
+    if not shared:
+        return graph
+    nodes = [
+        n.with_(name=shared.get(n.name, n.name), inputs=tuple(shared.get(i, i) for i in n.inputs))
+        for n in graph.nodes
+        if n.op != "spread"
+    ]
+    return replace(graph, nodes=tuple(nodes))
 
 
 def write_onnx(graph: Graph, path: str | os.PathLike[str], text: str | None = None) -> ModelProto:

@@ -318,6 +318,12 @@ def expand(model: Model, node: Node) -> None:
     model.emit("Expand", [*model.data(node), model.integers(f"{node.name}.shape", (1, *node.attrs["dims"]))], node.name)
 
 
+def spread(model: Model, node: Node) -> None:
+    """One image's value for each of them."""
+    shape = model.integers(f"{node.name}.shape", (node.attrs["batch"], *node.type.shape[1:]))
+    model.emit("Expand", [*model.data(node), shape], node.name)
+
+
 def topk(model: Model, node: Node) -> None:
     """TopK, or ArgMax for one place. Of equal values TopK takes the first, so for the last the channels are turned."""
     a, name, (x,) = node.attrs, node.name, model.data(node)
@@ -382,6 +388,7 @@ RULES: Mapping[str, Rule] = {
     "strided_slice": strided_slice,
     "take": take,
     "expand": expand,
+    "spread": spread,
     "topk": topk,
     "resize": resize,
     "matmul": plain("MatMul"),

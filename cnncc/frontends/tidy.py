@@ -37,7 +37,7 @@ def tidy(graph: Graph) -> Graph:
 
 def normalized(graph: Graph, node: Node) -> Graph:
     """(input - mean) / std => input with mean and std, of numbers per channel or for all, unless one of them is zero,
-    infinite or no number."""
+    infinite or no number, or they are the steps of a quantisation."""
     scale, shift, at = np.ones(1), np.zeros(1), node.name
     chain: list[str] = []
     with np.errstate(all="ignore"):
@@ -46,7 +46,8 @@ def normalized(graph: Graph, node: Node) -> Graph:
             at = graph.users(at)[0].name
             chain.append(at)
         mean, std = numbers(-shift / scale), numbers(1 / scale)
-    if not chain or at in graph.outputs or not all(map(math.isfinite, (*mean, *std))) or 0 in std:
+    quantised = any(n.op == "round" for n in graph.users(at))
+    if not chain or quantised or at in graph.outputs or not all(map(math.isfinite, (*mean, *std))) or 0 in std:
         return graph
     attrs = {**node.attrs, "mean": () if mean == (0.0,) else mean, "std": () if std == (1.0,) else std}
     return graph.replaced({**dict.fromkeys(chain), node.name: node.with_(attrs=attrs)}, dict.fromkeys(chain, node.name))
