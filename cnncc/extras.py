@@ -5,12 +5,9 @@ NumPy alone loads and runs modules. What else is missing is said in one line, wh
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping
-from importlib.metadata import PackageNotFoundError, distribution
 from importlib.util import find_spec
 from pathlib import Path
-from urllib.parse import unquote, urlsplit
 
 from cnncc.errors import CnnccError
 
@@ -57,6 +54,11 @@ def install(extra: str) -> str:
 def _source() -> tuple[str, bool]:
     """What pip was given when it installed cnncc (PEP 610), if that is still there, else the name of the distribution;
     and whether it was to stay where it is."""
+    # Imported here: every start of the command would wait for them.
+    import json
+    from importlib.metadata import PackageNotFoundError, distribution
+    from urllib.parse import unquote, urlsplit
+
     try:
         record = json.loads(distribution(DISTRIBUTION).read_text("direct_url.json") or "{}")
     except (PackageNotFoundError, ValueError):

@@ -54,7 +54,7 @@ def test_an_extra_comes_from_where_the_rest_came_from(record, command, tmp_path,
     (tmp_path / "a b").mkdir()
     text = record if isinstance(record, str) or record is None else json.dumps(record)
     text = text and text.replace("FOLDER", str(tmp_path))
-    monkeypatch.setattr(extras, "distribution", lambda name: SimpleNamespace(read_text=lambda file: text))
+    monkeypatch.setattr("importlib.metadata.distribution", lambda name: SimpleNamespace(read_text=lambda file: text))
     assert extras.install("cuda") == command.replace("FOLDER", str(tmp_path))
 
 
@@ -62,7 +62,7 @@ def test_a_folder_that_was_never_installed(monkeypatch):
     def missing(name):
         raise PackageNotFoundError(name)
 
-    monkeypatch.setattr(extras, "distribution", missing)
+    monkeypatch.setattr("importlib.metadata.distribution", missing)
     assert extras.install("cuda") == "pip install 'cnncc-inference[cuda]'"
 
 

@@ -26,9 +26,12 @@ PHASES = {
 }
 
 
-def as_in_a_terminal() -> None:
+@pytest.fixture(autouse=True)
+def _as_in_a_terminal():
     """Jobs that a shell starts in the background, as CI may be one, ignore Ctrl-C, and so would their children."""
-    signal.signal(signal.SIGINT, signal.default_int_handler)
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    yield
+    signal.signal(signal.SIGINT, before)
 
 
 @pytest.mark.parametrize("phase", PHASES)
@@ -42,7 +45,7 @@ def test_an_interrupt_ends_every_phase(tmp_path, phase):
     pipe = subprocess.PIPE
     streams = {"stdin": pipe, "stdout": pipe, "stderr": pipe}
     places = {"cwd": tmp_path, "env": environment}
-    with subprocess.Popen(command, **streams, **places, start_new_session=True, preexec_fn=as_in_a_terminal) as process:
+    with subprocess.Popen(command, **streams, **places, start_new_session=True) as process:
         process.stdin.write(LONG.encode())
         process.stdin.flush()
         if phase != "reading":  # which waits for the end of its input

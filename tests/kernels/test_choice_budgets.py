@@ -11,7 +11,7 @@ from cnncc.kernels import conv_choice, winograd_choice
 from cnncc.kernels.conv_direct import merged_groups
 
 LARGE = {
-    "wide and high": ("3x16384x16384", "conv 3x3 8; conv 3x3 16 /2; maxpool 3x3 /2; conv 1x1 8"),
+    "wide and high": ("3x16384x16384", "conv 3x3 3; conv 3x3 12 /2; maxpool 3x3 /2; conv 1x1 8"),
     "one row": ("4x1x16000000", "conv 1x7 16; conv 1x3 16; avgpool 1x2 /2"),
     "one column": ("4x8000000x1", "conv 7x1 16; conv 3x3 16; upconv 2x1 8 /2x1"),
     "channels": ("8192x7x7", "conv 1x1 8192; conv 3x3 8192; conv 3x3 8192 groups 64; gap; fc 8192"),
