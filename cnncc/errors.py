@@ -16,6 +16,8 @@ HINT_WIDTH = 100
 """Columns that a hint fills before it goes on in the next line."""
 LINE_WIDTH = 100
 """Characters that are shown of a source line."""
+MANY = 60
+"""Names in a hint that nobody reads if the nearest one is there."""
 PACKAGE = str(Path(__file__).parent)
 
 
@@ -132,8 +134,11 @@ def nearest_one(name: str, choices: Iterable[str]) -> str:
 
 
 def nearest(name: str, choices: Iterable[str], heading: str = "known") -> str:
-    """A hint for an unknown name: the nearest choice if there is one, then all of them under a heading."""
+    """A hint for an unknown name: the nearest choice if there is one, then, unless these are very many, all of them
+    under a heading. Without a near one all are listed."""
     known = sorted(choices)
     close = difflib.get_close_matches(name, known, n=1)
+    if close and len(known) > MANY:
+        return f"did you mean {close[0]!r}?"
     listing = ", ".join(known)
     return f"did you mean {close[0]!r}? {heading}: {listing}" if close else f"{heading}: {listing}"
