@@ -25,10 +25,10 @@ def error(text: str) -> CnnccError:
 
 CASES = [
     # mistyped words
-    ("relu\nouput", "4:1 unknown op or block 'ouput'", "did you mean 'output'? known: "),
+    ("relu\nouput", "4:1 unknown op or block 'ouput'", "did you mean 'output'?"),
     ("relu\nOUTPUT", "4:1 unknown op or block 'OUTPUT'", "did you mean 'output'?"),
-    ("frm input", "3:1 unknown op or block 'frm'", "did you mean 'from'? known: "),
-    ("sav a", "3:1 unknown op or block 'sav'", "did you mean 'save'? known: "),
+    ("frm input", "3:1 unknown op or block 'frm'", "did you mean 'from'?"),
+    ("sav a", "3:1 unknown op or block 'sav'", "did you mean 'save'?"),
     ("blok b(c) { relu }", "3:1 unknown word 'blok'", BLOCK),
     ("Block b {\nrelu }", "3:1 unknown word 'Block'", BLOCK),
     ("def b(c, s=1) { relu }", "3:1 unknown word 'def'", BLOCK),
