@@ -133,7 +133,7 @@ class Search:
         self.offsets: list[int] = [0] * len(shapes)
         self.reached = (sum(self.stops) + 1,) * 2
         """Bytes of the hosts, and of all."""
-        self.effort = min(effort, _MOST_ATTEMPTS * self._pairs)
+        self.effort = min(effort, _MOST_ATTEMPTS * max(1, self._pairs))
         self.most_effort = effort
 
     @property

@@ -91,8 +91,7 @@ def attempt(data: bytes, number: int, compile_every: int, phase: Any) -> tuple[s
     narrow = any(port.dtype.kind == "V" for port in network.outputs)
     if not network.outputs or elements(network.graph) > SMALL or rounded or narrow:
         return Outcome.IMPORTED, ""
-    phase("comparison")
-    return compared(model, network, compile_every and number % compile_every == 0)
+    return compared(model, network, phase, compile_every and number % compile_every == 0)
 
 
 def is_clear(error: Exception) -> bool:
@@ -107,7 +106,7 @@ def elements(graph: Any) -> int:
     return sum(math.prod(node.type.shape) for node in graph.nodes)
 
 
-def compared(model: Any, network: Any, compiled: bool) -> tuple[str, str]:
+def compared(model: Any, network: Any, phase: Any, compiled: bool) -> tuple[str, str]:
     """Our results, by the reference or a compiled module, against those of ONNX Runtime."""
     import numpy as np
     import onnxruntime
@@ -118,11 +117,13 @@ def compared(model: Any, network: Any, compiled: bool) -> tuple[str, str]:
     options.log_severity_level, options.intra_op_num_threads = 4, 1
     rng = np.random.default_rng(1)
     arrays = {port.name: numbers(rng, port.shape, port.dtype) for port in network.inputs}
+    phase("run of ONNX Runtime")
     try:
         session = onnxruntime.InferenceSession(model.SerializeToString(), options, providers=["CPUExecutionProvider"])
         expected = session.run(None, arrays)
     except Exception as error:  # ONNX Runtime's errors have no common class
         return Outcome.ALONE, str(error)[:300]
+    phase("run")
     graph = passes.with_batch(network.graph, network.batch)
     fed = [port.to_graph(arrays[port.name], graph[port.node].type.shape) for port in network.inputs if port.node]
     with np.errstate(all="ignore"):
@@ -245,11 +246,11 @@ class Worker:
                     phase, began = answer, self.seconds()
                 elif self.seconds() - began > SECONDS:
                     self.stop()
-                    # Compiling is bounded elsewhere, and ONNX Runtime is not ours.
+                    # How long it takes to compile is bounded elsewhere, and ONNX Runtime is not ours.
                     return (Outcome.HANG if phase == "import" else Outcome.IMPORTED), "", f"in {phase}"
         except (EOFError, OSError):
             self.stop()
-            return (Outcome.CRASH if phase == "import" else Outcome.IMPORTED), "", f"in {phase}"
+            return (Outcome.CRASH if phase != "run of ONNX Runtime" else Outcome.IMPORTED), "", f"in {phase}"
 
     def seconds(self) -> float:
         """Processor time of the worker."""

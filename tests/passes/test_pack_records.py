@@ -32,6 +32,9 @@ def test_the_unit_case_reaches_the_optimum() -> None:
 def test_nothing_to_pack() -> None:
     assert pack([]) == ((), 0)
     assert live_bound([]) == 0
+    search = Search([])
+    search.greedy()
+    assert search.bytes == 0  # a byte more, and the counters behind the arena are misaligned
 
 
 def test_alignment() -> None:
