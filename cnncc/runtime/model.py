@@ -182,8 +182,6 @@ class Model:
         if code:
             text = self._error_text(code)
             raise CnnccError(f"{self.name}: run failed: {text}", hint=self._advice(text))
-        for port, result in zip(self.outputs, results, strict=True):
-            result[port.shape[0] :] = result[:1]  # what depends on no input is computed once for all images
 
     def _advice(self, text: str) -> str:
         """What to do about a run that failed."""

@@ -11,7 +11,7 @@ import numpy as np
 
 from cnncc.ir import Graph, Node
 from cnncc.ir.rules import extra_inputs
-from cnncc.ops import ACTIVATIONS
+from cnncc.ops import ACTIVATIONS, ELEMENTWISE
 from cnncc.passes import ArenaPlan
 
 WORD = 4
@@ -108,7 +108,7 @@ class Simulator:
         if not np.shares_memory(self.window(source, 0), self.window(node.name, 0)):
             return
         slot = self.plan.slots[node.name]
-        elementwise = node.op in ACTIVATIONS | {"bn", "prelu", "add", "mul", "max", "min"}
+        elementwise = node.op in ACTIVATIONS | ELEMENTWISE | {"bn", "prelu"}
         assert slot.in_place, node.name
         assert elementwise or position >= len(node.inputs) - extra_inputs(node.attrs)
         assert self.g[source].type == node.type
