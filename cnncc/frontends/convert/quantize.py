@@ -11,7 +11,7 @@ import numpy as np
 from cnncc.frontends.convert.arithmetic import convert
 from cnncc.frontends.convert.pointwise import combined
 from cnncc.frontends.onnx_site import Site, Tensor
-from cnncc.frontends.onnx_tensors import kind_of
+from cnncc.frontends.onnx_tensors import is_numeric, kind_of
 from cnncc.frontends.onnx_types import Kind, cast_to
 from cnncc.frontends.onnx_values import Unsupported, Value, axis_of
 
@@ -70,7 +70,11 @@ def output_kind(site: Site) -> Kind:
     from onnx import helper
 
     number = site.integer("output_dtype", 0)
-    return helper.tensor_dtype_to_np_dtype(number) if number else np.dtype(np.uint8)
+    if not number:
+        return np.dtype(np.uint8)
+    if not is_numeric(number):
+        raise Unsupported(f"attribute output_dtype: {kind_of(number)} is no type of numbers")
+    return helper.tensor_dtype_to_np_dtype(number)
 
 
 def along_axis(site: Site, value: Value, numbers: np.ndarray) -> np.ndarray:
