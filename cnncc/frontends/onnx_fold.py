@@ -69,7 +69,7 @@ def view(node: NodeProto, inputs: Sequence[np.ndarray | None]) -> np.ndarray:
         raise Unsupported("cannot be evaluated: the shape is no vector of whole numbers")
     shape = tuple(map(int, sizes))
     if min(shape, default=0) < 0 or math.prod(shape) > MOST_ELEMENTS:
-        raise Unsupported(f"asks for a tensor of shape {list(shape)}")
+        raise Unsupported(f"asks for a tensor of {math.prod(shape):.3g} elements")
     if node.op_type == "Expand" and given[0] is not None:
         return np.broadcast_to(given[0], broadcast(given[0].shape, shape))
     fill = AttributeReader.of(node).tensor("value") if find(node, "value") else np.zeros(1, np.float32)
