@@ -90,7 +90,9 @@ def constant(value: float) -> Expr:
     that it has for them in CUDA are of a header."""
     if math.isfinite(value):
         return FloatImm("float32", value)
-    return tirx.reinterpret("float32", IntImm("int32", struct.unpack("<i", struct.pack("<f", value))[0]))
+    bits = struct.unpack("<i", struct.pack("<f", value))[0]
+    # A plain number has no address, which is how TVM's CUDA writes it; a conversion becomes a variable.
+    return tirx.reinterpret("float32", tirx.Cast("int32", IntImm("int64", bits)))
 
 
 def splat(value: Expr, lanes: int) -> Expr:
