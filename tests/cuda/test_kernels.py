@@ -31,7 +31,8 @@ BODIES = {
         "slice 1:7; bn; softmax; output"
     ),
     "pointwise": (
-        "input 8x5x7\nsave x; sigmoid; save p; max { from x | from p }; min { | tanh }; sin; cosh; atan; asinh; round; save a\n"
+        "input 8x5x7\nsave x; sigmoid; save p; max { from x | from p }; min { | tanh }; sin; cosh; atan; asinh; round\n"
+        "save a\n"
         "max { from p | from x } exp; save b; where { greater { from x | from p } | from a | from b }; output\n"
         "from x; greater_equal { | gap }; output; from x; equal { | from x }; output; from x; clip low 0; gelu; erf\n"
         "softplus; output"
