@@ -326,6 +326,12 @@ HUGE = {
         shape=(1, 64, 256, 256),
         k=np.arange(256, dtype=np.float32),
     ),
+    "constants beside sizes that are only claimed": grown(
+        *(node("ConstantOfShape", "s", f"c{i}") for i in range(9)),
+        node("Concat", " ".join(f"c{i}" for i in range(9)), "big", axis=0),
+        s=np.array([1 << 23]),
+        claimed=TensorProto(name="claimed", data_type=1, dims=[1 << 30, 1 << 30]),
+    ),
     "a constant that is repeated in an image": model(
         node("Add", "x k", "y"), shape=(1, 64, 4096, 4096), k=np.arange(4096, dtype=np.float32)
     ),
