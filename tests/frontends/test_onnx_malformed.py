@@ -6,6 +6,7 @@ import os
 import socket
 import time
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +14,7 @@ import numpy as np
 import pytest
 from onnx import ModelProto, NodeProto, TensorProto, helper, numpy_helper
 
+from cnncc import api
 from cnncc.errors import CnnccError
 from cnncc.frontends import onnx_external
 from cnncc.frontends.convert import RULES
@@ -356,6 +358,13 @@ def test_what_takes_long_to_evaluate_is_computed_by_the_network() -> None:
         *nodes, shape=(1, 8, 64, 64), k=np.ones((1, 8, 32, 32), np.float32), r=NONE, s=np.float32([1, 1, 2, 2])
     )
     assert "upsample" in [n.op for n in from_onnx(proto).graph.nodes]
+
+
+def test_a_network_of_constants_is_not_compiled() -> None:
+    value = numpy_helper.from_array(np.ones((1, 3), np.float32))
+    graph = from_onnx(model(node("Constant", "", "c", value=value), node("Relu", "c", "y"))).graph
+    with pytest.raises(CnnccError, match="g has no input: its outputs are constants, and there is nothing to compile"):
+        api.build(replace(graph, nodes=[n for n in graph.nodes if n.op != "input"]))
 
 
 # Mistakes of ours
