@@ -94,10 +94,13 @@ def build(
     """Compiles a graph with bound weights; the result links itself in-process or writes a shared object.
 
     With `tune`, kernels are first measured for so many seconds (those measured before cost none): the result then
-    depends on the machine, and on what else it did. CnnccError if it cannot run code for the target.
+    depends on the machine, and on what else it did. CnnccError if it cannot run code for the target, and for a
+    network without inputs.
     """
     from cnncc.codegen.build import build_program
 
+    if not graph.inputs:
+        raise CnnccError(f"{graph.name} has no input: its outputs are constants, and there is nothing to compile")
     if dtype not in DTYPES:
         raise CnnccError(f"unknown dtype {dtype!r}", hint=nearest(dtype, DTYPES))
     if gpus.is_gpu(target):

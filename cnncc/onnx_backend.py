@@ -17,8 +17,9 @@ from onnx import ModelProto, NodeProto, TensorProto, checker, helper, numpy_help
 from onnx.backend.base import Backend, BackendRep, namedtupledict
 
 from cnncc.errors import CnnccError
-from cnncc.frontends.import_onnx import Imported, computed_inputs, from_onnx
+from cnncc.frontends.import_onnx import from_onnx
 from cnncc.frontends.onnx_faults import NotImported
+from cnncc.frontends.onnx_ports import Imported, computed_inputs
 from cnncc.runtime.model import Model
 
 __all__ = ["CnnccBackend", "is_compatible", "prepare", "run_model", "run_node", "supports_device"]

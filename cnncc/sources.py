@@ -12,8 +12,8 @@ from cnncc.errors import warn
 from cnncc.locate import find_net, find_weights
 
 if TYPE_CHECKING:
-    from cnncc.frontends.import_onnx import Port
     from cnncc.frontends.net_of_onnx import Network
+    from cnncc.frontends.onnx_ports import Port
     from cnncc.ir import Graph
     from cnncc.runtime.declared import Declared
     from cnncc.runtime.model import Model

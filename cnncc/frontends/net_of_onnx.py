@@ -10,11 +10,12 @@ from pathlib import Path
 
 from cnncc.errors import CnnccError, warn
 from cnncc.frontends.convert import quantize
-from cnncc.frontends.import_onnx import OpenShapes, Port, Shapes, from_onnx
+from cnncc.frontends.import_onnx import from_onnx
 from cnncc.frontends.network_name import network_name
 from cnncc.frontends.onnx_faults import Faults
 from cnncc.frontends.onnx_file import read_model
 from cnncc.frontends.onnx_origin import original
+from cnncc.frontends.onnx_ports import OpenShapes, Port, Shapes
 from cnncc.frontends.text.write import net_text
 from cnncc.ir import Graph
 

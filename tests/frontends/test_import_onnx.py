@@ -17,10 +17,11 @@ from onnx import TensorProto, helper, numpy_helper
 from cnncc import lang, passes, reference, resources, weights
 from cnncc.errors import CnnccError
 from cnncc.frontends.export_onnx import to_onnx
-from cnncc.frontends.import_onnx import Imported, from_onnx
+from cnncc.frontends.import_onnx import from_onnx
 from cnncc.frontends.net_of_onnx import import_onnx
 from cnncc.frontends.onnx_file import read_model
 from cnncc.frontends.onnx_origin import original
+from cnncc.frontends.onnx_ports import Imported
 from cnncc.frontends.text.write import net_text
 from cnncc.ir import Graph
 from cnncc.ir.text import print_graph

@@ -6,6 +6,7 @@ import os
 import socket
 import time
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +14,7 @@ import numpy as np
 import pytest
 from onnx import ModelProto, NodeProto, TensorProto, helper, numpy_helper
 
+from cnncc import api
 from cnncc.errors import CnnccError
 from cnncc.frontends import onnx_external
 from cnncc.frontends.convert import RULES
@@ -326,6 +328,12 @@ HUGE = {
         shape=(1, 64, 256, 256),
         k=np.arange(256, dtype=np.float32),
     ),
+    "constants beside sizes that are only claimed": grown(
+        *(node("ConstantOfShape", "s", f"c{i}") for i in range(9)),
+        node("Concat", " ".join(f"c{i}" for i in range(9)), "big", axis=0),
+        s=np.array([1 << 23]),
+        claimed=TensorProto(name="claimed", data_type=1, dims=[1 << 30, 1 << 30]),
+    ),
     "a constant that is repeated in an image": model(
         node("Add", "x k", "y"), shape=(1, 64, 4096, 4096), k=np.arange(4096, dtype=np.float32)
     ),
@@ -350,6 +358,13 @@ def test_what_takes_long_to_evaluate_is_computed_by_the_network() -> None:
         *nodes, shape=(1, 8, 64, 64), k=np.ones((1, 8, 32, 32), np.float32), r=NONE, s=np.float32([1, 1, 2, 2])
     )
     assert "upsample" in [n.op for n in from_onnx(proto).graph.nodes]
+
+
+def test_a_network_of_constants_is_not_compiled() -> None:
+    value = numpy_helper.from_array(np.ones((1, 3), np.float32))
+    graph = from_onnx(model(node("Constant", "", "c", value=value), node("Relu", "c", "y"))).graph
+    with pytest.raises(CnnccError, match="g has no input: its outputs are constants, and there is nothing to compile"):
+        api.build(replace(graph, nodes=[n for n in graph.nodes if n.op != "input"]))
 
 
 # Mistakes of ours

@@ -127,7 +127,7 @@ def compared(model: Any, network: Any, phase: Any, compiled: bool) -> tuple[str,
     graph = passes.with_batch(network.graph, network.batch)
     fed = [port.to_graph(arrays[port.name], graph[port.node].type.shape) for port in network.inputs if port.node]
     with np.errstate(all="ignore"):
-        if compiled:
+        if compiled and graph.inputs:
             from cnncc import api
 
             module = api.build(graph, batch=network.batch).model()

@@ -11,7 +11,8 @@ from onnx import ModelProto, TensorProto, helper, numpy_helper
 
 from cnncc.errors import CnnccError
 from cnncc.frontends.convert import RULES
-from cnncc.frontends.import_onnx import NotImported, from_onnx
+from cnncc.frontends.import_onnx import from_onnx
+from cnncc.frontends.onnx_faults import NotImported
 from cnncc.onnx_backend import sources
 
 OPSET = 24
