@@ -96,7 +96,7 @@ def test_results_go_out_by_dlpack(module):
         (Stubborn(), "Stubborn: detach it first"),
         ([[1.0]], "must be a NumPy array or an object with __dlpack__, got list"),
         (np.zeros((1, 3, 17, 19), ">f4"), "must be float32, got >f4"),
-        (np.float32(1), "input 'input' must be a NumPy array or an object with __dlpack__, got float32"),
+        (np.float32(1), "input 'input' must be 1x3x17x19, got a scalar"),
         (np.array(1, np.float32), "input 'input' must be 1x3x17x19, got a scalar"),
     ],
 )
