@@ -40,7 +40,7 @@ PLACES = {
     "roi_align": IMAGE + f"roi_align {{ | {REGIONS} }} 2x3 scale 0.5 samples 2",
     "roi_align max": IMAGE + f"roi_align {{ | {REGIONS} }} 2x3 max output_half_pixel",
     "roi_align of two images": IMAGE
-    + f"roi_align {{ | {REGIONS} | {INDICES}; affine scale 0.4; crop 0,0 1x1 }} 2x2 images 2",
+    + f"roi_align {{ | {REGIONS} | {INDICES}; affine scale 0.4; crop 0,0 1x1 }} 2x2 images 2 samples 2",
     "lrn of even size": IMAGE + "lrn size 4 alpha 0.5",
     "resize of a region": IMAGE + "resize 5x6 linear tf_crop_and_resize region (0.1, -0.2, 0.9, 1.3)",
 }

@@ -11,7 +11,7 @@ import onnx
 import onnxruntime
 import pytest
 from graphs import graphs
-from hypothesis import given, settings
+from hypothesis import assume, given, settings
 from onnx import TensorProto, helper, numpy_helper
 
 from cnncc import lang, passes, reference, resources, weights
@@ -372,6 +372,7 @@ def test_an_edited_export_is_read_from_its_nodes(tmp_path: Path) -> None:
 def test_random_graphs(graph: Graph) -> None:
     """Exported and read from the nodes alone: the same values; as a text: the same graph."""
     graph = weights.bind(graph, seed=2)
+    assume(not any(n.attrs.get("reduction") in ("max", "min") for n in graph.nodes))  # of newer opsets than we write
     proto = to_onnx(graph)
     proto.ClearField("metadata_props")
     imported = from_onnx(proto)
