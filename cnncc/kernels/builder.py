@@ -91,8 +91,9 @@ def constant(value: float) -> Expr:
     if math.isfinite(value):
         return FloatImm("float32", value)
     bits = struct.unpack("<i", struct.pack("<f", value))[0]
-    # A plain number has no address, which is how TVM's CUDA writes it; a conversion becomes a variable.
-    return tirx.reinterpret("float32", tirx.Cast("int32", IntImm("int64", bits)))
+    # A plain number has no address, by which TVM's CUDA reads it as another type; a conversion becomes a variable. It
+    # starts at a float, which has these bits exactly: CUDA knows int64_t only with a header.
+    return tirx.reinterpret("float32", tirx.Cast("int32", FloatImm("float32", float(bits))))
 
 
 def splat(value: Expr, lanes: int) -> Expr:

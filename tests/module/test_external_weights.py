@@ -57,6 +57,7 @@ def test_the_module_is_the_code_alone(folder, image):
         "bytes": len(packed) - HEADER,
         "blake2b": hashlib.blake2b(packed[HEADER:], digest_size=32).hexdigest(),
         "file": "small.weights",
+        "from": "",
     }
     saved = inside.stat().st_size - outside.stat().st_size
     assert 0.8 * info["weights"]["bytes"] < saved <= info["weights"]["bytes"] + 4096
