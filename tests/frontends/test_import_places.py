@@ -187,7 +187,7 @@ def test_non_max_suppression(images: int, most: int, center: int) -> None:
     """As many rows as ONNX has."""
     arrays = {"b": boxes(images, 31), "s": RNG.random((images, 3, 31)).astype(np.float32)}
     made = one("NonMaxSuppression", arrays, suppressed(most, 0.85), TensorProto.INT64, center_point_box=center)
-    assert 0 < len(check(made, arrays, 0)[0]) < images * 3 * min(most, 31)
+    assert 0 < len(check(made, arrays, 0)[0]) <= images * 3 * min(most, 31)
 
 
 def test_nothing_is_found() -> None:
@@ -289,7 +289,7 @@ REFUSED = {
         "AffineGrid", {"t": real(1, 2, 3)}, {"s": np.array([1, 1, 100000000, 100000000])}),
     "asks for a tensor of 2e+18 elements": one(
         "LpPool", {"x": real(1, 2, 4, 4)}, kernel_shape=[1000000000, 1000000000]),
-    "an axis of 100000000: 16777216 is the most": one(
+    "would be 1x2x100000000x4; 16777216 is the most along an axis": one(
         "Resize", {"x": real(1, 2, 4, 4)}, {"r": np.zeros(0, np.float32), "e": np.zeros(0, np.float32),
                                             "s": np.array([1, 2, 100000000, 4])}),
     "the region: expected finite numbers": one(
