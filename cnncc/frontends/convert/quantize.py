@@ -51,7 +51,7 @@ def dequantize(site: Site) -> Tensor:
     scale, zero = (along_axis(site, value, numbers) for numbers in (scale, zero))
     if scale.size == zero.size == 1:
         step = float(scale.reshape(()))
-        return site.pointwise("affine", value, scale=step, shift=-step * float(zero.reshape(())))
+        return site.pointwise("affine", value, scale=step, shift=0.0 - step * float(zero.reshape(())))
     return multiplied(site, added(site, value, -zero), scale)
 
 
