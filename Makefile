@@ -34,8 +34,8 @@ demo-photos: $(VENV)/.dev ## EfficientNet-Lite0 names what is on two photos (fet
 test: $(VENV)/.dev ## tests, without the slow ones
 	$(BIN)/python -m pytest -m 'not slow'
 
-test-all: $(VENV)/.dev ## every test
-	$(BIN)/python -m pytest
+test-all: $(VENV)/.dev ## every test, with new random examples
+	HYPOTHESIS_PROFILE=new $(BIN)/python -m pytest
 
 test-cluster: $(VENV)-cluster/.done ## Ray, Dask, Spark and Beam on this machine; an environment of 2 GB
 	$(VENV)-cluster/bin/python -m pytest -q --show-capture=no tests/contrib
