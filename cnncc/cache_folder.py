@@ -18,11 +18,20 @@ PRIVATE_FILE = 0o600
 
 def cache_folder() -> Path:
     """$CNNCC_CACHE, else the user's cache folder. CnnccError if somebody else could have put something there."""
-    chosen = os.environ.get("CNNCC_CACHE")
-    base = os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache"
-    folder = Path(chosen) if chosen else Path(base) / "cnncc"
+    folder = _named()
     check_private(folder)
     return folder
+
+
+def _named() -> Path:
+    if chosen := os.environ.get("CNNCC_CACHE"):
+        return Path(chosen)
+    if base := os.environ.get("XDG_CACHE_HOME"):
+        return Path(base) / "cnncc"
+    try:
+        return Path.home() / ".cache" / "cnncc"
+    except RuntimeError as error:
+        raise CnnccError("there is no home folder for the cache", hint="name a folder by CNNCC_CACHE") from error
 
 
 def check_private(folder: Path) -> None:

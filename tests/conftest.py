@@ -1,7 +1,7 @@
 """Settings of hypothesis for all tests.
 
-`make test` tries the same examples each time, so that a failure is of the change at hand. `make test-all` tries new ones:
-HYPOTHESIS_PROFILE=new.
+`make test` tries the same examples each time, so that a failure is of the change at hand. `make test-all` tries new
+ones: HYPOTHESIS_PROFILE=new.
 """
 
 from __future__ import annotations

@@ -91,3 +91,15 @@ def test_what_cannot_be_written_is_made_again(folder: Path) -> None:
     folder.write_text("in the way")
     write_private(folder / "ab" / "entry", b"code")
     assert read_private(folder / "ab" / "entry") is None
+
+
+def test_no_home(monkeypatch: pytest.MonkeyPatch) -> None:
+    def missing() -> Path:
+        raise RuntimeError("Could not determine home directory.")
+
+    monkeypatch.setattr(Path, "home", missing)
+    for name in ("CNNCC_CACHE", "XDG_CACHE_HOME"):
+        monkeypatch.delenv(name, raising=False)
+    with pytest.raises(CnnccError, match="no home folder for the cache") as caught:
+        cache_folder()
+    assert "CNNCC_CACHE" in caught.value.hint

@@ -69,14 +69,14 @@ class AttributeReader:
         value = read(self.node, name, "FLOAT", wanted, default)
         if not math.isfinite(value) or not low <= value <= high:
             raise wrong(name, wanted, value)
-        return seven_digits(value)
+        return shortest(value)
 
     def unbounded(self, name: str, default: float) -> float:
         """A number that may be infinite, but not NaN."""
         value = read(self.node, name, "FLOAT", "a number", default)
         if math.isnan(value):
             raise wrong(name, "a number", value)
-        return seven_digits(value)
+        return shortest(value)
 
     def numbers(
         self, name: str, default: Sequence[float] | None = None, count: int | None = None, low: float = -math.inf
@@ -86,7 +86,7 @@ class AttributeReader:
         values = tuple(map(float, read(self.node, name, "FLOATS", wanted, default)))
         if count not in (None, len(values)) or any(not math.isfinite(v) or v < low for v in values):
             raise wrong(name, wanted, list(values))
-        return tuple(map(seven_digits, values))
+        return tuple(map(shortest, values))
 
     def flag(self, name: str, default: bool = False) -> bool:
         """0 or 1."""
@@ -154,6 +154,6 @@ def several(count: int | None, what: str) -> str:
     return what if count is None else f"{count} {what.replace('numbers', 'number', 1) if count == 1 else what}"
 
 
-def seven_digits(value: float) -> float:
-    """A float32 by the digits it has."""
-    return float(f"{value:.7g}")
+def shortest(value: float) -> float:
+    """A float32 by the fewest digits that tell it from all others: 0.1, not 0.10000000149011612."""
+    return float(str(np.float32(value)))

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from cnncc.frontends.convert.arithmetic import convert
+from cnncc.frontends.convert.arms import merged
 from cnncc.frontends.convert.pointwise import combined
 from cnncc.frontends.onnx_site import Site, Tensor
 from cnncc.frontends.onnx_tensors import is_numeric, kind_of
@@ -30,7 +31,7 @@ def told(model: ModelProto) -> str:
     found = sorted({node.op_type for node in nodes if QUANTISED.fullmatch(node.op_type)})
     if not found:
         return ""
-    how = "weights are dequantised, and results of layers are not rounded to integers"
+    how = "weights are dequantised, activations rounded and bounded as their types are"
     return f"a quantised model ({', '.join(found)}) is computed in float32: {how}"
 
 
@@ -38,10 +39,18 @@ def quantize(site: Site) -> Tensor:
     """round(x / scale) + zero point, bounded by what the type can hold."""
     value = site.value(0)
     scale, zero, kind = quantisation(site)
-    steps = site.pointwise("round", multiplied(site, value, 1 / along_axis(site, value, scale)))
+    steps = site.pointwise("round", divided(site, value, along_axis(site, value, scale)))
     placed = added(site, steps, along_axis(site, value, zero))
     limits = np.iinfo(kind)
     return site.pointwise("clip", placed, low=float(limits.min), high=float(limits.max))
+
+
+def divided(site: Site, value: Value, scale: np.ndarray) -> Value:
+    """x / scale; by a multiplication where that gives the same bits: else what lies halfway may round to the other
+    side."""
+    if (np.frexp(scale)[0] == 0.5).all():
+        return multiplied(site, value, 1 / scale)
+    return merged(site, "div", value, scale.astype(np.float32))
 
 
 def dequantize(site: Site) -> Tensor:
@@ -57,6 +66,8 @@ def dequantize(site: Site) -> Tensor:
 
 def quantisation(site: Site) -> tuple[np.ndarray, np.ndarray, Kind]:
     """Scale and zero point as float64, and the integer type."""
+    if site.integer("block_size", 0):
+        raise Unsupported("quantisation in blocks along an axis")
     zero = site.const(2, "the zero point") if site.has(2) else np.zeros((), output_kind(site))
     scale = site.vector(1, "the scale").astype(np.float64)
     kind = zero.dtype
