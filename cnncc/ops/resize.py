@@ -71,7 +71,10 @@ def places(size: int, out: int, scale: float, attrs: Attrs, axis: int = 0) -> Ar
 
 def taps(size: int, out: int, scale: float, attrs: Attrs, axis: int = 0) -> tuple[Array, Array]:
     """(indices, shares), both (out, taps): what each result takes from the input along one axis."""
+    scale = float(np.float32(scale))
     where = places(size, out, scale, attrs, axis)
+    if attrs["mode"] == "nearest":  # as ONNX Runtime has them: 4 / (4/3) is 3 in float32, and below in float64
+        where = where.astype(np.float32)
     index, share = all_taps(where, size, scale, attrs)
     if attrs["place"] == "tf_crop_and_resize":
         share = np.where(((where < 0) | (where > size - 1))[:, None], 0, share)
