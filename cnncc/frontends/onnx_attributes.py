@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from cnncc.frontends.onnx_tensors import array_of, shown
 from cnncc.frontends.onnx_values import Unsupported
 
 if TYPE_CHECKING:
@@ -104,8 +105,6 @@ class AttributeReader:
 
     def tensor(self, name: str) -> np.ndarray:
         """A tensor that the node carries."""
-        from cnncc.frontends.onnx_tensors import array_of
-
         return array_of(read(self.node, name, "TENSOR", "a tensor", None), f"attribute {name}")
 
 
@@ -135,10 +134,7 @@ def read(node: NodeProto, name: str, kind: str, wanted: str, default: Any) -> An
 
 
 def wrong(name: str, wanted: str, got: object) -> Unsupported:
-    text = str(got)
-    return Unsupported(
-        f"attribute {name}: expected {wanted}, got {text if len(text) <= SHOWN else text[:SHOWN] + '...'}"
-    )
+    return Unsupported(f"attribute {name}: expected {wanted}, got {shown(got, SHOWN)}")
 
 
 def within(low: float, high: float) -> str:

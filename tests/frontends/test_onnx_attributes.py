@@ -55,6 +55,7 @@ MISTAKES: dict[str, tuple[Callable[[Site], Any], Site]] = {
     ),
     "attribute a: expected a whole number of 0 to 1, got 2": (lambda s: s.flag("a"), site(a=2)),
     "attribute a: expected one of b, c, got \ufffd": (lambda s: s.choice("a", ("b", "c")), site(a=b"\xff")),
+    "attribute a: expected one of b, c, got \\x02": (lambda s: s.choice("a", ("b", "c")), site(a="\x02")),
     "input 0 is missing": (lambda s: s.tensor_at(0), site(None)),
     "input 0 has 2 axes, expected 3 or 4: [1, 2]": (lambda s: s.value(0, (3, 4)), site(np.ones((1, 2)))),
     "it is missing": (lambda s: s.const(3, "it"), site()),

@@ -256,6 +256,9 @@ ATTRIBUTES = {
     "the Relu (Relu): has 2 inputs, Relu takes 1": model(node("Relu", "x x", "y")),
     "the LRN (LRN): attribute size: missing, LRN needs it": model(node("LRN", "x", "y")),
     "the Celu (Celu): attribute alpha: divides, and is 0": model(node("Celu", "x", "y", alpha=0.0)),
+    "the Upsample (Upsample): the scales: 8 times 3.4e+38 is no size": model(
+        node("Upsample", "x s", "y"), opset=9, s=np.float32([1, 1, 3.4e38, 1])
+    ),
     "the DepthToSpace (DepthToSpace): attribute blocksize: 2 x 2 pixels of 3 channels": model(
         node("DepthToSpace", "x", "y", blocksize=2)
     ),

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import argparse
 import contextlib
+import math
 import multiprocessing
 import os
 import random
@@ -89,7 +90,7 @@ def attempt(data: bytes, number: int, compile_every: int, phase: Any) -> tuple[s
     # cnncc leaves rounding out, and ONNX Runtime gives the bytes of narrow floats.
     rounded = any(node.op_type == "QuantizeLinear" for node in model.graph.node)
     narrow = any(port.dtype.kind == "V" for port in network.outputs)
-    if not network.outputs or elements(network.graph) > SMALL or rounded or narrow:
+    if not network.outputs or elements(network) > SMALL or rounded or narrow:
         return Outcome.IMPORTED, ""
     return compared(model, network, phase, compile_every and number % compile_every == 0)
 
@@ -100,10 +101,10 @@ def is_clear(error: Exception) -> bool:
     return 0 < len(text) <= LONGEST and all(c.isprintable() or c == "\n" for c in text) and "please report" not in text
 
 
-def elements(graph: Any) -> int:
-    import math
-
-    return sum(math.prod(node.type.shape) for node in graph.nodes)
+def elements(network: Any) -> int:
+    """Of all values; inputs that nothing reads need not be among them."""
+    shapes = [*(port.shape for port in network.inputs), *(node.type.shape for node in network.graph.nodes)]
+    return sum(map(math.prod, shapes))
 
 
 def compared(model: Any, network: Any, phase: Any, compiled: bool) -> tuple[str, str]:

@@ -153,7 +153,10 @@ def beyond(value: Value, plans: Mapping[int, Plan], how: dict[str, Any]) -> np.n
 
 def scaled(size: int, scale: float) -> int:
     """The size of a result: the product in float32, in which 0.7 times 10 is 7 (in float64 less), rounded down."""
-    return math.floor(np.float32(size) * np.float32(scale))
+    found = np.float32(size) * np.float32(scale)
+    if not np.isfinite(found):
+        raise Unsupported(f"the scales: {size} times {scale:g} is no size")
+    return math.floor(found)
 
 
 def image_dims(site: Site, value: Value) -> tuple[int, int, int]:
