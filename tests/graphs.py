@@ -21,7 +21,7 @@ Maker = Callable[[Draw, Shape], dict[str, Any]]
 LATE_OPS = frozenset({"relayout", "spread"})
 """Ops only a late pass adds: no network text has them."""
 POINTWISE = (
-    *("relu", "relu6", "sigmoid", "tanh", "hard_swish", "silu", "softmax", "identity", "flatten", "gap", "gmp"),
+    *("relu", "relu6", "sigmoid", "tanh", "hard_swish", "silu", "softmax", "identity", "flatten", "gap", "gmp", "gsum"),
     *("softplus", "softsign", "mish", "gelu", "gelu_tanh", "erf", "abs", "prelu"),
     *("sin", "cos", "atan", "asinh"),
 )

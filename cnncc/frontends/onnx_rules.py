@@ -68,6 +68,12 @@ def bn(model: Model, node: Node) -> None:
     )
 
 
+def global_sum(model: Model, node: Node) -> None:
+    """ONNX has no pool of this kind."""
+    axes = model.integers(f"{node.name}.axes", (2, 3))
+    model.emit("ReduceSum", [*model.data(node), axes], node.name, keepdims=1)
+
+
 def lrn(model: Model, node: Node) -> None:
     """alpha / size in ONNX too. ONNX Runtime takes windows of odd size only, and images only, so a vector is made one
     for the time."""
@@ -415,6 +421,7 @@ RULES: Mapping[str, Rule] = {
     "fc": fc,
     "gap": plain("GlobalAveragePool"),
     "gmp": plain("GlobalMaxPool"),
+    "gsum": global_sum,
     "bn": bn,
     "lrn": lrn,
     "softmax": plain("Softmax", axis=1),

@@ -148,6 +148,11 @@ class Builder:
         if elements > self.room:
             raise Unsupported(f"needs constants of {elements} elements, {self.room} are left of what a model may have")
 
+    def refuse_batch(self, value: Value, axis: int) -> None:
+        """Unsupported for the axis on which the images of a batch lie, wherever a transposition has put it."""
+        if self.batch > 1 and value.axes[axis] == 0:
+            raise Unsupported("works along the batch")
+
     def fits(self, shape: Sequence[int]) -> None:
         """Unsupported if a value of that ONNX shape would be too large."""
         try:

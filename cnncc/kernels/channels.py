@@ -45,7 +45,7 @@ class SoftmaxConfig:
 
 @dataclass(frozen=True)
 class GlobalPoolConfig:
-    """`mode` (`avg` or `max`) of every channel over `pixels`; a block of channels per unit."""
+    """`mode` (`avg`, `max` or `sum`) of every channel over `pixels`; a block of channels per unit."""
 
     mode: str
     channel_blocks: int
@@ -91,9 +91,9 @@ def select_softmax(site: Site) -> Selection | None:
 
 
 def select_global_pool(site: Site) -> Selection | None:
-    """gap and gmp."""
+    """gap, gmp and gsum."""
     node, target, source = site.node, site.target, site.type()
-    modes = {"gap": "avg", "gmp": "max"}
+    modes = {"gap": "avg", "gmp": "max", "gsum": "sum"}
     if node.op not in modes:
         return None
     planes = blocks(source.shape[1], target.block)

@@ -182,6 +182,7 @@ FORMS: Mapping[str, Form] = {
     "avgpool": Form("avgpool", (KERNEL,), words={**STRIDE_PAD, **ROUNDING, **COUNTPAD}),
     "gap": plain("gap", chains=False),
     "gmp": plain("gmp", chains=False),
+    "gsum": plain("gsum", chains=False),
     "bn": Form("bn", words=numbers("eps"), chains=True),
     "lrn": Form("lrn", words={"size": ("size", read.count), **numbers("alpha", "beta", "k")}, chains=True),
     **{op: plain(op) for op in SIMPLE},

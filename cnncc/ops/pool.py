@@ -72,6 +72,11 @@ def gap_reference(xs: Arrays, weights: Weights, attrs: Attrs) -> Array:
     return xs[0].mean(axis=(2, 3), keepdims=True)
 
 
+def gsum_reference(xs: Arrays, weights: Weights, attrs: Attrs) -> Array:
+    """Sum over height and width; exact where all partial sums are whole numbers below 2^24."""
+    return xs[0].sum(axis=(2, 3), keepdims=True)
+
+
 def gmp_reference(xs: Arrays, weights: Weights, attrs: Attrs) -> Array:
     """Maximum over height and width."""
     return xs[0].max(axis=(2, 3), keepdims=True)
@@ -101,4 +106,5 @@ OPS = (
     pool("avgpool", {**WINDOW, "rounding": "floor", "count_include_pad": False}, avgpool_reference, 2e-6),
     pool("gap", {}, gap_reference, 2e-6),
     pool("gmp", {}, gmp_reference, 0.0),
+    pool("gsum", {}, gsum_reference, 2e-6),
 )

@@ -341,3 +341,54 @@ def test_batch_norm_in_training_is_refused() -> None:
     with pytest.raises(CnnccError, match="batch norm in training"):
         from_onnx(model([made, node("Relu", "y", "z")], {"x": X}, tensors, 9))
     check([node("BatchNormalization", "x s b m v")], {"x": X}, tensors, opset=9)
+
+
+@pytest.mark.parametrize(
+    "nodes",
+    [
+        [("Slice", "t s e one", {})],
+        [("CumSum", "t axis", {})],
+        [("ReduceSum", "t one", {"keepdims": 1})],
+    ],
+    ids=["slice", "cumsum", "reduce"],
+)
+def test_along_the_axis_that_a_transposition_gave_the_batch(nodes: list[tuple[str, str, dict[str, int]]]) -> None:
+    """The images are then computed as one."""
+    ((op, inputs, attributes),) = nodes
+    known = {"s": np.array([0]), "e": np.array([1]), "one": np.array([1]), "axis": np.array(1)}
+    made = [node("Transpose", "x", outputs="t", perm=[1, 0, 2, 3]), node(op, inputs, **attributes)]
+    used = {name: value for name, value in known.items() if name in inputs.split()}
+    check(made, {"x": random(2, 4, 3, 5)}, used)
+
+
+def test_sums_of_whole_numbers_are_whole() -> None:
+    """A mean times their number is not: 7 ones among 49 would be 6.9999995."""
+    x = (np.arange(49) <= np.arange(50)[:, None]).astype(np.float32)[None] * 1.0
+    check([node("ReduceSum", "x axes", outputs="a", keepdims=1), node("Floor", "a")], {"x": x}, {"axes": np.array([2])})
+
+
+@pytest.mark.parametrize("row", [[-np.inf] * 5, [-np.inf, 1, 2, -3, 0], [np.inf, 1, 2, 3, -np.inf]])
+def test_log_sum_exp_of_infinities(row: list[float]) -> None:
+    x = np.array([[row, [1, 2, 3, 4, 5]]], np.float32)
+    check([node("ReduceLogSumExp", "x axes", keepdims=1)], {"x": x}, {"axes": np.array([2])}, opset=18)
+
+
+@pytest.mark.parametrize("reverse", [0, 1])
+def test_an_exclusive_sum_begins_with_zero_whatever_is_there(reverse: int) -> None:
+    x = np.array([[np.nan, 1, 2, 3]], np.float32)[:, :: -1 if reverse else 1].copy()
+    check([node("CumSum", "x axis", exclusive=1, reverse=reverse)], {"x": x}, {"axis": np.array(1)})
+
+
+@pytest.mark.parametrize("scale", [0.007, 0.02, 0.25, 0.3])
+def test_ties_of_quantisation(scale: float) -> None:
+    """ONNX divides in float32; a product with 1 / scale puts some ties on the other side."""
+    step = np.float32(scale)
+    x = ((np.arange(-100, 100) + 0.5) * step).astype(np.float32).reshape(1, 200)
+    made = [node("QuantizeLinear", "x s z", outputs="q"), node("DequantizeLinear", "q s z")]
+    check(made, {"x": x}, {"s": step, "z": np.int8(0)})
+
+
+@pytest.mark.parametrize("size", [3, 6, 9])
+def test_scales_by_all_their_digits(size: int) -> None:
+    x = np.arange(2 * size * size, dtype=np.float32).reshape(1, 2, size, size)
+    check([node("Upsample", "x scales")], {"x": x}, {"scales": np.array([1, 1, 4 / 3, 4 / 3], np.float32)}, opset=9)

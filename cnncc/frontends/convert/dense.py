@@ -79,8 +79,7 @@ def along(site: Site, value: Value, axis: int, weight: np.ndarray) -> Value:
     """Each vector along an axis times (k, m): a 1x1 convolution with the axis as channels."""
     if value.shape[axis] != weight.shape[0]:
         raise Unsupported(f"product of {list(value.shape)} along axis {axis} and {list(weight.shape)}")
-    if axis == 0 and site.b.batch > 1:
-        raise Unsupported("a product along the batch")
+    site.b.refuse_batch(value, axis)
     arranged, node = site.b.front(value, axis, site.hint)
     k, m = weight.shape
     shape = site.b.shape(node)

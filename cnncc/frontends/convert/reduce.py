@@ -14,16 +14,17 @@ from cnncc.frontends.convert.shapes import joined, without
 from cnncc.frontends.convert.slices import taken
 from cnncc.frontends.onnx_site import Site, Tensor
 from cnncc.frontends.onnx_types import is_whole
-from cnncc.frontends.onnx_values import Unsupported, Value, axes_of, axis_of, plain_value
+from cnncc.frontends.onnx_values import Value, axes_of, axis_of, plain_value
+from cnncc.ops.activation import LARGEST
 
 Shape = tuple[int, ...]
 
 
 def reduced(site: Site, op: str, value: Value, axes: Shape) -> Value:
-    """gap or gmp of the axes, which stay as 1. Those that are kept lie in front, in the order they have."""
+    """gap, gmp or gsum of the axes, which stay as 1. Those that are kept lie in front, in the order they have."""
     gone = set(axes)
-    if site.b.batch > 1 and 0 in gone:
-        raise Unsupported("a reduction along the batch")
+    for axis in gone:
+        site.b.refuse_batch(value, axis)
     order = [i for i in value.order if i not in gone] + [i for i in value.order if i in gone]
     value = site.b.arrange(value, order, site.hint)
     kept = math.prod(value.shape[i] for i in order if i not in gone) // (site.b.batch if site.b.batch > 1 else 1)
@@ -35,9 +36,7 @@ def reduced(site: Site, op: str, value: Value, axes: Shape) -> Value:
 
 
 def total(site: Site, value: Value, axes: Shape) -> Value:
-    """A mean times the number of values."""
-    count = math.prod(value.shape[a] for a in axes)
-    return site.pointwise("affine", reduced(site, "gap", value, axes), scale=float(count))
+    return reduced(site, "gsum", value, axes)
 
 
 def smallest(site: Site, value: Value, axes: Shape) -> Value:
@@ -50,8 +49,8 @@ def square(site: Site, value: Value) -> Value:
 
 
 def log_sum_exp(site: Site, value: Value, axes: Shape) -> Value:
-    """Shifted by the largest value, so that nothing overflows."""
-    largest = reduced(site, "gmp", value, axes)
+    """Shifted by the largest finite value, so that nothing overflows, and infinities stay what they are."""
+    largest = site.pointwise("clip", reduced(site, "gmp", value, axes), low=-LARGEST, high=LARGEST)
     shifted = combined(site, "add", value, site.pointwise("affine", largest, scale=-1.0))
     logarithm = site.pointwise("log", total(site, site.pointwise("exp", shifted), axes))
     return combined(site, "add", logarithm, largest)
@@ -69,14 +68,17 @@ def product(site: Site, value: Value, axes: Shape) -> Value:
     return value
 
 
+FRACTIONAL = frozenset({"ReduceL2", "ReduceLogSum", "ReduceLogSumExp"})
+"""Reductions that make other numbers of whole ones; so does the mean."""
+
+
 def of_integers(site: Site, name: str, value: Value, axes: Shape) -> Value:
-    """Whole, as ONNX has it: the sums here are means times a number. A mean is cut off at the point."""
+    """Whole, as ONNX has it: means, roots and logarithms are cut off at the point."""
     if name != "ReduceMean":
         result = REDUCTIONS[name](site, value, axes)
-        return site.pointwise("round_to_zero" if name == "ReduceL2" else "round", result)
+        return site.pointwise("round_to_zero", result) if name in FRACTIONAL else result
     count = math.prod(value.shape[a] for a in axes)
-    whole = site.pointwise("round", total(site, value, axes))
-    divided = merged(site, "div", whole, np.full((1,) * len(value.shape), count))
+    divided = merged(site, "div", total(site, value, axes), np.full((1,) * len(value.shape), count))
     return site.pointwise("round_to_zero", divided)
 
 
@@ -128,8 +130,7 @@ def elementwise(site: Site, name: str, value: Value) -> Value:
 
 def channelled(site: Site, op: str, value: Value, axis: int, **attrs: Any) -> tuple[Value, str]:
     """An op along the channels, which the axis is made; the value as it was arranged, and the node of the result."""
-    if axis == 0 and site.b.batch > 1:
-        raise Unsupported("works along the batch")
+    site.b.refuse_batch(value, axis)
     arranged, node = site.b.front(value, axis, site.hint)
     return arranged, site.add(op, node, **attrs)
 

@@ -105,8 +105,7 @@ def planned(site: Site, value: Value, plans: Mapping[int, Plan], mode: str, how:
 
 def one_resized(site: Site, value: Value, axis: int, plan: Plan, mode: str, how: dict[str, Any]) -> Value:
     """Along one axis, which is seen as the rows of an image."""
-    if axis == 0 and site.b.batch > 1:
-        raise Unsupported("resizes the batch")
+    site.b.refuse_batch(value, axis)
     if how["place"] == "tf_half_pixel_for_nn" and "ceil" in how.get("rounding", ""):
         raise Unsupported("tf_half_pixel_for_nn, rounded up, along other axes than height and width")
     j = value.axes[axis]

@@ -50,8 +50,7 @@ def alone(site: Site, what: str) -> None:
 
 def lines(site: Site, value: Value, axis: int) -> tuple[Value, str]:
     """The value with one axis innermost, and a node that has it as its rows: others x axis x 1."""
-    if axis == 0 and site.b.batch > 1:
-        raise Unsupported("works along the batch")
+    site.b.refuse_batch(value, axis)
     order = [*(i for i in range(len(value.shape)) if i != axis), axis]
     arranged = site.b.arrange(value, order, site.hint)
     others = math.prod(value.shape) // value.shape[axis] // site.b.batch

@@ -10,6 +10,7 @@ from cnncc.frontends.convert.arms import merged
 from cnncc.frontends.convert.reduce import channelled
 from cnncc.frontends.convert.shapes import joined
 from cnncc.frontends.convert.slices import taken
+from cnncc.frontends.convert.windows import one_padded
 from cnncc.frontends.onnx_site import Site, Tensor
 from cnncc.frontends.onnx_values import Unsupported, Value, axis_of
 
@@ -41,11 +42,8 @@ def parts(count: int, step: int, back: bool) -> tuple[range, range, range]:
 def moved(site: Site, value: Value, axis: int, back: bool) -> Value:
     """The values one place further, with a zero in front; or one back, with a zero behind."""
     count = value.shape[axis]
-    zero = site.pointwise("clip", taken(site, value, axis, [0]), low=0.0, high=0.0)
-    if count == 1:
-        return zero
-    rest = taken(site, value, axis, range(1, count) if back else range(count - 1))
-    return joined(site, [rest, zero] if back else [zero, rest], axis)
+    wide = one_padded(site, value, axis, int(not back), int(back), {"mode": "constant", "value": 0.0})
+    return taken(site, wide, axis, range(1, count + 1) if back else range(count))
 
 
 def hardmax(site: Site) -> Tensor:

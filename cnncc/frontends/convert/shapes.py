@@ -121,8 +121,7 @@ def concat(site: Site) -> Tensor:
 
 
 def joined(site: Site, values: Sequence[Value], axis: int) -> Value:
-    if axis == 0 and site.b.batch > 1:
-        raise Unsupported("a concat along the batch")
+    site.b.refuse_batch(values[0], axis)
     if len(values) == 1:
         return values[0]
     arranged, node = site.b.front(values[0], axis, site.hint)

@@ -16,7 +16,7 @@ def taken(site: Site, value: Value, axis: int, indices: Sequence[int]) -> Value:
     """The values at some indices, at least one, along an axis, in that order."""
     if (along := progression(indices)) is not None:
         return sliced(site, value, {axis: along})
-    refuse_batch(site, value, axis)
+    site.b.refuse_batch(value, axis)
     sides = around(site, value, axis)
     shape = tuple(len(indices) if i == axis else s for i, s in enumerate(value.shape))
     if sides[0] == 1:
@@ -36,12 +36,6 @@ def progression(indices: Sequence[int]) -> range | None:
         return None
     found = range(first, last + (1 if step > 0 else -1), step)
     return found if all(a == b for a, b in zip(found, indices, strict=True)) else None
-
-
-def refuse_batch(site: Site, value: Value, axis: int) -> None:
-    """Unsupported for the axis on which the images of a batch lie, wherever a transposition has put it."""
-    if value.axes[axis] == 0 and site.b.batch > 1:
-        raise Unsupported("a part of the batch")
 
 
 def around(site: Site, value: Value, axis: int) -> tuple[int, int, int]:
@@ -67,7 +61,7 @@ def sliced(site: Site, value: Value, ranges: Mapping[int, range]) -> Value:
     if not ranges:
         return value
     for axis in ranges:
-        refuse_batch(site, value, axis)
+        site.b.refuse_batch(value, axis)
     if all(along.step == 1 for along in ranges.values()):
         if (cut := cropped(site, value, ranges)) is not None:
             return cut

@@ -287,8 +287,6 @@ def padded(site: Site, x: Value, begin: dict[int, int], end: dict[int, int], mod
         node = site.b.seen(x.node, (math.prod(x.stored[:-2]) // site.b.batch, x.shape[i], x.shape[j]))
         sides = (begin[i], begin[j], end[i], end[j])
         return Value(site.add("pad", node, pad=sides, **settings), shape, x.axes)
-    if 0 in wide and site.b.batch > 1:
-        raise Unsupported("padding of the batch")
     for axis in wide:
         x = one_padded(site, x, axis, begin[axis], end[axis], settings)
     return x
@@ -296,6 +294,7 @@ def padded(site: Site, x: Value, begin: dict[int, int], end: dict[int, int], mod
 
 def one_padded(site: Site, x: Value, axis: int, begin: int, end: int, settings: dict[str, Any]) -> Value:
     """A border along one axis, which is seen as the rows of an image."""
+    site.b.refuse_batch(x, axis)
     j = x.axes[axis]
     outer = math.prod(x.stored[:j]) // (site.b.batch if site.b.batch > 1 else 1)
     node = site.b.seen(x.node, (outer, x.stored[j], math.prod(x.stored[j + 1 :])))

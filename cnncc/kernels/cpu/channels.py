@@ -114,7 +114,7 @@ class _Softmax:
 
 
 def lower_global_pool(c: GlobalPoolConfig, symbol: str) -> PrimFunc:
-    """The mean or the largest value of each channel's plane; a unit is a channel block."""
+    """The mean, the largest value or the sum of each channel's plane; a unit is a channel block."""
     k = KernelBuilder()
     source = k.operand("source", c.channel_blocks * c.pixels * c.block)
     result = k.operand("result", c.channel_blocks * c.block)

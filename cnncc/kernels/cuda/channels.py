@@ -44,7 +44,7 @@ class SoftmaxConfig:
 
 @dataclass(frozen=True)
 class GlobalPoolConfig:
-    """`mode` (`avg` or `max`) over all pixels: a vector of channels per block of threads."""
+    """`mode` (`avg`, `max` or `sum`) over all pixels: a vector of channels per block of threads."""
 
     mode: str
     batch: int
@@ -93,9 +93,9 @@ def select_softmax(site: GpuSite) -> Selection | None:
 
 
 def select_global_pool(site: GpuSite) -> Selection | None:
-    """gap and gmp."""
+    """gap, gmp and gsum."""
     node = site.node
-    modes = {"gap": "avg", "gmp": "max"}
+    modes = {"gap": "avg", "gmp": "max", "gsum": "sum"}
     if node.op not in modes:
         return None
     source, result = site.view(node.inputs[0]), site.view(node.name)
