@@ -85,6 +85,7 @@ CASES = {
     "avgpool padded by more than it uses": WINDOWS + "avgpool 2x2 /20 pad 0,0,3,3",
     "gap": IMAGE + "gap",
     "gmp": IMAGE + "gmp",
+    "gsum": IMAGE + "gsum",
     "bn": IMAGE + "bn eps 0.01",
     "bn of a vector": "input 7\nbn",
     "lrn": IMAGE + "lrn size 3 alpha 0.5 beta 0.6 k 2",

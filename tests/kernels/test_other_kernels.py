@@ -43,6 +43,7 @@ CASES = {
     "average pool ceil counting pads": ("conv 1x1 8; avgpool 3x3 /2 pad 1 ceil countpad", "8x10x12"),
     "gap": ("conv 1x1 20; gap", "8x7x9"),
     "gmp": ("conv 1x1 20; gmp", "8x5x5"),
+    "gsum": ("conv 1x1 20; gsum", "8x5x5"),
     "gap of a pixel": ("relu; gap", "16x1x1"),
     "lrn": ("relu; lrn", "40x6x7"),
     "lrn other exponent": ("relu; lrn size 3 alpha 0.3 beta 0.6 k 2", "17x5x5"),

@@ -129,6 +129,7 @@ def test_upsample_of_one_pixel():
 def test_global_pools():
     np.testing.assert_allclose(value("gap", X)[1, 2, 0, 0], X[1, 2].sum() / 20)
     assert value("gmp", X)[1, 2, 0, 0] == X[1, 2].max()
+    np.testing.assert_allclose(value("gsum", X)[1, 2, 0, 0], X[1, 2].sum())
 
 
 def test_input_normalizes():

@@ -50,6 +50,7 @@ def test_ceil_drops_a_window_that_starts_in_the_padding():
         ("avgpool", [(1, 8, 7, 7)], {"kernel": (7, 7)}, (1, 8, 1, 1)),
         ("gap", [IMAGE], {}, (1, 64, 1, 1)),
         ("gmp", [IMAGE], {}, (1, 64, 1, 1)),
+        ("gsum", [IMAGE], {}, (1, 64, 1, 1)),
         ("add", [IMAGE, IMAGE, IMAGE], {}, IMAGE),
         ("mul", [(1, 64, 1, 1), (4, 64, 56, 56)], {}, (4, 64, 56, 56)),
         ("concat", [(2, 3, 4, 4), (2, 5, 4, 4), (1, 1, 4, 4)], {}, (2, 9, 4, 4)),
