@@ -87,8 +87,10 @@ def places_sections(target: Target) -> bool:
 
 
 def _run(what: str, command: list[str], cwd: Path) -> None:
+    # What the compiler puts aside goes into the same temporary folder: if both are interrupted, it goes with that.
+    environment = {**os.environ, "TMPDIR": str(cwd.resolve())}
     try:
-        done = subprocess.run(command, cwd=cwd, capture_output=True, text=True, check=False)
+        done = subprocess.run(command, cwd=cwd, env=environment, capture_output=True, text=True, check=False)
     except OSError as error:
         raise CnnccError(f"cannot run {what} {command[0]!r}: {error.strerror}") from error
     if done.returncode:

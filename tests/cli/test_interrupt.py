@@ -20,7 +20,7 @@ SOON = 5
 """Seconds until the end on a machine that is busy with other tests; alone it takes less than one."""
 PHASES = {
     "reading": ("summary - -q", 0.1),
-    "one kernel": ("compile - -q -o out/t.so", 4.0),
+    "one kernel": ("compile - -q -o out/t.so", 2.0),
     "many kernels": ("compile resnet50 -q -o out/t.so", 5.0),
     "reference": ("check resnet34 -q", 4.0),
 }
@@ -63,8 +63,7 @@ def test_an_interrupt_ends_every_phase(tmp_path, phase):
             pytest.skip("it was done before, and Python about to end")
         assert (code, process.stderr.read().decode()) == (130, "cnncc: interrupted\n")
         assert time.monotonic() - start < SOON
-    left = [path for name in ("out", "tmp") for path in (tmp_path / name).iterdir()]
-    assert [path for path in left if not path.name.startswith("cc")] == []  # the C compiler's own, if it was killed
+    assert [path for name in ("out", "tmp") for path in (tmp_path / name).iterdir()] == []
     with pytest.raises(ProcessLookupError):
         os.killpg(process.pid, 0)
 
