@@ -60,7 +60,7 @@ def pack_shapes(
         return _stacked(shapes, effort)
     order, offsets, total = _searched(fitting, effort)
     if guests and clashes([*fitting, *guests]) <= _MOST_CLASHES:
-        search = _joint(fitting, order, guests, effort)
+        search = with_guests(fitting, order, guests, effort)
         search.improve()
         offsets, total = tuple(search.offsets[: len(shapes)]), search.bytes
     return offsets, total
@@ -75,7 +75,7 @@ def _searched(shapes: tuple[Shape, ...], effort: int) -> tuple[tuple[int, ...], 
     return tuple(search.order), tuple(search.offsets), search.bytes
 
 
-def _joint(shapes: Sequence[Shape], order: Sequence[int], guests: Sequence[Shape], effort: int) -> Search:
+def with_guests(shapes: Sequence[Shape], order: Sequence[int], guests: Sequence[Shape], effort: int) -> Search:
     """Shapes placed in a given order or in one of the fixed ones, with guests on top."""
     joint = Search([*shapes, *guests], effort, len(shapes))
     joint.attempt([*order, *range(len(shapes), len(joint.shapes))])
@@ -134,15 +134,10 @@ class Search:
         self.reached = (sum(self.stops) + 1,) * 2
         """Bytes of the hosts, and of all."""
         self.effort = min(effort, _MOST_ATTEMPTS * max(1, self._pairs))
-        self.most_effort = effort
 
     @property
     def bytes(self) -> int:
         return self.reached[0]
-
-    def with_guests(self, guests: Sequence[Shape]) -> Search:
-        """The same problem, solved as it is or in one of the fixed orders, with guests on top."""
-        return _joint(self.shapes, self.order, guests, self.most_effort)
 
     def greedy(self) -> None:
         """The best of the fixed orders, hosts before guests; the first is tried whatever it costs."""

@@ -6,7 +6,7 @@ import random
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from cnncc.passes.pack_records import Search, pack, pack_shapes
+from cnncc.passes.pack_records import Search, pack, pack_shapes, with_guests
 from cnncc.passes.pieces import Piece, Record, Shape, live_bound, live_bytes, outline, shape_of
 
 UNIT = [(0, 1, 32), (1, 4, 28), (2, 5, 36), (3, 5, 16), (4, 5, 8), (5, 7, 64), (6, 8, 10), (7, 8, 40)]
@@ -93,10 +93,11 @@ def test_a_shape_moves_past_hundreds_of_others() -> None:
     records += [(t, t + 1, 4) for t in range(405, 803, 2)]
     records += [(t, t + 1, 2) for t in range(806, 1204, 2)]
     guests = [shape_of((t, t, 10)) for t in range(2, 402)] + [shape_of((804, 804, 16))]
-    search = Search([shape_of(r) for r in records], effort=100_000)
+    shapes = [shape_of(r) for r in records]
+    search = Search(shapes, effort=100_000)
     search.greedy()
     search.improve()
-    joint = search.with_guests(guests)
+    joint = with_guests(shapes, search.order, guests, 100_000)
     assert joint.reached == (16, 28)
     joint.improve()
     assert joint.reached == joint.bound == (16, 26)
