@@ -75,14 +75,15 @@ def write_private(path: Path, data: bytes | str) -> None:
     """Stores a file whole or not at all, for the caller alone. A cache that cannot be written is no error: what would
     be in it is made again."""
     try:
-        _make(path.parent)
+        make_private(path.parent)
         write_whole(path, data, PRIVATE_FILE)
     except (OSError, CnnccError):
         return
 
 
-def _make(folder: Path) -> None:
-    """The folder of a file and the cache itself with mode 0700; folders around them as usual."""
+def make_private(folder: Path) -> None:
+    """A folder in the cache, and the cache itself, with mode 0700; folders around them as usual. OSError if that cannot
+    be, CnnccError if others can write to one of them."""
     root = cache_folder()
     root.mkdir(mode=PRIVATE_FOLDER, parents=True, exist_ok=True)
     folder.mkdir(mode=PRIVATE_FOLDER, parents=True, exist_ok=True)

@@ -11,6 +11,7 @@ import pytest
 from cnncc import cli
 from cnncc.cache_folder import cache_folder, read_private, write_private
 from cnncc.errors import CnnccError
+from cnncc.runtime.cuda.driver import emulated_driver
 
 
 @pytest.fixture
@@ -103,3 +104,12 @@ def test_no_home(monkeypatch: pytest.MonkeyPatch) -> None:
     with pytest.raises(CnnccError, match="no home folder for the cache") as caught:
         cache_folder()
     assert "CNNCC_CACHE" in caught.value.hint
+
+
+def test_the_emulated_driver_is_code_too(folder: Path) -> None:
+    emulated_driver.cache_clear()
+    (folder / "emulator").mkdir(parents=True, mode=0o700)
+    (folder / "emulator").chmod(0o777)
+    folder.chmod(0o700)
+    with pytest.raises(CnnccError, match=f"cache folder {folder}.emulator is not used: it can be written to by others"):
+        emulated_driver()

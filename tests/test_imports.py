@@ -36,7 +36,7 @@ ALLOWED = {
     "pictures": {"errors"},
     "frontends": {"__version__", "errors", "extras", "files", "ir", "lang", "ops"},
     "summary": {"errors", "ir", "ops"},
-    "runtime": {"errors", "resources"},
+    "runtime": {"cache_folder", "errors", "resources"},
 }
 """What each part may import of the others; parts not listed come last and may import all. `runtime` stands alone."""
 

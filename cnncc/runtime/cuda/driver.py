@@ -15,6 +15,7 @@ from typing import Any
 
 import numpy as np
 
+from cnncc.cache_folder import PRIVATE_FILE, cache_folder, make_private, read_private
 from cnncc.errors import CnnccError
 from cnncc.runtime.model import Model
 from cnncc.runtime.origin import Origin
@@ -90,7 +91,7 @@ def emulated_driver() -> Path:
     source = _SOURCES / "emulator.cpp"
     key = hashlib.sha256(f"{compiler} {flags}".encode() + source.read_bytes()).hexdigest()[:32]
     built = folder / f"driver-{key}.so"
-    if not built.is_file():
+    if read_private(built) is None:
         _build([*compiler.split(), *flags, str(source), "-ldl"], built)
     return built
 
@@ -105,12 +106,10 @@ def _compiler() -> str:
 
 
 def _folder() -> Path:
-    """Where the driver and the kernels that it compiles are kept: beside the compiler's objects."""
-    chosen = os.environ.get("CNNCC_CACHE")
-    base = Path(chosen) if chosen else Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "cnncc"
-    folder = base.resolve() / "emulator"
+    """Where the driver and the kernels that it compiles are kept: beside the compiler's objects, and as private."""
+    folder = cache_folder().resolve() / "emulator"
     try:
-        folder.mkdir(parents=True, exist_ok=True)
+        make_private(folder)
     except OSError as error:
         raise CnnccError(f"cannot make folder {folder}: {error.strerror}", hint="set CNNCC_CACHE") from error
     return folder
@@ -126,4 +125,5 @@ def _build(command: list[str], out: Path) -> None:
             raise CnnccError(f"cannot run the C++ compiler {command[0]!r}: {error.strerror}") from error
         if done.returncode:
             raise CnnccError(f"the C++ compiler cannot build the emulated CUDA driver:\n{done.stderr.strip()}")
+        made.chmod(PRIVATE_FILE)
         os.replace(made, out)
