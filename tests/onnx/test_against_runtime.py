@@ -392,3 +392,22 @@ def test_ties_of_quantisation(scale: float) -> None:
 def test_scales_by_all_their_digits(size: int) -> None:
     x = np.arange(2 * size * size, dtype=np.float32).reshape(1, 2, size, size)
     check([node("Upsample", "x scales")], {"x": x}, {"scales": np.array([1, 1, 4 / 3, 4 / 3], np.float32)}, opset=9)
+
+
+@pytest.mark.parametrize("auto", ["NOTSET", "SAME_UPPER", "SAME_LOWER"])
+@pytest.mark.parametrize(("kernel", "stride", "size"), [(1, 3, 9), (1, 2, 6), (3, 2, 6), (2, 3, 8), (4, 2, 5)])
+def test_a_transposed_convolution_of_a_wanted_size(auto: str, kernel: int, stride: int, size: int) -> None:
+    known = {"w": random(2, 3, kernel)}
+    made = node("ConvTranspose", "x w", strides=[stride], auto_pad=auto, output_shape=[size])
+    check([made], {"x": random(1, 2, 3)}, known)
+
+
+def test_a_size_that_runtimes_disagree_on_is_refused() -> None:
+    proto = model(
+        [node("ConvTranspose", "x w", strides=[2], auto_pad="SAME_UPPER")],
+        {"x": X[:, :, 0]},
+        {"w": X[:, :1, 0, :1]},
+        17,
+    )
+    with pytest.raises(CnnccError, match="auto_pad SAME_UPPER of a kernel below its stride"):
+        from_onnx(proto)

@@ -139,6 +139,15 @@ def conv_transpose(site: Site) -> Tensor:
     return sized(site, node, x)
 
 
+def shared_out(padding: int, upper: bool) -> tuple[int, int]:
+    """Padding in front and behind; a result that is larger than all taps reach, which is less than none, has its zeros
+    behind."""
+    if padding < 0:
+        return 0, padding
+    less, rest = padding // 2, padding - padding // 2
+    return (less, rest) if upper else (rest, less)
+
+
 def transposed_window(site: Site, sizes: Numbers, kernel: Numbers) -> tuple[Window, Numbers]:
     """The window and the output padding."""
     made = window(site, sizes, kernel, transposed=True)
@@ -153,8 +162,12 @@ def transposed_window(site: Site, sizes: Numbers, kernel: Numbers) -> tuple[Wind
         raise Unsupported(f"attribute output_shape: expected {rank} whole numbers, got {list(wanted)}")
     shape = wanted[-rank:] if wanted else tuple(s * t for s, t in zip(sizes, made.stride, strict=True))
     total = [f - w for f, w in zip(full, shape, strict=True)]
-    less, rest = tuple(t // 2 for t in total), tuple(t - t // 2 for t in total)
-    begin, end = (less, rest) if auto == "SAME_UPPER" else (rest, less)
+    if wanted is None and min(total) < 0:
+        raise Unsupported(
+            f"auto_pad {auto} of a kernel below its stride: the standard and ONNX Runtime differ in the size"
+        )
+    sides = [shared_out(t, auto == "SAME_UPPER") for t in total]
+    begin, end = (tuple(side[i] for side in sides) for i in (0, 1))
     return Window(made.kernel, made.stride, made.dilation, begin, end), more
 
 
