@@ -27,6 +27,7 @@ BODIES = {
         "pad 0,2,1,0 value 1.5; bn\n"
         "lrn size 3 k 2 beta 0.6; maxpool 3x3 /2 dil 2; slice 1:4; concat { | conv 1x1 7 | slice 1:3 }; hard_sigmoid\n"
         "save b; upsample 2 bilinear align; softmax; output\n"
+        "from b; gsum; output\n"
         "from b; gmp; flatten; fc 13 relu; concat { | fc 3 | slice 2:7 }; fc 12; add { | fc 12 }\n"
         "slice 1:7; bn; softmax; output"
     ),
