@@ -14,12 +14,12 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from cnncc.api import compile, load
-    from cnncc.errors import CnnccError
+    from cnncc.base.errors import CnnccError
 
 __version__ = "0.1.0"
 __all__ = ["CnnccError", "__version__", "compile", "load"]
 
-_HOMES = {"compile": "cnncc.api", "load": "cnncc.api", "CnnccError": "cnncc.errors"}
+_HOMES = {"compile": "cnncc.api", "load": "cnncc.api", "CnnccError": "cnncc.base.errors"}
 
 
 def __getattr__(name: str) -> Any:

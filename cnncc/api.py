@@ -7,20 +7,21 @@ import os
 from collections.abc import Callable
 from typing import TYPE_CHECKING
 
-from cnncc import extras, gpus
-from cnncc.errors import CnnccError, nearest, warn
+from cnncc.base import extras
+from cnncc.base.errors import CnnccError, nearest, warn
+from cnncc.machines import gpus
 from cnncc.runtime.cpu import MOST_THREADS
 from cnncc.runtime.load import load
 from cnncc.runtime.model import Model
 
 if TYPE_CHECKING:
-    from cnncc.codegen.build import Build
-    from cnncc.codegen.cuda.build import CudaBuild
-    from cnncc.codegen.emit import Progress
-    from cnncc.codegen.program import Arena, Program
     from cnncc.ir import Graph
-    from cnncc.kernels.choices import Choices
-    from cnncc.targets import Target
+    from cnncc.kernels.shared.choices import Choices
+    from cnncc.machines.targets import Target
+    from cnncc.module.cpu.build import Build
+    from cnncc.module.cpu.emit import Progress
+    from cnncc.module.gpu.build import CudaBuild
+    from cnncc.module.program import Arena, Program
 
 __all__ = ["DTYPES", "arena", "build", "compile", "load", "program"]
 
@@ -55,7 +56,8 @@ def compile(
     Raises CnnccError for whatever is wrong with the network, the weights or the target.
     """
     extras.require(extras.COMPILER)
-    from cnncc import sources, targets
+    from cnncc.frontends import sources
+    from cnncc.machines import targets
 
     targets.check_name_runs_here(target)
     network = sources.read_source(source, weights, seed or 0)
@@ -97,7 +99,7 @@ def build(
     depends on the machine, and on what else it did. CnnccError if it cannot run code for the target, and for a
     network without inputs.
     """
-    from cnncc.codegen.build import build_program
+    from cnncc.module.cpu.build import build_program
 
     if not graph.inputs:
         raise CnnccError(f"{graph.name} has no input: its outputs are constants, and there is nothing to compile")
@@ -125,8 +127,8 @@ def _build_cuda(
     dtype: str,
 ) -> CudaBuild:
     """As `build`; a GPU has no threads to set."""
-    from cnncc.codegen.cuda.build import build_program
-    from cnncc.codegen.cuda.program import make_program
+    from cnncc.module.gpu.build import build_program
+    from cnncc.module.gpu.program import make_program
 
     gpu = gpus.load(target)
     if tune is not None:
@@ -158,7 +160,7 @@ def arena(
     graph: Graph, target: str = "host", batch: int = 1, threads: int | None = None, max_error: float = 1e-5
 ) -> Arena:
     """The memory a run would need; nothing is compiled, so weights need not be bound."""
-    from cnncc.codegen.program import arena_of
+    from cnncc.module.program import arena_of
 
     return arena_of(program(graph, target, batch, threads, max_error))
 
@@ -181,7 +183,7 @@ def _program(
     weights_dtype: str = "float32",
     choices: Choices | None = None,
 ) -> Program:
-    from cnncc.codegen.program import make_program
+    from cnncc.module.program import make_program
 
     chosen, count = _setting(target, batch, threads)
     return make_program(graph, chosen, batch, count, keep_all, max_error, on_pass, weights_dtype, choices)
@@ -189,7 +191,7 @@ def _program(
 
 def _setting(target: str, batch: int, threads: int | None) -> tuple[Target, int]:
     """The target of that name, and the number of threads; CnnccError for numbers that make no sense."""
-    from cnncc import targets
+    from cnncc.machines import targets
 
     if batch < 1 or (threads is not None and threads < 1):
         raise CnnccError(f"batch and threads must be at least 1, got {batch} and {threads}")

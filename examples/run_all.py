@@ -20,7 +20,9 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
-from cnncc import images, lang, reference, weights
+from cnncc import lang, weights
+from cnncc.ops import reference
+from cnncc.pictures import images
 
 ROOT = Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(ROOT))

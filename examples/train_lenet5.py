@@ -22,8 +22,9 @@ import torch
 import torch.nn.functional as F
 from PIL import Image
 
-from cnncc import images, lang, weights
+from cnncc import lang, weights
 from cnncc.ir import Constant, Graph, Node
+from cnncc.pictures import images
 
 ROOT = Path(__file__).resolve().parent.parent
 TRAINED, HELD_OUT, DEMO = 400, 100, 2

@@ -7,8 +7,11 @@ import pytest
 from PIL import Image
 
 import cnncc
-from cnncc import images, lang, passes, reference, resources, weights
+from cnncc import lang, passes, weights
+from cnncc.base import resources
 from cnncc.ir import Graph
+from cnncc.ops import reference
+from cnncc.pictures import images
 
 MODELS = resources.directory("models")
 DIGITS = Path(__file__).parent.parent / "examples" / "digits"

@@ -10,8 +10,8 @@ from types import SimpleNamespace
 import pytest
 
 import cnncc
-from cnncc import extras
-from cnncc.errors import CnnccError
+from cnncc.base import extras
+from cnncc.base.errors import CnnccError
 
 
 def test_the_public_names():

@@ -22,10 +22,12 @@ import onnxruntime
 import pytest
 from PIL import Image
 
-from cnncc import api, checkpoint, lang, passes, resources, weights
-from cnncc import images as images_of
-from cnncc.frontends.export_onnx import to_onnx
+from cnncc import api, lang, passes, weights
+from cnncc.base import resources
+from cnncc.frontends.onnx.export import to_onnx
 from cnncc.ir import Constant, Graph
+from cnncc.pictures import images as images_of
+from cnncc.weights import checkpoint
 
 pytestmark = pytest.mark.slow
 

@@ -15,7 +15,7 @@ from pathlib import Path
 
 import pytest
 
-from cnncc import extras
+from cnncc.base import extras
 
 ROOT = Path(__file__).resolve().parent.parent
 SOURCES = ("cnncc", "grammars", "models", "targets", "pyproject.toml", "README.md", "LICENSE")

@@ -10,7 +10,8 @@ from math import prod
 
 import pytest
 
-from cnncc import lang, ops, resources, weights
+from cnncc import lang, ops, weights
+from cnncc.base import resources
 from cnncc.ir import Graph, Node
 
 MODELS = resources.directory("models")

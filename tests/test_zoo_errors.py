@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import pytest
 
-from cnncc import api, lang, resources, weights
-from cnncc.check import LARGEST_ERROR, check_module
+from cnncc import api, lang, weights
+from cnncc.base import resources
+from cnncc.report.check import LARGEST_ERROR, check_module
 
 ZOO = sorted(p.stem for p in resources.directory("models").glob("*.net"))
 QUICK = {"lenet5", "cifar_resnet20", "convnetjs_cifar10", "squeezenet1_1"}

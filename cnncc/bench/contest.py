@@ -11,11 +11,11 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
+from cnncc.base.errors import CnnccError
 from cnncc.bench.job import Job
 from cnncc.bench.others import Others
 from cnncc.bench.peers import OURS, TITLES
 from cnncc.bench.worker import Turn, Worker
-from cnncc.errors import CnnccError
 
 Progress = Callable[[str, int, int], None]
 

@@ -16,8 +16,8 @@ from pathlib import Path
 
 import numpy as np
 
+from cnncc.base.errors import CnnccError
 from cnncc.bench.job import Job
-from cnncc.errors import CnnccError
 
 Run = Callable[[Sequence[np.ndarray]], list[np.ndarray]]
 

@@ -7,9 +7,10 @@ from pathlib import Path
 
 import numpy as np
 
-from cnncc import check, lang, passes, weights
-from cnncc.frontends.export_onnx import write_onnx
+from cnncc import lang, passes, weights
+from cnncc.frontends.onnx.export import write_onnx
 from cnncc.ir import Graph
+from cnncc.report import check
 
 
 @dataclass(frozen=True)

@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from importlib.util import find_spec
 
-from cnncc import extras
-from cnncc.errors import CnnccError, nearest
+from cnncc.base import extras
+from cnncc.base.errors import CnnccError, nearest
 
 OURS = "cnncc"
 

@@ -21,9 +21,9 @@ from typing import Any
 
 import numpy as np
 
+from cnncc.base.errors import CnnccError
 from cnncc.bench.engines import ENGINES, Run
 from cnncc.bench.job import Job
-from cnncc.errors import CnnccError
 
 WARM_UP = 0.2
 """Share of a turn that is run before timing starts: the caches hold what the others left."""

@@ -7,7 +7,9 @@ import os
 import sys
 from collections.abc import Sequence
 
-from cnncc import __version__, extras
+from cnncc import __version__
+from cnncc.base import extras
+from cnncc.base.errors import CnnccError, reason
 from cnncc.cli import (
     bench,
     check,
@@ -30,7 +32,6 @@ from cnncc.cli import (
     weights,
 )
 from cnncc.cli.command import EXIT_BAD_INPUT, EXIT_BROKEN_PIPE, EXIT_OK, Command, add_quiet
-from cnncc.errors import CnnccError, reason
 
 COMMANDS: tuple[Command, ...] = (
     compile.COMMAND,

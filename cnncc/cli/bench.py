@@ -69,7 +69,8 @@ def _run(args: argparse.Namespace) -> int:
 
 
 def _run_nets(args: argparse.Namespace) -> int:
-    from cnncc import bench, targets
+    from cnncc import bench
+    from cnncc.machines import targets
 
     nets = _nets(args)
     peers = bench.installed() if args.vs is None else bench.require(args.vs)
@@ -90,7 +91,7 @@ def _run_nets(args: argparse.Namespace) -> int:
 
 def _nets(args: argparse.Namespace) -> list[str]:
     from cnncc import bench
-    from cnncc.errors import CnnccError
+    from cnncc.base.errors import CnnccError
 
     if bool(args.nets) == args.zoo:
         raise CnnccError("name the networks to measure, or say --zoo: one of the two")
@@ -103,7 +104,7 @@ def _nets(args: argparse.Namespace) -> list[str]:
 def _measure(net: str, args: argparse.Namespace, peers: list[str]) -> Result:
     """One network, in a temporary folder that goes away."""
     from cnncc import bench
-    from cnncc.files import scratch_folder
+    from cnncc.base.files import scratch_folder
 
     graph, _ = command.read_bound(argparse.Namespace(net=net, weights=args.weights, seed=args.seed))
     with scratch_folder(prefix="cnncc-bench-") as folder, screen.progress(f"writing {graph.name}") as report:
@@ -130,7 +131,7 @@ def moment() -> dict[str, Any]:
     from datetime import datetime
     from pathlib import Path
 
-    from cnncc import targets
+    from cnncc.machines import targets
 
     lines = Path("/proc/cpuinfo").read_text().splitlines()
     models = [line.split(":", 1)[1].strip() for line in lines if line.startswith("model name")]
@@ -219,8 +220,8 @@ def _show_problems(result: Result) -> None:
 
 
 def _finish(about: dict[str, Any], results: list[Result], args: argparse.Namespace) -> None:
+    from cnncc.base.errors import warn
     from cnncc.bench import geometric_mean
-    from cnncc.errors import warn
 
     for result in results:
         if result.disturbed:

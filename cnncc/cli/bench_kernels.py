@@ -18,7 +18,7 @@ NOT_TAKEN = {"nets": [], "zoo": False, "vs": None, "rounds": None, "batch": 1, "
 
 def run(args: argparse.Namespace) -> int:
     """Prints the report. Exit code 1 if some pick is further from the best than it should be."""
-    from cnncc import targets
+    from cnncc.machines import targets
     from cnncc.tune import kernels
 
     _refuse(args)
@@ -45,7 +45,7 @@ def run(args: argparse.Namespace) -> int:
 
 
 def _refuse(args: argparse.Namespace) -> None:
-    from cnncc.errors import CnnccError
+    from cnncc.base.errors import CnnccError
 
     given = [name for name, default in NOT_TAKEN.items() if getattr(args, name) != default]
     if given:
@@ -67,7 +67,7 @@ def _show_row(row: Row) -> None:
 
 
 def _finish(about: dict[str, Any], rows: list[Row], as_json: bool) -> None:
-    from cnncc.errors import warn
+    from cnncc.base.errors import warn
 
     for row in rows:
         if not row.near:

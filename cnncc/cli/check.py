@@ -9,7 +9,7 @@ from cnncc.cli import command, screen
 if TYPE_CHECKING:
     import argparse
 
-    from cnncc.check import LayerCheck, Report
+    from cnncc.report.check import LayerCheck, Report
 
 
 def _configure(parser: argparse.ArgumentParser) -> None:
@@ -23,7 +23,7 @@ def _configure(parser: argparse.ArgumentParser) -> None:
 
 
 def _run(args: argparse.Namespace) -> int:
-    from cnncc import check
+    from cnncc.report import check
 
     if args.net.endswith(".so"):
         return _tell(_check_module(args), args)
@@ -46,8 +46,9 @@ def _run(args: argparse.Namespace) -> int:
 
 def _check_module(args: argparse.Namespace) -> Report:
     """A compiled module against the network that it says it was made of."""
-    from cnncc import check, sources
-    from cnncc.errors import CnnccError
+    from cnncc.base.errors import CnnccError
+    from cnncc.frontends import sources
+    from cnncc.report import check
 
     model = command.load_module(args)
     origin = model.info.get("origin")

@@ -16,11 +16,11 @@ from cnncc.cli import notices, usage
 from cnncc.runtime.cpu import MOST_THREADS
 
 if TYPE_CHECKING:
-    from cnncc.codegen.build import Build
-    from cnncc.codegen.cuda.build import CudaBuild
+    from cnncc.frontends.sources import Source
     from cnncc.ir import Graph
+    from cnncc.module.cpu.build import Build
+    from cnncc.module.gpu.build import CudaBuild
     from cnncc.runtime.model import Model
-    from cnncc.sources import Source
 
 DEFAULTS = {
     "target": "host",
@@ -36,7 +36,7 @@ DEFAULTS = {
 """Of the options that say how a network is compiled, and with what weights."""
 
 WEIGHTS_DTYPES = ("float32", "float16", "bfloat16")
-"""Those of `cnncc.half`, which would load NumPy."""
+"""Those of `cnncc.weights.half`, which would load NumPy."""
 
 RANDOM = "random"
 """How `read_bound` calls weights from no file."""
@@ -215,7 +215,7 @@ def fill_defaults(args: argparse.Namespace) -> None:
 def load_module(args: argparse.Namespace) -> Model:
     """The compiled module NET; what it was compiled with cannot be changed any more, but it may use fewer threads."""
     from cnncc import api
-    from cnncc.errors import CnnccError
+    from cnncc.base.errors import CnnccError
 
     given = [name for name in DEFAULTS if name != "threads" and getattr(args, name) is not None]
     if given:
@@ -229,7 +229,7 @@ def load_module(args: argparse.Namespace) -> Model:
 
 def read_net(name: str) -> Graph:
     """The source graph of NET."""
-    from cnncc import sources
+    from cnncc.frontends import sources
 
     return sources.read(name)
 
@@ -247,7 +247,7 @@ def origin_of(network: Source, args: argparse.Namespace) -> str:
 
 def read_source(args: argparse.Namespace) -> Source:
     """NET with weights."""
-    from cnncc import sources
+    from cnncc.frontends import sources
 
     found = sources.read_source(args.net, args.weights, args.seed)
     return replace(found, graph=replace(found.graph, name=args.name)) if getattr(args, "name", None) else found
@@ -260,7 +260,7 @@ def is_random(origin: str) -> bool:
 
 def warn_of_random(graph: Graph, origin: str) -> None:
     """A warning if the graph has weights and they come from no file."""
-    from cnncc.errors import warn
+    from cnncc.base.errors import warn
 
     if is_random(origin) and graph.constants:
         warn(f"no weights for {graph.name}: using {origin}; give --weights FILE")
@@ -276,8 +276,8 @@ def check_outputs(
 ) -> None:
     """CnnccError if one of the files to write is the network, its weights or another of `inputs`, or cannot be
     written at all: said before the work, not after it. The keys of both say what a file is."""
-    from cnncc.files import check_outputs
-    from cnncc.locate import find_net, find_weights
+    from cnncc.base.files import check_outputs
+    from cnncc.frontends.locate import find_net, find_weights
 
     net = find_net(args.net)
     given = {"the network": None if net == "-" else net, "the weights file": find_weights(args.net, args.weights)}
@@ -304,8 +304,8 @@ def build(graph: Graph, args: argparse.Namespace, progress: Any, on_pass: Any = 
 
 def write_page(file: str, text: str) -> None:
     """A page or picture, whole or not at all; CnnccError if it cannot be written."""
-    from cnncc.errors import CnnccError
-    from cnncc.files import write_whole
+    from cnncc.base.errors import CnnccError
+    from cnncc.base.files import write_whole
 
     try:
         write_whole(Path(file), text)

@@ -11,16 +11,16 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
 
+from cnncc.base.files import write_whole
 from cnncc.cli import command, compile_web, emit, notices, screen, several
-from cnncc.files import write_whole
 
 if TYPE_CHECKING:
     import argparse
     from collections.abc import Mapping
 
-    from cnncc.codegen.build import Build
-    from cnncc.codegen.cuda.build import CudaBuild
     from cnncc.ir import Graph
+    from cnncc.module.cpu.build import Build
+    from cnncc.module.gpu.build import CudaBuild
 
 
 LAST_PASS = "assign_layouts"
@@ -94,7 +94,7 @@ class _Dump:
 
 
 def _make_folder(path: Path) -> None:
-    from cnncc.errors import CnnccError, reason
+    from cnncc.base.errors import CnnccError, reason
 
     try:
         path.mkdir(parents=True, exist_ok=True)
@@ -105,8 +105,8 @@ def _make_folder(path: Path) -> None:
 
 def _check_output(args: argparse.Namespace, name: Path) -> None:
     """Before a long compilation, that all files can be written."""
-    from cnncc.codegen.roles import ROLES
-    from cnncc.files import check_replaceable
+    from cnncc.base.files import check_replaceable
+    from cnncc.module.roles import ROLES
 
     check_replaceable(name)  # a folder such as `.` has no name for a header
     command.check_outputs(args, {ROLES[kind]: path for kind, path in emit.files(args, name).items()})
@@ -114,7 +114,8 @@ def _check_output(args: argparse.Namespace, name: Path) -> None:
 
 def _lower(graph: Graph, args: argparse.Namespace, dump: _Dump) -> Graph:
     """The graph after the passes up to `--stop-after`."""
-    from cnncc import gpus, passes, targets
+    from cnncc import passes
+    from cnncc.machines import gpus, targets
 
     shared = None if args.stop_after == LAST_PASS else args.stop_after
     lowered = passes.run(passes.with_batch(graph, args.batch), shared, dump)
@@ -174,7 +175,7 @@ def _built(
     graph: Graph, args: argparse.Namespace, report: Any, dump: _Dump, made_of: Mapping[str, Any]
 ) -> tuple[Sequence[Build | CudaBuild], dict[str, Any]]:
     """The network compiled for each target, and what was written of it. `made_of` is what the modules say besides."""
-    from cnncc import gpus
+    from cnncc.machines import gpus
 
     if gpus.is_gpu(args.target):
         build = replace(cast("CudaBuild", command.build(graph, args, report, on_pass=dump)), **made_of)
@@ -188,7 +189,7 @@ def _files(graph: Graph, args: argparse.Namespace) -> dict[str, Path]:
 
 
 def _write(builds: Sequence[Build], graph: Graph, args: argparse.Namespace) -> dict[str, Any]:
-    from cnncc.codegen.write import write
+    from cnncc.module.cpu.write import write
 
     if compile_web.is_web(args):
         return compile_web.write(builds[0], compile_web.folder_of(graph, args))
@@ -212,7 +213,7 @@ def _origin(args: argparse.Namespace) -> dict[str, Any] | None:
 
 def _whose(target: str) -> str:
     """Where a run's memory comes from."""
-    from cnncc import gpus
+    from cnncc.machines import gpus
 
     if gpus.is_gpu(target):
         return "of device memory, taken at the first run"
@@ -236,7 +237,7 @@ def _show(result: dict[str, Any]) -> None:
 
 
 def _runs_here(target: str) -> bool:
-    from cnncc import gpus, targets
+    from cnncc.machines import gpus, targets
     from cnncc.runtime import cpu
 
     return gpus.is_gpu(target) or any(not cpu.missing(targets.load(name).requires) for name in target.split(","))

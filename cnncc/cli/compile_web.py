@@ -10,8 +10,8 @@ from cnncc.cli import command, emit, screen
 if TYPE_CHECKING:
     import argparse
 
-    from cnncc.codegen.build import Build
     from cnncc.ir import Graph
+    from cnncc.module.cpu.build import Build
 
 
 FILES = (".so", ".a", ".o", ".h", ".wasm", ".js")
@@ -20,7 +20,7 @@ FILES = (".so", ".a", ".o", ".h", ".wasm", ".js")
 
 def is_web(args: argparse.Namespace) -> bool:
     """Whether the target's modules are folders of this kind."""
-    from cnncc import gpus, targets
+    from cnncc.machines import gpus, targets
 
     return "," not in args.target and not gpus.is_gpu(args.target) and targets.load(args.target).format == "wasm"
 
@@ -32,8 +32,8 @@ def folder_of(graph: Graph, args: argparse.Namespace) -> Path:
 
 def check_folder(graph: Graph, args: argparse.Namespace) -> None:
     """Before a long compilation, that the files can be written; the folder itself is made if need be."""
-    from cnncc.codegen.wasm import ROLES, outputs
-    from cnncc.errors import CnnccError
+    from cnncc.base.errors import CnnccError
+    from cnncc.module.wasm.wasm import ROLES, outputs
 
     if args.emit != emit.DEFAULT or args.weights_external:
         hint = "its weights are in a file of their own as it is"
@@ -52,7 +52,7 @@ def check_folder(graph: Graph, args: argparse.Namespace) -> None:
 
 def write(build: Build, folder: Path) -> dict[str, Any]:
     """Writes the files; what the result says of them."""
-    from cnncc.codegen.wasm import write_wasm
+    from cnncc.module.wasm.wasm import write_wasm
 
     paths = write_wasm(build, folder)
     files = {kind: str(path) for kind, path in paths.items()}

@@ -80,13 +80,13 @@ def argument(action: argparse.Action, names: Sequence[str]) -> Argument:
 
 def networks() -> list[str]:
     """Those that come with cnncc."""
-    from cnncc import resources
+    from cnncc.base import resources
 
     return sorted(path.stem for path in resources.directory("models").glob("*.net"))
 
 
 def all_targets() -> list[str]:
-    from cnncc import gpus, targets
+    from cnncc.machines import gpus, targets
 
     return [*targets.names(), *gpus.names()]
 

@@ -23,7 +23,7 @@ def _configure(parser: argparse.ArgumentParser) -> None:
 
 def _run(args: argparse.Namespace) -> int:
     from cnncc import passes
-    from cnncc.frontends.export_onnx import write_onnx
+    from cnncc.frontends.onnx.export import write_onnx
 
     graph, origin = command.read_bound(args)
     output = args.output or f"{graph.name}.onnx"
@@ -41,8 +41,8 @@ def _run(args: argparse.Namespace) -> int:
 
 def _text(net: str) -> str | None:
     """The text that a network was written in, for the model to carry; None for standard input and for models."""
-    from cnncc import sources
-    from cnncc.locate import find_net
+    from cnncc.frontends import sources
+    from cnncc.frontends.locate import find_net
 
     path = Path(find_net(net))
     return path.read_text(encoding="utf-8") if path.is_file() and not sources.is_onnx(net) else None

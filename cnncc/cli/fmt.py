@@ -30,7 +30,7 @@ def _run(args: argparse.Namespace) -> int:
 def _format(name: str, args: argparse.Namespace) -> dict[str, Any]:
     """Print, write or only compare one text; whether it was not yet formatted, and what it is then."""
     from cnncc import lang
-    from cnncc.files import write_whole
+    from cnncc.base.files import write_whole
     from cnncc.lang.read import contents, decode
 
     file = "<stdin>" if name == "-" else name

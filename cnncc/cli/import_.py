@@ -8,11 +8,11 @@ import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from cnncc.base.errors import CnnccError
 from cnncc.cli import command, screen
-from cnncc.errors import CnnccError
 
 if TYPE_CHECKING:
-    from cnncc.frontends.net_of_onnx import Network
+    from cnncc.frontends.onnx.network import Network
 
 
 def _configure(parser: argparse.ArgumentParser) -> None:
@@ -42,8 +42,9 @@ def shape(text: str) -> tuple[str, tuple[int, ...]]:
 
 
 def _run(args: argparse.Namespace) -> int:
-    from cnncc import files, weights
-    from cnncc.frontends.net_of_onnx import import_onnx
+    from cnncc import weights
+    from cnncc.base import files
+    from cnncc.frontends.onnx.network import import_onnx
 
     if Path(args.model).is_dir():  # `.` has no name for the text either
         raise CnnccError(f"cannot read {args.model}: it is a folder")
@@ -66,9 +67,10 @@ def _run(args: argparse.Namespace) -> int:
 
 def _to_standard_output(args: argparse.Namespace) -> int:
     """The text alone; the notes go to standard error, and weights only to the file that `--weights` names."""
-    from cnncc import files, weights
-    from cnncc.errors import CnnccError
-    from cnncc.frontends.net_of_onnx import import_onnx
+    from cnncc import weights
+    from cnncc.base import files
+    from cnncc.base.errors import CnnccError
+    from cnncc.frontends.onnx.network import import_onnx
 
     if args.json:
         raise CnnccError("the text and the JSON of --json would both go to standard output", hint="name a file with -o")

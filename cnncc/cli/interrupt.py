@@ -15,7 +15,7 @@ import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 
-from cnncc import files
+from cnncc.base import files
 
 EXIT_INTERRUPTED = 130
 PATIENCE = 0.3

@@ -11,7 +11,7 @@ if TYPE_CHECKING:
     import argparse
     from collections.abc import Iterator
 
-    from cnncc.memory import Report
+    from cnncc.report.memory import Report
 
 SHOWN = 8
 """Tensors at the peak, of which --json has all."""
@@ -30,7 +30,8 @@ def _configure(parser: argparse.ArgumentParser) -> None:
 
 
 def _run(args: argparse.Namespace) -> int:
-    from cnncc import api, memory
+    from cnncc import api
+    from cnncc.report import memory
 
     written = {f"the {kind} file": Path(file) for kind in ("svg", "html") if (file := getattr(args, kind))}
     command.check_outputs(args, written)

@@ -9,7 +9,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Any
 
-from cnncc.errors import CnnccWarning
+from cnncc.base.errors import CnnccWarning
 
 
 @dataclass

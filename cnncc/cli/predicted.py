@@ -9,12 +9,12 @@ from cnncc.cli import command, screen
 if TYPE_CHECKING:
     import argparse
 
-    from cnncc.profile.predict import PredictedStep, Prediction
+    from cnncc.report.profile.predict import PredictedStep, Prediction
 
 
 def run(args: argparse.Namespace) -> None:
     """Prints the prediction. CnnccError for options that only a measurement has."""
-    from cnncc.errors import CnnccError
+    from cnncc.base.errors import CnnccError
 
     if args.html or args.limits:
         raise CnnccError("--html and --limits need measured steps, and for a GPU they are predicted")
@@ -30,8 +30,8 @@ def run(args: argparse.Namespace) -> None:
 
 
 def _predict(args: argparse.Namespace) -> Prediction:
-    from cnncc.codegen.cuda.build import CudaBuild
-    from cnncc.profile.predict import predict
+    from cnncc.module.gpu.build import CudaBuild
+    from cnncc.report.profile.predict import predict
 
     graph, _ = command.read_bound(args)
     with screen.progress(f"compiling {graph.name}") as report:

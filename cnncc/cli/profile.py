@@ -5,15 +5,15 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from cnncc import gpus
 from cnncc.cli import command, predicted, screen
+from cnncc.machines import gpus
 
 if TYPE_CHECKING:
     import argparse
 
     from rich.table import Table
 
-    from cnncc.profile import Profile, Step
+    from cnncc.report.profile import Profile, Step
 
 WIDE = 170
 """Columns of a terminal from which there is room for why a kernel was chosen."""
@@ -65,8 +65,8 @@ def _run(args: argparse.Namespace) -> int:
 
 
 def _profile(args: argparse.Namespace) -> Profile:
-    from cnncc.codegen.build import Build
-    from cnncc.profile import profile
+    from cnncc.module.cpu.build import Build
+    from cnncc.report.profile import profile
 
     graph, _ = command.read_bound(args)
     with screen.progress(f"compiling {graph.name}") as report:
@@ -76,15 +76,15 @@ def _profile(args: argparse.Namespace) -> Profile:
 
 
 def _write_page(file: str, profile: Profile) -> None:
-    from cnncc.profile import page
+    from cnncc.report.profile import page
 
     command.write_page(file, page(profile))
 
 
 def _whole(args: argparse.Namespace) -> None:
     """A compiled module, as one step."""
-    from cnncc.errors import CnnccError
-    from cnncc.profile import time_whole
+    from cnncc.base.errors import CnnccError
+    from cnncc.report.profile import time_whole
 
     if args.html:
         raise CnnccError("--html needs the steps, and a compiled module is timed as a whole", hint="profile the NET")
@@ -187,7 +187,7 @@ def _totals(profile: Profile, shown: int) -> list[tuple[str, str]]:
 
 
 def _large(p: Profile) -> str:
-    from cnncc.profile import MEGAFLOPS, NEAR
+    from cnncc.report.profile import MEGAFLOPS, NEAR
 
     found = f"{p.large.count - len(p.large.gaps)} of {p.large.count}"
     return f"{found} above {MEGAFLOPS} MFLOP run at {NEAR:.0%} of their limit or better; the others: --limits"

@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
-from cnncc.errors import CnnccError
+from cnncc.base.errors import CnnccError
 
 if TYPE_CHECKING:
     import numpy as np
@@ -63,7 +63,7 @@ def find(given: Sequence[str], inputs: int) -> list[Source]:
 
 def _folder(name: str) -> list[Source]:
     """Every image file and array below a folder."""
-    from cnncc.images import suffixes
+    from cnncc.pictures.images import suffixes
 
     known = suffixes()
     files = (p for p in Path(name).rglob("*") if p.suffix.lower() in known and p.is_file())
@@ -113,7 +113,7 @@ def _arrays(source: Source, ports: Sequence[tuple[dict[str, Any], Port]]) -> lis
 
 def _array(file: str, about: dict[str, Any], port: Port) -> np.ndarray:
     """A file as an input. Arrays as the network's own file declares it are no pixels, whatever their type."""
-    from cnncc import images
+    from cnncc.pictures import images
 
     if port.declared and port.differs and file.endswith(".npy"):
         array = port.declared.to_ours(images.read_array(Path(file)), port.shape[1:])

@@ -13,8 +13,8 @@ from cnncc.cli import command, run_files, run_results, screen
 if TYPE_CHECKING:
     import argparse
 
+    from cnncc.base.errors import CnnccError
     from cnncc.cli.run_results import Labels, Sink
-    from cnncc.errors import CnnccError
     from cnncc.runtime.model import Model
 
 
@@ -98,7 +98,7 @@ def _nobody_sees_results(args: argparse.Namespace) -> bool:
 
 def _model(args: argparse.Namespace) -> Model:
     """The module to run: loaded, or compiled in this process."""
-    from cnncc import targets
+    from cnncc.machines import targets
 
     if args.net.endswith(".so"):
         return command.load_module(args)

@@ -11,8 +11,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 
+from cnncc.base.errors import CnnccError
 from cnncc.cli import command
-from cnncc.errors import CnnccError
 
 if TYPE_CHECKING:
     import numpy as np
@@ -97,7 +97,7 @@ class Json:
         self.results.append(result)
 
     def close(self) -> None:
-        from cnncc.files import write_whole
+        from cnncc.base.files import write_whole
 
         if self.path is None:
             command.print_json(self.results)
@@ -127,7 +127,7 @@ class Csv:
                 self.writer.writerow([*head, rank, row["index"], row["label"], f"{row['value']:.9g}"])
 
     def close(self) -> None:
-        from cnncc.files import write_whole
+        from cnncc.base.files import write_whole
 
         write_whole(self.path, self.text.getvalue())
 
@@ -150,7 +150,7 @@ class Arrays:
     def close(self) -> None:
         import numpy as np
 
-        from cnncc.files import replacing
+        from cnncc.base.files import replacing
 
         whole = {name: np.stack(column) for name, column in self.columns.items()}
         with replacing(self.path) as scratch, scratch.open("wb") as file:

@@ -9,9 +9,9 @@ from typing import TYPE_CHECKING, Any, cast
 from cnncc.cli import command
 
 if TYPE_CHECKING:
-    from cnncc.codegen.build import Build
     from cnncc.ir import Graph
-    from cnncc.targets import Target
+    from cnncc.machines.targets import Target
+    from cnncc.module.cpu.build import Build
 
 
 def builds(graph: Graph, args: argparse.Namespace, progress: Any, on_pass: Any) -> list[Build]:
@@ -19,7 +19,7 @@ def builds(graph: Graph, args: argparse.Namespace, progress: Any, on_pass: Any) 
 
     CnnccError for targets that cannot share a module.
     """
-    from cnncc import targets
+    from cnncc.machines import targets
 
     chosen = [targets.load(name) for name in args.target.split(",")]
     _check(chosen, args)
@@ -34,8 +34,8 @@ def builds(graph: Graph, args: argparse.Namespace, progress: Any, on_pass: Any) 
 
 
 def _check(chosen: Sequence[Target], args: argparse.Namespace) -> None:
-    from cnncc.codegen.roles import CUDA_KINDS
-    from cnncc.errors import CnnccError
+    from cnncc.base.errors import CnnccError
+    from cnncc.module.roles import CUDA_KINDS
 
     sources = [kind for kind in args.emit if kind in CUDA_KINDS]
     if sources:

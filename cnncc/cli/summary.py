@@ -9,7 +9,7 @@ from cnncc.cli import command, screen
 if TYPE_CHECKING:
     import argparse
 
-    from cnncc.summary import Layer, Summary
+    from cnncc.report.summary import Layer, Summary
 
 
 def _configure(parser: argparse.ArgumentParser) -> None:
@@ -20,7 +20,7 @@ def _configure(parser: argparse.ArgumentParser) -> None:
 
 def _run(args: argparse.Namespace) -> int:
     from cnncc import api
-    from cnncc.summary import summarize
+    from cnncc.report.summary import summarize
 
     graph = command.read_net(args.net)
     arena = api.arena(graph, args.target, args.batch, args.threads, args.max_error)

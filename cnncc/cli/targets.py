@@ -16,7 +16,7 @@ def _configure(parser: argparse.ArgumentParser) -> None:
 
 
 def _run(args: argparse.Namespace) -> int:
-    from cnncc import gpus, targets
+    from cnncc.machines import gpus, targets
 
     names = args.names or [*targets.names(), *gpus.names()]
     found = [_plain(gpus.load(name) if gpus.is_gpu(name) else targets.load(name)) for name in names]

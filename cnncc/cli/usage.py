@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, NoReturn
 
-from cnncc.errors import CnnccError, nearest_one
+from cnncc.base.errors import CnnccError, nearest_one
 
 EXIT_USAGE = 2
 ELSEWHERE = {

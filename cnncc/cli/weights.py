@@ -48,8 +48,8 @@ def _run(args: argparse.Namespace) -> int:
 
 def _from_checkpoint(args: argparse.Namespace) -> tuple[Graph, str]:
     """The network with the weights of another file, under whatever names it has them."""
-    from cnncc import checkpoint
-    from cnncc.errors import CnnccError
+    from cnncc.base.errors import CnnccError
+    from cnncc.weights import checkpoint
 
     if args.weights:
         raise CnnccError("--from and --weights both say where the weights come from", hint="give one of them")

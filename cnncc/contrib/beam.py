@@ -6,9 +6,9 @@ import os
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from cnncc import extras
+from cnncc.base import extras
+from cnncc.base.errors import CnnccError
 from cnncc.contrib.predictor import Predictor, ship
-from cnncc.errors import CnnccError
 
 extras.require(extras.BEAM)
 from apache_beam.ml.inference.base import ModelHandler, PredictionResult  # noqa: E402

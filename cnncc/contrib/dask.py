@@ -8,9 +8,9 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from cnncc import extras
+from cnncc.base import extras
+from cnncc.base.errors import CnnccError
 from cnncc.contrib.predictor import Predictor, ship
-from cnncc.errors import CnnccError
 
 if TYPE_CHECKING:
     from dask.array import Array

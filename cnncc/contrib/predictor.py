@@ -11,8 +11,8 @@ from typing import Any
 
 import numpy as np
 
-from cnncc import images
-from cnncc.errors import CnnccError
+from cnncc.base.errors import CnnccError
+from cnncc.pictures import images
 from cnncc.runtime.arrays import text
 from cnncc.runtime.load import read_info
 from cnncc.runtime.model import Model

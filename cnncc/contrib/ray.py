@@ -6,7 +6,7 @@ import os
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
-from cnncc import extras
+from cnncc.base import extras
 from cnncc.contrib.predictor import Predictor, ship
 
 if TYPE_CHECKING:

@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from cnncc import extras
+from cnncc.base import extras
 from cnncc.contrib.predictor import Predictor, ship
 
 ROWS = 64

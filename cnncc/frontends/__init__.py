@@ -1,14 +1,1 @@
-"""Networks in the formats of others: ONNX, in and out."""
-
-from __future__ import annotations
-
-from cnncc import extras
-from cnncc.errors import CnnccError
-
-
-def require_onnx() -> None:
-    """CnnccError, saying how to get it, unless the package `onnx` can be imported."""
-    try:
-        import onnx  # noqa: F401
-    except ModuleNotFoundError as error:
-        raise CnnccError("ONNX needs the package onnx", hint=extras.install(extras.COMPILER)) from error
+"""Networks from files: texts of the language, and the formats of others, in and out."""

@@ -11,7 +11,7 @@ from typing import Any
 
 import networkx as nx
 
-from cnncc.errors import Span
+from cnncc.base.errors import Span
 from cnncc.ir.types import Constant, TensorType
 
 

@@ -18,7 +18,7 @@ import re
 from collections.abc import Iterator, Mapping
 from typing import Any, NoReturn
 
-from cnncc.errors import CnnccError, Span
+from cnncc.base.errors import CnnccError, Span
 from cnncc.ir.graph import Graph, Node
 from cnncc.ir.types import Constant, TensorType
 

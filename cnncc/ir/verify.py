@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-from cnncc.errors import CnnccError
+from cnncc.base.errors import CnnccError
 from cnncc.ir.graph import Graph, Node
 from cnncc.ir.rules import Rules, Shape, ShapeError, check_arity
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 
-from cnncc.errors import nearest
+from cnncc.base.errors import nearest
 from cnncc.lang import ast
 from cnncc.lang.forms import RESERVED
 from cnncc.lang.scope import Number, Scope

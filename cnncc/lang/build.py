@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from cnncc.errors import CnnccError, Span
+from cnncc.base.errors import CnnccError, Span
 from cnncc.ir import Constant, Graph, Node, TensorType
 from cnncc.lang.source import Stack
 from cnncc.ops import TABLE, ShapeError, complete, infer

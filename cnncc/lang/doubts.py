@@ -6,7 +6,7 @@ import re
 from collections.abc import Sequence
 from dataclasses import replace
 
-from cnncc.errors import Span, warn
+from cnncc.base.errors import Span, warn
 from cnncc.ir import Graph, Node
 
 WHITE = 255

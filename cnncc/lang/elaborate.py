@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass
 
-from cnncc.errors import CnnccError, nearest
+from cnncc.base.errors import CnnccError, nearest
 from cnncc.ir import Graph, Node, TensorType
 from cnncc.lang import ast
 from cnncc.lang.blocks import bind, collect

@@ -6,7 +6,7 @@ import re
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
 
-from cnncc.errors import CnnccError, Span
+from cnncc.base.errors import CnnccError, Span
 from cnncc.lang import foreign
 from cnncc.lang.forms import FORMS, MERGES
 from cnncc.lang.source import Source

@@ -8,7 +8,7 @@ from collections.abc import Collection, Sequence
 from itertools import islice
 from typing import NoReturn
 
-from cnncc.errors import CnnccError, nearest
+from cnncc.base.errors import CnnccError, nearest
 from cnncc.lang import ast, foreign
 from cnncc.lang.blocks import LIKE_A_REPEAT
 from cnncc.lang.forms import FORMS, KEYWORDS, MERGE_FORMS, MERGES

@@ -7,8 +7,8 @@ from functools import cache
 from lark import Lark
 from lark.exceptions import UnexpectedCharacters, UnexpectedToken
 
-from cnncc import resources
-from cnncc.errors import CnnccError, Span
+from cnncc.base import resources
+from cnncc.base.errors import CnnccError, Span
 from cnncc.lang import ast
 from cnncc.lang.habits import recognise
 from cnncc.lang.nesting import Nesting, NestingError

@@ -7,7 +7,7 @@ import re
 from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
-from cnncc.errors import CnnccError
+from cnncc.base.errors import CnnccError
 from cnncc.ir import Graph, Node
 from cnncc.lang.forms import FORMS, MERGE_FORMS, MERGES, UNUSED, WORD, same_pad
 from cnncc.ops import TABLE

@@ -7,8 +7,8 @@ import re
 import sys
 from pathlib import Path
 
-from cnncc import resources
-from cnncc.errors import CnnccError, Span, nearest, nearest_one
+from cnncc.base import resources
+from cnncc.base.errors import CnnccError, Span, nearest, nearest_one
 from cnncc.ir import Graph
 from cnncc.lang.elaborate import elaborate
 from cnncc.lang.habits import recognise

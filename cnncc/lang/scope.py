@@ -11,7 +11,7 @@ from itertools import count, product
 from string import ascii_lowercase
 from typing import NoReturn
 
-from cnncc.errors import nearest
+from cnncc.base.errors import nearest
 from cnncc.lang import ast
 from cnncc.lang.source import Piece, Source, Stack
 

@@ -6,7 +6,7 @@ from bisect import bisect_right
 from dataclasses import dataclass
 from functools import cached_property
 
-from cnncc.errors import CnnccError, Span
+from cnncc.base.errors import CnnccError, Span
 
 Stack = tuple[tuple[str, Span], ...]
 

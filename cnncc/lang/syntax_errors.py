@@ -9,7 +9,7 @@ from pathlib import Path
 from lark import Token
 from lark.exceptions import UnexpectedCharacters, UnexpectedToken
 
-from cnncc.errors import CnnccError
+from cnncc.base.errors import CnnccError
 from cnncc.lang import foreign
 from cnncc.lang.characters import character_hint
 from cnncc.lang.forms import FORMS

@@ -15,7 +15,7 @@ from lark import Lark
 from lark.grammar import Rule
 from lark.lexer import TerminalDef
 
-from cnncc.cache_folder import cache_folder, read_private, write_private
+from cnncc.base.cache_folder import cache_folder, read_private, write_private
 
 
 def kept_parser(grammar: str, **ours: Any) -> Lark:

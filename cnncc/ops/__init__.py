@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from cnncc.errors import nearest
+from cnncc.base.errors import nearest
 from cnncc.ir import Graph, Node
 from cnncc.ir import verify as ir_verify
 from cnncc.ir.rules import check_arity

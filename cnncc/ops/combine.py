@@ -9,19 +9,7 @@ import numpy as np
 
 from cnncc.ops.epilogue import with_epilogue
 from cnncc.ops.shapes import dims, listing
-from cnncc.ops.table import (
-    Array,
-    Arrays,
-    Attrs,
-    Op,
-    Shape,
-    ShapeError,
-    Shapes,
-    Weights,
-    no_macs,
-    no_weights,
-    pointwise,
-)
+from cnncc.ops.table import Array, Arrays, Attrs, Op, Shape, ShapeError, Shapes, Weights, no_macs, no_weights, pointwise
 
 
 def merged_batch(shapes: Shapes) -> int:

@@ -8,7 +8,7 @@ from fractions import Fraction
 
 import numpy as np
 
-from cnncc.divisors import divisors
+from cnncc.base.divisors import divisors
 from cnncc.ops.epilogue import with_epilogue
 from cnncc.ops.shapes import at_least, dims, image, refuse_huge
 from cnncc.ops.table import REQUIRED, Array, Arrays, Attrs, Op, Shape, ShapeError, Shapes, Weights, Window

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-from cnncc.errors import nearest
+from cnncc.base.errors import nearest
 from cnncc.ir.rules import extra_inputs
 from cnncc.ops.activation import DEFAULTS, FUNCTIONS
 from cnncc.ops.shapes import dims

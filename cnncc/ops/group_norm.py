@@ -6,21 +6,9 @@ from collections.abc import Mapping
 
 import numpy as np
 
-from cnncc.divisors import divisors
+from cnncc.base.divisors import divisors
 from cnncc.ops.shapes import at_least, whole_image
-from cnncc.ops.table import (
-    Array,
-    Arrays,
-    Attrs,
-    Op,
-    Shape,
-    ShapeError,
-    Shapes,
-    Weights,
-    no_macs,
-    pointwise,
-    same_shape,
-)
+from cnncc.ops.table import Array, Arrays, Attrs, Op, Shape, ShapeError, Shapes, Weights, no_macs, pointwise, same_shape
 
 
 def group_norm_shape(shapes: Shapes, attrs: Attrs) -> Shape:

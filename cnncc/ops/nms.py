@@ -7,19 +7,7 @@ import numpy as np
 from cnncc.ops.activation import LARGEST
 from cnncc.ops.combine import merged_batch
 from cnncc.ops.shapes import at_least, dims, image, whole_image
-from cnncc.ops.table import (
-    REQUIRED,
-    Array,
-    Arrays,
-    Attrs,
-    Op,
-    Shape,
-    ShapeError,
-    Shapes,
-    Weights,
-    no_macs,
-    no_weights,
-)
+from cnncc.ops.table import REQUIRED, Array, Arrays, Attrs, Op, Shape, ShapeError, Shapes, Weights, no_macs, no_weights
 
 NONE = -1.0
 """What fills the rows after the last box that was found."""

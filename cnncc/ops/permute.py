@@ -7,19 +7,7 @@ import math
 import numpy as np
 
 from cnncc.ops.shapes import at_least, dims, whole_image
-from cnncc.ops.table import (
-    REQUIRED,
-    Array,
-    Arrays,
-    Attrs,
-    Op,
-    Shape,
-    ShapeError,
-    Shapes,
-    Weights,
-    no_macs,
-    no_weights,
-)
+from cnncc.ops.table import REQUIRED, Array, Arrays, Attrs, Op, Shape, ShapeError, Shapes, Weights, no_macs, no_weights
 
 
 def sides(shape: Shape) -> str:

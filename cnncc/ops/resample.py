@@ -6,7 +6,7 @@ from fractions import Fraction
 
 import numpy as np
 
-from cnncc.errors import nearest
+from cnncc.base.errors import nearest
 from cnncc.ops.shapes import at_least, dims, image
 from cnncc.ops.table import (
     REQUIRED,

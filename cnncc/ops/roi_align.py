@@ -9,19 +9,7 @@ import numpy as np
 from cnncc.ops.combine import merged_batch
 from cnncc.ops.resize import check_choice
 from cnncc.ops.shapes import at_least, dims, image, whole_image
-from cnncc.ops.table import (
-    REQUIRED,
-    Array,
-    Arrays,
-    Attrs,
-    Op,
-    Shape,
-    ShapeError,
-    Shapes,
-    Weights,
-    no_macs,
-    no_weights,
-)
+from cnncc.ops.table import REQUIRED, Array, Arrays, Attrs, Op, Shape, ShapeError, Shapes, Weights, no_macs, no_weights
 
 MODES = ("avg", "max")
 PLACES = ("half_pixel", "output_half_pixel")

@@ -9,19 +9,7 @@ import numpy as np
 from cnncc.ops.combine import merged_batch
 from cnncc.ops.resize import check_choice, cubic_kernel, linear_kernel
 from cnncc.ops.shapes import at_least, dims, image
-from cnncc.ops.table import (
-    Array,
-    Arrays,
-    Attrs,
-    Op,
-    Shape,
-    ShapeError,
-    Shapes,
-    Weights,
-    Window,
-    no_macs,
-    no_weights,
-)
+from cnncc.ops.table import Array, Arrays, Attrs, Op, Shape, ShapeError, Shapes, Weights, Window, no_macs, no_weights
 
 MODES = ("linear", "nearest", "cubic")
 OUTSIDE = ("zeros", "border", "reflection")

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 
 import numpy as np
 
-from cnncc.errors import nearest
+from cnncc.base.errors import nearest
 from cnncc.ops.shapes import at_least
 from cnncc.ops.table import (
     REQUIRED,

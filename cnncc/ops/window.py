@@ -11,7 +11,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.lib.stride_tricks import as_strided
 
-from cnncc.divisors import divisors
+from cnncc.base.divisors import divisors
 from cnncc.ops.shapes import at_least, dims, image, listing, refuse_huge
 from cnncc.ops.table import Array, Attrs, Shape, ShapeError, Shapes, Window
 

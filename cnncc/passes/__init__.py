@@ -7,7 +7,7 @@ from dataclasses import replace
 from itertools import count
 
 from cnncc import ops
-from cnncc.errors import CnnccError, nearest
+from cnncc.base.errors import CnnccError, nearest
 from cnncc.ir.graph import Graph, Node
 from cnncc.ir.types import TensorType
 from cnncc.passes.assign_layouts import assign_layouts
@@ -17,8 +17,8 @@ from cnncc.passes.fold_constants import fold_constants
 from cnncc.passes.fuse_epilogues import fuse_epilogues
 from cnncc.passes.infer_shapes import infer_shapes
 from cnncc.passes.merge_siblings import merge_siblings
-from cnncc.passes.order_steps import BestOrder, best_order, order_steps
-from cnncc.passes.plan_arena import ArenaPlan, Slot, plan_arena
+from cnncc.plan.order_steps import BestOrder, best_order, order_steps
+from cnncc.plan.plan_arena import ArenaPlan, Slot, plan_arena
 
 __all__ = [
     "PHASES",

@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from cnncc.errors import CnnccError
+from cnncc.base.errors import CnnccError
 from cnncc.runtime.declared import Declared
 
 CPU_DEVICES = (1, 3, 11, 13)

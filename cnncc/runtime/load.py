@@ -13,7 +13,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from cnncc.errors import CnnccError, reason
+from cnncc.base.errors import CnnccError, reason
 from cnncc.runtime import cpu, wasm_section
 from cnncc.runtime.cuda.driver import cuda_model
 from cnncc.runtime.interface import FORMAT, Code, ModelState

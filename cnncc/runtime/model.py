@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from cnncc.errors import CnnccError
+from cnncc.base.errors import CnnccError
 from cnncc.runtime.arrays import InputError, Port, check_inputs, check_outputs, in_order
 from cnncc.runtime.declared import Declared
 from cnncc.runtime.interface import Threads

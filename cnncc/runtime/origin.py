@@ -9,7 +9,7 @@ from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
-from cnncc.errors import CnnccError, reason
+from cnncc.base.errors import CnnccError, reason
 
 HINT = "a model is pickled as path and hash of its module: every process needs the same file at that path"
 

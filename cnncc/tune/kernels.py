@@ -8,10 +8,10 @@ from dataclasses import asdict, dataclass, replace
 from typing import Any
 
 from cnncc import lang
-from cnncc.codegen.program import make_program
-from cnncc.errors import CnnccError, nearest
-from cnncc.kernels.choices import Choice, DirectChoice
-from cnncc.targets import Target
+from cnncc.base.errors import CnnccError, nearest
+from cnncc.kernels.shared.choices import Choice, DirectChoice
+from cnncc.machines.targets import Target
+from cnncc.module.program import make_program
 from cnncc.tune.duel import compare
 from cnncc.tune.layers import Layer, Setting, layers_of
 from cnncc.tune.search import Found, search_layer

@@ -5,15 +5,16 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 
 from cnncc import ops, passes, weights
-from cnncc.codegen.program import Program, make_program
 from cnncc.ir import Constant, Graph, Node, TensorType
-from cnncc.kernels.choices import Choice, ConvKey, DirectChoice, Given, conv_key
-from cnncc.kernels.conv_choice import direct_candidates
-from cnncc.kernels.conv_direct import ConvConfig, conv_geometry
-from cnncc.kernels.spec import Kernel, Site
-from cnncc.kernels.winograd import WinogradConfig
-from cnncc.kernels.winograd_choice import winograd_candidates, winograd_choice
-from cnncc.targets import Target
+from cnncc.kernels.cpu.conv_choice import direct_candidates
+from cnncc.kernels.cpu.conv_direct import ConvConfig
+from cnncc.kernels.cpu.winograd import WinogradConfig
+from cnncc.kernels.cpu.winograd_choice import winograd_candidates, winograd_choice
+from cnncc.kernels.shared.choices import Choice, ConvKey, DirectChoice, Given, conv_key
+from cnncc.kernels.shared.convolution import conv_geometry
+from cnncc.kernels.shared.spec import Kernel, Site
+from cnncc.machines.targets import Target
+from cnncc.module.program import Program, make_program
 
 NAME = "conv"
 """Of the convolution in a network of its own."""

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import time
 
-from cnncc.codegen.emit import Progress
-from cnncc.codegen.program import make_program
 from cnncc.ir import Graph
-from cnncc.kernels.choices import Choices, ConvKey, Given
-from cnncc.targets import Target
+from cnncc.kernels.shared.choices import Choices, ConvKey, Given
+from cnncc.machines.targets import Target
+from cnncc.module.cpu.emit import Progress
+from cnncc.module.program import make_program
 from cnncc.tune import store
 from cnncc.tune.layers import Layer, Setting, layers_of
 from cnncc.tune.search import search_layer

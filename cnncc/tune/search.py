@@ -6,7 +6,7 @@ import time
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 
-from cnncc.kernels.choices import Choice
+from cnncc.kernels.shared.choices import Choice
 from cnncc.tune.duel import ROUNDS, compare
 from cnncc.tune.layers import Layer, Setting
 from cnncc.tune.trial import Maker, Trial

@@ -8,12 +8,12 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-from cnncc.cache_folder import read_private, write_private
-from cnncc.codegen import cache
-from cnncc.codegen.keys import compiler_digest
-from cnncc.kernels.choices import Choice, ConvKey, DirectChoice, WinogradChoice
-from cnncc.kernels.tiles import Tile
-from cnncc.kernels.winograd_choice import allowed_sizes
+from cnncc.base.cache_folder import read_private, write_private
+from cnncc.kernels.cpu.tiles import Tile
+from cnncc.kernels.shared.choices import Choice, ConvKey, DirectChoice, WinogradChoice
+from cnncc.kernels.shared.winograd import allowed_sizes
+from cnncc.module import cache
+from cnncc.module.keys import compiler_digest
 from cnncc.tune.layers import Setting
 from cnncc.tune.search import Found
 

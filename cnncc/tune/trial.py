@@ -8,15 +8,15 @@ from collections.abc import Iterator, Sequence
 
 import numpy as np
 
-from cnncc.codegen.build import Build
-from cnncc.codegen.emit import Progress, kernel_objects
-from cnncc.codegen.program import Program
-from cnncc.errors import CnnccError
-from cnncc.kernels.choices import Choice
+from cnncc.base.errors import CnnccError
+from cnncc.kernels.shared.choices import Choice
+from cnncc.machines.targets import Target
+from cnncc.module.cpu.build import Build
+from cnncc.module.cpu.emit import Progress, kernel_objects
+from cnncc.module.program import Program
 from cnncc.runtime import cpu
 from cnncc.runtime.interface import ALIGN
 from cnncc.runtime.model import Model
-from cnncc.targets import Target
 from cnncc.tune.layers import NAME, Layer, Setting, layer_program
 
 RUNS = 5

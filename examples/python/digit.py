@@ -9,7 +9,7 @@ from __future__ import annotations
 import sys
 
 import cnncc
-from cnncc import images
+from cnncc.pictures import images
 
 
 def main() -> None:

@@ -8,7 +8,7 @@ from cross.foreign import AARCH64
 from web.node import needs_linker
 
 from cnncc import api, lang, weights
-from cnncc.errors import CnnccError
+from cnncc.base.errors import CnnccError
 
 NET = "net tiny\ninput 1x8x8\nconv1: conv 3x3 4 relu\nfc 10 softmax\n"
 

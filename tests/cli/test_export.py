@@ -69,7 +69,7 @@ def test_without_the_package_nothing_is_written(cnncc, net, monkeypatch):
 
 def test_the_command_line_alone_does_not_import_onnx():
     assert "export" in {command.name for command in cli.COMMANDS}
-    code = "import sys, cnncc.cli, cnncc.frontends.export_onnx; cnncc.cli.parser(); assert 'onnx' not in sys.modules"
+    code = "import sys, cnncc.cli, cnncc.frontends.onnx.export; cnncc.cli.parser(); assert 'onnx' not in sys.modules"
     subprocess.run([sys.executable, "-c", code], check=True)
 
 

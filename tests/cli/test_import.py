@@ -13,11 +13,12 @@ from onnx import TensorProto, helper, numpy_helper
 from safetensors.numpy import load_file
 
 import cnncc
-import cnncc.sources
-from cnncc import lang, reference, weights
+import cnncc.frontends.sources
+from cnncc import lang, weights
+from cnncc.base.errors import CnnccError
+from cnncc.base.files import check_replaceable
 from cnncc.cli import main
-from cnncc.errors import CnnccError
-from cnncc.files import check_replaceable
+from cnncc.ops import reference
 
 FILTER = np.random.default_rng(0).standard_normal((4, 3, 3, 3)).astype(np.float32)
 
@@ -116,7 +117,7 @@ def test_models_in_one_step(tmp_path: Path, capsys: pytest.CaptureFixture[str]) 
     assert main(["check", str(module)]) == 0
     assert "all 1 compared layers within their tolerance" in capsys.readouterr().out
     image = np.random.default_rng(1).standard_normal((1, 3, 8, 8)).astype(np.float32)
-    (wanted,) = reference.run(cnncc.sources.read(file), [image]).values()
+    (wanted,) = reference.run(cnncc.frontends.sources.read(file), [image]).values()
     np.testing.assert_allclose(cnncc.compile(file)(image), wanted, atol=1e-5)
     np.testing.assert_allclose(cnncc.load(module)(image), wanted, atol=1e-5)
 

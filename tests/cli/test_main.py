@@ -11,8 +11,8 @@ from pathlib import Path
 import pytest
 
 from cnncc import __version__, cli
+from cnncc.base.errors import CnnccError
 from cnncc.cli import COMMANDS
-from cnncc.errors import CnnccError
 
 ROOT = Path(__file__).resolve().parents[2]
 QUICK = 0.2

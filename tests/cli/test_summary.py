@@ -8,12 +8,12 @@ from dataclasses import replace
 import pytest
 
 from cnncc import lang
+from cnncc.base.resources import directory
 from cnncc.cli import screen
 from cnncc.cli import summary as command
 from cnncc.cli.command import read_net
-from cnncc.codegen.program import Arena
-from cnncc.resources import directory
-from cnncc.summary import Summary, summarize
+from cnncc.module.program import Arena
+from cnncc.report.summary import Summary, summarize
 
 ARENA = Arena(bytes=3000, bound=2000, added_bytes=1096, total_bytes=4096)
 NET = """net t

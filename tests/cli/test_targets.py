@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from cnncc import gpus, targets
+from cnncc.machines import gpus, targets
 
 
 def test_the_table_lists_every_target_this_machine_first(cnncc):

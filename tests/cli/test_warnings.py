@@ -11,7 +11,7 @@ from onnx import TensorProto, helper
 
 from cnncc import compile as compile_network
 from cnncc import lang
-from cnncc.errors import CnnccWarning
+from cnncc.base.errors import CnnccWarning
 
 PLAIN = "net t\ninput 3x16x16\nconv 3x3 4 relu\n"
 TORCHVISION = "mean (0.485, 0.456, 0.406) std (0.229, 0.224, 0.225)"

@@ -9,7 +9,8 @@ import numpy as np
 from PIL import Image
 
 import cnncc
-from cnncc import api, images, lang, weights
+from cnncc import api, lang, weights
+from cnncc.pictures import images
 
 COUNT, BATCH = 11, 4
 """No multiple: the last batch is ragged wherever the pictures are cut apart."""

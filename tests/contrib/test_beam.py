@@ -7,7 +7,7 @@ import pickle
 import numpy as np
 import pytest
 
-from cnncc.errors import CnnccError
+from cnncc.base.errors import CnnccError
 from tests.contrib.cluster import TWO, make_job
 
 beam = pytest.importorskip("apache_beam", reason="Beam is not installed: pip install 'cnncc-inference[beam]'")

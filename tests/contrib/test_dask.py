@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from cnncc.errors import CnnccError
+from cnncc.base.errors import CnnccError
 from tests.contrib.cluster import TWO, make_job
 
 da = pytest.importorskip("dask.array", reason="Dask is not installed: pip install 'cnncc-inference[dask]'")

@@ -7,12 +7,13 @@ import pickle
 import numpy as np
 import pytest
 
-from cnncc import extras, lang
+from cnncc import lang
 from cnncc.api import build
+from cnncc.base import extras
+from cnncc.base.errors import CnnccError
 from cnncc.contrib import dask, ray, spark
 from cnncc.contrib.predictor import ship
-from cnncc.errors import CnnccError
-from cnncc.weights import bind
+from cnncc.weights.files import bind
 from tests.contrib.cluster import TWO, Job, make_job
 
 

@@ -5,8 +5,8 @@ from __future__ import annotations
 import numpy as np
 
 from cnncc import lang, weights
-from cnncc.codegen.build import Build
 from cnncc.ir import Graph
+from cnncc.module.cpu.build import Build
 
 BOUND = 2e-5
 """Share of the largest output, as for kernels of this machine."""

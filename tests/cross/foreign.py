@@ -11,7 +11,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from cnncc.codegen.build import Build
+from cnncc.module.cpu.build import Build
 
 HARNESS = Path(__file__).parent / "harness.c"
 

@@ -10,9 +10,13 @@ import pytest
 from cross.cases import BODIES, BOUND, CASES, network, random_inputs
 from cross.foreign import MACHINES, Machine
 
-from cnncc import api, images, lang, passes, reference, resources, targets, weights
-from cnncc.codegen.build import Build
-from cnncc.codegen.write import write
+from cnncc import api, lang, passes, weights
+from cnncc.base import resources
+from cnncc.machines import targets
+from cnncc.module.cpu.build import Build
+from cnncc.module.cpu.write import write
+from cnncc.ops import reference
+from cnncc.pictures import images
 
 MODELS = resources.directory("models")
 DIGITS = Path(__file__).parent.parent.parent / "examples/digits"

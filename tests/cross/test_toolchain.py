@@ -8,9 +8,11 @@ from importlib.util import find_spec
 
 import pytest
 
-from cnncc import api, extras, lang, targets, weights
-from cnncc.codegen import toolchain
-from cnncc.errors import CnnccError
+from cnncc import api, lang, weights
+from cnncc.base import extras
+from cnncc.base.errors import CnnccError
+from cnncc.machines import targets
+from cnncc.module import toolchain
 
 NET = "net t\ninput 3x8x8\nconv 3x3 8 relu\ngap\n"
 

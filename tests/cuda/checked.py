@@ -12,13 +12,13 @@ from pathlib import Path
 
 import numpy as np
 
-from cnncc import reference
-from cnncc.codegen.cuda.program import CudaProgram, kernel_of
-from cnncc.codegen.cuda.source import cuda_source
-from cnncc.codegen.layout import from_stored, to_stored
 from cnncc.ir import Node
-from cnncc.kernels.cuda.spec import GpuKernel
-from cnncc.kernels.spec import Call, Operand
+from cnncc.kernels.gpu.spec import GpuKernel
+from cnncc.kernels.shared.spec import Call, Operand
+from cnncc.module.gpu.program import CudaProgram, kernel_of
+from cnncc.module.gpu.source import cuda_source
+from cnncc.module.layout import from_stored, to_stored
+from cnncc.ops import reference
 from cnncc.runtime.cuda import driver
 
 ORDERS = (0, 1, 2, 3)

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from cnncc.errors import CnnccError
+from cnncc.base.errors import CnnccError
 
 
 @pytest.fixture(scope="session")
@@ -36,7 +36,7 @@ def or_skip(find: Callable[[], object]) -> None:
 @pytest.fixture(scope="session")
 def cuda_compiler() -> None:
     """Whichever there is."""
-    from cnncc.codegen.cuda import compilers
+    from cnncc.module.gpu import compilers
 
     or_skip(compilers.cuda_compiler)
 
@@ -44,6 +44,6 @@ def cuda_compiler() -> None:
 @pytest.fixture(scope="session")
 def nvrtc() -> None:
     """The one from its wheel."""
-    from cnncc.codegen.cuda import nvrtc as compiler
+    from cnncc.module.gpu import nvrtc as compiler
 
     or_skip(compiler.folder)

@@ -8,14 +8,16 @@ from pathlib import Path
 import pytest
 
 import cnncc
-from cnncc import gpus, lang, resources, weights
+from cnncc import lang, weights
+from cnncc.base import resources
+from cnncc.base.errors import CnnccError
 from cnncc.cli import main
-from cnncc.codegen.cuda.build import CudaBuild, build_program
-from cnncc.codegen.cuda.program import make_program
-from cnncc.errors import CnnccError
-from cnncc.kernels.cuda.conv import ConvConfig
-from cnncc.kernels.cuda.model import resident_blocks, stream_estimate
-from cnncc.profile.predict import predict
+from cnncc.kernels.gpu.conv import ConvConfig
+from cnncc.kernels.gpu.model import resident_blocks, stream_estimate
+from cnncc.machines import gpus
+from cnncc.module.gpu.build import CudaBuild, build_program
+from cnncc.module.gpu.program import make_program
+from cnncc.report.profile.predict import predict
 
 pytestmark = pytest.mark.usefixtures("cuda_compiler")
 LENET5 = str(resources.directory("models") / "lenet5.net")

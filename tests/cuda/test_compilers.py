@@ -8,11 +8,12 @@ from pathlib import Path
 
 import pytest
 
-from cnncc import api, sources
-from cnncc.codegen.cuda import nvcc, nvrtc
-from cnncc.codegen.cuda.compiled import Resources
-from cnncc.codegen.cuda.compilers import cuda_compiler
-from cnncc.errors import CnnccError
+from cnncc import api
+from cnncc.base.errors import CnnccError
+from cnncc.frontends import sources
+from cnncc.module.gpu import nvcc, nvrtc
+from cnncc.module.gpu.compiled import Resources
+from cnncc.module.gpu.compilers import cuda_compiler
 
 KERNEL = 'extern "C" __global__ void __launch_bounds__(32) k(float* p) { p[threadIdx.x] = 1; }'
 needs_nvcc = pytest.mark.skipif(shutil.which("nvcc") is None, reason="needs nvcc")

@@ -8,10 +8,13 @@ import time
 import numpy as np
 import pytest
 
-from cnncc import check, gpus, lang, resources, weights
-from cnncc.codegen.cuda.build import build_program
-from cnncc.codegen.cuda.program import make_program
-from cnncc.profile.predict import predict
+from cnncc import lang, weights
+from cnncc.base import resources
+from cnncc.machines import gpus
+from cnncc.module.gpu.build import build_program
+from cnncc.module.gpu.program import make_program
+from cnncc.report import check
+from cnncc.report.profile.predict import predict
 
 pytestmark = [pytest.mark.gpu, pytest.mark.usefixtures("cuda_compiler", "device")]
 RUNS = 50

@@ -9,10 +9,12 @@ import numpy as np
 import pytest
 from cuda.checked import ORDERS, Mistake, NodeRun, kernel_source, library
 
-from cnncc import gpus, lang, ops, resources, weights
-from cnncc.codegen.cuda.program import CudaProgram, kernel_of, make_program
-from cnncc.errors import CnnccError
-from cnncc.kernels.cuda import rules, winograd
+from cnncc import lang, ops, weights
+from cnncc.base import resources
+from cnncc.base.errors import CnnccError
+from cnncc.kernels.gpu import rules, winograd
+from cnncc.machines import gpus
+from cnncc.module.gpu.program import CudaProgram, kernel_of, make_program
 
 BODIES = {
     "convolutions": (

@@ -10,14 +10,16 @@ from pathlib import Path
 
 import pytest
 
-from cnncc import gpus, lang, resources, weights
-from cnncc.codegen.cuda import nvrtc as compiler
-from cnncc.codegen.cuda.compiled import Resources, parse_resources
-from cnncc.codegen.cuda.images import image_for
-from cnncc.codegen.cuda.program import CudaProgram, make_program
-from cnncc.codegen.cuda.source import program_source
-from cnncc.errors import CnnccError
-from cnncc.kernels.cuda.model import Tile, resident_blocks, tiles
+from cnncc import lang, weights
+from cnncc.base import resources
+from cnncc.base.errors import CnnccError
+from cnncc.kernels.gpu.model import Tile, resident_blocks, tiles
+from cnncc.machines import gpus
+from cnncc.module.gpu import nvrtc as compiler
+from cnncc.module.gpu.compiled import Resources, parse_resources
+from cnncc.module.gpu.images import image_for
+from cnncc.module.gpu.program import CudaProgram, make_program
+from cnncc.module.gpu.source import program_source
 
 pytestmark = pytest.mark.usefixtures("nvrtc")
 ZOO = sorted(p.stem for p in resources.directory("models").glob("*.net"))

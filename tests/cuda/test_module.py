@@ -13,13 +13,16 @@ import numpy as np
 import pytest
 
 import cnncc
-from cnncc import api, check, gpus, lang, resources, weights
-from cnncc.codegen.cuda.build import CudaBuild
-from cnncc.codegen.cuda.images import Image
-from cnncc.codegen.cuda.program import make_program
-from cnncc.codegen.cuda.source import program_source
-from cnncc.errors import CnnccError
-from cnncc.reference import run as reference_run
+from cnncc import api, lang, weights
+from cnncc.base import resources
+from cnncc.base.errors import CnnccError
+from cnncc.machines import gpus
+from cnncc.module.gpu.build import CudaBuild
+from cnncc.module.gpu.images import Image
+from cnncc.module.gpu.program import make_program
+from cnncc.module.gpu.source import program_source
+from cnncc.ops.reference import run as reference_run
+from cnncc.report import check
 from cnncc.runtime.cuda.driver import emulated_driver
 from cnncc.runtime.cuda.interface import CUDA_TEXTS, INTERFACE, CudaCode
 

@@ -11,12 +11,13 @@ import pytest
 from graphs import LATE_OPS, graphs
 from hypothesis import given, settings
 
-from cnncc import extras, lang, passes, reference, resources, weights
-from cnncc.errors import CnnccError
-from cnncc.frontends.export_onnx import to_onnx, write_onnx
-from cnncc.frontends.onnx_rules import RULES
+from cnncc import lang, passes, weights
+from cnncc.base import extras, resources
+from cnncc.base.errors import CnnccError
+from cnncc.frontends.onnx.export import to_onnx, write_onnx
+from cnncc.frontends.onnx.write_rules import RULES
 from cnncc.ir import Constant, Graph
-from cnncc.ops import TABLE
+from cnncc.ops import TABLE, reference
 from cnncc.ops.activation import ROUNDING
 
 ERROR = 1e-5

@@ -7,8 +7,8 @@ import pytest
 from frontends.test_export_onnx import agrees
 
 from cnncc import lang, weights
-from cnncc.errors import CnnccError
-from cnncc.frontends.export_onnx import to_onnx
+from cnncc.base.errors import CnnccError
+from cnncc.frontends.onnx.export import to_onnx
 from cnncc.ir import Graph
 from cnncc.passes import with_batch
 

@@ -10,8 +10,8 @@ import pytest
 from frontends.test_import_onnx import agrees, model, node, ops
 from onnx import TensorProto, helper, numpy_helper
 
-from cnncc.errors import CnnccError
-from cnncc.frontends.import_onnx import from_onnx
+from cnncc.base.errors import CnnccError
+from cnncc.frontends.onnx.reader import from_onnx
 
 IMAGE = (1, 4, 4, 5)
 

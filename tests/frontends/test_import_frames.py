@@ -10,8 +10,8 @@ from frontends.test_import_onnx import agrees, model, node, ops, random
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from cnncc.errors import CnnccError
-from cnncc.frontends.import_onnx import from_onnx
+from cnncc.base.errors import CnnccError
+from cnncc.frontends.onnx.reader import from_onnx
 
 Case = tuple[tuple[int, ...], list[Any], dict[str, np.ndarray]]
 

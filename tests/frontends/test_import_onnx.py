@@ -14,18 +14,19 @@ from graphs import graphs
 from hypothesis import assume, given, settings
 from onnx import TensorProto, helper, numpy_helper
 
-from cnncc import lang, passes, reference, resources, weights
-from cnncc.errors import CnnccError
-from cnncc.frontends.export_onnx import to_onnx
-from cnncc.frontends.import_onnx import from_onnx
-from cnncc.frontends.net_of_onnx import import_onnx
-from cnncc.frontends.onnx_file import read_model
-from cnncc.frontends.onnx_origin import original
-from cnncc.frontends.onnx_ports import Imported
+from cnncc import lang, passes, weights
+from cnncc.base import resources
+from cnncc.base.errors import CnnccError
+from cnncc.frontends.onnx.export import to_onnx
+from cnncc.frontends.onnx.file import read_model
+from cnncc.frontends.onnx.network import import_onnx
+from cnncc.frontends.onnx.origin import original
+from cnncc.frontends.onnx.ports import Imported
+from cnncc.frontends.onnx.reader import from_onnx
 from cnncc.frontends.text.write import net_text
 from cnncc.ir import Graph
 from cnncc.ir.text import print_graph
-from cnncc.ops import macs, total_params
+from cnncc.ops import macs, reference, total_params
 
 RNG = np.random.default_rng(3)
 

@@ -10,9 +10,9 @@ import onnxruntime
 import pytest
 from onnx import TensorProto, helper
 
-import cnncc.onnx_backend as backend
-from cnncc.errors import CnnccError
-from cnncc.frontends.import_onnx import from_onnx
+import cnncc.contrib.onnx_backend as backend
+from cnncc.base.errors import CnnccError
+from cnncc.frontends.onnx.reader import from_onnx
 from cnncc.frontends.text.write import net_text
 
 Arrays = dict[str, np.ndarray]

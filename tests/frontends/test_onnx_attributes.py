@@ -9,9 +9,9 @@ import numpy as np
 import pytest
 from onnx import AttributeProto, NodeProto, helper, numpy_helper
 
-from cnncc.frontends.onnx_schema import check_schema
-from cnncc.frontends.onnx_site import Site
-from cnncc.frontends.onnx_values import Builder, Unsupported
+from cnncc.frontends.onnx.schema import check_schema
+from cnncc.frontends.onnx.site import Site
+from cnncc.frontends.onnx.values import Builder, Unsupported
 
 
 def site(*known: np.ndarray | None, **attributes: Any) -> Site:

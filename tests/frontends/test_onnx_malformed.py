@@ -15,12 +15,12 @@ import pytest
 from onnx import ModelProto, NodeProto, TensorProto, helper, numpy_helper
 
 from cnncc import api
-from cnncc.errors import CnnccError
-from cnncc.frontends import onnx_external
-from cnncc.frontends.convert import RULES
-from cnncc.frontends.import_onnx import from_onnx
-from cnncc.frontends.net_of_onnx import import_onnx
-from cnncc.frontends.onnx_file import read_model
+from cnncc.base.errors import CnnccError
+from cnncc.frontends.onnx import external as onnx_external
+from cnncc.frontends.onnx.convert import RULES
+from cnncc.frontends.onnx.file import read_model
+from cnncc.frontends.onnx.network import import_onnx
+from cnncc.frontends.onnx.reader import from_onnx
 
 IMAGE = (1, 3, 8, 8)
 FILTER = np.ones((4, 3, 3, 3), np.float32)

@@ -13,9 +13,9 @@ from hypothesis import strategies as st
 from onnx import TensorProto, helper, numpy_helper
 
 from cnncc import lang, passes
-from cnncc.errors import CnnccError
-from cnncc.frontends.import_onnx import from_onnx
-from cnncc.frontends.onnx_file import read_model
+from cnncc.base.errors import CnnccError
+from cnncc.frontends.onnx.file import read_model
+from cnncc.frontends.onnx.reader import from_onnx
 from cnncc.frontends.text import blocks, write
 from cnncc.frontends.text.write import Written, net_text
 from cnncc.ir import Constant, Graph, Node, TensorType

@@ -23,7 +23,7 @@ sys.path[:0] = [str(Path(__file__).resolve().parents[2]), str(Path(__file__).res
 from every_op import MADE, graph_of  # noqa: E402
 from fuzz.compiled import hold  # noqa: E402
 
-from cnncc.errors import CnnccError  # noqa: E402
+from cnncc.base.errors import CnnccError  # noqa: E402
 from cnncc.ir import Graph  # noqa: E402
 from cnncc.ir.text import print_graph  # noqa: E402
 from cnncc.ops import TABLE  # noqa: E402

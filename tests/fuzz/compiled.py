@@ -7,11 +7,11 @@ from typing import cast
 
 import numpy as np
 
-from cnncc import api, passes, reference, weights
-from cnncc.check import random_inputs
-from cnncc.codegen.build import Build
+from cnncc import api, passes, weights
 from cnncc.ir import Graph, Node
-from cnncc.ops import TABLE
+from cnncc.module.cpu.build import Build
+from cnncc.ops import TABLE, reference
+from cnncc.report.check import random_inputs
 
 EPSILON = 2.0**-23
 """Of float32: what an addition or a product is off by at the most, as a share of its result, with some to spare."""

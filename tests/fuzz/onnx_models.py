@@ -75,9 +75,9 @@ def case(seeds: Seeds, number: int) -> tuple[str, bytes]:
 
 def attempt(data: bytes, number: int, compile_every: int, phase: Any) -> tuple[str, str]:
     """Reads a model, writes it as a text, and compares what it computes; the outcome, and what is to be said of it."""
-    from cnncc.errors import CnnccError
-    from cnncc.frontends.net_of_onnx import import_onnx
-    from cnncc.frontends.onnx_file import read_model
+    from cnncc.base.errors import CnnccError
+    from cnncc.frontends.onnx.file import read_model
+    from cnncc.frontends.onnx.network import import_onnx
 
     with tempfile.TemporaryDirectory() as folder:
         file = Path(folder) / "m.onnx"
@@ -112,7 +112,8 @@ def compared(model: Any, network: Any, phase: Any, compiled: bool) -> tuple[str,
     import numpy as np
     import onnxruntime
 
-    from cnncc import passes, reference
+    from cnncc import passes
+    from cnncc.ops import reference
 
     options = onnxruntime.SessionOptions()
     options.log_severity_level, options.intra_op_num_threads = 4, 1
@@ -172,7 +173,7 @@ def work(pipe: Connection, other_end: Connection, seeds: Seeds, compile_every: i
     warnings.simplefilter("ignore")
     import onnxruntime  # noqa: F401  before the memory is measured
 
-    from cnncc.frontends import import_onnx  # noqa: F401
+    from cnncc.frontends.onnx import reader as import_onnx  # noqa: F401
 
     address_space = int(Path("/proc/self/statm").read_text().split()[0]) * resource.getpagesize()
     resource.setrlimit(resource.RLIMIT_AS, (address_space + ADDRESSES,) * 2)

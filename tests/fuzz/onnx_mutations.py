@@ -8,7 +8,7 @@ from collections.abc import Callable
 import numpy as np
 from onnx import AttributeProto, ModelProto, NodeProto, TensorProto, helper, numpy_helper
 
-from cnncc.frontends.convert import RULES
+from cnncc.frontends.onnx.convert import RULES
 
 WHOLE = (*(0, 1, -1, 2, 3, -2, 7, 13, 255), *(256, 10**7, 10**8, 10**9), *(1 << 31, 1 << 40, (1 << 63) - 1, -(1 << 63)))
 REAL = (0.0, -0.0, 1.0, -1.0, 0.5, 1e-30, 1e30, 3.4e38, float("inf"), float("-inf"), float("nan"), 1e-5, 1e9)

@@ -9,11 +9,11 @@ from typing import Any
 import numpy as np
 from onnx import ModelProto, TensorProto, helper, numpy_helper
 
-from cnncc.errors import CnnccError
-from cnncc.frontends.convert import RULES
-from cnncc.frontends.import_onnx import from_onnx
-from cnncc.frontends.onnx_faults import NotImported
-from cnncc.onnx_backend import sources
+from cnncc.base.errors import CnnccError
+from cnncc.contrib.onnx_backend import sources
+from cnncc.frontends.onnx.convert import RULES
+from cnncc.frontends.onnx.faults import NotImported
+from cnncc.frontends.onnx.reader import from_onnx
 
 OPSET = 24
 IMAGE = (1, 4, 6, 5)

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from cnncc.frontends.convert import RULES
+from cnncc.frontends.onnx.convert import RULES
 from tests.fuzz import onnx_models
 from tests.fuzz.onnx_models import Outcome, Report, attempt, fuzz
 from tests.fuzz.onnx_seeds import official, own

@@ -5,7 +5,7 @@ import math
 import pytest
 
 from cnncc import ops
-from cnncc.errors import CnnccError
+from cnncc.base.errors import CnnccError
 from cnncc.ir import Constant, Graph, Node, TensorType
 from cnncc.ir.text import parse_graph, print_graph
 

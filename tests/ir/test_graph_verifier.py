@@ -3,7 +3,7 @@
 import pytest
 
 from cnncc import ops
-from cnncc.errors import CnnccError, Span
+from cnncc.base.errors import CnnccError, Span
 from cnncc.ir import Constant, Graph, Node, TensorType
 
 SHAPE = (1, 3, 8, 8)

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import numpy as np
 
-from cnncc import api, lang, passes, reference, targets, weights
+from cnncc import api, lang, passes, weights
 from cnncc.ir import Graph
+from cnncc.machines import targets
+from cnncc.ops import reference
 from cnncc.runtime import cpu
 
 RUNNABLE = [n for n in targets.names() if not cpu.missing(targets.load(n).requires)]

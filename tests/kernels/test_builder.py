@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from cnncc.kernels.builder import KernelBuilder, splat
+from cnncc.kernels.shared.builder import KernelBuilder, splat
 
 
 def lines(k: KernelBuilder) -> list[str]:

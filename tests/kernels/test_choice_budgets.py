@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import pytest
 
-from cnncc import lang, targets
-from cnncc.codegen.program import make_program
-from cnncc.divisors import divisors, even_cuts, spread
-from cnncc.kernels import conv_choice, winograd_choice
-from cnncc.kernels.conv_direct import merged_groups
+from cnncc import lang
+from cnncc.base.divisors import divisors, even_cuts, spread
+from cnncc.kernels.cpu import conv_choice, winograd_choice
+from cnncc.kernels.shared.convolution import merged_groups
+from cnncc.machines import targets
+from cnncc.module.program import make_program
 
 LARGE = {
     "wide and high": ("3x16384x16384", "conv 3x3 3; conv 3x3 12 /2; maxpool 3x3 /2; conv 1x1 8"),

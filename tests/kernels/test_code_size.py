@@ -13,14 +13,15 @@ from typing import Any
 
 import pytest
 
-from cnncc import gpus, lang, targets
-from cnncc.codegen.cuda.program import make_program as make_cuda_program
-from cnncc.codegen.cuda.source import cuda_source
-from cnncc.codegen.objects import kernel_text, lowered
-from cnncc.codegen.program import make_program
-from cnncc.kernels.cpu import LOWER
-from cnncc.kernels.cpu.epilogue import CHEAP_STATEMENTS, costly, statements
-from cnncc.kernels.spec import Epilogue, Kernel
+from cnncc import lang
+from cnncc.kernels.cpu.lower import LOWER
+from cnncc.kernels.shared.epilogue import CHEAP_STATEMENTS, costly, statements
+from cnncc.kernels.shared.spec import Epilogue, Kernel
+from cnncc.machines import gpus, targets
+from cnncc.module.cpu.objects import kernel_text, lowered
+from cnncc.module.gpu.program import make_program as make_cuda_program
+from cnncc.module.gpu.source import cuda_source
+from cnncc.module.program import make_program
 from cnncc.ops import ACTIVATIONS
 from cnncc.ops.activation import DEFAULTS
 from cnncc.passes.fuse_epilogues import MOST_STEPS

@@ -11,12 +11,14 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from kernels.compare import RUNNABLE, network, relative_error, worst_error
 
-from cnncc import passes, reference, targets
-from cnncc.codegen.build import build_program
-from cnncc.codegen.program import Program, make_program
+from cnncc import passes
 from cnncc.ir import Graph
-from cnncc.kernels.choices import DirectChoice, Given, conv_key
-from cnncc.kernels.tiles import Problem, Tile, choose_tile, even_tiles, fits_registers, sums
+from cnncc.kernels.cpu.tiles import Problem, Tile, choose_tile, even_tiles, fits_registers, sums
+from cnncc.kernels.shared.choices import DirectChoice, Given, conv_key
+from cnncc.machines import targets
+from cnncc.module.cpu.build import build_program
+from cnncc.module.program import Program, make_program
+from cnncc.ops import reference
 
 BOUND = 2e-5
 """Share of the largest output: the conv's tolerance in the op table."""

@@ -7,11 +7,11 @@ from every_op import MADE, full_graphs
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from cnncc import targets
-from cnncc.codegen.program import make_program
-from cnncc.kernels.cpu import LOWER
-from cnncc.kernels.rules import select
-from cnncc.kernels.spec import Site
+from cnncc.kernels.cpu.lower import LOWER
+from cnncc.kernels.cpu.rules import select
+from cnncc.kernels.shared.spec import Site
+from cnncc.machines import targets
+from cnncc.module.program import make_program
 from cnncc.ops import TABLE
 from tests.passes.pass_helpers import image
 

@@ -7,13 +7,15 @@ import pytest
 from kernels.compare import RUNNABLE, network
 
 import cnncc
-from cnncc import api, half, lang, targets, weights
-from cnncc.check import check
-from cnncc.codegen.program import make_program
-from cnncc.errors import CnnccError
+from cnncc import api, lang, weights
+from cnncc.base.errors import CnnccError
 from cnncc.ir import Constant
-from cnncc.profile.work import works
+from cnncc.machines import targets
+from cnncc.module.program import make_program
+from cnncc.report.check import check
+from cnncc.report.profile.work import works
 from cnncc.runtime.load import load, read_info
+from cnncc.weights import half
 
 BOUND = 1e-5
 BODY = "relu; fc 33 relu; save x; fc 100 bn; relu; fc 33; add { | from x }; relu; fc 7 softmax"

@@ -6,9 +6,9 @@ import numpy as np
 import pytest
 from kernels.compare import network, worst_error
 
-from cnncc import api, reference
+from cnncc import api
 from cnncc.ir import Graph, Node, TensorType
-from cnncc.ops import ACTIVATIONS, complete
+from cnncc.ops import ACTIVATIONS, complete, reference
 
 SPECIAL = (0.0, -0.0, 1e-40, -1e-40, 1e-30, np.inf, -np.inf, np.nan, 3.4e38, -3.4e38)
 TURNS = (88.7, 88.72, 89.0, -86.0, -87.0, -104.0, 0.5, -0.5, 1.5, 2.5, -2.5, 1.0, -1.0, 20.0, -20.0, 1e5, -3e7)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 from kernels.compare import network, worst_error
 
-from cnncc.kernels.matmul import TILE
+from cnncc.kernels.cpu.matmul import TILE
 
 SIZES = [
     (3, TILE - 1, 70, 5), (2, 2 * TILE + 1, 31, 17), (1, TILE, 8, 16), (2, 2 * TILE, 3, 1), (1, 1, 9, 33),

@@ -6,7 +6,8 @@ import numpy as np
 import pytest
 from kernels.compare import RUNNABLE, network, worst_error
 
-from cnncc import api, reference
+from cnncc import api
+from cnncc.ops import reference
 
 BOUND = 1e-5
 

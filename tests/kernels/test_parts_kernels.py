@@ -7,7 +7,7 @@ import pytest
 from kernels.compare import network, worst_error
 
 from cnncc import api
-from cnncc.kernels.spec import Kernel
+from cnncc.kernels.shared.spec import Kernel
 
 SIZES = (7, 8, 9, 15, 16, 17, 31)
 CASES = {
@@ -73,6 +73,6 @@ def test_code_does_not_grow_with_lengths() -> None:
 
 
 def lowered(kernel: Kernel) -> object:
-    from cnncc.kernels.cpu import LOWER
+    from cnncc.kernels.cpu.lower import LOWER
 
     return LOWER[kernel.family](kernel.config, "k")

@@ -6,13 +6,14 @@ import numpy as np
 import pytest
 from kernels.compare import relative_error
 
-from cnncc import api, lang, reference
-from cnncc.kernels.cpu import LOWER
-from cnncc.kernels.gather import GatherConfig, ScatterConfig
-from cnncc.kernels.nms import NmsConfig, NmsRowsConfig
-from cnncc.kernels.roi_align import RoiAlignConfig
-from cnncc.kernels.sample import SampleConfig
-from cnncc.kernels.window import ArgmaxConfig
+from cnncc import api, lang
+from cnncc.kernels.cpu.gather import GatherConfig, ScatterConfig
+from cnncc.kernels.cpu.lower import LOWER
+from cnncc.kernels.cpu.nms import NmsConfig, NmsRowsConfig
+from cnncc.kernels.cpu.roi_align import RoiAlignConfig
+from cnncc.kernels.cpu.sample import SampleConfig
+from cnncc.kernels.cpu.window import ArgmaxConfig
+from cnncc.ops import reference
 from cnncc.passes import with_batch
 
 RNG = np.random.default_rng(11)

@@ -8,12 +8,13 @@ import numpy as np
 import pytest
 from kernels.compare import RUNNABLE, network, worst_error
 
-from cnncc import api, lang, targets
-from cnncc.codegen.program import make_program
-from cnncc.kernels import winograd_choice
-from cnncc.kernels.cpu import winograd
-from cnncc.kernels.spec import Selection
-from cnncc.kernels.winograd import matrices
+from cnncc import api, lang
+from cnncc.kernels.cpu import winograd_choice
+from cnncc.kernels.cpu.lower import winograd
+from cnncc.kernels.shared.spec import Selection
+from cnncc.kernels.shared.winograd import matrices
+from cnncc.machines import targets
+from cnncc.module.program import make_program
 
 SIZES = tuple(winograd_choice.ERRORS)
 

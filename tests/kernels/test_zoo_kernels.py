@@ -6,9 +6,11 @@ from functools import cache
 
 import pytest
 
-from cnncc import lang, resources, targets
-from cnncc.codegen.program import Program, make_program
-from cnncc.kernels.tiles import Tile, fits_registers
+from cnncc import lang
+from cnncc.base import resources
+from cnncc.kernels.cpu.tiles import Tile, fits_registers
+from cnncc.machines import targets
+from cnncc.module.program import Program, make_program
 
 ZOO = sorted(p.stem for p in resources.directory("models").glob("*.net"))
 SUMS = {"conv": {"conv_direct", "pad", "winograd", "winograd_input", "window"}, "fc": {"dense"}}

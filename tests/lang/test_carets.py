@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from cnncc import lang
-from cnncc.errors import LINE_WIDTH, CnnccError, Span, caret_lines
+from cnncc.base.errors import LINE_WIDTH, CnnccError, Span, caret_lines
 
 
 def carets(text: str, column: int, length: int = 1) -> list[str]:

@@ -9,8 +9,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from cnncc import lang, resources
-from cnncc.errors import CnnccError
+from cnncc import lang
+from cnncc.base import resources
+from cnncc.base.errors import CnnccError
 from cnncc.ir import Graph
 from cnncc.lang.format import tokens
 from tests.graphs import graphs

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from cnncc import lang
-from cnncc.errors import CnnccError
+from cnncc.base.errors import CnnccError
 from cnncc.lang import foreign
 from cnncc.lang.forms import FORMS, KEYWORDS, MERGES
 

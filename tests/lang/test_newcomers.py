@@ -7,7 +7,7 @@ import re
 import pytest
 
 from cnncc import lang
-from cnncc.errors import CnnccError
+from cnncc.base.errors import CnnccError
 from cnncc.lang.read import decode
 
 HEAD = "net t\ninput 3x8x8\n"

@@ -7,7 +7,7 @@ import math
 import pytest
 
 from cnncc import lang
-from cnncc.errors import CnnccError
+from cnncc.base.errors import CnnccError
 from cnncc.ir import Graph
 from cnncc.ir.text import parse_graph, print_graph
 from cnncc.ir.verify import VerifyError

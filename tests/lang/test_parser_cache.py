@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from cnncc import lang
-from cnncc.errors import CnnccError
+from cnncc.base.errors import CnnccError
 from cnncc.ir.text import print_graph
 from cnncc.lang.parse import parser
 

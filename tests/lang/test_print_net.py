@@ -6,7 +6,7 @@ import pytest
 from hypothesis import HealthCheck, Phase, given, settings
 
 from cnncc import lang
-from cnncc.errors import CnnccError
+from cnncc.base.errors import CnnccError
 from cnncc.ir import Graph, TensorType
 from cnncc.ops import TABLE, verify
 from tests.graphs import LATE_OPS, graphs

@@ -9,8 +9,9 @@ from pathlib import Path
 
 import pytest
 
-from cnncc import lang, resources
-from cnncc.errors import CnnccError
+from cnncc import lang
+from cnncc.base import resources
+from cnncc.base.errors import CnnccError
 
 TEXT = "net t\ninput 3x8x8\nrelu\n"
 

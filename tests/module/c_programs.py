@@ -7,8 +7,9 @@ import shutil
 import subprocess
 from pathlib import Path
 
-from cnncc import api, lang, targets, weights
-from cnncc.codegen.build import Build
+from cnncc import api, lang, weights
+from cnncc.machines import targets
+from cnncc.module.cpu.build import Build
 
 NET = """net small
 input 3x17x19

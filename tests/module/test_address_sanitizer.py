@@ -18,11 +18,12 @@ from pathlib import Path
 import pytest
 from module.test_guard_pages import BODIES
 
-from cnncc import api, lang, resources, weights
-from cnncc.codegen import toolchain
-from cnncc.codegen.build import Build, build_program
-from cnncc.passes.pieces import Piece
-from cnncc.passes.plan_arena import Tenant
+from cnncc import api, lang, weights
+from cnncc.base import resources
+from cnncc.module import toolchain
+from cnncc.module.cpu.build import Build, build_program
+from cnncc.plan.pieces import Piece
+from cnncc.plan.plan_arena import Tenant
 
 GAP = 256
 """Bytes between values: the widest tile of floats, so that no access jumps over it."""

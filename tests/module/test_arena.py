@@ -11,12 +11,13 @@ import llvmlite.binding as llvm
 import numpy as np
 import pytest
 
-from cnncc import api, lang, resources, weights
-from cnncc.codegen.build import Build
-from cnncc.codegen.emit import machine_of
-from cnncc.codegen.program import Program
-from cnncc.kernels.room import SHARE
-from cnncc.kernels.spec import Call, Operand
+from cnncc import api, lang, weights
+from cnncc.base import resources
+from cnncc.kernels.cpu.room import SHARE
+from cnncc.kernels.shared.spec import Call, Operand
+from cnncc.module.cpu.build import Build
+from cnncc.module.cpu.emit import machine_of
+from cnncc.module.program import Program
 from cnncc.runtime.interface import ALIGN
 
 ZOO = sorted(p.stem for p in resources.directory("models").glob("*.net"))

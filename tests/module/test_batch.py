@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from cnncc import api, lang, weights
-from cnncc.codegen.build import Build
+from cnncc.module.cpu.build import Build
 
 HEAVY = "net heavy\ninput 40x5x7\nconv 3x3 48 relu; conv 1x1 72 bn relu; conv 3x3 33 groups 3"
 """More bytes of weights than of an image: images innermost."""

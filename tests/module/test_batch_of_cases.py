@@ -12,7 +12,7 @@ from cases import CASES, Case
 
 import cnncc
 from cnncc import api, lang, weights
-from cnncc.errors import CnnccError
+from cnncc.base.errors import CnnccError
 from cnncc.runtime.model import Model
 
 

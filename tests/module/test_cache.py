@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 import cnncc
-from cnncc.codegen import cache
+from cnncc.module import cache
 
 NET = "net cached\ninput 3x6x7\nconv 3x3 9 relu\n"
 
@@ -25,7 +25,7 @@ def entries() -> list:
 
 
 def test_second_compile_reads_the_cache(monkeypatch) -> None:
-    from cnncc.codegen import objects
+    from cnncc.module.cpu import objects
 
     first = run()
     assert entries()
@@ -70,9 +70,10 @@ def test_folder_in_the_place_of_an_entry_still_compiles() -> None:
 
 
 def test_key_depends_on_target_and_configuration() -> None:
-    from cnncc import lang, targets
-    from cnncc.codegen.keys import kernel_key
-    from cnncc.codegen.program import make_program
+    from cnncc import lang
+    from cnncc.machines import targets
+    from cnncc.module.keys import kernel_key
+    from cnncc.module.program import make_program
 
     v3, zen = targets.load("x86-64-v3"), targets.load("znver3")
     kernels = make_program(lang.parse(NET), v3).kernels

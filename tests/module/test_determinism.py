@@ -13,7 +13,7 @@ import pytest
 from module.c_programs import build
 
 import cnncc
-from cnncc import resources
+from cnncc.base import resources
 
 ROOT = Path(cnncc.__file__).resolve().parent.parent
 BODY = "conv 7x7 24 /2 bn relu; conv 3x3 48 relu; add { conv 3x3 48 bn | }; relu; dwconv 3x3 relu; gap; fc 50; softmax"

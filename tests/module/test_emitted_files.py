@@ -12,8 +12,8 @@ from module.c_programs import NET, SETUP, build, compile_and_run, write
 from module.test_shared import ALLOWED_UNDEFINED
 
 import cnncc
-from cnncc.codegen.emit import initialise_llvm
-from cnncc.errors import CnnccError
+from cnncc.base.errors import CnnccError
+from cnncc.module.cpu.emit import initialise_llvm
 
 LIBM = {"expf", "logf", "powf", "tanhf", "sqrtf", "erff", "floorf", "ceilf", "roundf", "exp2f", "log2f", "fmaxf"}
 BODIES = {
@@ -119,7 +119,7 @@ def test_the_assembly_is_the_code(folder, tmp_path):
 
 
 def test_a_missing_tool_is_named(tmp_path, monkeypatch):
-    from cnncc.codegen import toolchain
+    from cnncc.module import toolchain
 
     real = toolchain.shutil.which
     monkeypatch.setattr(toolchain.shutil, "which", lambda name: None if "objcopy" in name else real(name))

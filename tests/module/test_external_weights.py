@@ -11,8 +11,8 @@ import pytest
 from module.c_programs import NET, SETUP, build, compile_and_run, run, write
 
 import cnncc
-from cnncc.codegen import toolchain
-from cnncc.errors import CnnccError
+from cnncc.base.errors import CnnccError
+from cnncc.module import toolchain
 
 HEADER = 64
 

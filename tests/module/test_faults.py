@@ -17,7 +17,7 @@ import pytest
 from module.c_programs import NET, build, write
 
 import cnncc
-from cnncc.errors import CnnccError
+from cnncc.base.errors import CnnccError
 from cnncc.runtime.load import read_info
 
 ROOT = Path(cnncc.__file__).resolve().parent.parent

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import pytest
 
-from cnncc import lang, resources, targets
-from cnncc.codegen.glue import steps_ir
-from cnncc.codegen.program import make_program
+from cnncc import lang
+from cnncc.base import resources
+from cnncc.machines import targets
+from cnncc.module.cpu.glue import steps_ir
+from cnncc.module.program import make_program
 
 
 def longest_function(name: str, threads: int, target: str) -> tuple[int, int]:

@@ -12,11 +12,13 @@ import multiprocessing
 import numpy as np
 import pytest
 
-from cnncc import api, lang, resources, targets, weights
-from cnncc.codegen.build import Build, build_program
-from cnncc.codegen.program import make_program
-from cnncc.kernels.choices import DirectChoice, Given, conv_key
-from cnncc.kernels.conv_direct import ConvConfig
+from cnncc import api, lang, weights
+from cnncc.base import resources
+from cnncc.kernels.cpu.conv_direct import ConvConfig
+from cnncc.kernels.shared.choices import DirectChoice, Given, conv_key
+from cnncc.machines import targets
+from cnncc.module.cpu.build import Build, build_program
+from cnncc.module.program import make_program
 
 PAGE = mmap.PAGESIZE
 BODIES = {

@@ -10,12 +10,14 @@ import time
 import numpy as np
 import pytest
 
-from cnncc import api, lang, targets, weights
-from cnncc.codegen import packing, toolchain, weights_object, write
-from cnncc.codegen.packing import Packing
-from cnncc.errors import CnnccError
+from cnncc import api, lang, weights
+from cnncc.base.errors import CnnccError
 from cnncc.ir import Constant
-from cnncc.kernels.spec import Packed
+from cnncc.kernels.shared.spec import Packed
+from cnncc.machines import targets
+from cnncc.module import packing, toolchain
+from cnncc.module.cpu import weights_object, write
+from cnncc.module.packing import Packing
 
 
 def packed(value: float, seconds: float = 0.0) -> Packed:

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 from module.c_programs import SETUP, build, compile_and_run, run, write
 
-from cnncc.codegen import toolchain
+from cnncc.module import toolchain
 
 POOL = ("-x", "c", os.fspath(toolchain.RUNTIME / "pool.c"))
 DECLARED = """

@@ -12,11 +12,12 @@ from module.c_programs import compile_and_run
 from onnx import TensorProto, helper
 from web.node import evaluate, needs_linker, needs_node, write
 
-from cnncc import api, cli, lang, reference
-from cnncc.codegen.names import parameters
-from cnncc.frontends.export_onnx import to_onnx
-from cnncc.frontends.import_onnx import from_onnx
-from cnncc.frontends.net_of_onnx import import_onnx
+from cnncc import api, cli, lang
+from cnncc.frontends.onnx.export import to_onnx
+from cnncc.frontends.onnx.network import import_onnx
+from cnncc.frontends.onnx.reader import from_onnx
+from cnncc.module.names import parameters
+from cnncc.ops import reference
 from cnncc.runtime.load import load
 from cnncc.runtime.model import InputError, Model
 

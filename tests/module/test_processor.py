@@ -11,9 +11,9 @@ import pytest
 from module.c_programs import SETUP, build, compile_and_run, foreign, write
 
 import cnncc
-from cnncc import targets
-from cnncc.codegen import toolchain
-from cnncc.errors import CnnccError
+from cnncc.base.errors import CnnccError
+from cnncc.machines import targets
+from cnncc.module import toolchain
 from cnncc.runtime import cpu
 
 pytestmark = pytest.mark.skipif(platform.machine() != "x86_64", reason="features of x86-64")

@@ -9,8 +9,8 @@ import pytest
 from module.c_programs import SETUP, build, compile_and_run, foreign
 
 import cnncc
-from cnncc import targets
-from cnncc.codegen.write import write
+from cnncc.machines import targets
+from cnncc.module.cpu.write import write
 from cnncc.runtime import cpu
 
 pytestmark = pytest.mark.skipif(platform.machine() != "x86_64", reason="targets of x86-64")

@@ -15,8 +15,9 @@ import numpy as np
 import pytest
 
 import cnncc
-from cnncc import api, lang, reference, weights
-from cnncc.errors import CnnccError
+from cnncc import api, lang, weights
+from cnncc.base.errors import CnnccError
+from cnncc.ops import reference
 from cnncc.runtime.load import load, read_info
 from cnncc.runtime.model import InputError
 

@@ -9,10 +9,10 @@ from pathlib import Path
 import pytest
 
 from cnncc import api, lang, weights
-from cnncc.codegen import emit, objects
-from cnncc.errors import CnnccWarning
-from cnncc.kernels.spec import Kernel
-from cnncc.targets import Target
+from cnncc.base.errors import CnnccWarning
+from cnncc.kernels.shared.spec import Kernel
+from cnncc.machines.targets import Target
+from cnncc.module.cpu import emit, objects
 
 ONE = "edges: conv 3x3 4 pad 1"
 SEVERAL = "\n".join(f"fc {k} elu" for k in range(1, 9))

@@ -10,8 +10,8 @@ from module.c_programs import compile_and_run
 from onnx import TensorProto, helper, numpy_helper, save
 
 from cnncc import cli
-from cnncc.codegen.guards import NAMED_TWICE, guarded
 from cnncc.frontends.network_name import is_generic, network_name
+from cnncc.module.guards import NAMED_TWICE, guarded
 
 PROGRAM = """\
 #include "one.h"

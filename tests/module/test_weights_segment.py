@@ -10,10 +10,12 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from cnncc import api, lang, targets, weights
-from cnncc.codegen import toolchain, weights_segment
-from cnncc.codegen.build import Build
-from cnncc.errors import CnnccError
+from cnncc import api, lang, weights
+from cnncc.base.errors import CnnccError
+from cnncc.machines import targets
+from cnncc.module import toolchain
+from cnncc.module.cpu import weights_segment
+from cnncc.module.cpu.build import Build
 from cnncc.runtime.load import load
 
 HOST = targets.host()

@@ -10,9 +10,9 @@ import onnxruntime
 import pytest
 from onnx import ModelProto, TensorProto, helper, numpy_helper
 
-from cnncc.errors import CnnccError
-from cnncc.frontends.import_onnx import from_onnx
-from cnncc.onnx_backend import Compiled
+from cnncc.base.errors import CnnccError
+from cnncc.contrib.onnx_backend import Compiled
+from cnncc.frontends.onnx.reader import from_onnx
 
 RNG = np.random.default_rng(11)
 INF, NAN = np.inf, np.nan

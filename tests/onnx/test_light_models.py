@@ -11,8 +11,8 @@ onnx = pytest.importorskip("onnx")
 from onnx import TensorProto, numpy_helper  # noqa: E402
 from onnx.backend.test.runner import Runner  # noqa: E402
 
-import cnncc.onnx_backend as backend  # noqa: E402
-from cnncc.frontends.net_of_onnx import import_onnx  # noqa: E402
+import cnncc.contrib.onnx_backend as backend  # noqa: E402
+from cnncc.frontends.onnx.network import import_onnx  # noqa: E402
 
 LIGHT = Path(onnx.__file__).parent / "backend/test/data/light"
 LARGE = ("bvlc_alexnet", "vgg19", "zfnet512", "densenet121", "inception_v2")

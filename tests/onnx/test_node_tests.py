@@ -17,7 +17,7 @@ with warnings.catch_warnings():  # making the expected values divides by zero
 
 from onnx import TensorProto, helper, numpy_helper
 
-import cnncc.onnx_backend as backend
+import cnncc.contrib.onnx_backend as backend
 
 E5M2 = helper.tensor_dtype_to_np_dtype(TensorProto.FLOAT8E5M2)
 CNN_OPS = frozenset(

@@ -9,9 +9,10 @@ from typing import Any
 
 import numpy as np
 
-from cnncc import ops, reference
+from cnncc import ops
 from cnncc.ir import Constant, Graph, Node, TensorType
 from cnncc.ir.text import print_graph
+from cnncc.ops import reference
 
 Pass = Callable[[Graph], Graph]
 

@@ -1,7 +1,7 @@
 import pytest
 from passes.pass_helpers import fires, image, stays, text
 
-from cnncc.errors import CnnccError
+from cnncc.base.errors import CnnccError
 from cnncc.ir import Graph, TensorType
 from cnncc.passes import with_batch
 from cnncc.passes.infer_shapes import infer_shapes

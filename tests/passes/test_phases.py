@@ -6,7 +6,7 @@ from hypothesis import given, settings
 from passes.pass_helpers import bound, image, keeps_meaning, text
 
 from cnncc import ops
-from cnncc.errors import CnnccError
+from cnncc.base.errors import CnnccError
 from cnncc.ir import Graph
 from cnncc.passes import PHASES, assign_layouts, run, with_batch
 

@@ -13,9 +13,9 @@ import pytest
 from onnx import TensorProto, helper, numpy_helper
 
 import cnncc
-import cnncc.onnx_backend as backend
+import cnncc.contrib.onnx_backend as backend
 from cnncc import cli
-from cnncc.errors import CnnccError
+from cnncc.base.errors import CnnccError
 from cnncc.runtime.declared import Declared
 from cnncc.runtime.model import InputError
 

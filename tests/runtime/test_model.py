@@ -13,7 +13,7 @@ import pytest
 import tvm_ffi
 
 from cnncc import api, lang, weights
-from cnncc.errors import CnnccError
+from cnncc.base.errors import CnnccError
 from cnncc.runtime.load import load
 from cnncc.runtime.model import InputError, Model
 

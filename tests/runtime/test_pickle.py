@@ -14,9 +14,9 @@ import numpy as np
 import pytest
 
 from cnncc import api, lang, weights
-from cnncc.codegen.build import Build
-from cnncc.codegen.write import write
-from cnncc.errors import CnnccError, Span
+from cnncc.base.errors import CnnccError, Span
+from cnncc.module.cpu.build import Build
+from cnncc.module.cpu.write import write
 from cnncc.runtime.load import load
 
 ROOT = Path(__file__).resolve().parents[2]

@@ -7,8 +7,9 @@ import platform
 import pytest
 
 import cnncc
-from cnncc import api, lang, targets, weights
-from cnncc.errors import CnnccError
+from cnncc import api, lang, weights
+from cnncc.base.errors import CnnccError
+from cnncc.machines import targets
 from cnncc.runtime import cpu
 from cnncc.runtime.load import read_info
 

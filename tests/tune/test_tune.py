@@ -9,13 +9,14 @@ import numpy as np
 import pytest
 from kernels.compare import network, worst_error
 
-from cnncc import api, lang, targets, tune
-from cnncc.codegen import program as programs
-from cnncc.codegen.program import make_program
-from cnncc.errors import CnnccError
+from cnncc import api, lang, tune
+from cnncc.base.errors import CnnccError
 from cnncc.ir import Graph
-from cnncc.kernels.choices import DirectChoice, Given, WinogradChoice
-from cnncc.kernels.tiles import Tile, fits_registers
+from cnncc.kernels.cpu.tiles import Tile, fits_registers
+from cnncc.kernels.shared.choices import DirectChoice, Given, WinogradChoice
+from cnncc.machines import targets
+from cnncc.module import program as programs
+from cnncc.module.program import make_program
 from cnncc.runtime import cpu
 from cnncc.tune import network as tuning
 from cnncc.tune import store

@@ -10,8 +10,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from cnncc.codegen.build import Build
-from cnncc.codegen.wasm import write_wasm
+from cnncc.module.cpu.build import Build
+from cnncc.module.wasm.wasm import write_wasm
 
 RUNNER = Path(__file__).parent / "run_model.mjs"
 

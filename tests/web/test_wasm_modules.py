@@ -11,10 +11,13 @@ import pytest
 from cross.cases import BODIES, BOUND, CASES, network, random_inputs
 from web.node import evaluate, needs_linker, needs_node, node, run, write
 
-from cnncc import api, images, lang, reference, resources, weights
-from cnncc.codegen.build import Build
-from cnncc.codegen.wasm import write_wasm
-from cnncc.errors import CnnccError
+from cnncc import api, lang, weights
+from cnncc.base import resources
+from cnncc.base.errors import CnnccError
+from cnncc.module.cpu.build import Build
+from cnncc.module.wasm.wasm import write_wasm
+from cnncc.ops import reference
+from cnncc.pictures import images
 from cnncc.runtime.load import load, read_info
 from cnncc.runtime.wasm_section import MAGIC, custom_section, find_custom_section
 

@@ -7,7 +7,7 @@ import re
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 
-from cnncc.errors import CnnccError
+from cnncc.base.errors import CnnccError
 from cnncc.frontends.text.blocks import Block, compressed
 from cnncc.frontends.text.labels import Labels, word
 from cnncc.frontends.text.parts import Part, parts

@@ -1,147 +1,102 @@
-"""LRN, softmax and global pooling kernels."""
+"""Kernels that look across channels or over whole planes: LRN, softmax, global pooling."""
 
 from __future__ import annotations
 
-import operator
-from collections.abc import Callable
+import math
+from dataclasses import dataclass
 
-from tvm import tirx
-from tvm.tirx import PrimFunc
-
-from cnncc.kernels.builder import Buffer, Expr, KernelBuilder, splat
-from cnncc.kernels.channels import GlobalPoolConfig, LrnConfig, SoftmaxConfig
-from cnncc.kernels.cpu.arithmetic import LOWEST, exp, nan_max, power, vmax
-from cnncc.kernels.cpu.moves import copy_floats, fill_floats
-from cnncc.kernels.cpu.vectors import horizontal
-from cnncc.kernels.spec import blocks
-
-ACCUMULATORS = 4
-"""Independent sums of global pooling, to hide the latency of an add."""
+from cnncc.kernels.shared.spec import Call, Kernel, Selection, Site, blocks
 
 
-def lower_lrn(c: LrnConfig, symbol: str) -> PrimFunc:
-    """x / (k + alpha / n * sum of squares of n neighbouring channels)^beta; a unit is a row."""
-    k = KernelBuilder()
-    planes, pixels = blocks(c.channels, c.block), c.size[0] * c.size[1]
-    source = k.operand("source", planes * pixels * c.block)
-    result = k.operand("result", planes * pixels * c.block)
-    line = k.scratch(c.line)
-    margin = (c.line - planes * c.block) // 2
-    with k.units() as y, k.loop(c.size[1]) as x:
-        pixel = k.let(y * c.size[1] + x)
-        fill_floats(k, line, 0, margin)
-        with k.loop(planes) as plane:
-            for v in range(c.block // c.lanes):
-                value = k.let(source.load((plane * pixels + pixel) * c.block + v * c.lanes, c.lanes))
-                line.store(plane * c.block + (margin + v * c.lanes), value * value, c.lanes)
-        # Lanes beyond the channels hold anything; neighbours must see zeros there.
-        fill_floats(k, line, margin + c.channels, c.line - margin - c.channels)
-        with k.loop(planes) as plane:
-            at = k.let((plane * pixels + pixel) * c.block)
-            for v in range(c.block // c.lanes):
-                factor = _lrn_factor(k, c, line, plane * c.block, margin + v * c.lanes)
-                result.store(at + v * c.lanes, source.load(at + v * c.lanes, c.lanes) * factor, c.lanes)
-    return k.finish(symbol)
+@dataclass(frozen=True)
+class LrnConfig:
+    """Local response normalisation across channels, a row of pixels per unit."""
+
+    channels: int
+    block: int
+    lanes: int
+    size: tuple[int, int]
+    window: int
+    alpha: float
+    beta: float
+    k: float
+
+    @property
+    def line(self) -> int:
+        """Floats of one pixel's squares: all channels between zeros for the window's ends."""
+        return blocks(self.channels, self.block) * self.block + 2 * self.block * blocks(self.window, self.block)
 
 
-def _lrn_factor(k: KernelBuilder, c: LrnConfig, line: Buffer, channel: Expr, offset: int) -> Expr:
-    """What a vector of channels is multiplied by; their squares begin at `channel + offset` of the line."""
-    first = offset - (c.window - 1) // 2
-    total = splat(0.0, c.lanes)
-    for d in range(c.window):
-        total = total + line.load(channel + (first + d), c.lanes)
-    base = k.let(splat(c.k, c.lanes) + total * splat(c.alpha / c.window, c.lanes))
-    return power(k, base, -c.beta, c.lanes)
+@dataclass(frozen=True)
+class SoftmaxConfig:
+    """Softmax over channels; a vector is one pixel with `block` 1."""
+
+    channels: int
+    block: int
+    lanes: int
+    pixels: int
+    per_unit: int
+
+    @property
+    def line(self) -> int:
+        """Floats of one pixel's values, up to whole vectors."""
+        return blocks(self.channels, max(self.block, self.lanes)) * max(self.block, self.lanes)
 
 
-def lower_softmax(config: SoftmaxConfig, symbol: str) -> PrimFunc:
-    """e^(x - max) / sum, a pixel at a time, through a line of scratch whose tail is the lowest number."""
-    return _Softmax(config).build(symbol)
+@dataclass(frozen=True)
+class GlobalPoolConfig:
+    """`mode` (`avg`, `max` or `sum`) of every channel over `pixels`; a block of channels per unit."""
+
+    mode: str
+    channel_blocks: int
+    block: int
+    lanes: int
+    pixels: int
 
 
-class _Softmax:
-    def __init__(self, config: SoftmaxConfig) -> None:
-        self.c = c = config
-        self.k = k = KernelBuilder()
-        self.planes = blocks(c.channels, c.block) if c.block > 1 else 1
-        self.width = c.block if c.block > 1 else c.channels
-        """Channels that lie side by side; a vector's all do."""
-        self.source = k.operand("source", self.planes * self.width * c.pixels)
-        self.result = k.operand("result", self.planes * self.width * c.pixels)
-        self.line = k.scratch(c.line)
-
-    def build(self, symbol: str) -> PrimFunc:
-        k, c = self.k, self.c
-        with k.units() as u, k.loop(c.per_unit) as i:
-            pixel = k.let(u * c.per_unit + i)
-            if c.pixels % c.per_unit:
-                with k.when(pixel < c.pixels):
-                    self.pixel(pixel)
-            else:
-                self.pixel(pixel)
-        return k.finish(symbol)
-
-    def pixel(self, pixel: Expr) -> None:
-        k, c, line = self.k, self.c, self.line
-        with k.loop(self.planes) as p:
-            at, spot = k.let((p * c.pixels + pixel) * self.width), k.let(p * self.width)
-            copy_floats(k, self.source, at, line, spot, self.width)
-        fill_floats(k, line, c.channels, c.line - c.channels, LOWEST)
-        scale = self.exponentials()
-        with k.loop(c.line // c.lanes) as i:
-            line.store(i * c.lanes, line.load(i * c.lanes, c.lanes) * scale, c.lanes)
-        with k.loop(self.planes) as p:
-            at, spot = k.let((p * c.pixels + pixel) * self.width), k.let(p * self.width)
-            copy_floats(k, line, spot, self.result, at, self.width)
-
-    def exponentials(self) -> Expr:
-        """Replaces the line by e^(x - max); returns one over their sum."""
-        k, c, line = self.k, self.c, self.line
-        steps = c.line // c.lanes
-        largest = k.registers(c.lanes)
-        largest.store(0, splat(LOWEST, c.lanes), c.lanes)
-        with k.loop(steps) as i:
-            largest.store(0, vmax(largest.load(0, c.lanes), line.load(i * c.lanes, c.lanes)), c.lanes)
-        top = k.let(splat(horizontal(k, largest.load(0, c.lanes), c.lanes, tirx.max), c.lanes))
-        # A lane of the tail adds e^-87 at most, nothing beside the largest value's 1.
-        total = k.registers(c.lanes)
-        total.store(0, splat(0.0, c.lanes), c.lanes)
-        with k.loop(steps) as i:
-            value = exp(k, line.load(i * c.lanes, c.lanes) - top, c.lanes)
-            line.store(i * c.lanes, value, c.lanes)
-            total.store(0, total.load(0, c.lanes) + value, c.lanes)
-        return k.let(splat(1.0, c.lanes) / splat(horizontal(k, total.load(0, c.lanes), c.lanes, operator.add), c.lanes))
+def select_lrn(site: Site) -> Selection | None:
+    """LRN by a line of squares that is summed at shifted addresses."""
+    node, target = site.node, site.target
+    if node.op != "lrn":
+        return None
+    _, channels, height, width = node.type.shape
+    a = node.attrs
+    config = LrnConfig(
+        channels=channels,
+        block=target.block,
+        lanes=target.lanes,
+        size=(height, width),
+        window=a["size"],
+        alpha=float(a["alpha"]),
+        beta=float(a["beta"]),
+        k=float(a["k"]),
+    )
+    kernel = Kernel("lrn", f"lrn_f32_nchw{target.block}c_{a['size']}_{target.isa}", config, height, config.line)
+    call = Call(node.name, kernel, site.values(node.inputs), site.result)
+    return Selection((call,), (), "squares of a pixel in one line, summed at shifted addresses")
 
 
-def lower_global_pool(c: GlobalPoolConfig, symbol: str) -> PrimFunc:
-    """The mean, the largest value or the sum of each channel's plane; a unit is a channel block."""
-    k = KernelBuilder()
-    source = k.operand("source", c.channel_blocks * c.pixels * c.block)
-    result = k.operand("result", c.channel_blocks * c.block)
-    with k.units() as plane:
-        start = k.let(plane * (c.pixels * c.block))
-        for v in range(c.block // c.lanes):
-            value = _pool_plane(k, c, source, start, v * c.lanes)
-            if c.mode == "avg":
-                value = k.let(value * splat(1.0 / c.pixels, c.lanes))
-            result.store(plane * c.block + v * c.lanes, value, c.lanes)
-    return k.finish(symbol)
+def select_softmax(site: Site) -> Selection | None:
+    """Softmax of a vector, or of every pixel of an image."""
+    node, target = site.node, site.target
+    if node.op != "softmax":
+        return None
+    shape, block = node.type.shape, node.type.block
+    pixels = math.prod(shape[2:])
+    config = SoftmaxConfig(shape[1], block, target.lanes, pixels, max(1, -(-pixels // 64)))
+    layout = f"nchw{block}c" if block > 1 else "nc"
+    kernel = Kernel("softmax", f"softmax_f32_{layout}_{target.isa}", config, -(-pixels // config.per_unit), config.line)
+    call = Call(node.name, kernel, site.values(node.inputs), site.result)
+    return Selection((call,), (), "one pixel's channels at a time")
 
 
-def _pool_plane(k: KernelBuilder, c: GlobalPoolConfig, source: Buffer, start: Expr, offset: int) -> Expr:
-    """The sum or maximum over all pixels of a vector of channels."""
-    combine: Callable[[Expr, Expr], Expr] = nan_max if c.mode == "max" else operator.add
-    slots = [a * c.lanes for a in range(ACCUMULATORS)]
-    acc = k.registers(ACCUMULATORS * c.lanes)
-    for slot in slots:
-        acc.store(slot, splat(LOWEST if c.mode == "max" else 0.0, c.lanes), c.lanes)
-    whole = c.pixels // ACCUMULATORS
-    with k.loop(whole) as i:
-        for a, slot in enumerate(slots):
-            value = source.load(start + (i * ACCUMULATORS + a) * c.block + offset, c.lanes)
-            acc.store(slot, combine(acc.load(slot, c.lanes), value), c.lanes)
-    for a in range(c.pixels - whole * ACCUMULATORS):
-        value = source.load(start + (whole * ACCUMULATORS + a) * c.block + offset, c.lanes)
-        acc.store(slots[a], combine(acc.load(slots[a], c.lanes), value), c.lanes)
-    parts = [acc.load(slot, c.lanes) for slot in slots]
-    return k.let(combine(combine(parts[0], parts[1]), combine(parts[2], parts[3])))
+def select_global_pool(site: Site) -> Selection | None:
+    """gap, gmp and gsum."""
+    node, target, source = site.node, site.target, site.type()
+    modes = {"gap": "avg", "gmp": "max", "gsum": "sum"}
+    if node.op not in modes:
+        return None
+    planes = blocks(source.shape[1], target.block)
+    config = GlobalPoolConfig(modes[node.op], planes, target.block, target.lanes, math.prod(source.shape[2:]))
+    kernel = Kernel("global_pool", f"global_{config.mode}pool_f32_nchw{target.block}c_{target.isa}", config, planes, 0)
+    return Selection((Call(node.name, kernel, site.values(node.inputs), site.result),), (), "each lane is a channel")

@@ -1,270 +1,134 @@
-"""The direct convolution kernel: gather, register tile, epilogue."""
+"""Direct convolution on NCHWc, and 1x1 convolutions as matrix products: what the kernel must know, and its weights.
+
+The sum runs over (channel block, kernel row, kernel column, channel in block); weights are packed in just that order
+for each group of output blocks, so that a micro-kernel reads them as one stream. Padding is gathered into scratch, a
+few rows at a time, or the image is copied between zeros once (`PadConfig`); without padding the image is read where it
+lies, a strided 1x1 simply steps over it.
+"""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 
-from tvm import tirx
-from tvm.tirx import PrimFunc
+import numpy as np
 
-from cnncc.kernels.builder import Buffer, Expr, KernelBuilder, splat
-from cnncc.kernels.conv_direct import ConvConfig
-from cnncc.kernels.cpu.epilogue import costly, each, readable
-from cnncc.kernels.cpu.moves import Window, gather_rows
-from cnncc.kernels.cpu.vectors import apply_epilogue
-from cnncc.kernels.tiles import even_tiles
-
-LINE = 16
-"""Floats of a cache line."""
-MOST_PREFETCHING = 64
-"""With more tiles than this on the same weights, waiting for them once does not count."""
-UNROLLED_CHANNELS = 4
-"""Channels of a block unrolled; more makes LLVM keep weights alive across steps and spill accumulators."""
+from cnncc.kernels.cpu.tiles import Tile, even_tiles
+from cnncc.kernels.shared.spec import Epilogue
 
 
-def lower(config: ConvConfig, symbol: str) -> PrimFunc:
-    """The kernel for one configuration; a unit is one chunk of output blocks on one piece of rows."""
-    return _Conv(config).build(symbol)
+@dataclass(frozen=True)
+class ConvConfig:
+    """One convolution of one image. Sizes are in pixels and blocks.
 
+    `origin` is the input pixel under output (0, 0)'s first tap (minus the padding); the result is stored at every
+    `out_step`-th pixel from `out_start` (a phase of a transposed one).
+    """
 
-@dataclass(frozen=True, eq=False)
-class _Unit:
-    """Where a unit works: its chunk of output blocks, the first input block of its group, its first output row."""
-
-    chunk: Expr
-    first_in: Expr
-    row: Expr
-
-
-@dataclass(frozen=True, eq=False)
-class _Tile:
-    """`rows` x `columns` pixels of `size` output blocks from `block`, whose corner is (unit.row + y, x)."""
-
-    unit: _Unit
-    block: Expr
-    size: int
-    y: Expr
-    x: Expr
+    in_blocks: int
+    in_block: int
+    in_size: tuple[int, int]
+    out_blocks: int
+    block: int
+    grid: tuple[int, int]
+    out_size: tuple[int, int]
+    out_step: tuple[int, int]
+    out_start: tuple[int, int]
+    kernel: tuple[int, int]
+    stride: tuple[int, int]
+    dilation: tuple[int, int]
+    origin: tuple[int, int]
+    groups: int
+    bias: bool
+    epilogue: Epilogue
+    tile: Tile
     rows: int
-    columns: int
-    number: Expr
-    """Which tile it is of the unit's `tiles` on the same weights."""
-    tiles: int
+    """Output rows of one unit."""
+    prefetch: bool
+    """Whether each tile asks for a part of the next group's weights, which its first cache does not hold."""
+    chunks: int
+    """Pieces the output blocks of one convolution group are cut into; a unit computes one."""
+    lanes: int
+    padded: bool
+    """Whether the image was copied between zeros by a call of its own, so that no tap falls outside."""
 
     @property
-    def pixels(self) -> list[tuple[int, int]]:
-        return [(r, t) for r in range(self.rows) for t in range(self.columns)]
+    def group_in_blocks(self) -> int:
+        return self.in_blocks // self.groups
+
+    @property
+    def group_out_blocks(self) -> int:
+        return self.out_blocks // self.groups
+
+    @property
+    def taps(self) -> int:
+        return self.kernel[0] * self.kernel[1]
+
+    @property
+    def reduction(self) -> int:
+        return self.group_in_blocks * self.in_block * self.taps
+
+    @property
+    def window(self) -> tuple[int, int]:
+        """Input rows and columns that one unit reads."""
+        rows = (self.rows - 1) * self.stride[0] + (self.kernel[0] - 1) * self.dilation[0] + 1
+        columns = (self.grid[1] - 1) * self.stride[1] + (self.kernel[1] - 1) * self.dilation[1] + 1
+        return rows, columns
+
+    @property
+    def gathers(self) -> bool:
+        """Whether some tap falls outside the image, so that rows are copied to scratch between zeros."""
+        return self.taps > 0 and any(
+            self.origin[a] < 0
+            or self.origin[a] + (self.grid[a] - 1) * self.stride[a] + (self.kernel[a] - 1) * self.dilation[a]
+            >= self.in_size[a]
+            for a in (0, 1)
+        )
+
+    @property
+    def scratch_floats(self) -> int:
+        rows, columns = self.window
+        return self.group_in_blocks * self.in_block * rows * columns if self.gathers else 0
+
+    @property
+    def row_units(self) -> int:
+        return -(-self.grid[0] // self.rows)
+
+    @property
+    def chunk_runs(self) -> tuple[tuple[int, int, int], ...]:
+        """Sizes of the groups of output blocks that share a micro-kernel, in one chunk."""
+        return even_tiles(self.group_out_blocks // self.chunks, self.tile.groups)
 
 
-@dataclass(frozen=True, eq=False)
-class _Source:
-    """Where a tile reads: the index of its first tap, and the floats from one row or channel block to the next."""
+@dataclass(frozen=True)
+class PadConfig:
+    """The channel blocks of an image, copied into a window that begins at pixel `origin`, with zeros where that lies
+    outside the image. A unit is one block."""
 
-    buffer: Buffer
-    start: Expr
-    row_step: int
-    block_step: int
+    planes: int
+    block: int
+    in_size: tuple[int, int]
+    size: tuple[int, int]
+    origin: tuple[int, int]
 
-
-@dataclass(frozen=True, eq=False)
-class _Coming:
-    """Pixels that a tile will read: in each of some rows, that begin at `start` + row, `count` of them, `apart` floats
-    from one to the next."""
-
-    buffer: Buffer
-    start: Expr
-    rows: list[int]
-    count: int
-    apart: int
+    @property
+    def floats(self) -> int:
+        """Of the result."""
+        return self.planes * self.block * self.size[0] * self.size[1]
 
 
-def _numbered(runs: tuple[tuple[int, int, int], ...]) -> list[tuple[int, tuple[int, int, int]]]:
-    """Each run of tiles with the number of tiles before it."""
-    passed, numbered = 0, []
-    for run in runs:
-        numbered.append((passed, run))
-        passed += run[2]
-    return numbered
-
-
-class _Conv:
-    def __init__(self, config: ConvConfig) -> None:
-        self.c = c = config
-        self.k = k = KernelBuilder()
-        plane = c.out_size[0] * c.out_size[1]
-        self.image = k.operand("image", c.in_blocks * c.in_block * c.in_size[0] * c.in_size[1])
-        self.weight = k.operand("weight", max(1, c.reduction) * c.out_blocks * c.block)
-        self.bias = k.operand("bias", c.out_blocks * c.block) if c.bias else None
-        adds = sum(name == "add" for name, _ in c.epilogue)
-        self.extras = [k.operand(f"extra{i}", c.out_blocks * plane * c.block) for i in range(adds)]
-        self.result = k.operand("result", c.out_blocks * plane * c.block)
-        self.window = k.scratch(c.scratch_floats) if c.gathers else None
-
-    def build(self, symbol: str) -> PrimFunc:
-        k, c = self.k, self.c
-        with k.units() as u:
-            chunk = k.let(u // c.row_units)
-            row = k.let((u % c.row_units) * c.rows)
-            unit = _Unit(chunk, k.let(chunk // c.chunks * c.group_in_blocks), row)
-            self.gather(unit)
-            last = c.grid[0] % c.rows
-            if last == 0:
-                self.rows(unit, c.rows)
-            else:
-                with k.when(row + c.rows <= c.grid[0]):
-                    self.rows(unit, c.rows)
-                with k.otherwise():
-                    self.rows(unit, last)
-        return k.finish(symbol)
-
-    def gather(self, unit: _Unit) -> None:
-        """Copies the input rows of the unit into the window, zeros where taps fall outside the image."""
-        k, c = self.k, self.c
-        if self.window is None:
-            return
-        top = k.let(unit.row * c.stride[0] + c.origin[0])
-        window = Window(c.group_in_blocks, c.in_block, c.in_size, c.window, c.origin[1], outside=0.0)
-        gather_rows(k, self.image, self.window, window, unit.first_in, top)
-
-    def rows(self, unit: _Unit, count: int) -> None:
-        """All output blocks of the chunk on `count` rows: blocks outermost, so that their weights stay in cache."""
-        k, c = self.k, self.c
-        per_chunk = c.group_out_blocks // c.chunks
-        for start, size, runs in c.chunk_runs:
-            with k.loop(runs) as g:
-                block = k.let(unit.chunk * per_chunk + start + g * size)
-                row_tiles, column_tiles = even_tiles(count, c.tile.rows), even_tiles(c.grid[1], c.tile.columns)
-                across = sum(n for *_, n in column_tiles)
-                down = sum(n for *_, n in row_tiles)
-                for above, (top, rows, row_runs) in _numbered(row_tiles):
-                    for before, (left, columns, column_runs) in _numbered(column_tiles):
-                        with k.loop(row_runs) as i, k.loop(column_runs) as j:
-                            y, x = i * rows + top, j * columns + left
-                            number = k.let((i + above) * across + j + before) if c.prefetch else 0
-                            self.tile(_Tile(unit, block, size, y, x, rows, columns, number, across * down))
-
-    def tile(self, t: _Tile) -> None:
-        k, c = self.k, self.c
-        acc = k.registers(len(t.pixels) * t.size * c.block)
-        for b in range(t.size):
-            for v in range(c.block // c.lanes):
-                start = splat(0.0, c.lanes)
-                if self.bias is not None:
-                    start = k.let(self.bias.load((t.block + b) * c.block + v * c.lanes, c.lanes))
-                for p in range(len(t.pixels)):
-                    acc.store((p * t.size + b) * c.block + v * c.lanes, start, c.lanes)
-        source = self.source(t)
-        weight = k.let(t.block * (c.reduction * c.block))
-        if c.taps:
-            self.reduce(t, acc, source, weight)
-        self.store(t, acc)
-
-    def source(self, t: _Tile) -> _Source:
-        """Where the tile's first tap is."""
-        k, c = self.k, self.c
-        if self.window is not None:
-            height, width = c.window
-            at = k.let((t.y * c.stride[0] * width + t.x * c.stride[1]) * c.in_block)
-            return _Source(self.window, at, width * c.in_block, height * width * c.in_block)
-        height, width = c.in_size
-        top = (t.unit.row + t.y) * c.stride[0] + c.origin[0]
-        left = t.x * c.stride[1] + c.origin[1]
-        at = k.let(((t.unit.first_in * height + top) * width + left) * c.in_block)
-        return _Source(self.image, at, width * c.in_block, height * width * c.in_block)
-
-    def reduce(self, t: _Tile, acc: Buffer, source: _Source, weight: Expr) -> None:
-        """acc += sum over channels and taps of pixel times weight; the weights are one stream from index `weight`."""
-        k, c = self.k, self.c
-        kh, kw = c.kernel
-        step = t.size * c.block
-        taps = next(n for n in (4, 3, 2, 1) if kw % n == 0) if c.in_block == 1 else 1
-        channels = min(UNROLLED_CHANNELS, c.in_block)
-        with k.loop(c.group_in_blocks) as b:
-            plane = k.let(source.start + b * source.block_step)
-            plane_w = k.let(weight + b * (c.taps * c.in_block * step))
-            with k.loop(kh) as i:
-                row = k.let(plane + i * (c.dilation[0] * source.row_step))
-                coming = self.coming(t, source, plane, row, i)
-                row_w = k.let(plane_w + i * (kw * c.in_block * step))
-                with k.loop(kw // taps) as j:
-                    for q in range(taps):
-                        tap = k.let(row + (j * taps + q) * (c.dilation[1] * c.in_block))
-                        tap_w = k.let(row_w + (j * taps + q) * (c.in_block * step))
-                        steps = c.in_block // channels
-                        with k.loop(steps) as n:
-                            self.fetch(coming, (j * taps + q) * steps + n, kw * steps)
-                            at, at_w = k.let(tap + n * channels), k.let(tap_w + n * (channels * step))
-                            self.prefetch(t, at_w, channels * step)
-                            for ch in range(channels):
-                                self.multiply(t, acc, source, at + ch, at_w + ch * step)
-
-    def coming(self, t: _Tile, source: _Source, plane: Expr, row: Expr, i: Expr) -> _Coming | None:
-        """The pixels that the tile reads after row `i` of taps: for the next row, or the first on the next channels.
-        None where channels are not in blocks of a cache line: then pixels are neighbours, and few."""
-        k, c = self.k, self.c
-        if c.in_block < LINE:
-            return None
-        start = plane + source.block_step
-        if c.kernel[0] > 1:
-            start = tirx.Select(i + 1 < c.kernel[0], row + c.dilation[0] * source.row_step, start)
-        reach = (c.kernel[1] - 1) * c.dilation[1]
-        apart = 1 if reach else c.stride[1]
-        count = ((t.columns - 1) * c.stride[1] + reach) // apart + 1
-        rows = [r * c.stride[0] * source.row_step for r in range(t.rows)]
-        return _Coming(source.buffer, k.let(start), rows, count, apart * c.in_block)
-
-    def fetch(self, coming: _Coming | None, step: Expr, steps: int) -> None:
-        """Step `step` of `steps` asks for its share of the coming pixels: misses of all at once would hold up the
-        multiplications. The shares are even, so the last may reach beyond what is needed."""
-        if coming is None:
-            return
-        share = -(-coming.count // steps)
-        at = self.k.let(coming.start + step * (share * coming.apart))
-        for row in coming.rows:
-            for i in range(share):
-                coming.buffer.prefetch(at + (row + i * coming.apart), near=True)
-
-    def prefetch(self, t: _Tile, weight: Expr, floats: int) -> None:
-        """Asks for this tile's share of the weights the next group will read where this one reads now."""
-        k, c = self.k, self.c
-        if not c.prefetch or t.tiles > MOST_PREFETCHING:
-            return
-        lines = -(-floats // LINE)
-        share = -(-lines // t.tiles)
-        ahead = c.reduction * t.size * c.block
-        mine = k.let(weight + ahead + t.number * share % lines * LINE)
-        for i in range(share):
-            self.weight.prefetch(mine + i * LINE)
-
-    def multiply(self, t: _Tile, acc: Buffer, source: _Source, at: Expr, weight: Expr) -> None:
-        """One step of the sum: one input channel at one tap of each pixel times its weights for all outputs."""
-        k, c = self.k, self.c
-        vectors = [k.let(self.weight.load(weight + i * c.lanes, c.lanes)) for i in range(t.size * c.block // c.lanes)]
-        for p, (r, column) in enumerate(t.pixels):
-            offset = r * c.stride[0] * source.row_step + column * c.stride[1] * c.in_block
-            value = k.let(splat(source.buffer.load(at + offset), c.lanes))
-            for i, vector in enumerate(vectors):
-                index = p * t.size * c.block + i * c.lanes
-                acc.store(index, acc.load(index, c.lanes) + value * vector, c.lanes)
-
-    def store(self, t: _Tile, acc: Buffer) -> None:
-        """The epilogue on every vector of the tile, and its result at the output pixels."""
-        k, c = self.k, self.c
-        height, width = c.out_size
-        y = k.let(t.unit.row + t.y)
-        corner = k.let((y * c.out_step[0] + c.out_start[0]) * width + t.x * c.out_step[1] + c.out_start[1])
-        looped = costly(c.epilogue)
-        sums = readable(k, acc, len(t.pixels) * t.size * c.block, c.lanes, looped)
-
-        def block(b: Expr) -> None:
-            at = k.let(((t.block + b) * (height * width) + corner) * c.block)
-
-            def vector(r: Expr, column: Expr, v: Expr) -> None:
-                index = at + ((r * c.out_step[0] * width + column * c.out_step[1]) * c.block + v * c.lanes)
-                value = sums.load(((r * t.columns + column) * t.size + b) * c.block + v * c.lanes, c.lanes)
-                extras = [e.load(index, c.lanes) for e in self.extras]
-                self.result.store(index, apply_epilogue(k, value, c.epilogue, extras, c.lanes), c.lanes)
-
-            each(k, (t.rows, t.columns, c.block // c.lanes), looped, vector)
-
-        each(k, (t.size,), looped, block)
+def pack_conv(weight: np.ndarray, config: ConvConfig) -> np.ndarray:
+    """(o, i / groups, kh, kw) to the stream order of the kernel, flat: for every run of output blocks
+    [channel block][kh][kw][channel][run of blocks][lane], zeros where blocks are not full."""
+    kh, kw = config.kernel
+    block, in_block = config.block, config.in_block
+    full = np.zeros((config.out_blocks * block, config.group_in_blocks * in_block, kh, kw), np.float32)
+    full[: weight.shape[0], : weight.shape[1]] = weight
+    split = full.reshape(config.out_blocks, block, config.group_in_blocks, in_block, kh, kw).transpose(0, 2, 4, 5, 3, 1)
+    packed = []
+    per_chunk = config.group_out_blocks // config.chunks
+    for chunk in range(config.groups * config.chunks):
+        for start, size, count in config.chunk_runs:
+            first = chunk * per_chunk + start
+            run = split[first : first + size * count].reshape(count, size, *split.shape[1:])
+            packed.append(run.transpose(0, 2, 3, 4, 5, 1, 6).ravel())
+    return np.concatenate(packed)

@@ -1,46 +1,91 @@
-"""The copy kernel: whole blocks where layouts agree, channel by channel where they do not."""
+"""Kernels that only move values: layout changes, channel slices and concat arms that cannot be views."""
 
 from __future__ import annotations
 
-from tvm.tirx import PrimFunc
+import math
+from dataclasses import dataclass
 
-from cnncc.kernels.builder import Buffer, Expr, KernelBuilder, splat
-from cnncc.kernels.copy import CopyConfig
-from cnncc.kernels.cpu.moves import copy_floats
-
-
-def lower(c: CopyConfig, symbol: str) -> PrimFunc:
-    """The kernel for one configuration; a unit is a channel, or a block of them."""
-    k = KernelBuilder()
-    source = k.operand("source", c.from_channels * c.pixels)
-    result = k.operand("result", c.to_channels * c.pixels)
-    with k.units() as u:
-        if c.whole_blocks:
-            size = c.from_block * c.pixels
-            at, to = k.let((u + c.from_channel // c.from_block) * size), k.let((u + c.to_channel // c.to_block) * size)
-            copy_floats(k, source, at, result, to, size)
-        else:
-            to = _address(k, c, k.let(u + c.to_channel), c.to_block)
-            if c.zeros:
-                with k.when(u < c.channels):
-                    _move(k, c, source, result, u, to)
-                with k.otherwise(), k.loop(c.pixels) as p:
-                    result.store(to + p * c.to_block, splat(0.0, 1))
-            else:
-                _move(k, c, source, result, u, to)
-    return k.finish(symbol)
+from cnncc.ir import TensorType
+from cnncc.kernels.shared.arms import copied_arms
+from cnncc.kernels.shared.spec import Call, Kernel, Selection, Site, blocks
 
 
-def _address(k: KernelBuilder, c: CopyConfig, channel: Expr, block: int) -> Expr:
-    """Index of a channel's first pixel in an image of such blocks."""
-    return k.let((channel // block * c.pixels) * block + channel % block)
+@dataclass(frozen=True)
+class CopyConfig:
+    """`channels` channels from `from_channel` of one image to `to_channel` of another, each in its own layout.
+
+    Then `zeros` channels after them are cleared: the lanes that fill up the last block.
+    """
+
+    channels: int
+    pixels: int
+    from_channel: int
+    from_block: int
+    from_channels: int
+    to_channel: int
+    to_block: int
+    to_channels: int
+    zeros: int
+    lanes: int
+
+    @property
+    def whole_blocks(self) -> bool:
+        """Whether block moves to block as it is: a part of one would carry channels along that belong to others."""
+        starts = self.from_channel % self.from_block == self.to_channel % self.to_block == 0
+        return self.from_block == self.to_block > 1 and starts and self.channels % self.to_block == 0
+
+    @property
+    def units(self) -> int:
+        return blocks(self.channels, self.to_block) if self.whole_blocks else self.channels + self.zeros
 
 
-def _move(k: KernelBuilder, c: CopyConfig, source: Buffer, result: Buffer, unit: Expr, to: Expr) -> None:
-    """Copies one channel."""
-    at = _address(k, c, k.let(unit + c.from_channel), c.from_block)
-    if c.from_block == c.to_block == 1:
-        copy_floats(k, source, at, result, to, c.pixels)
-    else:
-        with k.loop(c.pixels) as p:
-            result.store(to + p * c.to_block, source.load(at + p * c.from_block))
+def _copy(site: Site, source: str, start: int, channels: int, to: int) -> Call:
+    """The call that copies channels [start, start + channels) of `source` to channel `to` of the node's value."""
+    have, want = _plane(site.graph[source].type), _plane(site.node.type)
+    padded = blocks(want.shape[1], want.block) * want.block
+    config = CopyConfig(
+        channels=channels,
+        pixels=math.prod(want.shape[2:]),
+        from_channel=start,
+        from_block=have.block,
+        from_channels=blocks(have.shape[1], have.block) * have.block,
+        to_channel=to,
+        to_block=want.block,
+        to_channels=padded,
+        zeros=padded - to - channels if to + channels == want.shape[1] else 0,
+        lanes=site.target.lanes,
+    )
+    name = f"copy_f32_c{have.block}_to_c{want.block}_{site.target.isa}"
+    return Call(site.node.name, Kernel("copy", name, config, config.units, 0), site.values([source]), site.result)
+
+
+def _plane(kind: TensorType) -> TensorType:
+    """A vector, or anything stored without blocks, as so many channels of one row."""
+    if len(kind.shape) == 4:
+        return kind
+    return TensorType((kind.shape[0], math.prod(kind.shape[1:]), 1, 1))
+
+
+def select_copy(site: Site) -> Selection | None:
+    """relayout, slice, concat (the arms that are not written in place), and reshapes that are not views."""
+    node = site.node
+    if node.op == "relayout":
+        return Selection((_copy(site, node.inputs[0], 0, node.type.shape[1], 0),), (), "between layouts")
+    if node.op == "slice":
+        start, stop = node.attrs["start"], node.attrs["stop"]
+        call = _copy(site, node.inputs[0], start, stop - start, 0)
+        return Selection((call,), (), "channels that do not start a block")
+    if node.op == "concat":
+        return _concat(site)
+    if node.op in ("flatten", "reshape"):
+        floats = math.prod(node.type.stored_shape[1:])
+        config = CopyConfig(floats, 1, 0, 1, floats, 0, 1, floats, 0, site.target.lanes)
+        kernel = Kernel("copy", f"copy_f32_{site.target.isa}", config, config.units, 0)
+        return Selection((Call(node.name, kernel, site.values(node.inputs), site.result),), (), "values as they lie")
+    return None
+
+
+def _concat(site: Site) -> Selection:
+    calls = [_copy(site, arm, 0, channels, at) for arm, channels, at in copied_arms(site, site.copies)]
+    why = f"{len(site.node.inputs) - len(calls)} arms written in place, {len(calls)} copied"
+    return Selection(tuple(calls), (), why)

@@ -1,139 +1,135 @@
-"""The fully connected kernel: images x output blocks in registers, weights streamed."""
+"""Fully connected layers: a stream of weights read once for the whole batch."""
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 
-from tvm import tirx
-from tvm.tirx import PrimFunc
+import numpy as np
 
-from cnncc.kernels.builder import Buffer, Expr, KernelBuilder, splat
-from cnncc.kernels.cpu.epilogue import costly, each, readable
-from cnncc.kernels.cpu.moves import copy_floats
-from cnncc.kernels.cpu.vectors import apply_epilogue
-from cnncc.kernels.dense import DenseConfig
-from cnncc.kernels.tiles import even_tiles
-
-UNROLL = 4
+from cnncc.ir import TensorType
+from cnncc.kernels.cpu.tiles import Tile, even_tiles, step_cycles
+from cnncc.kernels.shared.convolution import pad_channels
+from cnncc.kernels.shared.spec import Call, Epilogue, Kernel, Operand, Packed, Selection, Site, blocks
+from cnncc.machines.targets import Target
+from cnncc.weights.half import SHORT, STORED, check_range, encode
 
 
-def lower(config: DenseConfig, symbol: str) -> PrimFunc:
-    """The kernel for one configuration; a unit is one group of output blocks for all images."""
-    return _Dense(config).build(symbol)
+@dataclass(frozen=True)
+class DenseConfig:
+    """`images` vectors of `inputs` floats to vectors of `outputs`. Strides in floats from one image to the next."""
 
-
-@dataclass(frozen=True, eq=False)
-class _Tile:
-    """`images` images from `image`, `size` blocks from block `first`; the last block has `partial` outputs."""
-
-    first: Expr
-    size: int
-    partial: int
-    image: Expr
     images: int
+    inputs: int
+    outputs: int
+    in_stride: int
+    out_stride: int
+    extra_strides: tuple[int, ...]
+    bias: bool
+    epilogue: Epilogue
+    image_tile: int
+    groups: int
+    """Output blocks computed at once."""
+    block: int
+    lanes: int
+    weights_dtype: str
+
+    @property
+    def out_blocks(self) -> int:
+        return blocks(self.outputs, self.block)
+
+    @property
+    def runs(self) -> tuple[tuple[int, int, int], ...]:
+        """Groups of output blocks: (first block, blocks in a group, groups)."""
+        return even_tiles(self.out_blocks, self.groups)
 
 
-class _Dense:
-    def __init__(self, config: DenseConfig) -> None:
-        self.c = c = config
-        self.k = k = KernelBuilder()
-        padded = c.out_blocks * c.block
-        self.source = k.operand("source", (c.images - 1) * c.in_stride + c.inputs)
-        self.weight = k.operand("weight", padded * c.inputs, c.weights_dtype)
-        self.bias = k.operand("bias", padded) if c.bias else None
-        self.extras = [k.operand(f"extra{i}", (c.images - 1) * s + c.outputs) for i, s in enumerate(c.extra_strides)]
-        self.result = k.operand("result", (c.images - 1) * c.out_stride + c.outputs)
+def pack_dense(weight: np.ndarray, source: TensorType, config: DenseConfig) -> np.ndarray:
+    """(o, c h w) to [group of blocks][input, in the order it is stored][block][lane], flat."""
+    packed = np.empty(config.out_blocks * config.block * config.inputs, STORED[config.weights_dtype])
+    done = 0
+    for start, size, count in config.runs:
+        for g in range(count):
+            first = (start + g * size) * config.block
+            rows = _as_stored(weight[first : first + size * config.block], source)
+            piece = packed[done : done + config.inputs * size * config.block].reshape(config.inputs, -1)
+            piece[:, : len(rows)] = encode(rows, config.weights_dtype).T
+            piece[:, len(rows) :] = 0  # also the bits of 0.0
+            done += piece.size
+    return packed
 
-    def build(self, symbol: str) -> PrimFunc:
-        """Groups are numbered through the runs; only the very last one can hold a partial block."""
-        k, c = self.k, self.c
-        last = c.outputs - (c.out_blocks - 1) * c.block
-        total = sum(n for *_, n in c.runs)
-        passed = 0
-        with k.units() as u:
-            for start, size, count in c.runs:
-                first = k.let(start + (u - passed) * size)
-                final = passed + count == total and last != c.block
-                whole = count - 1 if final else count
-                if whole:
-                    with k.when(tirx.all(u >= passed, u < passed + whole)):
-                        self.group(first, size, c.block)
-                if final:
-                    with k.when(u == total - 1):
-                        self.group(first, size, last)
-                passed += count
-        return k.finish(symbol)
 
-    def group(self, first: Expr, size: int, partial: int) -> None:
-        """All images of one group of output blocks."""
-        for start, images, count in even_tiles(self.c.images, self.c.image_tile):
-            with self.k.loop(count) as i:
-                self.tile(_Tile(first, size, partial, self.k.let(i * images + start), images))
+def _as_stored(rows: np.ndarray, source: TensorType) -> np.ndarray:
+    """Rows of (c h w) in the order in which `source` is stored: of a few at a time, since all may be 400 MB."""
+    if source.block == 1:
+        return rows
+    _, c, h, w = source.shape
+    stored = np.zeros((len(rows), source.stored_shape[1] * source.block, h, w), np.float32)
+    stored[:, :c] = rows.reshape(len(rows), c, h, w)
+    return stored.reshape(len(rows), -1, source.block, h, w).transpose(0, 1, 3, 4, 2).reshape(len(rows), -1)
 
-    def tile(self, t: _Tile) -> None:
-        k, c = self.k, self.c
-        acc = k.registers(t.images * t.size * c.block)
-        self.initialise(t, acc)
-        at, weight = k.let(t.image * c.in_stride), k.let(t.first * (c.block * c.inputs))
-        with k.loop(c.inputs // UNROLL) as j:
-            for q in range(UNROLL):
-                self.multiply(t, acc, at + j * UNROLL + q, weight + (j * UNROLL + q) * (t.size * c.block))
-        for q in range(c.inputs // UNROLL * UNROLL, c.inputs):
-            self.multiply(t, acc, at + q, weight + q * (t.size * c.block))
-        looped = costly(c.epilogue)
-        sums = readable(k, acc, t.images * t.size * c.block, c.lanes, looped)
-        each(k, (t.images,), looped, lambda i: self.store(t, sums, i, looped))
 
-    def initialise(self, t: _Tile, acc: Buffer) -> None:
-        """The biases, or zeros."""
-        k, c = self.k, self.c
-        for v in range(t.size * c.block // c.lanes):
-            start = splat(0.0, c.lanes)
-            if self.bias is not None:
-                start = k.let(self.bias.load(t.first * c.block + v * c.lanes, c.lanes))
-            for i in range(t.images):
-                acc.store(i * t.size * c.block + v * c.lanes, start, c.lanes)
+def select_dense(site: Site) -> Selection | None:
+    """fc, whatever the layout of its input: the weights are packed in the order the input is stored."""
+    node, source, target = site.node, site.type(), site.target
+    if node.op != "fc":
+        return None
+    inputs = math.prod(source.stored_shape[1:])
+    strides = {name: stride // 4 for name, stride in site.image_strides.items()}
+    outputs = node.attrs["out"]
+    image_tile, groups = _tile(site.batch, blocks(outputs, target.block), target)
+    config = DenseConfig(
+        images=site.batch,
+        inputs=inputs,
+        outputs=outputs,
+        in_stride=strides[node.inputs[0]],
+        out_stride=strides[node.name],
+        extra_strides=tuple(strides[e] for e in node.inputs[1:]),
+        bias=node.attrs["bias"],
+        epilogue=node.attrs["epilogue"],
+        image_tile=image_tile,
+        groups=groups,
+        block=target.block,
+        lanes=target.lanes,
+        weights_dtype=site.weights_dtype,
+    )
+    name = f"dense_{SHORT[site.weights_dtype]}_{image_tile}x{groups * target.block}_{target.isa}"
+    kernel = Kernel("dense", name, config, sum(n for *_, n in config.runs), 0)
+    weight, bias = site.constant("weight"), site.constant("bias")
+    assert weight is not None
+    padded = config.out_blocks * config.block
+    given = node.weights["weight"]
 
-    def multiply(self, t: _Tile, acc: Buffer, at: Expr, weight: Expr) -> None:
-        """One step of the sum: one input of each image times its weights for all outputs."""
-        k, c = self.k, self.c
-        vectors = [k.let(self.weight.load(weight + v * c.lanes, c.lanes)) for v in range(t.size * c.block // c.lanes)]
-        for i in range(t.images):
-            value = k.let(splat(self.source.load(at + i * c.in_stride), c.lanes))
-            for v, vector in enumerate(vectors):
-                index = i * t.size * c.block + v * c.lanes
-                acc.store(index, acc.load(index, c.lanes) + value * vector, c.lanes)
+    def pack(array: np.ndarray) -> np.ndarray:
+        check_range(array, config.weights_dtype, given)
+        return pack_dense(array, source, config)
 
-    def store(self, t: _Tile, sums: Buffer, i: Expr, looped: bool) -> None:
-        """The epilogue on the outputs of image `i` of the tile, and its result."""
-        k, c = self.k, self.c
-        image = t.image + i
-        row = k.let(image * c.out_stride + t.first * c.block)
+    elements = weight.map((padded * inputs,), pack)
+    packed = [Packed(f"{node.name}.weight", elements, config.weights_dtype)]
+    if bias is not None:
+        packed.append(Packed(f"{node.name}.bias", bias.map((padded,), lambda b: pad_channels(b, padded))))
+    operands = (
+        *site.values(node.inputs[:1]),
+        *(Operand("weight", p.name) for p in packed),
+        *site.values(node.inputs[1:]),
+    )
+    call = Call(node.name, kernel, operands, site.result, whole_batch=True)
+    stored = "" if config.weights_dtype == "float32" else f", as {config.weights_dtype}"
+    why = f"weights read once for {site.batch} image{'s' * (site.batch > 1)}{stored}; bound by reading them"
+    return Selection((call,), tuple(packed), why)
 
-        def vector(v: Expr, lanes: int) -> None:
-            value = sums.load(i * (t.size * c.block) + v * c.lanes, c.lanes)
-            to, column = row + v * c.lanes, t.first * c.block + v * c.lanes
-            starts = [(e, image * s + column) for e, s in zip(self.extras, c.extra_strides, strict=True)]
-            if lanes == c.lanes:
-                loads = [e.load(start, c.lanes) for e, start in starts]
-                self.result.store(to, apply_epilogue(k, value, c.epilogue, loads, c.lanes), c.lanes)
-            else:
-                self.store_part(value, starts, to, lanes)
 
-        whole, rest = divmod(t.partial + (t.size - 1) * c.block, c.lanes)
-        each(k, (whole,), looped, lambda v: vector(v, c.lanes))
-        if rest:
-            vector(whole, rest)
+def _tile(images: int, out_blocks: int, target: Target) -> tuple[int, int]:
+    """Images x output blocks that keep the most products in flight within the registers; more blocks where equal."""
 
-    def store_part(self, value: Expr, extras: list[tuple[Buffer, Expr]], to: Expr, lanes: int) -> None:
-        """The last outputs, fewer than a vector: the same arithmetic in registers, then only those stored."""
-        k, c = self.k, self.c
-        local = k.registers(c.lanes)
-        loads = []
-        for extra, start in extras:
-            part = k.registers(c.lanes)
-            part.store(0, splat(0.0, c.lanes), c.lanes)
-            copy_floats(k, extra, k.let(start), part, 0, lanes)
-            loads.append(part.load(0, c.lanes))
-        local.store(0, apply_epilogue(k, value, c.epilogue, loads, c.lanes), c.lanes)
-        copy_floats(k, local, 0, self.result, to, lanes)
+    def rate(shape: tuple[int, int]) -> tuple[float, int]:
+        tile = Tile(1, *shape)
+        return tile.pixels * tile.groups / step_cycles(tile, target, working_set=0), shape[1]
+
+    shapes = [
+        (p, g)
+        for p in range(1, min(images, 14) + 1)
+        for g in range(1, min(out_blocks, 12) + 1)
+        if (p * g + g) * target.vectors + 1 <= target.registers
+    ]
+    return max(shapes, key=rate)

@@ -1,92 +1,136 @@
-"""The elementwise kernel: one pass over the operands, vector by vector."""
+"""Kernels that treat every element alike: activations, batch norm that could not be folded, add and mul."""
 
 from __future__ import annotations
 
-from tvm import tirx
-from tvm.tirx import PrimFunc
+import math
+from dataclasses import dataclass
 
-from cnncc.kernels.builder import Expr, KernelBuilder, element, i32, splat
-from cnncc.kernels.cpu.arithmetic import vmin
-from cnncc.kernels.cpu.moves import vector_runs
-from cnncc.kernels.cpu.pairs import merged
-from cnncc.kernels.cpu.vectors import apply_epilogue
-from cnncc.kernels.elementwise import ElementwiseConfig, NormalizeConfig
+import numpy as np
 
-WEIGHTS = {"affine": ("scale", "shift"), "prelu": ("slope",)}
-"""Operands with one value per channel that are no arms."""
+from cnncc.ir import Constant
+from cnncc.kernels.shared.convolution import pad_channels
+from cnncc.kernels.shared.elementwise import affine_weights, label
+from cnncc.kernels.shared.spec import Call, Epilogue, Kernel, Operand, Packed, Selection, Site
+from cnncc.ops import ACTIVATIONS, ELEMENTWISE, UNBOUNDED
 
 
-def lower(config: ElementwiseConfig, symbol: str) -> PrimFunc:
-    """The kernel for one configuration; a unit is a piece of one channel block."""
-    return _Elementwise(config).build(symbol)
+@dataclass(frozen=True)
+class ElementwiseConfig:
+    """`start` is `first` (the first operand as it is), a merge, `affine` (x scale + shift, per channel) or `prelu` (x
+    times a slope per channel where x is negative).
+
+    Operands are `full` (as the result), `channel` (one value per channel). An image has `pixels` of `channel_blocks`
+    blocks; a vector is one pixel of `tail` floats in one block of any length.
+    """
+
+    start: str
+    operands: tuple[str, ...]
+    channel_blocks: int
+    pixels: int
+    width: int
+    """Floats per pixel and block: the block, or the length of a vector."""
+    lanes: int
+    epilogue: Epilogue
+    pieces: int
+    """Units per channel block."""
+    channels: int
+    """Where not 0, the channels of the image: what fills up the last block is set to 0."""
 
 
-class _Elementwise:
-    def __init__(self, config: ElementwiseConfig) -> None:
-        self.c = c = config
-        self.k = k = KernelBuilder()
-        full, narrow = c.channel_blocks * c.pixels * c.width, c.channel_blocks * c.width
-        self.operands = [k.operand(f"operand{i}", full if n == "full" else narrow) for i, n in enumerate(c.operands)]
-        self.weights = [k.operand(n, narrow) for n in WEIGHTS.get(c.start, ())]
-        adds = sum(name == "add" for name, _ in c.epilogue)
-        self.extras = [k.operand(f"extra{i}", full) for i in range(adds)]
-        self.result = k.operand("result", full)
-
-    def build(self, symbol: str) -> PrimFunc:
-        k, c = self.k, self.c
-        size = -(-c.pixels // c.pieces)
-        with k.units() as u:
-            plane, piece = k.let(u // c.pieces), k.let(u % c.pieces)
-            first = k.let(piece * size)
-            with k.loop(k.let(vmin(size, c.pixels - first))) as p:
-                pixel = k.let(first + p)
-                for lanes, start, runs in vector_runs(c.width, (c.lanes, 1)):
-                    with k.loop(runs) as v:
-                        self.vector(plane, pixel, v * lanes + start, lanes)
-        return k.finish(symbol)
-
-    def vector(self, plane: Expr, pixel: Expr, offset: Expr, lanes: int) -> None:
-        """`lanes` values from channel `offset` of a pixel."""
-        k, c = self.k, self.c
-        at = k.let((plane * c.pixels + pixel) * c.width + offset)
-        value = self.value(at, plane * c.width + offset, lanes)
-        extras = [e.load(at, lanes) for e in self.extras]
-        value = self.cleared(apply_epilogue(k, value, c.epilogue, extras, lanes), plane * c.width + offset, lanes)
-        self.result.store(at, value, lanes)
-
-    def cleared(self, value: Expr, channel: Expr, lanes: int) -> Expr:
-        """The value, with 0 beyond the last channel where something else could be infinite."""
-        if not self.c.channels:
-            return value
-        inside = element(channel, lanes) < splat(i32(self.c.channels), lanes)
-        return tirx.Select(inside, value, splat(0.0, lanes))
-
-    def value(self, at: Expr, channel: Expr, lanes: int) -> Expr:
-        """The operands combined; `at` is the index in an image, `channel` in a vector of channels."""
-        k, c = self.k, self.c
-        places = [at if kind == "full" else channel for kind in c.operands]
-        values = [k.let(b.load(place, lanes)) for b, place in zip(self.operands, places, strict=True)]
-        weights = [k.let(b.load(channel, lanes)) for b in self.weights]
-        if c.start == "affine":
-            return values[0] * weights[0] + weights[1]
-        if c.start == "prelu":
-            return values[0] * tirx.Select(values[0] < splat(0.0, lanes), weights[0], splat(1.0, lanes))
-        return merged(k, c.start, values, lanes)
+def select_elementwise(site: Site) -> Selection | None:
+    """Activations, bn, add, mul, and copies of a value."""
+    node = site.node
+    if node.op == "bn":
+        return _affine(site)
+    if node.op == "prelu":
+        return _prelu(site)
+    if node.op in ELEMENTWISE:
+        arms = node.inputs[: len(node.inputs) - sum(name == "add" for name, _ in node.attrs["epilogue"])]
+        kinds = tuple(_kind(site, a) for a in arms)
+        return _elementwise(site, node.op, kinds, node.attrs["epilogue"])
+    if node.op in ACTIVATIONS:
+        return _elementwise(site, "first", ("full",), ((node.op, tuple(sorted(node.attrs.items()))),))
+    if node.op in ("identity", "dropout", "spread"):
+        return _elementwise(site, "first", ("full",), ())
+    return None
 
 
-def lower_normalize(c: NormalizeConfig, symbol: str) -> PrimFunc:
-    """x scale + shift with one scale and shift per plane; a unit is a piece of one channel."""
-    k = KernelBuilder()
-    source = k.operand("source", c.channels * c.pixels)
-    scale, shift = k.operand("scale", c.channels), k.operand("shift", c.channels)
-    result = k.operand("result", c.channels * c.pixels)
-    size = c.pixels // c.pieces
-    with k.units() as u:
-        channel = k.let(u // c.pieces)
-        a, b = k.let(scale.load(channel)), k.let(shift.load(channel))
-        first = k.let(u * size)
-        for lanes, start, runs in vector_runs(size, (c.lanes, 1)):
-            with k.loop(runs) as i:
-                at = first + i * lanes + start
-                result.store(at, source.load(at, lanes) * splat(a, lanes) + splat(b, lanes), lanes)
-    return k.finish(symbol)
+def _kind(site: Site, name: str) -> str:
+    return "full" if site.graph[name].type.shape[1:] == site.node.type.shape[1:] else "channel"
+
+
+def _affine(site: Site) -> Selection:
+    """bn as x scale + shift with both computed at compile time, in float64."""
+    node = site.node
+    width = math.prod(node.type.stored_shape[1:]) if len(node.type.shape) == 2 else _padded(site)
+    return _elementwise(site, "affine", ("full",), node.attrs["epilogue"], affine_weights(site, width))
+
+
+def _prelu(site: Site) -> Selection:
+    """A slope per channel."""
+    node, slope = site.node, site.constant("weight")
+    assert slope is not None
+    width = math.prod(node.type.stored_shape[1:]) if len(node.type.shape) == 2 else _padded(site)
+    packed = Packed(f"{node.name}.slope", slope.map((width,), lambda s: pad_channels(s, width)))
+    return _elementwise(site, "prelu", ("full",), (), (packed,))
+
+
+def _padded(site: Site) -> int:
+    stored = site.node.type.stored_shape
+    return stored[1] * site.node.type.block
+
+
+def _elementwise(
+    site: Site, start: str, kinds: tuple[str, ...], epilogue: Epilogue, packed: tuple[Packed, ...] = ()
+) -> Selection:
+    node, target = site.node, site.target
+    stored = node.type.stored_shape
+    image = node.type.block > 1
+    channel_blocks = stored[1] if image else 1
+    pixels = stored[2] * stored[3] if image else 1
+    width = node.type.block if image else math.prod(stored[1:])
+    pieces = max(1, min(-(-pixels // 64), -(-16 // channel_blocks)))
+    clears = image and node.type.shape[1] % width and UNBOUNDED & {start, *(name for name, _ in epilogue)}
+    channels = node.type.shape[1] if clears else 0
+    config = ElementwiseConfig(start, kinds, channel_blocks, pixels, width, target.lanes, epilogue, pieces, channels)
+    kernel = Kernel("elementwise", f"{label(start, epilogue)}_f32_{target.isa}", config, channel_blocks * pieces, 0)
+    operands = (
+        *site.values(node.inputs[: len(kinds)]),
+        *(Operand("weight", p.name) for p in packed),
+        *site.values(node.inputs[len(kinds) :]),
+    )
+    return Selection((Call(node.name, kernel, operands, site.result),), packed, "one pass over memory")
+
+
+@dataclass(frozen=True)
+class NormalizeConfig:
+    """Pixels as the caller has them to what the network was trained on: a plane per channel, NCHW."""
+
+    channels: int
+    pixels: int
+    lanes: int
+    pieces: int
+    """Units per channel, all of the same size: three channels cannot be shared out evenly."""
+
+
+def select_normalize(site: Site) -> Selection | None:
+    """The mean and std of an input: (x - mean) / std as one multiply-add, on the way into the arena."""
+    node = site.node
+    if node.op != "input":
+        return None
+    channels, pixels = node.type.shape[1], math.prod(node.type.shape[2:])
+    mean, std = (_per_channel(node.attrs[key], channels, value) for key, value in (("mean", 0.0), ("std", 1.0)))
+    packed = (
+        Packed(f"{node.name}.scale", Constant((channels,), lambda: (1 / std).astype(np.float32))),
+        Packed(f"{node.name}.shift", Constant((channels,), lambda: (-mean / std).astype(np.float32))),
+    )
+    pieces = next(n for n in (16, 8, 7, 6, 5, 4, 3, 2, 1) if pixels % (n * site.target.lanes) == 0 or n == 1)
+    config = NormalizeConfig(channels, pixels, site.target.lanes, pieces)
+    kernel = Kernel("normalize", f"normalize_f32_nchw_{site.target.isa}", config, channels * pieces, 0)
+    operands = (Operand("raw", node.name), *(Operand("weight", p.name) for p in packed))
+    return Selection((Call(node.name, kernel, operands, site.result),), packed, "mean and std of the input")
+
+
+def _per_channel(values: tuple[float, ...], channels: int, default: float) -> np.ndarray:
+    """One number for each channel; a single one stands for all."""
+    return np.broadcast_to(np.asarray(values or (default,), np.float64), (channels,))

@@ -1,118 +1,49 @@
-"""Kernels for non-maximum suppression. Each pass drops what overlaps the box found last, and finds the next."""
+"""Non-maximum suppression: each class by itself, then all rows one after the other."""
 
 from __future__ import annotations
 
-from tvm import tirx
-from tvm.tirx import PrimFunc
+from dataclasses import dataclass
 
-from cnncc.kernels.builder import Buffer, Expr, KernelBuilder, splat
-from cnncc.kernels.cpu.arithmetic import vmax, vmin
-from cnncc.kernels.nms import NmsConfig, NmsRowsConfig
-from cnncc.ops.nms import NONE
-
-BEST, BEST_SCORE = range(2)
-"""Registers: the best box of a pass and its score. A box of -1 is none."""
-Box = tuple[Expr, Expr, Expr, Expr]
-"""Lower ends, then upper ends."""
+from cnncc.kernels.shared.spec import Call, Kernel, Operand, Selection, Site
 
 
-def lower(c: NmsConfig, symbol: str) -> PrimFunc:
-    """The kernel for one configuration; a unit is a class of an image."""
-    return _Nms(c).build(symbol)
+@dataclass(frozen=True)
+class NmsConfig:
+    """At most `most` of `boxes` for each of `classes` of `images`."""
+
+    images: int
+    classes: int
+    boxes: int
+    most: int
+    iou: float
+    score: float
+    center: bool
 
 
-class _Nms:
-    def __init__(self, config: NmsConfig) -> None:
-        self.c = c = config
-        self.k = k = KernelBuilder()
-        self.boxes = k.operand("boxes", c.images * c.boxes * 4)
-        self.scores = k.operand("scores", c.images * c.classes * c.boxes)
-        self.result = k.operand("lists", c.images * c.classes * c.most)
-        self.alive = k.scratch(c.boxes)
+@dataclass(frozen=True)
+class NmsRowsConfig:
+    """Lists of up to `most` boxes, ended by -1, of all `classes` of all `images`."""
 
-    def build(self, symbol: str) -> PrimFunc:
-        k, c = self.k, self.c
-        with k.units() as u:
-            best = k.registers(2)
-            start = k.let(u // c.classes * (c.boxes * 4))
-            self.first(u * c.boxes, best)
-            with k.loop(c.most) as i:
-                found = k.let(best.load(BEST))
-                self.result.store(u * c.most + i, found)
-                with k.when(found >= splat(0.0, 1)):
-                    self.next(start, k.let(tirx.Cast("int32", found)), u * c.boxes, best)
-        return k.finish(symbol)
-
-    def first(self, scores: Expr, best: Buffer) -> None:
-        """Which boxes are there at all, and the best of them."""
-        k, c = self.k, self.c
-        best.store(BEST, splat(NONE, 1))
-        with k.loop(c.boxes) as j:
-            score = k.let(self.scores.load(scores + j))
-            alive = k.let(score > splat(c.score, 1))
-            self.alive.store(j, tirx.Select(alive, splat(1.0, 1), splat(0.0, 1)))
-            with k.when(alive):
-                self.better(j, score, best)
-
-    def next(self, start: Expr, found: Expr, scores: Expr, best: Buffer) -> None:
-        """Drops the box that was found and those that overlap it; the best that stays."""
-        k, c = self.k, self.c
-        one = self.box(k.let(start + found * 4))
-        area = k.let((one[2] - one[0]) * (one[3] - one[1]))
-        self.alive.store(found, splat(0.0, 1))
-        best.store(BEST, splat(NONE, 1))
-        with k.loop(c.boxes) as j, k.when(self.alive.load(j) > splat(0.0, 1)):
-            with k.when(self.overlaps(one, area, self.box(k.let(start + j * 4)))):
-                self.alive.store(j, splat(0.0, 1))
-            with k.otherwise():
-                self.better(j, k.let(self.scores.load(scores + j)), best)
-
-    def better(self, j: Expr, score: Expr, best: Buffer) -> None:
-        """Keeps a box that is better than the best so far; of equal ones the first stays."""
-        none = best.load(BEST) < splat(0.0, 1)
-        with self.k.when(tirx.any(none, score > best.load(BEST_SCORE))):
-            best.store(BEST, tirx.Cast("float32", j))
-            best.store(BEST_SCORE, score)
-
-    def box(self, at: Expr) -> Box:
-        """The ends of a box along both axes."""
-        k = self.k
-        a, b, c, d = (k.let(self.boxes.load(at + i)) for i in range(4))
-        if self.c.center:
-            half = splat(0.5, 1)
-            w, h = k.let(c * half), k.let(d * half)
-            return k.let(a - w), k.let(b - h), k.let(a + w), k.let(b + h)
-        return k.let(vmin(a, c)), k.let(vmin(b, d)), k.let(vmax(a, c)), k.let(vmax(b, d))
-
-    def overlaps(self, one: Box, area: Expr, other: Box) -> Expr:
-        """Whether intersection over union is above the bound."""
-        k, zero = self.k, splat(0.0, 1)
-        sides = [
-            k.let(vmax(k.let(vmin(one[i + 2], other[i + 2])) - k.let(vmax(one[i], other[i])), zero)) for i in (0, 1)
-        ]
-        shared = k.let(sides[0] * sides[1])
-        own = k.let((other[2] - other[0]) * (other[3] - other[1]))
-        total = k.let(area + own - shared)
-        known = tirx.all(area > zero, own > zero, total > zero, shared > zero)
-        return k.let(tirx.all(known, shared / total > splat(self.c.iou, 1)))
+    images: int
+    classes: int
+    most: int
 
 
-def lower_rows(c: NmsRowsConfig, symbol: str) -> PrimFunc:
-    """The lists of all classes as rows of image, class and box, then rows of -1; the one unit is all of it."""
-    k, count = KernelBuilder(), c.images * c.classes * c.most
-    lists, result = k.operand("lists", count), k.operand("rows", 3 * count)
-    with k.units():
-        used = k.registers(1)
-        used.store(0, splat(0.0, 1))
-        with k.loop(c.images * c.classes) as u, k.loop(c.most) as i:
-            box = k.let(lists.load(u * c.most + i))
-            with k.when(box >= splat(0.0, 1)):
-                at = k.let(tirx.Cast("int32", used.load(0)) * 3)
-                result.store(at, tirx.Cast("float32", u // c.classes))
-                result.store(at + 1, tirx.Cast("float32", u % c.classes))
-                result.store(at + 2, box)
-                used.store(0, used.load(0) + splat(1.0, 1))
-        first = k.let(tirx.Cast("int32", used.load(0)) * 3)
-        with k.loop(3 * count - first) as i:
-            result.store(first + i, splat(NONE, 1))
-    return k.finish(symbol)
+def select_nms(site: Site) -> Selection | None:
+    """nms; a class per unit."""
+    node, attrs = site.node, site.node.attrs
+    if node.op != "nms":
+        return None
+    _, images, classes, count = site.type(1).shape
+    most = min(attrs["most"], count)
+    how = (float(attrs["iou"]), float(attrs["score"]), attrs["center"])
+    config, rows = NmsConfig(images, classes, count, most, *how), NmsRowsConfig(images, classes, most)
+    lists = Operand("workspace", node.name)
+    floats = images * classes * most
+    find = Kernel("nms", f"nms_f32_{site.target.isa}", config, images * classes, count)
+    join = Kernel("nms_rows", f"nms_rows_f32_{site.target.isa}", rows, 1, 0)
+    calls = (
+        Call(node.name, find, site.values(node.inputs), lists, workspace_floats=floats),
+        Call(node.name, join, (lists,), site.result, workspace_floats=floats),
+    )
+    return Selection(calls, (), "one pass over the boxes for each that is found")

@@ -1,48 +1,50 @@
-"""The resizing kernel: a weighted sum of taps, columns within rows."""
+"""Resizing: tables of taps for rows and columns, computed at compile time."""
 
 from __future__ import annotations
 
-import math
+from dataclasses import dataclass
 
-from tvm import tirx
-from tvm.tirx import PrimFunc
+import numpy as np
 
-from cnncc.kernels.builder import Buffer, Expr, KernelBuilder, splat
-from cnncc.kernels.resize import ResizeConfig
+from cnncc.ir import Constant
+from cnncc.kernels.shared.spec import Call, Kernel, Operand, Packed, Selection, Site, blocks
+from cnncc.ops.resize import axes_taps
 
 
-def lower(c: ResizeConfig, symbol: str) -> PrimFunc:
-    """The kernel for one configuration; a unit is one output row of one channel block."""
-    k = KernelBuilder()
-    source = k.operand("source", c.channel_blocks * math.prod(c.in_size) * c.block)
-    tables = [
-        k.operand(f"{axis}_{kind}", c.out_size[i] * c.taps[i])
-        for i, axis in enumerate(("rows", "columns"))
-        for kind in ("from", "share")
+@dataclass(frozen=True)
+class ResizeConfig:
+    """Sizes in rows and columns, of `block` floats each; `taps` along both axes."""
+
+    channel_blocks: int
+    block: int
+    lanes: int
+    in_size: tuple[int, int]
+    out_size: tuple[int, int]
+    taps: tuple[int, int]
+
+
+def select_resize(site: Site) -> Selection | None:
+    """resize; a row of one channel block per unit."""
+    node, target = site.node, site.target
+    if node.op != "resize":
+        return None
+    source = site.type()
+    tables = axes_taps(source.shape, node.attrs)
+    taps = (tables[0][0].shape[1], tables[1][0].shape[1])
+    planes, out_size = blocks(source.shape[1], target.block), node.type.chw[1:]
+    config = ResizeConfig(planes, target.block, target.lanes, source.chw[1:], out_size, taps)
+    packed = [
+        _packed(f"{node.name}.{axis}.{kind}", values)
+        for axis, table in zip(("rows", "columns"), tables, strict=True)
+        for kind, values in zip(("from", "share"), table, strict=True)
     ]
-    result = k.operand("result", c.channel_blocks * math.prod(c.out_size) * c.block)
-    height, width = c.out_size
-    with k.units() as u:
-        plane, y = k.let((u // height) * c.in_size[0]), k.let(u % height)
-        acc = k.registers(c.block)
-        with k.loop(width) as x:
-            for v in range(0, c.block, c.lanes):
-                acc.store(v, splat(0.0, c.lanes), c.lanes)
-            with k.loop(c.taps[0]) as i:
-                row, down = _tap(k, tables[:2], k.let(y * c.taps[0] + i))
-                with k.loop(c.taps[1]) as j:
-                    column, across = _tap(k, tables[2:], k.let(x * c.taps[1] + j))
-                    at = k.let(((plane + row) * c.in_size[1] + column) * c.block)
-                    share = splat(k.let(down * across), c.lanes)
-                    for v in range(0, c.block, c.lanes):
-                        value = acc.load(v, c.lanes) + source.load(at + v, c.lanes) * share
-                        acc.store(v, value, c.lanes)
-            for v in range(0, c.block, c.lanes):
-                result.store((u * width + x) * c.block + v, acc.load(v, c.lanes), c.lanes)
-    return k.finish(symbol)
+    name = f"resize_{node.attrs['mode']}_f32_nchw{target.block}c_{target.isa}"
+    kernel = Kernel("resize", name, config, planes * out_size[0], 0)
+    operands = (*site.values(node.inputs), *(Operand("weight", p.name) for p in packed))
+    why = f"{taps[0]}x{taps[1]} taps from tables"
+    return Selection((Call(node.name, kernel, operands, site.result),), tuple(packed), why)
 
 
-def _tap(k: KernelBuilder, table: list[Buffer], at: Expr) -> tuple[Expr, Expr]:
-    """Index and share of a tap."""
-    index, share = table
-    return k.let(tirx.Cast("int32", index.load(at))), k.let(share.load(at))
+def _packed(name: str, values: np.ndarray) -> Packed:
+    flat = values.astype(np.float32).reshape(-1)
+    return Packed(name, Constant(flat.shape, lambda: flat))

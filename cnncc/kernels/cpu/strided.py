@@ -1,31 +1,68 @@
-"""The strided kernel: each row of the result from its place in the source."""
+"""Kernels that read a plain image at strides: axes in another order, values repeated or taken at steps."""
 
 from __future__ import annotations
 
 import math
+from dataclasses import dataclass
 
-from tvm.tirx import PrimFunc
-
-from cnncc.kernels.builder import Expr, KernelBuilder
-from cnncc.kernels.cpu.moves import copy_floats
-from cnncc.kernels.strided import StridedConfig
+from cnncc.kernels.shared.spec import Call, Kernel, Selection, Site
+from cnncc.ops.parts import places
 
 
-def lower(c: StridedConfig, symbol: str) -> PrimFunc:
-    """The kernel for one configuration; a unit is a row of the result, its innermost axis."""
-    k = KernelBuilder()
-    source, result = k.operand("source", c.source), k.operand("result", math.prod(c.sizes))
-    width, step = c.sizes[-1], c.strides[-1]
-    with k.units() as u:
-        at: Expr = c.start
-        rest = u
-        for size, stride in zip(reversed(c.sizes[:-1]), reversed(c.strides[:-1]), strict=True):
-            at = at + (rest % size) * stride
-            rest = k.let(rest // size)
-        at, to = k.let(at), k.let(u * width)
-        if step == 1:
-            copy_floats(k, source, at, result, to, width)
+@dataclass(frozen=True)
+class StridedConfig:
+    """The result, of `sizes`, in order; along axis i its source moves by `strides[i]` floats, 0 where values repeat,
+    from `start` on."""
+
+    sizes: tuple[int, ...]
+    strides: tuple[int, ...]
+    source: int
+    """Floats of the source image."""
+    start: int = 0
+
+    @property
+    def rows(self) -> int:
+        return math.prod(self.sizes[:-1])
+
+
+def merged(sizes: tuple[int, ...], strides: tuple[int, ...]) -> tuple[tuple[int, ...], tuple[int, ...]]:
+    """The same places with as few axes as possible: those of 1 go, those that continue each other are one."""
+    axes: list[tuple[int, int]] = []
+    for size, stride in zip(sizes, strides, strict=True):
+        if size == 1:
+            continue
+        if axes and axes[-1][1] == stride * size:
+            axes[-1] = (axes[-1][0] * size, stride)
         else:
-            with k.loop(width) as x:
-                result.store(to + x, source.load(at + x * step))
-    return k.finish(symbol)
+            axes.append((size, stride))
+    axes = axes or [(1, 1)]
+    return tuple(a for a, _ in axes), tuple(b for _, b in axes)
+
+
+def row_major(sizes: tuple[int, ...]) -> tuple[int, ...]:
+    """Strides of an array in logical order."""
+    return tuple(math.prod(sizes[i + 1 :]) for i in range(len(sizes)))
+
+
+def select_strided(site: Site) -> Selection | None:
+    """permute, expand and strided_slice."""
+    start = 0
+    node, old = site.node, site.type().shape[1:] if site.node.inputs else ()
+    if node.op == "permute":
+        split, axes = node.attrs["split"], node.attrs["axes"]
+        steps = row_major(split)
+        sizes, strides = merged(tuple(split[a] for a in axes), tuple(steps[a] for a in axes))
+    elif node.op == "expand":
+        steps = tuple(0 if size == 1 else step for size, step in zip(old, row_major(old), strict=True))
+        sizes, strides = merged(node.type.shape[1:], steps)
+    elif node.op == "strided_slice":
+        steps, taken = row_major(old), places(node.attrs)
+        sizes, strides = merged(
+            node.type.shape[1:], tuple(step * along.step for step, along in zip(steps, taken, strict=True))
+        )
+        start = sum(step * along.start for step, along in zip(steps, taken, strict=True))
+    else:
+        return None
+    config = StridedConfig(sizes, strides, math.prod(old), start)
+    kernel = Kernel("strided", f"{node.op}_f32_{site.target.isa}", config, config.rows, 0)
+    return Selection((Call(node.name, kernel, site.values(node.inputs), site.result),), (), "rows read at strides")

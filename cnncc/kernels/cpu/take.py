@@ -1,28 +1,40 @@
-"""The kernel that reads listed positions of an axis."""
+"""Reading listed positions of an axis: their places are a table, so that a kernel's code does not depend on them."""
 
 from __future__ import annotations
 
-from tvm import tirx
-from tvm.tirx import PrimFunc
+import math
+from dataclasses import dataclass
 
-from cnncc.kernels.builder import KernelBuilder
-from cnncc.kernels.cpu.moves import copy_floats
-from cnncc.kernels.take import TakeConfig
+import numpy as np
+
+from cnncc.ir import Constant
+from cnncc.kernels.shared.spec import Call, Kernel, Operand, Packed, Selection, Site
 
 
-def lower(c: TakeConfig, symbol: str) -> PrimFunc:
-    """The kernel for one configuration."""
-    k = KernelBuilder()
-    source = k.operand("source", c.outer * c.size * c.inner)
-    table = k.operand("places", c.count)
-    result = k.operand("result", c.outer * c.count * c.inner)
-    with k.units() as u:
-        if c.inner > 1:
-            place = k.let(tirx.Cast("int32", table.load(k.let(u % c.count))))
-            at = k.let(((u // c.count) * c.size + place) * c.inner)
-            copy_floats(k, source, at, result, k.let(u * c.inner), c.inner)
-        else:
-            with k.loop(c.count) as i:
-                place = k.let(tirx.Cast("int32", table.load(i)))
-                result.store(u * c.count + i, source.load(u * c.size + place))
-    return k.finish(symbol)
+@dataclass(frozen=True)
+class TakeConfig:
+    """The axis of `size` positions lies between `outer` and `inner` others, in logical order; `count` are taken."""
+
+    outer: int
+    size: int
+    count: int
+    inner: int
+
+    @property
+    def units(self) -> int:
+        """Of one row each, or, of single numbers, all that lie in a row."""
+        return self.outer * (self.count if self.inner > 1 else 1)
+
+
+def select_take(site: Site) -> Selection | None:
+    """take; a row per unit."""
+    node = site.node
+    if node.op != "take":
+        return None
+    old, axis = site.type().shape[1:], node.attrs["axis"]
+    table = np.array(node.attrs["indices"], np.float32)
+    config = TakeConfig(math.prod(old[:axis]), old[axis], len(table), math.prod(old[axis + 1 :]))
+    packed = Packed(f"{node.name}.places", Constant(table.shape, lambda: table))
+    kernel = Kernel("take", f"take_f32_{site.target.isa}", config, config.units, 0)
+    operands = (*site.values(node.inputs), Operand("weight", packed.name))
+    return Selection((Call(node.name, kernel, operands, site.result),), (packed,), "rows from a table of places")

@@ -1,44 +1,32 @@
-"""The kernel for the largest values: each pass finds the best of those that come after the one before."""
+"""The largest values of each position, or their channels."""
 
 from __future__ import annotations
 
-from tvm import tirx
-from tvm.tirx import PrimFunc
+import math
+from dataclasses import dataclass
 
-from cnncc.kernels.builder import Expr, KernelBuilder, splat
-from cnncc.kernels.topk import TopkConfig
-
-VALUE, CHANNEL, LAST_VALUE, LAST_CHANNEL = range(4)
-"""Registers: the best so far of this pass, and what the pass before found. A channel of -1 is none."""
+from cnncc.kernels.shared.spec import Call, Kernel, Selection, Site
 
 
-def lower(c: TopkConfig, symbol: str) -> PrimFunc:
-    """The kernel for one configuration; a unit is a position."""
-    k = KernelBuilder()
-    source = k.operand("source", c.channels * c.pixels)
-    result = k.operand("result", c.k * c.pixels)
-    with k.units() as pixel:
-        found = k.registers(4)
-        for register, value in ((VALUE, 0.0), (LAST_VALUE, 0.0), (LAST_CHANNEL, -1.0)):
-            found.store(register, splat(value, 1))
-        with k.loop(c.k) as j:
-            found.store(CHANNEL, splat(-1.0, 1))
-            with k.loop(c.channels) as i:
-                channel = k.let(tirx.Cast("float32", c.channels - 1 - i if c.last else i))
-                value = k.let(source.load((c.channels - 1 - i if c.last else i) * c.pixels + pixel))
-                last, at = k.let(found.load(LAST_VALUE)), k.let(found.load(LAST_CHANNEL))
-                later = channel < at if c.last else channel > at
-                left = tirx.any(at < splat(0.0, 1), _before(c, last, value), tirx.all(value == last, later))
-                best, none = found.load(VALUE), found.load(CHANNEL) < splat(0.0, 1)
-                with k.when(tirx.all(left, tirx.any(none, _before(c, value, best)))):
-                    found.store(VALUE, value)
-                    found.store(CHANNEL, channel)
-            found.store(LAST_VALUE, found.load(VALUE))
-            found.store(LAST_CHANNEL, found.load(CHANNEL))
-            result.store(j * c.pixels + pixel, found.load(CHANNEL if c.indices else VALUE))
-    return k.finish(symbol)
+@dataclass(frozen=True)
+class TopkConfig:
+    """`k` of `channels` at each of `pixels`, in logical order."""
+
+    channels: int
+    pixels: int
+    k: int
+    largest: bool
+    indices: bool
+    last: bool
 
 
-def _before(c: TopkConfig, a: Expr, b: Expr) -> Expr:
-    """Whether value a comes before b."""
-    return a > b if c.largest else a < b
+def select_topk(site: Site) -> Selection | None:
+    """topk; a position per unit."""
+    node = site.node
+    if node.op != "topk":
+        return None
+    shape, attrs = site.type().shape, node.attrs
+    config = TopkConfig(shape[1], math.prod(shape[2:]), attrs["k"], attrs["largest"], attrs["indices"], attrs["last"])
+    kernel = Kernel("topk", f"topk_f32_{site.target.isa}", config, config.pixels, 0)
+    why = "one pass over the channels for each value"
+    return Selection((Call(node.name, kernel, site.values(node.inputs), site.result),), (), why)

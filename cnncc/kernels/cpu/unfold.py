@@ -1,47 +1,42 @@
-"""The kernel that unfolds windows: rows are copied, with zeros where a window reaches outside the image."""
+"""What each window of a plain image sees, as channels (im2col)."""
 
 from __future__ import annotations
 
 import math
+from dataclasses import dataclass
 
-from tvm import tirx
-from tvm.tirx import PrimFunc
+from cnncc.kernels.shared.spec import Call, Kernel, Selection, Site
 
-from cnncc.kernels.builder import Expr, KernelBuilder, splat
-from cnncc.kernels.cpu.arithmetic import vmax, vmin
-from cnncc.kernels.unfold import UnfoldConfig
+Pair = tuple[int, int]
 
 
-def lower(c: UnfoldConfig, symbol: str) -> PrimFunc:
-    """The kernel for one configuration; a unit is one row of windows, as one tap sees it."""
-    k = KernelBuilder()
-    (height, width), (kh, kw), (rows, columns) = c.size, c.kernel, c.out
-    source = k.operand("source", c.channels * height * width)
-    result = k.operand("result", c.channels * kh * kw * math.prod(c.out))
-    with k.units() as u:
-        tap, row = k.let(u // rows), k.let(u % rows)
-        channel, down, across = k.let(tap // (kh * kw)), k.let(tap // kw % kh), k.let(tap % kw)
-        y = k.let(row * c.stride[0] + down * c.dilation[0] - c.offset[0])
-        left = k.let(across * c.dilation[1] - c.offset[1])
-        first = k.let(vmin(vmax(_steps(c, 0 - left), 0), columns))
-        end = k.let(vmin(vmax(_steps(c, width - left), first), columns))
-        to = k.let(u * columns)
+@dataclass(frozen=True)
+class UnfoldConfig:
+    """Windows of `kernel` taps, `dilation` apart, on `channels` images of `size`; `offset` is the padding above and
+    to the left, `out` the number of windows."""
 
-        def zeros(start: Expr, stop: Expr) -> None:
-            with k.loop(stop - start) as x:
-                result.store(to + start + x, splat(0.0, 1))
+    channels: int
+    size: Pair
+    out: Pair
+    kernel: Pair
+    stride: Pair
+    dilation: Pair
+    offset: Pair
 
-        with k.when(tirx.all(y >= 0, y < height)):
-            at = k.let((channel * height + y) * width + left)
-            zeros(0, first)
-            with k.loop(end - first) as x:
-                result.store(to + first + x, source.load(at + (first + x) * c.stride[1]))
-            zeros(end, columns)
-        with k.otherwise():
-            zeros(0, columns)
-    return k.finish(symbol)
+    @property
+    def units(self) -> int:
+        return self.channels * math.prod(self.kernel) * self.out[0]
 
 
-def _steps(c: UnfoldConfig, distance: Expr) -> Expr:
-    """Windows that begin before a column which is that far from the first window's."""
-    return (distance + (c.stride[1] - 1)) // c.stride[1]
+def select_unfold(site: Site) -> Selection | None:
+    """unfold; a row of one tap per unit."""
+    node = site.node
+    if node.op != "unfold":
+        return None
+    a, (channels, *size) = node.attrs, site.type().shape[1:]
+    out = node.type.shape[2:]
+    config = UnfoldConfig(
+        channels, (size[0], size[1]), (out[0], out[1]), a["kernel"], a["stride"], a["dilation"], a["pad"][:2]
+    )
+    kernel = Kernel("unfold", f"unfold_f32_{site.target.isa}", config, config.units, 0)
+    return Selection((Call(node.name, kernel, site.values(node.inputs), site.result),), (), "a row of a tap at a time")

@@ -1,195 +1,139 @@
-"""Winograd kernels: products of transformed tiles and filters, and the output's transform."""
+"""Winograd convolution F(m x m, r x r): fewer multiplications, paid for with transforms and some accuracy.
+
+Lavin and Gray, "Fast algorithms for convolutional neural networks" (2016), section 4; the matrices follow Cook and
+Toom: with a = m + r - 1, a - 1 finite points p and the point at infinity, y = A' [(G g G') * (B' d B)] A for a tile d
+of a x a pixels. The points decide the error; those used here were chosen for it.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from dataclasses import dataclass
 
-from tvm.tirx import PrimFunc
+import numpy as np
 
-from cnncc.kernels.builder import Buffer, Expr, KernelBuilder, splat
-from cnncc.kernels.cpu.arithmetic import vmin
-from cnncc.kernels.cpu.vectors import apply_epilogue
-from cnncc.kernels.cpu.winograd_fetch import LINE, Coming, Region, fetch_share
-from cnncc.kernels.cpu.winograd_transform import Transform
-from cnncc.kernels.tiles import even_tiles
-from cnncc.kernels.winograd import WinogradConfig, matrices
-
-UNROLLED = 4
-"""Channels of one step of the innermost loop."""
-
-SHORT_STEPS, MOST_SHORT = ("add", "relu", "relu6"), 3
-"""Steps of an epilogue that may be written out for every pixel of a tile, and how many of them; all others would make
-long code, since the tiles at the border are written out too."""
+from cnncc.kernels.cpu.tiles import Tile, even_tiles
+from cnncc.kernels.shared.spec import Epilogue
+from cnncc.kernels.shared.winograd import matrices
 
 
-def lower(config: WinogradConfig, symbol: str) -> PrimFunc:
-    """Products and output transform, after the unit's own input transform where the input is not shared."""
-    return _Winograd(config).build(symbol)
+@dataclass(frozen=True)
+class WinogradConfig:
+    """One convolution of `taps` x `taps` with stride 1 of one image.
+
+    A unit computes `tiles` output tiles (in raster order) for one of `chunks` parts of the output blocks. With
+    `shared` the transformed input of the whole image is an operand, made by a call of its own; without, each unit
+    transforms its own tiles into scratch.
+    """
+
+    m: int
+    taps: int
+    in_blocks: int
+    in_size: tuple[int, int]
+    out_blocks: int
+    out_size: tuple[int, int]
+    pad: tuple[int, int]
+    block: int
+    lanes: int
+    bias: bool
+    epilogue: Epilogue
+    tiles: int
+    chunks: int
+    tile: Tile
+    """Register tile: `columns` Winograd tiles x `groups` output blocks."""
+    shared: bool
+
+    @property
+    def edge(self) -> int:
+        """Side of an input tile."""
+        return self.m + self.taps - 1
+
+    @property
+    def points(self) -> int:
+        """Products per tile and pair of channels."""
+        return self.edge**2
+
+    @property
+    def grid(self) -> tuple[int, int]:
+        """Rows and columns of tiles."""
+        return -(-self.out_size[0] // self.m), -(-self.out_size[1] // self.m)
+
+    @property
+    def total(self) -> int:
+        return self.grid[0] * self.grid[1]
+
+    @property
+    def tile_units(self) -> int:
+        return -(-self.total // self.tiles)
+
+    @property
+    def data_tiles(self) -> int:
+        """Tiles the transformed input holds: all of them, in whole units, or those of one unit."""
+        return self.tile_units * self.tiles if self.shared else self.tiles
+
+    @property
+    def data_floats(self) -> int:
+        return self.points * self.data_step
+
+    @property
+    def workspace_floats(self) -> int:
+        """Of each image, between the two kernels."""
+        return self.data_floats if self.shared else 0
+
+    @property
+    def data_step(self) -> int:
+        """Floats from one point of the transformed input to the next: an odd number of lines, against aliasing."""
+        return _odd_lines(self.in_blocks * self.data_tiles * self.block)
+
+    @property
+    def product_step(self) -> int:
+        """Floats from one point of the products to the next."""
+        return _odd_lines(self.tiles * self.tile.groups * self.block)
+
+    @property
+    def chunk_runs(self) -> tuple[tuple[int, int, int], ...]:
+        """Groups of output blocks in one chunk: (first, blocks, how many)."""
+        return even_tiles(self.out_blocks // self.chunks, self.tile.groups)
+
+    @property
+    def scratch_floats(self) -> int:
+        """Of the products' kernel."""
+        own = 0 if self.shared else self.data_floats
+        return own + self.points * self.product_step + self.pixel_floats
+
+    @property
+    def pixel_floats(self) -> int:
+        """One vector of channels of an output tile, in between."""
+        return self.m**2 * self.lanes
+
+    @property
+    def weight_floats(self) -> int:
+        """Of all filters as they are stored."""
+        return self.points * self.in_blocks * self.block * self.out_blocks * self.block
 
 
-class _Winograd(Transform):
-    def __init__(self, config: WinogradConfig) -> None:
-        self.c = c = config
-        self.k = k = KernelBuilder()
-        plane = c.out_size[0] * c.out_size[1]
-        source = c.data_floats if c.shared else c.in_blocks * c.block * c.in_size[0] * c.in_size[1]
-        self.source = k.operand("source", source)
-        self.weight = k.operand("weight", c.weight_floats)
-        self.bias = k.operand("bias", c.out_blocks * c.block) if c.bias else None
-        adds = sum(name == "add" for name, _ in c.epilogue)
-        self.extras = [k.operand(f"extra{i}", c.out_blocks * plane * c.block) for i in range(adds)]
-        self.result = k.operand("result", c.out_blocks * plane * c.block)
-        self.product = k.scratch(c.points * c.product_step)
-        self.pixels = k.scratch(c.pixel_floats)
-        self.data = self.source if c.shared else k.scratch(c.data_floats)
+def _odd_lines(floats: int) -> int:
+    lines = -(-floats // 16)
+    return 16 * (lines + 1 - lines % 2)
 
-    def build(self, symbol: str) -> PrimFunc:
-        k, c = self.k, self.c
-        with k.units() as unit:
-            chunk, first = k.let(unit // c.tile_units), k.let(unit % c.tile_units * c.tiles)
-            if not c.shared:
-                with k.loop(c.in_blocks) as plane, k.loop(c.tiles) as i:
-                    self.transform_tile(self.source, self.data, plane, k.let(first + i), i)
-            coming = k.let((unit + 1) % c.tile_units * c.tiles)  # a thread takes units in order, mostly
-            per_chunk, done = c.out_blocks // c.chunks, 0
-            for start, size, count in c.chunk_runs:
-                with k.loop(count) as group:
-                    block = k.let(chunk * per_chunk + start + group * size)
-                    self.products(block, size, first, self.ahead(block, size, first, coming, k.let(done + group)))
-                    self.outputs(block, size, first)
-                done += count
-        return k.finish(symbol)
 
-    def ahead(self, block: Expr, size: int, first: Expr, coming: Expr, group: Expr) -> list[Region]:
-        """What is fetched during the products of a group: the pixels it will write, and its share of the image that the
-        next unit reads, whose first tile is `coming`."""
-        c = self.c
-        result = Region(self.result, c.out_size, block, size, first, 0, write=True)
-        if c.shared:
-            return [result]
-        groups, below = sum(count for *_, count in c.chunk_runs), c.taps - 1 - c.pad[0]
-        return [result, Region(self.source, c.in_size, 0, c.in_blocks, coming, below, False, group, groups)]
-
-    def products(self, block: Expr, size: int, first: Expr, regions: list[Region]) -> None:
-        """[point][tile][block][lane] of `size` output blocks: a matrix product for every point."""
-        k, c = self.k, self.c
-        place, panel = first if c.shared else 0, c.in_blocks * c.block * size * c.block
-        stored = k.let(block * (c.points * c.in_blocks * c.block * c.block))
-        runs = even_tiles(c.tiles, c.tile.columns)
-        lines = self.fetched_lines(size)
-        passes = sum(count for *_, count in runs)
-        with k.loop(c.points) as point:
-            weights = k.let(stored + point * panel)
-            source = k.let(point * c.data_step + place * c.block)
-            result, done = k.let(point * c.product_step), 0
-            for start, tiles, count in runs:
-                with k.loop(count) as i:
-                    at = k.let(start + i * tiles)
-                    tile = (tiles, k.let(source + at * c.block), k.let(result + at * (size * c.block)))
-                    ahead = k.let(weights + panel + (done + i) * (c.in_blocks * c.block // UNROLLED * lines * LINE))
-                    slot = k.let((point * passes + (done + i)) * c.in_blocks)
-                    coming = Coming(ahead, lines, regions, slot, c.points * passes * c.in_blocks)
-                    self.product_tile(weights, size, tile, coming)
-                done += count
-
-    def fetched_lines(self, size: int) -> int:
-        """Lines of the next point's weights to be fetched in each step of the innermost loop."""
-        c = self.c
-        passes = sum(count for *_, count in even_tiles(c.tiles, c.tile.columns))
-        return -(-UNROLLED * size * c.block // (LINE * passes))
-
-    def product_tile(self, weights: Expr, size: int, tile: tuple[int, Expr, Expr], coming: Coming) -> None:
-        """Some tiles (how many, from where, to where) times the weights of one point."""
-        k, c = self.k, self.c
-        tiles, source, result = tile
-        vectors = size * c.block // c.lanes
-        acc = k.registers(tiles * size * c.block)
-        for i in range(tiles * vectors):
-            acc.store(i * c.lanes, splat(0.0, c.lanes), c.lanes)
-        with k.loop(c.in_blocks) as plane:
-            at = k.let(source + plane * (c.data_tiles * c.block))
-            for region in coming.regions:
-                fetch_share(k, c, region, k.let(coming.slot + plane), coming.slots)
-            with k.loop(c.block // UNROLLED) as i:
-                step = k.let(plane * (c.block // UNROLLED) + i)
-                for line in range(coming.lines):
-                    self.weight.prefetch(coming.weights + (step * coming.lines + line) * LINE)
-                for q in range(UNROLLED):
-                    there = k.let(weights + (step * UNROLLED + q) * (size * c.block))
-                    self.multiply(acc, k.let(at + i * UNROLLED + q), there, tiles, vectors)
-        for i in range(tiles * vectors):
-            self.product.store(result + i * c.lanes, acc.load(i * c.lanes, c.lanes), c.lanes)
-
-    def multiply(self, acc: Buffer, here: Expr, there: Expr, tiles: int, vectors: int) -> None:
-        """One channel of some tiles times its weights."""
-        k, c = self.k, self.c
-        loaded = [k.let(self.weight.load(there + v * c.lanes, c.lanes)) for v in range(vectors)]
-        for t in range(tiles):
-            value = k.let(splat(self.data.load(here + t * c.block), c.lanes))
-            for v, vector in enumerate(loaded):
-                slot = (t * vectors + v) * c.lanes
-                acc.store(slot, acc.load(slot, c.lanes) + value * vector, c.lanes)
-
-    def outputs(self, block: Expr, size: int, first: Expr) -> None:
-        """A' m A, bias and epilogue for every tile and block of the group."""
-        k, c = self.k, self.c
-        with k.loop(c.tiles) as i:
-            tile = k.let(first + i)
-            with k.when(tile < c.total), k.loop(size) as b:
-                self.output_tile(k.let(block + b), tile, k.let((i * size + b) * c.block))
-
-    def output_tile(self, block: Expr, tile: Expr, at: Expr) -> None:
-        """One tile of one block: the inverse transform, then bias and epilogue where its pixels lie in the image."""
-        k, c = self.k, self.c
-        height, width = c.out_size
-        y, x = k.let(tile // c.grid[1] * c.m), k.let(tile % c.grid[1] * c.m)
-        to = k.let(((block * height + y) * width + x) * c.block)
-        for v in range(0, c.block, c.lanes):
-            bias = splat(0.0, c.lanes) if self.bias is None else k.let(self.bias.load(block * c.block + v, c.lanes))
-            lines = [[k.let(value + bias) for value in line] for line in self.inverse(at + v)]
-            if len(c.epilogue) <= MOST_SHORT and all(name in SHORT_STEPS for name, _ in c.epilogue):
-                self.store_parts(lines, y, x, k.let(to + v))
-                continue
-            for i, value in enumerate(value for line in lines for value in line):
-                self.pixels.store(i * c.lanes, value, c.lanes)
-            with k.loop(k.let(vmin(c.m, height - y))) as r, k.loop(k.let(vmin(c.m, width - x))) as s:
-                kept = self.pixels.load((r * c.m + s) * c.lanes, c.lanes)
-                self.finish(k.let(to + (r * width + s) * c.block + v), kept)
-
-    def store_parts(self, lines: list[list[Expr]], y: Expr, x: Expr, to: Expr) -> None:
-        """The pixels of a tile that lie in the image: those at the lower and right border have known sizes."""
-        height, width = self.c.out_size
-        self.cases(y, height, lambda rows: self.cases(x, width, lambda columns: self.store(lines, rows, columns, to)))
-
-    def cases(self, at: Expr, extent: int, then: Callable[[int], None]) -> None:
-        """What is to be done with as many pixels of a tile as lie before the image's end."""
-        k, c = self.k, self.c
-        if extent % c.m == 0:
-            then(c.m)
-        elif extent < c.m:
-            then(extent)
-        else:
-            with k.when(at + c.m <= extent):
-                then(c.m)
-            with k.otherwise():
-                then(extent % c.m)
-
-    def store(self, lines: list[list[Expr]], rows: int, columns: int, to: Expr) -> None:
-        for r in range(rows):
-            for s in range(columns):
-                self.finish(to + (r * self.c.out_size[1] + s) * self.c.block, lines[r][s])
-
-    def inverse(self, at: Expr) -> list[list[Expr]]:
-        """A' m A of the products of one tile and vector of channels: rows of pixels."""
-        k, c = self.k, self.c
-        matrix = matrices(c.m, c.taps).output
-        half = []
-        for j in range(c.edge):
-            column = [k.let(self.product.load(at + (i * c.edge + j) * c.product_step, c.lanes)) for i in range(c.edge)]
-            half.append(self.columns(matrix, column))
-        return [self.columns(matrix, [half[j][r] for j in range(c.edge)]) for r in range(c.m)]
-
-    def finish(self, index: Expr, value: Expr) -> None:
-        c = self.c
-        loads = [e.load(index, c.lanes) for e in self.extras]
-        self.result.store(index, apply_epilogue(self.k, value, c.epilogue, loads, c.lanes), c.lanes)
+def pack_winograd(weight: np.ndarray, config: WinogradConfig) -> np.ndarray:
+    """(o, i, r, r) to transformed weights in the order the kernel reads them, flat:
+    [group of blocks][point][channel block][channel][block][lane]. Transformed in float64, then rounded once."""
+    g = np.array([[float(x) for x in row] for row in matrices(config.m, config.taps).filter])
+    both = np.kron(g, g)  # rows and columns of a filter at once: one matrix product, its result in the wanted order
+    block, channels, taps = config.block, config.in_blocks * config.block, config.taps**2
+    packed = np.empty(config.weight_floats, np.float32)
+    done = 0
+    per_chunk = config.out_blocks // config.chunks
+    for chunk in range(config.chunks):
+        for start, size, count in config.chunk_runs:
+            for group in range(count):
+                first = (chunk * per_chunk + start + group * size) * block
+                piece = weight[first : first + size * block].astype(np.float64)
+                full = np.zeros((taps, channels, size * block))
+                out, channels_in = piece.shape[:2]
+                full[:, :channels_in, :out] = piece.reshape(out, channels_in, taps).transpose(2, 1, 0)
+                points = both @ full.reshape(taps, -1)
+                packed[done : done + points.size] = points.ravel()
+                done += points.size
+    return packed

@@ -15,8 +15,8 @@ from typing import Any
 
 import numpy as np
 
-from cnncc.cache_folder import PRIVATE_FILE, cache_folder, make_private, read_private
-from cnncc.errors import CnnccError
+from cnncc.base.cache_folder import PRIVATE_FILE, cache_folder, make_private, read_private
+from cnncc.base.errors import CnnccError
 from cnncc.runtime.model import Model
 from cnncc.runtime.origin import Origin
 

@@ -1,0 +1,73 @@
+"""ONNX model in, network out: its text, and the graph under the names of the text."""
+
+from __future__ import annotations
+
+import os
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+from cnncc.base.errors import CnnccError, warn
+from cnncc.frontends.network_name import network_name
+from cnncc.frontends.onnx.convert import quantize
+from cnncc.frontends.onnx.faults import Faults
+from cnncc.frontends.onnx.file import read_model
+from cnncc.frontends.onnx.origin import original
+from cnncc.frontends.onnx.ports import OpenShapes, Port, Shapes
+from cnncc.frontends.onnx.reader import from_onnx
+from cnncc.frontends.text.write import net_text
+from cnncc.ir import Graph
+
+
+@dataclass(frozen=True)
+class Network:
+    """The text of an imported network; what it parses to, with weights; its ports in the model's order; and what a
+    person should know about the differences."""
+
+    text: str
+    graph: Graph
+    inputs: Sequence[Port]
+    outputs: Sequence[Port]
+    notes: Sequence[str]
+    batch: int = 1
+    """Images for which the model declares its ports."""
+
+
+def import_onnx(
+    path: str | os.PathLike[str], shapes: Shapes | None = None, name: str | None = None, strict: bool = False
+) -> Network:
+    """The network of an ONNX file. `shapes` gives inputs other shapes than the model does, by name.
+
+    It is called `name`, else what the model calls its graph, or, where exporters call any graph that, as the file.
+    A model that `cnncc export` wrote is the network it was written of. Warns of a quantised model, which is computed
+    otherwise than it says. With `strict` an exception that is a mistake of ours passes. Raises CnnccError with all
+    nodes that cannot be converted, and for files that are no models.
+    """
+    model = read_model(path)
+    if note := quantize.told(model):
+        warn(note)
+    if not shapes and (known := original(model)) is not None:
+        text, graph = known
+        return Network(text, graph, (), (), ()) if name is None else Network(*renamed(text, graph, name), (), (), ())
+    try:
+        imported = from_onnx(model, shapes, strict=strict)
+    except OpenShapes as error:
+        command = f"cnncc import {path} {error.options} -o {Path(path).with_suffix('.net').name}"
+        raise CnnccError(error.message, hint=f"a module has one size: `{command}`, with the sizes you want") from error
+    graph = replace(imported.graph, name=name or network_name(model.graph.name, path))
+    faults = Faults(strict)
+    with faults.at("the text of the network"):
+        written = net_text(graph, imported.sources)
+    faults.refuse()
+    inputs, outputs = (
+        [replace(port, node=written.renamed.get(port.node, "")) for port in ports]
+        for ports in (imported.inputs, imported.outputs)
+    )
+    batch = max((node.type.shape[0] for node in imported.graph.inputs), default=1)
+    return Network(written.text, written.graph, inputs, outputs, imported.notes, batch)
+
+
+def renamed(text: str, graph: Graph, name: str) -> tuple[str, Graph]:
+    """A network text and its graph, called `name`, a word of the language."""
+    return re.sub(r"(?m)^net +\S+", lambda _: f"net {name}", text, count=1), replace(graph, name=name)

@@ -1,0 +1,109 @@
+"""What goes into an ONNX model and comes out of it: names, types, shapes."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from cnncc.base.errors import CnnccError
+from cnncc.frontends.onnx.tensors import shown
+from cnncc.frontends.onnx.values import Ragged, Shape
+from cnncc.ir import Graph
+
+if TYPE_CHECKING:
+    from onnx import GraphProto, ValueInfoProto
+
+USUAL = 224
+"""Height and width in examples."""
+Shapes = Mapping[str, Sequence[int]]
+
+
+@dataclass(frozen=True)
+class Port:
+    """An input or output: its ONNX name, type and shape, and how its axes lie in the graph's value `node`."""
+
+    name: str
+    shape: Shape
+    axes: Shape
+    node: str
+    dtype: np.dtype[Any]
+    known: np.ndarray | None = None
+    """The value of an output that depends on no input."""
+    ragged: Ragged | None = None
+    """How rows look that are none, where the number of rows depends on the data."""
+
+    def to_graph(self, array: np.ndarray, wanted: Shape) -> np.ndarray:
+        """An ONNX array as the graph takes it."""
+        order = [self.axes.index(j) for j in range(len(self.axes))]
+        return np.ascontiguousarray(array.reshape(self.shape).transpose(order), np.float32).reshape(wanted)
+
+    def from_graph(self, array: np.ndarray) -> np.ndarray:
+        """A value of the graph as ONNX has it."""
+        stored = [self.shape[self.axes.index(j)] for j in range(len(self.axes))]
+        found = array.reshape(stored).transpose(self.axes).reshape(self.shape)
+        found = self.ragged.trimmed(found) if self.ragged else found
+        return (np.rint(found) if self.dtype.kind in "iu" else found).astype(self.dtype)
+
+
+@dataclass(frozen=True)
+class Imported:
+    """A graph with bound weights, its ports in the model's order, and what a person should know."""
+
+    graph: Graph
+    inputs: tuple[Port, ...]
+    outputs: tuple[Port, ...]
+    notes: tuple[str, ...]
+    sources: Mapping[str, str]
+    """What the model calls the tensors that constants were made of."""
+
+
+def computed_inputs(graph: GraphProto, known: Iterable[str] = ()) -> list[ValueInfoProto]:
+    """The inputs that have no value in the model."""
+    given = {t.name for t in graph.initializer} | set(known)
+    return [port for port in graph.input if port.name not in given]
+
+
+def input_shapes(graph: GraphProto, shapes: Shapes, known: Mapping[str, np.ndarray]) -> dict[str, Shape]:
+    """The shape of every input. CnnccError for unknown names, sizes below 1, and axes without a size."""
+    inputs = {port.name: port for port in computed_inputs(graph, known)}
+    for name, port in inputs.items():
+        if not port.type.HasField("tensor_type"):
+            raise CnnccError(f"input {shown(name)} is no tensor")
+    for name, given in shapes.items():
+        if name not in inputs:
+            raise CnnccError(f"the model has no input {name!r}", hint=f"its inputs: {', '.join(inputs)}")
+        if any(s < 1 for s in given):
+            raise CnnccError(f"input {name}: sizes must be at least 1, got {','.join(map(str, given))}")
+    found = {name: tuple(shapes[name]) if name in shapes else declared(port) for name, port in inputs.items()}
+    if open_ones := {name: inputs[name] for name, shape in found.items() if 0 in shape}:
+        raise OpenShapes(open_ones)
+    return found
+
+
+class OpenShapes(CnnccError):
+    """Inputs have axes without a size; `options` are those of `cnncc import` that give them one."""
+
+    def __init__(self, ports: Mapping[str, ValueInfoProto]) -> None:
+        told = [f"{shown(name)} has no fixed shape: {shape_text(port)}" for name, port in ports.items()]
+        sizes = {name: [s or USUAL for s in declared(port)] for name, port in ports.items()}
+        self.options = " ".join(f"--shape {shown(name)}={','.join(map(str, given))}" for name, given in sizes.items())
+        hint = f"a module has one size: `cnncc import MODEL.onnx {self.options} -o MODEL.net`, with the sizes you want"
+        super().__init__(f"input {'; input '.join(told)}", hint=hint)
+
+
+def declared(port: ValueInfoProto) -> Shape:
+    """The shape a model declares for an input, its batch 1 if that is open; 0 where another axis is."""
+    kind = port.type.tensor_type
+    if not kind.HasField("shape"):
+        return (1, 3, 0, 0)
+    sizes = [max(0, d.dim_value) for d in kind.shape.dim]
+    return (sizes[0] or 1, *sizes[1:]) if sizes else ()
+
+
+def shape_text(port: ValueInfoProto) -> str:
+    """The declared shape in the model's own words."""
+    kind = port.type.tensor_type
+    return ",".join(str(d.dim_value or shown(d.dim_param) or "?") for d in kind.shape.dim) or "of any number of axes"

@@ -1,0 +1,112 @@
+"""Networks by what a user calls them: a text, a file, a name of the zoo, or an ONNX model."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from cnncc.base.errors import warn
+from cnncc.frontends.locate import find_net, find_weights
+
+if TYPE_CHECKING:
+    from cnncc.frontends.onnx.network import Network
+    from cnncc.frontends.onnx.ports import Port
+    from cnncc.ir import Graph
+    from cnncc.runtime.declared import Declared
+    from cnncc.runtime.model import Model
+
+
+def is_onnx(source: str | os.PathLike[str]) -> bool:
+    """Whether a source is an ONNX model, by the end of its name."""
+    return "\n" not in os.fspath(source) and Path(source).suffix == ".onnx"
+
+
+def exists(source: str | os.PathLike[str]) -> bool:
+    """Whether there is a file for what a user called a network."""
+    return Path(find_net(source)).is_file()
+
+
+@dataclass(frozen=True)
+class Source:
+    """A network with weights, the file they are from, None if they are drawn, and how the file that it is from declares
+    its inputs (by name) and outputs (in order), if it has types and shapes of its own."""
+
+    graph: Graph
+    weights: str | None
+    inputs: Mapping[str, Declared] = field(default_factory=dict)
+    outputs: Sequence[Declared | None] = ()
+    notes: Sequence[str] = ()
+    """How it differs from its file."""
+
+    def declare(self, model: Model, outputs: bool = True) -> Model:
+        """The model of the network, which from now on also takes arrays as the file declares them, and gives results so
+        unless `outputs` is false."""
+        if self.inputs or self.outputs:
+            model.declare(self.inputs, self.outputs if outputs else [None] * len(model.outputs))
+        return model
+
+
+def read(source: str | os.PathLike[str]) -> Graph:
+    """The graph of a network; only that of an ONNX model has weights. CnnccError for whatever is wrong with it, and a
+    warning for what is most likely not meant."""
+    if is_onnx(source):
+        return imported(source).graph
+    from cnncc import lang
+
+    graph = lang.read(find_net(source))
+    lang.doubt(graph)
+    return graph
+
+
+def imported(source: str | os.PathLike[str]) -> Network:
+    """The network of an ONNX model, with a warning for each way in which it differs from the file."""
+    from cnncc.frontends.onnx.network import import_onnx
+
+    network = import_onnx(source)
+    for note in network.notes:
+        warn(note)
+    return network
+
+
+def read_bound(
+    source: str | os.PathLike[str], weights: str | os.PathLike[str] | None = None, seed: int = 0
+) -> tuple[Graph, str | None]:
+    """The graph and the weights' file of `read_source`."""
+    found = read_source(source, weights, seed)
+    return found.graph, found.weights
+
+
+def read_source(source: str | os.PathLike[str], weights: str | os.PathLike[str] | None = None, seed: int = 0) -> Source:
+    """A network with weights from the file `weights`, else from the ONNX model itself or the file beside the network,
+    else drawn from `seed`. CnnccError for what does not fit."""
+    if is_onnx(source):
+        network = imported(source)
+        inputs = {port.node: declared(port, network.batch) for port in network.inputs if port.node}
+        told = inputs, [declared(port, network.batch) for port in network.outputs if port.node], network.notes
+        if weights is None:
+            return Source(network.graph, os.fspath(source), *told)
+        path = find_weights(source, weights)
+        return Source(bind(network.graph, path, seed), path, *told)
+    path = find_weights(source, weights)
+    return Source(bind(read(source), path, seed), path)
+
+
+def declared(port: Port, batch: int) -> Declared:
+    """How an ONNX file declares an input or output of a graph of so many images."""
+    from cnncc.runtime.declared import Declared
+
+    batched = bool(port.shape) and port.axes[0] == 0 and port.shape[0] == batch
+    return Declared(port.dtype.name, port.shape, port.axes, batched)
+
+
+def bind(graph: Graph, path: str | None, seed: int) -> Graph:
+    """The graph with the weights of a file, a checkpoint's under the graph's own names, or seeded ones."""
+    from cnncc import weights
+    from cnncc.weights import checkpoint
+
+    if path is not None and checkpoint.is_checkpoint(path):
+        return checkpoint.bind(graph, path)
+    return weights.bind(graph, path, seed=seed)

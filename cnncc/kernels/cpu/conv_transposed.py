@@ -1,0 +1,23 @@
+"""Transposed convolutions: one small convolution for each phase of the stride."""
+
+from __future__ import annotations
+
+from cnncc.kernels.cpu.conv_choice import conv_calls
+from cnncc.kernels.shared.spec import Call, Packed, Selection, Site
+from cnncc.kernels.shared.transposed import transposed_phases
+
+
+def select_transposed(site: Site) -> Selection | None:
+    """A transposed convolution as one small convolution for each phase of its stride (no zeros are ever inserted)."""
+    if site.node.op != "conv_transpose":
+        return None
+    calls: list[Call] = []
+    phases = 0
+    packed: dict[str, Packed] = {}
+    for geometry, part, suffix in transposed_phases(site):
+        made, weights = conv_calls(site, geometry, part, suffix)
+        calls += made
+        phases += 1
+        packed.update({p.name: p for p in weights})
+    why = f"{phases} phase{'s' * (phases > 1)} of the stride, each a direct convolution"
+    return Selection(tuple(calls), tuple(packed.values()), why)

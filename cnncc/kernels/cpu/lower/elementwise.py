@@ -1,0 +1,92 @@
+"""The elementwise kernel: one pass over the operands, vector by vector."""
+
+from __future__ import annotations
+
+from tvm import tirx
+from tvm.tirx import PrimFunc
+
+from cnncc.kernels.cpu.elementwise import ElementwiseConfig, NormalizeConfig
+from cnncc.kernels.cpu.lower.moves import vector_runs
+from cnncc.kernels.shared.arithmetic import vmin
+from cnncc.kernels.shared.builder import Expr, KernelBuilder, element, i32, splat
+from cnncc.kernels.shared.pairs import merged
+from cnncc.kernels.shared.vectors import apply_epilogue
+
+WEIGHTS = {"affine": ("scale", "shift"), "prelu": ("slope",)}
+"""Operands with one value per channel that are no arms."""
+
+
+def lower(config: ElementwiseConfig, symbol: str) -> PrimFunc:
+    """The kernel for one configuration; a unit is a piece of one channel block."""
+    return _Elementwise(config).build(symbol)
+
+
+class _Elementwise:
+    def __init__(self, config: ElementwiseConfig) -> None:
+        self.c = c = config
+        self.k = k = KernelBuilder()
+        full, narrow = c.channel_blocks * c.pixels * c.width, c.channel_blocks * c.width
+        self.operands = [k.operand(f"operand{i}", full if n == "full" else narrow) for i, n in enumerate(c.operands)]
+        self.weights = [k.operand(n, narrow) for n in WEIGHTS.get(c.start, ())]
+        adds = sum(name == "add" for name, _ in c.epilogue)
+        self.extras = [k.operand(f"extra{i}", full) for i in range(adds)]
+        self.result = k.operand("result", full)
+
+    def build(self, symbol: str) -> PrimFunc:
+        k, c = self.k, self.c
+        size = -(-c.pixels // c.pieces)
+        with k.units() as u:
+            plane, piece = k.let(u // c.pieces), k.let(u % c.pieces)
+            first = k.let(piece * size)
+            with k.loop(k.let(vmin(size, c.pixels - first))) as p:
+                pixel = k.let(first + p)
+                for lanes, start, runs in vector_runs(c.width, (c.lanes, 1)):
+                    with k.loop(runs) as v:
+                        self.vector(plane, pixel, v * lanes + start, lanes)
+        return k.finish(symbol)
+
+    def vector(self, plane: Expr, pixel: Expr, offset: Expr, lanes: int) -> None:
+        """`lanes` values from channel `offset` of a pixel."""
+        k, c = self.k, self.c
+        at = k.let((plane * c.pixels + pixel) * c.width + offset)
+        value = self.value(at, plane * c.width + offset, lanes)
+        extras = [e.load(at, lanes) for e in self.extras]
+        value = self.cleared(apply_epilogue(k, value, c.epilogue, extras, lanes), plane * c.width + offset, lanes)
+        self.result.store(at, value, lanes)
+
+    def cleared(self, value: Expr, channel: Expr, lanes: int) -> Expr:
+        """The value, with 0 beyond the last channel where something else could be infinite."""
+        if not self.c.channels:
+            return value
+        inside = element(channel, lanes) < splat(i32(self.c.channels), lanes)
+        return tirx.Select(inside, value, splat(0.0, lanes))
+
+    def value(self, at: Expr, channel: Expr, lanes: int) -> Expr:
+        """The operands combined; `at` is the index in an image, `channel` in a vector of channels."""
+        k, c = self.k, self.c
+        places = [at if kind == "full" else channel for kind in c.operands]
+        values = [k.let(b.load(place, lanes)) for b, place in zip(self.operands, places, strict=True)]
+        weights = [k.let(b.load(channel, lanes)) for b in self.weights]
+        if c.start == "affine":
+            return values[0] * weights[0] + weights[1]
+        if c.start == "prelu":
+            return values[0] * tirx.Select(values[0] < splat(0.0, lanes), weights[0], splat(1.0, lanes))
+        return merged(k, c.start, values, lanes)
+
+
+def lower_normalize(c: NormalizeConfig, symbol: str) -> PrimFunc:
+    """x scale + shift with one scale and shift per plane; a unit is a piece of one channel."""
+    k = KernelBuilder()
+    source = k.operand("source", c.channels * c.pixels)
+    scale, shift = k.operand("scale", c.channels), k.operand("shift", c.channels)
+    result = k.operand("result", c.channels * c.pixels)
+    size = c.pixels // c.pieces
+    with k.units() as u:
+        channel = k.let(u // c.pieces)
+        a, b = k.let(scale.load(channel)), k.let(shift.load(channel))
+        first = k.let(u * size)
+        for lanes, start, runs in vector_runs(size, (c.lanes, 1)):
+            with k.loop(runs) as i:
+                at = first + i * lanes + start
+                result.store(at, source.load(at, lanes) * splat(a, lanes) + splat(b, lanes), lanes)
+    return k.finish(symbol)

@@ -1,0 +1,86 @@
+"""Kernels for rows at computed places."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Mapping
+
+from tvm import tirx
+from tvm.tirx import PrimFunc
+
+from cnncc.kernels.cpu.gather import GatherConfig, ScatterConfig
+from cnncc.kernels.cpu.lower.moves import copy_floats, fill_floats, vector_runs
+from cnncc.kernels.shared.arithmetic import nan_max, nan_min
+from cnncc.kernels.shared.builder import Buffer, Expr, KernelBuilder, splat
+
+COMBINE: Mapping[str, Callable[[Expr, Expr], Expr]] = {
+    "replace": lambda old, new: new,
+    "add": lambda old, new: old + new,
+    "mul": lambda old, new: old * new,
+    "max": nan_max,
+    "min": nan_min,
+}
+
+
+def lower_gather(c: GatherConfig, symbol: str) -> PrimFunc:
+    """The kernel for one configuration; a unit is a row of the result."""
+    k = KernelBuilder()
+    height = math.prod(c.sizes)
+    source = k.operand("source", c.channels * height * c.width)
+    places = k.operand("places", c.channels * c.places * len(c.sizes))
+    result = k.operand("result", c.channels * c.places * c.width)
+    with k.units() as u:
+        row, exists = _row(k, c, places, u)
+        channel, to = k.let(u // c.places), k.let(u * c.width)
+        with k.when(exists):
+            copy_floats(k, source, k.let((channel * height + row) * c.width), result, to, c.width)
+        with k.otherwise():
+            fill_floats(k, result, to, c.width, float("nan"))
+    return k.finish(symbol)
+
+
+def _row(k: KernelBuilder, c: GatherConfig, places: Buffer, at: Expr) -> tuple[Expr, Expr]:
+    """The row that a place names, and whether it exists."""
+    row: Expr = 0
+    exists: Expr = None
+    for axis, size in enumerate(c.sizes):
+        number = k.let(places.load(at * len(c.sizes) + axis))
+        # Compared as a float: what is no number, or too large for an integer, does not exist.
+        known = k.let(tirx.all(number > splat(-size - 1.0 if c.wrap else -1.0, 1), number < splat(float(size), 1)))
+        index = k.let(tirx.Cast("int32", tirx.Select(known, number, splat(0.0, 1))))
+        if c.wrap:
+            index = k.let(tirx.Select(index < 0, index + size, index))
+        row = k.let(row * size + index)
+        exists = known if exists is None else k.let(tirx.all(exists, known))
+    return row, exists
+
+
+def lower_scatter(c: ScatterConfig, symbol: str) -> PrimFunc:
+    """The kernel for one configuration; a unit is a channel."""
+    k, rows = KernelBuilder(), c.rows
+    size, width = math.prod(rows.sizes) * rows.width, rows.width
+    source = None if c.zeros else k.operand("source", rows.channels * size)
+    places = k.operand("places", rows.channels * rows.places * len(rows.sizes))
+    updates = k.operand("updates", rows.channels * rows.places * width)
+    result = k.operand("result", rows.channels * size)
+    with k.units() as channel:
+        start = k.let(channel * size)
+        if source is None:
+            fill_floats(k, result, start, size)
+        else:
+            copy_floats(k, source, start, result, start, size)
+        with k.loop(rows.places) as i:
+            at = k.let(channel * rows.places + i)
+            row, exists = _row(k, rows, places, at)
+            with k.when(exists):
+                _write(k, c, updates, k.let(at * width), result, k.let(start + row * width))
+    return k.finish(symbol)
+
+
+def _write(k: KernelBuilder, c: ScatterConfig, source: Buffer, at: Expr, result: Buffer, to: Expr) -> None:
+    """Combines one row with what is there."""
+    for lanes, first, runs in vector_runs(c.rows.width, (8, 1)):
+        with k.loop(runs) as i:
+            old = k.let(result.load(to + i * lanes + first, lanes))
+            new = k.let(source.load(at + i * lanes + first, lanes))
+            result.store(to + i * lanes + first, COMBINE[c.reduction](old, new), lanes)

@@ -1,0 +1,68 @@
+"""Moving floats: copies and fills in whole vectors, and windows of an image between values for what lies outside."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from tvm import tirx
+
+from cnncc.kernels.shared.builder import Buffer, Expr, KernelBuilder, splat
+
+
+def vector_runs(total: int, widths: tuple[int, ...] = (16, 8, 4, 1)) -> list[tuple[int, int, int]]:
+    """Cuts `total` floats into as many vectors of each width as fit, the widest first: (lanes, start, how many)."""
+    runs, start = [], 0
+    for lanes in widths:
+        count = (total - start) // lanes
+        runs.append((lanes, start, count))
+        start += count * lanes
+    return runs
+
+
+def copy_floats(k: KernelBuilder, source: Buffer, at: Expr, target: Buffer, to: Expr, count: int) -> None:
+    """Copies `count` floats from index `at` of `source` to index `to` of `target`."""
+    for lanes, start, runs in vector_runs(count):
+        with k.loop(runs) as i:
+            target.store(to + i * lanes + start, source.load(at + i * lanes + start, lanes), lanes)
+
+
+def fill_floats(k: KernelBuilder, target: Buffer, to: Expr, count: int, value: float = 0.0) -> None:
+    """Stores `value` in `count` floats from index `to`."""
+    for lanes, start, runs in vector_runs(count):
+        with k.loop(runs) as i:
+            target.store(to + i * lanes + start, splat(value, lanes), lanes)
+
+
+@dataclass(frozen=True)
+class Window:
+    """The shape of a window on some channel blocks of an image. Sizes in rows and columns, of `block` floats each."""
+
+    planes: int
+    block: int
+    image: tuple[int, int]
+    size: tuple[int, int]
+    left: int
+    """Column of the image under the window's first; negative where the window begins in the padding."""
+    outside: float
+    """What the window holds where there is no image."""
+
+
+def gather_rows(
+    k: KernelBuilder, image: Buffer, to: Buffer, window: Window, first: Expr, top: Expr, start: Expr = 0
+) -> None:
+    """Copies a window whose first row is row `top` of the image, of the channel blocks from `first` on, to index
+    `start`."""
+    (height, width), (rows, columns) = window.image, window.size
+    block, outside = window.block, window.outside
+    begin = min(columns, max(0, -window.left))
+    end = max(begin, min(columns, width - window.left))
+    with k.loop(window.planes) as b, k.loop(rows) as r:
+        y = k.let(top + r)
+        at = k.let(start + (b * rows + r) * (columns * block))
+        with k.when(tirx.all(y >= 0, y < height)):
+            fill_floats(k, to, at, begin * block, outside)
+            source = k.let((((first + b) * height + y) * width + (begin + window.left)) * block)
+            copy_floats(k, image, source, to, k.let(at + begin * block), (end - begin) * block)
+            fill_floats(k, to, k.let(at + end * block), (columns - end) * block, outside)
+        with k.otherwise():
+            fill_floats(k, to, at, columns * block, outside)

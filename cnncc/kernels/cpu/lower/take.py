@@ -1,0 +1,28 @@
+"""The kernel that reads listed positions of an axis."""
+
+from __future__ import annotations
+
+from tvm import tirx
+from tvm.tirx import PrimFunc
+
+from cnncc.kernels.cpu.lower.moves import copy_floats
+from cnncc.kernels.cpu.take import TakeConfig
+from cnncc.kernels.shared.builder import KernelBuilder
+
+
+def lower(c: TakeConfig, symbol: str) -> PrimFunc:
+    """The kernel for one configuration."""
+    k = KernelBuilder()
+    source = k.operand("source", c.outer * c.size * c.inner)
+    table = k.operand("places", c.count)
+    result = k.operand("result", c.outer * c.count * c.inner)
+    with k.units() as u:
+        if c.inner > 1:
+            place = k.let(tirx.Cast("int32", table.load(k.let(u % c.count))))
+            at = k.let(((u // c.count) * c.size + place) * c.inner)
+            copy_floats(k, source, at, result, k.let(u * c.inner), c.inner)
+        else:
+            with k.loop(c.count) as i:
+                place = k.let(tirx.Cast("int32", table.load(i)))
+                result.store(u * c.count + i, source.load(u * c.size + place))
+    return k.finish(symbol)

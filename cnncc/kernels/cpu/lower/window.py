@@ -1,0 +1,212 @@
+"""The sliding-window kernel: depthwise convolution, max and average pooling, one channel per lane."""
+
+from __future__ import annotations
+
+from contextlib import nullcontext
+from dataclasses import dataclass
+
+from tvm import tirx
+from tvm.tirx import PrimFunc
+
+from cnncc.kernels.cpu.lower.moves import Window, gather_rows
+from cnncc.kernels.cpu.tiles import even_tiles
+from cnncc.kernels.cpu.window import WindowConfig
+from cnncc.kernels.shared.arithmetic import LOWEST, nan_max, vmax, vmin
+from cnncc.kernels.shared.builder import Buffer, Expr, KernelBuilder, splat
+from cnncc.kernels.shared.epilogue import costly, each, readable
+from cnncc.kernels.shared.vectors import apply_epilogue
+
+
+def lower(config: WindowConfig, symbol: str) -> PrimFunc:
+    """The kernel for one configuration; a unit is some rows of one channel block."""
+    return _Window(config).build(symbol)
+
+
+@dataclass(frozen=True, eq=False)
+class _Tile:
+    """`count` pixels of row top + y from column x of one channel block; `top` is the unit's first row. Where a tap may
+    fall left or right of the image, x is a number."""
+
+    plane: Expr
+    top: Expr
+    y: Expr
+    x: Expr
+    count: int
+
+
+class _Window:
+    def __init__(self, config: WindowConfig) -> None:
+        self.c = c = config
+        self.k = k = KernelBuilder()
+        channels = c.channel_blocks * c.block
+        outputs = channels * c.out_size[0] * c.out_size[1]
+        self.image = k.operand("image", channels * c.in_size[0] * c.in_size[1])
+        self.weight = k.operand("weight", channels * c.kernel[0] * c.kernel[1]) if c.mode == "depthwise" else None
+        self.bias = k.operand("bias", channels) if c.bias else None
+        adds = sum(name == "add" for name, _ in c.epilogue)
+        self.extras = [k.operand(f"extra{i}", outputs) for i in range(adds)]
+        self.result = k.operand("result", outputs)
+        self.window = k.scratch(c.scratch_floats) if c.gathers else None
+        self.source, self.width = (self.image, c.in_size[1]) if self.window is None else (self.window, c.window[1])
+        """What the taps read, and the pixels of its rows."""
+
+    def build(self, symbol: str) -> PrimFunc:
+        k, c = self.k, self.c
+        with k.units() as u:
+            plane, piece = u // c.row_units, u % c.row_units
+            if c.rows_outermost:
+                plane, piece = u % c.channel_blocks, u // c.channel_blocks
+            plane, top = k.let(plane), k.let(piece * c.rows)
+            self.gather(plane, top)
+            with k.loop(k.let(vmin(c.rows, c.out_size[0] - top))) as y:
+                self.row(plane, top, y)
+        return k.finish(symbol)
+
+    def row(self, plane: Expr, top: Expr, y: Expr) -> None:
+        """The tiles of one row: those at the border one by one, the others in a loop."""
+        k = self.k
+        for start, columns, count in even_tiles(self.c.out_size[1], self.c.columns):
+            inside = [i for i in range(count) if self.inside(start + i * columns, columns)]
+            first, last = (inside[0], inside[-1] + 1) if inside else (count, count)
+            for i in range(first):
+                self.tile(_Tile(plane, top, y, start + i * columns, columns))
+            with k.loop(last - first) as i:
+                self.tile(_Tile(plane, top, y, k.let((i + first) * columns + start), columns))
+            for i in range(last, count):
+                self.tile(_Tile(plane, top, y, start + i * columns, columns))
+
+    def inside(self, x: int, count: int) -> bool:
+        """Whether all taps of some pixels are in columns that their source has."""
+        c = self.c
+        left = x * c.stride[1] - c.pad[1]
+        right = left + (count - 1) * c.stride[1] + (c.kernel[1] - 1) * c.dilation[1]
+        return c.gathers or (left >= 0 and right < c.in_size[1])
+
+    def gather(self, plane: Expr, top: Expr) -> None:
+        """Copies the input rows of the unit into the window, where taps fall outside the image."""
+        k, c = self.k, self.c
+        if self.window is None:
+            return
+        first = k.let(top * c.stride[0] - c.pad[0])
+        window = Window(1, c.block, c.in_size, c.window, -c.pad[1], outside=self.start)
+        gather_rows(k, self.image, self.window, window, plane, first)
+
+    @property
+    def start(self) -> float:
+        """What changes no maximum, or no sum."""
+        return LOWEST if self.c.mode == "max" else 0.0
+
+    def tile(self, t: _Tile) -> None:
+        k, c = self.k, self.c
+        acc = k.registers(t.count * c.block)
+        for v in range(c.block // c.lanes):
+            start = splat(self.start, c.lanes)
+            if self.bias is not None:
+                start = k.let(self.bias.load(t.plane * c.block + v * c.lanes, c.lanes))
+            for p in range(t.count):
+                acc.store(p * c.block + v * c.lanes, start, c.lanes)
+        self.reduce(t, acc)
+        self.store(t, acc)
+
+    def reduce(self, t: _Tile, acc: Buffer) -> None:
+        """Every tap of the window on all pixels of the tile."""
+        k, c = self.k, self.c
+        kh, kw = c.kernel
+        base = self.first_tap(t)
+        if not c.unrolled:
+            with k.loop(kh) as i, k.loop(kw) as j:
+                self.tap(t, acc, base, i, j)
+            return
+        first = k.let((t.top + t.y) * c.stride[0] - c.pad[0])
+        for i in range(kh):
+            row = first + i * c.dilation[0]
+            exists = tirx.all(row >= 0, row < c.in_size[0])
+            with k.when(exists) if c.reaches_out(0) else nullcontext():
+                for j in range(kw):
+                    self.tap(t, acc, base, i, j)
+
+    def first_tap(self, t: _Tile) -> Expr:
+        """Index of the first pixel's tap (0, 0), which need not exist."""
+        k, c = self.k, self.c
+        if self.window is not None:
+            return k.let((t.y * c.stride[0] * self.width + t.x * c.stride[1]) * c.block)
+        row = t.plane * c.in_size[0] + (t.top + t.y) * c.stride[0] - c.pad[0]
+        return k.let((row * self.width + t.x * c.stride[1] - c.pad[1]) * c.block)
+
+    def tap(self, t: _Tile, acc: Buffer, base: Expr, i: Expr, j: Expr) -> None:
+        """Tap (i, j) of every pixel that has it; `base` is the index of the first pixel's tap (0, 0)."""
+        k, c = self.k, self.c
+        at = k.let(base + (i * c.dilation[0] * self.width + j * c.dilation[1]) * c.block)
+        for v in range(c.block // c.lanes):
+            factor = None
+            if self.weight is not None:
+                index = (t.plane * (c.kernel[0] * c.kernel[1]) + i * c.kernel[1] + j) * c.block + v * c.lanes
+                factor = k.let(self.weight.load(index, c.lanes))
+            for p in range(t.count):
+                if not self.has_column(t, p, j):
+                    continue
+                value = self.source.load(at + p * c.stride[1] * c.block + v * c.lanes, c.lanes)
+                slot = p * c.block + v * c.lanes
+                acc.store(slot, self.combine(acc.load(slot, c.lanes), value, factor), c.lanes)
+
+    def has_column(self, t: _Tile, pixel: int, j: Expr) -> bool:
+        """Whether the source has the column of tap j of a pixel."""
+        c = self.c
+        if c.gathers or not c.reaches_out(1) or not isinstance(t.x, int):
+            return True
+        column = (t.x + pixel) * c.stride[1] + j * c.dilation[1] - c.pad[1]
+        return bool(0 <= column < c.in_size[1])
+
+    def store(self, t: _Tile, acc: Buffer) -> None:
+        """Scale and epilogue of every pixel, and its result."""
+        k, c = self.k, self.c
+        at = k.let(((t.plane * c.out_size[0] + t.top + t.y) * c.out_size[1] + t.x) * c.block)
+        looped = costly(c.epilogue)
+        sums = readable(k, acc, t.count * c.block, c.lanes, looped)
+
+        def pixel(p: Expr) -> None:
+            scale = self.scale(t.top + t.y, t.x + p)
+
+            def vector(v: Expr) -> None:
+                value, index = sums.load(p * c.block + v * c.lanes, c.lanes), at + p * c.block + v * c.lanes
+                if scale is not None:
+                    value = k.let(value * splat(scale, c.lanes))
+                extras = [e.load(index, c.lanes) for e in self.extras]
+                self.result.store(index, apply_epilogue(k, value, c.epilogue, extras, c.lanes), c.lanes)
+
+            each(k, (c.block // c.lanes,), looped, vector)
+
+        each(k, (t.count,), looped, pixel)
+
+    def combine(self, before: Expr, value: Expr, factor: Expr | None) -> Expr:
+        if factor is not None:
+            return before + value * factor
+        return nan_max(before, value) if self.c.mode == "max" else before + value
+
+    def scale(self, y: Expr, x: Expr) -> Expr | None:
+        """One over the number of values averaged; pixels of the padding are not counted unless asked for."""
+        k, c = self.k, self.c
+        if c.mode != "avg":
+            return None
+        whole = c.kernel[0] * c.kernel[1]
+        sides = [self._inside(0, y), self._inside(1, x)]
+        if all(isinstance(s, int) for s in sides):
+            return 1.0 / whole
+        return k.let(tirx.FloatImm("float32", 1.0) / tirx.Cast("float32", sides[0] * sides[1]))
+
+    def _inside(self, axis: int, at: Expr) -> Expr:
+        """Taps of the window along one axis that are counted."""
+        c = self.c
+        size, kernel, pad = c.in_size[axis], c.kernel[axis], c.pad[axis]
+        reach = (c.out_size[axis] - 1) * c.stride[axis] + kernel
+        if c.count_include_pad:
+            # Ceil rounding may reach beyond even the padding; that is never counted.
+            limit, low = size + pad + c.pad[axis + 2], 0
+            if reach <= limit:
+                return kernel
+            start = at * c.stride[axis]
+            return self.k.let(vmin(start + kernel, limit) - start + low)
+        if pad == 0 and reach <= size:
+            return kernel
+        start = at * c.stride[axis] - pad
+        return self.k.let(vmin(start + kernel, size) - vmax(start, 0))

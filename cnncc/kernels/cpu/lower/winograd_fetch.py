@@ -1,0 +1,66 @@
+"""Pixels fetched ahead: while products keep the multipliers busy, memory brings what the transforms will touch."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from cnncc.kernels.cpu.winograd import WinogradConfig
+from cnncc.kernels.shared.arithmetic import vmin
+from cnncc.kernels.shared.builder import Buffer, Expr, KernelBuilder
+
+LINE = 16
+"""Floats of a cache line."""
+
+
+@dataclass(frozen=True)
+class Region:
+    """The m x m pixels under each tile of a unit, of which `tile` is the first, in `planes` channel blocks from `plane`
+    on; of the image, tiles begin `shift` pixels later, since the unit before has read what they share with it."""
+
+    buffer: Buffer
+    extent: tuple[int, int]
+    plane: Expr
+    planes: int
+    tile: Expr
+    shift: int
+    write: bool
+    part: Expr = 0
+    parts: int = 1
+    """Fetched by so many groups' products, of which this is one."""
+
+    def rows(self, c: WinogradConfig) -> int:
+        """Rows of pixels of all its tiles: what is fetched in one go."""
+        return self.planes * c.m * c.tiles
+
+
+@dataclass(frozen=True)
+class Coming:
+    """What a pass over the channels fetches: from where on, and how many lines a step, of the next point's weights; and
+    in each channel block its share of the regions, the first of which is number `slot` of `slots` in a group."""
+
+    weights: Expr
+    lines: int
+    regions: list[Region]
+    slot: Expr
+    slots: int
+
+
+def fetch_share(k: KernelBuilder, c: WinogradConfig, region: Region, slot: Expr, slots: int) -> None:
+    """What one of `slots` steps of a group's products asks for of a region."""
+    rows = region.rows(c)
+    each = -(-rows // (slots * region.parts))
+    slot = k.let(region.part * slots + slot)
+    with k.when(slot * each < rows):
+        for i in range(each):
+            _fetch_row(k, c, region, k.let(slot * each + i))
+
+
+def _fetch_row(k: KernelBuilder, c: WinogradConfig, region: Region, row: Expr) -> None:
+    """One row of pixels of one tile. Rows below the image count as its last; addresses need not be exact."""
+    height, width = region.extent
+    tile, place = k.let(region.tile + row % c.tiles), k.let(row // c.tiles)
+    y = k.let(vmin(tile // c.grid[1] * c.m + place % c.m + region.shift, height - 1))
+    x = k.let(tile % c.grid[1] * c.m + region.shift)
+    at = k.let((((region.plane + place // c.m) * height + y) * width + x) * c.block)
+    for line in range(c.m * c.block // LINE):
+        region.buffer.prefetch(at + line * LINE, write=region.write)

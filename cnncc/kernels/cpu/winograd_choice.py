@@ -1,0 +1,278 @@
+"""When Winograd beats the direct kernel, and with which tiles: a model of cycles and bytes, no measurement."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import replace
+from functools import cache
+
+from cnncc.kernels.cpu.conv_choice import STEP_CYCLES
+from cnncc.kernels.cpu.room import Option, choose
+from cnncc.kernels.cpu.tiles import (
+    Problem,
+    Tile,
+    cache_bandwidth,
+    choose_tile,
+    even_tiles,
+    fits_registers,
+    step_cycles,
+    total_cycles,
+)
+from cnncc.kernels.cpu.winograd import WinogradConfig, pack_winograd
+from cnncc.kernels.shared.choices import WinogradChoice
+from cnncc.kernels.shared.convolution import pad_channels
+from cnncc.kernels.shared.spec import Call, Kernel, Operand, Packed, Selection, Site, blocks
+from cnncc.kernels.shared.winograd import ERRORS, allowed_sizes
+from cnncc.machines.targets import Target
+
+KEEP_DIRECT = 0.95
+"""Winograd must promise at least this much less: its weights are larger, and the model is only a model."""
+
+AS_GOOD = 1.03
+"""Of the fastest candidate's predicted cycles, at which fewer weights, and so a smaller module, count for more."""
+
+EXPOSED = 0.5
+"""Part of the shorter of multiplying and reading from memory that the longer does not hide."""
+
+SHARPNESS = 4.0
+"""Of the products' steps. With AVX-512, 28 tiles x 1 block (as many loads as multiply-adds) took 1.4 times as long as
+6 x 4; with AVX2, 2 tiles x 2 blocks (no more accumulators than latency needs) took 1.1 to 1.25 times as long as 6 x 1.
+Their longest parts alone are the same."""
+
+CHUNKS = (1, 2, 3, 4, 6, 8, 12, 16, 24, 32)
+"""Into how many pieces the output blocks may be cut."""
+
+READ_AGAIN = 0.4
+"""Part of reading the transformed input for another group of output blocks that multiplications do not hide."""
+
+WEIGHTS_AGAIN = 0.3
+"""The same of reading the weights for another unit."""
+
+SHARING = 3.0
+"""How many times a transformed input that is shared moves between a core and the last cache: stored, sent back and
+read, often by another core."""
+
+FEW_UNITS = 0.08
+"""Of a unit's share of the work: what is lost on average where threads wait for the last one."""
+
+SMALL_TILE, LARGE_TILE = 2.5, 11.0
+"""Cycles to transform one element of an input tile, of a vector of channels, where it has 4 x 4, and where it has more
+and does not fit into the registers: then it is also stored to so many places that they push each other out of the first
+cache. Like the figures above fitted to 34 candidates each of 33 layers, with AVX-512 and 2 MiB of second cache; other
+processors have not been fitted."""
+
+
+def select_winograd(site: Site) -> Selection | None:
+    """3x3 or 5x5 with stride 1, no dilation or groups, on blocked channels, where the model says it pays."""
+    if not applies(site):
+        return None
+    if site.given is not None:
+        return _given(site)
+    costs = _costs_of(site)
+    if not costs:
+        return None
+    direct = _direct_cycles(site)
+    if min(costs.values()) > KEEP_DIRECT * direct:
+        return None
+    options = [Option(cycles, c.workspace_floats, c.scratch_floats, c) for c, cycles in _small(costs).items()]
+    config, note = choose(site, options)
+    why = f"F({config.m}x{config.m}), {costs[config] / direct:.2f} of the direct kernel's predicted cycles"
+    return _selection(site, config, why + note)
+
+
+def _small(costs: dict[WinogradConfig, float]) -> dict[WinogradConfig, float]:
+    """Without the candidates that have more weights than one that is as good as the fastest."""
+    near = AS_GOOD * min(costs.values())
+    fewest = min(config.weight_floats for config, cycles in costs.items() if cycles <= near)
+    return {config: cycles for config, cycles in costs.items() if config.weight_floats <= fewest}
+
+
+def _costs_of(site: Site) -> dict[WinogradConfig, float]:
+    """Each candidate and its predicted cycles."""
+    return dict(_costs(_base(site), site.target, site.max_error, site.weights_per_cycle))
+
+
+@cache
+def _costs(
+    base: WinogradConfig, target: Target, max_error: float, rate: float
+) -> tuple[tuple[WinogradConfig, float], ...]:
+    """Kept by all that they depend on: networks repeat their layers."""
+    return tuple((config, _cycles(config, target, rate)) for config in candidates(base, target, max_error))
+
+
+def applies(site: Site) -> bool:
+    """Whether Winograd can compute the node at all."""
+    node, attrs = site.node, site.node.attrs
+    if node.op != "conv" or site.type().block == 1 or attrs["groups"] != 1:
+        return False
+    square = attrs["kernel"] in {(taps, taps) for _, taps in ERRORS}
+    return square and (attrs["stride"], attrs["dilation"]) == ((1, 1), (1, 1))
+
+
+def winograd_candidates(site: Site) -> list[tuple[float, WinogradChoice]]:
+    """Predicted cycles and choice of all candidates, cheapest first; none where Winograd does not apply."""
+    if not applies(site):
+        return []
+    found = [(cycles, winograd_choice(config)) for config, cycles in _costs_of(site).items()]
+    return sorted(found, key=lambda pair: pair[0])
+
+
+def winograd_choice(config: WinogradConfig) -> WinogradChoice:
+    """What was chosen in a configuration."""
+    return WinogradChoice(config.m, config.tiles, config.chunks, config.tile.groups, config.shared)
+
+
+def _given(site: Site) -> Selection | None:
+    """What a given choice asks for; None where that is the direct kernel."""
+    given = site.given
+    if given is None or not isinstance(given.choice, WinogradChoice):
+        return None
+    c = given.choice
+    tile = _register_tile(c.tiles, c.groups, site.target)
+    config = replace(_base(site), m=c.m, tiles=c.tiles, chunks=c.chunks, tile=tile, shared=c.shared)
+    return _selection(site, config, f"F({c.m}x{c.m}); {given.why}")
+
+
+def _base(site: Site) -> WinogradConfig:
+    """The part of a configuration that the node gives."""
+    node, source, target = site.node, site.type(), site.target
+    pad = node.attrs["pad"]
+    return WinogradConfig(
+        m=2, taps=node.attrs["kernel"][0],
+        in_blocks=blocks(source.shape[1], target.block), in_size=(source.shape[2], source.shape[3]),
+        out_blocks=blocks(node.attrs["out"], target.block), out_size=node.type.chw[1:], pad=(pad[0], pad[1]),
+        block=target.block, lanes=target.lanes, bias=node.attrs["bias"], epilogue=node.attrs["epilogue"], tiles=1,
+        chunks=1, tile=Tile(1, 1, 1), shared=False,
+    )  # fmt: skip
+
+
+def candidates(base: WinogradConfig, target: Target, max_error: float) -> Iterator[WinogradConfig]:
+    """Every output tile the error bound allows, with every sensible number of tiles and chunks per unit."""
+    smaller = min(base.out_size)
+    for m in (m for m in allowed_sizes(max_error, base.taps) if m < smaller + m // 2):
+        for tiles, groups, chunks in _cuts(replace(base, m=m), target):
+            tile = _register_tile(tiles, groups, target)
+            config = replace(base, m=m, tiles=tiles, chunks=chunks, tile=tile)
+            for shared in (False, True):
+                made = replace(config, shared=shared)
+                if 4 * made.scratch_floats <= target.l2_bytes:
+                    yield made
+
+
+def _cuts(config: WinogradConfig, target: Target) -> Iterator[tuple[int, int, int]]:
+    """Tiles of a unit, output blocks of a register tile, chunks of the output blocks."""
+    for tiles in _tile_counts(config.total):
+        for groups in (g for g in (1, 2, 4) if fits_registers(Tile(1, 1, g), target) and config.out_blocks % g == 0):
+            parts = config.out_blocks // groups
+            for chunks in (c for c in CHUNKS if parts % c == 0):
+                yield tiles, groups, chunks
+
+
+def _tile_counts(total: int) -> list[int]:
+    """Even cuts of all tiles into units of at most 64."""
+    even = (c for c in range(1, min(total, 64) + 1) if -(-total // -(-total // c)) == c)
+    return [c for c in even if c >= 6 or c == total]
+
+
+def _register_tile(tiles: int, groups: int, target: Target) -> Tile:
+    """As many tiles as the registers hold beside `groups` output blocks."""
+    fitting = [c for c in range(1, 29) if c <= tiles and fits_registers(Tile(1, c, groups), target)]
+    return Tile(1, even_tiles(tiles, max(fitting, default=1))[0][1], groups)
+
+
+def _cycles(config: WinogradConfig, target: Target, rate: float) -> float:
+    """Predicted cycles on one core that reads weights at a `rate` of bytes per cycle: products or reading, whichever
+    takes longer; and transforms."""
+    reading = 4 * config.weight_floats / rate
+    again = WEIGHTS_AGAIN * (config.tile_units - 1) * 4 * config.weight_floats / target.l3_bytes_per_cycle
+    busy = _product_cycles(config, target)
+    work = _overlapped(busy, reading) + again + _transform_cycles(config, target)
+    units, cores = config.tile_units * config.chunks, target.cores
+    idle = -(-units // cores) * cores / units
+    return work * idle * (1 + FEW_UNITS / units)
+
+
+def _overlapped(busy: float, reading: float) -> float:
+    return max(busy, reading) + EXPOSED * min(busy, reading)
+
+
+def _product_cycles(config: WinogradConfig, target: Target) -> float:
+    """Of the matrix products, and of reading the transformed input for each group of output blocks."""
+    channels = config.in_blocks * config.block
+    panel = channels * config.tile.groups * config.block * 4
+    step = 0.0
+    for _, size, count in even_tiles(config.tiles, config.tile.columns):
+        step += count * step_cycles(Tile(1, size, config.tile.groups), target, panel, sharpness=SHARPNESS)
+    groups = config.out_blocks // config.tile.groups
+    products = config.tile_units * groups * config.points * channels * step
+    unit_bytes = 4 * config.points * config.in_blocks * config.tiles * config.block
+    bandwidth = cache_bandwidth(unit_bytes, target)
+    return products + READ_AGAIN * config.tile_units * (groups - 1) * unit_bytes / bandwidth
+
+
+def _transform_cycles(config: WinogradConfig, target: Target) -> float:
+    """Of the input, which each chunk transforms again unless they share it, and of the output."""
+    padded = config.tile_units * config.tiles * target.vectors
+    each = padded * config.in_blocks * input_cycles(config.edge)
+    output = padded * config.out_blocks * output_cycles(config.m, config.edge)
+    if not config.shared:
+        return each * config.chunks + output
+    moved = 4 * config.data_floats
+    return each + output + STEP_CYCLES * target.cores + SHARING * moved / target.l3_bytes_per_cycle
+
+
+def input_cycles(edge: int) -> float:
+    """One tile of one vector of channels."""
+    return edge * edge * (SMALL_TILE if edge <= 4 else LARGE_TILE)
+
+
+def output_cycles(m: int, edge: int) -> float:
+    """One output tile of one vector of channels."""
+    return edge * edge * 0.5 + m * edge * 2.0 + m * m * 3.0
+
+
+def _direct_cycles(site: Site) -> float:
+    """Predicted cycles of the direct kernel for the same node."""
+    node, source, target = site.node, site.type(), site.target
+    _, _, height, width = node.type.shape
+    out_blocks = blocks(node.attrs["out"], target.block)
+    taps = node.attrs["kernel"][0] ** 2
+    reduction = blocks(source.shape[1], target.block) * target.block * taps
+    problem = Problem(height, width, out_blocks, reduction, taps)
+    work = reduction * total_cycles(choose_tile(problem, target), problem, target)[0]
+    return _overlapped(work, 4 * reduction * out_blocks * target.block / site.weights_per_cycle)
+
+
+def _selection(site: Site, config: WinogradConfig, why: str) -> Selection:
+    node, target = site.node, site.target
+    kind = f"{config.m}x{config.m}" if config.taps == 3 else f"{config.m}x{config.m}_{config.taps}x{config.taps}"
+    stem = f"winograd_f32_{kind}_nchw{config.block}c"
+    shape = f"{config.tile.columns}x{config.tile.groups * config.block}_{target.isa}"
+    units = config.tile_units * config.chunks
+    kernel = Kernel("winograd", f"{stem}_{shape}", config, units, config.scratch_floats)
+    weight, bias = site.constant("weight"), site.constant("bias")
+    assert weight is not None
+    packed = [Packed(f"{node.name}.weight", weight.map((config.weight_floats,), lambda w: pack_winograd(w, config)))]
+    if bias is not None:
+        padded = config.out_blocks * config.block
+        packed.append(Packed(f"{node.name}.bias", bias.map((padded,), lambda b: pad_channels(b, padded))))
+    weights = tuple(Operand("weight", p.name) for p in packed)
+    extras = site.values(node.inputs[1:])
+    image = site.values(node.inputs[:1])
+    if not config.shared:
+        return Selection((Call(node.name, kernel, (*image, *weights, *extras), site.result),), tuple(packed), why)
+    # The transform does not depend on the epilogue or on how the products are cut: one kernel for all that agree.
+    plain = replace(config, epilogue=(), bias=False, chunks=1, tile=Tile(1, 1, 1), out_blocks=1)
+    transform = Kernel(
+        "winograd_input",
+        f"{stem}_input_{target.isa}",
+        plain,
+        config.in_blocks * config.tile_units,
+        0,
+    )
+    data = Operand("workspace", node.name)
+    calls = (
+        Call(node.name, transform, image, data, workspace_floats=config.data_floats),
+        Call(node.name, kernel, (data, *weights, *extras), site.result, workspace_floats=config.data_floats),
+    )
+    return Selection(calls, tuple(packed), f"{why}; input transformed once for all output blocks")

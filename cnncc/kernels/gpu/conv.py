@@ -1,0 +1,250 @@
+"""Convolution as an implicit matrix product: pixels of the whole batch x output channels, summed over input and taps.
+
+Nothing is gathered in memory: each block of threads loads its piece of the image into shared memory, tap by tap, two
+pieces in turn so that one is loaded while the other is multiplied. Where a layer has too few pixels and channels for
+all multiprocessors, the sum is split among blocks, and a second kernel adds up the parts.
+
+With `--dtype float16` the operands of a product are rounded to halves on their way into shared memory and multiplied by
+tensor cores, the sums stay float32; values in memory are float32 as before, weights are stored as halves.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+
+import numpy as np
+
+from cnncc.ir import Constant
+from cnncc.kernels.gpu.model import TENSOR_TILES, Estimate, TensorTile, Tile, estimate, stream_estimate, tiles
+from cnncc.kernels.gpu.spec import VECTOR, GpuKernel, GpuSite, View, Work, grid_of, threads_for
+from cnncc.kernels.shared.convolution import ConvGeometry, conv_geometry, conv_merge, densify, pad_channels
+from cnncc.kernels.shared.spec import Call, Epilogue, Operand, Packed, Selection, blocks
+from cnncc.kernels.shared.transposed import transposed_phases
+from cnncc.machines.gpus import Gpu
+
+
+@dataclass(frozen=True)
+class ConvConfig:
+    """One convolution of a batch; with `splits` above 1 it writes that many partial sums, without bias and epilogue."""
+
+    batch: int
+    source: View
+    result: View
+    extras: tuple[int, ...]
+    """Floats from image to image of the tensors that the epilogue adds."""
+    geometry: ConvGeometry
+    tile: Tile | TensorTile
+    splits: int
+
+    @property
+    def rows(self) -> int:
+        """Pixels of the whole batch."""
+        return self.batch * self.geometry.grid[0] * self.geometry.grid[1]
+
+    @property
+    def group_in(self) -> int:
+        """Stored input channels of a group."""
+        g = self.geometry
+        return blocks(g.in_channels, g.in_block) * g.in_block // g.groups
+
+    @property
+    def group_out(self) -> int:
+        """Stored output channels of a group."""
+        return self.result.blocks * self.result.block // self.geometry.groups
+
+    @property
+    def depth(self) -> int:
+        """Products in a sum."""
+        return self.group_in * self.geometry.kernel[0] * self.geometry.kernel[1]
+
+    @property
+    def steps(self) -> int:
+        """Pieces of `tile.depth` products that the sum consists of."""
+        return -(-self.depth // self.tile.depth)
+
+    @property
+    def steps_per_split(self) -> int:
+        return -(-self.steps // self.splits)
+
+    @property
+    def column_tiles(self) -> int:
+        return -(-self.group_out // self.tile.columns)
+
+    @property
+    def grid(self) -> tuple[int, int, int]:
+        return (-(-self.rows // self.tile.rows), self.column_tiles * self.geometry.groups, self.splits)
+
+    @property
+    def flops(self) -> int:
+        g = self.geometry
+        return 2 * self.rows * g.out_channels * (g.in_channels // g.groups) * g.kernel[0] * g.kernel[1]
+
+
+@dataclass(frozen=True)
+class SumConfig:
+    """The second kernel of a split sum: adds the parts up, then bias and epilogue."""
+
+    batch: int
+    result: View
+    extras: tuple[int, ...]
+    splits: int
+    bias: bool
+    epilogue: Epilogue
+    threads: int
+
+
+def pack_weights(weight: np.ndarray, config: ConvConfig) -> np.ndarray:
+    """(o, i / groups, kh, kw) to [group][tile of columns][depth][column], zeros where steps and tiles are not full.
+
+    The depth counts (block of channels, kernel row, kernel column, channel in block), as the kernel reads the image.
+    """
+    g, tile = config.geometry, config.tile
+    taps = g.kernel[0] * g.kernel[1]
+    deep, wide = config.steps * tile.depth, config.column_tiles * tile.columns
+    out = np.zeros((g.groups, deep, wide), np.float32)
+    per_out, per_in = g.out_channels // g.groups, weight.shape[1]
+    full = np.zeros((g.groups, per_out, config.group_in, taps), np.float32)
+    full[:, :, :per_in] = weight.reshape(g.groups, per_out, per_in, taps)
+    blocked = full.reshape(g.groups, per_out, config.group_in // g.in_block, g.in_block, taps).transpose(0, 2, 4, 3, 1)
+    out[:, : config.depth, :per_out] = blocked.reshape(g.groups, config.depth, per_out)
+    tiled = out.reshape(g.groups, config.steps, tile.depth, config.column_tiles, tile.columns)
+    if isinstance(tile, TensorTile):  # each channel's halves of a step side by side
+        return np.ascontiguousarray(tiled.transpose(0, 3, 1, 4, 2), np.float16).ravel()
+    return np.ascontiguousarray(tiled.transpose(0, 3, 1, 2, 4)).ravel()
+
+
+def select_conv(site: GpuSite) -> Selection | None:
+    """Any convolution that the depthwise rule left; groups are merged until each fills whole blocks."""
+    if site.node.op != "conv":
+        return None
+    groups, merge = site.node.attrs["groups"], conv_merge(site)
+    weight = site.constant("weight")
+    assert weight is not None
+    out, narrow, kh, kw = weight.shape
+    dense = weight.map((out, narrow * merge, kh, kw), lambda w: densify(w, groups, merge))
+    calls, packed, why = _calls(site, conv_geometry(site), dense, "", split=True)
+    merged = f"; {merge} groups merged to fill a block" if merge > 1 else ""
+    return Selection(calls, packed, why + merged)
+
+
+def select_transposed(site: GpuSite) -> Selection | None:
+    """A transposed convolution as one small convolution for each phase of its stride."""
+    if site.node.op != "conv_transpose":
+        return None
+    calls: list[Call] = []
+    packed: dict[str, Packed] = {}
+    for geometry, part, suffix in transposed_phases(site):
+        more, weights, _ = _calls(site, geometry, part, suffix, split=False)
+        calls += more
+        packed.update({p.name: p for p in weights})
+    return Selection(tuple(calls), tuple(packed.values()), f"{len(calls)} phases of the stride, each a convolution")
+
+
+def _calls(
+    site: GpuSite, geometry: ConvGeometry, weight: Constant, suffix: str, split: bool
+) -> tuple[tuple[Call, ...], tuple[Packed, ...], str]:
+    """The kernel or kernels of one convolution, their weights, and why this tile."""
+    config, expected = configure(site, geometry, split)
+    node = site.node
+    size = config.steps * config.tile.depth * config.column_tiles * config.tile.columns * geometry.groups
+    stored = "float16" if isinstance(config.tile, TensorTile) else "float32"
+    packed = [Packed(f"{node.name}.weight{suffix}", weight.map((size,), lambda w: pack_weights(w, config)), stored)]
+    bias = site.constant("bias")
+    if bias is not None:
+        padded = config.result.blocks * config.result.block
+        packed.append(Packed(f"{node.name}.bias", bias.map((padded,), lambda b: pad_channels(b, padded))))
+    operands = [*site.values(node.inputs[:1]), Operand("weight", packed[0].name)]
+    rest = [*(Operand("weight", p.name) for p in packed[1:]), *site.values(node.inputs[1:])]
+    why = f"tile {config.tile.label}, {config.splits} parts of the sum; model: {expected.why}"
+    if config.splits == 1:
+        return (Call(node.name, conv_kernel(config, site), (*operands, *rest), site.result, True),), tuple(packed), why
+    workspace = Operand("workspace", node.name)
+    floats = config.splits * config.result.floats
+    first = Call(node.name, conv_kernel(config, site), tuple(operands), workspace, True, floats)
+    second = Call(node.name, sum_kernel(config, site), (workspace, *rest), site.result, True, floats)
+    return (first, second), tuple(packed), why
+
+
+def configure(site: GpuSite, geometry: ConvGeometry, split: bool) -> tuple[ConvConfig, Estimate]:
+    """The tile and split of least predicted time, and the prediction."""
+    node = site.node
+    extras = tuple(site.view(name).stride for name in node.inputs[1:])
+    source, result = site.view(node.inputs[0]), site.view(node.name)
+    found: list[tuple[float, ConvConfig, Estimate]] = []
+    half = site.dtype == "float16" and geometry.in_block == VECTOR
+    for tile in TENSOR_TILES if half else tiles(geometry.in_block):
+        config = ConvConfig(site.batch, source, result, extras, geometry, tile, 1)
+        for splits in _split_choices(config) if split else [1]:
+            candidate = replace(config, splits=splits)
+            expected = estimate_conv(candidate, site)
+            found.append((expected.seconds, candidate, expected))
+    _, config, expected = min(found, key=lambda f: f[0])
+    return config, expected
+
+
+def _split_choices(config: ConvConfig) -> list[int]:
+    """Splits in which every part has steps to do, and a few of them."""
+    steps = config.steps
+    return [s for s in (1, 2, 3, 4, 6, 8, 12, 16) if s == 1 or (steps >= 4 * s and -(-steps // -(-steps // s)) == s)]
+
+
+def estimate_conv(config: ConvConfig, site: GpuSite) -> Estimate:
+    """The model's time of one candidate, with its second kernel."""
+    product = estimate_of(config, site.target, _bytes(config, site))
+    if config.splits == 1:
+        return product
+    second = sum_kernel(config, site)
+    work = second.work
+    more = stream_estimate(site.target, second.grid, second.threads, 64, 0, work.bytes, work.flops, loads=config.splits)
+    launch = 1e-6 * site.target.launch_microseconds
+    return replace(product, seconds=product.seconds + more.seconds + launch)
+
+
+def estimate_of(config: ConvConfig, gpu: Gpu, bytes_needed: int) -> Estimate:
+    """The model's time of the matrix product alone."""
+    return estimate(gpu, config.tile, config.grid, config.steps_per_split, bytes_needed, config.flops)
+
+
+def _bytes(config: ConvConfig, site: GpuSite) -> int:
+    g = config.geometry
+    weights = (
+        (2 if isinstance(config.tile, TensorTile) else 4)
+        * g.out_channels
+        * (g.in_channels // g.groups)
+        * g.kernel[0]
+        * g.kernel[1]
+    )
+    used = 1.0
+    if g.kernel == (1, 1):  # of a strided one only every so many rows are read, of which whole sectors come along
+        used = 1 / g.stride[0]
+    read, *added = site.node.inputs
+    return weights + int(used * site.bytes_of(read)) + site.bytes_of(site.node.name, *added)
+
+
+def conv_kernel(config: ConvConfig, site: GpuSite, work: Work | None = None, stem: str = "") -> GpuKernel:
+    """The matrix product as a kernel; its work and the beginning of its name unless they are said."""
+    g, tile = config.geometry, config.tile
+    stem = stem or ("gemm" if g.kernel == (1, 1) else "conv")
+    split = f"_k{config.splits}" if config.splits > 1 else ""
+    return GpuKernel(
+        family="tensor_conv" if isinstance(tile, TensorTile) else "conv",
+        name=f"{stem}_{'f16' if isinstance(tile, TensorTile) else 'f32'}_{config.source.label}_{tile.label}{split}",
+        config=config,
+        units=config.grid[0] * config.grid[1] * config.grid[2],
+        scratch_floats=0,
+        grid=config.grid,
+        threads=tile.threads,
+        work=work or Work(config.flops, _bytes(config, site), isinstance(tile, TensorTile)),
+    )
+
+
+def sum_kernel(config: ConvConfig, site: GpuSite) -> GpuKernel:
+    """The kernel that adds up the parts."""
+    g = config.geometry
+    total = config.batch * config.result.floats // VECTOR
+    threads = threads_for(total, site.target)
+    parts = SumConfig(config.batch, config.result, config.extras, config.splits, g.bias, g.epilogue, threads)
+    grid = grid_of(total, threads)
+    bytes_ = 4 * config.batch * config.result.floats * (config.splits + 1 + len(config.extras))
+    name = f"sum_f32_{config.result.label}_{config.splits}"
+    return GpuKernel("sum", name, parts, grid[0], 0, grid, threads, Work(bytes_ // 4, bytes_))

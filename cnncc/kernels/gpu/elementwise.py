@@ -1,0 +1,94 @@
+"""Kernels that treat every element alike: activations, batch norm that could not be folded, add and mul, inputs."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from cnncc.ir import Constant
+from cnncc.kernels.gpu.spec import VECTOR, GpuKernel, GpuSite, View, Work, grid_of, threads_for
+from cnncc.kernels.shared.elementwise import affine_weights, label
+from cnncc.kernels.shared.spec import Call, Epilogue, Operand, Packed, Selection
+from cnncc.ops import ACTIVATIONS, ELEMENTWISE
+
+
+@dataclass(frozen=True)
+class ElementwiseConfig:
+    """`start` is `first` (the first operand as it is), a merge, or `affine` (x scale + shift, per channel).
+
+    `operands` are views of what is combined: of the result's size, or of one value per channel.
+    """
+
+    start: str
+    batch: int
+    operands: tuple[View, ...]
+    extras: tuple[int, ...]
+    result: View
+    epilogue: Epilogue
+    lanes: int
+    threads: int
+
+    @property
+    def per_image(self) -> int:
+        return self.result.floats // self.lanes
+
+
+def select_elementwise(site: GpuSite) -> Selection | None:
+    """Activations, bn, merges, copies of a value, and the mean and std of an input."""
+    node = site.node
+    if node.op == "input":
+        return _normalize(site)
+    if node.op == "bn":
+        return _affine(site)
+    if node.op in ELEMENTWISE:
+        own = len(node.inputs) - sum(name == "add" for name, _ in node.attrs["epilogue"])
+        return _elementwise(site, node.op, own, node.attrs["epilogue"])
+    if node.op in ACTIVATIONS:
+        return _elementwise(site, "first", 1, ((node.op, tuple(sorted(node.attrs.items()))),))
+    if node.op in ("identity", "dropout", "spread"):
+        return _elementwise(site, "first", 1, ())
+    return None
+
+
+def _affine(site: GpuSite) -> Selection:
+    """bn as x scale + shift with both computed at compile time, in float64."""
+    node, view = site.node, site.view(site.node.name)
+    packed = affine_weights(site, view.blocks * view.block)
+    return _elementwise(site, "affine", 1, node.attrs["epilogue"], packed)
+
+
+def _normalize(site: GpuSite) -> Selection:
+    """The mean and std of an input: (x - mean) / std as one multiply-add, on the way into the arena."""
+    node = site.node
+    channels = node.type.shape[1]
+
+    def per_channel(key: str, default: float) -> np.ndarray:
+        return np.broadcast_to(np.asarray(node.attrs[key] or (default,), np.float64), (channels,))
+
+    mean, std = per_channel("mean", 0.0), per_channel("std", 1.0)
+    packed = (
+        Packed(f"{node.name}.scale", Constant((channels,), lambda: (1 / std).astype(np.float32))),
+        Packed(f"{node.name}.shift", Constant((channels,), lambda: (-mean / std).astype(np.float32))),
+    )
+    return _elementwise(site, "affine", 0, (), packed)
+
+
+def _elementwise(site: GpuSite, start: str, own: int, epilogue: Epilogue, packed: tuple[Packed, ...] = ()) -> Selection:
+    """The first `own` inputs are combined, the others belong to the epilogue; without any, it is the caller's array."""
+    node, result = site.node, site.view(site.node.name)
+    values = site.values(node.inputs[:own]) or (Operand("raw", node.name),)
+    contiguous = View(result.channels, result.height, result.width, result.block, result.floats)
+    operands = tuple(site.view(name) for name in node.inputs[:own]) or (contiguous,)
+    lanes = VECTOR if result.block == VECTOR else 1
+    total = site.batch * result.floats // lanes
+    extras = tuple(site.view(name).stride for name in node.inputs[own:])
+    threads = threads_for(total, site.target)
+    config = ElementwiseConfig(start, site.batch, operands, extras, result, epilogue, lanes, threads)
+    grid = grid_of(total, threads)
+    work = Work(total * lanes * (len(operands) + len(epilogue)), site.bytes_of(node.name, *node.inputs))
+    name = f"{label(start, epilogue)}_f32_{result.label}"
+    kernel = GpuKernel("elementwise", name, config, grid[0], 0, grid, threads, work)
+    weights = tuple(Operand("weight", p.name) for p in packed)
+    call = Call(node.name, kernel, (*values, *weights, *site.values(node.inputs[own:])), site.result, True)
+    return Selection((call,), packed, "one pass over memory")

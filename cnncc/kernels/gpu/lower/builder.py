@@ -1,0 +1,167 @@
+"""Statement builder for GPU kernels: the CPU's, with blocks, threads, shared memory and barriers."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from typing import Any
+
+from tvm import tirx
+from tvm.tirx import (
+    AllocBuffer,
+    AttrStmt,
+    BufferLoad,
+    BufferStore,
+    Evaluate,
+    For,
+    ForKind,
+    IntImm,
+    IterVar,
+    PrimFunc,
+    SeqStmt,
+    Var,
+)
+
+from cnncc.kernels.shared.builder import Buffer, Expr, KernelBuilder, element, i32, sequence
+
+_ONE_DIMENSIONAL = ("blockIdx.x", "blockIdx.y", "blockIdx.z", "threadIdx.x")
+
+
+class Array(Buffer):
+    """A buffer whose vectors are aligned: an index counts numbers where `lanes` is 1, and whole vectors otherwise. TVM
+    makes one access of a vector only if it sees the factor."""
+
+    def load(self, index: Expr, lanes: int = 1) -> Expr:
+        return BufferLoad(self._buffer, [element(index * lanes, lanes)])
+
+    def store(self, index: Expr, value: Expr, lanes: int = 1) -> None:
+        index = index * lanes
+        self._kernel.emit(BufferStore(self._buffer, value, [element(index, lanes)]))
+
+    def address(self, index: Expr) -> Expr:
+        """Of an element, for a function of the preamble."""
+        return tirx.address_of(BufferLoad(self._buffer, [element(index, 1)]))
+
+
+class CudaBuilder(KernelBuilder):
+    """Builds one `__global__` function whose parameters are the operands and the result. Threads are counted in x."""
+
+    def __init__(self, grid: tuple[int, int, int], threads: int) -> None:
+        super().__init__()
+        self.threads = threads
+        self._extents = (*grid, threads)
+        self._indices = [Var(tag.replace("Idx.", "_"), "int32") for tag in _ONE_DIMENSIONAL]
+
+    def block(self, axis: int) -> Expr:
+        """The block's index along an axis; a constant where there is only one."""
+        return self._indices[axis] if self._extents[axis] > 1 else 0
+
+    @property
+    def thread(self) -> Expr:
+        """The thread's index in its block."""
+        return self._indices[3]
+
+    def operand(self, name: str, elements: int, dtype: str = "float32") -> Array:
+        return Array(self, self.declare(name, elements, dtype), dtype)
+
+    def shared(self, floats: int, dtype: str = "float32") -> Array:
+        """An array that the threads of a block share. Call before any loop."""
+        buffer = tirx.decl_buffer((floats,), dtype, self._name("shared"), scope="shared", data_alignment=16)
+        self.emit(AllocBuffer(buffer))
+        return Array(self, buffer, dtype)
+
+    def local(self, count: int, dtype: str = "float32") -> Array:
+        """An array of a thread, in registers once the loops over it are unrolled."""
+        buffer = tirx.decl_buffer((count,), dtype, self._name("r"), scope="local", data_alignment=16)
+        self.emit(AllocBuffer(buffer))
+        return Array(self, buffer, dtype)
+
+    def call(self, function: str, *arguments: Expr) -> None:
+        """A function of the source's preamble, for its effect."""
+        self.emit(Evaluate(tirx.call_extern("void", function, *arguments)))
+
+    def barrier(self) -> None:
+        """All threads of the block meet, and see each other's writes."""
+        self.emit(Evaluate(tirx.call_intrin("int32", "tirx.tvm_storage_sync", "shared")))
+
+    @contextmanager
+    def unrolled(self, extent: int, stem: str = "u") -> Iterator[Expr]:
+        """A loop that the CUDA compiler unrolls."""
+        if extent == 1:
+            yield 0
+            return
+        variable = Var(self._name(stem), "int32")
+        with self._block() as body:
+            yield variable
+        self.emit(For(variable, i32(0), i32(extent), ForKind.UNROLLED, sequence(body)))
+
+    @contextmanager
+    def unless_certain(self, *conditions: Expr) -> Iterator[None]:
+        """What is emitted inside happens if all conditions hold; None stands for one that always does."""
+        real = [c for c in conditions if c is not None]
+        if not real:
+            yield
+            return
+        with self.when(tirx.all(*real) if len(real) > 1 else real[0]):
+            yield
+
+    @contextmanager
+    def each(self, total: int) -> Iterator[Expr]:
+        """One thread for each of `total` things, over all blocks in x."""
+        index = self.let(self.block(0) * self.threads + self.thread)
+        blocks = self._extents[0]
+        with self.unless_certain(index < total if blocks * self.threads > total else None):
+            yield index
+
+    def fold(self, shared: Buffer, rows: int, combine: Callable[[Expr, Expr], Expr]) -> None:
+        """Combines the values of all threads, `shared[row * threads + thread]`, into those of thread 0: a tree, so in
+        the same order every time. Threads are a power of two."""
+        self.barrier()
+        half = self.threads // 2
+        while half:
+            with self.when(self.thread < half), self.unrolled(rows) as row:
+                at = self.let(row * self.threads + self.thread)
+                mine, other = self.let(shared.load(at)), self.let(shared.load(at + half))
+                shared.store(at, combine(mine, other))
+            self.barrier()
+            half //= 2
+
+    def finish(self, symbol: str) -> PrimFunc:
+        """The kernel as a PrimFunc that TVM's CUDA code generator takes."""
+        body: Any = SeqStmt([*self._decls, *self._blocks[0]])
+        for tag, index, extent in reversed(list(zip(_ONE_DIMENSIONAL, self._indices, self._extents, strict=True))):
+            axis = IterVar(None, index, IterVar.ThreadIndex, tag)
+            body = AttrStmt(axis, "thread_extent", IntImm("int32", extent), body)
+        return PrimFunc(self._params, body, ret_type=None).with_attr("global_symbol", symbol)
+
+
+def divmod_(k: CudaBuilder, value: Expr, divisor: int) -> tuple[Expr, Expr]:
+    """Quotient and remainder of a number that is not negative."""
+    if divisor == 1:
+        return value, 0
+    if isinstance(value, int):
+        return divmod(value, divisor)
+    return k.let(tirx.truncdiv(value, i32(divisor))), k.let(tirx.truncmod(value, i32(divisor)))
+
+
+def image_of(k: CudaBuilder, index: Expr, batch: int, per_image: int) -> tuple[Expr, Expr]:
+    """Which image of the batch a thing belongs to, and which thing of that image it is."""
+    return (0, index) if batch == 1 else divmod_(k, index, per_image)
+
+
+def load_vector(k: CudaBuilder, source: Array, at: Expr, lanes: int) -> Array:
+    """The vector of `lanes` numbers at an index that counts such vectors, as a local array."""
+    values = k.local(lanes)
+    values.store(0, source.load(at, lanes), lanes)
+    return values
+
+
+def store_vector(k: CudaBuilder, result: Array, at: Expr, values: Sequence[Expr]) -> None:
+    """A vector of numbers in one store, at an index that counts such vectors."""
+    if len(values) == 1:
+        result.store(at, values[0])
+        return
+    out = k.local(len(values))
+    for i, value in enumerate(values):
+        out.store(i, value)
+    result.store(at, out.load(0, len(values)), len(values))

@@ -1,0 +1,183 @@
+"""LRN, softmax and global pooling."""
+
+from __future__ import annotations
+
+from tvm import tirx
+from tvm.tirx import PrimFunc
+
+from cnncc.kernels.gpu.channels import GlobalPoolConfig, LrnConfig, SoftmaxConfig
+from cnncc.kernels.gpu.lower.builder import Array, CudaBuilder, divmod_, image_of, load_vector, store_vector
+from cnncc.kernels.gpu.spec import VECTOR, grid_of
+from cnncc.kernels.shared.arithmetic import LOWEST, exp, nan_max, power
+from cnncc.kernels.shared.builder import Expr, splat
+
+
+def lower_lrn(c: LrnConfig, symbol: str) -> PrimFunc:
+    """x / (k + alpha / size * squares around)^beta."""
+    k = CudaBuilder(grid_of(c.total, c.threads), c.threads)
+    source = k.operand("image", c.batch * c.source.floats)
+    result = k.operand("result", c.batch * c.result.floats)
+    half = c.window // 2
+    around = -(-half // VECTOR)
+    with k.each(c.total) as index:
+        image, vector = image_of(k, index, c.batch, c.result.floats // VECTOR)
+        block, pixel = divmod_(k, vector, c.source.pixels)
+        squares, centre = k.local((2 * around + 1) * VECTOR), k.local(VECTOR)
+        base = k.let(image * (c.source.stride // VECTOR))
+        for i in range(2 * around + 1):
+            _squares(
+                k, c, source, base, k.let(block + (i - around)), pixel, squares, i, centre if i == around else None
+            )
+        values = []
+        for lane in range(VECTOR):
+            first = around * VECTOR + lane - (c.window - 1) // 2
+            total = squares.load(first)
+            for n in range(1, c.window):
+                total = total + squares.load(first + n)
+            scale = k.let(splat(c.k, 1) + k.let(total) * splat(c.alpha / c.window, 1))
+            values.append(centre.load(lane) * power(k, scale, -c.beta, 1))
+        store_vector(k, result, image * (c.result.stride // VECTOR) + vector, values)
+    return k.finish(symbol)
+
+
+def _squares(k: CudaBuilder, c: LrnConfig, source: Array, base: Expr, block: Expr, pixel: Expr,
+             squares: Array, slot: int, centre: Array | None) -> None:  # fmt: skip
+    """The squares of one block of channels; zeros beyond the first and the last channel."""
+    for lane in range(VECTOR):
+        squares.store(slot * VECTOR + lane, splat(0.0, 1))
+    conditions = [] if centre is not None else [block >= 0, block < c.source.blocks]
+    with k.unless_certain(*conditions):
+        values = load_vector(k, source, base + block * c.source.pixels + pixel, VECTOR)
+        for lane in range(VECTOR):
+            value = k.let(values.load(lane))
+            if centre is not None:
+                centre.store(lane, value)
+            filled = c.source.channels % VECTOR == 0
+            with k.unless_certain(None if filled else block * VECTOR + lane < c.source.channels):
+                squares.store(slot * VECTOR + lane, value * value)
+
+
+def lower_softmax(c: SoftmaxConfig, symbol: str) -> PrimFunc:
+    """exp(x - largest) / sum of those, over the channels."""
+    k = CudaBuilder(c.grid, c.threads)
+    source = k.operand("image", c.batch * c.source.floats)
+    result = k.operand("result", c.batch * c.result.floats)
+    if c.shared:
+        _softmax_of_block(k, c, source, result)
+    else:
+        with k.each(c.batch * c.result.pixels) as index:
+            image, pixel = image_of(k, index, c.batch, c.result.pixels)
+            _softmax_of_thread(k, c, source, result, image, pixel)
+    return k.finish(symbol)
+
+
+def _at(c: SoftmaxConfig, channel: Expr, pixel: Expr) -> Expr:
+    """Index of a channel of a pixel in an image."""
+    if c.source.block == 1:
+        return channel * c.source.pixels + pixel
+    block, lane = tirx.shift_right(channel, tirx.IntImm("int32", 2)), tirx.bitwise_and(channel, tirx.IntImm("int32", 3))
+    return (block * c.source.pixels + pixel) * VECTOR + lane
+
+
+def _softmax_of_block(k: CudaBuilder, c: SoftmaxConfig, source: Array, result: Array) -> None:
+    shared, mine = k.shared(c.threads), k.local(1)
+    image = k.block(0)
+    base, to = k.let(image * c.source.stride), k.let(image * c.result.stride)
+    rounds = -(-c.source.channels // c.threads)
+
+    def share(total: int) -> None:
+        """The value of all threads combined."""
+        shared.store(k.thread, mine.load(0))
+        k.fold(shared, 1, (lambda a, b: nan_max(a, b)) if total == 0 else (lambda a, b: a + b))
+
+    mine.store(0, splat(LOWEST, 1))
+    with _channels(k, c, rounds, c.source.channels) as channel:
+        value = k.let(source.load(base + _at(c, channel, 0)))
+        mine.store(0, nan_max(value, k.let(mine.load(0))))
+    share(0)
+    largest = k.let(shared.load(0))
+    k.barrier()
+    mine.store(0, splat(0.0, 1))
+    with _channels(k, c, rounds, c.source.channels) as channel:
+        mine.store(0, mine.load(0) + exp(k, source.load(base + _at(c, channel, 0)) - largest, 1))
+    share(1)
+    scale = k.let(splat(1.0, 1) / shared.load(0))
+    with _channels(k, c, rounds, c.source.channels) as channel:
+        at = k.let(_at(c, channel, 0))
+        result.store(to + at, exp(k, source.load(base + at) - largest, 1) * scale)
+    _clear(k, c, result, to, 0, k.thread)
+
+
+def _softmax_of_thread(
+    k: CudaBuilder, c: SoftmaxConfig, source: Array, result: Array, image: Expr, pixel: Expr
+) -> None:
+    base, to = k.let(image * c.source.stride), k.let(image * c.result.stride)
+    largest, total = k.local(1), k.local(1)
+    largest.store(0, splat(LOWEST, 1))
+    total.store(0, splat(0.0, 1))
+    with k.loop(c.source.channels, "channel") as channel:
+        value = k.let(source.load(base + _at(c, channel, pixel)))
+        largest.store(0, nan_max(value, k.let(largest.load(0))))
+    with k.loop(c.source.channels, "channel") as channel:
+        total.store(0, total.load(0) + exp(k, source.load(base + _at(c, channel, pixel)) - largest.load(0), 1))
+    scale = k.let(splat(1.0, 1) / total.load(0))
+    with k.loop(c.source.channels, "channel") as channel:
+        at = k.let(_at(c, channel, pixel))
+        result.store(to + at, exp(k, source.load(base + at) - largest.load(0), 1) * scale)
+    _clear(k, c, result, to, pixel, None)
+
+
+def _clear(k: CudaBuilder, c: SoftmaxConfig, result: Array, to: Expr, pixel: Expr, thread: Expr | None) -> None:
+    """Zeros for the channels that fill up the last block."""
+    for channel in range(c.result.channels, c.result.blocks * c.result.block):
+        with k.unless_certain(None if thread is None else thread == channel - c.result.channels):
+            result.store(to + _at(c, tirx.IntImm("int32", channel), pixel), splat(0.0, 1))
+
+
+class _channels:
+    """The channels of this thread: every `threads`-th one."""
+
+    def __init__(self, k: CudaBuilder, c: SoftmaxConfig, rounds: int, channels: int) -> None:
+        self.k, self.c, self.rounds, self.channels = k, c, rounds, channels
+
+    def __enter__(self) -> Expr:
+        self._loop = self.k.loop(self.rounds, "round")
+        turn = self._loop.__enter__()
+        channel = self.k.let(turn * self.c.threads + self.k.thread)
+        partial = self.rounds * self.c.threads > self.channels
+        self._guard = self.k.unless_certain(channel < self.channels if partial else None)
+        self._guard.__enter__()
+        return channel
+
+    def __exit__(self, *error: object) -> None:
+        self._guard.__exit__(None, None, None)
+        self._loop.__exit__(None, None, None)
+
+
+def lower_global_pool(c: GlobalPoolConfig, symbol: str) -> PrimFunc:
+    """Mean or maximum of every channel."""
+    k = CudaBuilder(c.grid, c.threads)
+    source = k.operand("image", c.batch * c.source.floats)
+    result = k.operand("result", c.batch * c.result.floats)
+    shared, mine = k.shared(VECTOR * c.threads), k.local(VECTOR)
+    for lane in range(VECTOR):
+        mine.store(lane, splat(LOWEST if c.mode == "max" else 0.0, 1))
+    image, block = image_of(k, k.block(0), c.batch, c.result.blocks)
+    base = k.let(image * (c.source.stride // VECTOR) + block * c.source.pixels)
+    rounds = -(-c.source.pixels // c.threads)
+    with k.loop(rounds, "round") as turn:
+        pixel = k.let(turn * c.threads + k.thread)
+        with k.unless_certain(pixel < c.source.pixels if rounds * c.threads > c.source.pixels else None):
+            values = load_vector(k, source, base + pixel, VECTOR)
+            for lane in range(VECTOR):
+                value, before = k.let(values.load(lane)), k.let(mine.load(lane))
+                mine.store(lane, nan_max(value, before) if c.mode == "max" else before + value)
+    for lane in range(VECTOR):
+        shared.store(lane * c.threads + k.thread, mine.load(lane))
+    k.fold(shared, VECTOR, nan_max if c.mode == "max" else lambda a, b: a + b)
+    with k.when(k.thread == 0):
+        finals = [shared.load(lane * c.threads) for lane in range(VECTOR)]
+        if c.mode == "avg":
+            finals = [value * splat(1.0 / c.source.pixels, 1) for value in finals]
+        store_vector(k, result, image * (c.result.stride // VECTOR) + block, finals)
+    return k.finish(symbol)

@@ -1,0 +1,243 @@
+"""The implicit matrix product of a convolution, and the sum of its parts."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+
+from tvm import tirx
+from tvm.tirx import PrimFunc
+
+from cnncc.kernels.gpu.conv import ConvConfig
+from cnncc.kernels.gpu.lower.builder import CudaBuilder, divmod_, image_of, store_vector
+from cnncc.kernels.gpu.lower.epilogue import finished
+from cnncc.kernels.gpu.spec import VECTOR
+from cnncc.kernels.shared.arithmetic import vmin
+from cnncc.kernels.shared.builder import Expr, i32, splat
+
+UNROLLED = 8
+"""Steps of the depth whose products the CUDA compiler unrolls: more make it slow, not the kernel fast."""
+
+
+def lower(config: ConvConfig, symbol: str) -> PrimFunc:
+    """The kernel for one configuration."""
+    return Conv(config).build(symbol)
+
+
+class Conv:
+    """A block's rows are pixels of the whole batch, its columns output channels of one group."""
+
+    def __init__(self, config: ConvConfig) -> None:
+        self.c = c = config
+        self.t: Any = c.tile
+        self.g = c.geometry
+        self.k = k = CudaBuilder(c.grid, self.t.threads)
+        self.partial = c.splits > 1
+        self.source = k.operand("image", c.batch * c.source.floats)
+        self.weight_vectors = self.vectors_per_step()
+        self.weights = k.operand("weights", c.grid[1] * c.steps * self.weight_vectors * VECTOR, self.stored)
+        last = not self.partial
+        self.bias = k.operand("bias", c.result.blocks * VECTOR) if last and self.g.bias else None
+        self.extras = [k.operand(f"extra{i}", c.result.floats) for i in range(len(c.extras) if last else 0)]
+        self.result = k.operand("result", c.batch * c.result.floats * c.splits)
+        self.in_block = self.g.in_block
+        self.loads = self.t.rows * self.t.depth // (self.in_block * self.t.threads)
+
+    stored = "float32"
+    """Type of the weights' words."""
+
+    def vectors_per_step(self) -> int:
+        """Vectors of weights that a step reads."""
+        return int(self.t.depth * self.t.columns // VECTOR)
+
+    def build(self, symbol: str) -> PrimFunc:
+        k, c, t = self.k, self.c, self.t
+        self.a_size, self.b_size = self.sizes()
+        self.a = k.shared(2 * self.a_size, self.stored)
+        self.b = k.shared(2 * self.b_size, self.stored)
+        count = t.rows * t.columns // t.threads
+        self.sums = k.local(count)
+        self.next_a = k.local(self.loads * self.in_block)
+        self.next_b = k.local(VECTOR * -(-self.weight_vectors // t.threads), self.stored)
+        with k.unrolled(count) as i:
+            self.sums.store(i, splat(0.0, 1))
+        self.row_of_thread()
+        first, count = self.range_of_steps()
+        if c.steps:
+            self.products(first, count)
+        self.write()
+        return k.finish(symbol)
+
+    def sizes(self) -> tuple[int, int]:
+        """Words of one half of the shared arrays."""
+        return self.t.depth * self.t.rows, self.t.depth * self.t.columns
+
+    def products(self, first: Expr, count: Expr) -> None:
+        """Sums over the steps: the next step's loads are under way while this one's products are made."""
+        k = self.k
+        self.fetch(first)
+        self.stash(0)
+        k.barrier()
+        with k.loop(count, "step") as step:
+            more = None if isinstance(step, int) else step + 1 < count
+            if more is not None:
+                with k.when(more):
+                    self.fetch(first + step + 1)
+            parity = step if isinstance(step, int) else k.let(tirx.bitwise_and(step, i32(1)))
+            self.multiply(parity)
+            if more is not None:
+                with k.when(more):
+                    self.stash(1 - parity)
+            k.barrier()
+
+    def range_of_steps(self) -> tuple[Expr, Expr]:
+        c, k = self.c, self.k
+        if not self.partial:
+            return 0, c.steps
+        first = k.let(k.block(2) * c.steps_per_split)
+        return first, k.let(vmin(i32(c.steps_per_split), c.steps - first))
+
+    def row_of_thread(self) -> None:
+        """The pixel of which this thread loads, and where in a step its loads begin."""
+        k, c, t, g = self.k, self.c, self.t, self.g
+        self.slot: Expr
+        self.part: Expr
+        self.slot, self.part = (k.thread, 0) if t.threads == t.rows else divmod_flipped(k, k.thread, t.rows)
+        row = k.let(k.block(0) * t.rows + self.slot)
+        self.row_exists = row < c.rows if c.rows % t.rows else None
+        image, pixel = image_of(k, row, c.batch, g.grid[0] * g.grid[1])
+        y, x = divmod_(k, pixel, g.grid[1])
+        self.top, self.left = k.let(y * g.stride[0] + g.origin[0]), k.let(x * g.stride[1] + g.origin[1])
+        group = 0 if g.groups == 1 else divmod_(k, k.block(1), c.column_tiles)[0]
+        channel = group * (c.group_in // self.in_block) * c.source.pixels
+        self.base = k.let(image * (c.source.stride // self.in_block) + channel)
+        self.weight_base = k.let(k.block(1) * (c.steps * self.weight_vectors))
+
+    def fetch(self, step: Expr) -> None:
+        """Loads a step's piece of the image and of the weights into registers."""
+        k, t = self.k, self.t
+        per_step, between = t.depth // self.in_block, t.threads // t.rows
+        with k.unrolled(self.loads) as i:
+            self.fetch_image(i, k.let(step * per_step + self.part + i * between))
+        with self.vectors_of_weights() as (i, index):
+            at = self.weight_base + step * self.weight_vectors + index
+            self.next_b.store(i, self.weights.load(at, VECTOR), VECTOR)
+
+    @contextmanager
+    def vectors_of_weights(self) -> Iterator[tuple[Expr, Expr]]:
+        """The vectors of a step's weights that this thread moves: which of its own, which of all."""
+        k, t = self.k, self.t
+        rounds = -(-self.weight_vectors // t.threads)
+        with k.unrolled(rounds) as i:
+            index = k.let(k.thread + i * t.threads)
+            partial = rounds * t.threads > self.weight_vectors
+            with k.unless_certain(index < self.weight_vectors if partial else None):
+                yield i, index
+
+    def fetch_image(self, i: Expr, index: Expr) -> None:
+        """Loads a block of channels under one tap; `index` counts those. Zero outside the image."""
+        k, c, g = self.k, self.c, self.g
+        taps, lanes = g.kernel[0] * g.kernel[1], self.in_block
+        block, tap = divmod_(k, index, taps)
+        row, column = divmod_(k, tap, g.kernel[1])
+        y, x = k.let(self.top + row * g.dilation[0]), k.let(self.left + column * g.dilation[1])
+        exists = index < c.depth // lanes if c.depth % self.t.depth else None
+        inside = [self.row_exists, exists, *self.bounds(y, 0), *self.bounds(x, 1)]
+        if any(condition is not None for condition in inside):
+            self.next_a.store(i, splat(0.0, lanes), lanes)
+        with k.unless_certain(*inside):
+            at = self.base + (block * c.source.height + y) * c.source.width + x
+            self.next_a.store(i, self.source.load(at, lanes), lanes)
+
+    def bounds(self, position: Expr, axis: int) -> list[Expr]:
+        """Conditions under which a tap falls into the image, those that can fail."""
+        g, size = self.g, self.g.in_size[axis]
+        reach = g.origin[axis] + (g.grid[axis] - 1) * g.stride[axis] + (g.kernel[axis] - 1) * g.dilation[axis]
+        low = [position >= 0] if g.origin[axis] < 0 else []
+        return low + ([position < size] if reach >= size else [])
+
+    def stash(self, parity: Expr) -> None:
+        """Puts what `fetch` loaded into one half of the shared arrays: the image with pixels side by side."""
+        k, t = self.k, self.t
+        between = t.threads // t.rows
+        with k.unrolled(self.loads) as i:
+            depth = k.let((self.part + i * between) * self.in_block)
+            for lane in range(self.in_block):
+                at = parity * self.a_size + (depth + lane) * t.rows + self.slot
+                self.a.store(at, self.next_a.load(i * self.in_block + lane))
+        with self.vectors_of_weights() as (i, index):
+            self.b.store(parity * self.weight_vectors + index, self.next_b.load(i, VECTOR), VECTOR)
+
+    def multiply(self, parity: Expr) -> None:
+        """All products of one half of the shared arrays: per step of the depth, an outer product in registers."""
+        k, t = self.k, self.t
+        across, down = t.rows // t.thread_rows, t.columns // t.thread_columns
+        x, y = self.place()
+        left, right = k.local(t.thread_rows), k.local(t.thread_columns)
+        a, b = k.let(parity * (self.a_size // VECTOR) + x), k.let(parity * self.weight_vectors + y)
+        with k.loop(t.depth // UNROLLED, "part") as part, k.unrolled(UNROLLED) as step:
+            depth = part * UNROLLED + step
+            for i in range(t.thread_rows // VECTOR):
+                at = a + depth * (t.rows // VECTOR) + i * across
+                left.store(i, self.a.load(at, VECTOR), VECTOR)
+            for j in range(t.thread_columns // VECTOR):
+                at = b + depth * (t.columns // VECTOR) + j * down
+                right.store(j, self.b.load(at, VECTOR), VECTOR)
+            with k.unrolled(t.thread_rows) as i, k.unrolled(t.thread_columns) as j:
+                at = i * t.thread_columns + j
+                self.sums.store(at, self.sums.load(at) + left.load(i) * right.load(j))
+
+    def place(self) -> tuple[Expr, Expr]:
+        """Which of the tile's pieces this thread computes."""
+        y, x = divmod_(self.k, self.k.thread, self.t.rows // self.t.thread_rows)
+        return x, y
+
+    def write(self) -> None:
+        """Bias, epilogue and stores, four channels of a pixel at a time."""
+        k, c, t, g = self.k, self.c, self.t, self.g
+        across, down = t.rows // t.thread_rows, t.columns // t.thread_columns
+        x, y = self.place()
+        group, tile = divmod_(k, k.block(1), c.column_tiles) if g.groups > 1 else (0, k.block(1))
+        vectors = c.group_out // VECTOR
+        for i in range(t.thread_rows // VECTOR):
+            with k.unrolled(VECTOR) as e:
+                row = k.let(k.block(0) * t.rows + (x + i * across) * VECTOR + e)
+                with k.unless_certain(row < c.rows if c.rows % t.rows else None):
+                    image, pixel = image_of(k, row, c.batch, g.grid[0] * g.grid[1])
+                    position = k.let(self.position(pixel))
+                    for j in range(t.thread_columns // VECTOR):
+                        vector = k.let(tile * (t.columns // VECTOR) + y + j * down)
+                        exists = vector < vectors if c.group_out % t.columns else None
+                        with k.unless_certain(exists):
+                            first = (e + i * VECTOR) * t.thread_columns + j * VECTOR
+                            self.store(image, k.let(group * vectors + vector), position, first)
+
+    def position(self, pixel: Expr) -> Expr:
+        """Where in a plane of the result a pixel of the grid lies."""
+        g = self.g
+        if g.out_step == (1, 1) and g.out_start == (0, 0) and g.grid == g.out_size:
+            return pixel
+        y, x = divmod_(self.k, pixel, g.grid[1])
+        return (y * g.out_step[0] + g.out_start[0]) * g.out_size[1] + x * g.out_step[1] + g.out_start[1]
+
+    def store(
+        self, image: Expr, vector: Expr, position: Expr, first: Expr, part: Expr = 0, lanes: int = VECTOR
+    ) -> None:
+        """Bias, epilogue and store of `lanes` sums from `first` on: a part of a pixel's vector of channels."""
+        k, c, share = self.k, self.c, VECTOR // lanes
+        values: list[Any] = [self.sums.load(first + lane) for lane in range(lanes)]
+        at = k.let((vector * c.result.pixels + position) * share + part)
+        if self.partial:
+            begin = (k.block(2) * c.batch + image) * (c.result.floats // lanes)
+            store_vector(k, self.result, begin + at, values)
+            return
+        strides = [image * (stride // lanes) for stride in c.extras]
+        extras = list(zip(self.extras, strides, strict=True))
+        values = finished(k, values, self.bias, vector * share + part, extras, at, c.geometry.epilogue)
+        store_vector(k, self.result, image * (c.result.stride // lanes) + at, values)
+
+
+def divmod_flipped(k: CudaBuilder, value: Expr, divisor: int) -> tuple[Expr, Expr]:
+    quotient, remainder = divmod_(k, value, divisor)
+    return remainder, quotient

@@ -1,0 +1,47 @@
+"""The elementwise kernel: one vector of the result per thread."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from tvm.tirx import PrimFunc
+
+from cnncc.kernels.gpu.elementwise import ElementwiseConfig
+from cnncc.kernels.gpu.lower.builder import CudaBuilder, divmod_, image_of, load_vector, store_vector
+from cnncc.kernels.gpu.lower.epilogue import applied
+from cnncc.kernels.gpu.spec import View, grid_of
+from cnncc.kernels.shared.builder import Expr
+from cnncc.kernels.shared.pairs import merged
+
+
+def lower(c: ElementwiseConfig, symbol: str) -> PrimFunc:
+    """The kernel for one configuration."""
+    total = c.batch * c.per_image
+    k = CudaBuilder(grid_of(total, c.threads), c.threads)
+    operands = [k.operand(f"operand{i}", c.batch * v.floats) for i, v in enumerate(c.operands)]
+    wide = c.result.blocks * c.result.block
+    affine = [k.operand(n, wide) for n in ("scale", "shift")] if c.start == "affine" else []
+    extras = [k.operand(f"extra{i}", c.result.floats) for i in range(len(c.extras))]
+    result = k.operand("result", c.batch * c.result.floats)
+    with k.each(total) as index:
+        image, element = image_of(k, index, c.batch, c.per_image)
+        at, channel = element, divmod_(k, element, c.result.pixels)[0]
+        places = [image * (v.stride // c.lanes) + (at if _full(v, c.result) else channel) for v in c.operands]
+        loaded = [load_vector(k, b, place, c.lanes) for b, place in zip(operands, places, strict=True)]
+        factors = [load_vector(k, b, channel, c.lanes) for b in affine]
+        added = [load_vector(k, b, image * (s // c.lanes) + at, c.lanes) for b, s in zip(extras, c.extras, strict=True)]
+        combined = [_combined(k, c.start, [v.load(lane) for v in (*loaded, *factors)]) for lane in range(c.lanes)]
+        values = applied(k, combined, c.epilogue, added)
+        store_vector(k, result, image * (c.result.stride // c.lanes) + at, values)
+    return k.finish(symbol)
+
+
+def _full(view: View, result: View) -> bool:
+    return (view.height, view.width) == (result.height, result.width)
+
+
+def _combined(k: CudaBuilder, start: str, values: list[Any]) -> Expr:
+    if start == "affine":
+        first, scale, shift = values
+        return first * scale + shift
+    return merged(k, start, values, 1)

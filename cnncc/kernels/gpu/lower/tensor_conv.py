@@ -1,0 +1,93 @@
+"""The implicit matrix product on tensor cores."""
+
+from __future__ import annotations
+
+from tvm import tirx
+from tvm.tirx import PrimFunc
+
+from cnncc.kernels.gpu.conv import ConvConfig
+from cnncc.kernels.gpu.lower.builder import divmod_, image_of
+from cnncc.kernels.gpu.lower.conv import Conv
+from cnncc.kernels.gpu.spec import VECTOR
+from cnncc.kernels.shared.builder import Expr, i32
+
+
+def lower(config: ConvConfig, symbol: str) -> PrimFunc:
+    """The kernel for one configuration."""
+    return TensorConv(config).build(symbol)
+
+
+class TensorConv(Conv):
+    """The same on tensor cores: halves in shared memory, each row's depth side by side, products by warps.
+
+    A piece is 16 rows x 8 columns; thread 4 g + t of a warp holds of it rows g and g + 8, columns 2 t and 2 t + 1
+    (PTX ISA, mma.m16n8k16).
+    """
+
+    stored = "uint32"
+
+    def vectors_per_step(self) -> int:
+        return int(self.t.depth * self.t.columns // (2 * VECTOR))
+
+    def sizes(self) -> tuple[int, int]:
+        return self.t.line * self.t.rows, self.t.line * self.t.columns
+
+    def stash(self, parity: Expr) -> None:
+        k, t = self.k, self.t
+        between, per_line = t.threads // t.rows, t.depth // (2 * VECTOR)
+        with k.unrolled(self.loads) as i:
+            at = k.let(parity * self.a_size + self.slot * t.line + (self.part + i * between) * 2)
+            for word in range(2):
+                low, high = (self.next_a.load(i * VECTOR + 2 * word + half) for half in (0, 1))
+                self.a.store(at + word, tirx.call_pure_extern("uint32", "cnncc_halves", low, high))
+        with self.vectors_of_weights() as (i, index):
+            column, part = divmod_(k, index, per_line)
+            at = parity * (self.b_size // VECTOR) + column * (t.line // VECTOR) + part
+            self.b.store(at, self.next_b.load(i, VECTOR), VECTOR)
+
+    def multiply(self, parity: Expr) -> None:
+        k, t = self.k, self.t
+        down, across = t.pieces
+        row, column, g, pair = self.place_of_warp()
+        left, right = k.local(4 * down, "uint32"), k.local(2 * across, "uint32")
+        a = k.let(parity * self.a_size + (row + g) * t.line + pair)
+        b = k.let(parity * self.b_size + (column + g) * t.line + pair)
+        with k.unrolled(t.depth // 16) as step:
+            for i in range(down):
+                for n in range(4):  # rows g and g + 8, then the same 8 products further
+                    at = a + (16 * i + 8 * (n % 2)) * t.line + step * 8 + 4 * (n // 2)
+                    left.store(4 * i + n, self.a.load(at))
+            for j in range(across):
+                for n in range(2):
+                    right.store(2 * j + n, self.b.load(b + 8 * j * t.line + step * 8 + 4 * n))
+            for i in range(down):
+                for j in range(across):
+                    sums = self.sums.address(4 * (i * across + j))
+                    k.call("cnncc_mma", sums, left.address(4 * i), right.address(2 * j))
+
+    def place_of_warp(self) -> tuple[Expr, Expr, Expr, Expr]:
+        """First row and column of the warp's part of the tile; the thread's row in a piece, and its pair of columns."""
+        k, t = self.k, self.t
+        warp, lane = divmod_(k, k.thread, 32)
+        down, across = divmod_(k, warp, t.across)
+        g, pair = divmod_(k, lane, 4)
+        return k.let(down * (t.rows // t.down)), k.let(across * (t.columns // t.across)), g, pair
+
+    def write(self) -> None:
+        k, c, t, g = self.k, self.c, self.t, self.g
+        down, across = t.pieces
+        first_row, first_column, lane, pair = self.place_of_warp()
+        group, tile = divmod_(k, k.block(1), c.column_tiles) if g.groups > 1 else (0, k.block(1))
+        vectors = c.group_out // VECTOR
+        half = k.let(tirx.bitwise_and(pair, i32(1)))
+        with k.unrolled(down) as i, k.unrolled(2) as lower_half:
+            row = k.let(k.block(0) * t.rows + first_row + i * 16 + lower_half * 8 + lane)
+            with k.unless_certain(row < c.rows if c.rows % t.rows else None):
+                image, pixel = image_of(k, row, c.batch, g.grid[0] * g.grid[1])
+                position = k.let(self.position(pixel))
+                with k.unrolled(across) as j:
+                    column = k.let(tile * t.columns + first_column + j * 8)
+                    vector = k.let(tirx.truncdiv(column, i32(VECTOR)) + tirx.truncdiv(pair, i32(2)))
+                    with k.unless_certain(vector < vectors if c.group_out % t.columns else None):
+                        first = (i * across + j) * 4 + lower_half * 2
+                        self.store(image, k.let(group * vectors + vector), position, first, half, 2)

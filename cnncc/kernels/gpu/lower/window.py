@@ -1,0 +1,118 @@
+"""Depthwise convolution and pools: a thread slides down one column of pixels."""
+
+from __future__ import annotations
+
+from tvm import tirx
+from tvm.tirx import PrimFunc
+
+from cnncc.kernels.gpu.lower.builder import Array, CudaBuilder, divmod_, load_vector, store_vector
+from cnncc.kernels.gpu.lower.epilogue import finished
+from cnncc.kernels.gpu.spec import VECTOR, grid_of
+from cnncc.kernels.gpu.window import WindowConfig
+from cnncc.kernels.shared.arithmetic import LOWEST, nan_max, vmin
+from cnncc.kernels.shared.builder import Expr, i32, splat
+
+
+def lower(config: WindowConfig, symbol: str) -> PrimFunc:
+    """The kernel for one configuration."""
+    return _Window(config).build(symbol)
+
+
+class _Window:
+    def __init__(self, config: WindowConfig) -> None:
+        self.c = c = config
+        self.k = k = CudaBuilder(grid_of(c.total, c.threads), c.threads)
+        self.source = k.operand("image", c.batch * c.source.floats)
+        taps, deep = c.kernel[0] * c.kernel[1], c.mode == "depthwise"
+        self.weights = k.operand("weights", c.result.blocks * taps * VECTOR) if deep else None
+        self.bias = k.operand("bias", c.result.blocks * VECTOR) if c.bias else None
+        self.extras = [k.operand(f"extra{i}", c.result.floats) for i in range(len(c.extras))]
+        self.result = k.operand("result", c.batch * c.result.floats)
+
+    def build(self, symbol: str) -> PrimFunc:
+        k, c = self.k, self.c
+        with k.each(c.total) as index:
+            rest, self.x = divmod_(k, index, c.result.width)
+            rest, strip = divmod_(k, rest, c.strips)
+            self.image: Expr
+            self.block: Expr
+            self.image, self.block = (0, rest) if c.batch == 1 else divmod_(k, rest, c.result.blocks)
+            self.first = k.let(strip * c.strip)
+            self.base = k.let(self.image * (c.source.stride // VECTOR) + self.block * c.source.pixels)
+            self.left = k.let(self.x * c.stride[1] - c.pad[1])
+            self.sums = k.local(c.strip * VECTOR)
+            with k.unrolled(c.strip * VECTOR) as i:
+                self.sums.store(i, splat(LOWEST if c.mode == "max" else 0.0, 1))
+            self.slide()
+            for i in range(c.strip):
+                y = k.let(self.first + i)
+                with k.unless_certain(y < c.result.height if c.result.height % c.strip else None):
+                    self.write(i, y)
+        return k.finish(symbol)
+
+    def slide(self) -> None:
+        """Every input row that any output row of the strip needs, once."""
+        k, c = self.k, self.c
+        top = k.let(self.first * c.stride[0] - c.pad[0])
+        needed: dict[int, list[tuple[int, int]]] = {}
+        for i in range(c.strip):
+            for tap in range(c.kernel[0]):
+                needed.setdefault(i * c.stride[0] + tap * c.dilation[0], []).append((i, tap))
+        for row, uses in sorted(needed.items()):
+            y = k.let(top + row)
+            last = (c.strips * c.strip - 1) * c.stride[0] + (c.kernel[0] - 1) * c.dilation[0] - c.pad[0]
+            low = y >= 0 if c.pad[0] > row else None
+            with k.unless_certain(low, y < c.source.height if last >= c.source.height else None):
+                self.along(y, uses)
+
+    def along(self, y: Expr, uses: list[tuple[int, int]]) -> None:
+        """The taps of one input row."""
+        k, c = self.k, self.c
+        last = (c.result.width - 1) * c.stride[1] + (c.kernel[1] - 1) * c.dilation[1] - c.pad[1]
+        with k.unrolled(c.kernel[1]) as tap:
+            x = k.let(self.left + tap * c.dilation[1])
+            with k.unless_certain(x >= 0 if c.pad[1] else None, x < c.source.width if last >= c.source.width else None):
+                at = self.base + y * c.source.width + x
+                values = load_vector(k, self.source, at, VECTOR)
+                for i, row in uses:
+                    self.take(values, i, row * c.kernel[1] + tap)
+
+    def take(self, values: Array, row: int, tap: Expr) -> None:
+        """One input vector into the sums (or maxima) of one output row."""
+        k, c = self.k, self.c
+        weights = None
+        if self.weights is not None:
+            at = self.block * (c.kernel[0] * c.kernel[1]) + tap
+            weights = load_vector(k, self.weights, at, VECTOR)
+        for lane in range(VECTOR):
+            at = row * VECTOR + lane
+            before, value = self.sums.load(at), values.load(lane)
+            if weights is not None:
+                self.sums.store(at, before + value * weights.load(lane))
+            else:
+                self.sums.store(at, nan_max(value, before) if c.mode == "max" else before + value)
+
+    def write(self, row: int, y: Expr) -> None:
+        k, c = self.k, self.c
+        values = [self.sums.load(row * VECTOR + lane) for lane in range(VECTOR)]
+        if c.mode == "avg":
+            share = k.let(splat(1.0, 1) / tirx.Cast("float32", self.count(y)))
+            values = [k.let(v * share) for v in values]
+        at = k.let(self.block * c.result.pixels + y * c.result.width + self.x)
+        extras = [(e, self.image * (stride // VECTOR)) for e, stride in zip(self.extras, c.extras, strict=True)]
+        finals = finished(k, values, self.bias, self.block, extras, at, c.epilogue)
+        store_vector(k, self.result, self.image * (c.result.stride // VECTOR) + at, finals)
+
+    def count(self, y: Expr) -> Expr:
+        """Positions that an average counts: see the reference, `cnncc.ops.pool.divisors`."""
+        c = self.c
+        sizes, positions = (c.source.height, c.source.width), (y, self.x)
+        counted: Expr = 1
+        for axis in (0, 1):
+            before, after = c.pad[axis], c.pad[axis + 2]
+            padded = sizes[axis] + before + after
+            low, high = (0, padded) if c.count_include_pad else (before, before + sizes[axis])
+            begin = positions[axis] * c.stride[axis]
+            end = vmin(begin + c.kernel[axis], i32(high))
+            counted = counted * (end - tirx.max(begin, i32(low)))
+        return self.k.let(counted)

@@ -1,0 +1,248 @@
+"""What a matrix product on a GPU takes, by an analytic model: occupancy, waves, operations, bytes, latency.
+
+It ranks tiles and predicts; nothing of it is measured. The constants are published micro-benchmarks of Ampere, rounded.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import cache
+
+from cnncc.machines.gpus import Gpu
+
+LOAD_LATENCY = 500
+"""Cycles from a load of device memory or L2 to its use; a step cannot be shorter unless other blocks fill it."""
+SHARED_BYTES_PER_CYCLE = 128
+SCHEDULERS = 4
+"""Of a multiprocessor; each issues for its own warps."""
+MOST_SHARED_BYTES = 48 << 10
+"""Of a block, without opting in to more; the same on every device."""
+START_CYCLES = 1500
+"""Of a block, before its first product and after its last: index arithmetic, first loads, stores."""
+
+
+@dataclass(frozen=True)
+class Tile:
+    """A block computes `rows` pixels x `columns` channels, a thread `thread_rows` x `thread_columns` of them;
+    `depth` products of each sum are in shared memory at a time, twice."""
+
+    rows: int
+    columns: int
+    thread_rows: int
+    thread_columns: int
+    depth: int
+
+    @property
+    def threads(self) -> int:
+        return self.rows * self.columns // (self.thread_rows * self.thread_columns)
+
+    @property
+    def shared_bytes(self) -> int:
+        return 2 * 4 * self.depth * (self.rows + self.columns)
+
+    @property
+    def registers(self) -> int:
+        """Of a thread, about: sums, operands of a product, the next step's loads, addresses."""
+        sums, operands = self.thread_rows * self.thread_columns, self.thread_rows + self.thread_columns
+        loads = self.depth * (self.rows + self.columns) // self.threads
+        return sums + operands + loads + 36
+
+    @property
+    def label(self) -> str:
+        return f"{self.rows}x{self.columns}x{self.depth}_{self.thread_rows}x{self.thread_columns}"
+
+
+@dataclass(frozen=True)
+class TensorTile:
+    """As `Tile`, for tensor cores: `down` x `across` warps share the tile's rows and columns out, each in pieces of
+    16 x 8; the operands are in shared memory as halves, each pixel's and each output channel's `depth` side by side."""
+
+    rows: int
+    columns: int
+    down: int
+    across: int
+    depth: int = 32
+
+    @property
+    def threads(self) -> int:
+        return 32 * self.down * self.across
+
+    @property
+    def pieces(self) -> tuple[int, int]:
+        """Pieces of a warp."""
+        return self.rows // self.down // 16, self.columns // self.across // 8
+
+    @property
+    def line(self) -> int:
+        """Words from one row in shared memory to the next: so that the rows of a piece lie in different banks."""
+        return self.depth // 2 + 4
+
+    @property
+    def shared_bytes(self) -> int:
+        return 2 * 4 * self.line * (self.rows + self.columns)
+
+    @property
+    def registers(self) -> int:
+        """Of a thread, about: sums, operands of a product, the next step's loads, addresses."""
+        down, across = self.pieces
+        loads = self.depth * (self.rows + self.columns // 2) // self.threads
+        return 4 * down * across + 4 * down + 2 * across + loads + 40
+
+    @property
+    def label(self) -> str:
+        return f"{self.rows}x{self.columns}x{self.depth}_mma"
+
+
+TENSOR_TILES = (
+    TensorTile(128, 128, 2, 4),
+    TensorTile(128, 64, 4, 2),
+    TensorTile(64, 64, 2, 2),
+    TensorTile(128, 32, 4, 1),
+    TensorTile(64, 32, 2, 2),
+    TensorTile(32, 64, 2, 2),
+    TensorTile(32, 32, 2, 1),
+)
+SHAPES = (
+    (128, 128, 8, 8),
+    (128, 64, 8, 8),
+    (64, 128, 8, 8),
+    (64, 64, 8, 4),
+    (64, 64, 4, 4),
+    (128, 32, 8, 4),
+    (32, 128, 4, 8),
+    (64, 32, 4, 4),
+    (32, 64, 4, 4),
+    (32, 32, 4, 4),
+    (128, 16, 4, 4),
+    (16, 64, 4, 4),
+    (16, 128, 4, 4),
+)
+
+
+@cache
+def tiles(in_block: int) -> tuple[Tile, ...]:
+    """Tiles that the kernel can be built for: each thread loads whole vectors of the image, of one pixel."""
+    made = [Tile(*shape, depth) for shape in SHAPES for depth in (8, 16, 32)]
+    return tuple(t for t in made if _fits(t, in_block))
+
+
+def _fits(tile: Tile, in_block: int) -> bool:
+    loads = tile.rows * tile.depth // in_block
+    even = tile.threads % tile.rows == 0 and loads % tile.threads == 0
+    return even and loads <= 4 * tile.threads and tile.shared_bytes <= MOST_SHARED_BYTES
+
+
+@dataclass(frozen=True)
+class Estimate:
+    """A prediction: seconds, what bounds them, and what the device could do at best."""
+
+    seconds: float
+    limit: float
+    bound: str
+    occupancy: float
+
+    @property
+    def why(self) -> str:
+        return f"{self.seconds * 1e6:.1f} us, bound by {self.bound}, occupancy {self.occupancy:.0%}"
+
+
+def resident_blocks(gpu: Gpu, threads: int, registers: int, shared_bytes: int) -> int:
+    """Blocks that a multiprocessor holds at a time; 0 if not even one."""
+    allocated = -(-registers // 8) * 8 * -(-threads // 32) * 32
+    limits = [
+        gpu.threads_per_multiprocessor // (-(-threads // 32) * 32),
+        gpu.blocks_per_multiprocessor,
+        gpu.registers_per_multiprocessor // max(1, allocated),
+        gpu.shared_bytes_per_multiprocessor // (shared_bytes + 1024),
+    ]
+    return min(limits)
+
+
+def estimate(
+    gpu: Gpu,
+    tile: Tile | TensorTile,
+    grid: tuple[int, int, int],
+    steps: int,
+    bytes_needed: int,
+    flops: int,
+    registers: int | None = None,
+) -> Estimate:
+    """Time of a matrix product in tiles; `bytes_needed` is what device memory must give at least. `registers` of a
+    thread if they are known; else a guess."""
+    blocks = grid[0] * grid[1] * grid[2]
+    fit = max(1, resident_blocks(gpu, tile.threads, registers or tile.registers, tile.shared_bytes))
+    most = -(-blocks // gpu.multiprocessors)
+    resident = min(fit, most)
+    step = _step_cycles(gpu, tile, resident)
+    rounds = -(-most // resident)
+    cycles = rounds * (steps * max(step, LOAD_LATENCY) + START_CYCLES)
+    times = {
+        "multiply-adds": cycles / (1e6 * gpu.clock_mhz),
+        "L2": blocks * steps * tile.depth * _bytes_read(tile) / (1e9 * gpu.l2_gbytes_per_second),
+        "memory": bytes_needed / (0.85 * gpu.bandwidth),
+    }
+    bound = max(times, key=lambda name: times[name])
+    if bound == "multiply-adds" and step < LOAD_LATENCY:
+        bound = "latency"
+    peak = gpu.tensor_flops if isinstance(tile, TensorTile) else gpu.peak_flops
+    limit = max(flops / peak, bytes_needed / gpu.bandwidth)
+    occupancy = resident * tile.threads / gpu.threads_per_multiprocessor
+    return Estimate(max(times.values()), limit, bound, occupancy)
+
+
+def _bytes_read(tile: Tile | TensorTile) -> int:
+    """Of image and weights, for each product of a sum."""
+    return 4 * tile.rows + (2 if isinstance(tile, TensorTile) else 4) * tile.columns
+
+
+def _step_cycles(gpu: Gpu, tile: Tile | TensorTile, resident: int) -> float:
+    """Cycles in which a multiprocessor makes the products of one step of all its blocks."""
+    warps = resident * tile.threads / 32
+    per_scheduler = max(1.0, warps / SCHEDULERS)
+    if isinstance(tile, TensorTile):
+        return _tensor_cycles(gpu, tile, warps, per_scheduler)
+    pairs, operands = tile.thread_rows * tile.thread_columns, tile.thread_rows + tile.thread_columns
+    # A scheduler issues one instruction a cycle: a product for 32 threads, a load of four operands, an address.
+    issue = max(pairs * 32 * SCHEDULERS / gpu.fma_per_cycle, pairs + operands / 4 + 2)
+    hidden = per_scheduler / (per_scheduler + 0.4)  # one warp alone waits for shared memory now and then
+    shared = warps * operands * 4 * 32 / 2 / SHARED_BYTES_PER_CYCLE  # about half of what is read is read by two
+    return tile.depth * max(per_scheduler * issue / hidden, shared)
+
+
+def _tensor_cycles(gpu: Gpu, tile: TensorTile, warps: float, per_scheduler: float) -> float:
+    """The same on tensor cores: their products, or what they and the loads before them move through shared memory."""
+    down, across = tile.pieces
+    hidden = per_scheduler / (per_scheduler + 0.6)
+    products = down * across * 16 * 8 * tile.depth * SCHEDULERS / gpu.tensor_fma_per_cycle
+    reads = warps * tile.depth / 16 * (4 * down + 2 * across)
+    writes = warps * 4 * tile.depth * (tile.rows + tile.columns) / 2 / tile.threads  # four ways in conflict
+    issue = per_scheduler * (tile.depth / 16 * (5 * down + 3 * across) + tile.depth * tile.rows / tile.threads)
+    return max(per_scheduler * products / hidden, reads + writes, issue)
+
+
+def stream_estimate(
+    gpu: Gpu,
+    grid: tuple[int, int, int],
+    threads: int,
+    registers: int,
+    shared_bytes: int,
+    bytes_needed: int,
+    flops: int,
+    loads: int = 1,
+) -> Estimate:
+    """Time of a kernel that passes once over its operands: of its bytes, if enough loads are under way, or operations.
+
+    Each thread has `loads` vectors under way at a time."""
+    blocks = grid[0] * grid[1] * grid[2]
+    fit = max(1, resident_blocks(gpu, threads, registers, shared_bytes))
+    resident = min(fit, -(-blocks // gpu.multiprocessors))
+    busy = min(blocks, resident * gpu.multiprocessors) * threads
+    cycle = 1 / (1e6 * gpu.clock_mhz)
+    reach = busy * 16 * loads / (LOAD_LATENCY * cycle)  # Little's law
+    memory = bytes_needed / min(0.85 * gpu.bandwidth, reach)
+    compute = flops / (0.5 * gpu.peak_flops)
+    start = START_CYCLES * cycle
+    bound = "latency" if start > max(memory, compute) else "memory" if memory >= compute else "operations"
+    seconds = start + max(memory, compute)
+    limit = max(flops / gpu.peak_flops, bytes_needed / gpu.bandwidth)
+    return Estimate(seconds, limit, bound, resident * threads / gpu.threads_per_multiprocessor)

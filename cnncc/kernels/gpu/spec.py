@@ -1,0 +1,106 @@
+"""What a GPU kernel is, and what a rule may look at to choose one. Needs no TVM."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+from cnncc.kernels.shared.spec import Kernel, Place
+from cnncc.machines.gpus import Gpu
+from cnncc.passes import Slot
+
+VECTOR = 4
+"""Floats of the widest load."""
+
+
+@dataclass(frozen=True)
+class GpuKernel(Kernel):
+    """One `__global__` function; `units` is the number of its blocks."""
+
+    grid: tuple[int, int, int] = (1, 1, 1)
+    threads: int = 1
+    work: Work = field(default_factory=lambda: Work(0, 0), compare=False)
+
+
+@dataclass(frozen=True)
+class Work:
+    """What one launch does: operations (two for a multiply-add), and bytes of device memory it cannot do without."""
+
+    flops: int
+    bytes: int
+    tensor: bool = False
+    """Whether the operations are of tensor cores."""
+
+
+@dataclass(frozen=True)
+class View:
+    """A value in memory: channels in blocks (NCHWc), or a vector (one pixel, block 1). Counts floats.
+
+    Image i of a batch starts `i * stride` after the first one; 0 for a value that all images share.
+    """
+
+    channels: int
+    height: int
+    width: int
+    block: int
+    stride: int
+
+    @property
+    def blocks(self) -> int:
+        return -(-self.channels // self.block)
+
+    @property
+    def pixels(self) -> int:
+        return self.height * self.width
+
+    @property
+    def floats(self) -> int:
+        """Of one image, with the channels that fill up the last block."""
+        return self.blocks * self.block * self.pixels
+
+    @property
+    def label(self) -> str:
+        """The layout's name in a kernel's."""
+        return f"nchw{self.block}c" if self.block > 1 else "nchw"
+
+
+@dataclass(frozen=True, eq=False)
+class GpuSite(Place[Gpu]):
+    """A node to be computed on a GPU, with what a rule may look at."""
+
+    slots: Mapping[str, Slot]
+    max_error: float = 1e-5
+    """Share of a layer's largest output by which a faster algorithm may be off."""
+    copies: tuple[int, ...] = ()
+    """For a concat: which arms are not written in place and must be copied."""
+    dtype: str = "float32"
+    """Of the operands of convolutions: float16 for tensor cores."""
+
+    def view(self, name: str) -> View:
+        """Where a value's numbers lie, as an image of channels or as a vector."""
+        kind = self.graph[name].type
+        channels, height, width = kind.chw
+        return View(channels, height, width, kind.block, self.slots[name].image_stride // 4)
+
+    def aligned(self, name: str) -> bool:
+        """Whether every image of a value starts at a multiple of 16 bytes."""
+        slot = self.slots[name]
+        return (slot.offset + slot.inner) % 16 == 0 and slot.image_stride % 16 == 0
+
+    def bytes_of(self, *names: str) -> int:
+        """Bytes of the values together."""
+        return sum(4 * math.prod(self.graph[n].type.stored_shape) for n in names)
+
+
+def grid_of(total: int, threads: int) -> tuple[int, int, int]:
+    """Blocks that give each of `total` things a thread."""
+    return (max(1, -(-total // threads)), 1, 1)
+
+
+def threads_for(total: int, gpu: Gpu) -> int:
+    """Threads of a block for `total` independent things: fewer where the multiprocessors would not all get one."""
+    threads = 256
+    while threads > 64 and -(-total // threads) < 2 * gpu.multiprocessors:
+        threads //= 2
+    return threads

@@ -1,0 +1,116 @@
+"""Kernels that slide a window over each channel by itself: depthwise convolution, max and average pooling."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from cnncc.kernels.gpu.spec import GpuKernel, GpuSite, View, Work, grid_of, threads_for
+from cnncc.kernels.shared.convolution import pad_channels
+from cnncc.kernels.shared.spec import Call, Epilogue, Operand, Packed, Selection
+
+
+@dataclass(frozen=True)
+class WindowConfig:
+    """One vector of channels and `strip` output rows of a column per thread. `mode` is `depthwise`, `max` or `avg`."""
+
+    mode: str
+    batch: int
+    source: View
+    result: View
+    extras: tuple[int, ...]
+    kernel: tuple[int, int]
+    stride: tuple[int, int]
+    dilation: tuple[int, int]
+    pad: tuple[int, int, int, int]
+    count_include_pad: bool
+    bias: bool
+    epilogue: Epilogue
+    strip: int
+    threads: int
+
+    @property
+    def strips(self) -> int:
+        return -(-self.result.height // self.strip)
+
+    @property
+    def total(self) -> int:
+        """Threads that have work."""
+        return self.batch * self.result.blocks * self.strips * self.result.width
+
+
+def _configure(site: GpuSite, mode: str, epilogue: Epilogue = (), bias: bool = False) -> WindowConfig:
+    node, attrs = site.node, site.node.attrs
+    source, result = site.view(node.inputs[0]), site.view(node.name)
+    extras = tuple(site.view(name).stride for name in node.inputs[1:])
+    columns = site.batch * result.blocks * result.width
+    # A longer strip reads each row fewer times; it pays while all multiprocessors keep their threads.
+    wanted = site.target.multiprocessors * 1024
+    strip = max((s for s in (1, 2, 4) if s == 1 or columns * -(-result.height // s) >= wanted), default=1)
+    total = columns * -(-result.height // strip)
+    return WindowConfig(
+        mode=mode,
+        batch=site.batch,
+        source=source,
+        result=result,
+        extras=extras,
+        kernel=attrs["kernel"],
+        stride=attrs["stride"],
+        dilation=attrs.get("dilation", (1, 1)),
+        pad=attrs["pad"],
+        count_include_pad=attrs.get("count_include_pad", False),
+        bias=bias,
+        epilogue=epilogue,
+        strip=strip,
+        threads=threads_for(total, site.target),
+    )
+
+
+def _kernel(config: WindowConfig, site: GpuSite) -> GpuKernel:
+    kind = {"depthwise": "depthwise", "max": "maxpool", "avg": "avgpool"}[config.mode]
+    size = "x".join(map(str, config.kernel))
+    grid = grid_of(config.total, config.threads)
+    taps = config.kernel[0] * config.kernel[1]
+    flops = (2 if config.mode == "depthwise" else 1) * taps * config.batch * config.result.channels
+    weights = 4 * taps * config.result.channels if config.mode == "depthwise" else 0
+    work = Work(flops * config.result.pixels, weights + site.bytes_of(site.node.name, *site.node.inputs))
+    name = f"{kind}_f32_{config.result.label}_{size}_{config.strip}"
+    return GpuKernel("window", name, config, grid[0], 0, grid, config.threads, work)
+
+
+def select_depthwise(site: GpuSite) -> Selection | None:
+    """conv with one input and one output channel per group, and more than one group."""
+    node = site.node
+    if node.op != "conv" or site.type().block == 1 or site.type().shape[1] == 1:
+        return None
+    if not node.attrs["groups"] == site.type().shape[1] == node.attrs["out"]:
+        return None
+    config = _configure(site, "depthwise", node.attrs["epilogue"], node.attrs["bias"])
+    weight, bias = site.constant("weight"), site.constant("bias")
+    assert weight is not None
+    padded, taps = config.result.blocks * config.result.block, config.kernel[0] * config.kernel[1]
+
+    def pack(w: np.ndarray) -> np.ndarray:
+        """(c, 1, kh, kw) to [block][tap][lane]."""
+        full = np.zeros((padded, taps), np.float32)
+        full[: len(w)] = w.reshape(len(w), taps)
+        return full.reshape(config.result.blocks, config.result.block, taps).transpose(0, 2, 1).ravel()
+
+    packed = [Packed(f"{node.name}.weight", weight.map((padded * taps,), pack))]
+    if bias is not None:
+        packed.append(Packed(f"{node.name}.bias", bias.map((padded,), lambda b: pad_channels(b, padded))))
+    weights = tuple(Operand("weight", p.name) for p in packed)
+    operands = (*site.values(node.inputs[:1]), *weights, *site.values(node.inputs[1:]))
+    call = Call(node.name, _kernel(config, site), operands, site.result, True)
+    return Selection((call,), tuple(packed), f"depthwise: {config.strip} rows a thread, bound by memory")
+
+
+def select_pool(site: GpuSite) -> Selection | None:
+    """Max and average pooling with any window."""
+    modes = {"maxpool": "max", "avgpool": "avg"}
+    if site.node.op not in modes:
+        return None
+    config = _configure(site, modes[site.node.op])
+    call = Call(site.node.name, _kernel(config, site), site.values(site.node.inputs), site.result, True)
+    return Selection((call,), (), f"{config.strip} rows a thread, bound by memory")

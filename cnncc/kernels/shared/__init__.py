@@ -1,0 +1,1 @@
+"""What CPU and GPU kernels share: the specification of a kernel, the builder of its statements, and formulas."""

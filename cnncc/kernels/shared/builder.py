@@ -1,0 +1,256 @@
+"""Statement builder for kernels: straight-line vector code and loops over `tirx`, lowered to plain C functions.
+
+A kernel is `void name(const float *operand..., float *result, float *scratch, int32_t lo, int32_t hi)`: it computes the
+units [lo, hi) of its work and touches nothing but its operands, its result and the scratch of its thread.
+All buffers are flat and hold float32; indices count their elements. Weights may be stored in half precision, to be read
+only: loads convert them.
+"""
+
+from __future__ import annotations
+
+import math
+import struct
+from collections.abc import Iterator
+from contextlib import AbstractContextManager, contextmanager
+from typing import Any
+
+from tvm import tirx
+from tvm.ir import PointerType, PrimType
+from tvm.ir.expr import TensorLoad
+from tvm.tirx import (
+    AllocBuffer,
+    AttrStmt,
+    Bind,
+    Broadcast,
+    BufferLoad,
+    BufferStore,
+    DeclBuffer,
+    FloatImm,
+    For,
+    ForKind,
+    IfThenElse,
+    IntImm,
+    PrimFunc,
+    Ramp,
+    SeqStmt,
+    Var,
+)
+
+Expr = Any
+"""A tirx expression or a Python int; the TVM boundary is untyped."""
+
+
+def i32(value: Expr) -> Expr:
+    return IntImm("int32", value) if isinstance(value, int) else value
+
+
+class Buffer:
+    """A flat buffer with vector access; `lanes=1` is a scalar. `dtype` is one of `cnncc.weights.half.DTYPES`."""
+
+    def __init__(self, kernel: KernelBuilder, buffer: Any, dtype: str = "float32") -> None:
+        self._kernel = kernel
+        self._buffer = buffer
+        self._dtype = dtype
+
+    def load(self, index: Expr, lanes: int = 1) -> Expr:
+        """Elements as float32."""
+        stored = BufferLoad(self._buffer, [element(index, lanes)])
+        if self._dtype == "float32":
+            return stored
+        if self._dtype == "float16":
+            return tirx.Cast(_vector("float32", lanes), stored)
+        bits = tirx.Cast(_vector("uint32", lanes), stored) << splat(tirx.const(16, "uint32"), lanes)
+        return tirx.reinterpret(_vector("float32", lanes), bits)
+
+    def prefetch(self, index: Expr, *, write: bool = False, near: bool = False) -> None:
+        """Asks for the cache line of an element, which may lie beyond the buffer's end, into the second cache or, if it
+        is `near`, the first; with `write`, to store there: a store to a line of which another core has a copy, or
+        nobody, would wait for it."""
+        address = tirx.address_of(BufferLoad(self._buffer, [i32(index)]))
+        access, keep, data = (IntImm("int32", n) for n in (int(write), 2 + near, 1))
+        self._kernel.emit(tirx.Evaluate(tirx.call_llvm_intrin("void", "llvm.prefetch", address, access, keep, data)))
+
+    def store(self, index: Expr, value: Expr, lanes: int = 1) -> None:
+        assert self._dtype == "float32", "half precision is read only"
+        self._kernel.emit(BufferStore(self._buffer, value, [element(index, lanes)]))
+
+
+def element(index: Expr, lanes: int) -> Expr:
+    """TVM's index of one number, or of a vector of them."""
+    return i32(index) if lanes == 1 else Ramp(i32(index), IntImm("int32", 1), lanes)
+
+
+def _vector(scalar: str, lanes: int) -> str:
+    """TVM's name of a vector type."""
+    return scalar if lanes == 1 else f"{scalar}x{lanes}"
+
+
+def constant(value: float) -> Expr:
+    """A float32 constant. Infinities and NaN by their bits: TVM folds constants by rules for numbers, and the names
+    that it has for them in CUDA are of a header."""
+    if math.isfinite(value):
+        return FloatImm("float32", value)
+    bits = struct.unpack("<i", struct.pack("<f", value))[0]
+    # A plain number has no address, by which TVM's CUDA reads it as another type; a conversion becomes a variable. It
+    # starts at a float, which has these bits exactly: CUDA knows int64_t only with a header.
+    return tirx.reinterpret("float32", tirx.Cast("int32", FloatImm("float32", float(bits))))
+
+
+def splat(value: Expr, lanes: int) -> Expr:
+    """A scalar (or a float constant) as a vector."""
+    scalar = constant(float(value)) if isinstance(value, int | float) else value
+    return scalar if lanes == 1 else Broadcast(scalar, lanes)
+
+
+def dtype_of(value: Expr) -> str:
+    """TVM's name of the type of an expression: `float32`, or `float32x8` of a vector."""
+    return str(value.ty.dtype if hasattr(value, "ty") else value.dtype)
+
+
+def _is_read(value: Expr) -> bool:
+    """Whether a value is an element of an array, or a vector whose lanes all are that element."""
+    return isinstance(value.value if isinstance(value, Broadcast) else value, TensorLoad)
+
+
+def sequence(statements: list[Any]) -> Any:
+    """One statement after the other."""
+    return statements[0] if len(statements) == 1 else SeqStmt(statements)
+
+
+class KernelBuilder:
+    """Builds one kernel. Use `operand`/`result`/`scratch`, then `with units()` for the outer loop, then `finish`."""
+
+    def __init__(self) -> None:
+        self._blocks: list[list[Any]] = [[]]
+        self._count = 0
+        self._params: list[Any] = []
+        self._decls: list[Any] = []
+        self._scratch = Var("scratch", PointerType(PrimType("float32"), "global"))
+        self.scratch_floats = 0
+        self._lo, self._hi = Var("lo", "int32"), Var("hi", "int32")
+
+    def emit(self, statement: Any) -> None:
+        self._blocks[-1].append(statement)
+
+    @property
+    def statements(self) -> int:
+        """How many statements the innermost open block has."""
+        return len(self._blocks[-1])
+
+    def _name(self, stem: str) -> str:
+        self._count += 1
+        return f"{stem}_{self._count}"
+
+    def operand(self, name: str, elements: int, dtype: str = "float32") -> Buffer:
+        """A pointer parameter, in the order of the calls; results are declared the same way, last."""
+        return Buffer(self, self.declare(name, elements, dtype), dtype)
+
+    def declare(self, name: str, elements: int, dtype: str) -> Any:
+        """TVM's buffer of a pointer parameter."""
+        stored = "uint16" if dtype == "bfloat16" else dtype
+        pointer = Var(f"{name}_ptr", PointerType(PrimType(stored), "global"))
+        buffer = tirx.decl_buffer((elements,), stored, name)
+        self._params.append(pointer)
+        self._decls.append(DeclBuffer(buffer, data=pointer))
+        return buffer
+
+    def scratch(self, floats: int) -> Buffer:
+        """A piece of the thread's scratch, 64-byte aligned in the arena. Call before any loop."""
+        offset = self.scratch_floats
+        self.scratch_floats += -(-floats // 16) * 16
+        buffer = tirx.decl_buffer((floats,), "float32", self._name("scratch"))
+        address = tirx.handle_add_byte_offset(self._scratch, 4 * offset)
+        pointer = tirx.reinterpret(PointerType(PrimType("float32"), "global"), address)
+        self._decls.append(DeclBuffer(buffer, data=pointer))
+        return Buffer(self, buffer)
+
+    def registers(self, floats: int) -> Buffer:
+        """A small local array, which LLVM promotes to registers if all indices are constants."""
+        return Buffer(self, self._local(floats, "float32", "acc"))
+
+    def _local(self, count: int, scalar: str, stem: str) -> Any:
+        """TVM's buffer of a local array."""
+        buffer = tirx.decl_buffer((count,), scalar, self._name(stem), scope="local", data_alignment=64)
+        self.emit(AllocBuffer(buffer, {"disable_lower_builtin": IntImm("bool", 1)}))
+        return buffer
+
+    def let(self, value: Expr, stem: str = "t") -> Expr:
+        """Names a value so that it is computed once.
+
+        Where TVM simplifies it puts the definition of a name in the place of each use, so a chain of names, each used
+        twice, doubles with every link. Only indices are to be simplified, and only they become such names. Other values
+        go through memory, which TVM does not look into and LLVM makes a register again.
+        """
+        if isinstance(value, int):
+            return value
+        dtype = dtype_of(value)
+        if dtype != "int32" and not _is_read(value):
+            return self._kept(value, dtype)
+        variable = Var(self._name(stem), dtype)
+        self.emit(Bind(variable, value))
+        return variable
+
+    def _kept(self, value: Expr, dtype: str) -> Expr:
+        """A value stored in a local array of its own, to be read where it is used."""
+        scalar, _, lanes = dtype.partition("x")
+        buffer = self._local(int(lanes or 1), scalar, "kept")
+        place = [element(0, int(lanes or 1))]
+        self.emit(BufferStore(buffer, value, place))
+        return BufferLoad(buffer, place)
+
+    @contextmanager
+    def _block(self) -> Iterator[list[Any]]:
+        """Collects the statements emitted inside."""
+        self._blocks.append([])
+        yield self._blocks[-1]
+        self._blocks.pop()
+
+    @contextmanager
+    def loop(self, extent: Expr, stem: str = "i", start: Expr = 0) -> Iterator[Expr]:
+        """A serial loop around what is emitted inside; its variable counts from `start`.
+
+        One of a single known step is no loop: its body stands alone, with `start` for the variable. Of one that is
+        known to take no step nothing remains.
+        """
+        if isinstance(extent, int) and isinstance(start, int) and extent == 1:
+            yield start
+        elif isinstance(extent, int) and isinstance(start, int) and extent <= 0:
+            names = self._count
+            with self._block():
+                yield start
+            self._count = names
+        else:
+            variable = Var(self._name(stem), "int32")
+            with self._block() as body:
+                yield variable
+            self.emit(For(variable, i32(start), i32(extent), ForKind.SERIAL, sequence(body)))
+
+    @contextmanager
+    def when(self, condition: Expr) -> Iterator[None]:
+        """What is emitted inside happens only if the condition holds."""
+        with self._block() as body:
+            yield
+        self.emit(IfThenElse(condition, sequence(body), None))
+
+    @contextmanager
+    def otherwise(self) -> Iterator[None]:
+        """What is emitted inside happens if the condition of the `when` just before does not hold."""
+        before = self._blocks[-1].pop()
+        assert isinstance(before, IfThenElse), "`otherwise` follows a `when`"
+        assert before.else_case is None, "a `when` has one `otherwise`"
+        with self._block() as body:
+            yield
+        self.emit(IfThenElse(before.condition, before.then_case, sequence(body)))
+
+    def units(self) -> AbstractContextManager[Expr]:
+        """The outermost loop, over the caller's range of units."""
+        return self.loop(self._hi - self._lo, "unit", self._lo)
+
+    def finish(self, symbol: str) -> PrimFunc:
+        """The kernel as a PrimFunc without a packed ABI: pointers and two ints in, nothing out."""
+        body: Any = SeqStmt([*self._decls, *self._blocks[0]])
+        zero, one = IntImm("int32", 0), IntImm("int32", 1)
+        body = AttrStmt("default", "device_id", zero, body)
+        body = AttrStmt("default", "device_type", one, body)
+        func = PrimFunc([*self._params, self._scratch, self._lo, self._hi], body, ret_type=None)
+        return func.with_attr("global_symbol", symbol)

@@ -1,0 +1,37 @@
+"""What elementwise kernels of CPUs and GPUs share: their names, and scale and shift of a batch norm."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from cnncc.kernels.shared.convolution import pad_channels
+from cnncc.kernels.shared.spec import Epilogue, HasBlocks, Packed, Place
+
+MOST_NAMED = 4
+"""Steps of an epilogue that stand in the name of a kernel."""
+
+
+def label(start: str, epilogue: Epilogue) -> str:
+    """What a kernel computes, for its name: its start and the first steps of its epilogue."""
+    steps = [name for name, _ in epilogue]
+    more = [f"{len(steps) - MOST_NAMED}_more"] if len(steps) > MOST_NAMED else []
+    return "_".join([start if start != "first" else "map", *steps[:MOST_NAMED], *more])
+
+
+def affine_weights(site: Place[HasBlocks], width: int) -> tuple[Packed, Packed]:
+    """Scale and shift of a bn, in float64 until they are stored, with zeros up to `width`."""
+    slots = [site.constant(s) for s in ("weight", "bias", "running_mean", "running_var")]
+    gamma, beta, mean, var = (s for s in slots if s is not None)
+    eps = site.node.attrs["eps"]
+
+    def scale(g: np.ndarray, v: np.ndarray) -> np.ndarray:
+        return g.astype(np.float64) / np.sqrt(v.astype(np.float64) + eps)
+
+    def pack(values: np.ndarray) -> np.ndarray:
+        return pad_channels(values.astype(np.float32), width)
+
+    shift = beta.map((width,), lambda b, g, m, v: pack(b - m * scale(g, v)), gamma, mean, var)
+    return (
+        Packed(f"{site.node.name}.scale", gamma.map((width,), lambda g, v: pack(scale(g, v)), var)),
+        Packed(f"{site.node.name}.shift", shift),
+    )

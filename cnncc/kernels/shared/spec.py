@@ -1,0 +1,175 @@
+"""What a kernel is and how a node calls it. Nothing here needs TVM, so planning and summaries stay quick."""
+
+from __future__ import annotations
+
+import hashlib
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import Any, Generic, Protocol, TypeVar
+
+import numpy as np
+
+from cnncc.ir import Constant, Graph, Node, TensorType
+from cnncc.kernels.shared.choices import Choices, Given, conv_key
+from cnncc.machines.targets import Target
+from cnncc.weights.half import STORED
+
+Epilogue = tuple[tuple[str, tuple[tuple[str, Any], ...]], ...]
+"""As in the graph: `("add", ())` adds the next extra operand, anything else is an activation with its attributes."""
+
+
+class HasBlocks(Protocol):
+    """A machine whose layouts have channels in blocks."""
+
+    @property
+    def block(self) -> int:
+        """Channels in a block."""
+
+
+Machine = TypeVar("Machine", bound=HasBlocks, covariant=True)
+
+
+@dataclass(frozen=True)
+class Kernel:
+    """One compiled function, wholly described by plain data: two equal kernels are one object file."""
+
+    family: str
+    """Key of the lowering table, `cnncc.kernels.cpu.lower.LOWER`."""
+    name: str
+    """What people see: the parameters that matter, as in `conv_f32_nchw16c_14x32_avx512`."""
+    config: Any
+    """Frozen dataclass of the family with everything the lowering needs."""
+    units: int
+    """Independent pieces of work of one call; threads share them out."""
+    scratch_floats: int
+    """Floats of private scratch each thread needs."""
+
+    @property
+    def symbol(self) -> str:
+        """A C identifier unique to this kernel."""
+        digest = hashlib.sha256(repr((self.family, self.config)).encode()).hexdigest()
+        return f"{self.name}_{digest[:12]}"
+
+
+@dataclass(frozen=True)
+class Operand:
+    """An argument of a call: the value of a node, or a packed weight; `offset` in floats is added to its address."""
+
+    kind: str
+    """`value`, `weight`, `raw` (an input as the caller gave it) or `workspace` (between the calls of one node)."""
+    name: str
+    offset: int = 0
+
+
+@dataclass(frozen=True, eq=False)
+class Packed:
+    """A weight in the layout its kernel reads, flat; computed when the module is written. Only operands of float32
+    weights can have an offset."""
+
+    name: str
+    constant: Constant
+    dtype: str = "float32"
+    """Type of its elements; the constant is computed as `cnncc.weights.half.STORED` of it."""
+
+    @property
+    def nbytes(self) -> int:
+        """Bytes in the module."""
+        return STORED[self.dtype].itemsize * self.constant.shape[0]
+
+    def compute(self) -> np.ndarray:
+        """The elements as the module stores them."""
+        array = np.ascontiguousarray(self.constant.compute())
+        assert array.dtype == STORED[self.dtype], (self.name, array.dtype, self.dtype)
+        return array
+
+
+@dataclass(frozen=True)
+class Call:
+    """One step of the module: a kernel on operands. It is called once for each image of the batch, unless the kernel
+    takes the whole batch itself (`whole_batch`)."""
+
+    node: str
+    kernel: Kernel
+    operands: tuple[Operand, ...]
+    result: Operand
+    whole_batch: bool = False
+    workspace_floats: int = 0
+    """Floats of workspace for each image."""
+
+
+@dataclass(frozen=True, eq=False)
+class Selection:
+    """How a node is computed: the calls in order, the weights they read, and why this was chosen."""
+
+    calls: tuple[Call, ...]
+    weights: tuple[Packed, ...]
+    why: str
+
+
+@dataclass(frozen=True, eq=False)
+class Place(Generic[Machine]):
+    """A node to be computed and the machine that does it: what rules may look at whatever that is."""
+
+    graph: Graph
+    node: Node
+    target: Machine
+
+    @property
+    def batch(self) -> int:
+        return self.node.type.shape[0]
+
+    @property
+    def block(self) -> int:
+        return self.target.block
+
+    def type(self, position: int = 0) -> TensorType:
+        """Type of an input by position."""
+        return self.graph[self.node.inputs[position]].type
+
+    def constant(self, slot: str) -> Constant | None:
+        """The constant in a weight slot, None where the node has none."""
+        name = self.node.weights.get(slot)
+        return None if name is None else self.graph.constants[name]
+
+    def values(self, names: Sequence[str]) -> tuple[Operand, ...]:
+        return tuple(Operand("value", n) for n in names)
+
+    @property
+    def result(self) -> Operand:
+        return Operand("value", self.node.name)
+
+
+@dataclass(frozen=True, eq=False)
+class Site(Place[Target]):
+    """A node to be computed, with what a rule may look at."""
+
+    image_strides: dict[str, int]
+    """Bytes from one image of the batch to the next, for the values the node touches."""
+    max_error: float = 1e-5
+    """Share of a layer's largest output by which a faster algorithm may be off."""
+    copies: tuple[int, ...] = ()
+    """For a concat: which arms are not written in place and must be copied."""
+    weights_dtype: str = "float32"
+    """Type in which the weights of `cnncc.weights.half.OPS` are stored."""
+    choices: Choices = field(default_factory=dict)
+    """What takes the place of the model's picks, by convolution."""
+    room: float = math.inf
+    """Bytes for an image that workspace and the scratch of all cores should keep to; see `cnncc.kernels.cpu.room`."""
+    weights_stay: bool = False
+    """The weights of the whole network fit into the last cache, and are still there when it runs again."""
+
+    @property
+    def weights_per_cycle(self) -> float:
+        """Bytes of weights that a core reads in a cycle."""
+        return self.target.l3_bytes_per_cycle if self.weights_stay else self.target.memory_bytes_per_cycle
+
+    @property
+    def given(self) -> Given | None:
+        """The choice for a conv node that takes the place of the model's."""
+        return self.choices.get(conv_key(self.node, self.type())) if self.choices else None
+
+
+def blocks(channels: int, block: int) -> int:
+    """Blocks that hold so many channels."""
+    return -(-channels // block)

@@ -1,0 +1,1 @@
+"""What modules are compiled for: processors and GPUs, read from `targets/*.toml`."""

@@ -1,0 +1,41 @@
+"""Compiled objects on disk, by the hash of all that made them. An entry that does not check is made anew."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Callable
+from pathlib import Path
+
+from cnncc.base.cache_folder import cache_folder, read_private, write_private
+
+_MAGIC = b"cnncc object 1\n"
+
+
+def directory() -> Path:
+    """Where objects are kept."""
+    return cache_folder()
+
+
+def read(key: str) -> bytes | None:
+    """The object under a key; None when there is none, or when it is damaged or somebody else could have written it."""
+    data = read_private(_path(key)) or b""
+    head, body = data[: len(_MAGIC) + 32], data[len(_MAGIC) + 32 :]
+    return body if head == _MAGIC + hashlib.sha256(body).digest() else None
+
+
+def write(key: str, body: bytes) -> None:
+    """Stores an object whole or not at all. A cache that cannot be written is no error: the next run compiles again."""
+    write_private(_path(key), _MAGIC + hashlib.sha256(body).digest() + body)
+
+
+def fetch(key: str, make: Callable[[], bytes]) -> bytes:
+    """The object under a key, made and stored if need be."""
+    body = read(key)
+    if body is None:
+        body = make()
+        write(key, body)
+    return body
+
+
+def _path(key: str) -> Path:
+    return directory() / key[:2] / key[2:]

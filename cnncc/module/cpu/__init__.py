@@ -1,0 +1,1 @@
+"""Modules for processors: kernels, glue and weights linked into a library, with its header."""

@@ -1,0 +1,343 @@
+"""The steps of a module as LLVM IR: the calls of its kernels, and how threads share them.
+
+Every thread walks all steps. The chunks of a step are shared out evenly, each thread's in one piece: it reads its own
+part of the weights, and the part of the image that it wrote itself in the step before lies in its cache. It takes its
+chunks from an atomic counter, then those that other threads have not come to, then waits until all are finished. Nobody
+waits for a thread that holds no chunk: one that has lost its core, or woke late, catches up by itself, and any of the
+threads alone would complete the run; until it has, it touches nothing but counters. These lie in the arena, as does all
+that kernels write, so a run touches nothing it does not own.
+`cnncc.module.cpu.entry` has the functions that callers see.
+"""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+
+from cnncc.kernels.shared.spec import Call, Kernel, Operand
+from cnncc.module.program import Program
+from cnncc.module.rooms import COUNTER_BYTES
+from cnncc.runtime.interface import ALIGN, Code
+
+WANTED_CHUNKS = 32
+"""Chunks a step is cut into, so that a thread that loses its core costs little."""
+
+_SPINS_BEFORE_YIELD = 10000
+_STRETCH = 16
+"""Steps of one function: the time that LLVM takes for a function grows with the square of its length."""
+
+
+def steps_ir(program: Program, symbol: str) -> str:
+    """The text of a module with one hidden function `symbol`, which runs the network once:
+
+        i32 symbol(inputs..., outputs..., arena, weights, i32 threads, ptr parallel_for, ptr pool)
+
+    It trusts its arguments. `threads` is at least 1 and at most the program's, `parallel_for` may be null for one
+    thread. Returns OK, or UNFINISHED if no thread came.
+    """
+    return _Steps(program, symbol).text()
+
+
+@dataclass
+class _Steps:
+    program: Program
+    symbol: str
+
+    def __post_init__(self) -> None:
+        graph = self.program.graph
+        self.inputs = [n.name for n in graph.inputs]
+        self.outputs = list(graph.outputs)
+        self.pointers = len(self.inputs) + len(self.outputs) + 2
+        """Inputs, outputs, arena, weights."""
+        self.context = f"{{ [{self.pointers} x ptr], i32, i32 }}"
+        """What the threads of a run share: pointers, number of threads, whether anybody came."""
+
+    def text(self) -> str:
+        parts = [
+            f'target triple = "{self.program.target.triple}"',
+            *self._waiting(),
+            "declare void @llvm.memset.p0.i32(ptr, i8, i32, i1)",
+            *(self._declare(k.symbol, arity) for k, arity in self._arities().items()),
+            self._meet(),
+            *(["declare i64 @llvm.readcyclecounter()"] if self.program.stamps else []),
+            *(self._stretch(first) for first in self._stretches()),
+            self._body(),
+            self._run(),
+        ]
+        return "\n\n".join(parts) + "\n"
+
+    def _arities(self) -> dict[Kernel, int]:
+        return {c.kernel: len(c.operands) + 1 for c in self.program.calls}
+
+    def _waiting(self) -> list[str]:
+        """Declarations of what a waiting thread calls."""
+        target = self.program.target
+        pause = re.sub(r"(i[0-9]+) [0-9]+", r"\1", target.pause)  # types without values
+        return [f"declare void @{pause}"] * bool(pause) + ["declare i32 @sched_yield()"] * target.threads
+
+    @staticmethod
+    def _declare(symbol: str, pointers: int) -> str:
+        return f"declare void @{symbol}({', '.join(['ptr'] * (pointers + 1))}, i32, i32)"
+
+    def _meet(self) -> str:
+        """Adds a thread's finished chunks to a step's count and waits until that is complete. With stamps, the thread
+        that completes it says when: the caller may be without a core just then."""
+        target = self.program.target
+        pause = f"  call void @{target.pause}\n" if target.pause else ""
+        give_way = "  %ignored = call i32 @sched_yield()\n" if target.threads else ""
+        stamp, clock, note, noted = "", "", "  br label %wait", ""
+        if self.program.stamps:
+            stamp, clock, noted = ", ptr %stamp", "  %clock = call i64 @llvm.readcyclecounter()\n", " [ 0, %note ],"
+            note = """\
+  %sum = add i32 %before, %mine
+  %last = icmp eq i32 %sum, %all
+  br i1 %last, label %note, label %wait
+note:
+  store i64 %clock, ptr %stamp, align 8
+  br label %wait"""
+        return f"""\
+define internal void @meet(ptr %finished, i32 %mine, i32 %all{stamp}) noinline {{
+entry:
+  %any = icmp ne i32 %mine, 0
+  br i1 %any, label %add, label %wait
+add:
+{clock}  %before = atomicrmw add ptr %finished, i32 %mine release, align 4
+{note}
+wait:
+  %spins = phi i32 [ 0, %entry ], [ 0, %add ],{noted} [ %more, %again ]
+  %now = load atomic i32, ptr %finished acquire, align 4
+  %complete = icmp eq i32 %now, %all
+  br i1 %complete, label %done, label %pause
+pause:
+  %patient = icmp slt i32 %spins, {_SPINS_BEFORE_YIELD}
+  br i1 %patient, label %spin, label %yield
+spin:
+{pause}  br label %again
+yield:
+{give_way}  br label %again
+again:
+  %more = add i32 %spins, 1
+  br label %wait
+done:
+  ret void
+}}"""
+
+    def _meet_call(self, i: int, total: int) -> list[str]:
+        """The end of a step; the slot of its stamp follows that of the run's start."""
+        arguments = f"ptr %finished{i}, i32 %kept{i}, i32 {total}"
+        if not self.program.stamps:
+            return [f"  call void @meet({arguments})"]
+        slot = self.program.stamps_offset + 8 * (i + 1)
+        return [
+            f"  %stamp{i} = getelementptr i8, ptr %p{self.pointers - 2}, i64 {slot}",
+            f"  call void @meet({arguments}, ptr %stamp{i})",
+        ]
+
+    def _stretches(self) -> range:
+        """The first steps of the functions that steps are written into."""
+        return range(0, len(self.program.calls), _STRETCH)
+
+    def _stretch(self, first: int) -> str:
+        """One thread's way through some steps that follow each other."""
+        lines = [
+            f"define internal void @stretch{first}(ptr %context, i32 %id, i32 %threads) noinline {{",
+            "entry:",
+        ]
+        for i in range(self.pointers):
+            lines.append(f"  %slot{i} = getelementptr ptr, ptr %context, i32 {i}")
+            lines.append(f"  %p{i} = load ptr, ptr %slot{i}")
+        lines += [
+            "  %id64 = sext i32 %id to i64",
+            "  %round = sub i32 %threads, 1",
+            f"  br label %step{first}",
+        ]
+        calls = self.program.calls[first : first + _STRETCH]
+        for i, call in enumerate(calls, start=first):
+            lines += self._step(i, call)
+        return "\n".join([*lines, f"step{first + len(calls)}:", "  ret void", "}"])
+
+    def _body(self) -> str:
+        """One thread's way through all steps. The context holds the pointers, the number of threads (an id beyond it
+        has no scratch) and whether anybody came."""
+        lines = [
+            "define internal void @body(ptr %context, i32 %id) {",
+            "entry:",
+            f"  %threads.at = getelementptr {self.context}, ptr %context, i32 0, i32 1",
+            "  %threads = load i32, ptr %threads.at",
+            "  %expected = icmp ult i32 %id, %threads",
+            "  br i1 %expected, label %come, label %leave",
+            "leave:",
+            "  ret void",
+            "come:",
+            *(f"  call void @stretch{first}(ptr %context, i32 %id, i32 %threads)" for first in self._stretches()),
+            f"  %came = getelementptr {self.context}, ptr %context, i32 0, i32 2",
+            "  store atomic i32 1, ptr %came release, align 4",
+            "  ret void",
+            "}",
+        ]
+        return "\n".join(lines)
+
+    def _step(self, i: int, call: Call) -> list[str]:
+        """One kernel call shared out in chunks; `images` calls of the same kernel count as one step."""
+        images = self.program.images(call)
+        units = call.kernel.units
+        chunk = -(-units // min(units, -(-WANTED_CHUNKS // images)))
+        per_image = -(-units // chunk)
+        total = images * per_image
+        memory = self.program.memory
+        finished = memory.counters + self.program.threads * memory.counter_row + COUNTER_BYTES * i
+        arena = f"%p{self.pointers - 2}"
+        image, piece = f"sdiv i32 %t{i}, {per_image}", f"srem i32 %t{i}, {per_image}"
+        if self.program.images_innermost(call):
+            piece, image = f"sdiv i32 %t{i}, {images}", f"srem i32 %t{i}, {images}"
+        lines = [
+            f"step{i}:",
+            *self._scratch(i),
+            f"  %finished{i} = getelementptr i8, ptr {arena}, i64 {finished}",
+            f"  br label %share{i}",
+            f"share{i}:",
+            f"  %tried{i} = phi i32 [ 0, %step{i} ], [ %passed{i}, %empty{i} ]",
+            f"  %done{i} = phi i32 [ 0, %step{i} ], [ %kept{i}, %empty{i} ]",
+            *self._share(i, total),
+            # A look first: changing the counter of a share that is used up would only take its cache line away.
+            f"  %seen{i} = load atomic i32, ptr %next{i} monotonic, align 4",
+            f"  %ahead.{i} = add i32 %first{i}, %seen{i}",
+            f"  %open{i} = icmp slt i32 %ahead.{i}, %end{i}",
+            f"  br i1 %open{i}, label %take{i}, label %empty{i}",
+            f"take{i}:",
+            f"  %mine{i} = phi i32 [ %done{i}, %share{i} ], [ %again{i}, %work{i} ]",
+            f"  %taken{i} = atomicrmw add ptr %next{i}, i32 1 monotonic, align 4",
+            f"  %t{i} = add i32 %first{i}, %taken{i}",
+            f"  %more{i} = icmp slt i32 %t{i}, %end{i}",
+            f"  br i1 %more{i}, label %work{i}, label %empty{i}",
+            f"empty{i}:",
+            f"  %kept{i} = phi i32 [ %done{i}, %share{i} ], [ %mine{i}, %take{i} ]",
+            f"  %passed{i} = add i32 %tried{i}, 1",
+            f"  %left{i} = icmp slt i32 %passed{i}, %threads",
+            f"  br i1 %left{i}, label %share{i}, label %meet{i}",
+            f"work{i}:",
+            f"  %image{i} = {image}",
+            f"  %wide{i} = sext i32 %image{i} to i64",
+            f"  %piece{i} = {piece}",
+            f"  %lo{i} = mul i32 %piece{i}, {chunk}",
+            f"  %full{i} = add i32 %lo{i}, {chunk}",
+            f"  %over{i} = icmp sgt i32 %full{i}, {units}",
+            f"  %hi{i} = select i1 %over{i}, i32 {units}, i32 %full{i}",
+        ]
+        arguments = []
+        for j, operand in enumerate((*call.operands, call.result)):
+            base, offset, stride = self._address(i, call, operand)
+            pointer = f"%a{i}.{j}"
+            if stride == 0 or images == 1:
+                lines.append(f"  {pointer} = getelementptr i8, ptr {base}, i64 {offset}")
+            else:
+                lines += [
+                    f"  %m{i}.{j} = mul i64 %wide{i}, {stride}",
+                    f"  %s{i}.{j} = add i64 %m{i}.{j}, {offset}",
+                    f"  {pointer} = getelementptr i8, ptr {base}, i64 %s{i}.{j}",
+                ]
+            arguments.append(f"ptr {pointer}")
+        arguments += [f"ptr %scratch{i}", f"i32 %lo{i}", f"i32 %hi{i}"]
+        return [
+            *lines,
+            f"  call void @{call.kernel.symbol}({', '.join(arguments)})",
+            f"  %again{i} = add i32 %mine{i}, 1",
+            f"  br label %take{i}",
+            f"meet{i}:",
+            *self._meet_call(i, total),
+            f"  br label %step{i + 1}",
+        ]
+
+    def _share(self, i: int, total: int) -> list[str]:
+        """The chunks [first, end) of a thread, and the counter of those taken: the thread's own share first, then those
+        of the threads after it. Thread k's chunks begin at k / threads of all, rounded up."""
+        memory = self.program.memory
+        return [
+            f"  %after{i} = add i32 %id, %tried{i}",
+            f"  %whose{i} = urem i32 %after{i}, %threads",
+            f"  %scaled{i} = mul i32 %whose{i}, {total}",
+            f"  %raised{i} = add i32 %scaled{i}, %round",
+            f"  %first{i} = udiv i32 %raised{i}, %threads",
+            f"  %beyond{i} = add i32 %raised{i}, {total}",
+            f"  %end{i} = udiv i32 %beyond{i}, %threads",
+            f"  %whose64.{i} = zext i32 %whose{i} to i64",
+            f"  %row{i} = mul i64 %whose64.{i}, {memory.counter_row}",
+            f"  %counter{i} = add i64 %row{i}, {memory.counters + COUNTER_BYTES * i}",
+            f"  %next{i} = getelementptr i8, ptr %p{self.pointers - 2}, i64 %counter{i}",
+        ]
+
+    def _scratch(self, i: int) -> list[str]:
+        """The thread's own scratch in a step."""
+        memory = self.program.memory.calls[i]
+        return [
+            f"  %own{i} = mul i64 %id64, {memory.stride}",
+            f"  %ahead{i} = add i64 %own{i}, {memory.scratch}",
+            f"  %scratch{i} = getelementptr i8, ptr %p{self.pointers - 2}, i64 %ahead{i}",
+        ]
+
+    def _address(self, i: int, call: Call, operand: Operand) -> tuple[str, int, int]:
+        """Base pointer, byte offset and bytes between images of an operand."""
+        arena, weights = f"%p{self.pointers - 2}", f"%p{self.pointers - 1}"
+        if operand.kind == "weight":
+            return weights, self.program.weight_offsets[operand.name] + 4 * operand.offset, 0
+        if operand.kind == "workspace":
+            return arena, self.program.memory.calls[i].workspace, 4 * call.workspace_floats
+        if operand.kind == "raw":
+            node = self.program.graph[operand.name]
+            return f"%p{self.inputs.index(operand.name)}", 0, node.type.nbytes // node.type.shape[0]
+        slot = self.program.plan.slots[operand.name]
+        offset = slot.offset + slot.inner + 4 * operand.offset
+        if slot.kind == "constant":
+            return weights, self.program.weight_offsets[f"{slot.storage}.value"] + offset, 0
+        base = {
+            "arena": lambda: arena,
+            "input": lambda: f"%p{int(slot.storage)}",
+            "output": lambda: f"%p{len(self.inputs) + int(slot.storage)}",
+        }[slot.kind]()
+        return base, offset, slot.image_stride
+
+    def _run(self) -> str:
+        arguments = [f"%in{i}" for i in range(len(self.inputs))] + [f"%out{i}" for i in range(len(self.outputs))]
+        arguments += ["%arena", "%weights"]
+        lines = [
+            f"define hidden i32 @{self.symbol}({', '.join(f'ptr {a}' for a in arguments)}, i32 %threads, "
+            "ptr %parallel_for, ptr %pool) {",
+            "entry:",
+            f"  %context = alloca {self.context}, align 16",
+        ]
+        for i, value in enumerate(arguments):
+            lines.append(f"  %field{i} = getelementptr ptr, ptr %context, i32 {i}")
+            lines.append(f"  store ptr {value}, ptr %field{i}")
+        memory = self.program.memory
+        counters = memory.bytes - memory.counters
+        lines += [
+            f"  %threads.at = getelementptr {self.context}, ptr %context, i32 0, i32 1",
+            "  store i32 %threads, ptr %threads.at",
+            f"  %came = getelementptr {self.context}, ptr %context, i32 0, i32 2",
+            "  store i32 0, ptr %came",
+            f"  %counters = getelementptr i8, ptr %arena, i64 {self.program.memory.counters}",
+            f"  call void @llvm.memset.p0.i32(ptr align {ALIGN} %counters, i8 0, i32 {counters}, i1 false)",
+            *self._stamp_start(),
+            "  %unpooled = icmp eq ptr %parallel_for, null",
+            "  %single = icmp eq i32 %threads, 1",
+            "  %alone = or i1 %unpooled, %single",
+            "  br i1 %alone, label %one, label %many",
+            f"one:\n  call void @body(ptr %context, i32 0)\n  ret i32 {Code.OK:d}",
+            "many:",
+            "  call void %parallel_for(ptr %pool, i32 %threads, ptr @body, ptr %context)",
+            "  %anybody = load atomic i32, ptr %came acquire, align 4",
+            "  %missed = icmp eq i32 %anybody, 0",
+            f"  %code = select i1 %missed, i32 {Code.UNFINISHED:d}, i32 {Code.OK:d}",
+            "  ret i32 %code",
+            "}",
+        ]
+        return "\n".join(lines)
+
+    def _stamp_start(self) -> list[str]:
+        if not self.program.stamps:
+            return []
+        return [
+            f"  %stamps = getelementptr i8, ptr %arena, i64 {self.program.stamps_offset}",
+            "  %now = call i64 @llvm.readcyclecounter()",
+            "  store i64 %now, ptr %stamps, align 8",
+        ]

@@ -1,0 +1,152 @@
+"""The C header of a module."""
+
+from __future__ import annotations
+
+import cnncc
+from cnncc.ir import TensorType
+from cnncc.module.cpu.variants import Layout
+from cnncc.module.guards import guarded
+from cnncc.module.names import parameters
+from cnncc.module.program import Program
+from cnncc.runtime.interface import ALIGN, FORMAT, TEXTS, Code
+
+
+def header(layout: Layout) -> str:
+    """The text of `NAME.h`: sizes, the functions, and a comment for each that says what a caller must know."""
+    program, name = layout.program, layout.name
+    upper = name.upper()
+    arrays = parameters(program.graph)
+    pointers = [f"{'const ' * (i < len(program.graph.inputs))}float *{array}" for i, array in enumerate(arrays)]
+    shapes = "\n".join(f" *   {array}: {' x '.join(map(str, kind.shape))}" for array, kind in arrays.items())
+    most = ", ".join(_sizes(v.program) for v in layout.variants if v.program.arena_bytes == layout.arena_bytes)
+    both = ",\n    ".join([f"const {name}_model *model", *pointers, "void *arena"])
+    targets = ", ".join(v.program.target.name for v in layout.variants)
+    text = f"""\
+/* {program.graph.name}, compiled by cnncc {cnncc.__version__} for {targets}. Generated; do not edit. */
+#include <stddef.h>
+#include <stdint.h>
+
+#ifdef __cplusplus
+extern "C" {{
+#endif
+
+{shared_declarations()}
+
+/* Bytes and alignment of the arena. Of the bytes: {most}. */
+#define {upper}_ARENA_BYTES {layout.arena_bytes}
+#define {upper}_ARENA_ALIGN {ALIGN}
+#define {upper}_MAX_THREADS {program.threads}
+#define {upper}_VERSION "{cnncc.__version__}"
+{counts(upper, arrays)}
+
+/* The network with its weights: constant, shared by any number of threads. Its members are for the module alone. */
+typedef struct {name}_model {{
+    const void *weights;
+    void *mapping;
+    size_t mapped;
+}} {name}_model;
+
+{_external(layout) if layout.digest else _embedded(name)}
+
+/* Runs the network. Float32 arrays in NCHW order:
+{shapes}
+ * None of them may overlap another one or the arena. The arena is scratch memory for one run at a time, what it holds
+ * before does not matter; nothing else is written, allocated, locked or printed, so threads with arenas of their own
+ * may run the same model. Returns a code of enum cnncc_code.
+ */
+int {name}_run(
+    {both});
+
+/* The same, with the size of the arena checked and threads as the caller says; null for the module's own pool and
+ * {upper}_MAX_THREADS threads. The result is the same to the bit, however many threads there are. */
+int {name}_run_with(
+    {both},
+    size_t arena_bytes, const cnncc_threads *threads);
+
+/* Same as {upper}_ARENA_BYTES, for callers that load the module at run time. */
+size_t {name}_arena_bytes(void);
+
+/* How many inputs and outputs there are, and, unless `ports` is null, the table that describes them. */
+size_t {name}_inputs(const cnncc_port **ports);
+size_t {name}_outputs(const cnncc_port **ports);
+
+/* The compiler's version; and what the module is, as JSON: shapes, target, flags, versions, hashes. */
+const char *{name}_version(void);
+const char *{name}_info(void);
+
+/* The meaning of a return code, in one line. */
+const char *{name}_error(int code);
+
+#ifdef __cplusplus
+}}
+#endif
+"""
+    return guarded(text, name, "H")
+
+
+def shared_declarations() -> str:
+    """What the headers of all modules have in common, so that code can handle several of them alike."""
+    codes = "\n".join(f"    CNNCC_{code.name} = {code:d}, /* {TEXTS[code]} */" for code in Code)
+    return f"""\
+#ifndef CNNCC_INTERFACE
+#define CNNCC_INTERFACE {FORMAT}
+
+enum cnncc_code {{
+{codes}
+}};
+
+/* Who computes. `count` is the number of threads, 0 for as many as the module can use; more are not used.
+ * With `parallel_for` null they come from the module's own pool, which starts its threads at the first run that wants
+ * them, at most one per processor. Else the run calls parallel_for(pool, count, body, context) once; that calls
+ * body(context, id) once for each id of 0 to count - 1, on any threads, at the same time or one after another, and
+ * returns when all calls have. It may leave ids out, if it cannot get so many threads, but not all of them. */
+typedef struct cnncc_threads {{
+    int32_t count;
+    void (*parallel_for)(void *pool, int32_t count, void (*body)(void *context, int32_t id), void *context);
+    void *pool;
+}} cnncc_threads;
+
+/* An input or output: float32, NCHW, the batch first. */
+typedef struct cnncc_port {{
+    const char *name;
+    const int64_t *shape;
+    int32_t rank;
+    size_t floats;
+}} cnncc_port;
+
+#elif CNNCC_INTERFACE != {FORMAT}
+#error "modules of different versions of cnncc: compile them with the same one"
+#endif"""
+
+
+def _embedded(name: str) -> str:
+    return f"""\
+/* The model, its weights linked in. The first call brings large weights into memory (6 ms for 100 MB in
+ * the cache of the system), so that the first run need not wait for them. */
+const {name}_model *{name}_model_get(void);"""
+
+
+def _external(layout: Layout) -> str:
+    name = layout.name
+    return f"""\
+/* Opens a model with the weights that were written beside the module: maps the file read-only and checks its hash. The
+ * file may be replaced later, but not written to. Returns a code of enum cnncc_code. */
+int {name}_open({name}_model *model, const char *path);
+
+/* The same with the bytes of that file in memory, aligned to {ALIGN} bytes; they must stay while the model is used. */
+int {name}_open_memory({name}_model *model, const void *data, size_t bytes);
+
+/* Gives back what {name}_open took; no run may be under way. */
+void {name}_close({name}_model *model);"""
+
+
+def counts(upper: str, arrays: dict[str, TensorType]) -> str:
+    """Float counts, so that a caller can size its arrays."""
+    return "\n".join(f"#define {upper}_{array.upper()}_FLOATS {kind.nbytes // 4}" for array, kind in arrays.items())
+
+
+def _sizes(program: Program) -> str:
+    """What the arena of a program holds."""
+    plan, threads = program.plan, program.threads
+    least = f"least possible {plan.bound}, gap {plan.gap:.1%}"
+    return f"activations {plan.bytes} ({least}); kernels and {threads} threads add {program.arena_bytes - plan.bytes}"

@@ -1,0 +1,171 @@
+"""The C++ header of a module: a class around the C interface, C++17, nothing but the standard library."""
+
+from __future__ import annotations
+
+from cnncc.module.cpu.variants import Layout
+from cnncc.module.guards import guarded
+from cnncc.module.names import parameters
+from cnncc.runtime.interface import FORMAT
+
+_SHARED = """\
+#ifndef CNNCC_CPP_INTERFACE
+#define CNNCC_CPP_INTERFACE @FORMAT@
+
+namespace cnncc {
+
+/// What a function of a module says went wrong; `code` is one of enum cnncc_code.
+class error : public std::runtime_error {
+public:
+    error(int code, const std::string &text) : std::runtime_error(text), code(code) {}
+    const int code;
+};
+
+/// Floats somewhere else: any container with data() and size(), or a pointer and a count.
+template <class Float>
+class span {
+public:
+    constexpr span(Float *data, std::size_t size) noexcept : data_(data), size_(size) {}
+    template <class Container, class = decltype(std::declval<Container &>().data())>
+    constexpr span(Container &&container) noexcept : data_(container.data()), size_(container.size()) {}
+    template <std::size_t N>
+    constexpr span(Float (&array)[N]) noexcept : data_(array), size_(N) {}
+    constexpr Float *data() const noexcept { return data_; }
+    constexpr std::size_t size() const noexcept { return size_; }
+    constexpr Float *begin() const noexcept { return data_; }
+    constexpr Float *end() const noexcept { return data_ + size_; }
+
+private:
+    Float *data_;
+    std::size_t size_;
+};
+
+/// Memory for one run at a time.
+class arena {
+public:
+    arena(std::size_t bytes, std::size_t align)
+        : data_(::operator new(bytes, std::align_val_t(align)), release{std::align_val_t(align)}) {}
+    void *get() const noexcept { return data_.get(); }
+
+private:
+    struct release {
+        std::align_val_t align;
+        void operator()(void *data) const noexcept { ::operator delete(data, align); }
+    };
+    std::unique_ptr<void, release> data_;
+};
+
+} // namespace cnncc
+
+#elif CNNCC_CPP_INTERFACE != @FORMAT@
+#error "modules of different versions of cnncc: compile them with the same one"
+#endif""".replace("@FORMAT@", str(FORMAT))
+
+
+def header_cpp(layout: Layout, c_header: str) -> str:
+    """The text of `NAME.hpp`, which includes the C header of that file name."""
+    graph, name = layout.program.graph, layout.name
+    upper = name.upper()
+    arrays = list(parameters(graph))
+    inputs, outputs = arrays[: len(graph.inputs)], arrays[len(graph.inputs) :]
+    spans = ", ".join([*(f"span<const float> {a}" for a in inputs), *(f"span<float> {a}" for a in outputs)])
+    pointers = ", ".join(f"{a}.data()" for a in arrays)
+    checks = "\n".join(f'        check("{a}", {a}.size(), {upper}_{a.upper()}_FLOATS);' for a in arrays)
+    text = f"""\
+// {graph.name} for C++17, around {c_header}. Generated; do not edit.
+#include "{c_header}"
+
+#include <cstddef>
+#include <memory>
+#include <new>
+#include <stdexcept>
+#include <string>
+#include <utility>
+#include <vector>
+
+{_SHARED}
+
+namespace cnncc {{
+
+/// The network with an arena of its own: for one thread at a time. A copy shares the weights and gets another arena.
+class {name}_network {{
+public:
+{_constructor(layout)}
+    {name}_network(const {name}_network &other) : {name}_network(other.model_, other.threads_) {{}}
+    {name}_network({name}_network &&) noexcept = default;
+    {name}_network &operator=(const {name}_network &other) {{ return *this = {name}_network(other); }}
+    {name}_network &operator=({name}_network &&) noexcept = default;
+
+    /// Runs the network. Float32, NCHW. Throws std::invalid_argument for a wrong number of floats, cnncc::error for
+    /// what the module refuses.
+    void operator()({spans}) {{
+{checks}
+        fail({name}_run_with(model_.get(), {pointers}, arena_.get(), {upper}_ARENA_BYTES, &threads_));
+    }}
+{_returning(upper, inputs, outputs)}
+    static span<const cnncc_port> inputs() noexcept {{ return ports({name}_inputs); }}
+    static span<const cnncc_port> outputs() noexcept {{ return ports({name}_outputs); }}
+    static const char *info() noexcept {{ return {name}_info(); }}
+
+private:
+    {name}_network(std::shared_ptr<const {name}_model> model, cnncc_threads threads)
+        : model_(std::move(model)), threads_(threads), arena_({upper}_ARENA_BYTES, {upper}_ARENA_ALIGN) {{}}
+
+    static void fail(int code) {{
+        if (code) throw error(code, std::string("{name}: ") + {name}_error(code));
+    }}
+    static void check(const char *what, std::size_t given, std::size_t wanted) {{
+        if (given == wanted) return;
+        throw std::invalid_argument(std::string("{name}: ") + what + " has " + std::to_string(given) + " floats, not " +
+                                    std::to_string(wanted));
+    }}
+    static span<const cnncc_port> ports(std::size_t (*ask)(const cnncc_port **)) noexcept {{
+        const cnncc_port *table = nullptr;
+        const std::size_t count = ask(&table);
+        return {{table, count}};
+    }}
+
+    std::shared_ptr<const {name}_model> model_;
+    cnncc_threads threads_;
+    arena arena_;
+}};
+
+}} // namespace cnncc
+"""
+    return guarded(text, name, "HPP", claims=False)  # the C header, which it includes, claims the name
+
+
+def _constructor(layout: Layout) -> str:
+    name = layout.name
+    if layout.digest is None:
+        return f"""\
+    /// Threads as cnncc_threads says; by default the module's own pool.
+    explicit {name}_network(cnncc_threads threads = {{}})
+        : {name}_network({{{name}_model_get(), [](const {name}_model *) {{}}}}, threads) {{}}"""
+    return f"""\
+    /// Opens the weights file. Threads as cnncc_threads says; by default the module's own pool.
+    explicit {name}_network(const std::string &weights, cnncc_threads threads = {{}})
+        : {name}_network(open(weights), threads) {{}}
+
+    static std::shared_ptr<const {name}_model> open(const std::string &weights) {{
+        auto model = std::make_unique<{name}_model>();
+        if (const int code = {name}_open(model.get(), weights.c_str()))
+            throw error(code, weights + ": " + {name}_error(code));
+        return {{model.release(), [](const {name}_model *opened) {{
+                    std::unique_ptr<{name}_model> owned(const_cast<{name}_model *>(opened));
+                    {name}_close(owned.get());
+                }}}};
+    }}"""
+
+
+def _returning(upper: str, inputs: list[str], outputs: list[str]) -> str:
+    """A call that returns the result, where there is one."""
+    if len(outputs) > 1:
+        return ""
+    spans = ", ".join(f"span<const float> {a}" for a in inputs)
+    return f"""\
+    std::vector<float> operator()({spans}) {{
+        std::vector<float> result({upper}_{outputs[0].upper()}_FLOATS);
+        (*this)({", ".join(inputs)}, result);
+        return result;
+    }}
+"""

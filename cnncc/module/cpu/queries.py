@@ -1,0 +1,132 @@
+"""The functions of a module that compute nothing, as LLVM IR."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from math import prod
+
+import cnncc
+from cnncc.module.cpu.variants import Layout, string
+from cnncc.runtime.interface import ALIGN, TEXTS, Code
+
+
+def queries_ir(layout: Layout, info: str) -> str:
+    """The text of the functions that compute nothing: those that give or open the model, sizes, description and error
+    texts."""
+    return _Queries(layout, info).text()
+
+
+@dataclass(frozen=True)
+class _Queries:
+    layout: Layout
+    info: str
+
+    def text(self) -> str:
+        name, size, digest = self.layout.name, self.layout.size, self.layout.digest
+        program = self.layout.program
+        inputs = [(n.name, n.type.shape) for n in program.graph.inputs]
+        outputs = [(name, kind.shape) for name, kind in program.outputs.items()]
+        parts = [
+            self._embedded() if digest is None else self._external(digest),
+            f"define {size} @{name}_arena_bytes() {{\n  ret {size} {self.layout.arena_bytes}\n}}",
+            self._ports("inputs", inputs),
+            self._ports("outputs", outputs),
+            self._text("info", self.info, ', section ".cnncc"'),
+            self._text("version", cnncc.__version__),
+            self._errors(),
+        ]
+        return "\n\n".join(parts) + "\n"
+
+    def _embedded(self) -> str:
+        name, size, weights = self.layout.name, self.layout.size, self.layout.weight_bytes
+        where = (
+            f"@{name}_weights = external hidden constant [{weights} x i8], align {ALIGN}"
+            if weights
+            else f"@{name}_weights = internal constant [{ALIGN} x i8] zeroinitializer, align {ALIGN}"
+        )
+        declared, call = "", ""
+        if self.layout.prefaulted:
+            declared = f"declare hidden void @cnncc_prefault(ptr, {size})\n"
+            call = f"  call void @cnncc_prefault(ptr @{name}_weights, {size} {weights})\n"
+        return f"""\
+{declared}{where}
+@model = internal constant {{ ptr, ptr, {size} }} {{ ptr @{name}_weights, ptr null, {size} 0 }}
+define ptr @{name}_model_get() {{
+{call}  ret ptr @model
+}}"""
+
+    def _external(self, digest: bytes) -> str:
+        name, size, weights = self.layout.name, self.layout.size, self.layout.weight_bytes
+        escaped = "".join(f"\\{b:02x}" for b in digest)
+        return f"""\
+@digest = internal constant [{len(digest)} x i8] c"{escaped}"
+declare hidden i32 @cnncc_weights_open(ptr, ptr, {size}, ptr)
+declare hidden i32 @cnncc_weights_take(ptr, ptr, {size}, {size}, ptr)
+declare hidden void @cnncc_weights_close(ptr)
+define i32 @{name}_open(ptr %model, ptr %path) {{
+  %code = call i32 @cnncc_weights_open(ptr %model, ptr %path, {size} {weights}, ptr @digest)
+  ret i32 %code
+}}
+define i32 @{name}_open_memory(ptr %model, ptr %data, {size} %bytes) {{
+  %code = call i32 @cnncc_weights_take(ptr %model, ptr %data, {size} %bytes, {size} {weights}, ptr @digest)
+  ret i32 %code
+}}
+define void @{name}_close(ptr %model) {{
+  call void @cnncc_weights_close(ptr %model)
+  ret void
+}}"""
+
+    def _text(self, function: str, text: str, suffix: str = "") -> str:
+        name = f"{self.layout.name}_{function}"
+        return f"{string(function, text, suffix)}\ndefine ptr @{name}() {{\n  ret ptr @{function}\n}}"
+
+    def _ports(self, function: str, ports: list[tuple[str, tuple[int, ...]]]) -> str:
+        """`size_t NAME_inputs(const cnncc_port **ports)`: their number, and the table if that is wanted."""
+        kind = f"{{ ptr, ptr, i32, {self.layout.size} }}"
+        lines, rows = [], []
+        for i, (name, shape) in enumerate(ports):
+            lines.append(string(f"{function}.{i}.name", name))
+            numbers = ", ".join(f"i64 {n}" for n in shape)
+            lines.append(f"@{function}.{i}.shape = internal constant [{len(shape)} x i64] [{numbers}]")
+            counts = f"i32 {len(shape)}, {self.layout.size} {prod(shape)}"
+            rows.append(f"{kind} {{ ptr @{function}.{i}.name, ptr @{function}.{i}.shape, {counts} }}")
+        lines.append(f"@{function} = internal constant [{len(ports)} x {kind}] [{', '.join(rows)}]")
+        return (
+            "\n".join(lines)
+            + f"""
+define {self.layout.size} @{self.layout.name}_{function}(ptr %ports) {{
+  %unwanted = icmp eq ptr %ports, null
+  br i1 %unwanted, label %done, label %fill
+fill:
+  store ptr @{function}, ptr %ports
+  br label %done
+done:
+  ret {self.layout.size} {len(ports)}
+}}"""
+        )
+
+    def _errors(self) -> str:
+        texts = [string(f"error{code:d}", text) for code, text in TEXTS.items()]
+        cases = "\n".join(f"    i32 {code:d}, label %is{code:d}" for code in TEXTS)
+        blocks = [f"is{code:d}:\n  ret ptr @error{code:d}" for code in TEXTS]
+        if self.layout.checked:
+            least = len(self.layout.variants) - 1
+            texts.append("declare hidden ptr @cnncc_cpu_message(ptr)")
+            blocks[Code.WRONG_PROCESSOR] = f"""\
+is{Code.WRONG_PROCESSOR:d}:
+  %message = call ptr @cnncc_cpu_message(ptr @required{least})
+  ret ptr %message"""
+        body = "\n".join(blocks)
+        return (
+            "\n".join(texts)
+            + f"""
+{string("unknown", "unknown error code")}
+define ptr @{self.layout.name}_error(i32 %code) {{
+  switch i32 %code, label %other [
+{cases}
+  ]
+{body}
+other:
+  ret ptr @unknown
+}}"""
+        )

@@ -1,0 +1,57 @@
+"""What a module says of itself, whatever it runs on: the network, its inputs and outputs, and the chosen kernels."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Sequence
+from importlib.metadata import version
+from typing import Any
+
+import cnncc
+from cnncc import ops
+from cnncc.ir import Node, TensorType
+from cnncc.ir.text import print_graph
+from cnncc.module.keys import compiler_digest
+from cnncc.module.names import c_name
+from cnncc.module.stored import Stored
+from cnncc.ops.source import picture
+from cnncc.runtime.interface import FORMAT
+
+
+def network(program: Stored) -> dict[str, Any]:
+    """Names, shapes and sizes of the network as written."""
+    source, graph = program.source, program.graph
+    return {
+        "format": FORMAT,
+        "name": graph.name,
+        "symbol": c_name(graph.name),
+        "inputs": [{**_port(n.name, n.type), **_preprocessing(n)} for n in graph.inputs],
+        "outputs": [_port(name, kind) for name, kind in program.outputs.items()],
+        "params": sum(ops.params(source, n) for n in source.nodes),
+        "macs": sum(ops.macs(source, n) for n in source.nodes),
+        "source_sha256": hashlib.sha256(print_graph(source).encode()).hexdigest(),
+        "kernels": [{"node": n, "kernel": k, "why": w} for n, k, w in kernels(program)],
+    }
+
+
+def kernels(program: Stored) -> Sequence[tuple[str, str, str]]:
+    """(node, kernel, why) of every call."""
+    return [(c.node, c.kernel.name, s.why) for s in program.selections.values() for c in s.calls]
+
+
+def compiler(**more: str) -> dict[str, str]:
+    """Versions of what made a module."""
+    own = {"cnncc": cnncc.__version__, "apache-tvm": version("apache-tvm")}
+    return {**own, **more, "kernels_sha256": compiler_digest()}
+
+
+def _port(name: str, kind: TensorType) -> dict[str, Any]:
+    return {"name": name, "shape": list(kind.shape), "dtype": "float32"}
+
+
+def _preprocessing(node: Node) -> dict[str, Any]:
+    """Mean and std that the module applies itself, and what is to be done to a picture before, where the network has
+    them."""
+    own = {key: node.attrs[key] for key in ("mean", "std") if node.attrs[key]}
+    both: dict[str, Any] = {**picture(node.attrs), **own}
+    return {key: list(value) if isinstance(value, tuple) else value for key, value in both.items()}

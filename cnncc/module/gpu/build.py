@@ -1,0 +1,203 @@
+"""A network compiled for GPUs: a shared object with its header, also for this process."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import shutil
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import Any, BinaryIO
+
+import numpy as np
+
+from cnncc.base import resources
+from cnncc.base.errors import CnnccError, reason
+from cnncc.base.files import check_outputs, replacing, scratch_folder
+from cnncc.machines import targets
+from cnncc.module import describe, toolchain
+from cnncc.module.gpu.compilers import cuda_compiler
+from cnncc.module.gpu.host import blobs_assembly, host_c, host_header
+from cnncc.module.gpu.images import Image, Progress, images
+from cnncc.module.gpu.program import ALIGN, CudaProgram
+from cnncc.module.gpu.source import program_source
+from cnncc.module.layout import from_stored
+from cnncc.module.names import c_name
+from cnncc.module.program import Arena
+from cnncc.module.roles import CUDA_KINDS, ROLES
+from cnncc.runtime.cuda.driver import CudaModel
+from cnncc.runtime.cuda.interface import INTERFACE
+from cnncc.runtime.load import load
+
+KINDS = ("so", "h", *CUDA_KINDS)
+"""Of files that a GPU module can be written as."""
+
+_RUNTIME = resources.PACKAGE / "runtime" / "cuda"
+
+
+@dataclass(frozen=True, eq=False)
+class CudaBuild:
+    """A program with the source of its kernels and their machine code."""
+
+    program: CudaProgram
+    source: str
+    images: Sequence[Image]
+    progress: Progress | None = None
+    notes: Sequence[str] = ()
+    """What whoever runs the module should know of the network."""
+    weights_from: str = ""
+    """The file the weights are from, or `random (seed 0)`."""
+
+    @property
+    def arena(self) -> Arena:
+        return self.program.arena
+
+    @property
+    def kernels(self) -> list[tuple[str, str, str]]:
+        """(node, kernel, why) of every launch."""
+        return list(describe.kernels(self.program))
+
+    @cached_property
+    def info(self) -> dict[str, Any]:
+        """What the module says of itself."""
+        p = self.program
+        target = p.target
+        return {
+            **describe.network(p),
+            "memory": {
+                **asdict(p.arena),
+                "arena_bytes": 0,
+                "arena_align": 64,
+                "device_arena_bytes": p.arena_bytes,
+                "device_arena_align": ALIGN,
+                "weight_bytes": p.weight_bytes,
+            },
+            "weights_dtype": "float32",
+            "threads": 1,
+            "target": {"name": target.name, "triple": "nvptx64", "cpu": target.device, "requires": [], "isa": "cuda"},
+            "cuda": {"cubins": list(target.cubins), "ptx": target.ptx, "compiler": str(cuda_compiler())},
+            "flags": {
+                "batch": p.source.inputs[0].type.shape[0],
+                "threads": 1,
+                "max_error": p.max_error,
+                "weights_dtype": "float32",
+                "dtype": p.dtype,
+                "tuned": False,
+            },
+            "compiler": describe.compiler(),
+            **({"notes": list(self.notes)} if self.notes else {}),
+        }
+
+    def model(self) -> CudaModel:
+        """The network in this process, on the first device; its file is gone already, its code is not."""
+        with scratch_folder() as folder:
+            model = load(self._link(folder))
+        assert isinstance(model, CudaModel)
+        return model
+
+    def trace(self, *arrays: np.ndarray) -> dict[str, np.ndarray]:
+        """Runs and returns every value that survives the passes, by name, in NCHW. Only for a program made with
+        `keep_all`; otherwise values overwrite each other."""
+        model, p = self.model(), self.program
+        outputs = model.run_in(model.new_arena(), arrays)
+        arena = model.peek(p.plan.bytes)
+        buffers = {"arena": arena, **{f"output{i}": o.reshape(-1).view(np.uint8) for i, o in enumerate(outputs)}}
+        values = {}
+        for node in p.graph.nodes:
+            slot = p.plan.slots[node.name]
+            buffer = buffers.get(slot.kind if slot.kind == "arena" else f"{slot.kind}{slot.storage}")
+            if buffer is None:
+                continue
+            size = node.type.nbytes // node.type.shape[0]
+            starts = [slot.offset + slot.inner + i * slot.image_stride for i in range(node.type.shape[0])]
+            stored = np.concatenate([buffer[s : s + size] for s in starts]).view(np.float32)
+            values[p.source_names.get(node.name, node.name)] = from_stored(stored, node.type)
+        return values
+
+    def write_shared(self, path: str | os.PathLike[str]) -> tuple[Path, Path]:
+        """Writes the shared object and, beside it, its header; both whole or not at all. Returns their paths."""
+        out = Path(path)
+        made = self.write({"so": out, "h": out.with_suffix(".h")})
+        return made["so"], made["h"]
+
+    def write(self, files: Mapping[str, Path]) -> dict[str, Path]:
+        """Writes files of the network by kind, one of `KINDS`: nothing appears before everything is made. Returns the
+        files. CnnccError for a kind that a GPU module has not, or a file that cannot be written."""
+        unknown = [kind for kind in files if kind not in KINDS]
+        if unknown:
+            raise CnnccError(f"a GPU module has no {unknown[0]!r}", hint=f"known: {', '.join(KINDS)}")
+        check_outputs({ROLES[kind]: path for kind, path in files.items()}, {})
+        first = next(iter(files.values()))
+        try:
+            with scratch_folder(first.parent, prefix=f".{first.name}.") as folder:
+                made = {kind: self._make(kind, folder) for kind in files}
+                for kind, path in files.items():
+                    with replacing(path) as scratch:
+                        shutil.copyfile(made[kind], scratch)
+        except OSError as error:
+            raise CnnccError(f"cannot write {first}: {reason(error)}") from error
+        return dict(files)
+
+    def _make(self, kind: str, work: Path) -> Path:
+        """The finished file of a kind, in a folder of its own."""
+        if kind == "so":
+            return self._link(work)
+        file = work / f"made.{kind}"
+        if kind == "h":
+            file.write_text(host_header(self.program), encoding="utf-8")
+        elif kind == "cu":
+            file.write_text(self.source, encoding="utf-8")
+        else:
+            image = self._image(kind == "ptx")
+            file.write_bytes(image.code.rstrip(b"\0") if image.is_ptx else image.code)
+        return file
+
+    def _image(self, is_ptx: bool) -> Image:
+        found = [image for image in self.images if image.is_ptx == is_ptx]
+        if len(found) > 1:
+            names = ", ".join(image.architecture for image in found)
+            raise CnnccError(f"a cubin is for one architecture, and target {self.program.target.name} has {names}",
+                             hint="name one of them: --target cuda-sm_80")  # fmt: skip
+        return found[0]
+
+    def _link(self, work: Path) -> Path:
+        """The shared object in a folder of its own."""
+        name = c_name(self.program.graph.name)
+        for file in ("host.c", "host.h"):
+            shutil.copyfile(_RUNTIME / file, work / file)
+        (work / "module.c").write_text(host_c(self.program, self.images))
+        (work / "blobs.S").write_text(blobs_assembly(self.images, self.program.weight_bytes))
+        (work / "source.cu").write_text(self.source)
+        for i, image in enumerate(self.images):
+            (work / f"image{i}.bin").write_bytes(image.code)
+        with (work / "weights.bin").open("wb+") as opened:
+            self._write_weights(opened)
+            opened.seek(0)
+            digest = hashlib.file_digest(opened, lambda: hashlib.blake2b(digest_size=32)).hexdigest()
+        held = {"bytes": self.program.weight_bytes, "blake2b": digest, "file": None, "from": self.weights_from}
+        (work / "info.json").write_text(json.dumps({**self.info, "weights": held}))
+        interface = "".join(f" {name}_{function};" for function in INTERFACE)
+        (work / "exports.map").write_text(f"{{ global:{interface} local: *; }};\n")
+        options = ["--version-script=exports.map", "-z,noexecstack", "--build-id=none", "--no-undefined"]
+        flags = ["-std=c11", "-O2", "-fPIC", "-shared", *(f"-Wl,{o}" for o in options)]
+        sources = ["module.c", "host.c", "blobs.S"]
+        toolchain.call(targets.host(), [*flags, "-o", "module.so", *sources, "-ldl", "-pthread"], work)
+        return work / "module.so"
+
+    def _write_weights(self, file: BinaryIO) -> None:
+        """All packed weights, with zeros up to where each begins and after the last."""
+        for i, (packed, offset) in enumerate(self.program.weights, start=1):
+            file.seek(offset)
+            file.write(packed.compute().data)
+            if self.progress is not None:
+                self.progress("writing weights", i, len(self.program.weights))
+        file.truncate(self.program.weight_bytes)
+
+
+def build_program(program: CudaProgram, progress: Progress | None = None) -> CudaBuild:
+    """Source through TVM, machine code through NVRTC or nvcc. CnnccError without a CUDA compiler."""
+    source = program_source(program)
+    return CudaBuild(program, source, images(source, program.target, progress), progress)

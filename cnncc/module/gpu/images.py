@@ -1,0 +1,67 @@
+"""Machine code of a network's kernels for the architectures of a target, kept on disk by its source."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Mapping
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import asdict, dataclass
+
+from cnncc.machines.gpus import Gpu
+from cnncc.machines.targets import available_cores
+from cnncc.module import cache
+from cnncc.module.gpu.compiled import Resources
+from cnncc.module.gpu.compilers import Compiler, cuda_compiler
+from cnncc.module.gpu.source import source_digest
+
+Progress = Callable[[str, int, int], None]
+
+
+@dataclass(frozen=True)
+class Image:
+    """Code for one architecture; `resources` of the kernels by symbol, none for PTX."""
+
+    architecture: str
+    code: bytes
+    resources: Mapping[str, Resources]
+
+    @property
+    def is_ptx(self) -> bool:
+        return self.architecture.startswith("compute_")
+
+    @property
+    def number(self) -> int:
+        """80 for sm_80."""
+        return int(self.architecture.split("_")[1])
+
+
+def images(source: str, target: Gpu, progress: Progress | None = None) -> list[Image]:
+    """Cubins for all of the target's architectures, then PTX. CnnccError without a CUDA compiler."""
+    wanted = [*target.cubins, target.ptx]
+    if not source:
+        return [Image(name, b"", {}) for name in wanted]
+    made = []
+    # Both compilers work without the interpreter's lock.
+    with ThreadPoolExecutor(min(available_cores(), len(wanted))) as pool:
+        for image in pool.map(lambda name: image_for(source, name), wanted):
+            made.append(image)
+            if progress is not None:
+                progress("compiling for " + image.architecture, len(made), len(wanted))
+    return made
+
+
+def image_for(source: str, architecture: str) -> Image:
+    """The code for one architecture, from the cache if it has it."""
+    compiler = cuda_compiler()
+    key = source_digest(f"{architecture} {compiler} {compiler.flags}\n{source}")
+    head, _, code = cache.fetch(key, lambda: _compiled(compiler, source, architecture)).partition(b"\n")
+    resources = {name: Resources(**values) for name, values in json.loads(head).items()}
+    return Image(architecture, code, resources)
+
+
+def _compiled(compiler: Compiler, source: str, architecture: str) -> bytes:
+    """A line of JSON with the resources, then the code."""
+    if architecture.startswith("compute_"):
+        return b"{}\n" + compiler.ptx(source, architecture)
+    made = compiler.machine_code(source, architecture)
+    return json.dumps({name: asdict(r) for name, r in made.resources.items()}).encode() + b"\n" + made.image

@@ -1,0 +1,94 @@
+"""NVIDIA's run-time compiler, from the wheel `nvidia-cuda-nvrtc`: CUDA C to machine code and PTX, without a GPU."""
+
+from __future__ import annotations
+
+import ctypes
+from functools import cache
+from importlib.util import find_spec
+from pathlib import Path
+
+from cnncc.base import extras
+from cnncc.base.errors import CnnccError
+from cnncc.module.gpu.compiled import Compiled, parse_resources
+
+FLAGS = ("--std=c++17", "--device-as-default-execution-space", "-w")
+"""No fast-math: division, square root and denormals as IEEE 754 says. Fused multiply-adds are the default."""
+NAME = "nvrtc"
+
+
+def _hint() -> str:
+    return f"install it with: {extras.install('cuda')}"
+
+
+def folder() -> Path:
+    """The folder of the wheel's libraries; CnnccError if it is not installed."""
+    spec = find_spec("nvidia")
+    places = list(spec.submodule_search_locations or ()) if spec else []
+    found = sorted(path.parent for place in places for path in Path(place).glob("cu*/lib/libnvrtc.so.*"))
+    if not found:
+        raise CnnccError("no CUDA compiler: the package nvidia-cuda-nvrtc is not installed", hint=_hint())
+    return found[-1]
+
+
+@cache
+def _library() -> ctypes.CDLL:
+    """NVRTC, with the library of built-in functions that it looks for by name."""
+    where = folder()
+    try:
+        ctypes.CDLL(str(next(where.glob("libnvrtc-builtins.so.*"))), mode=ctypes.RTLD_GLOBAL)
+        return ctypes.CDLL(str(next(where.glob("libnvrtc.so.*"))))
+    except (StopIteration, OSError) as error:
+        raise CnnccError(f"{where}: the CUDA compiler cannot be loaded: {error}", hint=_hint()) from error
+
+
+@cache
+def version() -> str:
+    """The compiler's version."""
+    major, minor = ctypes.c_int(), ctypes.c_int()
+    _library().nvrtcVersion(ctypes.byref(major), ctypes.byref(minor))
+    return f"{major.value}.{minor.value}"
+
+
+def machine_code(source: str, architecture: str) -> Compiled:
+    """A cubin for `sm_80` or the like."""
+    image, log = _compile(source, architecture, "CUBIN", ["--ptxas-options=-v"])
+    return Compiled(image, parse_resources(log))
+
+
+def ptx(source: str, architecture: str) -> bytes:
+    """PTX for `compute_80` or the like, which a driver translates for the device it finds."""
+    return _compile(source, architecture, "PTX", [])[0]
+
+
+def _compile(source: str, architecture: str, kind: str, options: list[str]) -> tuple[bytes, str]:
+    library = _library()
+    program = ctypes.c_void_p()
+    flags = [f"--gpu-architecture={architecture}", *FLAGS, *options]
+    _check(library, library.nvrtcCreateProgram(ctypes.byref(program), source.encode(), b"kernels.cu", 0, None, None))
+    try:
+        array = (ctypes.c_char_p * len(flags))(*(flag.encode() for flag in flags))
+        code = library.nvrtcCompileProgram(program, len(flags), array)
+        log = _text(library, program, "ProgramLog").decode(errors="replace").rstrip("\0")
+        if code:
+            raise CnnccError(f"the CUDA compiler failed for {architecture}: {_name(library, code)}\n{log.strip()}")
+        return _text(library, program, kind), log
+    finally:
+        library.nvrtcDestroyProgram(ctypes.byref(program))
+
+
+def _text(library: ctypes.CDLL, program: ctypes.c_void_p, what: str) -> bytes:
+    size = ctypes.c_size_t()
+    _check(library, library[f"nvrtcGet{what}Size"](program, ctypes.byref(size)))
+    buffer = ctypes.create_string_buffer(size.value)
+    _check(library, library[f"nvrtcGet{what}"](program, buffer))
+    return buffer.raw
+
+
+def _check(library: ctypes.CDLL, code: int) -> None:
+    if code:
+        raise CnnccError(f"the CUDA compiler failed: {_name(library, code)}")
+
+
+def _name(library: ctypes.CDLL, code: int) -> str:
+    library.nvrtcGetErrorString.restype = ctypes.c_char_p
+    return str(library.nvrtcGetErrorString(code).decode())

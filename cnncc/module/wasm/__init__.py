@@ -1,0 +1,1 @@
+"""Modules for WebAssembly: the linked code and the JavaScript that calls it."""

@@ -1,0 +1,65 @@
+"""The living definition: run a graph in NumPy, op by op, through the table. Slow but right, float64 by default."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Mapping, Sequence
+
+import numpy as np
+import numpy.typing as npt
+
+from cnncc.base.errors import CnnccError, nearest
+from cnncc.ir import Graph, Node
+from cnncc.ops import TABLE
+
+Inputs = Mapping[str, npt.ArrayLike] | Sequence[npt.ArrayLike]
+
+
+def run(
+    graph: Graph, inputs: Inputs, dtype: npt.DTypeLike = np.float64, keep_all: bool = False
+) -> dict[str, np.ndarray]:
+    """Values of the graph's outputs (of every node with `keep_all`) by name, as arrays (n, c, h, w) or (n, k).
+
+    `inputs` are the arrays the user passes, before mean and std, by the names of the graph's input nodes or in
+    their order. CnnccError if they do not match the graph; all constants must be bound.
+    """
+    fed = checked(graph, inputs, np.dtype(dtype))
+    values: dict[str, np.ndarray] = {}
+    readers = Counter(name for n in graph.nodes for name in n.inputs) + Counter(graph.outputs)
+    for node in graph.nodes:
+        args = (fed[node.name],) if node.op == "input" else tuple(values[name] for name in node.inputs)
+        values[node.name] = evaluate(graph, node, args, np.dtype(dtype))
+        readers.subtract(node.inputs)
+        for name in () if keep_all else {*node.inputs, node.name}:
+            if not readers[name]:
+                del values[name]
+    return values
+
+
+def evaluate(graph: Graph, node: Node, args: tuple[np.ndarray, ...], dtype: np.dtype) -> np.ndarray:
+    """The value of one node from those of its inputs; the raw array for an `input` node."""
+    weights = {slot: graph.constants[name].value for slot, name in node.weights.items()}
+    value = TABLE[node.op].reference(args, weights, node.attrs).astype(dtype, copy=False)
+    assert value.shape == node.type.shape, f"{node.name}: {value.shape}, the graph says {node.type}"
+    return value
+
+
+def checked(graph: Graph, inputs: Inputs, dtype: np.dtype) -> dict[str, np.ndarray]:
+    """The inputs by name, in the dtype asked for; CnnccError if names, number or shapes differ."""
+    nodes = {n.name: n for n in graph.inputs}
+    if not isinstance(inputs, Mapping):
+        if len(inputs) != len(nodes):
+            raise CnnccError(f"{graph.name} takes {len(nodes)} inputs ({', '.join(nodes)}), got {len(inputs)}")
+        inputs = dict(zip(nodes, inputs, strict=True))
+    for name in inputs:
+        if name not in nodes:
+            raise CnnccError(f"{graph.name} has no input {name!r}", hint=nearest(name, nodes))
+    missing = [name for name in nodes if name not in inputs]
+    if missing:
+        raise CnnccError(f"{graph.name}: missing input {', '.join(missing)}")
+    arrays = {name: np.asarray(array, dtype) for name, array in inputs.items()}
+    for name, array in arrays.items():
+        shape = nodes[name].type.shape
+        if array.shape != shape:
+            raise CnnccError(f"input {name!r} has shape {array.shape}, {graph.name} takes {shape}")
+    return arrays

@@ -1,0 +1,1 @@
+"""Pictures from files as inputs of a network, and how each is cut and resized."""

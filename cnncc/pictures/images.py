@@ -1,0 +1,159 @@
+"""Images and arrays from files, made to fit an input of a network."""
+
+from __future__ import annotations
+
+import io
+import os
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from cnncc.base import extras
+from cnncc.base.errors import CnnccError, reason
+from cnncc.pictures.formats import Picture, fit
+
+if TYPE_CHECKING:
+    from PIL import Image
+
+_MODES = {1: "L", 3: "RGB"}
+
+
+def suffixes() -> frozenset[str]:
+    """Ends of the names, in lower case, of the files that `load` reads."""
+    extras.require(extras.IMAGES)
+    from PIL import Image as pillow
+
+    known = pillow.registered_extensions().items()
+    return frozenset({".npy", *(suffix for suffix, kind in known if kind in pillow.OPEN)})
+
+
+def prepare(source: str | os.PathLike[str] | bytes, port: Mapping[str, Any]) -> np.ndarray:
+    """A file, or the bytes of an image file, as an input of a module, prepared as its network's text says.
+
+    `port` is one of `model.info["inputs"]`. Float32 of shape (n, *dims): one image, or the n of a `.npy`; see `load`.
+    """
+    dims, picture, (mean, std) = port["shape"][1:], Picture.of(port), _outside(port)
+    if isinstance(source, bytes):
+        return from_image(_open(io.BytesIO(source), "the image"), dims, mean, std, picture=picture)
+    return load(source, dims, mean, std, picture)
+
+
+def pixels(array: np.ndarray, port: Mapping[str, Any]) -> np.ndarray:
+    """Pixels of 0 to 255, shape (n, *dims), as an input of a module."""
+    return normalise(array, *_outside(port))
+
+
+def _outside(port: Mapping[str, Any]) -> tuple[Sequence[float], Sequence[float]]:
+    """The mean and std that remain to be applied for a module."""
+    # A network with a mean or std normalises by itself and takes pixels of 0 to 255.
+    return ((0.0,), (1.0,)) if port.get("mean") or port.get("std") else ((), ())
+
+
+def load(
+    path: str | os.PathLike[str],
+    dims: Sequence[int],
+    mean: Sequence[float] = (),
+    std: Sequence[float] = (),
+    picture: Picture | None = None,
+) -> np.ndarray:
+    """A file as an input of a network: float32 of shape (1, *dims), or (n, *dims) for a `.npy` of n images.
+
+    `dims` are (c, h, w), or (k,) for a vector. An image is made grey or RGB, cut and resized as `picture` says (by
+    default straight to the size, bilinearly), and its pixels of 0..255 become (x - mean) / std, one number each or one
+    per channel, or x / 255 where neither is given. A `.npy` of uint8 counts as such pixels, already (c, h, w); one of
+    floats is taken as it is. A network whose text has a mean or std applies them itself and wants the pixels as they
+    are: `std=(1,)`. Raises CnnccError for a file that is unreadable or does not fit.
+    """
+    file = Path(path)
+    if file.suffix.lower() == ".npy":
+        return _from_array(file, tuple(dims), mean, std)
+    return from_image(_open(file, str(file)), dims, mean, std, str(file), picture)
+
+
+def from_image(
+    image: Image.Image,
+    dims: Sequence[int],
+    mean: Sequence[float] = (),
+    std: Sequence[float] = (),
+    source: str = "the image",
+    picture: Picture | None = None,
+) -> np.ndarray:
+    """A Pillow image as an input of a network, as `load` does it; `source` names it in errors."""
+    if len(dims) != 3 or dims[0] not in _MODES:
+        shape = "x".join(map(str, dims))
+        hint = "give an array of that shape as .npy"
+        raise CnnccError(f"{source}: an image cannot be an input of {shape}", hint=hint)
+    channels, height, width = dims
+    how = picture or Picture()
+    try:
+        sized = fit(_eight_bit(image).convert(_MODES[channels]), height, width, how)
+    except CnnccError as error:
+        raise CnnccError(f"{source}: {error.message}") from error
+    pixels = np.asarray(sized).reshape(height, width, channels).transpose(2, 0, 1)
+    return normalise(pixels[np.newaxis, :: -1 if how.order == "bgr" else 1], mean, std)
+
+
+def normalise(pixels: np.ndarray, mean: Sequence[float] = (), std: Sequence[float] = ()) -> np.ndarray:
+    """Pixels of 0..255, shape (n, c, h, w) or (n, k), as float32 (x - mean) / std; x / 255 if neither is given."""
+    if not (len(mean) or len(std)):
+        return np.ascontiguousarray(pixels.astype(np.float32) / np.float32(255))
+    per_channel = (1, -1, 1, 1)[: pixels.ndim]
+    shift = np.asarray(mean if len(mean) else 0.0, dtype=np.float32).reshape(per_channel)
+    scale = np.asarray(std if len(std) else 1.0, dtype=np.float32).reshape(per_channel)
+    return np.ascontiguousarray((pixels.astype(np.float32) - shift) / scale)
+
+
+def _open(file: Path | io.BytesIO, name: str) -> Image.Image:
+    extras.require(extras.IMAGES)
+    from PIL import Image as pillow
+    from PIL import ImageOps, UnidentifiedImageError
+
+    try:
+        with pillow.open(file) as image:
+            return ImageOps.exif_transpose(image)  # decodes, too: a camera held sideways says so in the file
+    except UnidentifiedImageError as error:
+        hint = "PNG, JPEG and the like are images; arrays are read from .npy"
+        raise CnnccError(f"{name} is not an image of a known format", hint=hint) from error
+    except pillow.DecompressionBombError as error:
+        raise CnnccError(f"{name} is refused: {error}") from error
+    except (OSError, SyntaxError, ValueError) as error:  # Pillow's decoders raise all three on damaged files
+        why = reason(error) if isinstance(error, OSError) else str(error)
+        raise CnnccError(f"cannot read image {name}: {why}") from error
+
+
+def _eight_bit(image: Image.Image) -> Image.Image:
+    """16-bit grey scaled to 8 bits; Pillow's own conversion would cut everything above 255 off."""
+    from PIL import Image as pillow
+
+    if not image.mode.startswith("I"):
+        return image
+    return pillow.fromarray((np.asarray(image).clip(0, 65535) // 256).astype(np.uint8))
+
+
+def _from_array(file: Path, dims: tuple[int, ...], mean: Sequence[float], std: Sequence[float]) -> np.ndarray:
+    array = read_array(file)
+    if array.shape != dims and (array.shape[1:] != dims or not len(array)):
+        found, wanted = ("x".join(map(str, shape)) or "a single number" for shape in (array.shape, dims))
+        raise CnnccError(f"{file}: the array is {found}, the input is {wanted}")
+    batch = array.reshape(-1, *dims)
+    if array.dtype == np.uint8:
+        return normalise(batch, mean, std)
+    if array.dtype.kind != "f":
+        hint = "floats are used as they are, uint8 as pixels"
+        raise CnnccError(f"{file}: the array is of {array.dtype}, an input is float or uint8", hint=hint)
+    return np.ascontiguousarray(batch, dtype=np.float32)
+
+
+def read_array(file: Path) -> np.ndarray:
+    """The array of a `.npy` file; CnnccError if it is none."""
+    try:
+        array = np.load(file, allow_pickle=False)
+    except OSError as error:
+        raise CnnccError(f"cannot read array {file}: {reason(error)}") from error
+    except (ValueError, EOFError) as error:
+        raise CnnccError(f"{file} is not a NumPy array file: {error}") from error
+    if not isinstance(array, np.ndarray):
+        raise CnnccError(f"{file} is an archive of arrays, not one array")
+    return array

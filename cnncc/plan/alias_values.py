@@ -1,0 +1,222 @@
+"""Which values share memory: views, concat arms inside their result, results in place of an input."""
+
+from __future__ import annotations
+
+import math
+from collections import Counter
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from cnncc.ir.graph import Graph, Node
+from cnncc.ir.rules import extra_inputs
+from cnncc.ir.types import TensorType
+from cnncc.ops import ACTIVATIONS, ELEMENTWISE
+from cnncc.passes.assign_layouts import VIEWS
+from cnncc.plan.pieces import Piece
+
+_POINTWISE = ACTIVATIONS | ELEMENTWISE | {"bn", "prelu"}
+
+
+@dataclass(frozen=True)
+class Storage:
+    """Memory that one or more values share. `nbytes` is of the whole batch; steps are positions in `graph.nodes`."""
+
+    kind: str
+    """arena, input, output or constant."""
+    name: str
+    """The root value's name; the index (as text) of an input or output."""
+    type: TensorType
+    first: int
+    """Step of the first write into it."""
+    last: int
+    """Step of the last read of anything in it."""
+
+    @property
+    def nbytes(self) -> int:
+        return self.type.nbytes
+
+
+@dataclass(frozen=True)
+class Aliases:
+    """`place` maps a value to (root of its storage, byte offset inside one image); `storages` maps roots.
+
+    `lives` says which bytes of an image of a storage each value in it needs, and when.
+    """
+
+    place: Mapping[str, tuple[str, int]]
+    storages: Mapping[str, Storage]
+    lives: Mapping[str, tuple[Piece, ...]]
+    in_place: frozenset[str]
+    placed: Mapping[str, str]
+    """Arm -> the concat it is written in."""
+    views: frozenset[str]
+    copies: Mapping[str, tuple[int, ...]]
+
+
+def alias_values(g: Graph, reuse: bool = True) -> Aliases:
+    """The storage of every value of a laid-out graph; without `reuse`, nothing is computed in place of an input."""
+    views = frozenset(n.name for n in g.nodes if not g.is_output(n.name) and is_view(g, n))
+    arms, copies = _place_arms(g, views)
+    walk = _Walk(g, views, arms)
+    for step, node in enumerate(g.nodes):
+        walk.visit(step, node, reuse)
+    placed = {arm: concat for arm, (concat, _) in arms.items()}
+    lives = {root: tuple(pieces) for root, pieces in walk.lives.items()}
+    return Aliases(walk.place, walk.storages, lives, frozenset(walk.in_place), placed, views, copies)
+
+
+def is_view(g: Graph, node: Node) -> bool:
+    """Whether the result is a contiguous part of the input's memory, in whole blocks of channels.
+
+    A slice that ends inside a block is none: the rest of its last block must not be another slice's channels.
+    """
+    if node.op != "slice":
+        return node.op in VIEWS
+    source = g[node.inputs[0]].type
+    start, stop = node.attrs["start"], node.attrs["stop"]
+    return start % source.block == 0 and (stop % source.block == 0 or stop == source.shape[1])
+
+
+def is_normalized(node: Node) -> bool:
+    """Whether the value is not what the caller passes but computed from it: an input with mean or std."""
+    return node.op == "input" and bool(node.attrs["mean"] or node.attrs["std"])
+
+
+def image_bytes(type: TensorType) -> int:
+    """Bytes of one image of the batch in memory."""
+    return type.nbytes // type.shape[0]
+
+
+def _channel_bytes(type: TensorType, channels: int) -> int:
+    """Bytes of that many channels (whole blocks) of one image."""
+    return 4 * channels * math.prod(type.shape[2:])
+
+
+def _place_arms(g: Graph, views: frozenset[str]) -> tuple[dict[str, tuple[str, int]], dict[str, tuple[int, ...]]]:
+    """Arms that are written inside their concat, as (concat, byte offset in an image), and the arms to copy instead."""
+    arms: dict[str, tuple[str, int]] = {}
+    copies: dict[str, tuple[int, ...]] = {}
+    barred = views | set(g.outputs) | {n.name for n in g.nodes if n.op in ("input", "const")}
+    for concat in (n for n in g.nodes if n.op == "concat"):
+        types = [g[i].type for i in concat.inputs]
+        whole_blocks = all(t.shape[1] % concat.type.block == 0 for t in types[:-1])
+        times = Counter(concat.inputs)
+        start = 0
+        copied = []
+        for position, (name, type) in enumerate(zip(concat.inputs, types, strict=True)):
+            once = times[name] == 1 and name not in arms and type.shape[0] == concat.type.shape[0]
+            if whole_blocks and once and name not in barred:
+                arms[name] = (concat.name, _channel_bytes(concat.type, start))
+            else:
+                copied.append(position)
+            start += type.shape[1]
+        if copied:
+            copies[concat.name] = tuple(copied)
+    return arms, copies
+
+
+class _Walk:
+    """The storages of the values met so far, in the order of execution."""
+
+    def __init__(self, g: Graph, views: frozenset[str], arms: Mapping[str, tuple[str, int]]) -> None:
+        self.g = g
+        self.views = views
+        self.arms = arms
+        self._outermost = _outermost(g, arms)
+        self.place: dict[str, tuple[str, int]] = {}
+        self.storages: dict[str, Storage] = {}
+        self.lives: dict[str, list[Piece]] = {}
+        self.in_place: set[str] = set()
+        self._steps = {n.name: i for i, n in enumerate(g.nodes)}
+        self._outputs = {name: i for i, name in reversed(list(enumerate(g.outputs)))}
+        self._written: dict[str, int] = {}
+        """The step at which the memory of each value is written: of a view, that of what it is a view of."""
+        self._inputs = {n.name: i for i, n in enumerate(g.inputs) if not is_normalized(n)}
+        self._read = _last_reads(g, views)
+
+    def visit(self, step: int, node: Node, reuse: bool) -> None:
+        if node.name in self.views:
+            self.place[node.name] = self._view(node)
+            self._live(node, self._written[node.inputs[0]])
+            return
+        if node.name in self.arms:
+            self.place[node.name] = self._outermost[node.name]
+        else:
+            reused = self._reusable(step, node) if reuse and node.name not in self._outputs else None
+            if reused:
+                self.in_place.add(node.name)
+            self.place[node.name] = (reused or node.name, 0)
+        self._extend(self.place[node.name][0], step, self._read[node.name])
+        self._live(node, step)
+
+    def _live(self, node: Node, first: int) -> None:
+        """Note until when the bytes of a value are read under its own name; views of it count for themselves."""
+        root, inner = self.place[node.name]
+        self._written[node.name] = first
+        readers = (self._steps[u.name] for u in self.g.users(node.name) if u.name not in self.views)
+        piece = Piece(inner, inner + image_bytes(node.type), first, max(readers, default=first))
+        self.lives.setdefault(root, []).append(piece)
+
+    def _view(self, node: Node) -> tuple[str, int]:
+        root, inner = self.place[node.inputs[0]]
+        start = node.attrs["start"] if node.op == "slice" else 0
+        return root, inner + _channel_bytes(self.g[node.inputs[0]].type, start)
+
+    def _extend(self, root: str, step: int, last: int) -> None:
+        """A value written into the storage at `step` is read until `last`."""
+        last = max(step, last)
+        if root in self.storages:
+            old = self.storages[root]
+            self.storages[root] = Storage(old.kind, old.name, old.type, old.first, max(old.last, last))
+        else:
+            kind, name = self._kind(root)
+            self.storages[root] = Storage(kind, name, self.g[root].type, step, last)
+
+    def _kind(self, root: str) -> tuple[str, str]:
+        if root in self._outputs:
+            return "output", str(self._outputs[root])
+        if root in self._inputs:
+            return "input", str(self._inputs[root])
+        return ("constant" if self.g[root].op == "const" else "arena"), root
+
+    def _reusable(self, step: int, node: Node) -> str | None:
+        """The storage of an input that `node` may overwrite with its result, element by element."""
+        elementwise = elementwise_inputs(node)
+        others = {self.place[i][0] for i in node.inputs[: len(node.inputs) - len(elementwise)]}
+        uneven = {self.place[i][0] for i in elementwise if self.g[i].type != node.type}
+        for name in elementwise:
+            root, _ = self.place[name]
+            storage = self.storages[root]
+            # It may read the storage only as whole tensors like its result, each element where it writes it.
+            fits = storage.nbytes == node.type.nbytes and root not in others and root not in uneven
+            if storage.kind == "arena" and storage.last <= step and fits:
+                return root
+        return None
+
+
+def _outermost(g: Graph, arms: Mapping[str, tuple[str, int]]) -> dict[str, tuple[str, int]]:
+    """For each arm, the concat of concats that it is written in, and where in an image of it."""
+    found: dict[str, tuple[str, int]] = {}
+    for node in reversed(g.nodes):  # what is read comes after what it is read by
+        if node.name in arms:
+            concat, start = arms[node.name]
+            root, outer = found.get(concat, (concat, 0))
+            found[node.name] = (root, outer + start)
+    return found
+
+
+def elementwise_inputs(node: Node) -> tuple[str, ...]:
+    """The inputs of which an element of the result needs only the same element: the last ones of `node.inputs`."""
+    if node.op in _POINTWISE:
+        return node.inputs
+    return node.inputs[len(node.inputs) - extra_inputs(node.attrs) :]
+
+
+def _last_reads(g: Graph, views: frozenset[str]) -> dict[str, int]:
+    """The last step at which each value or a view of it is read; -1 if never."""
+    steps = {n.name: i for i, n in enumerate(g.nodes)}
+    last: dict[str, int] = {}
+    for node in reversed(g.nodes):
+        users = (last[u.name] if u.name in views else steps[u.name] for u in g.users(node.name))
+        last[node.name] = max(users, default=-1)
+    return last

@@ -1,7 +1,0 @@
-"""Where a network's time goes: every step measured, next to what the machine could do at best."""
-
-from cnncc.profile.gaps import MEGAFLOPS, NEAR, Gap, Large
-from cnncc.profile.measure import Profile, Step, profile, time_whole
-from cnncc.profile.page import page
-
-__all__ = ["MEGAFLOPS", "NEAR", "Gap", "Large", "Profile", "Step", "page", "profile", "time_whole"]

@@ -1,0 +1,263 @@
+"""The compiled module against the NumPy reference in float64, value by value, by name."""
+
+from __future__ import annotations
+
+import hashlib
+import math
+from collections.abc import Callable, Mapping
+from dataclasses import asdict, dataclass, replace
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from cnncc import ops, passes
+from cnncc.base.errors import CnnccError
+from cnncc.ir import Graph, Node
+from cnncc.ir.text import print_graph
+from cnncc.ops import reference
+from cnncc.weights import half
+
+if TYPE_CHECKING:
+    from cnncc.runtime.model import Model
+
+Progress = Callable[[str, int, int], None]
+"""Called with what is being done, how much of it is done, and how much there is."""
+
+
+@dataclass(frozen=True)
+class LayerCheck:
+    """One compared value. `error` is the largest absolute difference and `allowed` its bound, both as shares of the
+    largest absolute value of the reference; outliers are elements further off than `allowed`."""
+
+    name: str
+    op: str
+    error: float
+    allowed: float
+    max_ulp: int
+    outlier_ratio: float
+    outlier_index: tuple[int, ...] | None
+    outlier_got: float | None
+    outlier_expected: float | None
+
+    @property
+    def passed(self) -> bool:
+        """Whether every element is within the bound (a NaN never is)."""
+        return self.outlier_index is None
+
+
+@dataclass(frozen=True)
+class Report:
+    """All compared layers of a network, in topological order."""
+
+    name: str
+    layers: tuple[LayerCheck, ...]
+    weights_dtype: str = "float32"
+    rounding: float | None = None
+    """How far rounding the weights to `weights_dtype` moves the outputs, as a share of an output's largest value;
+    both sides of the comparison have the rounded ones. None if nothing is rounded."""
+
+    @property
+    def passed(self) -> bool:
+        return self.first_failure is None
+
+    @property
+    def worst(self) -> LayerCheck | None:
+        """The layer with the largest error, NaN being larger than all; None if the network computes nothing."""
+        return max(self.layers, key=lambda r: math.inf if math.isnan(r.error) else r.error, default=None)
+
+    @property
+    def first_failure(self) -> LayerCheck | None:
+        """The first layer outside its bound: what comes later may only carry its error on."""
+        return next((layer for layer in self.layers if not layer.passed), None)
+
+    def to_json(self) -> Mapping[str, Any]:
+        """Plain data for `cnncc check --json`; an error that is no number is null."""
+        worst, first = self.worst, self.first_failure
+        return {
+            "name": self.name,
+            "passed": self.passed,
+            "weights_dtype": self.weights_dtype,
+            "rounding": None if self.rounding is None else _finite(self.rounding),
+            "worst": _plain(worst) if worst else None,
+            "first_failure": _plain(first) if first else None,
+            "layers": [_plain(layer) for layer in self.layers],
+        }
+
+
+def check(
+    graph: Graph,
+    target: str = "host",
+    batch: int = 1,
+    threads: int | None = None,
+    seed: int = 0,
+    max_error: float = 1e-5,
+    weights_dtype: str = "float32",
+    progress: Progress | None = None,
+    dtype: str = "float32",
+) -> Report:
+    """Compile a source graph with bound weights, run it and the reference on seeded input, compare what both have.
+
+    Outputs are those of the module as it is delivered, where values share memory; the values before them come from
+    the same kernels with memory of their own for each.
+    With `weights_dtype` the reference rounds the same weights: a kernel's error is no larger for it.
+    """
+    from cnncc import api
+    from cnncc.machines import targets
+
+    targets.check_name_runs_here(target)
+    source = passes.with_batch(graph, batch)
+    inputs = random_inputs(source, seed)
+    build = api.build(graph, target, batch, threads, True, max_error, weights_dtype, progress, dtype=dtype)
+    got = build.trace(*inputs.values())
+    final = api.build(graph, target, batch, threads, False, max_error, weights_dtype, progress, dtype=dtype)
+    module = final.model()
+    got |= zip(source.outputs, module.run_in(module.new_arena(), list(inputs.values())), strict=True)
+    if progress:
+        progress("running the NumPy reference", 0, 1)
+    return _report(source, inputs, got, weights_dtype, dtype)
+
+
+def check_module(model: Model, graph: Graph, seed: int = 0) -> Report:
+    """Run a compiled module and the reference of the graph it was made of, with bound weights, on seeded input; compare
+    the outputs, all that a module gives. CnnccError if the graph is another one."""
+    batch = model.info["inputs"][0]["shape"][0]
+    source = replace(passes.with_batch(graph, batch), name=model.info["name"])  # `--name` may have changed it
+    if hashlib.sha256(print_graph(source).encode()).hexdigest() != model.info["source_sha256"]:
+        hint = "compile it again, or name the network it was compiled from"
+        raise CnnccError(f"the module {model.info['name']} was compiled from another network than this one", hint=hint)
+    inputs = random_inputs(source, seed)
+    found = model.run_in(model.new_arena(), list(inputs.values()))
+    got = dict(zip(source.outputs, found, strict=True))
+    return _report(
+        source,
+        inputs,
+        got,
+        model.info.get("weights_dtype", "float32"),
+        model.info.get("flags", {}).get("dtype", "float32"),
+    )
+
+
+def _report(
+    source: Graph, inputs: Mapping[str, np.ndarray], got: Mapping[str, np.ndarray], weights_dtype: str, dtype: str
+) -> Report:
+    """Values against those of the reference."""
+    if weights_dtype == "float32":
+        inner = got.keys() > set(source.outputs)  # a large network's values need not all be kept
+        return compare(source, got, reference.run(source, inputs, keep_all=inner), dtype)
+    passed = passes.run(source)  # what a module stores, and rounds, has the batch norms folded in
+    graph = half.rounded(passed, weights_dtype)
+    expected = reference.run(graph, inputs, keep_all=True)
+    renamed = dict(zip(source.outputs, (expected[o] for o in graph.outputs), strict=True))
+    report = compare(source, got, {**expected, **renamed})
+    return replace(report, weights_dtype=weights_dtype, rounding=_rounding(passed, expected))
+
+
+def _rounding(graph: Graph, rounded: Mapping[str, np.ndarray]) -> float:
+    """The largest change of an output, from the graph's own weights to the values that the rounded ones gave."""
+    values = dict(rounded)
+    changed: set[str] = set()
+    for node in graph.nodes:
+        if node.op in half.OPS or changed & set(node.inputs):
+            arguments = tuple(values[name] for name in node.inputs)
+            values[node.name] = reference.evaluate(graph, node, arguments, np.dtype(np.float64))
+            changed.add(node.name)
+    moved = [(float(np.abs(rounded[o] - values[o]).max()), float(np.abs(values[o]).max())) for o in graph.outputs]
+    return max((_share(*pair) for pair in moved), default=0.0)
+
+
+def random_inputs(graph: Graph, seed: int) -> dict[str, np.ndarray]:
+    """Seeded float32 arrays for all inputs, by name: standard normal once the input's mean and std are applied."""
+    rng = np.random.default_rng(seed)
+    return {node.name: _random_input(node, rng) for node in graph.inputs}
+
+
+def _random_input(node: Node, rng: np.random.Generator) -> np.ndarray:
+    values = rng.standard_normal(node.type.shape, dtype=np.float32)
+    per_channel = (1, -1, 1, 1)[: values.ndim]
+    mean = np.asarray(node.attrs["mean"] or (0.0,), dtype=np.float32).reshape(per_channel)
+    std = np.asarray(node.attrs["std"] or (1.0,), dtype=np.float32).reshape(per_channel)
+    return values * std + mean
+
+
+def compare(
+    graph: Graph, got: Mapping[str, np.ndarray], expected: Mapping[str, np.ndarray], dtype: str = "float32"
+) -> Report:
+    """Compare all values of the source graph that the compiled module still computes, except its inputs."""
+    bounds = tolerances(graph, dtype)
+    layers = [
+        compare_layer(node.name, node.op, got[node.name], expected[node.name], bounds[node.name])
+        for node in graph.nodes
+        if node.name in got and node.op != "input"
+    ]
+    return Report(graph.name, tuple(layers))
+
+
+LARGEST_ERROR = 1e-4
+"""However deep the network: what users of float32 inference take for granted."""
+
+
+HALF_ERROR, LARGEST_HALF_ERROR = 1e-3, 2e-2
+"""Of a convolution whose operands are rounded to halves (2^-11 of each), and of a network of them."""
+
+
+def tolerances(graph: Graph, dtype: str = "float32") -> dict[str, float]:
+    """The bound of every value: the tolerances of the ops along the path to it on which they add up to most, but never
+    more than `LARGEST_ERROR`, or `LARGEST_HALF_ERROR` with convolutions of float16."""
+    bounds: dict[str, float] = {}
+    most = LARGEST_ERROR if dtype == "float32" else LARGEST_HALF_ERROR
+    for node in graph.nodes:
+        own = ops.TABLE[node.op].tolerance
+        if dtype == "float16" and node.op in ("conv", "conv_transpose"):
+            own = HALF_ERROR
+        bounds[node.name] = min(most, own + max((bounds[name] for name in node.inputs), default=0.0))
+    return bounds
+
+
+def compare_layer(name: str, op: str, got: np.ndarray, expected: np.ndarray, allowed: float) -> LayerCheck:
+    """Compare two arrays of one shape; `allowed` is a share of the largest finite absolute value of
+    `expected`. Infinities and NaN are right where both have them."""
+    assert got.shape == expected.shape, (name, got.shape, expected.shape)
+    largest = float(np.abs(expected).max(initial=0.0, where=np.isfinite(expected)))
+    same = (got == expected) | (np.isnan(got) & np.isnan(expected))  # infinities too, whose difference is no number
+    with np.errstate(invalid="ignore"):
+        difference = np.where(same, 0.0, np.abs(got.astype(np.float64) - expected))
+    outside = ~(difference <= allowed * largest)
+    worst = float(difference.max(initial=0.0))
+    first = np.unravel_index(int(outside.argmax()), outside.shape) if outside.any() else None
+    return LayerCheck(
+        name=name,
+        op=op,
+        error=_share(worst, largest),
+        allowed=allowed,
+        max_ulp=max_ulp(got, expected),
+        outlier_ratio=float(outside.mean()),
+        outlier_index=None if first is None else tuple(map(int, first)),
+        outlier_got=None if first is None else float(got[first]),
+        outlier_expected=None if first is None else float(expected[first]),
+    )
+
+
+def max_ulp(got: np.ndarray, expected: np.ndarray) -> int:
+    """Largest distance of two arrays in float32 numbers that lie between, sign and zero crossed properly."""
+    return int(np.abs(_ordered(got) - _ordered(expected)).max(initial=0))
+
+
+def _ordered(array: np.ndarray) -> np.ndarray:
+    """float32 numbers as integers in the same order: neighbours differ by one, both zeros are 0."""
+    bits = np.ascontiguousarray(array, dtype=np.float32).view(np.int32).astype(np.int64)
+    return np.where(bits < 0, -(bits & 0x7FFFFFFF), bits)
+
+
+def _share(worst: float, largest: float) -> float:
+    if math.isnan(worst) or worst == 0.0:
+        return worst
+    return worst / largest if largest else math.inf
+
+
+def _finite(number: float | None) -> float | None:
+    return number if number is not None and math.isfinite(number) else None
+
+
+def _plain(layer: LayerCheck) -> dict[str, Any]:
+    numbers = {key: _finite(getattr(layer, key)) for key in ("error", "outlier_got", "outlier_expected")}
+    return {**asdict(layer), **numbers, "passed": layer.passed}

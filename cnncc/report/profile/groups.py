@@ -1,0 +1,45 @@
+"""The time of a profile by what its steps have in common: their op, or the part of the network they belong to."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+from cnncc.report.profile.measure import Profile, Step
+
+ALGORITHMS = {"winograd": "conv, by Winograd", "relayout": "relayout"}
+"""What a step is called by its algorithm, where the first word of its op says less."""
+
+
+@dataclass(frozen=True)
+class Group:
+    """Steps together: how many, their seconds, their share of all steps' time, and the seconds at their limits."""
+
+    name: str
+    steps: int
+    seconds: float
+    share: float
+    limit: float
+
+
+def by_op(profile: Profile) -> list[Group]:
+    """The ops, whatever is fused into them; the longest first."""
+    groups = _grouped(profile, lambda s: ALGORITHMS.get(s.algorithm, s.op.partition("+")[0]))
+    return sorted(groups, key=lambda g: -g.seconds)
+
+
+def by_stage(profile: Profile) -> list[Group]:
+    """The first parts of the steps' names, which are the labels of the network's lines; in the order they run in."""
+    return _grouped(profile, lambda s: s.node.partition(".")[0])
+
+
+def _grouped(profile: Profile, key: Callable[[Step], str]) -> list[Group]:
+    found: dict[str, list[Step]] = {}
+    for step in profile.steps:
+        found.setdefault(key(step), []).append(step)
+    return [_group(name, steps) for name, steps in found.items()]
+
+
+def _group(name: str, steps: Sequence[Step]) -> Group:
+    seconds, share, limit = (sum(getattr(s, field) for s in steps) for field in ("seconds", "share", "limit"))
+    return Group(name, len(steps), seconds, share, limit)

@@ -1,0 +1,132 @@
+"""What the kernels of a network would take on a GPU: predicted from their code and the data sheet, not measured."""
+
+from __future__ import annotations
+
+from dataclasses import asdict, dataclass
+from typing import TYPE_CHECKING, Any
+
+from cnncc.ir import Node
+from cnncc.kernels.gpu.conv import ConvConfig, SumConfig
+from cnncc.kernels.gpu.dense import DenseConfig
+from cnncc.kernels.gpu.model import Estimate, estimate, stream_estimate
+from cnncc.kernels.gpu.spec import GpuKernel
+from cnncc.kernels.gpu.winograd import TransformConfig
+from cnncc.machines.gpus import Gpu
+
+if TYPE_CHECKING:
+    from cnncc.module.gpu.build import CudaBuild
+    from cnncc.module.gpu.compiled import Resources
+
+
+@dataclass(frozen=True)
+class PredictedStep:
+    """One launch. Seconds are predictions; `limit` is the roofline's: operations at the peak, or bytes at the bandwidth
+    of device memory, whichever takes longer."""
+
+    node: str
+    op: str
+    kernel: str
+    grid: tuple[int, int, int]
+    threads: int
+    registers: int
+    shared_bytes: int
+    spilled_bytes: int
+    occupancy: float
+    flops: int
+    bytes: int
+    limit: float
+    seconds: float
+    bound: str
+    why: str
+
+    @property
+    def of_limit(self) -> float:
+        return self.limit / self.seconds
+
+
+@dataclass(frozen=True)
+class Prediction:
+    """A network on a device it has not run on."""
+
+    name: str
+    target: str
+    device: str
+    architecture: str
+    batch: int
+    steps: tuple[PredictedStep, ...]
+    launch: float
+    """Seconds between two kernels of a CUDA graph."""
+
+    @property
+    def kernels(self) -> float:
+        """Seconds of all kernels."""
+        return sum(s.seconds for s in self.steps)
+
+    @property
+    def total(self) -> float:
+        """Seconds of a run, its copies from and to the host left out."""
+        return self.kernels + self.launch * len(self.steps)
+
+    @property
+    def limit(self) -> float:
+        return sum(s.limit for s in self.steps)
+
+    def slowest(self) -> list[PredictedStep]:
+        """The steps by falling time."""
+        return sorted(self.steps, key=lambda s: -s.seconds)
+
+    def to_json(self) -> dict[str, Any]:
+        """Plain data for `cnncc profile --json`, steps in order."""
+        rows = [{**asdict(s), "of_limit": s.of_limit} for s in self.steps]
+        seconds = {"total": self.total, "kernels": self.kernels, "limit": self.limit}
+        fields = ("name", "target", "device", "architecture", "batch")
+        return {"predicted": True, **{f: getattr(self, f) for f in fields}, "seconds": seconds, "steps": rows}
+
+
+def predict(build: CudaBuild) -> Prediction:
+    """The launches of a compiled network, with what the assembler said of each kernel for the first architecture."""
+    program = build.program
+    gpu = program.target
+    image = build.images[0]
+    steps = []
+    for name, selection in program.selections.items():
+        for call in selection.calls:
+            assert isinstance(call.kernel, GpuKernel)
+            found = image.resources[call.kernel.symbol]
+            steps.append(_step(gpu, program.graph[name], call.kernel, found, selection.why))
+    batch = program.source.inputs[0].type.shape[0]
+    launch = 1e-6 * gpu.launch_microseconds
+    return Prediction(program.source.name, gpu.name, gpu.device, image.architecture, batch, tuple(steps), launch)
+
+
+def _step(gpu: Gpu, node: Node, kernel: GpuKernel, found: Resources, why: str) -> PredictedStep:
+    expected = _expected(gpu, kernel, found)
+    return PredictedStep(
+        node=node.name,
+        op="+".join([node.op, *(step for step, _ in node.attrs.get("epilogue", ()))]),
+        kernel=kernel.name,
+        grid=kernel.grid,
+        threads=kernel.threads,
+        registers=found.registers,
+        shared_bytes=found.shared_bytes,
+        spilled_bytes=found.spill_stores + found.spill_loads,
+        occupancy=expected.occupancy,
+        flops=kernel.work.flops,
+        bytes=kernel.work.bytes,
+        limit=expected.limit,
+        seconds=expected.seconds,
+        bound=expected.bound,
+        why=why,
+    )
+
+
+def _expected(gpu: Gpu, kernel: GpuKernel, found: Resources) -> Estimate:
+    work, config = kernel.work, kernel.config
+    if isinstance(config, ConvConfig):
+        steps = config.steps_per_split
+        return estimate(gpu, config.tile, kernel.grid, steps, work.bytes, work.flops, registers=found.registers)
+    several = isinstance(config, DenseConfig | TransformConfig)
+    loads = config.splits if isinstance(config, SumConfig) else 4 if several else 1
+    return stream_estimate(
+        gpu, kernel.grid, kernel.threads, found.registers, found.shared_bytes, work.bytes, work.flops, loads
+    )

@@ -1,0 +1,7 @@
+"""Values of a graph's constants: from files, or initial ones from a seed."""
+
+from __future__ import annotations
+
+from cnncc.weights.files import bind, load, refuse_mismatches, save
+
+__all__ = ["bind", "load", "refuse_mismatches", "save"]

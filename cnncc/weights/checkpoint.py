@@ -1,0 +1,160 @@
+"""Weights under the names of others: the tensors of a checkpoint as the constants of a graph."""
+
+from __future__ import annotations
+
+import os
+import re
+import zipfile
+from collections.abc import Mapping, Sequence
+from functools import partial
+from itertools import groupby
+from pathlib import Path
+
+import numpy as np
+
+from cnncc import weights
+from cnncc.base.errors import CnnccError
+from cnncc.ir import Constant, Graph
+from cnncc.weights import torch_file
+
+MAPS = ("names", "torchvision", "order")
+"""`names`: those of the graph. Else layer by layer: `torchvision` in the order of a forward run, as the names of that
+library's models tell it; `order` as they lie in the file."""
+UNUSED = re.compile(r"(^|\.)num_batches_tracked$|^(aux|AuxLogits)\w*\.")
+"""Tensors that inference has no use for: counters, and the heads that only training has."""
+FUSED = re.compile(r"\.(norm|conv)\.(\d)(?=\.)")
+"""DenseNet's layers in files from before 2018: norm.1 for norm1."""
+PART = re.compile(r"([A-Za-z_]*)(?:(\d+)([a-z]?))?")
+"""A part of a module's name: conv1, inception3a, 0."""
+LAST = 99
+
+Shapes = Mapping[str, tuple[int, ...]]
+
+
+def bind(graph: Graph, path: str | os.PathLike[str], names: str = "names") -> Graph:
+    """The graph with the weights of a checkpoint, .safetensors, .pth or .npz. CnnccError if it cannot be read, or its
+    tensors, under a map of `MAPS`, are not those of the graph: one error tells all of them."""
+    tensors = read(path)
+    if names != "names":
+        tensors = renamed(graph, tensors, path, names == "torchvision")
+    stored = {name: Constant(array.shape, partial(np.asarray, array)) for name, array in tensors.items()}
+    weights.refuse_mismatches(graph, {name: array.shape for name, array in tensors.items()}, path)
+    return graph.rebuild(graph.nodes, constants=stored)
+
+
+def is_checkpoint(path: str | os.PathLike[str]) -> bool:
+    """Whether a file is one of those that `read` takes besides safetensors, told by how it begins; or is of a kind that
+    it refuses by name. False for a file that cannot be read."""
+    try:
+        with Path(path).open("rb") as file:
+            start = file.read(8)
+    except OSError:
+        return False
+    return start.startswith((ZIP, PICKLE, HDF5)) or Path(path).suffix in (*TORCH, ".onnx", ".h5", ".keras")
+
+
+def read(path: str | os.PathLike[str]) -> dict[str, np.ndarray]:
+    """The tensors of a checkpoint, safetensors, PyTorch's or .npz, in float32 where they are floating-point."""
+    file = Path(path)
+    if file.suffix == ".onnx":
+        hint = f"`cnncc import {file.name}` writes its weights beside its text, as {file.stem}.safetensors"
+        raise CnnccError(f"{file} is an ONNX model, not a file of weights", hint=hint)
+    if file.suffix in (".h5", ".keras") or _starts_with(file, HDF5):
+        hint = "convert the model: python -m tf2onnx.convert --keras MODEL --output model.onnx; cnncc import model.onnx"
+        raise CnnccError(f"{file} is a file of Keras", hint=hint)
+    if _is_npz(file):
+        found = _arrays(file)
+    elif file.suffix in TORCH or is_checkpoint(file):
+        found = torch_file.read(path)
+    else:
+        found = weights.load(path)
+    return {n: a.astype(np.float32, copy=False) if a.dtype.kind == "f" else a for n, a in found.items()}
+
+
+ZIP, PICKLE, HDF5 = b"PK\3\4", b"\x80\2\x8a\nl\xfc", b"\x89HDF"
+"""How files begin: archives of NumPy and of PyTorch since 1.6, PyTorch's before, Keras's."""
+TORCH = (".pth", ".pt", ".ckpt", ".bin")
+
+
+def _starts_with(file: Path, magic: bytes) -> bool:
+    try:
+        with file.open("rb") as opened:
+            return opened.read(len(magic)) == magic
+    except OSError:
+        return False
+
+
+def _is_npz(file: Path) -> bool:
+    """Whether a file is an archive of arrays."""
+    if not _starts_with(file, ZIP):
+        return False
+    try:
+        with zipfile.ZipFile(file) as archive:
+            return all(name.endswith(".npy") for name in archive.namelist())
+    except (OSError, zipfile.BadZipFile):
+        return False
+
+
+def _arrays(file: Path) -> dict[str, np.ndarray]:
+    try:
+        with np.load(file, allow_pickle=False) as archive:
+            return {name: archive[name] for name in archive.files}
+    except (OSError, ValueError, zipfile.BadZipFile) as error:
+        raise CnnccError(f"{file} is a damaged archive of arrays: {error}") from error
+
+
+def renamed(
+    graph: Graph, tensors: Mapping[str, np.ndarray], path: str | os.PathLike[str], by_name: bool
+) -> dict[str, np.ndarray]:
+    """The tensors under the graph's names: the first layer of the model is the first of the graph, and so on."""
+    theirs = layers(tensors, by_name)
+    ours = [node for node in graph.nodes if node.weights]
+    kinds = [(sorted(node.weights), [graph.constants[c].shape for c in node.weights.values()]) for node in ours]
+    for i, (node, (module, slots)) in enumerate(zip(ours, theirs, strict=False)):
+        if sorted(slots) != kinds[i][0]:
+            have, want = ", ".join(sorted(slots)), ", ".join(kinds[i][0])
+            hint = "the layers are compared in the order of a forward run; `cnncc weights NET` lists the network's"
+            raise CnnccError(
+                f"{os.fspath(path)} is of another network than {graph.name}: layer {i + 1} is {module} with {have}, "
+                f"{node.name} wants {want}",
+                hint=hint,
+            )
+    result: dict[str, np.ndarray] = {}
+    for node, (_, slots) in zip(ours, theirs, strict=False):
+        result |= {node.weights[slot]: tensors[name] for slot, name in slots.items()}
+    for module, slots in theirs[len(ours) :]:
+        result |= {f"{module}.{slot}": tensors[name] for slot, name in slots.items()}
+    return result
+
+
+def layers(names: Mapping[str, object] | Sequence[str], by_name: bool = True) -> list[tuple[str, dict[str, str]]]:
+    """The modules of a model, each with its tensors by slot: with `by_name` a torchvision model's in the order of a
+    forward run, else as they come."""
+    ordered = [(FUSED.sub(r".\1\2", name), name) for name in names if not UNUSED.search(name)]
+    if by_name:
+        ordered.sort(key=lambda pair: [rank(token) for token in pair[0].split(".")[:-1]])
+    modules = groupby(ordered, key=lambda pair: pair[0].rpartition(".")[0])
+    return [(module, {new.rpartition(".")[2]: old for new, old in pairs}) for module, pairs in modules]
+
+
+def rank(token: str) -> tuple[int, str, int]:
+    """Where a part of a module's name stands among those of the same parent."""
+    if token.startswith("expand"):  # expand1x1, expand3x3
+        return int(token[6:7] or 0) + 1, "", 0
+    parts = PART.fullmatch(token)
+    if parts is None:
+        return LAST - 1, token, 0
+    word, place, letter = parts[1], int(parts[2] or 0), parts[3] or ""
+    if word in FIXED:
+        return FIXED[word], "", place
+    if word in ("conv", "norm", "bn"):
+        # conv1, bn1; but norm1, conv1 in DenseNet, whose first ones are conv0, norm0
+        first = {"conv": 1, "norm": 0, "bn": 2} if place or token == word or word == "norm" else {"conv": -1}
+        return place, "", first.get(word, 0)
+    if word in ("denseblock", "transition"):
+        return place, "", 3 + (word == "transition")
+    return place + LATE.get(word, 0), letter, 0
+
+
+FIXED = {"features": 0, "squeeze": 0, "downsample": 50, "classifier": LAST, "fc": LAST}
+LATE = {"layer": 10, "inception": 10}

@@ -1,0 +1,173 @@
+"""Weights: binding a graph's constants to a safetensors file or to seeded initial values, and saving them."""
+
+from __future__ import annotations
+
+import difflib
+import json
+import os
+import re
+import struct
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from safetensors import SafetensorError, safe_open
+from safetensors.numpy import save_file
+
+from cnncc.base.errors import CnnccError, reason
+from cnncc.base.files import check_outputs, replacing
+from cnncc.ir import Constant, Graph
+from cnncc.weights.initial import seeded
+from cnncc.weights.names import origin_hint
+
+_FLOATS = frozenset({"F64", "F32", "F16", "BF16"})
+_MOST_NAMES = 10
+"""Names listed of each kind of mismatch: more wrong names than that have one common reason."""
+_CLOSE = 0.8
+"""Similarity (of difflib) from which a name may be meant for another."""
+
+
+def bind(graph: Graph, path: str | os.PathLike[str] | None = None, seed: int = 0) -> Graph:
+    """The graph with a value for every constant, read or computed when first asked for.
+
+    `path` is a safetensors file that holds exactly the graph's constants under their names, in float32, or float16,
+    bfloat16 or float64, which are converted. Without it: He-normal initial values, the same for the same seed and name.
+    Raises CnnccError for a file that cannot be read, and for names or shapes that differ: one error tells all of them,
+    by name up to ten of each kind.
+    """
+    if path is None:
+        if seed < 0:
+            raise CnnccError(f"the seed of the initial weights must not be negative: {seed}")
+        return graph.rebuild(graph.nodes, constants=seeded(graph, seed))
+    stored = _open(Path(path))
+    _refuse_mismatches(graph, stored, path)
+    bound = {name: Constant(c.shape, stored[name].read) for name, c in graph.constants.items()}
+    return graph.rebuild(graph.nodes, constants=bound)
+
+
+def refuse_mismatches(graph: Graph, shapes: Mapping[str, tuple[int, ...]], path: str | os.PathLike[str]) -> None:
+    """CnnccError unless tensors of these names and shapes, of the file `path`, are the graph's constants."""
+    _refuse_mismatches(
+        graph, {name: _Stored("F32", shape, lambda: np.zeros(0)) for name, shape in shapes.items()}, path
+    )
+
+
+def _refuse_mismatches(graph: Graph, stored: Mapping[str, _Stored], path: str | os.PathLike[str]) -> None:
+    mismatches = _mismatches({name: c.shape for name, c in graph.constants.items()}, stored)
+    if mismatches:
+        own = f"`cnncc weights NET -o FILE` writes a file with the names and shapes of {graph.name}"
+        hint = origin_hint(stored, os.fspath(path)) or own
+        raise CnnccError("\n".join([f"{os.fspath(path)} does not fit net {graph.name}:", *mismatches]), hint=hint)
+
+
+def load(path: str | os.PathLike[str]) -> dict[str, np.ndarray]:
+    """All tensors of a safetensors file, floating-point ones in float32. CnnccError if it cannot be read."""
+    return {name: tensor.read() for name, tensor in _open(Path(path)).items()}
+
+
+def save(graph: Graph, path: str | os.PathLike[str], seed: int | None = None) -> None:
+    """Write all constants of a bound graph as float32 safetensors; `seed` goes into the metadata if given.
+
+    The file appears whole or not at all, and the same weights give the same bytes. Raises CnnccError when it cannot
+    be written.
+    """
+    target = Path(path)
+    check_outputs({"the weights": target}, {})
+    tensors = {name: np.asarray(c.value, dtype=np.float32) for name, c in graph.constants.items()}
+    # One key only: safetensors writes several in the order of a hash table, different on every run.
+    about = {"net": graph.name} if seed is None else {"net": graph.name, "seed": seed}
+    try:
+        with replacing(target) as scratch:
+            save_file(tensors, scratch, metadata={"cnncc": json.dumps(about, sort_keys=True)})
+    except (OSError, SafetensorError) as error:
+        why = reason(error) if isinstance(error, OSError) else _system_text(error)
+        raise CnnccError(f"cannot write weights to {target}: {why}") from error
+
+
+def _system_text(error: SafetensorError) -> str:
+    """What the system said, out of safetensors' text, which names our temporary file."""
+    number = re.search(r"os error (\d+)", str(error))
+    return reason(OSError(int(number[1]), "")) if number else str(error)
+
+
+@dataclass(frozen=True)
+class _Stored:
+    """One tensor of a file."""
+
+    dtype: str
+    shape: tuple[int, ...]
+    read: Callable[[], np.ndarray]
+
+
+def _open(path: Path) -> Mapping[str, _Stored]:
+    """The tensors of a safetensors file. The file stays mapped for as long as any of them is in use."""
+    try:
+        path.open("rb").close()  # the system's error has a number, that of safetensors only a text
+        file = safe_open(path, framework="numpy")
+        slices = {name: file.get_slice(name) for name in file.keys()}
+        bfloats = _bfloat16(path, [name for name, s in slices.items() if s.get_dtype() == "BF16"])
+    except OSError as error:
+        raise CnnccError(f"cannot read weights from {path}: {reason(error)}") from error
+    except SafetensorError as error:
+        hint = "weights are read from safetensors only; convert other formats with their own tools"
+        raise CnnccError(f"{path} is not a safetensors file: {error}", hint=hint) from error
+    return {
+        name: _Stored(s.get_dtype(), tuple(s.get_shape()), bfloats.get(name) or partial(_float32, file, name))
+        for name, s in slices.items()
+    }
+
+
+def _float32(file: Any, name: str) -> np.ndarray:
+    return np.asarray(file.get_tensor(name), dtype=np.float32)
+
+
+def _bfloat16(path: Path, names: list[str]) -> Mapping[str, Callable[[], np.ndarray]]:
+    """Readers of bfloat16 tensors, which NumPy does not know: they are the upper halves of float32 numbers."""
+    if not names:
+        return {}
+    data = np.memmap(path, dtype=np.uint8, mode="r")
+    (header_size,) = struct.unpack("<Q", data[:8].tobytes())
+    header = json.loads(data[8 : 8 + header_size].tobytes())
+
+    def read(shape: tuple[int, ...], begin: int, end: int) -> np.ndarray:
+        halves = np.frombuffer(data[8 + header_size + begin : 8 + header_size + end].tobytes(), dtype="<u2")
+        return (halves.astype(np.uint32) << 16).view(np.float32).reshape(shape)
+
+    return {name: partial(read, tuple(header[name]["shape"]), *header[name]["data_offsets"]) for name in names}
+
+
+def _mismatches(wanted: Mapping[str, tuple[int, ...]], stored: Mapping[str, _Stored]) -> list[str]:
+    """One line for each missing, left-over, wrong-shape or wrong-type tensor, of each kind `_MOST_NAMES` at most."""
+    missing = [name for name in wanted if name not in stored]
+    extra = [name for name in stored if name not in wanted]
+    both = [name for name in wanted if name in stored]
+    found = {name: _dims(tensor.shape) for name, tensor in stored.items()}
+    renamed = partial(_nearest, {**{n: wanted[n] for n in missing}, **{n: stored[n].shape for n in extra}})
+    misshapen = [name for name in both if wanted[name] != stored[name].shape]
+    not_float = [name for name in both if stored[name].dtype not in _FLOATS]
+    return [
+        *_listed("missing", missing, lambda n: f": {n} ({_dims(wanted[n])}){renamed(n, extra)}"),
+        *_listed("left over", extra, lambda n: f": {n} ({found[n]}){renamed(n, missing)}"),
+        *_listed("shape", misshapen, lambda n: f" of {n}: the net has {_dims(wanted[n])}, the file {found[n]}"),
+        *_listed("type", not_float, lambda n: f" of {n}: {stored[n].dtype} is not a floating-point type of weights"),
+    ]
+
+
+def _listed(kind: str, names: Sequence[str], text: Callable[[str], str]) -> list[str]:
+    more = len(names) - _MOST_NAMES
+    rest = [f"  {kind}: ... and {more} more"] if more > 0 else []
+    return [*(f"  {kind}{text(name)}" for name in names[:_MOST_NAMES]), *rest]
+
+
+def _dims(shape: tuple[int, ...]) -> str:
+    return "x".join(map(str, shape)) or "scalar"
+
+
+def _nearest(shapes: Mapping[str, tuple[int, ...]], name: str, choices: Sequence[str]) -> str:
+    """The closest name of a tensor of the same shape: one of another shape is not the same under another name."""
+    same = [choice for choice in choices if shapes[choice] == shapes[name]]
+    close = difflib.get_close_matches(name, same, n=1, cutoff=_CLOSE)
+    return f", nearest: {close[0]}" if close else ""

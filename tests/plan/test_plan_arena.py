@@ -1,0 +1,201 @@
+from collections.abc import Callable
+from dataclasses import replace
+
+import pytest
+from graphs import graphs
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from passes.pass_helpers import Net, bound, image, vector
+from plan.arena_simulator import simulate
+
+from cnncc.ir import Graph
+from cnncc.passes import ArenaPlan, assign_layouts, run, with_batch
+from cnncc.plan import plan_arena
+
+IMAGE = 4 * 4 * 4
+"""Bytes of one channel of the 4x4 images here."""
+
+
+def planned(g: Graph, block: int = 8, reuse: bool = True, batch: int = 1) -> ArenaPlan:
+    """The plan of the laid-out graph, checked by running it with symbols."""
+    laid_out = assign_layouts(with_batch(g, batch), block)
+    plan = plan_arena(laid_out, reuse=reuse)
+    simulate(laid_out, plan, keeps_all=not reuse)
+    return plan
+
+
+def test_inputs_outputs_and_constants_are_not_in_the_arena() -> None:
+    net = image()("k", "const", dims=(16, 1, 1))("m", "mul", "x", "k").conv("c", "m", 4)("y", "fc", "m", out=4)
+    plan = planned(net.graph("c", "y"))
+    assert [(n, plan.slots[n].kind, plan.slots[n].storage) for n in ("x", "k", "c.nchw", "y")] == [
+        ("x", "input", "0"),
+        ("k", "constant", "k"),
+        ("c.nchw", "output", "0"),
+        ("y", "output", "1"),
+    ]
+    assert plan.slots["c"].kind == "arena"
+
+
+def test_no_arena_at_all() -> None:
+    plan = planned(vector()("y", "fc", "x", out=4).graph("y"))
+    assert (plan.bytes, plan.bound) == (0, 0)
+
+
+@pytest.mark.parametrize("attrs", [{"mean": (1.0, 2.0, 3.0)}, {"std": (2.0,)}])
+def test_an_input_with_mean_or_std_is_computed_into_the_arena(attrs: dict[str, tuple[float, ...]]) -> None:
+    net = Net()("a", "input", dims=(3, 4, 4), **attrs)("b", "input", dims=(3, 4, 4)).conv("c", "a", 8)
+    plan = planned(net.conv("d", "b", 8)("s", "add", "c", "d")("y", "fc", "s", out=2).graph("y"))
+    assert (plan.slots["a"].kind, plan.slots["a"].storage) == ("arena", "a")
+    assert (plan.slots["b"].kind, plan.slots["b"].storage) == ("input", "1")
+
+
+def test_views() -> None:
+    net = image(32).conv("c", "x", 32)("s", "slice", "c", start=16, stop=32).conv("d", "s", 8)
+    net("t", "slice", "c", start=4, stop=32)("u", "slice", "c", start=8, stop=12)("y", "fc", "t", out=2)
+    net("v", "flatten", "d")("z", "softmax", "v")("w", "fc", "u", out=2)
+    plan = planned(net.graph("y", "z", "w"))
+    c, s = plan.slots["c"], plan.slots["s"]
+    assert (s.view, s.storage, s.offset, s.inner) == (True, "c", c.offset, 16 * IMAGE)
+    assert not plan.slots["t"].view, "starts inside a block"
+    assert not plan.slots["u"].view, "ends inside a block"
+    assert (plan.slots["v"].view, plan.slots["v"].storage) == (True, "d.nchw")
+    assert planned(net.graph("y", "z", "w"), block=1).slots["t"].inner == 4 * IMAGE
+
+
+def dense(channels: int = 8) -> Net:
+    """x -> c0; twice: concat(previous, conv(previous))."""
+    net = image().conv("c0", "x", channels)
+    net.conv("c1", "c0", channels)("k1", "concat", "c0", "c1").conv("c2", "k1", channels)
+    return net("k2", "concat", "k1", "c2")
+
+
+@pytest.mark.parametrize("batch", [1, 3])
+def test_nested_concats_share_the_outermost_storage(batch: int) -> None:
+    plan = planned(dense()("y", "fc", "k2", out=2).graph("y"), batch=batch)
+    slots = [plan.slots[n] for n in ("c0", "c1", "k1", "c2", "k2")]
+    assert [s.inner for s in slots] == [0, 8 * IMAGE, 0, 16 * IMAGE, 0]
+    assert [s.placed for s in slots] == [True, True, True, True, False]
+    assert {(s.storage, s.image_stride) for s in slots} == {("k2", 24 * IMAGE)}
+    assert plan.copies == {}
+    assert plan.bytes == plan.bound == batch * 24 * IMAGE
+
+
+def test_arms_that_must_be_copied() -> None:
+    """Graph inputs, constants, views, second uses, and channels that end inside a block."""
+    net = image(8)("k", "const", dims=(8, 4, 4)).conv("c", "x", 16)("s", "slice", "c", start=0, stop=8)
+    net.conv("d", "x", 8)("j1", "concat", "d", "k", "s", "d")("j2", "concat", "d", "c")
+    net("y1", "fc", "j1", out=2)("y2", "fc", "j2", out=2)
+    assert planned(net.graph("y1", "y2")).copies == {"j1": (0, 1, 2, 3)}
+    net = image(8)("k", "const", dims=(8, 4, 4)).conv("c", "x", 16)("j1", "concat", "c", "k")("j2", "concat", "c", "j1")
+    plan = planned(net("y", "fc", "j2", out=2).graph("y"))
+    assert plan.copies == {"j1": (1,), "j2": (0,)}
+    net = image().conv("a", "x", 8).conv("b", "x", 4).conv("c", "x", 8)
+    net("j", "concat", "a", "b")("i", "concat", "b", "c")("y1", "fc", "j", out=2)("y2", "fc", "i", out=2)
+    plan = planned(net.graph("y1", "y2"))
+    assert plan.copies == {"i": (0, 1)}, "the last arm may end inside a block, the first may not"
+
+
+def test_vectors_are_placed_in_an_output() -> None:
+    net = vector()("a", "fc", "x", out=3)("b", "fc", "x", out=5)("y", "concat", "a", "b")
+    plan = planned(net.graph("y"), batch=2)
+    assert [(s.kind, s.inner, s.image_stride) for s in (plan.slots["a"], plan.slots["b"])] == [
+        ("output", 0, 32),
+        ("output", 12, 32),
+    ]
+    assert planned(net.graph("y", "a")).copies == {"y": (0,)}
+
+
+def residual() -> Net:
+    return image().conv("a", "x", 16).conv("b", "a", 16).conv("c", "b", 16)("s", "add", "c", "a")
+
+
+def test_in_place() -> None:
+    plan = planned(run(residual()("y", "fc", "s", out=2).graph("y")))
+    assert (plan.slots["s"].in_place, plan.slots["s"].storage) == (True, "a")
+    net = image().conv("a", "x", 16)("p", "maxpool", "a", kernel=(1, 1))("t", "tanh", "p")
+    net("m", "mul", "t", "t")("y", "fc", "m", out=2)
+    plan = planned(net.graph("y"))
+    assert [plan.slots[n].storage for n in ("t", "m")] == ["p", "p"]
+    assert plan.bytes == 2 * 16 * IMAGE
+
+
+MUST_NOT: dict[str, Callable[[], Graph]] = {
+    "read later": lambda: run(
+        residual()("d", "maxpool", "a", kernel=(1, 1))("y", "mul", "s", "d")("z", "fc", "y", out=2).graph("z")
+    ),
+    "read later through a view": lambda: (
+        image()("c", "tanh", "x")("v", "slice", "c", start=0, stop=8)("s", "tanh", "c").conv("d", "v", 8)
+    )("e", "fc", "d", out=2)("f", "fc", "s", out=2).graph("e", "f"),
+    "the result is an output": lambda: vector()("a", "fc", "x", out=4)("s", "tanh", "a").graph("s"),
+    "the input is an output": lambda: vector()("a", "fc", "x", out=4)("s", "tanh", "a")("y", "fc", "s", out=2).graph(
+        "a", "y"
+    ),
+    "the result is an arm": lambda: (
+        image().conv("a", "x", 8)("s", "tanh", "a").conv("b", "x", 8)("j", "concat", "s", "b")("y", "fc", "j", out=2)
+    ).graph("y"),
+    "the input is an arm": lambda: (
+        image().conv("a", "x", 8).conv("b", "x", 8)("j", "concat", "a", "b")("s", "tanh", "a")("r", "fc", "j", out=2)
+    )("y", "fc", "s", out=2).graph("y", "r"),
+    "the input is the graph's": lambda: vector()("s", "tanh", "x")("y", "fc", "s", out=2).graph("y"),
+    "the conv reads what it would overwrite": lambda: (
+        image().conv("a", "x", 16)("s", "conv", "a", out=16, kernel=(3, 3), pad=(1, 1, 1, 1))
+    )("t", "add", "s", "a")("y", "fc", "t", out=2).graph("y"),
+    "the input is a part": lambda: (
+        image(32).conv("c", "x", 32)("v", "slice", "c", start=8, stop=32)("s", "tanh", "v")("y", "fc", "s", out=2)
+    ).graph("y"),
+    "it broadcasts": lambda: (
+        image().conv("a", "x", 16)("g", "gap", "a")("p", "maxpool", "x", kernel=(1, 1))("s", "mul", "g", "p")
+    )("y", "fc", "p", out=2)("z", "fc", "s", out=2).graph("y", "z"),
+}
+
+
+@pytest.mark.parametrize("why", MUST_NOT)
+def test_not_in_place_when(why: str) -> None:
+    g = MUST_NOT[why]()
+    plan = planned(run(g) if "conv reads" in why else g)
+    last = "t" if "conv reads" in why else "s"
+    assert not plan.slots[last].in_place
+
+
+def test_the_last_of_several_readers_may_be_in_place() -> None:
+    net = dense()("r", "relu", "k2")("y", "fc", "r", out=2)
+    assert planned(net.graph("y")).slots["r"].storage == "k2"
+
+
+def test_without_reuse_every_storage_has_its_own_bytes() -> None:
+    net = residual()("t", "tanh", "s")("u", "tanh", "t")("y", "fc", "u", out=2)
+    plan = planned(net.graph("y"), reuse=False)
+    assert not any(s.in_place for s in plan.slots.values())
+    assert plan.bytes == 6 * 16 * IMAGE
+    assert planned(dense()("y", "fc", "k2", out=2).graph("y"), reuse=False).slots["c0"].placed
+
+
+def test_offsets_are_aligned() -> None:
+    net = vector()("a", "fc", "x", out=3)("b", "fc", "a", out=3)("c", "fc", "b", out=3)
+    plan = planned(net("y", "concat", "a", "c")("z", "fc", "y", out=1).graph("z"))
+    assert all(s.offset % 64 == 0 for s in plan.slots.values())
+    assert plan.bytes == plan.bound == 128
+
+
+def test_constants_are_shared_by_all_images() -> None:
+    net = image()("k", "const", dims=(16, 4, 4))("m", "add", "x", "k")("y", "fc", "m", out=2)
+    assert planned(net.graph("y"), batch=2).slots["k"].image_stride == 0
+    assert planned(net.graph("y"), batch=2).slots["m"].image_stride == 16 * IMAGE
+
+
+@settings(max_examples=400, deadline=None)
+@given(graphs(), st.sampled_from([1, 2, 4]), st.sampled_from([1, 2]), st.booleans(), st.booleans())
+def test_random_graphs(graph: Graph, block: int, batch: int, fused: bool, reuse: bool) -> None:
+    g = bound(graph)
+    planned(run(g) if fused else g, block, reuse, batch)
+
+
+def test_the_simulator_notices_a_wrong_plan() -> None:
+    """Two live values at one offset, an arm in the wrong place, a result over an input it still needs."""
+    net = dense()("t", "tanh", "k2").conv("d", "t", 8)("s", "add", "d", "d")("y", "fc", "s", out=2)
+    g = assign_layouts(net.graph("y"), 8)
+    plan = plan_arena(g)
+    for name, change in (("d", {"offset": plan.slots["t"].offset}), ("c1", {"inner": 0}), ("y", {"kind": "arena"})):
+        wrong = replace(plan, slots={**plan.slots, name: replace(plan.slots[name], **change)})
+        with pytest.raises(AssertionError):
+            simulate(g, wrong)
