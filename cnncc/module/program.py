@@ -37,7 +37,7 @@ class Program(Stored):
     stamps: bool = False
     """Whether a run notes in its arena when each step ended, for `cnncc profile`."""
     weights_dtype: str = "float32"
-    """Type in which the weights of `cnncc.weights.half.OPS` are stored."""
+    """Type in which the weights of ops with the trait `half_weights` are stored."""
     max_error: float = 1e-5
     """Share of a layer's largest output by which an algorithm with fewer operations may be off."""
     tuned: bool = False

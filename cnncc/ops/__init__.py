@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import importlib
+import pkgutil
+from collections.abc import Iterator, Mapping
+from types import ModuleType
 from typing import Any
 
 from cnncc.base.errors import nearest
@@ -10,39 +13,18 @@ from cnncc.ir import Graph, Node
 from cnncc.ir import verify as ir_verify
 from cnncc.ir.rules import check_arity
 from cnncc.ir.verify import VerifyError
-from cnncc.ops import (
-    activation,
-    combine,
-    compare,
-    conv,
-    dense,
-    gather,
-    group_norm,
-    matmul,
-    measure,
-    nms,
-    normalize,
-    parts,
-    permute,
-    pool,
-    rearrange,
-    resample,
-    resize,
-    roi_align,
-    sample,
-    source,
-)
+from cnncc.ops import measure
+from cnncc.ops.pointwise import RECORDS
 from cnncc.ops.shapes import refuse_huge
 from cnncc.ops.table import NOT_TRAINED, REQUIRED, Attrs, Op, Shape, ShapeError, Shapes
+from cnncc.ops.traits import Traits
 
 __all__ = [
     "ACTIVATIONS",
     "DEFAULTS",
-    "ELEMENTWISE",
     "NOT_TRAINED",
     "REQUIRED",
     "TABLE",
-    "UNBOUNDED",
     "Op",
     "ShapeError",
     "VerifyError",
@@ -53,22 +35,24 @@ __all__ = [
     "receptive_field",
     "refuse_huge",
     "total_params",
+    "traits",
     "verify",
     "weight_shapes",
 ]
 
-FAMILIES = (
-    *(source, conv, dense, pool, normalize, group_norm, activation, combine, compare, matmul),
-    *(resample, resize, rearrange, permute, parts, sample, gather, roi_align, nms),
-)
-TABLE: Mapping[str, Op] = {op.name: op for family in FAMILIES for op in family.OPS}
+
+def families() -> Iterator[ModuleType]:
+    """The modules of this package that hold ops: those with a tuple OPS."""
+    for module in pkgutil.iter_modules(__path__):
+        found = importlib.import_module(f"{__name__}.{module.name}")
+        if hasattr(found, "OPS"):
+            yield found
+
+
+TABLE: Mapping[str, Op] = {op.name: op for family in families() for op in family.OPS}
 """Every op by name."""
-ACTIVATIONS = frozenset(activation.FUNCTIONS)
+ACTIVATIONS = frozenset(RECORDS)
 """Ops of one tensor, pointwise, that an epilogue may hold."""
-ELEMENTWISE = frozenset(op.name for family in (combine, compare) for op in family.OPS if op.name != "concat")
-"""Ops of several tensors that fit each other, element by element, with an epilogue."""
-UNBOUNDED = activation.UNBOUNDED | combine.UNBOUNDED
-"""Ops of both kinds that may give infinity or NaN of finite numbers."""
 DEFAULTS: Mapping[str, Attrs] = {name: op.attributes for name, op in TABLE.items()}
 """Attributes of every op with their defaults, e.g. for `print_graph(graph, DEFAULTS)`."""
 
@@ -78,6 +62,11 @@ def lookup(name: str) -> Op:
     if name not in TABLE:
         raise ShapeError(f"unknown op {name!r}", nearest(name, TABLE))
     return TABLE[name]
+
+
+def traits(node: Node) -> Traits:
+    """The traits of a node's op."""
+    return TABLE[node.op].traits
 
 
 def complete(name: str, given: Attrs) -> dict[str, Any]:

@@ -8,7 +8,8 @@ import numpy as np
 
 from cnncc.ir.graph import Graph, Node
 from cnncc.ir.types import Constant
-from cnncc.ops import TABLE
+from cnncc.ops import TABLE, traits
+from cnncc.ops.traits import Kind
 
 LARGEST = 1 << 22
 """Most elements a folded result may have: beyond 16 MiB the module would grow more than the work saved is worth."""
@@ -39,7 +40,7 @@ def fold_constants(g: Graph) -> Graph:
 def _foldable(node: Node, nodes: dict[str, Node]) -> bool:
     if not node.inputs or node.attrs.get("epilogue") or node.type.shape[0] > 1:
         return False
-    return all(nodes[i].op == "const" for i in node.inputs) and math.prod(node.type.shape) <= LARGEST
+    return all(traits(nodes[i]).kind is Kind.CONSTANT for i in node.inputs) and math.prod(node.type.shape) <= LARGEST
 
 
 def _evaluate(node: Node, nodes: dict[str, Node], constants: dict[str, Constant]) -> Constant:

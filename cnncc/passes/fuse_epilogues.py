@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from cnncc.ir.graph import Graph, Node
-from cnncc.ops import ACTIVATIONS, ELEMENTWISE, UNBOUNDED
+from cnncc.ops import traits
+from cnncc.ops.traits import Finite, Hosts, Kind
 
-ADD_HOSTS = frozenset({"conv", "conv_transpose", "fc", "bn"})
-HOSTS = ADD_HOSTS | ELEMENTWISE
+ADD = "add"
+"""The only merge that an epilogue has."""
 LARGEST_BLOCK = 16
 """Blocks of channels have at most so many, and all sizes divide it."""
 MOST_STEPS = 24
@@ -39,7 +40,7 @@ def _independent(g: Graph) -> set[str]:
     """Values that depend on no input: all images share them, so one cannot be host to an add of values that differ."""
     fixed: set[str] = set()
     for node in g.nodes:
-        if node.op != "input" and fixed.issuperset(node.inputs):
+        if traits(node).kind is not Kind.INPUT and fixed.issuperset(node.inputs):
             fixed.add(node.name)
     return fixed
 
@@ -49,24 +50,25 @@ def _accepts(g: Graph, host: Node, node: Node) -> bool:
     steps = len(host.attrs.get("epilogue", ())) + 1 + len(node.attrs.get("epilogue", ()))
     if not g.is_private(host.name) or steps > MOST_STEPS:
         return False
-    if node.op in ACTIVATIONS:
-        return host.op in HOSTS and not _fills_badly(host, node)
-    if node.op != "add" or len(node.inputs) != 2:
+    hosts = traits(host).hosts
+    if traits(node).kind is Kind.POINTWISE:
+        return hosts is not Hosts.NOTHING and not _fills_badly(host, node)
+    if node.op != ADD or len(node.inputs) != 2:
         return False
-    return host.op in ADD_HOSTS and all(g[i].type == node.type for i in node.inputs)
+    return hosts is Hosts.STEPS_AND_ADDS and all(g[i].type == node.type for i in node.inputs)
 
 
 def _fills_badly(host: Node, node: Node) -> bool:
     """Whether what fills up the last block of channels could become infinite: only elementwise kernels clear it."""
     partial = len(node.type.shape) == 4 and node.type.shape[1] % LARGEST_BLOCK
-    return bool(partial) and node.op in UNBOUNDED and host.op not in ELEMENTWISE
+    return bool(partial) and traits(node).finite is not Finite.ALWAYS and traits(host).kind is not Kind.MERGE
 
 
 def _fused(host: Node, node: Node) -> Node:
     """`host` computing the value of `node`, whose own epilogue (an add may have one) comes last."""
-    if node.op == "add":
+    if node.op == ADD:
         own = tuple(i for i in node.inputs if i != host.name)
-        step: tuple[tuple[str, tuple[tuple[str, object], ...]], ...] = (("add", ()), *node.attrs["epilogue"])
+        step: tuple[tuple[str, tuple[tuple[str, object], ...]], ...] = ((ADD, ()), *node.attrs["epilogue"])
     else:
         own = ()
         step = ((node.op, tuple(sorted(node.attrs.items()))),)

@@ -9,6 +9,7 @@ import numpy.typing as npt
 
 from cnncc.base.errors import CnnccError, nearest
 from cnncc.ir import Graph
+from cnncc.ops import traits
 
 DTYPES = ("float32", "float16", "bfloat16")
 """What `--weights-dtype` takes; the first is the default and rounds nothing."""
@@ -18,9 +19,6 @@ SHORT = {"float32": "f32", "float16": "f16", "bfloat16": "bf16"}
 
 STORED: dict[str, np.dtype[Any]] = {d: np.dtype(s) for d, s in zip(DTYPES, ("<f4", "<f2", "<u2"), strict=True)}
 """What NumPy holds them in: it has no bfloat16, so its 16 bits are an integer."""
-
-OPS = frozenset({"fc"})
-"""Ops whose `weight` is stored so: reading it is most of their time. Biases stay float32."""
 
 _OVERFLOW = {"float32": np.inf, "float16": 65520.0, "bfloat16": 2.0**128 * (1 - 2.0**-9)}
 """The smallest number that would round to infinity: halfway from the largest one to the next."""
@@ -67,7 +65,7 @@ def rounded(graph: Graph, dtype: str) -> Graph:
         return graph
     nodes, constants = [], {}
     for node in graph.nodes:
-        if node.op in OPS:
+        if traits(node).half_weights:
             old = node.weights["weight"]
             weight, new = graph.constants[old], f"{old}.{SHORT[dtype]}"
             constants[new] = weight.map(weight.shape, lambda w, name=old: _round(w, dtype, name))

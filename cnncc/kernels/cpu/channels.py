@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping
 from dataclasses import dataclass
 
-from cnncc.kernels.shared.spec import Call, Kernel, Selection, Site, blocks
+from cnncc.kernels.shared.spec import Call, Kernel, Rule, Selection, Site, blocks
 
 
 @dataclass(frozen=True)
@@ -54,11 +55,9 @@ class GlobalPoolConfig:
     pixels: int
 
 
-def select_lrn(site: Site) -> Selection | None:
+def select_lrn(site: Site) -> Selection:
     """LRN by a line of squares that is summed at shifted addresses."""
     node, target = site.node, site.target
-    if node.op != "lrn":
-        return None
     _, channels, height, width = node.type.shape
     a = node.attrs
     config = LrnConfig(
@@ -76,11 +75,9 @@ def select_lrn(site: Site) -> Selection | None:
     return Selection((call,), (), "squares of a pixel in one line, summed at shifted addresses")
 
 
-def select_softmax(site: Site) -> Selection | None:
+def select_softmax(site: Site) -> Selection:
     """Softmax of a vector, or of every pixel of an image."""
     node, target = site.node, site.target
-    if node.op != "softmax":
-        return None
     shape, block = node.type.shape, node.type.block
     pixels = math.prod(shape[2:])
     config = SoftmaxConfig(shape[1], block, target.lanes, pixels, max(1, -(-pixels // 64)))
@@ -90,13 +87,22 @@ def select_softmax(site: Site) -> Selection | None:
     return Selection((call,), (), "one pixel's channels at a time")
 
 
-def select_global_pool(site: Site) -> Selection | None:
+GLOBAL = {"gap": "avg", "gmp": "max", "gsum": "sum"}
+"""Pools over the whole image -> what they do with its values."""
+
+
+def select_global_pool(site: Site) -> Selection:
     """gap, gmp and gsum."""
     node, target, source = site.node, site.target, site.type()
-    modes = {"gap": "avg", "gmp": "max", "gsum": "sum"}
-    if node.op not in modes:
-        return None
     planes = blocks(source.shape[1], target.block)
-    config = GlobalPoolConfig(modes[node.op], planes, target.block, target.lanes, math.prod(source.shape[2:]))
+    config = GlobalPoolConfig(GLOBAL[node.op], planes, target.block, target.lanes, math.prod(source.shape[2:]))
     kernel = Kernel("global_pool", f"global_{config.mode}pool_f32_nchw{target.block}c_{target.isa}", config, planes, 0)
     return Selection((Call(node.name, kernel, site.values(node.inputs), site.result),), (), "each lane is a channel")
+
+
+RULES: Mapping[str, tuple[Rule, ...]] = {
+    "lrn": (select_lrn,),
+    "softmax": (select_softmax,),
+    **dict.fromkeys(GLOBAL, (select_global_pool,)),
+}
+"""Op -> its selectors."""

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 
 import numpy as np
 
 from cnncc.kernels.shared.convolution import pad_channels
-from cnncc.kernels.shared.spec import Call, Epilogue, Kernel, Operand, Packed, Selection, Site, blocks
+from cnncc.kernels.shared.spec import Call, Epilogue, Kernel, Operand, Packed, Rule, Selection, Site, blocks
 from cnncc.machines.targets import Target
 
 UNROLLED_TAPS = 9
@@ -117,7 +118,7 @@ def select_depthwise(site: Site) -> Selection | None:
     """conv with one input and one output channel per group, and more than one group."""
     node, target = site.node, site.target
     source = site.type()
-    if node.op != "conv" or not node.attrs["groups"] == source.shape[1] == node.attrs["out"] or source.block == 1:
+    if not node.attrs["groups"] == source.shape[1] == node.attrs["out"] or source.block == 1:
         return None
     if source.shape[1] == 1:
         return None
@@ -160,11 +161,9 @@ class ArgmaxConfig:
     pad: tuple[int, int, int, int]
 
 
-def select_argmaxpool(site: Site) -> Selection | None:
+def select_argmaxpool(site: Site) -> Selection:
     """argmaxpool with any window."""
     node, target, source = site.node, site.target, site.type()
-    if node.op != "argmaxpool":
-        return None
     planes, out_size = blocks(source.shape[1], target.block), node.type.chw[1:]
     how = (node.attrs[name] for name in ("kernel", "stride", "dilation", "pad"))
     config = ArgmaxConfig(planes, target.block, target.lanes, source.chw[1:], out_size, *how)
@@ -173,11 +172,19 @@ def select_argmaxpool(site: Site) -> Selection | None:
     return Selection((call,), (), "each lane is a channel")
 
 
-def select_pool(site: Site) -> Selection | None:
+POOLS = {"maxpool": "max", "avgpool": "avg"}
+"""Pools over windows -> what they do with the values of each."""
+
+
+def select_pool(site: Site) -> Selection:
     """Max and average pooling with any window."""
-    modes = {"maxpool": "max", "avgpool": "avg"}
-    if site.node.op not in modes:
-        return None
-    config = _configure(site, modes[site.node.op])
+    config = _configure(site, POOLS[site.node.op])
     call = Call(site.node.name, _kernel(config, site.target), site.values(site.node.inputs), site.result)
     return Selection((call,), (), "each lane is a channel, bound by loads")
+
+
+RULES: Mapping[str, tuple[Rule, ...]] = {
+    **dict.fromkeys(POOLS, (select_pool,)),
+    "argmaxpool": (select_argmaxpool,),
+}
+"""Op -> its selectors."""

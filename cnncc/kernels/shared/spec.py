@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Generic, Protocol, TypeVar
 
@@ -151,7 +151,7 @@ class Site(Place[Target]):
     copies: tuple[int, ...] = ()
     """For a concat: which arms are not written in place and must be copied."""
     weights_dtype: str = "float32"
-    """Type in which the weights of `cnncc.weights.half.OPS` are stored."""
+    """Type in which the weights of ops with the trait `half_weights` are stored."""
     choices: Choices = field(default_factory=dict)
     """What takes the place of the model's picks, by convolution."""
     room: float = math.inf
@@ -168,6 +168,10 @@ class Site(Place[Target]):
     def given(self) -> Given | None:
         """The choice for a conv node that takes the place of the model's."""
         return self.choices.get(conv_key(self.node, self.type())) if self.choices else None
+
+
+Rule = Callable[[Site], Selection | None]
+"""Chooses the kernels of a node, or leaves it to the next rule of its op."""
 
 
 def blocks(channels: int, block: int) -> int:

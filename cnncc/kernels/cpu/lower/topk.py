@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Mapping
+from typing import Any
+
 from tvm import tirx
 from tvm.tirx import PrimFunc
 
@@ -42,3 +45,7 @@ def lower(c: TopkConfig, symbol: str) -> PrimFunc:
 def _before(c: TopkConfig, a: Expr, b: Expr) -> Expr:
     """Whether value a comes before b."""
     return a > b if c.largest else a < b
+
+
+LOWER: Mapping[str, Callable[[Any, str], PrimFunc]] = {"topk": lower}
+"""Family of a kernel -> its lowering."""

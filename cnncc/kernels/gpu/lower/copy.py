@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Mapping
+from typing import Any
+
 from tvm.tirx import PrimFunc
 
 from cnncc.kernels.gpu.copy import CopyConfig
@@ -60,3 +63,7 @@ def _one(k: CudaBuilder, c: CopyConfig, source: Array, image: Expr, channel: Exp
 def _index(k: CudaBuilder, view: View, channel: Expr, pixel: Expr) -> Expr:
     block, lane = divmod_(k, channel, view.block)
     return (block * view.pixels + pixel) * view.block + lane if view.block > 1 else channel * view.pixels + pixel
+
+
+LOWER: Mapping[str, Callable[[Any, str], PrimFunc]] = {"copy": lower}
+"""Family of a kernel -> its lowering."""
