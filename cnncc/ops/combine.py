@@ -206,7 +206,7 @@ OPS = (
         arity=SUM,
         example="min { conv 3x3 3 | }",
     ),
-    elementwise("div", div_reference, 1e-6, Finite.NOT_AT_ZERO, Onnx("Div"), "divide", values=Values.POSITIVE),
+    elementwise("div", div_reference, 1e-6, Finite.NOT_AT_ZERO, Onnx("Div"), "divide", values=Values.LAST_POSITIVE),
     elementwise("pow", pow_reference, 2e-6, Finite.AT_ZERO, Onnx("Pow"), values=Values.POSITIVE),
     elementwise(
         "fmod", remainder(np.fmod), 0.0, Finite.NOT_AT_ZERO, Onnx("Mod", fixed={"fmod": 1}), values=Values.EXACT

@@ -78,6 +78,7 @@ class Values(Enum):
 
     ANY = "all"
     POSITIVE = "between 0 and 1: beyond it has no value, or one that grows without bounds"
+    LAST_POSITIVE = "any, but those of the last input between 0 and 1"
     INSIDE = "between 0 and 0.9"
     ABOVE_ONE = "between 1.5 and 2.5"
     EXACT = "values without rounding errors: it jumps, and would make a small error a large one"

@@ -7,9 +7,9 @@ from collections.abc import Callable, Mapping
 
 import numpy as np
 
-from cnncc.ops.domains import FLAG, Inputs, Rule, Tried, window_domains, without
+from cnncc.ops.domains import FLAG, Inputs, Rule, Tried, Values, window_domains, without
 from cnncc.ops.forms import DILATION, KERNEL, ROUNDING, STRIDE_PAD, Always, Form, Word
-from cnncc.ops.initial import kept, largest_of_window
+from cnncc.ops.initial import SpreadRule, kept, largest_of_window
 from cnncc.ops.onnx import Onnx
 from cnncc.ops.shapes import image, whole_image
 from cnncc.ops.table import REQUIRED, Array, Arrays, Attrs, Op, Shape, Shapes, Weights, no_macs, no_weights
@@ -99,7 +99,14 @@ Reference = Callable[[Arrays, Weights, Attrs], Array]
 
 
 def pool(
-    attributes: Attrs, words: Mapping[str, Word], reference: Reference, tolerance: float, *synonyms: str, name: str
+    name: str,
+    attributes: Attrs,
+    words: Mapping[str, Word],
+    reference: Reference,
+    tried: Tried,
+    *synonyms: str,
+    tolerance: float = 0.0,
+    spread: SpreadRule = kept,
 ) -> Op:
     """A pool over sliding windows."""
     return Op(
@@ -114,8 +121,8 @@ def pool(
         tolerance=tolerance,
         traits=COMPUTED,
         forms=(Form(name, f"{name} 2x2 /2", (KERNEL,), words=words, synonyms=synonyms),),
-        tried=Tried(Inputs.IMAGE, AVERAGED if reference is avgpool_reference else window_domains(pooling=True)),
-        spread=largest_of_window if reference is maxpool_reference else kept,
+        tried=tried,
+        spread=spread,
     )
 
 
@@ -138,17 +145,27 @@ def global_pool(name: str, reference: Reference, tolerance: float, *synonyms: st
     )
 
 
-AVERAGED: Mapping[str, Rule] = {**without(window_domains(pooling=True), "dilation"), "count_include_pad": FLAG}
+WINDOWS = window_domains(pooling=True)
+AVERAGED: Mapping[str, Rule] = {**without(WINDOWS, "dilation"), "count_include_pad": FLAG}
 OPS = (
-    pool(DILATED, DILATED_WORDS, maxpool_reference, 0.0, "maxpooling", "pool", "pooling", name="maxpool"),
-    pool(DILATED, DILATED_WORDS, argmaxpool_reference, 0.0, name="argmaxpool"),
     pool(
+        "maxpool",
+        DILATED,
+        DILATED_WORDS,
+        maxpool_reference,
+        Tried(Inputs.IMAGE, WINDOWS),
+        *("maxpooling", "pool", "pooling"),
+        spread=largest_of_window,
+    ),
+    pool("argmaxpool", DILATED, DILATED_WORDS, argmaxpool_reference, Tried(Inputs.IMAGE, WINDOWS, Values.EXACT)),
+    pool(
+        "avgpool",
         {**WINDOW, "rounding": "floor", "count_include_pad": False},
         AVERAGE_WORDS,
         avgpool_reference,
-        2e-6,
+        Tried(Inputs.IMAGE, AVERAGED),
         *("averagepool", "averagepooling", "avgpooling"),
-        name="avgpool",
+        tolerance=2e-6,
     ),
     global_pool(
         "gap",
