@@ -5,7 +5,7 @@ from __future__ import annotations
 import statistics
 from typing import TYPE_CHECKING, Any
 
-from cnncc.cli import bench, command, screen
+from cnncc.cli import command, moment, screen
 
 if TYPE_CHECKING:
     import argparse
@@ -27,7 +27,7 @@ def run(args: argparse.Namespace) -> int:
     names = kernels.known(args.layers or kernels.LAYERS)
     seconds = args.seconds or kernels.SECONDS
     settings = {"target": args.target, "threads": threads, "max_error": args.max_error, "seconds": seconds}
-    about = {**bench.moment(), **settings}
+    about = {**moment.moment(), **settings}
     if not args.json:
         _show_about(about)
     with screen.progress("compiling") as report:
@@ -54,7 +54,7 @@ def _refuse(args: argparse.Namespace) -> None:
 
 
 def _show_about(about: dict[str, Any]) -> None:
-    bench.show_moment(about)
+    moment.show(about)
     print(f"threads {about['threads']}, {about['seconds']:g} s for the candidates of each layer, weights from memory\n")
     print(f"{'layer':<20} {'pick ms':>8} {'best ms':>8} {'ratio':>6} {'tried':>8}  pick -> best", flush=True)
 

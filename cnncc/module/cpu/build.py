@@ -27,7 +27,7 @@ from cnncc.module.names import c_name
 from cnncc.module.packing import Packing
 from cnncc.module.program import Arena, Program, arena_of, check_indices
 from cnncc.runtime.interface import ALIGN, TEXTS, ModelState
-from cnncc.runtime.model import Model
+from cnncc.runtime.model import Entry, Model
 
 _serial = count()
 
@@ -124,7 +124,8 @@ class Build:
         pool = _pool_launch() if self.program.threads > 1 else None
         state = ModelState(weights.ctypes.data)
         texts = {int(code): text for code, text in TEXTS.items()}
-        return Model(self.info, run, ctypes.addressof(state), texts.__getitem__, pool, (tracker, weights, state))
+        kept = (tracker, weights, state)
+        return Model(self.info, Entry(run, ctypes.addressof(state), texts.__getitem__, kept, pool))
 
     def write_weights(self, write: Callable[[bytes | memoryview], object], packing: Packing | None = None) -> None:
         """Hands over all packed weights, piece by piece from first to last, with zeros between them. `packing` is of
