@@ -25,6 +25,10 @@ class LrnConfig:
     def total(self) -> int:
         return self.batch * self.result.floats // VECTOR
 
+    @property
+    def grid(self) -> tuple[int, int, int]:
+        return grid_of(self.total, self.threads)
+
 
 @dataclass(frozen=True)
 class SoftmaxConfig:
@@ -57,10 +61,12 @@ class GlobalPoolConfig:
         return (self.batch * self.result.blocks, 1, 1)
 
 
-def _selection(site: GpuSite, family: str, name: str, config: LrnConfig | SoftmaxConfig | GlobalPoolConfig,
-               grid: tuple[int, int, int], flops: int, why: str) -> Selection:  # fmt: skip
+Config = LrnConfig | SoftmaxConfig | GlobalPoolConfig
+
+
+def _selection(site: GpuSite, family: str, name: str, config: Config, flops: int, why: str) -> Selection:
     work = Work(flops, site.bytes_of(site.node.name, *site.node.inputs))
-    kernel = GpuKernel(family, name, config, grid[0], 0, grid, config.threads, work)
+    kernel = GpuKernel(family, name, config, config.grid[0], 0, config.grid, config.threads, work)
     return Selection((Call(site.node.name, kernel, site.values(site.node.inputs), site.result, True),), (), why)
 
 
@@ -75,7 +81,7 @@ def select_lrn(site: GpuSite) -> Selection | None:
     config = LrnConfig(site.batch, source, result, attrs["size"], *shape, threads_for(total, site.target))
     name = f"lrn_f32_{result.label}_{attrs['size']}"
     flops = total * VECTOR * (attrs["size"] * 2 + 40)
-    return _selection(site, "lrn", name, config, grid_of(total, config.threads), flops, "one pass, neighbours from L1")
+    return _selection(site, "lrn", name, config, flops, "one pass, neighbours from L1")
 
 
 def select_softmax(site: GpuSite) -> Selection | None:
@@ -89,7 +95,7 @@ def select_softmax(site: GpuSite) -> Selection | None:
     config = SoftmaxConfig(site.batch, source, result, shared, threads)
     flops = 40 * site.batch * result.channels * result.pixels
     why = "a block of threads per vector" if shared else "a thread per pixel"
-    return _selection(site, "softmax", f"softmax_f32_{result.label}", config, config.grid, flops, why)
+    return _selection(site, "softmax", f"softmax_f32_{result.label}", config, flops, why)
 
 
 def select_global_pool(site: GpuSite) -> Selection | None:
@@ -103,4 +109,4 @@ def select_global_pool(site: GpuSite) -> Selection | None:
     config = GlobalPoolConfig(modes[node.op], site.batch, source, result, threads)
     name = f"global_{config.mode}pool_f32_{source.label}"
     flops = site.batch * source.floats
-    return _selection(site, "global_pool", name, config, config.grid, flops, "threads share a plane, a tree adds up")
+    return _selection(site, "global_pool", name, config, flops, "threads share a plane, a tree adds up")

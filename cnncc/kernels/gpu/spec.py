@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 
 from cnncc.kernels.shared.spec import Kernel, Place
 from cnncc.machines.gpus import Gpu
-from cnncc.passes import Slot
+from cnncc.plan import Slot
 
 VECTOR = 4
 """Floats of the widest load."""

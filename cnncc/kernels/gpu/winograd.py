@@ -88,8 +88,11 @@ def _candidate(site: GpuSite, m: int) -> _Candidate:
     before, after = (_planes(view, points, count) for view in (source, result))
     pad = node.attrs["pad"][:2]
     extras = tuple(site.view(name).stride for name in node.inputs[1:])
-    forward = _transform(site, m, source, before, grid, pad, (), False, ())
-    back = _transform(site, m, result, after, grid, pad, extras, node.attrs["bias"], node.attrs["epilogue"])
+    bias, epilogue = node.attrs["bias"], node.attrs["epilogue"]
+    forward = TransformConfig(m, site.batch, source, before, grid, pad, (), False, (), _threads(site, source, count))
+    back = TransformConfig(
+        m, site.batch, result, after, grid, pad, extras, bias, epilogue, _threads(site, result, count)
+    )
     geometry = ConvGeometry(
         in_channels=before.channels,
         out_channels=after.channels,
@@ -118,13 +121,9 @@ def _planes(view: View, points: int, count: int) -> View:
     return View(channels, 1, count, VECTOR, channels * count)
 
 
-def _transform(
-    site: GpuSite, m: int, image: View, planes: View, grid: tuple[int, int], pad: tuple[int, int],
-    extras: tuple[int, ...], bias: bool, epilogue: Epilogue,
-) -> TransformConfig:  # fmt: skip
-    total = site.batch * image.blocks * image.block * grid[0] * grid[1]
-    threads = threads_for(total, site.target)
-    return TransformConfig(m, site.batch, image, planes, grid, pad, extras, bias, epilogue, threads)
+def _threads(site: GpuSite, image: View, tiles_of_image: int) -> int:
+    """Of a block of a transform, which has a thread for each tile and channel."""
+    return threads_for(site.batch * image.blocks * image.block * tiles_of_image, site.target)
 
 
 def _middle_bytes(config: ConvConfig) -> int:

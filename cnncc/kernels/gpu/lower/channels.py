@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import partial
+
 from tvm import tirx
 from tvm.tirx import PrimFunc
 
@@ -22,12 +26,13 @@ def lower_lrn(c: LrnConfig, symbol: str) -> PrimFunc:
     with k.each(c.total) as index:
         image, vector = image_of(k, index, c.batch, c.result.floats // VECTOR)
         block, pixel = divmod_(k, vector, c.source.pixels)
-        squares, centre = k.local((2 * around + 1) * VECTOR), k.local(VECTOR)
+        near = _Neighbours(k, c, k.local((2 * around + 1) * VECTOR), k.local(VECTOR))
+        squares, centre = near.squares, near.centre
         base = k.let(image * (c.source.stride // VECTOR))
         for i in range(2 * around + 1):
-            _squares(
-                k, c, source, base, k.let(block + (i - around)), pixel, squares, i, centre if i == around else None
-            )
+            other = k.let(block + (i - around))
+            at = base + other * c.source.pixels + pixel
+            near.fill(i, other, partial(load_vector, k, source, at, VECTOR), is_centre=i == around)
         values = []
         for lane in range(VECTOR):
             first = around * VECTOR + lane - (c.window - 1) // 2
@@ -40,21 +45,28 @@ def lower_lrn(c: LrnConfig, symbol: str) -> PrimFunc:
     return k.finish(symbol)
 
 
-def _squares(k: CudaBuilder, c: LrnConfig, source: Array, base: Expr, block: Expr, pixel: Expr,
-             squares: Array, slot: int, centre: Array | None) -> None:  # fmt: skip
-    """The squares of one block of channels; zeros beyond the first and the last channel."""
-    for lane in range(VECTOR):
-        squares.store(slot * VECTOR + lane, splat(0.0, 1))
-    conditions = [] if centre is not None else [block >= 0, block < c.source.blocks]
-    with k.unless_certain(*conditions):
-        values = load_vector(k, source, base + block * c.source.pixels + pixel, VECTOR)
+@dataclass(frozen=True, eq=False)
+class _Neighbours:
+    """Of a vector of channels: its numbers, and the squares of all that are near enough."""
+
+    k: CudaBuilder
+    c: LrnConfig
+    squares: Array
+    centre: Array
+
+    def fill(self, slot: int, block: Expr, load: Callable[[], Array], is_centre: bool) -> None:
+        """The squares of one block of channels, which `load` loads; zeros beyond the first and the last channel."""
+        k, channels = self.k, self.c.source.channels
         for lane in range(VECTOR):
-            value = k.let(values.load(lane))
-            if centre is not None:
-                centre.store(lane, value)
-            filled = c.source.channels % VECTOR == 0
-            with k.unless_certain(None if filled else block * VECTOR + lane < c.source.channels):
-                squares.store(slot * VECTOR + lane, value * value)
+            self.squares.store(slot * VECTOR + lane, splat(0.0, 1))
+        with k.unless_certain(*([] if is_centre else [block >= 0, block < self.c.source.blocks])):
+            values = load()
+            for lane in range(VECTOR):
+                value = k.let(values.load(lane))
+                if is_centre:
+                    self.centre.store(lane, value)
+                with k.unless_certain(block * VECTOR + lane < channels if channels % VECTOR else None):
+                    self.squares.store(slot * VECTOR + lane, value * value)
 
 
 def lower_softmax(c: SoftmaxConfig, symbol: str) -> PrimFunc:

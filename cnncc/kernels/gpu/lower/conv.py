@@ -232,9 +232,9 @@ class Conv:
             begin = (k.block(2) * c.batch + image) * (c.result.floats // lanes)
             store_vector(k, self.result, begin + at, values)
             return
-        strides = [image * (stride // lanes) for stride in c.extras]
-        extras = list(zip(self.extras, strides, strict=True))
-        values = finished(k, values, self.bias, vector * share + part, extras, at, c.geometry.epilogue)
+        places = [image * (stride // lanes) + at for stride in c.extras]
+        extras = list(zip(self.extras, places, strict=True))
+        values = finished(k, values, self.bias, vector * share + part, extras, c.geometry.epilogue)
         store_vector(k, self.result, image * (c.result.stride // lanes) + at, values)
 
 

@@ -99,8 +99,8 @@ class _Window:
             share = k.let(splat(1.0, 1) / tirx.Cast("float32", self.count(y)))
             values = [k.let(v * share) for v in values]
         at = k.let(self.block * c.result.pixels + y * c.result.width + self.x)
-        extras = [(e, self.image * (stride // VECTOR)) for e, stride in zip(self.extras, c.extras, strict=True)]
-        finals = finished(k, values, self.bias, self.block, extras, at, c.epilogue)
+        extras = [(e, self.image * (stride // VECTOR) + at) for e, stride in zip(self.extras, c.extras, strict=True)]
+        finals = finished(k, values, self.bias, self.block, extras, c.epilogue)
         store_vector(k, self.result, self.image * (c.result.stride // VECTOR) + at, finals)
 
     def count(self, y: Expr) -> Expr:
