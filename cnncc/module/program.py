@@ -12,6 +12,7 @@ from cnncc.base.errors import CnnccError
 from cnncc.ir import Graph, Node
 from cnncc.kernels.cpu.rules import select
 from cnncc.kernels.shared.choices import Choices
+from cnncc.kernels.shared.operands import PackedWeight
 from cnncc.kernels.shared.spec import Call, Kernel, Site
 from cnncc.machines.targets import Target
 from cnncc.module import rooms as arena
@@ -79,7 +80,7 @@ class Program(Stored):
     def images_innermost(self, call: Call) -> bool:
         """Whether a piece of a call's work is done for all images before the next piece: weights larger than an image
         of the result then stay in cache; otherwise the image does."""
-        read = {o.name for o in call.operands if o.kind == "weight"}
+        read = {o.name for o in call.operands if isinstance(o, PackedWeight)}
         weights = sum(p.nbytes for p in self.selections[call.node].weights if p.name in read)
         return weights > self.graph[call.node].type.nbytes // self.images(call)
 
@@ -126,7 +127,7 @@ def make_program(
     stay = _weights_stay(graph, target)
     for node in graph.nodes:
         slot = plan.slots[node.name]
-        if slot.view or slot.kind in ("input", "constant"):
+        if not slot.computed:
             continue
         if node.op == "concat" and not plan.copies.get(node.name):
             continue  # every arm is written where it belongs

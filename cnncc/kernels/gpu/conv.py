@@ -18,7 +18,8 @@ from cnncc.ir import Constant
 from cnncc.kernels.gpu.model import TENSOR_TILES, Estimate, TensorTile, Tile, estimate, stream_estimate, tiles
 from cnncc.kernels.gpu.spec import VECTOR, GpuKernel, GpuSite, View, Work, grid_of, threads_for
 from cnncc.kernels.shared.convolution import ConvGeometry, conv_geometry, conv_merge, densify, pad_channels
-from cnncc.kernels.shared.spec import Call, Epilogue, Operand, Packed, Selection, blocks
+from cnncc.kernels.shared.operands import Workspace
+from cnncc.kernels.shared.spec import Call, Epilogue, Packed, Selection, blocks
 from cnncc.kernels.shared.transposed import transposed_phases
 from cnncc.machines.gpus import Gpu
 
@@ -153,12 +154,12 @@ def _calls(
     if bias is not None:
         padded = config.result.blocks * config.result.block
         packed.append(Packed(f"{node.name}.bias", bias.map((padded,), lambda b: pad_channels(b, padded))))
-    operands = [*site.values(node.inputs[:1]), Operand("weight", packed[0].name)]
-    rest = [*(Operand("weight", p.name) for p in packed[1:]), *site.values(node.inputs[1:])]
+    operands = [*site.values(node.inputs[:1]), packed[0].operand]
+    rest = [*(p.operand for p in packed[1:]), *site.values(node.inputs[1:])]
     why = f"tile {config.tile.label}, {config.splits} parts of the sum; model: {expected.why}"
     if config.splits == 1:
         return (Call(node.name, conv_kernel(config, site), (*operands, *rest), site.result, True),), tuple(packed), why
-    workspace = Operand("workspace", node.name)
+    workspace = Workspace(node.name)
     floats = config.splits * config.result.floats
     first = Call(node.name, conv_kernel(config, site), tuple(operands), workspace, True, floats)
     second = Call(node.name, sum_kernel(config, site), (workspace, *rest), site.result, True, floats)

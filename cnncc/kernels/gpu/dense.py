@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from cnncc.kernels.gpu.spec import VECTOR, GpuKernel, GpuSite, Work
-from cnncc.kernels.shared.spec import Call, Epilogue, Operand, Packed, Selection
+from cnncc.kernels.shared.spec import Call, Epilogue, Packed, Selection
 
 
 @dataclass(frozen=True)
@@ -53,7 +53,7 @@ def select_dense(site: GpuSite) -> Selection | None:
     if bias is not None:
         packed.append(Packed(f"{node.name}.bias", bias))
     config = _configure(site, depth, out)
-    weights = tuple(Operand("weight", p.name) for p in packed)
+    weights = tuple(p.operand for p in packed)
     operands = (*site.values(node.inputs[:1]), *weights, *site.values(node.inputs[1:]))
     call = Call(node.name, _kernel(config, site), operands, site.result, True)
     why = (

@@ -9,7 +9,8 @@ import numpy as np
 from cnncc.ir import Constant
 from cnncc.kernels.gpu.spec import VECTOR, GpuKernel, GpuSite, View, Work, grid_of, threads_for
 from cnncc.kernels.shared.elementwise import affine_weights, label
-from cnncc.kernels.shared.spec import Call, Epilogue, Operand, Packed, Selection
+from cnncc.kernels.shared.operands import RawInput
+from cnncc.kernels.shared.spec import Call, Epilogue, Packed, Selection
 from cnncc.ops import ACTIVATIONS, ELEMENTWISE
 
 
@@ -77,7 +78,7 @@ def _normalize(site: GpuSite) -> Selection:
 def _elementwise(site: GpuSite, start: str, own: int, epilogue: Epilogue, packed: tuple[Packed, ...] = ()) -> Selection:
     """The first `own` inputs are combined, the others belong to the epilogue; without any, it is the caller's array."""
     node, result = site.node, site.view(site.node.name)
-    values = site.values(node.inputs[:own]) or (Operand("raw", node.name),)
+    values = site.values(node.inputs[:own]) or (RawInput(node.name),)
     contiguous = View(result.channels, result.height, result.width, result.block, result.floats)
     operands = tuple(site.view(name) for name in node.inputs[:own]) or (contiguous,)
     lanes = VECTOR if result.block == VECTOR else 1
@@ -89,6 +90,6 @@ def _elementwise(site: GpuSite, start: str, own: int, epilogue: Epilogue, packed
     work = Work(total * lanes * (len(operands) + len(epilogue)), site.bytes_of(node.name, *node.inputs))
     name = f"{label(start, epilogue)}_f32_{result.label}"
     kernel = GpuKernel("elementwise", name, config, grid[0], 0, grid, threads, work)
-    weights = tuple(Operand("weight", p.name) for p in packed)
+    weights = tuple(p.operand for p in packed)
     call = Call(node.name, kernel, (*values, *weights, *site.values(node.inputs[own:])), site.result, True)
     return Selection((call,), packed, "one pass over memory")

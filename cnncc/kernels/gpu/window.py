@@ -8,7 +8,7 @@ import numpy as np
 
 from cnncc.kernels.gpu.spec import GpuKernel, GpuSite, View, Work, grid_of, threads_for
 from cnncc.kernels.shared.convolution import pad_channels
-from cnncc.kernels.shared.spec import Call, Epilogue, Operand, Packed, Selection
+from cnncc.kernels.shared.spec import Call, Epilogue, Packed, Selection
 
 
 @dataclass(frozen=True)
@@ -100,7 +100,7 @@ def select_depthwise(site: GpuSite) -> Selection | None:
     packed = [Packed(f"{node.name}.weight", weight.map((padded * taps,), pack))]
     if bias is not None:
         packed.append(Packed(f"{node.name}.bias", bias.map((padded,), lambda b: pad_channels(b, padded))))
-    weights = tuple(Operand("weight", p.name) for p in packed)
+    weights = tuple(p.operand for p in packed)
     operands = (*site.values(node.inputs[:1]), *weights, *site.values(node.inputs[1:]))
     call = Call(node.name, _kernel(config, site), operands, site.result, True)
     return Selection((call,), tuple(packed), f"depthwise: {config.strip} rows a thread, bound by memory")

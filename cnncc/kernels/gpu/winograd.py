@@ -14,7 +14,8 @@ from cnncc.kernels.gpu.conv import ConvConfig, configure, conv_kernel, estimate_
 from cnncc.kernels.gpu.model import stream_estimate, tiles
 from cnncc.kernels.gpu.spec import VECTOR, GpuKernel, GpuSite, View, Work, grid_of, threads_for
 from cnncc.kernels.shared.convolution import ConvGeometry, conv_geometry, pad_channels
-from cnncc.kernels.shared.spec import Call, Epilogue, Operand, Packed, Selection
+from cnncc.kernels.shared.operands import Workspace
+from cnncc.kernels.shared.spec import Call, Epilogue, Packed, Selection
 from cnncc.kernels.shared.winograd import allowed_sizes, matrices
 
 SIZES = (2, 4)
@@ -159,12 +160,12 @@ def _selection(site: GpuSite, best: _Candidate, direct: float) -> Selection:
         padded = best.back.channels
         packed.append(Packed(f"{node.name}.bias", bias.map((padded,), lambda b: pad_channels(b, padded))))
     floats = products.source.floats + products.result.floats
-    before = Operand("workspace", node.name)
-    after = Operand("workspace", node.name, count * products.source.floats)
-    rest = (*(Operand("weight", p.name) for p in packed[1:]), *site.values(node.inputs[1:]))
+    before = Workspace(node.name)
+    after = Workspace(node.name, count * products.source.floats)
+    rest = (*(p.operand for p in packed[1:]), *site.values(node.inputs[1:]))
     product = conv_kernel(products, site, Work(products.flops, _middle_bytes(products)), "winograd")
     kernels = (_kernel(best.forward, "input"), product, _kernel(best.back, "output"))
-    operands = (site.values(node.inputs[:1]), (before, Operand("weight", packed[0].name)), (after, *rest))
+    operands = (site.values(node.inputs[:1]), (before, packed[0].operand), (after, *rest))
     results = (before, after, site.result)
     calls = tuple(
         Call(node.name, kernel, read, written, True, floats)

@@ -26,6 +26,7 @@ from cnncc.module.layout import from_stored
 from cnncc.module.names import c_name
 from cnncc.module.packing import Packing
 from cnncc.module.program import Arena, Program, arena_of, check_indices
+from cnncc.plan.homes import Home, InArena, InOutput
 from cnncc.runtime.interface import ALIGN, TEXTS, ModelState
 from cnncc.runtime.model import Entry, Model
 
@@ -146,12 +147,12 @@ class Build:
         arena = model.new_arena()
         arena[:] = 0xFF  # NaNs: a value nobody wrote shows
         outputs = model.run_in(arena, arrays)
-        buffers = {"arena": arena, **{f"output{i}": o.reshape(-1).view(np.uint8) for i, o in enumerate(outputs)}}
+        buffers: dict[Home, np.ndarray] = {InOutput(i): o.reshape(-1).view(np.uint8) for i, o in enumerate(outputs)}
         values = {}
         names = self.program.source_names
         for node in self.program.graph.nodes:
             slot = self.program.plan.slots[node.name]
-            buffer = buffers.get(slot.kind if slot.kind == "arena" else f"{slot.kind}{slot.storage}")
+            buffer = arena if isinstance(slot.home, InArena) else buffers.get(slot.home)
             if buffer is None:
                 continue
             size = node.type.nbytes // node.type.shape[0]

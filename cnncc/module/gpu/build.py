@@ -28,6 +28,7 @@ from cnncc.module.layout import from_stored
 from cnncc.module.names import c_name
 from cnncc.module.program import Arena
 from cnncc.module.roles import CUDA_KINDS, ROLES
+from cnncc.plan.homes import Home, InArena, InOutput
 from cnncc.runtime.cuda.driver import CudaModel
 from cnncc.runtime.cuda.interface import INTERFACE
 from cnncc.runtime.load import load
@@ -104,11 +105,11 @@ class CudaBuild:
         model, p = self.model(), self.program
         outputs = model.run_in(model.new_arena(), arrays)
         arena = model.peek(p.plan.bytes)
-        buffers = {"arena": arena, **{f"output{i}": o.reshape(-1).view(np.uint8) for i, o in enumerate(outputs)}}
+        buffers: dict[Home, np.ndarray] = {InOutput(i): o.reshape(-1).view(np.uint8) for i, o in enumerate(outputs)}
         values = {}
         for node in p.graph.nodes:
             slot = p.plan.slots[node.name]
-            buffer = buffers.get(slot.kind if slot.kind == "arena" else f"{slot.kind}{slot.storage}")
+            buffer = arena if isinstance(slot.home, InArena) else buffers.get(slot.home)
             if buffer is None:
                 continue
             size = node.type.nbytes // node.type.shape[0]

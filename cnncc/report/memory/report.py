@@ -8,6 +8,7 @@ from cnncc.ir import Node
 from cnncc.kernels.cpu.room import SHARE
 from cnncc.module.program import Program
 from cnncc.module.rooms import Room
+from cnncc.plan.homes import InArena
 from cnncc.plan.pieces import alive_at
 from cnncc.plan.plan_arena import Tenant
 from cnncc.report.memory.facts import Block, Held, Report, Step
@@ -63,17 +64,18 @@ def _alive_in(tenant: Tenant, step: int) -> int:
 
 def _held(program: Program, step: int) -> tuple[Held, ...]:
     slots, node = program.plan.slots, program.graph.nodes[step]
-    read = {slots[name].storage for name in node.inputs}
+    read = {slots[name].home for name in node.inputs}
     later = _next_uses(program, step)
     held = []
     for tenant in program.plan.tenants:
         size = _alive_in(tenant, step)
         if not size:
             continue
-        if slots[node.name].storage == tenant.storage:
-            role = "in place" if tenant.storage in read else "writes"
+        home = InArena(tenant.storage)
+        if slots[node.name].home == home:
+            role = "in place" if home in read else "writes"
         else:
-            role = "reads" if tenant.storage in read else f"held for {later[tenant.storage]}"
+            role = "reads" if home in read else f"held for {later[tenant.storage]}"
         held.append(Held(tenant.storage, size, role))
     return tuple(sorted(held, key=lambda h: (-h.bytes, h.name)))
 
@@ -83,9 +85,9 @@ def _next_uses(program: Program, step: int) -> dict[str, str]:
     slots, found = program.plan.slots, dict[str, str]()
     for node in program.graph.nodes[step + 1 :]:
         if not slots[node.name].view:
-            for slot in (slots[name] for name in (*node.inputs, node.name)):
-                if slot.kind == "arena":
-                    found.setdefault(slot.storage, node.name)
+            for home in (slots[name].home for name in (*node.inputs, node.name)):
+                if isinstance(home, InArena):
+                    found.setdefault(home.storage, node.name)
     return found
 
 
