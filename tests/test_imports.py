@@ -6,6 +6,7 @@ import ast
 import subprocess
 import sys
 import tomllib
+from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Set
 from pathlib import Path
 
@@ -170,6 +171,34 @@ def test_the_rules_can_fail(tmp_path):
     assert private(wrong) == ["cnncc.ir._x", "a._b.c"]
     assert used_parts(wrong) == {"ir", "passes"}
     assert ("tvm.te", ()) in set(imports(wrong))
+
+
+BY_MODULE = {"cnncc/lang/ast.py"}
+"""Files whose classes are always named with their module, `ast.Op`."""
+NAMED_TWICE = {"Model", "Site"}
+"""Until those of `frontends/onnx/model.py` and of `kernels/shared/spec.py` have names of their own."""
+
+
+def class_names(root: Path) -> Counter[str]:
+    """How often each public class name is defined in the package `cnncc` under a folder."""
+    paths = [p for p in modules(root) if p.relative_to(root).as_posix() not in BY_MODULE]
+    nodes = [node for p in paths for node in ast.walk(ast.parse(p.read_text(encoding="utf-8")))]
+    return Counter(n.name for n in nodes if isinstance(n, ast.ClassDef) and not n.name.startswith("_"))
+
+
+def test_no_two_classes_have_one_name():
+    assert {name for name, count in class_names(ROOT).items() if count > 1} == NAMED_TWICE
+
+
+def test_classes_of_one_name_are_found(tmp_path):
+    (tmp_path / "cnncc").mkdir()
+    (tmp_path / "cnncc" / "a.py").write_text("class A: ...\nclass B: ...\nclass _C: ...")
+    (tmp_path / "cnncc" / "b.py").write_text("class _C: ...\ndef f():\n    class A: ...")
+    assert class_names(tmp_path) == {"A": 2, "B": 1}
+
+
+def test_some_classes_are_named_with_their_module():
+    assert not [p for p in MODULES for module, _ in imports(p) if module.replace(".", "/") + ".py" in BY_MODULE]
 
 
 def test_the_wheel_lists_every_package():

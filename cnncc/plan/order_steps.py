@@ -50,10 +50,10 @@ def best_order(g: Graph, align: int = 64) -> BestOrder:
         return BestOrder(g, True)  # some step alone needs as much
     if needs.pairs() > _MOST_PAIRS:
         return BestOrder(g, False)
-    search = Search(needs, least)
+    search = OrderSearch(needs, least)
     if search.peak >= given:
         return BestOrder(g, search.complete)
-    order = Search(needs, search.peak).order
+    order = OrderSearch(needs, search.peak).order
     ordered = replace(g, nodes=tuple(g.nodes[i] for i in order))
     reached = activation_bound(ordered, align)
     return BestOrder(ordered if reached < given else g, search.complete and reached == search.peak)
@@ -88,7 +88,7 @@ class _State:
         return tuple(sorted({*self.were_ready, *self.now_ready}.difference(self.way.taken)))
 
 
-class Search:
+class OrderSearch:
     """A walk over the sets of finished steps, by size: for each the way with the smallest peak, of those with an equal
     one (or one below `floor`) the way that leaves the order of the graph least. Where its tries run out, the rest comes
     in the order of the graph."""

@@ -69,15 +69,15 @@ def pack_shapes(
 @lru_cache(maxsize=4)
 def _searched(shapes: tuple[Shape, ...], effort: int) -> tuple[tuple[int, ...], tuple[int, ...], int]:
     """Order of placing, offsets and bytes; kept, since a plan without guests mostly precedes one with them."""
-    search = Search(shapes, effort)
+    search = PackSearch(shapes, effort)
     search.greedy()
     search.improve()
     return tuple(search.order), tuple(search.offsets), search.bytes
 
 
-def with_guests(shapes: Sequence[Shape], order: Sequence[int], guests: Sequence[Shape], effort: int) -> Search:
+def with_guests(shapes: Sequence[Shape], order: Sequence[int], guests: Sequence[Shape], effort: int) -> PackSearch:
     """Shapes placed in a given order or in one of the fixed ones, with guests on top."""
-    joint = Search([*shapes, *guests], effort, len(shapes))
+    joint = PackSearch([*shapes, *guests], effort, len(shapes))
     joint.attempt([*order, *range(len(shapes), len(joint.shapes))])
     joint.greedy()
     return joint
@@ -118,7 +118,7 @@ def _stacked(shapes: Sequence[Shape], effort: int) -> tuple[tuple[int, ...], int
     return best
 
 
-class Search:
+class PackSearch:
     """One packing problem: the best order of placing found so far, and the effort left. The first `hosts` of the shapes
     count before the others, guests for which they should leave room."""
 

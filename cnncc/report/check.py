@@ -46,7 +46,7 @@ class LayerCheck:
 
 
 @dataclass(frozen=True)
-class Report:
+class CheckReport:
     """All compared layers of a network, in topological order."""
 
     name: str
@@ -94,7 +94,7 @@ def check(
     weights_dtype: str = "float32",
     progress: Progress | None = None,
     dtype: str = "float32",
-) -> Report:
+) -> CheckReport:
     """Compile a source graph with bound weights, run it and the reference on seeded input, compare what both have.
 
     Outputs are those of the module as it is delivered, where values share memory; the values before them come from
@@ -117,7 +117,7 @@ def check(
     return _report(source, inputs, got, weights_dtype, dtype)
 
 
-def check_module(model: Model, graph: Graph, seed: int = 0) -> Report:
+def check_module(model: Model, graph: Graph, seed: int = 0) -> CheckReport:
     """Run a compiled module and the reference of the graph it was made of, with bound weights, on seeded input; compare
     the outputs, all that a module gives. CnnccError if the graph is another one."""
     batch = model.info["inputs"][0]["shape"][0]
@@ -139,7 +139,7 @@ def check_module(model: Model, graph: Graph, seed: int = 0) -> Report:
 
 def _report(
     source: Graph, inputs: Mapping[str, np.ndarray], got: Mapping[str, np.ndarray], weights_dtype: str, dtype: str
-) -> Report:
+) -> CheckReport:
     """Values against those of the reference."""
     if weights_dtype == "float32":
         inner = got.keys() > set(source.outputs)  # a large network's values need not all be kept
@@ -181,7 +181,7 @@ def _random_input(node: Node, rng: np.random.Generator) -> np.ndarray:
 
 def compare(
     graph: Graph, got: Mapping[str, np.ndarray], expected: Mapping[str, np.ndarray], dtype: str = "float32"
-) -> Report:
+) -> CheckReport:
     """Compare all values of the source graph that the compiled module still computes, except its inputs."""
     bounds = tolerances(graph, dtype)
     layers = [
@@ -189,7 +189,7 @@ def compare(
         for node in graph.nodes
         if node.name in got and node.op != "input"
     ]
-    return Report(graph.name, tuple(layers))
+    return CheckReport(graph.name, tuple(layers))
 
 
 LARGEST_ERROR = 1e-4

@@ -17,7 +17,7 @@ from cnncc.base.errors import CnnccError, reason
 from cnncc.runtime import cpu, wasm_section
 from cnncc.runtime.cuda.driver import cuda_model
 from cnncc.runtime.interface import FORMAT, Code, ModelState
-from cnncc.runtime.model import Entry, Model
+from cnncc.runtime.model import EntryPoint, Model
 from cnncc.runtime.origin import HINT, Origin, sha256
 
 SECTION = b".cnncc"
@@ -137,14 +137,14 @@ def _bind(library: ctypes.CDLL, info: dict[str, Any], origin: Origin) -> Model:
         get = library[f"{name}_model_get"]
         get.restype = ctypes.c_void_p
         if "cuda" in info:
-            return cuda_model(info, Entry(run, get(), error_text, (library,)), origin)
-        return Model(info, Entry(run, get(), error_text, (library,)), origin)
+            return cuda_model(info, EntryPoint(run, get(), error_text, (library,)), origin)
+        return Model(info, EntryPoint(run, get(), error_text, (library,)), origin)
     file = info["weights"]["file"]
     if Path(file).name != file:
         raise CnnccError(f"{origin.path}: its weights would lie outside its folder, in {file!r}")
     beside = origin.path.with_name(file)
     state = _open_weights(library, name, origin.weights or beside, error_text)
-    return Model(info, Entry(run, ctypes.addressof(state), error_text, (library, state)), origin)
+    return Model(info, EntryPoint(run, ctypes.addressof(state), error_text, (library, state)), origin)
 
 
 def _open_weights(library: ctypes.CDLL, name: str, file: Path, error_text: Callable[[int], str]) -> ModelState:

@@ -15,11 +15,11 @@ from cnncc.runtime.declared import Declared
 from cnncc.runtime.interface import Threads
 from cnncc.runtime.origin import Origin
 
-__all__ = ["Entry", "InputError", "Model", "Port"]
+__all__ = ["EntryPoint", "InputError", "Model", "Port"]
 
 
 @dataclass(frozen=True, eq=False)
-class Entry:
+class EntryPoint:
     """Where the code of an opened module begins, and what must live as long as it."""
 
     run: Callable[..., int]
@@ -40,7 +40,7 @@ class Model:
     be pickled: as the path and the hash of its file, never the file itself.
     """
 
-    def __init__(self, info: dict[str, Any], entry: Entry, origin: Origin | None = None) -> None:
+    def __init__(self, info: dict[str, Any], entry: EntryPoint, origin: Origin | None = None) -> None:
         """A module that says `info` of itself; `origin` is the file it was loaded from, if there is one."""
         self.info = info
         """What the module says of itself: name, shapes, target, versions, memory, kernels."""

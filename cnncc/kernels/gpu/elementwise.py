@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from cnncc.ir import Constant
-from cnncc.kernels.gpu.spec import VECTOR, GpuKernel, GpuSite, View, Work, grid_of, threads_for
+from cnncc.kernels.gpu.spec import VECTOR, GpuKernel, GpuSite, LaunchWork, View, grid_of, threads_for
 from cnncc.kernels.shared.elementwise import affine_weights, label
 from cnncc.kernels.shared.operands import RawInput
 from cnncc.kernels.shared.spec import Call, Epilogue, Packed, Selection
@@ -15,7 +15,7 @@ from cnncc.ops import ACTIVATIONS, ELEMENTWISE
 
 
 @dataclass(frozen=True)
-class ElementwiseConfig:
+class GpuElementwiseConfig:
     """`start` is `first` (the first operand as it is), a merge, or `affine` (x scale + shift, per channel).
 
     `operands` are views of what is combined: of the result's size, or of one value per channel.
@@ -85,9 +85,9 @@ def _elementwise(site: GpuSite, start: str, own: int, epilogue: Epilogue, packed
     total = site.batch * result.floats // lanes
     extras = tuple(site.view(name).stride for name in node.inputs[own:])
     threads = threads_for(total, site.target)
-    config = ElementwiseConfig(start, site.batch, operands, extras, result, epilogue, lanes, threads)
+    config = GpuElementwiseConfig(start, site.batch, operands, extras, result, epilogue, lanes, threads)
     grid = grid_of(total, threads)
-    work = Work(total * lanes * (len(operands) + len(epilogue)), site.bytes_of(node.name, *node.inputs))
+    work = LaunchWork(total * lanes * (len(operands) + len(epilogue)), site.bytes_of(node.name, *node.inputs))
     name = f"{label(start, epilogue)}_f32_{result.label}"
     kernel = GpuKernel("elementwise", name, config, grid[0], 0, grid, threads, work)
     weights = tuple(p.operand for p in packed)

@@ -10,9 +10,9 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from cnncc.kernels.gpu.conv import ConvConfig, configure, conv_kernel, estimate_of, pack_weights
+from cnncc.kernels.gpu.conv import GpuConvConfig, configure, conv_kernel, estimate_of, pack_weights
 from cnncc.kernels.gpu.model import stream_estimate, tiles
-from cnncc.kernels.gpu.spec import VECTOR, GpuKernel, GpuSite, View, Work, grid_of, threads_for
+from cnncc.kernels.gpu.spec import VECTOR, GpuKernel, GpuSite, LaunchWork, View, grid_of, threads_for
 from cnncc.kernels.shared.convolution import ConvGeometry, conv_geometry, pad_channels
 from cnncc.kernels.shared.operands import Workspace
 from cnncc.kernels.shared.spec import Call, Epilogue, Packed, Selection
@@ -60,7 +60,7 @@ class TransformConfig:
 class _Candidate:
     m: int
     forward: TransformConfig
-    products: ConvConfig
+    products: GpuConvConfig
     back: TransformConfig
     seconds: float
 
@@ -109,7 +109,7 @@ def _candidate(site: GpuSite, m: int) -> _Candidate:
         bias=False,
         epilogue=(),
     )
-    choices = [ConvConfig(site.batch, before, after, (), geometry, tile, 1) for tile in tiles(VECTOR)]
+    choices = [GpuConvConfig(site.batch, before, after, (), geometry, tile, 1) for tile in tiles(VECTOR)]
     timed = [(estimate_of(c, site.target, _middle_bytes(c)), c) for c in choices]
     middle, products = min(timed, key=lambda pair: pair[0].seconds)
     passes = sum(_pass_seconds(site, kernel) for kernel in (_kernel(forward, "input"), _kernel(back, "output")))
@@ -127,7 +127,7 @@ def _threads(site: GpuSite, image: View, tiles_of_image: int) -> int:
     return threads_for(site.batch * image.blocks * image.block * tiles_of_image, site.target)
 
 
-def _middle_bytes(config: ConvConfig) -> int:
+def _middle_bytes(config: GpuConvConfig) -> int:
     g = config.geometry
     weights = g.out_channels * g.in_channels // g.groups
     return 4 * (weights + config.batch * (config.source.floats + config.result.floats))
@@ -142,7 +142,7 @@ def _pass_seconds(site: GpuSite, kernel: GpuKernel) -> float:
 def _kernel(c: TransformConfig, which: str) -> GpuKernel:
     image = 4 * c.batch * c.image.floats * (1 + len(c.extras))
     flops = 4 * c.total * c.edge**3
-    work = Work(flops, image + 4 * c.batch * c.planes.floats)
+    work = LaunchWork(flops, image + 4 * c.batch * c.planes.floats)
     grid = grid_of(c.total, c.threads)
     name = f"winograd_{which}_f32_{c.m}x{c.m}"
     return GpuKernel(f"winograd_{which}", name, c, grid[0], 0, grid, c.threads, work)
@@ -163,7 +163,7 @@ def _selection(site: GpuSite, best: _Candidate, direct: float) -> Selection:
     before = Workspace(node.name)
     after = Workspace(node.name, count * products.source.floats)
     rest = (*(p.operand for p in packed[1:]), *site.values(node.inputs[1:]))
-    product = conv_kernel(products, site, Work(products.flops, _middle_bytes(products)), "winograd")
+    product = conv_kernel(products, site, LaunchWork(products.flops, _middle_bytes(products)), "winograd")
     kernels = (_kernel(best.forward, "input"), product, _kernel(best.back, "output"))
     operands = (site.values(node.inputs[:1]), (before, packed[0].operand), (after, *rest))
     results = (before, after, site.result)
@@ -176,7 +176,7 @@ def _selection(site: GpuSite, best: _Candidate, direct: float) -> Selection:
     return Selection(calls, tuple(packed), why)
 
 
-def _pack(weight: np.ndarray, m: int, config: ConvConfig) -> np.ndarray:
+def _pack(weight: np.ndarray, m: int, config: GpuConvConfig) -> np.ndarray:
     """(o, i, 3, 3) to G g G' of every filter, a group of the matrix product for each point."""
     g = np.array([[float(x) for x in row] for row in matrices(m, 3).filter])
     points = np.einsum("ar,oirs,bs->aboi", g, weight.astype(np.float64), g)

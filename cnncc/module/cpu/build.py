@@ -28,7 +28,7 @@ from cnncc.module.packing import Packing
 from cnncc.module.program import Arena, Program, arena_of, check_indices
 from cnncc.plan.homes import Home, InArena, InOutput
 from cnncc.runtime.interface import ALIGN, TEXTS, ModelState
-from cnncc.runtime.model import Entry, Model
+from cnncc.runtime.model import EntryPoint, Model
 
 _serial = count()
 
@@ -126,7 +126,7 @@ class Build:
         state = ModelState(weights.ctypes.data)
         texts = {int(code): text for code, text in TEXTS.items()}
         kept = (tracker, weights, state)
-        return Model(self.info, Entry(run, ctypes.addressof(state), texts.__getitem__, kept, pool))
+        return Model(self.info, EntryPoint(run, ctypes.addressof(state), texts.__getitem__, kept, pool))
 
     def write_weights(self, write: Callable[[bytes | memoryview], object], packing: Packing | None = None) -> None:
         """Hands over all packed weights, piece by piece from first to last, with zeros between them. `packing` is of

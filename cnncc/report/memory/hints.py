@@ -7,18 +7,18 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 
 from cnncc.module.program import Program, make_program
-from cnncc.report.memory.facts import Report
+from cnncc.report.memory.facts import MemoryReport
 
 WORTH = 0.99
 """Of the arena, above which what would be left is no news."""
 
 
-def hints(program: Program, facts: Report) -> list[str]:
+def hints(program: Program, facts: MemoryReport) -> list[str]:
     """One sentence for each thing that would help, with the bytes it would leave."""
     return [*_options(program, facts), *_tensors(facts), *_padding(facts)]
 
 
-def _options(program: Program, facts: Report) -> Iterator[str]:
+def _options(program: Program, facts: MemoryReport) -> Iterator[str]:
     """Options of the compiler that lower the arena as a whole."""
     worth = WORTH * facts.total
     if program.threads > 1 and (left := _planned(program, threads=1)) < worth:
@@ -36,7 +36,7 @@ def _planned(program: Program, batch: int = 0, threads: int = 0, max_error: floa
     return make_program(program.source, program.target, images, threads or program.threads, max_error=error).arena_bytes
 
 
-def _tensors(facts: Report) -> Iterator[str]:
+def _tensors(facts: MemoryReport) -> Iterator[str]:
     """What at the peak is not used there, and how much the step itself weighs."""
     peak = facts.steps[facts.peak]
     others = [s.activations for i, s in enumerate(facts.steps) if i != facts.peak]
@@ -51,7 +51,7 @@ def _tensors(facts: Report) -> Iterator[str]:
         yield f"only {peak.node} ({peak.op}) needs so much: the next largest step needs {mebibytes(next_most)}"
 
 
-def _padding(facts: Report) -> Iterator[str]:
+def _padding(facts: MemoryReport) -> Iterator[str]:
     if facts.padding > (1 - WORTH) * facts.activations:
         yield f"channel counts that fill whole blocks: {mebibytes(facts.padding)} of the peak are padding"
 

@@ -11,16 +11,16 @@ from cnncc.module.rooms import Room
 from cnncc.plan.homes import InArena
 from cnncc.plan.pieces import alive_at
 from cnncc.plan.plan_arena import Tenant
-from cnncc.report.memory.facts import Block, Held, Report, Step
+from cnncc.report.memory.facts import Held, MemoryBlock, MemoryReport, MemoryStep
 
 
-def report(program: Program) -> Report:
+def report(program: Program) -> MemoryReport:
     """The report on a program made without `keep_all`."""
     memory, plan = program.memory, program.plan
     steps = _steps(program)
     peak = max(range(len(steps)), key=lambda i: steps[i].activations)
     unordered = program.order_given
-    return Report(
+    return MemoryReport(
         name=program.graph.name,
         target=program.target.name,
         batch=max(n.type.shape[0] for n in program.graph.inputs),
@@ -44,11 +44,11 @@ def report(program: Program) -> Report:
     )
 
 
-def _steps(program: Program) -> tuple[Step, ...]:
+def _steps(program: Program) -> tuple[MemoryStep, ...]:
     taken = {(room.kind, room.step): room.bytes for room in program.memory.rooms}
     alive = alive_at([tenant.shape for tenant in program.plan.tenants], len(program.graph.nodes))
     return tuple(
-        Step(n.name, _what(n), alive[i], taken.get(("workspace", i), 0), taken.get(("scratch", i), 0))
+        MemoryStep(n.name, _what(n), alive[i], taken.get(("workspace", i), 0), taken.get(("scratch", i), 0))
         for i, n in enumerate(program.graph.nodes)
     )
 
@@ -100,7 +100,7 @@ def _padding(program: Program, step: int) -> int:
     return round(wasted)
 
 
-def _exceeding(program: Program, steps: Sequence[Step]) -> tuple[tuple[str, int, str], ...]:
+def _exceeding(program: Program, steps: Sequence[MemoryStep]) -> tuple[tuple[str, int, str], ...]:
     limit = round(program.plan.bytes * (1 + SHARE))
     counters = program.memory.bytes - program.memory.counters
     over = {s.node: s.bytes + counters - limit for s in steps if s.workspace + s.scratch}
@@ -108,17 +108,17 @@ def _exceeding(program: Program, steps: Sequence[Step]) -> tuple[tuple[str, int,
     return tuple((node, size, program.selections[node].why) for node, size in ordered if size > 0)
 
 
-def _blocks(program: Program) -> list[Block]:
+def _blocks(program: Program) -> list[MemoryBlock]:
     memory, last = program.memory, len(program.graph.nodes) - 1
     blocks = [
-        Block("activation", t.storage, t.offset + p.start, p.size, p.first, p.last)
+        MemoryBlock("activation", t.storage, t.offset + p.start, p.size, p.first, p.last)
         for t in program.plan.tenants
         for p in t.shape
     ]
     blocks += [_room_block(room) for room in memory.rooms]
     size = memory.bytes - memory.counters
-    return [*blocks, Block("counters", "counters", memory.counters, size, 0, last)] if size else blocks
+    return [*blocks, MemoryBlock("counters", "counters", memory.counters, size, 0, last)] if size else blocks
 
 
-def _room_block(room: Room) -> Block:
-    return Block(room.kind, room.node, room.offset, room.bytes, room.step, room.step)
+def _room_block(room: Room) -> MemoryBlock:
+    return MemoryBlock(room.kind, room.node, room.offset, room.bytes, room.step, room.step)

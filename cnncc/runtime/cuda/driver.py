@@ -16,7 +16,7 @@ import numpy as np
 
 from cnncc.base.cache_folder import PRIVATE_FILE, cache_folder, make_private, read_private
 from cnncc.base.errors import CnnccError
-from cnncc.runtime.model import Entry, Model
+from cnncc.runtime.model import EntryPoint, Model
 from cnncc.runtime.origin import Origin
 
 VARIABLE = "CNNCC_CUDA_DRIVER"
@@ -27,7 +27,7 @@ _SOURCES = Path(__file__).resolve().parent
 _FLAGS = ("-std=c++17", "-O2", "-fPIC", "-shared")
 
 
-def cuda_model(info: dict[str, Any], entry: Entry, origin: Origin) -> CudaModel:
+def cuda_model(info: dict[str, Any], entry: EntryPoint, origin: Origin) -> CudaModel:
     """The model in an opened module. CnnccError if the emulated driver is asked for and cannot be built."""
     model = CudaModel(info, entry, origin)
     if os.environ.get(VARIABLE) == EMULATED:

@@ -34,7 +34,7 @@ def fill_floats(k: KernelBuilder, target: Buffer, to: Expr, count: int, value: f
 
 
 @dataclass(frozen=True)
-class Window:
+class ImageWindow:
     """The shape of a window on some channel blocks of an image. Sizes in rows and columns, of `block` floats each."""
 
     planes: int
@@ -56,7 +56,9 @@ class Corner:
     row: Expr
 
 
-def gather_rows(k: KernelBuilder, image: Buffer, to: Buffer, window: Window, corner: Corner, start: Expr = 0) -> None:
+def gather_rows(
+    k: KernelBuilder, image: Buffer, to: Buffer, window: ImageWindow, corner: Corner, start: Expr = 0
+) -> None:
     """Copies a window, of the image from its corner on, to index `start`."""
     (height, width), (rows, columns) = window.image, window.size
     block, outside = window.block, window.outside

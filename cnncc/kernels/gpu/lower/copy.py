@@ -6,13 +6,13 @@ from dataclasses import dataclass
 
 from tvm.tirx import PrimFunc
 
-from cnncc.kernels.gpu.copy import CopyConfig
+from cnncc.kernels.gpu.copy import GpuCopyConfig
 from cnncc.kernels.gpu.lower.builder import Array, CudaBuilder, divmod_, image_of, load_vector, store_vector
 from cnncc.kernels.gpu.spec import View, grid_of
 from cnncc.kernels.shared.builder import Expr, splat
 
 
-def lower(c: CopyConfig, symbol: str) -> PrimFunc:
+def lower(c: GpuCopyConfig, symbol: str) -> PrimFunc:
     """The kernel for one configuration."""
     total = c.batch * c.per_image
     k = CudaBuilder(grid_of(total, c.threads), c.threads)
@@ -29,7 +29,7 @@ def lower(c: CopyConfig, symbol: str) -> PrimFunc:
 @dataclass(frozen=True, eq=False)
 class _Copy:
     k: CudaBuilder
-    c: CopyConfig
+    c: GpuCopyConfig
     source: Array
     result: Array
 
