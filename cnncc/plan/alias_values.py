@@ -10,8 +10,7 @@ from dataclasses import dataclass
 from cnncc.ir.graph import Graph, Node
 from cnncc.ir.rules import extra_inputs
 from cnncc.ir.types import TensorType
-from cnncc.ops import ACTIVATIONS, ELEMENTWISE
-from cnncc.passes.assign_layouts import VIEWS
+from cnncc.ops import ACTIVATIONS, ELEMENTWISE, VIEWS
 from cnncc.plan.pieces import Piece
 
 _POINTWISE = ACTIVATIONS | ELEMENTWISE | {"bn", "prelu"}

@@ -7,8 +7,8 @@ from functools import cached_property
 from itertools import pairwise
 
 from cnncc.ir.graph import Graph, Node
-from cnncc.passes.parts import Parts
 from cnncc.plan.alias_values import Aliases, alias_values, elementwise_inputs, image_bytes, is_normalized
+from cnncc.plan.parts import Parts
 
 StepSet = int
 """Steps as the bits of an integer, by position in the graph."""
