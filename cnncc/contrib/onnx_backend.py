@@ -35,7 +35,7 @@ class CompiledModel:
         self.model: Model | None = None
         if any(port.known is None for port in imported.outputs):
             batch = max((n.type.shape[0] for n in imported.graph.inputs), default=1)
-            self.model = api.build(imported.graph, batch=batch).model()
+            self.model = api.build(imported.graph, api.Options(batch=batch)).model()
 
     def run(self, arrays: Mapping[str, np.ndarray]) -> list[np.ndarray]:
         ports, graph = self.imported.inputs, self.imported.graph

@@ -4,14 +4,18 @@ from __future__ import annotations
 
 import os
 import platform
-from dataclasses import dataclass, fields, replace
+from dataclasses import dataclass, replace
 from functools import cache
 from pathlib import Path
 
-from cnncc.base import resources
-from cnncc.base.errors import CnnccError, nearest
-from cnncc.machines import gpus
+from cnncc.base.errors import CnnccError
+from cnncc.machines import forms
+from cnncc.options import Options
 from cnncc.runtime import cpu
+from cnncc.runtime.interface import ALIGN
+
+FORMATS = ("elf", "wasm")
+"""Of modules for processors."""
 
 
 @dataclass(frozen=True)
@@ -61,6 +65,25 @@ class Target:
     """Flags for the C parts of a module, beside those of all targets."""
     description: str
 
+    @property
+    def align(self) -> int:
+        return ALIGN
+
+    def check(self, options: Options) -> None:
+        """CnnccError for options that the processor cannot do."""
+        if options.dtype != "float32":
+            hint = "GPU targets have tensor cores"
+            raise CnnccError(f"target {self.name} computes in float32, not {options.dtype}", hint=hint)
+        if options.weights_dtype == "float16" and not self.float16:
+            hint = "bfloat16 needs none; or a target that has one, such as x86-64-v3"
+            raise CnnccError(f"target {self.name} has no instruction that converts float16 weights", hint=hint)
+        if (options.threads or 1) > 1 and not self.threads:
+            raise CnnccError(f"target {self.name} has no threads, got {options.threads}", hint="leave --threads out")
+
+    def unfit(self) -> str:
+        """Why this machine cannot run code for the target; empty if it can."""
+        return cpu.unfit(self.triple, self.requires)
+
     def keeps(self, weight_bytes: int) -> bool:
         """Whether so many bytes of weights are still in the last cache when a network runs again: if they fit half of
         it."""
@@ -79,34 +102,17 @@ class Target:
 
 def names() -> list[str]:
     """The names of all targets that are processors, `host` first; `cnncc.machines.gpus` has the others."""
-    return ["host", *sorted(p.stem for p in resources.directory("targets").glob("*.toml") if not gpus.is_gpu(p.stem))]
+    return [forms.HOST, *forms.names(*FORMATS)]
 
 
 def load(name: str) -> Target:
-    """The target of that name; CnnccError for an unknown name or a file that does not fit the form."""
-    if name == "host":
+    """The processor of that name; CnnccError for an unknown name, a GPU or a file that does not fit the form."""
+    if name == forms.HOST:
         return host()
-    path = resources.directory("targets") / f"{name}.toml"
-    if not path.is_file():
-        raise CnnccError(f"unknown target {name!r}", hint=nearest(name, [*names(), *gpus.names()]))
-    if gpus.is_gpu(name):
+    data = forms.read(name)
+    if data.get("format") not in FORMATS:
         raise CnnccError(f"target {name} is a GPU", hint="this command is for processors")
-    return Target(**gpus.read_form(path, {f.name for f in fields(Target)}))
-
-
-def check_name_runs_here(name: str) -> None:
-    """As `check_runs_here`; of a GPU, its driver tells when it runs."""
-    if gpus.is_gpu(name):
-        gpus.load(name)
-    else:
-        check_runs_here(load(name))
-
-
-def check_runs_here(target: Target) -> None:
-    """CnnccError unless this machine can run code for the target."""
-    if why := cpu.unfit(target.triple, target.requires):
-        hint = "`cnncc compile` writes a module for it"
-        raise CnnccError(f"target {target.name}: {why}", hint=hint)
+    return forms.fill(Target, data)
 
 
 @cache

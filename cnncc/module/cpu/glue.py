@@ -14,9 +14,8 @@ from __future__ import annotations
 import re
 from dataclasses import dataclass
 
-from cnncc.kernels.shared.operands import NodeValue, Operand, PackedWeight, RawInput, Workspace
-from cnncc.kernels.shared.spec import Call, Kernel
-from cnncc.module.program import Program
+from cnncc.kernels.shared.spec import Call, Kernel, Operand
+from cnncc.module.cpu.program import CpuProgram
 from cnncc.module.rooms import COUNTER_BYTES
 from cnncc.plan.homes import InArena, InConstant, InInput, InOutput
 from cnncc.runtime.interface import ALIGN, Code
@@ -29,7 +28,7 @@ _STRETCH = 16
 """Steps of one function: the time that LLVM takes for a function grows with the square of its length."""
 
 
-def steps_ir(program: Program, symbol: str) -> str:
+def steps_ir(program: CpuProgram, symbol: str) -> str:
     """The text of a module with one hidden function `symbol`, which runs the network once:
 
         i32 symbol(inputs..., outputs..., arena, weights, i32 threads, ptr parallel_for, ptr pool)
@@ -42,7 +41,7 @@ def steps_ir(program: Program, symbol: str) -> str:
 
 @dataclass
 class _Steps:
-    program: Program
+    program: CpuProgram
     symbol: str
 
     def __post_init__(self) -> None:
@@ -61,7 +60,7 @@ class _Steps:
             "declare void @llvm.memset.p0.i32(ptr, i8, i32, i1)",
             *(self._declare(k.symbol, arity) for k, arity in self._arities().items()),
             self._meet(),
-            *(["declare i64 @llvm.readcyclecounter()"] if self.program.stamps else []),
+            *(["declare i64 @llvm.readcyclecounter()"] if self.program.options.stamps else []),
             *(self._stretch(first) for first in self._stretches()),
             self._body(),
             self._run(),
@@ -88,7 +87,7 @@ class _Steps:
         pause = f"  call void @{target.pause}\n" if target.pause else ""
         give_way = "  %ignored = call i32 @sched_yield()\n" if target.threads else ""
         stamp, clock, note, noted = "", "", "  br label %wait", ""
-        if self.program.stamps:
+        if self.program.options.stamps:
             stamp, clock, noted = ", ptr %stamp", "  %clock = call i64 @llvm.readcyclecounter()\n", " [ 0, %note ],"
             note = """\
   %sum = add i32 %before, %mine
@@ -127,7 +126,7 @@ done:
     def _meet_call(self, i: int, total: int) -> list[str]:
         """The end of a step; the slot of its stamp follows that of the run's start."""
         arguments = f"ptr %finished{i}, i32 %kept{i}, i32 {total}"
-        if not self.program.stamps:
+        if not self.program.options.stamps:
             return [f"  call void @meet({arguments})"]
         slot = self.program.stamps_offset + 8 * (i + 1)
         return [
@@ -343,7 +342,7 @@ done:
         return "\n".join(lines)
 
     def _stamp_start(self) -> list[str]:
-        if not self.program.stamps:
+        if not self.program.options.stamps:
             return []
         return [
             f"  %stamps = getelementptr i8, ptr %arena, i64 {self.program.stamps_offset}",
