@@ -28,7 +28,7 @@ def run(args: argparse.Namespace) -> int:
     names = kernels.known(args.layers or kernels.LAYERS)
     seconds = args.seconds or kernels.SECONDS
     settings = {"target": args.target, "threads": options.threads, "max_error": options.max_error}
-    about = {**bench.moment(), **settings, "seconds": seconds}
+    about = {**moment.moment(), **settings, "seconds": seconds}
     if not args.json:
         _show_about(about)
     with screen.progress("compiling") as report:

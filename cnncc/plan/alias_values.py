@@ -11,6 +11,7 @@ from cnncc.ir.graph import Graph, Node
 from cnncc.ir.rules import extra_inputs
 from cnncc.ir.types import TensorType
 from cnncc.ops import ACTIVATIONS, ELEMENTWISE, VIEWS
+from cnncc.plan.homes import Home, InArena, InConstant, InInput, InOutput
 from cnncc.plan.pieces import Piece
 
 _POINTWISE = ACTIVATIONS | ELEMENTWISE | {"bn", "prelu"}

@@ -8,6 +8,7 @@ from itertools import pairwise
 
 from cnncc.ir.graph import Graph, Node
 from cnncc.plan.alias_values import Aliases, alias_values, elementwise_inputs, image_bytes, is_normalized
+from cnncc.plan.homes import InArena
 from cnncc.plan.parts import Parts
 
 StepSet = int

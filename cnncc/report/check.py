@@ -83,7 +83,7 @@ class CheckReport:
         }
 
 
-def check(graph: Graph, options: Options = DEFAULT, seed: int = 0, progress: Progress | None = None) -> Report:
+def check(graph: Graph, options: Options = DEFAULT, seed: int = 0, progress: Progress | None = None) -> CheckReport:
     """Compile a source graph with bound weights, run it and the reference on seeded input, compare what both have.
 
     Outputs are those of the module as it is delivered, where values share memory; the values before them come from
@@ -119,7 +119,9 @@ def check_module(model: Model, graph: Graph, seed: int = 0) -> CheckReport:
     return _report(source, inputs, got, Options(**dtypes))
 
 
-def _report(source: Graph, inputs: Mapping[str, np.ndarray], got: Mapping[str, np.ndarray], options: Options) -> Report:
+def _report(
+    source: Graph, inputs: Mapping[str, np.ndarray], got: Mapping[str, np.ndarray], options: Options
+) -> CheckReport:
     """Values against those of the reference."""
     weights_dtype = options.weights_dtype
     if weights_dtype == "float32":

@@ -23,6 +23,7 @@ from cnncc.base import resources
 from cnncc.module import toolchain
 from cnncc.module.cpu.build import Build, build_program
 from cnncc.options import Options
+from cnncc.plan.homes import InArena
 from cnncc.plan.pieces import Piece
 from cnncc.plan.plan_arena import Tenant
 

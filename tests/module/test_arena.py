@@ -20,6 +20,7 @@ from cnncc.module.cpu.build import Build
 from cnncc.module.cpu.emit import machine_of
 from cnncc.module.cpu.program import CpuProgram
 from cnncc.options import Options
+from cnncc.plan.homes import Home, InArena, InInput, InOutput
 from cnncc.runtime.interface import ALIGN
 
 ZOO = sorted(p.stem for p in resources.directory("models").glob("*.net"))

@@ -13,6 +13,7 @@ from cnncc.ir import Graph, Node
 from cnncc.ir.rules import extra_inputs
 from cnncc.ops import ACTIVATIONS, ELEMENTWISE
 from cnncc.plan import ArenaPlan
+from cnncc.plan.homes import Home, InArena, InConstant, InInput, InOutput
 
 WORD = 4
 

@@ -11,6 +11,7 @@ from plan.arena_simulator import simulate
 from cnncc.ir import Graph
 from cnncc.passes import assign_layouts, run, with_batch
 from cnncc.plan import ArenaPlan, plan_arena
+from cnncc.plan.homes import InArena, InConstant, InInput, InOutput
 
 IMAGE = 4 * 4 * 4
 """Bytes of one channel of the 4x4 images here."""

@@ -12,6 +12,7 @@ import numpy as np
 
 from cnncc.ir import Constant, Graph, Node, TensorType
 from cnncc.kernels.shared.choices import Choices, Given, conv_key
+from cnncc.kernels.shared.operands import NodeValue, Operand, PackedWeight
 from cnncc.machines import Machine
 from cnncc.machines.targets import Target
 from cnncc.options import Options

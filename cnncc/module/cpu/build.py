@@ -26,7 +26,7 @@ from cnncc.module.listener import SILENT, Listener
 from cnncc.module.names import c_name
 from cnncc.module.program import check_indices
 from cnncc.runtime.interface import TEXTS, ModelState
-from cnncc.runtime.model import Model
+from cnncc.runtime.model import EntryPoint, Model
 
 _serial = count()
 

@@ -14,7 +14,8 @@ from __future__ import annotations
 import re
 from dataclasses import dataclass
 
-from cnncc.kernels.shared.spec import Call, Kernel, Operand
+from cnncc.kernels.shared.operands import NodeValue, Operand, PackedWeight, RawInput, Workspace
+from cnncc.kernels.shared.spec import Call, Kernel
 from cnncc.module.cpu.program import CpuProgram
 from cnncc.module.rooms import COUNTER_BYTES
 from cnncc.plan.homes import InArena, InConstant, InInput, InOutput

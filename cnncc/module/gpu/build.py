@@ -28,7 +28,6 @@ from cnncc.module.listener import SILENT, Listener
 from cnncc.module.names import c_name
 from cnncc.module.program import check_indices
 from cnncc.module.roles import CUDA_KINDS, ROLES
-from cnncc.plan.homes import Home, InArena, InOutput
 from cnncc.runtime.cuda.driver import CudaModel
 from cnncc.runtime.cuda.interface import INTERFACE
 from cnncc.runtime.load import load

@@ -7,9 +7,12 @@ from functools import cached_property
 
 from cnncc.base.errors import CnnccError
 from cnncc.kernels.gpu.spec import GpuKernel
-from cnncc.kernels.shared.spec import Call, Operand
+from cnncc.kernels.shared.operands import NodeValue, Operand, PackedWeight, RawInput, Workspace
+from cnncc.kernels.shared.spec import Call
 from cnncc.machines.gpus import ALIGN, Gpu
 from cnncc.module.program import Program
+from cnncc.plan import Slot
+from cnncc.plan.homes import InArena, InConstant, InInput, InOutput
 
 MOST_BLOCKS = 65535
 """Of a grid, in its second and third direction."""

@@ -9,18 +9,18 @@ from dataclasses import dataclass, replace
 from cnncc.module.cpu.program import CpuProgram
 from cnncc.module.lower import lower
 from cnncc.options import Options
-from cnncc.report.memory.facts import Report
+from cnncc.report.memory.facts import MemoryReport
 
 WORTH = 0.99
 """Of the arena, above which what would be left is no news."""
 
 
-def hints(program: CpuProgram, facts: Report) -> list[str]:
+def hints(program: CpuProgram, facts: MemoryReport) -> list[str]:
     """One sentence for each thing that would help, with the bytes it would leave."""
     return [*_options(program, facts), *_tensors(facts), *_padding(facts)]
 
 
-def _options(program: CpuProgram, facts: Report) -> Iterator[str]:
+def _options(program: CpuProgram, facts: MemoryReport) -> Iterator[str]:
     """Options of the compiler that lower the arena as a whole."""
     worth, now = WORTH * facts.total, program.options
     if program.threads > 1 and (left := _planned(program, replace(now, threads=1))) < worth:

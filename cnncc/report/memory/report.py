@@ -14,7 +14,7 @@ from cnncc.plan.plan_arena import Tenant
 from cnncc.report.memory.facts import Held, MemoryBlock, MemoryReport, MemoryStep
 
 
-def report(program: CpuProgram) -> Report:
+def report(program: CpuProgram) -> MemoryReport:
     """The report on a program made without `keep_all`."""
     memory, plan = program.memory, program.plan
     steps = _steps(program)
@@ -44,7 +44,7 @@ def report(program: CpuProgram) -> Report:
     )
 
 
-def _steps(program: CpuProgram) -> tuple[Step, ...]:
+def _steps(program: CpuProgram) -> tuple[MemoryStep, ...]:
     taken = {(room.kind, room.step): room.bytes for room in program.memory.rooms}
     alive = alive_at([tenant.shape for tenant in program.plan.tenants], len(program.graph.nodes))
     return tuple(
@@ -100,7 +100,7 @@ def _padding(program: CpuProgram, step: int) -> int:
     return round(wasted)
 
 
-def _exceeding(program: CpuProgram, steps: Sequence[Step]) -> tuple[tuple[str, int, str], ...]:
+def _exceeding(program: CpuProgram, steps: Sequence[MemoryStep]) -> tuple[tuple[str, int, str], ...]:
     limit = round(program.plan.bytes * (1 + SHARE))
     counters = program.memory.bytes - program.memory.counters
     over = {s.node: s.bytes + counters - limit for s in steps if s.workspace + s.scratch}
@@ -108,7 +108,7 @@ def _exceeding(program: CpuProgram, steps: Sequence[Step]) -> tuple[tuple[str, i
     return tuple((node, size, program.selections[node].why) for node, size in ordered if size > 0)
 
 
-def _blocks(program: CpuProgram) -> list[Block]:
+def _blocks(program: CpuProgram) -> list[MemoryBlock]:
     memory, last = program.memory, len(program.graph.nodes) - 1
     blocks = [
         MemoryBlock("activation", t.storage, t.offset + p.start, p.size, p.first, p.last)

@@ -6,7 +6,8 @@ import math
 from dataclasses import dataclass
 
 from cnncc import ops
-from cnncc.kernels.shared.spec import Call, Operand
+from cnncc.kernels.shared.operands import NodeValue, Operand, PackedWeight, RawInput, Workspace
+from cnncc.kernels.shared.spec import Call
 from cnncc.module.cpu.program import CpuProgram
 
 
@@ -59,11 +60,13 @@ def _extent(program: CpuProgram, call: Call) -> int:
 
 
 def _operand_bytes(program: CpuProgram, call: Call, operand: Operand) -> int:
-    if operand.kind == "weight":
-        return _packed_bytes(program, operand.name)
-    if operand.kind == "workspace":
-        return 4 * call.workspace_floats * program.images(call)
-    return program.graph[operand.name].type.nbytes
+    match operand:
+        case PackedWeight(name):
+            return _packed_bytes(program, name)
+        case Workspace():
+            return 4 * call.workspace_floats * program.images(call)
+        case NodeValue(name) | RawInput(name):
+            return program.graph[name].type.nbytes
 
 
 def _packed_bytes(program: CpuProgram, name: str) -> int:
