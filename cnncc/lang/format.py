@@ -45,8 +45,9 @@ class Page:
 
 
 def format_text(text: str, file: str = "<text>") -> str:
-    """The text in the canonical layout; formatting it again changes nothing, and it means the same. CnnccError if it
-    does not parse."""
+    """A network text in the canonical layout. It means the same, and formatting it again changes nothing.
+
+    `file` is the name of the text in errors. Raises CnnccError if the text does not parse."""
     source = Source(file, text.removeprefix("\ufeff").replace("\r\n", "\n"))
     syntax_tree(source)
     page, frames = Page(), [Frame("", 0, 0)]

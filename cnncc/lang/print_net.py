@@ -145,8 +145,10 @@ def taken(op: str) -> set[str]:
 
 
 def print_net(graph: Graph, shapes: bool = True) -> str:
-    """Flat text of a graph, with the shape of each result as a comment unless `shapes` is false. `parse` of it gives
-    an equal graph. CnnccError for what only passes make: fused ops and laid out tensors have no text."""
+    """The text of a graph, one line an op, without blocks; `parse` of it gives an equal graph.
+
+    With `shapes`, a comment has the shape of each result. Raises CnnccError for a graph that passes have changed: fused
+    ops and blocked layouts have no text."""
     lines = [f"net {name_text(graph.name)}"]
     current = None
     for node in graph.nodes:

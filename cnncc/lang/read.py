@@ -29,8 +29,10 @@ OTHERS = {
 
 
 def parse(text: str, file: str = "<text>") -> Graph:
-    """The graph of a network text: complete attributes, inferred shapes (batch 1 unless the text says otherwise),
-    unbound weights. CnnccError, with its place in `file`, for whatever is wrong."""
+    """The graph of a network text. Attributes are complete and shapes are inferred, with batch 1 unless the
+    text says otherwise. The weights have no values yet (see `cnncc.weights.bind`).
+
+    `file` is the name of the text in errors. Raises CnnccError, with line and column, for whatever is wrong."""
     source = Source(file, text.removeprefix("\ufeff"))
     tree = syntax_tree(source)
     try:
@@ -40,8 +42,10 @@ def parse(text: str, file: str = "<text>") -> Graph:
 
 
 def read(source: str | os.PathLike[str]) -> Graph:
-    """The graph of a network: `source` is a path, `-` for standard input, or, if it has a newline, the text itself.
-    CnnccError if it cannot be read or is wrong."""
+    """The graph of a network, as `parse` makes it.
+
+    `source` is a path, or `-` for standard input, or the text itself if it has a newline. Raises CnnccError if it
+    cannot be read or is wrong."""
     if isinstance(source, str) and "\n" in source:
         return parse(source)
     if source == "-":

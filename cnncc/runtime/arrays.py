@@ -17,21 +17,23 @@ CPU_DEVICES = (1, 3, 11, 13)
 
 
 class InputError(CnnccError, ValueError):
-    """An array a model cannot take."""
+    """An array that a model cannot take; also a ValueError."""
 
 
 @dataclass(frozen=True)
 class Port:
-    """An input or output of a model: float32, shape with the batch first."""
+    """An input or output of a model. Its arrays are float32."""
 
     name: str
+    """Its name in the network."""
     shape: tuple[int, ...]
+    """(batch, c, h, w), or (batch, k) for vectors."""
     declared: Declared | None = None
-    """How the file of the network has it, where it was compiled from one that has types and shapes of its own."""
+    """The type and shape that the network's ONNX file declares, if the model was compiled from one in this process."""
 
     @property
     def differs(self) -> bool:
-        """Whether the file has it otherwise."""
+        """Whether the file declares another type or shape than the module's."""
         declared = self.declared
         return declared is not None and (declared.dtype, declared.shape_for(self.shape[0])) != ("float32", self.shape)
 

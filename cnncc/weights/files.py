@@ -31,12 +31,14 @@ _CLOSE = 0.8
 
 
 def bind(graph: Graph, path: str | os.PathLike[str] | None = None, seed: int = 0) -> Graph:
-    """The graph with a value for every constant, read or computed when first asked for.
+    """The graph with a value for every constant. A value is read or computed when it is first used.
 
-    `path` is a safetensors file that holds exactly the graph's constants under their names, in float32, or float16,
-    bfloat16 or float64, which are converted. Without it: He-normal initial values, the same for the same seed and name.
-    Raises CnnccError for a file that cannot be read, and for names or shapes that differ: one error tells all of them,
-    by name up to ten of each kind.
+    `path` is a safetensors file with exactly the graph's constants, under their names. They are float32; float16,
+    bfloat16 and float64 are converted. Without a file the values are random (He-normal), the same for the same `seed`
+    and name.
+
+    Raises CnnccError if the file cannot be read, or if names or shapes differ. One error lists all differences, up to
+    ten of each kind.
     """
     if path is None:
         if seed < 0:
@@ -64,15 +66,16 @@ def _refuse_mismatches(graph: Graph, stored: Mapping[str, _Stored], path: str | 
 
 
 def load(path: str | os.PathLike[str]) -> dict[str, np.ndarray]:
-    """All tensors of a safetensors file, floating-point ones in float32. CnnccError if it cannot be read."""
+    """All tensors of a safetensors file by name; those of floating point as float32. Raises CnnccError if the file
+    cannot be read."""
     return {name: tensor.read() for name, tensor in _open(Path(path)).items()}
 
 
 def save(graph: Graph, path: str | os.PathLike[str], seed: int | None = None) -> None:
-    """Write all constants of a bound graph as float32 safetensors; `seed` goes into the metadata if given.
+    """Writes all constants of a graph with weights to a safetensors file, as float32.
 
-    The file appears whole or not at all, and the same weights give the same bytes. Raises CnnccError when it cannot
-    be written.
+    A `seed` is noted in the metadata. The file appears whole or not at all, and the same weights give the same bytes.
+    Raises CnnccError if it cannot be written.
     """
     target = Path(path)
     check_outputs({"the weights": target}, {})
