@@ -1,4 +1,5 @@
-"""GPUs are data like processors: `targets/cuda*.toml` says what one has. All figures are of the named device."""
+"""GPUs are data, as processors are: `targets/cuda*.toml` describe them. All figures in a file are those of one named
+device."""
 
 from __future__ import annotations
 
@@ -12,23 +13,24 @@ from cnncc.base import resources
 from cnncc.base.errors import CnnccError, nearest
 
 PREFIX = "cuda"
-"""Of the names of all GPU targets."""
+"""How the names of all GPU targets begin."""
 
 
 @dataclass(frozen=True)
 class Gpu:
-    """A GPU as the compiler sees it; rates are per multiprocessor and cycle unless they say otherwise."""
+    """What the compiler knows of a GPU. Rates are for one multiprocessor and cycle, unless their names say
+    otherwise."""
 
     name: str
     description: str
     device: str
     """The product whose figures these are."""
     compute_capability: int
-    """Of the kernels' instructions, times ten: 80 is 8.0."""
+    """The compute capability that kernels need, times ten: 80 is 8.0."""
     cubins: tuple[str, ...]
-    """Architectures for which machine code is made."""
+    """Architectures that get machine code."""
     ptx: str
-    """Virtual architecture of the PTX, for devices later than the cubins'."""
+    """Virtual architecture of the PTX, which newer devices than those of `cubins` use."""
     multiprocessors: int
     clock_mhz: int
     fma_per_cycle: int
@@ -40,12 +42,12 @@ class Gpu:
     registers_per_multiprocessor: int
     shared_bytes_per_multiprocessor: int
     shared_bytes_per_block: int
-    """Without opting in to more."""
+    """What a block may use without asking the driver for more."""
     memory_gbytes_per_second: float
     l2_gbytes_per_second: float
     l2_bytes: int
     launch_microseconds: float
-    """From the end of a kernel to the start of the next one in a CUDA graph."""
+    """Time from the end of a kernel to the start of the next one in a CUDA graph."""
     block: int
     """Channels per block of the NCHWc layout: 16 bytes, the widest load."""
 
@@ -71,7 +73,7 @@ def names() -> list[str]:
 
 
 def is_gpu(name: str) -> bool:
-    """Whether a target's name asks for a GPU (of which there may be none of that name)."""
+    """Whether a name is that of a GPU target, which need not exist."""
     return name.split("-")[0] == PREFIX
 
 
@@ -84,7 +86,8 @@ def load(name: str) -> Gpu:
 
 
 def read_form(path: Path, keys: Set[str]) -> dict[str, Any]:
-    """The values of a target file, by key: `name` is the file's own. CnnccError if its keys are not these."""
+    """The values of a target file by key; `name` is the name of the file. CnnccError if the file has other keys than
+    `keys`."""
     try:
         data = tomllib.loads(path.read_text(encoding="utf-8"))
     except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
