@@ -1,4 +1,4 @@
-"""Where network texts come from."""
+"""Reading network texts from files, from standard input and from strings."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ OTHERS = {
     b"\xff\xd8\xff": "a picture: `cnncc run NET PICTURE` takes it after the network",
     b"\x93NUMPY": "an array: `cnncc run NET ARRAY` takes it after the network",
 }
-"""How other files begin that are given for networks, and what to do with them."""
+"""How other files begin that people give in the place of networks, and what to do with them."""
 
 
 def parse(text: str, file: str = "<text>") -> Graph:
@@ -68,7 +68,7 @@ def contents(path: Path) -> bytes:
 
 
 def zoo_hint(path: Path) -> str:
-    """If the zoo has a network of that name, where it is."""
+    """The hint for a missing file: the network of the zoo with that name, or with the nearest one."""
     known = {p.stem: p for p in sorted(resources.directory("models").glob("*.net"))}
     if path.stem in known:
         return f"did you mean {known[path.stem]}?"
@@ -78,7 +78,7 @@ def zoo_hint(path: Path) -> str:
 
 
 def decode(data: bytes, file: str) -> str:
-    """Bytes as UTF-8, or CnnccError at the first that is not. Lines that end in CR alone end as others."""
+    """The text in UTF-8 bytes. CnnccError at the first byte that is not UTF-8. A CR without LF counts as a line end."""
     if data.startswith(COMPILED):
         hint = "`cnncc info` tells of modules; of the other commands, run, check and profile take them, named .so"
         raise CnnccError(f"{file}: is a compiled module or program, not the text of a network", hint=hint)
