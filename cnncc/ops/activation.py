@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Mapping
+from typing import Any
 
 import numpy as np
 
@@ -98,7 +99,12 @@ def gelu_tanh(x: Array, attrs: Attrs) -> Array:
 
 def thresholded_relu(x: Array, attrs: Attrs) -> Array:
     """x if x > alpha, else 0"""
-    return np.where(np.isnan(x), x, np.where(x > x.dtype.type(attrs["alpha"]), x, x.dtype.type(0)))
+    return np.where(np.isnan(x), x, np.where(x > edge_of(x, attrs["alpha"]), x, x.dtype.type(0)))
+
+
+def edge_of(x: Array, edge: float) -> Any:
+    """An edge where a function jumps, in float32 as kernels have it: a value on it lies on one side for all."""
+    return x.dtype.type(np.float32(edge))
 
 
 def erf(x: Array, attrs: Attrs) -> Array:
@@ -167,7 +173,7 @@ def power(x: Array, attrs: Attrs) -> Array:
 
 def shrink(x: Array, attrs: Attrs) -> Array:
     """x - shift above edge, x + shift below -edge, else 0"""
-    shift, edge = (x.dtype.type(attrs[name]) for name in ("shift", "edge"))
+    shift, edge = x.dtype.type(attrs["shift"]), edge_of(x, attrs["edge"])
     inside = np.where(np.isnan(x), x, x.dtype.type(0))
     return np.where(x > edge, x - shift, np.where(x < -edge, x + shift, inside))
 

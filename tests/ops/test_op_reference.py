@@ -201,3 +201,14 @@ def test_every_op_keeps_float32_and_close_to_float64(name):
     assert exact.dtype == (np.float32 if name == "const" else np.float64)
     bound = max(op.tolerance, 2**-24) * abs(exact).max()
     assert abs(got - exact).max() <= bound
+
+
+@pytest.mark.parametrize(
+    ("op", "attrs", "sign"),
+    [("shrink", {"edge": 0.1}, 1), ("shrink", {"edge": 0.1}, -1), ("thresholded_relu", {"alpha": 0.1}, 1)],
+)
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+def test_a_value_on_an_edge_is_inside_in_both_precisions(op, attrs, sign, dtype):
+    x = np.full((1, 1), sign * np.float32(0.1), dtype)  # in float64 this is above 0.1
+    got = ops.TABLE[op].reference((x,), {}, ops.complete(op, attrs))
+    assert got == 0
