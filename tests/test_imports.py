@@ -25,7 +25,7 @@ ALLOWED = {
     "pictures": {"base"},
     "runtime": {"base"},
     "machines": {"base", "runtime"},
-    "frontends": {"__version__", "base", "ir", "lang", "ops", "runtime", "weights"},
+    "frontends": {"__version__", "base", "ir", "lang", "ops", "passes", "runtime", "weights"},
     "kernels": {"base", "ir", "machines", "ops", "passes", "weights"},
     "module": {"__version__", "base", "ir", "kernels", "machines", "ops", "passes", "plan", "runtime", "weights"},
 }
