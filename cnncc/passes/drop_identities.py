@@ -25,22 +25,19 @@ def identity(g: Draft, node: Node) -> Change | None:
 
     Must not fire for a graph output whose name x cannot take.
     """
-    return handed_on(g, node)
+    return _handed_on(g, node)
 
 
 @rule("crop", "pad", "upsample", "slice", "reshape", "flatten")
 def nothing_moved(g: Draft, node: Node) -> Change | None:
     """move(x) => x for a move that keeps the shape: an op that only moves or adds values has moved none then
 
-    Must not fire for a pad of (1, 0, -1, 0), which keeps the shape and moves values, nor for a graph output whose name
-    x cannot take.
+    Must not fire for another shape, nor for a graph output whose name x cannot take.
     """
-    if g[node.inputs[0]].type.shape != node.type.shape or any(node.attrs.get("pad", ())):
-        return None
-    return handed_on(g, node)
+    return _handed_on(g, node) if g[node.inputs[0]].type.shape == node.type.shape else None
 
 
-def handed_on(g: Draft, node: Node) -> Change | None:
+def _handed_on(g: Draft, node: Node) -> Change | None:
     """x instead of a node that has the same value; if that is an output, its name moves to x."""
     x = g[node.inputs[0]]
     if not g.is_output(node.name):
