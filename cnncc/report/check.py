@@ -45,7 +45,7 @@ class LayerCheck:
 
 
 @dataclass(frozen=True)
-class Report:
+class CheckReport:
     """All compared layers of a network, in topological order."""
 
     name: str
@@ -104,7 +104,7 @@ def check(graph: Graph, options: Options = DEFAULT, seed: int = 0, progress: Pro
     return _report(source, inputs, got, options)
 
 
-def check_module(model: Model, graph: Graph, seed: int = 0) -> Report:
+def check_module(model: Model, graph: Graph, seed: int = 0) -> CheckReport:
     """Run a compiled module and the reference of the graph it was made of, with bound weights, on seeded input; compare
     the outputs, all that a module gives. CnnccError if the graph is another one."""
     batch = model.info["inputs"][0]["shape"][0]
@@ -162,7 +162,7 @@ def _random_input(node: Node, rng: np.random.Generator) -> np.ndarray:
 
 def compare(
     graph: Graph, got: Mapping[str, np.ndarray], expected: Mapping[str, np.ndarray], dtype: str = "float32"
-) -> Report:
+) -> CheckReport:
     """Compare all values of the source graph that the compiled module still computes, except its inputs."""
     bounds = tolerances(graph, dtype)
     layers = [
@@ -170,7 +170,7 @@ def compare(
         for node in graph.nodes
         if node.name in got and node.op != "input"
     ]
-    return Report(graph.name, tuple(layers))
+    return CheckReport(graph.name, tuple(layers))
 
 
 LARGEST_ERROR = 1e-4

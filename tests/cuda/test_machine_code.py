@@ -13,7 +13,7 @@ import pytest
 from cnncc import lang, weights
 from cnncc.base import resources
 from cnncc.base.errors import CnnccError
-from cnncc.kernels.gpu.model import Tile, resident_blocks, tiles
+from cnncc.kernels.gpu.model import GpuTile, resident_blocks, tiles
 from cnncc.machines import gpus
 from cnncc.module.gpu import nvrtc as compiler
 from cnncc.module.gpu.compiled import Resources, parse_resources
@@ -50,7 +50,7 @@ def check_resources(name: str, target: str) -> None:
             assert found.shared_bytes <= gpu.shared_bytes_per_block, kernel.name
             assert resident_blocks(gpu, kernel.threads, found.registers, found.shared_bytes) >= 1, kernel.name
             tile = getattr(kernel.config, "tile", None)
-            if isinstance(tile, Tile):
+            if isinstance(tile, GpuTile):
                 assert found.shared_bytes == tile.shared_bytes, kernel.name
                 assert found.registers <= tile.registers + 32, (kernel.name, found.registers, tile.registers)
 

@@ -67,7 +67,8 @@ class Build(Code):
         pool = _pool_launch() if self.program.threads > 1 else None
         state = ModelState(weights.ctypes.data)
         texts = {int(code): text for code, text in TEXTS.items()}
-        return Model(self.info, run, ctypes.addressof(state), texts.__getitem__, pool, (tracker, weights, state))
+        kept = (tracker, weights, state)
+        return Model(self.info, EntryPoint(run, ctypes.addressof(state), texts.__getitem__, kept, pool))
 
     def trace(self, *arrays: np.ndarray) -> dict[str, np.ndarray]:
         runs = self._runs_here()

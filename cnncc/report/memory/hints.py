@@ -36,7 +36,7 @@ def _planned(program: CpuProgram, options: Options) -> int:
     return lower(program.source, program.target, options).arena_bytes
 
 
-def _tensors(facts: Report) -> Iterator[str]:
+def _tensors(facts: MemoryReport) -> Iterator[str]:
     """What at the peak is not used there, and how much the step itself weighs."""
     peak = facts.steps[facts.peak]
     others = [s.activations for i, s in enumerate(facts.steps) if i != facts.peak]
@@ -51,7 +51,7 @@ def _tensors(facts: Report) -> Iterator[str]:
         yield f"only {peak.node} ({peak.op}) needs so much: the next largest step needs {mebibytes(next_most)}"
 
 
-def _padding(facts: Report) -> Iterator[str]:
+def _padding(facts: MemoryReport) -> Iterator[str]:
     if facts.padding > (1 - WORTH) * facts.activations:
         yield f"channel counts that fill whole blocks: {mebibytes(facts.padding)} of the peak are padding"
 

@@ -27,7 +27,7 @@ def works(program: CpuProgram) -> list[Work]:
 
 def _work(program: CpuProgram, siblings: tuple[Call, ...], call: Call) -> Work:
     reads = sum(_operand_bytes(program, call, o) for o in call.operands)
-    if call.result.kind == "workspace":
+    if isinstance(call.result, Workspace):
         return Work(0, 0, reads + _operand_bytes(program, call, call.result))
     share = _share(program, siblings, call)
     direct = round(2 * ops.macs(program.graph, program.graph[call.node]) * share)
@@ -46,7 +46,7 @@ def _winograd_flops(program: CpuProgram, call: Call) -> int:
 
 def _share(program: CpuProgram, siblings: tuple[Call, ...], call: Call) -> float:
     """The part of its node's value that a call computes: phases of a transposed convolution, arms of a concat."""
-    writers = [c for c in siblings if c.result.kind != "workspace"]
+    writers = [c for c in siblings if not isinstance(c.result, Workspace)]
     return _extent(program, call) / sum(_extent(program, c) for c in writers)
 
 
