@@ -3,11 +3,9 @@
 from __future__ import annotations
 
 import argparse
-import os
-import sys
 from typing import TYPE_CHECKING, Any
 
-from cnncc.cli import command, screen
+from cnncc.cli import bench_kernels, command, moment, screen
 
 if TYPE_CHECKING:
     from cnncc.bench import Competitor, Result
@@ -61,8 +59,6 @@ def duration(text: str) -> float:
 
 def _run(args: argparse.Namespace) -> int:
     if args.kernels or args.layers:
-        from cnncc.cli import bench_kernels
-
         return bench_kernels.run(args)
     args.rounds, args.seconds = args.rounds or ROUNDS, args.seconds or SECONDS
     return _run_nets(args)
@@ -108,7 +104,7 @@ def _measure(net: str, args: argparse.Namespace, peers: list[str]) -> Result:
 
     graph, _ = command.read_bound(argparse.Namespace(net=net, weights=args.weights, seed=args.seed))
     with scratch_folder(prefix="cnncc-bench-") as folder, screen.progress(f"writing {graph.name}") as report:
-        job = bench.write_job(graph, folder, args.batch, args.threads, args.target, args.max_error)
+        job = bench.write_job(graph, folder, command.options(args))
         tell = report and (lambda what, done, total: report(f"{graph.name}: {what}", done, total))
         return bench.result(bench.contest(job, peers, args.rounds, args.seconds, tell))
 
@@ -118,42 +114,17 @@ def _about(args: argparse.Namespace, peers: list[str]) -> dict[str, Any]:
     from cnncc import bench
 
     return {
-        **moment(),
+        **moment.moment(),
         **{key: getattr(args, key) for key in ("target", "batch", "threads", "max_error", "rounds", "seconds")},
         "vs": peers,
         "not_installed": [name for name in bench.PEERS if args.vs is None and name not in peers],
     }
 
 
-def moment() -> dict[str, Any]:
-    """The machine, the date, the load and the command, as plain data."""
-    import shlex
-    from datetime import datetime
-    from pathlib import Path
-
-    from cnncc.machines import targets
-
-    lines = Path("/proc/cpuinfo").read_text().splitlines()
-    models = [line.split(":", 1)[1].strip() for line in lines if line.startswith("model name")]
-    return {
-        "machine": {"cpu": models[0] if models else "unknown", "cores": targets.available_cores()},
-        "date": datetime.now().astimezone().isoformat(timespec="seconds"),
-        "load": os.getloadavg()[0],
-        "command": shlex.join(["cnncc", *sys.argv[1:]]),
-    }
-
-
-def show_moment(about: dict[str, Any]) -> None:
-    """The same for people."""
-    machine = about["machine"]
-    print(f"{machine['cpu']}, {machine['cores']} cores, {about['date']}, load before {about['load']:.2f}")
-    print(about["command"])
-
-
 def _show_about(about: dict[str, Any]) -> None:
     from cnncc.bench import peers
 
-    show_moment(about)
+    moment.show(about)
     print(
         f"float32, batch {about['batch']}, threads {about['threads']}, rounds {about['rounds']}, turns of "
         f"{about['seconds']:g} s, one process awake at a time"

@@ -12,7 +12,7 @@ from cnncc.base.errors import CnnccError, Span
 from cnncc.lang import ast
 from cnncc.lang.habits import recognise
 from cnncc.lang.nesting import Nesting, NestingError
-from cnncc.lang.source import Piece, Source
+from cnncc.lang.source import Source, TextPiece
 from cnncc.lang.syntax_errors import explain
 from cnncc.lang.tables import kept_parser
 from cnncc.lang.to_tree import NumberError, ToTree, edges
@@ -26,12 +26,12 @@ def parser() -> Lark:
 
 
 def syntax_tree(source: Source) -> ast.Net:
-    """The syntax tree of a text, or CnnccError that says what was expected where."""
+    """The syntax tree of a text. CnnccError, with what was expected and where, if it does not parse."""
     refuse_blank(source)
     try:
         return parser().parse(source.text)  # type: ignore[return-value]
     except (NestingError, NumberError) as error:
-        found = source.error(error.message, Piece(*edges([error.token])), error.hint)
+        found = source.error(error.message, TextPiece(*edges([error.token])), error.hint)
         raise recognise(source, found) from None
     except (UnexpectedToken, UnexpectedCharacters) as error:
         raise recognise(source, explain(source, error)) from None

@@ -1,4 +1,4 @@
-"""Graph to flat text: one op a line, no blocks, full names. Parsing it gives an equal graph."""
+"""From graph to flat text: one op a line, no blocks, full names. Parsing the text gives an equal graph."""
 
 from __future__ import annotations
 
@@ -17,13 +17,13 @@ from cnncc.ops.traits import Kind
 
 BARE = re.compile(r"[A-Za-z0-9_]+(\.[A-Za-z0-9_]+)*")
 WIDEST = 72
-"""Shape comments start in a common column, but not beyond this."""
+"""The last column in which the comments with shapes may start. They start in one column."""
 
 Write = Callable[[Any], str]
 
 
 def name_text(name: str) -> str:
-    """The name as the language writes it: in quotes if it has unusual characters."""
+    """A name as the language writes it: in quotes if it has characters that bare names may not have."""
     return name if BARE.fullmatch(name) and name != "as" else json.dumps(name, ensure_ascii=False)
 
 
@@ -112,8 +112,10 @@ def worded(node: Node, form: Form, attribute: str) -> str:
 
 
 def print_net(graph: Graph, shapes: bool = True) -> str:
-    """Flat text of a graph, with the shape of each result as a comment unless `shapes` is false. `parse` of it gives
-    an equal graph. CnnccError for what only passes make: fused ops and laid out tensors have no text."""
+    """The text of a graph, one line an op, without blocks; `parse` of it gives an equal graph.
+
+    With `shapes`, a comment has the shape of each result. Raises CnnccError for a graph that passes have changed: fused
+    ops and blocked layouts have no text."""
     lines = [f"net {name_text(graph.name)}"]
     current = None
     for node in graph.nodes:
@@ -190,7 +192,7 @@ def assumed(node: Node, form: Form, key: str) -> bool:
 
 
 def weights(node: Node) -> list[str]:
-    """Names of constants that are not `<name>.<slot>`."""
+    """The names of the constants, if they are not `<name>.<slot>`."""
     if all(name == f"{node.name}.{slot}" for slot, name in node.weights.items()):
         return []
     return ["weights", *(json.dumps(name) for name in node.weights.values())]

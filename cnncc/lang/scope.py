@@ -1,4 +1,4 @@
-"""What names mean at one place: parameters, saved values, the path that names values, the blocks around."""
+"""What names mean at one place of a text: parameters, saved values, the path of new names, the enclosing blocks."""
 
 from __future__ import annotations
 
@@ -13,16 +13,16 @@ from typing import NoReturn
 
 from cnncc.base.errors import nearest
 from cnncc.lang import ast
-from cnncc.lang.source import Piece, Source, Stack
+from cnncc.lang.source import Source, Stack, TextPiece
 
 Number = int | float
 OPERATIONS = {"+": operator.add, "-": operator.sub, "*": operator.mul, "/": operator.truediv, "//": operator.floordiv}
 LARGEST = 10**18
-"""Largest whole number."""
+"""The largest whole number of the language."""
 NUMBERS: Mapping[str, Number] = {"inf": math.inf, "nan": math.nan}
 """Numbers that have a name; a parameter may have it too."""
 DEEPEST = 64
-"""Most blocks and arms inside each other."""
+"""How deep blocks and arms may be nested."""
 
 
 def letters() -> Iterator[str]:
@@ -38,32 +38,33 @@ class Scope:
     path: str = ""
     params: Mapping[str, Number] = field(default_factory=dict)
     names: ChainMap[str, str] = field(default_factory=ChainMap)
-    """Saved values and labels that `from` finds here, by name; an arm sees those around it."""
+    """Saved values and labels that `from` finds here, by name. An arm also finds those of the sequences around it."""
     stack: Stack = ()
     calls: tuple[str, ...] = ()
-    """Blocks around, outermost first."""
+    """The blocks that enclose this place, the outermost first."""
     depth: int = 0
     arms: Iterator[str] = field(default_factory=letters)
-    """Letters for the arms of merges that have no name of their own here."""
-    given: dict[str, Piece] = field(default_factory=dict)
-    """First part of every label and name given here, and where."""
-    generated: dict[str, tuple[str, Piece]] = field(default_factory=dict)
-    """First part of the names that were not given: what it stands for, and where."""
+    """Letters for the arms of merges without a label in this sequence."""
+    given: dict[str, TextPiece] = field(default_factory=dict)
+    """The first part of each label and name that the author gave here, and its place."""
+    generated: dict[str, tuple[str, TextPiece]] = field(default_factory=dict)
+    """The first part of each name that was generated here: what it stands for, and its place."""
 
-    def fail(self, message: str, piece: Piece, hint: str = "") -> NoReturn:
+    def fail(self, message: str, piece: TextPiece, hint: str = "") -> NoReturn:
         raise self.source.error(message, piece, hint, self.stack)
 
     def join(self, segment: str) -> str:
         return f"{self.path}.{segment}" if self.path else segment
 
-    def give(self, name: str, piece: Piece) -> None:
-        """A label or name chosen by the author. CnnccError if a generated one starts alike."""
+    def give(self, name: str, piece: TextPiece) -> None:
+        """Notes a label or name that the author gave. CnnccError if a generated name has the same first part."""
         first = name.partition(".")[0]
         self.given.setdefault(first, piece)
         self.refuse_alike(first)
 
-    def generate(self, segment: str, what: str, piece: Piece) -> None:
-        """A letter or number for something without a name. CnnccError, at the given name, if one starts alike."""
+    def generate(self, segment: str, what: str, piece: TextPiece) -> None:
+        """Notes a generated letter or number. CnnccError, at the given name, if a name that the author gave has the
+        same first part."""
         self.generated.setdefault(segment, (what, piece))
         self.refuse_alike(segment)
 
@@ -77,16 +78,16 @@ class Scope:
         )
         self.fail(message, self.given[first], f"{rule}: choose another name, or label the other one too")
 
-    def arm(self, path: str, piece: Piece) -> Scope:
-        """An arm of a merge of this sequence, its values called `path.0` and so on."""
+    def arm(self, path: str, piece: TextPiece) -> Scope:
+        """The scope of an arm of a merge in this sequence. Its values are called `path.0` and so on."""
         return Scope(self.source, path, self.params, self.names.new_child(), self.stack, self.calls, self.deeper(piece))
 
     def body(self, path: str, name: ast.Name, params: Mapping[str, Number]) -> Scope:
-        """The body of a block used here."""
+        """The scope of the body of a block that is used here."""
         stack = ((name.name, self.source.at(name)), *self.stack)
         return Scope(self.source, path, params, ChainMap(), stack, (*self.calls, name.name), self.deeper(name))
 
-    def deeper(self, piece: Piece) -> int:
+    def deeper(self, piece: TextPiece) -> int:
         if self.depth >= DEEPEST:
             self.fail(f"blocks and merges are nested more than {DEEPEST} deep", piece)
         return self.depth + 1
@@ -102,9 +103,9 @@ class Scope:
             value = self.compute(sign, value, self.number(right), expr)
         return value
 
-    def limited(self, value: Number, piece: Piece) -> Number:
-        """The value. Whole numbers end somewhere, so that no text computes for long. There is one `nan`, so that
-        attributes that are the same are equal."""
+    def limited(self, value: Number, piece: TextPiece) -> Number:
+        """The value, if it is not too large. Whole numbers have a largest one, so that no text computes for long. All
+        NaNs become one object, so that equal attributes compare as equal."""
         if isinstance(value, int) and abs(value) > LARGEST:
             self.fail("the number is too large", piece, f"at most {LARGEST}")
         return value if value == value else math.nan
@@ -116,12 +117,12 @@ class Scope:
         return known[name.name]
 
     def known_parameters(self, name: str) -> str:
-        """The hint for a word that is no parameter."""
+        """The hint for a word that is not a parameter: the parameters that there are."""
         if not self.params:
             return f"{name!r} is no parameter: there are none here"
         return f"{name!r} is no parameter here: {nearest(name, self.params)}"
 
-    def compute(self, sign: str, a: Number, b: Number, piece: Piece) -> Number:
+    def compute(self, sign: str, a: Number, b: Number, piece: TextPiece) -> Number:
         if sign in ("/", "//") and b == 0:
             self.fail("division by zero", piece)
         if sign == "/" and isinstance(a, int) and isinstance(b, int):
@@ -131,7 +132,7 @@ class Scope:
         return self.limited(OPERATIONS[sign](a, b), piece)
 
     def whole(self, expr: ast.Expr, what: str, least: int = 0) -> int:
-        """The value of an expression that has to be a whole number, `least` or more."""
+        """The value of an expression. CnnccError unless it is a whole number, at least `least`."""
         value = self.number(expr)
         if not isinstance(value, int):
             hint = f"write {value:.0f}" if isinstance(expr, ast.Number) and value.is_integer() else "`//` rounds down"

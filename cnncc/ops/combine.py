@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from functools import reduce
 
 import numpy as np
@@ -109,35 +109,44 @@ def remainder(function: Callable[[Array, Array], Array]) -> Callable[[Arrays, We
     return reference
 
 
-def elementwise(
-    name: str,
-    reference: Reference,
-    tolerance: float,
-    finite: Finite,
-    onnx: Onnx | None,
-    *synonyms: str,
-    arity: tuple[int, int | None] = (2, 2),
-    values: Values = Values.ANY,
-    example: str = "",
-) -> Op:
-    """A merge of tensors that fit each other, element by element."""
-    op = Op(
-        name=name,
-        arity=arity,
-        attributes={},
-        weights=no_weights,
-        shape=elementwise_shape,
-        macs=no_macs,
-        window=one_position,
-        reference=reference,
-        tolerance=tolerance,
-        traits=replace(COMPUTED, kind=Kind.MERGE, hosts=Hosts.STEPS, finite=finite, in_place=True),
-        forms=(Form(name, example or f"{name} {{ | sigmoid }}", arms=True, leads=True, synonyms=synonyms),),
-        tried=Tried(Inputs.FITTING, {}, values),
-        spread=merged,
-        onnx=onnx,
-    )
-    return with_epilogue(op)
+@dataclass(frozen=True)
+class Merge:
+    """A function of one element of each of several tensors that fit each other."""
+
+    name: str
+    reference: Reference
+    tolerance: float
+    finite: Finite
+    onnx: Onnx | None
+    """The same op in ONNX. Without one, `cnncc/frontends/onnx` needs a rule for writing it."""
+    synonyms: tuple[str, ...] = ()
+    arity: tuple[int, int | None] = (2, 2)
+    values: Values = Values.ANY
+    """Those that it is tried with."""
+    example: str = ""
+    """One use of it in a text, if `NAME { | sigmoid }` is none."""
+
+    def op(self) -> Op:
+        """The entry of the op table."""
+        example = self.example or f"{self.name} {{ | sigmoid }}"
+        return with_epilogue(
+            Op(
+                name=self.name,
+                arity=self.arity,
+                attributes={},
+                weights=no_weights,
+                shape=elementwise_shape,
+                macs=no_macs,
+                window=one_position,
+                reference=self.reference,
+                tolerance=self.tolerance,
+                traits=replace(COMPUTED, kind=Kind.MERGE, hosts=Hosts.STEPS, finite=self.finite, in_place=True),
+                forms=(Form(self.name, example, arms=True, leads=True, synonyms=self.synonyms),),
+                tried=Tried(Inputs.FITTING, {}, self.values),
+                spread=merged,
+                onnx=self.onnx,
+            )
+        )
 
 
 CONCAT = Op(
@@ -165,52 +174,51 @@ CONCAT = Op(
     spread=mixture,
 )
 SUM: tuple[int, int | None] = (2, None)
-OPS = (
-    elementwise(
+"""Two or more."""
+MERGES = (
+    Merge(
         "add",
         add_reference,
         1e-6,
         Finite.ALWAYS,
-        None,
-        *("sum", "plus", "residual"),
+        onnx=None,
+        synonyms=("sum", "plus", "residual"),
         arity=SUM,
         example="add { conv 3x3 3 | }",
     ),
-    elementwise(
+    Merge(
         "mul",
         mul_reference,
         1e-6,
         Finite.ALWAYS,
-        None,
-        *("multiply", "times", "scale"),
+        onnx=None,
+        synonyms=("multiply", "times", "scale"),
         arity=SUM,
         example="mul { conv 3x3 3 | }",
     ),
-    elementwise(
+    Merge(
         "max",
         max_reference,
         0.0,
         Finite.ALWAYS,
         Onnx("Max"),
-        "maximum",
+        synonyms=("maximum",),
         arity=SUM,
         example="max { conv 3x3 3 | }",
     ),
-    elementwise(
+    Merge(
         "min",
         min_reference,
         0.0,
         Finite.ALWAYS,
         Onnx("Min"),
-        "minimum",
+        synonyms=("minimum",),
         arity=SUM,
         example="min { conv 3x3 3 | }",
     ),
-    elementwise("div", div_reference, 1e-6, Finite.NOT_AT_ZERO, Onnx("Div"), "divide", values=Values.LAST_POSITIVE),
-    elementwise("pow", pow_reference, 2e-6, Finite.AT_ZERO, Onnx("Pow"), values=Values.POSITIVE),
-    elementwise(
-        "fmod", remainder(np.fmod), 0.0, Finite.NOT_AT_ZERO, Onnx("Mod", fixed={"fmod": 1}), values=Values.EXACT
-    ),
-    elementwise("mod", remainder(np.mod), 1e-6, Finite.NOT_AT_ZERO, None, values=Values.EXACT),
-    CONCAT,
+    Merge("div", div_reference, 1e-6, Finite.NOT_AT_ZERO, Onnx("Div"), ("divide",), values=Values.LAST_POSITIVE),
+    Merge("pow", pow_reference, 2e-6, Finite.AT_ZERO, Onnx("Pow"), values=Values.POSITIVE),
+    Merge("fmod", remainder(np.fmod), 0.0, Finite.NOT_AT_ZERO, Onnx("Mod", fixed={"fmod": 1}), values=Values.EXACT),
+    Merge("mod", remainder(np.mod), 1e-6, Finite.NOT_AT_ZERO, onnx=None, values=Values.EXACT),
 )
+OPS = (*(merge.op() for merge in MERGES), CONCAT)

@@ -6,9 +6,9 @@ from collections.abc import Callable
 
 import numpy as np
 
-from cnncc.ops.combine import Reference, elementwise
+from cnncc.ops.combine import Merge, Reference
 from cnncc.ops.domains import Values
-from cnncc.ops.table import Array, Arrays, Attrs, Op, Weights
+from cnncc.ops.table import Array, Arrays, Attrs, Weights
 from cnncc.ops.traits import Finite
 
 
@@ -22,23 +22,24 @@ def where_reference(xs: Arrays, weights: Weights, attrs: Attrs) -> Array:
     return np.where(xs[0] != 0, xs[1], xs[2])
 
 
-def compared(name: str, function: Callable[[Array, Array], Array], *synonyms: str) -> Op:
-    return elementwise(name, comparison(function), 0.0, Finite.ALWAYS, None, *synonyms, values=Values.EXACT)
+def compared(name: str, function: Callable[[Array, Array], Array], *synonyms: str) -> Merge:
+    return Merge(name, comparison(function), 0.0, Finite.ALWAYS, None, synonyms, values=Values.EXACT)
 
 
-OPS = (
+MERGES = (
     compared("greater", np.greater, "gt"),
     compared("greater_equal", np.greater_equal, "ge", "greaterorequal"),
     compared("equal", np.equal, "eq"),
-    elementwise(
+    Merge(
         "where",
         where_reference,
         0.0,
         Finite.ALWAYS,
-        None,
-        "select",
+        onnx=None,
+        synonyms=("select",),
         arity=(3, 3),
         values=Values.EXACT,
         example="where { sigmoid | | relu }",
     ),
 )
+OPS = tuple(merge.op() for merge in MERGES)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Mapping
+from dataclasses import dataclass
 
 import numpy as np
 
@@ -98,32 +99,36 @@ AVERAGE_WORDS: Mapping[str, Word] = {
 Reference = Callable[[Arrays, Weights, Attrs], Array]
 
 
-def pool(
-    name: str,
-    attributes: Attrs,
-    words: Mapping[str, Word],
-    reference: Reference,
-    tried: Tried,
-    *synonyms: str,
-    tolerance: float = 0.0,
-    spread: SpreadRule = kept,
-) -> Op:
+@dataclass(frozen=True)
+class Pool:
     """A pool over sliding windows."""
-    return Op(
-        name=name,
-        arity=(1, 1),
-        attributes=attributes,
-        weights=no_weights,
-        shape=pool_shape,
-        macs=no_macs,
-        window=sliding,
-        reference=reference,
-        tolerance=tolerance,
-        traits=COMPUTED,
-        forms=(Form(name, f"{name} 2x2 /2", (KERNEL,), words=words, synonyms=synonyms),),
-        tried=tried,
-        spread=spread,
-    )
+
+    name: str
+    attributes: Attrs
+    words: Mapping[str, Word]
+    reference: Reference
+    tried: Tried
+    synonyms: tuple[str, ...] = ()
+    tolerance: float = 0.0
+    spread: SpreadRule = kept
+
+    def op(self) -> Op:
+        """The entry of the op table."""
+        return Op(
+            name=self.name,
+            arity=(1, 1),
+            attributes=self.attributes,
+            weights=no_weights,
+            shape=pool_shape,
+            macs=no_macs,
+            window=sliding,
+            reference=self.reference,
+            tolerance=self.tolerance,
+            traits=COMPUTED,
+            forms=(Form(self.name, f"{self.name} 2x2 /2", (KERNEL,), words=self.words, synonyms=self.synonyms),),
+            tried=self.tried,
+            spread=self.spread,
+        )
 
 
 def global_pool(name: str, reference: Reference, tolerance: float, *synonyms: str, onnx: Onnx | None) -> Op:
@@ -147,26 +152,29 @@ def global_pool(name: str, reference: Reference, tolerance: float, *synonyms: st
 
 WINDOWS = window_domains(pooling=True)
 AVERAGED: Mapping[str, Rule] = {**without(WINDOWS, "dilation"), "count_include_pad": FLAG}
-OPS = (
-    pool(
+POOLS = (
+    Pool(
         "maxpool",
         DILATED,
         DILATED_WORDS,
         maxpool_reference,
         Tried(Inputs.IMAGE, WINDOWS),
-        *("maxpooling", "pool", "pooling"),
+        ("maxpooling", "pool", "pooling"),
         spread=largest_of_window,
     ),
-    pool("argmaxpool", DILATED, DILATED_WORDS, argmaxpool_reference, Tried(Inputs.IMAGE, WINDOWS, Values.EXACT)),
-    pool(
+    Pool("argmaxpool", DILATED, DILATED_WORDS, argmaxpool_reference, Tried(Inputs.IMAGE, WINDOWS, Values.EXACT)),
+    Pool(
         "avgpool",
         {**WINDOW, "rounding": "floor", "count_include_pad": False},
         AVERAGE_WORDS,
         avgpool_reference,
         Tried(Inputs.IMAGE, AVERAGED),
-        *("averagepool", "averagepooling", "avgpooling"),
+        ("averagepool", "averagepooling", "avgpooling"),
         tolerance=2e-6,
     ),
+)
+OPS = (
+    *(pool.op() for pool in POOLS),
     global_pool(
         "gap",
         gap_reference,

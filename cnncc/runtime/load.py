@@ -17,8 +17,8 @@ from cnncc.base.errors import CnnccError, reason
 from cnncc.runtime import cpu, wasm_section
 from cnncc.runtime.cuda.driver import cuda_model
 from cnncc.runtime.interface import FORMAT, Code, ModelState
-from cnncc.runtime.model import Model
-from cnncc.runtime.origin import Origin
+from cnncc.runtime.model import EntryPoint, Model
+from cnncc.runtime.origin import HINT, Origin, sha256
 
 SECTION = b".cnncc"
 ARCHIVE = b"!<arch>\n"
@@ -28,7 +28,8 @@ _SECTION_HEADER = struct.Struct("<IIQQQQIIQQ")
 
 
 def read_info(path: str | os.PathLike[str]) -> dict[str, Any]:
-    """What a module says of itself, read from its file without running any of it (so for any processor)."""
+    """What a module says of itself. It is read from the file and none of its code runs, so the module may be for any
+    processor."""
     file = Path(path)
     try:
         with file.open("rb") as opened, mmap.mmap(opened.fileno(), 0, access=mmap.ACCESS_READ) as data:
@@ -72,20 +73,36 @@ def _section(data: mmap.mmap) -> bytes | None:
 def load(
     path: str | os.PathLike[str], weights: str | os.PathLike[str] | None = None, threads: int | None = None
 ) -> Model:
-    """The model in a shared object that `cnncc compile` wrote. Needs NumPy and nothing of the compiler.
+    """The model in a shared object that `cnncc compile` wrote. It needs NumPy, and nothing of the compiler.
 
-    If its weights are in a file of their own, that is looked for beside it, under the name it was given, unless
-    `weights` says where it is. `threads` is how many each call uses, by default as many as it was compiled for, which
-    is also the most. Raises CnnccError if the file is no module, was compiled for a processor with features this one
-    lacks, or if its weights are missing or altered.
+    Loading a module runs its code: load only modules that you trust.
+
+    - `path`: the shared object (`.so`).
+    - `weights`: the file of the weights, if they are not inside the module. By default it is the file beside the
+      module, under the name that it was given when the module was compiled.
+    - `threads`: how many threads each call uses, from 1 to the number that the module was compiled for, which is also
+      the default.
+
+    Raises CnnccError if the file is no module, if this processor lacks a feature that the module needs, or if the
+    weights are missing or altered.
     """
     info = read_info(path)
-    origin = Origin.of(path, weights)
+    origin = Origin.of(path, reopen, weights)
     _check(path, info, threads)
     model = _bind(_open(origin.path, info), info, origin)
     if threads is not None:
         model.set_threads(threads)
     return model
+
+
+def reopen(path: str, digest: str, threads: int | None, weights: str | None = None) -> Model:
+    """The model that was pickled. CnnccError if its file is gone or is another one now."""
+    found = sha256(Path(path))
+    if found != digest:
+        raise CnnccError(
+            f"{path} is not the module that was pickled: its sha256 is {found[:12]}, not {digest[:12]}", hint=HINT
+        )
+    return load(path, weights, threads)
 
 
 def _check(path: str | os.PathLike[str], info: dict[str, Any], threads: int | None) -> None:
@@ -127,14 +144,14 @@ def _bind(library: ctypes.CDLL, info: dict[str, Any], origin: Origin) -> Model:
         get = library[f"{name}_model_get"]
         get.restype = ctypes.c_void_p
         if "cuda" in info:
-            return cuda_model(info, library, run, get(), error_text, origin)
-        return Model(info, run, get(), error_text, keep=(library,), origin=origin)
+            return cuda_model(info, EntryPoint(run, get(), error_text, (library,)), origin)
+        return Model(info, EntryPoint(run, get(), error_text, (library,)), origin)
     file = info["weights"]["file"]
     if Path(file).name != file:
         raise CnnccError(f"{origin.path}: its weights would lie outside its folder, in {file!r}")
     beside = origin.path.with_name(file)
     state = _open_weights(library, name, origin.weights or beside, error_text)
-    return Model(info, run, ctypes.addressof(state), error_text, keep=(library, state), origin=origin)
+    return Model(info, EntryPoint(run, ctypes.addressof(state), error_text, (library, state)), origin)
 
 
 def _open_weights(library: ctypes.CDLL, name: str, file: Path, error_text: Callable[[int], str]) -> ModelState:

@@ -1,8 +1,9 @@
-"""Seeded initial weights: He-normal filters and batch norm statistics that fit them.
+"""Random initial weights from a seed: He-normal filters, and batch norm statistics that fit them.
 
-Every tensor has its own generator, seeded by (seed, SHA-256 of the constant's name): an edit elsewhere in the network
-does not change it. Only `running_mean` and `running_var` also depend on what lies before the batch norm: they are set
-to what that batch norm would really see, otherwise a ResNet of a thousand layers overflows or dies out.
+Each tensor has its own generator, whose seed is (seed, SHA-256 of the constant's name). So an edit elsewhere in the
+network does not change the tensor. Only `running_mean` and `running_var` depend on the layers before them as well: they
+fit the values that the batch norm really gets. With other statistics, the values of a ResNet of a thousand
+layers would overflow or become zero.
 """
 
 from __future__ import annotations
@@ -24,13 +25,14 @@ Shape = tuple[int, ...]
 
 
 def generator(name: str, seed: int) -> np.random.Generator:
-    """The generator of one tensor: a function of its name and the seed alone."""
+    """The generator of one tensor. It depends on the tensor's name and the seed only."""
     words = np.frombuffer(hashlib.sha256(name.encode()).digest(), dtype="<u4")
     return np.random.Generator(np.random.SFC64([seed, *words.tolist()]))
 
 
 def seeded(graph: Graph, seed: int) -> dict[str, Constant]:
-    """Initial constants of all slots of the graph, each computed when first asked for; `seed` is at least 0."""
+    """Initial constants for all slots of the graph. Each value is computed when it is first used. `seed` is at least
+    0."""
 
     @cache
     def moments() -> Mapping[str, float]:
@@ -50,20 +52,21 @@ def _initial(
     rule = TABLE[node.op].initial[slot]
 
     def compute() -> np.ndarray:
-        # Only the statistics look at the moments, so that parameters never wait for the walk through the graph.
+        # Only statistics need the moments of the values, so that other parameters do not wait for them.
         moment = moments()[node.inputs[0]] if slot in NOT_TRAINED else 1.0
         return rule(generator(name, seed), shape, node.attrs, moment)
 
     return compute
 
 
-# The moments. A value is stood for by samples, sample i being "a channel and pixel picked at random". They
-# go through activations, sums and products exactly, which closed forms do not: half a sum of a positive shortcut and
-# a residual is not what relu leaves of it, and 600 blocks raise such an error to the 600th power.
+# The moments of values. Some numbers stand for a value; each stands for a channel and pixel picked at random.
+# Activations, sums and products are computed on these numbers, because closed forms are not exact: relu of the sum of a
+# positive shortcut and a residual has more than half of the sum's moment, and an error in one block becomes its 600th
+# power in 600 blocks.
 
 
 def second_moments(graph: Graph, seed: int = 0) -> Mapping[str, float]:
-    """E[x^2] of every value of the graph under its initial weights, for an input of second moment 1."""
+    """E[x^2] of each value of the graph with its initial weights, if that of the input is 1."""
     samples: dict[str, np.ndarray] = {}
     for node in graph.nodes:
         own = own_count(len(node.inputs), node.attrs)

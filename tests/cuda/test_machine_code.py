@@ -13,13 +13,15 @@ import pytest
 from cnncc import lang, weights
 from cnncc.base import resources
 from cnncc.base.errors import CnnccError
-from cnncc.kernels.gpu.model import Tile, resident_blocks, tiles
+from cnncc.kernels.gpu.model import GpuTile, resident_blocks, tiles
 from cnncc.machines import gpus
 from cnncc.module.gpu import nvrtc as compiler
 from cnncc.module.gpu.compiled import Resources, parse_resources
 from cnncc.module.gpu.images import image_for
-from cnncc.module.gpu.program import CudaProgram, make_program
+from cnncc.module.gpu.program import CudaProgram
 from cnncc.module.gpu.source import program_source
+from cnncc.module.lower import lower
+from cnncc.options import Options
 
 pytestmark = pytest.mark.usefixtures("nvrtc")
 ZOO = sorted(p.stem for p in resources.directory("models").glob("*.net"))
@@ -29,7 +31,7 @@ ARCHITECTURES = ("sm_75", "sm_80", "sm_86", "sm_89", "sm_90", "sm_100")
 @cache
 def program(name: str, target: str = "cuda") -> CudaProgram:
     graph = weights.bind(lang.read(resources.directory("models") / f"{name}.net"), None)
-    return make_program(graph, gpus.load(target))
+    return lower(graph, gpus.load(target))
 
 
 @cache
@@ -48,7 +50,7 @@ def check_resources(name: str, target: str) -> None:
             assert found.shared_bytes <= gpu.shared_bytes_per_block, kernel.name
             assert resident_blocks(gpu, kernel.threads, found.registers, found.shared_bytes) >= 1, kernel.name
             tile = getattr(kernel.config, "tile", None)
-            if isinstance(tile, Tile):
+            if isinstance(tile, GpuTile):
                 assert found.shared_bytes == tile.shared_bytes, kernel.name
                 assert found.registers <= tile.registers + 32, (kernel.name, found.registers, tile.registers)
 
@@ -96,7 +98,7 @@ def test_convolutions_load_vectors_and_multiply_from_registers(architecture: str
 @pytest.mark.parametrize("architecture", ["sm_75", "sm_80", "sm_90"])
 def test_tensor_cores_are_used(architecture: str, tmp_path: Path) -> None:
     graph = weights.bind(lang.read(resources.directory("models") / "lenet5.net"), None)
-    chosen = make_program(graph, gpus.load("cuda"), dtype="float16")
+    chosen = lower(graph, gpus.load("cuda"), Options(dtype="float16"))
     image = image_for(program_source(chosen), architecture)
     code = disassembly(architecture, image.code, tmp_path)
     kernels = [k for k in chosen.kernels if k.work.tensor]

@@ -14,10 +14,13 @@ import pytest
 from cnncc import api, lang, weights
 from cnncc.base import resources
 from cnncc.kernels.cpu.room import SHARE
-from cnncc.kernels.shared.spec import Call, Operand
+from cnncc.kernels.shared.operands import Operand, PackedWeight, RawInput, Workspace
+from cnncc.kernels.shared.spec import Call
 from cnncc.module.cpu.build import Build
 from cnncc.module.cpu.emit import machine_of
-from cnncc.module.program import Program
+from cnncc.module.cpu.program import CpuProgram
+from cnncc.options import Options
+from cnncc.plan.homes import Home, InArena, InInput, InOutput
 from cnncc.runtime.interface import ALIGN
 
 ZOO = sorted(p.stem for p in resources.directory("models").glob("*.net"))
@@ -76,7 +79,7 @@ class Steps:
         for room in (r for r in self.program.memory.rooms if r.step == step):
             mask[room.offset : room.offset + room.bytes] = True
         slot, kind = self.program.plan.slots[name], self.program.graph[name].type
-        for image in range(kind.shape[0]) if slot.kind == "arena" else ():
+        for image in range(kind.shape[0]) if isinstance(slot.home, InArena) else ():
             start = slot.offset + slot.inner + image * slot.image_stride
             mask[start : start + kind.nbytes // kind.shape[0]] = True
         return mask
@@ -96,17 +99,27 @@ class Steps:
 
     def address(self, i: int, call: Call, operand: Operand, image: int) -> int:
         program = self.program
-        if operand.kind == "weight":
-            return self.weights.ctypes.data + program.weight_offsets[operand.name] + 4 * operand.offset
-        if operand.kind == "workspace":
-            return self.arena.ctypes.data + program.memory.calls[i].workspace + 4 * call.workspace_floats * image
-        if operand.kind == "raw":
-            given = self.inputs[[n.name for n in program.graph.inputs].index(operand.name)]
-            return given.ctypes.data + image * given[0].nbytes
+        match operand:
+            case PackedWeight(name):
+                return self.weights.ctypes.data + program.weight_offsets[name] + 4 * operand.offset
+            case Workspace():
+                return self.arena.ctypes.data + program.memory.calls[i].workspace + 4 * call.workspace_floats * image
+            case RawInput(name):
+                given = self.inputs[[n.name for n in program.graph.inputs].index(name)]
+                return given.ctypes.data + image * given[0].nbytes
         slot = program.plan.slots[operand.name]
-        base = {"arena": [self.arena], "input": self.inputs, "output": self.outputs}[slot.kind]
-        start = base[0 if slot.kind == "arena" else int(slot.storage)].ctypes.data
+        start = self.memory(slot.home).ctypes.data
         return start + slot.offset + slot.inner + 4 * operand.offset + image * slot.image_stride
+
+    def memory(self, home: Home) -> np.ndarray:
+        match home:
+            case InInput(index):
+                return self.inputs[index]
+            case InOutput(index):
+                return self.outputs[index]
+            case InArena():
+                return self.arena
+        raise AssertionError(home)
 
 
 def values(seed: int, shape: tuple[int, ...]) -> np.ndarray:
@@ -114,7 +127,7 @@ def values(seed: int, shape: tuple[int, ...]) -> np.ndarray:
 
 
 def compiled(text: str, batch: int = 1, threads: int = 2) -> Build:
-    return api.build(weights.bind(lang.parse(text)), batch=batch, threads=threads)
+    return api.build(weights.bind(lang.parse(text)), Options(batch=batch, threads=threads))
 
 
 def zoo(name: str) -> str:
@@ -168,11 +181,11 @@ def test_what_the_arena_held_before_does_not_matter() -> None:
     assert len(found) == 1
 
 
-def program(name: str, target: str, batch: int = 1) -> Program:
-    return api.program(lang.parse(zoo(name)), target, batch, 2)
+def program(name: str, target: str, batch: int = 1) -> CpuProgram:
+    return api.program(lang.parse(zoo(name)), Options((target,), batch=batch, threads=2))
 
 
-def blocks(p: Program) -> Iterator[tuple[int, int, int, int]]:
+def blocks(p: CpuProgram) -> Iterator[tuple[int, int, int, int]]:
     """(offset, end, first step, last step) of everything in the arena."""
     for tenant in p.plan.tenants:
         yield from (
@@ -219,11 +232,11 @@ def test_nothing_overlaps_and_the_same_again(name: str, batch: int) -> None:
 def test_threads_change_scratch_but_no_kernel() -> None:
     """Kernels are the same for every number of threads, and with them the bits of the result."""
     graph = lang.parse(zoo("cifar_resnet20"))
-    one, many = (api.program(graph, "x86-64-v3", threads=n) for n in (1, 16))
+    one, many = (api.program(graph, Options(("x86-64-v3",), threads=n)) for n in (1, 16))
     assert one.kernels == many.kernels
     assert one.arena_bytes < many.arena_bytes
     convs = [k for k in one.kernels if k.family != "dense"]
-    assert [k for k in api.program(graph, "x86-64-v3", batch=8).kernels if k.family != "dense"] == convs
+    assert [k for k in api.program(graph, Options(("x86-64-v3",), batch=8)).kernels if k.family != "dense"] == convs
 
 
 def test_a_kernel_that_fits_takes_the_place_of_one_that_is_hardly_faster() -> None:

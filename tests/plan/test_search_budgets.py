@@ -13,11 +13,11 @@ from plan.arena_simulator import simulate
 
 from cnncc import lang
 from cnncc.ir import Graph
-from cnncc.passes import assign_layouts, best_order, run
-from cnncc.passes.parts import Parts
+from cnncc.passes import assign_layouts, run
+from cnncc.plan import best_order, plan_arena
 from cnncc.plan import pack_records as packing
-from cnncc.plan import plan_arena
 from cnncc.plan.pack_records import clashes, pack_shapes
+from cnncc.plan.parts import Parts
 from cnncc.plan.pieces import Piece, Shape, joined, live_bytes, outline, shape_of
 from cnncc.plan.plan_arena import activation_bound
 from cnncc.plan.stack_records import stack
@@ -111,7 +111,7 @@ def test_stacked_records_do_not_overlap(records: list[tuple[int, int, int]], rng
 @given(st.lists(lives, max_size=9))
 def test_stacked_is_what_the_first_order_gives(records: list[tuple[int, int, int]]) -> None:
     order = sorted(range(len(records)), key=lambda i: (-records[i][2], records[i][0]))
-    search = packing.Search([shape_of(r) for r in records])
+    search = packing.PackSearch([shape_of(r) for r in records])
     search.attempt(order)
     assert stack(records, order) == (tuple(search.offsets), search.bytes if records else 0)
 

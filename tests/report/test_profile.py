@@ -16,13 +16,14 @@ from cnncc.cli import main
 from cnncc.cli import profile as command
 from cnncc.module.cpu.emit import parse_glue
 from cnncc.module.cpu.glue import steps_ir
+from cnncc.options import Options
 from cnncc.report.profile import Profile, Step, page, profile
 from cnncc.report.profile import measure as measuring
 from cnncc.report.profile.groups import by_op, by_stage
 from cnncc.report.profile.machine_limits import MachineLimits, measure_limits
 from cnncc.report.profile.measure import share_of_limit
 from cnncc.report.profile.page import KINDS, kind
-from cnncc.report.profile.roofline import Axis
+from cnncc.report.profile.roofline import PlotAxis
 from cnncc.report.profile.work import Work, works
 from cnncc.runtime import cpu
 
@@ -42,7 +43,7 @@ PROFILE = Profile("t", "host", 1, 2, 30, (STEP, replace(STEP, node="b", seconds=
 
 
 def build(text: str, **options):
-    return api.build(weights.bind(lang.parse(text)), **options)
+    return api.build(weights.bind(lang.parse(text)), Options(**options))
 
 
 @pytest.fixture(scope="module")
@@ -260,7 +261,7 @@ def test_time_by_op_and_by_stage():
 
 
 def test_a_logarithmic_axis():
-    axis = Axis(0.5, 200, 0, 100)
+    axis = PlotAxis(0.5, 200, 0, 100)
     assert (axis.at(0.5), axis.at(200), axis.at(10)) == pytest.approx((0, 100, 50))
     assert axis.ticks((1, 2, 5)) == pytest.approx([0.5, 1, 2, 5, 10, 20, 50, 100, 200])
 

@@ -11,7 +11,7 @@ import numpy as np
 from cnncc.ir import TensorType
 from cnncc.kernels.cpu.tiles import Tile, even_tiles, step_cycles
 from cnncc.kernels.shared.convolution import pad_channels
-from cnncc.kernels.shared.spec import Call, Epilogue, Kernel, Operand, Packed, Rule, Selection, Site, blocks
+from cnncc.kernels.shared.spec import Call, Epilogue, Kernel, Packed, Rule, Selection, Site, blocks
 from cnncc.machines.targets import Target
 from cnncc.weights.half import SHORT, STORED, check_range, encode
 
@@ -90,9 +90,9 @@ def select_dense(site: Site) -> Selection:
         groups=groups,
         block=target.block,
         lanes=target.lanes,
-        weights_dtype=site.weights_dtype,
+        weights_dtype=site.options.weights_dtype,
     )
-    name = f"dense_{SHORT[site.weights_dtype]}_{image_tile}x{groups * target.block}_{target.isa}"
+    name = f"dense_{SHORT[site.options.weights_dtype]}_{image_tile}x{groups * target.block}_{target.isa}"
     kernel = Kernel("dense", name, config, sum(n for *_, n in config.runs), 0)
     weight, bias = site.constant("weight"), site.constant("bias")
     assert weight is not None
@@ -109,7 +109,7 @@ def select_dense(site: Site) -> Selection:
         packed.append(Packed(f"{node.name}.bias", bias.map((padded,), lambda b: pad_channels(b, padded))))
     operands = (
         *site.values(node.inputs[:1]),
-        *(Operand("weight", p.name) for p in packed),
+        *(p.operand for p in packed),
         *site.values(node.inputs[1:]),
     )
     call = Call(node.name, kernel, operands, site.result, whole_batch=True)

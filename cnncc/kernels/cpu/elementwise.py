@@ -11,7 +11,8 @@ import numpy as np
 from cnncc.ir import Constant
 from cnncc.kernels.shared.convolution import pad_channels
 from cnncc.kernels.shared.elementwise import affine_weights, finite, label
-from cnncc.kernels.shared.spec import Call, Epilogue, Kernel, Operand, Packed, Rule, Selection, Site
+from cnncc.kernels.shared.operands import Operand, RawInput
+from cnncc.kernels.shared.spec import Call, Epilogue, Kernel, Packed, Rule, Selection, Site
 from cnncc.ops import TABLE
 from cnncc.ops.epilogue import own_count
 from cnncc.ops.traits import Kind
@@ -100,7 +101,7 @@ def _elementwise(
     kernel = Kernel("elementwise", f"{label(start, epilogue)}_f32_{target.isa}", config, channel_blocks * pieces, 0)
     operands = (
         *site.values(node.inputs[: len(kinds)]),
-        *(Operand("weight", p.name) for p in packed),
+        *(p.operand for p in packed),
         *site.values(node.inputs[len(kinds) :]),
     )
     return Selection((Call(node.name, kernel, operands, site.result),), packed, "one pass over memory")
@@ -129,7 +130,7 @@ def select_normalize(site: Site) -> Selection:
     pieces = next(n for n in (16, 8, 7, 6, 5, 4, 3, 2, 1) if pixels % (n * site.target.lanes) == 0 or n == 1)
     config = NormalizeConfig(channels, pixels, site.target.lanes, pieces)
     kernel = Kernel("normalize", f"normalize_f32_nchw_{site.target.isa}", config, channels * pieces, 0)
-    operands = (Operand("raw", node.name), *(Operand("weight", p.name) for p in packed))
+    operands: tuple[Operand, ...] = (RawInput(node.name), *(p.operand for p in packed))
     return Selection((Call(node.name, kernel, operands, site.result),), packed, "mean and std of the input")
 
 

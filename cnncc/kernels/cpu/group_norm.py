@@ -6,7 +6,7 @@ import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from cnncc.kernels.shared.spec import Call, Kernel, Operand, Packed, Rule, Selection, Site
+from cnncc.kernels.shared.spec import Call, Kernel, Packed, Rule, Selection, Site
 
 
 @dataclass(frozen=True)
@@ -35,7 +35,7 @@ def select_group_norm(site: Site) -> Selection:
         assert constant is not None
         packed.append(Packed(f"{node.name}.{slot}", constant.map(constant.shape, lambda v: v)))
     kernel = Kernel("group_norm", f"group_norm_f32_nchw_{site.target.isa}", config, groups, 0)
-    operands = (*site.values(node.inputs), *(Operand("weight", p.name) for p in packed))
+    operands = (*site.values(node.inputs), *(p.operand for p in packed))
     why = "three passes over a group: mean, variance, result"
     return Selection((Call(node.name, kernel, operands, site.result),), tuple(packed), why)
 

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from cnncc.ir import Constant
-from cnncc.kernels.shared.spec import Call, Kernel, Operand, Packed, Rule, Selection, Site, blocks
+from cnncc.kernels.shared.spec import Call, Kernel, Packed, Rule, Selection, Site, blocks
 from cnncc.ops.resize import axes_taps
 
 
@@ -39,7 +39,7 @@ def select_resize(site: Site) -> Selection:
     ]
     name = f"resize_{node.attrs['mode']}_f32_nchw{target.block}c_{target.isa}"
     kernel = Kernel("resize", name, config, planes * out_size[0], 0)
-    operands = (*site.values(node.inputs), *(Operand("weight", p.name) for p in packed))
+    operands = (*site.values(node.inputs), *(p.operand for p in packed))
     why = f"{taps[0]}x{taps[1]} taps from tables"
     return Selection((Call(node.name, kernel, operands, site.result),), tuple(packed), why)
 

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from cnncc.ir import Constant
-from cnncc.kernels.shared.spec import Call, Kernel, Operand, Packed, Rule, Selection, Site
+from cnncc.kernels.shared.spec import Call, Kernel, Packed, Rule, Selection, Site
 
 
 @dataclass(frozen=True)
@@ -35,7 +35,7 @@ def select_take(site: Site) -> Selection:
     config = TakeConfig(math.prod(old[:axis]), old[axis], len(table), math.prod(old[axis + 1 :]))
     packed = Packed(f"{node.name}.places", Constant(table.shape, lambda: table))
     kernel = Kernel("take", f"take_f32_{site.target.isa}", config, config.units, 0)
-    operands = (*site.values(node.inputs), Operand("weight", packed.name))
+    operands = (*site.values(node.inputs), packed.operand)
     return Selection((Call(node.name, kernel, operands, site.result),), (packed,), "rows from a table of places")
 
 

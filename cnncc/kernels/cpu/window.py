@@ -8,7 +8,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from cnncc.kernels.shared.convolution import pad_channels
-from cnncc.kernels.shared.spec import Call, Epilogue, Kernel, Operand, Packed, Rule, Selection, Site, blocks
+from cnncc.kernels.shared.spec import Call, Epilogue, Kernel, Packed, Rule, Selection, Site, blocks
 from cnncc.machines.targets import Target
 
 UNROLLED_TAPS = 9
@@ -139,7 +139,7 @@ def select_depthwise(site: Site) -> Selection | None:
         packed.append(Packed(f"{node.name}.bias", bias.map((padded,), lambda b: pad_channels(b, padded))))
     operands = (
         *site.values(node.inputs[:1]),
-        *(Operand("weight", p.name) for p in packed),
+        *(p.operand for p in packed),
         *site.values(node.inputs[1:]),
     )
     call = Call(node.name, _kernel(config, target), operands, site.result)

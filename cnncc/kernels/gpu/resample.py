@@ -5,13 +5,13 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 
-from cnncc.kernels.gpu.spec import VECTOR, GpuKernel, GpuRule, GpuSite, View, Work, grid_of, threads_for
+from cnncc.kernels.gpu.spec import VECTOR, GpuKernel, GpuRule, GpuSite, LaunchWork, View, grid_of, threads_for
 from cnncc.kernels.shared.resample import SETTINGS, label
 from cnncc.kernels.shared.spec import Call, Selection
 
 
 @dataclass(frozen=True)
-class ResampleConfig:
+class GpuResampleConfig:
     """`mode` is `crop`, `constant`, `edge`, `reflect`, `nearest` or `bilinear`; `offset` is the crop's or the padding's
     corner, `scale` the upsampling factor."""
 
@@ -35,10 +35,10 @@ def select_resample(site: GpuSite) -> Selection:
     node = site.node
     source, result = site.view(node.inputs[0]), site.view(node.name)
     total = site.batch * result.floats // VECTOR
-    config = ResampleConfig("crop", site.batch, source, result, threads_for(total, site.target))
+    config = GpuResampleConfig("crop", site.batch, source, result, threads_for(total, site.target))
     config = replace(config, **SETTINGS[node.op](node.attrs))
     grid = grid_of(total, config.threads)
-    work = Work(8 * total * VECTOR if config.mode == "bilinear" else 0, site.bytes_of(node.name, *node.inputs))
+    work = LaunchWork(8 * total * VECTOR if config.mode == "bilinear" else 0, site.bytes_of(node.name, *node.inputs))
     name = f"{label(node, config.mode)}_f32_{result.label}"
     kernel = GpuKernel("resample", name, config, grid[0], 0, grid, config.threads, work)
     call = Call(node.name, kernel, site.values(node.inputs), site.result, True)

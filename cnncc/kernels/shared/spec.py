@@ -6,28 +6,23 @@ import hashlib
 import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
-from typing import Any, Generic, Protocol, TypeVar
+from typing import Any, Generic, TypeVar
 
 import numpy as np
 
 from cnncc.ir import Constant, Graph, Node, TensorType
 from cnncc.kernels.shared.choices import Choices, Given, conv_key
+from cnncc.kernels.shared.operands import NodeValue, Operand, PackedWeight
+from cnncc.machines import Machine
 from cnncc.machines.targets import Target
+from cnncc.options import Options
 from cnncc.weights.half import STORED
 
 Epilogue = tuple[tuple[str, tuple[tuple[str, Any], ...]], ...]
 """As in the graph: `("add", ())` adds the next extra operand, anything else is an activation with its attributes."""
 
 
-class HasBlocks(Protocol):
-    """A machine whose layouts have channels in blocks."""
-
-    @property
-    def block(self) -> int:
-        """Channels in a block."""
-
-
-Machine = TypeVar("Machine", bound=HasBlocks, covariant=True)
+M = TypeVar("M", bound=Machine, covariant=True)
 
 
 @dataclass(frozen=True)
@@ -52,16 +47,6 @@ class Kernel:
         return f"{self.name}_{digest[:12]}"
 
 
-@dataclass(frozen=True)
-class Operand:
-    """An argument of a call: the value of a node, or a packed weight; `offset` in floats is added to its address."""
-
-    kind: str
-    """`value`, `weight`, `raw` (an input as the caller gave it) or `workspace` (between the calls of one node)."""
-    name: str
-    offset: int = 0
-
-
 @dataclass(frozen=True, eq=False)
 class Packed:
     """A weight in the layout its kernel reads, flat; computed when the module is written. Only operands of float32
@@ -71,6 +56,11 @@ class Packed:
     constant: Constant
     dtype: str = "float32"
     """Type of its elements; the constant is computed as `cnncc.weights.half.STORED` of it."""
+
+    @property
+    def operand(self) -> PackedWeight:
+        """What a call that reads it has."""
+        return PackedWeight(self.name)
 
     @property
     def nbytes(self) -> int:
@@ -108,12 +98,13 @@ class Selection:
 
 
 @dataclass(frozen=True, eq=False)
-class Place(Generic[Machine]):
+class Place(Generic[M]):
     """A node to be computed and the machine that does it: what rules may look at whatever that is."""
 
     graph: Graph
     node: Node
-    target: Machine
+    target: M
+    options: Options
 
     @property
     def batch(self) -> int:
@@ -133,11 +124,11 @@ class Place(Generic[Machine]):
         return None if name is None else self.graph.constants[name]
 
     def values(self, names: Sequence[str]) -> tuple[Operand, ...]:
-        return tuple(Operand("value", n) for n in names)
+        return tuple(NodeValue(n) for n in names)
 
     @property
     def result(self) -> Operand:
-        return Operand("value", self.node.name)
+        return NodeValue(self.node.name)
 
 
 @dataclass(frozen=True, eq=False)
@@ -146,12 +137,8 @@ class Site(Place[Target]):
 
     image_strides: dict[str, int]
     """Bytes from one image of the batch to the next, for the values the node touches."""
-    max_error: float = 1e-5
-    """Share of a layer's largest output by which a faster algorithm may be off."""
     copies: tuple[int, ...] = ()
     """For a concat: which arms are not written in place and must be copied."""
-    weights_dtype: str = "float32"
-    """Type in which the weights of ops with the trait `half_weights` are stored."""
     choices: Choices = field(default_factory=dict)
     """What takes the place of the model's picks, by convolution."""
     room: float = math.inf

@@ -7,7 +7,7 @@ from typing import Any
 
 
 @dataclass(frozen=True)
-class Block:
+class MemoryBlock:
     """Bytes [offset, offset + bytes) of the arena from step `first` to step `last`, inclusive."""
 
     kind: str
@@ -30,7 +30,7 @@ class Held:
 
 
 @dataclass(frozen=True)
-class Step:
+class MemoryStep:
     """One step: activations alive in the arena, and what its kernels take besides."""
 
     node: str
@@ -45,7 +45,7 @@ class Step:
 
 
 @dataclass(frozen=True)
-class Report:
+class MemoryReport:
     """The arena of a compiled network. Bytes throughout; steps are positions in the program's graph."""
 
     name: str
@@ -65,7 +65,7 @@ class Report:
     reordered: bool
     proven: bool
     """Whether no order of the steps has a smaller bound."""
-    steps: tuple[Step, ...]
+    steps: tuple[MemoryStep, ...]
     peak: int
     """The step with the most activations alive."""
     held: tuple[Held, ...]
@@ -74,7 +74,7 @@ class Report:
     """The step with the most of everything."""
     exceeding: tuple[tuple[str, int, str], ...]
     """Kernels that take the arena beyond its share above the activations: node, bytes beyond, why it was chosen."""
-    blocks: tuple[Block, ...]
+    blocks: tuple[MemoryBlock, ...]
 
     @property
     def gap(self) -> float:

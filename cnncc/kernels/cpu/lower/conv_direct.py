@@ -10,7 +10,7 @@ from tvm import tirx
 from tvm.tirx import PrimFunc
 
 from cnncc.kernels.cpu.conv_direct import ConvConfig
-from cnncc.kernels.cpu.lower.moves import Window, gather_rows
+from cnncc.kernels.cpu.lower.moves import Corner, ImageWindow, gather_rows
 from cnncc.kernels.cpu.tiles import even_tiles
 from cnncc.kernels.shared.builder import Buffer, Expr, KernelBuilder, splat
 from cnncc.kernels.shared.epilogue import costly, each, readable
@@ -125,8 +125,8 @@ class _Conv:
         if self.window is None:
             return
         top = k.let(unit.row * c.stride[0] + c.origin[0])
-        window = Window(c.group_in_blocks, c.in_block, c.in_size, c.window, c.origin[1], outside=0.0)
-        gather_rows(k, self.image, self.window, window, unit.first_in, top)
+        window = ImageWindow(c.group_in_blocks, c.in_block, c.in_size, c.window, c.origin[1], outside=0.0)
+        gather_rows(k, self.image, self.window, window, Corner(unit.first_in, top))
 
     def rows(self, unit: _Unit, count: int) -> None:
         """All output blocks of the chunk on `count` rows: blocks outermost, so that their weights stay in cache."""

@@ -10,7 +10,7 @@ from typing import Any
 from tvm import tirx
 from tvm.tirx import PrimFunc
 
-from cnncc.kernels.cpu.lower.moves import Window, gather_rows
+from cnncc.kernels.cpu.lower.moves import Corner, ImageWindow, gather_rows
 from cnncc.kernels.cpu.tiles import even_tiles
 from cnncc.kernels.cpu.window import WindowConfig
 from cnncc.kernels.shared.arithmetic import LOWEST, nan_max, vmax, vmin
@@ -90,8 +90,8 @@ class _Window:
         if self.window is None:
             return
         first = k.let(top * c.stride[0] - c.pad[0])
-        window = Window(1, c.block, c.in_size, c.window, -c.pad[1], outside=self.start)
-        gather_rows(k, self.image, self.window, window, plane, first)
+        window = ImageWindow(1, c.block, c.in_size, c.window, -c.pad[1], outside=self.start)
+        gather_rows(k, self.image, self.window, window, Corner(plane, first))
 
     @property
     def start(self) -> float:
