@@ -10,7 +10,7 @@ from cnncc.machines import targets
 from cnncc.module import phases
 from cnncc.passes import assign_layouts, run, with_batch
 from cnncc.plan import plan_arena
-from cnncc.plan.pack_records import pack
+from cnncc.plan.pack_records import PackSearch, pack
 from cnncc.plan.pieces import Record, live_bound, shape_of
 
 MIB = 2**20
