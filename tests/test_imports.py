@@ -24,25 +24,35 @@ def modules(root: Path) -> list[Path]:
 MODULES = modules(ROOT)
 TVM_EDGE = {"kernels", "module"}
 ALLOWED = {
-    "base": set(),
-    "ir": {"base"},
-    "ops": {"base", "ir"},
-    "lang": {"base", "ir", "ops"},
-    "weights": {"base", "ir", "ops"},
-    "passes": {"base", "ir", "ops"},
-    "plan": {"ir", "ops"},
-    "pictures": {"base"},
-    "runtime": {"base"},
-    "options": {"base", "runtime"},
-    "machines": {"base", "options", "runtime"},
-    "frontends": {"__version__", "base", "ir", "lang", "ops", "passes", "runtime", "weights"},
-    "kernels": {"base", "ir", "machines", "ops", "options", "plan", "weights"},
-    "module": {"__version__", "base", "ir", "kernels", "machines", "ops", "options", "passes", "plan", "runtime"},
+    name: set(others.split())
+    for name, others in {
+        "base": "",
+        "options": "base runtime",
+        "ir": "base",
+        "ops": "base ir",
+        "lang": "base ir ops",
+        "weights": "base ir ops",
+        "passes": "base ir ops",
+        "plan": "ir ops",
+        "pictures": "base",
+        "runtime": "base",
+        "machines": "base options runtime",
+        "frontends": "__version__ base ir lang ops passes runtime weights",
+        "kernels": "base ir machines ops options plan weights",
+        "module": "base ir kernels machines ops options passes plan runtime",
+        "tune": "base ir kernels lang machines module ops options runtime weights",
+        "api": "base frontends ir kernels machines module options runtime tune",
+        "report": "api base ir kernels machines module ops options passes plan runtime weights",
+        "bench": "base frontends ir lang options passes report weights",
+        "contrib": "api base frontends pictures runtime",
+        "cli": "__version__ api base bench frontends ir lang machines module options passes pictures "
+        "report runtime tune weights",
+        "__init__": "api base runtime",
+        "__main__": "cli",
+    }.items()
 }
 """What each part may import of the others: `runtime` stands alone, the command line comes last and is imported by
 nobody."""
-KNOWN_CIRCLES = [{"cnncc.module.cpu.build", "cnncc.module.cpu.listing", "cnncc.module.cpu.write"}]
-"""To go with the one driver of compiling."""
 
 
 def imports(path: Path, for_types: bool = True) -> Iterator[tuple[str, tuple[str, ...]]]:
@@ -134,7 +144,7 @@ def test_the_rules_lead_in_no_circle():
 
 
 def test_no_modules_import_each_other():
-    assert circles(module_arrows(ROOT)) == KNOWN_CIRCLES
+    assert circles(module_arrows(ROOT)) == []
 
 
 def test_circles_are_found(tmp_path):

@@ -15,7 +15,7 @@ import numpy as np
 from cnncc.machines import check_runs_here, targets
 from cnncc.module import toolchain
 from cnncc.module.built import traced
-from cnncc.module.cpu.code import Code
+from cnncc.module.cpu.code import CpuCode
 from cnncc.module.cpu.emit import kernel_objects, machine_of, parse_glue
 from cnncc.module.cpu.entry import run_ir
 from cnncc.module.cpu.glue import steps_ir
@@ -32,7 +32,7 @@ _serial = count()
 
 
 @dataclass(frozen=True, eq=False)
-class Build(Code):
+class Build(CpuCode):
     """A network compiled for processors: for one, or for several that share a module."""
 
     def model(self, weights: np.ndarray | None = None) -> Model:
