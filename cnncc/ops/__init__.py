@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import importlib
 import pkgutil
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from types import ModuleType
 from typing import Any
 
@@ -17,11 +17,12 @@ from cnncc.ops import measure
 from cnncc.ops.pointwise import RECORDS
 from cnncc.ops.shapes import refuse_huge
 from cnncc.ops.table import NOT_TRAINED, REQUIRED, Attrs, Op, Shape, ShapeError, Shapes
-from cnncc.ops.traits import Traits
+from cnncc.ops.traits import Kind, Traits
 
 __all__ = [
     "ACTIVATIONS",
     "DEFAULTS",
+    "LINEAR",
     "NOT_TRAINED",
     "REQUIRED",
     "TABLE",
@@ -31,6 +32,7 @@ __all__ = [
     "complete",
     "infer",
     "macs",
+    "of_trait",
     "params",
     "receptive_field",
     "refuse_huge",
@@ -62,6 +64,15 @@ def lookup(name: str) -> Op:
     if name not in TABLE:
         raise ShapeError(f"unknown op {name!r}", nearest(name, TABLE))
     return TABLE[name]
+
+
+def of_trait(holds: Callable[[Traits], bool]) -> tuple[str, ...]:
+    """The names of the ops whose traits are such, for rules that ask about nothing else."""
+    return tuple(name for name, op in TABLE.items() if holds(op.traits))
+
+
+LINEAR = of_trait(lambda t: t.kind is Kind.LINEAR)
+"""Ops that add up products with weights (see `traits.Kind`)."""
 
 
 def traits(node: Node) -> Traits:
