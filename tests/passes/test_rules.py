@@ -10,7 +10,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from passes.pass_helpers import Net, bound, image, keeps_meaning, text
+from passes.pass_helpers import Net, bound, keeps_meaning, text
 from passes.rule_cases import CASES
 
 from cnncc import lang, ops, passes
