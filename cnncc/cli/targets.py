@@ -16,10 +16,9 @@ def _configure(parser: argparse.ArgumentParser) -> None:
 
 
 def _run(args: argparse.Namespace) -> int:
-    from cnncc.machines import gpus, targets
+    from cnncc import machines
 
-    names = args.names or [*targets.names(), *gpus.names()]
-    found = [_plain(gpus.load(name) if gpus.is_gpu(name) else targets.load(name)) for name in names]
+    found = [_plain(machines.load(name)) for name in args.names or machines.names()]
     if args.json:
         command.print_json(found)
     elif args.names:
@@ -38,7 +37,7 @@ def _plain(target: Any) -> dict[str, Any]:
 
 def _show_all(found: list[dict[str, Any]]) -> None:
     keys = ("name", "cpu", "isa", "vector_bits", "registers", "cores")
-    processors, gpus = ([t for t in found if ("device" in t) == is_gpu] for is_gpu in (False, True))
+    processors, gpus = ([t for t in found if ("device" in t) == wanted] for wanted in (False, True))
     rows = [[*(str(t[key]) for key in keys), screen.short_size(t["l2_bytes"])] for t in processors]
     titles = ("target", "cpu", "isa", "vector bits", "registers", "cores", "L2")
     screen.print_table(titles, rows, left=3, drop=("L2", "cores", "registers", "vector bits", "isa"))

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, replace
 
-from cnncc import ops, passes, weights
+from cnncc import ops, weights
 from cnncc.ir import Constant, Graph, Node, TensorType
 from cnncc.kernels.cpu.conv_choice import direct_candidates
 from cnncc.kernels.cpu.conv_direct import ConvConfig
@@ -13,8 +13,12 @@ from cnncc.kernels.cpu.winograd_choice import winograd_candidates, winograd_choi
 from cnncc.kernels.shared.choices import Choice, ConvKey, DirectChoice, Given, conv_key
 from cnncc.kernels.shared.convolution import conv_geometry
 from cnncc.kernels.shared.spec import Kernel, Site
+from cnncc.kernels.shared.winograd import least_bound
 from cnncc.machines.targets import Target
-from cnncc.module.program import Program, make_program
+from cnncc.module import phases
+from cnncc.module.cpu.program import CpuProgram
+from cnncc.module.lower import lower
+from cnncc.options import Options
 
 NAME = "conv"
 """Of the convolution in a network of its own."""
@@ -28,10 +32,17 @@ class Setting:
     """What a measurement depends on besides the layer."""
 
     target: Target
-    threads: int
-    max_error: float
+    options: Options
+    """Those of the network."""
     weights_stay: bool = False
     """In the last cache from one run to the next; otherwise they are read from memory."""
+
+    @property
+    def of_layer(self) -> Options:
+        """The options with which a layer is compiled alone. They are in the key of what was measured, so only what
+        matters to a convolution is left of the network's: its batch is in the layer's own key."""
+        threads = self.options.threads or self.target.cores
+        return Options(threads=threads, max_error=least_bound(self.options.max_error), stamps=True)
 
 
 @dataclass(frozen=True)
@@ -46,7 +57,7 @@ class Layer:
     count: int = 1
 
 
-def layers_of(program: Program, setting: Setting) -> list[Layer]:
+def layers_of(program: CpuProgram, setting: Setting) -> list[Layer]:
     """The distinct convolutions of a program that have a choice, those predicted to take most of the time first."""
     found: dict[ConvKey, Layer] = {}
     for node in program.graph.nodes:
@@ -61,7 +72,7 @@ def layers_of(program: Program, setting: Setting) -> list[Layer]:
     return sorted(found.values(), key=lambda layer: -layer.cycles * layer.count)
 
 
-def _pick(program: Program, node: Node) -> Choice | None:
+def _pick(program: CpuProgram, node: Node) -> Choice | None:
     if node.op != "conv" or node.name not in program.selections:
         return None
     return choice_of(program.selections[node.name].calls[-1].kernel)
@@ -77,8 +88,9 @@ def choice_of(kernel: Kernel) -> Choice | None:
 
 def make_layer(key: ConvKey, pick: Choice, setting: Setting) -> Layer:
     """Ranks the candidates of a convolution by their predicted cycles."""
-    graph = passes.assign_layouts(passes.run(layer_graph(key)), setting.target.block)
-    site = Site(graph, graph[NAME], setting.target, {}, setting.max_error, weights_stay=setting.weights_stay)
+    options = setting.of_layer
+    graph = phases.run(layer_graph(key), setting.target, options, stop_after="assign_layouts").graph
+    site = Site(graph, graph[NAME], setting.target, options, {}, weights_stay=setting.weights_stay)
     assert conv_key(site.node, site.type()) == key, "the layer's own network has another convolution"
     ranked: list[tuple[float, Choice]] = [
         *direct_candidates(conv_geometry(site), setting.target),
@@ -107,14 +119,11 @@ def kind(choice: Choice) -> tuple[object, ...]:
     return ("winograd", choice.m, choice.groups, choice.shared)
 
 
-def layer_program(key: ConvKey, choice: Choice, setting: Setting) -> Program:
+def layer_program(key: ConvKey, choice: Choice, setting: Setting) -> CpuProgram:
     """The network of one convolution, computed as chosen, with stamps."""
     source = weights.bind(layer_graph(key), seed=0)
     given = {key: Given(choice, "a candidate")}
-    program = make_program(
-        source, setting.target, key.source[0], setting.threads, max_error=setting.max_error, choices=given
-    )
-    return replace(program, stamps=True)
+    return lower(source, setting.target, replace(setting.of_layer, batch=key.source[0]), given)
 
 
 def layer_graph(key: ConvKey) -> Graph:

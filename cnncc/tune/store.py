@@ -11,7 +11,6 @@ from typing import Any
 from cnncc.base.cache_folder import read_private, write_private
 from cnncc.kernels.cpu.tiles import Tile
 from cnncc.kernels.shared.choices import Choice, ConvKey, DirectChoice, WinogradChoice
-from cnncc.kernels.shared.winograd import allowed_sizes
 from cnncc.module import cache
 from cnncc.module.keys import compiler_digest
 from cnncc.tune.layers import Setting
@@ -29,8 +28,8 @@ class Entry:
 def path_of(key: ConvKey, pick: Choice, setting: Setting) -> Path:
     """The file of a layer: one for all that decides what would be measured."""
     t = setting.target
-    machine = (t.triple, t.cpu, t.features, t.block, t.l3_bytes, setting.threads, setting.weights_stay)
-    everything = (compiler_digest(), key, pick, machine, allowed_sizes(setting.max_error, key.kernel[0]))
+    machine = (t.triple, t.cpu, t.features, t.block, t.l3_bytes, setting.weights_stay)
+    everything = (compiler_digest(), key, pick, machine, setting.of_layer.key())
     return cache.directory() / "tuned" / f"{hashlib.sha256(repr(everything).encode()).hexdigest()}.json"
 
 

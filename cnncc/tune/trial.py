@@ -12,8 +12,9 @@ from cnncc.base.errors import CnnccError
 from cnncc.kernels.shared.choices import Choice
 from cnncc.machines.targets import Target
 from cnncc.module.cpu.build import Build
-from cnncc.module.cpu.emit import Progress, kernel_objects
-from cnncc.module.program import Program
+from cnncc.module.cpu.emit import kernel_objects
+from cnncc.module.cpu.program import CpuProgram
+from cnncc.module.listener import Progress
 from cnncc.runtime import cpu
 from cnncc.runtime.interface import ALIGN
 from cnncc.runtime.model import Model
@@ -114,7 +115,7 @@ class Maker:
         return self._weights[order]
 
 
-def _order(program: Program) -> tuple[object, ...]:
+def _order(program: CpuProgram) -> tuple[object, ...]:
     """What decides the order of the packed weights: the algorithm, and how many output blocks run together."""
     config = next(call for call in reversed(program.calls) if call.node == NAME).kernel.config
     runs = tuple(size for _, size, count in config.chunk_runs for _ in range(count)) * config.chunks

@@ -89,7 +89,7 @@ def _small(costs: dict[WinogradConfig, float]) -> dict[WinogradConfig, float]:
 
 def _costs_of(site: Site) -> dict[WinogradConfig, float]:
     """Each candidate and its predicted cycles."""
-    return dict(_costs(_base(site), site.target, site.max_error, site.weights_per_cycle))
+    return dict(_costs(_base(site), site.target, site.options.max_error, site.weights_per_cycle))
 
 
 @cache

@@ -11,11 +11,16 @@ from cnncc.kernels.gpu.dense import DenseConfig
 from cnncc.kernels.gpu.model import Estimate, estimate, stream_estimate
 from cnncc.kernels.gpu.spec import GpuKernel
 from cnncc.kernels.gpu.winograd import TransformConfig
+from cnncc.machines import gpus
 from cnncc.machines.gpus import Gpu
 
 if TYPE_CHECKING:
     from cnncc.module.gpu.build import CudaBuild
     from cnncc.module.gpu.compiled import Resources
+
+
+FORMATS = gpus.FORMATS
+"""Of the modules whose time is predicted."""
 
 
 @dataclass(frozen=True)

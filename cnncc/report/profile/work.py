@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 from cnncc import ops
 from cnncc.kernels.shared.spec import Call, Operand
-from cnncc.module.program import Program
+from cnncc.module.cpu.program import CpuProgram
 
 
 @dataclass(frozen=True)
@@ -20,12 +20,12 @@ class Work:
     bytes: int
 
 
-def works(program: Program) -> list[Work]:
+def works(program: CpuProgram) -> list[Work]:
     """The work of every call of a program, in order."""
     return [_work(program, s.calls, c) for s in program.selections.values() for c in s.calls]
 
 
-def _work(program: Program, siblings: tuple[Call, ...], call: Call) -> Work:
+def _work(program: CpuProgram, siblings: tuple[Call, ...], call: Call) -> Work:
     reads = sum(_operand_bytes(program, call, o) for o in call.operands)
     if call.result.kind == "workspace":
         return Work(0, 0, reads + _operand_bytes(program, call, call.result))
@@ -35,7 +35,7 @@ def _work(program: Program, siblings: tuple[Call, ...], call: Call) -> Work:
     return Work(_winograd_flops(program, call) or direct, direct, reads + writes)
 
 
-def _winograd_flops(program: Program, call: Call) -> int:
+def _winograd_flops(program: CpuProgram, call: Call) -> int:
     """The products of the transformed tiles: a multiply-add for each point, tile and pair of channels."""
     if call.kernel.family != "winograd":
         return 0
@@ -44,13 +44,13 @@ def _winograd_flops(program: Program, call: Call) -> int:
     return int(2 * config.points * config.total * channels * node.type.shape[1] * program.images(call))
 
 
-def _share(program: Program, siblings: tuple[Call, ...], call: Call) -> float:
+def _share(program: CpuProgram, siblings: tuple[Call, ...], call: Call) -> float:
     """The part of its node's value that a call computes: phases of a transposed convolution, arms of a concat."""
     writers = [c for c in siblings if c.result.kind != "workspace"]
     return _extent(program, call) / sum(_extent(program, c) for c in writers)
 
 
-def _extent(program: Program, call: Call) -> int:
+def _extent(program: CpuProgram, call: Call) -> int:
     """A measure of a call's part that can be compared between the calls of one node."""
     if call.kernel.family == "conv_direct":
         config = call.kernel.config
@@ -58,7 +58,7 @@ def _extent(program: Program, call: Call) -> int:
     return sum(_operand_bytes(program, call, o) for o in call.operands) or 1
 
 
-def _operand_bytes(program: Program, call: Call, operand: Operand) -> int:
+def _operand_bytes(program: CpuProgram, call: Call, operand: Operand) -> int:
     if operand.kind == "weight":
         return _packed_bytes(program, operand.name)
     if operand.kind == "workspace":
@@ -66,6 +66,6 @@ def _operand_bytes(program: Program, call: Call, operand: Operand) -> int:
     return program.graph[operand.name].type.nbytes
 
 
-def _packed_bytes(program: Program, name: str) -> int:
+def _packed_bytes(program: CpuProgram, name: str) -> int:
     selections = program.selections.values()
     return next(p.nbytes for s in selections for p in s.weights if p.name == name)
