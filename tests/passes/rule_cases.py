@@ -176,7 +176,9 @@ CASES: Mapping[str, Case] = {
             "another value": padded(value=1.0).graph("y"),
             "another number of windows": padded(rounding="ceil", kernel=(1, 1), stride=(2, 1)).graph("y"),
             "a maximum": padded("maxpool").graph("y"),
-            "own padding is not counted": padded("avgpool", pad=(1, 1, 1, 1), count_include_pad=False).graph("y"),
+            "own padding is not counted": padded(
+                "avgpool", kernel=(4, 4), pad=(1, 1, 1, 1), count_include_pad=False
+            ).graph("y"),
         },
     ),
     "reshape_to_the_same": Case(
