@@ -239,6 +239,9 @@ CASES: Mapping[str, Case] = {
             "another order": parts(*reversed(ORDER)).graph("y"),
             "two users": parts(*ORDER)("t", "tanh", "s00").graph("y", "t"),
             "an output": parts(*ORDER).graph("y", "s11"),
+            "one more arm": parts(*ORDER)("e", "maxpool", "x", kernel=(2, 2), stride=(2, 2))(
+                "z", "concat", "s00", "s01", "s10", "s11", "e"
+            ).graph("z"),
             "other arms": arms()("y", "concat", "a", "b").graph("y"),
         },
     ),
