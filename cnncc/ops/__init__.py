@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import importlib
 import pkgutil
-from collections.abc import Callable, Iterator, Mapping
+import sys
+from collections.abc import Callable, Iterator, Mapping, Set
 from types import ModuleType
 from typing import Any
 
@@ -29,6 +30,7 @@ __all__ = [
     "Op",
     "ShapeError",
     "VerifyError",
+    "add",
     "complete",
     "infer",
     "macs",
@@ -51,12 +53,28 @@ def families() -> Iterator[ModuleType]:
             yield found
 
 
-TABLE: Mapping[str, Op] = {op.name: op for family in families() for op in family.OPS}
+_table: dict[str, Op] = {op.name: op for family in families() for op in family.OPS}
+TABLE: Mapping[str, Op] = _table
 """Every op by name."""
-ACTIVATIONS = frozenset(RECORDS)
+ACTIVATIONS: Set[str] = RECORDS.keys()
 """Ops of one tensor, pointwise, that an epilogue may hold."""
-DEFAULTS: Mapping[str, Attrs] = {name: op.attributes for name, op in TABLE.items()}
+_defaults: dict[str, Attrs] = {name: op.attributes for name, op in TABLE.items()}
+DEFAULTS: Mapping[str, Attrs] = _defaults
 """Attributes of every op with their defaults, e.g. for `print_graph(graph, DEFAULTS)`."""
+_READERS = ("cnncc.lang", "cnncc.kernels", "cnncc.frontends", "cnncc.passes")
+"""Parts of the compiler that read the table while they are imported."""
+
+
+def add(*added: Op) -> None:
+    """Puts ops into the table, to try one out in a script. It has to come before the parts of the compiler that read
+    the table while they are imported. RuntimeError where it comes after them, or for a name that is taken."""
+    late = [part for part in _READERS if part in sys.modules]
+    if late:
+        raise RuntimeError(f"ops are added before {', '.join(late)} are imported")
+    for op in added:
+        if op.name in TABLE:
+            raise RuntimeError(f"there is an op {op.name!r} already")
+        _table[op.name], _defaults[op.name] = op, op.attributes
 
 
 def lookup(name: str) -> Op:
