@@ -52,3 +52,27 @@ def test_an_op_without_its_kernel_fails(tmp_path: Path) -> None:
     files = {name: where for name, where in THREE_FILES.items() if "kernel" not in name}
     done = carry(with_files(files, tmp_path), "rmspool", "rmspool 2x3 /2", "no")
     assert "no kernel rule for rmspool" in done.stderr
+
+
+SCRIPT = """
+import sys
+sys.path.insert(0, {added!r})
+from cnncc import ops
+import celu
+ops.add(*celu.OPS)
+from cnncc.module.keys import compiler_digest
+print(compiler_digest())
+try:
+    ops.add(*celu.OPS)
+except RuntimeError as error:
+    print(error)
+"""
+
+
+def test_kernels_of_an_op_that_a_script_adds_are_not_kept() -> None:
+    """Their code depends on a formula that the cache knows nothing of."""
+    command = [sys.executable, "-c", SCRIPT.format(added=str(ADDED))]
+    runs = [subprocess.run(command, capture_output=True, text=True, check=True, cwd=ROOT).stdout for _ in range(2)]
+    digests, errors = zip(*(run.splitlines() for run in runs), strict=True)
+    assert len(set(digests)) == 2
+    assert errors[0].startswith("ops are added before ")

@@ -65,6 +65,10 @@ _READERS = ("cnncc.lang", "cnncc.kernels", "cnncc.frontends", "cnncc.passes")
 """Parts of the compiler that read the table while they are imported."""
 
 
+ADDED: set[str] = set()
+"""Ops that `add` put into the table."""
+
+
 def add(*added: Op) -> None:
     """Puts ops into the table, to try one out in a script. It has to come before the parts of the compiler that read
     the table while they are imported. RuntimeError where it comes after them, or for a name that is taken."""
@@ -75,6 +79,7 @@ def add(*added: Op) -> None:
         if op.name in TABLE:
             raise RuntimeError(f"there is an op {op.name!r} already")
         _table[op.name], _defaults[op.name] = op, op.attributes
+        ADDED.add(op.name)
 
 
 def lookup(name: str) -> Op:
