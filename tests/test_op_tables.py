@@ -17,6 +17,7 @@ from cnncc.kernels.cpu.rules import RULES as CPU
 from cnncc.kernels.gpu.rules import RULES as GPU
 from cnncc.kernels.gpu.rules import without_kernel
 from cnncc.kernels.shared import functions
+from cnncc.kernels.shared.pairs import PAIRS
 from cnncc.ops import ACTIVATIONS, TABLE, of_trait, vectors
 from cnncc.ops.domains import Values
 from cnncc.ops.pointwise import RECORDS
@@ -74,6 +75,10 @@ def test_each_slot_has_initial_values(op: str, data: st.DataObject) -> None:
 
 def test_a_record_for_each_pointwise_op() -> None:
     assert set(of_trait(lambda t: t.kind is Kind.POINTWISE)) == RECORDS.keys() == ACTIVATIONS
+
+
+def test_kernels_have_a_formula_for_each_merge() -> None:
+    assert set(of_trait(lambda t: t.kind is Kind.MERGE)) == PAIRS.keys() | {"where"}
 
 
 def test_kernels_have_the_functions_that_formulas_call() -> None:
