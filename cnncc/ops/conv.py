@@ -28,7 +28,7 @@ from cnncc.ops.forms import BIAS, DILATION, KERNEL, ROUNDING, STRIDE_PAD, Form, 
 from cnncc.ops.initial import BIAS_VALUES, he_normal, he_scaled, products
 from cnncc.ops.shapes import at_least, dims, image, refuse_huge
 from cnncc.ops.table import REQUIRED, Array, Arrays, Attrs, Op, Shape, ShapeError, Shapes, Weights, Window
-from cnncc.ops.traits import COMPUTED, Hosts, Kind, Layout, Order
+from cnncc.ops.traits import COMPUTED, Hosts, Kind, MemoryOrder, Order
 from cnncc.ops.window import axes, counts, sliding, strided, windows
 
 COLUMN_LIMIT = 1 << 23
@@ -198,7 +198,9 @@ CONV = Op(
     window=sliding,
     reference=conv_reference,
     tolerance=2e-5,
-    traits=replace(COMPUTED, kind=Kind.LINEAR, hosts=Hosts.STEPS_AND_ADDS, layout=Layout(conv_reads, Order.BLOCKS)),
+    traits=replace(
+        COMPUTED, kind=Kind.LINEAR, hosts=Hosts.STEPS_AND_ADDS, layout=MemoryOrder(conv_reads, Order.BLOCKS)
+    ),
     forms=(
         Form(
             "conv",

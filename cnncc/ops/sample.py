@@ -13,7 +13,7 @@ from cnncc.ops.forms import Form, Syntax, flags
 from cnncc.ops.resize import check_choice, cubic_kernel, linear_kernel
 from cnncc.ops.shapes import at_least, dims, image
 from cnncc.ops.table import Array, Arrays, Attrs, Op, Shape, ShapeError, Shapes, Weights, Window, no_macs, no_weights
-from cnncc.ops.traits import COMPUTED, Layout, Order
+from cnncc.ops.traits import COMPUTED, MemoryOrder, Order
 
 MODES = ("linear", "nearest", "cubic")
 OUTSIDE = ("zeros", "border", "reflection")
@@ -153,7 +153,7 @@ SAMPLE = Op(
     window=sample_window,
     reference=sample_reference,
     tolerance=1e-5,
-    traits=replace(COMPUTED, layout=Layout(sample_reads, Order.BLOCKS)),
+    traits=replace(COMPUTED, layout=MemoryOrder(sample_reads, Order.BLOCKS)),
     forms=(
         Form(
             "sample",

@@ -34,7 +34,7 @@ Reads = Callable[[int, Attrs], Order]
 
 
 @dataclass(frozen=True)
-class Layout:
+class MemoryOrder:
     """In which order an op reads its arguments and writes its result. ANY of a result is the order of the first
     argument."""
 
@@ -42,9 +42,9 @@ class Layout:
     writes: Order
 
 
-BLOCKED = Layout(lambda position, attrs: Order.BLOCKS, Order.BLOCKS)
-LOGICAL = Layout(lambda position, attrs: Order.LOGICAL, Order.LOGICAL)
-KEPT = Layout(lambda position, attrs: Order.ANY, Order.ANY)
+BLOCKED = MemoryOrder(lambda position, attrs: Order.BLOCKS, Order.BLOCKS)
+LOGICAL = MemoryOrder(lambda position, attrs: Order.LOGICAL, Order.LOGICAL)
+KEPT = MemoryOrder(lambda position, attrs: Order.ANY, Order.ANY)
 
 
 class Hosts(Enum):
@@ -100,7 +100,7 @@ class Traits:
     """The traits of an op. There are no defaults; an op says in what it differs from one of the sets below."""
 
     kind: Kind
-    layout: Layout
+    layout: MemoryOrder
     hosts: Hosts
     finite: Finite
     memory: Memory
