@@ -68,9 +68,12 @@ def test_these_tests_can_fail(tmp_path, monkeypatch) -> None:
         "cnncc.ir", "cnncc.base.files", "cnncc.api"
     }  # fmt: skip
     assert not documented("cnncc.base.files")
-    (tmp_path / "m.py").write_text("N = 3\n\nclass C:\n    def f(self, a: int = N, *, b: str) -> None:\n        pass\n")
+    (tmp_path / "m.py").write_text(
+        "from cnncc.options import DEFAULT\n\nN = 3\n\nclass C:\n"
+        "    def f(self, a: int = N, *, b: str = DEFAULT.dtype) -> None:\n        pass\n"
+    )
     monkeypatch.setattr(api_page, "ROOT", tmp_path)
     bare, method = api_page.entries(Public("m.C", "m:C", "c", ("f",)))
-    assert (bare.text, method.text, method.signature) == ("", "", "c.f(a: int = 3, *, b: str) -> None")
+    assert (bare.text, method.text, method.signature) == ("", "", "c.f(a: int = 3, *, b: str = 'float32') -> None")
     with pytest.raises(LookupError, match="D is not where SECTIONS says"):
         list(api_page.entries(Public("m.D", "m:D")))

@@ -7,6 +7,7 @@ of attributes are in the source alone.
 from __future__ import annotations
 
 import ast
+import importlib
 import inspect
 import sys
 from collections.abc import Iterator, Sequence
@@ -219,7 +220,7 @@ def _signature(name: str, function: ast.FunctionDef, tree: ast.Module) -> str:
 
 
 def _parameters(given: ast.arguments, tree: ast.Module) -> Iterator[str]:
-    """Each parameter as Python writes it; a default that is a constant of the module by its value."""
+    """Each parameter as Python writes it. A default that is named, `ROWS` or `DEFAULT.batch`, is shown by its value."""
     plain = [*given.posonlyargs, *given.args]
     defaults = [None] * (len(plain) - len(given.defaults)) + given.defaults
     for parameter, default in zip(plain, defaults, strict=True):
@@ -241,6 +242,10 @@ def _parameter(parameter: ast.arg, default: ast.expr | None, tree: ast.Module) -
 
 
 def _value(default: ast.expr, tree: ast.Module) -> str:
+    if isinstance(default, ast.Attribute) and isinstance(default.value, ast.Name):
+        for home in (s.module for s in tree.body if isinstance(s, ast.ImportFrom) and s.module):
+            if home.startswith("cnncc.") and hasattr(found := importlib.import_module(home), default.value.id):
+                return repr(getattr(getattr(found, default.value.id), default.attr))
     constants = (s for s in tree.body if isinstance(s, ast.Assign) and isinstance(s.value, ast.Constant))
     named = {t.id: s.value for s in constants for t in s.targets if isinstance(t, ast.Name)}
     return ast.unparse(named.get(default.id, default) if isinstance(default, ast.Name) else default)
