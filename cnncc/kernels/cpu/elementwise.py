@@ -13,6 +13,7 @@ from cnncc.kernels.shared.elementwise import affine_weights, label
 from cnncc.kernels.shared.operands import Operand, RawInput
 from cnncc.kernels.shared.spec import Call, Epilogue, Kernel, Packed, Selection, Site
 from cnncc.ops import ACTIVATIONS, ELEMENTWISE, UNBOUNDED
+from cnncc.ops.epilogue import own_count
 
 
 @dataclass(frozen=True)
@@ -46,7 +47,7 @@ def select_elementwise(site: Site) -> Selection | None:
     if node.op == "prelu":
         return _prelu(site)
     if node.op in ELEMENTWISE:
-        arms = node.inputs[: len(node.inputs) - sum(name == "add" for name, _ in node.attrs["epilogue"])]
+        arms = node.inputs[: own_count(len(node.inputs), node.attrs)]
         kinds = tuple(_kind(site, a) for a in arms)
         return _elementwise(site, node.op, kinds, node.attrs["epilogue"])
     if node.op in ACTIVATIONS:

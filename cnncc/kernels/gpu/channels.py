@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from cnncc.kernels.gpu.spec import VECTOR, GpuKernel, GpuSite, LaunchWork, View, grid_of, threads_for
+from cnncc.kernels.shared.modes import GLOBAL_POOLS, PoolMode
 from cnncc.kernels.shared.spec import Call, Selection
 
 
@@ -50,7 +51,7 @@ class GpuSoftmaxConfig:
 class GpuGlobalPoolConfig:
     """`mode` (`avg`, `max` or `sum`) over all pixels: a vector of channels per block of threads."""
 
-    mode: str
+    mode: PoolMode
     batch: int
     source: View
     result: View
@@ -101,12 +102,11 @@ def select_softmax(site: GpuSite) -> Selection | None:
 def select_global_pool(site: GpuSite) -> Selection | None:
     """gap, gmp and gsum."""
     node = site.node
-    modes = {"gap": "avg", "gmp": "max", "gsum": "sum"}
-    if node.op not in modes:
+    if node.op not in GLOBAL_POOLS:
         return None
     source, result = site.view(node.inputs[0]), site.view(node.name)
     threads = min(256, max(32, 1 << (source.pixels - 1).bit_length()))
-    config = GpuGlobalPoolConfig(modes[node.op], site.batch, source, result, threads)
+    config = GpuGlobalPoolConfig(GLOBAL_POOLS[node.op], site.batch, source, result, threads)
     name = f"global_{config.mode}pool_f32_{source.label}"
     flops = site.batch * source.floats
     return _selection(site, "global_pool", name, config, flops, "threads share a plane, a tree adds up")

@@ -12,6 +12,7 @@ from cnncc.kernels.shared.elementwise import affine_weights, label
 from cnncc.kernels.shared.operands import RawInput
 from cnncc.kernels.shared.spec import Call, Epilogue, Packed, Selection
 from cnncc.ops import ACTIVATIONS, ELEMENTWISE
+from cnncc.ops.epilogue import own_count
 
 
 @dataclass(frozen=True)
@@ -43,7 +44,7 @@ def select_elementwise(site: GpuSite) -> Selection | None:
     if node.op == "bn":
         return _affine(site)
     if node.op in ELEMENTWISE:
-        own = len(node.inputs) - sum(name == "add" for name, _ in node.attrs["epilogue"])
+        own = own_count(len(node.inputs), node.attrs)
         return _elementwise(site, node.op, own, node.attrs["epilogue"])
     if node.op in ACTIVATIONS:
         return _elementwise(site, "first", 1, ((node.op, tuple(sorted(node.attrs.items()))),))

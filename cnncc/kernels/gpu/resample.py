@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 
 from cnncc.kernels.gpu.spec import VECTOR, GpuKernel, GpuSite, LaunchWork, View, grid_of, threads_for
+from cnncc.kernels.shared.modes import ResampleMode
 from cnncc.kernels.shared.spec import Call, Selection
 
 
@@ -13,7 +14,7 @@ class GpuResampleConfig:
     """`mode` is `crop`, `constant`, `edge`, `reflect`, `nearest` or `bilinear`; `offset` is the crop's or the padding's
     corner, `scale` the upsampling factor."""
 
-    mode: str
+    mode: ResampleMode
     batch: int
     source: View
     result: View
