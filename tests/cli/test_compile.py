@@ -9,8 +9,9 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from cnncc import api, lang, passes, weights
+from cnncc import api, lang, weights
 from cnncc.base.errors import CnnccError
+from cnncc.module import phases
 from cnncc.module.cpu.build import Build
 from cnncc.report.check import LayerCheck, Report
 
@@ -53,8 +54,16 @@ def test_an_unknown_pass_lists_the_passes(cnncc, net):
 def test_dump_writes_one_file_per_pass(cnncc, net, tmp_path):
     dump = tmp_path / "deep" / "dump"
     assert cnncc("compile", net, "--dump", dump, "--stop-after", "assign_layouts").code == 0
-    names = [*(name for name, _ in passes.PHASES), "assign_layouts"]
-    assert sorted(p.name for p in dump.iterdir()) == [f"{i:02}_{name}.txt" for i, name in enumerate(names)]
+    written = [f"{i:02}_{name}.txt" for i, name in enumerate(phases.names())]
+    assert sorted(p.name for p in dump.iterdir()) == written[: written.index("06_assign_layouts.txt") + 1]
+
+
+@pytest.mark.parametrize("name", phases.names())
+def test_stop_after_takes_every_phase_and_help_tells_them(cnncc, net, name):
+    result = cnncc("compile", net, "--stop-after", name)
+    assert (result.code, result.out.startswith("graph tiny\n")) == (0, True)
+    assert ("bytes from its start:" in result.out) == (name == "plan_arena")
+    assert name in cnncc("compile", "--help").out
 
 
 def test_compile_writes_module_and_header_and_says_what_next(cnncc, net, tmp_path):
