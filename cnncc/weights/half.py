@@ -7,16 +7,15 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from cnncc.base.errors import CnnccError, nearest
+from cnncc.base.errors import CnnccError
 from cnncc.ir import Graph
-
-DTYPES = ("float32", "float16", "bfloat16")
-"""What `--weights-dtype` takes; the first is the default and rounds nothing."""
+from cnncc.options import WEIGHTS_DTYPES
 
 SHORT = {"float32": "f32", "float16": "f16", "bfloat16": "bf16"}
 """As in kernel names."""
 
-STORED: dict[str, np.dtype[Any]] = {d: np.dtype(s) for d, s in zip(DTYPES, ("<f4", "<f2", "<u2"), strict=True)}
+_STORED = ("<f4", "<f2", "<u2")
+STORED: dict[str, np.dtype[Any]] = {d: np.dtype(s) for d, s in zip(WEIGHTS_DTYPES, _STORED, strict=True)}
 """What NumPy holds them in: it has no bfloat16, so its 16 bits are an integer."""
 
 OPS = frozenset({"fc"})
@@ -24,12 +23,6 @@ OPS = frozenset({"fc"})
 
 _OVERFLOW = {"float32": np.inf, "float16": 65520.0, "bfloat16": 2.0**128 * (1 - 2.0**-9)}
 """The smallest number that would round to infinity: halfway from the largest one to the next."""
-
-
-def check_dtype(dtype: str) -> None:
-    """CnnccError for a type that weights cannot have."""
-    if dtype not in DTYPES:
-        raise CnnccError(f"unknown type of weights {dtype!r}", hint=nearest(dtype, DTYPES))
 
 
 def check_range(weight: np.ndarray, dtype: str, name: str) -> None:
