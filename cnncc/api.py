@@ -40,19 +40,30 @@ def compile(
     tune: float | None = DEFAULT.tune,
     dtype: str = DEFAULT.dtype,
 ) -> Model:
-    """Compiles a network (a `.net` file, a name of the zoo, the text itself,
-    or an ONNX model) and links it into this process.
+    """Compiles a network and links it into this process.
 
-    `target` is a name of `cnncc targets`, or several (a sequence, or names with commas between): this machine then
-    takes the best that it can run. `weights` is a safetensors file; without one, the file beside the network with its
-    name is taken, and where there is none either, weights are drawn from `seed`, with a warning unless that is given.
-    `batch` is the number of images of every call. `max_error` is the share of a layer's largest output by which an
-    algorithm with fewer operations (Winograd) may be off.
-    `weights_dtype` float16 or bfloat16 rounds the weights of fc layers and stores them at half the size; arithmetic
-    stays float32. `threads` is the largest number a call may use, by default the processors this process may use.
-    `tune` is seconds in which convolution kernels are measured on this machine instead of picked by a model.
-    `dtype` float16 multiplies halves on the tensor cores of a GPU; sums and values stay float32.
-    Raises CnnccError for whatever is wrong with the network, the weights or the target.
+    `source` is the path of a `.net` file or of an ONNX model, the name of a network of the zoo, or the text of a
+    network.
+
+    - `target`: a target that this machine can run; `cnncc targets` lists all. Of several (a sequence, or names with
+      commas between) the best that it can run is taken.
+    - `weights`: a file, safetensors, `.pth` or `.npz`. Without it, the `.safetensors` file beside the network with its
+      name is read. If there is none either, weights are random.
+    - `batch`: images of each run, at least 1.
+    - `threads`: the most threads that a call may use, 1 to 256; by default the cores of the target.
+    - `seed`: of random weights, at least 0. Random weights without a seed give a CnnccWarning.
+    - `max_error`: by how much a faster algorithm (Winograd) may be off, as a share of the layer's largest output.
+      0 turns these algorithms off.
+    - `weights_dtype`: `float32`; with `float16` or `bfloat16` the weights of fc layers are rounded and stored in half
+      the bytes, and arithmetic stays float32.
+    - `progress`: a function, called with what is being done, how much of it is done, and how much there is.
+    - `tune`: seconds in which kernels of convolutions are measured on this machine. Without it, a model of the
+      processor picks them.
+    - `dtype`: `float32`; on a GPU also `float16`: convolutions then multiply float16 on tensor cores. Sums and values
+      stay float32.
+
+    Returns a model of float32 arrays of shape (batch, c, h, w), or (batch, k) for vectors.
+    Raises CnnccError if the network, its weights or an option is wrong, or if this machine cannot run the target.
     """
     extras.require(extras.COMPILER)
     from cnncc.frontends import sources

@@ -26,7 +26,7 @@ ALLOWED = {
     "runtime": {"base"},
     "options": {"base", "runtime"},
     "machines": {"base", "options", "runtime"},
-    "frontends": {"__version__", "base", "ir", "lang", "ops", "runtime", "weights"},
+    "frontends": {"__version__", "base", "ir", "lang", "ops", "passes", "runtime", "weights"},
     "kernels": {"base", "ir", "machines", "ops", "options", "plan", "weights"},
     "module": {"__version__", "base", "ir", "kernels", "machines", "ops", "options", "passes", "plan", "runtime"},
 }

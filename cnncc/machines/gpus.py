@@ -1,4 +1,5 @@
-"""GPUs are data like processors: `targets/cuda*.toml` says what one has. All figures are of the named device."""
+"""GPUs are data, as processors are: `targets/cuda*.toml` describe them. All figures in a file are those of one named
+device."""
 
 from __future__ import annotations
 
@@ -17,18 +18,19 @@ ALIGN = 256
 
 @dataclass(frozen=True)
 class Gpu:
-    """A GPU as the compiler sees it; rates are per multiprocessor and cycle unless they say otherwise."""
+    """What the compiler knows of a GPU. Rates are for one multiprocessor and cycle, unless their names say
+    otherwise."""
 
     name: str
     description: str
     device: str
     """The product whose figures these are."""
     compute_capability: int
-    """Of the kernels' instructions, times ten: 80 is 8.0."""
+    """The compute capability that kernels need, times ten: 80 is 8.0."""
     cubins: tuple[str, ...]
-    """Architectures for which machine code is made."""
+    """Architectures that get machine code."""
     ptx: str
-    """Virtual architecture of the PTX, for devices later than the cubins'."""
+    """Virtual architecture of the PTX, which newer devices than those of `cubins` use."""
     multiprocessors: int
     clock_mhz: int
     fma_per_cycle: int
@@ -40,12 +42,12 @@ class Gpu:
     registers_per_multiprocessor: int
     shared_bytes_per_multiprocessor: int
     shared_bytes_per_block: int
-    """Without opting in to more."""
+    """What a block may use without asking the driver for more."""
     memory_gbytes_per_second: float
     l2_gbytes_per_second: float
     l2_bytes: int
     launch_microseconds: float
-    """From the end of a kernel to the start of the next one in a CUDA graph."""
+    """Time from the end of a kernel to the start of the next one in a CUDA graph."""
     block: int
     """Channels per block of the NCHWc layout: 16 bytes, the widest load."""
     format: str

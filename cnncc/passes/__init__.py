@@ -14,8 +14,11 @@ from cnncc.passes.assign_layouts import assign_layouts
 from cnncc.passes.drop_identities import drop_identities
 from cnncc.passes.fold_batchnorm import fold_batchnorm
 from cnncc.passes.fold_constants import fold_constants
+from cnncc.passes.fold_scales import fold_scales
 from cnncc.passes.fuse_epilogues import fuse_epilogues
 from cnncc.passes.infer_shapes import infer_shapes
+from cnncc.passes.join_activations import join_activations
+from cnncc.passes.join_moves import join_moves
 from cnncc.passes.merge_siblings import merge_siblings
 
 __all__ = ["PHASES", "assign_layouts", "run", "with_batch"]
@@ -24,6 +27,9 @@ PHASES: tuple[tuple[str, Callable[[Graph], Graph]], ...] = (
     ("infer_shapes", infer_shapes),
     ("drop_identities", drop_identities),
     ("fold_constants", fold_constants),
+    ("join_moves", join_moves),
+    ("join_activations", join_activations),
+    ("fold_scales", fold_scales),
     ("fold_batchnorm", fold_batchnorm),  # before fusing: only a bare conv can take a batch norm
     ("fuse_epilogues", fuse_epilogues),
     ("merge_siblings", merge_siblings),  # after fusing: equal activations then move along inside the convs

@@ -54,8 +54,8 @@ def test_an_unknown_pass_lists_the_passes(cnncc, net):
 def test_dump_writes_one_file_per_pass(cnncc, net, tmp_path):
     dump = tmp_path / "deep" / "dump"
     assert cnncc("compile", net, "--dump", dump, "--stop-after", "assign_layouts").code == 0
-    written = [f"{i:02}_{name}.txt" for i, name in enumerate(phases.names())]
-    assert sorted(p.name for p in dump.iterdir()) == written[: written.index("06_assign_layouts.txt") + 1]
+    done = phases.names()[: phases.names().index("assign_layouts") + 1]
+    assert sorted(p.name for p in dump.iterdir()) == [f"{i:02}_{name}.txt" for i, name in enumerate(done)]
 
 
 @pytest.mark.parametrize("name", phases.names())

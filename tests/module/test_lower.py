@@ -75,7 +75,9 @@ def test_the_phases_stop_and_report() -> None:
     text = "net t\ninput 8x4x4\nconv 1x1 8; bn; dropout 0.5; relu\n"
     machine = targets.load("x86-64-v3")
     stage = phases.run(lang.parse(text), machine, DEFAULT, Listener(on_phase=listen), stop_after="fold_batchnorm")
-    assert heard == ["infer_shapes 5", "drop_identities 4", "fold_constants 4", "fold_batchnorm 3"]
+    done = phases.names()[: phases.names().index("fold_batchnorm") + 1]
+    assert [told.split()[0] for told in heard] == done
+    assert (heard[0], heard[1], heard[-1]) == ("infer_shapes 5", "drop_identities 4", "fold_batchnorm 3")
     assert [n.op for n in stage.graph.nodes] == ["input", "conv", "relu"]
     assert (stage.plan, stage.order_given) == (None, ())
 

@@ -5,12 +5,11 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from cnncc.options import WEIGHTS_DTYPES
 from cnncc import lang, weights
 from cnncc.base.errors import CnnccError
-from cnncc.cli import command
 from cnncc.ir import Constant
 from cnncc.ops import reference
+from cnncc.options import WEIGHTS_DTYPES
 from cnncc.weights import half
 
 F32 = np.float32
