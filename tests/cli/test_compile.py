@@ -126,7 +126,7 @@ def test_unknown_kinds_are_told(cnncc, net):
 def test_info_tells_flags_and_weights(cnncc, net):
     cnncc("compile", net, "--batch", 2, "--max-error", "1e-4", "--threads", 1, "--weights-external")
     out = " ".join(cnncc("info", "tiny.so").out.split())
-    assert "flags batch 2, threads 1, max-error 0.0001, weights-dtype float32, tuned no" in out
+    assert "flags batch 2, threads 1, max-error 0.0001, weights-dtype float32, dtype float32, tuned no" in out
     assert "in the file tiny.weights " in out
     info = cnncc("info", "tiny.so", "--json").json
     assert info["flags"]["batch"] == 2
