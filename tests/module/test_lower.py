@@ -13,13 +13,16 @@ import pytest
 
 import cnncc
 from cnncc import api, lang, machines, ops, weights
+from cnncc.base import resources
 from cnncc.base.errors import CnnccError
 from cnncc.ir import Graph
 from cnncc.ir.text import parse_graph
-from cnncc.machines import targets
+from cnncc.machines import gpus, targets
 from cnncc.module import backends, lower, phases
 from cnncc.module.cpu.build import Build
+from cnncc.module.gpu.program import MOST_BLOCKS, CudaProgram, check_grids, kernel_of
 from cnncc.module.listener import Listener
+from cnncc.module.program import LARGEST_INDEX, check_indices
 from cnncc.options import DEFAULT, Options
 
 NET = """net t
@@ -148,3 +151,34 @@ def test_a_module_for_several_takes_the_one_that_runs_here(monkeypatch: pytest.M
     strange = replace(strange, others=(replace(strange, others=()),))
     with pytest.raises(CnnccError, match="lacks avx99"):
         strange.model()
+
+
+def test_what_a_gpu_cannot_count_is_refused() -> None:
+    """Before any code is made: too large an array, or too many blocks of a grid."""
+    program = lower.lower(graph(), gpus.load("cuda-sm_80"))
+    check_indices(program)
+    check_grids(program)
+    node = next(n.name for n in program.graph.nodes if n.op == "conv")
+    call = program.selections[node].calls[0]
+
+    def changed(**change: object) -> CudaProgram:
+        selection = replace(program.selections[node], calls=(replace(call, **change),))
+        return replace(program, selections={**program.selections, node: selection})
+
+    check_indices(changed(workspace_floats=LARGEST_INDEX))
+    with pytest.raises(CnnccError, match=f"conv needs an array of {LARGEST_INDEX + 1} numbers"):
+        check_indices(changed(workspace_floats=LARGEST_INDEX + 1))
+    with pytest.raises(CnnccError, match=r"conv needs a grid of \(1, 65536, 1\) blocks"):
+        check_grids(changed(kernel=replace(kernel_of(call), grid=(1, MOST_BLOCKS + 1, 1))))
+
+
+def test_a_target_file_of_another_form_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(resources, "directory", lambda name: tmp_path)
+    for text, message in (
+        ('format = "exe"', "odd.toml: format must be one of elf, wasm, cuda"),
+        ('format = "elf"', "odd.toml: missing or unknown keys: abi, .*vector_bits"),
+        ("format = elf", "odd.toml: not a readable target file"),
+    ):
+        (tmp_path / "odd.toml").write_text(text)
+        with pytest.raises(CnnccError, match=message):
+            machines.load("odd")
