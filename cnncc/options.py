@@ -16,7 +16,7 @@ DTYPES = ("float32", "float16")
 """Of the operands of convolutions."""
 
 WEIGHTS_DTYPES = ("float32", "float16", "bfloat16")
-"""Those of `cnncc.weights.half`, which would load NumPy."""
+"""Of stored weights, see `cnncc.weights.half`; the first one rounds nothing."""
 
 
 def _check_count(name: str, value: Any) -> None:
