@@ -7,27 +7,20 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from cnncc.base.errors import CnnccError, nearest
+from cnncc.base.errors import CnnccError
 from cnncc.ir import Graph
 from cnncc.ops import traits
-
-DTYPES = ("float32", "float16", "bfloat16")
-"""What `--weights-dtype` takes; the first is the default and rounds nothing."""
+from cnncc.options import WEIGHTS_DTYPES
 
 SHORT = {"float32": "f32", "float16": "f16", "bfloat16": "bf16"}
 """The types in kernel names."""
 
-STORED: dict[str, np.dtype[Any]] = {d: np.dtype(s) for d, s in zip(DTYPES, ("<f4", "<f2", "<u2"), strict=True)}
+_STORED = ("<f4", "<f2", "<u2")
+STORED: dict[str, np.dtype[Any]] = {d: np.dtype(s) for d, s in zip(WEIGHTS_DTYPES, _STORED, strict=True)}
 """The NumPy type of the stored numbers. NumPy has no bfloat16, so its 16 bits are an unsigned integer."""
 
 _OVERFLOW = {"float32": np.inf, "float16": 65520.0, "bfloat16": 2.0**128 * (1 - 2.0**-9)}
 """The smallest number that would be rounded to infinity: the middle between the largest number and the next one."""
-
-
-def check_dtype(dtype: str) -> None:
-    """CnnccError for a type that weights cannot have."""
-    if dtype not in DTYPES:
-        raise CnnccError(f"unknown type of weights {dtype!r}", hint=nearest(dtype, DTYPES))
 
 
 def check_range(weight: np.ndarray, dtype: str, name: str) -> None:

@@ -5,9 +5,10 @@ import random
 
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from plan.bounds import live_bound
 
 from cnncc.plan.pack_records import PackSearch, pack, pack_shapes, with_guests
-from cnncc.plan.pieces import Piece, Record, Shape, live_bound, live_bytes, outline, shape_of
+from cnncc.plan.pieces import Piece, Record, Shape, live_bytes, outline, shape_of
 
 UNIT = [(0, 1, 32), (1, 4, 28), (2, 5, 36), (3, 5, 16), (4, 5, 8), (5, 7, 64), (6, 8, 10), (7, 8, 40)]
 """The planner case of networks.md: optimum 124, naive 234."""

@@ -2,6 +2,7 @@
 
 import pytest
 from plan.arena_simulator import simulate
+from plan.bounds import live_bound
 
 from cnncc import lang
 from cnncc.base import resources
@@ -11,7 +12,7 @@ from cnncc.module import phases
 from cnncc.passes import assign_layouts, run, with_batch
 from cnncc.plan import plan_arena
 from cnncc.plan.pack_records import PackSearch, pack
-from cnncc.plan.pieces import Record, live_bound, shape_of
+from cnncc.plan.pieces import Record, shape_of
 
 MIB = 2**20
 PLANS = {

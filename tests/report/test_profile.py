@@ -109,7 +109,7 @@ def test_stamps_cover_the_run_and_the_steps_add_up():
 
 
 def test_without_stamps_nothing_of_them_is_emitted(small):
-    plain, stamped = small.program, replace(small.program, stamps=True)
+    plain, stamped = small.program, small.program.stamped()
     text = steps_ir(plain, "steps")
     assert "readcyclecounter" not in text
     assert "stamp" not in text
@@ -121,7 +121,7 @@ def test_without_stamps_nothing_of_them_is_emitted(small):
 
 def test_a_stamped_run_computes_the_same(small):
     packed = small.weights()
-    stamped = replace(small, program=replace(small.program, stamps=True)).model(packed)
+    stamped = replace(small, program=small.program.stamped()).model(packed)
     image = np.random.default_rng(1).standard_normal((2, 3, 32, 32)).astype(np.float32)
     assert stamped(image).tobytes() == small.model()(image).tobytes()
 

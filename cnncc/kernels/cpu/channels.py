@@ -6,6 +6,7 @@ import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 
+from cnncc.kernels.shared.modes import GLOBAL_POOLS, PoolMode
 from cnncc.kernels.shared.spec import Call, Kernel, Rule, Selection, Site, blocks
 
 
@@ -48,7 +49,7 @@ class SoftmaxConfig:
 class GlobalPoolConfig:
     """`mode` (`avg`, `max` or `sum`) of every channel over `pixels`; a block of channels per unit."""
 
-    mode: str
+    mode: PoolMode
     channel_blocks: int
     block: int
     lanes: int
@@ -87,15 +88,11 @@ def select_softmax(site: Site) -> Selection:
     return Selection((call,), (), "one pixel's channels at a time")
 
 
-GLOBAL = {"gap": "avg", "gmp": "max", "gsum": "sum"}
-"""Pools over the whole image -> what they do with its values."""
-
-
 def select_global_pool(site: Site) -> Selection:
     """gap, gmp and gsum."""
     node, target, source = site.node, site.target, site.type()
     planes = blocks(source.shape[1], target.block)
-    config = GlobalPoolConfig(GLOBAL[node.op], planes, target.block, target.lanes, math.prod(source.shape[2:]))
+    config = GlobalPoolConfig(GLOBAL_POOLS[node.op], planes, target.block, target.lanes, math.prod(source.shape[2:]))
     kernel = Kernel("global_pool", f"global_{config.mode}pool_f32_nchw{target.block}c_{target.isa}", config, planes, 0)
     return Selection((Call(node.name, kernel, site.values(node.inputs), site.result),), (), "each lane is a channel")
 
@@ -103,6 +100,6 @@ def select_global_pool(site: Site) -> Selection:
 RULES: Mapping[str, tuple[Rule, ...]] = {
     "lrn": (select_lrn,),
     "softmax": (select_softmax,),
-    **dict.fromkeys(GLOBAL, (select_global_pool,)),
+    **dict.fromkeys(GLOBAL_POOLS, (select_global_pool,)),
 }
 """Op -> its selectors."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 
+from cnncc.kernels.shared.modes import ResampleMode
 from cnncc.kernels.shared.resample import SETTINGS, label
 from cnncc.kernels.shared.spec import Call, Kernel, Rule, Selection, Site, blocks
 
@@ -14,7 +15,7 @@ class ResampleConfig:
     """`mode` is `crop`, `constant`, `edge`, `reflect`, `wrap`, `nearest` or `bilinear`; `offset` is the crop's or the
     padding's corner, `scale` the upsampling factor."""
 
-    mode: str
+    mode: ResampleMode
     channel_blocks: int
     block: int
     lanes: int

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 
+from cnncc.kernels.shared.modes import RoiMode
 from cnncc.kernels.shared.spec import Call, Kernel, Rule, Selection, Site
 
 
@@ -17,7 +18,7 @@ class RoiAlignConfig:
     in_size: tuple[int, int]
     regions: int
     out_size: tuple[int, int]
-    mode: str
+    mode: RoiMode
     scale: float
     samples: int
     half_pixel: bool

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 
+from cnncc.kernels.shared.modes import SampleMode
 from cnncc.kernels.shared.spec import Call, Kernel, Rule, Selection, Site, blocks
 
 
@@ -17,7 +18,7 @@ class SampleConfig:
     lanes: int
     sizes: tuple[int, ...]
     out_size: tuple[int, int]
-    mode: str
+    mode: SampleMode
     outside: str
     place: str
 

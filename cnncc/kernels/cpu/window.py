@@ -8,6 +8,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from cnncc.kernels.shared.convolution import pad_channels
+from cnncc.kernels.shared.modes import WINDOW_POOLS, WindowMode
 from cnncc.kernels.shared.spec import Call, Epilogue, Kernel, Packed, Rule, Selection, Site, blocks
 from cnncc.machines.targets import Target
 
@@ -19,7 +20,7 @@ UNROLLED_TAPS = 9
 class WindowConfig:
     """One channel block at a time, a few rows of it per unit. `mode` is `depthwise`, `max` or `avg`."""
 
-    mode: str
+    mode: WindowMode
     channel_blocks: int
     block: int
     lanes: int
@@ -69,7 +70,7 @@ class WindowConfig:
         return self.window[0] * self.window[1] * self.block if self.gathers else 0
 
 
-def _configure(site: Site, mode: str, epilogue: Epilogue = (), bias: bool = False) -> WindowConfig:
+def _configure(site: Site, mode: WindowMode, epilogue: Epilogue = (), bias: bool = False) -> WindowConfig:
     node, source, target = site.node, site.type(), site.target
     height, width = node.type.shape[2:]
     attrs = node.attrs
@@ -172,19 +173,15 @@ def select_argmaxpool(site: Site) -> Selection:
     return Selection((call,), (), "each lane is a channel")
 
 
-POOLS = {"maxpool": "max", "avgpool": "avg"}
-"""Pools over windows -> what they do with the values of each."""
-
-
 def select_pool(site: Site) -> Selection:
     """Max and average pooling with any window."""
-    config = _configure(site, POOLS[site.node.op])
+    config = _configure(site, WINDOW_POOLS[site.node.op])
     call = Call(site.node.name, _kernel(config, site.target), site.values(site.node.inputs), site.result)
     return Selection((call,), (), "each lane is a channel, bound by loads")
 
 
 RULES: Mapping[str, tuple[Rule, ...]] = {
-    **dict.fromkeys(POOLS, (select_pool,)),
+    **dict.fromkeys(WINDOW_POOLS, (select_pool,)),
     "argmaxpool": (select_argmaxpool,),
 }
 """Op -> its selectors."""

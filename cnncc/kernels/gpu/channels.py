@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 from cnncc.kernels.gpu.spec import VECTOR, GpuKernel, GpuRule, GpuSite, LaunchWork, View, grid_of, threads_for
+from cnncc.kernels.shared.modes import GLOBAL_POOLS, PoolMode
 from cnncc.kernels.shared.spec import Call, Selection
 
 
@@ -51,7 +52,7 @@ class GpuSoftmaxConfig:
 class GpuGlobalPoolConfig:
     """`mode` (`avg`, `max` or `sum`) over all pixels: a vector of channels per block of threads."""
 
-    mode: str
+    mode: PoolMode
     batch: int
     source: View
     result: View
@@ -95,16 +96,12 @@ def select_softmax(site: GpuSite) -> Selection:
     return _selection(site, "softmax", f"softmax_f32_{result.label}", config, flops, why)
 
 
-GLOBAL = {"gap": "avg", "gmp": "max", "gsum": "sum"}
-"""Pools over the whole image -> what they do with its values."""
-
-
 def select_global_pool(site: GpuSite) -> Selection:
     """gap, gmp and gsum."""
     node = site.node
     source, result = site.view(node.inputs[0]), site.view(node.name)
     threads = min(256, max(32, 1 << (source.pixels - 1).bit_length()))
-    config = GpuGlobalPoolConfig(GLOBAL[node.op], site.batch, source, result, threads)
+    config = GpuGlobalPoolConfig(GLOBAL_POOLS[node.op], site.batch, source, result, threads)
     name = f"global_{config.mode}pool_f32_{source.label}"
     flops = site.batch * source.floats
     return _selection(site, "global_pool", name, config, flops, "threads share a plane, a tree adds up")
@@ -113,6 +110,6 @@ def select_global_pool(site: GpuSite) -> Selection:
 RULES: Mapping[str, tuple[GpuRule, ...]] = {
     "lrn": (select_lrn,),
     "softmax": (select_softmax,),
-    **dict.fromkeys(GLOBAL, (select_global_pool,)),
+    **dict.fromkeys(GLOBAL_POOLS, (select_global_pool,)),
 }
 """Op -> its selectors."""

@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, replace
 
 from cnncc.kernels.gpu.spec import VECTOR, GpuKernel, GpuRule, GpuSite, LaunchWork, View, grid_of, threads_for
+from cnncc.kernels.shared.modes import ResampleMode
 from cnncc.kernels.shared.resample import SETTINGS, label
 from cnncc.kernels.shared.spec import Call, Selection
 
@@ -15,7 +16,7 @@ class GpuResampleConfig:
     """`mode` is `crop`, `constant`, `edge`, `reflect`, `nearest` or `bilinear`; `offset` is the crop's or the padding's
     corner, `scale` the upsampling factor."""
 
-    mode: str
+    mode: ResampleMode
     batch: int
     source: View
     result: View

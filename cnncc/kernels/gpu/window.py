@@ -9,6 +9,7 @@ import numpy as np
 
 from cnncc.kernels.gpu.spec import GpuKernel, GpuRule, GpuSite, LaunchWork, View, grid_of, threads_for
 from cnncc.kernels.shared.convolution import pad_channels
+from cnncc.kernels.shared.modes import WINDOW_POOLS, WindowMode
 from cnncc.kernels.shared.spec import Call, Epilogue, Packed, Selection
 
 
@@ -16,7 +17,7 @@ from cnncc.kernels.shared.spec import Call, Epilogue, Packed, Selection
 class GpuWindowConfig:
     """One vector of channels and `strip` output rows of a column per thread. `mode` is `depthwise`, `max` or `avg`."""
 
-    mode: str
+    mode: WindowMode
     batch: int
     source: View
     result: View
@@ -41,7 +42,7 @@ class GpuWindowConfig:
         return self.batch * self.result.blocks * self.strips * self.result.width
 
 
-def _configure(site: GpuSite, mode: str, epilogue: Epilogue = (), bias: bool = False) -> GpuWindowConfig:
+def _configure(site: GpuSite, mode: WindowMode, epilogue: Epilogue = (), bias: bool = False) -> GpuWindowConfig:
     node, attrs = site.node, site.node.attrs
     source, result = site.view(node.inputs[0]), site.view(node.name)
     extras = tuple(site.view(name).stride for name in node.inputs[1:])
@@ -107,18 +108,14 @@ def select_depthwise(site: GpuSite) -> Selection | None:
     return Selection((call,), tuple(packed), f"depthwise: {config.strip} rows a thread, bound by memory")
 
 
-POOLS = {"maxpool": "max", "avgpool": "avg"}
-"""Pools over windows -> what they do with the values of each."""
-
-
 def select_pool(site: GpuSite) -> Selection:
     """Max and average pooling with any window."""
-    config = _configure(site, POOLS[site.node.op])
+    config = _configure(site, WINDOW_POOLS[site.node.op])
     call = Call(site.node.name, _kernel(config, site), site.values(site.node.inputs), site.result, True)
     return Selection((call,), (), f"{config.strip} rows a thread, bound by memory")
 
 
 RULES: Mapping[str, tuple[GpuRule, ...]] = {
-    **dict.fromkeys(POOLS, (select_pool,)),
+    **dict.fromkeys(WINDOW_POOLS, (select_pool,)),
 }
 """Op -> its selectors."""

@@ -3,15 +3,14 @@
 from __future__ import annotations
 
 from dataclasses import asdict, dataclass
-from typing import Any
+from typing import Any, Literal
 
 
 @dataclass(frozen=True)
 class MemoryBlock:
     """Bytes [offset, offset + bytes) of the arena from step `first` to step `last`, inclusive."""
 
-    kind: str
-    """activation, workspace, scratch or counters."""
+    kind: Literal["activation", "workspace", "scratch", "counters"]
     name: str
     offset: int
     bytes: int

@@ -9,6 +9,7 @@ from typing import Any
 from tvm import tirx
 from tvm.tirx import PrimFunc
 
+from cnncc.ir.rules import added_inputs
 from cnncc.kernels.cpu.conv_direct import ConvConfig
 from cnncc.kernels.cpu.lower.moves import Corner, ImageWindow, gather_rows
 from cnncc.kernels.cpu.tiles import even_tiles
@@ -97,7 +98,7 @@ class _Conv:
         self.image = k.operand("image", c.in_blocks * c.in_block * c.in_size[0] * c.in_size[1])
         self.weight = k.operand("weight", max(1, c.reduction) * c.out_blocks * c.block)
         self.bias = k.operand("bias", c.out_blocks * c.block) if c.bias else None
-        adds = sum(name == "add" for name, _ in c.epilogue)
+        adds = added_inputs(c.epilogue)
         self.extras = [k.operand(f"extra{i}", c.out_blocks * plane * c.block) for i in range(adds)]
         self.result = k.operand("result", c.out_blocks * plane * c.block)
         self.window = k.scratch(c.scratch_floats) if c.gathers else None

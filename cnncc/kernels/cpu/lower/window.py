@@ -10,6 +10,7 @@ from typing import Any
 from tvm import tirx
 from tvm.tirx import PrimFunc
 
+from cnncc.ir.rules import added_inputs
 from cnncc.kernels.cpu.lower.moves import Corner, ImageWindow, gather_rows
 from cnncc.kernels.cpu.tiles import even_tiles
 from cnncc.kernels.cpu.window import WindowConfig
@@ -45,7 +46,7 @@ class _Window:
         self.image = k.operand("image", channels * c.in_size[0] * c.in_size[1])
         self.weight = k.operand("weight", channels * c.kernel[0] * c.kernel[1]) if c.mode == "depthwise" else None
         self.bias = k.operand("bias", channels) if c.bias else None
-        adds = sum(name == "add" for name, _ in c.epilogue)
+        adds = added_inputs(c.epilogue)
         self.extras = [k.operand(f"extra{i}", outputs) for i in range(adds)]
         self.result = k.operand("result", outputs)
         self.window = k.scratch(c.scratch_floats) if c.gathers else None
