@@ -45,7 +45,7 @@ def _text(net: str) -> str | None:
     from cnncc.frontends.locate import find_net
 
     path = Path(find_net(net))
-    return path.read_text(encoding="utf-8") if path.is_file() and not sources.is_onnx(net) else None
+    return path.read_text(encoding="utf-8") if path.is_file() and not sources.is_foreign(net) else None
 
 
 def _about(model: ModelProto) -> dict[str, Any]:

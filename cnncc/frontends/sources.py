@@ -1,9 +1,9 @@
-"""Networks by what a user calls them: a text, a file, a name of the zoo, or an ONNX model."""
+"""Networks by what a user calls them: a text, a file, a name of the zoo, or a model of another format."""
 
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -19,9 +19,19 @@ if TYPE_CHECKING:
     from cnncc.runtime.model import Model
 
 
-def is_onnx(source: str | os.PathLike[str]) -> bool:
-    """Whether a source is an ONNX model, by the end of its name."""
-    return "\n" not in os.fspath(source) and Path(source).suffix == ".onnx"
+def _onnx(path: str | os.PathLike[str]) -> Network:
+    from cnncc.frontends.onnx.network import import_onnx
+
+    return import_onnx(path)
+
+
+READERS: Mapping[str, Callable[[str | os.PathLike[str]], Network]] = {".onnx": _onnx}
+"""What reads a file that is no text of the language, by the end of its name."""
+
+
+def is_foreign(source: str | os.PathLike[str]) -> bool:
+    """Whether a source is a model of another format, by the end of its name."""
+    return "\n" not in os.fspath(source) and Path(source).suffix in READERS
 
 
 def exists(source: str | os.PathLike[str]) -> bool:
@@ -50,9 +60,9 @@ class NetworkSource:
 
 
 def read(source: str | os.PathLike[str]) -> Graph:
-    """The graph of a network; only that of an ONNX model has weights. CnnccError for whatever is wrong with it, and a
-    warning for what is most likely not meant."""
-    if is_onnx(source):
+    """The graph of a network; it has weights if its file has them, as an ONNX model. CnnccError for whatever is wrong
+    with it, and a warning for what is most likely not meant."""
+    if is_foreign(source):
         return imported(source).graph
     from cnncc import lang
 
@@ -62,10 +72,8 @@ def read(source: str | os.PathLike[str]) -> Graph:
 
 
 def imported(source: str | os.PathLike[str]) -> Network:
-    """The network of an ONNX model, with a warning for each way in which it differs from the file."""
-    from cnncc.frontends.onnx.network import import_onnx
-
-    network = import_onnx(source)
+    """The network of a model of another format, with a warning for each way in which it differs from the file."""
+    network = READERS[Path(source).suffix](source)
     for note in network.notes:
         warn(note)
     return network
@@ -82,13 +90,13 @@ def read_bound(
 def read_source(
     source: str | os.PathLike[str], weights: str | os.PathLike[str] | None = None, seed: int = 0
 ) -> NetworkSource:
-    """A network with weights from the file `weights`, else from the ONNX model itself or the file beside the network,
-    else drawn from `seed`. CnnccError for what does not fit."""
-    if is_onnx(source):
+    """A network with weights from the file `weights`, else from the model itself or the file beside the network, else
+    drawn from `seed`. CnnccError for what does not fit."""
+    if is_foreign(source):
         network = imported(source)
         inputs = {port.node: declared(port, network.batch) for port in network.inputs if port.node}
         told = inputs, [declared(port, network.batch) for port in network.outputs if port.node], network.notes
-        if weights is None:
+        if weights is None and all(constant.bound for constant in network.graph.constants.values()):
             return NetworkSource(network.graph, os.fspath(source), *told)
         path = find_weights(source, weights)
         return NetworkSource(bind(network.graph, path, seed), path, *told)
