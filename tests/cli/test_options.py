@@ -38,6 +38,7 @@ def test_the_key_changes_with_every_field() -> None:
 
 REFUSALS: list[tuple[dict[str, Any], str, str]] = [
     ({"targets": ()}, "no target is named", ""),
+    ({"targets": "host"}, "targets must be a tuple of names, got 'host'", "('host',)"),
     ({"batch": 0}, "batch must be at least 1, got 0", ""),
     ({"batch": 1.5}, "batch must be a whole number, got 1.5", ""),
     ({"batch": "2"}, "batch must be a whole number, got '2'", ""),

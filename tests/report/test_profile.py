@@ -23,7 +23,7 @@ from cnncc.report.profile.groups import by_op, by_stage
 from cnncc.report.profile.machine_limits import MachineLimits, measure_limits
 from cnncc.report.profile.measure import share_of_limit
 from cnncc.report.profile.page import KINDS, kind
-from cnncc.report.profile.roofline import Axis
+from cnncc.report.profile.roofline import PlotAxis
 from cnncc.report.profile.work import Work, works
 from cnncc.runtime import cpu
 
@@ -261,7 +261,7 @@ def test_time_by_op_and_by_stage():
 
 
 def test_a_logarithmic_axis():
-    axis = Axis(0.5, 200, 0, 100)
+    axis = PlotAxis(0.5, 200, 0, 100)
     assert (axis.at(0.5), axis.at(200), axis.at(10)) == pytest.approx((0, 100, 50))
     assert axis.ticks((1, 2, 5)) == pytest.approx([0.5, 1, 2, 5, 10, 20, 50, 100, 200])
 

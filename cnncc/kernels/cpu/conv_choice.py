@@ -11,7 +11,8 @@ from cnncc.kernels.cpu.room import Option, choose
 from cnncc.kernels.cpu.tiles import Problem, Tile, cache_bandwidth, ranked_tiles, total_cycles
 from cnncc.kernels.shared.choices import DirectChoice
 from cnncc.kernels.shared.convolution import ConvGeometry, conv_geometry, conv_merge, densify, pad_channels
-from cnncc.kernels.shared.spec import Call, Kernel, Operand, Packed, Selection, Site, blocks
+from cnncc.kernels.shared.operands import Workspace
+from cnncc.kernels.shared.spec import Call, Kernel, Packed, Selection, Site, blocks
 from cnncc.machines.targets import Target
 
 
@@ -219,13 +220,13 @@ def conv_calls(
     if bias is not None:
         padded = config.out_blocks * config.block
         packed.append(Packed(f"{node.name}.bias", bias.map((padded,), lambda b: pad_channels(b, padded))))
-    rest = (*(Operand("weight", p.name) for p in packed), *site.values(node.inputs[1:]))
+    rest = (*(p.operand for p in packed), *site.values(node.inputs[1:]))
     image = site.values(node.inputs[:1])
     if not config.padded:
         return (Call(node.name, kernel, (*image, *rest), site.result),), tuple(packed)
     padding = pad_config(geometry, config)
     copy = Kernel("pad", f"pad_f32_nchw{config.in_block}c_{site.target.isa}", padding, padding.planes, 0)
-    between = Operand("workspace", node.name)
+    between = Workspace(node.name)
     calls = (
         Call(node.name, copy, image, between, workspace_floats=padding.floats),
         Call(node.name, kernel, (between, *rest), site.result, workspace_floats=padding.floats),

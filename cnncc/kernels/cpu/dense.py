@@ -10,7 +10,7 @@ import numpy as np
 from cnncc.ir import TensorType
 from cnncc.kernels.cpu.tiles import Tile, even_tiles, step_cycles
 from cnncc.kernels.shared.convolution import pad_channels
-from cnncc.kernels.shared.spec import Call, Epilogue, Kernel, Operand, Packed, Selection, Site, blocks
+from cnncc.kernels.shared.spec import Call, Epilogue, Kernel, Packed, Selection, Site, blocks
 from cnncc.machines.targets import Target
 from cnncc.weights.half import SHORT, STORED, check_range, encode
 
@@ -110,7 +110,7 @@ def select_dense(site: Site) -> Selection | None:
         packed.append(Packed(f"{node.name}.bias", bias.map((padded,), lambda b: pad_channels(b, padded))))
     operands = (
         *site.values(node.inputs[:1]),
-        *(Operand("weight", p.name) for p in packed),
+        *(p.operand for p in packed),
         *site.values(node.inputs[1:]),
     )
     call = Call(node.name, kernel, operands, site.result, whole_batch=True)

@@ -7,7 +7,8 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from cnncc.kernels.shared.convolution import pad_channels
-from cnncc.kernels.shared.spec import Call, Epilogue, Kernel, Operand, Packed, Selection, Site, blocks
+from cnncc.kernels.shared.modes import WINDOW_POOLS, WindowMode
+from cnncc.kernels.shared.spec import Call, Epilogue, Kernel, Packed, Selection, Site, blocks
 from cnncc.machines.targets import Target
 
 UNROLLED_TAPS = 9
@@ -18,7 +19,7 @@ UNROLLED_TAPS = 9
 class WindowConfig:
     """One channel block at a time, a few rows of it per unit. `mode` is `depthwise`, `max` or `avg`."""
 
-    mode: str
+    mode: WindowMode
     channel_blocks: int
     block: int
     lanes: int
@@ -68,7 +69,7 @@ class WindowConfig:
         return self.window[0] * self.window[1] * self.block if self.gathers else 0
 
 
-def _configure(site: Site, mode: str, epilogue: Epilogue = (), bias: bool = False) -> WindowConfig:
+def _configure(site: Site, mode: WindowMode, epilogue: Epilogue = (), bias: bool = False) -> WindowConfig:
     node, source, target = site.node, site.type(), site.target
     height, width = node.type.shape[2:]
     attrs = node.attrs
@@ -138,7 +139,7 @@ def select_depthwise(site: Site) -> Selection | None:
         packed.append(Packed(f"{node.name}.bias", bias.map((padded,), lambda b: pad_channels(b, padded))))
     operands = (
         *site.values(node.inputs[:1]),
-        *(Operand("weight", p.name) for p in packed),
+        *(p.operand for p in packed),
         *site.values(node.inputs[1:]),
     )
     call = Call(node.name, _kernel(config, target), operands, site.result)
@@ -175,9 +176,8 @@ def select_argmaxpool(site: Site) -> Selection | None:
 
 def select_pool(site: Site) -> Selection | None:
     """Max and average pooling with any window."""
-    modes = {"maxpool": "max", "avgpool": "avg"}
-    if site.node.op not in modes:
+    if site.node.op not in WINDOW_POOLS:
         return None
-    config = _configure(site, modes[site.node.op])
+    config = _configure(site, WINDOW_POOLS[site.node.op])
     call = Call(site.node.name, _kernel(config, site.target), site.values(site.node.inputs), site.result)
     return Selection((call,), (), "each lane is a channel, bound by loads")

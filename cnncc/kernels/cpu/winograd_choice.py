@@ -21,7 +21,8 @@ from cnncc.kernels.cpu.tiles import (
 from cnncc.kernels.cpu.winograd import WinogradConfig, pack_winograd
 from cnncc.kernels.shared.choices import WinogradChoice
 from cnncc.kernels.shared.convolution import pad_channels
-from cnncc.kernels.shared.spec import Call, Kernel, Operand, Packed, Selection, Site, blocks
+from cnncc.kernels.shared.operands import Workspace
+from cnncc.kernels.shared.spec import Call, Kernel, Packed, Selection, Site, blocks
 from cnncc.kernels.shared.winograd import ERRORS, allowed_sizes
 from cnncc.machines.targets import Target
 
@@ -256,7 +257,7 @@ def _selection(site: Site, config: WinogradConfig, why: str) -> Selection:
     if bias is not None:
         padded = config.out_blocks * config.block
         packed.append(Packed(f"{node.name}.bias", bias.map((padded,), lambda b: pad_channels(b, padded))))
-    weights = tuple(Operand("weight", p.name) for p in packed)
+    weights = tuple(p.operand for p in packed)
     extras = site.values(node.inputs[1:])
     image = site.values(node.inputs[:1])
     if not config.shared:
@@ -270,7 +271,7 @@ def _selection(site: Site, config: WinogradConfig, why: str) -> Selection:
         config.in_blocks * config.tile_units,
         0,
     )
-    data = Operand("workspace", node.name)
+    data = Workspace(node.name)
     calls = (
         Call(node.name, transform, image, data, workspace_floats=config.data_floats),
         Call(node.name, kernel, (data, *weights, *extras), site.result, workspace_floats=config.data_floats),

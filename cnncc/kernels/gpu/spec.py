@@ -20,11 +20,11 @@ class GpuKernel(Kernel):
 
     grid: tuple[int, int, int] = (1, 1, 1)
     threads: int = 1
-    work: Work = field(default_factory=lambda: Work(0, 0), compare=False)
+    work: LaunchWork = field(default_factory=lambda: LaunchWork(0, 0), compare=False)
 
 
 @dataclass(frozen=True)
-class Work:
+class LaunchWork:
     """What one launch does: operations (two for a multiply-add), and bytes of device memory it cannot do without."""
 
     flops: int

@@ -6,8 +6,8 @@ from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Any
 
 from cnncc.ir import Node
-from cnncc.kernels.gpu.conv import ConvConfig, SumConfig
-from cnncc.kernels.gpu.dense import DenseConfig
+from cnncc.kernels.gpu.conv import GpuConvConfig, SumConfig
+from cnncc.kernels.gpu.dense import GpuDenseConfig
 from cnncc.kernels.gpu.model import Estimate, estimate, stream_estimate
 from cnncc.kernels.gpu.spec import GpuKernel
 from cnncc.kernels.gpu.winograd import TransformConfig
@@ -127,10 +127,10 @@ def _step(gpu: Gpu, node: Node, kernel: GpuKernel, found: Resources, why: str) -
 
 def _expected(gpu: Gpu, kernel: GpuKernel, found: Resources) -> Estimate:
     work, config = kernel.work, kernel.config
-    if isinstance(config, ConvConfig):
+    if isinstance(config, GpuConvConfig):
         steps = config.steps_per_split
         return estimate(gpu, config.tile, kernel.grid, steps, work.bytes, work.flops, registers=found.registers)
-    several = isinstance(config, DenseConfig | TransformConfig)
+    several = isinstance(config, GpuDenseConfig | TransformConfig)
     loads = config.splits if isinstance(config, SumConfig) else 4 if several else 1
     return stream_estimate(
         gpu, kernel.grid, kernel.threads, found.registers, found.shared_bytes, work.bytes, work.flops, loads
