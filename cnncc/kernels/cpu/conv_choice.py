@@ -234,10 +234,8 @@ def conv_calls(
     return calls, tuple(packed)
 
 
-def select_conv(site: Site) -> Selection | None:
+def select_conv(site: Site) -> Selection:
     """Any convolution but a depthwise one: groups are merged until each fills whole blocks."""
-    if site.node.op != "conv":
-        return None
     groups = site.node.attrs["groups"]
     merge = conv_merge(site)
     weight = site.constant("weight")

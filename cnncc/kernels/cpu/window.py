@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 
 import numpy as np
 
 from cnncc.kernels.shared.convolution import pad_channels
 from cnncc.kernels.shared.modes import WINDOW_POOLS, WindowMode
-from cnncc.kernels.shared.spec import Call, Epilogue, Kernel, Packed, Selection, Site, blocks
+from cnncc.kernels.shared.spec import Call, Epilogue, Kernel, Packed, Rule, Selection, Site, blocks
 from cnncc.machines.targets import Target
 
 UNROLLED_TAPS = 9
@@ -118,7 +119,7 @@ def select_depthwise(site: Site) -> Selection | None:
     """conv with one input and one output channel per group, and more than one group."""
     node, target = site.node, site.target
     source = site.type()
-    if node.op != "conv" or not node.attrs["groups"] == source.shape[1] == node.attrs["out"] or source.block == 1:
+    if not node.attrs["groups"] == source.shape[1] == node.attrs["out"] or source.block == 1:
         return None
     if source.shape[1] == 1:
         return None
@@ -161,11 +162,9 @@ class ArgmaxConfig:
     pad: tuple[int, int, int, int]
 
 
-def select_argmaxpool(site: Site) -> Selection | None:
+def select_argmaxpool(site: Site) -> Selection:
     """argmaxpool with any window."""
     node, target, source = site.node, site.target, site.type()
-    if node.op != "argmaxpool":
-        return None
     planes, out_size = blocks(source.shape[1], target.block), node.type.chw[1:]
     how = (node.attrs[name] for name in ("kernel", "stride", "dilation", "pad"))
     config = ArgmaxConfig(planes, target.block, target.lanes, source.chw[1:], out_size, *how)
@@ -174,10 +173,15 @@ def select_argmaxpool(site: Site) -> Selection | None:
     return Selection((call,), (), "each lane is a channel")
 
 
-def select_pool(site: Site) -> Selection | None:
+def select_pool(site: Site) -> Selection:
     """Max and average pooling with any window."""
-    if site.node.op not in WINDOW_POOLS:
-        return None
     config = _configure(site, WINDOW_POOLS[site.node.op])
     call = Call(site.node.name, _kernel(config, site.target), site.values(site.node.inputs), site.result)
     return Selection((call,), (), "each lane is a channel, bound by loads")
+
+
+RULES: Mapping[str, tuple[Rule, ...]] = {
+    **dict.fromkeys(WINDOW_POOLS, (select_pool,)),
+    "argmaxpool": (select_argmaxpool,),
+}
+"""Op -> its selectors."""

@@ -103,8 +103,8 @@ def _costs(
 
 def applies(site: Site) -> bool:
     """Whether Winograd can compute the node at all."""
-    node, attrs = site.node, site.node.attrs
-    if node.op != "conv" or site.type().block == 1 or attrs["groups"] != 1:
+    attrs = site.node.attrs
+    if site.type().block == 1 or attrs["groups"] != 1:
         return False
     square = attrs["kernel"] in {(taps, taps) for _, taps in ERRORS}
     return square and (attrs["stride"], attrs["dilation"]) == ((1, 1), (1, 1))

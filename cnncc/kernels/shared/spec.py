@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Generic, TypeVar
 
@@ -155,6 +155,10 @@ class Site(Place[Target]):
     def given(self) -> Given | None:
         """The choice for a conv node that takes the place of the model's."""
         return self.choices.get(conv_key(self.node, self.type())) if self.choices else None
+
+
+Rule = Callable[[Site], Selection | None]
+"""Chooses the kernels of a node, or leaves it to the next rule of its op."""
 
 
 def blocks(channels: int, block: int) -> int:

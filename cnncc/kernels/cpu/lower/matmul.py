@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Mapping
+from typing import Any
+
 from tvm.tirx import PrimFunc
 
 from cnncc.kernels.cpu.lower.moves import vector_runs
@@ -57,3 +60,7 @@ def _rows(
             for r in range(rows):
                 for v in vectors:
                     result.store((row + r) * c.columns + column + v, sums.load(r * width + v, lanes), lanes)
+
+
+LOWER: Mapping[str, Callable[[Any, str], PrimFunc]] = {"matmul": lower}
+"""Family of a kernel -> its lowering."""
