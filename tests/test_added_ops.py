@@ -9,14 +9,14 @@ import sys
 from pathlib import Path
 
 import pytest
+from pages import ROOT, blocks
 
-ROOT = Path(__file__).resolve().parents[1]
 ADDED = ROOT / "tests" / "added"
-ONE_FILE = {"celu.py": "ops/celu.py"}
+ONE_FILE = {"cnncc/ops/celu.py": (ADDED / "celu.py").read_text(encoding="utf-8")}
 THREE_FILES = {
-    "rmspool_op.py": "ops/rmspool.py",
-    "rmspool_kernel.py": "kernels/cpu/rmspool.py",
-    "rmspool_onnx.py": "frontends/onnx/convert/rmspool.py",
+    block.file: block.text
+    for block in blocks((ROOT / "CONTRIBUTING.md").read_text(encoding="utf-8"))
+    if Path(block.file).name == "rmspool.py"
 }
 
 
@@ -24,9 +24,9 @@ def with_files(files: dict[str, str], at: Path) -> Path:
     """A copy of the package (links to its files) with more files."""
     ignore = shutil.ignore_patterns("__pycache__")
     shutil.copytree(ROOT / "cnncc", at / "cnncc", copy_function=os.symlink, ignore=ignore)
-    for source, target in files.items():
-        assert not (at / "cnncc" / target).exists(), f"{target} is a part of the compiler"
-        shutil.copy(ADDED / source, at / "cnncc" / target)
+    for name, text in files.items():
+        assert not (at / name).exists(), f"{name} is a part of the compiler"
+        (at / name).write_text(text, encoding="utf-8")
     return at
 
 
@@ -49,7 +49,7 @@ def test_an_op_is_carried_through(files: dict[str, str], op: str, line: str, gpu
 
 def test_an_op_without_its_kernel_fails(tmp_path: Path) -> None:
     """So that the test above can fail."""
-    files = {name: where for name, where in THREE_FILES.items() if "kernel" not in name}
+    files = {name: text for name, text in THREE_FILES.items() if "kernel" not in name}
     done = carry(with_files(files, tmp_path), "rmspool", "rmspool 2x3 /2", "no")
     assert "no kernel rule for rmspool" in done.stderr
 

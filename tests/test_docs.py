@@ -1,8 +1,8 @@
 """The examples of the pages at the top and in docs/ work: shell and Python blocks run, texts parse, make targets exist.
 
 The blocks of a page run in order in one empty directory with `models` and `examples` in it. A block whose fence says
-more than its language (`not-run`) is left out; of those only the make targets are looked at. `test_contributing.py` runs
-those that change the compiler.
+more than its language (`not-run`) is left out; of those only the make targets are looked at. Those that change the
+compiler run in `test_contributing.py`.
 """
 
 from __future__ import annotations
