@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import statistics
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Hashable, Iterator, Sequence
 
 import numpy as np
 
 from cnncc.base.errors import CnnccError
+from cnncc.kernels.cpu.algorithms import find
 from cnncc.kernels.shared.choices import Choice
 from cnncc.machines.targets import Target
 from cnncc.module.cpu.build import Build
@@ -96,7 +97,7 @@ class Maker:
         self.layer = layer
         self.setting = setting
         self.progress = progress
-        self._weights: dict[tuple[object, ...], np.ndarray] = {}
+        self._weights: dict[Hashable, np.ndarray] = {}
 
     def __call__(self, choices: Sequence[Choice]) -> Iterator[Trial]:
         programs = [layer_program(self.layer.key, choice, self.setting) for choice in choices]
@@ -114,8 +115,9 @@ class Maker:
         return self._weights[order]
 
 
-def _order(program: Program) -> tuple[object, ...]:
-    """What decides the order of the packed weights: the algorithm, and how many output blocks run together."""
-    config = next(call for call in reversed(program.calls) if call.node == NAME).kernel.config
-    runs = tuple(size for _, size, count in config.chunk_runs for _ in range(count)) * config.chunks
-    return type(config), getattr(config, "m", 0), runs
+def _order(program: Program) -> tuple[str, Hashable]:
+    """What decides the order of the packed weights."""
+    selection = program.selections[NAME]
+    assert selection.choice is not None, "a layer that is tuned was chosen"
+    name = selection.choice.algorithm
+    return name, find(name).weight_order(selection.calls[-1])

@@ -9,7 +9,7 @@ import pytest
 
 from cnncc.base.errors import CnnccError
 from cnncc.cli import main
-from cnncc.kernels.shared.choices import DirectChoice
+from cnncc.kernels.cpu.conv_choice import DirectChoice
 from cnncc.machines import targets
 from cnncc.runtime import cpu
 from cnncc.tune import kernels

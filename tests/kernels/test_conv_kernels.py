@@ -13,8 +13,9 @@ from kernels.compare import RUNNABLE, network, relative_error, worst_error
 
 from cnncc import passes
 from cnncc.ir import Graph
+from cnncc.kernels.cpu.conv_choice import DirectChoice
 from cnncc.kernels.cpu.tiles import Problem, Tile, choose_tile, even_tiles, fits_registers, sums
-from cnncc.kernels.shared.choices import DirectChoice, Given, conv_key
+from cnncc.kernels.shared.choices import Given, conv_key
 from cnncc.machines import targets
 from cnncc.module.cpu.build import build_program
 from cnncc.module.program import Program, make_program

@@ -9,8 +9,8 @@ import numpy as np
 
 from cnncc.ir import TensorType
 from cnncc.kernels.cpu.tiles import Tile, even_tiles, step_cycles
-from cnncc.kernels.shared.convolution import pad_channels
-from cnncc.kernels.shared.spec import Call, Epilogue, Kernel, Operand, Packed, Selection, Site, blocks
+from cnncc.kernels.cpu.weights import after_image, with_bias
+from cnncc.kernels.shared.spec import Call, Epilogue, Kernel, Selection, Site, blocks
 from cnncc.machines.targets import Target
 from cnncc.weights.half import SHORT, STORED, check_range, encode
 
@@ -95,7 +95,7 @@ def select_dense(site: Site) -> Selection | None:
     )
     name = f"dense_{SHORT[site.weights_dtype]}_{image_tile}x{groups * target.block}_{target.isa}"
     kernel = Kernel("dense", name, config, sum(n for *_, n in config.runs), 0)
-    weight, bias = site.constant("weight"), site.constant("bias")
+    weight = site.constant("weight")
     assert weight is not None
     padded = config.out_blocks * config.block
     given = node.weights["weight"]
@@ -105,14 +105,8 @@ def select_dense(site: Site) -> Selection | None:
         return pack_dense(array, source, config)
 
     elements = weight.map((padded * inputs,), pack)
-    packed = [Packed(f"{node.name}.weight", elements, config.weights_dtype)]
-    if bias is not None:
-        packed.append(Packed(f"{node.name}.bias", bias.map((padded,), lambda b: pad_channels(b, padded))))
-    operands = (
-        *site.values(node.inputs[:1]),
-        *(Operand("weight", p.name) for p in packed),
-        *site.values(node.inputs[1:]),
-    )
+    packed = with_bias(site, elements, padded, dtype=config.weights_dtype)
+    operands = (*site.values(node.inputs[:1]), *after_image(site, packed))
     call = Call(node.name, kernel, operands, site.result, whole_batch=True)
     stored = "" if config.weights_dtype == "float32" else f", as {config.weights_dtype}"
     why = f"weights read once for {site.batch} image{'s' * (site.batch > 1)}{stored}; bound by reading them"

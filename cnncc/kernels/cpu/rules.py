@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
+from cnncc.kernels.cpu.algorithms import select_by_algorithm
 from cnncc.kernels.cpu.channels import select_global_pool, select_lrn, select_softmax
-from cnncc.kernels.cpu.conv_choice import select_conv
 from cnncc.kernels.cpu.conv_transposed import select_transposed
 from cnncc.kernels.cpu.copy import select_copy
 from cnncc.kernels.cpu.dense import select_dense
@@ -23,15 +23,12 @@ from cnncc.kernels.cpu.strided import select_strided
 from cnncc.kernels.cpu.take import select_take
 from cnncc.kernels.cpu.topk import select_topk
 from cnncc.kernels.cpu.unfold import select_unfold
-from cnncc.kernels.cpu.window import select_argmaxpool, select_depthwise, select_pool
-from cnncc.kernels.cpu.winograd_choice import select_winograd
+from cnncc.kernels.cpu.window import select_argmaxpool, select_pool
 from cnncc.kernels.shared.spec import Selection, Site
 
 RULES: tuple[Callable[[Site], Selection | None], ...] = (
     select_normalize,
-    select_depthwise,  # before conv, which would merge groups into a dense one
-    select_winograd,  # before the direct kernel, which it must beat
-    select_conv,
+    select_by_algorithm,
     select_transposed,
     select_dense,
     select_pool,

@@ -15,7 +15,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from cnncc.ir import Constant
-from cnncc.kernels.gpu.model import TENSOR_TILES, Estimate, TensorTile, Tile, estimate, stream_estimate, tiles
+from cnncc.kernels.gpu.model import TENSOR_TILES, Estimate, Product, TensorTile, Tile, estimate, tiles
 from cnncc.kernels.gpu.spec import VECTOR, GpuKernel, GpuSite, View, Work, grid_of, threads_for
 from cnncc.kernels.shared.convolution import ConvGeometry, conv_geometry, conv_merge, densify, pad_channels
 from cnncc.kernels.shared.spec import Call, Epilogue, Operand, Packed, Selection, blocks
@@ -194,8 +194,7 @@ def estimate_conv(config: ConvConfig, site: GpuSite) -> Estimate:
     if config.splits == 1:
         return product
     second = sum_kernel(config, site)
-    work = second.work
-    more = stream_estimate(site.target, second.grid, second.threads, 64, 0, work.bytes, work.flops, loads=config.splits)
+    more = second.estimate(site.target, registers=64, shared_bytes=0)
     launch = 1e-6 * site.target.launch_microseconds
     return replace(product, seconds=product.seconds + more.seconds + launch)
 
@@ -235,6 +234,7 @@ def conv_kernel(config: ConvConfig, site: GpuSite, work: Work | None = None, ste
         grid=config.grid,
         threads=tile.threads,
         work=work or Work(config.flops, _bytes(config, site), isinstance(tile, TensorTile)),
+        product=Product(tile, config.steps_per_split),
     )
 
 
@@ -247,4 +247,5 @@ def sum_kernel(config: ConvConfig, site: GpuSite) -> GpuKernel:
     grid = grid_of(total, threads)
     bytes_ = 4 * config.batch * config.result.floats * (config.splits + 1 + len(config.extras))
     name = f"sum_f32_{config.result.label}_{config.splits}"
-    return GpuKernel("sum", name, parts, grid[0], 0, grid, threads, Work(bytes_ // 4, bytes_))
+    work = Work(bytes_ // 4, bytes_)
+    return GpuKernel("sum", name, parts, grid[0], 0, grid, threads, work, loads=config.splits)

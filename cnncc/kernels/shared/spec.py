@@ -11,7 +11,7 @@ from typing import Any, Generic, Protocol, TypeVar
 import numpy as np
 
 from cnncc.ir import Constant, Graph, Node, TensorType
-from cnncc.kernels.shared.choices import Choices, Given, conv_key
+from cnncc.kernels.shared.choices import Choice, Choices, Given, conv_key
 from cnncc.machines.targets import Target
 from cnncc.weights.half import STORED
 
@@ -96,6 +96,9 @@ class Call:
     whole_batch: bool = False
     workspace_floats: int = 0
     """Floats of workspace for each image."""
+    extent: int | None = None
+    """How much of its node's value it computes, to be compared among the calls of the node; None where that follows
+    from the bytes that each of them reads."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -105,6 +108,8 @@ class Selection:
     calls: tuple[Call, ...]
     weights: tuple[Packed, ...]
     why: str
+    choice: Choice | None = None
+    """What was chosen for an op that has several algorithms; None for other ops."""
 
 
 @dataclass(frozen=True, eq=False)
