@@ -27,7 +27,7 @@ from cnncc.runtime.cuda.driver import emulated_driver
 from cnncc.runtime.cuda.interface import CUDA_TEXTS, INTERFACE, CudaCode
 
 TEXT = "net small\ninput 3x9x9\nconv 3x3 8 relu; maxpool 2x2 /2; fc 5 softmax\n"
-FUNCTIONS = re.findall(r"^    F\((\w+),", (Path(gpus.__file__).parent / "runtime/cuda/host.c").read_text(), re.M)
+FUNCTIONS = re.findall(r"^    F\((\w+),", (resources.PACKAGE / "runtime/cuda/host.c").read_text(), re.M)
 
 
 @cache
@@ -273,7 +273,7 @@ def test_the_header_compiles_and_agrees_with_the_interface(path: Path) -> None:
 
 
 def test_codes_and_texts_are_those_of_the_c_files() -> None:
-    folder = Path(gpus.__file__).parent / "runtime" / "cuda"
+    folder = resources.PACKAGE / "runtime" / "cuda"
     text = (folder / "host.c").read_text()
     for code, meaning in CUDA_TEXTS.items():
         assert f'[CNNCC_{code.name}] = "{meaning}"' in text

@@ -119,3 +119,14 @@ def test_functions_on_sizes_around_the_blocks(channels: int) -> None:
     body = "sin; cosh; atan; asinh; conv 1x1 9; cos; tan; shrink shift 0.1 edge 0.2; power 2; sinh; tanh; asin; tanh"
     body += "; acos; tanh; atanh; exp; acosh"
     assert worst_error(network(body, f"{channels}x3x5")) <= 2e-5
+
+
+@pytest.mark.parametrize("words", ["", " smallest", " last", " smallest last", " indices", " smallest last indices"])
+@pytest.mark.parametrize("k", [1, 4, 7])
+def test_topk_puts_nan_after_every_number(words: str, k: int) -> None:
+    rng = np.random.default_rng(k)
+    x = rng.integers(-2, 3, (1, 7, 5, 6)).astype(np.float32)
+    x[rng.random(x.shape) < 0.3] = np.nan
+    x[0, :, 0, 0] = np.nan
+    got, wanted = run(network(f"topk {k}{words}", "7x5x6"), x)
+    np.testing.assert_array_equal(got, wanted)

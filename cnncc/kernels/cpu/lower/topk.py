@@ -28,7 +28,7 @@ def lower(c: TopkConfig, symbol: str) -> PrimFunc:
                 value = k.let(source.load((c.channels - 1 - i if c.last else i) * c.pixels + pixel))
                 last, at = k.let(found.load(LAST_VALUE)), k.let(found.load(LAST_CHANNEL))
                 later = channel < at if c.last else channel > at
-                left = tirx.any(at < splat(0.0, 1), _before(c, last, value), tirx.all(value == last, later))
+                left = tirx.any(at < splat(0.0, 1), _before(c, last, value), tirx.all(_equal(value, last), later))
                 best, none = found.load(VALUE), found.load(CHANNEL) < splat(0.0, 1)
                 with k.when(tirx.all(left, tirx.any(none, _before(c, value, best)))):
                     found.store(VALUE, value)
@@ -40,5 +40,10 @@ def lower(c: TopkConfig, symbol: str) -> PrimFunc:
 
 
 def _before(c: TopkConfig, a: Expr, b: Expr) -> Expr:
-    """Whether value a comes before b."""
-    return a > b if c.largest else a < b
+    """Whether value a comes before b. NaN comes after every number, whichever end is asked for."""
+    return tirx.any(a > b if c.largest else a < b, tirx.all(tirx.isnan(b), tirx.Not(tirx.isnan(a))))
+
+
+def _equal(a: Expr, b: Expr) -> Expr:
+    """Whether neither comes before the other."""
+    return tirx.any(a == b, tirx.all(tirx.isnan(a), tirx.isnan(b)))
