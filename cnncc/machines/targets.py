@@ -5,18 +5,19 @@ from __future__ import annotations
 import os
 import platform
 from dataclasses import dataclass, fields, replace
-from functools import cache
+from functools import cache, cached_property
 from pathlib import Path
 
 from cnncc.base import resources
 from cnncc.base.errors import CnnccError, nearest
 from cnncc.machines import gpus
+from cnncc.machines.units import Unit, read_units
 from cnncc.runtime import cpu
 
 
 @dataclass(frozen=True)
 class Target:
-    """A processor as the compiler sees it. Sizes in bytes; `vector_bits` and `registers` of the widest float unit."""
+    """A processor as the compiler sees it. Sizes in bytes; `vector_bits` of the widest vectors."""
 
     name: str
     triple: str
@@ -33,9 +34,8 @@ class Target:
     isa: str
     """Short name of the vector unit, used in kernel names."""
     vector_bits: int
-    registers: int
-    fma_ports: int
-    fma_latency: int
+    units: tuple[Unit, ...]
+    """What multiplies and adds up vectors; `floats` is one of them."""
     cores: int
     l1_bytes: int
     l2_bytes: int
@@ -66,10 +66,15 @@ class Target:
         it."""
         return weight_bytes <= self.l3_bytes // 2
 
+    @cached_property
+    def floats(self) -> Unit:
+        """The unit that adds up products of float32 to float32."""
+        return next(unit for unit in self.units if (unit.element, unit.sums) == ("float32", "float32"))
+
     @property
     def lanes(self) -> int:
         """float32 values in one vector register."""
-        return min(self.vector_bits // 32, self.block)
+        return min(self.floats.lanes, self.block)
 
     @property
     def vectors(self) -> int:
@@ -91,7 +96,8 @@ def load(name: str) -> Target:
         raise CnnccError(f"unknown target {name!r}", hint=nearest(name, [*names(), *gpus.names()]))
     if gpus.is_gpu(name):
         raise CnnccError(f"target {name} is a GPU", hint="this command is for processors")
-    return Target(**gpus.read_form(path, {f.name for f in fields(Target)}))
+    form = gpus.read_form(path, {f.name for f in fields(Target)})
+    return Target(**{**form, "units": read_units(str(path), form["units"], form["vector_bits"])})
 
 
 def check_name_runs_here(name: str) -> None:

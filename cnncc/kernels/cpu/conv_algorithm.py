@@ -74,7 +74,7 @@ class Direct:
         c: ConvConfig = call.kernel.config
         target, tile = layer.target, c.tile
         vectors = c.grid[0] * c.grid[1] * c.out_blocks * target.vectors
-        multiply = vectors * c.reduction / target.fma_ports
+        multiply = vectors * c.reduction / target.floats.ports
         problem = Problem(*c.grid, c.group_out_blocks, c.reduction, c.taps)
         tiles = c.reduction * c.groups * total_cycles(tile, problem, target)[0]
         gathered = layer.of_cycles(c.row_units * c.groups * c.chunks * c.scratch_floats * 4 / COPY_BYTES)

@@ -8,6 +8,7 @@ from dataclasses import dataclass, replace
 from cnncc.base.divisors import divisors, even_cuts, spread
 from cnncc.kernels.cpu.algorithm import Candidate
 from cnncc.kernels.cpu.conv_direct import ConvConfig, PadConfig
+from cnncc.kernels.cpu.micro import micro_of
 from cnncc.kernels.cpu.tiles import Problem, Tile, cache_bandwidth, choose_tile, ranked_tiles, total_cycles
 from cnncc.kernels.shared.convolution import ConvGeometry
 from cnncc.kernels.shared.spec import blocks
@@ -123,7 +124,6 @@ def _one_unit(g: ConvGeometry, tile: Tile, target: Target, padded: bool = False)
         in_block=g.in_block,
         in_size=g.window if padded else g.in_size,
         out_blocks=out_blocks,
-        block=target.block,
         grid=g.grid,
         out_size=g.out_size,
         out_step=g.out_step,
@@ -139,7 +139,7 @@ def _one_unit(g: ConvGeometry, tile: Tile, target: Target, padded: bool = False)
         rows=g.grid[0],
         prefetch=4 * reduction * out_blocks * target.block > target.l1_bytes,
         chunks=1,
-        lanes=target.lanes,
+        micro=micro_of(target),
         padded=padded,
     )
 

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from cnncc.ir import TensorType
+from cnncc.kernels.cpu.micro import Micro, micro_of
 from cnncc.kernels.cpu.tiles import Tile, even_tiles, step_cycles
 from cnncc.kernels.cpu.weights import after_image, with_bias
 from cnncc.kernels.shared.spec import Call, Epilogue, Kernel, Selection, Site, blocks
@@ -30,9 +31,16 @@ class DenseConfig:
     image_tile: int
     groups: int
     """Output blocks computed at once."""
-    block: int
-    lanes: int
+    micro: Micro
     weights_dtype: str
+
+    @property
+    def block(self) -> int:
+        return self.micro.block
+
+    @property
+    def lanes(self) -> int:
+        return self.micro.lanes
 
     @property
     def out_blocks(self) -> int:
@@ -52,9 +60,8 @@ def pack_dense(weight: np.ndarray, source: TensorType, config: DenseConfig) -> n
         for g in range(count):
             first = (start + g * size) * config.block
             rows = _as_stored(weight[first : first + size * config.block], source)
-            piece = packed[done : done + config.inputs * size * config.block].reshape(config.inputs, -1)
-            piece[:, : len(rows)] = encode(rows, config.weights_dtype).T
-            piece[:, len(rows) :] = 0  # also the bits of 0.0
+            piece = config.micro.pack(encode(rows, config.weights_dtype), size)  # zeros are also the bits of 0.0
+            packed[done : done + piece.size] = piece.ravel()
             done += piece.size
     return packed
 
@@ -89,8 +96,7 @@ def select_dense(site: Site) -> Selection | None:
         epilogue=node.attrs["epilogue"],
         image_tile=image_tile,
         groups=groups,
-        block=target.block,
-        lanes=target.lanes,
+        micro=micro_of(target),
         weights_dtype=site.weights_dtype,
     )
     name = f"dense_{SHORT[site.weights_dtype]}_{image_tile}x{groups * target.block}_{target.isa}"
@@ -124,6 +130,6 @@ def _tile(images: int, out_blocks: int, target: Target) -> tuple[int, int]:
         (p, g)
         for p in range(1, min(images, 14) + 1)
         for g in range(1, min(out_blocks, 12) + 1)
-        if (p * g + g) * target.vectors + 1 <= target.registers
+        if micro_of(target).fits(p, g)
     ]
     return max(shapes, key=rate)

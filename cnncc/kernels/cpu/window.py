@@ -101,7 +101,7 @@ def configure(site: Site, mode: str, epilogue: Epilogue = (), bias: bool = False
 
 def _columns(target: Target) -> int:
     """Pixels whose accumulators leave two registers for a weight and a value."""
-    return max(1, min(8, (target.registers - 2) // target.vectors - 1))
+    return max(1, min(8, (target.floats.registers - 2) // target.vectors - 1))
 
 
 def window_kernel(config: WindowConfig, target: Target) -> Kernel:

@@ -77,7 +77,7 @@ class Winograd:
             count * step_cycles(Tile(1, size, c.tile.groups), target, panel)
             for _, size, count in even_tiles(c.tiles, c.tile.columns)
         )
-        multiply = c.total * c.out_blocks * target.vectors * depth / target.fma_ports
+        multiply = c.total * c.out_blocks * target.vectors * depth / target.floats.ports
         spare = layer.of_cycles(multiply * (c.tile_units * c.tiles / c.total - 1))
         products = layer.of_cycles(c.tile_units * groups * depth * step) - layer.of_cycles(multiply) - spare
         return [

@@ -8,6 +8,7 @@ from functools import cache
 
 from cnncc.kernels.cpu.algorithm import Candidate
 from cnncc.kernels.cpu.conv_choice import STEP_CYCLES, overlapped
+from cnncc.kernels.cpu.micro import micro_of
 from cnncc.kernels.cpu.tiles import Tile, cache_bandwidth, even_tiles, fits_registers, step_cycles
 from cnncc.kernels.cpu.winograd import WinogradConfig
 from cnncc.kernels.shared.spec import Site, blocks
@@ -110,7 +111,7 @@ def _base(site: Site) -> WinogradConfig:
         m=2, taps=node.attrs["kernel"][0],
         in_blocks=blocks(source.shape[1], target.block), in_size=(source.shape[2], source.shape[3]),
         out_blocks=blocks(node.attrs["out"], target.block), out_size=node.type.chw[1:], pad=(pad[0], pad[1]),
-        block=target.block, lanes=target.lanes, bias=node.attrs["bias"], epilogue=node.attrs["epilogue"], tiles=1,
+        micro=micro_of(target), bias=node.attrs["bias"], epilogue=node.attrs["epilogue"], tiles=1,
         chunks=1, tile=Tile(1, 1, 1), shared=False,
     )  # fmt: skip
 

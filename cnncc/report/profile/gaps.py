@@ -114,7 +114,7 @@ class _Layer:
         target, images = self.program.target, self.program.images(self.calls[-1])
         return Measured(
             target=target,
-            cycle=2 * target.lanes * target.fma_ports / self.limits.flops * images,
+            cycle=2 * target.lanes * target.floats.ports / self.limits.flops * images,
             seconds=tuple(step.seconds for step in self.steps),
             at_peak=sum(step.flops for step in self.steps) / self.limits.flops,
             value_bytes=self.steps[-1].bytes / images - self.weight_bytes,

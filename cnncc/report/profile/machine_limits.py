@@ -136,7 +136,8 @@ def _compile(target: Target, symbol: str) -> bytes:
 
 def _chains(target: Target) -> int:
     """Independent sums: enough to hide the latency of a multiply-add, few enough to stay in registers."""
-    return min(target.registers - 4, 2 * target.fma_ports * target.fma_latency)
+    unit = target.floats
+    return min(unit.registers - 4, 2 * unit.ports * unit.latency)
 
 
 def _fma(target: Target, symbol: str) -> PrimFunc:
