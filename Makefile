@@ -3,11 +3,11 @@ PYTHON ?= $(shell for p in python3.11 python3.12 python3.13 python3; do \
     $$p -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null && echo $$p && break; done)
 VENV := .venv
 BIN := $(VENV)/bin
-SOURCES := cnncc tests examples
+SOURCES := cnncc tests examples tools
 SOURCES := $(wildcard $(SOURCES))
 
 .DEFAULT_GOAL := help
-.PHONY: help demo demo-photos examples web cross-tools test test-all test-cuda test-cluster lint type fmt bench docs wheel venv clean
+.PHONY: help demo demo-photos examples web cross-tools test test-all test-cuda test-cluster lint type fmt bench docs api wheel venv clean
 
 help: ## this list
 	@sed -n 's/^\([a-z-]*\):[^#]*## \(.*\)/\1 \2/p' $(firstword $(MAKEFILE_LIST)) | while read -r name text; do printf '  make %-12s %s\n' "$$name" "$$text"; done
@@ -63,6 +63,9 @@ wheel: $(VENV)/.dev ## a wheel to install elsewhere, in dist/
 
 docs: $(VENV)/.dev ## run every example of README.md and docs/
 	$(BIN)/python -m pytest -q tests/test_docs.py
+
+api: $(VENV)/.dev ## make docs/api.md from the docstrings
+	@$(BIN)/python tools/api_page.py
 
 venv: $(VENV)/.dev ## make .venv with all that development needs
 

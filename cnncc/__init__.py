@@ -14,12 +14,21 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from cnncc.api import compile, load
-    from cnncc.base.errors import CnnccError
+    from cnncc.base.errors import CnnccError, CnnccWarning
+    from cnncc.runtime.arrays import InputError
+    from cnncc.runtime.model import Model
 
-__version__ = "0.1.0"
-__all__ = ["CnnccError", "__version__", "compile", "load"]
+__version__ = "0.2.0"
+__all__ = ["CnnccError", "CnnccWarning", "InputError", "Model", "__version__", "compile", "load"]
 
-_HOMES = {"compile": "cnncc.api", "load": "cnncc.api", "CnnccError": "cnncc.base.errors"}
+_HOMES = {
+    "compile": "cnncc.api",
+    "load": "cnncc.api",
+    "CnnccError": "cnncc.base.errors",
+    "CnnccWarning": "cnncc.base.errors",
+    "InputError": "cnncc.runtime.arrays",
+    "Model": "cnncc.runtime.model",
+}
 
 
 def __getattr__(name: str) -> Any:

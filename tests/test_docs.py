@@ -1,4 +1,4 @@
-"""The examples of README.md and docs/ work: shell and Python blocks run, network texts parse, make targets exist.
+"""The examples of the pages at the top and in docs/ work: shell and Python blocks run, texts parse, make targets exist.
 
 The blocks of a page run in order in one empty directory with `models` and `examples` in it. A block whose fence says
 `not-run` is left out; of those only the make targets are looked at.
@@ -18,7 +18,7 @@ import pytest
 from cnncc import lang
 
 ROOT = Path(__file__).resolve().parent.parent
-PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
+PAGES = [*sorted(ROOT.glob("*.md")), *sorted((ROOT / "docs").glob("*.md"))]
 FENCE = re.compile(r"^```(\w+)([^\n]*)\n(.*?)^```$", re.MULTILINE | re.DOTALL)
 LINK = re.compile(r"\]\(([^)#]+)(?:#[^)]*)?\)")
 FRAGMENT_HEAD = "net fragment\ninput 3x224x224\n"

@@ -20,14 +20,15 @@ ALLOWED = {
     "ops": {"base", "ir"},
     "lang": {"base", "ir", "ops"},
     "weights": {"base", "ir", "ops"},
-    "passes": {"base", "ir", "ops", "plan"},
-    "plan": {"ir", "ops", "passes"},
+    "passes": {"base", "ir", "ops"},
+    "plan": {"ir", "ops"},
     "pictures": {"base"},
     "runtime": {"base"},
-    "machines": {"base", "runtime"},
-    "frontends": {"__version__", "base", "ir", "lang", "ops", "runtime", "weights"},
-    "kernels": {"base", "ir", "machines", "ops", "passes", "weights"},
-    "module": {"__version__", "base", "ir", "kernels", "machines", "ops", "passes", "plan", "runtime", "weights"},
+    "options": {"base", "runtime"},
+    "machines": {"base", "options", "runtime"},
+    "frontends": {"__version__", "base", "ir", "lang", "ops", "passes", "runtime", "weights"},
+    "kernels": {"base", "ir", "machines", "ops", "options", "plan", "weights"},
+    "module": {"__version__", "base", "ir", "kernels", "machines", "ops", "options", "passes", "plan", "runtime"},
 }
 """What each part may import of the others; parts not listed come last and may import all. `runtime` stands alone."""
 APART = {

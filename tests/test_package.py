@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from importlib.metadata import PackageNotFoundError
 from pathlib import Path
 from types import SimpleNamespace
@@ -15,9 +16,21 @@ from cnncc.base.errors import CnnccError
 
 
 def test_the_public_names():
-    assert {"CnnccError", "__version__", "compile", "load"} <= set(dir(cnncc))
+    assert set(cnncc.__all__) <= set(dir(cnncc))
+    assert all(getattr(cnncc, name) for name in cnncc.__all__)
     assert cnncc.CnnccError is CnnccError
-    assert cnncc.__version__ == "0.1.0"
+
+
+def test_every_file_that_has_the_version_agrees():
+    root = Path(__file__).parents[1]
+    texts = {
+        name: (root / name).read_text() for name in ("CITATION.cff", "CHANGELOG.md", "README.md", "docs/python.md")
+    }
+    (cited,) = re.findall(r"^version: (\S+)$", texts["CITATION.cff"], re.MULTILINE)
+    newest, released = re.findall(r"^## \[([0-9.]+)\] - (\S+)$", texts["CHANGELOG.md"], re.MULTILINE)[0]
+    wheels = set(re.findall(r"cnncc_inference-([0-9.]+)-py3", texts["README.md"] + texts["docs/python.md"]))
+    assert {cited, newest, *wheels} == {cnncc.__version__}
+    assert f"date-released: {released}\n" in texts["CITATION.cff"]
 
 
 def test_an_unknown_name_is_an_attribute_error():

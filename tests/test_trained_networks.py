@@ -26,6 +26,7 @@ from cnncc import api, lang, passes, weights
 from cnncc.base import resources
 from cnncc.frontends.onnx.export import to_onnx
 from cnncc.ir import Constant, Graph
+from cnncc.options import Options
 from cnncc.pictures import images as images_of
 from cnncc.weights import checkpoint
 
@@ -79,7 +80,7 @@ def with_tensors(graph: Graph, tensors: dict[str, np.ndarray]) -> Graph:
 
 def outputs(graph: Graph, images: np.ndarray, batch: int = 20) -> tuple[np.ndarray, np.ndarray]:
     """What the compiled network and ONNX Runtime say of the images, in whole batches."""
-    model = api.build(graph, batch=batch).model()
+    model = api.build(graph, Options(batch=batch)).model()
     proto = to_onnx(passes.with_batch(graph, batch))
     session = onnxruntime.InferenceSession(proto.SerializeToString())
     (port,) = session.get_inputs()

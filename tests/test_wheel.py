@@ -9,6 +9,7 @@ import shutil
 import subprocess
 import sys
 import sysconfig
+import tarfile
 import venv
 import zipfile
 from pathlib import Path
@@ -75,6 +76,20 @@ def module(installed: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("module")
     call(installed / "cnncc", "compile", "lenet5", "-o", "lenet5.so", cwd=folder)
     return folder / "lenet5.so"
+
+
+def test_the_source_distribution_has_the_pages_and_the_tests(tmp_path):
+    copy = tmp_path / "source"
+    shutil.copytree(
+        ROOT, copy, ignore=shutil.ignore_patterns(".*", "__pycache__", "data", "build", "dist", "*.egg-info")
+    )
+    call(sys.executable, "-m", "build", "--sdist", "--no-isolation", "--outdir", tmp_path, cwd=copy)
+    (built,) = tmp_path.glob("cnncc_inference-*.tar.gz")
+    with tarfile.open(built) as archive:
+        names = {name.partition("/")[2] for name in archive.getnames()}
+    pages = {p.name for p in ROOT.glob("*.md")} | {f"docs/{p.name}" for p in (ROOT / "docs").glob("*.md")}
+    others = {"LICENSE", "CITATION.cff", "Makefile", "tools/api_page.py", "tests/test_wheel.py", "examples/demo.py"}
+    assert pages | others | {"targets/x86-64-v3.toml", "models/lenet5.safetensors", "cnncc/runtime/pool.c"} <= names
 
 
 def test_numpy_is_all_that_everybody_gets(wheel):

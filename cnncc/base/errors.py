@@ -37,10 +37,8 @@ class Span:
 
 
 class CnnccError(Exception):
-    """Bad input, told to a person: message, place, what encloses it, and what to do.
-
-    `stack` lists the enclosing blocks from the innermost outwards, each as `(block name, place of the call)`.
-    """
+    """Something is wrong with what the user gave. Its text has the message, the place, what encloses the place, and
+    what to do. It is the base of all errors that cnncc raises on purpose."""
 
     def __init__(
         self,
@@ -51,22 +49,29 @@ class CnnccError(Exception):
     ) -> None:
         super().__init__(message)
         self.message = message
+        """What is wrong."""
         self.span = span
+        """Where: file, line and column of a text, counted from 1. None if no text is to blame."""
         self.stack = tuple(stack)
+        """The blocks around the place, from the innermost outwards, each as (name of the block, place of its use)."""
         self.hint = hint
+        """What to do about it; empty if there is nothing to say."""
 
     def __str__(self) -> str:
         return _told(self.message, self.span, self.stack, self.hint)
 
 
 class CnnccWarning(UserWarning):
-    """Input that is legal, but most likely not what was meant: message, place, and what to write instead."""
+    """Input that is legal, but most likely not what the user meant. It comes through `warnings.warn`."""
 
     def __init__(self, message: str, span: Span | None = None, hint: str = "") -> None:
         super().__init__(message)
         self.message = message
+        """What is doubtful."""
         self.span = span
+        """Where, as in an error."""
         self.hint = hint
+        """What to write instead."""
 
     def __str__(self) -> str:
         return _told(self.message, self.span, (), self.hint)

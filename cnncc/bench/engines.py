@@ -39,11 +39,11 @@ def cnncc(job: Job) -> Engine:
 
     model = cnncc.compile(
         job.net,
-        target=job.target,
+        target=job.options.targets,
         weights=job.weights,
-        batch=job.batch,
+        batch=job.options.batch,
         threads=job.threads,
-        max_error=job.max_error,
+        max_error=job.options.max_error,
     )
 
     def run(arrays: Sequence[np.ndarray]) -> list[np.ndarray]:

@@ -10,6 +10,7 @@ import numpy as np
 from cnncc import lang, passes, weights
 from cnncc.frontends.onnx.export import write_onnx
 from cnncc.ir import Graph
+from cnncc.options import Options
 from cnncc.report import check
 
 
@@ -20,10 +21,13 @@ class Job:
     folder: Path
     graph: Graph
     """With its batch and without constants: names and shapes of inputs and outputs."""
-    batch: int
-    threads: int
-    target: str
-    max_error: float
+    options: Options
+
+    @property
+    def threads(self) -> int:
+        """For every competitor."""
+        assert self.options.threads is not None, "a comparison says how many"
+        return self.options.threads
 
     @property
     def net(self) -> Path:
@@ -54,15 +58,13 @@ class Job:
         return list(check.random_inputs(self.graph, seed).values())
 
 
-def write_job(
-    graph: Graph, folder: Path, batch: int = 1, threads: int = 1, target: str = "host", max_error: float = 1e-5
-) -> Job:
+def write_job(graph: Graph, folder: Path, options: Options) -> Job:
     """Writes a source graph with bound weights to a folder, as text and weights for us and as ONNX for the peers.
 
     CnnccError where `write_onnx` raises it.
     """
-    batched = passes.with_batch(graph, batch)
-    job = Job(folder, replace(batched, constants={}), batch, threads, target, max_error)
+    batched = passes.with_batch(graph, options.batch)
+    job = Job(folder, replace(batched, constants={}), options)
     job.net.write_text(lang.print_net(graph))
     weights.save(graph, job.weights)
     write_onnx(batched, job.onnx)

@@ -108,7 +108,7 @@ def _measure(net: str, args: argparse.Namespace, peers: list[str]) -> Result:
 
     graph, _ = command.read_bound(argparse.Namespace(net=net, weights=args.weights, seed=args.seed))
     with scratch_folder(prefix="cnncc-bench-") as folder, screen.progress(f"writing {graph.name}") as report:
-        job = bench.write_job(graph, folder, args.batch, args.threads, args.target, args.max_error)
+        job = bench.write_job(graph, folder, command.options(args))
         tell = report and (lambda what, done, total: report(f"{graph.name}: {what}", done, total))
         return bench.result(bench.contest(job, peers, args.rounds, args.seconds, tell))
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import statistics
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 from cnncc.cli import bench, command, screen
@@ -23,20 +24,19 @@ def run(args: argparse.Namespace) -> int:
 
     _refuse(args)
     target = targets.load(args.target)
-    threads = args.threads or target.cores
+    options = replace(command.options(args), threads=args.threads or target.cores)
     names = kernels.known(args.layers or kernels.LAYERS)
     seconds = args.seconds or kernels.SECONDS
-    settings = {"target": args.target, "threads": threads, "max_error": args.max_error, "seconds": seconds}
-    about = {**bench.moment(), **settings}
+    settings = {"target": args.target, "threads": options.threads, "max_error": options.max_error}
+    about = {**bench.moment(), **settings, "seconds": seconds}
     if not args.json:
         _show_about(about)
     with screen.progress("compiling") as report:
         rows = kernels.kernel_report(
             target,
-            threads,
+            options,
             seconds,
             names,
-            args.max_error,
             on_layer=report and (lambda name: report(name, names.index(name), len(names))),
             on_row=None if args.json else _show_row,
         )

@@ -30,17 +30,7 @@ def _run(args: argparse.Namespace) -> int:
     command.fill_defaults(args)
     graph, _ = command.read_bound(args)
     with screen.progress(f"checking {graph.name}") as progress:
-        report = check.check(
-            graph,
-            args.target,
-            args.batch,
-            args.threads,
-            args.seed,
-            args.max_error,
-            args.weights_dtype,
-            progress,
-            args.dtype,
-        )
+        report = check.check(graph, command.options(args), args.seed, progress)
     return _tell(report, args)
 
 

@@ -13,30 +13,24 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from cnncc.cli import notices, usage
+from cnncc.options import DTYPES, WEIGHTS_DTYPES, Options, split_targets
 from cnncc.runtime.cpu import MOST_THREADS
 
 if TYPE_CHECKING:
     from cnncc.frontends.sources import Source
     from cnncc.ir import Graph
-    from cnncc.module.cpu.build import Build
-    from cnncc.module.gpu.build import CudaBuild
     from cnncc.runtime.model import Model
 
+BUILT_WITH = ("batch", "threads", "max_error", "weights_dtype", "dtype", "tune")
+"""Fields of `cnncc.options.Options` that are options here too, besides the target."""
+
 DEFAULTS = {
-    "target": "host",
-    "batch": 1,
-    "threads": None,
-    "max_error": 1e-5,
-    "weights_dtype": "float32",
-    "dtype": "float32",
-    "tune": None,
+    "target": ",".join(Options().targets),
+    **{name: getattr(Options(), name) for name in BUILT_WITH},
     "weights": None,
     "seed": 0,
 }
 """Of the options that say how a network is compiled, and with what weights."""
-
-WEIGHTS_DTYPES = ("float32", "float16", "bfloat16")
-"""Those of `cnncc.weights.half`, which would load NumPy."""
 
 RANDOM = "random"
 """How `read_bound` calls weights from no file."""
@@ -107,22 +101,17 @@ def add_quiet(parser: argparse.ArgumentParser) -> None:
 
 def add_build_options(parser: argparse.ArgumentParser) -> None:
     """What a compilation depends on besides the network."""
-    parser.add_argument(
-        "--target", default=DEFAULTS["target"], metavar="NAME", help="CPU to compile for; see `cnncc targets`"
-    )
-    parser.add_argument(
-        "--batch", type=positive, default=DEFAULTS["batch"], metavar="N", help="images per run (default: 1)"
-    )
+    what = f"CPU to compile for; see `cnncc targets` (default: {DEFAULTS['target']})"
+    parser.add_argument("--target", default=DEFAULTS["target"], metavar="NAME", help=what)
+    what = f"images per run (default: {DEFAULTS['batch']})"
+    parser.add_argument("--batch", type=positive, default=DEFAULTS["batch"], metavar="N", help=what)
     what = f"threads per run, {MOST_THREADS} at most (default: the target's cores)"
     parser.add_argument("--threads", type=thread_count, metavar="N", help=what)
-    parser.add_argument(
-        "--max-error",
-        type=error_bound,
-        default=DEFAULTS["max_error"],
-        metavar="E",
-        help="error allowed to faster algorithms (Winograd), as a share of a layer's largest output; 0: none of them "
-        "(default: 1e-5)",
+    what = (
+        "error allowed to faster algorithms (Winograd), as a share of a layer's largest output; 0: none of them "
+        f"(default: {DEFAULTS['max_error']:.0e})".replace("e-0", "e-")
     )
+    parser.add_argument("--max-error", type=error_bound, default=DEFAULTS["max_error"], metavar="E", help=what)
 
 
 def add_weight_options(parser: argparse.ArgumentParser) -> None:
@@ -137,14 +126,14 @@ def add_weights_dtype(parser: argparse.ArgumentParser) -> None:
     """How the module stores its weights."""
     what = (
         "how the module stores the weights of fc layers (others stay float32): rounded to float16 or bfloat16, half "
-        "the bytes to read; arithmetic stays float32 (default: float32)"
+        f"the bytes to read; arithmetic stays float32 (default: {DEFAULTS['weights_dtype']})"
     )
     parser.add_argument("--weights-dtype", choices=WEIGHTS_DTYPES, default=DEFAULTS["weights_dtype"], help=what)
     what = (
         "of the operands of convolutions: float16 multiplies halves on a GPU's tensor cores; sums and values in memory "
-        "stay float32 (default: float32)"
+        f"stay float32 (default: {DEFAULTS['dtype']})"
     )
-    parser.add_argument("--dtype", choices=("float32", "float16"), default=DEFAULTS["dtype"], help=what)
+    parser.add_argument("--dtype", choices=DTYPES, default=DEFAULTS["dtype"], help=what)
 
 
 def add_tune(parser: argparse.ArgumentParser) -> None:
@@ -284,22 +273,10 @@ def check_outputs(
     check_outputs(outputs, {role: file for role, file in {**given, **(inputs or {})}.items() if file is not None})
 
 
-def build(graph: Graph, args: argparse.Namespace, progress: Any, on_pass: Any = None) -> Build | CudaBuild:
-    """The graph compiled as the build options say."""
-    from cnncc import api
-
-    return api.build(
-        graph,
-        args.target,
-        args.batch,
-        args.threads,
-        max_error=args.max_error,
-        weights_dtype=args.weights_dtype,
-        tune=args.tune,
-        dtype=args.dtype,
-        progress=progress,
-        on_pass=on_pass,
-    )
+def options(args: argparse.Namespace) -> Options:
+    """What the command line says of how to compile; the defaults of what the command does not take."""
+    given = {name: getattr(args, name) for name in BUILT_WITH if hasattr(args, name)}
+    return Options(split_targets(args.target), **given)
 
 
 def write_page(file: str, text: str) -> None:

@@ -6,25 +6,22 @@ import gc
 import os
 import sys
 import time
-from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
 
 from cnncc.base.files import write_whole
-from cnncc.cli import command, compile_web, emit, notices, screen, several
+from cnncc.cli import command, compile_web, emit, notices, screen
 
 if TYPE_CHECKING:
     import argparse
     from collections.abc import Mapping
 
     from cnncc.ir import Graph
+    from cnncc.module.built import Built
     from cnncc.module.cpu.build import Build
-    from cnncc.module.gpu.build import CudaBuild
-
-
-LAST_PASS = "assign_layouts"
-"""It follows the passes that all targets share, with the target's block of channels."""
+    from cnncc.module.phases import Stage
+    from cnncc.module.program import Program
 
 
 def _configure(parser: argparse.ArgumentParser) -> None:
@@ -37,7 +34,7 @@ def _configure(parser: argparse.ArgumentParser) -> None:
     command.add_weight_options(parser)
     command.add_weights_dtype(parser)
     command.add_tune(parser)
-    parser.add_argument("--stop-after", metavar="PASS", help="compile nothing; print the graph after this pass")
+    parser.add_argument("--stop-after", metavar="PASS", help="compile nothing; print the graph after this one")
     parser.add_argument("--dump", metavar="DIR", help="write the graph after every pass into this directory")
     command.add_json(parser)
 
@@ -65,7 +62,7 @@ def _run(args: argparse.Namespace) -> int:
         _check_output(args, emit.default(graph.name, args))
     dump = _Dump(Path(args.dump) if args.dump else None)
     if args.stop_after:
-        _show_graph(_lower(graph, args, dump), args)
+        _show_stage(_stage(graph, args, dump), args)
         return command.EXIT_OK
     notes = notices.current().messages()
     command.warn_of_random(graph, origin)
@@ -87,9 +84,9 @@ class _Dump:
         if directory:
             _make_folder(directory)
 
-    def __call__(self, name: str, graph: Graph) -> None:
+    def __call__(self, name: str, stage: Stage) -> None:
         if self.directory:
-            write_whole(self.directory / f"{self.done:02}_{name}.txt", _text(graph))
+            write_whole(self.directory / f"{self.done:02}_{name}.txt", stage.text())
         self.done += 1
 
 
@@ -112,23 +109,23 @@ def _check_output(args: argparse.Namespace, name: Path) -> None:
     command.check_outputs(args, {ROLES[kind]: path for kind, path in emit.files(args, name).items()})
 
 
-def _lower(graph: Graph, args: argparse.Namespace, dump: _Dump) -> Graph:
-    """The graph after the passes up to `--stop-after`."""
-    from cnncc import passes
-    from cnncc.machines import gpus, targets
+def _stage(graph: Graph, args: argparse.Namespace, dump: _Dump) -> Stage:
+    """What the phases up to `--stop-after` make of a graph, for the first target."""
+    from cnncc import machines, passes
+    from cnncc.module import phases
+    from cnncc.module.backends import best_first
+    from cnncc.module.listener import Listener
 
-    shared = None if args.stop_after == LAST_PASS else args.stop_after
-    lowered = passes.run(passes.with_batch(graph, args.batch), shared, dump)
-    if shared is None:
-        chosen = gpus.load(args.target) if gpus.is_gpu(args.target) else targets.load(args.target)
-        lowered = passes.assign_layouts(lowered, chosen.block)
-        dump(LAST_PASS, lowered)
-    return lowered
+    options = command.options(args)
+    best, *_ = best_first([machines.load(name) for name in options.targets])
+    batched = passes.with_batch(graph, options.batch)
+    return phases.run(batched, best, options, Listener(on_phase=dump), args.stop_after)
 
 
-def _show_graph(graph: Graph, args: argparse.Namespace) -> None:
+def _show_stage(stage: Stage, args: argparse.Namespace) -> None:
+    graph = stage.graph
     if not args.json:
-        sys.stdout.write(_text(graph))
+        sys.stdout.write(stage.text())
         return
     nodes = [
         {
@@ -145,18 +142,14 @@ def _show_graph(graph: Graph, args: argparse.Namespace) -> None:
     command.print_json(result)
 
 
-def _text(graph: Graph) -> str:
-    from cnncc import ops
-    from cnncc.ir.text import print_graph
-
-    return print_graph(graph, ops.DEFAULTS).rstrip("\n") + "\n"
-
-
 def _compile(graph: Graph, args: argparse.Namespace, dump: _Dump, made_of: Mapping[str, Any]) -> dict[str, Any]:
+    from cnncc import api
+    from cnncc.module.listener import Listener
+
     start = time.perf_counter()
     with screen.progress(f"compiling {graph.name}") as report:
-        builds, written = _built(graph, args, report, dump, made_of)
-    build = builds[0]
+        build = api.build(graph, command.options(args), Listener(report, dump))
+        written = _write(replace(build, origin=_origin(args), **made_of), graph, args)
     return {
         "name": graph.name,
         **written,
@@ -164,39 +157,18 @@ def _compile(graph: Graph, args: argparse.Namespace, dump: _Dump, made_of: Mappi
         "batch": args.batch,
         "threads": build.info["threads"],
         "weights_dtype": args.weights_dtype,
-        "weight_bytes": sum(b.program.weight_bytes for b in builds),
-        "arena_bytes": max(b.arena.total_bytes for b in builds),
+        "weight_bytes": build.weight_bytes,
+        "arena_bytes": build.arena.total_bytes,
         "seconds": round(time.perf_counter() - start, 3),
         "kernels": [{"node": node, "kernel": kernel, "why": why} for node, kernel, why in build.kernels],
     }
 
 
-def _built(
-    graph: Graph, args: argparse.Namespace, report: Any, dump: _Dump, made_of: Mapping[str, Any]
-) -> tuple[Sequence[Build | CudaBuild], dict[str, Any]]:
-    """The network compiled for each target, and what was written of it. `made_of` is what the modules say besides."""
-    from cnncc.machines import gpus
-
-    if gpus.is_gpu(args.target):
-        build = replace(cast("CudaBuild", command.build(graph, args, report, on_pass=dump)), **made_of)
-        return [build], _written(build.write(_files(graph, args)))
-    builds = [replace(b, origin=_origin(args), **made_of) for b in several.builds(graph, args, report, dump)]
-    return builds, _write(builds, graph, args)
-
-
-def _files(graph: Graph, args: argparse.Namespace) -> dict[str, Path]:
-    return emit.files(args, Path(args.output or emit.default(graph.name, args)))
-
-
-def _write(builds: Sequence[Build], graph: Graph, args: argparse.Namespace) -> dict[str, Any]:
-    from cnncc.module.cpu.write import write
-
+def _write(build: Built[Program[Any]], graph: Graph, args: argparse.Namespace) -> dict[str, Any]:
+    """What was written of a network, as the result says it."""
     if compile_web.is_web(args):
-        return compile_web.write(builds[0], compile_web.folder_of(graph, args))
-    return _written(write(builds, _files(graph, args)))
-
-
-def _written(files: Mapping[str, Path]) -> dict[str, Any]:
+        return compile_web.write(cast("Build", build), compile_web.folder_of(graph, args))
+    files = build.write(emit.files(args, Path(args.output or emit.default(graph.name, args))))
     first = next(iter(files.values()))
     return {
         "module": str(first),
@@ -211,13 +183,12 @@ def _origin(args: argparse.Namespace) -> dict[str, Any] | None:
     return None if args.net == "-" else {"net": args.net, "weights": args.weights, "seed": args.seed}
 
 
-def _whose(target: str) -> str:
-    """Where a run's memory comes from."""
-    from cnncc.machines import gpus
+def _arena_from(targets: str) -> str:
+    """Where the memory of a run comes from, for people."""
+    from cnncc import machines
+    from cnncc.module.backends import backend_of
 
-    if gpus.is_gpu(target):
-        return "of device memory, taken at the first run"
-    return "from the caller, no allocation in run"
+    return backend_of(machines.load(targets.split(",")[0])).arena_from
 
 
 def _show(result: dict[str, Any]) -> None:
@@ -225,7 +196,7 @@ def _show(result: dict[str, Any]) -> None:
     print(f"{result['module']}  {screen.size(result['bytes'])}, for {result['target']}, in {seconds:.1f} s")
     for path in list(result["files"].values())[1:]:
         print(f"{path}  {screen.size(Path(path).stat().st_size)}")
-    print(f"arena: {screen.size(result['arena_bytes'])} {_whose(result['target'])}")
+    print(f"arena: {screen.size(result['arena_bytes'])} {_arena_from(result['target'])}")
     distinct = len({call["kernel"] for call in result["kernels"]})
     origin = (result["weights"] if result["weight_bytes"] else "none needed") + screen.stored_as(
         result["weights_dtype"]
@@ -237,10 +208,9 @@ def _show(result: dict[str, Any]) -> None:
 
 
 def _runs_here(target: str) -> bool:
-    from cnncc.machines import gpus, targets
-    from cnncc.runtime import cpu
+    from cnncc import machines
 
-    return gpus.is_gpu(target) or any(not cpu.missing(targets.load(name).requires) for name in target.split(","))
+    return any(not machines.load(name).unfit() for name in target.split(","))
 
 
 COMMAND = command.Command(

@@ -20,9 +20,9 @@ FILES = (".so", ".a", ".o", ".h", ".wasm", ".js")
 
 def is_web(args: argparse.Namespace) -> bool:
     """Whether the target's modules are folders of this kind."""
-    from cnncc.machines import gpus, targets
+    from cnncc import machines
 
-    return "," not in args.target and not gpus.is_gpu(args.target) and targets.load(args.target).format == "wasm"
+    return [machines.load(name).format for name in args.target.split(",")] == ["wasm"]
 
 
 def folder_of(graph: Graph, args: argparse.Namespace) -> Path:

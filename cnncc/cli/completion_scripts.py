@@ -86,9 +86,9 @@ def networks() -> list[str]:
 
 
 def all_targets() -> list[str]:
-    from cnncc.machines import gpus, targets
+    from cnncc import machines
 
-    return [*targets.names(), *gpus.names()]
+    return machines.names()
 
 
 def bash(found: list[Command]) -> Iterator[str]:

@@ -35,7 +35,7 @@ def _run(args: argparse.Namespace) -> int:
 
     written = {f"the {kind} file": Path(file) for kind in ("svg", "html") if (file := getattr(args, kind))}
     command.check_outputs(args, written)
-    program = api.program(command.read_net(args.net), args.target, args.batch, args.threads, args.max_error)
+    program = api.program(command.read_net(args.net), command.options(args))
     facts = memory.report(program)
     advice = memory.hints(program, facts)
     if args.svg:

@@ -30,12 +30,14 @@ def run(args: argparse.Namespace) -> None:
 
 
 def _predict(args: argparse.Namespace) -> Prediction:
+    from cnncc import api
     from cnncc.module.gpu.build import CudaBuild
+    from cnncc.module.listener import Listener
     from cnncc.report.profile.predict import predict
 
     graph, _ = command.read_bound(args)
     with screen.progress(f"compiling {graph.name}") as report:
-        build = command.build(graph, args, report)
+        build = api.build(graph, command.options(args), Listener(report))
         assert isinstance(build, CudaBuild)
         return predict(build)
 

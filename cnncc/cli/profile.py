@@ -6,7 +6,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from cnncc.cli import command, predicted, screen
-from cnncc.machines import gpus
 
 if TYPE_CHECKING:
     import argparse
@@ -47,7 +46,7 @@ def _run(args: argparse.Namespace) -> int:
         _whole(args)
         return command.EXIT_OK
     command.fill_defaults(args)
-    if gpus.is_gpu(args.target):
+    if _is_predicted(args):
         predicted.run(args)
         return command.EXIT_OK
     if args.html:
@@ -64,13 +63,23 @@ def _run(args: argparse.Namespace) -> int:
     return command.EXIT_OK
 
 
+def _is_predicted(args: argparse.Namespace) -> bool:
+    """Whether the target has a model of its kernels, and is not run."""
+    from cnncc import machines
+    from cnncc.report.profile.predict import FORMATS
+
+    return machines.load(args.target).format in FORMATS
+
+
 def _profile(args: argparse.Namespace) -> Profile:
+    from cnncc import api
     from cnncc.module.cpu.build import Build
+    from cnncc.module.listener import Listener
     from cnncc.report.profile import profile
 
     graph, _ = command.read_bound(args)
     with screen.progress(f"compiling {graph.name}") as report:
-        build = command.build(graph, args, report)
+        build = api.build(graph, command.options(args), Listener(report))
         assert isinstance(build, Build)
         return profile(build, args.runs)
 

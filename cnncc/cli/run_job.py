@@ -98,17 +98,19 @@ def _nobody_sees_results(args: argparse.Namespace) -> bool:
 
 def _model(args: argparse.Namespace) -> Model:
     """The module to run: loaded, or compiled in this process."""
-    from cnncc.machines import targets
+    from cnncc import api, machines
+    from cnncc.module.listener import Listener
 
     if args.net.endswith(".so"):
         return command.load_module(args)
     command.fill_defaults(args)
-    targets.check_name_runs_here(args.target)
+    options = command.options(args)
+    machines.check_one_runs_here([machines.load(name) for name in options.targets])
     network = command.read_source(args)
     graph = network.graph
     command.warn_of_random(graph, command.origin_of(network, args))
     with screen.progress(f"compiling {graph.name}") as report:
-        return network.declare(command.build(graph, args, report).model(), outputs=False)
+        return network.declare(api.build(graph, options, Listener(report)).model(), outputs=False)
 
 
 def _check_output(args: argparse.Namespace) -> None:

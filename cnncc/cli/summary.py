@@ -23,7 +23,7 @@ def _run(args: argparse.Namespace) -> int:
     from cnncc.report.summary import summarize
 
     graph = command.read_net(args.net)
-    arena = api.arena(graph, args.target, args.batch, args.threads, args.max_error)
+    arena = api.arena(graph, command.options(args))
     summary = summarize(graph, arena)
     if args.json:
         command.print_json(summary.to_json())

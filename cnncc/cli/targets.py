@@ -16,10 +16,9 @@ def _configure(parser: argparse.ArgumentParser) -> None:
 
 
 def _run(args: argparse.Namespace) -> int:
-    from cnncc.machines import gpus, targets
+    from cnncc import machines
 
-    names = args.names or [*targets.names(), *gpus.names()]
-    found = [_plain(gpus.load(name) if gpus.is_gpu(name) else targets.load(name)) for name in names]
+    found = [_plain(machines.load(name)) for name in args.names or machines.names()]
     if args.json:
         command.print_json(found)
     elif args.names:

@@ -18,11 +18,15 @@ ROWS = 64
 
 
 class CnnccModelHandler(ModelHandler):  # type: ignore[misc]
-    """`collection | RunInference(CnnccModelHandler("net.so"))`, for a module of one input.
+    """A model handler for `RunInference`: `collection | RunInference(CnnccModelHandler("net.so"))`.
 
-    Elements are arrays, paths or bytes of image files; each gives a `PredictionResult` whose inference is an array, or
-    a dictionary of arrays by name where the module has several outputs. A worker process opens the module once.
-    Raises CnnccError if there is no module at the path, or it has several inputs.
+    Elements are arrays, paths or bytes of image files. Each gives a `PredictionResult` whose `inference` is a float32
+    array, or, for a module with several outputs, a dictionary of arrays by their names. `rows` is the largest number of
+    elements that Beam hands over at once, and `threads` how many threads each call uses. A worker process opens the
+    module once.
+
+    Raises CnnccError if there is no module at the path, the module has several inputs, or `threads` is out of range.
+    Importing `cnncc.contrib.beam` raises it if Beam is not installed.
     """
 
     def __init__(self, module: str | os.PathLike[str], threads: int = 1, rows: int = ROWS) -> None:

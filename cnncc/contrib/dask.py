@@ -18,11 +18,14 @@ if TYPE_CHECKING:
 
 
 def predict(collection: Array | Bag, module: str | os.PathLike[str], threads: int = 1) -> Any:
-    """The results of a module for all images of a collection, lazily and in order; a chunk or partition is a task.
+    """The results of a module for all images of a collection, in order. They are computed when Dask asks for them; each
+    chunk or partition is a task.
 
-    An array of shape (n, ...) gives an array of shape (n, ...), float32; a bag of arrays, paths or bytes of image
-    files gives a bag of arrays. The module has one input and one output. Raises CnnccError if Dask is not installed,
-    for another kind of module, or for a collection of something else.
+    A Dask array of shape (n, ...) gives a float32 array of shape (n, ...). A bag of arrays, paths or bytes of image
+    files gives a bag of arrays. `threads` is how many threads each call uses.
+
+    Raises CnnccError if Dask is not installed, if there is no module at the path, if the module has several inputs or
+    outputs, or if the collection is neither an array nor a bag.
     """
     extras.require(extras.DASK)
     from dask.array import Array

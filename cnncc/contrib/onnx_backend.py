@@ -1,10 +1,10 @@
 """The ONNX backend interface (onnx.backend.base): models prepared here run in a module compiled by cnncc.
 
-    import cnncc.onnx_backend as backend
+    import cnncc.contrib.onnx_backend as backend
     outputs = backend.run_model(onnx.load("model.onnx"), [image])
 
-What a network has to know when it is compiled (weights, shapes, bounds) may be an input of a model: then the module is
-compiled when such values are first given, and again when they change.
+Some values must be known when a network is compiled: weights, shapes, bounds. A model may have them as inputs. Its
+module is then compiled when the values are first given, and again when they change.
 """
 
 from __future__ import annotations
@@ -35,7 +35,7 @@ class Compiled:
         self.model: Model | None = None
         if any(port.known is None for port in imported.outputs):
             batch = max((n.type.shape[0] for n in imported.graph.inputs), default=1)
-            self.model = api.build(imported.graph, batch=batch).model()
+            self.model = api.build(imported.graph, api.Options(batch=batch)).model()
 
     def run(self, arrays: Mapping[str, np.ndarray]) -> list[np.ndarray]:
         ports, graph = self.imported.inputs, self.imported.graph
@@ -49,7 +49,7 @@ class Compiled:
 
 
 class CnnccRep(BackendRep):
-    """A prepared model."""
+    """A model that `CnnccBackend.prepare` made ready."""
 
     def __init__(self, model: ModelProto) -> None:
         self.model = model
@@ -63,7 +63,8 @@ class CnnccRep(BackendRep):
         self.compile_early()
 
     def compile_early(self) -> None:
-        """So that what is unsupported shows in `prepare`, unless it depends on the values of inputs."""
+        """Compiles now what does not depend on the values of inputs, so that `prepare` refuses what is not
+        supported."""
         try:
             imported = from_onnx(self.model, keep_known=True)
         except NotImported as error:
@@ -76,7 +77,11 @@ class CnnccRep(BackendRep):
         self.compiled = Compiled(imported)
 
     def run(self, inputs: Any, **kwargs: Any) -> tuple[Any, ...]:
-        """Outputs by position and name, of arrays in the order of the model's inputs or by name."""
+        """Runs the model and returns its outputs as a named tuple, in the types and shapes that the model declares.
+
+        `inputs` are arrays in the order of the model's inputs, or a dictionary by their names. New shapes, and new
+        values that must be known, compile the model again. Raises CnnccError for arrays that do not fit, and for a
+        model that cannot be compiled."""
         arrays = dict(inputs) if isinstance(inputs, Mapping) else dict(zip(self.names, inputs, strict=False))
         arrays = {name: np.asarray(array) for name, array in arrays.items()}
         found = self.for_values(arrays).run(arrays)
@@ -118,11 +123,13 @@ def sources(model: ModelProto, name: str) -> set[str]:
 
 
 class CnnccBackend(Backend):
-    """Compiles models for the CPU of this machine."""
+    """An ONNX backend that compiles models for the CPU of this machine. `run_model(model, inputs)` of the base class
+    does `prepare` and `run`; all of its functions are there as functions of `cnncc.contrib.onnx_backend`, too."""
 
     @classmethod
     def is_compatible(cls, model: ModelProto, device: str = "CPU", **kwargs: Any) -> bool:
-        """Whether the model can be compiled as it is."""
+        """Whether the model can be compiled as it is, for that device. A model whose shapes are open, or that has
+        weights or shapes as inputs, may still be compiled by `prepare` and `run`."""
         try:
             from_onnx(model)
         except CnnccError:
@@ -131,7 +138,8 @@ class CnnccBackend(Backend):
 
     @classmethod
     def prepare(cls, model: ModelProto, device: str = "CPU", **kwargs: Any) -> CnnccRep:
-        """The model, ready to run. CnnccError for what cannot be converted."""
+        """The model, ready to run. Raises CnnccError for another device than the CPU, and for a model that cannot be
+        converted."""
         super().prepare(model, device, **kwargs)
         if not cls.supports_device(device):
             raise CnnccError(f"cnncc compiles for the CPU, not for {device}")
@@ -146,7 +154,10 @@ class CnnccBackend(Backend):
         outputs_info: Sequence[tuple[np.dtype, tuple[int, ...]]] | None = None,
         **kwargs: Any,
     ) -> tuple[Any, ...]:
-        """One node on arrays; results are float32 unless `outputs_info` says otherwise."""
+        """The outputs of one node for arrays, in the order of its inputs. They are float32, unless `outputs_info` has
+        their types and shapes. `opset_version` may be given; by default it is that of the installed package onnx.
+
+        Raises CnnccError for a node that cannot be converted."""
         super().run_node(node, inputs, device, outputs_info, **kwargs)
         arrays = [np.asarray(array) for array in inputs]
         names = [name for name in node.input if name]
@@ -165,7 +176,7 @@ class CnnccBackend(Backend):
 
     @classmethod
     def supports_device(cls, device: str) -> bool:
-        """The CPU."""
+        """Whether models can run on a device, such as `CPU` or `CPU:0`: only on the CPU."""
         return device.split(":")[0] == "CPU"
 
 

@@ -21,28 +21,36 @@ from cnncc.runtime.origin import reopen, sha256
 
 @dataclass(frozen=True)
 class Predictor:
-    """Images in, results out. Each process opens the module once, when it first calls, and refuses one that differs
-    from what `ship` saw."""
+    """A function from images to results that can be pickled, made by `ship`.
+
+    The pickle holds the path and the hash of the module. A process opens the module at its first call, once, and
+    refuses a file with another hash."""
 
     path: str
-    """Absolute; every worker needs the file there."""
+    """The absolute path of the module; every worker needs the file there."""
     sha256: str
+    """The hash of the module's file, in hexadecimal digits."""
     threads: int = 1
-    """Of each call: workers are one a processor, so that each has one to itself."""
+    """How many threads each call uses. It is 1 by default because clusters start one worker for each processor."""
 
     @property
     def info(self) -> dict[str, Any]:
-        """What the module says of itself; read without opening it."""
+        """What the module says of itself. It is read from the file; no code of the module runs."""
         return read_info(self.path)
 
     @property
     def model(self) -> Model:
-        """The module, opened in this process. CnnccError if it is not the one that was shipped."""
+        """The module, opened in this process. Raises CnnccError if it is not the file that was shipped."""
         return _opened(self.path, self.sha256, self.threads)
 
     def __call__(self, *columns: Any) -> list[np.ndarray]:
-        """Each output for n images, which come as one column for each input: an array of shape (n, ...), or a sequence
-        of n arrays, paths or bytes of image files. The last batch may be smaller than the module's."""
+        """Runs the module on n images and returns one float32 array of n results for each output.
+
+        There is one column for each input: an array of shape (n, ...), or a sequence of n arrays, paths or bytes of
+        image files. n need not be a multiple of the module's batch. Image files, and pixels of uint8, are prepared as
+        the network's text says; arrays of floats are taken as they are.
+
+        Raises CnnccError if the number of columns, a shape or a type is wrong, or a file cannot be read."""
         model = self.model
         if len(columns) != len(model.inputs):
             raise CnnccError(f"{model.name} takes {len(model.inputs)} columns, got {len(columns)}")
@@ -52,7 +60,10 @@ class Predictor:
 
 
 def ship(module: str | os.PathLike[str], threads: int = 1) -> Predictor:
-    """A module that workers will open. CnnccError if there is none at the path."""
+    """A predictor for the module at a path, which workers will open there.
+
+    `threads` is how many threads each call uses, 1 to the number that the module was compiled for. Raises CnnccError if
+    there is no module at the path, or `threads` is out of range."""
     whole = Path(module).resolve()
     most = read_info(whole)["threads"]
     if not 1 <= threads <= most:

@@ -27,11 +27,14 @@ def predict(
     rows: int = ROWS,
     **options: Any,
 ) -> Dataset:
-    """The dataset with a column for each output of the module, by its name.
+    """The dataset with one column more for each output of the module, under the output's name.
 
-    `columns` name the inputs, in order; each holds arrays, paths or bytes of image files (see `Predictor`). A task
-    takes `rows` rows and `threads` processors, and a worker process opens the module once. `options` go to
-    `Dataset.map_batches`. Raises CnnccError if Ray is not installed or there is no module at the path.
+    - `columns`: the columns of the inputs, in order. Each holds arrays, paths or bytes of image files; see `Predictor`.
+    - `threads`: threads of each call, and the processors that a task asks Ray for.
+    - `rows`: rows of a task. A worker process opens the module once.
+    - `options`: further arguments of `Dataset.map_batches`.
+
+    Raises CnnccError if Ray is not installed, there is no module at the path, or `threads` is out of range.
     """
     extras.require(extras.RAY)
     arguments = {"predictor": ship(module, threads), "columns": (columns,) if isinstance(columns, str) else columns}

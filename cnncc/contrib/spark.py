@@ -16,11 +16,15 @@ ROWS = 64
 
 
 def predict_udf(module: str | os.PathLike[str], files: bool = False, threads: int = 1, rows: int = ROWS) -> Any:
-    """A function for `DataFrame.withColumn` and the like, made by `pyspark.ml.functions.predict_batch_udf`.
+    """A function of columns, for `DataFrame.withColumn` and the like; `pyspark.ml.functions.predict_batch_udf` makes
+    it.
 
-    It takes a column for each input: flat arrays of numbers, or with `files` paths or the contents of image files. The
-    result is an array of floats, flat; or a struct with such an array for each output where there are several. A
-    worker process opens the module once. Raises CnnccError if Spark is not installed or there is no module at the path.
+    It takes one column for each input: flat arrays of numbers or, with `files`, paths or contents of image files. Its
+    result is a flat array of float32, or, for a module with several outputs, a struct with one such array for each.
+    `rows` is how many rows Spark hands over at once, and `threads` how many threads each call uses. A worker process
+    opens the module once.
+
+    Raises CnnccError if Spark is not installed, there is no module at the path, or `threads` is out of range.
     """
     extras.require(extras.SPARK)
     from pyspark.ml.functions import predict_batch_udf

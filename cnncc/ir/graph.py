@@ -105,6 +105,15 @@ class Graph:
         """Whether exactly one node reads the value, once, and it is not a graph output: then it may be fused away."""
         return self._uses[name] == 1 and not self.is_output(name)
 
+    @cached_property
+    def shared(self) -> frozenset[str]:
+        """Values that depend on no input: all images of a batch have them in common."""
+        found: set[str] = set()
+        for node in self.nodes:
+            if node.op != "input" and found.issuperset(node.inputs):
+                found.add(node.name)
+        return frozenset(found)
+
     def rebuild(
         self,
         nodes: Iterable[Node],

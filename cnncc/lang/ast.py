@@ -19,7 +19,8 @@ class Name(Piece):
 
 @dataclass(frozen=True, slots=True)
 class Arith(Piece):
-    """`first` and then, from left to right, operators of one precedence with their right sides."""
+    """A computation: `first`, then pairs of an operator and its right side, from left to right. All operators have one
+    precedence."""
 
     first: Expr
     rest: tuple[tuple[str, Expr], ...]
@@ -109,7 +110,7 @@ class Refer(Piece):
     verb: str
     target: Text | None
     port: Text | None = None
-    """What an output is called."""
+    """The name of an output."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -28,7 +28,8 @@ def collect(tree: ast.Net, scope: Scope) -> dict[str, ast.Block]:
 
 
 def check_params(block: ast.Block, scope: Scope) -> None:
-    """Names are new and no words; parameters without a default come first."""
+    """CnnccError unless all names are new and none is a word of the language, and parameters without a default come
+    first."""
     seen: set[str] = set()
     defaults = False
     for param in block.params:
@@ -49,7 +50,7 @@ def signature(block: ast.Block, scope: Scope) -> str:
 
 
 def bind(block: ast.Block, call: ast.Call, scope: Scope) -> dict[str, Number]:
-    """The parameters of one use of a block. CnnccError if there are too many or few arguments, or unknown ones."""
+    """The values of the parameters in one use of a block. CnnccError for too many, too few or unknown arguments."""
     given = positional(block, call, scope)
     params: dict[str, Number] = {}
     for param in block.params:
@@ -64,7 +65,7 @@ def bind(block: ast.Block, call: ast.Call, scope: Scope) -> dict[str, Number]:
 
 
 def positional(block: ast.Block, call: ast.Call, scope: Scope) -> dict[str, ast.Expr]:
-    """Arguments by the name of their parameter."""
+    """The arguments by the names of their parameters."""
     names = [p.name for p in block.params]
     if len(call.args) > len(names):
         message = f"{block.name.name}: {len(call.args)} arguments, takes at most {len(names)}"

@@ -9,11 +9,11 @@ from cnncc.ops import TABLE, ShapeError, complete, infer
 
 MAX_NODES = 20_000
 MAX_STEPS = 10 * MAX_NODES
-"""Statements that may be run: repeats of something that adds no node end too."""
+"""Most statements that are run. Without a limit, repeats of a statement that adds no node could run for ever."""
 
 
 class GraphBuilder:
-    """Adds nodes that the op table accepts; everything it refuses is a CnnccError with place and block stack."""
+    """Adds nodes to a graph. What the op table refuses is a CnnccError with the place and the blocks around it."""
 
     def __init__(self) -> None:
         self.nodes: dict[str, Node] = {}
@@ -21,9 +21,9 @@ class GraphBuilder:
         self.read: set[str] = set()
         self.outputs: list[str] = []
         self.ports: list[str] = []
-        """What the text calls each output, "" where it says nothing."""
+        """The name of each output in the text; "" if it has none."""
         self.spare: set[str] = set()
-        """Inputs that are said to be unused."""
+        """Inputs that the text says are unused."""
         self.steps = 0
 
     @property
@@ -31,7 +31,7 @@ class GraphBuilder:
         return [port or value for port, value in zip(self.ports, self.outputs, strict=True)]
 
     def step(self, span: Span, stack: Stack) -> None:
-        """Count one statement."""
+        """Counts one statement. CnnccError if there were too many."""
         self.steps += 1
         if self.steps > MAX_STEPS:
             raise CnnccError(f"more than {MAX_STEPS} statements", span, stack, "look at the repeats (x3) around this")
@@ -50,8 +50,9 @@ class GraphBuilder:
             raise CnnccError(f"{word}: {error.message}", node.span, node.stack, error.hint) from None
 
     def add(self, node: Node, word: str, weights: tuple[str, ...] = ()) -> str:
-        """Add a node of yet unknown type and incomplete attributes; its name. `weights` are names for its constants
-        in the order of the op's slots, if not the usual ones."""
+        """Adds a node and returns its name. The node may come without a type, and with attributes left out: both are
+        filled in. `weights` are names for its constants, in the order of the op's slots; without them they get the
+        usual names."""
         if len(self.nodes) >= MAX_NODES:
             hint = "look at the repeats (x3) around this"
             raise CnnccError(f"the network has more than {MAX_NODES} ops", node.span, node.stack, hint)
@@ -80,21 +81,22 @@ class GraphBuilder:
         return dict(zip(slots, given or [f"{node.name}.{slot}" for slot in slots], strict=True))
 
     def add_constant(self, node: Node, name: str, shape: tuple[int, ...]) -> None:
-        """A yet unbound constant; several nodes may share one if they agree about its shape."""
+        """Adds a constant without a value. Several nodes may share one if they agree about its shape."""
         known = self.constants.setdefault(name, Constant(shape))
         if known.shape != shape:
             sizes = ["x".join(map(str, s)) for s in (known.shape, shape)]
             raise CnnccError(f"weights {name!r} are shared, but of shapes {' and '.join(sizes)}", node.span, node.stack)
 
     def finish(self, name: str, last: str | None) -> Graph:
-        """The graph; its output is the last value unless outputs were marked. Every value has to be of use."""
+        """The finished graph. Its output is the last value, unless the text marks outputs. CnnccError for a value that
+        is not used."""
         outputs = tuple(self.outputs) or ((last,) if last else ())
         for node in self.nodes.values():
             self.check_use(node, node.name in self.read or node.name in outputs)
         return Graph(name, tuple(self.nodes.values()), outputs, self.constants, tuple(self.ports))
 
     def check_use(self, node: Node, used: bool) -> None:
-        """CnnccError for a value that nothing reads, unless it is an input that is meant so."""
+        """CnnccError for a value that nothing reads, unless it is an input that the text says is unused."""
         spare = node.name in self.spare
         if used and spare:
             raise CnnccError(f"the input {node.name!r} is used", node.span, node.stack, "leave `unused` out")

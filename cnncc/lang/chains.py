@@ -13,8 +13,8 @@ BIASED = frozenset({"conv", "conv_transpose", "fc"})
 
 
 def read_attrs(form: Form, items: Items, shape: tuple[int, ...]) -> dict[str, Any]:
-    """The attributes that are written or follow from what is written; the others keep their defaults. `shape` is
-    that of the op's input."""
+    """The attributes that the text writes, and those that follow from them; the others keep their defaults. `shape` is
+    the shape of the op's input."""
     attrs: dict[str, Any] = {attribute: reader(items) for attribute, reader in form.positional}
     if form.optional and isinstance(items.next, ast.Value) and not items.is_unknown_word():
         attribute, reader = form.optional
@@ -26,7 +26,7 @@ def read_attrs(form: Form, items: Items, shape: tuple[int, ...]) -> dict[str, An
 
 
 def read_words(form: Form, items: Items, attrs: dict[str, Any]) -> None:
-    """Further words, in any order, each attribute once."""
+    """Reads further words, in any order. Each attribute may be set once."""
     while (word := "/" if isinstance(items.next, ast.Stride) else items.next_word) and word in form.words:
         attribute, reader = form.words[word]
         item = items.next

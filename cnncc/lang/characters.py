@@ -1,4 +1,4 @@
-"""Characters that look like those of the language, and are none."""
+"""Characters that look like those of the language but are others."""
 
 from __future__ import annotations
 
@@ -11,11 +11,11 @@ ALIKE = {
     **dict.fromkeys("\u2215\u2044\u00f7", "/"),
     **dict(zip("\u0430\u0435\u043e\u0440\u0441\u0443\u0456\u043c\u0442", "aeopcyimt", strict=True)),
 }
-"""What word processors and other keyboards write for a character of the language."""
+"""Characters that word processors and other keyboards write, and the character of the language that is meant."""
 
 
 def character_hint(character: str) -> str:
-    """What to type in the place of a character that the language has not."""
+    """The hint for a character that is not in the language: what to type instead."""
     if unicodedata.category(character) in ("Zs", "Cf") and character != " ":
         return f"{named(character)} is invisible here and no space: type a plain space, or remove it"
     plain = ALIKE.get(character) or unicodedata.normalize("NFKC", character)

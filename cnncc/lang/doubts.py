@@ -1,4 +1,4 @@
-"""What is legal on an `input` line, but most likely not what was meant."""
+"""Warnings about `input` lines that are legal, but most likely not what the author meant."""
 
 from __future__ import annotations
 
@@ -14,14 +14,15 @@ WHITE = 255
 COLOURS = (1, 3)
 """Channels that a picture has."""
 LEAST_SIDE = 16
-"""Pixels from which on two sides in front of a third of 3 are those of a picture: there are no fewer in use."""
+"""Pixels. If two sides have at least as many and the last is 3, the input is taken for a picture with channels last.
+Pictures with shorter sides are not in use."""
 PRODUCT = re.compile(r"input\s+(?:[A-Za-z_]\w*\s+)?(\d+(?:\s*\*\s*\d+)+)")
 SCALE = 0.01
-"""A `std` below this is the factor 1/255 of others, not a deviation."""
+"""A `std` below this is no standard deviation: other tools write the factor 1/255 so."""
 
 
 def doubt(graph: Graph) -> None:
-    """Warn of inputs whose line reads as if it were written for another tool."""
+    """Warns of `input` lines that seem to be written for another tool."""
     for node in graph.inputs:
         dims = node.attrs["dims"]
         if len(dims) == 1:
@@ -32,7 +33,7 @@ def doubt(graph: Graph) -> None:
 
 
 def _doubt_product(node: Node, size: int) -> None:
-    """3*32*32: a sum of the language, where others write sizes so."""
+    """Warns of `3*32*32`. In the language it is a product; other tools write sizes so."""
     found = node.span and PRODUCT.search(node.span.text, node.span.column - 1)
     if found:
         sizes = "x".join(re.split(r"\s*\*\s*", found[1]))
@@ -40,7 +41,8 @@ def _doubt_product(node: Node, size: int) -> None:
 
 
 def _doubt_order(graph: Graph, node: Node, dims: Sequence[int]) -> None:
-    """96x96x3. A network that begins with turning its axes knows; 64x100x1 may be a sequence, 28x28x1 is none."""
+    """Warns of `96x96x3`: channels come first. There is no warning if the network begins by turning the axes, nor for
+    `64x100x1`, which may be a sequence; `28x28x1` is taken for a picture."""
     height, width, colours = dims
     square = height == width if colours == 1 else colours == 3
     if not square or min(height, width) < LEAST_SIDE:
@@ -56,7 +58,7 @@ def _doubt_order(graph: Graph, node: Node, dims: Sequence[int]) -> None:
 
 
 def _doubt_scale(node: Node, dims: Sequence[int]) -> None:
-    """Mean and std of pixels from 0 to 1, where pixels are 0 to 255."""
+    """Warns of a mean and std for pixels from 0 to 1: pixels are 0 to 255 here."""
     mean, std = (tuple(node.attrs[name]) for name in ("mean", "std"))
     if dims[0] not in COLOURS or not _is_of_unit(mean, std):
         return
@@ -69,7 +71,7 @@ def _doubt_scale(node: Node, dims: Sequence[int]) -> None:
 
 
 def _at(node: Node, *words: str) -> Span | None:
-    """The first of some words behind the op's own, or the op itself."""
+    """The place of the first of some words after the op, or the place of the op if there is none."""
     span = node.span
     if span is None:
         return None
@@ -79,13 +81,13 @@ def _at(node: Node, *words: str) -> Span | None:
 
 
 def _is_of_unit(mean: Sequence[float], std: Sequence[float]) -> bool:
-    """Whether none of the numbers could be of pixels up to 255, and one of them does anything."""
+    """Whether the numbers are for pixels from 0 to 1: none fits pixels up to 255, and not all are without effect."""
     small = all(abs(value) <= 1 for value in (*mean, *std))
     return small and (any(mean) or any(value != 1 for value in std))
 
 
 def _likely(mean: Sequence[float], std: Sequence[float]) -> str:
-    """(x / 255 - m) / s is (x - 255 m) / (255 s)."""
+    """The line to write for pixels up to 255: (x / 255 - m) / s is (x - 255 m) / (255 s)."""
     if std and max(map(abs, std)) < SCALE:
         std = ()
     own = [f"mean ({_listed([WHITE * m for m in mean])})"] if any(mean) else []

@@ -1,4 +1,4 @@
-"""Syntax tree to graph: blocks and repeats are written out, names given, shapes inferred."""
+"""From syntax tree to graph: blocks and repeats are expanded, values get names, shapes are inferred."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ START = "start with an input, e.g. `input 3x224x224`, or take a saved value with
 
 @dataclass
 class At:
-    """Where a statement is and what it starts from."""
+    """Where a statement is, and the value that it starts from."""
 
     scope: Scope
     path: str
@@ -33,8 +33,9 @@ class At:
 
     @property
     def names_arms(self) -> bool:
-        """Whether a merge here puts its own path in front of its arms. In a body or an arm, where it is mostly the only
-        one, it has to have a label for that: `conv3.1.a.0` and not `conv3.1.0.a.0`."""
+        """Whether the names in the arms of a merge begin with the merge's own path. In the body of a block and in an
+        arm they do so only if the merge has a label. It is mostly the only merge there, and names stay short:
+        `conv3.1.a.0` and not `conv3.1.0.a.0`."""
         return self.labelled or self.scope.depth == 0
 
 
@@ -55,7 +56,7 @@ class Elaborator:
         self.blocks = blocks
         self.builder = GraphBuilder()
         self.labels: dict[str, str] = {}
-        """Value of every labelled line, by full path."""
+        """For each label, by its full path, the last value of its line."""
 
     # Sequences and names
 
@@ -82,7 +83,7 @@ class Elaborator:
         return value
 
     def refuse_label(self, group: ast.Group, scope: Scope) -> None:
-        """A label is new in its sequence and has something to name."""
+        """CnnccError for a label that the sequence has already, or that names nothing."""
         if not group.label:
             return
         if group.label.text in scope.names.maps[0]:
@@ -125,7 +126,7 @@ class Elaborator:
         return value
 
     def find(self, target: ast.Text, scope: Scope) -> str:
-        """The value that `from` means: saved or labelled here or around, or a full path."""
+        """The value that `from` names: one that was saved or labelled here or in what encloses it, or a full path."""
         name = target.text
         for known in (scope.names, self.labels):
             if name in known:
@@ -169,7 +170,7 @@ class Elaborator:
         return self.chain(items, At(at.scope, at.path, value))
 
     def chain(self, items: Items, at: At) -> str | None:
-        """The ops that follow in the same statement: each takes the path of the statement and its own word."""
+        """Runs the ops that follow in the same statement. Each is called after the statement and its own word."""
         used: dict[str, int] = {}
         value = at.value
         while items.next:
@@ -180,7 +181,7 @@ class Elaborator:
         return value
 
     def skip(self, items: Items, at: At) -> str | None:
-        """Read, but leave out, what follows a `proj` that is not needed."""
+        """Reads what follows a `proj` that is not needed, and adds no node for it."""
         assert at.value
         while items.next:
             items.word = self.chained(items)
@@ -189,14 +190,14 @@ class Elaborator:
         return at.value
 
     def chained(self, items: Items) -> str:
-        """The word of the next op, which has to be one that may follow another."""
+        """The word of the next op. CnnccError if it may not follow another op."""
         word = items.next_word
         if word is None or word not in FORMS or not FORMS[word].chains:
             misplaced(items, self.blocks)
         return word
 
     def apply(self, items: Items, at: At, name: str) -> str | None:
-        """Read one op and add its node; None for a `proj` that is not needed."""
+        """Reads one op, adds its node and returns its value; None for a `proj` that is not needed."""
         items.op = items.take()
         items.word = items.written(items.op)
         form, span = FORMS[items.word], at.scope.source.at(items.op)
@@ -215,7 +216,7 @@ class Elaborator:
         return self.builder.add(node, word, read_weights(items))
 
     def named(self, items: Items, at: At, name: str) -> str:
-        """The name of an input or a constant: what follows its word, else its path."""
+        """The name of an input or a constant: the name after its word if there is one, else its path."""
         scope = at.scope
         if items.word == "input" and scope.depth:
             scope.fail("input: inputs belong to the top level of a network", items.op)
@@ -239,7 +240,7 @@ class Elaborator:
     # Merges and blocks
 
     def merge(self, statement: ast.Merge, items: Items, at: At) -> str:
-        """Run the arms, then the node that merges them, with what follows the braces."""
+        """Runs the arms, and then the node that merges them, with the words after the braces."""
         word, scope = statement.name.name, at.scope
         if word not in MERGES:
             unknown_merge(scope, statement.name)
@@ -265,7 +266,7 @@ class Elaborator:
         return end
 
     def crop_to_smallest(self, ends: tuple[str, ...], statement: ast.Merge, at: At) -> tuple[str, ...]:
-        """Crop every arm, centred, to the least height and width of all."""
+        """Crops all arms, centred, to the smallest height and width among them."""
         shapes = [self.builder.shape(e) for e in ends]
         if any(len(s) != 4 for s in shapes):
             at.scope.fail("cropcat: arms have to be images", statement.name, "`concat` joins vectors")
@@ -294,7 +295,7 @@ class Elaborator:
 
 
 def arm_paths(merge: ast.Merge, at: At) -> Iterator[str]:
-    """The paths of a merge's arms, one after the other."""
+    """The paths of the arms of a merge, in order."""
     if at.names_arms:
         yield from (f"{at.path}.{letter}" for letter in letters())
     for letter in at.scope.arms:

@@ -1,4 +1,4 @@
-"""Words of PyTorch, ONNX and Keras, and what stands for them here."""
+"""Words of PyTorch, ONNX and Keras, and the words of the language with the same meaning."""
 
 from __future__ import annotations
 
@@ -93,7 +93,7 @@ EXAMPLES = {
     "output": "output",
     "block": "block b(c) { conv 3x3 c relu }",
 }
-"""One use of every word a statement may start with."""
+"""An example for each word that may start a statement."""
 SYNONYMS = {
     "conv": ["convolution"],
     "dwconv": ["depthwise", "depthwiseconv", "separableconv"],
@@ -141,15 +141,15 @@ SYNONYMS = {
     "input": ["inputs", "placeholder"],
     "block": ["def", "module", "macro"],
 }
-"""Other names of these words, in lower case, without underscores and `2d`."""
+"""What other tools call these words, in lower case, without underscores and `2d`."""
 OWN_WORDS = {
     "pad": ("reflect", "edge", "constant"),
     "upsample": ("nearest", "bilinear", "align"),
     "resize": ("nearest", "linear", "cubic"),
 }
-"""Words that follow the numbers of an op, and are often written in front of them."""
+"""Words that come after the numbers of an op. People often write them before the numbers."""
 LEFT_OUT = frozenset({"scale", "factor", "to", "by"})
-"""Words that stand in front of numbers elsewhere, and not at all here."""
+"""Words that other tools put before numbers, and that the language does not have."""
 STRIDE = "a stride is written /2, as in `conv 3x3 64 /2`"
 PAD = "padding is written pad 1, as in `conv 3x3 64 pad 1`; odd kernels of convolutions keep the size without"
 DILATION = "dilation is written dil 2, as in `conv 3x3 64 dil 2`"
@@ -173,7 +173,7 @@ ADVICE = {
     **dict.fromkeys(("end", "stop"), "nothing ends a text; the last value is the output"),
     **dict.fromkeys(("loss", "train", "optimizer", "fit"), "a text says what is computed, not how it is trained"),
 }
-"""For words that nothing stands for here, simplified in the same way: what to do instead."""
+"""Words without a counterpart in the language, simplified in the same way, and what to do instead."""
 SETTINGS = {
     **dict.fromkeys(("stride", "strides", "subsample"), STRIDE),
     **dict.fromkeys(("padding", "pads", "zeropadding", "same"), PAD),
@@ -205,7 +205,7 @@ SETTINGS = {
     "mode": "it is a word of its own, as in `upsample 2 bilinear`",
     **dict.fromkeys(("float32", "float", "fp32"), "leave it out: inputs are float32"),
 }
-"""Names of attributes, simplified in the same way."""
+"""What other tools call attributes, simplified in the same way."""
 PICTURE = {
     **dict.fromkeys(("centercrop", "randomcrop"), "the middle is cut out after `resize`: `input 3x224x224 resize 256`"),
     "scale": "pixels are divided by 255 where there is neither mean nor std; `std (255)` says so",
@@ -214,7 +214,8 @@ PICTURE = {
         ("normalize", "subtract"), "pixels of 0 to 255: `input 3x224x224 mean (123.7, 116.3, 103.5) std (58)`"
     ),
 }
-"""Names of what is done to pictures, simplified in the same way; on an `input` line only."""
+"""What other tools call the steps of preparing pictures, simplified in the same way. They count on an `input` line
+only."""
 LETTERS = {"s": "a stride is written /{0}", "p": "padding is written pad {0}", "d": "dilation is written dil {0}",
            "g": "groups are written groups {0}", "k": "a kernel is written {0}x{0}, and comes first"}  # fmt: skip
 
@@ -229,19 +230,20 @@ HERE |= {simplified(word): word for word in EXAMPLES}
 
 
 def setting(word: str) -> str:
-    """The hint for the name of an attribute elsewhere, or for shorthand such as `s2`; else an empty text."""
+    """The hint for what another tool calls an attribute, or for shorthand such as `s2`; an empty text for other
+    words."""
     if short := re.fullmatch(r"([spdgk])(\d+)", word):
         return LETTERS[short[1]].format(short[2])
     return SETTINGS.get(simplified(word), "")
 
 
 def picture(word: str) -> str:
-    """The hint for what others call a step of preparing pictures; else an empty text."""
+    """The hint for what another tool calls a step of preparing pictures; an empty text for other words."""
     return PICTURE.get(simplified(word), "")
 
 
 def op(word: str) -> str:
-    """The hint for the name of an op elsewhere, or in another spelling; else an empty text."""
+    """The hint for what another tool calls an op, or for another spelling of it; an empty text for other words."""
     here = HERE.get(simplified(word))
     if here is None:
         return ADVICE.get(simplified(word), "")

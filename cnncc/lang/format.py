@@ -1,4 +1,4 @@
-"""The one way to write a network text: spacing and indentation. Lines stay lines, comments stay where they are."""
+"""The canonical spacing and indentation of network texts. Line breaks and comments stay where they are."""
 
 from __future__ import annotations
 
@@ -20,7 +20,8 @@ LINE_END = re.compile(r"[ \t\f\r]*[#\n]")
 
 @dataclass
 class Frame:
-    """An open bracket: where its content starts, where its bars and its closing bracket go on a new line."""
+    """An open bracket: the column of its content, and the column of its bars and closing bracket if they start a
+    line."""
 
     type: str
     content: int
@@ -39,14 +40,15 @@ class Page:
         self.line = ""
 
     def blank(self) -> None:
-        """One blank line, however many there were; none at the start or at the start of a block."""
+        """Writes one blank line for any number of them, and none at the start of the text or of a block."""
         if self.lines and self.lines[-1] and not self.lines[-1].endswith("{"):
             self.lines.append("")
 
 
 def format_text(text: str, file: str = "<text>") -> str:
-    """The text in the canonical layout; formatting it again changes nothing, and it means the same. CnnccError if it
-    does not parse."""
+    """A network text in the canonical layout. It means the same, and formatting it again changes nothing.
+
+    `file` is the name of the text in errors. Raises CnnccError if the text does not parse."""
     source = Source(file, text.removeprefix("\ufeff").replace("\r\n", "\n"))
     syntax_tree(source)
     page, frames = Page(), [Frame("", 0, 0)]
@@ -68,12 +70,12 @@ def format_text(text: str, file: str = "<text>") -> str:
 
 
 def tokens(text: str) -> Iterator[Token]:
-    """All tokens of a correct text but newlines."""
+    """All tokens of a correct text, without newlines."""
     return (t for t in parser().parse_interactive(text).iter_parse() if t.type != "_NL")
 
 
 def write_gap(page: Page, gap: list[str], column: int) -> bool:
-    """Comments and newlines between two tokens; whether a new line was started."""
+    """Writes the comments and newlines between two tokens. Returns whether a new line was started."""
     newlines = 0
     for piece in gap:
         if piece == "\n":
@@ -94,7 +96,7 @@ def indent(token: Token, frame: Frame) -> int:
 
 
 def write(page: Page, token: Token, frames: list[Frame], last: bool) -> None:
-    """Put a token on the line and keep track of brackets; `last` says that its line ends here."""
+    """Writes a token and keeps track of brackets. `last` says that the token is the last of its line."""
     column = len(page.line)
     page.line += token
     if token.type in ("LBRACE", "LPAR"):
@@ -106,7 +108,7 @@ def write(page: Page, token: Token, frames: list[Frame], last: bool) -> None:
 
 
 def space(before: list[Token], token: Token, frame: Frame) -> str:
-    """What stands between the last token and this one on a line."""
+    """The space between the last token and this one, on the same line."""
     last = before[-1].type
     inside = frame.type == "LPAR"
     if last == "COLON":

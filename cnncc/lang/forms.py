@@ -1,4 +1,5 @@
-"""How each op is written: what follows its word, by position and by further words. Data for reader and printer."""
+"""How each op is written: what follows its word, by position and by further words. The reader and the printer use
+it."""
 
 from __future__ import annotations
 
@@ -31,7 +32,7 @@ class Form:
     words: Mapping[str, tuple[str, Reader]] = field(default_factory=dict)
     """Further words and the attribute each one sets; `/` is the stride."""
     finish: Finish = lambda attrs, shape: attrs
-    """Sets what follows from the other attributes and the shape of the input."""
+    """Sets the attributes that follow from the others and from the shape of the input."""
     chains: bool = False
     """Whether it may follow another op in the same statement."""
     source: bool = False
@@ -39,20 +40,20 @@ class Form:
 
 
 def same_pad(attrs: Attrs, shape: Shape) -> Attrs:
-    """Zero padding d*(F-1)/2 for odd kernels, so that stride 1 keeps the size; none for even ones."""
+    """Sets zero padding d*(F-1)/2 for an odd kernel, so that stride 1 keeps the size; no padding for an even one."""
     (kh, kw), (dh, dw) = attrs["kernel"], attrs.get("dilation", (1, 1))
     tall, wide = (d * (k - 1) // 2 if k % 2 else 0 for k, d in ((kh, dh), (kw, dw)))
     return {"pad": (tall, wide, tall, wide), **attrs}
 
 
 def depthwise(attrs: Attrs, shape: Shape) -> Attrs:
-    """One group a channel; `mult` results each."""
+    """Sets one group for each channel, with `mult` results each."""
     rest = {key: value for key, value in attrs.items() if key != "mult"}
     return same_pad({**rest, "out": shape[1] * attrs.get("mult", 1), "groups": shape[1]}, shape)
 
 
 def unpack(*names: str) -> Finish:
-    """Spread the pair under the first name over all names."""
+    """Sets each of the attributes from the pair that was read under the first name."""
 
     def finish(attrs: Attrs, shape: Shape) -> Attrs:
         attrs = dict(attrs)
@@ -65,14 +66,14 @@ def unpack(*names: str) -> Finish:
 
 
 def shuffle(attrs: Attrs, shape: Shape) -> Attrs:
-    """Channels of `groups` groups taken in turns (ShuffleNet)."""
+    """Sets a permutation that takes one channel of each of `groups` groups in turn (ShuffleNet)."""
     groups, (c, h, w) = attrs["groups"], shape[1:4]
     return {"split": (groups, c // groups, h, w), "axes": (1, 0, 2, 3), "dims": (c, h, w)}
 
 
 def depth_to_space(attrs: Attrs, shape: Shape) -> Attrs:
-    """Channels become blocks of b x b pixels; the pixel is the outermost part of the channel, with `crd` the innermost
-    (as in PyTorch's PixelShuffle)."""
+    """Sets a permutation that turns channels into blocks of b x b pixels. The place in the block is the outermost part
+    of the channel's number; with `crd` the innermost, as in PyTorch's PixelShuffle."""
     b, (c, h, w) = attrs["block"], shape[1:4]
     few = c // (b * b)
     inner = attrs.get("crd", False)
@@ -81,7 +82,8 @@ def depth_to_space(attrs: Attrs, shape: Shape) -> Attrs:
 
 
 def space_to_depth(attrs: Attrs, shape: Shape) -> Attrs:
-    """Blocks of b x b pixels become channels, the pixel being the outermost part of the channel."""
+    """Sets a permutation that turns blocks of b x b pixels into channels. The place in the block is the outermost part
+    of the channel's number."""
     b, (c, h, w) = attrs["block"], shape[1:4]
     return {"split": (c, h // b, b, w // b, b), "axes": (2, 4, 0, 1, 3), "dims": (b * b * c, h // b, w // b)}
 
@@ -133,24 +135,24 @@ SIMPLE = (
     *("round_down", "round_up", "round_to_zero", "round", "sign", "sin", "cos", "tan", "asin", "acos", "atan"),
     *("sinh", "cosh", "asinh", "acosh", "atanh"),
 )
-"""Words that take nothing and may follow another op."""
+"""Words that take no attribute and may follow another op."""
 FLAGS = {m: ("mode", read.always(m)) for m in ("nearest", "bilinear")}
 EDGES = {m: ("mode", read.always(m)) for m in ("constant", "edge", "reflect", "wrap")}
 
 
 UNUSED = "unused"
-"""Behind an input that nothing reads; the graph shows it by itself."""
+"""The word after an input that nothing reads. It is no attribute: the graph shows that the input has no reader."""
 PICTURE = {
     "resize": ("resize", read.sides),
     "crop": ("crop", read.number),
     **{f: ("filter", read.always(f)) for f in FILTERS},
     **{order: ("order", read.always(order)) for order in ORDERS},
 }
-"""How pictures become an input."""
+"""The words of an `input` line about pictures."""
 
 
 def numbers(*names: str) -> Mapping[str, tuple[str, Reader]]:
-    """Words that are followed by the number of the attribute of the same name."""
+    """Words that are called as an attribute, and are followed by its number."""
     return {name: (name, read.number) for name in names}
 
 
@@ -230,7 +232,7 @@ FORMS: Mapping[str, Form] = {
     ),
     "pad": Form("pad", (("pad", read.pads),), words={**EDGES, **numbers("value")}),
 }
-"""Every op word."""
+"""All words for ops."""
 MERGE_FORMS: Mapping[str, Form] = {
     **{op: Form(op) for op in (*sorted(ELEMENTWISE), "matmul", "concat")},
     "cropcat": Form("concat"),
@@ -241,13 +243,14 @@ MERGE_FORMS: Mapping[str, Form] = {
     "roi_align": Form("roi_align", (("size", read.kernel),), words=ROI_ALIGN),
     "nms": Form("nms", (("most", read.count),), words=NMS),
 }
-"""Words in front of arms in braces; what else belongs to them follows the closing brace. `cropcat` crops all arms to
-the smallest, centred, and concatenates them."""
+"""Words for merges, which come before the arms in braces. Attributes come after the closing brace. `cropcat` crops all
+arms, centred, to the smallest and concatenates them."""
 MERGES = tuple(MERGE_FORMS)
 WORD = {form.op: word for word, form in reversed(list(FORMS.items()))}
 """The word the printer uses for an op."""
 KEYWORDS = ("block", "save", "from", "output")
-"""Words that start what is neither op nor merge; `net` is only for the first line."""
+"""Words that start a statement that is neither an op nor a merge. `net` is not among them: it starts the first line
+only."""
 RESERVED = frozenset({*FORMS, *MERGES, *KEYWORDS, "net", "bias", "nobias", "floor", "ceil",
                       "exact", "dil", "groups", "mult", "countpad", "outpad", "weights"})  # fmt: skip
 """Words that cannot name a block or a parameter."""

@@ -1,4 +1,5 @@
-"""Ways of writing that people bring from elsewhere, told by the look of the line once something is wrong with it."""
+"""Ways of writing that people know from other languages. They are recognised by the look of a line that has an
+error."""
 
 from __future__ import annotations
 
@@ -15,20 +16,23 @@ from cnncc.lang.syntax_errors import OTHER_FORMAT
 OPS = "|".join(sorted((*FORMS, *MERGES), key=len, reverse=True))
 CHAINS = "|".join(sorted((word for word, form in FORMS.items() if form.chains), key=len, reverse=True))
 OUTSIDE = r"^(?:[^()]|\([^()]*\))*?"
-"""What may stand in front on the line, so that what follows is in no parentheses."""
+"""A pattern for the start of a line, such that what follows is not in parentheses."""
 
 
 @dataclass(frozen=True)
 class Habit:
-    """A way of writing. Carets are under the group `at`; texts may use the groups of the pattern, `sizes` (its numbers
-    as 3x3), `listed` (as 1, 2) and `here` (what stands for the group `op`). An empty message keeps that of the error.
+    """A way of writing, and what to say about it.
+
+    The carets are under the group `at` of the pattern. Message and hint may use the groups of the pattern, and `sizes`
+    (its numbers, written 3x3), `listed` (written 1, 2) and `here` (the word of the language for the group `op`). If the
+    message is empty, that of the error stays.
     """
 
     pattern: re.Pattern[str]
     message: str
     hint: str
     anywhere: bool = False
-    """Whether the error may be anywhere on the line: the line as a whole is of another language."""
+    """Whether the error may be anywhere on the line, because the whole line is of another language."""
 
 
 def habit(pattern: str, message: str, hint: str, anywhere: bool = False) -> Habit:
@@ -134,7 +138,7 @@ HABITS = (
 
 
 def recognise(source: Source, error: CnnccError) -> CnnccError:
-    """The error, or one that tells the habit which the line shows at its place."""
+    """The error, or one about the habit that its line shows at the place of the error."""
     span = error.span
     if span is None or not span.text or error.hint.startswith(OTHER_FORMAT):
         return error
@@ -153,7 +157,7 @@ def without_comment(line: str) -> str:
 
 
 def touches(match: re.Match[str], span: Span) -> bool:
-    """Whether the error lies within the match or right beside it."""
+    """Whether the error is within the match or next to it."""
     start = span.column - 1
     return match.start("at") <= start + span.length and start <= match.end()
 
@@ -167,7 +171,7 @@ def told(known: Habit, match: re.Match[str], error: CnnccError, span: Span) -> C
 
 
 def derived(match: re.Match[str]) -> Iterator[tuple[str, str]]:
-    """What texts may say besides the groups."""
+    """What messages may use besides the groups."""
     numbers = re.findall(r"\d+(?:\.\d+)?|\.\d+", match["at"])
     yield "sizes", "x".join(numbers)
     yield "listed", f"({', '.join(numbers)})"

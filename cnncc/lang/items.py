@@ -1,4 +1,4 @@
-"""The items of one statement, and readers that take attribute values off their front."""
+"""The items of one statement, and readers that take the values of attributes from their front."""
 
 from __future__ import annotations
 
@@ -60,13 +60,13 @@ class Items:
         return f"the numbers come first: `{self.word} {numbers}{kept}`"
 
     def expect(self, kind: type | tuple[type, ...], what: str) -> Any:
-        """The next item, which has to be of a kind."""
+        """The next item. CnnccError if it is of another kind."""
         if not isinstance(self.next, kind) or self.is_unknown_word():
             self.wanted(what)
         return self.take()
 
     def is_unknown_word(self) -> bool:
-        """Whether the next item is a single word that is no parameter: then it is no number either."""
+        """Whether the next item is a single word that is not a parameter, and so not a number."""
         return self.next_word is not None and self.next_word not in self.scope.params and self.next_word not in NUMBERS
 
     def whole(self, expr: ast.Expr, least: int = 1) -> int:
@@ -77,7 +77,7 @@ Reader = Callable[[Items], Any]
 
 
 def count(items: Items) -> int:
-    """A whole number from 1 on."""
+    """A whole number, at least 1."""
     return items.whole(items.expect(ast.Value, "a number").expr)
 
 
@@ -102,7 +102,7 @@ def kernel(items: Items) -> Pair:
 
 
 def kernel_hint(items: Items, found: ast.Value | ast.Listing) -> str:
-    """For numbers in place of a kernel: it is written first, and as height x width."""
+    """The hint for numbers in the place of a kernel, which comes first and is written height x width."""
     rest = items.items[items.index + 1 : items.index + 2]
     wants_channels = " 64" in foreign.EXAMPLES.get(items.word, "")
     if any(isinstance(item, ast.Sizes) for item in items.items[items.index + 1 :]) or (wants_channels and not rest):
@@ -115,7 +115,7 @@ def kernel_hint(items: Items, found: ast.Value | ast.Listing) -> str:
 
 
 def two(items: Items, sides: tuple[ast.Expr, ...], least: int) -> Pair:
-    """Height and width; one number serves both."""
+    """Height and width; one number stands for both."""
     values = [items.whole(s, least) for s in sides]
     if len(values) > 2:
         height, width, *rest = values
@@ -237,5 +237,5 @@ def texts(items: Items) -> tuple[str, ...]:
 
 
 def always(value: Any) -> Reader:
-    """The reader of a word that says it all, such as `ceil`."""
+    """The reader of a word without a number, such as `ceil`."""
     return lambda items: value

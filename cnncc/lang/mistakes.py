@@ -1,4 +1,4 @@
-"""The errors for items of a statement that nothing can be made of."""
+"""Errors for items of a statement that have no meaning there."""
 
 from __future__ import annotations
 
@@ -17,11 +17,11 @@ from cnncc.lang.scope import Scope, letters
 from cnncc.ops.shapes import dims
 
 ALIKE = 0.8
-"""Similarity (of difflib) from which a word is taken for one that the op has."""
+"""Similarity (of difflib) from which a word counts as a misspelling of one that the op has."""
 
 
 def unknown(items: Items, blocks: Collection[str]) -> NoReturn:
-    """A statement starts with no op or block."""
+    """Raises the error for a statement that does not start with an op or a block."""
     head, word = items.items[0], items.next_word
     if isinstance(head, ast.Call):
         unknown_block(items, head.name, blocks)
@@ -37,7 +37,7 @@ def unknown(items: Items, blocks: Collection[str]) -> NoReturn:
 
 
 def started(items: Items, word: str) -> str:
-    """The hint for a word that starts no statement, by what it is elsewhere or what follows it."""
+    """The hint for a word that cannot start a statement, from its meaning in other tools or from what follows it."""
     if word in items.scope.names:
         return f"a saved value is taken up again by `from {word}`"
     second = items.items[1] if len(items.items) > 1 else None
@@ -49,7 +49,7 @@ def started(items: Items, word: str) -> str:
 
 
 def simple(word: str) -> str:
-    """What stands for a word here, if anything does."""
+    """The word of the language for a word of another tool; an empty text if there is none."""
     return foreign.HERE.get(foreign.simplified(word), word)
 
 
@@ -76,7 +76,7 @@ def unknown_merge(scope: Scope, name: ast.Name) -> NoReturn:
 
 
 def misplaced(items: Items, blocks: Collection[str]) -> NoReturn:
-    """An item belongs to no op of its chain."""
+    """Raises the error for an item that belongs to no op of its chain."""
     item, word, scope = items.next, items.next_word, items.scope
     assert item
     if word in FORMS or word in blocks or word in MERGES or word in KEYWORDS:
@@ -111,17 +111,17 @@ OWN_ADVICE = {
     "softmax": "it runs along the channels of what comes before",
     "gelu": "`gelu`, or its approximation `gelu_tanh`",
 }
-"""For a number behind an op that takes none there."""
+"""Hints for a number after an op that takes no number there."""
 
 
 def arms_hint(items: Items, word: str) -> str:
-    """How arms are written; with a saved value in one, where the line names one."""
+    """The hint that shows how arms are written. If the line names a saved value, one arm of the example has it."""
     saved = [item.word for item in items.items if isinstance(item, ast.Value) and item.word in items.scope.names]
     return f"e.g. {word} {{ | from {saved[0]} }}" if saved else f"e.g. {word} {{ conv 3x3 64 | }}"
 
 
 def few_arms(scope: Scope, merge: ast.Merge) -> NoReturn:
-    """A merge of one arm: most likely the bar is missing."""
+    """Raises the error for a merge with one arm. Most likely the bar is missing."""
     word, (arm,) = merge.name.name, merge.arms
     how = "between the two" if sum(len(group.statements) for group in arm) > 1 else f"as in `{foreign.EXAMPLES[word]}`"
     hint = f"arms are separated by |, {how}; an empty arm is the current value"
@@ -129,11 +129,12 @@ def few_arms(scope: Scope, merge: ast.Merge) -> NoReturn:
 
 
 ALIKE_ARMS = ("add", "mul", "max", "min", "concat")
-"""Merges whose arms need the same shape, or with concat the same but for the channels."""
+"""Merges whose arms need the same shape; those of concat may differ in channels."""
 
 
 def arms_differ(error: CnnccError, merge: ast.Merge, shapes: Sequence[tuple[int, ...]]) -> CnnccError:
-    """The error of a merge with the arm that is unlike the others, and the `proj` that would make it like them."""
+    """The error of a merge, with the arm that differs from the others, and the `proj` that would give it their
+    shape."""
     word = merge.name.name
     compared = [shape[2:] if word == "concat" else shape for shape in shapes]
     if word not in ALIKE_ARMS or len(set(compared)) == 1:
@@ -149,13 +150,13 @@ def arms_differ(error: CnnccError, merge: ast.Merge, shapes: Sequence[tuple[int,
 
 
 def pixels(shape: tuple[int, ...]) -> int:
-    """Those of an image: a convolution makes fewer of them, never more. A number a channel counts as the most."""
+    """How many pixels a shape has: a convolution makes fewer, never more. A vector counts as more than any image."""
     count = math.prod(shape[-2:]) if len(shape) in (2, 4) else 1
     return count if count > 1 else 1 << 60
 
 
 def projection(word: str, shape: tuple[int, ...], wanted: tuple[int, ...]) -> str:
-    """How a convolution makes one shape of another; empty where none does."""
+    """The convolution that makes one shape of another; an empty text if there is none."""
     if len(shape) != 4 or len(wanted) != 4:
         return ""
     (c, h, w), (channels, height, width) = shape[1:], wanted[1:]
@@ -167,13 +168,13 @@ def projection(word: str, shape: tuple[int, ...], wanted: tuple[int, ...]) -> st
 
 
 def own_words(items: Items) -> set[str]:
-    """What may follow the op that was read last."""
+    """The words that may follow the op that was read last."""
     form = FORMS.get(items.word) or MERGE_FORMS.get(items.word)
     return set(form.words) if form else set()
 
 
 def word_hint(items: Items, word: str) -> str:
-    """For a word that is none of the language here: its translation, or the nearest ones."""
+    """The hint for a word that has no meaning here: what it is called in the language, or the nearest words."""
     chainable = {w for w, form in FORMS.items() if form.chains}
     known = (own_words(items) | chainable) - {"/"}
     own = foreign.picture(word) if items.word == "input" else ""
@@ -183,7 +184,7 @@ def word_hint(items: Items, word: str) -> str:
 
 
 def belongs(items: Items) -> str:
-    """The hint for something that an op further to the left would take."""
+    """The hint for an item that an op further to the left would take."""
     item = items.next
     assert item
     word = "/" if isinstance(item, ast.Stride) else items.next_word

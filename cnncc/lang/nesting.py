@@ -13,7 +13,7 @@ WRITTEN = {"LPAR": "(", "RPAR": ")", "LBRACE": "{", "RBRACE": "}"}
 
 
 class NestingError(Exception):
-    """Brackets that do not match; `token` is the bracket to point at."""
+    """Brackets that do not match. `token` is the bracket that the error points at."""
 
     def __init__(self, message: str, token: Token, hint: str = "") -> None:
         super().__init__(message)
@@ -23,7 +23,7 @@ class NestingError(Exception):
 
 
 def close(opened: list[Token], token: Token) -> None:
-    """Take the bracket that `token` closes off the stack."""
+    """Removes from the stack the bracket that `token` closes."""
     mine = WRITTEN[token.type]
     if not opened:
         raise NestingError(f"{mine!r} closes nothing", token, f"there is no open {WRITTEN[CLOSES[token.type]]!r} here")
@@ -34,8 +34,8 @@ def close(opened: list[Token], token: Token) -> None:
 
 
 class Nesting:
-    """Lark's `postlex`: drops newlines inside parentheses, joins runs of them into one, checks that brackets match
-    (so an unclosed one is reported where it was opened, not at the end of the file)."""
+    """Lark's `postlex`. It drops newlines inside parentheses, replaces several newlines by one, and checks that
+    brackets match, so that an unclosed bracket is reported where it was opened and not at the end of the file."""
 
     always_accept: ClassVar[tuple[str, ...]] = ("_NL", "RPAR", "RBRACE")
 

@@ -10,8 +10,8 @@ from cnncc.lang.scope import Scope
 
 
 def computes(statement: ast.Statement) -> bool:
-    """Whether a statement counts in the numbering of its sequence: `save`, `from`, `output` and inputs do not, so the
-    first layer is 0."""
+    """Whether a statement counts in the numbering of its sequence. `save`, `from`, `output` and inputs do not count, so
+    that the first layer has number 0."""
     return not isinstance(statement, ast.Refer) and not is_input(statement)
 
 
@@ -21,8 +21,10 @@ def is_input(statement: ast.Statement) -> bool:
 
 
 def segments(group: ast.Group, scope: Scope, position: int) -> Iterator[list[str]]:
-    """For each statement with values, the path segment of each of its repeats. `position` is the number of the
-    group's first statement in its sequence; under a label the numbers start anew and run on through the group."""
+    """For each statement that computes values, the path segment of each of its repeats.
+
+    `position` is the number of the group's first statement in its sequence. Under a label, numbers start at 0 and go on
+    through the statements of the line."""
     statements = [s for s in group.statements if not isinstance(s, ast.Refer)]
     index = 0
     for statement in statements:
@@ -41,7 +43,7 @@ def segments(group: ast.Group, scope: Scope, position: int) -> Iterator[list[str
 
 
 def repeats(statement: ast.Op | ast.Merge, scope: Scope) -> int | None:
-    """How often a statement is repeated, None if nothing is said."""
+    """How often a statement is repeated; None if the text does not say."""
     if statement.times is None:
         return None
     times = scope.whole(statement.times, "repeat", 1)

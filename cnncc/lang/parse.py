@@ -26,7 +26,7 @@ def parser() -> Lark:
 
 
 def syntax_tree(source: Source) -> ast.Net:
-    """The syntax tree of a text, or CnnccError that says what was expected where."""
+    """The syntax tree of a text. CnnccError, with what was expected and where, if it does not parse."""
     refuse_blank(source)
     try:
         return parser().parse(source.text)  # type: ignore[return-value]

@@ -1,4 +1,4 @@
-"""Graph to flat text: one op a line, no blocks, full names. Parsing it gives an equal graph."""
+"""From graph to flat text: one op a line, no blocks, full names. Parsing the text gives an equal graph."""
 
 from __future__ import annotations
 
@@ -14,13 +14,13 @@ from cnncc.ops import TABLE
 
 BARE = re.compile(r"[A-Za-z0-9_]+(\.[A-Za-z0-9_]+)*")
 WIDEST = 72
-"""Shape comments start in a common column, but not beyond this."""
+"""The last column in which the comments with shapes may start. They start in one column."""
 
 Write = Callable[[Any], str]
 
 
 def name_text(name: str) -> str:
-    """The name as the language writes it: in quotes if it has unusual characters."""
+    """A name as the language writes it: in quotes if it has characters that bare names may not have."""
     return name if BARE.fullmatch(name) and name != "as" else json.dumps(name, ensure_ascii=False)
 
 
@@ -107,7 +107,7 @@ WORDS: Mapping[str, Write] = {
     "scale": word("scale", lambda value: listing(value) if isinstance(value, tuple) else number(value)),
     **{name: word(name, number) for name in NUMBERS},
 }
-"""How an attribute is written when it is not the default."""
+"""How each attribute is written if it is not the default."""
 POSITIONAL: Mapping[str, Callable[[Mapping[str, Any]], str]] = {
     "input": lambda a: by(a["dims"]),
     "const": lambda a: by(a["dims"]),
@@ -135,7 +135,7 @@ POSITIONAL: Mapping[str, Callable[[Mapping[str, Any]], str]] = {
     "roi_align": lambda a: by(a["size"]),
     "nms": lambda a: str(a["most"]),
 }
-"""What follows the word of an op."""
+"""What follows the word of each op, by position."""
 
 
 def taken(op: str) -> set[str]:
@@ -145,8 +145,10 @@ def taken(op: str) -> set[str]:
 
 
 def print_net(graph: Graph, shapes: bool = True) -> str:
-    """Flat text of a graph, with the shape of each result as a comment unless `shapes` is false. `parse` of it gives
-    an equal graph. CnnccError for what only passes make: fused ops and laid out tensors have no text."""
+    """The text of a graph, one line an op, without blocks; `parse` of it gives an equal graph.
+
+    With `shapes`, a comment has the shape of each result. Raises CnnccError for a graph that passes have changed: fused
+    ops and blocked layouts have no text."""
     lines = [f"net {name_text(graph.name)}"]
     current = None
     for node in graph.nodes:
@@ -168,12 +170,12 @@ def output(value: str, port: str) -> str:
 
 
 def unused(graph: Graph, node: Node) -> str:
-    """What an input that nothing reads needs behind it."""
+    """The word after an input that nothing reads; an empty text for other nodes."""
     return f" {UNUSED}" if node.op == "input" and not graph.users(node.name) and node.name not in graph.outputs else ""
 
 
 def refuse_lowered(node: Node) -> None:
-    """CnnccError for a node that the language cannot say."""
+    """CnnccError for a node that the language has no text for."""
     known = node.op in WORD or node.op in MERGES
     if not known or node.attrs.get("epilogue") or node.type.block != 1:
         raise CnnccError(f"{node.name}: passes have lowered this {node.op}; only an original network has a text")
@@ -206,7 +208,7 @@ def further(node: Node) -> list[str]:
 
 
 def attributes(node: Node) -> list[str]:
-    """What is not by position and not what the parser would assume."""
+    """The attributes that are not written by position, and are not what the parser would assume."""
     assumed = dict(TABLE[node.op].attributes)
     if node.op == "conv":
         assumed["pad"] = same_pad({key: node.attrs[key] for key in ("kernel", "dilation")}, ())["pad"]
@@ -215,7 +217,7 @@ def attributes(node: Node) -> list[str]:
 
 
 def weights(node: Node) -> list[str]:
-    """Names of constants that are not `<name>.<slot>`."""
+    """The names of the constants, if they are not `<name>.<slot>`."""
     if all(name == f"{node.name}.{slot}" for slot, name in node.weights.items()):
         return []
     return ["weights", *(json.dumps(name) for name in node.weights.values())]

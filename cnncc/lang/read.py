@@ -1,4 +1,4 @@
-"""Where network texts come from."""
+"""Reading network texts from files, from standard input and from strings."""
 
 from __future__ import annotations
 
@@ -25,12 +25,14 @@ OTHERS = {
     b"\xff\xd8\xff": "a picture: `cnncc run NET PICTURE` takes it after the network",
     b"\x93NUMPY": "an array: `cnncc run NET ARRAY` takes it after the network",
 }
-"""How other files begin that are given for networks, and what to do with them."""
+"""How other files begin that people give in the place of networks, and what to do with them."""
 
 
 def parse(text: str, file: str = "<text>") -> Graph:
-    """The graph of a network text: complete attributes, inferred shapes (batch 1 unless the text says otherwise),
-    unbound weights. CnnccError, with its place in `file`, for whatever is wrong."""
+    """The graph of a network text. Attributes are complete and shapes are inferred, with batch 1 unless the
+    text says otherwise. The weights have no values yet (see `cnncc.weights.bind`).
+
+    `file` is the name of the text in errors. Raises CnnccError, with line and column, for whatever is wrong."""
     source = Source(file, text.removeprefix("\ufeff"))
     tree = syntax_tree(source)
     try:
@@ -40,8 +42,10 @@ def parse(text: str, file: str = "<text>") -> Graph:
 
 
 def read(source: str | os.PathLike[str]) -> Graph:
-    """The graph of a network: `source` is a path, `-` for standard input, or, if it has a newline, the text itself.
-    CnnccError if it cannot be read or is wrong."""
+    """The graph of a network, as `parse` makes it.
+
+    `source` is a path, or `-` for standard input, or the text itself if it has a newline. Raises CnnccError if it
+    cannot be read or is wrong."""
     if isinstance(source, str) and "\n" in source:
         return parse(source)
     if source == "-":
@@ -64,7 +68,7 @@ def contents(path: Path) -> bytes:
 
 
 def zoo_hint(path: Path) -> str:
-    """If the zoo has a network of that name, where it is."""
+    """The hint for a missing file: the network of the zoo with that name, or with the nearest one."""
     known = {p.stem: p for p in sorted(resources.directory("models").glob("*.net"))}
     if path.stem in known:
         return f"did you mean {known[path.stem]}?"
@@ -74,7 +78,7 @@ def zoo_hint(path: Path) -> str:
 
 
 def decode(data: bytes, file: str) -> str:
-    """Bytes as UTF-8, or CnnccError at the first that is not. Lines that end in CR alone end as others."""
+    """The text in UTF-8 bytes. CnnccError at the first byte that is not UTF-8. A CR without LF counts as a line end."""
     if data.startswith(COMPILED):
         hint = "`cnncc info` tells of modules; of the other commands, run, check and profile take them, named .so"
         raise CnnccError(f"{file}: is a compiled module or program, not the text of a network", hint=hint)

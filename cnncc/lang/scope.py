@@ -1,4 +1,4 @@
-"""What names mean at one place: parameters, saved values, the path that names values, the blocks around."""
+"""What names mean at one place of a text: parameters, saved values, the path of new names, the enclosing blocks."""
 
 from __future__ import annotations
 
@@ -18,11 +18,11 @@ from cnncc.lang.source import Piece, Source, Stack
 Number = int | float
 OPERATIONS = {"+": operator.add, "-": operator.sub, "*": operator.mul, "/": operator.truediv, "//": operator.floordiv}
 LARGEST = 10**18
-"""Largest whole number."""
+"""The largest whole number of the language."""
 NUMBERS: Mapping[str, Number] = {"inf": math.inf, "nan": math.nan}
 """Numbers that have a name; a parameter may have it too."""
 DEEPEST = 64
-"""Most blocks and arms inside each other."""
+"""How deep blocks and arms may be nested."""
 
 
 def letters() -> Iterator[str]:
@@ -38,17 +38,17 @@ class Scope:
     path: str = ""
     params: Mapping[str, Number] = field(default_factory=dict)
     names: ChainMap[str, str] = field(default_factory=ChainMap)
-    """Saved values and labels that `from` finds here, by name; an arm sees those around it."""
+    """Saved values and labels that `from` finds here, by name. An arm also finds those of the sequences around it."""
     stack: Stack = ()
     calls: tuple[str, ...] = ()
-    """Blocks around, outermost first."""
+    """The blocks that enclose this place, the outermost first."""
     depth: int = 0
     arms: Iterator[str] = field(default_factory=letters)
-    """Letters for the arms of merges that have no name of their own here."""
+    """Letters for the arms of merges without a label in this sequence."""
     given: dict[str, Piece] = field(default_factory=dict)
-    """First part of every label and name given here, and where."""
+    """The first part of each label and name that the author gave here, and its place."""
     generated: dict[str, tuple[str, Piece]] = field(default_factory=dict)
-    """First part of the names that were not given: what it stands for, and where."""
+    """The first part of each name that was generated here: what it stands for, and its place."""
 
     def fail(self, message: str, piece: Piece, hint: str = "") -> NoReturn:
         raise self.source.error(message, piece, hint, self.stack)
@@ -57,13 +57,14 @@ class Scope:
         return f"{self.path}.{segment}" if self.path else segment
 
     def give(self, name: str, piece: Piece) -> None:
-        """A label or name chosen by the author. CnnccError if a generated one starts alike."""
+        """Notes a label or name that the author gave. CnnccError if a generated name has the same first part."""
         first = name.partition(".")[0]
         self.given.setdefault(first, piece)
         self.refuse_alike(first)
 
     def generate(self, segment: str, what: str, piece: Piece) -> None:
-        """A letter or number for something without a name. CnnccError, at the given name, if one starts alike."""
+        """Notes a generated letter or number. CnnccError, at the given name, if a name that the author gave has the
+        same first part."""
         self.generated.setdefault(segment, (what, piece))
         self.refuse_alike(segment)
 
@@ -78,11 +79,11 @@ class Scope:
         self.fail(message, self.given[first], f"{rule}: choose another name, or label the other one too")
 
     def arm(self, path: str, piece: Piece) -> Scope:
-        """An arm of a merge of this sequence, its values called `path.0` and so on."""
+        """The scope of an arm of a merge in this sequence. Its values are called `path.0` and so on."""
         return Scope(self.source, path, self.params, self.names.new_child(), self.stack, self.calls, self.deeper(piece))
 
     def body(self, path: str, name: ast.Name, params: Mapping[str, Number]) -> Scope:
-        """The body of a block used here."""
+        """The scope of the body of a block that is used here."""
         stack = ((name.name, self.source.at(name)), *self.stack)
         return Scope(self.source, path, params, ChainMap(), stack, (*self.calls, name.name), self.deeper(name))
 
@@ -103,8 +104,8 @@ class Scope:
         return value
 
     def limited(self, value: Number, piece: Piece) -> Number:
-        """The value. Whole numbers end somewhere, so that no text computes for long. There is one `nan`, so that
-        attributes that are the same are equal."""
+        """The value, if it is not too large. Whole numbers have a largest one, so that no text computes for long. All
+        NaNs become one object, so that equal attributes compare as equal."""
         if isinstance(value, int) and abs(value) > LARGEST:
             self.fail("the number is too large", piece, f"at most {LARGEST}")
         return value if value == value else math.nan
@@ -116,7 +117,7 @@ class Scope:
         return known[name.name]
 
     def known_parameters(self, name: str) -> str:
-        """The hint for a word that is no parameter."""
+        """The hint for a word that is not a parameter: the parameters that there are."""
         if not self.params:
             return f"{name!r} is no parameter: there are none here"
         return f"{name!r} is no parameter here: {nearest(name, self.params)}"
@@ -131,7 +132,7 @@ class Scope:
         return self.limited(OPERATIONS[sign](a, b), piece)
 
     def whole(self, expr: ast.Expr, what: str, least: int = 0) -> int:
-        """The value of an expression that has to be a whole number, `least` or more."""
+        """The value of an expression. CnnccError unless it is a whole number, at least `least`."""
         value = self.number(expr)
         if not isinstance(value, int):
             hint = f"write {value:.0f}" if isinstance(expr, ast.Number) and value.is_integer() else "`//` rounds down"

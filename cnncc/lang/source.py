@@ -21,18 +21,18 @@ class Piece:
 
 @dataclass(frozen=True)
 class Source:
-    """A text and what to call it in messages."""
+    """A text, and its name in messages."""
 
     file: str
     text: str
 
     @cached_property
     def starts(self) -> list[int]:
-        """Where each line begins."""
+        """The character at which each line begins."""
         return [0, *(i + 1 for i, c in enumerate(self.text) if c == "\n")]
 
     def span(self, start: int, end: int) -> Span:
-        """The place of characters `start` up to `end`; carets stay on the first line."""
+        """The place of the characters from `start` up to `end`. The carets are under the first line only."""
         row = bisect_right(self.starts, start) - 1
         first = self.starts[row]
         stop = self.starts[row + 1] - 1 if row + 1 < len(self.starts) else len(self.text)

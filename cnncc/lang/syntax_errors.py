@@ -1,4 +1,4 @@
-"""What the parser expected, in words."""
+"""Errors of the parser, told in words: what was expected, and what the author may have meant."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ WORDS = {
     "SEMICOLON": "';'",
     "_NL": "the end of the line",
 }
-"""Terminals a person can act on, in the order they are listed; the others go without saying."""
+"""The terminals that errors name as expected, in this order. The others would not help anybody."""
 LIKE_A_BLOCK = re.compile(r"(?<![^\s;{|])(\w+)[ \t]+\w+[ \t]*(\([^()]*\))?$")
 """`blok name(c)`, in front of a brace."""
 UNQUOTED = re.compile(r"\b(?:net|save|from|output|output[ \t]+as|output[ \t]+[\w.]+[ \t]+as)[ \t]+([\w.]+)\Z")
@@ -41,21 +41,21 @@ WHOLE_NAME = re.compile(r"[\w.+@/-]+")
 WORD_AT_END = re.compile(r"\w+\Z")
 VALUE = re.compile(r"[ \t]*([\w.+-]+)")
 WITH_VALUES = {word for form in FORMS.values() for word in form.words} - {"/"}
-"""Words of the language that a number follows, or that say it all."""
+"""Words of the language for attributes, with or without a number after them."""
 FLAGS = {"bias", "nobias", "floor", "ceil", "exact", "countpad", "align", "crd", "antialias", "smallest", "indices"}
-"""Those of them that no number follows."""
+"""Those of them without a number."""
 NEAR = 200
-"""Characters that are searched for the cause: a broken text may be one long line."""
+"""How many characters are searched for the cause. There is a limit because a broken text may be one long line."""
 LONGEST = 60
-"""Characters of a word that are worth showing."""
+"""How many characters of a word are shown."""
 AFTER_KERNEL = re.compile(r"\dx\d+$")
 INNER_BLOCK = re.compile(r"\bblock\s+\w+(\([^()]*\))?$")
 MANY = 4
-"""More alternatives than this are not worth reading."""
+"""How many alternatives are listed. If there are more, none is."""
 
 
 def complaint(token: Token) -> str:
-    """`unexpected '}'`, or that something is missing at the end."""
+    """The message: `unexpected '}'`, or that the text ends too early."""
     if token.type == "$END":
         return "the text ends too early"
     text = str(token) if len(token) <= LONGEST else f"{token[:LONGEST]}..."
@@ -63,7 +63,7 @@ def complaint(token: Token) -> str:
 
 
 def expected(error: UnexpectedToken) -> str:
-    """`expected a name or '{'`, or nothing if almost anything would do."""
+    """`expected a name or '{'`; an empty text if almost anything would be right."""
     accepted = set(error.accepts or error.expected)
     words = [text for terminal, text in WORDS.items() if terminal in accepted]
     if not words or len(words) > MANY:
@@ -73,7 +73,7 @@ def expected(error: UnexpectedToken) -> str:
 
 
 def hint(source: Source, token: Token) -> str:
-    """Advice for the mistakes people make."""
+    """The hint for a mistake that people often make."""
     before = source.text[: token.start_pos].rstrip(" \t")
     if token.type == "BLOCK" or INNER_BLOCK.search(before):
         return "blocks are defined at the top level, each on a line of its own"
@@ -95,7 +95,7 @@ def hint(source: Source, token: Token) -> str:
 
 
 def equal_hint(source: Source, token: Token, before: str) -> str:
-    """Advice for an equal sign: a setting written as elsewhere, an assignment, or an argument."""
+    """The hint for an equal sign: a setting as other tools write it, an assignment, or an argument."""
     match = WORD_AT_END.search(before, max(0, len(before) - NEAR))
     word = match[0] if match else ""
     value = VALUE.match(source.text, token.end_pos or 0)
@@ -108,7 +108,7 @@ def equal_hint(source: Source, token: Token, before: str) -> str:
 
 
 def own_hint(word: str, value: re.Match[str] | None) -> str:
-    """Advice for `pad=1`, whose word is ours, and for `s=2`."""
+    """The hint for `pad=1`, whose word is one of the language, and for `s=2`, whose word is not."""
     given = value[1] if value else ""
     if word == "net":
         return f"`net {given}`, without the equal sign"
@@ -124,7 +124,7 @@ def own_hint(word: str, value: re.Match[str] | None) -> str:
 
 
 def quotes_hint(source: Source, at: int) -> str:
-    """Advice if the unexpected character at `at` is inside a name, as in `net my-net`."""
+    """The hint for an unexpected character inside a name, as in `net my-net`."""
     before = UNQUOTED.search(source.text, max(0, at - NEAR), at)
     whole = WHOLE_NAME.match(source.text, before.start(1)) if before else None
     if not whole or whole.end() == at:
@@ -133,7 +133,7 @@ def quotes_hint(source: Source, at: int) -> str:
 
 
 def misspelt_block(source: Source, token: Token) -> CnnccError | None:
-    """`blok b(c) {`: the parser only stumbles over the brace."""
+    """The error for `blok b(c) {`. The parser stops at the brace, but the first word is wrong."""
     if token.type != "LBRACE":
         return None
     before = source.text[: token.start_pos].rstrip(" \t")
@@ -147,7 +147,7 @@ def misspelt_block(source: Source, token: Token) -> CnnccError | None:
 
 
 def explain(source: Source, error: UnexpectedToken | UnexpectedCharacters) -> CnnccError:
-    """The error of the parser as one a person can use."""
+    """An error of the parser as one that helps a person."""
     if isinstance(error, UnexpectedCharacters):
         start = error.pos_in_stream or 0
         text = source.text[start]
@@ -178,11 +178,11 @@ FORMATS = (
     (r"\s*7767517\b", "a param file of ncnn"),
     (r"\s*(---\s*$|%YAML)", "YAML"),
 )
-"""How texts of others begin."""
+"""How texts of other languages begin."""
 
 
 def head_hint(source: Source, text: str) -> str:
-    """What to do about a text that does not begin as one of ours."""
+    """The hint for a text that does not begin as a network text."""
     for pattern, what in FORMATS:
         if re.match(pattern, text, re.MULTILINE):
             return f"{OTHER_FORMAT} {what}; cnncc reads its own language (docs/language.md) and ONNX models"
@@ -191,12 +191,12 @@ def head_hint(source: Source, text: str) -> str:
 
 
 NO_NAMES = ("text", "stdin")
-"""What texts from no file are called."""
+"""The names of texts that are not from a file."""
 
 
 def never_closed(source: Source, token: Token) -> CnnccError | None:
-    """An open parenthesis, or a brace in front of another block: newlines inside the one mean nothing, so that the
-    parser stumbles later."""
+    """The error for a bracket that is never closed: a parenthesis, or a brace before another block. The parser stops
+    later, because newlines in parentheses mean nothing; this error points at the bracket."""
     opened = open_brackets(source.text[: token.start_pos])
     if not opened:
         return None
@@ -211,7 +211,7 @@ def never_closed(source: Source, token: Token) -> CnnccError | None:
 
 
 def begins_anew(source: Source, token: Token) -> bool:
-    """Whether the token is of another block or of a `net` line, where no bracket can be open."""
+    """Whether the token starts another block or a `net` line, where no bracket can be open."""
     before = source.text[: token.start_pos].rstrip(" \t")
     return token.type in ("BLOCK", "NET") or (token.type == "LBRACE" and bool(INNER_BLOCK.search(before)))
 
@@ -231,7 +231,7 @@ BRACKET = re.compile(r'"(?:[^"\\\n]|\\.)*"|#[^\n]*|[(){}]')
 
 
 def place(source: Source, token: Token) -> Piece:
-    """Where the token is; for the end of the text, just after the last character that says something."""
+    """The place of the token. The end of the text is the place after its last character that is not blank."""
     if token.type != "$END":
         return Piece(token.start_pos or 0, token.end_pos or 0)
     end = len(source.text.rstrip())

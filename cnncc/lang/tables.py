@@ -1,6 +1,6 @@
 """The tables of the parser, kept between processes as JSON: making them takes 0.1 s, reading them 5 ms.
 
-Lark's own cache is a pickle, and reading a pickle can run whatever somebody put there.
+Lark's own cache is a pickle. Reading a pickle can run code that somebody put there, so it is not used.
 """
 
 from __future__ import annotations
@@ -21,8 +21,8 @@ from cnncc.base.cache_folder import cache_folder, read_private, write_private
 def kept_parser(grammar: str, **ours: Any) -> Lark:
     """The LALR(1) parser of a grammar; `ours` are options of Lark that are objects of ours.
 
-    Tables of another grammar or Lark, damaged ones, and those that are not there are made anew; so are, each time,
-    those that cannot be kept.
+    The tables are made again if there are none, if they are damaged, or if they belong to another grammar or version of
+    Lark. If the cache cannot be written, they are made each time.
     """
     path = cache_folder() / "grammar.json"
     key = hashlib.sha256(f"{version('lark')}\0{grammar}".encode()).hexdigest()
@@ -38,7 +38,7 @@ def kept_parser(grammar: str, **ours: Any) -> Lark:
 
 
 def _read(path: Path, key: str) -> dict[str, Any] | None:
-    """The tables of a file; None unless it is whole and has this key."""
+    """The tables in a file; None if the file is missing, damaged or has another key."""
     head, newline, body = (read_private(path) or b"").partition(b"\n")
     if head + newline != _head(key, body):
         return None
@@ -50,5 +50,6 @@ def _head(key: str, body: bytes) -> bytes:
 
 
 def _numbered(pairs: list[tuple[str, Any]]) -> dict[str | int, Any]:
-    """A dict whose keys are numbers again, where JSON made texts of them; no name in the tables is a number."""
+    """The dict that JSON had written as pairs. Keys that look like numbers become numbers again; no name in the tables
+    looks like one."""
     return {int(key) if key.isdigit() else key: value for key, value in pairs}

@@ -1,4 +1,4 @@
-"""What the parser makes of each rule of the grammar: syntax tree nodes."""
+"""The nodes of the syntax tree that the parser makes for each rule of the grammar."""
 
 from __future__ import annotations
 
@@ -13,11 +13,11 @@ from cnncc.lang import ast
 
 Parts = list[Any]
 DIGITS = 18
-"""Longest whole number; others have a point or an exponent."""
+"""Most digits of a whole number. Longer numbers must have a point or an exponent."""
 
 
 class NumberError(Exception):
-    """A number that cannot be computed with."""
+    """A number that is too large to compute with."""
 
     def __init__(self, token: Token, message: str, hint: str = "") -> None:
         super().__init__(token)
@@ -27,7 +27,7 @@ class NumberError(Exception):
 
 
 def edges(parts: Parts) -> tuple[int, int]:
-    """First and last character of what a rule matched."""
+    """Where the text that a rule matched starts and ends."""
     return start_of(parts[0]), end_of(parts[-1])
 
 
@@ -59,7 +59,8 @@ def word(token: Token) -> ast.Text:
 
 
 def opened(items: Iterable[ast.Item]) -> Iterator[ast.Item]:
-    """Items behind the first: there, `mean(1, 2)` is `mean (1, 2)`, since blocks only start statements."""
+    """The items after the first. There, `mean(1, 2)` means `mean (1, 2)`, because a block can only start a
+    statement."""
     for item in items:
         if isinstance(item, ast.Call) and not any(a.name for a in item.args):
             yield ast.Value(item.name.start, item.name.end, item.name)

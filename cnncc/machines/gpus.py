@@ -1,34 +1,36 @@
-"""GPUs are data like processors: `targets/cuda*.toml` says what one has. All figures are of the named device."""
+"""GPUs are data, as processors are: `targets/cuda*.toml` describe them. All figures in a file are those of one named
+device."""
 
 from __future__ import annotations
 
-import tomllib
-from collections.abc import Set
-from dataclasses import dataclass, fields
-from pathlib import Path
-from typing import Any
+from dataclasses import dataclass
 
-from cnncc.base import resources
-from cnncc.base.errors import CnnccError, nearest
+from cnncc.base.errors import CnnccError
+from cnncc.machines import forms
+from cnncc.options import Options
 
-PREFIX = "cuda"
-"""Of the names of all GPU targets."""
+FORMATS = ("cuda",)
+"""Of modules for GPUs."""
+
+ALIGN = 256
+"""Bytes, of everything in device memory: what cuMemAlloc gives, and more than any load needs."""
 
 
 @dataclass(frozen=True)
 class Gpu:
-    """A GPU as the compiler sees it; rates are per multiprocessor and cycle unless they say otherwise."""
+    """What the compiler knows of a GPU. Rates are for one multiprocessor and cycle, unless their names say
+    otherwise."""
 
     name: str
     description: str
     device: str
     """The product whose figures these are."""
     compute_capability: int
-    """Of the kernels' instructions, times ten: 80 is 8.0."""
+    """The compute capability that kernels need, times ten: 80 is 8.0."""
     cubins: tuple[str, ...]
-    """Architectures for which machine code is made."""
+    """Architectures that get machine code."""
     ptx: str
-    """Virtual architecture of the PTX, for devices later than the cubins'."""
+    """Virtual architecture of the PTX, which newer devices than those of `cubins` use."""
     multiprocessors: int
     clock_mhz: int
     fma_per_cycle: int
@@ -40,14 +42,37 @@ class Gpu:
     registers_per_multiprocessor: int
     shared_bytes_per_multiprocessor: int
     shared_bytes_per_block: int
-    """Without opting in to more."""
+    """What a block may use without asking the driver for more."""
     memory_gbytes_per_second: float
     l2_gbytes_per_second: float
     l2_bytes: int
     launch_microseconds: float
-    """From the end of a kernel to the start of the next one in a CUDA graph."""
+    """Time from the end of a kernel to the start of the next one in a CUDA graph."""
     block: int
     """Channels per block of the NCHWc layout: 16 bytes, the widest load."""
+    format: str
+    """What a module is: `cuda`, a shared object with machine code for the GPU."""
+
+    @property
+    def align(self) -> int:
+        return ALIGN
+
+    @property
+    def cores(self) -> int:
+        """Of the processor that starts the kernels."""
+        return 1
+
+    def check(self, options: Options) -> None:
+        """CnnccError for options that a GPU cannot do. It has no threads to set: their number means nothing."""
+        if options.tuned:
+            hint = "leave --tune out"
+            raise CnnccError(f"target {self.name} cannot be tuned: its kernels are picked by a model", hint=hint)
+        if options.weights_dtype != "float32":
+            raise CnnccError(f"target {self.name} stores float32 weights only, not {options.weights_dtype}")
+
+    def unfit(self) -> str:
+        """Nothing: whether there is a GPU, its driver tells when the module runs."""
+        return ""
 
     @property
     def peak_flops(self) -> float:
@@ -67,29 +92,9 @@ class Gpu:
 
 def names() -> list[str]:
     """All GPU targets."""
-    return sorted(p.stem for p in resources.directory("targets").glob(f"{PREFIX}*.toml"))
-
-
-def is_gpu(name: str) -> bool:
-    """Whether a target's name asks for a GPU (of which there may be none of that name)."""
-    return name.split("-")[0] == PREFIX
+    return forms.names(*FORMATS)
 
 
 def load(name: str) -> Gpu:
     """The GPU of that name; CnnccError for an unknown name or a file that does not fit the form."""
-    path = resources.directory("targets") / f"{name}.toml"
-    if not path.is_file():
-        raise CnnccError(f"unknown target {name!r}", hint=nearest(name, names()))
-    return Gpu(**read_form(path, {f.name for f in fields(Gpu)}))
-
-
-def read_form(path: Path, keys: Set[str]) -> dict[str, Any]:
-    """The values of a target file, by key: `name` is the file's own. CnnccError if its keys are not these."""
-    try:
-        data = tomllib.loads(path.read_text(encoding="utf-8"))
-    except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
-        raise CnnccError(f"{path}: not a readable target file: {error}") from error
-    wrong = sorted((keys - {"name"}) ^ data.keys())
-    if wrong:
-        raise CnnccError(f"{path}: missing or unknown keys: {', '.join(wrong)}")
-    return {"name": path.stem, **{k: tuple(v) if isinstance(v, list) else v for k, v in data.items()}}
+    return forms.fill(Gpu, forms.read(name))

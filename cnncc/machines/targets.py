@@ -4,33 +4,37 @@ from __future__ import annotations
 
 import os
 import platform
-from dataclasses import dataclass, fields, replace
+from dataclasses import dataclass, replace
 from functools import cache, cached_property
 from pathlib import Path
 
-from cnncc.base import resources
-from cnncc.base.errors import CnnccError, nearest
-from cnncc.machines import gpus
-from cnncc.machines.units import Unit, read_units
+from cnncc.base.errors import CnnccError
+from cnncc.machines import forms
+from cnncc.machines.units import Unit
+from cnncc.options import Options
 from cnncc.runtime import cpu
+from cnncc.runtime.interface import ALIGN
+
+FORMATS = ("elf", "wasm")
+"""Of modules for processors."""
 
 
 @dataclass(frozen=True)
 class Target:
-    """A processor as the compiler sees it. Sizes in bytes; `vector_bits` of the widest vectors."""
+    """What the compiler knows of a processor. Sizes are in bytes; `vector_bits` are those of the widest vectors."""
 
     name: str
     triple: str
     abi: str
-    """LLVM's name of the calling convention; empty for the usual one of the triple."""
+    """LLVM's name of the ABI; empty for the default of the triple."""
     cpu: str
     features: tuple[str, ...]
     """LLVM attributes on top of those of `cpu`, each with + or -."""
     requires: tuple[str, ...]
     """Feature names, as LLVM spells them, that a machine must have to load the module."""
     baseline: str
-    """CPU, as LLVM calls it, whose features all machines of the kind have: a module checks the others when it runs.
-    Empty if there is nothing to check, or no way."""
+    """LLVM's name of a CPU whose features all machines of the kind have. A module checks the other features when it
+    runs. Empty if there is nothing to check, or no way to do it."""
     isa: str
     """Short name of the vector unit, used in kernel names."""
     vector_bits: int
@@ -42,28 +46,47 @@ class Target:
     l3_bytes: int
     l3_bytes_per_cycle: float
     memory_bytes_per_cycle: float
-    """What each core reads from the last cache, and from memory, while all of them read."""
+    """What each core reads from the last cache, and from memory, while all cores read at the same time."""
     block: int
     """Channels per block of the NCHWc layout."""
     float16: bool
     """Whether it has an instruction that converts float16 to float32."""
     format: str
-    """What a module is: `elf`, a shared object and a header, or `wasm`, WebAssembly with weights and JavaScript."""
+    """The form of a module: `elf` (a shared object and a header) or `wasm` (WebAssembly, weights and JavaScript)."""
     pointer_bytes: int
     threads: bool
     """Whether a run may use several threads."""
     pause: str
-    """Call of an LLVM intrinsic for a thread that waits in a loop; empty for none."""
+    """The call of an LLVM intrinsic that a thread makes while it waits in a loop; empty for none."""
     linkers: tuple[str, ...]
-    """Commands that compile C and link for it, best first; `zig` is that of the `ziglang` wheel. On a machine of the
-    same kind its own C compiler comes before them."""
+    """Commands that compile C and link for the target, the preferred one first; `zig` stands for the wheel `ziglang`,
+    too. On a machine of the same kind, the machine's own C compiler comes before them."""
     c_flags: tuple[str, ...]
-    """Flags for the C parts of a module, beside those of all targets."""
+    """Flags for the C parts of a module, in addition to the flags for all targets."""
     description: str
 
+    @property
+    def align(self) -> int:
+        return ALIGN
+
+    def check(self, options: Options) -> None:
+        """CnnccError for options that the processor cannot do."""
+        if options.dtype != "float32":
+            hint = "GPU targets have tensor cores"
+            raise CnnccError(f"target {self.name} computes in float32, not {options.dtype}", hint=hint)
+        if options.weights_dtype == "float16" and not self.float16:
+            hint = "bfloat16 needs none; or a target that has one, such as x86-64-v3"
+            raise CnnccError(f"target {self.name} has no instruction that converts float16 weights", hint=hint)
+        if (options.threads or 1) > 1 and not self.threads:
+            raise CnnccError(f"target {self.name} has no threads, got {options.threads}", hint="leave --threads out")
+
+    def unfit(self) -> str:
+        """Why this machine cannot run code for the target; empty if it can."""
+        return cpu.unfit(self.triple, self.requires)
+
     def keeps(self, weight_bytes: int) -> bool:
-        """Whether so many bytes of weights are still in the last cache when a network runs again: if they fit half of
-        it."""
+        """Whether `weight_bytes` of weights stay in the last cache from one run to the next. It is assumed that they do
+        if they fit into half of it."""
         return weight_bytes <= self.l3_bytes // 2
 
     @cached_property
@@ -73,7 +96,7 @@ class Target:
 
     @property
     def lanes(self) -> int:
-        """float32 values in one vector register."""
+        """float32 values of a vector register, at most one block of channels."""
         return min(self.floats.lanes, self.block)
 
     @property
@@ -84,35 +107,17 @@ class Target:
 
 def names() -> list[str]:
     """The names of all targets that are processors, `host` first; `cnncc.machines.gpus` has the others."""
-    return ["host", *sorted(p.stem for p in resources.directory("targets").glob("*.toml") if not gpus.is_gpu(p.stem))]
+    return [forms.HOST, *forms.names(*FORMATS)]
 
 
 def load(name: str) -> Target:
-    """The target of that name; CnnccError for an unknown name or a file that does not fit the form."""
-    if name == "host":
+    """The processor of that name; CnnccError for an unknown name, a GPU or a file that does not fit the form."""
+    if name == forms.HOST:
         return host()
-    path = resources.directory("targets") / f"{name}.toml"
-    if not path.is_file():
-        raise CnnccError(f"unknown target {name!r}", hint=nearest(name, [*names(), *gpus.names()]))
-    if gpus.is_gpu(name):
+    data = forms.read(name)
+    if data.get("format") not in FORMATS:
         raise CnnccError(f"target {name} is a GPU", hint="this command is for processors")
-    form = gpus.read_form(path, {f.name for f in fields(Target)})
-    return Target(**{**form, "units": read_units(str(path), form["units"], form["vector_bits"])})
-
-
-def check_name_runs_here(name: str) -> None:
-    """As `check_runs_here`; of a GPU, its driver tells when it runs."""
-    if gpus.is_gpu(name):
-        gpus.load(name)
-    else:
-        check_runs_here(load(name))
-
-
-def check_runs_here(target: Target) -> None:
-    """CnnccError unless this machine can run code for the target."""
-    if why := cpu.unfit(target.triple, target.requires):
-        hint = "`cnncc compile` writes a module for it"
-        raise CnnccError(f"target {target.name}: {why}", hint=hint)
+    return forms.fill(Target, data)
 
 
 @cache
@@ -145,14 +150,15 @@ def host() -> Target:
 
 
 EVERY_X86_64 = ("64bit", "cmov", "cx8", "fxsr", "mmx", "prfchw", "sse", "sse2")
-"""LLVM's names of what all of them have, or ignore: `prfchw` is a hint, for older ones no operation."""
+"""LLVM's names of features that all x86-64 processors have. `prfchw` is a hint, which older ones ignore."""
 
 
 def _host_features(base: Target) -> list[str]:
-    """LLVM attributes of this machine, cut down to what `base` requires and every x86-64 has: loops over floats gain
-    nothing from the others (sha, clwb, gfni, and avx512fp16, whose moves LLVM likes for halves), and another machine
-    may load the module that has what it says it requires, and lacks these. The name of the processor alone would
-    promise what a virtual machine may mask, so every feature is said, present or not."""
+    """LLVM attributes of this machine: one for each feature, on or off.
+
+    On are only features that `base` requires or every x86-64 has, so that any machine that has what the module requires
+    can run it. Kernels gain nothing from the others (sha, clwb, gfni, avx512fp16). Features that this machine lacks are
+    turned off by name, because a virtual machine may lack some that processors of its name have."""
     import llvmlite.binding as llvm
 
     detected: dict[str, bool] = llvm.get_host_cpu_features()
@@ -161,7 +167,8 @@ def _host_features(base: Target) -> list[str]:
 
 
 def available_cores() -> int:
-    """Cores this process may use: its affinity, cut by the cgroup's CPU quota (rounded up)."""
+    """How many cores this process may use: those of its affinity, and at most the CPU quota of its cgroup, rounded
+    up."""
     cores = len(os.sched_getaffinity(0))
     try:
         quota, period = Path("/sys/fs/cgroup/cpu.max").read_text().split()
@@ -171,7 +178,7 @@ def available_cores() -> int:
 
 
 def _cache_bytes(level: int) -> int | None:
-    """Size of the data cache of that level as Linux tells it, None where it does not."""
+    """Bytes of the data cache of that level, as Linux reports them; None if it does not."""
     for index in sorted(Path("/sys/devices/system/cpu/cpu0/cache").glob("index*")):
         try:
             found, kind, size = ((index / f).read_text().strip() for f in ("level", "type", "size"))

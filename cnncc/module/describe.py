@@ -13,12 +13,12 @@ from cnncc.ir import Node, TensorType
 from cnncc.ir.text import print_graph
 from cnncc.module.keys import compiler_digest
 from cnncc.module.names import c_name
-from cnncc.module.stored import Stored
+from cnncc.module.program import Program
 from cnncc.ops.source import picture
 from cnncc.runtime.interface import FORMAT
 
 
-def network(program: Stored) -> dict[str, Any]:
+def network(program: Program[Any]) -> dict[str, Any]:
     """Names, shapes and sizes of the network as written."""
     source, graph = program.source, program.graph
     return {
@@ -34,9 +34,19 @@ def network(program: Stored) -> dict[str, Any]:
     }
 
 
-def kernels(program: Stored) -> Sequence[tuple[str, str, str]]:
+def kernels(program: Program[Any]) -> Sequence[tuple[str, str, str]]:
     """(node, kernel, why) of every call."""
     return [(c.node, c.kernel.name, s.why) for s in program.selections.values() for c in s.calls]
+
+
+def flags(program: Program[Any]) -> dict[str, Any]:
+    """The options that a network was compiled with."""
+    options = program.options
+    return {
+        "batch": options.batch,
+        "threads": program.threads,
+        **{name: getattr(options, name) for name in ("max_error", "weights_dtype", "dtype", "tuned")},
+    }
 
 
 def compiler(**more: str) -> dict[str, str]:

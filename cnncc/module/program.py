@@ -2,193 +2,23 @@
 
 from __future__ import annotations
 
-import math
-from collections.abc import Callable
-from dataclasses import dataclass, replace
+from abc import ABC, abstractmethod
+from dataclasses import dataclass
 from functools import cached_property
+from typing import Generic, Self, TypeVar
 
-from cnncc import ops, passes
 from cnncc.base.errors import CnnccError
-from cnncc.ir import Graph, Node
-from cnncc.kernels.cpu.rules import select
-from cnncc.kernels.shared.choices import Choices
-from cnncc.kernels.shared.spec import Call, Kernel, Site
-from cnncc.machines.targets import Target
-from cnncc.module import rooms as arena
-from cnncc.module.rooms import ArenaLayout
-from cnncc.module.stored import Stored
-from cnncc.runtime.interface import ALIGN
-from cnncc.weights.half import check_dtype
+from cnncc.ir import Constant, Graph, Node, TensorType
+from cnncc.kernels.shared.spec import Call, Packed, Selection
+from cnncc.machines import Machine
+from cnncc.module.layout import to_stored
+from cnncc.options import Options
+from cnncc.plan import ArenaPlan
 
 LARGEST_INDEX = (1 << 31) - 1
 """Kernels count floats in int32."""
 
-
-@dataclass(frozen=True, eq=False)
-class Program(Stored):
-    """Everything about a compiled network but its machine code."""
-
-    target: Target
-    threads: int
-    order_given: tuple[Node, ...] = ()
-    """The nodes of `graph` in the order of the source."""
-    proven: bool = False
-    """Whether no order of the nodes needs less memory than that of `graph`."""
-    stamps: bool = False
-    """Whether a run notes in its arena when each step ended, for `cnncc profile`."""
-    weights_dtype: str = "float32"
-    """Type in which the weights of `cnncc.weights.half.OPS` are stored."""
-    max_error: float = 1e-5
-    """Share of a layer's largest output by which an algorithm with fewer operations may be off."""
-    tuned: bool = False
-    """Whether kernels were chosen by measuring."""
-
-    @cached_property
-    def kernels(self) -> tuple[Kernel, ...]:
-        """The distinct kernels, in order of first use."""
-        return tuple(dict.fromkeys(c.kernel for c in self.calls))
-
-    @property
-    def layers(self) -> dict[Kernel, tuple[str, ...]]:
-        """The nodes that call each kernel, as in `conv1 (conv, add, relu)`."""
-        found: dict[Kernel, dict[str, None]] = {}
-        for call in self.calls:
-            node = self.graph[call.node]
-            steps = [node.op, *(name for name, _ in node.attrs.get("epilogue", ()))]
-            found.setdefault(call.kernel, {})[f"{node.name} ({', '.join(steps)})"] = None
-        return {kernel: tuple(layers) for kernel, layers in found.items()}
-
-    @property
-    def weight_align(self) -> int:
-        return ALIGN
-
-    @property
-    def weights_stay(self) -> bool:
-        """Whether weights are taken to come from the last cache, and not from memory, when the network runs again."""
-        return _weights_stay(self.graph, self.target)
-
-    @cached_property
-    def memory(self) -> ArenaLayout:
-        """What the arena holds besides activations."""
-        return arena.lay_out(self.graph, self.plan, self.selections, self.threads)
-
-    def images(self, call: Call) -> int:
-        """How many times a call is made: once for each image, or once for all."""
-        return arena.images(call, self.graph[call.node].type.shape[0])
-
-    def images_innermost(self, call: Call) -> bool:
-        """Whether a piece of a call's work is done for all images before the next piece: weights larger than an image
-        of the result then stay in cache; otherwise the image does."""
-        read = {o.name for o in call.operands if o.kind == "weight"}
-        weights = sum(p.nbytes for p in self.selections[call.node].weights if p.name in read)
-        return weights > self.graph[call.node].type.nbytes // self.images(call)
-
-    @property
-    def arena_bytes(self) -> int:
-        """The arena a run needs: activations, workspace and scratch of the kernels, the steps' counters, stamps."""
-        return self.stamps_offset + (8 * (len(self.calls) + 1) if self.stamps else 0)
-
-    @property
-    def stamps_offset(self) -> int:
-        """Where in the arena the stamps begin: cycles (uint64) at the start and at the end of each step."""
-        return self.memory.bytes
-
-
-def make_program(
-    source: Graph,
-    target: Target,
-    batch: int = 1,
-    threads: int = 1,
-    keep_all: bool = False,
-    max_error: float = 1e-5,
-    on_pass: Callable[[str, Graph], object] | None = None,
-    weights_dtype: str = "float32",
-    choices: Choices | None = None,
-) -> Program:
-    """Runs all passes for a target and selects the kernels.
-
-    `keep_all` keeps every value readable after a run. `max_error` is the share of a layer's largest output by which an
-    algorithm with fewer operations may be off. `choices` take the place of the model's picks.
-    CnnccError if the target cannot convert from `weights_dtype`, or has no threads and more than one is asked for.
-    """
-    _check_weights_dtype(weights_dtype, target)
-    if threads > 1 and not target.threads:
-        raise CnnccError(f"target {target.name} has no threads, got {threads}", hint="leave --threads out")
-    batched = passes.with_batch(source, batch)
-    graph = passes.assign_layouts(passes.run(batched, on_pass=on_pass), target.block)
-    ops.verify(graph)
-    if on_pass is not None:
-        on_pass("assign_layouts", graph)
-    given, best = graph.nodes, passes.best_order(graph, ALIGN)
-    graph = best.graph
-    plan = passes.plan_arena(graph, align=ALIGN, reuse=not keep_all)
-    rooms, selections = arena.rooms(graph, target.cores), {}
-    stay = _weights_stay(graph, target)
-    for node in graph.nodes:
-        slot = plan.slots[node.name]
-        if slot.view or slot.kind in ("input", "constant"):
-            continue
-        if node.op == "concat" and not plan.copies.get(node.name):
-            continue  # every arm is written where it belongs
-        near = (node.name, *node.inputs)
-        strides = {name: plan.slots[name].image_stride for name in near}
-        copies = tuple(plan.copies.get(node.name, ()))
-        room = rooms[node.name]
-        site = Site(graph, node, target, strides, max_error, copies, weights_dtype, choices or {}, room, stay)
-        selections[node.name] = select(site)
-    program = Program(
-        batched,
-        graph,
-        plan,
-        selections,
-        target,
-        threads,
-        order_given=given,
-        proven=best.proven,
-        weights_dtype=weights_dtype,
-        max_error=max_error,
-        tuned=choices is not None,
-    )
-    return program if keep_all else _roomier(program)
-
-
-def _weights_stay(graph: Graph, target: Target) -> bool:
-    """Judged by the weights as they are: how large kernels store them depends on the answer."""
-    return target.keeps(4 * sum(math.prod(c.shape) for c in graph.constants.values()))
-
-
-def _roomier(program: Program) -> Program:
-    """The program with its activations moved, if that makes the arena smaller; they take as many bytes as before."""
-    memory = program.memory
-    if memory.bytes == memory.bound:
-        return program
-    guests = [(room.step, room.step, room.bytes) for room in memory.rooms]
-    other = replace(program, plan=passes.plan_arena(program.graph, ALIGN, guests=guests))
-    return min(program, other, key=lambda p: p.memory.bytes)
-
-
-def _check_weights_dtype(dtype: str, target: Target) -> None:
-    check_dtype(dtype)
-    if dtype == "float16" and not target.float16:
-        hint = "bfloat16 needs none; or a target that has one, such as x86-64-v3"
-        raise CnnccError(f"target {target.name} has no instruction that converts float16 weights", hint=hint)
-
-
-def check_indices(program: Program) -> None:
-    """CnnccError if a kernel would have to count beyond its 32-bit indices: in one image, or in the whole batch where
-    it takes that at once; in its weights, scratch or workspace."""
-    graph, plan = program.graph, program.plan
-    for name, selection in program.selections.items():
-        node = graph[name]
-        for call in selection.calls:
-            images = node.type.shape[0] if call.whole_batch else 1
-            strides = [plan.slots[value].image_stride // 4 for value in (name, *node.inputs)]
-            sizes = [images * stride for stride in strides] + [packed.constant.shape[0] for packed in selection.weights]
-            most = max(*sizes, call.kernel.scratch_floats, call.workspace_floats)
-            if most > LARGEST_INDEX:
-                what = f"{node.op} needs an array of {most} numbers, more than {LARGEST_INDEX}"
-                hint = "smaller images, fewer channels or, for fc, fewer images in a batch"
-                raise CnnccError(what, span=node.span, stack=node.stack, hint=hint)
+M = TypeVar("M", bound=Machine, covariant=True)
 
 
 @dataclass(frozen=True)
@@ -202,7 +32,110 @@ class Arena:
     total_bytes: int
 
 
-def arena_of(program: Program) -> Arena:
-    """The memory a program needs."""
-    added = program.arena_bytes - program.plan.bytes
-    return Arena(program.plan.bytes, program.plan.bound, added, program.arena_bytes)
+@dataclass(frozen=True, eq=False)
+class Program(ABC, Generic[M]):
+    """Everything about a compiled network but its machine code. Weights lie one after the other, each at a multiple of
+    the machine's `align` bytes."""
+
+    source: Graph
+    """The graph as written, before any pass, with the batch."""
+    graph: Graph
+    plan: ArenaPlan
+    selections: dict[str, Selection]
+    """Node name -> its kernel calls; nodes without work are not listed."""
+    target: M
+    options: Options
+    order_given: tuple[Node, ...] = ()
+    """The nodes of `graph` in the order of the source."""
+    proven: bool = False
+    """Whether no order of the nodes needs less memory than that of `graph`."""
+
+    @property
+    @abstractmethod
+    def threads(self) -> int:
+        """Most threads that a run may use."""
+
+    @property
+    @abstractmethod
+    def arena_bytes(self) -> int:
+        """Memory of a run: activations, workspace of the kernels, and what else the machine needs."""
+
+    @abstractmethod
+    def images_at_once(self, call: Call) -> int:
+        """Images that one call of the kernel computes."""
+
+    @abstractmethod
+    def workspace_at_once(self, call: Call) -> int:
+        """Floats of workspace that one call of the kernel sees."""
+
+    def settled(self) -> Self:
+        """The program once its kernels are known: the plan may be made anew around the memory that they need."""
+        return self
+
+    @cached_property
+    def calls(self) -> tuple[Call, ...]:
+        """All calls in execution order."""
+        return tuple(c for s in self.selections.values() for c in s.calls)
+
+    @property
+    def arena(self) -> Arena:
+        """The memory of a run and what it holds."""
+        return Arena(self.plan.bytes, self.plan.bound, self.arena_bytes - self.plan.bytes, self.arena_bytes)
+
+    @cached_property
+    def weights(self) -> tuple[tuple[Packed, int], ...]:
+        """Every packed weight with its byte offset in the weights of the module; one of no bytes has a place too."""
+        constants = [Packed(f"{n.name}.value", self._stored(n)) for n in self.graph.nodes if n.op == "const"]
+        placed, offset = [], 0
+        for packed in [*constants, *(w for s in self.selections.values() for w in s.weights)]:
+            placed.append((packed, offset))
+            offset += -(-max(packed.nbytes, 1) // self.target.align) * self.target.align
+        return tuple(placed)
+
+    def _stored(self, node: Node) -> Constant:
+        """A const node's value as its layout stores it, flat."""
+        constant = self.graph.constants[node.weights["value"]]
+        return constant.map((node.type.nbytes // 4,), lambda v: to_stored(v, node.type).ravel())
+
+    @cached_property
+    def source_names(self) -> dict[str, str]:
+        """Each output value -> the value of the source it is: late passes give copies names of their own."""
+        return dict(zip(self.graph.outputs, self.source.outputs, strict=True))
+
+    @cached_property
+    def outputs(self) -> dict[str, TensorType]:
+        """What each output is called, and its type, in order."""
+        types = (self.graph[value].type for value in self.graph.outputs)
+        return dict(zip(self.source.output_names, types, strict=True))
+
+    @cached_property
+    def weight_offsets(self) -> dict[str, int]:
+        return {packed.name: offset for packed, offset in self.weights}
+
+    @property
+    def weight_bytes(self) -> int:
+        if not self.weights:
+            return 0
+        packed, offset = self.weights[-1]
+        return offset + packed.nbytes
+
+
+def check_indices(program: Program[Machine]) -> None:
+    """CnnccError if a kernel would have to count beyond its 32-bit indices: in the images that it takes at once, in its
+    weights, scratch or workspace."""
+    for name, selection in program.selections.items():
+        for call in selection.calls:
+            most = _largest_array(program, name, call)
+            if most > LARGEST_INDEX:
+                node = program.graph[name]
+                what = f"{node.op} needs an array of {most} numbers, more than {LARGEST_INDEX}"
+                hint = "smaller images, fewer channels or, for fc, fewer images in a batch"
+                raise CnnccError(what, span=node.span, stack=node.stack, hint=hint)
+
+
+def _largest_array(program: Program[Machine], name: str, call: Call) -> int:
+    """Numbers of the largest array that a call of a node's counts in."""
+    images, slots = program.images_at_once(call), program.plan.slots
+    values = [images * slots[value].image_stride // 4 for value in (name, *program.graph[name].inputs)]
+    weights = [packed.constant.shape[0] for packed in program.selections[name].weights]
+    return max(*values, *weights, call.kernel.scratch_floats, program.workspace_at_once(call))

@@ -1,5 +1,8 @@
-"""Where in the arena kernels find their workspace and scratch, and threads their counters: in what the activations
-leave free at each step, and above them where that is not enough."""
+"""The places of workspace, scratch and counters in the arena.
+
+Workspace and scratch of a step lie in bytes that no activation uses at that step, and above the activations if these
+bytes do not suffice. The counters of threads lie above everything.
+"""
 
 from __future__ import annotations
 
@@ -17,7 +20,8 @@ from cnncc.plan.plan_arena import ArenaPlan, activations_alive
 from cnncc.runtime.interface import ALIGN
 
 COUNTER_BYTES = 4
-"""An int32: of a step and thread, the chunks taken from the thread's share; of a step, the chunks that are finished."""
+"""A counter is an int32. Each step has one for each thread, the chunks taken from that thread's share; and one more,
+the chunks that are finished."""
 
 
 @dataclass(frozen=True)
@@ -25,7 +29,8 @@ class Room:
     """Bytes of the arena in use during one step of the graph."""
 
     kind: str
-    """workspace, which the calls of a node hand each other, or scratch, which each thread has of its own."""
+    """`workspace`, in which the calls of a node hand each other values, or `scratch`, of which each thread has its
+    own."""
     node: str
     step: int
     offset: int
@@ -34,8 +39,8 @@ class Room:
 
 @dataclass(frozen=True)
 class CallMemory:
-    """For one call: bytes from the start of the arena to its workspace and to the first thread's scratch, and from one
-    thread's scratch to the next."""
+    """The memory of one call, in bytes: the offsets in the arena of its workspace and of the first thread's scratch,
+    and the distance from one thread's scratch to the next."""
 
     workspace: int
     scratch: int
@@ -44,29 +49,31 @@ class CallMemory:
 
 @dataclass(frozen=True)
 class ArenaLayout:
-    """Everything in the arena but the activations, which lie where the plan says."""
+    """What the arena holds besides the activations, whose places are in the plan."""
 
     rooms: tuple[Room, ...]
     calls: tuple[CallMemory, ...]
     """In execution order."""
     counters: int
-    """Offset of the counters of all steps, which must be zero when a run starts: a row for each thread, and one of what
-    is finished. A thread mostly changes its own row, whose cache lines are no other's."""
+    """Offset of the counters of all steps. They must be zero when a run starts. There is a row for each thread, and one
+    for the finished chunks. A row has cache lines of its own, and a thread mostly changes its own row."""
     counter_row: int
     """Bytes from one row of counters to the next."""
     bytes: int
     bound: int
-    """The largest sum at any step: with these kernels and this order, no arena is smaller."""
+    """The largest sum of bytes in use at one step: with these kernels in this order, no arena is smaller."""
 
 
 def rooms(graph: Graph, cores: int) -> dict[str, float]:
-    """For each node, the bytes for an image that its workspace and scratch should keep to: those that activations
-    leave free at its step, and a share of all of them on top, less the counters of a thread for each core. They
-    are counted as if every node made two calls, as many as a convolution does: the kernels are not chosen yet."""
+    """For each node, a budget for workspace and scratch, in bytes for each image of the batch.
+
+    It is what the activations leave free in the arena at the node's step, plus `SHARE` of the largest sum of live
+    activations, minus the counters of `cores` threads. The kernels are not chosen yet, so counters are counted as if
+    each node made two calls, as many as a convolution may make."""
     alive = activations_alive(graph, ALIGN)
     most = max(alive, default=0)
     if not most:
-        return dict.fromkeys(graph.by_name, math.inf)  # everything is in the caller's buffers
+        return dict.fromkeys(graph.by_name, math.inf)  # all values are in the caller's buffers
     images = max(n.type.shape[0] for n in graph.inputs)
     counters = (cores + 1) * counter_row_bytes(2 * len(graph.nodes))
     left = (most * (1 + SHARE) - counters - live for live in alive)
@@ -74,7 +81,7 @@ def rooms(graph: Graph, cores: int) -> dict[str, float]:
 
 
 def lay_out(graph: Graph, plan: ArenaPlan, selections: Mapping[str, Selection], threads: int) -> ArenaLayout:
-    """The arena of a program. Deterministic."""
+    """Places workspace and scratch of all steps, and the counters. Deterministic."""
     live = []
     rooms: list[Room] = []
     calls: list[CallMemory] = []
@@ -95,7 +102,7 @@ def lay_out(graph: Graph, plan: ArenaPlan, selections: Mapping[str, Selection], 
 
 
 def counter_row_bytes(steps: int) -> int:
-    """Of one counter for each step, in whole cache lines."""
+    """Bytes of a row with one counter for each step, in whole cache lines."""
     return aligned(COUNTER_BYTES * steps)
 
 
@@ -112,12 +119,13 @@ def _wanted(calls: Sequence[Call], batch: int, threads: int) -> dict[str, int]:
 
 
 def _scratch(call: Call) -> int:
-    """Bytes of one thread, in whole cache lines."""
+    """Bytes of scratch that one thread needs, in whole cache lines."""
     return aligned(4 * call.kernel.scratch_floats)
 
 
 def _in_use(graph: Graph, plan: ArenaPlan) -> Iterator[Occupied]:
-    """At each step, the bytes of the arena that hold activations: the same object, changed from step to step."""
+    """For each step, the bytes of the arena that hold activations. It yields one object, which it changes from step to
+    step."""
     begin: list[list[tuple[int, int]]] = [[] for _ in range(len(graph.nodes) + 1)]
     end: list[list[tuple[int, int]]] = [[] for _ in range(len(graph.nodes) + 2)]
     for tenant in plan.tenants:
@@ -135,7 +143,7 @@ def _in_use(graph: Graph, plan: ArenaPlan) -> Iterator[Occupied]:
 
 
 def _place(wanted: Mapping[str, int], taken: Sequence[tuple[int, int]]) -> dict[str, tuple[int, int]]:
-    """Offset and size of each thing wanted at one step, such that the highest ends as low as can be."""
+    """Offset and size of each room that one step needs. Of all orders of placing, the one that ends lowest is taken."""
     return min((_first_fit(order, wanted, taken) for order in permutations(wanted)), key=_height)
 
 

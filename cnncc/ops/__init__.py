@@ -43,6 +43,7 @@ __all__ = [
     "REQUIRED",
     "TABLE",
     "UNBOUNDED",
+    "VIEWS",
     "Op",
     "ShapeError",
     "VerifyError",
@@ -69,6 +70,8 @@ ELEMENTWISE = frozenset(op.name for family in (combine, compare) for op in famil
 """Ops of several tensors that fit each other, element by element, with an epilogue."""
 UNBOUNDED = activation.UNBOUNDED | combine.UNBOUNDED
 """Ops of both kinds that may give infinity or NaN of finite numbers."""
+VIEWS = frozenset({"flatten", "reshape", "slice"})
+"""Ops whose result may be a part of their input's memory: the planner lets them do no work."""
 DEFAULTS: Mapping[str, Attrs] = {name: op.attributes for name, op in TABLE.items()}
 """Attributes of every op with their defaults, e.g. for `print_graph(graph, DEFAULTS)`."""
 

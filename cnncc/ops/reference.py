@@ -18,10 +18,13 @@ Inputs = Mapping[str, npt.ArrayLike] | Sequence[npt.ArrayLike]
 def run(
     graph: Graph, inputs: Inputs, dtype: npt.DTypeLike = np.float64, keep_all: bool = False
 ) -> dict[str, np.ndarray]:
-    """Values of the graph's outputs (of every node with `keep_all`) by name, as arrays (n, c, h, w) or (n, k).
+    """The values of the graph's outputs by name, as arrays (n, c, h, w) or (n, k); with `keep_all`, of every node.
 
-    `inputs` are the arrays the user passes, before mean and std, by the names of the graph's input nodes or in
-    their order. CnnccError if they do not match the graph; all constants must be bound.
+    `inputs` are the arrays that a user of the network passes, before mean and std: in the order of the graph's input
+    nodes, or a mapping by their names. `dtype` is that of the arithmetic, float64 by default. All constants need values
+    (see `cnncc.weights.bind`).
+
+    Raises CnnccError if the inputs do not match the graph.
     """
     fed = checked(graph, inputs, np.dtype(dtype))
     values: dict[str, np.ndarray] = {}

@@ -7,59 +7,42 @@ from dataclasses import replace
 from itertools import count
 
 from cnncc import ops
-from cnncc.base.errors import CnnccError, nearest
+from cnncc.base.errors import CnnccError
 from cnncc.ir.graph import Graph, Node
 from cnncc.ir.types import TensorType
 from cnncc.passes.assign_layouts import assign_layouts
 from cnncc.passes.drop_identities import drop_identities
 from cnncc.passes.fold_batchnorm import fold_batchnorm
 from cnncc.passes.fold_constants import fold_constants
+from cnncc.passes.fold_scales import fold_scales
 from cnncc.passes.fuse_epilogues import fuse_epilogues
 from cnncc.passes.infer_shapes import infer_shapes
+from cnncc.passes.join_activations import join_activations
+from cnncc.passes.join_moves import join_moves
 from cnncc.passes.merge_siblings import merge_siblings
-from cnncc.plan.order_steps import BestOrder, best_order, order_steps
-from cnncc.plan.plan_arena import ArenaPlan, Slot, plan_arena
 
-__all__ = [
-    "PHASES",
-    "ArenaPlan",
-    "BestOrder",
-    "Slot",
-    "assign_layouts",
-    "best_order",
-    "order_steps",
-    "plan_arena",
-    "run",
-    "with_batch",
-]
+__all__ = ["PHASES", "assign_layouts", "run", "with_batch"]
 
 PHASES: tuple[tuple[str, Callable[[Graph], Graph]], ...] = (
     ("infer_shapes", infer_shapes),
     ("drop_identities", drop_identities),
     ("fold_constants", fold_constants),
+    ("join_moves", join_moves),
+    ("join_activations", join_activations),
+    ("fold_scales", fold_scales),
     ("fold_batchnorm", fold_batchnorm),  # before fusing: only a bare conv can take a batch norm
     ("fuse_epilogues", fuse_epilogues),
     ("merge_siblings", merge_siblings),  # after fusing: equal activations then move along inside the convs
 )
-"""The passes every target shares. `assign_layouts` and `plan_arena` follow with the target's block of channels."""
+"""The passes that know no machine, in order. `cnncc.module.phases` has all phases of a compile: these, then
+`assign_layouts` and the planning of memory."""
 
 
-def run(graph: Graph, stop_after: str | None = None, on_pass: Callable[[str, Graph], object] | None = None) -> Graph:
-    """`graph` after all passes, or after the pass named `stop_after`, verified after each one.
-
-    `on_pass(name, graph)` is called after each pass, for dumps and progress bars.
-    Raises CnnccError for a `stop_after` that names no pass, and what the verifier raises.
-    """
-    names = [name for name, _ in PHASES]
-    if stop_after is not None and stop_after not in names:
-        raise CnnccError(f"no pass is named {stop_after!r}", hint=nearest(stop_after, names))
-    for name, rewrite in PHASES:
+def run(graph: Graph) -> Graph:
+    """`graph` after these passes, verified after each one. Raises what the verifier raises."""
+    for _, rewrite in PHASES:
         graph = rewrite(graph)
         ops.verify(graph)
-        if on_pass:
-            on_pass(name, graph)
-        if name == stop_after:
-            break
     return graph
 
 

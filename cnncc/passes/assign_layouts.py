@@ -4,9 +4,7 @@ from __future__ import annotations
 
 from cnncc.ir.graph import Graph, Node
 from cnncc.ir.types import TensorType
-
-VIEWS = frozenset({"flatten", "reshape", "slice"})
-"""Ops whose result may be a part of their input's memory: the planner lets them do no work."""
+from cnncc.ops import VIEWS
 
 _PLAIN = frozenset(
     {"permute", "expand", "group_norm", "matmul", "topk", "strided_slice", "take", "unfold"}

@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-
+from cnncc.ir.draft import Draft
 from cnncc.ir.graph import Graph, Node
+from cnncc.ir.rewrite import Change, rewrite, rule
 
-_ALWAYS = frozenset({"dropout", "identity"})
-_SAME_SHAPE = frozenset({"crop", "pad", "upsample", "slice", "reshape", "flatten"})
-"""Ops that only move or add values: with the same shape before and after, nothing was moved."""
+SOURCES = frozenset({"input", "const"})
+"""Ops that compute nothing: their names are those that weights and images are given for."""
 
 
 def drop_identities(g: Graph) -> Graph:
@@ -17,53 +16,58 @@ def drop_identities(g: Graph) -> Graph:
     Must not fire where it would cost a graph output its name: the name moves to x instead, and a graph input,
     a constant or another output (whose own name must stay) keeps its copy.
     """
-    nodes: dict[str, Node] = {}
-    redirect: dict[str, str] = {}
-    """Values that are gone, and the node that has their value."""
-    renamed: dict[str, str] = {}
-    """Nodes that take the name of an output."""
-    for node in g.nodes:
-        wired = _wire(node, nodes, redirect)
-        source = wired.inputs[0] if _is_identity(wired, nodes) else None
-        if source is None or (g.is_output(node.name) and not _may_rename(nodes[source], g, renamed)):
-            nodes[node.name] = wired
-            continue
-        redirect[node.name] = source
-        if g.is_output(node.name):
-            renamed[source] = node.name
-            nodes[source] = nodes.pop(source)  # comes as late as the output did
-    result = g.rebuild([_renamed(n, renamed) for n in nodes.values()])
-    return g if result.nodes == g.nodes else result
+    return rewrite(g, RULES)
 
 
-def _wire(node: Node, nodes: dict[str, Node], redirect: dict[str, str]) -> Node:
-    inputs = tuple(redirect.get(i, i) for i in node.inputs)
-    if node.op == "fc" and _is_flattening(nodes[inputs[0]]):
-        inputs = (nodes[inputs[0]].inputs[0], *inputs[1:])
-    return node if inputs == node.inputs else node.with_(inputs=inputs)
+@rule("dropout", "identity")
+def identity(g: Draft, node: Node) -> Change | None:
+    """identity(x) => x, dropout(x) => x
+
+    Must not fire for a graph output whose name x cannot take.
+    """
+    return _handed_on(g, node)
 
 
-def _is_flattening(node: Node) -> bool:
-    """A vector of all channels, rows and columns in the order in which fc reads an image anyway."""
-    return node.op in ("flatten", "reshape") and len(node.type.shape) == 2
+@rule("crop", "pad", "upsample", "slice", "reshape", "flatten")
+def nothing_moved(g: Draft, node: Node) -> Change | None:
+    """move(x) => x for a move that keeps the shape: an op that only moves or adds values has moved none then
+
+    Must not fire for another shape, nor for a graph output whose name x cannot take.
+    """
+    return _handed_on(g, node) if g[node.inputs[0]].type.shape == node.type.shape else None
 
 
-def _is_identity(node: Node, nodes: dict[str, Node]) -> bool:
-    if node.op in _ALWAYS:
-        return True
-    return node.op in _SAME_SHAPE and nodes[node.inputs[0]].type.shape == node.type.shape and not _shifts(node)
+def _handed_on(g: Draft, node: Node) -> Change | None:
+    """x instead of a node that has the same value; if that is an output, its name moves to x."""
+    x = g[node.inputs[0]]
+    if not g.is_output(node.name):
+        return Change(instead={node.name: x.name})
+    if x.op in SOURCES or g.is_output(x.name):
+        return None
+    return Change((x.with_(name=node.name),), instead={x.name: node.name})
 
 
-def _shifts(node: Node) -> bool:
-    """Whether a node that keeps the shape still moves values: a pad of (1, 0, -1, 0), say."""
-    return node.op == "pad" and any(node.attrs["pad"])
+@rule("fc")
+def fc_of_flatten(g: Draft, node: Node) -> Change | None:
+    """fc(flatten(x)) => fc(x), which reads an image in the order of a flattened one
+
+    Must not fire for a flattened value that is added in the epilogue.
+    """
+    return _reading_through(g, node, "flatten")
 
 
-def _may_rename(source: Node, g: Graph, renamed: Mapping[str, str]) -> bool:
-    return source.op not in ("input", "const") and not g.is_output(source.name) and source.name not in renamed
+@rule("fc")
+def fc_of_reshape(g: Draft, node: Node) -> Change | None:
+    """fc(reshape(x)) => fc(x), whatever the shapes: the order of the values is the same
+
+    Must not fire for a reshaped value that is added in the epilogue.
+    """
+    return _reading_through(g, node, "reshape")
 
 
-def _renamed(node: Node, renamed: Mapping[str, str]) -> Node:
-    """The node with its name and those of its inputs as they are now."""
-    name, inputs = renamed.get(node.name, node.name), tuple(renamed.get(i, i) for i in node.inputs)
-    return node if (name, inputs) == (node.name, node.inputs) else node.with_(name=name, inputs=inputs)
+def _reading_through(g: Draft, node: Node, op: str) -> Change | None:
+    x, *added = node.inputs
+    return Change((node.with_(inputs=(g[x].inputs[0], *added)),)) if g[x].op == op else None
+
+
+RULES = (identity, nothing_moved, fc_of_flatten, fc_of_reshape)

@@ -2,14 +2,11 @@
 
 from __future__ import annotations
 
-from collections import Counter
-
 import numpy as np
 
+from cnncc.ir.draft import Draft
 from cnncc.ir.graph import Graph, Node
-from cnncc.ir.types import Constant
-
-_HOSTS = frozenset({"conv", "conv_transpose", "fc"})
+from cnncc.ir.rewrite import Change, remade, rewrite, rule
 
 
 def fold_batchnorm(g: Graph) -> Graph:
@@ -18,31 +15,31 @@ def fold_batchnorm(g: Graph) -> Graph:
     Must not fire when the conv's value has other users or is a graph output, when the conv already has an epilogue, or
     when its weights are shared; conv_transpose and fc are convs too, a bn that follows anything else stays.
     """
-    uses = Counter(c for n in g.nodes for c in n.weights.values())
-    constants = dict(g.constants)
-    nodes: dict[str, Node] = {}
-    for node in g.nodes:
-        host = nodes.get(node.inputs[0]) if node.op == "bn" else None
-        if host is None or not _foldable(g, host, uses):
-            nodes[node.name] = node
-            continue
-        del nodes[host.name]
-        nodes[node.name], changed = _fold(host, node, constants)
-        constants.update(changed)
-    return g if len(nodes) == len(g.nodes) else g.rebuild(nodes.values(), constants=constants)
+    return rewrite(g, RULES)
 
 
-def _foldable(g: Graph, host: Node, uses: Counter[str]) -> bool:
-    if host.op not in _HOSTS or host.attrs["epilogue"] or not g.is_private(host.name):
-        return False
-    return all(uses[c] <= 1 for c in host.weights.values())
+@rule("bn")
+def bn_after_conv(g: Draft, node: Node) -> Change | None:
+    """bn(conv(x, w) + b) => conv(x, w * s) + (b - mean) * s + shift, where s = scale / sqrt(variance + eps)
+
+    Must not fire when the conv's value has other users or is a graph output, when the conv already has an epilogue, or
+    when its weights are shared.
+    """
+    host = g.private(node.inputs[0], "conv", "conv_transpose", "fc")
+    if host is None or any(g.constant_uses(c) > 1 for c in host.weights.values()):
+        return None
+    return _folded(g, host, node)
 
 
-def _fold(host: Node, bn: Node, constants: dict[str, Constant]) -> tuple[Node, dict[str, Constant]]:
+RULES = (bn_after_conv,)
+
+
+def _folded(g: Draft, host: Node, bn: Node) -> Change:
     """The convolution under the name of `bn`, and its new constants under their old names."""
+    constants = g.constants
     scale, shift, mean, variance = (constants[bn.weights[s]] for s in ("weight", "bias", "running_mean", "running_var"))
     eps = bn.attrs["eps"]
-    groups = host.attrs.get("groups", 1) if host.op == "conv_transpose" else 0
+    groups = host.attrs["groups"] if host.op == "conv_transpose" else 0
     weight_name = host.weights["weight"]
     bias_name = host.weights.get("bias", f"{weight_name.removesuffix('.weight')}.bias")
     weight = constants[weight_name]
@@ -53,15 +50,14 @@ def _fold(host: Node, bn: Node, constants: dict[str, Constant]) -> tuple[Node, d
 
     old_bias = (constants[host.weights["bias"]],) if "bias" in host.weights else ()
     bias = shift.map(shift.shape, new_bias, scale, mean, variance, *old_bias)
-    attrs = {**host.attrs, "bias": True, "epilogue": bn.attrs["epilogue"]}
-    folded = host.with_(
-        name=bn.name,
+    folded = remade(
+        bn,
+        host,
         inputs=host.inputs + bn.inputs[1:],
-        attrs=attrs,
+        attrs={**host.attrs, "bias": True, "epilogue": bn.attrs["epilogue"]},
         weights={"weight": weight_name, "bias": bias_name},
-        type=bn.type,
     )
-    return folded, {weight_name: new_weight, bias_name: bias}
+    return Change((folded,), {weight_name: new_weight, bias_name: bias})
 
 
 def _factor(scale: np.ndarray, variance: np.ndarray, eps: float) -> np.ndarray:

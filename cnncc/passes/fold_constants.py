@@ -6,7 +6,9 @@ import math
 
 import numpy as np
 
+from cnncc.ir.draft import Draft
 from cnncc.ir.graph import Graph, Node
+from cnncc.ir.rewrite import Change, rewrite, rule
 from cnncc.ir.types import Constant
 from cnncc.ops import TABLE
 
@@ -20,33 +22,33 @@ def fold_constants(g: Graph) -> Graph:
     Must not fire when any input is not a constant, for graph inputs, for a value given to each image of a batch, or
     when the result is huge (`LARGEST`).
     """
-    nodes: dict[str, Node] = {}
-    constants = dict(g.constants)
-    for node in g.nodes:
-        if _foldable(node, nodes):
-            value = f"{node.name}.value"
-            constants[value] = _evaluate(node, nodes, constants)
-            nodes[node.name] = node.with_(
-                op="const", inputs=(), attrs={"dims": node.type.shape[1:]}, weights={"value": value}
-            )
-        else:
-            nodes[node.name] = node
-    if all(nodes[n.name] is n for n in g.nodes):
-        return g
-    return g.rebuild(nodes.values(), constants=constants)
+    return rewrite(g, RULES)
 
 
-def _foldable(node: Node, nodes: dict[str, Node]) -> bool:
+@rule()
+def known_result(g: Draft, node: Node) -> Change | None:
+    """op(const, ...; weights) => const: the value of the op's reference, when asked for
+
+    Must not fire when any input is not a constant, for graph inputs, for an op with an epilogue, for a value given to
+    each image of a batch, or when the result is huge (`LARGEST`).
+    """
     if not node.inputs or node.attrs.get("epilogue") or node.type.shape[0] > 1:
-        return False
-    return all(nodes[i].op == "const" for i in node.inputs) and math.prod(node.type.shape) <= LARGEST
+        return None
+    if any(g[i].op != "const" for i in node.inputs) or math.prod(node.type.shape) > LARGEST:
+        return None
+    name = f"{node.name}.value"
+    known = node.with_(op="const", inputs=(), attrs={"dims": node.type.shape[1:]}, weights={"value": name})
+    return Change((known,), {name: _evaluated(g, node)})
 
 
-def _evaluate(node: Node, nodes: dict[str, Node], constants: dict[str, Constant]) -> Constant:
+RULES = (known_result,)
+
+
+def _evaluated(g: Draft, node: Node) -> Constant:
     """The constant that computes `node` from the values of its inputs and weights."""
     slots = tuple(node.weights)
-    sources = [constants[nodes[i].weights["value"]] for i in node.inputs]
-    sources += [constants[node.weights[slot]] for slot in slots]
+    sources = [g.constants[g[i].weights["value"]] for i in node.inputs]
+    sources += [g.constants[node.weights[slot]] for slot in slots]
     arity = len(node.inputs)
 
     def compute(*values: np.ndarray) -> np.ndarray:

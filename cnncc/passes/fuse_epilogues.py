@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from cnncc.ir.draft import Draft
 from cnncc.ir.graph import Graph, Node
+from cnncc.ir.rewrite import Change, rewrite, rule
 from cnncc.ops import ACTIVATIONS, ELEMENTWISE, UNBOUNDED
 
 ADD_HOSTS = frozenset({"conv", "conv_transpose", "fc", "bn"})
@@ -21,39 +23,41 @@ def fuse_epilogues(g: Graph) -> Graph:
     have more than MOST_STEPS steps. Of two arms that could be host, the later one is: the other one is then ready when
     it runs.
     """
-    order = {n.name: i for i, n in enumerate(g.nodes)}
-    fixed = _independent(g)
-    nodes: dict[str, Node] = {}
-    for node in g.nodes:
-        hosts = [nodes[i] for i in node.inputs if i not in fixed and _accepts(g, nodes[i], node)]
-        if not hosts:
-            nodes[node.name] = node
-            continue
-        host = max(hosts, key=lambda n: order[n.name])
-        del nodes[host.name]
-        nodes[node.name] = _fused(host, node)
-    return g if len(nodes) == len(g.nodes) else g.rebuild(nodes.values())
+    return rewrite(g, RULES)
 
 
-def _independent(g: Graph) -> set[str]:
-    """Values that depend on no input: all images share them, so one cannot be host to an add of values that differ."""
-    fixed: set[str] = set()
-    for node in g.nodes:
-        if node.op != "input" and fixed.issuperset(node.inputs):
-            fixed.add(node.name)
-    return fixed
+@rule()
+def step_after_host(g: Draft, node: Node) -> Change | None:
+    """act(host(x)) => host(x; act), host(x) + r => host(x, r; add)
 
-
-def _accepts(g: Graph, host: Node, node: Node) -> bool:
-    """Whether `host` can compute `node` on its way out."""
-    steps = len(host.attrs.get("epilogue", ())) + 1 + len(node.attrs.get("epilogue", ()))
-    if not g.is_private(host.name) or steps > MOST_STEPS:
-        return False
+    Must not fire when the host's value has other users, is a graph output or the same for all images, when the add
+    broadcasts or has more than two arms, when what fills up a block of channels would become infinite, or when the
+    epilogue would have more than MOST_STEPS steps.
+    """
     if node.op in ACTIVATIONS:
-        return host.op in HOSTS and not _fills_badly(host, node)
-    if node.op != "add" or len(node.inputs) != 2:
-        return False
-    return host.op in ADD_HOSTS and all(g[i].type == node.type for i in node.inputs)
+        hosts = [h for h in _hosts(g, node, HOSTS) if not _fills_badly(h, node)]
+    elif node.op == "add" and len(node.inputs) == 2 and all(g[i].type == node.type for i in node.inputs):
+        hosts = _hosts(g, node, ADD_HOSTS)
+    else:
+        return None
+    # The later one: the other arm is then ready when it runs.
+    host = max(hosts, key=lambda n: g.position(n.name), default=None)
+    return Change((_fused(host, node),)) if host else None
+
+
+RULES = (step_after_host,)
+
+
+def _hosts(g: Draft, node: Node, ops: frozenset[str]) -> list[Node]:
+    """The inputs that are of one of the ops and could compute `node` on their way out."""
+    return [
+        g[i] for i in node.inputs if g[i].op in ops and g.is_private(i) and not g.is_shared(i) and _fits(g[i], node)
+    ]
+
+
+def _fits(host: Node, node: Node) -> bool:
+    """Whether both epilogues and the node itself are few enough steps."""
+    return len(host.attrs["epilogue"]) + 1 + len(node.attrs.get("epilogue", ())) <= MOST_STEPS
 
 
 def _fills_badly(host: Node, node: Node) -> bool:

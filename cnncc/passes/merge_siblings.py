@@ -7,7 +7,9 @@ from collections.abc import Hashable
 
 import numpy as np
 
+from cnncc.ir.draft import Draft
 from cnncc.ir.graph import Graph, Node
+from cnncc.ir.rewrite import Change, rewrite, rule
 from cnncc.ir.types import Constant, TensorType
 
 CHANNELS = 16
@@ -20,23 +22,34 @@ def merge_siblings(g: Graph) -> Graph:
     Must not fire for strides, pads, groups, different attributes or epilogues, residual inputs, or for channel counts
     that are no multiple of 16; nor for a graph output or an arm of a concat: written in place, a slice costs a copy.
     """
+    return rewrite(g, RULES)
+
+
+@rule()
+def narrow_convs_of_one_tensor(g: Draft, node: Node) -> Change | None:
+    """x read by conv1x1(x, a), conv1x1(x, b) => x read by conv1x1(x, [a; b]), whose slices have the old names
+
+    Must not fire for convs with strides, pads, groups or residual inputs, with different attributes or epilogues, or
+    with channel counts that are no multiple of 16; nor for a graph output or an arm of a concat.
+    """
     families: dict[Hashable, list[Node]] = defaultdict(list)
-    for node in g.nodes:
-        if _mergeable(g, node):
-            families[_key(node)].append(node)
-    updates: dict[str, Node | None] = {}
-    added: list[Node] = []
+    for reader in g.users(node.name):
+        if _mergeable(g, reader):
+            families[_key(reader)].append(reader)
+    nodes: list[Node] = []
     constants: dict[str, Constant] = {}
     for siblings in families.values():
         if len(siblings) > 1:
-            merged, pool = _merge(g, siblings)
-            added.append(merged)
+            merged, pool = _merged(g, siblings)
+            nodes += [merged, *_slices(merged, siblings)]
             constants |= pool
-            updates |= {n.name: n for n in _slices(merged, siblings)}
-    return g.replaced(updates, added=added, constants=constants) if updates else g
+    return Change(tuple(nodes), constants) if nodes else None
 
 
-def _mergeable(g: Graph, node: Node) -> bool:
+RULES = (narrow_convs_of_one_tensor,)
+
+
+def _mergeable(g: Draft, node: Node) -> bool:
     if node.op != "conv" or len(node.inputs) != 1 or g.is_output(node.name) or node.attrs["out"] % CHANNELS:
         return False
     a = node.attrs
@@ -48,21 +61,15 @@ def _key(node: Node) -> Hashable:
     return node.inputs, tuple(sorted((k, v) for k, v in node.attrs.items() if k != "out"))
 
 
-def _merge(g: Graph, siblings: list[Node]) -> tuple[Node, dict[str, Constant]]:
+def _merged(g: Draft, siblings: list[Node]) -> tuple[Node, dict[str, Constant]]:
     first = siblings[0]
     out = sum(n.attrs["out"] for n in siblings)
-    name = _fresh(g, f"{first.name}.merged")
+    name = g.free_name(f"{first.name}.merged")
     n, _, h, w = first.type.shape
     weights = {slot: f"{name}.{slot}" for slot in first.weights}
     pool = {weights[slot]: _stacked([g.constants[s.weights[slot]] for s in siblings]) for slot in first.weights}
     merged = first.with_(name=name, type=TensorType((n, out, h, w)), attrs={**first.attrs, "out": out}, weights=weights)
     return merged, pool
-
-
-def _fresh(g: Graph, name: str) -> str:
-    while name in g.by_name:
-        name += "_"
-    return name
 
 
 def _stacked(parts: list[Constant]) -> Constant:

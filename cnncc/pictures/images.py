@@ -30,9 +30,16 @@ def suffixes() -> frozenset[str]:
 
 
 def prepare(source: str | os.PathLike[str] | bytes, port: Mapping[str, Any]) -> np.ndarray:
-    """A file, or the bytes of an image file, as an input of a module, prepared as its network's text says.
+    """An image or array as an input of a module: cut, resized and in the order of colours that the network's text says.
 
-    `port` is one of `model.info["inputs"]`. Float32 of shape (n, *dims): one image, or the n of a `.npy`; see `load`.
+    `source` is the path of an image or of a `.npy` file, or the bytes of an image file. `port` is one of
+    `model.info["inputs"]`.
+
+    Returns float32 of shape (n, c, h, w), or (n, k) for a vector: n is 1 for an image, and the number of images in a
+    `.npy`. Pixels of 0 to 255 are divided by 255, unless the network has `mean` or `std` and normalises them itself.
+    Arrays of floats are taken as they are.
+
+    Raises CnnccError if the file cannot be read or does not fit, or if Pillow is not installed.
     """
     dims, picture, (mean, std) = port["shape"][1:], Picture.of(port), _outside(port)
     if isinstance(source, bytes):

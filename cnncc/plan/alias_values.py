@@ -1,4 +1,4 @@
-"""Which values share memory: views, concat arms inside their result, results in place of an input."""
+"""Which values share memory: views, arms written inside their concat, results written over an input."""
 
 from __future__ import annotations
 
@@ -10,8 +10,7 @@ from dataclasses import dataclass
 from cnncc.ir.graph import Graph, Node
 from cnncc.ir.rules import extra_inputs
 from cnncc.ir.types import TensorType
-from cnncc.ops import ACTIVATIONS, ELEMENTWISE
-from cnncc.passes.assign_layouts import VIEWS
+from cnncc.ops import ACTIVATIONS, ELEMENTWISE, VIEWS
 from cnncc.plan.pieces import Piece
 
 _POINTWISE = ACTIVATIONS | ELEMENTWISE | {"bn", "prelu"}
@@ -19,7 +18,7 @@ _POINTWISE = ACTIVATIONS | ELEMENTWISE | {"bn", "prelu"}
 
 @dataclass(frozen=True)
 class Storage:
-    """Memory that one or more values share. `nbytes` is of the whole batch; steps are positions in `graph.nodes`."""
+    """Memory that one or more values share. `nbytes` counts the whole batch. A step is a position in `graph.nodes`."""
 
     kind: str
     """arena, input, output or constant."""
@@ -29,7 +28,7 @@ class Storage:
     first: int
     """Step of the first write into it."""
     last: int
-    """Step of the last read of anything in it."""
+    """Step of the last read of any value in it."""
 
     @property
     def nbytes(self) -> int:
@@ -38,9 +37,11 @@ class Storage:
 
 @dataclass(frozen=True)
 class Aliases:
-    """`place` maps a value to (root of its storage, byte offset inside one image); `storages` maps roots.
+    """Which storage each value is in. The root of a storage is the value after which it is called.
 
-    `lives` says which bytes of an image of a storage each value in it needs, and when.
+    `place` maps a value to (root of its storage, byte offset inside one image), and `storages` maps a root to its
+    storage. `lives` maps a root to one piece for each value in the storage: the bytes of an image that the value takes,
+    and the steps during which they are needed.
     """
 
     place: Mapping[str, tuple[str, int]]
@@ -48,13 +49,13 @@ class Aliases:
     lives: Mapping[str, tuple[Piece, ...]]
     in_place: frozenset[str]
     placed: Mapping[str, str]
-    """Arm -> the concat it is written in."""
+    """Arm -> the concat that it is written inside."""
     views: frozenset[str]
     copies: Mapping[str, tuple[int, ...]]
 
 
 def alias_values(g: Graph, reuse: bool = True) -> Aliases:
-    """The storage of every value of a laid-out graph; without `reuse`, nothing is computed in place of an input."""
+    """The storage of every value of a graph with layouts. Without `reuse`, no result is written over an input."""
     views = frozenset(n.name for n in g.nodes if not g.is_output(n.name) and is_view(g, n))
     arms, copies = _place_arms(g, views)
     walk = _Walk(g, views, arms)
@@ -68,7 +69,8 @@ def alias_values(g: Graph, reuse: bool = True) -> Aliases:
 def is_view(g: Graph, node: Node) -> bool:
     """Whether the result is a contiguous part of the input's memory, in whole blocks of channels.
 
-    A slice that ends inside a block is none: the rest of its last block must not be another slice's channels.
+    A slice that ends inside a block is no view: the rest of that block holds channels of another slice, but kernels
+    take it for padding.
     """
     if node.op != "slice":
         return node.op in VIEWS
@@ -78,7 +80,7 @@ def is_view(g: Graph, node: Node) -> bool:
 
 
 def is_normalized(node: Node) -> bool:
-    """Whether the value is not what the caller passes but computed from it: an input with mean or std."""
+    """Whether a node is an input with mean or std. Its value is computed from the array that the caller passes."""
     return node.op == "input" and bool(node.attrs["mean"] or node.attrs["std"])
 
 
@@ -93,7 +95,8 @@ def _channel_bytes(type: TensorType, channels: int) -> int:
 
 
 def _place_arms(g: Graph, views: frozenset[str]) -> tuple[dict[str, tuple[str, int]], dict[str, tuple[int, ...]]]:
-    """Arms that are written inside their concat, as (concat, byte offset in an image), and the arms to copy instead."""
+    """The arms that are written inside their concat, as (concat, byte offset in an image); and for each concat the
+    positions of the arms that must be copied."""
     arms: dict[str, tuple[str, int]] = {}
     copies: dict[str, tuple[int, ...]] = {}
     barred = views | set(g.outputs) | {n.name for n in g.nodes if n.op in ("input", "const")}
@@ -130,7 +133,8 @@ class _Walk:
         self._steps = {n.name: i for i, n in enumerate(g.nodes)}
         self._outputs = {name: i for i, name in reversed(list(enumerate(g.outputs)))}
         self._written: dict[str, int] = {}
-        """The step at which the memory of each value is written: of a view, that of what it is a view of."""
+        """The step at which the memory of each value is written. A view has the step of the value that it is a part
+        of."""
         self._inputs = {n.name: i for i, n in enumerate(g.inputs) if not is_normalized(n)}
         self._read = _last_reads(g, views)
 
@@ -150,7 +154,8 @@ class _Walk:
         self._live(node, step)
 
     def _live(self, node: Node, first: int) -> None:
-        """Note until when the bytes of a value are read under its own name; views of it count for themselves."""
+        """Adds the piece of a value: it ends at the last read under the value's own name. Views of it add their own
+        pieces."""
         root, inner = self.place[node.name]
         self._written[node.name] = first
         readers = (self._steps[u.name] for u in self.g.users(node.name) if u.name not in self.views)
@@ -163,7 +168,8 @@ class _Walk:
         return root, inner + _channel_bytes(self.g[node.inputs[0]].type, start)
 
     def _extend(self, root: str, step: int, last: int) -> None:
-        """A value written into the storage at `step` is read until `last`."""
+        """Makes the storage of `root` live from `step`, when a value is written into it, until `last`, when it is last
+        read."""
         last = max(step, last)
         if root in self.storages:
             old = self.storages[root]
@@ -180,14 +186,16 @@ class _Walk:
         return ("constant" if self.g[root].op == "const" else "arena"), root
 
     def _reusable(self, step: int, node: Node) -> str | None:
-        """The storage of an input that `node` may overwrite with its result, element by element."""
+        """The root of an input's storage that `node` may overwrite with its result, element by element; None if there
+        is none."""
         elementwise = elementwise_inputs(node)
         others = {self.place[i][0] for i in node.inputs[: len(node.inputs) - len(elementwise)]}
         uneven = {self.place[i][0] for i in elementwise if self.g[i].type != node.type}
         for name in elementwise:
             root, _ = self.place[name]
             storage = self.storages[root]
-            # It may read the storage only as whole tensors like its result, each element where it writes it.
+            # Overwriting is safe if each element is read only where its result is written: every input in this storage
+            # must be read element by element, and have the type of the result.
             fits = storage.nbytes == node.type.nbytes and root not in others and root not in uneven
             if storage.kind == "arena" and storage.last <= step and fits:
                 return root
@@ -195,9 +203,9 @@ class _Walk:
 
 
 def _outermost(g: Graph, arms: Mapping[str, tuple[str, int]]) -> dict[str, tuple[str, int]]:
-    """For each arm, the concat of concats that it is written in, and where in an image of it."""
+    """For each arm, the outermost concat that it is written inside, and the byte offset in an image of that concat."""
     found: dict[str, tuple[str, int]] = {}
-    for node in reversed(g.nodes):  # what is read comes after what it is read by
+    for node in reversed(g.nodes):  # a concat comes before its arms
         if node.name in arms:
             concat, start = arms[node.name]
             root, outer = found.get(concat, (concat, 0))
@@ -206,14 +214,15 @@ def _outermost(g: Graph, arms: Mapping[str, tuple[str, int]]) -> dict[str, tuple
 
 
 def elementwise_inputs(node: Node) -> tuple[str, ...]:
-    """The inputs of which an element of the result needs only the same element: the last ones of `node.inputs`."""
+    """The inputs that are read element by element: an element of the result needs the same element of them and no
+    other. They are the last ones of `node.inputs`."""
     if node.op in _POINTWISE:
         return node.inputs
     return node.inputs[len(node.inputs) - extra_inputs(node.attrs) :]
 
 
 def _last_reads(g: Graph, views: frozenset[str]) -> dict[str, int]:
-    """The last step at which each value or a view of it is read; -1 if never."""
+    """The last step at which each value, or a view of it, is read; -1 if it is never read."""
     steps = {n.name: i for i, n in enumerate(g.nodes)}
     last: dict[str, int] = {}
     for node in reversed(g.nodes):

@@ -11,43 +11,49 @@ from cnncc.plan.plan_arena import activation_bound
 from cnncc.plan.step_needs import StepNeeds, StepSet, bits
 
 _MOST_STATES = 1000
-"""Sets of finished steps of one size that are followed up; where there are more, those that need least so far."""
+"""How many sets of finished steps of one size are kept. If there are more, those with the smallest peak are kept."""
 
 _TRIES_PER_STEP = 100
 _FEWEST_TRIES, _MOST_TRIES = 10_000, 50_000
-"""How often a search may try a step as the next one, or look at a value that a try may free: a count, not a clock, so
-that every run gives the same. Published networks of up to 250 steps take 200 or stop before they search."""
+"""The budget of a search. Trying a step as the next one costs one, and so does looking at a value that the try may
+free. It is a count and not a time, so that every run gives the same order. Published networks of up to 250 steps need
+at most 200."""
 
 _MOST_PAIRS = 1_000_000
-"""Of a value and a step that must be done before its bytes are free: beyond, not even these are listed."""
+"""Most pairs of a value and a step that must be done before its bytes are free. With more pairs there is no search:
+listing them alone would take too long."""
 
 _EAGER = 8
-"""How much more than its even share of the tries left a step of the search may take: most steps need less."""
+"""A step of the search may take this many times its even share of the remaining tries, since most steps take less than
+theirs."""
 
 
 @dataclass(frozen=True)
 class BestOrder:
-    """A graph in the order found; `proven` if no order of its steps has a smaller largest live set."""
+    """A graph with its steps in the order found. `proven` says that no order has a smaller peak, the largest live
+    set."""
 
     graph: Graph
     proven: bool
 
 
 def order_steps(g: Graph, align: int = 64) -> Graph:
-    """order(g) => g with its steps in the order whose largest live set is smallest.
+    """order(g) => g with its steps in the order with the smallest peak. The peak is the largest live set, in bytes.
 
-    Must not fire where no order is found with a smaller one than that of g, a graph with layouts.
+    Must not fire if no order is found with a smaller peak than that of g. g must have layouts.
     """
     return best_order(g, align).graph
 
 
 def best_order(g: Graph, align: int = 64) -> BestOrder:
-    """The order with the smallest largest live set, and whether that is proven. Deterministic; it takes seconds at the
-    most: where branches are so many or so long that their orders cannot all be tried, the better ones are."""
+    """The order with the smallest peak that is found, and whether it is proven that there is no smaller one.
+
+    Deterministic. The search takes seconds at most: if there are too many orders to try all, it follows those with the
+    smallest peak so far."""
     needs = StepNeeds(g, align)
     given, least = activation_bound(g, align), needs.least()
     if least >= given:
-        return BestOrder(g, True)  # some step alone needs as much
+        return BestOrder(g, True)  # one step alone needs that much, in any order
     if needs.pairs() > _MOST_PAIRS:
         return BestOrder(g, False)
     search = Search(needs, least)
@@ -61,7 +67,7 @@ def best_order(g: Graph, align: int = 64) -> BestOrder:
 
 @dataclass(frozen=True)
 class _Way:
-    """The last steps of a way to a set of finished steps, and those before."""
+    """The steps that lead to a set of finished steps: the last ones, and the way to the set before them."""
 
     taken: tuple[int, ...]
     before: _Way | None
@@ -69,8 +75,10 @@ class _Way:
 
 @dataclass(frozen=True)
 class _State:
-    """How a set of steps was reached: the largest live set so far, what is alive now, steps taken out of turn; and the
-    steps that could come next: those of the state before but one, and some that waited for it."""
+    """How a set of finished steps was reached. `peak` is the largest live set so far and `live` the present one, in
+    bytes. `turns` counts by how much the way leaves the order of the graph. The steps that could come next are
+    `were_ready`, those of the state before, without the steps that were taken; and `now_ready`, which waited for
+    these."""
 
     peak: int
     live: int
@@ -89,17 +97,17 @@ class _State:
 
 
 class Search:
-    """A walk over the sets of finished steps, by size: for each the way with the smallest peak, of those with an equal
-    one (or one below `floor`) the way that leaves the order of the graph least. Where its tries run out, the rest comes
-    in the order of the graph."""
+    """A search over the sets of finished steps, from smaller sets to larger ones. For each set it keeps the way with
+    the smallest peak. Peaks below `floor` count as equal; of equal ones it keeps the way that leaves the order of the
+    graph least. When its tries are used up, the remaining steps come in the order of the graph."""
 
     def __init__(self, needs: StepNeeds, floor: int) -> None:
         self.needs = needs
         self.complete = True
-        """Whether no set was left out."""
+        """Whether all sets were tried, so that the peak is proven."""
         count = len(needs.bytes)
         self.tries = max(_FEWEST_TRIES, min(_TRIES_PER_STEP * count, _MOST_TRIES))
-        """How many are left."""
+        """How many tries are left."""
         self._followers = _followers(needs)
         first = (i for i, before in enumerate(needs.before) if not before)
         states = dict([self._reached(0, _State(floor, 0, 0, _Way((), None), (), ()), [], first)])
@@ -111,12 +119,13 @@ class Search:
 
     @property
     def peak(self) -> int:
-        """The largest live set along the way that was found, as far as that was searched."""
+        """The largest live set along the way that was found, in bytes; of the searched part if the tries were used
+        up."""
         return self._final.peak
 
     @property
     def order(self) -> list[int]:
-        """All steps: those along the way that was found, then the others."""
+        """All steps: first those of the way that was found, then the others."""
         found: list[int] = []
         way: _Way | None = self._final.way
         while way is not None:
@@ -136,11 +145,11 @@ class Search:
                 self.tries -= 1 + len(self.needs.frees[step])
                 if steps not in after or reached.rank < after[steps].rank:
                     after[steps] = reached
-            self.tries -= len(ready) // 8  # putting them in order
+            self.tries -= len(ready) // 8  # for sorting them
         return self._best(after, share)
 
     def _best(self, states: dict[StepSet, _State], share: int) -> dict[StepSet, _State]:
-        """As many as the tries will do for, the best of them first if that is not all."""
+        """The states that the remaining tries suffice for: all, or those with the smallest peak."""
         waiting = max(len(s.were_ready) for s in states.values())
         most = max(1, min(_MOST_STATES, share // max(1, waiting)))
         if len(states) <= most:
@@ -150,7 +159,7 @@ class Search:
         return dict(best[:most])
 
     def _take(self, done: StepSet, state: _State, ready: tuple[int, ...], turn: int) -> tuple[StepSet, _State]:
-        """The state after the step at that position among those that are ready."""
+        """The state after one more step: the one at position `turn` of `ready`."""
         step = ready[turn]
         peak = max(state.peak, state.live + self.needs.added(done, step))
         live = state.live + self.needs.bytes[step] - self.needs.freed(done, step)
@@ -158,7 +167,8 @@ class Search:
         return self._reached(done | 1 << step, reached, [step], self._freed_by(done | 1 << step, step))
 
     def _reached(self, done: StepSet, state: _State, taken: list[int], ready: Iterable[int]) -> tuple[StepSet, _State]:
-        """After the steps that cost nothing, and so come as soon as they can."""
+        """The state after all idle steps that can be taken: they cost nothing, so each is taken as soon as it is
+        ready."""
         live, busy = state.live, []
         waiting = list(ready)
         heapify(waiting)
@@ -176,7 +186,7 @@ class Search:
         return done, _State(state.peak, live, state.turns, way, state.were_ready, tuple(busy))
 
     def _freed_by(self, done: StepSet, step: int) -> Iterable[int]:
-        """The steps that waited for this one and now wait for none."""
+        """The steps that waited for this one, and now wait for no step."""
         return (i for i in self._followers[step] if not self.needs.before[i] & ~done)
 
 

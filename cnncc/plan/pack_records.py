@@ -1,4 +1,4 @@
-"""Offsets for tensors that live at different times, in as little memory as can be found."""
+"""Offsets for tensors that live at different times, in as few bytes as the search finds."""
 
 from __future__ import annotations
 
@@ -11,28 +11,30 @@ from cnncc.plan.pieces import Record, Shape, first_of, joined, last_of, live_byt
 from cnncc.plan.stack_records import stack
 
 EFFORT = 3_000_000
-"""Pairs of tensors looked at before the search gives up: a count, not a clock, so that every run gives the same."""
+"""How many pairs of tensors the search looks at before it stops. It is a count and not a time, so that every run gives
+the same offsets."""
 
 _MOST_CLASHES = 300_000
-"""Pairs of pieces, alive at the same time, that are listed: some 100 MB. Where there are more, pieces are joined."""
+"""Most pairs of pieces that are alive at the same time and are listed; the list takes about 100 MB. If there are more,
+pieces are joined."""
 
 _COARSER = (400, 40, 4, 1)
-"""To how many pieces a shape is joined, one after the other, until the pairs are few enough."""
+"""To how many pieces a shape is joined: each number in turn, until there are few enough pairs."""
 
 _MOST_ATTEMPTS = 2000
-"""Orders of placing that are tried at most, however small the network."""
+"""Most orders of placing that are tried, even if the network is so small that more would be quick."""
 
 _FORWARD = 0.7
-"""Share of moves towards the start of the order, where the lowest offsets are given."""
+"""Share of the random moves that move a shape towards the start of the order, where offsets are lowest."""
 
 
 _MOST_TURNED = 16
-"""Hosts, those that most others must keep clear of, that are tried beneath and on top of all before the search moves
-shapes at random: past hundreds of others, no chance would move one that far."""
+"""How many shapes are tried first and last in the order before the random moves begin: those that are alive together
+with most others. Random moves rarely carry a shape past hundreds of others."""
 
 
 _ORDERS: tuple[Callable[[Shape], tuple[int, ...]], ...] = (
-    lambda s: (-stop_of(s), first_of(s)),  # largest first: "greedy by size"
+    lambda s: (-stop_of(s), first_of(s)),  # largest first, "greedy by size"
     lambda s: (-stop_of(s) * (last_of(s) - first_of(s) + 1), first_of(s)),
     lambda s: (first_of(s) - last_of(s), -stop_of(s)),  # longest-lived first
     lambda s: (first_of(s), -stop_of(s)),  # in the order of the program
@@ -41,19 +43,22 @@ _ORDERS: tuple[Callable[[Shape], tuple[int, ...]], ...] = (
 
 
 def pack(records: Sequence[Record], align: int = 1) -> tuple[tuple[int, ...], int]:
-    """Offsets, multiples of `align`, such that records alive at the same step do not overlap; and the bytes in all."""
+    """Offsets for records, multiples of `align`, and the total bytes. Records that are alive at the same step do not
+    overlap."""
     return pack_shapes([shape_of(r, align) for r in records])
 
 
 def pack_shapes(
     shapes: Sequence[Shape], guests: Sequence[Shape] = (), effort: int = EFFORT
 ) -> tuple[tuple[int, ...], int]:
-    """An offset for each shape, such that pieces alive at the same step do not overlap; and the bytes in all.
+    """An offset for each shape, and the total bytes. Pieces that are alive at the same step do not overlap.
 
-    Several greedy orders (Pisarchyk and Lee 2020), then a local search that places what sticks out on top earlier;
-    it stops at the live-set bound. Of packings with as many bytes it takes one that leaves `guests` the room to end
-    lowest. Where thousands are alive at the same time, they are placed in one of the orders, without regard to guests.
-    Deterministic. Offsets are multiples of whatever all pieces start and stop at.
+    Several greedy orders are tried (Pisarchyk and Lee 2020). A local search then improves the best of them: it places
+    shapes that reach the top earlier, and stops at the live-set bound. `guests` are shapes that get no offset; among
+    packings with equally few bytes, the one is taken in which the guests would end lowest. If thousands of shapes are
+    alive at the same time, there is no local search, and guests do not count.
+
+    Deterministic. If all pieces start and stop at multiples of a number, so do the offsets.
     """
     fitting = _manageable(shapes)
     if fitting is None:
@@ -68,7 +73,8 @@ def pack_shapes(
 
 @lru_cache(maxsize=4)
 def _searched(shapes: tuple[Shape, ...], effort: int) -> tuple[tuple[int, ...], tuple[int, ...], int]:
-    """Order of placing, offsets and bytes; kept, since a plan without guests mostly precedes one with them."""
+    """The order of placing, the offsets and the total bytes. They are cached, because most programs are planned first
+    without guests and then with them."""
     search = Search(shapes, effort)
     search.greedy()
     search.improve()
@@ -76,7 +82,8 @@ def _searched(shapes: tuple[Shape, ...], effort: int) -> tuple[tuple[int, ...], 
 
 
 def with_guests(shapes: Sequence[Shape], order: Sequence[int], guests: Sequence[Shape], effort: int) -> Search:
-    """Shapes placed in a given order or in one of the fixed ones, with guests on top."""
+    """A search over shapes and guests, which begins with the given order or with a better one of the fixed orders.
+    Guests come after all shapes."""
     joint = Search([*shapes, *guests], effort, len(shapes))
     joint.attempt([*order, *range(len(shapes), len(joint.shapes))])
     joint.greedy()
@@ -84,7 +91,8 @@ def with_guests(shapes: Sequence[Shape], order: Sequence[int], guests: Sequence[
 
 
 def _manageable(shapes: Sequence[Shape]) -> tuple[Shape, ...] | None:
-    """The shapes with pieces so few that what clashes can be listed; None if even whole shapes are too many."""
+    """The shapes, with pieces joined until the clashing pairs are few enough to be listed; None if whole shapes have
+    too many."""
     if clashes(shapes) <= _MOST_CLASHES:
         return tuple(shapes)
     for most in _COARSER:
@@ -95,18 +103,18 @@ def _manageable(shapes: Sequence[Shape]) -> tuple[Shape, ...] | None:
 
 
 def clashes(shapes: Sequence[Shape]) -> int:
-    """How many pairs of pieces of different shapes there are at most that are alive at the same step: as if all pieces
-    of a shape lived as long as it does."""
+    """At most how many pairs of pieces of different shapes are alive at the same step. Each piece counts as if it lived
+    as long as its shape."""
     changes = [(first_of(s), len(s)) for s in shapes] + [(last_of(s) + 1, -len(s)) for s in shapes]
     alive = pairs = 0
-    for _, pieces in sorted(changes):  # at one step, those that end come before those that begin
+    for _, pieces in sorted(changes):  # at the same step, ends come before begins
         pairs += alive * max(0, pieces)
         alive += pieces
     return pairs
 
 
 def _stacked(shapes: Sequence[Shape], effort: int) -> tuple[tuple[int, ...], int]:
-    """The best of the fixed orders, as far as the effort goes, of whole shapes."""
+    """Offsets for whole shapes by the best of the fixed orders, as many of them as the effort allows."""
     lives = [(first_of(s), last_of(s), stop_of(s)) for s in shapes]
     best: tuple[tuple[int, ...], int] | None = None
     for key in _ORDERS:
@@ -119,8 +127,10 @@ def _stacked(shapes: Sequence[Shape], effort: int) -> tuple[tuple[int, ...], int
 
 
 class Search:
-    """One packing problem: the best order of placing found so far, and the effort left. The first `hosts` of the shapes
-    count before the others, guests for which they should leave room."""
+    """The search of one packing: the best order of placing found so far, and the remaining effort.
+
+    The first `hosts` shapes are hosts, and the others guests. The bytes of the hosts count first; among equals, the
+    bytes of hosts and guests."""
 
     def __init__(self, shapes: Sequence[Shape], effort: int = EFFORT, hosts: int | None = None) -> None:
         self.shapes = shapes
@@ -132,7 +142,7 @@ class Search:
         self.order: list[int] = []
         self.offsets: list[int] = [0] * len(shapes)
         self.reached = (sum(self.stops) + 1,) * 2
-        """Bytes of the hosts, and of all."""
+        """Bytes of the hosts, and of all shapes, in the best packing so far."""
         self.effort = min(effort, _MOST_ATTEMPTS * max(1, self._pairs))
 
     @property
@@ -140,14 +150,18 @@ class Search:
         return self.reached[0]
 
     def greedy(self) -> None:
-        """The best of the fixed orders, hosts before guests; the first is tried whatever it costs."""
+        """Tries the fixed orders, hosts before guests. The first is tried even if it costs more than the effort
+        left."""
         for key in _ORDERS:
             if self._open():
                 self.attempt(sorted(range(len(self.shapes)), key=lambda i: (i >= self.hosts, key(self.shapes[i]))))
 
     def improve(self) -> None:
-        """Move a shape that reaches the top, or one alive with it, and keep what is not worse. Under a guest, which
-        lives for a step, it may be a shape alive with one of those that has to make way."""
+        """Moves single shapes in the order at random, and keeps each order that is not worse.
+
+        It moves a shape that reaches the top, or one that is alive together with it. Once the hosts are at their bound,
+        a guest reaches the top. It lives for one step, so the shape to move may be further away: one that is alive
+        together with a neighbour of the guest."""
         self._turn()
         rng = random.Random(0)
         while self._open():
@@ -162,8 +176,9 @@ class Search:
             self.attempt(order)
 
     def _turn(self) -> None:
-        """Place a shape before, and then after, all hosts. It is what a long chain of small shapes needs that stacks
-        above the one that outlives them where beneath would be right."""
+        """Tries each of some shapes before all hosts and after all hosts.
+
+        This helps when many short-lived tensors were placed above a long-lived one that belongs above them."""
         for i in sorted(range(self.hosts), key=lambda i: (-len(self.forbidden[i]), i))[:_MOST_TURNED]:
             for last in (False, True):
                 if self._open():
@@ -179,14 +194,14 @@ class Search:
         return self.reached > self.bound and self.effort > 0
 
     def _top(self) -> list[int]:
-        """Positions in the order of the shapes that reach highest: hosts, as long as they could do better."""
+        """Positions in the order of the shapes that reach the top. Only hosts count, until they are at their bound."""
         hosts = self.reached[0] > self.bound[0]
         among = [p for p, i in enumerate(self.order) if not hosts or i < self.hosts]
         most = self.reached[0] if hosts else self.reached[1]
         return [p for p in among if self.offsets[self.order[p]] + self.stops[self.order[p]] == most]
 
     def attempt(self, order: list[int]) -> None:
-        """Place in that order, and keep the result if it is not worse."""
+        """Places all shapes in that order, and keeps the result if it is not worse."""
         offsets = self._place(order, self._agreed(order))
         ends = [offset + stop for offset, stop in zip(offsets, self.stops, strict=True)]
         reached = (max(ends[: self.hosts], default=0), max(ends, default=0))
@@ -194,12 +209,12 @@ class Search:
             self.order, self.offsets, self.reached = order, offsets, reached
 
     def _agreed(self, order: list[int]) -> int:
-        """How many shapes come first in the best order as in this one: they will lie where they lie there."""
+        """How many shapes at the start of `order` are the same as in the best order. They keep their offsets."""
         return next((p for p, (i, j) in enumerate(zip(order, self.order, strict=False)) if i != j), len(self.order))
 
     def _place(self, order: list[int], placed: int) -> list[int]:
-        """Each shape in turn at the lowest offset that is free during the life of each of its pieces; the first ones
-        are `placed` already."""
+        """Places each shape in turn at the lowest offset that is free during the life of each of its pieces. The first
+        `placed` shapes keep their offsets."""
         offsets = [-1] * len(self.shapes)
         for i in order[:placed]:
             offsets[i] = self.offsets[i]
@@ -212,7 +227,7 @@ class Search:
 
 
 def lowest(taken: Iterable[tuple[int, int]]) -> int:
-    """The least offset of at least 0 inside none of the open intervals."""
+    """The lowest offset, at least 0, that is inside none of the open intervals."""
     offset = 0
     for low, high in sorted(taken):
         if low >= offset:
@@ -222,7 +237,7 @@ def lowest(taken: Iterable[tuple[int, int]]) -> int:
 
 
 Forbidden = list[list[tuple[int, int, int]]]
-"""For each shape: (another one, low, high), where its offset may not be in the other's offset + (low, high)."""
+"""For each shape, a list of (other shape, low, high): its offset minus the other's must not be between low and high."""
 
 
 def _forbidden(shapes: Sequence[Shape]) -> Forbidden:
@@ -239,7 +254,7 @@ def _forbidden(shapes: Sequence[Shape]) -> Forbidden:
 
 
 def _clashes(one: Shape, other: Shape) -> Iterator[tuple[int, int]]:
-    """Where `one` may not start, seen from the start of `other`: open intervals."""
+    """Open intervals in which the offset of `one`, minus that of `other`, must not be."""
     for p, q in product(one, other):
         if p.first <= q.last and q.first <= p.last and p.size and q.size:
             yield q.start - p.stop, q.stop - p.start

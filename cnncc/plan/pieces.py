@@ -13,7 +13,7 @@ Record = tuple[int, int, int]
 
 @dataclass(frozen=True)
 class Piece:
-    """Bytes [start, stop) of a tensor's memory, which hold something from step `first` to step `last`, inclusive."""
+    """Bytes [start, stop) of a tensor's memory, which are in use from step `first` to step `last`, inclusive."""
 
     start: int
     stop: int
@@ -26,7 +26,8 @@ class Piece:
 
 
 Shape = tuple[Piece, ...]
-"""Memory that is placed as one, but need not be in use as a whole: the arms of a concat are written one by one."""
+"""Memory that gets one offset. Its pieces may be in use at different times: the arms of a concat are written one by
+one."""
 
 
 def stop_of(shape: Shape) -> int:
@@ -51,12 +52,13 @@ def shape_of(record: Record, align: int = 1) -> Shape:
 
 
 def live_bound(records: Sequence[Record], align: int = 1) -> int:
-    """The largest sum of sizes (rounded up to `align` bytes) alive at one step: no packing needs less."""
+    """The largest sum of sizes (rounded up to `align` bytes) that are alive at one step. No packing takes fewer
+    bytes."""
     return max(live_bytes([shape_of(r, align) for r in records]).values(), default=0)
 
 
 def live_bytes(shapes: Sequence[Shape]) -> dict[int, int]:
-    """Step -> bytes alive from it on, for each step at which that changes."""
+    """Step -> bytes alive from that step on. Only steps at which the number changes are keys."""
     changes: dict[int, int] = {}
     for piece in (p for shape in shapes for p in shape):
         changes[piece.first] = changes.get(piece.first, 0) + piece.size
@@ -66,14 +68,15 @@ def live_bytes(shapes: Sequence[Shape]) -> dict[int, int]:
 
 
 def alive_at(shapes: Sequence[Shape], steps: int) -> list[int]:
-    """Bytes alive at each of the first so many steps."""
+    """Bytes alive at each of the first `steps` steps."""
     changes, live = live_bytes(shapes), 0
     return [live := changes.get(step, live) for step in range(steps)]
 
 
 def outline(lives: Sequence[Piece], align: int) -> Shape:
-    """The memory that values share, as pieces of whole units of `align` bytes that do not overlap: each is in use from
-    the first write into any byte of it to the last read. Bytes that no value needs are left out."""
+    """The memory that values share, as pieces that do not overlap. Pieces start and stop at multiples of `align` bytes.
+    Each is in use from the first write into any of its bytes to the last read of any. Bytes that no value needs are
+    left out."""
     rounded = [Piece(p.start // align * align, -(-p.stop // align) * align, p.first, p.last) for p in lives]
     edges = sorted({edge for p in rounded for edge in (p.start, p.stop)})
     waiting = sorted(rounded, key=lambda p: p.start, reverse=True)
@@ -94,7 +97,7 @@ def outline(lives: Sequence[Piece], align: int) -> Shape:
 
 
 def _joined(pieces: Sequence[Piece]) -> Iterator[Piece]:
-    """Neighbours that live equally long as one piece."""
+    """The pieces, with neighbours that have the same first and last step joined to one."""
     for (first, last), group in groupby(pieces, key=lambda p: (p.first, p.last)):
         run = list(group)
         cuts = [0, *(i for i in range(1, len(run)) if run[i - 1].stop != run[i].start), len(run)]
@@ -102,7 +105,8 @@ def _joined(pieces: Sequence[Piece]) -> Iterator[Piece]:
 
 
 def joined(shape: Shape, most: int) -> Shape:
-    """The shape with at most so many pieces: neighbours made one, with what lies between them, for the life of both."""
+    """The shape with at most `most` pieces. Neighbours are joined to one piece, which includes the bytes between them
+    and lives as long as any of them."""
     if len(shape) <= most:
         return shape
     ordered = sorted(shape, key=lambda p: p.start)

@@ -1,4 +1,4 @@
-"""Where every value lives: one arena for what is computed, the caller's buffers for inputs and outputs."""
+"""Where each value lies in memory: computed values in one arena, inputs and outputs in the caller's buffers."""
 
 from __future__ import annotations
 
@@ -14,14 +14,15 @@ __all__ = ["ArenaPlan", "Slot", "plan_arena"]
 
 
 _MOST_PIECES = 400
-"""Of one storage. More take long to fit around each other."""
+"""Most pieces of one storage. Packing more takes long."""
 
 
 @dataclass(frozen=True)
 class Slot:
-    """Where a value lives: image i of it starts at byte `offset + inner + i * image_stride` of its kind of buffer.
+    """Where a value lies: its image i starts at byte `offset + inner + i * image_stride` of the buffer that `kind`
+    names.
 
-    An input with mean or std is of kind arena: its value is computed, by the node itself, from the caller's buffer.
+    An input with mean or std is of kind arena: its node computes the value from the caller's buffer.
     """
 
     kind: str
@@ -35,16 +36,16 @@ class Slot:
     image_stride: int
     """Bytes from one image of the batch to the next; 0 for a value that all images share (a constant)."""
     in_place: bool
-    """The result overwrites one of the node's inputs."""
+    """Whether the result overwrites an input of the node."""
     placed: bool
-    """An arm, written inside the storage of its concat."""
+    """Whether the value is an arm that is written inside the storage of its concat."""
     view: bool
-    """A part of another value's memory: the node has no work."""
+    """Whether the value is a part of another value's memory. Its node then has no work."""
 
 
 @dataclass(frozen=True)
 class Tenant:
-    """A storage in the arena: byte b of a piece of its shape is byte `offset + b` of the arena."""
+    """A storage in the arena. Byte b of its shape is byte `offset + b` of the arena."""
 
     storage: str
     offset: int
@@ -53,13 +54,13 @@ class Tenant:
 
 @dataclass(frozen=True)
 class ArenaPlan:
-    """The memory of one run. `bound` is the largest sum of live storages at any step: `bytes` cannot be less."""
+    """The memory of one run. `bound` is the largest sum of bytes that are alive at one step: `bytes` cannot be less."""
 
     bytes: int
     bound: int
     slots: Mapping[str, Slot]
     copies: Mapping[str, tuple[int, ...]]
-    """For each concat that has work left: the positions of the arms to copy into it."""
+    """For each concat that must copy arms: their positions among its inputs."""
     tenants: tuple[Tenant, ...]
     """The storages in the arena."""
 
@@ -72,9 +73,11 @@ class ArenaPlan:
 def plan_arena(g: Graph, align: int = 64, reuse: bool = True, guests: Sequence[Record] = ()) -> ArenaPlan:
     """The plan for a graph with layouts, whose offsets in the arena are multiples of `align` bytes.
 
-    Without `reuse` every storage keeps its own bytes and nothing is computed in place, so that all values (views and
-    arms still share the memory of what they are part of) can be read after a run. Of plans with equal bytes, one that
-    leaves room for `guests` is taken: other memory, at steps of the graph, which the plan does not place.
+    Without `reuse` no storage shares bytes with another, and no result is written over an input, so that all values can
+    be read after a run. (Views and arms still share the memory of the value that they are part of.)
+
+    `guests` are further memory, such as workspace, that is needed at steps of the graph and gets no place here. Of
+    plans with equally few bytes, the one that leaves most room for them is taken.
     """
     aliases = alias_values(g, reuse)
     shapes = _shapes(g, aliases, align, reuse)
@@ -86,17 +89,18 @@ def plan_arena(g: Graph, align: int = 64, reuse: bool = True, guests: Sequence[R
 
 
 def activation_bound(g: Graph, align: int = 64) -> int:
-    """The largest sum of what is alive at one step of a graph with layouts, in the order it has."""
+    """The largest sum of bytes that are alive at one step of a graph with layouts, in its present order."""
     return max(activations_alive(g, align), default=0)
 
 
 def activations_alive(g: Graph, align: int = 64) -> list[int]:
-    """Bytes of the arena in use at each step of a graph with layouts, in the order it has."""
+    """The bytes of activations that are alive at each step of a graph with layouts, in its present order."""
     return alive_at(list(_shapes(g, alias_values(g), align, reuse=True).values()), len(g.nodes))
 
 
 def _pack(shapes: list[Shape], guests: list[Shape], align: int) -> tuple[tuple[int, ...], int]:
-    """Around pieces, or if that turns out worse (holes of a batch seldom fit anything) around whole storages."""
+    """Packs pieces and, unless these reach the bound, also whole storages; takes the packing with fewer bytes. Whole
+    storages may win because the holes between the pieces of a batch are seldom large enough for a value."""
     packed = pack_shapes(shapes, guests)
     whole = [shape_of((min(p.first for p in s), max(p.last for p in s), max(p.stop for p in s)), align) for s in shapes]
     if whole == shapes or packed[1] == max(live_bytes(shapes).values(), default=0):
@@ -109,7 +113,7 @@ def _most(shapes: Mapping[str, Shape]) -> int:
 
 
 def _shapes(g: Graph, aliases: Aliases, align: int, reuse: bool) -> dict[str, Shape]:
-    """Of every storage in the arena: which of its bytes are in use, and when."""
+    """For each storage in the arena, its pieces: which bytes are in use, and when."""
     arena = {root: s for root, s in aliases.storages.items() if s.kind == "arena"}
     if not reuse:
         return {root: shape_of((0, len(g.nodes), s.nbytes), align) for root, s in arena.items()}
@@ -117,7 +121,8 @@ def _shapes(g: Graph, aliases: Aliases, align: int, reuse: bool) -> dict[str, Sh
 
 
 def _shape(storage: Storage, lives: Sequence[Piece], align: int) -> Shape:
-    """The pieces of one image, for each image of the batch; or the whole, where that would be many or uneven."""
+    """The pieces of one image, repeated for each image of the batch. If they are too many, or an image is no multiple
+    of `align`, the whole storage is one piece."""
     images, size = storage.type.shape[0], image_bytes(storage.type)
     one = outline(lives, align)
     if images == 1:

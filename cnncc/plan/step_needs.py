@@ -1,4 +1,5 @@
-"""What each step adds to the arena and until when, whatever the order in which the steps run."""
+"""How many bytes each step adds to the arena, and which steps must be done before they are free. Neither depends on the
+order of the steps."""
 
 from __future__ import annotations
 
@@ -7,16 +8,18 @@ from functools import cached_property
 from itertools import pairwise
 
 from cnncc.ir.graph import Graph, Node
-from cnncc.passes.parts import Parts
 from cnncc.plan.alias_values import Aliases, alias_values, elementwise_inputs, image_bytes, is_normalized
+from cnncc.plan.parts import Parts
 
 StepSet = int
-"""Steps as the bits of an integer, by position in the graph."""
+"""A set of steps: bit i of the integer is the step at position i of the graph."""
 
 
 class StepNeeds:
-    """The memory of a graph with layouts, step by step. Arms of a concat count for themselves, and the concat for what
-    it copies; so what is alive depends only on which steps are done, not on their order."""
+    """The memory that each step of a graph with layouts needs.
+
+    An arm that is written inside its concat counts its own bytes, and the concat counts only the bytes that it copies.
+    So the live bytes depend on the set of finished steps, and not on their order."""
 
     def __init__(self, g: Graph, align: int) -> None:
         self.g = g
@@ -24,27 +27,28 @@ class StepNeeds:
         self.step = {n.name: i for i, n in enumerate(g.nodes)}
         self.aliases: Aliases = alias_values(g)
         self.bytes = [self._own_bytes(n) for n in g.nodes]
-        """Bytes of the arena that a step writes first."""
+        """Bytes of the arena that each step is the first to write."""
         self._whole = self._all_wholes()
         self._parts = Parts([self.step.get(self.aliases.placed.get(n.name, ""), -1) for n in g.nodes], self.bytes)
         self._replaceable = [self._replaced_by(n) for n in g.nodes]
-        """For each step, what it could overwrite with its result, as the step that wrote the whole of it."""
+        """For each step, the inputs that its result could overwrite. Each is given by the step that wrote the whole of
+        it."""
 
     def least(self) -> int:
-        """What some step needs for its operands and its result alone, in any order."""
+        """The most bytes that one step needs for its operands and its result: no order needs less."""
         return max((self._alone(i) for i in range(len(self.bytes))), default=0)
 
     def pairs(self) -> int:
-        """How many pairs of a value and a step there are that must be done before the value's bytes are free."""
+        """How many pairs there are of a value and a step that must be done before the value's bytes are free."""
         return sum(holders.bit_count() for holders in self.holders)
 
     def freed(self, done: StepSet, step: int) -> int:
-        """Bytes that are free once `step` is done, too."""
+        """Bytes that become free when `step` is done after the steps of `done`."""
         after = done | 1 << step
         return sum(self.bytes[v] for v in self.frees[step] if not self.holders[v] & ~after)
 
     def added(self, done: StepSet, step: int) -> int:
-        """Bytes that the step needs besides what is alive: none where it may overwrite an input."""
+        """Bytes that the step needs besides those that are alive: none if it may overwrite an input."""
         after = done | 1 << step
         if any(not self._holders_of_parts[v] & ~after for v in self._replaceable[step]):
             return 0
@@ -52,8 +56,8 @@ class StepNeeds:
 
     @cached_property
     def holders(self) -> list[StepSet]:
-        """For each value, the steps that must be done before its bytes are free: readers of it, of views of it, and of
-        the concat it is an arm of."""
+        """For each value, the steps that must be done before its bytes are free: those that read it, a view of it, or
+        the concat that it is an arm of."""
         found = [0] * len(self.g.nodes)
         for step, node in reversed(list(enumerate(self.g.nodes))):
             for user in self.g.users(node.name):
@@ -66,7 +70,7 @@ class StepNeeds:
 
     @cached_property
     def frees(self) -> list[list[int]]:
-        """For each step, the values whose bytes it may free. Values without bytes do not matter."""
+        """For each step, the values whose bytes may become free when it is done; only values that have bytes."""
         found: list[list[int]] = [[] for _ in self.g.nodes]
         for value, holders in enumerate(self.holders):
             if self.bytes[value]:
@@ -76,7 +80,8 @@ class StepNeeds:
 
     @cached_property
     def before(self) -> list[StepSet]:
-        """The steps that must be done before a step. Inputs keep their order: it is that of the caller's parameters."""
+        """For each step, the steps that must be done before it. Inputs keep their order, which is that of the caller's
+        parameters."""
         before = [sum({1 << self.step[i] for i in n.inputs}) for n in self.g.nodes]
         inputs = [self.step[n.name] for n in self.g.inputs]
         for earlier, later in pairwise(inputs):
@@ -85,17 +90,18 @@ class StepNeeds:
 
     @cached_property
     def idle(self) -> list[bool]:
-        """Whether a step takes neither memory nor time."""
+        """For each step, whether it takes neither memory nor time."""
         return [self._is_idle(n) for n in self.g.nodes]
 
     def _alone(self, step: int) -> int:
-        """A result in place of an input needs as much as the input: nothing is added for it."""
+        """Bytes of the operands and the result of a step. A result that can overwrite an input adds none."""
         operands = {self._whole[name] for name in self.g.nodes[step].inputs}
         own = 0 if self._replaceable[step] else self.bytes[step]
         return own + self._parts.bytes_of(operands)
 
     def _all_wholes(self) -> dict[str, int]:
-        """The step that wrote each value, the last one of a concat's: views write nothing."""
+        """For each value, the step that wrote it. A view writes nothing, so it has the step of the value that it is a
+        part of."""
         found: dict[str, int] = {}
         for step, node in enumerate(self.g.nodes):
             found[node.name] = found[node.inputs[0]] if node.name in self.aliases.views else step
@@ -123,7 +129,7 @@ class StepNeeds:
 
     @cached_property
     def _holders_of_parts(self) -> list[StepSet]:
-        """For each value, the steps that must be done before the bytes of all that it consists of are free."""
+        """For each value, the steps that must be done before its bytes and those of all its arms are free."""
         found = self.holders.copy()
         for step, node in enumerate(self.g.nodes):
             for arm in node.inputs:

@@ -4,24 +4,23 @@ from __future__ import annotations
 
 import hashlib
 import math
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from cnncc import ops, passes
+from cnncc import machines, ops, passes
 from cnncc.base.errors import CnnccError
 from cnncc.ir import Graph, Node
 from cnncc.ir.text import print_graph
+from cnncc.module.listener import Listener, Progress
 from cnncc.ops import reference
+from cnncc.options import DEFAULT, Options
 from cnncc.weights import half
 
 if TYPE_CHECKING:
     from cnncc.runtime.model import Model
-
-Progress = Callable[[str, int, int], None]
-"""Called with what is being done, how much of it is done, and how much there is."""
 
 
 @dataclass(frozen=True)
@@ -84,37 +83,25 @@ class Report:
         }
 
 
-def check(
-    graph: Graph,
-    target: str = "host",
-    batch: int = 1,
-    threads: int | None = None,
-    seed: int = 0,
-    max_error: float = 1e-5,
-    weights_dtype: str = "float32",
-    progress: Progress | None = None,
-    dtype: str = "float32",
-) -> Report:
+def check(graph: Graph, options: Options = DEFAULT, seed: int = 0, progress: Progress | None = None) -> Report:
     """Compile a source graph with bound weights, run it and the reference on seeded input, compare what both have.
 
     Outputs are those of the module as it is delivered, where values share memory; the values before them come from
     the same kernels with memory of their own for each.
-    With `weights_dtype` the reference rounds the same weights: a kernel's error is no larger for it.
+    With `options.weights_dtype` the reference rounds the same weights: a kernel's error is no larger for it.
     """
     from cnncc import api
-    from cnncc.machines import targets
 
-    targets.check_name_runs_here(target)
-    source = passes.with_batch(graph, batch)
+    machines.check_one_runs_here([machines.load(name) for name in options.targets])
+    source = passes.with_batch(graph, options.batch)
     inputs = random_inputs(source, seed)
-    build = api.build(graph, target, batch, threads, True, max_error, weights_dtype, progress, dtype=dtype)
-    got = build.trace(*inputs.values())
-    final = api.build(graph, target, batch, threads, False, max_error, weights_dtype, progress, dtype=dtype)
-    module = final.model()
+    listener = Listener(progress)
+    got = api.build(graph, replace(options, keep_all=True), listener).trace(*inputs.values())
+    module = api.build(graph, options, listener).model()
     got |= zip(source.outputs, module.run_in(module.new_arena(), list(inputs.values())), strict=True)
     if progress:
         progress("running the NumPy reference", 0, 1)
-    return _report(source, inputs, got, weights_dtype, dtype)
+    return _report(source, inputs, got, options)
 
 
 def check_module(model: Model, graph: Graph, seed: int = 0) -> Report:
@@ -128,22 +115,16 @@ def check_module(model: Model, graph: Graph, seed: int = 0) -> Report:
     inputs = random_inputs(source, seed)
     found = model.run_in(model.new_arena(), list(inputs.values()))
     got = dict(zip(source.outputs, found, strict=True))
-    return _report(
-        source,
-        inputs,
-        got,
-        model.info.get("weights_dtype", "float32"),
-        model.info.get("flags", {}).get("dtype", "float32"),
-    )
+    dtypes = {key: value for key, value in model.info.get("flags", {}).items() if key in ("dtype", "weights_dtype")}
+    return _report(source, inputs, got, Options(**dtypes))
 
 
-def _report(
-    source: Graph, inputs: Mapping[str, np.ndarray], got: Mapping[str, np.ndarray], weights_dtype: str, dtype: str
-) -> Report:
+def _report(source: Graph, inputs: Mapping[str, np.ndarray], got: Mapping[str, np.ndarray], options: Options) -> Report:
     """Values against those of the reference."""
+    weights_dtype = options.weights_dtype
     if weights_dtype == "float32":
         inner = got.keys() > set(source.outputs)  # a large network's values need not all be kept
-        return compare(source, got, reference.run(source, inputs, keep_all=inner), dtype)
+        return compare(source, got, reference.run(source, inputs, keep_all=inner), options.dtype)
     passed = passes.run(source)  # what a module stores, and rounds, has the batch norms folded in
     graph = half.rounded(passed, weights_dtype)
     expected = reference.run(graph, inputs, keep_all=True)

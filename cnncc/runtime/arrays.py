@@ -13,25 +13,27 @@ from cnncc.base.errors import CnnccError
 from cnncc.runtime.declared import Declared
 
 CPU_DEVICES = (1, 3, 11, 13)
-"""Device types of dlpack.h whose memory the processor can read: CPU, and pinned or managed memory of CUDA and ROCm."""
+"""Device types of dlpack.h whose memory the CPU can read: CPU, and pinned or managed memory of CUDA and ROCm."""
 
 
 class InputError(CnnccError, ValueError):
-    """An array a model cannot take."""
+    """An array that a model cannot take; also a ValueError."""
 
 
 @dataclass(frozen=True)
 class Port:
-    """An input or output of a model: float32, shape with the batch first."""
+    """An input or output of a model. Its arrays are float32."""
 
     name: str
+    """Its name in the network."""
     shape: tuple[int, ...]
+    """(batch, c, h, w), or (batch, k) for vectors."""
     declared: Declared | None = None
-    """How the file of the network has it, where it was compiled from one that has types and shapes of its own."""
+    """The type and shape that the network's ONNX file declares, if the model was compiled from one in this process."""
 
     @property
     def differs(self) -> bool:
-        """Whether the file has it otherwise."""
+        """Whether the file declares another type or shape than the module's."""
         declared = self.declared
         return declared is not None and (declared.dtype, declared.shape_for(self.shape[0])) != ("float32", self.shape)
 
@@ -46,7 +48,8 @@ def text(shape: Sequence[int]) -> str:
 
 
 def as_numpy(what: str, value: Any) -> np.ndarray:
-    """The same memory as a NumPy array; InputError for what is neither an array nor DLPack on the CPU."""
+    """A NumPy array of the same memory. InputError if `value` is no array and has no DLPack data in the CPU's
+    memory."""
     if isinstance(value, np.ndarray | np.generic):
         return np.asarray(value)
     if not hasattr(value, "__dlpack__"):
@@ -65,7 +68,7 @@ def as_numpy(what: str, value: Any) -> np.ndarray:
 
 
 def in_order(name: str, ports: Sequence[Port], given: Mapping[str, Any]) -> list[Any]:
-    """Arrays by the names of inputs or outputs, in their order. InputError for names that are missing or unknown."""
+    """The arrays of a dictionary in the order of the inputs or outputs. InputError for a missing or unknown name."""
     names = [port.name for port in ports]
     if unknown := [key for key in given if key not in names]:
         raise InputError(f"{name} has no {unknown[0]!r}", hint=f"it has {', '.join(map(repr, names))}")
@@ -75,7 +78,8 @@ def in_order(name: str, ports: Sequence[Port], given: Mapping[str, Any]) -> list
 
 
 def check_inputs(name: str, ports: Sequence[Port], given: Sequence[Any], ragged: bool = False) -> list[np.ndarray]:
-    """One float32 array for each input; `ragged` ones hold any number of images, the same for all."""
+    """One float32 array for each input. With `ragged` they may hold any number of images, which must be the same for
+    all. InputError for arrays that do not fit."""
     if len(given) != len(ports):
         wanted = "; ".join(map(str, ports))
         plural = "" if len(ports) == 1 else "s"
@@ -90,7 +94,7 @@ def check_inputs(name: str, ports: Sequence[Port], given: Sequence[Any], ragged:
 
 
 def _for_all(ports: Sequence[Port], arrays: Sequence[np.ndarray]) -> list[np.ndarray]:
-    """An input whose declared shape has no batch serves all images."""
+    """The arrays, with an input that has no batch in its declared shape repeated for all images."""
     most = max((len(a) for a in arrays if a.ndim), default=1)
     shared = [
         p.declared is not None and not p.declared.batched and len(a) == 1 for p, a in zip(ports, arrays, strict=True)
@@ -101,7 +105,8 @@ def _for_all(ports: Sequence[Port], arrays: Sequence[np.ndarray]) -> list[np.nda
 def check_outputs(
     name: str, ports: Sequence[Port], out: Any, inputs: Sequence[np.ndarray], count: int
 ) -> list[np.ndarray]:
-    """The caller's arrays for `count` results, one for each output: writable, in C order, apart from all else."""
+    """The caller's arrays for `count` results, one for each output. InputError unless they are writable, in C order,
+    and share no memory with inputs or with each other."""
     given = list(out) if isinstance(out, tuple | list) else [out]
     if len(given) != len(ports):
         raise InputError(f"{name} has {len(ports)} outputs ({'; '.join(map(str, ports))}), out has {len(given)}")

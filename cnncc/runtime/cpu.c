@@ -1,6 +1,6 @@
-/* Which features of x86-64 this processor and its system have, asked of the processor itself.
+/* Which features of x86-64 this processor and its operating system have. The processor itself is asked.
  *
- * A name that is not known here counts as missing: better to refuse a module than to die in it.
+ * A feature that is not in the list below counts as missing: it is better to refuse a module than to crash in it.
  */
 #include <cpuid.h>
 #include <stdatomic.h>
@@ -9,7 +9,7 @@
 
 enum { LONGEST_TEXT = 512 };
 
-/* Register states that the system must save: SSE and AVX; and for AVX-512 masks and the upper halves. */
+/* Registers that the operating system must save: those of SSE and AVX; for AVX-512 also masks and upper halves. */
 enum { NO_STATE = 0, AVX_STATE = 0x6, AVX512_STATE = 0xe6 };
 
 enum { EAX, EBX, ECX, EDX };
@@ -56,7 +56,7 @@ static const struct feature {
     {"sse4a", 0x80000001, 0, ECX, 6, NO_STATE},
 };
 
-/* The states that the system saves; none if it does not say. */
+/* The registers that the operating system saves; 0 if it does not tell. */
 static uint32_t saved_states(void) {
     uint32_t word[4], low, high;
     if (!__get_cpuid(1, &word[EAX], &word[EBX], &word[ECX], &word[EDX]) || !(word[ECX] >> 27 & 1)) return 0;
@@ -75,7 +75,8 @@ static int has(const char *name, size_t length) {
     return 0;
 }
 
-/* Appends what is missing of a list with commas between; returns how many that are. What does not fit is left out. */
+/* Appends the missing features of a list, separated by commas, to a text. Returns how many are missing. Names that do not fit
+ * into the text are left out. */
 static int32_t missing(const char *required, char *text, size_t room) {
     int32_t count = 0;
     size_t used = strlen(text);
@@ -96,16 +97,16 @@ static int32_t missing(const char *required, char *text, size_t room) {
     return count;
 }
 
-/* How many of the features in a list with commas between this processor lacks. */
+/* How many of the features in a list, separated by commas, this processor lacks. */
 int32_t cnncc_cpu_lacks(const char *required) {
     char text[1] = "";
     return missing(required, text, sizeof text);
 }
 
-/* "this processor lacks avx2, fma": made when first asked for, the same for all who ask. */
+/* "this processor lacks avx2, fma". The text is made at the first call; all calls return the same one. */
 const char *cnncc_cpu_message(const char *required) {
     static char text[LONGEST_TEXT] = "this processor lacks ";
-    static atomic_int made; /* 0 no, 1 somebody is at it, 2 yes */
+    static atomic_int made; /* 0 no, 1 a thread is making it, 2 yes */
     int none = 0;
     if (atomic_compare_exchange_strong(&made, &none, 1)) {
         if (!missing(required, text, sizeof text)) strcpy(text, "this processor lacks nothing that the module needs");

@@ -1,4 +1,5 @@
-"""Which features this processor has, found without LLVM: better to refuse a module than to die in it."""
+"""Finds the features of this processor without LLVM, so that a module that needs others is refused and does not
+crash."""
 
 from __future__ import annotations
 
@@ -7,7 +8,7 @@ from functools import cache
 from pathlib import Path
 
 MOST_THREADS = 256
-"""Those that the thread pool of a module holds (`LARGEST_POOL` in pool.c)."""
+"""Most threads of the thread pool of a module (`LARGEST_POOL` in pool.c)."""
 
 LINUX_FLAGS = {
     "sse3": "pni", "ssse3": "ssse3", "sse4.1": "sse4_1", "sse4.2": "sse4_2", "sse4a": "sse4a", "popcnt": "popcnt",
@@ -19,16 +20,16 @@ LINUX_FLAGS = {
     "avx512bf16": "avx512_bf16", "avx512vp2intersect": "avx512_vp2intersect", "avxvnni": "avx_vnni",
     "neon": "asimd",
 }  # fmt: skip
-"""Features by LLVM's names, and what Linux calls them in /proc/cpuinfo."""
+"""LLVM's names of features, and the names in /proc/cpuinfo of Linux."""
 
 
 MACHINES = {"x86_64": "x86-64", "amd64": "x86-64", "arm64": "aarch64"}
-"""Names of architectures elsewhere, and here."""
+"""Names of architectures that systems use, and the names that cnncc uses."""
 
 
 def foreign(triple: str) -> str:
-    """`this machine is x86-64` if code for a triple is of another architecture; else an empty text. Of a GPU's module
-    only the part for the processor counts, which is of the machine that compiled it."""
+    """`this machine is x86-64` if a triple is of another architecture; else an empty text. The text is empty for
+    triples of GPUs and of WebAssembly."""
     theirs = triple.split("-")[0].lower()
     mine = platform.machine().lower()
     if theirs.startswith(("nvptx", "wasm")) or MACHINES.get(theirs, theirs) == MACHINES.get(mine, mine):
@@ -37,14 +38,14 @@ def foreign(triple: str) -> str:
 
 
 def unfit(triple: str, required: tuple[str, ...] | list[str]) -> str:
-    """Why this machine cannot run code for a triple that requires these features; empty if it can."""
+    """Why this machine cannot run code for a triple that requires these features; an empty text if it can."""
     lacking = missing(required)
     return foreign(triple) or (f"this processor lacks {', '.join(lacking)}" if lacking else "")
 
 
 @cache
 def features() -> frozenset[str]:
-    """Features of the processor this process runs on, by LLVM's names."""
+    """LLVM's names of the features of this machine's processor."""
     for line in Path("/proc/cpuinfo").read_text().splitlines():
         if line.startswith(("flags", "Features")):  # x86-64, aarch64
             flags = set(line.split(":", 1)[1].split())
@@ -53,5 +54,5 @@ def features() -> frozenset[str]:
 
 
 def missing(required: tuple[str, ...] | list[str]) -> list[str]:
-    """Those of the required features that this processor lacks, sorted."""
+    """The required features that this processor lacks, sorted."""
     return sorted(set(required) - features())

@@ -1,7 +1,7 @@
-"""How the file a network was imported from declares its inputs and outputs: type, shape and order of axes.
+"""Inputs and outputs as the ONNX file of a network declares them: type, shape and order of axes.
 
-A module computes in float32 on images (c, h, w). An array as the file has it, of whole numbers say, or of five axes, is
-converted here on its way in, and the result on its way out.
+A module computes in float32 on images (c, h, w). The file may declare others, such as whole numbers or five axes.
+Arrays are converted here before a run, and results after it.
 """
 
 from __future__ import annotations
@@ -14,31 +14,32 @@ import numpy as np
 
 @dataclass(frozen=True)
 class Declared:
-    """An input or output as its file has it: axis i of `shape` is axis `axes[i]` of the order in which we store it."""
+    """An input or output as the file declares it. Axis i of `shape` is axis `axes[i]` of the stored array."""
 
     dtype: str
-    """NumPy's name."""
+    """NumPy's name of the type."""
     shape: tuple[int, ...]
     axes: tuple[int, ...]
     batched: bool
-    """Whether the first axis is the batch; else an array is one image, whatever its first axis is."""
+    """Whether the first axis is the batch. If not, an array is one image."""
 
     def shape_for(self, count: int) -> tuple[int, ...]:
-        """The shape of an array of so many images."""
+        """The shape of an array of `count` images."""
         return (count, *self.shape[1:]) if self.batched else self.shape
 
     def is_for_other_batch(self, batch: int) -> bool:
-        """Whether the file has a batch of its own, of more than one image."""
+        """Whether the file declares a batch of more than one image that is not `batch`."""
         return self.batched and self.shape[0] not in (1, batch)
 
     def count_in(self, array: np.ndarray) -> int | None:
-        """How many images an array of this shape holds; None if it is of another shape."""
+        """How many images an array holds; None if its shape is not the declared one."""
         if self.batched and array.ndim == len(self.shape) and array.shape[1:] == self.shape[1:]:
             return len(array)
         return 1 if array.shape == self.shape else None
 
     def to_ours(self, array: np.ndarray, dims: tuple[int, ...]) -> np.ndarray:
-        """An array of the declared type or shape as float32 images of `dims`; any other array as it is."""
+        """An array of the declared type and shape, as float32 images of shape `dims`. Other arrays are returned as they
+        are."""
         if array.dtype == self.dtype:
             array = array.astype(np.float32, copy=False)
         count = self.count_in(array)
@@ -48,7 +49,8 @@ class Declared:
         return np.ascontiguousarray(array.transpose(order)).reshape(count, *dims)
 
     def from_ours(self, array: np.ndarray) -> np.ndarray:
-        """Results in the declared type and, unless its axes are in another order than ours, in the declared shape."""
+        """Results in the declared type. They also get the declared shape, unless its axes are stored in another
+        order."""
         kind = np.dtype(self.dtype)
         values = np.rint(array) if kind.kind in "iu" else array
         values = values.astype(kind, copy=False)

@@ -1,6 +1,6 @@
-"""The C interface of compiled modules: names, error codes, and its structures as ctypes sees them.
+"""The C interface of compiled modules: names, error codes, and structures as ctypes declares them.
 
-The compiler emits what is here and the loader calls it, so both read it in one place.
+The compiler emits this interface and the loader calls it. Both take it from here, so that they agree.
 """
 
 from __future__ import annotations
@@ -10,13 +10,14 @@ import struct
 from enum import IntEnum
 
 FORMAT = 2
-"""Version of the interface. A module says its own as `format` in its information."""
+"""Version of the interface. A module has the version that it was compiled for as `format` in its information."""
 ALIGN = 64
 """Alignment of arenas and weights in bytes: a cache line, and the widest vector."""
 
 WEIGHTS_MAGIC = b"cnncc weights 1\n"
 WEIGHTS_HEADER = struct.Struct("<16sQ8x32s")
-"""Head of a weights file: magic, bytes of weights, their hash (BLAKE2b, 32 bytes). The weights follow, aligned."""
+"""The start of a weights file: magic, bytes of weights, their hash (BLAKE2b, 32 bytes). The weights follow at byte
+64."""
 
 
 class Code(IntEnum):
@@ -63,13 +64,13 @@ EXTERNAL = ("open", "open_memory", "close")
 
 
 class Threads(ctypes.Structure):
-    """`cnncc_threads`: how many threads a run may use (0: as many as the module can), and who starts them: a function
-    `parallel_for(pool, count, body, context)`, or null for the module's own pool."""
+    """`cnncc_threads`: how many threads a run may use (0: as many as the module was compiled for), and the function
+    that starts them, `parallel_for(pool, count, body, context)`. Null stands for the module's own pool."""
 
     _fields_ = (("count", ctypes.c_int32), ("parallel_for", ctypes.c_void_p), ("pool", ctypes.c_void_p))
 
 
 class ModelState(ctypes.Structure):
-    """`NAME_model`: where the weights are, and the mapping that holds them, if one does."""
+    """`NAME_model`: the address of the weights, and the memory mapping that holds them if there is one."""
 
     _fields_ = (("weights", ctypes.c_void_p), ("mapping", ctypes.c_void_p), ("mapped", ctypes.c_size_t))

@@ -28,7 +28,8 @@ _SECTION_HEADER = struct.Struct("<IIQQQQIIQQ")
 
 
 def read_info(path: str | os.PathLike[str]) -> dict[str, Any]:
-    """What a module says of itself, read from its file without running any of it (so for any processor)."""
+    """What a module says of itself. It is read from the file and none of its code runs, so the module may be for any
+    processor."""
     file = Path(path)
     try:
         with file.open("rb") as opened, mmap.mmap(opened.fileno(), 0, access=mmap.ACCESS_READ) as data:
@@ -72,12 +73,18 @@ def _section(data: mmap.mmap) -> bytes | None:
 def load(
     path: str | os.PathLike[str], weights: str | os.PathLike[str] | None = None, threads: int | None = None
 ) -> Model:
-    """The model in a shared object that `cnncc compile` wrote. Needs NumPy and nothing of the compiler.
+    """The model in a shared object that `cnncc compile` wrote. It needs NumPy, and nothing of the compiler.
 
-    If its weights are in a file of their own, that is looked for beside it, under the name it was given, unless
-    `weights` says where it is. `threads` is how many each call uses, by default as many as it was compiled for, which
-    is also the most. Raises CnnccError if the file is no module, was compiled for a processor with features this one
-    lacks, or if its weights are missing or altered.
+    Loading a module runs its code: load only modules that you trust.
+
+    - `path`: the shared object (`.so`).
+    - `weights`: the file of the weights, if they are not inside the module. By default it is the file beside the
+      module, under the name that it was given when the module was compiled.
+    - `threads`: how many threads each call uses, from 1 to the number that the module was compiled for, which is also
+      the default.
+
+    Raises CnnccError if the file is no module, if this processor lacks a feature that the module needs, or if the
+    weights are missing or altered.
     """
     info = read_info(path)
     origin = Origin.of(path, weights)

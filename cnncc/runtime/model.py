@@ -19,10 +19,10 @@ __all__ = ["InputError", "Model", "Port"]
 
 
 class Model:
-    """A compiled network: `model(array) -> array`, or a tuple of arrays where it has several outputs.
+    """A compiled network, made by `compile` or `load`: `model(array)` runs it.
 
-    Any number of threads may call the same model; the interpreter's lock is released during a run. A loaded model can
-    be pickled: as the path and the hash of its file, never the file itself.
+    Any number of threads may call one model at the same time; the interpreter's lock is released during a run. A model
+    from `load` can be pickled. The pickle holds the path and the hash of the file, not the file.
     """
 
     def __init__(
@@ -35,12 +35,15 @@ class Model:
         keep: Sequence[object] = (),
         origin: Origin | None = None,
     ) -> None:
-        """`run` is the function `NAME_run_with`, `model` the address of its model; `parallel_for` the address of what
-        starts threads, None for the module's own pool."""
+        """`run` is the module's function `NAME_run_with`, and `model` the address of the model that it takes.
+        `parallel_for` is the address of the function that starts threads; None stands for the module's own pool."""
         self.info = info
-        """What the module says of itself: name, shapes, target, versions, memory, kernels."""
+        """What the module says of itself, as `cnncc info --json` prints it: name, shapes, target, versions, memory in
+        bytes, kernels."""
         self.inputs = tuple(Port(p["name"], tuple(p["shape"])) for p in info["inputs"])
+        """One `Port` for each array that a call takes, in order."""
         self.outputs = tuple(Port(p["name"], tuple(p["shape"])) for p in info["outputs"])
+        """One `Port` for each result, in order."""
         self._run = run
         self._model = ctypes.c_void_p(model)
         self._error_text = error_text
@@ -52,16 +55,17 @@ class Model:
 
     @property
     def name(self) -> str:
+        """The name of the network."""
         return str(self.info["name"])
 
     @property
     def batch(self) -> int:
-        """Images of every run."""
+        """Images of each run: the first size of all shapes."""
         return self.inputs[0].shape[0]
 
     @property
     def threads(self) -> int:
-        """Threads that each call uses."""
+        """How many threads each call uses."""
         return int(self._threads.count)
 
     def __repr__(self) -> str:
@@ -77,26 +81,35 @@ class Model:
         return self._origin.recipe(self._chosen)
 
     def declare(self, inputs: Mapping[str, Declared], outputs: Sequence[Declared | None]) -> None:
-        """From now on calls also take arrays as the network's file declares its inputs, by name, and give results as it
-        declares its outputs, in order; where it declares another batch, a call takes any number of images. What is
-        written to `out` stays float32 in this module's shapes."""
+        """From now on, calls also take arrays as the network's file declares them, and give results as it declares
+        them.
+
+        `inputs` is by name, `outputs` in order. If the file declares another batch, a call takes any number of images.
+        Results that are written to `out` stay float32 in this module's shapes."""
         self.inputs = tuple(replace(port, declared=inputs.get(port.name)) for port in self.inputs)
         self.outputs = tuple(replace(port, declared=d) for port, d in zip(self.outputs, outputs, strict=True))
 
     def set_threads(self, threads: int) -> int:
-        """Threads of later calls; returns the number now in force (at most what the model was compiled for)."""
+        """Sets how many threads later calls use, and returns that number. It is at least 1 and at most what the model
+        was compiled for: other numbers become the nearest of these."""
         self._chosen = self._threads.count = max(1, min(threads, int(self.info["threads"])))
         return self._chosen
 
     def __call__(self, *arrays: Any, out: Any = None) -> Any:
         """Runs the network on one batch.
 
-        Takes float32 arrays (or what `declare` allows) of NumPy or of any other library with DLPack whose data is in
-        the CPU's memory. Returns new NumPy arrays, or writes to `out`: one array, or a tuple of one for each output,
-        and returns that.
-        One dictionary of arrays by the names of the inputs may stand for them all: then a dictionary by the names of
-        the outputs comes back, and `out` is one, if given.
-        Raises InputError, a CnnccError, for a wrong number of arrays, a wrong name, shape or dtype.
+        Takes one float32 array for each input, in order, in the shapes of `inputs`: (batch, c, h, w) or (batch, k).
+        They are arrays of NumPy, or of another library with DLPack if the data is in the CPU's memory. A model that was
+        compiled from an ONNX file in this process also takes arrays as the file declares them, and returns them so.
+
+        Returns a new float32 array in the shape of `outputs`, or a tuple of one for each output if there are several.
+        With `out`, an array or a tuple of arrays, the results are written there, nothing is allocated, and `out` is
+        returned.
+
+        One dictionary of arrays by the names of the inputs may stand for all arrays. The result, and `out`, are then
+        dictionaries by the names of the outputs.
+
+        Raises InputError if the number of arrays, a name, a shape or a dtype is wrong, and CnnccError if the run fails.
         """
         if len(arrays) == 1 and isinstance(arrays[0], Mapping):
             return self._by_name(self, arrays[0], out)
@@ -106,11 +119,11 @@ class Model:
         return self._result(inputs, out, self.batch, self._run_once)
 
     def run_many(self, *arrays: Any, out: Any = None) -> Any:
-        """Runs the network on any number of images, batch after batch.
+        """Runs the network on N images, batch after batch.
 
-        The arrays are those of a call, but hold N images, which need not be a multiple of the batch: the last batch is
-        filled up with zeros whose results are dropped. Each image gets the same bits as in any other batch. Returns N
-        results for each output. Raises InputError as a call does.
+        The arrays are those of a call, but with shapes (N, c, h, w) or (N, k). N need not be a multiple of the batch:
+        the last batch is filled up with zeros, and their results are dropped. An image gets the same bits in every
+        batch. Returns arrays of N results. Raises InputError and CnnccError as a call does.
         """
         if len(arrays) == 1 and isinstance(arrays[0], Mapping):
             return self._by_name(self.run_many, arrays[0], out)
@@ -136,7 +149,7 @@ class Model:
         count: int,
         run: Callable[[np.ndarray, list[np.ndarray], list[np.ndarray]], None],
     ) -> Any:
-        """Lets `run` write the results of `count` images to `out` or to new arrays, in an arena nobody else uses."""
+        """Makes `run` write the results of `count` images, to `out` or to new arrays. No other call uses its arena."""
         results = (
             [np.empty((count, *p.shape[1:]), np.float32) for p in self.outputs]
             if out is None
@@ -168,7 +181,8 @@ class Model:
                 result[-rest:] = array[:rest]
 
     def run_in(self, arena: np.ndarray, arrays: Sequence[Any]) -> list[np.ndarray]:
-        """Runs in a given arena (uint8, aligned, `info["memory"]["arena_bytes"]` long) and returns all outputs."""
+        """Runs in the caller's arena and returns all outputs. The arena is of uint8, aligned as `info["memory"]` says,
+        and `arena_bytes` long."""
         inputs = check_inputs(self.name, self.inputs, arrays)
         results = [np.empty(p.shape, np.float32) for p in self.outputs]
         self._run_once(arena, inputs, results)
@@ -195,7 +209,7 @@ class Model:
         return raw[start : len(raw) - align + start]
 
     def _take_arena(self) -> np.ndarray:
-        """An arena nobody uses: list.pop is atomic, so threads never share one."""
+        """An arena that no other call uses: list.pop is atomic, so two threads never get the same one."""
         try:
             return self._arenas.pop()
         except IndexError:

@@ -1,14 +1,15 @@
 /* The thread pool of compiled modules.
  *
- * cnncc_pool_launch(unused, wanted, body, context) is a `parallel_for` as cnncc_threads describes: it calls body(context, 0)
- * on the calling thread, and lets at most wanted - 1 workers join with body(context, id), id in [1, wanted). It returns when
- * its own call and those of all who joined have returned. The body must complete whoever joins: a worker that wakes late
- * finds the launch closed and stays out, so nobody ever waits for a thread without a core. A launch made while another one
- * is running gets no workers.
+ * cnncc_pool_launch(unused, wanted, body, context) is a `parallel_for` as cnncc_threads describes. It calls
+ * body(context, 0) on the calling thread. Up to wanted - 1 workers join the launch and call body(context, id), with id
+ * in [1, wanted). The launch returns when its own call and the calls of all workers that joined have returned. The body
+ * must do all of its work with any number of workers, even with none: a worker that wakes late finds the launch closed
+ * and does not join, so no thread waits for another one that has no core. A launch during another launch gets no
+ * workers.
  *
- * Workers start on first use, at most one per processor that the process may use, and live as long as the process. Between
- * launches they spin for a short while, since inferences tend to follow each other, and then sleep. They compute with the
- * caller's rounding and denormal modes. After a fork the child starts workers of its own.
+ * Workers start when they are first needed, at most one for each processor that the process may use, and live as long
+ * as the process. Between launches they spin for a short time, because one run often follows another, and then sleep.
+ * They compute with the caller's rounding and denormal modes. After a fork, the child starts workers of its own.
  */
 #define _GNU_SOURCE
 #include <fcntl.h>
@@ -25,12 +26,13 @@
 #define SPINS_BEFORE_SLEEP 4000
 #define SPINS_BEFORE_YIELD 20000
 #ifndef CPU_QUOTA
-#define CPU_QUOTA "/sys/fs/cgroup/cpu.max" /* "max 100000", or microseconds of a period of microseconds */
+#define CPU_QUOTA "/sys/fs/cgroup/cpu.max" /* "max 100000", or "QUOTA PERIOD" in microseconds */
 #endif
 
 typedef void (*cnncc_body)(void *context, int32_t id);
 
-/* `state` holds the number of the launch from bit 16, the workers inside it from bit 1, and in bit 0 whether more may join. */
+/* `state` holds the number of launches (bits 16 and up), how many workers have joined the present one (bits 1 to 15), and
+ * whether more may join (bit 0). */
 #define OPEN UINT64_C(1)
 #define ONE_WORKER UINT64_C(2)
 #define WORKERS UINT64_C(0xfffe)
@@ -38,13 +40,13 @@ typedef void (*cnncc_body)(void *context, int32_t id);
 
 static struct {
     _Alignas(64) atomic_flag busy;
-    int32_t workers; /* started so far */
-    int32_t wanted;  /* threads of the current launch, with the caller */
+    int32_t workers; /* how many have been started */
+    int32_t wanted;  /* threads of the present launch, with the caller */
     cnncc_body body;
     void *context;
-    uint64_t modes; /* of the caller's arithmetic */
+    uint64_t modes; /* of the caller: see arithmetic_modes */
     _Alignas(64) _Atomic uint64_t state;
-    _Alignas(64) atomic_uint launches; /* what sleepers wait on */
+    _Alignas(64) atomic_uint launches; /* the futex that sleeping workers wait on */
     atomic_uint asleep;
 } pool = {.busy = ATOMIC_FLAG_INIT};
 
@@ -56,7 +58,7 @@ static void relax(void) {
 #endif
 }
 
-/* How this thread rounds and whether it flushes denormals to zero. */
+/* The modes of this thread: how it rounds, and whether it flushes denormals to zero. */
 static uint64_t arithmetic_modes(void) {
     uint64_t modes = 0;
 #if defined(__x86_64__)
@@ -87,7 +89,7 @@ static void wait_for_launch(unsigned seen) {
     atomic_fetch_sub(&pool.asleep, 1);
 }
 
-/* Joins the launch under way if it is open; what it says may be read only in between. */
+/* Joins the present launch if it is open. The fields of the launch may be read only between joining and leaving. */
 static void join(int32_t id) {
     uint64_t state = atomic_load_explicit(&pool.state, memory_order_acquire);
     do {
@@ -112,7 +114,7 @@ static void *work(void *start) {
     return NULL;
 }
 
-/* The number at *at, 0 if there is none; *at moves behind it and what follows. */
+/* The number at *at, 0 if there is none. Moves *at past the number and the character after it. */
 static int64_t number(const char **at) {
     int64_t value = 0;
     for (; **at >= '0' && **at <= '9'; ++*at) value = value * 10 + (**at - '0');
@@ -120,7 +122,7 @@ static int64_t number(const char **at) {
     return value;
 }
 
-/* Processors' worth of time that the control group has, rounded up; `most` where it has no quota. */
+/* How many processors the quota of the control group is worth, rounded up; `most` if there is no quota. */
 static int32_t quota(int32_t most) {
     char text[64];
     const int file = open(CPU_QUOTA, O_RDONLY | O_CLOEXEC);
@@ -135,13 +137,13 @@ static int32_t quota(int32_t most) {
     return share < most ? (int32_t)share : most;
 }
 
-/* Those this process may use. */
+/* How many processors this process may use. */
 static int32_t processors(void) {
     cpu_set_t set;
     return quota(sched_getaffinity(0, sizeof set, &set) == 0 ? (int32_t)CPU_COUNT(&set) : 1);
 }
 
-/* Called with `busy` held. Signals stay with the application's own threads. */
+/* The caller must hold `busy`. Workers block all signals: these go to the application's own threads. */
 static void start_workers(int32_t wanted) {
     sigset_t all, before;
     sigfillset(&all);
@@ -155,7 +157,7 @@ static void start_workers(int32_t wanted) {
     pthread_sigmask(SIG_SETMASK, &before, NULL);
 }
 
-/* In the child of a fork there are no workers, and no launch is under way. */
+/* Runs in the child of a fork, which has no workers and no launch. */
 static void forget_workers(void) {
     pool.workers = 0;
     atomic_store(&pool.state, 0);

@@ -1,5 +1,6 @@
-/* Weights that are linked in come from the module's file page by page, and the first run would wait for thousands of page
- * faults. Asked for at once, before it, they cost half. Where the system cannot (Linux before 5.14), the run does it.
+/* Reads all weights inside a module into memory before the first run. Without this, the first run would have thousands
+ * of page faults; all pages at once take half of their time. Linux before 5.14 cannot do it; the first run then has the
+ * page faults.
  */
 #define _GNU_SOURCE
 #include <stdatomic.h>

@@ -12,14 +12,14 @@ _CUSTOM = 0
 
 
 def custom_section(name: bytes, content: bytes) -> bytes:
-    """A custom section, to be put behind the last one of a module."""
+    """The bytes of a custom section, which go after the last section of a module."""
     body = _number(len(name)) + name + content
     return bytes([_CUSTOM]) + _number(len(body)) + body
 
 
 def find_custom_section(data: bytes | mmap, name: bytes) -> bytes | None:
-    """The content of the first custom section of that name; None if there is none. IndexError if the module ends
-    within a section."""
+    """The content of the first custom section of that name; None if there is none. IndexError if the module ends inside
+    a section."""
     at = len(MAGIC)
     while at < len(data):
         kind = data[at]
@@ -44,7 +44,7 @@ def _number(value: int) -> bytes:
 
 
 def _read_number(data: bytes | mmap, at: int) -> tuple[int, int]:
-    """The number at a place, and the place after it."""
+    """The number that starts at byte `at`, and the byte after its end."""
     value, shift = 0, 0
     while True:
         digit = data[at]

@@ -1,8 +1,8 @@
 /* Weights in a file of their own: mapped read-only, and compared with the hash that the module knows.
  *
- * The file is a header of 64 bytes (magic, 16 bytes; bytes of weights, uint64 little-endian; 8 zeros; BLAKE2b hash of the
- * weights, 32 bytes) and then the weights as the kernels read them. The hash in the header only tells weights of another
- * module from altered ones: what counts is the module's own.
+ * The file is a header of 64 bytes (magic, 16 bytes; bytes of weights, uint64 little-endian; 8 zeros; BLAKE2b hash of
+ * the weights, 32 bytes) and then the weights as the kernels read them. The weights must have the hash that is in the
+ * module. The hash in the header only helps the message: it tells the weights of another module from altered ones.
  */
 #define _GNU_SOURCE
 #include <errno.h>
@@ -26,7 +26,7 @@ struct model {
     size_t mapped;
 };
 
-/* BLAKE2b of RFC 7693, without key, 32 bytes of result. */
+/* BLAKE2b (RFC 7693) without key, with a hash of 32 bytes. */
 
 static const uint64_t initial[8] = {
     0x6a09e667f3bcc908, 0xbb67ae8584caa73b, 0x3c6ef372fe94f82b, 0xa54ff53a5f1d36f1,
@@ -96,7 +96,8 @@ void cnncc_blake2b(const uint8_t *data, size_t bytes, uint8_t digest[DIGEST]) {
     for (int i = 0; i < DIGEST; ++i) digest[i] = (uint8_t)(h[i / 8] >> 8 * (i % 8));
 }
 
-/* Checks the bytes of a weights file in memory and makes a model of them. `wanted` bytes of weights, with that hash. */
+/* Checks a weights file that is in memory, and makes a model of it. It must have `wanted` bytes of weights with that
+ * hash. */
 int32_t cnncc_weights_take(struct model *model, const void *data, size_t bytes, size_t wanted, const uint8_t *digest) {
     uint8_t found[DIGEST];
     const uint8_t *file = data;
@@ -119,7 +120,7 @@ void cnncc_weights_close(struct model *model) {
     memset(model, 0, sizeof *model);
 }
 
-/* The size of a regular file, -1 with errno if it is none. */
+/* The size of a regular file; -1, with errno, for anything else. */
 static off_t file_size(int file) {
     struct stat about;
     if (fstat(file, &about)) return -1;

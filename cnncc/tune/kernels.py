@@ -12,7 +12,8 @@ from cnncc.base.errors import CnnccError, nearest
 from cnncc.kernels.cpu.algorithms import find
 from cnncc.kernels.shared.choices import Choice
 from cnncc.machines.targets import Target
-from cnncc.module.program import make_program
+from cnncc.module.lower import lower
+from cnncc.options import Options
 from cnncc.tune.duel import compare
 from cnncc.tune.layers import Layer, Setting, layers_of
 from cnncc.tune.search import Found, search_layer
@@ -87,10 +88,9 @@ class Row:
 
 def kernel_report(
     target: Target,
-    threads: int,
+    options: Options,
     seconds: float = SECONDS,
     names: Iterable[str] = LAYERS,
-    max_error: float = 1e-5,
     on_layer: Callable[[str], object] | None = None,
     on_row: Callable[[Row], object] | None = None,
 ) -> list[Row]:
@@ -101,7 +101,7 @@ def kernel_report(
     """
     chosen = known(names)
     require_processor(target)
-    setting = Setting(target, threads, max_error)
+    setting = Setting(target, options)
     rows = []
     for name in chosen:
         if on_layer is not None:
@@ -153,7 +153,7 @@ def layer_of(text: str, setting: Setting) -> Layer:
     dims, line = text.split(": ")
     graph = lang.parse(f"net layer\ninput {dims}\n{line} relu\n")
     target = setting.target if setting.weights_stay else replace(setting.target, l3_bytes=0)
-    return layers_of(make_program(graph, target, 1, setting.threads, max_error=setting.max_error), setting)[0]
+    return layers_of(lower(graph, target, setting.of_layer), setting)[0]
 
 
 def describe(choice: Choice) -> str:

@@ -5,13 +5,16 @@ from __future__ import annotations
 from collections.abc import Hashable
 from dataclasses import dataclass, replace
 
-from cnncc import ops, passes, weights
+from cnncc import ops, weights
 from cnncc.ir import Constant, Graph, Node, TensorType
 from cnncc.kernels.cpu.algorithms import candidates, find
 from cnncc.kernels.shared.choices import Choice, ConvKey, Given, conv_key
 from cnncc.kernels.shared.spec import Site
 from cnncc.machines.targets import Target
-from cnncc.module.program import Program, make_program
+from cnncc.module import phases
+from cnncc.module.cpu.program import CpuProgram
+from cnncc.module.lower import lower
+from cnncc.options import Options
 
 NAME = "conv"
 """Of the convolution in a network of its own."""
@@ -25,10 +28,17 @@ class Setting:
     """What a measurement depends on besides the layer."""
 
     target: Target
-    threads: int
-    max_error: float
+    options: Options
+    """Those of the network."""
     weights_stay: bool = False
     """In the last cache from one run to the next; otherwise they are read from memory."""
+
+    @property
+    def of_layer(self) -> Options:
+        """The options with which a layer is compiled alone: of the network's, those that matter to a convolution. The
+        batch is in the layer's own key."""
+        threads = self.options.threads or self.target.cores
+        return Options(threads=threads, max_error=self.options.max_error, stamps=True)
 
 
 @dataclass(frozen=True)
@@ -43,7 +53,7 @@ class Layer:
     count: int = 1
 
 
-def layers_of(program: Program, setting: Setting) -> list[Layer]:
+def layers_of(program: CpuProgram, setting: Setting) -> list[Layer]:
     """The distinct convolutions of a program for which there is something to try, those predicted to take most of the
     time first."""
     found: dict[ConvKey, Layer] = {}
@@ -62,8 +72,9 @@ def layers_of(program: Program, setting: Setting) -> list[Layer]:
 
 def make_layer(key: ConvKey, pick: Choice, setting: Setting) -> Layer:
     """Ranks the candidates of a convolution by their predicted cycles."""
-    graph = passes.assign_layouts(passes.run(layer_graph(key)), setting.target.block)
-    site = Site(graph, graph[NAME], setting.target, {}, setting.max_error, weights_stay=setting.weights_stay)
+    options = setting.of_layer
+    graph = phases.run(layer_graph(key), setting.target, options, stop_after="assign_layouts").graph
+    site = Site(graph, graph[NAME], setting.target, options, {}, weights_stay=setting.weights_stay)
     assert conv_key(site.node, site.type()) == key, "the layer's own network has another convolution"
     ranked = candidates(site)
     predicted = {c.choice: c.cycles for c in ranked}
@@ -87,14 +98,11 @@ def kind(choice: Choice) -> Hashable:
     return find(choice.algorithm).kind(choice)
 
 
-def layer_program(key: ConvKey, choice: Choice, setting: Setting) -> Program:
+def layer_program(key: ConvKey, choice: Choice, setting: Setting) -> CpuProgram:
     """The network of one convolution, computed as chosen, with stamps."""
     source = weights.bind(layer_graph(key), seed=0)
     given = {key: Given(choice, "a candidate")}
-    program = make_program(
-        source, setting.target, key.source[0], setting.threads, max_error=setting.max_error, choices=given
-    )
-    return replace(program, stamps=True)
+    return lower(source, setting.target, replace(setting.of_layer, batch=key.source[0]), given)
 
 
 def layer_graph(key: ConvKey) -> Graph:

@@ -7,8 +7,9 @@ import time
 from cnncc.ir import Graph
 from cnncc.kernels.shared.choices import Choices, ConvKey, Given
 from cnncc.machines.targets import Target
-from cnncc.module.cpu.emit import Progress
-from cnncc.module.program import make_program
+from cnncc.module.listener import Progress
+from cnncc.module.lower import lower
+from cnncc.options import Options
 from cnncc.tune import store
 from cnncc.tune.layers import Layer, Setting, layers_of
 from cnncc.tune.search import search_layer
@@ -18,25 +19,18 @@ MORE = 2.0
 """A stored result whose search had candidates left is searched again for this many times its time, or more."""
 
 
-def tune(
-    graph: Graph,
-    target: Target,
-    threads: int,
-    seconds: float,
-    batch: int = 1,
-    max_error: float = 1e-5,
-    progress: Progress | None = None,
-) -> Choices:
-    """The fastest kernels found in so many seconds, by convolution, for `make_program`.
+def tune(graph: Graph, target: Target, options: Options, progress: Progress | None = None) -> Choices:
+    """The fastest kernels found in `options.tune` seconds, by convolution, for `lower`.
 
     Each distinct convolution gets a part of the time, as large as its predicted part of a run; what one leaves goes to
     those after it. Layers whose turn does not come are left out: the model picks. Results are kept on disk, and
     those found there cost no time. CnnccError if this processor cannot run code for the target.
     """
     require_processor(target)
-    program = make_program(graph, target, batch, threads, max_error=max_error)
-    setting = Setting(target, threads, max_error, program.weights_stay)
-    return _Tuning(layers_of(program, setting), setting, seconds, progress).run()
+    assert options.tune is not None, "somebody said for how long"
+    program = lower(graph, target, options)
+    setting = Setting(target, options, program.weights_stay)
+    return _Tuning(layers_of(program, setting), setting, options.tune, progress).run()
 
 
 class _Tuning:

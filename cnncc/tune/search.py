@@ -60,7 +60,7 @@ def search_layer(layer: Layer, setting: Setting, deadline: float, make: Make | N
                 at = min(at, len(layer.candidates) - 1)
                 break
             tried += 1
-            if not trial.agrees(pick, setting.max_error):
+            if not trial.agrees(pick, setting.options.max_error):
                 wrong += 1
             elif compare(champion.round, trial.round).won:
                 champion = trial

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -28,8 +28,10 @@ class Entry:
 def path_of(layer: Layer, setting: Setting) -> Path:
     """The file of a layer: one for all that decides what would be measured."""
     t = setting.target
-    machine = (t.triple, t.cpu, t.features, t.block, t.l3_bytes, setting.threads, setting.weights_stay)
-    everything = (compiler_digest(), layer.key, layer.pick, layer.candidates, machine)
+    machine = (t.triple, t.cpu, t.features, t.block, t.l3_bytes, setting.weights_stay)
+    # What the bound leaves to try counts, not the bound.
+    options = replace(setting.of_layer, max_error=0.0).key()
+    everything = (compiler_digest(), layer.key, layer.pick, layer.candidates, machine, options)
     return cache.directory() / "tuned" / f"{hashlib.sha256(repr(everything).encode()).hexdigest()}.json"
 
 

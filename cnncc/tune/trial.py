@@ -13,8 +13,9 @@ from cnncc.kernels.cpu.algorithms import find
 from cnncc.kernels.shared.choices import Choice
 from cnncc.machines.targets import Target
 from cnncc.module.cpu.build import Build
-from cnncc.module.cpu.emit import Progress, kernel_objects
-from cnncc.module.program import Program
+from cnncc.module.cpu.emit import kernel_objects
+from cnncc.module.cpu.program import CpuProgram
+from cnncc.module.listener import Progress
 from cnncc.runtime import cpu
 from cnncc.runtime.interface import ALIGN
 from cnncc.runtime.model import Model
@@ -115,7 +116,7 @@ class Maker:
         return self._weights[order]
 
 
-def _order(program: Program) -> tuple[str, Hashable]:
+def _order(program: CpuProgram) -> tuple[str, Hashable]:
     """What decides the order of the packed weights."""
     selection = program.selections[NAME]
     assert selection.choice is not None, "a layer that is tuned was chosen"

@@ -1,4 +1,4 @@
-"""Values of a graph's constants: from files, or initial ones from a seed."""
+"""The values of a graph's constants: read from files, or random from a seed."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Weights under the names of others: the tensors of a checkpoint as the constants of a graph."""
+"""Checkpoints of other tools: their tensors, under other names, become the constants of a graph."""
 
 from __future__ import annotations
 
@@ -18,10 +18,11 @@ from cnncc.ir import Constant, Graph
 from cnncc.weights import torch_file
 
 MAPS = ("names", "torchvision", "order")
-"""`names`: those of the graph. Else layer by layer: `torchvision` in the order of a forward run, as the names of that
-library's models tell it; `order` as they lie in the file."""
+"""How tensors are assigned to constants. `names`: by the names of the graph. The others go layer by layer:
+`torchvision` in the order of a forward run, which follows from the names in that library's models; `order` in the order
+of the file."""
 UNUSED = re.compile(r"(^|\.)num_batches_tracked$|^(aux|AuxLogits)\w*\.")
-"""Tensors that inference has no use for: counters, and the heads that only training has."""
+"""Tensors that inference does not use: counters, and heads that exist in training only."""
 FUSED = re.compile(r"\.(norm|conv)\.(\d)(?=\.)")
 """DenseNet's layers in files from before 2018: norm.1 for norm1."""
 PART = re.compile(r"([A-Za-z_]*)(?:(\d+)([a-z]?))?")
@@ -32,8 +33,10 @@ Shapes = Mapping[str, tuple[int, ...]]
 
 
 def bind(graph: Graph, path: str | os.PathLike[str], names: str = "names") -> Graph:
-    """The graph with the weights of a checkpoint, .safetensors, .pth or .npz. CnnccError if it cannot be read, or its
-    tensors, under a map of `MAPS`, are not those of the graph: one error tells all of them."""
+    """The graph with the weights of a checkpoint (.safetensors, .pth or .npz). `names` is one of `MAPS`.
+
+    CnnccError if the file cannot be read, or if its tensors are not those of the graph. One error lists all
+    differences."""
     tensors = read(path)
     if names != "names":
         tensors = renamed(graph, tensors, path, names == "torchvision")
@@ -43,8 +46,8 @@ def bind(graph: Graph, path: str | os.PathLike[str], names: str = "names") -> Gr
 
 
 def is_checkpoint(path: str | os.PathLike[str]) -> bool:
-    """Whether a file is one of those that `read` takes besides safetensors, told by how it begins; or is of a kind that
-    it refuses by name. False for a file that cannot be read."""
+    """Whether `read` should be used for a file, and not safetensors: it takes the file, or refuses it with a good
+    message. The first bytes of the file decide. False for a file that cannot be read."""
     try:
         with Path(path).open("rb") as file:
             start = file.read(8)
@@ -54,7 +57,7 @@ def is_checkpoint(path: str | os.PathLike[str]) -> bool:
 
 
 def read(path: str | os.PathLike[str]) -> dict[str, np.ndarray]:
-    """The tensors of a checkpoint, safetensors, PyTorch's or .npz, in float32 where they are floating-point."""
+    """The tensors of a checkpoint (safetensors, PyTorch's or .npz) by name; those of floating point as float32."""
     file = Path(path)
     if file.suffix == ".onnx":
         hint = f"`cnncc import {file.name}` writes its weights beside its text, as {file.stem}.safetensors"
@@ -72,7 +75,7 @@ def read(path: str | os.PathLike[str]) -> dict[str, np.ndarray]:
 
 
 ZIP, PICKLE, HDF5 = b"PK\3\4", b"\x80\2\x8a\nl\xfc", b"\x89HDF"
-"""How files begin: archives of NumPy and of PyTorch since 1.6, PyTorch's before, Keras's."""
+"""How files begin: archives of NumPy and of PyTorch since 1.6, files of PyTorch before 1.6, files of Keras."""
 TORCH = (".pth", ".pt", ".ckpt", ".bin")
 
 
@@ -106,7 +109,7 @@ def _arrays(file: Path) -> dict[str, np.ndarray]:
 def renamed(
     graph: Graph, tensors: Mapping[str, np.ndarray], path: str | os.PathLike[str], by_name: bool
 ) -> dict[str, np.ndarray]:
-    """The tensors under the graph's names: the first layer of the model is the first of the graph, and so on."""
+    """The tensors under the graph's names. The first layer of the model is the first layer of the graph, and so on."""
     theirs = layers(tensors, by_name)
     ours = [node for node in graph.nodes if node.weights]
     kinds = [(sorted(node.weights), [graph.constants[c].shape for c in node.weights.values()]) for node in ours]
@@ -128,8 +131,8 @@ def renamed(
 
 
 def layers(names: Mapping[str, object] | Sequence[str], by_name: bool = True) -> list[tuple[str, dict[str, str]]]:
-    """The modules of a model, each with its tensors by slot: with `by_name` a torchvision model's in the order of a
-    forward run, else as they come."""
+    """The modules of a model, each with its tensors by slot. With `by_name` they are in the order of a forward run,
+    which follows from the names of torchvision's models; else in the given order."""
     ordered = [(FUSED.sub(r".\1\2", name), name) for name in names if not UNUSED.search(name)]
     if by_name:
         ordered.sort(key=lambda pair: [rank(token) for token in pair[0].split(".")[:-1]])
@@ -138,7 +141,7 @@ def layers(names: Mapping[str, object] | Sequence[str], by_name: bool = True) ->
 
 
 def rank(token: str) -> tuple[int, str, int]:
-    """Where a part of a module's name stands among those of the same parent."""
+    """A sort key for a part of a module's name, among the parts with the same parent."""
     if token.startswith("expand"):  # expand1x1, expand3x3
         return int(token[6:7] or 0) + 1, "", 0
     parts = PART.fullmatch(token)

@@ -1,4 +1,4 @@
-"""Weights: binding a graph's constants to a safetensors file or to seeded initial values, and saving them."""
+"""Gives a graph's constants their values, from a safetensors file or from a seed, and saves them."""
 
 from __future__ import annotations
 
@@ -25,18 +25,20 @@ from cnncc.weights.names import origin_hint
 
 _FLOATS = frozenset({"F64", "F32", "F16", "BF16"})
 _MOST_NAMES = 10
-"""Names listed of each kind of mismatch: more wrong names than that have one common reason."""
+"""How many names an error lists of each kind of mismatch. If there are more, all have one reason."""
 _CLOSE = 0.8
-"""Similarity (of difflib) from which a name may be meant for another."""
+"""Similarity (of difflib) from which a name counts as a misspelling of another."""
 
 
 def bind(graph: Graph, path: str | os.PathLike[str] | None = None, seed: int = 0) -> Graph:
-    """The graph with a value for every constant, read or computed when first asked for.
+    """The graph with a value for every constant. A value is read or computed when it is first used.
 
-    `path` is a safetensors file that holds exactly the graph's constants under their names, in float32, or float16,
-    bfloat16 or float64, which are converted. Without it: He-normal initial values, the same for the same seed and name.
-    Raises CnnccError for a file that cannot be read, and for names or shapes that differ: one error tells all of them,
-    by name up to ten of each kind.
+    `path` is a safetensors file with exactly the graph's constants, under their names. They are float32; float16,
+    bfloat16 and float64 are converted. Without a file the values are random (He-normal), the same for the same `seed`
+    and name.
+
+    Raises CnnccError if the file cannot be read, or if names or shapes differ. One error lists all differences, up to
+    ten of each kind.
     """
     if path is None:
         if seed < 0:
@@ -49,7 +51,8 @@ def bind(graph: Graph, path: str | os.PathLike[str] | None = None, seed: int = 0
 
 
 def refuse_mismatches(graph: Graph, shapes: Mapping[str, tuple[int, ...]], path: str | os.PathLike[str]) -> None:
-    """CnnccError unless tensors of these names and shapes, of the file `path`, are the graph's constants."""
+    """CnnccError unless the tensors of the file `path`, with these names and shapes, are exactly the graph's
+    constants."""
     _refuse_mismatches(
         graph, {name: _Stored("F32", shape, lambda: np.zeros(0)) for name, shape in shapes.items()}, path
     )
@@ -64,20 +67,21 @@ def _refuse_mismatches(graph: Graph, stored: Mapping[str, _Stored], path: str | 
 
 
 def load(path: str | os.PathLike[str]) -> dict[str, np.ndarray]:
-    """All tensors of a safetensors file, floating-point ones in float32. CnnccError if it cannot be read."""
+    """All tensors of a safetensors file by name; those of floating point as float32. Raises CnnccError if the file
+    cannot be read."""
     return {name: tensor.read() for name, tensor in _open(Path(path)).items()}
 
 
 def save(graph: Graph, path: str | os.PathLike[str], seed: int | None = None) -> None:
-    """Write all constants of a bound graph as float32 safetensors; `seed` goes into the metadata if given.
+    """Writes all constants of a graph with weights to a safetensors file, as float32.
 
-    The file appears whole or not at all, and the same weights give the same bytes. Raises CnnccError when it cannot
-    be written.
+    A `seed` is noted in the metadata. The file appears whole or not at all, and the same weights give the same bytes.
+    Raises CnnccError if it cannot be written.
     """
     target = Path(path)
     check_outputs({"the weights": target}, {})
     tensors = {name: np.asarray(c.value, dtype=np.float32) for name, c in graph.constants.items()}
-    # One key only: safetensors writes several in the order of a hash table, different on every run.
+    # Only one key: safetensors writes several in an order that differs from run to run.
     about = {"net": graph.name} if seed is None else {"net": graph.name, "seed": seed}
     try:
         with replacing(target) as scratch:
@@ -88,7 +92,7 @@ def save(graph: Graph, path: str | os.PathLike[str], seed: int | None = None) ->
 
 
 def _system_text(error: SafetensorError) -> str:
-    """What the system said, out of safetensors' text, which names our temporary file."""
+    """The system's message, without the rest of safetensors' text, which names our temporary file."""
     number = re.search(r"os error (\d+)", str(error))
     return reason(OSError(int(number[1]), "")) if number else str(error)
 
@@ -105,7 +109,7 @@ class _Stored:
 def _open(path: Path) -> Mapping[str, _Stored]:
     """The tensors of a safetensors file. The file stays mapped for as long as any of them is in use."""
     try:
-        path.open("rb").close()  # the system's error has a number, that of safetensors only a text
+        path.open("rb").close()  # an OSError has a number; the error of safetensors has a text only
         file = safe_open(path, framework="numpy")
         slices = {name: file.get_slice(name) for name in file.keys()}
         bfloats = _bfloat16(path, [name for name, s in slices.items() if s.get_dtype() == "BF16"])
@@ -125,7 +129,8 @@ def _float32(file: Any, name: str) -> np.ndarray:
 
 
 def _bfloat16(path: Path, names: list[str]) -> Mapping[str, Callable[[], np.ndarray]]:
-    """Readers of bfloat16 tensors, which NumPy does not know: they are the upper halves of float32 numbers."""
+    """Functions that read bfloat16 tensors. NumPy has no such type; the numbers are the upper halves of float32
+    numbers."""
     if not names:
         return {}
     data = np.memmap(path, dtype=np.uint8, mode="r")
@@ -140,7 +145,8 @@ def _bfloat16(path: Path, names: list[str]) -> Mapping[str, Callable[[], np.ndar
 
 
 def _mismatches(wanted: Mapping[str, tuple[int, ...]], stored: Mapping[str, _Stored]) -> list[str]:
-    """One line for each missing, left-over, wrong-shape or wrong-type tensor, of each kind `_MOST_NAMES` at most."""
+    """One line for each tensor that is missing, left over, or of another shape or type; at most `_MOST_NAMES` of each
+    kind."""
     missing = [name for name in wanted if name not in stored]
     extra = [name for name in stored if name not in wanted]
     both = [name for name in wanted if name in stored]
@@ -167,7 +173,8 @@ def _dims(shape: tuple[int, ...]) -> str:
 
 
 def _nearest(shapes: Mapping[str, tuple[int, ...]], name: str, choices: Sequence[str]) -> str:
-    """The closest name of a tensor of the same shape: one of another shape is not the same under another name."""
+    """The most similar name of a tensor with the same shape. A tensor of another shape cannot be the one that is
+    meant."""
     same = [choice for choice in choices if shapes[choice] == shapes[name]]
     close = difflib.get_close_matches(name, same, n=1, cutoff=_CLOSE)
     return f", nearest: {close[0]}" if close else ""

@@ -1,4 +1,4 @@
-"""Weights in half precision: whose, how they are rounded, and how a module stores them. Arithmetic stays float32."""
+"""Weights in 16 bits: of which ops, how they are rounded, and how a module stores them. Arithmetic stays float32."""
 
 from __future__ import annotations
 
@@ -14,16 +14,16 @@ DTYPES = ("float32", "float16", "bfloat16")
 """What `--weights-dtype` takes; the first is the default and rounds nothing."""
 
 SHORT = {"float32": "f32", "float16": "f16", "bfloat16": "bf16"}
-"""As in kernel names."""
+"""The types in kernel names."""
 
 STORED: dict[str, np.dtype[Any]] = {d: np.dtype(s) for d, s in zip(DTYPES, ("<f4", "<f2", "<u2"), strict=True)}
-"""What NumPy holds them in: it has no bfloat16, so its 16 bits are an integer."""
+"""The NumPy type of the stored numbers. NumPy has no bfloat16, so its 16 bits are an unsigned integer."""
 
 OPS = frozenset({"fc"})
-"""Ops whose `weight` is stored so: reading it is most of their time. Biases stay float32."""
+"""Ops whose `weight` is stored in 16 bits. Most of their time is spent on reading it. Biases stay float32."""
 
 _OVERFLOW = {"float32": np.inf, "float16": 65520.0, "bfloat16": 2.0**128 * (1 - 2.0**-9)}
-"""The smallest number that would round to infinity: halfway from the largest one to the next."""
+"""The smallest number that would be rounded to infinity: the middle between the largest number and the next one."""
 
 
 def check_dtype(dtype: str) -> None:
@@ -33,7 +33,7 @@ def check_dtype(dtype: str) -> None:
 
 
 def check_range(weight: np.ndarray, dtype: str, name: str) -> None:
-    """CnnccError if a number of the weight would become infinite. A NaN stays one."""
+    """CnnccError if rounding would make a number of the weight infinite. NaNs are allowed."""
     if dtype == "float32":
         return
     largest = max(float(np.fmax.reduce(weight, axis=None)), -float(np.fmin.reduce(weight, axis=None)))
@@ -43,26 +43,28 @@ def check_range(weight: np.ndarray, dtype: str, name: str) -> None:
 
 
 def encode(array: np.ndarray, dtype: str) -> np.ndarray:
-    """float32 numbers as the module stores them (see STORED), each rounded to the nearest, halfway to even."""
+    """float32 numbers as the module stores them (see STORED). Each is rounded to the nearest number, ties to even."""
     if dtype != "bfloat16":
         return array.astype(STORED[dtype])
     bits = np.ascontiguousarray(array, np.float32).view(np.uint32)
     upper = bits >> 16
     rounded = (bits + (np.uint32(0x7FFF) + (upper & 1))) >> 16
-    # Adding could carry a NaN into infinity or zero: it keeps its upper half, made quiet.
+    # Rounding could turn a NaN into infinity or zero. It keeps its upper half instead, as a quiet NaN.
     return np.where(np.isnan(array), upper | 0x40, rounded).astype(STORED[dtype])
 
 
 def decode(stored: npt.NDArray[Any], dtype: str) -> np.ndarray:
-    """Stored numbers as float32, exactly."""
+    """The stored numbers as float32, without rounding."""
     if dtype != "bfloat16":
         return stored.astype(np.float32)
     return (stored.astype(np.uint32) << 16).view(np.float32)
 
 
 def rounded(graph: Graph, dtype: str) -> Graph:
-    """The graph with the weights that a module would store in `dtype` rounded to it. They get names of their own, so
-    that another node that shares one keeps it whole. CnnccError, when the value is computed, if one does not fit."""
+    """The graph, with the weights that a module would store in `dtype` rounded to it.
+
+    The rounded weights are new constants, so that another node that shares one keeps the exact value. When its value is
+    computed, a weight that does not fit raises CnnccError."""
     if dtype == "float32":
         return graph
     nodes, constants = [], {}

@@ -1,8 +1,9 @@
-"""Seeded initial weights: He-normal filters and batch norm statistics that fit them.
+"""Random initial weights from a seed: He-normal filters, and batch norm statistics that fit them.
 
-Every tensor has its own generator, seeded by (seed, SHA-256 of the constant's name): an edit elsewhere in the network
-does not change it. Only `running_mean` and `running_var` also depend on what lies before the batch norm: they are set
-to what that batch norm would really see, otherwise a ResNet of a thousand layers overflows or dies out.
+Each tensor has its own generator, whose seed is (seed, SHA-256 of the constant's name). So an edit elsewhere in the
+network does not change the tensor. Only `running_mean` and `running_var` depend on the layers before them as well: they
+fit the values that the batch norm really gets. With other statistics, the values of a ResNet of a thousand
+layers would overflow or become zero.
 """
 
 from __future__ import annotations
@@ -25,13 +26,14 @@ _Shape = tuple[int, ...]
 
 
 def generator(name: str, seed: int) -> np.random.Generator:
-    """The generator of one tensor: a function of its name and the seed alone."""
+    """The generator of one tensor. It depends on the tensor's name and the seed only."""
     words = np.frombuffer(hashlib.sha256(name.encode()).digest(), dtype="<u4")
     return np.random.Generator(np.random.SFC64([seed, *words.tolist()]))
 
 
 def seeded(graph: Graph, seed: int) -> dict[str, Constant]:
-    """Initial constants of all slots of the graph, each computed when first asked for; `seed` is at least 0."""
+    """Initial constants for all slots of the graph. Each value is computed when it is first used. `seed` is at least
+    0."""
 
     @cache
     def moments() -> Mapping[str, float]:
@@ -52,7 +54,7 @@ def _initial(
     assert rule is not None, f"no initial value for {node.op}.{slot}"
 
     def compute() -> np.ndarray:
-        # Only the statistics look at the moments, so that parameters never wait for the walk through the graph.
+        # Only statistics need the moments of the values, so that other parameters do not wait for them.
         moment = moments()[node.inputs[0]] if slot.startswith("running_") else 1.0
         return rule(generator(name, seed), shape, node, moment)
 
@@ -73,7 +75,8 @@ def _uniform(rng: np.random.Generator, shape: _Shape, low: float, high: float) -
 
 
 def fan_in(node: Node, shape: _Shape) -> float:
-    """Products added up per output value. A transposed convolution reaches each pixel with 1 / stride of its taps."""
+    """How many products are added up for an output value. In a transposed convolution, 1 / stride of the taps reach a
+    pixel."""
     if node.op == "conv_transpose":
         groups, (sh, sw) = node.attrs.get("groups", 1), node.attrs.get("stride", (1, 1))
         return max(1.0, float(shape[0] / groups * shape[2] * shape[3] / (sh * sw)))
@@ -105,13 +108,14 @@ _BATCH_NORM: Mapping[str, _Rule] = {
 }
 
 
-# The moments. A value is stood for by _SAMPLES numbers, sample i being "a channel and pixel picked at random". They
-# go through activations, sums and products exactly, which closed forms do not: half a sum of a positive shortcut and
-# a residual is not what relu leaves of it, and 600 blocks raise such an error to the 600th power.
+# The moments of values. _SAMPLES numbers stand for a value; each stands for a channel and pixel picked at random.
+# Activations, sums and products are computed on these numbers, because closed forms are not exact: relu of the sum of a
+# positive shortcut and a residual has more than half of the sum's moment, and an error in one block becomes its 600th
+# power in 600 blocks.
 
 
 def second_moments(graph: Graph, seed: int = 0) -> Mapping[str, float]:
-    """E[x^2] of every value of the graph under its initial weights, for an input of second moment 1."""
+    """E[x^2] of each value of the graph with its initial weights, if that of the input is 1."""
     samples: dict[str, np.ndarray] = {}
     for node in graph.nodes:
         arity = TABLE[node.op].arity[1]
@@ -144,7 +148,7 @@ def _spread(node: Node, args: list[np.ndarray], rng: np.random.Generator, graph:
 
 @cache
 def _quantiles() -> np.ndarray:
-    """Evenly spread samples of a standard normal, with a second moment of exactly 1."""
+    """Evenly spaced quantiles of the standard normal distribution, scaled to a second moment of exactly 1."""
     normal = NormalDist()
     values = np.array([normal.inv_cdf((i + 0.5) / _SAMPLES) for i in range(_SAMPLES)])
     return values / np.sqrt(np.mean(values**2))
@@ -155,14 +159,15 @@ def _gaussian(rng: np.random.Generator) -> np.ndarray:
 
 
 def _mixture(args: list[np.ndarray], channels: list[int], rng: np.random.Generator) -> np.ndarray:
-    """Each sample from one of the arms, as often as the arm has channels."""
+    """Samples of a concat: each is from one of the arms, picked with a probability in proportion to its channels."""
     shares = np.cumsum(channels) / sum(channels)
     arm = np.searchsorted(shares, rng.permutation(_SAMPLES) / _SAMPLES, side="right")
     return np.stack(args)[arm, np.arange(_SAMPLES)]
 
 
 def _activate(x: np.ndarray, op: str, attrs: Mapping[str, Any]) -> np.ndarray:
-    """The samples as channels of one pixel, which serves the normalisation across channels too."""
+    """An activation of samples. They are the channels of one pixel, so that normalisation across channels works,
+    too."""
     full = {**TABLE[op].attributes, **attrs}
     return TABLE[op].reference((x.reshape(1, -1, 1, 1),), {}, full).reshape(-1)
 

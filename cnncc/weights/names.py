@@ -1,4 +1,4 @@
-"""Whose names the tensors of a file have, when they are not those of a network."""
+"""Recognises the library whose names the tensors of a file have, if they are not those of a network."""
 
 from __future__ import annotations
 
@@ -25,14 +25,14 @@ LIBRARIES = (
         CONVERT,
     ),
 )
-"""How names of libraries look, the libraries, and what to do; the rarer ones first."""
+"""Patterns of names, the libraries that use them, and what to do; rarer patterns come first."""
 MAPS = {"torchvision": "torchvision"}
 ENOUGH = 0.5
-"""Share of the names that have to look alike."""
+"""Share of the names that must match a pattern."""
 
 
 def origin_hint(names: Iterable[str], file: str) -> str:
-    """What to do with tensors under names of others; an empty text for names that tell nothing."""
+    """The hint for tensors with the names of another library; an empty text if no library is recognised."""
     given = list(names)
     for pattern, library, advice in LIBRARIES:
         if sum(bool(re.fullmatch(pattern, name)) for name in given) > ENOUGH * len(given):

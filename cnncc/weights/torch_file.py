@@ -1,7 +1,7 @@
-"""Tensors of a PyTorch checkpoint (.pth, .pt) without PyTorch, and without running what a pickle may hold.
+"""Reads the tensors of a PyTorch checkpoint (.pth, .pt) without PyTorch, and without running any code of the pickle.
 
-A checkpoint is a pickle that refers to storages of raw numbers. Of a pickle's classes only the few that a state dict of
-tensors needs are known; anything else is refused by name.
+A checkpoint is a pickle that refers to storages of raw numbers. The reader knows only the few classes that a state dict
+of tensors needs. It refuses all others by name.
 """
 
 from __future__ import annotations
@@ -40,12 +40,12 @@ STORAGES = {
 WRAPPERS = ("state_dict", "model", "model_state_dict", "net")
 """Keys under which training scripts keep a state dict."""
 LARGEST = 1 << 32
-"""Bytes that one entry of an archive may unpack to."""
+"""Most bytes that one entry of an archive may unpack to."""
 
 
 @dataclass
 class Storage:
-    """Raw numbers, filled in once they are read."""
+    """Raw numbers. They are filled in when they are read."""
 
     dtype: str
     count: int
@@ -80,7 +80,7 @@ class Tensor:
 
 
 class Unknown(pickle.UnpicklingError):
-    """A class or object that no state dict needs."""
+    """The pickle names a class or object that no state dict needs."""
 
 
 def rebuild(storage: Any, offset: Any, shape: Any, stride: Any, *rest: Any) -> Tensor:
@@ -102,11 +102,11 @@ KNOWN: Mapping[tuple[str, str], Any] = {
     ("torch", "Size"): tuple,
     **{("torch", name): name for name in STORAGES},
 }
-"""All that a pickle may name."""
+"""All classes and functions that a pickle may name."""
 
 
 class Reader(pickle.Unpickler):
-    """An unpickler that knows `KNOWN` and nothing else."""
+    """An unpickler that knows only the classes and functions of `KNOWN`."""
 
     def __init__(self, file: io.BufferedIOBase, storage: Callable[[str, str, int], Storage]) -> None:
         super().__init__(file, encoding="utf-8")
@@ -127,8 +127,8 @@ class Reader(pickle.Unpickler):
 
 
 def read(path: str | os.PathLike[str]) -> dict[str, np.ndarray]:
-    """The tensors of a checkpoint by name, in the order of the file. CnnccError if it cannot be read, or holds anything
-    but a state dict of tensors."""
+    """The tensors of a checkpoint by name, in the order of the file. CnnccError if the file cannot be read, or if it
+    holds something else than a state dict of tensors."""
     file = Path(path)
     try:
         with file.open("rb") as opened:
@@ -156,7 +156,7 @@ BROKEN = (
     ),
     *(MemoryError, OverflowError, RecursionError, ImportError),
 )
-"""What damaged data makes the standard library raise."""
+"""What the standard library raises for damaged data."""
 
 
 def archive(file: Any) -> Any:
@@ -181,7 +181,8 @@ def entry(zipped: zipfile.ZipFile, name: str) -> bytes:
 
 
 def legacy(file: Any) -> Any:
-    """The format before: magic number, protocol, system, objects, keys of the storages, then each with its length."""
+    """The format before 1.6: magic number, protocol, system, objects, keys of the storages, then each storage with its
+    length."""
     file.seek(0)
     storages: dict[str, Storage] = {}
 
@@ -208,7 +209,7 @@ def legacy(file: Any) -> Any:
 
 
 def state_dict(found: Any) -> dict[str, np.ndarray]:
-    """The tensors of a dict, or of the one inside it that training scripts wrap around a state dict."""
+    """The tensors of a state dict. Training scripts may have put it into another dict, under a key of `WRAPPERS`."""
     if not isinstance(found, dict):
         raise Unknown(f"the file holds a {type(found).__name__}, no state dict")
     if not any(isinstance(value, Tensor) for value in found.values()):

@@ -26,6 +26,7 @@ from cnncc.bench.figures import difference, times
 from cnncc.bench.others import Others
 from cnncc.bench.worker import Turn, Worker, why_it_ended
 from cnncc.cli import main
+from cnncc.options import Options
 
 NET = """net small
 input a 3x16x16 mean (0.5) std (0.25)
@@ -45,7 +46,7 @@ def turn(*milliseconds: float, outputs=(1.0, -2.0)) -> Turn:
 
 @pytest.fixture
 def job(tmp_path) -> bench.Job:
-    return bench.write_job(weights.bind(lang.parse(NET)), tmp_path, batch=2)
+    return bench.write_job(weights.bind(lang.parse(NET)), tmp_path, Options(batch=2, threads=1))
 
 
 @pytest.fixture

@@ -11,6 +11,7 @@ from cnncc.base.errors import CnnccError
 from cnncc.cli import main
 from cnncc.kernels.cpu.conv_choice import DirectChoice
 from cnncc.machines import targets
+from cnncc.options import DEFAULT, Options
 from cnncc.runtime import cpu
 from cnncc.tune import kernels
 from cnncc.tune.kernels import LAYERS, NEAR, Row, kernel_report, layer_of
@@ -61,7 +62,7 @@ def test_winners_are_measured_once_more(monkeypatch):
     made = kernels.Found(layer.candidates[0], False, 1e-3, 9e-3, 3, 0, True)
     monkeypatch.setattr(kernels, "search_layer", lambda *args: made)
     monkeypatch.setattr(kernels, "CONFIRM", 3)
-    (row,) = kernel_report(HOST, 1, names=[SMALL])
+    (row,) = kernel_report(HOST, Options(threads=1), names=[SMALL])
     assert 1 <= row.ratio < 9
     assert row.pick_seconds < 9e-3
 
@@ -83,7 +84,7 @@ def test_refused(capsys, argv, text):
 def test_another_processor_is_refused(monkeypatch):
     monkeypatch.setattr(cpu, "missing", lambda requires: ["avx9"])
     with pytest.raises(CnnccError, match="target host: cannot measure, this processor lacks avx9"):
-        kernel_report(HOST, 1, names=[SMALL])
+        kernel_report(HOST, Options(threads=1), names=[SMALL])
 
 
 @pytest.mark.parametrize("name", [name for name in LAYERS if name.startswith("first-3x3")])
@@ -102,7 +103,7 @@ def test_picks_are_near_the_best(name):
     layer that fails is searched and measured anew, since a minute that others take half of may hit any of them."""
     ratios = []
     for _ in range(3):
-        (row,) = kernel_report(HOST, HOST.cores, seconds=5.0, names=[name])
+        (row,) = kernel_report(HOST, DEFAULT, seconds=5.0, names=[name])
         if row.near:
             return
         ratios.append(f"{row.ratio:.2f} ({row.pick} -> {row.best})")

@@ -9,6 +9,7 @@ from web.node import needs_linker
 
 from cnncc import api, lang, weights
 from cnncc.base.errors import CnnccError
+from cnncc.options import Options
 
 NET = "net tiny\ninput 1x8x8\nconv1: conv 3x3 4 relu\nfc 10 softmax\n"
 
@@ -81,13 +82,13 @@ def test_what_cannot_run_here_is_said(cnncc, net, command, target, why):
 
 
 def test_no_model_of_another_machine_is_made(net):
-    build = api.build(weights.bind(lang.parse(NET)), "aarch64")
+    build = api.build(weights.bind(lang.parse(NET)), Options(("aarch64",)))
     with pytest.raises(CnnccError, match="target aarch64: this machine is x86-64"):
         build.model()
 
 
 def test_no_library_of_webassembly(tmp_path):
-    build = api.build(weights.bind(lang.parse(NET)), "wasm32")
+    build = api.build(weights.bind(lang.parse(NET)), Options(("wasm32",)))
     with pytest.raises(CnnccError, match="target wasm32 has no libraries, objects or headers"):
         build.write_shared(tmp_path / "x.so")
 

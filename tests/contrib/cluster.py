@@ -10,6 +10,7 @@ from PIL import Image
 
 import cnncc
 from cnncc import api, lang, weights
+from cnncc.options import Options
 from cnncc.pictures import images
 
 COUNT, BATCH = 11, 4
@@ -35,7 +36,7 @@ class Job:
 
 def make_job(folder: Path, text: str = ONE) -> Job:
     """A module and pictures of several sizes in a folder; the results are those of the pictures one by one."""
-    build = api.build(weights.bind(lang.parse(text)), batch=BATCH, threads=2)
+    build = api.build(weights.bind(lang.parse(text)), Options(batch=BATCH, threads=2))
     module, _ = build.write_shared(folder / "tiny.so")
     rng = np.random.default_rng(0)
     paths = []

@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 
 from cnncc.base.errors import CnnccError
+from cnncc.options import Options
 from tests.contrib.cluster import TWO, make_job
 
 beam = pytest.importorskip("apache_beam", reason="Beam is not installed: pip install 'cnncc-inference[beam]'")
@@ -54,7 +55,7 @@ def test_what_it_cannot_do_is_refused(tmp_path):
     from cnncc.contrib.beam import CnnccModelHandler
 
     two = "net two\ninput a 2x4x4\ninput b 2x4x4\nadd { | from a }\n"
-    module, _ = api.build(weights.bind(lang.parse(two)), threads=1).write_shared(tmp_path / "two.so")
+    module, _ = api.build(weights.bind(lang.parse(two)), Options(threads=1)).write_shared(tmp_path / "two.so")
     with pytest.raises(CnnccError, match="RunInference is for modules of one input"):
         CnnccModelHandler(module)
     handler = CnnccModelHandler(make_job(tmp_path).module)

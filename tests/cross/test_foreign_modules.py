@@ -16,6 +16,7 @@ from cnncc.machines import targets
 from cnncc.module.cpu.build import Build
 from cnncc.module.cpu.write import write
 from cnncc.ops import reference
+from cnncc.options import Options
 from cnncc.pictures import images
 
 MODELS = resources.directory("models")
@@ -49,12 +50,12 @@ def error_of(
 
 @pytest.mark.parametrize("case", CASES)
 def test_kernels(machine, harness, case, tmp_path):
-    build = api.build(network(*CASES[case]), machine.target, threads=1)
+    build = api.build(network(*CASES[case]), Options((machine.target,), threads=1))
     assert error_of(machine, harness, build, tmp_path, random_inputs(build)) <= BOUND
 
 
 def test_a_batch_on_several_threads(machine, harness, tmp_path):
-    build = api.build(network(*BODIES["convolutions"]), machine.target, batch=3, threads=3)
+    build = api.build(network(*BODIES["convolutions"]), Options((machine.target,), batch=3, threads=3))
     assert error_of(machine, harness, build, tmp_path, random_inputs(build), threads=3) <= BOUND
 
 
@@ -63,13 +64,13 @@ def test_weights_in_half_precision(machine, harness, dtype, rounding, tmp_path):
     if dtype == "float16" and not targets.load(machine.target).float16:
         pytest.skip(f"{machine.target} has no instruction for float16")
     graph = weights.bind(lang.parse("net t\ninput 40\nfc 33 relu; fc 10\n"), seed=1)
-    build = api.build(graph, machine.target, threads=1, weights_dtype=dtype)
+    build = api.build(graph, Options((machine.target,), threads=1, weights_dtype=dtype))
     assert error_of(machine, harness, build, tmp_path, random_inputs(build)) <= rounding
 
 
 def test_lenet5_reads_digits(machine, harness, tmp_path):
     graph = weights.bind(lang.read(MODELS / "lenet5.net"), MODELS / "lenet5.safetensors")
-    build = api.build(graph, machine.target, threads=1)
+    build = api.build(graph, Options((machine.target,), threads=1))
     digit = images.load(DIGITS / "7_a.png", graph.inputs[0].attrs["dims"], std=(1,))
     assert error_of(machine, harness, build, tmp_path, [digit]) <= 1e-4
     output, _ = machine.run(harness, tmp_path / "t.so", build, [digit], 1)
@@ -77,7 +78,7 @@ def test_lenet5_reads_digits(machine, harness, tmp_path):
 
 
 def test_it_needs_only_the_c_library(machine, harness, tmp_path):
-    module, _ = api.build(network(*BODIES["windows"]), machine.target).write_shared(tmp_path / "t.so")
+    module, _ = api.build(network(*BODIES["windows"]), Options((machine.target,))).write_shared(tmp_path / "t.so")
     listed = subprocess.run([f"{machine.gnu}-nm", "-D", "-u", module], capture_output=True, text=True, check=True)
     names = {line.split()[1] for line in listed.stdout.splitlines() if line.split()[0] == "U"}
     assert names <= NEEDED
@@ -99,8 +100,8 @@ NEEDED = {
 
 def test_an_archive_is_linked_into_a_program_without_libraries(machine, tmp_path):
     graph = weights.bind(lang.read(MODELS / "lenet5.net"), MODELS / "lenet5.safetensors")
-    build = api.build(graph, machine.target, threads=2)
-    write([build], {"a": tmp_path / "lenet5.a", "h": tmp_path / "lenet5.h"})
+    build = api.build(graph, Options((machine.target,), threads=2))
+    write(build, {"a": tmp_path / "lenet5.a", "h": tmp_path / "lenet5.h"})
     listed = subprocess.run(
         [f"{machine.gnu}-nm", "-u", "lenet5.a"], cwd=tmp_path, capture_output=True, text=True, check=True
     )
@@ -120,5 +121,5 @@ def test_an_archive_is_linked_into_a_program_without_libraries(machine, tmp_path
 @pytest.mark.parametrize("name", ["squeezenet1_1", "resnet18"])
 def test_whole_networks(machine, harness, name, tmp_path):
     graph = passes.with_batch(weights.bind(lang.read(MODELS / f"{name}.net")), 1)
-    build = api.build(graph, machine.target, threads=2)
+    build = api.build(graph, Options((machine.target,), threads=2))
     assert error_of(machine, harness, build, tmp_path, random_inputs(build), threads=2) <= 1e-4

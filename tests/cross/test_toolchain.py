@@ -13,6 +13,7 @@ from cnncc.base import extras
 from cnncc.base.errors import CnnccError
 from cnncc.machines import targets
 from cnncc.module import toolchain
+from cnncc.options import Options
 
 NET = "net t\ninput 3x8x8\nconv 3x3 8 relu\ngap\n"
 
@@ -70,8 +71,8 @@ def test_none_is_an_error_that_names_both(present):
 def test_a_target_without_threads_takes_one():
     graph = weights.bind(lang.parse(NET))
     with pytest.raises(CnnccError, match="target wasm32 has no threads, got 2"):
-        api.build(graph, "wasm32", threads=2)
-    assert api.build(graph, "wasm32").program.threads == 1
+        api.build(graph, Options(("wasm32",), threads=2))
+    assert api.build(graph, Options(("wasm32",))).program.threads == 1
 
 
 @pytest.mark.skipif(find_spec("ziglang") is None, reason="ziglang not installed: pip install 'cnncc-inference[cross]'")
@@ -80,6 +81,6 @@ def test_the_wheel_links_for_every_target(present, monkeypatch, tmp_path):
     """Slow: its first use for a target builds that target's C library stubs."""
     present(ziglang=True)
     for name, machine in (("aarch64", "AArch64"), ("riscv64", "RISC-V"), ("x86-64-v2", "X86-64")):
-        module, _ = api.build(weights.bind(lang.parse(NET)), name).write_shared(tmp_path / "t.so")
+        module, _ = api.build(weights.bind(lang.parse(NET)), Options((name,))).write_shared(tmp_path / "t.so")
         listed = subprocess.run(["/usr/bin/readelf", "-h", module], capture_output=True, text=True, check=True).stdout
         assert machine in listed

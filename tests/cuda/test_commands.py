@@ -16,7 +16,7 @@ from cnncc.kernels.gpu.conv import ConvConfig
 from cnncc.kernels.gpu.model import resident_blocks, stream_estimate
 from cnncc.machines import gpus
 from cnncc.module.gpu.build import CudaBuild, build_program
-from cnncc.module.gpu.program import make_program
+from cnncc.module.lower import lower
 from cnncc.report.profile.predict import predict
 
 pytestmark = pytest.mark.usefixtures("cuda_compiler")
@@ -25,7 +25,7 @@ LENET5 = str(resources.directory("models") / "lenet5.net")
 
 def built(name: str, target: str) -> CudaBuild:
     graph = weights.bind(lang.read(resources.directory("models") / f"{name}.net"), None)
-    return build_program(make_program(graph, gpus.load(target)))
+    return build_program(lower(graph, gpus.load(target)))
 
 
 def test_compile_then_run(tmp_path: Path, emulated: None, capsys: pytest.CaptureFixture[str]) -> None:
@@ -111,7 +111,7 @@ def test_the_model_counts_what_a_multiprocessor_holds() -> None:
 
 def test_small_layers_split_their_sum_and_large_ones_do_not() -> None:
     graph = weights.bind(lang.read(resources.directory("models") / "resnet50.net"), None)
-    program = make_program(graph, gpus.load("cuda-sm_80"))
+    program = lower(graph, gpus.load("cuda-sm_80"))
     splits = {
         name: call.kernel.config.splits
         for name, selection in program.selections.items()

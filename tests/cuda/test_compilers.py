@@ -14,6 +14,7 @@ from cnncc.frontends import sources
 from cnncc.module.gpu import nvcc, nvrtc
 from cnncc.module.gpu.compiled import Resources
 from cnncc.module.gpu.compilers import cuda_compiler
+from cnncc.options import Options
 
 KERNEL = 'extern "C" __global__ void __launch_bounds__(32) k(float* p) { p[threadIdx.x] = 1; }'
 needs_nvcc = pytest.mark.skipif(shutil.which("nvcc") is None, reason="needs nvcc")
@@ -80,7 +81,7 @@ def test_the_real_one(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """It compiles what NVRTC compiles, with the same registers and no spills; the module says which it was."""
     monkeypatch.setenv("CNNCC_CACHE", str(tmp_path))
     graph, _ = sources.read_bound("lenet5", None, 0)
-    build = api.build(graph, "cuda-sm_80", dtype="float16")
+    build = api.build(graph, Options(("cuda-sm_80",), dtype="float16"))
     assert build.info["cuda"]["compiler"] == f"nvcc {nvcc.version()}"
     cubin, ptx = build.images
     assert cubin.code[:4] == b"\x7fELF"

@@ -12,7 +12,8 @@ from cnncc import lang, weights
 from cnncc.base import resources
 from cnncc.machines import gpus
 from cnncc.module.gpu.build import build_program
-from cnncc.module.gpu.program import make_program
+from cnncc.module.lower import lower
+from cnncc.options import Options
 from cnncc.report import check
 from cnncc.report.profile.predict import predict
 
@@ -40,7 +41,7 @@ def device(monkeypatch: pytest.MonkeyPatch) -> int:
 @pytest.mark.parametrize("name", ["lenet5", "resnet18", "mobilenet_v1", "googlenet"])
 def test_a_network_agrees_with_the_reference(name: str, dtype: str) -> None:
     graph = weights.bind(lang.read(resources.directory("models") / f"{name}.net"), None)
-    report = check.check(graph, target="cuda", dtype=dtype)
+    report = check.check(graph, Options(("cuda",), dtype=dtype))
     assert report.passed, report.first_failure
 
 
@@ -50,7 +51,7 @@ def test_times_beside_the_predicted_ones(name: str, device: int, record_property
     known = {80, 86, 89, 90, 100, 75}
     target = f"cuda-sm_{device}" if device in known else "cuda"
     graph = weights.bind(lang.read(resources.directory("models") / f"{name}.net"), None)
-    build = build_program(make_program(graph, gpus.load(target)))
+    build = build_program(lower(graph, gpus.load(target)))
     model = build.model()
     image = np.zeros(model.inputs[0].shape, np.float32)
     model(image)

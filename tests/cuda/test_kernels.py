@@ -14,7 +14,9 @@ from cnncc.base import resources
 from cnncc.base.errors import CnnccError
 from cnncc.kernels.gpu import rules, winograd
 from cnncc.machines import gpus
-from cnncc.module.gpu.program import CudaProgram, kernel_of, make_program
+from cnncc.module.gpu.program import CudaProgram, kernel_of
+from cnncc.module.lower import lower
+from cnncc.options import Options
 
 BODIES = {
     "convolutions": (
@@ -46,7 +48,7 @@ TOLERANCE, HALF_TOLERANCE = 4e-6, 1e-3
 
 def program(body: str, batch: int, target: str = "cuda-sm_80", dtype: str = "float32") -> CudaProgram:
     graph = weights.bind(lang.parse(f"net t\n{body}\n"), None, seed=3)
-    return make_program(graph, gpus.load(target), batch, dtype=dtype)
+    return lower(graph, gpus.load(target), Options(batch=batch, dtype=dtype))
 
 
 def check_all(chosen: CudaProgram, kept: Path, orders: tuple[int, ...], every: int = 1) -> None:
@@ -88,7 +90,7 @@ def test_winograd_in_every_order(size: int, kept: Path, monkeypatch: pytest.Monk
     monkeypatch.setattr(winograd, "SIZES", (size,))
     text = "input 9x13x10\nlrn; conv 3x3 9 relu; save a; conv 3x3 9; add { | from a }; conv 3x3 70 pad 0,2,1,0 silu"
     graph = weights.bind(lang.parse(f"net t\n{text}\n"), None)
-    chosen = make_program(graph, gpus.load("cuda-sm_80"), 2)
+    chosen = lower(graph, gpus.load("cuda-sm_80"), Options(batch=2))
     names = [c.kernel.name for c in chosen.calls]
     assert names.count(f"winograd_input_f32_{size}x{size}") == 3
     check_all(chosen, kept, ORDERS)
@@ -97,7 +99,7 @@ def test_winograd_in_every_order(size: int, kept: Path, monkeypatch: pytest.Monk
 def test_winograd_only_where_it_is_allowed_and_pays() -> None:
     def kernels(text: str, **options: Any) -> str:
         graph = weights.bind(lang.parse(f"net t\ninput 64x56x56\nrelu; {text}\n"), None)
-        return " ".join(c.kernel.name for c in make_program(graph, gpus.load("cuda-sm_80"), **options).calls)
+        return " ".join(c.kernel.name for c in lower(graph, gpus.load("cuda-sm_80"), Options(**options)).calls)
 
     assert "winograd" in kernels("conv 3x3 64")
     assert "winograd" not in kernels("conv 3x3 64", max_error=0.0)
@@ -133,7 +135,7 @@ def test_the_bodies_have_every_op_that_has_a_kernel() -> None:
 
 def test_lenet5(kept: Path) -> None:
     graph = weights.bind(lang.read(resources.directory("models") / "lenet5.net"), None)
-    check_all(make_program(graph, gpus.load("cuda")), kept, (0, 3))
+    check_all(lower(graph, gpus.load("cuda")), kept, (0, 3))
 
 
 def test_a_kernel_in_place_is_no_race(kept: Path) -> None:
@@ -154,7 +156,7 @@ ZOO = sorted(p.stem for p in resources.directory("models").glob("*.net"))
 def test_zoo(name: str, kept: Path) -> None:
     """Distinct kernels of a network: of large grids, some blocks."""
     graph = weights.bind(lang.read(resources.directory("models") / f"{name}.net"), None)
-    chosen = make_program(graph, gpus.load("cuda"))
+    chosen = lower(graph, gpus.load("cuda"))
     seen: set[str] = set()
     for node, selection in chosen.selections.items():
         symbols = {c.kernel.symbol for c in selection.calls}

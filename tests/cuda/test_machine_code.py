@@ -18,8 +18,10 @@ from cnncc.machines import gpus
 from cnncc.module.gpu import nvrtc as compiler
 from cnncc.module.gpu.compiled import Resources, parse_resources
 from cnncc.module.gpu.images import image_for
-from cnncc.module.gpu.program import CudaProgram, make_program
+from cnncc.module.gpu.program import CudaProgram
 from cnncc.module.gpu.source import program_source
+from cnncc.module.lower import lower
+from cnncc.options import Options
 
 pytestmark = pytest.mark.usefixtures("nvrtc")
 ZOO = sorted(p.stem for p in resources.directory("models").glob("*.net"))
@@ -29,7 +31,7 @@ ARCHITECTURES = ("sm_75", "sm_80", "sm_86", "sm_89", "sm_90", "sm_100")
 @cache
 def program(name: str, target: str = "cuda") -> CudaProgram:
     graph = weights.bind(lang.read(resources.directory("models") / f"{name}.net"), None)
-    return make_program(graph, gpus.load(target))
+    return lower(graph, gpus.load(target))
 
 
 @cache
@@ -96,7 +98,7 @@ def test_convolutions_load_vectors_and_multiply_from_registers(architecture: str
 @pytest.mark.parametrize("architecture", ["sm_75", "sm_80", "sm_90"])
 def test_tensor_cores_are_used(architecture: str, tmp_path: Path) -> None:
     graph = weights.bind(lang.read(resources.directory("models") / "lenet5.net"), None)
-    chosen = make_program(graph, gpus.load("cuda"), dtype="float16")
+    chosen = lower(graph, gpus.load("cuda"), Options(dtype="float16"))
     image = image_for(program_source(chosen), architecture)
     code = disassembly(architecture, image.code, tmp_path)
     kernels = [k for k in chosen.kernels if k.work.tensor]

@@ -19,9 +19,10 @@ from cnncc.base.errors import CnnccError
 from cnncc.machines import gpus
 from cnncc.module.gpu.build import CudaBuild
 from cnncc.module.gpu.images import Image
-from cnncc.module.gpu.program import make_program
 from cnncc.module.gpu.source import program_source
+from cnncc.module.lower import lower
 from cnncc.ops.reference import run as reference_run
+from cnncc.options import Options
 from cnncc.report import check
 from cnncc.runtime.cuda.driver import emulated_driver
 from cnncc.runtime.cuda.interface import CUDA_TEXTS, INTERFACE, CudaCode
@@ -33,7 +34,7 @@ FUNCTIONS = re.findall(r"^    F\((\w+),", (resources.PACKAGE / "runtime/cuda/hos
 @cache
 def small(*architectures: int) -> CudaBuild:
     """A network with images that hold nothing: the emulated driver compiles the source instead."""
-    program = make_program(weights.bind(lang.parse(TEXT), None), gpus.load("cuda-sm_80"))
+    program = lower(weights.bind(lang.parse(TEXT), None), gpus.load("cuda-sm_80"))
     images = [Image(f"sm_{n}", b"", {}) for n in architectures] or [Image("compute_75", b"", {})]
     return CudaBuild(program, program_source(program), images)
 
@@ -289,7 +290,7 @@ def test_codes_and_texts_are_those_of_the_c_files() -> None:
 def test_two_outputs_and_a_batch(emulated: None) -> None:
     text = "net two\ninput 4x6x6\nconv 3x3 8 relu; save a; gap; fc 3; output\nfrom a; conv 1x1 5; output\n"
     graph = weights.bind(lang.parse(text), None)
-    program = make_program(graph, gpus.load("cuda-sm_86"), batch=3)
+    program = lower(graph, gpus.load("cuda-sm_86"), Options(batch=3))
     model = CudaBuild(program, program_source(program), [Image("compute_75", b"", {})]).model()
     image = np.random.default_rng(0).standard_normal((3, 4, 6, 6), dtype=np.float32)
     values = reference_run(program.source, {"input": image})
@@ -308,25 +309,25 @@ def test_a_kernel_that_misbehaves_is_a_failed_launch(emulated: None, tmp_path: P
 def test_what_a_gpu_target_does_not_do() -> None:
     graph = weights.bind(lang.parse(TEXT), None)
     with pytest.raises(CnnccError, match="target cuda cannot be tuned"):
-        api.build(graph, "cuda", tune=1.0)
+        api.build(graph, Options(("cuda",), tune=1.0))
     with pytest.raises(CnnccError, match="stores float32 weights only, not bfloat16"):
-        api.build(graph, "cuda", weights_dtype="bfloat16")
+        api.build(graph, Options(("cuda",), weights_dtype="bfloat16"))
     with pytest.raises(CnnccError, match="target host computes in float32, not float16"):
-        api.build(graph, dtype="float16")
+        api.build(graph, Options(dtype="float16"))
     with pytest.raises(CnnccError, match="unknown dtype 'float61'"):
-        api.build(graph, "cuda", dtype="float61")
+        api.build(graph, Options(("cuda",), dtype="float61"))
     with pytest.raises(CnnccError, match="batch must be at least 1, got 0"):
-        api.build(graph, "cuda", batch=0)
+        api.build(graph, Options(("cuda",), batch=0))
     with pytest.raises(CnnccError, match="unknown target 'cuda-sm_81'"):
-        api.build(graph, "cuda-sm_81")
+        api.build(graph, Options(("cuda-sm_81",)))
 
 
 def test_check_command_path(emulated: None, cuda_compiler: None) -> None:
     """As `cnncc check --target cuda` does it, machine code and all."""
     graph = lang.read(resources.directory("models") / "lenet5.net")
-    report = check.check(weights.bind(graph, None), target="cuda-sm_80")
+    report = check.check(weights.bind(graph, None), Options(("cuda-sm_80",)))
     assert report.passed
     assert len(report.layers) == 8
-    halves = check.check(weights.bind(graph, None), target="cuda-sm_80", dtype="float16")
+    halves = check.check(weights.bind(graph, None), Options(("cuda-sm_80",), dtype="float16"))
     assert halves.passed
     assert 1e-5 < max(layer.error for layer in halves.layers) < 2e-3

@@ -11,6 +11,7 @@ from cnncc import api, passes, weights
 from cnncc.ir import Graph, Node
 from cnncc.module.cpu.build import Build
 from cnncc.ops import TABLE, reference
+from cnncc.options import Options
 from cnncc.report.check import random_inputs
 
 EPSILON = 2.0**-23
@@ -32,11 +33,16 @@ def hold(graph: Graph, seed: int = 0) -> int:
     """
     bound = weights.bind(graph, seed=seed)
     arrays = list(random_inputs(passes.with_batch(bound, 2), seed).values())
-    kept = cast(Build, api.build(bound, batch=2, threads=2, keep_all=True))
+    kept = cast(Build, api.build(bound, Options(batch=2, threads=2, keep_all=True)))
     compared = hold_nodes(kept, arrays)
     want = kept.model()(*arrays)
-    hold_bits("memory is shared", graph, cast(Build, api.build(bound, batch=2, threads=2)).model()(*arrays), want)
-    one = cast(Build, api.build(bound, batch=1, threads=1)).model()
+    hold_bits(
+        "memory is shared",
+        graph,
+        cast(Build, api.build(bound, Options(batch=2, threads=2))).model()(*arrays),
+        want,
+    )
+    one = cast(Build, api.build(bound, Options(batch=1, threads=1))).model()
     for i in range(2):
         alone = one(*(a[i : i + 1] for a in arrays))
         hold_bits(f"image {i} alone", graph, alone, [w[i : i + 1] for w in listed(want)])

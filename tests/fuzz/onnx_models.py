@@ -30,6 +30,7 @@ from typing import Any
 
 from onnx import ModelProto
 
+from cnncc.options import Options
 from tests.fuzz.onnx_mutations import mutated
 from tests.fuzz.onnx_seeds import official, own
 
@@ -132,7 +133,7 @@ def compared(model: Any, network: Any, phase: Any, compiled: bool) -> tuple[str,
         if compiled and graph.inputs:
             from cnncc import api
 
-            module = api.build(graph, batch=network.batch).model()
+            module = api.build(graph, Options(batch=network.batch)).model()
             values = dict(zip(graph.outputs, module.run_in(module.new_arena(), fed), strict=True))
         else:
             values = reference.run(graph, fed)

@@ -8,6 +8,7 @@ from cnncc import api, lang, passes, weights
 from cnncc.ir import Graph
 from cnncc.machines import targets
 from cnncc.ops import reference
+from cnncc.options import Options
 from cnncc.runtime import cpu
 
 RUNNABLE = [n for n in targets.names() if not cpu.missing(targets.load(n).requires)]
@@ -23,7 +24,7 @@ def worst_error(
     graph: Graph, target: str = "host", batch: int = 1, threads: int = 2, seed: int = 0, max_error: float = 1e-5
 ) -> float:
     """The largest error of any value, as a share of that value's largest element."""
-    build = api.build(graph, target, batch, threads, keep_all=True, max_error=max_error)
+    build = api.build(graph, Options((target,), batch=batch, threads=threads, max_error=max_error, keep_all=True))
     rng = np.random.default_rng(seed)
     arrays = [rng.standard_normal(p["shape"]).astype(np.float32) for p in build.info["inputs"]]
     wanted = reference.run(passes.with_batch(graph, batch), arrays, keep_all=True)

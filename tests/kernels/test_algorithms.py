@@ -29,7 +29,8 @@ from cnncc.kernels.shared.convolution import conv_geometry
 from cnncc.kernels.shared.spec import Call, Selection, Site, blocks
 from cnncc.kernels.shared.winograd import ERRORS
 from cnncc.machines import targets
-from cnncc.module.program import make_program
+from cnncc.module.lower import lower
+from cnncc.options import Options
 from cnncc.report.profile import profile
 from cnncc.report.profile.gaps import large_convolutions
 from cnncc.report.profile.machine_limits import MachineLimits
@@ -40,14 +41,16 @@ from cnncc.tune.search import Found
 
 V3 = targets.load("x86-64-v3")
 HOST = targets.host()
+ONE = Options(threads=1)
 
 
 def site_of(body: str, dims: str, max_error: float = 1e-5, room: float = math.inf, target: str = "x86-64-v3") -> Site:
     """The site of the last convolution of a network."""
     machine = targets.load(target)
-    program = make_program(network(body, dims), machine, max_error=max_error)
+    options = Options(max_error=max_error)
+    program = lower(network(body, dims), machine, options)
     node = next(n for n in reversed(program.graph.nodes) if n.op == "conv")
-    return Site(program.graph, node, machine, {}, max_error, room=room)
+    return Site(program.graph, node, machine, options, {}, room=room)
 
 
 @st.composite
@@ -84,7 +87,7 @@ def every_winograd(site: Site) -> set[tuple[int, int, int, int]]:
     height, width = node.type.chw[1:]
     out, found = blocks(node.attrs["out"], target.block), set()
     for (m, taps), error in ERRORS.items():
-        if taps != node.attrs["kernel"][0] or error > site.max_error or m - m // 2 >= min(height, width):
+        if taps != node.attrs["kernel"][0] or error > site.options.max_error or m - m // 2 >= min(height, width):
             continue
         total = math.ceil(height / m) * math.ceil(width / m)
         counts = {math.ceil(total / n) for n in range(1, total + 1)}
@@ -120,7 +123,7 @@ def test_candidates_keep_to_the_bound_and_make_what_they_say(site: Site) -> None
         assert {c.choice for c in narrow} <= {c.choice for c in wide}
         assert math.isfinite(algorithm.forecast(site)) == bool(narrow)
         for candidate in narrow[:3] + wide[-3:]:
-            assert candidate.error <= site.max_error
+            assert candidate.error <= site.options.max_error
             calls = algorithm.calls(site, candidate.choice, "").calls
             assert candidate.workspace_floats == max(c.workspace_floats for c in calls)
             assert candidate.scratch_floats == max(c.kernel.scratch_floats for c in calls)
@@ -197,18 +200,18 @@ def added(monkeypatch: pytest.MonkeyPatch, tmp_path: Any) -> Copy:
 
 def test_one_that_is_added_is_chosen_and_right(added: Copy) -> None:
     graph = weights.bind(network("relu; conv 3x3 32 relu", "32x14x14"), seed=0)
-    build = api.build(graph, threads=1)
+    build = api.build(graph, ONE)
     (selection,) = (s for s in build.program.selections.values() if s.choice)
     assert selection.choice is not None
     assert selection.choice.algorithm == "copy"
     x = np.random.default_rng(0).standard_normal((1, 32, 14, 14)).astype(np.float32)
-    plain = api.build(graph, threads=1, max_error=0.0)
+    plain = api.build(graph, Options(threads=1, max_error=0.0))
     np.testing.assert_allclose(build.model()(x), plain.model()(x), rtol=0, atol=1e-5)
 
 
 def test_one_that_is_added_is_tuned_and_stored(added: Copy, tmp_path: Any) -> None:
-    setting = Setting(HOST, 1, 1e-5)
-    (layer,) = layers_of(make_program(network("relu; conv 3x3 32", "32x14x14"), HOST), setting)
+    setting = Setting(HOST, ONE)
+    (layer,) = layers_of(lower(network("relu; conv 3x3 32", "32x14x14"), HOST), setting)
     assert layer.pick.algorithm == "copy"
     assert {c.algorithm for c in layer.candidates} >= {"copy", "direct", "winograd"}
     copied = next(c for c in layer.candidates if c.algorithm == "copy")
@@ -225,12 +228,12 @@ def test_what_was_stored_of_one_that_is_gone_is_ignored(added: Copy, tmp_path: A
 
 
 def test_one_that_is_added_is_in_the_report_of_kernels(added: Copy) -> None:
-    (row,) = kernels.kernel_report(HOST, 1, seconds=0.01, names=["squeezenet-1x1-56"])
+    (row,) = kernels.kernel_report(HOST, ONE, seconds=0.01, names=["squeezenet-1x1-56"])
     assert row.pick.startswith("copied copy ")
 
 
 def test_one_that_is_added_is_in_the_profile(added: Copy) -> None:
-    build = api.build(weights.bind(network("relu; conv 3x3 128 /2 relu", "128x56x56"), seed=0), threads=1)
+    build = api.build(weights.bind(network("relu; conv 3x3 128 /2 relu", "128x56x56"), seed=0), ONE)
     found = profile(build, runs=2)
     (step,) = (s for s in found.steps if s.op.startswith("conv") and s.flops)
     assert step.algorithm == "copy"
@@ -255,6 +258,6 @@ class Unwilling(Copy):
 
 def test_it_alone_knows_its_work_and_its_reason(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(ALGORITHMS, "conv", (Unwilling(), *ALGORITHMS["conv"]))
-    program = make_program(network("relu; conv 3x3 32", "32x14x14"), V3)
+    program = lower(network("relu; conv 3x3 32", "32x14x14"), V3)
     assert [w.flops for w in works(program) if w.flops] == [7]
     assert any("; unwilling" in s.why for s in program.selections.values())

@@ -9,7 +9,7 @@ from cnncc.base.divisors import divisors, even_cuts, spread
 from cnncc.kernels.cpu import conv_choice, winograd_choice
 from cnncc.kernels.shared.convolution import merged_groups
 from cnncc.machines import targets
-from cnncc.module.program import make_program
+from cnncc.module.lower import lower
 
 LARGE = {
     "wide and high": ("3x16384x16384", "conv 3x3 3; conv 3x3 12 /2; maxpool 3x3 /2; conv 1x1 8"),
@@ -39,7 +39,7 @@ def test_candidates_are_few(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(conv_choice, "_unit_cost", counted(conv_choice._unit_cost))
     monkeypatch.setattr(winograd_choice, "_cycles", counted(winograd_choice._cycles))
     dims, ops = LARGE[name]
-    make_program(lang.parse(f"net large\ninput {dims}\n" + ops.replace("; ", "\n")), targets.load("x86-64-v3"))
+    lower(lang.parse(f"net large\ninput {dims}\n" + ops.replace("; ", "\n")), targets.load("x86-64-v3"))
     assert looked_at <= MOST
 
 

@@ -19,9 +19,8 @@ from cnncc.kernels.shared.epilogue import CHEAP_STATEMENTS, costly, statements
 from cnncc.kernels.shared.spec import Epilogue, Kernel
 from cnncc.machines import gpus, targets
 from cnncc.module.cpu.objects import kernel_text, lowered
-from cnncc.module.gpu.program import make_program as make_cuda_program
 from cnncc.module.gpu.source import cuda_source
-from cnncc.module.program import make_program
+from cnncc.module.lower import lower
 from cnncc.ops import ACTIVATIONS
 from cnncc.ops.activation import DEFAULTS
 from cnncc.passes.fuse_epilogues import MOST_STEPS
@@ -57,7 +56,7 @@ CHAINS = {f"{chain[0]}_to_{chain[-1]}": tuple(map(step, chain)) for chain in zip
 def kernels(body: str, dims: str, target: str) -> tuple[Kernel, ...]:
     """The kernels of some lines on an image in blocks of channels."""
     graph = lang.parse(f"net t\ninput {dims}\nmaxpool 2x2\n{body}\n")
-    return make_program(graph, targets.load(target)).kernels
+    return lower(graph, targets.load(target)).kernels
 
 
 def host_kernel(body: str, target: str) -> Kernel:
@@ -139,7 +138,7 @@ GPU_HOSTS = {**HOSTS, "winograd": "conv 3x3 256 relu"}
 @cache
 def gpu_kernel(host: str) -> Any:
     graph = lang.parse(f"net t\ninput 20x62x62\nmaxpool 2x2\n{GPU_HOSTS[host]}\n")
-    chosen = make_cuda_program(graph, gpus.load("cuda-sm_80"))
+    chosen = lower(graph, gpus.load("cuda-sm_80"))
     return [k for k in chosen.kernels if getattr(epilogue_owner(k.config), "epilogue", ())][-1]
 
 

@@ -18,8 +18,10 @@ from cnncc.kernels.cpu.tiles import Problem, Tile, choose_tile, even_tiles, fits
 from cnncc.kernels.shared.choices import Given, conv_key
 from cnncc.machines import targets
 from cnncc.module.cpu.build import build_program
-from cnncc.module.program import Program, make_program
+from cnncc.module.cpu.program import CpuProgram
+from cnncc.module.lower import lower
 from cnncc.ops import reference
+from cnncc.options import Options
 
 BOUND = 2e-5
 """Share of the largest output: the conv's tolerance in the op table."""
@@ -151,7 +153,7 @@ def test_a_padded_image_in_a_batch(batch: int, threads: int) -> None:
 def test_a_padded_phase_is_one_phase() -> None:
     """A transposed convolution says how many phases it has, not how many calls."""
     graph = network("relu; upconv 3x3 512 /1", "512x14x14")
-    program = make_program(graph, targets.load("x86-64-v4"), threads=2)
+    program = lower(graph, targets.load("x86-64-v4"), Options(threads=2))
     (node,) = (n.name for n in program.graph.nodes if n.op == "conv_transpose")
     selection = program.selections[node]
     assert [call.kernel.family for call in selection.calls] == ["pad", "conv_direct"]
@@ -160,23 +162,23 @@ def test_a_padded_phase_is_one_phase() -> None:
 
 def given_program(
     graph: Graph, choose: Callable[[Tile, int], DirectChoice], batch: int = 1, threads: int = 2
-) -> Program:
+) -> CpuProgram:
     """The program of a network whose only convolution is computed as `choose` says, from the model's register tile and
     the output blocks of a group."""
     target = targets.load("host")
-    plain = make_program(graph, target, batch, threads, max_error=0)
+    plain = lower(graph, target, Options(batch=batch, threads=threads, max_error=0))
     (node,) = (n for n in plain.graph.nodes if n.op == "conv")
     config = plain.selections[node.name].calls[-1].kernel.config
     key = conv_key(node, plain.graph[node.inputs[0]].type)
     given = Given(choose(config.tile, config.group_out_blocks), "a test")
-    return make_program(graph, target, batch, threads, max_error=0, choices={key: given})
+    return lower(graph, target, Options(batch=batch, threads=threads, max_error=0), {key: given})
 
 
 def test_large_weights_on_a_small_image_are_read_once() -> None:
     """The image is padded once, so that no unit need gather it again for the next output blocks; where weights are
     small, gathering the rows of each unit costs less."""
-    large = make_program(network("relu; conv 3x3 512 /2", "512x14x14"), targets.load("x86-64-v4"), threads=2)
-    small = make_program(network("relu; conv 3x3 32 /2", "32x56x56"), targets.load("x86-64-v4"), threads=2)
+    large = lower(network("relu; conv 3x3 512 /2", "512x14x14"), targets.load("x86-64-v4"), Options(threads=2))
+    small = lower(network("relu; conv 3x3 32 /2", "32x56x56"), targets.load("x86-64-v4"), Options(threads=2))
     assert "pad" in {c.kernel.family for c in large.calls}
     assert "pad" not in {c.kernel.family for c in small.calls}
 
@@ -203,7 +205,7 @@ def test_tiles_of_unrolled_rows_keep_their_pixels_or_hide_latency(name: str, ker
     """On three channels neighbours share pixels, which want registers too: all are kept, unless too few sums would be
     left to keep the multipliers busy (16 registers, 7 taps)."""
     target = targets.load(name)
-    program = make_program(network(f"conv {kernel}x{kernel} 64 /2", "3x224x224"), target)
+    program = lower(network(f"conv {kernel}x{kernel} 64 /2", "3x224x224"), target)
     (config,) = (c.kernel.config for c in program.calls if c.kernel.family == "conv_direct")
     problem = Problem(112, 112, 64 // target.block, 3 * kernel**2, kernel**2, (kernel, 2))
     needed = target.floats.ports * target.floats.latency

@@ -11,8 +11,9 @@ from cnncc.kernels.cpu.lower import LOWER
 from cnncc.kernels.cpu.rules import select
 from cnncc.kernels.shared.spec import Site
 from cnncc.machines import targets
-from cnncc.module.program import make_program
+from cnncc.module.lower import lower
 from cnncc.ops import TABLE
+from cnncc.options import DEFAULT
 from tests.passes.pass_helpers import image
 
 
@@ -22,7 +23,7 @@ from tests.passes.pass_helpers import image
 def test_each_op_has_rules_and_code(op: str, data: st.DataObject) -> None:
     """Whatever its attributes."""
     graph = data.draw(full_graphs([op]))
-    program = make_program(graph, targets.load("x86-64-v3"))
+    program = lower(graph, targets.load("x86-64-v3"))
     assert {k.family for k in program.kernels} <= LOWER.keys()
 
 
@@ -30,4 +31,4 @@ def test_an_op_without_a_rule_is_noticed() -> None:
     graph = image().conv("a", "x", 8).graph("a")
     strange = graph["a"].with_(op="strange")
     with pytest.raises(AssertionError, match="no kernel rule for strange"):
-        select(Site(graph, strange, targets.load("x86-64-v3"), {}))
+        select(Site(graph, strange, targets.load("x86-64-v3"), DEFAULT, {}))

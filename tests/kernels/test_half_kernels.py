@@ -11,7 +11,8 @@ from cnncc import api, lang, weights
 from cnncc.base.errors import CnnccError
 from cnncc.ir import Constant
 from cnncc.machines import targets
-from cnncc.module.program import make_program
+from cnncc.module.lower import lower
+from cnncc.options import Options
 from cnncc.report.check import check
 from cnncc.report.profile.work import works
 from cnncc.runtime.load import load, read_info
@@ -25,7 +26,7 @@ PAIRS = [(t, d) for t in RUNNABLE for d in half.DTYPES[1:] if d == "bfloat16" or
 @pytest.mark.parametrize(("target", "dtype"), PAIRS)
 @pytest.mark.parametrize("batch", [1, 3])
 def test_against_the_reference_with_rounded_weights(target, dtype, batch):
-    report = check(network(BODY, "20x3x3"), target, batch, threads=2, weights_dtype=dtype)
+    report = check(network(BODY, "20x3x3"), Options((target,), batch=batch, threads=2, weights_dtype=dtype))
     assert report.worst is not None
     assert report.worst.error <= BOUND
     assert report.weights_dtype == dtype
@@ -37,7 +38,7 @@ def test_against_the_reference_with_rounded_weights(target, dtype, batch):
     "body", ["fc 5; dropout", "relu; fc 5; output; relu; identity; output", "fc 5; softmax; dropout"]
 )
 def test_outputs_that_passes_drop_are_compared(body):
-    report = check(network(body, "6x1x1"), threads=1, weights_dtype="bfloat16")
+    report = check(network(body, "6x1x1"), Options(threads=1, weights_dtype="bfloat16"))
     assert report.passed
     assert report.layers
 
@@ -47,7 +48,7 @@ def fc_model(weight: np.ndarray, dtype: str, target: str = "host"):
     graph = weights.bind(lang.parse(f"net t\ninput {weight.shape[1]}\nfc {weight.shape[0]} nobias\n"))
     (name,) = graph.constants
     bound = graph.rebuild(graph.nodes, constants={name: Constant(weight.shape, lambda: weight)})
-    return api.build(bound, target, threads=1, weights_dtype=dtype).model()
+    return api.build(bound, Options((target,), threads=1, weights_dtype=dtype)).model()
 
 
 @pytest.mark.parametrize(("target", "dtype"), PAIRS)
@@ -64,7 +65,7 @@ def test_every_number_is_converted_exactly(target, dtype):
 
 def programs(body: str, dims: str, target: str = "x86-64-v3"):
     graph = lang.parse(f"net t\ninput {dims}\n{body}\n")
-    return {d: make_program(graph, targets.load(target), weights_dtype=d) for d in half.DTYPES}
+    return {d: lower(graph, targets.load(target), Options(weights_dtype=d)) for d in half.DTYPES}
 
 
 def test_bytes_are_halved_and_kernels_say_so():
@@ -96,10 +97,10 @@ def test_offsets_stay_aligned():
 def test_float16_needs_an_instruction():
     graph = network("fc 3", "7")
     with pytest.raises(CnnccError, match=r"target x86-64-v2 has no instruction that converts float16 weights") as error:
-        api.build(graph, "x86-64-v2", weights_dtype="float16")
+        api.build(graph, Options(("x86-64-v2",), weights_dtype="float16"))
     assert "bfloat16 needs none" in str(error.value)
     with pytest.raises(CnnccError, match="unknown type of weights 'half'"):
-        api.build(graph, weights_dtype="half")
+        api.build(graph, Options(weights_dtype="half"))
 
 
 def test_a_weight_that_overflows_is_refused_and_nothing_is_written(tmp_path):
@@ -114,7 +115,7 @@ def test_a_weight_that_overflows_is_refused_and_nothing_is_written(tmp_path):
     (name,) = (n for n in graph.constants if n.endswith(".weight"))
     huge = graph.rebuild(graph.nodes, constants={name: Constant((3, 4), lambda: weight)})
     with pytest.raises(CnnccError, match="does not fit float16"):
-        api.build(huge, weights_dtype="float16").write_shared(tmp_path / "a.so")
+        api.build(huge, Options(weights_dtype="float16")).write_shared(tmp_path / "a.so")
     assert list(tmp_path.iterdir()) == []
 
 
@@ -125,7 +126,7 @@ def test_a_module_holds_them_and_is_the_same_every_time(tmp_path, dtype):
         pytest.skip("this processor lacks F16C")
     files = [tmp_path / "a.so", tmp_path / "b.so"]
     for file in files:
-        api.build(weights.bind(lang.parse(text)), threads=2, weights_dtype=dtype).write_shared(file)
+        api.build(weights.bind(lang.parse(text)), Options(threads=2, weights_dtype=dtype)).write_shared(file)
     assert files[0].read_bytes() == files[1].read_bytes()
     assert read_info(files[0])["weights_dtype"] == dtype
     image = np.random.default_rng(0).standard_normal((1, 5, 3, 3)).astype(np.float32)

@@ -9,6 +9,7 @@ from kernels.compare import network, worst_error
 from cnncc import api
 from cnncc.ir import Graph, Node, TensorType
 from cnncc.ops import ACTIVATIONS, complete, reference
+from cnncc.options import Options
 
 SPECIAL = (0.0, -0.0, 1e-40, -1e-40, 1e-30, np.inf, -np.inf, np.nan, 3.4e38, -3.4e38)
 TURNS = (88.7, 88.72, 89.0, -86.0, -87.0, -104.0, 0.5, -0.5, 1.5, 2.5, -2.5, 1.0, -1.0, 20.0, -20.0, 1e5, -3e7)
@@ -21,7 +22,7 @@ def run(graph: Graph, *arrays: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """What the kernels give, and the reference in float64 as a float32."""
     with np.errstate(all="ignore"):
         (wanted,) = reference.run(graph, [a.astype(np.float64) for a in arrays]).values()
-        return api.build(graph, threads=1).model()(*arrays), wanted.astype(np.float32)
+        return api.build(graph, Options(threads=1)).model()(*arrays), wanted.astype(np.float32)
 
 
 def agrees(got: np.ndarray, wanted: np.ndarray, share: float = 3e-6) -> None:

@@ -18,7 +18,8 @@ from cnncc.kernels.shared.spec import Site
 from cnncc.kernels.shared.winograd import matrices
 from cnncc.machines import targets
 from cnncc.machines.units import Unit
-from cnncc.module.program import make_program
+from cnncc.module.lower import lower
+from cnncc.options import Options
 
 EDGES = (1, 2, 3, 4, 5, 7, 8, 9, 15, 16, 17, 31, 32, 33)
 """Around whole vectors and blocks."""
@@ -54,9 +55,9 @@ def test_no_products_are_no_steps() -> None:
 def test_packed_weights_lie_in_the_order_in_which_a_kernel_reads_them(cout: int, cin: int, data: st.DataObject) -> None:
     """Of any cut of the direct kernel and of Winograd, against loops that read them in order."""
     graph, target = network(f"relu; conv 3x3 {cout}", f"{cin}x9x11"), targets.load("x86-64-v3")
-    program = make_program(graph, target)
+    program = lower(graph, target)
     node = next(n for n in program.graph.nodes if n.op == "conv")
-    site = Site(program.graph, node, target, {})
+    site = Site(program.graph, node, target, Options(), {})
     weight = np.random.default_rng(0).standard_normal((cout, cin, 3, 3)).astype(np.float32)
     for name, pack, naive in [("direct", pack_conv, naive_direct), ("winograd", pack_winograd, naive_winograd)]:
         choice = data.draw(st.sampled_from(find(name).candidates(site, wide=True))).choice

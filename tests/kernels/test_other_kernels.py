@@ -8,6 +8,7 @@ from kernels.compare import RUNNABLE, network, worst_error
 
 from cnncc import api
 from cnncc.ops import reference
+from cnncc.options import Options
 
 BOUND = 1e-5
 
@@ -144,7 +145,7 @@ def test_a_nan_does_not_vanish(body: str) -> None:
     image = np.random.default_rng(0).standard_normal((1, 8, 7, 7)).astype(np.float32)
     image[0, 3, 2, 4] = np.nan
     (wanted,) = reference.run(graph, [image]).values()
-    got = api.build(graph, threads=1).model()(image)
+    got = api.build(graph, Options(threads=1)).model()(image)
     assert np.isnan(wanted).any()
     np.testing.assert_array_equal(np.isnan(got), np.isnan(wanted))
 
@@ -154,4 +155,4 @@ def test_a_slice_takes_no_other_channels_along() -> None:
     graph = network("identity; slice 0:10; conv 1x1 4", "24x3x3")
     image = np.random.default_rng(0).standard_normal((1, 24, 3, 3)).astype(np.float32)
     image[0, 12] = np.inf
-    assert np.isfinite(api.build(graph, threads=1).model()(image)).all()
+    assert np.isfinite(api.build(graph, Options(threads=1)).model()(image)).all()

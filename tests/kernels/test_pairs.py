@@ -9,6 +9,7 @@ import pytest
 from kernels.compare import network, worst_error
 
 from cnncc import api, lang, weights
+from cnncc.options import Options
 
 SPECIAL = (0.0, -0.0, 1.0, -1.0, np.inf, -np.inf, np.nan, 1e-40, 1e38, -1e38, 0.5, -0.5, 2.0, 3.0, -3.0, 100.0, 1e15)
 FUNCTIONS = {
@@ -19,7 +20,7 @@ FUNCTIONS = {
 
 def run(op: str, a: np.ndarray, b: np.ndarray) -> np.ndarray:
     text = f"net t\ninput a {a.size}\nsave x\ninput b {b.size}\nsave y\n{op} {{ from x | from y }}\n"
-    return api.build(weights.bind(lang.parse(text), seed=0), threads=1).model()(a[None], b[None])[0]
+    return api.build(weights.bind(lang.parse(text), seed=0), Options(threads=1)).model()(a[None], b[None])[0]
 
 
 def pairs() -> tuple[np.ndarray, np.ndarray]:
@@ -67,7 +68,7 @@ def test_quotients_of_whole_numbers_are_never_one_off(digits: int) -> None:
 def test_where_chooses() -> None:
     """Whatever the other value is."""
     text = "net t\ninput m 5\nsave k\ninput a 5\nsave x\ninput b 5\nsave y\nwhere { from k | from x | from y }\n"
-    model = api.build(weights.bind(lang.parse(text), seed=0), threads=1).model()
+    model = api.build(weights.bind(lang.parse(text), seed=0), Options(threads=1)).model()
     mask = np.array([[1, 0, -2, np.nan, 0]], np.float32)
     a, b = np.array([[1, np.nan, 3, 4, np.inf]], np.float32), np.array([[np.nan, 2, np.inf, 5, 6]], np.float32)
     assert model(mask, a, b).tolist() == [[1, 2, 3, 4, 6]]

@@ -14,6 +14,7 @@ from cnncc.kernels.cpu.roi_align import RoiAlignConfig
 from cnncc.kernels.cpu.sample import SampleConfig
 from cnncc.kernels.cpu.window import ArgmaxConfig
 from cnncc.ops import reference
+from cnncc.options import Options
 from cnncc.passes import with_batch
 
 RNG = np.random.default_rng(11)
@@ -24,7 +25,7 @@ def check(body: str, *arrays: np.ndarray, batch: int = 1, bound: float = 2e-5) -
     """The one output, NaN where the reference has it, on two threads."""
     graph = lang.parse(f"net t\n{body}\n")
     (wanted,) = reference.run(with_batch(graph, batch), list(arrays)).values()
-    got = api.build(graph, batch=batch, threads=2).model()(*arrays)
+    got = api.build(graph, Options(batch=batch, threads=2)).model()(*arrays)
     np.testing.assert_array_equal(np.isnan(got), np.isnan(wanted))
     assert relative_error(np.nan_to_num(got), np.nan_to_num(wanted)) <= bound
 

@@ -14,7 +14,8 @@ from cnncc.kernels.cpu.lower import winograd
 from cnncc.kernels.shared.spec import Selection
 from cnncc.kernels.shared.winograd import matrices
 from cnncc.machines import targets
-from cnncc.module.program import make_program
+from cnncc.module.lower import lower
+from cnncc.options import Options
 
 SIZES = tuple(winograd_choice.ERRORS)
 
@@ -48,7 +49,7 @@ def force(monkeypatch: pytest.MonkeyPatch, m: int, shared: bool) -> None:
 
 
 def chosen(graph) -> list[Selection]:  # type: ignore[no-untyped-def]
-    return list(make_program(graph, targets.host(), max_error=1.0).selections.values())
+    return list(lower(graph, targets.host(), Options(max_error=1.0)).selections.values())
 
 
 BOUNDS = {(2, 3): 5e-6, (4, 3): 2e-5, (6, 3): 1e-4, (2, 5): 5e-6, (3, 5): 2e-5, (4, 5): 2e-5}
@@ -91,7 +92,9 @@ def test_pixels_are_fetched_while_products_run(monkeypatch, shared, regions) -> 
 
 
 def kernel(body: str, dims: str, max_error: float = 1e-5) -> str:
-    program = make_program(lang.parse(f"net t\ninput {dims}\n{body}\n"), targets.load("x86-64-v3"), max_error=max_error)
+    program = lower(
+        lang.parse(f"net t\ninput {dims}\n{body}\n"), targets.load("x86-64-v3"), Options(max_error=max_error)
+    )
     return next(c.kernel.name for c in reversed(program.calls) if c.kernel.family != "copy")
 
 
@@ -106,7 +109,7 @@ def test_weights_from_memory_cost_more_than_those_that_stay() -> None:
     text = "net t\ninput 256x14x14\nrelu\nconv 3x3 256 relu\n{}fc 10\n"
     names = []
     for more in ("", "fc 400\n"):
-        program = make_program(lang.parse(text.format(more)), targets.load("x86-64-v4"))
+        program = lower(lang.parse(text.format(more)), targets.load("x86-64-v4"))
         names += [c.kernel.name for c in program.calls if c.kernel.family == "winograd"]
     assert [name[: len("winograd_f32_4x4")] for name in names] == ["winograd_f32_4x4", "winograd_f32_2x2"]
 
@@ -127,7 +130,7 @@ def test_transformed_once_per_image_or_unit_alike(monkeypatch, body) -> None:
             force(patch, 4, shared)
             graph = network(f"relu; {body} relu", "32x14x14")
             x = np.random.default_rng(0).standard_normal((1, 32, 14, 14)).astype(np.float32)
-            results.append(api.build(graph, max_error=1.0).model()(x))
+            results.append(api.build(graph, Options(max_error=1.0)).model()(x))
     np.testing.assert_array_equal(*results)
 
 

@@ -10,7 +10,9 @@ from cnncc import lang
 from cnncc.base import resources
 from cnncc.kernels.cpu.tiles import Tile, fits_registers
 from cnncc.machines import targets
-from cnncc.module.program import Program, make_program
+from cnncc.module.cpu.program import CpuProgram
+from cnncc.module.lower import lower
+from cnncc.options import Options
 
 ZOO = sorted(p.stem for p in resources.directory("models").glob("*.net"))
 SUMS = {"conv": {"conv_direct", "pad", "winograd", "winograd_input", "window"}, "fc": {"dense"}}
@@ -18,8 +20,8 @@ SUMS = {"conv": {"conv_direct", "pad", "winograd", "winograd_input", "window"}, 
 
 
 @cache
-def program(name: str, target: str) -> Program:
-    return make_program(lang.read(resources.directory("models") / f"{name}.net"), targets.load(target), threads=2)
+def program(name: str, target: str) -> CpuProgram:
+    return lower(lang.read(resources.directory("models") / f"{name}.net"), targets.load(target), Options(threads=2))
 
 
 @pytest.mark.parametrize("target", ["x86-64-v2", "x86-64-v4"])

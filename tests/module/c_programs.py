@@ -10,6 +10,7 @@ from pathlib import Path
 from cnncc import api, lang, weights
 from cnncc.machines import targets
 from cnncc.module.cpu.build import Build
+from cnncc.options import Options, split_targets
 
 NET = """net small
 input 3x17x19
@@ -43,7 +44,7 @@ _UNUSED = ("-Wno-unused-function", "-Wno-unused-variable")
 
 def build(text: str = NET, target: str = "host", **options: object) -> Build:
     """A network compiled with random weights, for two threads unless said otherwise."""
-    return api.build(weights.bind(lang.parse(text)), target, **{"threads": 2, **options})  # type: ignore[arg-type]
+    return api.build(weights.bind(lang.parse(text)), Options(split_targets(target), **{"threads": 2, **options}))  # type: ignore[arg-type]
 
 
 def write(built: Build, folder: Path, *kinds: str, name: str = "small") -> dict[str, Path]:

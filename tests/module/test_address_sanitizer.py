@@ -22,6 +22,7 @@ from cnncc import api, lang, weights
 from cnncc.base import resources
 from cnncc.module import toolchain
 from cnncc.module.cpu.build import Build, build_program
+from cnncc.options import Options
 from cnncc.plan.pieces import Piece
 from cnncc.plan.plan_arena import Tenant
 
@@ -104,7 +105,7 @@ def spread(build: Build) -> tuple[Build, list[int]]:
 def check(text: str, folder: Path, batch: int, apart: bool) -> None:
     """Runs the network on one thread and on two, with values apart or as usual."""
     graph = weights.bind(lang.parse(re.sub(r"^net \S+", "net t", text, count=1, flags=re.MULTILINE)))
-    build = api.build(graph, batch=batch, threads=2, keep_all=apart)
+    build = api.build(graph, Options(batch=batch, threads=2, keep_all=apart))
     build, gaps = spread(build) if apart else (build, [])
     sanitized(build, folder)
     words = [word for start in gaps for word in (str(start), str(GAP))]
@@ -130,7 +131,7 @@ def test_the_zoo(name, apart, tmp_path):
 def test_the_check_can_fail(tmp_path):
     """A gap that lies over the first value is stepped into by the kernel that writes it, and that kernel is named."""
     graph = weights.bind(lang.parse("net t\ninput 3x19x23\nconv 3x3 16 relu\nconv 3x3 8\n"))
-    build, gaps = spread(api.build(graph, threads=1, keep_all=True))
+    build, gaps = spread(api.build(graph, Options(threads=1, keep_all=True)))
     sanitized(build, tmp_path)
     call(tmp_path, "./t", "t.weights", "1", *(str(n) for start in gaps for n in (start, GAP)))
     with pytest.raises(AssertionError, match=r"AddressSanitizer: use-after-poison[\s\S]*in (conv|relayout)_f32"):

@@ -17,7 +17,8 @@ from cnncc.kernels.cpu.room import SHARE
 from cnncc.kernels.shared.spec import Call, Operand
 from cnncc.module.cpu.build import Build
 from cnncc.module.cpu.emit import machine_of
-from cnncc.module.program import Program
+from cnncc.module.cpu.program import CpuProgram
+from cnncc.options import Options
 from cnncc.runtime.interface import ALIGN
 
 ZOO = sorted(p.stem for p in resources.directory("models").glob("*.net"))
@@ -114,7 +115,7 @@ def values(seed: int, shape: tuple[int, ...]) -> np.ndarray:
 
 
 def compiled(text: str, batch: int = 1, threads: int = 2) -> Build:
-    return api.build(weights.bind(lang.parse(text)), batch=batch, threads=threads)
+    return api.build(weights.bind(lang.parse(text)), Options(batch=batch, threads=threads))
 
 
 def zoo(name: str) -> str:
@@ -168,11 +169,11 @@ def test_what_the_arena_held_before_does_not_matter() -> None:
     assert len(found) == 1
 
 
-def program(name: str, target: str, batch: int = 1) -> Program:
-    return api.program(lang.parse(zoo(name)), target, batch, 2)
+def program(name: str, target: str, batch: int = 1) -> CpuProgram:
+    return api.program(lang.parse(zoo(name)), Options((target,), batch=batch, threads=2))
 
 
-def blocks(p: Program) -> Iterator[tuple[int, int, int, int]]:
+def blocks(p: CpuProgram) -> Iterator[tuple[int, int, int, int]]:
     """(offset, end, first step, last step) of everything in the arena."""
     for tenant in p.plan.tenants:
         yield from (
@@ -219,11 +220,11 @@ def test_nothing_overlaps_and_the_same_again(name: str, batch: int) -> None:
 def test_threads_change_scratch_but_no_kernel() -> None:
     """Kernels are the same for every number of threads, and with them the bits of the result."""
     graph = lang.parse(zoo("cifar_resnet20"))
-    one, many = (api.program(graph, "x86-64-v3", threads=n) for n in (1, 16))
+    one, many = (api.program(graph, Options(("x86-64-v3",), threads=n)) for n in (1, 16))
     assert one.kernels == many.kernels
     assert one.arena_bytes < many.arena_bytes
     convs = [k for k in one.kernels if k.family != "dense"]
-    assert [k for k in api.program(graph, "x86-64-v3", batch=8).kernels if k.family != "dense"] == convs
+    assert [k for k in api.program(graph, Options(("x86-64-v3",), batch=8)).kernels if k.family != "dense"] == convs
 
 
 def test_a_kernel_that_fits_takes_the_place_of_one_that_is_hardly_faster() -> None:

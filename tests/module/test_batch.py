@@ -7,6 +7,7 @@ import pytest
 
 from cnncc import api, lang, weights
 from cnncc.module.cpu.build import Build
+from cnncc.options import Options
 
 HEAVY = "net heavy\ninput 40x5x7\nconv 3x3 48 relu; conv 1x1 72 bn relu; conv 3x3 33 groups 3"
 """More bytes of weights than of an image: images innermost."""
@@ -15,7 +16,7 @@ LIGHT = "net light\ninput 3x41x37\nconv 3x3 8 relu; conv 1x1 9; maxpool 3x3 /2"
 
 
 def built(text: str, batch: int, threads: int) -> Build:
-    return api.build(weights.bind(lang.parse(text)), batch=batch, threads=threads)
+    return api.build(weights.bind(lang.parse(text)), Options(batch=batch, threads=threads))
 
 
 @pytest.mark.parametrize(("text", "innermost"), [(HEAVY, True), (LIGHT, False)], ids=["heavy", "light"])

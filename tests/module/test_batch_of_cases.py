@@ -13,6 +13,7 @@ from cases import CASES, Case
 import cnncc
 from cnncc import api, lang, weights
 from cnncc.base.errors import CnnccError
+from cnncc.options import Options
 from cnncc.runtime.model import Model
 
 
@@ -47,7 +48,7 @@ def test_an_output_that_no_input_has_a_part_in() -> None:
     """A learned tensor, and what is computed of one, are given for each image."""
     text = "net t\ninput 3x4x4\nrelu\noutput\nconst w 3x2x2\noutput\nfrom w\naffine scale 2\nlog\noutput\n"
     graph = weights.bind(lang.parse(text), seed=1)
-    model = api.build(graph, batch=3).model()
+    model = api.build(graph, Options(batch=3)).model()
     _, learned, computed = model(np.zeros((3, 3, 4, 4), np.float32))
     value = graph.constants["w.value"].compute()
     np.testing.assert_array_equal(learned, np.repeat(value, 3, axis=0))

@@ -73,9 +73,9 @@ def test_key_depends_on_target_and_configuration() -> None:
     from cnncc import lang
     from cnncc.machines import targets
     from cnncc.module.keys import kernel_key
-    from cnncc.module.program import make_program
+    from cnncc.module.lower import lower
 
     v3, zen = targets.load("x86-64-v3"), targets.load("znver3")
-    kernels = make_program(lang.parse(NET), v3).kernels
+    kernels = lower(lang.parse(NET), v3).kernels
     keys = {kernel_key(k, t) for k in kernels for t in (v3, zen)}
     assert len(keys) == 2 * len(kernels)

@@ -8,13 +8,14 @@ from cnncc import lang
 from cnncc.base import resources
 from cnncc.machines import targets
 from cnncc.module.cpu.glue import steps_ir
-from cnncc.module.program import make_program
+from cnncc.module.lower import lower
+from cnncc.options import Options
 
 
 def longest_function(name: str, threads: int, target: str) -> tuple[int, int]:
     """Lines of the longest function, and how many functions there are."""
     graph = lang.read(resources.directory("models") / f"{name}.net")
-    text = steps_ir(make_program(graph, targets.load(target), threads=threads), "steps")
+    text = steps_ir(lower(graph, targets.load(target), Options(threads=threads)), "steps")
     functions = [part.split("\n}")[0] for part in text.split("\ndefine ")[1:]]
     return max(f.count("\n") for f in functions), len(functions)
 

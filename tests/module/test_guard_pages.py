@@ -19,7 +19,8 @@ from cnncc.kernels.cpu.conv_direct import ConvConfig
 from cnncc.kernels.shared.choices import Given, conv_key
 from cnncc.machines import targets
 from cnncc.module.cpu.build import Build, build_program
-from cnncc.module.program import make_program
+from cnncc.module.lower import lower
+from cnncc.options import Options
 
 PAGE = mmap.PAGESIZE
 BODIES = {
@@ -63,14 +64,14 @@ def run_guarded(build: Build, at_end: bool) -> None:
 def padded(text: str, batch: int) -> Build:
     """The network with every direct convolution that gathers its rows on an image copied between zeros instead."""
     graph, host = weights.bind(lang.parse(text)), targets.host()
-    plain = make_program(graph, host, batch, 2, max_error=0)
+    plain = lower(graph, host, Options(batch=batch, threads=2, max_error=0))
     choices = {}
     for node in plain.graph.nodes:
         config = plain.selections[node.name].calls[-1].kernel.config if node.op == "conv" else None
         if isinstance(config, ConvConfig) and (config.gathers or config.padded) and config.in_block > 1:
             choice = DirectChoice(config.tile, config.rows, config.chunks, padded=True)
             choices[conv_key(node, plain.graph[node.inputs[0]].type)] = Given(choice, "a test")
-    program = make_program(graph, host, batch, 2, max_error=0, choices=choices)
+    program = lower(graph, host, Options(batch=batch, threads=2, max_error=0), choices)
     assert [call.kernel.family for call in program.calls].count("pad") == 3
     return build_program(program)
 
@@ -79,7 +80,7 @@ def in_child(text: str, batch: int) -> None:
     build = (
         padded(text, batch)
         if BODIES["padded"] in text
-        else api.build(weights.bind(lang.parse(text)), batch=batch, threads=2)
+        else api.build(weights.bind(lang.parse(text)), Options(batch=batch, threads=2))
     )
     for at_end in (True, False):
         run_guarded(build, at_end)

@@ -18,6 +18,7 @@ from cnncc.machines import targets
 from cnncc.module import packing, toolchain
 from cnncc.module.cpu import weights_object, write
 from cnncc.module.packing import Packing
+from cnncc.options import Options
 
 
 def packed(value: float, seconds: float = 0.0) -> Packed:
@@ -116,7 +117,7 @@ def test_packing_begins_before_the_code_is_made(monkeypatch, tmp_path, kind):
 
     monkeypatch.setattr(write, "Packing", Noted)
     monkeypatch.setattr(write._Work, "make", fail)
-    build = api.build(weights.bind(lang.parse("net t\ninput 3x4x4\nconv 1x1 4\n")), threads=1)
+    build = api.build(weights.bind(lang.parse("net t\ninput 3x4x4\nconv 1x1 4\n")), Options(threads=1))
     with pytest.raises(CnnccError, match="disk full"):
         build.write({kind: tmp_path / f"t.{kind}"})
     assert [held._used for held in made] == [True] * len(made)
@@ -129,7 +130,7 @@ def test_an_object_of_weights_links_and_is_read_only(tmp_path):
         "#include <stdio.h>\n#include <stdint.h>\nextern const float t_weights[];\n"
         'int main(void) { printf("%g %g %d\\n", t_weights[0], t_weights[4], (int)((uintptr_t)t_weights % 64)); }\n'
     )
-    target = api.build(weights.bind(lang.parse("net t\ninput 1x4x4\nrelu\n")), threads=1).program.target
+    target = api.build(weights.bind(lang.parse("net t\ninput 1x4x4\nrelu\n")), Options(threads=1)).program.target
     assert target.triple.startswith("x86_64")
     toolchain.call(targets.host(), ["-c", "main.c", "-o", "main.o"], tmp_path)
     data = np.arange(5, dtype=np.float32)

@@ -18,6 +18,7 @@ from cnncc.frontends.onnx.network import import_onnx
 from cnncc.frontends.onnx.reader import from_onnx
 from cnncc.module.names import parameters
 from cnncc.ops import reference
+from cnncc.options import Options
 from cnncc.runtime.load import load
 from cnncc.runtime.model import InputError, Model
 
@@ -171,7 +172,7 @@ def test_javascript(tmp_path: Path) -> None:
     text = (
         'net t\ninput "images:0" 2x1x1\ninput x 2x1x1\nadd { from "images:0" | }\noutput as "logits:0"\noutput x as x\n'
     )
-    script = write(api.build(lang.parse(text), "wasm32"), tmp_path)
+    script = write(api.build(lang.parse(text), Options(("wasm32",))), tmp_path)
     body = """
 const model = await load();
 const results = model.run({ x: Float32Array.of(1, 2), "images:0": Float32Array.of(10, 20) });

@@ -11,6 +11,7 @@ import pytest
 from module.c_programs import SETUP, build, compile_and_run, foreign, write
 
 import cnncc
+from cnncc import machines
 from cnncc.base.errors import CnnccError
 from cnncc.machines import targets
 from cnncc.module import toolchain
@@ -48,7 +49,7 @@ int main(int count, char **names) {
 
 def test_missing_features_are_named(tmp_path, monkeypatch):
     target = foreign("x86-64-v2", "avx99")
-    monkeypatch.setattr(targets, "load", lambda name: target)
+    monkeypatch.setattr(machines, "load", lambda name: target)
     files = write(build(target="x86-64-v2"), tmp_path, "so", "h")
     assert compile_and_run(tmp_path, REFUSED, "./small.so") == "this processor lacks avx99"
     with pytest.raises(CnnccError, match=r"compiled for x86-64-v2; this processor lacks avx99$"):

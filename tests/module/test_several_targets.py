@@ -3,29 +3,28 @@
 from __future__ import annotations
 
 import platform
+from dataclasses import replace
 
 import numpy as np
 import pytest
 from module.c_programs import SETUP, build, compile_and_run, foreign
 
 import cnncc
+from cnncc import machines
 from cnncc.machines import targets
-from cnncc.module.cpu.write import write
+from cnncc.module.cpu.build import Build
 from cnncc.runtime import cpu
 
 pytestmark = pytest.mark.skipif(platform.machine() != "x86_64", reason="targets of x86-64")
 LEVELS = ("x86-64-v4", "x86-64-v3", "x86-64-v2")
 
 
-def builds(monkeypatch, *wanted: tuple[str, str]) -> list:
-    """The network for each of several (target, feature required besides)."""
-    made = []
-    for name, feature in wanted:
-        target = foreign(name, feature) if feature else targets.load(name)
-        with monkeypatch.context() as patch:
-            patch.setattr(targets, "load", lambda _, chosen=target: chosen)
-            made.append(build(target=name))
-    return made
+def built(monkeypatch, *wanted: tuple[str, str]) -> Build:
+    """The network for several (target, feature required besides)."""
+    known = {name: foreign(name, feature) if feature else targets.load(name) for name, feature in wanted}
+    with monkeypatch.context() as patch:
+        patch.setattr(machines, "load", known.__getitem__)
+        return build(target=",".join(known))
 
 
 @pytest.fixture
@@ -39,19 +38,19 @@ def test_the_first_that_runs_is_taken(tmp_path, monkeypatch, image, runnable, ex
     """Those before it require what no processor has; each variant reads its own weights."""
     if cpu.missing(targets.load(LEVELS[runnable]).requires):
         pytest.skip(f"this processor is no {LEVELS[runnable]}")
-    made = builds(monkeypatch, *[(name, "avx99" if i < runnable else "") for i, name in enumerate(LEVELS)])
+    made = built(monkeypatch, *[(name, "avx99" if i < runnable else "") for i, name in enumerate(LEVELS)])
     kinds = ("so", "weights") if external else ("so",)
-    files = write(made, {kind: tmp_path / f"small.{kind}" for kind in kinds})
+    files = made.write({kind: tmp_path / f"small.{kind}" for kind in kinds})
     model = cnncc.load(files["so"])
-    assert model(image).tobytes() == made[runnable].model()(image).tobytes()
-    assert model.info["memory"]["arena_bytes"] == max(b.program.arena_bytes for b in made)
-    assert model.info["weights"]["bytes"] >= sum(b.program.weight_bytes for b in made)
+    assert model(image).tobytes() == replace(made.variants[runnable], others=()).model()(image).tobytes()
+    assert model.info["memory"]["arena_bytes"] == max(b.program.arena_bytes for b in made.variants)
+    assert model.info["weights"]["bytes"] >= sum(b.program.weight_bytes for b in made.variants)
     assert model.info["target"]["name"] == ",".join(LEVELS)
 
 
 def test_none_that_runs_is_one_line(tmp_path, monkeypatch):
-    made = builds(monkeypatch, ("x86-64-v3", "avx99"), ("x86-64-v2", "avx77"))
-    write(made, {kind: tmp_path / f"small.{kind}" for kind in ("o", "h")})
+    made = built(monkeypatch, ("x86-64-v3", "avx99"), ("x86-64-v2", "avx77"))
+    made.write({kind: tmp_path / f"small.{kind}" for kind in ("o", "h")})
     source = (
         SETUP
         + """

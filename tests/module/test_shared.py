@@ -18,6 +18,7 @@ import cnncc
 from cnncc import api, lang, weights
 from cnncc.base.errors import CnnccError
 from cnncc.ops import reference
+from cnncc.options import Options
 from cnncc.runtime.load import load, read_info
 from cnncc.runtime.model import InputError
 
@@ -40,7 +41,7 @@ ALLOWED_UNDEFINED = {
 
 @pytest.fixture(scope="module")
 def build():
-    return api.build(weights.bind(lang.parse(NET)), threads=2)
+    return api.build(weights.bind(lang.parse(NET)), Options(threads=2))
 
 
 @pytest.fixture(scope="module")
@@ -121,7 +122,7 @@ def test_any_name_makes_a_header_that_compiles(tmp_path) -> None:
     names = ["int", "model", "arena", "output", "a.b", "a_b", "A_b"]
     inputs = "".join(f"{name}: input 2x4x4\n" for name in names)
     net = f'net "réseau 1"\n{inputs}add {{ {" | ".join(f"from {name}" for name in names)} }}\n'
-    api.build(weights.bind(lang.parse(net)), threads=1).write_shared(tmp_path / "x.so")
+    api.build(weights.bind(lang.parse(net)), Options(threads=1)).write_shared(tmp_path / "x.so")
     (tmp_path / "use.c").write_text('#include "x.h"\nint main(void) { return r_seau_1_arena_bytes() == 0; }\n')
     for language in ("c", "c++"):
         command = [shutil.which("cc") or "gcc", "-x", language, "-Werror", "-Wall", "use.c", "-x", "none", "./x.so"]
@@ -304,11 +305,11 @@ def test_failed_link_leaves_the_old_file(build, tmp_path, monkeypatch) -> None:
 def test_same_source_same_bytes(tmp_path) -> None:
     files = [tmp_path / "a.so", tmp_path / "b.so"]
     for file in files:
-        api.build(weights.bind(lang.parse(NET)), threads=2).write_shared(file)
+        api.build(weights.bind(lang.parse(NET)), Options(threads=2)).write_shared(file)
     assert files[0].read_bytes() == files[1].read_bytes()
 
 
 @pytest.mark.parametrize(("threads", "message"), [(0, "at least 1, got 1 and 0"), (257, "at most 256, got 257")])
 def test_number_of_threads(threads: int, message: str) -> None:
     with pytest.raises(CnnccError, match=message):
-        api.build(weights.bind(lang.parse("net t\ninput 1x2x2\nrelu\n")), threads=threads)
+        api.build(weights.bind(lang.parse("net t\ninput 1x2x2\nrelu\n")), Options(threads=threads))

@@ -16,6 +16,7 @@ from cnncc.machines import targets
 from cnncc.module import toolchain
 from cnncc.module.cpu import weights_segment
 from cnncc.module.cpu.build import Build
+from cnncc.options import Options
 from cnncc.runtime.load import load
 
 HOST = targets.host()
@@ -27,7 +28,7 @@ pytestmark = pytest.mark.skipif(
 
 @pytest.fixture(scope="module")
 def build() -> Build:
-    return api.build(weights.bind(lang.parse(NET)), threads=1)
+    return api.build(weights.bind(lang.parse(NET)), Options(threads=1))
 
 
 @pytest.fixture(scope="module")

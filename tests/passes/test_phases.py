@@ -6,7 +6,6 @@ from hypothesis import given, settings
 from passes.pass_helpers import bound, image, keeps_meaning, text
 
 from cnncc import ops
-from cnncc.base.errors import CnnccError
 from cnncc.ir import Graph
 from cnncc.passes import PHASES, assign_layouts, run, with_batch
 
@@ -28,18 +27,8 @@ def test_docstrings_hold_the_equation_and_when_not_to_fire() -> None:
         assert lines[2].strip().startswith("Must not fire"), name
 
 
-def test_run_stops_and_reports() -> None:
-    seen: list[str] = []
-    g = run(block(), stop_after="fold_batchnorm", on_pass=lambda name, graph: seen.append(f"{name} {len(graph.nodes)}"))
-    assert seen == ["infer_shapes 6", "drop_identities 5", "fold_constants 5", "fold_batchnorm 4"]
-    assert [n.op for n in g.nodes] == ["input", "conv", "add", "relu"]
+def test_run_runs_all() -> None:
     assert [n.op for n in run(block()).nodes] == ["input", "conv"]
-
-
-def test_unknown_stop_after() -> None:
-    with pytest.raises(CnnccError, match="no pass is named 'fold_batchnorms'") as caught:
-        run(block(), stop_after="fold_batchnorms")
-    assert "did you mean 'fold_batchnorm'?" in str(caught.value)
 
 
 def test_run_verifies_after_every_pass(monkeypatch: pytest.MonkeyPatch) -> None:

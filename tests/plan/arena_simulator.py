@@ -12,7 +12,7 @@ import numpy as np
 from cnncc.ir import Graph, Node
 from cnncc.ir.rules import extra_inputs
 from cnncc.ops import ACTIVATIONS, ELEMENTWISE
-from cnncc.passes import ArenaPlan
+from cnncc.plan import ArenaPlan
 
 WORD = 4
 

@@ -14,8 +14,8 @@ from plan.arena_simulator import simulate
 from cnncc import lang
 from cnncc.base import resources
 from cnncc.ir import Graph
-from cnncc.passes import assign_layouts, best_order, run, with_batch
-from cnncc.plan import order_steps, plan_arena
+from cnncc.passes import assign_layouts, run, with_batch
+from cnncc.plan import best_order, order_steps, plan_arena
 from cnncc.plan.plan_arena import activation_bound
 
 

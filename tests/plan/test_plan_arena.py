@@ -9,8 +9,8 @@ from passes.pass_helpers import Net, bound, image, vector
 from plan.arena_simulator import simulate
 
 from cnncc.ir import Graph
-from cnncc.passes import ArenaPlan, assign_layouts, run, with_batch
-from cnncc.plan import plan_arena
+from cnncc.passes import assign_layouts, run, with_batch
+from cnncc.plan import ArenaPlan, plan_arena
 
 IMAGE = 4 * 4 * 4
 """Bytes of one channel of the 4x4 images here."""

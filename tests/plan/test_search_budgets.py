@@ -13,11 +13,11 @@ from plan.arena_simulator import simulate
 
 from cnncc import lang
 from cnncc.ir import Graph
-from cnncc.passes import assign_layouts, best_order, run
-from cnncc.passes.parts import Parts
+from cnncc.passes import assign_layouts, run
+from cnncc.plan import best_order, plan_arena
 from cnncc.plan import pack_records as packing
-from cnncc.plan import plan_arena
 from cnncc.plan.pack_records import clashes, pack_shapes
+from cnncc.plan.parts import Parts
 from cnncc.plan.pieces import Piece, Shape, joined, live_bytes, outline, shape_of
 from cnncc.plan.plan_arena import activation_bound
 from cnncc.plan.stack_records import stack

@@ -11,6 +11,7 @@ import pytest
 
 from cnncc import lang, ops, weights
 from cnncc.ir import Graph, Node, TensorType
+from cnncc.options import Options
 from cnncc.plan.pack_records import pack_shapes
 from cnncc.report.check import Report, check, compare, compare_layer, max_ulp, random_inputs, tolerances
 
@@ -149,7 +150,7 @@ def test_a_plan_that_lets_values_collide_is_found(monkeypatch):
 
     net = "net t\ninput 3x9x9\nconv 3x3 8 relu; conv 3x3 8 relu; add { conv 3x3 8 | conv 1x1 8 }; conv 1x1 4\n"
     graph = weights.bind(lang.parse(net))
-    assert check(graph, threads=1).passed
+    assert check(graph, Options(threads=1)).passed
     monkeypatch.setattr(plans, "pack_shapes", careless)
-    report = check(graph, threads=1)
+    report = check(graph, Options(threads=1))
     assert [layer.name for layer in report.layers if not layer.passed] == list(graph.outputs)

@@ -16,6 +16,7 @@ from cnncc.cli import main
 from cnncc.cli import profile as command
 from cnncc.module.cpu.emit import parse_glue
 from cnncc.module.cpu.glue import steps_ir
+from cnncc.options import Options
 from cnncc.report.profile import Profile, Step, page, profile
 from cnncc.report.profile import measure as measuring
 from cnncc.report.profile.groups import by_op, by_stage
@@ -42,7 +43,7 @@ PROFILE = Profile("t", "host", 1, 2, 30, (STEP, replace(STEP, node="b", seconds=
 
 
 def build(text: str, **options):
-    return api.build(weights.bind(lang.parse(text)), **options)
+    return api.build(weights.bind(lang.parse(text)), Options(**options))
 
 
 @pytest.fixture(scope="module")

@@ -9,6 +9,7 @@ import pytest
 
 from cnncc import api, lang, weights
 from cnncc.cli import main
+from cnncc.options import Options
 from cnncc.report.profile import NEAR, Gap, Large, Profile, Step, page
 from cnncc.report.profile.gaps import Cause, large_convolutions
 from cnncc.report.profile.machine_limits import MachineLimits
@@ -40,7 +41,7 @@ def steps_of(program, slowness: float) -> list[Step]:
 
 @pytest.fixture(scope="module")
 def program():
-    return api.build(weights.bind(lang.parse(NET)), threads=2).program
+    return api.build(weights.bind(lang.parse(NET)), Options(threads=2)).program
 
 
 def test_only_large_and_slow_convolutions_are_listed(program):
@@ -68,14 +69,14 @@ def test_every_gap_has_its_reasons(program):
 
 def test_units_that_do_not_share_out(program):
     """As if four threads took what there is."""
-    wide = replace(program, threads=61)
+    wide = replace(program, options=replace(program.options, threads=61))
     found = large_convolutions(wide, steps_of(program, 1.5), LIMITS)
     assert any("units on 61 threads" in gap.reason for gap in found.gaps)
 
 
 def test_a_copy_between_zeros_is_a_cause_as_long_as_it_took():
     text = "net t\ninput 64x14x14\nconv 1x1 256 relu\np: conv 3x3 512 /2\n"
-    program = api.program(lang.parse(text), "x86-64-v3", threads=2)
+    program = api.program(lang.parse(text), Options(("x86-64-v3",), threads=2))
     steps = steps_of(program, 2.0)
     at = next(i for i, call in enumerate(program.calls) if call.kernel.family == "pad")
     steps[at] = replace(steps[at], seconds=0.3 * steps[at + 1].seconds)

@@ -14,6 +14,7 @@ import tvm_ffi
 
 from cnncc import api, lang, weights
 from cnncc.base.errors import CnnccError
+from cnncc.options import Options
 from cnncc.runtime.load import load
 from cnncc.runtime.model import InputError, Model
 
@@ -30,7 +31,7 @@ LONG = "net long\ninput 64x160x160\n" + "conv 3x3 64 relu\n" * 24
 
 
 def shared(text: str, folder: Path, batch: int = 1, threads: int = 2) -> Path:
-    build = api.build(weights.bind(lang.parse(text)), batch=batch, threads=threads, max_error=0)
+    build = api.build(weights.bind(lang.parse(text)), Options(batch=batch, threads=threads, max_error=0))
     return build.write_shared(folder / "net.so")[0]
 
 
@@ -244,5 +245,5 @@ def test_the_interpreter_is_free_during_a_run(tmp_path):
 
 
 def test_a_model_compiled_here_frees_the_interpreter_too():
-    model = api.build(weights.bind(lang.parse(LONG)), threads=1, max_error=0).model()
+    model = api.build(weights.bind(lang.parse(LONG)), Options(threads=1, max_error=0)).model()
     assert moments_within(model, np.zeros((1, 64, 160, 160), np.float32)) > 3

@@ -17,6 +17,7 @@ from cnncc import api, lang, weights
 from cnncc.base.errors import CnnccError, Span
 from cnncc.module.cpu.build import Build
 from cnncc.module.cpu.write import write
+from cnncc.options import Options
 from cnncc.runtime.load import load
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -25,7 +26,7 @@ IMAGE = np.random.default_rng(0).standard_normal((1, 3, 9, 9)).astype(np.float32
 
 def built(relus: int = 1) -> Build:
     text = "net small\ninput 3x9x9\nconv 3x3 8" + " relu" * relus + "\ngap\nfc 4 softmax\n"
-    return api.build(weights.bind(lang.parse(text)), threads=2)
+    return api.build(weights.bind(lang.parse(text)), Options(threads=2))
 
 
 @pytest.fixture
@@ -59,7 +60,7 @@ def test_the_number_of_threads_travels(module):
 
 def test_a_weights_file_elsewhere_travels_as_its_path(tmp_path):
     files = {"so": tmp_path / "net.so", "h": tmp_path / "net.h", "weights": tmp_path / "net.weights"}
-    write([built()], files)
+    write(built(), files)
     moved = tmp_path / "far.weights"
     files["weights"].rename(moved)
     model = load(files["so"], moved)

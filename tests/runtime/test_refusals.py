@@ -7,9 +7,10 @@ import platform
 import pytest
 
 import cnncc
-from cnncc import api, lang, weights
+from cnncc import api, lang, machines, weights
 from cnncc.base.errors import CnnccError
 from cnncc.machines import targets
+from cnncc.options import Options
 from cnncc.runtime import cpu
 from cnncc.runtime.load import read_info
 
@@ -18,7 +19,7 @@ TEXT = "net small\ninput 3x8x8\nrelu\n"
 
 @pytest.fixture(scope="module")
 def built():
-    return api.build(weights.bind(lang.parse(TEXT)), threads=1)
+    return api.build(weights.bind(lang.parse(TEXT)), Options(threads=1))
 
 
 def test_a_module_for_another_architecture(built, tmp_path, monkeypatch):
@@ -32,7 +33,7 @@ def test_a_module_for_another_architecture(built, tmp_path, monkeypatch):
 
 def test_a_target_of_another_architecture():
     with pytest.raises(CnnccError, match="target aarch64: this machine is x86-64\n  hint: `cnncc compile` writes"):
-        targets.check_runs_here(targets.load("aarch64"))
+        machines.check_runs_here(targets.load("aarch64"))
 
 
 @pytest.mark.parametrize(

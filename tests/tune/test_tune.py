@@ -17,8 +17,8 @@ from cnncc.kernels.cpu.tiles import Tile, fits_registers
 from cnncc.kernels.cpu.winograd_choice import WinogradChoice
 from cnncc.kernels.shared.choices import Given
 from cnncc.machines import targets
-from cnncc.module import program as programs
-from cnncc.module.program import make_program
+from cnncc.module.lower import lower
+from cnncc.options import Options
 from cnncc.runtime import cpu
 from cnncc.tune import network as tuning
 from cnncc.tune import store
@@ -29,7 +29,13 @@ from cnncc.tune.search import Found, search_layer
 from cnncc.tune.trial import Maker
 
 HOST = targets.host()
-SETTING = Setting(HOST, 1, 1e-5)
+SETTING = Setting(HOST, Options(threads=1))
+
+
+def measured(threads: int = 1, max_error: float = 1e-5) -> Setting:
+    return Setting(HOST, Options(threads=threads, max_error=max_error))
+
+
 FAR = float("inf")
 
 
@@ -41,7 +47,7 @@ def _own_results(tmp_path, monkeypatch) -> None:
 
 def layers(body: str, dims: str, setting: Setting = SETTING) -> list[Layer]:
     graph = lang.parse(f"net t\ninput {dims}\n{body}\n")
-    return layers_of(make_program(graph, setting.target, max_error=setting.max_error), setting)
+    return layers_of(lower(graph, setting.target, setting.options), setting)
 
 
 def winograd_layer() -> Layer:
@@ -145,13 +151,13 @@ def test_equal_convolutions_are_one_layer() -> None:
 
 
 def test_error_bound_leaves_winograd_out() -> None:
-    exact = layers("relu; conv 3x3 32 relu", "32x14x14", Setting(HOST, 1, 0.0))[0]
+    exact = layers("relu; conv 3x3 32 relu", "32x14x14", Setting(HOST, Options(threads=1, max_error=0.0)))[0]
     assert all(isinstance(c, DirectChoice) for c in (exact.pick, *exact.candidates))
     assert any(isinstance(c, WinogradChoice) for c in winograd_layer().candidates)
 
 
 def given(graph: Graph, choice) -> dict:  # type: ignore[no-untyped-def, type-arg]
-    (layer,) = layers_of(make_program(graph, HOST), SETTING)
+    (layer,) = layers_of(lower(graph, HOST), SETTING)
     return {layer.key: Given(choice, "said so")}
 
 
@@ -167,11 +173,10 @@ def given(graph: Graph, choice) -> dict:  # type: ignore[no-untyped-def, type-ar
 def test_given_choices_are_taken_and_right(monkeypatch, choice) -> None:
     graph = network("relu; conv 3x3 32 relu", "24x14x14")
     choices = given(graph, choice)
-    selection = next(s for s in make_program(graph, HOST, choices=choices).selections.values() if s.weights)
+    selection = next(s for s in lower(graph, HOST, choices=choices).selections.values() if s.weights)
     assert selection.choice == choice
     assert "; said so" in selection.why
-    original = programs.make_program
-    monkeypatch.setattr(programs, "make_program", lambda *a: original(*a[:-1], choices))
+    monkeypatch.setattr(api, "_choices", lambda *_: choices)
     assert worst_error(graph, threads=1) <= 2e-5
 
 
@@ -179,7 +184,7 @@ def test_choices_are_for_their_layer_only() -> None:
     graph = network("relu; conv 3x3 32 relu", "24x14x14")
     other = network("relu; conv 3x3 32 relu", "24x15x14")
     choices = given(graph, DirectChoice(Tile(1, 5, 1), 4, 2))
-    assert make_program(other, HOST, choices=choices).kernels == make_program(other, HOST).kernels
+    assert lower(other, HOST, choices=choices).kernels == lower(other, HOST).kernels
 
 
 def test_real_trials_agree_and_notice_a_wrong_one() -> None:
@@ -224,10 +229,12 @@ def test_an_unwritable_store_is_no_error(tmp_path) -> None:
 
 
 def test_every_setting_has_its_own_file() -> None:
-    settings = [SETTING, Setting(HOST, 2, 1e-5), Setting(HOST, 1, 1e-4), Setting(targets.load("x86-64-v3"), 1, 1e-5)]
-    settings.append(Setting(HOST, 1, 1e-5, weights_stay=True))
+    settings = [SETTING, measured(threads=2), measured(max_error=1e-4)]
+    settings.append(Setting(targets.load("x86-64-v3"), Options(threads=1)))
+    settings.append(Setting(HOST, Options(threads=1, max_error=1e-5), weights_stay=True))
     large = layers("relu; conv 3x3 64 relu", "64x56x56")[0]
-    paths = [store.path_of(make_layer(large.key, large.pick, s), s) for s in (*settings, Setting(HOST, 1, 2e-5))]
+    made = [make_layer(large.key, large.pick, s) for s in (*settings, measured(max_error=2e-5))]
+    paths = [store.path_of(layer, s) for layer, s in zip(made, (*settings, measured(max_error=2e-5)), strict=True)]
     assert len(set(paths[:5])) == 5
     # What the bound leaves to try counts, not the bound.
     assert paths[5] == paths[0]
@@ -237,7 +244,7 @@ def test_weights_that_stay_are_measured_from_the_last_cache() -> None:
     """Copies of them outgrow the second caches only; those of a network that is too large outgrow the last."""
     layer, counts = winograd_layer(), []
     for stay in (True, False):
-        (trial,) = Maker(layer, Setting(HOST, 1, 1e-5, stay))([layer.pick])
+        (trial,) = Maker(layer, Setting(HOST, Options(threads=1, max_error=1e-5), stay))([layer.pick])
         counts.append(len(trial.models))
     assert 1 < counts[0] < counts[1]
 
@@ -259,56 +266,56 @@ NET = network("relu; conv 3x3 32 relu; conv 1x1 48 relu; conv 1x1 32 relu; conv 
 
 
 def test_tuned_once_for_all_networks(searched) -> None:
-    first = tune.tune(NET, HOST, 1, 100.0)
+    first = tune.tune(NET, HOST, Options(threads=1, tune=100.0))
     assert len(searched) == 3
     assert all(g.why == "measured: 1 ms, model's pick 2" for g in first.values())
-    assert tune.tune(NET, HOST, 1, 100.0) == first
+    assert tune.tune(NET, HOST, Options(threads=1, tune=100.0)) == first
     assert len(searched) == 3
-    tune.tune(network("relu; conv 3x3 32; conv 5x5 16", "32x14x14"), HOST, 1, 1.0)
+    tune.tune(network("relu; conv 3x3 32; conv 5x5 16", "32x14x14"), HOST, Options(threads=1, tune=1.0))
     assert len(searched) == 4
 
 
 def test_much_more_time_searches_on(searched) -> None:
-    tune.tune(NET, HOST, 1, 100.0)
-    tune.tune(NET, HOST, 1, 190.0)
+    tune.tune(NET, HOST, Options(threads=1, tune=100.0))
+    tune.tune(NET, HOST, Options(threads=1, tune=190.0))
     assert len(searched) == 3
-    tune.tune(NET, HOST, 1, 210.0)
+    tune.tune(NET, HOST, Options(threads=1, tune=210.0))
     assert len(searched) == 6
 
 
 def test_a_layer_left_over_gets_its_own_part_only(monkeypatch, searched) -> None:
-    given = tune.tune(NET, HOST, 1, 1000.0)
+    given = tune.tune(NET, HOST, Options(threads=1, tune=1000.0))
     last = searched[-1]
-    small = Setting(HOST, 1, 1e-5, weights_stay=True)
+    small = Setting(HOST, Options(threads=1, max_error=1e-5), weights_stay=True)
     store.path_of(last, small).unlink()
     deadlines = []
     real = tuning.search_layer
     monkeypatch.setattr(tuning, "search_layer", lambda *a: deadlines.append(a[2]) or real(*a))
     start = tuning.time.perf_counter()
-    assert tune.tune(NET, HOST, 1, 1000.0) == given
+    assert tune.tune(NET, HOST, Options(threads=1, tune=1000.0)) == given
     assert len(deadlines) == 1
     assert deadlines[0] - start < 900.0
 
 
 def test_progress_counts_layers(searched) -> None:
     said: list[tuple[str, int, int]] = []
-    tune.tune(NET, HOST, 1, 100.0, progress=lambda *a: said.append(a))
+    tune.tune(NET, HOST, Options(threads=1, tune=100.0), progress=lambda *a: said.append(a))
     assert [(done, total) for _, done, total in said] == [(0, 3), (1, 3), (2, 3)]
     assert said[0][0].startswith("tuning convolutions, ")
 
 
 def test_build_uses_what_was_found_only_if_asked(searched) -> None:
-    plain = api.build(NET, threads=1)
-    tuned = api.build(NET, threads=1, tune=100.0)
+    plain = api.build(NET, Options(threads=1))
+    tuned = api.build(NET, Options(threads=1, tune=100.0))
     assert any("measured: 1 ms, model's pick 2" in why for _, _, why in tuned.kernels)
     assert [c.kernel for c in tuned.program.calls] != [c.kernel for c in plain.program.calls]
-    assert api.build(NET, threads=1).info == plain.info
+    assert api.build(NET, Options(threads=1)).info == plain.info
     x = np.random.default_rng(0).standard_normal((1, 32, 14, 14)).astype(np.float32)
     np.testing.assert_allclose(tuned.model()(x), plain.model()(x), rtol=0, atol=1e-4)
 
 
 def test_a_real_search_of_little_time_ends_with_a_whole_result() -> None:
-    choices = tune.tune(network("relu; conv 3x3 16", "16x8x8"), HOST, 1, 0.01)
+    choices = tune.tune(network("relu; conv 3x3 16", "16x8x8"), HOST, Options(threads=1, tune=0.01))
     assert all(g.why.startswith("measured: ") for g in choices.values())
     assert len(choices) == len(list((store.cache.directory() / "tuned").glob("*.json")))
     for path in (store.cache.directory() / "tuned").glob("*.json"):
@@ -318,10 +325,10 @@ def test_a_real_search_of_little_time_ends_with_a_whole_result() -> None:
 def test_tuning_for_another_processor_is_refused(monkeypatch) -> None:
     monkeypatch.setattr(cpu, "missing", lambda requires: ("avx9",))
     with pytest.raises(CnnccError, match="target host: cannot measure, this processor lacks avx9"):
-        tune.tune(NET, HOST, 1, 1.0)
+        tune.tune(NET, HOST, Options(threads=1, tune=1.0))
 
 
 @pytest.mark.parametrize("seconds", [0.0, -1.0, float("inf")])
 def test_no_time_is_refused(seconds) -> None:
     with pytest.raises(CnnccError, match="tuning needs a number of seconds above 0"):
-        api.build(NET, threads=1, tune=seconds)
+        api.build(NET, Options(threads=1, tune=seconds))

@@ -17,6 +17,7 @@ from cnncc.base.errors import CnnccError
 from cnncc.module.cpu.build import Build
 from cnncc.module.wasm.wasm import write_wasm
 from cnncc.ops import reference
+from cnncc.options import Options
 from cnncc.pictures import images
 from cnncc.runtime.load import load, read_info
 from cnncc.runtime.wasm_section import MAGIC, custom_section, find_custom_section
@@ -38,7 +39,7 @@ def error_of(build: Build, script: Path, arrays: list[np.ndarray]) -> float:
 
 @pytest.fixture(scope="module")
 def small() -> Build:
-    return api.build(network("2x3x3", "conv 1x1 4 relu; gap"), "wasm32")
+    return api.build(network("2x3x3", "conv 1x1 4 relu; gap"), Options(("wasm32",)))
 
 
 @pytest.fixture
@@ -48,18 +49,18 @@ def script(small, tmp_path) -> Path:
 
 @pytest.mark.parametrize("case", CASES)
 def test_kernels(case, tmp_path):
-    build = api.build(network(*CASES[case]), "wasm32")
+    build = api.build(network(*CASES[case]), Options(("wasm32",)))
     assert error_of(build, write(build, tmp_path), random_inputs(build)) <= BOUND
 
 
 def test_a_batch(tmp_path):
-    build = api.build(network(*BODIES["convolutions"]), "wasm32", batch=3)
+    build = api.build(network(*BODIES["convolutions"]), Options(("wasm32",), batch=3))
     assert error_of(build, write(build, tmp_path), random_inputs(build)) <= BOUND
 
 
 def test_lenet5_reads_digits(tmp_path):
     graph = weights.bind(lang.read(MODELS / "lenet5.net"), MODELS / "lenet5.safetensors")
-    build = api.build(graph, "wasm32")
+    build = api.build(graph, Options(("wasm32",)))
     script = write(build, tmp_path)
     for digit in "2", "7":
         image = images.load(DIGITS / f"{digit}_a.png", graph.inputs[0].attrs["dims"], std=(1,))
@@ -69,7 +70,7 @@ def test_lenet5_reads_digits(tmp_path):
 
 def test_several_inputs_and_outputs(tmp_path):
     text = "net two\na: input 2x4x4\nb: input 2x4x4\nadd { from a | from b }; output; relu; output\n"
-    build = api.build(weights.bind(lang.parse(text)), "wasm32")
+    build = api.build(weights.bind(lang.parse(text)), Options(("wasm32",)))
     script = write(build, tmp_path)
     arrays = random_inputs(build)
     wanted = reference.run(build.program.source, arrays)
@@ -171,7 +172,7 @@ def test_the_page_centres_and_scales_digits(tmp_path):
     grey = (225 - 0.8 * canvas).astype(np.uint8)[..., None].repeat(4, axis=-1)
     grey[..., 3] = 255
     graph = weights.bind(lang.read(MODELS / "lenet5.net"), MODELS / "lenet5.safetensors")
-    script = write(api.build(graph, "wasm32"), tmp_path)
+    script = write(api.build(graph, Options(("wasm32",))), tmp_path)
     runner = Path(__file__).parent / "read_pictures.mjs"
     page = DIGITS.parent / "web/digit.js"
     (tmp_path / "digit.mjs").write_text(page.read_text())
@@ -183,7 +184,7 @@ def test_the_page_centres_and_scales_digits(tmp_path):
 
 @pytest.mark.slow
 def test_resnet50_is_small_and_right(tmp_path):
-    build = api.build(weights.bind(lang.read(MODELS / "resnet50.net")), "wasm32")
+    build = api.build(weights.bind(lang.read(MODELS / "resnet50.net")), Options(("wasm32",)))
     script = write(build, tmp_path)
     assert script.with_suffix(".wasm").stat().st_size + script.stat().st_size < 300_000
     assert error_of(build, script, random_inputs(build)) <= 1e-4

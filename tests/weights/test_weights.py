@@ -17,6 +17,7 @@ from cnncc.base import resources
 from cnncc.base.errors import CnnccError
 from cnncc.ir import Graph
 from cnncc.ops import reference
+from cnncc.weights import files
 from cnncc.weights.initial import fan_in, second_moments
 
 TEXT = """
@@ -119,8 +120,8 @@ def test_bfloat16_is_converted(tmp_path):
 
 def test_only_what_is_asked_for_is_read(graph, arrays, file, monkeypatch):
     asked = []
-    real = weights._float32
-    monkeypatch.setattr(weights, "_float32", lambda stored, name: asked.append(name) or real(stored, name))
+    real = files._float32
+    monkeypatch.setattr(files, "_float32", lambda stored, name: asked.append(name) or real(stored, name))
     bound = weights.bind(graph, file())
     assert asked == []
     name = next(iter(arrays))

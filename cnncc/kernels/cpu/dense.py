@@ -97,9 +97,9 @@ def select_dense(site: Site) -> Selection | None:
         image_tile=image_tile,
         groups=groups,
         micro=micro_of(target),
-        weights_dtype=site.weights_dtype,
+        weights_dtype=site.options.weights_dtype,
     )
-    name = f"dense_{SHORT[site.weights_dtype]}_{image_tile}x{groups * target.block}_{target.isa}"
+    name = f"dense_{SHORT[site.options.weights_dtype]}_{image_tile}x{groups * target.block}_{target.isa}"
     kernel = Kernel("dense", name, config, sum(n for *_, n in config.runs), 0)
     weight = site.constant("weight")
     assert weight is not None

@@ -92,7 +92,7 @@ def _fewest_weights(costs: dict[WinogradConfig, float]) -> dict[WinogradConfig, 
 
 def costs_of(site: Site) -> dict[WinogradConfig, float]:
     """Each candidate and its predicted cycles; empty if no tile size keeps the error bound."""
-    return dict(_costs(_base(site), site.target, site.max_error, site.weights_per_cycle))
+    return dict(_costs(_base(site), site.target, site.options.max_error, site.weights_per_cycle))
 
 
 @cache

@@ -171,7 +171,7 @@ def configure(site: GpuSite, geometry: ConvGeometry, split: bool) -> tuple[ConvC
     extras = tuple(site.view(name).stride for name in node.inputs[1:])
     source, result = site.view(node.inputs[0]), site.view(node.name)
     found: list[tuple[float, ConvConfig, Estimate]] = []
-    half = site.dtype == "float16" and geometry.in_block == VECTOR
+    half = site.options.dtype == "float16" and geometry.in_block == VECTOR
     for tile in TENSOR_TILES if half else tiles(geometry.in_block):
         config = ConvConfig(site.batch, source, result, extras, geometry, tile, 1)
         for splits in _split_choices(config) if split else [1]:

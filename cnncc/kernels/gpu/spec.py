@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from cnncc.kernels.gpu.model import Estimate, Product, estimate, stream_estimate
 from cnncc.kernels.shared.spec import Kernel, Place
 from cnncc.machines.gpus import Gpu
-from cnncc.passes import Slot
+from cnncc.plan import Slot
 
 VECTOR = 4
 """Floats of the widest load."""
@@ -84,12 +84,8 @@ class GpuSite(Place[Gpu]):
     """A node to be computed on a GPU, with what a rule may look at."""
 
     slots: Mapping[str, Slot]
-    max_error: float = 1e-5
-    """Share of a layer's largest output by which a faster algorithm may be off."""
     copies: tuple[int, ...] = ()
     """For a concat: which arms are not written in place and must be copied."""
-    dtype: str = "float32"
-    """Of the operands of convolutions: float16 for tensor cores."""
 
     def view(self, name: str) -> View:
         """Where a value's numbers lie, as an image of channels or as a vector."""

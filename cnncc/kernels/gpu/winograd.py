@@ -69,11 +69,11 @@ class _Candidate:
 def select_winograd(site: GpuSite) -> Selection | None:
     """A dense 3x3 convolution with stride 1, if fewer multiplications are worth two more passes over memory."""
     node, attrs = site.node, site.node.attrs
-    if node.op != "conv" or site.dtype != "float32" or site.type().block != VECTOR or attrs["groups"] != 1:
+    if node.op != "conv" or site.options.dtype != "float32" or site.type().block != VECTOR or attrs["groups"] != 1:
         return None
     if (attrs["kernel"], attrs["stride"], attrs["dilation"]) != ((3, 3), (1, 1), (1, 1)):
         return None
-    sizes = [m for m in SIZES if m in allowed_sizes(site.max_error, 3)]
+    sizes = [m for m in SIZES if m in allowed_sizes(site.options.max_error, 3)]
     if not sizes:
         return None
     best = min((_candidate(site, m) for m in sizes), key=lambda c: c.seconds)

@@ -7,7 +7,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from cnncc.kernels.shared.spec import Epilogue, HasBlocks, Place
+from cnncc.kernels.shared.spec import Epilogue, Place
+from cnncc.machines import Machine
 
 
 def densify(weight: np.ndarray, groups: int, merge: int) -> np.ndarray:
@@ -65,7 +66,7 @@ class ConvGeometry:
         return height, width
 
 
-def conv_geometry(site: Place[HasBlocks]) -> ConvGeometry:
+def conv_geometry(site: Place[Machine]) -> ConvGeometry:
     """The geometry of a conv node, its groups merged until each fills whole blocks."""
     node, attrs, source = site.node, site.node.attrs, site.type()
     return ConvGeometry(
@@ -85,7 +86,7 @@ def conv_geometry(site: Place[HasBlocks]) -> ConvGeometry:
     )
 
 
-def conv_merge(site: Place[HasBlocks]) -> int:
+def conv_merge(site: Place[Machine]) -> int:
     """How many of a conv's groups are computed as one."""
     groups, source = site.node.attrs["groups"], site.type()
     if groups == 1:

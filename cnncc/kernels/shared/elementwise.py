@@ -5,7 +5,8 @@ from __future__ import annotations
 import numpy as np
 
 from cnncc.kernels.shared.convolution import pad_channels
-from cnncc.kernels.shared.spec import Epilogue, HasBlocks, Packed, Place
+from cnncc.kernels.shared.spec import Epilogue, Packed, Place
+from cnncc.machines import Machine
 
 MOST_NAMED = 4
 """Steps of an epilogue that stand in the name of a kernel."""
@@ -18,7 +19,7 @@ def label(start: str, epilogue: Epilogue) -> str:
     return "_".join([start if start != "first" else "map", *steps[:MOST_NAMED], *more])
 
 
-def affine_weights(site: Place[HasBlocks], width: int) -> tuple[Packed, Packed]:
+def affine_weights(site: Place[Machine], width: int) -> tuple[Packed, Packed]:
     """Scale and shift of a bn, in float64 until they are stored, with zeros up to `width`."""
     slots = [site.constant(s) for s in ("weight", "bias", "running_mean", "running_var")]
     gamma, beta, mean, var = (s for s in slots if s is not None)

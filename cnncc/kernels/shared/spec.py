@@ -6,28 +6,22 @@ import hashlib
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from typing import Any, Generic, Protocol, TypeVar
+from typing import Any, Generic, TypeVar
 
 import numpy as np
 
 from cnncc.ir import Constant, Graph, Node, TensorType
 from cnncc.kernels.shared.choices import Choice, Choices, Given, conv_key
+from cnncc.machines import Machine
 from cnncc.machines.targets import Target
+from cnncc.options import Options
 from cnncc.weights.half import STORED
 
 Epilogue = tuple[tuple[str, tuple[tuple[str, Any], ...]], ...]
 """As in the graph: `("add", ())` adds the next extra operand, anything else is an activation with its attributes."""
 
 
-class HasBlocks(Protocol):
-    """A machine whose layouts have channels in blocks."""
-
-    @property
-    def block(self) -> int:
-        """Channels in a block."""
-
-
-Machine = TypeVar("Machine", bound=HasBlocks, covariant=True)
+M = TypeVar("M", bound=Machine, covariant=True)
 
 
 @dataclass(frozen=True)
@@ -113,12 +107,13 @@ class Selection:
 
 
 @dataclass(frozen=True, eq=False)
-class Place(Generic[Machine]):
+class Place(Generic[M]):
     """A node to be computed and the machine that does it: what rules may look at whatever that is."""
 
     graph: Graph
     node: Node
-    target: Machine
+    target: M
+    options: Options
 
     @property
     def batch(self) -> int:
@@ -151,12 +146,8 @@ class Site(Place[Target]):
 
     image_strides: dict[str, int]
     """Bytes from one image of the batch to the next, for the values the node touches."""
-    max_error: float = 1e-5
-    """Share of a layer's largest output by which a faster algorithm may be off."""
     copies: tuple[int, ...] = ()
     """For a concat: which arms are not written in place and must be copied."""
-    weights_dtype: str = "float32"
-    """Type in which the weights of `cnncc.weights.half.OPS` are stored."""
     choices: Choices = field(default_factory=dict)
     """What takes the place of the model's picks, by convolution."""
     room: float = math.inf

@@ -3,110 +3,48 @@
 from __future__ import annotations
 
 import ctypes
-import os
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import asdict, dataclass
-from functools import cache, cached_property
-from importlib.metadata import version
+from dataclasses import dataclass, replace
+from functools import cache
 from itertools import count
 from pathlib import Path
-from typing import Any
 
 import llvmlite.binding as llvm
 import numpy as np
 
-from cnncc.machines import targets
-from cnncc.module import describe, toolchain
-from cnncc.module.cpu.emit import Progress, kernel_objects, machine_of, parse_glue
+from cnncc.machines import check_runs_here, targets
+from cnncc.module import toolchain
+from cnncc.module.built import traced
+from cnncc.module.cpu.code import Code
+from cnncc.module.cpu.emit import kernel_objects, machine_of, parse_glue
 from cnncc.module.cpu.entry import run_ir
 from cnncc.module.cpu.glue import steps_ir
+from cnncc.module.cpu.program import CpuProgram
 from cnncc.module.cpu.variants import Layout, Variant
-from cnncc.module.keys import tvm_llvm_version
-from cnncc.module.layout import from_stored
+from cnncc.module.cpu.write import write
+from cnncc.module.listener import SILENT, Listener
 from cnncc.module.names import c_name
-from cnncc.module.packing import Packing
-from cnncc.module.program import Arena, Program, arena_of, check_indices
-from cnncc.runtime.interface import ALIGN, TEXTS, ModelState
+from cnncc.module.program import check_indices
+from cnncc.runtime.interface import TEXTS, ModelState
 from cnncc.runtime.model import Model
 
 _serial = count()
 
 
 @dataclass(frozen=True, eq=False)
-class Build:
-    """A program with the machine code of its kernels."""
-
-    program: Program
-    objects: Sequence[bytes]
-    progress: Progress | None = None
-    origin: Mapping[str, Any] | None = None
-    """What the network and its weights were called, as `cnncc.frontends.sources.read_bound` takes them."""
-    notes: Sequence[str] = ()
-    """What whoever runs the module should know of the network."""
-    weights_from: str = ""
-    """The file the weights are from, or `random (seed 0)`."""
-
-    @property
-    def arena(self) -> Arena:
-        return arena_of(self.program)
-
-    @property
-    def kernels(self) -> list[tuple[str, str, str]]:
-        """(node, kernel, why) of every call."""
-        return list(describe.kernels(self.program))
-
-    @cached_property
-    def info(self) -> dict[str, Any]:
-        """What the module says of itself."""
-        p = self.program
-        return {
-            **describe.network(p),
-            "memory": {
-                **asdict(self.arena),
-                "arena_bytes": p.arena_bytes,
-                "arena_align": ALIGN,
-                "weight_bytes": p.weight_bytes,
-            },
-            "weights_dtype": p.weights_dtype,
-            "threads": p.threads,
-            "target": {k: v for k, v in asdict(p.target).items() if k in ("name", "triple", "cpu", "requires", "isa")},
-            "flags": {
-                "batch": p.source.inputs[0].type.shape[0],
-                "threads": p.threads,
-                "max_error": p.max_error,
-                "weights_dtype": p.weights_dtype,
-                "tuned": p.tuned,
-            },
-            "compiler": describe.compiler(
-                llvmlite=version("llvmlite"),
-                llvm=f"{tvm_llvm_version()} (kernels), {'.'.join(map(str, llvm.llvm_version_info))} (glue)",
-            ),
-            **({"origin": dict(self.origin)} if self.origin else {}),
-            **({"notes": list(self.notes)} if self.notes else {}),
-        }
-
-    def weights(self) -> np.ndarray:
-        """All packed weights in one aligned array of bytes."""
-        raw = np.zeros(self.program.weight_bytes + ALIGN, np.uint8)
-        start = -raw.ctypes.data % ALIGN
-        array = raw[start : start + self.program.weight_bytes]
-        for i, (offset, packed) in enumerate(Packing(self.program.weights), start=1):
-            array[offset : offset + packed.nbytes] = packed.view(np.uint8)
-            self._tell("packing weights", i)
-        return array
-
-    def _tell(self, what: str, done: int) -> None:
-        if self.progress is not None:
-            self.progress(what, done, len(self.program.weights))
+class Build(Code):
+    """A network compiled for processors: for one, or for several that share a module."""
 
     def model(self, weights: np.ndarray | None = None) -> Model:
-        """The network linked into this process, with weights that `weights()` returned, or its own."""
-        return self.models([self.weights() if weights is None else weights])[0]
+        """The network linked into this process, with weights that `weights()` returned, or its own. Of several
+        variants it is the first that this machine can run, with its own weights."""
+        runs = self._runs_here()
+        return runs.models([runs.weights() if weights is None else weights])[0]
 
     def models(self, copies: Sequence[np.ndarray]) -> list[Model]:
-        """The network linked once, as a model for each of several arrays of weights. CnnccError if this machine cannot
-        run it."""
-        targets.check_runs_here(self.program.target)
+        """This variant linked once, as a model for each of several arrays of weights. CnnccError if this machine
+        cannot run it."""
+        check_runs_here(self.program.target)
         serial = next(_serial)
         symbol = f"{c_name(self.program.graph.name)}_steps"
         layout = Layout([Variant(self.program, symbol)], self.program.weight_bytes)
@@ -120,55 +58,27 @@ class Build:
         run = ctypes.CFUNCTYPE(ctypes.c_int)(tracker[name])
         return [self._model(tracker, run, weights) for weights in copies]
 
+    def _runs_here(self) -> Build:
+        """The first variant that this machine can run, alone; the last one where there is none."""
+        fitting = (variant for variant in self.variants if not variant.program.target.unfit())
+        return replace(next(fitting, self.variants[-1]), others=())
+
     def _model(self, tracker: object, run: Callable[..., int], weights: np.ndarray) -> Model:
         pool = _pool_launch() if self.program.threads > 1 else None
         state = ModelState(weights.ctypes.data)
         texts = {int(code): text for code, text in TEXTS.items()}
         return Model(self.info, run, ctypes.addressof(state), texts.__getitem__, pool, (tracker, weights, state))
 
-    def write_weights(self, write: Callable[[bytes | memoryview], object], packing: Packing | None = None) -> None:
-        """Hands over all packed weights, piece by piece from first to last, with zeros between them. `packing` is of
-        these weights, if it has begun."""
-        if packing is None:
-            packing = Packing(self.program.weights)
-        at = 0
-        for i, (offset, packed) in enumerate(packing, start=1):
-            write(bytes(offset - at))
-            write(packed.view(np.uint8).data)
-            at = offset + packed.nbytes
-            self._tell("writing weights", i)
-
     def trace(self, *arrays: np.ndarray) -> dict[str, np.ndarray]:
-        """Runs in-process and returns every value that survives the passes, by name, in NCHW. Only for a program
-        made with `keep_all`; otherwise values overwrite each other."""
-        model = self.model()
+        runs = self._runs_here()
+        model = runs.model()
         arena = model.new_arena()
         arena[:] = 0xFF  # NaNs: a value nobody wrote shows
         outputs = model.run_in(arena, arrays)
-        buffers = {"arena": arena, **{f"output{i}": o.reshape(-1).view(np.uint8) for i, o in enumerate(outputs)}}
-        values = {}
-        names = self.program.source_names
-        for node in self.program.graph.nodes:
-            slot = self.program.plan.slots[node.name]
-            buffer = buffers.get(slot.kind if slot.kind == "arena" else f"{slot.kind}{slot.storage}")
-            if buffer is None:
-                continue
-            size = node.type.nbytes // node.type.shape[0]
-            starts = [slot.offset + slot.inner + i * slot.image_stride for i in range(node.type.shape[0])]
-            stored = np.concatenate([buffer[s : s + size] for s in starts]).view(np.float32)
-            values[names.get(node.name, node.name)] = from_stored(stored, node.type)
-        return values
-
-    def write_shared(self, path: str | os.PathLike[str]) -> tuple[Path, Path]:
-        """Writes the shared object, weights inside, and its header beside it. Returns their paths."""
-        written = self.write({"so": Path(path), "h": Path(path).with_suffix(".h")})
-        return written["so"], written["h"]
+        return traced(runs.program, arena, outputs)
 
     def write(self, files: Mapping[str, Path]) -> dict[str, Path]:
-        """Writes files of any kind (see `cnncc.module.roles`), all whole or none. Returns their paths."""
-        from cnncc.module.cpu.write import write
-
-        return write([self], files)
+        return write(self, files)
 
 
 @cache
@@ -188,7 +98,18 @@ def _pool_launch() -> int:
     return address
 
 
-def build_program(program: Program, progress: Progress | None = None) -> Build:
+def build_program(program: CpuProgram, listener: Listener = SILENT) -> Build:
     """Compiles what the cache does not have. CnnccError for arrays that kernels cannot index."""
+    return build_programs([program], listener)
+
+
+def build_programs(programs: Sequence[CpuProgram], listener: Listener = SILENT) -> Build:
+    """As `build_program`, of a network lowered for one target, or for several that share a module, best first."""
+    first, *others = [_build(program, listener) for program in programs]
+    return replace(first, others=others)
+
+
+def _build(program: CpuProgram, listener: Listener) -> Build:
     check_indices(program)
-    return Build(program, kernel_objects(program.kernels, program.target, progress, program.layers), progress)
+    bodies = kernel_objects(program.kernels, program.target, listener.progress, program.layers)
+    return Build(program, bodies, progress=listener.progress)

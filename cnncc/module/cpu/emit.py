@@ -20,9 +20,7 @@ from cnncc.kernels.shared.spec import Kernel
 from cnncc.machines.targets import Target, available_cores
 from cnncc.module import cache
 from cnncc.module.keys import kernel_key
-
-Progress = Callable[[str, int, int], None]
-"""Called with what is being done, how much of it is done, and how much there is."""
+from cnncc.module.listener import Progress
 
 _WORTH_A_WORKER = 4
 """Missing kernels from which starting worker processes pays."""

@@ -1,11 +1,15 @@
 """The steps of a module as LLVM IR: the calls of its kernels, and how threads share them.
 
-Every thread walks all steps. The chunks of a step are shared out evenly, each thread's in one piece: it reads its own
-part of the weights, and the part of the image that it wrote itself in the step before lies in its cache. It takes its
-chunks from an atomic counter, then those that other threads have not come to, then waits until all are finished. Nobody
-waits for a thread that holds no chunk: one that has lost its core, or woke late, catches up by itself, and any of the
-threads alone would complete the run; until it has, it touches nothing but counters. These lie in the arena, as does all
-that kernels write, so a run touches nothing it does not own.
+Each thread goes through all steps. A step is cut into chunks, and each thread has a share of them: a run of
+neighbouring chunks. So a thread reads its own part of the weights, and finds in its cache the part of the image that it
+wrote in the step before.
+
+In a step, a thread first takes chunks from its own share, by an atomic counter, then chunks from the shares of others,
+and then waits until all chunks are finished. No thread waits for one that holds no chunk. If a thread wakes late or
+loses its core, the others finish without it; it goes through the steps later and finds no chunk left. One thread alone
+can complete a run.
+
+Counters, and all that kernels write, lie in the arena, so a run writes only to memory that the caller gave to it.
 `cnncc.module.cpu.entry` has the functions that callers see.
 """
 
@@ -15,32 +19,33 @@ import re
 from dataclasses import dataclass
 
 from cnncc.kernels.shared.spec import Call, Kernel, Operand
-from cnncc.module.program import Program
+from cnncc.module.cpu.program import CpuProgram
 from cnncc.module.rooms import COUNTER_BYTES
 from cnncc.runtime.interface import ALIGN, Code
 
 WANTED_CHUNKS = 32
-"""Chunks a step is cut into, so that a thread that loses its core costs little."""
+"""Into how many chunks a step is cut. They are small, so that a thread that loses its core keeps the others waiting for
+little."""
 
 _SPINS_BEFORE_YIELD = 10000
 _STRETCH = 16
-"""Steps of one function: the time that LLVM takes for a function grows with the square of its length."""
+"""Steps in one function. The time that LLVM takes for a function grows with the square of its length."""
 
 
-def steps_ir(program: Program, symbol: str) -> str:
+def steps_ir(program: CpuProgram, symbol: str) -> str:
     """The text of a module with one hidden function `symbol`, which runs the network once:
 
         i32 symbol(inputs..., outputs..., arena, weights, i32 threads, ptr parallel_for, ptr pool)
 
-    It trusts its arguments. `threads` is at least 1 and at most the program's, `parallel_for` may be null for one
-    thread. Returns OK, or UNFINISHED if no thread came.
+    It does not check its arguments. `threads` is at least 1 and at most the program's; `parallel_for` may be null if it
+    is 1. Returns OK, or UNFINISHED if no thread came.
     """
     return _Steps(program, symbol).text()
 
 
 @dataclass
 class _Steps:
-    program: Program
+    program: CpuProgram
     symbol: str
 
     def __post_init__(self) -> None:
@@ -50,7 +55,7 @@ class _Steps:
         self.pointers = len(self.inputs) + len(self.outputs) + 2
         """Inputs, outputs, arena, weights."""
         self.context = f"{{ [{self.pointers} x ptr], i32, i32 }}"
-        """What the threads of a run share: pointers, number of threads, whether anybody came."""
+        """The type of what the threads of a run share: pointers, number of threads, whether any thread came."""
 
     def text(self) -> str:
         parts = [
@@ -59,7 +64,7 @@ class _Steps:
             "declare void @llvm.memset.p0.i32(ptr, i8, i32, i1)",
             *(self._declare(k.symbol, arity) for k, arity in self._arities().items()),
             self._meet(),
-            *(["declare i64 @llvm.readcyclecounter()"] if self.program.stamps else []),
+            *(["declare i64 @llvm.readcyclecounter()"] if self.program.options.stamps else []),
             *(self._stretch(first) for first in self._stretches()),
             self._body(),
             self._run(),
@@ -70,7 +75,7 @@ class _Steps:
         return {c.kernel: len(c.operands) + 1 for c in self.program.calls}
 
     def _waiting(self) -> list[str]:
-        """Declarations of what a waiting thread calls."""
+        """Declarations of the functions that a waiting thread calls."""
         target = self.program.target
         pause = re.sub(r"(i[0-9]+) [0-9]+", r"\1", target.pause)  # types without values
         return [f"declare void @{pause}"] * bool(pause) + ["declare i32 @sched_yield()"] * target.threads
@@ -80,13 +85,16 @@ class _Steps:
         return f"declare void @{symbol}({', '.join(['ptr'] * (pointers + 1))}, i32, i32)"
 
     def _meet(self) -> str:
-        """Adds a thread's finished chunks to a step's count and waits until that is complete. With stamps, the thread
-        that completes it says when: the caller may be without a core just then."""
+        """A function that adds a thread's finished chunks to the count of a step, and waits until the count is
+        complete.
+
+        With stamps, the thread that completes the count stores the time. The caller's thread cannot do it: it may have
+        no core at that moment."""
         target = self.program.target
         pause = f"  call void @{target.pause}\n" if target.pause else ""
         give_way = "  %ignored = call i32 @sched_yield()\n" if target.threads else ""
         stamp, clock, note, noted = "", "", "  br label %wait", ""
-        if self.program.stamps:
+        if self.program.options.stamps:
             stamp, clock, noted = ", ptr %stamp", "  %clock = call i64 @llvm.readcyclecounter()\n", " [ 0, %note ],"
             note = """\
   %sum = add i32 %before, %mine
@@ -123,9 +131,9 @@ done:
 }}"""
 
     def _meet_call(self, i: int, total: int) -> list[str]:
-        """The end of a step; the slot of its stamp follows that of the run's start."""
+        """The end of step i. Its stamp lies after the stamp of the run's start and those of the steps before."""
         arguments = f"ptr %finished{i}, i32 %kept{i}, i32 {total}"
-        if not self.program.stamps:
+        if not self.program.options.stamps:
             return [f"  call void @meet({arguments})"]
         slot = self.program.stamps_offset + 8 * (i + 1)
         return [
@@ -134,11 +142,11 @@ done:
         ]
 
     def _stretches(self) -> range:
-        """The first steps of the functions that steps are written into."""
+        """The first step of each function that runs some steps."""
         return range(0, len(self.program.calls), _STRETCH)
 
     def _stretch(self, first: int) -> str:
-        """One thread's way through some steps that follow each other."""
+        """A function in which a thread runs some steps that follow each other."""
         lines = [
             f"define internal void @stretch{first}(ptr %context, i32 %id, i32 %threads) noinline {{",
             "entry:",
@@ -157,8 +165,10 @@ done:
         return "\n".join([*lines, f"step{first + len(calls)}:", "  ret void", "}"])
 
     def _body(self) -> str:
-        """One thread's way through all steps. The context holds the pointers, the number of threads (an id beyond it
-        has no scratch) and whether anybody came."""
+        """The function in which a thread runs all steps.
+
+        The context holds the pointers, the number of threads, and whether any thread came. A thread whose id is not
+        below the number of threads returns at once, because it has no scratch."""
         lines = [
             "define internal void @body(ptr %context, i32 %id) {",
             "entry:",
@@ -178,7 +188,8 @@ done:
         return "\n".join(lines)
 
     def _step(self, i: int, call: Call) -> list[str]:
-        """One kernel call shared out in chunks; `images` calls of the same kernel count as one step."""
+        """One step: a kernel call, cut into chunks that the threads share. The calls for all images of a batch are one
+        step."""
         images = self.program.images(call)
         units = call.kernel.units
         chunk = -(-units // min(units, -(-WANTED_CHUNKS // images)))
@@ -199,7 +210,8 @@ done:
             f"  %tried{i} = phi i32 [ 0, %step{i} ], [ %passed{i}, %empty{i} ]",
             f"  %done{i} = phi i32 [ 0, %step{i} ], [ %kept{i}, %empty{i} ]",
             *self._share(i, total),
-            # A look first: changing the counter of a share that is used up would only take its cache line away.
+            # Read the counter before changing it: if the share is used up, a change would only take the cache line from
+            # the other threads.
             f"  %seen{i} = load atomic i32, ptr %next{i} monotonic, align 4",
             f"  %ahead.{i} = add i32 %first{i}, %seen{i}",
             f"  %open{i} = icmp slt i32 %ahead.{i}, %end{i}",
@@ -249,8 +261,10 @@ done:
         ]
 
     def _share(self, i: int, total: int) -> list[str]:
-        """The chunks [first, end) of a thread, and the counter of those taken: the thread's own share first, then those
-        of the threads after it. Thread k's chunks begin at k / threads of all, rounded up."""
+        """Finds the share of a thread: its chunks [first, end), and the counter of chunks that were taken from it.
+
+        The thread's own share comes first, then those of the threads after it. The share of thread k begins at chunk
+        total * k / threads, rounded up."""
         memory = self.program.memory
         return [
             f"  %after{i} = add i32 %id, %tried{i}",
@@ -267,7 +281,7 @@ done:
         ]
 
     def _scratch(self, i: int) -> list[str]:
-        """The thread's own scratch in a step."""
+        """Finds the thread's scratch for step i."""
         memory = self.program.memory.calls[i]
         return [
             f"  %own{i} = mul i64 %id64, {memory.stride}",
@@ -276,7 +290,7 @@ done:
         ]
 
     def _address(self, i: int, call: Call, operand: Operand) -> tuple[str, int, int]:
-        """Base pointer, byte offset and bytes between images of an operand."""
+        """The base pointer of an operand, its byte offset from there, and the bytes from one image to the next."""
         arena, weights = f"%p{self.pointers - 2}", f"%p{self.pointers - 1}"
         if operand.kind == "weight":
             return weights, self.program.weight_offsets[operand.name] + 4 * operand.offset, 0
@@ -334,7 +348,7 @@ done:
         return "\n".join(lines)
 
     def _stamp_start(self) -> list[str]:
-        if not self.program.stamps:
+        if not self.program.options.stamps:
             return []
         return [
             f"  %stamps = getelementptr i8, ptr %arena, i64 {self.program.stamps_offset}",

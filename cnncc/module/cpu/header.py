@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import cnncc
 from cnncc.ir import TensorType
+from cnncc.module.cpu.program import CpuProgram
 from cnncc.module.cpu.variants import Layout
 from cnncc.module.guards import guarded
 from cnncc.module.names import parameters
-from cnncc.module.program import Program
 from cnncc.runtime.interface import ALIGN, FORMAT, TEXTS, Code
 
 
@@ -145,7 +145,7 @@ def counts(upper: str, arrays: dict[str, TensorType]) -> str:
     return "\n".join(f"#define {upper}_{array.upper()}_FLOATS {kind.nbytes // 4}" for array, kind in arrays.items())
 
 
-def _sizes(program: Program) -> str:
+def _sizes(program: CpuProgram) -> str:
     """What the arena of a program holds."""
     plan, threads = program.plan, program.threads
     least = f"least possible {plan.bound}, gap {plan.gap:.1%}"

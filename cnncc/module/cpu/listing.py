@@ -8,8 +8,9 @@ from collections.abc import Mapping
 import llvmlite.binding as llvm
 
 from cnncc.machines.targets import Target
-from cnncc.module.cpu.build import Build
 from cnncc.module.cpu.emit import glue_machine, parse_glue
+from cnncc.module.cpu.program import CpuProgram
+from cnncc.module.listener import Progress
 
 _DEBUG_IR = re.compile(r"^ *#dbg_.*\n|,? !dbg !\d+|, !tbaa !\d+|^!llvm\.dbg\.cu = .*\n", re.M)
 """Notes for debuggers; and types of memory accesses, which TVM names after addresses of its own, new in each run."""
@@ -21,24 +22,24 @@ _UNUSED_LABELS = re.compile(r"^\.L(tmp|func_begin)\d+:.*\n", re.M)
 _LOCAL_LABEL = re.compile(r"\.L(?=[A-Za-z_])")
 
 
-def llvm_ir(texts: Mapping[str, str], build: Build) -> str:
+def llvm_ir(texts: Mapping[str, str], program: CpuProgram, progress: Progress | None) -> str:
     """The kernels as LLVM left them, optimised, and the rest as written (`texts`), linked into one module."""
-    target = build.program.target
+    target = program.target
     whole = parse_glue("", target)
-    for text in (*texts.values(), *(_DEBUG_IR.sub("", t) for t in _kernels(build, "ll"))):
+    for text in (*texts.values(), *(_DEBUG_IR.sub("", t) for t in _kernels(program, progress, "ll"))):
         part = llvm.parse_assembly(text)
         part.data_layout = whole.data_layout
         part.triple = target.triple
         whole.link_in(part)
     whole.verify()
-    whole.name = build.program.graph.name
+    whole.name = program.graph.name
     return str(whole)
 
 
-def assembly(texts: Mapping[str, str], build: Build) -> str:
+def assembly(texts: Mapping[str, str], program: CpuProgram, progress: Progress | None) -> str:
     """What the object files hold, as text that assembles again. Local labels carry the number of their part, so that
     those of two parts differ; notes for debuggers are left out."""
-    parts = [*(_glue(text, build.program.target) for text in texts.values()), *_kernels(build, "asm")]
+    parts = [*(_glue(text, program.target) for text in texts.values()), *_kernels(program, progress, "asm")]
     return "\n".join(_LOCAL_LABEL.sub(f".L{i}_", _plain(part)) for i, part in enumerate(parts))
 
 
@@ -53,12 +54,12 @@ def _glue(text: str, target: Target) -> str:
     return assembled
 
 
-def _kernels(build: Build, form: str) -> list[str]:
+def _kernels(program: CpuProgram, progress: Progress | None, form: str) -> list[str]:
     from cnncc.module.cpu.objects import kernel_text  # loads TVM
 
-    kernels, texts = build.program.kernels, []
+    kernels, texts = program.kernels, []
     for i, kernel in enumerate(kernels, start=1):
-        texts.append(kernel_text(kernel, build.program.target, form))
-        if build.progress is not None:
-            build.progress("listing kernels", i, len(kernels))
+        texts.append(kernel_text(kernel, program.target, form))
+        if progress is not None:
+            progress("listing kernels", i, len(kernels))
     return texts

@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from cnncc.module.cpu.program import CpuProgram
 from cnncc.module.names import c_name
-from cnncc.module.program import Program
 
 WORTH_PREFAULTING = 1 << 20
 """Bytes of weights that are brought into memory ahead of the first run: some hundred page faults."""
@@ -17,7 +17,7 @@ class Variant:
     """The steps for one target: a function of `cnncc.module.cpu.glue`, and where its weights begin in those of the
     module."""
 
-    program: Program
+    program: CpuProgram
     symbol: str
     weights_offset: int = 0
 
@@ -32,7 +32,7 @@ class Layout:
     digest: bytes | None = None
 
     @property
-    def program(self) -> Program:
+    def program(self) -> CpuProgram:
         """What all variants agree on may be asked of the first."""
         return self.variants[0].program
 

@@ -10,7 +10,7 @@ import json
 import os
 import shutil
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -21,18 +21,20 @@ from cnncc.base.files import check_outputs, replacing, scratch_folder
 from cnncc.machines.targets import Target
 from cnncc.module import toolchain
 from cnncc.module.cpu import listing, weights_object, weights_segment
-from cnncc.module.cpu.build import Build
+from cnncc.module.cpu.code import Code, aligned
 from cnncc.module.cpu.emit import glue_object
 from cnncc.module.cpu.entry import run_ir
 from cnncc.module.cpu.glue import steps_ir
 from cnncc.module.cpu.header import header
 from cnncc.module.cpu.header_cpp import header_cpp
+from cnncc.module.cpu.program import CpuProgram
 from cnncc.module.cpu.queries import queries_ir
 from cnncc.module.cpu.variants import Layout, Variant
+from cnncc.module.listener import Progress
 from cnncc.module.names import c_name
 from cnncc.module.packing import Packing
 from cnncc.module.roles import ROLES
-from cnncc.runtime.interface import ALIGN, EMBEDDED, EXTERNAL, FUNCTIONS, WEIGHTS_HEADER, WEIGHTS_MAGIC
+from cnncc.runtime.interface import EMBEDDED, EXTERNAL, FUNCTIONS, WEIGHTS_HEADER, WEIGHTS_MAGIC
 
 _SUFFIX = ".cnncc"
 _JUST_MADE = 60
@@ -46,13 +48,12 @@ WITHOUT_WEIGHTS = {"h", "hpp"}
 """The kinds of file that neither hold them nor say their hash."""
 
 
-def write(builds: Sequence[Build], files: Mapping[str, Path]) -> dict[str, Path]:
+def write(build: Code, files: Mapping[str, Path]) -> dict[str, Path]:
     """Writes files of a network, by kind (see `ROLES`); with a file for `weights` these are left out of the others.
 
-    `builds` are the network compiled for one target, or for several of one platform, best first. Nothing appears
-    before everything is made. CnnccError if a file cannot be written. Returns the files.
+    Nothing appears before everything is made. CnnccError if a file cannot be written. Returns the files.
     """
-    target = builds[0].program.target
+    target = build.program.target
     if target.format != "elf":
         hint = "`cnncc compile NET --target wasm32 -o FOLDER` and `cnncc.module.wasm.wasm.write_wasm` write what it has"
         raise CnnccError(f"target {target.name} has no libraries, objects or headers", hint=hint)
@@ -62,8 +63,8 @@ def write(builds: Sequence[Build], files: Mapping[str, Path]) -> dict[str, Path]
         with _workplace(first) as folder, contextlib.ExitStack() as ending:
             begun = None
             if files.keys() - WITHOUT_WEIGHTS:
-                begun = ending.enter_context(contextlib.closing(Packing(builds[0].program.weights)))
-            work = _Work(builds, files, folder, begun)
+                begun = ending.enter_context(contextlib.closing(Packing(build.program.weights)))
+            work = _Work(build, files, folder, begun)
             made = {kind: work.make(kind) for kind in files}
             with _locked(first.parent):
                 for kind, path in files.items():
@@ -113,11 +114,11 @@ def _locked(folder: Path, wait: bool = True) -> Iterator[None]:
 class _Work:
     """A folder in which the files are made, each once."""
 
-    builds: Sequence[Build]
+    build: Code
     files: Mapping[str, Path]
     folder: Path
     begun: Packing | None
-    """The weights of the first build, packed while its code is made."""
+    """The weights of the first variant, packed while its code is made."""
 
     def make(self, kind: str) -> Path:
         """The finished file of a kind, under a name of its own in the folder."""
@@ -127,8 +128,8 @@ class _Work:
             "o": self._relocatable,
             "h": lambda: self._text("module.h", header(self.layout)),
             "hpp": lambda: self._text("module.hpp", header_cpp(self.layout, self.files["h"].name)),
-            "ll": lambda: self._text("module.ll", listing.llvm_ir(self._texts, self.builds[0])),
-            "asm": lambda: self._text("module.s", listing.assembly(self._texts, self.builds[0])),
+            "ll": lambda: self._listing("module.ll", listing.llvm_ir),
+            "asm": lambda: self._listing("module.s", listing.assembly),
             "weights": lambda: self._weights,
         }
         return makers[kind]()
@@ -139,12 +140,12 @@ class _Work:
 
     @property
     def name(self) -> str:
-        return c_name(self.builds[0].program.graph.name)
+        return c_name(self.build.program.graph.name)
 
     @property
     def target(self) -> Target:
         """Of the first variant: all are of one platform."""
-        return self.builds[0].program.target
+        return self.build.program.target
 
     @cached_property
     def _packed(self) -> tuple[Path, bytes]:
@@ -168,10 +169,10 @@ class _Work:
             file.write(piece)
             digest.update(piece)
 
-        for i, build in enumerate(self.builds):
+        for i, build in enumerate(self.build.variants):
             if i:
-                size = self.builds[i - 1].program.weight_bytes
-                write(bytes(_aligned(size) - size))
+                size = self.build.variants[i - 1].program.weight_bytes
+                write(bytes(aligned(size) - size))
             build.write_weights(write, self.begun if i == 0 else None)
         return digest.digest()
 
@@ -191,8 +192,7 @@ class _Work:
 
     @property
     def _weight_bytes(self) -> int:
-        sizes = [b.program.weight_bytes for b in self.builds]
-        return sum(map(_aligned, sizes[:-1])) + sizes[-1]
+        return self.build.weight_bytes
 
     @property
     def digest(self) -> bytes:
@@ -202,25 +202,20 @@ class _Work:
     @cached_property
     def layout(self) -> Layout:
         variants, offset = [], 0
-        for i, build in enumerate(self.builds):
+        for i, build in enumerate(self.build.variants):
             variants.append(Variant(build.program, f"{self.name}_steps{i}", offset))
-            offset += _aligned(build.program.weight_bytes)
+            offset += aligned(build.program.weight_bytes)
         return Layout(variants, self._weight_bytes, self.digest if self.external else None)
 
     @cached_property
     def info(self) -> dict[str, Any]:
         """What the module says of itself, its weights too."""
-        info = dict(self.builds[0].info)
-        least = self.builds[-1].info["target"]
-        names = [build.program.target.name for build in self.builds]
-        info["target"] = {**least, "name": ",".join(names)}
-        memory = {"arena_bytes": self.layout.arena_bytes, "weight_bytes": self._weight_bytes}
-        info["memory"] = {**info["memory"], **memory}
+        info = dict(self.build.info)
         info["weights"] = {
             "bytes": self._weight_bytes,
             "blake2b": self.digest.hex(),
             "file": self.files["weights"].name if self.external else None,
-            "from": self.builds[0].weights_from,
+            "from": self.build.weights_from,
         }
         return info
 
@@ -241,11 +236,11 @@ class _Work:
         ):
             if wanted:
                 bodies[f"{part}.o"] = toolchain.runtime_object(part, target)
-        for i, build in enumerate(self.builds):
+        for i, build in enumerate(self.build.variants):
             bodies |= {f"kernel{i}.{j}.o": body for j, body in enumerate(build.objects)}
         for name, body in bodies.items():
             (self.folder / name).write_bytes(body)
-        names = list(bodies) if len(self.builds) == 1 else self._variants(list(bodies))
+        names = list(bodies) if len(self.build.variants) == 1 else self._variants(list(bodies))
         if self._placed:
             stand_in = weights_segment.stand_in(bodies["entry.o"], f"{self.name}_weights")
             (self.folder / WEIGHTS).write_bytes(stand_in)
@@ -273,6 +268,9 @@ class _Work:
         entry = run_ir(self.layout, standalone=True) + queries_ir(self.layout, json.dumps(self.info))
         steps = [steps_ir(v.program, v.symbol) for v in self.layout.variants]
         return {"entry": entry, **{f"steps{i}": text for i, text in enumerate(steps)}}
+
+    def _listing(self, name: str, text_of: Callable[[Mapping[str, str], CpuProgram, Progress | None], str]) -> Path:
+        return self._text(name, text_of(self._texts, self.build.program, self.build.progress))
 
     def _shared(self) -> Path:
         exported = "".join(f" {name};" for name in self.exported)
@@ -319,7 +317,3 @@ class _Work:
         path = self.folder / name
         path.write_text(text, encoding="utf-8")
         return path
-
-
-def _aligned(size: int) -> int:
-    return -(-size // ALIGN) * ALIGN

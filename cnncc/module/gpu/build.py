@@ -4,11 +4,9 @@ from __future__ import annotations
 
 import hashlib
 import json
-import os
 import shutil
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
-from functools import cached_property
 from pathlib import Path
 from typing import Any, BinaryIO
 
@@ -18,15 +16,17 @@ from cnncc.base import resources
 from cnncc.base.errors import CnnccError, reason
 from cnncc.base.files import check_outputs, replacing, scratch_folder
 from cnncc.machines import targets
+from cnncc.machines.gpus import ALIGN
 from cnncc.module import describe, toolchain
+from cnncc.module.built import Built, traced
 from cnncc.module.gpu.compilers import cuda_compiler
 from cnncc.module.gpu.host import blobs_assembly, host_c, host_header
-from cnncc.module.gpu.images import Image, Progress, images
-from cnncc.module.gpu.program import ALIGN, CudaProgram
+from cnncc.module.gpu.images import Image, images
+from cnncc.module.gpu.program import CudaProgram, check_grids
 from cnncc.module.gpu.source import program_source
-from cnncc.module.layout import from_stored
+from cnncc.module.listener import SILENT, Listener
 from cnncc.module.names import c_name
-from cnncc.module.program import Arena
+from cnncc.module.program import check_indices
 from cnncc.module.roles import CUDA_KINDS, ROLES
 from cnncc.runtime.cuda.driver import CudaModel
 from cnncc.runtime.cuda.interface import INTERFACE
@@ -39,34 +39,15 @@ _RUNTIME = resources.PACKAGE / "runtime" / "cuda"
 
 
 @dataclass(frozen=True, eq=False)
-class CudaBuild:
+class CudaBuild(Built[CudaProgram]):
     """A program with the source of its kernels and their machine code."""
 
-    program: CudaProgram
     source: str
     images: Sequence[Image]
-    progress: Progress | None = None
-    notes: Sequence[str] = ()
-    """What whoever runs the module should know of the network."""
-    weights_from: str = ""
-    """The file the weights are from, or `random (seed 0)`."""
 
-    @property
-    def arena(self) -> Arena:
-        return self.program.arena
-
-    @property
-    def kernels(self) -> list[tuple[str, str, str]]:
-        """(node, kernel, why) of every launch."""
-        return list(describe.kernels(self.program))
-
-    @cached_property
-    def info(self) -> dict[str, Any]:
-        """What the module says of itself."""
-        p = self.program
-        target = p.target
+    def _of_machine(self) -> Mapping[str, Any]:
+        p, target = self.program, self.program.target
         return {
-            **describe.network(p),
             "memory": {
                 **asdict(p.arena),
                 "arena_bytes": 0,
@@ -75,20 +56,9 @@ class CudaBuild:
                 "device_arena_align": ALIGN,
                 "weight_bytes": p.weight_bytes,
             },
-            "weights_dtype": "float32",
-            "threads": 1,
             "target": {"name": target.name, "triple": "nvptx64", "cpu": target.device, "requires": [], "isa": "cuda"},
             "cuda": {"cubins": list(target.cubins), "ptx": target.ptx, "compiler": str(cuda_compiler())},
-            "flags": {
-                "batch": p.source.inputs[0].type.shape[0],
-                "threads": 1,
-                "max_error": p.max_error,
-                "weights_dtype": "float32",
-                "dtype": p.dtype,
-                "tuned": False,
-            },
             "compiler": describe.compiler(),
-            **({"notes": list(self.notes)} if self.notes else {}),
         }
 
     def model(self) -> CudaModel:
@@ -99,29 +69,9 @@ class CudaBuild:
         return model
 
     def trace(self, *arrays: np.ndarray) -> dict[str, np.ndarray]:
-        """Runs and returns every value that survives the passes, by name, in NCHW. Only for a program made with
-        `keep_all`; otherwise values overwrite each other."""
-        model, p = self.model(), self.program
+        model = self.model()
         outputs = model.run_in(model.new_arena(), arrays)
-        arena = model.peek(p.plan.bytes)
-        buffers = {"arena": arena, **{f"output{i}": o.reshape(-1).view(np.uint8) for i, o in enumerate(outputs)}}
-        values = {}
-        for node in p.graph.nodes:
-            slot = p.plan.slots[node.name]
-            buffer = buffers.get(slot.kind if slot.kind == "arena" else f"{slot.kind}{slot.storage}")
-            if buffer is None:
-                continue
-            size = node.type.nbytes // node.type.shape[0]
-            starts = [slot.offset + slot.inner + i * slot.image_stride for i in range(node.type.shape[0])]
-            stored = np.concatenate([buffer[s : s + size] for s in starts]).view(np.float32)
-            values[p.source_names.get(node.name, node.name)] = from_stored(stored, node.type)
-        return values
-
-    def write_shared(self, path: str | os.PathLike[str]) -> tuple[Path, Path]:
-        """Writes the shared object and, beside it, its header; both whole or not at all. Returns their paths."""
-        out = Path(path)
-        made = self.write({"so": out, "h": out.with_suffix(".h")})
-        return made["so"], made["h"]
+        return traced(self.program, model.peek(self.program.plan.bytes), outputs)
 
     def write(self, files: Mapping[str, Path]) -> dict[str, Path]:
         """Writes files of the network by kind, one of `KINDS`: nothing appears before everything is made. Returns the
@@ -197,7 +147,11 @@ class CudaBuild:
         file.truncate(self.program.weight_bytes)
 
 
-def build_program(program: CudaProgram, progress: Progress | None = None) -> CudaBuild:
-    """Source through TVM, machine code through NVRTC or nvcc. CnnccError without a CUDA compiler."""
+def build_program(program: CudaProgram, listener: Listener = SILENT) -> CudaBuild:
+    """Source through TVM, machine code through NVRTC or nvcc. CnnccError without a CUDA compiler, and for arrays that
+    kernels cannot index."""
+    check_indices(program)
+    check_grids(program)
     source = program_source(program)
-    return CudaBuild(program, source, images(source, program.target, progress), progress)
+    made = images(source, program.target, listener.progress)
+    return CudaBuild(program, source, made, progress=listener.progress)

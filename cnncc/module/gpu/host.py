@@ -9,9 +9,10 @@ from math import prod
 
 import cnncc
 from cnncc.base.errors import CnnccError
+from cnncc.machines.gpus import ALIGN
 from cnncc.module.cpu.header import counts, shared_declarations
 from cnncc.module.gpu.images import Image
-from cnncc.module.gpu.program import ALIGN, CudaProgram, kernel_of
+from cnncc.module.gpu.program import CudaProgram, kernel_of
 from cnncc.module.guards import guarded
 from cnncc.module.names import c_name, parameters
 from cnncc.runtime.cuda.interface import CUDA_TEXTS, MOST_ARGUMENTS, MOST_DEVICES, MOST_PORTS

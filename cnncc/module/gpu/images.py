@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, dataclass
 
@@ -13,8 +13,7 @@ from cnncc.module import cache
 from cnncc.module.gpu.compiled import Resources
 from cnncc.module.gpu.compilers import Compiler, cuda_compiler
 from cnncc.module.gpu.source import source_digest
-
-Progress = Callable[[str, int, int], None]
+from cnncc.module.listener import Progress
 
 
 @dataclass(frozen=True)

@@ -2,22 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cached_property
 
-from cnncc import ops, passes
 from cnncc.base.errors import CnnccError
-from cnncc.ir import Graph
-from cnncc.kernels.gpu.rules import select
-from cnncc.kernels.gpu.spec import GpuKernel, GpuSite
+from cnncc.kernels.gpu.spec import GpuKernel
 from cnncc.kernels.shared.spec import Call, Operand
-from cnncc.machines.gpus import Gpu
-from cnncc.module.program import LARGEST_INDEX, Arena
-from cnncc.module.stored import Stored
+from cnncc.machines.gpus import ALIGN, Gpu
+from cnncc.module.program import Program
 
-ALIGN = 256
-"""Bytes, of everything in device memory: what cuMemAlloc gives, and more than any load needs."""
+MOST_BLOCKS = 65535
+"""Of a grid, in its second and third direction."""
 
 ARENA, WEIGHTS, FIRST_PORT = 0, 1, 2
 """What an argument's offset counts from: these two, then the inputs, then the outputs."""
@@ -32,22 +27,18 @@ class Argument:
 
 
 @dataclass(frozen=True, eq=False)
-class CudaProgram(Stored):
-    """Everything about a compiled network but its machine code."""
+class CudaProgram(Program[Gpu]):
+    """A program for a GPU: the arena is in device memory, and a launch computes the whole batch."""
 
-    target: Gpu
-    max_error: float = 1e-5
-    dtype: str = "float32"
-    """Of the operands of convolutions, `float16` for tensor cores; sums and values in memory are float32."""
+    @property
+    def threads(self) -> int:
+        """Of the host, which launches the kernels."""
+        return 1
 
     @cached_property
     def kernels(self) -> tuple[GpuKernel, ...]:
         """The distinct kernels, in order of first use."""
         return tuple(dict.fromkeys(kernel_of(c) for c in self.calls))
-
-    @property
-    def weight_align(self) -> int:
-        return ALIGN
 
     @property
     def weight_bytes(self) -> int:
@@ -61,7 +52,7 @@ class CudaProgram(Stored):
 
     @cached_property
     def workspace_bytes(self) -> int:
-        return aligned(max((4 * c.workspace_floats * self.batch(c) for c in self.calls), default=0))
+        return aligned(max((4 * self.workspace_at_once(c) for c in self.calls), default=0))
 
     @property
     def arena_bytes(self) -> int:
@@ -82,8 +73,11 @@ class CudaProgram(Stored):
     def output_shapes(self) -> list[tuple[str, tuple[int, ...]]]:
         return [(name, kind.shape) for name, kind in self.outputs.items()]
 
-    def batch(self, call: Call) -> int:
+    def images_at_once(self, call: Call) -> int:
         return self.graph[call.node].type.shape[0]
+
+    def workspace_at_once(self, call: Call) -> int:
+        return call.workspace_floats * self.images_at_once(call)
 
     def arguments(self, call: Call) -> tuple[Argument, ...]:
         """The pointers of a launch, in the order of the kernel's parameters."""
@@ -107,11 +101,6 @@ class CudaProgram(Stored):
         first = FIRST_PORT + (len(inputs) if slot.kind == "output" else 0)
         return Argument(first + int(slot.storage), start)
 
-    @property
-    def arena(self) -> Arena:
-        """Device memory and what it holds."""
-        return Arena(self.plan.bytes, self.plan.bound, self.arena_bytes - self.plan.bytes, self.arena_bytes)
-
 
 def aligned(size: int) -> int:
     """Bytes rounded up to where the next thing may begin."""
@@ -124,47 +113,12 @@ def kernel_of(call: Call) -> GpuKernel:
     return call.kernel
 
 
-def make_program(
-    source: Graph,
-    target: Gpu,
-    batch: int = 1,
-    keep_all: bool = False,
-    max_error: float = 1e-5,
-    on_pass: Callable[[str, Graph], object] | None = None,
-    dtype: str = "float32",
-) -> CudaProgram:
-    """Runs all passes for a GPU and selects the kernels; `keep_all` keeps every value readable after a run.
-
-    CnnccError for arrays that kernels cannot index.
-    """
-    batched = passes.with_batch(source, batch)
-    graph = passes.assign_layouts(passes.run(batched, on_pass=on_pass), target.block)
-    ops.verify(graph)
-    if on_pass is not None:
-        on_pass("assign_layouts", graph)
-    plan = passes.plan_arena(graph, align=ALIGN, reuse=not keep_all)
-    selections = {}
-    for node in graph.nodes:
-        slot = plan.slots[node.name]
-        copies = tuple(plan.copies.get(node.name, ()))
-        if slot.view or slot.kind in ("input", "constant") or (node.op == "concat" and not copies):
-            continue
-        selections[node.name] = select(GpuSite(graph, node, target, plan.slots, max_error, copies, dtype))
-    program = CudaProgram(batched, graph, plan, selections, target, max_error, dtype)
-    _check_indices(program)
-    return program
-
-
-def _check_indices(program: CudaProgram) -> None:
-    """CnnccError if a kernel would have to count beyond its 32-bit indices, or launch more blocks than a grid has."""
-    for name, selection in program.selections.items():
-        node = program.graph[name]
-        for call in selection.calls:
-            images = node.type.shape[0]
-            strides = [program.plan.slots[value].image_stride // 4 for value in (name, *node.inputs)]
-            weights = [packed.constant.shape[0] for packed in selection.weights]
-            most = max(*(images * s for s in strides), *weights, call.workspace_floats * images, 0)
-            if most > LARGEST_INDEX or max(kernel_of(call).grid[1:]) > 65535:
-                what = f"{node.op} needs an array of {most} numbers or a grid of {kernel_of(call).grid} blocks"
-                hint = "smaller images, fewer channels or fewer images in a batch"
-                raise CnnccError(f"{what}, more than a GPU kernel counts", node.span, node.stack, hint)
+def check_grids(program: CudaProgram) -> None:
+    """CnnccError for a launch of more blocks than a grid has."""
+    for call in program.calls:
+        grid = kernel_of(call).grid
+        if max(grid[1:]) > MOST_BLOCKS:
+            node = program.graph[call.node]
+            hint = "smaller images, fewer channels or fewer images in a batch"
+            what = f"{node.op} needs a grid of {grid} blocks, more than a GPU launches"
+            raise CnnccError(what, node.span, node.stack, hint)

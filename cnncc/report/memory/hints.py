@@ -4,36 +4,36 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
-from cnncc.module.program import Program, make_program
+from cnncc.module.cpu.program import CpuProgram
+from cnncc.module.lower import lower
+from cnncc.options import Options
 from cnncc.report.memory.facts import Report
 
 WORTH = 0.99
 """Of the arena, above which what would be left is no news."""
 
 
-def hints(program: Program, facts: Report) -> list[str]:
+def hints(program: CpuProgram, facts: Report) -> list[str]:
     """One sentence for each thing that would help, with the bytes it would leave."""
     return [*_options(program, facts), *_tensors(facts), *_padding(facts)]
 
 
-def _options(program: Program, facts: Report) -> Iterator[str]:
+def _options(program: CpuProgram, facts: Report) -> Iterator[str]:
     """Options of the compiler that lower the arena as a whole."""
-    worth = WORTH * facts.total
-    if program.threads > 1 and (left := _planned(program, threads=1)) < worth:
+    worth, now = WORTH * facts.total, program.options
+    if program.threads > 1 and (left := _planned(program, replace(now, threads=1))) < worth:
         yield f"--threads 1: an arena of {mebibytes(left)}, since each thread has scratch of its own"
-    if program.max_error and not program.tuned and (left := _planned(program, max_error=0.0)) < worth:
+    if now.max_error and not now.tuned and (left := _planned(program, replace(now, max_error=0.0))) < worth:
         yield f"--max-error 0: an arena of {mebibytes(left)}, without Winograd, at the cost of time"
-    if facts.batch > 1 and (left := _planned(program, batch=1)) < worth:
+    if facts.batch > 1 and (left := _planned(program, replace(now, batch=1))) < worth:
         yield f"--batch 1: an arena of {mebibytes(left)}"
 
 
-def _planned(program: Program, batch: int = 0, threads: int = 0, max_error: float | None = None) -> int:
-    """Bytes of the arena with one option changed."""
-    images = batch or max(n.type.shape[0] for n in program.graph.inputs)
-    error = program.max_error if max_error is None else max_error
-    return make_program(program.source, program.target, images, threads or program.threads, max_error=error).arena_bytes
+def _planned(program: CpuProgram, options: Options) -> int:
+    """Bytes of the arena with other options."""
+    return lower(program.source, program.target, options).arena_bytes
 
 
 def _tensors(facts: Report) -> Iterator[str]:

@@ -6,14 +6,14 @@ from collections.abc import Sequence
 
 from cnncc.ir import Node
 from cnncc.kernels.cpu.room import SHARE
-from cnncc.module.program import Program
+from cnncc.module.cpu.program import CpuProgram
 from cnncc.module.rooms import Room
 from cnncc.plan.pieces import alive_at
 from cnncc.plan.plan_arena import Tenant
 from cnncc.report.memory.facts import Block, Held, Report, Step
 
 
-def report(program: Program) -> Report:
+def report(program: CpuProgram) -> Report:
     """The report on a program made without `keep_all`."""
     memory, plan = program.memory, program.plan
     steps = _steps(program)
@@ -43,7 +43,7 @@ def report(program: Program) -> Report:
     )
 
 
-def _steps(program: Program) -> tuple[Step, ...]:
+def _steps(program: CpuProgram) -> tuple[Step, ...]:
     taken = {(room.kind, room.step): room.bytes for room in program.memory.rooms}
     alive = alive_at([tenant.shape for tenant in program.plan.tenants], len(program.graph.nodes))
     return tuple(
@@ -61,7 +61,7 @@ def _alive_in(tenant: Tenant, step: int) -> int:
     return sum(p.size for p in tenant.shape if p.first <= step <= p.last)
 
 
-def _held(program: Program, step: int) -> tuple[Held, ...]:
+def _held(program: CpuProgram, step: int) -> tuple[Held, ...]:
     slots, node = program.plan.slots, program.graph.nodes[step]
     read = {slots[name].storage for name in node.inputs}
     later = _next_uses(program, step)
@@ -78,7 +78,7 @@ def _held(program: Program, step: int) -> tuple[Held, ...]:
     return tuple(sorted(held, key=lambda h: (-h.bytes, h.name)))
 
 
-def _next_uses(program: Program, step: int) -> dict[str, str]:
+def _next_uses(program: CpuProgram, step: int) -> dict[str, str]:
     """For each storage of the arena, the next node that reads or writes something in it."""
     slots, found = program.plan.slots, dict[str, str]()
     for node in program.graph.nodes[step + 1 :]:
@@ -89,7 +89,7 @@ def _next_uses(program: Program, step: int) -> dict[str, str]:
     return found
 
 
-def _padding(program: Program, step: int) -> int:
+def _padding(program: CpuProgram, step: int) -> int:
     """A storage counts in the shape of its root, as far as it is in use."""
     wasted = 0.0
     for tenant in program.plan.tenants:
@@ -98,7 +98,7 @@ def _padding(program: Program, step: int) -> int:
     return round(wasted)
 
 
-def _exceeding(program: Program, steps: Sequence[Step]) -> tuple[tuple[str, int, str], ...]:
+def _exceeding(program: CpuProgram, steps: Sequence[Step]) -> tuple[tuple[str, int, str], ...]:
     limit = round(program.plan.bytes * (1 + SHARE))
     counters = program.memory.bytes - program.memory.counters
     over = {s.node: s.bytes + counters - limit for s in steps if s.workspace + s.scratch}
@@ -106,7 +106,7 @@ def _exceeding(program: Program, steps: Sequence[Step]) -> tuple[tuple[str, int,
     return tuple((node, size, program.selections[node].why) for node, size in ordered if size > 0)
 
 
-def _blocks(program: Program) -> list[Block]:
+def _blocks(program: CpuProgram) -> list[Block]:
     memory, last = program.memory, len(program.graph.nodes) - 1
     blocks = [
         Block("activation", t.storage, t.offset + p.start, p.size, p.first, p.last)

@@ -18,7 +18,7 @@ from cnncc.kernels.cpu.algorithms import find
 
 if TYPE_CHECKING:
     from cnncc.kernels.shared.spec import Call
-    from cnncc.module.program import Program
+    from cnncc.module.cpu.program import CpuProgram
     from cnncc.report.profile.machine_limits import MachineLimits
     from cnncc.report.profile.measure import Step
 
@@ -75,7 +75,7 @@ class Large:
 NO_LARGE = Large(0, ())
 
 
-def large_convolutions(program: Program, steps: Sequence[Step], limits: MachineLimits) -> Large:
+def large_convolutions(program: CpuProgram, steps: Sequence[Step], limits: MachineLimits) -> Large:
     """Looks through the measured steps of a program, one for each of its calls."""
     count, gaps = 0, []
     pairs = zip(program.calls, steps, strict=True)
@@ -99,7 +99,7 @@ def _limit(steps: Sequence[Step], limits: MachineLimits) -> float:
 
 @dataclass(frozen=True)
 class _Layer:
-    program: Program
+    program: CpuProgram
     calls: tuple[Call, ...]
     steps: tuple[Step, ...]
     limits: MachineLimits

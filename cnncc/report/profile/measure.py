@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from cnncc.machines.targets import check_runs_here
+from cnncc.machines import check_runs_here
 from cnncc.report.profile.gaps import MEGAFLOPS, NEAR, NO_LARGE, Large, large_convolutions
 from cnncc.report.profile.work import Work, works
 
@@ -167,7 +167,7 @@ def profile(build: Build, runs: int = RUNS) -> Profile:
         covered=times.covered,
         peak_flops=limits.flops,
         bandwidth=limits.bytes,
-        weights_dtype=program.weights_dtype,
+        weights_dtype=program.options.weights_dtype,
         large=large_convolutions(program, steps, limits),
     )
 
@@ -193,7 +193,7 @@ class _Times:
 
 def _measure(build: Build, runs: int) -> _Times:
     weights = build.weights()
-    stamping = replace(build, program=replace(build.program, stamps=True))
+    stamping = replace(build, program=build.program.stamped())
     stamped, plain = stamping.model(weights), build.model(weights)
     arena, arrays = stamped.new_arena(), _inputs(stamped)
     stamps = arena[stamping.program.stamps_offset :][: 8 * (len(build.program.calls) + 1)].view(np.uint64)

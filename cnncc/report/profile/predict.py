@@ -7,11 +7,16 @@ from typing import TYPE_CHECKING, Any
 
 from cnncc.ir import Node
 from cnncc.kernels.gpu.spec import GpuKernel
+from cnncc.machines import gpus
 from cnncc.machines.gpus import Gpu
 
 if TYPE_CHECKING:
     from cnncc.module.gpu.build import CudaBuild
     from cnncc.module.gpu.compiled import Resources
+
+
+FORMATS = gpus.FORMATS
+"""Of the modules whose time is predicted."""
 
 
 @dataclass(frozen=True)

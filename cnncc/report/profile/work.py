@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from cnncc import ops
 from cnncc.kernels.cpu.algorithms import find
 from cnncc.kernels.shared.spec import Call, Operand
-from cnncc.module.program import Program
+from cnncc.module.cpu.program import CpuProgram
 
 
 @dataclass(frozen=True)
@@ -21,12 +21,12 @@ class Work:
     bytes: int
 
 
-def works(program: Program) -> list[Work]:
+def works(program: CpuProgram) -> list[Work]:
     """The work of every call of a program, in order."""
     return [_work(program, s.calls, c) for s in program.selections.values() for c in s.calls]
 
 
-def _work(program: Program, siblings: tuple[Call, ...], call: Call) -> Work:
+def _work(program: CpuProgram, siblings: tuple[Call, ...], call: Call) -> Work:
     reads = sum(_operand_bytes(program, call, o) for o in call.operands)
     if call.result.kind == "workspace":
         return Work(0, 0, reads + _operand_bytes(program, call, call.result))
@@ -36,7 +36,7 @@ def _work(program: Program, siblings: tuple[Call, ...], call: Call) -> Work:
     return Work(_own_flops(program, call, direct), direct, reads + writes)
 
 
-def _own_flops(program: Program, call: Call, direct: int) -> int:
+def _own_flops(program: CpuProgram, call: Call, direct: int) -> int:
     """The operations of the algorithm that was chosen; those of the op as written where there was no choice."""
     choice = program.selections[call.node].choice
     if choice is None:
@@ -44,20 +44,20 @@ def _own_flops(program: Program, call: Call, direct: int) -> int:
     return find(choice.algorithm).work(program.graph, program.graph[call.node], call)
 
 
-def _share(program: Program, siblings: tuple[Call, ...], call: Call) -> float:
+def _share(program: CpuProgram, siblings: tuple[Call, ...], call: Call) -> float:
     """The part of its node's value that a call computes: phases of a transposed convolution, arms of a concat."""
     writers = [c for c in siblings if c.result.kind != "workspace"]
     return _extent(program, call) / sum(_extent(program, c) for c in writers)
 
 
-def _extent(program: Program, call: Call) -> int:
+def _extent(program: CpuProgram, call: Call) -> int:
     """A measure of a call's part that can be compared between the calls of one node."""
     if call.extent is not None:
         return call.extent
     return sum(_operand_bytes(program, call, o) for o in call.operands) or 1
 
 
-def _operand_bytes(program: Program, call: Call, operand: Operand) -> int:
+def _operand_bytes(program: CpuProgram, call: Call, operand: Operand) -> int:
     if operand.kind == "weight":
         return _packed_bytes(program, operand.name)
     if operand.kind == "workspace":
@@ -65,6 +65,6 @@ def _operand_bytes(program: Program, call: Call, operand: Operand) -> int:
     return program.graph[operand.name].type.nbytes
 
 
-def _packed_bytes(program: Program, name: str) -> int:
+def _packed_bytes(program: CpuProgram, name: str) -> int:
     selections = program.selections.values()
     return next(p.nbytes for s in selections for p in s.weights if p.name == name)

@@ -1,9 +1,11 @@
-/* CUDA C on a CPU: what the kernels of cnncc use of the language, for compilation as C++ in front of their source.
+/* The part of CUDA C that the kernels of cnncc use, for a CPU. It comes before the source of the kernels, and both are
+ * compiled as C++.
  *
- * The threads of a block are fibers: each runs to the next barrier, then the next one runs; a kernel without a barrier
- * needs none and its threads run one after the other. Blocks run one after the other too, so a launch is deterministic.
- * The order of the threads is chosen by the caller: what depends on it is a race. Shared memory is filled with NaNs
- * before each launch. A barrier that only a part of the block reaches ends the launch with a message.
+ * The threads of a block are fibers. Each fiber runs to its next barrier, and then the next fiber runs. A kernel
+ * without barriers needs no fibers: its threads run one after the other. Blocks run one after the other, too, so a
+ * launch is deterministic. The caller chooses the order of the threads; if a result depends on it, there is a race.
+ * Shared memory is filled with NaNs before each launch. If only some threads of a block reach a barrier, the launch
+ * ends with a message.
  */
 #include <csetjmp>
 #include <cmath>
@@ -54,14 +56,14 @@ namespace emulator {
 
 struct launch {
     unsigned grid[3], threads;
-    int order; /* of the threads: 0 as counted, 1 from the last, 2 scattered, 3 another one after each barrier */
-    unsigned every; /* of so many blocks one runs, and the last one: 1 for all of them */
+    int order; /* of the threads: 0 forwards, 1 backwards, 2 scattered, 3 scattered in another way after each barrier */
+    unsigned every; /* every n-th block runs, and the last one; 1 runs all blocks */
     char *message; /* room for `message_bytes`, for what went wrong */
     size_t message_bytes;
 };
 
 enum { STACK_BYTES = 64 << 10, MOST_THREADS = 1024 };
-enum { WARP = -1 }; /* the barrier of a warp: it orders the exchange of registers, not shared memory */
+enum { WARP = -1 }; /* the barrier of a warp, which orders the exchange of registers, and not accesses to shared memory */
 
 struct fiber {
     jmp_buf place;
@@ -75,7 +77,7 @@ static jmp_buf scheduler, outside;
 static ucontext_t scheduler_context, fiber_context;
 static const launch *now;
 static unsigned order[MOST_THREADS], rounds;
-static unsigned long epoch, block_epoch; /* counts the stretches between barriers, also from block to block */
+static unsigned long epoch, block_epoch; /* the number of the present stretch between two barriers; it goes on from block to block */
 static void (*body)(void *);
 static void *body_arguments;
 
@@ -94,7 +96,7 @@ static void arrange(unsigned threads) {
     }
 }
 
-/* A fiber runs one thread of each block in turn; between blocks it waits here. */
+/* A fiber runs one thread of each block, block after block. Between blocks it waits here. */
 static void fiber_main() {
     for (;;) {
         body(body_arguments);
@@ -123,7 +125,7 @@ static void resume(unsigned thread) {
         begin(thread);
 }
 
-/* Not inlined: the compiler would take all locals of the kernel for clobbered. */
+/* Not inlined: otherwise the compiler would assume that all local variables of the kernel are clobbered. */
 __attribute__((noinline)) static void barrier(int line) {
     unsigned me = threadIdx.x;
     fibers[me].barrier_line = line;
@@ -131,7 +133,8 @@ __attribute__((noinline)) static void barrier(int line) {
     threadIdx.x = me;
 }
 
-/* What the threads of a warp hand each other; twice, so that one product can begin while others still read. */
+/* What the threads of a warp hand to each other. There are two copies, so that a thread can write for the next product while
+ * others still read those of the last one. */
 struct operands {
     unsigned a[4], b[2];
 };
@@ -168,7 +171,7 @@ static unsigned halves(float low, float high) {
     return word;
 }
 
-/* All threads from barrier to barrier, which must be the same one for all. */
+/* Runs all threads of a block from barrier to barrier. All threads must reach the same barrier. */
 static void run_fibers(unsigned threads) {
     for (unsigned i = 0; i < threads; i++) fibers[i].done = false;
     for (bool ended = false; !ended; epoch += fibers[0].barrier_line != WARP) {
@@ -218,7 +221,7 @@ static int run_grid(const launch *l, bool barriers) {
     }
     if (__start_cnncc_shared) memset(__start_cnncc_shared, 0xff, (size_t)(__stop_cnncc_shared - __start_cnncc_shared));
     if (_setjmp(outside)) {
-        for (fiber &f : fibers) f.started = false; /* their stacks stopped in the middle: begin anew */
+        for (fiber &f : fibers) f.started = false; /* they stopped in the middle of a kernel: start them again */
         return 1;
     }
     unsigned long number = 0, total = (unsigned long)l->grid[0] * l->grid[1] * l->grid[2];
@@ -235,7 +238,7 @@ template <class... P> struct call {
     template <size_t... I> void operator()(std::index_sequence<I...>) { kernel(*(P *)parameters[I]...); }
 };
 
-/* Calls a kernel whose parameters are all pointers, with values that `parameters` points to, as cuLaunchKernel has. */
+/* Calls a kernel, all of whose parameters are pointers. `parameters` points to their values, as for cuLaunchKernel. */
 template <class... P> static int run(void (*kernel)(P...), const launch *l, void **parameters, unsigned bound, bool barriers) {
     call<P...> what{kernel, parameters};
     if (l->threads > bound) {
@@ -258,7 +261,7 @@ template <class... P> static int run(void (*kernel)(P...), const launch *l, void
 #define alignas(n) __attribute__((aligned(n)))
 #define __syncthreads() ::emulator::barrier(__LINE__)
 
-/* After the source, for each kernel: the function that the driver calls. */
+/* Comes after the source, once for each kernel: defines the function that the driver calls. */
 #define CNNCC_KERNEL(name, bound, barriers)                                                                            \
     extern "C" int cnncc_run_##name(const ::emulator::launch *l, void **parameters) {                                  \
         return ::emulator::run(name, l, parameters, bound, barriers);                                                  \

@@ -43,10 +43,10 @@ def cuda_model(
 
 
 class CudaModel(Model):
-    """A model whose runs are on a GPU: as on a processor, arrays of the host go in and come out."""
+    """The model of a module for GPUs. It is called as any other, with arrays in the memory of the host."""
 
     def release(self) -> None:
-        """Frees the model's memory and kernels on the device; a later call opens it again."""
+        """Frees the memory and the kernels that the model has on the device. A later call takes them again."""
         release = self._library[f"{self.info['symbol']}_release"]
         release.argtypes, release.restype = [ctypes.c_void_p], None
         release(self._model)

@@ -1,12 +1,13 @@
-/* A CUDA driver in software: the functions that host.c calls, with kernels compiled for this machine by the C++ compiler.
+/* A CUDA driver in software. It has the functions that host.c calls; the C++ compiler compiles the kernels for this
+ * machine.
  *
- * It shows that a module's host code uses the driver rightly and that its kernels compute the right thing. It says
- * nothing about time. Device memory is mapped with guard pages around it and can be touched during kernels and copies
- * only. The environment says what kind of device it is, and which call is to fail:
+ * With it, tests show that the host code of a module uses the driver as it should, and that the kernels compute the
+ * right values. It shows nothing about time. Device memory lies between guard pages and can be accessed only during
+ * kernels and copies. The environment says what kind of device it is, and which call fails:
  *   CNNCC_EMULATOR_DEVICES=N        number of devices (1)
  *   CNNCC_EMULATOR_CAPABILITY=CC    their compute capability times ten (100)
  *   CNNCC_EMULATOR_MEMORY=BYTES     device memory (8 GiB)
- *   CNNCC_EMULATOR_ORDER=N          order of the threads of a block: 0 as counted, 1 from the last, 2 and 3 scattered
+ *   CNNCC_EMULATOR_ORDER=N          order of the threads of a block: 0 forwards, 1 backwards, 2 and 3 scattered
  *   CNNCC_EMULATOR_FAIL=NAME:N:CODE the Nth call of a function returns that code, and does nothing
  */
 #include <cstdint>
@@ -99,7 +100,7 @@ long setting(const char *name, long otherwise) {
     return value && *value ? atol(value) : otherwise;
 }
 
-/* The code with which this call is to fail, 0 for none. */
+/* The code that this call returns instead of doing something; 0 for none. */
 result injected(const char *function) {
     int count = ++calls[function];
     const char *wish = getenv("CNNCC_EMULATOR_FAIL");
@@ -120,7 +121,7 @@ result injected(const char *function) {
 
 const size_t PAGE = 4096;
 
-/* Device memory can be touched from here to `hide`. */
+/* Device memory can be accessed from this call to that of `hide`. */
 void reveal() {
     for (auto &entry : memory) mprotect(entry.second.map + PAGE, entry.second.map_bytes - 2 * PAGE, PROT_READ | PROT_WRITE);
 }
@@ -129,7 +130,7 @@ void hide() {
     for (auto &entry : memory) mprotect(entry.second.map + PAGE, entry.second.map_bytes - 2 * PAGE, PROT_NONE);
 }
 
-/* Whether bytes from an address on lie in one allocation. */
+/* Whether `bytes` bytes from an address on lie in one allocation. */
 bool inside(address at, size_t bytes) {
     auto after = memory.upper_bound(at);
     if (after == memory.begin()) return false;
@@ -158,7 +159,7 @@ result launch_now(kernel *what, device_launch how, const std::vector<address> &a
     return code ? LAUNCH_FAILED : SUCCESS;
 }
 
-/* ---- kernels: the source compiled by the C++ compiler, kept by the hash of all that makes it ---- */
+/* ---- kernels: compiled by the C++ compiler, and kept under a hash of everything they are made of ---- */
 
 struct kernel_head {
     std::string name, bound;
@@ -220,7 +221,7 @@ bool compile(const std::string &in, const std::string &out) {
     return status == 0;
 }
 
-/* A library with the kernels of a source; NULL if it could not be made. */
+/* A library with the kernels of a source; NULL if it cannot be made. */
 void *library_of(const std::string &source) {
     std::string text = translated(source), folder = CNNCC_EMULATOR_FOLDER;
     std::string stem = folder + "/kernels-" + hashed(text + CNNCC_DEVICE_DIGEST), built = stem + ".so";
@@ -238,7 +239,7 @@ void *library_of(const std::string &source) {
 
 extern "C" {
 
-/* Takes the place of cuModuleLoadData, which loads machine code: the same kernels from their source. */
+/* Loads kernels from their source, in the place of cuModuleLoadData, which loads machine code. */
 result cnncc_emulator_load(void **made, const char *source) {
     std::lock_guard<std::recursive_mutex> guard(lock);
     if (result code = injected("cuModuleLoadData")) return code;
@@ -255,7 +256,7 @@ result cnncc_emulator_load(void **made, const char *source) {
     return SUCCESS;
 }
 
-/* Things that have not been freed: contexts, modules, streams, graphs, allocations. For tests. */
+/* How many contexts, modules, streams, graphs and allocations have not been freed. For tests. */
 int cnncc_emulator_live(void) {
     std::lock_guard<std::recursive_mutex> guard(lock);
     return retained + (int)(modules.size() + streams.size() + graphs.size() + executables.size() + memory.size());
@@ -268,7 +269,7 @@ int cnncc_emulator_calls(const char *function) {
     return found == calls.end() ? 0 : found->second;
 }
 
-/* Counts of calls start at zero again. For tests. */
+/* Sets all counts of calls to zero. For tests. */
 void cnncc_emulator_reset(void) {
     std::lock_guard<std::recursive_mutex> guard(lock);
     calls.clear();
@@ -391,7 +392,7 @@ result cuMemAlloc_v2(address *made, size_t bytes) {
     NEED(!contexts.empty(), INVALID_CONTEXT);
     NEED(bytes, INVALID_VALUE);
     NEED(used + bytes <= (size_t)setting("CNNCC_EMULATOR_MEMORY", 8l << 30), OUT_OF_MEMORY);
-    /* As far to the right as alignment lets it, so that the guard page begins just after it. */
+    /* It ends where the guard page begins, or as near as its alignment allows. */
     size_t body = (bytes + PAGE - 1) / PAGE * PAGE, map_bytes = body + 2 * PAGE;
     char *map = (char *)mmap(nullptr, map_bytes, PROT_NONE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
     NEED(map != MAP_FAILED, OUT_OF_MEMORY);
@@ -488,7 +489,7 @@ result cuStreamEndCapture(void *s, void **made) {
     NEED(streams.count(s) && ((stream *)s)->capturing, INVALID_HANDLE);
     stream *captured = (stream *)s;
     captured->capturing = false;
-    if (result code = injected(__func__)) { /* the capture ends all the same */
+    if (result code = injected(__func__)) { /* the capture ends although the call fails */
         delete captured->captured;
         return code;
     }

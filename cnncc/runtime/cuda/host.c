@@ -1,8 +1,10 @@
-/* Runs a network on an NVIDIA GPU through the driver API, which is opened at run time: nothing of CUDA is linked.
+/* Runs a network on an NVIDIA GPU through the driver API. The driver's library is opened at run time; no library of
+ * CUDA is linked.
  *
- * The first run on a device opens it: context, kernels, weights. Each run then takes a slot (device memory for the
- * arena, inputs and outputs; a stream; a graph) from those that are idle, or makes one, so that any number of threads may
- * run the same model. A slot's launches are captured into a graph at its second run. Whatever fails, the slot is freed.
+ * The first run on a device opens the device: it makes a context and loads kernels and weights. Each run uses a slot:
+ * device memory for the arena, inputs and outputs, a stream, and a graph. It takes an idle slot or makes one, so that
+ * any number of threads may run the same model. The second run of a slot captures its launches into a graph. If
+ * anything fails, the slot is freed.
  */
 #define _GNU_SOURCE
 #include "host.h"
@@ -58,7 +60,8 @@ enum { MAJOR = 75, MINOR = 76, MEMORY_TYPE = 2, MEMORY_TYPE_DEVICE = 2, NON_BLOC
 #define MEMBER(name, parameters) result(*name) parameters;
 static struct {
     DRIVER_FUNCTIONS(MEMBER)
-    /* A driver in software compiles the source instead of loading machine code; a real one has no such function. */
+    /* The emulated driver compiles the source of the kernels instead of loading machine code. A real driver has no such
+     * function. */
     result (*load_source)(void **, const char *);
 } cu;
 
@@ -100,7 +103,7 @@ static int plain(int code) {
     return code;
 }
 
-/* The code for a driver's result, with the function that gave it. */
+/* The error code for a result of the driver. It also notes the function that returned the result. */
 static int check(result r, const char *function) {
     if (!r) return CNNCC_OK;
     const char *name = NULL, *text = NULL;
@@ -148,7 +151,7 @@ static int open_driver(void) {
     return code ? code : CALL(cuInit, 0);
 }
 
-/* The driver, opened once for the process; a failure is no end, so that a later run may find one. */
+/* Opens the driver once for the process. If this fails, a later run tries again. */
 static int need_driver(void) {
     pthread_mutex_lock(&driver_lock);
     int code = driver_ready ? CNNCC_OK : open_driver();
@@ -159,7 +162,8 @@ static int need_driver(void) {
 
 /* ---- a device ---- */
 
-/* Machine code of the device's own generation and not beyond it, else PTX that is not; NULL if there is neither. */
+/* Machine code of the device's generation that is not newer than the device, else PTX that is not newer; NULL if there is
+ * neither. */
 static const struct cnncc_image *choose_image(const struct cnncc_network *network, int arch) {
     const struct cnncc_image *best = NULL;
     for (unsigned i = 0; i < network->image_count; i++) {
@@ -233,7 +237,8 @@ static void free_slot(struct cnncc_slot *slot) {
     free(slot);
 }
 
-/* Frees what `open_context` and the runs made; results are ignored, since there may be an error already. */
+/* Frees what `open_context` and the runs made. It ignores the driver's results, because there may be an error
+ * already. */
 static void close_device(struct cnncc_device *d) {
     void *popped;
     int device;
@@ -312,7 +317,7 @@ static void give_slot(struct cnncc_device *d, struct cnncc_slot *slot) {
     pthread_mutex_unlock(&d->lock);
 }
 
-/* Every kernel of the network, in order; `bases` as in `struct cnncc_argument`. */
+/* Launches all kernels of the network, in order. `bases` are those of `struct cnncc_argument`. */
 static int launch_all(struct cnncc_device *d, const address *bases, void *stream) {
     const struct cnncc_network *network = d->network;
     for (unsigned i = 0; i < network->step_count; i++) {
@@ -343,7 +348,8 @@ static int capture(struct cnncc_device *d, struct cnncc_slot *slot, const addres
     return code;
 }
 
-/* The launches of a run in a slot: one by one at first, then as a graph. A caller's arena may be another one each time. */
+/* Launches the kernels of a run in a slot: one by one in the first run, later as a graph. With an arena of the caller they
+ * are launched one by one, because each run may have another arena. */
 static int launch(struct cnncc_device *d, struct cnncc_slot *slot, const address *bases, int own_arena) {
     if (!own_arena || !d->network->step_count) return launch_all(d, bases, slot->stream);
     if (slot->runs == 1 && !slot->graph) TRY(capture(d, slot, bases));
@@ -401,7 +407,7 @@ int cnncc_cuda_run(struct cnncc_device *d, void *const *ports, void *arena) {
     int code = take_slot(d, &slot);
     if (!code) code = run_in(d, slot, ports, arena);
     if (slot && code) {
-        cu.cuStreamSynchronize(slot->stream); /* what was queued may still use the caller's memory */
+        cu.cuStreamSynchronize(slot->stream); /* queued kernels may still use the caller's memory */
         free_slot(slot);
     } else if (slot) {
         give_slot(d, slot);

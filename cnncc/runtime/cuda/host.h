@@ -1,4 +1,4 @@
-/* The host's part of a module for NVIDIA GPUs: what a generated file describes, and what it calls. */
+/* The host code of a module for NVIDIA GPUs: the tables that a generated file has, and the functions that it calls. */
 #ifndef CNNCC_CUDA_HOST_H
 #define CNNCC_CUDA_HOST_H
 
@@ -17,25 +17,25 @@ struct cnncc_kernel {
     unsigned grid[3], threads;
 };
 
-/* A pointer: bytes after the arena (base 0), the weights (1), or an input or output (2 and up). */
+/* A pointer argument: bytes from the start of the arena (base 0), the weights (1), or an input or output (2 and up). */
 struct cnncc_argument {
     unsigned base;
     uint64_t offset;
 };
 
-/* A launch: `count` arguments from `first` on. */
+/* A launch of a kernel, with `count` arguments, of which the first one has index `first`. */
 struct cnncc_step {
     unsigned kernel, first, count;
 };
 
 struct cnncc_network {
-    const char *name, *source; /* the CUDA C of all kernels, which only a driver in software reads */
+    const char *name, *source; /* the CUDA C of all kernels, which only the emulated driver reads */
     const struct cnncc_image *images;
     const struct cnncc_kernel *kernels;
     const struct cnncc_step *steps;
     const struct cnncc_argument *arguments;
     const void *weights;
-    const uint64_t *port_bytes; /* of the inputs, then of the outputs */
+    const uint64_t *port_bytes; /* sizes of the inputs, then of the outputs */
     uint64_t weight_bytes, arena_bytes;
     unsigned image_count, kernel_count, step_count, inputs, outputs;
 };
@@ -63,7 +63,7 @@ struct cnncc_port { /* as in a module's header */
     size_t floats;
 };
 
-struct cnncc_slot; /* what one run at a time uses: device memory, a stream, a graph */
+struct cnncc_slot; /* what a run uses, and no other run at the same time: device memory, a stream, a graph */
 
 /* The network on one device. */
 struct cnncc_device {
@@ -75,18 +75,18 @@ struct cnncc_device {
     struct cnncc_slot *idle;
 };
 
-/* `ports` are the inputs, then the outputs, in host or device memory; waits for the results. `arena` is device memory,
-   or anything else for memory of the model's own. */
+/* Runs the network and waits for the results. `ports` are the inputs and then the outputs, in host or device memory. If
+   `arena` is not a pointer to device memory, the model uses an arena of its own. */
 int cnncc_cuda_run(struct cnncc_device *, void *const *ports, void *arena);
-/* The same on the caller's stream, without waiting; all pointers are to device memory. */
+/* The same on the caller's stream, without waiting. All pointers must be to device memory. */
 int cnncc_cuda_enqueue(struct cnncc_device *, void *const *ports, void *arena, void *stream);
-/* Frees everything on the device. No run may be under way; a later one opens the device again. */
+/* Frees everything on the device. There must be no run at the same time. A later run opens the device again. */
 void cnncc_cuda_release(struct cnncc_device *);
 /* Copies bytes of the arena that the last run used, for tests. */
 int cnncc_cuda_peek(struct cnncc_device *, void *to, uint64_t offset, uint64_t bytes);
-/* Takes this driver library instead of libcuda.so.1; to be called before the first run. */
+/* Makes runs use this driver library instead of libcuda.so.1. Call it before the first run. */
 void cnncc_cuda_driver(const char *path);
-/* What a code means; the details if it is the last error of this thread. */
+/* The meaning of a code, with details if it is the last error of this thread. */
 const char *cnncc_cuda_error(int code);
 
 #endif

@@ -1,4 +1,4 @@
-"""What the C interface of GPU modules has beyond that of all modules: functions and error codes."""
+"""The functions and error codes that GPU modules have in addition to those of all modules."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from cnncc.runtime.interface import EMBEDDED, FUNCTIONS
 
 
 class CudaCode(IntEnum):
-    """What a run on a GPU returns; those below 32 are as in `cnncc.runtime.interface.Code`."""
+    """What a run on a GPU returns. Codes below 32 mean the same as in `cnncc.runtime.interface.Code`."""
 
     OK = 0
     NULL_POINTER = 1
@@ -36,7 +36,7 @@ CUDA_TEXTS = {
     CudaCode.NOT_DEVICE_MEMORY: "a pointer is not to device memory",
     CudaCode.DRIVER_ERROR: "the CUDA driver reported an error",
 }
-"""The text of each code; the last error of a thread has details too."""
+"""The text of each code. For the last error of a thread, a module adds details."""
 
 CUDA_FUNCTIONS = ("run_async", "model_on", "release", "device_arena_bytes", "driver", "peek")
 INTERFACE = (*FUNCTIONS, *EMBEDDED, *CUDA_FUNCTIONS)

@@ -1,0 +1,37 @@
+"""What the compiler asks of anything it makes code for."""
+
+from __future__ import annotations
+
+from typing import Protocol
+
+from cnncc.options import Options
+
+
+class Machine(Protocol):
+    """A processor (`cnncc.machines.targets`) or a GPU (`cnncc.machines.gpus`)."""
+
+    @property
+    def name(self) -> str:
+        """The target's: of its file, or `host`."""
+
+    @property
+    def format(self) -> str:
+        """What a module is: `elf`, `wasm` or `cuda`. `cnncc.module.backends` has what makes each of them."""
+
+    @property
+    def block(self) -> int:
+        """Channels per block of the NCHWc layout."""
+
+    @property
+    def align(self) -> int:
+        """Bytes, at multiples of which everything in memory begins."""
+
+    @property
+    def cores(self) -> int:
+        """Threads of a run, if nobody says how many."""
+
+    def check(self, options: Options) -> None:
+        """CnnccError for options that the machine cannot do."""
+
+    def unfit(self) -> str:
+        """Why this machine cannot run code for the target, as far as that is known before; empty if it can."""

@@ -1,0 +1,72 @@
+"""What makes a module for each kind of machine: the one place where machines, kernel rules and builders meet."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Mapping, Sequence
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+from cnncc.base.errors import CnnccError
+from cnncc.ir import Graph, Node
+from cnncc.kernels.shared.choices import Choices
+from cnncc.kernels.shared.spec import Selection
+from cnncc.machines import Machine
+from cnncc.module.listener import Listener
+from cnncc.module.phases import Stage
+from cnncc.module.program import Program
+from cnncc.options import Options
+
+if TYPE_CHECKING:
+    from cnncc.module.built import Built
+
+HOMES = {"elf": "cnncc.module.cpu.backend", "wasm": "cnncc.module.cpu.backend", "cuda": "cnncc.module.gpu.backend"}
+"""Where the `BACKEND` of each format is; imported when it is used."""
+
+
+class Backend(ABC):
+    """Selects kernels for a kind of machine, and makes code of them. Machines, programs and results are of its own
+    classes."""
+
+    arena_from: str
+    """Where the memory of a run comes from, for people."""
+
+    @abstractmethod
+    def rules(self, stage: Stage, machine: Any, options: Options, choices: Choices) -> Callable[[Node], Selection]:
+        """What selects the kernels of each node of a graph with its plan."""
+
+    @abstractmethod
+    def program(
+        self, source: Graph, stage: Stage, selections: Mapping[str, Selection], machine: Any, options: Options
+    ) -> Program[Any]:
+        """The program of these kernels; `source` is the graph as written, with the batch."""
+
+    @abstractmethod
+    def build(self, programs: Sequence[Any], listener: Listener) -> Built:
+        """Machine code of a network lowered for one target, or for several that share a module, best first. CnnccError
+        for arrays that kernels cannot index."""
+
+    def best_first(self, machines: Sequence[Any]) -> Sequence[Any]:
+        """Several machines that share a module, those with the most features first. CnnccError if they cannot."""
+        raise _cannot_share(machines)
+
+
+def best_first(machines: Sequence[Machine]) -> Sequence[Machine]:
+    """Machines that share a module in the order in which a processor looks for one that it can run. CnnccError if they
+    cannot share a module."""
+    if len(machines) == 1:
+        return machines
+    if len({machine.format for machine in machines}) > 1:
+        raise _cannot_share(machines)
+    return backend_of(machines[0]).best_first(machines)
+
+
+def _cannot_share(machines: Sequence[Machine]) -> CnnccError:
+    names = ",".join(machine.name for machine in machines)
+    return CnnccError(f"target {names}: only targets of x86-64 fit into one module")
+
+
+def backend_of(machine: Machine) -> Backend:
+    """What makes modules for a machine."""
+    backend: Backend = import_module(HOMES[machine.format]).BACKEND
+    return backend

@@ -1,0 +1,63 @@
+"""Kernels of processors, WebAssembly among them, and modules made of them."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from typing import TYPE_CHECKING
+
+from cnncc.base.errors import CnnccError
+from cnncc.ir import Graph, Node
+from cnncc.kernels.cpu.rules import select
+from cnncc.kernels.shared.choices import Choices
+from cnncc.kernels.shared.spec import Selection, Site
+from cnncc.machines.targets import Target
+from cnncc.module import rooms
+from cnncc.module.backends import Backend
+from cnncc.module.cpu.program import CpuProgram, weights_stay
+from cnncc.module.listener import Listener
+from cnncc.module.phases import Stage
+from cnncc.options import Options
+
+if TYPE_CHECKING:
+    from cnncc.module.cpu.build import Build
+
+
+class CpuBackend(Backend):
+    arena_from = "from the caller, no allocation in run"
+
+    def rules(self, stage: Stage, machine: Target, options: Options, choices: Choices) -> Callable[[Node], Selection]:
+        graph, plan = stage.graph, stage.plan
+        assert plan is not None
+        room = rooms.rooms(graph, machine.cores)
+        stay = weights_stay(graph, machine)
+
+        def chosen(node: Node) -> Selection:
+            strides = {name: plan.slots[name].image_stride for name in (node.name, *node.inputs)}
+            copies = tuple(plan.copies.get(node.name, ()))
+            return select(Site(graph, node, machine, options, strides, copies, choices, room[node.name], stay))
+
+        return chosen
+
+    def program(
+        self, source: Graph, stage: Stage, selections: Mapping[str, Selection], machine: Target, options: Options
+    ) -> CpuProgram:
+        assert stage.plan is not None
+        order = (stage.order_given, stage.proven)
+        return CpuProgram(source, stage.graph, stage.plan, dict(selections), machine, options, *order)
+
+    def build(self, programs: Sequence[CpuProgram], listener: Listener) -> Build:
+        from cnncc.module.cpu.build import build_programs  # loads LLVM
+
+        return build_programs(programs, listener)
+
+    def best_first(self, machines: Sequence[Target]) -> Sequence[Target]:
+        triples = {machine.triple for machine in machines}
+        if len(triples) > 1 or not machines[0].triple.startswith("x86_64"):
+            return super().best_first(machines)
+        if len({frozenset(machine.requires) for machine in machines}) < len(machines):
+            names = ",".join(machine.name for machine in machines)
+            raise CnnccError(f"target {names}: two of them require the same features, so one would never be taken")
+        return sorted(machines, key=lambda machine: -len(machine.requires))
+
+
+BACKEND = CpuBackend()

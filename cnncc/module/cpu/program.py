@@ -1,0 +1,99 @@
+"""A network as the list of kernel calls that computes it on a processor, with the memory each one uses."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass, replace
+from functools import cached_property
+from typing import Self
+
+from cnncc.ir import Graph
+from cnncc.kernels.shared.spec import Call, Kernel
+from cnncc.machines.targets import Target
+from cnncc.module import rooms
+from cnncc.module.program import Program
+from cnncc.module.rooms import ArenaLayout
+from cnncc.plan import plan_arena
+
+
+@dataclass(frozen=True, eq=False)
+class CpuProgram(Program[Target]):
+    """A program for a processor: the caller of a run gives the arena, which holds more than activations."""
+
+    @property
+    def threads(self) -> int:
+        """Most threads that a run may use."""
+        return self.options.threads or self.target.cores
+
+    @cached_property
+    def kernels(self) -> tuple[Kernel, ...]:
+        """The distinct kernels, in order of first use."""
+        return tuple(dict.fromkeys(c.kernel for c in self.calls))
+
+    @property
+    def layers(self) -> dict[Kernel, tuple[str, ...]]:
+        """The nodes that call each kernel, as in `conv1 (conv, add, relu)`."""
+        found: dict[Kernel, dict[str, None]] = {}
+        for call in self.calls:
+            node = self.graph[call.node]
+            steps = [node.op, *(name for name, _ in node.attrs.get("epilogue", ()))]
+            found.setdefault(call.kernel, {})[f"{node.name} ({', '.join(steps)})"] = None
+        return {kernel: tuple(layers) for kernel, layers in found.items()}
+
+    @property
+    def weights_stay(self) -> bool:
+        """Whether weights are taken to come from the last cache, and not from memory, when the network runs again."""
+        return weights_stay(self.graph, self.target)
+
+    @cached_property
+    def memory(self) -> ArenaLayout:
+        """What the arena holds besides activations."""
+        return rooms.lay_out(self.graph, self.plan, self.selections, self.threads)
+
+    def images(self, call: Call) -> int:
+        """How many times a call is made: once for each image, or once for all."""
+        return rooms.images(call, self.graph[call.node].type.shape[0])
+
+    def images_at_once(self, call: Call) -> int:
+        return self.graph[call.node].type.shape[0] if call.whole_batch else 1
+
+    def workspace_at_once(self, call: Call) -> int:
+        return call.workspace_floats
+
+    def images_innermost(self, call: Call) -> bool:
+        """Whether a piece of a call's work is done for all images before the next piece: weights larger than an image
+        of the result then stay in cache; otherwise the image does."""
+        read = {o.name for o in call.operands if o.kind == "weight"}
+        weights = sum(p.nbytes for p in self.selections[call.node].weights if p.name in read)
+        return weights > self.graph[call.node].type.nbytes // self.images(call)
+
+    def stamped(self) -> Self:
+        """The program with stamps; see `Options.stamps`."""
+        return replace(self, options=replace(self.options, stamps=True))
+
+    @property
+    def arena_bytes(self) -> int:
+        """The arena a run needs: activations, workspace and scratch of the kernels, the steps' counters, stamps."""
+        return self.stamps_offset + (8 * (len(self.calls) + 1) if self.options.stamps else 0)
+
+    @property
+    def stamps_offset(self) -> int:
+        """Where in the arena the stamps begin: cycles (uint64) at the start and at the end of each step."""
+        return self.memory.bytes
+
+    def settled(self) -> Self:
+        """The program with its activations moved, if that makes the arena smaller; they take no more bytes."""
+        memory = self.memory
+        if memory.bytes == memory.bound:
+            return self
+        guests = [(room.step, room.step, room.bytes) for room in memory.rooms]
+        other = replace(self, plan=plan_arena(self.graph, self.target.align, guests=guests))
+        return min(self, other, key=lambda p: p.memory.bytes)
+
+
+def weights_stay(graph: Graph, target: Target) -> bool:
+    """Whether weights are still in the last cache when the network runs again.
+
+    Judged by the weights as they are: how large kernels store them depends on the answer.
+    """
+    return target.keeps(4 * sum(math.prod(c.shape) for c in graph.constants.values()))

@@ -1,0 +1,51 @@
+"""Kernels of GPUs, and modules made of them."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from typing import TYPE_CHECKING
+
+from cnncc.ir import Graph, Node
+from cnncc.kernels.gpu.rules import select
+from cnncc.kernels.gpu.spec import GpuSite
+from cnncc.kernels.shared.choices import Choices
+from cnncc.kernels.shared.spec import Selection
+from cnncc.machines.gpus import Gpu
+from cnncc.module.backends import Backend
+from cnncc.module.gpu.program import CudaProgram
+from cnncc.module.listener import Listener
+from cnncc.module.phases import Stage
+from cnncc.options import Options
+
+if TYPE_CHECKING:
+    from cnncc.module.gpu.build import CudaBuild
+
+
+class GpuBackend(Backend):
+    arena_from = "of device memory, taken at the first run"
+
+    def rules(self, stage: Stage, machine: Gpu, options: Options, choices: Choices) -> Callable[[Node], Selection]:
+        graph, plan = stage.graph, stage.plan
+        assert plan is not None
+
+        def chosen(node: Node) -> Selection:
+            copies = tuple(plan.copies.get(node.name, ()))
+            return select(GpuSite(graph, node, machine, options, plan.slots, copies))
+
+        return chosen
+
+    def program(
+        self, source: Graph, stage: Stage, selections: Mapping[str, Selection], machine: Gpu, options: Options
+    ) -> CudaProgram:
+        assert stage.plan is not None
+        order = (stage.order_given, stage.proven)
+        return CudaProgram(source, stage.graph, stage.plan, dict(selections), machine, options, *order)
+
+    def build(self, programs: Sequence[CudaProgram], listener: Listener) -> CudaBuild:
+        from cnncc.module.gpu.build import build_program  # loads TVM
+
+        (program,) = programs
+        return build_program(program, listener)
+
+
+BACKEND = GpuBackend()

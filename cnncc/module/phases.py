@@ -1,0 +1,105 @@
+"""The phases of a compile, in the order in which they run, from the graph as written to a plan of its memory."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+
+from cnncc import ops, passes
+from cnncc.base.errors import CnnccError, nearest
+from cnncc.ir import Graph, Node
+from cnncc.ir.text import print_graph
+from cnncc.machines import Machine
+from cnncc.module.listener import SILENT, Listener
+from cnncc.options import DEFAULT, Options
+from cnncc.plan import ArenaPlan, best_order, plan_arena
+
+
+@dataclass(frozen=True)
+class Stage:
+    """What the phases hand on: the graph so far, and what the last ones found besides."""
+
+    graph: Graph
+    order_given: tuple[Node, ...] = ()
+    """The nodes of the graph in the order of the source, from `order_steps` on."""
+    proven: bool = False
+    """Whether no order of the nodes needs less memory than that of the graph."""
+    plan: ArenaPlan | None = None
+
+    def text(self) -> str:
+        """The graph, and after `plan_arena` where each value lies, for people."""
+        lines = [print_graph(self.graph, ops.DEFAULTS).rstrip("\n"), *self._places()]
+        return "\n".join(lines) + "\n"
+
+    def _places(self) -> list[str]:
+        if self.plan is None:
+            return []
+        places = {node.name: self.plan.slots[node.name] for node in self.graph.nodes}
+        where = (
+            f"{name}: {s.offset + s.inner}" if s.kind == "arena" else f"{name}: {s.kind} {s.storage} + {s.inner}"
+            for name, s in places.items()
+        )
+        return ["", f"arena of {self.plan.bytes} bytes, at least {self.plan.bound}; bytes from its start:", *where]
+
+
+@dataclass(frozen=True)
+class Phase:
+    """One of `PHASES`. A pass of `cnncc.passes` looks at the graph only, the last ones at the machine too."""
+
+    name: str
+    run: Callable[[Stage, Machine, Options], Stage]
+
+
+def _pass(name: str, rewrite: Callable[[Graph], Graph]) -> Phase:
+    return Phase(name, lambda stage, machine, options: replace(stage, graph=rewrite(stage.graph)))
+
+
+def _assign_layouts(stage: Stage, machine: Machine, options: Options) -> Stage:
+    return replace(stage, graph=passes.assign_layouts(stage.graph, machine.block))
+
+
+def _order_steps(stage: Stage, machine: Machine, options: Options) -> Stage:
+    best = best_order(stage.graph, machine.align)
+    return replace(stage, graph=best.graph, order_given=stage.graph.nodes, proven=best.proven)
+
+
+def _plan_arena(stage: Stage, machine: Machine, options: Options) -> Stage:
+    return replace(stage, plan=plan_arena(stage.graph, machine.align, reuse=not options.keep_all))
+
+
+PHASES: tuple[Phase, ...] = (
+    *(_pass(name, rewrite) for name, rewrite in passes.PHASES),
+    Phase("assign_layouts", _assign_layouts),
+    Phase("order_steps", _order_steps),
+    Phase("plan_arena", _plan_arena),
+)
+"""All phases; `cnncc.passes` knows the order of its own. Kernels are selected after the last one."""
+
+
+def names() -> list[str]:
+    """What `--stop-after` takes."""
+    return [phase.name for phase in PHASES]
+
+
+def run(
+    graph: Graph,
+    machine: Machine,
+    options: Options = DEFAULT,
+    listener: Listener = SILENT,
+    stop_after: str | None = None,
+) -> Stage:
+    """What all phases, or those up to the one named `stop_after`, make of a graph with its batch.
+
+    The graph is verified after each. CnnccError for a `stop_after` that names no phase, and what the verifier raises.
+    """
+    if stop_after is not None and stop_after not in names():
+        raise CnnccError(f"no pass is named {stop_after!r}", hint=nearest(stop_after, names()))
+    stage = Stage(graph)
+    for phase in PHASES:
+        stage = phase.run(stage, machine, options)
+        ops.verify(stage.graph)
+        if listener.on_phase is not None:
+            listener.on_phase(phase.name, stage)
+        if phase.name == stop_after:
+            break
+    return stage

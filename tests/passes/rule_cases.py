@@ -1,0 +1,402 @@
+"""For every rewrite rule a graph where it fires, and graphs where it must not."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from passes.pass_helpers import Net, image
+
+from cnncc.ir import Graph
+from cnncc.passes.fuse_epilogues import MOST_STEPS
+
+RELU = (("relu", ()),)
+
+
+@dataclass(frozen=True)
+class Case:
+    """What a rule is held to."""
+
+    fires: Graph
+    stays: Mapping[str, Graph]
+    """By why it must not fire."""
+    text: Graph | None = None
+    """Where the rule fires among all passes, if that is another graph."""
+
+
+def moved(op: str, shape: tuple[int, int, int] = (4, 6, 8), **attrs: Any) -> Net:
+    """x, and y = op(x)."""
+    return image(*shape)("y", op, "x", **attrs)
+
+
+def read(net: Net, *outputs: str) -> Graph:
+    """The graph in which y is read by r; `outputs` come before r."""
+    return net("r", "tanh", "y").graph(*outputs, "r")
+
+
+def gate(*ops: str) -> Net:
+    """x, and m = x * last(first(x))."""
+    net, last = image(), "x"
+    for op in ops:
+        net, last = net(op, op, last), op
+    return net("m", "mul", "x", last)
+
+
+def sixth(scale: float = 1 / 6, up: float = 3.0, down: float = 0.0) -> Net:
+    """a = x + 3, b = relu6(a), m = x * b, y = m / 6, z = b / 6."""
+    net = image()("a", "affine", "x", scale=1.0, shift=up)("b", "relu6", "a")("m", "mul", "x", "b")
+    return net("y", "affine", "m", scale=scale, shift=down)("z", "affine", "b", scale=scale, shift=down)
+
+
+def gelu(half: float = 0.5, root: float = 0.5**0.5, one: float = 1.0) -> Net:
+    """h = x / 2, d = 1 + erf(x / sqrt(2)), m = h * d, n = x * d, y = n / 2."""
+    net = image()("h", "affine", "x", scale=half, shift=0.0)("i", "affine", "x", scale=root, shift=0.0)("e", "erf", "i")
+    net("d", "affine", "e", scale=1.0, shift=one)("m", "mul", "h", "d")("n", "mul", "d", "x")
+    return net("y", "affine", "n", scale=half, shift=0.0)
+
+
+def hard(alpha: float = 1 / 6, beta: float = 0.5) -> Net:
+    return image()("g", "hard_sigmoid", "x", alpha=alpha, beta=beta)("m", "mul", "g", "x")
+
+
+def affine(scale: float, shift: float) -> Net:
+    return image()("a", "affine", "x", scale=3.0, shift=0.5)("y", "affine", "a", scale=scale, shift=shift)
+
+
+def norm(op: str, first: str = "bn", column: int = 16, **attrs: Any) -> Net:
+    """n = norm(x), y = n op k."""
+    net = image()("n", first, "x", **attrs)("k", "const", dims=(column, 1, 1) if column else (16, 4, 4))
+    return net("y", op, "k", "n")
+
+
+def biased(bias: bool = False, dims: tuple[int, ...] = (8, 1, 1), **attrs: Any) -> Net:
+    """c = conv(x), y = c + k."""
+    return image().conv("c", "x", 8, bias=bias, **attrs)("k", "const", dims=dims)("y", "add", "c", "k")
+
+
+def conv_bn(**attrs: Any) -> Net:
+    return image().conv("c", "x", 8, **attrs)("b", "bn", "c")
+
+
+def shared_weights() -> Graph:
+    net = conv_bn().conv("d", "x", 8)
+    net.nodes["d"] = net.nodes["d"].with_(weights=net.nodes["c"].weights)
+    return net.graph("b", "d")
+
+
+def padded(op: str = "conv", mode: str = "constant", value: float = 0.0, **attrs: Any) -> Net:
+    """p = pad(x), y = window(p)."""
+    window = {"out": 2, **attrs} if op == "conv" else attrs
+    net = image(2, 6, 6)("p", "pad", "x", pad=(1, 1, 2, 0), mode=mode, value=value)
+    return net("y", op, "p", **{"kernel": (3, 3), **window})
+
+
+def parts(*starts: tuple[int, int]) -> Net:
+    """y = concat of x[:, :, i::2, j::2]."""
+    net = image(3, 4, 6)
+    for i, j in starts:
+        net(f"s{i}{j}", "strided_slice", "x", dims=(3, 2, 3), start=(0, i, j), step=(1, 2, 2))
+    return net("y", "concat", *(f"s{i}{j}" for i, j in starts))
+
+
+def arms() -> Net:
+    """Three values to concat."""
+    return image(2)("a", "tanh", "x")("b", "sigmoid", "x")("c", "relu", "x")
+
+
+def siblings(*, a: Mapping[str, Any] | None = None, b: Mapping[str, Any] | None = None) -> Net:
+    """Two 1x1 convs that read x, and a reader of each."""
+    net = image().conv("a", "x", **{"out": 16, **(a or {})}).conv("b", "x", **{"out": 32, **(b or {})})
+    return net("p", "softmax", "a")("q", "softmax", "b")
+
+
+def long_chain() -> Graph:
+    steps = (("tanh", ()), ("sigmoid", ())) * (MOST_STEPS // 2)
+    return image().conv("c", "x", 8, epilogue=steps)("y", "tanh", "c").graph("y")
+
+
+ORDER = ((0, 0), (0, 1), (1, 0), (1, 1))
+STEP2 = {"dims": (4, 3, 4), "start": (0, 1, 0), "step": (1, 2, 2)}
+WHOLE_CROP = {"top": 0, "left": 0, "height": 6, "width": 8}
+
+CASES: Mapping[str, Case] = {
+    # drop_identities
+    "identity": Case(
+        image()("t", "tanh", "x")("y", "identity", "t")("d", "dropout", "t")("r", "relu", "y").graph("d", "r"),
+        {
+            "of an input that is an output": moved("identity").graph("y"),
+            "both are outputs": image()("t", "tanh", "x")("y", "dropout", "t").graph("t", "y"),
+            "of a constant that is an output": Net()("k", "const", dims=(3,))("y", "identity", "k").graph("y"),
+        },
+    ),
+    "nothing_moved": Case(
+        read(moved("crop", **WHOLE_CROP)),
+        {
+            "values move": read(moved("pad", pad=(1, 0, 0, 0))),
+            "less than before": read(moved("crop", **{**WHOLE_CROP, "height": 5})),
+            "a flattened image": read(moved("flatten")),
+            "an output": moved("crop", **WHOLE_CROP).graph("y"),
+        },
+    ),
+    "fc_of_flatten": Case(
+        moved("flatten")("f", "fc", "y", out=3).graph("f"),
+        {
+            "another reader": moved("flatten")("f", "softmax", "y").graph("f"),
+            "in the epilogue": image(2, 1, 1)("v", "tanh", "x")("y", "flatten", "x")(
+                "f", "fc", "v", "y", out=2, epilogue=(("add", ()),)
+            ).graph("f"),
+        },
+    ),
+    "fc_of_reshape": Case(
+        moved("reshape", dims=(2, 12, 8))("f", "fc", "y", out=3).graph("f"),
+        {
+            "another reader": read(moved("reshape", dims=(2, 12, 8))),
+            "in another order": moved("permute", split=(4, 6, 8), axes=(1, 0, 2), dims=(6, 4, 8))(
+                "f", "fc", "y", out=3
+            ).graph("f"),
+        },
+    ),
+    # fold_constants
+    "known_result": Case(
+        image()("k", "const", dims=(16, 1, 1))("s", "sigmoid", "k")("m", "mul", "x", "s").graph("m"),
+        {
+            "of an input": image()("k", "const", dims=(16, 1, 1))("m", "mul", "x", "k").graph("m"),
+            "an epilogue": image()("k", "const", dims=(4,))("m", "mul", "k", "k", epilogue=RELU).graph("m"),
+            "for each image": Net()("k", "const", dims=(4,))("m", "spread", "k", batch=2).graph("m"),
+        },
+    ),
+    # join_moves
+    "pad_before_window": Case(
+        padded().graph("y"),
+        {
+            "two users": padded()("t", "tanh", "p").graph("y", "t"),
+            "an output": padded().graph("y", "p"),
+            "another mode": padded(mode="edge").graph("y"),
+            "another value": padded(value=1.0).graph("y"),
+            "another number of windows": padded(rounding="ceil", kernel=(1, 1), stride=(2, 1)).graph("y"),
+            "a maximum": padded("maxpool").graph("y"),
+            "own padding is not counted": padded("avgpool", pad=(1, 1, 1, 1)).graph("y"),
+        },
+    ),
+    "reshape_to_the_same": Case(
+        read(moved("reshape", dims=(4, 6, 8))),
+        {"another shape": read(moved("reshape", dims=(4, 8, 6)))},
+        text=moved("reshape", dims=(8, 8, 3))("z", "reshape", "y", dims=(4, 6, 8))("r", "tanh", "z").graph("r"),
+    ),
+    "reshape_twice": Case(
+        moved("reshape", dims=(8, 8, 3))("z", "reshape", "y", dims=(3, 8, 8)).graph("z"),
+        {
+            "other moves": moved("crop", top=1, left=1, height=2, width=2)("z", "reshape", "y", dims=(2, 4, 2)).graph(
+                "z"
+            )
+        },
+    ),
+    "reshape_of_permute": Case(
+        moved("permute", split=(4, 6, 8), axes=(1, 0, 2), dims=(6, 4, 8))("z", "reshape", "y", dims=(3, 8, 8)).graph(
+            "z"
+        ),
+        {
+            "two users": read(
+                moved("permute", split=(4, 6, 8), axes=(1, 0, 2), dims=(6, 4, 8))("z", "reshape", "y", dims=(3, 8, 8)),
+                "z",
+            ),
+            "an output": moved("permute", split=(4, 6, 8), axes=(1, 0, 2), dims=(6, 4, 8))(
+                "z", "reshape", "y", dims=(3, 8, 8)
+            ).graph("z", "y"),
+        },
+    ),
+    "reshape_to_vector": Case(
+        moved("reshape", dims=(192,)).graph("y"), {"an image": moved("reshape", dims=(192, 1, 1)).graph("y")}
+    ),
+    "crop_twice": Case(
+        moved("crop", top=1, left=2, height=4, width=5)("z", "crop", "y", top=1, left=1, height=2, width=3).graph("z"),
+        {
+            "two users": read(
+                moved("crop", top=1, left=2, height=4, width=5)("z", "crop", "y", top=1, left=1, height=2, width=3), "z"
+            ),
+            "an output": moved("crop", top=1, left=2, height=4, width=5)(
+                "z", "crop", "y", top=1, left=1, height=2, width=3
+            ).graph("z", "y"),
+        },
+    ),
+    "strided_twice": Case(
+        moved("strided_slice", **STEP2)(
+            "z", "strided_slice", "y", dims=(2, 3, 2), start=(3, 2, 1), step=(-2, -1, 2)
+        ).graph("z"),
+        {
+            "other parts": moved("slice", start=0, stop=2)(
+                "z", "strided_slice", "y", dims=(1, 3, 4), step=(1, 2, 2)
+            ).graph("z")
+        },
+    ),
+    "focus": Case(
+        parts(*ORDER).graph("y"),
+        {
+            "a part is missing": parts(*ORDER[:3]).graph("y"),
+            "another order": parts(*reversed(ORDER)).graph("y"),
+            "two users": parts(*ORDER)("t", "tanh", "s00").graph("y", "t"),
+            "an output": parts(*ORDER).graph("y", "s11"),
+            "other arms": arms()("y", "concat", "a", "b").graph("y"),
+        },
+    ),
+    "growing_concat": Case(
+        arms()("ab", "concat", "a", "b")("y", "concat", "a", "b", "c").graph("ab", "y"),
+        {
+            "another order": arms()("ab", "concat", "b", "a")("y", "concat", "a", "b", "c").graph("ab", "y"),
+            "not the first arms": arms()("bc", "concat", "b", "c")("y", "concat", "a", "b", "c").graph("bc", "y"),
+            "the same arms": arms()("ab", "concat", "a", "b")("y", "concat", "a", "b").graph("ab", "y"),
+        },
+    ),
+    # join_activations
+    "silu": Case(
+        gate("sigmoid").graph("m"),
+        {
+            "two users": gate("sigmoid")("t", "tanh", "sigmoid").graph("m", "t"),
+            "an output": gate("sigmoid").graph("m", "sigmoid"),
+            "of another value": image()("t", "tanh", "x")("s", "sigmoid", "t")("m", "mul", "x", "s").graph("m"),
+            "an epilogue": image()("s", "sigmoid", "x")("m", "mul", "x", "s", epilogue=RELU).graph("m"),
+            "three arms": image()("s", "sigmoid", "x")("m", "mul", "x", "s", "x").graph("m"),
+        },
+    ),
+    "hard_swish": Case(
+        hard().graph("m"),
+        {
+            "another alpha": hard(alpha=0.2).graph("m"),
+            "another beta": hard(beta=0.4).graph("m"),
+            "two users": hard()("t", "tanh", "g").graph("m", "t"),
+            "an output": hard().graph("m", "g"),
+        },
+    ),
+    "mish": Case(
+        gate("softplus", "tanh").graph("m"),
+        {
+            "two users": gate("softplus", "tanh")("r", "relu", "softplus").graph("m", "r"),
+            "an output": gate("softplus", "tanh").graph("m", "tanh"),
+            "the other way round": gate("tanh", "softplus").graph("m"),
+        },
+    ),
+    "gelu_of_half": Case(
+        gelu().graph("m"),
+        {
+            "another factor": gelu(half=0.25).graph("m"),
+            "another root": gelu(root=0.7).graph("m"),
+            "another summand": gelu(one=2.0).graph("m"),
+            "two users": gelu()("r", "relu", "h").graph("m", "r"),
+            "an output": gelu().graph("m", "e"),
+        },
+    ),
+    "half_gelu": Case(
+        gelu().graph("y"),
+        {
+            "another factor": gelu(half=0.25).graph("y"),
+            "another root": gelu(root=0.7).graph("y"),
+            "two users": gelu()("r", "relu", "n").graph("y", "r"),
+            "an output": gelu().graph("y", "d"),
+        },
+    ),
+    "hard_sigmoid": Case(
+        sixth().graph("z"),
+        {
+            "another factor": sixth(scale=0.2).graph("z"),
+            "another summand": sixth(up=2.0).graph("z"),
+            "a shift": sixth(down=1.0).graph("z"),
+            "two users": sixth().graph("z", "m"),
+            "an output": sixth().graph("z", "a"),
+        },
+    ),
+    "hard_swish_over_6": Case(
+        sixth().graph("y"),
+        {
+            "another factor": sixth(scale=0.2).graph("y"),
+            "another summand": sixth(up=2.0).graph("y"),
+            "a shift": sixth(down=1.0).graph("y"),
+            "two users": sixth().graph("y", "z"),
+            "an output": sixth().graph("y", "m"),
+        },
+    ),
+    "affine_of_nothing": Case(
+        image()("y", "affine", "x", scale=1.0, shift=0.0)("r", "relu", "y").graph("r"),
+        {"a scale": affine(2.0, 0.0).graph("y"), "a shift": affine(1.0, 2.0).graph("y")},
+    ),
+    "affine_twice": Case(
+        affine(2.0, 1.0).graph("y"),
+        {
+            "two users": affine(2.0, 1.0)("r", "relu", "a").graph("y", "r"),
+            "an output": affine(2.0, 1.0).graph("y", "a"),
+            "beyond float32": affine(3e38, 0.0).graph("y"),
+        },
+    ),
+    # fold_scales
+    "scale_after_norm": Case(
+        norm("mul", eps=1e-3).graph("y"),
+        {
+            "two users": norm("mul")("r", "relu", "n").graph("y", "r"),
+            "an output": norm("mul").graph("y", "n"),
+            "one for each position": norm("mul", column=0).graph("y"),
+            "no scale": norm("mul", "group_norm", groups=4, affine=False).graph("y"),
+            "an epilogue": norm("mul", epilogue=RELU).graph("y"),
+            "another op": norm("add").graph("y"),
+        },
+    ),
+    "shift_after_norm": Case(
+        norm("add", "group_norm", groups=4).graph("y"),
+        {
+            "two users": norm("add")("r", "relu", "n").graph("y", "r"),
+            "an output": norm("add").graph("y", "n"),
+            "one for each position": norm("add", column=0).graph("y"),
+            "no shift": norm("add", "group_norm", groups=4, affine=False).graph("y"),
+            "an epilogue": norm("add", epilogue=RELU).graph("y"),
+        },
+    ),
+    "bias_after_conv": Case(
+        biased().graph("y"),
+        {
+            "two users": biased()("r", "relu", "c").graph("y", "r"),
+            "an output": biased().graph("y", "c"),
+            "a bias": biased(bias=True).graph("y"),
+            "an epilogue": biased(epilogue=RELU).graph("y"),
+            "one for each position": biased(dims=(8, 4, 4)).graph("y"),
+            "not learned": image(8)("k", "gap", "x").conv("c", "x", 8, bias=False)("y", "add", "c", "k").graph("y"),
+        },
+    ),
+    # fold_batchnorm
+    "bn_after_conv": Case(
+        conv_bn(bias=False).graph("b"),
+        {
+            "two users": conv_bn()("r", "relu", "c").graph("b", "r"),
+            "an output": conv_bn().graph("b", "c"),
+            "an epilogue": conv_bn(epilogue=RELU).graph("b"),
+            "another op": image()("r", "relu", "x")("b", "bn", "r").graph("b"),
+            "shared weights": shared_weights(),
+        },
+    ),
+    # fuse_epilogues
+    "step_after_host": Case(
+        image().conv("c", "x", 16)("r", "relu", "c")("s", "add", "r", "x").graph("s"),
+        {
+            "two users": image().conv("c", "x", 8)("r", "relu", "c")("t", "tanh", "c").graph("r", "t"),
+            "an output": image().conv("c", "x", 8)("r", "relu", "c").graph("r", "c"),
+            "three arms": image().conv("c", "x", 16)("s", "add", "c", "x", "x").graph("s"),
+            "broadcasts": image().conv("c", "x", 16)("g", "gap", "x")("s", "add", "c", "g").graph("s"),
+            "the same for all images": image()("k", "const", dims=(16, 4, 4))
+            .conv("c", "k", 16)("s", "add", "c", "x")
+            .graph("s"),
+            "would be infinite": image().conv("c", "x", 8)("r", "reciprocal", "c").graph("r"),
+            "too many steps": long_chain(),
+        },
+    ),
+    # merge_siblings
+    "narrow_convs_of_one_tensor": Case(
+        siblings().graph("p", "q"),
+        {
+            "an output": siblings().graph("p", "b"),
+            "arms of a concat": siblings()("y", "concat", "b", "p").graph("y", "q"),
+            "other channels": siblings(b={"out": 24}).graph("p", "q"),
+            "strides": siblings(a={"stride": (2, 2)}, b={"stride": (2, 2)}).graph("p", "q"),
+            "pads": siblings(a={"pad": (1, 0, 0, 0)}, b={"pad": (1, 0, 0, 0)}).graph("p", "q"),
+            "groups": siblings(a={"groups": 2}, b={"groups": 2}).graph("p", "q"),
+            "another epilogue": siblings(b={"epilogue": RELU}).graph("p", "q"),
+        },
+    ),
+}
