@@ -25,6 +25,10 @@ class Draft:
         self._readers: dict[str, Counter[str]] = {}
         """Who reads a value, and how many times."""
         self._constant_uses: Counter[str] = Counter()
+        self._instead: dict[str, str] = {}
+        """Names that are gone, and what is read instead."""
+        self._stale: set[str] = set()
+        """Nodes that still have such a name among their inputs: they are rewired once, when somebody asks for them."""
         for node in g.nodes:
             self._insert(node)
 
@@ -36,6 +40,10 @@ class Draft:
         return name in self._nodes
 
     def __getitem__(self, name: str) -> Node:
+        if name in self._stale:
+            self._stale.discard(name)
+            node = self._nodes[name]
+            self._nodes[name] = node.with_(inputs=tuple(map(self._final, node.inputs)))
         return self._nodes[name]
 
     def position(self, name: str) -> int:
@@ -44,11 +52,12 @@ class Draft:
 
     def at(self, position: int) -> Node | None:
         """The node there, unless it is gone."""
-        return self._nodes.get(self._names[position])
+        name = self._names[position]
+        return self[name] if name in self._nodes else None
 
     def users(self, name: str) -> tuple[Node, ...]:
         """Distinct nodes that read `name`, by position (being a graph output is not counted)."""
-        return tuple(self._nodes[n] for n in sorted(self._readers[name], key=self.position))
+        return tuple(self[n] for n in sorted(self._readers[name], key=self.position))
 
     def is_output(self, name: str) -> bool:
         """Whether the value is an output of the graph."""
@@ -63,7 +72,7 @@ class Draft:
         """Whether the value depends on no input: all images of a batch have it in common."""
         if name in self._source.by_name:  # a rewrite changes no value
             return name in self._source.shared
-        return all(map(self.is_shared, self._nodes[name].inputs))
+        return all(map(self.is_shared, self[name].inputs))
 
     def constant_uses(self, name: str) -> int:
         """How many slots of nodes hold the constant."""
@@ -71,7 +80,7 @@ class Draft:
 
     def private(self, name: str, *ops: str) -> Node | None:
         """The node of that name if it is of one of the ops, only one node reads it, and it has no epilogue."""
-        node = self._nodes[name]
+        node = self[name]
         return node if node.op in ops and self.is_private(name) and not node.attrs.get("epilogue") else None
 
     def chain(self, name: str, *ops: str) -> tuple[Node, ...]:
@@ -93,25 +102,34 @@ class Draft:
 
     def graph(self) -> Graph:
         """The graph as it is now, sorted, without what no output needs."""
-        return self._source.rebuild(self._nodes.values(), constants=self.constants)
+        return self._source.rebuild(map(self.__getitem__, self._nodes), constants=self.constants)
 
     def put(self, node: Node) -> set[str]:
         """Replaces the node of that name, or adds one; names of the nodes for which something changed: itself, its
         readers, and a reader that has become the only one of a value."""
-        old = self._nodes.get(node.name)
+        old = self[node.name] if node.name in self._nodes else None
         self._insert(node)
         return {node.name, *self._readers[node.name], *(self._release(old) if old else ())}
 
     def redirect(self, old: str, new: str) -> set[str]:
-        """Lets the readers of a value, which is no output, read another one; its node goes away."""
+        """Lets the readers of a value, which is no output, read another one; its node goes away. Names as above."""
         assert not self.is_output(old), f"{old!r} is an output and keeps its name"
-        concerned: set[str] = set()
-        for reader in tuple(self._readers[old]):
-            node = self._nodes[reader]
-            concerned |= self.put(node.with_(inputs=tuple(new if i == old else i for i in node.inputs)))
-        if old in self._nodes:
-            concerned |= self._release(self._nodes.pop(old))
-        return {name for name in concerned if name in self._nodes}
+        readers, self._readers[old] = self._readers[old], Counter()
+        self._readers[new].update(readers)
+        self._instead[old] = new
+        self._stale |= readers.keys()
+        return {*readers, *(self._release(self._pop(old)) if old in self._nodes else ())}
+
+    def _final(self, name: str) -> str:
+        """What is read instead of a value by now."""
+        while name in self._instead:
+            name = self._instead[name]
+        return name
+
+    def _pop(self, name: str) -> Node:
+        node = self[name]
+        del self._nodes[name]
+        return node
 
     def _insert(self, node: Node) -> None:
         """The node at its place, among the readers of its inputs and constants."""
@@ -142,7 +160,7 @@ class Draft:
                 if len(left) == 1 and left.total() == 1:
                     alone |= left.keys()
                 elif not left and name in self._nodes and not self._stays(name):
-                    gone.append(self._nodes.pop(name))
+                    gone.append(self._pop(name))
         return {name for name in alone if name in self._nodes}
 
     def _stays(self, name: str) -> bool:

@@ -134,20 +134,24 @@ def _alike(a: Node, b: Node) -> bool:
     return a.inputs == b.inputs and all(a.attrs[key] == b.attrs[key] for key in ("dims", "step"))
 
 
-@rule("concat")
-def growing_concat(g: Draft, node: Node) -> Change | None:
-    """concat(a, b, c) => concat(concat(a, b), c), where the inner one is there anyway
+@rule()
+def growing_concats(g: Draft, node: Node) -> Change | None:
+    """concat(a, b), concat(a, b, c) => concat(a, b), concat(concat(a, b), c), for all concats that begin with a node
 
-    Must not fire when no concat of the first arms, two at least, is there.
+    Must not fire where the arms of the shorter concat are not the first ones of the longer, or are all of them.
     """
-    readers = min(map(g.users, node.inputs[:2]), key=len)
-    concats = (n for n in readers if n.op == node.op and 2 <= len(n.inputs) < len(node.inputs))
-    inner = [n for n in concats if n.inputs == node.inputs[: len(n.inputs)]]
-    longest = max(reversed(inner), key=lambda n: len(n.inputs), default=None)
-    return Change((node.with_(inputs=(longest.name, *node.inputs[len(longest.inputs) :])),)) if longest else None
+    begun = [n for n in g.users(node.name) if n.op == "concat" and n.inputs[0] == node.name]
+    shorter = {n.inputs: n.name for n in begun if len(n.inputs) > 1}
+    counts = sorted({len(inputs) for inputs in shorter}, reverse=True)
+    longer: list[Node] = []
+    for n in begun:
+        count = next((c for c in counts if c < len(n.inputs) and n.inputs[:c] in shorter), None)
+        if count is not None:
+            longer.append(n.with_(inputs=(shorter[n.inputs[:count]], *n.inputs[count:])))
+    return Change(tuple(longer)) if longer else None
 
 
 RULES = (
     *(pad_before_window, reshape_to_the_same, reshape_twice, reshape_of_permute, reshape_to_vector, crop_twice),
-    *(strided_twice, focus, growing_concat),
+    *(strided_twice, focus, growing_concats),
 )

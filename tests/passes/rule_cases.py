@@ -176,7 +176,9 @@ CASES: Mapping[str, Case] = {
             "another value": padded(value=1.0).graph("y"),
             "another number of windows": padded(rounding="ceil", kernel=(1, 1), stride=(2, 1)).graph("y"),
             "a maximum": padded("maxpool").graph("y"),
-            "own padding is not counted": padded("avgpool", pad=(1, 1, 1, 1)).graph("y"),
+            "own padding is not counted": padded(
+                "avgpool", kernel=(4, 4), pad=(1, 1, 1, 1), count_include_pad=False
+            ).graph("y"),
         },
     ),
     "reshape_to_the_same": Case(
@@ -237,10 +239,13 @@ CASES: Mapping[str, Case] = {
             "another order": parts(*reversed(ORDER)).graph("y"),
             "two users": parts(*ORDER)("t", "tanh", "s00").graph("y", "t"),
             "an output": parts(*ORDER).graph("y", "s11"),
+            "one more arm": parts(*ORDER)("e", "maxpool", "x", kernel=(2, 2), stride=(2, 2))(
+                "z", "concat", "s00", "s01", "s10", "s11", "e"
+            ).graph("z"),
             "other arms": arms()("y", "concat", "a", "b").graph("y"),
         },
     ),
-    "growing_concat": Case(
+    "growing_concats": Case(
         arms()("ab", "concat", "a", "b")("y", "concat", "a", "b", "c").graph("ab", "y"),
         {
             "another order": arms()("ab", "concat", "b", "a")("y", "concat", "a", "b", "c").graph("ab", "y"),

@@ -96,3 +96,13 @@ def test_two_names_of_one_output() -> None:
         return d, e
         """,
     )
+
+
+@pytest.mark.parametrize(("op", "attrs"), [("flatten", {}), ("reshape", {"dims": (8, 2, 2)})])
+def test_fc_keeps_what_its_epilogue_adds(op: str, attrs: dict[str, tuple[int, ...]]) -> None:
+    net = image(2)("v", "const", dims=(3,))("flat", op, "x", **attrs)
+    net("y", "fc", "flat", "v", out=3, epilogue=(("add", ()),))
+    g = net.graph("y")
+    after = drop_identities(g)
+    assert after["y"].inputs == ("x", "v")
+    keeps_meaning(g, after)
