@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 __all__ = ["Options", "arena", "build", "compile", "load", "program"]
 
 
-def compile(
+def compile(  # noqa: PLR0913 - keywords are what people want here
     source: str | os.PathLike[str],
     target: str | Sequence[str] = DEFAULT.targets,
     weights: str | os.PathLike[str] | None = None,

@@ -7,9 +7,9 @@ import itertools
 import numpy as np
 
 
-def extent(size, kernel, stride, before, after, dilation, rounding):
+def extent(size, kernel, stride, pad, dilation, rounding):
     """Count windows by sliding one: None if there are none, or if `exact` does not end at the border."""
-    span = dilation * (kernel - 1) + 1
+    (before, after), span = pad, dilation * (kernel - 1) + 1
     count, start = 0, -before
     while True:
         ends = start + span <= size + after
@@ -29,8 +29,8 @@ def result_size(x, attrs):
     dh, dw = attrs.get("dilation", (1, 1))
     (kh, kw), (sh, sw) = attrs["kernel"], attrs["stride"]
     return (
-        extent(x.shape[2], kh, sh, top, bottom, dh, attrs["rounding"]),
-        extent(x.shape[3], kw, sw, left, right, dw, attrs["rounding"]),
+        extent(x.shape[2], kh, sh, (top, bottom), dh, attrs["rounding"]),
+        extent(x.shape[3], kw, sw, (left, right), dw, attrs["rounding"]),
     )
 
 

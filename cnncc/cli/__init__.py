@@ -122,7 +122,7 @@ def _parsed(argv: Sequence[str] | None) -> argparse.Namespace:
 
 
 def parser() -> usage.Parser:
-    """The parser of the whole command line."""
+    """The parser of the whole command line. Commands find it in their arguments, as `root`."""
     top = usage.Parser(
         prog="cnncc",
         usage="cnncc COMMAND [ARGUMENTS]",
@@ -132,7 +132,7 @@ def parser() -> usage.Parser:
     )
     top.add_argument("-V", "--version", action="version", version=f"cnncc {__version__}")
     add_quiet(top)
-    top.set_defaults(quiet=False)
+    top.set_defaults(quiet=False, root=top)
     commands = top.add_subparsers(title="commands", metavar="COMMAND", prog="cnncc", required=True)
     for command in (*COMMANDS, *HELPERS):
         command.register(commands)

@@ -3,11 +3,9 @@
 from __future__ import annotations
 
 import argparse
-import os
-import sys
 from typing import TYPE_CHECKING, Any
 
-from cnncc.cli import command, screen
+from cnncc.cli import bench_kernels, command, moment, screen
 
 if TYPE_CHECKING:
     from cnncc.bench import Competitor, Result
@@ -61,8 +59,6 @@ def duration(text: str) -> float:
 
 def _run(args: argparse.Namespace) -> int:
     if args.kernels or args.layers:
-        from cnncc.cli import bench_kernels
-
         return bench_kernels.run(args)
     args.rounds, args.seconds = args.rounds or ROUNDS, args.seconds or SECONDS
     return _run_nets(args)
@@ -118,42 +114,17 @@ def _about(args: argparse.Namespace, peers: list[str]) -> dict[str, Any]:
     from cnncc import bench
 
     return {
-        **moment(),
+        **moment.moment(),
         **{key: getattr(args, key) for key in ("target", "batch", "threads", "max_error", "rounds", "seconds")},
         "vs": peers,
         "not_installed": [name for name in bench.PEERS if args.vs is None and name not in peers],
     }
 
 
-def moment() -> dict[str, Any]:
-    """The machine, the date, the load and the command, as plain data."""
-    import shlex
-    from datetime import datetime
-    from pathlib import Path
-
-    from cnncc.machines import targets
-
-    lines = Path("/proc/cpuinfo").read_text().splitlines()
-    models = [line.split(":", 1)[1].strip() for line in lines if line.startswith("model name")]
-    return {
-        "machine": {"cpu": models[0] if models else "unknown", "cores": targets.available_cores()},
-        "date": datetime.now().astimezone().isoformat(timespec="seconds"),
-        "load": os.getloadavg()[0],
-        "command": shlex.join(["cnncc", *sys.argv[1:]]),
-    }
-
-
-def show_moment(about: dict[str, Any]) -> None:
-    """The same for people."""
-    machine = about["machine"]
-    print(f"{machine['cpu']}, {machine['cores']} cores, {about['date']}, load before {about['load']:.2f}")
-    print(about["command"])
-
-
 def _show_about(about: dict[str, Any]) -> None:
     from cnncc.bench import peers
 
-    show_moment(about)
+    moment.show(about)
     print(
         f"float32, batch {about['batch']}, threads {about['threads']}, rounds {about['rounds']}, turns of "
         f"{about['seconds']:g} s, one process awake at a time"

@@ -6,7 +6,7 @@ import statistics
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
-from cnncc.cli import bench, command, screen
+from cnncc.cli import command, moment, screen
 
 if TYPE_CHECKING:
     import argparse
@@ -28,7 +28,7 @@ def run(args: argparse.Namespace) -> int:
     names = kernels.known(args.layers or kernels.LAYERS)
     seconds = args.seconds or kernels.SECONDS
     settings = {"target": args.target, "threads": options.threads, "max_error": options.max_error}
-    about = {**bench.moment(), **settings, "seconds": seconds}
+    about = {**moment.moment(), **settings, "seconds": seconds}
     if not args.json:
         _show_about(about)
     with screen.progress("compiling") as report:
@@ -54,7 +54,7 @@ def _refuse(args: argparse.Namespace) -> None:
 
 
 def _show_about(about: dict[str, Any]) -> None:
-    bench.show_moment(about)
+    moment.show(about)
     print(f"threads {about['threads']}, {about['seconds']:g} s for the candidates of each layer, weights from memory\n")
     print(f"{'layer':<20} {'pick ms':>8} {'best ms':>8} {'ratio':>6} {'tried':>8}  pick -> best", flush=True)
 

@@ -9,7 +9,7 @@ from cnncc.cli import command, screen
 if TYPE_CHECKING:
     import argparse
 
-    from cnncc.report.check import LayerCheck, Report
+    from cnncc.report.check import CheckReport, LayerCheck
 
 
 def _configure(parser: argparse.ArgumentParser) -> None:
@@ -34,7 +34,7 @@ def _run(args: argparse.Namespace) -> int:
     return _tell(report, args)
 
 
-def _check_module(args: argparse.Namespace) -> Report:
+def _check_module(args: argparse.Namespace) -> CheckReport:
     """A compiled module against the network that it says it was made of."""
     from cnncc.base.errors import CnnccError
     from cnncc.frontends import sources
@@ -51,7 +51,7 @@ def _check_module(args: argparse.Namespace) -> Report:
         return check.check_module(model, graph)
 
 
-def _tell(report: Report, args: argparse.Namespace) -> int:
+def _tell(report: CheckReport, args: argparse.Namespace) -> int:
     if args.json:
         command.print_json(report.to_json())
     elif not args.quiet:
@@ -61,7 +61,7 @@ def _tell(report: Report, args: argparse.Namespace) -> int:
     return command.EXIT_OK if report.passed else command.EXIT_CHECK_FAILED
 
 
-def _show(report: Report, everything: bool) -> None:
+def _show(report: CheckReport, everything: bool) -> None:
     ranked = report.layers if everything else sorted(report.layers, key=lambda layer: -layer.error)[:SHOWN]
     rows = [_row(layer) for layer in ranked]
     screen.print_table(("layer", "op", "error", "allowed", "result"), rows, left=2, drop=("op", "allowed"))

@@ -17,7 +17,7 @@ from cnncc.options import DTYPES, WEIGHTS_DTYPES, Options, split_targets
 from cnncc.runtime.cpu import MOST_THREADS
 
 if TYPE_CHECKING:
-    from cnncc.frontends.sources import Source
+    from cnncc.frontends.sources import NetworkSource
     from cnncc.ir import Graph
     from cnncc.runtime.model import Model
 
@@ -229,12 +229,12 @@ def read_bound(args: argparse.Namespace) -> tuple[Graph, str]:
     return found.graph, origin_of(found, args)
 
 
-def origin_of(network: Source, args: argparse.Namespace) -> str:
+def origin_of(network: NetworkSource, args: argparse.Namespace) -> str:
     """Where the weights of a network come from, for people."""
     return network.weights or f"{RANDOM}, seed {args.seed}"
 
 
-def read_source(args: argparse.Namespace) -> Source:
+def read_source(args: argparse.Namespace) -> NetworkSource:
     """NET with weights."""
     from cnncc.frontends import sources
 

@@ -18,9 +18,9 @@ def _configure(parser: argparse.ArgumentParser) -> None:
 
 
 def _run(args: argparse.Namespace) -> int:
-    from cnncc.cli import completion_scripts, parser
+    from cnncc.cli import completion_scripts
 
-    sys.stdout.write(completion_scripts.script(args.shell, parser()))
+    sys.stdout.write(completion_scripts.script(args.shell, args.root))
     return command.EXIT_OK
 
 

@@ -15,7 +15,7 @@ FILES = ("FILE", "MODEL", "MODULE", "INPUT", "DIR")
 
 
 @dataclass(frozen=True)
-class Argument:
+class ShellArgument:
     """An option or a positional argument, and what may stand for its value."""
 
     strings: tuple[str, ...]
@@ -26,13 +26,13 @@ class Argument:
 
 
 @dataclass(frozen=True)
-class Command:
+class ShellCommand:
     """A command with its arguments."""
 
     name: str
     help: str
-    options: tuple[Argument, ...]
-    positionals: tuple[Argument, ...]
+    options: tuple[ShellArgument, ...]
+    positionals: tuple[ShellArgument, ...]
 
     @property
     def words(self) -> tuple[str, ...]:
@@ -46,11 +46,11 @@ class Command:
 
 def script(shell: str, top: Parser) -> str:
     """The script of a shell: `bash`, `zsh` or `fish`."""
-    makers: dict[str, Callable[[list[Command]], Iterator[str]]] = {"bash": bash, "zsh": zsh, "fish": fish}
+    makers: dict[str, Callable[[list[ShellCommand]], Iterator[str]]] = {"bash": bash, "zsh": zsh, "fish": fish}
     return "\n".join(makers[shell](list(commands(top)))) + "\n"
 
 
-def commands(top: Parser) -> Iterator[Command]:
+def commands(top: Parser) -> Iterator[ShellCommand]:
     """All commands of the parser."""
     for action in top.positionals():
         assert isinstance(action.choices, dict)
@@ -58,10 +58,10 @@ def commands(top: Parser) -> Iterator[Command]:
         names = tuple(action.choices)
         for name, parser in action.choices.items():
             options = tuple(argument(option, names) for option in parser.options())
-            yield Command(name, helps[name], options, tuple(argument(p, names) for p in parser.positionals()))
+            yield ShellCommand(name, helps[name], options, tuple(argument(p, names) for p in parser.positionals()))
 
 
-def argument(action: argparse.Action, names: Sequence[str]) -> Argument:
+def argument(action: argparse.Action, names: Sequence[str]) -> ShellArgument:
     """What completes an argument, told by its choices and by what usage lines call its value."""
     valued = action.nargs != 0
     words = tuple(map(str, action.choices or ())) if valued else ()
@@ -75,7 +75,7 @@ def argument(action: argparse.Action, names: Sequence[str]) -> Argument:
         words = tuple(emit.KINDS)
     files = action.metavar in (*FILES, *NETS)
     text = (action.help or "").replace("%%", "%")
-    return Argument(tuple(action.option_strings), text, valued, words, files)
+    return ShellArgument(tuple(action.option_strings), text, valued, words, files)
 
 
 def networks() -> list[str]:
@@ -91,7 +91,7 @@ def all_targets() -> list[str]:
     return machines.names()
 
 
-def bash(found: list[Command]) -> Iterator[str]:
+def bash(found: list[ShellCommand]) -> Iterator[str]:
     """Words are matched by `compgen`; where files fit too, they are added."""
     yield BASH_HEAD.replace("COMMANDS", " ".join(command.name for command in found))
     yield '    case "$command $previous" in'
@@ -108,7 +108,7 @@ def bash(found: list[Command]) -> Iterator[str]:
     yield "        esac;;\n    esac\n}\ncomplete -F _cnncc cnncc"
 
 
-def _files(command: Command) -> str:
+def _files(command: ShellCommand) -> str:
     return "files" if command.files else ""
 
 
@@ -128,7 +128,7 @@ _cnncc() {
     if [[ -z $command ]]; then _cnncc_reply "COMMANDS --help --quiet --version"; return; fi"""
 
 
-def zsh(found: list[Command]) -> Iterator[str]:
+def zsh(found: list[ShellCommand]) -> Iterator[str]:
     """By `_arguments`, with the help of each option."""
     yield "#compdef cnncc\n# Completion of cnncc for zsh, written by `cnncc completion zsh`."
     yield "_cnncc() {\n  local context state state_descr line\n  typeset -A opt_args\n  local -a commands\n  commands=("
@@ -145,7 +145,7 @@ def zsh(found: list[Command]) -> Iterator[str]:
     yield '    esac;;\n  esac\n}\nif [[ $funcstack[1] == _cnncc ]]; then _cnncc "$@"; else compdef _cnncc cnncc; fi'
 
 
-def _zsh_option(option: Argument) -> str:
+def _zsh_option(option: ShellArgument) -> str:
     text = option.help.replace("[", r"\[").replace("]", r"\]").replace(":", r"\:").replace("'", "'\\''")
     value = f":value:{_zsh_action(option.words, option.files)}" if option.valued else ""
     names = "{" + ",".join(option.strings) + "}" if len(option.strings) > 1 else option.strings[0]
@@ -162,7 +162,7 @@ def _zsh_action(words: Sequence[str], files: bool) -> str:
     return listed if words else "_files" if files else " "
 
 
-def fish(found: list[Command]) -> Iterator[str]:
+def fish(found: list[ShellCommand]) -> Iterator[str]:
     """A line for each word that can be completed."""
     yield "# Completion of cnncc for fish, written by `cnncc completion fish`.\ncomplete -c cnncc -f"
     for command in found:
@@ -177,7 +177,7 @@ def fish(found: list[Command]) -> Iterator[str]:
             yield f"{start} -a {_quoted(' '.join(command.words))}"
 
 
-def _fish_option(option: Argument) -> Iterator[str]:
+def _fish_option(option: ShellArgument) -> Iterator[str]:
     for string in option.strings:
         yield f"-l {string[2:]}" if string.startswith("--") else f"-s {string[1:]}"
     if option.valued:

@@ -15,9 +15,7 @@ def _configure(parser: argparse.ArgumentParser) -> None:
 
 
 def _run(args: argparse.Namespace) -> int:
-    from cnncc.cli import parser
-
-    parser().parse_args([args.topic, "--help"] if args.topic else ["--help"])
+    args.root.parse_args([args.topic, "--help"] if args.topic else ["--help"])
     return command.EXIT_OK
 
 

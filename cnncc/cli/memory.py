@@ -11,7 +11,8 @@ if TYPE_CHECKING:
     import argparse
     from collections.abc import Iterator
 
-    from cnncc.report.memory import Report
+    from cnncc.report.memory import MemoryReport
+
 
 SHOWN = 8
 """Tensors at the peak, of which --json has all."""
@@ -51,7 +52,7 @@ def _run(args: argparse.Namespace) -> int:
     return command.EXIT_OK
 
 
-def show(facts: Report, advice: list[str]) -> None:
+def show(facts: MemoryReport, advice: list[str]) -> None:
     """The report, for people."""
     threads = f"{facts.threads} thread{'s' if facts.threads > 1 else ''}"
     print(f"network {facts.name}, batch {facts.batch}, {threads}, target {facts.target}")
@@ -61,7 +62,7 @@ def show(facts: Report, advice: list[str]) -> None:
         screen.print_field("to lower it", line)
 
 
-def _parts(f: Report) -> Iterator[tuple[str, str]]:
+def _parts(f: MemoryReport) -> Iterator[tuple[str, str]]:
     share = f" ({f.added / f.activations:.1%} of the activations)" if f.activations else ""
     order = "changed, for less memory" if f.reordered else "as written"
     proof = "proven to need the least" if f.proven else "no better one was found"
@@ -81,7 +82,7 @@ def _bounded(bound: int, gap: float) -> str:
     return f"{screen.size(bound)}: gap {100 * gap:.1f} %"
 
 
-def _peak(f: Report) -> Iterator[tuple[str, str]]:
+def _peak(f: MemoryReport) -> Iterator[tuple[str, str]]:
     step = f.steps[f.peak]
     yield "peak", f"{step.node} ({step.op}), {screen.size(step.activations)} of activations alive:"
     for held in f.held[:SHOWN]:
@@ -94,7 +95,7 @@ def _peak(f: Report) -> Iterator[tuple[str, str]]:
         yield "largest", f"{most.node} ({most.op}): {parts}, scratch {screen.size(most.scratch)}"
 
 
-def _exceeding(f: Report) -> Iterator[tuple[str, str]]:
+def _exceeding(f: MemoryReport) -> Iterator[tuple[str, str]]:
     for node, over, why in f.exceeding[:EXPLAINED]:
         yield "beyond 15 %", f"{screen.size(over)} for {node}: {why}"
     if len(f.exceeding) > EXPLAINED:

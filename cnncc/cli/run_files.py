@@ -26,7 +26,7 @@ Made = TypeVar("Made")
 
 
 @dataclass(frozen=True)
-class Source:
+class InputFiles:
     """What the user named: a file for each input of the network. Of a folder, files that cannot be read are told and
     left out; any other one is an error."""
 
@@ -49,35 +49,37 @@ def check_there(given: Sequence[str]) -> None:
             raise CnnccError(f"{name}: no such file or folder")
 
 
-def find(given: Sequence[str], inputs: int) -> list[Source]:
+def find(given: Sequence[str], inputs: int) -> list[InputFiles]:
     """The sources that the arguments name; the images of a folder in the order of their paths."""
     if any(os.path.isdir(name) for name in given):
         if inputs > 1:
             raise CnnccError(f"a folder is for networks of one input, this one has {inputs}")
-        return [source for name in given for source in (_folder(name) if os.path.isdir(name) else [Source((name,))])]
+        return [
+            source for name in given for source in (_folder(name) if os.path.isdir(name) else [InputFiles((name,))])
+        ]
     if len(given) % inputs:
         hint = "give one file for each input of each image"
         raise CnnccError(f"the network takes {inputs} inputs, got {len(given)}", hint=hint)
-    return [Source(tuple(given[i : i + inputs])) for i in range(0, len(given), inputs)]
+    return [InputFiles(tuple(given[i : i + inputs])) for i in range(0, len(given), inputs)]
 
 
-def _folder(name: str) -> list[Source]:
+def _folder(name: str) -> list[InputFiles]:
     """Every image file and array below a folder."""
     from cnncc.pictures.images import suffixes
 
     known = suffixes()
     files = (p for p in Path(name).rglob("*") if p.suffix.lower() in known and p.is_file())
-    found = [Source((str(path),), from_folder=True) for path in sorted(files)]
+    found = [InputFiles((str(path),), from_folder=True) for path in sorted(files)]
     if not found:
         raise CnnccError(f"{name}: no images in this folder", hint="PNG, JPEG and the like are images, and .npy arrays")
     return found
 
 
-def chunks(sources: Sequence[Source], model: Model, failed: Callable[[CnnccError], None]) -> Iterator[Chunk]:
+def chunks(sources: Sequence[InputFiles], model: Model, failed: Callable[[CnnccError], None]) -> Iterator[Chunk]:
     """The images of all sources in order, at least a whole batch at a time but for the last; `failed` hears of the
     files of folders that cannot be read."""
     ports = [(about, port) for about, port in zip(model.info["inputs"], model.inputs, strict=True)]
-    parts: list[tuple[Source, list[np.ndarray]]] = []
+    parts: list[tuple[InputFiles, list[np.ndarray]]] = []
     for source, future in ahead(lambda source: _arrays(source, ports), sources, max(READERS, 2 * model.batch)):
         try:
             parts.append((source, future.result()))
@@ -103,7 +105,7 @@ def ahead(make: Callable[[Item], Made], items: Iterable[Item], depth: int) -> It
         yield from waiting
 
 
-def _arrays(source: Source, ports: Sequence[tuple[dict[str, Any], Port]]) -> list[np.ndarray]:
+def _arrays(source: InputFiles, ports: Sequence[tuple[dict[str, Any], Port]]) -> list[np.ndarray]:
     arrays = [_array(file, *port) for file, port in zip(source.files, ports, strict=True)]
     if len({len(array) for array in arrays}) > 1:
         counts = ", ".join(f"{file} {len(array)}" for file, array in zip(source.files, arrays, strict=True))
@@ -122,7 +124,7 @@ def _array(file: str, about: dict[str, Any], port: Port) -> np.ndarray:
     return images.prepare(file, about)
 
 
-def _joined(parts: Sequence[tuple[Source, list[np.ndarray]]]) -> Chunk:
+def _joined(parts: Sequence[tuple[InputFiles, list[np.ndarray]]]) -> Chunk:
     """Of one file with several images each gets a number."""
     import numpy as np
 

@@ -43,7 +43,7 @@ def run(args: argparse.Namespace) -> int:
 def _run_all(
     args: argparse.Namespace,
     model: Model,
-    sources: Sequence[run_files.Source],
+    sources: Sequence[run_files.InputFiles],
     labels: Labels,
     failed: list[CnnccError],
 ) -> int:

@@ -9,7 +9,7 @@ from cnncc.cli import command, screen
 if TYPE_CHECKING:
     import argparse
 
-    from cnncc.report.summary import Layer, Summary
+    from cnncc.report.summary import LayerSummary, Summary
 
 
 def _configure(parser: argparse.ArgumentParser) -> None:
@@ -42,7 +42,7 @@ def show(summary: Summary) -> None:
         screen.print_field(label, text)
 
 
-def _row(layer: Layer) -> tuple[str, ...]:
+def _row(layer: LayerSummary) -> tuple[str, ...]:
     channels, height, width = layer.output
     field = layer.receptive_field_hw
     return (

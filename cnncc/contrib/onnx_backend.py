@@ -25,7 +25,7 @@ from cnncc.runtime.model import Model
 __all__ = ["CnnccBackend", "is_compatible", "prepare", "run_model", "run_node", "supports_device"]
 
 
-class Compiled:
+class CompiledModel:
     """A model compiled for some known inputs."""
 
     def __init__(self, imported: Imported) -> None:
@@ -57,7 +57,7 @@ class CnnccRep(BackendRep):
         self.outputs = [port.name for port in model.graph.output]
         self.known: set[str] = set()
         """Inputs that have to be known: those that `from_onnx` names, and those without elements."""
-        self.compiled: Compiled | None = None
+        self.compiled: CompiledModel | None = None
         self.compiled_for: dict[str, np.ndarray] = {}
         self.shapes: dict[str, tuple[int, ...]] = {}
         self.compile_early()
@@ -74,7 +74,7 @@ class CnnccRep(BackendRep):
         except CnnccError:
             return  # shapes are open
         self.shapes = {port.name: port.shape for port in imported.inputs}
-        self.compiled = Compiled(imported)
+        self.compiled = CompiledModel(imported)
 
     def run(self, inputs: Any, **kwargs: Any) -> tuple[Any, ...]:
         """Runs the model and returns its outputs as a named tuple, in the types and shapes that the model declares.
@@ -87,14 +87,14 @@ class CnnccRep(BackendRep):
         found = self.for_values(arrays).run(arrays)
         return namedtupledict("Outputs", self.outputs)(*found)
 
-    def for_values(self, arrays: Mapping[str, np.ndarray]) -> Compiled:
+    def for_values(self, arrays: Mapping[str, np.ndarray]) -> CompiledModel:
         """The module for these arrays: their shapes, and the values of those that have to be known."""
         shapes = {name: array.shape for name, array in arrays.items() if name not in self.known}
         same = self.shapes == shapes and all(
             name in self.compiled_for and np.array_equal(arrays[name], self.compiled_for[name]) for name in self.known
         )
         if self.compiled is None or not same:
-            self.compiled = Compiled(self.imported(arrays))
+            self.compiled = CompiledModel(self.imported(arrays))
             self.compiled_for = {name: arrays[name] for name in self.known}
             self.shapes = {name: array.shape for name, array in arrays.items() if name not in self.known}
         return self.compiled

@@ -14,9 +14,9 @@ import numpy as np
 from cnncc.base.errors import CnnccError
 from cnncc.pictures import images
 from cnncc.runtime.arrays import text
-from cnncc.runtime.load import read_info
+from cnncc.runtime.load import read_info, reopen
 from cnncc.runtime.model import Model
-from cnncc.runtime.origin import reopen, sha256
+from cnncc.runtime.origin import sha256
 
 
 @dataclass(frozen=True)
@@ -73,8 +73,7 @@ def ship(module: str | os.PathLike[str], threads: int = 1) -> Predictor:
 
 @lru_cache(maxsize=16)
 def _opened(path: str, digest: str, threads: int) -> Model:
-    model: Model = reopen(path, digest, threads)
-    return model
+    return reopen(path, digest, threads)
 
 
 def as_input(column: Any, port: dict[str, Any]) -> np.ndarray:

@@ -13,7 +13,7 @@ from cnncc.frontends.locate import find_net, find_weights
 
 if TYPE_CHECKING:
     from cnncc.frontends.onnx.network import Network
-    from cnncc.frontends.onnx.ports import Port
+    from cnncc.frontends.onnx.ports import OnnxPort
     from cnncc.ir import Graph
     from cnncc.runtime.declared import Declared
     from cnncc.runtime.model import Model
@@ -30,7 +30,7 @@ def exists(source: str | os.PathLike[str]) -> bool:
 
 
 @dataclass(frozen=True)
-class Source:
+class NetworkSource:
     """A network with weights, the file they are from, None if they are drawn, and how the file that it is from declares
     its inputs (by name) and outputs (in order), if it has types and shapes of its own."""
 
@@ -79,7 +79,9 @@ def read_bound(
     return found.graph, found.weights
 
 
-def read_source(source: str | os.PathLike[str], weights: str | os.PathLike[str] | None = None, seed: int = 0) -> Source:
+def read_source(
+    source: str | os.PathLike[str], weights: str | os.PathLike[str] | None = None, seed: int = 0
+) -> NetworkSource:
     """A network with weights from the file `weights`, else from the ONNX model itself or the file beside the network,
     else drawn from `seed`. CnnccError for what does not fit."""
     if is_onnx(source):
@@ -87,14 +89,14 @@ def read_source(source: str | os.PathLike[str], weights: str | os.PathLike[str] 
         inputs = {port.node: declared(port, network.batch) for port in network.inputs if port.node}
         told = inputs, [declared(port, network.batch) for port in network.outputs if port.node], network.notes
         if weights is None:
-            return Source(network.graph, os.fspath(source), *told)
+            return NetworkSource(network.graph, os.fspath(source), *told)
         path = find_weights(source, weights)
-        return Source(bind(network.graph, path, seed), path, *told)
+        return NetworkSource(bind(network.graph, path, seed), path, *told)
     path = find_weights(source, weights)
-    return Source(bind(read(source), path, seed), path)
+    return NetworkSource(bind(read(source), path, seed), path)
 
 
-def declared(port: Port, batch: int) -> Declared:
+def declared(port: OnnxPort, batch: int) -> Declared:
     """How an ONNX file declares an input or output of a graph of so many images."""
     from cnncc.runtime.declared import Declared
 

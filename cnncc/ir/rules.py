@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any, Protocol
 
 Shape = tuple[int, ...]
@@ -30,9 +30,14 @@ class Rules(Protocol):
     def shape(self, shapes: tuple[Shape, ...], attrs: Attrs, /) -> Shape: ...
 
 
+def added_inputs(epilogue: Sequence[tuple[str, object]]) -> int:
+    """How many inputs the steps of an epilogue take: one per fused `add`."""
+    return sum(name == "add" for name, _ in epilogue)
+
+
 def extra_inputs(attrs: Attrs) -> int:
-    """How many inputs the epilogue adds after the op's own: one per fused `add`."""
-    return sum(name == "add" for name, _ in attrs.get("epilogue", ()))
+    """How many inputs of a node come after the op's own, for its epilogue."""
+    return added_inputs(attrs.get("epilogue", ()))
 
 
 def check_arity(arity: tuple[int, int | None], count: int, attrs: Attrs) -> None:

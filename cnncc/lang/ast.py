@@ -4,21 +4,21 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from cnncc.lang.source import Piece
+from cnncc.lang.source import TextPiece
 
 
 @dataclass(frozen=True, slots=True)
-class Number(Piece):
+class Number(TextPiece):
     value: int | float
 
 
 @dataclass(frozen=True, slots=True)
-class Name(Piece):
+class Name(TextPiece):
     name: str
 
 
 @dataclass(frozen=True, slots=True)
-class Arith(Piece):
+class Arith(TextPiece):
     """A computation: `first`, then pairs of an operator and its right side, from left to right. All operators have one
     precedence."""
 
@@ -27,7 +27,7 @@ class Arith(Piece):
 
 
 @dataclass(frozen=True, slots=True)
-class Value(Piece):
+class Value(TextPiece):
     """A number, a parameter, a computation or a word of the language: `64`, `c`, `4*c`, `relu`."""
 
     expr: Expr
@@ -38,28 +38,28 @@ class Value(Piece):
 
 
 @dataclass(frozen=True, slots=True)
-class Sizes(Piece):
+class Sizes(TextPiece):
     """`3x3`, `3x224x224`."""
 
     sides: tuple[Expr, ...]
 
 
 @dataclass(frozen=True, slots=True)
-class Stride(Piece):
+class Stride(TextPiece):
     """`/2`, `/2x1`."""
 
     sides: tuple[Expr, ...]
 
 
 @dataclass(frozen=True, slots=True)
-class Listing(Piece):
+class Listing(TextPiece):
     """`1,2` or `(1, 2)`."""
 
     values: tuple[Expr, ...]
 
 
 @dataclass(frozen=True, slots=True)
-class Range(Piece):
+class Range(TextPiece):
     """`0:16`."""
 
     low: Expr
@@ -67,20 +67,20 @@ class Range(Piece):
 
 
 @dataclass(frozen=True, slots=True)
-class Text(Piece):
+class Text(TextPiece):
     """A name: bare, or in quotes where it has other characters."""
 
     text: str
 
 
 @dataclass(frozen=True, slots=True)
-class Arg(Piece):
+class Arg(TextPiece):
     name: Name | None
     value: Expr
 
 
 @dataclass(frozen=True, slots=True)
-class Call(Piece):
+class Call(TextPiece):
     """A block with arguments, `bottleneck(64, s=2)`."""
 
     name: Name
@@ -88,7 +88,7 @@ class Call(Piece):
 
 
 @dataclass(frozen=True, slots=True)
-class Op(Piece):
+class Op(TextPiece):
     """A chain of ops, or a block and a chain."""
 
     items: tuple[Item, ...]
@@ -96,7 +96,7 @@ class Op(Piece):
 
 
 @dataclass(frozen=True, slots=True)
-class Merge(Piece):
+class Merge(TextPiece):
     name: Name
     arms: tuple[tuple[Group, ...], ...]
     items: tuple[Item, ...]
@@ -104,7 +104,7 @@ class Merge(Piece):
 
 
 @dataclass(frozen=True, slots=True)
-class Refer(Piece):
+class Refer(TextPiece):
     """`save NAME`, `from NAME`, `output [NAME] [as NAME]`."""
 
     verb: str
@@ -114,7 +114,7 @@ class Refer(Piece):
 
 
 @dataclass(frozen=True, slots=True)
-class Group(Piece):
+class Group(TextPiece):
     """The statements of one line, which share a label."""
 
     label: Text | None
@@ -122,20 +122,20 @@ class Group(Piece):
 
 
 @dataclass(frozen=True, slots=True)
-class Param(Piece):
+class Param(TextPiece):
     name: str
     default: Expr | None
 
 
 @dataclass(frozen=True, slots=True)
-class Block(Piece):
+class Block(TextPiece):
     name: Name
     params: tuple[Param, ...]
     body: tuple[Group, ...]
 
 
 @dataclass(frozen=True, slots=True)
-class Net(Piece):
+class Net(TextPiece):
     name: Text
     blocks: tuple[Block, ...]
     body: tuple[Group, ...]

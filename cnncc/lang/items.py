@@ -8,7 +8,7 @@ from typing import Any, NoReturn
 
 from cnncc.lang import ast, foreign
 from cnncc.lang.scope import LARGEST, NUMBERS, Number, Scope
-from cnncc.lang.source import Piece
+from cnncc.lang.source import TextPiece
 
 Pair = tuple[int, int]
 
@@ -19,7 +19,7 @@ class Items:
 
     items: tuple[ast.Item, ...]
     scope: Scope
-    op: Piece
+    op: TextPiece
     word: str = ""
     index: int = 0
 
@@ -35,7 +35,7 @@ class Items:
         self.index += 1
         return self.items[self.index - 1]
 
-    def written(self, piece: Piece) -> str:
+    def written(self, piece: TextPiece) -> str:
         return self.scope.source.text[piece.start : piece.end]
 
     def wanted(self, what: str, hint: str = "") -> NoReturn:
@@ -121,7 +121,7 @@ def two(items: Items, sides: tuple[ast.Expr, ...], least: int) -> Pair:
         height, width, *rest = values
         hint = f"what follows stands apart: `{items.word} {height}x{width} {rest[0]}`"
         message = f"{items.word}: expected height x width, got {'x'.join(map(str, values))}"
-        items.scope.fail(message, Piece(sides[0].start, sides[-1].end), hint)
+        items.scope.fail(message, TextPiece(sides[0].start, sides[-1].end), hint)
     return values[0], values[-1]
 
 

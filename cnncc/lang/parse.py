@@ -12,7 +12,7 @@ from cnncc.base.errors import CnnccError, Span
 from cnncc.lang import ast
 from cnncc.lang.habits import recognise
 from cnncc.lang.nesting import Nesting, NestingError
-from cnncc.lang.source import Piece, Source
+from cnncc.lang.source import Source, TextPiece
 from cnncc.lang.syntax_errors import explain
 from cnncc.lang.tables import kept_parser
 from cnncc.lang.to_tree import NumberError, ToTree, edges
@@ -31,7 +31,7 @@ def syntax_tree(source: Source) -> ast.Net:
     try:
         return parser().parse(source.text)  # type: ignore[return-value]
     except (NestingError, NumberError) as error:
-        found = source.error(error.message, Piece(*edges([error.token])), error.hint)
+        found = source.error(error.message, TextPiece(*edges([error.token])), error.hint)
         raise recognise(source, found) from None
     except (UnexpectedToken, UnexpectedCharacters) as error:
         raise recognise(source, explain(source, error)) from None

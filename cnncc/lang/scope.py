@@ -13,7 +13,7 @@ from typing import NoReturn
 
 from cnncc.base.errors import nearest
 from cnncc.lang import ast
-from cnncc.lang.source import Piece, Source, Stack
+from cnncc.lang.source import Source, Stack, TextPiece
 
 Number = int | float
 OPERATIONS = {"+": operator.add, "-": operator.sub, "*": operator.mul, "/": operator.truediv, "//": operator.floordiv}
@@ -45,24 +45,24 @@ class Scope:
     depth: int = 0
     arms: Iterator[str] = field(default_factory=letters)
     """Letters for the arms of merges without a label in this sequence."""
-    given: dict[str, Piece] = field(default_factory=dict)
+    given: dict[str, TextPiece] = field(default_factory=dict)
     """The first part of each label and name that the author gave here, and its place."""
-    generated: dict[str, tuple[str, Piece]] = field(default_factory=dict)
+    generated: dict[str, tuple[str, TextPiece]] = field(default_factory=dict)
     """The first part of each name that was generated here: what it stands for, and its place."""
 
-    def fail(self, message: str, piece: Piece, hint: str = "") -> NoReturn:
+    def fail(self, message: str, piece: TextPiece, hint: str = "") -> NoReturn:
         raise self.source.error(message, piece, hint, self.stack)
 
     def join(self, segment: str) -> str:
         return f"{self.path}.{segment}" if self.path else segment
 
-    def give(self, name: str, piece: Piece) -> None:
+    def give(self, name: str, piece: TextPiece) -> None:
         """Notes a label or name that the author gave. CnnccError if a generated name has the same first part."""
         first = name.partition(".")[0]
         self.given.setdefault(first, piece)
         self.refuse_alike(first)
 
-    def generate(self, segment: str, what: str, piece: Piece) -> None:
+    def generate(self, segment: str, what: str, piece: TextPiece) -> None:
         """Notes a generated letter or number. CnnccError, at the given name, if a name that the author gave has the
         same first part."""
         self.generated.setdefault(segment, (what, piece))
@@ -78,7 +78,7 @@ class Scope:
         )
         self.fail(message, self.given[first], f"{rule}: choose another name, or label the other one too")
 
-    def arm(self, path: str, piece: Piece) -> Scope:
+    def arm(self, path: str, piece: TextPiece) -> Scope:
         """The scope of an arm of a merge in this sequence. Its values are called `path.0` and so on."""
         return Scope(self.source, path, self.params, self.names.new_child(), self.stack, self.calls, self.deeper(piece))
 
@@ -87,7 +87,7 @@ class Scope:
         stack = ((name.name, self.source.at(name)), *self.stack)
         return Scope(self.source, path, params, ChainMap(), stack, (*self.calls, name.name), self.deeper(name))
 
-    def deeper(self, piece: Piece) -> int:
+    def deeper(self, piece: TextPiece) -> int:
         if self.depth >= DEEPEST:
             self.fail(f"blocks and merges are nested more than {DEEPEST} deep", piece)
         return self.depth + 1
@@ -103,7 +103,7 @@ class Scope:
             value = self.compute(sign, value, self.number(right), expr)
         return value
 
-    def limited(self, value: Number, piece: Piece) -> Number:
+    def limited(self, value: Number, piece: TextPiece) -> Number:
         """The value, if it is not too large. Whole numbers have a largest one, so that no text computes for long. All
         NaNs become one object, so that equal attributes compare as equal."""
         if isinstance(value, int) and abs(value) > LARGEST:
@@ -122,7 +122,7 @@ class Scope:
             return f"{name!r} is no parameter: there are none here"
         return f"{name!r} is no parameter here: {nearest(name, self.params)}"
 
-    def compute(self, sign: str, a: Number, b: Number, piece: Piece) -> Number:
+    def compute(self, sign: str, a: Number, b: Number, piece: TextPiece) -> Number:
         if sign in ("/", "//") and b == 0:
             self.fail("division by zero", piece)
         if sign == "/" and isinstance(a, int) and isinstance(b, int):

@@ -12,7 +12,7 @@ Stack = tuple[tuple[str, Span], ...]
 
 
 @dataclass(frozen=True, slots=True)
-class Piece:
+class TextPiece:
     """Something in a text, from character `start` up to `end` (counted from 0)."""
 
     start: int
@@ -39,9 +39,9 @@ class Source:
         length = max(1, min(end, stop) - start)
         return Span(self.file, row + 1, start - first + 1, length, self.text[first:stop].rstrip("\r"))
 
-    def at(self, piece: Piece) -> Span:
+    def at(self, piece: TextPiece) -> Span:
         return self.span(piece.start, piece.end)
 
-    def error(self, message: str, piece: Piece, hint: str = "", stack: Stack = ()) -> CnnccError:
+    def error(self, message: str, piece: TextPiece, hint: str = "", stack: Stack = ()) -> CnnccError:
         """An error at a piece of the text."""
         return CnnccError(message, self.at(piece), stack, hint)

@@ -13,7 +13,7 @@ from cnncc.base.errors import CnnccError
 from cnncc.lang import foreign
 from cnncc.lang.characters import character_hint
 from cnncc.lang.forms import FORMS
-from cnncc.lang.source import Piece, Source
+from cnncc.lang.source import Source, TextPiece
 
 WORDS = {
     "NET": "`net NAME`",
@@ -142,7 +142,7 @@ def misspelt_block(source: Source, token: Token) -> CnnccError | None:
     close = foreign.HERE.get(word.lower()) == "block" or difflib.get_close_matches(word.lower(), ["block"])
     if not match or not close or word == "block":
         return None
-    place = Piece(match.start(1), match.end(1))
+    place = TextPiece(match.start(1), match.end(1))
     return source.error(f"unknown word {word!r}", place, f"did you mean 'block'? e.g. `{foreign.EXAMPLES['block']}`")
 
 
@@ -155,7 +155,7 @@ def explain(source: Source, error: UnexpectedToken | UnexpectedCharacters) -> Cn
         advice = quotes if text == '"' else quotes_hint(source, start) or character_hint(text)
         if not source.text[:start].strip():
             advice = advice or head_hint(source, source.text[start:])
-        return source.error(f"unexpected character {text!r}", Piece(start, start + 1), advice)
+        return source.error(f"unexpected character {text!r}", TextPiece(start, start + 1), advice)
     token = error.token
     if "NET" in error.expected or (token.line == 1 and source.text.lstrip().lower().startswith("network ")):
         start = source.text[: token.start_pos].rfind("\n") + 1 if token.type == "REF" else token.start_pos or 0
@@ -206,7 +206,7 @@ def never_closed(source: Source, token: Token) -> CnnccError | None:
     bracket = source.text[at]
     if not later_line or (bracket == "{" and (closes_later or not begins_anew(source, token))):
         return None
-    piece = Piece(at, at + 1)
+    piece = TextPiece(at, at + 1)
     return source.error(f"this {bracket!r} is never closed", piece, f"{complaint(token)} in line {token.line}")
 
 
@@ -230,9 +230,9 @@ def open_brackets(text: str) -> list[int]:
 BRACKET = re.compile(r'"(?:[^"\\\n]|\\.)*"|#[^\n]*|[(){}]')
 
 
-def place(source: Source, token: Token) -> Piece:
+def place(source: Source, token: Token) -> TextPiece:
     """The place of the token. The end of the text is the place after its last character that is not blank."""
     if token.type != "$END":
-        return Piece(token.start_pos or 0, token.end_pos or 0)
+        return TextPiece(token.start_pos or 0, token.end_pos or 0)
     end = len(source.text.rstrip())
-    return Piece(end, end + 1)
+    return TextPiece(end, end + 1)

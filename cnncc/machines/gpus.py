@@ -41,8 +41,6 @@ class Gpu:
     blocks_per_multiprocessor: int
     registers_per_multiprocessor: int
     shared_bytes_per_multiprocessor: int
-    shared_bytes_per_block: int
-    """What a block may use without asking the driver for more."""
     memory_gbytes_per_second: float
     l2_gbytes_per_second: float
     l2_bytes: int

@@ -10,7 +10,7 @@ from pathlib import Path
 
 from cnncc.base.errors import CnnccError
 from cnncc.machines import forms
-from cnncc.machines.units import Unit
+from cnncc.machines.units import VectorUnit
 from cnncc.options import Options
 from cnncc.runtime import cpu
 from cnncc.runtime.interface import ALIGN
@@ -38,7 +38,7 @@ class Target:
     isa: str
     """Short name of the vector unit, used in kernel names."""
     vector_bits: int
-    units: tuple[Unit, ...]
+    units: tuple[VectorUnit, ...]
     """What multiplies and adds up vectors; `floats` is one of them."""
     cores: int
     l1_bytes: int
@@ -90,7 +90,7 @@ class Target:
         return weight_bytes <= self.l3_bytes // 2
 
     @cached_property
-    def floats(self) -> Unit:
+    def floats(self) -> VectorUnit:
         """The unit that adds up products of float32 to float32."""
         return next(unit for unit in self.units if (unit.element, unit.sums) == ("float32", "float32"))
 

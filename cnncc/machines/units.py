@@ -13,7 +13,7 @@ BITS = {"float32": 32, "float16": 16, "bfloat16": 16, "int32": 32, "int8": 8}
 
 
 @dataclass(frozen=True)
-class Unit:
+class VectorUnit:
     """A unit that multiplies vectors and adds up the products, lane by lane."""
 
     element: str
@@ -37,7 +37,7 @@ class Unit:
         return BITS[self.element] // 8
 
 
-def read_units(file: str, data: object, vector_bits: int) -> tuple[Unit, ...]:
+def read_units(file: str, data: object, vector_bits: int) -> tuple[VectorUnit, ...]:
     """The units of a target file whose vectors have so many bits. CnnccError, which names file and field, for what does
     not fit the form, and if no unit multiplies float32 and adds up float32."""
     if not isinstance(data, list | tuple) or not all(isinstance(one, dict) for one in data):
@@ -56,8 +56,8 @@ def _check_pairs(file: str, pairs: Sequence[tuple[str, str]]) -> None:
         raise CnnccError(f"{file}: units: none adds up products of float32 to float32, which every network needs")
 
 
-def _read_unit(place: str, data: dict[str, Any], vector_bits: int) -> Unit:
-    keys = {field.name for field in fields(Unit)}
+def _read_unit(place: str, data: dict[str, Any], vector_bits: int) -> VectorUnit:
+    keys = {field.name for field in fields(VectorUnit)}
     wrong = sorted(keys ^ data.keys())
     if wrong:
         raise CnnccError(f"{place}: missing or unknown keys: {', '.join(wrong)}")
@@ -68,7 +68,7 @@ def _read_unit(place: str, data: dict[str, Any], vector_bits: int) -> Unit:
         value = data[key]
         if not isinstance(value, int) or isinstance(value, bool) or value < 1:
             raise CnnccError(f"{place}.{key}: must be a whole number above 0, got {value!r}")
-    unit = Unit(**data)
+    unit = VectorUnit(**data)
     if unit.lanes * BITS[unit.sums] > vector_bits:
         raise CnnccError(f"{place}.lanes: {unit.lanes} of {unit.sums} do not fit into {vector_bits} bits")
     if unit.depth * BITS[unit.element] > BITS[unit.sums]:

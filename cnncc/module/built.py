@@ -16,6 +16,7 @@ from cnncc.module import describe
 from cnncc.module.layout import from_stored
 from cnncc.module.listener import Progress
 from cnncc.module.program import Arena, Program
+from cnncc.plan.homes import Home, InArena, InOutput
 from cnncc.runtime.model import Model
 
 P = TypeVar("P", bound=Program[Any], covariant=True)
@@ -91,11 +92,11 @@ class Built(ABC, Generic[P]):
 
 def traced(program: Program[Any], arena: np.ndarray, outputs: Sequence[np.ndarray]) -> dict[str, np.ndarray]:
     """The values of a run by name, in NCHW, out of the bytes of its arena and its outputs."""
-    buffers = {"arena": arena, **{f"output{i}": o.reshape(-1).view(np.uint8) for i, o in enumerate(outputs)}}
+    buffers: dict[Home, np.ndarray] = {InOutput(i): o.reshape(-1).view(np.uint8) for i, o in enumerate(outputs)}
     values = {}
     for node in program.graph.nodes:
         slot = program.plan.slots[node.name]
-        buffer = buffers.get(slot.kind if slot.kind == "arena" else f"{slot.kind}{slot.storage}")
+        buffer = arena if isinstance(slot.home, InArena) else buffers.get(slot.home)
         if buffer is None:
             continue
         size = node.type.nbytes // node.type.shape[0]

@@ -67,6 +67,5 @@ def _with_work(stage: Stage) -> Iterator[Node]:
     assert stage.plan is not None, "the last phase plans the arena"
     for node in stage.graph.nodes:
         slot = stage.plan.slots[node.name]
-        given = slot.view or slot.kind in ("input", "constant")
-        if not given and (node.op != "concat" or stage.plan.copies.get(node.name)):
+        if slot.computed and (node.op != "concat" or stage.plan.copies.get(node.name)):
             yield node

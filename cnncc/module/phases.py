@@ -12,7 +12,8 @@ from cnncc.ir.text import print_graph
 from cnncc.machines import Machine
 from cnncc.module.listener import SILENT, Listener
 from cnncc.options import DEFAULT, Options
-from cnncc.plan import ArenaPlan, best_order, plan_arena
+from cnncc.plan import ArenaPlan, Slot, best_order, plan_arena
+from cnncc.plan.homes import InArena, InConstant, InInput, InOutput
 
 
 @dataclass(frozen=True)
@@ -34,12 +35,20 @@ class Stage:
     def _places(self) -> list[str]:
         if self.plan is None:
             return []
-        places = {node.name: self.plan.slots[node.name] for node in self.graph.nodes}
-        where = (
-            f"{name}: {s.offset + s.inner}" if s.kind == "arena" else f"{name}: {s.kind} {s.storage} + {s.inner}"
-            for name, s in places.items()
-        )
+        where = (f"{node.name}: {_place(self.plan.slots[node.name])}" for node in self.graph.nodes)
         return ["", f"arena of {self.plan.bytes} bytes, at least {self.plan.bound}; bytes from its start:", *where]
+
+
+def _place(slot: Slot) -> str:
+    match slot.home:
+        case InArena():
+            return str(slot.offset + slot.inner)
+        case InInput(index):
+            return f"input {index} + {slot.inner}"
+        case InOutput(index):
+            return f"output {index} + {slot.inner}"
+        case InConstant(node):
+            return f"constant {node} + {slot.inner}"
 
 
 @dataclass(frozen=True)

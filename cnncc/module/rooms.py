@@ -10,6 +10,7 @@ import math
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import permutations
+from typing import Literal
 
 from cnncc.ir import Graph
 from cnncc.kernels.cpu.room import SHARE
@@ -24,11 +25,14 @@ COUNTER_BYTES = 4
 the chunks that are finished."""
 
 
+RoomKind = Literal["workspace", "scratch"]
+
+
 @dataclass(frozen=True)
 class Room:
     """Bytes of the arena in use during one step of the graph."""
 
-    kind: str
+    kind: RoomKind
     """`workspace`, in which the calls of a node hand each other values, or `scratch`, of which each thread has its
     own."""
     node: str
@@ -111,7 +115,7 @@ def images(call: Call, batch: int) -> int:
     return 1 if call.whole_batch else batch
 
 
-def _wanted(calls: Sequence[Call], batch: int, threads: int) -> dict[str, int]:
+def _wanted(calls: Sequence[Call], batch: int, threads: int) -> dict[RoomKind, int]:
     return {
         "workspace": aligned(max(4 * c.workspace_floats * images(c, batch) for c in calls)),
         "scratch": threads * max(_scratch(c) for c in calls),
@@ -142,19 +146,19 @@ def _in_use(graph: Graph, plan: ArenaPlan) -> Iterator[Occupied]:
         yield occupied
 
 
-def _place(wanted: Mapping[str, int], taken: Sequence[tuple[int, int]]) -> dict[str, tuple[int, int]]:
+def _place(wanted: Mapping[RoomKind, int], taken: Sequence[tuple[int, int]]) -> dict[RoomKind, tuple[int, int]]:
     """Offset and size of each room that one step needs. Of all orders of placing, the one that ends lowest is taken."""
     return min((_first_fit(order, wanted, taken) for order in permutations(wanted)), key=_height)
 
 
-def _height(placed: Mapping[str, tuple[int, int]]) -> int:
+def _height(placed: Mapping[RoomKind, tuple[int, int]]) -> int:
     return max(at + size for at, size in placed.values())
 
 
 def _first_fit(
-    order: Sequence[str], wanted: Mapping[str, int], taken: Sequence[tuple[int, int]]
-) -> dict[str, tuple[int, int]]:
-    placed: dict[str, tuple[int, int]] = {}
+    order: Sequence[RoomKind], wanted: Mapping[RoomKind, int], taken: Sequence[tuple[int, int]]
+) -> dict[RoomKind, tuple[int, int]]:
+    placed: dict[RoomKind, tuple[int, int]] = {}
     for kind in order:
         size = wanted[kind]
         others = [(at, at + n) for at, n in placed.values() if n]

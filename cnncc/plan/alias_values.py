@@ -5,12 +5,13 @@ from __future__ import annotations
 import math
 from collections import Counter
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from cnncc.ir.graph import Graph, Node
 from cnncc.ir.rules import extra_inputs
 from cnncc.ir.types import TensorType
 from cnncc.ops import ACTIVATIONS, ELEMENTWISE, VIEWS
+from cnncc.plan.homes import Home, InArena, InConstant, InInput, InOutput
 from cnncc.plan.pieces import Piece
 
 _POINTWISE = ACTIVATIONS | ELEMENTWISE | {"bn", "prelu"}
@@ -20,10 +21,7 @@ _POINTWISE = ACTIVATIONS | ELEMENTWISE | {"bn", "prelu"}
 class Storage:
     """Memory that one or more values share. `nbytes` counts the whole batch. A step is a position in `graph.nodes`."""
 
-    kind: str
-    """arena, input, output or constant."""
-    name: str
-    """The root value's name; the index (as text) of an input or output."""
+    home: Home
     type: TensorType
     first: int
     """Step of the first write into it."""
@@ -173,17 +171,16 @@ class _Walk:
         last = max(step, last)
         if root in self.storages:
             old = self.storages[root]
-            self.storages[root] = Storage(old.kind, old.name, old.type, old.first, max(old.last, last))
+            self.storages[root] = replace(old, last=max(old.last, last))
         else:
-            kind, name = self._kind(root)
-            self.storages[root] = Storage(kind, name, self.g[root].type, step, last)
+            self.storages[root] = Storage(self._home(root), self.g[root].type, step, last)
 
-    def _kind(self, root: str) -> tuple[str, str]:
+    def _home(self, root: str) -> Home:
         if root in self._outputs:
-            return "output", str(self._outputs[root])
+            return InOutput(self._outputs[root])
         if root in self._inputs:
-            return "input", str(self._inputs[root])
-        return ("constant" if self.g[root].op == "const" else "arena"), root
+            return InInput(self._inputs[root])
+        return InConstant(root) if self.g[root].op == "const" else InArena(root)
 
     def _reusable(self, step: int, node: Node) -> str | None:
         """The root of an input's storage that `node` may overwrite with its result, element by element; None if there
@@ -197,7 +194,7 @@ class _Walk:
             # Overwriting is safe if each element is read only where its result is written: every input in this storage
             # must be read element by element, and have the type of the result.
             fits = storage.nbytes == node.type.nbytes and root not in others and root not in uneven
-            if storage.kind == "arena" and storage.last <= step and fits:
+            if isinstance(storage.home, InArena) and storage.last <= step and fits:
                 return root
         return None
 

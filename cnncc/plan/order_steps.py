@@ -56,10 +56,10 @@ def best_order(g: Graph, align: int = 64) -> BestOrder:
         return BestOrder(g, True)  # one step alone needs that much, in any order
     if needs.pairs() > _MOST_PAIRS:
         return BestOrder(g, False)
-    search = Search(needs, least)
+    search = OrderSearch(needs, least)
     if search.peak >= given:
         return BestOrder(g, search.complete)
-    order = Search(needs, search.peak).order
+    order = OrderSearch(needs, search.peak).order
     ordered = replace(g, nodes=tuple(g.nodes[i] for i in order))
     reached = activation_bound(ordered, align)
     return BestOrder(ordered if reached < given else g, search.complete and reached == search.peak)
@@ -96,7 +96,7 @@ class _State:
         return tuple(sorted({*self.were_ready, *self.now_ready}.difference(self.way.taken)))
 
 
-class Search:
+class OrderSearch:
     """A search over the sets of finished steps, from smaller sets to larger ones. For each set it keeps the way with
     the smallest peak. Peaks below `floor` count as equal; of equal ones it keeps the way that leaves the order of the
     graph least. When its tries are used up, the remaining steps come in the order of the graph."""

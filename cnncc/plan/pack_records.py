@@ -75,16 +75,16 @@ def pack_shapes(
 def _searched(shapes: tuple[Shape, ...], effort: int) -> tuple[tuple[int, ...], tuple[int, ...], int]:
     """The order of placing, the offsets and the total bytes. They are cached, because most programs are planned first
     without guests and then with them."""
-    search = Search(shapes, effort)
+    search = PackSearch(shapes, effort)
     search.greedy()
     search.improve()
     return tuple(search.order), tuple(search.offsets), search.bytes
 
 
-def with_guests(shapes: Sequence[Shape], order: Sequence[int], guests: Sequence[Shape], effort: int) -> Search:
+def with_guests(shapes: Sequence[Shape], order: Sequence[int], guests: Sequence[Shape], effort: int) -> PackSearch:
     """A search over shapes and guests, which begins with the given order or with a better one of the fixed orders.
     Guests come after all shapes."""
-    joint = Search([*shapes, *guests], effort, len(shapes))
+    joint = PackSearch([*shapes, *guests], effort, len(shapes))
     joint.attempt([*order, *range(len(shapes), len(joint.shapes))])
     joint.greedy()
     return joint
@@ -126,7 +126,7 @@ def _stacked(shapes: Sequence[Shape], effort: int) -> tuple[tuple[int, ...], int
     return best
 
 
-class Search:
+class PackSearch:
     """The search of one packing: the best order of placing found so far, and the remaining effort.
 
     The first `hosts` shapes are hosts, and the others guests. The bytes of the hosts count first; among equals, the

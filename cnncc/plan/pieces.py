@@ -51,12 +51,6 @@ def shape_of(record: Record, align: int = 1) -> Shape:
     return (Piece(0, -(-size // align) * align, first, last),)
 
 
-def live_bound(records: Sequence[Record], align: int = 1) -> int:
-    """The largest sum of sizes (rounded up to `align` bytes) that are alive at one step. No packing takes fewer
-    bytes."""
-    return max(live_bytes([shape_of(r, align) for r in records]).values(), default=0)
-
-
 def live_bytes(shapes: Sequence[Shape]) -> dict[int, int]:
     """Step -> bytes alive from that step on. Only steps at which the number changes are keys."""
     changes: dict[int, int] = {}

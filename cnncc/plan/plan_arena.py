@@ -7,6 +7,7 @@ from dataclasses import dataclass, replace
 
 from cnncc.ir.graph import Graph
 from cnncc.plan.alias_values import Aliases, Storage, alias_values, image_bytes
+from cnncc.plan.homes import Home, InArena, InConstant, InInput
 from cnncc.plan.pack_records import pack_shapes
 from cnncc.plan.pieces import Piece, Record, Shape, alive_at, live_bytes, outline, shape_of
 
@@ -19,18 +20,15 @@ _MOST_PIECES = 400
 
 @dataclass(frozen=True)
 class Slot:
-    """Where a value lies: its image i starts at byte `offset + inner + i * image_stride` of the buffer that `kind`
-    names.
+    """Where a value lies: its image i starts at byte `offset + inner + i * image_stride` of the memory
+    that `home` names.
 
-    An input with mean or std is of kind arena: its node computes the value from the caller's buffer.
+    An input with mean or std lies in the arena: its node computes the value from the caller's buffer.
     """
 
-    kind: str
-    """arena, input, output or constant."""
-    storage: str
-    """Name of the storage's root value; for an input or output its index, as text."""
+    home: Home
     offset: int
-    """Bytes from the start of the arena to the storage; 0 for other kinds."""
+    """Bytes from the start of the arena to the storage; 0 for what lies elsewhere."""
     inner: int
     """Bytes from the start of an image of the storage to this value."""
     image_stride: int
@@ -41,6 +39,11 @@ class Slot:
     """Whether the value is an arm that is written inside the storage of its concat."""
     view: bool
     """Whether the value is a part of another value's memory. Its node then has no work."""
+
+    @property
+    def computed(self) -> bool:
+        """Whether the node has work: the value is neither a view nor given."""
+        return not self.view and not isinstance(self.home, InInput | InConstant)
 
 
 @dataclass(frozen=True)
@@ -114,7 +117,7 @@ def _most(shapes: Mapping[str, Shape]) -> int:
 
 def _shapes(g: Graph, aliases: Aliases, align: int, reuse: bool) -> dict[str, Shape]:
     """For each storage in the arena, its pieces: which bytes are in use, and when."""
-    arena = {root: s for root, s in aliases.storages.items() if s.kind == "arena"}
+    arena = {root: s for root, s in aliases.storages.items() if isinstance(s.home, InArena)}
     if not reuse:
         return {root: shape_of((0, len(g.nodes), s.nbytes), align) for root, s in arena.items()}
     return {root: _shape(storage, aliases.lives[root], align) for root, storage in arena.items()}
@@ -138,8 +141,7 @@ def _slots(g: Graph, aliases: Aliases, offsets: Mapping[str, int], batch: int) -
         root, inner = aliases.place[node.name]
         storage = aliases.storages[root]
         slots[node.name] = Slot(
-            kind=storage.kind,
-            storage=storage.name,
+            home=storage.home,
             offset=offsets.get(root, 0),
             inner=inner,
             image_stride=_stride(storage, batch),

@@ -9,6 +9,7 @@ from itertools import pairwise
 
 from cnncc.ir.graph import Graph, Node
 from cnncc.plan.alias_values import Aliases, alias_values, elementwise_inputs, image_bytes, is_normalized
+from cnncc.plan.homes import InArena
 from cnncc.plan.parts import Parts
 
 StepSet = int
@@ -109,7 +110,7 @@ class StepNeeds:
 
     def _own_bytes(self, node: Node) -> int:
         aliases = self.aliases
-        if node.name in aliases.views or aliases.storages[aliases.place[node.name][0]].kind != "arena":
+        if node.name in aliases.views or not isinstance(aliases.storages[aliases.place[node.name][0]].home, InArena):
             return 0
         arms = {i for i in node.inputs if aliases.placed.get(i) == node.name}
         size = image_bytes(node.type) - sum(image_bytes(self.g[i].type) for i in arms)

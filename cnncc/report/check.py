@@ -45,7 +45,7 @@ class LayerCheck:
 
 
 @dataclass(frozen=True)
-class Report:
+class CheckReport:
     """All compared layers of a network, in topological order."""
 
     name: str
@@ -83,7 +83,7 @@ class Report:
         }
 
 
-def check(graph: Graph, options: Options = DEFAULT, seed: int = 0, progress: Progress | None = None) -> Report:
+def check(graph: Graph, options: Options = DEFAULT, seed: int = 0, progress: Progress | None = None) -> CheckReport:
     """Compile a source graph with bound weights, run it and the reference on seeded input, compare what both have.
 
     Outputs are those of the module as it is delivered, where values share memory; the values before them come from
@@ -104,7 +104,7 @@ def check(graph: Graph, options: Options = DEFAULT, seed: int = 0, progress: Pro
     return _report(source, inputs, got, options)
 
 
-def check_module(model: Model, graph: Graph, seed: int = 0) -> Report:
+def check_module(model: Model, graph: Graph, seed: int = 0) -> CheckReport:
     """Run a compiled module and the reference of the graph it was made of, with bound weights, on seeded input; compare
     the outputs, all that a module gives. CnnccError if the graph is another one."""
     batch = model.info["inputs"][0]["shape"][0]
@@ -119,7 +119,9 @@ def check_module(model: Model, graph: Graph, seed: int = 0) -> Report:
     return _report(source, inputs, got, Options(**dtypes))
 
 
-def _report(source: Graph, inputs: Mapping[str, np.ndarray], got: Mapping[str, np.ndarray], options: Options) -> Report:
+def _report(
+    source: Graph, inputs: Mapping[str, np.ndarray], got: Mapping[str, np.ndarray], options: Options
+) -> CheckReport:
     """Values against those of the reference."""
     weights_dtype = options.weights_dtype
     if weights_dtype == "float32":
@@ -162,7 +164,7 @@ def _random_input(node: Node, rng: np.random.Generator) -> np.ndarray:
 
 def compare(
     graph: Graph, got: Mapping[str, np.ndarray], expected: Mapping[str, np.ndarray], dtype: str = "float32"
-) -> Report:
+) -> CheckReport:
     """Compare all values of the source graph that the compiled module still computes, except its inputs."""
     bounds = tolerances(graph, dtype)
     layers = [
@@ -170,7 +172,7 @@ def compare(
         for node in graph.nodes
         if node.name in got and node.op != "input"
     ]
-    return Report(graph.name, tuple(layers))
+    return CheckReport(graph.name, tuple(layers))
 
 
 LARGEST_ERROR = 1e-4

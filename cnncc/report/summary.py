@@ -20,7 +20,7 @@ FOLDING = frozenset(["conv", "conv_transpose", "fc"])
 
 
 @dataclass(frozen=True)
-class Layer:
+class LayerSummary:
     """One node of the source graph.
 
     `op` is the word that the language has for it (`dwconv` for a convolution with one group a channel); `output` is
@@ -41,7 +41,7 @@ class Layer:
     """Kernel and stride as the language writes them (`3x3 /2`), empty for ops without."""
 
 
-class Arena(Protocol):
+class ArenaSummary(Protocol):
     """Memory a compiled module asks of its caller, in bytes: `total_bytes` is activations (`bytes`, of which no plan
     needs less than `bound`) and what kernels and threads add to that. It counts what is stored, channels rounded up to
     whole blocks and parts to 64 bytes, so for a small network it can be more than the activations of its layers
@@ -63,9 +63,9 @@ class Summary:
     statistics."""
 
     name: str
-    layers: tuple[Layer, ...]
+    layers: tuple[LayerSummary, ...]
     params: int
-    arena: Arena
+    arena: ArenaSummary
 
     @property
     def macs(self) -> int:
@@ -94,15 +94,15 @@ class Summary:
         return {"name": self.name, **totals, **arena, "layers": [asdict(layer) for layer in self.layers]}
 
 
-def summarize(graph: Graph, arena: Arena) -> Summary:
+def summarize(graph: Graph, arena: ArenaSummary) -> Summary:
     """Figures of a source graph: one with shapes, before any pass fused layers."""
     fields = ops.receptive_field(graph)
     layers = tuple(_layer(graph, node, fields[node.name]) for node in graph.nodes)
     return Summary(graph.name, layers, ops.total_params(graph), arena)
 
 
-def _layer(graph: Graph, node: Node, field: tuple[int, int]) -> Layer:
-    return Layer(
+def _layer(graph: Graph, node: Node, field: tuple[int, int]) -> LayerSummary:
+    return LayerSummary(
         name=node.name,
         op=_word(graph, node),
         output=node.type.chw,

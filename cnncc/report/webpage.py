@@ -68,7 +68,7 @@ class Cell:
 
 
 @dataclass(frozen=True)
-class Row:
+class TableRow:
     """A row of a table, with the name that links lead to, and what shows when the pointer rests on it."""
 
     cells: Sequence[Cell]
@@ -82,7 +82,7 @@ class Row:
         return f"<tr{names}>{''.join(c.write(h) for c, h in zip(self.cells, heads, strict=True))}</tr>"
 
 
-def table(what: str, heads: Sequence[str], rows: Sequence[Row], total: Row | None = None) -> str:
+def table(what: str, heads: Sequence[str], rows: Sequence[TableRow], total: TableRow | None = None) -> str:
     """A table that a person can sort and filter; `what` it lists is told to who hears the page. The first cell of a row
     is its name; columns whose cells have numbers are sorted by these, largest first."""
     numbered = [any(row.cells[i].number is not None for row in rows) for i in range(len(heads))]

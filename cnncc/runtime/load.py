@@ -17,8 +17,8 @@ from cnncc.base.errors import CnnccError, reason
 from cnncc.runtime import cpu, wasm_section
 from cnncc.runtime.cuda.driver import cuda_model
 from cnncc.runtime.interface import FORMAT, Code, ModelState
-from cnncc.runtime.model import Model
-from cnncc.runtime.origin import Origin
+from cnncc.runtime.model import EntryPoint, Model
+from cnncc.runtime.origin import HINT, Origin, sha256
 
 SECTION = b".cnncc"
 ARCHIVE = b"!<arch>\n"
@@ -87,12 +87,22 @@ def load(
     weights are missing or altered.
     """
     info = read_info(path)
-    origin = Origin.of(path, weights)
+    origin = Origin.of(path, reopen, weights)
     _check(path, info, threads)
     model = _bind(_open(origin.path, info), info, origin)
     if threads is not None:
         model.set_threads(threads)
     return model
+
+
+def reopen(path: str, digest: str, threads: int | None, weights: str | None = None) -> Model:
+    """The model that was pickled. CnnccError if its file is gone or is another one now."""
+    found = sha256(Path(path))
+    if found != digest:
+        raise CnnccError(
+            f"{path} is not the module that was pickled: its sha256 is {found[:12]}, not {digest[:12]}", hint=HINT
+        )
+    return load(path, weights, threads)
 
 
 def _check(path: str | os.PathLike[str], info: dict[str, Any], threads: int | None) -> None:
@@ -134,14 +144,14 @@ def _bind(library: ctypes.CDLL, info: dict[str, Any], origin: Origin) -> Model:
         get = library[f"{name}_model_get"]
         get.restype = ctypes.c_void_p
         if "cuda" in info:
-            return cuda_model(info, library, run, get(), error_text, origin)
-        return Model(info, run, get(), error_text, keep=(library,), origin=origin)
+            return cuda_model(info, EntryPoint(run, get(), error_text, (library,)), origin)
+        return Model(info, EntryPoint(run, get(), error_text, (library,)), origin)
     file = info["weights"]["file"]
     if Path(file).name != file:
         raise CnnccError(f"{origin.path}: its weights would lie outside its folder, in {file!r}")
     beside = origin.path.with_name(file)
     state = _open_weights(library, name, origin.weights or beside, error_text)
-    return Model(info, run, ctypes.addressof(state), error_text, keep=(library, state), origin=origin)
+    return Model(info, EntryPoint(run, ctypes.addressof(state), error_text, (library, state)), origin)
 
 
 def _open_weights(library: ctypes.CDLL, name: str, file: Path, error_text: Callable[[int], str]) -> ModelState:

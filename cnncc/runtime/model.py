@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import ctypes
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -15,7 +15,22 @@ from cnncc.runtime.declared import Declared
 from cnncc.runtime.interface import Threads
 from cnncc.runtime.origin import Origin
 
-__all__ = ["InputError", "Model", "Port"]
+__all__ = ["EntryPoint", "InputError", "Model", "Port"]
+
+
+@dataclass(frozen=True, eq=False)
+class EntryPoint:
+    """Where the code of an opened module begins, and what must live as long as it."""
+
+    run: Callable[..., int]
+    """The function `NAME_run_with`."""
+    model: int
+    """Address of the model it runs."""
+    error_text: Callable[[int], str]
+    keep: tuple[object, ...]
+    """The library first, then what it reads: weights, the state of its model."""
+    parallel_for: int | None = None
+    """Address of what starts threads; None for the module's own pool."""
 
 
 class Model:
@@ -25,18 +40,8 @@ class Model:
     from `load` can be pickled. The pickle holds the path and the hash of the file, not the file.
     """
 
-    def __init__(
-        self,
-        info: dict[str, Any],
-        run: Callable[..., int],
-        model: int,
-        error_text: Callable[[int], str],
-        parallel_for: int | None = None,
-        keep: Sequence[object] = (),
-        origin: Origin | None = None,
-    ) -> None:
-        """`run` is the module's function `NAME_run_with`, and `model` the address of the model that it takes.
-        `parallel_for` is the address of the function that starts threads; None stands for the module's own pool."""
+    def __init__(self, info: dict[str, Any], entry: EntryPoint, origin: Origin | None = None) -> None:
+        """A module that says `info` of itself; `origin` is the file it was loaded from, if there is one."""
         self.info = info
         """What the module says of itself, as `cnncc info --json` prints it: name, shapes, target, versions, memory in
         bytes, kernels."""
@@ -44,11 +49,8 @@ class Model:
         """One `Port` for each array that a call takes, in order."""
         self.outputs = tuple(Port(p["name"], tuple(p["shape"])) for p in info["outputs"])
         """One `Port` for each result, in order."""
-        self._run = run
-        self._model = ctypes.c_void_p(model)
-        self._error_text = error_text
-        self._threads = Threads(int(info["threads"]), parallel_for)
-        self._keep = tuple(keep)
+        self._entry = entry
+        self._threads = Threads(int(info["threads"]), entry.parallel_for)
         self._origin = origin
         self._chosen: int | None = None
         self._arenas: list[np.ndarray] = []
@@ -192,9 +194,10 @@ class Model:
         """One run of the compiled code; ctypes releases the interpreter's lock meanwhile."""
         plain = [np.require(array, requirements=("C", "A")) for array in inputs]
         pointers = [ctypes.c_void_p(a.ctypes.data) for a in (*plain, *results, arena)]
-        code = self._run(self._model, *pointers, ctypes.c_size_t(arena.nbytes), ctypes.byref(self._threads))
+        model = ctypes.c_void_p(self._entry.model)
+        code = self._entry.run(model, *pointers, ctypes.c_size_t(arena.nbytes), ctypes.byref(self._threads))
         if code:
-            text = self._error_text(code)
+            text = self._entry.error_text(code)
             raise CnnccError(f"{self.name}: run failed: {text}", hint=self._advice(text))
 
     def _advice(self, text: str) -> str:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import os
+from collections.abc import Callable
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
@@ -36,32 +37,25 @@ class Origin:
 
     path: Path
     stamp: Stamp
+    reopen: Callable[..., Any]
+    """Loads the model again, in another process, from what `recipe` stores."""
     weights: Path | None = None
     """The file of its weights, where the caller said so; the module itself knows their hash."""
 
     @staticmethod
-    def of(path: str | os.PathLike[str], weights: str | os.PathLike[str] | None = None) -> Origin:
+    def of(
+        path: str | os.PathLike[str], reopen: Callable[..., Any], weights: str | os.PathLike[str] | None = None
+    ) -> Origin:
         """Raises CnnccError for a file that cannot be read."""
-        return Origin(Path(path).resolve(), _stamp(Path(path)), None if weights is None else Path(weights).resolve())
+        beside = None if weights is None else Path(weights).resolve()
+        return Origin(Path(path).resolve(), _stamp(Path(path)), reopen, beside)
 
     def recipe(self, threads: int | None) -> tuple[Any, ...]:
         """What pickle stores. CnnccError if the file is not the one that was loaded any more."""
         if _stamp(self.path) != self.stamp:
             raise CnnccError(f"{self.path} has changed since it was loaded", hint="load it again before pickling it")
         weights = None if self.weights is None else str(self.weights)
-        return reopen, (str(self.path), sha256(self.path), threads, weights)
-
-
-def reopen(path: str, digest: str, threads: int | None, weights: str | None = None) -> Any:
-    """The model that was pickled. CnnccError if its file is gone or is another one now."""
-    from cnncc.runtime.load import load
-
-    found = sha256(Path(path))
-    if found != digest:
-        raise CnnccError(
-            f"{path} is not the module that was pickled: its sha256 is {found[:12]}, not {digest[:12]}", hint=HINT
-        )
-    return load(path, weights, threads)
+        return self.reopen, (str(self.path), sha256(self.path), threads, weights)
 
 
 def sha256(path: Path) -> str:

@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from cnncc.base.errors import CnnccError, nearest
+from cnncc.base.errors import CnnccError
 from cnncc.ir import Graph
 
 DTYPES = ("float32", "float16", "bfloat16")
@@ -24,12 +24,6 @@ OPS = frozenset({"fc"})
 
 _OVERFLOW = {"float32": np.inf, "float16": 65520.0, "bfloat16": 2.0**128 * (1 - 2.0**-9)}
 """The smallest number that would be rounded to infinity: the middle between the largest number and the next one."""
-
-
-def check_dtype(dtype: str) -> None:
-    """CnnccError for a type that weights cannot have."""
-    if dtype not in DTYPES:
-        raise CnnccError(f"unknown type of weights {dtype!r}", hint=nearest(dtype, DTYPES))
 
 
 def check_range(weight: np.ndarray, dtype: str, name: str) -> None:

@@ -44,7 +44,7 @@ LARGEST = 1 << 32
 
 
 @dataclass
-class Storage:
+class TorchStorage:
     """Raw numbers. They are filled in when they are read."""
 
     dtype: str
@@ -62,7 +62,7 @@ class Storage:
 class Tensor:
     """A view of a storage, in elements."""
 
-    storage: Storage
+    storage: TorchStorage
     offset: int
     shape: tuple[int, ...]
     stride: tuple[int, ...]
@@ -85,7 +85,7 @@ class Unknown(pickle.UnpicklingError):
 
 def rebuild(storage: Any, offset: Any, shape: Any, stride: Any, *rest: Any) -> Tensor:
     """torch._utils._rebuild_tensor_v2."""
-    if not isinstance(storage, Storage):
+    if not isinstance(storage, TorchStorage):
         raise Unknown("a tensor without a storage")
     return Tensor(storage, int(offset), tuple(map(int, shape)), tuple(map(int, stride)))
 
@@ -105,10 +105,10 @@ KNOWN: Mapping[tuple[str, str], Any] = {
 """All classes and functions that a pickle may name."""
 
 
-class Reader(pickle.Unpickler):
+class PickleReader(pickle.Unpickler):
     """An unpickler that knows only the classes and functions of `KNOWN`."""
 
-    def __init__(self, file: io.BufferedIOBase, storage: Callable[[str, str, int], Storage]) -> None:
+    def __init__(self, file: io.BufferedIOBase, storage: Callable[[str, str, int], TorchStorage]) -> None:
         super().__init__(file, encoding="utf-8")
         self.storage = storage
 
@@ -117,7 +117,7 @@ class Reader(pickle.Unpickler):
             raise Unknown(f"the file names {module}.{name}, which no state dict of tensors needs")
         return KNOWN[module, name]
 
-    def persistent_load(self, pid: Any) -> Storage:
+    def persistent_load(self, pid: Any) -> TorchStorage:
         """('storage', class, key, device, number of elements, view)."""
         if not (isinstance(pid, tuple) and len(pid) >= 5 and pid[0] == "storage" and pid[1] in STORAGES):
             raise Unknown("the file refers to something that is no storage of numbers")
@@ -164,14 +164,14 @@ def archive(file: Any) -> Any:
     with zipfile.ZipFile(file) as zipped:
         (pickled,) = [name for name in zipped.namelist() if name.endswith("/data.pkl") or name == "data.pkl"]
         folder = pickled.removesuffix("data.pkl")
-        known: dict[str, Storage] = {}
+        known: dict[str, TorchStorage] = {}
 
-        def storage(kind: str, key: str, count: int) -> Storage:
+        def storage(kind: str, key: str, count: int) -> TorchStorage:
             if key not in known:
-                known[key] = Storage(STORAGES[kind], count, entry(zipped, f"{folder}data/{key}"))
+                known[key] = TorchStorage(STORAGES[kind], count, entry(zipped, f"{folder}data/{key}"))
             return known[key]
 
-        return Reader(io.BytesIO(entry(zipped, pickled)), storage).load()
+        return PickleReader(io.BytesIO(entry(zipped, pickled)), storage).load()
 
 
 def entry(zipped: zipfile.ZipFile, name: str) -> bytes:
@@ -184,13 +184,13 @@ def legacy(file: Any) -> Any:
     """The format before 1.6: magic number, protocol, system, objects, keys of the storages, then each storage with its
     length."""
     file.seek(0)
-    storages: dict[str, Storage] = {}
+    storages: dict[str, TorchStorage] = {}
 
-    def storage(kind: str, key: str, count: int) -> Storage:
-        return storages.setdefault(key, Storage(STORAGES[kind], count))
+    def storage(kind: str, key: str, count: int) -> TorchStorage:
+        return storages.setdefault(key, TorchStorage(STORAGES[kind], count))
 
     def load() -> Any:
-        return Reader(file, storage).load()
+        return PickleReader(file, storage).load()
 
     if load() != MAGIC or load() != PROTOCOL:
         raise ValueError("it does not begin as one")

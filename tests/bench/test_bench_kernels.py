@@ -49,7 +49,7 @@ def test_a_pick_that_is_far_off_is_said_and_exits_1(capsys, monkeypatch):
 
 def test_a_layer_is_picked_for_the_memory_it_is_measured_from():
     """Alone its weights would stay in the last cache, where large tiles win; in a large network fewer weights do."""
-    setting = Setting(targets.load("x86-64-v4"), 2, 1e-5)
+    setting = Setting(targets.load("x86-64-v4"), Options(threads=2))
     cold, warm = (
         layer_of("256x14x14: relu; conv 3x3 256", s).pick for s in (setting, replace(setting, weights_stay=True))
     )
@@ -58,7 +58,7 @@ def test_a_layer_is_picked_for_the_memory_it_is_measured_from():
 
 def test_winners_are_measured_once_more(monkeypatch):
     """A candidate that only was lucky in the search has no ratio above 1 in the rounds after it."""
-    layer = layer_of(LAYERS[SMALL], Setting(HOST, 1, 1e-5))
+    layer = layer_of(LAYERS[SMALL], Setting(HOST, Options(threads=1)))
     made = kernels.Found(layer.candidates[0], False, 1e-3, 9e-3, 3, 0, True)
     monkeypatch.setattr(kernels, "search_layer", lambda *args: made)
     monkeypatch.setattr(kernels, "CONFIRM", 3)
@@ -90,7 +90,7 @@ def test_another_processor_is_refused(monkeypatch):
 @pytest.mark.parametrize("name", [name for name in LAYERS if name.startswith("first-3x3")])
 def test_first_layers_leave_registers_for_the_pixels_that_taps_share(name):
     """14 pixels x 2 blocks fit for themselves, and took twice as long as 8 x 2: LLVM keeps what taps share."""
-    pick = layer_of(LAYERS[name], Setting(HOST, 1, 1e-5)).pick
+    pick = layer_of(LAYERS[name], Setting(HOST, Options(threads=1))).pick
     assert isinstance(pick, DirectChoice)
     shared = pick.tile.columns - 1
     assert (pick.tile.pixels * pick.tile.groups + pick.tile.groups) * HOST.vectors + shared <= HOST.floats.registers

@@ -12,7 +12,7 @@ from PIL import Image
 from cnncc import api, lang, passes, weights
 from cnncc.base.errors import CnnccError
 from cnncc.module.cpu.build import Build
-from cnncc.report.check import LayerCheck, Report
+from cnncc.report.check import CheckReport, LayerCheck
 
 NET = """net tiny
 input 1x8x8
@@ -384,7 +384,7 @@ def test_check_passes_and_prints_the_worst_layer(cnncc, net):
 def test_check_exits_1_and_names_the_first_layer_outside(cnncc, net, monkeypatch):
     good = LayerCheck("conv1", "conv", 1e-7, 1e-5, 2, 0.0, None, None, None)
     bad = LayerCheck("fc", "fc", 0.5, 1e-5, 9999, 0.25, (0, 3), 1.5, 1.0)
-    monkeypatch.setattr("cnncc.report.check.check", lambda *args: Report("tiny", (good, bad)))
+    monkeypatch.setattr("cnncc.report.check.check", lambda *args: CheckReport("tiny", (good, bad)))
     result = cnncc("check", net)
     assert result.code == 1
     assert "first layer outside its tolerance: fc (fc), 5.00e-01 > 1.00e-05" in result.out

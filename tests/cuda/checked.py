@@ -14,7 +14,8 @@ import numpy as np
 
 from cnncc.ir import Node
 from cnncc.kernels.gpu.spec import GpuKernel
-from cnncc.kernels.shared.spec import Call, Operand
+from cnncc.kernels.shared.operands import Operand, PackedWeight, RawInput, Workspace
+from cnncc.kernels.shared.spec import Call
 from cnncc.module.gpu.program import CudaProgram, kernel_of
 from cnncc.module.gpu.source import cuda_source
 from cnncc.module.layout import from_stored, to_stored
@@ -153,10 +154,7 @@ class NodeRun:
         result.data[:] = np.nan
         slots = self.program.plan.slots
         for name in self.node.inputs if slots[self.node.name].in_place and every == 1 else ():
-            if (slots[name].storage, slots[name].offset) == (
-                slots[self.node.name].storage,
-                slots[self.node.name].offset,
-            ):
+            if (slots[name].home, slots[name].offset) == (slots[self.node.name].home, slots[self.node.name].offset):
                 result = memories[name]
         for packed in self.program.selections[self.node.name].weights:
             memories[f"weight {packed.name}"] = self._flat(packed.compute())
@@ -169,12 +167,14 @@ class NodeRun:
         return self._read(result)
 
     def _memory(self, memories: dict[str, Memory], result: Memory, operand: Operand) -> Memory:
-        if operand.kind == "workspace":
-            whole = memories["workspace"]
-            return Memory(whole.data[operand.offset :], whole.allowed[operand.offset :])
-        key = {"weight": f"weight {operand.name}", "raw": "raw"}.get(operand.kind)
-        if key is not None:
-            return memories[key]
+        match operand:
+            case Workspace(_, offset):
+                whole = memories["workspace"]
+                return Memory(whole.data[offset:], whole.allowed[offset:])
+            case PackedWeight(name):
+                return memories[f"weight {name}"]
+            case RawInput():
+                return memories["raw"]
         return result if operand.name == self.node.name else memories[operand.name]
 
     @staticmethod

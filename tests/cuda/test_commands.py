@@ -12,7 +12,7 @@ from cnncc import lang, weights
 from cnncc.base import resources
 from cnncc.base.errors import CnnccError
 from cnncc.cli import main
-from cnncc.kernels.gpu.conv import ConvConfig
+from cnncc.kernels.gpu.conv import GpuConvConfig
 from cnncc.kernels.gpu.model import resident_blocks, stream_estimate
 from cnncc.machines import gpus
 from cnncc.module.gpu.build import CudaBuild, build_program
@@ -116,7 +116,7 @@ def test_small_layers_split_their_sum_and_large_ones_do_not() -> None:
         name: call.kernel.config.splits
         for name, selection in program.selections.items()
         for call in selection.calls
-        if isinstance(call.kernel.config, ConvConfig)
+        if isinstance(call.kernel.config, GpuConvConfig)
     }
     assert splits["conv1.relu"] == 1
     assert splits["conv5.1.a.1.relu"] > 4

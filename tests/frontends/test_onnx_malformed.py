@@ -363,6 +363,14 @@ def test_what_takes_long_to_evaluate_is_computed_by_the_network() -> None:
     assert "upsample" in [n.op for n in from_onnx(proto).graph.nodes]
 
 
+@pytest.mark.parametrize("op", ["GatherElements", "Gather", "ScatterElements"])
+def test_known_indices_that_are_no_integers_are_refused_at_once(op: str) -> None:
+    known = {"k": np.arange(6, dtype=np.float32).reshape(2, 3), "i": np.full((2, 3), np.nan, np.float32)}
+    inputs = "k i k" if op == "ScatterElements" else "k i"
+    proto = model(node(op, inputs, "z"), node("Add", "x z", "y"), shape=(1, 4, 2, 3), **known)
+    assert "input 1 (indices) must be of integers" in refusal(proto)
+
+
 def test_a_network_of_constants_is_not_compiled() -> None:
     value = numpy_helper.from_array(np.ones((1, 3), np.float32))
     graph = from_onnx(model(node("Constant", "", "c", value=value), node("Relu", "c", "y"))).graph

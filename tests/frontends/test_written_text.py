@@ -234,16 +234,16 @@ def test_the_search_for_blocks_ends(monkeypatch: pytest.MonkeyPatch) -> None:
 def test_the_budget_is_for_thousands_of_statements(monkeypatch: pytest.MonkeyPatch) -> None:
     """A run of statements is looked at once in each search, however many statements there are."""
     tried: list[int] = []
-    original = blocks.Search.best
+    original = blocks.BlockSearch.best
 
-    def counted(search: blocks.Search, top: Any) -> Any:
+    def counted(search: blocks.BlockSearch, top: Any) -> Any:
         before = search.left
         try:
             return original(search, top)
         finally:
             tried.append(before - search.left)
 
-    monkeypatch.setattr(blocks.Search, "best", counted)
+    monkeypatch.setattr(blocks.BlockSearch, "best", counted)
     rng = np.random.default_rng(1)
     graph = chain([PIECES[i] for i in rng.integers(0, len(PIECES), 300)])
     written = net_text(graph)

@@ -17,7 +17,7 @@ from cnncc.kernels.cpu.winograd import pack_winograd
 from cnncc.kernels.shared.spec import Site
 from cnncc.kernels.shared.winograd import matrices
 from cnncc.machines import targets
-from cnncc.machines.units import Unit
+from cnncc.machines.units import VectorUnit
 from cnncc.module.lower import lower
 from cnncc.options import Options
 
@@ -28,7 +28,7 @@ EDGES = (1, 2, 3, 4, 5, 7, 8, 9, 15, 16, 17, 31, 32, 33)
 @st.composite
 def micros(draw: st.DrawFn) -> Micro:
     lanes, depth = draw(st.sampled_from([1, 4, 8, 16])), draw(st.sampled_from([1, 2, 4]))
-    unit = Unit("int8", "int32", lanes, depth, 16, 2, 4)
+    unit = VectorUnit("int8", "int32", lanes, depth, 16, 2, 4)
     return Micro(unit, draw(st.sampled_from([4, 8, 16])))
 
 

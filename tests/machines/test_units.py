@@ -10,18 +10,18 @@ import pytest
 from cnncc.base import resources
 from cnncc.base.errors import CnnccError
 from cnncc.machines import targets
-from cnncc.machines.units import Unit, read_units
+from cnncc.machines.units import VectorUnit, read_units
 
 FLOATS = {"element": "float32", "sums": "float32", "lanes": 8, "depth": 1, "registers": 16, "ports": 2, "latency": 4}
 DOTS = {**FLOATS, "element": "int8", "sums": "int32", "depth": 4}
 
 
-def read(*units: dict[str, Any]) -> tuple[Unit, ...]:
+def read(*units: dict[str, Any]) -> tuple[VectorUnit, ...]:
     return read_units("a.toml", list(units), 256)
 
 
 def test_a_dot_product_is_a_unit_like_any_other() -> None:
-    assert read(FLOATS, DOTS) == (Unit(**FLOATS), Unit(**DOTS))
+    assert read(FLOATS, DOTS) == (VectorUnit(**FLOATS), VectorUnit(**DOTS))
 
 
 @pytest.mark.parametrize(

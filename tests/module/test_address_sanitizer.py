@@ -23,6 +23,7 @@ from cnncc.base import resources
 from cnncc.module import toolchain
 from cnncc.module.cpu.build import Build, build_program
 from cnncc.options import Options
+from cnncc.plan.homes import InArena
 from cnncc.plan.pieces import Piece
 from cnncc.plan.plan_arena import Tenant
 
@@ -90,11 +91,11 @@ def _tools(tmp_path_factory) -> None:
 def spread(build: Build) -> tuple[Build, list[int]]:
     """The network with a gap before each value of the arena and after the last; and where the gaps are."""
     plan = build.program.plan
-    starts = sorted({slot.offset for slot in plan.slots.values() if slot.kind == "arena"})
+    starts = sorted({slot.offset for slot in plan.slots.values() if isinstance(slot.home, InArena)})
     moved = {start: start + GAP * (i + 1) for i, start in enumerate(starts)}
     end = -(-plan.bytes // 64) * 64 + GAP * len(starts)
     slots = {
-        name: replace(slot, offset=moved[slot.offset]) if slot.kind == "arena" else slot
+        name: replace(slot, offset=moved[slot.offset]) if isinstance(slot.home, InArena) else slot
         for name, slot in plan.slots.items()
     }
     whole = Tenant("values and gaps", 0, (Piece(0, end + GAP, 0, len(plan.slots)),))

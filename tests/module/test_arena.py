@@ -14,11 +14,13 @@ import pytest
 from cnncc import api, lang, weights
 from cnncc.base import resources
 from cnncc.kernels.cpu.room import SHARE
-from cnncc.kernels.shared.spec import Call, Operand
+from cnncc.kernels.shared.operands import Operand, PackedWeight, RawInput, Workspace
+from cnncc.kernels.shared.spec import Call
 from cnncc.module.cpu.build import Build
 from cnncc.module.cpu.emit import machine_of
 from cnncc.module.cpu.program import CpuProgram
 from cnncc.options import Options
+from cnncc.plan.homes import Home, InArena, InInput, InOutput
 from cnncc.runtime.interface import ALIGN
 
 ZOO = sorted(p.stem for p in resources.directory("models").glob("*.net"))
@@ -77,7 +79,7 @@ class Steps:
         for room in (r for r in self.program.memory.rooms if r.step == step):
             mask[room.offset : room.offset + room.bytes] = True
         slot, kind = self.program.plan.slots[name], self.program.graph[name].type
-        for image in range(kind.shape[0]) if slot.kind == "arena" else ():
+        for image in range(kind.shape[0]) if isinstance(slot.home, InArena) else ():
             start = slot.offset + slot.inner + image * slot.image_stride
             mask[start : start + kind.nbytes // kind.shape[0]] = True
         return mask
@@ -97,17 +99,27 @@ class Steps:
 
     def address(self, i: int, call: Call, operand: Operand, image: int) -> int:
         program = self.program
-        if operand.kind == "weight":
-            return self.weights.ctypes.data + program.weight_offsets[operand.name] + 4 * operand.offset
-        if operand.kind == "workspace":
-            return self.arena.ctypes.data + program.memory.calls[i].workspace + 4 * call.workspace_floats * image
-        if operand.kind == "raw":
-            given = self.inputs[[n.name for n in program.graph.inputs].index(operand.name)]
-            return given.ctypes.data + image * given[0].nbytes
+        match operand:
+            case PackedWeight(name):
+                return self.weights.ctypes.data + program.weight_offsets[name] + 4 * operand.offset
+            case Workspace():
+                return self.arena.ctypes.data + program.memory.calls[i].workspace + 4 * call.workspace_floats * image
+            case RawInput(name):
+                given = self.inputs[[n.name for n in program.graph.inputs].index(name)]
+                return given.ctypes.data + image * given[0].nbytes
         slot = program.plan.slots[operand.name]
-        base = {"arena": [self.arena], "input": self.inputs, "output": self.outputs}[slot.kind]
-        start = base[0 if slot.kind == "arena" else int(slot.storage)].ctypes.data
+        start = self.memory(slot.home).ctypes.data
         return start + slot.offset + slot.inner + 4 * operand.offset + image * slot.image_stride
+
+    def memory(self, home: Home) -> np.ndarray:
+        match home:
+            case InInput(index):
+                return self.inputs[index]
+            case InOutput(index):
+                return self.outputs[index]
+            case InArena():
+                return self.arena
+        raise AssertionError(home)
 
 
 def values(seed: int, shape: tuple[int, ...]) -> np.ndarray:

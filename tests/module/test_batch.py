@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 
 from cnncc import api, lang, weights
+from cnncc.kernels.shared.operands import PackedWeight
 from cnncc.module.cpu.build import Build
 from cnncc.options import Options
 
@@ -24,7 +25,7 @@ def built(text: str, batch: int, threads: int) -> Build:
 def test_same_bits_as_alone(text: str, innermost: bool, threads: int) -> None:
     many, alone = built(text, 5, threads), built(text, 1, 1)
     # A call that only pads the image, as some processors want it, has no weights whose bytes could count.
-    convs = [c for c in many.program.calls if any(operand.kind == "weight" for operand in c.operands)]
+    convs = [c for c in many.program.calls if any(isinstance(operand, PackedWeight) for operand in c.operands)]
     assert {many.program.images_innermost(c) for c in convs} == {innermost}
     images = np.random.default_rng(3).standard_normal(many.model().inputs[0].shape, dtype=np.float32)
     results = many.model()(images)

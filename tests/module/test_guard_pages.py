@@ -57,7 +57,8 @@ def run_guarded(build: Build, at_end: bool) -> None:
     for array in inputs:
         array[:] = np.random.default_rng(0).standard_normal(array.size)
     pointers = [ctypes.c_void_p(a.ctypes.data) for a in (*inputs, *outputs, arena)]
-    assert model._run(model._model, *pointers, ctypes.c_size_t(arena.nbytes), ctypes.byref(model._threads)) == 0
+    entry, size = model._entry, ctypes.c_size_t(arena.nbytes)
+    assert entry.run(ctypes.c_void_p(entry.model), *pointers, size, ctypes.byref(model._threads)) == 0
     assert all(np.isfinite(o).all() for o in outputs)
 
 

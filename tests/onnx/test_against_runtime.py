@@ -11,7 +11,7 @@ import pytest
 from onnx import ModelProto, TensorProto, helper, numpy_helper
 
 from cnncc.base.errors import CnnccError
-from cnncc.contrib.onnx_backend import Compiled
+from cnncc.contrib.onnx_backend import CompiledModel
 from cnncc.frontends.onnx.reader import from_onnx
 
 RNG = np.random.default_rng(11)
@@ -43,7 +43,7 @@ def node(op: str, inputs: str, outputs: str = "y", **attributes: Any) -> Any:
 
 
 def ours(proto: ModelProto, arrays: dict[str, np.ndarray]) -> list[np.ndarray]:
-    return Compiled(from_onnx(proto)).run(arrays)
+    return CompiledModel(from_onnx(proto)).run(arrays)
 
 
 def check(

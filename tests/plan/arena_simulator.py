@@ -13,6 +13,7 @@ from cnncc.ir import Graph, Node
 from cnncc.ir.rules import extra_inputs
 from cnncc.ops import ACTIVATIONS, ELEMENTWISE
 from cnncc.plan import ArenaPlan
+from cnncc.plan.homes import Home, InArena, InConstant, InInput, InOutput
 
 WORD = 4
 
@@ -25,14 +26,15 @@ class Simulator:
         self.plan = plan
         self.values: dict[str, np.ndarray] = {}
         self.fresh = 1
-        self.buffers: dict[tuple[str, str], np.ndarray] = {("arena", ""): words(plan.bytes)}
+        self.arena = words(plan.bytes)
+        self.buffers: dict[Home, np.ndarray] = {}
         for i, node in enumerate(g.inputs):
-            self.buffers["input", str(i)] = words(node.type.nbytes)
+            self.buffers[InInput(i)] = words(node.type.nbytes)
         for i, name in enumerate(g.outputs):
-            self.buffers["output", str(i)] = words(g[name].type.nbytes)
+            self.buffers[InOutput(i)] = words(g[name].type.nbytes)
         for node in g.nodes:
             if node.op == "const":
-                self.buffers["constant", node.name] = words(node.type.nbytes)
+                self.buffers[InConstant(node.name)] = words(node.type.nbytes)
 
     def run(self) -> None:
         """All steps, then a look at the caller's output buffers."""
@@ -40,8 +42,8 @@ class Simulator:
             self.step(node)
         for i, name in enumerate(self.g.outputs):
             slot = self.plan.slots[name]
-            assert (slot.kind, slot.storage, slot.inner) == ("output", str(i), 0), name
-            assert np.array_equal(self.buffers["output", str(i)], self.values[name].ravel()), name
+            assert (slot.home, slot.inner) == (InOutput(i), 0), name
+            assert np.array_equal(self.buffers[InOutput(i)], self.values[name].ravel()), name
 
     def check_all(self) -> None:
         """Every value can still be read (plans without reuse)."""
@@ -94,13 +96,13 @@ class Simulator:
         self.values[node.name] = value
 
     def write(self, node: Node, image: int, value: np.ndarray) -> None:
-        kind = self.plan.slots[node.name].kind
+        home = self.plan.slots[node.name].home
         scaled = node.op == "input" and (node.attrs["mean"] or node.attrs["std"])
-        given = {"input": "input", "const": "constant"}.get(node.op) if not scaled else None
+        given = {"input": InInput, "const": InConstant}.get(node.op) if not scaled else None
         if node.name in self.g.outputs:
-            assert kind == "output"
+            assert isinstance(home, InOutput)
         else:
-            assert kind in ({given} if given else {"arena", "output"}), node.name
+            assert isinstance(home, given or InArena | InOutput), node.name
         self.window(node.name, image)[:] = value
 
     def check_overlap(self, node: Node, position: int) -> None:
@@ -118,7 +120,7 @@ class Simulator:
     def window(self, name: str, image: int) -> np.ndarray:
         """The words of one image of a value, in the buffer it lives in."""
         slot, type = self.plan.slots[name], self.g[name].type
-        buffer = self.buffers[("arena", "") if slot.kind == "arena" else (slot.kind, slot.storage)]
+        buffer = self.arena if isinstance(slot.home, InArena) else self.buffers[slot.home]
         start = slot.offset + slot.inner + image * slot.image_stride
         size = type.nbytes // type.shape[0]
         assert start % WORD == 0

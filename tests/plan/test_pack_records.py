@@ -5,9 +5,10 @@ import random
 
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from plan.bounds import live_bound
 
-from cnncc.plan.pack_records import Search, pack, pack_shapes, with_guests
-from cnncc.plan.pieces import Piece, Record, Shape, live_bound, live_bytes, outline, shape_of
+from cnncc.plan.pack_records import PackSearch, pack, pack_shapes, with_guests
+from cnncc.plan.pieces import Piece, Record, Shape, live_bytes, outline, shape_of
 
 UNIT = [(0, 1, 32), (1, 4, 28), (2, 5, 36), (3, 5, 16), (4, 5, 8), (5, 7, 64), (6, 8, 10), (7, 8, 40)]
 """The planner case of networks.md: optimum 124, naive 234."""
@@ -32,7 +33,7 @@ def test_the_unit_case_reaches_the_optimum() -> None:
 def test_nothing_to_pack() -> None:
     assert pack([]) == ((), 0)
     assert live_bound([]) == 0
-    search = Search([])
+    search = PackSearch([])
     search.greedy()
     assert search.bytes == 0  # a byte more, and the counters behind the arena are misaligned
 
@@ -45,7 +46,7 @@ def test_alignment() -> None:
 def test_a_case_that_every_fixed_order_misses() -> None:
     """No fixed order gets below 19; the local search finds the bound."""
     records = [(2, 4, 7), (3, 6, 2), (2, 2, 4), (3, 4, 7), (2, 5, 2), (0, 0, 4), (1, 2, 4)]
-    search = Search([shape_of(r) for r in records])
+    search = PackSearch([shape_of(r) for r in records])
     search.greedy()
     assert search.reached == (19, 19)
     assert check(records) == live_bound(records) == 18
@@ -54,7 +55,7 @@ def test_a_case_that_every_fixed_order_misses() -> None:
 def test_deterministic_and_no_more_than_the_effort() -> None:
     rng = random.Random(7)
     records = [(i, min(999, i + rng.randrange(60)), rng.randrange(1, 10_000)) for i in range(1000)]
-    tried = [Search([shape_of(r, 64) for r in records], effort=300_000) for _ in range(2)]
+    tried = [PackSearch([shape_of(r, 64) for r in records], effort=300_000) for _ in range(2)]
     for search in tried:
         search.greedy()
         search.improve()
@@ -94,7 +95,7 @@ def test_a_shape_moves_past_hundreds_of_others() -> None:
     records += [(t, t + 1, 2) for t in range(806, 1204, 2)]
     guests = [shape_of((t, t, 10)) for t in range(2, 402)] + [shape_of((804, 804, 16))]
     shapes = [shape_of(r) for r in records]
-    search = Search(shapes, effort=100_000)
+    search = PackSearch(shapes, effort=100_000)
     search.greedy()
     search.improve()
     joint = with_guests(shapes, search.order, guests, 100_000)

@@ -11,6 +11,7 @@ from plan.arena_simulator import simulate
 from cnncc.ir import Graph
 from cnncc.passes import assign_layouts, run, with_batch
 from cnncc.plan import ArenaPlan, plan_arena
+from cnncc.plan.homes import InArena, InConstant, InInput, InOutput
 
 IMAGE = 4 * 4 * 4
 """Bytes of one channel of the 4x4 images here."""
@@ -27,13 +28,15 @@ def planned(g: Graph, block: int = 8, reuse: bool = True, batch: int = 1) -> Are
 def test_inputs_outputs_and_constants_are_not_in_the_arena() -> None:
     net = image()("k", "const", dims=(16, 1, 1))("m", "mul", "x", "k").conv("c", "m", 4)("y", "fc", "m", out=4)
     plan = planned(net.graph("c", "y"))
-    assert [(n, plan.slots[n].kind, plan.slots[n].storage) for n in ("x", "k", "c.nchw", "y")] == [
-        ("x", "input", "0"),
-        ("k", "constant", "k"),
-        ("c.nchw", "output", "0"),
-        ("y", "output", "1"),
-    ]
-    assert plan.slots["c"].kind == "arena"
+    homes = {name: plan.slots[name].home for name in ("x", "k", "c", "c.nchw", "y")}
+    assert homes == {
+        "x": InInput(0),
+        "k": InConstant("k"),
+        "c": InArena("c"),
+        "c.nchw": InOutput(0),
+        "y": InOutput(1),
+    }
+    assert [name for name in homes if plan.slots[name].computed] == ["c", "c.nchw", "y"]
 
 
 def test_no_arena_at_all() -> None:
@@ -45,8 +48,8 @@ def test_no_arena_at_all() -> None:
 def test_an_input_with_mean_or_std_is_computed_into_the_arena(attrs: dict[str, tuple[float, ...]]) -> None:
     net = Net()("a", "input", dims=(3, 4, 4), **attrs)("b", "input", dims=(3, 4, 4)).conv("c", "a", 8)
     plan = planned(net.conv("d", "b", 8)("s", "add", "c", "d")("y", "fc", "s", out=2).graph("y"))
-    assert (plan.slots["a"].kind, plan.slots["a"].storage) == ("arena", "a")
-    assert (plan.slots["b"].kind, plan.slots["b"].storage) == ("input", "1")
+    assert (plan.slots["a"].home, plan.slots["a"].computed) == (InArena("a"), True)
+    assert (plan.slots["b"].home, plan.slots["b"].computed) == (InInput(1), False)
 
 
 def test_views() -> None:
@@ -55,10 +58,10 @@ def test_views() -> None:
     net("v", "flatten", "d")("z", "softmax", "v")("w", "fc", "u", out=2)
     plan = planned(net.graph("y", "z", "w"))
     c, s = plan.slots["c"], plan.slots["s"]
-    assert (s.view, s.storage, s.offset, s.inner) == (True, "c", c.offset, 16 * IMAGE)
+    assert (s.view, s.home, s.offset, s.inner) == (True, InArena("c"), c.offset, 16 * IMAGE)
     assert not plan.slots["t"].view, "starts inside a block"
     assert not plan.slots["u"].view, "ends inside a block"
-    assert (plan.slots["v"].view, plan.slots["v"].storage) == (True, "d.nchw")
+    assert (plan.slots["v"].view, plan.slots["v"].home) == (True, InArena("d.nchw"))
     assert planned(net.graph("y", "z", "w"), block=1).slots["t"].inner == 4 * IMAGE
 
 
@@ -75,7 +78,7 @@ def test_nested_concats_share_the_outermost_storage(batch: int) -> None:
     slots = [plan.slots[n] for n in ("c0", "c1", "k1", "c2", "k2")]
     assert [s.inner for s in slots] == [0, 8 * IMAGE, 0, 16 * IMAGE, 0]
     assert [s.placed for s in slots] == [True, True, True, True, False]
-    assert {(s.storage, s.image_stride) for s in slots} == {("k2", 24 * IMAGE)}
+    assert {(s.home, s.image_stride) for s in slots} == {(InArena("k2"), 24 * IMAGE)}
     assert plan.copies == {}
     assert plan.bytes == plan.bound == batch * 24 * IMAGE
 
@@ -98,9 +101,9 @@ def test_arms_that_must_be_copied() -> None:
 def test_vectors_are_placed_in_an_output() -> None:
     net = vector()("a", "fc", "x", out=3)("b", "fc", "x", out=5)("y", "concat", "a", "b")
     plan = planned(net.graph("y"), batch=2)
-    assert [(s.kind, s.inner, s.image_stride) for s in (plan.slots["a"], plan.slots["b"])] == [
-        ("output", 0, 32),
-        ("output", 12, 32),
+    assert [(s.home, s.inner, s.image_stride) for s in (plan.slots["a"], plan.slots["b"])] == [
+        (InOutput(0), 0, 32),
+        (InOutput(0), 12, 32),
     ]
     assert planned(net.graph("y", "a")).copies == {"y": (0,)}
 
@@ -111,11 +114,11 @@ def residual() -> Net:
 
 def test_in_place() -> None:
     plan = planned(run(residual()("y", "fc", "s", out=2).graph("y")))
-    assert (plan.slots["s"].in_place, plan.slots["s"].storage) == (True, "a")
+    assert (plan.slots["s"].in_place, plan.slots["s"].home) == (True, InArena("a"))
     net = image().conv("a", "x", 16)("p", "maxpool", "a", kernel=(1, 1))("t", "tanh", "p")
     net("m", "mul", "t", "t")("y", "fc", "m", out=2)
     plan = planned(net.graph("y"))
-    assert [plan.slots[n].storage for n in ("t", "m")] == ["p", "p"]
+    assert [plan.slots[n].home for n in ("t", "m")] == [InArena("p")] * 2
     assert plan.bytes == 2 * 16 * IMAGE
 
 
@@ -159,7 +162,7 @@ def test_not_in_place_when(why: str) -> None:
 
 def test_the_last_of_several_readers_may_be_in_place() -> None:
     net = dense()("r", "relu", "k2")("y", "fc", "r", out=2)
-    assert planned(net.graph("y")).slots["r"].storage == "k2"
+    assert planned(net.graph("y")).slots["r"].home == InArena("k2")
 
 
 def test_without_reuse_every_storage_has_its_own_bytes() -> None:
@@ -195,7 +198,11 @@ def test_the_simulator_notices_a_wrong_plan() -> None:
     net = dense()("t", "tanh", "k2").conv("d", "t", 8)("s", "add", "d", "d")("y", "fc", "s", out=2)
     g = assign_layouts(net.graph("y"), 8)
     plan = plan_arena(g)
-    for name, change in (("d", {"offset": plan.slots["t"].offset}), ("c1", {"inner": 0}), ("y", {"kind": "arena"})):
+    for name, change in (
+        ("d", {"offset": plan.slots["t"].offset}),
+        ("c1", {"inner": 0}),
+        ("y", {"home": InArena("y")}),
+    ):
         wrong = replace(plan, slots={**plan.slots, name: replace(plan.slots[name], **change)})
         with pytest.raises(AssertionError):
             simulate(g, wrong)

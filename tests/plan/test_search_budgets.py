@@ -111,7 +111,7 @@ def test_stacked_records_do_not_overlap(records: list[tuple[int, int, int]], rng
 @given(st.lists(lives, max_size=9))
 def test_stacked_is_what_the_first_order_gives(records: list[tuple[int, int, int]]) -> None:
     order = sorted(range(len(records)), key=lambda i: (-records[i][2], records[i][0]))
-    search = packing.Search([shape_of(r) for r in records])
+    search = packing.PackSearch([shape_of(r) for r in records])
     search.attempt(order)
     assert stack(records, order) == (tuple(search.offsets), search.bytes if records else 0)
 

@@ -13,7 +13,7 @@ from cnncc import lang, ops, weights
 from cnncc.ir import Graph, Node, TensorType
 from cnncc.options import Options
 from cnncc.plan.pack_records import pack_shapes
-from cnncc.report.check import Report, check, compare, compare_layer, max_ulp, random_inputs, tolerances
+from cnncc.report.check import CheckReport, check, compare, compare_layer, max_ulp, random_inputs, tolerances
 
 IMAGE = TensorType((1, 2, 3, 4))
 F32 = np.float32
@@ -59,7 +59,7 @@ def test_what_is_no_number_never_passes(wrong):
     layer = compare_layer("a", "relu", np.array([1.0, wrong], F32), np.array([1.0, 1.0]), 1e9)
     assert not layer.passed
     assert layer.outlier_index == (1,)
-    written = json.loads(json.dumps(Report("t", (layer,)).to_json(), allow_nan=False))
+    written = json.loads(json.dumps(CheckReport("t", (layer,)).to_json(), allow_nan=False))
     assert written["worst"]["error"] is None
     assert written["layers"][0]["outlier_got"] is None
 
@@ -111,7 +111,7 @@ def test_only_values_that_survive_are_compared_and_the_first_failure_is_found():
 def test_the_worst_layer_is_the_one_that_is_no_number():
     expected = np.ones(2)
     layers = [compare_layer(str(v), "relu", np.array([v, 1], F32), expected, 1.0) for v in (5.0, math.nan, 9.0)]
-    assert Report("t", tuple(layers)).worst is layers[1]
+    assert CheckReport("t", tuple(layers)).worst is layers[1]
 
 
 def test_a_network_that_computes_nothing_has_no_worst_layer():

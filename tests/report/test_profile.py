@@ -23,7 +23,7 @@ from cnncc.report.profile.groups import by_op, by_stage
 from cnncc.report.profile.machine_limits import MachineLimits, measure_limits
 from cnncc.report.profile.measure import share_of_limit
 from cnncc.report.profile.page import KINDS, kind
-from cnncc.report.profile.roofline import Axis
+from cnncc.report.profile.roofline import PlotAxis
 from cnncc.report.profile.work import Work, works
 from cnncc.runtime import cpu
 
@@ -109,7 +109,7 @@ def test_stamps_cover_the_run_and_the_steps_add_up():
 
 
 def test_without_stamps_nothing_of_them_is_emitted(small):
-    plain, stamped = small.program, replace(small.program, stamps=True)
+    plain, stamped = small.program, small.program.stamped()
     text = steps_ir(plain, "steps")
     assert "readcyclecounter" not in text
     assert "stamp" not in text
@@ -121,7 +121,7 @@ def test_without_stamps_nothing_of_them_is_emitted(small):
 
 def test_a_stamped_run_computes_the_same(small):
     packed = small.weights()
-    stamped = replace(small, program=replace(small.program, stamps=True)).model(packed)
+    stamped = replace(small, program=small.program.stamped()).model(packed)
     image = np.random.default_rng(1).standard_normal((2, 3, 32, 32)).astype(np.float32)
     assert stamped(image).tobytes() == small.model()(image).tobytes()
 
@@ -262,7 +262,7 @@ def test_time_by_op_and_by_stage():
 
 
 def test_a_logarithmic_axis():
-    axis = Axis(0.5, 200, 0, 100)
+    axis = PlotAxis(0.5, 200, 0, 100)
     assert (axis.at(0.5), axis.at(200), axis.at(10)) == pytest.approx((0, 100, 50))
     assert axis.ticks((1, 2, 5)) == pytest.approx([0.5, 1, 2, 5, 10, 20, 50, 100, 200])
 

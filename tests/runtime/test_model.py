@@ -241,7 +241,7 @@ def test_the_interpreter_is_free_during_a_run(tmp_path):
     held = ctypes.PyDLL(str(path)).long_run
     result, arena = model(image), model.new_arena()
     pointers = [ctypes.c_void_p(a.ctypes.data) for a in (image, result, arena)]
-    assert moments_within(held, model._model, *pointers) == 0
+    assert moments_within(held, ctypes.c_void_p(model._entry.model), *pointers) == 0
 
 
 def test_a_model_compiled_here_frees_the_interpreter_too():

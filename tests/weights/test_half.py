@@ -10,6 +10,7 @@ from cnncc.base.errors import CnnccError
 from cnncc.cli import command
 from cnncc.ir import Constant
 from cnncc.ops import reference
+from cnncc.options import Options
 from cnncc.weights import half
 
 F32 = np.float32
@@ -84,9 +85,9 @@ def test_what_would_become_infinite_is_refused(dtype, fits, too_large, shown):
 
 def test_an_unknown_type_is_refused():
     with pytest.raises(CnnccError, match=r"unknown type of weights 'float6'(.|\n)*did you mean 'float16'"):
-        half.check_dtype("float6")
+        Options(weights_dtype="float6")
     with pytest.raises(CnnccError, match=r"unknown type of weights 'x'(.|\n)*known: bfloat16, float16, float32"):
-        half.check_dtype("x")
+        Options(weights_dtype="x")
 
 
 def test_only_weights_of_fc_layers_are_rounded():

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from cnncc.frontends.onnx.attributes import AttributeReader, find
+from cnncc.frontends.onnx.schema import check_whole
 from cnncc.frontends.onnx.tensors import MOST_AXES, array_of, one_line
 from cnncc.frontends.onnx.values import SHARE, Unsupported, Value, broadcast
 from cnncc.ops.shapes import MOST_ELEMENTS
@@ -94,6 +95,7 @@ class Evaluator:
             return [dense(sparse.sparse_tensor)]
         if node.op_type == "Constant":
             return [constant(node)]
+        check_whole(node, inputs, self.opset)
         if node.op_type.startswith(RANDOM) or any(a.HasField("g") or a.graphs for a in node.attribute):
             raise Unsupported("random, or control flow")
         if node.op_type in VIEWS:

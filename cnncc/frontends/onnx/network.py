@@ -14,7 +14,7 @@ from cnncc.frontends.onnx.convert import quantize
 from cnncc.frontends.onnx.faults import Faults
 from cnncc.frontends.onnx.file import read_model
 from cnncc.frontends.onnx.origin import original
-from cnncc.frontends.onnx.ports import OpenShapes, Port, Shapes
+from cnncc.frontends.onnx.ports import OnnxPort, OpenShapes, Shapes
 from cnncc.frontends.onnx.reader import from_onnx
 from cnncc.frontends.text.write import net_text
 from cnncc.ir import Graph
@@ -27,8 +27,8 @@ class Network:
 
     text: str
     graph: Graph
-    inputs: Sequence[Port]
-    outputs: Sequence[Port]
+    inputs: Sequence[OnnxPort]
+    outputs: Sequence[OnnxPort]
     notes: Sequence[str]
     batch: int = 1
     """Images for which the model declares its ports."""

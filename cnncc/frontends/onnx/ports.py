@@ -22,7 +22,7 @@ Shapes = Mapping[str, Sequence[int]]
 
 
 @dataclass(frozen=True)
-class Port:
+class OnnxPort:
     """An input or output: its ONNX name, type and shape, and how its axes lie in the graph's value `node`."""
 
     name: str
@@ -53,8 +53,8 @@ class Imported:
     """A graph with bound weights, its ports in the model's order, and what a person should know."""
 
     graph: Graph
-    inputs: tuple[Port, ...]
-    outputs: tuple[Port, ...]
+    inputs: tuple[OnnxPort, ...]
+    outputs: tuple[OnnxPort, ...]
     notes: tuple[str, ...]
     sources: Mapping[str, str]
     """What the model calls the tensors that constants were made of."""

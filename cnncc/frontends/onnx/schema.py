@@ -5,8 +5,11 @@ A rule may then rely on it: inputs that have to be there are, and an attribute h
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from functools import lru_cache
 from typing import TYPE_CHECKING
+
+import numpy as np
 
 from cnncc.frontends.onnx.attributes import type_of
 from cnncc.frontends.onnx.tensors import check_tensor, shown
@@ -55,6 +58,19 @@ def check_inputs(node: NodeProto, schema: OpSchema) -> None:
     for i, (name, formal) in enumerate(zip(node.input, schema.inputs, strict=False)):
         if not name and formal.option == OpSchema.FormalParameterOption.Single:
             raise Unsupported(f"input {i} ({formal.name}) is missing")
+
+
+WHOLE = frozenset({"tensor(int32)", "tensor(int64)"})
+"""Types of indices and sizes."""
+
+
+def check_whole(node: NodeProto, inputs: Sequence[np.ndarray | None], opset: int) -> None:
+    """Unsupported if a known input is no integer where the op takes indices or sizes: an index that is a fraction or
+    NaN keeps the evaluator of the package onnx busy for ever."""
+    schema = schema_of(node.op_type, opset) if node.domain in DOMAINS else None
+    for i, (formal, array) in enumerate(zip(schema.inputs if schema else (), inputs, strict=False)):
+        if array is not None and set(formal.types) <= WHOLE and array.dtype.kind not in "iu":
+            raise Unsupported(f"input {i} ({formal.name}) must be of integers, got {array.dtype}")
 
 
 def check_attributes(node: NodeProto, schema: OpSchema) -> None:

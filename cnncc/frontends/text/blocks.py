@@ -33,7 +33,7 @@ Namer = Callable[[Sequence[Spot]], str]
 
 
 @dataclass(frozen=True)
-class Block:
+class FoundBlock:
     """A block: the statements of one of its uses, and what is written for each of their holes."""
 
     name: str
@@ -42,11 +42,11 @@ class Block:
     fills: tuple[str, ...]
 
 
-def compressed(graph: Graph, top: tuple[Part, ...], name_of: Namer) -> tuple[list[Block], tuple[Part, ...]]:
+def compressed(graph: Graph, top: tuple[Part, ...], name_of: Namer) -> tuple[list[FoundBlock], tuple[Part, ...]]:
     """The blocks, and the statements that use them."""
-    blocks: list[Block] = []
+    blocks: list[FoundBlock] = []
     top = folded(with_projections(graph, top), plain_only=True)  # a merge may be one of a block's uses
-    search = Search()
+    search = BlockSearch()
     while (pattern := search.best(top)) is not None:
         spots = [spot for body in sequences(top) for spot in search.found(body, pattern)]
         block, calls = defined(spots, unused(name_of(spots), blocks))
@@ -78,7 +78,7 @@ def alike(a: Part, b: Part) -> bool:
 # Where patterns are
 
 
-class Search:
+class BlockSearch:
     """Looks for the pattern that is worth most as a block, again and again."""
 
     def __init__(self) -> None:
@@ -151,13 +151,13 @@ class Search:
 # What a block is
 
 
-def unused(name: str, blocks: list[Block]) -> str:
+def unused(name: str, blocks: list[FoundBlock]) -> str:
     taken = {block.name for block in blocks} | RESERVED
     numbered = (f"{name}{i}" for i in count(2))
     return name if name not in taken else next(n for n in numbered if n not in taken)
 
 
-def defined(spots: Sequence[Spot], name: str) -> tuple[Block, list[Part]]:
+def defined(spots: Sequence[Spot], name: str) -> tuple[FoundBlock, list[Part]]:
     """A block for all spots, and the calls that stand for them."""
     rows = [[hole for part in spot for hole in part.holes] for spot in spots]
     columns = [tuple(hole.value for hole in column) for column in zip(*rows, strict=True)]
@@ -173,7 +173,7 @@ def defined(spots: Sequence[Spot], name: str) -> tuple[Block, list[Part]]:
         args += [f"{p}={values[p][i]}" for p, default in params if default is not None and values[p][i] != default]
         text = f"{name}({', '.join(args)})" if params else name
         calls.append(Part(((text,),), None, tuple(n for part in spot for n in part.made), within=depth))
-    return Block(name, tuple(params), spots[0], tuple(fills)), calls
+    return FoundBlock(name, tuple(params), spots[0], tuple(fills)), calls
 
 
 def filled(hole: Hole, column: tuple[int, ...], names: Names) -> str:

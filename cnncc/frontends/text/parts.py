@@ -75,7 +75,7 @@ def part(graph: Graph, statement: tree.Statement) -> Part:
     nodes = [graph[name] for name in statement.nodes]
     following = [*nodes[1:], None]
     arms = None
-    if isinstance(statement, tree.Merge):
+    if isinstance(statement, tree.Joined):
         arms = tuple(parts(graph, arm) for arm in statement.arms)
     phrases = tuple(
         words

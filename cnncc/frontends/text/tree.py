@@ -26,14 +26,14 @@ SINK = "\0sink"
 
 
 @dataclass(frozen=True)
-class Op:
+class Chain:
     """An op and those that follow it in the same statement."""
 
     nodes: tuple[str, ...]
 
 
 @dataclass(frozen=True)
-class Merge:
+class Joined:
     """A merge with its arms, and ops that follow it."""
 
     arms: tuple[Sequence, ...]
@@ -62,17 +62,17 @@ class Output:
     port: str
 
 
-Statement = Op | Merge | From | Save | Output
+Statement = Chain | Joined | From | Save | Output
 Sequence = tuple[Statement, ...]
 
 
 def emitted(sequence: Sequence) -> Iterator[str]:
     """The nodes of statements in the order in which the text makes them."""
     for statement in sequence:
-        if isinstance(statement, Merge):
+        if isinstance(statement, Joined):
             for arm in statement.arms:
                 yield from emitted(arm)
-        if isinstance(statement, Op | Merge):
+        if isinstance(statement, Chain | Joined):
             yield from statement.nodes
 
 
@@ -190,13 +190,13 @@ class Planner:
     ) -> tuple[Statement, str | None]:
         """A statement, and the value it starts from, None if it starts from none."""
         if node.op not in MERGES:
-            return Op(nodes), node.inputs[0] if node.inputs else None
+            return Chain(nodes), node.inputs[0] if node.inputs else None
         live = [i for i in node.inputs if i not in self.fixed]
         start = self.before[node.name] if live else None
         if start == SOURCE:
             start = None
         arms = tuple(self.sequence(None if i in self.fixed else start, i, stops, depth + 1) for i in node.inputs)
-        return Merge(arms, nodes), start
+        return Joined(arms, nodes), start
 
 
 class Outputs:
@@ -232,7 +232,7 @@ def referred(sequence: Iterable[Statement]) -> Iterator[str]:
     for statement in sequence:
         if isinstance(statement, From | Output):
             yield statement.name
-        elif isinstance(statement, Merge):
+        elif isinstance(statement, Joined):
             for arm in statement.arms:
                 yield from referred(arm)
 

@@ -8,7 +8,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 
 from cnncc.base.errors import CnnccError
-from cnncc.frontends.text.blocks import Block, compressed
+from cnncc.frontends.text.blocks import FoundBlock, compressed
 from cnncc.frontends.text.labels import Labels, word
 from cnncc.frontends.text.parts import Part, parts
 from cnncc.frontends.text.phrase import Fill, Hole, Ref, written
@@ -112,7 +112,7 @@ def top_label(graph: Graph, part: Part, labels: Labels) -> str:
     return labels.label(part.made if several else part.made[:1])
 
 
-def block_lines(block: Block) -> list[str]:
+def block_lines(block: FoundBlock) -> list[str]:
     """The definition of a block."""
     params = ", ".join(p if default is None else f"{p}={default}" for p, default in block.params)
     fills = iter(block.fills)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass
 
+from cnncc.kernels.shared.modes import GLOBAL_POOLS, PoolMode
 from cnncc.kernels.shared.spec import Call, Kernel, Selection, Site, blocks
 
 
@@ -47,7 +48,7 @@ class SoftmaxConfig:
 class GlobalPoolConfig:
     """`mode` (`avg`, `max` or `sum`) of every channel over `pixels`; a block of channels per unit."""
 
-    mode: str
+    mode: PoolMode
     channel_blocks: int
     block: int
     lanes: int
@@ -93,10 +94,9 @@ def select_softmax(site: Site) -> Selection | None:
 def select_global_pool(site: Site) -> Selection | None:
     """gap, gmp and gsum."""
     node, target, source = site.node, site.target, site.type()
-    modes = {"gap": "avg", "gmp": "max", "gsum": "sum"}
-    if node.op not in modes:
+    if node.op not in GLOBAL_POOLS:
         return None
     planes = blocks(source.shape[1], target.block)
-    config = GlobalPoolConfig(modes[node.op], planes, target.block, target.lanes, math.prod(source.shape[2:]))
+    config = GlobalPoolConfig(GLOBAL_POOLS[node.op], planes, target.block, target.lanes, math.prod(source.shape[2:]))
     kernel = Kernel("global_pool", f"global_{config.mode}pool_f32_nchw{target.block}c_{target.isa}", config, planes, 0)
     return Selection((Call(node.name, kernel, site.values(node.inputs), site.result),), (), "each lane is a channel")

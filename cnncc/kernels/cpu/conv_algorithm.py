@@ -22,7 +22,8 @@ from cnncc.kernels.cpu.conv_direct import ConvConfig, pack_conv
 from cnncc.kernels.cpu.tiles import Problem, Tile, total_cycles
 from cnncc.kernels.cpu.weights import after_image, with_bias
 from cnncc.kernels.shared.convolution import ConvGeometry, conv_geometry, conv_merge, densify
-from cnncc.kernels.shared.spec import Call, Kernel, Operand, Packed, Selection, Site
+from cnncc.kernels.shared.operands import Workspace
+from cnncc.kernels.shared.spec import Call, Kernel, Packed, Selection, Site
 from cnncc.machines.targets import Target
 
 
@@ -131,7 +132,7 @@ def conv_calls(
         return (Call(node.name, kernel, (*image, *rest), site.result, extent=extent),), tuple(packed)
     padding = pad_config(geometry, config)
     copy = Kernel("pad", f"pad_f32_nchw{config.in_block}c_{site.target.isa}", padding, padding.planes, 0)
-    between, floats = Operand("workspace", node.name), padding.floats
+    between, floats = Workspace(node.name), padding.floats
     calls = (
         Call(node.name, copy, image, between, workspace_floats=floats),
         Call(node.name, kernel, (between, *rest), site.result, workspace_floats=floats, extent=extent),

@@ -10,8 +10,10 @@ import numpy as np
 from cnncc.ir import Constant
 from cnncc.kernels.shared.convolution import pad_channels
 from cnncc.kernels.shared.elementwise import affine_weights, label
-from cnncc.kernels.shared.spec import Call, Epilogue, Kernel, Operand, Packed, Selection, Site
+from cnncc.kernels.shared.operands import Operand, RawInput
+from cnncc.kernels.shared.spec import Call, Epilogue, Kernel, Packed, Selection, Site
 from cnncc.ops import ACTIVATIONS, ELEMENTWISE, UNBOUNDED
+from cnncc.ops.epilogue import own_count
 
 
 @dataclass(frozen=True)
@@ -45,7 +47,7 @@ def select_elementwise(site: Site) -> Selection | None:
     if node.op == "prelu":
         return _prelu(site)
     if node.op in ELEMENTWISE:
-        arms = node.inputs[: len(node.inputs) - sum(name == "add" for name, _ in node.attrs["epilogue"])]
+        arms = node.inputs[: own_count(len(node.inputs), node.attrs)]
         kinds = tuple(_kind(site, a) for a in arms)
         return _elementwise(site, node.op, kinds, node.attrs["epilogue"])
     if node.op in ACTIVATIONS:
@@ -96,7 +98,7 @@ def _elementwise(
     kernel = Kernel("elementwise", f"{label(start, epilogue)}_f32_{target.isa}", config, channel_blocks * pieces, 0)
     operands = (
         *site.values(node.inputs[: len(kinds)]),
-        *(Operand("weight", p.name) for p in packed),
+        *(p.operand for p in packed),
         *site.values(node.inputs[len(kinds) :]),
     )
     return Selection((Call(node.name, kernel, operands, site.result),), packed, "one pass over memory")
@@ -127,7 +129,7 @@ def select_normalize(site: Site) -> Selection | None:
     pieces = next(n for n in (16, 8, 7, 6, 5, 4, 3, 2, 1) if pixels % (n * site.target.lanes) == 0 or n == 1)
     config = NormalizeConfig(channels, pixels, site.target.lanes, pieces)
     kernel = Kernel("normalize", f"normalize_f32_nchw_{site.target.isa}", config, channels * pieces, 0)
-    operands = (Operand("raw", node.name), *(Operand("weight", p.name) for p in packed))
+    operands: tuple[Operand, ...] = (RawInput(node.name), *(p.operand for p in packed))
     return Selection((Call(node.name, kernel, operands, site.result),), packed, "mean and std of the input")
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass
 
-from cnncc.kernels.shared.spec import Call, Kernel, Operand, Packed, Selection, Site
+from cnncc.kernels.shared.spec import Call, Kernel, Packed, Selection, Site
 
 
 @dataclass(frozen=True)
@@ -36,6 +36,6 @@ def select_group_norm(site: Site) -> Selection | None:
         assert constant is not None
         packed.append(Packed(f"{node.name}.{slot}", constant.map(constant.shape, lambda v: v)))
     kernel = Kernel("group_norm", f"group_norm_f32_nchw_{site.target.isa}", config, groups, 0)
-    operands = (*site.values(node.inputs), *(Operand("weight", p.name) for p in packed))
+    operands = (*site.values(node.inputs), *(p.operand for p in packed))
     why = "three passes over a group: mean, variance, result"
     return Selection((Call(node.name, kernel, operands, site.result),), tuple(packed), why)

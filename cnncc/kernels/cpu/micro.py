@@ -12,14 +12,14 @@ from dataclasses import dataclass
 import numpy as np
 
 from cnncc.machines.targets import Target
-from cnncc.machines.units import Unit
+from cnncc.machines.units import VectorUnit
 
 
 @dataclass(frozen=True)
 class Micro:
     """The micro-kernel on blocks of so many outputs."""
 
-    unit: Unit
+    unit: VectorUnit
     block: int
 
     @property

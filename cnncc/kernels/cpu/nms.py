@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from cnncc.kernels.shared.spec import Call, Kernel, Operand, Selection, Site
+from cnncc.kernels.shared.operands import Workspace
+from cnncc.kernels.shared.spec import Call, Kernel, Selection, Site
 
 
 @dataclass(frozen=True)
@@ -38,7 +39,7 @@ def select_nms(site: Site) -> Selection | None:
     most = min(attrs["most"], count)
     how = (float(attrs["iou"]), float(attrs["score"]), attrs["center"])
     config, rows = NmsConfig(images, classes, count, most, *how), NmsRowsConfig(images, classes, most)
-    lists = Operand("workspace", node.name)
+    lists = Workspace(node.name)
     floats = images * classes * most
     find = Kernel("nms", f"nms_f32_{site.target.isa}", config, images * classes, count)
     join = Kernel("nms_rows", f"nms_rows_f32_{site.target.isa}", rows, 1, 0)

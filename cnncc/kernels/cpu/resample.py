@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, replace
 
+from cnncc.kernels.shared.modes import ResampleMode
 from cnncc.kernels.shared.spec import Call, Kernel, Selection, Site, blocks
 
 
@@ -12,7 +13,7 @@ class ResampleConfig:
     """`mode` is `crop`, `constant`, `edge`, `reflect`, `wrap`, `nearest` or `bilinear`; `offset` is the crop's or the
     padding's corner, `scale` the upsampling factor."""
 
-    mode: str
+    mode: ResampleMode
     channel_blocks: int
     block: int
     lanes: int

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from cnncc.ir import Constant
-from cnncc.kernels.shared.spec import Call, Kernel, Operand, Packed, Selection, Site, blocks
+from cnncc.kernels.shared.spec import Call, Kernel, Packed, Selection, Site, blocks
 from cnncc.ops.resize import axes_taps
 
 
@@ -40,7 +40,7 @@ def select_resize(site: Site) -> Selection | None:
     ]
     name = f"resize_{node.attrs['mode']}_f32_nchw{target.block}c_{target.isa}"
     kernel = Kernel("resize", name, config, planes * out_size[0], 0)
-    operands = (*site.values(node.inputs), *(Operand("weight", p.name) for p in packed))
+    operands = (*site.values(node.inputs), *(p.operand for p in packed))
     why = f"{taps[0]}x{taps[1]} taps from tables"
     return Selection((Call(node.name, kernel, operands, site.result),), tuple(packed), why)
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from cnncc.kernels.shared.modes import RoiMode
 from cnncc.kernels.shared.spec import Call, Kernel, Selection, Site
 
 
@@ -16,7 +17,7 @@ class RoiAlignConfig:
     in_size: tuple[int, int]
     regions: int
     out_size: tuple[int, int]
-    mode: str
+    mode: RoiMode
     scale: float
     samples: int
     half_pixel: bool

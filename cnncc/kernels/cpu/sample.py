@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from cnncc.kernels.shared.modes import SampleMode
 from cnncc.kernels.shared.spec import Call, Kernel, Selection, Site, blocks
 
 
@@ -16,7 +17,7 @@ class SampleConfig:
     lanes: int
     sizes: tuple[int, ...]
     out_size: tuple[int, int]
-    mode: str
+    mode: SampleMode
     outside: str
     place: str
 

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from cnncc.ir import Constant
-from cnncc.kernels.shared.spec import Call, Kernel, Operand, Packed, Selection, Site
+from cnncc.kernels.shared.spec import Call, Kernel, Packed, Selection, Site
 
 
 @dataclass(frozen=True)
@@ -36,5 +36,5 @@ def select_take(site: Site) -> Selection | None:
     config = TakeConfig(math.prod(old[:axis]), old[axis], len(table), math.prod(old[axis + 1 :]))
     packed = Packed(f"{node.name}.places", Constant(table.shape, lambda: table))
     kernel = Kernel("take", f"take_f32_{site.target.isa}", config, config.units, 0)
-    operands = (*site.values(node.inputs), Operand("weight", packed.name))
+    operands = (*site.values(node.inputs), packed.operand)
     return Selection((Call(node.name, kernel, operands, site.result),), (packed,), "rows from a table of places")

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from cnncc.ir import Constant
 from cnncc.kernels.shared.convolution import pad_channels
-from cnncc.kernels.shared.spec import Operand, Packed, Site
+from cnncc.kernels.shared.operands import Operand
+from cnncc.kernels.shared.spec import Packed, Site
 
 
 def with_bias(site: Site, weight: Constant, channels: int, suffix: str = "", dtype: str = "float32") -> list[Packed]:
@@ -18,4 +19,4 @@ def with_bias(site: Site, weight: Constant, channels: int, suffix: str = "", dty
 
 def after_image(site: Site, packed: list[Packed]) -> tuple[Operand, ...]:
     """The operands of a kernel behind the image: weights, then what the epilogue adds."""
-    return (*(Operand("weight", p.name) for p in packed), *site.values(site.node.inputs[1:]))
+    return (*(p.operand for p in packed), *site.values(site.node.inputs[1:]))

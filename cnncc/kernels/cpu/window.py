@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, replace
 
+from cnncc.kernels.shared.modes import WINDOW_POOLS, WindowMode
 from cnncc.kernels.shared.spec import Call, Epilogue, Kernel, Selection, Site, blocks
 from cnncc.machines.targets import Target
 
@@ -15,7 +16,7 @@ UNROLLED_TAPS = 9
 class WindowConfig:
     """One channel block at a time, a few rows of it per unit. `mode` is `depthwise`, `max` or `avg`."""
 
-    mode: str
+    mode: WindowMode
     channel_blocks: int
     block: int
     lanes: int
@@ -65,7 +66,7 @@ class WindowConfig:
         return self.window[0] * self.window[1] * self.block if self.gathers else 0
 
 
-def configure(site: Site, mode: str, epilogue: Epilogue = (), bias: bool = False) -> WindowConfig:
+def configure(site: Site, mode: WindowMode, epilogue: Epilogue = (), bias: bool = False) -> WindowConfig:
     """Cuts a node with a window into units."""
     node, source, target = site.node, site.type(), site.target
     height, width = node.type.shape[2:]
@@ -142,9 +143,8 @@ def select_argmaxpool(site: Site) -> Selection | None:
 
 def select_pool(site: Site) -> Selection | None:
     """Max and average pooling with any window."""
-    modes = {"maxpool": "max", "avgpool": "avg"}
-    if site.node.op not in modes:
+    if site.node.op not in WINDOW_POOLS:
         return None
-    config = configure(site, modes[site.node.op])
+    config = configure(site, WINDOW_POOLS[site.node.op])
     call = Call(site.node.name, window_kernel(config, site.target), site.values(site.node.inputs), site.result)
     return Selection((call,), (), "each lane is a channel, bound by loads")

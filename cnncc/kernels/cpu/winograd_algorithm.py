@@ -19,7 +19,8 @@ from cnncc.kernels.cpu.winograd_choice import (
     output_cycles,
     winograd_candidates,
 )
-from cnncc.kernels.shared.spec import Call, Kernel, Operand, Selection, Site
+from cnncc.kernels.shared.operands import Workspace
+from cnncc.kernels.shared.spec import Call, Kernel, Selection, Site
 from cnncc.kernels.shared.winograd import ERRORS
 
 
@@ -126,7 +127,7 @@ def _selection(site: Site, config: WinogradConfig, why: str) -> Selection:
         config.in_blocks * config.tile_units,
         0,
     )
-    data = Operand("workspace", node.name)
+    data = Workspace(node.name)
     calls = (
         Call(node.name, transform, image, data, workspace_floats=config.data_floats),
         Call(node.name, kernel, (data, *rest), site.result, workspace_floats=config.data_floats),

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from cnncc.kernels.gpu.spec import VECTOR, GpuKernel, GpuSite, View, Work, grid_of, threads_for
+from cnncc.kernels.gpu.spec import VECTOR, GpuKernel, GpuSite, LaunchWork, View, grid_of, threads_for
+from cnncc.kernels.shared.modes import GLOBAL_POOLS, PoolMode
 from cnncc.kernels.shared.spec import Call, Selection
 
 
 @dataclass(frozen=True)
-class LrnConfig:
+class GpuLrnConfig:
     """Local response normalisation across channels: a vector of channels of a pixel per thread."""
 
     batch: int
@@ -25,9 +26,13 @@ class LrnConfig:
     def total(self) -> int:
         return self.batch * self.result.floats // VECTOR
 
+    @property
+    def grid(self) -> tuple[int, int, int]:
+        return grid_of(self.total, self.threads)
+
 
 @dataclass(frozen=True)
-class SoftmaxConfig:
+class GpuSoftmaxConfig:
     """Softmax over channels: a pixel per thread (`shared` false), or per block, whose threads share its channels."""
 
     batch: int
@@ -43,10 +48,10 @@ class SoftmaxConfig:
 
 
 @dataclass(frozen=True)
-class GlobalPoolConfig:
+class GpuGlobalPoolConfig:
     """`mode` (`avg`, `max` or `sum`) over all pixels: a vector of channels per block of threads."""
 
-    mode: str
+    mode: PoolMode
     batch: int
     source: View
     result: View
@@ -57,10 +62,12 @@ class GlobalPoolConfig:
         return (self.batch * self.result.blocks, 1, 1)
 
 
-def _selection(site: GpuSite, family: str, name: str, config: LrnConfig | SoftmaxConfig | GlobalPoolConfig,
-               grid: tuple[int, int, int], flops: int, why: str) -> Selection:  # fmt: skip
-    work = Work(flops, site.bytes_of(site.node.name, *site.node.inputs))
-    kernel = GpuKernel(family, name, config, grid[0], 0, grid, config.threads, work)
+Config = GpuLrnConfig | GpuSoftmaxConfig | GpuGlobalPoolConfig
+
+
+def _selection(site: GpuSite, family: str, name: str, config: Config, flops: int, why: str) -> Selection:
+    work = LaunchWork(flops, site.bytes_of(site.node.name, *site.node.inputs))
+    kernel = GpuKernel(family, name, config, config.grid[0], 0, config.grid, config.threads, work)
     return Selection((Call(site.node.name, kernel, site.values(site.node.inputs), site.result, True),), (), why)
 
 
@@ -72,10 +79,10 @@ def select_lrn(site: GpuSite) -> Selection | None:
     source, result = site.view(node.inputs[0]), site.view(node.name)
     total = site.batch * result.floats // VECTOR
     shape = (float(attrs["alpha"]), float(attrs["beta"]), float(attrs["k"]))
-    config = LrnConfig(site.batch, source, result, attrs["size"], *shape, threads_for(total, site.target))
+    config = GpuLrnConfig(site.batch, source, result, attrs["size"], *shape, threads_for(total, site.target))
     name = f"lrn_f32_{result.label}_{attrs['size']}"
     flops = total * VECTOR * (attrs["size"] * 2 + 40)
-    return _selection(site, "lrn", name, config, grid_of(total, config.threads), flops, "one pass, neighbours from L1")
+    return _selection(site, "lrn", name, config, flops, "one pass, neighbours from L1")
 
 
 def select_softmax(site: GpuSite) -> Selection | None:
@@ -86,21 +93,20 @@ def select_softmax(site: GpuSite) -> Selection | None:
     source, result = site.view(node.inputs[0]), site.view(node.name)
     shared = result.pixels == 1
     threads = min(256, max(32, 1 << (result.channels - 1).bit_length())) if shared else 128
-    config = SoftmaxConfig(site.batch, source, result, shared, threads)
+    config = GpuSoftmaxConfig(site.batch, source, result, shared, threads)
     flops = 40 * site.batch * result.channels * result.pixels
     why = "a block of threads per vector" if shared else "a thread per pixel"
-    return _selection(site, "softmax", f"softmax_f32_{result.label}", config, config.grid, flops, why)
+    return _selection(site, "softmax", f"softmax_f32_{result.label}", config, flops, why)
 
 
 def select_global_pool(site: GpuSite) -> Selection | None:
     """gap, gmp and gsum."""
     node = site.node
-    modes = {"gap": "avg", "gmp": "max", "gsum": "sum"}
-    if node.op not in modes:
+    if node.op not in GLOBAL_POOLS:
         return None
     source, result = site.view(node.inputs[0]), site.view(node.name)
     threads = min(256, max(32, 1 << (source.pixels - 1).bit_length()))
-    config = GlobalPoolConfig(modes[node.op], site.batch, source, result, threads)
+    config = GpuGlobalPoolConfig(GLOBAL_POOLS[node.op], site.batch, source, result, threads)
     name = f"global_{config.mode}pool_f32_{source.label}"
     flops = site.batch * source.floats
-    return _selection(site, "global_pool", name, config, config.grid, flops, "threads share a plane, a tree adds up")
+    return _selection(site, "global_pool", name, config, flops, "threads share a plane, a tree adds up")

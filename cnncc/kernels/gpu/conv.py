@@ -15,16 +15,17 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from cnncc.ir import Constant
-from cnncc.kernels.gpu.model import TENSOR_TILES, Estimate, Product, TensorTile, Tile, estimate, tiles
-from cnncc.kernels.gpu.spec import VECTOR, GpuKernel, GpuSite, View, Work, grid_of, threads_for
+from cnncc.kernels.gpu.model import TENSOR_TILES, Estimate, GpuTile, Product, TensorTile, estimate, tiles
+from cnncc.kernels.gpu.spec import VECTOR, GpuKernel, GpuSite, LaunchWork, View, grid_of, threads_for
 from cnncc.kernels.shared.convolution import ConvGeometry, conv_geometry, conv_merge, densify, pad_channels
-from cnncc.kernels.shared.spec import Call, Epilogue, Operand, Packed, Selection, blocks
+from cnncc.kernels.shared.operands import Workspace
+from cnncc.kernels.shared.spec import Call, Epilogue, Packed, Selection, blocks
 from cnncc.kernels.shared.transposed import transposed_phases
 from cnncc.machines.gpus import Gpu
 
 
 @dataclass(frozen=True)
-class ConvConfig:
+class GpuConvConfig:
     """One convolution of a batch; with `splits` above 1 it writes that many partial sums, without bias and epilogue."""
 
     batch: int
@@ -33,7 +34,7 @@ class ConvConfig:
     extras: tuple[int, ...]
     """Floats from image to image of the tensors that the epilogue adds."""
     geometry: ConvGeometry
-    tile: Tile | TensorTile
+    tile: GpuTile | TensorTile
     splits: int
 
     @property
@@ -93,7 +94,7 @@ class SumConfig:
     threads: int
 
 
-def pack_weights(weight: np.ndarray, config: ConvConfig) -> np.ndarray:
+def pack_weights(weight: np.ndarray, config: GpuConvConfig) -> np.ndarray:
     """(o, i / groups, kh, kw) to [group][tile of columns][depth][column], zeros where steps and tiles are not full.
 
     The depth counts (block of channels, kernel row, kernel column, channel in block), as the kernel reads the image.
@@ -153,27 +154,27 @@ def _calls(
     if bias is not None:
         padded = config.result.blocks * config.result.block
         packed.append(Packed(f"{node.name}.bias", bias.map((padded,), lambda b: pad_channels(b, padded))))
-    operands = [*site.values(node.inputs[:1]), Operand("weight", packed[0].name)]
-    rest = [*(Operand("weight", p.name) for p in packed[1:]), *site.values(node.inputs[1:])]
+    operands = [*site.values(node.inputs[:1]), packed[0].operand]
+    rest = [*(p.operand for p in packed[1:]), *site.values(node.inputs[1:])]
     why = f"tile {config.tile.label}, {config.splits} parts of the sum; model: {expected.why}"
     if config.splits == 1:
         return (Call(node.name, conv_kernel(config, site), (*operands, *rest), site.result, True),), tuple(packed), why
-    workspace = Operand("workspace", node.name)
+    workspace = Workspace(node.name)
     floats = config.splits * config.result.floats
     first = Call(node.name, conv_kernel(config, site), tuple(operands), workspace, True, floats)
     second = Call(node.name, sum_kernel(config, site), (workspace, *rest), site.result, True, floats)
     return (first, second), tuple(packed), why
 
 
-def configure(site: GpuSite, geometry: ConvGeometry, split: bool) -> tuple[ConvConfig, Estimate]:
+def configure(site: GpuSite, geometry: ConvGeometry, split: bool) -> tuple[GpuConvConfig, Estimate]:
     """The tile and split of least predicted time, and the prediction."""
     node = site.node
     extras = tuple(site.view(name).stride for name in node.inputs[1:])
     source, result = site.view(node.inputs[0]), site.view(node.name)
-    found: list[tuple[float, ConvConfig, Estimate]] = []
+    found: list[tuple[float, GpuConvConfig, Estimate]] = []
     half = site.options.dtype == "float16" and geometry.in_block == VECTOR
     for tile in TENSOR_TILES if half else tiles(geometry.in_block):
-        config = ConvConfig(site.batch, source, result, extras, geometry, tile, 1)
+        config = GpuConvConfig(site.batch, source, result, extras, geometry, tile, 1)
         for splits in _split_choices(config) if split else [1]:
             candidate = replace(config, splits=splits)
             expected = estimate_conv(candidate, site)
@@ -182,13 +183,13 @@ def configure(site: GpuSite, geometry: ConvGeometry, split: bool) -> tuple[ConvC
     return config, expected
 
 
-def _split_choices(config: ConvConfig) -> list[int]:
+def _split_choices(config: GpuConvConfig) -> list[int]:
     """Splits in which every part has steps to do, and a few of them."""
     steps = config.steps
     return [s for s in (1, 2, 3, 4, 6, 8, 12, 16) if s == 1 or (steps >= 4 * s and -(-steps // -(-steps // s)) == s)]
 
 
-def estimate_conv(config: ConvConfig, site: GpuSite) -> Estimate:
+def estimate_conv(config: GpuConvConfig, site: GpuSite) -> Estimate:
     """The model's time of one candidate, with its second kernel."""
     product = estimate_of(config, site.target, _bytes(config, site))
     if config.splits == 1:
@@ -199,12 +200,12 @@ def estimate_conv(config: ConvConfig, site: GpuSite) -> Estimate:
     return replace(product, seconds=product.seconds + more.seconds + launch)
 
 
-def estimate_of(config: ConvConfig, gpu: Gpu, bytes_needed: int) -> Estimate:
+def estimate_of(config: GpuConvConfig, gpu: Gpu, bytes_needed: int) -> Estimate:
     """The model's time of the matrix product alone."""
     return estimate(gpu, config.tile, config.grid, config.steps_per_split, bytes_needed, config.flops)
 
 
-def _bytes(config: ConvConfig, site: GpuSite) -> int:
+def _bytes(config: GpuConvConfig, site: GpuSite) -> int:
     g = config.geometry
     weights = (
         (2 if isinstance(config.tile, TensorTile) else 4)
@@ -220,7 +221,7 @@ def _bytes(config: ConvConfig, site: GpuSite) -> int:
     return weights + int(used * site.bytes_of(read)) + site.bytes_of(site.node.name, *added)
 
 
-def conv_kernel(config: ConvConfig, site: GpuSite, work: Work | None = None, stem: str = "") -> GpuKernel:
+def conv_kernel(config: GpuConvConfig, site: GpuSite, work: LaunchWork | None = None, stem: str = "") -> GpuKernel:
     """The matrix product as a kernel; its work and the beginning of its name unless they are said."""
     g, tile = config.geometry, config.tile
     stem = stem or ("gemm" if g.kernel == (1, 1) else "conv")
@@ -233,12 +234,12 @@ def conv_kernel(config: ConvConfig, site: GpuSite, work: Work | None = None, ste
         scratch_floats=0,
         grid=config.grid,
         threads=tile.threads,
-        work=work or Work(config.flops, _bytes(config, site), isinstance(tile, TensorTile)),
+        work=work or LaunchWork(config.flops, _bytes(config, site), isinstance(tile, TensorTile)),
         product=Product(tile, config.steps_per_split),
     )
 
 
-def sum_kernel(config: ConvConfig, site: GpuSite) -> GpuKernel:
+def sum_kernel(config: GpuConvConfig, site: GpuSite) -> GpuKernel:
     """The kernel that adds up the parts."""
     g = config.geometry
     total = config.batch * config.result.floats // VECTOR
@@ -247,5 +248,5 @@ def sum_kernel(config: ConvConfig, site: GpuSite) -> GpuKernel:
     grid = grid_of(total, threads)
     bytes_ = 4 * config.batch * config.result.floats * (config.splits + 1 + len(config.extras))
     name = f"sum_f32_{config.result.label}_{config.splits}"
-    work = Work(bytes_ // 4, bytes_)
+    work = LaunchWork(bytes_ // 4, bytes_)
     return GpuKernel("sum", name, parts, grid[0], 0, grid, threads, work, loads=config.splits)

@@ -5,13 +5,13 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass
 
-from cnncc.kernels.gpu.spec import GpuKernel, GpuSite, View, Work, grid_of, threads_for
+from cnncc.kernels.gpu.spec import GpuKernel, GpuSite, LaunchWork, View, grid_of, threads_for
 from cnncc.kernels.shared.arms import copied_arms
 from cnncc.kernels.shared.spec import Call, Selection
 
 
 @dataclass(frozen=True)
-class CopyConfig:
+class GpuCopyConfig:
     """`channels` channels from `from_channel` of one image to `to_channel` of another, each in its own layout; then
     `zeros` channels after them are cleared. A vector of the result per thread, or one number of it."""
 
@@ -77,11 +77,11 @@ def _copy(site: GpuSite, source: str, start: int, channels: int, to: int) -> Cal
 def _call(site: GpuSite, name: str, source: View, result: View, what: tuple[int, int, int]) -> Call:
     channels, start, to = what
     zeros = result.blocks * result.block - to - channels if to + channels == result.channels else 0
-    config = CopyConfig(site.batch, source, result, channels, start, to, zeros, 256)
+    config = GpuCopyConfig(site.batch, source, result, channels, start, to, zeros, 256)
     total = site.batch * config.per_image
-    config = CopyConfig(site.batch, source, result, channels, start, to, zeros, threads_for(total, site.target))
+    config = GpuCopyConfig(site.batch, source, result, channels, start, to, zeros, threads_for(total, site.target))
     grid = grid_of(total, config.threads)
-    work = Work(0, 8 * site.batch * channels * result.pixels)
+    work = LaunchWork(0, 8 * site.batch * channels * result.pixels)
     label = f"copy_f32_c{source.block}_to_c{result.block}"
     kernel = GpuKernel("copy", label, config, grid[0], 0, grid, config.threads, work)
     return Call(site.node.name, kernel, site.values([name]), site.result, True)

@@ -6,12 +6,12 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from cnncc.kernels.gpu.spec import VECTOR, GpuKernel, GpuSite, Work
-from cnncc.kernels.shared.spec import Call, Epilogue, Operand, Packed, Selection
+from cnncc.kernels.gpu.spec import VECTOR, GpuKernel, GpuSite, LaunchWork
+from cnncc.kernels.shared.spec import Call, Epilogue, Packed, Selection
 
 
 @dataclass(frozen=True)
-class DenseConfig:
+class GpuDenseConfig:
     """A block makes `rows` results for each of `images` images; its threads share out the depth of the sum."""
 
     batch: int
@@ -53,7 +53,7 @@ def select_dense(site: GpuSite) -> Selection | None:
     if bias is not None:
         packed.append(Packed(f"{node.name}.bias", bias))
     config = _configure(site, depth, out)
-    weights = tuple(Operand("weight", p.name) for p in packed)
+    weights = tuple(p.operand for p in packed)
     operands = (*site.values(node.inputs[:1]), *weights, *site.values(node.inputs[1:]))
     call = Call(node.name, _kernel(config, site), operands, site.result, True)
     why = (
@@ -62,7 +62,7 @@ def select_dense(site: GpuSite) -> Selection | None:
     return Selection((call,), tuple(packed), why)
 
 
-def _configure(site: GpuSite, depth: int, out: int) -> DenseConfig:
+def _configure(site: GpuSite, depth: int, out: int) -> GpuDenseConfig:
     node = site.node
     lanes = VECTOR if depth % VECTOR == 0 and site.aligned(node.inputs[0]) else 1
     images = min(site.batch, 4)
@@ -73,7 +73,7 @@ def _configure(site: GpuSite, depth: int, out: int) -> DenseConfig:
     rows = 1
     while rows < 4 and -(-out // (2 * rows)) * -(-site.batch // images) >= 8 * site.target.multiprocessors:
         rows *= 2
-    return DenseConfig(
+    return GpuDenseConfig(
         batch=site.batch,
         depth=depth,
         out=out,
@@ -93,8 +93,8 @@ LOADS = 4
 """Vectors that a thread has under way, as `_configure` sees to."""
 
 
-def _kernel(c: DenseConfig, site: GpuSite) -> GpuKernel:
+def _kernel(c: GpuDenseConfig, site: GpuSite) -> GpuKernel:
     name = f"fc_f32_{c.rows}x{c.images}_{c.threads}"
     bytes_ = 4 * c.out * c.depth + site.bytes_of(site.node.name, *site.node.inputs)
-    work = Work(2 * c.batch * c.out * c.depth, bytes_)
+    work = LaunchWork(2 * c.batch * c.out * c.depth, bytes_)
     return GpuKernel("dense", name, c, c.grid[0] * c.grid[1], 0, c.grid, c.threads, work, loads=LOADS)

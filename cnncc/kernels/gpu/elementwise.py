@@ -7,14 +7,16 @@ from dataclasses import dataclass
 import numpy as np
 
 from cnncc.ir import Constant
-from cnncc.kernels.gpu.spec import VECTOR, GpuKernel, GpuSite, View, Work, grid_of, threads_for
+from cnncc.kernels.gpu.spec import VECTOR, GpuKernel, GpuSite, LaunchWork, View, grid_of, threads_for
 from cnncc.kernels.shared.elementwise import affine_weights, label
-from cnncc.kernels.shared.spec import Call, Epilogue, Operand, Packed, Selection
+from cnncc.kernels.shared.operands import RawInput
+from cnncc.kernels.shared.spec import Call, Epilogue, Packed, Selection
 from cnncc.ops import ACTIVATIONS, ELEMENTWISE
+from cnncc.ops.epilogue import own_count
 
 
 @dataclass(frozen=True)
-class ElementwiseConfig:
+class GpuElementwiseConfig:
     """`start` is `first` (the first operand as it is), a merge, or `affine` (x scale + shift, per channel).
 
     `operands` are views of what is combined: of the result's size, or of one value per channel.
@@ -42,7 +44,7 @@ def select_elementwise(site: GpuSite) -> Selection | None:
     if node.op == "bn":
         return _affine(site)
     if node.op in ELEMENTWISE:
-        own = len(node.inputs) - sum(name == "add" for name, _ in node.attrs["epilogue"])
+        own = own_count(len(node.inputs), node.attrs)
         return _elementwise(site, node.op, own, node.attrs["epilogue"])
     if node.op in ACTIVATIONS:
         return _elementwise(site, "first", 1, ((node.op, tuple(sorted(node.attrs.items()))),))
@@ -77,18 +79,18 @@ def _normalize(site: GpuSite) -> Selection:
 def _elementwise(site: GpuSite, start: str, own: int, epilogue: Epilogue, packed: tuple[Packed, ...] = ()) -> Selection:
     """The first `own` inputs are combined, the others belong to the epilogue; without any, it is the caller's array."""
     node, result = site.node, site.view(site.node.name)
-    values = site.values(node.inputs[:own]) or (Operand("raw", node.name),)
+    values = site.values(node.inputs[:own]) or (RawInput(node.name),)
     contiguous = View(result.channels, result.height, result.width, result.block, result.floats)
     operands = tuple(site.view(name) for name in node.inputs[:own]) or (contiguous,)
     lanes = VECTOR if result.block == VECTOR else 1
     total = site.batch * result.floats // lanes
     extras = tuple(site.view(name).stride for name in node.inputs[own:])
     threads = threads_for(total, site.target)
-    config = ElementwiseConfig(start, site.batch, operands, extras, result, epilogue, lanes, threads)
+    config = GpuElementwiseConfig(start, site.batch, operands, extras, result, epilogue, lanes, threads)
     grid = grid_of(total, threads)
-    work = Work(total * lanes * (len(operands) + len(epilogue)), site.bytes_of(node.name, *node.inputs))
+    work = LaunchWork(total * lanes * (len(operands) + len(epilogue)), site.bytes_of(node.name, *node.inputs))
     name = f"{label(start, epilogue)}_f32_{result.label}"
     kernel = GpuKernel("elementwise", name, config, grid[0], 0, grid, threads, work)
-    weights = tuple(Operand("weight", p.name) for p in packed)
+    weights = tuple(p.operand for p in packed)
     call = Call(node.name, kernel, (*values, *weights, *site.values(node.inputs[own:])), site.result, True)
     return Selection((call,), packed, "one pass over memory")

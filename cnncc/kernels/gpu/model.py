@@ -22,7 +22,7 @@ START_CYCLES = 1500
 
 
 @dataclass(frozen=True)
-class Tile:
+class GpuTile:
     """A block computes `rows` pixels x `columns` channels, a thread `thread_rows` x `thread_columns` of them;
     `depth` products of each sum are in shared memory at a time, twice."""
 
@@ -54,7 +54,7 @@ class Tile:
 
 @dataclass(frozen=True)
 class TensorTile:
-    """As `Tile`, for tensor cores: `down` x `across` warps share the tile's rows and columns out, each in pieces of
+    """As `GpuTile`, for tensor cores: `down` x `across` warps share the tile's rows and columns out, each in pieces of
     16 x 8; the operands are in shared memory as halves, each pixel's and each output channel's `depth` side by side."""
 
     rows: int
@@ -120,13 +120,13 @@ SHAPES = (
 
 
 @cache
-def tiles(in_block: int) -> tuple[Tile, ...]:
+def tiles(in_block: int) -> tuple[GpuTile, ...]:
     """Tiles that the kernel can be built for: each thread loads whole vectors of the image, of one pixel."""
-    made = [Tile(*shape, depth) for shape in SHAPES for depth in (8, 16, 32)]
+    made = [GpuTile(*shape, depth) for shape in SHAPES for depth in (8, 16, 32)]
     return tuple(t for t in made if _fits(t, in_block))
 
 
-def _fits(tile: Tile, in_block: int) -> bool:
+def _fits(tile: GpuTile, in_block: int) -> bool:
     loads = tile.rows * tile.depth // in_block
     even = tile.threads % tile.rows == 0 and loads % tile.threads == 0
     return even and loads <= 4 * tile.threads and tile.shared_bytes <= MOST_SHARED_BYTES
@@ -136,7 +136,7 @@ def _fits(tile: Tile, in_block: int) -> bool:
 class Product:
     """A matrix product as a block of threads computes it: its tile, and how often it goes on by the tile's depth."""
 
-    tile: Tile | TensorTile
+    tile: GpuTile | TensorTile
     steps: int
 
 
@@ -168,7 +168,7 @@ def resident_blocks(gpu: Gpu, threads: int, registers: int, shared_bytes: int) -
 
 def estimate(
     gpu: Gpu,
-    tile: Tile | TensorTile,
+    tile: GpuTile | TensorTile,
     grid: tuple[int, int, int],
     steps: int,
     bytes_needed: int,
@@ -198,12 +198,12 @@ def estimate(
     return Estimate(max(times.values()), limit, bound, occupancy)
 
 
-def _bytes_read(tile: Tile | TensorTile) -> int:
+def _bytes_read(tile: GpuTile | TensorTile) -> int:
     """Of image and weights, for each product of a sum."""
     return 4 * tile.rows + (2 if isinstance(tile, TensorTile) else 4) * tile.columns
 
 
-def _step_cycles(gpu: Gpu, tile: Tile | TensorTile, resident: int) -> float:
+def _step_cycles(gpu: Gpu, tile: GpuTile | TensorTile, resident: int) -> float:
     """Cycles in which a multiprocessor makes the products of one step of all its blocks."""
     warps = resident * tile.threads / 32
     per_scheduler = max(1.0, warps / SCHEDULERS)

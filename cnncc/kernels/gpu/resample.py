@@ -4,16 +4,17 @@ from __future__ import annotations
 
 from dataclasses import dataclass, replace
 
-from cnncc.kernels.gpu.spec import VECTOR, GpuKernel, GpuSite, View, Work, grid_of, threads_for
+from cnncc.kernels.gpu.spec import VECTOR, GpuKernel, GpuSite, LaunchWork, View, grid_of, threads_for
+from cnncc.kernels.shared.modes import ResampleMode
 from cnncc.kernels.shared.spec import Call, Selection
 
 
 @dataclass(frozen=True)
-class ResampleConfig:
+class GpuResampleConfig:
     """`mode` is `crop`, `constant`, `edge`, `reflect`, `nearest` or `bilinear`; `offset` is the crop's or the padding's
     corner, `scale` the upsampling factor."""
 
-    mode: str
+    mode: ResampleMode
     batch: int
     source: View
     result: View
@@ -35,7 +36,7 @@ def select_resample(site: GpuSite) -> Selection | None:
         return None
     source, result = site.view(node.inputs[0]), site.view(node.name)
     total = site.batch * result.floats // VECTOR
-    config = ResampleConfig("crop", site.batch, source, result, threads_for(total, site.target))
+    config = GpuResampleConfig("crop", site.batch, source, result, threads_for(total, site.target))
     if node.op == "crop":
         config = replace(config, offset=(attrs["top"], attrs["left"]))
     elif node.op == "pad":
@@ -45,7 +46,7 @@ def select_resample(site: GpuSite) -> Selection | None:
         config = replace(config, mode=attrs["mode"], scale=scale, align_corners=aligned)
     label = "crop" if node.op == "crop" else f"{node.op}_{config.mode}"
     grid = grid_of(total, config.threads)
-    work = Work(8 * total * VECTOR if config.mode == "bilinear" else 0, site.bytes_of(node.name, *node.inputs))
+    work = LaunchWork(8 * total * VECTOR if config.mode == "bilinear" else 0, site.bytes_of(node.name, *node.inputs))
     kernel = GpuKernel("resample", f"{label}_f32_{result.label}", config, grid[0], 0, grid, config.threads, work)
     call = Call(node.name, kernel, site.values(node.inputs), site.result, True)
     return Selection((call,), (), "one pass over the output")

@@ -21,7 +21,7 @@ class GpuKernel(Kernel):
 
     grid: tuple[int, int, int] = (1, 1, 1)
     threads: int = 1
-    work: Work = field(default_factory=lambda: Work(0, 0), compare=False)
+    work: LaunchWork = field(default_factory=lambda: LaunchWork(0, 0), compare=False)
     product: Product | None = field(default=None, compare=False)
     """Of a matrix product in tiles; other kernels pass once over their operands."""
     loads: int = field(default=1, compare=False)
@@ -38,7 +38,7 @@ class GpuKernel(Kernel):
 
 
 @dataclass(frozen=True)
-class Work:
+class LaunchWork:
     """What one launch does: operations (two for a multiply-add), and bytes of device memory it cannot do without."""
 
     flops: int

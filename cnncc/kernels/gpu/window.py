@@ -6,16 +6,17 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from cnncc.kernels.gpu.spec import GpuKernel, GpuSite, View, Work, grid_of, threads_for
+from cnncc.kernels.gpu.spec import GpuKernel, GpuSite, LaunchWork, View, grid_of, threads_for
 from cnncc.kernels.shared.convolution import pad_channels
-from cnncc.kernels.shared.spec import Call, Epilogue, Operand, Packed, Selection
+from cnncc.kernels.shared.modes import WINDOW_POOLS, WindowMode
+from cnncc.kernels.shared.spec import Call, Epilogue, Packed, Selection
 
 
 @dataclass(frozen=True)
-class WindowConfig:
+class GpuWindowConfig:
     """One vector of channels and `strip` output rows of a column per thread. `mode` is `depthwise`, `max` or `avg`."""
 
-    mode: str
+    mode: WindowMode
     batch: int
     source: View
     result: View
@@ -40,7 +41,7 @@ class WindowConfig:
         return self.batch * self.result.blocks * self.strips * self.result.width
 
 
-def _configure(site: GpuSite, mode: str, epilogue: Epilogue = (), bias: bool = False) -> WindowConfig:
+def _configure(site: GpuSite, mode: WindowMode, epilogue: Epilogue = (), bias: bool = False) -> GpuWindowConfig:
     node, attrs = site.node, site.node.attrs
     source, result = site.view(node.inputs[0]), site.view(node.name)
     extras = tuple(site.view(name).stride for name in node.inputs[1:])
@@ -49,7 +50,7 @@ def _configure(site: GpuSite, mode: str, epilogue: Epilogue = (), bias: bool = F
     wanted = site.target.multiprocessors * 1024
     strip = max((s for s in (1, 2, 4) if s == 1 or columns * -(-result.height // s) >= wanted), default=1)
     total = columns * -(-result.height // strip)
-    return WindowConfig(
+    return GpuWindowConfig(
         mode=mode,
         batch=site.batch,
         source=source,
@@ -67,14 +68,14 @@ def _configure(site: GpuSite, mode: str, epilogue: Epilogue = (), bias: bool = F
     )
 
 
-def _kernel(config: WindowConfig, site: GpuSite) -> GpuKernel:
+def _kernel(config: GpuWindowConfig, site: GpuSite) -> GpuKernel:
     kind = {"depthwise": "depthwise", "max": "maxpool", "avg": "avgpool"}[config.mode]
     size = "x".join(map(str, config.kernel))
     grid = grid_of(config.total, config.threads)
     taps = config.kernel[0] * config.kernel[1]
     flops = (2 if config.mode == "depthwise" else 1) * taps * config.batch * config.result.channels
     weights = 4 * taps * config.result.channels if config.mode == "depthwise" else 0
-    work = Work(flops * config.result.pixels, weights + site.bytes_of(site.node.name, *site.node.inputs))
+    work = LaunchWork(flops * config.result.pixels, weights + site.bytes_of(site.node.name, *site.node.inputs))
     name = f"{kind}_f32_{config.result.label}_{size}_{config.strip}"
     return GpuKernel("window", name, config, grid[0], 0, grid, config.threads, work)
 
@@ -100,7 +101,7 @@ def select_depthwise(site: GpuSite) -> Selection | None:
     packed = [Packed(f"{node.name}.weight", weight.map((padded * taps,), pack))]
     if bias is not None:
         packed.append(Packed(f"{node.name}.bias", bias.map((padded,), lambda b: pad_channels(b, padded))))
-    weights = tuple(Operand("weight", p.name) for p in packed)
+    weights = tuple(p.operand for p in packed)
     operands = (*site.values(node.inputs[:1]), *weights, *site.values(node.inputs[1:]))
     call = Call(node.name, _kernel(config, site), operands, site.result, True)
     return Selection((call,), tuple(packed), f"depthwise: {config.strip} rows a thread, bound by memory")
@@ -108,9 +109,8 @@ def select_depthwise(site: GpuSite) -> Selection | None:
 
 def select_pool(site: GpuSite) -> Selection | None:
     """Max and average pooling with any window."""
-    modes = {"maxpool": "max", "avgpool": "avg"}
-    if site.node.op not in modes:
+    if site.node.op not in WINDOW_POOLS:
         return None
-    config = _configure(site, modes[site.node.op])
+    config = _configure(site, WINDOW_POOLS[site.node.op])
     call = Call(site.node.name, _kernel(config, site), site.values(site.node.inputs), site.result, True)
     return Selection((call,), (), f"{config.strip} rows a thread, bound by memory")

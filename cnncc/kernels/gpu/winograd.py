@@ -10,11 +10,12 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from cnncc.kernels.gpu.conv import ConvConfig, configure, conv_kernel, estimate_of, pack_weights
+from cnncc.kernels.gpu.conv import GpuConvConfig, configure, conv_kernel, estimate_of, pack_weights
 from cnncc.kernels.gpu.model import tiles
-from cnncc.kernels.gpu.spec import VECTOR, GpuKernel, GpuSite, View, Work, grid_of, threads_for
+from cnncc.kernels.gpu.spec import VECTOR, GpuKernel, GpuSite, LaunchWork, View, grid_of, threads_for
 from cnncc.kernels.shared.convolution import ConvGeometry, conv_geometry, pad_channels
-from cnncc.kernels.shared.spec import Call, Epilogue, Operand, Packed, Selection
+from cnncc.kernels.shared.operands import Workspace
+from cnncc.kernels.shared.spec import Call, Epilogue, Packed, Selection
 from cnncc.kernels.shared.winograd import allowed_sizes, matrices
 
 SIZES = (2, 4)
@@ -61,7 +62,7 @@ class TransformConfig:
 class _Candidate:
     m: int
     forward: TransformConfig
-    products: ConvConfig
+    products: GpuConvConfig
     back: TransformConfig
     seconds: float
 
@@ -90,8 +91,11 @@ def _candidate(site: GpuSite, m: int) -> _Candidate:
     before, after = (_planes(view, points, count) for view in (source, result))
     pad = node.attrs["pad"][:2]
     extras = tuple(site.view(name).stride for name in node.inputs[1:])
-    forward = _transform(site, m, source, before, grid, pad, (), False, ())
-    back = _transform(site, m, result, after, grid, pad, extras, node.attrs["bias"], node.attrs["epilogue"])
+    bias, epilogue = node.attrs["bias"], node.attrs["epilogue"]
+    forward = TransformConfig(m, site.batch, source, before, grid, pad, (), False, (), _threads(site, source, count))
+    back = TransformConfig(
+        m, site.batch, result, after, grid, pad, extras, bias, epilogue, _threads(site, result, count)
+    )
     geometry = ConvGeometry(
         in_channels=before.channels,
         out_channels=after.channels,
@@ -107,7 +111,7 @@ def _candidate(site: GpuSite, m: int) -> _Candidate:
         bias=False,
         epilogue=(),
     )
-    choices = [ConvConfig(site.batch, before, after, (), geometry, tile, 1) for tile in tiles(VECTOR)]
+    choices = [GpuConvConfig(site.batch, before, after, (), geometry, tile, 1) for tile in tiles(VECTOR)]
     timed = [(estimate_of(c, site.target, _middle_bytes(c)), c) for c in choices]
     middle, products = min(timed, key=lambda pair: pair[0].seconds)
     passes = sum(_pass_seconds(site, kernel) for kernel in (_kernel(forward, "input"), _kernel(back, "output")))
@@ -120,16 +124,12 @@ def _planes(view: View, points: int, count: int) -> View:
     return View(channels, 1, count, VECTOR, channels * count)
 
 
-def _transform(
-    site: GpuSite, m: int, image: View, planes: View, grid: tuple[int, int], pad: tuple[int, int],
-    extras: tuple[int, ...], bias: bool, epilogue: Epilogue,
-) -> TransformConfig:  # fmt: skip
-    total = site.batch * image.blocks * image.block * grid[0] * grid[1]
-    threads = threads_for(total, site.target)
-    return TransformConfig(m, site.batch, image, planes, grid, pad, extras, bias, epilogue, threads)
+def _threads(site: GpuSite, image: View, tiles_of_image: int) -> int:
+    """Of a block of a transform, which has a thread for each tile and channel."""
+    return threads_for(site.batch * image.blocks * image.block * tiles_of_image, site.target)
 
 
-def _middle_bytes(config: ConvConfig) -> int:
+def _middle_bytes(config: GpuConvConfig) -> int:
     g = config.geometry
     weights = g.out_channels * g.in_channels // g.groups
     return 4 * (weights + config.batch * (config.source.floats + config.result.floats))
@@ -142,7 +142,7 @@ def _pass_seconds(site: GpuSite, kernel: GpuKernel) -> float:
 def _kernel(c: TransformConfig, which: str) -> GpuKernel:
     image = 4 * c.batch * c.image.floats * (1 + len(c.extras))
     flops = 4 * c.total * c.edge**3
-    work = Work(flops, image + 4 * c.batch * c.planes.floats)
+    work = LaunchWork(flops, image + 4 * c.batch * c.planes.floats)
     grid = grid_of(c.total, c.threads)
     name = f"winograd_{which}_f32_{c.m}x{c.m}"
     return GpuKernel(f"winograd_{which}", name, c, grid[0], 0, grid, c.threads, work, loads=LOADS)
@@ -160,12 +160,12 @@ def _selection(site: GpuSite, best: _Candidate, direct: float) -> Selection:
         padded = best.back.channels
         packed.append(Packed(f"{node.name}.bias", bias.map((padded,), lambda b: pad_channels(b, padded))))
     floats = products.source.floats + products.result.floats
-    before = Operand("workspace", node.name)
-    after = Operand("workspace", node.name, count * products.source.floats)
-    rest = (*(Operand("weight", p.name) for p in packed[1:]), *site.values(node.inputs[1:]))
-    product = conv_kernel(products, site, Work(products.flops, _middle_bytes(products)), "winograd")
+    before = Workspace(node.name)
+    after = Workspace(node.name, count * products.source.floats)
+    rest = (*(p.operand for p in packed[1:]), *site.values(node.inputs[1:]))
+    product = conv_kernel(products, site, LaunchWork(products.flops, _middle_bytes(products)), "winograd")
     kernels = (_kernel(best.forward, "input"), product, _kernel(best.back, "output"))
-    operands = (site.values(node.inputs[:1]), (before, Operand("weight", packed[0].name)), (after, *rest))
+    operands = (site.values(node.inputs[:1]), (before, packed[0].operand), (after, *rest))
     results = (before, after, site.result)
     calls = tuple(
         Call(node.name, kernel, read, written, True, floats)
@@ -176,7 +176,7 @@ def _selection(site: GpuSite, best: _Candidate, direct: float) -> Selection:
     return Selection(calls, tuple(packed), why)
 
 
-def _pack(weight: np.ndarray, m: int, config: ConvConfig) -> np.ndarray:
+def _pack(weight: np.ndarray, m: int, config: GpuConvConfig) -> np.ndarray:
     """(o, i, 3, 3) to G g G' of every filter, a group of the matrix product for each point."""
     g = np.array([[float(x) for x in row] for row in matrices(m, 3).filter])
     points = np.einsum("ar,oirs,bs->aboi", g, weight.astype(np.float64), g)

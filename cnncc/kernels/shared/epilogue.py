@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from functools import partial
 
+from cnncc.ir.rules import added_inputs
 from cnncc.kernels.shared.builder import Buffer, KernelBuilder, splat
 from cnncc.kernels.shared.spec import Epilogue
 from cnncc.kernels.shared.vectors import apply_epilogue
@@ -23,7 +24,7 @@ def statements(epilogue: Epilogue) -> int:
     k = KernelBuilder()
     value = k.registers(1).load(0)
     before = k.statements
-    apply_epilogue(k, value, epilogue, (splat(0.0, 1) for name, _ in epilogue if name == "add"), 1)
+    apply_epilogue(k, value, epilogue, [splat(0.0, 1)] * added_inputs(epilogue), 1)
     return k.statements - before
 
 

@@ -12,6 +12,7 @@ import numpy as np
 
 from cnncc.ir import Constant, Graph, Node, TensorType
 from cnncc.kernels.shared.choices import Choice, Choices, Given, conv_key
+from cnncc.kernels.shared.operands import NodeValue, Operand, PackedWeight
 from cnncc.machines import Machine
 from cnncc.machines.targets import Target
 from cnncc.options import Options
@@ -46,16 +47,6 @@ class Kernel:
         return f"{self.name}_{digest[:12]}"
 
 
-@dataclass(frozen=True)
-class Operand:
-    """An argument of a call: the value of a node, or a packed weight; `offset` in floats is added to its address."""
-
-    kind: str
-    """`value`, `weight`, `raw` (an input as the caller gave it) or `workspace` (between the calls of one node)."""
-    name: str
-    offset: int = 0
-
-
 @dataclass(frozen=True, eq=False)
 class Packed:
     """A weight in the layout its kernel reads, flat; computed when the module is written. Only operands of float32
@@ -65,6 +56,11 @@ class Packed:
     constant: Constant
     dtype: str = "float32"
     """Type of its elements; the constant is computed as `cnncc.weights.half.STORED` of it."""
+
+    @property
+    def operand(self) -> PackedWeight:
+        """What a call that reads it has."""
+        return PackedWeight(self.name)
 
     @property
     def nbytes(self) -> int:
@@ -133,11 +129,11 @@ class Place(Generic[M]):
         return None if name is None else self.graph.constants[name]
 
     def values(self, names: Sequence[str]) -> tuple[Operand, ...]:
-        return tuple(Operand("value", n) for n in names)
+        return tuple(NodeValue(n) for n in names)
 
     @property
     def result(self) -> Operand:
-        return Operand("value", self.node.name)
+        return NodeValue(self.node.name)
 
 
 @dataclass(frozen=True, eq=False)

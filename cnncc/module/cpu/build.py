@@ -15,7 +15,7 @@ import numpy as np
 from cnncc.machines import check_runs_here, targets
 from cnncc.module import toolchain
 from cnncc.module.built import traced
-from cnncc.module.cpu.code import Code
+from cnncc.module.cpu.code import CpuCode
 from cnncc.module.cpu.emit import kernel_objects, machine_of, parse_glue
 from cnncc.module.cpu.entry import run_ir
 from cnncc.module.cpu.glue import steps_ir
@@ -26,13 +26,13 @@ from cnncc.module.listener import SILENT, Listener
 from cnncc.module.names import c_name
 from cnncc.module.program import check_indices
 from cnncc.runtime.interface import TEXTS, ModelState
-from cnncc.runtime.model import Model
+from cnncc.runtime.model import EntryPoint, Model
 
 _serial = count()
 
 
 @dataclass(frozen=True, eq=False)
-class Build(Code):
+class Build(CpuCode):
     """A network compiled for processors: for one, or for several that share a module."""
 
     def model(self, weights: np.ndarray | None = None) -> Model:
@@ -67,7 +67,8 @@ class Build(Code):
         pool = _pool_launch() if self.program.threads > 1 else None
         state = ModelState(weights.ctypes.data)
         texts = {int(code): text for code, text in TEXTS.items()}
-        return Model(self.info, run, ctypes.addressof(state), texts.__getitem__, pool, (tracker, weights, state))
+        kept = (tracker, weights, state)
+        return Model(self.info, EntryPoint(run, ctypes.addressof(state), texts.__getitem__, kept, pool))
 
     def trace(self, *arrays: np.ndarray) -> dict[str, np.ndarray]:
         runs = self._runs_here()

@@ -21,7 +21,7 @@ from cnncc.runtime.interface import ALIGN
 
 
 @dataclass(frozen=True, eq=False)
-class Code(Built[CpuProgram], ABC):
+class CpuCode(Built[CpuProgram], ABC):
     """A program with the machine code of its kernels."""
 
     objects: Sequence[bytes]

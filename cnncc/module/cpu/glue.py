@@ -18,9 +18,11 @@ from __future__ import annotations
 import re
 from dataclasses import dataclass
 
-from cnncc.kernels.shared.spec import Call, Kernel, Operand
+from cnncc.kernels.shared.operands import NodeValue, Operand, PackedWeight, RawInput, Workspace
+from cnncc.kernels.shared.spec import Call, Kernel
 from cnncc.module.cpu.program import CpuProgram
 from cnncc.module.rooms import COUNTER_BYTES
+from cnncc.plan.homes import InArena, InConstant, InInput, InOutput
 from cnncc.runtime.interface import ALIGN, Code
 
 WANTED_CHUNKS = 32
@@ -292,23 +294,30 @@ done:
     def _address(self, i: int, call: Call, operand: Operand) -> tuple[str, int, int]:
         """The base pointer of an operand, its byte offset from there, and the bytes from one image to the next."""
         arena, weights = f"%p{self.pointers - 2}", f"%p{self.pointers - 1}"
-        if operand.kind == "weight":
-            return weights, self.program.weight_offsets[operand.name] + 4 * operand.offset, 0
-        if operand.kind == "workspace":
-            return arena, self.program.memory.calls[i].workspace, 4 * call.workspace_floats
-        if operand.kind == "raw":
-            node = self.program.graph[operand.name]
-            return f"%p{self.inputs.index(operand.name)}", 0, node.type.nbytes // node.type.shape[0]
-        slot = self.program.plan.slots[operand.name]
-        offset = slot.offset + slot.inner + 4 * operand.offset
-        if slot.kind == "constant":
-            return weights, self.program.weight_offsets[f"{slot.storage}.value"] + offset, 0
-        base = {
-            "arena": lambda: arena,
-            "input": lambda: f"%p{int(slot.storage)}",
-            "output": lambda: f"%p{len(self.inputs) + int(slot.storage)}",
-        }[slot.kind]()
-        return base, offset, slot.image_stride
+        match operand:
+            case PackedWeight(name, floats):
+                return weights, self.program.weight_offsets[name] + 4 * floats, 0
+            case Workspace():
+                return arena, self.program.memory.calls[i].workspace, 4 * call.workspace_floats
+            case RawInput(name):
+                kind = self.program.graph[name].type
+                return f"%p{self.inputs.index(name)}", 0, kind.nbytes // kind.shape[0]
+            case NodeValue(name, floats):
+                return self._value_address(name, 4 * floats)
+
+    def _value_address(self, name: str, start: int) -> tuple[str, int, int]:
+        """The same of a node's value from byte `start` of it on."""
+        slot = self.program.plan.slots[name]
+        offset = slot.offset + slot.inner + start
+        match slot.home:
+            case InConstant(node):
+                return f"%p{self.pointers - 1}", self.program.weight_offsets[f"{node}.value"] + offset, 0
+            case InArena():
+                return f"%p{self.pointers - 2}", offset, slot.image_stride
+            case InInput(index):
+                return f"%p{index}", offset, slot.image_stride
+            case InOutput(index):
+                return f"%p{len(self.inputs) + index}", offset, slot.image_stride
 
     def _run(self) -> str:
         arguments = [f"%in{i}" for i in range(len(self.inputs))] + [f"%out{i}" for i in range(len(self.outputs))]

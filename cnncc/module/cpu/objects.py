@@ -22,14 +22,9 @@ def tvm_target(target: Target) -> tvm.target.Target:
 
 def compile_kernel(kernel: Kernel, target: Target) -> bytes:
     """The object file of one kernel, with the one global function `kernel.symbol`."""
-    return compile_function(LOWER[kernel.family](kernel.config, kernel.symbol), kernel.symbol, target)
-
-
-def compile_function(func: PrimFunc, symbol: str, target: Target) -> bytes:
-    """The object file of a function that `KernelBuilder` made."""
-    library = _library(func, symbol, target)
+    library = _library(LOWER[kernel.family](kernel.config, kernel.symbol), kernel.symbol, target)
     # A file in memory: LLVM ends the process where a disk is full.
-    with os.fdopen(os.memfd_create(symbol[:200]), "rb") as file:
+    with os.fdopen(os.memfd_create(kernel.symbol[:200]), "rb") as file:
         library.write_to_file(f"/proc/self/fd/{file.fileno()}", "o")
         return file.read()
 

@@ -8,6 +8,7 @@ from functools import cached_property
 from typing import Self
 
 from cnncc.ir import Graph
+from cnncc.kernels.shared.operands import PackedWeight
 from cnncc.kernels.shared.spec import Call, Kernel
 from cnncc.machines.targets import Target
 from cnncc.module import rooms
@@ -63,7 +64,7 @@ class CpuProgram(Program[Target]):
     def images_innermost(self, call: Call) -> bool:
         """Whether a piece of a call's work is done for all images before the next piece: weights larger than an image
         of the result then stay in cache; otherwise the image does."""
-        read = {o.name for o in call.operands if o.kind == "weight"}
+        read = {o.name for o in call.operands if isinstance(o, PackedWeight)}
         weights = sum(p.nbytes for p in self.selections[call.node].weights if p.name in read)
         return weights > self.graph[call.node].type.nbytes // self.images(call)
 

@@ -21,7 +21,7 @@ from cnncc.base.files import check_outputs, replacing, scratch_folder
 from cnncc.machines.targets import Target
 from cnncc.module import toolchain
 from cnncc.module.cpu import listing, weights_object, weights_segment
-from cnncc.module.cpu.code import Code, aligned
+from cnncc.module.cpu.code import CpuCode, aligned
 from cnncc.module.cpu.emit import glue_object
 from cnncc.module.cpu.entry import run_ir
 from cnncc.module.cpu.glue import steps_ir
@@ -48,7 +48,7 @@ WITHOUT_WEIGHTS = {"h", "hpp"}
 """The kinds of file that neither hold them nor say their hash."""
 
 
-def write(build: Code, files: Mapping[str, Path]) -> dict[str, Path]:
+def write(build: CpuCode, files: Mapping[str, Path]) -> dict[str, Path]:
     """Writes files of a network, by kind (see `ROLES`); with a file for `weights` these are left out of the others.
 
     Nothing appears before everything is made. CnnccError if a file cannot be written. Returns the files.
@@ -114,7 +114,7 @@ def _locked(folder: Path, wait: bool = True) -> Iterator[None]:
 class _Work:
     """A folder in which the files are made, each once."""
 
-    build: Code
+    build: CpuCode
     files: Mapping[str, Path]
     folder: Path
     begun: Packing | None

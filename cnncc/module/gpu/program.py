@@ -7,9 +7,12 @@ from functools import cached_property
 
 from cnncc.base.errors import CnnccError
 from cnncc.kernels.gpu.spec import GpuKernel
-from cnncc.kernels.shared.spec import Call, Operand
+from cnncc.kernels.shared.operands import NodeValue, Operand, PackedWeight, RawInput, Workspace
+from cnncc.kernels.shared.spec import Call
 from cnncc.machines.gpus import ALIGN, Gpu
 from cnncc.module.program import Program
+from cnncc.plan import Slot
+from cnncc.plan.homes import InArena, InConstant, InInput, InOutput
 
 MOST_BLOCKS = 65535
 """Of a grid, in its second and third direction."""
@@ -85,21 +88,28 @@ class CudaProgram(Program[Gpu]):
 
     def _argument(self, operand: Operand) -> Argument:
         extra = 4 * operand.offset
-        if operand.kind == "weight":
-            return Argument(WEIGHTS, self.weight_offsets[operand.name] + extra)
-        if operand.kind == "workspace":
-            return Argument(ARENA, self.workspace_offset + extra)
-        inputs = [n.name for n in self.graph.inputs]
-        if operand.kind == "raw":
-            return Argument(FIRST_PORT + inputs.index(operand.name), extra)
-        slot = self.plan.slots[operand.name]
+        match operand:
+            case PackedWeight(name):
+                return Argument(WEIGHTS, self.weight_offsets[name] + extra)
+            case Workspace():
+                return Argument(ARENA, self.workspace_offset + extra)
+            case RawInput(name):
+                return Argument(FIRST_PORT + [n.name for n in self.graph.inputs].index(name), extra)
+            case NodeValue(name):
+                return self._value(self.plan.slots[name], extra)
+
+    def _value(self, slot: Slot, extra: int) -> Argument:
+        """Where a value lies, from byte `extra` of it on."""
         start = slot.inner + extra
-        if slot.kind == "constant":
-            return Argument(WEIGHTS, self.weight_offsets[f"{slot.storage}.value"] + start)
-        if slot.kind == "arena":
-            return Argument(ARENA, slot.offset + start)
-        first = FIRST_PORT + (len(inputs) if slot.kind == "output" else 0)
-        return Argument(first + int(slot.storage), start)
+        match slot.home:
+            case InConstant(node):
+                return Argument(WEIGHTS, self.weight_offsets[f"{node}.value"] + start)
+            case InArena():
+                return Argument(ARENA, slot.offset + start)
+            case InInput(index):
+                return Argument(FIRST_PORT + index, start)
+            case InOutput(index):
+                return Argument(FIRST_PORT + len(self.graph.inputs) + index, start)
 
 
 def aligned(size: int) -> int:

@@ -3,15 +3,14 @@
 from __future__ import annotations
 
 from dataclasses import asdict, dataclass
-from typing import Any
+from typing import Any, Literal
 
 
 @dataclass(frozen=True)
-class Block:
+class MemoryBlock:
     """Bytes [offset, offset + bytes) of the arena from step `first` to step `last`, inclusive."""
 
-    kind: str
-    """activation, workspace, scratch or counters."""
+    kind: Literal["activation", "workspace", "scratch", "counters"]
     name: str
     offset: int
     bytes: int
@@ -30,7 +29,7 @@ class Held:
 
 
 @dataclass(frozen=True)
-class Step:
+class MemoryStep:
     """One step: activations alive in the arena, and what its kernels take besides."""
 
     node: str
@@ -45,7 +44,7 @@ class Step:
 
 
 @dataclass(frozen=True)
-class Report:
+class MemoryReport:
     """The arena of a compiled network. Bytes throughout; steps are positions in the program's graph."""
 
     name: str
@@ -65,7 +64,7 @@ class Report:
     reordered: bool
     proven: bool
     """Whether no order of the steps has a smaller bound."""
-    steps: tuple[Step, ...]
+    steps: tuple[MemoryStep, ...]
     peak: int
     """The step with the most activations alive."""
     held: tuple[Held, ...]
@@ -74,7 +73,7 @@ class Report:
     """The step with the most of everything."""
     exceeding: tuple[tuple[str, int, str], ...]
     """Kernels that take the arena beyond its share above the activations: node, bytes beyond, why it was chosen."""
-    blocks: tuple[Block, ...]
+    blocks: tuple[MemoryBlock, ...]
 
     @property
     def gap(self) -> float:

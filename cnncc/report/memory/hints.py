@@ -9,18 +9,18 @@ from dataclasses import dataclass, replace
 from cnncc.module.cpu.program import CpuProgram
 from cnncc.module.lower import lower
 from cnncc.options import Options
-from cnncc.report.memory.facts import Report
+from cnncc.report.memory.facts import MemoryReport
 
 WORTH = 0.99
 """Of the arena, above which what would be left is no news."""
 
 
-def hints(program: CpuProgram, facts: Report) -> list[str]:
+def hints(program: CpuProgram, facts: MemoryReport) -> list[str]:
     """One sentence for each thing that would help, with the bytes it would leave."""
     return [*_options(program, facts), *_tensors(facts), *_padding(facts)]
 
 
-def _options(program: CpuProgram, facts: Report) -> Iterator[str]:
+def _options(program: CpuProgram, facts: MemoryReport) -> Iterator[str]:
     """Options of the compiler that lower the arena as a whole."""
     worth, now = WORTH * facts.total, program.options
     if program.threads > 1 and (left := _planned(program, replace(now, threads=1))) < worth:
@@ -36,7 +36,7 @@ def _planned(program: CpuProgram, options: Options) -> int:
     return lower(program.source, program.target, options).arena_bytes
 
 
-def _tensors(facts: Report) -> Iterator[str]:
+def _tensors(facts: MemoryReport) -> Iterator[str]:
     """What at the peak is not used there, and how much the step itself weighs."""
     peak = facts.steps[facts.peak]
     others = [s.activations for i, s in enumerate(facts.steps) if i != facts.peak]
@@ -51,7 +51,7 @@ def _tensors(facts: Report) -> Iterator[str]:
         yield f"only {peak.node} ({peak.op}) needs so much: the next largest step needs {mebibytes(next_most)}"
 
 
-def _padding(facts: Report) -> Iterator[str]:
+def _padding(facts: MemoryReport) -> Iterator[str]:
     if facts.padding > (1 - WORTH) * facts.activations:
         yield f"channel counts that fill whole blocks: {mebibytes(facts.padding)} of the peak are padding"
 

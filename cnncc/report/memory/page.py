@@ -6,23 +6,23 @@ from collections.abc import Sequence
 from html import escape
 
 from cnncc.kernels.cpu.room import SHARE
-from cnncc.report.memory.facts import Report
+from cnncc.report.memory.facts import MemoryReport
 from cnncc.report.memory.hints import Unit
 from cnncc.report.memory.picture import COLOURS, KINDS, NARROW, WIDE, plot
-from cnncc.report.webpage import Cell, Row, figures, legend, pictures, table, webpage
+from cnncc.report.webpage import Cell, TableRow, figures, legend, pictures, table, webpage
 
 STYLE = """
 li { color: var(--soft); max-width: 90ch; overflow-wrap: anywhere; } ul { padding-left: 20px; }
 """
 
 
-def page(facts: Report, advice: Sequence[str]) -> str:
+def page(facts: MemoryReport, advice: Sequence[str]) -> str:
     """The page's text."""
     body = "\n".join([_head(facts), _picture(facts), _peak(facts), _advice(advice), _steps(facts), _exceeding(facts)])
     return webpage(f"{facts.name}: memory", COLOURS + STYLE, body)
 
 
-def _head(f: Report) -> str:
+def _head(f: MemoryReport) -> str:
     size = Unit.of(f.total).text
     tiles = [
         (size(f.total), f"the arena; {f.total_gap:.1%} above the least for these kernels"),
@@ -36,7 +36,7 @@ def _head(f: Report) -> str:
 {figures(tiles)}"""
 
 
-def _picture(f: Report) -> str:
+def _picture(f: MemoryReport) -> str:
     used = {b.kind for b in f.blocks}
     return f"""<section>
 <h2>Time against address</h2>
@@ -47,9 +47,9 @@ that any plan of the activations needs. Rest the pointer on a rectangle for its 
 </section>"""
 
 
-def _peak(f: Report) -> str:
+def _peak(f: MemoryReport) -> str:
     step, unit = f.steps[f.peak], Unit.of(f.total)
-    rows = [Row([Cell(h.name), Cell(h.role), _bytes(h.bytes, unit)]) for h in f.held]
+    rows = [TableRow([Cell(h.name), Cell(h.role), _bytes(h.bytes, unit)]) for h in f.held]
     return f"""<section>
 <h2>The peak: {escape(step.node)}, {escape(step.op)}</h2>
 {table("what is in use at the peak", ("tensor", "at this step", unit.name), rows)}
@@ -61,11 +61,13 @@ def _bytes(count: int, unit: Unit) -> Cell:
     return Cell(unit.text(count).partition(" ")[0], count)
 
 
-def _steps(f: Report) -> str:
+def _steps(f: MemoryReport) -> str:
     """What is in use at each step."""
     unit = Unit.of(f.total)
     sizes = ("activations", "workspace", "scratch", "bytes")
-    rows = [Row([Cell(s.node, small=[s.op]), *(_bytes(getattr(s, size), unit) for size in sizes)]) for s in f.steps]
+    rows = [
+        TableRow([Cell(s.node, small=[s.op]), *(_bytes(getattr(s, size), unit) for size in sizes)]) for s in f.steps
+    ]
     heads = ("step", *(f"{what}, {unit.name}" for what in ("activations", "workspace", "scratch", "together")))
     return f"""<section>
 <h2>Steps, as they run</h2>
@@ -78,11 +80,11 @@ def _advice(advice: Sequence[str]) -> str:
     return f"<section>\n<h2>What would lower it</h2>\n<ul>\n{lines}\n</ul>\n</section>" if advice else ""
 
 
-def _exceeding(f: Report) -> str:
+def _exceeding(f: MemoryReport) -> str:
     if not f.exceeding:
         return ""
     unit = Unit.of(f.total)
-    rows = [Row([Cell(node, small=[why]), _bytes(over, unit)]) for node, over, why in f.exceeding]
+    rows = [TableRow([Cell(node, small=[why]), _bytes(over, unit)]) for node, over, why in f.exceeding]
     return f"""<section>
 <h2>Kernels that make the arena more than {SHARE:.0%} larger than the activations</h2>
 {table("kernels that need most besides", ("layer", f"beyond, {unit.name}"), rows)}

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from html import escape
 
-from cnncc.report.memory.facts import Block, Report
+from cnncc.report.memory.facts import MemoryBlock, MemoryReport
 from cnncc.report.memory.hints import Unit
 
 WIDE, NARROW = (1000, 480), (360, 420)
@@ -36,13 +36,13 @@ COLOURS += "".join(f".{k} {{ fill: var(--{k}); background: var(--{k}); }}\n" for
 _TEXT = "svg { background: var(--edge); } svg text { fill: var(--text); font: 12px system-ui, sans-serif; }"
 
 
-def svg(facts: Report) -> str:
+def svg(facts: MemoryReport) -> str:
     """The picture as a file of its own."""
     head = '<svg xmlns="http://www.w3.org/2000/svg"'
     return plot(facts).replace("<svg", head, 1).replace("\n", f"\n<style>{COLOURS}{_TEXT}</style>\n", 1)
 
 
-def plot(facts: Report, size: tuple[int, int] = WIDE) -> str:
+def plot(facts: MemoryReport, size: tuple[int, int] = WIDE) -> str:
     """The picture as part of a page that has `COLOURS` in its style."""
     scale = _Scale(facts, *size)
     label = f"Memory of {facts.name}: address over step"
@@ -55,7 +55,7 @@ def plot(facts: Report, size: tuple[int, int] = WIDE) -> str:
 class _Scale:
     """Pixels of steps and of addresses."""
 
-    def __init__(self, facts: Report, width: int, height: int) -> None:
+    def __init__(self, facts: MemoryReport, width: int, height: int) -> None:
         self.width, self.height = width, height
         self.steps = len(facts.steps)
         self.total = max(1, facts.total)
@@ -66,13 +66,13 @@ class _Scale:
     def y(self, address: float) -> float:
         return self.height - BOTTOM - address / self.total * (self.height - TOP - BOTTOM)
 
-    def box(self, block: Block) -> tuple[float, float, float, float]:
+    def box(self, block: MemoryBlock) -> tuple[float, float, float, float]:
         """Left, top, width, height."""
         left, top = self.x(block.first), self.y(block.offset + block.bytes)
         return left, top, self.x(block.last + 1) - left, self.y(block.offset) - top
 
 
-def _axes(facts: Report, scale: _Scale) -> Iterator[str]:
+def _axes(facts: MemoryReport, scale: _Scale) -> Iterator[str]:
     bottom, right = scale.height - BOTTOM, scale.width - RIGHT
     unit = Unit.of(facts.total)
     for address in unit.ticks(scale.total):
@@ -97,20 +97,20 @@ def _fitting(text: str, letters: float) -> str:
     return escape(short)
 
 
-def _block(block: Block, facts: Report, scale: _Scale) -> str:
+def _block(block: MemoryBlock, facts: MemoryReport, scale: _Scale) -> str:
     left, top, width, height = scale.box(block)
     shape = f'x="{left:.2f}" y="{top:.2f}" width="{width:.2f}" height="{height:.2f}"'
     return f'<rect class="block {block.kind}" {shape}><title>{escape(describe(block, facts))}</title></rect>'
 
 
-def describe(block: Block, facts: Report) -> str:
+def describe(block: MemoryBlock, facts: MemoryReport) -> str:
     """Everything about a block, for the title that shows when the pointer rests on it."""
     nodes = [facts.steps[i].node for i in sorted({block.first, block.last})]
     end = block.offset + block.bytes
     return f"{block.name}: {block.kind}\n{block.bytes:,} bytes at {block.offset:,} to {end:,}\n{' to '.join(nodes)}"
 
 
-def _names(facts: Report, scale: _Scale) -> Iterator[str]:
+def _names(facts: MemoryReport, scale: _Scale) -> Iterator[str]:
     """The names of blocks that are large enough for them."""
     for block in facts.blocks:
         left, top, width, height = scale.box(block)
@@ -119,7 +119,7 @@ def _names(facts: Report, scale: _Scale) -> Iterator[str]:
             yield f'<text class="label" x="{left + 4:.1f}" y="{middle:.1f}">{escape(block.name)}</text>'
 
 
-def _bound(facts: Report, scale: _Scale) -> str:
+def _bound(facts: MemoryReport, scale: _Scale) -> str:
     y, right = scale.y(facts.bound), scale.width - RIGHT
     title = f"the least possible for activations: {facts.bound:,} bytes"
     return f'<line class="bound" x1="{LEFT}" x2="{right}" y1="{y:.1f}" y2="{y:.1f}"><title>{title}</title></line>'

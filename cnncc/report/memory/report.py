@@ -8,18 +8,19 @@ from cnncc.ir import Node
 from cnncc.kernels.cpu.room import SHARE
 from cnncc.module.cpu.program import CpuProgram
 from cnncc.module.rooms import Room
+from cnncc.plan.homes import InArena
 from cnncc.plan.pieces import alive_at
 from cnncc.plan.plan_arena import Tenant
-from cnncc.report.memory.facts import Block, Held, Report, Step
+from cnncc.report.memory.facts import Held, MemoryBlock, MemoryReport, MemoryStep
 
 
-def report(program: CpuProgram) -> Report:
+def report(program: CpuProgram) -> MemoryReport:
     """The report on a program made without `keep_all`."""
     memory, plan = program.memory, program.plan
     steps = _steps(program)
     peak = max(range(len(steps)), key=lambda i: steps[i].activations)
     unordered = program.order_given
-    return Report(
+    return MemoryReport(
         name=program.graph.name,
         target=program.target.name,
         batch=max(n.type.shape[0] for n in program.graph.inputs),
@@ -43,11 +44,11 @@ def report(program: CpuProgram) -> Report:
     )
 
 
-def _steps(program: CpuProgram) -> tuple[Step, ...]:
+def _steps(program: CpuProgram) -> tuple[MemoryStep, ...]:
     taken = {(room.kind, room.step): room.bytes for room in program.memory.rooms}
     alive = alive_at([tenant.shape for tenant in program.plan.tenants], len(program.graph.nodes))
     return tuple(
-        Step(n.name, _what(n), alive[i], taken.get(("workspace", i), 0), taken.get(("scratch", i), 0))
+        MemoryStep(n.name, _what(n), alive[i], taken.get(("workspace", i), 0), taken.get(("scratch", i), 0))
         for i, n in enumerate(program.graph.nodes)
     )
 
@@ -63,17 +64,18 @@ def _alive_in(tenant: Tenant, step: int) -> int:
 
 def _held(program: CpuProgram, step: int) -> tuple[Held, ...]:
     slots, node = program.plan.slots, program.graph.nodes[step]
-    read = {slots[name].storage for name in node.inputs}
+    read = {slots[name].home for name in node.inputs}
     later = _next_uses(program, step)
     held = []
     for tenant in program.plan.tenants:
         size = _alive_in(tenant, step)
         if not size:
             continue
-        if slots[node.name].storage == tenant.storage:
-            role = "in place" if tenant.storage in read else "writes"
+        home = InArena(tenant.storage)
+        if slots[node.name].home == home:
+            role = "in place" if home in read else "writes"
         else:
-            role = "reads" if tenant.storage in read else f"held for {later[tenant.storage]}"
+            role = "reads" if home in read else f"held for {later[tenant.storage]}"
         held.append(Held(tenant.storage, size, role))
     return tuple(sorted(held, key=lambda h: (-h.bytes, h.name)))
 
@@ -83,9 +85,9 @@ def _next_uses(program: CpuProgram, step: int) -> dict[str, str]:
     slots, found = program.plan.slots, dict[str, str]()
     for node in program.graph.nodes[step + 1 :]:
         if not slots[node.name].view:
-            for slot in (slots[name] for name in (*node.inputs, node.name)):
-                if slot.kind == "arena":
-                    found.setdefault(slot.storage, node.name)
+            for home in (slots[name].home for name in (*node.inputs, node.name)):
+                if isinstance(home, InArena):
+                    found.setdefault(home.storage, node.name)
     return found
 
 
@@ -98,7 +100,7 @@ def _padding(program: CpuProgram, step: int) -> int:
     return round(wasted)
 
 
-def _exceeding(program: CpuProgram, steps: Sequence[Step]) -> tuple[tuple[str, int, str], ...]:
+def _exceeding(program: CpuProgram, steps: Sequence[MemoryStep]) -> tuple[tuple[str, int, str], ...]:
     limit = round(program.plan.bytes * (1 + SHARE))
     counters = program.memory.bytes - program.memory.counters
     over = {s.node: s.bytes + counters - limit for s in steps if s.workspace + s.scratch}
@@ -106,17 +108,17 @@ def _exceeding(program: CpuProgram, steps: Sequence[Step]) -> tuple[tuple[str, i
     return tuple((node, size, program.selections[node].why) for node, size in ordered if size > 0)
 
 
-def _blocks(program: CpuProgram) -> list[Block]:
+def _blocks(program: CpuProgram) -> list[MemoryBlock]:
     memory, last = program.memory, len(program.graph.nodes) - 1
     blocks = [
-        Block("activation", t.storage, t.offset + p.start, p.size, p.first, p.last)
+        MemoryBlock("activation", t.storage, t.offset + p.start, p.size, p.first, p.last)
         for t in program.plan.tenants
         for p in t.shape
     ]
     blocks += [_room_block(room) for room in memory.rooms]
     size = memory.bytes - memory.counters
-    return [*blocks, Block("counters", "counters", memory.counters, size, 0, last)] if size else blocks
+    return [*blocks, MemoryBlock("counters", "counters", memory.counters, size, 0, last)] if size else blocks
 
 
-def _room_block(room: Room) -> Block:
-    return Block(room.kind, room.node, room.offset, room.bytes, room.step, room.step)
+def _room_block(room: Room) -> MemoryBlock:
+    return MemoryBlock(room.kind, room.node, room.offset, room.bytes, room.step, room.step)

@@ -6,34 +6,26 @@ Both are kernels built, compiled and linked like those of a network, for its tar
 from __future__ import annotations
 
 import ctypes
-import hashlib
 import threading
 import time
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import cache
-from pathlib import Path
-from typing import TYPE_CHECKING
 
 import llvmlite.binding as llvm
 import numpy as np
 
+from cnncc.kernels.cpu.limits import FmaConfig, ReadConfig, fma_kernel, read_kernel
+from cnncc.kernels.shared.spec import Kernel
 from cnncc.machines import targets
 from cnncc.machines.targets import Target
 from cnncc.module import cache as objects_cache
 from cnncc.module.cpu.emit import machine_of
-from cnncc.module.keys import compiler_digest
-
-if TYPE_CHECKING:
-    from tvm.tirx import PrimFunc
+from cnncc.module.keys import kernel_key
 
 SECONDS = 0.4
 """Time for the trials of a limit. The best counts: whatever else runs only makes a trial slower."""
-FMA_UNITS, FMA_STEPS = 64, 1 << 15
-READ_FLOATS = 4096
-"""Floats a unit of the reading kernel reads."""
-_READ_SUMS = 8
 _SMALLEST_BUFFER = 1 << 26
 
 
@@ -52,21 +44,23 @@ def measure_limits(target: Target, threads: int) -> MachineLimits:
 
 
 def _flops(target: Target, threads: int) -> float:
-    kernel = _Kernel(target, "cnncc_limit_fma")
-    factors = np.repeat(np.array([0.5, 1.0], np.float32), target.lanes)  # sums tend to 2: never huge, never denormal
-    arguments = [(factors, np.empty(FMA_UNITS * target.lanes, np.float32)) for _ in range(threads)]
-    work = 2 * FMA_UNITS * FMA_STEPS * _chains(target) * target.lanes
-    return _best(kernel, arguments, FMA_UNITS, work, _each)
+    kernel = fma_kernel(target)
+    config: FmaConfig = kernel.config
+    factors = np.repeat(np.array([0.5, 1.0], np.float32), config.lanes)  # sums tend to 2: never huge, never denormal
+    arguments = [(factors, np.empty(config.units * config.lanes, np.float32)) for _ in range(threads)]
+    return _best(_Linked(target, kernel), arguments, config.units * config.flops, _each)
 
 
 def _bytes(target: Target, threads: int) -> float:
-    kernel = _Kernel(target, "cnncc_limit_read")
-    units = max(4 * target.l3_bytes, _SMALLEST_BUFFER) // threads // (4 * READ_FLOATS)
+    floats = max(4 * target.l3_bytes, _SMALLEST_BUFFER) // threads // 4
+    kernel = read_kernel(target, floats // ReadConfig.floats)
+    config: ReadConfig = kernel.config
     # Written, not only reserved: fresh pages would all be the same page of zeros, in a cache.
     arguments = [
-        (np.ones(units * READ_FLOATS, np.float32), np.empty(units * target.lanes, np.float32)) for _ in range(threads)
+        (np.ones(kernel.units * config.floats, np.float32), np.empty(kernel.units * config.lanes, np.float32))
+        for _ in range(threads)
     ]
-    return _best(kernel, arguments, units, 4 * units * READ_FLOATS, _together)
+    return _best(_Linked(target, kernel), arguments, 4 * kernel.units * config.floats, _together)
 
 
 Rate = Callable[[int, list["_Trial"]], float]
@@ -92,14 +86,14 @@ def _together(work: int, trials: list[_Trial]) -> float:
     return work * len(trials) / (max(t.end for t in trials) - min(t.start for t in trials))
 
 
-def _best(kernel: _Kernel, arguments: list[tuple[np.ndarray, np.ndarray]], units: int, work: int, rate: Rate) -> float:
+def _best(kernel: _Linked, arguments: list[tuple[np.ndarray, np.ndarray]], work: int, rate: Rate) -> float:
     """The rate of the best trial; in each, every thread does `work` at the same time."""
     barrier = threading.Barrier(len(arguments))
 
     def one(pair: tuple[np.ndarray, np.ndarray]) -> _Trial:
         barrier.wait()
         start, before = time.perf_counter(), time.thread_time()
-        kernel.run(*(a.ctypes.data for a in pair), None, 0, units)  # without the interpreter's lock
+        kernel.run(*(a.ctypes.data for a in pair), None, 0, kernel.units)  # without the interpreter's lock
         return _Trial(start, time.perf_counter(), time.thread_time() - before)
 
     best, stop = 0.0, time.perf_counter() + SECONDS
@@ -109,11 +103,12 @@ def _best(kernel: _Kernel, arguments: list[tuple[np.ndarray, np.ndarray]], units
     return best
 
 
-class _Kernel:
-    """A kernel of this file, linked into the process."""
+class _Linked:
+    """A kernel of the machine's limits, linked into the process."""
 
-    def __init__(self, target: Target, symbol: str) -> None:
-        body = objects_cache.fetch(_key(target, symbol), lambda: _compile(target, symbol))
+    def __init__(self, target: Target, kernel: Kernel) -> None:
+        symbol, self.units = kernel.symbol, kernel.units
+        body = objects_cache.fetch(kernel_key(kernel, target), lambda: _compile(kernel, target))
         library = llvm.JITLibraryBuilder().add_object_img(body).export_symbol(symbol).add_current_process()
         # Without JITLink, LLVM ends the process where parts of an object come to lie too far from each other.
         self._jit = llvm.create_lljit_compiler(machine_of(targets.host()), use_jit_link=True)
@@ -122,64 +117,7 @@ class _Kernel:
         self.run: Callable[..., None] = ctypes.CFUNCTYPE(None, *kinds)(self._tracker[symbol])
 
 
-def _key(target: Target, symbol: str) -> str:
-    everything = (compiler_digest(), Path(__file__).read_bytes(), symbol, target)
-    return hashlib.sha256(repr(everything).encode()).hexdigest()
+def _compile(kernel: Kernel, target: Target) -> bytes:
+    from cnncc.module.cpu.objects import compile_kernel  # loads TVM
 
-
-def _compile(target: Target, symbol: str) -> bytes:
-    from cnncc.module.cpu.objects import compile_function  # loads TVM
-
-    build = {"cnncc_limit_fma": _fma, "cnncc_limit_read": _read}[symbol]
-    return compile_function(build(target, symbol), symbol, target)
-
-
-def _chains(target: Target) -> int:
-    """Independent sums: enough to hide the latency of a multiply-add, few enough to stay in registers."""
-    unit = target.floats
-    return min(unit.registers - 4, 2 * unit.ports * unit.latency)
-
-
-def _fma(target: Target, symbol: str) -> PrimFunc:
-    """sum = sum * a + b, in many sums at once; a unit is so many steps of all."""
-    from cnncc.kernels.shared.builder import KernelBuilder, splat
-
-    lanes, chains = target.lanes, _chains(target)
-    k = KernelBuilder()
-    factors, result = k.operand("factors", 2 * lanes), k.operand("result", FMA_UNITS * lanes)
-    with k.units() as unit:
-        a, b = (k.let(factors.load(i * lanes, lanes)) for i in range(2))
-        sums = k.registers(chains * lanes)
-        for c in range(chains):
-            sums.store(c * lanes, splat(float(c), lanes), lanes)
-        with k.loop(FMA_STEPS):
-            for c in range(chains):
-                sums.store(c * lanes, sums.load(c * lanes, lanes) * a + b, lanes)
-        total = sums.load(0, lanes)
-        for c in range(1, chains):
-            total = total + sums.load(c * lanes, lanes)
-        result.store(unit * lanes, total, lanes)
-    return k.finish(symbol)
-
-
-def _read(target: Target, symbol: str) -> PrimFunc:
-    """Adds up memory; a unit is `READ_FLOATS` of it."""
-    from cnncc.kernels.shared.builder import KernelBuilder, splat
-
-    lanes, step = target.lanes, _READ_SUMS * target.lanes
-    k = KernelBuilder()
-    # The sizes stand for any: kernels do not check them.
-    source, result = k.operand("source", READ_FLOATS), k.operand("result", lanes)
-    with k.units() as unit:
-        sums = k.registers(step)
-        for s in range(0, step, lanes):
-            sums.store(s, splat(0.0, lanes), lanes)
-        with k.loop(READ_FLOATS // step) as i:
-            at = k.let(unit * READ_FLOATS + i * step)
-            for s in range(0, step, lanes):
-                sums.store(s, sums.load(s, lanes) + source.load(at + s, lanes), lanes)
-        total = sums.load(0, lanes)
-        for s in range(lanes, step, lanes):
-            total = total + sums.load(s, lanes)
-        result.store(unit * lanes, total, lanes)
-    return k.finish(symbol)
+    return compile_kernel(kernel, target)

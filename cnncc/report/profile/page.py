@@ -6,10 +6,10 @@ from collections.abc import Sequence
 from html import escape
 
 from cnncc.report.profile.gaps import MEGAFLOPS, NEAR
-from cnncc.report.profile.groups import Group, by_op, by_stage
+from cnncc.report.profile.groups import StepGroup, by_op, by_stage
 from cnncc.report.profile.measure import Profile, Step, share_of_limit
 from cnncc.report.profile.roofline import NARROW, WIDE, Point, roofline
-from cnncc.report.webpage import Cell, Row, figures, legend, pictures, table, webpage
+from cnncc.report.webpage import Cell, TableRow, figures, legend, pictures, table, webpage
 
 KINDS = {
     "conv": "convolution",
@@ -116,9 +116,9 @@ def _groups(profile: Profile) -> str:
     return "\n".join(parts)
 
 
-def _group(group: Group, digits: int) -> Row:
+def _group(group: StepGroup, digits: int) -> TableRow:
     reached = group.limit / group.seconds if group.seconds else 0.0
-    return Row(
+    return TableRow(
         [
             Cell(group.name),
             Cell(str(group.steps), group.steps),
@@ -135,7 +135,7 @@ def _gaps(profile: Profile) -> str:
     if not large.gaps:
         return ""
     rows = [
-        Row(
+        TableRow(
             [
                 Cell(gap.node, small=[gap.reason]),
                 Cell(gap.algorithm),
@@ -160,7 +160,7 @@ def _steps(profile: Profile) -> str:
     rows = [_row(i, s, longest, profile.digits) for i, s in enumerate(profile.steps)]
     heads = ("step", "time", "ms", "share", "GFLOP/s", "MB", "of limit", "bound by")
     time, reached = Cell(f"{profile.total * 1e3:.{profile.digits}f}"), Cell(profile.limit_share)
-    total = Row([Cell("all steps"), Cell(""), time, Cell(""), Cell(""), Cell(""), reached, Cell("")])
+    total = TableRow([Cell("all steps"), Cell(""), time, Cell(""), Cell(""), Cell(""), reached, Cell("")])
     return f"""<section class="steps">
 <h2>Steps, as they run</h2>
 <p>The full colour is the limit, the pale rest is what could be gained. "from cache": faster than memory alone allows,
@@ -170,7 +170,7 @@ since operands were in a cache.</p>
 </section>"""
 
 
-def _row(number: int, step: Step, longest: float, digits: int) -> Row:
+def _row(number: int, step: Step, longest: float, digits: int) -> TableRow:
     time, limit = (100 * x / longest for x in (step.seconds, min(step.limit, step.seconds)))
     colour = kind(step)
     bar = (
@@ -188,4 +188,4 @@ def _row(number: int, step: Step, longest: float, digits: int) -> Row:
         Cell(step.limit_share, step.of_limit),
         Cell(step.bound),
     ]
-    return Row(cells, _anchor(number), describe(step))
+    return TableRow(cells, _anchor(number), describe(step))

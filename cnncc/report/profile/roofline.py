@@ -13,7 +13,7 @@ LEFT, RIGHT, TOP, BOTTOM = 64, 24, 28, 48
 
 
 @dataclass(frozen=True)
-class Frame:
+class PlotFrame:
     """The size of a plot in pixels, the radius of a dot that takes all the time, and which numbers of a decade its axes
     are labelled with."""
 
@@ -23,8 +23,8 @@ class Frame:
     decade: tuple[int, ...]
 
 
-WIDE = Frame(1000, 460, 48, (1, 2, 5))
-NARROW = Frame(360, 340, 28, (1,))
+WIDE = PlotFrame(1000, 460, 48, (1, 2, 5))
+NARROW = PlotFrame(360, 340, 28, (1,))
 """For a phone: drawn for its width, since text that is scaled down cannot be read."""
 
 
@@ -39,7 +39,7 @@ class Point:
 
 
 @dataclass(frozen=True)
-class Axis:
+class PlotAxis:
     """A logarithmic axis from `low` to `high`, drawn from pixel `start` to pixel `end`."""
 
     low: float
@@ -59,14 +59,14 @@ class Axis:
         return [n for n in numbers if self.low <= n <= self.high]
 
 
-def roofline(points: Sequence[Point], peak: float, bandwidth: float, frame: Frame = WIDE) -> str:
+def roofline(points: Sequence[Point], peak: float, bandwidth: float, frame: PlotFrame = WIDE) -> str:
     """The plot as SVG; `peak` in operations and `bandwidth` in bytes a second."""
     intensities = [p.step.flops / p.step.bytes for p in points]
     ridge = peak / bandwidth
-    across = Axis(min(*intensities, ridge) / 2, max(*intensities, ridge) * 2, LEFT, frame.width - RIGHT)
+    across = PlotAxis(min(*intensities, ridge) / 2, max(*intensities, ridge) * 2, LEFT, frame.width - RIGHT)
     slowest = min(p.step.gflops for p in points)
     fastest = max(peak / 1e9, *(p.step.gflops for p in points))
-    up = Axis(min(slowest, across.low * bandwidth / 1e9) / 1.5, fastest * 1.5, frame.height - BOTTOM, TOP)
+    up = PlotAxis(min(slowest, across.low * bandwidth / 1e9) / 1.5, fastest * 1.5, frame.height - BOTTOM, TOP)
     # The largest first, so that none hides a smaller one.
     dots = [_dot(p, across, up, frame) for p in sorted(points, key=lambda p: -p.step.share)]
     label = "Roofline: GFLOP/s of each step over its operations per byte"
@@ -75,7 +75,7 @@ def roofline(points: Sequence[Point], peak: float, bandwidth: float, frame: Fram
     return f'<svg {size} role="img" aria-label="{label}">\n' + "\n".join(parts) + "\n</svg>"
 
 
-def _grid(across: Axis, up: Axis, frame: Frame) -> list[str]:
+def _grid(across: PlotAxis, up: PlotAxis, frame: PlotFrame) -> list[str]:
     lines = []
     right, bottom = frame.width - RIGHT, frame.height - BOTTOM
     for value in across.ticks(frame.decade):
@@ -91,7 +91,7 @@ def _grid(across: Axis, up: Axis, frame: Frame) -> list[str]:
     return lines
 
 
-def _roof(across: Axis, up: Axis, peak: float, bandwidth: float) -> list[str]:
+def _roof(across: PlotAxis, up: PlotAxis, peak: float, bandwidth: float) -> list[str]:
     left, ridge, right = (across.at(v) for v in (across.low, peak / bandwidth, across.high))
     low, high = up.at(across.low * bandwidth / 1e9), up.at(peak / 1e9)
     middle = math.sqrt(across.low * peak / bandwidth)
@@ -105,7 +105,7 @@ def _roof(across: Axis, up: Axis, peak: float, bandwidth: float) -> list[str]:
     ]
 
 
-def _dot(point: Point, across: Axis, up: Axis, frame: Frame) -> str:
+def _dot(point: Point, across: PlotAxis, up: PlotAxis, frame: PlotFrame) -> str:
     step = point.step
     x, y = across.at(step.flops / step.bytes), up.at(step.gflops)
     radius = max(3.5, frame.radius * math.sqrt(step.share))

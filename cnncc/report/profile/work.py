@@ -6,7 +6,8 @@ from dataclasses import dataclass
 
 from cnncc import ops
 from cnncc.kernels.cpu.algorithms import find
-from cnncc.kernels.shared.spec import Call, Operand
+from cnncc.kernels.shared.operands import NodeValue, Operand, PackedWeight, RawInput, Workspace
+from cnncc.kernels.shared.spec import Call
 from cnncc.module.cpu.program import CpuProgram
 
 
@@ -28,7 +29,7 @@ def works(program: CpuProgram) -> list[Work]:
 
 def _work(program: CpuProgram, siblings: tuple[Call, ...], call: Call) -> Work:
     reads = sum(_operand_bytes(program, call, o) for o in call.operands)
-    if call.result.kind == "workspace":
+    if isinstance(call.result, Workspace):
         return Work(0, 0, reads + _operand_bytes(program, call, call.result))
     share = _share(program, siblings, call)
     direct = round(2 * ops.macs(program.graph, program.graph[call.node]) * share)
@@ -46,7 +47,7 @@ def _own_flops(program: CpuProgram, call: Call, direct: int) -> int:
 
 def _share(program: CpuProgram, siblings: tuple[Call, ...], call: Call) -> float:
     """The part of its node's value that a call computes: phases of a transposed convolution, arms of a concat."""
-    writers = [c for c in siblings if c.result.kind != "workspace"]
+    writers = [c for c in siblings if not isinstance(c.result, Workspace)]
     return _extent(program, call) / sum(_extent(program, c) for c in writers)
 
 
@@ -58,11 +59,13 @@ def _extent(program: CpuProgram, call: Call) -> int:
 
 
 def _operand_bytes(program: CpuProgram, call: Call, operand: Operand) -> int:
-    if operand.kind == "weight":
-        return _packed_bytes(program, operand.name)
-    if operand.kind == "workspace":
-        return 4 * call.workspace_floats * program.images(call)
-    return program.graph[operand.name].type.nbytes
+    match operand:
+        case PackedWeight(name):
+            return _packed_bytes(program, name)
+        case Workspace():
+            return 4 * call.workspace_floats * program.images(call)
+        case NodeValue(name) | RawInput(name):
+            return program.graph[name].type.nbytes
 
 
 def _packed_bytes(program: CpuProgram, name: str) -> int:

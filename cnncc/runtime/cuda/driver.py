@@ -8,7 +8,6 @@ import os
 import shutil
 import subprocess
 import tempfile
-from collections.abc import Callable
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -17,7 +16,7 @@ import numpy as np
 
 from cnncc.base.cache_folder import PRIVATE_FILE, cache_folder, make_private, read_private
 from cnncc.base.errors import CnnccError
-from cnncc.runtime.model import Model
+from cnncc.runtime.model import EntryPoint, Model
 from cnncc.runtime.origin import Origin
 
 VARIABLE = "CNNCC_CUDA_DRIVER"
@@ -28,37 +27,35 @@ _SOURCES = Path(__file__).resolve().parent
 _FLAGS = ("-std=c++17", "-O2", "-fPIC", "-shared")
 
 
-def cuda_model(
-    info: dict[str, Any],
-    library: ctypes.CDLL,
-    run: Callable[..., int],
-    model: int,
-    error: Callable[[int], str],
-    origin: Origin,
-) -> CudaModel:
+def cuda_model(info: dict[str, Any], entry: EntryPoint, origin: Origin) -> CudaModel:
     """The model in an opened module. CnnccError if the emulated driver is asked for and cannot be built."""
+    model = CudaModel(info, entry, origin)
     if os.environ.get(VARIABLE) == EMULATED:
-        library[f"{info['symbol']}_driver"](os.fsencode(emulated_driver()))
-    return CudaModel(info, run, model, error, keep=(library,), origin=origin)
+        model.use_driver(emulated_driver())
+    return model
 
 
 class CudaModel(Model):
     """The model of a module for GPUs. It is called as any other, with arrays in the memory of the host."""
 
+    def use_driver(self, path: Path) -> None:
+        """Opens the driver library at `path` in place of NVIDIA's; must come before the first run."""
+        self._library[f"{self.info['symbol']}_driver"](os.fsencode(path))
+
     def release(self) -> None:
         """Frees the memory and the kernels that the model has on the device. A later call takes them again."""
         release = self._library[f"{self.info['symbol']}_release"]
         release.argtypes, release.restype = [ctypes.c_void_p], None
-        release(self._model)
+        release(ctypes.c_void_p(self._entry.model))
 
     def peek(self, size: int) -> np.ndarray:
         """So many bytes of the device's arena after a run, for tests."""
         data = np.zeros(size, np.uint8)
         peek = self._library[f"{self.info['symbol']}_peek"]
         peek.argtypes = [ctypes.c_void_p, ctypes.c_void_p, ctypes.c_size_t, ctypes.c_size_t]
-        code = peek(self._model, data.ctypes.data, 0, size)
+        code = peek(ctypes.c_void_p(self._entry.model), data.ctypes.data, 0, size)
         if code:
-            raise CnnccError(f"{self.name}: cannot read the arena: {self._error_text(code)}")
+            raise CnnccError(f"{self.name}: cannot read the arena: {self._entry.error_text(code)}")
         return data
 
     def _advice(self, text: str) -> str:
@@ -70,7 +67,7 @@ class CudaModel(Model):
 
     @property
     def _library(self) -> ctypes.CDLL:
-        library = self._keep[0]
+        library = self._entry.keep[0]
         assert isinstance(library, ctypes.CDLL)
         return library
 

@@ -23,7 +23,7 @@ from cnncc.frontends.onnx.convert.frames import (
 from cnncc.frontends.onnx.convert.pointwise import combined
 from cnncc.frontends.onnx.convert.windows import (
     Numbers,
-    Window,
+    SlidingWindow,
     check_filter,
     filtered,
     parts,
@@ -36,7 +36,7 @@ from cnncc.frontends.onnx.values import Unsupported, Value, plain_value
 MOST_AXES = 3
 
 
-def sides_of(made: Window, sizes: Numbers, more: Numbers = ()) -> tuple[Side, Side, Side]:
+def sides_of(made: SlidingWindow, sizes: Numbers, more: Numbers = ()) -> tuple[Side, Side, Side]:
     """A window along depth, rows and columns; the axes that it does not have are trivial. Padding below 0 at the end
     of a transposed one is a longer result."""
     found = [
@@ -105,7 +105,7 @@ def conv_transpose(site: Site) -> Tensor:
     return result_of(site, node, x, out, [side.spread for side in sides][MOST_AXES - len(sizes) :])
 
 
-def spread_window(site: Site, sizes: Numbers, kernel: Numbers) -> tuple[Window, Numbers, Numbers]:
+def spread_window(site: Site, sizes: Numbers, kernel: Numbers) -> tuple[SlidingWindow, Numbers, Numbers]:
     made, more = transposed_window(site, sizes, kernel)
     return made, sizes, more
 

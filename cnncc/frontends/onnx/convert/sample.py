@@ -10,7 +10,7 @@ import numpy as np
 from cnncc.frontends.onnx.convert.pointwise import combined, with_known
 from cnncc.frontends.onnx.convert.shapes import joined, viewed
 from cnncc.frontends.onnx.convert.slices import taken
-from cnncc.frontends.onnx.convert.windows import Window, window
+from cnncc.frontends.onnx.convert.windows import SlidingWindow, window
 from cnncc.frontends.onnx.site import Site, Tensor
 from cnncc.frontends.onnx.values import Unsupported, Value, plain_value, refuse_many
 
@@ -100,7 +100,7 @@ def deform_conv(site: Site) -> Tensor:
     return site.plain(site.add("conv", columns, weights=[flat, *bias], **settings), (n, len(weight), *size))
 
 
-def counted(made: Window, sizes: Sequence[int]) -> tuple[int, int]:
+def counted(made: SlidingWindow, sizes: Sequence[int]) -> tuple[int, int]:
     """Windows along both axes."""
     room = [s + made.begin[i] + made.end[i] - made.span(i) for i, s in enumerate(sizes)]
     if min(room) < 0:
@@ -108,7 +108,7 @@ def counted(made: Window, sizes: Sequence[int]) -> tuple[int, int]:
     return room[0] // made.stride[0] + 1, room[1] // made.stride[1] + 1
 
 
-def tap_places(made: Window, size: tuple[int, int]) -> np.ndarray:
+def tap_places(made: SlidingWindow, size: tuple[int, int]) -> np.ndarray:
     """Where taps lie before they are moved, in pixels, (1, 1, taps, 2, oh, ow): x and y."""
     starts = [np.arange(count) * made.stride[i] - made.begin[i] for i, count in enumerate(size)]
     steps = [np.arange(kernel) * made.dilation[i] for i, kernel in enumerate(made.kernel)]

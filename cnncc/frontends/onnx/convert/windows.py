@@ -21,7 +21,7 @@ AUTO = ("NOTSET", "SAME_UPPER", "SAME_LOWER", "VALID", "")
 
 
 @dataclass(frozen=True)
-class Window:
+class SlidingWindow:
     """A sliding window along any number of axes; `begin` and `end` are the padding."""
 
     kernel: Numbers
@@ -49,25 +49,25 @@ class Window:
         }
 
 
-def window(site: Site, sizes: Numbers, kernel: Numbers, transposed: bool = False) -> Window:
+def window(site: Site, sizes: Numbers, kernel: Numbers, transposed: bool = False) -> SlidingWindow:
     """The window of a node on an image of `sizes`; auto_pad becomes padding."""
     rank = len(sizes)
     ones = (1,) * rank
     stride, dilation = (site.integers(n, ones, rank, low=1) for n in ("strides", "dilations"))
     pads = site.integers("pads", (0,) * 2 * rank, 2 * rank, low=0)
-    made = Window(kernel, stride, dilation, pads[:rank], pads[rank:])
+    made = SlidingWindow(kernel, stride, dilation, pads[:rank], pads[rank:])
     auto = site.choice("auto_pad", AUTO, "NOTSET")
     if auto in ("NOTSET", "") or transposed:
         return made
     if auto == "VALID":
-        return Window(kernel, stride, dilation, (0,) * rank, (0,) * rank)
+        return SlidingWindow(kernel, stride, dilation, (0,) * rank, (0,) * rank)
     total = [
         max(0, (-(-size // s) - 1) * s + made.span(i) - size)
         for i, (size, s) in enumerate(zip(sizes, stride, strict=True))
     ]
     less = tuple(t // 2 for t in total)
     more = tuple(t - t // 2 for t in total)
-    return Window(kernel, stride, dilation, *((less, more) if auto == "SAME_UPPER" else (more, less)))
+    return SlidingWindow(kernel, stride, dilation, *((less, more) if auto == "SAME_UPPER" else (more, less)))
 
 
 def flat(array: np.ndarray) -> np.ndarray:
@@ -124,7 +124,7 @@ def conv_transpose(site: Site) -> Tensor:
     made, more = transposed_window(site, x.shape[2:], weight.shape[2:])
     extra = [max(0, -e) for e in made.end]
     more = tuple(m + e for m, e in zip(more, extra, strict=True))
-    made = Window(made.kernel, made.stride, made.dilation, made.begin, tuple(max(0, e) for e in made.end))
+    made = SlidingWindow(made.kernel, made.stride, made.dilation, made.begin, tuple(max(0, e) for e in made.end))
     weights = [flat(weight), *([site.vector(2, "the bias", weight.shape[1] * groups)] if site.has(2) else [])]
     node = site.add(
         "conv_transpose",
@@ -148,7 +148,7 @@ def shared_out(padding: int, upper: bool) -> tuple[int, int]:
     return (less, rest) if upper else (rest, less)
 
 
-def transposed_window(site: Site, sizes: Numbers, kernel: Numbers) -> tuple[Window, Numbers]:
+def transposed_window(site: Site, sizes: Numbers, kernel: Numbers) -> tuple[SlidingWindow, Numbers]:
     """The window and the output padding."""
     made = window(site, sizes, kernel, transposed=True)
     rank = len(sizes)
@@ -168,7 +168,7 @@ def transposed_window(site: Site, sizes: Numbers, kernel: Numbers) -> tuple[Wind
         )
     sides = [shared_out(t, auto == "SAME_UPPER") for t in total]
     begin, end = (tuple(side[i] for side in sides) for i in (0, 1))
-    return Window(made.kernel, made.stride, made.dilation, begin, end), more
+    return SlidingWindow(made.kernel, made.stride, made.dilation, begin, end), more
 
 
 def pools(op: str) -> Callable[[Site], Tensor]:
@@ -190,7 +190,7 @@ def pools(op: str) -> Callable[[Site], Tensor]:
     return rule
 
 
-def pool(site: Site, op: str, node: str, made: Window, first: int, attrs: dict[str, Any]) -> str:
+def pool(site: Site, op: str, node: str, made: SlidingWindow, first: int, attrs: dict[str, Any]) -> str:
     settings = made.attrs(first)
     if op == "sum":
         return window_sum(site, node, made, first, attrs)
@@ -201,7 +201,7 @@ def pool(site: Site, op: str, node: str, made: Window, first: int, attrs: dict[s
     return site.add(op, node, **settings, **attrs)
 
 
-def window_sum(site: Site, node: str, made: Window, first: int, attrs: dict[str, Any]) -> str:
+def window_sum(site: Site, node: str, made: SlidingWindow, first: int, attrs: dict[str, Any]) -> str:
     """The sum of each window: a depthwise convolution with ones."""
     settings, channels = made.attrs(first), site.b.shape(node)[1]
     refuse_many(channels * math.prod(settings["kernel"]))
@@ -209,7 +209,7 @@ def window_sum(site: Site, node: str, made: Window, first: int, attrs: dict[str,
     return site.add("conv", node, weights=[ones], out=channels, groups=channels, bias=False, **settings, **attrs)
 
 
-def pooled(site: Site, op: str, x: Value, made: Window, attrs: dict[str, Any]) -> Value:
+def pooled(site: Site, op: str, x: Value, made: SlidingWindow, attrs: dict[str, Any]) -> Value:
     """Windows along three axes or more: the last two, then each of the others with what follows it as columns."""
     n, c, *sizes = x.shape
     c *= n // site.b.batch
@@ -219,13 +219,15 @@ def pooled(site: Site, op: str, x: Value, made: Window, attrs: dict[str, Any]) -
     sizes[-2:] = site.b.shape(node)[2:]
     for i in reversed(range(rank - 2)):
         before, after = c * math.prod(sizes[:i]), math.prod(sizes[i + 1 :])
-        one = Window(*((values[i], trivial) for values, trivial in zip(parts(made), (1, 1, 1, 0, 0), strict=True)))
+        one = SlidingWindow(
+            *((values[i], trivial) for values, trivial in zip(parts(made), (1, 1, 1, 0, 0), strict=True))
+        )
         node = pool(site, op, site.b.seen(node, (before, sizes[i], after)), one, 0, attrs)
         sizes[i] = site.b.shape(node)[2]
     return site.plain(node, (*x.shape[:2], *sizes))
 
 
-def parts(made: Window) -> tuple[Numbers, ...]:
+def parts(made: SlidingWindow) -> tuple[Numbers, ...]:
     return made.kernel, made.stride, made.dilation, made.begin, made.end
 
 

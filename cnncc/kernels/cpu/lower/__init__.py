@@ -15,6 +15,7 @@ from cnncc.kernels.cpu.lower import (
     elementwise,
     gather,
     group_norm,
+    limits,
     matmul,
     nms,
     pad,
@@ -60,4 +61,6 @@ LOWER: Mapping[str, Callable[[Any, str], PrimFunc]] = {
     "roi_align": roi_align.lower,
     "nms": nms.lower,
     "nms_rows": nms.lower_rows,
+    "limit_fma": limits.lower_fma,
+    "limit_read": limits.lower_read,
 }

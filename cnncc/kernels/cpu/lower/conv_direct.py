@@ -8,9 +8,10 @@ from dataclasses import dataclass
 from tvm import tirx
 from tvm.tirx import PrimFunc
 
+from cnncc.ir.rules import added_inputs
 from cnncc.kernels.cpu.conv_direct import ConvConfig
 from cnncc.kernels.cpu.lower.micro import Sums
-from cnncc.kernels.cpu.lower.moves import Window, gather_rows
+from cnncc.kernels.cpu.lower.moves import Corner, ImageWindow, gather_rows
 from cnncc.kernels.cpu.tiles import even_tiles
 from cnncc.kernels.shared.builder import Buffer, Expr, KernelBuilder
 from cnncc.kernels.shared.epilogue import costly, each, readable
@@ -97,7 +98,7 @@ class _Conv:
         self.image = k.operand("image", c.in_blocks * c.in_block * c.in_size[0] * c.in_size[1])
         self.weight = k.operand("weight", max(1, c.reduction) * c.out_blocks * c.block)
         self.bias = k.operand("bias", c.out_blocks * c.block) if c.bias else None
-        adds = sum(name == "add" for name, _ in c.epilogue)
+        adds = added_inputs(c.epilogue)
         self.extras = [k.operand(f"extra{i}", c.out_blocks * plane * c.block) for i in range(adds)]
         self.result = k.operand("result", c.out_blocks * plane * c.block)
         self.window = k.scratch(c.scratch_floats) if c.gathers else None
@@ -125,8 +126,8 @@ class _Conv:
         if self.window is None:
             return
         top = k.let(unit.row * c.stride[0] + c.origin[0])
-        window = Window(c.group_in_blocks, c.in_block, c.in_size, c.window, c.origin[1], outside=0.0)
-        gather_rows(k, self.image, self.window, window, unit.first_in, top)
+        window = ImageWindow(c.group_in_blocks, c.in_block, c.in_size, c.window, c.origin[1], outside=0.0)
+        gather_rows(k, self.image, self.window, window, Corner(unit.first_in, top))
 
     def rows(self, unit: _Unit, count: int) -> None:
         """All output blocks of the chunk on `count` rows: blocks outermost, so that their weights stay in cache."""

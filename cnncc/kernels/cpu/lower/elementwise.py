@@ -5,6 +5,7 @@ from __future__ import annotations
 from tvm import tirx
 from tvm.tirx import PrimFunc
 
+from cnncc.ir.rules import added_inputs
 from cnncc.kernels.cpu.elementwise import ElementwiseConfig, NormalizeConfig
 from cnncc.kernels.cpu.lower.moves import vector_runs
 from cnncc.kernels.shared.arithmetic import vmin
@@ -28,7 +29,7 @@ class _Elementwise:
         full, narrow = c.channel_blocks * c.pixels * c.width, c.channel_blocks * c.width
         self.operands = [k.operand(f"operand{i}", full if n == "full" else narrow) for i, n in enumerate(c.operands)]
         self.weights = [k.operand(n, narrow) for n in WEIGHTS.get(c.start, ())]
-        adds = sum(name == "add" for name, _ in c.epilogue)
+        adds = added_inputs(c.epilogue)
         self.extras = [k.operand(f"extra{i}", full) for i in range(adds)]
         self.result = k.operand("result", full)
 

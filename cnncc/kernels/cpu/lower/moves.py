@@ -34,7 +34,7 @@ def fill_floats(k: KernelBuilder, target: Buffer, to: Expr, count: int, value: f
 
 
 @dataclass(frozen=True)
-class Window:
+class ImageWindow:
     """The shape of a window on some channel blocks of an image. Sizes in rows and columns, of `block` floats each."""
 
     planes: int
@@ -47,21 +47,29 @@ class Window:
     """What the window holds where there is no image."""
 
 
+@dataclass(frozen=True, eq=False)
+class Corner:
+    """What of an image lies under the first row of a window: the first channel block, and the row of the image, which
+    may lie outside."""
+
+    block: Expr
+    row: Expr
+
+
 def gather_rows(
-    k: KernelBuilder, image: Buffer, to: Buffer, window: Window, first: Expr, top: Expr, start: Expr = 0
+    k: KernelBuilder, image: Buffer, to: Buffer, window: ImageWindow, corner: Corner, start: Expr = 0
 ) -> None:
-    """Copies a window whose first row is row `top` of the image, of the channel blocks from `first` on, to index
-    `start`."""
+    """Copies a window, of the image from its corner on, to index `start`."""
     (height, width), (rows, columns) = window.image, window.size
     block, outside = window.block, window.outside
     begin = min(columns, max(0, -window.left))
     end = max(begin, min(columns, width - window.left))
     with k.loop(window.planes) as b, k.loop(rows) as r:
-        y = k.let(top + r)
+        y = k.let(corner.row + r)
         at = k.let(start + (b * rows + r) * (columns * block))
         with k.when(tirx.all(y >= 0, y < height)):
             fill_floats(k, to, at, begin * block, outside)
-            source = k.let((((first + b) * height + y) * width + (begin + window.left)) * block)
+            source = k.let((((corner.block + b) * height + y) * width + (begin + window.left)) * block)
             copy_floats(k, image, source, to, k.let(at + begin * block), (end - begin) * block)
             fill_floats(k, to, k.let(at + end * block), (columns - end) * block, outside)
         with k.otherwise():

@@ -5,7 +5,7 @@ from __future__ import annotations
 from tvm.tirx import PrimFunc
 
 from cnncc.kernels.cpu.conv_direct import PadConfig
-from cnncc.kernels.cpu.lower.moves import Window, gather_rows
+from cnncc.kernels.cpu.lower.moves import Corner, ImageWindow, gather_rows
 from cnncc.kernels.shared.builder import KernelBuilder
 
 
@@ -17,6 +17,6 @@ def lower(config: PadConfig, symbol: str) -> PrimFunc:
     result = k.operand("result", c.floats)
     plane = c.block * c.size[0] * c.size[1]
     with k.units() as unit:
-        window = Window(1, c.block, c.in_size, c.size, c.origin[1], outside=0.0)
-        gather_rows(k, image, result, window, unit, c.origin[0], k.let(unit * plane))
+        window = ImageWindow(1, c.block, c.in_size, c.size, c.origin[1], outside=0.0)
+        gather_rows(k, image, result, window, Corner(unit, c.origin[0]), k.let(unit * plane))
     return k.finish(symbol)

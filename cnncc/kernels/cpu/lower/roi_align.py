@@ -15,7 +15,7 @@ from cnncc.ops.roi_align import MOST_SAMPLES
 
 
 @dataclass(frozen=True)
-class Span:
+class BinSpan:
     """A region along one axis: where it begins, the length of a bin, samples in a bin."""
 
     first: Expr
@@ -77,7 +77,7 @@ class _RoiAlign:
         index = tirx.Cast("int32", tirx.Select(exists, number, splat(0.0, 1)))
         return k.let(index * (c.channels * self.plane)), exists
 
-    def span(self, region: Expr, axis: int) -> Span:
+    def span(self, region: Expr, axis: int) -> BinSpan:
         """The region along columns (axis 0) or rows."""
         k, c = self.k, self.c
         size, bins = c.in_size[1 - axis], c.out_size[1 - axis]
@@ -88,12 +88,12 @@ class _RoiAlign:
             length = k.let(vmax(splat(1.0, 1), length))
         part = k.let(length * splat(1.0 / bins, 1))
         if c.samples:
-            return Span(first, part, c.samples, size)
+            return BinSpan(first, part, c.samples, size)
         # What is no number gets no samples, what is infinite not too many.
         wanted = k.let(vmax(tirx.ceil(length / splat(float(bins), 1)), splat(0.0, 1)))
-        return Span(first, part, k.let(tirx.Cast("int32", vmin(splat(float(MOST_SAMPLES * size), 1), wanted))), size)
+        return BinSpan(first, part, k.let(tirx.Cast("int32", vmin(splat(float(MOST_SAMPLES * size), 1), wanted))), size)
 
-    def sample(self, span: Span, bin: Expr, i: Expr) -> Sample:
+    def sample(self, span: BinSpan, bin: Expr, i: Expr) -> Sample:
         """Sample i of a bin along one axis."""
         k = self.k
         inner = (real(i) + splat(0.5, 1)) * span.bin / real(span.count)
@@ -122,7 +122,7 @@ class _RoiAlign:
                 total = k.let(total + value if c.mode == "avg" else vmax(value, total))
             self.line.store(channel, total)
 
-    def write(self, to: Expr, rows: Span, columns: Span) -> None:
+    def write(self, to: Expr, rows: BinSpan, columns: BinSpan) -> None:
         """The line as one bin of all channels."""
         k, c = self.k, self.c
         count = k.let(vmax(real(rows.count) * real(columns.count), splat(1.0, 1)))

@@ -8,7 +8,8 @@ from dataclasses import dataclass
 from tvm import tirx
 from tvm.tirx import PrimFunc
 
-from cnncc.kernels.cpu.lower.moves import Window, gather_rows
+from cnncc.ir.rules import added_inputs
+from cnncc.kernels.cpu.lower.moves import Corner, ImageWindow, gather_rows
 from cnncc.kernels.cpu.tiles import even_tiles
 from cnncc.kernels.cpu.window import WindowConfig
 from cnncc.kernels.shared.arithmetic import LOWEST, nan_max, vmax, vmin
@@ -43,7 +44,7 @@ class _Window:
         self.image = k.operand("image", channels * c.in_size[0] * c.in_size[1])
         self.weight = k.operand("weight", channels * c.kernel[0] * c.kernel[1]) if c.mode == "depthwise" else None
         self.bias = k.operand("bias", channels) if c.bias else None
-        adds = sum(name == "add" for name, _ in c.epilogue)
+        adds = added_inputs(c.epilogue)
         self.extras = [k.operand(f"extra{i}", outputs) for i in range(adds)]
         self.result = k.operand("result", outputs)
         self.window = k.scratch(c.scratch_floats) if c.gathers else None
@@ -88,8 +89,8 @@ class _Window:
         if self.window is None:
             return
         first = k.let(top * c.stride[0] - c.pad[0])
-        window = Window(1, c.block, c.in_size, c.window, -c.pad[1], outside=self.start)
-        gather_rows(k, self.image, self.window, window, plane, first)
+        window = ImageWindow(1, c.block, c.in_size, c.window, -c.pad[1], outside=self.start)
+        gather_rows(k, self.image, self.window, window, Corner(plane, first))
 
     @property
     def start(self) -> float:

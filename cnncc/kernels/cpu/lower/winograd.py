@@ -6,6 +6,7 @@ from collections.abc import Callable
 
 from tvm.tirx import PrimFunc
 
+from cnncc.ir.rules import added_inputs
 from cnncc.kernels.cpu.lower.micro import Sums
 from cnncc.kernels.cpu.lower.winograd_fetch import LINE, Coming, Region, fetch_share
 from cnncc.kernels.cpu.lower.winograd_transform import Transform
@@ -38,7 +39,7 @@ class _Winograd(Transform):
         self.source = k.operand("source", source)
         self.weight = k.operand("weight", c.weight_floats)
         self.bias = k.operand("bias", c.out_blocks * c.block) if c.bias else None
-        adds = sum(name == "add" for name, _ in c.epilogue)
+        adds = added_inputs(c.epilogue)
         self.extras = [k.operand(f"extra{i}", c.out_blocks * plane * c.block) for i in range(adds)]
         self.result = k.operand("result", c.out_blocks * plane * c.block)
         self.product = k.scratch(c.points * c.product_step)

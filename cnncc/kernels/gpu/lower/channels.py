@@ -2,17 +2,21 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import partial
+
 from tvm import tirx
 from tvm.tirx import PrimFunc
 
-from cnncc.kernels.gpu.channels import GlobalPoolConfig, LrnConfig, SoftmaxConfig
+from cnncc.kernels.gpu.channels import GpuGlobalPoolConfig, GpuLrnConfig, GpuSoftmaxConfig
 from cnncc.kernels.gpu.lower.builder import Array, CudaBuilder, divmod_, image_of, load_vector, store_vector
 from cnncc.kernels.gpu.spec import VECTOR, grid_of
 from cnncc.kernels.shared.arithmetic import LOWEST, exp, nan_max, power
 from cnncc.kernels.shared.builder import Expr, splat
 
 
-def lower_lrn(c: LrnConfig, symbol: str) -> PrimFunc:
+def lower_lrn(c: GpuLrnConfig, symbol: str) -> PrimFunc:
     """x / (k + alpha / size * squares around)^beta."""
     k = CudaBuilder(grid_of(c.total, c.threads), c.threads)
     source = k.operand("image", c.batch * c.source.floats)
@@ -22,12 +26,13 @@ def lower_lrn(c: LrnConfig, symbol: str) -> PrimFunc:
     with k.each(c.total) as index:
         image, vector = image_of(k, index, c.batch, c.result.floats // VECTOR)
         block, pixel = divmod_(k, vector, c.source.pixels)
-        squares, centre = k.local((2 * around + 1) * VECTOR), k.local(VECTOR)
+        near = _Neighbours(k, c, k.local((2 * around + 1) * VECTOR), k.local(VECTOR))
+        squares, centre = near.squares, near.centre
         base = k.let(image * (c.source.stride // VECTOR))
         for i in range(2 * around + 1):
-            _squares(
-                k, c, source, base, k.let(block + (i - around)), pixel, squares, i, centre if i == around else None
-            )
+            other = k.let(block + (i - around))
+            at = base + other * c.source.pixels + pixel
+            near.fill(i, other, partial(load_vector, k, source, at, VECTOR), is_centre=i == around)
         values = []
         for lane in range(VECTOR):
             first = around * VECTOR + lane - (c.window - 1) // 2
@@ -40,24 +45,31 @@ def lower_lrn(c: LrnConfig, symbol: str) -> PrimFunc:
     return k.finish(symbol)
 
 
-def _squares(k: CudaBuilder, c: LrnConfig, source: Array, base: Expr, block: Expr, pixel: Expr,
-             squares: Array, slot: int, centre: Array | None) -> None:  # fmt: skip
-    """The squares of one block of channels; zeros beyond the first and the last channel."""
-    for lane in range(VECTOR):
-        squares.store(slot * VECTOR + lane, splat(0.0, 1))
-    conditions = [] if centre is not None else [block >= 0, block < c.source.blocks]
-    with k.unless_certain(*conditions):
-        values = load_vector(k, source, base + block * c.source.pixels + pixel, VECTOR)
+@dataclass(frozen=True, eq=False)
+class _Neighbours:
+    """Of a vector of channels: its numbers, and the squares of all that are near enough."""
+
+    k: CudaBuilder
+    c: GpuLrnConfig
+    squares: Array
+    centre: Array
+
+    def fill(self, slot: int, block: Expr, load: Callable[[], Array], is_centre: bool) -> None:
+        """The squares of one block of channels, which `load` loads; zeros beyond the first and the last channel."""
+        k, channels = self.k, self.c.source.channels
         for lane in range(VECTOR):
-            value = k.let(values.load(lane))
-            if centre is not None:
-                centre.store(lane, value)
-            filled = c.source.channels % VECTOR == 0
-            with k.unless_certain(None if filled else block * VECTOR + lane < c.source.channels):
-                squares.store(slot * VECTOR + lane, value * value)
+            self.squares.store(slot * VECTOR + lane, splat(0.0, 1))
+        with k.unless_certain(*([] if is_centre else [block >= 0, block < self.c.source.blocks])):
+            values = load()
+            for lane in range(VECTOR):
+                value = k.let(values.load(lane))
+                if is_centre:
+                    self.centre.store(lane, value)
+                with k.unless_certain(block * VECTOR + lane < channels if channels % VECTOR else None):
+                    self.squares.store(slot * VECTOR + lane, value * value)
 
 
-def lower_softmax(c: SoftmaxConfig, symbol: str) -> PrimFunc:
+def lower_softmax(c: GpuSoftmaxConfig, symbol: str) -> PrimFunc:
     """exp(x - largest) / sum of those, over the channels."""
     k = CudaBuilder(c.grid, c.threads)
     source = k.operand("image", c.batch * c.source.floats)
@@ -71,7 +83,7 @@ def lower_softmax(c: SoftmaxConfig, symbol: str) -> PrimFunc:
     return k.finish(symbol)
 
 
-def _at(c: SoftmaxConfig, channel: Expr, pixel: Expr) -> Expr:
+def _at(c: GpuSoftmaxConfig, channel: Expr, pixel: Expr) -> Expr:
     """Index of a channel of a pixel in an image."""
     if c.source.block == 1:
         return channel * c.source.pixels + pixel
@@ -79,7 +91,7 @@ def _at(c: SoftmaxConfig, channel: Expr, pixel: Expr) -> Expr:
     return (block * c.source.pixels + pixel) * VECTOR + lane
 
 
-def _softmax_of_block(k: CudaBuilder, c: SoftmaxConfig, source: Array, result: Array) -> None:
+def _softmax_of_block(k: CudaBuilder, c: GpuSoftmaxConfig, source: Array, result: Array) -> None:
     shared, mine = k.shared(c.threads), k.local(1)
     image = k.block(0)
     base, to = k.let(image * c.source.stride), k.let(image * c.result.stride)
@@ -109,7 +121,7 @@ def _softmax_of_block(k: CudaBuilder, c: SoftmaxConfig, source: Array, result: A
 
 
 def _softmax_of_thread(
-    k: CudaBuilder, c: SoftmaxConfig, source: Array, result: Array, image: Expr, pixel: Expr
+    k: CudaBuilder, c: GpuSoftmaxConfig, source: Array, result: Array, image: Expr, pixel: Expr
 ) -> None:
     base, to = k.let(image * c.source.stride), k.let(image * c.result.stride)
     largest, total = k.local(1), k.local(1)
@@ -127,7 +139,7 @@ def _softmax_of_thread(
     _clear(k, c, result, to, pixel, None)
 
 
-def _clear(k: CudaBuilder, c: SoftmaxConfig, result: Array, to: Expr, pixel: Expr, thread: Expr | None) -> None:
+def _clear(k: CudaBuilder, c: GpuSoftmaxConfig, result: Array, to: Expr, pixel: Expr, thread: Expr | None) -> None:
     """Zeros for the channels that fill up the last block."""
     for channel in range(c.result.channels, c.result.blocks * c.result.block):
         with k.unless_certain(None if thread is None else thread == channel - c.result.channels):
@@ -137,7 +149,7 @@ def _clear(k: CudaBuilder, c: SoftmaxConfig, result: Array, to: Expr, pixel: Exp
 class _channels:
     """The channels of this thread: every `threads`-th one."""
 
-    def __init__(self, k: CudaBuilder, c: SoftmaxConfig, rounds: int, channels: int) -> None:
+    def __init__(self, k: CudaBuilder, c: GpuSoftmaxConfig, rounds: int, channels: int) -> None:
         self.k, self.c, self.rounds, self.channels = k, c, rounds, channels
 
     def __enter__(self) -> Expr:
@@ -154,7 +166,7 @@ class _channels:
         self._loop.__exit__(None, None, None)
 
 
-def lower_global_pool(c: GlobalPoolConfig, symbol: str) -> PrimFunc:
+def lower_global_pool(c: GpuGlobalPoolConfig, symbol: str) -> PrimFunc:
     """Mean or maximum of every channel."""
     k = CudaBuilder(c.grid, c.threads)
     source = k.operand("image", c.batch * c.source.floats)

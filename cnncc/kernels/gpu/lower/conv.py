@@ -9,7 +9,7 @@ from typing import Any
 from tvm import tirx
 from tvm.tirx import PrimFunc
 
-from cnncc.kernels.gpu.conv import ConvConfig
+from cnncc.kernels.gpu.conv import GpuConvConfig
 from cnncc.kernels.gpu.lower.builder import CudaBuilder, divmod_, image_of, store_vector
 from cnncc.kernels.gpu.lower.epilogue import finished
 from cnncc.kernels.gpu.spec import VECTOR
@@ -20,7 +20,7 @@ UNROLLED = 8
 """Steps of the depth whose products the CUDA compiler unrolls: more make it slow, not the kernel fast."""
 
 
-def lower(config: ConvConfig, symbol: str) -> PrimFunc:
+def lower(config: GpuConvConfig, symbol: str) -> PrimFunc:
     """The kernel for one configuration."""
     return Conv(config).build(symbol)
 
@@ -28,7 +28,7 @@ def lower(config: ConvConfig, symbol: str) -> PrimFunc:
 class Conv:
     """A block's rows are pixels of the whole batch, its columns output channels of one group."""
 
-    def __init__(self, config: ConvConfig) -> None:
+    def __init__(self, config: GpuConvConfig) -> None:
         self.c = c = config
         self.t: Any = c.tile
         self.g = c.geometry
@@ -232,9 +232,9 @@ class Conv:
             begin = (k.block(2) * c.batch + image) * (c.result.floats // lanes)
             store_vector(k, self.result, begin + at, values)
             return
-        strides = [image * (stride // lanes) for stride in c.extras]
-        extras = list(zip(self.extras, strides, strict=True))
-        values = finished(k, values, self.bias, vector * share + part, extras, at, c.geometry.epilogue)
+        places = [image * (stride // lanes) + at for stride in c.extras]
+        extras = list(zip(self.extras, places, strict=True))
+        values = finished(k, values, self.bias, vector * share + part, extras, c.geometry.epilogue)
         store_vector(k, self.result, image * (c.result.stride // lanes) + at, values)
 
 

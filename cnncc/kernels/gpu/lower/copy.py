@@ -2,59 +2,70 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+
 from tvm.tirx import PrimFunc
 
-from cnncc.kernels.gpu.copy import CopyConfig
+from cnncc.kernels.gpu.copy import GpuCopyConfig
 from cnncc.kernels.gpu.lower.builder import Array, CudaBuilder, divmod_, image_of, load_vector, store_vector
 from cnncc.kernels.gpu.spec import View, grid_of
 from cnncc.kernels.shared.builder import Expr, splat
 
 
-def lower(c: CopyConfig, symbol: str) -> PrimFunc:
+def lower(c: GpuCopyConfig, symbol: str) -> PrimFunc:
     """The kernel for one configuration."""
     total = c.batch * c.per_image
     k = CudaBuilder(grid_of(total, c.threads), c.threads)
-    source = k.operand("image", c.batch * c.source.floats)
-    result = k.operand("result", c.batch * c.result.floats)
+    copy = _Copy(k, c, k.operand("image", c.batch * c.source.floats), k.operand("result", c.batch * c.result.floats))
     with k.each(total) as index:
         image, element = image_of(k, index, c.batch, c.per_image)
         if c.lanes > 1:
-            _vector(k, c, source, result, image, element)
+            copy.vector(image, element)
         else:
-            _number(k, c, source, result, image, element)
+            copy.number(image, element)
     return k.finish(symbol)
 
 
-def _vector(k: CudaBuilder, c: CopyConfig, source: Array, result: Array, image: Expr, element: Expr) -> None:
-    """A whole block of channels of one pixel."""
-    block, pixel = divmod_(k, element, c.result.pixels)
-    values = k.local(c.lanes)
-    if c.whole_blocks:
-        at = (block + c.from_channel // c.source.block) * c.source.pixels + pixel
-        values = load_vector(k, source, image * (c.source.stride // c.lanes) + at, c.lanes)
-    else:
-        for lane in range(c.lanes):
-            _one(k, c, source, image, k.let(block * c.lanes + lane), pixel, values, lane)
-    at = (block + c.to_channel // c.lanes) * c.result.pixels + pixel
-    store_vector(k, result, image * (c.result.stride // c.lanes) + at, [values.load(i) for i in range(c.lanes)])
+@dataclass(frozen=True, eq=False)
+class _Copy:
+    k: CudaBuilder
+    c: GpuCopyConfig
+    source: Array
+    result: Array
 
+    def vector(self, image: Expr, element: Expr) -> None:
+        """A whole block of channels of one pixel."""
+        k, c = self.k, self.c
+        block, pixel = divmod_(k, element, c.result.pixels)
+        values = k.local(c.lanes)
+        if c.whole_blocks:
+            at = (block + c.from_channel // c.source.block) * c.source.pixels + pixel
+            values = load_vector(k, self.source, image * (c.source.stride // c.lanes) + at, c.lanes)
+        else:
+            for lane in range(c.lanes):
+                self.one(image, k.let(block * c.lanes + lane), pixel, values, lane)
+        at = (block + c.to_channel // c.lanes) * c.result.pixels + pixel
+        loaded = [values.load(i) for i in range(c.lanes)]
+        store_vector(k, self.result, image * (c.result.stride // c.lanes) + at, loaded)
 
-def _number(k: CudaBuilder, c: CopyConfig, source: Array, result: Array, image: Expr, element: Expr) -> None:
-    """One number."""
-    channel, pixel = divmod_(k, element, c.result.pixels)
-    values = k.local(1)
-    _one(k, c, source, image, channel, pixel, values, 0)
-    result.store(image * c.result.stride + _index(k, c.result, k.let(channel + c.to_channel), pixel), values.load(0))
+    def number(self, image: Expr, element: Expr) -> None:
+        """One number."""
+        k, c = self.k, self.c
+        channel, pixel = divmod_(k, element, c.result.pixels)
+        values = k.local(1)
+        self.one(image, channel, pixel, values, 0)
+        at = image * c.result.stride + _index(k, c.result, k.let(channel + c.to_channel), pixel)
+        self.result.store(at, values.load(0))
 
-
-def _one(k: CudaBuilder, c: CopyConfig, source: Array, image: Expr, channel: Expr, pixel: Expr,
-         values: Array, lane: int) -> None:  # fmt: skip
-    """A channel of a pixel, or zero for those that fill up a block; `channel` counts those that are copied."""
-    if c.zeros:
-        values.store(lane, splat(0.0, 1))
-    with k.unless_certain(channel < c.channels if c.zeros else None):
-        base = image * c.source.stride
-        values.store(lane, source.load(k.let(base + _index(k, c.source, k.let(channel + c.from_channel), pixel))))
+    def one(self, image: Expr, channel: Expr, pixel: Expr, values: Array, lane: int) -> None:
+        """A channel of a pixel, or zero for those that fill up a block; `channel` counts those that are copied."""
+        k, c = self.k, self.c
+        if c.zeros:
+            values.store(lane, splat(0.0, 1))
+        with k.unless_certain(channel < c.channels if c.zeros else None):
+            base = image * c.source.stride
+            at = k.let(base + _index(k, c.source, k.let(channel + c.from_channel), pixel))
+            values.store(lane, self.source.load(at))
 
 
 def _index(k: CudaBuilder, view: View, channel: Expr, pixel: Expr) -> Expr:

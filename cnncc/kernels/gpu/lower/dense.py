@@ -4,20 +4,20 @@ from __future__ import annotations
 
 from tvm.tirx import PrimFunc
 
-from cnncc.kernels.gpu.dense import DenseConfig
+from cnncc.kernels.gpu.dense import GpuDenseConfig
 from cnncc.kernels.gpu.lower.builder import Array, CudaBuilder, divmod_
 from cnncc.kernels.shared.arithmetic import vmin
 from cnncc.kernels.shared.builder import Expr, i32, splat
 from cnncc.kernels.shared.vectors import apply_epilogue
 
 
-def lower(config: DenseConfig, symbol: str) -> PrimFunc:
+def lower(config: GpuDenseConfig, symbol: str) -> PrimFunc:
     """The kernel for one configuration."""
     return _Dense(config).build(symbol)
 
 
 class _Dense:
-    def __init__(self, config: DenseConfig) -> None:
+    def __init__(self, config: GpuDenseConfig) -> None:
         self.c = c = config
         self.k = k = CudaBuilder(c.grid, c.threads)
         self.source = k.operand("vector", c.batch * c.depth)

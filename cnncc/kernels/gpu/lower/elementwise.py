@@ -6,7 +6,7 @@ from typing import Any
 
 from tvm.tirx import PrimFunc
 
-from cnncc.kernels.gpu.elementwise import ElementwiseConfig
+from cnncc.kernels.gpu.elementwise import GpuElementwiseConfig
 from cnncc.kernels.gpu.lower.builder import CudaBuilder, divmod_, image_of, load_vector, store_vector
 from cnncc.kernels.gpu.lower.epilogue import applied
 from cnncc.kernels.gpu.spec import View, grid_of
@@ -14,7 +14,7 @@ from cnncc.kernels.shared.builder import Expr
 from cnncc.kernels.shared.pairs import merged
 
 
-def lower(c: ElementwiseConfig, symbol: str) -> PrimFunc:
+def lower(c: GpuElementwiseConfig, symbol: str) -> PrimFunc:
     """The kernel for one configuration."""
     total = c.batch * c.per_image
     k = CudaBuilder(grid_of(total, c.threads), c.threads)

@@ -20,14 +20,13 @@ def finished(
     bias: Array | None,
     channel: Expr,
     extras: list[tuple[Array, Expr]],
-    at: Expr,
     epilogue: Any,
 ) -> list[Any]:
-    """A vector of sums with bias and epilogue. `channel` and `at` count such vectors, as does the start of an image
-    that each extra comes with."""
+    """A vector of sums with bias and epilogue. `channel` counts such vectors, as does the place in each extra of what
+    is added."""
     lanes = len(values)
     biases = load_vector(k, bias, channel, lanes) if bias is not None else None
-    added = [load_vector(k, buffer, begin + at, lanes) for buffer, begin in extras]
+    added = [load_vector(k, buffer, at, lanes) for buffer, at in extras]
     whole = [value if biases is None else value + biases.load(lane) for lane, value in enumerate(values)]
     return applied(k, whole, epilogue, added)
 
@@ -62,8 +61,8 @@ def lower_sum(c: SumConfig, symbol: str) -> PrimFunc:
             with k.unrolled(VECTOR) as lane:
                 values.store(lane, values.load(lane) + more.load(lane))
         block, _ = divmod_(k, vector, c.result.pixels)
-        extras = [(b, image * (stride // VECTOR)) for b, stride in zip(buffers, c.extras, strict=True)]
+        extras = [(b, image * (stride // VECTOR) + vector) for b, stride in zip(buffers, c.extras, strict=True)]
         sums = [values.load(lane) for lane in range(VECTOR)]
-        finals = finished(k, sums, bias, block, extras, vector, c.epilogue)
+        finals = finished(k, sums, bias, block, extras, c.epilogue)
         store_vector(k, result, image * (c.result.stride // VECTOR) + vector, finals)
     return k.finish(symbol)

@@ -6,13 +6,13 @@ from tvm import tirx
 from tvm.tirx import PrimFunc
 
 from cnncc.kernels.gpu.lower.builder import Array, CudaBuilder, divmod_, image_of, load_vector, store_vector
-from cnncc.kernels.gpu.resample import ResampleConfig
+from cnncc.kernels.gpu.resample import GpuResampleConfig
 from cnncc.kernels.gpu.spec import VECTOR, grid_of
 from cnncc.kernels.shared.arithmetic import vmin
 from cnncc.kernels.shared.builder import Expr, i32, splat
 
 
-def lower(c: ResampleConfig, symbol: str) -> PrimFunc:
+def lower(c: GpuResampleConfig, symbol: str) -> PrimFunc:
     """The kernel for one configuration."""
     k = CudaBuilder(grid_of(c.total, c.threads), c.threads)
     source = k.operand("image", c.batch * c.source.floats)
@@ -28,7 +28,7 @@ def lower(c: ResampleConfig, symbol: str) -> PrimFunc:
     return k.finish(symbol)
 
 
-def _moved(k: CudaBuilder, c: ResampleConfig, source: Array, base: Expr, y: Expr, x: Expr) -> Array:
+def _moved(k: CudaBuilder, c: GpuResampleConfig, source: Array, base: Expr, y: Expr, x: Expr) -> Array:
     """One input pixel, or the padding's value."""
     sizes = (c.source.height, c.source.width)
     row, column = (k.let(_from(c, axis, position, sizes[axis])) for axis, position in enumerate((y, x)))
@@ -42,7 +42,7 @@ def _moved(k: CudaBuilder, c: ResampleConfig, source: Array, base: Expr, y: Expr
     return values
 
 
-def _from(c: ResampleConfig, axis: int, position: Expr, size: int) -> Expr:
+def _from(c: GpuResampleConfig, axis: int, position: Expr, size: int) -> Expr:
     """Where an output position comes from along an axis."""
     if c.mode == "nearest":
         return tirx.truncdiv(position, i32(c.scale[axis]))
@@ -59,7 +59,7 @@ def _from(c: ResampleConfig, axis: int, position: Expr, size: int) -> Expr:
     return inner
 
 
-def _bilinear(k: CudaBuilder, c: ResampleConfig, source: Array, base: Expr, y: Expr, x: Expr) -> Array:
+def _bilinear(k: CudaBuilder, c: GpuResampleConfig, source: Array, base: Expr, y: Expr, x: Expr) -> Array:
     """Between four input pixels."""
     (top, bottom, down), (left, right, across) = (_between(k, c, axis, p) for axis, p in enumerate((y, x)))
     rows = [k.let(base + row * c.source.width) for row in (top, bottom)]
@@ -75,7 +75,7 @@ def _mixed(k: CudaBuilder, a: Expr, b: Expr, share: Expr) -> Expr:
     return k.let(a * (splat(1.0, 1) - share) + b * share)
 
 
-def _between(k: CudaBuilder, c: ResampleConfig, axis: int, position: Expr) -> tuple[Expr, Expr, Expr]:
+def _between(k: CudaBuilder, c: GpuResampleConfig, axis: int, position: Expr) -> tuple[Expr, Expr, Expr]:
     """The two input positions around an output's, and its share of the second one: exact, in whole numbers.
 
     The position is `over / parts` of an input: (i + 1/2) / scale - 1/2 within the image, or with `align_corners`

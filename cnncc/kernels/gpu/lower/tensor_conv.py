@@ -5,14 +5,14 @@ from __future__ import annotations
 from tvm import tirx
 from tvm.tirx import PrimFunc
 
-from cnncc.kernels.gpu.conv import ConvConfig
+from cnncc.kernels.gpu.conv import GpuConvConfig
 from cnncc.kernels.gpu.lower.builder import divmod_, image_of
 from cnncc.kernels.gpu.lower.conv import Conv
 from cnncc.kernels.gpu.spec import VECTOR
 from cnncc.kernels.shared.builder import Expr, i32
 
 
-def lower(config: ConvConfig, symbol: str) -> PrimFunc:
+def lower(config: GpuConvConfig, symbol: str) -> PrimFunc:
     """The kernel for one configuration."""
     return TensorConv(config).build(symbol)
 

@@ -8,18 +8,18 @@ from tvm.tirx import PrimFunc
 from cnncc.kernels.gpu.lower.builder import Array, CudaBuilder, divmod_, load_vector, store_vector
 from cnncc.kernels.gpu.lower.epilogue import finished
 from cnncc.kernels.gpu.spec import VECTOR, grid_of
-from cnncc.kernels.gpu.window import WindowConfig
+from cnncc.kernels.gpu.window import GpuWindowConfig
 from cnncc.kernels.shared.arithmetic import LOWEST, nan_max, vmin
 from cnncc.kernels.shared.builder import Expr, i32, splat
 
 
-def lower(config: WindowConfig, symbol: str) -> PrimFunc:
+def lower(config: GpuWindowConfig, symbol: str) -> PrimFunc:
     """The kernel for one configuration."""
     return _Window(config).build(symbol)
 
 
 class _Window:
-    def __init__(self, config: WindowConfig) -> None:
+    def __init__(self, config: GpuWindowConfig) -> None:
         self.c = c = config
         self.k = k = CudaBuilder(grid_of(c.total, c.threads), c.threads)
         self.source = k.operand("image", c.batch * c.source.floats)
@@ -99,8 +99,8 @@ class _Window:
             share = k.let(splat(1.0, 1) / tirx.Cast("float32", self.count(y)))
             values = [k.let(v * share) for v in values]
         at = k.let(self.block * c.result.pixels + y * c.result.width + self.x)
-        extras = [(e, self.image * (stride // VECTOR)) for e, stride in zip(self.extras, c.extras, strict=True)]
-        finals = finished(k, values, self.bias, self.block, extras, at, c.epilogue)
+        extras = [(e, self.image * (stride // VECTOR) + at) for e, stride in zip(self.extras, c.extras, strict=True)]
+        finals = finished(k, values, self.bias, self.block, extras, c.epilogue)
         store_vector(k, self.result, self.image * (c.result.stride // VECTOR) + at, finals)
 
     def count(self, y: Expr) -> Expr:

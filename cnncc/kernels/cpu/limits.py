@@ -1,0 +1,49 @@
+"""Kernels that do one thing as fast as the machine can: multiply-adds in registers, and reading memory end to end.
+
+No network has them; `cnncc.report.profile` measures with them what the machine can do at best.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from cnncc.kernels.shared.spec import Kernel
+from cnncc.machines.targets import Target
+
+
+@dataclass(frozen=True)
+class FmaConfig:
+    """Each unit makes `steps` multiply-adds in each of `chains` vectors of `lanes` sums. Reads two vectors, the factor
+    and the summand; writes a vector for each unit."""
+
+    lanes: int
+    chains: int
+    """Independent sums: enough to hide the latency of a multiply-add, few enough to stay in registers."""
+    units: int = 64
+    steps: int = 1 << 15
+
+    @property
+    def flops(self) -> int:
+        """Operations of a unit: a multiply-add is two."""
+        return 2 * self.steps * self.chains * self.lanes
+
+
+@dataclass(frozen=True)
+class ReadConfig:
+    """Each unit adds up `floats` floats of memory, its own, and writes a vector of `lanes`."""
+
+    lanes: int
+    floats: int = 4096
+
+
+def fma_kernel(target: Target) -> Kernel:
+    """Multiply-adds in registers, for the target's vectors."""
+    unit = target.floats
+    chains = min(unit.registers - 4, 2 * unit.ports * unit.latency)
+    config = FmaConfig(target.lanes, chains)
+    return Kernel("limit_fma", f"limit_fma_{target.isa}", config, config.units, 0)
+
+
+def read_kernel(target: Target, units: int) -> Kernel:
+    """Reads memory, `ReadConfig.floats` of it in each of so many units."""
+    return Kernel("limit_read", f"limit_read_{target.isa}", ReadConfig(target.lanes), units, 0)
