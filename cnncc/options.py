@@ -16,7 +16,7 @@ DTYPES = ("float32", "float16")
 """Of the operands of convolutions."""
 
 WEIGHTS_DTYPES = ("float32", "float16", "bfloat16")
-"""Those of `cnncc.weights.half`, which would load NumPy."""
+"""Of stored weights, see `cnncc.weights.half`; the first one rounds nothing."""
 
 
 def _check_count(name: str, value: Any) -> None:
@@ -61,6 +61,8 @@ class Options:
     """Whether a run notes in its arena when each step ended, for `cnncc profile`."""
 
     def __post_init__(self) -> None:
+        if isinstance(self.targets, str):
+            raise CnnccError(f"targets must be a tuple of names, got {self.targets!r}", hint=f"({self.targets!r},)")
         if not self.targets:
             raise CnnccError("no target is named")
         _check_count("batch", self.batch)

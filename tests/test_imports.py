@@ -31,7 +31,7 @@ ALLOWED = {
         "ir": "base",
         "ops": "base ir",
         "lang": "base ir ops",
-        "weights": "base ir ops",
+        "weights": "base ir ops options",
         "passes": "base ir ops",
         "plan": "ir ops",
         "pictures": "base",

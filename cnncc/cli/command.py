@@ -51,6 +51,8 @@ class Command:
     configure: Callable[[argparse.ArgumentParser], None]
     run: Callable[[argparse.Namespace], int]
     exits: str = "0 done; 2 bad input or usage"
+    notes: Callable[[], str] | None = None
+    """What its help says at the end besides, made when somebody asks for help."""
 
     def register(self, commands: Any) -> None:
         """Add the parser of this command to argparse's sub-parsers."""
@@ -62,6 +64,7 @@ class Command:
             epilog=f"examples:\n{examples}\n\nexit codes: {self.exits}; 130 interrupted",
             formatter_class=argparse.RawDescriptionHelpFormatter,
         )
+        parser.notes = self.notes
         self.configure(parser)
         add_quiet(parser)
         parser.usage = usage.line(parser, f"cnncc {self.name}")

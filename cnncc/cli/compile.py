@@ -34,7 +34,8 @@ def _configure(parser: argparse.ArgumentParser) -> None:
     command.add_weight_options(parser)
     command.add_weights_dtype(parser)
     command.add_tune(parser)
-    parser.add_argument("--stop-after", metavar="PASS", help="compile nothing; print the graph after this one")
+    what = "compile nothing; print the graph after this pass, one of those below"
+    parser.add_argument("--stop-after", metavar="PASS", help=what)
     parser.add_argument("--dump", metavar="DIR", help="write the graph after every pass into this directory")
     command.add_json(parser)
 
@@ -53,6 +54,8 @@ def _settle() -> None:
 def _run(args: argparse.Namespace) -> int:
     _settle()
     web = not args.stop_after and compile_web.is_web(args)
+    if not (web or args.stop_after):
+        emit.check(args)
     if args.output and not web:
         _check_output(args, Path(args.output))
     graph, origin = command.read_bound(args)
@@ -213,6 +216,12 @@ def _runs_here(target: str) -> bool:
     return any(not machines.load(name).unfit() for name in target.split(","))
 
 
+def _notes() -> str:
+    from cnncc.module import phases
+
+    return f"passes, in order: {', '.join(phases.names())}"
+
+
 COMMAND = command.Command(
     name="compile",
     help="compile a network to a shared library with its weights inside, and a C header beside it",
@@ -229,4 +238,5 @@ COMMAND = command.Command(
     """,
     configure=_configure,
     run=_run,
+    notes=_notes,
 )

@@ -29,6 +29,22 @@ def _kinds(text: str) -> list[str]:
     return kinds if "h" in kinds or "hpp" not in kinds else [*kinds, "h"]
 
 
+def check(args: argparse.Namespace) -> None:
+    """CnnccError for files that a module of the target does not have, before the work."""
+    from cnncc import machines
+    from cnncc.base.errors import CnnccError
+    from cnncc.module.backends import backend_of
+    from cnncc.module.roles import LISTINGS
+
+    names = args.target.split(",")
+    kinds = backend_of(machines.load(names[0])).kinds
+    for kind in args.emit:
+        if kind not in kinds:
+            raise CnnccError(f"--emit {kind}: target {args.target} has none", hint=f"known: {', '.join(kinds)}")
+        if kind in LISTINGS and len(names) > 1:
+            raise CnnccError(f"--emit {kind} takes one target, got {args.target}")
+
+
 def files(args: argparse.Namespace, name: Path) -> dict[str, Path]:
     """The file of each kind. `name` is that of the first kind, or has no ending, and then every kind adds its own."""
     kinds = [*args.emit, *(["weights"] if args.weights_external else [])]

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import argparse
 import sys
-from collections.abc import Sequence
+import textwrap
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, NoReturn
 
@@ -42,6 +43,13 @@ NETWORKS = (".net", ".onnx", ".so")
 
 class Parser(argparse.ArgumentParser):
     """argparse with our messages; its sub-parsers report what they do not know themselves."""
+
+    notes: Callable[[], str] | None = None
+    """The end of the help, where making it takes longer than a command that needs no help should."""
+
+    def format_help(self) -> str:
+        text = super().format_help()
+        return text if self.notes is None else f"{text}\n{textwrap.fill(self.notes(), 100)}\n"
 
     def parse_known_args(self, args: Any = None, namespace: Any = None) -> Any:
         known, rest = super().parse_known_args(args, namespace)

@@ -30,6 +30,8 @@ class Backend(ABC):
 
     arena_from: str
     """Where the memory of a run comes from, for people."""
+    kinds: Sequence[str]
+    """Of files that a module can be written as; see `cnncc.module.roles`."""
 
     @abstractmethod
     def rules(self, stage: Stage, machine: Any, options: Options, choices: Choices) -> Callable[[Node], Selection]:

@@ -15,5 +15,11 @@ ROLES = {
 }
 """The kinds of files, and how messages call them."""
 
-CUDA_KINDS = ("cu", "ptx", "cubin")
-"""Of those, what only a module for a GPU has; of the others it has `so` and `h`."""
+CUDA_KINDS = ("so", "h", "cu", "ptx", "cubin")
+"""Of those, what a module for a GPU has."""
+
+CPU_KINDS = ("so", "a", "o", "h", "hpp", "ll", "asm", "weights")
+"""What a module for processors has."""
+
+LISTINGS = ("ll", "asm")
+"""Of those, what is of one target only."""

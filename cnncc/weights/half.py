@@ -9,14 +9,13 @@ import numpy.typing as npt
 
 from cnncc.base.errors import CnnccError
 from cnncc.ir import Graph
-
-DTYPES = ("float32", "float16", "bfloat16")
-"""What `--weights-dtype` takes; the first is the default and rounds nothing."""
+from cnncc.options import WEIGHTS_DTYPES
 
 SHORT = {"float32": "f32", "float16": "f16", "bfloat16": "bf16"}
 """The types in kernel names."""
 
-STORED: dict[str, np.dtype[Any]] = {d: np.dtype(s) for d, s in zip(DTYPES, ("<f4", "<f2", "<u2"), strict=True)}
+_STORED = ("<f4", "<f2", "<u2")
+STORED: dict[str, np.dtype[Any]] = {d: np.dtype(s) for d, s in zip(WEIGHTS_DTYPES, _STORED, strict=True)}
 """The NumPy type of the stored numbers. NumPy has no bfloat16, so its 16 bits are an unsigned integer."""
 
 OPS = frozenset({"fc"})

@@ -9,8 +9,9 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from cnncc import api, lang, passes, weights
+from cnncc import api, lang, weights
 from cnncc.base.errors import CnnccError
+from cnncc.module import phases
 from cnncc.module.cpu.build import Build
 from cnncc.report.check import CheckReport, LayerCheck
 
@@ -53,8 +54,16 @@ def test_an_unknown_pass_lists_the_passes(cnncc, net):
 def test_dump_writes_one_file_per_pass(cnncc, net, tmp_path):
     dump = tmp_path / "deep" / "dump"
     assert cnncc("compile", net, "--dump", dump, "--stop-after", "assign_layouts").code == 0
-    names = [*(name for name, _ in passes.PHASES), "assign_layouts"]
-    assert sorted(p.name for p in dump.iterdir()) == [f"{i:02}_{name}.txt" for i, name in enumerate(names)]
+    done = phases.names()[: phases.names().index("assign_layouts") + 1]
+    assert sorted(p.name for p in dump.iterdir()) == [f"{i:02}_{name}.txt" for i, name in enumerate(done)]
+
+
+@pytest.mark.parametrize("name", phases.names())
+def test_stop_after_takes_every_phase_and_help_tells_them(cnncc, net, name):
+    result = cnncc("compile", net, "--stop-after", name)
+    assert (result.code, result.out.startswith("graph tiny\n")) == (0, True)
+    assert ("bytes from its start:" in result.out) == (name == "plan_arena")
+    assert name in cnncc("compile", "--help").out
 
 
 def test_compile_writes_module_and_header_and_says_what_next(cnncc, net, tmp_path):
@@ -117,7 +126,7 @@ def test_unknown_kinds_are_told(cnncc, net):
 def test_info_tells_flags_and_weights(cnncc, net):
     cnncc("compile", net, "--batch", 2, "--max-error", "1e-4", "--threads", 1, "--weights-external")
     out = " ".join(cnncc("info", "tiny.so").out.split())
-    assert "flags batch 2, threads 1, max-error 0.0001, weights-dtype float32, tuned no" in out
+    assert "flags batch 2, threads 1, max-error 0.0001, weights-dtype float32, dtype float32, tuned no" in out
     assert "in the file tiny.weights " in out
     info = cnncc("info", "tiny.so", "--json").json
     assert info["flags"]["batch"] == 2

@@ -159,7 +159,7 @@ class NodeRun:
         for packed in self.program.selections[self.node.name].weights:
             memories[f"weight {packed.name}"] = self._flat(packed.compute())
         for call in self.calls:
-            floats = call.workspace_floats * self.program.batch(call)
+            floats = self.program.workspace_at_once(call)
             if floats and "workspace" not in memories:
                 memories["workspace"] = self._flat(np.full(floats, np.nan, np.float32))
             places = [self._memory(memories, result, o) for o in (*call.operands, call.result)]

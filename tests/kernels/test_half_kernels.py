@@ -12,7 +12,7 @@ from cnncc.base.errors import CnnccError
 from cnncc.ir import Constant
 from cnncc.machines import targets
 from cnncc.module.lower import lower
-from cnncc.options import Options
+from cnncc.options import WEIGHTS_DTYPES, Options
 from cnncc.report.check import check
 from cnncc.report.profile.work import works
 from cnncc.runtime.load import load, read_info
@@ -20,7 +20,7 @@ from cnncc.weights import half
 
 BOUND = 1e-5
 BODY = "relu; fc 33 relu; save x; fc 100 bn; relu; fc 33; add { | from x }; relu; fc 7 softmax"
-PAIRS = [(t, d) for t in RUNNABLE for d in half.DTYPES[1:] if d == "bfloat16" or targets.load(t).float16]
+PAIRS = [(t, d) for t in RUNNABLE for d in WEIGHTS_DTYPES[1:] if d == "bfloat16" or targets.load(t).float16]
 
 
 @pytest.mark.parametrize(("target", "dtype"), PAIRS)
@@ -65,7 +65,7 @@ def test_every_number_is_converted_exactly(target, dtype):
 
 def programs(body: str, dims: str, target: str = "x86-64-v3"):
     graph = lang.parse(f"net t\ninput {dims}\n{body}\n")
-    return {d: lower(graph, targets.load(target), Options(weights_dtype=d)) for d in half.DTYPES}
+    return {d: lower(graph, targets.load(target), Options(weights_dtype=d)) for d in WEIGHTS_DTYPES}
 
 
 def test_bytes_are_halved_and_kernels_say_so():
@@ -119,7 +119,7 @@ def test_a_weight_that_overflows_is_refused_and_nothing_is_written(tmp_path):
     assert list(tmp_path.iterdir()) == []
 
 
-@pytest.mark.parametrize("dtype", half.DTYPES[1:])
+@pytest.mark.parametrize("dtype", WEIGHTS_DTYPES[1:])
 def test_a_module_holds_them_and_is_the_same_every_time(tmp_path, dtype):
     text = "net t\ninput 5x3x3\nfc 100 relu\nfc 10\n"
     if dtype == "float16" and not targets.host().float16:

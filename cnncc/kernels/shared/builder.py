@@ -45,7 +45,7 @@ def i32(value: Expr) -> Expr:
 
 
 class Buffer:
-    """A flat buffer with vector access; `lanes=1` is a scalar. `dtype` is one of `cnncc.weights.half.DTYPES`."""
+    """A flat buffer with vector access; `lanes=1` is a scalar. `dtype` is one of `cnncc.options.WEIGHTS_DTYPES`."""
 
     def __init__(self, kernel: KernelBuilder, buffer: Any, dtype: str = "float32") -> None:
         self._kernel = kernel

@@ -16,6 +16,7 @@ from cnncc.module.backends import Backend
 from cnncc.module.cpu.program import CpuProgram, weights_stay
 from cnncc.module.listener import Listener
 from cnncc.module.phases import Stage
+from cnncc.module.roles import CPU_KINDS
 from cnncc.options import Options
 
 if TYPE_CHECKING:
@@ -24,6 +25,7 @@ if TYPE_CHECKING:
 
 class CpuBackend(Backend):
     arena_from = "from the caller, no allocation in run"
+    kinds = CPU_KINDS
 
     def rules(self, stage: Stage, machine: Target, options: Options, choices: Choices) -> Callable[[Node], Selection]:
         graph, plan = stage.graph, stage.plan

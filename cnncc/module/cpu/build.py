@@ -60,6 +60,8 @@ class Build(CpuCode):
 
     def _runs_here(self) -> Build:
         """The first variant that this machine can run, alone; the last one where there is none."""
+        if not self.others:
+            return self
         fitting = (variant for variant in self.variants if not variant.program.target.unfit())
         return replace(next(fitting, self.variants[-1]), others=())
 
@@ -107,7 +109,7 @@ def build_program(program: CpuProgram, listener: Listener = SILENT) -> Build:
 def build_programs(programs: Sequence[CpuProgram], listener: Listener = SILENT) -> Build:
     """As `build_program`, of a network lowered for one target, or for several that share a module, best first."""
     first, *others = [_build(program, listener) for program in programs]
-    return replace(first, others=others)
+    return replace(first, others=tuple(others))
 
 
 def _build(program: CpuProgram, listener: Listener) -> Build:

@@ -15,6 +15,7 @@ from cnncc.module.backends import Backend
 from cnncc.module.gpu.program import CudaProgram
 from cnncc.module.listener import Listener
 from cnncc.module.phases import Stage
+from cnncc.module.roles import CUDA_KINDS
 from cnncc.options import Options
 
 if TYPE_CHECKING:
@@ -23,6 +24,7 @@ if TYPE_CHECKING:
 
 class GpuBackend(Backend):
     arena_from = "of device memory, taken at the first run"
+    kinds = CUDA_KINDS
 
     def rules(self, stage: Stage, machine: Gpu, options: Options, choices: Choices) -> Callable[[Node], Selection]:
         graph, plan = stage.graph, stage.plan

@@ -32,9 +32,6 @@ from cnncc.runtime.cuda.driver import CudaModel
 from cnncc.runtime.cuda.interface import INTERFACE
 from cnncc.runtime.load import load
 
-KINDS = ("so", "h", *CUDA_KINDS)
-"""Of files that a GPU module can be written as."""
-
 _RUNTIME = resources.PACKAGE / "runtime" / "cuda"
 
 
@@ -74,11 +71,11 @@ class CudaBuild(Built[CudaProgram]):
         return traced(self.program, model.peek(self.program.plan.bytes), outputs)
 
     def write(self, files: Mapping[str, Path]) -> dict[str, Path]:
-        """Writes files of the network by kind, one of `KINDS`: nothing appears before everything is made. Returns the
-        files. CnnccError for a kind that a GPU module has not, or a file that cannot be written."""
-        unknown = [kind for kind in files if kind not in KINDS]
+        """Writes files of the network by kind, one of `CUDA_KINDS`: nothing appears before everything is made. Returns
+        the files. CnnccError for a kind that a GPU module has not, or a file that cannot be written."""
+        unknown = [kind for kind in files if kind not in CUDA_KINDS]
         if unknown:
-            raise CnnccError(f"a GPU module has no {unknown[0]!r}", hint=f"known: {', '.join(KINDS)}")
+            raise CnnccError(f"a GPU module has no {unknown[0]!r}", hint=f"known: {', '.join(CUDA_KINDS)}")
         check_outputs({ROLES[kind]: path for kind, path in files.items()}, {})
         first = next(iter(files.values()))
         try:
