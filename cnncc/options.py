@@ -61,7 +61,8 @@ class Options:
     """Whether a run notes in its arena when each step ended, for `cnncc profile`."""
 
     def __post_init__(self) -> None:
-        if isinstance(self.targets, str):
+        given: object = self.targets  # whatever its type says
+        if isinstance(given, str):
             raise CnnccError(f"targets must be a tuple of names, got {self.targets!r}", hint=f"({self.targets!r},)")
         if not self.targets:
             raise CnnccError("no target is named")

@@ -1,34 +1,34 @@
 """How to make a random node of every op of the table, and graphs of any of them with random epilogues.
 
-A new op needs one line here: a maker of its attributes in `ANY` or `IMAGE` of `graphs.py` if it reads one value, or a
-function in `SPECIAL` if it reads several or is particular about them. A test fails where that is forgotten.
+Attributes and inputs come from the op's own domains (`Op.tried`), so a new op needs nothing here. Only where inputs
+have to be made of each other, it is a function in `SPECIAL`. A test fails where both are missing.
 """
 
 from __future__ import annotations
 
 import math
 from collections.abc import Callable, Mapping, Sequence
-from functools import partial
 
 from graphs import (
     ANY,
-    IMAGE,
     JUMPS,
+    LATE_OPS,
     MERGES,
     POSITIVE,
     QUOTIENTS,
     STEPS,
     Builder,
     Draw,
+    attributes,
     fits,
     integers,
     pictures,
-    window,
 )
 from hypothesis import strategies as st
 
 from cnncc.ir import Graph, Node
 from cnncc.ops import ACTIVATIONS, TABLE
+from cnncc.ops.domains import Inputs
 
 CHANNELS = (1, 3, 4, 7, 8, 9, 15, 16, 17, 31, 33)
 """Around the edges of blocks and register tiles."""
@@ -37,7 +37,7 @@ ATTEMPTS = 30
 """To make a node that its shape rule accepts; the later half has an input of its own, of which little can be wrong."""
 MOST_CHANNELS, MOST_VALUES = 80, 20_000
 """Of a value that further ops may read: graphs stay small."""
-LATE = frozenset({"relayout", "spread"})
+LATE = LATE_OPS
 """Ops that only a pass adds."""
 WILD = frozenset({*POSITIVE, *STEPS})
 """Activations that need their values near, or jump: others may follow in any number and order."""
@@ -75,9 +75,16 @@ class Maker(Builder):
     def attempt(self, op: str, fresh: bool) -> Node | None:
         if op in SPECIAL:
             return SPECIAL[op](self, fresh)
-        attrs = {**ANY, **IMAGE}[op]
-        source = self.pick(4 if op in IMAGE else None, fresh)
-        return self.add(op, (source,), attrs(self.draw, source.type.shape))
+        if op in (*POSITIVE, *QUOTIENTS):
+            return positive(op, self, fresh)
+        if op in (*STEPS, *JUMPS):
+            return jump(op, self, fresh)
+        if op in MERGES:
+            return merge(op, self, fresh)
+        source = self.pick(None if op in ANY else 4, fresh)
+        if TABLE[op].tried.arms:
+            return self.armed(op, source, lambda dims: self.input(*dims))
+        return self.add(op, (source,), attributes(self.draw, op, source.type.shape))
 
     def epilogue(self, node: Node, most: int) -> Node:
         """Additions and activations after a node, which passes may make a part of it."""
@@ -85,7 +92,7 @@ class Maker(Builder):
             step = self.draw(st.sampled_from(["add", *sorted(ACTIVATIONS - WILD)]))
             others = [n for n in self.nodes if n.type.shape == node.type.shape]
             inputs = (node, self.draw(st.sampled_from(others))) if step == "add" else (node,)
-            attrs = ANY[step](self.draw, node.type.shape) if step != "add" else {}
+            attrs = attributes(self.draw, step, node.type.shape) if step != "add" else {}
             node = self.add(step, inputs, attrs) or node
         return node
 
@@ -124,46 +131,17 @@ def merge(op: str, make: Maker, fresh: bool) -> Node | None:
     """Two or three values that fit each other."""
     first = make.pick(4, fresh)
     others = [n for n in make.nodes if fits(op, n.type.shape, first.type.shape) and small(n)]
-    rest = make.draw(st.lists(st.sampled_from(others), min_size=1, max_size=2))
+    low, high = TABLE[op].arity
+    rest = make.draw(st.lists(st.sampled_from(others), min_size=low - 1, max_size=2 if high is None else high - 1))
     return make.add(op, (first, *rest), {})
-
-
-def matmul(make: Maker, fresh: bool) -> Node | None:
-    """A product with a tensor of its own."""
-    left = make.pick(4, fresh)
-    _, c, _, k = left.type.shape
-    return make.add("matmul", (left, make.input(c, k, make.draw(st.sampled_from((1, 7, 8, 17))))), {})
-
-
-def argmaxpool(make: Maker, fresh: bool) -> Node | None:
-    source = make.pick(4, fresh)
-    return make.add("argmaxpool", (source,), window(make.draw, source.type.shape, pooling=True))
 
 
 def unpool(make: Maker, fresh: bool) -> Node | None:
     """What a pool found, where it found it. Of windows that overlap, two may have found the same value."""
     source = make.pick(4, fresh)
-    attrs = window(make.draw, source.type.shape, pooling=True)
+    attrs = attributes(make.draw, "maxpool", source.type.shape)
     found, places = (make.add(op, (source,), attrs) for op in ("maxpool", "argmaxpool"))
     return found and places and make.add("unpool", (found, places), {"size": source.type.shape[2:]})
-
-
-def sample(make: Maker, fresh: bool) -> Node | None:
-    source = make.pick(4, fresh)
-    chosen = {
-        "mode": make.draw(st.sampled_from(["linear", "nearest", "cubic"])),
-        "outside": make.draw(st.sampled_from(["zeros", "border", "reflection"])),
-        "place": make.draw(st.sampled_from(["half_pixel", "align_corners"])),
-    }
-    return make.add("sample", (source, make.input(2, make.draw(integers(1, 6)), make.draw(integers(1, 9)))), chosen)
-
-
-def gather(make: Maker, fresh: bool) -> Node | None:
-    """A place may be outside, where the result is no number."""
-    source = make.pick(4, fresh)
-    _, c, h, _ = source.type.shape
-    places = make.scaled(make.input(c, make.draw(integers(1, 9)), 1), h / 3)
-    return make.add("gather", (source, places), {"wrap": make.draw(st.booleans())})
 
 
 def scatter(make: Maker, fresh: bool) -> Node | None:
@@ -175,17 +153,6 @@ def scatter(make: Maker, fresh: bool) -> Node | None:
     return make.add("scatter", (source, places, make.input(c, count, w)), how)
 
 
-def roi_align(make: Maker, fresh: bool) -> Node | None:
-    source = make.pick(4, fresh)
-    regions = make.scaled(make.input(make.draw(integers(1, 5)), 1, 4), max(source.type.shape[2:]) / 2)
-    chosen = {
-        "size": (make.draw(integers(1, 4)), make.draw(integers(1, 4))),
-        "mode": make.draw(st.sampled_from(["avg", "max"])),
-        "samples": make.draw(integers(0, 3)),
-    }
-    return make.add("roi_align", (source, regions), chosen)
-
-
 def nms(make: Maker, fresh: bool) -> Node | None:
     count, classes = make.draw(integers(1, 12)), make.draw(integers(1, 3))
     arms = (make.input(1, count, 4), make.input(1, classes, count))
@@ -195,19 +162,11 @@ def nms(make: Maker, fresh: bool) -> Node | None:
 SPECIAL: Mapping[str, How] = {
     "input": picture,
     "const": lambda make, fresh: make.const(),
-    **{op: partial(positive, op) for op in (*POSITIVE, *QUOTIENTS)},
-    **{op: partial(jump, op) for op in (*STEPS, *JUMPS)},
-    **{op: partial(merge, op) for op in MERGES},
-    "matmul": matmul,
-    "argmaxpool": argmaxpool,
     "unpool": unpool,
-    "sample": sample,
-    "gather": gather,
     "scatter": scatter,
-    "roi_align": roi_align,
     "nms": nms,
 }
-MADE = frozenset({*ANY, *IMAGE, *SPECIAL})
+MADE = frozenset({*(name for name, op in TABLE.items() if op.tried.inputs is not Inputs.NONE), *SPECIAL})
 """Ops that graphs here have; a test holds that with `LATE` they are those of the table."""
 
 

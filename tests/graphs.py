@@ -8,7 +8,8 @@ from typing import Any
 from hypothesis import strategies as st
 
 from cnncc.ir import Constant, Graph, Node, TensorType
-from cnncc.ops import TABLE, infer
+from cnncc.ops import TABLE, domains, infer
+from cnncc.ops.domains import Domain, Inputs, Values
 from cnncc.ops.gather import REDUCTIONS
 from cnncc.ops.sample import MODES, OUTSIDE, PLACES
 from cnncc.ops.source import FILTERS
@@ -16,15 +17,11 @@ from cnncc.ops.table import ShapeError
 
 Draw = Callable[..., Any]
 Shape = tuple[int, ...]
-Maker = Callable[[Draw, Shape], dict[str, Any]]
 
-LATE_OPS = frozenset({"relayout", "spread"})
+LATE_OPS = frozenset(name for name, op in TABLE.items() if not op.forms)
 """Ops only a late pass adds: no network text has them."""
-POINTWISE = (
-    *("relu", "relu6", "sigmoid", "tanh", "hard_swish", "silu", "softmax", "identity", "flatten", "gap", "gmp", "gsum"),
-    *("softplus", "softsign", "mish", "gelu", "gelu_tanh", "erf", "abs", "prelu"),
-    *("sin", "cos", "atan", "asinh"),
-)
+CHAINED = frozenset({"matmul", "sample", "gather", "roi_align"})
+"""Ops whose further inputs are made of their first one here."""
 
 
 def integers(low: int, high: int) -> st.SearchStrategy[int]:
@@ -35,168 +32,58 @@ def tenths(low: int, high: int) -> st.SearchStrategy[float]:
     return st.integers(low, high).map(lambda n: n / 10)
 
 
-def four(draw: Draw, high: int) -> Shape:
-    return tuple(draw(st.tuples(*[integers(0, high)] * 4)))
+def strategy(domain: Domain) -> st.SearchStrategy[Any]:
+    """The values of a domain."""
+    match domain:
+        case domains.Choice(values):
+            return st.sampled_from(values)
+        case domains.Whole(low, high):
+            return integers(low, high)
+        case domains.Tenths(low, high):
+            return tenths(low, high)
+        case domains.Each(parts):
+            return st.tuples(*map(strategy, parts))
+        case domains.Several(part, least, most):
+            return st.lists(strategy(part), min_size=least, max_size=most).map(tuple)
+        case domains.Shuffled(count):
+            return st.permutations(range(count)).map(tuple)
+
+
+def attributes(draw: Draw, op: str, shape: Shape) -> dict[str, Any]:
+    """Attributes of a node of the op that reads a value of this shape, from the op's own domains."""
+    drawn: dict[str, Any] = {}
+    for name, rule in TABLE[op].tried.attrs.items():
+        drawn[name] = draw(strategy(rule(shape, drawn) if callable(rule) else rule))
+    return drawn
 
 
 def pair(draw: Draw, low: int, high: int) -> tuple[int, int]:
     return draw(st.tuples(integers(low, high), integers(low, high)))
 
 
-def window(draw: Draw, shape: Shape, pooling: bool) -> dict[str, Any]:
-    """Kernel, stride, pads, dilation and rounding that fit a (n, c, h, w) shape."""
-    kernel, dilation = pair(draw, 1, 3), pair(draw, 1, 2)
-    pad = tuple(min(p, (kernel[i % 2] // 2) if pooling else 2) for i, p in enumerate(four(draw, 2)))
-    sides = [shape[2 + i] + pad[i] + pad[i + 2] for i in (0, 1)]
-    kernel = tuple(k if d * (k - 1) + 1 <= s else 1 for k, d, s in zip(kernel, dilation, sides, strict=True))
-    if pooling:
-        pad = tuple(min(p, kernel[i % 2] // 2) for i, p in enumerate(pad))
-    rounding = draw(st.sampled_from(["floor", "ceil", "exact"]))
-    stride = (1, 1) if rounding == "exact" else pair(draw, 1, 3)
-    return {"kernel": kernel, "stride": stride, "pad": pad, "dilation": dilation, "rounding": rounding}
+def tried(inputs: Inputs, *values: Values) -> tuple[str, ...]:
+    """The ops without arms of their own that are tried with such inputs and values."""
+    ops = sorted(TABLE.items())
+    return tuple(n for n, op in ops if op.tried.inputs is inputs and op.tried.values in values and not op.tried.arms)
 
 
-def conv(draw: Draw, shape: Shape) -> dict[str, Any]:
-    groups = draw(st.sampled_from([g for g in range(1, shape[1] + 1) if shape[1] % g == 0]))
-    out = groups * draw(integers(1, 3))
-    return {"out": out, "groups": groups, "bias": draw(st.booleans()), **window(draw, shape, pooling=False)}
-
-
-def conv_transpose(draw: Draw, shape: Shape) -> dict[str, Any]:
-    attrs = conv(draw, shape)
-    del attrs["rounding"]
-    stride = attrs["stride"]
-    more = tuple(draw(integers(0, s - 1)) for s in stride)
-    return {**attrs, "pad": four(draw, 1), "output_pad": more}
-
-
-def avgpool(draw: Draw, shape: Shape) -> dict[str, Any]:
-    attrs = window(draw, shape, pooling=True)
-    del attrs["dilation"]
-    return {**attrs, "count_include_pad": draw(st.booleans())}
-
-
-def crop(draw: Draw, shape: Shape) -> dict[str, Any]:
-    top, left = draw(integers(0, shape[2] - 1)), draw(integers(0, shape[3] - 1))
-    height, width = draw(integers(1, shape[2] - top)), draw(integers(1, shape[3] - left))
-    return {"top": top, "left": left, "height": height, "width": width}
-
-
-def pad(draw: Draw, shape: Shape) -> dict[str, Any]:
-    mode = draw(st.sampled_from(["constant", "edge", "reflect", "wrap"]))
-    sides = tuple(min(p, shape[2 + i % 2] - 1) if mode == "reflect" else p for i, p in enumerate(four(draw, 2)))
-    return {"pad": sides, "mode": mode, "value": draw(tenths(-20, 20)) if mode == "constant" else 0.0}
-
-
-def channels(draw: Draw, shape: Shape) -> dict[str, Any]:
-    start = draw(integers(0, shape[1] - 1))
-    return {"start": start, "stop": draw(integers(start + 1, shape[1]))}
-
-
-def reshape(draw: Draw, shape: Shape) -> dict[str, Any]:
-    count = 1
-    for side in shape[1:]:
-        count *= side
-    first = draw(st.sampled_from([d for d in range(1, count + 1) if count % d == 0]))
-    return {"dims": draw(st.sampled_from([(count,), (first, count // first, 1), (1, first, count // first)]))}
-
-
-def permute(draw: Draw, shape: Shape) -> dict[str, Any]:
-    split = shape[1:]
-    axes = tuple(draw(st.permutations(range(len(split)))))
-    return {"split": split, "axes": axes, "dims": tuple(split[a] for a in axes)}
-
-
-def expand(draw: Draw, shape: Shape) -> dict[str, Any]:
-    return {"dims": tuple(s if s > 1 else draw(integers(1, 3)) for s in shape[1:])}
-
-
-def strided_slice(draw: Draw, shape: Shape) -> dict[str, Any]:
-    along = []
-    for size in shape[1:]:
-        start, step = draw(integers(0, size - 1)), draw(st.sampled_from([-3, -2, -1, 1, 2, 3]))
-        along.append((draw(integers(1, len(range(start, size if step > 0 else -1, step)))), start, step))
-    dims, start, step = zip(*along, strict=True)
-    return {"dims": dims, "start": start, "step": step}
-
-
-def take(draw: Draw, shape: Shape) -> dict[str, Any]:
-    axis = draw(integers(0, len(shape) - 2))
-    return {"axis": axis, "indices": tuple(draw(st.lists(integers(0, shape[axis + 1] - 1), min_size=1, max_size=5)))}
-
-
-def unfold(draw: Draw, shape: Shape) -> dict[str, Any]:
-    attrs = window(draw, shape, pooling=False)
-    del attrs["rounding"]
-    return attrs
-
-
-def group_norm(draw: Draw, shape: Shape) -> dict[str, Any]:
-    groups = draw(st.sampled_from([g for g in range(1, shape[1] + 1) if shape[1] % g == 0]))
-    return {"groups": groups, "affine": draw(st.booleans()), "eps": draw(st.sampled_from([1e-5, 0.1]))}
-
-
-def topk(draw: Draw, shape: Shape) -> dict[str, Any]:
-    flags = {name: draw(st.booleans()) for name in ("largest", "indices", "last")}
-    return {"k": draw(integers(1, shape[1])), **flags}
-
-
-def resize(draw: Draw, shape: Shape) -> dict[str, Any]:
-    mode = draw(st.sampled_from(["nearest", "linear", "cubic"]))
-    place = draw(st.sampled_from(["half_pixel", "asymmetric", "align_corners", "pytorch_half_pixel"]))
-    more = {"antialias": draw(st.booleans()), "coefficient": -0.5} if mode != "nearest" else {"rounding": "floor"}
-    return {"size": pair(draw, 1, 6), "mode": mode, "place": place, **more}
-
-
-def upsample(draw: Draw, shape: Shape) -> dict[str, Any]:
-    mode = draw(st.sampled_from(["nearest", "bilinear"]))
-    align = mode == "bilinear" and draw(st.booleans())
-    return {"scale": pair(draw, 1, 2), "mode": mode, "align_corners": align}
-
-
-IMAGE: dict[str, Maker] = {
-    "conv": conv,
-    "conv_transpose": conv_transpose,
-    "maxpool": lambda draw, shape: window(draw, shape, pooling=True),
-    "avgpool": avgpool,
-    "lrn": lambda draw, _: {"size": draw(st.sampled_from([1, 3, 5])), "k": draw(tenths(10, 30))},
-    "crop": crop,
-    "pad": pad,
-    "upsample": upsample,
-    "resize": resize,
-    "unfold": unfold,
-}
-"""Ops of (n, c, h, w) tensors only, with a maker of attributes."""
-ANY: dict[str, Maker] = {
-    "fc": lambda draw, _: {"out": draw(integers(1, 6)), "bias": draw(st.booleans())},
-    "bn": lambda draw, _: {"eps": draw(st.sampled_from([1e-5, 1e-3]))},
-    "leaky_relu": lambda draw, _: {"slope": draw(tenths(0, 5))},
-    "hard_sigmoid": lambda draw, _: draw(st.sampled_from([{}, {"alpha": 0.2}, {"beta": 0.25}])),
-    "dropout": lambda draw, _: {"p": draw(tenths(1, 9))},
-    "clip": lambda draw, _: {"low": draw(tenths(-20, 0)), "high": draw(tenths(1, 20))},
-    "affine": lambda draw, _: {"scale": draw(tenths(-20, 20)), "shift": draw(tenths(-20, 20))},
-    "elu": lambda draw, _: {"alpha": draw(tenths(1, 20))},
-    "thresholded_relu": lambda draw, _: {"alpha": draw(tenths(0, 20))},
-    "shrink": lambda draw, _: {"shift": draw(tenths(0, 9)), "edge": draw(tenths(0, 9))},
-    "permute": permute,
-    "expand": expand,
-    "strided_slice": strided_slice,
-    "take": take,
-    "group_norm": group_norm,
-    "topk": topk,
-    "slice": channels,
-    "reshape": reshape,
-    **{op: lambda draw, _: {} for op in POINTWISE},
-}
-POSITIVE = (*("exp", "log", "sqrt", "reciprocal", "tan", "asin", "acos", "sinh", "cosh", "atanh", "acosh", "power"),)
+ANY = tried(Inputs.VALUE, Values.ANY)
+"""Ops of one tensor of any rank."""
+IMAGE = tried(Inputs.IMAGE, Values.ANY)
+"""Ops of one (n, c, h, w) tensor only."""
+POSITIVE = tried(Inputs.VALUE, Values.POSITIVE, Values.INSIDE, Values.ABOVE_ONE)
 """Ops of one tensor that are for values between 0 and 1, or above 1."""
-QUOTIENTS = ("div", "pow")
-"""Ops of a tensor and a positive one, in the order of `pow` the other way round."""
-STEPS = ("round_down", "round_up", "round_to_zero", "round", "sign")
+QUOTIENTS = tried(Inputs.FITTING, Values.POSITIVE, Values.LAST_POSITIVE)
+"""Ops of a tensor and a positive one."""
+STEPS = (*tried(Inputs.VALUE, Values.EXACT), *tried(Inputs.IMAGE, Values.EXACT))
 """Ops of one tensor that jump: a rounding error before them would be a large one behind them."""
-JUMPS = ("greater", "greater_equal", "equal", "mod", "fmod", "where")
+JUMPS = tried(Inputs.FITTING, Values.EXACT)
 """Merges that jump."""
-MERGES = ("add", "mul", "max", "min", "concat")
+MERGES = tried(Inputs.FITTING, Values.ANY)
+ARMED = tuple(name for name, op in sorted(TABLE.items()) if op.tried.arms)
+"""Ops of an image and other tensors of sizes of their own."""
+MOVED = {Values.INSIDE: {"scale": 0.9}, Values.ABOVE_ONE: {"shift": 1.5}}
+"""How what a sigmoid gives becomes such values."""
 
 
 class Builder:
@@ -230,9 +117,8 @@ class Builder:
     def unary(self) -> Node | None:
         source = self.draw(st.sampled_from(self.nodes))
         shape = source.type.shape
-        makers = {**ANY, **IMAGE} if len(shape) == 4 else ANY
-        op = self.draw(st.sampled_from(sorted(makers)))
-        return self.add(op, (source,), makers[op](self.draw, shape))
+        op = self.draw(st.sampled_from((*ANY, *IMAGE) if len(shape) == 4 else ANY))
+        return self.add(op, (source,), attributes(self.draw, op, shape))
 
     def positive(self) -> Node | None:
         """An op that is for positive values, on what a sigmoid gives."""
@@ -242,18 +128,20 @@ class Builder:
 
     def of_positive(self, op: str, inner: Node, source: Node) -> Node | None:
         """An op of a value between 0 and 1, and of another one if it reads two."""
+        values = TABLE[op].tried.values
         if op in QUOTIENTS:
-            return self.add(op, (source, inner) if op == "div" else (inner, source), {})
-        if op in ("acosh", "atanh"):
-            moved = self.add("affine", (inner,), {"shift": 1.5} if op == "acosh" else {"scale": 0.9})
-            return moved and self.add(op, (moved,), {})
-        return self.add(op, (inner,), {"exponent": self.draw(tenths(-30, 30))} if op == "power" else {})
+            return self.add(op, (source, inner) if values is Values.LAST_POSITIVE else (inner, source), {})
+        moved = self.add("affine", (inner,), MOVED[values]) if values in MOVED else inner
+        return moved and self.add(op, (moved,), attributes(self.draw, op, moved.type.shape))
 
     def jump(self, op: str, first: Node, others: list[Node]) -> Node | None:
         """An op that jumps, of one value or of several that fit each other."""
-        count = {"where": 3}.get(op, 2) if op in JUMPS else 1
+        count = TABLE[op].arity[0]
         fitting = [n for n in others if fits(op, n.type.shape, first.type.shape)]
-        return self.add(op, (first, *(self.draw(st.sampled_from(fitting)) for _ in range(count - 1))), {})
+        if op in tried(Inputs.IMAGE, Values.EXACT) and len(first.type.shape) != 4:
+            return None
+        more = (self.draw(st.sampled_from(fitting)) for _ in range(count - 1))
+        return self.add(op, (first, *more), attributes(self.draw, op, first.type.shape))
 
     def step(self) -> Node | None:
         """An op that jumps, of what the caller passes: that is the same whatever has been rounded."""
@@ -262,6 +150,26 @@ class Builder:
             return None
         first = self.draw(st.sampled_from(exact))
         return self.jump(self.draw(st.sampled_from((*STEPS, *JUMPS))), first, exact)
+
+    def armed(self, op: str, source: Node, arm: Callable[[tuple[int, ...]], Node | None]) -> Node | None:
+        """An op of an image and other tensors, which `arm` makes by their size."""
+        arms = []
+        for wanted in TABLE[op].tried.arms:
+            dims = tuple(self.draw(strategy(domain)) for domain in wanted.dims(source.type.shape))
+            made = arm(dims)
+            factor = wanted.factor(source.type.shape)
+            arms.append(made if made is None or factor == 1 else self.add("affine", (made,), {"scale": factor}))
+        if not all(arms):
+            return None
+        return self.add(op, (source, *arms), attributes(self.draw, op, source.type.shape))
+
+    def others(self) -> Node | None:
+        """An op of an image and of learned tensors."""
+        images, ops = [n for n in self.nodes if len(n.type.shape) == 4], sorted({*ARMED} - CHAINED)
+        if not images or not ops:
+            return None
+        source, op = self.draw(st.sampled_from(images)), self.draw(st.sampled_from(ops))
+        return self.armed(op, source, lambda dims: self.add("const", (), {"dims": dims}))
 
     def matmul(self) -> Node | None:
         """A product with the transposed image."""
@@ -324,9 +232,10 @@ class Builder:
     def merge(self) -> Node | None:
         """Two or three values that fit each other; the same value twice is allowed and likely."""
         op = self.draw(st.sampled_from(MERGES))
+        low, high = TABLE[op].arity
         first = self.draw(st.sampled_from(self.nodes))
         others = [n for n in self.nodes if fits(op, n.type.shape, first.type.shape)]
-        rest = self.draw(st.lists(st.sampled_from(others), min_size=1, max_size=2))
+        rest = self.draw(st.lists(st.sampled_from(others), min_size=low - 1, max_size=2 if high is None else high - 1))
         return self.add(op, (first, *rest), {})
 
     def const(self) -> Node | None:
@@ -373,7 +282,7 @@ def random_graph(draw: Draw, max_ops: int = 10) -> Graph:
         source(draw, builder)
     for _ in range(draw(integers(1, max_ops))):
         kinds = [*[builder.unary] * 5, builder.merge, builder.merge, builder.const, builder.positive, builder.matmul]
-        kinds += [builder.placed, builder.step]
+        kinds += [builder.placed, builder.step, builder.others]
         kind = draw(st.sampled_from(kinds))
         kind()
     read = {i for n in builder.nodes for i in n.inputs}

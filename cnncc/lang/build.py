@@ -5,7 +5,8 @@ from __future__ import annotations
 from cnncc.base.errors import CnnccError, Span
 from cnncc.ir import Constant, Graph, Node, TensorType
 from cnncc.lang.source import Stack
-from cnncc.ops import TABLE, ShapeError, complete, infer
+from cnncc.ops import TABLE, ShapeError, complete, infer, traits
+from cnncc.ops.traits import Kind
 
 MAX_NODES = 20_000
 MAX_STEPS = 10 * MAX_NODES
@@ -70,7 +71,11 @@ class GraphBuilder:
     def refuse_taken(self, node: Node) -> None:
         if node.name in self.nodes:
             first = self.nodes[node.name].span
-            how = "`input NAME 3x224x224` names an input" if node.op == "input" else "give one of them another label"
+            how = (
+                "`input NAME 3x224x224` names an input"
+                if traits(node).kind is Kind.INPUT
+                else "give one of them another label"
+            )
             hint = f"the first is at {first}; {how}"
             raise CnnccError(f"two values are called {node.name!r}", node.span, node.stack, hint)
 
@@ -102,6 +107,6 @@ class GraphBuilder:
             raise CnnccError(f"the input {node.name!r} is used", node.span, node.stack, "leave `unused` out")
         if not used and not spare:
             hint = "`from` went on with another value; use this one in a merge, mark it with `output`, or remove it"
-            if node.op == "input":
+            if traits(node).kind is Kind.INPUT:
                 hint = "use it in a merge, or with `from`; `unused` behind it keeps an input that nothing reads"
             raise CnnccError(f"the value {node.name!r} is never used", node.span, node.stack, hint)

@@ -6,21 +6,23 @@ from typing import Any
 
 from cnncc.lang import ast
 from cnncc.lang import items as read
-from cnncc.lang.forms import Form
+from cnncc.lang.forms import FORMS, OP_OF
 from cnncc.lang.items import Items
-
-BIASED = frozenset({"conv", "conv_transpose", "fc"})
+from cnncc.ops import TABLE
+from cnncc.ops.forms import Always, Form, Syntax
+from cnncc.ops.traits import Kind
 
 
 def read_attrs(form: Form, items: Items, shape: tuple[int, ...]) -> dict[str, Any]:
     """The attributes that the text writes, and those that follow from them; the others keep their defaults. `shape` is
     the shape of the op's input."""
-    attrs: dict[str, Any] = {attribute: reader(items) for attribute, reader in form.positional}
+    attrs: dict[str, Any] = {attribute: read.value(items, how) for attribute, how in form.positional}
     if form.optional and isinstance(items.next, ast.Value) and not items.is_unknown_word():
-        attribute, reader = form.optional
-        attrs[attribute] = reader(items)
+        attribute, how = form.optional
+        attrs[attribute] = read.value(items, how)
     read_words(form, items, attrs)
-    if form.op in BIASED and items.next_word == "bn":
+    following = FORMS.get(items.next_word or "")
+    if following and following.unbiased and TABLE[OP_OF[form.word]].traits.kind is Kind.LINEAR:
         attrs.setdefault("bias", False)
     return form.finish(attrs, (*shape, 0, 0))
 
@@ -28,12 +30,12 @@ def read_attrs(form: Form, items: Items, shape: tuple[int, ...]) -> dict[str, An
 def read_words(form: Form, items: Items, attrs: dict[str, Any]) -> None:
     """Reads further words, in any order. Each attribute may be set once."""
     while (word := "/" if isinstance(items.next, ast.Stride) else items.next_word) and word in form.words:
-        attribute, reader = form.words[word]
+        attribute, how = form.words[word]
         item = items.next
         assert item
         if attribute in attrs:
             items.scope.fail(f"{items.word}: {attribute} is given twice", item)
-        attrs[attribute] = stride(items) if word == "/" else after_word(items, reader)
+        attrs[attribute] = stride(items) if word == "/" else after_word(items, how)
 
 
 def stride(items: Items) -> read.Pair:
@@ -42,9 +44,9 @@ def stride(items: Items) -> read.Pair:
     return read.two(items, item.sides, least=1)
 
 
-def after_word(items: Items, reader: read.Reader) -> Any:
+def after_word(items: Items, how: Syntax | Always) -> Any:
     items.take()
-    return reader(items)
+    return read.value(items, how)
 
 
 def read_weights(items: Items) -> tuple[str, ...]:

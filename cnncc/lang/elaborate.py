@@ -11,12 +11,15 @@ from cnncc.lang import ast
 from cnncc.lang.blocks import bind, collect
 from cnncc.lang.build import GraphBuilder
 from cnncc.lang.chains import read_attrs, read_weights
-from cnncc.lang.forms import FORMS, MERGE_FORMS, MERGES, UNUSED
+from cnncc.lang.forms import FORMS, MERGE_FORMS, MERGES, OP_OF
 from cnncc.lang.items import Items
 from cnncc.lang.mistakes import arms_differ, few_arms, misplaced, unknown, unknown_merge
 from cnncc.lang.numbering import computes, segments
 from cnncc.lang.scope import Scope, letters
 from cnncc.lang.source import Source
+from cnncc.ops import traits
+from cnncc.ops.source import UNUSED
+from cnncc.ops.traits import Kind
 
 UNKNOWN = TensorType(())
 START = "start with an input, e.g. `input 3x224x224`, or take a saved value with `from`"
@@ -44,7 +47,7 @@ def elaborate(tree: ast.Net, source: Source) -> Graph:
     scope = Scope(source)
     elaborator = Elaborator(collect(tree, scope))
     last = elaborator.sequence(tree.body, scope, None)
-    if not elaborator.builder.outputs and all(n.op == "input" for n in elaborator.builder.nodes.values()):
+    if not elaborator.builder.outputs and all(traits(n).kind is Kind.INPUT for n in elaborator.builder.nodes.values()):
         scope.fail("the network has no layers", tree.name, "after `input 3x224x224` comes at least one op")
     return elaborator.builder.finish(tree.name.text, last)
 
@@ -119,7 +122,7 @@ class Elaborator:
         if name in self.builder.output_names:
             hint = "`output as NAME` gives it a name" if not port else "choose another name"
             scope.fail(f"{name!r} is already an output", place, hint)
-        if port != marked and port in self.builder.nodes and self.builder.nodes[port].op == "input":
+        if port != marked and port in self.builder.nodes and traits(self.builder.nodes[port]).kind is Kind.INPUT:
             scope.fail(f"{port!r} is an input", place, "an output is called otherwise, unless it is that input itself")
         self.builder.outputs.append(marked)
         self.builder.ports.append(port)
@@ -133,7 +136,7 @@ class Elaborator:
                 return known[name]
         if name in self.builder.nodes:
             return name
-        inputs = (n.name for n in self.builder.nodes.values() if n.op == "input")
+        inputs = (n.name for n in self.builder.nodes.values() if traits(n).kind is Kind.INPUT)
         known_names = {*scope.names, *self.labels, *inputs}
         hint = f"{nearest(name, known_names)}; `save NAME` names the current value" if known_names else START
         scope.fail(f"no value is called {name!r} yet", target, hint)
@@ -210,7 +213,7 @@ class Elaborator:
         if attrs.pop(UNUSED, False):
             self.builder.spare.add(name)
         inputs = (value,) if value else ()
-        node = Node(name, form.op, inputs, UNKNOWN, attrs, span=span, stack=at.scope.stack)
+        node = Node(name, OP_OF[word], inputs, UNKNOWN, attrs, span=span, stack=at.scope.stack)
         if word == "proj" and value and self.builder.infer(node, word) == self.builder.shape(value):
             return None
         return self.builder.add(node, word, read_weights(items))
@@ -253,7 +256,7 @@ class Elaborator:
         if word == "cropcat":
             ends = self.crop_to_smallest(ends, statement, at)
         attrs = read_attrs(form, items, self.builder.shape(ends[0]))
-        node = Node(at.path, form.op, ends, UNKNOWN, attrs, span=span, stack=scope.stack)
+        node = Node(at.path, OP_OF[word], ends, UNKNOWN, attrs, span=span, stack=scope.stack)
         try:
             return self.builder.add(node, word)
         except CnnccError as error:

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any, NoReturn
 
 from cnncc.lang import ast, foreign
 from cnncc.lang.scope import LARGEST, NUMBERS, Number, Scope
 from cnncc.lang.source import TextPiece
+from cnncc.ops.forms import Always, Syntax
 
 Pair = tuple[int, int]
 
@@ -236,6 +237,30 @@ def texts(items: Items) -> tuple[str, ...]:
     return tuple(names)
 
 
-def always(value: Any) -> Reader:
-    """The reader of a word without a number, such as `ceil`."""
-    return lambda items: value
+READERS: Mapping[Syntax, Reader] = {
+    Syntax.DIMS: dims,
+    Syntax.SIZES: sizes,
+    Syntax.SIDES: sides,
+    Syntax.KERNEL: kernel,
+    Syntax.CHANNELS: channels,
+    Syntax.RESULTS: results,
+    Syntax.COUNT: count,
+    Syntax.NUMBER: number,
+    Syntax.NUMBERS: numbers,
+    Syntax.FACTORS: factors,
+    Syntax.PAIR: pair(1),
+    Syntax.PAIR_OR_ZERO: pair(0),
+    Syntax.PADS: pads,
+    Syntax.BOUNDS: bounds,
+    Syntax.CORNER: corner,
+    Syntax.ORDER: order,
+    Syntax.POSITIONS: positions,
+    Syntax.STEPS: steps,
+    Syntax.AXIS: axis,
+}
+"""How the value of an attribute is read."""
+
+
+def value(items: Items, how: Syntax | Always) -> Any:
+    """The value of an attribute; of a word that says it all, that."""
+    return how.value if isinstance(how, Always) else READERS[how](items)

@@ -9,8 +9,11 @@ from typing import Any
 
 from cnncc.base.errors import CnnccError
 from cnncc.ir import Graph, Node
-from cnncc.lang.forms import FORMS, MERGE_FORMS, MERGES, UNUSED, WORD, same_pad
-from cnncc.ops import TABLE
+from cnncc.lang.forms import PRINTED
+from cnncc.ops import TABLE, traits
+from cnncc.ops.forms import Always, Form, Syntax
+from cnncc.ops.source import UNUSED
+from cnncc.ops.traits import Kind
 
 BARE = re.compile(r"[A-Za-z0-9_]+(\.[A-Za-z0-9_]+)*")
 WIDEST = 72
@@ -52,96 +55,60 @@ def listing(values: Iterable[float]) -> str:
     return f"({', '.join(map(number, values))})"
 
 
-def word(name: str, write: Write) -> Write:
-    return lambda value: f"{name} {write(value)}"
+def pair(sides: tuple[int, int]) -> str:
+    """`2,3`"""
+    return ",".join(map(str, sides))
 
 
-def flag(name: str) -> Write:
-    return lambda value: name
-
-
-NUMBERS = (
-    *("eps", "alpha", "beta", "k", "slope", "p", "value", "low", "high", "shift", "edge"),
-    *("coefficient", "iou", "score"),
-)
-WORDS: Mapping[str, Write] = {
-    "stride": lambda value: f"/{square(value)}",
-    "pad": word("pad", pads),
-    "dilation": word("dil", square),
-    "groups": word("groups", str),
-    "bias": flag("nobias"),
-    "rounding": str,
-    "output_pad": word("outpad", square),
-    "count_include_pad": flag("countpad"),
-    "mode": str,
-    "align_corners": flag("align"),
-    "size": word("size", str),
-    "mean": word("mean", listing),
-    "std": word("std", listing),
-    "batch": word("batch", str),
-    "resize": word("resize", by),
-    "crop": word("crop", number),
-    "filter": str,
-    "order": str,
-    "affine": flag("noaffine"),
-    "axes": word("axes", commas),
-    "axis": word("axis", str),
-    "start": word("at", commas),
-    "step": word("step", commas),
-    "dims": word("to", by),
-    "place": str,
-    "outside": str,
-    "region": word("region", listing),
-    "samples": word("samples", str),
-    "images": word("images", str),
-    "center": flag("center"),
-    "sizes": word("sizes", by),
-    "wrap": flag("wrap"),
-    "reduction": str,
-    "depth": word("depth", str),
-    "exclude_outside": flag("exclude_outside"),
-    "antialias": flag("antialias"),
-    "largest": flag("smallest"),
-    "indices": flag("indices"),
-    "last": flag("last"),
-    "scale": word("scale", lambda value: listing(value) if isinstance(value, tuple) else number(value)),
-    **{name: word(name, number) for name in NUMBERS},
+WRITERS: Mapping[Syntax, Write] = {
+    Syntax.DIMS: by,
+    Syntax.SIZES: by,
+    Syntax.SIDES: by,
+    Syntax.KERNEL: by,
+    Syntax.CHANNELS: str,
+    Syntax.RESULTS: str,
+    Syntax.COUNT: str,
+    Syntax.NUMBER: number,
+    Syntax.NUMBERS: listing,
+    Syntax.FACTORS: listing,
+    Syntax.PAIR: square,
+    Syntax.PAIR_OR_ZERO: square,
+    Syntax.PADS: pads,
+    Syntax.BOUNDS: lambda ends: f"{ends[0]}:{ends[1]}",
+    Syntax.CORNER: pair,
+    Syntax.ORDER: commas,
+    Syntax.POSITIONS: commas,
+    Syntax.STEPS: commas,
+    Syntax.AXIS: str,
 }
-"""How each attribute is written if it is not the default."""
-POSITIONAL: Mapping[str, Callable[[Mapping[str, Any]], str]] = {
-    "input": lambda a: by(a["dims"]),
-    "const": lambda a: by(a["dims"]),
-    "reshape": lambda a: by(a["dims"]),
-    "conv": lambda a: f"{by(a['kernel'])} {a['out']}",
-    "conv_transpose": lambda a: f"{by(a['kernel'])} {a['out']}",
-    "fc": lambda a: str(a["out"]),
-    "maxpool": lambda a: by(a["kernel"]),
-    "argmaxpool": lambda a: by(a["kernel"]),
-    "avgpool": lambda a: by(a["kernel"]),
-    "slice": lambda a: f"{a['start']}:{a['stop']}",
-    "crop": lambda a: f"{a['top']},{a['left']} {a['height']}x{a['width']}",
-    "upsample": lambda a: square(a["scale"]),
-    "pad": lambda a: pads(a["pad"]),
-    "permute": lambda a: by(a["split"]),
-    "expand": lambda a: by(a["dims"]),
-    "strided_slice": lambda a: by(a["dims"]),
-    "take": lambda a: commas(a["indices"]),
-    "unfold": lambda a: by(a["kernel"]),
-    "group_norm": lambda a: str(a["groups"]),
-    "topk": lambda a: str(a["k"]),
-    "power": lambda a: number(a["exponent"]),
-    "resize": lambda a: by(a["size"]),
-    "unpool": lambda a: by(a["size"]),
-    "roi_align": lambda a: by(a["size"]),
-    "nms": lambda a: str(a["most"]),
-}
-"""What follows the word of each op, by position."""
+"""How the value of an attribute is written, so that it is read as it was."""
 
 
-def taken(op: str) -> set[str]:
+def taken(form: Form) -> set[str]:
     """Attributes written by position."""
-    form = MERGE_FORMS[op] if op in MERGES else FORMS[WORD[op]]
     return {name for packed, _ in form.positional for name in packed.split("+")}
+
+
+def by_position(node: Node, form: Form) -> list[str]:
+    """What follows the word of an op at once."""
+    return [WRITERS[how](value(node, packed)) for packed, how in form.positional if isinstance(how, Syntax)]
+
+
+def value(node: Node, packed: str) -> Any:
+    """The value of an attribute, or of several as `a+b`."""
+    names = packed.split("+")
+    return node.attrs[packed] if len(names) == 1 else tuple(node.attrs[name] for name in names)
+
+
+def worded(node: Node, form: Form, attribute: str) -> str:
+    """An attribute behind its word, or by a word that is its value."""
+    value = node.attrs[attribute]
+    for word, (named, how) in form.words.items():
+        if named == attribute and isinstance(how, Always) and how.value == value:
+            return word
+        if named == attribute and isinstance(how, Syntax):
+            return f"{word}{'' if word == '/' else ' '}{WRITERS[how](value)}"
+    raise CnnccError(f"{node.name}: the language has no words for {attribute} {value!r}")
 
 
 def print_net(graph: Graph, shapes: bool = True) -> str:
@@ -159,7 +126,7 @@ def print_net(graph: Graph, shapes: bool = True) -> str:
         current = node.name
     if shapes:
         lines = commented(lines, graph)
-    if (graph.outputs, graph.ports) != ((current,), ("",)) or graph.nodes[-1].op == "input":
+    if (graph.outputs, graph.ports) != ((current,), ("",)) or traits(graph.nodes[-1]).kind is Kind.INPUT:
         lines += [output(*pair) for pair in zip(graph.outputs, graph.ports, strict=True)]
     return "\n".join(lines) + "\n"
 
@@ -170,14 +137,17 @@ def output(value: str, port: str) -> str:
 
 
 def unused(graph: Graph, node: Node) -> str:
-    """The word after an input that nothing reads; an empty text for other nodes."""
-    return f" {UNUSED}" if node.op == "input" and not graph.users(node.name) and node.name not in graph.outputs else ""
+    """What an input that nothing reads needs behind it."""
+    return (
+        f" {UNUSED}"
+        if traits(node).kind is Kind.INPUT and not graph.users(node.name) and node.name not in graph.outputs
+        else ""
+    )
 
 
 def refuse_lowered(node: Node) -> None:
-    """CnnccError for a node that the language has no text for."""
-    known = node.op in WORD or node.op in MERGES
-    if not known or node.attrs.get("epilogue") or node.type.block != 1:
+    """CnnccError for a node that the language cannot say."""
+    if node.op not in PRINTED or node.attrs.get("epilogue") or node.type.block != 1:
         raise CnnccError(f"{node.name}: passes have lowered this {node.op}; only an original network has a text")
 
 
@@ -195,25 +165,30 @@ def commented(lines: list[str], graph: Graph) -> list[str]:
 
 def statement(node: Node) -> str:
     """One op with all its attributes; a merge with its arms."""
-    if node.op in MERGES:
+    form = PRINTED[node.op]
+    if form.arms:
         arms = " | ".join(f"from {name_text(i)}" for i in node.inputs)
-        return " ".join([f"{node.op} {{ {arms} }}", *further(node)])
-    return " ".join([WORD[node.op], *further(node), *weights(node)])
+        return " ".join([f"{form.word} {{ {arms} }}", *further(node)])
+    return " ".join([form.word, *further(node), *weights(node)])
 
 
 def further(node: Node) -> list[str]:
     """What follows the word of an op, or the arms of a merge."""
-    position = POSITIONAL.get(node.op)
-    return [*([position(node.attrs)] if position else []), *attributes(node)]
+    return [*by_position(node, PRINTED[node.op]), *attributes(node)]
 
 
 def attributes(node: Node) -> list[str]:
-    """The attributes that are not written by position, and are not what the parser would assume."""
-    assumed = dict(TABLE[node.op].attributes)
-    if node.op == "conv":
-        assumed["pad"] = same_pad({key: node.attrs[key] for key in ("kernel", "dilation")}, ())["pad"]
-    skip = taken(node.op) | {"epilogue"}
-    return [WORDS[key](value) for key, value in node.attrs.items() if key not in skip and value != assumed[key]]
+    """What is not by position and not what the parser would assume."""
+    form = PRINTED[node.op]
+    skip = taken(form) | {"epilogue"}
+    return [worded(node, form, key) for key in node.attrs if key not in skip and not assumed(node, form, key)]
+
+
+def assumed(node: Node, form: Form, key: str) -> bool:
+    """Whether an attribute has the value that it gets where nothing is said of it."""
+    rest = {name: value for name, value in node.attrs.items() if name != key}
+    default = form.finish(rest, ()).get(key, TABLE[node.op].attributes[key])
+    return bool(node.attrs[key] == default)
 
 
 def weights(node: Node) -> list[str]:

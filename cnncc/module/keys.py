@@ -6,9 +6,11 @@ Needs no TVM, so a warm compile never loads it.
 from __future__ import annotations
 
 import hashlib
+import os
 from functools import cache
 from importlib.metadata import version
 
+from cnncc import ops
 from cnncc.base import resources
 from cnncc.kernels.shared.spec import Kernel
 from cnncc.machines.targets import Target
@@ -17,11 +19,15 @@ from cnncc.module import cache as disk
 
 @cache
 def compiler_digest() -> str:
-    """A hash of our kernel sources and of the versions of TVM and its FFI."""
+    """A hash of the sources that kernels are made by, formulas of ops among them, and of the versions of TVM and its
+    FFI. Of ops that a script adds there is no source to be known: their kernels are kept for this process only."""
     digest = hashlib.sha256(f"{version('apache-tvm')} {version('apache-tvm-ffi')}".encode())
     package = resources.PACKAGE
-    for source in sorted([*package.glob("kernels/**/*.py"), package / "module" / "cpu" / "objects.py"]):
+    for source in sorted(
+        [*package.glob("kernels/**/*.py"), *package.glob("ops/*.py"), package / "module" / "cpu" / "objects.py"]
+    ):
         digest.update(source.relative_to(package).as_posix().encode() + b"\0" + source.read_bytes())
+    digest.update(os.urandom(16) if ops.ADDED else b"")
     return digest.hexdigest()
 
 

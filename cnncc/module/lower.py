@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, overload
 
-from cnncc import passes
+from cnncc import ops, passes
 from cnncc.ir import Graph, Node
 from cnncc.kernels.shared.choices import Choices
 from cnncc.machines import Machine
@@ -17,6 +17,7 @@ from cnncc.module.backends import backend_of
 from cnncc.module.listener import SILENT, Listener
 from cnncc.module.phases import Stage
 from cnncc.module.program import Program
+from cnncc.ops.traits import Kind
 from cnncc.options import DEFAULT, Options
 
 if TYPE_CHECKING:
@@ -67,5 +68,5 @@ def _with_work(stage: Stage) -> Iterator[Node]:
     assert stage.plan is not None, "the last phase plans the arena"
     for node in stage.graph.nodes:
         slot = stage.plan.slots[node.name]
-        if slot.computed and (node.op != "concat" or stage.plan.copies.get(node.name)):
+        if slot.computed and (ops.traits(node).kind is not Kind.CONCAT or stage.plan.copies.get(node.name)):
             yield node

@@ -12,6 +12,8 @@ from cnncc.ir import Constant, Graph, Node, TensorType
 from cnncc.kernels.shared.spec import Call, Packed, Selection
 from cnncc.machines import Machine
 from cnncc.module.layout import to_stored
+from cnncc.ops import traits
+from cnncc.ops.traits import Kind
 from cnncc.options import Options
 from cnncc.plan import ArenaPlan
 
@@ -85,7 +87,9 @@ class Program(ABC, Generic[M]):
     @cached_property
     def weights(self) -> tuple[tuple[Packed, int], ...]:
         """Every packed weight with its byte offset in the weights of the module; one of no bytes has a place too."""
-        constants = [Packed(f"{n.name}.value", self._stored(n)) for n in self.graph.nodes if n.op == "const"]
+        constants = [
+            Packed(f"{n.name}.value", self._stored(n)) for n in self.graph.nodes if traits(n).kind is Kind.CONSTANT
+        ]
         placed, offset = [], 0
         for packed in [*constants, *(w for s in self.selections.values() for w in s.weights)]:
             placed.append((packed, offset))

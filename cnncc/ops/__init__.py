@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import importlib
+import pkgutil
+import sys
+from collections.abc import Callable, Iterator, Mapping, Set
+from types import ModuleType
 from typing import Any
 
 from cnncc.base.errors import nearest
@@ -10,70 +14,72 @@ from cnncc.ir import Graph, Node
 from cnncc.ir import verify as ir_verify
 from cnncc.ir.rules import check_arity
 from cnncc.ir.verify import VerifyError
-from cnncc.ops import (
-    activation,
-    combine,
-    compare,
-    conv,
-    dense,
-    gather,
-    group_norm,
-    matmul,
-    measure,
-    nms,
-    normalize,
-    parts,
-    permute,
-    pool,
-    rearrange,
-    resample,
-    resize,
-    roi_align,
-    sample,
-    source,
-)
+from cnncc.ops import measure
+from cnncc.ops.pointwise import RECORDS
 from cnncc.ops.shapes import refuse_huge
 from cnncc.ops.table import NOT_TRAINED, REQUIRED, Attrs, Op, Shape, ShapeError, Shapes
+from cnncc.ops.traits import Kind, Traits
 
 __all__ = [
     "ACTIVATIONS",
     "DEFAULTS",
-    "ELEMENTWISE",
+    "LINEAR",
     "NOT_TRAINED",
     "REQUIRED",
     "TABLE",
-    "UNBOUNDED",
-    "VIEWS",
     "Op",
     "ShapeError",
     "VerifyError",
+    "add",
     "complete",
     "infer",
     "macs",
+    "of_trait",
     "params",
     "receptive_field",
     "refuse_huge",
     "total_params",
+    "traits",
     "verify",
     "weight_shapes",
 ]
 
-FAMILIES = (
-    *(source, conv, dense, pool, normalize, group_norm, activation, combine, compare, matmul),
-    *(resample, resize, rearrange, permute, parts, sample, gather, roi_align, nms),
-)
-TABLE: Mapping[str, Op] = {op.name: op for family in FAMILIES for op in family.OPS}
+
+def families() -> Iterator[ModuleType]:
+    """The modules of this package that hold ops: those with a tuple OPS."""
+    for module in pkgutil.iter_modules(__path__):
+        found = importlib.import_module(f"{__name__}.{module.name}")
+        if hasattr(found, "OPS"):
+            yield found
+
+
+_table: dict[str, Op] = {op.name: op for family in families() for op in family.OPS}
+TABLE: Mapping[str, Op] = _table
 """Every op by name."""
-ACTIVATIONS = frozenset(activation.FUNCTIONS)
+ACTIVATIONS: Set[str] = RECORDS.keys()
 """Ops of one tensor, pointwise, that an epilogue may hold."""
-ELEMENTWISE = frozenset(op.name for family in (combine, compare) for op in family.OPS if op.name != "concat")
-"""Ops of several tensors that fit each other, element by element, with an epilogue."""
-UNBOUNDED = activation.UNBOUNDED | combine.UNBOUNDED
-"""Ops of both kinds that may give infinity or NaN of finite numbers."""
-VIEWS = frozenset({"flatten", "reshape", "slice"})
-"""Ops whose result may be a part of their input's memory: the planner lets them do no work."""
-DEFAULTS: Mapping[str, Attrs] = {name: op.attributes for name, op in TABLE.items()}
+_defaults: dict[str, Attrs] = {name: op.attributes for name, op in TABLE.items()}
+DEFAULTS: Mapping[str, Attrs] = _defaults
 """Attributes of every op with their defaults, e.g. for `print_graph(graph, DEFAULTS)`."""
+_READERS = ("cnncc.lang", "cnncc.kernels", "cnncc.frontends", "cnncc.passes")
+"""Parts of the compiler that read the table while they are imported."""
+
+
+ADDED: set[str] = set()
+"""Ops that `add` put into the table."""
+
+
+def add(*added: Op) -> None:
+    """Puts ops into the table, to try one out in a script. It has to come before the parts of the compiler that read
+    the table while they are imported. RuntimeError where it comes after them, or for a name that is taken."""
+    late = [part for part in _READERS if part in sys.modules]
+    if late:
+        raise RuntimeError(f"ops are added before {', '.join(late)} are imported")
+    for op in added:
+        if op.name in TABLE:
+            raise RuntimeError(f"there is an op {op.name!r} already")
+        _table[op.name], _defaults[op.name] = op, op.attributes
+        ADDED.add(op.name)
 
 
 def lookup(name: str) -> Op:
@@ -81,6 +87,20 @@ def lookup(name: str) -> Op:
     if name not in TABLE:
         raise ShapeError(f"unknown op {name!r}", nearest(name, TABLE))
     return TABLE[name]
+
+
+def of_trait(holds: Callable[[Traits], bool]) -> tuple[str, ...]:
+    """The names of the ops whose traits are such, for rules that ask about nothing else."""
+    return tuple(name for name, op in TABLE.items() if holds(op.traits))
+
+
+LINEAR = of_trait(lambda t: t.kind is Kind.LINEAR)
+"""Ops that add up products with weights (see `traits.Kind`)."""
+
+
+def traits(node: Node) -> Traits:
+    """The traits of a node's op."""
+    return TABLE[node.op].traits
 
 
 def complete(name: str, given: Attrs) -> dict[str, Any]:

@@ -1,31 +1,26 @@
-"""Pointwise nonlinearities. They also appear by name in the epilogues of other ops."""
+"""The nonlinearities of networks, each in one record. They also appear by name in the epilogues of other ops."""
 
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Mapping
-from typing import Any
 
 import numpy as np
 
-from cnncc.ops.table import Array, Arrays, Attrs, Op, Weights, no_macs, no_weights, pointwise, same_shape
+from cnncc.ops.domains import Choice, Tenths, Values
+from cnncc.ops.elementary import erf, erf_formula
+from cnncc.ops.onnx import Onnx
+from cnncc.ops.pointwise import Number, Pointwise, pointwise_ops
+from cnncc.ops.table import Array, Attrs
+from cnncc.ops.traits import Finite
+from cnncc.ops.vectors import Value, Vectors
 
-Function = Callable[[Array, Attrs], Array]
-
-
-def relu(x: Array, attrs: Attrs) -> Array:
-    """max(x, 0)"""
-    return np.maximum(x, 0)
-
-
-def relu6(x: Array, attrs: Attrs) -> Array:
-    """min(max(x, 0), 6)"""
-    return np.clip(x, 0, 6)
+LARGEST = 3.4028234663852886e38
+"""The largest float32: what `clip` is bounded by where nothing is said."""
 
 
-def leaky_relu(x: Array, attrs: Attrs) -> Array:
-    """x if x > 0, else slope * x"""
-    return np.where(x > 0, x, x * x.dtype.type(attrs["slope"]))
+def sigmoid_formula(v: Vectors, x: Value) -> Value:
+    one = v.number(1.0)
+    return v.let(one / (one + v.exp(v.number(0.0) - x)))
 
 
 def sigmoid(x: Array, attrs: Attrs) -> Array:
@@ -33,15 +28,20 @@ def sigmoid(x: Array, attrs: Attrs) -> Array:
     return (np.tanh(x / 2) + 1) / 2
 
 
-def tanh(x: Array, attrs: Attrs) -> Array:
-    """tanh(x)"""
-    return np.tanh(x)
+def tanh_formula(v: Vectors, x: Value) -> Value:
+    one = v.number(1.0)
+    return v.let(one - v.number(2.0) / (v.exp(x + x) + one))
 
 
-def hard_sigmoid(x: Array, attrs: Attrs) -> Array:
+def leaky_relu(v: Vectors, x: Value, slope: float) -> Value:
+    """x if x > 0, else slope * x"""
+    zero = v.number(0.0)
+    return v.let(v.max(zero, x) + v.min(zero, x) * v.number(slope))
+
+
+def hard_sigmoid(v: Vectors, x: Value, alpha: float, beta: float) -> Value:
     """min(max(alpha * x + beta, 0), 1)"""
-    kind = x.dtype.type
-    return np.clip(x * kind(attrs["alpha"]) + kind(attrs["beta"]), 0, 1)
+    return v.clamp(x * v.number(alpha) + v.number(beta), 0.0, 1.0)
 
 
 def hard_swish(x: Array, attrs: Attrs) -> Array:
@@ -49,21 +49,15 @@ def hard_swish(x: Array, attrs: Attrs) -> Array:
     return x * np.clip(x / 6 + x.dtype.type(0.5), 0, 1)
 
 
-def silu(x: Array, attrs: Attrs) -> Array:
-    """x * sigmoid(x)"""
-    return x * sigmoid(x, attrs)
-
-
-def clip(x: Array, attrs: Attrs) -> Array:
-    """min(max(x, low), high)"""
-    kind = x.dtype.type
-    return np.clip(x, kind(attrs["low"]), kind(attrs["high"]))
-
-
-def affine(x: Array, attrs: Attrs) -> Array:
+def affine(v: Vectors, x: Value, scale: float, shift: float) -> Value:
     """scale * x + shift, the same for all channels"""
-    kind = x.dtype.type
-    return x * kind(attrs["scale"]) + kind(attrs["shift"])
+    return v.let(x * v.number(scale) + v.number(shift))
+
+
+def elu_formula(v: Vectors, x: Value, alpha: float) -> Value:
+    zero = v.number(0.0)
+    below = v.let(v.exp(v.let(v.min(zero, x))) - v.number(1.0))
+    return v.let(v.max(zero, x) + below * v.number(alpha))
 
 
 def elu(x: Array, attrs: Attrs) -> Array:
@@ -71,14 +65,32 @@ def elu(x: Array, attrs: Attrs) -> Array:
     return np.where(x > 0, x, x.dtype.type(attrs["alpha"]) * np.expm1(np.minimum(x, 0)))
 
 
+def magnitude(v: Vectors, x: Value) -> Value:
+    """|x|"""
+    return v.let(v.max(v.number(0.0) - x, x))
+
+
+def softplus_formula(v: Vectors, x: Value) -> Value:
+    """max(x, 0) + ln(1 + e^-|x|): nothing overflows."""
+    small = v.exp(v.let(v.number(0.0) - magnitude(v, x)))
+    return v.let(v.max(v.number(0.0), x) + v.log(v.let(v.number(1.0) + small)))
+
+
 def softplus(x: Array, attrs: Attrs) -> Array:
     """ln(1 + exp(x))"""
     return np.maximum(x, 0) + np.log1p(np.exp(-np.abs(x)))
 
 
-def softsign(x: Array, attrs: Attrs) -> Array:
+def softsign(v: Vectors, x: Value) -> Value:
     """x / (1 + |x|)"""
-    return x / (1 + np.abs(x))
+    return v.let(x / (v.number(1.0) + magnitude(v, x)))
+
+
+def mish_formula(v: Vectors, x: Value) -> Value:
+    """tanh(ln(1 + n)) = (n^2 + 2n) / (n^2 + 2n + 2) with n = e^x; from x = 20 on it is 1 in float32."""
+    n = v.exp(v.let(v.min(v.number(20.0), x)))
+    square = v.let(n * (n + v.number(2.0)))
+    return v.let(x * (square / (square + v.number(2.0))))
 
 
 def mish(x: Array, attrs: Attrs) -> Array:
@@ -86,9 +98,19 @@ def mish(x: Array, attrs: Attrs) -> Array:
     return x * np.tanh(softplus(x, attrs))
 
 
+def gelu_formula(v: Vectors, x: Value) -> Value:
+    half = v.number(0.5)
+    return v.let(x * half * (v.number(1.0) + erf_formula(v, v.let(x * v.number(0.7071067811865476)))))
+
+
 def gelu(x: Array, attrs: Attrs) -> Array:
     """x * (1 + erf(x / sqrt(2))) / 2  (Hendrycks and Gimpel 2016)"""
     return x * (1 + erf(x * x.dtype.type(math.sqrt(0.5)), attrs)) / 2
+
+
+def gelu_tanh_formula(v: Vectors, x: Value) -> Value:
+    cubic = v.let(x * (v.number(1.0) + x * x * v.number(0.044715)))
+    return v.let(x * v.number(0.5) * (v.number(1.0) + tanh_formula(v, cubic * v.number(0.7978845608028654))))
 
 
 def gelu_tanh(x: Array, attrs: Attrs) -> Array:
@@ -97,155 +119,199 @@ def gelu_tanh(x: Array, attrs: Attrs) -> Array:
     return x * (1 + np.tanh(kind(math.sqrt(2 / math.pi)) * (x + kind(0.044715) * x * x * x))) / 2
 
 
-def thresholded_relu(x: Array, attrs: Attrs) -> Array:
+def thresholded_relu(v: Vectors, x: Value, alpha: float) -> Value:
     """x if x > alpha, else 0"""
-    return np.where(np.isnan(x), x, np.where(x > edge_of(x, attrs["alpha"]), x, x.dtype.type(0)))
+    return v.let(v.select(x <= v.edge(alpha), v.number(0.0), x))
 
 
-def edge_of(x: Array, edge: float) -> Any:
-    """An edge where a function jumps, in float32 as kernels have it: a value on it lies on one side for all."""
-    return x.dtype.type(np.float32(edge))
+def shrink(v: Vectors, x: Value, shift: float, edge: float) -> Value:
+    """x - shift above edge, x + shift below -edge, else 0; NaN stays."""
+    inside = v.let(v.select(v.is_nan(x), x, v.number(0.0)))
+    lower = v.let(v.select(x < v.edge(-edge), x + v.number(shift), inside))
+    return v.let(v.select(x > v.edge(edge), x - v.number(shift), lower))
 
 
-def erf(x: Array, attrs: Attrs) -> Array:
-    """The error function, 2 / sqrt(pi) times the integral of exp(-t^2) from 0 to x"""
-    return np.asarray(np.frompyfunc(math.erf, 1, 1)(x)).astype(x.dtype)
-
-
-def exp(x: Array, attrs: Attrs) -> Array:
-    """exp(x)"""
-    return np.exp(x)
-
-
-def log(x: Array, attrs: Attrs) -> Array:
-    """The natural logarithm; -inf at 0, NaN below"""
-    with np.errstate(divide="ignore", invalid="ignore"):
-        return np.log(x)
-
-
-def sqrt(x: Array, attrs: Attrs) -> Array:
-    """The square root; NaN below 0"""
-    with np.errstate(invalid="ignore"):
-        return np.sqrt(x)
-
-
-def reciprocal(x: Array, attrs: Attrs) -> Array:
-    """1 / x"""
-    with np.errstate(divide="ignore"):
-        return 1 / x
-
-
-def abs(x: Array, attrs: Attrs) -> Array:
-    """|x|"""
-    return np.abs(x)
-
-
-def round_down(x: Array, attrs: Attrs) -> Array:
-    """The largest whole number that is not above x"""
-    return np.floor(x)
-
-
-def round_up(x: Array, attrs: Attrs) -> Array:
-    """The smallest whole number that is not below x"""
-    return np.ceil(x)
-
-
-def round_to_zero(x: Array, attrs: Attrs) -> Array:
-    """x without what is behind the point"""
-    return np.trunc(x)
-
-
-def round(x: Array, attrs: Attrs) -> Array:
-    """The nearest whole number; of two the even one"""
-    return np.rint(x)
-
-
-def sign(x: Array, attrs: Attrs) -> Array:
-    """-1, 0 or 1"""
-    return np.sign(x)
-
-
-def power(x: Array, attrs: Attrs) -> Array:
-    """x to a number; NaN of a negative x where that is not whole"""
-    with np.errstate(all="ignore"):
-        return np.power(x, np.full_like(x, attrs["exponent"]))  # of a scalar 0.5 NumPy takes the root
-
-
-def shrink(x: Array, attrs: Attrs) -> Array:
-    """x - shift above edge, x + shift below -edge, else 0"""
-    shift, edge = x.dtype.type(attrs["shift"]), edge_of(x, attrs["edge"])
-    inside = np.where(np.isnan(x), x, x.dtype.type(0))
-    return np.where(x > edge, x - shift, np.where(x < -edge, x + shift, inside))
-
-
-def of_numpy(name: str, theirs: np.ufunc, most: float = math.inf) -> Function:
-    """A function that NumPy has; NaN where it is not defined, and from |x| = `most` on."""
-
-    def function(x: Array, attrs: Attrs) -> Array:
-        with np.errstate(all="ignore"):
-            return np.where(np.abs(x) < most, theirs(x), x.dtype.type(np.nan)) if most < math.inf else theirs(x)
-
-    function.__name__ = name
-    return function
-
-
-PERIODIC: Mapping[str, np.ufunc] = {"sin": np.sin, "cos": np.cos, "tan": np.tan}
-FURTHEST = float(1 << 27)
-"""Where the periodic functions end: float32 numbers are 16 apart there, further than a period."""
-CIRCULAR: Mapping[str, np.ufunc] = {
-    **{"asin": np.arcsin, "acos": np.arccos, "atan": np.arctan, "sinh": np.sinh, "cosh": np.cosh},
-    **{"asinh": np.arcsinh, "acosh": np.arccosh, "atanh": np.arctanh},
-}
-"""Inverse and hyperbolic functions."""
-FUNCTIONS: Mapping[str, Function] = {
-    f.__name__: f
-    for f in (
-        *(relu, relu6, leaky_relu, sigmoid, tanh, hard_sigmoid, hard_swish, silu, clip, affine, elu, softplus),
-        *(softsign, mish, gelu, gelu_tanh, thresholded_relu, erf, exp, log, sqrt, reciprocal, abs),
-        *(round_down, round_up, round_to_zero, round, sign, power, shrink),
-        *(of_numpy(name, theirs, FURTHEST) for name, theirs in PERIODIC.items()),
-        *(of_numpy(name, theirs) for name, theirs in CIRCULAR.items()),
-    )
-}
-UNBOUNDED = frozenset(
-    "exp log sqrt reciprocal power tan asin acos acosh atanh sinh cosh".split()
-)  # fmt: skip
-"""Functions that may be infinite or NaN where the argument is finite. What fills up a block of channels must not become
-that: a convolution multiplies it by zero."""
-LARGEST = 3.4028234663852886e38
-"""The largest float32: what `clip` is bounded by where nothing is said."""
-DEFAULTS: Mapping[str, Attrs] = {
-    "leaky_relu": {"slope": 0.01},
-    "hard_sigmoid": {"alpha": 1 / 6, "beta": 0.5},
-    "clip": {"low": -LARGEST, "high": LARGEST},
-    "affine": {"scale": 1.0, "shift": 0.0},
-    "elu": {"alpha": 1.0},
-    "thresholded_relu": {"alpha": 1.0},
-    "power": {"exponent": 2.0},
-    "shrink": {"shift": 0.0, "edge": 0.5},
-}
-ROUNDING = ("round_down", "round_up", "round_to_zero", "round")
-EXACT = ("relu", "relu6", "clip", "thresholded_relu", "abs", "sign", *ROUNDING)
-TOLERANCES = {**dict.fromkeys(EXACT, 0.0), "leaky_relu": 1e-6}
-
-
-def activation(name: str, function: Function) -> Op:
-    """The op of a pointwise function of one tensor."""
-
-    def reference(xs: Arrays, weights: Weights, attrs: Attrs) -> Array:
-        return function(xs[0], attrs)
-
-    return Op(
-        name=name,
-        arity=(1, 1),
-        attributes=DEFAULTS.get(name, {}),
-        weights=no_weights,
-        shape=same_shape,
-        macs=no_macs,
-        window=pointwise,
-        reference=reference,
-        tolerance=TOLERANCES.get(name, 2e-6),
-    )
-
-
-OPS = tuple(activation(name, function) for name, function in FUNCTIONS.items())
+ALPHA = Number(1.0, Tenths(1, 20))
+OPS = pointwise_ops(
+    Pointwise(
+        "relu",
+        lambda v, x: v.let(v.max(v.number(0.0), x)),
+        tolerance=0.0,
+        finite=Finite.ALWAYS,
+        onnx=Onnx("Relu"),
+        values=Values.ANY,
+    ),
+    Pointwise(
+        "relu6",
+        lambda v, x: v.clamp(x, 0.0, 6.0),
+        tolerance=0.0,
+        finite=Finite.ALWAYS,
+        onnx=None,
+        values=Values.ANY,
+    ),
+    Pointwise(
+        "leaky_relu",
+        leaky_relu,
+        tolerance=1e-6,
+        finite=Finite.ALWAYS,
+        onnx=Onnx("LeakyRelu", {"alpha": ("slope", 0.01)}),
+        values=Values.ANY,
+        numbers={"slope": Number(0.01, Tenths(0, 5))},
+        optional="slope",
+        example="leaky_relu 0.1",
+        synonyms=("lrelu", "leaky"),
+    ),
+    Pointwise(
+        "sigmoid",
+        sigmoid_formula,
+        tolerance=2e-6,
+        finite=Finite.ALWAYS,
+        onnx=Onnx("Sigmoid"),
+        values=Values.ANY,
+        reference=sigmoid,
+    ),
+    Pointwise(
+        "tanh",
+        tanh_formula,
+        tolerance=2e-6,
+        finite=Finite.ALWAYS,
+        onnx=Onnx("Tanh"),
+        values=Values.ANY,
+        reference=lambda x, attrs: np.tanh(x),
+    ),
+    Pointwise(
+        "hard_sigmoid",
+        hard_sigmoid,
+        tolerance=2e-6,
+        finite=Finite.ALWAYS,
+        onnx=Onnx("HardSigmoid", {"alpha": ("alpha", 0.2), "beta": ("beta", 0.5)}),
+        values=Values.ANY,
+        numbers={"alpha": Number(1 / 6, Choice((1 / 6, 0.2))), "beta": Number(0.5, Choice((0.5, 0.25)))},
+        synonyms=("hsigmoid",),
+    ),
+    Pointwise(
+        "hard_swish",
+        lambda v, x: v.let(x * hard_sigmoid(v, x, 1 / 6, 0.5)),
+        tolerance=2e-6,
+        finite=Finite.ALWAYS,
+        onnx=Onnx("HardSwish"),
+        values=Values.ANY,
+        reference=hard_swish,
+        synonyms=("hswish",),
+    ),
+    Pointwise(
+        "silu",
+        lambda v, x: v.let(x * sigmoid_formula(v, x)),
+        tolerance=2e-6,
+        finite=Finite.ALWAYS,
+        onnx=None,
+        values=Values.ANY,
+        reference=lambda x, attrs: x * sigmoid(x, attrs),
+        synonyms=("swish",),
+    ),
+    Pointwise(
+        "clip",
+        lambda v, x, low, high: v.clamp(x, low, high),
+        tolerance=0.0,
+        finite=Finite.ALWAYS,
+        onnx=None,
+        values=Values.ANY,
+        numbers={"low": Number(-LARGEST, Tenths(-20, 0)), "high": Number(LARGEST, Tenths(1, 20))},
+        example="clip low 0 high 1",
+    ),
+    Pointwise(
+        "affine",
+        affine,
+        tolerance=2e-6,
+        finite=Finite.ALWAYS,
+        onnx=None,
+        values=Values.ANY,
+        numbers={"scale": Number(1.0, Tenths(-20, 20)), "shift": Number(0.0, Tenths(-20, 20))},
+        example="affine scale 2 shift 1",
+        synonyms=("scaleshift",),
+    ),
+    Pointwise(
+        "elu",
+        elu_formula,
+        tolerance=2e-6,
+        finite=Finite.ALWAYS,
+        onnx=Onnx("Elu", {"alpha": ("alpha", 1.0)}),
+        values=Values.ANY,
+        numbers={"alpha": ALPHA},
+        reference=elu,
+        optional="alpha",
+    ),
+    Pointwise(
+        "softplus",
+        softplus_formula,
+        tolerance=2e-6,
+        finite=Finite.ALWAYS,
+        onnx=Onnx("Softplus"),
+        values=Values.ANY,
+        reference=softplus,
+    ),
+    Pointwise(
+        "softsign",
+        softsign,
+        tolerance=2e-6,
+        finite=Finite.ALWAYS,
+        onnx=Onnx("Softsign"),
+        values=Values.ANY,
+    ),
+    Pointwise(
+        "mish",
+        mish_formula,
+        tolerance=2e-6,
+        finite=Finite.ALWAYS,
+        onnx=Onnx("Mish", since=18),
+        values=Values.ANY,
+        reference=mish,
+    ),
+    Pointwise(
+        "gelu",
+        gelu_formula,
+        tolerance=2e-6,
+        finite=Finite.ALWAYS,
+        onnx=None,
+        values=Values.ANY,
+        reference=gelu,
+    ),
+    Pointwise(
+        "gelu_tanh",
+        gelu_tanh_formula,
+        tolerance=2e-6,
+        finite=Finite.ALWAYS,
+        onnx=None,
+        values=Values.ANY,
+        reference=gelu_tanh,
+    ),
+    Pointwise(
+        "thresholded_relu",
+        thresholded_relu,
+        tolerance=0.0,
+        finite=Finite.ALWAYS,
+        onnx=Onnx("ThresholdedRelu", {"alpha": ("alpha", 1.0)}),
+        values=Values.ANY,
+        numbers={"alpha": Number(1.0, Tenths(0, 20))},
+        optional="alpha",
+        example="thresholded_relu 1",
+    ),
+    Pointwise(
+        "shrink",
+        shrink,
+        tolerance=2e-6,
+        finite=Finite.ALWAYS,
+        onnx=Onnx("Shrink", {"bias": ("shift", 0.0), "lambd": ("edge", 0.5)}),
+        values=Values.ANY,
+        numbers={"shift": Number(0.0, Tenths(0, 9)), "edge": Number(0.5, Tenths(0, 9))},
+        example="shrink shift 0.5 edge 0.5",
+    ),
+    Pointwise(
+        "abs",
+        magnitude,
+        tolerance=0.0,
+        finite=Finite.ALWAYS,
+        onnx=Onnx("Abs"),
+        values=Values.ANY,
+    ),
+)

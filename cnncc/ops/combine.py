@@ -3,13 +3,33 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import dataclass, replace
 from functools import reduce
 
 import numpy as np
 
+from cnncc.ops.domains import Inputs, Tried, Values
 from cnncc.ops.epilogue import with_epilogue
+from cnncc.ops.forms import Form
+from cnncc.ops.initial import merged, mixture
+from cnncc.ops.onnx import Onnx
 from cnncc.ops.shapes import dims, listing
-from cnncc.ops.table import Array, Arrays, Attrs, Op, Shape, ShapeError, Shapes, Weights, no_macs, no_weights, pointwise
+from cnncc.ops.table import (
+    Array,
+    Arrays,
+    Attrs,
+    Op,
+    Shape,
+    ShapeError,
+    Shapes,
+    Weights,
+    no_macs,
+    no_weights,
+    one_position,
+)
+from cnncc.ops.traits import COMPUTED, Finite, Hosts, Kind
+
+Reference = Callable[[Arrays, Weights, Attrs], Array]
 
 
 def merged_batch(shapes: Shapes) -> int:
@@ -89,47 +109,116 @@ def remainder(function: Callable[[Array, Array], Array]) -> Callable[[Arrays, We
     return reference
 
 
-def merge(
-    name: str,
-    shape: Callable[[Shapes, Attrs], Shape],
-    reference: Callable[[Arrays, Weights, Attrs], Array],
-    tolerance: float,
-    arity: tuple[int, int | None] = (2, None),
-) -> Op:
-    """An op of several tensors without attributes."""
-    return Op(
-        name=name,
-        arity=arity,
-        attributes={},
-        weights=no_weights,
-        shape=shape,
-        macs=no_macs,
-        window=pointwise,
-        reference=reference,
-        tolerance=tolerance,
-    )
+@dataclass(frozen=True)
+class Merge:
+    """A function of one element of each of several tensors that fit each other."""
+
+    name: str
+    reference: Reference
+    tolerance: float
+    finite: Finite
+    onnx: Onnx | None
+    """The same op in ONNX. Without one, `cnncc/frontends/onnx` needs a rule for writing it."""
+    synonyms: tuple[str, ...] = ()
+    arity: tuple[int, int | None] = (2, 2)
+    values: Values = Values.ANY
+    """Those that it is tried with."""
+    example: str = ""
+    """One use of it in a text, if `NAME { | sigmoid }` is none."""
+
+    def op(self) -> Op:
+        """The entry of the op table."""
+        example = self.example or f"{self.name} {{ | sigmoid }}"
+        return with_epilogue(
+            Op(
+                name=self.name,
+                arity=self.arity,
+                attributes={},
+                weights=no_weights,
+                shape=elementwise_shape,
+                macs=no_macs,
+                window=one_position,
+                reference=self.reference,
+                tolerance=self.tolerance,
+                traits=replace(COMPUTED, kind=Kind.MERGE, hosts=Hosts.STEPS, finite=self.finite, in_place=True),
+                forms=(Form(self.name, example, arms=True, leads=True, synonyms=self.synonyms),),
+                tried=Tried(Inputs.FITTING, {}, self.values),
+                spread=merged,
+                onnx=self.onnx,
+            )
+        )
 
 
-def elementwise(
-    name: str,
-    reference: Callable[[Arrays, Weights, Attrs], Array],
-    tolerance: float,
-    arity: tuple[int, int | None] = (2, None),
-) -> Op:
-    """A merge of tensors that fit each other, element by element."""
-    return with_epilogue(merge(name, elementwise_shape, reference, tolerance, arity))
-
-
-UNBOUNDED = frozenset({"div", "pow", "mod", "fmod"})
-"""Merges that may be infinite or NaN where their arms are finite (see `activation.UNBOUNDED`)."""
-OPS = (
-    elementwise("add", add_reference, 1e-6),
-    elementwise("mul", mul_reference, 1e-6),
-    elementwise("max", max_reference, 0.0),
-    elementwise("min", min_reference, 0.0),
-    elementwise("div", div_reference, 1e-6, (2, 2)),
-    elementwise("pow", pow_reference, 2e-6, (2, 2)),
-    elementwise("fmod", remainder(np.fmod), 0.0, (2, 2)),
-    elementwise("mod", remainder(np.mod), 1e-6, (2, 2)),
-    merge("concat", concat_shape, concat_reference, 0.0),
+CONCAT = Op(
+    name="concat",
+    arity=(2, None),
+    attributes={},
+    weights=no_weights,
+    shape=concat_shape,
+    macs=no_macs,
+    window=one_position,
+    reference=concat_reference,
+    tolerance=0.0,
+    traits=replace(COMPUTED, kind=Kind.CONCAT),
+    forms=(
+        Form(
+            "concat",
+            "concat { conv 3x3 64 | }",
+            arms=True,
+            leads=True,
+            synonyms=("cat", "concatenate", "merge"),
+        ),
+        Form("cropcat", "cropcat { conv 3x3 64 pad 0 | }", arms=True),
+    ),
+    tried=Tried(Inputs.FITTING, {}),
+    spread=mixture,
 )
+SUM: tuple[int, int | None] = (2, None)
+"""Two or more."""
+MERGES = (
+    Merge(
+        "add",
+        add_reference,
+        1e-6,
+        Finite.ALWAYS,
+        onnx=None,
+        synonyms=("sum", "plus", "residual"),
+        arity=SUM,
+        example="add { conv 3x3 3 | }",
+    ),
+    Merge(
+        "mul",
+        mul_reference,
+        1e-6,
+        Finite.ALWAYS,
+        onnx=None,
+        synonyms=("multiply", "times", "scale"),
+        arity=SUM,
+        example="mul { conv 3x3 3 | }",
+    ),
+    Merge(
+        "max",
+        max_reference,
+        0.0,
+        Finite.ALWAYS,
+        Onnx("Max"),
+        synonyms=("maximum",),
+        arity=SUM,
+        example="max { conv 3x3 3 | }",
+    ),
+    Merge(
+        "min",
+        min_reference,
+        0.0,
+        Finite.ALWAYS,
+        Onnx("Min"),
+        synonyms=("minimum",),
+        arity=SUM,
+        example="min { conv 3x3 3 | }",
+    ),
+    Merge("div", div_reference, 1e-6, Finite.NOT_AT_ZERO, Onnx("Div"), ("divide",), values=Values.LAST_POSITIVE),
+    Merge("pow", pow_reference, 2e-6, Finite.AT_ZERO, Onnx("Pow"), values=Values.POSITIVE),
+    Merge("fmod", remainder(np.fmod), 0.0, Finite.NOT_AT_ZERO, Onnx("Mod", fixed={"fmod": 1}), values=Values.EXACT),
+    Merge("mod", remainder(np.mod), 1e-6, Finite.NOT_AT_ZERO, onnx=None, values=Values.EXACT),
+)
+OPS = (*(merge.op() for merge in MERGES), CONCAT)

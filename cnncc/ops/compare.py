@@ -6,10 +6,10 @@ from collections.abc import Callable
 
 import numpy as np
 
-from cnncc.ops.combine import elementwise
+from cnncc.ops.combine import Merge, Reference
+from cnncc.ops.domains import Values
 from cnncc.ops.table import Array, Arrays, Attrs, Weights
-
-Reference = Callable[[Arrays, Weights, Attrs], Array]
+from cnncc.ops.traits import Finite
 
 
 def comparison(function: Callable[[Array, Array], Array]) -> Reference:
@@ -22,9 +22,24 @@ def where_reference(xs: Arrays, weights: Weights, attrs: Attrs) -> Array:
     return np.where(xs[0] != 0, xs[1], xs[2])
 
 
-OPS = (
-    elementwise("greater", comparison(np.greater), 0.0, (2, 2)),
-    elementwise("greater_equal", comparison(np.greater_equal), 0.0, (2, 2)),
-    elementwise("equal", comparison(np.equal), 0.0, (2, 2)),
-    elementwise("where", where_reference, 0.0, (3, 3)),
+def compared(name: str, function: Callable[[Array, Array], Array], *synonyms: str) -> Merge:
+    return Merge(name, comparison(function), 0.0, Finite.ALWAYS, None, synonyms, values=Values.EXACT)
+
+
+MERGES = (
+    compared("greater", np.greater, "gt"),
+    compared("greater_equal", np.greater_equal, "ge", "greaterorequal"),
+    compared("equal", np.equal, "eq"),
+    Merge(
+        "where",
+        where_reference,
+        0.0,
+        Finite.ALWAYS,
+        onnx=None,
+        synonyms=("select",),
+        arity=(3, 3),
+        values=Values.EXACT,
+        example="where { sigmoid | | relu }",
+    ),
 )
+OPS = tuple(merge.op() for merge in MERGES)

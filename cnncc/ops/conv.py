@@ -4,14 +4,31 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
+from dataclasses import replace
 from fractions import Fraction
+from typing import Any
 
 import numpy as np
 
 from cnncc.base.divisors import divisors
+from cnncc.ops.domains import (
+    FLAG,
+    Each,
+    Inputs,
+    Rule,
+    Tried,
+    Whole,
+    choice,
+    divisors_of_channels,
+    window_domains,
+    without,
+)
 from cnncc.ops.epilogue import with_epilogue
+from cnncc.ops.forms import BIAS, DILATION, KERNEL, ROUNDING, STRIDE_PAD, Form, Syntax, Word, same_pad
+from cnncc.ops.initial import BIAS_VALUES, he_normal, he_scaled, products
 from cnncc.ops.shapes import at_least, dims, image, refuse_huge
 from cnncc.ops.table import REQUIRED, Array, Arrays, Attrs, Op, Shape, ShapeError, Shapes, Weights, Window
+from cnncc.ops.traits import COMPUTED, Hosts, Kind, MemoryOrder, Order
 from cnncc.ops.window import axes, counts, sliding, strided, windows
 
 COLUMN_LIMIT = 1 << 23
@@ -128,6 +145,40 @@ def transpose_reference(xs: Arrays, weights: Weights, attrs: Attrs) -> Array:
     return add_bias(full[:, :, top : top + high, left : left + wide].copy(), weights)
 
 
+def transpose_products(shape: Shape, attrs: Attrs) -> float:
+    """Products added up per value of the result: each pixel is reached by 1 / stride of the taps."""
+    groups, (sh, sw) = attrs.get("groups", 1), attrs.get("stride", (1, 1))
+    return max(1.0, float(shape[0] / groups * shape[2] * shape[3] / (sh * sw)))
+
+
+def conv_reads(position: int, attrs: Attrs) -> Order:
+    """A convolution in one group reads its image in any order; what an epilogue adds lies like the result."""
+    return Order.ANY if position == 0 and attrs["groups"] == 1 else Order.BLOCKS
+
+
+def depthwise(attrs: dict[str, Any], shape: tuple[int, ...]) -> dict[str, Any]:
+    """One group a channel; `mult` results each."""
+    rest = {key: value for key, value in attrs.items() if key != "mult"}
+    return same_pad({**rest, "out": shape[1] * attrs.get("mult", 1), "groups": shape[1]}, shape)
+
+
+OUT = ("out", Syntax.CHANNELS)
+GROUPS: Mapping[str, Word] = {"groups": ("groups", Syntax.COUNT)}
+CONV_WORDS = {**STRIDE_PAD, **DILATION, **GROUPS, **BIAS, **ROUNDING}
+DEPTHWISE_WORDS = {**STRIDE_PAD, **DILATION, "mult": ("mult", Syntax.COUNT), **BIAS, **ROUNDING}
+UPCONV_WORDS = {**STRIDE_PAD, **DILATION, "outpad": ("output_pad", Syntax.PAIR_OR_ZERO), **GROUPS, **BIAS}
+GROUPED: Mapping[str, Rule] = {
+    "groups": divisors_of_channels,
+    "out": lambda shape, attrs: choice(attrs["groups"] * n for n in (1, 2, 3)),
+    "bias": FLAG,
+    **window_domains(pooling=False),
+}
+"""Domains of the attributes of a convolution."""
+TRANSPOSED: Mapping[str, Rule] = {
+    **without(GROUPED, "rounding", "pad"),
+    "pad": Each((Whole(0, 1),) * 4),
+    "output_pad": lambda shape, attrs: Each(tuple(Whole(0, s - 1) for s in attrs["stride"])),
+}
 CONV = Op(
     name="conv",
     arity=(1, 1),
@@ -147,6 +198,32 @@ CONV = Op(
     window=sliding,
     reference=conv_reference,
     tolerance=2e-5,
+    traits=replace(
+        COMPUTED, kind=Kind.LINEAR, hosts=Hosts.STEPS_AND_ADDS, layout=MemoryOrder(conv_reads, Order.BLOCKS)
+    ),
+    forms=(
+        Form(
+            "conv",
+            "conv 3x3 64 /2",
+            (KERNEL, OUT),
+            words=CONV_WORDS,
+            finish=same_pad,
+            leads=True,
+            synonyms=("convolution",),
+        ),
+        Form("proj", "proj 1x1 64", (KERNEL, OUT), words=CONV_WORDS, finish=same_pad),
+        Form(
+            "dwconv",
+            "dwconv 3x3",
+            (KERNEL,),
+            words=DEPTHWISE_WORDS,
+            finish=depthwise,
+            synonyms=("depthwise", "depthwiseconv", "separableconv"),
+        ),
+    ),
+    tried=Tried(Inputs.IMAGE, GROUPED),
+    initial={"weight": he_normal(products), "bias": BIAS_VALUES},
+    spread=he_scaled,
 )
 CONV_TRANSPOSE = Op(
     name="conv_transpose",
@@ -167,5 +244,19 @@ CONV_TRANSPOSE = Op(
     window=transpose_window,
     reference=transpose_reference,
     tolerance=1e-5,
+    traits=replace(COMPUTED, kind=Kind.LINEAR, hosts=Hosts.STEPS_AND_ADDS),
+    forms=(
+        Form(
+            "upconv",
+            "upconv 2x2 64 /2",
+            (KERNEL, OUT),
+            words=UPCONV_WORDS,
+            leads=True,
+            synonyms=("convtranspose", "convtransposed", "transposedconv", "deconv", "deconvolution"),
+        ),
+    ),
+    tried=Tried(Inputs.IMAGE, TRANSPOSED),
+    initial={"weight": he_normal(transpose_products), "bias": BIAS_VALUES},
+    spread=he_scaled,
 )
 OPS = (with_epilogue(CONV), with_epilogue(CONV_TRANSPOSE))

@@ -4,13 +4,18 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
+from dataclasses import replace
 
 import numpy as np
 
 from cnncc.ops.conv import add_bias, with_bias
+from cnncc.ops.domains import FLAG, Inputs, Tried, Whole
 from cnncc.ops.epilogue import with_epilogue
+from cnncc.ops.forms import BIAS, Form, Syntax
+from cnncc.ops.initial import BIAS_VALUES, he_normal, he_scaled, products
 from cnncc.ops.shapes import at_least, whole_image
 from cnncc.ops.table import REQUIRED, Array, Arrays, Attrs, Op, Shape, Shapes, Weights
+from cnncc.ops.traits import COMPUTED, KEPT, Hosts, Kind
 
 CHUNK = 1 << 23
 """Weights converted at a time: VGG's first layer in float64 would be 822 MB at once."""
@@ -51,5 +56,19 @@ FC = Op(
     window=whole_image,
     reference=fc_reference,
     tolerance=1e-5,
+    traits=replace(COMPUTED, kind=Kind.LINEAR, hosts=Hosts.STEPS_AND_ADDS, layout=KEPT, flat=True, half_weights=True),
+    forms=(
+        Form(
+            "fc",
+            "fc 1000",
+            (("out", Syntax.RESULTS),),
+            words=BIAS,
+            leads=True,
+            synonyms=("linear", "dense", "gemm", "fullyconnected", "innerproduct"),
+        ),
+    ),
+    tried=Tried(Inputs.VALUE, {"out": Whole(1, 6), "bias": FLAG}),
+    initial={"weight": he_normal(products), "bias": BIAS_VALUES},
+    spread=he_scaled,
 )
 OPS = (with_epilogue(FC),)

@@ -10,7 +10,7 @@ from dataclasses import replace
 
 from cnncc.base.errors import nearest
 from cnncc.ir.rules import extra_inputs
-from cnncc.ops.activation import DEFAULTS, FUNCTIONS
+from cnncc.ops.pointwise import RECORDS
 from cnncc.ops.shapes import dims
 from cnncc.ops.table import Array, Arrays, Attrs, Op, Shape, ShapeError, Shapes, Weights
 
@@ -23,10 +23,11 @@ def own_count(count: int, attrs: Attrs) -> int:
 def check_steps(attrs: Attrs) -> None:
     """ShapeError unless every step is an `add` or an activation with all its attributes."""
     for name, params in attrs["epilogue"]:
-        if name != "add" and name not in FUNCTIONS:
-            raise ShapeError(f"unknown epilogue step {name!r}", hint=nearest(name, ["add", *FUNCTIONS]))
-        if dict(params).keys() != DEFAULTS.get(name, {}).keys():
-            wanted = ", ".join(DEFAULTS.get(name, {})) or "none"
+        if name != "add" and name not in RECORDS:
+            raise ShapeError(f"unknown epilogue step {name!r}", hint=nearest(name, ["add", *RECORDS]))
+        known = RECORDS[name].numbers if name != "add" else {}
+        if dict(params).keys() != known.keys():
+            wanted = ", ".join(known) or "none"
             raise ShapeError(f"epilogue step {name}: attributes {dict(params)}, expected {wanted}")
 
 
@@ -41,7 +42,7 @@ def apply(x: Array, extras: Arrays, attrs: Attrs) -> Array:
     """The steps of the epilogue on a result, taking the `extras` in turn."""
     added = iter(extras)
     for name, params in attrs["epilogue"]:
-        x = x + next(added) if name == "add" else FUNCTIONS[name](x, dict(params))
+        x = x + next(added) if name == "add" else RECORDS[name].evaluate(x, dict(params))
     return x
 
 

@@ -4,13 +4,17 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Mapping
+from dataclasses import replace
 
 import numpy as np
 
 from cnncc.ops.combine import merged_batch
+from cnncc.ops.domains import FLAG, UNTRIED, Arm, Choice, Inputs, Tried, Whole
+from cnncc.ops.forms import Always, Form, Syntax, Word, flags
 from cnncc.ops.resize import check_choice
 from cnncc.ops.shapes import at_least, dims, image, whole_image
 from cnncc.ops.table import REQUIRED, Array, Arrays, Attrs, Op, Shape, ShapeError, Shapes, Weights, no_macs, no_weights
+from cnncc.ops.traits import COMPUTED, LOGICAL
 
 REDUCTIONS: Mapping[str, Callable[[Array, Array], Array]] = {
     "replace": lambda old, new: new,
@@ -106,6 +110,12 @@ def unpool_reference(xs: Arrays, weights: Weights, attrs: Attrs) -> Array:
     return scatter_reference((empty, *seen), weights, how).reshape(batch, c, *attrs["size"])
 
 
+def thirds(shape: Shape) -> float:
+    """Brings values around 1 to places of which some are outside."""
+    return shape[2] / 3
+
+
+ROWS: Mapping[str, Word] = {"sizes": ("sizes", Syntax.SIZES), "wrap": ("wrap", Always(True))}
 GATHER = Op(
     name="gather",
     arity=(2, 2),
@@ -116,6 +126,11 @@ GATHER = Op(
     window=whole_image,
     reference=gather_reference,
     tolerance=0.0,
+    traits=replace(COMPUTED, layout=LOGICAL),
+    forms=(Form("gather", "gather { | topk 3 indices; crop 0,0 8x1 }", words=ROWS, arms=True, leads=True),),
+    tried=Tried(
+        Inputs.IMAGE, {"wrap": FLAG}, arms=(Arm(lambda s: (Choice((s[1],)), Whole(1, 9), Choice((1,))), thirds),)
+    ),
 )
 SCATTER = Op(
     name="scatter",
@@ -127,6 +142,17 @@ SCATTER = Op(
     window=whole_image,
     reference=scatter_reference,
     tolerance=1e-6,
+    traits=replace(COMPUTED, layout=LOGICAL),
+    forms=(
+        Form(
+            "scatter",
+            "scatter { | crop 0,0 8x1 | } add",
+            words={**ROWS, **flags("reduction", REDUCTIONS)},
+            arms=True,
+            leads=True,
+        ),
+    ),
+    tried=UNTRIED,
 )
 UNPOOL = Op(
     name="unpool",
@@ -138,5 +164,16 @@ UNPOOL = Op(
     window=whole_image,
     reference=unpool_reference,
     tolerance=0.0,
+    traits=replace(COMPUTED, layout=LOGICAL),
+    forms=(
+        Form(
+            "unpool",
+            "unpool { maxpool 2x2 /2 | argmaxpool 2x2 /2 } 16x16",
+            (("size", Syntax.KERNEL),),
+            arms=True,
+            leads=True,
+        ),
+    ),
+    tried=UNTRIED,
 )
 OPS = (GATHER, SCATTER, UNPOOL)

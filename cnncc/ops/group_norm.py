@@ -3,12 +3,29 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import replace
 
 import numpy as np
 
 from cnncc.base.divisors import divisors
+from cnncc.ops.domains import ANYTHING, FLAG, Choice, Inputs, Tried, divisors_of_channels
+from cnncc.ops.forms import Always, Form, Syntax, numbers
+from cnncc.ops.initial import BIAS_VALUES, normalized, uniform
 from cnncc.ops.shapes import at_least, whole_image
-from cnncc.ops.table import Array, Arrays, Attrs, Op, Shape, ShapeError, Shapes, Weights, no_macs, pointwise, same_shape
+from cnncc.ops.table import (
+    Array,
+    Arrays,
+    Attrs,
+    Op,
+    Shape,
+    ShapeError,
+    Shapes,
+    Weights,
+    no_macs,
+    one_position,
+    same_shape,
+)
+from cnncc.ops.traits import COMPUTED, LOGICAL, Kind
 
 
 def group_norm_shape(shapes: Shapes, attrs: Attrs) -> Shape:
@@ -61,6 +78,21 @@ GROUP_NORM = Op(
     window=whole_image,
     reference=group_norm_reference,
     tolerance=1e-5,
+    traits=replace(COMPUTED, layout=LOGICAL),
+    forms=(
+        Form(
+            "group_norm",
+            "group_norm 1",
+            (("groups", Syntax.COUNT),),
+            words={**numbers("eps"), "noaffine": ("affine", Always(False))},
+            chains=True,
+            leads=True,
+            after=(Kind.LINEAR,),
+        ),
+    ),
+    tried=Tried(Inputs.VALUE, {"groups": divisors_of_channels, "affine": FLAG, "eps": Choice((1e-5, 0.1))}),
+    initial={"weight": uniform(0.5, 1.5), "bias": BIAS_VALUES},
+    spread=normalized,
 )
 PRELU = Op(
     name="prelu",
@@ -69,8 +101,12 @@ PRELU = Op(
     weights=prelu_weights,
     shape=same_shape,
     macs=no_macs,
-    window=pointwise,
+    window=one_position,
     reference=prelu_reference,
     tolerance=1e-6,
+    traits=replace(COMPUTED, in_place=True),
+    forms=(Form("prelu", "prelu", chains=True, leads=True),),
+    tried=ANYTHING,
+    initial={"weight": uniform(0.1, 0.4)},
 )
 OPS = (GROUP_NORM, PRELU)

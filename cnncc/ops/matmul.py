@@ -3,10 +3,14 @@
 from __future__ import annotations
 
 import math
+from dataclasses import replace
 
 import numpy as np
 
 from cnncc.ops.combine import arms_differ, merged_batch
+from cnncc.ops.domains import FLAG, Arm, Choice, Inputs, Tried, Whole
+from cnncc.ops.forms import Always, Form, Syntax
+from cnncc.ops.onnx import Onnx
 from cnncc.ops.shapes import at_least, image, whole_image
 from cnncc.ops.table import (
     REQUIRED,
@@ -20,8 +24,9 @@ from cnncc.ops.table import (
     Weights,
     no_macs,
     no_weights,
-    pointwise,
+    one_position,
 )
+from cnncc.ops.traits import COMPUTED, LOGICAL
 
 
 def matmul_shape(shapes: Shapes, attrs: Attrs) -> Shape:
@@ -74,6 +79,10 @@ MATMUL = Op(
     window=whole_image,
     reference=matmul_reference,
     tolerance=1e-5,
+    traits=replace(COMPUTED, layout=LOGICAL),
+    forms=(Form("matmul", "matmul { | sigmoid }", arms=True, leads=True),),
+    tried=Tried(Inputs.IMAGE, {}, arms=(Arm(lambda s: (Choice((s[1],)), Choice((s[3],)), Choice((1, 7, 8, 17)))),)),
+    onnx=Onnx("MatMul"),
 )
 TOPK = Op(
     name="topk",
@@ -82,8 +91,25 @@ TOPK = Op(
     weights=no_weights,
     shape=topk_shape,
     macs=no_macs,
-    window=pointwise,
+    window=one_position,
     reference=topk_reference,
     tolerance=0.0,
+    traits=replace(COMPUTED, layout=LOGICAL),
+    forms=(
+        Form(
+            "topk",
+            "topk 1",
+            (("k", Syntax.COUNT),),
+            words={
+                "smallest": ("largest", Always(False)),
+                "indices": ("indices", Always(True)),
+                "last": ("last", Always(True)),
+            },
+        ),
+    ),
+    tried=Tried(
+        Inputs.VALUE,
+        {"k": lambda shape, attrs: Whole(1, shape[1]), "largest": FLAG, "indices": FLAG, "last": FLAG},
+    ),
 )
 OPS = (MATMUL, TOPK)

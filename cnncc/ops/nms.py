@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 
 from cnncc.ops.activation import LARGEST
 from cnncc.ops.combine import merged_batch
+from cnncc.ops.domains import UNTRIED
+from cnncc.ops.forms import Always, Form, Syntax, numbers
 from cnncc.ops.shapes import at_least, dims, image, whole_image
 from cnncc.ops.table import REQUIRED, Array, Arrays, Attrs, Op, Shape, ShapeError, Shapes, Weights, no_macs, no_weights
+from cnncc.ops.traits import COMPUTED, LOGICAL
 
 NONE = -1.0
 """What fills the rows after the last box that was found."""
@@ -80,5 +85,18 @@ NMS = Op(
     window=whole_image,
     reference=nms_reference,
     tolerance=0.0,
+    traits=replace(COMPUTED, layout=LOGICAL),
+    forms=(
+        Form(
+            "nms",
+            "nms { reshape 1x48x4 | conv 1x1 3; reshape 1x4x48 } 10 iou 0.5",
+            (("most", Syntax.COUNT),),
+            words={**numbers("iou", "score"), "center": ("center", Always(True))},
+            arms=True,
+            leads=True,
+            synonyms=("nonmaxsuppression", "nonmaximumsuppression"),
+        ),
+    ),
+    tried=UNTRIED,
 )
 OPS = (NMS,)

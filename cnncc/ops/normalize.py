@@ -3,10 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import replace
 
 import numpy as np
 
+from cnncc.ops.domains import ANYTHING, Choice, Inputs, Tenths, Tried
 from cnncc.ops.epilogue import with_epilogue
+from cnncc.ops.forms import Form, Syntax, numbers
+from cnncc.ops.initial import BATCH_NORM, activated, normalized_and_shifted
+from cnncc.ops.onnx import Onnx
 from cnncc.ops.shapes import at_least
 from cnncc.ops.table import (
     Array,
@@ -19,9 +24,10 @@ from cnncc.ops.table import (
     Weights,
     no_macs,
     no_weights,
-    pointwise,
+    one_position,
     same_shape,
 )
+from cnncc.ops.traits import COMPUTED, Hosts, Kind, Memory
 
 
 def bn_weights(shapes: Shapes, attrs: Attrs) -> Mapping[str, Shape]:
@@ -73,9 +79,25 @@ BN = Op(
     weights=bn_weights,
     shape=same_shape,
     macs=no_macs,
-    window=pointwise,
+    window=one_position,
     reference=bn_reference,
     tolerance=2e-6,
+    traits=replace(COMPUTED, hosts=Hosts.STEPS_AND_ADDS, in_place=True, folds=True),
+    forms=(
+        Form(
+            "bn",
+            "conv 3x3 64 bn",
+            words=numbers("eps"),
+            chains=True,
+            leads=True,
+            after=(Kind.LINEAR,),
+            unbiased=True,
+            synonyms=("batchnorm", "batchnormalization"),
+        ),
+    ),
+    tried=Tried(Inputs.VALUE, {"eps": Choice((1e-5, 1e-3))}),
+    initial=BATCH_NORM,
+    spread=normalized_and_shifted,
 )
 LRN = Op(
     name="lrn",
@@ -84,9 +106,22 @@ LRN = Op(
     weights=no_weights,
     shape=lrn_shape,
     macs=no_macs,
-    window=pointwise,
+    window=one_position,
     reference=lrn_reference,
     tolerance=5e-6,
+    traits=COMPUTED,
+    forms=(
+        Form(
+            "lrn",
+            "lrn size 5",
+            words={"size": ("size", Syntax.COUNT), **numbers("alpha", "beta", "k")},
+            chains=True,
+            leads=True,
+            synonyms=("localresponsenorm", "localresponsenormalization"),
+        ),
+    ),
+    tried=Tried(Inputs.IMAGE, {"size": Choice((1, 3, 5)), "k": Tenths(10, 30)}),
+    spread=activated,
 )
 SOFTMAX = Op(
     name="softmax",
@@ -95,8 +130,12 @@ SOFTMAX = Op(
     weights=no_weights,
     shape=same_shape,
     macs=no_macs,
-    window=pointwise,
+    window=one_position,
     reference=softmax_reference,
     tolerance=5e-6,
+    traits=replace(COMPUTED, memory=Memory.OVER),
+    forms=(Form("softmax", "softmax", chains=True),),
+    tried=ANYTHING,
+    onnx=Onnx("Softmax", fixed={"axis": 1}),
 )
 OPS = (with_epilogue(BN), LRN, SOFTMAX)

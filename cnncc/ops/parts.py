@@ -3,9 +3,13 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Iterator
+from dataclasses import replace
 
 import numpy as np
 
+from cnncc.ops.domains import Choice, Each, Inputs, Several, Tried, Whole, window_domains, without
+from cnncc.ops.forms import DILATION, KERNEL, STRIDE_PAD, Form, Syntax
 from cnncc.ops.permute import check_dims, sides
 from cnncc.ops.shapes import at_least, dims, image
 from cnncc.ops.table import (
@@ -21,8 +25,9 @@ from cnncc.ops.table import (
     Window,
     no_macs,
     no_weights,
-    pointwise,
+    one_position,
 )
+from cnncc.ops.traits import COMPUTED, LOGICAL
 from cnncc.ops.window import counts, sliding, windows
 
 AXES = ("channels", "rows", "columns")
@@ -102,6 +107,12 @@ def covered(shapes: Shapes, attrs: Attrs) -> Window:
     return (1, 1), (abs(down), abs(across))
 
 
+def reached(sizes: Shape, attrs: Attrs) -> Iterator[int]:
+    """How many positions each axis has from its start on."""
+    for size, start, step in zip(sizes, attrs["start"], attrs["step"], strict=True):
+        yield len(range(start, size if step > 0 else -1, step))
+
+
 STRIDED_SLICE = Op(
     name="strided_slice",
     arity=(1, 1),
@@ -112,6 +123,23 @@ STRIDED_SLICE = Op(
     window=covered,
     reference=strided_slice_reference,
     tolerance=0.0,
+    traits=replace(COMPUTED, layout=LOGICAL),
+    forms=(
+        Form(
+            "strided_slice",
+            "strided_slice 3x4x4 at 0,1,0 step 1,2,2",
+            (("dims", Syntax.DIMS),),
+            words={"at": ("start", Syntax.POSITIONS), "step": ("step", Syntax.STEPS)},
+        ),
+    ),
+    tried=Tried(
+        Inputs.VALUE,
+        {
+            "start": lambda shape, attrs: Each(tuple(Whole(0, size - 1) for size in shape[1:])),
+            "step": lambda shape, attrs: Each((Choice((-3, -2, -1, 1, 2, 3)),) * (len(shape) - 1)),
+            "dims": lambda shape, attrs: Each(tuple(Whole(1, most) for most in reached(shape[1:], attrs))),
+        },
+    ),
 )
 TAKE = Op(
     name="take",
@@ -120,9 +148,18 @@ TAKE = Op(
     weights=no_weights,
     shape=take_shape,
     macs=no_macs,
-    window=pointwise,
+    window=one_position,
     reference=take_reference,
     tolerance=0.0,
+    traits=replace(COMPUTED, layout=LOGICAL),
+    forms=(Form("take", "take 2,0 axis 1", (("indices", Syntax.POSITIONS),), words={"axis": ("axis", Syntax.AXIS)}),),
+    tried=Tried(
+        Inputs.VALUE,
+        {
+            "axis": lambda shape, attrs: Whole(0, len(shape) - 2),
+            "indices": lambda shape, attrs: Several(Whole(0, shape[attrs["axis"] + 1] - 1), 1, 5),
+        },
+    ),
 )
 UNFOLD = Op(
     name="unfold",
@@ -134,5 +171,8 @@ UNFOLD = Op(
     window=sliding,
     reference=unfold_reference,
     tolerance=0.0,
+    traits=replace(COMPUTED, layout=LOGICAL),
+    forms=(Form("unfold", "unfold 3x3 pad 1", (KERNEL,), words={**STRIDE_PAD, **DILATION}),),
+    tried=Tried(Inputs.IMAGE, without(window_domains(pooling=False), "rounding")),
 )
 OPS = (STRIDED_SLICE, TAKE, UNFOLD)

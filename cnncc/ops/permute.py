@@ -3,11 +3,16 @@
 from __future__ import annotations
 
 import math
+from dataclasses import replace
+from typing import Any
 
 import numpy as np
 
+from cnncc.ops.domains import Choice, Each, Inputs, Shuffled, Tried, Whole
+from cnncc.ops.forms import Always, Form, Syntax
 from cnncc.ops.shapes import at_least, dims, whole_image
 from cnncc.ops.table import REQUIRED, Array, Arrays, Attrs, Op, Shape, ShapeError, Shapes, Weights, no_macs, no_weights
+from cnncc.ops.traits import COMPUTED, LOGICAL
 
 
 def sides(shape: Shape) -> str:
@@ -57,6 +62,28 @@ def expand_reference(xs: Arrays, weights: Weights, attrs: Attrs) -> Array:
     return np.broadcast_to(xs[0], (len(xs[0]), *attrs["dims"])).copy()
 
 
+def shuffle(attrs: dict[str, Any], shape: tuple[int, ...]) -> dict[str, Any]:
+    """Channels of `groups` groups taken in turns (ShuffleNet)."""
+    groups, (c, h, w) = attrs["groups"], shape[1:4]
+    return {"split": (groups, c // groups, h, w), "axes": (1, 0, 2, 3), "dims": (c, h, w)}
+
+
+def depth_to_space(attrs: dict[str, Any], shape: tuple[int, ...]) -> dict[str, Any]:
+    """Channels become blocks of b x b pixels; the pixel is the outermost part of the channel, with `crd` the innermost
+    (as in PyTorch's PixelShuffle)."""
+    b, (c, h, w) = attrs["block"], shape[1:4]
+    few = c // (b * b)
+    inner = attrs.get("crd", False)
+    split, axes = ((few, b, b, h, w), (0, 3, 1, 4, 2)) if inner else ((b, b, few, h, w), (2, 3, 0, 4, 1))
+    return {"split": split, "axes": axes, "dims": (few, h * b, w * b)}
+
+
+def space_to_depth(attrs: dict[str, Any], shape: tuple[int, ...]) -> dict[str, Any]:
+    """Blocks of b x b pixels become channels, the pixel being the outermost part of the channel."""
+    b, (c, h, w) = attrs["block"], shape[1:4]
+    return {"split": (c, h // b, b, w // b, b), "axes": (2, 4, 0, 1, 3), "dims": (b * b * c, h // b, w // b)}
+
+
 PERMUTE = Op(
     name="permute",
     arity=(1, 1),
@@ -67,6 +94,33 @@ PERMUTE = Op(
     window=whole_image,
     reference=permute_reference,
     tolerance=0.0,
+    traits=replace(COMPUTED, layout=LOGICAL),
+    forms=(
+        Form(
+            "permute",
+            "permute 3x8x8 axes 0,2,1 to 3x8x8",
+            (("split", Syntax.SIZES),),
+            words={"axes": ("axes", Syntax.ORDER), "to": ("dims", Syntax.DIMS)},
+            synonyms=("transpose",),
+        ),
+        Form("shuffle", "shuffle 3", (("groups", Syntax.COUNT),), finish=shuffle),
+        Form(
+            "depth_to_space",
+            "depth_to_space 1",
+            (("block", Syntax.COUNT),),
+            words={"crd": ("crd", Always(True))},
+            finish=depth_to_space,
+        ),
+        Form("space_to_depth", "space_to_depth 2", (("block", Syntax.COUNT),), finish=space_to_depth),
+    ),
+    tried=Tried(
+        Inputs.VALUE,
+        {
+            "split": lambda shape, attrs: Choice((shape[1:],)),
+            "axes": lambda shape, attrs: Shuffled(len(shape) - 1),
+            "dims": lambda shape, attrs: Choice((tuple(shape[1 + axis] for axis in attrs["axes"]),)),
+        },
+    ),
 )
 EXPAND = Op(
     name="expand",
@@ -78,5 +132,11 @@ EXPAND = Op(
     window=whole_image,
     reference=expand_reference,
     tolerance=0.0,
+    traits=replace(COMPUTED, layout=LOGICAL),
+    forms=(Form("expand", "expand 3x8x8", (("dims", Syntax.DIMS),)),),
+    tried=Tried(
+        Inputs.VALUE,
+        {"dims": lambda shape, attrs: Each(tuple(Whole(s, s if s > 1 else 3) for s in shape[1:]))},
+    ),
 )
 OPS = (PERMUTE, EXPAND)

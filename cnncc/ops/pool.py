@@ -3,12 +3,18 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
 
 import numpy as np
 
+from cnncc.ops.domains import FLAG, Inputs, Rule, Tried, Values, window_domains, without
+from cnncc.ops.forms import DILATION, KERNEL, ROUNDING, STRIDE_PAD, Always, Form, Word
+from cnncc.ops.initial import SpreadRule, kept, largest_of_window
+from cnncc.ops.onnx import Onnx
 from cnncc.ops.shapes import image, whole_image
 from cnncc.ops.table import REQUIRED, Array, Arrays, Attrs, Op, Shape, Shapes, Weights, no_macs, no_weights
+from cnncc.ops.traits import COMPUTED
 from cnncc.ops.window import axes, counts, refuse_empty_windows, sliding, windows
 
 
@@ -83,28 +89,101 @@ def gmp_reference(xs: Arrays, weights: Weights, attrs: Attrs) -> Array:
 
 
 WINDOW: Attrs = {"kernel": REQUIRED, "stride": (1, 1), "pad": (0, 0, 0, 0)}
+DILATED: Attrs = {**WINDOW, "dilation": (1, 1), "rounding": "floor"}
+DILATED_WORDS = {**STRIDE_PAD, **DILATION, **ROUNDING}
+AVERAGE_WORDS: Mapping[str, Word] = {
+    **STRIDE_PAD,
+    **ROUNDING,
+    "countpad": ("count_include_pad", Always(True)),
+}
+Reference = Callable[[Arrays, Weights, Attrs], Array]
 
 
-def pool(name: str, attributes: Attrs, reference: Callable[[Arrays, Weights, Attrs], Array], error: float) -> Op:
-    """A pool over sliding windows, or over the whole image if it has no attributes."""
+@dataclass(frozen=True)
+class Pool:
+    """A pool over sliding windows."""
+
+    name: str
+    attributes: Attrs
+    words: Mapping[str, Word]
+    reference: Reference
+    tried: Tried
+    synonyms: tuple[str, ...] = ()
+    tolerance: float = 0.0
+    spread: SpreadRule = kept
+
+    def op(self) -> Op:
+        """The entry of the op table."""
+        return Op(
+            name=self.name,
+            arity=(1, 1),
+            attributes=self.attributes,
+            weights=no_weights,
+            shape=pool_shape,
+            macs=no_macs,
+            window=sliding,
+            reference=self.reference,
+            tolerance=self.tolerance,
+            traits=COMPUTED,
+            forms=(Form(self.name, f"{self.name} 2x2 /2", (KERNEL,), words=self.words, synonyms=self.synonyms),),
+            tried=self.tried,
+            spread=self.spread,
+        )
+
+
+def global_pool(name: str, reference: Reference, tolerance: float, *synonyms: str, onnx: Onnx | None) -> Op:
+    """A pool over the whole image."""
     return Op(
         name=name,
         arity=(1, 1),
-        attributes=attributes,
+        attributes={},
         weights=no_weights,
-        shape=pool_shape if attributes else global_shape,
+        shape=global_shape,
         macs=no_macs,
-        window=sliding if attributes else whole_image,
+        window=whole_image,
         reference=reference,
-        tolerance=error,
+        tolerance=tolerance,
+        traits=COMPUTED,
+        forms=(Form(name, name, synonyms=synonyms),),
+        tried=Tried(Inputs.IMAGE, {}),
+        onnx=onnx,
     )
 
 
+WINDOWS = window_domains(pooling=True)
+AVERAGED: Mapping[str, Rule] = {**without(WINDOWS, "dilation"), "count_include_pad": FLAG}
+POOLS = (
+    Pool(
+        "maxpool",
+        DILATED,
+        DILATED_WORDS,
+        maxpool_reference,
+        Tried(Inputs.IMAGE, WINDOWS),
+        ("maxpooling", "pool", "pooling"),
+        spread=largest_of_window,
+    ),
+    Pool("argmaxpool", DILATED, DILATED_WORDS, argmaxpool_reference, Tried(Inputs.IMAGE, WINDOWS, Values.EXACT)),
+    Pool(
+        "avgpool",
+        {**WINDOW, "rounding": "floor", "count_include_pad": False},
+        AVERAGE_WORDS,
+        avgpool_reference,
+        Tried(Inputs.IMAGE, AVERAGED),
+        ("averagepool", "averagepooling", "avgpooling"),
+        tolerance=2e-6,
+    ),
+)
 OPS = (
-    pool("maxpool", {**WINDOW, "dilation": (1, 1), "rounding": "floor"}, maxpool_reference, 0.0),
-    pool("argmaxpool", {**WINDOW, "dilation": (1, 1), "rounding": "floor"}, argmaxpool_reference, 0.0),
-    pool("avgpool", {**WINDOW, "rounding": "floor", "count_include_pad": False}, avgpool_reference, 2e-6),
-    pool("gap", {}, gap_reference, 2e-6),
-    pool("gmp", {}, gmp_reference, 0.0),
-    pool("gsum", {}, gsum_reference, 2e-6),
+    *(pool.op() for pool in POOLS),
+    global_pool(
+        "gap",
+        gap_reference,
+        2e-6,
+        *("globalavgpool", "globalaveragepool", "globalaveragepooling", "adaptiveavgpool", "globalpool"),
+        onnx=Onnx("GlobalAveragePool"),
+    ),
+    global_pool(
+        "gmp", gmp_reference, 0.0, *("globalmaxpool", "globalmaxpooling", "adaptivemaxpool"), onnx=Onnx("GlobalMaxPool")
+    ),
+    global_pool("gsum", gsum_reference, 2e-6, "reducesum", "globalsumpool", onnx=None),
 )

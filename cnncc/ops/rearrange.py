@@ -3,10 +3,14 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from dataclasses import replace
 
 import numpy as np
 
+from cnncc.ops.domains import ANYTHING, UNTRIED, Inputs, Tenths, Tried, Whole, choice
+from cnncc.ops.forms import Form, Syntax, numbers, unpack
+from cnncc.ops.onnx import Onnx
 from cnncc.ops.shapes import at_least, dims, whole_image
 from cnncc.ops.table import (
     REQUIRED,
@@ -21,9 +25,14 @@ from cnncc.ops.table import (
     Window,
     no_macs,
     no_weights,
-    pointwise,
+    one_position,
     same_shape,
 )
+from cnncc.ops.traits import COMPUTED, KEPT, LOGICAL, Kind, Memory, Traits, all_channels, always, if_same_shape
+
+ShapeRule = Callable[[Shapes, Attrs], Shape]
+Reference = Callable[[Arrays, Weights, Attrs], Array]
+WindowRule = Callable[[Shapes, Attrs], Window]
 
 
 def flatten_shape(shapes: Shapes, attrs: Attrs) -> Shape:
@@ -64,6 +73,19 @@ def regrouped(xs: Arrays, weights: Weights, attrs: Attrs) -> Array:
     return xs[0].reshape(len(xs[0]), *attrs.get("dims", (-1,)))
 
 
+def taken_channels(source: Shape, attrs: Attrs) -> tuple[int, int]:
+    """The `view` trait of a slice."""
+    return attrs["start"], attrs["stop"]
+
+
+def regroupings(count: int) -> Iterator[Shape]:
+    """Shapes of so many values: as a vector, and as images."""
+    yield (count,)
+    for first in (d for d in range(1, count + 1) if count % d == 0):
+        yield (first, count // first, 1)
+        yield (1, first, count // first)
+
+
 def slice_reference(xs: Arrays, weights: Weights, attrs: Attrs) -> Array:
     """Channels start .. stop - 1."""
     return xs[0][:, attrs["start"] : attrs["stop"]]
@@ -72,27 +94,6 @@ def slice_reference(xs: Arrays, weights: Weights, attrs: Attrs) -> Array:
 def unchanged(xs: Arrays, weights: Weights, attrs: Attrs) -> Array:
     """x itself: dropout does nothing at inference, relayout changes memory only."""
     return xs[0]
-
-
-def mover(
-    name: str,
-    attributes: Attrs,
-    shape: Callable[[Shapes, Attrs], Shape],
-    reference: Callable[[Arrays, Weights, Attrs], Array],
-    window: Callable[[Shapes, Attrs], Window] = pointwise,
-) -> Op:
-    """An op that computes nothing."""
-    return Op(
-        name=name,
-        arity=(1, 1),
-        attributes=attributes,
-        weights=no_weights,
-        shape=shape,
-        macs=no_macs,
-        window=window,
-        reference=reference,
-        tolerance=0.0,
-    )
 
 
 def spread_shape(shapes: Shapes, attrs: Attrs) -> Shape:
@@ -107,13 +108,98 @@ def spread_reference(xs: Arrays, weights: Weights, attrs: Attrs) -> Array:
     return np.repeat(xs[0], attrs["batch"], axis=0)
 
 
+def mover(
+    name: str,
+    attributes: Attrs,
+    rules: tuple[ShapeRule, Reference, WindowRule],
+    traits: Traits,
+    form: Form | None,
+    tried: Tried,
+) -> Op:
+    """An op that computes nothing."""
+    shape, reference, window = rules
+    return Op(
+        name=name,
+        arity=(1, 1),
+        attributes=attributes,
+        weights=no_weights,
+        shape=shape,
+        macs=no_macs,
+        window=window,
+        reference=reference,
+        tolerance=0.0,
+        traits=traits,
+        forms=(form,) if form else (),
+        tried=tried,
+        onnx=ONNX.get(name),
+    )
+
+
+ONNX = {"flatten": Onnx("Flatten", fixed={"axis": 1}), "identity": Onnx("Identity")}
+REGROUPED = replace(
+    COMPUTED,
+    layout=LOGICAL,
+    memory=Memory.PART,
+    unchanged=if_same_shape,
+    view=all_channels,
+    regroups=True,
+)
 OPS = (
     # Positions lose their place in a vector: what reads it sees them all.
-    mover("flatten", {}, flatten_shape, regrouped, whole_image),
-    mover("reshape", {"dims": REQUIRED}, reshape_shape, regrouped, whole_image),
-    mover("slice", {"start": REQUIRED, "stop": REQUIRED}, slice_shape, slice_reference),
-    mover("dropout", {"p": 0.5}, dropout_shape, unchanged),
-    mover("identity", {}, same_shape, unchanged),
-    mover("spread", {"batch": REQUIRED}, spread_shape, spread_reference),
-    mover("relayout", {}, same_shape, unchanged),
+    mover("flatten", {}, (flatten_shape, regrouped, whole_image), REGROUPED, Form("flatten", "flatten"), ANYTHING),
+    mover(
+        "reshape",
+        {"dims": REQUIRED},
+        (reshape_shape, regrouped, whole_image),
+        REGROUPED,
+        Form("reshape", "reshape 12x4x4", (("dims", Syntax.DIMS),), synonyms=("view",)),
+        Tried(Inputs.VALUE, {"dims": lambda shape, attrs: choice(regroupings(math.prod(shape[1:])))}),
+    ),
+    mover(
+        "slice",
+        {"start": REQUIRED, "stop": REQUIRED},
+        (slice_shape, slice_reference, one_position),
+        replace(COMPUTED, memory=Memory.PART, unchanged=if_same_shape, view=taken_channels),
+        Form(
+            "slice",
+            "slice 0:2",
+            (("start+stop", Syntax.BOUNDS),),
+            finish=unpack("start+stop"),
+            synonyms=("narrow",),
+        ),
+        Tried(
+            Inputs.VALUE,
+            {
+                "start": lambda shape, attrs: Whole(0, shape[1] - 1),
+                "stop": lambda shape, attrs: Whole(attrs["start"] + 1, shape[1]),
+            },
+        ),
+    ),
+    mover(
+        "dropout",
+        {"p": 0.5},
+        (dropout_shape, unchanged, one_position),
+        replace(COMPUTED, memory=Memory.PART, unchanged=always),
+        Form(
+            "dropout",
+            "dropout 0.5",
+            optional=("p", Syntax.NUMBER),
+            words=numbers("p"),
+            chains=True,
+            leads=True,
+            after=(Kind.LINEAR, Kind.POINTWISE),
+            synonyms=("droppath",),
+        ),
+        Tried(Inputs.VALUE, {"p": Tenths(1, 9)}),
+    ),
+    mover(
+        "identity",
+        {},
+        (same_shape, unchanged, one_position),
+        replace(COMPUTED, layout=KEPT, memory=Memory.PART, unchanged=always),
+        Form("identity", "identity", chains=True, after=(), synonyms=("noop", "pass")),
+        ANYTHING,
+    ),
+    mover("spread", {"batch": REQUIRED}, (spread_shape, spread_reference, one_position), COMPUTED, None, UNTRIED),
+    mover("relayout", {}, (same_shape, unchanged, one_position), COMPUTED, None, UNTRIED),
 )

@@ -8,9 +8,9 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 import numpy.typing as npt
 
+from cnncc import ops
 from cnncc.base.errors import CnnccError, nearest
 from cnncc.ir import Graph, Node
-from cnncc.ops import TABLE
 
 Inputs = Mapping[str, npt.ArrayLike] | Sequence[npt.ArrayLike]
 
@@ -42,7 +42,7 @@ def run(
 def evaluate(graph: Graph, node: Node, args: tuple[np.ndarray, ...], dtype: np.dtype) -> np.ndarray:
     """The value of one node from those of its inputs; the raw array for an `input` node."""
     weights = {slot: graph.constants[name].value for slot, name in node.weights.items()}
-    value = TABLE[node.op].reference(args, weights, node.attrs).astype(dtype, copy=False)
+    value = ops.TABLE[node.op].reference(args, weights, node.attrs).astype(dtype, copy=False)
     assert value.shape == node.type.shape, f"{node.name}: {value.shape}, the graph says {node.type}"
     return value
 

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from fractions import Fraction
 
 import numpy as np
 
 from cnncc.base.errors import nearest
+from cnncc.ops.domains import FLAG, Choice, Each, Inputs, Tenths, Tried, Whole, pair
+from cnncc.ops.forms import Always, Form, Syntax, flags, numbers, unpack
 from cnncc.ops.shapes import at_least, dims, image
 from cnncc.ops.table import (
     REQUIRED,
@@ -21,8 +24,9 @@ from cnncc.ops.table import (
     Window,
     no_macs,
     no_weights,
-    pointwise,
+    one_position,
 )
+from cnncc.ops.traits import COMPUTED, Memory, if_same_shape
 
 UPSAMPLE_MODES = ("nearest", "bilinear")
 PAD_MODES = ("constant", "edge", "reflect", "wrap")
@@ -121,6 +125,11 @@ def crop_reference(xs: Arrays, weights: Weights, attrs: Attrs) -> Array:
     return xs[0][:, :, top : top + attrs["height"], left : left + attrs["width"]]
 
 
+def no_border(source: Shape, result: Shape, attrs: Attrs) -> bool:
+    """A pad of (1, 0, -1, 0) keeps the shape and still moves values."""
+    return source == result and not any(attrs["pad"])
+
+
 UPSAMPLE = Op(
     name="upsample",
     arity=(1, 1),
@@ -131,6 +140,24 @@ UPSAMPLE = Op(
     window=upsample_window,
     reference=upsample_reference,
     tolerance=2e-6,
+    traits=replace(COMPUTED, unchanged=if_same_shape),
+    forms=(
+        Form(
+            "upsample",
+            "upsample 2 bilinear",
+            (("scale", Syntax.PAIR),),
+            words={**flags("mode", UPSAMPLE_MODES), "align": ("align_corners", Always(True))},
+            synonyms=("upsampling", "interpolate"),
+        ),
+    ),
+    tried=Tried(
+        Inputs.IMAGE,
+        {
+            "scale": pair(1, 2),
+            "mode": Choice(UPSAMPLE_MODES),
+            "align_corners": lambda shape, attrs: FLAG if attrs["mode"] == "bilinear" else Choice((False,)),
+        },
+    ),
 )
 PAD = Op(
     name="pad",
@@ -139,9 +166,29 @@ PAD = Op(
     weights=no_weights,
     shape=pad_shape,
     macs=no_macs,
-    window=pointwise,
+    window=one_position,
     reference=pad_reference,
     tolerance=0.0,
+    traits=replace(COMPUTED, unchanged=no_border),
+    forms=(
+        Form(
+            "pad",
+            "pad 1 reflect",
+            (("pad", Syntax.PADS),),
+            words={**flags("mode", PAD_MODES), **numbers("value")},
+            synonyms=("zeropad", "zeropadding"),
+        ),
+    ),
+    tried=Tried(
+        Inputs.IMAGE,
+        {
+            "mode": Choice(PAD_MODES),
+            "pad": lambda shape, attrs: Each(
+                tuple(Whole(0, min(2, shape[2 + i % 2] - 1 if attrs["mode"] == "reflect" else 2)) for i in range(4))
+            ),
+            "value": lambda shape, attrs: Tenths(-20, 20) if attrs["mode"] == "constant" else Choice((0.0,)),
+        },
+    ),
 )
 CROP = Op(
     name="crop",
@@ -150,8 +197,27 @@ CROP = Op(
     weights=no_weights,
     shape=crop_shape,
     macs=no_macs,
-    window=pointwise,
+    window=one_position,
     reference=crop_reference,
     tolerance=0.0,
+    traits=replace(COMPUTED, unchanged=if_same_shape, memory=Memory.PART),
+    forms=(
+        Form(
+            "crop",
+            "crop 1,1 4x4",
+            (("top+left", Syntax.CORNER), ("height+width", Syntax.KERNEL)),
+            finish=unpack("top+left", "height+width"),
+            synonyms=("cropping",),
+        ),
+    ),
+    tried=Tried(
+        Inputs.IMAGE,
+        {
+            "top": lambda shape, attrs: Whole(0, shape[2] - 1),
+            "left": lambda shape, attrs: Whole(0, shape[3] - 1),
+            "height": lambda shape, attrs: Whole(1, shape[2] - attrs["top"]),
+            "width": lambda shape, attrs: Whole(1, shape[3] - attrs["left"]),
+        },
+    ),
 )
 OPS = (UPSAMPLE, PAD, CROP)

@@ -9,6 +9,8 @@ from fractions import Fraction
 import numpy as np
 
 from cnncc.base.errors import nearest
+from cnncc.ops.domains import FLAG, Choice, Inputs, Tried, pair
+from cnncc.ops.forms import Always, Form, Syntax, Word, flags
 from cnncc.ops.shapes import at_least, image
 from cnncc.ops.table import (
     REQUIRED,
@@ -24,6 +26,7 @@ from cnncc.ops.table import (
     no_macs,
     no_weights,
 )
+from cnncc.ops.traits import COMPUTED
 
 Place = Callable[[Array, float, int, int], Array]
 PLACES: Mapping[str, Place] = {
@@ -153,6 +156,15 @@ def resize_reference(xs: Arrays, weights: Weights, attrs: Attrs) -> Array:
     return along(along(xs[0], 2, rows), 3, columns)
 
 
+RESIZE_WORDS: Mapping[str, Word] = {
+    **flags("mode", MODES),
+    **flags("place", PLACES),
+    **flags("rounding", NEAREST),
+    **{name: (name, Always(True)) for name in ("exclude_outside", "antialias")},
+    "scale": ("scale", Syntax.FACTORS),
+    "region": ("region", Syntax.NUMBERS),
+    "coefficient": ("coefficient", Syntax.NUMBER),
+}
 RESIZE = Op(
     name="resize",
     arity=(1, 1),
@@ -173,5 +185,20 @@ RESIZE = Op(
     window=resize_window,
     reference=resize_reference,
     tolerance=2e-6,
+    traits=COMPUTED,
+    forms=(
+        Form("resize", "resize 16x16 linear", (("size", Syntax.KERNEL),), words=RESIZE_WORDS, synonyms=("rescale",)),
+    ),
+    tried=Tried(
+        Inputs.IMAGE,
+        {
+            "size": pair(1, 6),
+            "mode": Choice(MODES),
+            "place": Choice(("half_pixel", "asymmetric", "align_corners", "pytorch_half_pixel")),
+            "rounding": Choice(tuple(NEAREST)),
+            "antialias": lambda shape, attrs: Choice((False,)) if attrs["mode"] == "nearest" else FLAG,
+            "coefficient": lambda shape, attrs: Choice((-0.75,) if attrs["mode"] == "nearest" else (-0.75, -0.5)),
+        },
+    ),
 )
 OPS = (RESIZE,)

@@ -3,13 +3,17 @@
 from __future__ import annotations
 
 import itertools
+from dataclasses import replace
 
 import numpy as np
 
 from cnncc.ops.combine import merged_batch
+from cnncc.ops.domains import Arm, Choice, Inputs, Tried, Whole, pair
+from cnncc.ops.forms import Form, Syntax, flags
 from cnncc.ops.resize import check_choice
 from cnncc.ops.shapes import at_least, dims, image, whole_image
 from cnncc.ops.table import REQUIRED, Array, Arrays, Attrs, Op, Shape, ShapeError, Shapes, Weights, no_macs, no_weights
+from cnncc.ops.traits import COMPUTED, LOGICAL
 
 MODES = ("avg", "max")
 PLACES = ("half_pixel", "output_half_pixel")
@@ -97,5 +101,27 @@ ROI_ALIGN = Op(
     window=whole_image,
     reference=roi_align_reference,
     tolerance=2e-5,
+    traits=replace(COMPUTED, layout=LOGICAL),
+    forms=(
+        Form(
+            "roi_align",
+            "roi_align { | const 5x1x4 } 7x7",
+            (("size", Syntax.KERNEL),),
+            words={
+                **flags("mode", MODES),
+                **flags("place", PLACES),
+                "scale": ("scale", Syntax.NUMBER),
+                "samples": ("samples", Syntax.COUNT),
+                "images": ("images", Syntax.COUNT),
+            },
+            arms=True,
+            leads=True,
+        ),
+    ),
+    tried=Tried(
+        Inputs.IMAGE,
+        {"size": pair(1, 4), "mode": Choice(MODES), "samples": Whole(0, 3)},
+        arms=(Arm(lambda s: (Whole(1, 5), Choice((1,)), Choice((4,))), lambda s: max(s[2:]) / 2),),
+    ),
 )
 OPS = (ROI_ALIGN,)

@@ -3,13 +3,17 @@
 from __future__ import annotations
 
 import itertools
+from dataclasses import replace
 
 import numpy as np
 
 from cnncc.ops.combine import merged_batch
+from cnncc.ops.domains import Arm, Choice, Inputs, Tried, Whole
+from cnncc.ops.forms import Form, Syntax, flags
 from cnncc.ops.resize import check_choice, cubic_kernel, linear_kernel
 from cnncc.ops.shapes import at_least, dims, image
 from cnncc.ops.table import Array, Arrays, Attrs, Op, Shape, ShapeError, Shapes, Weights, Window, no_macs, no_weights
+from cnncc.ops.traits import COMPUTED, MemoryOrder, Order
 
 MODES = ("linear", "nearest", "cubic")
 OUTSIDE = ("zeros", "border", "reflection")
@@ -134,6 +138,11 @@ def sample_window(shapes: Shapes, attrs: Attrs) -> Window:
     return (h, w), (1, 1)
 
 
+def sample_reads(position: int, attrs: Attrs) -> Order:
+    """The places in logical order."""
+    return Order.LOGICAL if position == 1 else Order.BLOCKS
+
+
 SAMPLE = Op(
     name="sample",
     arity=(2, 2),
@@ -144,5 +153,26 @@ SAMPLE = Op(
     window=sample_window,
     reference=sample_reference,
     tolerance=1e-5,
+    traits=replace(COMPUTED, layout=MemoryOrder(sample_reads, Order.BLOCKS)),
+    forms=(
+        Form(
+            "sample",
+            "sample { | conv 1x1 2 tanh } cubic",
+            words={
+                **flags("mode", MODES),
+                **flags("outside", OUTSIDE),
+                **flags("place", PLACES),
+                "depth": ("depth", Syntax.COUNT),
+            },
+            arms=True,
+            leads=True,
+            synonyms=("gridsample", "warp", "remap"),
+        ),
+    ),
+    tried=Tried(
+        Inputs.IMAGE,
+        {"mode": Choice(MODES), "outside": Choice(OUTSIDE), "place": Choice(PLACES[:2])},
+        arms=(Arm(lambda s: (Choice((2,)), Whole(1, 6), Whole(1, 9))),),
+    ),
 )
 OPS = (SAMPLE,)

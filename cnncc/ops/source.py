@@ -3,10 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import replace
 
 import numpy as np
 
 from cnncc.base.errors import nearest
+from cnncc.ops.domains import UNTRIED
+from cnncc.ops.forms import Always, Form, Syntax, Word, flags
+from cnncc.ops.initial import gaussian, normal
 from cnncc.ops.shapes import at_least
 from cnncc.ops.table import (
     REQUIRED,
@@ -20,8 +24,9 @@ from cnncc.ops.table import (
     Weights,
     no_macs,
     no_weights,
-    pointwise,
+    one_position,
 )
+from cnncc.ops.traits import COMPUTED, LOGICAL, Kind
 
 
 def check_dims(attrs: Attrs) -> Shape:
@@ -42,6 +47,17 @@ PICTURE: Attrs = {"crop": 1.0, "resize": (), "filter": "bilinear", "order": "rgb
 """How a picture of any size and kind becomes an input: attributes of `input` that no kernel sees. The middle share
 `crop` of each side is cut out and resized: to (shorter side,) or (height, width), from whose middle the input is then
 cut, or to the input's own size. `order` is that of the colours."""
+
+
+UNUSED = "unused"
+"""Behind an input that nothing reads; the graph shows it by itself."""
+PICTURE_WORDS: Mapping[str, Word] = {
+    "resize": ("resize", Syntax.SIDES),
+    "crop": ("crop", Syntax.NUMBER),
+    **flags("filter", FILTERS),
+    **flags("order", ORDERS),
+}
+"""How pictures become an input."""
 
 
 def picture(attrs: Attrs) -> dict[str, object]:
@@ -108,9 +124,28 @@ INPUT = Op(
     weights=no_weights,
     shape=input_shape,
     macs=no_macs,
-    window=pointwise,
+    window=one_position,
     reference=input_reference,
     tolerance=1e-6,
+    traits=replace(COMPUTED, kind=Kind.INPUT, layout=LOGICAL),
+    forms=(
+        Form(
+            "input",
+            "input 3x224x224",
+            (("dims", Syntax.DIMS),),
+            words={
+                "mean": ("mean", Syntax.NUMBERS),
+                "std": ("std", Syntax.NUMBERS),
+                "batch": ("batch", Syntax.COUNT),
+                **PICTURE_WORDS,
+                UNUSED: (UNUSED, Always(True)),
+            },
+            source=True,
+            synonyms=("inputs", "placeholder"),
+        ),
+    ),
+    tried=UNTRIED,
+    spread=gaussian,
 )
 CONST = Op(
     name="const",
@@ -119,8 +154,13 @@ CONST = Op(
     weights=const_weights,
     shape=const_shape,
     macs=no_macs,
-    window=pointwise,
+    window=one_position,
     reference=const_reference,
     tolerance=0.0,
+    traits=replace(COMPUTED, kind=Kind.CONSTANT),
+    forms=(Form("const", "const 3x1x1", (("dims", Syntax.DIMS),), source=True, synonyms=("constant", "parameter")),),
+    tried=UNTRIED,
+    initial={"value": normal(1.0)},
+    spread=gaussian,
 )
 OPS = (INPUT, CONST)

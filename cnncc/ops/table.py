@@ -1,9 +1,9 @@
-"""What an op is. One frozen dataclass with no defaults: a forgotten rule is a TypeError at import."""
+"""What an op is. One frozen dataclass: a forgotten rule is a TypeError at import, or a test asks for it."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from enum import Enum
 from fractions import Fraction
 from typing import Any
@@ -12,6 +12,11 @@ import numpy as np
 import numpy.typing as npt
 
 from cnncc.ir.rules import Attrs, Shape, ShapeError
+from cnncc.ops.domains import Tried
+from cnncc.ops.forms import Form
+from cnncc.ops.initial import Initial, SpreadRule, kept
+from cnncc.ops.onnx import Onnx
+from cnncc.ops.traits import Traits
 
 __all__ = [
     "NOT_TRAINED",
@@ -70,10 +75,22 @@ class Op:
     tolerance: float
     """Largest error of a float32 kernel allowed against a float64 reference of the same inputs, as a share of the
     largest output. 0 where nothing is computed: values are only moved."""
+    traits: Traits
+    """What passes, planner and kernels ask about it."""
+    forms: tuple[Form, ...]
+    """How it is written. None of what only a pass adds."""
+    tried: Tried
+    """Which attributes and inputs tests try it with."""
+    initial: Mapping[str, Initial] = field(default_factory=dict)
+    """Initial values of its constants, for each slot that `weights` may name."""
+    spread: SpreadRule = kept
+    """How large its results are, by how large its inputs are."""
+    onnx: Onnx | None = None
+    """The same op in ONNX. Without one, `cnncc/frontends/onnx` needs a rule for writing it."""
 
 
 NOT_TRAINED = frozenset({"running_mean", "running_var"})
-"""Slots that are statistics, not parameters: summary counts parameters without them (networks.md)."""
+"""Slots that are statistics, not parameters: summary counts parameters without them."""
 
 
 def no_weights(shapes: Shapes, attrs: Attrs) -> Mapping[str, Shape]:
@@ -86,7 +103,7 @@ def no_macs(shapes: Shapes, result: Shape, attrs: Attrs) -> int:
     return 0
 
 
-def pointwise(shapes: Shapes, attrs: Attrs) -> Window:
+def one_position(shapes: Shapes, attrs: Attrs) -> Window:
     """The `window` rule of an op that looks at one position only."""
     return (1, 1), (1, 1)
 

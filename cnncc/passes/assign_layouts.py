@@ -4,17 +4,11 @@ from __future__ import annotations
 
 from cnncc.ir.graph import Graph, Node
 from cnncc.ir.types import TensorType
-from cnncc.ops import VIEWS
+from cnncc.ops import traits
+from cnncc.ops.traits import Kind, Order
 
-_PLAIN = frozenset(
-    {"permute", "expand", "group_norm", "matmul", "topk", "strided_slice", "take", "unfold"}
-    | {"gather", "scatter", "unpool", "roi_align", "nms"}
-)
-"""Ops that read and write the elements in logical order."""
-_PLAIN_READERS = frozenset({"flatten", "reshape"}) | _PLAIN
-"""Ops that need the elements in logical order."""
-_PLAIN_ARGUMENTS = frozenset({("sample", 1)})
-"""Of other ops, the arguments that they need in logical order."""
+RELAYOUT = "relayout"
+"""The op that changes nothing but the order in memory."""
 
 
 def assign_layouts(g: Graph, block: int) -> Graph:
@@ -44,7 +38,7 @@ class _Builder:
 
     def lay_out(self, node: Node) -> None:
         """Add `node` with its result's layout, reading inputs in layouts it can read."""
-        if node.op == "relayout":
+        if node.op == RELAYOUT:
             self._relayouts.setdefault((node.inputs[0], node.type.block), node.name)
             self.nodes[node.name] = node
             return
@@ -52,20 +46,19 @@ class _Builder:
         self.nodes[node.name] = node.with_(inputs=inputs, type=self._result(node))
 
     def _result(self, node: Node) -> TensorType:
-        if len(node.type.shape) != 4 or node.op in _PLAIN | {"input", "reshape"}:
+        writes = traits(node).layout.writes
+        if len(node.type.shape) != 4 or writes is Order.LOGICAL:
             return node.type.with_block(1)
-        if node.op == "identity":
+        if writes is Order.ANY:
             return node.type.with_block(self.nodes[node.inputs[0]].type.block)
         return node.type.with_block(self.block)
 
     def _readable(self, node: Node, position: int, name: str) -> str:
         """The name of a value equal to `name` in a layout that `node` reads as its argument at `position`."""
-        if len(self.nodes[name].type.shape) != 4 or node.op in ("fc", "identity"):
+        order = traits(node).layout.reads(position, node.attrs)
+        if len(self.nodes[name].type.shape) != 4 or order is Order.ANY:
             return name
-        if node.op == "conv" and position == 0 and node.attrs["groups"] == 1:
-            return name
-        plain = node.op in _PLAIN_READERS or (node.op, position) in _PLAIN_ARGUMENTS
-        return self._as_block(name, 1 if plain else self.block)
+        return self._as_block(name, 1 if order is Order.LOGICAL else self.block)
 
     def _as_block(self, name: str, block: int) -> str:
         source = self.nodes[name]
@@ -73,7 +66,7 @@ class _Builder:
             return name
         if (name, block) not in self._relayouts:
             suffix = "nchw" if block == 1 else f"nchw{block}c"
-            copy = self._copy(name, "relayout", suffix, source.type.with_block(block))
+            copy = self._copy(name, RELAYOUT, suffix, source.type.with_block(block))
             self._relayouts[name, block] = copy
         return self._relayouts[name, block]
 
@@ -89,7 +82,12 @@ class _Builder:
     def output(self, name: str) -> str:
         """The name of the node that writes the output `name`: plain, computed, and the only one of its value."""
         plain = self._as_block(name, 1)
-        if plain in self._written or self.nodes[plain].op in VIEWS | {"input", "const"}:
+        if plain in self._written or _is_elsewhere(self.nodes[plain]):
             plain = self._copy(plain, "identity", "out", self.nodes[plain].type)
         self._written.add(plain)
         return plain
+
+
+def _is_elsewhere(node: Node) -> bool:
+    """Whether the value lies in memory that is not its own: the caller's, the weights', or that of another value."""
+    return traits(node).kind in (Kind.INPUT, Kind.CONSTANT) or traits(node).view is not None

@@ -5,9 +5,11 @@ from __future__ import annotations
 from cnncc.ir.draft import Draft
 from cnncc.ir.graph import Graph, Node
 from cnncc.ir.rewrite import Change, rewrite, rule
+from cnncc.ops import of_trait, traits
+from cnncc.ops.traits import Kind, always, never
 
-SOURCES = frozenset({"input", "const"})
-"""Ops that compute nothing: their names are those that weights and images are given for."""
+SOURCES = (Kind.INPUT, Kind.CONSTANT)
+"""Kinds of ops that compute nothing: their names are those that weights and images are given for."""
 
 
 def drop_identities(g: Graph) -> Graph:
@@ -19,7 +21,7 @@ def drop_identities(g: Graph) -> Graph:
     return rewrite(g, RULES)
 
 
-@rule("dropout", "identity")
+@rule(*of_trait(lambda t: t.unchanged is always))
 def identity(g: Draft, node: Node) -> Change | None:
     """identity(x) => x, dropout(x) => x
 
@@ -28,13 +30,14 @@ def identity(g: Draft, node: Node) -> Change | None:
     return _handed_on(g, node)
 
 
-@rule("crop", "pad", "upsample", "slice", "reshape", "flatten")
+@rule(*of_trait(lambda t: t.unchanged not in (always, never)))
 def nothing_moved(g: Draft, node: Node) -> Change | None:
     """move(x) => x for a move that keeps the shape: an op that only moves or adds values has moved none then
 
     Must not fire for another shape, nor for a graph output whose name x cannot take.
     """
-    return _handed_on(g, node) if g[node.inputs[0]].type.shape == node.type.shape else None
+    source, result = g[node.inputs[0]].type.shape, node.type.shape
+    return _handed_on(g, node) if traits(node).unchanged(source, result, node.attrs) else None
 
 
 def _handed_on(g: Draft, node: Node) -> Change | None:
@@ -42,7 +45,7 @@ def _handed_on(g: Draft, node: Node) -> Change | None:
     x = g[node.inputs[0]]
     if not g.is_output(node.name):
         return Change(instead={node.name: x.name})
-    if x.op in SOURCES or g.is_output(x.name):
+    if traits(x).kind in SOURCES or g.is_output(x.name):
         return None
     return Change((x.with_(name=node.name),), instead={x.name: node.name})
 

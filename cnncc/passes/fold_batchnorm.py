@@ -7,6 +7,7 @@ import numpy as np
 from cnncc.ir.draft import Draft
 from cnncc.ir.graph import Graph, Node
 from cnncc.ir.rewrite import Change, remade, rewrite, rule
+from cnncc.ops import LINEAR
 
 
 def fold_batchnorm(g: Graph) -> Graph:
@@ -25,7 +26,7 @@ def bn_after_conv(g: Draft, node: Node) -> Change | None:
     Must not fire when the conv's value has other users or is a graph output, when the conv already has an epilogue, or
     when its weights are shared.
     """
-    host = g.private(node.inputs[0], "conv", "conv_transpose", "fc")
+    host = g.private(node.inputs[0], *LINEAR)
     if host is None or any(g.constant_uses(c) > 1 for c in host.weights.values()):
         return None
     return _folded(g, host, node)

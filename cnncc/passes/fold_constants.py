@@ -10,7 +10,8 @@ from cnncc.ir.draft import Draft
 from cnncc.ir.graph import Graph, Node
 from cnncc.ir.rewrite import Change, rewrite, rule
 from cnncc.ir.types import Constant
-from cnncc.ops import TABLE
+from cnncc.ops import TABLE, traits
+from cnncc.ops.traits import Kind
 
 LARGEST = 1 << 22
 """Most elements a folded result may have: beyond 16 MiB the module would grow more than the work saved is worth."""
@@ -34,7 +35,7 @@ def known_result(g: Draft, node: Node) -> Change | None:
     """
     if not node.inputs or node.attrs.get("epilogue") or node.type.shape[0] > 1:
         return None
-    if any(g[i].op != "const" for i in node.inputs) or math.prod(node.type.shape) > LARGEST:
+    if any(traits(g[i]).kind is not Kind.CONSTANT for i in node.inputs) or math.prod(node.type.shape) > LARGEST:
         return None
     name = f"{node.name}.value"
     known = node.with_(op="const", inputs=(), attrs={"dims": node.type.shape[1:]}, weights={"value": name})

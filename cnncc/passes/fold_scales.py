@@ -10,6 +10,8 @@ from cnncc.ir.draft import Draft
 from cnncc.ir.graph import Graph, Node
 from cnncc.ir.rewrite import Change, arms, remade, rewrite, rule
 from cnncc.ir.types import Constant
+from cnncc.ops import LINEAR, traits
+from cnncc.ops.traits import Kind
 
 
 def fold_scales(g: Graph) -> Graph:
@@ -56,7 +58,7 @@ def bias_after_conv(g: Draft, node: Node) -> Change | None:
     Must not fire when the conv's value has other users, is a graph output, has an epilogue or a bias, or when c is not
     one learned number per channel.
     """
-    found = _channel_arm(g, node, "conv", "conv_transpose", "fc")
+    found = _channel_arm(g, node, *LINEAR)
     if found is None or found[0].attrs["bias"]:
         return None
     conv, c = found
@@ -73,7 +75,7 @@ def _channel_arm(g: Draft, node: Node, *ops: str) -> tuple[Node, Constant] | Non
     for name, other in arms(node):
         made, column = g.private(name, *ops), g[other]
         channels = node.type.shape[1]
-        if made is None or made.type != node.type or column.op != "const":
+        if made is None or made.type != node.type or traits(column).kind is not Kind.CONSTANT:
             continue
         if column.type.shape in ((1, channels), (1, channels, 1, 1)):
             return made, g.constants[column.weights["value"]]

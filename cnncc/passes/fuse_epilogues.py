@@ -5,10 +5,11 @@ from __future__ import annotations
 from cnncc.ir.draft import Draft
 from cnncc.ir.graph import Graph, Node
 from cnncc.ir.rewrite import Change, rewrite, rule
-from cnncc.ops import ACTIVATIONS, ELEMENTWISE, UNBOUNDED
+from cnncc.ops import traits
+from cnncc.ops.traits import Finite, Hosts, Kind
 
-ADD_HOSTS = frozenset({"conv", "conv_transpose", "fc", "bn"})
-HOSTS = ADD_HOSTS | ELEMENTWISE
+ADD = "add"
+"""The only merge that an epilogue has."""
 LARGEST_BLOCK = 16
 """Blocks of channels have at most so many, and all sizes divide it."""
 MOST_STEPS = 24
@@ -34,10 +35,10 @@ def step_after_host(g: Draft, node: Node) -> Change | None:
     broadcasts or has more than two arms, when what fills up a block of channels would become infinite, or when the
     epilogue would have more than MOST_STEPS steps.
     """
-    if node.op in ACTIVATIONS:
-        hosts = [h for h in _hosts(g, node, HOSTS) if not _fills_badly(h, node)]
-    elif node.op == "add" and len(node.inputs) == 2 and all(g[i].type == node.type for i in node.inputs):
-        hosts = _hosts(g, node, ADD_HOSTS)
+    if traits(node).kind is Kind.POINTWISE:
+        hosts = [h for h in _hosts(g, node, Hosts.STEPS, Hosts.STEPS_AND_ADDS) if not _fills_badly(h, node)]
+    elif node.op == ADD and len(node.inputs) == 2 and all(g[i].type == node.type for i in node.inputs):
+        hosts = _hosts(g, node, Hosts.STEPS_AND_ADDS)
     else:
         return None
     # The later one: the other arm is then ready when it runs.
@@ -48,10 +49,12 @@ def step_after_host(g: Draft, node: Node) -> Change | None:
 RULES = (step_after_host,)
 
 
-def _hosts(g: Draft, node: Node, ops: frozenset[str]) -> list[Node]:
-    """The inputs that are of one of the ops and could compute `node` on their way out."""
+def _hosts(g: Draft, node: Node, *allowed: Hosts) -> list[Node]:
+    """The inputs that allow it and could compute `node` on their way out."""
     return [
-        g[i] for i in node.inputs if g[i].op in ops and g.is_private(i) and not g.is_shared(i) and _fits(g[i], node)
+        g[i]
+        for i in node.inputs
+        if traits(g[i]).hosts in allowed and g.is_private(i) and not g.is_shared(i) and _fits(g[i], node)
     ]
 
 
@@ -63,14 +66,14 @@ def _fits(host: Node, node: Node) -> bool:
 def _fills_badly(host: Node, node: Node) -> bool:
     """Whether what fills up the last block of channels could become infinite: only elementwise kernels clear it."""
     partial = len(node.type.shape) == 4 and node.type.shape[1] % LARGEST_BLOCK
-    return bool(partial) and node.op in UNBOUNDED and host.op not in ELEMENTWISE
+    return bool(partial) and traits(node).finite is not Finite.ALWAYS and traits(host).kind is not Kind.MERGE
 
 
 def _fused(host: Node, node: Node) -> Node:
     """`host` computing the value of `node`, whose own epilogue (an add may have one) comes last."""
-    if node.op == "add":
+    if node.op == ADD:
         own = tuple(i for i in node.inputs if i != host.name)
-        step: tuple[tuple[str, tuple[tuple[str, object], ...]], ...] = (("add", ()), *node.attrs["epilogue"])
+        step: tuple[tuple[str, tuple[tuple[str, object], ...]], ...] = ((ADD, ()), *node.attrs["epilogue"])
     else:
         own = ()
         step = ((node.op, tuple(sorted(node.attrs.items()))),)

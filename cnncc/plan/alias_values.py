@@ -10,11 +10,10 @@ from dataclasses import dataclass, replace
 from cnncc.ir.graph import Graph, Node
 from cnncc.ir.rules import extra_inputs
 from cnncc.ir.types import TensorType
-from cnncc.ops import ACTIVATIONS, ELEMENTWISE, VIEWS
+from cnncc.ops import traits
+from cnncc.ops.traits import Kind
 from cnncc.plan.homes import Home, InArena, InConstant, InInput, InOutput
 from cnncc.plan.pieces import Piece
-
-_POINTWISE = ACTIVATIONS | ELEMENTWISE | {"bn", "prelu"}
 
 
 @dataclass(frozen=True)
@@ -70,16 +69,17 @@ def is_view(g: Graph, node: Node) -> bool:
     A slice that ends inside a block is no view: the rest of that block holds channels of another slice, but kernels
     take it for padding.
     """
-    if node.op != "slice":
-        return node.op in VIEWS
+    view = traits(node).view
+    if view is None:
+        return False
     source = g[node.inputs[0]].type
-    start, stop = node.attrs["start"], node.attrs["stop"]
+    start, stop = view(source.shape, node.attrs)
     return start % source.block == 0 and (stop % source.block == 0 or stop == source.shape[1])
 
 
 def is_normalized(node: Node) -> bool:
     """Whether a node is an input with mean or std. Its value is computed from the array that the caller passes."""
-    return node.op == "input" and bool(node.attrs["mean"] or node.attrs["std"])
+    return traits(node).kind is Kind.INPUT and bool(node.attrs["mean"] or node.attrs["std"])
 
 
 def image_bytes(type: TensorType) -> int:
@@ -97,8 +97,8 @@ def _place_arms(g: Graph, views: frozenset[str]) -> tuple[dict[str, tuple[str, i
     positions of the arms that must be copied."""
     arms: dict[str, tuple[str, int]] = {}
     copies: dict[str, tuple[int, ...]] = {}
-    barred = views | set(g.outputs) | {n.name for n in g.nodes if n.op in ("input", "const")}
-    for concat in (n for n in g.nodes if n.op == "concat"):
+    barred = views | set(g.outputs) | {n.name for n in g.nodes if traits(n).kind in (Kind.INPUT, Kind.CONSTANT)}
+    for concat in (n for n in g.nodes if traits(n).kind is Kind.CONCAT):
         types = [g[i].type for i in concat.inputs]
         whole_blocks = all(t.shape[1] % concat.type.block == 0 for t in types[:-1])
         times = Counter(concat.inputs)
@@ -162,8 +162,9 @@ class _Walk:
 
     def _view(self, node: Node) -> tuple[str, int]:
         root, inner = self.place[node.inputs[0]]
-        start = node.attrs["start"] if node.op == "slice" else 0
-        return root, inner + _channel_bytes(self.g[node.inputs[0]].type, start)
+        source, view = self.g[node.inputs[0]].type, traits(node).view
+        assert view is not None, node.name
+        return root, inner + _channel_bytes(source, view(source.shape, node.attrs)[0])
 
     def _extend(self, root: str, step: int, last: int) -> None:
         """Makes the storage of `root` live from `step`, when a value is written into it, until `last`, when it is last
@@ -180,7 +181,7 @@ class _Walk:
             return InOutput(self._outputs[root])
         if root in self._inputs:
             return InInput(self._inputs[root])
-        return InConstant(root) if self.g[root].op == "const" else InArena(root)
+        return InConstant(root) if traits(self.g[root]).kind is Kind.CONSTANT else InArena(root)
 
     def _reusable(self, step: int, node: Node) -> str | None:
         """The root of an input's storage that `node` may overwrite with its result, element by element; None if there
@@ -213,7 +214,7 @@ def _outermost(g: Graph, arms: Mapping[str, tuple[str, int]]) -> dict[str, tuple
 def elementwise_inputs(node: Node) -> tuple[str, ...]:
     """The inputs that are read element by element: an element of the result needs the same element of them and no
     other. They are the last ones of `node.inputs`."""
-    if node.op in _POINTWISE:
+    if traits(node).in_place:
         return node.inputs
     return node.inputs[len(node.inputs) - extra_inputs(node.attrs) :]
 

@@ -8,6 +8,8 @@ from functools import cached_property
 from itertools import pairwise
 
 from cnncc.ir.graph import Graph, Node
+from cnncc.ops import traits
+from cnncc.ops.traits import Kind
 from cnncc.plan.alias_values import Aliases, alias_values, elementwise_inputs, image_bytes, is_normalized
 from cnncc.plan.homes import InArena
 from cnncc.plan.parts import Parts
@@ -117,8 +119,9 @@ class StepNeeds:
         return -(-max(0, size) * node.type.shape[0] // self.align) * self.align
 
     def _is_idle(self, node: Node) -> bool:
-        given = node.op == "const" or (node.op == "input" and not is_normalized(node))
-        whole = node.op == "concat" and node.name not in self.aliases.copies
+        kind = traits(node).kind
+        given = kind is Kind.CONSTANT or (kind is Kind.INPUT and not is_normalized(node))
+        whole = kind is Kind.CONCAT and node.name not in self.aliases.copies
         return given or whole or node.name in self.aliases.views
 
     def _replaced_by(self, node: Node) -> list[int]:

@@ -16,6 +16,7 @@ from cnncc.ir import Graph, Node
 from cnncc.ir.text import print_graph
 from cnncc.module.listener import Listener, Progress
 from cnncc.ops import reference
+from cnncc.ops.traits import Kind
 from cnncc.options import DEFAULT, Options
 from cnncc.weights import half
 
@@ -140,7 +141,7 @@ def _rounding(graph: Graph, rounded: Mapping[str, np.ndarray]) -> float:
     values = dict(rounded)
     changed: set[str] = set()
     for node in graph.nodes:
-        if node.op in half.OPS or changed & set(node.inputs):
+        if ops.traits(node).half_weights or changed & set(node.inputs):
             arguments = tuple(values[name] for name in node.inputs)
             values[node.name] = reference.evaluate(graph, node, arguments, np.dtype(np.float64))
             changed.add(node.name)
@@ -170,7 +171,7 @@ def compare(
     layers = [
         compare_layer(node.name, node.op, got[node.name], expected[node.name], bounds[node.name])
         for node in graph.nodes
-        if node.name in got and node.op != "input"
+        if node.name in got and ops.traits(node).kind is not Kind.INPUT
     ]
     return CheckReport(graph.name, tuple(layers))
 
@@ -190,7 +191,7 @@ def tolerances(graph: Graph, dtype: str = "float32") -> dict[str, float]:
     most = LARGEST_ERROR if dtype == "float32" else LARGEST_HALF_ERROR
     for node in graph.nodes:
         own = ops.TABLE[node.op].tolerance
-        if dtype == "float16" and node.op in ("conv", "conv_transpose"):
+        if dtype == "float16" and ops.traits(node).kind is Kind.LINEAR and not ops.traits(node).flat:
             own = HALF_ERROR
         bounds[node.name] = min(most, own + max((bounds[name] for name in node.inputs), default=0.0))
     return bounds

@@ -8,15 +8,10 @@ from typing import Any, Protocol
 
 from cnncc import ops
 from cnncc.ir import Graph, Node
+from cnncc.ops.traits import Kind, Memory
 
-FREE = frozenset(["dropout", "identity", "flatten", "reshape", "crop", "slice"])
-"""Ops that never need memory of their own: their result is (a part of) their input's."""
-
-OVERWRITING = frozenset([*ops.ACTIVATIONS, "softmax"])
-"""Ops that write over their input if nobody else reads it."""
-
-FOLDING = frozenset(["conv", "conv_transpose", "fc"])
-"""Ops that a batch norm disappears into, if nobody else reads their result."""
+DEPTHWISE = "dwconv"
+"""The word for a convolution with one group a channel."""
 
 
 @dataclass(frozen=True)
@@ -116,20 +111,23 @@ def _layer(graph: Graph, node: Node, field: tuple[int, int]) -> LayerSummary:
 
 
 def _in_place(graph: Graph, node: Node) -> bool:
-    if node.op in FREE:
+    memory = ops.traits(node).memory
+    if memory is Memory.PART:
         return True
-    absorbed = node.op in OVERWRITING or (node.op == "bn" and graph[node.inputs[0]].op in FOLDING)
-    return absorbed and graph.is_private(node.inputs[0])
+    folded = ops.traits(node).folds and ops.traits(graph[node.inputs[0]]).kind is Kind.LINEAR
+    return (folded or memory is Memory.OVER) and graph.is_private(node.inputs[0])
 
 
 def _word(graph: Graph, node: Node) -> str:
     if _is_depthwise(graph, node):
-        return "dwconv"
-    return "upconv" if node.op == "conv_transpose" else node.op
+        return DEPTHWISE
+    forms = ops.TABLE[node.op].forms
+    return forms[0].word if forms else node.op
 
 
 def _is_depthwise(graph: Graph, node: Node) -> bool:
-    return node.op == "conv" and 1 < node.attrs["groups"] == graph[node.inputs[0]].type.chw[0]
+    one_a_channel = any(form.word == DEPTHWISE for form in ops.TABLE[node.op].forms)
+    return one_a_channel and 1 < node.attrs["groups"] == graph[node.inputs[0]].type.chw[0]
 
 
 def _window(graph: Graph, node: Node) -> str:

@@ -10,7 +10,7 @@ from typing import Any
 from cnncc import lang
 from cnncc.base.errors import CnnccError, nearest
 from cnncc.kernels.cpu.algorithms import find
-from cnncc.kernels.shared.choices import Choice
+from cnncc.kernels.shared.choices import KernelChoice
 from cnncc.machines.targets import Target
 from cnncc.module.lower import lower
 from cnncc.options import Options
@@ -156,6 +156,6 @@ def layer_of(text: str, setting: Setting) -> Layer:
     return layers_of(lower(graph, target, setting.of_layer), setting)[0]
 
 
-def describe(choice: Choice) -> str:
+def describe(choice: KernelChoice) -> str:
     """A choice in a few words."""
     return find(choice.algorithm).describe(choice)

@@ -8,7 +8,7 @@ from dataclasses import dataclass, replace
 from cnncc import ops, weights
 from cnncc.ir import Constant, Graph, Node, TensorType
 from cnncc.kernels.cpu.algorithms import candidates, find
-from cnncc.kernels.shared.choices import Choice, ConvKey, Given, conv_key
+from cnncc.kernels.shared.choices import ConvKey, Given, KernelChoice, conv_key
 from cnncc.kernels.shared.spec import Site
 from cnncc.machines.targets import Target
 from cnncc.module import phases
@@ -47,8 +47,8 @@ class Layer:
     its predicted cycles on one core; `cycles` are predicted of the pick, of all `count` such nodes together."""
 
     key: ConvKey
-    pick: Choice
-    candidates: tuple[Choice, ...]
+    pick: KernelChoice
+    candidates: tuple[KernelChoice, ...]
     cycles: float
     count: int = 1
 
@@ -70,7 +70,7 @@ def layers_of(program: CpuProgram, setting: Setting) -> list[Layer]:
     return sorted(tried, key=lambda layer: -layer.cycles * layer.count)
 
 
-def make_layer(key: ConvKey, pick: Choice, setting: Setting) -> Layer:
+def make_layer(key: ConvKey, pick: KernelChoice, setting: Setting) -> Layer:
     """Ranks the candidates of a convolution by their predicted cycles."""
     options = setting.of_layer
     graph = phases.run(layer_graph(key), setting.target, options, stop_after="assign_layouts").graph
@@ -83,22 +83,22 @@ def make_layer(key: ConvKey, pick: Choice, setting: Setting) -> Layer:
     return Layer(key, pick, tuple(leaders_first(worth)), predicted.get(pick, fastest))
 
 
-def leaders_first(ranked: list[Choice]) -> list[Choice]:
+def leaders_first(ranked: list[KernelChoice]) -> list[KernelChoice]:
     """The best of each kind first, then the others in order: neighbours in the ranking differ in little, and what the
     model gets wrong is more likely the kind."""
-    leaders: dict[Hashable, Choice] = {}
+    leaders: dict[Hashable, KernelChoice] = {}
     for choice in ranked:
         leaders.setdefault(kind(choice), choice)
     first = list(leaders.values())
     return [*first, *(choice for choice in ranked if choice not in set(first))]
 
 
-def kind(choice: Choice) -> Hashable:
+def kind(choice: KernelChoice) -> Hashable:
     """What tells candidates apart roughly."""
     return find(choice.algorithm).kind(choice)
 
 
-def layer_program(key: ConvKey, choice: Choice, setting: Setting) -> CpuProgram:
+def layer_program(key: ConvKey, choice: KernelChoice, setting: Setting) -> CpuProgram:
     """The network of one convolution, computed as chosen, with stamps."""
     source = weights.bind(layer_graph(key), seed=0)
     given = {key: Given(choice, "a candidate")}

@@ -10,7 +10,7 @@ import numpy as np
 
 from cnncc.base.errors import CnnccError
 from cnncc.kernels.cpu.algorithms import find
-from cnncc.kernels.shared.choices import Choice
+from cnncc.kernels.shared.choices import KernelChoice
 from cnncc.machines.targets import Target
 from cnncc.module.cpu.build import Build
 from cnncc.module.cpu.emit import kernel_objects
@@ -40,7 +40,7 @@ class Trial:
     """One candidate of a layer. Successive runs read successive copies of the weights, as those of other layers come
     between in a network: together larger than the last cache, or than the second ones if weights stay in the last."""
 
-    def __init__(self, choice: Choice, build: Build, weights: np.ndarray, weights_stay: bool = False) -> None:
+    def __init__(self, choice: KernelChoice, build: Build, weights: np.ndarray, weights_stay: bool = False) -> None:
         self.choice = choice
         program = build.program
         target = program.target
@@ -100,7 +100,7 @@ class Maker:
         self.progress = progress
         self._weights: dict[Hashable, np.ndarray] = {}
 
-    def __call__(self, choices: Sequence[Choice]) -> Iterator[Trial]:
+    def __call__(self, choices: Sequence[KernelChoice]) -> Iterator[Trial]:
         programs = [layer_program(self.layer.key, choice, self.setting) for choice in choices]
         kernels = tuple(dict.fromkeys(k for p in programs for k in p.kernels))
         bodies = kernel_objects(kernels, self.setting.target, self.progress)

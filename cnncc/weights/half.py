@@ -9,6 +9,7 @@ import numpy.typing as npt
 
 from cnncc.base.errors import CnnccError
 from cnncc.ir import Graph
+from cnncc.ops import traits
 from cnncc.options import WEIGHTS_DTYPES
 
 SHORT = {"float32": "f32", "float16": "f16", "bfloat16": "bf16"}
@@ -17,9 +18,6 @@ SHORT = {"float32": "f32", "float16": "f16", "bfloat16": "bf16"}
 _STORED = ("<f4", "<f2", "<u2")
 STORED: dict[str, np.dtype[Any]] = {d: np.dtype(s) for d, s in zip(WEIGHTS_DTYPES, _STORED, strict=True)}
 """The NumPy type of the stored numbers. NumPy has no bfloat16, so its 16 bits are an unsigned integer."""
-
-OPS = frozenset({"fc"})
-"""Ops whose `weight` is stored in 16 bits. Most of their time is spent on reading it. Biases stay float32."""
 
 _OVERFLOW = {"float32": np.inf, "float16": 65520.0, "bfloat16": 2.0**128 * (1 - 2.0**-9)}
 """The smallest number that would be rounded to infinity: the middle between the largest number and the next one."""
@@ -62,7 +60,7 @@ def rounded(graph: Graph, dtype: str) -> Graph:
         return graph
     nodes, constants = [], {}
     for node in graph.nodes:
-        if node.op in OPS:
+        if traits(node).half_weights:
             old = node.weights["weight"]
             weight, new = graph.constants[old], f"{old}.{SHORT[dtype]}"
             constants[new] = weight.map(weight.shape, lambda w, name=old: _round(w, dtype, name))

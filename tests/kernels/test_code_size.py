@@ -21,8 +21,7 @@ from cnncc.machines import gpus, targets
 from cnncc.module.cpu.objects import kernel_text, lowered
 from cnncc.module.gpu.source import cuda_source
 from cnncc.module.lower import lower
-from cnncc.ops import ACTIVATIONS
-from cnncc.ops.activation import DEFAULTS
+from cnncc.ops import ACTIVATIONS, TABLE
 from cnncc.passes.fuse_epilogues import MOST_STEPS
 
 HOSTS = {
@@ -45,7 +44,7 @@ STEPS = sorted(ACTIVATIONS)
 
 
 def step(name: str) -> tuple[str, tuple[tuple[str, Any], ...]]:
-    return name, tuple(sorted(DEFAULTS.get(name, {}).items()))
+    return name, tuple(sorted(TABLE[name].attributes.items()))
 
 
 CHAINS = {f"{chain[0]}_to_{chain[-1]}": tuple(map(step, chain)) for chain in zip(*[iter(STEPS * 2)] * 12, strict=False)}

@@ -11,11 +11,14 @@ import numpy as np
 
 from cnncc.ir import Graph, Node
 from cnncc.ir.rules import extra_inputs
-from cnncc.ops import ACTIVATIONS, ELEMENTWISE
+from cnncc.ops import ACTIVATIONS, TABLE
+from cnncc.ops.traits import Kind
 from cnncc.plan import ArenaPlan
 from cnncc.plan.homes import Home, InArena, InConstant, InInput, InOutput
 
 WORD = 4
+
+MERGES = {name for name, op in TABLE.items() if op.traits.kind is Kind.MERGE}
 
 
 class Simulator:
@@ -110,7 +113,7 @@ class Simulator:
         if not np.shares_memory(self.window(source, 0), self.window(node.name, 0)):
             return
         slot = self.plan.slots[node.name]
-        elementwise = node.op in ACTIVATIONS | ELEMENTWISE | {"bn", "prelu"}
+        elementwise = node.op in MERGES | ACTIVATIONS | {"bn", "prelu"}
         assert slot.in_place, node.name
         assert elementwise or position >= len(node.inputs) - extra_inputs(node.attrs)
         assert self.g[source].type == node.type

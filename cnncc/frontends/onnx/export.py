@@ -13,6 +13,7 @@ from cnncc.base.files import write_whole
 from cnncc.frontends.onnx import require_onnx
 from cnncc.frontends.onnx.write_rules import RULES
 from cnncc.ir import Graph
+from cnncc.lang.forms import PRINTED
 from cnncc.lang.print_net import print_net
 
 if TYPE_CHECKING:
@@ -46,13 +47,14 @@ def to_onnx(graph: Graph, text: str | None = None) -> ModelProto:
 
 def in_words(graph: Graph) -> Graph:
     """The graph without what gives a shared output to each image of a batch, which a text does not say."""
-    shared = {n.inputs[0]: n.name for n in graph.nodes if n.op == "spread"}
+    spread = {n.name: n for n in graph.nodes if n.op not in PRINTED}
+    shared = {n.inputs[0]: n.name for n in spread.values()}
     if not shared:
         return graph
     nodes = [
         n.with_(name=shared.get(n.name, n.name), inputs=tuple(shared.get(i, i) for i in n.inputs))
         for n in graph.nodes
-        if n.op != "spread"
+        if n.name not in spread
     ]
     return replace(graph, nodes=tuple(nodes))
 

@@ -10,9 +10,8 @@ from onnx import ModelProto, NodeProto, TensorProto, ValueInfoProto, helper, num
 
 from cnncc import __version__
 from cnncc.ir import Graph, Node
+from cnncc.ops.onnx import OPSET
 
-OPSET = 17
-"""The newest that every runtime of the last years reads; nothing we write has become simpler since."""
 IR_VERSION = 8
 
 

@@ -8,6 +8,8 @@ import numpy as np
 
 from cnncc.ir import Graph, Node
 from cnncc.ir.rewrite import rewrite
+from cnncc.ops import traits
+from cnncc.ops.traits import Kind
 from cnncc.passes import rules
 from cnncc.passes.drop_identities import fc_of_reshape
 
@@ -48,7 +50,7 @@ def linear(graph: Graph, node: Node, x: str) -> tuple[np.ndarray, np.ndarray] | 
     if node.op not in ("add", "mul") or len(node.inputs) != 2 or len(others) != 1:
         return None
     column, kind = graph[others[0]], graph[x].type.shape
-    if column.op != "const" or column.type.shape != (1, kind[1], *(1,) * (len(kind) - 2)):
+    if traits(column).kind is not Kind.CONSTANT or column.type.shape != (1, kind[1], *(1,) * (len(kind) - 2)):
         return None
     given = graph.constants[column.weights["value"]].compute().astype(np.float64).reshape(-1)
     return (given, np.zeros(1)) if node.op == "mul" else (np.ones(1), given)

@@ -8,31 +8,19 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from cnncc.base.discovery import gathered
+from cnncc.frontends.onnx import convert
 from cnncc.frontends.onnx.write_places import PLACE_RULES
 from cnncc.frontends.onnx.write_windows import WINDOW_RULES
 from cnncc.ir import Node
-from cnncc.ops.activation import CIRCULAR, PERIODIC
+from cnncc.ops import TABLE
+from cnncc.ops.onnx import Onnx
 from cnncc.ops.parts import places
 
 if TYPE_CHECKING:
     from cnncc.frontends.onnx.model import Model
 
 Rule = Callable[["Model", Node], object]
-
-
-def plain(op: str, **attributes: Any) -> Rule:
-    """An op that ONNX has under another name, with fixed attributes."""
-    return lambda model, node: model.emit(op, model.data(node), node.name, **attributes)
-
-
-def renamed(op: str, **names: str) -> Rule:
-    """An op that ONNX has with other names of numbers: ONNX's name = ours."""
-
-    def rule(model: Model, node: Node) -> None:
-        numbers = {theirs: float(node.attrs[ours]) for theirs, ours in names.items()}
-        model.emit(op, model.data(node), node.name, **numbers)
-
-    return rule
 
 
 def source(model: Model, node: Node) -> None:
@@ -372,22 +360,24 @@ def resize(model: Model, node: Node) -> None:
     model.emit("Resize", inputs, node.name, mode=a["mode"], coordinate_transformation_mode=a["place"], **more)
 
 
+def named(onnx: Onnx) -> Rule:
+    """An op that ONNX has too."""
+
+    def rule(model: Model, node: Node) -> None:
+        numbers = {theirs: float(node.attrs[ours]) for theirs, (ours, _) in onnx.numbers.items()}
+        model.emit(onnx.name, model.data(node), node.name, **numbers, **onnx.fixed)
+
+    return rule
+
+
 RULES: Mapping[str, Rule] = {
+    **{name: named(op.onnx) for name, op in TABLE.items() if op.onnx and op.onnx.is_written},
+    **gathered(convert, "WRITTEN"),
     "clip": clip,
     "affine": affine,
-    "elu": renamed("Elu", alpha="alpha"),
-    "thresholded_relu": renamed("ThresholdedRelu", alpha="alpha"),
-    "softplus": plain("Softplus"),
-    "softsign": plain("Softsign"),
     "mish": mish,
     "gelu": times_half("Erf"),
     "gelu_tanh": times_half("Tanh"),
-    "erf": plain("Erf"),
-    "exp": plain("Exp"),
-    "log": plain("Log"),
-    "sqrt": plain("Sqrt"),
-    "reciprocal": plain("Reciprocal"),
-    "abs": plain("Abs"),
     "prelu": prelu,
     "group_norm": group_norm,
     "permute": permute,
@@ -397,41 +387,20 @@ RULES: Mapping[str, Rule] = {
     "spread": spread,
     "topk": topk,
     "resize": resize,
-    "matmul": plain("MatMul"),
-    "div": plain("Div"),
-    "pow": plain("Pow"),
     "mod": mod,
-    "fmod": plain("Mod", fmod=1),
     "greater": compared("Greater"),
     "greater_equal": compared("GreaterOrEqual"),
     "equal": compared("Equal"),
     "where": where,
-    "round_down": plain("Floor"),
-    "round_up": plain("Ceil"),
     "round_to_zero": round_to_zero,
-    "round": plain("Round"),
-    "sign": plain("Sign"),
     "power": power,
-    "shrink": renamed("Shrink", bias="shift", lambd="edge"),
-    **{name: plain(name.capitalize()) for name in (*PERIODIC, *CIRCULAR)},
-    "max": plain("Max"),
-    "min": plain("Min"),
     "input": source,
     "const": const,
     "fc": fc,
-    "gap": plain("GlobalAveragePool"),
-    "gmp": plain("GlobalMaxPool"),
     "gsum": global_sum,
     "bn": bn,
     "lrn": lrn,
-    "softmax": plain("Softmax", axis=1),
-    "relu": plain("Relu"),
     "relu6": relu6,
-    "leaky_relu": renamed("LeakyRelu", alpha="slope"),
-    "sigmoid": plain("Sigmoid"),
-    "tanh": plain("Tanh"),
-    "hard_sigmoid": renamed("HardSigmoid", alpha="alpha", beta="beta"),
-    "hard_swish": plain("HardSwish"),
     "silu": silu,
     "add": pairwise("Add"),
     "mul": pairwise("Mul"),
@@ -439,10 +408,8 @@ RULES: Mapping[str, Rule] = {
     "upsample": upsample,
     "crop": crop,
     "slice": channels,
-    "flatten": plain("Flatten", axis=1),
     "reshape": reshape,
     "dropout": dropout,
-    "identity": plain("Identity"),
     **WINDOW_RULES,
     **PLACE_RULES,
 }

@@ -9,6 +9,8 @@ from itertools import takewhile
 from cnncc.frontends.text.parts import Part
 from cnncc.ir import Graph
 from cnncc.lang.forms import RESERVED
+from cnncc.ops import traits
+from cnncc.ops.traits import Kind
 
 GENERATED = re.compile(r"[/.:_]*[A-Z][A-Za-z]*(_\d+)?_(output|out)_?\d*$")
 """How PyTorch's exporter ends the name of a result: /layer1/conv1/Conv_output_0."""
@@ -26,7 +28,7 @@ class Labels:
     def __init__(self, graph: Graph, sources: Mapping[str, str]) -> None:
         self.layers = {n.name: layer(sources.get(next(iter(n.weights.values()), ""), "")) for n in graph.nodes}
         told = [name for name in self.layers.values() if name]
-        cleaned = told or [clean(n.name) for n in graph.nodes if n.op not in ("input", "const")]
+        cleaned = told or [clean(n.name) for n in graph.nodes if traits(n).kind not in (Kind.INPUT, Kind.CONSTANT)]
         directory = prefix(cleaned).rpartition("/")[0]
         self.common = f"{directory}/" if directory and len(cleaned) > 1 else ""
         self.taken = {part for n in graph.inputs for part in (n.name, n.name.partition(".")[0])}

@@ -9,7 +9,7 @@ from functools import cached_property
 from cnncc.frontends.text import tree
 from cnncc.frontends.text.phrase import Hole, Phrase, Ref, phrase
 from cnncc.ir import Graph, Node
-from cnncc.lang.forms import MERGES
+from cnncc.lang.forms import PRINTED
 from cnncc.lang.print_net import further, name_text
 
 
@@ -80,7 +80,7 @@ def part(graph: Graph, statement: tree.Statement) -> Part:
     phrases = tuple(
         words
         for node, then in zip(nodes, following, strict=True)
-        for words in (merge_phrases(node) if node.op in MERGES else [phrase(graph, node, then)])
+        for words in (merge_phrases(node) if PRINTED[node.op].arms else [phrase(graph, node, then)])
     )
     inner = (name for arm in arms or () for each in arm for name in each.made)
     return Part(phrases, arms, (*inner, *statement.nodes))

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
 from cnncc.ir import Graph, Node
-from cnncc.lang.forms import WORD, depth_to_space, same_pad, shuffle, space_to_depth
+from cnncc.lang.forms import PRINTED
 from cnncc.lang.print_net import attributes, by, statement
+from cnncc.ops.permute import depth_to_space, shuffle, space_to_depth
 
 
 @dataclass(frozen=True)
@@ -50,56 +51,59 @@ def written(parts: Sequence[str | Hole | Ref], fill: Fill) -> str:
 
 
 def phrase(graph: Graph, node: Node, then: Node | None, word: str = "") -> Phrase:
-    """An op that is followed by another in its statement, or by none."""
-    if node.op in ("conv", "conv_transpose", "maxpool", "avgpool"):
-        return window(graph, node, then, word)
-    if node.op == "fc":
-        return ("fc ", Hole("out", node.attrs["out"]), bias(node, then))
-    if node.op == "slice":
-        return ("slice ", Hole("out", node.attrs["start"]), ":", Hole("out", node.attrs["stop"]))
-    if node.op == "group_norm":
-        rest = "".join(f" {word}" for word in attributes(node))
-        return ("group_norm ", Hole("groups", node.attrs["groups"]), rest)
-    if node.op == "permute":
-        return permutation(graph, node)
-    return (statement(node.with_(weights={})),)
+    """An op that is followed by another in its statement, or by none; `word` is what it is to be called."""
+    rule = PHRASES.get(node.op)
+    return rule(graph, node, then, word) if rule else (statement(node.with_(weights={})),)
+
+
+def dense(graph: Graph, node: Node, then: Node | None, word: str) -> Phrase:
+    return ("fc ", Hole("out", node.attrs["out"]), bias(node, then))
+
+
+def channels(graph: Graph, node: Node, then: Node | None, word: str) -> Phrase:
+    """A slice: the ends are counted in channels."""
+    return ("slice ", Hole("out", node.attrs["start"]), ":", Hole("out", node.attrs["stop"]))
+
+
+def group_norm(graph: Graph, node: Node, then: Node | None, word: str) -> Phrase:
+    rest = "".join(f" {word}" for word in attributes(node))
+    return ("group_norm ", Hole("groups", node.attrs["groups"]), rest)
 
 
 def bias(node: Node, then: Node | None) -> str:
     """What has to be said of it: a batch norm that follows lets it be assumed off."""
-    assumed = not (then is not None and then.op == "bn")
+    assumed = then is None or not PRINTED[then.op].unbiased
     if node.attrs["bias"] == assumed:
         return ""
     return " bias" if node.attrs["bias"] else " nobias"
 
 
-def window(graph: Graph, node: Node, then: Node | None, word: str) -> Phrase:
+def convolution(graph: Graph, node: Node, then: Node | None, word: str) -> Phrase:
+    """A convolution by the word for one of a group a channel, where it is that."""
+    attrs, channels = node.attrs, graph[node.inputs[0]].type.shape[1]
+    depthwise = attrs["groups"] == channels == attrs["out"] > 1
+    return window(graph, node, then, word or ("dwconv" if depthwise else ""), depthwise)
+
+
+def window(graph: Graph, node: Node, then: Node | None, word: str, depthwise: bool = False) -> Phrase:
     """A sliding window: kernel, channels and stride are holes."""
-    attrs = dict(node.attrs)
+    attrs, said = node.attrs, attributes(node)
     (kh, kw), (sh, sw) = attrs["kernel"], attrs["stride"]
-    channels = graph[node.inputs[0]].type.shape[1]
-    depthwise = node.op == "conv" and attrs["groups"] == channels == attrs["out"] > 1
-    name = word or ("dwconv" if depthwise else WORD[node.op])
-    padding = attrs.get("pad")
-    if node.op == "conv" and padding == same_pad({k: attrs[k] for k in ("kernel", "dilation")}, ())["pad"]:
-        attrs["pad"] = same_pad({"kernel": (1, 1)}, ())["pad"]
-        padded: list[str] = []
-    else:
-        padded = [w for w in attributes(node) if w.startswith("pad ")]
+    padded = [w for w in said if w.startswith("pad ")]
     square = kh == kw and not padded
     kernel: str | Hole = Hole("kernel", kh) if square else by((kh, kw))
     out: Phrase = (" ", Hole("out", attrs["out"])) if "out" in attrs and not depthwise else ()
     stride: Phrase = (Hole("stride", sh),) if sh == sw else (f" /{sh}x{sw}",)
     skipped = ("/", "pad ", "nobias", "groups ")
-    rest = [w for w in attributes(node) if not w.startswith(skipped)]
+    rest = [w for w in said if not w.startswith(skipped)]
     groups: Phrase = ()
     if attrs.get("groups", 1) != 1 and not depthwise:
         groups = (" groups ", Hole("groups", attrs["groups"]))
     tail = "".join(f" {w}" for w in (*padded, *rest)) + (bias(node, then) if "bias" in attrs else "")
-    return (f"{name} ", kernel, *out, *stride, *groups, tail)
+    return (f"{word or PRINTED[node.op].word} ", kernel, *out, *stride, *groups, tail)
 
 
-def permutation(graph: Graph, node: Node) -> Phrase:
+def permutation(graph: Graph, node: Node, then: Node | None, word: str) -> Phrase:
     """By a name, if it has one."""
     shape = (*graph[node.inputs[0]].type.shape, 0, 0)
     if len(graph[node.inputs[0]].type.shape) == 4:
@@ -115,3 +119,16 @@ def permutation(graph: Graph, node: Node) -> Phrase:
             if finish(attrs, shape) == dict(node.attrs):
                 return (f"{name} ", Hole("groups", next(iter(attrs.values()))), flag)
     return (statement(node),)
+
+
+PHRASES: Mapping[str, Callable[[Graph, Node, Node | None, str], Phrase]] = {
+    "conv": convolution,
+    "conv_transpose": window,
+    "maxpool": window,
+    "avgpool": window,
+    "fc": dense,
+    "slice": channels,
+    "group_norm": group_norm,
+    "permute": permutation,
+}
+"""Ops in whose text numbers are holes; the others are written as they are."""

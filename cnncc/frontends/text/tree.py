@@ -9,14 +9,10 @@ from dataclasses import dataclass
 import networkx as nx
 
 from cnncc.ir import Graph, Node
-from cnncc.lang.forms import FORMS, MERGES, WORD
-from cnncc.ops import ACTIVATIONS
+from cnncc.lang.forms import PRINTED
+from cnncc.ops import traits
+from cnncc.ops.traits import Kind
 
-LAYERS = frozenset({"conv", "conv_transpose", "fc"})
-STARTS = LAYERS | {"bn", "group_norm", "prelu", "lrn", "dropout"} | ACTIVATIONS | set(MERGES)
-"""Ops that others follow in the same statement."""
-FOLLOWED = {"bn": LAYERS, "group_norm": LAYERS, "dropout": LAYERS | ACTIVATIONS, "identity": frozenset[str]()}
-"""Ops that follow certain ones only."""
 LONGEST = 8
 """Ops in one statement."""
 DEEPEST = 8
@@ -119,7 +115,7 @@ class Planner:
             if end == SINK or self.before[end] != node.name:
                 found.add(node.name)
         found |= {name for name in self.fixed if graph.index.out_degree(name) > 1}
-        return {name for name in found if graph[name].op != "input"}
+        return {name for name in found if traits(graph[name]).kind is not Kind.INPUT}
 
     def program(self, named: set[str]) -> Sequence:
         """The top level: named values one after the other, then the last output."""
@@ -183,13 +179,14 @@ class Planner:
         source = node.inputs[0]
         if source == start or source in stops:
             return False
-        return self.graph[source].op in FOLLOWED[node.op] if node.op in FOLLOWED else self.graph[source].op in STARTS
+        before, kinds = self.graph[source], PRINTED[node.op].after
+        return PRINTED[before.op].leads if kinds is None else traits(before).kind in kinds
 
     def statement(
         self, node: Node, nodes: tuple[str, ...], stops: set[str], depth: int
     ) -> tuple[Statement, str | None]:
         """A statement, and the value it starts from, None if it starts from none."""
-        if node.op not in MERGES:
+        if not PRINTED[node.op].arms:
             return Chain(nodes), node.inputs[0] if node.inputs else None
         live = [i for i in node.inputs if i not in self.fixed]
         start = self.before[node.name] if live else None
@@ -241,11 +238,11 @@ def fixed(graph: Graph) -> set[str]:
     """Values that depend on no input."""
     found: set[str] = set()
     for node in graph.nodes:
-        if node.op != "input" and found.issuperset(node.inputs):
+        if traits(node).kind is not Kind.INPUT and found.issuperset(node.inputs):
             found.add(node.name)
     return found
 
 
 def chains(node: Node) -> bool:
     """Whether an op may follow another in the same statement."""
-    return node.op in WORD and FORMS[WORD[node.op]].chains
+    return PRINTED[node.op].chains

@@ -18,6 +18,8 @@ from cnncc.lang.format import format_text
 from cnncc.lang.forms import FORMS, RESERVED
 from cnncc.lang.print_net import attributes, by, name_text, print_net, unused
 from cnncc.lang.read import parse
+from cnncc.ops import traits
+from cnncc.ops.traits import Kind
 
 WIDE = 100
 """Characters of an arm that stays on one line."""
@@ -106,7 +108,7 @@ def top_lines(graph: Graph, body: Sequence[Part], labels: Labels) -> Iterator[st
 def top_label(graph: Graph, part: Part, labels: Labels) -> str:
     """The label of a statement that has weights, by what those are called; nothing if that says nothing."""
     weighty = any(graph[name].weights for name in part.made)
-    if not part.made or not weighty or graph[part.made[0]].op == "const":
+    if not part.made or not weighty or traits(graph[part.made[0]]).kind is Kind.CONSTANT:
         return ""
     several = part.arms is not None or len(part.made) > len(part.phrases) or part.times > 1
     return labels.label(part.made if several else part.made[:1])
@@ -161,7 +163,7 @@ def matched(graph: Graph, text: str, order: Sequence[str]) -> Written | None:
 
 def same_node(old: Node, new: Node, renamed: Mapping[str, str]) -> bool:
     """Whether nodes of two graphs compute the same."""
-    attrs = {**old.attrs, "batch": 1} if old.op == "input" else dict(old.attrs)
+    attrs = {**old.attrs, "batch": 1} if traits(old).kind is Kind.INPUT else dict(old.attrs)
     inputs = tuple(renamed[i] for i in old.inputs)
     same = (old.op, inputs, old.weights.keys()) == (new.op, new.inputs, new.weights.keys())
     return same and attrs.keys() == new.attrs.keys() and all(equal(attrs[k], v) for k, v in new.attrs.items())

@@ -11,12 +11,12 @@ from dataclasses import dataclass
 from typing import Any, Generic, Protocol, TypeVar
 
 from cnncc.ir import Graph, Node
-from cnncc.kernels.shared.choices import Choice
+from cnncc.kernels.shared.choices import KernelChoice
 from cnncc.kernels.shared.spec import Call, Selection, Site
 from cnncc.machines.targets import Target
 
-Made = TypeVar("Made", bound=Choice)
-Own = TypeVar("Own", bound=Choice, covariant=True)
+Made = TypeVar("Made", bound=KernelChoice)
+Own = TypeVar("Own", bound=KernelChoice, covariant=True)
 
 
 @dataclass(frozen=True)

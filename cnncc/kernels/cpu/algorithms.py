@@ -12,7 +12,7 @@ from cnncc.kernels.cpu.conv_algorithm import Direct
 from cnncc.kernels.cpu.depthwise import Depthwise
 from cnncc.kernels.cpu.room import choose
 from cnncc.kernels.cpu.winograd_algorithm import Winograd
-from cnncc.kernels.shared.choices import Choice
+from cnncc.kernels.shared.choices import KernelChoice
 from cnncc.kernels.shared.spec import Selection, Site
 
 ALGORITHMS: dict[str, tuple[Algorithm[Any], ...]] = {"conv": (Depthwise(), Winograd(), Direct())}
@@ -36,17 +36,15 @@ def applying(site: Site) -> list[Algorithm[Any]]:
     return [a for a in ALGORITHMS[site.node.op] if a.applies(site)]
 
 
-def candidates(site: Site) -> list[Candidate[Choice]]:
+def candidates(site: Site) -> list[Candidate[KernelChoice]]:
     """All candidates of all algorithms that are worth a measurement, by rising predicted cycles."""
     found = [c for a in applying(site) for c in a.candidates(site, wide=True)]
     return sorted(found, key=lambda c: c.cycles)
 
 
-def select_by_algorithm(site: Site) -> Selection | None:
+def select_by_algorithm(site: Site) -> Selection:
     """The calls of a node whose op has algorithms: of the given choice, or of the best one that the model finds within
     the error bound and the room."""
-    if site.node.op not in ALGORITHMS:
-        return None
     given = site.given
     if given is not None:
         algorithm, choice, why = find(given.choice.algorithm), given.choice, f"; {given.why}"

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 from cnncc.kernels.shared.modes import GLOBAL_POOLS, PoolMode
-from cnncc.kernels.shared.spec import Call, Kernel, Selection, Site, blocks
+from cnncc.kernels.shared.spec import Call, Kernel, Rule, Selection, Site, blocks
 
 
 @dataclass(frozen=True)
@@ -55,11 +56,9 @@ class GlobalPoolConfig:
     pixels: int
 
 
-def select_lrn(site: Site) -> Selection | None:
+def select_lrn(site: Site) -> Selection:
     """LRN by a line of squares that is summed at shifted addresses."""
     node, target = site.node, site.target
-    if node.op != "lrn":
-        return None
     _, channels, height, width = node.type.shape
     a = node.attrs
     config = LrnConfig(
@@ -77,11 +76,9 @@ def select_lrn(site: Site) -> Selection | None:
     return Selection((call,), (), "squares of a pixel in one line, summed at shifted addresses")
 
 
-def select_softmax(site: Site) -> Selection | None:
+def select_softmax(site: Site) -> Selection:
     """Softmax of a vector, or of every pixel of an image."""
     node, target = site.node, site.target
-    if node.op != "softmax":
-        return None
     shape, block = node.type.shape, node.type.block
     pixels = math.prod(shape[2:])
     config = SoftmaxConfig(shape[1], block, target.lanes, pixels, max(1, -(-pixels // 64)))
@@ -91,12 +88,18 @@ def select_softmax(site: Site) -> Selection | None:
     return Selection((call,), (), "one pixel's channels at a time")
 
 
-def select_global_pool(site: Site) -> Selection | None:
+def select_global_pool(site: Site) -> Selection:
     """gap, gmp and gsum."""
     node, target, source = site.node, site.target, site.type()
-    if node.op not in GLOBAL_POOLS:
-        return None
     planes = blocks(source.shape[1], target.block)
     config = GlobalPoolConfig(GLOBAL_POOLS[node.op], planes, target.block, target.lanes, math.prod(source.shape[2:]))
     kernel = Kernel("global_pool", f"global_{config.mode}pool_f32_nchw{target.block}c_{target.isa}", config, planes, 0)
     return Selection((Call(node.name, kernel, site.values(node.inputs), site.result),), (), "each lane is a channel")
+
+
+RULES: Mapping[str, tuple[Rule, ...]] = {
+    "lrn": (select_lrn,),
+    "softmax": (select_softmax,),
+    **dict.fromkeys(GLOBAL_POOLS, (select_global_pool,)),
+}
+"""Op -> its selectors."""

@@ -2,17 +2,17 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
 from cnncc.kernels.cpu.conv_algorithm import conv_calls
 from cnncc.kernels.cpu.conv_choice import direct_candidates
 from cnncc.kernels.cpu.room import choose
-from cnncc.kernels.shared.spec import Call, Packed, Selection, Site
+from cnncc.kernels.shared.spec import Call, Packed, Rule, Selection, Site
 from cnncc.kernels.shared.transposed import transposed_phases
 
 
-def select_transposed(site: Site) -> Selection | None:
+def select_transposed(site: Site) -> Selection:
     """A transposed convolution as one small convolution for each phase of its stride (no zeros are ever inserted)."""
-    if site.node.op != "conv_transpose":
-        return None
     calls: list[Call] = []
     phases = 0
     packed: dict[str, Packed] = {}
@@ -24,3 +24,9 @@ def select_transposed(site: Site) -> Selection | None:
         packed.update({p.name: p for p in weights})
     why = f"{phases} phase{'s' * (phases > 1)} of the stride, each a direct convolution"
     return Selection(tuple(calls), tuple(packed.values()), why)
+
+
+RULES: Mapping[str, tuple[Rule, ...]] = {
+    "conv_transpose": (select_transposed,),
+}
+"""Op -> its selectors."""

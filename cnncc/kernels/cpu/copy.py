@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 from cnncc.ir import TensorType
 from cnncc.kernels.shared.arms import copied_arms
-from cnncc.kernels.shared.spec import Call, Kernel, Selection, Site, blocks
+from cnncc.kernels.shared.spec import Call, Kernel, Rule, Selection, Site, blocks
 
 
 @dataclass(frozen=True)
@@ -66,26 +67,39 @@ def _plane(kind: TensorType) -> TensorType:
     return TensorType((kind.shape[0], math.prod(kind.shape[1:]), 1, 1))
 
 
-def select_copy(site: Site) -> Selection | None:
-    """relayout, slice, concat (the arms that are not written in place), and reshapes that are not views."""
+def select_relayout(site: Site) -> Selection:
+    """The same values in another order."""
     node = site.node
-    if node.op == "relayout":
-        return Selection((_copy(site, node.inputs[0], 0, node.type.shape[1], 0),), (), "between layouts")
-    if node.op == "slice":
-        start, stop = node.attrs["start"], node.attrs["stop"]
-        call = _copy(site, node.inputs[0], start, stop - start, 0)
-        return Selection((call,), (), "channels that do not start a block")
-    if node.op == "concat":
-        return _concat(site)
-    if node.op in ("flatten", "reshape"):
-        floats = math.prod(node.type.stored_shape[1:])
-        config = CopyConfig(floats, 1, 0, 1, floats, 0, 1, floats, 0, site.target.lanes)
-        kernel = Kernel("copy", f"copy_f32_{site.target.isa}", config, config.units, 0)
-        return Selection((Call(node.name, kernel, site.values(node.inputs), site.result),), (), "values as they lie")
-    return None
+    return Selection((_copy(site, node.inputs[0], 0, node.type.shape[1], 0),), (), "between layouts")
 
 
-def _concat(site: Site) -> Selection:
+def select_slice(site: Site) -> Selection:
+    """A slice that is no view."""
+    start, stop = site.node.attrs["start"], site.node.attrs["stop"]
+    call = _copy(site, site.node.inputs[0], start, stop - start, 0)
+    return Selection((call,), (), "channels that do not start a block")
+
+
+def select_regrouping(site: Site) -> Selection:
+    """flatten and reshape, where they are no views."""
+    node = site.node
+    floats = math.prod(node.type.stored_shape[1:])
+    config = CopyConfig(floats, 1, 0, 1, floats, 0, 1, floats, 0, site.target.lanes)
+    kernel = Kernel("copy", f"copy_f32_{site.target.isa}", config, config.units, 0)
+    return Selection((Call(node.name, kernel, site.values(node.inputs), site.result),), (), "values as they lie")
+
+
+def select_concat(site: Site) -> Selection:
     calls = [_copy(site, arm, 0, channels, at) for arm, channels, at in copied_arms(site, site.copies)]
     why = f"{len(site.node.inputs) - len(calls)} arms written in place, {len(calls)} copied"
     return Selection(tuple(calls), (), why)
+
+
+RULES: Mapping[str, tuple[Rule, ...]] = {
+    "relayout": (select_relayout,),
+    "slice": (select_slice,),
+    "concat": (select_concat,),
+    "flatten": (select_regrouping,),
+    "reshape": (select_regrouping,),
+}
+"""Op -> its selectors."""

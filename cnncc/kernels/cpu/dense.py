@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 import numpy as np
@@ -11,7 +12,7 @@ from cnncc.ir import TensorType
 from cnncc.kernels.cpu.micro import Micro, micro_of
 from cnncc.kernels.cpu.tiles import Tile, even_tiles, step_cycles
 from cnncc.kernels.cpu.weights import after_image, with_bias
-from cnncc.kernels.shared.spec import Call, Epilogue, Kernel, Selection, Site, blocks
+from cnncc.kernels.shared.spec import Call, Epilogue, Kernel, Rule, Selection, Site, blocks
 from cnncc.machines.targets import Target
 from cnncc.weights.half import SHORT, STORED, check_range, encode
 
@@ -76,11 +77,9 @@ def _as_stored(rows: np.ndarray, source: TensorType) -> np.ndarray:
     return stored.reshape(len(rows), -1, source.block, h, w).transpose(0, 1, 3, 4, 2).reshape(len(rows), -1)
 
 
-def select_dense(site: Site) -> Selection | None:
+def select_dense(site: Site) -> Selection:
     """fc, whatever the layout of its input: the weights are packed in the order the input is stored."""
     node, source, target = site.node, site.type(), site.target
-    if node.op != "fc":
-        return None
     inputs = math.prod(source.stored_shape[1:])
     strides = {name: stride // 4 for name, stride in site.image_strides.items()}
     outputs = node.attrs["out"]
@@ -133,3 +132,9 @@ def _tile(images: int, out_blocks: int, target: Target) -> tuple[int, int]:
         if micro_of(target).fits(p, g)
     ]
     return max(shapes, key=rate)
+
+
+RULES: Mapping[str, tuple[Rule, ...]] = {
+    "fc": (select_dense,),
+}
+"""Op -> its selectors."""

@@ -3,17 +3,19 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 import numpy as np
 
 from cnncc.ir import Constant
 from cnncc.kernels.shared.convolution import pad_channels
-from cnncc.kernels.shared.elementwise import affine_weights, label
+from cnncc.kernels.shared.elementwise import affine_weights, finite, label
 from cnncc.kernels.shared.operands import Operand, RawInput
-from cnncc.kernels.shared.spec import Call, Epilogue, Kernel, Packed, Selection, Site
-from cnncc.ops import ACTIVATIONS, ELEMENTWISE, UNBOUNDED
+from cnncc.kernels.shared.spec import Call, Epilogue, Kernel, Packed, Rule, Selection, Site
+from cnncc.ops import TABLE
 from cnncc.ops.epilogue import own_count
+from cnncc.ops.traits import Kind
 
 
 @dataclass(frozen=True)
@@ -39,36 +41,37 @@ class ElementwiseConfig:
     """Where not 0, the channels of the image: what fills up the last block is set to 0."""
 
 
-def select_elementwise(site: Site) -> Selection | None:
-    """Activations, bn, add, mul, and copies of a value."""
+def select_merge(site: Site) -> Selection:
+    """Several values, element by element."""
     node = site.node
-    if node.op == "bn":
-        return _affine(site)
-    if node.op == "prelu":
-        return _prelu(site)
-    if node.op in ELEMENTWISE:
-        arms = node.inputs[: own_count(len(node.inputs), node.attrs)]
-        kinds = tuple(_kind(site, a) for a in arms)
-        return _elementwise(site, node.op, kinds, node.attrs["epilogue"])
-    if node.op in ACTIVATIONS:
-        return _elementwise(site, "first", ("full",), ((node.op, tuple(sorted(node.attrs.items()))),))
-    if node.op in ("identity", "dropout", "spread"):
-        return _elementwise(site, "first", ("full",), ())
-    return None
+    arms = node.inputs[: own_count(len(node.inputs), node.attrs)]
+    kinds = tuple(_kind(site, a) for a in arms)
+    return _elementwise(site, node.op, kinds, node.attrs["epilogue"])
+
+
+def select_pointwise(site: Site) -> Selection:
+    """An activation on its own: the only step of an epilogue."""
+    node = site.node
+    return _elementwise(site, "first", ("full",), ((node.op, tuple(sorted(node.attrs.items()))),))
+
+
+def select_unchanged(site: Site) -> Selection:
+    """A copy of a value."""
+    return _elementwise(site, "first", ("full",), ())
 
 
 def _kind(site: Site, name: str) -> str:
     return "full" if site.graph[name].type.shape[1:] == site.node.type.shape[1:] else "channel"
 
 
-def _affine(site: Site) -> Selection:
+def select_bn(site: Site) -> Selection:
     """bn as x scale + shift with both computed at compile time, in float64."""
     node = site.node
     width = math.prod(node.type.stored_shape[1:]) if len(node.type.shape) == 2 else _padded(site)
     return _elementwise(site, "affine", ("full",), node.attrs["epilogue"], affine_weights(site, width))
 
 
-def _prelu(site: Site) -> Selection:
+def select_prelu(site: Site) -> Selection:
     """A slope per channel."""
     node, slope = site.node, site.constant("weight")
     assert slope is not None
@@ -92,7 +95,7 @@ def _elementwise(
     pixels = stored[2] * stored[3] if image else 1
     width = node.type.block if image else math.prod(stored[1:])
     pieces = max(1, min(-(-pixels // 64), -(-16 // channel_blocks)))
-    clears = image and node.type.shape[1] % width and UNBOUNDED & {start, *(name for name, _ in epilogue)}
+    clears = image and node.type.shape[1] % width and not finite((start, *(name for name, _ in epilogue)))
     channels = node.type.shape[1] if clears else 0
     config = ElementwiseConfig(start, kinds, channel_blocks, pixels, width, target.lanes, epilogue, pieces, channels)
     kernel = Kernel("elementwise", f"{label(start, epilogue)}_f32_{target.isa}", config, channel_blocks * pieces, 0)
@@ -115,11 +118,9 @@ class NormalizeConfig:
     """Units per channel, all of the same size: three channels cannot be shared out evenly."""
 
 
-def select_normalize(site: Site) -> Selection | None:
+def select_normalize(site: Site) -> Selection:
     """The mean and std of an input: (x - mean) / std as one multiply-add, on the way into the arena."""
     node = site.node
-    if node.op != "input":
-        return None
     channels, pixels = node.type.shape[1], math.prod(node.type.shape[2:])
     mean, std = (_per_channel(node.attrs[key], channels, value) for key, value in (("mean", 0.0), ("std", 1.0)))
     packed = (
@@ -136,3 +137,17 @@ def select_normalize(site: Site) -> Selection | None:
 def _per_channel(values: tuple[float, ...], channels: int, default: float) -> np.ndarray:
     """One number for each channel; a single one stands for all."""
     return np.broadcast_to(np.asarray(values or (default,), np.float64), (channels,))
+
+
+OF_KIND: Mapping[Kind, Rule] = {Kind.POINTWISE: select_pointwise, Kind.MERGE: select_merge}
+"""Kinds of ops that one kernel computes, whatever the op."""
+RULES: Mapping[str, tuple[Rule, ...]] = {
+    **{name: (OF_KIND[op.traits.kind],) for name, op in TABLE.items() if op.traits.kind in OF_KIND},
+    "input": (select_normalize,),
+    "bn": (select_bn,),
+    "prelu": (select_prelu,),
+    "identity": (select_unchanged,),
+    "dropout": (select_unchanged,),
+    "spread": (select_unchanged,),
+}
+"""Op -> its selectors."""

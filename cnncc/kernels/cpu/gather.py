@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping
 from dataclasses import dataclass
 
-from cnncc.kernels.shared.spec import Call, Kernel, Selection, Site
+from cnncc.kernels.shared.spec import Call, Kernel, Rule, Selection, Site
 
 
 @dataclass(frozen=True)
@@ -28,22 +29,40 @@ class ScatterConfig:
     zeros: bool
 
 
-def select_gather(site: Site) -> Selection | None:
-    """gather (a row of the result per unit), scatter and unpool (a channel per unit)."""
-    node, attrs = site.node, site.node.attrs
-    if node.op not in ("gather", "scatter", "unpool"):
-        return None
+def select_gather(site: Site) -> Selection:
+    """A row of the result per unit."""
+    node, rows = site.node, _rows(site)
+    kernel = Kernel("gather", f"gather_f32_{site.target.isa}", rows, rows.channels * rows.places, 0)
+    return Selection((Call(node.name, kernel, site.values(node.inputs), site.result),), (), "a row at a time")
+
+
+def select_scatter(site: Site) -> Selection:
+    """A channel per unit."""
+    config = ScatterConfig(_rows(site), site.node.attrs["reduction"], zeros=False)
+    return _scattered(site, config, site.node.inputs)
+
+
+def select_unpool(site: Site) -> Selection:
+    """Values scattered into zeros: its arms are in the other order."""
     _, channels, height, width = site.type().shape
-    if node.op == "unpool":
-        rows = GatherConfig(channels, (math.prod(attrs["size"]),), height * width, 1, False)
-    else:
-        sizes = attrs["sizes"] or (height,)
-        rows = GatherConfig(channels, tuple(sizes), site.type(1).shape[2], width, attrs["wrap"])
-    if node.op == "gather":
-        kernel = Kernel("gather", f"gather_f32_{site.target.isa}", rows, channels * rows.places, 0)
-        return Selection((Call(node.name, kernel, site.values(node.inputs), site.result),), (), "a row at a time")
-    config = ScatterConfig(rows, attrs.get("reduction", "replace"), zeros=node.op == "unpool")
-    kernel = Kernel("scatter", f"{node.op}_f32_{site.target.isa}", config, channels, 0)
-    names = node.inputs[::-1] if node.op == "unpool" else node.inputs
-    call = Call(node.name, kernel, site.values(names), site.result)
+    rows = GatherConfig(channels, (math.prod(site.node.attrs["size"]),), height * width, 1, False)
+    return _scattered(site, ScatterConfig(rows, "replace", zeros=True), site.node.inputs[::-1])
+
+
+def _rows(site: Site) -> GatherConfig:
+    attrs, (_, channels, height, width) = site.node.attrs, site.type().shape
+    return GatherConfig(channels, tuple(attrs["sizes"] or (height,)), site.type(1).shape[2], width, attrs["wrap"])
+
+
+def _scattered(site: Site, config: ScatterConfig, names: tuple[str, ...]) -> Selection:
+    kernel = Kernel("scatter", f"{site.node.op}_f32_{site.target.isa}", config, config.rows.channels, 0)
+    call = Call(site.node.name, kernel, site.values(names), site.result)
     return Selection((call,), (), "one row after the other: places may be equal")
+
+
+RULES: Mapping[str, tuple[Rule, ...]] = {
+    "gather": (select_gather,),
+    "scatter": (select_scatter,),
+    "unpool": (select_unpool,),
+}
+"""Op -> its selectors."""

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping
 from dataclasses import dataclass
 
-from cnncc.kernels.shared.spec import Call, Kernel, Packed, Selection, Site
+from cnncc.kernels.shared.spec import Call, Kernel, Packed, Rule, Selection, Site
 
 
 @dataclass(frozen=True)
@@ -20,11 +21,9 @@ class GroupNormConfig:
     affine: bool
 
 
-def select_group_norm(site: Site) -> Selection | None:
+def select_group_norm(site: Site) -> Selection:
     """group_norm; a group per unit."""
     node = site.node
-    if node.op != "group_norm":
-        return None
     shape, attrs = node.type.shape, node.attrs
     groups = attrs["groups"]
     config = GroupNormConfig(
@@ -39,3 +38,9 @@ def select_group_norm(site: Site) -> Selection | None:
     operands = (*site.values(node.inputs), *(p.operand for p in packed))
     why = "three passes over a group: mean, variance, result"
     return Selection((Call(node.name, kernel, operands, site.result),), tuple(packed), why)
+
+
+RULES: Mapping[str, tuple[Rule, ...]] = {
+    "group_norm": (select_group_norm,),
+}
+"""Op -> its selectors."""

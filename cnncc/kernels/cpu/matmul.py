@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 
-from cnncc.kernels.shared.spec import Call, Kernel, Selection, Site, blocks
+from cnncc.kernels.shared.spec import Call, Kernel, Rule, Selection, Site, blocks
 
 TILE = 6
 """Rows that share what is read of the right matrix: with two vectors each they leave some of 16 registers free."""
@@ -27,13 +28,17 @@ class MatmulConfig:
         return blocks(self.rows, self.tile)
 
 
-def select_matmul(site: Site) -> Selection | None:
+def select_matmul(site: Site) -> Selection:
     """matmul; some rows of the result per unit."""
     node = site.node
-    if node.op != "matmul":
-        return None
     _, planes, rows, columns = node.type.shape
     config = MatmulConfig(planes, rows, site.type().shape[3], columns, site.target.lanes, min(rows, TILE))
     kernel = Kernel("matmul", f"matmul_f32_{config.tile}_{site.target.isa}", config, planes * config.tiles, 0)
     why = f"{config.tile} rows at a time" if config.tile > 1 else "a row at a time"
     return Selection((Call(node.name, kernel, site.values(node.inputs), site.result),), (), why)
+
+
+RULES: Mapping[str, tuple[Rule, ...]] = {
+    "matmul": (select_matmul,),
+}
+"""Op -> its selectors."""

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 from cnncc.kernels.shared.operands import Workspace
-from cnncc.kernels.shared.spec import Call, Kernel, Selection, Site
+from cnncc.kernels.shared.spec import Call, Kernel, Rule, Selection, Site
 
 
 @dataclass(frozen=True)
@@ -30,11 +31,9 @@ class NmsRowsConfig:
     most: int
 
 
-def select_nms(site: Site) -> Selection | None:
+def select_nms(site: Site) -> Selection:
     """nms; a class per unit."""
     node, attrs = site.node, site.node.attrs
-    if node.op != "nms":
-        return None
     _, images, classes, count = site.type(1).shape
     most = min(attrs["most"], count)
     how = (float(attrs["iou"]), float(attrs["score"]), attrs["center"])
@@ -48,3 +47,9 @@ def select_nms(site: Site) -> Selection | None:
         Call(node.name, join, (lists,), site.result, workspace_floats=floats),
     )
     return Selection(calls, (), "one pass over the boxes for each that is found")
+
+
+RULES: Mapping[str, tuple[Rule, ...]] = {
+    "nms": (select_nms,),
+}
+"""Op -> its selectors."""

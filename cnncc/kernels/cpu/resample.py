@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 
 from cnncc.kernels.shared.modes import ResampleMode
-from cnncc.kernels.shared.spec import Call, Kernel, Selection, Site, blocks
+from cnncc.kernels.shared.resample import SETTINGS, label
+from cnncc.kernels.shared.spec import Call, Kernel, Rule, Selection, Site, blocks
 
 
 @dataclass(frozen=True)
@@ -25,23 +27,17 @@ class ResampleConfig:
     value: float = 0.0
 
 
-def select_resample(site: Site) -> Selection | None:
+def select_resample(site: Site) -> Selection:
     """crop, pad and upsample; a row of one channel block per unit."""
     node, source, target = site.node, site.type(), site.target
-    attrs = node.attrs
     planes = blocks(source.shape[1], target.block)
     out_size = node.type.chw[1:]
     config = ResampleConfig("crop", planes, target.block, target.lanes, source.chw[1:], out_size)
-    if node.op == "crop":
-        config = replace(config, offset=(attrs["top"], attrs["left"]))
-    elif node.op == "pad":
-        top, left = attrs["pad"][:2]
-        config = replace(config, mode=attrs["mode"], offset=(top, left), value=float(attrs["value"]))
-    elif node.op == "upsample":
-        scale, aligned = tuple(attrs["scale"]), attrs["align_corners"]
-        config = replace(config, mode=attrs["mode"], scale=scale, align_corners=aligned)
-    else:
-        return None
-    label = "crop" if node.op == "crop" else f"{node.op}_{config.mode}"
-    kernel = Kernel("resample", f"{label}_f32_nchw{target.block}c_{target.isa}", config, planes * out_size[0], 0)
+    config = replace(config, **SETTINGS[node.op](node.attrs))
+    name = f"{label(node, config.mode)}_f32_nchw{target.block}c_{target.isa}"
+    kernel = Kernel("resample", name, config, planes * out_size[0], 0)
     return Selection((Call(node.name, kernel, site.values(node.inputs), site.result),), (), "one pass over the output")
+
+
+RULES: Mapping[str, tuple[Rule, ...]] = dict.fromkeys(SETTINGS, (select_resample,))
+"""Op -> its selectors."""

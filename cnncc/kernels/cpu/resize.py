@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 import numpy as np
 
 from cnncc.ir import Constant
-from cnncc.kernels.shared.spec import Call, Kernel, Packed, Selection, Site, blocks
+from cnncc.kernels.shared.spec import Call, Kernel, Packed, Rule, Selection, Site, blocks
 from cnncc.ops.resize import axes_taps
 
 
@@ -23,11 +24,9 @@ class ResizeConfig:
     taps: tuple[int, int]
 
 
-def select_resize(site: Site) -> Selection | None:
+def select_resize(site: Site) -> Selection:
     """resize; a row of one channel block per unit."""
     node, target = site.node, site.target
-    if node.op != "resize":
-        return None
     source = site.type()
     tables = axes_taps(source.shape, node.attrs)
     taps = (tables[0][0].shape[1], tables[1][0].shape[1])
@@ -48,3 +47,9 @@ def select_resize(site: Site) -> Selection | None:
 def _packed(name: str, values: np.ndarray) -> Packed:
     flat = values.astype(np.float32).reshape(-1)
     return Packed(name, Constant(flat.shape, lambda: flat))
+
+
+RULES: Mapping[str, tuple[Rule, ...]] = {
+    "resize": (select_resize,),
+}
+"""Op -> its selectors."""

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 from cnncc.kernels.shared.modes import RoiMode
-from cnncc.kernels.shared.spec import Call, Kernel, Selection, Site
+from cnncc.kernels.shared.spec import Call, Kernel, Rule, Selection, Site
 
 
 @dataclass(frozen=True)
@@ -25,11 +26,9 @@ class RoiAlignConfig:
     """Whether each region names its image."""
 
 
-def select_roi_align(site: Site) -> Selection | None:
+def select_roi_align(site: Site) -> Selection:
     """roi_align; a row of bins of a region per unit."""
     node, attrs = site.node, site.node.attrs
-    if node.op != "roi_align":
-        return None
     (_, channels, h, w), regions = site.type().shape, site.type(1).shape[1]
     images, size, half = attrs["images"], attrs["size"], attrs["place"] == "half_pixel"
     how = (attrs["mode"], float(attrs["scale"]), attrs["samples"], half, len(node.inputs) == 3)
@@ -38,3 +37,9 @@ def select_roi_align(site: Site) -> Selection | None:
     kernel = Kernel("roi_align", name, config, regions * size[0], config.channels)
     call = Call(node.name, kernel, site.values(node.inputs), site.result)
     return Selection((call,), (), "samples once for all channels")
+
+
+RULES: Mapping[str, tuple[Rule, ...]] = {
+    "roi_align": (select_roi_align,),
+}
+"""Op -> its selectors."""

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 from cnncc.kernels.shared.modes import SampleMode
-from cnncc.kernels.shared.spec import Call, Kernel, Selection, Site, blocks
+from cnncc.kernels.shared.spec import Call, Kernel, Rule, Selection, Site, blocks
 
 
 @dataclass(frozen=True)
@@ -22,11 +23,9 @@ class SampleConfig:
     place: str
 
 
-def select_sample(site: Site) -> Selection | None:
+def select_sample(site: Site) -> Selection:
     """sample; a row of the result per unit, so that a place is looked at once for all channels."""
     node, target = site.node, site.target
-    if node.op != "sample":
-        return None
     attrs, source, axes = node.attrs, site.type(), site.type(1).shape[1]
     _, h, w = source.chw
     sizes = (w, h) if axes == 2 else (w, h // attrs["depth"], attrs["depth"])
@@ -36,3 +35,9 @@ def select_sample(site: Site) -> Selection | None:
     kernel = Kernel("sample", f"sample_{attrs['mode']}_f32_nchw{target.block}c_{target.isa}", config, out_size[0], 0)
     call = Call(node.name, kernel, site.values(node.inputs), site.result)
     return Selection((call,), (), "places once for all channels")
+
+
+RULES: Mapping[str, tuple[Rule, ...]] = {
+    "sample": (select_sample,),
+}
+"""Op -> its selectors."""

@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
-from cnncc.kernels.shared.spec import Call, Kernel, Selection, Site
+from cnncc.ir import Node
+from cnncc.ir.rules import Shape
+from cnncc.kernels.shared.spec import Call, Kernel, Rule, Selection, Site
 from cnncc.ops.parts import places
 
 
@@ -44,25 +47,40 @@ def row_major(sizes: tuple[int, ...]) -> tuple[int, ...]:
     return tuple(math.prod(sizes[i + 1 :]) for i in range(len(sizes)))
 
 
-def select_strided(site: Site) -> Selection | None:
-    """permute, expand and strided_slice."""
-    start = 0
-    node, old = site.node, site.type().shape[1:] if site.node.inputs else ()
-    if node.op == "permute":
-        split, axes = node.attrs["split"], node.attrs["axes"]
-        steps = row_major(split)
-        sizes, strides = merged(tuple(split[a] for a in axes), tuple(steps[a] for a in axes))
-    elif node.op == "expand":
-        steps = tuple(0 if size == 1 else step for size, step in zip(old, row_major(old), strict=True))
-        sizes, strides = merged(node.type.shape[1:], steps)
-    elif node.op == "strided_slice":
-        steps, taken = row_major(old), places(node.attrs)
-        sizes, strides = merged(
-            node.type.shape[1:], tuple(step * along.step for step, along in zip(steps, taken, strict=True))
-        )
-        start = sum(step * along.start for step, along in zip(steps, taken, strict=True))
-    else:
-        return None
-    config = StridedConfig(sizes, strides, math.prod(old), start)
+def permuted(node: Node, old: Shape) -> tuple[Shape, Shape, int]:
+    split, axes = node.attrs["split"], node.attrs["axes"]
+    steps = row_major(split)
+    return tuple(split[a] for a in axes), tuple(steps[a] for a in axes), 0
+
+
+def expanded(node: Node, old: Shape) -> tuple[Shape, Shape, int]:
+    steps = tuple(0 if size == 1 else step for size, step in zip(old, row_major(old), strict=True))
+    return node.type.shape[1:], steps, 0
+
+
+def sliced(node: Node, old: Shape) -> tuple[Shape, Shape, int]:
+    steps, taken = row_major(old), places(node.attrs)
+    strides = tuple(step * along.step for step, along in zip(steps, taken, strict=True))
+    start = sum(step * along.start for step, along in zip(steps, taken, strict=True))
+    return node.type.shape[1:], strides, start
+
+
+READ: Mapping[str, Callable[[Node, Shape], tuple[Shape, Shape, int]]] = {
+    "permute": permuted,
+    "expand": expanded,
+    "strided_slice": sliced,
+}
+"""Op -> sizes, strides and start of what it reads, by the node and the shape of one image of its input."""
+
+
+def select_strided(site: Site) -> Selection:
+    """A copy that reads rows at strides."""
+    node, old = site.node, site.type().shape[1:]
+    sizes, strides, start = READ[node.op](node, old)
+    config = StridedConfig(*merged(sizes, strides), math.prod(old), start)
     kernel = Kernel("strided", f"{node.op}_f32_{site.target.isa}", config, config.rows, 0)
     return Selection((Call(node.name, kernel, site.values(node.inputs), site.result),), (), "rows read at strides")
+
+
+RULES: Mapping[str, tuple[Rule, ...]] = dict.fromkeys(READ, (select_strided,))
+"""Op -> its selectors."""

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 import numpy as np
 
 from cnncc.ir import Constant
-from cnncc.kernels.shared.spec import Call, Kernel, Packed, Selection, Site
+from cnncc.kernels.shared.spec import Call, Kernel, Packed, Rule, Selection, Site
 
 
 @dataclass(frozen=True)
@@ -26,11 +27,9 @@ class TakeConfig:
         return self.outer * (self.count if self.inner > 1 else 1)
 
 
-def select_take(site: Site) -> Selection | None:
+def select_take(site: Site) -> Selection:
     """take; a row per unit."""
     node = site.node
-    if node.op != "take":
-        return None
     old, axis = site.type().shape[1:], node.attrs["axis"]
     table = np.array(node.attrs["indices"], np.float32)
     config = TakeConfig(math.prod(old[:axis]), old[axis], len(table), math.prod(old[axis + 1 :]))
@@ -38,3 +37,9 @@ def select_take(site: Site) -> Selection | None:
     kernel = Kernel("take", f"take_f32_{site.target.isa}", config, config.units, 0)
     operands = (*site.values(node.inputs), packed.operand)
     return Selection((Call(node.name, kernel, operands, site.result),), (packed,), "rows from a table of places")
+
+
+RULES: Mapping[str, tuple[Rule, ...]] = {
+    "take": (select_take,),
+}
+"""Op -> its selectors."""

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping
 from dataclasses import dataclass
 
-from cnncc.kernels.shared.spec import Call, Kernel, Selection, Site
+from cnncc.kernels.shared.spec import Call, Kernel, Rule, Selection, Site
 
 
 @dataclass(frozen=True)
@@ -20,13 +21,17 @@ class TopkConfig:
     last: bool
 
 
-def select_topk(site: Site) -> Selection | None:
+def select_topk(site: Site) -> Selection:
     """topk; a position per unit."""
     node = site.node
-    if node.op != "topk":
-        return None
     shape, attrs = site.type().shape, node.attrs
     config = TopkConfig(shape[1], math.prod(shape[2:]), attrs["k"], attrs["largest"], attrs["indices"], attrs["last"])
     kernel = Kernel("topk", f"topk_f32_{site.target.isa}", config, config.pixels, 0)
     why = "one pass over the channels for each value"
     return Selection((Call(node.name, kernel, site.values(node.inputs), site.result),), (), why)
+
+
+RULES: Mapping[str, tuple[Rule, ...]] = {
+    "topk": (select_topk,),
+}
+"""Op -> its selectors."""

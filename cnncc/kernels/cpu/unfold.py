@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping
 from dataclasses import dataclass
 
-from cnncc.kernels.shared.spec import Call, Kernel, Selection, Site
+from cnncc.kernels.shared.spec import Call, Kernel, Rule, Selection, Site
 
 Pair = tuple[int, int]
 
@@ -28,11 +29,9 @@ class UnfoldConfig:
         return self.channels * math.prod(self.kernel) * self.out[0]
 
 
-def select_unfold(site: Site) -> Selection | None:
+def select_unfold(site: Site) -> Selection:
     """unfold; a row of one tap per unit."""
     node = site.node
-    if node.op != "unfold":
-        return None
     a, (channels, *size) = node.attrs, site.type().shape[1:]
     out = node.type.shape[2:]
     config = UnfoldConfig(
@@ -40,3 +39,9 @@ def select_unfold(site: Site) -> Selection | None:
     )
     kernel = Kernel("unfold", f"unfold_f32_{site.target.isa}", config, config.units, 0)
     return Selection((Call(node.name, kernel, site.values(node.inputs), site.result),), (), "a row of a tap at a time")
+
+
+RULES: Mapping[str, tuple[Rule, ...]] = {
+    "unfold": (select_unfold,),
+}
+"""Op -> its selectors."""

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 
 from cnncc.kernels.shared.modes import WINDOW_POOLS, WindowMode
-from cnncc.kernels.shared.spec import Call, Epilogue, Kernel, Selection, Site, blocks
+from cnncc.kernels.shared.spec import Call, Epilogue, Kernel, Rule, Selection, Site, blocks
 from cnncc.machines.targets import Target
 
 UNROLLED_TAPS = 9
@@ -128,11 +129,9 @@ class ArgmaxConfig:
     pad: tuple[int, int, int, int]
 
 
-def select_argmaxpool(site: Site) -> Selection | None:
+def select_argmaxpool(site: Site) -> Selection:
     """argmaxpool with any window."""
     node, target, source = site.node, site.target, site.type()
-    if node.op != "argmaxpool":
-        return None
     planes, out_size = blocks(source.shape[1], target.block), node.type.chw[1:]
     how = (node.attrs[name] for name in ("kernel", "stride", "dilation", "pad"))
     config = ArgmaxConfig(planes, target.block, target.lanes, source.chw[1:], out_size, *how)
@@ -141,10 +140,15 @@ def select_argmaxpool(site: Site) -> Selection | None:
     return Selection((call,), (), "each lane is a channel")
 
 
-def select_pool(site: Site) -> Selection | None:
+def select_pool(site: Site) -> Selection:
     """Max and average pooling with any window."""
-    if site.node.op not in WINDOW_POOLS:
-        return None
     config = configure(site, WINDOW_POOLS[site.node.op])
     call = Call(site.node.name, window_kernel(config, site.target), site.values(site.node.inputs), site.result)
     return Selection((call,), (), "each lane is a channel, bound by loads")
+
+
+RULES: Mapping[str, tuple[Rule, ...]] = {
+    **dict.fromkeys(WINDOW_POOLS, (select_pool,)),
+    "argmaxpool": (select_argmaxpool,),
+}
+"""Op -> its selectors."""

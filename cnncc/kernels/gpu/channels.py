@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 
-from cnncc.kernels.gpu.spec import VECTOR, GpuKernel, GpuSite, LaunchWork, View, grid_of, threads_for
+from cnncc.kernels.gpu.spec import VECTOR, GpuKernel, GpuRule, GpuSite, LaunchWork, View, grid_of, threads_for
 from cnncc.kernels.shared.modes import GLOBAL_POOLS, PoolMode
 from cnncc.kernels.shared.spec import Call, Selection
 
@@ -71,11 +72,9 @@ def _selection(site: GpuSite, family: str, name: str, config: Config, flops: int
     return Selection((Call(site.node.name, kernel, site.values(site.node.inputs), site.result, True),), (), why)
 
 
-def select_lrn(site: GpuSite) -> Selection | None:
+def select_lrn(site: GpuSite) -> Selection:
     """LRN; neighbouring threads read neighbouring pixels, and the blocks of channels around theirs."""
     node, attrs = site.node, site.node.attrs
-    if node.op != "lrn":
-        return None
     source, result = site.view(node.inputs[0]), site.view(node.name)
     total = site.batch * result.floats // VECTOR
     shape = (float(attrs["alpha"]), float(attrs["beta"]), float(attrs["k"]))
@@ -85,11 +84,9 @@ def select_lrn(site: GpuSite) -> Selection | None:
     return _selection(site, "lrn", name, config, flops, "one pass, neighbours from L1")
 
 
-def select_softmax(site: GpuSite) -> Selection | None:
+def select_softmax(site: GpuSite) -> Selection:
     """Softmax of a vector, or of every pixel of an image."""
     node = site.node
-    if node.op != "softmax":
-        return None
     source, result = site.view(node.inputs[0]), site.view(node.name)
     shared = result.pixels == 1
     threads = min(256, max(32, 1 << (result.channels - 1).bit_length())) if shared else 128
@@ -99,14 +96,20 @@ def select_softmax(site: GpuSite) -> Selection | None:
     return _selection(site, "softmax", f"softmax_f32_{result.label}", config, flops, why)
 
 
-def select_global_pool(site: GpuSite) -> Selection | None:
+def select_global_pool(site: GpuSite) -> Selection:
     """gap, gmp and gsum."""
     node = site.node
-    if node.op not in GLOBAL_POOLS:
-        return None
     source, result = site.view(node.inputs[0]), site.view(node.name)
     threads = min(256, max(32, 1 << (source.pixels - 1).bit_length()))
     config = GpuGlobalPoolConfig(GLOBAL_POOLS[node.op], site.batch, source, result, threads)
     name = f"global_{config.mode}pool_f32_{source.label}"
     flops = site.batch * source.floats
     return _selection(site, "global_pool", name, config, flops, "threads share a plane, a tree adds up")
+
+
+RULES: Mapping[str, tuple[GpuRule, ...]] = {
+    "lrn": (select_lrn,),
+    "softmax": (select_softmax,),
+    **dict.fromkeys(GLOBAL_POOLS, (select_global_pool,)),
+}
+"""Op -> its selectors."""

@@ -10,13 +10,14 @@ tensor cores, the sums stay float32; values in memory are float32 as before, wei
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 
 import numpy as np
 
 from cnncc.ir import Constant
 from cnncc.kernels.gpu.model import TENSOR_TILES, Estimate, GpuTile, Product, TensorTile, estimate, tiles
-from cnncc.kernels.gpu.spec import VECTOR, GpuKernel, GpuSite, LaunchWork, View, grid_of, threads_for
+from cnncc.kernels.gpu.spec import VECTOR, GpuKernel, GpuRule, GpuSite, LaunchWork, View, grid_of, threads_for
 from cnncc.kernels.shared.convolution import ConvGeometry, conv_geometry, conv_merge, densify, pad_channels
 from cnncc.kernels.shared.operands import Workspace
 from cnncc.kernels.shared.spec import Call, Epilogue, Packed, Selection, blocks
@@ -114,10 +115,8 @@ def pack_weights(weight: np.ndarray, config: GpuConvConfig) -> np.ndarray:
     return np.ascontiguousarray(tiled.transpose(0, 3, 1, 2, 4)).ravel()
 
 
-def select_conv(site: GpuSite) -> Selection | None:
+def select_conv(site: GpuSite) -> Selection:
     """Any convolution that the depthwise rule left; groups are merged until each fills whole blocks."""
-    if site.node.op != "conv":
-        return None
     groups, merge = site.node.attrs["groups"], conv_merge(site)
     weight = site.constant("weight")
     assert weight is not None
@@ -128,10 +127,8 @@ def select_conv(site: GpuSite) -> Selection | None:
     return Selection(calls, packed, why + merged)
 
 
-def select_transposed(site: GpuSite) -> Selection | None:
+def select_transposed(site: GpuSite) -> Selection:
     """A transposed convolution as one small convolution for each phase of its stride."""
-    if site.node.op != "conv_transpose":
-        return None
     calls: list[Call] = []
     packed: dict[str, Packed] = {}
     for geometry, part, suffix in transposed_phases(site):
@@ -250,3 +247,9 @@ def sum_kernel(config: GpuConvConfig, site: GpuSite) -> GpuKernel:
     name = f"sum_f32_{config.result.label}_{config.splits}"
     work = LaunchWork(bytes_ // 4, bytes_)
     return GpuKernel("sum", name, parts, grid[0], 0, grid, threads, work, loads=config.splits)
+
+
+RULES: Mapping[str, tuple[GpuRule, ...]] = {
+    "conv_transpose": (select_transposed,),
+}
+"""Op -> its selectors."""

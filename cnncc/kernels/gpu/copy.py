@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping
 from dataclasses import dataclass
 
-from cnncc.kernels.gpu.spec import GpuKernel, GpuSite, LaunchWork, View, grid_of, threads_for
+from cnncc.kernels.gpu.spec import GpuKernel, GpuRule, GpuSite, LaunchWork, View, grid_of, threads_for
 from cnncc.kernels.shared.arms import copied_arms
 from cnncc.kernels.shared.spec import Call, Selection
 
@@ -41,28 +42,26 @@ class GpuCopyConfig:
         return (self.channels + self.zeros) * self.result.pixels // self.lanes
 
 
-def select_copy(site: GpuSite) -> Selection | None:
-    """relayout, slice, concat (the arms that are not written in place), and reshapes that are not views."""
+def select_relayout(site: GpuSite) -> Selection:
+    """The same values in another order."""
     node = site.node
-    if node.op == "relayout":
-        return Selection((_copy(site, node.inputs[0], 0, node.type.shape[1], 0),), (), "between layouts")
-    if node.op == "slice":
-        start, stop = node.attrs["start"], node.attrs["stop"]
-        return Selection((_copy(site, node.inputs[0], start, stop - start, 0),), (), "channels that start no block")
-    if node.op == "concat":
-        return _concat(site)
-    if node.op in ("flatten", "reshape"):
-        return _as_they_lie(site)
-    return None
+    return Selection((_copy(site, node.inputs[0], 0, node.type.shape[1], 0),), (), "between layouts")
 
 
-def _concat(site: GpuSite) -> Selection:
+def select_slice(site: GpuSite) -> Selection:
+    """A slice that is no view."""
+    start, stop = site.node.attrs["start"], site.node.attrs["stop"]
+    call = _copy(site, site.node.inputs[0], start, stop - start, 0)
+    return Selection((call,), (), "channels that start no block")
+
+
+def select_concat(site: GpuSite) -> Selection:
     calls = [_copy(site, arm, 0, channels, at) for arm, channels, at in copied_arms(site, site.copies)]
     why = f"{len(site.node.inputs) - len(calls)} arms written in place, {len(calls)} copied"
     return Selection(tuple(calls), (), why)
 
 
-def _as_they_lie(site: GpuSite) -> Selection:
+def select_regrouping(site: GpuSite) -> Selection:
     """A plain value as so many channels of one pixel."""
     floats = math.prod(site.node.type.stored_shape[1:])
     views = [View(floats, 1, 1, 1, site.view(n).stride) for n in (site.node.inputs[0], site.node.name)]
@@ -85,3 +84,13 @@ def _call(site: GpuSite, name: str, source: View, result: View, what: tuple[int,
     label = f"copy_f32_c{source.block}_to_c{result.block}"
     kernel = GpuKernel("copy", label, config, grid[0], 0, grid, config.threads, work)
     return Call(site.node.name, kernel, site.values([name]), site.result, True)
+
+
+RULES: Mapping[str, tuple[GpuRule, ...]] = {
+    "relayout": (select_relayout,),
+    "slice": (select_slice,),
+    "concat": (select_concat,),
+    "flatten": (select_regrouping,),
+    "reshape": (select_regrouping,),
+}
+"""Op -> its selectors."""

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 import numpy as np
 
-from cnncc.kernels.gpu.spec import VECTOR, GpuKernel, GpuSite, LaunchWork
+from cnncc.kernels.gpu.spec import VECTOR, GpuKernel, GpuRule, GpuSite, LaunchWork
 from cnncc.kernels.shared.spec import Call, Epilogue, Packed, Selection
 
 
@@ -33,11 +34,9 @@ class GpuDenseConfig:
         return (-(-self.out // self.rows), -(-self.batch // self.images), 1)
 
 
-def select_dense(site: GpuSite) -> Selection | None:
+def select_dense(site: GpuSite) -> Selection:
     """fc of a vector, or of an image as it is stored: the columns of the weights are put into the same order."""
     node = site.node
-    if node.op != "fc":
-        return None
     weight, bias = site.constant("weight"), site.constant("bias")
     assert weight is not None
     source = site.view(node.inputs[0])
@@ -98,3 +97,9 @@ def _kernel(c: GpuDenseConfig, site: GpuSite) -> GpuKernel:
     bytes_ = 4 * c.out * c.depth + site.bytes_of(site.node.name, *site.node.inputs)
     work = LaunchWork(2 * c.batch * c.out * c.depth, bytes_)
     return GpuKernel("dense", name, c, c.grid[0] * c.grid[1], 0, c.grid, c.threads, work, loads=LOADS)
+
+
+RULES: Mapping[str, tuple[GpuRule, ...]] = {
+    "fc": (select_dense,),
+}
+"""Op -> its selectors."""

@@ -2,17 +2,19 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 import numpy as np
 
 from cnncc.ir import Constant
-from cnncc.kernels.gpu.spec import VECTOR, GpuKernel, GpuSite, LaunchWork, View, grid_of, threads_for
+from cnncc.kernels.gpu.spec import VECTOR, GpuKernel, GpuRule, GpuSite, LaunchWork, View, grid_of, threads_for
 from cnncc.kernels.shared.elementwise import affine_weights, label
 from cnncc.kernels.shared.operands import RawInput
 from cnncc.kernels.shared.spec import Call, Epilogue, Packed, Selection
-from cnncc.ops import ACTIVATIONS, ELEMENTWISE
+from cnncc.ops import TABLE
 from cnncc.ops.epilogue import own_count
+from cnncc.ops.traits import Kind
 
 
 @dataclass(frozen=True)
@@ -36,31 +38,32 @@ class GpuElementwiseConfig:
         return self.result.floats // self.lanes
 
 
-def select_elementwise(site: GpuSite) -> Selection | None:
-    """Activations, bn, merges, copies of a value, and the mean and std of an input."""
+def select_merge(site: GpuSite) -> Selection:
+    """Several values, element by element."""
     node = site.node
-    if node.op == "input":
-        return _normalize(site)
-    if node.op == "bn":
-        return _affine(site)
-    if node.op in ELEMENTWISE:
-        own = own_count(len(node.inputs), node.attrs)
-        return _elementwise(site, node.op, own, node.attrs["epilogue"])
-    if node.op in ACTIVATIONS:
-        return _elementwise(site, "first", 1, ((node.op, tuple(sorted(node.attrs.items()))),))
-    if node.op in ("identity", "dropout", "spread"):
-        return _elementwise(site, "first", 1, ())
-    return None
+    own = own_count(len(node.inputs), node.attrs)
+    return _elementwise(site, node.op, own, node.attrs["epilogue"])
 
 
-def _affine(site: GpuSite) -> Selection:
+def select_pointwise(site: GpuSite) -> Selection:
+    """An activation on its own: the only step of an epilogue."""
+    node = site.node
+    return _elementwise(site, "first", 1, ((node.op, tuple(sorted(node.attrs.items()))),))
+
+
+def select_unchanged(site: GpuSite) -> Selection:
+    """A copy of a value."""
+    return _elementwise(site, "first", 1, ())
+
+
+def select_bn(site: GpuSite) -> Selection:
     """bn as x scale + shift with both computed at compile time, in float64."""
     node, view = site.node, site.view(site.node.name)
     packed = affine_weights(site, view.blocks * view.block)
     return _elementwise(site, "affine", 1, node.attrs["epilogue"], packed)
 
 
-def _normalize(site: GpuSite) -> Selection:
+def select_normalize(site: GpuSite) -> Selection:
     """The mean and std of an input: (x - mean) / std as one multiply-add, on the way into the arena."""
     node = site.node
     channels = node.type.shape[1]
@@ -94,3 +97,16 @@ def _elementwise(site: GpuSite, start: str, own: int, epilogue: Epilogue, packed
     weights = tuple(p.operand for p in packed)
     call = Call(node.name, kernel, (*values, *weights, *site.values(node.inputs[own:])), site.result, True)
     return Selection((call,), packed, "one pass over memory")
+
+
+OF_KIND: Mapping[Kind, GpuRule] = {Kind.POINTWISE: select_pointwise, Kind.MERGE: select_merge}
+"""Kinds of ops that one kernel computes, whatever the op."""
+RULES: Mapping[str, tuple[GpuRule, ...]] = {
+    **{name: (OF_KIND[op.traits.kind],) for name, op in TABLE.items() if op.traits.kind in OF_KIND},
+    "input": (select_normalize,),
+    "bn": (select_bn,),
+    "identity": (select_unchanged,),
+    "dropout": (select_unchanged,),
+    "spread": (select_unchanged,),
+}
+"""Op -> its selectors."""

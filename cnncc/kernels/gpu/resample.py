@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 
-from cnncc.kernels.gpu.spec import VECTOR, GpuKernel, GpuSite, LaunchWork, View, grid_of, threads_for
+from cnncc.kernels.gpu.spec import VECTOR, GpuKernel, GpuRule, GpuSite, LaunchWork, View, grid_of, threads_for
 from cnncc.kernels.shared.modes import ResampleMode
+from cnncc.kernels.shared.resample import SETTINGS, label
 from cnncc.kernels.shared.spec import Call, Selection
 
 
@@ -29,24 +31,20 @@ class GpuResampleConfig:
         return self.batch * self.result.floats // VECTOR
 
 
-def select_resample(site: GpuSite) -> Selection | None:
+def select_resample(site: GpuSite) -> Selection:
     """crop, pad and upsample; a vector of channels of an output pixel per thread."""
-    node, attrs = site.node, site.node.attrs
-    if node.op not in ("crop", "pad", "upsample"):
-        return None
+    node = site.node
     source, result = site.view(node.inputs[0]), site.view(node.name)
     total = site.batch * result.floats // VECTOR
     config = GpuResampleConfig("crop", site.batch, source, result, threads_for(total, site.target))
-    if node.op == "crop":
-        config = replace(config, offset=(attrs["top"], attrs["left"]))
-    elif node.op == "pad":
-        config = replace(config, mode=attrs["mode"], offset=tuple(attrs["pad"][:2]), value=float(attrs["value"]))
-    else:
-        scale, aligned = tuple(attrs["scale"]), attrs["align_corners"]
-        config = replace(config, mode=attrs["mode"], scale=scale, align_corners=aligned)
-    label = "crop" if node.op == "crop" else f"{node.op}_{config.mode}"
+    config = replace(config, **SETTINGS[node.op](node.attrs))
     grid = grid_of(total, config.threads)
     work = LaunchWork(8 * total * VECTOR if config.mode == "bilinear" else 0, site.bytes_of(node.name, *node.inputs))
-    kernel = GpuKernel("resample", f"{label}_f32_{result.label}", config, grid[0], 0, grid, config.threads, work)
+    name = f"{label(node, config.mode)}_f32_{result.label}"
+    kernel = GpuKernel("resample", name, config, grid[0], 0, grid, config.threads, work)
     call = Call(node.name, kernel, site.values(node.inputs), site.result, True)
     return Selection((call,), (), "one pass over the output")
+
+
+RULES: Mapping[str, tuple[GpuRule, ...]] = dict.fromkeys(SETTINGS, (select_resample,))
+"""Op -> its selectors."""

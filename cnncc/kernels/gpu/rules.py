@@ -1,49 +1,48 @@
-"""Which GPU kernel computes a node: ordered rules, the first that answers wins."""
+"""Which GPU kernel computes a node: the rules of its op in order, of which the first that answers wins."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Mapping
 
+from cnncc.base.discovery import gathered
 from cnncc.base.errors import CnnccError
-from cnncc.kernels.gpu.channels import select_global_pool, select_lrn, select_softmax
-from cnncc.kernels.gpu.conv import select_conv, select_transposed
-from cnncc.kernels.gpu.copy import select_copy
-from cnncc.kernels.gpu.dense import select_dense
-from cnncc.kernels.gpu.elementwise import select_elementwise
-from cnncc.kernels.gpu.resample import select_resample
-from cnncc.kernels.gpu.spec import GpuSite
-from cnncc.kernels.gpu.window import select_depthwise, select_pool
+from cnncc.kernels import gpu
+from cnncc.kernels.gpu.conv import select_conv
+from cnncc.kernels.gpu.spec import GpuRule, GpuSite
+from cnncc.kernels.gpu.window import select_depthwise
 from cnncc.kernels.gpu.winograd import select_winograd
 from cnncc.kernels.shared.spec import Selection
+from cnncc.ops import TABLE
+from cnncc.ops.traits import Finite
 
-RULES: tuple[Callable[[GpuSite], Selection | None], ...] = (
-    select_depthwise,  # before conv, which would merge groups into a dense one
+CONV: tuple[GpuRule, ...] = (
+    select_depthwise,  # before the others, which would merge groups into a dense one
     select_winograd,  # before the direct kernel, which it must beat
     select_conv,
-    select_transposed,
-    select_dense,
-    select_pool,
-    select_global_pool,
-    select_lrn,
-    select_softmax,
-    select_elementwise,
-    select_resample,
-    select_copy,
 )
+RULES: Mapping[str, tuple[GpuRule, ...]] = {**gathered(gpu, "RULES", without=("rules",)), "conv": CONV}
+"""Op -> its rules: those that the files of kernels have under this name."""
 
 
-UNBOUNDED = frozenset({"log", "reciprocal", "power", "acosh", "div", "mod", "fmod"})
-"""Ops that are not finite at 0, which is what fills up the last vector of channels."""
+def without_kernel(op: str) -> str:
+    """Why an op has no GPU kernel; empty if it has one."""
+    if TABLE[op].traits.finite is Finite.NOT_AT_ZERO:
+        return "it is not finite at 0, which is what fills up the last vector of channels"
+    return "" if op in RULES or op in PLACED else "no kernel is written yet"
+
+
+PLACED = frozenset({"const"})
+"""Ops that are computed nowhere: their values lie in the weights."""
 
 
 def select(site: GpuSite) -> Selection:
-    """The kernel calls of a node. CnnccError for an op without a rule."""
-    names = {site.node.op, *(name for name, _ in site.node.attrs.get("epilogue", ()))}
-    for rule in RULES if not names & UNBOUNDED else ():
-        selection = rule(site)
-        if selection is not None:
-            return selection
+    """The kernel calls of a node. CnnccError for an op without a kernel."""
     node = site.node
-    raise CnnccError(
-        f"{'+'.join(sorted(names))} has no GPU kernel", node.span, node.stack, "a target that is a processor has one"
-    )
+    steps = [name for name, _ in node.attrs.get("epilogue", ())]
+    if not any(map(without_kernel, (node.op, *steps))):
+        for rule in RULES[node.op]:
+            selection = rule(site)
+            if selection is not None:
+                return selection
+    names = "+".join(sorted({node.op, *steps}))
+    raise CnnccError(f"{names} has no GPU kernel", node.span, node.stack, "a target that is a processor has one")

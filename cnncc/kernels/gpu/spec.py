@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 
 from cnncc.kernels.gpu.model import Estimate, Product, estimate, stream_estimate
-from cnncc.kernels.shared.spec import Kernel, Place
+from cnncc.kernels.shared.spec import Kernel, Place, Selection
 from cnncc.machines.gpus import Gpu
 from cnncc.plan import Slot
 
@@ -101,6 +101,10 @@ class GpuSite(Place[Gpu]):
     def bytes_of(self, *names: str) -> int:
         """Bytes of the values together."""
         return sum(4 * math.prod(self.graph[n].type.stored_shape) for n in names)
+
+
+GpuRule = Callable[[GpuSite], Selection | None]
+"""Chooses the kernels of a node, or leaves it to the next rule of its op."""
 
 
 def grid_of(total: int, threads: int) -> tuple[int, int, int]:

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 import numpy as np
 
-from cnncc.kernels.gpu.spec import GpuKernel, GpuSite, LaunchWork, View, grid_of, threads_for
+from cnncc.kernels.gpu.spec import GpuKernel, GpuRule, GpuSite, LaunchWork, View, grid_of, threads_for
 from cnncc.kernels.shared.convolution import pad_channels
 from cnncc.kernels.shared.modes import WINDOW_POOLS, WindowMode
 from cnncc.kernels.shared.spec import Call, Epilogue, Packed, Selection
@@ -83,7 +84,7 @@ def _kernel(config: GpuWindowConfig, site: GpuSite) -> GpuKernel:
 def select_depthwise(site: GpuSite) -> Selection | None:
     """conv with one input and one output channel per group, and more than one group."""
     node = site.node
-    if node.op != "conv" or site.type().block == 1 or site.type().shape[1] == 1:
+    if site.type().block == 1 or site.type().shape[1] == 1:
         return None
     if not node.attrs["groups"] == site.type().shape[1] == node.attrs["out"]:
         return None
@@ -107,10 +108,14 @@ def select_depthwise(site: GpuSite) -> Selection | None:
     return Selection((call,), tuple(packed), f"depthwise: {config.strip} rows a thread, bound by memory")
 
 
-def select_pool(site: GpuSite) -> Selection | None:
+def select_pool(site: GpuSite) -> Selection:
     """Max and average pooling with any window."""
-    if site.node.op not in WINDOW_POOLS:
-        return None
     config = _configure(site, WINDOW_POOLS[site.node.op])
     call = Call(site.node.name, _kernel(config, site), site.values(site.node.inputs), site.result, True)
     return Selection((call,), (), f"{config.strip} rows a thread, bound by memory")
+
+
+RULES: Mapping[str, tuple[GpuRule, ...]] = {
+    **dict.fromkeys(WINDOW_POOLS, (select_pool,)),
+}
+"""Op -> its selectors."""

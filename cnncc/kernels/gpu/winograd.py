@@ -69,8 +69,8 @@ class _Candidate:
 
 def select_winograd(site: GpuSite) -> Selection | None:
     """A dense 3x3 convolution with stride 1, if fewer multiplications are worth two more passes over memory."""
-    node, attrs = site.node, site.node.attrs
-    if node.op != "conv" or site.options.dtype != "float32" or site.type().block != VECTOR or attrs["groups"] != 1:
+    attrs = site.node.attrs
+    if site.options.dtype != "float32" or site.type().block != VECTOR or attrs["groups"] != 1:
         return None
     if (attrs["kernel"], attrs["stride"], attrs["dilation"]) != ((3, 3), (1, 1), (1, 1)):
         return None

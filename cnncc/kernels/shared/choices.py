@@ -26,7 +26,7 @@ class ConvKey:
     groups: int
 
 
-class Choice(Protocol):
+class KernelChoice(Protocol):
     """How a layer is computed: a frozen dataclass of plain values, which only its algorithm understands."""
 
     @property
@@ -38,7 +38,7 @@ class Choice(Protocol):
 class Given:
     """A choice that takes the model's place, and why."""
 
-    choice: Choice
+    choice: KernelChoice
     why: str
 
 

@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+
 import numpy as np
 
 from cnncc.kernels.shared.convolution import pad_channels
 from cnncc.kernels.shared.spec import Epilogue, Packed, Place
 from cnncc.machines import Machine
+from cnncc.ops import TABLE
+from cnncc.ops.traits import Finite
 
 MOST_NAMED = 4
 """Steps of an epilogue that stand in the name of a kernel."""
@@ -17,6 +21,11 @@ def label(start: str, epilogue: Epilogue) -> str:
     steps = [name for name, _ in epilogue]
     more = [f"{len(steps) - MOST_NAMED}_more"] if len(steps) > MOST_NAMED else []
     return "_".join([start if start != "first" else "map", *steps[:MOST_NAMED], *more])
+
+
+def finite(steps: Iterable[str]) -> bool:
+    """Whether ops of one element each are finite wherever their arguments are."""
+    return all(TABLE[name].traits.finite is Finite.ALWAYS for name in steps if name in TABLE)
 
 
 def affine_weights(site: Place[Machine], width: int) -> tuple[Packed, Packed]:

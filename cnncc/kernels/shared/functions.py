@@ -15,7 +15,7 @@ from cnncc.kernels.shared.arithmetic import exp, full_log, horner, vector_of, vm
 from cnncc.kernels.shared.builder import Expr, KernelBuilder, splat
 from cnncc.kernels.shared.pairs import power
 from cnncc.kernels.shared.wide import number, widened
-from cnncc.ops.activation import FURTHEST
+from cnncc.ops.elementary import FURTHEST
 
 Function = Callable[..., Expr]
 
@@ -195,19 +195,9 @@ def atanh(k: KernelBuilder, x: Expr, lanes: int) -> Expr:
     return _signed(k, k.let(log1p(k, share, lanes) * splat(0.5, lanes)), x, lanes)
 
 
-def shrink(k: KernelBuilder, x: Expr, lanes: int, shift: float, edge: float) -> Expr:
-    """x + shift below -edge, x - shift above edge, else 0; NaN stays."""
-    inside = k.let(tirx.Select(tirx.isnan(x), x, splat(0.0, lanes)))
-    lower = k.let(tirx.Select(x < splat(-edge, lanes), x + splat(shift, lanes), inside))
-    return k.let(tirx.Select(x > splat(edge, lanes), x - splat(shift, lanes), lower))
-
-
 FUNCTIONS: Mapping[str, Function] = {
-    "round_down": lambda k, x, n: k.let(tirx.floor(x)),
-    "round_up": lambda k, x, n: k.let(tirx.ceil(x)),
-    "round_to_zero": lambda k, x, n: k.let(tirx.trunc(x)),
-    "round": lambda k, x, n: k.let(tirx.nearbyint(x)),
+    "log": full_log,
     "power": lambda k, x, n, exponent: power(k, x, splat(exponent, n), n),
-    **{f.__name__: f for f in (sign, sin, cos, tan, asin, acos, atan, sinh, cosh, asinh, acosh, atanh, shrink)},
+    **{f.__name__: f for f in (sign, sin, cos, tan, asin, acos, atan, sinh, cosh, asinh, acosh, atanh)},
 }
-"""Name of an op -> its value of a vector; its attributes come as keywords."""
+"""Name -> the value of a vector, for formulas of pointwise ops; numbers that it takes come last."""

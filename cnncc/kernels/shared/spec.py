@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import hashlib
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Generic, TypeVar
 
 import numpy as np
 
 from cnncc.ir import Constant, Graph, Node, TensorType
-from cnncc.kernels.shared.choices import Choice, Choices, Given, conv_key
+from cnncc.kernels.shared.choices import Choices, Given, KernelChoice, conv_key
 from cnncc.kernels.shared.operands import NodeValue, Operand, PackedWeight
 from cnncc.machines import Machine
 from cnncc.machines.targets import Target
@@ -98,7 +98,7 @@ class Selection:
     calls: tuple[Call, ...]
     weights: tuple[Packed, ...]
     why: str
-    choice: Choice | None = None
+    choice: KernelChoice | None = None
     """What was chosen for an op that has several algorithms; None for other ops."""
 
 
@@ -160,6 +160,10 @@ class Site(Place[Target]):
     def given(self) -> Given | None:
         """The choice for a conv node that takes the place of the model's."""
         return self.choices.get(conv_key(self.node, self.type())) if self.choices else None
+
+
+Rule = Callable[[Site], Selection | None]
+"""Chooses the kernels of a node, or leaves it to the next rule of its op."""
 
 
 def blocks(channels: int, block: int) -> int:

@@ -1,51 +1,18 @@
-"""What each ONNX op is here: one rule an op, one family a file."""
+"""What each ONNX op is here: one rule an op, one family a file. A file may say in WRITTEN how ops are written, too."""
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Callable, Mapping
 
-from cnncc.frontends.onnx.convert import (
-    arithmetic,
-    convolutions,
-    dense,
-    detect,
-    logic,
-    microsoft,
-    norms,
-    patches,
-    pointwise,
-    quantize,
-    reduce,
-    resize,
-    rows,
-    sample,
-    scans,
-    shapes,
-    slices,
-    windows,
-)
+from cnncc.base.discovery import gathered
+from cnncc.frontends.onnx.convert import microsoft
 from cnncc.frontends.onnx.schema import DOMAINS
 from cnncc.frontends.onnx.site import Site, Tensor
 
-RULES: Mapping[str, Callable[[Site], Tensor | list[Tensor]]] = {
-    **windows.RULES,
-    **convolutions.RULES,
-    **dense.RULES,
-    **norms.RULES,
-    **pointwise.RULES,
-    **arithmetic.RULES,
-    **logic.RULES,
-    **reduce.RULES,
-    **scans.RULES,
-    **resize.RULES,
-    **shapes.RULES,
-    **slices.RULES,
-    **quantize.RULES,
-    **sample.RULES,
-    **rows.RULES,
-    **patches.RULES,
-    **detect.RULES,
-}
+APART = ("microsoft", "sequences")
+"""Files whose rules are for another domain, or for what is no tensor."""
+RULES: Mapping[str, Callable[[Site], Tensor | list[Tensor]]] = gathered(sys.modules[__name__], "RULES", without=APART)
 """Every ONNX op that may be computed; what depends on known tensors only is evaluated by `onnx_fold.py`."""
 RULES_OF: Mapping[str, Mapping[str, Callable[[Site], Tensor | list[Tensor]]]] = {
     **dict.fromkeys(DOMAINS, RULES),

@@ -11,20 +11,17 @@ from cnncc.frontends.onnx.convert.arms import merged
 from cnncc.frontends.onnx.site import Site, Tensor
 from cnncc.frontends.onnx.values import Unsupported, Value, broadcast
 from cnncc.ops.activation import LARGEST
+from cnncc.ops.onnx import Onnx
+from cnncc.ops.pointwise import RECORDS
 
 Rule = Callable[[Site], Tensor]
 
 
-def same(op: str) -> Rule:
-    """An op that has the same meaning here, without numbers."""
-    return lambda site: site.pointwise(op, site.value(0))
-
-
-def numbered(op: str, **names: tuple[str, float]) -> Rule:
-    """An op with numbers: ours = (ONNX's, its default there)."""
+def named(op: str, onnx: Onnx) -> Rule:
+    """A pointwise op that ONNX has too."""
 
     def rule(site: Site) -> Value:
-        given = {ours: site.number(theirs, default) for ours, (theirs, default) in names.items()}
+        given = {ours: site.number(theirs, default) for theirs, (ours, default) in onnx.numbers.items()}
         return site.pointwise(op, site.value(0), **given)
 
     return rule
@@ -171,21 +168,6 @@ def unchanged(site: Site) -> Tensor:
 
 
 RULES: Mapping[str, Rule] = {
-    **{
-        theirs: same(ours)
-        for theirs, ours in {
-            "Relu": "relu", "Sigmoid": "sigmoid", "Tanh": "tanh", "HardSwish": "hard_swish", "Mish": "mish",
-            "Softplus": "softplus", "Softsign": "softsign", "Exp": "exp", "Log": "log", "Sqrt": "sqrt",
-            "Reciprocal": "reciprocal", "Abs": "abs", "Erf": "erf",
-            "Floor": "round_down", "Ceil": "round_up", "Round": "round", "Sign": "sign",
-            "Sin": "sin", "Cos": "cos", "Tan": "tan", "Asin": "asin", "Acos": "acos", "Atan": "atan",
-            "Sinh": "sinh", "Cosh": "cosh", "Asinh": "asinh", "Acosh": "acosh", "Atanh": "atanh",
-        }.items()
-    },
-    "LeakyRelu": numbered("leaky_relu", slope=("alpha", 0.01)),
-    "HardSigmoid": numbered("hard_sigmoid", alpha=("alpha", 0.2), beta=("beta", 0.5)),
-    "Elu": numbered("elu", alpha=("alpha", 1.0)),
-    "ThresholdedRelu": numbered("thresholded_relu", alpha=("alpha", 1.0)),
     "Neg": lambda site: site.pointwise("affine", site.value(0), scale=-1.0),
     "Clip": clip,
     "Selu": selu,
@@ -199,5 +181,6 @@ RULES: Mapping[str, Rule] = {
     "Max": merge("max"),
     "Min": merge("min"),
     "Mean": mean,
-}  # fmt: skip
-"""Of one result each."""
+    **{r.onnx.name: named(r.name, r.onnx) for r in RECORDS.values() if r.onnx},
+}
+"""Of one result each. What an op says of itself comes last: a rule may stand here for what it became an op of."""

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Callable, Mapping
+from typing import Any
 
 from tvm import tirx
 from tvm.tirx import PrimFunc
@@ -40,3 +42,7 @@ def lower(c: ArgmaxConfig, symbol: str) -> PrimFunc:
                 to: Expr = (u * c.out_size[1] + x) * c.block + v
                 result.store(to, place.load(0, c.lanes), c.lanes)
     return k.finish(symbol)
+
+
+LOWER: Mapping[str, Callable[[Any, str], PrimFunc]] = {"argmaxpool": lower}
+"""Family of a kernel -> its lowering."""

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import operator
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
+from typing import Any
 
 from tvm import tirx
 from tvm.tirx import PrimFunc
@@ -145,3 +146,11 @@ def _pool_plane(k: KernelBuilder, c: GlobalPoolConfig, source: Buffer, start: Ex
         acc.store(slots[a], combine(acc.load(slots[a], c.lanes), value), c.lanes)
     parts = [acc.load(slot, c.lanes) for slot in slots]
     return k.let(combine(combine(parts[0], parts[1]), combine(parts[2], parts[3])))
+
+
+LOWER: Mapping[str, Callable[[Any, str], PrimFunc]] = {
+    "lrn": lower_lrn,
+    "softmax": lower_softmax,
+    "global_pool": lower_global_pool,
+}
+"""Family of a kernel -> its lowering."""

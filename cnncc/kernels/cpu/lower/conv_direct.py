@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
+from typing import Any
 
 from tvm import tirx
 from tvm.tirx import PrimFunc
@@ -262,3 +263,7 @@ class _Conv:
             each(k, (t.rows, t.columns, c.block // c.lanes), looped, vector)
 
         each(k, (t.size,), looped, block)
+
+
+LOWER: Mapping[str, Callable[[Any, str], PrimFunc]] = {"conv_direct": lower}
+"""Family of a kernel -> its lowering."""

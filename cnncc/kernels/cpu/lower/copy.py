@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Mapping
+from typing import Any
+
 from tvm.tirx import PrimFunc
 
 from cnncc.kernels.cpu.copy import CopyConfig
@@ -44,3 +47,7 @@ def _move(k: KernelBuilder, c: CopyConfig, source: Buffer, result: Buffer, unit:
     else:
         with k.loop(c.pixels) as p:
             result.store(to + p * c.to_block, source.load(at + p * c.from_block))
+
+
+LOWER: Mapping[str, Callable[[Any, str], PrimFunc]] = {"copy": lower}
+"""Family of a kernel -> its lowering."""

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from typing import Any
 
 from tvm import tirx
 from tvm.tirx import PrimFunc
@@ -123,3 +125,7 @@ class _Dense:
             loads.append(part.load(0, c.lanes))
         local.store(0, apply_epilogue(k, value, c.epilogue, loads, c.lanes), c.lanes)
         copy_floats(k, local, 0, self.result, to, lanes)
+
+
+LOWER: Mapping[str, Callable[[Any, str], PrimFunc]] = {"dense": lower}
+"""Family of a kernel -> its lowering."""

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Mapping
+from typing import Any
+
 from tvm import tirx
 from tvm.tirx import PrimFunc
 
@@ -91,3 +94,7 @@ def lower_normalize(c: NormalizeConfig, symbol: str) -> PrimFunc:
                 at = first + i * lanes + start
                 result.store(at, source.load(at, lanes) * splat(a, lanes) + splat(b, lanes), lanes)
     return k.finish(symbol)
+
+
+LOWER: Mapping[str, Callable[[Any, str], PrimFunc]] = {"elementwise": lower, "normalize": lower_normalize}
+"""Family of a kernel -> its lowering."""

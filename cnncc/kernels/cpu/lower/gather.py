@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Mapping
+from typing import Any
 
 from tvm import tirx
 from tvm.tirx import PrimFunc
@@ -84,3 +85,7 @@ def _write(k: KernelBuilder, c: ScatterConfig, source: Buffer, at: Expr, result:
             old = k.let(result.load(to + i * lanes + first, lanes))
             new = k.let(source.load(at + i * lanes + first, lanes))
             result.store(to + i * lanes + first, COMBINE[c.reduction](old, new), lanes)
+
+
+LOWER: Mapping[str, Callable[[Any, str], PrimFunc]] = {"gather": lower_gather, "scatter": lower_scatter}
+"""Family of a kernel -> its lowering."""

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import operator
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
+from typing import Any
 
 from tvm import tirx
 from tvm.tirx import PrimFunc
@@ -59,3 +60,7 @@ def _mean(k: KernelBuilder, c: GroupNormConfig, source: Buffer, start: Expr, ter
         with k.loop(rest) as p:
             total.store(0, total.load(0) + term(source.load(at + (p + first)), 1))
     return k.let(total.load(0) * splat(1.0 / (c.channels * c.pixels), 1))
+
+
+LOWER: Mapping[str, Callable[[Any, str], PrimFunc]] = {"group_norm": lower}
+"""Family of a kernel -> its lowering."""

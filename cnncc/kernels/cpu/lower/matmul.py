@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Mapping
+from typing import Any
+
 from tvm.tirx import PrimFunc
 
 from cnncc.kernels.cpu.lower.micro import Sums
@@ -54,3 +57,7 @@ def _rows(
                 for v in range(vectors):
                     value = sums.acc.load((r * vectors + v) * lanes, lanes)
                     result.store((row + r) * c.columns + column + v * lanes, value, lanes)
+
+
+LOWER: Mapping[str, Callable[[Any, str], PrimFunc]] = {"matmul": lower}
+"""Family of a kernel -> its lowering."""

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Mapping
+from typing import Any
+
 from tvm import tirx
 from tvm.tirx import PrimFunc
 
@@ -116,3 +119,7 @@ def lower_rows(c: NmsRowsConfig, symbol: str) -> PrimFunc:
         with k.loop(3 * count - first) as i:
             result.store(first + i, splat(NONE, 1))
     return k.finish(symbol)
+
+
+LOWER: Mapping[str, Callable[[Any, str], PrimFunc]] = {"nms": lower, "nms_rows": lower_rows}
+"""Family of a kernel -> its lowering."""

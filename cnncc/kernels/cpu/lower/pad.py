@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Mapping
+from typing import Any
+
 from tvm.tirx import PrimFunc
 
 from cnncc.kernels.cpu.conv_direct import PadConfig
@@ -20,3 +23,7 @@ def lower(config: PadConfig, symbol: str) -> PrimFunc:
         window = ImageWindow(1, c.block, c.in_size, c.size, c.origin[1], outside=0.0)
         gather_rows(k, image, result, window, Corner(unit, c.origin[0]), k.let(unit * plane))
     return k.finish(symbol)
+
+
+LOWER: Mapping[str, Callable[[Any, str], PrimFunc]] = {"pad": lower}
+"""Family of a kernel -> its lowering."""

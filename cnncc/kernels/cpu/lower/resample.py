@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Mapping
+from typing import Any
+
 from tvm import tirx
 from tvm.tirx import PrimFunc
 
@@ -95,3 +98,7 @@ class _Resample:
             a, b = k.let(self.load(plane, iy, left, v)), self.load(plane, iy, right, v)
             rows.append(k.let(a + (b - a) * share))
         return rows[0] + (rows[1] - rows[0]) * splat(down, c.lanes)
+
+
+LOWER: Mapping[str, Callable[[Any, str], PrimFunc]] = {"resample": lower}
+"""Family of a kernel -> its lowering."""

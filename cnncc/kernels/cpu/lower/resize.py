@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Callable, Mapping
+from typing import Any
 
 from tvm import tirx
 from tvm.tirx import PrimFunc
@@ -46,3 +48,7 @@ def _tap(k: KernelBuilder, table: list[Buffer], at: Expr) -> tuple[Expr, Expr]:
     """Index and share of a tap."""
     index, share = table
     return k.let(tirx.Cast("int32", index.load(at))), k.let(share.load(at))
+
+
+LOWER: Mapping[str, Callable[[Any, str], PrimFunc]] = {"resize": lower}
+"""Family of a kernel -> its lowering."""

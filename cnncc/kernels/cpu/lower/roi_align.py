@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from typing import Any
 
 from tvm import tirx
 from tvm.tirx import PrimFunc
@@ -138,3 +140,7 @@ class _RoiAlign:
 def real(number: Expr) -> Expr:
     """A whole number as a float32."""
     return splat(number, 1) if isinstance(number, int) else tirx.Cast("float32", number)
+
+
+LOWER: Mapping[str, Callable[[Any, str], PrimFunc]] = {"roi_align": lower}
+"""Family of a kernel -> its lowering."""

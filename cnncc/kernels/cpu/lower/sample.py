@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Mapping
+from typing import Any
 
 from tvm import tirx
 from tvm.tirx import PrimFunc
@@ -138,3 +139,7 @@ def cubic(k: KernelBuilder, fraction: Expr, tap: int) -> Expr:
     if tap in (0, 1):
         return k.let((splat(a + 2, 1) * x - splat(a + 3, 1)) * x * x + splat(1.0, 1))
     return k.let(((splat(a, 1) * x - splat(5 * a, 1)) * x + splat(8 * a, 1)) * x - splat(4 * a, 1))
+
+
+LOWER: Mapping[str, Callable[[Any, str], PrimFunc]] = {"sample": lower}
+"""Family of a kernel -> its lowering."""

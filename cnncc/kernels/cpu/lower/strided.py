@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Callable, Mapping
+from typing import Any
 
 from tvm.tirx import PrimFunc
 
@@ -29,3 +31,7 @@ def lower(c: StridedConfig, symbol: str) -> PrimFunc:
             with k.loop(width) as x:
                 result.store(to + x, source.load(at + x * step))
     return k.finish(symbol)
+
+
+LOWER: Mapping[str, Callable[[Any, str], PrimFunc]] = {"strided": lower}
+"""Family of a kernel -> its lowering."""

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Mapping
+from typing import Any
+
 from tvm import tirx
 from tvm.tirx import PrimFunc
 
@@ -26,3 +29,7 @@ def lower(c: TakeConfig, symbol: str) -> PrimFunc:
                 place = k.let(tirx.Cast("int32", table.load(i)))
                 result.store(u * c.count + i, source.load(u * c.size + place))
     return k.finish(symbol)
+
+
+LOWER: Mapping[str, Callable[[Any, str], PrimFunc]] = {"take": lower}
+"""Family of a kernel -> its lowering."""

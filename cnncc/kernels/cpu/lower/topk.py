@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Mapping
+from typing import Any
+
 from tvm import tirx
 from tvm.tirx import PrimFunc
 
@@ -47,3 +50,7 @@ def _before(c: TopkConfig, a: Expr, b: Expr) -> Expr:
 def _equal(a: Expr, b: Expr) -> Expr:
     """Whether neither comes before the other."""
     return tirx.any(a == b, tirx.all(tirx.isnan(a), tirx.isnan(b)))
+
+
+LOWER: Mapping[str, Callable[[Any, str], PrimFunc]] = {"topk": lower}
+"""Family of a kernel -> its lowering."""

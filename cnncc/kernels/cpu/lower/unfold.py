@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Callable, Mapping
+from typing import Any
 
 from tvm import tirx
 from tvm.tirx import PrimFunc
@@ -45,3 +47,7 @@ def lower(c: UnfoldConfig, symbol: str) -> PrimFunc:
 def _steps(c: UnfoldConfig, distance: Expr) -> Expr:
     """Windows that begin before a column which is that far from the first window's."""
     return (distance + (c.stride[1] - 1)) // c.stride[1]
+
+
+LOWER: Mapping[str, Callable[[Any, str], PrimFunc]] = {"unfold": lower}
+"""Family of a kernel -> its lowering."""

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Mapping
 from contextlib import nullcontext
 from dataclasses import dataclass
+from typing import Any
 
 from tvm import tirx
 from tvm.tirx import PrimFunc
@@ -211,3 +213,7 @@ class _Window:
             return kernel
         start = at * c.stride[axis] - pad
         return self.k.let(vmin(start + kernel, size) - vmax(start, 0))
+
+
+LOWER: Mapping[str, Callable[[Any, str], PrimFunc]] = {"window": lower}
+"""Family of a kernel -> its lowering."""

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
+from typing import Any
 
 from tvm.tirx import PrimFunc
 
@@ -186,3 +187,7 @@ class _Winograd(Transform):
         c = self.c
         loads = [e.load(index, c.lanes) for e in self.extras]
         self.result.store(index, apply_epilogue(self.k, value, c.epilogue, loads, c.lanes), c.lanes)
+
+
+LOWER: Mapping[str, Callable[[Any, str], PrimFunc]] = {"winograd": lower}
+"""Family of a kernel -> its lowering."""

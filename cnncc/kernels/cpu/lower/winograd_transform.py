@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from fractions import Fraction
+from typing import Any
 
 from tvm import tirx
 from tvm.tirx import PrimFunc
@@ -145,3 +146,7 @@ class _Input(Transform):
 def _mirrored(a: tuple[Fraction, ...], b: tuple[Fraction, ...]) -> bool:
     """Whether b is a with the signs of its odd entries turned (and a has odd entries at all)."""
     return any(a[1::2]) and all(x == (-y if i % 2 else y) for i, (x, y) in enumerate(zip(a, b, strict=True)))
+
+
+LOWER: Mapping[str, Callable[[Any, str], PrimFunc]] = {"winograd_input": lower_input}
+"""Family of a kernel -> its lowering."""

@@ -7,32 +7,10 @@ from typing import Any
 
 from tvm.tirx import PrimFunc
 
-from cnncc.kernels.gpu.lower import (
-    channels,
-    conv,
-    copy,
-    dense,
-    elementwise,
-    epilogue,
-    resample,
-    tensor_conv,
-    window,
-    winograd,
-)
+from cnncc.base.discovery import gathered
+from cnncc.kernels import gpu
+from cnncc.kernels.gpu import lower
 
-LOWER: Mapping[str, Callable[[Any, str], PrimFunc]] = {
-    "conv": conv.lower,
-    "tensor_conv": tensor_conv.lower,
-    "sum": epilogue.lower_sum,
-    "winograd_input": winograd.lower_input,
-    "winograd_output": winograd.lower_output,
-    "window": window.lower,
-    "dense": dense.lower,
-    "lrn": channels.lower_lrn,
-    "softmax": channels.lower_softmax,
-    "global_pool": channels.lower_global_pool,
-    "elementwise": elementwise.lower,
-    "resample": resample.lower,
-    "copy": copy.lower,
-}
-"""Family of a `GpuKernel` -> its lowering."""
+LOWER: Mapping[str, Callable[[Any, str], PrimFunc]] = {**gathered(lower, "LOWER"), **gathered(gpu, "LOWER")}
+"""Family of a kernel -> its lowering. One of few lines may stand beside the choice of its kernel, and import TVM where
+it is called."""

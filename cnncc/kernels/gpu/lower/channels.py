@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from functools import partial
+from typing import Any
 
 from tvm import tirx
 from tvm.tirx import PrimFunc
@@ -193,3 +194,11 @@ def lower_global_pool(c: GpuGlobalPoolConfig, symbol: str) -> PrimFunc:
             finals = [value * splat(1.0 / c.source.pixels, 1) for value in finals]
         store_vector(k, result, image * (c.result.stride // VECTOR) + block, finals)
     return k.finish(symbol)
+
+
+LOWER: Mapping[str, Callable[[Any, str], PrimFunc]] = {
+    "lrn": lower_lrn,
+    "softmax": lower_softmax,
+    "global_pool": lower_global_pool,
+}
+"""Family of a kernel -> its lowering."""

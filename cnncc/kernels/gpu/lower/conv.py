@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from typing import Any
 
@@ -241,3 +241,7 @@ class Conv:
 def divmod_flipped(k: CudaBuilder, value: Expr, divisor: int) -> tuple[Expr, Expr]:
     quotient, remainder = divmod_(k, value, divisor)
     return remainder, quotient
+
+
+LOWER: Mapping[str, Callable[[Any, str], PrimFunc]] = {"conv": lower}
+"""Family of a kernel -> its lowering."""

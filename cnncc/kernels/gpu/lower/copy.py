@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from typing import Any
 
 from tvm.tirx import PrimFunc
 
@@ -71,3 +73,7 @@ class _Copy:
 def _index(k: CudaBuilder, view: View, channel: Expr, pixel: Expr) -> Expr:
     block, lane = divmod_(k, channel, view.block)
     return (block * view.pixels + pixel) * view.block + lane if view.block > 1 else channel * view.pixels + pixel
+
+
+LOWER: Mapping[str, Callable[[Any, str], PrimFunc]] = {"copy": lower}
+"""Family of a kernel -> its lowering."""

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Mapping
+from typing import Any
+
 from tvm.tirx import PrimFunc
 
 from cnncc.kernels.gpu.dense import GpuDenseConfig
@@ -89,3 +92,7 @@ class _Dense:
                 extras = [e.load(image * s + row) for e, s in zip(self.extras, c.extras, strict=True)]
                 value = apply_epilogue(k, value, c.epilogue, extras, 1)
                 self.result.store(image * c.result_stride + row, value)
+
+
+LOWER: Mapping[str, Callable[[Any, str], PrimFunc]] = {"dense": lower}
+"""Family of a kernel -> its lowering."""

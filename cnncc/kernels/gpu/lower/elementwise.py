@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Mapping
 from typing import Any
 
 from tvm.tirx import PrimFunc
@@ -45,3 +46,7 @@ def _combined(k: CudaBuilder, start: str, values: list[Any]) -> Expr:
         first, scale, shift = values
         return first * scale + shift
     return merged(k, start, values, 1)
+
+
+LOWER: Mapping[str, Callable[[Any, str], PrimFunc]] = {"elementwise": lower}
+"""Family of a kernel -> its lowering."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Mapping
 from typing import Any
 
 from tvm.tirx import PrimFunc
@@ -66,3 +67,7 @@ def lower_sum(c: SumConfig, symbol: str) -> PrimFunc:
         finals = finished(k, sums, bias, block, extras, c.epilogue)
         store_vector(k, result, image * (c.result.stride // VECTOR) + vector, finals)
     return k.finish(symbol)
+
+
+LOWER: Mapping[str, Callable[[Any, str], PrimFunc]] = {"sum": lower_sum}
+"""Family of a kernel -> its lowering."""

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Mapping
+from typing import Any
+
 from tvm import tirx
 from tvm.tirx import PrimFunc
 
@@ -92,3 +95,7 @@ def _between(k: CudaBuilder, c: GpuResampleConfig, axis: int, position: Expr) ->
     low = k.let(vmin(tirx.truncdiv(over, i32(parts)), i32(max(0, size - 2))))
     share = k.let(tirx.Cast("float32", over - low * parts) * splat(1.0 / parts, 1))
     return low, k.let(vmin(low + 1, i32(size - 1))), share
+
+
+LOWER: Mapping[str, Callable[[Any, str], PrimFunc]] = {"resample": lower}
+"""Family of a kernel -> its lowering."""

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Mapping
+from typing import Any
+
 from tvm import tirx
 from tvm.tirx import PrimFunc
 
@@ -91,3 +94,7 @@ class TensorConv(Conv):
                     with k.unless_certain(vector < vectors if c.group_out % t.columns else None):
                         first = (i * across + j) * 4 + lower_half * 2
                         self.store(image, k.let(group * vectors + vector), position, first, half, 2)
+
+
+LOWER: Mapping[str, Callable[[Any, str], PrimFunc]] = {"tensor_conv": lower}
+"""Family of a kernel -> its lowering."""

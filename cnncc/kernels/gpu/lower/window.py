@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Mapping
+from typing import Any
+
 from tvm import tirx
 from tvm.tirx import PrimFunc
 
@@ -116,3 +119,7 @@ class _Window:
             end = vmin(begin + c.kernel[axis], i32(high))
             counted = counted * (end - tirx.max(begin, i32(low)))
         return self.k.let(counted)
+
+
+LOWER: Mapping[str, Callable[[Any, str], PrimFunc]] = {"window": lower}
+"""Family of a kernel -> its lowering."""

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Mapping
 from fractions import Fraction
+from typing import Any
 
 from tvm import tirx
 from tvm.tirx import PrimFunc
@@ -125,3 +127,7 @@ def _sum(k: CudaBuilder, factors: tuple[Fraction, ...], values: list[Expr]) -> E
         else:
             total = total + term if factor > 0 else total - term
     return k.let(total)
+
+
+LOWER: Mapping[str, Callable[[Any, str], PrimFunc]] = {"winograd_input": lower_input, "winograd_output": lower_output}
+"""Family of a kernel -> its lowering."""
