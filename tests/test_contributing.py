@@ -64,7 +64,7 @@ def test_a_recipe_works(title: str, tree: Path) -> None:
 
 
 def test_there_is_a_recipe_of_each_kind() -> None:
-    assert list(RECIPES) == ["An op", "A pass", "A target", "A frontend"]
+    assert list(RECIPES) == ["An op", "A pass", "A target", "An algorithm", "A frontend"]
 
 
 def test_a_wrong_step_is_noticed(tmp_path: Path) -> None:

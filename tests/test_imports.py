@@ -53,6 +53,12 @@ ALLOWED = {
 }
 """What each part may import of the others: `runtime` stands alone, the command line comes last and is imported by
 nobody."""
+APART = {
+    "kernels/shared": ("kernels/cpu", "kernels/gpu"),
+    "kernels/gpu": ("kernels/cpu",),
+    "kernels/cpu": ("kernels/gpu",),
+}
+"""Folders that may not import from others: kernels of processors and of GPUs stand on what both share."""
 
 
 def imports(path: Path, for_types: bool = True) -> Iterator[tuple[str, tuple[str, ...]]]:
@@ -88,6 +94,13 @@ def used_parts(path: Path) -> set[str]:
     return found
 
 
+def used_folders(path: Path, folders: tuple[str, ...]) -> set[str]:
+    """Those of the folders from which a file imports."""
+    names = {".".join([module, name]) for module, names in imports(path) for name in (names or ("",))}
+    packages = {folder: f"cnncc.{folder.replace('/', '.')}." for folder in folders}
+    return {folder for folder, package in packages.items() for name in names if f"{name}.".startswith(package)}
+
+
 def private(path: Path) -> list[str]:
     """Imported names with a leading underscore that belong to another package or module."""
     return [
@@ -105,6 +118,9 @@ def test_rules(path):
     assert part(path) in TVM_EDGE or not foreign & {"tvm", "tvm_ffi"}, "only kernels and modules import tvm"
     assert not private(path), "private names of others are imported"
     assert used_parts(path) <= ALLOWED[part(path)] | {part(path)}, "imports go one way"
+    for folder, others in APART.items():
+        if path.is_relative_to(ROOT / "cnncc" / folder):
+            assert not used_folders(path, others), "kernels of other machines are imported"
 
 
 def test_every_part_has_a_rule():
@@ -169,6 +185,15 @@ def test_the_rules_can_fail(tmp_path):
     assert private(wrong) == ["cnncc.ir._x", "a._b.c"]
     assert used_parts(wrong) == {"ir", "passes"}
     assert ("tvm.te", ()) in set(imports(wrong))
+
+
+@pytest.mark.parametrize(
+    "line",
+    ["from cnncc.kernels.cpu.room import x", "from cnncc.kernels import cpu", "import cnncc.kernels.cpu.tiles"],
+)
+def test_every_way_to_import_a_folder_is_seen(tmp_path, line):
+    (tmp_path / "wrong.py").write_text(f"{line}\n")
+    assert used_folders(tmp_path / "wrong.py", ("kernels/cpu", "kernels/gpu")) == {"kernels/cpu"}
 
 
 BY_MODULE = {"cnncc/lang/ast.py"}

@@ -36,9 +36,9 @@ def _plain(target: Any) -> dict[str, Any]:
 
 
 def _show_all(found: list[dict[str, Any]]) -> None:
-    keys = ("name", "cpu", "isa", "vector_bits", "registers", "cores")
-    processors, gpus = ([t for t in found if ("device" in t) == wanted] for wanted in (False, True))
-    rows = [[*(str(t[key]) for key in keys), screen.short_size(t["l2_bytes"])] for t in processors]
+    keys = ("name", "cpu", "isa", "vector_bits")
+    processors, gpus = ([t for t in found if ("device" in t) == is_gpu] for is_gpu in (False, True))
+    rows = [[*(str(t[key]) for key in keys), *_cores(t), screen.short_size(t["l2_bytes"])] for t in processors]
     titles = ("target", "cpu", "isa", "vector bits", "registers", "cores", "L2")
     screen.print_table(titles, rows, left=3, drop=("L2", "cores", "registers", "vector bits", "isa"))
     print()
@@ -48,6 +48,11 @@ def _show_all(found: list[dict[str, Any]]) -> None:
     print("all of one: cnncc targets NAME; use it: cnncc compile NET --target NAME")
 
 
+def _cores(target: dict[str, Any]) -> tuple[str, str]:
+    """The registers of the first unit, and how many cores."""
+    return str(target["units"][0]["registers"]), str(target["cores"])
+
+
 def _gpu(target: dict[str, Any]) -> tuple[str, ...]:
     bandwidth = f"{target['memory_gbytes_per_second']:.0f}"
     return " ".join((*target["cubins"], "PTX")), target["device"], str(target["multiprocessors"]), bandwidth
@@ -55,7 +60,11 @@ def _gpu(target: dict[str, Any]) -> tuple[str, ...]:
 
 def _show_one(target: dict[str, Any]) -> None:
     for key, value in target.items():
-        screen.print_field(key, ", ".join(value) if isinstance(value, tuple) else str(value))
+        if key == "units":
+            for unit in value:
+                screen.print_field("unit", ", ".join(f"{name} {what}" for name, what in unit.items()))
+        else:
+            screen.print_field(key, ", ".join(value) if isinstance(value, tuple) else str(value))
 
 
 COMMAND = command.Command(

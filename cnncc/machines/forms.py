@@ -9,6 +9,7 @@ from typing import Any, TypeVar
 
 from cnncc.base import resources
 from cnncc.base.errors import CnnccError, nearest
+from cnncc.machines.units import read_units
 
 T = TypeVar("T")
 
@@ -34,6 +35,8 @@ def fill(form: type[T], data: dict[str, Any]) -> T:
     wrong = sorted({f.name for f in fields(form)} ^ data.keys())  # type: ignore[arg-type]
     if wrong:
         raise CnnccError(f"{data['name']}.toml: missing or unknown keys: {', '.join(wrong)}")
+    if "units" in data:
+        data = {**data, "units": read_units(f"{data['name']}.toml", data["units"], data["vector_bits"])}
     return form(**{key: tuple(value) if isinstance(value, list) else value for key, value in data.items()})
 
 

@@ -5,11 +5,12 @@ from __future__ import annotations
 import os
 import platform
 from dataclasses import dataclass, replace
-from functools import cache
+from functools import cache, cached_property
 from pathlib import Path
 
 from cnncc.base.errors import CnnccError
 from cnncc.machines import forms
+from cnncc.machines.units import VectorUnit
 from cnncc.options import Options
 from cnncc.runtime import cpu
 from cnncc.runtime.interface import ALIGN
@@ -20,8 +21,7 @@ FORMATS = ("elf", "wasm")
 
 @dataclass(frozen=True)
 class Target:
-    """What the compiler knows of a processor. Sizes are in bytes; `vector_bits` and `registers` are those of the widest
-    vector unit for float32."""
+    """What the compiler knows of a processor. Sizes are in bytes; `vector_bits` are those of the widest vectors."""
 
     name: str
     triple: str
@@ -38,9 +38,8 @@ class Target:
     isa: str
     """Short name of the vector unit, used in kernel names."""
     vector_bits: int
-    registers: int
-    fma_ports: int
-    fma_latency: int
+    units: tuple[VectorUnit, ...]
+    """What multiplies and adds up vectors; `floats` is one of them."""
     cores: int
     l1_bytes: int
     l2_bytes: int
@@ -90,10 +89,15 @@ class Target:
         if they fit into half of it."""
         return weight_bytes <= self.l3_bytes // 2
 
+    @cached_property
+    def floats(self) -> VectorUnit:
+        """The unit that adds up products of float32 to float32."""
+        return next(unit for unit in self.units if (unit.element, unit.sums) == ("float32", "float32"))
+
     @property
     def lanes(self) -> int:
         """float32 values of a vector register, at most one block of channels."""
-        return min(self.vector_bits // 32, self.block)
+        return min(self.floats.lanes, self.block)
 
     @property
     def vectors(self) -> int:

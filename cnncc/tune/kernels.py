@@ -9,7 +9,8 @@ from typing import Any
 
 from cnncc import lang
 from cnncc.base.errors import CnnccError, nearest
-from cnncc.kernels.shared.choices import Choice, DirectChoice
+from cnncc.kernels.cpu.algorithms import find
+from cnncc.kernels.shared.choices import KernelChoice
 from cnncc.machines.targets import Target
 from cnncc.module.lower import lower
 from cnncc.options import Options
@@ -155,11 +156,6 @@ def layer_of(text: str, setting: Setting) -> Layer:
     return layers_of(lower(graph, target, setting.of_layer), setting)[0]
 
 
-def describe(choice: Choice) -> str:
+def describe(choice: KernelChoice) -> str:
     """A choice in a few words."""
-    if isinstance(choice, DirectChoice):
-        t = choice.tile
-        padded = ", padded" if choice.padded else ""
-        return f"direct {t.rows}x{t.columns} px x {t.groups}, {choice.rows} rows, {choice.chunks} chunks{padded}"
-    shared = ", shared" if choice.shared else ""
-    return f"F({choice.m}) {choice.tiles} tiles x {choice.groups}, {choice.chunks} chunks{shared}"
+    return find(choice.algorithm).describe(choice)

@@ -2,18 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Hashable
 from dataclasses import dataclass, replace
 
 from cnncc import ops, weights
 from cnncc.ir import Constant, Graph, Node, TensorType
-from cnncc.kernels.cpu.conv_choice import direct_candidates
-from cnncc.kernels.cpu.conv_direct import ConvConfig
-from cnncc.kernels.cpu.winograd import WinogradConfig
-from cnncc.kernels.cpu.winograd_choice import winograd_candidates, winograd_choice
-from cnncc.kernels.shared.choices import Choice, ConvKey, DirectChoice, Given, conv_key
-from cnncc.kernels.shared.convolution import conv_geometry
-from cnncc.kernels.shared.spec import Kernel, Site
-from cnncc.kernels.shared.winograd import least_bound
+from cnncc.kernels.cpu.algorithms import candidates, find
+from cnncc.kernels.shared.choices import ConvKey, Given, KernelChoice, conv_key
+from cnncc.kernels.shared.spec import Site
 from cnncc.machines.targets import Target
 from cnncc.module import phases
 from cnncc.module.cpu.program import CpuProgram
@@ -39,10 +35,10 @@ class Setting:
 
     @property
     def of_layer(self) -> Options:
-        """The options with which a layer is compiled alone. They are in the key of what was measured, so only what
-        matters to a convolution is left of the network's: its batch is in the layer's own key."""
+        """The options with which a layer is compiled alone: of the network's, those that matter to a convolution. The
+        batch is in the layer's own key."""
         threads = self.options.threads or self.target.cores
-        return Options(threads=threads, max_error=least_bound(self.options.max_error), stamps=True)
+        return Options(threads=threads, max_error=self.options.max_error, stamps=True)
 
 
 @dataclass(frozen=True)
@@ -51,75 +47,58 @@ class Layer:
     its predicted cycles on one core; `cycles` are predicted of the pick, of all `count` such nodes together."""
 
     key: ConvKey
-    pick: Choice
-    candidates: tuple[Choice, ...]
+    pick: KernelChoice
+    candidates: tuple[KernelChoice, ...]
     cycles: float
     count: int = 1
 
 
 def layers_of(program: CpuProgram, setting: Setting) -> list[Layer]:
-    """The distinct convolutions of a program that have a choice, those predicted to take most of the time first."""
+    """The distinct convolutions of a program for which there is something to try, those predicted to take most of the
+    time first."""
     found: dict[ConvKey, Layer] = {}
-    for node in program.graph.nodes:
-        pick = _pick(program, node)
-        if pick is None:
+    for name, selection in program.selections.items():
+        if selection.choice is None:
             continue
+        node = program.graph[name]
         key = conv_key(node, program.graph[node.inputs[0]].type)
         if key in found:
             found[key] = replace(found[key], count=found[key].count + 1)
         else:
-            found[key] = make_layer(key, pick, setting)
-    return sorted(found.values(), key=lambda layer: -layer.cycles * layer.count)
+            found[key] = make_layer(key, selection.choice, setting)
+    tried = [layer for layer in found.values() if layer.candidates]
+    return sorted(tried, key=lambda layer: -layer.cycles * layer.count)
 
 
-def _pick(program: CpuProgram, node: Node) -> Choice | None:
-    if node.op != "conv" or node.name not in program.selections:
-        return None
-    return choice_of(program.selections[node.name].calls[-1].kernel)
-
-
-def choice_of(kernel: Kernel) -> Choice | None:
-    """What was chosen for the kernel of a convolution; None for kernels that have no choice."""
-    config = kernel.config
-    if isinstance(config, ConvConfig):
-        return DirectChoice(config.tile, config.rows, config.chunks, config.padded)
-    return winograd_choice(config) if isinstance(config, WinogradConfig) else None
-
-
-def make_layer(key: ConvKey, pick: Choice, setting: Setting) -> Layer:
+def make_layer(key: ConvKey, pick: KernelChoice, setting: Setting) -> Layer:
     """Ranks the candidates of a convolution by their predicted cycles."""
     options = setting.of_layer
     graph = phases.run(layer_graph(key), setting.target, options, stop_after="assign_layouts").graph
     site = Site(graph, graph[NAME], setting.target, options, {}, weights_stay=setting.weights_stay)
     assert conv_key(site.node, site.type()) == key, "the layer's own network has another convolution"
-    ranked: list[tuple[float, Choice]] = [
-        *direct_candidates(conv_geometry(site), setting.target),
-        *winograd_candidates(site),
-    ]
-    ranked.sort(key=lambda pair: pair[0])
-    cycles = dict((choice, cost) for cost, choice in ranked)
-    worth = [choice for cost, choice in ranked if cost <= WORTH_TRYING * ranked[0][0] and choice != pick]
-    return Layer(key, pick, tuple(leaders_first(worth)), cycles.get(pick, ranked[0][0]))
+    ranked = candidates(site)
+    predicted = {c.choice: c.cycles for c in ranked}
+    fastest = ranked[0].cycles
+    worth = [c.choice for c in ranked if c.cycles <= WORTH_TRYING * fastest and c.choice != pick]
+    return Layer(key, pick, tuple(leaders_first(worth)), predicted.get(pick, fastest))
 
 
-def leaders_first(ranked: list[Choice]) -> list[Choice]:
+def leaders_first(ranked: list[KernelChoice]) -> list[KernelChoice]:
     """The best of each kind first, then the others in order: neighbours in the ranking differ in little, and what the
     model gets wrong is more likely the kind."""
-    leaders: dict[tuple[object, ...], Choice] = {}
+    leaders: dict[Hashable, KernelChoice] = {}
     for choice in ranked:
         leaders.setdefault(kind(choice), choice)
     first = list(leaders.values())
     return [*first, *(choice for choice in ranked if choice not in set(first))]
 
 
-def kind(choice: Choice) -> tuple[object, ...]:
-    """What tells candidates apart roughly: algorithm, register tile, way of sharing the input."""
-    if isinstance(choice, DirectChoice):
-        return ("direct", choice.tile, choice.padded)
-    return ("winograd", choice.m, choice.groups, choice.shared)
+def kind(choice: KernelChoice) -> Hashable:
+    """What tells candidates apart roughly."""
+    return find(choice.algorithm).kind(choice)
 
 
-def layer_program(key: ConvKey, choice: Choice, setting: Setting) -> CpuProgram:
+def layer_program(key: ConvKey, choice: KernelChoice, setting: Setting) -> CpuProgram:
     """The network of one convolution, computed as chosen, with stamps."""
     source = weights.bind(layer_graph(key), seed=0)
     given = {key: Given(choice, "a candidate")}

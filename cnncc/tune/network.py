@@ -46,7 +46,7 @@ class _Tuning:
         given: dict[ConvKey, Given] = {}
         open_ = []
         for layer in self.layers:
-            entry = store.read(store.path_of(layer.key, layer.pick, self.setting))
+            entry = store.read(store.path_of(layer, self.setting))
             if entry is not None and (entry.found.complete or self.budgets[layer.key] < MORE * entry.budget):
                 given[layer.key] = Given(entry.found.choice, entry.found.why)
             else:
@@ -64,7 +64,7 @@ class _Tuning:
 
     def _measure(self, layer: Layer, seconds: float) -> Given:
         found = search_layer(layer, self.setting, time.perf_counter() + seconds)
-        path = store.path_of(layer.key, layer.pick, self.setting)
+        path = store.path_of(layer, self.setting)
         store.write(path, store.Entry(found, self.budgets[layer.key]))
         return Given(found.choice, found.why)
 

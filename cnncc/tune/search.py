@@ -6,7 +6,7 @@ import time
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 
-from cnncc.kernels.shared.choices import Choice
+from cnncc.kernels.shared.choices import KernelChoice
 from cnncc.tune.duel import ROUNDS, compare
 from cnncc.tune.layers import Layer, Setting
 from cnncc.tune.trial import Maker, Trial
@@ -14,7 +14,7 @@ from cnncc.tune.trial import Maker, Trial
 WAVE = 8
 """Candidates compiled together: enough for all cores to have work, few enough to keep to the time."""
 
-Make = Callable[[Sequence[Choice]], Iterable[Trial]]
+Make = Callable[[Sequence[KernelChoice]], Iterable[Trial]]
 """Makes trials of candidates, as `Maker` does."""
 
 
@@ -22,7 +22,7 @@ Make = Callable[[Sequence[Choice]], Iterable[Trial]]
 class Found:
     """The fastest of a layer. Seconds of it and of the model's pick, from the same rounds."""
 
-    choice: Choice
+    choice: KernelChoice
     is_pick: bool
     seconds: float
     pick_seconds: float

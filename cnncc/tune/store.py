@@ -4,16 +4,16 @@ from __future__ import annotations
 
 import hashlib
 import json
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
 from cnncc.base.cache_folder import read_private, write_private
-from cnncc.kernels.cpu.tiles import Tile
-from cnncc.kernels.shared.choices import Choice, ConvKey, DirectChoice, WinogradChoice
+from cnncc.base.errors import CnnccError
+from cnncc.kernels.cpu.algorithms import find
 from cnncc.module import cache
 from cnncc.module.keys import compiler_digest
-from cnncc.tune.layers import Setting
+from cnncc.tune.layers import Layer, Setting
 from cnncc.tune.search import Found
 
 
@@ -25,11 +25,13 @@ class Entry:
     budget: float
 
 
-def path_of(key: ConvKey, pick: Choice, setting: Setting) -> Path:
+def path_of(layer: Layer, setting: Setting) -> Path:
     """The file of a layer: one for all that decides what would be measured."""
     t = setting.target
     machine = (t.triple, t.cpu, t.features, t.block, t.l3_bytes, setting.weights_stay)
-    everything = (compiler_digest(), key, pick, machine, setting.of_layer.key())
+    # What the bound leaves to try counts, not the bound.
+    options = replace(setting.of_layer, max_error=0.0).key()
+    everything = (compiler_digest(), layer.key, layer.pick, layer.candidates, machine, options)
     return cache.directory() / "tuned" / f"{hashlib.sha256(repr(everything).encode()).hexdigest()}.json"
 
 
@@ -46,7 +48,6 @@ def read(path: Path) -> Entry | None:
 def write(path: Path, entry: Entry) -> None:
     """Stores an entry whole or not at all. A cache that cannot be written is no error: the next run measures again."""
     body = asdict(entry)
-    body["found"]["algorithm"] = "direct" if isinstance(entry.found.choice, DirectChoice) else "winograd"
     write_private(path, json.dumps({"sha256": _digest(body), "body": body}, indent=1))
 
 
@@ -54,11 +55,12 @@ def _digest(body: object) -> str:
     return hashlib.sha256(json.dumps(body, sort_keys=True).encode()).hexdigest()
 
 
-def _entry(body: dict[str, Any]) -> Entry:
+def _entry(body: dict[str, Any]) -> Entry | None:
+    """None for a choice of an algorithm that is not there: it may have been added at run time."""
     found = dict(body["found"])
-    choice = found.pop("choice")
-    if found.pop("algorithm") == "direct":
-        made: Choice = DirectChoice(**{**choice, "tile": Tile(**choice["tile"])})
-    else:
-        made = WinogradChoice(**choice)
-    return Entry(Found(choice=made, **found), body["budget"])
+    stored = found.pop("choice")
+    try:
+        choice = find(stored["algorithm"]).restored(stored)
+    except CnnccError:
+        return None
+    return Entry(Found(choice=choice, **found), body["budget"])

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import statistics
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Hashable, Iterator, Sequence
 
 import numpy as np
 
 from cnncc.base.errors import CnnccError
-from cnncc.kernels.shared.choices import Choice
+from cnncc.kernels.cpu.algorithms import find
+from cnncc.kernels.shared.choices import KernelChoice
 from cnncc.machines.targets import Target
 from cnncc.module.cpu.build import Build
 from cnncc.module.cpu.emit import kernel_objects
@@ -39,7 +40,7 @@ class Trial:
     """One candidate of a layer. Successive runs read successive copies of the weights, as those of other layers come
     between in a network: together larger than the last cache, or than the second ones if weights stay in the last."""
 
-    def __init__(self, choice: Choice, build: Build, weights: np.ndarray, weights_stay: bool = False) -> None:
+    def __init__(self, choice: KernelChoice, build: Build, weights: np.ndarray, weights_stay: bool = False) -> None:
         self.choice = choice
         program = build.program
         target = program.target
@@ -97,9 +98,9 @@ class Maker:
         self.layer = layer
         self.setting = setting
         self.progress = progress
-        self._weights: dict[tuple[object, ...], np.ndarray] = {}
+        self._weights: dict[Hashable, np.ndarray] = {}
 
-    def __call__(self, choices: Sequence[Choice]) -> Iterator[Trial]:
+    def __call__(self, choices: Sequence[KernelChoice]) -> Iterator[Trial]:
         programs = [layer_program(self.layer.key, choice, self.setting) for choice in choices]
         kernels = tuple(dict.fromkeys(k for p in programs for k in p.kernels))
         bodies = kernel_objects(kernels, self.setting.target, self.progress)
@@ -115,8 +116,9 @@ class Maker:
         return self._weights[order]
 
 
-def _order(program: CpuProgram) -> tuple[object, ...]:
-    """What decides the order of the packed weights: the algorithm, and how many output blocks run together."""
-    config = next(call for call in reversed(program.calls) if call.node == NAME).kernel.config
-    runs = tuple(size for _, size, count in config.chunk_runs for _ in range(count)) * config.chunks
-    return type(config), getattr(config, "m", 0), runs
+def _order(program: CpuProgram) -> tuple[str, Hashable]:
+    """What decides the order of the packed weights."""
+    selection = program.selections[NAME]
+    assert selection.choice is not None, "a layer that is tuned was chosen"
+    name = selection.choice.algorithm
+    return name, find(name).weight_order(selection.calls[-1])

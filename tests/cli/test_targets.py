@@ -20,6 +20,7 @@ def test_one_target_in_full(cnncc):
     }
     assert (rows["name"], rows["vector_bits"]) == ("x86-64-v3", "256")
     assert "avx2" in rows["requires"].split(", ")
+    assert rows["unit"].startswith("element float32, sums float32, lanes 8, depth 1, registers 16, ports 2")
 
 
 def test_a_long_list_goes_on_below_its_label(cnncc):

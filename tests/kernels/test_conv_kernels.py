@@ -13,8 +13,9 @@ from kernels.compare import RUNNABLE, network, relative_error, worst_error
 
 from cnncc import passes
 from cnncc.ir import Graph
+from cnncc.kernels.cpu.conv_choice import DirectChoice
 from cnncc.kernels.cpu.tiles import Problem, Tile, choose_tile, even_tiles, fits_registers, sums
-from cnncc.kernels.shared.choices import DirectChoice, Given, conv_key
+from cnncc.kernels.shared.choices import Given, conv_key
 from cnncc.machines import targets
 from cnncc.module.cpu.build import build_program
 from cnncc.module.cpu.program import CpuProgram
@@ -207,11 +208,11 @@ def test_tiles_of_unrolled_rows_keep_their_pixels_or_hide_latency(name: str, ker
     program = lower(network(f"conv {kernel}x{kernel} 64 /2", "3x224x224"), target)
     (config,) = (c.kernel.config for c in program.calls if c.kernel.family == "conv_direct")
     problem = Problem(112, 112, 64 // target.block, 3 * kernel**2, kernel**2, (kernel, 2))
-    needed = target.fma_ports * target.fma_latency
+    needed = target.floats.ports * target.floats.latency
     assert sums(config.tile, target) >= needed
     assert fits_registers(config.tile, target)
     fits = problem.fits(config.tile, target)
-    assert fits == (target.registers > 16 or kernel == 3)
+    assert fits == (target.floats.registers > 16 or kernel == 3)
     assert fits or sums(config.tile, target) <= 2 * needed
 
 

@@ -9,7 +9,7 @@ import pytest
 from kernels.compare import RUNNABLE, network, worst_error
 
 from cnncc import api, lang
-from cnncc.kernels.cpu import winograd_choice
+from cnncc.kernels.cpu import algorithms, winograd_choice
 from cnncc.kernels.cpu.lower import winograd
 from cnncc.kernels.shared.spec import Selection
 from cnncc.kernels.shared.winograd import matrices
@@ -38,7 +38,7 @@ def test_matrices_are_exact(m: int, taps: int) -> None:
 
 def force(monkeypatch: pytest.MonkeyPatch, m: int, shared: bool) -> None:
     """Makes the choice take this tile size, whatever it costs."""
-    monkeypatch.setattr(winograd_choice, "KEEP_DIRECT", float("inf"))
+    monkeypatch.setattr(algorithms, "CLEARLY", float("inf"))
     candidates = winograd_choice.candidates
 
     def only(*given):  # type: ignore[no-untyped-def]

@@ -14,8 +14,9 @@ import pytest
 
 from cnncc import api, lang, weights
 from cnncc.base import resources
+from cnncc.kernels.cpu.conv_choice import DirectChoice
 from cnncc.kernels.cpu.conv_direct import ConvConfig
-from cnncc.kernels.shared.choices import DirectChoice, Given, conv_key
+from cnncc.kernels.shared.choices import Given, conv_key
 from cnncc.machines import targets
 from cnncc.module.cpu.build import Build, build_program
 from cnncc.module.lower import lower

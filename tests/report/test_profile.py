@@ -230,7 +230,8 @@ def test_a_network_that_multiplies_nothing_has_no_roofline():
 
 
 def test_every_step_has_a_colour():
-    assert [kind(replace(STEP, algorithm=a)) for a in ("winograd", "gap", "lrn")] == ["winograd", "pool", "other"]
+    words = [("winograd", "conv+relu"), ("direct", "conv"), ("gap", "gap"), ("lrn", "lrn+relu")]
+    assert [kind(replace(STEP, algorithm=a, op=op)) for a, op in words] == ["winograd", "conv", "pool", "other"]
     assert all(f"--{k}:" in page(PROFILE) for k in KINDS)
 
 
@@ -252,11 +253,11 @@ def test_time_by_op_and_by_stage():
         replace(STEP, node=n, op=o, algorithm=o.partition("+")[0], seconds=float(i), share=i / 10, limit=1.0)
         for i, (n, o) in enumerate(zip(names, ops, strict=True), start=1)
     ]
-    steps[3] = replace(steps[3], algorithm="winograd")
+    steps[3] = replace(steps[3], algorithm="winograd")  # as `conv`, computed so
     found = replace(PROFILE, steps=tuple(steps))
     assert [(g.name, g.steps, g.seconds) for g in by_stage(found)] == [("a", 2, 4.0), ("b", 1, 2.0), ("c", 1, 4.0)]
     ops_found = [(g.name, g.steps, g.seconds) for g in by_op(found)]
-    assert ops_found == [("conv, by Winograd", 1, 4.0), ("conv", 2, 3.0), ("maxpool", 1, 3.0)]
+    assert ops_found == [("conv, winograd", 1, 4.0), ("conv", 2, 3.0), ("maxpool", 1, 3.0)]
     assert sum(g.share for g in by_op(found)) == pytest.approx(1.0)
 
 

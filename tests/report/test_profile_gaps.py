@@ -69,7 +69,7 @@ def test_every_gap_has_its_reasons(program):
 
 def test_units_that_do_not_share_out(program):
     """As if four threads took what there is."""
-    wide = replace(program, threads=61)
+    wide = replace(program, options=replace(program.options, threads=61))
     found = large_convolutions(wide, steps_of(program, 1.5), LIMITS)
     assert any("units on 61 threads" in gap.reason for gap in found.gaps)
 

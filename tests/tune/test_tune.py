@@ -12,8 +12,10 @@ from kernels.compare import network, worst_error
 from cnncc import api, lang, tune
 from cnncc.base.errors import CnnccError
 from cnncc.ir import Graph
+from cnncc.kernels.cpu.conv_choice import DirectChoice
 from cnncc.kernels.cpu.tiles import Tile, fits_registers
-from cnncc.kernels.shared.choices import DirectChoice, Given, WinogradChoice
+from cnncc.kernels.cpu.winograd_choice import WinogradChoice
+from cnncc.kernels.shared.choices import Given
 from cnncc.machines import targets
 from cnncc.module.lower import lower
 from cnncc.options import Options
@@ -22,7 +24,7 @@ from cnncc.tune import network as tuning
 from cnncc.tune import store
 from cnncc.tune.duel import MARGIN, compare
 from cnncc.tune.kernels import LAYERS
-from cnncc.tune.layers import Layer, Setting, choice_of, kind, layers_of
+from cnncc.tune.layers import Layer, Setting, kind, layers_of, make_layer
 from cnncc.tune.search import Found, search_layer
 from cnncc.tune.trial import Maker
 
@@ -172,7 +174,7 @@ def test_given_choices_are_taken_and_right(monkeypatch, choice) -> None:
     graph = network("relu; conv 3x3 32 relu", "24x14x14")
     choices = given(graph, choice)
     selection = next(s for s in lower(graph, HOST, choices=choices).selections.values() if s.weights)
-    assert choice_of(selection.calls[-1].kernel) == choice
+    assert selection.choice == choice
     assert "; said so" in selection.why
     monkeypatch.setattr(api, "_choices", lambda *_: choices)
     assert worst_error(graph, threads=1) <= 2e-5
@@ -227,14 +229,15 @@ def test_an_unwritable_store_is_no_error(tmp_path) -> None:
 
 
 def test_every_setting_has_its_own_file() -> None:
-    layer = winograd_layer()
     settings = [SETTING, measured(threads=2), measured(max_error=1e-4)]
     settings.append(Setting(targets.load("x86-64-v3"), Options(threads=1)))
     settings.append(Setting(HOST, Options(threads=1, max_error=1e-5), weights_stay=True))
-    assert len({store.path_of(layer.key, layer.pick, s) for s in settings}) == 5
-    # What the bound allows counts, not the bound.
-    other = measured(max_error=2e-5)
-    assert store.path_of(layer.key, layer.pick, other) == store.path_of(layer.key, layer.pick, SETTING)
+    large = layers("relu; conv 3x3 64 relu", "64x56x56")[0]
+    made = [make_layer(large.key, large.pick, s) for s in (*settings, measured(max_error=2e-5))]
+    paths = [store.path_of(layer, s) for layer, s in zip(made, (*settings, measured(max_error=2e-5)), strict=True)]
+    assert len(set(paths[:5])) == 5
+    # What the bound leaves to try counts, not the bound.
+    assert paths[5] == paths[0]
 
 
 def test_weights_that_stay_are_measured_from_the_last_cache() -> None:
@@ -284,7 +287,7 @@ def test_a_layer_left_over_gets_its_own_part_only(monkeypatch, searched) -> None
     given = tune.tune(NET, HOST, Options(threads=1, tune=1000.0))
     last = searched[-1]
     small = Setting(HOST, Options(threads=1, max_error=1e-5), weights_stay=True)
-    store.path_of(last.key, last.pick, small).unlink()
+    store.path_of(last, small).unlink()
     deadlines = []
     real = tuning.search_layer
     monkeypatch.setattr(tuning, "search_layer", lambda *a: deadlines.append(a[2]) or real(*a))

@@ -2,66 +2,88 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
+from collections.abc import Iterable
+from dataclasses import dataclass, replace
 
 from cnncc.base.divisors import divisors, even_cuts, spread
-from cnncc.ir import Constant
-from cnncc.kernels.cpu.conv_direct import ConvConfig, PadConfig, pack_conv
-from cnncc.kernels.cpu.room import Option, choose
-from cnncc.kernels.cpu.tiles import Problem, Tile, cache_bandwidth, ranked_tiles, total_cycles
-from cnncc.kernels.shared.choices import DirectChoice
-from cnncc.kernels.shared.convolution import ConvGeometry, conv_geometry, conv_merge, densify, pad_channels
-from cnncc.kernels.shared.operands import Workspace
-from cnncc.kernels.shared.spec import Call, Kernel, Packed, Selection, Site, blocks
+from cnncc.kernels.cpu.algorithm import Candidate
+from cnncc.kernels.cpu.conv_direct import ConvConfig, PadConfig
+from cnncc.kernels.cpu.micro import micro_of
+from cnncc.kernels.cpu.tiles import Problem, Tile, cache_bandwidth, choose_tile, ranked_tiles, total_cycles
+from cnncc.kernels.shared.convolution import ConvGeometry
+from cnncc.kernels.shared.spec import blocks
 from cnncc.machines.targets import Target
 
 
-def configure(
-    geometry: ConvGeometry, target: Target, choice: DirectChoice | None = None, site: Site | None = None
-) -> ConvConfig:
-    """Chooses tile, rows and chunks for a convolution on a target, or takes those of a choice; with a site, such that
-    scratch and workspace fit in its room if that costs little."""
-    problem = _problem(geometry, target)
-    if choice is not None:
-        whole = _whole(geometry, problem, choice.tile, target, choice.padded)
-        return replace(whole, rows=choice.rows, chunks=choice.chunks)
-    wholes = _wholes(geometry, problem, ranked_tiles(problem, target)[0], target)
-    whole = wholes[0]
-    costs = {config: _unit_cost(config, problem, target) for config in _partitions(wholes)}
-    best = min(costs, key=costs.__getitem__)
-    if site is None:
-        return best
-    work = whole.reduction * whole.groups * total_cycles(whole.tile, problem, target)[0]
-    first = (best, costs[best])  # of equals, the one with the fewest units
-    options = [
-        Option(
-            work + cost[0], pad_config(geometry, config).floats if config.padded else 0, config.scratch_floats, config
-        )
-        for config, cost in (first, *costs.items())
-    ]
-    return choose(site, options)[0]
+@dataclass(frozen=True)
+class DirectChoice:
+    """The direct kernel: register tile, output rows of a unit, pieces of the output blocks; whether the image is copied
+    between zeros once for all units, where its taps reach over the border."""
+
+    tile: Tile
+    rows: int
+    chunks: int
+    padded: bool = False
+    algorithm: str = "direct"
 
 
-def direct_candidates(geometry: ConvGeometry, target: Target) -> list[tuple[float, DirectChoice]]:
-    """Predicted cycles and choice of every partition with one of the better tiles, cheapest first."""
-    problem = _problem(geometry, target)
-    found = []
-    for tile in ranked_tiles(problem, target)[:TILES_TRIED]:
-        for config in _partitions(_wholes(geometry, problem, tile, target)):
-            cycles = config.reduction * config.groups * total_cycles(tile, problem, target)[0]
-            weight_bytes = 4 * config.reduction * config.out_blocks * config.block
-            cycles += _unit_cost(config, problem, target)[0]
-            cycles = max(cycles, weight_bytes / target.memory_bytes_per_cycle)
-            found.append((cycles, DirectChoice(tile, config.rows, config.chunks, config.padded)))
-    return sorted(found, key=lambda pair: pair[0])
+def configure(geometry: ConvGeometry, target: Target, choice: DirectChoice) -> ConvConfig:
+    """The convolution cut as chosen."""
+    whole = _one_unit(geometry, choice.tile, target, choice.padded)
+    return replace(whole, rows=choice.rows, chunks=choice.chunks)
+
+
+def direct_candidates(
+    geometry: ConvGeometry, target: Target, name: str = "direct", wide: bool = False
+) -> list[Candidate[DirectChoice]]:
+    """Every partition with the best tile, that of least cost first; with `wide`, with each of the better tiles.
+
+    What reading the weights from memory takes is the same for all partitions. It counts only where those of different
+    algorithms are compared, so with `wide`.
+    """
+    problem = problem_of(geometry, target)
+    found, costs = [], []
+    for tile in ranked_tiles(problem, target)[: TILES_TRIED if wide else 1]:
+        work = problem.reduction * geometry.groups * total_cycles(tile, problem, target)[0]
+        for config in _partitions(_padded_or_not(geometry, tile, target)):
+            cost = _unit_cost(config, problem, target)
+            cycles = work + cost[0]
+            if wide:
+                cycles = max(cycles, _weight_bytes(config) / target.memory_bytes_per_cycle)
+            choice = DirectChoice(tile, config.rows, config.chunks, config.padded, name)
+            workspace = pad_config(geometry, config).floats if config.padded else 0
+            costs.append(cost)
+            found.append(Candidate(choice, cycles, workspace, config.scratch_floats))
+    least = min(range(len(found)), key=costs.__getitem__)  # of equals, the one with the fewest units
+    return [found[least], *found[:least], *found[least + 1 :]]
+
+
+def direct_forecast(geometry: ConvGeometry, target: Target, rate: float) -> float:
+    """Predicted cycles of the best tile on one core that reads weights at a `rate` of bytes per cycle."""
+    problem = problem_of(geometry, target)
+    work = problem.reduction * geometry.groups * total_cycles(choose_tile(problem, target), problem, target)[0]
+    return overlapped(work, 4 * problem.reduction * blocks(geometry.out_channels, target.block) * target.block / rate)
+
+
+HALF_EXPOSED = 0.5
+"""Part of the shorter of multiplying and reading from memory that the longer does not hide."""
+
+
+def overlapped(busy: float, reading: float) -> float:
+    """Cycles of multiplying and reading where one goes on while the other does."""
+    return max(busy, reading) + HALF_EXPOSED * min(busy, reading)
+
+
+def _weight_bytes(config: ConvConfig) -> int:
+    return 4 * config.reduction * config.out_blocks * config.block
 
 
 TILES_TRIED = 12
 """Register tiles beyond which no partition is worth a trial."""
 
 
-def _problem(g: ConvGeometry, target: Target) -> Problem:
-    """Of one group."""
+def problem_of(g: ConvGeometry, target: Target) -> Problem:
+    """What a tile is chosen for: the work of one group."""
     taps = g.kernel[0] * g.kernel[1]
     reduction = blocks(g.in_channels, g.in_block) // g.groups * g.in_block * taps
     group_out = blocks(g.out_channels, target.block) // g.groups
@@ -74,7 +96,7 @@ UNROLLED_TAPS = 7
 for the pixels they share took a tenth longer."""
 
 
-def _partitions(wholes: list[ConvConfig]) -> list[ConvConfig]:
+def _partitions(wholes: Iterable[ConvConfig]) -> list[ConvConfig]:
     """Every sensible cut of the work into units."""
     return [
         replace(whole, rows=rows, chunks=chunks)
@@ -84,14 +106,15 @@ def _partitions(wholes: list[ConvConfig]) -> list[ConvConfig]:
     ]
 
 
-def _wholes(g: ConvGeometry, problem: Problem, tile: Tile, target: Target) -> list[ConvConfig]:
-    """All of the work as one unit, that gathers what it reads; and on an image copied between zeros, if it would."""
-    own = _whole(g, problem, tile, target)
+def _padded_or_not(g: ConvGeometry, tile: Tile, target: Target) -> list[ConvConfig]:
+    """The convolution as one unit that copies the rows it reads into scratch, between zeros. If it needs such zeros,
+    also the convolution as one unit that reads an image which was copied between zeros before."""
+    own = _one_unit(g, tile, target)
     may_pad = own.gathers and g.in_block > 1 and g.out_step == (1, 1)
-    return [own, _whole(g, problem, tile, target, padded=True)] if may_pad else [own]
+    return [own, _one_unit(g, tile, target, padded=True)] if may_pad else [own]
 
 
-def _whole(g: ConvGeometry, problem: Problem, tile: Tile, target: Target, padded: bool = False) -> ConvConfig:
+def _one_unit(g: ConvGeometry, tile: Tile, target: Target, padded: bool = False) -> ConvConfig:
     """All of the work as one unit."""
     out_blocks = blocks(g.out_channels, target.block)
     in_blocks = blocks(g.in_channels, g.in_block)
@@ -101,7 +124,6 @@ def _whole(g: ConvGeometry, problem: Problem, tile: Tile, target: Target, padded
         in_block=g.in_block,
         in_size=g.window if padded else g.in_size,
         out_blocks=out_blocks,
-        block=target.block,
         grid=g.grid,
         out_size=g.out_size,
         out_step=g.out_step,
@@ -117,7 +139,7 @@ def _whole(g: ConvGeometry, problem: Problem, tile: Tile, target: Target, padded
         rows=g.grid[0],
         prefetch=4 * reduction * out_blocks * target.block > target.l1_bytes,
         chunks=1,
-        lanes=target.lanes,
+        micro=micro_of(target),
         padded=padded,
     )
 
@@ -170,10 +192,13 @@ def _unit_cost(config: ConvConfig, problem: Problem, target: Target) -> tuple[fl
 
 
 def _waiting(c: ConvConfig, work: float, target: Target) -> float:
-    """Cycles of all cores that `work` cycles of multiplying do not hide of reading. A core computes the units of some
-    parts of the output blocks, or, where there are fewer parts than cores, some rows of one: for each part it reads the
-    weights once, and again for each further piece of rows; the image once, and again for each further part. Its own
-    rows are what it wrote itself, most likely, and in its cache; those of others are not."""
+    """Cycles that reading takes, summed over all cores, beyond what `work` cycles of arithmetic hide.
+
+    The output blocks are cut into parts. Each core computes all rows of some parts; if there are fewer parts than
+    cores, it computes some rows of one part. For each part a core reads the weights once, and once more for each
+    further piece of its rows. It reads the image once, and once more for each further part. The rows that it computed
+    itself in the layer before are most likely still in its own cache; the rows of other cores are not.
+    """
     cores, parts = target.cores, c.groups * c.chunks
     mine, share = max(1.0, parts / cores), min(1.0, parts / cores)
     weights = 4 * c.reduction * c.out_blocks * c.block / parts
@@ -189,72 +214,6 @@ def _waiting(c: ConvConfig, work: float, target: Target) -> float:
     return waiting
 
 
-def name_of(config: ConvConfig, target: Target) -> str:
-    """The kernel's name: algorithm, layout, pixels x output channels of the register tile, vector unit."""
-    stem = "gemm" if config.kernel == (1, 1) else "conv"
-    layout = f"nchw{config.block}c" if config.in_block > 1 else "nchw"
-    return f"{stem}_f32_{layout}_{config.tile.pixels}x{config.tile.groups * config.block}_{target.isa}"
-
-
 def pad_config(geometry: ConvGeometry, config: ConvConfig) -> PadConfig:
     """The copy that a convolution on a padded image reads."""
     return PadConfig(config.in_blocks, config.in_block, geometry.in_size, config.in_size, geometry.origin)
-
-
-def conv_calls(
-    site: Site, geometry: ConvGeometry, weight: Constant, suffix: str = "", choice: DirectChoice | None = None
-) -> tuple[tuple[Call, ...], tuple[Packed, ...]]:
-    """The calls and packed weights of one convolution of the node; `weight` is (o, i / groups, kh, kw)."""
-    config = configure(geometry, site.target, choice, site)
-    kernel = Kernel(
-        family="conv_direct",
-        name=name_of(config, site.target),
-        config=config,
-        units=config.row_units * config.groups * config.chunks,
-        scratch_floats=config.scratch_floats,
-    )
-    node = site.node
-    size = config.reduction * config.out_blocks * config.block
-    packed = [Packed(f"{node.name}.weight{suffix}", weight.map((size,), lambda w: pack_conv(w, config)))]
-    bias = site.constant("bias")
-    if bias is not None:
-        padded = config.out_blocks * config.block
-        packed.append(Packed(f"{node.name}.bias", bias.map((padded,), lambda b: pad_channels(b, padded))))
-    rest = (*(p.operand for p in packed), *site.values(node.inputs[1:]))
-    image = site.values(node.inputs[:1])
-    if not config.padded:
-        return (Call(node.name, kernel, (*image, *rest), site.result),), tuple(packed)
-    padding = pad_config(geometry, config)
-    copy = Kernel("pad", f"pad_f32_nchw{config.in_block}c_{site.target.isa}", padding, padding.planes, 0)
-    between = Workspace(node.name)
-    calls = (
-        Call(node.name, copy, image, between, workspace_floats=padding.floats),
-        Call(node.name, kernel, (between, *rest), site.result, workspace_floats=padding.floats),
-    )
-    return calls, tuple(packed)
-
-
-def select_conv(site: Site) -> Selection:
-    """Any convolution but a depthwise one: groups are merged until each fills whole blocks."""
-    groups = site.node.attrs["groups"]
-    merge = conv_merge(site)
-    weight = site.constant("weight")
-    assert weight is not None
-    out, narrow, kh, kw = weight.shape
-    dense = weight.map((out, narrow * merge, kh, kw), lambda w: densify(w, groups, merge))
-    given = site.given
-    choice = given.choice if given is not None and isinstance(given.choice, DirectChoice) else None
-    calls, packed = conv_calls(site, conv_geometry(site), dense, choice=choice)
-    why = _why(calls[-1].kernel.config, merge)
-    return Selection(calls, packed, why if given is None else f"{why}; {given.why}")
-
-
-def _why(config: ConvConfig, merge: int) -> str:
-    tile = config.tile
-    kind = "1x1 as a matrix product" if config.kernel == (1, 1) else "direct"
-    if config.kernel == (1, 1) and config.stride != (1, 1):
-        kind += " on every " + "x".join(map(str, config.stride)) + "th pixel"
-    if config.padded:
-        kind += ", the image copied between zeros once"
-    text = f"{kind}; {tile.rows}x{tile.columns} pixels x {tile.groups} blocks fill the registers"
-    return text + (f"; {merge} groups merged to fill a block" if merge > 1 else "")

@@ -12,6 +12,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from cnncc.kernels.cpu.micro import Micro
 from cnncc.kernels.cpu.tiles import Tile, even_tiles
 from cnncc.kernels.shared.spec import Epilogue
 
@@ -28,7 +29,6 @@ class ConvConfig:
     in_block: int
     in_size: tuple[int, int]
     out_blocks: int
-    block: int
     grid: tuple[int, int]
     out_size: tuple[int, int]
     out_step: tuple[int, int]
@@ -47,9 +47,17 @@ class ConvConfig:
     """Whether each tile asks for a part of the next group's weights, which its first cache does not hold."""
     chunks: int
     """Pieces the output blocks of one convolution group are cut into; a unit computes one."""
-    lanes: int
+    micro: Micro
     padded: bool
     """Whether the image was copied between zeros by a call of its own, so that no tap falls outside."""
+
+    @property
+    def block(self) -> int:
+        return self.micro.block
+
+    @property
+    def lanes(self) -> int:
+        return self.micro.lanes
 
     @property
     def group_in_blocks(self) -> int:
@@ -119,16 +127,16 @@ class PadConfig:
 def pack_conv(weight: np.ndarray, config: ConvConfig) -> np.ndarray:
     """(o, i / groups, kh, kw) to the stream order of the kernel, flat: for every run of output blocks
     [channel block][kh][kw][channel][run of blocks][lane], zeros where blocks are not full."""
-    kh, kw = config.kernel
     block, in_block = config.block, config.in_block
-    full = np.zeros((config.out_blocks * block, config.group_in_blocks * in_block, kh, kw), np.float32)
+    full = np.zeros((config.out_blocks * block, config.group_in_blocks * in_block, *config.kernel), np.float32)
     full[: weight.shape[0], : weight.shape[1]] = weight
-    split = full.reshape(config.out_blocks, block, config.group_in_blocks, in_block, kh, kw).transpose(0, 2, 4, 5, 3, 1)
+    split = full.reshape(len(full), config.group_in_blocks, in_block, *config.kernel)
+    rows = split.transpose(0, 1, 3, 4, 2).reshape(len(full), config.reduction)
     packed = []
     per_chunk = config.group_out_blocks // config.chunks
     for chunk in range(config.groups * config.chunks):
         for start, size, count in config.chunk_runs:
-            first = chunk * per_chunk + start
-            run = split[first : first + size * count].reshape(count, size, *split.shape[1:])
-            packed.append(run.transpose(0, 2, 3, 4, 5, 1, 6).ravel())
+            for group in range(count):
+                first = (chunk * per_chunk + start + group * size) * block
+                packed.append(config.micro.pack(rows[first : first + size * block], size).ravel())
     return np.concatenate(packed)

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-from cnncc.kernels.cpu.conv_choice import conv_calls
+from cnncc.kernels.cpu.conv_algorithm import conv_calls
+from cnncc.kernels.cpu.conv_choice import direct_candidates
+from cnncc.kernels.cpu.room import choose
 from cnncc.kernels.shared.spec import Call, Packed, Rule, Selection, Site
 from cnncc.kernels.shared.transposed import transposed_phases
 
@@ -15,7 +17,8 @@ def select_transposed(site: Site) -> Selection:
     phases = 0
     packed: dict[str, Packed] = {}
     for geometry, part, suffix in transposed_phases(site):
-        made, weights = conv_calls(site, geometry, part, suffix)
+        best, _ = choose(site, direct_candidates(geometry, site.target))
+        made, weights = conv_calls(site, geometry, part, best.choice, suffix)
         calls += made
         phases += 1
         packed.update({p.name: p for p in weights})

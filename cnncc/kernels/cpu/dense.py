@@ -9,9 +9,10 @@ from dataclasses import dataclass
 import numpy as np
 
 from cnncc.ir import TensorType
+from cnncc.kernels.cpu.micro import Micro, micro_of
 from cnncc.kernels.cpu.tiles import Tile, even_tiles, step_cycles
-from cnncc.kernels.shared.convolution import pad_channels
-from cnncc.kernels.shared.spec import Call, Epilogue, Kernel, Packed, Rule, Selection, Site, blocks
+from cnncc.kernels.cpu.weights import after_image, with_bias
+from cnncc.kernels.shared.spec import Call, Epilogue, Kernel, Rule, Selection, Site, blocks
 from cnncc.machines.targets import Target
 from cnncc.weights.half import SHORT, STORED, check_range, encode
 
@@ -31,9 +32,16 @@ class DenseConfig:
     image_tile: int
     groups: int
     """Output blocks computed at once."""
-    block: int
-    lanes: int
+    micro: Micro
     weights_dtype: str
+
+    @property
+    def block(self) -> int:
+        return self.micro.block
+
+    @property
+    def lanes(self) -> int:
+        return self.micro.lanes
 
     @property
     def out_blocks(self) -> int:
@@ -53,9 +61,8 @@ def pack_dense(weight: np.ndarray, source: TensorType, config: DenseConfig) -> n
         for g in range(count):
             first = (start + g * size) * config.block
             rows = _as_stored(weight[first : first + size * config.block], source)
-            piece = packed[done : done + config.inputs * size * config.block].reshape(config.inputs, -1)
-            piece[:, : len(rows)] = encode(rows, config.weights_dtype).T
-            piece[:, len(rows) :] = 0  # also the bits of 0.0
+            piece = config.micro.pack(encode(rows, config.weights_dtype), size)  # zeros are also the bits of 0.0
+            packed[done : done + piece.size] = piece.ravel()
             done += piece.size
     return packed
 
@@ -88,13 +95,12 @@ def select_dense(site: Site) -> Selection:
         epilogue=node.attrs["epilogue"],
         image_tile=image_tile,
         groups=groups,
-        block=target.block,
-        lanes=target.lanes,
+        micro=micro_of(target),
         weights_dtype=site.options.weights_dtype,
     )
     name = f"dense_{SHORT[site.options.weights_dtype]}_{image_tile}x{groups * target.block}_{target.isa}"
     kernel = Kernel("dense", name, config, sum(n for *_, n in config.runs), 0)
-    weight, bias = site.constant("weight"), site.constant("bias")
+    weight = site.constant("weight")
     assert weight is not None
     padded = config.out_blocks * config.block
     given = node.weights["weight"]
@@ -104,14 +110,8 @@ def select_dense(site: Site) -> Selection:
         return pack_dense(array, source, config)
 
     elements = weight.map((padded * inputs,), pack)
-    packed = [Packed(f"{node.name}.weight", elements, config.weights_dtype)]
-    if bias is not None:
-        packed.append(Packed(f"{node.name}.bias", bias.map((padded,), lambda b: pad_channels(b, padded))))
-    operands = (
-        *site.values(node.inputs[:1]),
-        *(p.operand for p in packed),
-        *site.values(node.inputs[1:]),
-    )
+    packed = with_bias(site, elements, padded, dtype=config.weights_dtype)
+    operands = (*site.values(node.inputs[:1]), *after_image(site, packed))
     call = Call(node.name, kernel, operands, site.result, whole_batch=True)
     stored = "" if config.weights_dtype == "float32" else f", as {config.weights_dtype}"
     why = f"weights read once for {site.batch} image{'s' * (site.batch > 1)}{stored}; bound by reading them"
@@ -129,7 +129,7 @@ def _tile(images: int, out_blocks: int, target: Target) -> tuple[int, int]:
         (p, g)
         for p in range(1, min(images, 14) + 1)
         for g in range(1, min(out_blocks, 12) + 1)
-        if (p * g + g) * target.vectors + 1 <= target.registers
+        if micro_of(target).fits(p, g)
     ]
     return max(shapes, key=rate)
 

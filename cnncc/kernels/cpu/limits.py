@@ -38,7 +38,8 @@ class ReadConfig:
 
 def fma_kernel(target: Target) -> Kernel:
     """Multiply-adds in registers, for the target's vectors."""
-    chains = min(target.registers - 4, 2 * target.fma_ports * target.fma_latency)
+    unit = target.floats
+    chains = min(unit.registers - 4, 2 * unit.ports * unit.latency)
     config = FmaConfig(target.lanes, chains)
     return Kernel("limit_fma", f"limit_fma_{target.isa}", config, config.units, 0)
 

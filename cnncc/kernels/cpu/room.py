@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
-from typing import Generic, TypeVar
+from dataclasses import replace
 
+from cnncc.kernels.cpu.algorithm import Candidate, Made
 from cnncc.kernels.shared.spec import Selection, Site
 
 SLOWER = 1.08
@@ -14,18 +14,6 @@ SLOWER = 1.08
 SHARE = 0.15
 """Of the activations, by which workspace and scratch may exceed them before a kernel has to say why."""
 
-T = TypeVar("T")
-
-
-@dataclass(frozen=True)
-class Option(Generic[T]):
-    """A kernel that could be chosen: predicted cycles, floats of workspace for an image and of a thread's scratch."""
-
-    cycles: float
-    workspace_floats: int
-    scratch_floats: int
-    kernel: T
-
 
 def needed(site: Site, workspace_floats: int, scratch_floats: int) -> int:
     """Bytes for one image, with scratch for all cores of the target: the choice must not depend on the threads of a
@@ -33,23 +21,24 @@ def needed(site: Site, workspace_floats: int, scratch_floats: int) -> int:
     return 4 * (workspace_floats + site.target.cores * scratch_floats)
 
 
-def choose(site: Site, options: Sequence[Option[T]]) -> tuple[T, str]:
-    """The fastest option, or one that fits and is hardly slower; and what to add to the reason for it."""
+def choose(site: Site, options: Sequence[Candidate[Made]]) -> tuple[Candidate[Made], str]:
+    """The fastest candidate, of equals the first; or one that fits into the room and is hardly slower. With it, what to
+    add to the reason for it."""
     fastest = min(options, key=lambda o: o.cycles)
     fitting = [o for o in options if _need(site, o) <= site.room]
     if fastest in fitting:
-        return fastest.kernel, ""
+        return fastest, ""
     if not fitting:
-        return fastest.kernel, "; none of its kind fits in less memory"
+        return fastest, "; none of its kind fits in less memory"
     other = min(fitting, key=lambda o: o.cycles)
     slower = other.cycles / fastest.cycles
     if slower > SLOWER:
-        return fastest.kernel, f"; the best that takes less memory is predicted {slower:.2f} times slower"
+        return fastest, f"; the best that takes less memory is predicted {slower:.2f} times slower"
     saved = _need(site, fastest) - _need(site, other)
-    return other.kernel, f"; takes {mebibytes(saved)} less than the fastest, predicted {slower:.2f} of its time"
+    return other, f"; takes {mebibytes(saved)} less than the fastest, predicted {slower:.2f} of its time"
 
 
-def _need(site: Site, option: Option[T]) -> int:
+def _need(site: Site, option: Candidate[Made]) -> int:
     return needed(site, option.workspace_floats, option.scratch_floats)
 
 

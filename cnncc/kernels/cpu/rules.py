@@ -6,19 +6,15 @@ from collections.abc import Mapping
 
 from cnncc.base.discovery import gathered
 from cnncc.kernels import cpu
-from cnncc.kernels.cpu.conv_choice import select_conv
+from cnncc.kernels.cpu.algorithms import ALGORITHMS, select_by_algorithm
 from cnncc.kernels.cpu.room import explained
-from cnncc.kernels.cpu.window import select_depthwise
-from cnncc.kernels.cpu.winograd_choice import select_winograd
 from cnncc.kernels.shared.spec import Rule, Selection, Site
 
-CONV: tuple[Rule, ...] = (
-    select_depthwise,  # before the others, which would merge groups into a dense one
-    select_winograd,  # before the direct kernel, which it must beat
-    select_conv,
-)
-RULES: Mapping[str, tuple[Rule, ...]] = {**gathered(cpu, "RULES", without=("rules",)), "conv": CONV}
-"""Op -> its rules: those that the files of kernels have under this name."""
+RULES: Mapping[str, tuple[Rule, ...]] = {
+    **gathered(cpu, "RULES", without=("rules",)),
+    **dict.fromkeys(ALGORITHMS, (select_by_algorithm,)),
+}
+"""Op -> its rules: those that the files of kernels have under this name, and the choice among algorithms."""
 
 
 def select(site: Site) -> Selection:

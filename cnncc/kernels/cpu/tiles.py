@@ -11,6 +11,7 @@ from collections import Counter
 from dataclasses import dataclass, replace
 from functools import cache
 
+from cnncc.kernels.cpu.micro import micro_of
 from cnncc.machines.targets import Target
 
 
@@ -40,8 +41,7 @@ def even_tiles(total: int, largest: int) -> tuple[tuple[int, int, int], ...]:
 
 def fits_registers(tile: Tile, target: Target) -> bool:
     """Accumulators, one step's weights and one broadcast value all stay in registers."""
-    vectors = target.vectors
-    return tile.pixels * tile.groups * vectors + tile.groups * vectors + 1 <= target.registers
+    return micro_of(target).fits(tile.pixels, tile.groups)
 
 
 @dataclass(frozen=True)
@@ -58,10 +58,7 @@ class Problem:
 
     def fits(self, tile: Tile, target: Target) -> bool:
         """Whether all that a tile keeps lies in registers."""
-        held = self.held_pixels(tile)
-        vectors = target.vectors
-        needed = tile.pixels * tile.groups * vectors + tile.groups * vectors + held
-        return fits_registers(tile, target) and (held == 0 or needed <= target.registers)
+        return micro_of(target).fits(tile.pixels, tile.groups, max(1, self.held_pixels(tile)))
 
     def held_pixels(self, tile: Tile) -> int:
         """Pixels that several taps of a tile's row read. Where taps are unrolled LLVM loads each only once and keeps
@@ -83,19 +80,10 @@ class Problem:
 
 
 def step_cycles(tile: Tile, target: Target, working_set: int, taps: int = 1, sharpness: float = math.inf) -> float:
-    """Cycles of one reduction step of one tile: the most of multiply-adds, loads, bytes from the cache that holds the
-    working set, and the latency of the chain. A pixel is fetched once for all taps. Where several are close, each
-    delays the others now and then: with a finite `sharpness` their norm of that order is taken for the most."""
-    vectors = tile.groups * target.vectors
-    multiply = tile.pixels * vectors / target.fma_ports
-    load = (tile.pixels + vectors) / 2
-    stream = 4 * (target.block * tile.groups + tile.pixels / taps) / cache_bandwidth(working_set, target)
-    # Even where they are not the limit, loads and the loop take slots that multiply-adds then wait for now and again.
-    parts = (multiply, load, stream, float(target.fma_latency))
-    most = max(parts)
-    if sharpness < math.inf:
-        most *= sum((part / most) ** sharpness for part in parts) ** (1 / sharpness)
-    return most + 0.1 * load + 0.5
+    """Cycles of one reduction step of one tile, which reads a working set of so many bytes again and again. A pixel is
+    fetched once for all taps; see `Micro.cycles` for `sharpness`."""
+    bandwidth = cache_bandwidth(working_set, target)
+    return micro_of(target).cycles(tile.pixels, tile.groups, bandwidth, taps, sharpness)
 
 
 def cache_bandwidth(working_set: int, target: Target) -> float:
@@ -120,7 +108,7 @@ def choose_tile(problem: Problem, target: Target) -> Tile:
 def ranked_tiles(problem: Problem, target: Target) -> tuple[Tile, ...]:
     """Every tile that fits, by rising predicted cycles. Kept, since networks repeat their layers."""
     candidates = _fitting(problem, target)
-    needed = target.fma_ports * target.fma_latency
+    needed = micro_of(target).in_flight
     if not any(sums(tile, target) >= needed for tile in candidates):
         # Better to load pixels again than to wait for each sum; but no more of them than that takes.
         candidates = [tile for tile in _fitting(problem.loose(), target) if sums(tile, target) <= 2 * needed]
@@ -133,8 +121,8 @@ def ranked_tiles(problem: Problem, target: Target) -> tuple[Tile, ...]:
 
 
 def sums(tile: Tile, target: Target) -> int:
-    """Vectors that a tile adds up: as many as multipliers times their latency keep all of them busy."""
-    return tile.pixels * tile.groups * target.vectors
+    """Vectors that a tile adds up."""
+    return micro_of(target).sums(tile.pixels, tile.groups)
 
 
 def _fitting(problem: Problem, target: Target) -> list[Tile]:

@@ -5,11 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 
-import numpy as np
-
-from cnncc.kernels.shared.convolution import pad_channels
 from cnncc.kernels.shared.modes import WINDOW_POOLS, WindowMode
-from cnncc.kernels.shared.spec import Call, Epilogue, Kernel, Packed, Rule, Selection, Site, blocks
+from cnncc.kernels.shared.spec import Call, Epilogue, Kernel, Rule, Selection, Site, blocks
 from cnncc.machines.targets import Target
 
 UNROLLED_TAPS = 9
@@ -70,7 +67,8 @@ class WindowConfig:
         return self.window[0] * self.window[1] * self.block if self.gathers else 0
 
 
-def _configure(site: Site, mode: WindowMode, epilogue: Epilogue = (), bias: bool = False) -> WindowConfig:
+def configure(site: Site, mode: WindowMode, epilogue: Epilogue = (), bias: bool = False) -> WindowConfig:
+    """Cuts a node with a window into units."""
     node, source, target = site.node, site.type(), site.target
     height, width = node.type.shape[2:]
     attrs = node.attrs
@@ -105,46 +103,15 @@ def _configure(site: Site, mode: WindowMode, epilogue: Epilogue = (), bias: bool
 
 def _columns(target: Target) -> int:
     """Pixels whose accumulators leave two registers for a weight and a value."""
-    return max(1, min(8, (target.registers - 2) // target.vectors - 1))
+    return max(1, min(8, (target.floats.registers - 2) // target.vectors - 1))
 
 
-def _kernel(config: WindowConfig, target: Target) -> Kernel:
+def window_kernel(config: WindowConfig, target: Target) -> Kernel:
+    """The kernel of one configuration."""
     kind = {"depthwise": "depthwise", "max": "maxpool", "avg": "avgpool"}[config.mode]
     size = "x".join(map(str, config.kernel))
     name = f"{kind}_f32_nchw{config.block}c_{size}_{config.columns}px_{target.isa}"
     return Kernel("window", name, config, config.row_units * config.channel_blocks, config.scratch_floats)
-
-
-def select_depthwise(site: Site) -> Selection | None:
-    """conv with one input and one output channel per group, and more than one group."""
-    node, target = site.node, site.target
-    source = site.type()
-    if not node.attrs["groups"] == source.shape[1] == node.attrs["out"] or source.block == 1:
-        return None
-    if source.shape[1] == 1:
-        return None
-    config = _configure(site, "depthwise", node.attrs["epilogue"], node.attrs["bias"])
-    weight, bias = site.constant("weight"), site.constant("bias")
-    assert weight is not None
-    padded = config.channel_blocks * config.block
-    taps = config.kernel[0] * config.kernel[1]
-
-    def pack(w: np.ndarray) -> np.ndarray:
-        """(c, 1, kh, kw) to [block][tap][lane]."""
-        full = np.zeros((padded, taps), np.float32)
-        full[: len(w)] = w.reshape(len(w), taps)
-        return full.reshape(config.channel_blocks, config.block, taps).transpose(0, 2, 1).ravel()
-
-    packed = [Packed(f"{node.name}.weight", weight.map((padded * taps,), pack))]
-    if bias is not None:
-        packed.append(Packed(f"{node.name}.bias", bias.map((padded,), lambda b: pad_channels(b, padded))))
-    operands = (
-        *site.values(node.inputs[:1]),
-        *(p.operand for p in packed),
-        *site.values(node.inputs[1:]),
-    )
-    call = Call(node.name, _kernel(config, target), operands, site.result)
-    return Selection((call,), tuple(packed), "depthwise: each lane is a channel, bound by loads")
 
 
 @dataclass(frozen=True)
@@ -175,8 +142,8 @@ def select_argmaxpool(site: Site) -> Selection:
 
 def select_pool(site: Site) -> Selection:
     """Max and average pooling with any window."""
-    config = _configure(site, WINDOW_POOLS[site.node.op])
-    call = Call(site.node.name, _kernel(config, site.target), site.values(site.node.inputs), site.result)
+    config = configure(site, WINDOW_POOLS[site.node.op])
+    call = Call(site.node.name, window_kernel(config, site.target), site.values(site.node.inputs), site.result)
     return Selection((call,), (), "each lane is a channel, bound by loads")
 
 

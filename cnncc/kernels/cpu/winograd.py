@@ -11,6 +11,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from cnncc.kernels.cpu.micro import Micro
 from cnncc.kernels.cpu.tiles import Tile, even_tiles
 from cnncc.kernels.shared.spec import Epilogue
 from cnncc.kernels.shared.winograd import matrices
@@ -32,8 +33,7 @@ class WinogradConfig:
     out_blocks: int
     out_size: tuple[int, int]
     pad: tuple[int, int]
-    block: int
-    lanes: int
+    micro: Micro
     bias: bool
     epilogue: Epilogue
     tiles: int
@@ -41,6 +41,14 @@ class WinogradConfig:
     tile: Tile
     """Register tile: `columns` Winograd tiles x `groups` output blocks."""
     shared: bool
+
+    @property
+    def block(self) -> int:
+        return self.micro.block
+
+    @property
+    def lanes(self) -> int:
+        return self.micro.lanes
 
     @property
     def edge(self) -> int:
@@ -130,10 +138,9 @@ def pack_winograd(weight: np.ndarray, config: WinogradConfig) -> np.ndarray:
             for group in range(count):
                 first = (chunk * per_chunk + start + group * size) * block
                 piece = weight[first : first + size * block].astype(np.float64)
-                full = np.zeros((taps, channels, size * block))
-                out, channels_in = piece.shape[:2]
-                full[:, :channels_in, :out] = piece.reshape(out, channels_in, taps).transpose(2, 1, 0)
-                points = both @ full.reshape(taps, -1)
+                rows = np.zeros((taps, len(piece), channels))
+                rows[:, :, : piece.shape[1]] = piece.reshape(*piece.shape[:2], taps).transpose(2, 0, 1)
+                points = both @ np.stack([config.micro.pack(tap, size).ravel() for tap in rows])
                 packed[done : done + points.size] = points.ravel()
                 done += points.size
     return packed

@@ -3,37 +3,20 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from functools import cache
 
-from cnncc.kernels.cpu.conv_choice import STEP_CYCLES
-from cnncc.kernels.cpu.room import Option, choose
-from cnncc.kernels.cpu.tiles import (
-    Problem,
-    Tile,
-    cache_bandwidth,
-    choose_tile,
-    even_tiles,
-    fits_registers,
-    step_cycles,
-    total_cycles,
-)
-from cnncc.kernels.cpu.winograd import WinogradConfig, pack_winograd
-from cnncc.kernels.shared.choices import WinogradChoice
-from cnncc.kernels.shared.convolution import pad_channels
-from cnncc.kernels.shared.operands import Workspace
-from cnncc.kernels.shared.spec import Call, Kernel, Packed, Selection, Site, blocks
+from cnncc.kernels.cpu.algorithm import Candidate
+from cnncc.kernels.cpu.conv_choice import STEP_CYCLES, overlapped
+from cnncc.kernels.cpu.micro import micro_of
+from cnncc.kernels.cpu.tiles import Tile, cache_bandwidth, even_tiles, fits_registers, step_cycles
+from cnncc.kernels.cpu.winograd import WinogradConfig
+from cnncc.kernels.shared.spec import Site, blocks
 from cnncc.kernels.shared.winograd import ERRORS, allowed_sizes
 from cnncc.machines.targets import Target
 
-KEEP_DIRECT = 0.95
-"""Winograd must promise at least this much less: its weights are larger, and the model is only a model."""
-
 AS_GOOD = 1.03
 """Of the fastest candidate's predicted cycles, at which fewer weights, and so a smaller module, count for more."""
-
-EXPOSED = 0.5
-"""Part of the shorter of multiplying and reading from memory that the longer does not hide."""
 
 SHARPNESS = 4.0
 """Of the products' steps. With AVX-512, 28 tiles x 1 block (as many loads as multiply-adds) took 1.4 times as long as
@@ -63,33 +46,52 @@ cache. Like the figures above fitted to 34 candidates each of 33 layers, with AV
 processors have not been fitted."""
 
 
-def select_winograd(site: Site) -> Selection | None:
-    """3x3 or 5x5 with stride 1, no dilation or groups, on blocked channels, where the model says it pays."""
-    if not applies(site):
-        return None
-    if site.given is not None:
-        return _given(site)
-    costs = _costs_of(site)
-    if not costs:
-        return None
-    direct = _direct_cycles(site)
-    if min(costs.values()) > KEEP_DIRECT * direct:
-        return None
-    options = [Option(cycles, c.workspace_floats, c.scratch_floats, c) for c, cycles in _small(costs).items()]
-    config, note = choose(site, options)
-    why = f"F({config.m}x{config.m}), {costs[config] / direct:.2f} of the direct kernel's predicted cycles"
-    return _selection(site, config, why + note)
+@dataclass(frozen=True)
+class WinogradChoice:
+    """F(m x m): Winograd tiles of a unit, pieces of the output blocks, output blocks of a register tile, and whether
+    the input is transformed once for all pieces."""
+
+    m: int
+    tiles: int
+    chunks: int
+    groups: int
+    shared: bool
+    algorithm: str = "winograd"
 
 
-def _small(costs: dict[WinogradConfig, float]) -> dict[WinogradConfig, float]:
-    """Without the candidates that have more weights than one that is as good as the fastest."""
+def configure(site: Site, choice: WinogradChoice) -> WinogradConfig:
+    """The convolution cut as chosen."""
+    tile = _register_tile(choice.tiles, choice.groups, site.target)
+    c, base = choice, _base(site)
+    return replace(base, m=c.m, tiles=c.tiles, chunks=c.chunks, tile=tile, shared=c.shared)
+
+
+def winograd_candidates(site: Site, name: str = "winograd", wide: bool = False) -> list[Candidate[WinogradChoice]]:
+    """Those with the fewest weights among the nearly fastest; with `wide` all of them."""
+    costs = costs_of(site)
+    kept = costs if wide or not costs else _fewest_weights(costs)
+    return [
+        Candidate(
+            WinogradChoice(c.m, c.tiles, c.chunks, c.tile.groups, c.shared, name),
+            cycles,
+            c.workspace_floats,
+            c.scratch_floats,
+            ERRORS[c.m, c.taps],
+        )
+        for c, cycles in kept.items()
+    ]
+
+
+def _fewest_weights(costs: dict[WinogradConfig, float]) -> dict[WinogradConfig, float]:
+    """Finds the fewest packed weights of any candidate that takes at most `AS_GOOD` times as long as the fastest one.
+    Keeps the candidates that have no more than that."""
     near = AS_GOOD * min(costs.values())
     fewest = min(config.weight_floats for config, cycles in costs.items() if cycles <= near)
     return {config: cycles for config, cycles in costs.items() if config.weight_floats <= fewest}
 
 
-def _costs_of(site: Site) -> dict[WinogradConfig, float]:
-    """Each candidate and its predicted cycles."""
+def costs_of(site: Site) -> dict[WinogradConfig, float]:
+    """Each candidate and its predicted cycles; empty if no tile size keeps the error bound."""
     return dict(_costs(_base(site), site.target, site.options.max_error, site.weights_per_cycle))
 
 
@@ -101,39 +103,6 @@ def _costs(
     return tuple((config, _cycles(config, target, rate)) for config in candidates(base, target, max_error))
 
 
-def applies(site: Site) -> bool:
-    """Whether Winograd can compute the node at all."""
-    attrs = site.node.attrs
-    if site.type().block == 1 or attrs["groups"] != 1:
-        return False
-    square = attrs["kernel"] in {(taps, taps) for _, taps in ERRORS}
-    return square and (attrs["stride"], attrs["dilation"]) == ((1, 1), (1, 1))
-
-
-def winograd_candidates(site: Site) -> list[tuple[float, WinogradChoice]]:
-    """Predicted cycles and choice of all candidates, cheapest first; none where Winograd does not apply."""
-    if not applies(site):
-        return []
-    found = [(cycles, winograd_choice(config)) for config, cycles in _costs_of(site).items()]
-    return sorted(found, key=lambda pair: pair[0])
-
-
-def winograd_choice(config: WinogradConfig) -> WinogradChoice:
-    """What was chosen in a configuration."""
-    return WinogradChoice(config.m, config.tiles, config.chunks, config.tile.groups, config.shared)
-
-
-def _given(site: Site) -> Selection | None:
-    """What a given choice asks for; None where that is the direct kernel."""
-    given = site.given
-    if given is None or not isinstance(given.choice, WinogradChoice):
-        return None
-    c = given.choice
-    tile = _register_tile(c.tiles, c.groups, site.target)
-    config = replace(_base(site), m=c.m, tiles=c.tiles, chunks=c.chunks, tile=tile, shared=c.shared)
-    return _selection(site, config, f"F({c.m}x{c.m}); {given.why}")
-
-
 def _base(site: Site) -> WinogradConfig:
     """The part of a configuration that the node gives."""
     node, source, target = site.node, site.type(), site.target
@@ -142,7 +111,7 @@ def _base(site: Site) -> WinogradConfig:
         m=2, taps=node.attrs["kernel"][0],
         in_blocks=blocks(source.shape[1], target.block), in_size=(source.shape[2], source.shape[3]),
         out_blocks=blocks(node.attrs["out"], target.block), out_size=node.type.chw[1:], pad=(pad[0], pad[1]),
-        block=target.block, lanes=target.lanes, bias=node.attrs["bias"], epilogue=node.attrs["epilogue"], tiles=1,
+        micro=micro_of(target), bias=node.attrs["bias"], epilogue=node.attrs["epilogue"], tiles=1,
         chunks=1, tile=Tile(1, 1, 1), shared=False,
     )  # fmt: skip
 
@@ -187,14 +156,10 @@ def _cycles(config: WinogradConfig, target: Target, rate: float) -> float:
     reading = 4 * config.weight_floats / rate
     again = WEIGHTS_AGAIN * (config.tile_units - 1) * 4 * config.weight_floats / target.l3_bytes_per_cycle
     busy = _product_cycles(config, target)
-    work = _overlapped(busy, reading) + again + _transform_cycles(config, target)
+    work = overlapped(busy, reading) + again + _transform_cycles(config, target)
     units, cores = config.tile_units * config.chunks, target.cores
     idle = -(-units // cores) * cores / units
     return work * idle * (1 + FEW_UNITS / units)
-
-
-def _overlapped(busy: float, reading: float) -> float:
-    return max(busy, reading) + EXPOSED * min(busy, reading)
 
 
 def _product_cycles(config: WinogradConfig, target: Target) -> float:
@@ -230,50 +195,3 @@ def input_cycles(edge: int) -> float:
 def output_cycles(m: int, edge: int) -> float:
     """One output tile of one vector of channels."""
     return edge * edge * 0.5 + m * edge * 2.0 + m * m * 3.0
-
-
-def _direct_cycles(site: Site) -> float:
-    """Predicted cycles of the direct kernel for the same node."""
-    node, source, target = site.node, site.type(), site.target
-    _, _, height, width = node.type.shape
-    out_blocks = blocks(node.attrs["out"], target.block)
-    taps = node.attrs["kernel"][0] ** 2
-    reduction = blocks(source.shape[1], target.block) * target.block * taps
-    problem = Problem(height, width, out_blocks, reduction, taps)
-    work = reduction * total_cycles(choose_tile(problem, target), problem, target)[0]
-    return _overlapped(work, 4 * reduction * out_blocks * target.block / site.weights_per_cycle)
-
-
-def _selection(site: Site, config: WinogradConfig, why: str) -> Selection:
-    node, target = site.node, site.target
-    kind = f"{config.m}x{config.m}" if config.taps == 3 else f"{config.m}x{config.m}_{config.taps}x{config.taps}"
-    stem = f"winograd_f32_{kind}_nchw{config.block}c"
-    shape = f"{config.tile.columns}x{config.tile.groups * config.block}_{target.isa}"
-    units = config.tile_units * config.chunks
-    kernel = Kernel("winograd", f"{stem}_{shape}", config, units, config.scratch_floats)
-    weight, bias = site.constant("weight"), site.constant("bias")
-    assert weight is not None
-    packed = [Packed(f"{node.name}.weight", weight.map((config.weight_floats,), lambda w: pack_winograd(w, config)))]
-    if bias is not None:
-        padded = config.out_blocks * config.block
-        packed.append(Packed(f"{node.name}.bias", bias.map((padded,), lambda b: pad_channels(b, padded))))
-    weights = tuple(p.operand for p in packed)
-    extras = site.values(node.inputs[1:])
-    image = site.values(node.inputs[:1])
-    if not config.shared:
-        return Selection((Call(node.name, kernel, (*image, *weights, *extras), site.result),), tuple(packed), why)
-    # The transform does not depend on the epilogue or on how the products are cut: one kernel for all that agree.
-    plain = replace(config, epilogue=(), bias=False, chunks=1, tile=Tile(1, 1, 1), out_blocks=1)
-    transform = Kernel(
-        "winograd_input",
-        f"{stem}_input_{target.isa}",
-        plain,
-        config.in_blocks * config.tile_units,
-        0,
-    )
-    data = Workspace(node.name)
-    calls = (
-        Call(node.name, transform, image, data, workspace_floats=config.data_floats),
-        Call(node.name, kernel, (data, *weights, *extras), site.result, workspace_floats=config.data_floats),
-    )
-    return Selection(calls, tuple(packed), f"{why}; input transformed once for all output blocks")

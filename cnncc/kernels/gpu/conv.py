@@ -16,7 +16,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from cnncc.ir import Constant
-from cnncc.kernels.gpu.model import TENSOR_TILES, Estimate, GpuTile, TensorTile, estimate, stream_estimate, tiles
+from cnncc.kernels.gpu.model import TENSOR_TILES, Estimate, GpuTile, Product, TensorTile, estimate, tiles
 from cnncc.kernels.gpu.spec import VECTOR, GpuKernel, GpuRule, GpuSite, LaunchWork, View, grid_of, threads_for
 from cnncc.kernels.shared.convolution import ConvGeometry, conv_geometry, conv_merge, densify, pad_channels
 from cnncc.kernels.shared.operands import Workspace
@@ -192,8 +192,7 @@ def estimate_conv(config: GpuConvConfig, site: GpuSite) -> Estimate:
     if config.splits == 1:
         return product
     second = sum_kernel(config, site)
-    work = second.work
-    more = stream_estimate(site.target, second.grid, second.threads, 64, 0, work.bytes, work.flops, loads=config.splits)
+    more = second.estimate(site.target, registers=64, shared_bytes=0)
     launch = 1e-6 * site.target.launch_microseconds
     return replace(product, seconds=product.seconds + more.seconds + launch)
 
@@ -233,6 +232,7 @@ def conv_kernel(config: GpuConvConfig, site: GpuSite, work: LaunchWork | None = 
         grid=config.grid,
         threads=tile.threads,
         work=work or LaunchWork(config.flops, _bytes(config, site), isinstance(tile, TensorTile)),
+        product=Product(tile, config.steps_per_split),
     )
 
 
@@ -245,7 +245,8 @@ def sum_kernel(config: GpuConvConfig, site: GpuSite) -> GpuKernel:
     grid = grid_of(total, threads)
     bytes_ = 4 * config.batch * config.result.floats * (config.splits + 1 + len(config.extras))
     name = f"sum_f32_{config.result.label}_{config.splits}"
-    return GpuKernel("sum", name, parts, grid[0], 0, grid, threads, LaunchWork(bytes_ // 4, bytes_))
+    work = LaunchWork(bytes_ // 4, bytes_)
+    return GpuKernel("sum", name, parts, grid[0], 0, grid, threads, work, loads=config.splits)
 
 
 RULES: Mapping[str, tuple[GpuRule, ...]] = {

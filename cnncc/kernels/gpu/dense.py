@@ -88,11 +88,15 @@ def _configure(site: GpuSite, depth: int, out: int) -> GpuDenseConfig:
     )
 
 
+LOADS = 4
+"""Vectors that a thread has under way, as `_configure` sees to."""
+
+
 def _kernel(c: GpuDenseConfig, site: GpuSite) -> GpuKernel:
     name = f"fc_f32_{c.rows}x{c.images}_{c.threads}"
     bytes_ = 4 * c.out * c.depth + site.bytes_of(site.node.name, *site.node.inputs)
     work = LaunchWork(2 * c.batch * c.out * c.depth, bytes_)
-    return GpuKernel("dense", name, c, c.grid[0] * c.grid[1], 0, c.grid, c.threads, work)
+    return GpuKernel("dense", name, c, c.grid[0] * c.grid[1], 0, c.grid, c.threads, work, loads=LOADS)
 
 
 RULES: Mapping[str, tuple[GpuRule, ...]] = {

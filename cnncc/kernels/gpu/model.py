@@ -133,6 +133,14 @@ def _fits(tile: GpuTile, in_block: int) -> bool:
 
 
 @dataclass(frozen=True)
+class Product:
+    """A matrix product as a block of threads computes it: its tile, and how often it goes on by the tile's depth."""
+
+    tile: GpuTile | TensorTile
+    steps: int
+
+
+@dataclass(frozen=True)
 class Estimate:
     """A prediction: seconds, what bounds them, and what the device could do at best."""
 

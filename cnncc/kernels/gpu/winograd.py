@@ -11,7 +11,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from cnncc.kernels.gpu.conv import GpuConvConfig, configure, conv_kernel, estimate_of, pack_weights
-from cnncc.kernels.gpu.model import stream_estimate, tiles
+from cnncc.kernels.gpu.model import tiles
 from cnncc.kernels.gpu.spec import VECTOR, GpuKernel, GpuSite, LaunchWork, View, grid_of, threads_for
 from cnncc.kernels.shared.convolution import ConvGeometry, conv_geometry, pad_channels
 from cnncc.kernels.shared.operands import Workspace
@@ -20,6 +20,8 @@ from cnncc.kernels.shared.winograd import allowed_sizes, matrices
 
 SIZES = (2, 4)
 """Output tiles for which there are kernels."""
+LOADS = 4
+"""Of the many numbers that a thread of a transform reads, so many vectors' worth are under way."""
 WORTH = 0.85
 """Share of the direct kernel's time from which on three kernels are taken: the model has not been measured."""
 
@@ -134,9 +136,7 @@ def _middle_bytes(config: GpuConvConfig) -> int:
 
 
 def _pass_seconds(site: GpuSite, kernel: GpuKernel) -> float:
-    work, loads = kernel.work, 4  # of the many numbers that a thread reads, so many vectors' worth are under way
-    gpu = site.target
-    return stream_estimate(gpu, kernel.grid, kernel.threads, 96, 0, work.bytes, work.flops, loads).seconds
+    return kernel.estimate(site.target, registers=96, shared_bytes=0).seconds
 
 
 def _kernel(c: TransformConfig, which: str) -> GpuKernel:
@@ -145,7 +145,7 @@ def _kernel(c: TransformConfig, which: str) -> GpuKernel:
     work = LaunchWork(flops, image + 4 * c.batch * c.planes.floats)
     grid = grid_of(c.total, c.threads)
     name = f"winograd_{which}_f32_{c.m}x{c.m}"
-    return GpuKernel(f"winograd_{which}", name, c, grid[0], 0, grid, c.threads, work)
+    return GpuKernel(f"winograd_{which}", name, c, grid[0], 0, grid, c.threads, work, loads=LOADS)
 
 
 def _selection(site: GpuSite, best: _Candidate, direct: float) -> Selection:

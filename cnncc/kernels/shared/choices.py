@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import Protocol
 
 from cnncc.ir import Node, TensorType
-from cnncc.kernels.cpu.tiles import Tile
 
 
 @dataclass(frozen=True)
@@ -26,37 +26,19 @@ class ConvKey:
     groups: int
 
 
-@dataclass(frozen=True)
-class DirectChoice:
-    """The direct kernel: register tile, output rows of a unit, pieces of the output blocks; whether the image is copied
-    between zeros once for all units, where its taps reach over the border."""
+class KernelChoice(Protocol):
+    """How a layer is computed: a frozen dataclass of plain values, which only its algorithm understands."""
 
-    tile: Tile
-    rows: int
-    chunks: int
-    padded: bool = False
-
-
-@dataclass(frozen=True)
-class WinogradChoice:
-    """F(m x m): Winograd tiles of a unit, pieces of the output blocks, output blocks of a register tile, and whether
-    the input is transformed once for all pieces."""
-
-    m: int
-    tiles: int
-    chunks: int
-    groups: int
-    shared: bool
-
-
-Choice = DirectChoice | WinogradChoice
+    @property
+    def algorithm(self) -> str:
+        """Name of the algorithm, one of `cnncc.kernels.cpu.algorithms`."""
 
 
 @dataclass(frozen=True)
 class Given:
     """A choice that takes the model's place, and why."""
 
-    choice: Choice
+    choice: KernelChoice
     why: str
 
 

@@ -11,7 +11,7 @@ from typing import Any, Generic, TypeVar
 import numpy as np
 
 from cnncc.ir import Constant, Graph, Node, TensorType
-from cnncc.kernels.shared.choices import Choices, Given, conv_key
+from cnncc.kernels.shared.choices import Choices, Given, KernelChoice, conv_key
 from cnncc.kernels.shared.operands import NodeValue, Operand, PackedWeight
 from cnncc.machines import Machine
 from cnncc.machines.targets import Target
@@ -86,6 +86,9 @@ class Call:
     whole_batch: bool = False
     workspace_floats: int = 0
     """Floats of workspace for each image."""
+    extent: int | None = None
+    """How much of its node's value it computes, to be compared among the calls of the node; None where that follows
+    from the bytes that each of them reads."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -95,6 +98,8 @@ class Selection:
     calls: tuple[Call, ...]
     weights: tuple[Packed, ...]
     why: str
+    choice: KernelChoice | None = None
+    """What was chosen for an op that has several algorithms; None for other ops."""
 
 
 @dataclass(frozen=True, eq=False)

@@ -66,8 +66,3 @@ about 2e-6."""
 def allowed_sizes(max_error: float, taps: int) -> tuple[int, ...]:
     """The output tiles that keep an error bound with filters of so many taps a side."""
     return tuple(m for (m, of), error in ERRORS.items() if of == taps and error <= max_error)
-
-
-def least_bound(max_error: float) -> float:
-    """The smallest bound that allows the same sizes: one of the errors that are known, or 0."""
-    return max((error for error in ERRORS.values() if error <= max_error), default=0.0)

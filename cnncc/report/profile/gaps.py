@@ -1,6 +1,6 @@
 """Why a convolution is slower than its limit: what its kernel does besides multiplying, in seconds.
 
-The limit of a layer is its multiplications at the machine's peak (Winograd: its own), or its bytes at memory's speed.
+The limit of a layer is its multiplications (of its algorithm) at the machine's peak, or its bytes at memory's speed.
 The parts below come from the kernel's configuration and the target's data; measured are times, peak and bandwidth.
 Parts may overlap in time (reading weights hides behind multiplications), so they may add up to more than the gap.
 """
@@ -9,14 +9,12 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
+from functools import cached_property
 from itertools import groupby
 from typing import TYPE_CHECKING, Any
 
-from cnncc.kernels.cpu.conv_choice import COPY_BYTES
-from cnncc.kernels.cpu.conv_direct import ConvConfig
-from cnncc.kernels.cpu.tiles import Problem, Tile, even_tiles, step_cycles, total_cycles
-from cnncc.kernels.cpu.winograd import WinogradConfig
-from cnncc.kernels.cpu.winograd_choice import input_cycles, output_cycles
+from cnncc.kernels.cpu.algorithm import Cause, Measured
+from cnncc.kernels.cpu.algorithms import find
 
 if TYPE_CHECKING:
     from cnncc.kernels.shared.spec import Call
@@ -32,14 +30,6 @@ NEAR = 0.8
 
 WORTH_SAYING = 0.03
 """Part of a layer's time below which a cause is not listed."""
-
-
-@dataclass(frozen=True)
-class Cause:
-    """Something that takes time besides the limit; `seconds` if nothing else hid it."""
-
-    text: str
-    seconds: float
 
 
 @dataclass(frozen=True)
@@ -102,7 +92,8 @@ def large_convolutions(program: CpuProgram, steps: Sequence[Step], limits: Machi
 
 
 def _limit(steps: Sequence[Step], limits: MachineLimits) -> float:
-    """Of a layer: a transform as a step of its own is a cost and no limit, and moves what never leaves the caches."""
+    """Of a layer. Steps without multiplications, such as a transform, do not raise the limit: they are a cost of the
+    algorithm, and what they move stays in the caches."""
     return max(sum(s.flops for s in steps) / limits.flops, sum(s.limit for s in steps if s.flops))
 
 
@@ -114,10 +105,20 @@ class _Layer:
     limits: MachineLimits
 
     def of_cycles(self, cycles: float) -> float:
-        """Seconds of so many cycles for each image, shared out among the threads. The clock follows from the peak."""
-        target = self.program.target
-        per_cycle = 2 * target.lanes * target.fma_ports
-        return cycles * per_cycle / self.limits.flops * self.program.images(self.calls[-1])
+        """Seconds of so many cycles for each image, shared out among the threads."""
+        return self.measured.of_cycles(cycles)
+
+    @cached_property
+    def measured(self) -> Measured:
+        """What its algorithm explains. The clock follows from the peak."""
+        target, images = self.program.target, self.program.images(self.calls[-1])
+        return Measured(
+            target=target,
+            cycle=2 * target.lanes * target.floats.ports / self.limits.flops * images,
+            seconds=tuple(step.seconds for step in self.steps),
+            at_peak=sum(step.flops for step in self.steps) / self.limits.flops,
+            value_bytes=self.steps[-1].bytes / images - self.weight_bytes,
+        )
 
     @property
     def weight_bytes(self) -> int:
@@ -125,15 +126,13 @@ class _Layer:
 
 
 def _gap(layer: _Layer, megaflops: float, seconds: float, limit: float) -> Gap:
-    config = layer.calls[-1].kernel.config
-    causes = [*_shared_causes(layer, seconds)]
-    if isinstance(config, ConvConfig):
-        causes += _direct_causes(layer, config)
-    elif isinstance(config, WinogradConfig):
-        causes += _winograd_causes(layer, config)
+    call = layer.calls[-1]
+    choice = layer.program.selections[call.node].choice
+    own = find(choice.algorithm).causes(layer.measured, call) if choice is not None else []
+    causes = [*_shared_causes(layer, seconds), *own]
     said = sorted((c for c in causes if c.seconds > WORTH_SAYING * seconds), key=lambda c: -c.seconds)
     unexplained = max(0.0, seconds - limit - sum(c.seconds for c in said))
-    return Gap(layer.calls[-1].node, layer.steps[-1].algorithm, megaflops, seconds, limit, tuple(said), unexplained)
+    return Gap(call.node, layer.steps[-1].algorithm, megaflops, seconds, limit, tuple(said), unexplained)
 
 
 def _shared_causes(layer: _Layer, seconds: float) -> list[Cause]:
@@ -153,72 +152,3 @@ def _weights(layer: _Layer) -> Cause:
         seconds = layer.of_cycles(size / target.l3_bytes_per_cycle)
         return Cause(f"{size / 1e6:.1f} MB of weights from the last cache", seconds)
     return Cause(f"{size / 1e6:.1f} MB of weights from memory", size / layer.limits.bytes)
-
-
-def _direct_causes(layer: _Layer, c: ConvConfig) -> list[Cause]:
-    target, tile = layer.program.target, c.tile
-    pixels, blocks_out = c.grid[0] * c.grid[1], c.out_blocks
-    vectors = pixels * blocks_out * target.vectors
-    multiply = vectors * c.reduction / target.fma_ports
-    problem = Problem(*c.grid, c.group_out_blocks, c.reduction, c.taps)
-    tiles = c.reduction * c.groups * total_cycles(tile, problem, target)[0]
-    lanes = layer.of_cycles(multiply) - sum(s.flops for s in layer.steps) / layer.limits.flops
-    gathered = layer.of_cycles(c.row_units * c.groups * c.chunks * c.scratch_floats * 4 / COPY_BYTES)
-    if c.padded:
-        gathered = sum(step.seconds for step in layer.steps[:-1])
-    return [
-        Cause("channels that do not fill their blocks", lanes),
-        Cause(f"tiles of {tile.pixels} pixels x {tile.groups} blocks", layer.of_cycles(tiles - multiply)),
-        Cause(f"results of {c.reduction} products each", layer.of_cycles(vectors * (_STORED + len(c.epilogue)))),
-        Cause("rows copied between their padding", gathered),
-        _moved(layer),
-    ]
-
-
-_STORED = 1.0
-"""Cycles of a vector of results besides its epilogue: the bias, the store."""
-
-
-def _moved(layer: _Layer) -> Cause:
-    """Values that the second caches of all threads do not hold come from the last one."""
-    target = layer.program.target
-    values = layer.steps[-1].bytes / layer.program.images(layer.calls[-1]) - layer.weight_bytes
-    if values <= target.l2_bytes:
-        return Cause("values from the last cache", 0.0)
-    seconds = layer.of_cycles(values / target.l3_bytes_per_cycle)
-    return Cause(f"{values / 1e6:.1f} MB of values from the last cache", seconds)
-
-
-def _winograd_causes(layer: _Layer, c: WinogradConfig) -> list[Cause]:
-    target = layer.program.target
-    depth = c.points * c.in_blocks * c.block
-    groups = c.out_blocks // c.tile.groups
-    step = sum(
-        count * step_cycles(Tile(1, size, c.tile.groups), target, 4 * c.in_blocks * c.block * c.tile.groups * c.block)
-        for _, size, count in even_tiles(c.tiles, c.tile.columns)
-    )
-    vectors = c.total * c.out_blocks * target.vectors
-    multiply = vectors * depth / target.fma_ports
-    spare = layer.of_cycles(multiply * (c.tile_units * c.tiles / c.total - 1))
-    products = layer.of_cycles(c.tile_units * groups * depth * step) - layer.of_cycles(multiply) - spare
-    return [
-        *_transforms(layer, c),
-        Cause(f"{c.tile_units * c.tiles - c.total} tiles that fill up the last unit", spare),
-        Cause(f"register tiles of {c.tile.columns} x {c.tile.groups} blocks", products),
-    ]
-
-
-def _transforms(layer: _Layer, c: WinogradConfig) -> list[Cause]:
-    """Of the input: measured where it is a call of its own; the others as the choice predicts them."""
-    target = layer.program.target
-    tiles = c.tile_units * c.tiles
-    vectors_in, vectors_out = tiles * c.in_blocks * target.vectors, tiles * c.out_blocks * target.vectors
-    output = layer.of_cycles(vectors_out * output_cycles(c.m, c.edge))
-    if c.shared:
-        data = sum(step.seconds for step in layer.steps[:-1])
-    else:
-        data = layer.of_cycles(vectors_in * c.chunks * input_cycles(c.edge))
-    return [
-        Cause(f"transforming the input{' (a step of its own)' if c.shared else ''}", data),
-        Cause("transforming the output", output),
-    ]

@@ -7,9 +7,6 @@ from dataclasses import dataclass
 
 from cnncc.report.profile.measure import Profile, Step
 
-ALGORITHMS = {"winograd": "conv, by Winograd", "relayout": "relayout"}
-"""What a step is called by its algorithm, where the first word of its op says less."""
-
 
 @dataclass(frozen=True)
 class StepGroup:
@@ -23,9 +20,14 @@ class StepGroup:
 
 
 def by_op(profile: Profile) -> list[StepGroup]:
-    """The ops, whatever is fused into them; the longest first."""
-    groups = _grouped(profile, lambda s: ALGORITHMS.get(s.algorithm, s.op.partition("+")[0]))
+    """The ops, whatever is fused into them, by the algorithms that compute them; the longest first."""
+    groups = _grouped(profile, _computed)
     return sorted(groups, key=lambda g: -g.seconds)
+
+
+def _computed(step: Step) -> str:
+    op = step.op.partition("+")[0]
+    return op if step.algorithm == op else f"{op}, {step.algorithm}"
 
 
 def by_stage(profile: Profile) -> list[StepGroup]:

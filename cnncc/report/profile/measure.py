@@ -42,7 +42,7 @@ class Step:
     """The node's op and what was fused into it, as in `conv+add+relu`."""
     kernel: str
     algorithm: str
-    """The op, or `winograd` for a convolution computed so."""
+    """Name of the algorithm that computes the node; its op where there is only one."""
     why: str
     seconds: float
     share: float
@@ -236,17 +236,17 @@ def _inputs(model: Model) -> list[np.ndarray]:
 
 
 def _steps(build: Build, seconds: np.ndarray, limits: MachineLimits) -> tuple[Step, ...]:
-    program, total = build.program, float(seconds.sum())
-    rows = zip(program.calls, build.kernels, works(program), map(float, seconds), strict=True)
+    total = float(seconds.sum())
+    rows = zip(build.kernels, works(build.program), map(float, seconds), strict=True)
     made = []
-    for call, (node, kernel, why), work, time_ in rows:
+    for (node, kernel, why), work, time_ in rows:
         limited_by, limit = bound(work, limits)
         made.append(
             Step(
                 node=node,
                 op=_op(build, node),
                 kernel=kernel,
-                algorithm="winograd" if call.kernel.family.startswith("winograd") else program.graph[node].op,
+                algorithm=_algorithm(build, node),
                 why=why,
                 seconds=time_,
                 share=time_ / total,
@@ -258,6 +258,11 @@ def _steps(build: Build, seconds: np.ndarray, limits: MachineLimits) -> tuple[St
             )
         )
     return tuple(made)
+
+
+def _algorithm(build: Build, node: str) -> str:
+    choice = build.program.selections[node].choice
+    return build.program.graph[node].op if choice is None else choice.algorithm
 
 
 def _op(build: Build, name: str) -> str:

@@ -47,9 +47,10 @@ def page(profile: Profile) -> str:
 
 def kind(step: Step) -> str:
     """Which colour a step has, a key of KINDS."""
-    if step.algorithm in _POOLS:
-        return "pool"
-    return step.algorithm if step.algorithm in KINDS else "other"
+    for word in (step.algorithm, step.op.partition("+")[0]):
+        if word in _POOLS or word in KINDS:
+            return "pool" if word in _POOLS else word
+    return "other"
 
 
 def describe(step: Step) -> str:

@@ -6,11 +6,7 @@ from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Any
 
 from cnncc.ir import Node
-from cnncc.kernels.gpu.conv import GpuConvConfig, SumConfig
-from cnncc.kernels.gpu.dense import GpuDenseConfig
-from cnncc.kernels.gpu.model import Estimate, estimate, stream_estimate
 from cnncc.kernels.gpu.spec import GpuKernel
-from cnncc.kernels.gpu.winograd import TransformConfig
 from cnncc.machines import gpus
 from cnncc.machines.gpus import Gpu
 
@@ -105,7 +101,7 @@ def predict(build: CudaBuild) -> Prediction:
 
 
 def _step(gpu: Gpu, node: Node, kernel: GpuKernel, found: Resources, why: str) -> PredictedStep:
-    expected = _expected(gpu, kernel, found)
+    expected = kernel.estimate(gpu, found.registers, found.shared_bytes)
     return PredictedStep(
         node=node.name,
         op="+".join([node.op, *(step for step, _ in node.attrs.get("epilogue", ()))]),
@@ -122,16 +118,4 @@ def _step(gpu: Gpu, node: Node, kernel: GpuKernel, found: Resources, why: str) -
         seconds=expected.seconds,
         bound=expected.bound,
         why=why,
-    )
-
-
-def _expected(gpu: Gpu, kernel: GpuKernel, found: Resources) -> Estimate:
-    work, config = kernel.work, kernel.config
-    if isinstance(config, GpuConvConfig):
-        steps = config.steps_per_split
-        return estimate(gpu, config.tile, kernel.grid, steps, work.bytes, work.flops, registers=found.registers)
-    several = isinstance(config, GpuDenseConfig | TransformConfig)
-    loads = config.splits if isinstance(config, SumConfig) else 4 if several else 1
-    return stream_estimate(
-        gpu, kernel.grid, kernel.threads, found.registers, found.shared_bytes, work.bytes, work.flops, loads
     )

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-import math
 from dataclasses import dataclass
 
 from cnncc import ops
+from cnncc.kernels.cpu.algorithms import find
 from cnncc.kernels.shared.operands import NodeValue, Operand, PackedWeight, RawInput, Workspace
 from cnncc.kernels.shared.spec import Call
 from cnncc.module.cpu.program import CpuProgram
@@ -13,7 +13,8 @@ from cnncc.module.cpu.program import CpuProgram
 
 @dataclass(frozen=True)
 class Work:
-    """Of the whole batch. `flops` counts a multiply-add as two, and of convolutions and fc only; Winograd its own.
+    """Of the whole batch. `flops` counts a multiply-add as two, and of convolutions and fc only, as the
+    algorithm does them.
     `direct_flops` is the same for the operation as written, whatever the algorithm."""
 
     flops: int
@@ -33,16 +34,15 @@ def _work(program: CpuProgram, siblings: tuple[Call, ...], call: Call) -> Work:
     share = _share(program, siblings, call)
     direct = round(2 * ops.macs(program.graph, program.graph[call.node]) * share)
     writes = round(_operand_bytes(program, call, call.result) * share)
-    return Work(_winograd_flops(program, call) or direct, direct, reads + writes)
+    return Work(_own_flops(program, call, direct), direct, reads + writes)
 
 
-def _winograd_flops(program: CpuProgram, call: Call) -> int:
-    """The products of the transformed tiles: a multiply-add for each point, tile and pair of channels."""
-    if call.kernel.family != "winograd":
-        return 0
-    node, config = program.graph[call.node], call.kernel.config
-    channels = program.graph[node.inputs[0]].type.shape[1]
-    return int(2 * config.points * config.total * channels * node.type.shape[1] * program.images(call))
+def _own_flops(program: CpuProgram, call: Call, direct: int) -> int:
+    """The operations of the algorithm that was chosen; those of the op as written where there was no choice."""
+    choice = program.selections[call.node].choice
+    if choice is None:
+        return direct
+    return find(choice.algorithm).work(program.graph, program.graph[call.node], call)
 
 
 def _share(program: CpuProgram, siblings: tuple[Call, ...], call: Call) -> float:
@@ -53,9 +53,8 @@ def _share(program: CpuProgram, siblings: tuple[Call, ...], call: Call) -> float
 
 def _extent(program: CpuProgram, call: Call) -> int:
     """A measure of a call's part that can be compared between the calls of one node."""
-    if call.kernel.family == "conv_direct":
-        config = call.kernel.config
-        return math.prod(config.grid) * math.prod(config.kernel)
+    if call.extent is not None:
+        return call.extent
     return sum(_operand_bytes(program, call, o) for o in call.operands) or 1
 
 

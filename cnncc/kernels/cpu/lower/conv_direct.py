@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -11,9 +11,10 @@ from tvm.tirx import PrimFunc
 
 from cnncc.ir.rules import added_inputs
 from cnncc.kernels.cpu.conv_direct import ConvConfig
+from cnncc.kernels.cpu.lower.micro import Sums
 from cnncc.kernels.cpu.lower.moves import Corner, ImageWindow, gather_rows
 from cnncc.kernels.cpu.tiles import even_tiles
-from cnncc.kernels.shared.builder import Buffer, Expr, KernelBuilder, splat
+from cnncc.kernels.shared.builder import Buffer, Expr, KernelBuilder
 from cnncc.kernels.shared.epilogue import costly, each, readable
 from cnncc.kernels.shared.vectors import apply_epilogue
 
@@ -148,19 +149,14 @@ class _Conv:
 
     def tile(self, t: _Tile) -> None:
         k, c = self.k, self.c
-        acc = k.registers(len(t.pixels) * t.size * c.block)
-        for b in range(t.size):
-            for v in range(c.block // c.lanes):
-                start = splat(0.0, c.lanes)
-                if self.bias is not None:
-                    start = k.let(self.bias.load((t.block + b) * c.block + v * c.lanes, c.lanes))
-                for p in range(len(t.pixels)):
-                    acc.store((p * t.size + b) * c.block + v * c.lanes, start, c.lanes)
+        sums = Sums(k, len(t.pixels), t.size * c.block // c.lanes, c.lanes)
+        at = [(t.block + b) * c.block + v for b in range(t.size) for v in range(0, c.block, c.lanes)]
+        sums.start(self.bias, at)
         source = self.source(t)
         weight = k.let(t.block * (c.reduction * c.block))
         if c.taps:
-            self.reduce(t, acc, source, weight)
-        self.store(t, acc)
+            self.reduce(t, sums, source, weight)
+        self.store(t, sums)
 
     def source(self, t: _Tile) -> _Source:
         """Where the tile's first tap is."""
@@ -175,8 +171,8 @@ class _Conv:
         at = k.let(((t.unit.first_in * height + top) * width + left) * c.in_block)
         return _Source(self.image, at, width * c.in_block, height * width * c.in_block)
 
-    def reduce(self, t: _Tile, acc: Buffer, source: _Source, weight: Expr) -> None:
-        """acc += sum over channels and taps of pixel times weight; the weights are one stream from index `weight`."""
+    def reduce(self, t: _Tile, sums: Sums, source: _Source, weight: Expr) -> None:
+        """sums += sum over channels and taps of pixel times weight; the weights are one stream from index `weight`."""
         k, c = self.k, self.c
         kh, kw = c.kernel
         step = t.size * c.block
@@ -199,7 +195,8 @@ class _Conv:
                             at, at_w = k.let(tap + n * channels), k.let(tap_w + n * (channels * step))
                             self.prefetch(t, at_w, channels * step)
                             for ch in range(channels):
-                                self.multiply(t, acc, source, at + ch, at_w + ch * step)
+                                values = self.values(t, source, at + ch)
+                                sums.multiply((self.weight, at_w + ch * step), source.buffer, values)
 
     def coming(self, t: _Tile, source: _Source, plane: Expr, row: Expr, i: Expr) -> _Coming | None:
         """The pixels that the tile reads after row `i` of taps: for the next row, or the first on the next channels.
@@ -239,25 +236,20 @@ class _Conv:
         for i in range(share):
             self.weight.prefetch(mine + i * LINE)
 
-    def multiply(self, t: _Tile, acc: Buffer, source: _Source, at: Expr, weight: Expr) -> None:
-        """One step of the sum: one input channel at one tap of each pixel times its weights for all outputs."""
-        k, c = self.k, self.c
-        vectors = [k.let(self.weight.load(weight + i * c.lanes, c.lanes)) for i in range(t.size * c.block // c.lanes)]
-        for p, (r, column) in enumerate(t.pixels):
-            offset = r * c.stride[0] * source.row_step + column * c.stride[1] * c.in_block
-            value = k.let(splat(source.buffer.load(at + offset), c.lanes))
-            for i, vector in enumerate(vectors):
-                index = p * t.size * c.block + i * c.lanes
-                acc.store(index, acc.load(index, c.lanes) + value * vector, c.lanes)
+    def values(self, t: _Tile, source: _Source, at: Expr) -> Iterator[Expr]:
+        """Where the pixels of a tile lie, of one input channel at one tap: at index `at` the first of them."""
+        c = self.c
+        for r, column in t.pixels:
+            yield at + (r * c.stride[0] * source.row_step + column * c.stride[1] * c.in_block)
 
-    def store(self, t: _Tile, acc: Buffer) -> None:
+    def store(self, t: _Tile, computed: Sums) -> None:
         """The epilogue on every vector of the tile, and its result at the output pixels."""
         k, c = self.k, self.c
         height, width = c.out_size
         y = k.let(t.unit.row + t.y)
         corner = k.let((y * c.out_step[0] + c.out_start[0]) * width + t.x * c.out_step[1] + c.out_start[1])
         looped = costly(c.epilogue)
-        sums = readable(k, acc, len(t.pixels) * t.size * c.block, c.lanes, looped)
+        sums = readable(k, computed.acc, computed.floats, c.lanes, looped)
 
         def block(b: Expr) -> None:
             at = k.let(((t.block + b) * (height * width) + corner) * c.block)

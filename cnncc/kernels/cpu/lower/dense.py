@@ -10,6 +10,7 @@ from tvm import tirx
 from tvm.tirx import PrimFunc
 
 from cnncc.kernels.cpu.dense import DenseConfig
+from cnncc.kernels.cpu.lower.micro import Sums
 from cnncc.kernels.cpu.lower.moves import copy_floats
 from cnncc.kernels.cpu.tiles import even_tiles
 from cnncc.kernels.shared.builder import Buffer, Expr, KernelBuilder, splat
@@ -74,37 +75,22 @@ class _Dense:
 
     def tile(self, t: _Tile) -> None:
         k, c = self.k, self.c
-        acc = k.registers(t.images * t.size * c.block)
-        self.initialise(t, acc)
+        vectors = t.size * c.block // c.lanes
+        sums = Sums(k, t.images, vectors, c.lanes)
+        sums.start(self.bias, [t.first * c.block + v * c.lanes for v in range(vectors)])
         at, weight = k.let(t.image * c.in_stride), k.let(t.first * (c.block * c.inputs))
         with k.loop(c.inputs // UNROLL) as j:
             for q in range(UNROLL):
-                self.multiply(t, acc, at + j * UNROLL + q, weight + (j * UNROLL + q) * (t.size * c.block))
+                self.multiply(t, sums, at + j * UNROLL + q, weight + (j * UNROLL + q) * (t.size * c.block))
         for q in range(c.inputs // UNROLL * UNROLL, c.inputs):
-            self.multiply(t, acc, at + q, weight + q * (t.size * c.block))
+            self.multiply(t, sums, at + q, weight + q * (t.size * c.block))
         looped = costly(c.epilogue)
-        sums = readable(k, acc, t.images * t.size * c.block, c.lanes, looped)
-        each(k, (t.images,), looped, lambda i: self.store(t, sums, i, looped))
+        results = readable(k, sums.acc, sums.floats, c.lanes, looped)
+        each(k, (t.images,), looped, lambda i: self.store(t, results, i, looped))
 
-    def initialise(self, t: _Tile, acc: Buffer) -> None:
-        """The biases, or zeros."""
-        k, c = self.k, self.c
-        for v in range(t.size * c.block // c.lanes):
-            start = splat(0.0, c.lanes)
-            if self.bias is not None:
-                start = k.let(self.bias.load(t.first * c.block + v * c.lanes, c.lanes))
-            for i in range(t.images):
-                acc.store(i * t.size * c.block + v * c.lanes, start, c.lanes)
-
-    def multiply(self, t: _Tile, acc: Buffer, at: Expr, weight: Expr) -> None:
+    def multiply(self, t: _Tile, sums: Sums, at: Expr, weight: Expr) -> None:
         """One step of the sum: one input of each image times its weights for all outputs."""
-        k, c = self.k, self.c
-        vectors = [k.let(self.weight.load(weight + v * c.lanes, c.lanes)) for v in range(t.size * c.block // c.lanes)]
-        for i in range(t.images):
-            value = k.let(splat(self.source.load(at + i * c.in_stride), c.lanes))
-            for v, vector in enumerate(vectors):
-                index = i * t.size * c.block + v * c.lanes
-                acc.store(index, acc.load(index, c.lanes) + value * vector, c.lanes)
+        sums.multiply((self.weight, weight), self.source, (at + i * self.c.in_stride for i in range(t.images)))
 
     def store(self, t: _Tile, sums: Buffer, i: Expr, looped: bool) -> None:
         """The epilogue on the outputs of image `i` of the tile, and its result."""

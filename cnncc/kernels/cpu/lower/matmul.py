@@ -7,9 +7,10 @@ from typing import Any
 
 from tvm.tirx import PrimFunc
 
+from cnncc.kernels.cpu.lower.micro import Sums
 from cnncc.kernels.cpu.lower.moves import vector_runs
 from cnncc.kernels.cpu.matmul import MatmulConfig
-from cnncc.kernels.shared.builder import Buffer, Expr, KernelBuilder, splat
+from cnncc.kernels.shared.builder import Buffer, Expr, KernelBuilder
 
 VECTORS = 4
 """Vectors that a single row sums at once, to hide the latency of a multiply-add."""
@@ -44,22 +45,18 @@ def _rows(
     wide = (VECTORS if rows == 1 else FEW_VECTORS) * c.lanes
     for width, start, runs in vector_runs(c.columns, (wide, c.lanes, 1)):
         lanes = min(width, c.lanes)
-        vectors = range(0, width, lanes)
+        vectors = width // lanes
         with k.loop(runs) as run:
             column = k.let(run * width + start)
-            sums = k.registers(rows * width)
-            for at in range(0, rows * width, lanes):
-                sums.store(at, splat(0.0, lanes), lanes)
+            sums = Sums(k, rows, vectors, lanes)
+            sums.start()
             with k.loop(c.depth) as d:
-                at = k.let(matrix + d * c.columns + column)
-                across = [k.let(right.load(at + v, lanes)) for v in vectors]
-                for r in range(rows):
-                    x = splat(k.let(left.load((row + r) * c.depth + d)), lanes)
-                    for v, y in zip(vectors, across, strict=True):
-                        sums.store(r * width + v, sums.load(r * width + v, lanes) + x * y, lanes)
+                across = (right, k.let(matrix + d * c.columns + column))
+                sums.multiply(across, left, ((row + r) * c.depth + d for r in range(rows)))
             for r in range(rows):
-                for v in vectors:
-                    result.store((row + r) * c.columns + column + v, sums.load(r * width + v, lanes), lanes)
+                for v in range(vectors):
+                    value = sums.acc.load((r * vectors + v) * lanes, lanes)
+                    result.store((row + r) * c.columns + column + v * lanes, value, lanes)
 
 
 LOWER: Mapping[str, Callable[[Any, str], PrimFunc]] = {"matmul": lower}

@@ -8,12 +8,13 @@ from typing import Any
 from tvm.tirx import PrimFunc
 
 from cnncc.ir.rules import added_inputs
+from cnncc.kernels.cpu.lower.micro import Sums
 from cnncc.kernels.cpu.lower.winograd_fetch import LINE, Coming, Region, fetch_share
 from cnncc.kernels.cpu.lower.winograd_transform import Transform
 from cnncc.kernels.cpu.tiles import even_tiles
 from cnncc.kernels.cpu.winograd import WinogradConfig
 from cnncc.kernels.shared.arithmetic import vmin
-from cnncc.kernels.shared.builder import Buffer, Expr, KernelBuilder, splat
+from cnncc.kernels.shared.builder import Expr, KernelBuilder, splat
 from cnncc.kernels.shared.vectors import apply_epilogue
 from cnncc.kernels.shared.winograd import matrices
 
@@ -106,9 +107,8 @@ class _Winograd(Transform):
         k, c = self.k, self.c
         tiles, source, result = tile
         vectors = size * c.block // c.lanes
-        acc = k.registers(tiles * size * c.block)
-        for i in range(tiles * vectors):
-            acc.store(i * c.lanes, splat(0.0, c.lanes), c.lanes)
+        sums = Sums(k, tiles, vectors, c.lanes)
+        sums.start()
         with k.loop(c.in_blocks) as plane:
             at = k.let(source + plane * (c.data_tiles * c.block))
             for region in coming.regions:
@@ -119,19 +119,10 @@ class _Winograd(Transform):
                     self.weight.prefetch(coming.weights + (step * coming.lines + line) * LINE)
                 for q in range(UNROLLED):
                     there = k.let(weights + (step * UNROLLED + q) * (size * c.block))
-                    self.multiply(acc, k.let(at + i * UNROLLED + q), there, tiles, vectors)
+                    here = k.let(at + i * UNROLLED + q)
+                    sums.multiply((self.weight, there), self.data, (here + t * c.block for t in range(tiles)))
         for i in range(tiles * vectors):
-            self.product.store(result + i * c.lanes, acc.load(i * c.lanes, c.lanes), c.lanes)
-
-    def multiply(self, acc: Buffer, here: Expr, there: Expr, tiles: int, vectors: int) -> None:
-        """One channel of some tiles times its weights."""
-        k, c = self.k, self.c
-        loaded = [k.let(self.weight.load(there + v * c.lanes, c.lanes)) for v in range(vectors)]
-        for t in range(tiles):
-            value = k.let(splat(self.data.load(here + t * c.block), c.lanes))
-            for v, vector in enumerate(loaded):
-                slot = (t * vectors + v) * c.lanes
-                acc.store(slot, acc.load(slot, c.lanes) + value * vector, c.lanes)
+            self.product.store(result + i * c.lanes, sums.acc.load(i * c.lanes, c.lanes), c.lanes)
 
     def outputs(self, block: Expr, size: int, first: Expr) -> None:
         """A' m A, bias and epilogue for every tile and block of the group."""

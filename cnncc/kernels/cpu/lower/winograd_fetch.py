@@ -35,13 +35,17 @@ class Region:
 
 @dataclass(frozen=True)
 class Coming:
-    """What a pass over the channels fetches: from where on, and how many lines a step, of the next point's weights; and
-    in each channel block its share of the regions, the first of which is number `slot` of `slots` in a group."""
+    """What one pass over the channels prefetches: weights of the next point, in every step, and a share of the regions,
+    in every channel block."""
 
     weights: Expr
+    """Where the weights of the next point begin that this pass fetches."""
     lines: int
+    """Cache lines of them in each step."""
     regions: list[Region]
     slot: Expr
+    """The regions are cut into `slots` shares for all passes of a group; this pass begins with the share of this
+    number."""
     slots: int
 
 

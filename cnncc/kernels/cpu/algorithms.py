@@ -1,0 +1,69 @@
+"""The algorithms of each op that has several, and how one is chosen."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import replace
+from typing import Any
+
+from cnncc.base.errors import CnnccError, nearest
+from cnncc.kernels.cpu.algorithm import Algorithm, Candidate
+from cnncc.kernels.cpu.conv_algorithm import Direct
+from cnncc.kernels.cpu.depthwise import Depthwise
+from cnncc.kernels.cpu.room import choose
+from cnncc.kernels.cpu.winograd_algorithm import Winograd
+from cnncc.kernels.shared.choices import KernelChoice
+from cnncc.kernels.shared.spec import Selection, Site
+
+ALGORITHMS: dict[str, tuple[Algorithm[Any], ...]] = {"conv": (Depthwise(), Winograd(), Direct())}
+"""By op. An algorithm must promise clearly less than those after it; the last one applies to every node of the op."""
+
+CLEARLY = 0.95
+"""Share of the cycles of an algorithm further behind that one must promise to take its place: the model is only a
+model, and those further ahead need more weights."""
+
+
+def find(name: str) -> Algorithm[Any]:
+    """The algorithm of that name; CnnccError if there is none."""
+    known = {a.name: a for algorithms in ALGORITHMS.values() for a in algorithms}
+    if name not in known:
+        raise CnnccError(f"no algorithm {name!r}", hint=nearest(name, known))
+    return known[name]
+
+
+def applying(site: Site) -> list[Algorithm[Any]]:
+    """The algorithms that can compute the node, in the order of the tuple."""
+    return [a for a in ALGORITHMS[site.node.op] if a.applies(site)]
+
+
+def candidates(site: Site) -> list[Candidate[KernelChoice]]:
+    """All candidates of all algorithms that are worth a measurement, by rising predicted cycles."""
+    found = [c for a in applying(site) for c in a.candidates(site, wide=True)]
+    return sorted(found, key=lambda c: c.cycles)
+
+
+def select_by_algorithm(site: Site) -> Selection:
+    """The calls of a node whose op has algorithms: of the given choice, or of the best one that the model finds within
+    the error bound and the room."""
+    given = site.given
+    if given is not None:
+        algorithm, choice, why = find(given.choice.algorithm), given.choice, f"; {given.why}"
+    else:
+        algorithm, why = _fastest(site, applying(site))
+        best, note = choose(site, algorithm.candidates(site))
+        choice, why = best.choice, why + note
+    return replace(algorithm.calls(site, choice, why), choice=choice)
+
+
+def _fastest(site: Site, algorithms: Sequence[Algorithm[Any]]) -> tuple[Algorithm[Any], str]:
+    """The algorithm that promises clearly fewer cycles than all after it, and how many of theirs."""
+    *others, best = algorithms
+    if not others:
+        return best, ""
+    cycles, why = best.forecast(site), ""
+    for other in reversed(others):
+        promised = other.forecast(site)
+        if promised <= CLEARLY * cycles:
+            why = f", {promised / cycles:.2f} of the {best.name} kernel's predicted cycles"
+            best, cycles = other, promised
+    return best, why

@@ -1,0 +1,151 @@
+"""The direct convolution as an algorithm: its calls and weights, and where its time goes."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Hashable, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from cnncc import ops
+from cnncc.ir import Constant, Graph, Node
+from cnncc.kernels.cpu.algorithm import Candidate, Cause, Measured
+from cnncc.kernels.cpu.conv_choice import (
+    COPY_BYTES,
+    DirectChoice,
+    configure,
+    direct_candidates,
+    direct_forecast,
+    pad_config,
+)
+from cnncc.kernels.cpu.conv_direct import ConvConfig, pack_conv
+from cnncc.kernels.cpu.tiles import Problem, Tile, total_cycles
+from cnncc.kernels.cpu.weights import after_image, with_bias
+from cnncc.kernels.shared.convolution import ConvGeometry, conv_geometry, conv_merge, densify
+from cnncc.kernels.shared.operands import Workspace
+from cnncc.kernels.shared.spec import Call, Kernel, Packed, Selection, Site
+from cnncc.machines.targets import Target
+
+
+@dataclass(frozen=True)
+class Direct:
+    """Any convolution. Groups are merged until each fills whole blocks."""
+
+    name: str = "direct"
+
+    def applies(self, site: Site) -> bool:
+        return True
+
+    def forecast(self, site: Site) -> float:
+        return direct_forecast(conv_geometry(site), site.target, site.weights_per_cycle)
+
+    def candidates(self, site: Site, wide: bool = False) -> list[Candidate[DirectChoice]]:
+        return direct_candidates(conv_geometry(site), site.target, self.name, wide)
+
+    def calls(self, site: Site, choice: DirectChoice, why: str) -> Selection:
+        groups, merge = site.node.attrs["groups"], conv_merge(site)
+        weight = site.constant("weight")
+        assert weight is not None
+        out, narrow, kh, kw = weight.shape
+        dense = weight.map((out, narrow * merge, kh, kw), lambda w: densify(w, groups, merge))
+        calls, packed = conv_calls(site, conv_geometry(site), dense, choice)
+        return Selection(calls, packed, _why(calls[-1].kernel.config, merge) + why)
+
+    def kind(self, choice: DirectChoice) -> Hashable:
+        return self.name, choice.tile, choice.padded
+
+    def describe(self, choice: DirectChoice) -> str:
+        t = choice.tile
+        padded = ", padded" if choice.padded else ""
+        cut = f"{choice.rows} rows, {choice.chunks} chunks{padded}"
+        return f"{self.name} {t.rows}x{t.columns} px x {t.groups}, {cut}"
+
+    def restored(self, stored: Mapping[str, Any]) -> DirectChoice:
+        return DirectChoice(**{**stored, "tile": Tile(**stored["tile"])})
+
+    def weight_order(self, call: Call) -> Hashable:
+        """How many output blocks run together, from the first to the last."""
+        c: ConvConfig = call.kernel.config
+        return tuple(size for _, size, count in c.chunk_runs for _ in range(count)) * c.chunks
+
+    def work(self, graph: Graph, node: Node, call: Call) -> int:
+        return 2 * ops.macs(graph, node)
+
+    def causes(self, layer: Measured, call: Call) -> list[Cause]:
+        c: ConvConfig = call.kernel.config
+        target, tile = layer.target, c.tile
+        vectors = c.grid[0] * c.grid[1] * c.out_blocks * target.vectors
+        multiply = vectors * c.reduction / target.floats.ports
+        problem = Problem(*c.grid, c.group_out_blocks, c.reduction, c.taps)
+        tiles = c.reduction * c.groups * total_cycles(tile, problem, target)[0]
+        gathered = layer.of_cycles(c.row_units * c.groups * c.chunks * c.scratch_floats * 4 / COPY_BYTES)
+        if c.padded:
+            gathered = sum(layer.seconds[:-1])
+        return [
+            Cause("channels that do not fill their blocks", layer.of_cycles(multiply) - layer.at_peak),
+            Cause(f"tiles of {tile.pixels} pixels x {tile.groups} blocks", layer.of_cycles(tiles - multiply)),
+            Cause(f"results of {c.reduction} products each", layer.of_cycles(vectors * (STORED + len(c.epilogue)))),
+            Cause("rows copied between their padding", gathered),
+            _moved(layer),
+        ]
+
+
+STORED = 1.0
+"""Cycles of a vector of results besides its epilogue: the bias, the store."""
+
+
+def _moved(layer: Measured) -> Cause:
+    """Values that do not fit into the second caches of all threads come from the last cache."""
+    target, values = layer.target, layer.value_bytes
+    if values <= target.l2_bytes:
+        return Cause("values from the last cache", 0.0)
+    seconds = layer.of_cycles(values / target.l3_bytes_per_cycle)
+    return Cause(f"{values / 1e6:.1f} MB of values from the last cache", seconds)
+
+
+def name_of(config: ConvConfig, target: Target) -> str:
+    """The kernel's name: algorithm, layout, pixels x output channels of the register tile, vector unit."""
+    stem = "gemm" if config.kernel == (1, 1) else "conv"
+    layout = f"nchw{config.block}c" if config.in_block > 1 else "nchw"
+    return f"{stem}_f32_{layout}_{config.tile.pixels}x{config.tile.groups * config.block}_{target.isa}"
+
+
+def conv_calls(
+    site: Site, geometry: ConvGeometry, weight: Constant, choice: DirectChoice, suffix: str = ""
+) -> tuple[tuple[Call, ...], tuple[Packed, ...]]:
+    """The calls and packed weights of one convolution of the node; `weight` is (o, i / groups, kh, kw)."""
+    config = configure(geometry, site.target, choice)
+    kernel = Kernel(
+        family="conv_direct",
+        name=name_of(config, site.target),
+        config=config,
+        units=config.row_units * config.groups * config.chunks,
+        scratch_floats=config.scratch_floats,
+    )
+    node = site.node
+    size = config.reduction * config.out_blocks * config.block
+    elements = weight.map((size,), lambda w: pack_conv(w, config))
+    packed = with_bias(site, elements, config.out_blocks * config.block, suffix)
+    rest, image = after_image(site, packed), site.values(node.inputs[:1])
+    extent = math.prod(config.grid) * config.taps
+    if not config.padded:
+        return (Call(node.name, kernel, (*image, *rest), site.result, extent=extent),), tuple(packed)
+    padding = pad_config(geometry, config)
+    copy = Kernel("pad", f"pad_f32_nchw{config.in_block}c_{site.target.isa}", padding, padding.planes, 0)
+    between, floats = Workspace(node.name), padding.floats
+    calls = (
+        Call(node.name, copy, image, between, workspace_floats=floats),
+        Call(node.name, kernel, (between, *rest), site.result, workspace_floats=floats, extent=extent),
+    )
+    return calls, tuple(packed)
+
+
+def _why(config: ConvConfig, merge: int) -> str:
+    tile = config.tile
+    kind = "1x1 as a matrix product" if config.kernel == (1, 1) else "direct"
+    if config.kernel == (1, 1) and config.stride != (1, 1):
+        kind += " on every " + "x".join(map(str, config.stride)) + "th pixel"
+    if config.padded:
+        kind += ", the image copied between zeros once"
+    text = f"{kind}; {tile.rows}x{tile.columns} pixels x {tile.groups} blocks fill the registers"
+    return text + (f"; {merge} groups merged to fill a block" if merge > 1 else "")

@@ -1,0 +1,90 @@
+"""Depthwise convolution: each lane of a vector is a channel of its own."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Hashable, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from cnncc import ops
+from cnncc.ir import Graph, Node
+from cnncc.kernels.cpu.algorithm import Candidate, Cause, Measured
+from cnncc.kernels.cpu.weights import after_image, with_bias
+from cnncc.kernels.cpu.window import WindowConfig, configure, window_kernel
+from cnncc.kernels.shared.spec import Call, Selection, Site
+
+
+@dataclass(frozen=True)
+class DepthwiseChoice:
+    """The depthwise kernel; the model alone decides how it is cut."""
+
+    algorithm: str = "depthwise"
+
+
+@dataclass(frozen=True)
+class Depthwise:
+    """conv with one input and one output channel per group, and more than one group."""
+
+    name: str = "depthwise"
+
+    def applies(self, site: Site) -> bool:
+        attrs, source = site.node.attrs, site.type()
+        return bool(attrs["groups"] == source.shape[1] == attrs["out"]) and source.block > 1 and source.shape[1] > 1
+
+    def forecast(self, site: Site) -> float:
+        """Every multiplication loads its value, and a core loads two vectors in a cycle."""
+        config = _config(site)
+        vectors = config.channel_blocks * math.prod(config.out_size) * site.target.vectors
+        return vectors * math.prod(config.kernel) / 2
+
+    def candidates(self, site: Site, wide: bool = False) -> list[Candidate[DepthwiseChoice]]:
+        """One."""
+        scratch = _config(site).scratch_floats
+        return [Candidate(DepthwiseChoice(self.name), self.forecast(site), 0, scratch)]
+
+    def calls(self, site: Site, choice: DepthwiseChoice, why: str) -> Selection:
+        node, config = site.node, _config(site)
+        weight = site.constant("weight")
+        assert weight is not None
+        padded = config.channel_blocks * config.block
+        elements = weight.map((padded * math.prod(config.kernel),), lambda w: _pack(w, config))
+        packed = with_bias(site, elements, padded)
+        operands = (*site.values(node.inputs[:1]), *after_image(site, packed))
+        call = Call(node.name, window_kernel(config, site.target), operands, site.result)
+        return Selection((call,), tuple(packed), f"depthwise: each lane is a channel, bound by loads{why}")
+
+    def kind(self, choice: DepthwiseChoice) -> Hashable:
+        return self.name
+
+    def describe(self, choice: DepthwiseChoice) -> str:
+        return self.name
+
+    def restored(self, stored: Mapping[str, Any]) -> DepthwiseChoice:
+        return DepthwiseChoice(**stored)
+
+    def weight_order(self, call: Call) -> Hashable:
+        return self.name
+
+    def work(self, graph: Graph, node: Node, call: Call) -> int:
+        return 2 * ops.macs(graph, node)
+
+    def causes(self, layer: Measured, call: Call) -> list[Cause]:
+        """The loads are more than the multiplications, and nothing hides them."""
+        c: WindowConfig = call.kernel.config
+        vectors = c.channel_blocks * math.prod(c.out_size) * layer.target.vectors * math.prod(c.kernel)
+        return [Cause("a load for every multiplication", max(0.0, layer.of_cycles(vectors / 2) - layer.at_peak))]
+
+
+def _config(site: Site) -> WindowConfig:
+    return configure(site, "depthwise", site.node.attrs["epilogue"], site.node.attrs["bias"])
+
+
+def _pack(weight: np.ndarray, config: WindowConfig) -> np.ndarray:
+    """(c, 1, kh, kw) to [block][tap][lane]."""
+    padded, taps = config.channel_blocks * config.block, math.prod(config.kernel)
+    full = np.zeros((padded, taps), np.float32)
+    full[: len(weight)] = weight.reshape(len(weight), taps)
+    return full.reshape(config.channel_blocks, config.block, taps).transpose(0, 2, 1).ravel()

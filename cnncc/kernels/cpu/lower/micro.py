@@ -1,0 +1,43 @@
+"""The code of the micro-kernel: sums in registers, one step of them, and how they begin."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+
+from cnncc.kernels.shared.builder import Buffer, Expr, KernelBuilder, splat
+
+
+class Sums:
+    """`values` x `vectors` vectors of sums, [value][vector][lane]: local arrays that LLVM keeps in registers."""
+
+    def __init__(self, k: KernelBuilder, values: int, vectors: int, lanes: int) -> None:
+        self.k = k
+        self.values, self.vectors, self.lanes = values, vectors, lanes
+        self.acc = k.registers(values * vectors * lanes)
+
+    @property
+    def floats(self) -> int:
+        return self.values * self.vectors * self.lanes
+
+    def start(self, bias: Buffer | None = None, at: Sequence[Expr] = ()) -> None:
+        """The vectors of a bias that begin at these indices, for every value; or zeros."""
+        if bias is None:
+            for i in range(self.values * self.vectors):
+                self.acc.store(i * self.lanes, splat(0.0, self.lanes), self.lanes)
+            return
+        for v, index in enumerate(at):
+            vector = self.k.let(bias.load(index, self.lanes))
+            for p in range(self.values):
+                self.acc.store((p * self.vectors + v) * self.lanes, vector, self.lanes)
+
+    def multiply(self, weights: tuple[Buffer, Expr], source: Buffer, at: Iterable[Expr]) -> None:
+        """One step: adds the products of each value, which lies at an index of the source, and the vectors of weights
+        that begin at an index of their buffer."""
+        k, lanes = self.k, self.lanes
+        buffer, first = weights
+        vectors = [k.let(buffer.load(first + v * lanes, lanes)) for v in range(self.vectors)]
+        for p, index in enumerate(at):
+            value = k.let(splat(source.load(index), lanes))
+            for v, vector in enumerate(vectors):
+                slot = (p * self.vectors + v) * lanes
+                self.acc.store(slot, self.acc.load(slot, lanes) + value * vector, lanes)

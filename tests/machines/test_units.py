@@ -1,0 +1,75 @@
+"""Units of a target: what a file may say of them, and that its errors name file and field."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from cnncc.base import resources
+from cnncc.base.errors import CnnccError
+from cnncc.machines import targets
+from cnncc.machines.units import VectorUnit, read_units
+
+FLOATS = {"element": "float32", "sums": "float32", "lanes": 8, "depth": 1, "registers": 16, "ports": 2, "latency": 4}
+DOTS = {**FLOATS, "element": "int8", "sums": "int32", "depth": 4}
+
+
+def read(*units: dict[str, Any]) -> tuple[VectorUnit, ...]:
+    return read_units("a.toml", list(units), 256)
+
+
+def test_a_dot_product_is_a_unit_like_any_other() -> None:
+    assert read(FLOATS, DOTS) == (VectorUnit(**FLOATS), VectorUnit(**DOTS))
+
+
+@pytest.mark.parametrize(
+    ("units", "text"),
+    [
+        ([{**FLOATS, "lanes": 0}], "a.toml: units[0].lanes: must be a whole number above 0, got 0"),
+        ([FLOATS, {**DOTS, "latency": "4"}], "a.toml: units[1].latency: must be a whole number above 0, got '4'"),
+        ([{**FLOATS, "ports": True}], "a.toml: units[0].ports: must be a whole number above 0, got True"),
+        ([{**FLOATS, "ports": 2.0}], "a.toml: units[0].ports: must be a whole number above 0, got 2.0"),
+        ([{**FLOATS, "element": "float23"}], "a.toml: units[0].element: no element 'float23'"),
+        ([{**FLOATS, "sums": 32}], "a.toml: units[0].sums: no element 32"),
+        ([{**FLOATS, "lanes": 16}], "a.toml: units[0].lanes: 16 of float32 do not fit into 256 bits"),
+        ([FLOATS, {**DOTS, "depth": 5}], "a.toml: units[1].depth: 5 of int8 do not fit into a lane of int32"),
+        ([{k: v for k, v in FLOATS.items() if k != "depth"}], "a.toml: units[0]: missing or unknown keys: depth"),
+        ([{**FLOATS, "speed": 1}], "a.toml: units[0]: missing or unknown keys: speed"),
+        ([DOTS], "a.toml: units: none adds up products of float32 to float32, which every network needs"),
+        ([FLOATS, FLOATS], "a.toml: units: 2 of them add up products of float32 to float32"),
+    ],
+)
+def test_what_does_not_fit_is_refused_by_field(units: list[dict[str, Any]], text: str) -> None:
+    with pytest.raises(CnnccError) as error:
+        read(*units)
+    assert error.value.message == text
+
+
+@pytest.mark.parametrize("data", ["float32", 3, ["float32"]])
+def test_units_are_tables(data: object) -> None:
+    with pytest.raises(CnnccError, match=r"a.toml: units: must be a list of tables, \[\[units\]\]"):
+        read_units("a.toml", data, 256)
+
+
+def test_an_unknown_element_has_the_nearest_as_a_hint() -> None:
+    with pytest.raises(CnnccError) as error:
+        read({**FLOATS, "element": "float23"})
+    assert "float32" in str(error.value.hint)
+
+
+def test_a_target_file_with_a_wrong_unit_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    text = (resources.directory("targets") / "x86-64-v3.toml").read_text()
+    (tmp_path / "mine.toml").write_text(text.replace("registers = 16", "registers = -16"))
+    monkeypatch.setattr(resources, "directory", lambda name: tmp_path)
+    with pytest.raises(CnnccError, match=r"mine.toml: units\[0\].registers: must be a whole number above 0, got -16"):
+        targets.load("mine")
+
+
+@pytest.mark.parametrize("name", targets.names())
+def test_the_floats_of_every_target_fill_its_vectors(name: str) -> None:
+    target = targets.load(name)
+    assert target.floats in target.units
+    assert (target.floats.lanes * 32, target.floats.depth) == (target.vector_bits, 1)
+    assert target.block % target.lanes == 0
