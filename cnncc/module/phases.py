@@ -77,7 +77,7 @@ def _plan_arena(stage: Stage, machine: Machine, options: Options) -> Stage:
 
 
 PHASES: tuple[Phase, ...] = (
-    *(_pass(name, rewrite) for name, rewrite in passes.PHASES),
+    *(_pass(name, rewrite) for name, rewrite in passes.PASSES),
     Phase("assign_layouts", _assign_layouts),
     Phase("order_steps", _order_steps),
     Phase("plan_arena", _plan_arena),

@@ -13,7 +13,7 @@ from itertools import permutations
 from typing import Literal
 
 from cnncc.ir import Graph
-from cnncc.kernels.cpu.room import SHARE
+from cnncc.kernels.cpu.budget import SHARE
 from cnncc.kernels.shared.spec import Call, Selection
 from cnncc.module.occupied import Occupied
 from cnncc.plan.pack_records import lowest
@@ -68,7 +68,7 @@ class ArenaLayout:
     """The largest sum of bytes in use at one step: with these kernels in this order, no arena is smaller."""
 
 
-def rooms(graph: Graph, cores: int) -> dict[str, float]:
+def budgets(graph: Graph, cores: int) -> dict[str, float]:
     """For each node, a budget for workspace and scratch, in bytes for each image of the batch.
 
     It is what the activations leave free in the arena at the node's step, plus `SHARE` of the largest sum of live
@@ -81,7 +81,7 @@ def rooms(graph: Graph, cores: int) -> dict[str, float]:
     images = max(n.type.shape[0] for n in graph.inputs)
     counters = (cores + 1) * counter_row_bytes(2 * len(graph.nodes))
     left = (most * (1 + SHARE) - counters - live for live in alive)
-    return {node.name: room / images for node, room in zip(graph.nodes, left, strict=True)}
+    return {node.name: budget / images for node, budget in zip(graph.nodes, left, strict=True)}
 
 
 def lay_out(graph: Graph, plan: ArenaPlan, selections: Mapping[str, Selection], threads: int) -> ArenaLayout:
@@ -133,7 +133,7 @@ def _in_use(graph: Graph, plan: ArenaPlan) -> Iterator[Occupied]:
     begin: list[list[tuple[int, int]]] = [[] for _ in range(len(graph.nodes) + 1)]
     end: list[list[tuple[int, int]]] = [[] for _ in range(len(graph.nodes) + 2)]
     for tenant in plan.tenants:
-        for piece in tenant.shape:
+        for piece in tenant.outline:
             taken = (tenant.offset + piece.start, tenant.offset + piece.stop)
             begin[piece.first].append(taken)
             end[min(piece.last, len(graph.nodes)) + 1].append(taken)

@@ -21,9 +21,9 @@ from cnncc.passes.join_activations import join_activations
 from cnncc.passes.join_moves import join_moves
 from cnncc.passes.merge_siblings import merge_siblings
 
-__all__ = ["PHASES", "assign_layouts", "run", "with_batch"]
+__all__ = ["PASSES", "assign_layouts", "run", "with_batch"]
 
-PHASES: tuple[tuple[str, Callable[[Graph], Graph]], ...] = (
+PASSES: tuple[tuple[str, Callable[[Graph], Graph]], ...] = (
     ("infer_shapes", infer_shapes),
     ("drop_identities", drop_identities),
     ("fold_constants", fold_constants),
@@ -40,7 +40,7 @@ PHASES: tuple[tuple[str, Callable[[Graph], Graph]], ...] = (
 
 def run(graph: Graph) -> Graph:
     """`graph` after these passes, verified after each one. Raises what the verifier raises."""
-    for _, rewrite in PHASES:
+    for _, rewrite in PASSES:
         graph = rewrite(graph)
         ops.verify(graph)
     return graph

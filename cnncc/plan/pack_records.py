@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from functools import lru_cache
 from itertools import product
 
-from cnncc.plan.pieces import Record, Shape, first_of, joined, last_of, live_bytes, shape_of, stop_of
+from cnncc.plan.pieces import Outline, Record, first_of, joined, last_of, live_bytes, outline_of, stop_of
 from cnncc.plan.stack_records import stack
 
 EFFORT = 3_000_000
@@ -19,21 +19,21 @@ _MOST_CLASHES = 300_000
 pieces are joined."""
 
 _COARSER = (400, 40, 4, 1)
-"""To how many pieces a shape is joined: each number in turn, until there are few enough pairs."""
+"""To how many pieces an outline is joined: each number in turn, until there are few enough pairs."""
 
 _MOST_ATTEMPTS = 2000
 """Most orders of placing that are tried, even if the network is so small that more would be quick."""
 
 _FORWARD = 0.7
-"""Share of the random moves that move a shape towards the start of the order, where offsets are lowest."""
+"""Share of the random moves that move an outline towards the start of the order, where offsets are lowest."""
 
 
 _MOST_TURNED = 16
-"""How many shapes are tried first and last in the order before the random moves begin: those that are alive together
-with most others. Random moves rarely carry a shape past hundreds of others."""
+"""How many outlines are tried first and last in the order before the random moves begin: those that are alive together
+with most others. Random moves rarely carry an outline past hundreds of others."""
 
 
-_ORDERS: tuple[Callable[[Shape], tuple[int, ...]], ...] = (
+_ORDERS: tuple[Callable[[Outline], tuple[int, ...]], ...] = (
     lambda s: (-stop_of(s), first_of(s)),  # largest first, "greedy by size"
     lambda s: (-stop_of(s) * (last_of(s) - first_of(s) + 1), first_of(s)),
     lambda s: (first_of(s) - last_of(s), -stop_of(s)),  # longest-lived first
@@ -45,67 +45,69 @@ _ORDERS: tuple[Callable[[Shape], tuple[int, ...]], ...] = (
 def pack(records: Sequence[Record], align: int = 1) -> tuple[tuple[int, ...], int]:
     """Offsets for records, multiples of `align`, and the total bytes. Records that are alive at the same step do not
     overlap."""
-    return pack_shapes([shape_of(r, align) for r in records])
+    return pack_outlines([outline_of(r, align) for r in records])
 
 
-def pack_shapes(
-    shapes: Sequence[Shape], guests: Sequence[Shape] = (), effort: int = EFFORT
+def pack_outlines(
+    outlines: Sequence[Outline], guests: Sequence[Outline] = (), effort: int = EFFORT
 ) -> tuple[tuple[int, ...], int]:
-    """An offset for each shape, and the total bytes. Pieces that are alive at the same step do not overlap.
+    """An offset for each outline, and the total bytes. Pieces that are alive at the same step do not overlap.
 
     Several greedy orders are tried (Pisarchyk and Lee 2020). A local search then improves the best of them: it places
-    shapes that reach the top earlier, and stops at the live-set bound. `guests` are shapes that get no offset; among
-    packings with equally few bytes, the one is taken in which the guests would end lowest. If thousands of shapes are
-    alive at the same time, there is no local search, and guests do not count.
+    outlines that reach the top earlier, and stops at the live-set bound. `guests` are outlines without offsets: among
+    packings with equally few bytes, the one is taken in which the guests would end lowest. If thousands of outlines
+    are alive at the same time, there is no local search, and guests do not count.
 
     Deterministic. If all pieces start and stop at multiples of a number, so do the offsets.
     """
-    fitting = _manageable(shapes)
+    fitting = _manageable(outlines)
     if fitting is None:
-        return _stacked(shapes, effort)
+        return _stacked(outlines, effort)
     order, offsets, total = _searched(fitting, effort)
     if guests and clashes([*fitting, *guests]) <= _MOST_CLASHES:
         search = with_guests(fitting, order, guests, effort)
         search.improve()
-        offsets, total = tuple(search.offsets[: len(shapes)]), search.bytes
+        offsets, total = tuple(search.offsets[: len(outlines)]), search.bytes
     return offsets, total
 
 
 @lru_cache(maxsize=4)
-def _searched(shapes: tuple[Shape, ...], effort: int) -> tuple[tuple[int, ...], tuple[int, ...], int]:
+def _searched(outlines: tuple[Outline, ...], effort: int) -> tuple[tuple[int, ...], tuple[int, ...], int]:
     """The order of placing, the offsets and the total bytes. They are cached, because most programs are planned first
     without guests and then with them."""
-    search = PackSearch(shapes, effort)
+    search = PackSearch(outlines, effort)
     search.greedy()
     search.improve()
     return tuple(search.order), tuple(search.offsets), search.bytes
 
 
-def with_guests(shapes: Sequence[Shape], order: Sequence[int], guests: Sequence[Shape], effort: int) -> PackSearch:
-    """A search over shapes and guests, which begins with the given order or with a better one of the fixed orders.
-    Guests come after all shapes."""
-    joint = PackSearch([*shapes, *guests], effort, len(shapes))
-    joint.attempt([*order, *range(len(shapes), len(joint.shapes))])
+def with_guests(
+    outlines: Sequence[Outline], order: Sequence[int], guests: Sequence[Outline], effort: int
+) -> PackSearch:
+    """A search over outlines and guests, which begins with the given order or with a better one of the fixed orders.
+    Guests come after all outlines."""
+    joint = PackSearch([*outlines, *guests], effort, len(outlines))
+    joint.attempt([*order, *range(len(outlines), len(joint.outlines))])
     joint.greedy()
     return joint
 
 
-def _manageable(shapes: Sequence[Shape]) -> tuple[Shape, ...] | None:
-    """The shapes, with pieces joined until the clashing pairs are few enough to be listed; None if whole shapes have
-    too many."""
-    if clashes(shapes) <= _MOST_CLASHES:
-        return tuple(shapes)
+def _manageable(outlines: Sequence[Outline]) -> tuple[Outline, ...] | None:
+    """The outlines, with pieces joined until the clashing pairs are few enough to be listed. None if whole outlines
+    have too many."""
+    if clashes(outlines) <= _MOST_CLASHES:
+        return tuple(outlines)
     for most in _COARSER:
-        coarse = tuple(joined(s, most) for s in shapes)
+        coarse = tuple(joined(s, most) for s in outlines)
         if clashes(coarse) <= _MOST_CLASHES:
             return coarse
     return None
 
 
-def clashes(shapes: Sequence[Shape]) -> int:
-    """At most how many pairs of pieces of different shapes are alive at the same step. Each piece counts as if it lived
-    as long as its shape."""
-    changes = [(first_of(s), len(s)) for s in shapes] + [(last_of(s) + 1, -len(s)) for s in shapes]
+def clashes(outlines: Sequence[Outline]) -> int:
+    """At most how many pairs of pieces of different outlines are alive at the same step. Each piece counts as if it
+    lived as long as its outline."""
+    changes = [(first_of(s), len(s)) for s in outlines] + [(last_of(s) + 1, -len(s)) for s in outlines]
     alive = pairs = 0
     for _, pieces in sorted(changes):  # at the same step, ends come before begins
         pairs += alive * max(0, pieces)
@@ -113,15 +115,15 @@ def clashes(shapes: Sequence[Shape]) -> int:
     return pairs
 
 
-def _stacked(shapes: Sequence[Shape], effort: int) -> tuple[tuple[int, ...], int]:
-    """Offsets for whole shapes by the best of the fixed orders, as many of them as the effort allows."""
-    lives = [(first_of(s), last_of(s), stop_of(s)) for s in shapes]
+def _stacked(outlines: Sequence[Outline], effort: int) -> tuple[tuple[int, ...], int]:
+    """Offsets for whole outlines by the best of the fixed orders, as many of them as the effort allows."""
+    lives = [(first_of(s), last_of(s), stop_of(s)) for s in outlines]
     best: tuple[tuple[int, ...], int] | None = None
     for key in _ORDERS:
         if best is None or effort > 0:
-            found = stack(lives, sorted(range(len(shapes)), key=lambda i: key(shapes[i])))
+            found = stack(lives, sorted(range(len(outlines)), key=lambda i: key(outlines[i])))
             best = min(best or found, found, key=lambda f: f[1])
-            effort -= len(shapes) ** 2 // 16
+            effort -= len(outlines) ** 2 // 16
     assert best is not None
     return best
 
@@ -129,20 +131,20 @@ def _stacked(shapes: Sequence[Shape], effort: int) -> tuple[tuple[int, ...], int
 class PackSearch:
     """The search of one packing: the best order of placing found so far, and the remaining effort.
 
-    The first `hosts` shapes are hosts, and the others guests. The bytes of the hosts count first; among equals, the
+    The first `hosts` outlines are hosts, and the others guests. The bytes of the hosts count first; among equals, the
     bytes of hosts and guests."""
 
-    def __init__(self, shapes: Sequence[Shape], effort: int = EFFORT, hosts: int | None = None) -> None:
-        self.shapes = shapes
-        self.hosts = len(shapes) if hosts is None else hosts
-        self.stops = [stop_of(s) for s in shapes]
-        self.bound = tuple(max(live_bytes(s).values(), default=0) for s in (shapes[: self.hosts], shapes))
-        self.forbidden = _forbidden(shapes)
-        self._pairs = sum(map(len, self.forbidden)) + len(shapes)
+    def __init__(self, outlines: Sequence[Outline], effort: int = EFFORT, hosts: int | None = None) -> None:
+        self.outlines = outlines
+        self.hosts = len(outlines) if hosts is None else hosts
+        self.stops = [stop_of(s) for s in outlines]
+        self.bound = tuple(max(live_bytes(s).values(), default=0) for s in (outlines[: self.hosts], outlines))
+        self.forbidden = _forbidden(outlines)
+        self._pairs = sum(map(len, self.forbidden)) + len(outlines)
         self.order: list[int] = []
-        self.offsets: list[int] = [0] * len(shapes)
+        self.offsets: list[int] = [0] * len(outlines)
         self.reached = (sum(self.stops) + 1,) * 2
-        """Bytes of the hosts, and of all shapes, in the best packing so far."""
+        """Bytes of the hosts, and of all outlines, in the best packing so far."""
         self.effort = min(effort, _MOST_ATTEMPTS * max(1, self._pairs))
 
     @property
@@ -154,14 +156,14 @@ class PackSearch:
         left."""
         for key in _ORDERS:
             if self._open():
-                self.attempt(sorted(range(len(self.shapes)), key=lambda i: (i >= self.hosts, key(self.shapes[i]))))
+                self.attempt(sorted(range(len(self.outlines)), key=lambda i: (i >= self.hosts, key(self.outlines[i]))))
 
     def improve(self) -> None:
-        """Moves single shapes in the order at random, and keeps each order that is not worse.
+        """Moves single outlines in the order at random, and keeps each order that is not worse.
 
-        It moves a shape that reaches the top, or one that is alive together with it. Once the hosts are at their bound,
-        a guest reaches the top. It lives for one step, so the shape to move may be further away: one that is alive
-        together with a neighbour of the guest."""
+        It moves an outline that reaches the top, or one that is alive together with it. Once the hosts are at their
+        bound, a guest reaches the top. It lives for one step, so the outline to move may be further away: one that is
+        alive together with a neighbour of the guest."""
         self._turn()
         rng = random.Random(0)
         while self._open():
@@ -176,7 +178,7 @@ class PackSearch:
             self.attempt(order)
 
     def _turn(self) -> None:
-        """Tries each of some shapes before all hosts and after all hosts.
+        """Tries each of some outlines before all hosts and after all hosts.
 
         This helps when many short-lived tensors were placed above a long-lived one that belongs above them."""
         for i in sorted(range(self.hosts), key=lambda i: (-len(self.forbidden[i]), i))[:_MOST_TURNED]:
@@ -187,21 +189,21 @@ class PackSearch:
                     order.insert(after if last else 0, i)
                     self.attempt(order)
 
-    def _alive_with(self, shape: int) -> Iterator[int]:
-        return (j for j, _, _ in self.forbidden[shape])
+    def _alive_with(self, outline: int) -> Iterator[int]:
+        return (j for j, _, _ in self.forbidden[outline])
 
     def _open(self) -> bool:
         return self.reached > self.bound and self.effort > 0
 
     def _top(self) -> list[int]:
-        """Positions in the order of the shapes that reach the top. Only hosts count, until they are at their bound."""
+        """Positions in the order of the outlines that reach the top. Only hosts count until they are at their bound."""
         hosts = self.reached[0] > self.bound[0]
         among = [p for p, i in enumerate(self.order) if not hosts or i < self.hosts]
         most = self.reached[0] if hosts else self.reached[1]
         return [p for p in among if self.offsets[self.order[p]] + self.stops[self.order[p]] == most]
 
     def attempt(self, order: list[int]) -> None:
-        """Places all shapes in that order, and keeps the result if it is not worse."""
+        """Places all outlines in that order, and keeps the result if it is not worse."""
         offsets = self._place(order, self._agreed(order))
         ends = [offset + stop for offset, stop in zip(offsets, self.stops, strict=True)]
         reached = (max(ends[: self.hosts], default=0), max(ends, default=0))
@@ -209,13 +211,13 @@ class PackSearch:
             self.order, self.offsets, self.reached = order, offsets, reached
 
     def _agreed(self, order: list[int]) -> int:
-        """How many shapes at the start of `order` are the same as in the best order. They keep their offsets."""
+        """How many outlines at the start of `order` are the same as in the best order. They keep their offsets."""
         return next((p for p, (i, j) in enumerate(zip(order, self.order, strict=False)) if i != j), len(self.order))
 
     def _place(self, order: list[int], placed: int) -> list[int]:
-        """Places each shape in turn at the lowest offset that is free during the life of each of its pieces. The first
-        `placed` shapes keep their offsets."""
-        offsets = [-1] * len(self.shapes)
+        """Places each outline in turn at the lowest offset that is free during the life of each of its pieces. The
+        first `placed` outlines keep their offsets."""
+        offsets = [-1] * len(self.outlines)
         for i in order[:placed]:
             offsets[i] = self.offsets[i]
         for i in order[placed:]:
@@ -237,23 +239,24 @@ def lowest(taken: Iterable[tuple[int, int]]) -> int:
 
 
 Forbidden = list[list[tuple[int, int, int]]]
-"""For each shape, a list of (other shape, low, high): its offset minus the other's must not be between low and high."""
+"""For each outline, a list of (another, low, high): its offset minus that of the other must not be between low and
+high."""
 
 
-def _forbidden(shapes: Sequence[Shape]) -> Forbidden:
-    result: Forbidden = [[] for _ in shapes]
+def _forbidden(outlines: Sequence[Outline]) -> Forbidden:
+    result: Forbidden = [[] for _ in outlines]
     alive: list[int] = []
-    for i in sorted(range(len(shapes)), key=lambda i: first_of(shapes[i])):
-        alive = [j for j in alive if last_of(shapes[j]) >= first_of(shapes[i])]
+    for i in sorted(range(len(outlines)), key=lambda i: first_of(outlines[i])):
+        alive = [j for j in alive if last_of(outlines[j]) >= first_of(outlines[i])]
         for j in alive:
-            clashes = sorted(set(_clashes(shapes[i], shapes[j])))
+            clashes = sorted(set(_clashes(outlines[i], outlines[j])))
             result[i] += ((j, low, high) for low, high in clashes)
             result[j] += ((i, -high, -low) for low, high in clashes)
         alive.append(i)
     return result
 
 
-def _clashes(one: Shape, other: Shape) -> Iterator[tuple[int, int]]:
+def _clashes(one: Outline, other: Outline) -> Iterator[tuple[int, int]]:
     """Open intervals in which the offset of `one`, minus that of `other`, must not be."""
     for p, q in product(one, other):
         if p.first <= q.last and q.first <= p.last and p.size and q.size:

@@ -25,49 +25,49 @@ class Piece:
         return self.stop - self.start
 
 
-Shape = tuple[Piece, ...]
+Outline = tuple[Piece, ...]
 """Memory that gets one offset. Its pieces may be in use at different times: the arms of a concat are written one by
 one."""
 
 
-def stop_of(shape: Shape) -> int:
+def stop_of(outline: Outline) -> int:
     """Its bytes, from the start to the end of the last piece."""
-    return max((p.stop for p in shape), default=0)
+    return max((p.stop for p in outline), default=0)
 
 
-def first_of(shape: Shape) -> int:
+def first_of(outline: Outline) -> int:
     """The first step at which any of it is in use."""
-    return min((p.first for p in shape), default=0)
+    return min((p.first for p in outline), default=0)
 
 
-def last_of(shape: Shape) -> int:
+def last_of(outline: Outline) -> int:
     """The last step at which any of it is in use."""
-    return max((p.last for p in shape), default=0)
+    return max((p.last for p in outline), default=0)
 
 
-def shape_of(record: Record, align: int = 1) -> Shape:
-    """A record as a shape of one piece, its size rounded up to `align` bytes."""
+def outline_of(record: Record, align: int = 1) -> Outline:
+    """A record as an outline of one piece, its size rounded up to `align` bytes."""
     first, last, size = record
     return (Piece(0, -(-size // align) * align, first, last),)
 
 
-def live_bytes(shapes: Sequence[Shape]) -> dict[int, int]:
+def live_bytes(outlines: Sequence[Outline]) -> dict[int, int]:
     """Step -> bytes alive from that step on. Only steps at which the number changes are keys."""
     changes: dict[int, int] = {}
-    for piece in (p for shape in shapes for p in shape):
+    for piece in (p for outline in outlines for p in outline):
         changes[piece.first] = changes.get(piece.first, 0) + piece.size
         changes[piece.last + 1] = changes.get(piece.last + 1, 0) - piece.size
     live = 0
     return {step: (live := live + changes[step]) for step in sorted(changes)}
 
 
-def alive_at(shapes: Sequence[Shape], steps: int) -> list[int]:
+def alive_at(outlines: Sequence[Outline], steps: int) -> list[int]:
     """Bytes alive at each of the first `steps` steps."""
-    changes, live = live_bytes(shapes), 0
+    changes, live = live_bytes(outlines), 0
     return [live := changes.get(step, live) for step in range(steps)]
 
 
-def outline(lives: Sequence[Piece], align: int) -> Shape:
+def outlined(lives: Sequence[Piece], align: int) -> Outline:
     """The memory that values share, as pieces that do not overlap. Pieces start and stop at multiples of `align` bytes.
     Each is in use from the first write into any of its bytes to the last read of any. Bytes that no value needs are
     left out."""
@@ -98,12 +98,12 @@ def _joined(pieces: Sequence[Piece]) -> Iterator[Piece]:
         yield from (Piece(run[a].start, run[b - 1].stop, first, last) for a, b in pairwise(cuts))
 
 
-def joined(shape: Shape, most: int) -> Shape:
-    """The shape with at most `most` pieces. Neighbours are joined to one piece, which includes the bytes between them
+def joined(outline: Outline, most: int) -> Outline:
+    """The outline with at most `most` pieces. Neighbours are joined to one piece, which includes the bytes between them
     and lives as long as any of them."""
-    if len(shape) <= most:
-        return shape
-    ordered = sorted(shape, key=lambda p: p.start)
-    each = -(-len(shape) // most)
+    if len(outline) <= most:
+        return outline
+    ordered = sorted(outline, key=lambda p: p.start)
+    each = -(-len(outline) // most)
     runs = (ordered[at : at + each] for at in range(0, len(ordered), each))
     return tuple(Piece(r[0].start, max(p.stop for p in r), first_of(tuple(r)), last_of(tuple(r))) for r in runs)

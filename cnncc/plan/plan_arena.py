@@ -8,8 +8,19 @@ from dataclasses import dataclass, replace
 from cnncc.ir.graph import Graph
 from cnncc.plan.alias_values import Aliases, Storage, alias_values, image_bytes
 from cnncc.plan.homes import Home, InArena, InConstant, InInput
-from cnncc.plan.pack_records import pack_shapes
-from cnncc.plan.pieces import Piece, Record, Shape, alive_at, live_bytes, outline, shape_of
+from cnncc.plan.pack_records import pack_outlines
+from cnncc.plan.pieces import (
+    Outline,
+    Piece,
+    Record,
+    alive_at,
+    first_of,
+    last_of,
+    live_bytes,
+    outline_of,
+    outlined,
+    stop_of,
+)
 
 __all__ = ["ArenaPlan", "Slot", "plan_arena"]
 
@@ -48,11 +59,11 @@ class Slot:
 
 @dataclass(frozen=True)
 class Tenant:
-    """A storage in the arena. Byte b of its shape is byte `offset + b` of the arena."""
+    """A storage in the arena. Byte b of its outline is byte `offset + b` of the arena."""
 
     storage: str
     offset: int
-    shape: Shape
+    outline: Outline
 
 
 @dataclass(frozen=True)
@@ -83,12 +94,12 @@ def plan_arena(g: Graph, align: int = 64, reuse: bool = True, guests: Sequence[R
     plans with equally few bytes, the one that leaves most room for them is taken.
     """
     aliases = alias_values(g, reuse)
-    shapes = _shapes(g, aliases, align, reuse)
-    offsets, total = _pack(list(shapes.values()), [shape_of(r, align) for r in guests], align)
-    placed = dict(zip(shapes, offsets, strict=True))
-    tenants = tuple(Tenant(root, placed[root], shape) for root, shape in shapes.items())
+    outlines = _outlines(g, aliases, align, reuse)
+    offsets, total = _pack(list(outlines.values()), [outline_of(r, align) for r in guests], align)
+    placed = dict(zip(outlines, offsets, strict=True))
+    tenants = tuple(Tenant(root, placed[root], outline) for root, outline in outlines.items())
     batch = max((n.type.shape[0] for n in g.inputs), default=1)
-    return ArenaPlan(total, _most(shapes), _slots(g, aliases, placed, batch), aliases.copies, tenants)
+    return ArenaPlan(total, _most(outlines), _slots(g, aliases, placed, batch), aliases.copies, tenants)
 
 
 def activation_bound(g: Graph, align: int = 64) -> int:
@@ -98,40 +109,40 @@ def activation_bound(g: Graph, align: int = 64) -> int:
 
 def activations_alive(g: Graph, align: int = 64) -> list[int]:
     """The bytes of activations that are alive at each step of a graph with layouts, in its present order."""
-    return alive_at(list(_shapes(g, alias_values(g), align, reuse=True).values()), len(g.nodes))
+    return alive_at(list(_outlines(g, alias_values(g), align, reuse=True).values()), len(g.nodes))
 
 
-def _pack(shapes: list[Shape], guests: list[Shape], align: int) -> tuple[tuple[int, ...], int]:
+def _pack(outlines: list[Outline], guests: list[Outline], align: int) -> tuple[tuple[int, ...], int]:
     """Packs pieces and, unless these reach the bound, also whole storages; takes the packing with fewer bytes. Whole
     storages may win because the holes between the pieces of a batch are seldom large enough for a value."""
-    packed = pack_shapes(shapes, guests)
-    whole = [shape_of((min(p.first for p in s), max(p.last for p in s), max(p.stop for p in s)), align) for s in shapes]
-    if whole == shapes or packed[1] == max(live_bytes(shapes).values(), default=0):
+    packed = pack_outlines(outlines, guests)
+    whole = [outline_of((first_of(o), last_of(o), stop_of(o)), align) for o in outlines]
+    if whole == outlines or packed[1] == max(live_bytes(outlines).values(), default=0):
         return packed
-    return min(packed, pack_shapes(whole, guests), key=lambda found: found[1])
+    return min(packed, pack_outlines(whole, guests), key=lambda found: found[1])
 
 
-def _most(shapes: Mapping[str, Shape]) -> int:
-    return max(live_bytes(list(shapes.values())).values(), default=0)
+def _most(outlines: Mapping[str, Outline]) -> int:
+    return max(live_bytes(list(outlines.values())).values(), default=0)
 
 
-def _shapes(g: Graph, aliases: Aliases, align: int, reuse: bool) -> dict[str, Shape]:
+def _outlines(g: Graph, aliases: Aliases, align: int, reuse: bool) -> dict[str, Outline]:
     """For each storage in the arena, its pieces: which bytes are in use, and when."""
     arena = {root: s for root, s in aliases.storages.items() if isinstance(s.home, InArena)}
     if not reuse:
-        return {root: shape_of((0, len(g.nodes), s.nbytes), align) for root, s in arena.items()}
-    return {root: _shape(storage, aliases.lives[root], align) for root, storage in arena.items()}
+        return {root: outline_of((0, len(g.nodes), s.nbytes), align) for root, s in arena.items()}
+    return {root: _outline(storage, aliases.lives[root], align) for root, storage in arena.items()}
 
 
-def _shape(storage: Storage, lives: Sequence[Piece], align: int) -> Shape:
+def _outline(storage: Storage, lives: Sequence[Piece], align: int) -> Outline:
     """The pieces of one image, repeated for each image of the batch. If they are too many, or an image is no multiple
     of `align`, the whole storage is one piece."""
     images, size = storage.type.shape[0], image_bytes(storage.type)
-    one = outline(lives, align)
+    one = outlined(lives, align)
     if images == 1:
         return one
     if len(one) == 1 or size % align or len(one) * images > _MOST_PIECES:
-        return shape_of((storage.first, storage.last, storage.nbytes), align)
+        return outline_of((storage.first, storage.last, storage.nbytes), align)
     return tuple(replace(p, start=p.start + i * size, stop=p.stop + i * size) for i in range(images) for p in one)
 
 

@@ -20,9 +20,9 @@ from cnncc.ir import Graph, Node
 from cnncc.kernels.cpu import algorithms
 from cnncc.kernels.cpu.algorithm import Candidate, Cause, Measured
 from cnncc.kernels.cpu.algorithms import ALGORITHMS, applying, find, select_by_algorithm
+from cnncc.kernels.cpu.budget import SLOWER
 from cnncc.kernels.cpu.conv_algorithm import Direct
 from cnncc.kernels.cpu.conv_choice import DirectChoice, problem_of
-from cnncc.kernels.cpu.room import SLOWER
 from cnncc.kernels.cpu.tiles import Tile, choose_tile, fits_registers
 from cnncc.kernels.cpu.winograd_choice import CHUNKS
 from cnncc.kernels.shared.convolution import conv_geometry
@@ -44,13 +44,13 @@ HOST = targets.host()
 ONE = Options(threads=1)
 
 
-def site_of(body: str, dims: str, max_error: float = 1e-5, room: float = math.inf, target: str = "x86-64-v3") -> Site:
+def site_of(body: str, dims: str, max_error: float = 1e-5, budget: float = math.inf, target: str = "x86-64-v3") -> Site:
     """The site of the last convolution of a network."""
     machine = targets.load(target)
     options = Options(max_error=max_error)
     program = lower(network(body, dims), machine, options)
     node = next(n for n in reversed(program.graph.nodes) if n.op == "conv")
-    return Site(program.graph, node, machine, options, {}, room=room)
+    return Site(program.graph, node, machine, options, {}, budget=budget)
 
 
 @st.composite
@@ -62,10 +62,10 @@ def convolutions(draw: st.DrawFn) -> Site:
     body = f"conv {k}x{k} {cout} /{stride} groups {groups}" if draw(st.integers(0, 5)) else f"dwconv {k}x{k}"
     plain = draw(st.integers(0, 5)) == 0
     max_error = draw(st.sampled_from([0.0, 3e-6, 1e-5, 1e-3]))
-    room = draw(st.sampled_from([0.0, 3e4, 1e5, 1e6, math.inf]))
+    budget = draw(st.sampled_from([0.0, 3e4, 1e5, 1e6, math.inf]))
     dims = f"{cin}x{size}x{draw(st.integers(1, 33))}"
     target = draw(st.sampled_from(["x86-64-v2", "x86-64-v3", "x86-64-v4", "aarch64"]))
-    return site_of(("" if plain else "relu; ") + body, dims, max_error, room, target)
+    return site_of(("" if plain else "relu; ") + body, dims, max_error, budget, target)
 
 
 def every_direct(site: Site) -> set[tuple[int, int, bool]]:
@@ -146,7 +146,7 @@ def naive_choice(site: Site) -> Any:
     def need(c: Candidate[Any]) -> int:
         return 4 * c.workspace_floats + 4 * site.target.cores * c.scratch_floats
 
-    fitting = [c for c in options if need(c) <= site.room]
+    fitting = [c for c in options if need(c) <= site.budget]
     if fastest in fitting or not fitting:
         return fastest.choice
     best = min(c.cycles for c in fitting)

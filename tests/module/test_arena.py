@@ -13,7 +13,7 @@ import pytest
 
 from cnncc import api, lang, weights
 from cnncc.base import resources
-from cnncc.kernels.cpu.room import SHARE
+from cnncc.kernels.cpu.budget import SHARE
 from cnncc.kernels.shared.operands import Operand, PackedWeight, RawInput, Workspace
 from cnncc.kernels.shared.spec import Call
 from cnncc.module.cpu.build import Build
@@ -69,7 +69,7 @@ class Steps:
     def alive(self, step: int) -> np.ndarray:
         mask = np.zeros(self.arena.size, bool)
         for tenant in self.program.plan.tenants:
-            for piece in tenant.shape:
+            for piece in tenant.outline:
                 if piece.first <= step <= piece.last:
                     mask[tenant.offset + piece.start : tenant.offset + piece.stop] = True
         return mask
@@ -160,8 +160,8 @@ def test_the_steps_can_fail() -> None:
     build = compiled(MERGES)
     steps = Steps(build)
     whole = build.model().run_in(build.model().new_arena(), steps.inputs)
-    tenant = max(build.program.plan.tenants, key=lambda t: len(t.shape))
-    object.__setattr__(tenant, "shape", tenant.shape[:1])
+    tenant = max(build.program.plan.tenants, key=lambda t: len(t.outline))
+    object.__setattr__(tenant, "outline", tenant.outline[:1])
     assert steps.run()[0].tobytes() != whole[0].tobytes()
 
     steps = Steps(compiled(MERGES))
@@ -189,7 +189,8 @@ def blocks(p: CpuProgram) -> Iterator[tuple[int, int, int, int]]:
     """(offset, end, first step, last step) of everything in the arena."""
     for tenant in p.plan.tenants:
         yield from (
-            (tenant.offset + piece.start, tenant.offset + piece.stop, piece.first, piece.last) for piece in tenant.shape
+            (tenant.offset + piece.start, tenant.offset + piece.stop, piece.first, piece.last)
+            for piece in tenant.outline
         )
     yield from ((r.offset, r.offset + r.bytes, r.step, r.step) for r in p.memory.rooms)
     yield p.memory.counters, p.memory.bytes, 0, len(p.graph.nodes)

@@ -7,7 +7,7 @@ from passes.pass_helpers import bound, image, keeps_meaning, text
 
 from cnncc import ops
 from cnncc.ir import Graph
-from cnncc.passes import PHASES, assign_layouts, run, with_batch
+from cnncc.passes import PASSES, assign_layouts, run, with_batch
 
 
 def block() -> Graph:
@@ -16,12 +16,12 @@ def block() -> Graph:
 
 
 def test_phases_are_named_after_their_functions() -> None:
-    assert all(name == rewrite.__name__ for name, rewrite in PHASES)
-    assert len({name for name, _ in PHASES}) == len(PHASES)
+    assert all(name == rewrite.__name__ for name, rewrite in PASSES)
+    assert len({name for name, _ in PASSES}) == len(PASSES)
 
 
 def test_docstrings_hold_the_equation_and_when_not_to_fire() -> None:
-    for name, rewrite in PHASES:
+    for name, rewrite in PASSES:
         lines = (rewrite.__doc__ or "").splitlines()
         assert "=>" in lines[0], name
         assert lines[2].strip().startswith("Must not fire"), name
@@ -35,7 +35,7 @@ def test_run_verifies_after_every_pass(monkeypatch: pytest.MonkeyPatch) -> None:
     def wrong(g: Graph) -> Graph:
         return Graph(g.name, g.nodes, ("nothing",), g.constants)
 
-    monkeypatch.setitem(run.__globals__, "PHASES", (("wrong", wrong),))
+    monkeypatch.setitem(run.__globals__, "PASSES", (("wrong", wrong),))
     with pytest.raises(ops.VerifyError, match="'nothing' is no node"):
         run(block())
 
@@ -45,7 +45,7 @@ def test_run_verifies_after_every_pass(monkeypatch: pytest.MonkeyPatch) -> None:
 def test_random_graphs(graph: Graph) -> None:
     """Every pass, on what the passes before it made: well formed, the same values, and nothing left to do."""
     g = bound(graph)
-    for name, rewrite in PHASES:
+    for name, rewrite in PASSES:
         after = rewrite(g)
         ops.verify(after)
         keeps_meaning(g, after)

@@ -45,7 +45,7 @@ def test_every_rule_is_registered_for_a_pass() -> None:
         value.name for scope in modules.values() for value in scope.values() if isinstance(value, Rule)
     }  # fmt: skip
     assert defined == BY_NAME.keys()
-    assert RULES.keys() <= dict(passes.PHASES).keys()
+    assert RULES.keys() <= dict(passes.PASSES).keys()
     for name, rules in RULES.items():
         assert modules[name]["RULES"] is rules
 

@@ -16,9 +16,9 @@ from cnncc.ir import Graph
 from cnncc.passes import assign_layouts, run
 from cnncc.plan import best_order, plan_arena
 from cnncc.plan import pack_records as packing
-from cnncc.plan.pack_records import clashes, pack_shapes
+from cnncc.plan.pack_records import clashes, pack_outlines
 from cnncc.plan.parts import Parts
-from cnncc.plan.pieces import Piece, Shape, joined, live_bytes, outline, shape_of
+from cnncc.plan.pieces import Outline, Piece, joined, live_bytes, outline_of, outlined
 from cnncc.plan.plan_arena import activation_bound
 from cnncc.plan.stack_records import stack
 from cnncc.plan.step_needs import StepNeeds
@@ -111,7 +111,7 @@ def test_stacked_records_do_not_overlap(records: list[tuple[int, int, int]], rng
 @given(st.lists(lives, max_size=9))
 def test_stacked_is_what_the_first_order_gives(records: list[tuple[int, int, int]]) -> None:
     order = sorted(range(len(records)), key=lambda i: (-records[i][2], records[i][0]))
-    search = packing.PackSearch([shape_of(r) for r in records])
+    search = packing.PackSearch([outline_of(r) for r in records])
     search.attempt(order)
     assert stack(records, order) == (tuple(search.offsets), search.bytes if records else 0)
 
@@ -141,31 +141,31 @@ def test_parts(forest: tuple[list[int], list[int]], data: st.DataObject) -> None
 @given(st.lists(st.tuples(st.integers(0, 20), st.integers(1, 9), st.integers(0, 9), st.integers(0, 5)), max_size=9))
 def test_outline_covers_each_byte_from_first_to_last(values: list[tuple[int, int, int, int]]) -> None:
     pieces = [Piece(at, at + size, first, first + length) for at, size, first, length in values]
-    for piece in outline(pieces, 1):
+    for piece in outlined(pieces, 1):
         for byte in range(piece.start, piece.stop):
             over = [p for p in pieces if p.start <= byte < p.stop]
             assert (piece.first, piece.last) == (min(p.first for p in over), max(p.last for p in over))
-    assert sum(p.size for p in outline(pieces, 1)) == len({b for p in pieces for b in range(p.start, p.stop)})
+    assert sum(p.size for p in outlined(pieces, 1)) == len({b for p in pieces for b in range(p.start, p.stop)})
 
 
 def test_joined_pieces_cover_what_they_are_made_of() -> None:
-    shape: Shape = tuple(Piece(4 * i, 4 * i + 4, i, 20 - i) for i in range(10))
-    coarse = joined(shape, 3)
+    outline: Outline = tuple(Piece(4 * i, 4 * i + 4, i, 20 - i) for i in range(10))
+    coarse = joined(outline, 3)
     assert coarse == (Piece(0, 16, 0, 20), Piece(16, 32, 4, 16), Piece(32, 40, 8, 12))
-    assert joined(shape, 10) is shape
-    assert len(joined(shape, 1)) == 1
+    assert joined(outline, 10) is outline
+    assert len(joined(outline, 1)) == 1
 
 
 @settings(max_examples=100, deadline=None)
-@given(st.lists(lives.map(shape_of), max_size=9))
-def test_clashes_of_single_pieces_are_counted_exactly(shapes: list[Shape]) -> None:
-    both = [(a[0], b[0]) for a, b in itertools.combinations(shapes, 2)]
-    assert clashes(shapes) == sum(a.first <= b.last and b.first <= a.last for a, b in both)
+@given(st.lists(lives.map(outline_of), max_size=9))
+def test_clashes_of_single_pieces_are_counted_exactly(outlines: list[Outline]) -> None:
+    both = [(a[0], b[0]) for a, b in itertools.combinations(outlines, 2)]
+    assert clashes(outlines) == sum(a.first <= b.last and b.first <= a.last for a, b in both)
 
 
 def test_stacked_whatever_the_effort(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(packing, "_MOST_CLASHES", 3)
-    shapes = [shape_of((i, i + 4, 8)) for i in range(20)]
-    offsets, total = pack_shapes(shapes, [shape_of((0, 0, 100))], effort=0)
-    assert total == max(live_bytes(shapes).values()) == 40
+    outlines = [outline_of((i, i + 4, 8)) for i in range(20)]
+    offsets, total = pack_outlines(outlines, [outline_of((0, 0, 100))], effort=0)
+    assert total == max(live_bytes(outlines).values()) == 40
     assert len(offsets) == 20

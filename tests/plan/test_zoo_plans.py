@@ -12,7 +12,7 @@ from cnncc.module import phases
 from cnncc.passes import assign_layouts, run, with_batch
 from cnncc.plan import plan_arena
 from cnncc.plan.pack_records import PackSearch, pack
-from cnncc.plan.pieces import Record, shape_of
+from cnncc.plan.pieces import Record, outline_of
 
 MIB = 2**20
 PLANS = {
@@ -56,7 +56,7 @@ def test_plans_run(name: str, batch: int, reuse: bool) -> None:
 def test_densenet_needs_more_than_greedy_by_size() -> None:
     """Every value of its own, concat copying: the first order misses the bound of 6.891 by 0.766 MiB."""
     records = lifetimes(fused("densenet121"))
-    by_size = PackSearch([shape_of(r) for r in records])
+    by_size = PackSearch([outline_of(r) for r in records])
     by_size.attempt(sorted(range(len(records)), key=lambda i: (-records[i][2], records[i][0])))
     assert by_size.bytes == 7.65625 * MIB
     assert pack(records)[1] == live_bound(records) == 6.890625 * MIB

@@ -76,8 +76,8 @@ class Algorithm(Protocol[Made]):
         `site.options.max_error`."""
 
     def candidates(self, site: Site, wide: bool = False) -> list[Candidate[Made]]:
-        """The ways to compute the node that keep to `site.options.max_error`. Of those that fit into the room the model
-        picks the fastest, of equals the first. With `wide` also those that only a measurement can prefer."""
+        """The ways to compute the node that keep to `site.options.max_error`. Of those that fit into the budget the
+        model picks the fastest, of equals the first. With `wide` also those that only a measurement can prefer."""
 
     def calls(self, site: Site, choice: Made, why: str) -> Selection:
         """The calls and weights of a choice. `why` is added to the algorithm's own reason."""

@@ -8,9 +8,9 @@ from typing import Any
 
 from cnncc.base.errors import CnnccError, nearest
 from cnncc.kernels.cpu.algorithm import Algorithm, Candidate
+from cnncc.kernels.cpu.budget import choose
 from cnncc.kernels.cpu.conv_algorithm import Direct
 from cnncc.kernels.cpu.depthwise import Depthwise
-from cnncc.kernels.cpu.room import choose
 from cnncc.kernels.cpu.winograd_algorithm import Winograd
 from cnncc.kernels.shared.choices import KernelChoice
 from cnncc.kernels.shared.spec import Selection, Site
@@ -44,7 +44,7 @@ def candidates(site: Site) -> list[Candidate[KernelChoice]]:
 
 def select_by_algorithm(site: Site) -> Selection:
     """The calls of a node whose op has algorithms: of the given choice, or of the best one that the model finds within
-    the error bound and the room."""
+    the error bound and the budget of memory."""
     given = site.given
     if given is not None:
         algorithm, choice, why = find(given.choice.algorithm), given.choice, f"; {given.why}"

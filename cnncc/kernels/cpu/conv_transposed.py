@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
+from cnncc.kernels.cpu.budget import choose
 from cnncc.kernels.cpu.conv_algorithm import conv_calls
 from cnncc.kernels.cpu.conv_choice import direct_candidates
-from cnncc.kernels.cpu.room import choose
 from cnncc.kernels.shared.spec import Call, Packed, Rule, Selection, Site
 from cnncc.kernels.shared.transposed import transposed_phases
 

@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from cnncc.base.discovery import gathered
 from cnncc.kernels import cpu
 from cnncc.kernels.cpu.algorithms import ALGORITHMS, select_by_algorithm
-from cnncc.kernels.cpu.room import explained
+from cnncc.kernels.cpu.budget import explained
 from cnncc.kernels.shared.spec import Rule, Selection, Site
 
 RULES: Mapping[str, tuple[Rule, ...]] = {

@@ -146,8 +146,8 @@ class Site(Place[Target]):
     """For a concat: which arms are not written in place and must be copied."""
     choices: Choices = field(default_factory=dict)
     """What takes the place of the model's picks, by convolution."""
-    room: float = math.inf
-    """Bytes for an image that workspace and the scratch of all cores should keep to; see `cnncc.kernels.cpu.room`."""
+    budget: float = math.inf
+    """Bytes for an image that workspace and the scratch of all cores should keep to; see `cnncc.kernels.cpu.budget`."""
     weights_stay: bool = False
     """The weights of the whole network fit into the last cache, and are still there when it runs again."""
 

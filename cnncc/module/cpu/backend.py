@@ -30,13 +30,13 @@ class CpuBackend(Backend):
     def rules(self, stage: Stage, machine: Target, options: Options, choices: Choices) -> Callable[[Node], Selection]:
         graph, plan = stage.graph, stage.plan
         assert plan is not None
-        room = rooms.rooms(graph, machine.cores)
+        budgets = rooms.budgets(graph, machine.cores)
         stay = weights_stay(graph, machine)
 
         def chosen(node: Node) -> Selection:
             strides = {name: plan.slots[name].image_stride for name in (node.name, *node.inputs)}
             copies = tuple(plan.copies.get(node.name, ()))
-            return select(Site(graph, node, machine, options, strides, copies, choices, room[node.name], stay))
+            return select(Site(graph, node, machine, options, strides, copies, choices, budgets[node.name], stay))
 
         return chosen
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from html import escape
 
-from cnncc.kernels.cpu.room import SHARE
+from cnncc.kernels.cpu.budget import SHARE
 from cnncc.report.memory.facts import MemoryReport
 from cnncc.report.memory.hints import Unit
 from cnncc.report.memory.picture import COLOURS, KINDS, NARROW, WIDE, plot

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from cnncc.ir import Node
-from cnncc.kernels.cpu.room import SHARE
+from cnncc.kernels.cpu.budget import SHARE
 from cnncc.module.cpu.program import CpuProgram
 from cnncc.module.rooms import Room
 from cnncc.plan.homes import InArena
@@ -46,7 +46,7 @@ def report(program: CpuProgram) -> MemoryReport:
 
 def _steps(program: CpuProgram) -> tuple[MemoryStep, ...]:
     taken = {(room.kind, room.step): room.bytes for room in program.memory.rooms}
-    alive = alive_at([tenant.shape for tenant in program.plan.tenants], len(program.graph.nodes))
+    alive = alive_at([tenant.outline for tenant in program.plan.tenants], len(program.graph.nodes))
     return tuple(
         MemoryStep(n.name, _what(n), alive[i], taken.get(("workspace", i), 0), taken.get(("scratch", i), 0))
         for i, n in enumerate(program.graph.nodes)
@@ -59,7 +59,7 @@ def _what(node: Node) -> str:
 
 
 def _alive_in(tenant: Tenant, step: int) -> int:
-    return sum(p.size for p in tenant.shape if p.first <= step <= p.last)
+    return sum(p.size for p in tenant.outline if p.first <= step <= p.last)
 
 
 def _held(program: CpuProgram, step: int) -> tuple[Held, ...]:
@@ -113,7 +113,7 @@ def _blocks(program: CpuProgram) -> list[MemoryBlock]:
     blocks = [
         MemoryBlock("activation", t.storage, t.offset + p.start, p.size, p.first, p.last)
         for t in program.plan.tenants
-        for p in t.shape
+        for p in t.outline
     ]
     blocks += [_room_block(room) for room in memory.rooms]
     size = memory.bytes - memory.counters

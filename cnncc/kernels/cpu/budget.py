@@ -22,10 +22,10 @@ def needed(site: Site, workspace_floats: int, scratch_floats: int) -> int:
 
 
 def choose(site: Site, options: Sequence[Candidate[Made]]) -> tuple[Candidate[Made], str]:
-    """The fastest candidate, of equals the first; or one that fits into the room and is hardly slower. With it, what to
-    add to the reason for it."""
+    """The fastest candidate, of equals the first; or one that fits into the budget and is hardly slower. With it, what
+    to add to the reason for it."""
     fastest = min(options, key=lambda o: o.cycles)
-    fitting = [o for o in options if _need(site, o) <= site.room]
+    fitting = [o for o in options if _need(site, o) <= site.budget]
     if fastest in fitting:
         return fastest, ""
     if not fitting:
@@ -46,9 +46,9 @@ def explained(site: Site, selection: Selection) -> Selection:
     """The selection; if it takes more memory than it should, it says how much."""
     workspace = max(c.workspace_floats for c in selection.calls)
     need = needed(site, workspace, max(c.kernel.scratch_floats for c in selection.calls))
-    if need <= site.room:
+    if need <= site.budget:
         return selection
-    over = mebibytes(need - max(0, int(site.room)))
+    over = mebibytes(need - max(0, int(site.budget)))
     text = f"{mebibytes(need)} of workspace and scratch, {over} more than is free with {SHARE:.0%} on top"
     return replace(selection, why=f"{selection.why}; {text}")
 
