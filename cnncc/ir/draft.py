@@ -164,4 +164,4 @@ class Draft:
         return {name for name in alone if name in self._nodes}
 
     def _stays(self, name: str) -> bool:
-        return self.is_output(name) or self._nodes[name].op == "input"
+        return self.is_output(name) or self._nodes[name].is_input

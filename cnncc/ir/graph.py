@@ -33,6 +33,11 @@ class Node:
     span: Span | None = field(default=None, compare=False)
     stack: tuple[tuple[str, Span], ...] = field(default=(), compare=False)
 
+    @property
+    def is_input(self) -> bool:
+        """Whether the caller gives the value."""
+        return self.op == "input"
+
     def with_(self, **changes: Any) -> Node:
         return replace(self, **changes)
 
@@ -67,7 +72,7 @@ class Graph:
 
     @property
     def inputs(self) -> tuple[Node, ...]:
-        return tuple(n for n in self.nodes if n.op == "input")
+        return tuple(n for n in self.nodes if n.is_input)
 
     @property
     def output_names(self) -> tuple[str, ...]:
@@ -110,7 +115,7 @@ class Graph:
         """Values that depend on no input: all images of a batch have them in common."""
         found: set[str] = set()
         for node in self.nodes:
-            if node.op != "input" and found.issuperset(node.inputs):
+            if not node.is_input and found.issuperset(node.inputs):
                 found.add(node.name)
         return frozenset(found)
 
@@ -126,7 +131,7 @@ class Graph:
         listed = list(nodes)
         outs = tuple(self.outputs if outputs is None else outputs)
         needed = _ancestors({n.name: n for n in listed}, outs)
-        kept = tuple(n for n in _sorted(listed) if n.name in needed or n.op == "input")
+        kept = tuple(n for n in _sorted(listed) if n.name in needed or n.is_input)
         pool = {**self.constants, **(constants or {})}
         used = {c: pool[c] for n in kept for c in n.weights.values() if c in pool}
         return Graph(self.name, kept, outs, used, self.ports if len(outs) == len(self.ports) else ())

@@ -147,7 +147,7 @@ def unused(graph: Graph, node: Node) -> str:
 
 def refuse_lowered(node: Node) -> None:
     """CnnccError for a node that the language cannot say."""
-    if node.op not in PRINTED or node.attrs.get("epilogue") or node.type.block != 1:
+    if PRINTED.get(node.op) is None or node.attrs.get("epilogue") or node.type.block != 1:
         raise CnnccError(f"{node.name}: passes have lowered this {node.op}; only an original network has a text")
 
 

@@ -7,6 +7,7 @@ from cnncc.ir.draft import Draft
 from cnncc.ir.graph import Graph, Node
 from cnncc.ir.rewrite import Change, remade, rewrite, rule
 from cnncc.ops.parts import places
+from cnncc.ops.traits import Kind
 from cnncc.passes.drop_identities import RULES as IDENTITIES
 
 
@@ -140,7 +141,7 @@ def growing_concats(g: Draft, node: Node) -> Change | None:
 
     Must not fire where the arms of the shorter concat are not the first ones of the longer, or are all of them.
     """
-    begun = [n for n in g.users(node.name) if n.op == "concat" and n.inputs[0] == node.name]
+    begun = [n for n in g.users(node.name) if ops.traits(n).kind is Kind.CONCAT and n.inputs[0] == node.name]
     shorter = {n.inputs: n.name for n in begun if len(n.inputs) > 1}
     counts = sorted({len(inputs) for inputs in shorter}, reverse=True)
     longer: list[Node] = []

@@ -11,6 +11,8 @@ from cnncc.ir.draft import Draft
 from cnncc.ir.graph import Graph, Node
 from cnncc.ir.rewrite import Change, rewrite, rule
 from cnncc.ir.types import Constant, TensorType
+from cnncc.ops import traits
+from cnncc.ops.traits import Kind
 
 CHANNELS = 16
 """Siblings have a multiple of this many channels: the slices are then whole blocks of any target, views, not copies."""
@@ -54,7 +56,7 @@ def _mergeable(g: Draft, node: Node) -> bool:
         return False
     a = node.attrs
     plain = a["kernel"] == a["stride"] == (1, 1) and not any(a["pad"]) and a["groups"] == 1
-    return plain and all(user.op != "concat" for user in g.users(node.name))
+    return plain and all(traits(user).kind is not Kind.CONCAT for user in g.users(node.name))
 
 
 def _key(node: Node) -> Hashable:

@@ -60,7 +60,7 @@ def test_where_tries_run_out_the_rest_keeps_its_order(monkeypatch: pytest.Monkey
     monkeypatch.setattr(ordering, "_FEWEST_TRIES", 50)
     g = laid_out(lstm(12))
     needs = StepNeeds(g, 64)
-    search = ordering.Search(needs, needs.least())
+    search = ordering.OrderSearch(needs, needs.least())
     assert not search.complete
     assert sorted(search.order) == list(range(len(g.nodes)))
     done: set[int] = set()

@@ -13,8 +13,8 @@ from cnncc.base.files import write_whole
 from cnncc.frontends.onnx import require_onnx
 from cnncc.frontends.onnx.write_rules import RULES
 from cnncc.ir import Graph
-from cnncc.lang.forms import PRINTED
 from cnncc.lang.print_net import print_net
+from cnncc.ops import TABLE
 
 if TYPE_CHECKING:
     from onnx import ModelProto
@@ -47,7 +47,7 @@ def to_onnx(graph: Graph, text: str | None = None) -> ModelProto:
 
 def in_words(graph: Graph) -> Graph:
     """The graph without what gives a shared output to each image of a batch, which a text does not say."""
-    spread = {n.name: n for n in graph.nodes if n.op not in PRINTED}
+    spread = {n.name: n for n in graph.nodes if not TABLE[n.op].forms}
     shared = {n.inputs[0]: n.name for n in spread.values()}
     if not shared:
         return graph
