@@ -6,7 +6,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from cnncc.kernels.shared.spec import Call, Kernel, Rule, Selection, Site, blocks
+from cnncc.kernels.shared.spec import Call, CpuSite, Kernel, Rule, Selection, blocks
 
 if TYPE_CHECKING:
     from tvm.tirx import PrimFunc
@@ -24,7 +24,7 @@ class RmspoolConfig:
     stride: tuple[int, int]
 
 
-def select_rmspool(site: Site) -> Selection:
+def select_rmspool(site: CpuSite) -> Selection:
     node, source, block = site.node, site.type(), site.type().block
     sizes = (source.chw[1:], node.type.chw[1:], node.attrs["kernel"], node.attrs["stride"])
     config = RmspoolConfig(blocks(source.shape[1], block), block, *sizes)

@@ -8,10 +8,10 @@ from typing import TYPE_CHECKING
 from cnncc.ir import Node
 
 if TYPE_CHECKING:
-    from cnncc.frontends.onnx.model import Model
+    from cnncc.frontends.onnx.model import OnnxModel
 
 
-def write(model: Model, node: Node) -> None:
+def write(model: OnnxModel, node: Node) -> None:
     """The root of the average of squares."""
     (x,) = model.data(node)
     squares = model.step("Mul", [x, x], f"{node.name}:squares")
@@ -19,4 +19,4 @@ def write(model: Model, node: Node) -> None:
     model.emit("Sqrt", [model.step("AveragePool", [squares], f"{node.name}:mean", **settings)], node.name)
 
 
-WRITTEN: Mapping[str, Callable[[Model, Node], object]] = {"rmspool": write}
+WRITTEN: Mapping[str, Callable[[OnnxModel, Node], object]] = {"rmspool": write}
