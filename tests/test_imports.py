@@ -198,8 +198,6 @@ def test_every_way_to_import_a_folder_is_seen(tmp_path, line):
 
 BY_MODULE = {"cnncc/lang/ast.py"}
 """Files whose classes are always named with their module, `ast.Op`."""
-NAMED_TWICE = {"Model", "Site"}
-"""Until those of `frontends/onnx/model.py` and of `kernels/shared/spec.py` have names of their own."""
 
 
 def class_names(root: Path) -> Counter[str]:
@@ -210,7 +208,7 @@ def class_names(root: Path) -> Counter[str]:
 
 
 def test_no_two_classes_have_one_name():
-    assert {name for name, count in class_names(ROOT).items() if count > 1} == NAMED_TWICE
+    assert {name for name, count in class_names(ROOT).items() if count > 1} == set()
 
 
 def test_classes_of_one_name_are_found(tmp_path):

@@ -9,7 +9,7 @@ from cnncc import ops, weights
 from cnncc.ir import Constant, Graph, Node, TensorType
 from cnncc.kernels.cpu.algorithms import candidates, find
 from cnncc.kernels.shared.choices import ConvKey, Given, KernelChoice, conv_key
-from cnncc.kernels.shared.spec import Site
+from cnncc.kernels.shared.spec import CpuSite
 from cnncc.machines.targets import Target
 from cnncc.module import phases
 from cnncc.module.cpu.program import CpuProgram
@@ -74,7 +74,7 @@ def make_layer(key: ConvKey, pick: KernelChoice, setting: Setting) -> Layer:
     """Ranks the candidates of a convolution by their predicted cycles."""
     options = setting.of_layer
     graph = phases.run(layer_graph(key), setting.target, options, stop_after="assign_layouts").graph
-    site = Site(graph, graph[NAME], setting.target, options, {}, weights_stay=setting.weights_stay)
+    site = CpuSite(graph, graph[NAME], setting.target, options, {}, weights_stay=setting.weights_stay)
     assert conv_key(site.node, site.type()) == key, "the layer's own network has another convolution"
     ranked = candidates(site)
     predicted = {c.choice: c.cycles for c in ranked}

@@ -13,7 +13,7 @@ from cnncc.base import resources
 from cnncc.base.errors import CnnccError
 from cnncc.cli import main
 from cnncc.kernels.gpu.conv import GpuConvConfig
-from cnncc.kernels.gpu.model import resident_blocks, stream_estimate
+from cnncc.kernels.gpu.model import Launch, LaunchWork, resident_blocks, stream_estimate
 from cnncc.machines import gpus
 from cnncc.module.gpu.build import CudaBuild, build_program
 from cnncc.module.lower import lower
@@ -104,8 +104,8 @@ def test_the_model_counts_what_a_multiprocessor_holds() -> None:
     assert resident_blocks(gpu, 256, 16, 40 << 10) == 4  # shared memory: 164 KiB / 41 KiB
     assert resident_blocks(gpu, 32, 16, 0) == 32  # blocks
     assert resident_blocks(gpu, 1024, 32, 0) == 2  # threads, and registers
-    few = stream_estimate(gpu, (1, 1, 1), 32, 16, 0, 1 << 20, 0)
-    many = stream_estimate(gpu, (4096, 1, 1), 256, 16, 0, 1 << 20, 0)
+    few = stream_estimate(gpu, Launch((1, 1, 1), 32, 16, 0), LaunchWork(0, 1 << 20))
+    many = stream_estimate(gpu, Launch((4096, 1, 1), 256, 16, 0), LaunchWork(0, 1 << 20))
     assert few.seconds > 10 * many.seconds
 
 

@@ -26,7 +26,7 @@ from cnncc.kernels.cpu.conv_choice import DirectChoice, problem_of
 from cnncc.kernels.cpu.tiles import Tile, choose_tile, fits_registers
 from cnncc.kernels.cpu.winograd_choice import CHUNKS
 from cnncc.kernels.shared.convolution import conv_geometry
-from cnncc.kernels.shared.spec import Call, Selection, Site, blocks
+from cnncc.kernels.shared.spec import Call, CpuSite, Selection, blocks
 from cnncc.kernels.shared.winograd import ERRORS
 from cnncc.machines import targets
 from cnncc.module.lower import lower
@@ -44,17 +44,19 @@ HOST = targets.host()
 ONE = Options(threads=1)
 
 
-def site_of(body: str, dims: str, max_error: float = 1e-5, budget: float = math.inf, target: str = "x86-64-v3") -> Site:
+def site_of(
+    body: str, dims: str, max_error: float = 1e-5, budget: float = math.inf, target: str = "x86-64-v3"
+) -> CpuSite:
     """The site of the last convolution of a network."""
     machine = targets.load(target)
     options = Options(max_error=max_error)
     program = lower(network(body, dims), machine, options)
     node = next(n for n in reversed(program.graph.nodes) if n.op == "conv")
-    return Site(program.graph, node, machine, options, {}, budget=budget)
+    return CpuSite(program.graph, node, machine, options, {}, budget=budget)
 
 
 @st.composite
-def convolutions(draw: st.DrawFn) -> Site:
+def convolutions(draw: st.DrawFn) -> CpuSite:
     """Small ones of all kinds, for targets with few and with many registers."""
     size, groups = draw(st.integers(1, 33)), draw(st.sampled_from([1, 1, 1, 2, 3]))
     cin, cout = (groups * draw(st.integers(1, 40)) for _ in range(2))
@@ -68,7 +70,7 @@ def convolutions(draw: st.DrawFn) -> Site:
     return site_of(("" if plain else "relu; ") + body, dims, max_error, budget, target)
 
 
-def every_direct(site: Site) -> set[tuple[int, int, bool]]:
+def every_direct(site: CpuSite) -> set[tuple[int, int, bool]]:
     """Rows, pieces and padding of all cuts with the best tile: any number of units along the rows, each whole tiles."""
     g = conv_geometry(site)
     tile = choose_tile(problem_of(g, site.target), site.target)
@@ -81,7 +83,7 @@ def every_direct(site: Site) -> set[tuple[int, int, bool]]:
     return {(r, c, p) for r in rows for c in chunks for p in padded}
 
 
-def every_winograd(site: Site) -> set[tuple[int, int, int, int]]:
+def every_winograd(site: CpuSite) -> set[tuple[int, int, int, int]]:
     """Tile size, tiles of a unit, pieces and blocks at once of all cuts whose error is allowed."""
     node, target = site.node, site.target
     height, width = node.type.chw[1:]
@@ -99,7 +101,7 @@ def every_winograd(site: Site) -> set[tuple[int, int, int, int]]:
 
 @settings(max_examples=60, deadline=None)
 @given(convolutions())
-def test_candidates_are_all_that_a_brute_force_finds(site: Site) -> None:
+def test_candidates_are_all_that_a_brute_force_finds(site: CpuSite) -> None:
     by_name = {a.name: a for a in applying(site)}
     direct = [c.choice for c in by_name["direct"].candidates(site)]
     assert len(set(direct)) == len(direct)
@@ -116,7 +118,7 @@ def test_candidates_are_all_that_a_brute_force_finds(site: Site) -> None:
 
 @settings(max_examples=60, deadline=None)
 @given(convolutions())
-def test_candidates_keep_to_the_bound_and_make_what_they_say(site: Site) -> None:
+def test_candidates_keep_to_the_bound_and_make_what_they_say(site: CpuSite) -> None:
     """For every algorithm: the error bound, workspace and scratch, and the choice from its stored form."""
     for algorithm in applying(site):
         narrow, wide = algorithm.candidates(site), algorithm.candidates(site, wide=True)
@@ -131,7 +133,7 @@ def test_candidates_keep_to_the_bound_and_make_what_they_say(site: Site) -> None
             assert algorithm.restored(json.loads(json.dumps(asdict(candidate.choice)))) == candidate.choice
 
 
-def naive_choice(site: Site) -> Any:
+def naive_choice(site: CpuSite) -> Any:
     """What should be chosen, by looking at every pair of algorithms and every candidate."""
     order = applying(site)
     promised = [a.forecast(site) for a in order]
@@ -156,7 +158,7 @@ def naive_choice(site: Site) -> Any:
 
 @settings(max_examples=80, deadline=None)
 @given(convolutions())
-def test_the_choice_is_what_a_brute_force_finds(site: Site) -> None:
+def test_the_choice_is_what_a_brute_force_finds(site: CpuSite) -> None:
     selection = select_by_algorithm(site)
     assert selection.choice == naive_choice(site)
 
@@ -178,7 +180,7 @@ class Copy(Direct):
 
     name: str = "copy"
 
-    def forecast(self, site: Site) -> float:
+    def forecast(self, site: CpuSite) -> float:
         return 0.0
 
     def describe(self, choice: DirectChoice) -> str:
@@ -251,7 +253,7 @@ class Unwilling(Copy):
     def work(self, graph: Graph, node: Node, call: Call) -> int:
         return 7
 
-    def calls(self, site: Site, choice: DirectChoice, why: str) -> Selection:
+    def calls(self, site: CpuSite, choice: DirectChoice, why: str) -> Selection:
         return super().calls(site, choice, "; unwilling")
 
 

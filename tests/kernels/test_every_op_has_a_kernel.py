@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 from cnncc.kernels.cpu.lower import LOWER
 from cnncc.kernels.cpu.rules import select
-from cnncc.kernels.shared.spec import Site
+from cnncc.kernels.shared.spec import CpuSite
 from cnncc.machines import targets
 from cnncc.module.lower import lower
 from cnncc.ops import TABLE
@@ -31,4 +31,4 @@ def test_an_op_without_a_rule_is_noticed() -> None:
     graph = image().conv("a", "x", 8).graph("a")
     strange = graph["a"].with_(op="strange")
     with pytest.raises(AssertionError, match="no kernel rule for strange"):
-        select(Site(graph, strange, targets.load("x86-64-v3"), DEFAULT, {}))
+        select(CpuSite(graph, strange, targets.load("x86-64-v3"), DEFAULT, {}))

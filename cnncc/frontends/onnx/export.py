@@ -33,10 +33,10 @@ def to_onnx(graph: Graph, text: str | None = None) -> ModelProto:
     """
     require_onnx()
     _refuse_large(graph)
-    from cnncc.frontends.onnx.model import Model
+    from cnncc.frontends.onnx.model import OnnxModel
     from cnncc.frontends.onnx.origin import mark
 
-    model = Model(graph)
+    model = OnnxModel(graph)
     for node in graph.nodes:
         assert not node.attrs.get("epilogue"), f"{node.name}: a source graph has no epilogues"
         RULES[node.op](model, node)

@@ -15,7 +15,7 @@ from cnncc.ops.onnx import OPSET
 IR_VERSION = 8
 
 
-class Model:
+class OnnxModel:
     """What rules write to. A value has the name of the graph's node that computes it, a tensor that of the constant.
 
     ONNX keeps both in one namespace, so what the graph does not name gets a name that nothing else has.

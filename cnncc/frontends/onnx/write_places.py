@@ -14,7 +14,7 @@ from cnncc.ir import Node
 from cnncc.ops.nms import NONE
 
 if TYPE_CHECKING:
-    from cnncc.frontends.onnx.model import Model
+    from cnncc.frontends.onnx.model import OnnxModel
 
 FLOAT, INT64 = 1, 7
 """Types as ONNX numbers them."""
@@ -26,21 +26,21 @@ def refused(node: Node, what: str) -> CnnccError:
     return CnnccError(f"{node.name}: {what}: {NEWER}", node.span, node.stack)
 
 
-def whole(model: Model, name: str, value: str) -> str:
+def whole(model: OnnxModel, name: str, value: str) -> str:
     """A value as whole numbers."""
     return model.step("Cast", [value], f"{name}:whole", to=INT64)
 
 
-def real(model: Model, value: str, name: str) -> None:
+def real(model: OnnxModel, value: str, name: str) -> None:
     """Whole numbers as the value of a node."""
     model.emit("Cast", [value], name, to=FLOAT)
 
 
-def reshaped(model: Model, value: str, dims: tuple[int, ...], name: str) -> str:
+def reshaped(model: OnnxModel, value: str, dims: tuple[int, ...], name: str) -> str:
     return model.step("Reshape", [value, model.integers(f"{name}.dims", dims)], name)
 
 
-def batched(model: Model, node: Node) -> list[str]:
+def batched(model: OnnxModel, node: Node) -> list[str]:
     """The inputs of a node; what is there once is repeated for all images."""
     batch, values = node.type.shape[0], model.data(node)
     for i, name in enumerate(node.inputs):
@@ -51,7 +51,7 @@ def batched(model: Model, node: Node) -> list[str]:
     return values
 
 
-def sample(model: Model, node: Node) -> None:
+def sample(model: OnnxModel, node: Node) -> None:
     """The coordinates of a place come last, and lie between -1 and 1."""
     a, (x, grid) = node.attrs, batched(model, node)
     if a["depth"] > 1 or model.shape(node.inputs[1])[1] == 3:
@@ -67,14 +67,14 @@ def sample(model: Model, node: Node) -> None:
     model.emit("GridSample", [x, last], node.name, align_corners=int(a["place"] == "align_corners"), **how)
 
 
-def gather(model: Model, node: Node) -> None:
+def gather(model: OnnxModel, node: Node) -> None:
     """Image and channel are shared by rows and places."""
     x, at = batched(model, node)
     rows = seen_rows(model, node, x)
     model.emit("GatherND", [rows, whole(model, node.name, at)], node.name, batch_dims=2)
 
 
-def seen_rows(model: Model, node: Node, x: str) -> str:
+def seen_rows(model: OnnxModel, node: Node, x: str) -> str:
     """The rows along as many axes as a place has numbers."""
     sizes = node.attrs["sizes"]
     if not sizes:
@@ -83,7 +83,7 @@ def seen_rows(model: Model, node: Node, x: str) -> str:
     return reshaped(model, x, (n, c, *sizes, w), f"{node.name}:rows")
 
 
-def scatter(model: Model, node: Node) -> None:
+def scatter(model: OnnxModel, node: Node) -> None:
     """ONNX shares no axes here, so image and channel become numbers of a place."""
     how = node.attrs["reduction"]
     if how in ("max", "min"):
@@ -100,7 +100,7 @@ def scatter(model: Model, node: Node) -> None:
     model.emit("Reshape", [made, model.integers(f"{node.name}.shape", node.type.shape)], node.name)
 
 
-def unpool(model: Model, node: Node) -> None:
+def unpool(model: OnnxModel, node: Node) -> None:
     """Scattered into zeros, channel by channel."""
     values, places = batched(model, node)
     n, c, h, w = node.type.shape
@@ -113,7 +113,7 @@ def unpool(model: Model, node: Node) -> None:
     model.emit("Reshape", [made, model.integers(f"{node.name}.shape", node.type.shape)], node.name)
 
 
-def argmaxpool(model: Model, node: Node) -> None:
+def argmaxpool(model: OnnxModel, node: Node) -> None:
     """ONNX counts places over the whole tensor: they begin anew with each channel here."""
     pads = border(model, node, pooling=True).whole
     if any(p >= node.attrs["kernel"][i % 2] for i, p in enumerate(pads)):
@@ -126,7 +126,7 @@ def argmaxpool(model: Model, node: Node) -> None:
     real(model, model.step("Sub", [results[1], begin], f"{node.name}:own"), node.name)
 
 
-def roi_align(model: Model, node: Node) -> None:
+def roi_align(model: OnnxModel, node: Node) -> None:
     """The regions of all images, one after the other."""
     a, (batch, count), values = node.attrs, node.type.shape[:2], batched(model, node)
     (_, channels, h, w), images, name = model.shape(node.inputs[0]), a["images"], node.name
@@ -143,7 +143,7 @@ def roi_align(model: Model, node: Node) -> None:
     model.emit("Reshape", [made, model.integers(f"{name}.shape", node.type.shape)], name)
 
 
-def nms(model: Model, node: Node) -> None:
+def nms(model: OnnxModel, node: Node) -> None:
     """ONNX has a row for each box that is found; the others follow."""
     a, name, (batch, rows, _, _) = node.attrs, node.name, node.type.shape
     if batch > 1:
@@ -170,7 +170,7 @@ def nms(model: Model, node: Node) -> None:
     model.emit("Reshape", [full, model.integers(f"{name}.shape", node.type.shape)], name)
 
 
-PLACE_RULES: Mapping[str, Callable[[Model, Node], object]] = {
+PLACE_RULES: Mapping[str, Callable[[OnnxModel, Node], object]] = {
     "sample": sample,
     "gather": gather,
     "scatter": scatter,

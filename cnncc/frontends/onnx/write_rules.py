@@ -18,12 +18,12 @@ from cnncc.ops.onnx import Onnx
 from cnncc.ops.parts import places
 
 if TYPE_CHECKING:
-    from cnncc.frontends.onnx.model import Model
+    from cnncc.frontends.onnx.model import OnnxModel
 
-Rule = Callable[["Model", Node], object]
+Rule = Callable[["OnnxModel", Node], object]
 
 
-def source(model: Model, node: Node) -> None:
+def source(model: OnnxModel, node: Node) -> None:
     """(x - mean) / std of what the caller passes, under the input's own name."""
     steps = [(op, key) for op, key in (("Sub", "mean"), ("Div", "std")) if node.attrs[key]]
     # Only where an output has that name does the caller's array need another one.
@@ -36,12 +36,12 @@ def source(model: Model, node: Node) -> None:
         model.stands_for(node, value)
 
 
-def const(model: Model, node: Node) -> None:
+def const(model: OnnxModel, node: Node) -> None:
     """A tensor of the model is a value already."""
     model.stands_for(node, *model.weights(node))
 
 
-def fc(model: Model, node: Node) -> None:
+def fc(model: OnnxModel, node: Node) -> None:
     """x @ weight.T + bias."""
     (data,) = model.data(node)
     if len(model.shape(node.inputs[0])) > 2:
@@ -49,20 +49,20 @@ def fc(model: Model, node: Node) -> None:
     model.emit("Gemm", [data, *model.weights(node)], node.name, transB=1)
 
 
-def bn(model: Model, node: Node) -> None:
+def bn(model: OnnxModel, node: Node) -> None:
     """Inference form: one result."""
     model.emit(
         "BatchNormalization", model.data(node) + model.weights(node), node.name, epsilon=float(node.attrs["eps"])
     )
 
 
-def global_sum(model: Model, node: Node) -> None:
+def global_sum(model: OnnxModel, node: Node) -> None:
     """ONNX has no pool of this kind."""
     axes = model.integers(f"{node.name}.axes", (2, 3))
     model.emit("ReduceSum", [*model.data(node), axes], node.name, keepdims=1)
 
 
-def lrn(model: Model, node: Node) -> None:
+def lrn(model: OnnxModel, node: Node) -> None:
     """alpha / size in ONNX too. ONNX Runtime takes windows of odd size only, and images only, so a vector is made one
     for the time."""
     a = node.attrs
@@ -78,7 +78,7 @@ def lrn(model: Model, node: Node) -> None:
     model.emit("Flatten", [model.step("LRN", [image], f"{node.name}:lrn", **numbers)], node.name, axis=1)
 
 
-def even_lrn(model: Model, node: Node) -> None:
+def even_lrn(model: OnnxModel, node: Node) -> None:
     """x / (k + alpha * mean)^beta with the mean of squares by a pool along the channels."""
     a, name, (x,) = node.attrs, node.name, model.data(node)
     shape, size = node.type.shape, a["size"]
@@ -92,13 +92,13 @@ def even_lrn(model: Model, node: Node) -> None:
     model.emit("Div", [x, model.step("Reshape", [power, model.integers(f"{name}.shape", shape)], f"{name}:seen")], name)
 
 
-def relu6(model: Model, node: Node) -> None:
+def relu6(model: OnnxModel, node: Node) -> None:
     """Clip takes its bounds as tensors."""
     bounds = [model.number(f"{node.name}.{k}", v) for k, v in (("min", 0), ("max", 6))]
     model.emit("Clip", model.data(node) + bounds, node.name)
 
 
-def silu(model: Model, node: Node) -> None:
+def silu(model: OnnxModel, node: Node) -> None:
     """x * sigmoid(x): Swish itself is an op of the newest opset only."""
     (data,) = model.data(node)
     model.emit("Mul", [data, model.step("Sigmoid", [data], f"{node.name}:sigmoid")], node.name)
@@ -107,7 +107,7 @@ def silu(model: Model, node: Node) -> None:
 def pairwise(op: str) -> Rule:
     """A merge as a chain of two at a time: ONNX Runtime fuses `Add` into a convolution, `Sum` it does not."""
 
-    def rule(model: Model, node: Node) -> None:
+    def rule(model: OnnxModel, node: Node) -> None:
         first, *middle, last = model.data(node)
         for i, arm in enumerate(middle):
             first = model.step(op, [first, arm], f"{node.name}:{i}")
@@ -119,19 +119,19 @@ def pairwise(op: str) -> Rule:
 def compared(op: str) -> Rule:
     """A comparison, whose truth values become 1 and 0."""
 
-    def rule(model: Model, node: Node) -> None:
+    def rule(model: OnnxModel, node: Node) -> None:
         model.emit("Cast", [model.step(op, model.data(node), f"{node.name}:truth")], node.name, to=1)
 
     return rule
 
 
-def where(model: Model, node: Node) -> None:
+def where(model: OnnxModel, node: Node) -> None:
     """The mask becomes truth values."""
     mask, *values = model.data(node)
     model.emit("Where", [model.step("Cast", [mask], f"{node.name}:truth", to=9), *values], node.name)
 
 
-def mod(model: Model, node: Node) -> None:
+def mod(model: OnnxModel, node: Node) -> None:
     """The remainder with the sign of the dividend; where that is the wrong one, once the divisor more."""
     (x, y), name = model.data(node), node.name
     rest = model.step("Mod", [x, y], f"{name}:rest", fmod=1)
@@ -140,19 +140,19 @@ def mod(model: Model, node: Node) -> None:
     model.emit("Where", [other, model.step("Add", [rest, y], f"{name}:moved"), rest], name)
 
 
-def round_to_zero(model: Model, node: Node) -> None:
+def round_to_zero(model: OnnxModel, node: Node) -> None:
     """sign(x) * floor(|x|)"""
     (x,), name = model.data(node), node.name
     size = model.step("Floor", [model.step("Abs", [x], f"{name}:size")], f"{name}:floor")
     model.emit("Mul", [model.step("Sign", [x], f"{name}:sign"), size], name)
 
 
-def power(model: Model, node: Node) -> None:
+def power(model: OnnxModel, node: Node) -> None:
     """The exponent as a tensor."""
     model.emit("Pow", [*model.data(node), model.number(f"{node.name}.exponent", node.attrs["exponent"])], node.name)
 
 
-def concat(model: Model, node: Node) -> None:
+def concat(model: OnnxModel, node: Node) -> None:
     """ONNX's does not broadcast: an arm with a batch of 1 is repeated first."""
     batch, arms = node.type.shape[0], model.data(node)
     for i, name in enumerate(node.inputs):
@@ -162,7 +162,7 @@ def concat(model: Model, node: Node) -> None:
     model.emit("Concat", arms, node.name, axis=1)
 
 
-def cut(model: Model, node: Node, axes: tuple[int, ...], starts: tuple[int, ...], ends: tuple[int, ...]) -> None:
+def cut(model: OnnxModel, node: Node, axes: tuple[int, ...], starts: tuple[int, ...], ends: tuple[int, ...]) -> None:
     """Positions `starts` .. `ends` - 1 along the axes."""
     bounds = {"starts": starts, "ends": ends, "axes": axes}
     model.emit(
@@ -170,30 +170,30 @@ def cut(model: Model, node: Node, axes: tuple[int, ...], starts: tuple[int, ...]
     )
 
 
-def channels(model: Model, node: Node) -> None:
+def channels(model: OnnxModel, node: Node) -> None:
     """Channels start .. stop - 1."""
     cut(model, node, (1,), (node.attrs["start"],), (node.attrs["stop"],))
 
 
-def crop(model: Model, node: Node) -> None:
+def crop(model: OnnxModel, node: Node) -> None:
     """The rectangle from (top, left)."""
     top, left, height, width = (node.attrs[k] for k in ("top", "left", "height", "width"))
     cut(model, node, (2, 3), (top, left), (top + height, left + width))
 
 
-def reshape(model: Model, node: Node) -> None:
+def reshape(model: OnnxModel, node: Node) -> None:
     """0 stands for the batch, whatever it is."""
     model.emit(
         "Reshape", [*model.data(node), model.integers(f"{node.name}.shape", (0, *node.attrs["dims"]))], node.name
     )
 
 
-def dropout(model: Model, node: Node) -> None:
+def dropout(model: OnnxModel, node: Node) -> None:
     """Kept, so that the network reads as it was written; every runtime drops it."""
     model.emit("Dropout", [*model.data(node), model.number(f"{node.name}.ratio", node.attrs["p"])], node.name)
 
 
-def upsample(model: Model, node: Node) -> None:
+def upsample(model: OnnxModel, node: Node) -> None:
     """Result i lies at i / scale (nearest, rounded down), (i + 1/2) / scale - 1/2, or corner to corner."""
     a = node.attrs
     scales = model.tensor(f"{node.name}.scales", np.array((1, 1, *a["scale"]), np.float32))
@@ -205,13 +205,13 @@ def upsample(model: Model, node: Node) -> None:
     model.emit("Resize", [*model.data(node), "", scales], node.name, **how)
 
 
-def clip(model: Model, node: Node) -> None:
+def clip(model: OnnxModel, node: Node) -> None:
     """Bounds as tensors."""
     bounds = [model.number(f"{node.name}.{k}", node.attrs[k]) for k in ("low", "high")]
     model.emit("Clip", model.data(node) + bounds, node.name)
 
 
-def affine(model: Model, node: Node) -> None:
+def affine(model: OnnxModel, node: Node) -> None:
     """scale * x + shift."""
     scale, shift = (model.number(f"{node.name}.{k}", node.attrs[k]) for k in ("scale", "shift"))
     product = model.step("Mul", [*model.data(node), scale], f"{node.name}:mul")
@@ -221,7 +221,7 @@ def affine(model: Model, node: Node) -> None:
 def times_half(first: str) -> Rule:
     """x * (1 + f(..)) / 2 with the error function or tanh: Gelu itself is an op of opset 20."""
 
-    def rule(model: Model, node: Node) -> None:
+    def rule(model: OnnxModel, node: Node) -> None:
         (x,), name = model.data(node), node.name
         if first == "Erf":
             inner = model.step("Mul", [x, model.number(f"{name}.root", 0.5**0.5)], f"{name}:scaled")
@@ -239,14 +239,14 @@ def times_half(first: str) -> Rule:
     return rule
 
 
-def mish(model: Model, node: Node) -> None:
+def mish(model: OnnxModel, node: Node) -> None:
     """x * tanh(softplus(x)): Mish itself is an op of opset 18."""
     (x,) = model.data(node)
     gate = model.step("Tanh", [model.step("Softplus", [x], f"{node.name}:softplus")], f"{node.name}:tanh")
     model.emit("Mul", [x, gate], node.name)
 
 
-def prelu(model: Model, node: Node) -> None:
+def prelu(model: OnnxModel, node: Node) -> None:
     """The slopes as a tensor that broadcasts."""
     (slope,) = model.weights(node)
     rank = len(node.type.shape)
@@ -256,7 +256,7 @@ def prelu(model: Model, node: Node) -> None:
     model.emit("PRelu", [*model.data(node), slope], node.name)
 
 
-def group_norm(model: Model, node: Node) -> None:
+def group_norm(model: OnnxModel, node: Node) -> None:
     """Groups as the channels of an instance norm, then scale and shift: GroupNormalization is of opset 21."""
     groups, name, channels = node.attrs["groups"], node.name, node.type.shape[1]
     rows = model.step("Reshape", [*model.data(node), model.integers(f"{name}.groups", (0, groups, -1))], f"{name}:rows")
@@ -275,7 +275,7 @@ def group_norm(model: Model, node: Node) -> None:
     model.emit("Add", [model.step("Mul", [value, gain], f"{name}:mul"), bias], name)
 
 
-def permute(model: Model, node: Node) -> None:
+def permute(model: OnnxModel, node: Node) -> None:
     """Reshape, transpose, reshape."""
     a, name = node.attrs, node.name
     seen = model.step(
@@ -285,7 +285,7 @@ def permute(model: Model, node: Node) -> None:
     model.emit("Reshape", [moved, model.integers(f"{name}.shape", (0, *a["dims"]))], name)
 
 
-def strided_slice(model: Model, node: Node) -> None:
+def strided_slice(model: OnnxModel, node: Node) -> None:
     """Slice; an end before the first position is any number below all of them."""
     taken = places(node.attrs)
     axes = [i for i, along in enumerate(taken) if along != range(model.shape(node.inputs[0])[i + 1])]
@@ -301,24 +301,24 @@ def strided_slice(model: Model, node: Node) -> None:
     )
 
 
-def take(model: Model, node: Node) -> None:
+def take(model: OnnxModel, node: Node) -> None:
     """Gather."""
     places = model.integers(f"{node.name}.places", node.attrs["indices"])
     model.emit("Gather", [*model.data(node), places], node.name, axis=node.attrs["axis"] + 1)
 
 
-def expand(model: Model, node: Node) -> None:
+def expand(model: OnnxModel, node: Node) -> None:
     """1 keeps the batch, whatever it is."""
     model.emit("Expand", [*model.data(node), model.integers(f"{node.name}.shape", (1, *node.attrs["dims"]))], node.name)
 
 
-def spread(model: Model, node: Node) -> None:
+def spread(model: OnnxModel, node: Node) -> None:
     """One image's value for each of them."""
     shape = model.integers(f"{node.name}.shape", (node.attrs["batch"], *node.type.shape[1:]))
     model.emit("Expand", [*model.data(node), shape], node.name)
 
 
-def topk(model: Model, node: Node) -> None:
+def topk(model: OnnxModel, node: Node) -> None:
     """TopK, or ArgMax for one place. Of equal values TopK takes the first, so for the last the channels are turned."""
     a, name, (x,) = node.attrs, node.name, model.data(node)
     count = model.shape(node.inputs[0])[1]
@@ -338,7 +338,7 @@ def topk(model: Model, node: Node) -> None:
         model.emit("Identity", [places], name)
 
 
-def resize(model: Model, node: Node) -> None:
+def resize(model: OnnxModel, node: Node) -> None:
     """The names are ONNX's; scales only where they are not the ratio of sizes."""
     a, (n, c, h, w) = node.attrs, model.shape(node.inputs[0])
     size = {"sizes": (n, c, *a["size"])}
@@ -363,7 +363,7 @@ def resize(model: Model, node: Node) -> None:
 def named(onnx: Onnx) -> Rule:
     """An op that ONNX has too."""
 
-    def rule(model: Model, node: Node) -> None:
+    def rule(model: OnnxModel, node: Node) -> None:
         numbers = {theirs: float(node.attrs[ours]) for theirs, (ours, _) in onnx.numbers.items()}
         model.emit(onnx.name, model.data(node), node.name, **numbers, **onnx.fixed)
 

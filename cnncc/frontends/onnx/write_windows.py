@@ -13,7 +13,7 @@ from cnncc.ir import Node
 from cnncc.ops.window import Axis, axes
 
 if TYPE_CHECKING:
-    from cnncc.frontends.onnx.model import Model
+    from cnncc.frontends.onnx.model import OnnxModel
 
 Pads = tuple[int, ...]
 """(top, left, bottom, right), in ONNX's order as in ours."""
@@ -40,7 +40,7 @@ def trailing(axis: Axis, count: int, limit: float) -> int:
     return axis.after if asked_fits else max(least, 0)
 
 
-def border(model: Model, node: Node, pooling: bool) -> Border:
+def border(model: OnnxModel, node: Node, pooling: bool) -> Border:
     """The border of a sliding window. ONNX Runtime refuses pools with pads as large as the kernel."""
     y, x = axes(model.shape(node.inputs[0]), node.attrs)
     after = [
@@ -57,7 +57,7 @@ def window(node: Node, pads: Pads) -> dict[str, Any]:
     return {"kernel_shape": node.attrs["kernel"], "strides": node.attrs["stride"], "pads": pads, **more}
 
 
-def padded(model: Model, node: Node, pads: Pads, value: float) -> str:
+def padded(model: OnnxModel, node: Node, pads: Pads, value: float) -> str:
     """The input of a node with a border of its own."""
     top, left, bottom, right = pads
     sides = model.integers(f"{node.name}.pads", (0, 0, top, left, 0, 0, bottom, right))
@@ -65,7 +65,7 @@ def padded(model: Model, node: Node, pads: Pads, value: float) -> str:
     return model.step("Pad", [*model.data(node), sides, fill], f"{node.name}:padded", mode="constant")
 
 
-def conv(model: Model, node: Node) -> None:
+def conv(model: OnnxModel, node: Node) -> None:
     """Zeros are what partial windows see too."""
     settings = window(node, border(model, node, pooling=False).whole)
     model.emit("Conv", model.data(node) + model.weights(node), node.name, group=node.attrs["groups"], **settings)
@@ -81,7 +81,7 @@ def ending(axis: Axis, more: int) -> tuple[int, int, int]:
     return zeros, axis.after - more + zeros * axis.stride, 0
 
 
-def conv_transpose(model: Model, node: Node) -> None:
+def conv_transpose(model: OnnxModel, node: Node) -> None:
     """Same attributes, same order of the weight."""
     y, x = axes(model.shape(node.inputs[0]), node.attrs)
     endings = [ending(axis, more) for axis, more in zip((y, x), node.attrs["output_pad"], strict=True)]
@@ -91,7 +91,7 @@ def conv_transpose(model: Model, node: Node) -> None:
     model.emit("ConvTranspose", data + model.weights(node), node.name, **settings)
 
 
-def maxpool(model: Model, node: Node) -> None:
+def maxpool(model: OnnxModel, node: Node) -> None:
     """Padding never wins."""
     data, pads = model.data(node), border(model, node, pooling=True).whole
     if any(p >= node.attrs["kernel"][i % 2] for i, p in enumerate(pads)):
@@ -100,7 +100,7 @@ def maxpool(model: Model, node: Node) -> None:
     model.emit("MaxPool", data, node.name, **window(node, pads))
 
 
-def avgpool(model: Model, node: Node) -> None:
+def avgpool(model: OnnxModel, node: Node) -> None:
     """With `count_include_pad` the padding counts and what `ceil` adds does not, so the two have to be told apart."""
     data, edge, counted = model.data(node), border(model, node, pooling=True), bool(node.attrs["count_include_pad"])
     pads = edge.whole
@@ -109,7 +109,7 @@ def avgpool(model: Model, node: Node) -> None:
     model.emit("AveragePool", data, node.name, count_include_pad=int(counted), **window(node, pads))
 
 
-def unfold(model: Model, node: Node) -> None:
+def unfold(model: OnnxModel, node: Node) -> None:
     """A depthwise convolution whose filters let one tap each through."""
     channels, taps = model.shape(node.inputs[0])[1], math.prod(node.attrs["kernel"])
     filters = np.eye(taps, dtype=np.float32).reshape(taps, 1, *node.attrs["kernel"])
@@ -117,7 +117,7 @@ def unfold(model: Model, node: Node) -> None:
     model.emit("Conv", [*model.data(node), weight], node.name, group=channels, **window(node, node.attrs["pad"]))
 
 
-def wrapped(model: Model, node: Node) -> None:
+def wrapped(model: OnnxModel, node: Node) -> None:
     """Rows and columns taken in turns: Pad has had `wrap` since opset 19 only."""
     top, left, bottom, right = node.attrs["pad"]
     (data,), sizes = model.data(node), model.shape(node.inputs[0])
@@ -127,7 +127,7 @@ def wrapped(model: Model, node: Node) -> None:
         data = emit("Gather", [data, places], node.name if axis == 3 else f"{node.name}:rows", axis=axis)
 
 
-def pad(model: Model, node: Node) -> None:
+def pad(model: OnnxModel, node: Node) -> None:
     """Constant, edge and reflect go by the same names."""
     if node.attrs["mode"] == "wrap":
         wrapped(model, node)
@@ -139,7 +139,7 @@ def pad(model: Model, node: Node) -> None:
     model.emit("Pad", inputs, node.name, mode=node.attrs["mode"])
 
 
-WINDOW_RULES: Mapping[str, Callable[[Model, Node], object]] = {
+WINDOW_RULES: Mapping[str, Callable[[OnnxModel, Node], object]] = {
     "conv": conv,
     "conv_transpose": conv_transpose,
     "maxpool": maxpool,

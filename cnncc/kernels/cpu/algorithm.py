@@ -12,7 +12,7 @@ from typing import Any, Generic, Protocol, TypeVar
 
 from cnncc.ir import Graph, Node
 from cnncc.kernels.shared.choices import KernelChoice
-from cnncc.kernels.shared.spec import Call, Selection, Site
+from cnncc.kernels.shared.spec import Call, CpuSite, Selection
 from cnncc.machines.targets import Target
 
 Made = TypeVar("Made", bound=KernelChoice)
@@ -68,18 +68,18 @@ class Algorithm(Protocol[Made]):
     def name(self) -> str:
         """A word that no other algorithm has: shown to people, and stored with tuned choices."""
 
-    def applies(self, site: Site) -> bool:
+    def applies(self, site: CpuSite) -> bool:
         """Whether it can compute the node at all."""
 
-    def forecast(self, site: Site) -> float:
+    def forecast(self, site: CpuSite) -> float:
         """Predicted cycles on one core, by which algorithms are compared; infinite if no candidate keeps to
         `site.options.max_error`."""
 
-    def candidates(self, site: Site, wide: bool = False) -> list[Candidate[Made]]:
+    def candidates(self, site: CpuSite, wide: bool = False) -> list[Candidate[Made]]:
         """The ways to compute the node that keep to `site.options.max_error`. Of those that fit into the budget the
         model picks the fastest, of equals the first. With `wide` also those that only a measurement can prefer."""
 
-    def calls(self, site: Site, choice: Made, why: str) -> Selection:
+    def calls(self, site: CpuSite, choice: Made, why: str) -> Selection:
         """The calls and weights of a choice. `why` is added to the algorithm's own reason."""
 
     def kind(self, choice: Made) -> Hashable:

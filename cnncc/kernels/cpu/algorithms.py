@@ -13,7 +13,7 @@ from cnncc.kernels.cpu.conv_algorithm import Direct
 from cnncc.kernels.cpu.depthwise import Depthwise
 from cnncc.kernels.cpu.winograd_algorithm import Winograd
 from cnncc.kernels.shared.choices import KernelChoice
-from cnncc.kernels.shared.spec import Selection, Site
+from cnncc.kernels.shared.spec import CpuSite, Selection
 
 ALGORITHMS: dict[str, tuple[Algorithm[Any], ...]] = {"conv": (Depthwise(), Winograd(), Direct())}
 """By op. An algorithm must promise clearly less than those after it; the last one applies to every node of the op."""
@@ -31,18 +31,18 @@ def find(name: str) -> Algorithm[Any]:
     return known[name]
 
 
-def applying(site: Site) -> list[Algorithm[Any]]:
+def applying(site: CpuSite) -> list[Algorithm[Any]]:
     """The algorithms that can compute the node, in the order of the tuple."""
     return [a for a in ALGORITHMS[site.node.op] if a.applies(site)]
 
 
-def candidates(site: Site) -> list[Candidate[KernelChoice]]:
+def candidates(site: CpuSite) -> list[Candidate[KernelChoice]]:
     """All candidates of all algorithms that are worth a measurement, by rising predicted cycles."""
     found = [c for a in applying(site) for c in a.candidates(site, wide=True)]
     return sorted(found, key=lambda c: c.cycles)
 
 
-def select_by_algorithm(site: Site) -> Selection:
+def select_by_algorithm(site: CpuSite) -> Selection:
     """The calls of a node whose op has algorithms: of the given choice, or of the best one that the model finds within
     the error bound and the budget of memory."""
     given = site.given
@@ -55,7 +55,7 @@ def select_by_algorithm(site: Site) -> Selection:
     return replace(algorithm.calls(site, choice, why), choice=choice)
 
 
-def _fastest(site: Site, algorithms: Sequence[Algorithm[Any]]) -> tuple[Algorithm[Any], str]:
+def _fastest(site: CpuSite, algorithms: Sequence[Algorithm[Any]]) -> tuple[Algorithm[Any], str]:
     """The algorithm that promises clearly fewer cycles than all after it, and how many of theirs."""
     *others, best = algorithms
     if not others:

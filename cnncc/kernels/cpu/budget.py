@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import replace
 
 from cnncc.kernels.cpu.algorithm import Candidate, Made
-from cnncc.kernels.shared.spec import Selection, Site
+from cnncc.kernels.shared.spec import CpuSite, Selection
 
 SLOWER = 1.08
 """Predicted time, over the fastest kernel's, at which one that fits takes its place. The model is not more exact."""
@@ -15,13 +15,13 @@ SHARE = 0.15
 """Of the activations, by which workspace and scratch may exceed them before a kernel has to say why."""
 
 
-def needed(site: Site, workspace_floats: int, scratch_floats: int) -> int:
+def needed(site: CpuSite, workspace_floats: int, scratch_floats: int) -> int:
     """Bytes for one image, with scratch for all cores of the target: the choice must not depend on the threads of a
     run, nor on its batch."""
     return 4 * (workspace_floats + site.target.cores * scratch_floats)
 
 
-def choose(site: Site, options: Sequence[Candidate[Made]]) -> tuple[Candidate[Made], str]:
+def choose(site: CpuSite, options: Sequence[Candidate[Made]]) -> tuple[Candidate[Made], str]:
     """The fastest candidate, of equals the first; or one that fits into the budget and is hardly slower. With it, what
     to add to the reason for it."""
     fastest = min(options, key=lambda o: o.cycles)
@@ -38,11 +38,11 @@ def choose(site: Site, options: Sequence[Candidate[Made]]) -> tuple[Candidate[Ma
     return other, f"; takes {mebibytes(saved)} less than the fastest, predicted {slower:.2f} of its time"
 
 
-def _need(site: Site, option: Candidate[Made]) -> int:
+def _need(site: CpuSite, option: Candidate[Made]) -> int:
     return needed(site, option.workspace_floats, option.scratch_floats)
 
 
-def explained(site: Site, selection: Selection) -> Selection:
+def explained(site: CpuSite, selection: Selection) -> Selection:
     """The selection; if it takes more memory than it should, it says how much."""
     workspace = max(c.workspace_floats for c in selection.calls)
     need = needed(site, workspace, max(c.kernel.scratch_floats for c in selection.calls))

@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 from cnncc.kernels.shared.modes import GLOBAL_POOLS, PoolMode
-from cnncc.kernels.shared.spec import Call, Kernel, Rule, Selection, Site, blocks
+from cnncc.kernels.shared.spec import Call, CpuSite, Kernel, Rule, Selection, blocks
 
 
 @dataclass(frozen=True)
@@ -56,7 +56,7 @@ class GlobalPoolConfig:
     pixels: int
 
 
-def select_lrn(site: Site) -> Selection:
+def select_lrn(site: CpuSite) -> Selection:
     """LRN by a line of squares that is summed at shifted addresses."""
     node, target = site.node, site.target
     _, channels, height, width = node.type.shape
@@ -76,7 +76,7 @@ def select_lrn(site: Site) -> Selection:
     return Selection((call,), (), "squares of a pixel in one line, summed at shifted addresses")
 
 
-def select_softmax(site: Site) -> Selection:
+def select_softmax(site: CpuSite) -> Selection:
     """Softmax of a vector, or of every pixel of an image."""
     node, target = site.node, site.target
     shape, block = node.type.shape, node.type.block
@@ -88,7 +88,7 @@ def select_softmax(site: Site) -> Selection:
     return Selection((call,), (), "one pixel's channels at a time")
 
 
-def select_global_pool(site: Site) -> Selection:
+def select_global_pool(site: CpuSite) -> Selection:
     """gap, gmp and gsum."""
     node, target, source = site.node, site.target, site.type()
     planes = blocks(source.shape[1], target.block)

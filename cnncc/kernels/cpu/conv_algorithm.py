@@ -23,7 +23,7 @@ from cnncc.kernels.cpu.tiles import Problem, Tile, total_cycles
 from cnncc.kernels.cpu.weights import after_image, with_bias
 from cnncc.kernels.shared.convolution import ConvGeometry, conv_geometry, conv_merge, densify
 from cnncc.kernels.shared.operands import Workspace
-from cnncc.kernels.shared.spec import Call, Kernel, Packed, Selection, Site
+from cnncc.kernels.shared.spec import Call, CpuSite, Kernel, Packed, Selection
 from cnncc.machines.targets import Target
 
 
@@ -33,16 +33,16 @@ class Direct:
 
     name: str = "direct"
 
-    def applies(self, site: Site) -> bool:
+    def applies(self, site: CpuSite) -> bool:
         return True
 
-    def forecast(self, site: Site) -> float:
+    def forecast(self, site: CpuSite) -> float:
         return direct_forecast(conv_geometry(site), site.target, site.weights_per_cycle)
 
-    def candidates(self, site: Site, wide: bool = False) -> list[Candidate[DirectChoice]]:
+    def candidates(self, site: CpuSite, wide: bool = False) -> list[Candidate[DirectChoice]]:
         return direct_candidates(conv_geometry(site), site.target, self.name, wide)
 
-    def calls(self, site: Site, choice: DirectChoice, why: str) -> Selection:
+    def calls(self, site: CpuSite, choice: DirectChoice, why: str) -> Selection:
         groups, merge = site.node.attrs["groups"], conv_merge(site)
         weight = site.constant("weight")
         assert weight is not None
@@ -111,7 +111,7 @@ def name_of(config: ConvConfig, target: Target) -> str:
 
 
 def conv_calls(
-    site: Site, geometry: ConvGeometry, weight: Constant, choice: DirectChoice, suffix: str = ""
+    site: CpuSite, geometry: ConvGeometry, weight: Constant, choice: DirectChoice, suffix: str = ""
 ) -> tuple[tuple[Call, ...], tuple[Packed, ...]]:
     """The calls and packed weights of one convolution of the node; `weight` is (o, i / groups, kh, kw)."""
     config = configure(geometry, site.target, choice)

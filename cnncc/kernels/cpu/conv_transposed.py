@@ -7,11 +7,11 @@ from collections.abc import Mapping
 from cnncc.kernels.cpu.budget import choose
 from cnncc.kernels.cpu.conv_algorithm import conv_calls
 from cnncc.kernels.cpu.conv_choice import direct_candidates
-from cnncc.kernels.shared.spec import Call, Packed, Rule, Selection, Site
+from cnncc.kernels.shared.spec import Call, CpuSite, Packed, Rule, Selection
 from cnncc.kernels.shared.transposed import transposed_phases
 
 
-def select_transposed(site: Site) -> Selection:
+def select_transposed(site: CpuSite) -> Selection:
     """A transposed convolution as one small convolution for each phase of its stride (no zeros are ever inserted)."""
     calls: list[Call] = []
     phases = 0

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 from cnncc.ir import TensorType
 from cnncc.kernels.shared.arms import copied_arms
-from cnncc.kernels.shared.spec import Call, Kernel, Rule, Selection, Site, blocks
+from cnncc.kernels.shared.spec import Call, CpuSite, Kernel, Rule, Selection, blocks
 
 
 @dataclass(frozen=True)
@@ -40,7 +40,7 @@ class CopyConfig:
         return blocks(self.channels, self.to_block) if self.whole_blocks else self.channels + self.zeros
 
 
-def _copy(site: Site, source: str, start: int, channels: int, to: int) -> Call:
+def _copy(site: CpuSite, source: str, start: int, channels: int, to: int) -> Call:
     """The call that copies channels [start, start + channels) of `source` to channel `to` of the node's value."""
     have, want = _plane(site.graph[source].type), _plane(site.node.type)
     padded = blocks(want.shape[1], want.block) * want.block
@@ -67,20 +67,20 @@ def _plane(kind: TensorType) -> TensorType:
     return TensorType((kind.shape[0], math.prod(kind.shape[1:]), 1, 1))
 
 
-def select_relayout(site: Site) -> Selection:
+def select_relayout(site: CpuSite) -> Selection:
     """The same values in another order."""
     node = site.node
     return Selection((_copy(site, node.inputs[0], 0, node.type.shape[1], 0),), (), "between layouts")
 
 
-def select_slice(site: Site) -> Selection:
+def select_slice(site: CpuSite) -> Selection:
     """A slice that is no view."""
     start, stop = site.node.attrs["start"], site.node.attrs["stop"]
     call = _copy(site, site.node.inputs[0], start, stop - start, 0)
     return Selection((call,), (), "channels that do not start a block")
 
 
-def select_regrouping(site: Site) -> Selection:
+def select_regrouping(site: CpuSite) -> Selection:
     """flatten and reshape, where they are no views."""
     node = site.node
     floats = math.prod(node.type.stored_shape[1:])
@@ -89,7 +89,7 @@ def select_regrouping(site: Site) -> Selection:
     return Selection((Call(node.name, kernel, site.values(node.inputs), site.result),), (), "values as they lie")
 
 
-def select_concat(site: Site) -> Selection:
+def select_concat(site: CpuSite) -> Selection:
     calls = [_copy(site, arm, 0, channels, at) for arm, channels, at in copied_arms(site, site.copies)]
     why = f"{len(site.node.inputs) - len(calls)} arms written in place, {len(calls)} copied"
     return Selection(tuple(calls), (), why)

@@ -12,7 +12,7 @@ from cnncc.ir import TensorType
 from cnncc.kernels.cpu.micro import Micro, micro_of
 from cnncc.kernels.cpu.tiles import Tile, even_tiles, step_cycles
 from cnncc.kernels.cpu.weights import after_image, with_bias
-from cnncc.kernels.shared.spec import Call, Epilogue, Kernel, Rule, Selection, Site, blocks
+from cnncc.kernels.shared.spec import Call, CpuSite, Epilogue, Kernel, Rule, Selection, blocks
 from cnncc.machines.targets import Target
 from cnncc.weights.half import SHORT, STORED, check_range, encode
 
@@ -77,7 +77,7 @@ def _as_stored(rows: np.ndarray, source: TensorType) -> np.ndarray:
     return stored.reshape(len(rows), -1, source.block, h, w).transpose(0, 1, 3, 4, 2).reshape(len(rows), -1)
 
 
-def select_dense(site: Site) -> Selection:
+def select_dense(site: CpuSite) -> Selection:
     """fc, whatever the layout of its input: the weights are packed in the order the input is stored."""
     node, source, target = site.node, site.type(), site.target
     inputs = math.prod(source.stored_shape[1:])

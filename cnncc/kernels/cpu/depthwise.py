@@ -14,7 +14,7 @@ from cnncc.ir import Graph, Node
 from cnncc.kernels.cpu.algorithm import Candidate, Cause, Measured
 from cnncc.kernels.cpu.weights import after_image, with_bias
 from cnncc.kernels.cpu.window import WindowConfig, configure, window_kernel
-from cnncc.kernels.shared.spec import Call, Selection, Site
+from cnncc.kernels.shared.spec import Call, CpuSite, Selection
 
 
 @dataclass(frozen=True)
@@ -30,22 +30,22 @@ class Depthwise:
 
     name: str = "depthwise"
 
-    def applies(self, site: Site) -> bool:
+    def applies(self, site: CpuSite) -> bool:
         attrs, source = site.node.attrs, site.type()
         return bool(attrs["groups"] == source.shape[1] == attrs["out"]) and source.block > 1 and source.shape[1] > 1
 
-    def forecast(self, site: Site) -> float:
+    def forecast(self, site: CpuSite) -> float:
         """Every multiplication loads its value, and a core loads two vectors in a cycle."""
         config = _config(site)
         vectors = config.channel_blocks * math.prod(config.out_size) * site.target.vectors
         return vectors * math.prod(config.kernel) / 2
 
-    def candidates(self, site: Site, wide: bool = False) -> list[Candidate[DepthwiseChoice]]:
+    def candidates(self, site: CpuSite, wide: bool = False) -> list[Candidate[DepthwiseChoice]]:
         """One."""
         scratch = _config(site).scratch_floats
         return [Candidate(DepthwiseChoice(self.name), self.forecast(site), 0, scratch)]
 
-    def calls(self, site: Site, choice: DepthwiseChoice, why: str) -> Selection:
+    def calls(self, site: CpuSite, choice: DepthwiseChoice, why: str) -> Selection:
         node, config = site.node, _config(site)
         weight = site.constant("weight")
         assert weight is not None
@@ -78,7 +78,7 @@ class Depthwise:
         return [Cause("a load for every multiplication", max(0.0, layer.of_cycles(vectors / 2) - layer.at_peak))]
 
 
-def _config(site: Site) -> WindowConfig:
+def _config(site: CpuSite) -> WindowConfig:
     return configure(site, "depthwise", site.node.attrs["epilogue"], site.node.attrs["bias"])
 
 

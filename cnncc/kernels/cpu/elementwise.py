@@ -12,7 +12,7 @@ from cnncc.ir import Constant
 from cnncc.kernels.shared.convolution import pad_channels
 from cnncc.kernels.shared.elementwise import affine_weights, finite, label
 from cnncc.kernels.shared.operands import Operand, RawInput
-from cnncc.kernels.shared.spec import Call, Epilogue, Kernel, Packed, Rule, Selection, Site
+from cnncc.kernels.shared.spec import Call, CpuSite, Epilogue, Kernel, Packed, Rule, Selection
 from cnncc.ops import TABLE
 from cnncc.ops.epilogue import own_count
 from cnncc.ops.traits import Kind
@@ -41,7 +41,7 @@ class ElementwiseConfig:
     """Where not 0, the channels of the image: what fills up the last block is set to 0."""
 
 
-def select_merge(site: Site) -> Selection:
+def select_merge(site: CpuSite) -> Selection:
     """Several values, element by element."""
     node = site.node
     arms = node.inputs[: own_count(len(node.inputs), node.attrs)]
@@ -49,29 +49,29 @@ def select_merge(site: Site) -> Selection:
     return _elementwise(site, node.op, kinds, node.attrs["epilogue"])
 
 
-def select_pointwise(site: Site) -> Selection:
+def select_pointwise(site: CpuSite) -> Selection:
     """An activation on its own: the only step of an epilogue."""
     node = site.node
     return _elementwise(site, "first", ("full",), ((node.op, tuple(sorted(node.attrs.items()))),))
 
 
-def select_unchanged(site: Site) -> Selection:
+def select_unchanged(site: CpuSite) -> Selection:
     """A copy of a value."""
     return _elementwise(site, "first", ("full",), ())
 
 
-def _kind(site: Site, name: str) -> str:
+def _kind(site: CpuSite, name: str) -> str:
     return "full" if site.graph[name].type.shape[1:] == site.node.type.shape[1:] else "channel"
 
 
-def select_bn(site: Site) -> Selection:
+def select_bn(site: CpuSite) -> Selection:
     """bn as x scale + shift with both computed at compile time, in float64."""
     node = site.node
     width = math.prod(node.type.stored_shape[1:]) if len(node.type.shape) == 2 else _padded(site)
     return _elementwise(site, "affine", ("full",), node.attrs["epilogue"], affine_weights(site, width))
 
 
-def select_prelu(site: Site) -> Selection:
+def select_prelu(site: CpuSite) -> Selection:
     """A slope per channel."""
     node, slope = site.node, site.constant("weight")
     assert slope is not None
@@ -80,13 +80,13 @@ def select_prelu(site: Site) -> Selection:
     return _elementwise(site, "prelu", ("full",), (), (packed,))
 
 
-def _padded(site: Site) -> int:
+def _padded(site: CpuSite) -> int:
     stored = site.node.type.stored_shape
     return stored[1] * site.node.type.block
 
 
 def _elementwise(
-    site: Site, start: str, kinds: tuple[str, ...], epilogue: Epilogue, packed: tuple[Packed, ...] = ()
+    site: CpuSite, start: str, kinds: tuple[str, ...], epilogue: Epilogue, packed: tuple[Packed, ...] = ()
 ) -> Selection:
     node, target = site.node, site.target
     stored = node.type.stored_shape
@@ -118,7 +118,7 @@ class NormalizeConfig:
     """Units per channel, all of the same size: three channels cannot be shared out evenly."""
 
 
-def select_normalize(site: Site) -> Selection:
+def select_normalize(site: CpuSite) -> Selection:
     """The mean and std of an input: (x - mean) / std as one multiply-add, on the way into the arena."""
     node = site.node
     channels, pixels = node.type.shape[1], math.prod(node.type.shape[2:])

@@ -6,7 +6,7 @@ import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from cnncc.kernels.shared.spec import Call, Kernel, Packed, Rule, Selection, Site
+from cnncc.kernels.shared.spec import Call, CpuSite, Kernel, Packed, Rule, Selection
 
 
 @dataclass(frozen=True)
@@ -21,7 +21,7 @@ class GroupNormConfig:
     affine: bool
 
 
-def select_group_norm(site: Site) -> Selection:
+def select_group_norm(site: CpuSite) -> Selection:
     """group_norm; a group per unit."""
     node = site.node
     shape, attrs = node.type.shape, node.attrs

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from cnncc.kernels.shared.spec import Call, Kernel, Rule, Selection, Site, blocks
+from cnncc.kernels.shared.spec import Call, CpuSite, Kernel, Rule, Selection, blocks
 
 TILE = 6
 """Rows that share what is read of the right matrix: with two vectors each they leave some of 16 registers free."""
@@ -28,7 +28,7 @@ class MatmulConfig:
         return blocks(self.rows, self.tile)
 
 
-def select_matmul(site: Site) -> Selection:
+def select_matmul(site: CpuSite) -> Selection:
     """matmul; some rows of the result per unit."""
     node = site.node
     _, planes, rows, columns = node.type.shape

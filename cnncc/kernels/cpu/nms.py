@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 from cnncc.kernels.shared.operands import Workspace
-from cnncc.kernels.shared.spec import Call, Kernel, Rule, Selection, Site
+from cnncc.kernels.shared.spec import Call, CpuSite, Kernel, Rule, Selection
 
 
 @dataclass(frozen=True)
@@ -31,7 +31,7 @@ class NmsRowsConfig:
     most: int
 
 
-def select_nms(site: Site) -> Selection:
+def select_nms(site: CpuSite) -> Selection:
     """nms; a class per unit."""
     node, attrs = site.node, site.node.attrs
     _, images, classes, count = site.type(1).shape

@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 
 from cnncc.kernels.shared.modes import ResampleMode
 from cnncc.kernels.shared.resample import SETTINGS, label
-from cnncc.kernels.shared.spec import Call, Kernel, Rule, Selection, Site, blocks
+from cnncc.kernels.shared.spec import Call, CpuSite, Kernel, Rule, Selection, blocks
 
 
 @dataclass(frozen=True)
@@ -27,7 +27,7 @@ class ResampleConfig:
     value: float = 0.0
 
 
-def select_resample(site: Site) -> Selection:
+def select_resample(site: CpuSite) -> Selection:
     """crop, pad and upsample; a row of one channel block per unit."""
     node, source, target = site.node, site.type(), site.target
     planes = blocks(source.shape[1], target.block)

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from cnncc.ir import Constant
-from cnncc.kernels.shared.spec import Call, Kernel, Packed, Rule, Selection, Site, blocks
+from cnncc.kernels.shared.spec import Call, CpuSite, Kernel, Packed, Rule, Selection, blocks
 from cnncc.ops.resize import axes_taps
 
 
@@ -24,7 +24,7 @@ class ResizeConfig:
     taps: tuple[int, int]
 
 
-def select_resize(site: Site) -> Selection:
+def select_resize(site: CpuSite) -> Selection:
     """resize; a row of one channel block per unit."""
     node, target = site.node, site.target
     source = site.type()

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 from cnncc.kernels.shared.modes import RoiMode
-from cnncc.kernels.shared.spec import Call, Kernel, Rule, Selection, Site
+from cnncc.kernels.shared.spec import Call, CpuSite, Kernel, Rule, Selection
 
 
 @dataclass(frozen=True)
@@ -26,7 +26,7 @@ class RoiAlignConfig:
     """Whether each region names its image."""
 
 
-def select_roi_align(site: Site) -> Selection:
+def select_roi_align(site: CpuSite) -> Selection:
     """roi_align; a row of bins of a region per unit."""
     node, attrs = site.node, site.node.attrs
     (_, channels, h, w), regions = site.type().shape, site.type(1).shape[1]

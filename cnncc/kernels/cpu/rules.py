@@ -8,7 +8,7 @@ from cnncc.base.discovery import gathered
 from cnncc.kernels import cpu
 from cnncc.kernels.cpu.algorithms import ALGORITHMS, select_by_algorithm
 from cnncc.kernels.cpu.budget import explained
-from cnncc.kernels.shared.spec import Rule, Selection, Site
+from cnncc.kernels.shared.spec import CpuSite, Rule, Selection
 
 RULES: Mapping[str, tuple[Rule, ...]] = {
     **gathered(cpu, "RULES", without=("rules",)),
@@ -17,7 +17,7 @@ RULES: Mapping[str, tuple[Rule, ...]] = {
 """Op -> its rules: those that the files of kernels have under this name, and the choice among algorithms."""
 
 
-def select(site: Site) -> Selection:
+def select(site: CpuSite) -> Selection:
     """The kernel calls of a node. Every op of the table has a rule, which a test holds."""
     for rule in RULES.get(site.node.op, ()):
         selection = rule(site)

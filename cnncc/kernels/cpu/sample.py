@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 from cnncc.kernels.shared.modes import SampleMode
-from cnncc.kernels.shared.spec import Call, Kernel, Rule, Selection, Site, blocks
+from cnncc.kernels.shared.spec import Call, CpuSite, Kernel, Rule, Selection, blocks
 
 
 @dataclass(frozen=True)
@@ -23,7 +23,7 @@ class SampleConfig:
     place: str
 
 
-def select_sample(site: Site) -> Selection:
+def select_sample(site: CpuSite) -> Selection:
     """sample; a row of the result per unit, so that a place is looked at once for all channels."""
     node, target = site.node, site.target
     attrs, source, axes = node.attrs, site.type(), site.type(1).shape[1]

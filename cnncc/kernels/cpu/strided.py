@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 from cnncc.ir import Node
 from cnncc.ir.rules import Shape
-from cnncc.kernels.shared.spec import Call, Kernel, Rule, Selection, Site
+from cnncc.kernels.shared.spec import Call, CpuSite, Kernel, Rule, Selection
 from cnncc.ops.parts import places
 
 
@@ -73,7 +73,7 @@ READ: Mapping[str, Callable[[Node, Shape], tuple[Shape, Shape, int]]] = {
 """Op -> sizes, strides and start of what it reads, by the node and the shape of one image of its input."""
 
 
-def select_strided(site: Site) -> Selection:
+def select_strided(site: CpuSite) -> Selection:
     """A copy that reads rows at strides."""
     node, old = site.node, site.type().shape[1:]
     sizes, strides, start = READ[node.op](node, old)

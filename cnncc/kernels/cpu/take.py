@@ -9,7 +9,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from cnncc.ir import Constant
-from cnncc.kernels.shared.spec import Call, Kernel, Packed, Rule, Selection, Site
+from cnncc.kernels.shared.spec import Call, CpuSite, Kernel, Packed, Rule, Selection
 
 
 @dataclass(frozen=True)
@@ -27,7 +27,7 @@ class TakeConfig:
         return self.outer * (self.count if self.inner > 1 else 1)
 
 
-def select_take(site: Site) -> Selection:
+def select_take(site: CpuSite) -> Selection:
     """take; a row per unit."""
     node = site.node
     old, axis = site.type().shape[1:], node.attrs["axis"]

@@ -6,7 +6,7 @@ import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from cnncc.kernels.shared.spec import Call, Kernel, Rule, Selection, Site
+from cnncc.kernels.shared.spec import Call, CpuSite, Kernel, Rule, Selection
 
 
 @dataclass(frozen=True)
@@ -21,7 +21,7 @@ class TopkConfig:
     last: bool
 
 
-def select_topk(site: Site) -> Selection:
+def select_topk(site: CpuSite) -> Selection:
     """topk; a position per unit."""
     node = site.node
     shape, attrs = site.type().shape, node.attrs

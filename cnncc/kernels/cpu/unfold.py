@@ -6,7 +6,7 @@ import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from cnncc.kernels.shared.spec import Call, Kernel, Rule, Selection, Site
+from cnncc.kernels.shared.spec import Call, CpuSite, Kernel, Rule, Selection
 
 Pair = tuple[int, int]
 
@@ -29,7 +29,7 @@ class UnfoldConfig:
         return self.channels * math.prod(self.kernel) * self.out[0]
 
 
-def select_unfold(site: Site) -> Selection:
+def select_unfold(site: CpuSite) -> Selection:
     """unfold; a row of one tap per unit."""
     node = site.node
     a, (channels, *size) = node.attrs, site.type().shape[1:]

@@ -5,10 +5,10 @@ from __future__ import annotations
 from cnncc.ir import Constant
 from cnncc.kernels.shared.convolution import pad_channels
 from cnncc.kernels.shared.operands import Operand
-from cnncc.kernels.shared.spec import Packed, Site
+from cnncc.kernels.shared.spec import CpuSite, Packed
 
 
-def with_bias(site: Site, weight: Constant, channels: int, suffix: str = "", dtype: str = "float32") -> list[Packed]:
+def with_bias(site: CpuSite, weight: Constant, channels: int, suffix: str = "", dtype: str = "float32") -> list[Packed]:
     """The packed weights of a node, and its biases where it has them, with zeros up to so many channels."""
     packed = [Packed(f"{site.node.name}.weight{suffix}", weight, dtype)]
     bias = site.constant("bias")
@@ -17,6 +17,6 @@ def with_bias(site: Site, weight: Constant, channels: int, suffix: str = "", dty
     return packed
 
 
-def after_image(site: Site, packed: list[Packed]) -> tuple[Operand, ...]:
+def after_image(site: CpuSite, packed: list[Packed]) -> tuple[Operand, ...]:
     """The operands of a kernel behind the image: weights, then what the epilogue adds."""
     return (*(p.operand for p in packed), *site.values(site.node.inputs[1:]))

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, replace
 
 from cnncc.kernels.shared.modes import WINDOW_POOLS, WindowMode
-from cnncc.kernels.shared.spec import Call, Epilogue, Kernel, Rule, Selection, Site, blocks
+from cnncc.kernels.shared.spec import Call, CpuSite, Epilogue, Kernel, Rule, Selection, blocks
 from cnncc.machines.targets import Target
 
 UNROLLED_TAPS = 9
@@ -67,7 +67,7 @@ class WindowConfig:
         return self.window[0] * self.window[1] * self.block if self.gathers else 0
 
 
-def configure(site: Site, mode: WindowMode, epilogue: Epilogue = (), bias: bool = False) -> WindowConfig:
+def configure(site: CpuSite, mode: WindowMode, epilogue: Epilogue = (), bias: bool = False) -> WindowConfig:
     """Cuts a node with a window into units."""
     node, source, target = site.node, site.type(), site.target
     height, width = node.type.shape[2:]
@@ -129,7 +129,7 @@ class ArgmaxConfig:
     pad: tuple[int, int, int, int]
 
 
-def select_argmaxpool(site: Site) -> Selection:
+def select_argmaxpool(site: CpuSite) -> Selection:
     """argmaxpool with any window."""
     node, target, source = site.node, site.target, site.type()
     planes, out_size = blocks(source.shape[1], target.block), node.type.chw[1:]
@@ -140,7 +140,7 @@ def select_argmaxpool(site: Site) -> Selection:
     return Selection((call,), (), "each lane is a channel")
 
 
-def select_pool(site: Site) -> Selection:
+def select_pool(site: CpuSite) -> Selection:
     """Max and average pooling with any window."""
     config = configure(site, WINDOW_POOLS[site.node.op])
     call = Call(site.node.name, window_kernel(config, site.target), site.values(site.node.inputs), site.result)

@@ -20,7 +20,7 @@ from cnncc.kernels.cpu.winograd_choice import (
     winograd_candidates,
 )
 from cnncc.kernels.shared.operands import Workspace
-from cnncc.kernels.shared.spec import Call, Kernel, Selection, Site
+from cnncc.kernels.shared.spec import Call, CpuSite, Kernel, Selection
 from cnncc.kernels.shared.winograd import ERRORS
 
 
@@ -30,20 +30,20 @@ class Winograd:
 
     name: str = "winograd"
 
-    def applies(self, site: Site) -> bool:
+    def applies(self, site: CpuSite) -> bool:
         attrs = site.node.attrs
         if site.type().block == 1 or attrs["groups"] != 1:
             return False
         square = attrs["kernel"] in {(taps, taps) for _, taps in ERRORS}
         return square and (attrs["stride"], attrs["dilation"]) == ((1, 1), (1, 1))
 
-    def forecast(self, site: Site) -> float:
+    def forecast(self, site: CpuSite) -> float:
         return min(costs_of(site).values(), default=float("inf"))
 
-    def candidates(self, site: Site, wide: bool = False) -> list[Candidate[WinogradChoice]]:
+    def candidates(self, site: CpuSite, wide: bool = False) -> list[Candidate[WinogradChoice]]:
         return winograd_candidates(site, self.name, wide)
 
-    def calls(self, site: Site, choice: WinogradChoice, why: str) -> Selection:
+    def calls(self, site: CpuSite, choice: WinogradChoice, why: str) -> Selection:
         config = configure(site, choice)
         return _selection(site, config, f"F({config.m}x{config.m}){why}")
 
@@ -103,7 +103,7 @@ def _transforms(layer: Measured, c: WinogradConfig) -> list[Cause]:
     ]
 
 
-def _selection(site: Site, config: WinogradConfig, why: str) -> Selection:
+def _selection(site: CpuSite, config: WinogradConfig, why: str) -> Selection:
     node, target = site.node, site.target
     kind = f"{config.m}x{config.m}" if config.taps == 3 else f"{config.m}x{config.m}_{config.taps}x{config.taps}"
     stem = f"winograd_f32_{kind}_nchw{config.block}c"

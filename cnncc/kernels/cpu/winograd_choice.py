@@ -11,7 +11,7 @@ from cnncc.kernels.cpu.conv_choice import STEP_CYCLES, overlapped
 from cnncc.kernels.cpu.micro import micro_of
 from cnncc.kernels.cpu.tiles import Tile, cache_bandwidth, even_tiles, fits_registers, step_cycles
 from cnncc.kernels.cpu.winograd import WinogradConfig
-from cnncc.kernels.shared.spec import Site, blocks
+from cnncc.kernels.shared.spec import CpuSite, blocks
 from cnncc.kernels.shared.winograd import ERRORS, allowed_sizes
 from cnncc.machines.targets import Target
 
@@ -59,14 +59,14 @@ class WinogradChoice:
     algorithm: str = "winograd"
 
 
-def configure(site: Site, choice: WinogradChoice) -> WinogradConfig:
+def configure(site: CpuSite, choice: WinogradChoice) -> WinogradConfig:
     """The convolution cut as chosen."""
     tile = _register_tile(choice.tiles, choice.groups, site.target)
     c, base = choice, _base(site)
     return replace(base, m=c.m, tiles=c.tiles, chunks=c.chunks, tile=tile, shared=c.shared)
 
 
-def winograd_candidates(site: Site, name: str = "winograd", wide: bool = False) -> list[Candidate[WinogradChoice]]:
+def winograd_candidates(site: CpuSite, name: str = "winograd", wide: bool = False) -> list[Candidate[WinogradChoice]]:
     """Those with the fewest weights among the nearly fastest; with `wide` all of them."""
     costs = costs_of(site)
     kept = costs if wide or not costs else _fewest_weights(costs)
@@ -90,7 +90,7 @@ def _fewest_weights(costs: dict[WinogradConfig, float]) -> dict[WinogradConfig, 
     return {config: cycles for config, cycles in costs.items() if config.weight_floats <= fewest}
 
 
-def costs_of(site: Site) -> dict[WinogradConfig, float]:
+def costs_of(site: CpuSite) -> dict[WinogradConfig, float]:
     """Each candidate and its predicted cycles; empty if no tile size keeps the error bound."""
     return dict(_costs(_base(site), site.target, site.options.max_error, site.weights_per_cycle))
 
@@ -103,7 +103,7 @@ def _costs(
     return tuple((config, _cycles(config, target, rate)) for config in candidates(base, target, max_error))
 
 
-def _base(site: Site) -> WinogradConfig:
+def _base(site: CpuSite) -> WinogradConfig:
     """The part of a configuration that the node gives."""
     node, source, target = site.node, site.type(), site.target
     pad = node.attrs["pad"]

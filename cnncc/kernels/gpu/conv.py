@@ -16,8 +16,8 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from cnncc.ir import Constant
-from cnncc.kernels.gpu.model import TENSOR_TILES, Estimate, GpuTile, Product, TensorTile, estimate, tiles
-from cnncc.kernels.gpu.spec import VECTOR, GpuKernel, GpuRule, GpuSite, LaunchWork, View, grid_of, threads_for
+from cnncc.kernels.gpu.model import TENSOR_TILES, Estimate, GpuTile, LaunchWork, Product, TensorTile, estimate, tiles
+from cnncc.kernels.gpu.spec import VECTOR, GpuKernel, GpuRule, GpuSite, View, grid_of, threads_for
 from cnncc.kernels.shared.convolution import ConvGeometry, conv_geometry, conv_merge, densify, pad_channels
 from cnncc.kernels.shared.operands import Workspace
 from cnncc.kernels.shared.spec import Call, Epilogue, Packed, Selection, blocks
@@ -199,7 +199,8 @@ def estimate_conv(config: GpuConvConfig, site: GpuSite) -> Estimate:
 
 def estimate_of(config: GpuConvConfig, gpu: Gpu, bytes_needed: int) -> Estimate:
     """The model's time of the matrix product alone."""
-    return estimate(gpu, config.tile, config.grid, config.steps_per_split, bytes_needed, config.flops)
+    product = Product(config.tile, config.steps_per_split)
+    return estimate(gpu, product, config.grid, LaunchWork(config.flops, bytes_needed))
 
 
 def _bytes(config: GpuConvConfig, site: GpuSite) -> int:

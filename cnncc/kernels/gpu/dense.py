@@ -7,7 +7,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from cnncc.kernels.gpu.spec import VECTOR, GpuKernel, GpuRule, GpuSite, LaunchWork
+from cnncc.kernels.gpu.model import LaunchWork
+from cnncc.kernels.gpu.spec import VECTOR, GpuKernel, GpuRule, GpuSite
 from cnncc.kernels.shared.spec import Call, Epilogue, Packed, Selection
 
 

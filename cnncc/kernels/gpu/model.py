@@ -5,6 +5,7 @@ It ranks tiles and predicts; nothing of it is measured. The constants are publis
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from functools import cache
 
@@ -141,6 +142,26 @@ class Product:
 
 
 @dataclass(frozen=True)
+class LaunchWork:
+    """What one launch does: operations (two for a multiply-add), and bytes of device memory it cannot do without."""
+
+    flops: int
+    bytes: int
+    tensor: bool = False
+    """Whether the operations are of tensor cores."""
+
+
+@dataclass(frozen=True)
+class Launch:
+    """Blocks of a launch, and what each takes of a multiprocessor: threads, registers of a thread, shared memory."""
+
+    grid: tuple[int, int, int]
+    threads: int
+    registers: int
+    shared_bytes: int
+
+
+@dataclass(frozen=True)
 class Estimate:
     """A prediction: seconds, what bounds them, and what the device could do at best."""
 
@@ -167,17 +188,11 @@ def resident_blocks(gpu: Gpu, threads: int, registers: int, shared_bytes: int) -
 
 
 def estimate(
-    gpu: Gpu,
-    tile: GpuTile | TensorTile,
-    grid: tuple[int, int, int],
-    steps: int,
-    bytes_needed: int,
-    flops: int,
-    registers: int | None = None,
+    gpu: Gpu, product: Product, grid: tuple[int, int, int], work: LaunchWork, registers: int | None = None
 ) -> Estimate:
-    """Time of a matrix product in tiles; `bytes_needed` is what device memory must give at least. `registers` of a
-    thread if they are known; else a guess."""
-    blocks = grid[0] * grid[1] * grid[2]
+    """Time of a matrix product in tiles. `registers` are those of a thread, if known; else a guess is taken."""
+    tile, steps = product.tile, product.steps
+    blocks = math.prod(grid)
     fit = max(1, resident_blocks(gpu, tile.threads, registers or tile.registers, tile.shared_bytes))
     most = -(-blocks // gpu.multiprocessors)
     resident = min(fit, most)
@@ -187,13 +202,13 @@ def estimate(
     times = {
         "multiply-adds": cycles / (1e6 * gpu.clock_mhz),
         "L2": blocks * steps * tile.depth * _bytes_read(tile) / (1e9 * gpu.l2_gbytes_per_second),
-        "memory": bytes_needed / (0.85 * gpu.bandwidth),
+        "memory": work.bytes / (0.85 * gpu.bandwidth),
     }
     bound = max(times, key=lambda name: times[name])
     if bound == "multiply-adds" and step < LOAD_LATENCY:
         bound = "latency"
     peak = gpu.tensor_flops if isinstance(tile, TensorTile) else gpu.peak_flops
-    limit = max(flops / peak, bytes_needed / gpu.bandwidth)
+    limit = max(work.flops / peak, work.bytes / gpu.bandwidth)
     occupancy = resident * tile.threads / gpu.threads_per_multiprocessor
     return Estimate(max(times.values()), limit, bound, occupancy)
 
@@ -228,29 +243,20 @@ def _tensor_cycles(gpu: Gpu, tile: TensorTile, warps: float, per_scheduler: floa
     return max(per_scheduler * products / hidden, reads + writes, issue)
 
 
-def stream_estimate(
-    gpu: Gpu,
-    grid: tuple[int, int, int],
-    threads: int,
-    registers: int,
-    shared_bytes: int,
-    bytes_needed: int,
-    flops: int,
-    loads: int = 1,
-) -> Estimate:
+def stream_estimate(gpu: Gpu, launch: Launch, work: LaunchWork, loads: int = 1) -> Estimate:
     """Time of a kernel that passes once over its operands: of its bytes, if enough loads are under way, or operations.
 
     Each thread has `loads` vectors under way at a time."""
-    blocks = grid[0] * grid[1] * grid[2]
-    fit = max(1, resident_blocks(gpu, threads, registers, shared_bytes))
+    blocks = math.prod(launch.grid)
+    fit = max(1, resident_blocks(gpu, launch.threads, launch.registers, launch.shared_bytes))
     resident = min(fit, -(-blocks // gpu.multiprocessors))
-    busy = min(blocks, resident * gpu.multiprocessors) * threads
+    busy = min(blocks, resident * gpu.multiprocessors) * launch.threads
     cycle = 1 / (1e6 * gpu.clock_mhz)
     reach = busy * 16 * loads / (LOAD_LATENCY * cycle)  # Little's law
-    memory = bytes_needed / min(0.85 * gpu.bandwidth, reach)
-    compute = flops / (0.5 * gpu.peak_flops)
+    memory = work.bytes / min(0.85 * gpu.bandwidth, reach)
+    compute = work.flops / (0.5 * gpu.peak_flops)
     start = START_CYCLES * cycle
     bound = "latency" if start > max(memory, compute) else "memory" if memory >= compute else "operations"
     seconds = start + max(memory, compute)
-    limit = max(flops / gpu.peak_flops, bytes_needed / gpu.bandwidth)
-    return Estimate(seconds, limit, bound, resident * threads / gpu.threads_per_multiprocessor)
+    limit = max(work.flops / gpu.peak_flops, work.bytes / gpu.bandwidth)
+    return Estimate(seconds, limit, bound, resident * launch.threads / gpu.threads_per_multiprocessor)

@@ -6,7 +6,7 @@ import math
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 
-from cnncc.kernels.gpu.model import Estimate, Product, estimate, stream_estimate
+from cnncc.kernels.gpu.model import Estimate, Launch, LaunchWork, Product, estimate, stream_estimate
 from cnncc.kernels.shared.spec import Kernel, Place, Selection
 from cnncc.machines.gpus import Gpu
 from cnncc.plan import Slot
@@ -21,7 +21,7 @@ class GpuKernel(Kernel):
 
     grid: tuple[int, int, int] = (1, 1, 1)
     threads: int = 1
-    work: LaunchWork = field(default_factory=lambda: LaunchWork(0, 0), compare=False)
+    work: LaunchWork = field(default=LaunchWork(0, 0), compare=False)
     product: Product | None = field(default=None, compare=False)
     """Of a matrix product in tiles; other kernels pass once over their operands."""
     loads: int = field(default=1, compare=False)
@@ -29,22 +29,9 @@ class GpuKernel(Kernel):
 
     def estimate(self, gpu: Gpu, registers: int, shared_bytes: int) -> Estimate:
         """The model's time of a launch, where the compiled kernel takes so much of a multiprocessor."""
-        work, product = self.work, self.product
-        if product is not None:
-            return estimate(gpu, product.tile, self.grid, product.steps, work.bytes, work.flops, registers=registers)
-        return stream_estimate(
-            gpu, self.grid, self.threads, registers, shared_bytes, work.bytes, work.flops, self.loads
-        )
-
-
-@dataclass(frozen=True)
-class LaunchWork:
-    """What one launch does: operations (two for a multiply-add), and bytes of device memory it cannot do without."""
-
-    flops: int
-    bytes: int
-    tensor: bool = False
-    """Whether the operations are of tensor cores."""
+        if self.product is not None:
+            return estimate(gpu, self.product, self.grid, self.work, registers)
+        return stream_estimate(gpu, Launch(self.grid, self.threads, registers, shared_bytes), self.work, self.loads)
 
 
 @dataclass(frozen=True)

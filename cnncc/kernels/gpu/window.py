@@ -7,7 +7,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from cnncc.kernels.gpu.spec import GpuKernel, GpuRule, GpuSite, LaunchWork, View, grid_of, threads_for
+from cnncc.kernels.gpu.model import LaunchWork
+from cnncc.kernels.gpu.spec import GpuKernel, GpuRule, GpuSite, View, grid_of, threads_for
 from cnncc.kernels.shared.convolution import pad_channels
 from cnncc.kernels.shared.modes import WINDOW_POOLS, WindowMode
 from cnncc.kernels.shared.spec import Call, Epilogue, Packed, Selection

@@ -11,8 +11,8 @@ from dataclasses import dataclass
 import numpy as np
 
 from cnncc.kernels.gpu.conv import GpuConvConfig, configure, conv_kernel, estimate_of, pack_weights
-from cnncc.kernels.gpu.model import tiles
-from cnncc.kernels.gpu.spec import VECTOR, GpuKernel, GpuSite, LaunchWork, View, grid_of, threads_for
+from cnncc.kernels.gpu.model import LaunchWork, tiles
+from cnncc.kernels.gpu.spec import VECTOR, GpuKernel, GpuSite, View, grid_of, threads_for
 from cnncc.kernels.shared.convolution import ConvGeometry, conv_geometry, pad_channels
 from cnncc.kernels.shared.operands import Workspace
 from cnncc.kernels.shared.spec import Call, Epilogue, Packed, Selection

@@ -137,7 +137,7 @@ class Place(Generic[M]):
 
 
 @dataclass(frozen=True, eq=False)
-class Site(Place[Target]):
+class CpuSite(Place[Target]):
     """A node to be computed, with what a rule may look at."""
 
     image_strides: dict[str, int]
@@ -162,7 +162,7 @@ class Site(Place[Target]):
         return self.choices.get(conv_key(self.node, self.type())) if self.choices else None
 
 
-Rule = Callable[[Site], Selection | None]
+Rule = Callable[[CpuSite], Selection | None]
 """Chooses the kernels of a node, or leaves it to the next rule of its op."""
 
 

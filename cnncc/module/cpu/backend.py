@@ -9,7 +9,7 @@ from cnncc.base.errors import CnnccError
 from cnncc.ir import Graph, Node
 from cnncc.kernels.cpu.rules import select
 from cnncc.kernels.shared.choices import Choices
-from cnncc.kernels.shared.spec import Selection, Site
+from cnncc.kernels.shared.spec import CpuSite, Selection
 from cnncc.machines.targets import Target
 from cnncc.module import rooms
 from cnncc.module.backends import Backend
@@ -36,7 +36,7 @@ class CpuBackend(Backend):
         def chosen(node: Node) -> Selection:
             strides = {name: plan.slots[name].image_stride for name in (node.name, *node.inputs)}
             copies = tuple(plan.copies.get(node.name, ()))
-            return select(Site(graph, node, machine, options, strides, copies, choices, budgets[node.name], stay))
+            return select(CpuSite(graph, node, machine, options, strides, copies, choices, budgets[node.name], stay))
 
         return chosen
 

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Mapping
+from typing import Any
+
 from tvm.tirx import PrimFunc
 
 from cnncc.kernels.cpu.limits import FmaConfig, ReadConfig
@@ -51,3 +54,7 @@ def lower_read(c: ReadConfig, symbol: str) -> PrimFunc:
             total = total + sums.load(at, c.lanes)
         result.store(unit * c.lanes, total, c.lanes)
     return k.finish(symbol)
+
+
+LOWER: Mapping[str, Callable[[Any, str], PrimFunc]] = {"limit_fma": lower_fma, "limit_read": lower_read}
+"""Family of a kernel -> its lowering."""
