@@ -93,7 +93,7 @@ def test_first_layers_leave_registers_for_the_pixels_that_taps_share(name):
     pick = layer_of(LAYERS[name], Setting(HOST, Options(threads=1))).pick
     assert isinstance(pick, DirectChoice)
     shared = pick.tile.columns - 1
-    assert (pick.tile.pixels * pick.tile.groups + pick.tile.groups) * HOST.vectors + shared <= HOST.floats.registers
+    assert (pick.tile.pixels * pick.tile.blocks + pick.tile.blocks) * HOST.vectors + shared <= HOST.floats.registers
 
 
 @pytest.mark.slow

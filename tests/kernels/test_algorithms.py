@@ -24,7 +24,7 @@ from cnncc.kernels.cpu.budget import SLOWER
 from cnncc.kernels.cpu.conv_algorithm import Direct
 from cnncc.kernels.cpu.conv_choice import DirectChoice, problem_of
 from cnncc.kernels.cpu.tiles import Tile, choose_tile, fits_registers
-from cnncc.kernels.cpu.winograd_choice import CHUNKS
+from cnncc.kernels.cpu.winograd_choice import SECTIONS
 from cnncc.kernels.shared.convolution import conv_geometry
 from cnncc.kernels.shared.spec import Call, CpuSite, Selection, blocks
 from cnncc.kernels.shared.winograd import ERRORS
@@ -76,11 +76,11 @@ def every_direct(site: CpuSite) -> set[tuple[int, int, bool]]:
     tile = choose_tile(problem_of(g, site.target), site.target)
     height, out = g.grid[0], blocks(g.out_channels, site.target.block) // g.groups
     rows = {min(height, math.ceil(math.ceil(height / n) / tile.rows) * tile.rows) for n in range(1, height + 1)}
-    chunks = {c for c in range(1, out + 1) if out % c == 0 and (c == 1 or (out // c) % tile.groups == 0)}
+    sections = {c for c in range(1, out + 1) if out % c == 0 and (c == 1 or (out // c) % tile.blocks == 0)}
     last = [(g.grid[a] - 1) * g.stride[a] + (g.kernel[a] - 1) * g.dilation[a] + g.origin[a] for a in (0, 1)]
     reaches_out = any(g.origin[a] < 0 or last[a] >= g.in_size[a] for a in (0, 1))
     padded = {False, reaches_out and g.in_block > 1}
-    return {(r, c, p) for r in rows for c in chunks for p in padded}
+    return {(r, c, p) for r in rows for c in sections for p in padded}
 
 
 def every_winograd(site: CpuSite) -> set[tuple[int, int, int, int]]:
@@ -95,7 +95,7 @@ def every_winograd(site: CpuSite) -> set[tuple[int, int, int, int]]:
         counts = {math.ceil(total / n) for n in range(1, total + 1)}
         for tiles in (t for t in counts if t <= 64 and (t >= 6 or t == total)):
             for groups in (g for g in (1, 2, 4) if out % g == 0 and fits_registers(Tile(1, 1, g), target)):
-                found |= {(m, tiles, c, groups) for c in CHUNKS if out // groups % c == 0}
+                found |= {(m, tiles, c, groups) for c in SECTIONS if out // groups % c == 0}
     return found
 
 
@@ -105,11 +105,11 @@ def test_candidates_are_all_that_a_brute_force_finds(site: CpuSite) -> None:
     by_name = {a.name: a for a in applying(site)}
     direct = [c.choice for c in by_name["direct"].candidates(site)]
     assert len(set(direct)) == len(direct)
-    assert {(c.rows, c.chunks, c.padded) for c in direct} == every_direct(site)
+    assert {(c.rows, c.sections, c.padded) for c in direct} == every_direct(site)
     if "winograd" in by_name:
         found = [c.choice for c in by_name["winograd"].candidates(site, wide=True)]
         assert len(set(found)) == len(found)
-        cuts = {(c.m, c.tiles, c.chunks, c.groups) for c in found}
+        cuts = {(c.m, c.tiles, c.sections, c.blocks) for c in found}
         # Those left out have more scratch than the second cache holds.
         assert cuts <= every_winograd(site)
         if site.target.l2_bytes >= 1 << 20:

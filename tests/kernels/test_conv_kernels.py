@@ -122,10 +122,10 @@ def test_an_image_padded_once(case: str, cut: tuple[int, int]) -> None:
     """The direct kernel on a copy of the image between zeros, however it is cut."""
     body, dims = PADDED[case]
     graph = network(body, dims)
-    rows, chunks = cut
+    rows, sections = cut
 
     def choice(tile: Tile, groups: int) -> DirectChoice:
-        return DirectChoice(replace(tile, groups=1), rows, chunks if groups % chunks == 0 else 1, padded=True)
+        return DirectChoice(replace(tile, blocks=1), rows, sections if groups % sections == 0 else 1, padded=True)
 
     program = given_program(graph, choice)
     assert [k.family for c in program.calls if (k := c.kernel).family in ("pad", "conv_direct")] == [

@@ -89,9 +89,9 @@ def naive_winograd(weight: np.ndarray, c) -> list[float]:  # type: ignore[no-unt
 def groups_of(c, blocks: int) -> list[tuple[int, int]]:  # type: ignore[no-untyped-def]
     """First output and outputs of each group that the kernel computes at once."""
     return [
-        ((chunk * (blocks // c.chunks) + start + group * size) * c.block, size * c.block)
-        for chunk in range(c.chunks)
-        for start, size, count in c.chunk_runs
+        ((section * (blocks // c.sections) + start + group * size) * c.block, size * c.block)
+        for section in range(c.sections)
+        for start, size, count in c.section_runs
         for group in range(count)
     ]
 

@@ -164,10 +164,10 @@ def given(graph: Graph, choice) -> dict:  # type: ignore[no-untyped-def, type-ar
 @pytest.mark.parametrize(
     "choice",
     [
-        DirectChoice(Tile(1, 5, 1), rows=4, chunks=2),
-        DirectChoice(Tile(1, 7, 2), rows=3, chunks=1),
-        WinogradChoice(m=2, tiles=9, chunks=1, groups=2, shared=False),
-        WinogradChoice(m=4, tiles=16, chunks=2, groups=1, shared=True),
+        DirectChoice(Tile(1, 5, 1), rows=4, sections=2),
+        DirectChoice(Tile(1, 7, 2), rows=3, sections=1),
+        WinogradChoice(m=2, tiles=9, sections=1, blocks=2, shared=False),
+        WinogradChoice(m=4, tiles=16, sections=2, blocks=1, shared=True),
     ],
 )
 def test_given_choices_are_taken_and_right(monkeypatch, choice) -> None:

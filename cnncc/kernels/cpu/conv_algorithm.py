@@ -57,8 +57,8 @@ class Direct:
     def describe(self, choice: DirectChoice) -> str:
         t = choice.tile
         padded = ", padded" if choice.padded else ""
-        cut = f"{choice.rows} rows, {choice.chunks} chunks{padded}"
-        return f"{self.name} {t.rows}x{t.columns} px x {t.groups}, {cut}"
+        cut = f"{choice.rows} rows, {choice.sections} sections{padded}"
+        return f"{self.name} {t.rows}x{t.columns} px x {t.blocks}, {cut}"
 
     def restored(self, stored: Mapping[str, Any]) -> DirectChoice:
         return DirectChoice(**{**stored, "tile": Tile(**stored["tile"])})
@@ -66,7 +66,7 @@ class Direct:
     def weight_order(self, call: Call) -> Hashable:
         """How many output blocks run together, from the first to the last."""
         c: ConvConfig = call.kernel.config
-        return tuple(size for _, size, count in c.chunk_runs for _ in range(count)) * c.chunks
+        return tuple(size for _, size, count in c.section_runs for _ in range(count)) * c.sections
 
     def work(self, graph: Graph, node: Node, call: Call) -> int:
         return 2 * ops.macs(graph, node)
@@ -78,12 +78,12 @@ class Direct:
         multiply = vectors * c.reduction / target.floats.ports
         problem = Problem(*c.grid, c.group_out_blocks, c.reduction, c.taps)
         tiles = c.reduction * c.groups * total_cycles(tile, problem, target)[0]
-        gathered = layer.of_cycles(c.row_units * c.groups * c.chunks * c.scratch_floats * 4 / COPY_BYTES)
+        gathered = layer.of_cycles(c.row_units * c.groups * c.sections * c.scratch_floats * 4 / COPY_BYTES)
         if c.padded:
             gathered = sum(layer.seconds[:-1])
         return [
             Cause("channels that do not fill their blocks", layer.of_cycles(multiply) - layer.at_peak),
-            Cause(f"tiles of {tile.pixels} pixels x {tile.groups} blocks", layer.of_cycles(tiles - multiply)),
+            Cause(f"tiles of {tile.pixels} pixels x {tile.blocks} blocks", layer.of_cycles(tiles - multiply)),
             Cause(f"results of {c.reduction} products each", layer.of_cycles(vectors * (STORED + len(c.epilogue)))),
             Cause("rows copied between their padding", gathered),
             _moved(layer),
@@ -107,7 +107,7 @@ def name_of(config: ConvConfig, target: Target) -> str:
     """The kernel's name: algorithm, layout, pixels x output channels of the register tile, vector unit."""
     stem = "gemm" if config.kernel == (1, 1) else "conv"
     layout = f"nchw{config.block}c" if config.in_block > 1 else "nchw"
-    return f"{stem}_f32_{layout}_{config.tile.pixels}x{config.tile.groups * config.block}_{target.isa}"
+    return f"{stem}_f32_{layout}_{config.tile.pixels}x{config.tile.blocks * config.block}_{target.isa}"
 
 
 def conv_calls(
@@ -119,7 +119,7 @@ def conv_calls(
         family="conv_direct",
         name=name_of(config, site.target),
         config=config,
-        units=config.row_units * config.groups * config.chunks,
+        units=config.row_units * config.groups * config.sections,
         scratch_floats=config.scratch_floats,
     )
     node = site.node
@@ -147,5 +147,5 @@ def _why(config: ConvConfig, merge: int) -> str:
         kind += " on every " + "x".join(map(str, config.stride)) + "th pixel"
     if config.padded:
         kind += ", the image copied between zeros once"
-    text = f"{kind}; {tile.rows}x{tile.columns} pixels x {tile.groups} blocks fill the registers"
+    text = f"{kind}; {tile.rows}x{tile.columns} pixels x {tile.blocks} blocks fill the registers"
     return text + (f"; {merge} groups merged to fill a block" if merge > 1 else "")

@@ -17,12 +17,12 @@ from cnncc.machines.targets import Target
 
 @dataclass(frozen=True)
 class DirectChoice:
-    """The direct kernel: register tile, output rows of a unit, pieces of the output blocks; whether the image is copied
-    between zeros once for all units, where its taps reach over the border."""
+    """The direct kernel: register tile, output rows of a unit, sections of the output blocks; whether the image is
+    copied between zeros once for all units, where its taps reach over the border."""
 
     tile: Tile
     rows: int
-    chunks: int
+    sections: int
     padded: bool = False
     algorithm: str = "direct"
 
@@ -30,7 +30,7 @@ class DirectChoice:
 def configure(geometry: ConvGeometry, target: Target, choice: DirectChoice) -> ConvConfig:
     """The convolution cut as chosen."""
     whole = _one_unit(geometry, choice.tile, target, choice.padded)
-    return replace(whole, rows=choice.rows, chunks=choice.chunks)
+    return replace(whole, rows=choice.rows, sections=choice.sections)
 
 
 def direct_candidates(
@@ -50,7 +50,7 @@ def direct_candidates(
             cycles = work + cost[0]
             if wide:
                 cycles = max(cycles, _weight_bytes(config) / target.memory_bytes_per_cycle)
-            choice = DirectChoice(tile, config.rows, config.chunks, config.padded, name)
+            choice = DirectChoice(tile, config.rows, config.sections, config.padded, name)
             workspace = pad_config(geometry, config).floats if config.padded else 0
             costs.append(cost)
             found.append(Candidate(choice, cycles, workspace, config.scratch_floats))
@@ -99,10 +99,10 @@ for the pixels they share took a tenth longer."""
 def _partitions(wholes: Iterable[ConvConfig]) -> list[ConvConfig]:
     """Every sensible cut of the work into units."""
     return [
-        replace(whole, rows=rows, chunks=chunks)
+        replace(whole, rows=rows, sections=sections)
         for whole in wholes
         for rows in _row_choices(whole.grid[0], whole.tile.rows)
-        for chunks in _chunk_choices(whole.group_out_blocks, whole.tile.groups)
+        for sections in _section_counts(whole.group_out_blocks, whole.tile.blocks)
     ]
 
 
@@ -138,7 +138,7 @@ def _one_unit(g: ConvGeometry, tile: Tile, target: Target, padded: bool = False)
         tile=tile,
         rows=g.grid[0],
         prefetch=4 * reduction * out_blocks * target.block > target.l1_bytes,
-        chunks=1,
+        sections=1,
         micro=micro_of(target),
         padded=padded,
     )
@@ -150,8 +150,8 @@ def _row_choices(height: int, step: int) -> list[int]:
     return sorted({min(height, -(-r // step) * step) for r in cuts})
 
 
-def _chunk_choices(group_out: int, groups: int) -> list[int]:
-    return spread([c for c in divisors(group_out) if c == 1 or group_out // c % groups == 0], MOST_CUTS)
+def _section_counts(group_out: int, tile_blocks: int) -> list[int]:
+    return spread([c for c in divisors(group_out) if c == 1 or group_out // c % tile_blocks == 0], MOST_CUTS)
 
 
 MOST_CUTS = 96
@@ -178,7 +178,7 @@ UNFETCHED = 0.5
 def _unit_cost(config: ConvConfig, problem: Problem, target: Target) -> tuple[float, int]:
     """Predicted cycles of a partition beyond those of its tiles: what units read, gather, and leave unbalanced."""
     c = config
-    units = c.row_units * c.groups * c.chunks
+    units = c.row_units * c.groups * c.sections
     work = c.reduction * c.groups * total_cycles(c.tile, problem, target)[0]
     waiting = _waiting(c, work, target)
     if c.padded:
@@ -199,7 +199,7 @@ def _waiting(c: ConvConfig, work: float, target: Target) -> float:
     further piece of its rows. It reads the image once, and once more for each further part. The rows that it computed
     itself in the layer before are most likely still in its own cache; the rows of other cores are not.
     """
-    cores, parts = target.cores, c.groups * c.chunks
+    cores, parts = target.cores, c.groups * c.sections
     mine, share = max(1.0, parts / cores), min(1.0, parts / cores)
     weights = 4 * c.reduction * c.out_blocks * c.block / parts
     image = 4 * c.in_blocks * c.in_block * c.in_size[0] * c.in_size[1] / c.groups
@@ -210,7 +210,7 @@ def _waiting(c: ConvConfig, work: float, target: Target) -> float:
     again += (mine - 1) * share * image / cache_bandwidth(round(image), target)
     waiting = EXPOSED * cores * again + max(0.0, cores * (once + again) - work)
     if c.prefetch:
-        waiting += UNFETCHED * cores * once / (mine * sum(count for *_, count in c.chunk_runs))
+        waiting += UNFETCHED * cores * once / (mine * sum(count for *_, count in c.section_runs))
     return waiting
 
 

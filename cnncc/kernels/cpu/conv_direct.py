@@ -45,7 +45,7 @@ class ConvConfig:
     """Output rows of one unit."""
     prefetch: bool
     """Whether each tile asks for a part of the next group's weights, which its first cache does not hold."""
-    chunks: int
+    sections: int
     """Pieces the output blocks of one convolution group are cut into; a unit computes one."""
     micro: Micro
     padded: bool
@@ -102,9 +102,9 @@ class ConvConfig:
         return -(-self.grid[0] // self.rows)
 
     @property
-    def chunk_runs(self) -> tuple[tuple[int, int, int], ...]:
-        """Sizes of the groups of output blocks that share a micro-kernel, in one chunk."""
-        return even_tiles(self.group_out_blocks // self.chunks, self.tile.groups)
+    def section_runs(self) -> tuple[tuple[int, int, int], ...]:
+        """Sizes of the groups of output blocks that share a micro-kernel, in one section."""
+        return even_tiles(self.group_out_blocks // self.sections, self.tile.blocks)
 
 
 @dataclass(frozen=True)
@@ -133,10 +133,10 @@ def pack_conv(weight: np.ndarray, config: ConvConfig) -> np.ndarray:
     split = full.reshape(len(full), config.group_in_blocks, in_block, *config.kernel)
     rows = split.transpose(0, 1, 3, 4, 2).reshape(len(full), config.reduction)
     packed = []
-    per_chunk = config.group_out_blocks // config.chunks
-    for chunk in range(config.groups * config.chunks):
-        for start, size, count in config.chunk_runs:
+    per_section = config.group_out_blocks // config.sections
+    for section in range(config.groups * config.sections):
+        for start, size, count in config.section_runs:
             for group in range(count):
-                first = (chunk * per_chunk + start + group * size) * block
+                first = (section * per_section + start + group * size) * block
                 packed.append(config.micro.pack(rows[first : first + size * block], size).ravel())
     return np.concatenate(packed)

@@ -30,8 +30,8 @@ class DenseConfig:
     bias: bool
     epilogue: Epilogue
     image_tile: int
-    groups: int
-    """Output blocks computed at once."""
+    tile_blocks: int
+    """Output blocks of a register tile."""
     micro: Micro
     weights_dtype: str
 
@@ -49,8 +49,8 @@ class DenseConfig:
 
     @property
     def runs(self) -> tuple[tuple[int, int, int], ...]:
-        """Groups of output blocks: (first block, blocks in a group, groups)."""
-        return even_tiles(self.out_blocks, self.groups)
+        """Runs of equal register tiles: (first block, blocks of a tile, tiles)."""
+        return even_tiles(self.out_blocks, self.tile_blocks)
 
 
 def pack_dense(weight: np.ndarray, source: TensorType, config: DenseConfig) -> np.ndarray:
@@ -83,7 +83,7 @@ def select_dense(site: CpuSite) -> Selection:
     inputs = math.prod(source.stored_shape[1:])
     strides = {name: stride // 4 for name, stride in site.image_strides.items()}
     outputs = node.attrs["out"]
-    image_tile, groups = _tile(site.batch, blocks(outputs, target.block), target)
+    image_tile, tile_blocks = _tile(site.batch, blocks(outputs, target.block), target)
     config = DenseConfig(
         images=site.batch,
         inputs=inputs,
@@ -94,11 +94,11 @@ def select_dense(site: CpuSite) -> Selection:
         bias=node.attrs["bias"],
         epilogue=node.attrs["epilogue"],
         image_tile=image_tile,
-        groups=groups,
+        tile_blocks=tile_blocks,
         micro=micro_of(target),
         weights_dtype=site.options.weights_dtype,
     )
-    name = f"dense_{SHORT[site.options.weights_dtype]}_{image_tile}x{groups * target.block}_{target.isa}"
+    name = f"dense_{SHORT[site.options.weights_dtype]}_{image_tile}x{tile_blocks * target.block}_{target.isa}"
     kernel = Kernel("dense", name, config, sum(n for *_, n in config.runs), 0)
     weight = site.constant("weight")
     assert weight is not None
@@ -123,7 +123,7 @@ def _tile(images: int, out_blocks: int, target: Target) -> tuple[int, int]:
 
     def rate(shape: tuple[int, int]) -> tuple[float, int]:
         tile = Tile(1, *shape)
-        return tile.pixels * tile.groups / step_cycles(tile, target, working_set=0), shape[1]
+        return tile.pixels * tile.blocks / step_cycles(tile, target, working_set=0), shape[1]
 
     shapes = [
         (p, g)

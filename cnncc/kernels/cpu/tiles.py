@@ -17,11 +17,11 @@ from cnncc.machines.targets import Target
 
 @dataclass(frozen=True)
 class Tile:
-    """`rows` x `columns` output pixels times `groups` output blocks."""
+    """`rows` x `columns` output pixels times `blocks` output blocks."""
 
     rows: int
     columns: int
-    groups: int
+    blocks: int
 
     @property
     def pixels(self) -> int:
@@ -41,7 +41,7 @@ def even_tiles(total: int, largest: int) -> tuple[tuple[int, int, int], ...]:
 
 def fits_registers(tile: Tile, target: Target) -> bool:
     """Accumulators, one step's weights and one broadcast value all stay in registers."""
-    return micro_of(target).fits(tile.pixels, tile.groups)
+    return micro_of(target).fits(tile.pixels, tile.blocks)
 
 
 @dataclass(frozen=True)
@@ -58,7 +58,7 @@ class Problem:
 
     def fits(self, tile: Tile, target: Target) -> bool:
         """Whether all that a tile keeps lies in registers."""
-        return micro_of(target).fits(tile.pixels, tile.groups, max(1, self.held_pixels(tile)))
+        return micro_of(target).fits(tile.pixels, tile.blocks, max(1, self.held_pixels(tile)))
 
     def held_pixels(self, tile: Tile) -> int:
         """Pixels that several taps of a tile's row read. Where taps are unrolled LLVM loads each only once and keeps
@@ -73,17 +73,17 @@ class Problem:
         """The same without heed of pixels held: LLVM spills those before it spills accumulators."""
         return replace(self, unrolled=None)
 
-    def working_set(self, groups: int, target: Target) -> int:
-        """Bytes that successive tiles read again: the weights of `groups` blocks, and a unit's part of the image."""
+    def working_set(self, blocks: int, target: Target) -> int:
+        """Bytes that successive tiles read again: the weights of `blocks` blocks, and a unit's part of the image."""
         image = 4 * self.height * self.width * self.reduction // self.taps
-        return 4 * self.reduction * groups * target.block + min(image, target.l2_bytes // 4)
+        return 4 * self.reduction * blocks * target.block + min(image, target.l2_bytes // 4)
 
 
 def step_cycles(tile: Tile, target: Target, working_set: int, taps: int = 1, sharpness: float = math.inf) -> float:
     """Cycles of one reduction step of one tile, which reads a working set of so many bytes again and again. A pixel is
     fetched once for all taps; see `Micro.cycles` for `sharpness`."""
     bandwidth = cache_bandwidth(working_set, target)
-    return micro_of(target).cycles(tile.pixels, tile.groups, bandwidth, taps, sharpness)
+    return micro_of(target).cycles(tile.pixels, tile.blocks, bandwidth, taps, sharpness)
 
 
 def cache_bandwidth(working_set: int, target: Target) -> float:
@@ -122,18 +122,18 @@ def ranked_tiles(problem: Problem, target: Target) -> tuple[Tile, ...]:
 
 def sums(tile: Tile, target: Target) -> int:
     """Vectors that a tile adds up."""
-    return micro_of(target).sums(tile.pixels, tile.groups)
+    return micro_of(target).sums(tile.pixels, tile.blocks)
 
 
 def _fitting(problem: Problem, target: Target) -> list[Tile]:
     """Every tile whose values lie in registers."""
     return [
-        Tile(rows, columns, groups)
-        for groups in (1, 2, 3, 4, 6, 8)
-        if problem.out_blocks % groups == 0
+        Tile(rows, columns, blocks)
+        for blocks in (1, 2, 3, 4, 6, 8)
+        if problem.out_blocks % blocks == 0
         for rows in range(1, min(problem.height, 4) + 1)
         for columns in range(1, min(problem.width, 28) + 1)
-        if (rows == 1 or columns == problem.width) and problem.fits(Tile(rows, columns, groups), target)
+        if (rows == 1 or columns == problem.width) and problem.fits(Tile(rows, columns, blocks), target)
     ]
 
 
@@ -147,10 +147,10 @@ def total_cycles(tile: Tile, problem: Problem, target: Target) -> tuple[float, i
     cycles, variants = 0.0, 0
     for _, rows, row_runs in even_tiles(problem.height, tile.rows):
         for _, columns, column_runs in even_tiles(problem.width, tile.columns):
-            for _, groups, group_runs in even_tiles(problem.out_blocks, tile.groups):
+            for _, blocks, block_runs in even_tiles(problem.out_blocks, tile.blocks):
                 step = step_cycles(
-                    Tile(rows, columns, groups), target, problem.working_set(groups, target), problem.taps
+                    Tile(rows, columns, blocks), target, problem.working_set(blocks, target), problem.taps
                 )
-                cycles += row_runs * column_runs * group_runs * (step + BROADCAST * rows * columns)
+                cycles += row_runs * column_runs * block_runs * (step + BROADCAST * rows * columns)
                 variants += 1
     return cycles, variants

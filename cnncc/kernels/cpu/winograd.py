@@ -21,7 +21,7 @@ from cnncc.kernels.shared.winograd import matrices
 class WinogradConfig:
     """One convolution of `taps` x `taps` with stride 1 of one image.
 
-    A unit computes `tiles` output tiles (in raster order) for one of `chunks` parts of the output blocks. With
+    A unit computes `tiles` output tiles (in raster order) for one of the `sections` of the output blocks. With
     `shared` the transformed input of the whole image is an operand, made by a call of its own; without, each unit
     transforms its own tiles into scratch.
     """
@@ -37,9 +37,9 @@ class WinogradConfig:
     bias: bool
     epilogue: Epilogue
     tiles: int
-    chunks: int
+    sections: int
     tile: Tile
-    """Register tile: `columns` Winograd tiles x `groups` output blocks."""
+    """Register tile: `columns` Winograd tiles x `blocks` output blocks."""
     shared: bool
 
     @property
@@ -95,12 +95,12 @@ class WinogradConfig:
     @property
     def product_step(self) -> int:
         """Floats from one point of the products to the next."""
-        return _odd_lines(self.tiles * self.tile.groups * self.block)
+        return _odd_lines(self.tiles * self.tile.blocks * self.block)
 
     @property
-    def chunk_runs(self) -> tuple[tuple[int, int, int], ...]:
-        """Groups of output blocks in one chunk: (first, blocks, how many)."""
-        return even_tiles(self.out_blocks // self.chunks, self.tile.groups)
+    def section_runs(self) -> tuple[tuple[int, int, int], ...]:
+        """Groups of output blocks in one section: (first, blocks, how many)."""
+        return even_tiles(self.out_blocks // self.sections, self.tile.blocks)
 
     @property
     def scratch_floats(self) -> int:
@@ -132,11 +132,11 @@ def pack_winograd(weight: np.ndarray, config: WinogradConfig) -> np.ndarray:
     block, channels, taps = config.block, config.in_blocks * config.block, config.taps**2
     packed = np.empty(config.weight_floats, np.float32)
     done = 0
-    per_chunk = config.out_blocks // config.chunks
-    for chunk in range(config.chunks):
-        for start, size, count in config.chunk_runs:
+    per_section = config.out_blocks // config.sections
+    for section in range(config.sections):
+        for start, size, count in config.section_runs:
             for group in range(count):
-                first = (chunk * per_chunk + start + group * size) * block
+                first = (section * per_section + start + group * size) * block
                 piece = weight[first : first + size * block].astype(np.float64)
                 rows = np.zeros((taps, len(piece), channels))
                 rows[:, :, : piece.shape[1]] = piece.reshape(*piece.shape[:2], taps).transpose(2, 0, 1)

@@ -48,11 +48,11 @@ class Winograd:
         return _selection(site, config, f"F({config.m}x{config.m}){why}")
 
     def kind(self, choice: WinogradChoice) -> Hashable:
-        return self.name, choice.m, choice.groups, choice.shared
+        return self.name, choice.m, choice.blocks, choice.shared
 
     def describe(self, choice: WinogradChoice) -> str:
         shared = ", shared" if choice.shared else ""
-        return f"F({choice.m}) {choice.tiles} tiles x {choice.groups}, {choice.chunks} chunks{shared}"
+        return f"F({choice.m}) {choice.tiles} tiles x {choice.blocks}, {choice.sections} sections{shared}"
 
     def restored(self, stored: Mapping[str, Any]) -> WinogradChoice:
         return WinogradChoice(**stored)
@@ -60,7 +60,7 @@ class Winograd:
     def weight_order(self, call: Call) -> Hashable:
         """The tile size, and how many output blocks run together, from the first to the last."""
         c: WinogradConfig = call.kernel.config
-        return c.m, tuple(size for _, size, count in c.chunk_runs for _ in range(count)) * c.chunks
+        return c.m, tuple(size for _, size, count in c.section_runs for _ in range(count)) * c.sections
 
     def work(self, graph: Graph, node: Node, call: Call) -> int:
         """A multiply-add for each point, tile and pair of channels."""
@@ -72,19 +72,19 @@ class Winograd:
         c: WinogradConfig = call.kernel.config
         target = layer.target
         depth = c.points * c.in_blocks * c.block
-        groups = c.out_blocks // c.tile.groups
-        panel = 4 * c.in_blocks * c.block * c.tile.groups * c.block
+        panels = c.out_blocks // c.tile.blocks
+        panel = 4 * c.in_blocks * c.block * c.tile.blocks * c.block
         step = sum(
-            count * step_cycles(Tile(1, size, c.tile.groups), target, panel)
+            count * step_cycles(Tile(1, size, c.tile.blocks), target, panel)
             for _, size, count in even_tiles(c.tiles, c.tile.columns)
         )
         multiply = c.total * c.out_blocks * target.vectors * depth / target.floats.ports
         spare = layer.of_cycles(multiply * (c.tile_units * c.tiles / c.total - 1))
-        products = layer.of_cycles(c.tile_units * groups * depth * step) - layer.of_cycles(multiply) - spare
+        products = layer.of_cycles(c.tile_units * panels * depth * step) - layer.of_cycles(multiply) - spare
         return [
             *_transforms(layer, c),
             Cause(f"{c.tile_units * c.tiles - c.total} tiles that fill up the last unit", spare),
-            Cause(f"register tiles of {c.tile.columns} x {c.tile.groups} blocks", products),
+            Cause(f"register tiles of {c.tile.columns} x {c.tile.blocks} blocks", products),
         ]
 
 
@@ -96,7 +96,7 @@ def _transforms(layer: Measured, c: WinogradConfig) -> list[Cause]:
     if c.shared:
         data = sum(layer.seconds[:-1])
     else:
-        data = layer.of_cycles(tiles * c.in_blocks * c.chunks * input_cycles(c.edge))
+        data = layer.of_cycles(tiles * c.in_blocks * c.sections * input_cycles(c.edge))
     return [
         Cause(f"transforming the input{' (a step of its own)' if c.shared else ''}", data),
         Cause("transforming the output", output),
@@ -107,8 +107,8 @@ def _selection(site: CpuSite, config: WinogradConfig, why: str) -> Selection:
     node, target = site.node, site.target
     kind = f"{config.m}x{config.m}" if config.taps == 3 else f"{config.m}x{config.m}_{config.taps}x{config.taps}"
     stem = f"winograd_f32_{kind}_nchw{config.block}c"
-    shape = f"{config.tile.columns}x{config.tile.groups * config.block}_{target.isa}"
-    units = config.tile_units * config.chunks
+    shape = f"{config.tile.columns}x{config.tile.blocks * config.block}_{target.isa}"
+    units = config.tile_units * config.sections
     kernel = Kernel("winograd", f"{stem}_{shape}", config, units, config.scratch_floats)
     weight = site.constant("weight")
     assert weight is not None
@@ -119,7 +119,7 @@ def _selection(site: CpuSite, config: WinogradConfig, why: str) -> Selection:
     if not config.shared:
         return Selection((Call(node.name, kernel, (*image, *rest), site.result),), tuple(packed), why)
     # The transform does not depend on the epilogue or on how the products are cut: one kernel for all that agree.
-    plain = replace(config, epilogue=(), bias=False, chunks=1, tile=Tile(1, 1, 1), out_blocks=1)
+    plain = replace(config, epilogue=(), bias=False, sections=1, tile=Tile(1, 1, 1), out_blocks=1)
     transform = Kernel(
         "winograd_input",
         f"{stem}_input_{target.isa}",

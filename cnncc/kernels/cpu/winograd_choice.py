@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from functools import cache
+from itertools import product
 
 from cnncc.kernels.cpu.algorithm import Candidate
 from cnncc.kernels.cpu.conv_choice import STEP_CYCLES, overlapped
@@ -23,8 +24,8 @@ SHARPNESS = 4.0
 6 x 4; with AVX2, 2 tiles x 2 blocks (no more accumulators than latency needs) took 1.1 to 1.25 times as long as 6 x 1.
 Their longest parts alone are the same."""
 
-CHUNKS = (1, 2, 3, 4, 6, 8, 12, 16, 24, 32)
-"""Into how many pieces the output blocks may be cut."""
+SECTIONS = (1, 2, 3, 4, 6, 8, 12, 16, 24, 32)
+"""Into how many sections the output blocks may be cut."""
 
 READ_AGAIN = 0.4
 """Part of reading the transformed input for another group of output blocks that multiplications do not hide."""
@@ -48,22 +49,22 @@ processors have not been fitted."""
 
 @dataclass(frozen=True)
 class WinogradChoice:
-    """F(m x m): Winograd tiles of a unit, pieces of the output blocks, output blocks of a register tile, and whether
-    the input is transformed once for all pieces."""
+    """F(m x m): Winograd tiles of a unit, sections of the output blocks, output blocks of a register tile, and whether
+    the input is transformed once for all sections."""
 
     m: int
     tiles: int
-    chunks: int
-    groups: int
+    sections: int
+    blocks: int
     shared: bool
     algorithm: str = "winograd"
 
 
 def configure(site: CpuSite, choice: WinogradChoice) -> WinogradConfig:
     """The convolution cut as chosen."""
-    tile = _register_tile(choice.tiles, choice.groups, site.target)
+    tile = _register_tile(choice.tiles, choice.blocks, site.target)
     c, base = choice, _base(site)
-    return replace(base, m=c.m, tiles=c.tiles, chunks=c.chunks, tile=tile, shared=c.shared)
+    return replace(base, m=c.m, tiles=c.tiles, sections=c.sections, tile=tile, shared=c.shared)
 
 
 def winograd_candidates(site: CpuSite, name: str = "winograd", wide: bool = False) -> list[Candidate[WinogradChoice]]:
@@ -72,7 +73,7 @@ def winograd_candidates(site: CpuSite, name: str = "winograd", wide: bool = Fals
     kept = costs if wide or not costs else _fewest_weights(costs)
     return [
         Candidate(
-            WinogradChoice(c.m, c.tiles, c.chunks, c.tile.groups, c.shared, name),
+            WinogradChoice(c.m, c.tiles, c.sections, c.tile.blocks, c.shared, name),
             cycles,
             c.workspace_floats,
             c.scratch_floats,
@@ -112,17 +113,17 @@ def _base(site: CpuSite) -> WinogradConfig:
         in_blocks=blocks(source.shape[1], target.block), in_size=(source.shape[2], source.shape[3]),
         out_blocks=blocks(node.attrs["out"], target.block), out_size=node.type.chw[1:], pad=(pad[0], pad[1]),
         micro=micro_of(target), bias=node.attrs["bias"], epilogue=node.attrs["epilogue"], tiles=1,
-        chunks=1, tile=Tile(1, 1, 1), shared=False,
+        sections=1, tile=Tile(1, 1, 1), shared=False,
     )  # fmt: skip
 
 
 def candidates(base: WinogradConfig, target: Target, max_error: float) -> Iterator[WinogradConfig]:
-    """Every output tile the error bound allows, with every sensible number of tiles and chunks per unit."""
+    """Every output tile the error bound allows, with every sensible number of tiles and sections per unit."""
     smaller = min(base.out_size)
     for m in (m for m in allowed_sizes(max_error, base.taps) if m < smaller + m // 2):
-        for tiles, groups, chunks in _cuts(replace(base, m=m), target):
-            tile = _register_tile(tiles, groups, target)
-            config = replace(base, m=m, tiles=tiles, chunks=chunks, tile=tile)
+        for tiles, tile_blocks, sections in _cuts(replace(base, m=m), target):
+            tile = _register_tile(tiles, tile_blocks, target)
+            config = replace(base, m=m, tiles=tiles, sections=sections, tile=tile)
             for shared in (False, True):
                 made = replace(config, shared=shared)
                 if 4 * made.scratch_floats <= target.l2_bytes:
@@ -130,12 +131,11 @@ def candidates(base: WinogradConfig, target: Target, max_error: float) -> Iterat
 
 
 def _cuts(config: WinogradConfig, target: Target) -> Iterator[tuple[int, int, int]]:
-    """Tiles of a unit, output blocks of a register tile, chunks of the output blocks."""
-    for tiles in _tile_counts(config.total):
-        for groups in (g for g in (1, 2, 4) if fits_registers(Tile(1, 1, g), target) and config.out_blocks % g == 0):
-            parts = config.out_blocks // groups
-            for chunks in (c for c in CHUNKS if parts % c == 0):
-                yield tiles, groups, chunks
+    """Tiles of a unit, output blocks of a register tile, sections of the output blocks."""
+    fitting = [b for b in (1, 2, 4) if fits_registers(Tile(1, 1, b), target) and config.out_blocks % b == 0]
+    for tiles, tile_blocks in product(_tile_counts(config.total), fitting):
+        for sections in (s for s in SECTIONS if config.out_blocks // tile_blocks % s == 0):
+            yield tiles, tile_blocks, sections
 
 
 def _tile_counts(total: int) -> list[int]:
@@ -144,10 +144,10 @@ def _tile_counts(total: int) -> list[int]:
     return [c for c in even if c >= 6 or c == total]
 
 
-def _register_tile(tiles: int, groups: int, target: Target) -> Tile:
-    """As many tiles as the registers hold beside `groups` output blocks."""
-    fitting = [c for c in range(1, 29) if c <= tiles and fits_registers(Tile(1, c, groups), target)]
-    return Tile(1, even_tiles(tiles, max(fitting, default=1))[0][1], groups)
+def _register_tile(tiles: int, tile_blocks: int, target: Target) -> Tile:
+    """As many tiles as the registers hold beside `tile_blocks` output blocks."""
+    fitting = [c for c in range(1, 29) if c <= tiles and fits_registers(Tile(1, c, tile_blocks), target)]
+    return Tile(1, even_tiles(tiles, max(fitting, default=1))[0][1], tile_blocks)
 
 
 def _cycles(config: WinogradConfig, target: Target, rate: float) -> float:
@@ -157,7 +157,7 @@ def _cycles(config: WinogradConfig, target: Target, rate: float) -> float:
     again = WEIGHTS_AGAIN * (config.tile_units - 1) * 4 * config.weight_floats / target.l3_bytes_per_cycle
     busy = _product_cycles(config, target)
     work = overlapped(busy, reading) + again + _transform_cycles(config, target)
-    units, cores = config.tile_units * config.chunks, target.cores
+    units, cores = config.tile_units * config.sections, target.cores
     idle = -(-units // cores) * cores / units
     return work * idle * (1 + FEW_UNITS / units)
 
@@ -165,24 +165,24 @@ def _cycles(config: WinogradConfig, target: Target, rate: float) -> float:
 def _product_cycles(config: WinogradConfig, target: Target) -> float:
     """Of the matrix products, and of reading the transformed input for each group of output blocks."""
     channels = config.in_blocks * config.block
-    panel = channels * config.tile.groups * config.block * 4
+    panel = channels * config.tile.blocks * config.block * 4
     step = 0.0
     for _, size, count in even_tiles(config.tiles, config.tile.columns):
-        step += count * step_cycles(Tile(1, size, config.tile.groups), target, panel, sharpness=SHARPNESS)
-    groups = config.out_blocks // config.tile.groups
-    products = config.tile_units * groups * config.points * channels * step
+        step += count * step_cycles(Tile(1, size, config.tile.blocks), target, panel, sharpness=SHARPNESS)
+    panels = config.out_blocks // config.tile.blocks
+    products = config.tile_units * panels * config.points * channels * step
     unit_bytes = 4 * config.points * config.in_blocks * config.tiles * config.block
     bandwidth = cache_bandwidth(unit_bytes, target)
-    return products + READ_AGAIN * config.tile_units * (groups - 1) * unit_bytes / bandwidth
+    return products + READ_AGAIN * config.tile_units * (panels - 1) * unit_bytes / bandwidth
 
 
 def _transform_cycles(config: WinogradConfig, target: Target) -> float:
-    """Of the input, which each chunk transforms again unless they share it, and of the output."""
+    """Of the input, which each section transforms again unless they share it, and of the output."""
     padded = config.tile_units * config.tiles * target.vectors
     each = padded * config.in_blocks * input_cycles(config.edge)
     output = padded * config.out_blocks * output_cycles(config.m, config.edge)
     if not config.shared:
-        return each * config.chunks + output
+        return each * config.sections + output
     moved = 4 * config.data_floats
     return each + output + STEP_CYCLES * target.cores + SHARING * moved / target.l3_bytes_per_cycle
 

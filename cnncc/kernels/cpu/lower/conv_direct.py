@@ -27,15 +27,15 @@ UNROLLED_CHANNELS = 4
 
 
 def lower(config: ConvConfig, symbol: str) -> PrimFunc:
-    """The kernel for one configuration; a unit is one chunk of output blocks on one piece of rows."""
+    """The kernel for one configuration; a unit is one section of output blocks on one piece of rows."""
     return _Conv(config).build(symbol)
 
 
 @dataclass(frozen=True, eq=False)
 class _Unit:
-    """Where a unit works: its chunk of output blocks, the first input block of its group, its first output row."""
+    """Where a unit works: its section of output blocks, the first input block of its group, its first output row."""
 
-    chunk: Expr
+    section: Expr
     first_in: Expr
     row: Expr
 
@@ -107,9 +107,9 @@ class _Conv:
     def build(self, symbol: str) -> PrimFunc:
         k, c = self.k, self.c
         with k.units() as u:
-            chunk = k.let(u // c.row_units)
+            section = k.let(u // c.row_units)
             row = k.let((u % c.row_units) * c.rows)
-            unit = _Unit(chunk, k.let(chunk // c.chunks * c.group_in_blocks), row)
+            unit = _Unit(section, k.let(section // c.sections * c.group_in_blocks), row)
             self.gather(unit)
             last = c.grid[0] % c.rows
             if last == 0:
@@ -131,12 +131,12 @@ class _Conv:
         gather_rows(k, self.image, self.window, window, Corner(unit.first_in, top))
 
     def rows(self, unit: _Unit, count: int) -> None:
-        """All output blocks of the chunk on `count` rows: blocks outermost, so that their weights stay in cache."""
+        """All output blocks of the section on `count` rows: blocks outermost, so that their weights stay in cache."""
         k, c = self.k, self.c
-        per_chunk = c.group_out_blocks // c.chunks
-        for start, size, runs in c.chunk_runs:
+        per_section = c.group_out_blocks // c.sections
+        for start, size, runs in c.section_runs:
             with k.loop(runs) as g:
-                block = k.let(unit.chunk * per_chunk + start + g * size)
+                block = k.let(unit.section * per_section + start + g * size)
                 row_tiles, column_tiles = even_tiles(count, c.tile.rows), even_tiles(c.grid[1], c.tile.columns)
                 across = sum(n for *_, n in column_tiles)
                 down = sum(n for *_, n in row_tiles)

@@ -50,15 +50,15 @@ class _Winograd(Transform):
     def build(self, symbol: str) -> PrimFunc:
         k, c = self.k, self.c
         with k.units() as unit:
-            chunk, first = k.let(unit // c.tile_units), k.let(unit % c.tile_units * c.tiles)
+            section, first = k.let(unit // c.tile_units), k.let(unit % c.tile_units * c.tiles)
             if not c.shared:
                 with k.loop(c.in_blocks) as plane, k.loop(c.tiles) as i:
                     self.transform_tile(self.source, self.data, plane, k.let(first + i), i)
             coming = k.let((unit + 1) % c.tile_units * c.tiles)  # a thread takes units in order, mostly
-            per_chunk, done = c.out_blocks // c.chunks, 0
-            for start, size, count in c.chunk_runs:
+            per_section, done = c.out_blocks // c.sections, 0
+            for start, size, count in c.section_runs:
                 with k.loop(count) as group:
-                    block = k.let(chunk * per_chunk + start + group * size)
+                    block = k.let(section * per_section + start + group * size)
                     self.products(block, size, first, self.ahead(block, size, first, coming, k.let(done + group)))
                     self.outputs(block, size, first)
                 done += count
@@ -71,7 +71,7 @@ class _Winograd(Transform):
         result = Region(self.result, c.out_size, block, size, first, 0, write=True)
         if c.shared:
             return [result]
-        groups, below = sum(count for *_, count in c.chunk_runs), c.taps - 1 - c.pad[0]
+        groups, below = sum(count for *_, count in c.section_runs), c.taps - 1 - c.pad[0]
         return [result, Region(self.source, c.in_size, 0, c.in_blocks, coming, below, False, group, groups)]
 
     def products(self, block: Expr, size: int, first: Expr, regions: list[Region]) -> None:
