@@ -13,6 +13,7 @@ from cnncc.base import extras
 from cnncc.base.errors import CnnccError
 from cnncc.contrib import dask, ray, spark
 from cnncc.contrib.predictor import ship
+from cnncc.options import Options
 from cnncc.weights.files import bind
 from tests.contrib.cluster import TWO, Job, make_job
 
@@ -86,7 +87,7 @@ def test_wrong_modules_are_refused_where_they_are_shipped(job, tmp_path):
 def test_another_file_on_a_worker_is_noticed(tmp_path):
     job = make_job(tmp_path)
     predictor = ship(job.module)
-    build(bind(lang.parse(TWO)), threads=1).write_shared(job.module)
+    build(bind(lang.parse(TWO)), Options(threads=1)).write_shared(job.module)
     with pytest.raises(CnnccError, match="is not the module that was pickled"):
         predictor(job.arrays)
 
