@@ -6,6 +6,9 @@ BIN := $(VENV)/bin
 SOURCES := cnncc tests examples tools
 SOURCES := $(wildcard $(SOURCES))
 
+# Two at a time, each file in one process: some tests use several threads, and some ask how long a thing took.
+PARALLEL := -n 2 --dist loadfile
+
 .DEFAULT_GOAL := help
 .PHONY: help demo demo-photos examples web cross-tools test test-all test-cuda test-cluster lint type fmt bench docs api wheel venv clean
 
@@ -32,10 +35,10 @@ demo-photos: $(VENV)/.dev ## EfficientNet-Lite0 names what is on two photos (fet
 	@$(BIN)/python examples/demo_photos.py
 
 test: $(VENV)/.dev ## tests, without the slow ones
-	$(BIN)/python -m pytest -m 'not slow'
+	$(BIN)/python -m pytest $(PARALLEL) -m 'not slow'
 
 test-all: $(VENV)/.dev ## every test, with new random examples
-	HYPOTHESIS_PROFILE=new $(BIN)/python -m pytest
+	HYPOTHESIS_PROFILE=new $(BIN)/python -m pytest $(PARALLEL)
 
 test-cluster: $(VENV)-cluster/.done ## Ray, Dask, Spark and Beam on this machine; an environment of 2 GB
 	$(VENV)-cluster/bin/python -m pytest -q --show-capture=no tests/contrib
