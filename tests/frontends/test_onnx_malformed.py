@@ -307,6 +307,13 @@ HUGE = {
     "a dilated average": model(
         node("AveragePool", "x", "y", kernel_shape=[2, 2], dilations=[2, 2], pads=[1, 10**7, 1, 1]), opset=19
     ),
+    "a dilated average of a wide image": model(
+        node(
+            "AveragePool", "x", "y", kernel_shape=[2, 2], dilations=[2, 2], count_include_pad=1, pads=[10**7, 1, 1, 1]
+        ),
+        shape=(1, 4, 6, 80),
+        opset=19,
+    ),
     "Tile": model(node("Tile", "x r", "y"), r=np.array([1, 1, 1, 10**8])),
     "Expand": model(node("Expand", "x s", "y"), s=np.array([10**8, 3, 8, 8])),
     "Resize by scales": model(node("Resize", "x r s", "y"), r=NONE, s=np.float32([1, 1, 1e7, 1e7])),

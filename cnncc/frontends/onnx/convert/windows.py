@@ -239,6 +239,7 @@ def dilated_average(site: Site, node: str, attrs: dict[str, Any]) -> str:
     site.b.reserve(channels * math.prod(settings["kernel"]))
     weight = np.ones((channels, 1, *settings["kernel"]), np.float32)
     total = site.add("conv", node, weights=[weight], groups=channels, out=channels, bias=False, **settings)
+    site.b.room_for(math.prod(site.b.shape(total)[1:]))
     sides = zip(axes(site.b.shape(node), site.b.nodes[total].attrs), site.b.shape(total)[2:], strict=True)
     count = np.multiply.outer(*(seen(axis, places, counts_pads) for axis, places in sides))
     if not count.all():
