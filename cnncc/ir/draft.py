@@ -14,8 +14,11 @@ class Draft:
     A node stays at the place of the one it replaces; nodes of new names come last.
     """
 
-    def __init__(self, g: Graph) -> None:
+    def __init__(self, g: Graph, close: float = 0.0) -> None:
         self._source = g
+        self.close = close
+        """Relative difference up to which a number may be taken for that of a definition, such as 1/6 in hard_swish.
+        With 0 both must be one float32. Files of others have such numbers with few digits."""
         self.constants = dict(g.constants)
         """By name, those that no node reads any more too."""
         self._nodes: dict[str, Node] = {}

@@ -58,15 +58,15 @@ def rule(*ops: str) -> Callable[[Act], Rule]:
     return lambda act: Rule(act, frozenset(ops))
 
 
-def rewrite(g: Graph, rules: Sequence[Rule]) -> Graph:
-    """The graph after all rules, applied until none fires; `g` itself if none ever did.
+def rewrite(g: Graph, rules: Sequence[Rule], close: float = 0.0) -> Graph:
+    """The graph after all rules, applied until none fires; `g` itself if none ever did. `close` is `Draft.close`.
 
     Nodes are visited in topological order, and the first rule that fires at a node wins. After a change its nodes and
     their readers are visited again; when no visit is left and something has changed, all nodes are. The time is that
     of a few visits of each node. What no output needs any more goes away; names of values, spans and constants stay.
     Raises VerifyError if the rules never come to an end.
     """
-    draft = Draft(g)
+    draft = Draft(g, close)
     left = MOST_CHANGES * (len(g.nodes) + 1)
     of = _by_op(rules)
     total = 0

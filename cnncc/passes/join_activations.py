@@ -13,8 +13,6 @@ from cnncc.ir.graph import Graph, Node
 from cnncc.ir.rewrite import Change, arms, remade, rewrite, rule
 from cnncc.passes.drop_identities import RULES as IDENTITIES
 
-CLOSE = 1e-5
-"""Relative difference up to which a number is the one of a definition."""
 HALF = {"scale": 0.5, "shift": 0.0}
 NOTHING = {"scale": 1.0, "shift": 0.0}
 PLUS_3 = {"scale": 1.0, "shift": 3.0}
@@ -65,7 +63,7 @@ def hard_swish(g: Draft, node: Node) -> Change | None:
     """
     for x, other in arms(node):
         gate = g.private(other, "hard_sigmoid")
-        if gate and gate.inputs == (x,) and _near(gate.attrs["alpha"], 1 / 6) and _near(gate.attrs["beta"], 0.5):
+        if gate and gate.inputs == (x,) and _near(g, gate.attrs["alpha"], 1 / 6) and _near(g, gate.attrs["beta"], 0.5):
             return Change((remade(node, gate, op="hard_swish", attrs={}),))
     return None
 
@@ -101,7 +99,7 @@ def _is_erf_gate(g: Draft, gate: str, x: str) -> bool:
     chain = g.chain(gate, "affine", "erf", "affine")
     if not chain or chain[0].attrs != PLUS_1 or chain[-1].inputs != (x,):
         return False
-    return _scales(chain[-1].attrs, 0.5**0.5)
+    return _scales(g, chain[-1].attrs, 0.5**0.5)
 
 
 @rule("affine")
@@ -110,7 +108,7 @@ def hard_sigmoid(g: Draft, node: Node) -> Change | None:
 
     Must not fire for other numbers, or when a value in between has other users or is a graph output.
     """
-    chain = g.chain(node.inputs[0], "relu6", "affine") if _scales(node.attrs, 1 / 6) else ()
+    chain = g.chain(node.inputs[0], "relu6", "affine") if _scales(g, node.attrs, 1 / 6) else ()
     if not chain or chain[-1].attrs != PLUS_3:
         return None
     return Change((remade(node, chain[-1], op="hard_sigmoid", attrs={"alpha": 1 / 6, "beta": 0.5}),))
@@ -122,7 +120,7 @@ def hard_swish_over_6(g: Draft, node: Node) -> Change | None:
 
     Must not fire for other numbers, or when a value in between has other users or is a graph output.
     """
-    product = g.private(node.inputs[0], "mul") if _scales(node.attrs, 1 / 6) else None
+    product = g.private(node.inputs[0], "mul") if _scales(g, node.attrs, 1 / 6) else None
     for x, gate in arms(product):
         chain = g.chain(gate, "relu6", "affine")
         if chain and chain[-1].inputs == (x,) and chain[-1].attrs == PLUS_3:
@@ -159,13 +157,14 @@ RULES = (
 )
 
 
-def _near(a: float, b: float) -> bool:
-    return abs(a - b) <= CLOSE * abs(b)
+def _near(g: Draft, a: float, b: float) -> bool:
+    """Whether a number is that of a definition."""
+    return np.float32(a) == np.float32(b) or abs(a - b) <= g.close * abs(b)
 
 
-def _scales(attrs: Mapping[str, Any], factor: float) -> bool:
-    """Whether an affine only scales, about by that factor."""
-    return not attrs["shift"] and _near(attrs["scale"], factor)
+def _scales(g: Draft, attrs: Mapping[str, Any], factor: float) -> bool:
+    """Whether an affine only scales, by that factor."""
+    return not attrs["shift"] and _near(g, attrs["scale"], factor)
 
 
 def _is_safe(number: float) -> bool:

@@ -137,3 +137,12 @@ def test_refused(case: str) -> None:
 def test_empty_parts_are_known() -> None:
     nodes = [node("Split", "x n", "a b", axis=1), node("Concat", "a b", "y", axis=1)]
     assert ops(agrees(model(nodes, {"x": IMAGE}, ["y"], {"n": whole(3, 0)})))["concat"] == 0
+
+
+@pytest.mark.parametrize("sixth", [1 / 6, float(np.float32(1 / 6)), 0.166667])
+def test_a_definition_with_few_digits_is_the_op(sixth: float) -> None:
+    """Exporters write 1/6 with six digits, too. A network text has to give the number itself (tests/passes)."""
+    tensors = {"three": np.float32(3), "low": np.float32(0), "high": np.float32(6), "sixth": np.float32(sixth)}
+    nodes = [node("Add", "x three", "a"), node("Clip", "a low high", "b"), node("Mul", "b sixth", "c")]
+    nodes.append(node("Mul", "x c", "y"))
+    assert ops(agrees(model(nodes, {"x": IMAGE}, ["y"], tensors))) == {"hard_swish": 1}

@@ -268,6 +268,7 @@ CASES: Mapping[str, Case] = {
         hard().graph("m"),
         {
             "another alpha": hard(alpha=0.2).graph("m"),
+            "a number that is near": hard(alpha=0.1666667).graph("m"),
             "another beta": hard(beta=0.4).graph("m"),
             "two users": hard()("t", "tanh", "g").graph("m", "t"),
             "an output": hard().graph("m", "g"),
@@ -286,6 +287,7 @@ CASES: Mapping[str, Case] = {
         {
             "another factor": gelu(half=0.25).graph("m"),
             "another root": gelu(root=0.7).graph("m"),
+            "a number that is near": gelu(root=0.707107).graph("m"),
             "another summand": gelu(one=2.0).graph("m"),
             "two users": gelu()("r", "relu", "h").graph("m", "r"),
             "an output": gelu().graph("m", "e"),
@@ -296,6 +298,7 @@ CASES: Mapping[str, Case] = {
         {
             "another factor": gelu(half=0.25).graph("y"),
             "another root": gelu(root=0.7).graph("y"),
+            "a number that is near": gelu(root=0.707107).graph("y"),
             "two users": gelu()("r", "relu", "n").graph("y", "r"),
             "an output": gelu().graph("y", "d"),
         },
@@ -304,6 +307,7 @@ CASES: Mapping[str, Case] = {
         sixth().graph("z"),
         {
             "another factor": sixth(scale=0.2).graph("z"),
+            "a number that is near": sixth(scale=0.1666667).graph("z"),
             "another summand": sixth(up=2.0).graph("z"),
             "a shift": sixth(down=1.0).graph("z"),
             "two users": sixth().graph("z", "m"),
@@ -314,6 +318,7 @@ CASES: Mapping[str, Case] = {
         sixth().graph("y"),
         {
             "another factor": sixth(scale=0.2).graph("y"),
+            "a number that is near": sixth(scale=0.1666667).graph("y"),
             "another summand": sixth(up=2.0).graph("y"),
             "a shift": sixth(down=1.0).graph("y"),
             "two users": sixth().graph("y", "z"),

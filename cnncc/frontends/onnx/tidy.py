@@ -17,11 +17,15 @@ RULES = (*rules.RULES["fold_scales"], *rules.RULES["join_activations"], fc_of_re
 """Together, so that one makes room for another. `cnncc compile` runs them again, as passes, for every network."""
 
 
+CLOSE = 1e-5
+"""How near a number of an ONNX model must be to that of a definition: some exporters write six digits."""
+
+
 def tidy(graph: Graph) -> Graph:
     """The graph after all rules. Outputs may have other names after it: what a model calls them is in its ports."""
     for node in graph.inputs:
         graph = normalized(graph, node)
-    return without_copies(rewrite(graph, RULES))
+    return without_copies(rewrite(graph, RULES, CLOSE))
 
 
 def normalized(graph: Graph, node: Node) -> Graph:
