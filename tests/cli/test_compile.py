@@ -134,7 +134,8 @@ def test_unknown_kinds_are_told(cnncc, net):
         (
             "cuda-sm_90",
             ("--weights-external",),
-            "--weights-external: target cuda-sm_90 keeps the weights in the module\n  hint: leave --weights-external out\n",
+            "--weights-external: target cuda-sm_90 keeps the weights in the module\n"
+            "  hint: leave --weights-external out\n",
         ),
     ],
 )
