@@ -67,11 +67,11 @@ def compile(  # noqa: PLR0913 - keywords are what people want here
     """
     extras.require(extras.COMPILER)
     from cnncc.frontends import sources
+    from cnncc.module.backends import for_this_machine
 
-    options = Options(
-        split_targets(target), batch, threads, max_error, dtype=dtype, weights_dtype=weights_dtype, tune=tune
+    options = for_this_machine(
+        Options(split_targets(target), batch, threads, max_error, dtype=dtype, weights_dtype=weights_dtype, tune=tune)
     )
-    machines.check_one_runs_here([machines.load(name) for name in options.targets])
     network = sources.read_source(source, weights, seed or 0)
     if network.weights is None and seed is None and network.graph.constants:
         name = network.graph.name

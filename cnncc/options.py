@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import hashlib
 import math
-import operator
 from collections.abc import Sequence
 from dataclasses import dataclass
+from numbers import Integral, Real
 from typing import Any
 
 from cnncc.base.errors import CnnccError, nearest
@@ -19,21 +19,37 @@ WEIGHTS_DTYPES = ("float32", "float16", "bfloat16")
 """Of stored weights, see `cnncc.weights.half`; the first one rounds nothing."""
 
 
-def _check_count(name: str, value: Any) -> None:
-    try:
-        count = operator.index(value)
-    except TypeError:
-        raise CnnccError(f"{name} must be a whole number, got {value!r}") from None
+def _count(name: str, value: Any) -> int:
+    """The whole number of at least 1 that a value is; CnnccError for others, True among them."""
+    if isinstance(value, bool) or not isinstance(value, Integral):
+        raise CnnccError(f"{name} must be a whole number, got {value!r}")
+    count = int(value)
     if count < 1:
         raise CnnccError(f"{name} must be at least 1, got {count}")
+    return count
 
 
 def _number(value: Any) -> float:
-    """The number that a value is, NaN for others."""
+    """The number that a value is; NaN for others, texts and True among them."""
+    if isinstance(value, bool) or not isinstance(value, Real):
+        return math.nan
     try:
         return float(value)
-    except (TypeError, ValueError):
-        return math.nan
+    except OverflowError:
+        return math.inf
+
+
+def _names(targets: Any) -> tuple[str, ...]:
+    """Names of targets; CnnccError for anything that is no sequence of texts."""
+    if isinstance(targets, str | bytes) or not isinstance(targets, Sequence):
+        hint = f"({targets!r},)" if isinstance(targets, str) else ""
+        raise CnnccError(f"targets must be a tuple of names, got {targets!r}", hint=hint)
+    for name in targets:
+        if not isinstance(name, str):
+            raise CnnccError(f"the name of a target must be a text, got {name!r}")
+    if not targets:
+        raise CnnccError("no target is named")
+    return tuple(targets)
 
 
 @dataclass(frozen=True)
@@ -61,25 +77,28 @@ class Options:
     """Whether a run notes in its arena when each step ended, for `cnncc profile`."""
 
     def __post_init__(self) -> None:
-        given: object = self.targets  # whatever its type says
-        if isinstance(given, str):
-            raise CnnccError(f"targets must be a tuple of names, got {self.targets!r}", hint=f"({self.targets!r},)")
-        if not self.targets:
-            raise CnnccError("no target is named")
-        _check_count("batch", self.batch)
+        self._set("targets", _names(self.targets))
+        self._set("batch", _count("batch", self.batch))
         if self.threads is not None:
-            _check_count("threads", self.threads)
+            self._set("threads", _count("threads", self.threads))
             if self.threads > MOST_THREADS:
                 raise CnnccError(f"threads must be at most {MOST_THREADS}, got {self.threads}")
         if not 0 <= _number(self.max_error) < math.inf:
-            raise CnnccError(f"max_error must be a number of at least 0, got {self.max_error}")
+            raise CnnccError(f"max_error must be a number of at least 0, got {self.max_error!r}")
+        self._set("max_error", _number(self.max_error))
         if self.dtype not in DTYPES:
             raise CnnccError(f"unknown dtype {self.dtype!r}", hint=nearest(str(self.dtype), DTYPES))
         if self.weights_dtype not in WEIGHTS_DTYPES:
             hint = nearest(str(self.weights_dtype), WEIGHTS_DTYPES)
             raise CnnccError(f"unknown type of weights {self.weights_dtype!r}", hint=hint)
-        if self.tune is not None and not 0 < _number(self.tune) < math.inf:
-            raise CnnccError(f"tuning needs a number of seconds above 0, got {self.tune}")
+        if self.tune is not None:
+            if not 0 < _number(self.tune) < math.inf:
+                raise CnnccError(f"tuning needs a number of seconds above 0, got {self.tune!r}")
+            self._set("tune", _number(self.tune))
+
+    def _set(self, name: str, value: Any) -> None:
+        """A number of NumPy becomes a plain one, a list a tuple: equal options are equal, and have one key."""
+        object.__setattr__(self, name, value)
 
     @property
     def tuned(self) -> bool:
@@ -96,5 +115,5 @@ DEFAULT = Options()
 
 
 def split_targets(targets: str | Sequence[str]) -> tuple[str, ...]:
-    """Names of targets: a sequence of them, or a text with commas between them."""
-    return tuple(targets.split(",")) if isinstance(targets, str) else tuple(targets)
+    """Names of targets: a sequence of them, or a text with commas between them. CnnccError for anything else."""
+    return _names(targets.split(",") if isinstance(targets, str) else targets)

@@ -76,3 +76,34 @@ def test_kernels_of_an_op_that_a_script_adds_are_not_kept() -> None:
     digests, errors = zip(*(run.splitlines() for run in runs), strict=True)
     assert len(set(digests)) == 2
     assert errors[0].startswith("ops are added before ")
+
+
+IN_MEMORY = """
+import sys
+from pathlib import Path
+sys.path.insert(0, {added!r})
+from cnncc import ops
+import celu
+ops.add(*celu.OPS)
+import cnncc
+from cnncc.module.cpu import objects
+from cnncc.tune import network
+net = "net added\\ninput 3x6x7\\nconv 3x3 9\\ncelu 0.5\\n"
+cnncc.compile(net, threads=1, seed=0, tune=0.2)
+def once_more(*_):
+    sys.exit("made twice in one process")
+objects.compile_kernel = network.search_layer = once_more
+cnncc.compile(net, threads=1, seed=0, tune=0.2)
+folder = Path({cache!r})
+print(*(path.relative_to(folder) for path in folder.rglob("*") if path.is_file()))
+"""
+
+
+def test_with_added_ops_the_cache_folder_does_not_grow(tmp_path: Path) -> None:
+    """Nobody could read what such a process leaves there. The grammar's tables depend on no op."""
+    cache = tmp_path / "cache"
+    script = IN_MEMORY.format(added=str(ADDED), cache=str(cache))
+    env = {**os.environ, "CNNCC_CACHE": str(cache)}
+    command = [sys.executable, "-c", script]
+    done = subprocess.run(command, capture_output=True, text=True, check=False, cwd=ROOT, env=env)
+    assert (done.stderr, done.stdout.split()) == ("", ["grammar.json"])

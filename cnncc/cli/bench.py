@@ -58,6 +58,7 @@ def duration(text: str) -> float:
 
 
 def _run(args: argparse.Namespace) -> int:
+    command.check_one_target(args)
     if args.kernels or args.layers:
         return bench_kernels.run(args)
     args.rounds, args.seconds = args.rounds or ROUNDS, args.seconds or SECONDS

@@ -282,6 +282,14 @@ def options(args: argparse.Namespace) -> Options:
     return Options(split_targets(args.target), **given)
 
 
+def check_one_target(args: argparse.Namespace) -> None:
+    """CnnccError where several targets are named, for commands that look at one machine."""
+    from cnncc.base.errors import CnnccError
+
+    if len(split_targets(args.target)) > 1:
+        raise CnnccError(f"this command takes one target, got {args.target}")
+
+
 def write_page(file: str, text: str) -> None:
     """A page or picture, whole or not at all; CnnccError if it cannot be written."""
     from cnncc.base.errors import CnnccError

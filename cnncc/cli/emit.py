@@ -40,9 +40,13 @@ def check(args: argparse.Namespace) -> None:
     kinds = backend_of(machines.load(names[0])).kinds
     for kind in args.emit:
         if kind not in kinds:
-            raise CnnccError(f"--emit {kind}: target {args.target} has none", hint=f"known: {', '.join(kinds)}")
+            known = ", ".join(kind for kind in kinds if kind in KINDS)
+            raise CnnccError(f"--emit {kind}: target {args.target} has none", hint=f"known: {known}")
         if kind in LISTINGS and len(names) > 1:
             raise CnnccError(f"--emit {kind} takes one target, got {args.target}")
+    if args.weights_external and "weights" not in kinds:
+        hint = "leave --weights-external out"
+        raise CnnccError(f"--weights-external: target {args.target} keeps the weights in the module", hint=hint)
 
 
 def files(args: argparse.Namespace, name: Path) -> dict[str, Path]:

@@ -34,6 +34,7 @@ def _run(args: argparse.Namespace) -> int:
     from cnncc import api
     from cnncc.report import memory
 
+    command.check_one_target(args)
     written = {f"the {kind} file": Path(file) for kind in ("svg", "html") if (file := getattr(args, kind))}
     command.check_outputs(args, written)
     program = api.program(command.read_net(args.net), command.options(args))

@@ -46,6 +46,7 @@ def _run(args: argparse.Namespace) -> int:
         _whole(args)
         return command.EXIT_OK
     command.fill_defaults(args)
+    command.check_one_target(args)
     if _is_predicted(args):
         predicted.run(args)
         return command.EXIT_OK

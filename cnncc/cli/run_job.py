@@ -98,14 +98,14 @@ def _nobody_sees_results(args: argparse.Namespace) -> bool:
 
 def _model(args: argparse.Namespace) -> Model:
     """The module to run: loaded, or compiled in this process."""
-    from cnncc import api, machines
+    from cnncc import api
+    from cnncc.module.backends import for_this_machine
     from cnncc.module.listener import Listener
 
     if args.net.endswith(".so"):
         return command.load_module(args)
     command.fill_defaults(args)
-    options = command.options(args)
-    machines.check_one_runs_here([machines.load(name) for name in options.targets])
+    options = for_this_machine(command.options(args))
     network = command.read_source(args)
     graph = network.graph
     command.warn_of_random(graph, command.origin_of(network, args))

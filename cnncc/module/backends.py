@@ -4,9 +4,11 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
+from cnncc import machines
 from cnncc.base.errors import CnnccError
 from cnncc.ir import Graph, Node
 from cnncc.kernels.shared.choices import Choices
@@ -61,6 +63,14 @@ def best_first(machines: Sequence[Machine]) -> Sequence[Machine]:
     if len({machine.format for machine in machines}) > 1:
         raise _cannot_share(machines)
     return backend_of(machines[0]).best_first(machines)
+
+
+def for_this_machine(options: Options) -> Options:
+    """The options for the best target alone that this machine can run: what is not written needs no other. CnnccError
+    if it can run none of them, or if they cannot share a module."""
+    named = [machines.load(name) for name in options.targets]
+    machines.check_one_runs_here(named)
+    return replace(options, targets=(next(machine.name for machine in best_first(named) if not machine.unfit()),))
 
 
 def _cannot_share(machines: Sequence[Machine]) -> CnnccError:

@@ -20,7 +20,8 @@ from cnncc.module import cache as disk
 @cache
 def compiler_digest() -> str:
     """A hash of the sources that kernels are made by, formulas of ops among them, and of the versions of TVM and its
-    FFI. Of ops that a script adds there is no source to be known: their kernels are kept for this process only."""
+    FFI. Of ops that a script adds there is no source to be known: their kernels are kept in memory, for this process
+    only."""
     digest = hashlib.sha256(f"{version('apache-tvm')} {version('apache-tvm-ffi')}".encode())
     package = resources.PACKAGE
     for source in sorted(

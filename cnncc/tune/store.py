@@ -1,4 +1,7 @@
-"""What was measured, on disk: a file for each layer, target and number of threads. Damaged ones are ignored."""
+"""What was measured, on disk: a file for each layer, target and number of threads. Damaged ones are ignored.
+
+While a script has added ops, it is kept in memory, as objects are (`cnncc.module.cache`).
+"""
 
 from __future__ import annotations
 
@@ -8,6 +11,7 @@ from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
+from cnncc import ops
 from cnncc.base.cache_folder import read_private, write_private
 from cnncc.base.errors import CnnccError
 from cnncc.kernels.cpu.algorithms import find
@@ -25,6 +29,9 @@ class Entry:
     budget: float
 
 
+_in_memory: dict[Path, Entry] = {}
+
+
 def path_of(layer: Layer, setting: Setting) -> Path:
     """The file of a layer: one for all that decides what would be measured."""
     t = setting.target
@@ -37,6 +44,8 @@ def path_of(layer: Layer, setting: Setting) -> Path:
 
 def read(path: Path) -> Entry | None:
     """The entry of a file; None where there is none, or it is damaged."""
+    if path in _in_memory:
+        return _in_memory[path]
     try:
         data = json.loads(read_private(path) or b"")
         body, digest = data["body"], data["sha256"]
@@ -47,6 +56,9 @@ def read(path: Path) -> Entry | None:
 
 def write(path: Path, entry: Entry) -> None:
     """Stores an entry whole or not at all. A cache that cannot be written is no error: the next run measures again."""
+    if ops.ADDED:
+        _in_memory[path] = entry
+        return
     body = asdict(entry)
     write_private(path, json.dumps({"sha256": _digest(body), "body": body}, indent=1))
 

@@ -123,6 +123,28 @@ def test_unknown_kinds_are_told(cnncc, net):
     assert "unknown kind 'exe'; known: so, a, o, h, hpp, ll, asm" in result.err
 
 
+@pytest.mark.parametrize(
+    ("target", "option", "message"),
+    [
+        (
+            "x86-64-v2",
+            ("--emit", "cu"),
+            "--emit cu: target x86-64-v2 has none\n  hint: known: so, a, o, h, hpp, ll, asm\n",
+        ),
+        (
+            "cuda-sm_90",
+            ("--weights-external",),
+            "--weights-external: target cuda-sm_90 keeps the weights in the module\n"
+            "  hint: leave --weights-external out\n",
+        ),
+    ],
+)
+def test_files_that_a_target_has_not_are_refused_before_the_work(cnncc, net, monkeypatch, target, option, message):
+    monkeypatch.setattr("cnncc.api.build", lambda *_: pytest.fail("compiled before the refusal"))
+    result = cnncc("compile", net, "--target", target, *option)
+    assert (result.code, result.err) == (2, f"cnncc: {message}")
+
+
 def test_info_tells_flags_and_weights(cnncc, net):
     cnncc("compile", net, "--batch", 2, "--max-error", "1e-4", "--threads", 1, "--weights-external")
     out = " ".join(cnncc("info", "tiny.so").out.split())

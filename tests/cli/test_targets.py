@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import pytest
+
 from cnncc.machines import gpus, targets
 
 
@@ -50,3 +52,11 @@ def test_a_gpu_in_full(cnncc):
 
 
 KNOWN = ", ".join(sorted([*targets.names(), *gpus.names()]))
+
+
+@pytest.mark.parametrize(
+    "command", [("memory", "lenet5"), ("profile", "lenet5"), ("bench", "lenet5"), ("bench", "--kernels")]
+)
+def test_some_commands_take_one_target(cnncc, command):
+    result = cnncc(*command, "--target", "x86-64-v2,x86-64-v3")
+    assert (result.code, result.err) == (2, "cnncc: this command takes one target, got x86-64-v2,x86-64-v3\n")

@@ -11,8 +11,10 @@ from module.c_programs import SETUP, build, compile_and_run, foreign
 
 import cnncc
 from cnncc import machines
+from cnncc.base.errors import CnnccError
 from cnncc.machines import targets
 from cnncc.module.cpu.build import Build
+from cnncc.module.lower import lower
 from cnncc.runtime import cpu
 
 pytestmark = pytest.mark.skipif(platform.machine() != "x86_64", reason="targets of x86-64")
@@ -62,3 +64,36 @@ int main(void) {
 """
     )
     assert compile_and_run(tmp_path, source, "./small.o") == "this processor lacks avx77"
+
+
+@pytest.mark.parametrize("runnable", range(len(LEVELS)))
+def test_in_this_process_only_what_runs_is_built(monkeypatch, runnable):
+    """Nor is another one measured, which would be refused."""
+    if cpu.missing(targets.load(LEVELS[runnable]).requires):
+        pytest.skip(f"this processor is no {LEVELS[runnable]}")
+    load, lowered, tuned = targets.load, [], []
+
+    def known(name: str) -> targets.Target:
+        return foreign(name, "avx99") if LEVELS.index(name) < runnable else load(name)
+
+    def told(graph, machine, *rest):
+        lowered.append(machine.name)
+        return lower(graph, machine, *rest)
+
+    monkeypatch.setattr(machines, "load", known)
+    monkeypatch.setattr("cnncc.module.lower.lower", told)
+    monkeypatch.setattr("cnncc.tune.tune", lambda graph, machine, *_: tuned.append(machine.name) or {})
+    model = cnncc.compile("net one\ninput 3x6x7\nconv 3x3 9 relu\n", target=LEVELS[::-1], threads=1, seed=0, tune=1)
+    assert lowered == tuned == [LEVELS[runnable]]
+    assert model.info["target"]["name"] == LEVELS[runnable]
+
+
+def test_in_this_process_none_that_runs_is_refused(monkeypatch):
+    monkeypatch.setattr(machines, "load", lambda name: foreign(name, "avx99"))
+    with pytest.raises(CnnccError, match="target x86-64-v3: this processor lacks avx99"):
+        cnncc.compile("lenet5", target="x86-64-v2,x86-64-v3", seed=0)
+
+
+def test_in_this_process_too_targets_have_to_fit():
+    with pytest.raises(CnnccError, match="only targets of x86-64 fit into one module"):
+        cnncc.compile("lenet5", target="x86-64-v2,aarch64", seed=0)
