@@ -34,9 +34,9 @@ def _configure(parser: argparse.ArgumentParser) -> None:
     command.add_weight_options(parser)
     command.add_weights_dtype(parser)
     command.add_tune(parser)
-    what = "compile nothing; print the graph after this pass, one of those below"
-    parser.add_argument("--stop-after", metavar="PASS", help=what)
-    parser.add_argument("--dump", metavar="DIR", help="write the graph after every pass into this directory")
+    what = "compile nothing; print the graph after this phase, one of those below"
+    parser.add_argument("--stop-after", metavar="PHASE", help=what)
+    parser.add_argument("--dump", metavar="DIR", help="write the graph after every phase into this directory")
     command.add_json(parser)
 
 
@@ -79,7 +79,7 @@ def _run(args: argparse.Namespace) -> int:
 
 
 class _Dump:
-    """Writes the graph after each pass to a numbered file, if there is a directory for them."""
+    """Writes the graph after each phase to a numbered file, if there is a directory for them."""
 
     def __init__(self, directory: Path | None) -> None:
         self.directory = directory
@@ -219,7 +219,7 @@ def _runs_here(target: str) -> bool:
 def _notes() -> str:
     from cnncc.module import phases
 
-    return f"passes, in order: {', '.join(phases.names())}"
+    return f"phases, in order: {', '.join(phases.names())}"
 
 
 COMMAND = command.Command(
@@ -234,7 +234,7 @@ COMMAND = command.Command(
         cnncc compile lenet5 --target wasm32 -o web/
         cnncc compile model.onnx --name detector
         cnncc compile models/lenet5.net --stop-after fold_batchnorm
-        cnncc compile models/lenet5.net --dump passes/
+        cnncc compile models/lenet5.net --dump phases/
     """,
     configure=_configure,
     run=_run,
