@@ -253,6 +253,29 @@ def test_stop_after_prints_json(cnncc, net):
     assert data["outputs"] == [data["nodes"][-1]["name"]]
 
 
+def test_stop_after_the_plan_says_in_json_where_each_value_lies(cnncc, net):
+    net.write_text(NET.replace("fc 10", "add { | const c 4x4x4 }\nfc 10"))
+    data, told = (cnncc("compile", net, "--stop-after", "plan_arena", *more) for more in (["--json"], []))
+    head, *lines = told.out.split("\n\n")[-1].strip().splitlines()
+    arena = data.json["arena"]
+    assert head.startswith(f"arena of {arena['bytes']} bytes, at least {arena['bound']};")
+    assert 0 < arena["bound"] <= arena["bytes"]
+    assert [line(node) for node in data.json["nodes"]] == lines
+    places = [node["place"]["in"] for node in data.json["nodes"]]
+    assert {"arena", "input", "output", "constant"} == set(places)
+    before = cnncc("compile", net, "--stop-after", "order_steps", "--json").json
+    assert "arena" not in before
+    assert not any("place" in node for node in before["nodes"])
+
+
+def line(node):
+    """What the text says of a node of the JSON."""
+    place = node["place"]
+    if place["in"] == "arena":
+        return f"{node['name']}: {place['offset']}"
+    return f"{node['name']}: {place['in']} {place.get('index', place.get('node'))} + {place['offset']}"
+
+
 def test_compile_does_not_write_over_what_it_reads(cnncc, net, tmp_path, monkeypatch):
     monkeypatch.setattr(api, "build", lambda *args, **kwargs: pytest.fail("compiled before the check"))
     (tmp_path / "w.bin").write_bytes(b"old")
