@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ast
 import re
+from collections.abc import Set
 from pathlib import Path
 
 import pytest
@@ -78,16 +79,46 @@ def test_the_glossary_is_sorted_and_names_what_is_there() -> None:
 
 
 def by_name(source: str) -> int:
-    """Comparisons of some `.op` with a text, or with a tuple or set of texts."""
+    """Comparisons of some `.op` with a text, a constant of a module that is one, or a tuple or set of them."""
     compared = [node for node in ast.walk(ast.parse(source)) if isinstance(node, ast.Compare)]
-    return sum(map(asks_by_name, compared))
+    names = TEXTS | texts(source)
+    return sum(asks_by_name(node, names) for node in compared)
 
 
-def asks_by_name(node: ast.Compare) -> bool:
+def asks_by_name(node: ast.Compare, names: Set[str]) -> bool:
     sides = [node.left, *node.comparators]
     has_op = any(isinstance(side, ast.Attribute) and side.attr == "op" for side in sides)
-    texts = (part for side in sides for part in ast.walk(side) if isinstance(part, ast.Constant))
-    return has_op and any(isinstance(part.value, str) for part in texts)
+    return has_op and any(is_text(part, names) for side in sides for part in ast.walk(side))
+
+
+def is_text(part: ast.AST, names: Set[str]) -> bool:
+    if isinstance(part, ast.Constant):
+        return isinstance(part.value, str)
+    name = part.id if isinstance(part, ast.Name) else part.attr if isinstance(part, ast.Attribute) else ""
+    return name in names
+
+
+def texts(source: str) -> set[str]:
+    """The names that a file gives to texts, or to tuples, lists and sets of them, at its top level."""
+    return {
+        target.id
+        for node in ast.parse(source).body
+        if isinstance(node, ast.Assign | ast.AnnAssign) and node.value is not None and holds_text(node.value)
+        for target in (node.targets if isinstance(node, ast.Assign) else [node.target])
+        if isinstance(target, ast.Name) and target.id.isupper()
+    }
+
+
+def holds_text(value: ast.AST) -> bool:
+    if isinstance(value, ast.Call) and isinstance(value.func, ast.Name) and value.func.id in ("frozenset", "set"):
+        return any(map(holds_text, value.args))
+    if isinstance(value, ast.Tuple | ast.List | ast.Set):
+        return any(map(holds_text, value.elts))
+    return isinstance(value, ast.Constant) and isinstance(value.value, str)
+
+
+TEXTS = frozenset(name for path in MODULES for name in texts(path.read_text(encoding="utf-8")))
+"""Names of all such constants: one file may import that of another."""
 
 
 def test_few_places_ask_for_an_op_by_name() -> None:
@@ -96,4 +127,6 @@ def test_few_places_ask_for_an_op_by_name() -> None:
 
 
 def test_asking_by_name_is_noticed() -> None:
+    assert texts("ADD = 'add'\nADDS: Final = frozenset({'x'})\nTWO = 2\nx = 'x'") == {"ADD", "ADDS"}
+    assert by_name("MY_OP, ITS = 1, 2\nMINE = 'x'\na.op == MINE\na.op in (MINE, 'y')\na.op == ITS\na.name == MINE") == 2
     assert by_name("a.op == 'x'\nb.op in ('x', 'y')\nc.op == d.op\ne.name == 'x'\nif f and g.op != 'z': pass") == 3

@@ -54,7 +54,7 @@ FIGURES = {
     "mnist_cnn": (390_410, 7_748_608),
     "unet": (31_030_658, 150_428_424_448),
 }
-"""Parameters and multiply-adds (networks.md; SqueezeNet's at 227 x 227 follow from its layers)."""
+"""Parameters and multiply-adds. SqueezeNet's at 227 x 227 follow from its layers."""
 NAIVE_MIB = {
     "lenet5": 0.035,
     "alexnet": 4.004,

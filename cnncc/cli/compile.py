@@ -4,14 +4,13 @@ from __future__ import annotations
 
 import gc
 import os
-import sys
 import time
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
 
 from cnncc.base.files import write_whole
-from cnncc.cli import command, compile_web, emit, notices, screen
+from cnncc.cli import command, compile_web, emit, notices, screen, stage
 
 if TYPE_CHECKING:
     import argparse
@@ -34,9 +33,9 @@ def _configure(parser: argparse.ArgumentParser) -> None:
     command.add_weight_options(parser)
     command.add_weights_dtype(parser)
     command.add_tune(parser)
-    what = "compile nothing; print the graph after this pass, one of those below"
-    parser.add_argument("--stop-after", metavar="PASS", help=what)
-    parser.add_argument("--dump", metavar="DIR", help="write the graph after every pass into this directory")
+    what = "compile nothing; print the graph after this phase, one of those below"
+    parser.add_argument("--stop-after", metavar="PHASE", help=what)
+    parser.add_argument("--dump", metavar="DIR", help="write the graph after every phase into this directory")
     command.add_json(parser)
 
 
@@ -65,7 +64,7 @@ def _run(args: argparse.Namespace) -> int:
         _check_output(args, emit.default(graph.name, args))
     dump = _Dump(Path(args.dump) if args.dump else None)
     if args.stop_after:
-        _show_stage(_stage(graph, args, dump), args)
+        stage.show(_stage(graph, args, dump), args)
         return command.EXIT_OK
     notes = notices.current().messages()
     command.warn_of_random(graph, origin)
@@ -79,7 +78,7 @@ def _run(args: argparse.Namespace) -> int:
 
 
 class _Dump:
-    """Writes the graph after each pass to a numbered file, if there is a directory for them."""
+    """Writes the graph after each phase to a numbered file, if there is a directory for them."""
 
     def __init__(self, directory: Path | None) -> None:
         self.directory = directory
@@ -87,9 +86,9 @@ class _Dump:
         if directory:
             _make_folder(directory)
 
-    def __call__(self, name: str, stage: Stage) -> None:
+    def __call__(self, name: str, made: Stage) -> None:
         if self.directory:
-            write_whole(self.directory / f"{self.done:02}_{name}.txt", stage.text())
+            write_whole(self.directory / f"{self.done:02}_{name}.txt", made.text())
         self.done += 1
 
 
@@ -123,26 +122,6 @@ def _stage(graph: Graph, args: argparse.Namespace, dump: _Dump) -> Stage:
     best, *_ = best_first([machines.load(name) for name in options.targets])
     batched = passes.with_batch(graph, options.batch)
     return phases.run(batched, best, options, Listener(on_phase=dump), args.stop_after)
-
-
-def _show_stage(stage: Stage, args: argparse.Namespace) -> None:
-    graph = stage.graph
-    if not args.json:
-        sys.stdout.write(stage.text())
-        return
-    nodes = [
-        {
-            "name": node.name,
-            "op": node.op,
-            "inputs": node.inputs,
-            "type": str(node.type),
-            "attrs": dict(node.attrs),
-            "weights": dict(node.weights),
-        }
-        for node in graph.nodes
-    ]
-    result = {"name": graph.name, "stop_after": args.stop_after, "nodes": nodes, "outputs": graph.outputs}
-    command.print_json(result)
 
 
 def _compile(graph: Graph, args: argparse.Namespace, dump: _Dump, made_of: Mapping[str, Any]) -> dict[str, Any]:
@@ -219,7 +198,7 @@ def _runs_here(target: str) -> bool:
 def _notes() -> str:
     from cnncc.module import phases
 
-    return f"passes, in order: {', '.join(phases.names())}"
+    return f"phases, in order: {', '.join(phases.names())}"
 
 
 COMMAND = command.Command(
@@ -234,7 +213,7 @@ COMMAND = command.Command(
         cnncc compile lenet5 --target wasm32 -o web/
         cnncc compile model.onnx --name detector
         cnncc compile models/lenet5.net --stop-after fold_batchnorm
-        cnncc compile models/lenet5.net --dump passes/
+        cnncc compile models/lenet5.net --dump phases/
     """,
     configure=_configure,
     run=_run,

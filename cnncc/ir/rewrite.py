@@ -34,7 +34,7 @@ Act = Callable[[Draft, Node], Change | None]
 
 @dataclass(frozen=True)
 class Rule:
-    """A named function `Draft, Node -> Change | None`. The first line of its docstring is the equation, the second says
+    """A named function `Draft, Node -> Change | None`. The first line of its docstring is the equation, the third says
     when it must not fire."""
 
     act: Act

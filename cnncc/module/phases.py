@@ -102,7 +102,7 @@ def run(
     The graph is verified after each. CnnccError for a `stop_after` that names no phase, and what the verifier raises.
     """
     if stop_after is not None and stop_after not in names():
-        raise CnnccError(f"no pass is named {stop_after!r}", hint=nearest(stop_after, names()))
+        raise CnnccError(f"no phase is named {stop_after!r}", hint=nearest(stop_after, names()))
     stage = Stage(graph)
     for phase in PHASES:
         stage = phase.run(stage, machine, options)

@@ -44,14 +44,14 @@ def test_stop_after_the_layouts_shows_the_targets_blocks(cnncc, net):
     assert "1x4x8x8:c16" in cnncc("compile", net, "--stop-after", "assign_layouts").out
 
 
-def test_an_unknown_pass_lists_the_passes(cnncc, net):
+def test_an_unknown_phase_lists_the_phases(cnncc, net):
     result = cnncc("compile", net, "--stop-after", "fold_batchnrom")
     assert result.code == 2
-    assert "no pass is named 'fold_batchnrom'" in result.err
+    assert "no phase is named 'fold_batchnrom'" in result.err
     assert "did you mean 'fold_batchnorm'?" in result.err
 
 
-def test_dump_writes_one_file_per_pass(cnncc, net, tmp_path):
+def test_dump_writes_one_file_per_phase(cnncc, net, tmp_path):
     dump = tmp_path / "deep" / "dump"
     assert cnncc("compile", net, "--dump", dump, "--stop-after", "assign_layouts").code == 0
     done = phases.names()[: phases.names().index("assign_layouts") + 1]
@@ -63,7 +63,8 @@ def test_stop_after_takes_every_phase_and_help_tells_them(cnncc, net, name):
     result = cnncc("compile", net, "--stop-after", name)
     assert (result.code, result.out.startswith("graph tiny\n")) == (0, True)
     assert ("bytes from its start:" in result.out) == (name == "plan_arena")
-    assert name in cnncc("compile", "--help").out
+    told = cnncc("compile", "--help").out.split("phases, in order: ")[1]
+    assert name in told
 
 
 def test_compile_writes_module_and_header_and_says_what_next(cnncc, net, tmp_path):
@@ -272,6 +273,29 @@ def test_stop_after_prints_json(cnncc, net):
     conv = next(node for node in data["nodes"] if node["op"] == "conv")
     assert (conv["type"], conv["attrs"]["kernel"], conv["inputs"]) == ("1x4x8x8", [3, 3], ["input"])
     assert data["outputs"] == [data["nodes"][-1]["name"]]
+
+
+def test_stop_after_the_plan_says_in_json_where_each_value_lies(cnncc, net):
+    net.write_text(NET.replace("fc 10", "add { | const c 4x4x4 }\nfc 10"))
+    data, told = (cnncc("compile", net, "--stop-after", "plan_arena", *more) for more in (["--json"], []))
+    head, *lines = told.out.split("\n\n")[-1].strip().splitlines()
+    arena = data.json["arena"]
+    assert head.startswith(f"arena of {arena['bytes']} bytes, at least {arena['bound']};")
+    assert 0 < arena["bound"] <= arena["bytes"]
+    assert [line(node) for node in data.json["nodes"]] == lines
+    places = [node["place"]["in"] for node in data.json["nodes"]]
+    assert {"arena", "input", "output", "constant"} == set(places)
+    before = cnncc("compile", net, "--stop-after", "order_steps", "--json").json
+    assert "arena" not in before
+    assert not any("place" in node for node in before["nodes"])
+
+
+def line(node):
+    """What the text says of a node of the JSON."""
+    place = node["place"]
+    if place["in"] == "arena":
+        return f"{node['name']}: {place['offset']}"
+    return f"{node['name']}: {place['in']} {place.get('index', place.get('node'))} + {place['offset']}"
 
 
 def test_compile_does_not_write_over_what_it_reads(cnncc, net, tmp_path, monkeypatch):

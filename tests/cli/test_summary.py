@@ -188,7 +188,7 @@ NAIVE_MIB = {
     "resnet50_v1_5": 64.803, "convnetjs_cifar10": 0.120, "dilated_context": 2.953, "mobilenet_v1": 19.818,
     "densenet121": 107.387, "unet": 697.012,
 }  # fmt: skip
-"""Every result with memory of its own, by networks.md's rules."""
+"""MiB of activations, each result with memory of its own."""
 
 
 @pytest.mark.parametrize("net", NAIVE_MIB)

@@ -56,5 +56,5 @@ def test_arena_is_as_small_as_its_largest_step(name: str) -> None:
 
 
 def test_resnet50_arena_in_place() -> None:
-    """networks.md: in-place residual adds take the activations of ResNet-50 to 4.977 MiB."""
+    """In-place residual adds take the activations of ResNet-50 to 4.977 MiB."""
     assert program("resnet50", "x86-64-v4").plan.bytes == 5_218_304

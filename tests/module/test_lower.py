@@ -86,7 +86,7 @@ def test_the_phases_stop_and_report() -> None:
 
 
 def test_an_unknown_phase_is_refused_with_the_nearest() -> None:
-    with pytest.raises(CnnccError, match="no pass is named 'plan_arenas'") as caught:
+    with pytest.raises(CnnccError, match="no phase is named 'plan_arenas'") as caught:
         phases.run(graph(), targets.load("x86-64-v3"), stop_after="plan_arenas")
     assert "did you mean 'plan_arena'?" in str(caught.value)
 

@@ -1,4 +1,4 @@
-"""Whole graphs through the reference, and what they cost and see, against networks.md."""
+"""Whole graphs through the reference, and what they cost and see."""
 
 import numpy as np
 import pytest

@@ -1,4 +1,4 @@
-"""Passes and plans of published networks, against the figures of networks.md (MiB) and by symbolic execution."""
+"""Passes and plans of published networks, against known figures (MiB) and by symbolic execution."""
 
 import pytest
 from plan.arena_simulator import simulate
@@ -89,7 +89,7 @@ COLUMNS = {
     "cifar_resnet20": 0.188, "cifar_resnet110": 0.188, "convnetjs_cifar10": 0.078, "dilated_context": 0.656,
     "mobilenet_v1": 4.594, "densenet121": 6.891, "unet": 191.312,
 }  # fmt: skip
-"""networks.md, "bound MiB": plain NCHW, the input in the arena, every add and concat a copy."""
+"""The most MiB alive at one step by plain rules: NCHW, the input in the arena, every add and concat a copy."""
 
 
 @pytest.mark.parametrize("name", COLUMNS)
