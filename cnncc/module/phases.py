@@ -85,6 +85,10 @@ PHASES: tuple[Phase, ...] = (
 """All phases; `cnncc.passes` knows the order of its own. Kernels are selected after the last one."""
 
 
+LAST_PASS = passes.PASSES[-1][0]
+"""After it comes the first phase that looks at the machine."""
+
+
 def names() -> list[str]:
     """What `--stop-after` takes."""
     return [phase.name for phase in PHASES]

@@ -6,7 +6,6 @@ from collections.abc import Callable
 from dataclasses import replace
 from itertools import count
 
-from cnncc import ops
 from cnncc.base.errors import CnnccError
 from cnncc.ir.graph import Graph, Node
 from cnncc.ir.types import TensorType
@@ -21,7 +20,7 @@ from cnncc.passes.join_activations import join_activations
 from cnncc.passes.join_moves import join_moves
 from cnncc.passes.merge_siblings import merge_siblings
 
-__all__ = ["PASSES", "assign_layouts", "run", "with_batch"]
+__all__ = ["PASSES", "assign_layouts", "with_batch"]
 
 PASSES: tuple[tuple[str, Callable[[Graph], Graph]], ...] = (
     ("infer_shapes", infer_shapes),
@@ -34,16 +33,8 @@ PASSES: tuple[tuple[str, Callable[[Graph], Graph]], ...] = (
     ("fuse_epilogues", fuse_epilogues),
     ("merge_siblings", merge_siblings),  # after fusing: equal activations then move along inside the convs
 )
-"""The passes that know no machine, in order. `cnncc.module.phases` has all phases of a compile: these, then
-`assign_layouts` and the planning of memory."""
-
-
-def run(graph: Graph) -> Graph:
-    """`graph` after these passes, verified after each one. Raises what the verifier raises."""
-    for _, rewrite in PASSES:
-        graph = rewrite(graph)
-        ops.verify(graph)
-    return graph
+"""The passes that know no machine, in order. `cnncc.module.phases` runs them and has all phases of a compile: these,
+then `assign_layouts` and the planning of memory."""
 
 
 def with_batch(graph: Graph, n: int) -> Graph:

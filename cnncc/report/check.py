@@ -14,6 +14,7 @@ from cnncc import machines, ops, passes
 from cnncc.base.errors import CnnccError
 from cnncc.ir import Graph, Node
 from cnncc.ir.text import print_graph
+from cnncc.module import phases
 from cnncc.module.listener import Listener, Progress
 from cnncc.ops import reference
 from cnncc.ops.traits import Kind
@@ -128,7 +129,9 @@ def _report(
     if weights_dtype == "float32":
         inner = got.keys() > set(source.outputs)  # a large network's values need not all be kept
         return compare(source, got, reference.run(source, inputs, keep_all=inner), options.dtype)
-    passed = passes.run(source)  # what a module stores, and rounds, has the batch norms folded in
+    machine = machines.load(options.targets[0])  # no pass looks at it
+    # What a module stores, and rounds, has the batch norms folded in.
+    passed = phases.run(source, machine, options, stop_after=phases.LAST_PASS).graph
     graph = half.rounded(passed, weights_dtype)
     expected = reference.run(graph, inputs, keep_all=True)
     renamed = dict(zip(source.outputs, (expected[o] for o in graph.outputs), strict=True))

@@ -8,7 +8,7 @@ from dataclasses import dataclass, replace
 from cnncc import ops, weights
 from cnncc.ir import Constant, Graph, Node, TensorType
 from cnncc.kernels.cpu.algorithms import candidates, find
-from cnncc.kernels.shared.choices import ConvKey, Given, KernelChoice, conv_key
+from cnncc.kernels.shared.choices import ChoiceKey, Choices, ConvKey, Given, KernelChoice, NodeKey, choice_key, conv_key
 from cnncc.kernels.shared.spec import CpuSite
 from cnncc.machines.targets import Target
 from cnncc.module import phases
@@ -60,14 +60,33 @@ def layers_of(program: CpuProgram, setting: Setting) -> list[Layer]:
     for name, selection in program.selections.items():
         if selection.choice is None:
             continue
-        node = program.graph[name]
-        key = conv_key(node, program.graph[node.inputs[0]].type)
+        key = _key(program, name)
+        if not isinstance(key, ConvKey):
+            continue
         if key in found:
             found[key] = replace(found[key], count=found[key].count + 1)
         else:
             found[key] = make_layer(key, selection.choice, setting)
     tried = [layer for layer in found.values() if layer.candidates]
     return sorted(tried, key=lambda layer: -layer.cycles * layer.count)
+
+
+def unmeasured(program: CpuProgram) -> Choices:
+    """The model's picks for nodes that have algorithms but no network of their own: `layer_graph` makes that of a
+    conv only. The reason of each says so."""
+    found: dict[ChoiceKey, Given] = {}
+    for name, selection in program.selections.items():
+        if selection.choice is None:
+            continue
+        key = _key(program, name)
+        if isinstance(key, NodeKey):
+            found.setdefault(key, Given(selection.choice, f"not measured: tuning makes no network of one {key.op}"))
+    return found
+
+
+def _key(program: CpuProgram, name: str) -> ChoiceKey:
+    node = program.graph[name]
+    return choice_key(node, [program.graph[source].type for source in node.inputs])
 
 
 def make_layer(key: ConvKey, pick: KernelChoice, setting: Setting) -> Layer:
@@ -101,7 +120,7 @@ def kind(choice: KernelChoice) -> Hashable:
 def layer_program(key: ConvKey, choice: KernelChoice, setting: Setting) -> CpuProgram:
     """The network of one convolution, computed as chosen, with stamps."""
     source = weights.bind(layer_graph(key), seed=0)
-    given = {key: Given(choice, "a candidate")}
+    given: Choices = {key: Given(choice, "a candidate")}
     return lower(source, setting.target, replace(setting.of_layer, batch=key.source[0]), given)
 
 

@@ -5,13 +5,13 @@ from __future__ import annotations
 import time
 
 from cnncc.ir import Graph
-from cnncc.kernels.shared.choices import Choices, ConvKey, Given
+from cnncc.kernels.shared.choices import ChoiceKey, Choices, Given
 from cnncc.machines.targets import Target
 from cnncc.module.listener import Progress
 from cnncc.module.lower import lower
 from cnncc.options import Options
 from cnncc.tune import store
-from cnncc.tune.layers import Layer, Setting, layers_of
+from cnncc.tune.layers import Layer, Setting, layers_of, unmeasured
 from cnncc.tune.search import search_layer
 from cnncc.tune.trial import require_processor
 
@@ -24,13 +24,15 @@ def tune(graph: Graph, target: Target, options: Options, progress: Progress | No
 
     Each distinct convolution gets a part of the time, as large as its predicted part of a run; what one leaves goes to
     those after it. Layers whose turn does not come are left out: the model picks. Results are kept on disk, and
-    those found there cost no time. CnnccError if this processor cannot run code for the target.
+    those found there cost no time. Nodes of other ops that have algorithms keep the model's pick, and say why.
+    CnnccError if this processor cannot run code for the target.
     """
     require_processor(target)
     assert options.tune is not None, "somebody said for how long"
     program = lower(graph, target, options)
     setting = Setting(target, options, program.weights_stay)
-    return _Tuning(layers_of(program, setting), setting, options.tune, progress).run()
+    measured = _Tuning(layers_of(program, setting), setting, options.tune, progress).run()
+    return {**unmeasured(program), **measured}
 
 
 class _Tuning:
@@ -43,7 +45,7 @@ class _Tuning:
         self.end = 0.0
 
     def run(self) -> Choices:
-        given: dict[ConvKey, Given] = {}
+        given: dict[ChoiceKey, Given] = {}
         open_ = []
         for layer in self.layers:
             entry = store.read(store.path_of(layer, self.setting))

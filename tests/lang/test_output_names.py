@@ -138,9 +138,11 @@ def test_the_verifier_counts_names() -> None:
 
 
 def test_passes_keep_the_names() -> None:
+    from passes.pass_helpers import passed
+
     from cnncc import passes
 
     graph = lang.parse(HEAD + "conv 3x3 4 bn relu\nidentity\noutput as y\noutput as z\noutput x as x\n")
-    lowered = passes.assign_layouts(passes.run(passes.with_batch(graph, 2)), 8)
+    lowered = passes.assign_layouts(passed(passes.with_batch(graph, 2)), 8)
     assert lowered.ports == ("y", "z", "x")
     assert len(set(lowered.outputs)) == 3

@@ -12,9 +12,16 @@ import numpy as np
 from cnncc import ops
 from cnncc.ir import Constant, Graph, Node, TensorType
 from cnncc.ir.text import print_graph
+from cnncc.machines import targets
+from cnncc.module import phases
 from cnncc.ops import reference
 
 Pass = Callable[[Graph], Graph]
+
+
+def passed(graph: Graph) -> Graph:
+    """The graph after all passes that know no machine."""
+    return phases.run(graph, targets.host(), stop_after=phases.LAST_PASS).graph
 
 
 class Net:

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from passes.pass_helpers import Net, bound, keeps_meaning, text
+from passes.pass_helpers import Net, bound, keeps_meaning, passed, text
 from passes.rule_cases import CASES
 
 from cnncc import lang, ops, passes
@@ -107,7 +107,7 @@ def test_runs_for_net_texts(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(Rule, "__call__", spy)
     parsed = lang.parse(written)
     g = replace(parsed, constants=bound(parsed).constants)
-    after = passes.run(g)
+    after = passed(g)
     assert name in fired, written
     assert after.outputs == g.outputs
     assert after.output_names == g.output_names

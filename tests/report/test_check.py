@@ -11,8 +11,9 @@ import pytest
 
 from cnncc import lang, ops, weights
 from cnncc.ir import Graph, Node, TensorType
+from cnncc.module import phases
 from cnncc.options import Options
-from cnncc.plan.pack_records import pack_shapes
+from cnncc.plan.pack_records import pack_outlines
 from cnncc.report.check import CheckReport, check, compare, compare_layer, max_ulp, random_inputs, tolerances
 
 IMAGE = TensorType((1, 2, 3, 4))
@@ -144,13 +145,27 @@ def test_a_plan_that_lets_values_collide_is_found(monkeypatch):
     plans = sys.modules["cnncc.plan.plan_arena"]
 
     def careless(shapes, guests=()):
-        offsets, total = pack_shapes(shapes, guests)
+        offsets, total = pack_outlines(shapes, guests)
         kept = len({(piece.first, piece.last) for shape in shapes for piece in shape}) == 1
         return (offsets, total) if kept else ((0,) * len(offsets), total)
 
     net = "net t\ninput 3x9x9\nconv 3x3 8 relu; conv 3x3 8 relu; add { conv 3x3 8 | conv 1x1 8 }; conv 1x1 4\n"
     graph = weights.bind(lang.parse(net))
     assert check(graph, Options(threads=1)).passed
-    monkeypatch.setattr(plans, "pack_shapes", careless)
+    monkeypatch.setattr(plans, "pack_outlines", careless)
     report = check(graph, Options(threads=1))
     assert [layer.name for layer in report.layers if not layer.passed] == list(graph.outputs)
+
+
+def test_the_rounded_reference_goes_through_the_phases_of_a_compile(monkeypatch):
+    seen = []
+    run = phases.run
+
+    def spy(*args, stop_after=None, **rest):
+        seen.append(stop_after)
+        return run(*args, stop_after=stop_after, **rest)
+
+    monkeypatch.setattr(phases, "run", spy)
+    graph = weights.bind(lang.parse("net t\ninput 3x4x4\nconv 3x3 4 bn relu; fc 5\n"))
+    assert check(graph, Options(threads=1, weights_dtype="bfloat16")).passed
+    assert seen.count(phases.LAST_PASS) == 1

@@ -1,10 +1,10 @@
-"""How a convolution may be computed otherwise than the model would: plain values, given from outside."""
+"""How a layer may be computed otherwise than the model would: plain values, given from outside."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Any, Protocol
 
 from cnncc.ir import Node, TensorType
 
@@ -26,6 +26,19 @@ class ConvKey:
     groups: int
 
 
+@dataclass(frozen=True)
+class NodeKey:
+    """What tells nodes of any other op apart: attributes without the epilogue, types of the inputs and the result."""
+
+    op: str
+    attrs: tuple[tuple[str, Any], ...]
+    sources: tuple[TensorType, ...]
+    result: TensorType
+
+
+ChoiceKey = ConvKey | NodeKey
+
+
 class KernelChoice(Protocol):
     """How a layer is computed: a frozen dataclass of plain values, which only its algorithm understands."""
 
@@ -42,7 +55,7 @@ class Given:
     why: str
 
 
-Choices = Mapping[ConvKey, Given]
+Choices = Mapping[ChoiceKey, Given]
 
 
 def conv_key(node: Node, source: TensorType) -> ConvKey:
@@ -50,3 +63,11 @@ def conv_key(node: Node, source: TensorType) -> ConvKey:
     a = node.attrs
     shapes = (tuple(source.shape), source.block, tuple(node.type.shape))
     return ConvKey(*shapes, a["kernel"], a["stride"], a["dilation"], a["pad"], a["groups"])
+
+
+def choice_key(node: Node, sources: Sequence[TensorType]) -> ChoiceKey:
+    """The key of a node that reads values of these types."""
+    if node.op == "conv":
+        return conv_key(node, sources[0])
+    attrs = tuple(sorted((name, value) for name, value in node.attrs.items() if name != "epilogue"))
+    return NodeKey(node.op, attrs, tuple(sources), node.type)

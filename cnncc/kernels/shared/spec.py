@@ -11,7 +11,7 @@ from typing import Any, Generic, TypeVar
 import numpy as np
 
 from cnncc.ir import Constant, Graph, Node, TensorType
-from cnncc.kernels.shared.choices import Choices, Given, KernelChoice, conv_key
+from cnncc.kernels.shared.choices import Choices, Given, KernelChoice, choice_key
 from cnncc.kernels.shared.operands import NodeValue, Operand, PackedWeight
 from cnncc.machines import Machine
 from cnncc.machines.targets import Target
@@ -145,7 +145,7 @@ class CpuSite(Place[Target]):
     copies: tuple[int, ...] = ()
     """For a concat: which arms are not written in place and must be copied."""
     choices: Choices = field(default_factory=dict)
-    """What takes the place of the model's picks, by convolution."""
+    """What takes the place of the model's picks, by what tells nodes apart."""
     budget: float = math.inf
     """Bytes for an image that workspace and the scratch of all cores should keep to; see `cnncc.kernels.cpu.budget`."""
     weights_stay: bool = False
@@ -158,8 +158,11 @@ class CpuSite(Place[Target]):
 
     @property
     def given(self) -> Given | None:
-        """The choice for a conv node that takes the place of the model's."""
-        return self.choices.get(conv_key(self.node, self.type())) if self.choices else None
+        """The choice for a node that takes the place of the model's."""
+        if not self.choices:
+            return None
+        sources = [self.graph[name].type for name in self.node.inputs]
+        return self.choices.get(choice_key(self.node, sources))
 
 
 Rule = Callable[[CpuSite], Selection | None]

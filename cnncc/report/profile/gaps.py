@@ -1,4 +1,5 @@
-"""Why a convolution is slower than its limit: what its kernel does besides multiplying, in seconds.
+"""Why a convolution is slower than its limit: what its kernel does besides multiplying, in seconds. The same for a
+layer of any other op that has algorithms.
 
 The limit of a layer is its multiplications (of its algorithm) at the machine's peak, or its bytes at memory's speed.
 The parts below come from the kernel's configuration and the target's data; measured are times, peak and bandwidth.
@@ -14,7 +15,7 @@ from itertools import groupby
 from typing import TYPE_CHECKING, Any
 
 from cnncc.kernels.cpu.algorithm import Cause, Measured
-from cnncc.kernels.cpu.algorithms import find
+from cnncc.kernels.cpu.algorithms import ALGORITHMS, find
 
 if TYPE_CHECKING:
     from cnncc.kernels.shared.spec import Call
@@ -82,7 +83,7 @@ def large_convolutions(program: CpuProgram, steps: Sequence[Step], limits: Machi
     for node, group in groupby(pairs, key=lambda pair: pair[0].node):
         calls, own = zip(*group, strict=True)
         image = sum(step.direct_flops for step in own) / program.graph[node].type.shape[0]
-        if program.graph[node].op != "conv" or image <= MEGAFLOPS * 1e6:
+        if program.graph[node].op not in ALGORITHMS or image <= MEGAFLOPS * 1e6:
             continue
         count += 1
         seconds, limit = sum(s.seconds for s in own), _limit(own, limits)
