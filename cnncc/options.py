@@ -1,4 +1,4 @@
-"""What a compilation depends on besides the network: one value, from the command line and Python to the cache keys."""
+"""What a compilation depends on besides the network: one value, from the command line to the rules of kernels."""
 
 from __future__ import annotations
 
@@ -106,7 +106,7 @@ class Options:
         return self.tune is not None
 
     def key(self) -> str:
-        """A hash of all options, for caches."""
+        """A hash of all options, for what tuning stores."""
         return hashlib.sha256(repr(self).encode()).hexdigest()
 
 

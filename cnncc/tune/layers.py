@@ -14,7 +14,7 @@ from cnncc.machines.targets import Target
 from cnncc.module import phases
 from cnncc.module.cpu.program import CpuProgram
 from cnncc.module.lower import lower
-from cnncc.options import Options
+from cnncc.options import DEFAULT, Options
 
 NAME = "conv"
 """Of the convolution in a network of its own."""
@@ -35,10 +35,18 @@ class Setting:
 
     @property
     def of_layer(self) -> Options:
-        """The options with which a layer is compiled alone: of the network's, those that matter to a convolution. The
-        batch is in the layer's own key."""
-        threads = self.options.threads or self.target.cores
-        return Options(threads=threads, max_error=self.options.max_error, stamps=True)
+        """The options with which a layer is compiled alone: those of the network, but for what no convolution depends
+        on. The batch is in the layer's own key, the target in the setting."""
+        return replace(
+            self.options,
+            targets=DEFAULT.targets,
+            batch=1,
+            threads=self.options.threads or self.target.cores,
+            weights_dtype="float32",  # of fc layers
+            tune=None,
+            keep_all=False,
+            stamps=True,
+        )
 
 
 @dataclass(frozen=True)

@@ -14,9 +14,11 @@ from cnncc.base import resources
 from cnncc.base.errors import CnnccError
 from cnncc.kernels.gpu import rules, winograd
 from cnncc.machines import gpus
+from cnncc.module.gpu.compiled import Resources
 from cnncc.module.gpu.program import CudaProgram, kernel_of
 from cnncc.module.lower import lower
 from cnncc.options import Options
+from cnncc.report.profile.predict import _step as predict_step
 
 BODIES = {
     "convolutions": (
@@ -106,6 +108,22 @@ def test_winograd_only_where_it_is_allowed_and_pays() -> None:
     assert "winograd" not in kernels("conv 3x3 64", dtype="float16")
     for text in ("conv 3x3 64 /2", "conv 3x3 64 dil 2", "conv 3x3 64 groups 2", "conv 5x5 64", "conv 3x3 4"):
         assert "winograd" not in kernels(text), text
+
+
+def test_kernels_that_only_serve_a_product_say_so() -> None:
+    """The prediction counts a convolution once: transforms and sums of parts are no convolutions of their own."""
+    gpu = gpus.load("cuda-sm_80")
+    found: dict[bool, set[str]] = {True: set(), False: set()}
+    for dims, max_error in (("64x56x56", 1e-5), ("512x7x7", 0.0)):
+        graph = weights.bind(lang.parse(f"net t\ninput {dims}\nrelu; conv 3x3 64; relu\n"), None)
+        program = lower(graph, gpu, Options(max_error=max_error))
+        for name, selection in program.selections.items():
+            for call in selection.calls:
+                step = predict_step(gpu, program.graph[name], call.kernel, Resources(32, 0, 0, 0, 0), "")
+                if step.op.startswith("conv"):
+                    found[step.products].add(call.kernel.family)
+    assert found[False] == {"winograd_input", "winograd_output", "sum"}
+    assert found[True] == {"conv"}
 
 
 WITHOUT = frozenset(op for op in ops.TABLE if rules.without_kernel(op))

@@ -14,6 +14,7 @@ from cnncc import api, lang, ops, weights
 from cnncc.base.errors import CnnccError
 from cnncc.cli import main
 from cnncc.cli import profile as command
+from cnncc.kernels.cpu.algorithms import ALGORITHMS
 from cnncc.module.cpu.emit import parse_glue
 from cnncc.module.cpu.glue import steps_ir
 from cnncc.options import Options
@@ -22,7 +23,7 @@ from cnncc.report.profile import measure as measuring
 from cnncc.report.profile.groups import by_op, by_stage
 from cnncc.report.profile.machine_limits import MachineLimits, measure_limits
 from cnncc.report.profile.measure import share_of_limit
-from cnncc.report.profile.page import KINDS, kind
+from cnncc.report.profile.page import KINDS, WAYS, kind
 from cnncc.report.profile.roofline import PlotAxis
 from cnncc.report.profile.work import Work, works
 from cnncc.runtime import cpu
@@ -231,8 +232,18 @@ def test_a_network_that_multiplies_nothing_has_no_roofline():
 
 def test_every_step_has_a_colour():
     words = [("winograd", "conv+relu"), ("direct", "conv"), ("gap", "gap"), ("lrn", "lrn+relu")]
-    assert [kind(replace(STEP, algorithm=a, op=op)) for a, op in words] == ["winograd", "conv", "pool", "other"]
-    assert all(f"--{k}:" in page(PROFILE) for k in KINDS)
+    assert [kind(replace(STEP, algorithm=a, op=op)) for a, op in words] == ["way1", "conv", "pool", "other"]
+    assert all(f"--{k}:" in page(PROFILE) for k in (*KINDS, *WAYS))
+
+
+def test_an_algorithm_that_is_added_has_a_colour_and_a_name_of_its_own(monkeypatch):
+    direct = ALGORITHMS["conv"][-1]
+    monkeypatch.setitem(ALGORITHMS, "conv", (*ALGORITHMS["conv"][:-1], replace(direct, name="fft"), direct))
+    steps = tuple(replace(STEP, op="conv", algorithm=a) for a in ("direct", "winograd", "fft"))
+    assert [kind(s) for s in steps] == ["conv", "way1", "way2"]
+    text = page(replace(PROFILE, steps=steps))
+    for colour, meaning in [("conv", "convolution"), ("way1", "convolution, winograd"), ("way2", "convolution, fft")]:
+        assert f"<i class='{colour}'></i>{meaning}<" in text
 
 
 @pytest.mark.parametrize(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import dataclass
 from itertools import chain, repeat
 
 import numpy as np
@@ -238,6 +239,26 @@ def test_every_setting_has_its_own_file() -> None:
     assert len(set(paths[:5])) == 5
     # What the bound leaves to try counts, not the bound.
     assert paths[5] == paths[0]
+
+
+@dataclass(frozen=True)
+class LaterOptions(Options):
+    """Options with a field that somebody adds later, and that may matter to convolutions."""
+
+    later: int = 0
+
+
+def test_an_option_that_is_added_is_measured_with_and_in_the_key() -> None:
+    layer = winograd_layer()
+    settings = [Setting(HOST, LaterOptions(threads=1, later=later)) for later in (0, 1)]
+    assert [getattr(s.of_layer, "later", None) for s in settings] == [0, 1]
+    assert store.path_of(layer, settings[0]) != store.path_of(layer, settings[1])
+
+
+def test_what_no_convolution_depends_on_shares_a_file() -> None:
+    layer = winograd_layer()
+    other = Options(("host", "x86-64-v3"), 4, 1, 1e-5, "float32", "float16", 3.0, True, True)
+    assert store.path_of(layer, Setting(HOST, other)) == store.path_of(layer, SETTING)
 
 
 def test_weights_that_stay_are_measured_from_the_last_cache() -> None:

@@ -246,7 +246,7 @@ def sum_kernel(config: GpuConvConfig, site: GpuSite) -> GpuKernel:
     grid = grid_of(total, threads)
     bytes_ = 4 * config.batch * config.result.floats * (config.splits + 1 + len(config.extras))
     name = f"sum_f32_{config.result.label}_{config.splits}"
-    work = LaunchWork(bytes_ // 4, bytes_)
+    work = LaunchWork(bytes_ // 4, bytes_, products=False)
     return GpuKernel("sum", name, parts, grid[0], 0, grid, threads, work, loads=config.splits)
 
 

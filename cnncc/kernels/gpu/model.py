@@ -149,6 +149,8 @@ class LaunchWork:
     bytes: int
     tensor: bool = False
     """Whether the operations are of tensor cores."""
+    products: bool = True
+    """Whether it computes products of its node; a transform, or a sum of parts, only serves the launch that does."""
 
 
 @dataclass(frozen=True)

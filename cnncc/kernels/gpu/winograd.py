@@ -142,7 +142,7 @@ def _pass_seconds(site: GpuSite, kernel: GpuKernel) -> float:
 def _kernel(c: TransformConfig, which: str) -> GpuKernel:
     image = 4 * c.batch * c.image.floats * (1 + len(c.extras))
     flops = 4 * c.total * c.edge**3
-    work = LaunchWork(flops, image + 4 * c.batch * c.planes.floats)
+    work = LaunchWork(flops, image + 4 * c.batch * c.planes.floats, products=False)
     grid = grid_of(c.total, c.threads)
     name = f"winograd_{which}_f32_{c.m}x{c.m}"
     return GpuKernel(f"winograd_{which}", name, c, grid[0], 0, grid, c.threads, work, loads=LOADS)

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from html import escape
 
+from cnncc.kernels.cpu.algorithms import ALGORITHMS
 from cnncc.report.profile.gaps import MEGAFLOPS, NEAR
 from cnncc.report.profile.groups import StepGroup, by_op, by_stage
 from cnncc.report.profile.measure import Profile, Step, share_of_limit
@@ -13,21 +14,24 @@ from cnncc.report.webpage import Cell, TableRow, figures, legend, pictures, tabl
 
 KINDS = {
     "conv": "convolution",
-    "winograd": "Winograd",
     "conv_transpose": "transposed convolution",
     "fc": "fully connected",
     "pool": "pooling",
     "other": "other",
 }
-"""CSS class of a step's colour -> what the legend says."""
+"""CSS class of a step's colour -> what the legend says; for steps of the last algorithm of an op too. Those before it
+have colours of their own, `WAYS`."""
+
+WAYS = ("way0", "way1", "way2", "way3")
+"""CSS classes by the place of an algorithm in the tuple of its op, round and round."""
 
 _POOLS = ("maxpool", "avgpool", "gap", "gmp")
 
 STYLE = """
-:root { --conv: #2a6fcb; --winograd: #d9601a; --conv_transpose: #8250c8; --fc: #11875d; --pool: #b98600;
-  --other: #84847c; }
-@media (prefers-color-scheme: dark) { :root { --conv: #6aa5f2; --winograd: #f08c4f; --conv_transpose: #b391ec;
-  --fc: #42bd8c; --pool: #dcae35; --other: #98988f; } }
+:root { --conv: #2a6fcb; --conv_transpose: #8250c8; --fc: #11875d; --pool: #b98600; --other: #84847c;
+  --way0: #0f8a9d; --way1: #d9601a; --way2: #c2387f; --way3: #6b7f13; }
+@media (prefers-color-scheme: dark) { :root { --conv: #6aa5f2; --conv_transpose: #b391ec; --fc: #42bd8c;
+  --pool: #dcae35; --other: #98988f; --way0: #4fc3d5; --way1: #f08c4f; --way2: #ee7fb4; --way3: #a9bf4a; } }
 .grid { stroke: var(--line); } .roof { stroke: var(--ink); stroke-width: 1.5; fill: none; }
 svg .name { fill: var(--ink); }
 .dot { fill-opacity: .6; stroke: var(--card); } .dot:hover, a:focus .dot { fill-opacity: 1; stroke: var(--ink); }
@@ -36,7 +40,7 @@ td .bar { height: 12px; min-width: 120px; } .gap { fill-opacity: .35; }
 @media (max-width: 640px) { .steps td:first-child, .steps td:nth-child(2) { width: 100%; }
   .steps td:nth-child(2)::before { content: none; } }
 """
-STYLE += "".join(f".{k} {{ fill: var(--{k}); background: var(--{k}); }}\n" for k in KINDS)
+STYLE += "".join(f".{k} {{ fill: var(--{k}); background: var(--{k}); }}\n" for k in (*KINDS, *WAYS))
 
 
 def page(profile: Profile) -> str:
@@ -46,11 +50,28 @@ def page(profile: Profile) -> str:
 
 
 def kind(step: Step) -> str:
-    """Which colour a step has, a key of KINDS."""
-    for word in (step.algorithm, step.op.partition("+")[0]):
-        if word in _POOLS or word in KINDS:
-            return "pool" if word in _POOLS else word
-    return "other"
+    """Which colour a step has, a key of KINDS or one of WAYS."""
+    op, way = _op(step), _way(step)
+    if way is not None:
+        return WAYS[way % len(WAYS)]
+    return "pool" if op in _POOLS else op if op in KINDS else "other"
+
+
+def _op(step: Step) -> str:
+    return step.op.partition("+")[0]
+
+
+def _way(step: Step) -> int | None:
+    """Place of the step's algorithm in the tuple of its op; None for the last one, and for an op without a tuple."""
+    before = [algorithm.name for algorithm in ALGORITHMS.get(_op(step), ())][:-1]
+    return before.index(step.algorithm) if step.algorithm in before else None
+
+
+def _meaning(step: Step) -> str:
+    """What the legend says of a step's colour."""
+    if _way(step) is None:
+        return KINDS[kind(step)]
+    return f"{KINDS.get(_op(step), _op(step))}, {step.algorithm}"
 
 
 def describe(step: Step) -> str:
@@ -80,8 +101,9 @@ def _head(p: Profile) -> str:
 
 
 def _legend(steps: Sequence[Step]) -> str:
-    used = {kind(s) for s in steps}
-    return legend([(k, text) for k, text in KINDS.items() if k in used])
+    used = {(kind(s), _meaning(s)) for s in steps}
+    order = [*KINDS, *WAYS]
+    return legend(sorted(used, key=lambda entry: (order.index(entry[0]), entry[1])))
 
 
 def _roofline(profile: Profile) -> str:
@@ -92,8 +114,8 @@ def _roofline(profile: Profile) -> str:
     return f"""<section>
 <h2>Roofline</h2>
 <p>Each step that multiplies, by operations per byte and by speed; its area is its share of the time. The line is what
-this machine can do. A step above the slope had its operands in a cache. Winograd counts its own multiplications. A dot
-leads to its row below.</p>
+this machine can do. A step above the slope had its operands in a cache. Each algorithm counts its own multiplications.
+A dot leads to its row below.</p>
 {_legend([p.step for p in points])}
 {pictures(wide, narrow)}
 </section>"""

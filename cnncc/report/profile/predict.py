@@ -39,6 +39,8 @@ class PredictedStep:
     seconds: float
     bound: str
     why: str
+    products: bool
+    """Whether the launch computes products of its node, or only serves one that does."""
 
     @property
     def of_limit(self) -> float:
@@ -118,4 +120,5 @@ def _step(gpu: Gpu, node: Node, kernel: GpuKernel, found: Resources, why: str) -
         seconds=expected.seconds,
         bound=expected.bound,
         why=why,
+        products=kernel.work.products,
     )
