@@ -2,11 +2,11 @@ import pytest
 from graphs import graphs
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from passes.pass_helpers import Net, bound, fires, image, keeps_meaning, stays, vector
+from passes.pass_helpers import Net, bound, fires, image, keeps_meaning, passed, stays, vector
 
 from cnncc import ops
 from cnncc.ir import Graph
-from cnncc.passes import assign_layouts, run
+from cnncc.passes import assign_layouts
 
 PLAIN = (
     *("flatten", "reshape", "permute", "expand", "group_norm", "matmul", "topk", "strided_slice", "take", "unfold"),
@@ -70,7 +70,7 @@ def test_residuals_reshapes_and_constants() -> None:
 
 def test_a_residual_is_blocked() -> None:
     g = image().conv("c", "x", 16)("s", "add", "c", "x").graph("s")
-    assert in_blocks(run(g))["s"].inputs == ("x", "x.nchw8c")
+    assert in_blocks(passed(g))["s"].inputs == ("x", "x.nchw8c")
 
 
 def names(net: Net, *outputs: str, block: int = 8) -> tuple[str, ...]:
@@ -110,7 +110,7 @@ def test_must_not_fire() -> None:
 @settings(max_examples=150, deadline=None)
 @given(graphs(), st.sampled_from([1, 2, 4]))
 def test_random_graphs(graph: Graph, block: int) -> None:
-    for g in (bound(graph), run(bound(graph))):
+    for g in (bound(graph), passed(bound(graph))):
         after = assign_layouts(g, block)
         ops.verify(after)
         keeps_meaning(g, after)

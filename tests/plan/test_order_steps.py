@@ -8,13 +8,13 @@ import pytest
 from graphs import graphs
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from passes.pass_helpers import Net, bound, image, keeps_meaning
+from passes.pass_helpers import Net, bound, image, keeps_meaning, passed
 from plan.arena_simulator import simulate
 
 from cnncc import lang
 from cnncc.base import resources
 from cnncc.ir import Graph
-from cnncc.passes import assign_layouts, run, with_batch
+from cnncc.passes import assign_layouts, with_batch
 from cnncc.plan import best_order, order_steps, plan_arena
 from cnncc.plan.plan_arena import activation_bound
 
@@ -63,7 +63,7 @@ def test_inputs_keep_their_order() -> None:
 @pytest.mark.parametrize("name", ["googlenet", "squeezenet1_1", "densenet121", "unet", "resnet50", "cifar_resnet110"])
 @pytest.mark.parametrize("batch", [1, 2])
 def test_the_zoo_is_written_in_a_best_order(name: str, batch: int) -> None:
-    g = assign_layouts(with_batch(run(lang.read(resources.directory("models") / f"{name}.net")), batch), 8)
+    g = assign_layouts(with_batch(passed(lang.read(resources.directory("models") / f"{name}.net")), batch), 8)
     best = best_order(g)
     assert best.proven
     assert best.graph is g
@@ -92,7 +92,7 @@ def all_orders(g: Graph, most: int = 400) -> Iterator[Graph]:
 @given(graphs(), st.sampled_from([1, 4]))
 def test_random_graphs(graph: Graph, block: int) -> None:
     """Never worse, a proven order beats all others, and the plan of the new order can be run."""
-    g = assign_layouts(run(bound(graph)), block)
+    g = assign_layouts(passed(bound(graph)), block)
     best = best_order(g)
     least = activation_bound(best.graph)
     assert least <= activation_bound(g)

@@ -5,11 +5,11 @@ import pytest
 from graphs import graphs
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from passes.pass_helpers import Net, bound, image, vector
+from passes.pass_helpers import Net, bound, image, passed, vector
 from plan.arena_simulator import simulate
 
 from cnncc.ir import Graph
-from cnncc.passes import assign_layouts, run, with_batch
+from cnncc.passes import assign_layouts, with_batch
 from cnncc.plan import ArenaPlan, plan_arena
 from cnncc.plan.homes import InArena, InConstant, InInput, InOutput
 
@@ -113,7 +113,7 @@ def residual() -> Net:
 
 
 def test_in_place() -> None:
-    plan = planned(run(residual()("y", "fc", "s", out=2).graph("y")))
+    plan = planned(passed(residual()("y", "fc", "s", out=2).graph("y")))
     assert (plan.slots["s"].in_place, plan.slots["s"].home) == (True, InArena("a"))
     net = image().conv("a", "x", 16)("p", "maxpool", "a", kernel=(1, 1))("t", "tanh", "p")
     net("m", "mul", "t", "t")("y", "fc", "m", out=2)
@@ -123,7 +123,7 @@ def test_in_place() -> None:
 
 
 MUST_NOT: dict[str, Callable[[], Graph]] = {
-    "read later": lambda: run(
+    "read later": lambda: passed(
         residual()("d", "maxpool", "a", kernel=(1, 1))("y", "mul", "s", "d")("z", "fc", "y", out=2).graph("z")
     ),
     "read later through a view": lambda: (
@@ -155,7 +155,7 @@ MUST_NOT: dict[str, Callable[[], Graph]] = {
 @pytest.mark.parametrize("why", MUST_NOT)
 def test_not_in_place_when(why: str) -> None:
     g = MUST_NOT[why]()
-    plan = planned(run(g) if "conv reads" in why else g)
+    plan = planned(passed(g) if "conv reads" in why else g)
     last = "t" if "conv reads" in why else "s"
     assert not plan.slots[last].in_place
 
@@ -190,7 +190,7 @@ def test_constants_are_shared_by_all_images() -> None:
 @given(graphs(), st.sampled_from([1, 2, 4]), st.sampled_from([1, 2]), st.booleans(), st.booleans())
 def test_random_graphs(graph: Graph, block: int, batch: int, fused: bool, reuse: bool) -> None:
     g = bound(graph)
-    planned(run(g) if fused else g, block, reuse, batch)
+    planned(passed(g) if fused else g, block, reuse, batch)
 
 
 def test_the_simulator_notices_a_wrong_plan() -> None:

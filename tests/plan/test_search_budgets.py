@@ -9,11 +9,12 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from large_networks import cells, dense, fan_out, lstm, u_shape
+from passes.pass_helpers import passed
 from plan.arena_simulator import simulate
 
 from cnncc import lang
 from cnncc.ir import Graph
-from cnncc.passes import assign_layouts, run
+from cnncc.passes import assign_layouts
 from cnncc.plan import best_order, plan_arena
 from cnncc.plan import pack_records as packing
 from cnncc.plan.pack_records import clashes, pack_outlines
@@ -27,7 +28,7 @@ ordering = importlib.import_module("cnncc.plan.order_steps")
 
 
 def laid_out(text: str) -> Graph:
-    return assign_layouts(run(lang.parse(text)), 8)
+    return assign_layouts(passed(lang.parse(text)), 8)
 
 
 @pytest.mark.parametrize("text", [lstm(12), lstm(30), cells(6), fan_out(60, "add"), u_shape(40)], ids=str.__len__)

@@ -1,6 +1,7 @@
 """Passes and plans of published networks, against known figures (MiB) and by symbolic execution."""
 
 import pytest
+from passes.pass_helpers import passed
 from plan.arena_simulator import simulate
 from plan.bounds import live_bound
 
@@ -9,7 +10,7 @@ from cnncc.base import resources
 from cnncc.ir import Graph
 from cnncc.machines import targets
 from cnncc.module import phases
-from cnncc.passes import assign_layouts, run, with_batch
+from cnncc.passes import assign_layouts, with_batch
 from cnncc.plan import plan_arena
 from cnncc.plan.pack_records import PackSearch, pack
 from cnncc.plan.pieces import Record, outline_of
@@ -38,7 +39,7 @@ def fused(name: str) -> Graph:
 
 @pytest.mark.parametrize("name", PLANS)
 def test_arena(name: str) -> None:
-    plan = plan_arena(assign_layouts(run(net(name)), 8))
+    plan = plan_arena(assign_layouts(passed(net(name)), 8))
     assert plan.bytes == plan.bound
     assert plan.bytes / MIB == pytest.approx(PLANS[name], abs=6e-4)
     assert plan.copies == {}
@@ -49,7 +50,7 @@ def test_arena(name: str) -> None:
     [("cifar_resnet20", 2, True), ("squeezenet1_1", 1, True), ("densenet121", 1, True), ("lenet5", 3, False)],
 )
 def test_plans_run(name: str, batch: int, reuse: bool) -> None:
-    g = assign_layouts(with_batch(run(net(name)), batch), 8)
+    g = assign_layouts(with_batch(passed(net(name)), batch), 8)
     simulate(g, plan_arena(g, reuse=reuse), keeps_all=not reuse)
 
 
@@ -70,7 +71,7 @@ def lifetimes(g: Graph) -> list[Record]:
 
 def test_fused_networks_hold_only_what_they_must() -> None:
     def ops(name: str) -> set[str]:
-        return {n.op for n in run(net(name)).nodes}
+        return {n.op for n in passed(net(name)).nodes}
 
     assert ops("resnet50") == {"input", "conv", "maxpool", "gap", "fc", "softmax"}
     assert ops("googlenet") == {"input", "conv", "maxpool", "avgpool", "concat", "slice", "lrn", "fc", "softmax"}
@@ -79,7 +80,7 @@ def test_fused_networks_hold_only_what_they_must() -> None:
 
 def test_the_deepest_network_passes_quickly() -> None:
     """4211 nodes: a pass that rebuilt the graph at each match would take minutes."""
-    assert len(run(net("cifar_resnet1202")).nodes) == 1207
+    assert len(passed(net("cifar_resnet1202")).nodes) == 1207
 
 
 COLUMNS = {
@@ -107,6 +108,6 @@ def test_the_published_bounds_hold_by_their_own_rules(name: str) -> None:
 @pytest.mark.parametrize("name", COLUMNS)
 def test_in_place_and_by_placement_no_network_needs_more(name: str) -> None:
     """Plain NCHW, as the column counts; the caller keeps input and output."""
-    plan = plan_arena(assign_layouts(run(net(name)), 1), align=1)
+    plan = plan_arena(assign_layouts(passed(net(name)), 1), align=1)
     assert plan.bytes == plan.bound
     assert plan.bytes / MIB <= COLUMNS[name] + 6e-4
