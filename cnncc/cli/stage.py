@@ -12,7 +12,6 @@ if TYPE_CHECKING:
 
     from cnncc.ir import Node
     from cnncc.module.phases import Stage
-    from cnncc.plan import Slot
 
 
 def show(stage: Stage, args: argparse.Namespace) -> None:
@@ -28,7 +27,8 @@ def _data(stage: Stage) -> dict[str, Any]:
     graph, plan = stage.graph, stage.plan
     if plan is None:
         return {"nodes": [_node(node) for node in graph.nodes], "outputs": graph.outputs}
-    nodes = [{**_node(node), "place": _place(plan.slots[node.name])} for node in graph.nodes]
+    places = stage.places()
+    nodes = [{**_node(node), "place": places[node.name]} for node in graph.nodes]
     return {"nodes": nodes, "outputs": graph.outputs, "arena": {"bytes": plan.bytes, "bound": plan.bound}}
 
 
@@ -41,18 +41,3 @@ def _node(node: Node) -> dict[str, Any]:
         "attrs": dict(node.attrs),
         "weights": dict(node.weights),
     }
-
-
-def _place(slot: Slot) -> dict[str, Any]:
-    """In which memory a value lies, and how many bytes from its start; of inputs and outputs, which of them."""
-    from cnncc.plan.homes import InArena, InConstant, InInput, InOutput
-
-    match slot.home:
-        case InArena():
-            return {"in": "arena", "offset": slot.offset + slot.inner}
-        case InInput(index):
-            return {"in": "input", "index": index, "offset": slot.inner}
-        case InOutput(index):
-            return {"in": "output", "index": index, "offset": slot.inner}
-        case InConstant(node):
-            return {"in": "constant", "node": node, "offset": slot.inner}

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
+from typing import Any
 
 from cnncc import ops, passes
 from cnncc.base.errors import CnnccError, nearest
@@ -29,26 +30,39 @@ class Stage:
 
     def text(self) -> str:
         """The graph, and after `plan_arena` where each value lies, for people."""
-        lines = [print_graph(self.graph, ops.DEFAULTS).rstrip("\n"), *self._places()]
+        lines = [print_graph(self.graph, ops.DEFAULTS).rstrip("\n"), *self._lines()]
         return "\n".join(lines) + "\n"
 
-    def _places(self) -> list[str]:
+    def places(self) -> dict[str, dict[str, Any]]:
+        """After `plan_arena`, for each value: the memory that it lies `in`, which input, output or constant that is,
+        and its `offset` in bytes from the start of it. Empty before."""
+        if self.plan is None:
+            return {}
+        return {node.name: _place(self.plan.slots[node.name]) for node in self.graph.nodes}
+
+    def _lines(self) -> list[str]:
         if self.plan is None:
             return []
-        where = (f"{node.name}: {_place(self.plan.slots[node.name])}" for node in self.graph.nodes)
+        where = (f"{name}: {_words(place)}" for name, place in self.places().items())
         return ["", f"arena of {self.plan.bytes} bytes, at least {self.plan.bound}; bytes from its start:", *where]
 
 
-def _place(slot: Slot) -> str:
+def _place(slot: Slot) -> dict[str, Any]:
     match slot.home:
         case InArena():
-            return str(slot.offset + slot.inner)
+            return {"in": "arena", "offset": slot.offset + slot.inner}
         case InInput(index):
-            return f"input {index} + {slot.inner}"
+            return {"in": "input", "index": index, "offset": slot.inner}
         case InOutput(index):
-            return f"output {index} + {slot.inner}"
+            return {"in": "output", "index": index, "offset": slot.inner}
         case InConstant(node):
-            return f"constant {node} + {slot.inner}"
+            return {"in": "constant", "node": node, "offset": slot.inner}
+
+
+def _words(place: Mapping[str, Any]) -> str:
+    if place["in"] == "arena":
+        return str(place["offset"])
+    return f"{place['in']} {place.get('index', place.get('node'))} + {place['offset']}"
 
 
 @dataclass(frozen=True)

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from cnncc import api, lang, weights
+from cnncc import api, lang, machines, weights
 from cnncc.base.errors import CnnccError
 from cnncc.module import phases
 from cnncc.module.cpu.build import Build
@@ -285,6 +285,11 @@ def test_stop_after_the_plan_says_in_json_where_each_value_lies(cnncc, net):
     assert [line(node) for node in data.json["nodes"]] == lines
     places = [node["place"]["in"] for node in data.json["nodes"]]
     assert {"arena", "input", "output", "constant"} == set(places)
+    slots = phases.run(lang.parse(net.read_text()), machines.load("host")).plan.slots
+    assert {node["name"]: node["place"]["offset"] for node in data.json["nodes"]} == {
+        name: slot.offset + slot.inner for name, slot in slots.items()
+    }
+    assert any(slot.offset for slot in slots.values())
     before = cnncc("compile", net, "--stop-after", "order_steps", "--json").json
     assert "arena" not in before
     assert not any("place" in node for node in before["nodes"])
