@@ -70,7 +70,7 @@ def padded(text: str, batch: int) -> Build:
     for node in plain.graph.nodes:
         config = plain.selections[node.name].calls[-1].kernel.config if node.op == "conv" else None
         if isinstance(config, ConvConfig) and (config.gathers or config.padded) and config.in_block > 1:
-            choice = DirectChoice(config.tile, config.rows, config.chunks, padded=True)
+            choice = DirectChoice(config.tile, config.rows, config.sections, padded=True)
             choices[conv_key(node, plain.graph[node.inputs[0]].type)] = Given(choice, "a test")
     program = lower(graph, host, Options(batch=batch, threads=2, max_error=0), choices)
     assert [call.kernel.family for call in program.calls].count("pad") == 3
