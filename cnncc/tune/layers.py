@@ -8,8 +8,8 @@ from dataclasses import dataclass, replace
 from cnncc import ops, weights
 from cnncc.ir import Constant, Graph, Node, TensorType
 from cnncc.kernels.cpu.algorithms import candidates, find
+from cnncc.kernels.cpu.site import CpuSite
 from cnncc.kernels.shared.choices import ChoiceKey, Choices, ConvKey, Given, KernelChoice, NodeKey, choice_key, conv_key
-from cnncc.kernels.shared.spec import CpuSite
 from cnncc.machines.targets import Target
 from cnncc.module import phases
 from cnncc.module.cpu.program import CpuProgram

@@ -23,10 +23,11 @@ from cnncc.kernels.cpu.algorithms import ALGORITHMS, applying, find, select_by_a
 from cnncc.kernels.cpu.budget import SLOWER
 from cnncc.kernels.cpu.conv_algorithm import Direct
 from cnncc.kernels.cpu.conv_choice import DirectChoice, problem_of
+from cnncc.kernels.cpu.site import CpuSite
 from cnncc.kernels.cpu.tiles import Tile, choose_tile, fits_registers
 from cnncc.kernels.cpu.winograd_choice import SECTIONS
 from cnncc.kernels.shared.convolution import conv_geometry
-from cnncc.kernels.shared.spec import Call, CpuSite, Selection, blocks
+from cnncc.kernels.shared.spec import Call, Selection, blocks
 from cnncc.kernels.shared.winograd import ERRORS
 from cnncc.machines import targets
 from cnncc.module.lower import lower

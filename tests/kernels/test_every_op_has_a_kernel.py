@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 from cnncc.kernels.cpu.lower import LOWER
 from cnncc.kernels.cpu.rules import select
-from cnncc.kernels.shared.spec import CpuSite
+from cnncc.kernels.cpu.site import CpuSite
 from cnncc.machines import targets
 from cnncc.module.lower import lower
 from cnncc.ops import TABLE

@@ -13,8 +13,8 @@ from kernels.compare import network
 from cnncc.kernels.cpu.algorithms import find
 from cnncc.kernels.cpu.conv_direct import pack_conv
 from cnncc.kernels.cpu.micro import Micro, micro_of
+from cnncc.kernels.cpu.site import CpuSite
 from cnncc.kernels.cpu.winograd import pack_winograd
-from cnncc.kernels.shared.spec import CpuSite
 from cnncc.kernels.shared.winograd import matrices
 from cnncc.machines import targets
 from cnncc.machines.units import VectorUnit

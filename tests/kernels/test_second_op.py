@@ -16,8 +16,9 @@ from cnncc.kernels.cpu import rules
 from cnncc.kernels.cpu.algorithm import Candidate, Cause, Measured
 from cnncc.kernels.cpu.algorithms import ALGORITHMS, select_by_algorithm
 from cnncc.kernels.cpu.dense import select_dense
+from cnncc.kernels.cpu.site import CpuSite
 from cnncc.kernels.shared.choices import Given
-from cnncc.kernels.shared.spec import Call, CpuSite, Selection
+from cnncc.kernels.shared.spec import Call, Selection
 from cnncc.machines import targets
 from cnncc.module.lower import lower
 from cnncc.options import Options

@@ -15,9 +15,9 @@ from cnncc.base.errors import CnnccError
 from cnncc.ir import Constant
 from cnncc.kernels.shared.spec import Packed
 from cnncc.machines import targets
-from cnncc.module import packing, toolchain
-from cnncc.module.cpu import weights_object, write
-from cnncc.module.packing import Packing
+from cnncc.module import toolchain
+from cnncc.module.cpu import packing, weights_object, write
+from cnncc.module.cpu.packing import Packing
 from cnncc.options import Options
 
 

@@ -11,8 +11,9 @@ from dataclasses import dataclass
 from typing import Any, Generic, Protocol, TypeVar
 
 from cnncc.ir import Graph, Node
+from cnncc.kernels.cpu.site import CpuSite
 from cnncc.kernels.shared.choices import KernelChoice
-from cnncc.kernels.shared.spec import Call, CpuSite, Selection
+from cnncc.kernels.shared.spec import Call, Selection
 from cnncc.machines.targets import Target
 
 Made = TypeVar("Made", bound=KernelChoice)

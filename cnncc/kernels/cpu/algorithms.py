@@ -11,9 +11,10 @@ from cnncc.kernels.cpu.algorithm import Algorithm, Candidate
 from cnncc.kernels.cpu.budget import choose
 from cnncc.kernels.cpu.conv_algorithm import Direct
 from cnncc.kernels.cpu.depthwise import Depthwise
+from cnncc.kernels.cpu.site import CpuSite
 from cnncc.kernels.cpu.winograd_algorithm import Winograd
 from cnncc.kernels.shared.choices import KernelChoice
-from cnncc.kernels.shared.spec import CpuSite, Selection
+from cnncc.kernels.shared.spec import Selection
 
 ALGORITHMS: dict[str, tuple[Algorithm[Any], ...]] = {"conv": (Depthwise(), Winograd(), Direct())}
 """By op. An algorithm must promise clearly less than those after it; the last one applies to every node of the op."""

@@ -6,7 +6,8 @@ from collections.abc import Sequence
 from dataclasses import replace
 
 from cnncc.kernels.cpu.algorithm import Candidate, Made
-from cnncc.kernels.shared.spec import CpuSite, Selection
+from cnncc.kernels.cpu.site import CpuSite
+from cnncc.kernels.shared.spec import Selection
 
 SLOWER = 1.08
 """Predicted time, over the fastest kernel's, at which one that fits takes its place. The model is not more exact."""

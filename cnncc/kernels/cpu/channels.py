@@ -6,8 +6,9 @@ import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 
+from cnncc.kernels.cpu.site import CpuSite, Rule
 from cnncc.kernels.shared.modes import GLOBAL_POOLS, PoolMode
-from cnncc.kernels.shared.spec import Call, CpuSite, Kernel, Rule, Selection, blocks
+from cnncc.kernels.shared.spec import Call, Kernel, Selection, blocks
 
 
 @dataclass(frozen=True)

@@ -19,11 +19,12 @@ from cnncc.kernels.cpu.conv_choice import (
     pad_config,
 )
 from cnncc.kernels.cpu.conv_direct import ConvConfig, pack_conv
+from cnncc.kernels.cpu.site import CpuSite
 from cnncc.kernels.cpu.tiles import Problem, Tile, total_cycles
 from cnncc.kernels.cpu.weights import after_image, with_bias
 from cnncc.kernels.shared.convolution import ConvGeometry, conv_geometry, conv_merge, densify
 from cnncc.kernels.shared.operands import Workspace
-from cnncc.kernels.shared.spec import Call, CpuSite, Kernel, Packed, Selection
+from cnncc.kernels.shared.spec import Call, Kernel, Packed, Selection
 from cnncc.machines.targets import Target
 
 

@@ -7,7 +7,8 @@ from collections.abc import Mapping
 from cnncc.kernels.cpu.budget import choose
 from cnncc.kernels.cpu.conv_algorithm import conv_calls
 from cnncc.kernels.cpu.conv_choice import direct_candidates
-from cnncc.kernels.shared.spec import Call, CpuSite, Packed, Rule, Selection
+from cnncc.kernels.cpu.site import CpuSite, Rule
+from cnncc.kernels.shared.spec import Call, Packed, Selection
 from cnncc.kernels.shared.transposed import transposed_phases
 
 

@@ -7,8 +7,9 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 from cnncc.ir import TensorType
+from cnncc.kernels.cpu.site import CpuSite, Rule
 from cnncc.kernels.shared.arms import copied_arms
-from cnncc.kernels.shared.spec import Call, CpuSite, Kernel, Rule, Selection, blocks
+from cnncc.kernels.shared.spec import Call, Kernel, Selection, blocks
 
 
 @dataclass(frozen=True)

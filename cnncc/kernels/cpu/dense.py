@@ -10,9 +10,10 @@ import numpy as np
 
 from cnncc.ir import TensorType
 from cnncc.kernels.cpu.micro import Micro, micro_of
+from cnncc.kernels.cpu.site import CpuSite, Rule
 from cnncc.kernels.cpu.tiles import Tile, even_tiles, step_cycles
 from cnncc.kernels.cpu.weights import after_image, with_bias
-from cnncc.kernels.shared.spec import Call, CpuSite, Epilogue, Kernel, Rule, Selection, blocks
+from cnncc.kernels.shared.spec import Call, Epilogue, Kernel, Selection, blocks
 from cnncc.machines.targets import Target
 from cnncc.weights.half import SHORT, STORED, check_range, encode
 

@@ -9,10 +9,11 @@ from dataclasses import dataclass
 import numpy as np
 
 from cnncc.ir import Constant
+from cnncc.kernels.cpu.site import CpuSite, Rule
 from cnncc.kernels.shared.convolution import pad_channels
 from cnncc.kernels.shared.elementwise import affine_weights, finite, label
 from cnncc.kernels.shared.operands import Operand, RawInput
-from cnncc.kernels.shared.spec import Call, CpuSite, Epilogue, Kernel, Packed, Rule, Selection
+from cnncc.kernels.shared.spec import Call, Epilogue, Kernel, Packed, Selection
 from cnncc.ops import TABLE
 from cnncc.ops.epilogue import own_count
 from cnncc.ops.traits import Kind

@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from cnncc.kernels.shared.spec import Call, CpuSite, Kernel, Rule, Selection, blocks
+from cnncc.kernels.cpu.site import CpuSite, Rule
+from cnncc.kernels.shared.spec import Call, Kernel, Selection, blocks
 
 TILE = 6
 """Rows that share what is read of the right matrix: with two vectors each they leave some of 16 registers free."""

@@ -5,9 +5,10 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 
+from cnncc.kernels.cpu.site import CpuSite, Rule
 from cnncc.kernels.shared.modes import ResampleMode
 from cnncc.kernels.shared.resample import SETTINGS, label
-from cnncc.kernels.shared.spec import Call, CpuSite, Kernel, Rule, Selection, blocks
+from cnncc.kernels.shared.spec import Call, Kernel, Selection, blocks
 
 
 @dataclass(frozen=True)

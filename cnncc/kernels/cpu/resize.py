@@ -8,7 +8,8 @@ from dataclasses import dataclass
 import numpy as np
 
 from cnncc.ir import Constant
-from cnncc.kernels.shared.spec import Call, CpuSite, Kernel, Packed, Rule, Selection, blocks
+from cnncc.kernels.cpu.site import CpuSite, Rule
+from cnncc.kernels.shared.spec import Call, Kernel, Packed, Selection, blocks
 from cnncc.ops.resize import axes_taps
 
 

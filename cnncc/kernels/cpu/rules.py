@@ -8,7 +8,8 @@ from cnncc.base.discovery import gathered
 from cnncc.kernels import cpu
 from cnncc.kernels.cpu.algorithms import ALGORITHMS, select_by_algorithm
 from cnncc.kernels.cpu.budget import explained
-from cnncc.kernels.shared.spec import CpuSite, Rule, Selection
+from cnncc.kernels.cpu.site import CpuSite, Rule
+from cnncc.kernels.shared.spec import Selection
 
 RULES: Mapping[str, tuple[Rule, ...]] = {
     **gathered(cpu, "RULES", without=("rules",)),

@@ -5,8 +5,9 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 
+from cnncc.kernels.cpu.site import CpuSite, Rule
 from cnncc.kernels.shared.modes import SampleMode
-from cnncc.kernels.shared.spec import Call, CpuSite, Kernel, Rule, Selection, blocks
+from cnncc.kernels.shared.spec import Call, Kernel, Selection, blocks
 
 
 @dataclass(frozen=True)

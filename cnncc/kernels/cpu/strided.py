@@ -8,7 +8,8 @@ from dataclasses import dataclass
 
 from cnncc.ir import Node
 from cnncc.ir.rules import Shape
-from cnncc.kernels.shared.spec import Call, CpuSite, Kernel, Rule, Selection
+from cnncc.kernels.cpu.site import CpuSite, Rule
+from cnncc.kernels.shared.spec import Call, Kernel, Selection
 from cnncc.ops.parts import places
 
 

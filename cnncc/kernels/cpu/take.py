@@ -9,7 +9,8 @@ from dataclasses import dataclass
 import numpy as np
 
 from cnncc.ir import Constant
-from cnncc.kernels.shared.spec import Call, CpuSite, Kernel, Packed, Rule, Selection
+from cnncc.kernels.cpu.site import CpuSite, Rule
+from cnncc.kernels.shared.spec import Call, Kernel, Packed, Selection
 
 
 @dataclass(frozen=True)

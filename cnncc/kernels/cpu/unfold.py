@@ -6,7 +6,8 @@ import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from cnncc.kernels.shared.spec import Call, CpuSite, Kernel, Rule, Selection
+from cnncc.kernels.cpu.site import CpuSite, Rule
+from cnncc.kernels.shared.spec import Call, Kernel, Selection
 
 Pair = tuple[int, int]
 

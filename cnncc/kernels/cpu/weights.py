@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from cnncc.ir import Constant
+from cnncc.kernels.cpu.site import CpuSite
 from cnncc.kernels.shared.convolution import pad_channels
 from cnncc.kernels.shared.operands import Operand
-from cnncc.kernels.shared.spec import CpuSite, Packed
+from cnncc.kernels.shared.spec import Packed
 
 
 def with_bias(site: CpuSite, weight: Constant, channels: int, suffix: str = "", dtype: str = "float32") -> list[Packed]:

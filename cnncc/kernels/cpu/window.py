@@ -5,8 +5,9 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 
+from cnncc.kernels.cpu.site import CpuSite, Rule
 from cnncc.kernels.shared.modes import WINDOW_POOLS, WindowMode
-from cnncc.kernels.shared.spec import Call, CpuSite, Epilogue, Kernel, Rule, Selection, blocks
+from cnncc.kernels.shared.spec import Call, Epilogue, Kernel, Selection, blocks
 from cnncc.machines.targets import Target
 
 UNROLLED_TAPS = 9

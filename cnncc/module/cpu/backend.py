@@ -8,11 +8,12 @@ from typing import TYPE_CHECKING
 from cnncc.base.errors import CnnccError
 from cnncc.ir import Graph, Node
 from cnncc.kernels.cpu.rules import select
+from cnncc.kernels.cpu.site import CpuSite
 from cnncc.kernels.shared.choices import Choices
-from cnncc.kernels.shared.spec import CpuSite, Selection
+from cnncc.kernels.shared.spec import Selection
 from cnncc.machines.targets import Target
-from cnncc.module import rooms
 from cnncc.module.backends import Backend
+from cnncc.module.cpu import rooms
 from cnncc.module.cpu.program import CpuProgram, weights_stay
 from cnncc.module.listener import Listener
 from cnncc.module.phases import Stage

@@ -13,9 +13,9 @@ import numpy as np
 
 from cnncc.module import describe
 from cnncc.module.built import Built
+from cnncc.module.cpu.packing import Packing
 from cnncc.module.cpu.program import CpuProgram
 from cnncc.module.keys import tvm_llvm_version
-from cnncc.module.packing import Packing
 from cnncc.module.program import Arena
 from cnncc.runtime.interface import ALIGN
 

@@ -21,7 +21,7 @@ from dataclasses import dataclass
 from cnncc.kernels.shared.operands import NodeValue, Operand, PackedWeight, RawInput, Workspace
 from cnncc.kernels.shared.spec import Call, Kernel
 from cnncc.module.cpu.program import CpuProgram
-from cnncc.module.rooms import COUNTER_BYTES
+from cnncc.module.cpu.rooms import COUNTER_BYTES
 from cnncc.plan.homes import InArena, InConstant, InInput, InOutput
 from cnncc.runtime.interface import ALIGN, Code
 

@@ -11,9 +11,9 @@ from cnncc.ir import Graph
 from cnncc.kernels.shared.operands import PackedWeight
 from cnncc.kernels.shared.spec import Call, Kernel
 from cnncc.machines.targets import Target
-from cnncc.module import rooms
+from cnncc.module.cpu import rooms
+from cnncc.module.cpu.rooms import ArenaLayout
 from cnncc.module.program import Program
-from cnncc.module.rooms import ArenaLayout
 from cnncc.plan import plan_arena
 
 

@@ -27,12 +27,12 @@ from cnncc.module.cpu.entry import run_ir
 from cnncc.module.cpu.glue import steps_ir
 from cnncc.module.cpu.header import header
 from cnncc.module.cpu.header_cpp import header_cpp
+from cnncc.module.cpu.packing import Packing
 from cnncc.module.cpu.program import CpuProgram
 from cnncc.module.cpu.queries import queries_ir
 from cnncc.module.cpu.variants import Layout, Variant
 from cnncc.module.listener import Progress
 from cnncc.module.names import c_name
-from cnncc.module.packing import Packing
 from cnncc.module.roles import ROLES
 from cnncc.runtime.interface import EMBEDDED, EXTERNAL, FUNCTIONS, WEIGHTS_HEADER, WEIGHTS_MAGIC
 

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from cnncc.ir import Node
 from cnncc.kernels.cpu.budget import SHARE
 from cnncc.module.cpu.program import CpuProgram
-from cnncc.module.rooms import Room
+from cnncc.module.cpu.rooms import Room
 from cnncc.plan.homes import InArena
 from cnncc.plan.pieces import alive_at
 from cnncc.plan.plan_arena import Tenant

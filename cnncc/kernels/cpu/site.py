@@ -1,0 +1,44 @@
+"""A node to be computed on a processor, and what chooses its kernels."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from dataclasses import dataclass, field
+
+from cnncc.kernels.shared.choices import Choices, Given, choice_key
+from cnncc.kernels.shared.spec import Place, Selection
+from cnncc.machines.targets import Target
+
+
+@dataclass(frozen=True, eq=False)
+class CpuSite(Place[Target]):
+    """A node to be computed, with what a rule may look at."""
+
+    image_strides: dict[str, int]
+    """Bytes from one image of the batch to the next, for the values the node touches."""
+    copies: tuple[int, ...] = ()
+    """For a concat: which arms are not written in place and must be copied."""
+    choices: Choices = field(default_factory=dict)
+    """What takes the place of the model's picks, by what tells nodes apart."""
+    budget: float = math.inf
+    """Bytes for an image that workspace and the scratch of all cores should keep to; see `cnncc.kernels.cpu.budget`."""
+    weights_stay: bool = False
+    """The weights of the whole network fit into the last cache, and are still there when it runs again."""
+
+    @property
+    def weights_per_cycle(self) -> float:
+        """Bytes of weights that a core reads in a cycle."""
+        return self.target.l3_bytes_per_cycle if self.weights_stay else self.target.memory_bytes_per_cycle
+
+    @property
+    def given(self) -> Given | None:
+        """The choice for a node that takes the place of the model's."""
+        if not self.choices:
+            return None
+        sources = [self.graph[name].type for name in self.node.inputs]
+        return self.choices.get(choice_key(self.node, sources))
+
+
+Rule = Callable[[CpuSite], Selection | None]
+"""Chooses the kernels of a node, or leaves it to the next rule of its op."""
