@@ -5,13 +5,16 @@ from __future__ import annotations
 import tomllib
 from dataclasses import fields
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from cnncc.base import resources
 from cnncc.base.errors import CnnccError, nearest
 from cnncc.machines.units import read_units
 
-T = TypeVar("T")
+if TYPE_CHECKING:
+    from _typeshed import DataclassInstance
+
+Form = TypeVar("Form", bound="DataclassInstance")
 
 HOST = "host"
 """The name of this machine, which has no file."""
@@ -30,9 +33,9 @@ def read(name: str) -> dict[str, Any]:
     return {"name": name, **_read(path)}
 
 
-def fill(form: type[T], data: dict[str, Any]) -> T:
+def fill(form: type[Form], data: dict[str, Any]) -> Form:
     """A machine of what its file says. CnnccError if the keys are not the fields of the form."""
-    wrong = sorted({f.name for f in fields(form)} ^ data.keys())  # type: ignore[arg-type]
+    wrong = sorted({f.name for f in fields(form)} ^ data.keys())
     if wrong:
         raise CnnccError(f"{data['name']}.toml: missing or unknown keys: {', '.join(wrong)}")
     if "units" in data:
