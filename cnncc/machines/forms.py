@@ -5,16 +5,18 @@ from __future__ import annotations
 import tomllib
 from dataclasses import fields
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import Any, ClassVar, Protocol, TypeVar
 
 from cnncc.base import resources
 from cnncc.base.errors import CnnccError, nearest
 from cnncc.machines.units import read_units
 
-if TYPE_CHECKING:
-    from _typeshed import DataclassInstance
 
-Form = TypeVar("Form", bound="DataclassInstance")
+class _Dataclass(Protocol):
+    __dataclass_fields__: ClassVar[dict[str, Any]]
+
+
+Form = TypeVar("Form", bound=_Dataclass)
 
 HOST = "host"
 """The name of this machine, which has no file."""
