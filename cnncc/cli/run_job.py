@@ -98,12 +98,12 @@ def _nobody_sees_results(args: argparse.Namespace) -> bool:
 
 def _model(args: argparse.Namespace) -> Model:
     """The module to run: loaded, or compiled in this process."""
+    if args.net.endswith(".so"):
+        return command.load_module(args)
     from cnncc import api
     from cnncc.module.backends import for_this_machine
     from cnncc.module.listener import Listener
 
-    if args.net.endswith(".so"):
-        return command.load_module(args)
     command.fill_defaults(args)
     options = for_this_machine(command.options(args))
     network = command.read_source(args)
