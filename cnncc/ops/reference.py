@@ -47,6 +47,14 @@ def evaluate(graph: Graph, node: Node, args: tuple[np.ndarray, ...], dtype: np.d
     return value
 
 
+def through(x: np.ndarray, nodes: Sequence[Node]) -> np.ndarray:
+    """What nodes of one input without weights, one after the other, make of an array: of numbers of places, where the
+    values come from."""
+    for node in nodes:
+        x = ops.TABLE[node.op].reference((x,), {}, node.attrs)
+    return x
+
+
 def checked(graph: Graph, inputs: Inputs, dtype: np.dtype) -> dict[str, np.ndarray]:
     """The inputs by name, in the dtype asked for; CnnccError if names, number or shapes differ."""
     nodes = {n.name: n for n in graph.inputs}

@@ -2,13 +2,21 @@
 
 from __future__ import annotations
 
+import math
+
+import numpy as np
+
 from cnncc import ops
 from cnncc.ir.draft import Draft
 from cnncc.ir.graph import Graph, Node
 from cnncc.ir.rewrite import Change, remade, rewrite, rule
 from cnncc.ops.parts import places
+from cnncc.ops.reference import through
 from cnncc.ops.traits import Kind
 from cnncc.passes.drop_identities import RULES as IDENTITIES
+
+LONGEST = 8
+"""Moves between a column and what reads it."""
 
 
 def join_moves(g: Graph) -> Graph:
@@ -152,7 +160,34 @@ def growing_concats(g: Draft, node: Node) -> Change | None:
     return Change(tuple(longer)) if longer else None
 
 
+@rule(*(name for name, op in ops.TABLE.items() if op.traits.kind is Kind.MERGE))
+def expanded_column(g: Draft, node: Node) -> Change | None:
+    """x * expand(c) => x * c, of all merges, where c is one value for each channel: they expand it themselves
+
+    Must not fire when c is expanded along the channels, moved otherwise, or when no other arm has all values.
+    """
+    for place, arm in enumerate(node.inputs):
+        column = _column(g, arm)
+        others = (*node.inputs[:place], *node.inputs[place + 1 :])
+        if column is not None and any(g[o].type.shape[1:] == node.type.shape[1:] and o != arm for o in others):
+            return Change((node.with_(inputs=(*node.inputs[:place], column, *node.inputs[place + 1 :])),))
+    return None
+
+
+def _column(g: Draft, name: str) -> str | None:
+    """c if the value is c, one value for each channel, for all pixels."""
+    moves: list[Node] = []
+    shape = g[name].type.shape
+    while (move := g.made_by(name, "expand", "reshape")) and len(moves) < LONGEST:
+        moves.insert(0, move)
+        name = move.inputs[0]
+        if g[name].type.shape[1:] == (shape[1], *(1,) * (len(shape) - 2)) and math.prod(shape[2:]) > 1:
+            column = np.arange(shape[1], dtype=np.float64).reshape(1, -1, *(1,) * (len(shape) - 2))
+            return name if (through(column, moves) == column).all() else None
+    return None
+
+
 RULES = (
     *(pad_before_window, reshape_to_the_same, reshape_twice, reshape_of_permute, reshape_to_vector, crop_twice),
-    *(strided_twice, focus, growing_concats),
+    *(strided_twice, focus, growing_concats, expanded_column),
 )

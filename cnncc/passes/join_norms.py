@@ -11,8 +11,8 @@ import numpy as np
 from cnncc.ir.draft import Draft
 from cnncc.ir.graph import Graph, Node
 from cnncc.ir.rewrite import Change, arms, rewrite, rule
-from cnncc.ops import TABLE
 from cnncc.ops.pointwise import RECORDS
+from cnncc.ops.reference import through
 from cnncc.passes.fold_scales import RULES as SCALES
 
 REORDERS = ("permute", "reshape", "flatten")
@@ -158,18 +158,12 @@ def _is_per_pixel(x: Node, before: list[Node], mean: Node, after: list[Node]) ->
     numbered, and the numbers go the way of the values."""
     shape = x.type.shape[1:]
     pixels = np.arange(math.prod(shape[1:]), dtype=np.float64).reshape(1, 1, *shape[1:])
-    rows = _moved(np.broadcast_to(pixels, (1, *shape)), before)
+    rows = through(np.broadcast_to(pixels, (1, *shape)), before)
     rows = rows.reshape(rows.shape[1], -1)
     if rows.shape[1] != shape[0] or (rows != rows[:, :1]).any():
         return False
-    seen = _moved(rows[:, 0].reshape(1, *mean.type.shape[1:]), [n for n in after if n.op not in RECORDS])
+    seen = through(rows[:, 0].reshape(1, *mean.type.shape[1:]), [n for n in after if n.op not in RECORDS])
     return seen.shape[2:] == shape[1:] and bool((seen == pixels).all())
-
-
-def _moved(x: np.ndarray, moves: list[Node]) -> np.ndarray:
-    for node in moves:
-        x = TABLE[node.op].reference((x,), {}, node.attrs)
-    return x
 
 
 def _written(eps: float) -> float:

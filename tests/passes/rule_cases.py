@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass
+from itertools import pairwise
 from typing import Any
 
 from passes.pass_helpers import Net, image
@@ -73,6 +75,15 @@ def norm(op: str, first: str = "bn", column: int = 16, **attrs: Any) -> Net:
 def biased(bias: bool = False, dims: tuple[int, ...] = (8, 1, 1), **attrs: Any) -> Net:
     """c = conv(x), y = c + k."""
     return image().conv("c", "x", 8, bias=bias, **attrs)("k", "const", dims=dims)("y", "add", "c", "k")
+
+
+def expanded(start: tuple[int, ...], *shapes: tuple[int, ...]) -> Net:
+    """y = x * e, e being a pool of x seen as `start`, then expanded or reshaped to the other shapes."""
+    net, last = image()("c", "gap", "x")("r0", "reshape", "c", dims=start), "r0"
+    for i, (before, after) in enumerate(pairwise((start, *shapes))):
+        grows = math.prod(after) > math.prod(before)
+        net(last := f"r{i + 1}", "expand" if grows else "reshape", f"r{i}", dims=after)
+    return net("y", "mul", "x", last)
 
 
 def column(op: str, first: str = "relu", dims: tuple[int, ...] = (16, 1, 1), **attrs: Any) -> Net:
@@ -281,6 +292,17 @@ CASES: Mapping[str, Case] = {
             "another order": arms()("ab", "concat", "b", "a")("y", "concat", "a", "b", "c").graph("ab", "y"),
             "not the first arms": arms()("bc", "concat", "b", "c")("y", "concat", "a", "b", "c").graph("bc", "y"),
             "the same arms": arms()("ab", "concat", "a", "b")("y", "concat", "a", "b").graph("ab", "y"),
+        },
+    ),
+    "expanded_column": Case(
+        expanded((16, 1, 1), (16, 4, 1), (16, 1, 4), (16, 4, 4)).graph("y"),
+        {
+            "along the channels": expanded((1, 16, 1), (4, 16, 4), (16, 4, 4)).graph("y"),
+            "one value for each pixel": expanded((1, 4, 4), (16, 4, 4)).graph("y"),
+            "moved": expanded((16, 1, 1), (1, 16, 1), (4, 16, 4), (16, 4, 4)).graph("y"),
+            "no arm has all values": image()("c", "gap", "x")("e", "expand", "c", dims=(16, 4, 4))(
+                "y", "mul", "e", "e"
+            ).graph("y"),
         },
     ),
     # join_activations

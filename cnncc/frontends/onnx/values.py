@@ -215,8 +215,9 @@ class Builder:
         node = self.add("const", [], hint, [array.astype(np.float32).reshape(1, *dims)], dims=dims)
         return plain_value(node, array.shape)
 
-    def arrange(self, value: Value, order: Sequence[int], hint: str = "") -> Value:
-        """The value with its elements in the order of these ONNX axes."""
+    def arrange(self, value: Value, order: Sequence[int], hint: str = "", dims: Shape | None = None) -> Value:
+        """The value with its elements in the order of these ONNX axes; what has to be moved becomes an image of
+        `dims`."""
         wanted = tuple(order)
         axes = tuple(wanted.index(i) for i in range(len(wanted)))
         moved = [i for i in value.order if value.shape[i] != 1]
@@ -227,14 +228,14 @@ class Builder:
         parts = [i for i in (moved[1:] if self.batch > 1 else moved)]
         places = [i for i in wanted if i in parts]
         split = tuple(value.shape[i] for i in parts)
-        dims = self.dims(tuple(value.shape[i] for i in wanted))
+        dims = dims or self.dims(tuple(value.shape[i] for i in wanted))
         positions = tuple(parts.index(i) for i in places)
         node = self.add("permute", [value.node], hint or f"{value.node}.t", split=split, axes=positions, dims=dims)
         return Value(node, value.shape, axes)
 
-    def plain(self, value: Value, hint: str = "") -> str:
-        """The node of a value, with its elements in ONNX's order."""
-        return self.arrange(value, range(len(value.shape)), hint).node
+    def plain(self, value: Value, hint: str = "", dims: Shape | None = None) -> str:
+        """The node of a value, with its elements in ONNX's order; `dims` as for `arrange`."""
+        return self.arrange(value, range(len(value.shape)), hint, dims).node
 
     def image(self, value: Value, hint: str = "") -> str:
         """A node (batch, c, h, w) of a value (n, c, h, w) or (n, c, w)."""
@@ -253,14 +254,24 @@ class Builder:
         rows = (1, *sides) if count == 1 else sides
         return arranged, self.seen(arranged.node, (math.prod(value.shape[:-count]) // self.batch, *rows), hint)
 
-    def front(self, value: Value, axis: int, hint: str = "") -> tuple[Value, str]:
-        """The value with one axis stored first (after the batch), and a node that has it as its channels."""
+    def first(self, value: Value, axis: int, hint: str = "") -> Value:
+        """The value with one axis stored first (after the batch)."""
         rest = [i for i in value.order if i != axis and not (self.batch > 1 and i == 0)]
         order = [*([0] if self.batch > 1 else []), axis, *rest]
         if math.prod(value.stored[: value.axes[axis]]) == self.batch:
             order = list(value.order)  # what lies before it has one element: it is first already
-        arranged = self.arrange(value, order, hint)
+        return self.arrange(value, order, hint)
+
+    def front(self, value: Value, axis: int, hint: str = "") -> tuple[Value, str]:
+        """The value with one axis stored first, and a node that has it as its channels."""
+        arranged = self.first(value, axis, hint)
         return arranged, self.split(arranged.node, value.shape[axis], hint)
+
+    def channels_each(self, node: str, size: int) -> int:
+        """Channels of the node for each index of an axis of that size which is stored first; 0 if some channel has
+        values of several."""
+        channels = self.shape(node)[1]
+        return 0 if channels % size else channels // size
 
     def expand(self, value: Value, shape: Sequence[int], hint: str = "") -> Value:
         """The value broadcast to an ONNX shape of at least its rank."""

@@ -20,11 +20,20 @@ from cnncc.ops.activation import LARGEST
 Shape = tuple[int, ...]
 
 
+MOST_SLICES = 8
+FEWEST_CHANNELS = 4
+"""Of a slice: with fewer, each would fill a small part of a vector."""
+BY_SLICES = {"gsum": ("add", False), "gap": ("add", True), "gmp": ("max", False)}
+"""The merge that reduces slices, and whether it is divided by their number."""
+
+
 def reduced(site: Site, op: str, value: Value, axes: Shape) -> Value:
     """gap, gmp or gsum of the axes, which stay as 1. Those that are kept lie in front, in the order they have."""
     gone = set(axes)
     for axis in gone:
         site.b.refuse_batch(value, axis)
+    if (sliced := by_slices(site, op, value, gone)) is not None:
+        return sliced
     order = [i for i in value.order if i not in gone] + [i for i in value.order if i in gone]
     value = site.b.arrange(value, order, site.hint)
     kept = math.prod(value.shape[i] for i in order if i not in gone) // (site.b.batch if site.b.batch > 1 else 1)
@@ -33,6 +42,20 @@ def reduced(site: Site, op: str, value: Value, axes: Shape) -> Value:
     if len(shape) != 4 or shape[1] != kept:
         node = site.b.seen(node, (kept, 1, math.prod(shape[1:]) // kept), site.hint)
     return Value(site.add(op, node), tuple(1 if i in gone else s for i, s in enumerate(value.shape)), value.axes)
+
+
+def by_slices(site: Site, op: str, value: Value, gone: set[int]) -> Value | None:
+    """The same of few axes that are stored first, as a merge of slices of the channels: a sum of branches, say."""
+    stored = [i for i in value.order if value.shape[i] != 1 and not (site.b.batch > 1 and value.axes[i] == 0)]
+    wide = {i for i in gone if value.shape[i] != 1}
+    count = math.prod(value.shape[i] for i in wide)
+    each = site.b.channels_each(value.node, count)
+    if set(stored[: len(wide)]) != wide or not 1 < count <= MOST_SLICES or each < FEWEST_CHANNELS:
+        return None
+    parts = [site.add("slice", value.node, start=i * each, stop=(i + 1) * each) for i in range(count)]
+    merge, scale = BY_SLICES[op]
+    result = Value(site.add(merge, *parts), tuple(1 if i in gone else s for i, s in enumerate(value.shape)), value.axes)
+    return site.pointwise("affine", result, scale=1.0 / count) if scale else result
 
 
 def total(site: Site, value: Value, axes: Shape) -> Value:

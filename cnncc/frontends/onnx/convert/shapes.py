@@ -18,7 +18,7 @@ def viewed(site: Site, value: Value, shape: Sequence[int]) -> Value:
         raise Unsupported(f"{list(value.shape)} does not reshape to {list(shape)}")
     if site.b.batch > 1 and (not shape or shape[0] != site.b.batch):
         raise Unsupported(f"a reshape that moves the batch of {site.b.batch}: {list(shape)}")
-    return plain_value(site.b.plain(value, f"{site.hint}.t"), shape)
+    return plain_value(site.b.plain(value, f"{site.hint}.t", site.b.dims(shape)), shape)
 
 
 def reshape(site: Site) -> Tensor:
@@ -124,19 +124,35 @@ def joined(site: Site, values: Sequence[Value], axis: int) -> Value:
     site.b.refuse_batch(values[0], axis)
     if len(values) == 1:
         return values[0]
-    arranged, node = site.b.front(values[0], axis, site.hint)
-    dims = site.b.shape(node)[1:]
-    nodes = [node]
-    for other in values[1:]:
-        placed = site.b.arrange(other, arranged.order)
-        count = other.shape[axis]
-        rest = dims[1:] if len(dims) == 3 else ()
-        if math.prod(rest) * count * site.b.batch != math.prod(other.shape):
-            raise Unsupported(f"concat of {list(values[0].shape)} and {list(other.shape)} along axis {axis}")
-        nodes.append(site.b.seen(placed.node, (count, *rest)))
-    shape = list(values[0].shape)
+    first = site.b.first(values[0], axis, site.hint)
+    placed = [first, *(site.b.arrange(other, first.order) for other in values[1:])]
+    nodes = as_channels(site, placed, axis) or as_axis(site, placed, axis)
+    shape = list(first.shape)
     shape[axis] = sum(v.shape[axis] for v in values)
-    return Value(site.add("concat", *nodes), tuple(shape), arranged.axes)
+    return Value(site.add("concat", *nodes), tuple(shape), first.axes)
+
+
+def as_channels(site: Site, values: Sequence[Value], axis: int) -> list[str]:
+    """The nodes as they are, if all have the same channels for each index of the axis, and images of one size; else
+    none."""
+    shapes = [site.b.shape(v.node) for v in values]
+    each = {site.b.channels_each(v.node, v.shape[axis]) for v in values}
+    alike = len(each) == 1 and 0 not in each and len({shape[2:] for shape in shapes}) == 1
+    return [v.node for v in values] if alike else []
+
+
+def as_axis(site: Site, values: Sequence[Value], axis: int) -> list[str]:
+    """Nodes that have the axis as their channels."""
+    first = values[0]
+    nodes = [site.b.split(first.node, first.shape[axis], site.hint)]
+    dims = site.b.shape(nodes[0])[1:]
+    rest = dims[1:] if len(dims) == 3 else ()
+    for other in values[1:]:
+        count = other.shape[axis]
+        if math.prod(rest) * count * site.b.batch != math.prod(other.shape):
+            raise Unsupported(f"concat of {list(first.shape)} and {list(other.shape)} along axis {axis}")
+        nodes.append(site.b.seen(other.node, (count, *rest)))
+    return nodes
 
 
 def regrouped(site: Site, value: Value, split: Shape, axes: Shape, dims: tuple[int, int, int]) -> Value:

@@ -20,8 +20,9 @@ def taken(site: Site, value: Value, axis: int, indices: Sequence[int]) -> Value:
     sides = around(site, value, axis)
     shape = tuple(len(indices) if i == axis else s for i, s in enumerate(value.shape))
     if sides[0] == 1:
-        node = site.b.seen(value.node, first_axis(site, value.node, sides[1]))
-        return Value(site.add("take", node, indices=tuple(indices)), shape, value.axes)
+        node, each = channels(site, value.node, sides[1])
+        every = tuple(i * each + j for i in indices for j in range(each))
+        return Value(site.add("take", node, indices=every), shape, value.axes)
     node = site.add("take", site.b.seen(value.node, sides), indices=tuple(indices), axis=1)
     return Value(node, shape, value.axes)
 
@@ -45,13 +46,11 @@ def around(site: Site, value: Value, axis: int) -> tuple[int, int, int]:
     return outer, value.stored[j], math.prod(value.stored[j + 1 :])
 
 
-def first_axis(site: Site, node: str, size: int) -> Shape:
-    """Dims whose first one has that size: those that the node has, if they do."""
-    dims = site.b.shape(node)[1:]
-    if dims[0] == size:
-        return dims
-    rest = math.prod(dims) // size
-    return (size,) if rest == 1 else (size, 1, rest)
+def channels(site: Site, node: str, size: int) -> tuple[str, int]:
+    """The node, or a reshape of it, so that an index of the axis of that size which is stored first is whole channels;
+    and how many."""
+    each = site.b.channels_each(node, size)
+    return (node, each) if each else (site.b.split(node, size), 1)
 
 
 def sliced(site: Site, value: Value, ranges: Mapping[int, range]) -> Value:
@@ -92,8 +91,8 @@ def first_part(site: Site, value: Value, axis: int, along: range) -> Value | Non
     outer, size, _ = around(site, value, axis)
     if outer > 1:
         return None
-    node = site.b.seen(value.node, first_axis(site, value.node, size))
-    made = site.add("slice", node, start=along.start, stop=along.stop)
+    node, each = channels(site, value.node, size)
+    made = site.add("slice", node, start=along.start * each, stop=along.stop * each)
     return Value(made, remaining(value, {axis: along}), value.axes)
 
 
