@@ -27,7 +27,7 @@ from cnncc.ops.table import (
     no_weights,
     one_position,
 )
-from cnncc.ops.traits import COMPUTED, Finite, Hosts, Kind
+from cnncc.ops.traits import COMPUTED, Finite, Kind, PostOps
 
 Reference = Callable[[Arrays, Weights, Attrs], Array]
 
@@ -140,7 +140,9 @@ class Merge:
                 window=one_position,
                 reference=self.reference,
                 tolerance=self.tolerance,
-                traits=replace(COMPUTED, kind=Kind.MERGE, hosts=Hosts.STEPS, finite=self.finite, in_place=True),
+                traits=replace(
+                    COMPUTED, kind=Kind.MERGE, post_ops=PostOps.ACTIVATIONS, finite=self.finite, in_place=True
+                ),
                 forms=(Form(self.name, example, arms=True, leads=True, synonyms=self.synonyms),),
                 tried=Tried(Inputs.FITTING, {}, self.values),
                 spread=merged,

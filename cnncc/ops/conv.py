@@ -28,7 +28,7 @@ from cnncc.ops.forms import BIAS, DILATION, KERNEL, ROUNDING, STRIDE_PAD, Form, 
 from cnncc.ops.initial import BIAS_VALUES, he_normal, he_scaled, products
 from cnncc.ops.shapes import at_least, dims, image, refuse_huge
 from cnncc.ops.table import REQUIRED, Array, Arrays, Attrs, Op, Shape, ShapeError, Shapes, Weights, Window
-from cnncc.ops.traits import COMPUTED, Hosts, Kind, MemoryOrder, Order
+from cnncc.ops.traits import COMPUTED, Kind, MemoryOrder, Order, PostOps
 from cnncc.ops.window import axes, counts, sliding, strided, windows
 
 COLUMN_LIMIT = 1 << 23
@@ -199,7 +199,7 @@ CONV = Op(
     reference=conv_reference,
     tolerance=2e-5,
     traits=replace(
-        COMPUTED, kind=Kind.LINEAR, hosts=Hosts.STEPS_AND_ADDS, layout=MemoryOrder(conv_reads, Order.BLOCKS)
+        COMPUTED, kind=Kind.LINEAR, post_ops=PostOps.ACTIVATIONS_AND_ADDS, layout=MemoryOrder(conv_reads, Order.BLOCKS)
     ),
     forms=(
         Form(
@@ -244,7 +244,7 @@ CONV_TRANSPOSE = Op(
     window=transpose_window,
     reference=transpose_reference,
     tolerance=1e-5,
-    traits=replace(COMPUTED, kind=Kind.LINEAR, hosts=Hosts.STEPS_AND_ADDS),
+    traits=replace(COMPUTED, kind=Kind.LINEAR, post_ops=PostOps.ACTIVATIONS_AND_ADDS),
     forms=(
         Form(
             "upconv",

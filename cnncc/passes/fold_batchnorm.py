@@ -26,36 +26,36 @@ def bn_after_conv(g: Draft, node: Node) -> Change | None:
     Must not fire when the conv's value has other users or is a graph output, when the conv already has an epilogue, or
     when its weights are shared.
     """
-    host = g.private(node.inputs[0], *LINEAR)
-    if host is None or any(g.constant_uses(c) > 1 for c in host.weights.values()):
+    linear = g.private(node.inputs[0], *LINEAR)
+    if linear is None or any(g.constant_uses(c) > 1 for c in linear.weights.values()):
         return None
-    return _folded(g, host, node)
+    return _folded(g, linear, node)
 
 
 RULES = (bn_after_conv,)
 
 
-def _folded(g: Draft, host: Node, bn: Node) -> Change:
+def _folded(g: Draft, linear: Node, bn: Node) -> Change:
     """The convolution under the name of `bn`, and its new constants under their old names."""
     constants = g.constants
     scale, shift, mean, variance = (constants[bn.weights[s]] for s in ("weight", "bias", "running_mean", "running_var"))
     eps = bn.attrs["eps"]
-    groups = host.attrs["groups"] if host.op == "conv_transpose" else 0
-    weight_name = host.weights["weight"]
-    bias_name = host.weights.get("bias", f"{weight_name.removesuffix('.weight')}.bias")
+    groups = linear.attrs["groups"] if linear.op == "conv_transpose" else 0
+    weight_name = linear.weights["weight"]
+    bias_name = linear.weights.get("bias", f"{weight_name.removesuffix('.weight')}.bias")
     weight = constants[weight_name]
     new_weight = weight.map(weight.shape, lambda w, a, v: _scaled(w, _factor(a, v, eps), groups), scale, variance)
 
     def new_bias(beta: np.ndarray, a: np.ndarray, m: np.ndarray, v: np.ndarray, *b: np.ndarray) -> np.ndarray:
         return (beta + (sum(b) - m.astype(np.float64)) * _factor(a, v, eps)).astype(np.float32)
 
-    old_bias = (constants[host.weights["bias"]],) if "bias" in host.weights else ()
+    old_bias = (constants[linear.weights["bias"]],) if "bias" in linear.weights else ()
     bias = shift.map(shift.shape, new_bias, scale, mean, variance, *old_bias)
     folded = remade(
         bn,
-        host,
-        inputs=host.inputs + bn.inputs[1:],
-        attrs={**host.attrs, "bias": True, "epilogue": bn.attrs["epilogue"]},
+        linear,
+        inputs=linear.inputs + bn.inputs[1:],
+        attrs={**linear.attrs, "bias": True, "epilogue": bn.attrs["epilogue"]},
         weights={"weight": weight_name, "bias": bias_name},
     )
     return Change((folded,), {weight_name: new_weight, bias_name: bias})

@@ -51,7 +51,7 @@ def select_merge(site: CpuSite) -> Selection:
 
 
 def select_pointwise(site: CpuSite) -> Selection:
-    """An activation on its own: the only step of an epilogue."""
+    """An activation on its own: the only post-op of a copy."""
     node = site.node
     return _elementwise(site, "first", ("full",), ((node.op, tuple(sorted(node.attrs.items()))),))
 

@@ -79,7 +79,7 @@ def activated(k: KernelBuilder, x: Expr, name: str, attributes: Iterable[tuple[s
 
 
 def apply_epilogue(k: KernelBuilder, x: Expr, epilogue: Epilogue, extras: Iterable[Expr], lanes: int) -> Expr:
-    """The steps after a sum: activations, and adds of the vectors in `extras`, one after the other."""
+    """A sum after its post-ops: activations, and adds of the vectors in `extras`, one after the other."""
     waiting = iter(extras)
     x = k.let(x)
     for name, attributes in epilogue:

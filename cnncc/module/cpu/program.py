@@ -37,8 +37,8 @@ class CpuProgram(Program[Target]):
         found: dict[Kernel, dict[str, None]] = {}
         for call in self.calls:
             node = self.graph[call.node]
-            steps = [node.op, *(name for name, _ in node.attrs.get("epilogue", ()))]
-            found.setdefault(call.kernel, {})[f"{node.name} ({', '.join(steps)})"] = None
+            ops = [node.op, *(name for name, _ in node.attrs.get("epilogue", ()))]
+            found.setdefault(call.kernel, {})[f"{node.name} ({', '.join(ops)})"] = None
         return {kernel: tuple(layers) for kernel, layers in found.items()}
 
     @property

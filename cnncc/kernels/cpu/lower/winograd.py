@@ -21,8 +21,8 @@ from cnncc.kernels.shared.winograd import matrices
 UNROLLED = 4
 """Channels of one step of the innermost loop."""
 
-SHORT_STEPS, MOST_SHORT = ("add", "relu", "relu6"), 3
-"""Steps of an epilogue that may be written out for every pixel of a tile, and how many of them; all others would make
+SHORT_POST_OPS, MOST_SHORT = ("add", "relu", "relu6"), 3
+"""Post-ops that may be written out for every pixel of a tile, and how many of them; all others would make
 long code, since the tiles at the border are written out too."""
 
 
@@ -141,7 +141,7 @@ class _Winograd(Transform):
         for v in range(0, c.block, c.lanes):
             bias = splat(0.0, c.lanes) if self.bias is None else k.let(self.bias.load(block * c.block + v, c.lanes))
             lines = [[k.let(value + bias) for value in line] for line in self.inverse(at + v)]
-            if len(c.epilogue) <= MOST_SHORT and all(name in SHORT_STEPS for name, _ in c.epilogue):
+            if len(c.epilogue) <= MOST_SHORT and all(name in SHORT_POST_OPS for name, _ in c.epilogue):
                 self.store_parts(lines, y, x, k.let(to + v))
                 continue
             for i, value in enumerate(value for line in lines for value in line):
