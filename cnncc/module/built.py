@@ -95,12 +95,12 @@ def traced(program: Program[Any], arena: np.ndarray, outputs: Sequence[np.ndarra
     buffers: dict[Home, np.ndarray] = {InOutput(i): o.reshape(-1).view(np.uint8) for i, o in enumerate(outputs)}
     values = {}
     for node in program.graph.nodes:
-        slot = program.plan.slots[node.name]
-        buffer = arena if isinstance(slot.home, InArena) else buffers.get(slot.home)
+        placement = program.plan.placements[node.name]
+        buffer = arena if isinstance(placement.home, InArena) else buffers.get(placement.home)
         if buffer is None:
             continue
         size = node.type.nbytes // node.type.shape[0]
-        starts = [slot.offset + slot.inner + i * slot.image_stride for i in range(node.type.shape[0])]
+        starts = [placement.offset + placement.inner + i * placement.image_stride for i in range(node.type.shape[0])]
         stored = np.concatenate([buffer[s : s + size] for s in starts]).view(np.float32)
         values[program.source_names.get(node.name, node.name)] = from_stored(stored, node.type)
     return values

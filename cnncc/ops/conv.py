@@ -13,9 +13,9 @@ import numpy as np
 from cnncc.base.divisors import divisors
 from cnncc.ops.domains import (
     FLAG,
+    DomainRule,
     Each,
     Inputs,
-    Rule,
     Tried,
     Whole,
     choice,
@@ -167,14 +167,14 @@ GROUPS: Mapping[str, Word] = {"groups": ("groups", Syntax.COUNT)}
 CONV_WORDS = {**STRIDE_PAD, **DILATION, **GROUPS, **BIAS, **ROUNDING}
 DEPTHWISE_WORDS = {**STRIDE_PAD, **DILATION, "mult": ("mult", Syntax.COUNT), **BIAS, **ROUNDING}
 UPCONV_WORDS = {**STRIDE_PAD, **DILATION, "outpad": ("output_pad", Syntax.PAIR_OR_ZERO), **GROUPS, **BIAS}
-GROUPED: Mapping[str, Rule] = {
+GROUPED: Mapping[str, DomainRule] = {
     "groups": divisors_of_channels,
     "out": lambda shape, attrs: choice(attrs["groups"] * n for n in (1, 2, 3)),
     "bias": FLAG,
     **window_domains(pooling=False),
 }
 """Domains of the attributes of a convolution."""
-TRANSPOSED: Mapping[str, Rule] = {
+TRANSPOSED: Mapping[str, DomainRule] = {
     **without(GROUPED, "rounding", "pad"),
     "pad": Each((Whole(0, 1),) * 4),
     "output_pad": lambda shape, attrs: Each(tuple(Whole(0, s - 1) for s in attrs["stride"])),

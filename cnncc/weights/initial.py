@@ -16,12 +16,11 @@ from typing import Any
 import numpy as np
 
 from cnncc.ir import Constant, Graph, Node
+from cnncc.ir.rules import Shape
 from cnncc.ops import NOT_TRAINED, TABLE
 from cnncc.ops.epilogue import own_count
 from cnncc.ops.initial import Spread
 from cnncc.ops.pointwise import RECORDS
-
-Shape = tuple[int, ...]
 
 
 def generator(name: str, seed: int) -> np.random.Generator:

@@ -285,11 +285,11 @@ def test_stop_after_the_plan_says_in_json_where_each_value_lies(cnncc, net):
     assert [line(node) for node in data.json["nodes"]] == lines
     places = [node["place"]["in"] for node in data.json["nodes"]]
     assert {"arena", "input", "output", "constant"} == set(places)
-    slots = phases.run(lang.parse(net.read_text()), machines.load("host")).plan.slots
+    placements = phases.run(lang.parse(net.read_text()), machines.load("host")).plan.placements
     assert {node["name"]: node["place"]["offset"] for node in data.json["nodes"]} == {
-        name: slot.offset + slot.inner for name, slot in slots.items()
+        name: placement.offset + placement.inner for name, placement in placements.items()
     }
-    assert any(slot.offset for slot in slots.values())
+    assert any(placement.offset for placement in placements.values())
     before = cnncc("compile", net, "--stop-after", "order_steps", "--json").json
     assert "arena" not in before
     assert not any("place" in node for node in before["nodes"])

@@ -10,8 +10,9 @@ import numpy as np
 
 from cnncc.base.errors import CnnccError
 from cnncc.frontends.onnx.tensors import shown
-from cnncc.frontends.onnx.values import Ragged, Shape
+from cnncc.frontends.onnx.values import Ragged
 from cnncc.ir import Graph
+from cnncc.ir.rules import Shape
 
 if TYPE_CHECKING:
     from onnx import GraphProto, ValueInfoProto

@@ -18,11 +18,12 @@ from cnncc.frontends.onnx.fold import Evaluator, shape_of
 from cnncc.frontends.onnx.graph import inlined, label, opset_of, ordered
 from cnncc.frontends.onnx.ports import Imported, OnnxPort, Shapes, computed_inputs, input_shapes
 from cnncc.frontends.onnx.schema import DOMAINS, check_schema
-from cnncc.frontends.onnx.site import Site, Tensor, Tensors
+from cnncc.frontends.onnx.site import OnnxSite, Tensor, Tensors
 from cnncc.frontends.onnx.tensors import array_of, is_numeric, kind_of, shown
 from cnncc.frontends.onnx.tidy import tidy
 from cnncc.frontends.onnx.types import Kind, kinds_of
-from cnncc.frontends.onnx.values import Builder, Shape, Unsupported, Value, plain_value
+from cnncc.frontends.onnx.values import Builder, Unsupported, Value, plain_value
+from cnncc.ir.rules import Shape
 
 if TYPE_CHECKING:
     from onnx import GraphProto, ModelProto, NodeProto, TensorProto, ValueInfoProto
@@ -231,9 +232,9 @@ class Reader:
             raise refusal(node)
         return converted(rule, self.site(node, given))
 
-    def site(self, node: NodeProto, inputs: list[Entry]) -> Site:
+    def site(self, node: NodeProto, inputs: list[Entry]) -> OnnxSite:
         tensors = cast("list[Tensor | None]", inputs)
-        return Site(node, tensors, self.opset, self.b, self.used, self.kinds_at(node))
+        return OnnxSite(node, tensors, self.opset, self.b, self.used, self.kinds_at(node))
 
     def branch(self, graph: GraphProto) -> Sequence[Entry]:
         """The results of a graph inside the model's. Names that it makes are its own."""

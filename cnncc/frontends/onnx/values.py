@@ -15,9 +15,9 @@ from typing import Any
 import numpy as np
 
 from cnncc.ir import Constant, Graph, Node, TensorType
+from cnncc.ir.rules import Shape
 from cnncc.ops import TABLE, ShapeError, complete, infer, refuse_huge
 
-Shape = tuple[int, ...]
 ROOM = 3 << 26
 """Elements of all constants together, besides `SHARE` times as many as the file has: large classifiers have as many
 weights, and models without their weights say ConstantOfShape instead."""

@@ -169,7 +169,7 @@ UNIT_CYCLES = 300
 
 EXPOSED = 0.1
 """Part of what units read again that multiplications do not hide: 1x1 layers at 7x7 and 14x14 took hardly longer in 4
-pieces of the rows than in one, though each reads all weights."""
+parts of the rows than in one, though each reads all weights."""
 
 UNFETCHED = 0.5
 """Part of reading the first weights of a core's part that multiplications do not hide: no tile asked for them yet."""
@@ -196,7 +196,7 @@ def _waiting(c: ConvConfig, work: float, target: Target) -> float:
 
     The output blocks are cut into parts. Each core computes all rows of some parts; if there are fewer parts than
     cores, it computes some rows of one part. For each part a core reads the weights once, and once more for each
-    further piece of its rows. It reads the image once, and once more for each further part. The rows that it computed
+    further part of its rows. It reads the image once, and once more for each further part. The rows that it computed
     itself in the layer before are most likely still in its own cache; the rows of other cores are not.
     """
     cores, parts = target.cores, c.groups * c.sections

@@ -1,7 +1,7 @@
 """Direct convolution on NCHWc, and 1x1 convolutions as matrix products: what the kernel must know, and its weights.
 
 The sum runs over (channel block, kernel row, kernel column, channel in block); weights are packed in just that order
-for each group of output blocks, so that a micro-kernel reads them as one stream. Padding is gathered into scratch, a
+for each panel of output blocks, so that a micro-kernel reads them as one stream. Padding is gathered into scratch, a
 few rows at a time, or the image is copied between zeros once (`PadConfig`); without padding the image is read where it
 lies, a strided 1x1 simply steps over it.
 """
@@ -44,9 +44,9 @@ class ConvConfig:
     rows: int
     """Output rows of one unit."""
     prefetch: bool
-    """Whether each tile asks for a part of the next group's weights, which its first cache does not hold."""
+    """Whether each tile asks for a part of the next panel's weights, which its first cache does not hold."""
     sections: int
-    """Pieces the output blocks of one convolution group are cut into; a unit computes one."""
+    """Parts into which the output blocks of a group are cut; a unit computes one."""
     micro: Micro
     padded: bool
     """Whether the image was copied between zeros by a call of its own, so that no tap falls outside."""
@@ -103,7 +103,7 @@ class ConvConfig:
 
     @property
     def section_runs(self) -> tuple[tuple[int, int, int], ...]:
-        """Sizes of the groups of output blocks that share a micro-kernel, in one section."""
+        """Runs of equal panels in one section: (first output block, blocks of a panel, panels)."""
         return even_tiles(self.group_out_blocks // self.sections, self.tile.blocks)
 
 
@@ -136,7 +136,7 @@ def pack_conv(weight: np.ndarray, config: ConvConfig) -> np.ndarray:
     per_section = config.group_out_blocks // config.sections
     for section in range(config.groups * config.sections):
         for start, size, count in config.section_runs:
-            for group in range(count):
-                first = (section * per_section + start + group * size) * block
+            for panel in range(count):
+                first = (section * per_section + start + panel * size) * block
                 packed.append(config.micro.pack(rows[first : first + size * block], size).ravel())
     return np.concatenate(packed)

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from cnncc.kernels.shared.spec import Epilogue, Place
+from cnncc.kernels.shared.spec import Epilogue, Site
 from cnncc.machines import Machine
 
 
@@ -66,7 +66,7 @@ class ConvGeometry:
         return height, width
 
 
-def conv_geometry(site: Place[Machine]) -> ConvGeometry:
+def conv_geometry(site: Site[Machine]) -> ConvGeometry:
     """The geometry of a conv node, its groups merged until each fills whole blocks."""
     node, attrs, source = site.node, site.node.attrs, site.type()
     return ConvGeometry(
@@ -86,7 +86,7 @@ def conv_geometry(site: Place[Machine]) -> ConvGeometry:
     )
 
 
-def conv_merge(site: Place[Machine]) -> int:
+def conv_merge(site: Site[Machine]) -> int:
     """How many of a conv's groups are computed as one."""
     groups, source = site.node.attrs["groups"], site.type()
     if groups == 1:

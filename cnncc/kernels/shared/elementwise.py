@@ -7,7 +7,7 @@ from collections.abc import Iterable
 import numpy as np
 
 from cnncc.kernels.shared.convolution import pad_channels
-from cnncc.kernels.shared.spec import Epilogue, Packed, Place
+from cnncc.kernels.shared.spec import Epilogue, Packed, Site
 from cnncc.machines import Machine
 from cnncc.ops import TABLE
 from cnncc.ops.traits import Finite
@@ -28,7 +28,7 @@ def finite(names: Iterable[str]) -> bool:
     return all(TABLE[name].traits.finite is Finite.ALWAYS for name in names if name in TABLE)
 
 
-def affine_weights(site: Place[Machine], width: int) -> tuple[Packed, Packed]:
+def affine_weights(site: Site[Machine], width: int) -> tuple[Packed, Packed]:
     """Scale and shift of a bn, in float64 until they are stored, with zeros up to `width`."""
     slots = [site.constant(s) for s in ("weight", "bias", "running_mean", "running_var")]
     gamma, beta, mean, var = (s for s in slots if s is not None)

@@ -27,7 +27,7 @@ UNROLLED_CHANNELS = 4
 
 
 def lower(config: ConvConfig, symbol: str) -> PrimFunc:
-    """The kernel for one configuration; a unit is one section of output blocks on one piece of rows."""
+    """The kernel for one configuration; a unit is one section of output blocks of some rows."""
     return _Conv(config).build(symbol)
 
 
@@ -225,7 +225,7 @@ class _Conv:
                 coming.buffer.prefetch(at + (row + i * coming.apart), near=True)
 
     def prefetch(self, t: _Tile, weight: Expr, floats: int) -> None:
-        """Asks for this tile's share of the weights the next group will read where this one reads now."""
+        """Asks for this tile's share of the weights the next panel will read where this one reads now."""
         k, c = self.k, self.c
         if not c.prefetch or t.tiles > MOST_PREFETCHING:
             return
