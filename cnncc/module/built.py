@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
 from dataclasses import KW_ONLY, asdict, dataclass
@@ -83,11 +82,6 @@ class Built(ABC, Generic[P]):
             **({"origin": dict(self.origin)} if self.origin else {}),
             **({"notes": list(self.notes)} if self.notes else {}),
         }
-
-    def write_shared(self, path: str | os.PathLike[str]) -> tuple[Path, Path]:
-        """Writes the shared object, weights inside, and its header beside it. Returns their paths."""
-        written = self.write({"so": Path(path), "h": Path(path).with_suffix(".h")})
-        return written["so"], written["h"]
 
 
 def traced(program: Program[Any], arena: np.ndarray, outputs: Sequence[np.ndarray]) -> dict[str, np.ndarray]:

@@ -8,6 +8,7 @@ import os
 import numpy as np
 import pytest
 from PIL import Image
+from written import write_shared
 
 from cnncc import api, lang, machines, weights
 from cnncc.base.errors import CnnccError
@@ -332,7 +333,7 @@ def test_the_default_module_is_checked_too(cnncc, net, tmp_path):
 def test_write_shared_checks_its_files(net, tmp_path):
     build = api.build(weights.bind(lang.read(net)))
     with pytest.raises(CnnccError, match=r"cannot write the module to .*a\.h: that is its header"):
-        build.write_shared(tmp_path / "a.h")
+        write_shared(build, tmp_path / "a.h")
 
 
 def test_dump_into_a_file_is_one_message(cnncc, net):

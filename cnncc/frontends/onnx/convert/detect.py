@@ -7,9 +7,10 @@ from typing import Any
 
 import numpy as np
 
+from cnncc.frontends.network import Ragged
 from cnncc.frontends.onnx.control import REFUSED as CONTROL
 from cnncc.frontends.onnx.site import OnnxSite, Tensor
-from cnncc.frontends.onnx.values import Ragged, Unsupported, Value, axis_of
+from cnncc.frontends.onnx.values import Unsupported, Value, axis_of
 
 WHOLE_NUMBERS = 1 << 24
 """Boxes are told by their numbers in float32."""
