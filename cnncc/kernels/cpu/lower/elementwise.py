@@ -13,8 +13,7 @@ from cnncc.kernels.cpu.elementwise import ElementwiseConfig, NormalizeConfig
 from cnncc.kernels.cpu.lower.moves import vector_runs
 from cnncc.kernels.shared.arithmetic import vmin
 from cnncc.kernels.shared.builder import Expr, KernelBuilder, element, i32, splat
-from cnncc.kernels.shared.pairs import merged
-from cnncc.kernels.shared.vectors import apply_epilogue
+from cnncc.kernels.shared.vectors import apply_epilogue, merged
 
 WEIGHTS = {"affine": ("scale", "shift"), "prelu": ("slope",)}
 """Operands with one value per channel that are no arms."""
