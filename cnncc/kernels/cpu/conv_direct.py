@@ -22,7 +22,7 @@ class ConvConfig:
     """One convolution of one image. Sizes are in pixels and blocks.
 
     `origin` is the input pixel under output (0, 0)'s first tap (minus the padding); the result is stored at every
-    `out_step`-th pixel from `out_start` (a phase of a transposed one).
+    `out_step`-th pixel from `out_start` (one phase of the stride of a transposed convolution).
     """
 
     in_blocks: int

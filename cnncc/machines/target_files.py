@@ -1,4 +1,4 @@
-"""Target files: `targets/NAME.toml` says what one machine has, and its `format` which form the file has."""
+"""Target files: `targets/NAME.toml` says what one machine has, and its `format` which class it fills."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ class _Dataclass(Protocol):
     __dataclass_fields__: ClassVar[dict[str, Any]]
 
 
-Form = TypeVar("Form", bound=_Dataclass)
+Filled = TypeVar("Filled", bound=_Dataclass)
 
 HOST = "host"
 """The name of this machine, which has no file."""
@@ -35,14 +35,14 @@ def read(name: str) -> dict[str, Any]:
     return {"name": name, **_read(path)}
 
 
-def fill(form: type[Form], data: dict[str, Any]) -> Form:
-    """A machine of what its file says. CnnccError if the keys are not the fields of the form."""
-    wrong = sorted({f.name for f in fields(form)} ^ data.keys())
+def fill(kind: type[Filled], data: dict[str, Any]) -> Filled:
+    """A machine of what its file says. CnnccError if the keys are not the fields of the class."""
+    wrong = sorted({f.name for f in fields(kind)} ^ data.keys())
     if wrong:
         raise CnnccError(f"{data['name']}.toml: missing or unknown keys: {', '.join(wrong)}")
     if "units" in data:
         data = {**data, "units": read_units(f"{data['name']}.toml", data["units"], data["vector_bits"])}
-    return form(**{key: tuple(value) if isinstance(value, list) else value for key, value in data.items()})
+    return kind(**{key: tuple(value) if isinstance(value, list) else value for key, value in data.items()})
 
 
 def _files() -> list[Path]:
