@@ -60,9 +60,14 @@ def kernels(body: str, dims: str, target: str) -> tuple[Kernel, ...]:
     return lower(graph, targets.load(target)).kernels
 
 
+def epilogue_owner(config: Any) -> Any:
+    """A convolution's epilogue is kept with its geometry."""
+    return getattr(config, "geometry", config)
+
+
 def last_kernel(body: str, target: str) -> Kernel:
     """The last kernel that has an epilogue."""
-    return [k for k in kernels(body, "20x31x31", target) if getattr(k.config, "epilogue", ())][-1]
+    return [k for k in kernels(body, "20x31x31", target) if getattr(epilogue_owner(k.config), "epilogue", ())][-1]
 
 
 def size(kernel: Kernel, target: str) -> int:
@@ -71,7 +76,9 @@ def size(kernel: Kernel, target: str) -> int:
 
 
 def with_epilogue(kernel: Any, epilogue: Epilogue) -> Any:
-    return replace(kernel, config=replace(kernel.config, epilogue=epilogue))
+    owner = replace(epilogue_owner(kernel.config), epilogue=epilogue)
+    config = replace(kernel.config, geometry=owner) if hasattr(kernel.config, "geometry") else owner
+    return replace(kernel, config=config)
 
 
 @pytest.mark.parametrize("target", CPU_TARGETS)
@@ -143,15 +150,8 @@ def gpu_kernel(producer: str) -> Any:
     return [k for k in chosen.kernels if getattr(epilogue_owner(k.config), "epilogue", ())][-1]
 
 
-def epilogue_owner(config: Any) -> Any:
-    """A convolution's epilogue is kept with its geometry."""
-    return getattr(config, "geometry", config)
-
-
 def gpu_size(kernel: Any, epilogue: Epilogue) -> int:
-    owner = replace(epilogue_owner(kernel.config), epilogue=epilogue)
-    config = replace(kernel.config, geometry=owner) if hasattr(kernel.config, "geometry") else owner
-    return len(cuda_source((replace(kernel, config=config),), "sm_80"))
+    return len(cuda_source((with_epilogue(kernel, epilogue),), "sm_80"))
 
 
 @pytest.mark.parametrize("producer", GPU_PRODUCERS)

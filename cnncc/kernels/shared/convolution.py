@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
-from cnncc.kernels.shared.spec import Epilogue, Site
+from cnncc.kernels.shared.spec import Epilogue, Site, blocks
 from cnncc.machines import Machine
 
 
@@ -39,7 +39,11 @@ def pad_channels(values: np.ndarray, padded: int) -> np.ndarray:
 
 @dataclass(frozen=True)
 class ConvGeometry:
-    """The part of a configuration that the shape of the problem gives; tile and units follow from it and the target."""
+    """The part of a configuration that the shape of the problem gives; tile and units follow from it and the target.
+
+    `origin` is the input pixel under output (0, 0)'s first tap (minus the padding); the result is stored at every
+    `out_step`-th pixel from `out_start` (one phase of the stride of a transposed convolution).
+    """
 
     in_channels: int
     out_channels: int
@@ -64,6 +68,19 @@ class ConvGeometry:
             (self.grid[a] - 1) * self.stride[a] + (self.kernel[a] - 1) * self.dilation[a] + 1 for a in (0, 1)
         )
         return height, width
+
+    @property
+    def padded(self) -> ConvGeometry:
+        """The same on an image that was copied between zeros."""
+        return replace(self, in_size=self.window, origin=(0, 0))
+
+    def in_whole_blocks(self, block: int) -> ConvGeometry:
+        """The same with channels that fill up blocks, those of the result of size `block`."""
+        return replace(
+            self,
+            in_channels=blocks(self.in_channels, self.in_block) * self.in_block,
+            out_channels=blocks(self.out_channels, block) * block,
+        )
 
 
 def conv_geometry(site: Site[Machine]) -> ConvGeometry:
