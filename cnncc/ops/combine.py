@@ -185,7 +185,7 @@ OPS = (
             1e-6,
             Finite.ALWAYS,
             onnx=None,
-            synonyms=("multiply", "times", "scale"),
+            synonyms=("multiply", "times"),
             arity=SUM,
             example="mul { conv 3x3 3 | }",
         ),

@@ -46,6 +46,13 @@ PLACES = {
 }
 """Ops at computed places; of `nms`, whose boxes are one result for a batch, see `test_export_places.py`."""
 CASES = {
+    "layernorm": "input 5x3x4\nlayernorm eps 1e-3",
+    "layernorm vector": "input 5x3x4\ngap; flatten; layernorm noaffine",
+    "layernorm nobias": "input 5x3x4\nlayernorm nobias",
+    "rmsnorm": "input 5x3x4\nrmsnorm; rmsnorm noaffine",
+    "grn": "input 5x3x4\ngrn",
+    "grn vector": "input 5x3x4\ngap; flatten; grn eps 0.1",
+    "scale": "input 5x3x4\nrelu; scale; relu; scale bias",
     "input with mean and std": "input 3x5x6 mean (1,2,3) std (2,3,0.5)\nrelu",
     "input with one mean": "input 3x5x6 mean (1.5)\nrelu",
     "input vector with std": "input 5 std (1,2,3,4,5)\nrelu",
