@@ -36,13 +36,23 @@ def read(name: str) -> dict[str, Any]:
 
 
 def fill(kind: type[Filled], data: dict[str, Any]) -> Filled:
-    """A machine of what its file says. CnnccError if the keys are not the fields of the class."""
+    """A machine of what its file says. CnnccError if the keys are not the fields of the class, or a number is none."""
     wrong = sorted({f.name for f in fields(kind)} ^ data.keys())
     if wrong:
         raise CnnccError(f"{data['name']}.toml: missing or unknown keys: {', '.join(wrong)}")
+    _refuse_numbers(kind, data)
     if "units" in data:
         data = {**data, "units": read_units(f"{data['name']}.toml", data["units"], data["vector_bits"])}
     return kind(**{key: tuple(value) if isinstance(value, list) else value for key, value in data.items()})
+
+
+def _refuse_numbers(kind: type[_Dataclass], data: dict[str, Any]) -> None:
+    """CnnccError for a size, a count or a speed that is not above 0."""
+    for field in fields(kind):
+        value, types = data[field.name], {"int": (int,), "float": (int, float)}.get(str(field.type))
+        if types and (type(value) not in types or not value > 0):
+            what = "whole number" if types == (int,) else "number"
+            raise CnnccError(f"{data['name']}.toml: {field.name}: must be a {what} above 0, got {value!r}")
 
 
 def _files() -> list[Path]:
