@@ -16,9 +16,9 @@ from cnncc.frontends.onnx.write_rules import RULES as WRITTEN
 from cnncc.kernels.cpu.rules import RULES as CPU
 from cnncc.kernels.gpu.rules import RULES as GPU
 from cnncc.kernels.gpu.rules import without_kernel
-from cnncc.kernels.shared import functions
-from cnncc.kernels.shared.pairs import PAIRS
+from cnncc.kernels.shared import functions, pairs
 from cnncc.ops import ACTIVATIONS, TABLE, of_trait, vectors
+from cnncc.ops.combine import MERGES
 from cnncc.ops.domains import Values
 from cnncc.ops.pointwise import RECORDS
 from cnncc.ops.traits import Kind
@@ -87,12 +87,13 @@ def test_a_record_for_each_pointwise_op() -> None:
     assert set(of_trait(lambda t: t.kind is Kind.POINTWISE)) == RECORDS.keys() == ACTIVATIONS
 
 
-def test_kernels_have_a_formula_for_each_merge() -> None:
-    assert set(of_trait(lambda t: t.kind is Kind.MERGE)) == PAIRS.keys() | {"where"}
+def test_a_record_for_each_merge() -> None:
+    assert set(of_trait(lambda t: t.kind is Kind.MERGE)) == MERGES.keys()
 
 
 def test_kernels_have_the_functions_that_formulas_call() -> None:
     assert vectors.FUNCTIONS.keys() == functions.FUNCTIONS.keys()
+    assert vectors.PAIRS.keys() == pairs.PAIRS.keys()
 
 
 @pytest.mark.parametrize("name", sorted(RECORDS))

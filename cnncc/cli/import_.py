@@ -12,7 +12,7 @@ from cnncc.base.errors import CnnccError
 from cnncc.cli import command, screen
 
 if TYPE_CHECKING:
-    from cnncc.frontends.onnx.network import Network
+    from cnncc.frontends.network import Network
 
 
 def _configure(parser: argparse.ArgumentParser) -> None:

@@ -35,7 +35,7 @@ class InputFiles:
 
 
 @dataclass
-class Chunk:
+class Portion:
     """Images that are run at once: the names of the files of each, and an array for each input."""
 
     names: list[tuple[str, ...]] = field(default_factory=list)
@@ -75,7 +75,7 @@ def _folder(name: str) -> list[InputFiles]:
     return found
 
 
-def chunks(sources: Sequence[InputFiles], model: Model, failed: Callable[[CnnccError], None]) -> Iterator[Chunk]:
+def portions(sources: Sequence[InputFiles], model: Model, failed: Callable[[CnnccError], None]) -> Iterator[Portion]:
     """The images of all sources in order, at least a whole batch at a time but for the last; `failed` hears of the
     files of folders that cannot be read."""
     ports = [(about, port) for about, port in zip(model.info["inputs"], model.inputs, strict=True)]
@@ -124,17 +124,17 @@ def _array(file: str, about: dict[str, Any], port: Port) -> np.ndarray:
     return images.prepare(file, about)
 
 
-def _joined(parts: Sequence[tuple[InputFiles, list[np.ndarray]]]) -> Chunk:
+def _joined(parts: Sequence[tuple[InputFiles, list[np.ndarray]]]) -> Portion:
     """Of one file with several images each gets a number."""
     import numpy as np
 
-    chunk = Chunk()
+    portion = Portion()
     for source, (first, *_) in parts:
         single = len(first) == 1
-        chunk.names += [source.files if single else _numbered(source.files, i) for i in range(len(first))]
+        portion.names += [source.files if single else _numbered(source.files, i) for i in range(len(first))]
     columns = zip(*(arrays for _, arrays in parts), strict=True)
-    chunk.arrays = [np.concatenate(column) if len(column) > 1 else column[0] for column in columns]
-    return chunk
+    portion.arrays = [np.concatenate(column) if len(column) > 1 else column[0] for column in columns]
+    return portion
 
 
 def _numbered(files: Sequence[str], i: int) -> tuple[str, ...]:

@@ -59,9 +59,9 @@ def _run_all(
 
     done = 0
     with screen.progress(f"running {model.name}", _nobody_sees_results(args)) as report:
-        for chunk in run_files.chunks(sources, model, fail):
-            _run_chunk(model, chunk, sinks, labels, args.top)
-            done += len(chunk.names)
+        for portion in run_files.portions(sources, model, fail):
+            _run_portion(model, portion, sinks, labels, args.top)
+            done += len(portion.names)
             if report:
                 report(f"running {model.name}", done, max(done, len(sources)))
     for sink in sinks:
@@ -69,12 +69,12 @@ def _run_all(
     return done
 
 
-def _run_chunk(model: Model, chunk: run_files.Chunk, sinks: Sequence[Sink], labels: Labels, top: int) -> None:
+def _run_portion(model: Model, portion: run_files.Portion, sinks: Sequence[Sink], labels: Labels, top: int) -> None:
     start = time.perf_counter()
-    outputs = model.run_many(*chunk.arrays)
-    each = round((time.perf_counter() - start) / len(chunk.names) * 1e3, 3)
+    outputs = model.run_many(*portion.arrays)
+    each = round((time.perf_counter() - start) / len(portion.names) * 1e3, 3)
     columns = outputs if isinstance(outputs, tuple) else (outputs,)
-    for files, *arrays in zip(chunk.names, *columns, strict=True):
+    for files, *arrays in zip(portion.names, *columns, strict=True):
         described = [
             run_results.describe(port, array, labels, top) for port, array in zip(model.outputs, arrays, strict=True)
         ]

@@ -12,8 +12,7 @@ from cnncc.base.errors import warn
 from cnncc.frontends.locate import find_net, find_weights
 
 if TYPE_CHECKING:
-    from cnncc.frontends.onnx.network import Network
-    from cnncc.frontends.onnx.ports import OnnxPort
+    from cnncc.frontends.network import ModelPort, Network
     from cnncc.ir import Graph
     from cnncc.runtime.declared import Declared
     from cnncc.runtime.model import Model
@@ -104,8 +103,8 @@ def read_source(
     return NetworkSource(bind(read(source), path, seed), path)
 
 
-def declared(port: OnnxPort, batch: int) -> Declared:
-    """How an ONNX file declares an input or output of a graph of so many images."""
+def declared(port: ModelPort, batch: int) -> Declared:
+    """How a file of another format declares an input or output of a graph of so many images."""
     from cnncc.runtime.declared import Declared
 
     batched = bool(port.shape) and port.axes[0] == 0 and port.shape[0] == batch

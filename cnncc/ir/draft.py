@@ -78,7 +78,7 @@ class Draft:
         return all(map(self.is_shared, self[name].inputs))
 
     def constant_uses(self, name: str) -> int:
-        """How many slots of nodes hold the constant."""
+        """In how many slots of nodes the constant stands."""
         return self._constant_uses[name]
 
     def made_by(self, name: str, *ops: str) -> Node | None:

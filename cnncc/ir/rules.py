@@ -31,7 +31,7 @@ class Rules(Protocol):
 
 
 def added_inputs(epilogue: Sequence[tuple[str, object]]) -> int:
-    """How many inputs the steps of an epilogue take: one per fused `add`."""
+    """How many inputs the post-ops of an epilogue take: one per fused `add`."""
     return sum(name == "add" for name, _ in epilogue)
 
 

@@ -5,14 +5,14 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from cnncc.base.errors import CnnccError
-from cnncc.machines import forms, gpus, targets
+from cnncc.machines import gpus, target_files, targets
 from cnncc.machines.gpus import Gpu
 from cnncc.machines.machine import Machine
 from cnncc.machines.targets import Target
 
 __all__ = ["Machine", "check_one_runs_here", "check_runs_here", "load", "names"]
 
-_FORMS: dict[str, type[Target] | type[Gpu]] = {
+_KINDS: dict[str, type[Target] | type[Gpu]] = {
     **dict.fromkeys(targets.FORMATS, Target),
     **dict.fromkeys(gpus.FORMATS, Gpu),
 }
@@ -24,14 +24,14 @@ def names() -> list[str]:
 
 
 def load(name: str) -> Machine:
-    """The machine of that name; CnnccError for an unknown name or a file that does not fit the form."""
-    if name == forms.HOST:
+    """The machine of that name; CnnccError for an unknown name or a file that does not fit."""
+    if name == target_files.HOST:
         return targets.host()
-    data = forms.read(name)
-    form = _FORMS.get(data.get("format", ""))
-    if form is None:
-        raise CnnccError(f"{name}.toml: format must be one of {', '.join(_FORMS)}")
-    return forms.fill(form, data)
+    data = target_files.read(name)
+    kind = _KINDS.get(data.get("format", ""))
+    if kind is None:
+        raise CnnccError(f"{name}.toml: format must be one of {', '.join(_KINDS)}")
+    return target_files.fill(kind, data)
 
 
 def check_runs_here(machine: Machine) -> None:

@@ -6,7 +6,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from cnncc.base.errors import CnnccError
-from cnncc.machines import forms
+from cnncc.machines import target_files
 from cnncc.options import Options
 
 FORMATS = ("cuda",)
@@ -90,9 +90,9 @@ class Gpu:
 
 def names() -> list[str]:
     """All GPU targets."""
-    return forms.names(*FORMATS)
+    return target_files.names(*FORMATS)
 
 
 def load(name: str) -> Gpu:
-    """The GPU of that name; CnnccError for an unknown name or a file that does not fit the form."""
-    return forms.fill(Gpu, forms.read(name))
+    """The GPU of that name; CnnccError for an unknown name or a file that does not fit."""
+    return target_files.fill(Gpu, target_files.read(name))

@@ -1,4 +1,4 @@
-"""Targets are data: `targets/*.toml` says what a processor has; `host` is detected and filled into the same form."""
+"""Targets are data: `targets/*.toml` says what a processor has; `host` is detected and put into the same class."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from functools import cache, cached_property
 from pathlib import Path
 
 from cnncc.base.errors import CnnccError
-from cnncc.machines import forms
+from cnncc.machines import target_files
 from cnncc.machines.units import VectorUnit
 from cnncc.options import Options
 from cnncc.runtime import cpu
@@ -52,7 +52,7 @@ class Target:
     float16: bool
     """Whether it has an instruction that converts float16 to float32."""
     format: str
-    """The form of a module: `elf` (a shared object and a header) or `wasm` (WebAssembly, weights and JavaScript)."""
+    """What a module is: `elf` (a shared object and a header) or `wasm` (WebAssembly, weights and JavaScript)."""
     pointer_bytes: int
     threads: bool
     """Whether a run may use several threads."""
@@ -107,17 +107,17 @@ class Target:
 
 def names() -> list[str]:
     """The names of all targets that are processors, `host` first; `cnncc.machines.gpus` has the others."""
-    return [forms.HOST, *forms.names(*FORMATS)]
+    return [target_files.HOST, *target_files.names(*FORMATS)]
 
 
 def load(name: str) -> Target:
-    """The processor of that name; CnnccError for an unknown name, a GPU or a file that does not fit the form."""
-    if name == forms.HOST:
+    """The processor of that name; CnnccError for an unknown name, a GPU or a file that does not fit."""
+    if name == target_files.HOST:
         return host()
-    data = forms.read(name)
+    data = target_files.read(name)
     if data.get("format") not in FORMATS:
         raise CnnccError(f"target {name} is a GPU", hint="this command is for processors")
-    target = forms.fill(Target, data)
+    target = target_files.fill(Target, data)
     _refuse_words(target)
     return target
 

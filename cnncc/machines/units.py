@@ -39,7 +39,7 @@ class VectorUnit:
 
 def read_units(file: str, data: object, vector_bits: int) -> tuple[VectorUnit, ...]:
     """The units of a target file whose vectors have so many bits. CnnccError, which names file and field, for what does
-    not fit the form, and if no unit multiplies float32 and adds up float32."""
+    not fit, and if no unit multiplies float32 and adds up float32."""
     if not isinstance(data, list | tuple) or not all(isinstance(one, dict) for one in data):
         raise CnnccError(f"{file}: units: must be a list of tables, [[units]]")
     units = tuple(_read_unit(f"{file}: units[{i}]", one, vector_bits) for i, one in enumerate(data))

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
 from dataclasses import KW_ONLY, asdict, dataclass
@@ -84,23 +83,18 @@ class Built(ABC, Generic[P]):
             **({"notes": list(self.notes)} if self.notes else {}),
         }
 
-    def write_shared(self, path: str | os.PathLike[str]) -> tuple[Path, Path]:
-        """Writes the shared object, weights inside, and its header beside it. Returns their paths."""
-        written = self.write({"so": Path(path), "h": Path(path).with_suffix(".h")})
-        return written["so"], written["h"]
-
 
 def traced(program: Program[Any], arena: np.ndarray, outputs: Sequence[np.ndarray]) -> dict[str, np.ndarray]:
     """The values of a run by name, in NCHW, out of the bytes of its arena and its outputs."""
     buffers: dict[Home, np.ndarray] = {InOutput(i): o.reshape(-1).view(np.uint8) for i, o in enumerate(outputs)}
     values = {}
     for node in program.graph.nodes:
-        slot = program.plan.slots[node.name]
-        buffer = arena if isinstance(slot.home, InArena) else buffers.get(slot.home)
+        placement = program.plan.placements[node.name]
+        buffer = arena if isinstance(placement.home, InArena) else buffers.get(placement.home)
         if buffer is None:
             continue
         size = node.type.nbytes // node.type.shape[0]
-        starts = [slot.offset + slot.inner + i * slot.image_stride for i in range(node.type.shape[0])]
+        starts = [placement.offset + placement.inner + i * placement.image_stride for i in range(node.type.shape[0])]
         stored = np.concatenate([buffer[s : s + size] for s in starts]).view(np.float32)
         values[program.source_names.get(node.name, node.name)] = from_stored(stored, node.type)
     return values

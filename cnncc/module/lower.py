@@ -67,6 +67,6 @@ def _with_work(stage: Stage) -> Iterator[Node]:
     concat whose arms are all written where they belong."""
     assert stage.plan is not None, "the last phase plans the arena"
     for node in stage.graph.nodes:
-        slot = stage.plan.slots[node.name]
-        if slot.computed and (ops.traits(node).kind is not Kind.CONCAT or stage.plan.copies.get(node.name)):
+        placement = stage.plan.placements[node.name]
+        if placement.computed and (ops.traits(node).kind is not Kind.CONCAT or stage.plan.copies.get(node.name)):
             yield node

@@ -13,7 +13,7 @@ from cnncc.ir.text import print_graph
 from cnncc.machines import Machine
 from cnncc.module.listener import SILENT, Listener
 from cnncc.options import DEFAULT, Options
-from cnncc.plan import ArenaPlan, Slot, best_order, plan_arena
+from cnncc.plan import ArenaPlan, Placement, best_order, plan_arena
 from cnncc.plan.homes import InArena, InConstant, InInput, InOutput
 
 
@@ -38,7 +38,7 @@ class Stage:
         and its `offset` in bytes from the start of it. Empty before."""
         if self.plan is None:
             return {}
-        return {node.name: _place(self.plan.slots[node.name]) for node in self.graph.nodes}
+        return {node.name: _place(self.plan.placements[node.name]) for node in self.graph.nodes}
 
     def _lines(self) -> list[str]:
         if self.plan is None:
@@ -47,16 +47,16 @@ class Stage:
         return ["", f"arena of {self.plan.bytes} bytes, at least {self.plan.bound}; bytes from its start:", *where]
 
 
-def _place(slot: Slot) -> dict[str, Any]:
-    match slot.home:
+def _place(placement: Placement) -> dict[str, Any]:
+    match placement.home:
         case InArena():
-            return {"in": "arena", "offset": slot.offset + slot.inner}
+            return {"in": "arena", "offset": placement.offset + placement.inner}
         case InInput(index):
-            return {"in": "input", "index": index, "offset": slot.inner}
+            return {"in": "input", "index": index, "offset": placement.inner}
         case InOutput(index):
-            return {"in": "output", "index": index, "offset": slot.inner}
+            return {"in": "output", "index": index, "offset": placement.inner}
         case InConstant(node):
-            return {"in": "constant", "node": node, "offset": slot.inner}
+            return {"in": "constant", "node": node, "offset": placement.inner}
 
 
 def _words(place: Mapping[str, Any]) -> str:

@@ -139,7 +139,7 @@ def check_indices(program: Program[Machine]) -> None:
 
 def _largest_array(program: Program[Machine], name: str, call: Call) -> int:
     """Numbers of the largest array that a call of a node's counts in."""
-    images, slots = program.images_at_once(call), program.plan.slots
-    values = [images * slots[value].image_stride // 4 for value in (name, *program.graph[name].inputs)]
+    images, placements = program.images_at_once(call), program.plan.placements
+    values = [images * placements[value].image_stride // 4 for value in (name, *program.graph[name].inputs)]
     weights = [packed.constant.shape[0] for packed in program.selections[name].weights]
     return max(*values, *weights, call.kernel.scratch_floats, program.workspace_at_once(call))

@@ -13,6 +13,7 @@ from cnncc.ops.epilogue import with_epilogue
 from cnncc.ops.forms import Form
 from cnncc.ops.initial import merged, mixture
 from cnncc.ops.onnx import Onnx
+from cnncc.ops.pointwise import Formula
 from cnncc.ops.shapes import dims, listing
 from cnncc.ops.table import (
     Array,
@@ -27,9 +28,8 @@ from cnncc.ops.table import (
     no_weights,
     one_position,
 )
-from cnncc.ops.traits import COMPUTED, Finite, Hosts, Kind
-
-Reference = Callable[[Arrays, Weights, Attrs], Array]
+from cnncc.ops.traits import COMPUTED, Finite, Kind, PostOps
+from cnncc.ops.vectors import NumpyVectors, Value, Vectors
 
 
 def merged_batch(shapes: Shapes) -> int:
@@ -61,52 +61,25 @@ def concat_shape(shapes: Shapes, attrs: Attrs) -> Shape:
     return (merged_batch(shapes), sum(s[1] for s in shapes), *rest)
 
 
-def add_reference(xs: Arrays, weights: Weights, attrs: Attrs) -> Array:
-    """Sum in argument order."""
-    return reduce(np.add, xs)
-
-
-def mul_reference(xs: Arrays, weights: Weights, attrs: Attrs) -> Array:
-    """Product in argument order."""
-    return reduce(np.multiply, xs)
-
-
-def max_reference(xs: Arrays, weights: Weights, attrs: Attrs) -> Array:
-    """The largest, element by element; NaN if one is."""
-    return reduce(np.maximum, xs)
-
-
-def min_reference(xs: Arrays, weights: Weights, attrs: Attrs) -> Array:
-    """The smallest, element by element; NaN if one is."""
-    return reduce(np.minimum, xs)
-
-
 def concat_reference(xs: Arrays, weights: Weights, attrs: Attrs) -> Array:
     """Channels of all arms, in argument order."""
     batch = max(len(x) for x in xs)
     return np.concatenate([np.broadcast_to(x, (batch, *x.shape[1:])) for x in xs], axis=1)
 
 
-def div_reference(xs: Arrays, weights: Weights, attrs: Attrs) -> Array:
-    """The first over the second."""
-    with np.errstate(divide="ignore", invalid="ignore"):
-        return xs[0] / xs[1]
+def of_pairs(function: Callable[[Vectors, Value, Value], Value]) -> Formula:
+    """A formula of two or more values: the function of the first two, then of what that gave and the next."""
+    return lambda v, *values: reduce(lambda a, b: function(v, a, b), values)
 
 
-def pow_reference(xs: Arrays, weights: Weights, attrs: Attrs) -> Array:
-    """The first to the power of the second; NaN of a negative one with an exponent that is not whole."""
-    with np.errstate(all="ignore"):
-        return np.power(xs[0], xs[1])
-
-
-def remainder(function: Callable[[Array, Array], Array]) -> Callable[[Arrays, Weights, Attrs], Array]:
-    """What division leaves over; NaN for a divisor of 0."""
-
-    def reference(xs: Arrays, weights: Weights, attrs: Attrs) -> Array:
-        with np.errstate(divide="ignore", invalid="ignore"):
-            return function(xs[0], xs[1])
-
-    return reference
+ADD = of_pairs(lambda v, a, b: v.let(a + b))
+MUL = of_pairs(lambda v, a, b: v.let(a * b))
+MAX = of_pairs(lambda v, a, b: v.let(v.select(v.is_nan(a), a, v.max(a, b))))
+MIN = of_pairs(lambda v, a, b: v.let(v.select(v.is_nan(a), a, v.min(a, b))))
+DIV = of_pairs(lambda v, a, b: v.let(a / b))
+POW = of_pairs(lambda v, a, b: v.pair("pow", a, b))
+MOD = of_pairs(lambda v, a, b: v.pair("mod", a, b))
+FMOD = of_pairs(lambda v, a, b: v.pair("fmod", a, b))
 
 
 @dataclass(frozen=True)
@@ -114,7 +87,8 @@ class Merge:
     """A function of one element of each of several tensors that fit each other."""
 
     name: str
-    reference: Reference
+    formula: Formula
+    """How kernels compute it, and the reference. It takes as many values as the op."""
     tolerance: float
     finite: Finite
     onnx: Onnx | None
@@ -129,6 +103,12 @@ class Merge:
     def op(self) -> Op:
         """The entry of the op table."""
         example = self.example or f"{self.name} {{ | sigmoid }}"
+
+        def reference(xs: Arrays, weights: Weights, attrs: Attrs) -> Array:
+            kind = xs[0].dtype
+            with np.errstate(all="ignore"):
+                return np.asarray(self.formula(NumpyVectors(kind), *xs), kind)
+
         return with_epilogue(
             Op(
                 name=self.name,
@@ -138,15 +118,27 @@ class Merge:
                 shape=elementwise_shape,
                 macs=no_macs,
                 window=one_position,
-                reference=self.reference,
+                reference=reference,
                 tolerance=self.tolerance,
-                traits=replace(COMPUTED, kind=Kind.MERGE, hosts=Hosts.STEPS, finite=self.finite, in_place=True),
+                traits=replace(
+                    COMPUTED, kind=Kind.MERGE, post_ops=PostOps.ACTIVATIONS, finite=self.finite, in_place=True
+                ),
                 forms=(Form(self.name, example, arms=True, leads=True, synonyms=self.synonyms),),
                 tried=Tried(Inputs.FITTING, {}, self.values),
                 spread=merged,
                 onnx=self.onnx,
             )
         )
+
+
+MERGES: dict[str, Merge] = {}
+"""Every merge by name."""
+
+
+def merge_ops(*merges: Merge) -> tuple[Op, ...]:
+    """The ops of a file of merges, which from then on have their kernels."""
+    MERGES.update((merge.name, merge) for merge in merges)
+    return tuple(merge.op() for merge in merges)
 
 
 CONCAT = Op(
@@ -175,50 +167,67 @@ CONCAT = Op(
 )
 SUM: tuple[int, int | None] = (2, None)
 """Two or more."""
-MERGES = (
-    Merge(
-        "add",
-        add_reference,
-        1e-6,
-        Finite.ALWAYS,
-        onnx=None,
-        synonyms=("sum", "plus", "residual"),
-        arity=SUM,
-        example="add { conv 3x3 3 | }",
+OPS = (
+    *merge_ops(
+        Merge(
+            "add",
+            ADD,
+            1e-6,
+            Finite.ALWAYS,
+            onnx=None,
+            synonyms=("sum", "plus", "residual"),
+            arity=SUM,
+            example="add { conv 3x3 3 | }",
+        ),
+        Merge(
+            "mul",
+            MUL,
+            1e-6,
+            Finite.ALWAYS,
+            onnx=None,
+            synonyms=("multiply", "times"),
+            arity=SUM,
+            example="mul { conv 3x3 3 | }",
+        ),
+        Merge(
+            "max",
+            MAX,
+            0.0,
+            Finite.ALWAYS,
+            Onnx("Max"),
+            synonyms=("maximum",),
+            arity=SUM,
+            example="max { conv 3x3 3 | }",
+        ),
+        Merge(
+            "min",
+            MIN,
+            0.0,
+            Finite.ALWAYS,
+            Onnx("Min"),
+            synonyms=("minimum",),
+            arity=SUM,
+            example="min { conv 3x3 3 | }",
+        ),
+        Merge(
+            "div",
+            DIV,
+            1e-6,
+            Finite.NOT_AT_ZERO,
+            Onnx("Div"),
+            ("divide",),
+            values=Values.LAST_POSITIVE,
+        ),
+        Merge("pow", POW, 2e-6, Finite.AT_ZERO, Onnx("Pow"), values=Values.POSITIVE),
+        Merge(
+            "fmod",
+            FMOD,
+            0.0,
+            Finite.NOT_AT_ZERO,
+            Onnx("Mod", fixed={"fmod": 1}),
+            values=Values.EXACT,
+        ),
+        Merge("mod", MOD, 1e-6, Finite.NOT_AT_ZERO, onnx=None, values=Values.EXACT),
     ),
-    Merge(
-        "mul",
-        mul_reference,
-        1e-6,
-        Finite.ALWAYS,
-        onnx=None,
-        synonyms=("multiply", "times"),
-        arity=SUM,
-        example="mul { conv 3x3 3 | }",
-    ),
-    Merge(
-        "max",
-        max_reference,
-        0.0,
-        Finite.ALWAYS,
-        Onnx("Max"),
-        synonyms=("maximum",),
-        arity=SUM,
-        example="max { conv 3x3 3 | }",
-    ),
-    Merge(
-        "min",
-        min_reference,
-        0.0,
-        Finite.ALWAYS,
-        Onnx("Min"),
-        synonyms=("minimum",),
-        arity=SUM,
-        example="min { conv 3x3 3 | }",
-    ),
-    Merge("div", div_reference, 1e-6, Finite.NOT_AT_ZERO, Onnx("Div"), ("divide",), values=Values.LAST_POSITIVE),
-    Merge("pow", pow_reference, 2e-6, Finite.AT_ZERO, Onnx("Pow"), values=Values.POSITIVE),
-    Merge("fmod", remainder(np.fmod), 0.0, Finite.NOT_AT_ZERO, Onnx("Mod", fixed={"fmod": 1}), values=Values.EXACT),
-    Merge("mod", remainder(np.mod), 1e-6, Finite.NOT_AT_ZERO, onnx=None, values=Values.EXACT),
+    CONCAT,
 )
-OPS = (*(merge.op() for merge in MERGES), CONCAT)

@@ -2,37 +2,33 @@
 
 from __future__ import annotations
 
+import operator
 from collections.abc import Callable
 
-import numpy as np
-
-from cnncc.ops.combine import Merge, Reference
+from cnncc.ops.combine import Merge, merge_ops, of_pairs
 from cnncc.ops.domains import Values
-from cnncc.ops.table import Array, Arrays, Attrs, Weights
 from cnncc.ops.traits import Finite
+from cnncc.ops.vectors import Value, Vectors
 
 
-def comparison(function: Callable[[Array, Array], Array]) -> Reference:
+def compared(name: str, function: Callable[[Value, Value], Value], *synonyms: str) -> Merge:
     """1 where it holds, else 0: nothing holds of NaN."""
-    return lambda xs, weights, attrs: function(xs[0], xs[1]).astype(xs[0].dtype)
+    formula = of_pairs(lambda v, a, b: v.let(v.select(function(a, b), v.number(1.0), v.number(0.0))))
+    return Merge(name, formula, 0.0, Finite.ALWAYS, None, synonyms, values=Values.EXACT)
 
 
-def where_reference(xs: Arrays, weights: Weights, attrs: Attrs) -> Array:
-    """The second tensor where the first is not 0, else the third."""
-    return np.where(xs[0] != 0, xs[1], xs[2])
+def chosen(v: Vectors, mask: Value, yes: Value, no: Value) -> Value:
+    """The second value where the first is not 0, else the third."""
+    return v.let(v.select(mask == v.number(0.0), no, yes))
 
 
-def compared(name: str, function: Callable[[Array, Array], Array], *synonyms: str) -> Merge:
-    return Merge(name, comparison(function), 0.0, Finite.ALWAYS, None, synonyms, values=Values.EXACT)
-
-
-MERGES = (
-    compared("greater", np.greater, "gt"),
-    compared("greater_equal", np.greater_equal, "ge", "greaterorequal"),
-    compared("equal", np.equal, "eq"),
+OPS = merge_ops(
+    compared("greater", operator.gt, "gt"),
+    compared("greater_equal", operator.ge, "ge", "greaterorequal"),
+    compared("equal", operator.eq, "eq"),
     Merge(
         "where",
-        where_reference,
+        chosen,
         0.0,
         Finite.ALWAYS,
         onnx=None,
@@ -42,4 +38,3 @@ MERGES = (
         example="where { sigmoid | | relu }",
     ),
 )
-OPS = tuple(merge.op() for merge in MERGES)

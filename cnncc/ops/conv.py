@@ -13,9 +13,9 @@ import numpy as np
 from cnncc.base.divisors import divisors
 from cnncc.ops.domains import (
     FLAG,
+    DomainRule,
     Each,
     Inputs,
-    Rule,
     Tried,
     Whole,
     choice,
@@ -28,7 +28,7 @@ from cnncc.ops.forms import BIAS, DILATION, KERNEL, ROUNDING, STRIDE_PAD, Form, 
 from cnncc.ops.initial import BIAS_VALUES, he_normal, he_scaled, products
 from cnncc.ops.shapes import at_least, dims, image, refuse_huge
 from cnncc.ops.table import REQUIRED, Array, Arrays, Attrs, Op, Shape, ShapeError, Shapes, Weights, Window
-from cnncc.ops.traits import COMPUTED, Hosts, Kind, MemoryOrder, Order
+from cnncc.ops.traits import COMPUTED, Kind, MemoryOrder, Order, PostOps
 from cnncc.ops.window import axes, counts, sliding, strided, windows
 
 COLUMN_LIMIT = 1 << 23
@@ -167,14 +167,14 @@ GROUPS: Mapping[str, Word] = {"groups": ("groups", Syntax.COUNT)}
 CONV_WORDS = {**STRIDE_PAD, **DILATION, **GROUPS, **BIAS, **ROUNDING}
 DEPTHWISE_WORDS = {**STRIDE_PAD, **DILATION, "mult": ("mult", Syntax.COUNT), **BIAS, **ROUNDING}
 UPCONV_WORDS = {**STRIDE_PAD, **DILATION, "outpad": ("output_pad", Syntax.PAIR_OR_ZERO), **GROUPS, **BIAS}
-GROUPED: Mapping[str, Rule] = {
+GROUPED: Mapping[str, DomainRule] = {
     "groups": divisors_of_channels,
     "out": lambda shape, attrs: choice(attrs["groups"] * n for n in (1, 2, 3)),
     "bias": FLAG,
     **window_domains(pooling=False),
 }
 """Domains of the attributes of a convolution."""
-TRANSPOSED: Mapping[str, Rule] = {
+TRANSPOSED: Mapping[str, DomainRule] = {
     **without(GROUPED, "rounding", "pad"),
     "pad": Each((Whole(0, 1),) * 4),
     "output_pad": lambda shape, attrs: Each(tuple(Whole(0, s - 1) for s in attrs["stride"])),
@@ -199,7 +199,7 @@ CONV = Op(
     reference=conv_reference,
     tolerance=2e-5,
     traits=replace(
-        COMPUTED, kind=Kind.LINEAR, hosts=Hosts.STEPS_AND_ADDS, layout=MemoryOrder(conv_reads, Order.BLOCKS)
+        COMPUTED, kind=Kind.LINEAR, post_ops=PostOps.ACTIVATIONS_AND_ADDS, layout=MemoryOrder(conv_reads, Order.BLOCKS)
     ),
     forms=(
         Form(
@@ -244,7 +244,7 @@ CONV_TRANSPOSE = Op(
     window=transpose_window,
     reference=transpose_reference,
     tolerance=1e-5,
-    traits=replace(COMPUTED, kind=Kind.LINEAR, hosts=Hosts.STEPS_AND_ADDS),
+    traits=replace(COMPUTED, kind=Kind.LINEAR, post_ops=PostOps.ACTIVATIONS_AND_ADDS),
     forms=(
         Form(
             "upconv",

@@ -15,9 +15,9 @@ from cnncc.ops.forms import BIAS, Form, Syntax
 from cnncc.ops.initial import BIAS_VALUES, he_normal, he_scaled, products
 from cnncc.ops.shapes import at_least, whole_image
 from cnncc.ops.table import REQUIRED, Array, Arrays, Attrs, Op, Shape, Shapes, Weights
-from cnncc.ops.traits import COMPUTED, KEPT, Hosts, Kind
+from cnncc.ops.traits import COMPUTED, KEPT, Kind, PostOps
 
-CHUNK = 1 << 23
+MOST_COPIED = 1 << 23
 """Weights converted at a time: VGG's first layer in float64 would be 822 MB at once."""
 
 
@@ -41,7 +41,7 @@ def fc_reference(xs: Arrays, weights: Weights, attrs: Attrs) -> Array:
     """x @ weight.T + bias."""
     x = xs[0].reshape(len(xs[0]), -1)
     w = weights["weight"]
-    rows = max(1, CHUNK // w.shape[1])
+    rows = max(1, MOST_COPIED // w.shape[1])
     parts = [x @ w[i : i + rows].astype(x.dtype, copy=False).T for i in range(0, len(w), rows)]
     return add_bias(np.concatenate(parts, axis=1), weights)
 
@@ -56,7 +56,9 @@ FC = Op(
     window=whole_image,
     reference=fc_reference,
     tolerance=1e-5,
-    traits=replace(COMPUTED, kind=Kind.LINEAR, hosts=Hosts.STEPS_AND_ADDS, layout=KEPT, flat=True, half_weights=True),
+    traits=replace(
+        COMPUTED, kind=Kind.LINEAR, post_ops=PostOps.ACTIVATIONS_AND_ADDS, layout=KEPT, flat=True, half_weights=True
+    ),
     forms=(
         Form(
             "fc",

@@ -57,7 +57,7 @@ class Several:
 
 
 Domain = Choice | Whole | Tenths | Each | Shuffled | Several
-Rule = Domain | Callable[[Shape, Attrs], Domain]
+DomainRule = Domain | Callable[[Shape, Attrs], Domain]
 """The domain of an attribute, which may depend on the shape of the first input and the attributes drawn before."""
 
 
@@ -108,7 +108,7 @@ class Tried:
     """How to make a random node of an op. Its shape rule has the last word: what it refuses is drawn again."""
 
     inputs: Inputs
-    attrs: Mapping[str, Rule]
+    attrs: Mapping[str, DomainRule]
     """In the order in which they are drawn; an attribute that is not here keeps its default."""
     values: Values = Values.ANY
     arms: tuple[Arm, ...] = ()
@@ -120,7 +120,7 @@ ANYTHING = Tried(Inputs.VALUE, {})
 UNTRIED = Tried(Inputs.NONE, {})
 
 
-def window_domains(pooling: bool) -> Mapping[str, Rule]:
+def window_domains(pooling: bool) -> Mapping[str, DomainRule]:
     """Domains of the attributes of a sliding window, most of which fit an image (n, c, h, w). Windows of a pool
     must not lie in the padding alone."""
     return {
@@ -139,7 +139,7 @@ def window_domains(pooling: bool) -> Mapping[str, Rule]:
     }
 
 
-def without(domains: Mapping[str, Rule], *names: str) -> Mapping[str, Rule]:
+def without(domains: Mapping[str, DomainRule], *names: str) -> Mapping[str, DomainRule]:
     return {name: rule for name, rule in domains.items() if name not in names}
 
 

@@ -1,4 +1,4 @@
-"""Epilogues: additions and activations that an op applies to its result before storing it.
+"""Epilogues: the post-ops of an op. They are additions and activations that it applies to its result before storing it.
 
 The attribute `epilogue` is a tuple of (name, parameters) in the order they apply. ("add", ()) adds the next extra
 input, which has the shape of the result; any activation goes by its name with its attributes as (key, value) pairs.
@@ -20,26 +20,26 @@ def own_count(count: int, attrs: Attrs) -> int:
     return count - extra_inputs(attrs)
 
 
-def check_steps(attrs: Attrs) -> None:
-    """ShapeError unless every step is an `add` or an activation with all its attributes."""
+def check_post_ops(attrs: Attrs) -> None:
+    """ShapeError unless every post-op is an `add` or an activation with all its attributes."""
     for name, params in attrs["epilogue"]:
         if name != "add" and name not in RECORDS:
-            raise ShapeError(f"unknown epilogue step {name!r}", hint=nearest(name, ["add", *RECORDS]))
+            raise ShapeError(f"unknown post-op {name!r}", hint=nearest(name, ["add", *RECORDS]))
         known = RECORDS[name].numbers if name != "add" else {}
         if dict(params).keys() != known.keys():
             wanted = ", ".join(known) or "none"
-            raise ShapeError(f"epilogue step {name}: attributes {dict(params)}, expected {wanted}")
+            raise ShapeError(f"post-op {name}: attributes {dict(params)}, expected {wanted}")
 
 
 def check_extras(result: Shape, extras: Shapes) -> None:
     """ShapeError unless every added tensor has the shape of the result; a batch of 1 serves all images."""
     for extra in extras:
         if extra[1:] != result[1:] or extra[0] not in (1, result[0]):
-            raise ShapeError(f"epilogue add: result is {dims(result)}, the added tensor {dims(extra)}")
+            raise ShapeError(f"post-op add: result is {dims(result)}, the added tensor {dims(extra)}")
 
 
 def apply(x: Array, extras: Arrays, attrs: Attrs) -> Array:
-    """The steps of the epilogue on a result, taking the `extras` in turn."""
+    """A result after its post-ops, which take the `extras` in turn."""
     added = iter(extras)
     for name, params in attrs["epilogue"]:
         x = x + next(added) if name == "add" else RECORDS[name].evaluate(x, dict(params))
@@ -51,7 +51,7 @@ def with_epilogue(op: Op) -> Op:
 
     def shape(shapes: Shapes, attrs: Attrs) -> Shape:
         own = own_count(len(shapes), attrs)
-        check_steps(attrs)
+        check_post_ops(attrs)
         result = op.shape(shapes[:own], attrs)
         check_extras(result, shapes[own:])
         return result

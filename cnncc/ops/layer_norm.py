@@ -25,9 +25,9 @@ from cnncc.ops.table import (
     one_position,
     same_shape,
 )
-from cnncc.ops.traits import COMPUTED, Hosts, Kind
+from cnncc.ops.traits import COMPUTED, Kind, PostOps
 
-NORMED = replace(COMPUTED, hosts=Hosts.STEPS_AND_ADDS)
+NORMED = replace(COMPUTED, post_ops=PostOps.ACTIVATIONS_AND_ADDS)
 
 
 def columns(weights: Weights, x: Array) -> Mapping[str, Array]:
@@ -189,7 +189,7 @@ SCALE = Op(
     window=one_position,
     reference=scale_reference,
     tolerance=1e-6,
-    traits=replace(COMPUTED, hosts=Hosts.STEPS_AND_ADDS, in_place=True, folds=scale_folds),
+    traits=replace(COMPUTED, post_ops=PostOps.ACTIVATIONS_AND_ADDS, in_place=True, folds=scale_folds),
     forms=(
         Form(
             "scale",

@@ -27,7 +27,7 @@ from cnncc.ops.table import (
     one_position,
     same_shape,
 )
-from cnncc.ops.traits import COMPUTED, Hosts, Kind, Memory
+from cnncc.ops.traits import COMPUTED, Kind, Memory, PostOps
 
 
 def bn_weights(shapes: Shapes, attrs: Attrs) -> Mapping[str, Shape]:
@@ -88,7 +88,7 @@ BN = Op(
     window=one_position,
     reference=bn_reference,
     tolerance=2e-6,
-    traits=replace(COMPUTED, hosts=Hosts.STEPS_AND_ADDS, in_place=True, folds=bn_folds),
+    traits=replace(COMPUTED, post_ops=PostOps.ACTIVATIONS_AND_ADDS, in_place=True, folds=bn_folds),
     forms=(
         Form(
             "bn",

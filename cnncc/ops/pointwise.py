@@ -30,7 +30,7 @@ class Number:
 
 @dataclass(frozen=True)
 class Pointwise:
-    """A function of each element. It may stand alone, or be a step of another op's epilogue."""
+    """A function of each element. It may stand alone, or be a post-op of another op."""
 
     name: str
     formula: Formula
@@ -104,6 +104,6 @@ RECORDS: dict[str, Pointwise] = {}
 
 
 def pointwise_ops(*records: Pointwise) -> tuple[Op, ...]:
-    """The ops of a file of records, which from then on may be steps of epilogues."""
+    """The ops of a file of records, which from then on may be post-ops."""
     RECORDS.update((record.name, record) for record in records)
     return tuple(record.op() for record in records)

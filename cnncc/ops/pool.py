@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from cnncc.ops.domains import FLAG, Inputs, Rule, Tried, Values, window_domains, without
+from cnncc.ops.domains import FLAG, DomainRule, Inputs, Tried, Values, window_domains, without
 from cnncc.ops.forms import DILATION, KERNEL, ROUNDING, STRIDE_PAD, Always, Form, Word
 from cnncc.ops.initial import SpreadRule, kept, largest_of_window
 from cnncc.ops.onnx import Onnx
@@ -151,7 +151,7 @@ def global_pool(name: str, reference: Reference, tolerance: float, *synonyms: st
 
 
 WINDOWS = window_domains(pooling=True)
-AVERAGED: Mapping[str, Rule] = {**without(WINDOWS, "dilation"), "count_include_pad": FLAG}
+AVERAGED: Mapping[str, DomainRule] = {**without(WINDOWS, "dilation"), "count_include_pad": FLAG}
 POOLS = (
     Pool(
         "maxpool",

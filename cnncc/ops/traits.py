@@ -16,7 +16,7 @@ class Kind(Enum):
     INPUT = "from the caller"
     CONSTANT = "from the weights"
     LINEAR = "sums of products with weights, plus a bias: a scale and shift behind it goes into these"
-    POINTWISE = "a function of each element of one tensor; it may be a step of an epilogue"
+    POINTWISE = "a function of each element of one tensor; it may be a post-op of another op"
     MERGE = "a function of one element of each of several tensors that fit each other"
     CONCAT = "the channels of several tensors, which may be computed in their places inside the result"
     OTHER = "none of these"
@@ -48,12 +48,12 @@ LOGICAL = MemoryOrder(lambda position, attrs: Order.LOGICAL, Order.LOGICAL)
 KEPT = MemoryOrder(lambda position, attrs: Order.ANY, Order.ANY)
 
 
-class Hosts(Enum):
-    """What an op can do to its result before it stores it (see `epilogue.py`)."""
+class PostOps(Enum):
+    """Which post-ops an op can have: what it does to its result before it stores it (see `epilogue.py`)."""
 
-    NOTHING = "nothing"
-    STEPS = "activations"
-    STEPS_AND_ADDS = "activations and additions"
+    NONE = "none"
+    ACTIVATIONS = "activations"
+    ACTIVATIONS_AND_ADDS = "activations and additions"
 
 
 class Finite(Enum):
@@ -104,7 +104,7 @@ class Traits:
 
     kind: Kind
     layout: MemoryOrder
-    hosts: Hosts
+    post_ops: PostOps
     finite: Finite
     memory: Memory
     in_place: bool
@@ -126,7 +126,7 @@ class Traits:
 COMPUTED = Traits(
     kind=Kind.OTHER,
     layout=BLOCKED,
-    hosts=Hosts.NOTHING,
+    post_ops=PostOps.NONE,
     finite=Finite.ALWAYS,
     memory=Memory.OWN,
     in_place=False,

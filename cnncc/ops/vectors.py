@@ -1,4 +1,4 @@
-"""The operations that formulas of pointwise ops are made of: kernels write them as vector code, NumPy computes them."""
+"""The operations that formulas of ops are made of: kernels write them as vector code, NumPy computes them."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ import numpy as np
 import numpy.typing as npt
 
 Value = Any
-"""A vector of a kernel, or an array. `+ - * /` and the comparisons `< <= > >=` are those of Python."""
+"""A vector of a kernel, or an array. `+ - * /` and the comparisons `< <= > >= ==` are those of Python."""
 
 
 class Vectors(Protocol):
@@ -55,6 +55,9 @@ class Vectors(Protocol):
     def call(self, name: str, x: Value, *numbers: float) -> Value:
         """A function that kernels have a routine for, one of FUNCTIONS."""
 
+    def pair(self, name: str, a: Value, b: Value) -> Value:
+        """A function of two vectors that kernels have a routine for, one of PAIRS."""
+
 
 FUNCTIONS: Mapping[str, Callable[..., npt.NDArray[Any]]] = {
     **{"log": np.log, "sign": np.sign, "sin": np.sin, "cos": np.cos, "tan": np.tan},
@@ -64,6 +67,8 @@ FUNCTIONS: Mapping[str, Callable[..., npt.NDArray[Any]]] = {
     "power": lambda x, exponent: np.power(x, np.full_like(x, exponent)),
 }
 """Functions of one vector by name, as NumPy has them; the kernels' are `cnncc.kernels.shared.functions.FUNCTIONS`."""
+PAIRS: Mapping[str, Callable[..., npt.NDArray[Any]]] = {"pow": np.power, "mod": np.mod, "fmod": np.fmod}
+"""Functions of two vectors; the kernels' are `cnncc.kernels.shared.pairs.PAIRS`."""
 
 
 class NumpyVectors:
@@ -125,3 +130,6 @@ class NumpyVectors:
 
     def call(self, name: str, x: Value, *numbers: float) -> Value:
         return FUNCTIONS[name](x, *numbers)
+
+    def pair(self, name: str, a: Value, b: Value) -> Value:
+        return PAIRS[name](a, b)

@@ -28,21 +28,21 @@ def bn_after_conv(g: Draft, node: Node) -> Change | None:
     Must not fire when the conv's value has other users or is a graph output, when the conv already has an epilogue, or
     when its weights are shared. A learned scale is a bn without mean and variance.
     """
-    host = g.private(node.inputs[0], *LINEAR)
-    if host is None or any(g.constant_uses(c) > 1 for c in host.weights.values()):
+    linear = g.private(node.inputs[0], *LINEAR)
+    if linear is None or any(g.constant_uses(c) > 1 for c in linear.weights.values()):
         return None
-    return _folded(g, host, node)
+    return _folded(g, linear, node)
 
 
 RULES = (bn_after_conv,)
 
 
-def _folded(g: Draft, host: Node, bn: Node) -> Change:
+def _folded(g: Draft, linear: Node, bn: Node) -> Change:
     """The convolution under the name of `bn`, and its new constants under their old names."""
     constants, slots = g.constants, tuple(bn.weights)
     given = [constants[bn.weights[slot]] for slot in slots]
-    groups = host.attrs["groups"] if host.op == "conv_transpose" else 0
-    weight_name = host.weights["weight"]
+    groups = linear.attrs["groups"] if linear.op == "conv_transpose" else 0
+    weight_name = linear.weights["weight"]
     weight = constants[weight_name]
 
     def numbers(arrays: Sequence[np.ndarray]) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
@@ -57,13 +57,13 @@ def _folded(g: Draft, host: Node, bn: Node) -> Change:
 
     weights = {"weight": weight_name}
     changed = {weight_name: weight.map(weight.shape, lambda w, *a: _scaled(w, numbers(a)[1], groups), *given)}
-    if "bias" in bn.weights or "bias" in host.weights:
-        bias_name = host.weights.get("bias", f"{weight_name.removesuffix('.weight')}.bias")
-        old = (constants[host.weights["bias"]],) if "bias" in host.weights else ()
+    if "bias" in bn.weights or "bias" in linear.weights:
+        bias_name = linear.weights.get("bias", f"{weight_name.removesuffix('.weight')}.bias")
+        old = (constants[linear.weights["bias"]],) if "bias" in linear.weights else ()
         changed[bias_name] = given[0].map(given[0].shape, new_bias, *given[1:], *old)
         weights["bias"] = bias_name
-    attrs = {**host.attrs, "bias": "bias" in weights, "epilogue": bn.attrs["epilogue"]}
-    folded = remade(bn, host, inputs=host.inputs + bn.inputs[1:], attrs=attrs, weights=weights)
+    attrs = {**linear.attrs, "bias": "bias" in weights, "epilogue": bn.attrs["epilogue"]}
+    folded = remade(bn, linear, inputs=linear.inputs + bn.inputs[1:], attrs=attrs, weights=weights)
     return Change((folded,), changed)
 
 

@@ -131,20 +131,20 @@ def _stacked(outlines: Sequence[Outline], effort: int) -> tuple[tuple[int, ...],
 class PackSearch:
     """The search of one packing: the best order of placing found so far, and the remaining effort.
 
-    The first `hosts` outlines are hosts, and the others guests. The bytes of the hosts count first; among equals, the
-    bytes of hosts and guests."""
+    The first `residents` outlines are residents, and the others guests. The bytes of the residents count first; among
+    equals, the bytes of residents and guests."""
 
-    def __init__(self, outlines: Sequence[Outline], effort: int = EFFORT, hosts: int | None = None) -> None:
+    def __init__(self, outlines: Sequence[Outline], effort: int = EFFORT, residents: int | None = None) -> None:
         self.outlines = outlines
-        self.hosts = len(outlines) if hosts is None else hosts
+        self.residents = len(outlines) if residents is None else residents
         self.stops = [stop_of(s) for s in outlines]
-        self.bound = tuple(max(live_bytes(s).values(), default=0) for s in (outlines[: self.hosts], outlines))
+        self.bound = tuple(max(live_bytes(s).values(), default=0) for s in (outlines[: self.residents], outlines))
         self.forbidden = _forbidden(outlines)
         self._pairs = sum(map(len, self.forbidden)) + len(outlines)
         self.order: list[int] = []
         self.offsets: list[int] = [0] * len(outlines)
         self.reached = (sum(self.stops) + 1,) * 2
-        """Bytes of the hosts, and of all outlines, in the best packing so far."""
+        """Bytes of the residents, and of all outlines, in the best packing so far."""
         self.effort = min(effort, _MOST_ATTEMPTS * max(1, self._pairs))
 
     @property
@@ -152,16 +152,17 @@ class PackSearch:
         return self.reached[0]
 
     def greedy(self) -> None:
-        """Tries the fixed orders, hosts before guests. The first is tried even if it costs more than the effort
+        """Tries the fixed orders, residents before guests. The first is tried even if it costs more than the effort
         left."""
         for key in _ORDERS:
             if self._open():
-                self.attempt(sorted(range(len(self.outlines)), key=lambda i: (i >= self.hosts, key(self.outlines[i]))))
+                order = sorted(range(len(self.outlines)), key=lambda i: (i >= self.residents, key(self.outlines[i])))
+                self.attempt(order)
 
     def improve(self) -> None:
         """Moves single outlines in the order at random, and keeps each order that is not worse.
 
-        It moves an outline that reaches the top, or one that is alive together with it. Once the hosts are at their
+        It moves an outline that reaches the top, or one that is alive together with it. Once the residents are at their
         bound, a guest reaches the top. It lives for one step, so the outline to move may be further away: one that is
         alive together with a neighbour of the guest."""
         self._turn()
@@ -178,14 +179,14 @@ class PackSearch:
             self.attempt(order)
 
     def _turn(self) -> None:
-        """Tries each of some outlines before all hosts and after all hosts.
+        """Tries each of some outlines before all residents and after all residents.
 
         This helps when many short-lived tensors were placed above a long-lived one that belongs above them."""
-        for i in sorted(range(self.hosts), key=lambda i: (-len(self.forbidden[i]), i))[:_MOST_TURNED]:
+        for i in sorted(range(self.residents), key=lambda i: (-len(self.forbidden[i]), i))[:_MOST_TURNED]:
             for last in (False, True):
                 if self._open():
                     order = [j for j in self.order if j != i]
-                    after = max((p for p, j in enumerate(order, 1) if j < self.hosts), default=0)
+                    after = max((p for p, j in enumerate(order, 1) if j < self.residents), default=0)
                     order.insert(after if last else 0, i)
                     self.attempt(order)
 
@@ -196,17 +197,17 @@ class PackSearch:
         return self.reached > self.bound and self.effort > 0
 
     def _top(self) -> list[int]:
-        """Positions in the order of the outlines that reach the top. Only hosts count until they are at their bound."""
-        hosts = self.reached[0] > self.bound[0]
-        among = [p for p, i in enumerate(self.order) if not hosts or i < self.hosts]
-        most = self.reached[0] if hosts else self.reached[1]
+        """Positions in the order of the outlines that reach the top. Only residents count until at their bound."""
+        only_residents = self.reached[0] > self.bound[0]
+        among = [p for p, i in enumerate(self.order) if not only_residents or i < self.residents]
+        most = self.reached[0] if only_residents else self.reached[1]
         return [p for p in among if self.offsets[self.order[p]] + self.stops[self.order[p]] == most]
 
     def attempt(self, order: list[int]) -> None:
         """Places all outlines in that order, and keeps the result if it is not worse."""
         offsets = self._place(order, self._agreed(order))
         ends = [offset + stop for offset, stop in zip(offsets, self.stops, strict=True)]
-        reached = (max(ends[: self.hosts], default=0), max(ends, default=0))
+        reached = (max(ends[: self.residents], default=0), max(ends, default=0))
         if reached <= self.reached:
             self.order, self.offsets, self.reached = order, offsets, reached
 

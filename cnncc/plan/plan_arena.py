@@ -22,7 +22,7 @@ from cnncc.plan.pieces import (
     stop_of,
 )
 
-__all__ = ["ArenaPlan", "Slot", "plan_arena"]
+__all__ = ["ArenaPlan", "Placement", "plan_arena"]
 
 
 _MOST_PIECES = 400
@@ -30,7 +30,7 @@ _MOST_PIECES = 400
 
 
 @dataclass(frozen=True)
-class Slot:
+class Placement:
     """Where a value lies: its image i starts at byte `offset + inner + i * image_stride` of the memory
     that `home` names.
 
@@ -72,7 +72,7 @@ class ArenaPlan:
 
     bytes: int
     bound: int
-    slots: Mapping[str, Slot]
+    placements: Mapping[str, Placement]
     copies: Mapping[str, tuple[int, ...]]
     """For each concat that must copy arms: their positions among its inputs."""
     tenants: tuple[Tenant, ...]
@@ -99,7 +99,7 @@ def plan_arena(g: Graph, align: int = 64, reuse: bool = True, guests: Sequence[R
     placed = dict(zip(outlines, offsets, strict=True))
     tenants = tuple(Tenant(root, placed[root], outline) for root, outline in outlines.items())
     batch = max((n.type.shape[0] for n in g.inputs), default=1)
-    return ArenaPlan(total, _most(outlines), _slots(g, aliases, placed, batch), aliases.copies, tenants)
+    return ArenaPlan(total, _most(outlines), _placements(g, aliases, placed, batch), aliases.copies, tenants)
 
 
 def activation_bound(g: Graph, align: int = 64) -> int:
@@ -146,12 +146,12 @@ def _outline(storage: Storage, lives: Sequence[Piece], align: int) -> Outline:
     return tuple(replace(p, start=p.start + i * size, stop=p.stop + i * size) for i in range(images) for p in one)
 
 
-def _slots(g: Graph, aliases: Aliases, offsets: Mapping[str, int], batch: int) -> dict[str, Slot]:
-    slots = {}
+def _placements(g: Graph, aliases: Aliases, offsets: Mapping[str, int], batch: int) -> dict[str, Placement]:
+    placements = {}
     for node in g.nodes:
         root, inner = aliases.place[node.name]
         storage = aliases.storages[root]
-        slots[node.name] = Slot(
+        placements[node.name] = Placement(
             home=storage.home,
             offset=offsets.get(root, 0),
             inner=inner,
@@ -160,7 +160,7 @@ def _slots(g: Graph, aliases: Aliases, offsets: Mapping[str, int], batch: int) -
             placed=node.name in aliases.placed,
             view=node.name in aliases.views,
         )
-    return slots
+    return placements
 
 
 def _stride(storage: Storage, batch: int) -> int:

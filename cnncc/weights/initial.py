@@ -16,12 +16,11 @@ from typing import Any
 import numpy as np
 
 from cnncc.ir import Constant, Graph, Node
+from cnncc.ir.rules import Shape
 from cnncc.ops import NOT_TRAINED, TABLE
 from cnncc.ops.epilogue import own_count
 from cnncc.ops.initial import Spread
 from cnncc.ops.pointwise import RECORDS
-
-Shape = tuple[int, ...]
 
 
 def generator(name: str, seed: int) -> np.random.Generator:
@@ -81,8 +80,8 @@ def _spread(node: Node, args: list[np.ndarray], rng: np.random.Generator, graph:
     return op.spread(Spread(args, shapes, {**op.attributes, **node.attrs}, rng, op.reference))
 
 
-def _epilogue(x: np.ndarray, steps: tuple[tuple[str, tuple[Any, ...]], ...], extra: list[np.ndarray]) -> np.ndarray:
+def _epilogue(x: np.ndarray, post_ops: tuple[tuple[str, tuple[Any, ...]], ...], extra: list[np.ndarray]) -> np.ndarray:
     more = iter(extra)
-    for op, params in steps:
+    for op, params in post_ops:
         x = x + next(more) if op == "add" else RECORDS[op].evaluate(x.reshape(1, -1, 1, 1), dict(params)).reshape(-1)
     return x

@@ -8,6 +8,7 @@ import os
 import numpy as np
 import pytest
 from PIL import Image
+from written import write_shared
 
 from cnncc import api, lang, machines, weights
 from cnncc.base.errors import CnnccError
@@ -285,11 +286,11 @@ def test_stop_after_the_plan_says_in_json_where_each_value_lies(cnncc, net):
     assert [line(node) for node in data.json["nodes"]] == lines
     places = [node["place"]["in"] for node in data.json["nodes"]]
     assert {"arena", "input", "output", "constant"} == set(places)
-    slots = phases.run(lang.parse(net.read_text()), machines.load("host")).plan.slots
+    placements = phases.run(lang.parse(net.read_text()), machines.load("host")).plan.placements
     assert {node["name"]: node["place"]["offset"] for node in data.json["nodes"]} == {
-        name: slot.offset + slot.inner for name, slot in slots.items()
+        name: placement.offset + placement.inner for name, placement in placements.items()
     }
-    assert any(slot.offset for slot in slots.values())
+    assert any(placement.offset for placement in placements.values())
     before = cnncc("compile", net, "--stop-after", "order_steps", "--json").json
     assert "arena" not in before
     assert not any("place" in node for node in before["nodes"])
@@ -332,7 +333,7 @@ def test_the_default_module_is_checked_too(cnncc, net, tmp_path):
 def test_write_shared_checks_its_files(net, tmp_path):
     build = api.build(weights.bind(lang.read(net)))
     with pytest.raises(CnnccError, match=r"cannot write the module to .*a\.h: that is its header"):
-        build.write_shared(tmp_path / "a.h")
+        write_shared(build, tmp_path / "a.h")
 
 
 def test_dump_into_a_file_is_one_message(cnncc, net):

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import numpy as np
 from PIL import Image
+from written import write_shared
 
 import cnncc
 from cnncc import api, lang, weights
@@ -37,7 +38,7 @@ class Job:
 def make_job(folder: Path, text: str = ONE) -> Job:
     """A module and pictures of several sizes in a folder; the results are those of the pictures one by one."""
     build = api.build(weights.bind(lang.parse(text)), Options(batch=BATCH, threads=2))
-    module, _ = build.write_shared(folder / "tiny.so")
+    module, _ = write_shared(build, folder / "tiny.so")
     rng = np.random.default_rng(0)
     paths = []
     for i in range(COUNT):

@@ -6,6 +6,7 @@ import pickle
 
 import numpy as np
 import pytest
+from written import write_shared
 
 from cnncc.base.errors import CnnccError
 from cnncc.options import Options
@@ -55,7 +56,7 @@ def test_what_it_cannot_do_is_refused(tmp_path):
     from cnncc.contrib.beam import CnnccModelHandler
 
     two = "net two\ninput a 2x4x4\ninput b 2x4x4\nadd { | from a }\n"
-    module, _ = api.build(weights.bind(lang.parse(two)), Options(threads=1)).write_shared(tmp_path / "two.so")
+    module, _ = write_shared(api.build(weights.bind(lang.parse(two)), Options(threads=1)), tmp_path / "two.so")
     with pytest.raises(CnnccError, match="RunInference is for modules of one input"):
         CnnccModelHandler(module)
     handler = CnnccModelHandler(make_job(tmp_path).module)

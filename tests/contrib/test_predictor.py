@@ -6,6 +6,7 @@ import pickle
 
 import numpy as np
 import pytest
+from written import write_shared
 
 from cnncc import lang
 from cnncc.api import build
@@ -87,7 +88,7 @@ def test_wrong_modules_are_refused_where_they_are_shipped(job, tmp_path):
 def test_another_file_on_a_worker_is_noticed(tmp_path):
     job = make_job(tmp_path)
     predictor = ship(job.module)
-    build(bind(lang.parse(TWO)), Options(threads=1)).write_shared(job.module)
+    write_shared(build(bind(lang.parse(TWO)), Options(threads=1)), job.module)
     with pytest.raises(CnnccError, match="is not the module that was pickled"):
         predictor(job.arrays)
 

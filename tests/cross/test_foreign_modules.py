@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 from cross.cases import BODIES, BOUND, CASES, network, random_inputs
 from cross.foreign import MACHINES, Machine
+from written import write_shared
 
 from cnncc import api, lang, passes, weights
 from cnncc.base import resources
@@ -39,7 +40,7 @@ def error_of(
     machine: Machine, harness: Path, build: Build, folder: Path, arrays: list[np.ndarray], threads: int = 1
 ) -> float:
     """The largest error of a network with one output, as a share of its largest; both runs must give the same bits."""
-    module, _ = build.write_shared(folder / "t.so")
+    module, _ = write_shared(build, folder / "t.so")
     first, second = machine.run(harness, module, build, arrays, threads)
     assert first == second
     (wanted,) = reference.run(build.program.source, arrays).values()
@@ -78,7 +79,7 @@ def test_lenet5_reads_digits(machine, harness, tmp_path):
 
 
 def test_it_needs_only_the_c_library(machine, harness, tmp_path):
-    module, _ = api.build(network(*BODIES["windows"]), Options((machine.target,))).write_shared(tmp_path / "t.so")
+    module, _ = write_shared(api.build(network(*BODIES["windows"]), Options((machine.target,))), tmp_path / "t.so")
     listed = subprocess.run([f"{machine.gnu}-nm", "-D", "-u", module], capture_output=True, text=True, check=True)
     names = {line.split()[1] for line in listed.stdout.splitlines() if line.split()[0] == "U"}
     assert names <= NEEDED

@@ -7,6 +7,7 @@ import sys
 from importlib.util import find_spec
 
 import pytest
+from written import write_shared
 
 from cnncc import api, lang, weights
 from cnncc.base import extras
@@ -81,6 +82,6 @@ def test_the_wheel_links_for_every_target(present, monkeypatch, tmp_path):
     """Slow: its first use for a target builds that target's C library stubs."""
     present(ziglang=True)
     for name, machine in (("aarch64", "AArch64"), ("riscv64", "RISC-V"), ("x86-64-v2", "X86-64")):
-        module, _ = api.build(weights.bind(lang.parse(NET)), Options((name,))).write_shared(tmp_path / "t.so")
+        module, _ = write_shared(api.build(weights.bind(lang.parse(NET)), Options((name,))), tmp_path / "t.so")
         listed = subprocess.run(["/usr/bin/readelf", "-h", module], capture_output=True, text=True, check=True).stdout
         assert machine in listed

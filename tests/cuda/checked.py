@@ -105,7 +105,7 @@ def _value_memory(program: CudaProgram, name: str, array: np.ndarray) -> Memory:
     """A value's images as far apart as the plan has them; what lies between belongs to others."""
     node = program.graph[name]
     stored = to_stored(array.astype(np.float32), node.type).reshape(array.shape[0], -1)
-    stride = program.plan.slots[name].image_stride // 4 if array.shape[0] > 1 else 0
+    stride = program.plan.placements[name].image_stride // 4 if array.shape[0] > 1 else 0
     size = (array.shape[0] - 1) * stride + stored.shape[1]
     data, allowed = np.full(size, np.nan, np.float32), np.zeros(size, np.uint8)
     for i, image in enumerate(stored):
@@ -152,9 +152,10 @@ class NodeRun:
         memories["raw"] = self._flat(self.arrays[0])
         result = _value_memory(self.program, self.node.name, nothing)
         result.data[:] = np.nan
-        slots = self.program.plan.slots
-        for name in self.node.inputs if slots[self.node.name].in_place and every == 1 else ():
-            if (slots[name].home, slots[name].offset) == (slots[self.node.name].home, slots[self.node.name].offset):
+        placements = self.program.plan.placements
+        own = placements[self.node.name]
+        for name in self.node.inputs if own.in_place and every == 1 else ():
+            if (placements[name].home, placements[name].offset) == (own.home, own.offset):
                 result = memories[name]
         for packed in self.program.selections[self.node.name].weights:
             memories[f"weight {packed.name}"] = self._flat(packed.compute())
@@ -187,7 +188,7 @@ class NodeRun:
         kind = self.node.type
         batch = kind.shape[0]
         floats = kind.nbytes // 4 // batch
-        stride = self.program.plan.slots[self.node.name].image_stride // 4
+        stride = self.program.plan.placements[self.node.name].image_stride // 4
         images = [memory.data[i * stride : i * stride + floats] for i in range(batch)]
         return from_stored(np.concatenate(images), kind)
 

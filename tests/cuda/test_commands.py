@@ -6,6 +6,7 @@ import json
 from pathlib import Path
 
 import pytest
+from written import write_shared
 
 import cnncc
 from cnncc import lang, weights
@@ -79,7 +80,7 @@ def test_files_that_cannot_be(tmp_path: Path) -> None:
 
 
 def test_the_same_bytes_each_time(tmp_path: Path) -> None:
-    one, two = (built("lenet5", "cuda-sm_80").write_shared(tmp_path / f"{n}.so")[0].read_bytes() for n in "ab")
+    one, two = (write_shared(built("lenet5", "cuda-sm_80"), tmp_path / f"{n}.so")[0].read_bytes() for n in "ab")
     assert one == two
 
 

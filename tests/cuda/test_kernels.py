@@ -154,7 +154,7 @@ def test_lenet5(kept: Path) -> None:
 def test_a_kernel_in_place_is_no_race(kept: Path) -> None:
     """A result that overwrites an operand is the same memory, so the checks see both."""
     chosen = program("input 8x5x5\nlrn; relu; softmax", 1)
-    placed = [n for n in chosen.selections if chosen.plan.slots[n].in_place]
+    placed = [n for n in chosen.selections if chosen.plan.placements[n].in_place]
     assert placed
     run = NodeRun(chosen, chosen.graph[placed[0]])
     lib = library(run.source(), kept)

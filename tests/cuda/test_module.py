@@ -11,6 +11,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from written import write_shared
 
 import cnncc
 from cnncc import api, lang, weights
@@ -41,7 +42,7 @@ def small(*architectures: int) -> CudaBuild:
 
 @pytest.fixture
 def path(emulated: None, tmp_path: Path) -> Path:
-    return small().write_shared(tmp_path / "small.so")[0]
+    return write_shared(small(), tmp_path / "small.so")[0]
 
 
 @pytest.fixture
@@ -144,7 +145,7 @@ def test_a_device_without_code(
     capability: int, architectures: tuple[int, ...], emulated: None, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("CNNCC_EMULATOR_CAPABILITY", str(capability))
-    path, _ = small(*architectures).write_shared(tmp_path / "small.so")
+    path, _ = write_shared(small(*architectures), tmp_path / "small.so")
     text = f"older than every architecture.*emulated device 0 has compute capability {capability // 10}"
     with pytest.raises(CnnccError, match=text):
         cnncc.load(path)(picture())
@@ -154,7 +155,7 @@ def test_code_of_an_earlier_chip_of_the_same_generation_serves(
     emulated: None, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("CNNCC_EMULATOR_CAPABILITY", "89")
-    path, _ = small(75, 86, 90).write_shared(tmp_path / "small.so")
+    path, _ = write_shared(small(75, 86, 90), tmp_path / "small.so")
     np.testing.assert_allclose(cnncc.load(path)(picture()), expected(picture()), atol=1e-6)
 
 
@@ -301,7 +302,7 @@ def test_two_outputs_and_a_batch(emulated: None) -> None:
 def test_a_kernel_that_misbehaves_is_a_failed_launch(emulated: None, tmp_path: Path) -> None:
     build = small()
     broken = build.source.replace("__syncthreads();", "if (threadIdx.x < 7) __syncthreads();", 1)
-    path, _ = CudaBuild(build.program, broken, build.images).write_shared(tmp_path / "small.so")
+    path, _ = write_shared(CudaBuild(build.program, broken, build.images), tmp_path / "small.so")
     with pytest.raises(CnnccError, match=r"a kernel failed: cuLaunchKernel.*met at different barriers"):
         cnncc.load(path)(picture())
 

@@ -10,16 +10,16 @@ import pytest
 from onnx import AttributeProto, NodeProto, helper, numpy_helper
 
 from cnncc.frontends.onnx.schema import check_schema
-from cnncc.frontends.onnx.site import Site
+from cnncc.frontends.onnx.site import OnnxSite
 from cnncc.frontends.onnx.values import Builder, Unsupported
 
 
-def site(*known: np.ndarray | None, **attributes: Any) -> Site:
+def site(*known: np.ndarray | None, **attributes: Any) -> OnnxSite:
     names = [f"i{n}" for n in range(len(known))]
-    return Site(helper.make_node("Any", names, ["y"], **attributes), known, 17, Builder(1), frozenset("y"))
+    return OnnxSite(helper.make_node("Any", names, ["y"], **attributes), known, 17, Builder(1), frozenset("y"))
 
 
-READS: dict[str, tuple[Callable[[Site], Any], Site, Any]] = {
+READS: dict[str, tuple[Callable[[OnnxSite], Any], OnnxSite, Any]] = {
     "integer": (lambda s: s.integer("a"), site(a=3), 3),
     "integer by default": (lambda s: s.integer("a", 2, low=1), site(), 2),
     "integers": (lambda s: s.integers("a", count=2), site(a=[1, 2]), (1, 2)),
@@ -37,7 +37,7 @@ READS: dict[str, tuple[Callable[[Site], Any], Site, Any]] = {
     "ints_or of neither": (lambda s: s.ints_or(0, "a"), site(), None),
 }
 
-MISTAKES: dict[str, tuple[Callable[[Site], Any], Site]] = {
+MISTAKES: dict[str, tuple[Callable[[OnnxSite], Any], OnnxSite]] = {
     "attribute a: missing, expected a whole number of 1 to 4": (lambda s: s.integer("a", low=1, high=4), site()),
     "attribute a: expected a whole number of at least 1, got 0": (lambda s: s.integer("a", low=1), site(a=0)),
     "attribute a: expected a whole number of at most 4, got 5": (lambda s: s.integer("a", high=4), site(a=5)),

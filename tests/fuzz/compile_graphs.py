@@ -79,7 +79,7 @@ def main() -> int:
     parser.add_argument("--hours", type=float, default=1.0, help="how long to go on (default 1)")
     parser.add_argument("--examples", type=int, default=20, help="graphs of a seed (default 20)")
     parser.add_argument("--most", type=int, default=5, help="ops asked for in a graph (default 5)")
-    parser.add_argument("--epilogue", type=int, default=4, help="steps of an epilogue at the most (default 4)")
+    parser.add_argument("--epilogue", type=int, default=4, help="post-ops of an epilogue at the most (default 4)")
     parser.add_argument("--op", action="append", choices=sorted(MADE & TABLE.keys()), help="only these ops")
     args = parser.parse_args()
     run = Run(args.op or sorted(MADE & TABLE.keys()), args.most, args.epilogue)

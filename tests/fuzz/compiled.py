@@ -100,15 +100,15 @@ def hold_node(graph: Graph, node: Node, read: tuple[np.ndarray, ...], got: np.nd
 
 def expected(graph: Graph, node: Node, args: tuple[np.ndarray, ...]) -> tuple[np.ndarray, np.ndarray]:
     """The float64 value of a node, and by how much each element may be off: the tolerance of its op, and what the
-    steps of the epilogue make of that, each with a tolerance of its own."""
-    steps = node.attrs.get("epilogue", ())
-    adds = sum(name == "add" for name, _ in steps)
+    post-ops make of that, each with a tolerance of its own."""
+    post_ops = node.attrs.get("epilogue", ())
+    adds = sum(name == "add" for name, _ in post_ops)
     own, extras = args[: len(args) - adds], iter(args[len(args) - adds :])
-    plain = node.with_(attrs={**node.attrs, "epilogue": ()}) if steps else node
+    plain = node.with_(attrs={**node.attrs, "epilogue": ()}) if post_ops else node
     value = reference.evaluate(graph, plain, own, np.dtype(np.float64))
     off = np.full(value.shape, share(node) * largest(value)) + rounding(node) * np.abs(value)
-    for name, attributes in steps:
-        value, off = step(name, dict(attributes), value, off, extras)
+    for name, attributes in post_ops:
+        value, off = applied(name, dict(attributes), value, off, extras)
     return value, off
 
 
@@ -122,7 +122,7 @@ def rounding(node: Node) -> float:
     return EPSILON if any(isinstance(a, float) for a in node.attrs.values()) else 0.0
 
 
-def step(
+def applied(
     name: str, attrs: dict[str, object], value: np.ndarray, off: np.ndarray, extras: Iterator[np.ndarray]
 ) -> tuple[np.ndarray, np.ndarray]:
     """An addition or an activation of values that are a little off."""

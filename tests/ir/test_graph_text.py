@@ -3,11 +3,12 @@
 import math
 
 import pytest
+from graph_text import parse_graph
 
 from cnncc import ops
 from cnncc.base.errors import CnnccError
 from cnncc.ir import Constant, Graph, Node, TensorType
-from cnncc.ir.text import parse_graph, print_graph
+from cnncc.ir.text import print_graph
 
 GOLDEN = """\
 graph tiny

@@ -1,4 +1,4 @@
-"""How much code a kernel becomes: no more with a larger image, and by a bounded amount with each step of an epilogue.
+"""How much code a kernel becomes: no more with a larger image, and by a bounded amount with each post-op.
 
 Counted is what TVM hands to LLVM (or, for a GPU, the CUDA C), in characters, since TVM may unfold a name inside of a
 statement: no clock, which other processes of the machine would disturb.
@@ -22,9 +22,9 @@ from cnncc.module.cpu.objects import kernel_text, lowered
 from cnncc.module.gpu.source import cuda_source
 from cnncc.module.lower import lower
 from cnncc.ops import ACTIVATIONS, TABLE
-from cnncc.passes.fuse_epilogues import MOST_STEPS
+from cnncc.passes.fuse_epilogues import MOST_POST_OPS
 
-HOSTS = {
+PRODUCERS = {
     "gemm": "conv 1x1 20 relu",
     "direct": "conv 3x3 40 /2 relu",
     "groups": "conv 3x3 40 groups 2 relu",
@@ -40,15 +40,17 @@ COPIES = 8
 STATEMENT = 200
 """Characters of one statement of an epilogue, at most."""
 CPU_TARGETS = ["x86-64-v3", "x86-64-v4", "aarch64", "wasm32"]
-STEPS = sorted(ACTIVATIONS)
+NAMES = sorted(ACTIVATIONS)
 
 
-def step(name: str) -> tuple[str, tuple[tuple[str, Any], ...]]:
+def post_op(name: str) -> tuple[str, tuple[tuple[str, Any], ...]]:
     return name, tuple(sorted(TABLE[name].attributes.items()))
 
 
-CHAINS = {f"{chain[0]}_to_{chain[-1]}": tuple(map(step, chain)) for chain in zip(*[iter(STEPS * 2)] * 12, strict=False)}
-"""Chains of twelve steps, with every activation in one of them."""
+CHAINS = {
+    f"{chain[0]}_to_{chain[-1]}": tuple(map(post_op, chain)) for chain in zip(*[iter(NAMES * 2)] * 12, strict=False)
+}
+"""Chains of twelve post-ops, with every activation in one of them."""
 
 
 @cache
@@ -58,9 +60,14 @@ def kernels(body: str, dims: str, target: str) -> tuple[Kernel, ...]:
     return lower(graph, targets.load(target)).kernels
 
 
-def host_kernel(body: str, target: str) -> Kernel:
-    """The last kernel of a host that has an epilogue."""
-    return [k for k in kernels(body, "20x31x31", target) if getattr(k.config, "epilogue", ())][-1]
+def epilogue_owner(config: Any) -> Any:
+    """A convolution's epilogue is kept with its geometry."""
+    return getattr(config, "geometry", config)
+
+
+def last_kernel(body: str, target: str) -> Kernel:
+    """The last kernel that has an epilogue."""
+    return [k for k in kernels(body, "20x31x31", target) if getattr(epilogue_owner(k.config), "epilogue", ())][-1]
 
 
 def size(kernel: Kernel, target: str) -> int:
@@ -68,37 +75,39 @@ def size(kernel: Kernel, target: str) -> int:
     return len(lowered(function, "f", targets.load(target)).script())
 
 
-def with_steps(kernel: Any, epilogue: Epilogue) -> Any:
-    return replace(kernel, config=replace(kernel.config, epilogue=epilogue))
+def with_epilogue(kernel: Any, epilogue: Epilogue) -> Any:
+    owner = replace(epilogue_owner(kernel.config), epilogue=epilogue)
+    config = replace(kernel.config, geometry=owner) if hasattr(kernel.config, "geometry") else owner
+    return replace(kernel, config=config)
 
 
 @pytest.mark.parametrize("target", CPU_TARGETS)
-@pytest.mark.parametrize("host", HOSTS)
-def test_a_long_epilogue_is_as_long_as_its_steps(host: str, target: str) -> None:
-    kernel = host_kernel(HOSTS[host], target)
+@pytest.mark.parametrize("producer", PRODUCERS)
+def test_a_long_epilogue_is_as_long_as_its_post_ops(producer: str, target: str) -> None:
+    kernel = last_kernel(PRODUCERS[producer], target)
     before = size(kernel, target)
     chains = CHAINS.values() if target == CPU_TARGETS[0] else islice(CHAINS.values(), 1)
     for chain in chains:
         assert costly(chain)
-        assert size(with_steps(kernel, chain), target) <= before + COPIES * STATEMENT * statements(chain), chain
+        assert size(with_epilogue(kernel, chain), target) <= before + COPIES * STATEMENT * statements(chain), chain
 
 
-@pytest.mark.parametrize("name", STEPS)
+@pytest.mark.parametrize("name", NAMES)
 def test_a_repeated_step_is_written_again_not_unfolded(name: str) -> None:
-    """Every activation, once, three times, and as often as an epilogue may have steps."""
-    kernel = host_kernel(HOSTS["gemm"], "x86-64-v3")
-    one, three, most = (size(with_steps(kernel, (step(name),) * n), "x86-64-v3") for n in (1, 3, MOST_STEPS))
-    per_step = COPIES * STATEMENT * statements((step(name),))
-    assert three <= one + 3 * per_step
-    assert most <= one + MOST_STEPS * per_step
+    """Every activation, once, three times, and as often as an epilogue may have post-ops."""
+    kernel = last_kernel(PRODUCERS["gemm"], "x86-64-v3")
+    one, three, most = (size(with_epilogue(kernel, (post_op(name),) * n), "x86-64-v3") for n in (1, 3, MOST_POST_OPS))
+    per_post_op = COPIES * STATEMENT * statements((post_op(name),))
+    assert three <= one + 3 * per_post_op
+    assert most <= one + MOST_POST_OPS * per_post_op
 
 
-@pytest.mark.parametrize("epilogue", [(step("gelu"),), *CHAINS.values()])
-def test_llvm_has_each_step_a_few_times(epilogue: Epilogue) -> None:
+@pytest.mark.parametrize("epilogue", [(post_op("gelu"),), *CHAINS.values()])
+def test_llvm_has_each_post_op_a_few_times(epilogue: Epilogue) -> None:
     """Lines of LLVM IR after its passes, which may unroll loops as they see fit."""
-    kernel = host_kernel(HOSTS["gemm"], "x86-64-v3")
+    kernel = last_kernel(PRODUCERS["gemm"], "x86-64-v3")
     before, after = (
-        kernel_text(k, targets.load("x86-64-v3"), "ll").count("\n") for k in (kernel, with_steps(kernel, epilogue))
+        kernel_text(k, targets.load("x86-64-v3"), "ll").count("\n") for k in (kernel, with_epilogue(kernel, epilogue))
     )
     assert after <= before + COPIES * statements(epilogue)
 
@@ -108,10 +117,10 @@ def test_what_is_cheap() -> None:
     cheap: list[tuple[str, ...]] = [("relu",), ("add", "relu"), ("relu6", "add"), ("hard_swish",), ("clip",)]
     cheap += [("leaky_relu",), ("hard_sigmoid",), ("affine", "relu6"), ("add", "add", "relu")]
     for names in cheap:
-        epilogue = tuple((n, ()) if n == "add" else step(n) for n in names)
+        epilogue = tuple((n, ()) if n == "add" else post_op(n) for n in names)
         assert statements(epilogue) <= CHEAP_STATEMENTS, names
     for name in ("sigmoid", "silu", "gelu", "elu", "softplus", "mish"):
-        assert costly((step(name),))
+        assert costly((post_op(name),))
 
 
 IMAGES = [
@@ -131,30 +140,23 @@ def test_code_does_not_grow_with_the_image(body: str) -> None:
     assert max(larger) <= 1.5 * small + 20000
 
 
-GPU_HOSTS = {**HOSTS, "winograd": "conv 3x3 256 relu"}
+GPU_PRODUCERS = {**PRODUCERS, "winograd": "conv 3x3 256 relu"}
 
 
 @cache
-def gpu_kernel(host: str) -> Any:
-    graph = lang.parse(f"net t\ninput 20x62x62\nmaxpool 2x2\n{GPU_HOSTS[host]}\n")
+def gpu_kernel(producer: str) -> Any:
+    graph = lang.parse(f"net t\ninput 20x62x62\nmaxpool 2x2\n{GPU_PRODUCERS[producer]}\n")
     chosen = lower(graph, gpus.load("cuda-sm_80"))
     return [k for k in chosen.kernels if getattr(epilogue_owner(k.config), "epilogue", ())][-1]
 
 
-def epilogue_owner(config: Any) -> Any:
-    """A convolution's epilogue is kept with its geometry."""
-    return getattr(config, "geometry", config)
-
-
 def gpu_size(kernel: Any, epilogue: Epilogue) -> int:
-    owner = replace(epilogue_owner(kernel.config), epilogue=epilogue)
-    config = replace(kernel.config, geometry=owner) if hasattr(kernel.config, "geometry") else owner
-    return len(cuda_source((replace(kernel, config=config),), "sm_80"))
+    return len(cuda_source((with_epilogue(kernel, epilogue),), "sm_80"))
 
 
-@pytest.mark.parametrize("host", GPU_HOSTS)
-def test_cuda_text_is_as_long_as_its_steps(host: str) -> None:
-    kernel = gpu_kernel(host)
-    before = gpu_size(kernel, (step("relu"),))
+@pytest.mark.parametrize("producer", GPU_PRODUCERS)
+def test_cuda_text_is_as_long_as_its_post_ops(producer: str) -> None:
+    kernel = gpu_kernel(producer)
+    before = gpu_size(kernel, (post_op("relu"),))
     for chain in CHAINS.values():
         assert gpu_size(kernel, chain) <= before + COPIES * STATEMENT * statements(chain), chain

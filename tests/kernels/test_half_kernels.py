@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 from kernels.compare import RUNNABLE, network
+from written import write_shared
 
 import cnncc
 from cnncc import api, lang, weights
@@ -115,7 +116,7 @@ def test_a_weight_that_overflows_is_refused_and_nothing_is_written(tmp_path):
     (name,) = (n for n in graph.constants if n.endswith(".weight"))
     huge = graph.rebuild(graph.nodes, constants={name: Constant((3, 4), lambda: weight)})
     with pytest.raises(CnnccError, match="does not fit float16"):
-        api.build(huge, Options(weights_dtype="float16")).write_shared(tmp_path / "a.so")
+        write_shared(api.build(huge, Options(weights_dtype="float16")), tmp_path / "a.so")
     assert list(tmp_path.iterdir()) == []
 
 
@@ -126,7 +127,7 @@ def test_a_module_holds_them_and_is_the_same_every_time(tmp_path, dtype):
         pytest.skip("this processor lacks F16C")
     files = [tmp_path / "a.so", tmp_path / "b.so"]
     for file in files:
-        api.build(weights.bind(lang.parse(text)), Options(threads=2, weights_dtype=dtype)).write_shared(file)
+        write_shared(api.build(weights.bind(lang.parse(text)), Options(threads=2, weights_dtype=dtype)), file)
     assert files[0].read_bytes() == files[1].read_bytes()
     assert read_info(files[0])["weights_dtype"] == dtype
     image = np.random.default_rng(0).standard_normal((1, 5, 3, 3)).astype(np.float32)

@@ -5,11 +5,12 @@ from __future__ import annotations
 import math
 
 import pytest
+from graph_text import parse_graph
 
 from cnncc import lang
 from cnncc.base.errors import CnnccError
 from cnncc.ir import Graph
-from cnncc.ir.text import parse_graph, print_graph
+from cnncc.ir.text import print_graph
 from cnncc.ir.verify import VerifyError
 from cnncc.ops import verify
 

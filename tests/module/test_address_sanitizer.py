@@ -91,15 +91,15 @@ def _tools(tmp_path_factory) -> None:
 def spread(build: Build) -> tuple[Build, list[int]]:
     """The network with a gap before each value of the arena and after the last; and where the gaps are."""
     plan = build.program.plan
-    starts = sorted({slot.offset for slot in plan.slots.values() if isinstance(slot.home, InArena)})
+    starts = sorted({placement.offset for placement in plan.placements.values() if isinstance(placement.home, InArena)})
     moved = {start: start + GAP * (i + 1) for i, start in enumerate(starts)}
     end = -(-plan.bytes // 64) * 64 + GAP * len(starts)
-    slots = {
-        name: replace(slot, offset=moved[slot.offset]) if isinstance(slot.home, InArena) else slot
-        for name, slot in plan.slots.items()
+    placements = {
+        name: replace(placement, offset=moved[placement.offset]) if isinstance(placement.home, InArena) else placement
+        for name, placement in plan.placements.items()
     }
-    whole = Tenant("values and gaps", 0, (Piece(0, end + GAP, 0, len(plan.slots)),))
-    apart = replace(build.program, plan=replace(plan, slots=slots, bytes=end + GAP, tenants=(whole,)))
+    whole = Tenant("values and gaps", 0, (Piece(0, end + GAP, 0, len(plan.placements)),))
+    apart = replace(build.program, plan=replace(plan, placements=placements, bytes=end + GAP, tenants=(whole,)))
     return build_program(apart), [*(start - GAP for start in moved.values()), end]
 
 

@@ -78,9 +78,9 @@ class Steps:
         mask = np.zeros(self.arena.size, bool)
         for room in (r for r in self.program.memory.rooms if r.step == step):
             mask[room.offset : room.offset + room.bytes] = True
-        slot, kind = self.program.plan.slots[name], self.program.graph[name].type
-        for image in range(kind.shape[0]) if isinstance(slot.home, InArena) else ():
-            start = slot.offset + slot.inner + image * slot.image_stride
+        placement, kind = self.program.plan.placements[name], self.program.graph[name].type
+        for image in range(kind.shape[0]) if isinstance(placement.home, InArena) else ():
+            start = placement.offset + placement.inner + image * placement.image_stride
             mask[start : start + kind.nbytes // kind.shape[0]] = True
         return mask
 
@@ -107,9 +107,9 @@ class Steps:
             case RawInput(name):
                 given = self.inputs[[n.name for n in program.graph.inputs].index(name)]
                 return given.ctypes.data + image * given[0].nbytes
-        slot = program.plan.slots[operand.name]
-        start = self.memory(slot.home).ctypes.data
-        return start + slot.offset + slot.inner + 4 * operand.offset + image * slot.image_stride
+        placement = program.plan.placements[operand.name]
+        start = self.memory(placement.home).ctypes.data
+        return start + placement.offset + placement.inner + 4 * operand.offset + image * placement.image_stride
 
     def memory(self, home: Home) -> np.ndarray:
         match home:

@@ -69,7 +69,7 @@ def padded(text: str, batch: int) -> Build:
     choices = {}
     for node in plain.graph.nodes:
         config = plain.selections[node.name].calls[-1].kernel.config if node.op == "conv" else None
-        if isinstance(config, ConvConfig) and (config.gathers or config.padded) and config.in_block > 1:
+        if isinstance(config, ConvConfig) and (config.gathers or config.padded) and config.geometry.in_block > 1:
             choice = DirectChoice(config.tile, config.rows, config.sections, padded=True)
             choices[conv_key(node, plain.graph[node.inputs[0]].type)] = Given(choice, "a test")
     program = lower(graph, host, Options(batch=batch, threads=2, max_error=0), choices)

@@ -10,13 +10,14 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from graph_text import parse_graph
+from written import write_shared
 
 import cnncc
 from cnncc import api, lang, machines, ops, weights
 from cnncc.base import resources
 from cnncc.base.errors import CnnccError
 from cnncc.ir import Graph
-from cnncc.ir.text import parse_graph
 from cnncc.machines import gpus, targets
 from cnncc.module import backends, lower, phases
 from cnncc.module.cpu.build import Build
@@ -122,7 +123,7 @@ def test_several_targets_in_one_module_from_python(tmp_path) -> None:
     assert build.info["target"]["name"] == "x86-64-v4,x86-64-v3,x86-64-v2"
     assert build.arena.total_bytes == max(v.program.arena_bytes for v in build.variants)
     image = np.random.default_rng(0).standard_normal((1, 3, 17, 19)).astype(np.float32)
-    module, _ = build.write_shared(tmp_path / "t.so")
+    module, _ = write_shared(build, tmp_path / "t.so")
     loaded = cnncc.load(module)
     assert loaded(image).tobytes() == build.model()(image).tobytes()
     compiled = cnncc.compile(NET, target="x86-64-v3,x86-64-v2", seed=0)

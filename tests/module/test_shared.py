@@ -13,6 +13,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from written import write_shared
 
 import cnncc
 from cnncc import api, lang, weights
@@ -46,7 +47,7 @@ def build():
 
 @pytest.fixture(scope="module")
 def module(build, tmp_path_factory) -> Path:
-    path, header = build.write_shared(tmp_path_factory.mktemp("module") / "small.so")
+    path, header = write_shared(build, tmp_path_factory.mktemp("module") / "small.so")
     assert header.name == "small.h"
     return path
 
@@ -81,7 +82,7 @@ def test_exports_only_its_interface(module) -> None:
 
 def test_exports_no_kernel_that_begins_with_its_name(tmp_path) -> None:
     build = api.build(weights.bind(lang.parse("net conv\ninput 3x8x8\nconv 3x3 8 relu\n")))
-    module, _ = build.write_shared(tmp_path / "x.so")
+    module, _ = write_shared(build, tmp_path / "x.so")
     assert exports(module) == {f"conv_{n}" for n in INTERFACE}
 
 
@@ -91,7 +92,7 @@ def test_replaced_file_is_loaded_anew(tmp_path) -> None:
     loaded, fresh = [], []
     for name, ops in (("a", "conv 3x3 4"), ("a", "conv 3x3 4 relu"), ("b", "relu")):
         build = api.build(weights.bind(lang.parse(f"net {name}\ninput 3x8x8\n{ops}\n")))
-        path, _ = build.write_shared(tmp_path / "same.so")
+        path, _ = write_shared(build, tmp_path / "same.so")
         loaded.append(load(path))
         fresh.append(build.model()(image).tobytes())
         assert loaded[-1](image).tobytes() == fresh[-1]
@@ -122,7 +123,7 @@ def test_any_name_makes_a_header_that_compiles(tmp_path) -> None:
     names = ["int", "model", "arena", "output", "a.b", "a_b", "A_b"]
     inputs = "".join(f"{name}: input 2x4x4\n" for name in names)
     net = f'net "réseau 1"\n{inputs}add {{ {" | ".join(f"from {name}" for name in names)} }}\n'
-    api.build(weights.bind(lang.parse(net)), Options(threads=1)).write_shared(tmp_path / "x.so")
+    write_shared(api.build(weights.bind(lang.parse(net)), Options(threads=1)), tmp_path / "x.so")
     (tmp_path / "use.c").write_text('#include "x.h"\nint main(void) { return r_seau_1_arena_bytes() == 0; }\n')
     for language in ("c", "c++"):
         command = [shutil.which("cc") or "gcc", "-x", language, "-Werror", "-Wall", "use.c", "-x", "none", "./x.so"]
@@ -284,9 +285,9 @@ def test_non_contiguous_arrays(build, image) -> None:
 
 def test_unwritable_output(build, tmp_path) -> None:
     with pytest.raises(CnnccError, match="does not exist"):
-        build.write_shared(tmp_path / "no" / "x.so")
+        write_shared(build, tmp_path / "no" / "x.so")
     with pytest.raises(CnnccError, match="is a folder"):
-        build.write_shared(tmp_path)
+        write_shared(build, tmp_path)
 
 
 def test_failed_link_leaves_the_old_file(build, tmp_path, monkeypatch) -> None:
@@ -294,10 +295,10 @@ def test_failed_link_leaves_the_old_file(build, tmp_path, monkeypatch) -> None:
     out.write_bytes(b"old")
     monkeypatch.setenv("CC", "false")
     with pytest.raises(CnnccError, match="the C compiler failed"):
-        build.write_shared(out)
+        write_shared(build, out)
     monkeypatch.setenv("CC", "/nonexistent/cc")
     with pytest.raises(CnnccError, match="cannot run the C compiler"):
-        build.write_shared(out)
+        write_shared(build, out)
     assert out.read_bytes() == b"old"
     assert [p.name for p in tmp_path.iterdir()] == ["x.so"]
 
@@ -305,7 +306,7 @@ def test_failed_link_leaves_the_old_file(build, tmp_path, monkeypatch) -> None:
 def test_same_source_same_bytes(tmp_path) -> None:
     files = [tmp_path / "a.so", tmp_path / "b.so"]
     for file in files:
-        api.build(weights.bind(lang.parse(NET)), Options(threads=2)).write_shared(file)
+        write_shared(api.build(weights.bind(lang.parse(NET)), Options(threads=2)), file)
     assert files[0].read_bytes() == files[1].read_bytes()
 
 

@@ -9,6 +9,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from written import write_shared
 
 from cnncc import api, lang, weights
 from cnncc.base.errors import CnnccError
@@ -33,7 +34,7 @@ def build() -> Build:
 
 @pytest.fixture(scope="module")
 def placed(build: Build, tmp_path_factory) -> Path:
-    return build.write_shared(tmp_path_factory.mktemp("placed") / "placed.so")[0]
+    return write_shared(build, tmp_path_factory.mktemp("placed") / "placed.so")[0]
 
 
 def answer(module: Path) -> np.ndarray:
@@ -42,7 +43,7 @@ def answer(module: Path) -> np.ndarray:
 
 def test_copied_or_placed_is_the_same_module(build, placed, tmp_path, monkeypatch) -> None:
     monkeypatch.setattr(toolchain, "places_sections", lambda target: False)
-    copied, _ = build.write_shared(tmp_path / "copied.so")
+    copied, _ = write_shared(build, tmp_path / "copied.so")
     assert (
         answer(copied).tobytes()
         == answer(placed).tobytes()

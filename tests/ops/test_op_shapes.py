@@ -244,15 +244,15 @@ def test_unknown_names_list_the_nearest():
 
 
 def test_epilogue_shapes():
-    steps = (("add", ()), ("leaky_relu", (("slope", 0.1),)))
-    attrs = {"out": 8, "kernel": (1, 1), "epilogue": steps}
+    post_ops = (("add", ()), ("leaky_relu", (("slope", 0.1),)))
+    attrs = {"out": 8, "kernel": (1, 1), "epilogue": post_ops}
     small = (1, 8, 56, 56)
     assert shape("conv", IMAGE, small, **attrs) == small
     assert shape("add", IMAGE, IMAGE, IMAGE, epilogue=(("add", ()),)) == IMAGE
-    assert refused("conv", IMAGE, IMAGE, **attrs)[0] == "epilogue add: result is 8x56x56, the added tensor 64x56x56"
+    assert refused("conv", IMAGE, IMAGE, **attrs)[0] == "post-op add: result is 8x56x56, the added tensor 64x56x56"
     assert refused("conv", IMAGE, **attrs)[0] == "takes 1 input, got 0"
-    assert refused("bn", IMAGE, epilogue=(("rel", ()),))[0] == "unknown epilogue step 'rel'"
+    assert refused("bn", IMAGE, epilogue=(("rel", ()),))[0] == "unknown post-op 'rel'"
     assert refused("bn", IMAGE, epilogue=(("leaky_relu", ()),))[0] == (
-        "epilogue step leaky_relu: attributes {}, expected slope"
+        "post-op leaky_relu: attributes {}, expected slope"
     )
     assert refused("bn", IMAGE, epilogue=(("relu", (("slope", 1),)),))[0].endswith("expected none")

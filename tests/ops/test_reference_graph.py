@@ -2,13 +2,14 @@
 
 import numpy as np
 import pytest
+from graph_text import parse_graph
 from graphs import graphs
 from hypothesis import given, settings
 
 from cnncc import ops
 from cnncc.base.errors import CnnccError
 from cnncc.ir import Constant, Graph, Node, TensorType
-from cnncc.ir.text import parse_graph, print_graph
+from cnncc.ir.text import print_graph
 from cnncc.ops import reference
 
 SETTINGS = settings(max_examples=60, deadline=None, derandomize=True)

@@ -11,7 +11,7 @@ from typing import Any
 from passes.pass_helpers import Net, image
 
 from cnncc.ir import Graph
-from cnncc.passes.fuse_epilogues import MOST_STEPS
+from cnncc.passes.fuse_epilogues import MOST_POST_OPS
 
 RELU = (("relu", ()),)
 
@@ -153,8 +153,8 @@ def siblings(*, a: Mapping[str, Any] | None = None, b: Mapping[str, Any] | None 
 
 
 def long_chain() -> Graph:
-    steps = (("tanh", ()), ("sigmoid", ())) * (MOST_STEPS // 2)
-    return image().conv("c", "x", 8, epilogue=steps)("y", "tanh", "c").graph("y")
+    post_ops = (("tanh", ()), ("sigmoid", ())) * (MOST_POST_OPS // 2)
+    return image().conv("c", "x", 8, epilogue=post_ops)("y", "tanh", "c").graph("y")
 
 
 ORDER = ((0, 0), (0, 1), (1, 0), (1, 1))
@@ -486,7 +486,7 @@ CASES: Mapping[str, Case] = {
         },
     ),
     # fuse_epilogues
-    "step_after_host": Case(
+    "post_op_into_producer": Case(
         image().conv("c", "x", 16)("r", "relu", "c")("s", "add", "r", "x").graph("s"),
         {
             "two users": image().conv("c", "x", 8)("r", "relu", "c")("t", "tanh", "c").graph("r", "t"),
@@ -497,7 +497,7 @@ CASES: Mapping[str, Case] = {
             .conv("c", "k", 16)("s", "add", "c", "x")
             .graph("s"),
             "would be infinite": image().conv("c", "x", 8)("r", "reciprocal", "c").graph("r"),
-            "too many steps": long_chain(),
+            "too many post-ops": long_chain(),
         },
     ),
     # merge_siblings

@@ -2,7 +2,7 @@ import pytest
 from passes.pass_helpers import Net, fires, image, keeps_meaning, passed, stays, vector
 
 from cnncc.passes import with_batch
-from cnncc.passes.fuse_epilogues import MOST_STEPS, fuse_epilogues
+from cnncc.passes.fuse_epilogues import MOST_POST_OPS, fuse_epilogues
 
 
 def test_fires_on_a_residual_block() -> None:
@@ -22,7 +22,7 @@ epilogue=(('add', ()), ('leaky_relu', (('slope', 0.1),)))}
     )
 
 
-def test_the_later_arm_is_host() -> None:
+def test_the_later_arm_gets_the_post_op() -> None:
     for arms in (("a", "b"), ("b", "a")):
         g = image().conv("a", "x", 8).conv("b", "x", 8)("s", "add", *arms).graph("s")
         after = fuse_epilogues(g)
@@ -61,7 +61,7 @@ def test_add_then_activation_then_add() -> None:
     net = image().conv("c", "x", 16)("r", "relu", "c")("s", "add", "r", "x")("t", "tanh", "s")("u", "add", "t", "x")
     g = net.graph("u")
     after = fuse_epilogues(g)
-    assert [step for step, _ in after["u"].attrs["epilogue"]] == ["relu", "add", "tanh", "add"]
+    assert [name for name, _ in after["u"].attrs["epilogue"]] == ["relu", "add", "tanh", "add"]
     assert after["u"].inputs == ("x", "x", "x")
     keeps_meaning(g, after)
 
@@ -80,7 +80,7 @@ def test_must_not_fire() -> None:
     stays(fuse_epilogues, image()("m", "mul", "x", "x")("s", "add", "m", "x").graph("s"))  # mul takes no add
 
 
-def test_must_not_fire_for_a_host_all_images_share() -> None:
+def test_must_not_fire_for_a_producer_all_images_share() -> None:
     g = image()("k", "const", dims=(16, 4, 4)).conv("c", "k", 16)("s", "add", "c", "x").graph("s")
     stays(fuse_epilogues, g)
     assert with_batch(passed(g), 2)["s"].type.shape == (2, 16, 4, 4)
@@ -88,12 +88,12 @@ def test_must_not_fire_for_a_host_all_images_share() -> None:
 
 def test_a_long_chain_is_cut() -> None:
     net, last = conv(), "c"
-    for i in range(MOST_STEPS + 2):
+    for i in range(MOST_POST_OPS + 2):
         net, last = net(f"s{i}", "sigmoid" if i % 2 else "tanh", last), f"s{i}"
     g = net.graph(last)
     after = fuse_epilogues(g)
-    host, *rest = after.nodes[1:]
-    assert (host.op, len(host.attrs["epilogue"])) == ("conv", MOST_STEPS)
+    producer, *rest = after.nodes[1:]
+    assert (producer.op, len(producer.attrs["epilogue"])) == ("conv", MOST_POST_OPS)
     assert [n.op for n in rest] == ["tanh", "sigmoid"]
     keeps_meaning(g, after)
     assert fuse_epilogues(after) is after

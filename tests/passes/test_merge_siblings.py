@@ -76,10 +76,10 @@ def test_must_not_fire_for_outputs_arms_and_other_tensors() -> None:
 
 
 def test_must_not_fire_for_residual_inputs() -> None:
-    steps = {"epilogue": (("add", ()),), "out": 16}
+    added = {"epilogue": (("add", ()),), "out": 16}
     net = image()
     for name in "ab":
         net("_", "conv", "x", kernel=(1, 1), out=16)
-        net(name, "conv", "x", "x", kernel=(1, 1), **steps)
+        net(name, "conv", "x", "x", kernel=(1, 1), **added)
     del net.nodes["_"]
     stays(merge_siblings, net("p", "tanh", "a")("q", "tanh", "b").graph("p", "q"))

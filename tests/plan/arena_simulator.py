@@ -1,6 +1,6 @@
 """Runs a plan with symbols instead of numbers: every word written has an identity, and every read must find it.
 
-It knows nothing of how the planner thinks: only slots, copies, and what each op moves.
+It knows nothing of how the planner thinks: only placements, copies, and what each op moves.
 """
 
 from __future__ import annotations
@@ -44,8 +44,8 @@ class Simulator:
         for node in self.g.nodes:
             self.step(node)
         for i, name in enumerate(self.g.outputs):
-            slot = self.plan.slots[name]
-            assert (slot.home, slot.inner) == (InOutput(i), 0), name
+            placement = self.plan.placements[name]
+            assert (placement.home, placement.inner) == (InOutput(i), 0), name
             assert np.array_equal(self.buffers[InOutput(i)], self.values[name].ravel()), name
 
     def check_all(self) -> None:
@@ -54,8 +54,8 @@ class Simulator:
             self.expect(name, "after the run")
 
     def step(self, node: Node) -> None:
-        slot = self.plan.slots[node.name]
-        if slot.view:
+        placement = self.plan.placements[node.name]
+        if placement.view:
             self.values[node.name] = self.part(node)
             self.expect(node.name, "view")
         elif node.op == "concat" and self.whole(node):
@@ -99,7 +99,7 @@ class Simulator:
         self.values[node.name] = value
 
     def write(self, node: Node, image: int, value: np.ndarray) -> None:
-        home = self.plan.slots[node.name].home
+        home = self.plan.placements[node.name].home
         scaled = node.op == "input" and (node.attrs["mean"] or node.attrs["std"])
         given = {"input": InInput, "const": InConstant}.get(node.op) if not scaled else None
         if node.name in self.g.outputs:
@@ -112,19 +112,19 @@ class Simulator:
         source = node.inputs[position]
         if not np.shares_memory(self.window(source, 0), self.window(node.name, 0)):
             return
-        slot = self.plan.slots[node.name]
+        placement = self.plan.placements[node.name]
         elementwise = node.op in MERGES | ACTIVATIONS | {"bn", "prelu"}
-        assert slot.in_place, node.name
+        assert placement.in_place, node.name
         assert elementwise or position >= len(node.inputs) - extra_inputs(node.attrs)
         assert self.g[source].type == node.type
         for field in ("offset", "inner", "image_stride"):
-            assert getattr(self.plan.slots[source], field) == getattr(slot, field)
+            assert getattr(self.plan.placements[source], field) == getattr(placement, field)
 
     def window(self, name: str, image: int) -> np.ndarray:
         """The words of one image of a value, in the buffer it lives in."""
-        slot, type = self.plan.slots[name], self.g[name].type
-        buffer = self.arena if isinstance(slot.home, InArena) else self.buffers[slot.home]
-        start = slot.offset + slot.inner + image * slot.image_stride
+        placement, type = self.plan.placements[name], self.g[name].type
+        buffer = self.arena if isinstance(placement.home, InArena) else self.buffers[placement.home]
+        start = placement.offset + placement.inner + image * placement.image_stride
         size = type.nbytes // type.shape[0]
         assert start % WORD == 0
         assert 0 <= start <= start + size <= buffer.nbytes // 2, f"{name} leaves its buffer"
@@ -147,7 +147,7 @@ def words(nbytes: int) -> np.ndarray:
 def simulate(g: Graph, plan: ArenaPlan, keeps_all: bool = False) -> None:
     """Run the plan; with `keeps_all` every value must survive."""
     assert plan.bytes >= plan.bound
-    assert plan.slots.keys() == g.by_name.keys()
+    assert plan.placements.keys() == g.by_name.keys()
     simulator = Simulator(g, plan)
     simulator.run()
     if keeps_all:

@@ -28,7 +28,7 @@ def planned(g: Graph, block: int = 8, reuse: bool = True, batch: int = 1) -> Are
 def test_inputs_outputs_and_constants_are_not_in_the_arena() -> None:
     net = image()("k", "const", dims=(16, 1, 1))("m", "mul", "x", "k").conv("c", "m", 4)("y", "fc", "m", out=4)
     plan = planned(net.graph("c", "y"))
-    homes = {name: plan.slots[name].home for name in ("x", "k", "c", "c.nchw", "y")}
+    homes = {name: plan.placements[name].home for name in ("x", "k", "c", "c.nchw", "y")}
     assert homes == {
         "x": InInput(0),
         "k": InConstant("k"),
@@ -36,7 +36,7 @@ def test_inputs_outputs_and_constants_are_not_in_the_arena() -> None:
         "c.nchw": InOutput(0),
         "y": InOutput(1),
     }
-    assert [name for name in homes if plan.slots[name].computed] == ["c", "c.nchw", "y"]
+    assert [name for name in homes if plan.placements[name].computed] == ["c", "c.nchw", "y"]
 
 
 def test_no_arena_at_all() -> None:
@@ -48,8 +48,8 @@ def test_no_arena_at_all() -> None:
 def test_an_input_with_mean_or_std_is_computed_into_the_arena(attrs: dict[str, tuple[float, ...]]) -> None:
     net = Net()("a", "input", dims=(3, 4, 4), **attrs)("b", "input", dims=(3, 4, 4)).conv("c", "a", 8)
     plan = planned(net.conv("d", "b", 8)("s", "add", "c", "d")("y", "fc", "s", out=2).graph("y"))
-    assert (plan.slots["a"].home, plan.slots["a"].computed) == (InArena("a"), True)
-    assert (plan.slots["b"].home, plan.slots["b"].computed) == (InInput(1), False)
+    assert (plan.placements["a"].home, plan.placements["a"].computed) == (InArena("a"), True)
+    assert (plan.placements["b"].home, plan.placements["b"].computed) == (InInput(1), False)
 
 
 def test_views() -> None:
@@ -57,12 +57,12 @@ def test_views() -> None:
     net("t", "slice", "c", start=4, stop=32)("u", "slice", "c", start=8, stop=12)("y", "fc", "t", out=2)
     net("v", "flatten", "d")("z", "softmax", "v")("w", "fc", "u", out=2)
     plan = planned(net.graph("y", "z", "w"))
-    c, s = plan.slots["c"], plan.slots["s"]
+    c, s = plan.placements["c"], plan.placements["s"]
     assert (s.view, s.home, s.offset, s.inner) == (True, InArena("c"), c.offset, 16 * IMAGE)
-    assert not plan.slots["t"].view, "starts inside a block"
-    assert not plan.slots["u"].view, "ends inside a block"
-    assert (plan.slots["v"].view, plan.slots["v"].home) == (True, InArena("d.nchw"))
-    assert planned(net.graph("y", "z", "w"), block=1).slots["t"].inner == 4 * IMAGE
+    assert not plan.placements["t"].view, "starts inside a block"
+    assert not plan.placements["u"].view, "ends inside a block"
+    assert (plan.placements["v"].view, plan.placements["v"].home) == (True, InArena("d.nchw"))
+    assert planned(net.graph("y", "z", "w"), block=1).placements["t"].inner == 4 * IMAGE
 
 
 def dense(channels: int = 8) -> Net:
@@ -75,10 +75,10 @@ def dense(channels: int = 8) -> Net:
 @pytest.mark.parametrize("batch", [1, 3])
 def test_nested_concats_share_the_outermost_storage(batch: int) -> None:
     plan = planned(dense()("y", "fc", "k2", out=2).graph("y"), batch=batch)
-    slots = [plan.slots[n] for n in ("c0", "c1", "k1", "c2", "k2")]
-    assert [s.inner for s in slots] == [0, 8 * IMAGE, 0, 16 * IMAGE, 0]
-    assert [s.placed for s in slots] == [True, True, True, True, False]
-    assert {(s.home, s.image_stride) for s in slots} == {(InArena("k2"), 24 * IMAGE)}
+    placements = [plan.placements[n] for n in ("c0", "c1", "k1", "c2", "k2")]
+    assert [s.inner for s in placements] == [0, 8 * IMAGE, 0, 16 * IMAGE, 0]
+    assert [s.placed for s in placements] == [True, True, True, True, False]
+    assert {(s.home, s.image_stride) for s in placements} == {(InArena("k2"), 24 * IMAGE)}
     assert plan.copies == {}
     assert plan.bytes == plan.bound == batch * 24 * IMAGE
 
@@ -101,7 +101,7 @@ def test_arms_that_must_be_copied() -> None:
 def test_vectors_are_placed_in_an_output() -> None:
     net = vector()("a", "fc", "x", out=3)("b", "fc", "x", out=5)("y", "concat", "a", "b")
     plan = planned(net.graph("y"), batch=2)
-    assert [(s.home, s.inner, s.image_stride) for s in (plan.slots["a"], plan.slots["b"])] == [
+    assert [(s.home, s.inner, s.image_stride) for s in (plan.placements["a"], plan.placements["b"])] == [
         (InOutput(0), 0, 32),
         (InOutput(0), 12, 32),
     ]
@@ -114,11 +114,11 @@ def residual() -> Net:
 
 def test_in_place() -> None:
     plan = planned(passed(residual()("y", "fc", "s", out=2).graph("y")))
-    assert (plan.slots["s"].in_place, plan.slots["s"].home) == (True, InArena("a"))
+    assert (plan.placements["s"].in_place, plan.placements["s"].home) == (True, InArena("a"))
     net = image().conv("a", "x", 16)("p", "maxpool", "a", kernel=(1, 1))("t", "tanh", "p")
     net("m", "mul", "t", "t")("y", "fc", "m", out=2)
     plan = planned(net.graph("y"))
-    assert [plan.slots[n].home for n in ("t", "m")] == [InArena("p")] * 2
+    assert [plan.placements[n].home for n in ("t", "m")] == [InArena("p")] * 2
     assert plan.bytes == 2 * 16 * IMAGE
 
 
@@ -157,33 +157,33 @@ def test_not_in_place_when(why: str) -> None:
     g = MUST_NOT[why]()
     plan = planned(passed(g) if "conv reads" in why else g)
     last = "t" if "conv reads" in why else "s"
-    assert not plan.slots[last].in_place
+    assert not plan.placements[last].in_place
 
 
 def test_the_last_of_several_readers_may_be_in_place() -> None:
     net = dense()("r", "relu", "k2")("y", "fc", "r", out=2)
-    assert planned(net.graph("y")).slots["r"].home == InArena("k2")
+    assert planned(net.graph("y")).placements["r"].home == InArena("k2")
 
 
 def test_without_reuse_every_storage_has_its_own_bytes() -> None:
     net = residual()("t", "tanh", "s")("u", "tanh", "t")("y", "fc", "u", out=2)
     plan = planned(net.graph("y"), reuse=False)
-    assert not any(s.in_place for s in plan.slots.values())
+    assert not any(s.in_place for s in plan.placements.values())
     assert plan.bytes == 6 * 16 * IMAGE
-    assert planned(dense()("y", "fc", "k2", out=2).graph("y"), reuse=False).slots["c0"].placed
+    assert planned(dense()("y", "fc", "k2", out=2).graph("y"), reuse=False).placements["c0"].placed
 
 
 def test_offsets_are_aligned() -> None:
     net = vector()("a", "fc", "x", out=3)("b", "fc", "a", out=3)("c", "fc", "b", out=3)
     plan = planned(net("y", "concat", "a", "c")("z", "fc", "y", out=1).graph("z"))
-    assert all(s.offset % 64 == 0 for s in plan.slots.values())
+    assert all(s.offset % 64 == 0 for s in plan.placements.values())
     assert plan.bytes == plan.bound == 128
 
 
 def test_constants_are_shared_by_all_images() -> None:
     net = image()("k", "const", dims=(16, 4, 4))("m", "add", "x", "k")("y", "fc", "m", out=2)
-    assert planned(net.graph("y"), batch=2).slots["k"].image_stride == 0
-    assert planned(net.graph("y"), batch=2).slots["m"].image_stride == 16 * IMAGE
+    assert planned(net.graph("y"), batch=2).placements["k"].image_stride == 0
+    assert planned(net.graph("y"), batch=2).placements["m"].image_stride == 16 * IMAGE
 
 
 @settings(max_examples=400, deadline=None)
@@ -199,10 +199,10 @@ def test_the_simulator_notices_a_wrong_plan() -> None:
     g = assign_layouts(net.graph("y"), 8)
     plan = plan_arena(g)
     for name, change in (
-        ("d", {"offset": plan.slots["t"].offset}),
+        ("d", {"offset": plan.placements["t"].offset}),
         ("c1", {"inner": 0}),
         ("y", {"home": InArena("y")}),
     ):
-        wrong = replace(plan, slots={**plan.slots, name: replace(plan.slots[name], **change)})
+        wrong = replace(plan, placements={**plan.placements, name: replace(plan.placements[name], **change)})
         with pytest.raises(AssertionError):
             simulate(g, wrong)

@@ -9,6 +9,7 @@ from html.parser import HTMLParser
 
 import numpy as np
 import pytest
+from written import write_shared
 
 from cnncc import api, lang, ops, weights
 from cnncc.base.errors import CnnccError
@@ -310,7 +311,7 @@ def test_a_page_that_cannot_be_written_is_named(net, tmp_path, capsys):
 
 
 def test_a_module_is_timed_as_a_whole(net, tmp_path, capsys, small):
-    module, _ = small.write_shared(tmp_path / "small.so")
+    module, _ = write_shared(small, tmp_path / "small.so")
     assert run_cli(module, "--threads", 1, "--runs", 3) == 0
     assert re.match(r"small: [\d.]+ ms a run, 3 runs, threads 1\n[\d.]+ GFLOP/s", capsys.readouterr().out)
     assert run_cli(module, "--json", "--runs", 3) == 0

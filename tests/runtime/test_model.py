@@ -11,6 +11,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import tvm_ffi
+from written import write_shared
 
 from cnncc import api, lang, weights
 from cnncc.base.errors import CnnccError
@@ -32,7 +33,7 @@ LONG = "net long\ninput 64x160x160\n" + "conv 3x3 64 relu\n" * 24
 
 def shared(text: str, folder: Path, batch: int = 1, threads: int = 2) -> Path:
     build = api.build(weights.bind(lang.parse(text)), Options(batch=batch, threads=threads, max_error=0))
-    return build.write_shared(folder / "net.so")[0]
+    return write_shared(build, folder / "net.so")[0]
 
 
 @pytest.fixture(scope="module")

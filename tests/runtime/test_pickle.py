@@ -12,6 +12,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from written import write_shared
 
 from cnncc import api, lang, weights
 from cnncc.base.errors import CnnccError, Span
@@ -31,7 +32,7 @@ def built(relus: int = 1) -> Build:
 
 @pytest.fixture
 def module(tmp_path) -> Path:
-    return built().write_shared(tmp_path / "net.so")[0]
+    return write_shared(built(), tmp_path / "net.so")[0]
 
 
 def test_a_model_in_another_process(module, tmp_path, monkeypatch):
@@ -97,7 +98,7 @@ def test_a_file_that_is_gone(module):
 def test_another_file_at_that_path(module):
     model = load(module)
     stored = pickle.dumps(model)
-    built(relus=0).write_shared(module)
+    write_shared(built(relus=0), module)
     with pytest.raises(
         CnnccError, match=r"net\.so is not the module that was pickled: its sha256 is \w{12}, not \w{12}"
     ):

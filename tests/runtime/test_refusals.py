@@ -5,6 +5,7 @@ from __future__ import annotations
 import platform
 
 import pytest
+from written import write_shared
 
 import cnncc
 from cnncc import api, lang, machines, weights
@@ -23,7 +24,7 @@ def built():
 
 
 def test_a_module_for_another_architecture(built, tmp_path, monkeypatch):
-    module, _ = built.write_shared(tmp_path / "s.so")
+    module, _ = write_shared(built, tmp_path / "s.so")
     monkeypatch.setattr(platform, "machine", lambda: "aarch64")
     with pytest.raises(
         CnnccError, match=r"s\.so: compiled for host; this machine is aarch64\n  hint: compile the network"

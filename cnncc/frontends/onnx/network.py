@@ -4,34 +4,20 @@ from __future__ import annotations
 
 import os
 import re
-from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
 
 from cnncc.base.errors import CnnccError, warn
+from cnncc.frontends.network import Network
 from cnncc.frontends.network_name import network_name
 from cnncc.frontends.onnx.convert import quantize
 from cnncc.frontends.onnx.faults import Faults
 from cnncc.frontends.onnx.file import read_model
 from cnncc.frontends.onnx.origin import original
-from cnncc.frontends.onnx.ports import OnnxPort, OpenShapes, Shapes
+from cnncc.frontends.onnx.ports import OpenShapes, Shapes
 from cnncc.frontends.onnx.reader import from_onnx
 from cnncc.frontends.text.write import net_text
 from cnncc.ir import Graph
-
-
-@dataclass(frozen=True)
-class Network:
-    """The text of an imported network; what it parses to, with weights; its ports in the model's order; and what a
-    person should know about the differences."""
-
-    text: str
-    graph: Graph
-    inputs: Sequence[OnnxPort]
-    outputs: Sequence[OnnxPort]
-    notes: Sequence[str]
-    batch: int = 1
-    """Images for which the model declares its ports."""
 
 
 def import_onnx(

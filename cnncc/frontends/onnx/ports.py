@@ -4,14 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 
 from cnncc.base.errors import CnnccError
+from cnncc.frontends.network import ModelPort
 from cnncc.frontends.onnx.tensors import shown
-from cnncc.frontends.onnx.values import Ragged, Shape
 from cnncc.ir import Graph
+from cnncc.ir.rules import Shape
 
 if TYPE_CHECKING:
     from onnx import GraphProto, ValueInfoProto
@@ -22,39 +23,12 @@ Shapes = Mapping[str, Sequence[int]]
 
 
 @dataclass(frozen=True)
-class OnnxPort:
-    """An input or output: its ONNX name, type and shape, and how its axes lie in the graph's value `node`."""
-
-    name: str
-    shape: Shape
-    axes: Shape
-    node: str
-    dtype: np.dtype[Any]
-    known: np.ndarray | None = None
-    """The value of an output that depends on no input."""
-    ragged: Ragged | None = None
-    """How rows look that are none, where the number of rows depends on the data."""
-
-    def to_graph(self, array: np.ndarray, wanted: Shape) -> np.ndarray:
-        """An ONNX array as the graph takes it."""
-        order = [self.axes.index(j) for j in range(len(self.axes))]
-        return np.ascontiguousarray(array.reshape(self.shape).transpose(order), np.float32).reshape(wanted)
-
-    def from_graph(self, array: np.ndarray) -> np.ndarray:
-        """A value of the graph as ONNX has it."""
-        stored = [self.shape[self.axes.index(j)] for j in range(len(self.axes))]
-        found = array.reshape(stored).transpose(self.axes).reshape(self.shape)
-        found = self.ragged.trimmed(found) if self.ragged else found
-        return (np.rint(found) if self.dtype.kind in "iu" else found).astype(self.dtype)
-
-
-@dataclass(frozen=True)
 class Imported:
     """A graph with bound weights, its ports in the model's order, and what a person should know."""
 
     graph: Graph
-    inputs: tuple[OnnxPort, ...]
-    outputs: tuple[OnnxPort, ...]
+    inputs: tuple[ModelPort, ...]
+    outputs: tuple[ModelPort, ...]
     notes: tuple[str, ...]
     sources: Mapping[str, str]
     """What the model calls the tensors that constants were made of."""

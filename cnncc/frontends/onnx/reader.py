@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any, cast
 
 import numpy as np
 
+from cnncc.frontends.network import ModelPort
 from cnncc.frontends.onnx.attributes import find
 from cnncc.frontends.onnx.control import branch_of, needed
 from cnncc.frontends.onnx.convert import RULES_OF, sequences
@@ -16,13 +17,14 @@ from cnncc.frontends.onnx.convert.detect import REFUSED, converted
 from cnncc.frontends.onnx.faults import Faults, NotImported
 from cnncc.frontends.onnx.fold import Evaluator, shape_of
 from cnncc.frontends.onnx.graph import inlined, label, opset_of, ordered
-from cnncc.frontends.onnx.ports import Imported, OnnxPort, Shapes, computed_inputs, input_shapes
+from cnncc.frontends.onnx.ports import Imported, Shapes, computed_inputs, input_shapes
 from cnncc.frontends.onnx.schema import DOMAINS, check_schema
-from cnncc.frontends.onnx.site import Site, Tensor, Tensors
+from cnncc.frontends.onnx.site import OnnxSite, Tensor, Tensors
 from cnncc.frontends.onnx.tensors import array_of, is_numeric, kind_of, shown
 from cnncc.frontends.onnx.tidy import tidy
 from cnncc.frontends.onnx.types import Kind, kinds_of
-from cnncc.frontends.onnx.values import Builder, Shape, Unsupported, Value, plain_value
+from cnncc.frontends.onnx.values import Builder, Unsupported, Value, plain_value
+from cnncc.ir.rules import Shape
 
 if TYPE_CHECKING:
     from onnx import GraphProto, ModelProto, NodeProto, TensorProto, ValueInfoProto
@@ -128,7 +130,7 @@ class Reader:
             with self.faults.at(f"tensor {shown(tensor.name)}"):
                 self.values[tensor.name] = array_of(tensor, "its data")
 
-    def input(self, port: ValueInfoProto) -> OnnxPort:
+    def input(self, port: ValueInfoProto) -> ModelPort:
         """An input node. One that every reader turns to channels first is that from the start."""
         number = port.type.tensor_type.elem_type
         kind, dtype = kind_of(number), dtype_of(number)
@@ -151,12 +153,12 @@ class Reader:
             else:
                 self.notes.append(f"input {port.name} is left out, since no node reads it: {error.message}")
             self.values[port.name] = None
-            return OnnxPort(port.name, shape, tuple(range(len(shape))), "", dtype)
+            return ModelPort(port.name, shape, tuple(range(len(shape))), "", dtype)
         if kind != "FLOAT":
             self.notes.append(f"input {port.name} is float32 here, {dtype} in the model")
         self.values[port.name] = Value(node, shape, value.axes)
         self.kinds[port.name] = dtype
-        return OnnxPort(port.name, shape, value.axes, node, dtype)
+        return ModelPort(port.name, shape, value.axes, node, dtype)
 
     def is_channels_last(self, name: str, shape: Shape) -> bool:
         """Whether an input (n, h, w, c) is only ever transposed to (n, c, h, w), after a cast or a normalisation."""
@@ -231,9 +233,9 @@ class Reader:
             raise refusal(node)
         return converted(rule, self.site(node, given))
 
-    def site(self, node: NodeProto, inputs: list[Entry]) -> Site:
+    def site(self, node: NodeProto, inputs: list[Entry]) -> OnnxSite:
         tensors = cast("list[Tensor | None]", inputs)
-        return Site(node, tensors, self.opset, self.b, self.used, self.kinds_at(node))
+        return OnnxSite(node, tensors, self.opset, self.b, self.used, self.kinds_at(node))
 
     def branch(self, graph: GraphProto) -> Sequence[Entry]:
         """The results of a graph inside the model's. Names that it makes are its own."""
@@ -247,13 +249,13 @@ class Reader:
         self.values, self.used = outside, used
         return found
 
-    def output(self, port: ValueInfoProto) -> OnnxPort:
+    def output(self, port: ValueInfoProto) -> ModelPort:
         """An output."""
         value, number = self.values.get(port.name), port.type.tensor_type.elem_type
         if value is None or isinstance(value, Tensors):
             what = "no node computes it" if value is None else "a sequence of tensors"
             self.faults.add(f"output {shown(port.name)}", Unsupported(what))
-            return OnnxPort(port.name, (), (), "", np.dtype(np.float32))
+            return ModelPort(port.name, (), (), "", np.dtype(np.float32))
         known = value if isinstance(value, np.ndarray) else None
         try:
             if number and not is_numeric(number):
@@ -267,10 +269,10 @@ class Reader:
         except Unsupported as error:
             if not self.keep_known or known is None:
                 self.faults.add(f"output {shown(port.name)}", error)
-                return OnnxPort(port.name, (), (), "", np.dtype(np.float32))
-            return OnnxPort(port.name, known.shape, tuple(range(known.ndim)), "", known.dtype, known)
+                return ModelPort(port.name, (), (), "", np.dtype(np.float32))
+            return ModelPort(port.name, known.shape, tuple(range(known.ndim)), "", known.dtype, known)
         ragged = self.b.ragged.get(value.node)
-        return OnnxPort(port.name, value.shape, value.axes, value.node, dtype_of(number), known, ragged)
+        return ModelPort(port.name, value.shape, value.axes, value.node, dtype_of(number), known, ragged)
 
 
 CONVERTED = frozenset((domain, op) for domain, rules in RULES_OF.items() for op in rules) | frozenset(

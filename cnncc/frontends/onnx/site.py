@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -32,7 +32,7 @@ MOST_NUMBERS = 1 << 16
 
 
 @dataclass(frozen=True)
-class Site(AttributeReader):
+class OnnxSite(AttributeReader):
     """A node with what its rule may look at. Attributes and known inputs are read by the methods here only, which say
     what is wrong with them; that there are as many inputs as the op takes has been checked (`onnx_schema.py`)."""
 
@@ -148,3 +148,7 @@ class Site(AttributeReader):
 
     def plain(self, node: str, shape: Sequence[int]) -> Value:
         return plain_value(node, shape)
+
+
+OnnxRule = Callable[[OnnxSite], Tensor]
+"""Says what one node of a model computes here."""

@@ -14,10 +14,11 @@ from typing import Any
 
 import numpy as np
 
+from cnncc.frontends.network import Ragged
 from cnncc.ir import Constant, Graph, Node, TensorType
+from cnncc.ir.rules import Shape
 from cnncc.ops import TABLE, ShapeError, complete, infer, refuse_huge
 
-Shape = tuple[int, ...]
 ROOM = 3 << 26
 """Elements of all constants together, besides `SHARE` times as many as the file has: large classifiers have as many
 weights, and models without their weights say ConstantOfShape instead."""
@@ -53,25 +54,6 @@ class Value:
     def order(self) -> Shape:
         """The ONNX axes in the order of the elements."""
         return tuple(self.axes.index(j) for j in range(len(self.axes)))
-
-
-@dataclass(frozen=True)
-class Ragged:
-    """How the rows look that follow the last one a computed number of rows has: all -1, or all NaN, or some of both."""
-
-    minus_one: bool = False
-    nan: bool = False
-
-    def trimmed(self, rows: np.ndarray) -> np.ndarray:
-        """The rows without such at the end."""
-        flat = rows.reshape(len(rows), -1)
-        missing = np.zeros(flat.shape, bool)
-        if self.minus_one:
-            missing |= flat == -1
-        if self.nan:
-            missing |= np.isnan(flat)
-        there = np.flatnonzero(~missing.all(axis=1))
-        return rows[: there[-1] + 1 if len(there) else 0]
 
 
 def plain_value(node: str, shape: Sequence[int]) -> Value:

@@ -20,7 +20,7 @@ from cnncc.ops.parts import places
 if TYPE_CHECKING:
     from cnncc.frontends.onnx.model import OnnxModel
 
-Rule = Callable[["OnnxModel", Node], object]
+WriteRule = Callable[["OnnxModel", Node], object]
 
 
 def source(model: OnnxModel, node: Node) -> None:
@@ -104,7 +104,7 @@ def silu(model: OnnxModel, node: Node) -> None:
     model.emit("Mul", [data, model.step("Sigmoid", [data], f"{node.name}:sigmoid")], node.name)
 
 
-def pairwise(op: str) -> Rule:
+def pairwise(op: str) -> WriteRule:
     """A merge as a chain of two at a time: ONNX Runtime fuses `Add` into a convolution, `Sum` it does not."""
 
     def rule(model: OnnxModel, node: Node) -> None:
@@ -116,7 +116,7 @@ def pairwise(op: str) -> Rule:
     return rule
 
 
-def compared(op: str) -> Rule:
+def compared(op: str) -> WriteRule:
     """A comparison, whose truth values become 1 and 0."""
 
     def rule(model: OnnxModel, node: Node) -> None:
@@ -218,7 +218,7 @@ def affine(model: OnnxModel, node: Node) -> None:
     model.emit("Add", [product, shift], node.name)
 
 
-def times_half(first: str) -> Rule:
+def times_half(first: str) -> WriteRule:
     """x * (1 + f(..)) / 2 with the error function or tanh: Gelu itself is an op of opset 20."""
 
     def rule(model: OnnxModel, node: Node) -> None:
@@ -360,7 +360,7 @@ def resize(model: OnnxModel, node: Node) -> None:
     model.emit("Resize", inputs, node.name, mode=a["mode"], coordinate_transformation_mode=a["place"], **more)
 
 
-def named(onnx: Onnx) -> Rule:
+def named(onnx: Onnx) -> WriteRule:
     """An op that ONNX has too."""
 
     def rule(model: OnnxModel, node: Node) -> None:
@@ -370,7 +370,7 @@ def named(onnx: Onnx) -> Rule:
     return rule
 
 
-RULES: Mapping[str, Rule] = {
+RULES: Mapping[str, WriteRule] = {
     **{name: named(op.onnx) for name, op in TABLE.items() if op.onnx and op.onnx.is_written},
     **gathered(convert, "WRITTEN"),
     "clip": clip,

@@ -14,7 +14,7 @@ from cnncc.ops.traits import Kind
 
 GENERATED = re.compile(r"[/.:_]*[A-Z][A-Za-z]*(_\d+)?_(output|out)_?\d*$")
 """How PyTorch's exporter ends the name of a result: /layer1/conv1/Conv_output_0."""
-SLOT = re.compile(r"([._/](weight|kernel|filter|w|W|s|scale|gamma))?([_:/](\d+|read|Read\w*|resource|Cast|Conv2D))*$")
+WEIGHT = re.compile(r"([._/](weight|kernel|filter|w|W|s|scale|gamma))?([_:/](\d+|read|Read\w*|resource|Cast|Conv2D))*$")
 """How names of weights end: .weight, /kernel:0, _w_0."""
 MADE_UP = re.compile(r"^$|^\W*\d+$|onnx::|^(Constant|const|val|t|r|v)_?\d+$|_output_\d+$")
 """Names of tensors that say nothing of the layer."""
@@ -98,7 +98,7 @@ def kind(spot: Sequence[Part]) -> str:
 
 def layer(source: str) -> str:
     """The layer that a tensor is the weight of, by the tensor's name; nothing if an exporter has made it up."""
-    return "" if MADE_UP.search(source) else SLOT.sub("", source).strip("/")
+    return "" if MADE_UP.search(source) else WEIGHT.sub("", source).strip("/")
 
 
 def clean(name: str) -> str:

@@ -75,17 +75,20 @@ class Direct:
     def causes(self, layer: Measured, call: Call) -> list[Cause]:
         c: ConvConfig = call.kernel.config
         target, tile = layer.target, c.tile
-        vectors = c.grid[0] * c.grid[1] * c.out_blocks * target.vectors
+        vectors = c.geometry.grid[0] * c.geometry.grid[1] * c.out_blocks * target.vectors
         multiply = vectors * c.reduction / target.floats.ports
-        problem = Problem(*c.grid, c.group_out_blocks, c.reduction, c.taps)
-        tiles = c.reduction * c.groups * total_cycles(tile, problem, target)[0]
-        gathered = layer.of_cycles(c.row_units * c.groups * c.sections * c.scratch_floats * 4 / COPY_BYTES)
+        problem = Problem(*c.geometry.grid, c.group_out_blocks, c.reduction, c.taps)
+        tiles = c.reduction * c.geometry.groups * total_cycles(tile, problem, target)[0]
+        gathered = layer.of_cycles(c.row_units * c.geometry.groups * c.sections * c.scratch_floats * 4 / COPY_BYTES)
         if c.padded:
             gathered = sum(layer.seconds[:-1])
         return [
             Cause("channels that do not fill their blocks", layer.of_cycles(multiply) - layer.at_peak),
             Cause(f"tiles of {tile.pixels} pixels x {tile.blocks} blocks", layer.of_cycles(tiles - multiply)),
-            Cause(f"results of {c.reduction} products each", layer.of_cycles(vectors * (STORED + len(c.epilogue)))),
+            Cause(
+                f"results of {c.reduction} products each",
+                layer.of_cycles(vectors * (STORED + len(c.geometry.epilogue))),
+            ),
             Cause("rows copied between their padding", gathered),
             _moved(layer),
         ]
@@ -106,8 +109,8 @@ def _moved(layer: Measured) -> Cause:
 
 def name_of(config: ConvConfig, target: Target) -> str:
     """The kernel's name: algorithm, layout, pixels x output channels of the register tile, vector unit."""
-    stem = "gemm" if config.kernel == (1, 1) else "conv"
-    layout = f"nchw{config.block}c" if config.in_block > 1 else "nchw"
+    stem = "gemm" if config.geometry.kernel == (1, 1) else "conv"
+    layout = f"nchw{config.block}c" if config.geometry.in_block > 1 else "nchw"
     return f"{stem}_f32_{layout}_{config.tile.pixels}x{config.tile.blocks * config.block}_{target.isa}"
 
 
@@ -120,7 +123,7 @@ def conv_calls(
         family="conv_direct",
         name=name_of(config, site.target),
         config=config,
-        units=config.row_units * config.groups * config.sections,
+        units=config.row_units * config.geometry.groups * config.sections,
         scratch_floats=config.scratch_floats,
     )
     node = site.node
@@ -128,11 +131,11 @@ def conv_calls(
     elements = weight.map((size,), lambda w: pack_conv(w, config))
     packed = with_bias(site, elements, config.out_blocks * config.block, suffix)
     rest, image = after_image(site, packed), site.values(node.inputs[:1])
-    extent = math.prod(config.grid) * config.taps
+    extent = math.prod(config.geometry.grid) * config.taps
     if not config.padded:
         return (Call(node.name, kernel, (*image, *rest), site.result, extent=extent),), tuple(packed)
     padding = pad_config(geometry, config)
-    copy = Kernel("pad", f"pad_f32_nchw{config.in_block}c_{site.target.isa}", padding, padding.planes, 0)
+    copy = Kernel("pad", f"pad_f32_nchw{config.geometry.in_block}c_{site.target.isa}", padding, padding.planes, 0)
     between, floats = Workspace(node.name), padding.floats
     calls = (
         Call(node.name, copy, image, between, workspace_floats=floats),
@@ -143,9 +146,9 @@ def conv_calls(
 
 def _why(config: ConvConfig, merge: int) -> str:
     tile = config.tile
-    kind = "1x1 as a matrix product" if config.kernel == (1, 1) else "direct"
-    if config.kernel == (1, 1) and config.stride != (1, 1):
-        kind += " on every " + "x".join(map(str, config.stride)) + "th pixel"
+    kind = "1x1 as a matrix product" if config.geometry.kernel == (1, 1) else "direct"
+    if config.geometry.kernel == (1, 1) and config.geometry.stride != (1, 1):
+        kind += " on every " + "x".join(map(str, config.geometry.stride)) + "th pixel"
     if config.padded:
         kind += ", the image copied between zeros once"
     text = f"{kind}; {tile.rows}x{tile.columns} pixels x {tile.blocks} blocks fill the registers"

@@ -101,7 +101,7 @@ def _partitions(wholes: Iterable[ConvConfig]) -> list[ConvConfig]:
     return [
         replace(whole, rows=rows, sections=sections)
         for whole in wholes
-        for rows in _row_choices(whole.grid[0], whole.tile.rows)
+        for rows in _row_choices(whole.geometry.grid[0], whole.tile.rows)
         for sections in _section_counts(whole.group_out_blocks, whole.tile.blocks)
     ]
 
@@ -116,32 +116,9 @@ def _padded_or_not(g: ConvGeometry, tile: Tile, target: Target) -> list[ConvConf
 
 def _one_unit(g: ConvGeometry, tile: Tile, target: Target, padded: bool = False) -> ConvConfig:
     """All of the work as one unit."""
-    out_blocks = blocks(g.out_channels, target.block)
-    in_blocks = blocks(g.in_channels, g.in_block)
-    reduction = in_blocks // g.groups * g.in_block * g.kernel[0] * g.kernel[1]
-    return ConvConfig(
-        in_blocks=in_blocks,
-        in_block=g.in_block,
-        in_size=g.window if padded else g.in_size,
-        out_blocks=out_blocks,
-        grid=g.grid,
-        out_size=g.out_size,
-        out_step=g.out_step,
-        out_start=g.out_start,
-        kernel=g.kernel,
-        stride=g.stride,
-        dilation=g.dilation,
-        origin=(0, 0) if padded else g.origin,
-        groups=g.groups,
-        bias=g.bias,
-        epilogue=g.epilogue,
-        tile=tile,
-        rows=g.grid[0],
-        prefetch=4 * reduction * out_blocks * target.block > target.l1_bytes,
-        sections=1,
-        micro=micro_of(target),
-        padded=padded,
-    )
+    whole = (g.padded if padded else g).in_whole_blocks(target.block)
+    config = ConvConfig(whole, tile, g.grid[0], prefetch=False, sections=1, micro=micro_of(target), padded=padded)
+    return replace(config, prefetch=4 * config.reduction * whole.out_channels > target.l1_bytes)
 
 
 def _row_choices(height: int, step: int) -> list[int]:
@@ -169,7 +146,7 @@ UNIT_CYCLES = 300
 
 EXPOSED = 0.1
 """Part of what units read again that multiplications do not hide: 1x1 layers at 7x7 and 14x14 took hardly longer in 4
-pieces of the rows than in one, though each reads all weights."""
+parts of the rows than in one, though each reads all weights."""
 
 UNFETCHED = 0.5
 """Part of reading the first weights of a core's part that multiplications do not hide: no tile asked for them yet."""
@@ -177,17 +154,17 @@ UNFETCHED = 0.5
 
 def _unit_cost(config: ConvConfig, problem: Problem, target: Target) -> tuple[float, int]:
     """Predicted cycles of a partition beyond those of its tiles: what units read, gather, and leave unbalanced."""
-    c = config
-    units = c.row_units * c.groups * c.sections
-    work = c.reduction * c.groups * total_cycles(c.tile, problem, target)[0]
+    c, g = config, config.geometry
+    units = c.row_units * g.groups * c.sections
+    work = c.reduction * g.groups * total_cycles(c.tile, problem, target)[0]
     waiting = _waiting(c, work, target)
     if c.padded:
-        waiting += 4 * c.in_blocks * c.in_block * c.in_size[0] * c.in_size[1] / COPY_BYTES + STEP_CYCLES * target.cores
+        waiting += 4 * g.in_channels * g.in_size[0] * g.in_size[1] / COPY_BYTES + STEP_CYCLES * target.cores
     if c.gathers:
         waiting += units * c.scratch_floats * 4 / COPY_BYTES
         waiting += work * max(0.0, 4 * c.scratch_floats / (target.l2_bytes / 2) - 1)
     # Sharing among threads ends, on average, half a unit early; the last row unit may be a short one.
-    uneven = work / units / 2 + work * (c.row_units * c.rows - c.grid[0]) / (c.row_units * c.rows) / units
+    uneven = work / units / 2 + work * (c.row_units * c.rows - g.grid[0]) / (c.row_units * c.rows) / units
     return waiting + uneven + UNIT_CYCLES * units, units
 
 
@@ -196,13 +173,13 @@ def _waiting(c: ConvConfig, work: float, target: Target) -> float:
 
     The output blocks are cut into parts. Each core computes all rows of some parts; if there are fewer parts than
     cores, it computes some rows of one part. For each part a core reads the weights once, and once more for each
-    further piece of its rows. It reads the image once, and once more for each further part. The rows that it computed
+    further part of its rows. It reads the image once, and once more for each further part. The rows that it computed
     itself in the layer before are most likely still in its own cache; the rows of other cores are not.
     """
-    cores, parts = target.cores, c.groups * c.sections
+    g, cores, parts = c.geometry, target.cores, c.geometry.groups * c.sections
     mine, share = max(1.0, parts / cores), min(1.0, parts / cores)
     weights = 4 * c.reduction * c.out_blocks * c.block / parts
-    image = 4 * c.in_blocks * c.in_block * c.in_size[0] * c.in_size[1] / c.groups
+    image = 4 * g.in_channels * g.in_size[0] * g.in_size[1] / g.groups
     once = mine * weights / target.memory_bytes_per_cycle
     again = mine * max(0.0, c.row_units * share - 1) * weights / cache_bandwidth(round(weights), target)
     foreign = 1.0 if share == 1 else share * min(1.0, image * share / target.l2_bytes)
@@ -216,4 +193,4 @@ def _waiting(c: ConvConfig, work: float, target: Target) -> float:
 
 def pad_config(geometry: ConvGeometry, config: ConvConfig) -> PadConfig:
     """The copy that a convolution on a padded image reads."""
-    return PadConfig(config.in_blocks, config.in_block, geometry.in_size, config.in_size, geometry.origin)
+    return PadConfig(config.in_blocks, geometry.in_block, geometry.in_size, geometry.window, geometry.origin)

@@ -1,7 +1,7 @@
 """Direct convolution on NCHWc, and 1x1 convolutions as matrix products: what the kernel must know, and its weights.
 
 The sum runs over (channel block, kernel row, kernel column, channel in block); weights are packed in just that order
-for each group of output blocks, so that a micro-kernel reads them as one stream. Padding is gathered into scratch, a
+for each panel of output blocks, so that a micro-kernel reads them as one stream. Padding is gathered into scratch, a
 few rows at a time, or the image is copied between zeros once (`PadConfig`); without padding the image is read where it
 lies, a strided 1x1 simply steps over it.
 """
@@ -14,39 +14,22 @@ import numpy as np
 
 from cnncc.kernels.cpu.micro import Micro
 from cnncc.kernels.cpu.tiles import Tile, even_tiles
-from cnncc.kernels.shared.spec import Epilogue
+from cnncc.kernels.shared.convolution import ConvGeometry
 
 
 @dataclass(frozen=True)
 class ConvConfig:
-    """One convolution of one image. Sizes are in pixels and blocks.
+    """One convolution of one image."""
 
-    `origin` is the input pixel under output (0, 0)'s first tap (minus the padding); the result is stored at every
-    `out_step`-th pixel from `out_start` (a phase of a transposed one).
-    """
-
-    in_blocks: int
-    in_block: int
-    in_size: tuple[int, int]
-    out_blocks: int
-    grid: tuple[int, int]
-    out_size: tuple[int, int]
-    out_step: tuple[int, int]
-    out_start: tuple[int, int]
-    kernel: tuple[int, int]
-    stride: tuple[int, int]
-    dilation: tuple[int, int]
-    origin: tuple[int, int]
-    groups: int
-    bias: bool
-    epilogue: Epilogue
+    geometry: ConvGeometry
+    """Its channels are those of whole blocks; of a padded image, sizes are those between the zeros."""
     tile: Tile
     rows: int
     """Output rows of one unit."""
     prefetch: bool
-    """Whether each tile asks for a part of the next group's weights, which its first cache does not hold."""
+    """Whether each tile asks for a part of the next panel's weights, which its first cache does not hold."""
     sections: int
-    """Pieces the output blocks of one convolution group are cut into; a unit computes one."""
+    """Parts into which the output blocks of a group are cut; a unit computes one."""
     micro: Micro
     padded: bool
     """Whether the image was copied between zeros by a call of its own, so that no tap falls outside."""
@@ -60,50 +43,54 @@ class ConvConfig:
         return self.micro.lanes
 
     @property
+    def in_blocks(self) -> int:
+        return self.geometry.in_channels // self.geometry.in_block
+
+    @property
+    def out_blocks(self) -> int:
+        return self.geometry.out_channels // self.block
+
+    @property
     def group_in_blocks(self) -> int:
-        return self.in_blocks // self.groups
+        return self.in_blocks // self.geometry.groups
 
     @property
     def group_out_blocks(self) -> int:
-        return self.out_blocks // self.groups
+        return self.out_blocks // self.geometry.groups
 
     @property
     def taps(self) -> int:
-        return self.kernel[0] * self.kernel[1]
+        return self.geometry.kernel[0] * self.geometry.kernel[1]
 
     @property
     def reduction(self) -> int:
-        return self.group_in_blocks * self.in_block * self.taps
+        return self.group_in_blocks * self.geometry.in_block * self.taps
 
     @property
     def window(self) -> tuple[int, int]:
         """Input rows and columns that one unit reads."""
-        rows = (self.rows - 1) * self.stride[0] + (self.kernel[0] - 1) * self.dilation[0] + 1
-        columns = (self.grid[1] - 1) * self.stride[1] + (self.kernel[1] - 1) * self.dilation[1] + 1
-        return rows, columns
+        g = self.geometry
+        rows = (self.rows - 1) * g.stride[0] + (g.kernel[0] - 1) * g.dilation[0] + 1
+        return rows, g.window[1]
 
     @property
     def gathers(self) -> bool:
         """Whether some tap falls outside the image, so that rows are copied to scratch between zeros."""
-        return self.taps > 0 and any(
-            self.origin[a] < 0
-            or self.origin[a] + (self.grid[a] - 1) * self.stride[a] + (self.kernel[a] - 1) * self.dilation[a]
-            >= self.in_size[a]
-            for a in (0, 1)
-        )
+        g = self.geometry
+        return self.taps > 0 and any(g.origin[a] < 0 or g.origin[a] + g.window[a] > g.in_size[a] for a in (0, 1))
 
     @property
     def scratch_floats(self) -> int:
         rows, columns = self.window
-        return self.group_in_blocks * self.in_block * rows * columns if self.gathers else 0
+        return self.group_in_blocks * self.geometry.in_block * rows * columns if self.gathers else 0
 
     @property
     def row_units(self) -> int:
-        return -(-self.grid[0] // self.rows)
+        return -(-self.geometry.grid[0] // self.rows)
 
     @property
     def section_runs(self) -> tuple[tuple[int, int, int], ...]:
-        """Sizes of the groups of output blocks that share a micro-kernel, in one section."""
+        """Runs of equal panels in one section: (first output block, blocks of a panel, panels)."""
         return even_tiles(self.group_out_blocks // self.sections, self.tile.blocks)
 
 
@@ -127,16 +114,16 @@ class PadConfig:
 def pack_conv(weight: np.ndarray, config: ConvConfig) -> np.ndarray:
     """(o, i / groups, kh, kw) to the stream order of the kernel, flat: for every run of output blocks
     [channel block][kh][kw][channel][run of blocks][lane], zeros where blocks are not full."""
-    block, in_block = config.block, config.in_block
-    full = np.zeros((config.out_blocks * block, config.group_in_blocks * in_block, *config.kernel), np.float32)
+    block, in_block = config.block, config.geometry.in_block
+    full = np.zeros((config.out_blocks * block, config.group_in_blocks * in_block, *config.geometry.kernel), np.float32)
     full[: weight.shape[0], : weight.shape[1]] = weight
-    split = full.reshape(len(full), config.group_in_blocks, in_block, *config.kernel)
+    split = full.reshape(len(full), config.group_in_blocks, in_block, *config.geometry.kernel)
     rows = split.transpose(0, 1, 3, 4, 2).reshape(len(full), config.reduction)
     packed = []
     per_section = config.group_out_blocks // config.sections
-    for section in range(config.groups * config.sections):
+    for section in range(config.geometry.groups * config.sections):
         for start, size, count in config.section_runs:
-            for group in range(count):
-                first = (section * per_section + start + group * size) * block
+            for panel in range(count):
+                first = (section * per_section + start + panel * size) * block
                 packed.append(config.micro.pack(rows[first : first + size * block], size).ravel())
     return np.concatenate(packed)

@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from cnncc.kernels.cpu.budget import choose
 from cnncc.kernels.cpu.conv_algorithm import conv_calls
 from cnncc.kernels.cpu.conv_choice import direct_candidates
-from cnncc.kernels.cpu.site import CpuSite, Rule
+from cnncc.kernels.cpu.site import CpuRule, CpuSite
 from cnncc.kernels.shared.spec import Call, Packed, Selection
 from cnncc.kernels.shared.transposed import transposed_phases
 
@@ -27,7 +27,7 @@ def select_transposed(site: CpuSite) -> Selection:
     return Selection(tuple(calls), tuple(packed.values()), why)
 
 
-RULES: Mapping[str, tuple[Rule, ...]] = {
+RULES: Mapping[str, tuple[CpuRule, ...]] = {
     "conv_transpose": (select_transposed,),
 }
 """Op -> its selectors."""

@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 from cnncc.ir import TensorType
-from cnncc.kernels.cpu.site import CpuSite, Rule
+from cnncc.kernels.cpu.site import CpuRule, CpuSite
 from cnncc.kernels.shared.arms import copied_arms
 from cnncc.kernels.shared.spec import Call, Kernel, Selection, blocks
 
@@ -96,7 +96,7 @@ def select_concat(site: CpuSite) -> Selection:
     return Selection(tuple(calls), (), why)
 
 
-RULES: Mapping[str, tuple[Rule, ...]] = {
+RULES: Mapping[str, tuple[CpuRule, ...]] = {
     "relayout": (select_relayout,),
     "slice": (select_slice,),
     "concat": (select_concat,),

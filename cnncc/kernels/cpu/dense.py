@@ -10,7 +10,7 @@ import numpy as np
 
 from cnncc.ir import TensorType
 from cnncc.kernels.cpu.micro import Micro, micro_of
-from cnncc.kernels.cpu.site import CpuSite, Rule
+from cnncc.kernels.cpu.site import CpuRule, CpuSite
 from cnncc.kernels.cpu.tiles import Tile, even_tiles, step_cycles
 from cnncc.kernels.cpu.weights import after_image, with_bias
 from cnncc.kernels.shared.spec import Call, Epilogue, Kernel, Selection, blocks
@@ -55,16 +55,16 @@ class DenseConfig:
 
 
 def pack_dense(weight: np.ndarray, source: TensorType, config: DenseConfig) -> np.ndarray:
-    """(o, c h w) to [group of blocks][input, in the order it is stored][block][lane], flat."""
+    """(o, c h w) to [panel][input, in the order it is stored][block][lane], flat."""
     packed = np.empty(config.out_blocks * config.block * config.inputs, STORED[config.weights_dtype])
     done = 0
     for start, size, count in config.runs:
-        for g in range(count):
-            first = (start + g * size) * config.block
+        for panel in range(count):
+            first = (start + panel * size) * config.block
             rows = _as_stored(weight[first : first + size * config.block], source)
-            piece = config.micro.pack(encode(rows, config.weights_dtype), size)  # zeros are also the bits of 0.0
-            packed[done : done + piece.size] = piece.ravel()
-            done += piece.size
+            packed_panel = config.micro.pack(encode(rows, config.weights_dtype), size)  # zeros are also the bits of 0.0
+            packed[done : done + packed_panel.size] = packed_panel.ravel()
+            done += packed_panel.size
     return packed
 
 
@@ -135,7 +135,7 @@ def _tile(images: int, out_blocks: int, target: Target) -> tuple[int, int]:
     return max(shapes, key=rate)
 
 
-RULES: Mapping[str, tuple[Rule, ...]] = {
+RULES: Mapping[str, tuple[CpuRule, ...]] = {
     "fc": (select_dense,),
 }
 """Op -> its selectors."""

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from cnncc.ir import Constant
-from cnncc.kernels.cpu.site import CpuSite, Rule
+from cnncc.kernels.cpu.site import CpuRule, CpuSite
 from cnncc.kernels.shared.convolution import pad_channels
 from cnncc.kernels.shared.elementwise import affine_weights, finite, label
 from cnncc.kernels.shared.operands import Operand, RawInput
@@ -36,7 +36,7 @@ class ElementwiseConfig:
     """Floats per pixel and block: the block, or the length of a vector."""
     lanes: int
     epilogue: Epilogue
-    pieces: int
+    parts: int
     """Units per channel block."""
     channels: int
     """Where not 0, the channels of the image: what fills up the last block is set to 0."""
@@ -51,7 +51,7 @@ def select_merge(site: CpuSite) -> Selection:
 
 
 def select_pointwise(site: CpuSite) -> Selection:
-    """An activation on its own: the only step of an epilogue."""
+    """An activation on its own: the only post-op of a copy."""
     node = site.node
     return _elementwise(site, "first", ("full",), ((node.op, tuple(sorted(node.attrs.items()))),))
 
@@ -95,11 +95,11 @@ def _elementwise(
     channel_blocks = stored[1] if image else 1
     pixels = stored[2] * stored[3] if image else 1
     width = node.type.block if image else math.prod(stored[1:])
-    pieces = max(1, min(-(-pixels // 64), -(-16 // channel_blocks)))
+    parts = max(1, min(-(-pixels // 64), -(-16 // channel_blocks)))
     clears = image and node.type.shape[1] % width and not finite((start, *(name for name, _ in epilogue)))
     channels = node.type.shape[1] if clears else 0
-    config = ElementwiseConfig(start, kinds, channel_blocks, pixels, width, target.lanes, epilogue, pieces, channels)
-    kernel = Kernel("elementwise", f"{label(start, epilogue)}_f32_{target.isa}", config, channel_blocks * pieces, 0)
+    config = ElementwiseConfig(start, kinds, channel_blocks, pixels, width, target.lanes, epilogue, parts, channels)
+    kernel = Kernel("elementwise", f"{label(start, epilogue)}_f32_{target.isa}", config, channel_blocks * parts, 0)
     operands = (
         *site.values(node.inputs[: len(kinds)]),
         *(p.operand for p in packed),
@@ -115,7 +115,7 @@ class NormalizeConfig:
     channels: int
     pixels: int
     lanes: int
-    pieces: int
+    parts: int
     """Units per channel, all of the same size: three channels cannot be shared out evenly."""
 
 
@@ -128,9 +128,9 @@ def select_normalize(site: CpuSite) -> Selection:
         Packed(f"{node.name}.scale", Constant((channels,), lambda: (1 / std).astype(np.float32))),
         Packed(f"{node.name}.shift", Constant((channels,), lambda: (-mean / std).astype(np.float32))),
     )
-    pieces = next(n for n in (16, 8, 7, 6, 5, 4, 3, 2, 1) if pixels % (n * site.target.lanes) == 0 or n == 1)
-    config = NormalizeConfig(channels, pixels, site.target.lanes, pieces)
-    kernel = Kernel("normalize", f"normalize_f32_nchw_{site.target.isa}", config, channels * pieces, 0)
+    parts = next(n for n in (16, 8, 7, 6, 5, 4, 3, 2, 1) if pixels % (n * site.target.lanes) == 0 or n == 1)
+    config = NormalizeConfig(channels, pixels, site.target.lanes, parts)
+    kernel = Kernel("normalize", f"normalize_f32_nchw_{site.target.isa}", config, channels * parts, 0)
     operands: tuple[Operand, ...] = (RawInput(node.name), *(p.operand for p in packed))
     return Selection((Call(node.name, kernel, operands, site.result),), packed, "mean and std of the input")
 
@@ -140,9 +140,9 @@ def _per_channel(values: tuple[float, ...], channels: int, default: float) -> np
     return np.broadcast_to(np.asarray(values or (default,), np.float64), (channels,))
 
 
-OF_KIND: Mapping[Kind, Rule] = {Kind.POINTWISE: select_pointwise, Kind.MERGE: select_merge}
+OF_KIND: Mapping[Kind, CpuRule] = {Kind.POINTWISE: select_pointwise, Kind.MERGE: select_merge}
 """Kinds of ops that one kernel computes, whatever the op."""
-RULES: Mapping[str, tuple[Rule, ...]] = {
+RULES: Mapping[str, tuple[CpuRule, ...]] = {
     **{name: (OF_KIND[op.traits.kind],) for name, op in TABLE.items() if op.traits.kind in OF_KIND},
     "input": (select_normalize,),
     **dict.fromkeys((name for name, op in TABLE.items() if op.traits.folds), (select_affine,)),

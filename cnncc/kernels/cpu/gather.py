@@ -6,7 +6,7 @@ import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from cnncc.kernels.cpu.site import CpuSite, Rule
+from cnncc.kernels.cpu.site import CpuRule, CpuSite
 from cnncc.kernels.shared.spec import Call, Kernel, Selection
 
 
@@ -61,7 +61,7 @@ def _scattered(site: CpuSite, config: ScatterConfig, names: tuple[str, ...]) -> 
     return Selection((call,), (), "one row after the other: places may be equal")
 
 
-RULES: Mapping[str, tuple[Rule, ...]] = {
+RULES: Mapping[str, tuple[CpuRule, ...]] = {
     "gather": (select_gather,),
     "scatter": (select_scatter,),
     "unpool": (select_unpool,),

@@ -6,7 +6,7 @@ import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from cnncc.kernels.cpu.site import CpuSite, Rule
+from cnncc.kernels.cpu.site import CpuRule, CpuSite
 from cnncc.kernels.shared.spec import Call, Kernel, Packed, Selection
 
 
@@ -41,7 +41,7 @@ def select_group_norm(site: CpuSite) -> Selection:
     return Selection((Call(node.name, kernel, operands, site.result),), tuple(packed), why)
 
 
-RULES: Mapping[str, tuple[Rule, ...]] = {
+RULES: Mapping[str, tuple[CpuRule, ...]] = {
     "group_norm": (select_group_norm,),
 }
 """Op -> its selectors."""

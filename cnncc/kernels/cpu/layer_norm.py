@@ -6,7 +6,7 @@ import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from cnncc.kernels.cpu.site import CpuSite, Rule
+from cnncc.kernels.cpu.site import CpuRule, CpuSite
 from cnncc.kernels.shared.convolution import pad_channels
 from cnncc.kernels.shared.elementwise import label
 from cnncc.kernels.shared.operands import Workspace
@@ -59,10 +59,10 @@ class LengthsConfig:
 
 @dataclass(frozen=True)
 class ResponseNormConfig:
-    """Each channel times 1 + weight * its length / the mean length; `pieces` units for each channel block."""
+    """Each channel times 1 + weight * its length / the mean length; `parts` units for each channel block."""
 
     image: Channels
-    pieces: int
+    parts: int
     eps: float
     epilogue: Epilogue
 
@@ -98,10 +98,10 @@ def select_grn(site: CpuSite) -> Selection:
     lengths = Workspace(node.name)
     name = f"channel_lengths_f32_{site.target.isa}"
     first = Kernel("channel_lengths", name, LengthsConfig(image), image.planes, 0)
-    pieces = max(1, min(blocks(image.pixels, MOST_UNITS), blocks(FEWEST, image.planes)))
-    config = ResponseNormConfig(image, pieces, float(node.attrs["eps"]), node.attrs["epilogue"])
+    parts = max(1, min(blocks(image.pixels, MOST_UNITS), blocks(FEWEST, image.planes)))
+    config = ResponseNormConfig(image, parts, float(node.attrs["eps"]), node.attrs["epilogue"])
     name = f"{label(node.op, config.epilogue)}_f32_{site.target.isa}"
-    second = Kernel("response_norm", name, config, image.planes * pieces, 0)
+    second = Kernel("response_norm", name, config, image.planes * parts, 0)
     packed = _columns(site, image)
     operands = (*site.values(node.inputs[:1]), lengths, *(p.operand for p in packed), *site.values(node.inputs[1:]))
     calls = (
@@ -127,7 +127,7 @@ def _columns(site: CpuSite, image: Channels) -> tuple[Packed, ...]:
     )
 
 
-RULES: Mapping[str, tuple[Rule, ...]] = {
+RULES: Mapping[str, tuple[CpuRule, ...]] = {
     "layernorm": (select_layernorm,),
     "rmsnorm": (select_rmsnorm,),
     "grn": (select_grn,),

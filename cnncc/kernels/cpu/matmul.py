@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from cnncc.kernels.cpu.site import CpuSite, Rule
+from cnncc.kernels.cpu.site import CpuRule, CpuSite
 from cnncc.kernels.shared.spec import Call, Kernel, Selection, blocks
 
 TILE = 6
@@ -39,7 +39,7 @@ def select_matmul(site: CpuSite) -> Selection:
     return Selection((Call(node.name, kernel, site.values(node.inputs), site.result),), (), why)
 
 
-RULES: Mapping[str, tuple[Rule, ...]] = {
+RULES: Mapping[str, tuple[CpuRule, ...]] = {
     "matmul": (select_matmul,),
 }
 """Op -> its selectors."""

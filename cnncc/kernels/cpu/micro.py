@@ -59,7 +59,7 @@ class Micro:
         multiply = values * vectors / self.unit.ports
         load = (values + vectors) / 2
         stream = self.unit.element_bytes * (self.block * blocks + values / uses) / bandwidth
-        # Even if they are not the limit, loads and the loop take slots for which multiply-adds then wait.
+        # Even if they are not the limit, loads and the loop take issue places for which multiply-adds then wait.
         parts = (multiply, load, stream, float(self.unit.latency))
         most = max(parts)
         if sharpness < math.inf:

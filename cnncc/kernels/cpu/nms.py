@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from cnncc.kernels.cpu.site import CpuSite, Rule
+from cnncc.kernels.cpu.site import CpuRule, CpuSite
 from cnncc.kernels.shared.operands import Workspace
 from cnncc.kernels.shared.spec import Call, Kernel, Selection
 
@@ -50,7 +50,7 @@ def select_nms(site: CpuSite) -> Selection:
     return Selection(calls, (), "one pass over the boxes for each that is found")
 
 
-RULES: Mapping[str, tuple[Rule, ...]] = {
+RULES: Mapping[str, tuple[CpuRule, ...]] = {
     "nms": (select_nms,),
 }
 """Op -> its selectors."""

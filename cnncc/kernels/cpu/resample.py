@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 
-from cnncc.kernels.cpu.site import CpuSite, Rule
+from cnncc.kernels.cpu.site import CpuRule, CpuSite
 from cnncc.kernels.shared.modes import ResampleMode
 from cnncc.kernels.shared.resample import SETTINGS, label
 from cnncc.kernels.shared.spec import Call, Kernel, Selection, blocks
@@ -40,5 +40,5 @@ def select_resample(site: CpuSite) -> Selection:
     return Selection((Call(node.name, kernel, site.values(node.inputs), site.result),), (), "one pass over the output")
 
 
-RULES: Mapping[str, tuple[Rule, ...]] = dict.fromkeys(SETTINGS, (select_resample,))
+RULES: Mapping[str, tuple[CpuRule, ...]] = dict.fromkeys(SETTINGS, (select_resample,))
 """Op -> its selectors."""

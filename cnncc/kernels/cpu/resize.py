@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from cnncc.ir import Constant
-from cnncc.kernels.cpu.site import CpuSite, Rule
+from cnncc.kernels.cpu.site import CpuRule, CpuSite
 from cnncc.kernels.shared.spec import Call, Kernel, Packed, Selection, blocks
 from cnncc.ops.resize import axes_taps
 
@@ -50,7 +50,7 @@ def _packed(name: str, values: np.ndarray) -> Packed:
     return Packed(name, Constant(flat.shape, lambda: flat))
 
 
-RULES: Mapping[str, tuple[Rule, ...]] = {
+RULES: Mapping[str, tuple[CpuRule, ...]] = {
     "resize": (select_resize,),
 }
 """Op -> its selectors."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from cnncc.kernels.cpu.site import CpuSite, Rule
+from cnncc.kernels.cpu.site import CpuRule, CpuSite
 from cnncc.kernels.shared.modes import RoiMode
 from cnncc.kernels.shared.spec import Call, Kernel, Selection
 
@@ -40,7 +40,7 @@ def select_roi_align(site: CpuSite) -> Selection:
     return Selection((call,), (), "samples once for all channels")
 
 
-RULES: Mapping[str, tuple[Rule, ...]] = {
+RULES: Mapping[str, tuple[CpuRule, ...]] = {
     "roi_align": (select_roi_align,),
 }
 """Op -> its selectors."""

@@ -8,10 +8,10 @@ from cnncc.base.discovery import gathered
 from cnncc.kernels import cpu
 from cnncc.kernels.cpu.algorithms import ALGORITHMS, select_by_algorithm
 from cnncc.kernels.cpu.budget import explained
-from cnncc.kernels.cpu.site import CpuSite, Rule
+from cnncc.kernels.cpu.site import CpuRule, CpuSite
 from cnncc.kernels.shared.spec import Selection
 
-RULES: Mapping[str, tuple[Rule, ...]] = {
+RULES: Mapping[str, tuple[CpuRule, ...]] = {
     **gathered(cpu, "RULES", without=("rules",)),
     **dict.fromkeys(ALGORITHMS, (select_by_algorithm,)),
 }

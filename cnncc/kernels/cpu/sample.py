@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from cnncc.kernels.cpu.site import CpuSite, Rule
+from cnncc.kernels.cpu.site import CpuRule, CpuSite
 from cnncc.kernels.shared.modes import SampleMode
 from cnncc.kernels.shared.spec import Call, Kernel, Selection, blocks
 
@@ -38,7 +38,7 @@ def select_sample(site: CpuSite) -> Selection:
     return Selection((call,), (), "places once for all channels")
 
 
-RULES: Mapping[str, tuple[Rule, ...]] = {
+RULES: Mapping[str, tuple[CpuRule, ...]] = {
     "sample": (select_sample,),
 }
 """Op -> its selectors."""

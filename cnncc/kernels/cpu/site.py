@@ -7,12 +7,12 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 
 from cnncc.kernels.shared.choices import Choices, Given, choice_key
-from cnncc.kernels.shared.spec import Place, Selection
+from cnncc.kernels.shared.spec import Selection, Site
 from cnncc.machines.targets import Target
 
 
 @dataclass(frozen=True, eq=False)
-class CpuSite(Place[Target]):
+class CpuSite(Site[Target]):
     """A node to be computed, with what a rule may look at."""
 
     image_strides: dict[str, int]
@@ -40,5 +40,5 @@ class CpuSite(Place[Target]):
         return self.choices.get(choice_key(self.node, sources))
 
 
-Rule = Callable[[CpuSite], Selection | None]
+CpuRule = Callable[[CpuSite], Selection | None]
 """Chooses the kernels of a node, or leaves it to the next rule of its op."""

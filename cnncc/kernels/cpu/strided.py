@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 from cnncc.ir import Node
 from cnncc.ir.rules import Shape
-from cnncc.kernels.cpu.site import CpuSite, Rule
+from cnncc.kernels.cpu.site import CpuRule, CpuSite
 from cnncc.kernels.shared.spec import Call, Kernel, Selection
 from cnncc.ops.parts import places
 
@@ -83,5 +83,5 @@ def select_strided(site: CpuSite) -> Selection:
     return Selection((Call(node.name, kernel, site.values(node.inputs), site.result),), (), "rows read at strides")
 
 
-RULES: Mapping[str, tuple[Rule, ...]] = dict.fromkeys(READ, (select_strided,))
+RULES: Mapping[str, tuple[CpuRule, ...]] = dict.fromkeys(READ, (select_strided,))
 """Op -> its selectors."""

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from cnncc.ir import Constant
-from cnncc.kernels.cpu.site import CpuSite, Rule
+from cnncc.kernels.cpu.site import CpuRule, CpuSite
 from cnncc.kernels.shared.spec import Call, Kernel, Packed, Selection
 
 
@@ -40,7 +40,7 @@ def select_take(site: CpuSite) -> Selection:
     return Selection((Call(node.name, kernel, operands, site.result),), (packed,), "rows from a table of places")
 
 
-RULES: Mapping[str, tuple[Rule, ...]] = {
+RULES: Mapping[str, tuple[CpuRule, ...]] = {
     "take": (select_take,),
 }
 """Op -> its selectors."""

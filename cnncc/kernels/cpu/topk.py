@@ -6,7 +6,7 @@ import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from cnncc.kernels.cpu.site import CpuSite, Rule
+from cnncc.kernels.cpu.site import CpuRule, CpuSite
 from cnncc.kernels.shared.spec import Call, Kernel, Selection
 
 
@@ -32,7 +32,7 @@ def select_topk(site: CpuSite) -> Selection:
     return Selection((Call(node.name, kernel, site.values(node.inputs), site.result),), (), why)
 
 
-RULES: Mapping[str, tuple[Rule, ...]] = {
+RULES: Mapping[str, tuple[CpuRule, ...]] = {
     "topk": (select_topk,),
 }
 """Op -> its selectors."""

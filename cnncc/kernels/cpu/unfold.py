@@ -6,7 +6,7 @@ import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from cnncc.kernels.cpu.site import CpuSite, Rule
+from cnncc.kernels.cpu.site import CpuRule, CpuSite
 from cnncc.kernels.shared.spec import Call, Kernel, Selection
 
 Pair = tuple[int, int]
@@ -42,7 +42,7 @@ def select_unfold(site: CpuSite) -> Selection:
     return Selection((Call(node.name, kernel, site.values(node.inputs), site.result),), (), "a row of a tap at a time")
 
 
-RULES: Mapping[str, tuple[Rule, ...]] = {
+RULES: Mapping[str, tuple[CpuRule, ...]] = {
     "unfold": (select_unfold,),
 }
 """Op -> its selectors."""

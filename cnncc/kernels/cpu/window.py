@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 
-from cnncc.kernels.cpu.site import CpuSite, Rule
+from cnncc.kernels.cpu.site import CpuRule, CpuSite
 from cnncc.kernels.shared.modes import WINDOW_POOLS, WindowMode
 from cnncc.kernels.shared.spec import Call, Epilogue, Kernel, Selection, blocks
 from cnncc.machines.targets import Target
@@ -148,7 +148,7 @@ def select_pool(site: CpuSite) -> Selection:
     return Selection((call,), (), "each lane is a channel, bound by loads")
 
 
-RULES: Mapping[str, tuple[Rule, ...]] = {
+RULES: Mapping[str, tuple[CpuRule, ...]] = {
     **dict.fromkeys(WINDOW_POOLS, (select_pool,)),
     "argmaxpool": (select_argmaxpool,),
 }

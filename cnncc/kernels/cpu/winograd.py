@@ -99,7 +99,7 @@ class WinogradConfig:
 
     @property
     def section_runs(self) -> tuple[tuple[int, int, int], ...]:
-        """Groups of output blocks in one section: (first, blocks, how many)."""
+        """Runs of equal panels in one section: (first output block, blocks of a panel, panels)."""
         return even_tiles(self.out_blocks // self.sections, self.tile.blocks)
 
     @property
@@ -126,7 +126,7 @@ def _odd_lines(floats: int) -> int:
 
 def pack_winograd(weight: np.ndarray, config: WinogradConfig) -> np.ndarray:
     """(o, i, r, r) to transformed weights in the order the kernel reads them, flat:
-    [group of blocks][point][channel block][channel][block][lane]. Transformed in float64, then rounded once."""
+    [panel][point][channel block][channel][block][lane]. Transformed in float64, then rounded once."""
     g = np.array([[float(x) for x in row] for row in matrices(config.m, config.taps).filter])
     both = np.kron(g, g)  # rows and columns of a filter at once: one matrix product, its result in the wanted order
     block, channels, taps = config.block, config.in_blocks * config.block, config.taps**2
@@ -135,11 +135,11 @@ def pack_winograd(weight: np.ndarray, config: WinogradConfig) -> np.ndarray:
     per_section = config.out_blocks // config.sections
     for section in range(config.sections):
         for start, size, count in config.section_runs:
-            for group in range(count):
-                first = (section * per_section + start + group * size) * block
-                piece = weight[first : first + size * block].astype(np.float64)
-                rows = np.zeros((taps, len(piece), channels))
-                rows[:, :, : piece.shape[1]] = piece.reshape(*piece.shape[:2], taps).transpose(2, 0, 1)
+            for panel in range(count):
+                first = (section * per_section + start + panel * size) * block
+                filters = weight[first : first + size * block].astype(np.float64)
+                rows = np.zeros((taps, len(filters), channels))
+                rows[:, :, : filters.shape[1]] = filters.reshape(*filters.shape[:2], taps).transpose(2, 0, 1)
                 points = both @ np.stack([config.micro.pack(tap, size).ravel() for tap in rows])
                 packed[done : done + points.size] = points.ravel()
                 done += points.size

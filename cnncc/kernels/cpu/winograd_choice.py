@@ -29,7 +29,7 @@ SECTIONS = (1, 2, 3, 4, 6, 8, 12, 16, 24, 32)
 """Into how many sections the output blocks may be cut."""
 
 READ_AGAIN = 0.4
-"""Part of reading the transformed input for another group of output blocks that multiplications do not hide."""
+"""Part of reading the transformed input for another panel of output blocks that multiplications do not hide."""
 
 WEIGHTS_AGAIN = 0.3
 """The same of reading the weights for another unit."""
@@ -164,7 +164,7 @@ def _cycles(config: WinogradConfig, target: Target, rate: float) -> float:
 
 
 def _product_cycles(config: WinogradConfig, target: Target) -> float:
-    """Of the matrix products, and of reading the transformed input for each group of output blocks."""
+    """Of the matrix products, and of reading the transformed input for each panel of output blocks."""
     channels = config.in_blocks * config.block
     panel = channels * config.tile.blocks * config.block * 4
     step = 0.0

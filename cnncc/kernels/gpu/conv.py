@@ -1,7 +1,7 @@
 """Convolution as an implicit matrix product: pixels of the whole batch x output channels, summed over input and taps.
 
-Nothing is gathered in memory: each block of threads loads its piece of the image into shared memory, tap by tap, two
-pieces in turn so that one is loaded while the other is multiplied. Where a layer has too few pixels and channels for
+Nothing is gathered in memory: each block of threads loads its part of the image into shared memory, tap by tap, two
+parts in turn so that one is loaded while the other is multiplied. Where a layer has too few pixels and channels for
 all multiprocessors, the sum is split among blocks, and a second kernel adds up the parts.
 
 With `--dtype float16` the operands of a product are rounded to halves on their way into shared memory and multiplied by

@@ -47,7 +47,7 @@ def select_merge(site: GpuSite) -> Selection:
 
 
 def select_pointwise(site: GpuSite) -> Selection:
-    """An activation on its own: the only step of an epilogue."""
+    """An activation on its own: the only post-op of a copy."""
     node = site.node
     return _elementwise(site, "first", 1, ((node.op, tuple(sorted(node.attrs.items()))),))
 

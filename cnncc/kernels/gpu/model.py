@@ -55,8 +55,8 @@ class GpuTile:
 
 @dataclass(frozen=True)
 class TensorTile:
-    """As `GpuTile`, for tensor cores: `down` x `across` warps share the tile's rows and columns out, each in pieces of
-    16 x 8; the operands are in shared memory as halves, each pixel's and each output channel's `depth` side by side."""
+    """As `GpuTile`, for tensor cores: `down` x `across` warps share the tile's rows and columns out, each in fragments
+    of 16 x 8; the operands are in shared memory as halves, the `depth` of a pixel or output channel side by side."""
 
     rows: int
     columns: int
@@ -69,13 +69,13 @@ class TensorTile:
         return 32 * self.down * self.across
 
     @property
-    def pieces(self) -> tuple[int, int]:
+    def fragments(self) -> tuple[int, int]:
         """Pieces of a warp."""
         return self.rows // self.down // 16, self.columns // self.across // 8
 
     @property
     def line(self) -> int:
-        """Words from one row in shared memory to the next: so that the rows of a piece lie in different banks."""
+        """Words from one row in shared memory to the next: so that the rows of a fragment lie in different banks."""
         return self.depth // 2 + 4
 
     @property
@@ -85,7 +85,7 @@ class TensorTile:
     @property
     def registers(self) -> int:
         """Of a thread, about: sums, operands of a product, the next step's loads, addresses."""
-        down, across = self.pieces
+        down, across = self.fragments
         loads = self.depth * (self.rows + self.columns // 2) // self.threads
         return 4 * down * across + 4 * down + 2 * across + loads + 40
 
@@ -236,7 +236,7 @@ def _step_cycles(gpu: Gpu, tile: GpuTile | TensorTile, resident: int) -> float:
 
 def _tensor_cycles(gpu: Gpu, tile: TensorTile, warps: float, per_scheduler: float) -> float:
     """The same on tensor cores: their products, or what they and the loads before them move through shared memory."""
-    down, across = tile.pieces
+    down, across = tile.fragments
     hidden = per_scheduler / (per_scheduler + 0.6)
     products = down * across * 16 * 8 * tile.depth * SCHEDULERS / gpu.tensor_fma_per_cycle
     reads = warps * tile.depth / 16 * (4 * down + 2 * across)

@@ -38,11 +38,11 @@ PLACED = frozenset({"const"})
 def select(site: GpuSite) -> Selection:
     """The kernel calls of a node. CnnccError for an op without a kernel."""
     node = site.node
-    steps = [name for name, _ in node.attrs.get("epilogue", ())]
-    if not any(map(without_kernel, (node.op, *steps))):
+    post_ops = [name for name, _ in node.attrs.get("epilogue", ())]
+    if not any(map(without_kernel, (node.op, *post_ops))):
         for rule in RULES[node.op]:
             selection = rule(site)
             if selection is not None:
                 return selection
-    names = "+".join(sorted({node.op, *steps}))
+    names = "+".join(sorted({node.op, *post_ops}))
     raise CnnccError(f"{names} has no GPU kernel", node.span, node.stack, "a target that is a processor has one")

@@ -7,9 +7,9 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 
 from cnncc.kernels.gpu.model import Estimate, Launch, LaunchWork, Product, estimate, stream_estimate
-from cnncc.kernels.shared.spec import Kernel, Place, Selection
+from cnncc.kernels.shared.spec import Kernel, Selection, Site
 from cnncc.machines.gpus import Gpu
-from cnncc.plan import Slot
+from cnncc.plan import Placement
 
 VECTOR = 4
 """Floats of the widest load."""
@@ -67,10 +67,10 @@ class View:
 
 
 @dataclass(frozen=True, eq=False)
-class GpuSite(Place[Gpu]):
+class GpuSite(Site[Gpu]):
     """A node to be computed on a GPU, with what a rule may look at."""
 
-    slots: Mapping[str, Slot]
+    placements: Mapping[str, Placement]
     copies: tuple[int, ...] = ()
     """For a concat: which arms are not written in place and must be copied."""
 
@@ -78,12 +78,12 @@ class GpuSite(Place[Gpu]):
         """Where a value's numbers lie, as an image of channels or as a vector."""
         kind = self.graph[name].type
         channels, height, width = kind.chw
-        return View(channels, height, width, kind.block, self.slots[name].image_stride // 4)
+        return View(channels, height, width, kind.block, self.placements[name].image_stride // 4)
 
     def aligned(self, name: str) -> bool:
         """Whether every image of a value starts at a multiple of 16 bytes."""
-        slot = self.slots[name]
-        return (slot.offset + slot.inner) % 16 == 0 and slot.image_stride % 16 == 0
+        placement = self.placements[name]
+        return (placement.offset + placement.inner) % 16 == 0 and placement.image_stride % 16 == 0
 
     def bytes_of(self, *names: str) -> int:
         """Bytes of the values together."""

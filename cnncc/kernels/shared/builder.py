@@ -155,7 +155,7 @@ class KernelBuilder:
         return buffer
 
     def scratch(self, floats: int) -> Buffer:
-        """A piece of the thread's scratch, 64-byte aligned in the arena. Call before any loop."""
+        """A part of the thread's scratch, 64-byte aligned in the arena. Call before any loop."""
         offset = self.scratch_floats
         self.scratch_floats += -(-floats // 16) * 16
         buffer = tirx.decl_buffer((floats,), "float32", self._name("scratch"))

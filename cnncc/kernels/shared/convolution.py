@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
-from cnncc.kernels.shared.spec import Epilogue, Place
+from cnncc.kernels.shared.spec import Epilogue, Site, blocks
 from cnncc.machines import Machine
 
 
@@ -39,7 +39,11 @@ def pad_channels(values: np.ndarray, padded: int) -> np.ndarray:
 
 @dataclass(frozen=True)
 class ConvGeometry:
-    """The part of a configuration that the shape of the problem gives; tile and units follow from it and the target."""
+    """The part of a configuration that the shape of the problem gives; tile and units follow from it and the target.
+
+    `origin` is the input pixel under output (0, 0)'s first tap (minus the padding); the result is stored at every
+    `out_step`-th pixel from `out_start` (one phase of the stride of a transposed convolution).
+    """
 
     in_channels: int
     out_channels: int
@@ -65,8 +69,21 @@ class ConvGeometry:
         )
         return height, width
 
+    @property
+    def padded(self) -> ConvGeometry:
+        """The same on an image that was copied between zeros."""
+        return replace(self, in_size=self.window, origin=(0, 0))
 
-def conv_geometry(site: Place[Machine]) -> ConvGeometry:
+    def in_whole_blocks(self, block: int) -> ConvGeometry:
+        """The same with channels that fill up blocks, those of the result of size `block`."""
+        return replace(
+            self,
+            in_channels=blocks(self.in_channels, self.in_block) * self.in_block,
+            out_channels=blocks(self.out_channels, block) * block,
+        )
+
+
+def conv_geometry(site: Site[Machine]) -> ConvGeometry:
     """The geometry of a conv node, its groups merged until each fills whole blocks."""
     node, attrs, source = site.node, site.node.attrs, site.type()
     return ConvGeometry(
@@ -86,7 +103,7 @@ def conv_geometry(site: Place[Machine]) -> ConvGeometry:
     )
 
 
-def conv_merge(site: Place[Machine]) -> int:
+def conv_merge(site: Site[Machine]) -> int:
     """How many of a conv's groups are computed as one."""
     groups, source = site.node.attrs["groups"], site.type()
     if groups == 1:

@@ -7,28 +7,28 @@ from collections.abc import Iterable, Sequence
 import numpy as np
 
 from cnncc.kernels.shared.convolution import pad_channels
-from cnncc.kernels.shared.spec import Epilogue, Packed, Place
+from cnncc.kernels.shared.spec import Epilogue, Packed, Site
 from cnncc.machines import Machine
 from cnncc.ops import TABLE, traits
 from cnncc.ops.traits import Finite
 
 MOST_NAMED = 4
-"""Steps of an epilogue that stand in the name of a kernel."""
+"""Post-ops that stand in the name of a kernel."""
 
 
 def label(start: str, epilogue: Epilogue) -> str:
-    """What a kernel computes, for its name: its start and the first steps of its epilogue."""
-    steps = [name for name, _ in epilogue]
-    more = [f"{len(steps) - MOST_NAMED}_more"] if len(steps) > MOST_NAMED else []
-    return "_".join([start if start != "first" else "map", *steps[:MOST_NAMED], *more])
+    """What a kernel computes, for its name: its start and the first post-ops of its epilogue."""
+    names = [name for name, _ in epilogue]
+    more = [f"{len(names) - MOST_NAMED}_more"] if len(names) > MOST_NAMED else []
+    return "_".join([start if start != "first" else "map", *names[:MOST_NAMED], *more])
 
 
-def finite(steps: Iterable[str]) -> bool:
+def finite(names: Iterable[str]) -> bool:
     """Whether ops of one element each are finite wherever their arguments are."""
-    return all(TABLE[name].traits.finite is Finite.ALWAYS for name in steps if name in TABLE)
+    return all(TABLE[name].traits.finite is Finite.ALWAYS for name in names if name in TABLE)
 
 
-def affine_weights(site: Place[Machine], width: int) -> tuple[Packed, Packed]:
+def affine_weights(site: Site[Machine], width: int) -> tuple[Packed, Packed]:
     """Scale and shift of what the trait `folds` describes, in float64 until they are stored, with zeros up to
     `width`."""
     node = site.node

@@ -1,8 +1,7 @@
-"""Functions of two vectors: powers, remainders and comparisons."""
+"""Functions of two vectors that formulas of merges call: powers and remainders."""
 
 from __future__ import annotations
 
-import operator
 from collections.abc import Callable, Mapping
 
 from tvm import tirx
@@ -12,8 +11,6 @@ from cnncc.kernels.shared.arithmetic import (
     LARGEST,
     SMALLEST,
     horner,
-    nan_max,
-    nan_min,
     vector_of,
     vmax,
     vmin,
@@ -112,33 +109,5 @@ def mod(k: KernelBuilder, x: Expr, y: Expr, lanes: int) -> Expr:
     return k.let(tirx.Select(other, rest + y, rest))
 
 
-def _truth(compare: Callable[[Expr, Expr], Expr]) -> Pair:
-    """1 where a comparison holds, else 0."""
-    return lambda k, a, b, lanes: k.let(tirx.Select(compare(a, b), splat(1.0, lanes), splat(0.0, lanes)))
-
-
-PAIRS: Mapping[str, Pair] = {
-    "add": lambda k, a, b, lanes: k.let(a + b),
-    "mul": lambda k, a, b, lanes: k.let(a * b),
-    "max": lambda k, a, b, lanes: k.let(nan_max(a, b)),
-    "min": lambda k, a, b, lanes: k.let(nan_min(a, b)),
-    "div": lambda k, a, b, lanes: k.let(a / b),
-    "pow": power,
-    "mod": mod,
-    "fmod": fmod,
-    "greater": _truth(operator.gt),
-    "greater_equal": _truth(operator.ge),
-    "equal": _truth(operator.eq),
-}
-"""Merge -> its value of two vectors."""
-
-
-def merged(k: KernelBuilder, op: str, values: list[Expr], lanes: int) -> Expr:
-    """The value of a merge of any number of vectors; of `where` a mask and two."""
-    if op == "where":
-        mask, yes, no = values
-        return k.let(tirx.Select(mask == splat(0.0, lanes), no, yes))
-    first, *others = values
-    for other in others:
-        first = PAIRS[op](k, first, other, lanes)
-    return first
+PAIRS: Mapping[str, Pair] = {"pow": power, "mod": mod, "fmod": fmod}
+"""Name -> the value of two vectors, for formulas of merges."""

@@ -34,7 +34,7 @@ class Kernel:
     config: Any
     """Frozen dataclass of the family with everything the lowering needs."""
     units: int
-    """Independent pieces of work of one call; threads share them out."""
+    """Independent parts of one call; threads share them out."""
     scratch_floats: int
     """Floats of private scratch each thread needs."""
 
@@ -101,7 +101,7 @@ class Selection:
 
 
 @dataclass(frozen=True, eq=False)
-class Place(Generic[M]):
+class Site(Generic[M]):
     """A node to be computed and the machine that does it: what rules may look at whatever that is."""
 
     graph: Graph

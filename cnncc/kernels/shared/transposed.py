@@ -11,11 +11,11 @@ import numpy as np
 
 from cnncc.ir import Constant
 from cnncc.kernels.shared.convolution import ConvGeometry, densify, merged_groups
-from cnncc.kernels.shared.spec import Place
+from cnncc.kernels.shared.spec import Site
 from cnncc.machines import Machine
 
 
-def transposed_phases(site: Place[Machine]) -> Iterator[tuple[ConvGeometry, Constant, str]]:
+def transposed_phases(site: Site[Machine]) -> Iterator[tuple[ConvGeometry, Constant, str]]:
     """The convolutions that a transposed one consists of: geometry, weight (o, i / groups, kh, kw), a suffix for names.
     One without taps has only the bias to write."""
     attrs, source = site.node.attrs, site.type()
@@ -60,7 +60,7 @@ class _Phase:
     origin: int
 
 
-def _phases(axis: int, site: Place[Machine]) -> list[_Phase]:
+def _phases(axis: int, site: Site[Machine]) -> list[_Phase]:
     """Output y gets input (y + pad - k * dilation) / stride for every tap k where that is whole."""
     attrs = site.node.attrs
     stride, dilation, pad = attrs["stride"][axis], attrs["dilation"][axis], attrs["pad"][axis]

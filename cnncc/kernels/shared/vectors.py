@@ -1,8 +1,8 @@
-"""Activations of vectors, and the epilogues that they make up."""
+"""Pointwise ops and merges of vectors, and epilogues."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 
 from tvm import tirx
@@ -10,12 +10,14 @@ from tvm import tirx
 from cnncc.kernels.shared.arithmetic import clamp, exp, horner, log, vmax, vmin
 from cnncc.kernels.shared.builder import Expr, KernelBuilder, splat
 from cnncc.kernels.shared.functions import FUNCTIONS
+from cnncc.kernels.shared.pairs import PAIRS
 from cnncc.kernels.shared.spec import Epilogue
+from cnncc.ops.combine import MERGES
 from cnncc.ops.pointwise import RECORDS
 
 
 class KernelVectors:
-    """Formulas of pointwise ops as code of a kernel; see `cnncc.ops.vectors.Vectors`."""
+    """Formulas of pointwise ops and merges as code of a kernel; see `cnncc.ops.vectors.Vectors`."""
 
     def __init__(self, k: KernelBuilder, lanes: int) -> None:
         self._k = k
@@ -72,14 +74,22 @@ class KernelVectors:
     def call(self, name: str, x: Expr, *numbers: float) -> Expr:
         return FUNCTIONS[name](self._k, x, self._lanes, *numbers)
 
+    def pair(self, name: str, a: Expr, b: Expr) -> Expr:
+        return PAIRS[name](self._k, a, b, self._lanes)
+
 
 def activated(k: KernelBuilder, x: Expr, name: str, attributes: Iterable[tuple[str, Any]], lanes: int) -> Expr:
     """The value of a pointwise op of a vector."""
     return RECORDS[name].formula(KernelVectors(k, lanes), x, **dict(attributes))
 
 
+def merged(k: KernelBuilder, start: str, values: Sequence[Expr], lanes: int) -> Expr:
+    """What an epilogue begins with: the `first` of some vectors, or a merge of them."""
+    return values[0] if start == "first" else MERGES[start].formula(KernelVectors(k, lanes), *values)
+
+
 def apply_epilogue(k: KernelBuilder, x: Expr, epilogue: Epilogue, extras: Iterable[Expr], lanes: int) -> Expr:
-    """The steps after a sum: activations, and adds of the vectors in `extras`, one after the other."""
+    """A sum after its post-ops: activations, and adds of the vectors in `extras`, one after the other."""
     waiting = iter(extras)
     x = k.let(x)
     for name, attributes in epilogue:

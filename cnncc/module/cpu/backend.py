@@ -35,7 +35,7 @@ class CpuBackend(Backend):
         stay = weights_stay(graph, machine)
 
         def chosen(node: Node) -> Selection:
-            strides = {name: plan.slots[name].image_stride for name in (node.name, *node.inputs)}
+            strides = {name: plan.placements[name].image_stride for name in (node.name, *node.inputs)}
             copies = tuple(plan.copies.get(node.name, ()))
             return select(CpuSite(graph, node, machine, options, strides, copies, choices, budgets[node.name], stay))
 

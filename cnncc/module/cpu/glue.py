@@ -137,9 +137,9 @@ done:
         arguments = f"ptr %finished{i}, i32 %kept{i}, i32 {total}"
         if not self.program.options.stamps:
             return [f"  call void @meet({arguments})"]
-        slot = self.program.stamps_offset + 8 * (i + 1)
+        at = self.program.stamps_offset + 8 * (i + 1)
         return [
-            f"  %stamp{i} = getelementptr i8, ptr %p{self.pointers - 2}, i64 {slot}",
+            f"  %stamp{i} = getelementptr i8, ptr %p{self.pointers - 2}, i64 {at}",
             f"  call void @meet({arguments}, ptr %stamp{i})",
         ]
 
@@ -154,8 +154,8 @@ done:
             "entry:",
         ]
         for i in range(self.pointers):
-            lines.append(f"  %slot{i} = getelementptr ptr, ptr %context, i32 {i}")
-            lines.append(f"  %p{i} = load ptr, ptr %slot{i}")
+            lines.append(f"  %from{i} = getelementptr ptr, ptr %context, i32 {i}")
+            lines.append(f"  %p{i} = load ptr, ptr %from{i}")
         lines += [
             "  %id64 = sext i32 %id to i64",
             "  %round = sub i32 %threads, 1",
@@ -200,9 +200,9 @@ done:
         memory = self.program.memory
         finished = memory.counters + self.program.threads * memory.counter_row + COUNTER_BYTES * i
         arena = f"%p{self.pointers - 2}"
-        image, piece = f"sdiv i32 %t{i}, {per_image}", f"srem i32 %t{i}, {per_image}"
+        image, part = f"sdiv i32 %t{i}, {per_image}", f"srem i32 %t{i}, {per_image}"
         if self.program.images_innermost(call):
-            piece, image = f"sdiv i32 %t{i}, {images}", f"srem i32 %t{i}, {images}"
+            part, image = f"sdiv i32 %t{i}, {images}", f"srem i32 %t{i}, {images}"
         lines = [
             f"step{i}:",
             *self._scratch(i),
@@ -232,8 +232,8 @@ done:
             f"work{i}:",
             f"  %image{i} = {image}",
             f"  %wide{i} = sext i32 %image{i} to i64",
-            f"  %piece{i} = {piece}",
-            f"  %lo{i} = mul i32 %piece{i}, {chunk}",
+            f"  %part{i} = {part}",
+            f"  %lo{i} = mul i32 %part{i}, {chunk}",
             f"  %full{i} = add i32 %lo{i}, {chunk}",
             f"  %over{i} = icmp sgt i32 %full{i}, {units}",
             f"  %hi{i} = select i1 %over{i}, i32 {units}, i32 %full{i}",
@@ -307,17 +307,17 @@ done:
 
     def _value_address(self, name: str, start: int) -> tuple[str, int, int]:
         """The same of a node's value from byte `start` of it on."""
-        slot = self.program.plan.slots[name]
-        offset = slot.offset + slot.inner + start
-        match slot.home:
+        placement = self.program.plan.placements[name]
+        offset = placement.offset + placement.inner + start
+        match placement.home:
             case InConstant(node):
                 return f"%p{self.pointers - 1}", self.program.weight_offsets[f"{node}.value"] + offset, 0
             case InArena():
-                return f"%p{self.pointers - 2}", offset, slot.image_stride
+                return f"%p{self.pointers - 2}", offset, placement.image_stride
             case InInput(index):
-                return f"%p{index}", offset, slot.image_stride
+                return f"%p{index}", offset, placement.image_stride
             case InOutput(index):
-                return f"%p{len(self.inputs) + index}", offset, slot.image_stride
+                return f"%p{len(self.inputs) + index}", offset, placement.image_stride
 
     def _run(self) -> str:
         arguments = [f"%in{i}" for i in range(len(self.inputs))] + [f"%out{i}" for i in range(len(self.outputs))]

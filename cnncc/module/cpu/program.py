@@ -37,8 +37,8 @@ class CpuProgram(Program[Target]):
         found: dict[Kernel, dict[str, None]] = {}
         for call in self.calls:
             node = self.graph[call.node]
-            steps = [node.op, *(name for name, _ in node.attrs.get("epilogue", ()))]
-            found.setdefault(call.kernel, {})[f"{node.name} ({', '.join(steps)})"] = None
+            ops = [node.op, *(name for name, _ in node.attrs.get("epilogue", ()))]
+            found.setdefault(call.kernel, {})[f"{node.name} ({', '.join(ops)})"] = None
         return {kernel: tuple(layers) for kernel, layers in found.items()}
 
     @property
@@ -62,7 +62,7 @@ class CpuProgram(Program[Target]):
         return call.workspace_floats
 
     def images_innermost(self, call: Call) -> bool:
-        """Whether a piece of a call's work is done for all images before the next piece: weights larger than an image
+        """Whether a chunk of a call is computed for all images before the next chunk: weights larger than an image
         of the result then stay in cache; otherwise the image does."""
         read = {o.name for o in call.operands if isinstance(o, PackedWeight)}
         weights = sum(p.nbytes for p in self.selections[call.node].weights if p.name in read)

@@ -11,7 +11,7 @@ from cnncc.kernels.shared.operands import NodeValue, Operand, PackedWeight, RawI
 from cnncc.kernels.shared.spec import Call
 from cnncc.machines.gpus import ALIGN, Gpu
 from cnncc.module.program import Program
-from cnncc.plan import Slot
+from cnncc.plan import Placement
 from cnncc.plan.homes import InArena, InConstant, InInput, InOutput
 
 MOST_BLOCKS = 65535
@@ -96,16 +96,16 @@ class CudaProgram(Program[Gpu]):
             case RawInput(name):
                 return Argument(FIRST_PORT + [n.name for n in self.graph.inputs].index(name), extra)
             case NodeValue(name):
-                return self._value(self.plan.slots[name], extra)
+                return self._value(self.plan.placements[name], extra)
 
-    def _value(self, slot: Slot, extra: int) -> Argument:
+    def _value(self, placement: Placement, extra: int) -> Argument:
         """Where a value lies, from byte `extra` of it on."""
-        start = slot.inner + extra
-        match slot.home:
+        start = placement.inner + extra
+        match placement.home:
             case InConstant(node):
                 return Argument(WEIGHTS, self.weight_offsets[f"{node}.value"] + start)
             case InArena():
-                return Argument(ARENA, slot.offset + start)
+                return Argument(ARENA, placement.offset + start)
             case InInput(index):
                 return Argument(FIRST_PORT + index, start)
             case InOutput(index):

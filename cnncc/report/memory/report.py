@@ -63,8 +63,8 @@ def _alive_in(tenant: Tenant, step: int) -> int:
 
 
 def _held(program: CpuProgram, step: int) -> tuple[Held, ...]:
-    slots, node = program.plan.slots, program.graph.nodes[step]
-    read = {slots[name].home for name in node.inputs}
+    placements, node = program.plan.placements, program.graph.nodes[step]
+    read = {placements[name].home for name in node.inputs}
     later = _next_uses(program, step)
     held = []
     for tenant in program.plan.tenants:
@@ -72,7 +72,7 @@ def _held(program: CpuProgram, step: int) -> tuple[Held, ...]:
         if not size:
             continue
         home = InArena(tenant.storage)
-        if slots[node.name].home == home:
+        if placements[node.name].home == home:
             role = "in place" if home in read else "writes"
         else:
             role = "reads" if home in read else f"held for {later[tenant.storage]}"
@@ -82,10 +82,10 @@ def _held(program: CpuProgram, step: int) -> tuple[Held, ...]:
 
 def _next_uses(program: CpuProgram, step: int) -> dict[str, str]:
     """For each storage of the arena, the next node that reads or writes something in it."""
-    slots, found = program.plan.slots, dict[str, str]()
+    placements, found = program.plan.placements, dict[str, str]()
     for node in program.graph.nodes[step + 1 :]:
-        if not slots[node.name].view:
-            for home in (slots[name].home for name in (*node.inputs, node.name)):
+        if not placements[node.name].view:
+            for home in (placements[name].home for name in (*node.inputs, node.name)):
                 if isinstance(home, InArena):
                     found.setdefault(home.storage, node.name)
     return found

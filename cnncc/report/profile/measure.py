@@ -267,7 +267,7 @@ def _algorithm(build: Build, node: str) -> str:
 
 def _op(build: Build, name: str) -> str:
     node = build.program.graph[name]
-    return "+".join([node.op, *(step for step, _ in node.attrs.get("epilogue", ()))])
+    return "+".join([node.op, *(name for name, _ in node.attrs.get("epilogue", ()))])
 
 
 def bound(work: Work, limits: MachineLimits) -> tuple[str, float]:

@@ -106,7 +106,7 @@ def _step(gpu: Gpu, node: Node, kernel: GpuKernel, found: Resources, why: str) -
     expected = kernel.estimate(gpu, found.registers, found.shared_bytes)
     return PredictedStep(
         node=node.name,
-        op="+".join([node.op, *(step for step, _ in node.attrs.get("epilogue", ()))]),
+        op="+".join([node.op, *(name for name, _ in node.attrs.get("epilogue", ()))]),
         kernel=kernel.name,
         grid=kernel.grid,
         threads=kernel.threads,

@@ -9,7 +9,7 @@ import numpy as np
 
 from cnncc.frontends.onnx.convert.arms import merged
 from cnncc.frontends.onnx.convert.pointwise import combined, merge, negated, operands
-from cnncc.frontends.onnx.site import Site, Tensor
+from cnncc.frontends.onnx.site import OnnxSite, Tensor
 from cnncc.frontends.onnx.types import Kind, is_whole
 from cnncc.frontends.onnx.values import Value
 
@@ -19,7 +19,7 @@ MOST_BITS = 16
 """Of integer types whose largest value is a float32."""
 
 
-def wrapped(site: Site, value: Value, kind: Kind | None, most: int = MOST_BITS) -> Value:
+def wrapped(site: OnnxSite, value: Value, kind: Kind | None, most: int = MOST_BITS) -> Value:
     """x - 2^b floor((x - lowest) / 2^b): a whole number as an integer type of b bits, up to `most`, has it."""
     if kind is None or not is_whole(kind) or kind.itemsize * 8 > most:
         return value
@@ -28,24 +28,24 @@ def wrapped(site: Site, value: Value, kind: Kind | None, most: int = MOST_BITS) 
     return combined(site, "add", value, site.pointwise("affine", turns, scale=-count))
 
 
-def wrapping(rule: Callable[[Site], Tensor]) -> Callable[[Site], Tensor]:
+def wrapping(rule: Callable[[OnnxSite], Tensor]) -> Callable[[OnnxSite], Tensor]:
     """A rule whose result has the integer type of its operands."""
 
-    def wrapper(site: Site) -> Tensor:
+    def wrapper(site: OnnxSite) -> Tensor:
         result = rule(site)
         return wrapped(site, result, site.kind(0)) if isinstance(result, Value) else result
 
     return wrapper
 
 
-def subtract(site: Site) -> Tensor:
+def subtract(site: OnnxSite) -> Tensor:
     """a + -b, which rounds as a - b does."""
     a, b = operands(site)
     b = b if isinstance(b, Value) else np.asarray(b, np.float64)
     return combined(site, "add", a, negated(site, b))
 
 
-def divide(site: Site) -> Tensor:
+def divide(site: OnnxSite) -> Tensor:
     """a / b; of integers what is in front of the point. By a known number it is a product."""
     a, b = operands(site)
     if is_whole(site.kind(0)):
@@ -60,17 +60,17 @@ def divide(site: Site) -> Tensor:
     return quotient(site, a, b)
 
 
-def quotient(site: Site, a: Tensor, b: Tensor) -> Value:
+def quotient(site: OnnxSite, a: Tensor, b: Tensor) -> Value:
     return merged(site, "div", a, b)
 
 
-def remainder(site: Site) -> Tensor:
+def remainder(site: OnnxSite) -> Tensor:
     """With the sign of the dividend for `fmod`, else of the divisor."""
     a, b = operands(site)
     return merged(site, "fmod" if site.flag("fmod") else "mod", a, b)
 
 
-def shift(site: Site) -> Tensor:
+def shift(site: OnnxSite) -> Tensor:
     """A product with 2^b, or what is in front of the point of a quotient. A shift beyond the width leaves nothing."""
     a, b = operands(site)
     left = site.choice("direction", ("LEFT", "RIGHT")) == "LEFT"
@@ -97,7 +97,7 @@ def shift(site: Site) -> Tensor:
 # Powers
 
 
-def power(site: Site) -> Tensor:
+def power(site: OnnxSite) -> Tensor:
     """Products for small whole exponents, roots and reciprocals by name, else the power itself."""
     base, exponent = operands(site)
     if isinstance(exponent, np.ndarray) and exponent.size and (exponent == exponent.flat[0]).all():
@@ -106,14 +106,14 @@ def power(site: Site) -> Tensor:
     return whole_power(site, merged(site, "pow", base, exponent))
 
 
-def whole_power(site: Site, value: Value) -> Value:
+def whole_power(site: OnnxSite, value: Value) -> Value:
     """A power as the type of its base has it: that of integers is whole, and computed to a few digits only."""
     if not is_whole(site.kind(0)):
         return value
     return wrapped(site, site.pointwise("round" if is_whole(site.kind(1)) else "round_to_zero", value), site.kind(0))
 
 
-def raised(site: Site, base: Value, exponent: float) -> Value:
+def raised(site: OnnxSite, base: Value, exponent: float) -> Value:
     """A tensor to the power of a number."""
     if exponent == -1:
         return site.pointwise("reciprocal", base)
@@ -134,7 +134,7 @@ def raised(site: Site, base: Value, exponent: float) -> Value:
 # Types
 
 
-def convert(site: Site, value: Value, old: Kind | None, new: Kind) -> Value:
+def convert(site: OnnxSite, value: Value, old: Kind | None, new: Kind) -> Value:
     """A tensor of one type as another: integers are cut off at the point, and wrapped if they do not fit. All
     floating-point types are float32 here."""
     if new.kind == "b":
@@ -145,13 +145,13 @@ def convert(site: Site, value: Value, old: Kind | None, new: Kind) -> Value:
     return wrapped(site, whole, new)
 
 
-def truth(site: Site, value: Value) -> Value:
+def truth(site: OnnxSite, value: Value) -> Value:
     """1 for whatever is not 0, NaN too."""
     zero = np.zeros((1,) * len(value.shape), np.float32)
     return site.pointwise("affine", merged(site, "equal", value, zero), scale=-1.0, shift=1.0)
 
 
-RULES: Mapping[str, Callable[[Site], Tensor]] = {
+RULES: Mapping[str, Callable[[OnnxSite], Tensor]] = {
     "Add": wrapping(merge("add")),
     "Mul": wrapping(merge("mul")),
     "Sub": wrapping(subtract),

@@ -6,11 +6,11 @@ import math
 
 import numpy as np
 
-from cnncc.frontends.onnx.site import Site, Tensor
+from cnncc.frontends.onnx.site import OnnxSite, Tensor
 from cnncc.frontends.onnx.values import Builder, Unsupported, Value, broadcast, ranked
 
 
-def merged(site: Site, op: str, *tensors: Tensor) -> Value:
+def merged(site: OnnxSite, op: str, *tensors: Tensor) -> Value:
     """A merge of tensors that broadcast, in their order; any but not all need be computed."""
     shape = broadcast(*(t.shape for t in tensors))
     computed = [t for t in tensors if isinstance(t, Value)]
@@ -24,7 +24,7 @@ def merged(site: Site, op: str, *tensors: Tensor) -> Value:
     return Value(site.add(op, *nodes), shape, lead.axes)
 
 
-def arm(site: Site, lead: Value, tensor: Tensor) -> str:
+def arm(site: OnnxSite, lead: Value, tensor: Tensor) -> str:
     """A node with a tensor as it is beside `lead`: of its size, or one value for each channel."""
     if not isinstance(tensor, Value):
         return known_arm(site, lead, np.asarray(tensor))
@@ -51,7 +51,7 @@ def per_channel(b: Builder, lead: Value, value: Value) -> bool:
     return count == channels and fits
 
 
-def known_arm(site: Site, lead: Value, known: np.ndarray) -> str:
+def known_arm(site: OnnxSite, lead: Value, known: np.ndarray) -> str:
     """A learned tensor beside `lead`."""
     places = np.arange(known.size).reshape((1,) * (len(lead.shape) - known.ndim) + known.shape)
     column = places.transpose(lead.order)

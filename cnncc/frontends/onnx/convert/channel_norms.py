@@ -12,7 +12,7 @@ import numpy as np
 from cnncc.frontends.onnx.convert.arms import merged
 from cnncc.frontends.onnx.convert.pointwise import combined
 from cnncc.frontends.onnx.convert.reduce import reduced, square
-from cnncc.frontends.onnx.site import Site, Tensor
+from cnncc.frontends.onnx.site import OnnxSite, Tensor
 from cnncc.frontends.onnx.values import Value, axis_of, plain_value
 from cnncc.ir import Node
 
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from cnncc.frontends.onnx.model import OnnxModel
 
 
-def layer_norm(site: Site) -> list[Tensor]:
+def layer_norm(site: OnnxSite) -> list[Tensor]:
     """The axes from one on are normed together; mean and inverse deviation only where somebody reads them."""
     value = site.value(0)
     rank = len(value.shape)
@@ -33,7 +33,7 @@ def layer_norm(site: Site) -> list[Tensor]:
     return results
 
 
-def along(site: Site, value: Value, axis: int, eps: float) -> Value:
+def along(site: OnnxSite, value: Value, axis: int, eps: float) -> Value:
     """A norm of one axis, which is made the channels; with its weights, where they are known."""
     site.b.refuse_batch(value, axis)
     arranged, node = site.b.front(value, axis, site.hint)
@@ -47,7 +47,7 @@ def along(site: Site, value: Value, axis: int, eps: float) -> Value:
     return scaled(site, normed)
 
 
-def over(site: Site, value: Value, axis: int, eps: float) -> Value:
+def over(site: OnnxSite, value: Value, axis: int, eps: float) -> Value:
     """A norm of several axes together."""
     rows = math.prod(value.shape[:axis]) // (site.b.batch if site.b.batch > 1 else 1)
     node = site.b.plain(value, f"{site.hint}.t")
@@ -56,7 +56,7 @@ def over(site: Site, value: Value, axis: int, eps: float) -> Value:
     return scaled(site, normed)
 
 
-def scaled(site: Site, value: Value) -> Value:
+def scaled(site: OnnxSite, value: Value) -> Value:
     """The value with the scale and the shift that the node gives."""
     for i, op in ((1, "mul"), (2, "add")):
         if site.has(i):
@@ -64,7 +64,7 @@ def scaled(site: Site, value: Value) -> Value:
     return value
 
 
-def statistics(site: Site, value: Value, axes: tuple[int, ...], eps: float) -> list[Tensor]:
+def statistics(site: OnnxSite, value: Value, axes: tuple[int, ...], eps: float) -> list[Tensor]:
     """Mean and 1 / sqrt(variance + eps)."""
     mean = reduced(site, "gap", value, axes)
     centred = combined(site, "add", value, site.pointwise("affine", mean, scale=-1.0))
@@ -72,12 +72,12 @@ def statistics(site: Site, value: Value, axes: tuple[int, ...], eps: float) -> l
     return [mean, inverse_root(site, variance, eps)]
 
 
-def inverse_root(site: Site, value: Value, eps: float) -> Value:
+def inverse_root(site: OnnxSite, value: Value, eps: float) -> Value:
     """1 / sqrt(value + eps)."""
     return site.pointwise("reciprocal", site.pointwise("sqrt", site.pointwise("affine", value, shift=eps)))
 
 
-def rms_norm(site: Site) -> Tensor:
+def rms_norm(site: OnnxSite) -> Tensor:
     """The axes from one on are normed together."""
     value = site.value(0)
     rank = len(value.shape)
@@ -95,7 +95,7 @@ def rms_norm(site: Site) -> Tensor:
     return scaled(site, Value(site.add("rmsnorm", node, eps=eps, affine=False), value.shape, arranged.axes))
 
 
-RULES: Mapping[str, Callable[[Site], Tensor | list[Tensor]]] = {
+RULES: Mapping[str, Callable[[OnnxSite], Tensor | list[Tensor]]] = {
     "LayerNormalization": layer_norm,
     "RMSNormalization": rms_norm,
     "SimplifiedLayerNormalization": rms_norm,

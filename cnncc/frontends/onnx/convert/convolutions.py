@@ -30,7 +30,7 @@ from cnncc.frontends.onnx.convert.windows import (
     transposed_window,
     window,
 )
-from cnncc.frontends.onnx.site import Site, Tensor
+from cnncc.frontends.onnx.site import OnnxSite, Tensor
 from cnncc.frontends.onnx.values import Unsupported, Value, plain_value
 
 MOST_AXES = 3
@@ -49,20 +49,20 @@ def sides_of(made: SlidingWindow, sizes: Numbers, more: Numbers = ()) -> tuple[S
     return depth, rows, across
 
 
-def is_plain(site: Site, x: Value) -> bool:
+def is_plain(site: OnnxSite, x: Value) -> bool:
     """Whether a value is what the network's own ops take: an image, or a row, for each of the batch."""
     return len(x.shape) <= 4 and x.shape[0] == site.b.batch
 
 
-def groups_of(site: Site, x: Value) -> int:
+def groups_of(site: OnnxSite, x: Value) -> int:
     return site.integer("group", 1, low=1, high=x.shape[1])
 
 
-def bias_of(site: Site, out: int) -> list[np.ndarray]:
+def bias_of(site: OnnxSite, out: int) -> list[np.ndarray]:
     return [site.vector(2, "the bias", out)] if site.has(2) else []
 
 
-def conv(site: Site) -> Tensor:
+def conv(site: OnnxSite) -> Tensor:
     """Along up to three axes."""
     filters = site.tensor_at(1)
     if isinstance(filters, Value):
@@ -85,7 +85,7 @@ def conv(site: Site) -> Tensor:
     return result_of(site, node, x, len(weight), shape[MOST_AXES - len(sizes) :])
 
 
-def conv_transpose(site: Site) -> Tensor:
+def conv_transpose(site: OnnxSite) -> Tensor:
     """Along up to three axes; filters along the depth are turned, since its taps are read and not written."""
     filters = site.tensor_at(1)
     if isinstance(filters, Value):
@@ -105,12 +105,12 @@ def conv_transpose(site: Site) -> Tensor:
     return result_of(site, node, x, out, [side.spread for side in sides][MOST_AXES - len(sizes) :])
 
 
-def spread_window(site: Site, sizes: Numbers, kernel: Numbers) -> tuple[SlidingWindow, Numbers, Numbers]:
+def spread_window(site: OnnxSite, sizes: Numbers, kernel: Numbers) -> tuple[SlidingWindow, Numbers, Numbers]:
     made, more = transposed_window(site, sizes, kernel)
     return made, sizes, more
 
 
-def by_computed(site: Site, x: Value, filters: Value) -> Value:
+def by_computed(site: OnnxSite, x: Value, filters: Value) -> Value:
     """Filters (out, c, ...) that are computed."""
     check_filter(site, x.shape, filters.shape, "a convolution")
     sizes, groups = x.shape[2:], groups_of(site, x)
@@ -122,7 +122,7 @@ def by_computed(site: Site, x: Value, filters: Value) -> Value:
     return filtered_by(site, x, found, sides, site.b.plain(filters), out)
 
 
-def transposed_by_computed(site: Site, x: Value, filters: Value) -> Value:
+def transposed_by_computed(site: OnnxSite, x: Value, filters: Value) -> Value:
     """Filters (c, out, ...) of a transposed convolution that are computed: those of a convolution, turned, on an image
     with zeros between its pixels."""
     check_filter(site, x.shape, filters.shape, "a transposed convolution")
@@ -143,7 +143,9 @@ def transposed_by_computed(site: Site, x: Value, filters: Value) -> Value:
     return filtered_by(site, x, made, (depth, rows, columns), turned, each * groups)
 
 
-def filtered_by(site: Site, x: Value, found: Frames, sides: tuple[Side, Side, Side], filters: str, out: int) -> Value:
+def filtered_by(
+    site: OnnxSite, x: Value, found: Frames, sides: tuple[Side, Side, Side], filters: str, out: int
+) -> Value:
     """A convolution with filters that are a node's: the windows as columns, times the filters as rows, group by
     group."""
     if site.b.batch > 1:
@@ -159,7 +161,7 @@ def filtered_by(site: Site, x: Value, found: Frames, sides: tuple[Side, Side, Si
     return with_bias(site, result)
 
 
-def taps_as_channels(site: Site, x: Frames, rows: Side, columns: Side) -> str:
+def taps_as_channels(site: OnnxSite, x: Frames, rows: Side, columns: Side) -> str:
     """What the windows of every frame see: channels, taps, then frames and places."""
     taps = rows.kernel * columns.kernel
     if rows.trivial and columns.trivial:
@@ -175,7 +177,7 @@ def taps_as_channels(site: Site, x: Frames, rows: Side, columns: Side) -> str:
     return site.add("permute", node, split=split, axes=(0, 2, 1, 3), dims=dims)
 
 
-def with_bias(site: Site, result: Value) -> Value:
+def with_bias(site: OnnxSite, result: Value) -> Value:
     """One number for each channel, known or computed."""
     if not site.has(2):
         return result
@@ -186,5 +188,5 @@ def with_bias(site: Site, result: Value) -> Value:
     return combined(site, "add", result, site.vector(2, "the bias", column[0]).reshape(column))
 
 
-RULES: Mapping[str, Callable[[Site], Tensor]] = {"Conv": conv, "ConvTranspose": conv_transpose}
+RULES: Mapping[str, Callable[[OnnxSite], Tensor]] = {"Conv": conv, "ConvTranspose": conv_transpose}
 """Of one result each."""

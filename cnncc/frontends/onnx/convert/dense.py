@@ -8,7 +8,7 @@ from collections.abc import Callable, Mapping
 import numpy as np
 
 from cnncc.frontends.onnx.convert.pointwise import combined
-from cnncc.frontends.onnx.site import Site, Tensor
+from cnncc.frontends.onnx.site import OnnxSite, Tensor
 from cnncc.frontends.onnx.values import Unsupported, Value, broadcast, plain_value
 
 
@@ -20,7 +20,7 @@ def swapped(value: Tensor) -> Tensor:
     return Value(value.node, tuple(value.shape[i] for i in order), tuple(value.axes[i] for i in order))
 
 
-def scaled(site: Site, tensor: Tensor, factor: float) -> Tensor:
+def scaled(site: OnnxSite, tensor: Tensor, factor: float) -> Tensor:
     if factor == 1:
         return tensor
     if isinstance(tensor, np.ndarray):
@@ -28,7 +28,7 @@ def scaled(site: Site, tensor: Tensor, factor: float) -> Tensor:
     return site.pointwise("affine", tensor, scale=factor)
 
 
-def gemm(site: Site) -> Tensor:
+def gemm(site: OnnxSite) -> Tensor:
     """alpha A B + beta C; with a known B and a C for each column an fc."""
     a, b = (site.tensor_at(i) for i in (0, 1))
     if len(a.shape) != 2 or len(b.shape) != 2:
@@ -50,12 +50,12 @@ def gemm(site: Site) -> Tensor:
     return result if c is None else combined(site, "add", result, scaled(site, c, beta))
 
 
-def is_rows(site: Site, a: Value) -> bool:
+def is_rows(site: OnnxSite, a: Value) -> bool:
     """Whether a matrix has one row for each image."""
     return len(a.shape) == 2 and a.shape[0] == site.b.batch
 
 
-def fully_connected(site: Site, a: Value, weight: np.ndarray, bias: np.ndarray | None = None) -> Value:
+def fully_connected(site: OnnxSite, a: Value, weight: np.ndarray, bias: np.ndarray | None = None) -> Value:
     """A (n, k) times (k, m)."""
     if a.shape[1] != weight.shape[0]:
         raise Unsupported(f"product of {list(a.shape)} and {list(weight.shape)}")
@@ -64,7 +64,7 @@ def fully_connected(site: Site, a: Value, weight: np.ndarray, bias: np.ndarray |
     return plain_value(node, (a.shape[0], weight.shape[1]))
 
 
-def product(site: Site, a: Tensor, b: Tensor) -> Value:
+def product(site: OnnxSite, a: Tensor, b: Tensor) -> Value:
     """NumPy's matmul."""
     if isinstance(a, Value) and isinstance(b, np.ndarray) and b.ndim == 2 and len(a.shape) > 1:
         return fully_connected(site, a, b) if is_rows(site, a) else along(site, a, len(a.shape) - 1, b)
@@ -75,7 +75,7 @@ def product(site: Site, a: Tensor, b: Tensor) -> Value:
     return computed(site, left, right)
 
 
-def along(site: Site, value: Value, axis: int, weight: np.ndarray) -> Value:
+def along(site: OnnxSite, value: Value, axis: int, weight: np.ndarray) -> Value:
     """Each vector along an axis times (k, m): a 1x1 convolution with the axis as channels."""
     if value.shape[axis] != weight.shape[0]:
         raise Unsupported(f"product of {list(value.shape)} along axis {axis} and {list(weight.shape)}")
@@ -89,7 +89,7 @@ def along(site: Site, value: Value, axis: int, weight: np.ndarray) -> Value:
     return Value(made, tuple(m if i == axis else s for i, s in enumerate(value.shape)), arranged.axes)
 
 
-def computed(site: Site, a: Value, b: Value) -> Value:
+def computed(site: OnnxSite, a: Value, b: Value) -> Value:
     """Both sides computed; vectors are matrices of one row or column."""
     if not a.shape or not b.shape:
         raise Unsupported("a product with a number in place of a matrix")
@@ -114,9 +114,9 @@ def computed(site: Site, a: Value, b: Value) -> Value:
     return plain_value(node, shape)
 
 
-def matmul(site: Site) -> Tensor:
+def matmul(site: OnnxSite) -> Tensor:
     return product(site, site.tensor_at(0), site.tensor_at(1))
 
 
-RULES: Mapping[str, Callable[[Site], Tensor]] = {"Gemm": gemm, "MatMul": matmul}
+RULES: Mapping[str, Callable[[OnnxSite], Tensor]] = {"Gemm": gemm, "MatMul": matmul}
 """Of one result each."""

@@ -7,15 +7,16 @@ from typing import Any
 
 import numpy as np
 
+from cnncc.frontends.network import Ragged
 from cnncc.frontends.onnx.control import REFUSED as CONTROL
-from cnncc.frontends.onnx.site import Site, Tensor
-from cnncc.frontends.onnx.values import Ragged, Unsupported, Value, axis_of
+from cnncc.frontends.onnx.site import OnnxSite, Tensor
+from cnncc.frontends.onnx.values import Unsupported, Value, axis_of
 
 WHOLE_NUMBERS = 1 << 24
 """Boxes are told by their numbers in float32."""
 
 
-def nms(site: Site) -> Tensor:
+def nms(site: OnnxSite) -> Tensor:
     """As many rows as may be found; those after the last that is found are -1."""
     boxes, scores = site.value(0, (3,)), site.value(1, (3,))
     if site.b.batch > 1:
@@ -47,7 +48,7 @@ def nms(site: Site) -> Tensor:
 # Rows that may be missing
 
 
-def keeps_rows(site: Site) -> bool:
+def keeps_rows(site: OnnxSite) -> bool:
     """Whether an op keeps the rows of its first input apart, in order."""
     value = site.inputs[0]
     assert isinstance(value, Value)
@@ -65,7 +66,7 @@ def keeps_rows(site: Site) -> bool:
     return op == "Concat" and axis_of(site.integer("axis", 1), rank) > 0
 
 
-def looks_up(site: Site, ragged: Sequence[int]) -> bool:
+def looks_up(site: OnnxSite, ragged: Sequence[int]) -> bool:
     """Whether rows of something else are looked up by rows that may be missing."""
     if list(ragged) != [1] or not isinstance(site.inputs[1], Value):
         return False
@@ -74,7 +75,7 @@ def looks_up(site: Site, ragged: Sequence[int]) -> bool:
     return site.node.op_type == "GatherND" and site.integer("batch_dims", 0) == 0
 
 
-def converted(rule: Callable[[Site], Tensor | list[Tensor]], site: Site) -> list[Tensor]:
+def converted(rule: Callable[[OnnxSite], Tensor | list[Tensor]], site: OnnxSite) -> list[Tensor]:
     """The results of a node, some of whose inputs may have rows that are missing: that is kept in mind, or, if it would
     matter, refused."""
     known = site.b.ragged
@@ -100,7 +101,7 @@ def listed(result: Tensor | list[Tensor]) -> list[Tensor]:
     return result if isinstance(result, list) else [result]
 
 
-RULES: Mapping[str, Callable[[Site], Tensor]] = {"NonMaxSuppression": nms}
+RULES: Mapping[str, Callable[[OnnxSite], Tensor]] = {"NonMaxSuppression": nms}
 """Of one result each."""
 REFUSED: Mapping[str, str] = {
     **CONTROL,

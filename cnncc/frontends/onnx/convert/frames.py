@@ -13,7 +13,7 @@ from typing import Any
 
 import numpy as np
 
-from cnncc.frontends.onnx.site import Site
+from cnncc.frontends.onnx.site import OnnxSite
 from cnncc.frontends.onnx.values import Unsupported, Value, plain_value
 
 
@@ -71,7 +71,7 @@ class Frames:
         return self.images * self.depth
 
 
-def frames_of(site: Site, x: Value, depth: int, plane: int) -> Frames:
+def frames_of(site: OnnxSite, x: Value, depth: int, plane: int) -> Frames:
     """The frames of (n, c, ...). Unsupported where the batch holds more images than the network's has: there
     `from_onnx` takes the whole batch for one image."""
     images, channels = x.shape[:2]
@@ -84,7 +84,7 @@ def frames_of(site: Site, x: Value, depth: int, plane: int) -> Frames:
     return Frames(arranged.node, channels, images, depth, plane)
 
 
-def result_of(site: Site, node: str, like: Value, channels: int, sizes: Sequence[int]) -> Value:
+def result_of(site: OnnxSite, node: str, like: Value, channels: int, sizes: Sequence[int]) -> Value:
     """(n, channels, *sizes) of frames that are stored as `frames_of` arranges them."""
     shape = (like.shape[0], channels, *sizes)
     if site.b.batch > 1 or like.shape[0] == 1:
@@ -92,7 +92,7 @@ def result_of(site: Site, node: str, like: Value, channels: int, sizes: Sequence
     return Value(node, shape, (1, 0, *range(2, len(shape))))
 
 
-def seen_through(site: Site, x: Frames, side: Side) -> Frames:
+def seen_through(site: OnnxSite, x: Frames, side: Side) -> Frames:
     """What each window along the depth sees, as channels: the taps of a channel follow each other."""
     if side.trivial:
         return x
@@ -113,7 +113,7 @@ def seen_through(site: Site, x: Frames, side: Side) -> Frames:
     return Frames(node, channels, x.images, depth, x.plane)
 
 
-def with_zeros(site: Site, x: Frames, rows: Side, columns: Side) -> tuple[Frames, Side, Side]:
+def with_zeros(site: OnnxSite, x: Frames, rows: Side, columns: Side) -> tuple[Frames, Side, Side]:
     """Frames with zeros between their pixels, and the windows of steps of 1 that see in them what the transposed ones
     write."""
     count = x.channels * x.count
@@ -143,7 +143,7 @@ def turned(side: Side) -> tuple[Side, range]:
     return Side(len(kept), side.kernel, 1, side.dilation, max(0, before), max(0, after)), kept
 
 
-def spread_through(site: Site, x: Frames, side: Side) -> Frames:
+def spread_through(site: OnnxSite, x: Frames, side: Side) -> Frames:
     """`seen_through` of a transposed window: frames of zeros between those of the input, taps in reverse."""
     if side.trivial:
         return x
@@ -158,7 +158,7 @@ def spread_through(site: Site, x: Frames, side: Side) -> Frames:
     return seen_through(site, Frames(node, x.channels, x.images, len(kept), x.plane), window)
 
 
-def convolved(site: Site, x: Frames, rows: Side, columns: Side, **settings: Any) -> str:
+def convolved(site: OnnxSite, x: Frames, rows: Side, columns: Side, **settings: Any) -> str:
     """A convolution of every frame (rows.size, columns.size); a node of (out, frames, rows, columns)."""
     if x.count == 1 or rows.trivial:
         image = site.b.seen(x.node, (x.channels, x.count * rows.size, columns.size))
@@ -171,7 +171,7 @@ def convolved(site: Site, x: Frames, rows: Side, columns: Side, **settings: Any)
     return first_rows(site, made, settings["out"] * x.count, 0, rows.windows)
 
 
-def spread(site: Site, x: Frames, rows: Side, columns: Side, **settings: Any) -> str:
+def spread(site: OnnxSite, x: Frames, rows: Side, columns: Side, **settings: Any) -> str:
     """`convolved` by a transposed convolution."""
     if x.count == 1 or rows.trivial:
         image = site.b.seen(x.node, (x.channels, x.count * rows.size, columns.size))
@@ -188,13 +188,13 @@ def spread(site: Site, x: Frames, rows: Side, columns: Side, **settings: Any) ->
     return first_rows(site, made, out * x.count, rows.begin, rows.spread)
 
 
-def with_rows(site: Site, x: Frames, height: int, width: int, more: tuple[int, int]) -> str:
+def with_rows(site: OnnxSite, x: Frames, height: int, width: int, more: tuple[int, int]) -> str:
     """Every frame with rows of zeros above and below."""
     node = site.b.seen(x.node, (x.channels * x.count, height, width))
     return site.add("pad", node, pad=(more[0], 0, more[1], 0)) if any(more) else node
 
 
-def first_rows(site: Site, node: str, frames: int, start: int, count: int) -> str:
+def first_rows(site: OnnxSite, node: str, frames: int, start: int, count: int) -> str:
     """`count` rows from `start` on of each of the frames that lie one below the other."""
     _, channels, height, width = site.b.shape(node)
     each = channels * height // frames

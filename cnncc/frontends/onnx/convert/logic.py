@@ -2,55 +2,53 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 
 import numpy as np
 
 from cnncc.frontends.onnx.convert.arms import merged
 from cnncc.frontends.onnx.convert.pointwise import combined, operands
-from cnncc.frontends.onnx.site import Site, Tensor
+from cnncc.frontends.onnx.site import OnnxRule, OnnxSite, Tensor
 from cnncc.frontends.onnx.values import Value, broadcast
 from cnncc.ops.activation import LARGEST
 
-Rule = Callable[[Site], Tensor]
 
-
-def comparison(op: str, swapped: bool = False) -> Rule:
+def comparison(op: str, swapped: bool = False) -> OnnxRule:
     """a > b, or b > a."""
 
-    def rule(site: Site) -> Tensor:
+    def rule(site: OnnxSite) -> Tensor:
         a, b = operands(site)
         return merged(site, op, *((b, a) if swapped else (a, b)))
 
     return rule
 
 
-def opposite(site: Site, value: Value) -> Value:
+def opposite(site: OnnxSite, value: Value) -> Value:
     """1 - x"""
     return site.pointwise("affine", value, scale=-1.0, shift=1.0)
 
 
-def both(op: str) -> Rule:
+def both(op: str) -> OnnxRule:
     """A product is 1 where both are, the larger one where either is."""
 
-    def rule(site: Site) -> Tensor:
+    def rule(site: OnnxSite) -> Tensor:
         a, b = (t if isinstance(t, Value) else np.asarray(t, np.float32) for t in operands(site))
         return combined(site, op, a, b)
 
     return rule
 
 
-def exclusive_or(site: Site) -> Tensor:
+def exclusive_or(site: OnnxSite) -> Tensor:
     return opposite(site, merged(site, "equal", *operands(site)))
 
 
-def is_nan(site: Site) -> Tensor:
+def is_nan(site: OnnxSite) -> Tensor:
     """Only NaN differs from itself."""
     value = site.value(0)
     return opposite(site, Value(site.add("equal", value.node, value.node), value.shape, value.axes))
 
 
-def is_infinite(site: Site) -> Tensor:
+def is_infinite(site: OnnxSite) -> Tensor:
     """What is beyond the largest number, on the sides that count."""
     value = site.value(0)
     below, above = site.flag("detect_negative", True), site.flag("detect_positive", True)
@@ -63,7 +61,7 @@ def is_infinite(site: Site) -> Tensor:
     return merged(site, "greater", value, np.full((1,) * len(value.shape), LARGEST))
 
 
-def where(site: Site) -> Tensor:
+def where(site: OnnxSite) -> Tensor:
     """One of two tensors, by a mask that is computed or known; a known mask of one value chooses now."""
     mask, yes, no = map(site.tensor_at, range(3))
     if isinstance(mask, np.ndarray) and mask.size and (mask == mask.flat[0]).all():
@@ -73,7 +71,7 @@ def where(site: Site) -> Tensor:
     return merged(site, "where", mask, yes, no)
 
 
-RULES: Mapping[str, Rule] = {
+RULES: Mapping[str, OnnxRule] = {
     "Greater": comparison("greater"),
     "GreaterOrEqual": comparison("greater_equal"),
     "Less": comparison("greater", swapped=True),

@@ -6,10 +6,10 @@ from collections.abc import Callable, Mapping
 
 from cnncc.frontends.onnx.convert.convolutions import conv
 from cnncc.frontends.onnx.convert.pointwise import combined
-from cnncc.frontends.onnx.site import Site, Tensor
+from cnncc.frontends.onnx.site import OnnxSite, Tensor
 from cnncc.frontends.onnx.values import Unsupported, Value
 
-Activation = Callable[[Site, Value, tuple[float, ...]], Value]
+Activation = Callable[[OnnxSite, Value, tuple[float, ...]], Value]
 
 
 def plain(op: str) -> Activation:
@@ -19,7 +19,7 @@ def plain(op: str) -> Activation:
 def numbered(op: str, *names: str) -> Activation:
     """An activation whose numbers are given in this order."""
 
-    def apply(site: Site, value: Value, numbers: tuple[float, ...]) -> Value:
+    def apply(site: OnnxSite, value: Value, numbers: tuple[float, ...]) -> Value:
         if len(numbers) != len(names):
             raise Unsupported(f"attribute activation_params: expected {len(names)} numbers, got {len(numbers)}")
         return site.pointwise(op, value, **dict(zip(names, numbers, strict=True)))
@@ -38,7 +38,7 @@ ACTIVATIONS: Mapping[str, Activation] = {
 }
 
 
-def fused_conv(site: Site) -> Tensor:
+def fused_conv(site: OnnxSite) -> Tensor:
     """activation(conv(x, w) + b + z)."""
     found = conv(site)
     assert isinstance(found, Value)
@@ -50,10 +50,10 @@ def fused_conv(site: Site) -> Tensor:
     return ACTIVATIONS[name](site, found, site.numbers("activation_params", ()))
 
 
-def biased(op: str) -> Callable[[Site], Tensor]:
+def biased(op: str) -> Callable[[OnnxSite], Tensor]:
     """An activation of x + b."""
 
-    def rule(site: Site) -> Tensor:
+    def rule(site: OnnxSite) -> Tensor:
         value = site.value(0)
         if site.has(1):
             value = combined(site, "add", value, site.tensor_at(1))
@@ -62,14 +62,14 @@ def biased(op: str) -> Callable[[Site], Tensor]:
     return rule
 
 
-def quick_gelu(site: Site) -> Tensor:
+def quick_gelu(site: OnnxSite) -> Tensor:
     """x sigmoid(alpha x)."""
     value = site.value(0)
     gate = site.pointwise("sigmoid", site.pointwise("affine", value, scale=site.number("alpha", 1.702)))
     return combined(site, "mul", value, gate)
 
 
-RULES: Mapping[str, Callable[[Site], Tensor]] = {
+RULES: Mapping[str, Callable[[OnnxSite], Tensor]] = {
     "FusedConv": fused_conv,
     "Gelu": biased("gelu"),
     "BiasGelu": biased("gelu"),

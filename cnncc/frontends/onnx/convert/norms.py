@@ -10,7 +10,7 @@ import numpy as np
 from cnncc.frontends.onnx.convert.arms import merged
 from cnncc.frontends.onnx.convert.pointwise import combined
 from cnncc.frontends.onnx.convert.reduce import reduced, square, total
-from cnncc.frontends.onnx.site import Site, Tensor
+from cnncc.frontends.onnx.site import OnnxSite, Tensor
 from cnncc.frontends.onnx.values import Unsupported, Value, axes_of, axis_of, plain_value
 
 SMALLEST = 1.1754943508222875e-38
@@ -19,7 +19,7 @@ IMAGES = range(2, 9)
 """Numbers of axes of a tensor that has channels: one more than ONNX Runtime takes, with room."""
 
 
-def batch_norm(site: Site) -> Tensor:
+def batch_norm(site: OnnxSite) -> Tensor:
     """With fixed statistics."""
     more = [i for i, name in enumerate(site.node.output) if i and name]
     # Before opset 14 only the further results say that it is training, whether anybody reads them or not.
@@ -36,7 +36,7 @@ def batch_norm(site: Site) -> Tensor:
     return Value(site.add("bn", node, weights=weights, eps=eps), value.shape, arranged.axes)
 
 
-def lrn(site: Site) -> Tensor:
+def lrn(site: OnnxSite) -> Tensor:
     """Across the channels."""
     value = site.value(0, range(2, 9))
     numbers: dict[str, Any] = {"alpha": site.number("alpha", 1e-4), "beta": site.number("beta", 0.75)}
@@ -47,7 +47,7 @@ def lrn(site: Site) -> Tensor:
     return Value(made, value.shape, arranged.axes)
 
 
-def grouped(site: Site, value: Value, groups: int, weights: list[np.ndarray], eps: float) -> Value:
+def grouped(site: OnnxSite, value: Value, groups: int, weights: list[np.ndarray], eps: float) -> Value:
     """group_norm of (n, c, ...); more images than the batch holds are groups of their own. What lies behind a reshape
     to (n, groups, rest) stays the image that it was: each group's numbers are those of all its channels."""
     channels = value.shape[0] // site.b.batch * value.shape[1]
@@ -61,7 +61,7 @@ def grouped(site: Site, value: Value, groups: int, weights: list[np.ndarray], ep
     return plain_value(made, value.shape)
 
 
-def instance_norm(site: Site) -> Tensor:
+def instance_norm(site: OnnxSite) -> Tensor:
     """As many groups as channels."""
     value = site.value(0, IMAGES)
     channels = value.shape[1]
@@ -69,7 +69,7 @@ def instance_norm(site: Site) -> Tensor:
     return grouped(site, value, channels, weights, site.number("epsilon", 1e-5, low=0))
 
 
-def group_norm(site: Site) -> Tensor:
+def group_norm(site: OnnxSite) -> Tensor:
     """Scale and shift are per channel; in opset 18 per group."""
     value = site.value(0, IMAGES)
     channels = value.shape[1]
@@ -83,7 +83,7 @@ def group_norm(site: Site) -> Tensor:
     )
 
 
-def mean_variance_norm(site: Site) -> Tensor:
+def mean_variance_norm(site: OnnxSite) -> Tensor:
     """(x - mean) / (deviation + 1e-9) along axes."""
     value = site.value(0)
     axes = tuple(axes_of(site.integers("axes", (0, 2, 3)), len(value.shape)))
@@ -93,7 +93,7 @@ def mean_variance_norm(site: Site) -> Tensor:
     return merged(site, "div", centred, site.pointwise("affine", deviation, shift=1e-9))
 
 
-def lp_norm(site: Site) -> Tensor:
+def lp_norm(site: OnnxSite) -> Tensor:
     """x over the sum of its sizes, or the root of the sum of its squares, along an axis; zeros stay zeros."""
     value, p = site.value(0), site.integer("p", 2, 1, 2)
     axis = axis_of(site.integer("axis", -1), len(value.shape))
@@ -102,7 +102,7 @@ def lp_norm(site: Site) -> Tensor:
     return merged(site, "div", value, site.pointwise("clip", length, low=SMALLEST))
 
 
-def dropout(site: Site) -> list[Tensor]:
+def dropout(site: OnnxSite) -> list[Tensor]:
     """Kept, so that the text reads like the network; it does nothing, and its mask is all ones."""
     value = site.value(0)
     training = site.has(2) and site.flag_at(2, "training_mode")
@@ -113,7 +113,7 @@ def dropout(site: Site) -> list[Tensor]:
     return [kept, np.ones(value.shape, bool)]
 
 
-RULES: Mapping[str, Callable[[Site], Tensor | list[Tensor]]] = {
+RULES: Mapping[str, Callable[[OnnxSite], Tensor | list[Tensor]]] = {
     "BatchNormalization": batch_norm,
     "LRN": lrn,
     "InstanceNormalization": instance_norm,

@@ -12,13 +12,13 @@ from cnncc.frontends.onnx.convert.arithmetic import raised
 from cnncc.frontends.onnx.convert.pointwise import combined
 from cnncc.frontends.onnx.convert.reduce import square, total
 from cnncc.frontends.onnx.convert.windows import pooled, pools, sized, window, window_sum
-from cnncc.frontends.onnx.site import Site, Tensor
+from cnncc.frontends.onnx.site import OnnxSite, Tensor
 from cnncc.frontends.onnx.values import Unsupported, Value, refuse_many
 
 LARGEST_POWER = 64
 
 
-def powers(site: Site, value: Value, p: int) -> Value:
+def powers(site: OnnxSite, value: Value, p: int) -> Value:
     """|x| to the power of p."""
     if p == 2:
         return square(site, value)
@@ -26,12 +26,12 @@ def powers(site: Site, value: Value, p: int) -> Value:
     return size if p == 1 else raised(site, size, float(p))
 
 
-def root(site: Site, value: Value, p: int) -> Value:
+def root(site: OnnxSite, value: Value, p: int) -> Value:
     """The root of what is not negative."""
     return value if p == 1 else raised(site, value, 1 / p)
 
 
-def lp_pool(site: Site) -> Tensor:
+def lp_pool(site: OnnxSite) -> Tensor:
     """The root of the sum of powers of each window; padding adds nothing."""
     x, p = site.value(0, range(3, 9)), site.integer("p", 2, low=1, high=LARGEST_POWER)
     kernel = site.integers("kernel_shape", count=len(x.shape) - 2, low=1)
@@ -44,13 +44,13 @@ def lp_pool(site: Site) -> Tensor:
     return root(site, sized(site, node, x), p)
 
 
-def global_lp_pool(site: Site) -> Tensor:
+def global_lp_pool(site: OnnxSite) -> Tensor:
     """Over all positions."""
     x, p = site.value(0, range(3, 9)), site.integer("p", 2, low=1, high=LARGEST_POWER)
     return root(site, total(site, powers(site, x, p), tuple(range(2, len(x.shape)))), p)
 
 
-def col2im(site: Site) -> Tensor:
+def col2im(site: OnnxSite) -> Tensor:
     """Windows put back in their places, where they overlap added up: a transposed convolution with one 1 a tap."""
     x, sizes, kernel = site.value(0, (3,)), site.ints(1, "the image's shape", low=1), site.ints(2, "the block", low=1)
     if not len(sizes) == len(kernel) == 2:
@@ -76,13 +76,13 @@ def col2im(site: Site) -> Tensor:
     return site.plain(node, (n, channels // taps, *sizes))
 
 
-def max_pool(site: Site) -> list[Tensor]:
+def max_pool(site: OnnxSite) -> list[Tensor]:
     """The largest values, and their places in the whole tensor."""
     value = pools("maxpool")(site) if site.wants(0) or not site.wants(1) else site.value(0)
     return [value, places(site)] if site.wants(1) else [value]
 
 
-def places(site: Site) -> Value:
+def places(site: OnnxSite) -> Value:
     """Places count over all elements in order; `argmaxpool` counts in each channel by itself."""
     x = site.value(0, range(3, 9))
     rank = len(x.shape) - 2
@@ -104,7 +104,7 @@ def places(site: Site) -> Value:
     return result
 
 
-def found_turned(site: Site, node: str, attrs: dict[str, Any]) -> str:
+def found_turned(site: OnnxSite, node: str, attrs: dict[str, Any]) -> str:
     """Places that count down the columns first: those of the image turned."""
     top, left, bottom, right = attrs["pad"]
     swapped = {key: attrs[key][::-1] for key in ("kernel", "stride", "dilation")}
@@ -114,13 +114,13 @@ def found_turned(site: Site, node: str, attrs: dict[str, Any]) -> str:
     return swap(site, found)
 
 
-def swap(site: Site, node: str) -> str:
+def swap(site: OnnxSite, node: str) -> str:
     """Rows and columns exchanged."""
     c, h, w = site.b.shape(node)[1:]
     return site.add("permute", node, split=(c, h, w), axes=(0, 2, 1), dims=(c, w, h))
 
 
-RULES: Mapping[str, Callable[[Site], Tensor | list[Tensor]]] = {
+RULES: Mapping[str, Callable[[OnnxSite], Tensor | list[Tensor]]] = {
     "LpPool": lp_pool,
     "GlobalLpPool": global_lp_pool,
     "Col2Im": col2im,

@@ -3,24 +3,22 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 
 import numpy as np
 
 from cnncc.frontends.onnx.convert.arms import merged
-from cnncc.frontends.onnx.site import Site, Tensor
+from cnncc.frontends.onnx.site import OnnxRule, OnnxSite, Tensor
 from cnncc.frontends.onnx.values import Unsupported, Value, broadcast
 from cnncc.ops.activation import LARGEST
 from cnncc.ops.onnx import Onnx
 from cnncc.ops.pointwise import RECORDS
 
-Rule = Callable[[Site], Tensor]
 
-
-def named(op: str, onnx: Onnx) -> Rule:
+def named(op: str, onnx: Onnx) -> OnnxRule:
     """A pointwise op that ONNX has too."""
 
-    def rule(site: Site) -> Value:
+    def rule(site: OnnxSite) -> Value:
         given = {ours: site.number(theirs, default) for theirs, (ours, default) in onnx.numbers.items()}
         return site.pointwise(op, site.value(0), **given)
 
@@ -30,7 +28,7 @@ def named(op: str, onnx: Onnx) -> Rule:
 # Two tensors
 
 
-def combined(site: Site, op: str, a: Tensor, b: Tensor) -> Value:
+def combined(site: OnnxSite, op: str, a: Tensor, b: Tensor) -> Value:
     """add, mul, max or min of two tensors that broadcast, in any order; one may be known."""
     if not isinstance(a, Value):
         a, b = b, a
@@ -44,7 +42,7 @@ def combined(site: Site, op: str, a: Tensor, b: Tensor) -> Value:
     return merged(site, op, a, b)
 
 
-def with_known(site: Site, op: str, value: Value, known: np.ndarray) -> Value:
+def with_known(site: OnnxSite, op: str, value: Value, known: np.ndarray) -> Value:
     """The same with a known tensor: a number, one for each channel, or a learned tensor."""
     if known.size == 1 and op in ("add", "mul"):
         number = float(known.reshape(()))
@@ -52,18 +50,18 @@ def with_known(site: Site, op: str, value: Value, known: np.ndarray) -> Value:
     return merged(site, op, value, known)
 
 
-def negated(site: Site, tensor: Tensor) -> Tensor:
+def negated(site: OnnxSite, tensor: Tensor) -> Tensor:
     return site.pointwise("affine", tensor, scale=-1.0) if isinstance(tensor, Value) else np.asarray(-tensor)
 
 
-def operands(site: Site) -> list[Tensor]:
+def operands(site: OnnxSite) -> list[Tensor]:
     return [t for t in site.inputs if t is not None]
 
 
-def merge(op: str) -> Rule:
+def merge(op: str) -> OnnxRule:
     """A merge of any number of tensors; of one it is that tensor."""
 
-    def rule(site: Site) -> Tensor:
+    def rule(site: OnnxSite) -> Tensor:
         first, *rest = operands(site)
         nodes = [t.node for t in (first, *rest) if isinstance(t, Value)]
         alike = {(t.shape, t.axes) for t in (first, *rest) if isinstance(t, Value)}
@@ -77,7 +75,7 @@ def merge(op: str) -> Rule:
     return rule
 
 
-def mean(site: Site) -> Tensor:
+def mean(site: OnnxSite) -> Tensor:
     """The sum, divided."""
     total = merge("add")(site)
     assert isinstance(total, Value)
@@ -87,7 +85,7 @@ def mean(site: Site) -> Tensor:
 # Activations
 
 
-def clip(site: Site) -> Tensor:
+def clip(site: OnnxSite) -> Tensor:
     """By numbers, or by bounds that are computed; where they cross, the upper one wins. What is not bounded is bounded
     by the largest float32, so that infinities become that (ONNX)."""
     if any(site.has(i) and isinstance(site.inputs[i], Value) for i in (1, 2)):
@@ -110,14 +108,14 @@ def clip(site: Site) -> Tensor:
     return site.pointwise("clip", site.value(0), low=low, high=high)
 
 
-def selu(site: Site) -> Tensor:
+def selu(site: OnnxSite) -> Tensor:
     """gamma * elu(x)."""
     alpha = site.number("alpha", 1.67326319217681884765625)
     gamma = site.number("gamma", 1.05070102214813232421875)
     return site.pointwise("affine", site.pointwise("elu", site.value(0), alpha=alpha), scale=gamma)
 
 
-def celu(site: Site) -> Tensor:
+def celu(site: OnnxSite) -> Tensor:
     """alpha * elu(x / alpha)."""
     alpha = site.number("alpha", 1.0)
     if not alpha:
@@ -126,12 +124,12 @@ def celu(site: Site) -> Tensor:
     return site.pointwise("affine", site.pointwise("elu", inner, alpha=1.0), scale=alpha)
 
 
-def gelu(site: Site) -> Tensor:
+def gelu(site: OnnxSite) -> Tensor:
     approximate = site.choice("approximate", ("none", "tanh"), "none") == "tanh"
     return site.pointwise("gelu_tanh" if approximate else "gelu", site.value(0))
 
 
-def swish(site: Site) -> Tensor:
+def swish(site: OnnxSite) -> Tensor:
     """x * sigmoid(alpha x)."""
     value, alpha = site.value(0), site.number("alpha", 1.0)
     if alpha == 1:
@@ -140,7 +138,7 @@ def swish(site: Site) -> Tensor:
     return combined(site, "mul", value, gate)
 
 
-def prelu(site: Site) -> Tensor:
+def prelu(site: OnnxSite) -> Tensor:
     """One slope for all, one for each channel, or relu(x) - slope * relu(-x). Slopes align with the last axes, as those
     of any tensor that broadcasts."""
     value, slope = site.value(0), site.tensor_at(1)
@@ -159,15 +157,15 @@ def prelu(site: Site) -> Tensor:
     return combined(site, "add", site.pointwise("relu", value), negated(site, combined(site, "mul", below, slope)))
 
 
-def shrink(site: Site) -> Tensor:
+def shrink(site: OnnxSite) -> Tensor:
     return site.pointwise("shrink", site.value(0), shift=site.number("bias", 0.0), edge=site.number("lambd", 0.5))
 
 
-def unchanged(site: Site) -> Tensor:
+def unchanged(site: OnnxSite) -> Tensor:
     return site.value(0)
 
 
-RULES: Mapping[str, Rule] = {
+RULES: Mapping[str, OnnxRule] = {
     "Neg": lambda site: site.pointwise("affine", site.value(0), scale=-1.0),
     "Clip": clip,
     "Selu": selu,

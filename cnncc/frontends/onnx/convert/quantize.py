@@ -11,7 +11,7 @@ import numpy as np
 from cnncc.frontends.onnx.convert.arithmetic import convert
 from cnncc.frontends.onnx.convert.arms import merged
 from cnncc.frontends.onnx.convert.pointwise import combined
-from cnncc.frontends.onnx.site import Site, Tensor
+from cnncc.frontends.onnx.site import OnnxSite, Tensor
 from cnncc.frontends.onnx.tensors import is_numeric, kind_of
 from cnncc.frontends.onnx.types import Kind, cast_to
 from cnncc.frontends.onnx.values import Unsupported, Value, axis_of
@@ -35,7 +35,7 @@ def told(model: ModelProto) -> str:
     return f"a quantised model ({', '.join(found)}) is computed in float32: {how}"
 
 
-def quantize(site: Site) -> Tensor:
+def quantize(site: OnnxSite) -> Tensor:
     """round(x / scale) + zero point, bounded by what the type can hold."""
     value = site.value(0)
     scale, zero, kind = quantisation(site)
@@ -45,7 +45,7 @@ def quantize(site: Site) -> Tensor:
     return site.pointwise("clip", placed, low=float(limits.min), high=float(limits.max))
 
 
-def divided(site: Site, value: Value, scale: np.ndarray) -> Value:
+def divided(site: OnnxSite, value: Value, scale: np.ndarray) -> Value:
     """x / scale; by a multiplication where that gives the same bits: else what lies halfway may round to the other
     side."""
     if (np.frexp(scale)[0] == 0.5).all():
@@ -53,7 +53,7 @@ def divided(site: Site, value: Value, scale: np.ndarray) -> Value:
     return merged(site, "div", value, scale.astype(np.float32))
 
 
-def dequantize(site: Site) -> Tensor:
+def dequantize(site: OnnxSite) -> Tensor:
     """(x - zero point) * scale."""
     value = site.value(0)
     scale, zero, _ = quantisation(site)
@@ -64,7 +64,7 @@ def dequantize(site: Site) -> Tensor:
     return multiplied(site, added(site, value, -zero), scale)
 
 
-def quantisation(site: Site) -> tuple[np.ndarray, np.ndarray, Kind]:
+def quantisation(site: OnnxSite) -> tuple[np.ndarray, np.ndarray, Kind]:
     """Scale and zero point as float64, and the integer type."""
     if site.integer("block_size", 0):
         raise Unsupported("quantisation in blocks along an axis")
@@ -76,7 +76,7 @@ def quantisation(site: Site) -> tuple[np.ndarray, np.ndarray, Kind]:
     return scale, zero.reshape(-1).astype(np.float64), kind
 
 
-def output_kind(site: Site) -> Kind:
+def output_kind(site: OnnxSite) -> Kind:
     """The integer type where no zero point says it."""
     from onnx import helper
 
@@ -88,7 +88,7 @@ def output_kind(site: Site) -> Kind:
     return helper.tensor_dtype_to_np_dtype(number)
 
 
-def along_axis(site: Site, value: Value, numbers: np.ndarray) -> np.ndarray:
+def along_axis(site: OnnxSite, value: Value, numbers: np.ndarray) -> np.ndarray:
     """One number for all, or one for each place of the axis."""
     rank = len(value.shape)
     if numbers.size == 1:
@@ -99,15 +99,15 @@ def along_axis(site: Site, value: Value, numbers: np.ndarray) -> np.ndarray:
     return numbers.reshape([-1 if i == axis else 1 for i in range(rank)])
 
 
-def multiplied(site: Site, value: Value, factors: np.ndarray) -> Value:
+def multiplied(site: OnnxSite, value: Value, factors: np.ndarray) -> Value:
     return combined(site, "mul", value, factors)
 
 
-def added(site: Site, value: Value, summands: np.ndarray) -> Value:
+def added(site: OnnxSite, value: Value, summands: np.ndarray) -> Value:
     return combined(site, "add", value, summands) if summands.any() else value
 
 
-def cast(site: Site) -> Tensor:
+def cast(site: OnnxSite) -> Tensor:
     """All arithmetic is float32; what becomes an integer is cut off at the point."""
     name = kind_of(site.integer("to"))
     if name not in FLOATS | INTEGERS | {"BOOL"}:
@@ -115,13 +115,13 @@ def cast(site: Site) -> Tensor:
     return convert(site, site.value(0), site.kind(0), cast_to(site.node))
 
 
-def cast_like(site: Site) -> Tensor:
+def cast_like(site: OnnxSite) -> Tensor:
     """As the second tensor is."""
     kind = site.kind(1)
     return site.value(0) if kind is None else convert(site, site.value(0), site.kind(0), kind)
 
 
-RULES: Mapping[str, Callable[[Site], Tensor]] = {
+RULES: Mapping[str, Callable[[OnnxSite], Tensor]] = {
     "QuantizeLinear": quantize,
     "DequantizeLinear": dequantize,
     "Cast": cast,

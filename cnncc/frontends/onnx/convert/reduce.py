@@ -12,13 +12,11 @@ from cnncc.frontends.onnx.convert.arms import merged
 from cnncc.frontends.onnx.convert.pointwise import combined
 from cnncc.frontends.onnx.convert.shapes import joined, without
 from cnncc.frontends.onnx.convert.slices import taken
-from cnncc.frontends.onnx.site import Site, Tensor
+from cnncc.frontends.onnx.site import OnnxSite, Tensor
 from cnncc.frontends.onnx.types import is_whole
 from cnncc.frontends.onnx.values import Value, axes_of, axis_of, plain_value
+from cnncc.ir.rules import Shape
 from cnncc.ops.activation import LARGEST
-
-Shape = tuple[int, ...]
-
 
 MOST_SLICES = 8
 FEWEST_CHANNELS = 4
@@ -27,7 +25,7 @@ BY_SLICES = {"gsum": ("add", False), "gap": ("add", True), "gmp": ("max", False)
 """The merge that reduces slices, and whether it is divided by their number."""
 
 
-def reduced(site: Site, op: str, value: Value, axes: Shape) -> Value:
+def reduced(site: OnnxSite, op: str, value: Value, axes: Shape) -> Value:
     """gap, gmp or gsum of the axes, which stay as 1. Those that are kept lie in front, in the order they have."""
     gone = set(axes)
     for axis in gone:
@@ -44,7 +42,7 @@ def reduced(site: Site, op: str, value: Value, axes: Shape) -> Value:
     return Value(site.add(op, node), tuple(1 if i in gone else s for i, s in enumerate(value.shape)), value.axes)
 
 
-def by_slices(site: Site, op: str, value: Value, gone: set[int]) -> Value | None:
+def by_slices(site: OnnxSite, op: str, value: Value, gone: set[int]) -> Value | None:
     """The same of few axes that are stored first, as a merge of slices of the channels: a sum of branches, say."""
     stored = [i for i in value.order if value.shape[i] != 1 and not (site.b.batch > 1 and value.axes[i] == 0)]
     wide = {i for i in gone if value.shape[i] != 1}
@@ -58,20 +56,20 @@ def by_slices(site: Site, op: str, value: Value, gone: set[int]) -> Value | None
     return site.pointwise("affine", result, scale=1.0 / count) if scale else result
 
 
-def total(site: Site, value: Value, axes: Shape) -> Value:
+def total(site: OnnxSite, value: Value, axes: Shape) -> Value:
     return reduced(site, "gsum", value, axes)
 
 
-def smallest(site: Site, value: Value, axes: Shape) -> Value:
+def smallest(site: OnnxSite, value: Value, axes: Shape) -> Value:
     turned = reduced(site, "gmp", site.pointwise("affine", value, scale=-1.0), axes)
     return site.pointwise("affine", turned, scale=-1.0)
 
 
-def square(site: Site, value: Value) -> Value:
+def square(site: OnnxSite, value: Value) -> Value:
     return Value(site.add("mul", value.node, value.node), value.shape, value.axes)
 
 
-def log_sum_exp(site: Site, value: Value, axes: Shape) -> Value:
+def log_sum_exp(site: OnnxSite, value: Value, axes: Shape) -> Value:
     """Shifted by the largest finite value, so that nothing overflows, and infinities stay what they are."""
     largest = site.pointwise("clip", reduced(site, "gmp", value, axes), low=-LARGEST, high=LARGEST)
     shifted = combined(site, "add", value, site.pointwise("affine", largest, scale=-1.0))
@@ -79,7 +77,7 @@ def log_sum_exp(site: Site, value: Value, axes: Shape) -> Value:
     return combined(site, "add", logarithm, largest)
 
 
-def product(site: Site, value: Value, axes: Shape) -> Value:
+def product(site: OnnxSite, value: Value, axes: Shape) -> Value:
     """Halves of an axis times each other, until one is left."""
     for axis in axes:
         while (count := value.shape[axis]) > 1:
@@ -95,7 +93,7 @@ FRACTIONAL = frozenset({"ReduceL2", "ReduceLogSum", "ReduceLogSumExp"})
 """Reductions that make other numbers of whole ones; so does the mean."""
 
 
-def of_integers(site: Site, name: str, value: Value, axes: Shape) -> Value:
+def of_integers(site: OnnxSite, name: str, value: Value, axes: Shape) -> Value:
     """Whole, as ONNX has it: means, roots and logarithms are cut off at the point."""
     if name != "ReduceMean":
         result = REDUCTIONS[name](site, value, axes)
@@ -105,7 +103,7 @@ def of_integers(site: Site, name: str, value: Value, axes: Shape) -> Value:
     return site.pointwise("round_to_zero", divided)
 
 
-Reduction = Callable[[Site, Value, Shape], Value]
+Reduction = Callable[[OnnxSite, Value, Shape], Value]
 REDUCTIONS: Mapping[str, Reduction] = {
     "ReduceMean": lambda s, v, a: reduced(s, "gap", v, a),
     "ReduceMax": lambda s, v, a: reduced(s, "gmp", v, a),
@@ -120,10 +118,10 @@ REDUCTIONS: Mapping[str, Reduction] = {
 }
 
 
-def reduction(name: str) -> Callable[[Site], Tensor]:
+def reduction(name: str) -> Callable[[OnnxSite], Tensor]:
     """A reduction with ONNX's ways to name axes."""
 
-    def rule(site: Site) -> Tensor:
+    def rule(site: OnnxSite) -> Tensor:
         value = site.value(0)
         given, rank = site.ints_or(1, "axes"), len(value.shape)
         if not given and site.flag("noop_with_empty_axes"):
@@ -140,7 +138,7 @@ def reduction(name: str) -> Callable[[Site], Tensor]:
     return rule
 
 
-def elementwise(site: Site, name: str, value: Value) -> Value:
+def elementwise(site: OnnxSite, name: str, value: Value) -> Value:
     """A reduction along no axis."""
     steps: Mapping[str, Callable[[], Value]] = {
         "ReduceSumSquare": lambda: square(site, value),
@@ -151,14 +149,14 @@ def elementwise(site: Site, name: str, value: Value) -> Value:
     return steps.get(name, lambda: value)()
 
 
-def channelled(site: Site, op: str, value: Value, axis: int, **attrs: Any) -> tuple[Value, str]:
+def channelled(site: OnnxSite, op: str, value: Value, axis: int, **attrs: Any) -> tuple[Value, str]:
     """An op along the channels, which the axis is made; the value as it was arranged, and the node of the result."""
     site.b.refuse_batch(value, axis)
     arranged, node = site.b.front(value, axis, site.hint)
     return arranged, site.add(op, node, **attrs)
 
 
-def as_rows(site: Site, value: Value) -> tuple[Value, int]:
+def as_rows(site: OnnxSite, value: Value) -> tuple[Value, int]:
     """What softmax works on: an axis, or before opset 13 all axes from one on as one."""
     rank = len(value.shape)
     if site.opset >= 13:
@@ -170,7 +168,7 @@ def as_rows(site: Site, value: Value) -> tuple[Value, int]:
     return plain_value(site.b.plain(value, f"{site.hint}.t"), rows), axis
 
 
-def softmax(site: Site) -> Tensor:
+def softmax(site: OnnxSite) -> Tensor:
     value = site.value(0)
     seen, axis = as_rows(site, value)
     arranged, node = channelled(site, "softmax", seen, axis)
@@ -178,7 +176,7 @@ def softmax(site: Site) -> Tensor:
     return result if seen.shape == value.shape else plain_value(site.b.plain(result), value.shape)
 
 
-def log_softmax(site: Site) -> Tensor:
+def log_softmax(site: OnnxSite) -> Tensor:
     """x - ln(sum(exp(x))): the logarithm of a softmax would lose small shares."""
     value = site.value(0)
     seen, axis = as_rows(site, value)
@@ -187,10 +185,10 @@ def log_softmax(site: Site) -> Tensor:
     return result if seen.shape == value.shape else plain_value(site.b.plain(result), value.shape)
 
 
-def arg(largest: bool) -> Callable[[Site], Tensor]:
+def arg(largest: bool) -> Callable[[OnnxSite], Tensor]:
     """The place of the largest or smallest value, as a float32: exact up to 2^24."""
 
-    def rule(site: Site) -> Tensor:
+    def rule(site: OnnxSite) -> Tensor:
         value = site.value(0)
         axis = axis_of(site.integer("axis", 0), len(value.shape))
         last = site.flag("select_last_index")
@@ -205,7 +203,7 @@ def arg(largest: bool) -> Callable[[Site], Tensor]:
     return rule
 
 
-def topk(site: Site) -> list[Tensor]:
+def topk(site: OnnxSite) -> list[Tensor]:
     """Values and their places; in order, sorted or not."""
     value = site.value(0)
     axis = axis_of(site.integer("axis", -1), len(value.shape))
@@ -222,7 +220,7 @@ def topk(site: Site) -> list[Tensor]:
     return results
 
 
-RULES: Mapping[str, Callable[[Site], Tensor | list[Tensor]]] = {
+RULES: Mapping[str, Callable[[OnnxSite], Tensor | list[Tensor]]] = {
     **{name: reduction(name) for name in REDUCTIONS},
     "Softmax": softmax,
     "LogSoftmax": log_softmax,

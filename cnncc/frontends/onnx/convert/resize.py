@@ -12,7 +12,7 @@ import numpy as np
 from cnncc.frontends.onnx.convert.pointwise import with_known
 from cnncc.frontends.onnx.convert.slices import taken
 from cnncc.frontends.onnx.convert.windows import padded
-from cnncc.frontends.onnx.site import Site, Tensor
+from cnncc.frontends.onnx.site import OnnxSite, Tensor
 from cnncc.frontends.onnx.values import Unsupported, Value, axes_of
 from cnncc.ops.resize import NEAREST, PLACES, places, taps
 
@@ -21,7 +21,7 @@ LEAST_SCALE = 1e-9
 """Above 0: what a size is multiplied with."""
 
 
-def upsample(site: Site) -> Tensor:
+def upsample(site: OnnxSite) -> Tensor:
     """Upsample of opsets 7 and 9, and Resize of opset 10: result i lies at i / scale."""
     value = site.value(0)
     rank = len(value.shape)
@@ -30,7 +30,7 @@ def upsample(site: Site) -> Tensor:
     return resized(site, value, dict(enumerate(scales)), {}, mode, {"place": "asymmetric", "rounding": "floor"})
 
 
-def factors(site: Site, i: int, count: int) -> list[float]:
+def factors(site: OnnxSite, i: int, count: int) -> list[float]:
     """Scales that are an input."""
     found = [float(s) for s in site.vector(i, "the scales", count)]
     if not all(LEAST_SCALE <= s < math.inf for s in found):
@@ -38,7 +38,7 @@ def factors(site: Site, i: int, count: int) -> list[float]:
     return found
 
 
-def resize(site: Site) -> Tensor:
+def resize(site: OnnxSite) -> Tensor:
     """Resize from opset 11 on."""
     if site.opset < 11:
         return upsample(site)
@@ -68,7 +68,7 @@ def resize(site: Site) -> Tensor:
 
 
 def resized(
-    site: Site, value: Value, scales: Mapping[int, float], sizes: Mapping[int, int], mode: str, how: dict[str, Any]
+    site: OnnxSite, value: Value, scales: Mapping[int, float], sizes: Mapping[int, int], mode: str, how: dict[str, Any]
 ) -> Value:
     """By factors, or to sizes."""
     shape = tuple(sizes.get(i, scaled(s, scales.get(i, 1.0))) for i, s in enumerate(value.shape))
@@ -87,7 +87,7 @@ class Plan:
     region: Pair = (0.0, 1.0)
 
 
-def planned(site: Site, value: Value, plans: Mapping[int, Plan], mode: str, how: dict[str, Any]) -> Value:
+def planned(site: OnnxSite, value: Value, plans: Mapping[int, Plan], mode: str, how: dict[str, Any]) -> Value:
     """The last two axes at once if only these change, else each axis by itself: all modes are separable."""
     last = value.order[-2:]
     if not plans:
@@ -103,7 +103,7 @@ def planned(site: Site, value: Value, plans: Mapping[int, Plan], mode: str, how:
     return value
 
 
-def one_resized(site: Site, value: Value, axis: int, plan: Plan, mode: str, how: dict[str, Any]) -> Value:
+def one_resized(site: OnnxSite, value: Value, axis: int, plan: Plan, mode: str, how: dict[str, Any]) -> Value:
     """Along one axis, which is seen as the rows of an image."""
     site.b.refuse_batch(value, axis)
     if how["place"] == "tf_half_pixel_for_nn" and "ceil" in how.get("rounding", ""):
@@ -115,7 +115,7 @@ def one_resized(site: Site, value: Value, axis: int, plan: Plan, mode: str, how:
     return Value(made, tuple(plan.size if i == axis else s for i, s in enumerate(value.shape)), value.axes)
 
 
-def cropped(site: Site, value: Value, axes: list[int], mode: str, how: dict[str, Any]) -> Value:
+def cropped(site: OnnxSite, value: Value, axes: list[int], mode: str, how: dict[str, Any]) -> Value:
     """Regions of the axes, some of which may lie outside: there the result is one known number."""
     bounds = site.vector(1, "the region", 2 * len(axes)).astype(float)
     if not np.isfinite(bounds).all():
@@ -158,13 +158,13 @@ def scaled(size: int, scale: float) -> int:
     return math.floor(found)
 
 
-def image_dims(site: Site, value: Value) -> tuple[int, int, int]:
+def image_dims(site: OnnxSite, value: Value) -> tuple[int, int, int]:
     """What the value is as an image: its last two axes as height and width."""
     h, w = value.stored[-2:]
     return (math.prod(value.shape) // (h * w * site.b.batch), h, w)
 
 
-def emitted(site: Site, node: str, plans: tuple[Plan, Plan], mode: str, how: dict[str, Any]) -> str:
+def emitted(site: OnnxSite, node: str, plans: tuple[Plan, Plan], mode: str, how: dict[str, Any]) -> str:
     """An upsample where that is the same, else a resize; a scale that is the ratio of sizes is left out."""
     h, w = site.b.shape(node)[2:]
     down, across = plans
@@ -198,7 +198,7 @@ def repeats(old: tuple[int, int], new: tuple[int, int], scale: Pair, how: dict[s
     )
 
 
-def center_crop_pad(site: Site) -> Tensor:
+def center_crop_pad(site: OnnxSite) -> Tensor:
     """The middle of axes that are too long; zeros around those that are too short."""
     value = site.value(0)
     axes = axes_of(site.integers("axes", range(len(value.shape))), len(value.shape))
@@ -212,7 +212,7 @@ def center_crop_pad(site: Site) -> Tensor:
     return value
 
 
-RULES: Mapping[str, Callable[[Site], Tensor]] = {
+RULES: Mapping[str, Callable[[OnnxSite], Tensor]] = {
     "Resize": resize,
     "Upsample": upsample,
     "CenterCropPad": center_crop_pad,

@@ -11,7 +11,7 @@ from cnncc.frontends.onnx.convert.pointwise import combined
 from cnncc.frontends.onnx.convert.shapes import viewed
 from cnncc.frontends.onnx.convert.slices import gather as gather_known
 from cnncc.frontends.onnx.convert.slices import taken
-from cnncc.frontends.onnx.site import Site, Tensor
+from cnncc.frontends.onnx.site import OnnxSite, Tensor
 from cnncc.frontends.onnx.values import Unsupported, Value, axis_of, refuse_many
 
 REDUCTIONS = {"none": "replace", "add": "add", "mul": "mul", "max": "max", "min": "min"}
@@ -19,7 +19,7 @@ EXACT = 1 << 24
 """Whole numbers up to this are exact in float32."""
 
 
-def gather(site: Site) -> Tensor:
+def gather(site: OnnxSite) -> Tensor:
     """Parts of an axis, at known or computed indices."""
     if isinstance(site.inputs[1], np.ndarray):
         return gather_known(site)
@@ -37,18 +37,18 @@ def gather(site: Site) -> Tensor:
     return Value(site.add("gather", rows, at, wrap=wraps(site, indices)), shape, axes)
 
 
-def wraps(site: Site, indices: Value) -> bool:
+def wraps(site: OnnxSite, indices: Value) -> bool:
     """Whether negative indices count from the end: not where -1 stands for a row that is none."""
     return indices.node not in site.b.ragged
 
 
-def alone(site: Site, what: str) -> None:
+def alone(site: OnnxSite, what: str) -> None:
     """Unsupported where images are computed one by one: places are those of the whole batch."""
     if site.b.batch > 1:
         raise Unsupported(f"{what} at computed places of a batch")
 
 
-def lines(site: Site, value: Value, axis: int) -> tuple[Value, str]:
+def lines(site: OnnxSite, value: Value, axis: int) -> tuple[Value, str]:
     """The value with one axis innermost, and a node that has it as its rows: others x axis x 1."""
     site.b.refuse_batch(value, axis)
     order = [*(i for i in range(len(value.shape)) if i != axis), axis]
@@ -57,14 +57,14 @@ def lines(site: Site, value: Value, axis: int) -> tuple[Value, str]:
     return arranged, site.b.seen(arranged.node, (others, value.shape[axis], 1))
 
 
-def within(site: Site, value: Value, shape: Sequence[int]) -> Value:
+def within(site: OnnxSite, value: Value, shape: Sequence[int]) -> Value:
     """The part of a value from its corner that has a shape."""
     for axis, size in enumerate(shape):
         value = taken(site, value, axis, range(size))
     return value
 
 
-def gather_elements(site: Site) -> Tensor:
+def gather_elements(site: OnnxSite) -> Tensor:
     """Each element from elsewhere along its axis."""
     value, indices = site.value(0), site.value(1)
     axis = checked_axis(site, value, indices)
@@ -74,7 +74,7 @@ def gather_elements(site: Site) -> Tensor:
     return Value(site.add("gather", rows, at, wrap=True), indices.shape, arranged.axes)
 
 
-def checked_axis(site: Site, value: Value, indices: Value) -> int:
+def checked_axis(site: OnnxSite, value: Value, indices: Value) -> int:
     """The axis of an op on elements, whose indices are no larger than the tensor along the others."""
     rank = len(value.shape)
     axis = axis_of(site.integer("axis", 0), rank)
@@ -84,7 +84,7 @@ def checked_axis(site: Site, value: Value, indices: Value) -> int:
     return axis
 
 
-def gather_nd(site: Site) -> Tensor:
+def gather_nd(site: OnnxSite) -> Tensor:
     """Rows named by one number for each of some axes."""
     value, indices = site.value(0), site.value(1)
     shared = site.integer("batch_dims", 0, low=0, high=max(0, min(len(value.shape), len(indices.shape)) - 1))
@@ -101,7 +101,7 @@ def gather_nd(site: Site) -> Tensor:
     return site.plain(made, (*indices.shape[:-1], *rest))
 
 
-def scatter_nd(site: Site) -> Tensor:
+def scatter_nd(site: OnnxSite) -> Tensor:
     """Rows that are written, named by one number for each of the first axes."""
     value, indices, updates = (site.value(i) for i in range(3))
     alone(site, "a ScatterND")
@@ -118,7 +118,7 @@ def scatter_nd(site: Site) -> Tensor:
     return site.plain(site.add("scatter", rows, at, new, sizes=sizes, wrap=True, reduction=how), value.shape)
 
 
-def scatter_elements(site: Site) -> Tensor:
+def scatter_elements(site: OnnxSite) -> Tensor:
     """Each element to elsewhere along its axis."""
     value, indices, updates = (site.value(i) for i in range(3))
     axis = checked_axis(site, value, indices)
@@ -132,7 +132,7 @@ def scatter_elements(site: Site) -> Tensor:
     return Value(site.add("scatter", rows, at, new, wrap=True, reduction=how), value.shape, arranged.axes)
 
 
-def scattered_part(site: Site, values: tuple[Value, Value, Value], axis: int, how: str) -> Value:
+def scattered_part(site: OnnxSite, values: tuple[Value, Value, Value], axis: int, how: str) -> Value:
     """Fewer elements than the tensor has along other axes: these axes' places are added, which are known."""
     value, indices, updates = values
     alone(site, "a ScatterElements")
@@ -147,7 +147,7 @@ def scattered_part(site: Site, values: tuple[Value, Value, Value], axis: int, ho
     return site.plain(site.add("scatter", rows, at, new, sizes=value.shape, wrap=True, reduction=how), value.shape)
 
 
-def reverse_sequence(site: Site) -> Tensor:
+def reverse_sequence(site: OnnxSite) -> Tensor:
     """The first steps of each sequence in reverse order; their numbers are known."""
     value, lengths = site.value(0), site.ints(1, "the lengths", low=0)
     rank = len(value.shape)
@@ -166,7 +166,7 @@ def reverse_sequence(site: Site) -> Tensor:
     return Value(site.add("gather", rows, at), value.shape, arranged.axes)
 
 
-def compress(site: Site) -> Tensor:
+def compress(site: OnnxSite) -> Tensor:
     """Parts of an axis, or of all elements, that a known mask chooses."""
     value, mask = site.value(0), site.const(1, "the condition").reshape(-1)
     if not site.gives("axis"):
@@ -181,7 +181,7 @@ def compress(site: Site) -> Tensor:
     return taken(site, value, axis, chosen)
 
 
-def one_hot(site: Site) -> Tensor:
+def one_hot(site: OnnxSite) -> Tensor:
     """relu(1 - |x - i|) for i = 0, 1, .., and for the same counted from the end."""
     value, depth = site.value(0), site.vector(1, "the depth", 1)
     off, on = site.vector(2, "the values", 2)
@@ -198,13 +198,13 @@ def one_hot(site: Site) -> Tensor:
     return site.pointwise("affine", hot, scale=float(on) - float(off), shift=float(off))
 
 
-def near(site: Site, value: Value, places: np.ndarray) -> Value:
+def near(site: OnnxSite, value: Value, places: np.ndarray) -> Value:
     """1 where a whole number is at a place, 0 elsewhere."""
     distance = site.pointwise("abs", combined(site, "add", value, -places))
     return site.pointwise("relu", site.pointwise("affine", distance, scale=-1.0, shift=1.0))
 
 
-def eye_like(site: Site) -> Tensor:
+def eye_like(site: OnnxSite) -> Tensor:
     """Known: it depends on the shape alone."""
     from onnx import helper
 
@@ -216,7 +216,7 @@ def eye_like(site: Site) -> Tensor:
     return np.asarray(np.eye(rows, columns, site.integer("k", 0)), dtype)
 
 
-def max_unpool(site: Site) -> Tensor:
+def max_unpool(site: OnnxSite) -> Tensor:
     """Values back at the places where a pool found them, counted over the whole result."""
     x, places = site.value(0, (3, 4)), site.value(1, (3, 4))
     alone(site, "a MaxUnpool")
@@ -236,7 +236,7 @@ def max_unpool(site: Site) -> Tensor:
     return site.plain(site.add("unpool", *inputs, size=(high, wide)), (*x.shape[:2], *size))
 
 
-def unpooled(site: Site, sizes: Sequence[int]) -> tuple[int, ...]:
+def unpooled(site: OnnxSite, sizes: Sequence[int]) -> tuple[int, ...]:
     """The size of the result: as it is given, or the least a pool has."""
     rank = len(sizes)
     kernel = site.integers("kernel_shape", count=rank, low=1)
@@ -249,7 +249,7 @@ def unpooled(site: Site, sizes: Sequence[int]) -> tuple[int, ...]:
     return tuple(found)
 
 
-RULES: Mapping[str, Callable[[Site], Tensor]] = {
+RULES: Mapping[str, Callable[[OnnxSite], Tensor]] = {
     "Gather": gather,
     "GatherElements": gather_elements,
     "GatherND": gather_nd,

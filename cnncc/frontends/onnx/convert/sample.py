@@ -11,14 +11,14 @@ from cnncc.frontends.onnx.convert.pointwise import combined, with_known
 from cnncc.frontends.onnx.convert.shapes import joined, viewed
 from cnncc.frontends.onnx.convert.slices import taken
 from cnncc.frontends.onnx.convert.windows import SlidingWindow, window
-from cnncc.frontends.onnx.site import Site, Tensor
+from cnncc.frontends.onnx.site import OnnxSite, Tensor
 from cnncc.frontends.onnx.values import Unsupported, Value, plain_value, refuse_many
 
 MODES = ("linear", "nearest", "cubic", "bilinear", "bicubic")
 OUTSIDE = ("zeros", "border", "reflection")
 
 
-def grid_sample(site: Site) -> Tensor:
+def grid_sample(site: OnnxSite) -> Tensor:
     """Of an image or a volume; the places lie (.., x, y, z)."""
     x, grid = site.value(0, (4, 5)), site.value(1, (4, 5))
     mode = site.choice("mode", MODES, "linear").removeprefix("bi")
@@ -35,7 +35,7 @@ def grid_sample(site: Site) -> Tensor:
     return plain_value(made, (*x.shape[:2], *grid.shape[1:-1]))
 
 
-def stacked(site: Site, x: Value) -> tuple[str, int]:
+def stacked(site: OnnxSite, x: Value) -> tuple[str, int]:
     """An image as it is; the slices of a volume one below the other, and their number."""
     if len(x.shape) == 4:
         return site.b.image(x, f"{site.hint}.in"), 1
@@ -45,7 +45,7 @@ def stacked(site: Site, x: Value) -> tuple[str, int]:
     return site.b.seen(site.b.plain(x, f"{site.hint}.in"), (c, depth * h, w)), depth
 
 
-def affine_grid(site: Site) -> Tensor:
+def affine_grid(site: OnnxSite) -> Tensor:
     """A product of the matrix with all places of the result."""
     size = site.ints(1, "the size", low=1)
     axes = len(size) - 2
@@ -73,7 +73,7 @@ def line(count: int, align_corners: bool) -> np.ndarray:
     return (2 * np.arange(count) + 1) / count - 1
 
 
-def deform_conv(site: Site) -> Tensor:
+def deform_conv(site: OnnxSite) -> Tensor:
     """The taps of all windows sampled where their offsets move them to, then a 1x1 convolution (Dai et al. 2017)."""
     x, weight, offset = site.value(0, (4,)), site.const(1, "the filter"), site.value(2, (4,))
     if weight.ndim != 4:
@@ -119,7 +119,7 @@ def tap_places(made: SlidingWindow, size: tuple[int, int]) -> np.ndarray:
     return both.reshape(1, 1, -1, 2, *size).astype(np.float32)
 
 
-def sampled_taps(site: Site, x: Value, places: Value) -> Value:
+def sampled_taps(site: OnnxSite, x: Value, places: Value) -> Value:
     """Channels (n, c, h, w) at places (n, 1, taps, 2, oh, ow), as (n, c, taps, oh, ow)."""
     n, _, taps, _, oh, ow = places.shape
     grid = site.b.arrange(places, (0, 1, 3, 2, 4, 5), f"{site.hint}.places")
@@ -128,7 +128,7 @@ def sampled_taps(site: Site, x: Value, places: Value) -> Value:
     return site.plain(made, (n, x.shape[1], taps, oh, ow))
 
 
-def roi_align(site: Site) -> Tensor:
+def roi_align(site: OnnxSite) -> Tensor:
     """All regions of all images; the regions are the first axis of the result."""
     x, rois = site.value(0, (4,)), site.value(1, (2,))
     if site.b.batch > 1:
@@ -157,7 +157,7 @@ def roi_align(site: Site) -> Tensor:
     return site.plain(node, (count, c, *size))
 
 
-RULES: Mapping[str, Callable[[Site], Tensor]] = {
+RULES: Mapping[str, Callable[[OnnxSite], Tensor]] = {
     "GridSample": grid_sample,
     "AffineGrid": affine_grid,
     "DeformConv": deform_conv,

@@ -11,11 +11,11 @@ from cnncc.frontends.onnx.convert.reduce import channelled
 from cnncc.frontends.onnx.convert.shapes import joined
 from cnncc.frontends.onnx.convert.slices import taken
 from cnncc.frontends.onnx.convert.windows import one_padded
-from cnncc.frontends.onnx.site import Site, Tensor
+from cnncc.frontends.onnx.site import OnnxSite, Tensor
 from cnncc.frontends.onnx.values import Unsupported, Value, axis_of
 
 
-def running_sum(site: Site) -> Tensor:
+def running_sum(site: OnnxSite) -> Tensor:
     """CumSum along a known axis, in log2(n) steps: each adds what is 1, 2, 4, .. places before (Hillis, Steele)."""
     value = site.value(0)
     axis = axis_of(site.ints(1, "the axis", 1)[0], len(value.shape))
@@ -39,14 +39,14 @@ def parts(count: int, step: int, back: bool) -> tuple[range, range, range]:
     return (range(count - step, count) if back else range(step)), low, high
 
 
-def moved(site: Site, value: Value, axis: int, back: bool) -> Value:
+def moved(site: OnnxSite, value: Value, axis: int, back: bool) -> Value:
     """The values one place further, with a zero in front; or one back, with a zero behind."""
     count = value.shape[axis]
     wide = one_padded(site, value, axis, int(not back), int(back), {"mode": "constant", "value": 0.0})
     return taken(site, wide, axis, range(1, count + 1) if back else range(count))
 
 
-def hardmax(site: Site) -> Tensor:
+def hardmax(site: OnnxSite) -> Tensor:
     """1 at the first of the largest values, else 0."""
     value = site.value(0)
     rank = len(value.shape)
@@ -63,7 +63,7 @@ def along(count: int, axis: int, rank: int) -> np.ndarray:
     return np.arange(count, dtype=np.float32).reshape([count if i == axis else 1 for i in range(rank)])
 
 
-def triangle(site: Site) -> Tensor:
+def triangle(site: OnnxSite) -> Tensor:
     """The upper or lower triangle of the last two axes; zeros in the other."""
     value = site.value(0)
     if len(value.shape) < 2:
@@ -76,7 +76,7 @@ def triangle(site: Site) -> Tensor:
     return merged(site, "where", mask, value, np.zeros((1, 1)))
 
 
-RULES: Mapping[str, Callable[[Site], Tensor]] = {
+RULES: Mapping[str, Callable[[OnnxSite], Tensor]] = {
     "CumSum": running_sum,
     "Hardmax": hardmax,
     "Trilu": triangle,

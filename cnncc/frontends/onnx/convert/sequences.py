@@ -6,20 +6,21 @@ from collections.abc import Callable, Mapping
 
 import numpy as np
 
-from cnncc.frontends.onnx.convert.shapes import Shape, guarded, joined, viewed, without
+from cnncc.frontends.onnx.convert.shapes import guarded, joined, viewed, without
 from cnncc.frontends.onnx.convert.slices import part
-from cnncc.frontends.onnx.site import Site, Tensor, Tensors
+from cnncc.frontends.onnx.site import OnnxSite, Tensor, Tensors
 from cnncc.frontends.onnx.values import Unsupported, Value, axis_of
+from cnncc.ir.rules import Shape
 
 
-def converted(site: Site) -> Tensor | Tensors:
+def converted(site: OnnxSite) -> Tensor | Tensors:
     """The result of a node that takes or gives a list. Unsupported for any other op."""
     if site.node.op_type not in RULES:
         raise Unsupported("a sequence of tensors")
     return RULES[site.node.op_type](site)
 
 
-def tensors(site: Site) -> tuple[Tensor, ...]:
+def tensors(site: OnnxSite) -> tuple[Tensor, ...]:
     """The list that is the first input."""
     given: object = site.inputs[0]
     if not isinstance(given, Tensors):
@@ -27,7 +28,7 @@ def tensors(site: Site) -> tuple[Tensor, ...]:
     return given.items
 
 
-def place(site: Site, i: int, count: int) -> int:
+def place(site: OnnxSite, i: int, count: int) -> int:
     """A known position in a list of so many; negative ones count from the end."""
     (at,) = site.ints(i, "the position", 1)
     if not -count <= at < count:
@@ -35,7 +36,7 @@ def place(site: Site, i: int, count: int) -> int:
     return at % count
 
 
-def split_to_sequence(site: Site) -> Tensors:
+def split_to_sequence(site: OnnxSite) -> Tensors:
     """Parts of some sizes, or of one size; by default of one element each, without the axis unless `keepdims`."""
     tensor = site.tensor_at(0)
     axis = axis_of(site.integer("axis", 0), len(tensor.shape))
@@ -49,7 +50,7 @@ def split_to_sequence(site: Site) -> Tensors:
     return Tensors(tuple(guarded(site, without(p, [axis])) if single and isinstance(p, Value) else p for p in parts))
 
 
-def parts_of(site: Site, size: int) -> Shape:
+def parts_of(site: OnnxSite, size: int) -> Shape:
     """The sizes of the parts of an axis; Unsupported unless they add up to it."""
     if not site.has(1):
         return (1,) * size
@@ -64,30 +65,30 @@ def parts_of(site: Site, size: int) -> Shape:
     return given
 
 
-def at(site: Site) -> Tensor:
+def at(site: OnnxSite) -> Tensor:
     items = tensors(site)
     return items[place(site, 1, len(items))]
 
 
-def construct(site: Site) -> Tensors:
+def construct(site: OnnxSite) -> Tensors:
     return Tensors(tuple(site.tensor_at(i) for i in range(len(site.inputs))))
 
 
-def insert(site: Site) -> Tensors:
+def insert(site: OnnxSite) -> Tensors:
     """At the end, or before a known position."""
     items = list(tensors(site))
     items.insert(place(site, 2, len(items) + 1) if site.has(2) else len(items), site.tensor_at(1))
     return Tensors(tuple(items))
 
 
-def erase(site: Site) -> Tensors:
+def erase(site: OnnxSite) -> Tensors:
     """The last one, or that of a known position."""
     items = list(tensors(site))
     del items[place(site, 1, len(items)) if site.has(1) else -1]
     return Tensors(tuple(items))
 
 
-def concat(site: Site) -> Tensor:
+def concat(site: OnnxSite) -> Tensor:
     """Joined along an axis that they have, or along a new one."""
     given = tensors(site)
     if not given:
@@ -103,7 +104,7 @@ def concat(site: Site) -> Tensor:
     return joined(site, items, axis)
 
 
-RULES: Mapping[str, Callable[[Site], Tensor | Tensors]] = {
+RULES: Mapping[str, Callable[[OnnxSite], Tensor | Tensors]] = {
     "SplitToSequence": split_to_sequence,
     "SequenceAt": at,
     "SequenceConstruct": construct,

@@ -5,14 +5,14 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Iterable, Mapping, Sequence
 
-from cnncc.frontends.onnx.site import Site, Tensor
+from cnncc.frontends.onnx.site import OnnxSite, Tensor
 from cnncc.frontends.onnx.values import Unsupported, Value, axes_of, axis_of, broadcast, plain_value
+from cnncc.ir.rules import Shape
 
-Shape = tuple[int, ...]
 DEPTH_MODES = ("DCR", "CRD")
 
 
-def viewed(site: Site, value: Value, shape: Sequence[int]) -> Value:
+def viewed(site: OnnxSite, value: Value, shape: Sequence[int]) -> Value:
     """The same elements as another ONNX shape."""
     if math.prod(shape) != math.prod(value.shape):
         raise Unsupported(f"{list(value.shape)} does not reshape to {list(shape)}")
@@ -21,7 +21,7 @@ def viewed(site: Site, value: Value, shape: Sequence[int]) -> Value:
     return plain_value(site.b.plain(value, f"{site.hint}.t", site.b.dims(shape)), shape)
 
 
-def reshape(site: Site) -> Tensor:
+def reshape(site: OnnxSite) -> Tensor:
     """0 stands for the axis at its place, -1 for what is left."""
     value = site.value(0)
     wanted = list(site.ints_or(1, "shape", low=-1) or ())
@@ -35,7 +35,7 @@ def reshape(site: Site) -> Tensor:
     return viewed(site, value, wanted)
 
 
-def flatten(site: Site) -> Tensor:
+def flatten(site: OnnxSite) -> Tensor:
     value = site.value(0)
     rank = len(value.shape)
     axis = site.integer("axis", 1, -rank, rank)
@@ -51,7 +51,7 @@ def without(value: Value, dropped: Iterable[int]) -> Value:
     return Value(value.node, tuple(value.shape[i] for i in kept), tuple(places.index(value.axes[i]) for i in kept))
 
 
-def squeeze(site: Site) -> Tensor:
+def squeeze(site: OnnxSite) -> Tensor:
     value = site.value(0)
     given = site.ints_or(1, "axes")
     rank = len(value.shape)
@@ -61,13 +61,13 @@ def squeeze(site: Site) -> Tensor:
     return guarded(site, without(value, axes))
 
 
-def guarded(site: Site, value: Value) -> Value:
+def guarded(site: OnnxSite, value: Value) -> Value:
     """The value, unless an axis was added or lost in front of the batch."""
     site.b.per_image(value.shape)
     return value
 
 
-def unsqueeze(site: Site) -> Tensor:
+def unsqueeze(site: OnnxSite) -> Tensor:
     value, given = site.value(0), site.ints_or(1, "axes") or ()
     rank = len(value.shape) + len(given)
     new = axes_of(given, rank)
@@ -78,7 +78,7 @@ def unsqueeze(site: Site) -> Tensor:
     return guarded(site, Value(value.node, shape, tuple(next(after) if i is None else value.axes[i] for i in source)))
 
 
-def transpose(site: Site) -> Tensor:
+def transpose(site: OnnxSite) -> Tensor:
     """Only noted: what needs the order asks for it."""
     value = site.value(0)
     rank = len(value.shape)
@@ -87,12 +87,12 @@ def transpose(site: Site) -> Tensor:
     return Value(value.node, tuple(value.shape[i] for i in order), tuple(value.axes[i] for i in order))
 
 
-def expand(site: Site) -> Tensor:
+def expand(site: OnnxSite) -> Tensor:
     value, wanted = site.value(0), site.ints(1, "the shape", low=1)
     return site.b.expand(value, broadcast(value.shape, wanted), site.hint)
 
 
-def tile(site: Site) -> Tensor:
+def tile(site: OnnxSite) -> Tensor:
     """Each axis repeated as an axis of its own in front of it."""
     value = site.value(0)
     repeats = site.ints(1, "the repeats", len(value.shape), low=1)
@@ -109,7 +109,7 @@ def tile(site: Site) -> Tensor:
 # Joining and cutting
 
 
-def concat(site: Site) -> Tensor:
+def concat(site: OnnxSite) -> Tensor:
     """Along the channels, which the axis is made where it is another one."""
     shapes = [list(site.tensor_at(i).shape) for i in range(len(site.node.input))]
     axis = axis_of(site.integer("axis", 1), len(shapes[0]))
@@ -120,7 +120,7 @@ def concat(site: Site) -> Tensor:
     return joined(site, [site.value(i) for i in full or range(1)], axis)
 
 
-def joined(site: Site, values: Sequence[Value], axis: int) -> Value:
+def joined(site: OnnxSite, values: Sequence[Value], axis: int) -> Value:
     site.b.refuse_batch(values[0], axis)
     if len(values) == 1:
         return values[0]
@@ -132,7 +132,7 @@ def joined(site: Site, values: Sequence[Value], axis: int) -> Value:
     return Value(site.add("concat", *nodes), tuple(shape), first.axes)
 
 
-def as_channels(site: Site, values: Sequence[Value], axis: int) -> list[str]:
+def as_channels(site: OnnxSite, values: Sequence[Value], axis: int) -> list[str]:
     """The nodes as they are, if all have the same channels for each index of the axis, and images of one size; else
     none."""
     shapes = [site.b.shape(v.node) for v in values]
@@ -141,7 +141,7 @@ def as_channels(site: Site, values: Sequence[Value], axis: int) -> list[str]:
     return [v.node for v in values] if alike else []
 
 
-def as_axis(site: Site, values: Sequence[Value], axis: int) -> list[str]:
+def as_axis(site: OnnxSite, values: Sequence[Value], axis: int) -> list[str]:
     """Nodes that have the axis as their channels."""
     first = values[0]
     nodes = [site.b.split(first.node, first.shape[axis], site.hint)]
@@ -155,7 +155,7 @@ def as_axis(site: Site, values: Sequence[Value], axis: int) -> list[str]:
     return nodes
 
 
-def regrouped(site: Site, value: Value, split: Shape, axes: Shape, dims: tuple[int, int, int]) -> Value:
+def regrouped(site: OnnxSite, value: Value, split: Shape, axes: Shape, dims: tuple[int, int, int]) -> Value:
     """A permute of every image (c, h, w)."""
     images = value.shape[0] // site.b.batch
     if images > 1:
@@ -165,7 +165,7 @@ def regrouped(site: Site, value: Value, split: Shape, axes: Shape, dims: tuple[i
     return plain_value(made, (value.shape[0], *dims))
 
 
-def depth_to_space(site: Site) -> Tensor:
+def depth_to_space(site: OnnxSite) -> Tensor:
     """Channels to pixels; DCR has the pixel outermost, CRD innermost."""
     value, b = site.value(0, [4]), site.integer("blocksize", low=1)
     _, c, h, w = value.shape
@@ -177,7 +177,7 @@ def depth_to_space(site: Site) -> Tensor:
     return regrouped(site, value, split, axes, (few, h * b, w * b))
 
 
-def space_to_depth(site: Site) -> Tensor:
+def space_to_depth(site: OnnxSite) -> Tensor:
     """Pixels to channels; DCR has the pixel outermost, CRD innermost."""
     value, b = site.value(0, [4]), site.integer("blocksize", low=1)
     _, c, h, w = value.shape
@@ -188,7 +188,7 @@ def space_to_depth(site: Site) -> Tensor:
     return regrouped(site, value, (c, h // b, b, w // b, b), axes, (b * b * c, h // b, w // b))
 
 
-RULES: Mapping[str, Callable[[Site], Tensor]] = {
+RULES: Mapping[str, Callable[[OnnxSite], Tensor]] = {
     "Reshape": reshape,
     "Flatten": flatten,
     "Squeeze": squeeze,

@@ -7,12 +7,13 @@ from collections.abc import Callable, Mapping, Sequence
 
 import numpy as np
 
-from cnncc.frontends.onnx.convert.shapes import Shape, guarded, viewed, without
-from cnncc.frontends.onnx.site import Site, Tensor
+from cnncc.frontends.onnx.convert.shapes import guarded, viewed, without
+from cnncc.frontends.onnx.site import OnnxSite, Tensor
 from cnncc.frontends.onnx.values import Unsupported, Value, axes_of, axis_of
+from cnncc.ir.rules import Shape
 
 
-def taken(site: Site, value: Value, axis: int, indices: Sequence[int]) -> Value:
+def taken(site: OnnxSite, value: Value, axis: int, indices: Sequence[int]) -> Value:
     """The values at some indices, at least one, along an axis, in that order."""
     if (along := progression(indices)) is not None:
         return sliced(site, value, {axis: along})
@@ -39,21 +40,21 @@ def progression(indices: Sequence[int]) -> range | None:
     return found if all(a == b for a, b in zip(found, indices, strict=True)) else None
 
 
-def around(site: Site, value: Value, axis: int) -> tuple[int, int, int]:
+def around(site: OnnxSite, value: Value, axis: int) -> tuple[int, int, int]:
     """An image in which an axis lies between all that are stored before it, and all after it."""
     j = value.axes[axis]
     outer = math.prod(value.stored[:j]) // (site.b.batch if site.b.batch > 1 else 1)
     return outer, value.stored[j], math.prod(value.stored[j + 1 :])
 
 
-def channels(site: Site, node: str, size: int) -> tuple[str, int]:
+def channels(site: OnnxSite, node: str, size: int) -> tuple[str, int]:
     """The node, or a reshape of it, so that an index of the axis of that size which is stored first is whole channels;
     and how many."""
     each = site.b.channels_each(node, size)
     return (node, each) if each else (site.b.split(node, size), 1)
 
 
-def sliced(site: Site, value: Value, ranges: Mapping[int, range]) -> Value:
+def sliced(site: OnnxSite, value: Value, ranges: Mapping[int, range]) -> Value:
     """Evenly spaced positions along some axes: a `slice` of the first one, a `crop` of rows and columns, else a
     `strided_slice`."""
     ranges = {axis: along for axis, along in ranges.items() if along != range(value.shape[axis])}
@@ -75,7 +76,7 @@ def remaining(value: Value, ranges: Mapping[int, range]) -> Shape:
     return tuple(len(ranges[i]) if i in ranges else s for i, s in enumerate(value.shape))
 
 
-def cropped(site: Site, value: Value, ranges: Mapping[int, range]) -> Value | None:
+def cropped(site: OnnxSite, value: Value, ranges: Mapping[int, range]) -> Value | None:
     """Of rows and columns of an image."""
     shape = site.b.shape(value.node)
     if value.stored != shape or len(shape) != 4 or any(value.axes[axis] < 2 for axis in ranges):
@@ -86,7 +87,7 @@ def cropped(site: Site, value: Value, ranges: Mapping[int, range]) -> Value | No
     return Value(node, remaining(value, ranges), value.axes)
 
 
-def first_part(site: Site, value: Value, axis: int, along: range) -> Value | None:
+def first_part(site: OnnxSite, value: Value, axis: int, along: range) -> Value | None:
     """Of the axis that is stored first: the channels."""
     outer, size, _ = around(site, value, axis)
     if outer > 1:
@@ -96,7 +97,7 @@ def first_part(site: Site, value: Value, axis: int, along: range) -> Value | Non
     return Value(made, remaining(value, {axis: along}), value.axes)
 
 
-def strided(site: Site, value: Value, ranges: Mapping[int, range]) -> Value:
+def strided(site: OnnxSite, value: Value, ranges: Mapping[int, range]) -> Value:
     """Of any axes: all at once where an image has enough of them, else one after the other."""
     sides = grouped(site, value, ranges)
     if len(sides) > 3:
@@ -118,7 +119,7 @@ def strided(site: Site, value: Value, ranges: Mapping[int, range]) -> Value:
     return Value(made, remaining(value, ranges), value.axes)
 
 
-def grouped(site: Site, value: Value, ranges: Mapping[int, range]) -> list[tuple[int, range]]:
+def grouped(site: OnnxSite, value: Value, ranges: Mapping[int, range]) -> list[tuple[int, range]]:
     """The stored axes of an image with what is taken of each; neighbours that stay whole count as one axis, unless the
     node has them apart."""
     stored = value.order[1:] if site.b.batch > 1 else value.order
@@ -134,7 +135,7 @@ def grouped(site: Site, value: Value, ranges: Mapping[int, range]) -> list[tuple
     return merged
 
 
-def cut(site: Site) -> Tensor:
+def cut(site: OnnxSite) -> Tensor:
     """Slice: any steps, in either direction."""
     value = site.value(0)
     starts = site.ints_or(1, "starts") or ()
@@ -151,7 +152,7 @@ def cut(site: Site) -> Tensor:
     return sliced(site, value, ranges)
 
 
-def gather(site: Site) -> Tensor:
+def gather(site: OnnxSite) -> Tensor:
     """With known indices."""
     value, indices = site.value(0), site.const(1, "the indices")
     axis = axis_of(site.integer("axis", 0), len(value.shape))
@@ -171,7 +172,7 @@ def gather(site: Site) -> Tensor:
     return viewed(site, found, (*value.shape[:axis], *indices.shape, *value.shape[axis + 1 :]))
 
 
-def split(site: Site) -> list[Tensor]:
+def split(site: OnnxSite) -> list[Tensor]:
     """Several results."""
     value = site.value(0)
     axis = axis_of(site.integer("axis", 0), len(value.shape))
@@ -187,10 +188,10 @@ def split(site: Site) -> list[Tensor]:
     return [part(site, value, axis, range(a, a + n)) for a, n in zip(starts, sizes, strict=True)]
 
 
-def part(site: Site, value: Value, axis: int, along: range) -> Tensor:
+def part(site: OnnxSite, value: Value, axis: int, along: range) -> Tensor:
     """One of several results; one without values is known."""
     return sliced(site, value, {axis: along}) if along else np.zeros(remaining(value, {axis: along}), np.float32)
 
 
-RULES: Mapping[str, Callable[[Site], Tensor | list[Tensor]]] = {"Slice": cut, "Split": split}
+RULES: Mapping[str, Callable[[OnnxSite], Tensor | list[Tensor]]] = {"Slice": cut, "Split": split}
 """Of one result, `split` of several."""

@@ -12,7 +12,7 @@ import numpy as np
 from cnncc.frontends.onnx.convert.pointwise import with_known
 from cnncc.frontends.onnx.convert.reduce import reduced
 from cnncc.frontends.onnx.convert.slices import sliced
-from cnncc.frontends.onnx.site import Site, Tensor
+from cnncc.frontends.onnx.site import OnnxSite, Tensor
 from cnncc.frontends.onnx.values import Unsupported, Value, axes_of, plain_value, refuse_many
 from cnncc.ops.window import Axis, axes
 
@@ -49,7 +49,7 @@ class SlidingWindow:
         }
 
 
-def window(site: Site, sizes: Numbers, kernel: Numbers, transposed: bool = False) -> SlidingWindow:
+def window(site: OnnxSite, sizes: Numbers, kernel: Numbers, transposed: bool = False) -> SlidingWindow:
     """The window of a node on an image of `sizes`; auto_pad becomes padding."""
     rank = len(sizes)
     ones = (1,) * rank
@@ -75,7 +75,7 @@ def flat(array: np.ndarray) -> np.ndarray:
     return array[:, :, None] if array.ndim == 3 else array
 
 
-def conv(site: Site) -> Tensor:
+def conv(site: OnnxSite) -> Tensor:
     """Along one or two axes of an image; `convolutions.py` has the others."""
     x, weight = filtered(site, "a convolution")
     groups = site.integer("group", 1, low=1, high=x.shape[1])
@@ -93,14 +93,14 @@ def conv(site: Site) -> Tensor:
     return sized(site, node, x)
 
 
-def filtered(site: Site, what: str) -> tuple[Value, np.ndarray]:
+def filtered(site: OnnxSite, what: str) -> tuple[Value, np.ndarray]:
     """The tensor and the filter of a convolution, whose sizes are those of kernel_shape if that is there."""
     x, weight = site.value(0), site.const(1, "the filter")
     check_filter(site, x.shape, weight.shape, what)
     return x, weight
 
 
-def check_filter(site: Site, shape: Numbers, filters: Numbers, what: str) -> None:
+def check_filter(site: OnnxSite, shape: Numbers, filters: Numbers, what: str) -> None:
     """Unsupported unless filters (out, c, ...) of up to three axes can slide over a tensor of some shape."""
     if len(filters) not in (3, 4, 5):
         raise Unsupported(f"{what} along {len(filters) - 2} axes")
@@ -111,13 +111,13 @@ def check_filter(site: Site, shape: Numbers, filters: Numbers, what: str) -> Non
         raise Unsupported(f"attribute kernel_shape: expected {list(kernel)}, the size of the filter")
 
 
-def sized(site: Site, node: str, like: Value) -> Value:
+def sized(site: OnnxSite, node: str, like: Value) -> Value:
     """A value (n, c, ...) of as many axes as another."""
     n, c, h, w = site.b.shape(node)
     return site.plain(node, (n, c, h, w) if len(like.shape) == 4 else (n, c, w))
 
 
-def conv_transpose(site: Site) -> Tensor:
+def conv_transpose(site: OnnxSite) -> Tensor:
     """The adjoint, along one or two axes of an image; output_shape and auto_pad become padding."""
     x, weight = filtered(site, "a transposed convolution")
     groups = site.integer("group", 1, low=1, high=x.shape[1])
@@ -148,7 +148,7 @@ def shared_out(padding: int, upper: bool) -> tuple[int, int]:
     return (less, rest) if upper else (rest, less)
 
 
-def transposed_window(site: Site, sizes: Numbers, kernel: Numbers) -> tuple[SlidingWindow, Numbers]:
+def transposed_window(site: OnnxSite, sizes: Numbers, kernel: Numbers) -> tuple[SlidingWindow, Numbers]:
     """The window and the output padding."""
     made = window(site, sizes, kernel, transposed=True)
     rank = len(sizes)
@@ -171,10 +171,10 @@ def transposed_window(site: Site, sizes: Numbers, kernel: Numbers) -> tuple[Slid
     return SlidingWindow(made.kernel, made.stride, made.dilation, begin, end), more
 
 
-def pools(op: str) -> Callable[[Site], Tensor]:
+def pools(op: str) -> Callable[[OnnxSite], Tensor]:
     """maxpool or avgpool; along more than two axes two at a time, since both are separable."""
 
-    def rule(site: Site) -> Tensor:
+    def rule(site: OnnxSite) -> Tensor:
         x = site.value(0, range(3, 9))
         kernel = site.integers("kernel_shape", count=len(x.shape) - 2, low=1)
         made = window(site, x.shape[2:], kernel)
@@ -190,7 +190,7 @@ def pools(op: str) -> Callable[[Site], Tensor]:
     return rule
 
 
-def pool(site: Site, op: str, node: str, made: SlidingWindow, first: int, attrs: dict[str, Any]) -> str:
+def pool(site: OnnxSite, op: str, node: str, made: SlidingWindow, first: int, attrs: dict[str, Any]) -> str:
     settings = made.attrs(first)
     if op == "sum":
         return window_sum(site, node, made, first, attrs)
@@ -201,7 +201,7 @@ def pool(site: Site, op: str, node: str, made: SlidingWindow, first: int, attrs:
     return site.add(op, node, **settings, **attrs)
 
 
-def window_sum(site: Site, node: str, made: SlidingWindow, first: int, attrs: dict[str, Any]) -> str:
+def window_sum(site: OnnxSite, node: str, made: SlidingWindow, first: int, attrs: dict[str, Any]) -> str:
     """The sum of each window: a depthwise convolution with ones."""
     settings, channels = made.attrs(first), site.b.shape(node)[1]
     refuse_many(channels * math.prod(settings["kernel"]))
@@ -209,7 +209,7 @@ def window_sum(site: Site, node: str, made: SlidingWindow, first: int, attrs: di
     return site.add("conv", node, weights=[ones], out=channels, groups=channels, bias=False, **settings, **attrs)
 
 
-def pooled(site: Site, op: str, x: Value, made: SlidingWindow, attrs: dict[str, Any]) -> Value:
+def pooled(site: OnnxSite, op: str, x: Value, made: SlidingWindow, attrs: dict[str, Any]) -> Value:
     """Windows along three axes or more: the last two, then each of the others with what follows it as columns."""
     n, c, *sizes = x.shape
     c *= n // site.b.batch
@@ -231,7 +231,7 @@ def parts(made: SlidingWindow) -> tuple[Numbers, ...]:
     return made.kernel, made.stride, made.dilation, made.begin, made.end
 
 
-def dilated_average(site: Site, node: str, attrs: dict[str, Any]) -> str:
+def dilated_average(site: OnnxSite, node: str, attrs: dict[str, Any]) -> str:
     """A mean over pixels that lie apart: a depthwise convolution with ones, over how many pixels it saw."""
     settings = dict(attrs)
     counts_pads = settings.pop("count_include_pad")
@@ -256,10 +256,10 @@ def seen(axis: Axis, places: int, counts_pads: bool) -> np.ndarray:
     return np.subtract(*upto)
 
 
-def whole(op: str) -> Callable[[Site], Tensor]:
+def whole(op: str) -> Callable[[OnnxSite], Tensor]:
     """A pool over all positions."""
 
-    def rule(site: Site) -> Tensor:
+    def rule(site: OnnxSite) -> Tensor:
         x = site.value(0)
         if len(x.shape) < 3:
             raise Unsupported(f"needs an image, got {list(x.shape)}")
@@ -274,7 +274,7 @@ def whole(op: str) -> Callable[[Site], Tensor]:
     return rule
 
 
-def pad(site: Site) -> Tensor:
+def pad(site: OnnxSite) -> Tensor:
     """Padding of height and width; negative amounts cut. Of other axes: with zeros or another number only."""
     x = site.value(0)
     rank = len(x.shape)
@@ -291,7 +291,7 @@ def pad(site: Site) -> Tensor:
     return padded(site, x, begin, end, mode, fill)
 
 
-def padded(site: Site, x: Value, begin: dict[int, int], end: dict[int, int], mode: str, fill: float) -> Value:
+def padded(site: OnnxSite, x: Value, begin: dict[int, int], end: dict[int, int], mode: str, fill: float) -> Value:
     """A border around the axes that have one, the two last ones together where only those have."""
     wide = [axis for axis in begin if begin[axis] or end[axis]]
     if not wide:
@@ -308,7 +308,7 @@ def padded(site: Site, x: Value, begin: dict[int, int], end: dict[int, int], mod
     return x
 
 
-def one_padded(site: Site, x: Value, axis: int, begin: int, end: int, settings: dict[str, Any]) -> Value:
+def one_padded(site: OnnxSite, x: Value, axis: int, begin: int, end: int, settings: dict[str, Any]) -> Value:
     """A border along one axis, which is seen as the rows of an image."""
     site.b.refuse_batch(x, axis)
     j = x.axes[axis]
@@ -319,7 +319,7 @@ def one_padded(site: Site, x: Value, axis: int, begin: int, end: int, settings: 
     return Value(node, shape, x.axes)
 
 
-RULES: Mapping[str, Callable[[Site], Tensor]] = {
+RULES: Mapping[str, Callable[[OnnxSite], Tensor]] = {
     "AveragePool": pools("avgpool"),
     "GlobalAveragePool": whole("gap"),
     "GlobalMaxPool": whole("gmp"),

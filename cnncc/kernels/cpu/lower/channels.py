@@ -132,19 +132,19 @@ def lower_global_pool(c: GlobalPoolConfig, symbol: str) -> PrimFunc:
 def _pool_plane(k: KernelBuilder, c: GlobalPoolConfig, source: Buffer, start: Expr, offset: int) -> Expr:
     """The sum or maximum over all pixels of a vector of channels."""
     combine: Callable[[Expr, Expr], Expr] = nan_max if c.mode == "max" else operator.add
-    slots = [a * c.lanes for a in range(ACCUMULATORS)]
+    places = [a * c.lanes for a in range(ACCUMULATORS)]
     acc = k.registers(ACCUMULATORS * c.lanes)
-    for slot in slots:
-        acc.store(slot, splat(LOWEST if c.mode == "max" else 0.0, c.lanes), c.lanes)
+    for place in places:
+        acc.store(place, splat(LOWEST if c.mode == "max" else 0.0, c.lanes), c.lanes)
     whole = c.pixels // ACCUMULATORS
     with k.loop(whole) as i:
-        for a, slot in enumerate(slots):
+        for a, place in enumerate(places):
             value = source.load(start + (i * ACCUMULATORS + a) * c.block + offset, c.lanes)
-            acc.store(slot, combine(acc.load(slot, c.lanes), value), c.lanes)
+            acc.store(place, combine(acc.load(place, c.lanes), value), c.lanes)
     for a in range(c.pixels - whole * ACCUMULATORS):
         value = source.load(start + (whole * ACCUMULATORS + a) * c.block + offset, c.lanes)
-        acc.store(slots[a], combine(acc.load(slots[a], c.lanes), value), c.lanes)
-    parts = [acc.load(slot, c.lanes) for slot in slots]
+        acc.store(places[a], combine(acc.load(places[a], c.lanes), value), c.lanes)
+    parts = [acc.load(place, c.lanes) for place in places]
     return k.let(combine(combine(parts[0], parts[1]), combine(parts[2], parts[3])))
 
 

@@ -27,7 +27,7 @@ UNROLLED_CHANNELS = 4
 
 
 def lower(config: ConvConfig, symbol: str) -> PrimFunc:
-    """The kernel for one configuration; a unit is one section of output blocks on one piece of rows."""
+    """The kernel for one configuration; a unit is one section of output blocks of some rows."""
     return _Conv(config).build(symbol)
 
 
@@ -94,28 +94,29 @@ def _numbered(runs: tuple[tuple[int, int, int], ...]) -> list[tuple[int, tuple[i
 class _Conv:
     def __init__(self, config: ConvConfig) -> None:
         self.c = c = config
+        self.g = g = config.geometry
         self.k = k = KernelBuilder()
-        plane = c.out_size[0] * c.out_size[1]
-        self.image = k.operand("image", c.in_blocks * c.in_block * c.in_size[0] * c.in_size[1])
+        plane = g.out_size[0] * g.out_size[1]
+        self.image = k.operand("image", c.in_blocks * g.in_block * g.in_size[0] * g.in_size[1])
         self.weight = k.operand("weight", max(1, c.reduction) * c.out_blocks * c.block)
-        self.bias = k.operand("bias", c.out_blocks * c.block) if c.bias else None
-        adds = added_inputs(c.epilogue)
+        self.bias = k.operand("bias", c.out_blocks * c.block) if g.bias else None
+        adds = added_inputs(g.epilogue)
         self.extras = [k.operand(f"extra{i}", c.out_blocks * plane * c.block) for i in range(adds)]
         self.result = k.operand("result", c.out_blocks * plane * c.block)
         self.window = k.scratch(c.scratch_floats) if c.gathers else None
 
     def build(self, symbol: str) -> PrimFunc:
-        k, c = self.k, self.c
+        k, c, g = self.k, self.c, self.g
         with k.units() as u:
             section = k.let(u // c.row_units)
             row = k.let((u % c.row_units) * c.rows)
             unit = _Unit(section, k.let(section // c.sections * c.group_in_blocks), row)
             self.gather(unit)
-            last = c.grid[0] % c.rows
+            last = g.grid[0] % c.rows
             if last == 0:
                 self.rows(unit, c.rows)
             else:
-                with k.when(row + c.rows <= c.grid[0]):
+                with k.when(row + c.rows <= g.grid[0]):
                     self.rows(unit, c.rows)
                 with k.otherwise():
                     self.rows(unit, last)
@@ -123,21 +124,21 @@ class _Conv:
 
     def gather(self, unit: _Unit) -> None:
         """Copies the input rows of the unit into the window, zeros where taps fall outside the image."""
-        k, c = self.k, self.c
+        k, c, g = self.k, self.c, self.g
         if self.window is None:
             return
-        top = k.let(unit.row * c.stride[0] + c.origin[0])
-        window = ImageWindow(c.group_in_blocks, c.in_block, c.in_size, c.window, c.origin[1], outside=0.0)
+        top = k.let(unit.row * g.stride[0] + g.origin[0])
+        window = ImageWindow(c.group_in_blocks, g.in_block, g.in_size, c.window, g.origin[1], outside=0.0)
         gather_rows(k, self.image, self.window, window, Corner(unit.first_in, top))
 
     def rows(self, unit: _Unit, count: int) -> None:
         """All output blocks of the section on `count` rows: blocks outermost, so that their weights stay in cache."""
-        k, c = self.k, self.c
+        k, c, g = self.k, self.c, self.g
         per_section = c.group_out_blocks // c.sections
-        for start, size, runs in c.section_runs:
-            with k.loop(runs) as g:
-                block = k.let(unit.section * per_section + start + g * size)
-                row_tiles, column_tiles = even_tiles(count, c.tile.rows), even_tiles(c.grid[1], c.tile.columns)
+        for start, size, panels in c.section_runs:
+            with k.loop(panels) as panel:
+                block = k.let(unit.section * per_section + start + panel * size)
+                row_tiles, column_tiles = even_tiles(count, c.tile.rows), even_tiles(g.grid[1], c.tile.columns)
                 across = sum(n for *_, n in column_tiles)
                 down = sum(n for *_, n in row_tiles)
                 for above, (top, rows, row_runs) in _numbered(row_tiles):
@@ -160,36 +161,36 @@ class _Conv:
 
     def source(self, t: _Tile) -> _Source:
         """Where the tile's first tap is."""
-        k, c = self.k, self.c
+        k, c, g = self.k, self.c, self.g
         if self.window is not None:
             height, width = c.window
-            at = k.let((t.y * c.stride[0] * width + t.x * c.stride[1]) * c.in_block)
-            return _Source(self.window, at, width * c.in_block, height * width * c.in_block)
-        height, width = c.in_size
-        top = (t.unit.row + t.y) * c.stride[0] + c.origin[0]
-        left = t.x * c.stride[1] + c.origin[1]
-        at = k.let(((t.unit.first_in * height + top) * width + left) * c.in_block)
-        return _Source(self.image, at, width * c.in_block, height * width * c.in_block)
+            at = k.let((t.y * g.stride[0] * width + t.x * g.stride[1]) * g.in_block)
+            return _Source(self.window, at, width * g.in_block, height * width * g.in_block)
+        height, width = g.in_size
+        top = (t.unit.row + t.y) * g.stride[0] + g.origin[0]
+        left = t.x * g.stride[1] + g.origin[1]
+        at = k.let(((t.unit.first_in * height + top) * width + left) * g.in_block)
+        return _Source(self.image, at, width * g.in_block, height * width * g.in_block)
 
     def reduce(self, t: _Tile, sums: Sums, source: _Source, weight: Expr) -> None:
         """sums += sum over channels and taps of pixel times weight; the weights are one stream from index `weight`."""
-        k, c = self.k, self.c
-        kh, kw = c.kernel
+        k, c, g = self.k, self.c, self.g
+        kh, kw = g.kernel
         step = t.size * c.block
-        taps = next(n for n in (4, 3, 2, 1) if kw % n == 0) if c.in_block == 1 else 1
-        channels = min(UNROLLED_CHANNELS, c.in_block)
+        taps = next(n for n in (4, 3, 2, 1) if kw % n == 0) if g.in_block == 1 else 1
+        channels = min(UNROLLED_CHANNELS, g.in_block)
         with k.loop(c.group_in_blocks) as b:
             plane = k.let(source.start + b * source.block_step)
-            plane_w = k.let(weight + b * (c.taps * c.in_block * step))
+            plane_w = k.let(weight + b * (c.taps * g.in_block * step))
             with k.loop(kh) as i:
-                row = k.let(plane + i * (c.dilation[0] * source.row_step))
+                row = k.let(plane + i * (g.dilation[0] * source.row_step))
                 coming = self.coming(t, source, plane, row, i)
-                row_w = k.let(plane_w + i * (kw * c.in_block * step))
+                row_w = k.let(plane_w + i * (kw * g.in_block * step))
                 with k.loop(kw // taps) as j:
                     for q in range(taps):
-                        tap = k.let(row + (j * taps + q) * (c.dilation[1] * c.in_block))
-                        tap_w = k.let(row_w + (j * taps + q) * (c.in_block * step))
-                        steps = c.in_block // channels
+                        tap = k.let(row + (j * taps + q) * (g.dilation[1] * g.in_block))
+                        tap_w = k.let(row_w + (j * taps + q) * (g.in_block * step))
+                        steps = g.in_block // channels
                         with k.loop(steps) as n:
                             self.fetch(coming, (j * taps + q) * steps + n, kw * steps)
                             at, at_w = k.let(tap + n * channels), k.let(tap_w + n * (channels * step))
@@ -201,17 +202,17 @@ class _Conv:
     def coming(self, t: _Tile, source: _Source, plane: Expr, row: Expr, i: Expr) -> _Coming | None:
         """The pixels that the tile reads after row `i` of taps: for the next row, or the first on the next channels.
         None where channels are not in blocks of a cache line: then pixels are neighbours, and few."""
-        k, c = self.k, self.c
-        if c.in_block < LINE:
+        k, g = self.k, self.g
+        if g.in_block < LINE:
             return None
         start = plane + source.block_step
-        if c.kernel[0] > 1:
-            start = tirx.Select(i + 1 < c.kernel[0], row + c.dilation[0] * source.row_step, start)
-        reach = (c.kernel[1] - 1) * c.dilation[1]
-        apart = 1 if reach else c.stride[1]
-        count = ((t.columns - 1) * c.stride[1] + reach) // apart + 1
-        rows = [r * c.stride[0] * source.row_step for r in range(t.rows)]
-        return _Coming(source.buffer, k.let(start), rows, count, apart * c.in_block)
+        if g.kernel[0] > 1:
+            start = tirx.Select(i + 1 < g.kernel[0], row + g.dilation[0] * source.row_step, start)
+        reach = (g.kernel[1] - 1) * g.dilation[1]
+        apart = 1 if reach else g.stride[1]
+        count = ((t.columns - 1) * g.stride[1] + reach) // apart + 1
+        rows = [r * g.stride[0] * source.row_step for r in range(t.rows)]
+        return _Coming(source.buffer, k.let(start), rows, count, apart * g.in_block)
 
     def fetch(self, coming: _Coming | None, step: Expr, steps: int) -> None:
         """Step `step` of `steps` asks for its share of the coming pixels: misses of all at once would hold up the
@@ -225,7 +226,7 @@ class _Conv:
                 coming.buffer.prefetch(at + (row + i * coming.apart), near=True)
 
     def prefetch(self, t: _Tile, weight: Expr, floats: int) -> None:
-        """Asks for this tile's share of the weights the next group will read where this one reads now."""
+        """Asks for this tile's share of the weights the next panel will read where this one reads now."""
         k, c = self.k, self.c
         if not c.prefetch or t.tiles > MOST_PREFETCHING:
             return
@@ -238,27 +239,27 @@ class _Conv:
 
     def values(self, t: _Tile, source: _Source, at: Expr) -> Iterator[Expr]:
         """Where the pixels of a tile lie, of one input channel at one tap: at index `at` the first of them."""
-        c = self.c
+        g = self.g
         for r, column in t.pixels:
-            yield at + (r * c.stride[0] * source.row_step + column * c.stride[1] * c.in_block)
+            yield at + (r * g.stride[0] * source.row_step + column * g.stride[1] * g.in_block)
 
     def store(self, t: _Tile, computed: Sums) -> None:
         """The epilogue on every vector of the tile, and its result at the output pixels."""
-        k, c = self.k, self.c
-        height, width = c.out_size
+        k, c, g = self.k, self.c, self.g
+        height, width = g.out_size
         y = k.let(t.unit.row + t.y)
-        corner = k.let((y * c.out_step[0] + c.out_start[0]) * width + t.x * c.out_step[1] + c.out_start[1])
-        looped = costly(c.epilogue)
+        corner = k.let((y * g.out_step[0] + g.out_start[0]) * width + t.x * g.out_step[1] + g.out_start[1])
+        looped = costly(g.epilogue)
         sums = readable(k, computed.acc, computed.floats, c.lanes, looped)
 
         def block(b: Expr) -> None:
             at = k.let(((t.block + b) * (height * width) + corner) * c.block)
 
             def vector(r: Expr, column: Expr, v: Expr) -> None:
-                index = at + ((r * c.out_step[0] * width + column * c.out_step[1]) * c.block + v * c.lanes)
+                index = at + ((r * g.out_step[0] * width + column * g.out_step[1]) * c.block + v * c.lanes)
                 value = sums.load(((r * t.columns + column) * t.size + b) * c.block + v * c.lanes, c.lanes)
                 extras = [e.load(index, c.lanes) for e in self.extras]
-                self.result.store(index, apply_epilogue(k, value, c.epilogue, extras, c.lanes), c.lanes)
+                self.result.store(index, apply_epilogue(k, value, g.epilogue, extras, c.lanes), c.lanes)
 
             each(k, (t.rows, t.columns, c.block // c.lanes), looped, vector)
 

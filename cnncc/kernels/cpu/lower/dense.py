@@ -21,7 +21,7 @@ UNROLL = 4
 
 
 def lower(config: DenseConfig, symbol: str) -> PrimFunc:
-    """The kernel for one configuration; a unit is one group of output blocks for all images."""
+    """The kernel for one configuration; a unit is one panel of output blocks for all images."""
     return _Dense(config).build(symbol)
 
 
@@ -48,7 +48,7 @@ class _Dense:
         self.result = k.operand("result", (c.images - 1) * c.out_stride + c.outputs)
 
     def build(self, symbol: str) -> PrimFunc:
-        """Groups are numbered through the runs; only the very last one can hold a partial block."""
+        """Panels are numbered through the runs; only the very last one can hold a partial block."""
         k, c = self.k, self.c
         last = c.outputs - (c.out_blocks - 1) * c.block
         total = sum(n for *_, n in c.runs)
@@ -60,15 +60,15 @@ class _Dense:
                 whole = count - 1 if final else count
                 if whole:
                     with k.when(tirx.all(u >= passed, u < passed + whole)):
-                        self.group(first, size, c.block)
+                        self.panel(first, size, c.block)
                 if final:
                     with k.when(u == total - 1):
-                        self.group(first, size, last)
+                        self.panel(first, size, last)
                 passed += count
         return k.finish(symbol)
 
-    def group(self, first: Expr, size: int, partial: int) -> None:
-        """All images of one group of output blocks."""
+    def panel(self, first: Expr, size: int, partial: int) -> None:
+        """All images of one panel of output blocks."""
         for start, images, count in even_tiles(self.c.images, self.c.image_tile):
             with self.k.loop(count) as i:
                 self.tile(_Tile(first, size, partial, self.k.let(i * images + start), images))

@@ -13,15 +13,14 @@ from cnncc.kernels.cpu.elementwise import ElementwiseConfig, NormalizeConfig
 from cnncc.kernels.cpu.lower.moves import vector_runs
 from cnncc.kernels.shared.arithmetic import vmin
 from cnncc.kernels.shared.builder import Expr, KernelBuilder, element, i32, splat
-from cnncc.kernels.shared.pairs import merged
-from cnncc.kernels.shared.vectors import apply_epilogue
+from cnncc.kernels.shared.vectors import apply_epilogue, merged
 
 WEIGHTS = {"affine": ("scale", "shift"), "prelu": ("slope",)}
 """Operands with one value per channel that are no arms."""
 
 
 def lower(config: ElementwiseConfig, symbol: str) -> PrimFunc:
-    """The kernel for one configuration; a unit is a piece of one channel block."""
+    """The kernel for one configuration; a unit is a part of the pixels of one channel block."""
     return _Elementwise(config).build(symbol)
 
 
@@ -38,10 +37,10 @@ class _Elementwise:
 
     def build(self, symbol: str) -> PrimFunc:
         k, c = self.k, self.c
-        size = -(-c.pixels // c.pieces)
+        size = -(-c.pixels // c.parts)
         with k.units() as u:
-            plane, piece = k.let(u // c.pieces), k.let(u % c.pieces)
-            first = k.let(piece * size)
+            plane, part = k.let(u // c.parts), k.let(u % c.parts)
+            first = k.let(part * size)
             with k.loop(k.let(vmin(size, c.pixels - first))) as p:
                 pixel = k.let(first + p)
                 for lanes, start, runs in vector_runs(c.width, (c.lanes, 1)):
@@ -79,14 +78,14 @@ class _Elementwise:
 
 
 def lower_normalize(c: NormalizeConfig, symbol: str) -> PrimFunc:
-    """x scale + shift with one scale and shift per plane; a unit is a piece of one channel."""
+    """x scale + shift with one scale and shift per plane; a unit is a part of the pixels of one channel."""
     k = KernelBuilder()
     source = k.operand("source", c.channels * c.pixels)
     scale, shift = k.operand("scale", c.channels), k.operand("shift", c.channels)
     result = k.operand("result", c.channels * c.pixels)
-    size = c.pixels // c.pieces
+    size = c.pixels // c.parts
     with k.units() as u:
-        channel = k.let(u // c.pieces)
+        channel = k.let(u // c.parts)
         a, b = k.let(scale.load(channel)), k.let(shift.load(channel))
         first = k.let(u * size)
         for lanes, start, runs in vector_runs(size, (c.lanes, 1)):

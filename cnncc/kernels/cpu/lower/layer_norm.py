@@ -144,9 +144,9 @@ class _ResponseNorm:
 
     def build(self, symbol: str) -> PrimFunc:
         k, c, image = self.k, self.c, self.image
-        size = -(-image.pixels // c.pieces)
+        size = -(-image.pixels // c.parts)
         with k.units() as u:
-            plane, first = k.let(u // c.pieces), k.let(u % c.pieces * size)
+            plane, first = k.let(u // c.parts), k.let(u % c.parts * size)
             share = self.share()
             count = k.let(vmin(size, image.pixels - first))
             for lanes, start, runs in vector_runs(image.width, (image.lanes, 1)):

@@ -39,5 +39,5 @@ class Sums:
         for p, index in enumerate(at):
             value = k.let(splat(source.load(index), lanes))
             for v, vector in enumerate(vectors):
-                slot = (p * self.vectors + v) * lanes
-                self.acc.store(slot, self.acc.load(slot, lanes) + value * vector, lanes)
+                to = (p * self.vectors + v) * lanes
+                self.acc.store(to, self.acc.load(to, lanes) + value * vector, lanes)

@@ -56,10 +56,10 @@ class _Window:
     def build(self, symbol: str) -> PrimFunc:
         k, c = self.k, self.c
         with k.units() as u:
-            plane, piece = u // c.row_units, u % c.row_units
+            plane, part = u // c.row_units, u % c.row_units
             if c.rows_outermost:
-                plane, piece = u % c.channel_blocks, u // c.channel_blocks
-            plane, top = k.let(plane), k.let(piece * c.rows)
+                plane, part = u % c.channel_blocks, u // c.channel_blocks
+            plane, top = k.let(plane), k.let(part * c.rows)
             self.gather(plane, top)
             with k.loop(k.let(vmin(c.rows, c.out_size[0] - top))) as y:
                 self.row(plane, top, y)
@@ -149,8 +149,8 @@ class _Window:
                 if not self.has_column(t, p, j):
                     continue
                 value = self.source.load(at + p * c.stride[1] * c.block + v * c.lanes, c.lanes)
-                slot = p * c.block + v * c.lanes
-                acc.store(slot, self.combine(acc.load(slot, c.lanes), value, factor), c.lanes)
+                to = p * c.block + v * c.lanes
+                acc.store(to, self.combine(acc.load(to, c.lanes), value, factor), c.lanes)
 
     def has_column(self, t: _Tile, pixel: int, j: Expr) -> bool:
         """Whether the source has the column of tap j of a pixel."""

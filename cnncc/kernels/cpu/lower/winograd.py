@@ -21,8 +21,8 @@ from cnncc.kernels.shared.winograd import matrices
 UNROLLED = 4
 """Channels of one step of the innermost loop."""
 
-SHORT_STEPS, MOST_SHORT = ("add", "relu", "relu6"), 3
-"""Steps of an epilogue that may be written out for every pixel of a tile, and how many of them; all others would make
+SHORT_POST_OPS, MOST_SHORT = ("add", "relu", "relu6"), 3
+"""Post-ops that may be written out for every pixel of a tile, and how many of them; all others would make
 long code, since the tiles at the border are written out too."""
 
 
@@ -57,42 +57,42 @@ class _Winograd(Transform):
             coming = k.let((unit + 1) % c.tile_units * c.tiles)  # a thread takes units in order, mostly
             per_section, done = c.out_blocks // c.sections, 0
             for start, size, count in c.section_runs:
-                with k.loop(count) as group:
-                    block = k.let(section * per_section + start + group * size)
-                    self.products(block, size, first, self.ahead(block, size, first, coming, k.let(done + group)))
+                with k.loop(count) as panel:
+                    block = k.let(section * per_section + start + panel * size)
+                    self.products(block, size, first, self.ahead(block, size, first, coming, k.let(done + panel)))
                     self.outputs(block, size, first)
                 done += count
         return k.finish(symbol)
 
-    def ahead(self, block: Expr, size: int, first: Expr, coming: Expr, group: Expr) -> list[Region]:
-        """What is fetched during the products of a group: the pixels it will write, and its share of the image that the
+    def ahead(self, block: Expr, size: int, first: Expr, coming: Expr, panel: Expr) -> list[Region]:
+        """What is fetched during the products of a panel: the pixels it will write, and its share of the image that the
         next unit reads, whose first tile is `coming`."""
         c = self.c
         result = Region(self.result, c.out_size, block, size, first, 0, write=True)
         if c.shared:
             return [result]
-        groups, below = sum(count for *_, count in c.section_runs), c.taps - 1 - c.pad[0]
-        return [result, Region(self.source, c.in_size, 0, c.in_blocks, coming, below, False, group, groups)]
+        panels, below = sum(count for *_, count in c.section_runs), c.taps - 1 - c.pad[0]
+        return [result, Region(self.source, c.in_size, 0, c.in_blocks, coming, below, False, panel, panels)]
 
     def products(self, block: Expr, size: int, first: Expr, regions: list[Region]) -> None:
         """[point][tile][block][lane] of `size` output blocks: a matrix product for every point."""
         k, c = self.k, self.c
-        place, panel = first if c.shared else 0, c.in_blocks * c.block * size * c.block
+        place, floats = first if c.shared else 0, c.in_blocks * c.block * size * c.block
         stored = k.let(block * (c.points * c.in_blocks * c.block * c.block))
         runs = even_tiles(c.tiles, c.tile.columns)
         lines = self.fetched_lines(size)
         passes = sum(count for *_, count in runs)
         with k.loop(c.points) as point:
-            weights = k.let(stored + point * panel)
+            weights = k.let(stored + point * floats)
             source = k.let(point * c.data_step + place * c.block)
             result, done = k.let(point * c.product_step), 0
             for start, tiles, count in runs:
                 with k.loop(count) as i:
                     at = k.let(start + i * tiles)
                     tile = (tiles, k.let(source + at * c.block), k.let(result + at * (size * c.block)))
-                    ahead = k.let(weights + panel + (done + i) * (c.in_blocks * c.block // UNROLLED * lines * LINE))
-                    slot = k.let((point * passes + (done + i)) * c.in_blocks)
-                    coming = Coming(ahead, lines, regions, slot, c.points * passes * c.in_blocks)
+                    ahead = k.let(weights + floats + (done + i) * (c.in_blocks * c.block // UNROLLED * lines * LINE))
+                    share = k.let((point * passes + (done + i)) * c.in_blocks)
+                    coming = Coming(ahead, lines, regions, share, c.points * passes * c.in_blocks)
                     self.product_tile(weights, size, tile, coming)
                 done += count
 
@@ -112,7 +112,7 @@ class _Winograd(Transform):
         with k.loop(c.in_blocks) as plane:
             at = k.let(source + plane * (c.data_tiles * c.block))
             for region in coming.regions:
-                fetch_share(k, c, region, k.let(coming.slot + plane), coming.slots)
+                fetch_share(k, c, region, k.let(coming.share + plane), coming.shares)
             with k.loop(c.block // UNROLLED) as i:
                 step = k.let(plane * (c.block // UNROLLED) + i)
                 for line in range(coming.lines):
@@ -125,7 +125,7 @@ class _Winograd(Transform):
             self.product.store(result + i * c.lanes, sums.acc.load(i * c.lanes, c.lanes), c.lanes)
 
     def outputs(self, block: Expr, size: int, first: Expr) -> None:
-        """A' m A, bias and epilogue for every tile and block of the group."""
+        """A' m A, bias and epilogue for every tile and block of the panel."""
         k, c = self.k, self.c
         with k.loop(c.tiles) as i:
             tile = k.let(first + i)
@@ -141,7 +141,7 @@ class _Winograd(Transform):
         for v in range(0, c.block, c.lanes):
             bias = splat(0.0, c.lanes) if self.bias is None else k.let(self.bias.load(block * c.block + v, c.lanes))
             lines = [[k.let(value + bias) for value in line] for line in self.inverse(at + v)]
-            if len(c.epilogue) <= MOST_SHORT and all(name in SHORT_STEPS for name, _ in c.epilogue):
+            if len(c.epilogue) <= MOST_SHORT and all(name in SHORT_POST_OPS for name, _ in c.epilogue):
                 self.store_parts(lines, y, x, k.let(to + v))
                 continue
             for i, value in enumerate(value for line in lines for value in line):

@@ -26,7 +26,7 @@ class Region:
     write: bool
     part: Expr = 0
     parts: int = 1
-    """Fetched by so many groups' products, of which this is one."""
+    """Fetched during the products of so many panels, of which this is one."""
 
     def rows(self, c: WinogradConfig) -> int:
         """Rows of pixels of all its tiles: what is fetched in one go."""
@@ -43,20 +43,20 @@ class Coming:
     lines: int
     """Cache lines of them in each step."""
     regions: list[Region]
-    slot: Expr
-    """The regions are cut into `slots` shares for all passes of a group; this pass begins with the share of this
+    share: Expr
+    """The regions are cut into so many `shares` for all passes of a panel; this pass begins with the share of this
     number."""
-    slots: int
+    shares: int
 
 
-def fetch_share(k: KernelBuilder, c: WinogradConfig, region: Region, slot: Expr, slots: int) -> None:
-    """What one of `slots` steps of a group's products asks for of a region."""
+def fetch_share(k: KernelBuilder, c: WinogradConfig, region: Region, share: Expr, shares: int) -> None:
+    """Asks for one of `shares` parts of a region."""
     rows = region.rows(c)
-    each = -(-rows // (slots * region.parts))
-    slot = k.let(region.part * slots + slot)
-    with k.when(slot * each < rows):
+    each = -(-rows // (shares * region.parts))
+    share = k.let(region.part * shares + share)
+    with k.when(share * each < rows):
         for i in range(each):
-            _fetch_row(k, c, region, k.let(slot * each + i))
+            _fetch_row(k, c, region, k.let(share * each + i))
 
 
 def _fetch_row(k: KernelBuilder, c: WinogradConfig, region: Region, row: Expr) -> None:

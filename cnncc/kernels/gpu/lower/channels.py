@@ -55,11 +55,11 @@ class _Neighbours:
     squares: Array
     centre: Array
 
-    def fill(self, slot: int, block: Expr, load: Callable[[], Array], is_centre: bool) -> None:
+    def fill(self, place: int, block: Expr, load: Callable[[], Array], is_centre: bool) -> None:
         """The squares of one block of channels, which `load` loads; zeros beyond the first and the last channel."""
         k, channels = self.k, self.c.source.channels
         for lane in range(VECTOR):
-            self.squares.store(slot * VECTOR + lane, splat(0.0, 1))
+            self.squares.store(place * VECTOR + lane, splat(0.0, 1))
         with k.unless_certain(*([] if is_centre else [block >= 0, block < self.c.source.blocks])):
             values = load()
             for lane in range(VECTOR):
@@ -67,7 +67,7 @@ class _Neighbours:
                 if is_centre:
                     self.centre.store(lane, value)
                 with k.unless_certain(block * VECTOR + lane < channels if channels % VECTOR else None):
-                    self.squares.store(slot * VECTOR + lane, value * value)
+                    self.squares.store(place * VECTOR + lane, value * value)
 
 
 def lower_softmax(c: GpuSoftmaxConfig, symbol: str) -> PrimFunc:

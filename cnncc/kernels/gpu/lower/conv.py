@@ -101,10 +101,10 @@ class Conv:
     def row_of_thread(self) -> None:
         """The pixel of which this thread loads, and where in a step its loads begin."""
         k, c, t, g = self.k, self.c, self.t, self.g
-        self.slot: Expr
+        self.row: Expr
         self.part: Expr
-        self.slot, self.part = (k.thread, 0) if t.threads == t.rows else divmod_flipped(k, k.thread, t.rows)
-        row = k.let(k.block(0) * t.rows + self.slot)
+        self.row, self.part = (k.thread, 0) if t.threads == t.rows else divmod_flipped(k, k.thread, t.rows)
+        row = k.let(k.block(0) * t.rows + self.row)
         self.row_exists = row < c.rows if c.rows % t.rows else None
         image, pixel = image_of(k, row, c.batch, g.grid[0] * g.grid[1])
         y, x = divmod_(k, pixel, g.grid[1])
@@ -115,7 +115,7 @@ class Conv:
         self.weight_base = k.let(k.block(1) * (c.steps * self.weight_vectors))
 
     def fetch(self, step: Expr) -> None:
-        """Loads a step's piece of the image and of the weights into registers."""
+        """Loads a step's part of the image and of the weights into registers."""
         k, t = self.k, self.t
         per_step, between = t.depth // self.in_block, t.threads // t.rows
         with k.unrolled(self.loads) as i:
@@ -164,7 +164,7 @@ class Conv:
         with k.unrolled(self.loads) as i:
             depth = k.let((self.part + i * between) * self.in_block)
             for lane in range(self.in_block):
-                at = parity * self.a_size + (depth + lane) * t.rows + self.slot
+                at = parity * self.a_size + (depth + lane) * t.rows + self.row
                 self.a.store(at, self.next_a.load(i * self.in_block + lane))
         with self.vectors_of_weights() as (i, index):
             self.b.store(parity * self.weight_vectors + index, self.next_b.load(i, VECTOR), VECTOR)
@@ -189,7 +189,7 @@ class Conv:
                 self.sums.store(at, self.sums.load(at) + left.load(i) * right.load(j))
 
     def place(self) -> tuple[Expr, Expr]:
-        """Which of the tile's pieces this thread computes."""
+        """Which rows and columns of the tile this thread computes."""
         y, x = divmod_(self.k, self.k.thread, self.t.rows // self.t.thread_rows)
         return x, y
 

@@ -12,7 +12,7 @@ from cnncc.kernels.gpu.lower.builder import CudaBuilder, divmod_, image_of, load
 from cnncc.kernels.gpu.lower.epilogue import applied
 from cnncc.kernels.gpu.spec import View, grid_of
 from cnncc.kernels.shared.builder import Expr
-from cnncc.kernels.shared.pairs import merged
+from cnncc.kernels.shared.vectors import merged
 
 
 def lower(c: GpuElementwiseConfig, symbol: str) -> PrimFunc:

@@ -23,7 +23,7 @@ def lower(config: GpuConvConfig, symbol: str) -> PrimFunc:
 class TensorConv(Conv):
     """The same on tensor cores: halves in shared memory, each row's depth side by side, products by warps.
 
-    A piece is 16 rows x 8 columns; thread 4 g + t of a warp holds of it rows g and g + 8, columns 2 t and 2 t + 1
+    A fragment is 16 rows x 8 columns; thread 4 g + t of a warp holds of it rows g and g + 8, columns 2 t and 2 t + 1
     (PTX ISA, mma.m16n8k16).
     """
 
@@ -39,7 +39,7 @@ class TensorConv(Conv):
         k, t = self.k, self.t
         between, per_line = t.threads // t.rows, t.depth // (2 * VECTOR)
         with k.unrolled(self.loads) as i:
-            at = k.let(parity * self.a_size + self.slot * t.line + (self.part + i * between) * 2)
+            at = k.let(parity * self.a_size + self.row * t.line + (self.part + i * between) * 2)
             for word in range(2):
                 low, high = (self.next_a.load(i * VECTOR + 2 * word + half) for half in (0, 1))
                 self.a.store(at + word, tirx.call_pure_extern("uint32", "cnncc_halves", low, high))
@@ -50,7 +50,7 @@ class TensorConv(Conv):
 
     def multiply(self, parity: Expr) -> None:
         k, t = self.k, self.t
-        down, across = t.pieces
+        down, across = t.fragments
         row, column, g, pair = self.place_of_warp()
         left, right = k.local(4 * down, "uint32"), k.local(2 * across, "uint32")
         a = k.let(parity * self.a_size + (row + g) * t.line + pair)
@@ -69,7 +69,7 @@ class TensorConv(Conv):
                     k.call("cnncc_mma", sums, left.address(4 * i), right.address(2 * j))
 
     def place_of_warp(self) -> tuple[Expr, Expr, Expr, Expr]:
-        """First row and column of the warp's part of the tile; the thread's row in a piece, and its pair of columns."""
+        """First row and column of the warp's part of the tile; the thread's row and pair of columns in a fragment."""
         k, t = self.k, self.t
         warp, lane = divmod_(k, k.thread, 32)
         down, across = divmod_(k, warp, t.across)
@@ -78,7 +78,7 @@ class TensorConv(Conv):
 
     def write(self) -> None:
         k, c, t, g = self.k, self.c, self.t, self.g
-        down, across = t.pieces
+        down, across = t.fragments
         first_row, first_column, lane, pair = self.place_of_warp()
         group, tile = divmod_(k, k.block(1), c.column_tiles) if g.groups > 1 else (0, k.block(1))
         vectors = c.group_out // VECTOR

@@ -1,4 +1,4 @@
-"""Target files: `targets/NAME.toml` says what one machine has, and its `format` which form the file has."""
+"""Target files: `targets/NAME.toml` says what one machine has, and its `format` which class it fills."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ class _Dataclass(Protocol):
     __dataclass_fields__: ClassVar[dict[str, Any]]
 
 
-Form = TypeVar("Form", bound=_Dataclass)
+Filled = TypeVar("Filled", bound=_Dataclass)
 
 HOST = "host"
 """The name of this machine, which has no file."""
@@ -35,24 +35,24 @@ def read(name: str) -> dict[str, Any]:
     return {"name": name, **_read(path)}
 
 
-def fill(form: type[Form], data: dict[str, Any]) -> Form:
-    """A machine of what its file says. CnnccError if the keys are not the fields of the form, or a number is none."""
-    wrong = sorted({f.name for f in fields(form)} ^ data.keys())
+def fill(kind: type[Filled], data: dict[str, Any]) -> Filled:
+    """A machine of what its file says. CnnccError if the keys are not the fields of the class, or a number is none."""
+    wrong = sorted({f.name for f in fields(kind)} ^ data.keys())
     if wrong:
         raise CnnccError(f"{data['name']}.toml: missing or unknown keys: {', '.join(wrong)}")
-    _refuse_numbers(form, data)
+    _refuse_numbers(kind, data)
     if "units" in data:
         data = {**data, "units": read_units(f"{data['name']}.toml", data["units"], data["vector_bits"])}
-    return form(**{key: tuple(value) if isinstance(value, list) else value for key, value in data.items()})
+    return kind(**{key: tuple(value) if isinstance(value, list) else value for key, value in data.items()})
 
 
-def _refuse_numbers(form: type[_Dataclass], data: dict[str, Any]) -> None:
+def _refuse_numbers(kind: type[_Dataclass], data: dict[str, Any]) -> None:
     """CnnccError for a size, a count or a speed that is not above 0."""
-    for field in fields(form):
-        value, kinds = data[field.name], {"int": (int,), "float": (int, float)}.get(str(field.type))
-        if kinds and (type(value) not in kinds or not value > 0):
-            kind = "whole number" if kinds == (int,) else "number"
-            raise CnnccError(f"{data['name']}.toml: {field.name}: must be a {kind} above 0, got {value!r}")
+    for field in fields(kind):
+        value, types = data[field.name], {"int": (int,), "float": (int, float)}.get(str(field.type))
+        if types and (type(value) not in types or not value > 0):
+            what = "whole number" if types == (int,) else "number"
+            raise CnnccError(f"{data['name']}.toml: {field.name}: must be a {what} above 0, got {value!r}")
 
 
 def _files() -> list[Path]:
