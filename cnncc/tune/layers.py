@@ -104,9 +104,9 @@ def make_layer(key: ConvKey, pick: KernelChoice, setting: Setting) -> Layer:
     site = CpuSite(graph, graph[NAME], setting.target, options, {}, weights_stay=setting.weights_stay)
     assert conv_key(site.node, site.type()) == key, "the layer's own network has another convolution"
     ranked = candidates(site)
-    predicted = {c.choice: c.cycles for c in ranked}
-    fastest = ranked[0].cycles
-    worth = [c.choice for c in ranked if c.cycles <= WORTH_TRYING * fastest and c.choice != pick]
+    predicted = {c.choice: c.cost for c in ranked}
+    fastest = ranked[0].cost
+    worth = [c.choice for c in ranked if c.cost <= WORTH_TRYING * fastest and c.choice != pick]
     return Layer(key, pick, tuple(leaders_first(worth)), predicted.get(pick, fastest))
 
 

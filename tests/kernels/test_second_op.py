@@ -13,10 +13,11 @@ from kernels.compare import network
 from cnncc import api, tune, weights
 from cnncc.ir import Graph, Node
 from cnncc.kernels.cpu import rules
-from cnncc.kernels.cpu.algorithm import Candidate, Cause, Measured
+from cnncc.kernels.cpu.algorithm import Cause, Measured
 from cnncc.kernels.cpu.algorithms import ALGORITHMS, select_by_algorithm
 from cnncc.kernels.cpu.dense import select_dense
 from cnncc.kernels.cpu.site import CpuSite
+from cnncc.kernels.shared.algorithm import Candidate
 from cnncc.kernels.shared.choices import Given
 from cnncc.kernels.shared.spec import Call, Selection
 from cnncc.machines import targets

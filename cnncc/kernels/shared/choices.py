@@ -44,7 +44,7 @@ class KernelChoice(Protocol):
 
     @property
     def algorithm(self) -> str:
-        """Name of the algorithm, one of `cnncc.kernels.cpu.algorithms`."""
+        """Name of the algorithm: one of `ALGORITHMS` of the machine."""
 
 
 @dataclass(frozen=True)
