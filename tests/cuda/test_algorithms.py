@@ -114,19 +114,30 @@ def test_the_reason_compares_the_algorithms() -> None:
 
 @dataclass(frozen=True)
 class Promising(GpuDirect):
-    """The direct kernel by another name, that promises to take no time."""
+    """The direct kernel by another name, that promises a share of its time."""
 
     name: str = "promising"
+    share: float = 1e-3
+    error: float = 0.0
 
     def candidates(self, site: GpuSite) -> list[Candidate[GpuDirectChoice]]:
-        return [replace(c, cost=1e-3 * c.cost) for c in super().candidates(site)]
+        return [replace(c, cost=self.share * c.cost, error=self.error) for c in super().candidates(site)]
 
 
-def test_one_that_is_added_is_chosen(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setitem(ALGORITHMS, "conv", (*ALGORITHMS["conv"], Promising()))
-    program = lower(network("relu; conv 3x3 64", "64x56x56"), gpus.load("cuda-sm_80"), Options())
+@pytest.mark.parametrize(("share", "error", "chosen"), [
+    (0.99, 0.0, "promising"),
+    (1.01, 0.0, "direct"),
+    (0.84, 1e-6, "promising"),
+    (0.86, 1e-6, "direct"),
+])  # fmt: skip
+def test_one_that_is_added_is_chosen_if_it_is_cheapest(
+    share: float, error: float, chosen: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Clearly, if it has an error."""
+    monkeypatch.setitem(ALGORITHMS, "conv", (*ALGORITHMS["conv"], Promising("promising", share, error)))
+    program = lower(network("relu; conv 3x3 64 /2", "64x56x56"), gpus.load("cuda-sm_80"), Options())
     (choice,) = (s.choice for s in program.selections.values() if s.choice)
-    assert choice.algorithm == "promising"
+    assert choice.algorithm == chosen
 
 
 @pytest.mark.parametrize("choice", [
