@@ -81,10 +81,14 @@ class Draft:
         """How many slots of nodes hold the constant."""
         return self._constant_uses[name]
 
+    def made_by(self, name: str, *ops: str) -> Node | None:
+        """The node of that name if it is of one of the ops and has no epilogue."""
+        node = self[name]
+        return node if node.op in ops and not node.attrs.get("epilogue") else None
+
     def private(self, name: str, *ops: str) -> Node | None:
         """The node of that name if it is of one of the ops, only one node reads it, and it has no epilogue."""
-        node = self[name]
-        return node if node.op in ops and self.is_private(name) and not node.attrs.get("epilogue") else None
+        return self.made_by(name, *ops) if self.is_private(name) else None
 
     def chain(self, name: str, *ops: str) -> tuple[Node, ...]:
         """The nodes of a value op1(op2(...)), the last op first, each private as above; () if it is not computed so."""

@@ -36,13 +36,23 @@ def read(name: str) -> dict[str, Any]:
 
 
 def fill(form: type[Form], data: dict[str, Any]) -> Form:
-    """A machine of what its file says. CnnccError if the keys are not the fields of the form."""
+    """A machine of what its file says. CnnccError if the keys are not the fields of the form, or a number is none."""
     wrong = sorted({f.name for f in fields(form)} ^ data.keys())
     if wrong:
         raise CnnccError(f"{data['name']}.toml: missing or unknown keys: {', '.join(wrong)}")
+    _refuse_numbers(form, data)
     if "units" in data:
         data = {**data, "units": read_units(f"{data['name']}.toml", data["units"], data["vector_bits"])}
     return form(**{key: tuple(value) if isinstance(value, list) else value for key, value in data.items()})
+
+
+def _refuse_numbers(form: type[_Dataclass], data: dict[str, Any]) -> None:
+    """CnnccError for a size, a count or a speed that is not above 0."""
+    for field in fields(form):
+        value, kinds = data[field.name], {"int": (int,), "float": (int, float)}.get(str(field.type))
+        if kinds and (type(value) not in kinds or not value > 0):
+            kind = "whole number" if kinds == (int,) else "number"
+            raise CnnccError(f"{data['name']}.toml: {field.name}: must be a {kind} above 0, got {value!r}")
 
 
 def _files() -> list[Path]:

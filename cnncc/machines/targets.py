@@ -117,7 +117,19 @@ def load(name: str) -> Target:
     data = forms.read(name)
     if data.get("format") not in FORMATS:
         raise CnnccError(f"target {name} is a GPU", hint="this command is for processors")
-    return forms.fill(Target, data)
+    target = forms.fill(Target, data)
+    _refuse_words(target)
+    return target
+
+
+def _refuse_words(target: Target) -> None:
+    """CnnccError for words of a target file that LLVM, or the name of a kernel, cannot take."""
+    if not target.isa.isidentifier():
+        raise CnnccError(f"{target.name}.toml: isa: must be letters, digits and `_`, got {target.isa!r}")
+    for feature in target.features:
+        if not feature.startswith(("+", "-")):
+            hint = f"`+{feature}` or `-{feature}`"
+            raise CnnccError(f"{target.name}.toml: features: {feature!r} has no sign", hint=hint)
 
 
 @cache

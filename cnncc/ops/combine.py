@@ -192,7 +192,7 @@ MERGES = (
         1e-6,
         Finite.ALWAYS,
         onnx=None,
-        synonyms=("multiply", "times", "scale"),
+        synonyms=("multiply", "times"),
         arity=SUM,
         example="mul { conv 3x3 3 | }",
     ),

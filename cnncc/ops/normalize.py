@@ -45,6 +45,12 @@ def bn_reference(xs: Arrays, weights: Weights, attrs: Attrs) -> Array:
     return (x - mean) * (gain / np.sqrt(var + x.dtype.type(attrs["eps"]))) + bias
 
 
+def bn_folds(weights: Weights, attrs: Attrs) -> tuple[Array, Array, Array]:
+    """The mean, weight / sqrt(running_var + eps), and the bias."""
+    scale = weights["weight"] / np.sqrt(weights["running_var"].astype(np.float64) + attrs["eps"])
+    return weights["running_mean"].astype(np.float64), scale, weights["bias"]
+
+
 def lrn_shape(shapes: Shapes, attrs: Attrs) -> Shape:
     """Same as the input; nothing is divided by zero."""
     at_least(1, attrs, "size")
@@ -82,7 +88,7 @@ BN = Op(
     window=one_position,
     reference=bn_reference,
     tolerance=2e-6,
-    traits=replace(COMPUTED, hosts=Hosts.STEPS_AND_ADDS, in_place=True, folds=True),
+    traits=replace(COMPUTED, hosts=Hosts.STEPS_AND_ADDS, in_place=True, folds=bn_folds),
     forms=(
         Form(
             "bn",

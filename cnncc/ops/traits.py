@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from enum import Enum
+from typing import Any
 
 from cnncc.ir.rules import Attrs, Shape
 
@@ -74,6 +75,8 @@ class Memory(Enum):
 
 Unchanged = Callable[[Shape, Shape, Attrs], bool]
 """Whether the result is the first input, by the shapes of both and the attributes."""
+Folds = Callable[[Mapping[str, Any], Attrs], tuple[Any, Any, Any]]
+"""By its weights and attributes m, s and b, float64 vectors, for which it is (x - m) s + b."""
 View = Callable[[Shape, Attrs], tuple[int, int]]
 """The channels of the input, first and behind the last, whose memory the result may be, by the input's shape."""
 
@@ -113,8 +116,9 @@ class Traits:
     """Whether the result has the same values in the same order."""
     flat: bool
     """Whether it reads an image as the vector of its elements."""
-    folds: bool
-    """Whether it is a scale and a shift for each channel, that the weights of a LINEAR op before it can take in."""
+    folds: Folds | None
+    """Which scale and shift of each channel it is, that the weights of a LINEAR op before it can take in; None if it is
+    none."""
     half_weights: bool
     """Whether its `weight` may be stored in half precision, since reading it is most of its time."""
 
@@ -130,7 +134,7 @@ COMPUTED = Traits(
     view=None,
     regroups=False,
     flat=False,
-    folds=False,
+    folds=None,
     half_weights=False,
 )
 """An op with a result of its own, that reads and writes channels in blocks."""

@@ -5,6 +5,7 @@ A window covers `dilation * (kernel - 1) + 1` positions (its span) and moves by 
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -16,6 +17,9 @@ from cnncc.ops.shapes import at_least, dims, image, listing, refuse_huge
 from cnncc.ops.table import Array, Attrs, Shape, ShapeError, Shapes, Window
 
 ROUNDINGS = ("floor", "ceil", "exact")
+MOST_PADDED = 1 << 24
+"""Elements of a padded image which may be any number of times as many as there are without the padding."""
+MOST_TIMES = 64
 
 
 @dataclass(frozen=True)
@@ -88,6 +92,17 @@ class Axis:
         return last >= self.size or bool(passes_over.any())
 
 
+def refuse_padding(shape: Shape, padded: Shape) -> None:
+    """ShapeError for padding that makes an image huge."""
+    refuse_huge(padded, "the padded image would be")
+    before, after = math.prod(shape), math.prod(padded)
+    if after > MOST_PADDED and after > MOST_TIMES * before:
+        raise ShapeError(
+            f"padding makes {dims(padded)} of {dims(shape)}, {after // before} times as many values",
+            hint=f"pad less: {MOST_TIMES} times as many are the most, beyond {MOST_PADDED} in all",
+        )
+
+
 def axes(shape: Shape, attrs: Attrs) -> tuple[Axis, Axis]:
     """The two axes of a sliding window op on an image (n, c, h, w); pad is (top, left, bottom, right)."""
     _, _, h, w = image(shape)
@@ -96,7 +111,7 @@ def axes(shape: Shape, attrs: Attrs) -> tuple[Axis, Axis]:
     dilation = attrs.get("dilation", (1, 1))
     at_least(1, {"dilation": dilation}, "dilation")
     top, left, bottom, right = attrs["pad"]
-    refuse_huge((*shape[:2], h + top + bottom, w + left + right), "the padded image would be")
+    refuse_padding(shape, (*shape[:2], h + top + bottom, w + left + right))
     (kh, kw), (sh, sw), (dh, dw) = attrs["kernel"], attrs["stride"], dilation
     return Axis("height", h, kh, sh, dh, top, bottom), Axis("width", w, kw, sw, dw, left, right)
 

@@ -18,6 +18,7 @@ from cnncc.passes.fuse_epilogues import fuse_epilogues
 from cnncc.passes.infer_shapes import infer_shapes
 from cnncc.passes.join_activations import join_activations
 from cnncc.passes.join_moves import join_moves
+from cnncc.passes.join_norms import join_norms
 from cnncc.passes.merge_siblings import merge_siblings
 
 __all__ = ["PASSES", "assign_layouts", "with_batch"]
@@ -29,6 +30,7 @@ PASSES: tuple[tuple[str, Callable[[Graph], Graph]], ...] = (
     ("join_moves", join_moves),
     ("join_activations", join_activations),
     ("fold_scales", fold_scales),
+    ("join_norms", join_norms),
     ("fold_batchnorm", fold_batchnorm),  # before fusing: only a bare conv can take a batch norm
     ("fuse_epilogues", fuse_epilogues),
     ("merge_siblings", merge_siblings),  # after fusing: equal activations then move along inside the convs

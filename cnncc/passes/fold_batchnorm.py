@@ -1,13 +1,15 @@
-"""Batch norm disappears into the weights of what is before it."""
+"""Batch norms and learned scales disappear into the weights of what is before them."""
 
 from __future__ import annotations
+
+from collections.abc import Sequence
 
 import numpy as np
 
 from cnncc.ir.draft import Draft
 from cnncc.ir.graph import Graph, Node
 from cnncc.ir.rewrite import Change, remade, rewrite, rule
-from cnncc.ops import LINEAR
+from cnncc.ops import LINEAR, TABLE, traits
 
 
 def fold_batchnorm(g: Graph) -> Graph:
@@ -19,12 +21,12 @@ def fold_batchnorm(g: Graph) -> Graph:
     return rewrite(g, RULES)
 
 
-@rule("bn")
+@rule(*(name for name, op in TABLE.items() if op.traits.folds))
 def bn_after_conv(g: Draft, node: Node) -> Change | None:
     """bn(conv(x, w) + b) => conv(x, w * s) + (b - mean) * s + shift, where s = scale / sqrt(variance + eps)
 
     Must not fire when the conv's value has other users or is a graph output, when the conv already has an epilogue, or
-    when its weights are shared.
+    when its weights are shared. A learned scale is a bn without mean and variance.
     """
     host = g.private(node.inputs[0], *LINEAR)
     if host is None or any(g.constant_uses(c) > 1 for c in host.weights.values()):
@@ -37,32 +39,32 @@ RULES = (bn_after_conv,)
 
 def _folded(g: Draft, host: Node, bn: Node) -> Change:
     """The convolution under the name of `bn`, and its new constants under their old names."""
-    constants = g.constants
-    scale, shift, mean, variance = (constants[bn.weights[s]] for s in ("weight", "bias", "running_mean", "running_var"))
-    eps = bn.attrs["eps"]
+    constants, slots = g.constants, tuple(bn.weights)
+    given = [constants[bn.weights[slot]] for slot in slots]
     groups = host.attrs["groups"] if host.op == "conv_transpose" else 0
     weight_name = host.weights["weight"]
-    bias_name = host.weights.get("bias", f"{weight_name.removesuffix('.weight')}.bias")
     weight = constants[weight_name]
-    new_weight = weight.map(weight.shape, lambda w, a, v: _scaled(w, _factor(a, v, eps), groups), scale, variance)
 
-    def new_bias(beta: np.ndarray, a: np.ndarray, m: np.ndarray, v: np.ndarray, *b: np.ndarray) -> np.ndarray:
-        return (beta + (sum(b) - m.astype(np.float64)) * _factor(a, v, eps)).astype(np.float32)
+    def numbers(arrays: Sequence[np.ndarray]) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+        """Mean, scale and shift."""
+        folds = traits(bn).folds
+        assert folds is not None
+        return folds(dict(zip(slots, arrays, strict=True)), bn.attrs)
 
-    old_bias = (constants[host.weights["bias"]],) if "bias" in host.weights else ()
-    bias = shift.map(shift.shape, new_bias, scale, mean, variance, *old_bias)
-    folded = remade(
-        bn,
-        host,
-        inputs=host.inputs + bn.inputs[1:],
-        attrs={**host.attrs, "bias": True, "epilogue": bn.attrs["epilogue"]},
-        weights={"weight": weight_name, "bias": bias_name},
-    )
-    return Change((folded,), {weight_name: new_weight, bias_name: bias})
+    def new_bias(*arrays: np.ndarray) -> np.ndarray:
+        mean, scale, shift = numbers(arrays[: len(slots)])
+        return (shift + (sum(arrays[len(slots) :]) - mean) * scale).astype(np.float32)
 
-
-def _factor(scale: np.ndarray, variance: np.ndarray, eps: float) -> np.ndarray:
-    return scale / np.sqrt(variance.astype(np.float64) + eps)
+    weights = {"weight": weight_name}
+    changed = {weight_name: weight.map(weight.shape, lambda w, *a: _scaled(w, numbers(a)[1], groups), *given)}
+    if "bias" in bn.weights or "bias" in host.weights:
+        bias_name = host.weights.get("bias", f"{weight_name.removesuffix('.weight')}.bias")
+        old = (constants[host.weights["bias"]],) if "bias" in host.weights else ()
+        changed[bias_name] = given[0].map(given[0].shape, new_bias, *given[1:], *old)
+        weights["bias"] = bias_name
+    attrs = {**host.attrs, "bias": "bias" in weights, "epilogue": bn.attrs["epilogue"]}
+    folded = remade(bn, host, inputs=host.inputs + bn.inputs[1:], attrs=attrs, weights=weights)
+    return Change((folded,), changed)
 
 
 def _scaled(weight: np.ndarray, factor: np.ndarray, groups: int) -> np.ndarray:

@@ -13,6 +13,9 @@ from cnncc.ir.types import Constant
 from cnncc.ops import LINEAR, traits
 from cnncc.ops.traits import Kind
 
+SCALED = ("weight", "bias")
+"""Slots that a factor behind a norm goes into."""
+
 
 def fold_scales(g: Graph) -> Graph:
     """bn(x; w, b) * c => bn(x; w c, b c), bn(x; w, b) + c => bn(x; w, b + c), conv(x; w) + c => conv(x; w, c).
@@ -30,11 +33,12 @@ def scale_after_norm(g: Draft, node: Node) -> Change | None:
     Must not fire when the norm's value has other users or is a graph output, has an epilogue or no scale, or when c is
     not one learned number per channel.
     """
-    found = _channel_arm(g, node, "bn", "group_norm")
+    found = _channel_arm(g, node, "bn", "group_norm", "layernorm", "rmsnorm", "scale")
     if found is None or "weight" not in found[0].weights:
         return None
     norm, c = found
-    return _with_constants(g, node, norm, {slot: _joined(g, norm, slot, np.multiply, c) for slot in ("weight", "bias")})
+    slots = [slot for slot in norm.weights if slot in SCALED]
+    return _with_constants(g, node, norm, {slot: _joined(g, norm, slot, np.multiply, c) for slot in slots})
 
 
 @rule("add")
@@ -44,7 +48,7 @@ def shift_after_norm(g: Draft, node: Node) -> Change | None:
     Must not fire when the norm's value has other users or is a graph output, has an epilogue or no shift, or when c is
     not one learned number per channel.
     """
-    found = _channel_arm(g, node, "bn", "group_norm")
+    found = _channel_arm(g, node, "bn", "group_norm", "layernorm", "scale")
     if found is None or "bias" not in found[0].weights:
         return None
     norm, c = found
@@ -67,19 +71,77 @@ def bias_after_conv(g: Draft, node: Node) -> Change | None:
     return Change((made,), {name: c.map((node.type.shape[1],), _column)})
 
 
-RULES = (scale_after_norm, shift_after_norm, bias_after_conv)
+@rule("mul")
+def scale_of_column(g: Draft, node: Node) -> Change | None:
+    """x * c => scale(x; c)
+
+    Must not fire when c is not one learned number per channel, when x has another shape than the product, or when x is
+    learned too.
+    """
+    for name, other in arms(node):
+        c = _column_of(g, node, other)
+        if c is not None and g[name].type == node.type and traits(g[name]).kind is not Kind.CONSTANT:
+            slot = g.free_name(f"{node.name}.weight")
+            attrs = {"bias": False, "epilogue": node.attrs.get("epilogue", ())}
+            made = node.with_(op="scale", inputs=(name,), attrs=attrs, weights={"weight": slot})
+            return Change((made,), {slot: c.map((node.type.shape[1],), _column)})
+    return None
+
+
+@rule("add")
+def bias_after_scale(g: Draft, node: Node) -> Change | None:
+    """scale(x; w) + c => scale(x; w, c), of layernorm too
+
+    Must not fire when the value before has other users, is a graph output, has an epilogue, no scale or a bias, or when
+    c is not one learned number per channel.
+    """
+    found = _channel_arm(g, node, "scale", "layernorm")
+    if found is None or "weight" not in found[0].weights or "bias" in found[0].weights:
+        return None
+    scale, c = found
+    name = g.free_name(f"{node.name}.bias")
+    made = remade(node, scale, attrs={**scale.attrs, "bias": True}, weights={**scale.weights, "bias": name})
+    return Change((made,), {name: c.map((node.type.shape[1],), _column)})
+
+
+@rule("mul")
+def weight_of_norm(g: Draft, node: Node) -> Change | None:
+    """layernorm(x) * c => layernorm(x; c), of rmsnorm too, where the norm has no weights of its own
+
+    Must not fire when the norm's value has other users, is a graph output or has an epilogue, or when c is not one
+    learned number per channel.
+    """
+    found = _channel_arm(g, node, "layernorm", "rmsnorm")
+    if found is None or found[0].weights:
+        return None
+    norm, c = found
+    name = g.free_name(f"{node.name}.weight")
+    attrs = {**norm.attrs, "affine": True} | ({"bias": False} if "bias" in norm.attrs else {})
+    made = remade(node, norm, attrs=attrs, weights={"weight": name})
+    return Change((made,), {name: c.map((node.type.shape[1],), _column)})
+
+
+RULES = (
+    *(scale_after_norm, shift_after_norm, bias_after_conv),
+    *(weight_of_norm, bias_after_scale, scale_of_column),  # the last one takes what no other does
+)
 
 
 def _channel_arm(g: Draft, node: Node, *ops: str) -> tuple[Node, Constant] | None:
     """The arm of a merge that one of the ops computes, and the learned numbers per channel that are the other arm."""
     for name, other in arms(node):
-        made, column = g.private(name, *ops), g[other]
-        channels = node.type.shape[1]
-        if made is None or made.type != node.type or traits(column).kind is not Kind.CONSTANT:
-            continue
-        if column.type.shape in ((1, channels), (1, channels, 1, 1)):
-            return made, g.constants[column.weights["value"]]
+        made, column = g.private(name, *ops), _column_of(g, node, other)
+        if made is not None and made.type == node.type and column is not None:
+            return made, column
     return None
+
+
+def _column_of(g: Draft, node: Node, arm: str) -> Constant | None:
+    """The constant that an arm of a merge is, if it is one learned number for each of its channels."""
+    column, channels = g[arm], node.type.shape[1]
+    if traits(column).kind is not Kind.CONSTANT or column.type.shape not in ((1, channels), (1, channels, 1, 1)):
+        return None
+    return g.constants[column.weights["value"]]
 
 
 def _with_constants(g: Draft, node: Node, norm: Node, changed: dict[str, Constant]) -> Change:

@@ -12,6 +12,7 @@ from cnncc.passes.fold_scales import RULES as SCALES
 from cnncc.passes.fuse_epilogues import RULES as EPILOGUES
 from cnncc.passes.join_activations import RULES as ACTIVATIONS
 from cnncc.passes.join_moves import RULES as MOVES
+from cnncc.passes.join_norms import RULES as NORMS
 from cnncc.passes.merge_siblings import RULES as SIBLINGS
 
 RULES: Mapping[str, tuple[Rule, ...]] = {
@@ -20,6 +21,7 @@ RULES: Mapping[str, tuple[Rule, ...]] = {
     "join_moves": MOVES,
     "join_activations": ACTIVATIONS,
     "fold_scales": SCALES,
+    "join_norms": NORMS,
     "fold_batchnorm": BATCH_NORMS,
     "fuse_epilogues": EPILOGUES,
     "merge_siblings": SIBLINGS,

@@ -46,6 +46,13 @@ PLACES = {
 }
 """Ops at computed places; of `nms`, whose boxes are one result for a batch, see `test_export_places.py`."""
 CASES = {
+    "layernorm": "input 5x3x4\nlayernorm eps 1e-3",
+    "layernorm vector": "input 5x3x4\ngap; flatten; layernorm noaffine",
+    "layernorm nobias": "input 5x3x4\nlayernorm nobias",
+    "rmsnorm": "input 5x3x4\nrmsnorm; rmsnorm noaffine",
+    "grn": "input 5x3x4\ngrn",
+    "grn vector": "input 5x3x4\ngap; flatten; grn eps 0.1",
+    "scale": "input 5x3x4\nrelu; scale; relu; scale bias",
     "input with mean and std": "input 3x5x6 mean (1,2,3) std (2,3,0.5)\nrelu",
     "input with one mean": "input 3x5x6 mean (1.5)\nrelu",
     "input vector with std": "input 5 std (1,2,3,4,5)\nrelu",
@@ -213,9 +220,10 @@ def test_each_op_and_attribute(case, batch):
 
 
 def test_the_cases_have_every_op():
-    assert RULES.keys() - {"spread"} == TABLE.keys() - LATE_OPS
+    assert RULES.keys() - {"spread"} == TABLE.keys() - LATE_OPS, "tests/test_op_tables.py says what to do"
     made = {n.op for text in CASES.values() for n in lang.read(f"net t\n{text}\n").nodes}
-    assert made == RULES.keys() - {"nms", "spread"}
+    untold = RULES.keys() - {"nms", "spread"} - made
+    assert untold == set(), "add a text with each to CASES of this file"
 
 
 @given(graphs())
@@ -260,6 +268,13 @@ def test_the_same_graph_gives_the_same_bytes(tmp_path):
     for name in "ab":
         write_onnx(bound(f"net t\n{CASES['bn']}\n"), tmp_path / name)
     assert (tmp_path / "a").read_bytes() == (tmp_path / "b").read_bytes()
+
+
+def test_an_op_without_a_rule_is_refused_at_its_place(monkeypatch):
+    monkeypatch.delitem(RULES, "lrn")
+    with pytest.raises(CnnccError, match=r"nothing says what lrn is in ONNX") as refused:
+        to_onnx(bound(f"net t\n{CASES['lrn']}\n"))
+    assert (refused.value.span.line, "WRITTEN" in refused.value.hint) == (3, True)
 
 
 def test_too_many_weights_are_refused_before_any_is_computed(tmp_path):

@@ -1,4 +1,4 @@
-"""Units of a target: what a file may say of them, and that its errors name file and field."""
+"""What a target file may say of a processor and its units: errors name file and field, and LLVM knows the names."""
 
 from __future__ import annotations
 
@@ -6,11 +6,13 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from tvm.target.codegen import llvm_get_cpu_archlist, llvm_get_cpu_features
 
 from cnncc.base import resources
 from cnncc.base.errors import CnnccError
 from cnncc.machines import targets
 from cnncc.machines.units import VectorUnit, read_units
+from cnncc.module.cpu.objects import tvm_target
 
 FLOATS = {"element": "float32", "sums": "float32", "lanes": 8, "depth": 1, "registers": 16, "ports": 2, "latency": 4}
 DOTS = {**FLOATS, "element": "int8", "sums": "int32", "depth": 4}
@@ -65,6 +67,45 @@ def test_a_target_file_with_a_wrong_unit_is_named(tmp_path: Path, monkeypatch: p
     monkeypatch.setattr(resources, "directory", lambda name: tmp_path)
     with pytest.raises(CnnccError, match=r"mine.toml: units\[0\].registers: must be a whole number above 0, got -16"):
         targets.load("mine")
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "text"),
+    [
+        ("cores = 2", "cores = 0", "mine.toml: cores: must be a whole number above 0, got 0"),
+        ("cores = 2", "cores = true", "mine.toml: cores: must be a whole number above 0, got True"),
+        ("block = 16", "block = 16.0", "mine.toml: block: must be a whole number above 0, got 16.0"),
+        ("_bits = 256", '_bits = "256"', "mine.toml: vector_bits: must be a whole number above 0, got '256'"),
+        (
+            "l3_bytes_per_cycle = 8.0",
+            "l3_bytes_per_cycle = -1",
+            "mine.toml: l3_bytes_per_cycle: must be a number above 0",
+        ),
+        ('isa = "avx2"', 'isa = "avx 2"', "mine.toml: isa: must be letters, digits and `_`, got 'avx 2'"),
+        ("features = []", 'features = ["avx2"]', "mine.toml: features: 'avx2' has no sign"),
+    ],
+)
+def test_a_target_file_with_a_wrong_value_is_named(
+    old: str, new: str, text: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    file = (resources.directory("targets") / "x86-64-v3.toml").read_text()
+    assert old in file
+    (tmp_path / "mine.toml").write_text(file.replace(old, new))
+    monkeypatch.setattr(resources, "directory", lambda name: tmp_path)
+    with pytest.raises(CnnccError) as refused:
+        targets.load("mine")
+    assert refused.value.message.startswith(text)
+
+
+@pytest.mark.parametrize("name", targets.names())
+def test_llvm_knows_the_names_of_every_target(name: str) -> None:
+    """For a processor that LLVM does not know, it makes code for a generic one."""
+    target = targets.load(name)
+    known = {str(cpu) for cpu in llvm_get_cpu_archlist(tvm_target(target))}
+    assert {target.cpu, *filter(None, [target.baseline])} <= known
+    has = {str(feature) for feature in llvm_get_cpu_features(tvm_target(target))}
+    asked = {feature[1:] for feature in target.features if feature.startswith("+")}
+    assert {*target.requires, *asked} <= has, "not a name of LLVM, or `cpu` and `features` do not turn it on"
 
 
 @pytest.mark.parametrize("name", targets.names())

@@ -131,6 +131,12 @@ def test_pool_window_of_padding_only():
     assert hint == "pad by less than 2 along the width"
 
 
+def test_padding_that_makes_an_image_huge():
+    message, hint = refused("maxpool", (1, 3, 32, 32), kernel=(10**7, 2), pad=(5 * 10**6, 0, 5 * 10**6 - 1, 0))
+    assert message == "padding makes 3x10000031x32 of 3x32x32, 312500 times as many values"
+    assert hint == "pad less: 64 times as many are the most, beyond 16777216 in all"
+
+
 def test_groups_do_not_divide():
     assert refused("conv", (1, 6, 7, 7), out=8, kernel=(1, 1), groups=4) == (
         "4 groups do not divide 6 input channels",

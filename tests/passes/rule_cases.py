@@ -75,6 +75,36 @@ def biased(bias: bool = False, dims: tuple[int, ...] = (8, 1, 1), **attrs: Any) 
     return image().conv("c", "x", 8, bias=bias, **attrs)("k", "const", dims=dims)("y", "add", "c", "k")
 
 
+def column(op: str, first: str = "relu", dims: tuple[int, ...] = (16, 1, 1), **attrs: Any) -> Net:
+    """n = first(x), y = n op k."""
+    return image()("n", first, "x", **attrs)("k", "const", dims=dims)("y", op, "n", "k")
+
+
+def over_channels(net: Net, name: str, x: str, *, across: bool = True, total: bool = False) -> Net:
+    """name = the mean, or the sum, of the 16 channels of each pixel, or, not `across`, of the pixels of 4 channels."""
+    axes = (1, 2, 0) if across else (0, 1, 2)
+    return net(f"{name}p", "permute", x, split=(16, 4, 4), axes=axes, dims=(16, 1, 16))(
+        name, "gsum" if total else "gap", f"{name}p"
+    )
+
+
+def layer(eps: float = 0.1, *, across: bool = True, of: str = "d", factor: float = 1.0, root: str = "sqrt") -> Net:
+    """d = x - mean(x), v = mean(of * of), y = d / sqrt(v + eps)."""
+    net = over_channels(image(), "m", "x", across=across)
+    net("n", "affine", "m", scale=-1.0, shift=0.0)("e", "reshape", "n", dims=(1, 4, 4))
+    net("f", "expand", "e", dims=(16, 4, 4))("d", "add", "x", "f")("q", "mul", of, of)
+    over_channels(net, "v", "q", across=across)("a", "affine", "v", scale=factor, shift=eps)("s", root, "a")
+    return net("r", "reshape", "s", dims=(1, 4, 4))("z", "expand", "r", dims=(16, 4, 4))("y", "div", "d", "z")
+
+
+def response(*, bias: bool = True, of: str = "x", mean: str = "gap", sum_of: str = "gsum", eps: float = 1e-6) -> Net:
+    """l = sqrt(sum(of * of)), n = l / (mean(l) + eps), y = x + (w (x n) + b)."""
+    net = image()("t", "tanh", "x")("q", "mul", of, of)("g", sum_of, "q")("l", "sqrt", "g")
+    net("v", "reshape", "l", dims=(1, 1, 16))("m", mean, "v")("a", "affine", "m", scale=1.0, shift=eps)
+    net("e", "expand", "a", dims=(1, 16, 1))("f", "reshape", "e", dims=(16, 1, 1))("n", "div", "l", "f")
+    return net("p", "mul", "x", "n")("s", "scale", "p", bias=bias)("y", "add", "x", "s")
+
+
 def conv_bn(**attrs: Any) -> Net:
     return image().conv("c", "x", 8, **attrs)("b", "bn", "c")
 
@@ -393,6 +423,58 @@ CASES: Mapping[str, Case] = {
             "an epilogue": biased(epilogue=RELU).graph("y"),
             "one for each position": biased(dims=(8, 4, 4)).graph("y"),
             "not learned": image(8)("k", "gap", "x").conv("c", "x", 8, bias=False)("y", "add", "c", "k").graph("y"),
+        },
+    ),
+    "weight_of_norm": Case(
+        column("mul", "layernorm", affine=False).graph("y"),
+        {
+            "two users": column("mul", "layernorm", affine=False)("r", "relu", "n").graph("y", "r"),
+            "an output": column("mul", "rmsnorm", affine=False).graph("y", "n"),
+            "has a weight": column("mul", "rmsnorm").graph("y"),
+            "one for each position": column("mul", "rmsnorm", dims=(16, 4, 4), affine=False).graph("y"),
+            "an epilogue": column("mul", "rmsnorm", affine=False, epilogue=RELU).graph("y"),
+        },
+    ),
+    "bias_after_scale": Case(
+        column("add", "scale").graph("y"),
+        {
+            "two users": column("add", "scale")("r", "relu", "n").graph("y", "r"),
+            "an output": column("add", "scale").graph("y", "n"),
+            "has a bias": column("add", "scale", bias=True).graph("y"),
+            "has no weight": column("add", "layernorm", affine=False).graph("y"),
+            "one for each position": column("add", "scale", (16, 4, 4)).graph("y"),
+        },
+    ),
+    "scale_of_column": Case(
+        column("mul").graph("y"),
+        {
+            "one for each position": column("mul", dims=(16, 4, 4)).graph("y"),
+            "not learned": image()("g", "gap", "x")("y", "mul", "x", "g").graph("y"),
+            "both are learned": Net()("a", "const", dims=(4, 1, 1))("k", "const", dims=(4, 1, 1))(
+                "y", "mul", "a", "k"
+            ).graph("y"),
+        },
+    ),
+    # join_norms
+    "layer_norm": Case(
+        layer().graph("y"),
+        {
+            "means of pixels": layer(across=False).graph("y"),
+            "the square of another value": layer(of="x").graph("y"),
+            "another divisor": layer(factor=16 / 15).graph("y"),
+            "another root": layer(root="exp").graph("y"),
+            "a negative eps": layer(-0.1).graph("y"),
+        },
+    ),
+    "response_norm": Case(
+        response().graph("y"),
+        {
+            "no shift": response(bias=False).graph("y"),
+            "the length of another value": response(of="t").graph("y"),
+            "the largest length": response(mean="gmp").graph("y"),
+            "a mean of squares": response(sum_of="gap").graph("y"),
+            "two users": response()("r", "relu", "s").graph("y", "r"),
+            "an output": response().graph("y", "p"),
         },
     ),
     # fold_batchnorm

@@ -28,8 +28,8 @@ def to_onnx(graph: Graph, text: str | None = None) -> ModelProto:
 
     float32; ports, nodes and weights have the names they have in the graph; inputs are what the caller of a compiled
     module passes, before mean and std. The network's text, `text` or a flat one, goes into the metadata, so that import
-    gives the same graph. Raises CnnccError without the package onnx, and for more weights than a
-    file can hold.
+    gives the same graph. Raises CnnccError without the package onnx, for more weights than a file can hold, and for an
+    op that has no rule.
     """
     require_onnx()
     _refuse_large(graph)
@@ -39,6 +39,9 @@ def to_onnx(graph: Graph, text: str | None = None) -> ModelProto:
     model = OnnxModel(graph)
     for node in graph.nodes:
         assert not node.attrs.get("epilogue"), f"{node.name}: a source graph has no epilogues"
+        if node.op not in RULES:
+            hint = "an op has Op.onnx, or a rule in WRITTEN of a file of cnncc/frontends/onnx/convert"
+            raise CnnccError(f"nothing says what {node.op} is in ONNX", node.span, hint=hint)
         RULES[node.op](model, node)
     proto = model.proto()
     mark(proto, graph, text or print_net(in_words(graph), shapes=False))

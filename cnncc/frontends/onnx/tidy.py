@@ -13,7 +13,10 @@ from cnncc.ops.traits import Kind
 from cnncc.passes import rules
 from cnncc.passes.drop_identities import fc_of_reshape
 
-RULES = (*rules.RULES["fold_scales"], *rules.RULES["join_activations"], fc_of_reshape, *rules.RULES["join_moves"])
+RULES = (
+    *(*rules.RULES["fold_scales"], *rules.RULES["join_norms"], *rules.RULES["join_activations"]),
+    *(fc_of_reshape, *rules.RULES["join_moves"]),
+)
 """Together, so that one makes room for another. `cnncc compile` runs them again, as passes, for every network."""
 
 

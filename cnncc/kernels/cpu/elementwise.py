@@ -65,8 +65,8 @@ def _kind(site: CpuSite, name: str) -> str:
     return "full" if site.graph[name].type.shape[1:] == site.node.type.shape[1:] else "channel"
 
 
-def select_bn(site: CpuSite) -> Selection:
-    """bn as x scale + shift with both computed at compile time, in float64."""
+def select_affine(site: CpuSite) -> Selection:
+    """Batch norms and learned scales as x scale + shift, both computed at compile time, in float64."""
     node = site.node
     width = math.prod(node.type.stored_shape[1:]) if len(node.type.shape) == 2 else _padded(site)
     return _elementwise(site, "affine", ("full",), node.attrs["epilogue"], affine_weights(site, width))
@@ -145,7 +145,7 @@ OF_KIND: Mapping[Kind, Rule] = {Kind.POINTWISE: select_pointwise, Kind.MERGE: se
 RULES: Mapping[str, tuple[Rule, ...]] = {
     **{name: (OF_KIND[op.traits.kind],) for name, op in TABLE.items() if op.traits.kind in OF_KIND},
     "input": (select_normalize,),
-    "bn": (select_bn,),
+    **dict.fromkeys((name for name, op in TABLE.items() if op.traits.folds), (select_affine,)),
     "prelu": (select_prelu,),
     "identity": (select_unchanged,),
     "dropout": (select_unchanged,),

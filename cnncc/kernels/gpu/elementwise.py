@@ -57,8 +57,8 @@ def select_unchanged(site: GpuSite) -> Selection:
     return _elementwise(site, "first", 1, ())
 
 
-def select_bn(site: GpuSite) -> Selection:
-    """bn as x scale + shift with both computed at compile time, in float64."""
+def select_affine(site: GpuSite) -> Selection:
+    """Batch norms and learned scales as x scale + shift, both computed at compile time, in float64."""
     node, view = site.node, site.view(site.node.name)
     packed = affine_weights(site, view.blocks * view.block)
     return _elementwise(site, "affine", 1, node.attrs["epilogue"], packed)
@@ -105,7 +105,7 @@ OF_KIND: Mapping[Kind, GpuRule] = {Kind.POINTWISE: select_pointwise, Kind.MERGE:
 RULES: Mapping[str, tuple[GpuRule, ...]] = {
     **{name: (OF_KIND[op.traits.kind],) for name, op in TABLE.items() if op.traits.kind in OF_KIND},
     "input": (select_normalize,),
-    "bn": (select_bn,),
+    **dict.fromkeys((name for name, op in TABLE.items() if op.traits.folds), (select_affine,)),
     "identity": (select_unchanged,),
     "dropout": (select_unchanged,),
     "spread": (select_unchanged,),

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 
 import numpy as np
 
 from cnncc.kernels.shared.convolution import pad_channels
 from cnncc.kernels.shared.spec import Epilogue, Packed, Place
 from cnncc.machines import Machine
-from cnncc.ops import TABLE
+from cnncc.ops import TABLE, traits
 from cnncc.ops.traits import Finite
 
 MOST_NAMED = 4
@@ -29,19 +29,22 @@ def finite(steps: Iterable[str]) -> bool:
 
 
 def affine_weights(site: Place[Machine], width: int) -> tuple[Packed, Packed]:
-    """Scale and shift of a bn, in float64 until they are stored, with zeros up to `width`."""
-    slots = [site.constant(s) for s in ("weight", "bias", "running_mean", "running_var")]
-    gamma, beta, mean, var = (s for s in slots if s is not None)
-    eps = site.node.attrs["eps"]
-
-    def scale(g: np.ndarray, v: np.ndarray) -> np.ndarray:
-        return g.astype(np.float64) / np.sqrt(v.astype(np.float64) + eps)
+    """Scale and shift of what the trait `folds` describes, in float64 until they are stored, with zeros up to
+    `width`."""
+    node = site.node
+    constants = {slot: site.graph.constants[name] for slot, name in node.weights.items()}
+    folds = traits(node).folds
+    assert folds is not None
 
     def pack(values: np.ndarray) -> np.ndarray:
         return pad_channels(values.astype(np.float32), width)
 
-    shift = beta.map((width,), lambda b, g, m, v: pack(b - m * scale(g, v)), gamma, mean, var)
+    def packed(arrays: Sequence[np.ndarray], what: str) -> np.ndarray:
+        mean, scale, shift = folds(dict(zip(constants, arrays, strict=True)), node.attrs)
+        return pack(scale if what == "scale" else shift - mean * scale)
+
+    first, *rest = constants.values()
     return (
-        Packed(f"{site.node.name}.scale", gamma.map((width,), lambda g, v: pack(scale(g, v)), var)),
-        Packed(f"{site.node.name}.shift", shift),
+        Packed(f"{node.name}.scale", first.map((width,), lambda *a: packed(a, "scale"), *rest)),
+        Packed(f"{node.name}.shift", first.map((width,), lambda *a: packed(a, "shift"), *rest)),
     )

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable, Mapping
 from typing import Any
 
@@ -49,10 +48,15 @@ def lrn(site: Site) -> Tensor:
 
 
 def grouped(site: Site, value: Value, groups: int, weights: list[np.ndarray], eps: float) -> Value:
-    """group_norm of (n, c, ...); more images than the batch holds are groups of their own."""
+    """group_norm of (n, c, ...); more images than the batch holds are groups of their own. What lies behind a reshape
+    to (n, groups, rest) stays the image that it was: each group's numbers are those of all its channels."""
+    channels = value.shape[0] // site.b.batch * value.shape[1]
+    node = site.b.plain(value, f"{site.hint}.t")
+    have = site.b.shape(node)[1]
+    each = have // channels if have % channels == 0 else 1
+    node = node if each > 1 else site.b.split(node, channels)
+    repeated = [np.repeat(np.tile(w, channels // value.shape[1]), each) for w in weights]
     images = value.shape[0] // site.b.batch
-    node = site.b.split(site.b.plain(value, f"{site.hint}.t"), images * value.shape[1])
-    repeated = [np.tile(w, images) for w in weights]
     made = site.add("group_norm", node, weights=repeated, groups=images * groups, eps=eps)
     return plain_value(made, value.shape)
 
@@ -77,34 +81,6 @@ def group_norm(site: Site) -> Tensor:
     return grouped(
         site, value, groups, [np.repeat(w, channels // count) for w in weights], site.number("epsilon", 1e-5, low=0)
     )
-
-
-def layer_norm(site: Site) -> list[Tensor]:
-    """The axes from one on are normed together; mean and inverse deviation only where somebody reads them."""
-    value = site.value(0)
-    rank = len(value.shape)
-    axis = axis_of(site.integer("axis", -1), rank)
-    eps = site.number("epsilon", 1e-5, low=0)
-    node = site.b.plain(value, f"{site.hint}.t")
-    rows = math.prod(value.shape[:axis]) // (site.b.batch if site.b.batch > 1 else 1)
-    seen = site.b.seen(node, (rows, 1, math.prod(value.shape[axis:])), site.hint)
-    result: Value = plain_value(site.add("group_norm", seen, groups=rows, eps=eps, affine=False), value.shape)
-    for i, op in ((1, "mul"), (2, "add")):
-        if site.has(i):
-            result = combined(site, op, result, site.tensor_at(i))
-    results: list[Tensor] = [result]
-    if any(site.wants(i) for i in (1, 2)):
-        results += statistics(site, plain_value(node, value.shape), tuple(range(axis, rank)), eps)
-    return results
-
-
-def statistics(site: Site, value: Value, axes: tuple[int, ...], eps: float) -> list[Tensor]:
-    """Mean and 1 / sqrt(variance + eps)."""
-    mean = reduced(site, "gap", value, axes)
-    centred = combined(site, "add", value, site.pointwise("affine", mean, scale=-1.0))
-    variance = reduced(site, "gap", square(site, centred), axes)
-    deviation = site.pointwise("sqrt", site.pointwise("affine", variance, shift=eps))
-    return [mean, site.pointwise("reciprocal", deviation)]
 
 
 def mean_variance_norm(site: Site) -> Tensor:
@@ -142,9 +118,8 @@ RULES: Mapping[str, Callable[[Site], Tensor | list[Tensor]]] = {
     "LRN": lrn,
     "InstanceNormalization": instance_norm,
     "GroupNormalization": group_norm,
-    "LayerNormalization": layer_norm,
     "MeanVarianceNormalization": mean_variance_norm,
     "LpNormalization": lp_norm,
     "Dropout": dropout,
 }
-"""Of one result, `layer_norm` of up to three, `dropout` of two."""
+"""Of one result, `dropout` of two."""
