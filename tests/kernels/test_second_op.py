@@ -153,7 +153,8 @@ BODIES = [
     "input 20x9x11\nrelu; conv 3x3 24 relu; maxpool 3x3 /2; avgpool 3x3 /1 pad 1; lrn; save a; upconv 3x3 20 /2\n"
     "crop 0,0 4x5; bn; save b; upsample 2 bilinear; pad 1 reflect; softmax; gap; fc 30 relu; fc 7; output",
     "input 12x8x8\nrelu; save a; concat { | conv 1x1 7 }; output\nfrom a; mul { | sigmoid }; output\n"
-    "from a; topk 3; output\nfrom a; group_norm 3; output\nfrom a; matmul { | permute 12x8x8 axes 0,2,1 to 12x8x8 }",
+    "from a; topk 3; output\nfrom a; group_norm 3; output\n"
+    "from a; matmul { | permute 12x8x8 axes 0,2,1 to 12x8x8 }; output",
 ]
 
 
