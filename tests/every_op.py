@@ -96,12 +96,6 @@ class Maker(Builder):
             node = self.add(step, inputs, attrs) or node
         return node
 
-    def scaled(self, node: Node, factor: float) -> Node:
-        """All values of a node times a factor, for numbers that are to be places or sizes."""
-        made = self.add("affine", (node,), {"scale": factor, "shift": 0.0})
-        assert made is not None
-        return made
-
 
 How = Callable[[Maker, bool], Node | None]
 
@@ -144,15 +138,6 @@ def unpool(make: Maker, fresh: bool) -> Node | None:
     return found and places and make.add("unpool", (found, places), {"size": source.type.shape[2:]})
 
 
-def scatter(make: Maker, fresh: bool) -> Node | None:
-    source = make.pick(4, fresh)
-    _, c, h, w = source.type.shape
-    count = make.draw(integers(1, 9))
-    places = make.scaled(make.input(c, count, 1), h / 2)
-    how = {"wrap": make.draw(st.booleans()), "reduction": make.draw(st.sampled_from(["replace", "add", "max"]))}
-    return make.add("scatter", (source, places, make.input(c, count, w)), how)
-
-
 def nms(make: Maker, fresh: bool) -> Node | None:
     count, classes = make.draw(integers(1, 12)), make.draw(integers(1, 3))
     arms = (make.input(1, count, 4), make.input(1, classes, count))
@@ -163,7 +148,6 @@ SPECIAL: Mapping[str, How] = {
     "input": picture,
     "const": lambda make, fresh: make.const(),
     "unpool": unpool,
-    "scatter": scatter,
     "nms": nms,
 }
 MADE = frozenset({*(name for name, op in TABLE.items() if op.tried.inputs is not Inputs.NONE), *SPECIAL})

@@ -10,8 +10,6 @@ from hypothesis import strategies as st
 from cnncc.ir import Constant, Graph, Node, TensorType
 from cnncc.ops import TABLE, domains, infer
 from cnncc.ops.domains import Domain, Inputs, Values
-from cnncc.ops.gather import REDUCTIONS
-from cnncc.ops.sample import MODES, OUTSIDE, PLACES
 from cnncc.ops.source import FILTERS
 from cnncc.ops.table import ShapeError
 
@@ -20,7 +18,7 @@ Shape = tuple[int, ...]
 
 LATE_OPS = frozenset(name for name, op in TABLE.items() if not op.forms)
 """Ops only a late pass adds: no network text has them."""
-CHAINED = frozenset({"matmul", "sample", "gather", "roi_align"})
+CHAINED = frozenset({"matmul", "sample", "gather", "scatter", "roi_align"})
 """Ops whose further inputs are made of their first one here."""
 
 
@@ -55,10 +53,6 @@ def attributes(draw: Draw, op: str, shape: Shape) -> dict[str, Any]:
     for name, rule in TABLE[op].tried.attrs.items():
         drawn[name] = draw(strategy(rule(shape, drawn) if callable(rule) else rule))
     return drawn
-
-
-def pair(draw: Draw, low: int, high: int) -> tuple[int, int]:
-    return draw(st.tuples(integers(low, high), integers(low, high)))
 
 
 def tried(inputs: Inputs, *values: Values) -> tuple[str, ...]:
@@ -197,8 +191,7 @@ class Builder:
     def sample(self, source: Node) -> Node | None:
         conv = {"out": 2, "kernel": (1, 1), "bias": False}
         grid = self.chain(source, ("conv", conv), ("tanh", {}), ("affine", {"scale": 1.3}))
-        words = {"mode": MODES, "outside": OUTSIDE, "place": PLACES}
-        return grid and self.add("sample", (source, grid), {k: self.draw(st.sampled_from(v)) for k, v in words.items()})
+        return grid and self.add("sample", (source, grid), attributes(self.draw, "sample", source.type.shape))
 
     def rows(self, source: Node) -> Node | None:
         """gather and scatter, with numbers of rows that exist."""
@@ -207,9 +200,8 @@ class Builder:
         column = {"top": 0, "left": 0, "height": h, "width": 1}
         places = self.chain(ranks, ("clip", {"low": 0.0, "high": float(h - 1)}), ("crop", column))
         if places is None or self.draw(st.booleans()):
-            return places and self.add("gather", (source, places), {"wrap": self.draw(st.booleans())})
-        how = self.draw(st.sampled_from(sorted(REDUCTIONS)))
-        return self.add("scatter", (source, places, source), {"reduction": how})
+            return places and self.add("gather", (source, places), attributes(self.draw, "gather", source.type.shape))
+        return self.add("scatter", (source, places, source), attributes(self.draw, "scatter", source.type.shape))
 
     def unpool(self, source: Node) -> Node | None:
         window = {"kernel": (2, 2), "stride": (2, 2)}
@@ -222,8 +214,9 @@ class Builder:
         wide = {"top": 0, "left": 0, "height": 1, "width": 4}
         if self.draw(st.booleans()):
             regions = self.chain(source, ("crop", wide), ("abs", {}))
-            attrs = {"size": pair(self.draw, 1, 3), "samples": 2, "mode": self.draw(st.sampled_from(["avg", "max"]))}
-            return regions and self.add("roi_align", (source, regions), attrs)
+            return regions and self.add(
+                "roi_align", (source, regions), attributes(self.draw, "roi_align", source.type.shape)
+            )
         boxes = self.chain(source, ("crop", {**wide, "height": h}))
         turn = {"split": (c, h, 1), "axes": (0, 2, 1), "dims": (c, 1, h)}
         scores = self.chain(source, ("crop", {**wide, "height": h, "width": 1}), ("permute", turn))

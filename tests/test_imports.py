@@ -40,7 +40,7 @@ ALLOWED = {
         "frontends": "__version__ base ir lang ops passes runtime weights",
         "kernels": "base ir machines ops options plan weights",
         "module": "base ir kernels machines ops options passes plan runtime",
-        "tune": "base ir kernels lang machines module ops options runtime weights",
+        "tune": "base ir kernels lang machines module ops options passes runtime weights",
         "api": "base frontends ir kernels machines module options runtime tune",
         "report": "api base ir kernels machines module ops options passes plan runtime weights",
         "bench": "base frontends ir lang options passes report weights",

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from every_op import LATE, MADE, full_graphs
+from every_op import LATE, MADE, SPECIAL, full_graphs
 from hypothesis import HealthCheck, Phase, given, settings
 from hypothesis import strategies as st
 
@@ -19,7 +19,7 @@ from cnncc.kernels.gpu.rules import without_kernel
 from cnncc.kernels.shared import functions, pairs
 from cnncc.ops import ACTIVATIONS, TABLE, of_trait, vectors
 from cnncc.ops.combine import MERGES
-from cnncc.ops.domains import Values
+from cnncc.ops.domains import Inputs, Values
 from cnncc.ops.pointwise import RECORDS
 from cnncc.ops.traits import Kind
 
@@ -59,6 +59,11 @@ def test_each_op_is_written_unless_a_pass_adds_it() -> None:
 
 def test_each_op_is_made_for_random_graphs() -> None:
     assert TABLE.keys() == MADE | LATE, "an op is tried with nothing, see Op.tried"
+
+
+def test_each_op_that_is_not_tried_by_its_domains_says_why() -> None:
+    assert {name for name, op in TABLE.items() if op.tried.why} == SPECIAL.keys() | LATE
+    assert [name for name, op in TABLE.items() if (op.tried.inputs is Inputs.NONE) != bool(op.tried.why)] == []
 
 
 def test_each_op_is_said_in_onnx() -> None:

@@ -113,11 +113,17 @@ class Tried:
     values: Values = Values.ANY
     arms: tuple[Arm, ...] = ()
     """Of an op of an IMAGE: its further inputs."""
+    why: str = ""
+    """Of an op that reads NONE: why that cannot be said here."""
 
 
 ANYTHING = Tried(Inputs.VALUE, {})
 """An op of one value without attributes."""
-UNTRIED = Tried(Inputs.NONE, {})
+
+
+def untried(why: str) -> Tried:
+    """Of an op whose random nodes no domains describe; `why` says what they would have to."""
+    return Tried(Inputs.NONE, {}, why=why)
 
 
 def window_domains(pooling: bool) -> Mapping[str, DomainRule]:

@@ -9,7 +9,7 @@ from dataclasses import replace
 import numpy as np
 
 from cnncc.ops.combine import merged_batch
-from cnncc.ops.domains import FLAG, UNTRIED, Arm, Choice, Inputs, Tried, Whole
+from cnncc.ops.domains import FLAG, Arm, Choice, Inputs, Tried, Whole, choice, untried
 from cnncc.ops.forms import Always, Form, Syntax, Word, flags
 from cnncc.ops.resize import check_choice
 from cnncc.ops.shapes import at_least, dims, image, whole_image
@@ -152,7 +152,14 @@ SCATTER = Op(
             leads=True,
         ),
     ),
-    tried=UNTRIED,
+    tried=Tried(
+        Inputs.IMAGE,
+        {"wrap": FLAG, "reduction": choice(REDUCTIONS)},
+        arms=(
+            Arm(lambda s: (Choice((s[1],)), Choice((s[2],)), Choice((1,))), thirds),
+            Arm(lambda s: tuple(Choice((side,)) for side in s[1:])),
+        ),
+    ),
 )
 UNPOOL = Op(
     name="unpool",
@@ -174,6 +181,6 @@ UNPOOL = Op(
             leads=True,
         ),
     ),
-    tried=UNTRIED,
+    tried=untried("its places are those that argmaxpool finds: others may meet"),
 )
 OPS = (GATHER, SCATTER, UNPOOL)

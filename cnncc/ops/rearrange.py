@@ -8,7 +8,7 @@ from dataclasses import replace
 
 import numpy as np
 
-from cnncc.ops.domains import ANYTHING, UNTRIED, Inputs, Tenths, Tried, Whole, choice
+from cnncc.ops.domains import ANYTHING, Inputs, Tenths, Tried, Whole, choice, untried
 from cnncc.ops.forms import Form, Syntax, numbers, unpack
 from cnncc.ops.onnx import Onnx
 from cnncc.ops.shapes import at_least, dims, whole_image
@@ -144,6 +144,7 @@ REGROUPED = replace(
     view=all_channels,
     regroups=True,
 )
+LATE = untried("only passes for a machine or a batch add it")
 OPS = (
     # Positions lose their place in a vector: what reads it sees them all.
     mover("flatten", {}, (flatten_shape, regrouped, whole_image), REGROUPED, Form("flatten", "flatten"), ANYTHING),
@@ -200,6 +201,6 @@ OPS = (
         Form("identity", "identity", chains=True, after=(), synonyms=("noop", "pass")),
         ANYTHING,
     ),
-    mover("spread", {"batch": REQUIRED}, (spread_shape, spread_reference, one_position), COMPUTED, None, UNTRIED),
-    mover("relayout", {}, (same_shape, unchanged, one_position), COMPUTED, None, UNTRIED),
+    mover("spread", {"batch": REQUIRED}, (spread_shape, spread_reference, one_position), COMPUTED, None, LATE),
+    mover("relayout", {}, (same_shape, unchanged, one_position), COMPUTED, None, LATE),
 )

@@ -8,7 +8,7 @@ from dataclasses import replace
 import numpy as np
 
 from cnncc.base.errors import nearest
-from cnncc.ops.domains import UNTRIED
+from cnncc.ops.domains import untried
 from cnncc.ops.forms import Always, Form, Syntax, Word, flags
 from cnncc.ops.initial import gaussian, normal
 from cnncc.ops.shapes import at_least
@@ -144,7 +144,7 @@ INPUT = Op(
             synonyms=("inputs", "placeholder"),
         ),
     ),
-    tried=UNTRIED,
+    tried=untried("it reads nothing: what is drawn first in a graph"),
     spread=gaussian,
 )
 CONST = Op(
@@ -159,7 +159,7 @@ CONST = Op(
     tolerance=0.0,
     traits=replace(COMPUTED, kind=Kind.CONSTANT),
     forms=(Form("const", "const 3x1x1", (("dims", Syntax.DIMS),), source=True, synonyms=("constant", "parameter")),),
-    tried=UNTRIED,
+    tried=untried("it reads nothing: its size is that of a value it is multiplied into"),
     initial={"value": normal(1.0)},
     spread=gaussian,
 )

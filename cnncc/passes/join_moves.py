@@ -128,7 +128,7 @@ def focus(g: Draft, node: Node) -> Change | None:
     shape = g[arms[0].inputs[0]].type.shape
     (c, h, w), (_, a, b) = arms[0].attrs["dims"], arms[0].attrs["step"] or (1, 1, 1)
     every = [(0, i, j) for i in range(a) for j in range(b)]
-    if shape != (shape[0], c, h * a, w * b) or len(every) < 2:
+    if shape != (shape[0], c, h * a, w * b):
         return None
     starts = [arm.attrs["start"] or (0, 0, 0) for arm in arms]
     for order, axes in ((every, (2, 4, 0, 1, 3)), (sorted(every, key=lambda s: s[::-1]), (4, 2, 0, 1, 3))):
@@ -150,7 +150,7 @@ def growing_concats(g: Draft, node: Node) -> Change | None:
     Must not fire where the arms of the shorter concat are not the first ones of the longer, or are all of them.
     """
     begun = [n for n in g.users(node.name) if ops.traits(n).kind is Kind.CONCAT and n.inputs[0] == node.name]
-    shorter = {n.inputs: n.name for n in begun if len(n.inputs) > 1}
+    shorter = {n.inputs: n.name for n in begun}
     counts = sorted({len(inputs) for inputs in shorter}, reverse=True)
     longer: list[Node] = []
     for n in begun:

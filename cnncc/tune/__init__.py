@@ -1,4 +1,4 @@
-"""`--tune`: measures convolution kernels on this machine instead of trusting the model that picks them."""
+"""`--tune`: measures kernels on this machine instead of trusting the model that picks them."""
 
 from cnncc.tune.network import tune
 

@@ -153,7 +153,7 @@ def layer_of(text: str, setting: Setting) -> Layer:
     dims, line = text.split(": ")
     graph = lang.parse(f"net layer\ninput {dims}\n{line} relu\n")
     target = setting.target if setting.weights_stay else replace(setting.target, l3_bytes=0)
-    return layers_of(lower(graph, target, setting.of_layer), setting)[0]
+    return layers_of(lower(graph, target, setting.of_layer("conv")), setting)[0]
 
 
 def describe(choice: KernelChoice) -> str:

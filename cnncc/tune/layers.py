@@ -1,23 +1,27 @@
-"""The distinct convolutions of a network, each as a network of its own, and the kernels worth trying for it."""
+"""The distinct layers of a network whose op has algorithms, each as a network of its own, and the kernels worth trying
+for it."""
 
 from __future__ import annotations
 
-from collections.abc import Hashable
+from collections import Counter
+from collections.abc import Hashable, Iterator, Sequence
 from dataclasses import dataclass, replace
 
 from cnncc import ops, weights
 from cnncc.ir import Constant, Graph, Node, TensorType
 from cnncc.kernels.cpu.algorithms import candidates, find
 from cnncc.kernels.cpu.site import CpuSite
-from cnncc.kernels.shared.choices import ChoiceKey, Choices, ConvKey, Given, KernelChoice, NodeKey, choice_key, conv_key
+from cnncc.kernels.shared.choices import ChoiceKey, Choices, Given, KernelChoice, NodeKey, choice_key
 from cnncc.machines.targets import Target
 from cnncc.module import phases
 from cnncc.module.cpu.program import CpuProgram
 from cnncc.module.lower import lower
+from cnncc.ops.traits import PostOps
 from cnncc.options import DEFAULT, Options
+from cnncc.passes.assign_layouts import RELAYOUT
 
-NAME = "conv"
-"""Of the convolution in a network of its own."""
+NAME = "layer"
+"""Of the layer in a network of its own."""
 
 WORTH_TRYING = 1.6
 """Candidates predicted slower than the best by more than this factor are not tried."""
@@ -33,16 +37,15 @@ class Setting:
     weights_stay: bool = False
     """In the last cache from one run to the next; otherwise they are read from memory."""
 
-    @property
-    def of_layer(self) -> Options:
-        """The options with which a layer is compiled alone: those of the network, but for what no convolution depends
-        on. The batch is in the layer's own key, the target in the setting."""
+    def of_layer(self, op: str) -> Options:
+        """The options with which a layer of this op is compiled alone: those of the network, but for what it does not
+        depend on. The batch is in the layer's own key, the target in the setting."""
         return replace(
             self.options,
             targets=DEFAULT.targets,
             batch=1,
             threads=self.options.threads or self.target.cores,
-            weights_dtype="float32",  # of fc layers
+            weights_dtype=self.options.weights_dtype if ops.TABLE[op].traits.half_weights else "float32",
             tune=None,
             keep_all=False,
             stamps=True,
@@ -51,10 +54,10 @@ class Setting:
 
 @dataclass(frozen=True)
 class Layer:
-    """A convolution to be tuned. `pick` is the model's; `candidates` are the others, in the order of trial, each with
+    """A layer to be tuned. `pick` is the model's; `candidates` are the others, in the order of trial, each with
     its predicted cycles on one core; `cycles` are predicted of the pick, of all `count` such nodes together."""
 
-    key: ConvKey
+    key: ChoiceKey
     pick: KernelChoice
     candidates: tuple[KernelChoice, ...]
     cycles: float
@@ -62,51 +65,55 @@ class Layer:
 
 
 def layers_of(program: CpuProgram, setting: Setting) -> list[Layer]:
-    """The distinct convolutions of a program for which there is something to try, those predicted to take most of the
-    time first."""
-    found: dict[ConvKey, Layer] = {}
-    for name, selection in program.selections.items():
-        if selection.choice is None:
-            continue
-        key = _key(program, name)
-        if not isinstance(key, ConvKey):
-            continue
-        if key in found:
-            found[key] = replace(found[key], count=found[key].count + 1)
-        else:
-            found[key] = make_layer(key, selection.choice, setting)
-    tried = [layer for layer in found.values() if layer.candidates]
+    """The distinct layers of a program for which there is something to try, those predicted to take most of the time
+    first."""
+    found: dict[ChoiceKey, Layer | None] = {}
+    counts: Counter[ChoiceKey] = Counter()
+    for key, pick in _chosen(program):
+        counts[key] += 1
+        if key not in found:
+            found[key] = make_layer(key, pick, setting)
+    tried = [replace(layer, count=counts[key]) for key, layer in found.items() if layer and layer.candidates]
     return sorted(tried, key=lambda layer: -layer.cycles * layer.count)
 
 
-def unmeasured(program: CpuProgram) -> Choices:
-    """The model's picks for nodes that have algorithms but no network of their own: `layer_graph` makes that of a
-    conv only. The reason of each says so."""
-    found: dict[ChoiceKey, Given] = {}
+def unmeasured(program: CpuProgram, setting: Setting) -> Choices:
+    """The model's picks for layers that would not be the same alone: another pass fits there. The reason of each says
+    so."""
+    picks = {key: pick for key, pick in _chosen(program) if alone(key, setting) is None}
+    return {
+        key: Given(pick, f"not measured: alone, this {key.op} would be another node") for key, pick in picks.items()
+    }
+
+
+def _chosen(program: CpuProgram) -> Iterator[tuple[ChoiceKey, KernelChoice]]:
+    """The key and choice of every node that was chosen for."""
     for name, selection in program.selections.items():
-        if selection.choice is None:
-            continue
-        key = _key(program, name)
-        if isinstance(key, NodeKey):
-            found.setdefault(key, Given(selection.choice, f"not measured: tuning makes no network of one {key.op}"))
-    return found
+        if selection.choice is not None:
+            node = program.graph[name]
+            yield choice_key(node, [program.graph[source].type for source in node.inputs]), selection.choice
 
 
-def _key(program: CpuProgram, name: str) -> ChoiceKey:
-    node = program.graph[name]
-    return choice_key(node, [program.graph[source].type for source in node.inputs])
-
-
-def make_layer(key: ConvKey, pick: KernelChoice, setting: Setting) -> Layer:
-    """Ranks the candidates of a convolution by their predicted cycles."""
-    options = setting.of_layer
+def alone(key: ChoiceKey, setting: Setting) -> CpuSite | None:
+    """The layer in its own network; None if the passes make another node of it there."""
+    options = setting.of_layer(key.op)
     graph = phases.run(layer_graph(key), setting.target, options, stop_after="assign_layouts").graph
+    if NAME not in graph.by_name:
+        return None
     site = CpuSite(graph, graph[NAME], setting.target, options, {}, weights_stay=setting.weights_stay)
-    assert conv_key(site.node, site.type()) == key, "the layer's own network has another convolution"
+    types = [graph[name].type for name in site.node.inputs]
+    return site if choice_key(site.node, types) == key else None
+
+
+def make_layer(key: ChoiceKey, pick: KernelChoice, setting: Setting) -> Layer | None:
+    """Ranks the candidates of a layer by their predicted cycles; None if it would not be the same alone."""
+    site = alone(key, setting)
+    if site is None:
+        return None
     ranked = candidates(site)
-    predicted = {c.choice: c.cycles for c in ranked}
-    fastest = ranked[0].cycles
-    worth = [c.choice for c in ranked if c.cycles <= WORTH_TRYING * fastest and c.choice != pick]
+    predicted = {c.choice: c.cost for c in ranked}
+    fastest = ranked[0].cost
+    worth = [c.choice for c in ranked if c.cost <= WORTH_TRYING * fastest and c.choice != pick]
     return Layer(key, pick, tuple(leaders_first(worth)), predicted.get(pick, fastest))
 
 
@@ -125,29 +132,61 @@ def kind(choice: KernelChoice) -> Hashable:
     return find(choice.algorithm).kind(choice)
 
 
-def layer_program(key: ConvKey, choice: KernelChoice, setting: Setting) -> CpuProgram:
-    """The network of one convolution, computed as chosen, with stamps."""
+def layer_program(key: ChoiceKey, choice: KernelChoice, setting: Setting) -> CpuProgram:
+    """The network of one layer, computed as chosen, with stamps."""
     source = weights.bind(layer_graph(key), seed=0)
     given: Choices = {key: Given(choice, "a candidate")}
-    return lower(source, setting.target, replace(setting.of_layer, batch=key.source[0]), given)
+    batch = _as_node(key).result.shape[0]
+    return lower(source, setting.target, replace(setting.of_layer(key.op), batch=batch), given)
 
 
-def layer_graph(key: ConvKey) -> Graph:
-    """input, relu, conv + relu; the first relu leaves the image in the layout, and in the caches, as a layer before
-    would. A conv that reads a plain image reads the input itself."""
-    n, c, h, w = key.source
-    image = TensorType((n, c, h, w))
-    nodes = [Node("image", "input", (), image, ops.complete("input", {"dims": (c, h, w), "batch": n}))]
-    if key.block > 1:
-        nodes.append(Node("before", "relu", ("image",), image))
-    attrs = {
-        **{"out": key.result[1], "kernel": key.kernel, "stride": key.stride, "pad": key.pad},
-        **{"dilation": key.dilation, "groups": key.groups, "bias": True, "rounding": "floor"},
-        "epilogue": (("relu", ()),),
-    }
-    slots = {"weight": (key.result[1], c // key.groups, *key.kernel), "bias": (key.result[1],)}
-    names = {slot: f"{NAME}.{slot}" for slot in slots}
-    nodes.append(Node(NAME, "conv", (nodes[-1].name,), TensorType(key.result), attrs, names))
-    graph = Graph("layer", tuple(nodes), (NAME,), {names[slot]: Constant(shape) for slot, shape in slots.items()})
+def layer_graph(key: ChoiceKey) -> Graph:
+    """input, relu, layer + relu; a relu leaves what it reads in the layout, and in the caches, as a layer before would.
+    What the layer reads in no blocks is an input itself. Values are random, around 0."""
+    of = _as_node(key)
+    made = _Network()
+    inputs = [made.source(f"in{i}", source, of.result.shape[0]) for i, source in enumerate(of.sources)]
+    attrs = dict(of.attrs)
+    if ops.TABLE[of.op].traits.post_ops is not PostOps.NONE:
+        attrs["epilogue"] = (("relu", ()),)
+    made.add(Node(NAME, of.op, tuple(inputs), TensorType(of.result.shape), attrs), of.sources)
+    graph = Graph("layer", tuple(made.nodes), (NAME,), made.constants)
     ops.verify(graph)
     return graph
+
+
+class _Network:
+    """The nodes of a layer's network so far."""
+
+    def __init__(self) -> None:
+        self.nodes: list[Node] = []
+        self.constants: dict[str, Constant] = {}
+
+    def source(self, name: str, kind: TensorType, batch: int) -> str:
+        """The name of a value of this type. One that all images share is a constant, as only those are."""
+        shape, plain = kind.shape, TensorType(kind.shape)
+        if shape[0] < batch:
+            self.add(Node(name, "const", (), plain, ops.complete("const", {"dims": shape[1:]})))
+        else:
+            self.add(Node(name, "input", (), plain, ops.complete("input", {"dims": shape[1:], "batch": batch})))
+        if kind.block == 1:
+            return name
+        self.add(Node(f"{name}.before", "relu", (name,), plain))
+        self.add(Node(f"{name}.laid", RELAYOUT, (f"{name}.before",), kind))
+        return f"{name}.laid"
+
+    def add(self, node: Node, sources: Sequence[TensorType] = ()) -> None:
+        """Adds the node with the constants in its slots."""
+        slots = ops.TABLE[node.op].weights(tuple(s.shape for s in sources), node.attrs)
+        names = {slot: f"{node.name}.{slot}" for slot in slots}
+        self.constants |= {names[slot]: Constant(shape) for slot, shape in slots.items()}
+        self.nodes.append(node.with_(weights=names))
+
+
+def _as_node(key: ChoiceKey) -> NodeKey:
+    """The key with all attributes. Convolutions that differ in their bias only have one key: here they have it."""
+    if isinstance(key, NodeKey):
+        return key
+    attrs = {"kernel": key.kernel, "stride": key.stride, "pad": key.pad, "dilation": key.dilation}
+    full = ops.complete("conv", {"out": key.result[1], "groups": key.groups, "bias": True, **attrs})
+    return NodeKey("conv", tuple(full.items()), (TensorType(key.source, key.block),), TensorType(key.result))

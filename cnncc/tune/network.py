@@ -20,11 +20,12 @@ MORE = 2.0
 
 
 def tune(graph: Graph, target: Target, options: Options, progress: Progress | None = None) -> Choices:
-    """The fastest kernels found in `options.tune` seconds, by convolution, for `lower`.
+    """The fastest kernels found in `options.tune` seconds, by layer, for `lower`.
 
-    Each distinct convolution gets a part of the time, as large as its predicted part of a run; what one leaves goes to
-    those after it. Layers whose turn does not come are left out: the model picks. Results are kept on disk, and
-    those found there cost no time. Nodes of other ops that have algorithms keep the model's pick, and say why.
+    Each distinct layer whose op has algorithms gets a part of the time, as large as its predicted part of a run; what
+    one leaves goes to those after it. Layers whose turn does not come are left out: the model picks. Results are kept
+    on disk, and those found there cost no time. Layers that would not be the same alone keep the model's pick, and say
+    why.
     CnnccError if this processor cannot run code for the target.
     """
     require_processor(target)
@@ -32,7 +33,7 @@ def tune(graph: Graph, target: Target, options: Options, progress: Progress | No
     program = lower(graph, target, options)
     setting = Setting(target, options, program.weights_stay)
     measured = _Tuning(layers_of(program, setting), setting, options.tune, progress).run()
-    return {**unmeasured(program), **measured}
+    return {**unmeasured(program, setting), **measured}
 
 
 class _Tuning:
@@ -73,4 +74,4 @@ class _Tuning:
     def _tell(self, done: int) -> None:
         if self.progress is not None:
             left = max(0.0, self.end - time.perf_counter())
-            self.progress(f"tuning convolutions, {left:.0f} s left", done, len(self.layers))
+            self.progress(f"tuning layers, {left:.0f} s left", done, len(self.layers))

@@ -37,7 +37,7 @@ def path_of(layer: Layer, setting: Setting) -> Path:
     t = setting.target
     machine = (t.triple, t.cpu, t.features, t.block, t.l3_bytes, setting.weights_stay)
     # What the bound leaves to try counts, not the bound.
-    options = replace(setting.of_layer, max_error=0.0).key()
+    options = replace(setting.of_layer(layer.key.op), max_error=0.0).key()
     everything = (compiler_digest(), layer.key, layer.pick, layer.candidates, machine, options)
     return cache.directory() / "tuned" / f"{hashlib.sha256(repr(everything).encode()).hexdigest()}.json"
 

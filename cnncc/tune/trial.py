@@ -1,4 +1,4 @@
-"""A candidate that runs: linked into this process, its time taken from the stamps around the convolution."""
+"""A candidate that runs: linked into this process, its time taken from the stamps around the layer."""
 
 from __future__ import annotations
 
@@ -61,7 +61,7 @@ class Trial:
         return model.run_in(self._arena, self._inputs)[0]
 
     def round(self) -> float:
-        """Median seconds of the convolution over a few runs, the first of which only warms up."""
+        """Median seconds of the layer over a few runs, the first of which only warms up."""
         taken = []
         for _ in range(RUNS + 1):
             self._run()

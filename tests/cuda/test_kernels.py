@@ -12,7 +12,7 @@ from cuda.checked import ORDERS, Mistake, NodeRun, kernel_source, library
 from cnncc import lang, ops, weights
 from cnncc.base import resources
 from cnncc.base.errors import CnnccError
-from cnncc.kernels.gpu import rules, winograd
+from cnncc.kernels.gpu import algorithms, rules, winograd
 from cnncc.machines import gpus
 from cnncc.module.gpu.compiled import Resources
 from cnncc.module.gpu.program import CudaProgram, kernel_of
@@ -88,7 +88,7 @@ def test_tensor_cores_in_every_order(body: str, kept: Path) -> None:
 @pytest.mark.parametrize("size", winograd.SIZES)
 def test_winograd_in_every_order(size: int, kept: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Both tile sizes, edges, a residual, a channel count that fills no vector, an uneven padding."""
-    monkeypatch.setattr(winograd, "WORTH", 1e9)
+    monkeypatch.setattr(algorithms, "CLEARLY", 1e9)
     monkeypatch.setattr(winograd, "SIZES", (size,))
     text = "input 9x13x10\nlrn; conv 3x3 9 relu; save a; conv 3x3 9; add { | from a }; conv 3x3 70 pad 0,2,1,0 silu"
     graph = weights.bind(lang.parse(f"net t\n{text}\n"), None)

@@ -135,7 +135,7 @@ def test_nhwc_clutter_disappears() -> None:
         node("ReduceMean", "i", "y", axes=[1, 2], keepdims=0),
     ]
     imported = agrees(model(nodes, {"x": (1, 8, 9, 3)}, ["y"], {**CONV, "k": random(4)}))
-    assert ops(imported) == {"conv": 1, "relu": 1, "mul": 2, "gap": 2, "concat": 1}
+    assert ops(imported) == {"conv": 1, "relu": 1, "scale": 1, "mul": 1, "gap": 2, "concat": 1}
     assert imported.graph.inputs[0].type.shape == (1, 3, 8, 9)
     assert imported.notes == ("input x is channels first here, [1, 3, 8, 9]",)
 

@@ -18,7 +18,7 @@ from cnncc import api, weights
 from cnncc.base.errors import CnnccError
 from cnncc.ir import Graph, Node
 from cnncc.kernels.cpu import algorithms
-from cnncc.kernels.cpu.algorithm import Candidate, Cause, Measured
+from cnncc.kernels.cpu.algorithm import Cause, Measured
 from cnncc.kernels.cpu.algorithms import ALGORITHMS, applying, find, select_by_algorithm
 from cnncc.kernels.cpu.budget import SLOWER
 from cnncc.kernels.cpu.conv_algorithm import Direct
@@ -26,6 +26,7 @@ from cnncc.kernels.cpu.conv_choice import DirectChoice, problem_of
 from cnncc.kernels.cpu.site import CpuSite
 from cnncc.kernels.cpu.tiles import Tile, choose_tile, fits_registers
 from cnncc.kernels.cpu.winograd_choice import SECTIONS
+from cnncc.kernels.shared.algorithm import Candidate
 from cnncc.kernels.shared.convolution import conv_geometry
 from cnncc.kernels.shared.spec import Call, Selection, blocks
 from cnncc.kernels.shared.winograd import ERRORS
@@ -143,8 +144,8 @@ def naive_choice(site: CpuSite) -> Any:
         if promised[i] <= algorithms.CLEARLY * promised[at]:
             at = i
     options = order[at].candidates(site)
-    least = min(c.cycles for c in options)
-    fastest = next(c for c in options if c.cycles == least)
+    least = min(c.cost for c in options)
+    fastest = next(c for c in options if c.cost == least)
 
     def need(c: Candidate[Any]) -> int:
         return 4 * c.workspace_floats + 4 * site.target.cores * c.scratch_floats
@@ -152,8 +153,8 @@ def naive_choice(site: CpuSite) -> Any:
     fitting = [c for c in options if need(c) <= site.budget]
     if fastest in fitting or not fitting:
         return fastest.choice
-    best = min(c.cycles for c in fitting)
-    other = next(c for c in fitting if c.cycles == best)
+    best = min(c.cost for c in fitting)
+    other = next(c for c in fitting if c.cost == best)
     return other.choice if best <= SLOWER * least else fastest.choice
 
 

@@ -141,6 +141,13 @@ def parts(*starts: tuple[int, int]) -> Net:
     return net("y", "concat", *(f"s{i}{j}" for i, j in starts))
 
 
+def focused(source: str = "x", **last: Any) -> Net:
+    """z = concat of all four parts, of which the last one differs."""
+    net = parts(*ORDER[:3])("t", "tanh", "x")
+    attrs = {"dims": (3, 2, 3), "start": (0, 1, 1), "step": (1, 2, 2), **last}
+    return net("s11", "strided_slice", source, **attrs)("z", "concat", "s00", "s01", "s10", "s11")
+
+
 def arms() -> Net:
     """Three values to concat."""
     return image(2)("a", "tanh", "x")("b", "sigmoid", "x")("c", "relu", "x")
@@ -150,6 +157,13 @@ def siblings(*, a: Mapping[str, Any] | None = None, b: Mapping[str, Any] | None 
     """Two 1x1 convs that read x, and a reader of each."""
     net = image().conv("a", "x", **{"out": 16, **(a or {})}).conv("b", "x", **{"out": 32, **(b or {})})
     return net("p", "softmax", "a")("q", "softmax", "b")
+
+
+def residual_siblings() -> Graph:
+    """Two 1x1 convs that read x and add r."""
+    net, attrs = image().conv("r", "x", 16), {"out": 16, "kernel": (1, 1), "epilogue": (("add", ()),)}
+    net("a", "conv", "x", "r", **attrs)("b", "conv", "x", "r", **attrs)
+    return net("p", "softmax", "a")("q", "softmax", "b").graph("p", "q")
 
 
 def long_chain() -> Graph:
@@ -181,13 +195,14 @@ CASES: Mapping[str, Case] = {
         },
     ),
     "fc_of_flatten": Case(
-        moved("flatten")("f", "fc", "y", out=3).graph("f"),
+        moved("flatten")("v", "fc", "x", out=3)("f", "fc", "y", "v", out=3, epilogue=(("add", ()),)).graph("f"),
         {
             "another reader": moved("flatten")("f", "softmax", "y").graph("f"),
             "in the epilogue": image(2, 1, 1)("v", "tanh", "x")("y", "flatten", "x")(
                 "f", "fc", "v", "y", out=2, epilogue=(("add", ()),)
             ).graph("f"),
         },
+        text=moved("flatten")("f", "fc", "y", out=3).graph("f"),
     ),
     "fc_of_reshape": Case(
         moved("reshape", dims=(2, 12, 8))("f", "fc", "y", out=3).graph("f"),
@@ -284,12 +299,21 @@ CASES: Mapping[str, Case] = {
                 "z", "concat", "s00", "s01", "s10", "s11", "e"
             ).graph("z"),
             "other arms": arms()("y", "concat", "a", "b").graph("y"),
+            "parts of a vector": image(8, 1, 1)("v", "flatten", "x")("a", "strided_slice", "v", dims=(4,), step=(2,))(
+                "b", "strided_slice", "v", dims=(4,), start=(1,), step=(2,)
+            )("y", "concat", "a", "b").graph("y"),
+            "parts of two values": focused(source="t").graph("z"),
+            "another step": focused(step=(1, 2, 1)).graph("z"),
+            "fewer channels in one": focused(dims=(2, 2, 3)).graph("z"),
         },
     ),
     "growing_concats": Case(
         arms()("ab", "concat", "a", "b")("y", "concat", "a", "b", "c").graph("ab", "y"),
         {
             "another order": arms()("ab", "concat", "b", "a")("y", "concat", "a", "b", "c").graph("ab", "y"),
+            "another order behind the first": arms()("ab", "concat", "a", "c", "b")(
+                "y", "concat", "a", "b", "c", "x"
+            ).graph("ab", "y"),
             "not the first arms": arms()("bc", "concat", "b", "c")("y", "concat", "a", "b", "c").graph("bc", "y"),
             "the same arms": arms()("ab", "concat", "a", "b")("y", "concat", "a", "b").graph("ab", "y"),
         },
@@ -322,6 +346,7 @@ CASES: Mapping[str, Case] = {
             "another alpha": hard(alpha=0.2).graph("m"),
             "a number that is near": hard(alpha=0.1666667).graph("m"),
             "another beta": hard(beta=0.4).graph("m"),
+            "of another value": hard()("t", "tanh", "x")("o", "mul", "g", "t").graph("o"),
             "two users": hard()("t", "tanh", "g").graph("m", "t"),
             "an output": hard().graph("m", "g"),
         },
@@ -487,11 +512,13 @@ CASES: Mapping[str, Case] = {
     ),
     # fuse_epilogues
     "post_op_into_producer": Case(
-        image().conv("c", "x", 16)("r", "relu", "c")("s", "add", "r", "x").graph("s"),
+        image().conv("c", "x", 16)("r", "relu", "c")("s", "add", "r", "x", epilogue=RELU).graph("s"),
         {
             "two users": image().conv("c", "x", 8)("r", "relu", "c")("t", "tanh", "c").graph("r", "t"),
             "an output": image().conv("c", "x", 8)("r", "relu", "c").graph("r", "c"),
             "three arms": image().conv("c", "x", 16)("s", "add", "c", "x", "x").graph("s"),
+            "read twice": image().conv("c", "x", 16)("s", "add", "c", "c").graph("s"),
+            "another merge": image().conv("c", "x", 16)("s", "mul", "c", "x").graph("s"),
             "broadcasts": image().conv("c", "x", 16)("g", "gap", "x")("s", "add", "c", "g").graph("s"),
             "the same for all images": image()("k", "const", dims=(16, 4, 4))
             .conv("c", "k", 16)("s", "add", "c", "x")
@@ -499,6 +526,7 @@ CASES: Mapping[str, Case] = {
             "would be infinite": image().conv("c", "x", 8)("r", "reciprocal", "c").graph("r"),
             "too many post-ops": long_chain(),
         },
+        text=image().conv("c", "x", 16)("r", "relu", "c")("s", "add", "r", "x").graph("s"),
     ),
     # merge_siblings
     "narrow_convs_of_one_tensor": Case(
@@ -509,6 +537,9 @@ CASES: Mapping[str, Case] = {
             "other channels": siblings(b={"out": 24}).graph("p", "q"),
             "strides": siblings(a={"stride": (2, 2)}, b={"stride": (2, 2)}).graph("p", "q"),
             "pads": siblings(a={"pad": (1, 0, 0, 0)}, b={"pad": (1, 0, 0, 0)}).graph("p", "q"),
+            "kernels": siblings(a={"kernel": (3, 3)}, b={"kernel": (3, 3)}).graph("p", "q"),
+            "a bias of one": siblings(a={"bias": False}, b={"bias": True}).graph("p", "q"),
+            "residual inputs": residual_siblings(),
             "groups": siblings(a={"groups": 2}, b={"groups": 2}).graph("p", "q"),
             "another epilogue": siblings(b={"epilogue": RELU}).graph("p", "q"),
         },

@@ -251,7 +251,7 @@ class LaterOptions(Options):
 def test_an_option_that_is_added_is_measured_with_and_in_the_key() -> None:
     layer = winograd_layer()
     settings = [Setting(HOST, LaterOptions(threads=1, later=later)) for later in (0, 1)]
-    assert [getattr(s.of_layer, "later", None) for s in settings] == [0, 1]
+    assert [getattr(s.of_layer("conv"), "later", None) for s in settings] == [0, 1]
     assert store.path_of(layer, settings[0]) != store.path_of(layer, settings[1])
 
 
@@ -322,7 +322,7 @@ def test_progress_counts_layers(searched) -> None:
     said: list[tuple[str, int, int]] = []
     tune.tune(NET, HOST, Options(threads=1, tune=100.0), progress=lambda *a: said.append(a))
     assert [(done, total) for _, done, total in said] == [(0, 3), (1, 3), (2, 3)]
-    assert said[0][0].startswith("tuning convolutions, ")
+    assert said[0][0].startswith("tuning layers, ")
 
 
 def test_build_uses_what_was_found_only_if_asked(searched) -> None:

@@ -1,38 +1,16 @@
-"""What an algorithm for a layer is: whether it applies, how it may be cut, what that costs, and the calls it makes.
-
-The algorithms of an op stand in one tuple (`cnncc.kernels.cpu.algorithms`). Who chooses, tunes, measures or explains
-kernels goes through that tuple and needs no name of an algorithm.
-"""
+"""What an algorithm for processors can say besides: tuning, `bench --kernels` and profile ask for it."""
 
 from __future__ import annotations
 
 from collections.abc import Hashable, Mapping
 from dataclasses import dataclass
-from typing import Any, Generic, Protocol, TypeVar
+from typing import Any, Protocol
 
 from cnncc.ir import Graph, Node
 from cnncc.kernels.cpu.site import CpuSite
-from cnncc.kernels.shared.choices import KernelChoice
-from cnncc.kernels.shared.spec import Call, Selection
+from cnncc.kernels.shared.algorithm import Algorithm, Candidate, Made
+from cnncc.kernels.shared.spec import Call
 from cnncc.machines.targets import Target
-
-Made = TypeVar("Made", bound=KernelChoice)
-Own = TypeVar("Own", bound=KernelChoice, covariant=True)
-
-
-@dataclass(frozen=True)
-class Candidate(Generic[Own]):
-    """One way for an algorithm to compute a layer, with what the model predicts of it."""
-
-    choice: Own
-    cycles: float
-    """On one core."""
-    workspace_floats: int
-    """For an image."""
-    scratch_floats: int
-    """Of each thread."""
-    error: float = 0.0
-    """Largest error, as a share of the layer's largest output; 0 for the sum as it is written."""
 
 
 @dataclass(frozen=True)
@@ -62,26 +40,16 @@ class Measured:
         return cycles * self.cycle
 
 
-class Algorithm(Protocol[Made]):
-    """A way to compute the nodes of one op."""
-
-    @property
-    def name(self) -> str:
-        """A word that no other algorithm has: shown to people, and stored with tuned choices."""
-
-    def applies(self, site: CpuSite) -> bool:
-        """Whether it can compute the node at all."""
+class CpuAlgorithm(Algorithm[CpuSite, Made], Protocol[Made]):
+    """A way to compute the nodes of one op on a processor, that can be measured and explained."""
 
     def forecast(self, site: CpuSite) -> float:
         """Predicted cycles on one core, by which algorithms are compared; infinite if no candidate keeps to
-        `site.options.max_error`."""
+        `site.options.max_error`. The costs of candidates are compared within an algorithm only."""
 
     def candidates(self, site: CpuSite, wide: bool = False) -> list[Candidate[Made]]:
         """The ways to compute the node that keep to `site.options.max_error`. Of those that fit into the budget the
-        model picks the fastest, of equals the first. With `wide` also those that only a measurement can prefer."""
-
-    def calls(self, site: CpuSite, choice: Made, why: str) -> Selection:
-        """The calls and weights of a choice. `why` is added to the algorithm's own reason."""
+        model picks the cheapest, of equals the first. With `wide` also those that only a measurement can prefer."""
 
     def kind(self, choice: Made) -> Hashable:
         """What tells choices apart roughly, as register tile and way of sharing the input: of each kind one is measured

@@ -6,17 +6,17 @@ from collections.abc import Sequence
 from dataclasses import replace
 from typing import Any
 
-from cnncc.base.errors import CnnccError, nearest
-from cnncc.kernels.cpu.algorithm import Algorithm, Candidate
+from cnncc.kernels.cpu.algorithm import CpuAlgorithm
 from cnncc.kernels.cpu.budget import choose
 from cnncc.kernels.cpu.conv_algorithm import Direct
 from cnncc.kernels.cpu.depthwise import Depthwise
 from cnncc.kernels.cpu.site import CpuSite
 from cnncc.kernels.cpu.winograd_algorithm import Winograd
+from cnncc.kernels.shared.algorithm import Candidate, named
 from cnncc.kernels.shared.choices import KernelChoice
 from cnncc.kernels.shared.spec import Selection
 
-ALGORITHMS: dict[str, tuple[Algorithm[Any], ...]] = {"conv": (Depthwise(), Winograd(), Direct())}
+ALGORITHMS: dict[str, tuple[CpuAlgorithm[Any], ...]] = {"conv": (Depthwise(), Winograd(), Direct())}
 """By op. An algorithm must promise clearly less than those after it; the last one applies to every node of the op."""
 
 CLEARLY = 0.95
@@ -24,23 +24,20 @@ CLEARLY = 0.95
 model, and those further ahead need more weights."""
 
 
-def find(name: str) -> Algorithm[Any]:
+def find(name: str) -> CpuAlgorithm[Any]:
     """The algorithm of that name; CnnccError if there is none."""
-    known = {a.name: a for algorithms in ALGORITHMS.values() for a in algorithms}
-    if name not in known:
-        raise CnnccError(f"no algorithm {name!r}", hint=nearest(name, known))
-    return known[name]
+    return named(name, [a for algorithms in ALGORITHMS.values() for a in algorithms])
 
 
-def applying(site: CpuSite) -> list[Algorithm[Any]]:
+def applying(site: CpuSite) -> list[CpuAlgorithm[Any]]:
     """The algorithms that can compute the node, in the order of the tuple."""
     return [a for a in ALGORITHMS[site.node.op] if a.applies(site)]
 
 
 def candidates(site: CpuSite) -> list[Candidate[KernelChoice]]:
-    """All candidates of all algorithms that are worth a measurement, by rising predicted cycles."""
+    """All candidates of all algorithms that are worth a measurement, by rising predicted cost."""
     found = [c for a in applying(site) for c in a.candidates(site, wide=True)]
-    return sorted(found, key=lambda c: c.cycles)
+    return sorted(found, key=lambda c: c.cost)
 
 
 def select_by_algorithm(site: CpuSite) -> Selection:
@@ -56,7 +53,7 @@ def select_by_algorithm(site: CpuSite) -> Selection:
     return replace(algorithm.calls(site, choice, why), choice=choice)
 
 
-def _fastest(site: CpuSite, algorithms: Sequence[Algorithm[Any]]) -> tuple[Algorithm[Any], str]:
+def _fastest(site: CpuSite, algorithms: Sequence[CpuAlgorithm[Any]]) -> tuple[CpuAlgorithm[Any], str]:
     """The algorithm that promises clearly fewer cycles than all after it, and how many of theirs."""
     *others, best = algorithms
     if not others:

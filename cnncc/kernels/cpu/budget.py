@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import replace
 
-from cnncc.kernels.cpu.algorithm import Candidate, Made
 from cnncc.kernels.cpu.site import CpuSite
+from cnncc.kernels.shared.algorithm import Candidate, Made
 from cnncc.kernels.shared.spec import Selection
 
 SLOWER = 1.08
@@ -25,14 +25,14 @@ def needed(site: CpuSite, workspace_floats: int, scratch_floats: int) -> int:
 def choose(site: CpuSite, options: Sequence[Candidate[Made]]) -> tuple[Candidate[Made], str]:
     """The fastest candidate, of equals the first; or one that fits into the budget and is hardly slower. With it, what
     to add to the reason for it."""
-    fastest = min(options, key=lambda o: o.cycles)
+    fastest = min(options, key=lambda o: o.cost)
     fitting = [o for o in options if _need(site, o) <= site.budget]
     if fastest in fitting:
         return fastest, ""
     if not fitting:
         return fastest, "; none of its kind fits in less memory"
-    other = min(fitting, key=lambda o: o.cycles)
-    slower = other.cycles / fastest.cycles
+    other = min(fitting, key=lambda o: o.cost)
+    slower = other.cost / fastest.cost
     if slower > SLOWER:
         return fastest, f"; the best that takes less memory is predicted {slower:.2f} times slower"
     saved = _need(site, fastest) - _need(site, other)

@@ -9,7 +9,7 @@ from typing import Any
 
 from cnncc import ops
 from cnncc.ir import Constant, Graph, Node
-from cnncc.kernels.cpu.algorithm import Candidate, Cause, Measured
+from cnncc.kernels.cpu.algorithm import Cause, Measured
 from cnncc.kernels.cpu.conv_choice import (
     COPY_BYTES,
     DirectChoice,
@@ -22,6 +22,7 @@ from cnncc.kernels.cpu.conv_direct import ConvConfig, pack_conv
 from cnncc.kernels.cpu.site import CpuSite
 from cnncc.kernels.cpu.tiles import Problem, Tile, total_cycles
 from cnncc.kernels.cpu.weights import after_image, with_bias
+from cnncc.kernels.shared.algorithm import Candidate
 from cnncc.kernels.shared.convolution import ConvGeometry, conv_geometry, conv_merge, densify
 from cnncc.kernels.shared.operands import Workspace
 from cnncc.kernels.shared.spec import Call, Kernel, Packed, Selection

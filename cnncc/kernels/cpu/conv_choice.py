@@ -6,10 +6,10 @@ from collections.abc import Iterable
 from dataclasses import dataclass, replace
 
 from cnncc.base.divisors import divisors, even_cuts, spread
-from cnncc.kernels.cpu.algorithm import Candidate
 from cnncc.kernels.cpu.conv_direct import ConvConfig, PadConfig
 from cnncc.kernels.cpu.micro import micro_of
 from cnncc.kernels.cpu.tiles import Problem, Tile, cache_bandwidth, choose_tile, ranked_tiles, total_cycles
+from cnncc.kernels.shared.algorithm import Candidate
 from cnncc.kernels.shared.convolution import ConvGeometry
 from cnncc.kernels.shared.spec import blocks
 from cnncc.machines.targets import Target

@@ -11,10 +11,11 @@ import numpy as np
 
 from cnncc import ops
 from cnncc.ir import Graph, Node
-from cnncc.kernels.cpu.algorithm import Candidate, Cause, Measured
+from cnncc.kernels.cpu.algorithm import Cause, Measured
 from cnncc.kernels.cpu.site import CpuSite
 from cnncc.kernels.cpu.weights import after_image, with_bias
 from cnncc.kernels.cpu.window import WindowConfig, configure, window_kernel
+from cnncc.kernels.shared.algorithm import Candidate
 from cnncc.kernels.shared.spec import Call, Selection
 
 

@@ -4,9 +4,8 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
-from cnncc.kernels.shared.choices import Choices, Given, choice_key
 from cnncc.kernels.shared.spec import Selection, Site
 from cnncc.machines.targets import Target
 
@@ -19,8 +18,6 @@ class CpuSite(Site[Target]):
     """Bytes from one image of the batch to the next, for the values the node touches."""
     copies: tuple[int, ...] = ()
     """For a concat: which arms are not written in place and must be copied."""
-    choices: Choices = field(default_factory=dict)
-    """What takes the place of the model's picks, by what tells nodes apart."""
     budget: float = math.inf
     """Bytes for an image that workspace and the scratch of all cores should keep to; see `cnncc.kernels.cpu.budget`."""
     weights_stay: bool = False
@@ -30,14 +27,6 @@ class CpuSite(Site[Target]):
     def weights_per_cycle(self) -> float:
         """Bytes of weights that a core reads in a cycle."""
         return self.target.l3_bytes_per_cycle if self.weights_stay else self.target.memory_bytes_per_cycle
-
-    @property
-    def given(self) -> Given | None:
-        """The choice for a node that takes the place of the model's."""
-        if not self.choices:
-            return None
-        sources = [self.graph[name].type for name in self.node.inputs]
-        return self.choices.get(choice_key(self.node, sources))
 
 
 CpuRule = Callable[[CpuSite], Selection | None]

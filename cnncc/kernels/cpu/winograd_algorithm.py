@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from cnncc.ir import Graph, Node
-from cnncc.kernels.cpu.algorithm import Candidate, Cause, Measured
+from cnncc.kernels.cpu.algorithm import Cause, Measured
 from cnncc.kernels.cpu.site import CpuSite
 from cnncc.kernels.cpu.tiles import Tile, even_tiles, step_cycles
 from cnncc.kernels.cpu.weights import after_image, with_bias
@@ -20,6 +20,7 @@ from cnncc.kernels.cpu.winograd_choice import (
     output_cycles,
     winograd_candidates,
 )
+from cnncc.kernels.shared.algorithm import Candidate
 from cnncc.kernels.shared.operands import Workspace
 from cnncc.kernels.shared.spec import Call, Kernel, Selection
 from cnncc.kernels.shared.winograd import ERRORS

@@ -7,12 +7,12 @@ from dataclasses import dataclass, replace
 from functools import cache
 from itertools import product
 
-from cnncc.kernels.cpu.algorithm import Candidate
 from cnncc.kernels.cpu.conv_choice import STEP_CYCLES, overlapped
 from cnncc.kernels.cpu.micro import micro_of
 from cnncc.kernels.cpu.site import CpuSite
 from cnncc.kernels.cpu.tiles import Tile, cache_bandwidth, even_tiles, fits_registers, step_cycles
 from cnncc.kernels.cpu.winograd import WinogradConfig
+from cnncc.kernels.shared.algorithm import Candidate
 from cnncc.kernels.shared.spec import blocks
 from cnncc.kernels.shared.winograd import ERRORS, allowed_sizes
 from cnncc.machines.targets import Target

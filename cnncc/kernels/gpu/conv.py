@@ -10,18 +10,17 @@ tensor cores, the sums stay float32; values in memory are float32 as before, wei
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from dataclasses import dataclass, replace
 
 import numpy as np
 
 from cnncc.ir import Constant
 from cnncc.kernels.gpu.model import TENSOR_TILES, Estimate, GpuTile, LaunchWork, Product, TensorTile, estimate, tiles
-from cnncc.kernels.gpu.spec import VECTOR, GpuKernel, GpuRule, GpuSite, View, grid_of, threads_for
-from cnncc.kernels.shared.convolution import ConvGeometry, conv_geometry, conv_merge, densify, pad_channels
+from cnncc.kernels.gpu.spec import VECTOR, GpuKernel, GpuSite, View, grid_of, threads_for
+from cnncc.kernels.shared.algorithm import Candidate
+from cnncc.kernels.shared.convolution import ConvGeometry, pad_channels
 from cnncc.kernels.shared.operands import Workspace
-from cnncc.kernels.shared.spec import Call, Epilogue, Packed, Selection, blocks
-from cnncc.kernels.shared.transposed import transposed_phases
+from cnncc.kernels.shared.spec import Call, Epilogue, Packed, blocks
 from cnncc.machines.gpus import Gpu
 
 
@@ -115,34 +114,11 @@ def pack_weights(weight: np.ndarray, config: GpuConvConfig) -> np.ndarray:
     return np.ascontiguousarray(tiled.transpose(0, 3, 1, 2, 4)).ravel()
 
 
-def select_conv(site: GpuSite) -> Selection:
-    """Any convolution that the depthwise rule left; groups are merged until each fills whole blocks."""
-    groups, merge = site.node.attrs["groups"], conv_merge(site)
-    weight = site.constant("weight")
-    assert weight is not None
-    out, narrow, kh, kw = weight.shape
-    dense = weight.map((out, narrow * merge, kh, kw), lambda w: densify(w, groups, merge))
-    calls, packed, why = _calls(site, conv_geometry(site), dense, "", split=True)
-    merged = f"; {merge} groups merged to fill a block" if merge > 1 else ""
-    return Selection(calls, packed, why + merged)
-
-
-def select_transposed(site: GpuSite) -> Selection:
-    """A transposed convolution as one small convolution for each phase of its stride."""
-    calls: list[Call] = []
-    packed: dict[str, Packed] = {}
-    for geometry, part, suffix in transposed_phases(site):
-        more, weights, _ = _calls(site, geometry, part, suffix, split=False)
-        calls += more
-        packed.update({p.name: p for p in weights})
-    return Selection(tuple(calls), tuple(packed.values()), f"{len(calls)} phases of the stride, each a convolution")
-
-
-def _calls(
-    site: GpuSite, geometry: ConvGeometry, weight: Constant, suffix: str, split: bool
+def conv_calls(
+    site: GpuSite, geometry: ConvGeometry, weight: Constant, choice: GpuDirectChoice, suffix: str = ""
 ) -> tuple[tuple[Call, ...], tuple[Packed, ...], str]:
-    """The kernel or kernels of one convolution, their weights, and why this tile."""
-    config, expected = configure(site, geometry, split)
+    """The kernel or kernels of a convolution, their weights, and why this tile. `weight` is (o, i / groups, kh, kw)."""
+    config = configure(site, geometry, choice)
     node = site.node
     size = config.steps * config.tile.depth * config.column_tiles * config.tile.columns * geometry.groups
     stored = "float16" if isinstance(config.tile, TensorTile) else "float32"
@@ -153,6 +129,7 @@ def _calls(
         packed.append(Packed(f"{node.name}.bias", bias.map((padded,), lambda b: pad_channels(b, padded))))
     operands = [*site.values(node.inputs[:1]), packed[0].operand]
     rest = [*(p.operand for p in packed[1:]), *site.values(node.inputs[1:])]
+    expected = estimate_conv(config, site)
     why = f"tile {config.tile.label}, {config.splits} parts of the sum; model: {expected.why}"
     if config.splits == 1:
         return (Call(node.name, conv_kernel(config, site), (*operands, *rest), site.result, True),), tuple(packed), why
@@ -163,21 +140,36 @@ def _calls(
     return (first, second), tuple(packed), why
 
 
-def configure(site: GpuSite, geometry: ConvGeometry, split: bool) -> tuple[GpuConvConfig, Estimate]:
-    """The tile and split of least predicted time, and the prediction."""
+@dataclass(frozen=True)
+class GpuDirectChoice:
+    """The tile, and among how many blocks the sum of each result is split."""
+
+    tile: GpuTile | TensorTile
+    splits: int
+    algorithm: str = "direct"
+
+
+def configure(site: GpuSite, geometry: ConvGeometry, choice: GpuDirectChoice) -> GpuConvConfig:
+    """The convolution cut as chosen."""
     node = site.node
     extras = tuple(site.view(name).stride for name in node.inputs[1:])
     source, result = site.view(node.inputs[0]), site.view(node.name)
-    found: list[tuple[float, GpuConvConfig, Estimate]] = []
+    return GpuConvConfig(site.batch, source, result, extras, geometry, choice.tile, choice.splits)
+
+
+def direct_candidates(
+    site: GpuSite, geometry: ConvGeometry, name: str = "direct", split: bool = True
+) -> list[Candidate[GpuDirectChoice]]:
+    """Every tile with every split; unless `split`, with none."""
+    found = []
     half = site.options.dtype == "float16" and geometry.in_block == VECTOR
     for tile in TENSOR_TILES if half else tiles(geometry.in_block):
-        config = GpuConvConfig(site.batch, source, result, extras, geometry, tile, 1)
-        for splits in _split_choices(config) if split else [1]:
-            candidate = replace(config, splits=splits)
-            expected = estimate_conv(candidate, site)
-            found.append((expected.seconds, candidate, expected))
-    _, config, expected = min(found, key=lambda f: f[0])
-    return config, expected
+        whole = configure(site, geometry, GpuDirectChoice(tile, 1, name))
+        for splits in _split_choices(whole) if split else [1]:
+            cost = estimate_conv(replace(whole, splits=splits), site).seconds
+            workspace = splits * whole.result.floats if splits > 1 else 0
+            found.append(Candidate(GpuDirectChoice(tile, splits, name), cost, workspace, scratch_floats=0))
+    return found
 
 
 def _split_choices(config: GpuConvConfig) -> list[int]:
@@ -248,9 +240,3 @@ def sum_kernel(config: GpuConvConfig, site: GpuSite) -> GpuKernel:
     name = f"sum_f32_{config.result.label}_{config.splits}"
     work = LaunchWork(bytes_ // 4, bytes_, products=False)
     return GpuKernel("sum", name, parts, grid[0], 0, grid, threads, work, loads=config.splits)
-
-
-RULES: Mapping[str, tuple[GpuRule, ...]] = {
-    "conv_transpose": (select_transposed,),
-}
-"""Op -> its selectors."""

@@ -262,3 +262,10 @@ def stream_estimate(gpu: Gpu, launch: Launch, work: LaunchWork, loads: int = 1) 
     seconds = start + max(memory, compute)
     limit = max(work.flops / gpu.peak_flops, work.bytes / gpu.bandwidth)
     return Estimate(seconds, limit, bound, resident * launch.threads / gpu.threads_per_multiprocessor)
+
+
+def beside_products(gpu: Gpu, streamed: Estimate) -> float:
+    """Seconds of a kernel that passes once over its operands, to be compared with those of a matrix product: `estimate`
+    takes the larger of the start of a block and of what is read, `stream_estimate` their sum."""
+    start = START_CYCLES / (1e6 * gpu.clock_mhz)
+    return max(start, streamed.seconds - start)

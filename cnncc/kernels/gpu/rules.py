@@ -7,21 +7,17 @@ from collections.abc import Mapping
 from cnncc.base.discovery import gathered
 from cnncc.base.errors import CnnccError
 from cnncc.kernels import gpu
-from cnncc.kernels.gpu.conv import select_conv
+from cnncc.kernels.gpu.algorithms import ALGORITHMS, select_by_algorithm
 from cnncc.kernels.gpu.spec import GpuRule, GpuSite
-from cnncc.kernels.gpu.window import select_depthwise
-from cnncc.kernels.gpu.winograd import select_winograd
 from cnncc.kernels.shared.spec import Selection
 from cnncc.ops import TABLE
 from cnncc.ops.traits import Finite
 
-CONV: tuple[GpuRule, ...] = (
-    select_depthwise,  # before the others, which would merge groups into a dense one
-    select_winograd,  # before the direct kernel, which it must beat
-    select_conv,
-)
-RULES: Mapping[str, tuple[GpuRule, ...]] = {**gathered(gpu, "RULES", without=("rules",)), "conv": CONV}
-"""Op -> its rules: those that the files of kernels have under this name."""
+RULES: Mapping[str, tuple[GpuRule, ...]] = {
+    **gathered(gpu, "RULES", without=("rules",)),
+    **dict.fromkeys(ALGORITHMS, (select_by_algorithm,)),
+}
+"""Op -> its rules: those that the files of kernels have under this name, and the choice among algorithms."""
 
 
 def without_kernel(op: str) -> str:

@@ -5,13 +5,10 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-import numpy as np
-
 from cnncc.kernels.gpu.model import LaunchWork
 from cnncc.kernels.gpu.spec import GpuKernel, GpuRule, GpuSite, View, grid_of, threads_for
-from cnncc.kernels.shared.convolution import pad_channels
 from cnncc.kernels.shared.modes import WINDOW_POOLS, WindowMode
-from cnncc.kernels.shared.spec import Call, Epilogue, Packed, Selection
+from cnncc.kernels.shared.spec import Call, Epilogue, Selection
 
 
 @dataclass(frozen=True)
@@ -43,7 +40,8 @@ class GpuWindowConfig:
         return self.batch * self.result.blocks * self.strips * self.result.width
 
 
-def _configure(site: GpuSite, mode: WindowMode, epilogue: Epilogue = (), bias: bool = False) -> GpuWindowConfig:
+def configure(site: GpuSite, mode: WindowMode, epilogue: Epilogue = (), bias: bool = False) -> GpuWindowConfig:
+    """How the node is shared out among threads."""
     node, attrs = site.node, site.node.attrs
     source, result = site.view(node.inputs[0]), site.view(node.name)
     extras = tuple(site.view(name).stride for name in node.inputs[1:])
@@ -70,7 +68,8 @@ def _configure(site: GpuSite, mode: WindowMode, epilogue: Epilogue = (), bias: b
     )
 
 
-def _kernel(config: GpuWindowConfig, site: GpuSite) -> GpuKernel:
+def window_kernel(config: GpuWindowConfig, site: GpuSite) -> GpuKernel:
+    """The kernel of a configuration."""
     kind = {"depthwise": "depthwise", "max": "maxpool", "avg": "avgpool"}[config.mode]
     size = "x".join(map(str, config.kernel))
     grid = grid_of(config.total, config.threads)
@@ -79,40 +78,14 @@ def _kernel(config: GpuWindowConfig, site: GpuSite) -> GpuKernel:
     weights = 4 * taps * config.result.channels if config.mode == "depthwise" else 0
     work = LaunchWork(flops * config.result.pixels, weights + site.bytes_of(site.node.name, *site.node.inputs))
     name = f"{kind}_f32_{config.result.label}_{size}_{config.strip}"
-    return GpuKernel("window", name, config, grid[0], 0, grid, config.threads, work)
-
-
-def select_depthwise(site: GpuSite) -> Selection | None:
-    """conv with one input and one output channel per group, and more than one group."""
-    node = site.node
-    if site.type().block == 1 or site.type().shape[1] == 1:
-        return None
-    if not node.attrs["groups"] == site.type().shape[1] == node.attrs["out"]:
-        return None
-    config = _configure(site, "depthwise", node.attrs["epilogue"], node.attrs["bias"])
-    weight, bias = site.constant("weight"), site.constant("bias")
-    assert weight is not None
-    padded, taps = config.result.blocks * config.result.block, config.kernel[0] * config.kernel[1]
-
-    def pack(w: np.ndarray) -> np.ndarray:
-        """(c, 1, kh, kw) to [block][tap][lane]."""
-        full = np.zeros((padded, taps), np.float32)
-        full[: len(w)] = w.reshape(len(w), taps)
-        return full.reshape(config.result.blocks, config.result.block, taps).transpose(0, 2, 1).ravel()
-
-    packed = [Packed(f"{node.name}.weight", weight.map((padded * taps,), pack))]
-    if bias is not None:
-        packed.append(Packed(f"{node.name}.bias", bias.map((padded,), lambda b: pad_channels(b, padded))))
-    weights = tuple(p.operand for p in packed)
-    operands = (*site.values(node.inputs[:1]), *weights, *site.values(node.inputs[1:]))
-    call = Call(node.name, _kernel(config, site), operands, site.result, True)
-    return Selection((call,), tuple(packed), f"depthwise: {config.strip} rows a thread, bound by memory")
+    loads = config.kernel[1]  # the taps of a row are unrolled: none waits for another
+    return GpuKernel("window", name, config, grid[0], 0, grid, config.threads, work, loads=loads)
 
 
 def select_pool(site: GpuSite) -> Selection:
     """Max and average pooling with any window."""
-    config = _configure(site, WINDOW_POOLS[site.node.op])
-    call = Call(site.node.name, _kernel(config, site), site.values(site.node.inputs), site.result, True)
+    config = configure(site, WINDOW_POOLS[site.node.op])
+    call = Call(site.node.name, window_kernel(config, site), site.values(site.node.inputs), site.result, True)
     return Selection((call,), (), f"{config.strip} rows a thread, bound by memory")
 
 

@@ -1,4 +1,4 @@
-"""Winograd convolution F(2x2, 3x3) and F(4x4, 3x3), where the model says it pays: three kernels in turn.
+"""Winograd convolution F(2x2, 3x3) and F(4x4, 3x3), as an algorithm for GPUs: three kernels in turn.
 
 The first transforms the input into a plane for each point of a tile, the second is one matrix product for each point,
 the third transforms back, with bias and epilogue (`cnncc.kernels.shared.winograd` has the matrices).
@@ -6,24 +6,23 @@ the third transforms back, with bias and epilogue (`cnncc.kernels.shared.winogra
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
-from cnncc.kernels.gpu.conv import GpuConvConfig, configure, conv_kernel, estimate_of, pack_weights
-from cnncc.kernels.gpu.model import LaunchWork, tiles
+from cnncc.kernels.gpu.conv import GpuConvConfig, conv_kernel, estimate_of, pack_weights
+from cnncc.kernels.gpu.model import GpuTile, LaunchWork, tiles
 from cnncc.kernels.gpu.spec import VECTOR, GpuKernel, GpuSite, View, grid_of, threads_for
-from cnncc.kernels.shared.convolution import ConvGeometry, conv_geometry, pad_channels
+from cnncc.kernels.shared.algorithm import Candidate
+from cnncc.kernels.shared.convolution import ConvGeometry, pad_channels
 from cnncc.kernels.shared.operands import Workspace
 from cnncc.kernels.shared.spec import Call, Epilogue, Packed, Selection
-from cnncc.kernels.shared.winograd import allowed_sizes, matrices
+from cnncc.kernels.shared.winograd import ERRORS, allowed_sizes, matrices
 
 SIZES = (2, 4)
 """Output tiles for which there are kernels."""
 LOADS = 4
 """Of the many numbers that a thread of a transform reads, so many vectors' worth are under way."""
-WORTH = 0.85
-"""Share of the direct kernel's time from which on three kernels are taken: the model has not been measured."""
 
 
 @dataclass(frozen=True)
@@ -59,32 +58,67 @@ class TransformConfig:
 
 
 @dataclass(frozen=True)
-class _Candidate:
+class GpuWinogradChoice:
+    """Rows and columns of an output tile, and the tile of the matrix product."""
+
     m: int
+    tile: GpuTile
+    algorithm: str = "winograd"
+
+
+@dataclass(frozen=True)
+class Kernels:
+    """The configurations of the three kernels."""
+
     forward: TransformConfig
     products: GpuConvConfig
     back: TransformConfig
-    seconds: float
+
+    @property
+    def workspace_floats(self) -> int:
+        """Of an image: the planes before and after the products."""
+        return self.products.source.floats + self.products.result.floats
 
 
-def select_winograd(site: GpuSite) -> Selection | None:
-    """A dense 3x3 convolution with stride 1, if fewer multiplications are worth two more passes over memory."""
-    attrs = site.node.attrs
-    if site.options.dtype != "float32" or site.type().block != VECTOR or attrs["groups"] != 1:
-        return None
-    if (attrs["kernel"], attrs["stride"], attrs["dilation"]) != ((3, 3), (1, 1), (1, 1)):
-        return None
-    sizes = [m for m in SIZES if m in allowed_sizes(site.options.max_error, 3)]
-    if not sizes:
-        return None
-    best = min((_candidate(site, m) for m in sizes), key=lambda c: c.seconds)
-    direct = configure(site, conv_geometry(site), split=True)[1].seconds
-    return _selection(site, best, direct) if best.seconds < WORTH * direct else None
+@dataclass(frozen=True)
+class GpuWinograd:
+    """A dense 3x3 convolution with stride 1: fewer multiplications, and two more passes over memory."""
+
+    name: str = "winograd"
+
+    def applies(self, site: GpuSite) -> bool:
+        attrs = site.node.attrs
+        if site.options.dtype != "float32" or site.type().block != VECTOR or attrs["groups"] != 1:
+            return False
+        return (attrs["kernel"], attrs["stride"], attrs["dilation"]) == ((3, 3), (1, 1), (1, 1))
+
+    def candidates(self, site: GpuSite) -> list[Candidate[GpuWinogradChoice]]:
+        sizes = [m for m in SIZES if m in allowed_sizes(site.options.max_error, 3)]
+        return [candidate for m in sizes for candidate in _candidates(site, m, self.name)]
+
+    def calls(self, site: GpuSite, choice: GpuWinogradChoice, why: str) -> Selection:
+        kernels = configure(site, choice)
+        seconds = _passes(site, kernels) + _products_seconds(site, kernels.products)
+        told = f"model: {seconds * 1e6:.1f} us in three kernels"
+        text = f"F({choice.m}x{choice.m}, 3x3), tile {choice.tile.label}; {told}{why}"
+        return _selection(site, choice.m, kernels, text)
 
 
-def _candidate(site: GpuSite, m: int) -> _Candidate:
-    """The three kernels of a tile size, with the tile of least predicted time."""
-    node, source, result = site.node, site.view(site.node.inputs[0]), site.view(site.node.name)
+def _candidates(site: GpuSite, m: int, name: str) -> list[Candidate[GpuWinogradChoice]]:
+    """Of one size, with every tile of the product; the transforms are the same for all."""
+    choices = [GpuWinogradChoice(m, tile, name) for tile in tiles(VECTOR)]
+    one = configure(site, choices[0])
+    passes = _passes(site, one)
+    found = []
+    for choice in choices:
+        cost = _products_seconds(site, replace(one.products, tile=choice.tile)) + passes
+        found.append(Candidate(choice, cost, one.workspace_floats, 0, ERRORS[m, 3]))
+    return found
+
+
+def configure(site: GpuSite, choice: GpuWinogradChoice) -> Kernels:
+    """The three kernels of a choice."""
+    node, source, result, m = site.node, site.view(site.node.inputs[0]), site.view(site.node.name), choice.m
     points = (m + 2) ** 2
     grid = (-(-result.height // m), -(-result.width // m))
     count = grid[0] * grid[1]
@@ -111,12 +145,17 @@ def _candidate(site: GpuSite, m: int) -> _Candidate:
         bias=False,
         epilogue=(),
     )
-    choices = [GpuConvConfig(site.batch, before, after, (), geometry, tile, 1) for tile in tiles(VECTOR)]
-    timed = [(estimate_of(c, site.target, _middle_bytes(c)), c) for c in choices]
-    middle, products = min(timed, key=lambda pair: pair[0].seconds)
-    passes = sum(_pass_seconds(site, kernel) for kernel in (_kernel(forward, "input"), _kernel(back, "output")))
-    launches = 2e-6 * site.target.launch_microseconds
-    return _Candidate(m, forward, products, back, middle.seconds + passes + launches)
+    return Kernels(forward, GpuConvConfig(site.batch, before, after, (), geometry, choice.tile, 1), back)
+
+
+def _products_seconds(site: GpuSite, products: GpuConvConfig) -> float:
+    return estimate_of(products, site.target, _middle_bytes(products)).seconds
+
+
+def _passes(site: GpuSite, kernels: Kernels) -> float:
+    """Seconds of both transforms, and of starting two kernels more."""
+    transforms = (_kernel(kernels.forward, "input"), _kernel(kernels.back, "output"))
+    return sum(_pass_seconds(site, kernel) for kernel in transforms) + 2e-6 * site.target.launch_microseconds
 
 
 def _planes(view: View, points: int, count: int) -> View:
@@ -148,31 +187,28 @@ def _kernel(c: TransformConfig, which: str) -> GpuKernel:
     return GpuKernel(f"winograd_{which}", name, c, grid[0], 0, grid, c.threads, work, loads=LOADS)
 
 
-def _selection(site: GpuSite, best: _Candidate, direct: float) -> Selection:
+def _selection(site: GpuSite, m: int, chosen: Kernels, why: str) -> Selection:
     node = site.node
-    products, count = best.products, site.batch
+    products, count = chosen.products, site.batch
     size = products.steps * products.tile.depth * products.column_tiles * products.tile.columns
     weight, bias = site.constant("weight"), site.constant("bias")
     assert weight is not None
     total = size * products.geometry.groups
-    packed = [Packed(f"{node.name}.weight", weight.map((total,), lambda w: _pack(w, best.m, products)))]
+    packed = [Packed(f"{node.name}.weight", weight.map((total,), lambda w: _pack(w, m, products)))]
     if bias is not None:
-        padded = best.back.channels
+        padded = chosen.back.channels
         packed.append(Packed(f"{node.name}.bias", bias.map((padded,), lambda b: pad_channels(b, padded))))
-    floats = products.source.floats + products.result.floats
     before = Workspace(node.name)
     after = Workspace(node.name, count * products.source.floats)
     rest = (*(p.operand for p in packed[1:]), *site.values(node.inputs[1:]))
     product = conv_kernel(products, site, LaunchWork(products.flops, _middle_bytes(products)), "winograd")
-    kernels = (_kernel(best.forward, "input"), product, _kernel(best.back, "output"))
+    kernels = (_kernel(chosen.forward, "input"), product, _kernel(chosen.back, "output"))
     operands = (site.values(node.inputs[:1]), (before, packed[0].operand), (after, *rest))
     results = (before, after, site.result)
     calls = tuple(
-        Call(node.name, kernel, read, written, True, floats)
+        Call(node.name, kernel, read, written, True, chosen.workspace_floats)
         for kernel, read, written in zip(kernels, operands, results, strict=True)
     )
-    times = f"{best.seconds * 1e6:.1f} us in three kernels, direct {direct * 1e6:.1f}"
-    why = f"F({best.m}x{best.m}, 3x3), tile {products.tile.label}; model: {times}"
     return Selection(calls, tuple(packed), why)
 
 

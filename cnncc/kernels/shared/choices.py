@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import Any, Protocol
 
 from cnncc.ir import Node, TensorType
+from cnncc.ir.rules import extra_inputs
 
 
 @dataclass(frozen=True)
@@ -25,10 +26,14 @@ class ConvKey:
     pad: tuple[int, int, int, int]
     groups: int
 
+    @property
+    def op(self) -> str:
+        return "conv"
+
 
 @dataclass(frozen=True)
 class NodeKey:
-    """What tells nodes of any other op apart: attributes without the epilogue, types of the inputs and the result."""
+    """What tells nodes of any other op apart: attributes and inputs without those of the epilogue, and the result."""
 
     op: str
     attrs: tuple[tuple[str, Any], ...]
@@ -44,7 +49,7 @@ class KernelChoice(Protocol):
 
     @property
     def algorithm(self) -> str:
-        """Name of the algorithm, one of `cnncc.kernels.cpu.algorithms`."""
+        """Name of the algorithm: one of `ALGORITHMS` of the machine."""
 
 
 @dataclass(frozen=True)
@@ -70,4 +75,5 @@ def choice_key(node: Node, sources: Sequence[TensorType]) -> ChoiceKey:
     if node.op == "conv":
         return conv_key(node, sources[0])
     attrs = tuple(sorted((name, value) for name, value in node.attrs.items() if name != "epilogue"))
-    return NodeKey(node.op, attrs, tuple(sources), node.type)
+    own = len(sources) - extra_inputs(node.attrs)
+    return NodeKey(node.op, attrs, tuple(sources[:own]), node.type)

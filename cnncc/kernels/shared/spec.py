@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, Generic, TypeVar
 
 import numpy as np
 
 from cnncc.ir import Constant, Graph, Node, TensorType
-from cnncc.kernels.shared.choices import KernelChoice
+from cnncc.kernels.shared.choices import Choices, Given, KernelChoice, choice_key
 from cnncc.kernels.shared.operands import NodeValue, Operand, PackedWeight
 from cnncc.machines import Machine
 from cnncc.options import Options
@@ -108,6 +108,8 @@ class Site(Generic[M]):
     node: Node
     target: M
     options: Options
+    choices: Choices = field(default_factory=dict, kw_only=True)
+    """What takes the place of the model's picks, by what tells nodes apart."""
 
     @property
     def batch(self) -> int:
@@ -128,6 +130,14 @@ class Site(Generic[M]):
 
     def values(self, names: Sequence[str]) -> tuple[Operand, ...]:
         return tuple(NodeValue(n) for n in names)
+
+    @property
+    def given(self) -> Given | None:
+        """The choice for the node that takes the place of the model's."""
+        if not self.choices:
+            return None
+        sources = [self.graph[name].type for name in self.node.inputs]
+        return self.choices.get(choice_key(self.node, sources))
 
     @property
     def result(self) -> Operand:

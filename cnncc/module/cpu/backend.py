@@ -37,7 +37,8 @@ class CpuBackend(Backend):
         def chosen(node: Node) -> Selection:
             strides = {name: plan.placements[name].image_stride for name in (node.name, *node.inputs)}
             copies = tuple(plan.copies.get(node.name, ()))
-            return select(CpuSite(graph, node, machine, options, strides, copies, choices, budgets[node.name], stay))
+            budget = budgets[node.name]
+            return select(CpuSite(graph, node, machine, options, strides, copies, budget, stay, choices=choices))
 
         return chosen
 

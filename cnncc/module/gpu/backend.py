@@ -32,7 +32,7 @@ class GpuBackend(Backend):
 
         def chosen(node: Node) -> Selection:
             copies = tuple(plan.copies.get(node.name, ()))
-            return select(GpuSite(graph, node, machine, options, plan.placements, copies))
+            return select(GpuSite(graph, node, machine, options, plan.placements, copies, choices=choices))
 
         return chosen
 

@@ -1,0 +1,28 @@
+"""Transposed convolutions: one small convolution for each phase of the stride."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+from cnncc.kernels.gpu.conv import conv_calls, direct_candidates
+from cnncc.kernels.gpu.spec import GpuRule, GpuSite
+from cnncc.kernels.shared.spec import Call, Packed, Selection
+from cnncc.kernels.shared.transposed import transposed_phases
+
+
+def select_transposed(site: GpuSite) -> Selection:
+    """A transposed convolution as one small convolution for each phase of its stride."""
+    calls: list[Call] = []
+    packed: dict[str, Packed] = {}
+    for geometry, part, suffix in transposed_phases(site):
+        best = min(direct_candidates(site, geometry, split=False), key=lambda c: c.cost)
+        more, weights, _ = conv_calls(site, geometry, part, best.choice, suffix)
+        calls += more
+        packed.update({p.name: p for p in weights})
+    return Selection(tuple(calls), tuple(packed.values()), f"{len(calls)} phases of the stride, each a convolution")
+
+
+RULES: Mapping[str, tuple[GpuRule, ...]] = {
+    "conv_transpose": (select_transposed,),
+}
+"""Op -> its selectors."""
