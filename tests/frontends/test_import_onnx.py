@@ -376,6 +376,9 @@ def test_random_graphs(graph: Graph) -> None:
     """Exported and read from the nodes alone: the same values; as a text: the same graph."""
     graph = weights.bind(graph, seed=2)
     assume(not any(n.attrs.get("reduction") in ("max", "min") for n in graph.nodes))  # of newer opsets than we write
+    assume(
+        not any(n.op == "nms" for n in graph.nodes)
+    )  # the rows it fills up are counted by the nodes that are written
     proto = to_onnx(graph)
     proto.ClearField("metadata_props")
     imported = from_onnx(proto)

@@ -214,7 +214,10 @@ def reshape_input(model: ModelProto, rng: random.Random) -> None:
 
 
 def retype_input(model: ModelProto, rng: random.Random) -> None:
-    port = rng.choice([*model.graph.input, *model.graph.output])
+    ports = [*model.graph.input, *model.graph.output]
+    if not ports:  # a mutation before this one may have removed them
+        return
+    port = rng.choice(ports)
     if rng.random() < 0.7:
         port.type.tensor_type.elem_type = rng.randrange(30)
     elif rng.random() < 0.5:
