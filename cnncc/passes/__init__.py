@@ -11,6 +11,7 @@ from cnncc.ir.graph import Graph, Node
 from cnncc.ir.types import TensorType
 from cnncc.passes.assign_layouts import assign_layouts
 from cnncc.passes.drop_identities import drop_identities
+from cnncc.passes.drop_taps import drop_taps
 from cnncc.passes.fold_batchnorm import fold_batchnorm
 from cnncc.passes.fold_constants import fold_constants
 from cnncc.passes.fold_scales import fold_scales
@@ -28,6 +29,7 @@ PASSES: tuple[tuple[str, Callable[[Graph], Graph]], ...] = (
     ("drop_identities", drop_identities),
     ("fold_constants", fold_constants),
     ("join_moves", join_moves),
+    ("drop_taps", drop_taps),  # after moves: a pad of its own is padding by now
     ("join_activations", join_activations),
     ("fold_scales", fold_scales),
     ("join_norms", join_norms),

@@ -6,6 +6,7 @@ from collections.abc import Mapping
 
 from cnncc.ir.rewrite import Rule
 from cnncc.passes.drop_identities import RULES as IDENTITIES
+from cnncc.passes.drop_taps import RULES as TAPS
 from cnncc.passes.fold_batchnorm import RULES as BATCH_NORMS
 from cnncc.passes.fold_constants import RULES as CONSTANTS
 from cnncc.passes.fold_scales import RULES as SCALES
@@ -19,6 +20,7 @@ RULES: Mapping[str, tuple[Rule, ...]] = {
     "drop_identities": IDENTITIES,
     "fold_constants": CONSTANTS,
     "join_moves": MOVES,
+    "drop_taps": TAPS,
     "join_activations": ACTIVATIONS,
     "fold_scales": SCALES,
     "join_norms": NORMS,

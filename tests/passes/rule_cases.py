@@ -133,6 +133,11 @@ def padded(op: str = "conv", mode: str = "constant", value: float = 0.0, **attrs
     return net("y", op, "p", **{"kernel": (3, 3), **window})
 
 
+def wide(**attrs: Any) -> Net:
+    """y = conv3x3(x) of two groups."""
+    return image(2, 4, 6)("y", "conv", "x", **{"out": 4, "kernel": (3, 3), "groups": 2, **attrs})
+
+
 def parts(*starts: tuple[int, int]) -> Net:
     """y = concat of x[:, :, i::2, j::2]."""
     net = image(3, 4, 6)
@@ -327,6 +332,19 @@ CASES: Mapping[str, Case] = {
             "no arm has all values": image()("c", "gap", "x")("e", "expand", "c", dims=(16, 4, 4))(
                 "y", "mul", "e", "e"
             ).graph("y"),
+        },
+    ),
+    # drop_taps
+    "taps_in_the_padding": Case(
+        wide(pad=(6, 9, 6, 0), dilation=(6, 4)).graph("y"),
+        {
+            "each tap sees the image": wide(pad=(2, 2, 2, 2), dilation=(2, 2)).graph("y"),
+            "one window sees it": wide(pad=(6, 6, 6, 6), dilation=(3, 3)).graph("y"),
+            "the image would be cut": wide(pad=(7, 0, 9, 0), dilation=(8, 1)).graph("y"),
+            "one tap": image(2, 4, 6).conv("y", "x", 4, pad=(3, 3, 3, 3)).graph("y"),
+            "another number of windows": wide(pad=(6, 6, 6, 6), dilation=(6, 6), stride=(2, 2), rounding="ceil").graph(
+                "y"
+            ),
         },
     ),
     # join_activations
