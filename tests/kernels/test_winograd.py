@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from fractions import Fraction
 
 import numpy as np
@@ -11,6 +12,7 @@ from kernels.compare import RUNNABLE, network, worst_error
 from cnncc import api, lang
 from cnncc.kernels.cpu import algorithms, winograd_choice
 from cnncc.kernels.cpu.lower import winograd
+from cnncc.kernels.cpu.site import CpuSite
 from cnncc.kernels.shared.spec import Selection
 from cnncc.kernels.shared.winograd import matrices
 from cnncc.machines import targets
@@ -91,6 +93,68 @@ def test_pixels_are_fetched_while_products_run(monkeypatch, shared, regions) -> 
     assert ("T.address_of(source" in text) == (regions == 2)
 
 
+@pytest.mark.parametrize("shared", [False, True])
+@pytest.mark.parametrize(("m", "taps"), [(2, 3), (4, 3), (6, 3), (4, 5)])
+@pytest.mark.parametrize(
+    ("window", "dims"),
+    [
+        ("dil 2", "17x13x22"),
+        ("dil 3x1 pad 0", "32x37x15"),
+        ("dil 5x4 pad 1,9,0,2", "20x31x29"),
+        ("groups 2", "64x12x13"),
+        ("groups 3 dil 2x3", "48x19x26"),
+    ],
+)
+def test_dilation_and_groups(monkeypatch, m, taps, shared, window, dims) -> None:
+    """Sizes that no rate divides, whole and partial tiles, groups of one block and of two."""
+    force(monkeypatch, m, shared)
+    out, after = (48, "silu") if "3" in window else (64, "relu")
+    graph = network(f"relu; conv {taps}x{taps} {out} {window} {after}", dims)
+    assert any(c.kernel.family == "winograd" for s in chosen(graph) for c in s.calls)
+    assert worst_error(graph, max_error=1.0, batch=2) <= BOUNDS[m, taps]
+
+
+def site_of(body: str, dims: str) -> CpuSite:
+    """Where the convolution of a network is chosen."""
+    sites = []
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(algorithms, "applying", lambda site: sites.append(site) or ALL(site))
+        lower(lang.parse(f"net t\ninput {dims}\n{body}\n"), targets.load("x86-64-v3"), Options(max_error=1.0))
+    return sites[0]
+
+
+ALL = algorithms.applying
+
+
+@pytest.mark.parametrize("window", ["", "dil 2", "dil 3x5", "dil 7", "dil 1x4"])
+@pytest.mark.parametrize("dims", ["16x7x9", "16x14x14", "16x28x15"])
+def test_each_pixel_lies_in_one_tile(window: str, dims: str) -> None:
+    base = winograd_choice._base(site_of(f"relu; conv 3x3 16 {window}", dims))
+    for m in (2, 4, 6):
+        config = replace(base, m=m)
+        for axis, d in enumerate(config.dilation):
+            starts = [number // d * (m * d) + number % d for number in range(config.grid[axis])]
+            tiles = [[y for y in range(start, start + m * d, d) if y < config.out_size[axis]] for start in starts]
+            assert sorted(y for tile in tiles for y in tile) == list(range(config.out_size[axis]))
+            assert {len(tile) for tile in tiles} == set(config.counts(axis))
+
+
+def test_cost_grows_with_the_rate_and_falls_with_the_groups() -> None:
+    """A rate that divides the image takes the same tiles; one that does not takes more. Groups are so many times less
+    to multiply and to read."""
+    winograd = algorithms.find("winograd")
+
+    def forecast(window: str, dims: str = "64x24x24") -> float:
+        return winograd.forecast(site_of(f"relu; conv 3x3 64 {window}", dims))
+
+    rates = [forecast(f"dil {d}") for d in (1, 2, 5, 12)]
+    assert rates == sorted(rates)
+    assert rates[-1] > 2 * rates[0]
+    groups = [forecast(f"groups {g}") for g in (4, 2, 1)]
+    assert groups == sorted(groups)
+    assert groups[2] > 1.5 * groups[0]
+
+
 def kernel(body: str, dims: str, max_error: float = 1e-5) -> str:
     program = lower(
         lang.parse(f"net t\ninput {dims}\n{body}\n"), targets.load("x86-64-v3"), Options(max_error=max_error)
@@ -101,6 +165,8 @@ def kernel(body: str, dims: str, max_error: float = 1e-5) -> str:
 def test_chosen_where_it_pays() -> None:
     assert kernel("relu; conv 3x3 64", "64x56x56").startswith("winograd_f32_4x4_nchw")
     assert kernel("relu; conv 5x5 256", "96x27x27").startswith("winograd_f32_4x4_5x5_nchw")
+    assert kernel("relu; conv 3x3 128 dil 2", "128x28x28").startswith("winograd_f32_")
+    assert kernel("relu; conv 3x3 128 groups 2", "128x28x28").startswith("winograd_f32_")
 
 
 def test_weights_from_memory_cost_more_than_those_that_stay() -> None:
@@ -138,8 +204,8 @@ def test_transformed_once_per_image_or_unit_alike(monkeypatch, body) -> None:
     "body",
     [
         "relu; conv 3x3 64 /2",
-        "relu; conv 3x3 64 dil 2",
-        "relu; conv 3x3 64 groups 2",
+        "relu; conv 3x3 64 groups 8",
+        "relu; conv 3x3 64 groups 2 dil 2 /2",
         "relu; conv 7x7 64",
         "conv 3x3 64",
     ],

@@ -21,18 +21,24 @@ from cnncc.kernels.shared.winograd import matrices
 class WinogradConfig:
     """One convolution of `taps` x `taps` with stride 1 of one image.
 
-    A unit computes `tiles` output tiles (in raster order) for one of the `sections` of the output blocks. With
-    `shared` the transformed input of the whole image is an operand, made by a call of its own; without, each unit
+    A unit computes `tiles` output tiles (in raster order) for one of the `sections` of the output blocks of a group.
+    With `shared` the transformed input of the whole image is an operand, made by a call of its own; without, each unit
     transforms its own tiles into scratch.
+
+    With dilation d, pixels d apart are an image of their own, convolved without dilation; there are d such phases along
+    an axis. The pixels of a tile, of the input as of the output, are then d apart.
     """
 
     m: int
     taps: int
+    groups: int
     in_blocks: int
+    """Of a group, as `out_blocks`."""
     in_size: tuple[int, int]
     out_blocks: int
     out_size: tuple[int, int]
     pad: tuple[int, int]
+    dilation: tuple[int, int]
     micro: Micro
     bias: bool
     epilogue: Epilogue
@@ -51,6 +57,16 @@ class WinogradConfig:
         return self.micro.lanes
 
     @property
+    def in_planes(self) -> int:
+        """Channel blocks of the image."""
+        return self.groups * self.in_blocks
+
+    @property
+    def out_planes(self) -> int:
+        """Channel blocks of the result."""
+        return self.groups * self.out_blocks
+
+    @property
     def edge(self) -> int:
         """Side of an input tile."""
         return self.m + self.taps - 1
@@ -62,8 +78,20 @@ class WinogradConfig:
 
     @property
     def grid(self) -> tuple[int, int]:
-        """Rows and columns of tiles."""
-        return -(-self.out_size[0] // self.m), -(-self.out_size[1] // self.m)
+        """Rows and columns of tiles. They begin in each of the first d of every m * d rows: one for each phase."""
+        rows, columns = (
+            size // (self.m * d) * d + min(size % (self.m * d), d)
+            for size, d in zip(self.out_size, self.dilation, strict=True)
+        )
+        return rows, columns
+
+    def counts(self, axis: int) -> tuple[int, ...]:
+        """How many rows (or columns) of a tile may lie in the result, the most first."""
+        d, size = self.dilation[axis], self.out_size[axis]
+        whole, rest = divmod(size, self.m * d)
+        least, more = divmod(rest, d)
+        found = {self.m * bool(whole), (least + 1) * bool(more), least} - {0}
+        return tuple(sorted(found, reverse=True))
 
     @property
     def total(self) -> int:
@@ -79,6 +107,11 @@ class WinogradConfig:
         return self.tile_units * self.tiles if self.shared else self.tiles
 
     @property
+    def data_blocks(self) -> int:
+        """Channel blocks that the transformed input holds: all of them, or those of one group."""
+        return self.in_planes if self.shared else self.in_blocks
+
+    @property
     def data_floats(self) -> int:
         return self.points * self.data_step
 
@@ -90,7 +123,7 @@ class WinogradConfig:
     @property
     def data_step(self) -> int:
         """Floats from one point of the transformed input to the next: an odd number of lines, against aliasing."""
-        return _odd_lines(self.in_blocks * self.data_tiles * self.block)
+        return _odd_lines(self.data_blocks * self.data_tiles * self.block)
 
     @property
     def product_step(self) -> int:
@@ -116,7 +149,7 @@ class WinogradConfig:
     @property
     def weight_floats(self) -> int:
         """Of all filters as they are stored."""
-        return self.points * self.in_blocks * self.block * self.out_blocks * self.block
+        return self.points * self.in_blocks * self.block * self.out_planes * self.block
 
 
 def _odd_lines(floats: int) -> int:
@@ -125,7 +158,7 @@ def _odd_lines(floats: int) -> int:
 
 
 def pack_winograd(weight: np.ndarray, config: WinogradConfig) -> np.ndarray:
-    """(o, i, r, r) to transformed weights in the order the kernel reads them, flat:
+    """(o, i / groups, r, r) to transformed weights in the order the kernel reads them, flat:
     [panel][point][channel block][channel][block][lane]. Transformed in float64, then rounded once."""
     g = np.array([[float(x) for x in row] for row in matrices(config.m, config.taps).filter])
     both = np.kron(g, g)  # rows and columns of a filter at once: one matrix product, its result in the wanted order
@@ -133,7 +166,7 @@ def pack_winograd(weight: np.ndarray, config: WinogradConfig) -> np.ndarray:
     packed = np.empty(config.weight_floats, np.float32)
     done = 0
     per_section = config.out_blocks // config.sections
-    for section in range(config.sections):
+    for section in range(config.groups * config.sections):
         for start, size, count in config.section_runs:
             for panel in range(count):
                 first = (section * per_section + start + panel * size) * block

@@ -21,6 +21,7 @@ from cnncc.kernels.cpu.winograd_choice import (
     winograd_candidates,
 )
 from cnncc.kernels.shared.algorithm import Candidate
+from cnncc.kernels.shared.convolution import conv_merge
 from cnncc.kernels.shared.operands import Workspace
 from cnncc.kernels.shared.spec import Call, Kernel, Selection
 from cnncc.kernels.shared.winograd import ERRORS
@@ -28,16 +29,15 @@ from cnncc.kernels.shared.winograd import ERRORS
 
 @dataclass(frozen=True)
 class Winograd:
-    """3x3 or 5x5 with stride 1, no dilation or groups, on blocked channels."""
+    """3x3 or 5x5 with stride 1 on blocked channels, of which each group fills whole blocks."""
 
     name: str = "winograd"
 
     def applies(self, site: CpuSite) -> bool:
         attrs = site.node.attrs
-        if site.type().block == 1 or attrs["groups"] != 1:
+        if site.type().block == 1 or conv_merge(site) > 1:
             return False
-        square = attrs["kernel"] in {(taps, taps) for _, taps in ERRORS}
-        return square and (attrs["stride"], attrs["dilation"]) == ((1, 1), (1, 1))
+        return attrs["stride"] == (1, 1) and attrs["kernel"] in {(taps, taps) for _, taps in ERRORS}
 
     def forecast(self, site: CpuSite) -> float:
         return min(costs_of(site).values(), default=float("inf"))
@@ -62,25 +62,25 @@ class Winograd:
     def weight_order(self, call: Call) -> Hashable:
         """The tile size, and how many output blocks run together, from the first to the last."""
         c: WinogradConfig = call.kernel.config
-        return c.m, tuple(size for _, size, count in c.section_runs for _ in range(count)) * c.sections
+        return c.m, tuple(size for _, size, count in c.section_runs for _ in range(count)) * (c.groups * c.sections)
 
     def work(self, graph: Graph, node: Node, call: Call) -> int:
         """A multiply-add for each point, tile and pair of channels."""
         c: WinogradConfig = call.kernel.config
         batch, channels = graph[node.inputs[0]].type.shape[:2]
-        return int(2 * c.points * c.total * channels * node.type.shape[1] * batch)
+        return int(2 * c.points * c.total * channels // c.groups * node.type.shape[1] * batch)
 
     def causes(self, layer: Measured, call: Call) -> list[Cause]:
         c: WinogradConfig = call.kernel.config
         target = layer.target
         depth = c.points * c.in_blocks * c.block
-        panels = c.out_blocks // c.tile.blocks
+        panels = c.out_planes // c.tile.blocks
         panel = 4 * c.in_blocks * c.block * c.tile.blocks * c.block
         step = sum(
             count * step_cycles(Tile(1, size, c.tile.blocks), target, panel)
             for _, size, count in even_tiles(c.tiles, c.tile.columns)
         )
-        multiply = c.total * c.out_blocks * target.vectors * depth / target.floats.ports
+        multiply = c.total * c.out_planes * target.vectors * depth / target.floats.ports
         spare = layer.of_cycles(multiply * (c.tile_units * c.tiles / c.total - 1))
         products = layer.of_cycles(c.tile_units * panels * depth * step) - layer.of_cycles(multiply) - spare
         return [
@@ -94,11 +94,11 @@ def _transforms(layer: Measured, c: WinogradConfig) -> list[Cause]:
     """Time of both transforms. That of the input was measured if it is a call of its own; the other times are those
     that the model predicts."""
     tiles = c.tile_units * c.tiles * layer.target.vectors
-    output = layer.of_cycles(tiles * c.out_blocks * output_cycles(c.m, c.edge))
+    output = layer.of_cycles(tiles * c.out_planes * output_cycles(c.m, c.edge))
     if c.shared:
         data = sum(layer.seconds[:-1])
     else:
-        data = layer.of_cycles(tiles * c.in_blocks * c.sections * input_cycles(c.edge))
+        data = layer.of_cycles(tiles * c.in_planes * c.sections * input_cycles(c.edge))
     return [
         Cause(f"transforming the input{' (a step of its own)' if c.shared else ''}", data),
         Cause("transforming the output", output),
@@ -110,12 +110,12 @@ def _selection(site: CpuSite, config: WinogradConfig, why: str) -> Selection:
     kind = f"{config.m}x{config.m}" if config.taps == 3 else f"{config.m}x{config.m}_{config.taps}x{config.taps}"
     stem = f"winograd_f32_{kind}_nchw{config.block}c"
     shape = f"{config.tile.columns}x{config.tile.blocks * config.block}_{target.isa}"
-    units = config.tile_units * config.sections
+    units = config.tile_units * config.groups * config.sections
     kernel = Kernel("winograd", f"{stem}_{shape}", config, units, config.scratch_floats)
     weight = site.constant("weight")
     assert weight is not None
     elements = weight.map((config.weight_floats,), lambda w: pack_winograd(w, config))
-    packed = with_bias(site, elements, config.out_blocks * config.block)
+    packed = with_bias(site, elements, config.out_planes * config.block)
     rest = after_image(site, packed)
     image = site.values(node.inputs[:1])
     if not config.shared:
@@ -126,7 +126,7 @@ def _selection(site: CpuSite, config: WinogradConfig, why: str) -> Selection:
         "winograd_input",
         f"{stem}_input_{target.isa}",
         plain,
-        config.in_blocks * config.tile_units,
+        config.in_planes * config.tile_units,
         0,
     )
     data = Workspace(node.name)

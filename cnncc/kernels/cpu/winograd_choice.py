@@ -108,11 +108,12 @@ def _costs(
 def _base(site: CpuSite) -> WinogradConfig:
     """The part of a configuration that the node gives."""
     node, source, target = site.node, site.type(), site.target
-    pad = node.attrs["pad"]
+    pad, groups = node.attrs["pad"], node.attrs["groups"]
     return WinogradConfig(
-        m=2, taps=node.attrs["kernel"][0],
-        in_blocks=blocks(source.shape[1], target.block), in_size=(source.shape[2], source.shape[3]),
-        out_blocks=blocks(node.attrs["out"], target.block), out_size=node.type.chw[1:], pad=(pad[0], pad[1]),
+        m=2, taps=node.attrs["kernel"][0], groups=groups,
+        in_blocks=blocks(source.shape[1], target.block) // groups, in_size=(source.shape[2], source.shape[3]),
+        out_blocks=blocks(node.attrs["out"], target.block) // groups, out_size=node.type.chw[1:],
+        pad=(pad[0], pad[1]), dilation=node.attrs["dilation"],
         micro=micro_of(target), bias=node.attrs["bias"], epilogue=node.attrs["epilogue"], tiles=1,
         sections=1, tile=Tile(1, 1, 1), shared=False,
     )  # fmt: skip
@@ -120,7 +121,7 @@ def _base(site: CpuSite) -> WinogradConfig:
 
 def candidates(base: WinogradConfig, target: Target, max_error: float) -> Iterator[WinogradConfig]:
     """Every output tile the error bound allows, with every sensible number of tiles and sections per unit."""
-    smaller = min(base.out_size)
+    smaller = min(-(-size // d) for size, d in zip(base.out_size, base.dilation, strict=True))
     for m in (m for m in allowed_sizes(max_error, base.taps) if m < smaller + m // 2):
         for tiles, tile_blocks, sections in _cuts(replace(base, m=m), target):
             tile = _register_tile(tiles, tile_blocks, target)
@@ -158,7 +159,7 @@ def _cycles(config: WinogradConfig, target: Target, rate: float) -> float:
     again = WEIGHTS_AGAIN * (config.tile_units - 1) * 4 * config.weight_floats / target.l3_bytes_per_cycle
     busy = _product_cycles(config, target)
     work = overlapped(busy, reading) + again + _transform_cycles(config, target)
-    units, cores = config.tile_units * config.sections, target.cores
+    units, cores = config.tile_units * config.groups * config.sections, target.cores
     idle = -(-units // cores) * cores / units
     return work * idle * (1 + FEW_UNITS / units)
 
@@ -171,17 +172,17 @@ def _product_cycles(config: WinogradConfig, target: Target) -> float:
     for _, size, count in even_tiles(config.tiles, config.tile.columns):
         step += count * step_cycles(Tile(1, size, config.tile.blocks), target, panel, sharpness=SHARPNESS)
     panels = config.out_blocks // config.tile.blocks
-    products = config.tile_units * panels * config.points * channels * step
+    products = config.tile_units * config.groups * panels * config.points * channels * step
     unit_bytes = 4 * config.points * config.in_blocks * config.tiles * config.block
     bandwidth = cache_bandwidth(unit_bytes, target)
-    return products + READ_AGAIN * config.tile_units * (panels - 1) * unit_bytes / bandwidth
+    return products + READ_AGAIN * config.tile_units * config.groups * (panels - 1) * unit_bytes / bandwidth
 
 
 def _transform_cycles(config: WinogradConfig, target: Target) -> float:
     """Of the input, which each section transforms again unless they share it, and of the output."""
     padded = config.tile_units * config.tiles * target.vectors
-    each = padded * config.in_blocks * input_cycles(config.edge)
-    output = padded * config.out_blocks * output_cycles(config.m, config.edge)
+    each = padded * config.in_planes * input_cycles(config.edge)
+    output = padded * config.out_planes * output_cycles(config.m, config.edge)
     if not config.shared:
         return each * config.sections + output
     moved = 4 * config.data_floats

@@ -12,10 +12,17 @@ LINE = 16
 """Floats of a cache line."""
 
 
+def first(c: WinogradConfig, number: Expr, axis: int) -> Expr:
+    """The first row (or column) of the output in a row of tiles."""
+    d = c.dilation[axis]
+    return number * c.m if d == 1 else number // d * (c.m * d) + number % d
+
+
 @dataclass(frozen=True)
 class Region:
     """The m x m pixels under each tile of a unit, of which `tile` is the first, in `planes` channel blocks from `plane`
-    on; of the image, tiles begin `shift` pixels later, since the unit before has read what they share with it."""
+    on; of the image, tiles begin `shift` pixels later, since the unit before has read what they share with it. Of m x m
+    pixels side by side whole lines are fetched, of others the first line."""
 
     buffer: Buffer
     extent: tuple[int, int]
@@ -63,8 +70,9 @@ def _fetch_row(k: KernelBuilder, c: WinogradConfig, region: Region, row: Expr) -
     """One row of pixels of one tile. Rows below the image count as its last; addresses need not be exact."""
     height, width = region.extent
     tile, place = k.let(region.tile + row % c.tiles), k.let(row // c.tiles)
-    y = k.let(vmin(tile // c.grid[1] * c.m + place % c.m + region.shift, height - 1))
-    x = k.let(tile % c.grid[1] * c.m + region.shift)
+    y = k.let(vmin(first(c, tile // c.grid[1], 0) + place % c.m * c.dilation[0] + region.shift, height - 1))
+    x = k.let(first(c, tile % c.grid[1], 1) + region.shift)
     at = k.let((((region.plane + place // c.m) * height + y) * width + x) * c.block)
+    apart = LINE if c.dilation[1] == 1 else c.dilation[1] * c.block
     for line in range(c.m * c.block // LINE):
-        region.buffer.prefetch(at + line * LINE, write=region.write)
+        region.buffer.prefetch(at + line * apart, write=region.write)

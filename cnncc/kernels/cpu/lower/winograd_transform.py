@@ -9,6 +9,7 @@ from typing import Any
 from tvm import tirx
 from tvm.tirx import PrimFunc
 
+from cnncc.kernels.cpu.lower.winograd_fetch import first
 from cnncc.kernels.cpu.winograd import WinogradConfig
 from cnncc.kernels.shared.arithmetic import vmax, vmin
 from cnncc.kernels.shared.builder import Buffer, Expr, KernelBuilder, splat
@@ -78,17 +79,26 @@ class Transform:
                 terms[i].append((column[i], parts[i % 2]))
         return [self.combine(t) for t in terms]
 
-    def transform_tile(self, image: Buffer, data: Buffer, plane: Expr, tile: Expr, place: Expr) -> None:
-        """Tile number `tile` of a channel block to [point][channel block][place][lane]; zeros beyond the last tile."""
+    def place(self, plane: Expr, tile: Expr) -> Expr:
+        """Where a tile of a channel block lies in the transformed input, of each point."""
+        return (plane * self.c.data_tiles + tile) * self.c.block
+
+    def transform_tile(self, image: Buffer, data: Buffer, plane: Expr, tile: Expr, to: Expr) -> None:
+        """Tile number `tile` of a channel block to index `to` of each point; zeros beyond the last tile."""
         k, c = self.k, self.c
-        height, width = c.in_size
-        y = k.let(tile // c.grid[1] * c.m - c.pad[0])
-        x = k.let(tile % c.grid[1] * c.m - c.pad[1])
-        to = k.let((plane * c.data_tiles + place) * c.block)
-        inside = tirx.all(tile < c.total, y >= 0, x >= 0, y + c.edge <= height, x + c.edge <= width)
+        (height, width), (rows, columns) = c.in_size, c.dilation
+        y = k.let(first(c, tile // c.grid[1], 0) - c.pad[0])
+        x = k.let(first(c, tile % c.grid[1], 1) - c.pad[1])
+        to = k.let(to)
+        below, right = y + ((c.edge - 1) * rows + 1), x + ((c.edge - 1) * columns + 1)
+        inside = tirx.all(tile < c.total, y >= 0, x >= 0, below <= height, right <= width)
         with k.when(inside):
             corner = k.let(((plane * height + y) * width + x) * c.block)
-            self.transform_from(lambda i, j, v: image.load(corner + (i * width + j) * c.block + v, c.lanes), data, to)
+
+            def pixel(i: int, j: int, v: int) -> Expr:
+                return image.load(corner + (i * rows * width + j * columns) * c.block + v, c.lanes)
+
+            self.transform_from(pixel, data, to)
         with k.otherwise():
             self.transform_from(self.masked(image, plane, tile, y, x), data, to)
 
@@ -100,7 +110,7 @@ class Transform:
         (height, width), lanes = c.in_size, c.lanes
         rows, columns, kept_rows, kept_columns = [], [], [], []
         for i in range(c.edge):
-            row, column = k.let(y + i), k.let(x + i)
+            row, column = k.let(y + i * c.dilation[0]), k.let(x + i * c.dilation[1])
             rows.append(k.let((plane * height + vmin(vmax(row, 0), height - 1)) * (width * c.block)))
             columns.append(k.let(vmin(vmax(column, 0), width - 1) * c.block))
             kept_rows.append(k.let(tirx.Select(tirx.all(tile < c.total, row >= 0, row < height), -1, 0)))
@@ -130,7 +140,7 @@ class _Input(Transform):
     def __init__(self, config: WinogradConfig) -> None:
         self.c = c = config
         self.k = k = KernelBuilder()
-        self.image = k.operand("image", c.in_blocks * c.block * c.in_size[0] * c.in_size[1])
+        self.image = k.operand("image", c.in_planes * c.block * c.in_size[0] * c.in_size[1])
         self.data = k.operand("data", c.data_floats)
 
     def build(self, symbol: str) -> PrimFunc:
@@ -139,7 +149,7 @@ class _Input(Transform):
             plane, first = k.let(unit // c.tile_units), k.let(unit % c.tile_units * c.tiles)
             with k.loop(c.tiles) as i:
                 tile = k.let(first + i)
-                self.transform_tile(self.image, self.data, plane, tile, tile)
+                self.transform_tile(self.image, self.data, plane, tile, self.place(plane, tile))
         return k.finish(symbol)
 
 
