@@ -147,9 +147,10 @@ def test_cost_grows_with_the_rate_and_falls_with_the_groups() -> None:
     def forecast(window: str, dims: str = "64x24x24") -> float:
         return winograd.forecast(site_of(f"relu; conv 3x3 64 {window}", dims))
 
-    rates = [forecast(f"dil {d}") for d in (1, 2, 5, 12)]
+    rates = [forecast(f"dil {d}") for d in (1, 2, 3, 5)]
     assert rates == sorted(rates)
-    assert rates[-1] > 2 * rates[0]
+    assert rates[0] == rates[1]
+    assert rates[-1] > 1.3 * rates[0]
     groups = [forecast(f"groups {g}") for g in (4, 2, 1)]
     assert groups == sorted(groups)
     assert groups[2] > 1.5 * groups[0]

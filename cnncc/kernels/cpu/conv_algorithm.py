@@ -77,9 +77,9 @@ class Direct:
         c: ConvConfig = call.kernel.config
         target, tile = layer.target, c.tile
         vectors = c.geometry.grid[0] * c.geometry.grid[1] * c.out_blocks * target.vectors
-        multiply = vectors * c.reduction / target.floats.ports
+        multiply = vectors * c.reduction * c.share / target.floats.ports
         problem = Problem(*c.geometry.grid, c.group_out_blocks, c.reduction, c.taps)
-        tiles = c.reduction * c.geometry.groups * total_cycles(tile, problem, target)[0]
+        tiles = c.reduction * c.geometry.groups * total_cycles(tile, problem, target)[0] * c.share
         gathered = layer.of_cycles(c.row_units * c.geometry.groups * c.sections * c.scratch_floats * 4 / COPY_BYTES)
         if c.padded:
             gathered = sum(layer.seconds[:-1])
@@ -152,5 +152,7 @@ def _why(config: ConvConfig, merge: int) -> str:
         kind += " on every " + "x".join(map(str, config.geometry.stride)) + "th pixel"
     if config.padded:
         kind += ", the image copied between zeros once"
+    if config.skips:
+        kind += f", {config.share:.0%} of the taps multiplied, the others lie in the padding"
     text = f"{kind}; {tile.rows}x{tile.columns} pixels x {tile.blocks} blocks fill the registers"
     return text + (f"; {merge} groups merged to fill a block" if merge > 1 else "")

@@ -44,9 +44,9 @@ def direct_candidates(
     problem = problem_of(geometry, target)
     found, costs = [], []
     for tile in ranked_tiles(problem, target)[: TILES_TRIED if wide else 1]:
-        work = problem.reduction * geometry.groups * total_cycles(tile, problem, target)[0]
         for config in _partitions(_padded_or_not(geometry, tile, target)):
-            cost = _unit_cost(config, problem, target)
+            work = _work(config, problem, target)
+            cost = _unit_cost(config, work, target)
             cycles = work + cost[0]
             if wide:
                 cycles = max(cycles, _weight_bytes(config) / target.memory_bytes_per_cycle)
@@ -61,7 +61,8 @@ def direct_candidates(
 def direct_forecast(geometry: ConvGeometry, target: Target, rate: float) -> float:
     """Predicted cycles of the best tile on one core that reads weights at a `rate` of bytes per cycle."""
     problem = problem_of(geometry, target)
-    work = problem.reduction * geometry.groups * total_cycles(choose_tile(problem, target), problem, target)[0]
+    tile = choose_tile(problem, target)
+    work = min(_work(config, problem, target) for config in _padded_or_not(geometry, tile, target))
     return overlapped(work, 4 * problem.reduction * blocks(geometry.out_channels, target.block) * target.block / rate)
 
 
@@ -116,9 +117,22 @@ def _padded_or_not(g: ConvGeometry, tile: Tile, target: Target) -> list[ConvConf
 
 def _one_unit(g: ConvGeometry, tile: Tile, target: Target, padded: bool = False) -> ConvConfig:
     """All of the work as one unit."""
-    whole = (g.padded if padded else g).in_whole_blocks(target.block)
+    whole = (_between_zeros(g, tile) if padded else g).in_whole_blocks(target.block)
     config = ConvConfig(whole, tile, g.grid[0], prefetch=False, sections=1, micro=micro_of(target), padded=padded)
     return replace(config, prefetch=4 * config.reduction * whole.out_channels > target.l1_bytes)
+
+
+def _between_zeros(g: ConvGeometry, tile: Tile) -> ConvGeometry:
+    """On a copy between zeros for all taps; with dilation, for taps that see the image from some pixels of a tile."""
+    if g.dilation == (1, 1):
+        return g.padded
+    return g.framed(((tile.rows - 1) * g.stride[0], (tile.columns - 1) * g.stride[1]))
+
+
+def _work(config: ConvConfig, problem: Problem, target: Target) -> float:
+    """Predicted cycles of the tiles."""
+    cycles = total_cycles(config.tile, problem, target)[0]
+    return problem.reduction * config.geometry.groups * cycles * config.share
 
 
 def _row_choices(height: int, step: int) -> list[int]:
@@ -152,11 +166,10 @@ UNFETCHED = 0.5
 """Part of reading the first weights of a core's part that multiplications do not hide: no tile asked for them yet."""
 
 
-def _unit_cost(config: ConvConfig, problem: Problem, target: Target) -> tuple[float, int]:
+def _unit_cost(config: ConvConfig, work: float, target: Target) -> tuple[float, int]:
     """Predicted cycles of a partition beyond those of its tiles: what units read, gather, and leave unbalanced."""
     c, g = config, config.geometry
     units = c.row_units * g.groups * c.sections
-    work = c.reduction * g.groups * total_cycles(c.tile, problem, target)[0]
     waiting = _waiting(c, work, target)
     if c.padded:
         waiting += 4 * g.in_channels * g.in_size[0] * g.in_size[1] / COPY_BYTES + STEP_CYCLES * target.cores
@@ -193,4 +206,6 @@ def _waiting(c: ConvConfig, work: float, target: Target) -> float:
 
 def pad_config(geometry: ConvGeometry, config: ConvConfig) -> PadConfig:
     """The copy that a convolution on a padded image reads."""
-    return PadConfig(config.in_blocks, geometry.in_block, geometry.in_size, geometry.window, geometry.origin)
+    framed = config.geometry
+    origin = (geometry.origin[0] - framed.origin[0], geometry.origin[1] - framed.origin[1])
+    return PadConfig(config.in_blocks, geometry.in_block, geometry.in_size, framed.in_size, origin)

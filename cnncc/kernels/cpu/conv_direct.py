@@ -8,6 +8,7 @@ lies, a strided 1x1 simply steps over it.
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 
 import numpy as np
@@ -32,7 +33,8 @@ class ConvConfig:
     """Parts into which the output blocks of a group are cut; a unit computes one."""
     micro: Micro
     padded: bool
-    """Whether the image was copied between zeros by a call of its own, so that no tap falls outside."""
+    """Whether the image was copied between zeros by a call of its own. A tile then reads a tap if the tap lies in that
+    copy for all of its pixels. There are zeros for taps that see the image from some pixels of a tile only."""
 
     @property
     def block(self) -> int:
@@ -76,8 +78,35 @@ class ConvConfig:
     @property
     def gathers(self) -> bool:
         """Whether some tap falls outside the image, so that rows are copied to scratch between zeros."""
+        return not self.padded and self._reaches_out
+
+    @property
+    def skips(self) -> bool:
+        """Whether some tap falls outside the image between zeros: a tile does not multiply it."""
+        return self.padded and self._reaches_out
+
+    @property
+    def _reaches_out(self) -> bool:
         g = self.geometry
         return self.taps > 0 and any(g.origin[a] < 0 or g.origin[a] + g.window[a] > g.in_size[a] for a in (0, 1))
+
+    @property
+    def share(self) -> float:
+        """Of the products of all taps, those that are not skipped."""
+        return math.prod(self._axis_share(a, largest) for a, largest in enumerate((self.tile.rows, self.tile.columns)))
+
+    def _axis_share(self, axis: int, largest: int) -> float:
+        g = self.geometry
+        if not self.skips:
+            return 1.0
+        stride, kept = g.stride[axis], 0
+        for tap in range(g.kernel[axis]):
+            at = g.origin[axis] + tap * g.dilation[axis]
+            first, last = -(at // stride), (g.in_size[axis] - 1 - at) // stride  # pixels from which it sees the copy
+            for start, size, count in even_tiles(g.grid[axis], largest):
+                begin = max(0, -((start - first) // size))
+                kept += size * max(0, min(count, (last + 1 - start) // size) - begin)
+        return kept / (g.grid[axis] * g.kernel[axis])
 
     @property
     def scratch_floats(self) -> int:

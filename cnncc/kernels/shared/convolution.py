@@ -74,6 +74,14 @@ class ConvGeometry:
         """The same on an image that was copied between zeros."""
         return replace(self, in_size=self.window, origin=(0, 0))
 
+    def framed(self, most: tuple[int, int]) -> ConvGeometry:
+        """The same on an image that was copied between no more than so many rows and columns of zeros on each side:
+        taps that reach beyond those are to be skipped."""
+        before = [min(-self.origin[a], most[a]) for a in (0, 1)]
+        after = [min(self.origin[a] + self.window[a] - self.in_size[a], most[a]) for a in (0, 1)]
+        height, width = (before[a] + self.in_size[a] + after[a] for a in (0, 1))
+        return replace(self, in_size=(height, width), origin=(self.origin[0] + before[0], self.origin[1] + before[1]))
+
     def in_whole_blocks(self, block: int) -> ConvGeometry:
         """The same with channels that fill up blocks, those of the result of size `block`."""
         return replace(

@@ -14,6 +14,7 @@ from cnncc.kernels.cpu.conv_direct import ConvConfig
 from cnncc.kernels.cpu.lower.micro import Sums
 from cnncc.kernels.cpu.lower.moves import Corner, ImageWindow, gather_rows
 from cnncc.kernels.cpu.tiles import even_tiles
+from cnncc.kernels.shared.arithmetic import vmax, vmin
 from cnncc.kernels.shared.builder import Buffer, Expr, KernelBuilder
 from cnncc.kernels.shared.epilogue import costly, each, readable
 from cnncc.kernels.shared.vectors import apply_epilogue
@@ -179,14 +180,15 @@ class _Conv:
         step = t.size * c.block
         taps = next(n for n in (4, 3, 2, 1) if kw % n == 0) if g.in_block == 1 else 1
         channels = min(UNROLLED_CHANNELS, g.in_block)
+        (top, height), (left, width) = self.taps(t, 0, kh), self.taps(t, 1, kw // taps)
         with k.loop(c.group_in_blocks) as b:
             plane = k.let(source.start + b * source.block_step)
             plane_w = k.let(weight + b * (c.taps * g.in_block * step))
-            with k.loop(kh) as i:
+            with k.loop(height, start=top) as i:
                 row = k.let(plane + i * (g.dilation[0] * source.row_step))
                 coming = self.coming(t, source, plane, row, i)
                 row_w = k.let(plane_w + i * (kw * g.in_block * step))
-                with k.loop(kw // taps) as j:
+                with k.loop(width, start=left) as j:
                     for q in range(taps):
                         tap = k.let(row + (j * taps + q) * (g.dilation[1] * g.in_block))
                         tap_w = k.let(row_w + (j * taps + q) * (g.in_block * step))
@@ -198,6 +200,19 @@ class _Conv:
                             for ch in range(channels):
                                 values = self.values(t, source, at + ch)
                                 sums.multiply((self.weight, at_w + ch * step), source.buffer, values)
+
+    def taps(self, t: _Tile, axis: int, count: int) -> tuple[Expr, Expr]:
+        """The first of the taps along an axis that the tile multiplies, and how many: those in the image from all of
+        its pixels."""
+        k, g = self.k, self.g
+        if not self.c.skips:
+            return 0, count
+        rate, stride = g.dilation[axis], g.stride[axis]
+        number, size = ((t.unit.row + t.y), t.rows) if axis == 0 else (t.x, t.columns)
+        at = k.let(number * stride + g.origin[axis])
+        first = k.let(vmax(0, rate - 1 - at) // rate)
+        end = vmin(count, vmax(0, g.in_size[axis] - 1 - (size - 1) * stride - at + rate) // rate)
+        return first, k.let(vmax(0, end - first))
 
     def coming(self, t: _Tile, source: _Source, plane: Expr, row: Expr, i: Expr) -> _Coming | None:
         """The pixels that the tile reads after row `i` of taps: for the next row, or the first on the next channels.
