@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 from cnncc.ir import TensorType
+from cnncc.kernels.cpu.pick import pick_call
 from cnncc.kernels.cpu.site import CpuRule, CpuSite
 from cnncc.kernels.shared.arms import copied_arms
 from cnncc.kernels.shared.spec import Call, Kernel, Selection, blocks
@@ -77,6 +78,9 @@ def select_relayout(site: CpuSite) -> Selection:
 def select_slice(site: CpuSite) -> Selection:
     """A slice that is no view."""
     start, stop = site.node.attrs["start"], site.node.attrs["stop"]
+    if len(site.node.type.shape) == 4 and site.node.type.block > 1:
+        call = pick_call(site, site.node.inputs, range(start, stop))
+        return Selection((call,), (), f"channels that are no whole blocks of {site.node.type.block}")
     call = _copy(site, site.node.inputs[0], start, stop - start, 0)
     return Selection((call,), (), "channels that do not start a block")
 
@@ -91,6 +95,12 @@ def select_regrouping(site: CpuSite) -> Selection:
 
 
 def select_concat(site: CpuSite) -> Selection:
+    """Arms that are not written in place: all at once where some start inside a block."""
+    node = site.node
+    starts = [at for _, _, at in copied_arms(site, site.copies)]
+    if len(node.type.shape) == 4 and node.type.block > 1 and any(at % node.type.block for at in starts):
+        call = pick_call(site, node.inputs, range(node.type.shape[1]))
+        return Selection((call,), (), f"arms that are no whole blocks of {node.type.block}, copied")
     calls = [_copy(site, arm, 0, channels, at) for arm, channels, at in copied_arms(site, site.copies)]
     why = f"{len(site.node.inputs) - len(calls)} arms written in place, {len(calls)} copied"
     return Selection(tuple(calls), (), why)
