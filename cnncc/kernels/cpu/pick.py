@@ -9,19 +9,20 @@ from dataclasses import dataclass
 from cnncc.kernels.cpu.site import CpuRule, CpuSite
 from cnncc.kernels.shared.spec import Call, Kernel, Selection, blocks
 
-ZERO = (-1, 0)
-"""Place of what fills up the last block."""
+ZERO = -1
+"""Source of what fills up the last block."""
+KEPT = -2
+"""Source of what lies in the result already; its channel is that of the result."""
 
 
 @dataclass(frozen=True)
 class PickConfig:
-    """Each channel of the result, with those that fill up its last block, comes from one of the sources. A unit is
-    `band` pixels of all channels."""
+    """Each channel of the result comes from one of the sources. A unit is `band` pixels of all channels."""
 
     sources: tuple[int, ...]
     """Channel blocks of each."""
     places: tuple[tuple[int, int], ...]
-    """For each channel of the result its source and the channel there, or ZERO."""
+    """For each channel of the result, with those that fill up its last block, its source and the channel there."""
     pixels: int
     band: int
     block: int
@@ -32,15 +33,18 @@ UNIT_FLOATS = 8192
 """Floats that a unit writes, about: some thousand cycles."""
 
 
-def pick_call(site: CpuSite, names: Sequence[str], channels: Sequence[int]) -> Call:
-    """The call that makes the node's value of the listed channels of the named values, counted through all of them."""
+def pick_call(site: CpuSite, names: Sequence[str], channels: Sequence[int | None]) -> Call:
+    """The call that makes the node's value of the listed channels of the named values, counted through all of them;
+    None is a channel that lies there already."""
     types = [site.graph[name].type for name in names]
     assert all(t.block == site.node.type.block > 1 for t in types), "pick reads and writes blocks"
     block, pixels = site.node.type.block, math.prod(site.node.type.shape[2:])
     every = [(i, channel) for i, t in enumerate(types) for channel in range(t.shape[1])]
-    places = [every[channel] for channel in channels]
-    places += [ZERO] * (-len(places) % block)
-    units = max(1, min(pixels, len(places) * pixels // UNIT_FLOATS))
+    places = [(KEPT, i) if channel is None else every[channel] for i, channel in enumerate(channels)]
+    rest = KEPT if channels[-1] is None else ZERO
+    places += [(rest, i) for i in range(len(places), blocks(len(places), block) * block)]
+    moved = sum(source != KEPT for source, _ in places)
+    units = max(1, min(pixels, moved * pixels // UNIT_FLOATS))
     band = -(-pixels // units)
     sources = tuple(blocks(t.shape[1], block) for t in types)
     config = PickConfig(sources, tuple(places), pixels, band, block, min(block, site.target.lanes))

@@ -8,11 +8,11 @@ from typing import Any
 from tvm import tirx
 from tvm.tirx import IntImm, PrimFunc
 
-from cnncc.kernels.cpu.pick import ZERO, PickConfig
+from cnncc.kernels.cpu.pick import KEPT, ZERO, PickConfig
 from cnncc.kernels.shared.builder import Buffer, Expr, KernelBuilder, splat
 
 Vector = tuple[int, int]
-"""A source, and which vector of its channels; ZERO is all zeros."""
+"""A source, ZERO or, behind them, the result; and which vector of its channels."""
 
 MOST_VECTORS = 4
 """A vector of the result whose channels lie in more vectors than these is moved number by number: each further one
@@ -28,33 +28,37 @@ def lower(c: PickConfig, symbol: str) -> PrimFunc:
         start = k.let(u * c.band)
         count = c.band if c.pixels % c.band == 0 else k.let(tirx.min(c.band, c.pixels - start))
         for block in range(0, len(c.places), c.block):
-            with k.loop(count) as i:
+            vectors = [at for at in range(block, block + c.block, c.lanes) if not _stays(c, at)]
+            with k.loop(count if vectors else 0) as i:
                 pixel = k.let((start + i) * c.block)
-                for at in range(block, block + c.block, c.lanes):
-                    to = pixel + (block * c.pixels + at - block)
-                    _move(k, c, sources, result, (pixel, to, at))
+                for at in vectors:
+                    _move(k, c, (*sources, result), pixel, at)
     return k.finish(symbol)
 
 
-def _move(
-    k: KernelBuilder, c: PickConfig, sources: Sequence[Buffer], result: Buffer, where: tuple[Expr, Expr, int]
-) -> None:
-    """One vector of the result, of the channels from `at` on."""
-    pixel, to, at = where
-    places = c.places[at : at + c.lanes]
+def _stays(c: PickConfig, at: int) -> bool:
+    """Whether a vector of the result lies there already."""
+    return all(source == KEPT for source, _ in c.places[at : at + c.lanes])
+
+
+def _move(k: KernelBuilder, c: PickConfig, buffers: Sequence[Buffer], pixel: Expr, at: int) -> None:
+    """One vector of the result, of the channels from `at` on; `buffers` are the sources and the result."""
+    *sources, result = buffers
+    to = pixel + _offset(c, at)
+    places = [(len(sources) if source == KEPT else source, channel) for source, channel in c.places[at : at + c.lanes]]
     vectors = list(dict.fromkeys(_vector(c, place) for place in places))
     if len(vectors) <= MOST_VECTORS:
-        loaded = [_load(k, c, sources, pixel, vector) for vector in vectors]
+        loaded = [_load(k, c, buffers, pixel, vector) for vector in vectors]
         lanes = [(vectors.index(_vector(c, place)), place[1] % c.lanes) for place in places]
         result.store(to, _shuffled(k, c, loaded, lanes), c.lanes)
         return
     for lane, (source, channel) in enumerate(places):
-        value = splat(0.0, 1) if source < 0 else sources[source].load(pixel + _offset(c, channel))
+        value = splat(0.0, 1) if source == ZERO else buffers[source].load(pixel + _offset(c, channel))
         result.store(to + lane, value)
 
 
 def _vector(c: PickConfig, place: tuple[int, int]) -> Vector:
-    return ZERO if place == ZERO else (place[0], place[1] // c.lanes)
+    return (ZERO, 0) if place[0] == ZERO else (place[0], place[1] // c.lanes)
 
 
 def _offset(c: PickConfig, channel: int) -> int:
@@ -62,10 +66,10 @@ def _offset(c: PickConfig, channel: int) -> int:
     return channel // c.block * c.block * c.pixels + channel % c.block
 
 
-def _load(k: KernelBuilder, c: PickConfig, sources: Sequence[Buffer], pixel: Expr, vector: Vector) -> Expr:
-    if vector == ZERO:
+def _load(k: KernelBuilder, c: PickConfig, buffers: Sequence[Buffer], pixel: Expr, vector: Vector) -> Expr:
+    if vector[0] == ZERO:
         return k.let(splat(0.0, c.lanes))
-    return k.let(sources[vector[0]].load(pixel + _offset(c, vector[1] * c.lanes), c.lanes))
+    return k.let(buffers[vector[0]].load(pixel + _offset(c, vector[1] * c.lanes), c.lanes))
 
 
 def _shuffled(k: KernelBuilder, c: PickConfig, vectors: Sequence[Expr], lanes: Sequence[tuple[int, int]]) -> Expr:
