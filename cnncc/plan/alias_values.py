@@ -133,7 +133,7 @@ def _fits(g: Graph, concat: Node, name: str, start: int, stop: int) -> bool:
 
 
 def _computed_before(g: Graph, node: Node) -> set[str]:
-    """What a node is computed from, without views: their own readers may come later."""
+    """What a node is computed from, without views: other nodes may read those later."""
     found = nx.ancestors(g.index, node.name)
     return {name for name in found if traits(g[name]).view is None}
 

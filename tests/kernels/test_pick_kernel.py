@@ -63,6 +63,6 @@ def test_reasons() -> None:
     assert found["d"] == "pick: channels of 2 values in another order"
     assert "c" not in found
     found = kernels("a: concat { conv 1x1 24 | conv 1x1 32 }\nb: relu", "3x8x8")
-    assert found["a"] == "pick: arms that are no whole blocks of 16, copied"
+    assert found["a"] == "pick: 1 arms written in place, 1 copied: they are no whole blocks of 16"
     found = kernels("a: conv 1x1 32\nb: concat { | }\nrelu", "3x8x8")
     assert found["b"] == "copy: 0 arms written in place, 2 copied"

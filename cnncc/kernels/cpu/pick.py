@@ -41,8 +41,7 @@ def pick_call(site: CpuSite, names: Sequence[str], channels: Sequence[int | None
     block, pixels = site.node.type.block, math.prod(site.node.type.shape[2:])
     every = [(i, channel) for i, t in enumerate(types) for channel in range(t.shape[1])]
     places = [(KEPT, i) if channel is None else every[channel] for i, channel in enumerate(channels)]
-    rest = KEPT if channels[-1] is None else ZERO
-    places += [(rest, i) for i in range(len(places), blocks(len(places), block) * block)]
+    places += [(ZERO, 0)] * (-len(places) % block)
     moved = sum(source != KEPT for source, _ in places)
     units = max(1, min(pixels, moved * pixels // UNIT_FLOATS))
     band = -(-pixels // units)
