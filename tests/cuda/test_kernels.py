@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 import pytest
 from cuda.checked import ORDERS, Mistake, NodeRun, kernel_source, library
+from cuda.zoo import ZOO, network
 
 from cnncc import lang, ops, weights
 from cnncc.base import resources
@@ -25,7 +26,8 @@ BODIES = {
         "input 3x15x13 mean (0.5, 0.4, 0.3) std (0.2)\nconv 7x7 20 /2 bn relu; dwconv 3x3 relu6; conv 1x1 33 silu\n"
         "save a; conv 3x3 33 groups 3 dil 2 hard_swish; add { | from a }; relu; conv 3x3 66 leaky_relu 0.1\n"
         "conv 3x1 140 /2x1 pad 1,0 sigmoid; upconv 3x3 16 /2 outpad 1 relu; upconv 2x2 8 /3 tanh; dwconv 5x5 /2 pad 2\n"
-        "conv 1x1 130; mul { | gap; conv 1x1 14 relu; conv 1x1 130 sigmoid }; conv 3x3 200 nobias"
+        "conv 1x1 130; mul { | gap; conv 1x1 14 relu; conv 1x1 130 sigmoid }; "
+        "mul { | conv 1x1 1 sigmoid } relu; scale; conv 3x3 200 nobias"
     ),
     "others": (
         "input 5x9x11\nrelu; lrn; maxpool 3x3 /2 ceil; save a; avgpool 3x3 /1 pad 1; avgpool 2x2 /1 pad 1 countpad\n"
@@ -161,15 +163,11 @@ def test_a_kernel_in_place_is_no_race(kept: Path) -> None:
     assert run.error(run.run(lib)) <= TOLERANCE
 
 
-ZOO = sorted(p.stem for p in resources.directory("models").glob("*.net"))
-
-
 @pytest.mark.slow
 @pytest.mark.parametrize("name", ZOO)
 def test_zoo(name: str, kept: Path) -> None:
     """Distinct kernels of a network: of large grids, some blocks."""
-    graph = weights.bind(lang.read(resources.directory("models") / f"{name}.net"), None)
-    chosen = lower(graph, gpus.load("cuda"))
+    chosen = lower(network(name), gpus.load("cuda"))
     seen: set[str] = set()
     for node, selection in chosen.selections.items():
         symbols = {c.kernel.symbol for c in selection.calls}
