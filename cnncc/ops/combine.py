@@ -68,6 +68,11 @@ def concat_reference(xs: Arrays, weights: Weights, attrs: Attrs) -> Array:
     return np.concatenate([np.broadcast_to(x, (batch, *x.shape[1:])) for x in xs], axis=1)
 
 
+def joined_channels(shapes: Shapes, attrs: Attrs) -> tuple[int, ...]:
+    """The `channels` trait of concat: all."""
+    return tuple(range(sum(shape[1] for shape in shapes)))
+
+
 def of_pairs(function: Callable[[Vectors, Value, Value], Value]) -> Formula:
     """A formula of two or more values: the function of the first two, then of what that gave and the next."""
     return lambda v, *values: reduce(lambda a, b: function(v, a, b), values)
@@ -152,7 +157,7 @@ CONCAT = Op(
     window=one_position,
     reference=concat_reference,
     tolerance=0.0,
-    traits=replace(COMPUTED, kind=Kind.CONCAT),
+    traits=replace(COMPUTED, kind=Kind.CONCAT, channels=joined_channels),
     forms=(
         Form(
             "concat",

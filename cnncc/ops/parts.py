@@ -67,6 +67,13 @@ def strided_slice_reference(xs: Arrays, weights: Weights, attrs: Attrs) -> Array
     return x
 
 
+def stepped_channels(shapes: Shapes, attrs: Attrs) -> tuple[int, ...] | None:
+    """The `channels` trait of a strided slice that takes all rows and columns in order."""
+    first, *rest = places(attrs)
+    whole = all(taken == range(size) for taken, size in zip(rest, shapes[0][2:], strict=True))
+    return tuple(first) if whole else None
+
+
 def take_shape(shapes: Shapes, attrs: Attrs) -> Shape:
     """(n, ...) with as many positions along an axis as there are indices."""
     shape, axis, indices = shapes[0], attrs["axis"], attrs["indices"]
@@ -79,6 +86,11 @@ def take_shape(shapes: Shapes, attrs: Attrs) -> Shape:
     if wrong:
         raise ShapeError(f"position {wrong[0]} of {size} along axis {axis}", hint=f"counted from 0 to {size - 1}")
     return (*shape[: axis + 1], len(indices), *shape[axis + 2 :])
+
+
+def taken_channels(shapes: Shapes, attrs: Attrs) -> tuple[int, ...] | None:
+    """The `channels` trait of take."""
+    return tuple(attrs["indices"]) if attrs["axis"] == 0 else None
 
 
 def take_reference(xs: Arrays, weights: Weights, attrs: Attrs) -> Array:
@@ -123,7 +135,7 @@ STRIDED_SLICE = Op(
     window=covered,
     reference=strided_slice_reference,
     tolerance=0.0,
-    traits=replace(COMPUTED, layout=LOGICAL),
+    traits=replace(COMPUTED, layout=LOGICAL, channels=stepped_channels),
     forms=(
         Form(
             "strided_slice",
@@ -151,7 +163,7 @@ TAKE = Op(
     window=one_position,
     reference=take_reference,
     tolerance=0.0,
-    traits=replace(COMPUTED, layout=LOGICAL),
+    traits=replace(COMPUTED, layout=LOGICAL, channels=taken_channels),
     forms=(Form("take", "take 2,0 axis 1", (("indices", Syntax.POSITIONS),), words={"axis": ("axis", Syntax.AXIS)}),),
     tried=Tried(
         Inputs.VALUE,

@@ -48,6 +48,19 @@ def permute_reference(xs: Arrays, weights: Weights, attrs: Attrs) -> Array:
     return seen.transpose(0, *(axis + 1 for axis in attrs["axes"])).reshape(batch, *attrs["dims"])
 
 
+def permuted_channels(shapes: Shapes, attrs: Attrs) -> tuple[int, ...] | None:
+    """The `channels` trait of a permutation: those of an image whose rows and columns stay where they are."""
+    split, axes, new, old = attrs["split"], attrs["axes"], attrs["dims"], shapes[0][1:]
+    if len(old) != 3 or len(new) != 3 or tuple(new[1:]) != tuple(old[1:]):
+        return None
+    for count in range(len(split) + 1):
+        stay = tuple(axes[count:]) == tuple(range(count, len(split)))
+        if stay and math.prod(split[count:]) == old[1] * old[2]:
+            order = np.arange(old[0]).reshape(split[:count]).transpose(axes[:count])
+            return tuple(order.ravel().tolist())
+    return None
+
+
 def expand_shape(shapes: Shapes, attrs: Attrs) -> Shape:
     """(n, ...) -> (n, *dims): an axis of 1 may grow, the others stay."""
     old, new = shapes[0][1:], attrs["dims"]
@@ -94,7 +107,7 @@ PERMUTE = Op(
     window=whole_image,
     reference=permute_reference,
     tolerance=0.0,
-    traits=replace(COMPUTED, layout=LOGICAL),
+    traits=replace(COMPUTED, layout=LOGICAL, channels=permuted_channels),
     forms=(
         Form(
             "permute",

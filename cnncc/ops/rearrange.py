@@ -78,6 +78,11 @@ def taken_channels(source: Shape, attrs: Attrs) -> tuple[int, int]:
     return attrs["start"], attrs["stop"]
 
 
+def sliced_channels(shapes: Shapes, attrs: Attrs) -> tuple[int, ...]:
+    """The `channels` trait of a slice."""
+    return tuple(range(*taken_channels(shapes[0], attrs)))
+
+
 def regroupings(count: int) -> Iterator[Shape]:
     """Shapes of so many values: as a vector, and as images."""
     yield (count,)
@@ -160,7 +165,7 @@ OPS = (
         "slice",
         {"start": REQUIRED, "stop": REQUIRED},
         (slice_shape, slice_reference, one_position),
-        replace(COMPUTED, memory=Memory.PART, unchanged=if_same_shape, view=taken_channels),
+        replace(COMPUTED, memory=Memory.PART, unchanged=if_same_shape, view=taken_channels, channels=sliced_channels),
         Form(
             "slice",
             "slice 0:2",

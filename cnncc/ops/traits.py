@@ -81,6 +81,11 @@ View = Callable[[Shape, Attrs], tuple[int, int]]
 """The channels of the input, first and behind the last, whose memory the result may be, by the input's shape."""
 
 
+Channels = Callable[[tuple[Shape, ...], Attrs], tuple[int, ...] | None]
+"""The channels of the inputs, counted through all of them, that are those of the result; by the shapes of the inputs.
+None where the result is anything else."""
+
+
 def never(source: Shape, result: Shape, attrs: Attrs) -> bool:
     return False
 
@@ -112,6 +117,8 @@ class Traits:
     unchanged: Unchanged
     view: View | None
     """Which part of the input's memory the result may be, None if it is computed."""
+    channels: Channels | None
+    """Which whole channels of its inputs the result has, None if it does more than move channels."""
     regroups: bool
     """Whether the result has the same values in the same order."""
     flat: bool
@@ -132,6 +139,7 @@ COMPUTED = Traits(
     in_place=False,
     unchanged=never,
     view=None,
+    channels=None,
     regroups=False,
     flat=False,
     folds=None,

@@ -18,6 +18,7 @@ from cnncc.passes.fold_scales import fold_scales
 from cnncc.passes.fuse_epilogues import fuse_epilogues
 from cnncc.passes.infer_shapes import infer_shapes
 from cnncc.passes.join_activations import join_activations
+from cnncc.passes.join_channels import join_channels
 from cnncc.passes.join_moves import join_moves
 from cnncc.passes.join_norms import join_norms
 from cnncc.passes.merge_siblings import merge_siblings
@@ -36,6 +37,7 @@ PASSES: tuple[tuple[str, Callable[[Graph], Graph]], ...] = (
     ("fold_batchnorm", fold_batchnorm),  # before fusing: only a bare conv can take a batch norm
     ("fuse_epilogues", fuse_epilogues),
     ("merge_siblings", merge_siblings),  # after fusing: equal activations then move along inside the convs
+    ("join_channels", join_channels),
 )
 """The passes that know no machine, in order. `cnncc.module.phases` runs them and has all phases of a compile: these,
 then `assign_layouts` and the planning of memory."""

@@ -7,6 +7,8 @@ from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 
+import networkx as nx
+
 from cnncc.ir.graph import Graph, Node
 from cnncc.ir.rules import extra_inputs
 from cnncc.ir.types import TensorType
@@ -99,21 +101,41 @@ def _place_arms(g: Graph, views: frozenset[str]) -> tuple[dict[str, tuple[str, i
     copies: dict[str, tuple[int, ...]] = {}
     barred = views | set(g.outputs) | {n.name for n in g.nodes if traits(n).kind in (Kind.INPUT, Kind.CONSTANT)}
     for concat in (n for n in g.nodes if traits(n).kind is Kind.CONCAT):
-        types = [g[i].type for i in concat.inputs]
-        whole_blocks = all(t.shape[1] % concat.type.block == 0 for t in types[:-1])
         times = Counter(concat.inputs)
-        start = 0
+        stop = 0
         copied = []
-        for position, (name, type) in enumerate(zip(concat.inputs, types, strict=True)):
+        for position, name in enumerate(concat.inputs):
+            type = g[name].type
+            start, stop = stop, stop + type.shape[1]
             once = times[name] == 1 and name not in arms and type.shape[0] == concat.type.shape[0]
-            if whole_blocks and once and name not in barred:
+            if once and name not in barred and _fits(g, concat, name, start, stop):
                 arms[name] = (concat.name, _channel_bytes(concat.type, start))
             else:
                 copied.append(position)
-            start += type.shape[1]
         if copied:
             copies[concat.name] = tuple(copied)
     return arms, copies
+
+
+def _fits(g: Graph, concat: Node, name: str, start: int, stop: int) -> bool:
+    """Whether an arm may be written at channels [start, stop) of its concat: it starts a block.
+
+    If it ends inside one, channels of the next arm are copied into the rest of that block, which kernels that read the
+    arm take for padding. So they must all come before the concat, whatever the order of the steps.
+    """
+    block = concat.type.block
+    if start % block:
+        return False
+    if stop % block == 0 or stop == concat.type.shape[1]:
+        return True
+    others = {user.name for user in g.users(name)} - {concat.name}
+    return not others or others <= _computed_before(g, concat)
+
+
+def _computed_before(g: Graph, node: Node) -> set[str]:
+    """What a node is computed from, without views: other nodes may read those later."""
+    found = nx.ancestors(g.index, node.name)
+    return {name for name in found if traits(g[name]).view is None}
 
 
 class _Walk:

@@ -189,7 +189,7 @@ EXAMPLES = {
     "slice": {"start": 0, "stop": 1}, "input": {"dims": (3, 5, 4), "mean": (0.5,), "std": (0.3,)},
     "const": {"dims": (3, 5, 4)}, "expand": {"dims": (3, 5, 4)}, "resize": {"size": (7, 3), "mode": "cubic"},
     "permute": {"split": (3, 20), "axes": (1, 0), "dims": (20, 1, 3)}, "topk": {"k": 2},
-    "spread": {"batch": 2}, "power": {"exponent": 1.7},
+    "spread": {"batch": 2}, "power": {"exponent": 1.7}, "pick": {"channels": (2, 0, 2)},
     "strided_slice": {"dims": (2, 2, 4), "start": (2, 0, 0), "step": (-2, 3, 1)},
     "take": {"indices": (4, 0, 4), "axis": 1}, "unfold": {"kernel": (2, 3)},
 }  # fmt: skip

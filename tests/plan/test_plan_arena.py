@@ -186,6 +186,18 @@ def test_constants_are_shared_by_all_images() -> None:
     assert planned(net.graph("y"), batch=2).placements["m"].image_stride == 16 * IMAGE
 
 
+def test_arms_that_end_inside_a_block() -> None:
+    """The first arm is computed in its place: the next one, which is copied, begins in its last block. That is
+    padding to those that read the first arm, so all of them must come before the concat."""
+    net = image(8).conv("a", "x", 12)("t", "tanh", "a").conv("b", "x", 4).conv("c", "x", 8)
+    net("j", "concat", "a", "t", "c", "b")("y", "fc", "j", out=2)
+    assert planned(net.graph("y")).copies == {"j": (1,)}
+    net = image(8).conv("a", "x", 12).conv("b", "x", 12)("r", "relu", "a")("j", "concat", "a", "b")
+    assert planned(net("y", "fc", "j", out=2)("z", "fc", "r", out=2).graph("y", "z")).copies == {"j": (0, 1)}
+    net = image(8).conv("a", "x", 12)("v", "slice", "a", start=8, stop=12)("t", "tanh", "v")("j", "concat", "a", "t")
+    assert planned(net("y", "fc", "j", out=2)("z", "fc", "v", out=2).graph("y", "z")).copies == {"j": (0, 1)}
+
+
 @settings(max_examples=400, deadline=None)
 @given(graphs(), st.sampled_from([1, 2, 4]), st.sampled_from([1, 2]), st.booleans(), st.booleans())
 def test_random_graphs(graph: Graph, block: int, batch: int, fused: bool, reuse: bool) -> None:

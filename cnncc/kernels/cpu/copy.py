@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from cnncc.ir import TensorType
+from cnncc.kernels.cpu.pick import pick_call
 from cnncc.kernels.cpu.site import CpuRule, CpuSite
 from cnncc.kernels.shared.arms import copied_arms
 from cnncc.kernels.shared.spec import Call, Kernel, Selection, blocks
@@ -77,6 +78,9 @@ def select_relayout(site: CpuSite) -> Selection:
 def select_slice(site: CpuSite) -> Selection:
     """A slice that is no view."""
     start, stop = site.node.attrs["start"], site.node.attrs["stop"]
+    if len(site.node.type.shape) == 4 and site.node.type.block > 1:
+        call = pick_call(site, site.node.inputs, range(start, stop))
+        return Selection((call,), (), f"channels that are no whole blocks of {site.node.type.block}")
     call = _copy(site, site.node.inputs[0], start, stop - start, 0)
     return Selection((call,), (), "channels that do not start a block")
 
@@ -91,9 +95,26 @@ def select_regrouping(site: CpuSite) -> Selection:
 
 
 def select_concat(site: CpuSite) -> Selection:
-    calls = [_copy(site, arm, 0, channels, at) for arm, channels, at in copied_arms(site, site.copies)]
-    why = f"{len(site.node.inputs) - len(calls)} arms written in place, {len(calls)} copied"
-    return Selection(tuple(calls), (), why)
+    """Arms that are not written in place: all at once where some start inside a block."""
+    node, block = site.node, site.node.type.block
+    copied = list(copied_arms(site, site.copies))
+    why = f"{len(node.inputs) - len(copied)} arms written in place, {len(copied)} copied"
+    ragged = any(at % block or channels % block for _, channels, at in copied)
+    if ragged and len(node.type.shape) == 4 and block > 1:
+        call = pick_call(site, [arm for arm, _, _ in copied], _copied_channels(site, copied))
+        return Selection((call,), (), f"{why}: they are no whole blocks of {block}")
+    return Selection(tuple(_copy(site, arm, 0, channels, at) for arm, channels, at in copied), (), why)
+
+
+def _copied_channels(site: CpuSite, copied: Sequence[tuple[str, int, int]]) -> list[int | None]:
+    """For each channel of a concat, which one of the copied arms it is, counted through all of them; None if it was
+    written in its place."""
+    found: list[int | None] = [None] * site.node.type.shape[1]
+    count = 0
+    for _, channels, at in copied:
+        found[at : at + channels] = range(count, count + channels)
+        count += channels
+    return found
 
 
 RULES: Mapping[str, tuple[CpuRule, ...]] = {
