@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Hashable, Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -9,6 +10,7 @@ from typing import Any
 from cnncc import ops
 from cnncc.ir import Graph, Node
 from cnncc.kernels.cpu.algorithm import Cause, Measured
+from cnncc.kernels.cpu.conv_choice import direct_forecast
 from cnncc.kernels.cpu.grouped import GroupedConfig, pack_grouped
 from cnncc.kernels.cpu.grouped_choice import (
     GroupedChoice,
@@ -22,8 +24,8 @@ from cnncc.kernels.cpu.site import CpuSite
 from cnncc.kernels.cpu.tiles import Tile
 from cnncc.kernels.cpu.weights import after_image, with_bias
 from cnncc.kernels.shared.algorithm import Candidate
-from cnncc.kernels.shared.convolution import conv_merge
-from cnncc.kernels.shared.spec import Call, Kernel, Selection
+from cnncc.kernels.shared.convolution import conv_geometry, conv_merge
+from cnncc.kernels.shared.spec import Call, Kernel, Selection, blocks
 
 
 @dataclass(frozen=True)
@@ -36,7 +38,9 @@ class Grouped:
         return site.node.attrs["groups"] > 1 and conv_merge(site) > 1
 
     def forecast(self, site: CpuSite) -> float:
-        return grouped_forecast(site)
+        """As the model says, but so little that the direct kernel is not chosen where it would read more than twice the
+        stored weights: what the model cannot see is that those push other layers' weights out of the caches."""
+        return min(grouped_forecast(site), DENSE * _dense_forecast(site) if _mostly_zeros(site) else math.inf)
 
     def candidates(self, site: CpuSite, wide: bool = False) -> list[Candidate[GroupedChoice]]:
         return grouped_candidates(site, self.name, wide)
@@ -83,6 +87,25 @@ class Grouped:
             ),
             Cause(moved, layer.of_cycles(spread_cycles(c))),
         ]
+
+
+DENSE = 0.9
+"""Share of the direct kernel's predicted cycles that is promised at most where most of its weights are zeros."""
+
+MOST_READ = 2
+"""Times the stored weights that may be read; those are counted up to whole blocks of outputs."""
+
+
+def _dense_forecast(site: CpuSite) -> float:
+    """Predicted cycles of the direct kernel."""
+    return direct_forecast(conv_geometry(site), site.target, site.weights_per_cycle)
+
+
+def _mostly_zeros(site: CpuSite) -> bool:
+    """Whether the direct kernel would read more weights than that."""
+    g, attrs = conv_geometry(site), site.node.attrs
+    read = blocks(g.in_channels, g.in_block) * g.in_block // g.groups
+    return read > MOST_READ * (g.in_channels // attrs["groups"])
 
 
 def _why(c: GroupedConfig) -> str:

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
 
@@ -15,7 +16,7 @@ from cnncc.kernels.cpu.lower.micro import Sums
 from cnncc.kernels.cpu.lower.moves import Corner, ImageWindow, gather_rows
 from cnncc.kernels.cpu.lower.spread import spread_rows
 from cnncc.kernels.cpu.tiles import even_tiles
-from cnncc.kernels.shared.arithmetic import vmin
+from cnncc.kernels.shared.arithmetic import vmax, vmin
 from cnncc.kernels.shared.builder import Expr, KernelBuilder, splat
 from cnncc.kernels.shared.epilogue import costly, each, readable
 from cnncc.kernels.shared.vectors import apply_epilogue
@@ -137,23 +138,36 @@ class _Grouped:
         k, c = self.k, self.c
         sums = Sums(k, t.rows * t.columns, c.tile.blocks, c.lanes)
         sums.start(self.bias, [t.panel.first + v * c.lanes for v in range(c.tile.blocks)])
-        with k.loop(t.panel.depth) as channel:
-            at = self.first_tap(t, channel)
-            self.multiply(t, sums, at, k.let(t.panel.weight + channel * (c.taps * c.width)))
+        with self.channels(t) as (at, weight):
+            self.multiply(t, sums, at, weight)
         self.store(t, sums)
 
-    def first_tap(self, t: _Tile, channel: Expr) -> Expr:
-        """Index of the tile's first tap, of a channel of its groups."""
-        k, c, g = self.k, self.c, self.g
+    @contextmanager
+    def channels(self, t: _Tile) -> Iterator[tuple[Expr, Expr]]:
+        """A loop over the input channels of the panel's groups: where the tile's first tap of each is, and where its
+        weights begin. Channels are counted in each block anew, so that all addresses in the loop are steps of one."""
+        k, c, p, weights = self.k, self.c, t.panel, self.c.taps * self.c.width
+        if c.spread:
+            with k.loop(c.group_in) as channel:
+                yield self.first_tap(t, channel), k.let(p.weight + channel * weights)
+            return
+        size = self.g.in_block
+        with k.loop(k.let((p.channel + p.depth - 1) // size - p.channel // size + 1)) as i:
+            block = k.let(p.channel // size + i)
+            start, end = vmax(p.channel - block * size, 0), vmin(p.channel + p.depth - block * size, size)
+            at, weight = self.first_tap(t, block - p.plane), k.let(p.weight + (block * size - p.channel) * weights)
+            start = k.let(start)
+            with k.loop(k.let(end - start), start=start) as channel:
+                yield k.let(at + channel), k.let(weight + channel * weights)
+
+    def first_tap(self, t: _Tile, plane: Expr) -> Expr:
+        """Index of the tile's first tap in a plane of the source."""
+        k, g = self.k, self.g
         height, width = self.size
         y, x = t.y * g.stride[0], t.x * g.stride[1]
-        if c.spread:
-            return k.let(((channel * height + y) * width + x) * c.lanes)
         if self.window is None:
             y, x = y + (t.panel.row * g.stride[0] + g.origin[0]), x + g.origin[1]
-        number = k.let(t.panel.channel + channel)
-        plane = number // g.in_block - t.panel.plane
-        return k.let(((plane * height + y) * width + x) * g.in_block + number % g.in_block)
+        return k.let(((plane * height + y) * width + x) * self.step)
 
     def multiply(self, t: _Tile, sums: Sums, at: Expr, weight: Expr) -> None:
         """Adds the products of all taps of one channel."""
