@@ -3,14 +3,14 @@ PYTHON ?= $(shell for p in python3.11 python3.12 python3.13 python3; do \
     $$p -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null && echo $$p && break; done)
 VENV := .venv
 BIN := $(VENV)/bin
-SOURCES := cnncc tests examples tools
+SOURCES := cnncc tests examples tools benchmarks
 SOURCES := $(wildcard $(SOURCES))
 
 # Two at a time, each file in one process: some tests use several threads, and some ask how long a thing took.
 PARALLEL := -n 2 --dist loadfile
 
 .DEFAULT_GOAL := help
-.PHONY: help demo demo-photos examples web cross-tools test test-all test-cuda test-cluster lint type fmt bench docs api wheel venv clean
+.PHONY: help demo demo-photos examples web cross-tools test test-all test-cuda test-cluster lint type fmt bench bench-timm docs api wheel venv clean
 
 help: ## this list
 	@sed -n 's/^\([a-z-]*\):[^#]*## \(.*\)/\1 \2/p' $(firstword $(MAKEFILE_LIST)) | while read -r name text; do printf '  make %-12s %s\n' "$$name" "$$text"; done
@@ -61,6 +61,10 @@ fmt: $(VENV)/.dev ## format the sources, mend what ruff can
 bench: $(VENV)/.bench ## time the zoo against ONNX Runtime, OpenVINO, MNN and ncnn; about 10 minutes
 	@$(BIN)/cnncc bench --zoo --vs onnxruntime,openvino,mnn,ncnn
 
+bench-timm: $(VENV)/.bench $(VENV)-torch/.done ## time 52 networks of timm and torchvision too; fetches PyTorch (3 GB), about an hour
+	@$(VENV)-torch/bin/python benchmarks/export_timm.py build/timm
+	@$(BIN)/python benchmarks/bench_timm.py build/timm
+
 wheel: $(VENV)/.dev ## a wheel to install elsewhere, in dist/
 	$(BIN)/python -m build --wheel --outdir dist
 
@@ -73,7 +77,7 @@ api: $(VENV)/.dev ## make docs/api.md from the docstrings
 venv: $(VENV)/.dev ## make .venv with all that development needs
 
 clean: ## remove .venv and all that was built
-	rm -rf $(VENV) $(VENV)-cluster build dist *.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis
+	rm -rf $(VENV) $(VENV)-cluster $(VENV)-torch build dist *.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +
 
 $(BIN)/python:
@@ -93,6 +97,14 @@ $(VENV)-cluster/.done: pyproject.toml
 	@$(VENV)-cluster/bin/python -m pip install -qq --disable-pip-version-check --upgrade pip
 	@$(VENV)-cluster/bin/python -m pip install -qq --disable-pip-version-check \
 	    --editable '.[compiler,ray,dask,spark,beam]' 'pytest>=8.2'
+	@touch $@
+
+# Apart from .venv too: PyTorch is large, and decides which NumPy there is.
+$(VENV)-torch/.done: benchmarks/requirements.txt
+	@echo "making $(VENV)-torch, once; this takes some minutes"
+	@$(PYTHON) -m venv $(VENV)-torch
+	@$(VENV)-torch/bin/python -m pip install -qq --disable-pip-version-check --upgrade pip
+	@$(VENV)-torch/bin/python -m pip install -qq --disable-pip-version-check --requirement benchmarks/requirements.txt
 	@touch $@
 
 $(VENV)/.cross: $(VENV)/.dev

@@ -53,8 +53,19 @@ FIGURES = {
     "cifar_resnet8": (78_186, 12_501_632),
     "mnist_cnn": (390_410, 7_748_608),
     "unet": (31_030_658, 150_428_424_448),
+    "shufflenet_v1": (1_865_728, 137_460_672),
+    "shufflenet_v2": (2_278_604, 144_907_992),
+    "regnet_y_400mf": (4_344_144, 401_842_848),
+    "convnext_tiny": (28_589_128, 4_455_531_264),
+    "efficientnet_b0": (5_288_548, 385_814_752),
+    "mobilenet_v3_large": (5_483_032, 216_589_760),
+    "resnext50_32x4d": (25_028_904, 4_230_479_872),
+    "deeplab_v3_mobilenet": (11_025_477, 1_882_169_120),
+    "hrnet_w18": (21_299_004, 4_283_537_072),
+    "ghostnet": (5_182_508, 141_150_512),
 }
-"""Parameters and multiply-adds. SqueezeNet's at 227 x 227 follow from its layers."""
+"""Parameters and multiply-adds. SqueezeNet's at 227 x 227 follow from its layers, and so do
+ShuffleNet v1's; its paper says 137 million multiply-adds."""
 NAIVE_MIB = {
     "lenet5": 0.035,
     "alexnet": 4.004,

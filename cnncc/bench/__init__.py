@@ -2,7 +2,7 @@
 
 from cnncc.bench.contest import Contest, contest
 from cnncc.bench.figures import DISAGREEMENT, Competitor, Result, geometric_mean, result
-from cnncc.bench.job import Job, write_job
+from cnncc.bench.job import Job, own_model, write_job
 from cnncc.bench.peers import OURS, PEERS, installed, require
 
 ZOO = (
@@ -23,6 +23,7 @@ __all__ = [
     "contest",
     "geometric_mean",
     "installed",
+    "own_model",
     "require",
     "result",
     "write_job",

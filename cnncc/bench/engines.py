@@ -95,10 +95,7 @@ def mnn(job: Job) -> Engine:
 
     settings = {"backend": "CPU", "numThread": job.threads, "precision": "high"}
     runtime = nn.create_runtime_manager((settings,))
-    outputs = list(job.graph.output_names)
-    module = nn.load_module_from_file(
-        str(converted), job.input_names, outputs, runtime_manager=runtime, shape_mutable=False
-    )
+    module = nn.load_module_from_file(str(converted), *job.ports, runtime_manager=runtime, shape_mutable=False)
 
     def run(arrays: Sequence[np.ndarray]) -> list[np.ndarray]:
         results = module.onForward([expr.const(array, list(array.shape), expr.NCHW) for array in arrays])

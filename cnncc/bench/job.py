@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 
@@ -12,6 +13,9 @@ from cnncc.frontends.onnx.export import write_onnx
 from cnncc.ir import Graph
 from cnncc.options import Options
 from cnncc.report import check
+
+if TYPE_CHECKING:
+    from cnncc.frontends.sources import NetworkSource
 
 
 @dataclass(frozen=True)
@@ -22,6 +26,8 @@ class Job:
     graph: Graph
     """With its batch and without constants: names and shapes of inputs and outputs."""
     options: Options
+    ports: tuple[list[str], list[str]]
+    """What the ONNX model calls its inputs and outputs."""
 
     @property
     def threads(self) -> int:
@@ -42,10 +48,6 @@ class Job:
         return self.folder / "net.onnx"
 
     @property
-    def input_names(self) -> list[str]:
-        return [node.name for node in self.graph.inputs]
-
-    @property
     def input_shapes(self) -> list[tuple[int, ...]]:
         return [node.type.shape for node in self.graph.inputs]
 
@@ -58,14 +60,43 @@ class Job:
         return list(check.random_inputs(self.graph, seed).values())
 
 
-def write_job(graph: Graph, folder: Path, options: Options) -> Job:
-    """Writes a source graph with bound weights to a folder, as text and weights for us and as ONNX for the peers.
+def write_job(graph: Graph, folder: Path, options: Options, model: Path | None = None) -> Job:
+    """Writes a source graph with bound weights to a folder, as text and weights for us and as ONNX for the peers: as
+    `model` if that is given, which computes the same.
 
     CnnccError where `write_onnx` raises it.
     """
     batched = passes.with_batch(graph, options.batch)
-    job = Job(folder, replace(batched, constants={}), options)
+    names = [node.name for node in graph.inputs], list(graph.output_names)
+    job = Job(folder, replace(batched, constants={}), options, names if model is None else _port_names(model))
     job.net.write_text(lang.print_net(graph))
     weights.save(graph, job.weights)
-    write_onnx(batched, job.onnx)
+    if model is None:
+        write_onnx(batched, job.onnx)
+    else:
+        job.onnx.symlink_to(model.resolve())
     return job
+
+
+def own_model(source: str, found: NetworkSource, batch: int) -> Path | None:
+    """The file of a network, if peers can be given it as it is: an ONNX model whose inputs and outputs are those of the
+    graph, for the same number of images. Then they get what its exporter wrote, not what we make of it."""
+    graph = found.graph
+    declared = [*(found.inputs.get(node.name) for node in graph.inputs), *found.outputs]
+    shapes = [node.type.shape for node in graph.inputs] + [graph[name].type.shape for name in graph.outputs]
+    if Path(source).suffix != ".onnx" or batch != 1 or len(declared) != len(shapes) or found.weights != source:
+        return None
+    plain = all(
+        d is not None and (d.dtype, d.shape, d.axes) == ("float32", shape, tuple(range(len(shape))))
+        for d, shape in zip(declared, shapes, strict=True)
+    )
+    return Path(source) if plain and len(_port_names(Path(source))[0]) == len(graph.inputs) else None
+
+
+def _port_names(model: Path) -> tuple[list[str], list[str]]:
+    """Of the inputs that are no weights, and of the outputs."""
+    import onnx
+
+    graph = onnx.load(model, load_external_data=False).graph
+    weights = {tensor.name for tensor in graph.initializer}
+    return [p.name for p in graph.input if p.name not in weights], [p.name for p in graph.output]

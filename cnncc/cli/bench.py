@@ -20,7 +20,7 @@ TIME_WIDTH = 9
 
 
 def _configure(parser: argparse.ArgumentParser) -> None:
-    what = "a .net file, - for standard input, or a network of the zoo by name"
+    what = "a .net file, an ONNX model, - for standard input, or a network of the zoo by name"
     parser.add_argument("nets", nargs="*", metavar="NET", help=what)
     parser.add_argument("--zoo", action="store_true", help="the networks of `make bench` in place of NET")
     parser.add_argument(
@@ -103,9 +103,10 @@ def _measure(net: str, args: argparse.Namespace, peers: list[str]) -> Result:
     from cnncc import bench
     from cnncc.base.files import scratch_folder
 
-    graph, _ = command.read_bound(argparse.Namespace(net=net, weights=args.weights, seed=args.seed))
+    found = command.read_source(argparse.Namespace(net=net, weights=args.weights, seed=args.seed))
+    graph, model = found.graph, bench.own_model(net, found, args.batch)
     with scratch_folder(prefix="cnncc-bench-") as folder, screen.progress(f"writing {graph.name}") as report:
-        job = bench.write_job(graph, folder, command.options(args))
+        job = bench.write_job(graph, folder, command.options(args), model)
         tell = report and (lambda what, done, total: report(f"{graph.name}: {what}", done, total))
         return bench.result(bench.contest(job, peers, args.rounds, args.seconds, tell))
 

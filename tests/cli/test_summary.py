@@ -109,6 +109,12 @@ def test_the_table_is_not_cut_when_piped(figures, capsys):
     assert max(map(len, lines)) < screen.PIPED_WIDTH
 
 
+LONG = {
+    "deeplab_v3_mobilenet", "efficientnet_b0", "ghostnet", "mobilenet_v3_large", "regnet_y_400mf", "resnext50_32x4d",
+}  # fmt: skip
+"""Networks whose names (`bneck14.0.a.1.b.2.relu`) or ops (`conv 3x3 groups 32`) leave no room for all columns."""
+
+
 @pytest.mark.parametrize("path", sorted(directory("models").glob("*.net")), ids=lambda path: path.stem)
 def test_the_zoo_fits_80_columns(capsys, monkeypatch, path):
     monkeypatch.setattr("cnncc.cli.screen.width", lambda: 80)
@@ -117,7 +123,7 @@ def test_the_zoo_fits_80_columns(capsys, monkeypatch, path):
     out = capsys.readouterr().out
     lines = out.splitlines()
     assert max(map(len, lines)) <= 80
-    assert "no room" not in out
+    assert ("no room for RF" in out) == (path.stem in LONG)
     assert [line.split()[0] for line in lines[3 : 3 + len(summary.layers)]] == [x.name for x in summary.layers]
 
 

@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 import pytest
 from cuda.checked import ORDERS, Mistake, NodeRun, kernel_source, library
+from cuda.zoo import ZOO, network
 
 from cnncc import lang, ops, weights
 from cnncc.base import resources
@@ -161,15 +162,11 @@ def test_a_kernel_in_place_is_no_race(kept: Path) -> None:
     assert run.error(run.run(lib)) <= TOLERANCE
 
 
-ZOO = sorted(p.stem for p in resources.directory("models").glob("*.net"))
-
-
 @pytest.mark.slow
 @pytest.mark.parametrize("name", ZOO)
 def test_zoo(name: str, kept: Path) -> None:
     """Distinct kernels of a network: of large grids, some blocks."""
-    graph = weights.bind(lang.read(resources.directory("models") / f"{name}.net"), None)
-    chosen = lower(graph, gpus.load("cuda"))
+    chosen = lower(network(name), gpus.load("cuda"))
     seen: set[str] = set()
     for node, selection in chosen.selections.items():
         symbols = {c.kernel.symbol for c in selection.calls}

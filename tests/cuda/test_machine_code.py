@@ -9,6 +9,7 @@ from functools import cache
 from pathlib import Path
 
 import pytest
+from cuda.zoo import ZOO, network
 
 from cnncc import lang, weights
 from cnncc.base import resources
@@ -24,14 +25,12 @@ from cnncc.module.lower import lower
 from cnncc.options import Options
 
 pytestmark = pytest.mark.usefixtures("nvrtc")
-ZOO = sorted(p.stem for p in resources.directory("models").glob("*.net"))
 ARCHITECTURES = ("sm_75", "sm_80", "sm_86", "sm_89", "sm_90", "sm_100")
 
 
 @cache
 def program(name: str, target: str = "cuda") -> CudaProgram:
-    graph = weights.bind(lang.read(resources.directory("models") / f"{name}.net"), None)
-    return lower(graph, gpus.load(target))
+    return lower(network(name), gpus.load(target))
 
 
 @cache

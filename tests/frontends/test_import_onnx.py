@@ -394,14 +394,17 @@ def test_random_graphs(graph: Graph) -> None:
 
 
 ZOO = sorted(resources.directory("models").glob("*.net"))
-LARGE = 30_000_000
-"""Parameters from which a network is not written in the quick tests."""
+LARGE, DEEP = 30_000_000, 1000
+"""Parameters, and nodes, from which a network is not written in the quick tests."""
+
+
+def is_quick(path: Path) -> bool:
+    graph = lang.read(path)
+    return total_params(graph) <= LARGE and len(graph.nodes) <= DEEP
 
 
 @pytest.mark.parametrize(
-    "path",
-    [pytest.param(p, marks=pytest.mark.slow) if total_params(lang.read(p)) > LARGE else p for p in ZOO],
-    ids=lambda p: p.stem,
+    "path", [p if is_quick(p) else pytest.param(p, marks=pytest.mark.slow) for p in ZOO], ids=lambda p: p.stem
 )
 def test_the_zoo_comes_back_as_it_was(path: Path) -> None:
     """With the text, and from the nodes alone: then the names differ, but the layers and what they cost do not."""
@@ -417,4 +420,4 @@ def test_the_zoo_comes_back_as_it_was(path: Path) -> None:
     written = net_text(imported.graph, imported.sources)
     assert total_params(written.graph) == total_params(graph)
     assert sum(macs(written.graph, n) for n in written.graph.nodes) == sum(macs(graph, n) for n in graph.nodes)
-    assert len(written.text.splitlines()) <= 60
+    assert len(written.text.splitlines()) <= max(60, 2 * len(text.splitlines()))

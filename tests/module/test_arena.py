@@ -200,7 +200,8 @@ def blocks(p: CpuProgram) -> Iterator[tuple[int, int, int, int]]:
 @pytest.mark.parametrize("name", ZOO)
 def test_workspace_adds_little_or_says_why(name: str, target: str) -> None:
     """At batch 1 activations and the whole arena reach their bounds; what kernels add stays within 15 %, or they say
-    how much it is: small images with 3x3 kernels, and the 5x5 kernels of the first networks."""
+    how much it is: small images with 3x3 kernels, the 5x5 kernels of the first networks, and the padding of DeepLab's
+    wide rates."""
     p = program(name, target)
     assert p.plan.bytes == p.plan.bound
     assert p.memory.bytes == p.memory.bound
@@ -215,8 +216,8 @@ def test_workspace_adds_little_or_says_why(name: str, target: str) -> None:
         if alive[step] > limit and "of workspace and scratch" not in p.selections[node].why
     ]
     assert not unexplained
-    over = {"dilated_context", "lenet5", "convnetjs_cifar10", "mnist_cnn", *(n for n in ZOO if n.startswith("cifar"))}
-    over.add({"x86-64-v3": "unet", "x86-64-v4": "alexnet_owt"}[target])
+    over = {"dilated_context", "deeplab_v3_mobilenet", "lenet5", "convnetjs_cifar10", "mnist_cnn"}
+    over |= {n for n in ZOO if n.startswith("cifar")} | {{"x86-64-v3": "unet", "x86-64-v4": "alexnet_owt"}[target]}
     assert (p.arena_bytes > limit) == (name in over)
 
 

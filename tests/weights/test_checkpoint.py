@@ -187,6 +187,26 @@ def squeezenet() -> list[str]:
     return ["features.0", *fires, "classifier.1"]
 
 
+def shufflenet_v2() -> list[str]:
+    modules = ["conv1.0", "conv1.1"]
+    for stage, count in ((2, 4), (3, 8), (4, 4)):
+        for unit in range(count):
+            layers = [f"branch2.{n}" for n in (0, 1, 3, 4, 5, 6)]
+            layers[:0] = [f"branch1.{n}" for n in (0, 1, 2, 3)] if unit == 0 else []
+            modules += [f"stage{stage}.{unit}.{layer}" for layer in layers]
+    return [*modules, "conv5.0", "conv5.1", "fc"]
+
+
+def efficientnet() -> list[str]:
+    modules = ["features.0.0", "features.0.1"]
+    for stage, count in enumerate((1, 2, 2, 3, 3, 4, 1), start=1):
+        wide = 0 if stage == 1 else 1
+        layers = [f"{i}.{n}" for i in range(wide + 1) for n in (0, 1)]
+        layers += [f"{wide + 1}.fc1", f"{wide + 1}.fc2", f"{wide + 2}.0", f"{wide + 2}.1"]
+        modules += [f"features.{stage}.{i}.block.{layer}" for i in range(count) for layer in layers]
+    return [*modules, "features.8.0", "features.8.1", "classifier.1"]
+
+
 def vgg(convs: tuple[int, ...]) -> list[str]:
     return [*(f"features.{i}" for i in convs), *(f"classifier.{i}" for i in (0, 3, 6))]
 
@@ -201,6 +221,9 @@ FAMILIES = {
     "mobilenet_v2": mobilenet(),
     "densenet121": densenet(),
     "squeezenet1_1": squeezenet(),
+    "resnext50_32x4d": resnet([3, 4, 6, 3], deep=True),
+    "shufflenet_v2": shufflenet_v2(),
+    "efficientnet_b0": efficientnet(),
 }
 
 

@@ -27,6 +27,19 @@ class Tensors:
     items: tuple[Tensor, ...]
 
 
+BOUNDS = 1e30
+"""Beyond which a number is taken for a bound."""
+
+
+def decimal(number: float) -> float:
+    """The shortest decimal for a number that is a float32: 0.2, where float64 would say 0.20000000298023224. The bounds
+    of float32 stay what they are: they stand for infinity."""
+    if not abs(number) < BOUNDS:
+        return number
+    single = np.float32(number)
+    return float(str(single)) if float(single) == number else number
+
+
 MOST_NUMBERS = 1 << 16
 """In a vector of axes, sizes or the like."""
 
@@ -144,7 +157,8 @@ class OnnxSite(AttributeReader):
 
     def pointwise(self, op: str, value: Value, **attrs: Any) -> Value:
         """A node for an op of one tensor that looks at one element at a time."""
-        return Value(self.add(op, value.node, **attrs), value.shape, value.axes)
+        numbers: dict[str, Any] = {key: decimal(a) if isinstance(a, float) else a for key, a in attrs.items()}
+        return Value(self.add(op, value.node, **numbers), value.shape, value.axes)
 
     def plain(self, node: str, shape: Sequence[int]) -> Value:
         return plain_value(node, shape)
