@@ -243,7 +243,7 @@ class Builder:
 def fits(op: str, a: Shape, b: Shape) -> bool:
     if op == "concat":
         return len(a) == len(b) and a[2:] == b[2:]
-    return a == b or (len(a) == 4 == len(b) and a[1] == b[1] and a[2:] == (1, 1))
+    return a == b or (len(a) == 4 == len(b) and a[1:] in ((b[1], 1, 1), (1, *b[2:])))
 
 
 def source(draw: Draw, builder: Builder) -> None:

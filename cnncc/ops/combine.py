@@ -45,11 +45,12 @@ def arms_differ(shapes: Shapes, hint: str) -> ShapeError:
 
 
 def elementwise_shape(shapes: Shapes, attrs: Attrs) -> Shape:
-    """All equal, or c x 1 x 1 among c x h x w."""
+    """All equal, or c x 1 x 1 and 1 x h x w among c x h x w."""
     largest = max((s[1:] for s in shapes), key=np.prod)
-    per_channel = (largest[0], *(1,) * (len(largest) - 1))
-    if any(s[1:] not in (largest, per_channel) for s in shapes):
-        raise arms_differ(shapes, "all arms need the same shape, or c x 1 x 1 beside c x h x w")
+    per_channel, per_pixel = (largest[0], *(1,) * (len(largest) - 1)), (1, *largest[1:])
+    fitting = (largest, per_channel, per_pixel) if len(largest) > 1 else (largest,)
+    if any(s[1:] not in fitting for s in shapes):
+        raise arms_differ(shapes, "all arms need the same shape, or c x 1 x 1 or 1 x h x w beside c x h x w")
     return (merged_batch(shapes), *largest)
 
 

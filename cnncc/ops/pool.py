@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
@@ -13,7 +13,19 @@ from cnncc.ops.forms import DILATION, KERNEL, ROUNDING, STRIDE_PAD, Always, Form
 from cnncc.ops.initial import SpreadRule, kept, largest_of_window
 from cnncc.ops.onnx import Onnx
 from cnncc.ops.shapes import image, whole_image
-from cnncc.ops.table import REQUIRED, Array, Arrays, Attrs, Op, Shape, Shapes, Weights, no_macs, no_weights
+from cnncc.ops.table import (
+    REQUIRED,
+    Array,
+    Arrays,
+    Attrs,
+    Op,
+    Shape,
+    Shapes,
+    Weights,
+    no_macs,
+    no_weights,
+    one_position,
+)
 from cnncc.ops.traits import COMPUTED
 from cnncc.ops.window import axes, counts, refuse_empty_windows, sliding, windows
 
@@ -88,6 +100,27 @@ def gmp_reference(xs: Arrays, weights: Weights, attrs: Attrs) -> Array:
     return xs[0].max(axis=(2, 3), keepdims=True)
 
 
+def channel_shape(shapes: Shapes, attrs: Attrs) -> Shape:
+    """(n, c, h, w) -> (n, 1, h, w)."""
+    n, _, h, w = image(shapes[0])
+    return n, 1, h, w
+
+
+def channel_mean_reference(xs: Arrays, weights: Weights, attrs: Attrs) -> Array:
+    """Mean over the channels of each pixel."""
+    return xs[0].mean(axis=1, keepdims=True)
+
+
+def channel_sum_reference(xs: Arrays, weights: Weights, attrs: Attrs) -> Array:
+    """Sum over the channels of each pixel."""
+    return xs[0].sum(axis=1, keepdims=True)
+
+
+def channel_max_reference(xs: Arrays, weights: Weights, attrs: Attrs) -> Array:
+    """Maximum over the channels of each pixel."""
+    return xs[0].max(axis=1, keepdims=True)
+
+
 WINDOW: Attrs = {"kernel": REQUIRED, "stride": (1, 1), "pad": (0, 0, 0, 0)}
 DILATED: Attrs = {**WINDOW, "dilation": (1, 1), "rounding": "floor"}
 DILATED_WORDS = {**STRIDE_PAD, **DILATION, **ROUNDING}
@@ -150,6 +183,11 @@ def global_pool(name: str, reference: Reference, tolerance: float, *synonyms: st
     )
 
 
+def channel_pool(name: str, reference: Reference, tolerance: float) -> Op:
+    """A pool over the channels of each pixel (CBAM: Woo et al. 2018, section 3, has two)."""
+    return replace(global_pool(name, reference, tolerance, onnx=None), shape=channel_shape, window=one_position)
+
+
 WINDOWS = window_domains(pooling=True)
 AVERAGED: Mapping[str, DomainRule] = {**without(WINDOWS, "dilation"), "count_include_pad": FLAG}
 POOLS = (
@@ -186,4 +224,7 @@ OPS = (
         "gmp", gmp_reference, 0.0, *("globalmaxpool", "globalmaxpooling", "adaptivemaxpool"), onnx=Onnx("GlobalMaxPool")
     ),
     global_pool("gsum", gsum_reference, 2e-6, "reducesum", "globalsumpool", onnx=None),
+    channel_pool("channel_mean", channel_mean_reference, 2e-6),
+    channel_pool("channel_sum", channel_sum_reference, 2e-6),
+    channel_pool("channel_max", channel_max_reference, 0.0),
 )

@@ -17,7 +17,8 @@ from cnncc.passes.fold_scales import RULES as SCALES
 
 REORDERS = ("permute", "reshape", "flatten")
 MOVES = (*REORDERS, "expand")
-MEANS = ("gap", "gsum")
+OF_PIXELS = ("gap", "gsum")
+OF_CHANNELS = ("channel_mean", "channel_sum")
 LONGEST = 16
 """Ops between a value and a statistic of it."""
 CLOSE = 1e-6
@@ -121,7 +122,7 @@ def _statistics(g: Draft, name: str) -> Iterator[Statistic]:
     while (step := _step(g, name)) and len(after) < LONGEST:
         after.append(step)
         name = step.inputs[0]
-    mean = g.made_by(name, *MEANS)
+    mean = g.made_by(name, *OF_PIXELS, *OF_CHANNELS)
     read = _read(g, mean, after[::-1]) if mean else None
     if mean is None or read is None:
         return
@@ -144,7 +145,9 @@ def _step(g: Draft, name: str) -> Node | None:
 
 def _read(g: Draft, mean: Node, after: list[Node]) -> tuple[float, float, tuple[str, ...]] | None:
     """Scale, shift and the functions after these, of what comes behind a mean or a sum, in order."""
-    scale = float(math.prod(g[mean.inputs[0]].type.shape[2:])) if g.made_by(mean.name, "gsum") else 1.0
+    shape, scale = g[mean.inputs[0]].type.shape, 1.0
+    if g.made_by(mean.name, "gsum", "channel_sum"):
+        scale = float(math.prod(shape[2:]) if g.made_by(mean.name, *OF_PIXELS) else shape[1])
     shift, then = 0.0, [n for n in after if n.op in RECORDS]
     while then and g.made_by(then[0].name, "affine"):
         a, b = (then[0].attrs[key] for key in ("scale", "shift"))
@@ -158,8 +161,9 @@ def _is_per_pixel(x: Node, before: list[Node], mean: Node, after: list[Node]) ->
     numbered, and the numbers go the way of the values."""
     shape = x.type.shape[1:]
     pixels = np.arange(math.prod(shape[1:]), dtype=np.float64).reshape(1, 1, *shape[1:])
-    rows = through(np.broadcast_to(pixels, (1, *shape)), before)
-    rows = rows.reshape(rows.shape[1], -1)
+    read = through(np.broadcast_to(pixels, (1, *shape)), before)
+    flat = read.reshape(read.shape[1], -1)
+    rows = flat if math.prod(mean.type.shape[2:]) == 1 else flat.T
     if rows.shape[1] != shape[0] or (rows != rows[:, :1]).any():
         return False
     seen = through(rows[:, 0].reshape(1, *mean.type.shape[1:]), [n for n in after if n.op not in RECORDS])

@@ -26,7 +26,8 @@ BODIES = {
         "input 3x15x13 mean (0.5, 0.4, 0.3) std (0.2)\nconv 7x7 20 /2 bn relu; dwconv 3x3 relu6; conv 1x1 33 silu\n"
         "save a; conv 3x3 33 groups 3 dil 2 hard_swish; add { | from a }; relu; conv 3x3 66 leaky_relu 0.1\n"
         "conv 3x1 140 /2x1 pad 1,0 sigmoid; upconv 3x3 16 /2 outpad 1 relu; upconv 2x2 8 /3 tanh; dwconv 5x5 /2 pad 2\n"
-        "conv 1x1 130; mul { | gap; conv 1x1 14 relu; conv 1x1 130 sigmoid }; conv 3x3 200 nobias"
+        "conv 1x1 130; mul { | gap; conv 1x1 14 relu; conv 1x1 130 sigmoid }; "
+        "mul { | conv 1x1 1 sigmoid } relu; scale; conv 3x3 200 nobias"
     ),
     "others": (
         "input 5x9x11\nrelu; lrn; maxpool 3x3 /2 ceil; save a; avgpool 3x3 /1 pad 1; avgpool 2x2 /1 pad 1 countpad\n"

@@ -375,7 +375,8 @@ def test_an_edited_export_is_read_from_its_nodes(tmp_path: Path) -> None:
 def test_random_graphs(graph: Graph) -> None:
     """Exported and read from the nodes alone: the same values; as a text: the same graph."""
     graph = weights.bind(graph, seed=2)
-    assume(not any(n.attrs.get("reduction") in ("max", "min") for n in graph.nodes))  # of newer opsets than we write
+    newer = [n for n in graph.nodes if n.attrs.get("reduction") in ("max", "min") or n.attrs.get("antialias")]
+    assume(not newer)  # of newer opsets than we write
     assume(
         not any(n.op == "nms" for n in graph.nodes)
     )  # the rows it fills up are counted by the nodes that are written

@@ -30,8 +30,8 @@ def test_the_whole_message() -> None:
   | \tadd { conv 1x1 c+1 | } }
   | \t^^^
   in b, from t.net:5:6
-  hint: all arms need the same shape, or c x 1 x 1 beside c x h x w; arm b, the current value, is
-        4x8x8, the other 5x8x8: `proj 1x1 5` at its end makes it fit"""
+  hint: all arms need the same shape, or c x 1 x 1 or 1 x h x w beside c x h x w; arm b, the current
+        value, is 4x8x8, the other 5x8x8: `proj 1x1 5` at its end makes it fit"""
     )
 
 

@@ -10,7 +10,7 @@ import numpy as np
 
 from cnncc.base.discovery import gathered
 from cnncc.frontends.onnx import convert
-from cnncc.frontends.onnx.write_places import PLACE_RULES
+from cnncc.frontends.onnx.write_places import PLACE_RULES, refused
 from cnncc.frontends.onnx.write_windows import WINDOW_RULES
 from cnncc.ir import Node
 from cnncc.ops import TABLE
@@ -356,7 +356,7 @@ def resize(model: OnnxModel, node: Node) -> None:
         if a["mode"] == "cubic":
             more["cubic_coeff_a"] = float(a["coefficient"])
         if a["antialias"]:
-            more["antialias"] = 1
+            raise refused(node, "resize with antialias")
     model.emit("Resize", inputs, node.name, mode=a["mode"], coordinate_transformation_mode=a["place"], **more)
 
 

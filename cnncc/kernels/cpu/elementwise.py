@@ -24,8 +24,8 @@ class ElementwiseConfig:
     """`start` is `first` (the first operand as it is), a merge, `affine` (x scale + shift, per channel) or `prelu` (x
     times a slope per channel where x is negative).
 
-    Operands are `full` (as the result), `channel` (one value per channel). An image has `pixels` of `channel_blocks`
-    blocks; a vector is one pixel of `tail` floats in one block of any length.
+    Operands are `full` (as the result), `channel` (one value per channel) or `pixel` (one value per pixel). An image
+    has `pixels` of `channel_blocks` blocks; a vector is one pixel of `tail` floats in one block of any length.
     """
 
     start: str
@@ -62,7 +62,8 @@ def select_unchanged(site: CpuSite) -> Selection:
 
 
 def _kind(site: CpuSite, name: str) -> str:
-    return "full" if site.graph[name].type.shape[1:] == site.node.type.shape[1:] else "channel"
+    shape, result = site.graph[name].type.shape[1:], site.node.type.shape[1:]
+    return "full" if shape == result else "channel" if shape[0] == result[0] else "pixel"
 
 
 def select_affine(site: CpuSite) -> Selection:

@@ -1,4 +1,4 @@
-"""Norms across the channels of each pixel, and global response norm."""
+"""Norms and pools across the channels of each pixel, and global response norm."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from cnncc.kernels.cpu.site import CpuRule, CpuSite
 from cnncc.kernels.shared.convolution import pad_channels
 from cnncc.kernels.shared.elementwise import label
+from cnncc.kernels.shared.modes import CHANNEL_POOLS, PoolMode
 from cnncc.kernels.shared.operands import Workspace
 from cnncc.kernels.shared.spec import Call, Epilogue, Kernel, Packed, Selection, blocks
 
@@ -51,6 +52,15 @@ class ChannelNormConfig:
 
 
 @dataclass(frozen=True)
+class ChannelPoolConfig:
+    """Each pixel's channels become one, `per_unit` pixels in a unit."""
+
+    image: Channels
+    mode: PoolMode
+    per_unit: int
+
+
+@dataclass(frozen=True)
 class LengthsConfig:
     """The length of each channel's plane, as a vector: a channel block per unit."""
 
@@ -80,7 +90,7 @@ def select_rmsnorm(site: CpuSite) -> Selection:
 def _channel_norm(site: CpuSite, centred: bool) -> Selection:
     """Some pixels per unit."""
     node, image = site.node, _image(site)
-    per_unit = min(image.pixels, max(FEWEST, blocks(image.pixels, MOST_UNITS)))
+    per_unit = _per_unit(image)
     epilogue = node.attrs["epilogue"]
     config = ChannelNormConfig(image, per_unit, centred, float(node.attrs["eps"]), tuple(node.weights), epilogue)
     packed = _columns(site, image)
@@ -89,6 +99,22 @@ def _channel_norm(site: CpuSite, centred: bool) -> Selection:
     operands = (*site.values(node.inputs[:1]), *(p.operand for p in packed), *site.values(node.inputs[1:]))
     why = "a pixel's channels at a time, read again while they are in the cache"
     return Selection((Call(node.name, kernel, operands, site.result),), packed, why)
+
+
+def select_channel_pool(site: CpuSite) -> Selection:
+    """channel_mean, channel_max and channel_sum; some pixels per unit."""
+    node, source = site.node, site.type()
+    image = Channels(source.shape[1], source.block, math.prod(source.shape[2:]), site.target.lanes)
+    config = ChannelPoolConfig(image, CHANNEL_POOLS[node.op], _per_unit(image))
+    kernel = Kernel(
+        "channel_pool", f"{node.op}_f32_{site.target.isa}", config, blocks(image.pixels, config.per_unit), 0
+    )
+    call = Call(node.name, kernel, site.values(node.inputs), site.result)
+    return Selection((call,), (), "a pixel's channels at a time")
+
+
+def _per_unit(image: Channels) -> int:
+    return min(image.pixels, max(FEWEST, blocks(image.pixels, MOST_UNITS)))
 
 
 def select_grn(site: CpuSite) -> Selection:
@@ -131,5 +157,6 @@ RULES: Mapping[str, tuple[CpuRule, ...]] = {
     "layernorm": (select_layernorm,),
     "rmsnorm": (select_rmsnorm,),
     "grn": (select_grn,),
+    **dict.fromkeys(CHANNEL_POOLS, (select_channel_pool,)),
 }
 """Op -> its selectors."""

@@ -17,4 +17,6 @@ RoiMode = Literal["avg", "max"]
 
 WINDOW_POOLS: dict[str, WindowMode] = {"maxpool": "max", "avgpool": "avg"}
 """The mode of each op."""
+CHANNEL_POOLS: dict[str, PoolMode] = {"channel_mean": "avg", "channel_max": "max", "channel_sum": "sum"}
+"""Op -> how it combines the channels of a pixel."""
 GLOBAL_POOLS: dict[str, PoolMode] = {"gap": "avg", "gmp": "max", "gsum": "sum"}

@@ -34,21 +34,40 @@ def arm(site: OnnxSite, lead: Value, tensor: Tensor) -> str:
     dims = site.b.shape(lead.node)[1:]
     if per_channel(site.b, lead, value):
         return site.b.seen(value.node, (dims[0], 1, 1), site.hint)
+    if per_pixel(site.b, lead, value):
+        return site.b.seen(value.node, (1, *dims[1:]), site.hint)
     return site.b.seen(site.b.expand(value, lead.shape, site.hint).node, dims, site.hint)
 
 
 def per_channel(b: Builder, lead: Value, value: Value) -> bool:
     """Whether a value, stored in the order of `lead`, has one element for each channel of its image."""
+    outer = channel_axes(b, lead)
+    return outer > 0 and value.stored[:outer] == lead.stored[:outer] and all(s == 1 for s in value.stored[outer:])
+
+
+def per_pixel(b: Builder, lead: Value, value: Value) -> bool:
+    """Whether it has one element for each pixel."""
+    outer, images = channel_axes(b, lead), 1 if b.batch > 1 else 0
+    batch = value.stored[:images] == lead.stored[:images]
+    return (
+        outer > 0
+        and batch
+        and all(s == 1 for s in value.stored[images:outer])
+        and (value.stored[outer:] == lead.stored[outer:])
+    )
+
+
+def channel_axes(b: Builder, lead: Value) -> int:
+    """How many stored axes, the batch among them, make up the channels of a value's image; 0 if it is a vector, or if
+    an axis has parts of channels and of pixels."""
     channels, *pixels = b.shape(lead.node)[1:]
     if len(pixels) != 2 or math.prod(pixels) == 1:
-        return False
-    images = 1 if b.batch > 1 else 0
-    outer, count = images, 1
-    while count < channels:  # the first axes, which make up the channels
+        return 0
+    outer, count = 1 if b.batch > 1 else 0, 1
+    while count < channels:
         count *= lead.stored[outer]
         outer += 1
-    fits = value.stored[:outer] == lead.stored[:outer] and all(s == 1 for s in value.stored[outer:])
-    return count == channels and fits
+    return outer if count == channels else 0
 
 
 def known_arm(site: OnnxSite, lead: Value, known: np.ndarray) -> str:

@@ -111,8 +111,7 @@ def write_layernorm(model: OnnxModel, node: Node) -> None:
     (x,), name = model.data(node), node.name
     order = (0, *range(2, len(node.type.shape)), 1)
     last = model.step("Transpose", [x], f"{name}:last", perm=order) if len(order) > 2 else x
-    ones = model.tensor(f"{name}.ones", np.ones(node.type.shape[1], np.float32))
-    weights = model.weights(node) or [ones]
+    weights = model.weights(node) or [model.tensor(f"{name}.ones", np.ones(node.type.shape[1], np.float32))]
     eps = float(node.attrs["eps"])
     if len(order) == 2:
         model.emit("LayerNormalization", [last, *weights], name, axis=-1, epsilon=eps)
@@ -173,9 +172,25 @@ def write_scale(model: OnnxModel, node: Node) -> None:
     model.emit("Add", [model.step("Mul", [x, scale], f"{node.name}:scaled"), *shift], node.name)
 
 
+def pooled(op: str) -> Callable[[OnnxModel, Node], object]:
+    """A reduction along the channels. ReduceSum takes its axes as a tensor."""
+
+    def rule(model: OnnxModel, node: Node) -> None:
+        if op == "ReduceSum":
+            axes = model.integers(f"{node.name}.axes", (1,))
+            model.emit(op, [*model.data(node), axes], node.name, keepdims=1)
+        else:
+            model.emit(op, model.data(node), node.name, axes=[1], keepdims=1)
+
+    return rule
+
+
 WRITTEN: Mapping[str, Callable[[OnnxModel, Node], object]] = {
     "layernorm": write_layernorm,
     "rmsnorm": write_rmsnorm,
     "grn": write_grn,
     "scale": write_scale,
+    "channel_mean": pooled("ReduceMean"),
+    "channel_max": pooled("ReduceMax"),
+    "channel_sum": pooled("ReduceSum"),
 }

@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from cnncc.frontends.onnx.convert.arms import merged
+from cnncc.frontends.onnx.convert.arms import channel_axes, merged
 from cnncc.frontends.onnx.convert.pointwise import combined
 from cnncc.frontends.onnx.convert.shapes import joined, without
 from cnncc.frontends.onnx.convert.slices import taken
@@ -23,6 +23,7 @@ FEWEST_CHANNELS = 4
 """Of a slice: with fewer, each would fill a small part of a vector."""
 BY_SLICES = {"gsum": ("add", False), "gap": ("add", True), "gmp": ("max", False)}
 """The merge that reduces slices, and whether it is divided by their number."""
+BY_CHANNELS = {"gsum": "channel_sum", "gap": "channel_mean", "gmp": "channel_max"}
 
 
 def reduced(site: OnnxSite, op: str, value: Value, axes: Shape) -> Value:
@@ -32,6 +33,8 @@ def reduced(site: OnnxSite, op: str, value: Value, axes: Shape) -> Value:
         site.b.refuse_batch(value, axis)
     if (sliced := by_slices(site, op, value, gone)) is not None:
         return sliced
+    if (pooled := by_channels(site, op, value, gone)) is not None:
+        return pooled
     order = [i for i in value.order if i not in gone] + [i for i in value.order if i in gone]
     value = site.b.arrange(value, order, site.hint)
     kept = math.prod(value.shape[i] for i in order if i not in gone) // (site.b.batch if site.b.batch > 1 else 1)
@@ -54,6 +57,17 @@ def by_slices(site: OnnxSite, op: str, value: Value, gone: set[int]) -> Value | 
     merge, scale = BY_SLICES[op]
     result = Value(site.add(merge, *parts), tuple(1 if i in gone else s for i, s in enumerate(value.shape)), value.axes)
     return site.pointwise("affine", result, scale=1.0 / count) if scale else result
+
+
+def by_channels(site: OnnxSite, op: str, value: Value, gone: set[int]) -> Value | None:
+    """The same of the axes that make up the channels of an image, where these are stored first."""
+    outer = channel_axes(site.b, value)
+    images = 1 if site.b.batch > 1 else 0
+    wide = {i for i in gone if value.shape[i] != 1}
+    if not wide or {i for i in value.order[images:outer] if value.shape[i] != 1} != wide:
+        return None
+    node = site.add(BY_CHANNELS[op], value.node)
+    return Value(node, tuple(1 if i in gone else s for i, s in enumerate(value.shape)), value.axes)
 
 
 def total(site: OnnxSite, value: Value, axes: Shape) -> Value:

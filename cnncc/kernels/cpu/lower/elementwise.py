@@ -29,7 +29,8 @@ class _Elementwise:
         self.c = c = config
         self.k = k = KernelBuilder()
         full, narrow = c.channel_blocks * c.pixels * c.width, c.channel_blocks * c.width
-        self.operands = [k.operand(f"operand{i}", full if n == "full" else narrow) for i, n in enumerate(c.operands)]
+        sizes = {"full": full, "channel": narrow, "pixel": c.pixels * c.width}
+        self.operands = [k.operand(f"operand{i}", sizes[kind]) for i, kind in enumerate(c.operands)]
         self.weights = [k.operand(n, narrow) for n in WEIGHTS.get(c.start, ())]
         adds = added_inputs(c.epilogue)
         self.extras = [k.operand(f"extra{i}", full) for i in range(adds)]
@@ -52,7 +53,7 @@ class _Elementwise:
         """`lanes` values from channel `offset` of a pixel."""
         k, c = self.k, self.c
         at = k.let((plane * c.pixels + pixel) * c.width + offset)
-        value = self.value(at, plane * c.width + offset, lanes)
+        value = self.value({"full": at, "channel": plane * c.width + offset, "pixel": pixel * c.width}, lanes)
         extras = [e.load(at, lanes) for e in self.extras]
         value = self.cleared(apply_epilogue(k, value, c.epilogue, extras, lanes), plane * c.width + offset, lanes)
         self.result.store(at, value, lanes)
@@ -64,12 +65,15 @@ class _Elementwise:
         inside = element(channel, lanes) < splat(i32(self.c.channels), lanes)
         return tirx.Select(inside, value, splat(0.0, lanes))
 
-    def value(self, at: Expr, channel: Expr, lanes: int) -> Expr:
-        """The operands combined; `at` is the index in an image, `channel` in a vector of channels."""
+    def value(self, places: Mapping[str, Expr], lanes: int) -> Expr:
+        """The operands combined; `places` are indices in an image, in a vector of channels, and in one of pixels, which
+        lie in the first channel of a block."""
         k, c = self.k, self.c
-        places = [at if kind == "full" else channel for kind in c.operands]
-        values = [k.let(b.load(place, lanes)) for b, place in zip(self.operands, places, strict=True)]
-        weights = [k.let(b.load(channel, lanes)) for b in self.weights]
+        values = [
+            k.let(splat(b.load(places[kind]), lanes) if kind == "pixel" else b.load(places[kind], lanes))
+            for b, kind in zip(self.operands, c.operands, strict=True)
+        ]
+        weights = [k.let(b.load(places["channel"], lanes)) for b in self.weights]
         if c.start == "affine":
             return values[0] * weights[0] + weights[1]
         if c.start == "prelu":

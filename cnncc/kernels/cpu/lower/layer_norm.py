@@ -10,34 +10,53 @@ from tvm import tirx
 from tvm.tirx import PrimFunc
 
 from cnncc.ir.rules import added_inputs
-from cnncc.kernels.cpu.layer_norm import ChannelNormConfig, Channels, LengthsConfig, ResponseNormConfig
-from cnncc.kernels.cpu.lower.moves import vector_runs
-from cnncc.kernels.shared.arithmetic import vmin
+from cnncc.kernels.cpu.layer_norm import (
+    ChannelNormConfig,
+    ChannelPoolConfig,
+    Channels,
+    LengthsConfig,
+    ResponseNormConfig,
+)
+from cnncc.kernels.cpu.lower.moves import fill_floats, vector_runs
+from cnncc.kernels.shared.arithmetic import LOWEST, nan_max, vmin
 from cnncc.kernels.shared.builder import Buffer, Expr, KernelBuilder, element, i32, splat
 from cnncc.kernels.shared.spec import Epilogue
 from cnncc.kernels.shared.vectors import apply_epilogue, horizontal
 
-Term = Callable[[Expr, Expr, int], Expr]
-"""Of a value, its channel, and how many lanes they have."""
+Load = Callable[[Expr, Expr, int], Expr]
+"""Of a channel block and a place in it: the vector of so many lanes."""
 
 
-class _Sum:
-    """Sums over channels: a vector and a scalar, for what fills no vector."""
+class _Total:
+    """Values of channels combined: a vector and a scalar, for what fills no vector."""
 
-    def __init__(self, k: KernelBuilder, lanes: int) -> None:
-        self._k, self._lanes = k, lanes
+    def __init__(self, k: KernelBuilder, lanes: int, combine: Callable[[Expr, Expr], Expr] = operator.add) -> None:
+        self._k, self._lanes, self._combine = k, lanes, combine
+        self.start = 0.0 if combine is operator.add else LOWEST
         self._parts = {n: k.registers(n) for n in {lanes, 1}}
         for n, part in self._parts.items():
-            part.store(0, splat(0.0, n), n)
+            part.store(0, splat(self.start, n), n)
 
     def add(self, value: Expr, lanes: int) -> None:
         part = self._parts[lanes]
-        part.store(0, part.load(0, lanes) + value, lanes)
+        part.store(0, self._combine(part.load(0, lanes), value), lanes)
 
     def total(self) -> Expr:
         k, lanes = self._k, self._lanes
-        total = horizontal(k, self._parts[lanes].load(0, lanes), lanes, operator.add)
-        return k.let(total + self._parts[1].load(0)) if lanes > 1 else total
+        total = horizontal(k, self._parts[lanes].load(0, lanes), lanes, self._combine)
+        return k.let(self._combine(total, self._parts[1].load(0))) if lanes > 1 else total
+
+
+def _over_channels(k: KernelBuilder, image: Channels, totals: _Total, load: Load) -> Expr:
+    """The total of what `load` gives for each vector of channels. Lanes beyond the last channel hold anything."""
+    whole = image.count // image.width
+    for plane, offset, lanes in _vectors(k, image, whole):
+        totals.add(load(plane, offset, lanes), lanes)
+    for offset in range(0, image.count - whole * image.width, image.lanes):
+        inside = element(whole * image.width + offset, image.lanes) < splat(i32(image.count), image.lanes)
+        value = tirx.Select(inside, load(whole, offset, image.lanes), splat(totals.start, image.lanes))
+        totals.add(value, image.lanes)
+    return totals.total()
 
 
 def _vectors(k: KernelBuilder, image: Channels, planes: Expr) -> Iterator[tuple[Expr, Expr, int]]:
@@ -87,7 +106,8 @@ class _ChannelNorm:
         variance = k.let(self.total(pixel, squared) * share)
         factor = k.let(splat(1.0, 1) / tirx.sqrt(variance + splat(c.eps, 1)))
         for plane, offset, lanes in _vectors(k, image, image.planes):
-            at, channel = self.places(pixel, plane, offset)
+            channel = k.let(plane * image.width + offset)
+            at = _at(k, image, pixel, plane, offset)
             y = centred(self.source.load(at, lanes), lanes) * splat(factor, lanes)
             y = y * self.weights["weight"].load(channel, lanes) if "weight" in self.weights else y
             y = y + self.weights["bias"].load(channel, lanes) if "bias" in self.weights else y
@@ -95,22 +115,38 @@ class _ChannelNorm:
             self.result.store(at, y, lanes)
 
     def total(self, pixel: Expr, term: Callable[[Expr, int], Expr]) -> Expr:
-        """The sum of `term` over the channels. Lanes beyond the last one hold anything."""
+        """The sum of `term` over the channels."""
         k, image = self.k, self.image
-        whole = image.count // image.width
-        sums = _Sum(k, image.lanes)
-        for plane, offset, lanes in _vectors(k, image, whole):
-            sums.add(term(self.source.load(self.places(pixel, plane, offset)[0], lanes), lanes), lanes)
-        for offset in range(0, image.count - whole * image.width, image.lanes):
-            at, channel = self.places(pixel, whole, offset)
-            value = term(self.source.load(at, image.lanes), image.lanes)
-            sums.add(_masked(image, value, channel, image.lanes), image.lanes)
-        return sums.total()
 
-    def places(self, pixel: Expr, plane: Expr, offset: Expr) -> tuple[Expr, Expr]:
-        """Index in the image, and in a vector of all channels."""
-        width = self.image.width
-        return self.k.let((plane * self.image.pixels + pixel) * width + offset), plane * width + offset
+        def load(plane: Expr, offset: Expr, lanes: int) -> Expr:
+            return term(self.source.load(_at(k, image, pixel, plane, offset), lanes), lanes)
+
+        return _over_channels(k, image, _Total(k, image.lanes), load)
+
+
+def _at(k: KernelBuilder, image: Channels, pixel: Expr, plane: Expr, offset: Expr) -> Expr:
+    """The index of a channel of a pixel."""
+    return k.let((plane * image.pixels + pixel) * image.width + offset)
+
+
+def lower_channel_pool(c: ChannelPoolConfig, symbol: str) -> PrimFunc:
+    """One number for each pixel, in the first channel of a block whose others are 0."""
+    k, image = KernelBuilder(), c.image
+    source = k.operand("source", image.floats)
+    result = k.operand("result", image.pixels * image.width)
+    combine = nan_max if c.mode == "max" else operator.add
+    with k.units() as u:
+        first = k.let(u * c.per_unit)
+        with k.loop(k.let(vmin(c.per_unit, image.pixels - first))) as p:
+            pixel = k.let(first + p)
+
+            def load(plane: Expr, offset: Expr, lanes: int, pixel: Expr = pixel) -> Expr:
+                return source.load(_at(k, image, pixel, plane, offset), lanes)
+
+            value = _over_channels(k, image, _Total(k, image.lanes, combine), load)
+            fill_floats(k, result, k.let(pixel * image.width), image.width)
+            result.store(pixel * image.width, value * splat(1.0 / image.count, 1) if c.mode == "avg" else value)
+    return k.finish(symbol)
 
 
 def lower_lengths(c: LengthsConfig, symbol: str) -> PrimFunc:
@@ -166,7 +202,7 @@ class _ResponseNorm:
     def share(self) -> Expr:
         """One over the mean length."""
         k, image = self.k, self.image
-        sums = _Sum(k, image.lanes)
+        sums = _Total(k, image.lanes)
         for plane, offset, lanes in _vectors(k, image, image.planes):
             sums.add(self.lengths.load(plane * image.width + offset, lanes), lanes)
         return k.let(splat(1.0, 1) / (sums.total() * splat(1.0 / image.count, 1) + splat(self.c.eps, 1)))
@@ -178,6 +214,7 @@ def _extras(k: KernelBuilder, epilogue: Epilogue, image: Channels) -> list[Buffe
 
 LOWER: Mapping[str, Callable[[Any, str], PrimFunc]] = {
     "channel_norm": lambda c, symbol: _ChannelNorm(c).build(symbol),
+    "channel_pool": lower_channel_pool,
     "channel_lengths": lower_lengths,
     "response_norm": lambda c, symbol: _ResponseNorm(c).build(symbol),
 }

@@ -8,7 +8,7 @@ from typing import Any
 from tvm.tirx import PrimFunc
 
 from cnncc.kernels.gpu.elementwise import GpuElementwiseConfig
-from cnncc.kernels.gpu.lower.builder import CudaBuilder, divmod_, image_of, load_vector, store_vector
+from cnncc.kernels.gpu.lower.builder import Array, CudaBuilder, divmod_, image_of, load_vector, store_vector
 from cnncc.kernels.gpu.lower.epilogue import applied
 from cnncc.kernels.gpu.spec import View, grid_of
 from cnncc.kernels.shared.builder import Expr
@@ -27,8 +27,11 @@ def lower(c: GpuElementwiseConfig, symbol: str) -> PrimFunc:
     with k.each(total) as index:
         image, element = image_of(k, index, c.batch, c.per_image)
         at, channel = element, divmod_(k, element, c.result.pixels)[0]
-        places = [image * (v.stride // c.lanes) + (at if _full(v, c.result) else channel) for v in c.operands]
-        loaded = [load_vector(k, b, place, c.lanes) for b, place in zip(operands, places, strict=True)]
+        pixel = divmod_(k, element, c.result.pixels)[1]
+        loaded = [
+            _loaded(k, c, b, v, {"image": image, "full": at, "channel": channel, "pixel": pixel})
+            for b, v in zip(operands, c.operands, strict=True)
+        ]
         factors = [load_vector(k, b, channel, c.lanes) for b in affine]
         added = [load_vector(k, b, image * (s // c.lanes) + at, c.lanes) for b, s in zip(extras, c.extras, strict=True)]
         combined = [_combined(k, c.start, [v.load(lane) for v in (*loaded, *factors)]) for lane in range(c.lanes)]
@@ -37,8 +40,17 @@ def lower(c: GpuElementwiseConfig, symbol: str) -> PrimFunc:
     return k.finish(symbol)
 
 
-def _full(view: View, result: View) -> bool:
-    return (view.height, view.width) == (result.height, result.width)
+def _loaded(k: CudaBuilder, c: GpuElementwiseConfig, source: Array, view: View, places: Mapping[str, Expr]) -> Array:
+    """The vector of an operand: of its own, of a vector of channels, or one number of the first channel of a pixel."""
+    if (view.height, view.width) != (c.result.height, c.result.width):
+        return load_vector(k, source, places["image"] * (view.stride // c.lanes) + places["channel"], c.lanes)
+    if view.channels == c.result.channels:
+        return load_vector(k, source, places["image"] * (view.stride // c.lanes) + places["full"], c.lanes)
+    values = k.local(c.lanes)
+    number = k.let(source.load(places["image"] * view.stride + places["pixel"] * view.block))
+    for lane in range(c.lanes):
+        values.store(lane, number)
+    return values
 
 
 def _combined(k: CudaBuilder, start: str, values: list[Any]) -> Expr:
