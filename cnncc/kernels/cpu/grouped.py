@@ -15,12 +15,24 @@ from dataclasses import dataclass
 import numpy as np
 
 from cnncc.kernels.cpu.micro import Micro
-from cnncc.kernels.cpu.tiles import Tile
 from cnncc.kernels.shared.convolution import ConvGeometry
 from cnncc.kernels.shared.spec import blocks
 
 UNROLLED_TAPS = 9
 """Taps of the largest window that is unrolled, and of the longest row of taps whose weights are kept in registers."""
+
+
+@dataclass(frozen=True)
+class GroupedTile:
+    """`rows` x `columns` output pixels times `vectors` of outputs."""
+
+    rows: int
+    columns: int
+    vectors: int
+
+    @property
+    def pixels(self) -> int:
+        return self.rows * self.columns
 
 
 @dataclass(frozen=True)
@@ -40,8 +52,7 @@ class GroupedConfig:
     geometry: ConvGeometry
     """Channels are the stored ones, groups those of the node."""
     micro: Micro
-    tile: Tile
-    """Its `blocks` are vectors, not whole blocks of channels."""
+    tile: GroupedTile
     rows: int
     """Output rows of one unit."""
     panels: int
@@ -74,6 +85,11 @@ class GroupedConfig:
         return width if width <= UNROLLED_TAPS else 1
 
     @property
+    def registers(self) -> int:
+        """Registers of a tile's sums, of the weights it keeps, and of one value."""
+        return (self.tile.pixels + self.held_taps) * self.tile.vectors + 1
+
+    @property
     def in_blocks(self) -> int:
         return blocks(self.geometry.in_channels, self.geometry.in_block)
 
@@ -85,7 +101,7 @@ class GroupedConfig:
     @property
     def width(self) -> int:
         """Outputs of a panel."""
-        return self.tile.blocks * self.lanes
+        return self.tile.vectors * self.lanes
 
     @property
     def panel_count(self) -> int:

@@ -11,7 +11,7 @@ from cnncc import ops
 from cnncc.ir import Graph, Node
 from cnncc.kernels.cpu.algorithm import Cause, Measured
 from cnncc.kernels.cpu.conv_choice import direct_forecast
-from cnncc.kernels.cpu.grouped import GroupedConfig, pack_grouped
+from cnncc.kernels.cpu.grouped import GroupedConfig, GroupedTile, pack_grouped
 from cnncc.kernels.cpu.grouped_choice import (
     GroupedChoice,
     configure,
@@ -21,7 +21,6 @@ from cnncc.kernels.cpu.grouped_choice import (
     spread_cycles,
 )
 from cnncc.kernels.cpu.site import CpuSite
-from cnncc.kernels.cpu.tiles import Tile
 from cnncc.kernels.cpu.weights import after_image, with_bias
 from cnncc.kernels.shared.algorithm import Candidate
 from cnncc.kernels.shared.convolution import conv_geometry, conv_merge
@@ -61,10 +60,10 @@ class Grouped:
 
     def describe(self, choice: GroupedChoice) -> str:
         t = choice.tile
-        return f"{self.name} {t.rows}x{t.columns} px x {t.blocks} vectors, {choice.rows} rows, {choice.panels} panels"
+        return f"{self.name} {t.rows}x{t.columns} px x {t.vectors} vectors, {choice.rows} rows, {choice.panels} panels"
 
     def restored(self, stored: Mapping[str, Any]) -> GroupedChoice:
-        return GroupedChoice(**{**stored, "tile": Tile(**stored["tile"])})
+        return GroupedChoice(**{**stored, "tile": GroupedTile(**stored["tile"])})
 
     def weight_order(self, call: Call) -> Hashable:
         """The outputs of a panel."""
@@ -77,12 +76,12 @@ class Grouped:
     def causes(self, layer: Measured, call: Call) -> list[Cause]:
         c: GroupedConfig = call.kernel.config
         pixels = c.geometry.grid[0] * c.geometry.grid[1]
-        multiply = pixels * c.weight_rows * c.tile.blocks * c.taps / layer.target.floats.ports
+        multiply = pixels * c.weight_rows * c.tile.vectors * c.taps / layer.target.floats.ports
         moved = "rows spread over the lanes" if c.spread else "rows copied between their padding"
         return [
             Cause("lanes beyond the channels, and zeros of other groups", layer.of_cycles(multiply) - layer.at_peak),
             Cause(
-                f"tiles of {c.tile.pixels} pixels x {c.tile.blocks} vectors",
+                f"tiles of {c.tile.pixels} pixels x {c.tile.vectors} vectors",
                 layer.of_cycles(multiply_cycles(c) - multiply),
             ),
             Cause(moved, layer.of_cycles(spread_cycles(c))),
@@ -110,4 +109,4 @@ def _mostly_zeros(site: CpuSite) -> bool:
 
 def _why(c: GroupedConfig) -> str:
     how = "rows spread over the lanes" if c.spread else "each input channel copied to all lanes"
-    return f"groups of {c.group_in} to {c.group_out} channels, {how}; {c.tile.pixels} pixels x {c.tile.blocks} vectors"
+    return f"groups of {c.group_in} to {c.group_out} channels, {how}; {c.tile.pixels} pixels x {c.tile.vectors} vectors"

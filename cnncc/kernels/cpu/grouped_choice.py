@@ -8,10 +8,10 @@ from functools import cache
 
 from cnncc.base.divisors import divisors, even_cuts, spread
 from cnncc.kernels.cpu.conv_choice import COPY_BYTES, UNIT_CYCLES, overlapped
-from cnncc.kernels.cpu.grouped import GroupedConfig
+from cnncc.kernels.cpu.grouped import GroupedConfig, GroupedTile
 from cnncc.kernels.cpu.micro import micro_of
 from cnncc.kernels.cpu.site import CpuSite
-from cnncc.kernels.cpu.tiles import Tile, even_tiles
+from cnncc.kernels.cpu.tiles import even_tiles
 from cnncc.kernels.shared.algorithm import Candidate
 from cnncc.kernels.shared.convolution import ConvGeometry, conv_geometry
 from cnncc.machines.targets import Target
@@ -25,9 +25,9 @@ TILES_TRIED = 4
 
 @dataclass(frozen=True)
 class GroupedChoice:
-    """Register tile, of whose `blocks` each is a vector; output rows of a unit and its panels."""
+    """Register tile, output rows of a unit and its panels."""
 
-    tile: Tile
+    tile: GroupedTile
     rows: int
     panels: int
     algorithm: str = "grouped"
@@ -61,24 +61,25 @@ def _geometry(site: CpuSite) -> ConvGeometry:
 
 
 @cache
-def ranked_tiles(g: ConvGeometry, target: Target) -> tuple[Tile, ...]:
+def ranked_tiles(g: ConvGeometry, target: Target) -> tuple[GroupedTile, ...]:
     """Every tile that fits, by rising predicted cycles."""
     whole = [GroupedConfig(g, micro_of(target), tile, g.grid[0], 1) for tile in _tiles(g, target)]
     return tuple(c.tile for c in sorted(whole, key=lambda c: (multiply_cycles(c), -c.tile.columns)))
 
 
-def _tiles(g: ConvGeometry, target: Target) -> Iterator[Tile]:
+def _tiles(g: ConvGeometry, target: Target) -> Iterator[GroupedTile]:
     """Pixels and vectors whose sums, weights and values lie in registers. Vectors share a value only if they are of one
     group, so no more of them than a group has; and as many in each panel."""
     micro = micro_of(target)
-    one = GroupedConfig(g, micro, Tile(1, 1, 1), 1, 1)
+    one = GroupedConfig(g, micro, GroupedTile(1, 1, 1), 1, 1)
     most = max(1, one.group_out // micro.lanes)
     for vectors in (v for v in range(1, min(most, 6) + 1) if one.panel_count % v == 0):
         for rows in range(1, min(g.grid[0], 4) + 1):
             for columns in range(1, min(g.grid[1], 28) + 1):
-                fits = (rows * columns + one.held_taps) * vectors + 1 <= micro.unit.registers
+                tile = GroupedTile(rows, columns, vectors)
+                fits = replace(one, tile=tile).registers <= micro.unit.registers
                 if fits and (rows == 1 or columns == g.grid[1]):
-                    yield Tile(rows, columns, vectors)
+                    yield tile
 
 
 def multiply_cycles(c: GroupedConfig) -> float:
@@ -87,7 +88,7 @@ def multiply_cycles(c: GroupedConfig) -> float:
     total = 0.0
     for _, rows, down in even_tiles(g.grid[0], c.tile.rows):
         for _, columns, across in even_tiles(g.grid[1], c.tile.columns):
-            pixels, vectors, held = rows * columns, c.tile.blocks, c.held_taps
+            pixels, vectors, held = rows * columns, c.tile.vectors, c.held_taps
             reach = {p * g.stride[1] + j * g.dilation[1] for p in range(columns) for j in range(held)}
             row = max(
                 pixels * vectors * held / unit.ports,
@@ -123,7 +124,7 @@ def spread_cycles(c: GroupedConfig) -> float:
 
 
 @cache
-def _costs(g: ConvGeometry, target: Target, tile: Tile) -> tuple[tuple[GroupedConfig, float], ...]:
+def _costs(g: ConvGeometry, target: Target, tile: GroupedTile) -> tuple[tuple[GroupedConfig, float], ...]:
     """Each sensible cut with a tile, and its predicted cycles."""
     whole = GroupedConfig(g, micro_of(target), tile, g.grid[0], 1)
     work = multiply_cycles(whole)

@@ -136,8 +136,8 @@ class _Grouped:
 
     def tile(self, t: _Tile) -> None:
         k, c = self.k, self.c
-        sums = Sums(k, t.rows * t.columns, c.tile.blocks, c.lanes)
-        sums.start(self.bias, [t.panel.first + v * c.lanes for v in range(c.tile.blocks)])
+        sums = Sums(k, t.rows * t.columns, c.tile.vectors, c.lanes)
+        sums.start(self.bias, [t.panel.first + v * c.lanes for v in range(c.tile.vectors)])
         with self.channels(t) as (at, weight):
             self.multiply(t, sums, at, weight)
         self.store(t, sums)
@@ -204,7 +204,7 @@ class _Grouped:
     def weights(self, at: Expr, tap: int) -> list[Expr]:
         """The vectors of one tap, of which tap 0 begins at an index."""
         k, c = self.k, self.c
-        return [k.let(self.weight.load(at + (tap * c.width + v * c.lanes), c.lanes)) for v in range(c.tile.blocks)]
+        return [k.let(self.weight.load(at + (tap * c.width + v * c.lanes), c.lanes)) for v in range(c.tile.vectors)]
 
     def value(self, at: Expr) -> Expr:
         """What a vector of weights is multiplied by."""
@@ -230,13 +230,13 @@ class _Grouped:
 
             def pixel(r: Expr, s: Expr) -> None:
                 index = at + (r * g.grid[1] + s) * c.block
-                value = sums.load(((r * t.columns + s) * c.tile.blocks + v) * c.lanes, c.lanes)
+                value = sums.load(((r * t.columns + s) * c.tile.vectors + v) * c.lanes, c.lanes)
                 extras = [e.load(index, c.lanes) for e in self.extras]
                 self.result.store(index, apply_epilogue(k, value, g.epilogue, extras, c.lanes), c.lanes)
 
             each(k, (t.rows, t.columns), looped, pixel)
 
-        each(k, (c.tile.blocks,), looped, vector)
+        each(k, (c.tile.vectors,), looped, vector)
 
 
 LOWER: Mapping[str, Callable[[Any, str], PrimFunc]] = {"conv_grouped": lower}
