@@ -23,6 +23,10 @@ TILES_TRIED = 4
 """Register tiles beyond which none is worth a trial."""
 
 
+MOST_REGISTERS, SPARE = 16, 4
+"""Of up to 16 registers a tile uses all; of more, 4 are left: LLVM spilled some of 28 sums (AVX-512), none of 24."""
+
+
 @dataclass(frozen=True)
 class GroupedChoice:
     """Register tile, output rows of a unit and its panels."""
@@ -73,11 +77,12 @@ def _tiles(g: ConvGeometry, target: Target) -> Iterator[GroupedTile]:
     micro = micro_of(target)
     one = GroupedConfig(g, micro, GroupedTile(1, 1, 1), 1, 1)
     most = max(1, one.group_out // micro.lanes)
+    usable = min(micro.unit.registers, max(MOST_REGISTERS, micro.unit.registers - SPARE))
     for vectors in (v for v in range(1, min(most, 6) + 1) if one.panel_count % v == 0):
         for rows in range(1, min(g.grid[0], 4) + 1):
             for columns in range(1, min(g.grid[1], 28) + 1):
                 tile = GroupedTile(rows, columns, vectors)
-                fits = replace(one, tile=tile).registers <= micro.unit.registers
+                fits = replace(one, tile=tile).registers <= usable
                 if fits and (rows == 1 or columns == g.grid[1]):
                     yield tile
 
