@@ -29,6 +29,7 @@ PRODUCERS = {
     "gemm": "conv 1x1 20 relu",
     "direct": "conv 3x3 40 /2 relu",
     "groups": "conv 3x3 40 groups 2 relu",
+    "narrow groups": "conv 3x3 40 groups 10 relu",
     "winograd": "conv 3x3 64 relu",
     "transposed": "upconv 3x3 20 /2 relu",
     "depthwise": "dwconv 3x3 relu",

@@ -8,6 +8,7 @@ import pytest
 
 from cnncc import lang
 from cnncc.base import resources
+from cnncc.kernels.cpu.grouped import GroupedConfig
 from cnncc.kernels.cpu.tiles import Tile, fits_registers
 from cnncc.machines import targets
 from cnncc.module.cpu.program import CpuProgram
@@ -15,7 +16,7 @@ from cnncc.module.lower import lower
 from cnncc.options import Options
 
 ZOO = sorted(p.stem for p in resources.directory("models").glob("*.net"))
-SUMS = {"conv": {"conv_direct", "pad", "winograd", "winograd_input", "window"}, "fc": {"dense"}}
+SUMS = {"conv": {"conv_direct", "pad", "winograd", "winograd_input", "window", "conv_grouped"}, "fc": {"dense"}}
 """Kernel families that may compute a node with multiply-adds."""
 
 
@@ -36,6 +37,8 @@ def test_every_layer_has_its_kernel(name: str, target: str) -> None:
             tile = getattr(call.kernel.config, "tile", None)
             if isinstance(tile, Tile):
                 assert fits_registers(tile, chosen.target), (node, tile)
+            if isinstance(call.kernel.config, GroupedConfig):
+                assert call.kernel.config.registers <= chosen.target.floats.registers, (node, tile)
 
 
 MOVED = {"ghostnet", "shufflenet_v1", "shufflenet_v2"}

@@ -28,6 +28,8 @@ BODIES = {
     "pools": "relu; lrn; maxpool 3x3 /2 ceil; avgpool 3x3 /1 pad 1; upsample 2; pad 1,0,2,1 reflect; gap; fc 10",
     "merges": "conv 3x3 24; save x; conv 3x3 24; save y; add { from x | from y }; concat { | from x }; fc 7",
     "winograd": "conv 3x3 64 relu; conv 3x3 64 relu; add { | conv 3x3 64 }; relu; conv 1x1 5",
+    "groups": "conv 1x1 40; conv 3x3 40 groups 5; conv 3x3 36 groups 4 /2; conv 3x3 18 groups 9; conv 1x3 6 groups 6",
+    "groups of the input": "conv 3x3 6 groups 3; conv 5x5 30 groups 2; conv 1x1 20 groups 10; conv 3x3 72 groups 2",
     "padded": "conv 1x1 40; conv 3x3 40 /2 relu; conv 3x3 33 dil 2; conv 5x5 16 groups 1 pad 2,0,1,3",
 }
 

@@ -10,13 +10,14 @@ from cnncc.kernels.cpu.algorithm import CpuAlgorithm
 from cnncc.kernels.cpu.budget import choose
 from cnncc.kernels.cpu.conv_algorithm import Direct
 from cnncc.kernels.cpu.depthwise import Depthwise
+from cnncc.kernels.cpu.grouped_algorithm import Grouped
 from cnncc.kernels.cpu.site import CpuSite
 from cnncc.kernels.cpu.winograd_algorithm import Winograd
 from cnncc.kernels.shared.algorithm import Candidate, named
 from cnncc.kernels.shared.choices import KernelChoice
 from cnncc.kernels.shared.spec import Selection
 
-ALGORITHMS: dict[str, tuple[CpuAlgorithm[Any], ...]] = {"conv": (Depthwise(), Winograd(), Direct())}
+ALGORITHMS: dict[str, tuple[CpuAlgorithm[Any], ...]] = {"conv": (Depthwise(), Winograd(), Grouped(), Direct())}
 """By op. An algorithm must promise clearly less than those after it; the last one applies to every node of the op."""
 
 CLEARLY = 0.95
