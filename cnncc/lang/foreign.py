@@ -41,7 +41,6 @@ ADVICE = {
     **dict.fromkeys(("repeat", "for", "loop", "while", "times"), LOOP),
     **dict.fromkeys(("pointwise", "pwconv"), "a pointwise convolution is `conv 1x1 64`"),
     **dict.fromkeys(("separable", "sepconv"), "a separable convolution is two: `dwconv 3x3; conv 1x1 64`"),
-    **dict.fromkeys(("layernorm", "layernormalization"), "layer norm is `group_norm 1`"),
     **dict.fromkeys(("instancenorm", "instancenormalization"), "instance norm is group_norm with a group a channel"),
     **dict.fromkeys(("pixelshuffle", "pixelunshuffle"), "`depth_to_space 2 crd`, and back `space_to_depth 2`"),
     **dict.fromkeys(("split", "chunk"), "save the value and take parts of it: `save a`, `slice 0:16`, `from a`, ..."),

@@ -107,6 +107,7 @@ def surplus(items: Items, item: ast.Item) -> str:
 OWN_ADVICE = {
     "dwconv": "it keeps the channels: leave {0} out, or write mult 2 for twice as many",
     "bn": "it is written eps {0}",
+    "scale": "it is learned; a given factor is `affine scale {0}`, and `std (255)` of an input divides pixels by 255",
     "prelu": "its slopes are learned; a given one is leaky_relu {0}",
     "softmax": "it runs along the channels of what comes before",
     "gelu": "`gelu`, or its approximation `gelu_tanh`",

@@ -32,7 +32,7 @@ def site_of(body: str, dims: str, target: str = "cuda-sm_80", **options: Any) ->
     gpu, chosen = gpus.load(target), Options(**options)
     program = lower(network(body, dims), gpu, chosen)
     node = next(n for n in reversed(program.graph.nodes) if n.op == "conv")
-    return GpuSite(program.graph, node, gpu, chosen, program.plan.slots)
+    return GpuSite(program.graph, node, gpu, chosen, program.plan.placements)
 
 
 @st.composite

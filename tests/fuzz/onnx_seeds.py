@@ -71,6 +71,7 @@ SEEDS: list[Seed] = [
     ("InstanceNormalization", {"a": COLUMN, "b": COLUMN}, {}, 1),
     ("GroupNormalization", {"a": COLUMN, "b": COLUMN}, {"num_groups": 2}, 1),
     ("LayerNormalization", {"a": floats(6, 5), "b": floats(6, 5)}, {"axis": 2}, 3),
+    ("RMSNormalization", {"a": floats(5)}, {"epsilon": 0.1}, 1),
     ("Reshape", {"s": ints(0, -1, 3)}, {}, 1),
     ("Unsqueeze", {"a": ints(1, -1)}, {}, 1),
     ("Transpose", {}, {"perm": [0, 2, 3, 1]}, 1),

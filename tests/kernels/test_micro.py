@@ -68,8 +68,10 @@ def test_packed_weights_lie_in_the_order_in_which_a_kernel_reads_them(cout: int,
 def naive_direct(weight: np.ndarray, c) -> list[float]:  # type: ignore[no-untyped-def]
     read = []
     for first, size in groups_of(c, c.group_out_blocks):
-        for b, kh, kw, ch in itertools.product(range(c.group_in_blocks), range(3), range(3), range(c.in_block)):
-            i = b * c.in_block + ch
+        for b, kh, kw, ch in itertools.product(
+            range(c.group_in_blocks), range(3), range(3), range(c.geometry.in_block)
+        ):
+            i = b * c.geometry.in_block + ch
             for o in range(first, first + size):
                 read.append(weight[o, i, kh, kw] if o < weight.shape[0] and i < weight.shape[1] else 0.0)
     return read

@@ -111,7 +111,7 @@ CASES = [
     ("lrelu 0.1", "3:1 unknown op or block 'lrelu'", "did you mean 'leaky_relu'? e.g. `leaky_relu 0.1`"),
     ("lstm 10", "3:1 unknown op or block 'lstm'", "the language has no such layer"),
     ("pointwise 16", "3:1 unknown op or block 'pointwise'", "a pointwise convolution is `conv 1x1 64`"),
-    ("layer_norm", "3:1 unknown op or block 'layer_norm'", "layer norm is `group_norm 1`"),
+    ("layer_norm", "3:1 unknown op or block 'layer_norm'", "did you mean 'layernorm'?"),
     ("end", "3:1 unknown op or block 'end'", "nothing ends a text"),
     ("avgpool global", "3:9 avgpool: expected a kernel like 3x3, got 'global'", "over the whole image: `gap`"),
     # characters
@@ -220,7 +220,7 @@ HEADS = [
         "2:18 unexpected character '['",
         "numbers of channels are in parentheses: (1",
     ),
-    ("net t\ninput 3x8x8 scale 2\nrelu", "2:13 input: unknown word 'scale'", "pixels are divided by 255 where"),
+    ("net t\ninput 3x8x8 scale 2\nrelu", "2:19 scale: unexpected '2'", "it is learned; a given factor is"),
 ]
 
 

@@ -90,7 +90,7 @@ def test_softmax_of_large_numbers():
 
 
 def test_fc_flattens_in_chw_order(monkeypatch):
-    monkeypatch.setattr("cnncc.ops.dense.CHUNK", 70)
+    monkeypatch.setattr("cnncc.ops.dense.MOST_COPIED", 70)
     weights = {"weight": RNG.random((7, 60)).astype(np.float32), "bias": RNG.random(7)}
     expected = np.array([[np.dot(w, x.ravel()) for w in weights["weight"]] for x in X]) + weights["bias"]
     np.testing.assert_allclose(value("fc", X, weights=weights, out=7), expected)

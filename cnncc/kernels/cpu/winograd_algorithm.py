@@ -26,6 +26,9 @@ from cnncc.kernels.shared.operands import Workspace
 from cnncc.kernels.shared.spec import Call, Kernel, Selection
 from cnncc.kernels.shared.winograd import ERRORS
 
+NARROW = 16
+"""Channels of a group up to which weights are read as they are stored; transformed ones are several times as many."""
+
 
 @dataclass(frozen=True)
 class Winograd:
@@ -35,7 +38,8 @@ class Winograd:
 
     def applies(self, site: CpuSite) -> bool:
         attrs = site.node.attrs
-        if site.type().block == 1 or conv_merge(site) > 1:
+        narrow = attrs["groups"] > 1 and site.type().shape[1] // attrs["groups"] <= NARROW
+        if site.type().block == 1 or conv_merge(site) > 1 or narrow:
             return False
         return attrs["stride"] == (1, 1) and attrs["kernel"] in {(taps, taps) for _, taps in ERRORS}
 

@@ -98,9 +98,8 @@ def rms_norm(site: OnnxSite) -> Tensor:
 RULES: Mapping[str, Callable[[OnnxSite], Tensor | list[Tensor]]] = {
     "LayerNormalization": layer_norm,
     "RMSNormalization": rms_norm,
-    "SimplifiedLayerNormalization": rms_norm,
 }
-"""Of one result, `layer_norm` of up to three. ONNX Runtime's optimiser writes the last one."""
+"""Of one result, `layer_norm` of up to three."""
 
 
 # Writing
