@@ -12,7 +12,7 @@ import select
 import signal
 import sys
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
 from cnncc.base import files
@@ -31,15 +31,28 @@ def watched() -> Iterator[None]:
     ours, signals = os.pipe()
     os.set_blocking(signals, False)
     before = signal.set_wakeup_fd(signals, warn_on_full_buffer=False)
+    hook, sys.unraisablehook = sys.unraisablehook, _without_interrupts(sys.unraisablehook)
     watcher = threading.Thread(target=_watch, args=(ours,), daemon=True)
     watcher.start()
     try:
         yield
     finally:
+        sys.unraisablehook = hook
         signal.set_wakeup_fd(before)
         os.close(signals)
         watcher.join()
         os.close(ours)
+
+
+def _without_interrupts(hook: Callable[[sys.UnraisableHookArgs], object]) -> Callable[[sys.UnraisableHookArgs], None]:
+    """What Python calls with errors that nobody can catch, but for an interrupt: one that falls into a hook of a
+    library, as when a process forks, is lost, and the watcher ends the process."""
+
+    def tell_others(error: sys.UnraisableHookArgs) -> None:
+        if error.exc_type is not KeyboardInterrupt:
+            hook(error)
+
+    return tell_others
 
 
 def _watch(signals: int) -> None:

@@ -102,3 +102,18 @@ def test_an_interrupt_within_exec_exits_130_too(tmp_path):
     environment = {**os.environ, "PYTHONPATH": str(ROOT)}
     done = subprocess.run([sys.executable, "s.py"], cwd=tmp_path, env=environment, capture_output=True, check=False)
     assert (done.returncode, done.stderr) == (130, b"cnncc: interrupted\n")
+
+
+@pytest.mark.parametrize(("error", "told"), [(KeyboardInterrupt, []), (ValueError, [ValueError])])
+def test_an_interrupt_that_nobody_can_catch_says_nothing(
+    error: type[BaseException], told: list[type], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    class Raises:
+        def __del__(self) -> None:
+            raise error
+
+    seen: list[object] = []
+    monkeypatch.setattr(sys, "unraisablehook", lambda found: seen.append(found.exc_type))
+    with interrupt.watched():
+        Raises()
+    assert seen == told
