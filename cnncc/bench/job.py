@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
+from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -93,8 +94,9 @@ def own_model(source: str, found: NetworkSource, batch: int) -> Path | None:
     return Path(source) if plain and len(_port_names(Path(source))[0]) == len(graph.inputs) else None
 
 
+@cache
 def _port_names(model: Path) -> tuple[list[str], list[str]]:
-    """Of the inputs that are no weights, and of the outputs."""
+    """Of the inputs that are no weights, and of the outputs. Reading a large model takes a while, so once."""
     import onnx
 
     graph = onnx.load(model, load_external_data=False).graph

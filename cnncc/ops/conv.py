@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 
 from cnncc.base.divisors import divisors
+from cnncc.ops.columns import column
 from cnncc.ops.domains import (
     FLAG,
     DomainRule,
@@ -53,7 +54,7 @@ def with_bias(weight: Shape, attrs: Attrs) -> Mapping[str, Shape]:
 def add_bias(y: Array, weights: Weights) -> Array:
     """y + bias along the channels, in y's dtype."""
     if "bias" in weights:
-        y += weights["bias"].astype(y.dtype).reshape(-1, *(1,) * (y.ndim - 2))
+        y += column(weights, "bias", y)
     return y
 
 

@@ -8,6 +8,7 @@ from dataclasses import replace
 import numpy as np
 
 from cnncc.base.divisors import divisors
+from cnncc.ops.columns import column, scaled_and_shifted
 from cnncc.ops.domains import ANYTHING, FLAG, Choice, Inputs, Tried, divisors_of_channels
 from cnncc.ops.forms import Always, Form, Syntax, numbers
 from cnncc.ops.initial import BIAS_VALUES, normalized, uniform
@@ -51,10 +52,7 @@ def group_norm_reference(xs: Arrays, weights: Weights, attrs: Attrs) -> Array:
     centred = grouped - grouped.mean(axis=2, keepdims=True)
     variance = (centred * centred).mean(axis=2, keepdims=True)
     y = (centred / np.sqrt(variance + x.dtype.type(attrs["eps"]))).reshape(x.shape)
-    if not attrs["affine"]:
-        return y
-    gain, bias = (weights[s].astype(x.dtype).reshape(-1, *(1,) * (x.ndim - 2)) for s in ("weight", "bias"))
-    return y * gain + bias
+    return scaled_and_shifted(y, weights)
 
 
 def prelu_weights(shapes: Shapes, attrs: Attrs) -> Mapping[str, Shape]:
@@ -65,7 +63,7 @@ def prelu_weights(shapes: Shapes, attrs: Attrs) -> Mapping[str, Shape]:
 def prelu_reference(xs: Arrays, weights: Weights, attrs: Attrs) -> Array:
     """x if x >= 0, else weight * x  (He et al. 2015)."""
     x = xs[0]
-    return np.where(x < 0, weights["weight"].astype(x.dtype).reshape(-1, *(1,) * (x.ndim - 2)), x.dtype.type(1)) * x
+    return np.where(x < 0, column(weights, "weight", x), x.dtype.type(1)) * x
 
 
 GROUP_NORM = Op(

@@ -8,6 +8,7 @@ from dataclasses import replace
 
 import numpy as np
 
+from cnncc.ops.columns import column, scaled_and_shifted
 from cnncc.ops.domains import FLAG, Choice, Inputs, Tried
 from cnncc.ops.epilogue import with_epilogue
 from cnncc.ops.forms import Always, Form, Word, numbers
@@ -30,18 +31,6 @@ from cnncc.ops.traits import COMPUTED, Kind, PostOps
 NORMED = replace(COMPUTED, post_ops=PostOps.ACTIVATIONS_AND_ADDS)
 
 
-def columns(weights: Weights, x: Array) -> Mapping[str, Array]:
-    """Weights of one number per channel, so that they multiply an image."""
-    return {slot: w.astype(x.dtype).reshape(-1, *(1,) * (x.ndim - 2)) for slot, w in weights.items()}
-
-
-def affine(y: Array, weights: Weights) -> Array:
-    """y times the weight plus the bias, where there are some."""
-    given = columns(weights, y)
-    y = y * given["weight"] if "weight" in given else y
-    return y + given["bias"] if "bias" in given else y
-
-
 def layernorm_weights(shapes: Shapes, attrs: Attrs) -> Mapping[str, Shape]:
     """One number per channel: none without `affine`, only a weight without `bias`."""
     slots = (("weight", "bias") if attrs["bias"] else ("weight",)) if attrs["affine"] else ()
@@ -54,7 +43,7 @@ def layernorm_reference(xs: Arrays, weights: Weights, attrs: Attrs) -> Array:
     x = xs[0]
     centred = x - x.mean(axis=1, keepdims=True)
     variance = (centred * centred).mean(axis=1, keepdims=True)
-    return affine(centred / np.sqrt(variance + x.dtype.type(attrs["eps"])), weights)
+    return scaled_and_shifted(centred / np.sqrt(variance + x.dtype.type(attrs["eps"])), weights)
 
 
 def rmsnorm_weights(shapes: Shapes, attrs: Attrs) -> Mapping[str, Shape]:
@@ -66,7 +55,7 @@ def rmsnorm_reference(xs: Arrays, weights: Weights, attrs: Attrs) -> Array:
     """weight * x / sqrt(mean of squares + eps), across each pixel's channels (Zhang and Sennrich 2019)."""
     x = xs[0]
     mean = (x * x).mean(axis=1, keepdims=True)
-    return affine(x / np.sqrt(mean + x.dtype.type(attrs["eps"])), weights)
+    return scaled_and_shifted(x / np.sqrt(mean + x.dtype.type(attrs["eps"])), weights)
 
 
 def grn_weights(shapes: Shapes, attrs: Attrs) -> Mapping[str, Shape]:
@@ -80,8 +69,7 @@ def grn_reference(xs: Arrays, weights: Weights, attrs: Attrs) -> Array:
     x = xs[0]
     length = np.sqrt((x * x).sum(axis=tuple(range(2, x.ndim)), keepdims=True))
     n = length / (length.mean(axis=1, keepdims=True) + x.dtype.type(attrs["eps"]))
-    given = columns(weights, x)
-    return x * (1 + given["weight"] * n) + given["bias"]
+    return x * (1 + column(weights, "weight", x) * n) + column(weights, "bias", x)
 
 
 def scale_weights(shapes: Shapes, attrs: Attrs) -> Mapping[str, Shape]:
@@ -91,7 +79,7 @@ def scale_weights(shapes: Shapes, attrs: Attrs) -> Mapping[str, Shape]:
 
 def scale_reference(xs: Arrays, weights: Weights, attrs: Attrs) -> Array:
     """weight * x + bias (ConvNeXt's layer scale; ResMLP's affine: Touvron et al. 2021)."""
-    return affine(xs[0], weights)
+    return scaled_and_shifted(xs[0], weights)
 
 
 def scale_folds(weights: Weights, attrs: Attrs) -> tuple[Array, Array, Array]:

@@ -7,6 +7,7 @@ from dataclasses import replace
 
 import numpy as np
 
+from cnncc.ops.columns import column
 from cnncc.ops.domains import ANYTHING, Choice, Inputs, Tenths, Tried
 from cnncc.ops.epilogue import with_epilogue
 from cnncc.ops.forms import Form, Syntax, numbers
@@ -38,10 +39,8 @@ def bn_weights(shapes: Shapes, attrs: Attrs) -> Mapping[str, Shape]:
 def bn_reference(xs: Arrays, weights: Weights, attrs: Attrs) -> Array:
     """weight * (x - running_mean) / sqrt(running_var + eps) + bias  (Ioffe and Szegedy 2015, inference)."""
     x = xs[0]
-    column = (-1, *(1,) * (x.ndim - 2))
-    gain, bias, mean, var = (
-        weights[slot].astype(x.dtype).reshape(column) for slot in ("weight", "bias", "running_mean", "running_var")
-    )
+    slots = ("weight", "bias", "running_mean", "running_var")
+    gain, bias, mean, var = (column(weights, slot, x) for slot in slots)
     return (x - mean) * (gain / np.sqrt(var + x.dtype.type(attrs["eps"]))) + bias
 
 

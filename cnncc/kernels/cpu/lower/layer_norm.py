@@ -1,4 +1,4 @@
-"""Kernels of layer norm, rms norm and global response norm."""
+"""Kernels of layer norm, rms norm, pools over channels and global response norm."""
 
 from __future__ import annotations
 
@@ -53,9 +53,8 @@ def _over_channels(k: KernelBuilder, image: Channels, totals: _Total, load: Load
     for plane, offset, lanes in _vectors(k, image, whole):
         totals.add(load(plane, offset, lanes), lanes)
     for offset in range(0, image.count - whole * image.width, image.lanes):
-        inside = element(whole * image.width + offset, image.lanes) < splat(i32(image.count), image.lanes)
-        value = tirx.Select(inside, load(whole, offset, image.lanes), splat(totals.start, image.lanes))
-        totals.add(value, image.lanes)
+        value = load(whole, offset, image.lanes)
+        totals.add(_masked(image, value, whole * image.width + offset, image.lanes, totals.start), image.lanes)
     return totals.total()
 
 
@@ -67,9 +66,9 @@ def _vectors(k: KernelBuilder, image: Channels, planes: Expr) -> Iterator[tuple[
                 yield plane, v * lanes + start, lanes
 
 
-def _masked(image: Channels, value: Expr, channel: Expr, lanes: int) -> Expr:
-    """The value, 0 in lanes beyond the last channel."""
-    return tirx.Select(element(channel, lanes) < splat(i32(image.count), lanes), value, splat(0.0, lanes))
+def _masked(image: Channels, value: Expr, channel: Expr, lanes: int, beyond: float = 0.0) -> Expr:
+    """The value, something else in lanes beyond the last channel."""
+    return tirx.Select(element(channel, lanes) < splat(i32(image.count), lanes), value, splat(beyond, lanes))
 
 
 class _ChannelNorm:
