@@ -102,13 +102,13 @@ def test_pixels_are_fetched_while_products_run(monkeypatch, shared, regions) -> 
         ("dil 3x1 pad 0", "32x37x15"),
         ("dil 5x4 pad 1,9,0,2", "20x31x29"),
         ("groups 2", "64x12x13"),
-        ("groups 3 dil 2x3", "48x19x26"),
+        ("groups 3 dil 2x3", "96x19x26"),
     ],
 )
 def test_dilation_and_groups(monkeypatch, m, taps, shared, window, dims) -> None:
-    """Sizes that no rate divides, whole and partial tiles, groups of one block and of two."""
+    """Sizes that no rate divides, whole and partial tiles, groups of two blocks and more."""
     force(monkeypatch, m, shared)
-    out, after = (48, "silu") if "3" in window else (64, "relu")
+    out, after = (96, "silu") if "3" in window else (64, "relu")
     graph = network(f"relu; conv {taps}x{taps} {out} {window} {after}", dims)
     assert any(c.kernel.family == "winograd" for s in chosen(graph) for c in s.calls)
     assert worst_error(graph, max_error=1.0, batch=2) <= BOUNDS[m, taps]
