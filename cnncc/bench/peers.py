@@ -19,7 +19,7 @@ PEERS: Mapping[str, tuple[str, ...]] = {
     "torch_compile": ("onnx", "torch", "onnx2torch"),
     "executorch": ("onnx", "torch", "onnx2torch", "executorch"),
 }
-"""Of each the packages it needs: `onnx` hands the network over, `pnnx` converts it for ncnn, `onnx2torch` for PyTorch."""
+"""Of each the packages it needs: `onnx` hands the network over, `pnnx` and `onnx2torch` convert it."""
 
 TITLES: Mapping[str, str] = {
     OURS: "cnncc",

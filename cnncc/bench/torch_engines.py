@@ -1,7 +1,7 @@
 """What people who come from PyTorch have: PyTorch itself, its compiler, and ExecuTorch with the kernels of XNNPACK.
 
-They get the program that `torch.export.save` wrote, if it lies beside the ONNX model as `MODEL.pt2`. Else the ONNX model
-is converted to PyTorch.
+They get the program that `torch.export.save` wrote, if it lies beside the ONNX model as `MODEL.pt2`. Else the ONNX
+model is converted to PyTorch.
 """
 
 from __future__ import annotations
