@@ -75,8 +75,8 @@ def overflowing(weight: Numbers, bias: Numbers) -> Numbers:
 
 
 def unroundable(weight: Numbers, bias: Numbers, factors: Numbers, added: float = 0.0) -> Numbers:
-    """The output channels of which a result could be beyond `MOST_ROUNDED` before it is clamped. `factors` are `scales`,
-    `added` is the most that a residual adds."""
+    """The output channels of which a result could be beyond `MOST_ROUNDED` before it is clamped. `factors` are
+    `scales`, `added` is the most that a residual adds."""
     total = np.abs(weight.astype(np.int64)).reshape(len(weight), -1).sum(1)
     bound = (np.abs(bias.astype(np.float64)) + BYTES * total) * factors.astype(np.float64) + added
     return np.nonzero(bound > MOST_ROUNDED * (1 - 2.0**-20))[0]  # the rest is for what rounding adds
