@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 
-from cnncc.kernels.cpu.site import CpuRule, CpuSite
+from cnncc.base.elements import ELEMENTS
+from cnncc.kernels.cpu.site import MOVED, CpuRule, CpuSite
 from cnncc.kernels.shared.modes import WINDOW_POOLS, WindowMode
 from cnncc.kernels.shared.spec import Call, Epilogue, Kernel, Selection, blocks
 from cnncc.machines.targets import Target
@@ -36,6 +37,7 @@ class WindowConfig:
     rows: int
     rows_outermost: bool
     """Whether a thread's units are some rows of all channels, or all rows of some."""
+    element: str = "float32"
 
     @property
     def window(self) -> tuple[int, int]:
@@ -64,7 +66,7 @@ class WindowConfig:
         return -(-self.out_size[0] // self.rows)
 
     @property
-    def scratch_floats(self) -> int:
+    def scratch_numbers(self) -> int:
         return self.window[0] * self.window[1] * self.block if self.gathers else 0
 
 
@@ -92,6 +94,7 @@ def configure(site: CpuSite, mode: WindowMode, epilogue: Epilogue = (), bias: bo
         # As 1x1 convolutions around are cut, so that what one thread wrote is in its cache when it reads it: by rows
         # where their images are larger than their weights.
         rows_outermost=height * width > source.shape[1],
+        element=site.element.name,
     )
     # Halve the rows until what a unit reads fits a quarter of L2 and there are enough units to share out.
     while config.rows > 1 and (
@@ -110,9 +113,10 @@ def _columns(target: Target) -> int:
 def window_kernel(config: WindowConfig, target: Target) -> Kernel:
     """The kernel of one configuration."""
     kind = {"depthwise": "depthwise", "max": "maxpool", "avg": "avgpool"}[config.mode]
-    size = "x".join(map(str, config.kernel))
-    name = f"{kind}_f32_nchw{config.block}c_{size}_{config.columns}px_{target.isa}"
-    return Kernel("window", name, config, config.row_units * config.channel_blocks, config.scratch_floats)
+    size, element = "x".join(map(str, config.kernel)), ELEMENTS[config.element]
+    name = f"{kind}_{element.short}_nchw{config.block}c_{size}_{config.columns}px_{target.isa}"
+    scratch = element.bytes(config.scratch_numbers)
+    return Kernel("window", name, config, config.row_units * config.channel_blocks, scratch)
 
 
 @dataclass(frozen=True)
@@ -153,3 +157,5 @@ RULES: Mapping[str, tuple[CpuRule, ...]] = {
     "argmaxpool": (select_argmaxpool,),
 }
 """Op -> its selectors."""
+TAKES = {"maxpool": MOVED}
+"""Op -> the element types of the values that its kernels take and give, where these are more than float32."""
