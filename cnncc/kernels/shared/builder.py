@@ -78,6 +78,11 @@ class Buffer:
         access, keep, data = (IntImm("int32", n) for n in (int(write), 2 + near, 1))
         self._kernel.emit(tirx.Evaluate(tirx.call_llvm_intrin("void", "llvm.prefetch", address, access, keep, data)))
 
+    def view(self, index: Expr, count: int) -> Buffer:
+        """The elements from an index on as a buffer of their own, for what is nested here. Its address is computed
+        once: LLVM makes constant distances from it part of an instruction, those from an index it may not."""
+        return self._kernel.view(self._buffer, index, count, self.kind)
+
     def store(self, index: Expr, value: Expr, lanes: int = 1) -> None:
         """Stores elements: integers of the buffer's type, or float32, which 16 bits are rounded from."""
         if self.kind == FLOAT16:
@@ -193,6 +198,14 @@ class KernelBuilder:
         pointer = tirx.reinterpret(PointerType(PrimType(kind.tir), "global"), address)
         self._decls.append(DeclBuffer(buffer, data=pointer))
         return Buffer(self, buffer, kind)
+
+    def view(self, buffer: Any, index: Expr, count: int, kind: Element) -> Buffer:
+        """See `Buffer.view`."""
+        pointer = Var(self._name("at"), PointerType(PrimType(str(buffer.dtype)), "global"))
+        self.emit(Bind(pointer, tirx.address_of(BufferLoad(buffer, [i32(index)]))))
+        part = tirx.decl_buffer((count,), str(buffer.dtype), self._name("view"))
+        self.emit(DeclBuffer(part, data=pointer))
+        return Buffer(self, part, kind)
 
     def registers(self, count: int, kind: Element = FLOAT32) -> Buffer:
         """A small local array, which LLVM promotes to registers if all indices are constants."""
