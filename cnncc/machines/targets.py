@@ -10,7 +10,7 @@ from pathlib import Path
 
 from cnncc.base.errors import CnnccError
 from cnncc.machines import target_files
-from cnncc.machines.units import VectorUnit
+from cnncc.machines.units import DotUnit, VectorUnit
 from cnncc.options import Options
 from cnncc.runtime import cpu
 from cnncc.runtime.interface import ALIGN
@@ -94,6 +94,11 @@ class Target:
         """The unit that adds up products of float32 to float32."""
         return next(unit for unit in self.units if (unit.element, unit.sums) == ("float32", "float32"))
 
+    @cached_property
+    def dots(self) -> DotUnit | None:
+        """The unit that adds up products of int8 to int32; None for a target whose file has none."""
+        return next((unit for unit in self.units if isinstance(unit, DotUnit)), None)
+
     @property
     def lanes(self) -> int:
         """float32 values of a vector register, at most one block of channels."""
@@ -142,7 +147,7 @@ def host() -> Target:
             f"no host target for {platform.system()} on {platform.machine()}",
             hint="this version compiles on x86-64 Linux",
         )
-    levels = [load(n) for n in ("x86-64-v4", "x86-64-v3", "x86-64-v2")]
+    levels = [load(n) for n in HOST_LEVELS]
     base = next((t for t in levels if not cpu.missing(t.requires)), None)
     if base is None:
         raise CnnccError("this processor lacks SSE4.2, which every target needs")
@@ -160,6 +165,9 @@ def host() -> Target:
         description=f"this machine, detected: {name}",
     )
 
+
+HOST_LEVELS = ("x86-64-v4-vnni", "x86-64-v4", "x86-64-v3-vnni", "x86-64-v3", "x86-64-v2")
+"""From the widest on."""
 
 EVERY_X86_64 = ("64bit", "cmov", "cx8", "fxsr", "mmx", "prfchw", "sse", "sse2")
 """LLVM's names of features that all x86-64 processors have. `prfchw` is a hint, which older ones ignore."""

@@ -34,6 +34,29 @@ class VectorUnit:
         """Of an element in memory."""
         return ELEMENTS[self.element].itemsize
 
+    @property
+    def step_bytes(self) -> int:
+        """Bytes of the weights of one lane that an instruction multiplies."""
+        return self.element_bytes * self.depth
+
+
+DOTS = {"vpdpbusd": 4, "vpmaddwd": 2, "sdot": 4, "dot_i16x8": 2, "mla": 1}
+"""Instructions that multiply int8 and add up int32, and products of each that a lane adds up."""
+
+
+@dataclass(frozen=True)
+class DotUnit(VectorUnit):
+    """A unit that multiplies weights of int8 and values of 8 bits, and adds up int32. Micro-kernels know its code by
+    name: what is multiplied with what differs."""
+
+    instruction: str
+    """A key of `DOTS`."""
+
+    @property
+    def widens(self) -> bool:
+        """Whether weights, which are bytes in memory, are made longer before they are multiplied."""
+        return self.depth < 4
+
 
 def read_units(file: str, data: object, vector_bits: int) -> tuple[VectorUnit, ...]:
     """The units of a target file whose vectors have so many bits. CnnccError, which names file and field, for what does
@@ -55,7 +78,8 @@ def _check_pairs(file: str, pairs: Sequence[tuple[str, str]]) -> None:
 
 
 def _read_unit(place: str, data: dict[str, Any], vector_bits: int) -> VectorUnit:
-    keys = {field.name for field in fields(VectorUnit)}
+    kind = DotUnit if data.get("element") == "int8" else VectorUnit
+    keys = {field.name for field in fields(kind)}
     wrong = sorted(keys ^ data.keys())
     if wrong:
         raise CnnccError(f"{place}: missing or unknown keys: {', '.join(wrong)}")
@@ -66,10 +90,21 @@ def _read_unit(place: str, data: dict[str, Any], vector_bits: int) -> VectorUnit
         value = data[key]
         if not isinstance(value, int) or isinstance(value, bool) or value < 1:
             raise CnnccError(f"{place}.{key}: must be a whole number above 0, got {value!r}")
-    unit = VectorUnit(**data)
+    unit = kind(**data)
     bits, sum_bits = ELEMENTS[unit.element].bits, ELEMENTS[unit.sums].bits
     if unit.lanes * sum_bits > vector_bits:
         raise CnnccError(f"{place}.lanes: {unit.lanes} of {unit.sums} do not fit into {vector_bits} bits")
     if unit.depth * bits > sum_bits:
         raise CnnccError(f"{place}.depth: {unit.depth} of {unit.element} do not fit into a lane of {unit.sums}")
+    if isinstance(unit, DotUnit):
+        _check_instruction(place, unit)
     return unit
+
+
+def _check_instruction(place: str, unit: DotUnit) -> None:
+    """CnnccError for an instruction that no kernel has, or of another depth."""
+    if unit.instruction not in DOTS:
+        hint = nearest(str(unit.instruction), DOTS)
+        raise CnnccError(f"{place}.instruction: no instruction {unit.instruction!r}", hint=hint)
+    if unit.depth != DOTS[unit.instruction]:
+        raise CnnccError(f"{place}.depth: {unit.instruction} adds up {DOTS[unit.instruction]}, got {unit.depth}")

@@ -88,7 +88,7 @@ def exact_sums(x: Numbers, weight: Numbers, bias: Numbers, zero: int, attrs: Map
     from cnncc.ops.conv import conv_reference
 
     weights = {"weight": weight.astype(np.float64)}
-    sums = conv_reference([x.astype(np.float64) - zero], weights, dict(attrs))  # exact below 2^53
+    sums = conv_reference((x.astype(np.float64) - zero,), weights, attrs)  # exact below 2^53
     return _int32(np.rint(sums).astype(np.int64) + bias.astype(np.int64).reshape(-1, *[1] * (sums.ndim - 2)))
 
 

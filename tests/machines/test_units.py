@@ -11,11 +11,11 @@ from tvm.target.codegen import llvm_get_cpu_archlist, llvm_get_cpu_features
 from cnncc.base import resources
 from cnncc.base.errors import CnnccError
 from cnncc.machines import targets
-from cnncc.machines.units import VectorUnit, read_units
+from cnncc.machines.units import DotUnit, VectorUnit, read_units
 from cnncc.module.cpu.objects import tvm_target
 
 FLOATS = {"element": "float32", "sums": "float32", "lanes": 8, "depth": 1, "registers": 16, "ports": 2, "latency": 4}
-DOTS = {**FLOATS, "element": "int8", "sums": "int32", "depth": 4}
+DOTS = {**FLOATS, "element": "int8", "sums": "int32", "depth": 4, "instruction": "vpdpbusd"}
 
 
 def read(*units: dict[str, Any]) -> tuple[VectorUnit, ...]:
@@ -23,7 +23,7 @@ def read(*units: dict[str, Any]) -> tuple[VectorUnit, ...]:
 
 
 def test_a_dot_product_is_a_unit_like_any_other() -> None:
-    assert read(FLOATS, DOTS) == (VectorUnit(**FLOATS), VectorUnit(**DOTS))
+    assert read(FLOATS, DOTS) == (VectorUnit(**FLOATS), DotUnit(**DOTS))
 
 
 @pytest.mark.parametrize(
@@ -37,6 +37,9 @@ def test_a_dot_product_is_a_unit_like_any_other() -> None:
         ([{**FLOATS, "sums": 32}], "a.toml: units[0].sums: no element 32"),
         ([{**FLOATS, "lanes": 16}], "a.toml: units[0].lanes: 16 of float32 do not fit into 256 bits"),
         ([FLOATS, {**DOTS, "depth": 5}], "a.toml: units[1].depth: 5 of int8 do not fit into a lane of int32"),
+        ([FLOATS, {**DOTS, "instruction": "fma"}], "a.toml: units[1].instruction: no instruction 'fma'"),
+        ([FLOATS, {**DOTS, "depth": 2}], "a.toml: units[1].depth: vpdpbusd adds up 4, got 2"),
+        ([{**FLOATS, "instruction": "sdot"}], "a.toml: units[0]: missing or unknown keys: instruction"),
         ([{k: v for k, v in FLOATS.items() if k != "depth"}], "a.toml: units[0]: missing or unknown keys: depth"),
         ([{**FLOATS, "speed": 1}], "a.toml: units[0]: missing or unknown keys: speed"),
         ([DOTS], "a.toml: units: none adds up products of float32 to float32, which every network needs"),
