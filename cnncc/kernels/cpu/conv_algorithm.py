@@ -7,6 +7,8 @@ from collections.abc import Hashable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
+import numpy as np
+
 from cnncc import ops
 from cnncc.base.elements import FLOAT32
 from cnncc.ir import Constant, Graph, Node
@@ -81,7 +83,7 @@ class Direct:
         multiply = vectors * c.reduction * c.share / target.floats.ports
         problem = Problem(*c.geometry.grid, c.group_out_blocks, c.reduction, c.taps)
         tiles = c.reduction * c.geometry.groups * total_cycles(tile, problem, target)[0] * c.share
-        gathered = layer.of_cycles(c.row_units * c.geometry.groups * c.sections * c.scratch_floats * 4 / COPY_BYTES)
+        gathered = layer.of_cycles(c.row_units * c.geometry.groups * c.sections * c.scratch_words * 4 / COPY_BYTES)
         if c.padded:
             gathered = sum(layer.seconds[:-1])
         return [
@@ -126,11 +128,11 @@ def conv_calls(
         name=name_of(config, site.target),
         config=config,
         units=config.row_units * config.geometry.groups * config.sections,
-        scratch_bytes=FLOAT32.bytes(config.scratch_floats),
+        scratch_bytes=FLOAT32.bytes(config.scratch_words),
     )
     node = site.node
     count = config.reduction * config.out_blocks * config.block
-    elements = weight.map((count,), lambda w: pack_conv(w, config))
+    elements = weight.map((count,), lambda w: pack_conv(w.astype(np.float32, copy=False), config))
     packed = with_bias(site, elements, config.out_blocks * config.block, suffix)
     rest, image = after_image(site, packed), site.values(node.inputs[:1])
     extent = math.prod(config.geometry.grid) * config.taps

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, replace
 
 from cnncc.base.divisors import divisors, even_cuts, spread
@@ -42,19 +42,30 @@ def direct_candidates(
     What reading the weights from memory takes is the same for all partitions. It counts only where those of different
     algorithms are compared, so with `wide`.
     """
-    problem = problem_of(geometry, target)
+
+    def wholes(tile: Tile) -> list[ConvConfig]:
+        return _padded_or_not(geometry, tile, target)
+
+    return ranked_partitions(problem_of(geometry, target), wholes, target, name, wide)
+
+
+def ranked_partitions(
+    problem: Problem, wholes: Callable[[Tile], list[ConvConfig]], target: Target, name: str, wide: bool
+) -> list[Candidate[DirectChoice]]:
+    """The partitions of `direct_candidates`. `wholes` gives the ways to compute it with a tile as one unit."""
     found, costs = [], []
     for tile in ranked_tiles(problem, target)[: TILES_TRIED if wide else 1]:
-        for config in _partitions(_padded_or_not(geometry, tile, target)):
+        for config in _partitions(wholes(tile)):
             work = _work(config, problem, target)
             cost = _unit_cost(config, work, target)
             cycles = work + cost[0]
             if wide:
-                cycles = max(cycles, _weight_bytes(config) / target.memory_bytes_per_cycle)
+                cycles = max(cycles, config.weight_bytes / target.memory_bytes_per_cycle)
             choice = DirectChoice(tile, config.rows, config.sections, config.padded, name)
-            workspace = FLOAT32.bytes(pad_config(geometry, config).floats) if config.padded else 0
+            # A copy between zeros is as large as the image that its convolution reads.
+            workspace = config.image_bytes if config.padded else 0
             costs.append(cost)
-            found.append(Candidate(choice, cycles, workspace, FLOAT32.bytes(config.scratch_floats)))
+            found.append(Candidate(choice, cycles, workspace, FLOAT32.bytes(config.scratch_words)))
     least = min(range(len(found)), key=costs.__getitem__)  # of equals, the one with the fewest units
     return [found[least], *found[:least], *found[least + 1 :]]
 
@@ -74,10 +85,6 @@ HALF_EXPOSED = 0.5
 def overlapped(busy: float, reading: float) -> float:
     """Cycles of multiplying and reading where one goes on while the other does."""
     return max(busy, reading) + HALF_EXPOSED * min(busy, reading)
-
-
-def _weight_bytes(config: ConvConfig) -> int:
-    return 4 * config.reduction * config.out_blocks * config.block
 
 
 TILES_TRIED = 12
@@ -120,7 +127,7 @@ def _one_unit(g: ConvGeometry, tile: Tile, target: Target, padded: bool = False)
     """All of the work as one unit."""
     whole = (_between_zeros(g, tile) if padded else g).in_whole_blocks(target.block)
     config = ConvConfig(whole, tile, g.grid[0], prefetch=False, sections=1, micro=micro_of(target), padded=padded)
-    return replace(config, prefetch=4 * config.reduction * whole.out_channels > target.l1_bytes)
+    return replace(config, prefetch=config.weight_bytes > target.l1_bytes)
 
 
 def _between_zeros(g: ConvGeometry, tile: Tile) -> ConvGeometry:
@@ -173,10 +180,10 @@ def _unit_cost(config: ConvConfig, work: float, target: Target) -> tuple[float, 
     units = c.row_units * g.groups * c.sections
     waiting = _waiting(c, work, target)
     if c.padded:
-        waiting += 4 * g.in_channels * g.in_size[0] * g.in_size[1] / COPY_BYTES + STEP_CYCLES * target.cores
+        waiting += c.image_bytes / COPY_BYTES + STEP_CYCLES * target.cores
     if c.gathers:
-        waiting += units * c.scratch_floats * 4 / COPY_BYTES
-        waiting += work * max(0.0, 4 * c.scratch_floats / (target.l2_bytes / 2) - 1)
+        waiting += units * c.scratch_words * 4 / COPY_BYTES
+        waiting += work * max(0.0, 4 * c.scratch_words / (target.l2_bytes / 2) - 1)
     # Sharing among threads ends, on average, half a unit early; the last row unit may be a short one.
     uneven = work / units / 2 + work * (c.row_units * c.rows - g.grid[0]) / (c.row_units * c.rows) / units
     return waiting + uneven + UNIT_CYCLES * units, units
@@ -192,8 +199,8 @@ def _waiting(c: ConvConfig, work: float, target: Target) -> float:
     """
     g, cores, parts = c.geometry, target.cores, c.geometry.groups * c.sections
     mine, share = max(1.0, parts / cores), min(1.0, parts / cores)
-    weights = 4 * c.reduction * c.out_blocks * c.block / parts
-    image = 4 * g.in_channels * g.in_size[0] * g.in_size[1] / g.groups
+    weights = c.weight_bytes / parts
+    image = c.image_bytes / g.groups
     once = mine * weights / target.memory_bytes_per_cycle
     again = mine * max(0.0, c.row_units * share - 1) * weights / cache_bandwidth(round(weights), target)
     foreign = 1.0 if share == 1 else share * min(1.0, image * share / target.l2_bytes)

@@ -61,6 +61,12 @@ class ConvConfig:
         return self.out_blocks // self.geometry.groups
 
     @property
+    def words(self) -> int:
+        """Steps of a block of channels of one pixel, and numbers as the steps read them: a float, or as many bytes as
+        an instruction multiplies."""
+        return self.geometry.in_block // self.micro.unit.depth
+
+    @property
     def taps(self) -> int:
         return self.geometry.kernel[0] * self.geometry.kernel[1]
 
@@ -109,9 +115,20 @@ class ConvConfig:
         return kept / (g.grid[axis] * g.kernel[axis])
 
     @property
-    def scratch_floats(self) -> int:
+    def scratch_words(self) -> int:
+        """Floats, or what else of 4 bytes a step reads of a pixel."""
         rows, columns = self.window
-        return self.group_in_blocks * self.geometry.in_block * rows * columns if self.gathers else 0
+        return self.group_in_blocks * self.words * rows * columns if self.gathers else 0
+
+    @property
+    def weight_bytes(self) -> int:
+        return self.micro.unit.element_bytes * self.reduction * self.out_blocks * self.block
+
+    @property
+    def image_bytes(self) -> int:
+        """Of the image that it reads."""
+        g = self.geometry
+        return self.micro.unit.element_bytes * g.in_channels * g.in_size[0] * g.in_size[1]
 
     @property
     def row_units(self) -> int:
@@ -144,7 +161,9 @@ def pack_conv(weight: np.ndarray, config: ConvConfig) -> np.ndarray:
     """(o, i / groups, kh, kw) to the stream order of the kernel, flat: for every run of output blocks
     [channel block][kh][kw][channel][run of blocks][lane], zeros where blocks are not full."""
     block, in_block = config.block, config.geometry.in_block
-    full = np.zeros((config.out_blocks * block, config.group_in_blocks * in_block, *config.geometry.kernel), np.float32)
+    full = np.zeros(
+        (config.out_blocks * block, config.group_in_blocks * in_block, *config.geometry.kernel), weight.dtype
+    )
     full[: weight.shape[0], : weight.shape[1]] = weight
     split = full.reshape(len(full), config.group_in_blocks, in_block, *config.geometry.kernel)
     rows = split.transpose(0, 1, 3, 4, 2).reshape(len(full), config.reduction)

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from cnncc.machines.targets import Target
-from cnncc.machines.units import VectorUnit
+from cnncc.machines.units import DotUnit, VectorUnit
 
 
 @dataclass(frozen=True)
@@ -37,6 +37,11 @@ class Micro:
         """Registers of sums that keep the unit busy: each instruction waits for the last one on the same sums."""
         return self.unit.ports * self.unit.latency
 
+    @property
+    def widening(self) -> float:
+        """What making a vector of weights longer takes, in multiplications."""
+        return 0.5 if isinstance(self.unit, DotUnit) and self.unit.widens else 0.0
+
     def sums(self, values: int, blocks: int) -> int:
         """Registers that hold the sums of so many values times so many blocks of weights."""
         return values * blocks * self.vectors
@@ -56,9 +61,9 @@ class Micro:
         others now and then: with a finite `sharpness` their norm of that order is taken for the most.
         """
         vectors = blocks * self.vectors
-        multiply = values * vectors / self.unit.ports
+        multiply = (values + self.widening) * vectors / self.unit.ports
         load = (values + vectors) / 2
-        stream = self.unit.element_bytes * (self.block * blocks + values / uses) / bandwidth
+        stream = self.unit.step_bytes * (self.block * blocks + values / uses) / bandwidth
         # Even if they are not the limit, loads and the loop take issue places for which multiply-adds then wait.
         parts = (multiply, load, stream, float(self.unit.latency))
         most = max(parts)
@@ -84,3 +89,9 @@ class Micro:
 def micro_of(target: Target) -> Micro:
     """The micro-kernel for float32 on a target."""
     return Micro(target.floats, target.block)
+
+
+def byte_micro_of(target: Target) -> Micro:
+    """The micro-kernel for int8 on a target that has a unit for it."""
+    assert target.dots is not None, target.name
+    return Micro(target.dots, target.block)

@@ -11,7 +11,7 @@ from collections import Counter
 from dataclasses import dataclass, replace
 from functools import cache
 
-from cnncc.kernels.cpu.micro import micro_of
+from cnncc.kernels.cpu.micro import Micro, byte_micro_of, micro_of
 from cnncc.machines.targets import Target
 
 
@@ -55,10 +55,16 @@ class Problem:
     taps: int
     unrolled: tuple[int, int] | None = None
     """Kernel width and stride where LLVM sees all taps of a row at once, each a neighbour's too: see `held_pixels`."""
+    bytes: bool = False
+    """Whether it is the micro-kernel for int8 that computes it. The sum is then as long as the steps of that."""
+
+    def micro(self, target: Target) -> Micro:
+        """What computes the steps."""
+        return byte_micro_of(target) if self.bytes else micro_of(target)
 
     def fits(self, tile: Tile, target: Target) -> bool:
         """Whether all that a tile keeps lies in registers."""
-        return micro_of(target).fits(tile.pixels, tile.blocks, max(1, self.held_pixels(tile)))
+        return self.micro(target).fits(tile.pixels, tile.blocks, max(1, self.held_pixels(tile)))
 
     def held_pixels(self, tile: Tile) -> int:
         """Pixels that several taps of a tile's row read. Where taps are unrolled LLVM loads each only once and keeps
@@ -76,14 +82,18 @@ class Problem:
     def working_set(self, blocks: int, target: Target) -> int:
         """Bytes that successive tiles read again: the weights of `blocks` blocks, and a unit's part of the image."""
         image = 4 * self.height * self.width * self.reduction // self.taps
-        return 4 * self.reduction * blocks * target.block + min(image, target.l2_bytes // 4)
+        weights = self.micro(target).unit.step_bytes * self.reduction * blocks * target.block
+        return weights + min(image, target.l2_bytes // 4)
 
 
-def step_cycles(tile: Tile, target: Target, working_set: int, taps: int = 1, sharpness: float = math.inf) -> float:
+def step_cycles(
+    tile: Tile, target: Target, working_set: int, taps: int = 1, sharpness: float = math.inf, micro: Micro | None = None
+) -> float:
     """Cycles of one reduction step of one tile, which reads a working set of so many bytes again and again. A pixel is
-    fetched once for all taps; see `Micro.cycles` for `sharpness`."""
+    fetched once for all taps; see `Micro.cycles` for `sharpness`. The micro-kernel is that for float32 unless another
+    is given."""
     bandwidth = cache_bandwidth(working_set, target)
-    return micro_of(target).cycles(tile.pixels, tile.blocks, bandwidth, taps, sharpness)
+    return (micro or micro_of(target)).cycles(tile.pixels, tile.blocks, bandwidth, taps, sharpness)
 
 
 def cache_bandwidth(working_set: int, target: Target) -> float:
@@ -108,10 +118,12 @@ def choose_tile(problem: Problem, target: Target) -> Tile:
 def ranked_tiles(problem: Problem, target: Target) -> tuple[Tile, ...]:
     """Every tile that fits, by rising predicted cycles. Kept, since networks repeat their layers."""
     candidates = _fitting(problem, target)
-    needed = micro_of(target).in_flight
-    if not any(sums(tile, target) >= needed for tile in candidates):
+    micro = problem.micro(target)
+    needed = micro.in_flight
+    if not any(micro.sums(tile.pixels, tile.blocks) >= needed for tile in candidates):
         # Better to load pixels again than to wait for each sum; but no more of them than that takes.
-        candidates = [tile for tile in _fitting(problem.loose(), target) if sums(tile, target) <= 2 * needed]
+        loose = _fitting(problem.loose(), target)
+        candidates = [tile for tile in loose if micro.sums(tile.pixels, tile.blocks) <= 2 * needed]
 
     def cost(tile: Tile) -> tuple[float, int, int]:
         cycles, variants = total_cycles(tile, problem, target)
@@ -148,9 +160,9 @@ def total_cycles(tile: Tile, problem: Problem, target: Target) -> tuple[float, i
     for _, rows, row_runs in even_tiles(problem.height, tile.rows):
         for _, columns, column_runs in even_tiles(problem.width, tile.columns):
             for _, blocks, block_runs in even_tiles(problem.out_blocks, tile.blocks):
-                step = step_cycles(
-                    Tile(rows, columns, blocks), target, problem.working_set(blocks, target), problem.taps
-                )
+                tile_of_run, micro = Tile(rows, columns, blocks), problem.micro(target)
+                read = problem.working_set(blocks, target)
+                step = step_cycles(tile_of_run, target, read, problem.taps, micro=micro)
                 cycles += row_runs * column_runs * block_runs * (step + BROADCAST * rows * columns)
                 variants += 1
     return cycles, variants

@@ -9,6 +9,7 @@ from typing import Any
 from tvm import tirx
 from tvm.tirx import PrimFunc
 
+from cnncc.base.elements import FLOAT32
 from cnncc.ir.rules import added_inputs
 from cnncc.kernels.cpu.conv_direct import ConvConfig
 from cnncc.kernels.cpu.lower.micro import Sums
@@ -23,17 +24,17 @@ LINE = 16
 """Floats of a cache line."""
 MOST_PREFETCHING = 64
 """With more tiles than this on the same weights, waiting for them once does not count."""
-UNROLLED_CHANNELS = 4
+UNROLLED_WORDS = 4
 """Channels of a block unrolled; more makes LLVM keep weights alive across steps and spill accumulators."""
 
 
 def lower(config: ConvConfig, symbol: str) -> PrimFunc:
     """The kernel for one configuration; a unit is one section of output blocks of some rows."""
-    return _Conv(config).build(symbol)
+    return DirectKernel(config).build(symbol)
 
 
 @dataclass(frozen=True, eq=False)
-class _Unit:
+class Unit:
     """Where a unit works: its section of output blocks, the first input block of its group, its first output row."""
 
     section: Expr
@@ -42,10 +43,10 @@ class _Unit:
 
 
 @dataclass(frozen=True, eq=False)
-class _Tile:
+class TileAt:
     """`rows` x `columns` pixels of `size` output blocks from `block`, whose corner is (unit.row + y, x)."""
 
-    unit: _Unit
+    unit: Unit
     block: Expr
     size: int
     y: Expr
@@ -92,7 +93,7 @@ def _numbered(runs: tuple[tuple[int, int, int], ...]) -> list[tuple[int, tuple[i
     return numbered
 
 
-class _Conv:
+class DirectKernel:
     def __init__(self, config: ConvConfig) -> None:
         self.c = c = config
         self.g = g = config.geometry
@@ -104,14 +105,14 @@ class _Conv:
         adds = added_inputs(g.epilogue)
         self.extras = [k.operand(f"extra{i}", c.out_blocks * plane * c.block) for i in range(adds)]
         self.result = k.operand("result", c.out_blocks * plane * c.block)
-        self.window = k.scratch(c.scratch_floats) if c.gathers else None
+        self.window = k.scratch(c.scratch_words) if c.gathers else None
 
     def build(self, symbol: str) -> PrimFunc:
         k, c, g = self.k, self.c, self.g
         with k.units() as u:
             section = k.let(u // c.row_units)
             row = k.let((u % c.row_units) * c.rows)
-            unit = _Unit(section, k.let(section // c.sections * c.group_in_blocks), row)
+            unit = Unit(section, k.let(section // c.sections * c.group_in_blocks), row)
             self.gather(unit)
             last = g.grid[0] % c.rows
             if last == 0:
@@ -123,7 +124,7 @@ class _Conv:
                     self.rows(unit, last)
         return k.finish(symbol)
 
-    def gather(self, unit: _Unit) -> None:
+    def gather(self, unit: Unit) -> None:
         """Copies the input rows of the unit into the window, zeros where taps fall outside the image."""
         k, c, g = self.k, self.c, self.g
         if self.window is None:
@@ -132,7 +133,7 @@ class _Conv:
         window = ImageWindow(c.group_in_blocks, g.in_block, g.in_size, c.window, g.origin[1], outside=0.0)
         gather_rows(k, self.image, self.window, window, Corner(unit.first_in, top))
 
-    def rows(self, unit: _Unit, count: int) -> None:
+    def rows(self, unit: Unit, count: int) -> None:
         """All output blocks of the section on `count` rows: blocks outermost, so that their weights stay in cache."""
         k, c, g = self.k, self.c, self.g
         per_section = c.group_out_blocks // c.sections
@@ -147,11 +148,11 @@ class _Conv:
                         with k.loop(row_runs) as i, k.loop(column_runs) as j:
                             y, x = i * rows + top, j * columns + left
                             number = k.let((i + above) * across + j + before) if c.prefetch else 0
-                            self.tile(_Tile(unit, block, size, y, x, rows, columns, number, across * down))
+                            self.tile(TileAt(unit, block, size, y, x, rows, columns, number, across * down))
 
-    def tile(self, t: _Tile) -> None:
+    def tile(self, t: TileAt) -> None:
         k, c = self.k, self.c
-        sums = Sums(k, len(t.pixels), t.size * c.block // c.lanes, c.lanes)
+        sums = self.sums(t)
         at = [(t.block + b) * c.block + v for b in range(t.size) for v in range(0, c.block, c.lanes)]
         sums.start(self.bias, at)
         source = self.source(t)
@@ -160,48 +161,52 @@ class _Conv:
             self.reduce(t, sums, source, weight)
         self.store(t, sums)
 
-    def source(self, t: _Tile) -> _Source:
+    def sums(self, t: TileAt) -> Sums:
+        """Of the pixels and output blocks of a tile."""
+        return Sums(self.k, len(t.pixels), t.size * self.c.block // self.c.lanes, self.c.lanes)
+
+    def source(self, t: TileAt) -> _Source:
         """Where the tile's first tap is."""
         k, c, g = self.k, self.c, self.g
         if self.window is not None:
             height, width = c.window
-            at = k.let((t.y * g.stride[0] * width + t.x * g.stride[1]) * g.in_block)
-            return _Source(self.window, at, width * g.in_block, height * width * g.in_block)
+            at = k.let((t.y * g.stride[0] * width + t.x * g.stride[1]) * c.words)
+            return _Source(self.window, at, width * c.words, height * width * c.words)
         height, width = g.in_size
         top = (t.unit.row + t.y) * g.stride[0] + g.origin[0]
         left = t.x * g.stride[1] + g.origin[1]
-        at = k.let(((t.unit.first_in * height + top) * width + left) * g.in_block)
-        return _Source(self.image, at, width * g.in_block, height * width * g.in_block)
+        at = k.let(((t.unit.first_in * height + top) * width + left) * c.words)
+        return _Source(self.image, at, width * c.words, height * width * c.words)
 
-    def reduce(self, t: _Tile, sums: Sums, source: _Source, weight: Expr) -> None:
+    def reduce(self, t: TileAt, sums: Sums, source: _Source, weight: Expr) -> None:
         """sums += sum over channels and taps of pixel times weight; the weights are one stream from index `weight`."""
         k, c, g = self.k, self.c, self.g
         kh, kw = g.kernel
-        step = t.size * c.block
-        taps = next(n for n in (4, 3, 2, 1) if kw % n == 0) if g.in_block == 1 else 1
-        channels = min(UNROLLED_CHANNELS, g.in_block)
+        step = t.size * c.block * c.micro.unit.depth
+        taps = next(n for n in (4, 3, 2, 1) if kw % n == 0) if c.words == 1 else 1
+        words = min(UNROLLED_WORDS, c.words)
         (top, height), (left, width) = self.taps(t, 0, kh), self.taps(t, 1, kw // taps)
         with k.loop(c.group_in_blocks) as b:
             plane = k.let(source.start + b * source.block_step)
-            plane_w = k.let(weight + b * (c.taps * g.in_block * step))
+            plane_w = k.let(weight + b * (c.taps * c.words * step))
             with k.loop(height, start=top) as i:
                 row = k.let(plane + i * (g.dilation[0] * source.row_step))
                 coming = self.coming(t, source, plane, row, i)
-                row_w = k.let(plane_w + i * (kw * g.in_block * step))
+                row_w = k.let(plane_w + i * (kw * c.words * step))
                 with k.loop(width, start=left) as j:
                     for q in range(taps):
-                        tap = k.let(row + (j * taps + q) * (g.dilation[1] * g.in_block))
-                        tap_w = k.let(row_w + (j * taps + q) * (g.in_block * step))
-                        steps = g.in_block // channels
+                        tap = k.let(row + (j * taps + q) * (g.dilation[1] * c.words))
+                        tap_w = k.let(row_w + (j * taps + q) * (c.words * step))
+                        steps = c.words // words
                         with k.loop(steps) as n:
                             self.fetch(coming, (j * taps + q) * steps + n, kw * steps)
-                            at, at_w = k.let(tap + n * channels), k.let(tap_w + n * (channels * step))
-                            self.prefetch(t, at_w, channels * step)
-                            for ch in range(channels):
-                                values = self.values(t, source, at + ch)
-                                sums.multiply((self.weight, at_w + ch * step), source.buffer, values)
+                            at, at_w = k.let(tap + n * words), k.let(tap_w + n * (words * step))
+                            self.prefetch(t, at_w, words * step)
+                            for word in range(words):
+                                values = self.values(t, source, at + word)
+                                sums.multiply((self.weight, at_w + word * step), source.buffer, values)
 
-    def taps(self, t: _Tile, axis: int, count: int) -> tuple[Expr, Expr]:
+    def taps(self, t: TileAt, axis: int, count: int) -> tuple[Expr, Expr]:
         """The first of the taps along an axis that the tile multiplies, and how many: those in the image from all of
         its pixels."""
         k, g = self.k, self.g
@@ -214,11 +219,11 @@ class _Conv:
         end = vmin(count, vmax(0, g.in_size[axis] - 1 - (size - 1) * stride - at + rate) // rate)
         return first, k.let(vmax(0, end - first))
 
-    def coming(self, t: _Tile, source: _Source, plane: Expr, row: Expr, i: Expr) -> _Coming | None:
+    def coming(self, t: TileAt, source: _Source, plane: Expr, row: Expr, i: Expr) -> _Coming | None:
         """The pixels that the tile reads after row `i` of taps: for the next row, or the first on the next channels.
         None where channels are not in blocks of a cache line: then pixels are neighbours, and few."""
         k, g = self.k, self.g
-        if g.in_block < LINE:
+        if self.c.words < LINE:
             return None
         start = plane + source.block_step
         if g.kernel[0] > 1:
@@ -227,7 +232,7 @@ class _Conv:
         apart = 1 if reach else g.stride[1]
         count = ((t.columns - 1) * g.stride[1] + reach) // apart + 1
         rows = [r * g.stride[0] * source.row_step for r in range(t.rows)]
-        return _Coming(source.buffer, k.let(start), rows, count, apart * g.in_block)
+        return _Coming(source.buffer, k.let(start), rows, count, apart * self.c.words)
 
     def fetch(self, coming: _Coming | None, step: Expr, steps: int) -> None:
         """Step `step` of `steps` asks for its share of the coming pixels: misses of all at once would hold up the
@@ -240,25 +245,26 @@ class _Conv:
             for i in range(share):
                 coming.buffer.prefetch(at + (row + i * coming.apart), near=True)
 
-    def prefetch(self, t: _Tile, weight: Expr, floats: int) -> None:
+    def prefetch(self, t: TileAt, weight: Expr, numbers: int) -> None:
         """Asks for this tile's share of the weights the next panel will read where this one reads now."""
         k, c = self.k, self.c
         if not c.prefetch or t.tiles > MOST_PREFETCHING:
             return
-        lines = -(-floats // LINE)
+        line = LINE * FLOAT32.itemsize // self.weight.kind.itemsize
+        lines = -(-numbers // line)
         share = -(-lines // t.tiles)
         ahead = c.reduction * t.size * c.block
-        mine = k.let(weight + ahead + t.number * share % lines * LINE)
+        mine = k.let(weight + ahead + t.number * share % lines * line)
         for i in range(share):
-            self.weight.prefetch(mine + i * LINE)
+            self.weight.prefetch(mine + i * line)
 
-    def values(self, t: _Tile, source: _Source, at: Expr) -> Iterator[Expr]:
+    def values(self, t: TileAt, source: _Source, at: Expr) -> Iterator[Expr]:
         """Where the pixels of a tile lie, of one input channel at one tap: at index `at` the first of them."""
         g = self.g
         for r, column in t.pixels:
-            yield at + (r * g.stride[0] * source.row_step + column * g.stride[1] * g.in_block)
+            yield at + (r * g.stride[0] * source.row_step + column * g.stride[1] * self.c.words)
 
-    def store(self, t: _Tile, computed: Sums) -> None:
+    def store(self, t: TileAt, computed: Sums) -> None:
         """The epilogue on every vector of the tile, and its result at the output pixels."""
         k, c, g = self.k, self.c, self.g
         height, width = g.out_size

@@ -4,16 +4,17 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 
-from cnncc.kernels.shared.builder import Buffer, Expr, KernelBuilder, splat
+from cnncc.base.elements import FLOAT32, Element
+from cnncc.kernels.shared.builder import Buffer, Expr, KernelBuilder, filled, splat
 
 
 class Sums:
     """`values` x `vectors` vectors of sums, [value][vector][lane]: local arrays that LLVM keeps in registers."""
 
-    def __init__(self, k: KernelBuilder, values: int, vectors: int, lanes: int) -> None:
+    def __init__(self, k: KernelBuilder, values: int, vectors: int, lanes: int, kind: Element = FLOAT32) -> None:
         self.k = k
         self.values, self.vectors, self.lanes = values, vectors, lanes
-        self.acc = k.registers(values * vectors * lanes)
+        self.acc = k.registers(values * vectors * lanes, kind)
 
     @property
     def floats(self) -> int:
@@ -23,7 +24,7 @@ class Sums:
         """The vectors of a bias that begin at these indices, for every value; or zeros."""
         if bias is None:
             for i in range(self.values * self.vectors):
-                self.acc.store(i * self.lanes, splat(0.0, self.lanes), self.lanes)
+                self.acc.store(i * self.lanes, filled(0, self.lanes, self.acc.kind), self.lanes)
             return
         for v, index in enumerate(at):
             vector = self.k.let(bias.load(index, self.lanes))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 
 from tvm import tirx
@@ -66,17 +67,38 @@ def gather_rows(
     k: KernelBuilder, image: Buffer, to: Buffer, window: ImageWindow, corner: Corner, start: Expr = 0
 ) -> None:
     """Copies a window, of the image from its corner on, to index `start`."""
-    (height, width), (rows, columns) = window.image, window.size
-    block, outside = window.block, window.outside
+    width, outside = window.image[1], window.outside
+
+    def fill(at: Expr, count: int) -> None:
+        fill_numbers(k, to, at, count, outside)
+
+    def copy(row: Expr, column: int, at: Expr, pixels: int) -> None:
+        source = k.let((row * width + column) * window.block)
+        copy_numbers(k, image, source, to, k.let(at), pixels * window.block)
+
+    each_row(k, window, corner, fill, copy, start)
+
+
+def each_row(
+    k: KernelBuilder,
+    window: ImageWindow,
+    corner: Corner,
+    fill: Callable[[Expr, int], None],
+    copy: Callable[[Expr, int, Expr, int], None],
+    start: Expr = 0,
+) -> None:
+    """The rows of a window, one after the other. `fill` is given an index of the window, and how many numbers lie
+    outside the image from there on; `copy` a row of all blocks of the image, a column, the index they go to, and how
+    many pixels."""
+    (height, width), (rows, columns), block = window.image, window.size, window.block
     begin = min(columns, max(0, -window.left))
     end = max(begin, min(columns, width - window.left))
     with k.loop(window.planes) as b, k.loop(rows) as r:
         y = k.let(corner.row + r)
         at = k.let(start + (b * rows + r) * (columns * block))
         with k.when(tirx.all(y >= 0, y < height)):
-            fill_numbers(k, to, at, begin * block, outside)
-            source = k.let((((corner.block + b) * height + y) * width + (begin + window.left)) * block)
-            copy_numbers(k, image, source, to, k.let(at + begin * block), (end - begin) * block)
-            fill_numbers(k, to, k.let(at + end * block), (columns - end) * block, outside)
+            fill(at, begin * block)
+            copy((corner.block + b) * height + y, begin + window.left, at + begin * block, end - begin)
+            fill(k.let(at + end * block), (columns - end) * block)
         with k.otherwise():
-            fill_numbers(k, to, at, columns * block, outside)
+            fill(at, columns * block)

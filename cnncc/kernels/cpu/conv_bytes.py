@@ -1,0 +1,155 @@
+"""Direct convolution on bytes: 8-bit values times int8 weights, summed in int32, then made bytes (or float32).
+
+It is the direct convolution of `conv_direct`, whose steps multiply as many channels at once as a dot product of the
+target does. What a layer computes is that of `cnncc.ops.quantized`, byte by byte. Scales, zero points and bounds are
+operands, so that layers of one shape share a kernel.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+
+import numpy as np
+
+from cnncc.base.elements import ELEMENTS, FLOAT32
+from cnncc.kernels.cpu.conv_choice import DirectChoice, ranked_partitions
+from cnncc.kernels.cpu.conv_direct import ConvConfig
+from cnncc.kernels.cpu.micro import byte_micro_of
+from cnncc.kernels.cpu.tiles import Problem, Tile
+from cnncc.kernels.shared.algorithm import Candidate
+from cnncc.kernels.shared.convolution import ConvGeometry, pad_channels
+from cnncc.kernels.shared.spec import Kernel, blocks
+from cnncc.machines.targets import Target
+from cnncc.machines.units import DotUnit
+
+PLANAR_BLOCK = 4
+"""Channels that are put together where an image has each in a plane of its own."""
+
+SHIFTS = {("vpdpbusd", "int8"): 128, ("sdot", "uint8"): -128}
+"""What is added to values that an instruction takes with the other sign only."""
+
+
+@dataclass(frozen=True)
+class ByteTypes:
+    """The element types of a convolution."""
+
+    source: str
+    result: str
+    residual: str = ""
+    """Of what is added before the result is rounded; empty for nothing."""
+
+
+@dataclass(frozen=True)
+class ByteConvConfig(ConvConfig):
+    """One convolution of one image on bytes."""
+
+    types: ByteTypes
+    channels: int
+    """Of the image, where each is a plane of its own; 0 where they lie in blocks."""
+
+    @property
+    def unit(self) -> DotUnit:
+        assert isinstance(self.micro.unit, DotUnit)
+        return self.micro.unit
+
+    @property
+    def shift(self) -> int:
+        """Added to each value before it is multiplied."""
+        return shift_of(self.unit, self.types.source)
+
+    @property
+    def gathers(self) -> bool:
+        """Whether the values lie in the image otherwise than a step reads them, or not at all."""
+        return self.unit.depth < 4 or self.shift != 0 or self.channels > 0 or self._reaches_out
+
+
+def shift_of(unit: DotUnit, source: str) -> int:
+    """What a unit's kernels add to values of a type before they multiply them."""
+    return SHIFTS.get((unit.instruction, source), 0)
+
+
+def byte_problem(g: ConvGeometry, target: Target) -> Problem:
+    """What a tile is chosen for: the work of one group, in steps."""
+    taps, block = g.kernel[0] * g.kernel[1], in_block_of(g)
+    steps = blocks(g.in_channels, block) // g.groups * block * taps // byte_micro_of(target).unit.depth
+    out_blocks = blocks(g.out_channels, target.block) // g.groups
+    return Problem(g.grid[0], g.grid[1], out_blocks, max(1, steps), max(1, taps), bytes=True)
+
+
+def in_block_of(g: ConvGeometry) -> int:
+    """Channels that lie together where the kernel reads them."""
+    return PLANAR_BLOCK if g.in_block == 1 else g.in_block
+
+
+def byte_candidates(
+    geometry: ConvGeometry, types: ByteTypes, target: Target, name: str, wide: bool = False
+) -> list[Candidate[DirectChoice]]:
+    """Every partition, that of least predicted cost first; see `direct_candidates`."""
+
+    def wholes(tile: Tile) -> list[ConvConfig]:
+        return [_one_unit(geometry, types, tile, target)]
+
+    return ranked_partitions(byte_problem(geometry, target), wholes, target, name, wide)
+
+
+def configure_bytes(geometry: ConvGeometry, types: ByteTypes, target: Target, choice: DirectChoice) -> ByteConvConfig:
+    """The convolution cut as chosen."""
+    return replace(_one_unit(geometry, types, choice.tile, target), rows=choice.rows, sections=choice.sections)
+
+
+def _one_unit(g: ConvGeometry, types: ByteTypes, tile: Tile, target: Target) -> ByteConvConfig:
+    planar = g.in_channels if g.in_block == 1 else 0
+    whole = replace(g, in_block=in_block_of(g), bias=True, epilogue=()).in_whole_blocks(target.block)
+    micro = byte_micro_of(target)
+    config = ByteConvConfig(whole, tile, g.grid[0], False, 1, micro, padded=False, types=types, channels=planar)
+    return replace(config, prefetch=config.weight_bytes > target.l1_bytes)
+
+
+def byte_kernel(config: ByteConvConfig, target: Target) -> Kernel:
+    """The kernel of a configuration."""
+    types, tile = config.types, config.tile
+    stem = "gemm" if config.geometry.kernel == (1, 1) else "conv"
+    kinds = "_".join(ELEMENTS[kind].short for kind in (types.source, types.result))
+    name = f"{stem}_{kinds}_nchw{config.block}c_{tile.pixels}x{tile.blocks * config.block}_{target.isa}"
+    units = config.row_units * config.geometry.groups * config.sections
+    return Kernel("conv_bytes", name, config, units, FLOAT32.bytes(config.scratch_words))
+
+
+def kernel_bias(weight: np.ndarray, bias: np.ndarray, zero: int, config: ByteConvConfig) -> np.ndarray:
+    """What the sums begin with, int32: the bias in steps, less what the zero point adds to every sum. `weight` is
+    (o, ...), with the zeros that fill its groups up."""
+    sums = weight.astype(np.int64).reshape(len(weight), -1).sum(1)
+    folded = bias.astype(np.int64) - (zero + config.shift) * sums
+    return pad_channels(folded.astype(np.int32), config.out_blocks * config.block)
+
+
+@dataclass(frozen=True)
+class Steps:
+    """What a kernel has to know of the quantisation of its values besides the scales of channels. Bounds of a float32
+    result are floats, those of bytes integers."""
+
+    zero_in: int
+    low: float
+    high: float
+    zero_out: int = 0
+    zero_residual: int = 0
+    scale_residual: float = 0.0
+
+
+FILL, ZERO, LOW, HIGH, ZERO_RESIDUAL, SCALE_RESIDUAL = range(6)
+"""Where a kernel finds it."""
+STEPS = 8
+"""Numbers of that operand."""
+
+
+def kernel_steps(steps: Steps, config: ByteConvConfig) -> np.ndarray:
+    """The operand of a kernel, int32; the scale of the residual, and bounds that are floats, as their bits."""
+    fill = {4: "u1", 2: "<i2", 1: "<i4"}[config.unit.depth]
+    value = np.array([steps.zero_in + config.shift]).astype(fill)
+    found = np.zeros(STEPS, np.int32)
+    found[FILL] = np.repeat(value, 4 // value.itemsize).view(np.int32)[0]
+    found[ZERO], found[ZERO_RESIDUAL] = steps.zero_out, steps.zero_residual
+    bounds = np.array([steps.low, steps.high], np.float32)
+    found[LOW : HIGH + 1] = bounds.view(np.int32) if config.types.result == "float32" else bounds.astype(np.int32)
+    found[SCALE_RESIDUAL] = np.float32(steps.scale_residual).view(np.int32)
+    return found

@@ -1,0 +1,179 @@
+"""Convolutions on bytes: every byte is that of the definition, on every target whose code this machine runs."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import pytest
+from kernels.byte_kernels import from_blocks, run, to_blocks
+from kernels.compare import RUNNABLE
+
+from cnncc.base.elements import ELEMENTS
+from cnncc.kernels.cpu import conv_bytes as kernels
+from cnncc.kernels.cpu.conv_direct import pack_conv
+from cnncc.kernels.shared.convolution import ConvGeometry, densify, merged_groups, pad_channels
+from cnncc.machines import targets
+from cnncc.module.cpu.objects import kernel_text
+from cnncc.ops import quantized as q
+
+F32 = np.float32
+TARGETS = [n for n in RUNNABLE if n != "host"]
+
+
+@dataclass(frozen=True)
+class Layer:
+    """One convolution, and the types of its values."""
+
+    cin: int
+    cout: int
+    size: tuple[int, int]
+    kernel: tuple[int, int] = (1, 1)
+    stride: tuple[int, int] = (1, 1)
+    pad: tuple[int, int, int, int] = (0, 0, 0, 0)
+    dilation: tuple[int, int] = (1, 1)
+    groups: int = 1
+    source: str = "uint8"
+    result: str = "uint8"
+    residual: str = ""
+    planar: bool = False
+
+    @property
+    def grid(self) -> tuple[int, int]:
+        reach = [(self.kernel[a] - 1) * self.dilation[a] + 1 for a in (0, 1)]
+        height, width = (
+            (self.size[a] + self.pad[a] + self.pad[a + 2] - reach[a]) // self.stride[a] + 1 for a in (0, 1)
+        )
+        return height, width
+
+    @property
+    def attrs(self) -> dict[str, object]:
+        names = ("kernel", "stride", "pad", "dilation", "groups")
+        return {n: getattr(self, n) for n in names} | {"out": self.cout, "bias": True, "rounding": "floor"}
+
+
+LAYERS = {
+    "1x1": Layer(32, 48, (7, 9)),
+    "1x1 stride 2, ragged": Layer(24, 40, (9, 7), stride=(2, 2)),
+    "3x3": Layer(16, 16, (5, 13), (3, 3), pad=(1, 1, 1, 1)),
+    "3x3 of int8, dilated": Layer(16, 32, (7, 8), (3, 3), pad=(2, 2, 2, 2), dilation=(2, 2), source="int8"),
+    "5x3 to int8": Layer(16, 16, (6, 6), (5, 3), (1, 2), (2, 1, 2, 0), source="int8", result="int8"),
+    "residual": Layer(16, 32, (5, 7), (3, 3), pad=(1, 1, 1, 1), residual="uint8"),
+    "residual of int8": Layer(32, 16, (5, 7), residual="int8", result="int8"),
+    "planes": Layer(3, 32, (11, 21), (3, 3), (2, 2), (0, 0, 1, 1), planar=True),
+    "five planes of int8": Layer(5, 16, (6, 19), (2, 2), planar=True, source="int8"),
+    "groups": Layer(64, 64, (4, 6), (3, 3), pad=(1, 1, 1, 1), groups=4),
+    "narrow groups": Layer(32, 32, (4, 6), (1, 1), groups=8),
+    "to float32": Layer(16, 32, (3, 5), result="float32"),
+}
+
+
+def geometry_of(layer: Layer, block: int) -> tuple[ConvGeometry, int]:
+    """The geometry, and how many groups are computed as one."""
+    groups = layer.groups
+    merge = merged_groups(groups, layer.cin, layer.cout, block) if groups > 1 else 1
+    geometry = ConvGeometry(
+        layer.cin, layer.cout, 1 if layer.planar else block, layer.size, layer.grid, layer.grid, layer.kernel,
+        layer.stride, layer.dilation, (-layer.pad[0], -layer.pad[1]), groups // merge, True, (),
+    )  # fmt: skip
+    return geometry, merge
+
+
+def check(layer: Layer, name: str, folder: Path, seed: int = 0, pick: int = 0) -> None:
+    """One random layer with the `pick`-th choice of the model."""
+    rng, target = np.random.default_rng(seed), targets.load(name)
+
+    def numbers(kind: str, shape: tuple[int, ...]) -> np.ndarray:
+        least, most = int(ELEMENTS[kind].least), int(ELEMENTS[kind].most)
+        return rng.integers(least, most, shape, endpoint=True).astype(kind)
+
+    x = numbers(layer.source, (layer.cin, *layer.size))
+    zero_in = int(numbers(layer.source, ()))
+    weight = numbers("int8", (layer.cout, layer.cin // layer.groups, *layer.kernel))
+    bias = rng.integers(-20000, 20000, layer.cout)
+    sums = q.exact_sums(x[None], weight, bias, zero_in, layer.attrs)
+    scale = (rng.uniform(0.5, 2.0, layer.cout) * 50 / max(1, np.abs(sums).mean())).astype(F32)
+    byte = layer.result != "float32"
+    low, high = (ELEMENTS[layer.result].least + 3, ELEMENTS[layer.result].most - 5) if byte else (-60.5, 70.25)
+    zero_out = int(numbers(layer.result, ())) if byte else 0
+    extra = numbers(layer.residual, (layer.cout, *layer.grid)) if layer.residual else None
+    residual = None if extra is None else q.Residual(extra[None], int(numbers(layer.residual, ())), F32(0.37))
+    value = q.scaled(sums, scale, residual)
+    wanted = q.to_bytes(value, q.Bytes(zero_out, int(low), int(high))) if byte else np.clip(value, F32(low), F32(high))
+
+    geometry, merge = geometry_of(layer, target.block)
+    dense = densify(weight, layer.groups, merge)
+    types = kernels.ByteTypes(layer.source, layer.result, layer.residual)
+    found = kernels.byte_candidates(geometry, types, target, "direct_int8", wide=pick > 0)
+    config = kernels.configure_bytes(geometry, types, target, found[pick % len(found)].choice)
+    steps = kernels.Steps(zero_in, low, high, zero_out)
+    if residual is not None:
+        steps = kernels.Steps(zero_in, low, high, zero_out, residual.zero, float(residual.scale))
+    padded = config.out_blocks * config.block
+    operands = [
+        x if layer.planar else to_blocks(x, target.block, fill=99),
+        pack_conv(dense, config),
+        kernels.kernel_bias(dense, bias, zero_in, config),
+        pad_channels(scale, padded),
+        kernels.kernel_steps(steps, config),
+        *([] if extra is None else [to_blocks(extra, target.block)]),
+    ]
+    result = np.empty((config.out_blocks, *layer.grid, config.block), layer.result)
+    got = run(kernels.byte_kernel(config, target), target, folder, operands, result)
+    assert from_blocks(got, layer.cout).tobytes() == wanted[0].astype(layer.result).tobytes()
+
+
+@pytest.mark.parametrize("layer", LAYERS)
+@pytest.mark.parametrize("name", TARGETS)
+def test_every_byte_is_that_of_the_definition(layer: str, name: str, tmp_path: Path) -> None:
+    check(LAYERS[layer], name, tmp_path)
+
+
+@pytest.mark.parametrize("seed", range(8))
+def test_random_layers_with_any_choice_of_the_model(seed: int, tmp_path: Path) -> None:
+    """Sizes around the edges of tiles and blocks, and partitions that the model would not pick."""
+    rng = np.random.default_rng(seed)
+
+    def pair(least: int, most: int) -> tuple[int, int]:
+        first, second = rng.integers(least, most, 2, endpoint=True).tolist()
+        return first, second
+
+    kernel, dilation = pair(1, 4), pair(1, 2)
+    top, left, bottom, right = (*pair(0, 2), *pair(0, 2))
+    low = [(kernel[a] - 1) * dilation[a] + 1 for a in (0, 1)]
+    height, width = pair(0, 9)
+    source, result = rng.choice(["uint8", "int8"], 2).tolist()
+    residual = str(rng.choice(["", "uint8", "int8"]))
+    layer = Layer(
+        int(rng.integers(1, 40)), int(rng.integers(1, 70)), (low[0] + height, low[1] + width), kernel, pair(1, 3),
+        (top, left, bottom, right), dilation, source=source, result=result, residual=residual, planar=seed % 4 == 3,
+    )  # fmt: skip
+    check(layer, TARGETS[seed % len(TARGETS)], tmp_path, seed, pick=int(rng.integers(0, 200)))
+
+
+INSTRUCTIONS = {
+    "x86-64-v3": r"vpmaddwd\s.*%ymm",
+    "x86-64-v3-vnni": r"\{vex\}\s+vpdpbusd\s.*%ymm",
+    "x86-64-v4": r"vpmaddwd\s.*%zmm",
+    "x86-64-v4-vnni": r"vpdpbusd\s.*%zmm",
+    "aarch64": r"mla\s.*4s",
+    "aarch64-dotprod": r"sdot\s.*16b",
+    "wasm32": r"i32x4.dot_i16x8_s",
+    "riscv64": r"vmacc",
+}
+
+
+@pytest.mark.parametrize("name", INSTRUCTIONS)
+def test_the_unit_of_the_target_multiplies(name: str) -> None:
+    """Of a tile that fills the registers: one instruction for each of its sums and words."""
+    target, layer = targets.load(name), Layer(64, 64, (14, 14))
+    types = kernels.ByteTypes("uint8", "uint8")
+    geometry, _ = geometry_of(layer, target.block)
+    choice = kernels.byte_candidates(geometry, types, target, "direct_int8")[0].choice
+    config = kernels.configure_bytes(geometry, types, target, choice)
+    text = kernel_text(kernels.byte_kernel(config, target), target, "asm")
+    sums = choice.tile.pixels * choice.tile.blocks * config.micro.vectors
+    assert len(re.findall(INSTRUCTIONS[name], text)) >= sums * min(4, config.words)
+    assert not re.findall(r"\b(call|callq|bl|jal)\b", text)
