@@ -161,7 +161,7 @@ INSTRUCTIONS = {
     "aarch64": r"mla\s.*4s",
     "aarch64-dotprod": r"sdot\s.*16b",
     "wasm32": r"i32x4.dot_i16x8_s",
-    "riscv64": r"vmacc",
+    "riscv64": r"vma(?:cc|dd)\.v",
 }
 
 
