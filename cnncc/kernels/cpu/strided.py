@@ -8,21 +8,22 @@ from dataclasses import dataclass
 
 from cnncc.ir import Node
 from cnncc.ir.rules import Shape
-from cnncc.kernels.cpu.site import CpuRule, CpuSite
+from cnncc.kernels.cpu.site import MOVED, CpuRule, CpuSite
 from cnncc.kernels.shared.spec import Call, Kernel, Selection
 from cnncc.ops.parts import places
 
 
 @dataclass(frozen=True)
 class StridedConfig:
-    """The result, of `sizes`, in order; along axis i its source moves by `strides[i]` floats, 0 where values repeat,
+    """The result, of `sizes`, in order; along axis i its source moves by `strides[i]` numbers, 0 where values repeat,
     from `start` on."""
 
     sizes: tuple[int, ...]
     strides: tuple[int, ...]
     source: int
-    """Floats of the source image."""
+    """Numbers of the source image."""
     start: int = 0
+    element: str = "float32"
 
     @property
     def rows(self) -> int:
@@ -78,10 +79,12 @@ def select_strided(site: CpuSite) -> Selection:
     """A copy that reads rows at strides."""
     node, old = site.node, site.type().shape[1:]
     sizes, strides, start = READ[node.op](node, old)
-    config = StridedConfig(*merged(sizes, strides), math.prod(old), start)
-    kernel = Kernel("strided", f"{node.op}_f32_{site.target.isa}", config, config.rows, 0)
+    config = StridedConfig(*merged(sizes, strides), math.prod(old), start, site.element.name)
+    kernel = Kernel("strided", f"{node.op}_{site.element.short}_{site.target.isa}", config, config.rows, 0)
     return Selection((Call(node.name, kernel, site.values(node.inputs), site.result),), (), "rows read at strides")
 
 
 RULES: Mapping[str, tuple[CpuRule, ...]] = dict.fromkeys(READ, (select_strided,))
 """Op -> its selectors."""
+TAKES = dict.fromkeys(RULES, MOVED)
+"""Op -> the element types of the values that its kernels take and give, where these are more than float32."""

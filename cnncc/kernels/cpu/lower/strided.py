@@ -8,7 +8,8 @@ from typing import Any
 
 from tvm.tirx import PrimFunc
 
-from cnncc.kernels.cpu.lower.moves import copy_floats
+from cnncc.base.elements import ELEMENTS
+from cnncc.kernels.cpu.lower.moves import copy_numbers
 from cnncc.kernels.cpu.strided import StridedConfig
 from cnncc.kernels.shared.builder import Expr, KernelBuilder
 
@@ -16,7 +17,8 @@ from cnncc.kernels.shared.builder import Expr, KernelBuilder
 def lower(c: StridedConfig, symbol: str) -> PrimFunc:
     """The kernel for one configuration; a unit is a row of the result, its innermost axis."""
     k = KernelBuilder()
-    source, result = k.operand("source", c.source), k.operand("result", math.prod(c.sizes))
+    kind = ELEMENTS[c.element]
+    source, result = k.operand("source", c.source, kind), k.operand("result", math.prod(c.sizes), kind)
     width, step = c.sizes[-1], c.strides[-1]
     with k.units() as u:
         at: Expr = c.start
@@ -26,7 +28,7 @@ def lower(c: StridedConfig, symbol: str) -> PrimFunc:
             rest = k.let(rest // size)
         at, to = k.let(at), k.let(u * width)
         if step == 1:
-            copy_floats(k, source, at, result, to, width)
+            copy_numbers(k, source, at, result, to, width)
         else:
             with k.loop(width) as x:
                 result.store(to + x, source.load(at + x * step))
