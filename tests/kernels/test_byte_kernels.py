@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -13,7 +14,9 @@ from kernels.compare import RUNNABLE
 
 from cnncc.base.elements import ELEMENTS
 from cnncc.kernels.cpu import conv_bytes as kernels
+from cnncc.kernels.cpu.byte_operands import ByteTypes, OnBytes, Steps, kernel_bias, kernel_steps
 from cnncc.kernels.cpu.conv_direct import pack_conv
+from cnncc.kernels.cpu.depthwise_bytes import depthwise_byte_kernel, depthwise_bytes, pack_depthwise
 from cnncc.kernels.shared.convolution import ConvGeometry, densify, merged_groups, pad_channels
 from cnncc.machines import targets
 from cnncc.module.cpu.objects import kernel_text
@@ -70,6 +73,44 @@ LAYERS = {
 }
 
 
+@dataclass(frozen=True, eq=False)
+class Drawn:
+    """Random operands of a layer, and its result by the definition."""
+
+    x: np.ndarray
+    weight: np.ndarray
+    bias: np.ndarray
+    scale: np.ndarray
+    extra: np.ndarray | None
+    steps: Steps
+    wanted: np.ndarray
+
+
+def draw(layer: Layer, seed: int) -> Drawn:
+    rng = np.random.default_rng(seed)
+
+    def numbers(kind: str, shape: tuple[int, ...] = ()) -> np.ndarray:
+        least, most = int(ELEMENTS[kind].least), int(ELEMENTS[kind].most)
+        return rng.integers(least, most, shape, endpoint=True).astype(kind)
+
+    x, zero = numbers(layer.source, (layer.cin, *layer.size)), int(numbers(layer.source))
+    weight = numbers("int8", (layer.cout, layer.cin // layer.groups, *layer.kernel))
+    bias = rng.integers(-20000, 20000, layer.cout)
+    sums = q.exact_sums(x[None], weight, bias, zero, layer.attrs)
+    scale = (rng.uniform(0.5, 2.0, layer.cout) * 50 / max(1, np.abs(sums).mean())).astype(F32)
+    extra = numbers(layer.residual, (layer.cout, *layer.grid)) if layer.residual else None
+    residual = None if extra is None else q.Residual(extra[None], int(numbers(layer.residual)), F32(0.37))
+    value = q.scaled(sums, scale, residual)
+    more = (0, 0.0) if residual is None else (residual.zero, float(residual.scale))
+    if layer.result == "float32":
+        wanted = np.clip(value, F32(-60.5), F32(70.25))
+        return Drawn(x, weight, bias, scale, extra, Steps(zero, -60.5, 70.25, 0, *more), wanted[0])
+    low, high = int(ELEMENTS[layer.result].least) + 3, int(ELEMENTS[layer.result].most) - 5
+    to = q.Bytes(int(numbers(layer.result)), low, high)
+    wanted = q.to_bytes(value, to).astype(layer.result)
+    return Drawn(x, weight, bias, scale, extra, Steps(zero, low, high, to.zero, *more), wanted[0])
+
+
 def geometry_of(layer: Layer, block: int) -> tuple[ConvGeometry, int]:
     """The geometry, and how many groups are computed as one."""
     groups = layer.groups
@@ -81,48 +122,63 @@ def geometry_of(layer: Layer, block: int) -> tuple[ConvGeometry, int]:
     return geometry, merge
 
 
+def operands(d: Drawn, packed: np.ndarray, weight: np.ndarray, c: OnBytes, planar: bool) -> list[np.ndarray]:
+    """Of a kernel, before its result; `weight` is the one that its sums are made of."""
+    return [
+        d.x if planar else to_blocks(d.x, c.block, fill=99),
+        packed,
+        kernel_bias(weight, d.bias, d.steps.zero_in, c),
+        pad_channels(d.scale, c.out_blocks * c.block),
+        kernel_steps(d.steps, c),
+        *([] if d.extra is None else [to_blocks(d.extra, c.block)]),
+    ]
+
+
 def check(layer: Layer, name: str, folder: Path, seed: int = 0, pick: int = 0) -> None:
     """One random layer with the `pick`-th choice of the model."""
-    rng, target = np.random.default_rng(seed), targets.load(name)
-
-    def numbers(kind: str, shape: tuple[int, ...]) -> np.ndarray:
-        least, most = int(ELEMENTS[kind].least), int(ELEMENTS[kind].most)
-        return rng.integers(least, most, shape, endpoint=True).astype(kind)
-
-    x = numbers(layer.source, (layer.cin, *layer.size))
-    zero_in = int(numbers(layer.source, ()))
-    weight = numbers("int8", (layer.cout, layer.cin // layer.groups, *layer.kernel))
-    bias = rng.integers(-20000, 20000, layer.cout)
-    sums = q.exact_sums(x[None], weight, bias, zero_in, layer.attrs)
-    scale = (rng.uniform(0.5, 2.0, layer.cout) * 50 / max(1, np.abs(sums).mean())).astype(F32)
-    byte = layer.result != "float32"
-    low, high = (ELEMENTS[layer.result].least + 3, ELEMENTS[layer.result].most - 5) if byte else (-60.5, 70.25)
-    zero_out = int(numbers(layer.result, ())) if byte else 0
-    extra = numbers(layer.residual, (layer.cout, *layer.grid)) if layer.residual else None
-    residual = None if extra is None else q.Residual(extra[None], int(numbers(layer.residual, ())), F32(0.37))
-    value = q.scaled(sums, scale, residual)
-    wanted = q.to_bytes(value, q.Bytes(zero_out, int(low), int(high))) if byte else np.clip(value, F32(low), F32(high))
-
+    target, d = targets.load(name), draw(layer, seed)
     geometry, merge = geometry_of(layer, target.block)
-    dense = densify(weight, layer.groups, merge)
-    types = kernels.ByteTypes(layer.source, layer.result, layer.residual)
+    dense = densify(d.weight, layer.groups, merge)
+    types = ByteTypes(layer.source, layer.result, layer.residual)
     found = kernels.byte_candidates(geometry, types, target, "direct_int8", wide=pick > 0)
     config = kernels.configure_bytes(geometry, types, target, found[pick % len(found)].choice)
-    steps = kernels.Steps(zero_in, low, high, zero_out)
-    if residual is not None:
-        steps = kernels.Steps(zero_in, low, high, zero_out, residual.zero, float(residual.scale))
-    padded = config.out_blocks * config.block
-    operands = [
-        x if layer.planar else to_blocks(x, target.block, fill=99),
-        pack_conv(dense, config),
-        kernels.kernel_bias(dense, bias, zero_in, config),
-        pad_channels(scale, padded),
-        kernels.kernel_steps(steps, config),
-        *([] if extra is None else [to_blocks(extra, target.block)]),
-    ]
+    given = operands(d, pack_conv(dense, config), dense, config, layer.planar)
     result = np.empty((config.out_blocks, *layer.grid, config.block), layer.result)
-    got = run(kernels.byte_kernel(config, target), target, folder, operands, result)
-    assert from_blocks(got, layer.cout).tobytes() == wanted[0].astype(layer.result).tobytes()
+    got = run(kernels.byte_kernel(config, target), target, folder, given, result)
+    assert from_blocks(got, layer.cout).tobytes() == d.wanted.tobytes()
+
+
+def depthwise(channels: int, size: tuple[int, int], kernel: tuple[int, int], **more: Any) -> Layer:
+    return Layer(channels, channels, size, kernel, groups=channels, **more)
+
+
+DEPTHWISE = {
+    "3x3": depthwise(32, (9, 14), (3, 3), pad=(1, 1, 1, 1)),
+    "3x3 stride 2, ragged": depthwise(21, (11, 10), (3, 3), stride=(2, 2), pad=(0, 0, 1, 1)),
+    "5x5 of int8": depthwise(16, (8, 9), (5, 5), pad=(2, 2, 2, 2), source="int8", result="int8"),
+    "residual": depthwise(16, (6, 5), (3, 3), pad=(1, 1, 1, 1), residual="int8"),
+    "dilated, stride 3": depthwise(16, (13, 17), (3, 5), stride=(1, 3), dilation=(2, 2), pad=(2, 3, 0, 1)),
+    "1x2": depthwise(16, (3, 4), (1, 2), result="float32"),
+}
+
+
+def check_depthwise(layer: Layer, name: str, folder: Path, rows: int = 0) -> None:
+    target, d = targets.load(name), draw(layer, 1)
+    geometry = replace(geometry_of(replace(layer, groups=1), target.block)[0], groups=layer.groups)
+    types = ByteTypes(layer.source, layer.result, layer.residual)
+    config = depthwise_bytes(geometry, types, target)
+    config = replace(config, rows=rows or config.rows)
+    given = operands(d, pack_depthwise(d.weight, config), d.weight, config, planar=False)
+    result = np.empty((config.out_blocks, *layer.grid, config.block), layer.result)
+    got = run(depthwise_byte_kernel(config, target), target, folder, given, result)
+    assert from_blocks(got, layer.cout).tobytes() == d.wanted.tobytes()
+
+
+@pytest.mark.parametrize("rows", [0, 3])
+@pytest.mark.parametrize("layer", DEPTHWISE)
+@pytest.mark.parametrize("name", ["x86-64-v2", "x86-64-v3"])
+def test_every_byte_of_a_depthwise_convolution(layer: str, name: str, rows: int, tmp_path: Path) -> None:
+    check_depthwise(DEPTHWISE[layer], name, tmp_path, min(rows, DEPTHWISE[layer].grid[0]))
 
 
 @pytest.mark.parametrize("layer", LAYERS)
@@ -167,7 +223,7 @@ INSTRUCTIONS = {
 
 def assembly(layer: Layer, name: str) -> tuple[kernels.ByteConvConfig, str]:
     """The model's configuration of a layer, and its code."""
-    target, types = targets.load(name), kernels.ByteTypes(layer.source, layer.result, layer.residual)
+    target, types = targets.load(name), ByteTypes(layer.source, layer.result, layer.residual)
     geometry, _ = geometry_of(layer, target.block)
     choice = kernels.byte_candidates(geometry, types, target, "direct_int8")[0].choice
     config = kernels.configure_bytes(geometry, types, target, choice)

@@ -9,34 +9,20 @@ from __future__ import annotations
 
 from dataclasses import dataclass, replace
 
-import numpy as np
-
 from cnncc.base.elements import ELEMENTS, FLOAT32
+from cnncc.kernels.cpu.byte_operands import ByteTypes, shift_of
 from cnncc.kernels.cpu.conv_choice import DirectChoice, ranked_partitions
 from cnncc.kernels.cpu.conv_direct import ConvConfig
 from cnncc.kernels.cpu.micro import byte_micro_of
 from cnncc.kernels.cpu.tiles import Problem, Tile
 from cnncc.kernels.shared.algorithm import Candidate
-from cnncc.kernels.shared.convolution import ConvGeometry, pad_channels
+from cnncc.kernels.shared.convolution import ConvGeometry
 from cnncc.kernels.shared.spec import Kernel, blocks
 from cnncc.machines.targets import Target
 from cnncc.machines.units import DotUnit
 
 PLANAR_BLOCK = 4
 """Channels that are put together where an image has each in a plane of its own."""
-
-SHIFTS = {("vpdpbusd", "int8"): 128, ("sdot", "uint8"): -128}
-"""What is added to values that an instruction takes with the other sign only."""
-
-
-@dataclass(frozen=True)
-class ByteTypes:
-    """The element types of a convolution."""
-
-    source: str
-    result: str
-    residual: str = ""
-    """Of what is added before the result is rounded; empty for nothing."""
 
 
 @dataclass(frozen=True)
@@ -61,11 +47,6 @@ class ByteConvConfig(ConvConfig):
     def gathers(self) -> bool:
         """Whether the values lie in the image otherwise than a step reads them, or not at all."""
         return self.unit.depth < 4 or self.shift != 0 or self.channels > 0 or self._reaches_out
-
-
-def shift_of(unit: DotUnit, source: str) -> int:
-    """What a unit's kernels add to values of a type before they multiply them."""
-    return SHIFTS.get((unit.instruction, source), 0)
 
 
 def byte_problem(g: ConvGeometry, target: Target) -> Problem:
@@ -113,43 +94,3 @@ def byte_kernel(config: ByteConvConfig, target: Target) -> Kernel:
     name = f"{stem}_{kinds}_nchw{config.block}c_{tile.pixels}x{tile.blocks * config.block}_{target.isa}"
     units = config.row_units * config.geometry.groups * config.sections
     return Kernel("conv_bytes", name, config, units, FLOAT32.bytes(config.scratch_words))
-
-
-def kernel_bias(weight: np.ndarray, bias: np.ndarray, zero: int, config: ByteConvConfig) -> np.ndarray:
-    """What the sums begin with, int32: the bias in steps, less what the zero point adds to every sum. `weight` is
-    (o, ...), with the zeros that fill its groups up."""
-    sums = weight.astype(np.int64).reshape(len(weight), -1).sum(1)
-    folded = bias.astype(np.int64) - (zero + config.shift) * sums
-    return pad_channels(folded.astype(np.int32), config.out_blocks * config.block)
-
-
-@dataclass(frozen=True)
-class Steps:
-    """What a kernel has to know of the quantisation of its values besides the scales of channels. Bounds of a float32
-    result are floats, those of bytes integers."""
-
-    zero_in: int
-    low: float
-    high: float
-    zero_out: int = 0
-    zero_residual: int = 0
-    scale_residual: float = 0.0
-
-
-FILL, ZERO, LOW, HIGH, ZERO_RESIDUAL, SCALE_RESIDUAL = range(6)
-"""Where a kernel finds it."""
-STEPS = 8
-"""Numbers of that operand."""
-
-
-def kernel_steps(steps: Steps, config: ByteConvConfig) -> np.ndarray:
-    """The operand of a kernel, int32; the scale of the residual, and bounds that are floats, as their bits."""
-    fill = {4: "u1", 2: "<i2", 1: "<i4"}[config.unit.depth]
-    value = np.array([steps.zero_in + config.shift]).astype(fill)
-    found = np.zeros(STEPS, np.int32)
-    found[FILL] = np.repeat(value, 4 // value.itemsize).view(np.int32)[0]
-    found[ZERO], found[ZERO_RESIDUAL] = steps.zero_out, steps.zero_residual
-    bounds = np.array([steps.low, steps.high], np.float32)
-    found[LOW : HIGH + 1] = bounds.view(np.int32) if config.types.result == "float32" else bounds.astype(np.int32)
-    found[SCALE_RESIDUAL] = np.float32(steps.scale_residual).view(np.int32)
-    return found

@@ -2,39 +2,17 @@
 
 from __future__ import annotations
 
-from typing import Protocol
-
 from tvm import tirx
 from tvm.tirx import IntImm
 
 from cnncc.base.elements import ELEMENTS, FLOAT32, INT32
-from cnncc.kernels.cpu.conv_bytes import HIGH, LOW, SCALE_RESIDUAL, STEPS, ZERO, ZERO_RESIDUAL, ByteTypes
+from cnncc.kernels.cpu.byte_operands import HIGH, LOW, SCALE_RESIDUAL, STEPS, ZERO, ZERO_RESIDUAL, OnBytes
 from cnncc.kernels.cpu.lower.dots import INSTRUCTIONS, apart, is_x86, packed, rounded
 from cnncc.kernels.shared.arithmetic import vmax, vmin
 from cnncc.kernels.shared.builder import Expr, KernelBuilder, dtype_of, filled, splat, vector_type
-from cnncc.machines.units import DotUnit
 
 SIGNS = -0x7F7F7F80
 """The highest bit of each byte. To flip it adds 128 to a signed byte, or takes 128 from an unsigned one."""
-
-
-class OnBytes(Protocol):
-    """The configuration of a kernel that multiplies bytes."""
-
-    @property
-    def types(self) -> ByteTypes: ...
-
-    @property
-    def unit(self) -> DotUnit: ...
-
-    @property
-    def shift(self) -> int: ...
-
-    @property
-    def block(self) -> int: ...
-
-    @property
-    def lanes(self) -> int: ...
 
 
 def as_words(k: KernelBuilder, c: OnBytes, values: Expr, words: int) -> Expr:

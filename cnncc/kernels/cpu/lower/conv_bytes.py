@@ -10,7 +10,8 @@ from tvm import tirx
 from tvm.tirx import IntImm, PrimFunc
 
 from cnncc.base.elements import ELEMENTS, INT8, INT32
-from cnncc.kernels.cpu.conv_bytes import FILL, PLANAR_BLOCK, ByteConvConfig
+from cnncc.kernels.cpu.byte_operands import FILL
+from cnncc.kernels.cpu.conv_bytes import PLANAR_BLOCK, ByteConvConfig
 from cnncc.kernels.cpu.lower.byte_results import SIGNS, Results, as_words
 from cnncc.kernels.cpu.lower.conv_direct import DirectKernel, TileAt, Unit
 from cnncc.kernels.cpu.lower.dots import DotSums

@@ -85,14 +85,17 @@ class DotSums(Sums):
         self.depth, self.dot = micro.unit.depth, INSTRUCTIONS[micro.unit.instruction]
 
     def multiply(self, weights: tuple[Buffer, Expr], source: Buffer, at: Iterable[Expr]) -> None:
-        k, lanes, count = self.k, self.lanes, self.lanes * self.depth
+        lanes, count = self.lanes, self.lanes * self.depth
         buffer, first = weights
         vectors = [self.widened(buffer.load(first + v * count, count)) for v in range(self.vectors)]
         for p, index in enumerate(at):
-            word = k.let(splat(source.load(index), lanes))
-            for v, vector in enumerate(vectors):
+            for v, (word, vector) in enumerate(zip(self.words(source, index), vectors, strict=True)):
                 to = (p * self.vectors + v) * lanes
                 self.acc.store(to, self.dot.add(self.acc.load(to, lanes), word, vector, lanes), lanes)
+
+    def words(self, source: Buffer, index: Expr) -> list[Expr]:
+        """What each vector of weights is multiplied with: the word of a value, in all lanes."""
+        return [self.k.let(splat(source.load(index), self.lanes))] * self.vectors
 
     def widened(self, weights: Expr) -> Expr:
         """A vector of weights as the instruction takes them."""
