@@ -13,7 +13,10 @@ from kernels.byte_kernels import from_blocks, run, to_blocks
 from kernels.compare import RUNNABLE
 
 from cnncc.base.elements import ELEMENTS
+from cnncc.ir import TensorType
+from cnncc.ir.types import Quantization
 from cnncc.kernels.cpu import conv_bytes as kernels
+from cnncc.kernels.cpu import pointwise_bytes as pointwise
 from cnncc.kernels.cpu.byte_operands import ByteTypes, OnBytes, Steps, kernel_bias, kernel_steps
 from cnncc.kernels.cpu.conv_direct import pack_conv
 from cnncc.kernels.cpu.depthwise_bytes import depthwise_byte_kernel, depthwise_bytes, pack_depthwise
@@ -179,6 +182,81 @@ def check_depthwise(layer: Layer, name: str, folder: Path, rows: int = 0) -> Non
 @pytest.mark.parametrize("name", ["x86-64-v2", "x86-64-v3"])
 def test_every_byte_of_a_depthwise_convolution(layer: str, name: str, rows: int, tmp_path: Path) -> None:
     check_depthwise(DEPTHWISE[layer], name, tmp_path, min(rows, DEPTHWISE[layer].grid[0]))
+
+
+@pytest.mark.parametrize("result", ["uint8", "float32"])
+@pytest.mark.parametrize(("inputs", "outputs"), [(64, 48), (84, 10), (40, 21)])
+@pytest.mark.parametrize("name", ["x86-64-v2", "x86-64-v3"])
+def test_every_byte_of_a_fully_connected_layer(
+    name: str, inputs: int, outputs: int, result: str, tmp_path: Path
+) -> None:
+    """Vectors have no channels that fill up their last block: what follows them stays as it is."""
+    target, layer = targets.load(name), Layer(inputs, outputs, (1, 1), result=result)
+    d, types = draw(layer, 5), ByteTypes("uint8", result)
+    geometry = kernels.dense_geometry(inputs, outputs, target.block)
+    assert geometry is not None
+    choice = kernels.byte_candidates(geometry, types, target, "direct_int8")[0].choice
+    config = kernels.configure_dense(geometry, types, target, choice)
+    given = operands(d, pack_conv(d.weight, config), d.weight, config, planar=True)
+    got = run(kernels.byte_kernel(config, target), target, tmp_path, given, np.empty(outputs, result))
+    assert got.tobytes() == d.wanted.tobytes()
+
+
+def test_words_must_divide_the_inputs_of_a_fully_connected_layer() -> None:
+    assert kernels.dense_geometry(50, 10, 16) is None
+
+
+KINDS = [("uint8", "int8", "uint8"), ("int8", "uint8", "int8")]
+
+
+@pytest.mark.parametrize(("first", "second", "result"), KINDS)
+@pytest.mark.parametrize("name", ["x86-64-v2", "x86-64-v3"])
+def test_every_byte_of_a_sum_of_two_tensors(name: str, first: str, second: str, result: str, tmp_path: Path) -> None:
+    target, rng, types = targets.load(name), np.random.default_rng(4), ByteTypes(first, result, second)
+    count = 515 * target.block
+    a, b = (rng.integers(0, 256, count).astype(np.uint8).view(kind) for kind in (first, second))
+    zeros, scales = (-7, 100) if first == "int8" else (9, -100), (F32(0.37), F32(0.81))
+    steps = Steps(zeros[0], -50, 120, 3, zeros[1], float(scales[1]))
+    if result == "uint8":
+        steps = replace(steps, low=10, high=250)
+    wanted = q.added_bytes(
+        q.Residual(a, zeros[0], scales[0]), q.Residual(b, zeros[1], scales[1]),
+        q.Bytes(3, int(steps.low), int(steps.high)),
+    )  # fmt: skip
+    kernel = pointwise.add_kernel(types, count, target)
+    given = [a, np.full(target.block, scales[0]), kernel_steps(steps, kernel.config), b]
+    got = run(kernel, target, tmp_path, given, np.empty(count, result))
+    assert got.tobytes() == wanted.astype(result).tobytes()
+
+
+@pytest.mark.parametrize("result", ["uint8", "float32"])
+@pytest.mark.parametrize("name", ["x86-64-v2", "x86-64-v3"])
+def test_every_byte_of_an_average(name: str, result: str, tmp_path: Path) -> None:
+    target, rng = targets.load(name), np.random.default_rng(4)
+    x = rng.integers(0, 256, (3, 49, target.block)).astype(np.uint8)
+    factor = q.mean_factor(0.02, 49, 0.015 if result == "uint8" else 1.0)
+    value = q.scaled(x.astype(np.int64).sum(1).astype(np.int32) - 49 * 30, np.full(target.block, factor))
+    wanted = value if result == "float32" else q.to_bytes(value, q.Bytes(20, 20, 200)).astype(result)
+    low, high = (20, 200) if result == "uint8" else (-np.inf, np.inf)
+    kernel = pointwise.mean_kernel(ByteTypes("uint8", result), 3, 49, target)
+    given = [x, np.full(target.block, factor), kernel_steps(Steps(30, low, high, 20), kernel.config)]
+    assert run(kernel, target, tmp_path, given, np.empty(wanted.shape, result)).tobytes() == wanted.tobytes()
+
+
+@pytest.mark.parametrize(("source", "result"), [("uint8", "int8"), ("int8", "uint8")])
+def test_every_byte_of_a_function_of_one_number(source: str, result: str, tmp_path: Path) -> None:
+    target, rng = targets.load("x86-64-v2"), np.random.default_rng(4)
+    x = rng.integers(0, 256, 9001).astype(np.uint8).view(source)
+    given, made = (
+        TensorType((1, 9001), element=ELEMENTS[kind], quantization=Quantization(float(F32(scale)), 5))
+        for kind, scale in ((source, 0.05), (result, 0.03))
+    )
+    table = pointwise.table_of(lambda v: v / (1 + np.exp(-v)), given, made)
+    real = (x.astype(np.float64) - 5) * float(F32(0.05))
+    wanted = np.rint((real / (1 + np.exp(-real))) / float(F32(0.03))) + 5
+    wanted = np.clip(wanted, ELEMENTS[result].least, ELEMENTS[result].most).astype(result)
+    kernel = pointwise.table_kernel(ByteTypes(source, result), 9001, target)
+    assert run(kernel, target, tmp_path, [x, table], np.empty(9001, result)).tobytes() == wanted.tobytes()
 
 
 @pytest.mark.parametrize("layer", LAYERS)

@@ -32,6 +32,8 @@ class ByteConvConfig(ConvConfig):
     types: ByteTypes
     channels: int
     """Of the image, where each is a plane of its own; 0 where they lie in blocks."""
+    outputs: int
+    """Of a vector, which does not have the channels that fill up the last block; 0 for an image, which has them."""
 
     @property
     def unit(self) -> DotUnit:
@@ -82,7 +84,9 @@ def _one_unit(g: ConvGeometry, types: ByteTypes, tile: Tile, target: Target) -> 
     planar = g.in_channels if g.in_block == 1 else 0
     whole = replace(g, in_block=in_block_of(g), bias=True, epilogue=()).in_whole_blocks(target.block)
     micro = byte_micro_of(target)
-    config = ByteConvConfig(whole, tile, g.grid[0], False, 1, micro, padded=False, types=types, channels=planar)
+    config = ByteConvConfig(
+        whole, tile, g.grid[0], False, 1, micro, padded=False, types=types, channels=planar, outputs=0
+    )
     return replace(config, prefetch=config.weight_bytes > target.l1_bytes)
 
 
@@ -90,7 +94,23 @@ def byte_kernel(config: ByteConvConfig, target: Target) -> Kernel:
     """The kernel of a configuration."""
     types, tile = config.types, config.tile
     stem = "gemm" if config.geometry.kernel == (1, 1) else "conv"
+    stem = "dense" if config.outputs else stem
     kinds = "_".join(ELEMENTS[kind].short for kind in (types.source, types.result))
     name = f"{stem}_{kinds}_nchw{config.block}c_{tile.pixels}x{tile.blocks * config.block}_{target.isa}"
     units = config.row_units * config.geometry.groups * config.sections
     return Kernel("conv_bytes", name, config, units, FLOAT32.bytes(config.scratch_words))
+
+
+def dense_geometry(inputs: int, outputs: int, block: int) -> ConvGeometry | None:
+    """A fully connected layer as a convolution of one pixel, whose channels lie as those of a vector do. None for a
+    number of inputs that words do not divide."""
+    in_block = next((size for size in (block, 8, 4) if inputs % size == 0), None)
+    if in_block is None:
+        return None
+    one = (1, 1)
+    return ConvGeometry(inputs, outputs, in_block, one, one, one, one, one, one, (0, 0), 1, True, ())
+
+
+def configure_dense(geometry: ConvGeometry, types: ByteTypes, target: Target, choice: DirectChoice) -> ByteConvConfig:
+    """A fully connected layer cut as chosen among `byte_candidates`."""
+    return replace(configure_bytes(geometry, types, target, choice), outputs=geometry.out_channels)

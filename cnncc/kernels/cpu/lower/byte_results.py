@@ -9,7 +9,7 @@ from cnncc.base.elements import ELEMENTS, FLOAT32, INT32
 from cnncc.kernels.cpu.byte_operands import HIGH, LOW, SCALE_RESIDUAL, STEPS, ZERO, ZERO_RESIDUAL, OnBytes
 from cnncc.kernels.cpu.lower.dots import INSTRUCTIONS, apart, is_x86, packed, rounded
 from cnncc.kernels.shared.arithmetic import vmax, vmin
-from cnncc.kernels.shared.builder import Expr, KernelBuilder, dtype_of, filled, splat, vector_type
+from cnncc.kernels.shared.builder import Buffer, Expr, KernelBuilder, dtype_of, filled, splat, vector_type
 
 SIGNS = -0x7F7F7F80
 """The highest bit of each byte. To flip it adds 128 to a signed byte, or takes 128 from an unsigned one."""
@@ -59,12 +59,12 @@ class Results:
             return value
         return k.let(k.let(rounded(k, value, lanes, self.c.unit)) + splat(self.numbers.load(ZERO), lanes))
 
-    def write(self, index: Expr, values: list[Expr]) -> None:
-        """Stores vectors of results one after the other, within their bounds."""
-        c = self.c
+    def write(self, index: Expr, values: list[Expr], to: Buffer | None = None) -> None:
+        """Stores vectors of results one after the other, within their bounds; in the result, unless elsewhere."""
+        c, target = self.c, to or self.result
         if self.kind == FLOAT32 or not is_x86(c.unit) or 4 % len(values):
             for i, value in enumerate(values):
-                self.result.store(index + i * c.lanes, self.narrow(self.bounded(value)), c.lanes)
+                target.store(index + i * c.lanes, self.narrow(self.bounded(value)), c.lanes)
             return
         four = [values[i % len(values)] for i in range(4)]
         whole = self.k.let(packed(four, c.lanes, self.kind.tir))
@@ -72,7 +72,7 @@ class Results:
         if len(values) < 4:
             whole = self.k.let(tirx.Shuffle([whole], [IntImm("int32", i) for i in range(lanes)]))
         low, high = (splat(tirx.Cast(self.kind.tir, self.numbers.load(at)), lanes) for at in (LOW, HIGH))
-        self.result.store(index, tirx.min(tirx.max(whole, low), high), lanes)
+        target.store(index, tirx.min(tirx.max(whole, low), high), lanes)
 
     def bounded(self, value: Expr) -> Expr:
         """A vector of results within its bounds."""

@@ -16,7 +16,7 @@ from cnncc.kernels.cpu.lower.byte_results import SIGNS, Results, as_words
 from cnncc.kernels.cpu.lower.conv_direct import DirectKernel, TileAt, Unit
 from cnncc.kernels.cpu.lower.dots import DotSums
 from cnncc.kernels.cpu.lower.micro import Sums
-from cnncc.kernels.cpu.lower.moves import Corner, ImageWindow, each_row, vector_runs
+from cnncc.kernels.cpu.lower.moves import Corner, ImageWindow, copy_numbers, each_row, vector_runs
 from cnncc.kernels.shared.builder import Expr, KernelBuilder, filled, splat
 
 
@@ -51,7 +51,7 @@ class _ByteConv(DirectKernel):
         self.image = k.operand("image", numbers * self.source_kind.itemsize // kind.itemsize, kind)
         self.weight = k.operand("weight", max(1, c.reduction) * channels, INT8)
         self.bias = k.operand("bias", channels, INT32)
-        self.results = Results(k, c, channels, count)
+        self.results = Results(k, c, channels, c.outputs or count)
         self.numbers = self.results.numbers
         self.window = k.scratch(c.scratch_words, INT32) if c.gathers else None
 
@@ -149,7 +149,21 @@ class _ByteConv(DirectKernel):
                     for i in range(run.count)
                     for v in range(0, c.block, c.lanes)
                 ]
-                self.results.write(index[0], values)
+                self.write(first, index[0], values)
+
+    def write(self, channel: Expr, index: Expr, values: list[Expr]) -> None:
+        """Stores results of the channels from one on; of a vector only those that it has."""
+        k, c = self.k, self.c
+        ragged = c.outputs % c.block
+        if not ragged:
+            self.results.write(index, values)
+            return
+        with k.when(channel + c.block <= c.outputs):
+            self.results.write(index, values)
+        with k.otherwise():
+            block = k.registers(c.block, self.results.kind)
+            self.results.write(0, values, block)
+            copy_numbers(k, block, 0, self.results.result, index, ragged)
 
     def runs(self, t: TileAt) -> Iterator[_Run]:
         """The pixels of a tile: as many together as make up four vectors, where they follow each other."""

@@ -1,0 +1,103 @@
+"""Kernels on bytes without weights: sums of two tensors, averages over an image, and functions of one number as tables.
+
+They work on whole blocks of channels, so on any blocked image.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import numpy as np
+
+from cnncc.base.elements import ELEMENTS
+from cnncc.ir import TensorType
+from cnncc.kernels.cpu.byte_operands import ByteTypes, shift_of
+from cnncc.kernels.cpu.micro import Micro, byte_micro_of
+from cnncc.kernels.shared.spec import Kernel, blocks
+from cnncc.machines.targets import Target
+from cnncc.machines.units import DotUnit
+from cnncc.ops.quantize import dequantized, quantized
+
+UNIT_BLOCKS = 512
+"""Blocks of channels of one pixel that a unit of a sum computes, at most."""
+UNIT_BYTES = 8192
+"""Bytes that a unit of a table computes, at most."""
+
+
+@dataclass(frozen=True)
+class BlockConfig:
+    """`count` times a sum over `each` blocks of channels of one pixel: 1 for a sum of two tensors, all pixels of a
+    plane for an average."""
+
+    types: ByteTypes
+    micro: Micro
+    count: int
+    each: int
+    part: int
+    """How many of the `count` a unit computes."""
+
+    @property
+    def unit(self) -> DotUnit:
+        assert isinstance(self.micro.unit, DotUnit)
+        return self.micro.unit
+
+    @property
+    def shift(self) -> int:
+        return shift_of(self.unit, self.types.source)
+
+    @property
+    def block(self) -> int:
+        return self.micro.block
+
+    @property
+    def lanes(self) -> int:
+        return self.micro.lanes
+
+    @property
+    def out_blocks(self) -> int:
+        """Of the scale: one for all channels."""
+        return 1
+
+
+def add_kernel(types: ByteTypes, numbers: int, target: Target) -> Kernel:
+    """The sum of two tensors of so many numbers, whole blocks: `types.source` and `types.residual`. Its operands are
+    the first tensor, a vector of its scale, `kernel_steps`, the second tensor."""
+    micro = byte_micro_of(target)
+    count = numbers // micro.block
+    config = BlockConfig(types, micro, count, 1, min(count, UNIT_BLOCKS))
+    return Kernel("block_bytes", _name("add", types, target), config, blocks(count, config.part), 0)
+
+
+def mean_kernel(types: ByteTypes, channel_blocks: int, pixels: int, target: Target) -> Kernel:
+    """The average of each channel. Its operands are the image, a vector of `mean_factor`, and `kernel_steps`."""
+    config = BlockConfig(types, byte_micro_of(target), channel_blocks, pixels, 1)
+    return Kernel("block_bytes", _name("gap", types, target), config, channel_blocks, 0)
+
+
+@dataclass(frozen=True)
+class TableConfig:
+    """`count` bytes, each replaced by its entry of a table; `part` of them per unit."""
+
+    types: ByteTypes
+    count: int
+    part: int
+
+
+def table_kernel(types: ByteTypes, count: int, target: Target) -> Kernel:
+    """A function of one number. Its operands are the tensor and the 256 bytes of `table_of`."""
+    config = TableConfig(types, count, min(count, UNIT_BYTES))
+    return Kernel("table_bytes", _name("table", types, target), config, blocks(count, config.part), 0)
+
+
+def table_of(function: Callable[[np.ndarray], np.ndarray], source: TensorType, result: TensorType) -> np.ndarray:
+    """The result for each byte of the source, by the bits of that byte. The function is given float64."""
+    bits = np.arange(256, dtype=np.uint8).view(source.element.dtype)
+    with np.errstate(all="ignore"):
+        values = function(dequantized(bits, source).astype(np.float64))
+    return quantized(values.astype(np.float32), result)
+
+
+def _name(what: str, types: ByteTypes, target: Target) -> str:
+    kinds = [ELEMENTS[kind].short for kind in (types.source, types.residual, types.result) if kind]
+    return "_".join([what, *kinds, target.isa])
