@@ -46,6 +46,9 @@ class OnBytes(Protocol):
     @property
     def out_blocks(self) -> int: ...
 
+    @property
+    def weight_bytes(self) -> int: ...
+
 
 def shift_of(unit: DotUnit, source: str) -> int:
     """What a unit's kernels add to values of a type before they multiply them."""

@@ -74,6 +74,10 @@ class ByteDepthwiseConfig:
         return -(-self.geometry.kernel[1] // self.unit.depth)
 
     @property
+    def weight_bytes(self) -> int:
+        return self.geometry.out_channels * self.geometry.kernel[0] * self.steps * self.unit.depth
+
+    @property
     def reach(self) -> int:
         """Columns from one step to the next."""
         return self.unit.depth * self.geometry.dilation[1]

@@ -59,6 +59,10 @@ class BlockConfig:
         """Of the scale: one for all channels."""
         return 1
 
+    @property
+    def weight_bytes(self) -> int:
+        return 0
+
 
 def add_kernel(types: ByteTypes, numbers: int, target: Target) -> Kernel:
     """The sum of two tensors of so many numbers, whole blocks: `types.source` and `types.residual`. Its operands are

@@ -1,0 +1,254 @@
+"""The convolutions on bytes as algorithms of a quantised `conv` node.
+
+Its input has 8 bits and a quantisation, and so has its result, which may be float32 instead. Its weight is int8, and
+the scales of its output channels are in the slot `weight_scale`. Its bias is int32, in steps of the sums. Its epilogue
+may add a quantised value, and then have activations that are bounds.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Hashable, Mapping
+from dataclasses import dataclass, replace
+from typing import Any
+
+import numpy as np
+
+from cnncc import ops
+from cnncc.base.elements import FLOAT32, INT8, INT32, UINT8
+from cnncc.base.errors import CnnccError
+from cnncc.ir import Constant, Graph, Node, TensorType
+from cnncc.kernels.cpu.algorithm import Cause, Measured
+from cnncc.kernels.cpu.byte_operands import ByteTypes, OnBytes, Steps, kernel_bias, kernel_steps
+from cnncc.kernels.cpu.conv_algorithm import Direct
+from cnncc.kernels.cpu.conv_bytes import byte_candidates, byte_kernel, byte_problem, configure_bytes
+from cnncc.kernels.cpu.conv_choice import DirectChoice
+from cnncc.kernels.cpu.conv_direct import pack_conv
+from cnncc.kernels.cpu.depthwise_bytes import (
+    ByteDepthwiseConfig,
+    depthwise_byte_kernel,
+    depthwise_bytes,
+    pack_depthwise,
+)
+from cnncc.kernels.cpu.site import CpuSite
+from cnncc.kernels.cpu.tiles import choose_tile, total_cycles
+from cnncc.kernels.shared.algorithm import Candidate
+from cnncc.kernels.shared.convolution import ConvGeometry, conv_geometry, conv_merge, densify, pad_channels
+from cnncc.kernels.shared.spec import Call, Kernel, Packed, Selection
+from cnncc.ops import quantized
+
+BOUNDS: Mapping[str, Callable[[Mapping[str, Any]], tuple[float, float]]] = {
+    "relu": lambda attrs: (0.0, np.inf),
+    "relu6": lambda attrs: (0.0, 6.0),
+    "clip": lambda attrs: (attrs["low"], attrs["high"]),
+}
+"""Activations that are bounds of the result, and the bounds."""
+
+
+def takes_bytes(site: CpuSite) -> bool:
+    """Whether the kernels on bytes can compute the node."""
+    weight, scales = site.constant("weight"), site.constant("weight_scale")
+    known = site.type().quantization is not None and site.type().element in (UINT8, INT8)
+    epilogue = [name for name, _ in site.node.attrs["epilogue"]]
+    bounds = epilogue[1:] if epilogue[:1] == ["add"] else epilogue
+    return (
+        site.target.dots is not None
+        and known
+        and weight is not None
+        and weight.element == INT8
+        and scales is not None
+        and all(name in BOUNDS for name in bounds)
+        and not (site.node.type.is_float and "add" in epilogue)
+    )
+
+
+def types_of(site: CpuSite) -> ByteTypes:
+    """The element types of the node's values."""
+    residual = site.type(1).element.name if len(site.node.inputs) > 1 else ""
+    return ByteTypes(site.type().element.name, site.node.type.element.name, residual)
+
+
+def steps_of(site: CpuSite) -> Steps:
+    """What the kernel has to know of the quantisation of the node's values."""
+    source, result = site.type().quantization, site.node.type
+    assert source is not None
+    low, high = -np.inf, np.inf
+    for name, attrs in site.node.attrs["epilogue"]:
+        if name in BOUNDS:
+            least, most = BOUNDS[name](dict(attrs))
+            low, high = min(max(low, least), most), min(max(high, least), most)
+    if result.quantization is None:
+        return Steps(source.zero, float(low), float(high))
+    byte = Steps(source.zero, _stored(low, result), _stored(high, result), result.quantization.zero)
+    residual = site.type(1).quantization if len(site.node.inputs) > 1 else None
+    if residual is None:
+        return byte
+    factor = np.float32(residual.scale) / np.float32(result.quantization.scale)
+    return replace(byte, zero_residual=residual.zero, scale_residual=float(factor))
+
+
+def _stored(bound: float, kind: TensorType) -> int:
+    """A bound as a byte of the result."""
+    known, element = kind.quantization, kind.element
+    assert known is not None
+    if not np.isfinite(bound):
+        return int(element.least if bound < 0 else element.most)
+    with np.errstate(over="ignore"):
+        steps = np.rint(np.float32(bound) / np.float32(known.scale)) + known.zero
+    return int(np.clip(steps, element.least, element.most))
+
+
+def scales_of(site: CpuSite, weight_scales: np.ndarray) -> np.ndarray:
+    """Steps of the result for a step of the sum, by channel."""
+    source, result = site.type().quantization, site.node.type.quantization
+    assert source is not None
+    return quantized.scales(source.scale, weight_scales, 1.0 if result is None else result.scale)
+
+
+def refuse_overflow(site: CpuSite, weight: np.ndarray, bias: np.ndarray, weight_scales: np.ndarray) -> None:
+    """CnnccError for a channel whose sums could leave int32, or whose results could not be rounded."""
+    node, steps = site.node, steps_of(site)
+    added = 255.0 * steps.scale_residual
+    wrong = quantized.overflowing(weight, bias)
+    if not wrong.size and not node.type.is_float:
+        wrong = quantized.unroundable(weight, bias, scales_of(site, weight_scales), added)
+    if wrong.size:
+        what = f"{node.name}: sums of {len(wrong)} channels, the first of them {wrong[0]}, could leave int32"
+        raise CnnccError(what, node.span, node.stack, "larger scales of the weights of these channels")
+
+
+def weights_of(
+    site: CpuSite, config: OnBytes, weight: Constant, pack: Callable[[np.ndarray], np.ndarray]
+) -> list[Packed]:
+    """What a kernel reads besides values: weights, biases, scales, and steps. `weight` has its groups merged."""
+    name, padded = site.node.name, config.out_blocks * config.block
+    bias, scales, steps = site.constant("bias"), site.constant("weight_scale"), steps_of(site)
+    assert scales is not None
+    out = weight.shape[0]
+    whole = bias if bias is not None else Constant((out,), lambda: np.zeros(out, np.int32), INT32)
+
+    def folded(b: np.ndarray, w: np.ndarray, s: np.ndarray) -> np.ndarray:
+        refuse_overflow(site, w, b, s)
+        return kernel_bias(w, b, steps.zero_in, config)
+
+    numbers = kernel_steps(steps, config)
+    return [
+        Packed(f"{name}.weight", weight.map((config.weight_bytes,), pack)),
+        Packed(f"{name}.bias", whole.map((padded,), folded, weight, scales, element=INT32)),
+        Packed(f"{name}.scale", scales.map((padded,), lambda s: pad_channels(scales_of(site, s), padded))),
+        Packed(f"{name}.steps", Constant(numbers.shape, lambda: numbers, INT32)),
+    ]
+
+
+def _selection(site: CpuSite, kernel: Kernel, packed: list[Packed], why: str) -> Selection:
+    image, *rest = site.values(site.node.inputs)
+    call = Call(site.node.name, kernel, (image, *(p.operand for p in packed), *rest), site.result)
+    return Selection((call,), tuple(packed), why)
+
+
+@dataclass(frozen=True)
+class DirectBytes(Direct):
+    """Any convolution on bytes. Groups are merged until each fills whole blocks."""
+
+    name: str = "direct_bytes"
+
+    def applies(self, site: CpuSite) -> bool:
+        return takes_bytes(site)
+
+    def forecast(self, site: CpuSite) -> float:
+        problem = byte_problem(conv_geometry(site), site.target)
+        groups = conv_geometry(site).groups
+        return problem.reduction * groups * total_cycles(choose_tile(problem, site.target), problem, site.target)[0]
+
+    def candidates(self, site: CpuSite, wide: bool = False) -> list[Candidate[DirectChoice]]:
+        return byte_candidates(conv_geometry(site), types_of(site), site.target, self.name, wide)
+
+    def calls(self, site: CpuSite, choice: DirectChoice, why: str) -> Selection:
+        groups, merge, weight = site.node.attrs["groups"], conv_merge(site), site.constant("weight")
+        assert weight is not None
+        out, narrow, kh, kw = weight.shape
+        config = configure_bytes(conv_geometry(site), types_of(site), site.target, choice)
+        dense = weight.map((out, narrow * merge, kh, kw), lambda w: densify(w, groups, merge))
+        packed = weights_of(site, config, dense, lambda w: pack_conv(w, config))
+        tile = choice.tile
+        text = f"on bytes, {config.unit.instruction}; {tile.rows}x{tile.columns} pixels x {tile.blocks} blocks"
+        return _selection(site, byte_kernel(config, site.target), packed, text + why)
+
+    def causes(self, layer: Measured, call: Call) -> list[Cause]:
+        """What the model counts besides the multiplications."""
+        config = call.kernel.config
+        g = config.geometry
+        problem = replace(byte_problem(g, layer.target), out_blocks=config.group_out_blocks)
+        tiles = problem.reduction * g.groups * total_cycles(config.tile, problem, layer.target)[0]
+        gathered = config.row_units * g.groups * config.sections * FLOAT32.bytes(config.scratch_words) / 16
+        return [
+            Cause("tiles", max(0.0, layer.of_cycles(tiles) - layer.at_peak)),
+            Cause("rows put together to words", layer.of_cycles(gathered)),
+        ]
+
+
+@dataclass(frozen=True)
+class DepthwiseBytesChoice:
+    """The depthwise kernel on bytes; the model alone decides how it is cut."""
+
+    algorithm: str = "depthwise_bytes"
+
+
+@dataclass(frozen=True)
+class DepthwiseBytes:
+    """A convolution on bytes with one input and one output channel for each group."""
+
+    name: str = "depthwise_bytes"
+
+    def applies(self, site: CpuSite) -> bool:
+        attrs, source = site.node.attrs, site.type()
+        one = attrs["groups"] == source.shape[1] == attrs["out"] > 1
+        return bool(one) and source.block > 1 and takes_bytes(site)
+
+    def forecast(self, site: CpuSite) -> float:
+        config = self._config(site)
+        vectors = config.out_blocks * config.micro.vectors * config.geometry.grid[0] * config.geometry.grid[1]
+        return vectors * (config.geometry.kernel[0] * config.steps + STORED) / 2
+
+    def candidates(self, site: CpuSite, wide: bool = False) -> list[Candidate[DepthwiseBytesChoice]]:
+        """One."""
+        return [Candidate(DepthwiseBytesChoice(), self.forecast(site), 0, self._config(site).scratch_bytes)]
+
+    def calls(self, site: CpuSite, choice: DepthwiseBytesChoice, why: str) -> Selection:
+        config, weight = self._config(site), site.constant("weight")
+        assert weight is not None
+        packed = weights_of(site, config, weight, lambda w: pack_depthwise(w, config))
+        text = f"depthwise on bytes, {config.unit.instruction}; {config.columns} pixels at a time"
+        return _selection(site, depthwise_byte_kernel(config, site.target), packed, text + why)
+
+    def kind(self, choice: DepthwiseBytesChoice) -> Hashable:
+        return self.name
+
+    def describe(self, choice: DepthwiseBytesChoice) -> str:
+        return self.name
+
+    def restored(self, stored: Mapping[str, Any]) -> DepthwiseBytesChoice:
+        return DepthwiseBytesChoice(**stored)
+
+    def weight_order(self, call: Call) -> Hashable:
+        return self.name
+
+    def work(self, graph: Graph, node: Node, call: Call) -> int:
+        return 2 * ops.macs(graph, node)
+
+    def causes(self, layer: Measured, call: Call) -> list[Cause]:
+        config: ByteDepthwiseConfig = call.kernel.config
+        copied = config.out_blocks * config.row_units * config.scratch_bytes / 16
+        return [Cause("rows put together to words", layer.of_cycles(copied))]
+
+    @staticmethod
+    def _config(site: CpuSite) -> ByteDepthwiseConfig:
+        return depthwise_bytes(_plain(conv_geometry(site), site), types_of(site), site.target)
+
+
+STORED = 4.0
+"""Steps that a vector of results takes besides its products: scale, rounding, bounds."""
+
+
+def _plain(geometry: ConvGeometry, site: CpuSite) -> ConvGeometry:
+    """The geometry with the groups that the node has."""
+    return replace(geometry, groups=site.node.attrs["groups"])
