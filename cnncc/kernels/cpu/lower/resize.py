@@ -4,50 +4,98 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Mapping
+from functools import partial
 from typing import Any
 
 from tvm import tirx
 from tvm.tirx import PrimFunc
 
 from cnncc.kernels.cpu.resize import ResizeConfig
-from cnncc.kernels.shared.builder import Buffer, Expr, KernelBuilder, splat
+from cnncc.kernels.shared.builder import Expr, KernelBuilder, splat
+
+MOST_WRITTEN = 4
+"""Taps along an axis that are written out; more are a loop."""
 
 
 def lower(c: ResizeConfig, symbol: str) -> PrimFunc:
     """The kernel for one configuration; a unit is one output row of one channel block."""
-    k = KernelBuilder()
-    source = k.operand("source", c.channel_blocks * math.prod(c.in_size) * c.block)
-    tables = [
-        k.operand(f"{axis}_{kind}", c.out_size[i] * c.taps[i])
-        for i, axis in enumerate(("rows", "columns"))
-        for kind in ("from", "share")
-    ]
-    result = k.operand("result", c.channel_blocks * math.prod(c.out_size) * c.block)
-    height, width = c.out_size
-    with k.units() as u:
-        plane, y = k.let((u // height) * c.in_size[0]), k.let(u % height)
-        acc = k.registers(c.block)
-        with k.loop(width) as x:
-            for v in range(0, c.block, c.lanes):
-                acc.store(v, splat(0.0, c.lanes), c.lanes)
-            with k.loop(c.taps[0]) as i:
-                row, down = _tap(k, tables[:2], k.let(y * c.taps[0] + i))
-                with k.loop(c.taps[1]) as j:
-                    column, across = _tap(k, tables[2:], k.let(x * c.taps[1] + j))
-                    at = k.let(((plane + row) * c.in_size[1] + column) * c.block)
-                    share = splat(k.let(down * across), c.lanes)
-                    for v in range(0, c.block, c.lanes):
-                        value = acc.load(v, c.lanes) + source.load(at + v, c.lanes) * share
-                        acc.store(v, value, c.lanes)
-            for v in range(0, c.block, c.lanes):
-                result.store((u * width + x) * c.block + v, acc.load(v, c.lanes), c.lanes)
-    return k.finish(symbol)
+    return _Resize(c).build(symbol)
 
 
-def _tap(k: KernelBuilder, table: list[Buffer], at: Expr) -> tuple[Expr, Expr]:
-    """Index and share of a tap."""
-    index, share = table
-    return k.let(tirx.Cast("int32", index.load(at))), k.let(share.load(at))
+class _Taps:
+    """Where one result reads along an axis: indices and shares, which are read at once if they are few."""
+
+    def __init__(self, owner: _Resize, axis: int, at: Expr) -> None:
+        self.k, self.lanes, self.count = owner.k, owner.c.lanes, owner.c.taps[axis]
+        self.tables, self.start = owner.tables[axis], owner.k.let(at * self.count)
+        self.known = [self.read(i) for i in range(self.count)] if self.count <= MOST_WRITTEN else []
+
+    def read(self, number: Expr) -> tuple[Expr, Expr]:
+        index, share = (table.load(self.start + number) for table in self.tables)
+        return self.k.let(tirx.Cast("int32", index)), self.k.let(splat(self.k.let(share), self.lanes))
+
+    def sum(self, load: Callable[[Expr], Expr]) -> Expr:
+        """The weighted sum of what `load` gives for each index."""
+        if self.known:
+            index, share = self.known[0]
+            total = load(index) * share
+            for index, share in self.known[1:]:
+                total = total + load(index) * share
+            return total
+        k, lanes = self.k, self.lanes
+        acc = k.registers(lanes)
+        acc.store(0, splat(0.0, lanes), lanes)
+        with k.loop(self.count) as i:
+            index, share = self.read(i)
+            acc.store(0, acc.load(0, lanes) + load(index) * share, lanes)
+        return acc.load(0, lanes)
+
+
+class _Resize:
+    def __init__(self, config: ResizeConfig) -> None:
+        self.c = c = config
+        self.k = k = KernelBuilder()
+        self.source = k.operand("source", c.channel_blocks * math.prod(c.in_size) * c.block)
+        self.tables = [
+            [k.operand(f"{axis}_{kind}", c.out_size[i] * c.taps[i]) for kind in ("from", "share")]
+            for i, axis in enumerate(("rows", "columns"))
+        ]
+        self.result = k.operand("result", c.channel_blocks * math.prod(c.out_size) * c.block)
+        self.blended = k.scratch(c.scratch_floats) if c.rows_first else None
+
+    def build(self, symbol: str) -> PrimFunc:
+        k, c = self.k, self.c
+        height, width = c.out_size
+        with k.units() as u:
+            plane, y = k.let((u // height) * c.in_size[0]), k.let(u % height)
+            rows = _Taps(self, 0, y)
+            self.blend(plane, rows)
+            with k.loop(width) as x:
+                columns = _Taps(self, 1, x)
+                for v in range(0, c.block, c.lanes):
+                    value = columns.sum(partial(self.column, plane, rows, v))
+                    self.result.store((u * width + x) * c.block + v, value, c.lanes)
+        return k.finish(symbol)
+
+    def blend(self, plane: Expr, rows: _Taps) -> None:
+        """The whole row of the image between its taps, into scratch."""
+        k, c = self.k, self.c
+        if self.blended is None:
+            return
+        with k.loop(c.in_size[1] * c.block // c.lanes) as i:
+            at = k.let(i * c.lanes)
+            self.blended.store(at, self.between(plane, rows, at), c.lanes)
+
+    def column(self, plane: Expr, rows: _Taps, lane: int, column: Expr) -> Expr:
+        """A vector of a column, of the row that is blended."""
+        at = self.k.let(column * self.c.block + lane)
+        if self.blended is not None:
+            return self.blended.load(at, self.c.lanes)
+        return self.between(plane, rows, at)
+
+    def between(self, plane: Expr, rows: _Taps, at: Expr) -> Expr:
+        c = self.c
+        return rows.sum(lambda row: self.source.load((plane + row) * (c.in_size[1] * c.block) + at, c.lanes))
 
 
 LOWER: Mapping[str, Callable[[Any, str], PrimFunc]] = {"resize": lower}
