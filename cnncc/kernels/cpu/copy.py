@@ -69,12 +69,6 @@ def _plane(kind: TensorType) -> TensorType:
     return TensorType((kind.shape[0], math.prod(kind.shape[1:]), 1, 1))
 
 
-def select_relayout(site: CpuSite) -> Selection:
-    """The same values in another order."""
-    node = site.node
-    return Selection((_copy(site, node.inputs[0], 0, node.type.shape[1], 0),), (), "between layouts")
-
-
 def select_slice(site: CpuSite) -> Selection:
     """A slice that is no view."""
     start, stop = site.node.attrs["start"], site.node.attrs["stop"]
@@ -118,7 +112,6 @@ def _copied_channels(site: CpuSite, copied: Sequence[tuple[str, int, int]]) -> l
 
 
 RULES: Mapping[str, tuple[CpuRule, ...]] = {
-    "relayout": (select_relayout,),
     "slice": (select_slice,),
     "concat": (select_concat,),
     "flatten": (select_regrouping,),
