@@ -61,9 +61,9 @@ fmt: $(VENV)/.dev ## format the sources, mend what ruff can
 bench: $(VENV)/.bench ## time the zoo against ONNX Runtime, OpenVINO, MNN and ncnn; about 10 minutes
 	@$(BIN)/cnncc bench --zoo --vs onnxruntime,openvino,mnn,ncnn
 
-bench-timm: $(VENV)/.bench $(VENV)-torch/.done ## time 52 networks of timm and torchvision too; fetches PyTorch (3 GB), about an hour
+bench-timm: $(VENV)-torch/.done ## time 52 networks of timm and torchvision too; fetches PyTorch (3 GB), about an hour
 	@$(VENV)-torch/bin/python benchmarks/export_timm.py build/timm
-	@$(BIN)/python benchmarks/bench_timm.py build/timm
+	@$(VENV)-torch/bin/python benchmarks/bench_timm.py build/timm $(BENCH_TIMM)
 
 wheel: $(VENV)/.dev ## a wheel to install elsewhere, in dist/
 	$(BIN)/python -m build --wheel --outdir dist
@@ -100,11 +100,12 @@ $(VENV)-cluster/.done: pyproject.toml
 	@touch $@
 
 # Apart from .venv too: PyTorch is large, and decides which NumPy there is.
-$(VENV)-torch/.done: benchmarks/requirements.txt
+$(VENV)-torch/.done: benchmarks/requirements.txt pyproject.toml
 	@echo "making $(VENV)-torch, once; this takes some minutes"
 	@$(PYTHON) -m venv $(VENV)-torch
 	@$(VENV)-torch/bin/python -m pip install -qq --disable-pip-version-check --upgrade pip
-	@$(VENV)-torch/bin/python -m pip install -qq --disable-pip-version-check --requirement benchmarks/requirements.txt
+	@$(VENV)-torch/bin/python -m pip install -qq --disable-pip-version-check --editable '.[bench-torch]' \
+	    --requirement benchmarks/requirements.txt
 	@touch $@
 
 $(VENV)/.cross: $(VENV)/.dev

@@ -3,7 +3,8 @@ torchvision; see `make bench-timm`.
 
     python benchmarks/export_timm.py FOLDER [NAME ...]
 
-A network that is in the folder already is left as it is. Weights are random, from seed 0, and so are the statistics of
+Of each network NAME.onnx, and NAME.pt2, which is the same program for PyTorch itself. One that is in the folder already
+is left as it is. Weights are random, from seed 0, and so are the statistics of
 batch norms: with those of a new network (mean 0, variance 1) a mistake in folding would not show.
 """
 
@@ -60,8 +61,11 @@ def export(maker: Any, name: str, path: Path) -> None:
         if isinstance(part, torch.nn.modules.batchnorm._BatchNorm):
             part.running_mean.normal_(0, 0.1)
             part.running_var.uniform_(0.5, 1.5)
+    program = torch.export.export(network, (torch.randn(1, *size),))
     unfinished = path.with_suffix(".part")
-    torch.onnx.export(network, (torch.randn(1, *size),), unfinished, dynamo=True, external_data=False, verbose=False)
+    torch.export.save(program, unfinished)
+    unfinished.rename(path.with_suffix(".pt2"))
+    torch.onnx.export(program, (), unfinished, dynamo=True, external_data=False, verbose=False)
     unfinished.rename(path)
 
 

@@ -1,14 +1,13 @@
 """How each competitor makes a network ready: settings that are fair to it, 32-bit floats throughout.
 
-Each function here runs in a process of its own, so what it imports disturbs nobody. Whatever a competitor raises ends
-that process, which is reported with the text.
+Each function here and in `torch_engines` runs in a process of its own, so what it imports disturbs nobody. Whatever a
+competitor raises ends that process, which is reported with the text.
 """
 
 from __future__ import annotations
 
 import subprocess
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
 from importlib import import_module
 from importlib.metadata import version
 from importlib.util import find_spec
@@ -17,20 +16,12 @@ from pathlib import Path
 import numpy as np
 
 from cnncc.base.errors import CnnccError
+from cnncc.bench.engine import Engine
 from cnncc.bench.job import Job
-
-Run = Callable[[Sequence[np.ndarray]], list[np.ndarray]]
+from cnncc.bench.torch_engines import executorch, torch, torch_compile
 
 CONVERSION = 300
 """Seconds that a converter may take."""
-
-
-@dataclass(frozen=True)
-class Engine:
-    """A network ready to run; `about` tells the version."""
-
-    about: str
-    run: Run
 
 
 def cnncc(job: Job) -> Engine:
@@ -172,4 +163,7 @@ ENGINES: Mapping[str, Callable[[Job], Engine]] = {
     "openvino": openvino,
     "mnn": mnn,
     "ncnn": ncnn,
+    "torch": torch,
+    "torch_compile": torch_compile,
+    "executorch": executorch,
 }

@@ -49,6 +49,11 @@ class Job:
         return self.folder / "net.onnx"
 
     @property
+    def program(self) -> Path:
+        """What `torch.export.save` wrote of the network, where somebody did."""
+        return self.folder / "net.pt2"
+
+    @property
     def input_shapes(self) -> list[tuple[int, ...]]:
         return [node.type.shape for node in self.graph.inputs]
 
@@ -76,6 +81,8 @@ def write_job(graph: Graph, folder: Path, options: Options, model: Path | None =
         write_onnx(batched, job.onnx)
     else:
         job.onnx.symlink_to(model.resolve())
+        if model.with_suffix(".pt2").exists():
+            job.program.symlink_to(model.with_suffix(".pt2").resolve())
     return job
 
 

@@ -15,8 +15,11 @@ PEERS: Mapping[str, tuple[str, ...]] = {
     "openvino": ("onnx", "openvino"),
     "mnn": ("onnx", "MNN"),
     "ncnn": ("onnx", "ncnn", "pnnx"),
+    "torch": ("onnx", "torch", "onnx2torch"),
+    "torch_compile": ("onnx", "torch", "onnx2torch"),
+    "executorch": ("onnx", "torch", "onnx2torch", "executorch"),
 }
-"""Of each the packages it needs: `onnx` hands the network over, `pnnx` converts it for ncnn."""
+"""Of each the packages it needs: `onnx` hands the network over, `pnnx` and `onnx2torch` convert it."""
 
 TITLES: Mapping[str, str] = {
     OURS: "cnncc",
@@ -24,6 +27,9 @@ TITLES: Mapping[str, str] = {
     "openvino": "OpenVINO",
     "mnn": "MNN",
     "ncnn": "ncnn",
+    "torch": "PyTorch",
+    "torch_compile": "torch.compile",
+    "executorch": "ExecuTorch",
 }
 
 

@@ -22,7 +22,8 @@ from typing import Any
 import numpy as np
 
 from cnncc.base.errors import CnnccError
-from cnncc.bench.engines import ENGINES, Run
+from cnncc.bench.engine import Run
+from cnncc.bench.engines import ENGINES
 from cnncc.bench.job import Job
 
 WARM_UP = 0.2

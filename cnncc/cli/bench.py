@@ -27,7 +27,8 @@ def _configure(parser: argparse.ArgumentParser) -> None:
         "--vs",
         type=names,
         metavar="NAMES",
-        help="of onnxruntime, openvino, mnn, ncnn, with commas between (default: those installed)",
+        help="of onnxruntime, openvino, mnn, ncnn, torch, torch_compile, executorch, with commas between "
+        "(default: those installed)",
     )
     parser.add_argument("--rounds", type=command.positive, metavar="N", help=f"turns of each (default: {ROUNDS})")
     what = f"length of a turn (default: {SECONDS}); with --kernels, for the candidates of each layer (default: 5)"

@@ -14,7 +14,7 @@ from cnncc.ir import Graph, Node
 from cnncc.kernels.cpu.algorithm import Cause, Measured
 from cnncc.kernels.cpu.site import CpuSite
 from cnncc.kernels.cpu.weights import after_image, with_bias
-from cnncc.kernels.cpu.window import WindowConfig, configure, window_kernel
+from cnncc.kernels.cpu.window import WindowConfig, configure, row_cycles, window_kernel
 from cnncc.kernels.shared.algorithm import Candidate
 from cnncc.kernels.shared.spec import Call, Selection
 
@@ -37,10 +37,8 @@ class Depthwise:
         return bool(attrs["groups"] == source.shape[1] == attrs["out"]) and source.block > 1 and source.shape[1] > 1
 
     def forecast(self, site: CpuSite) -> float:
-        """Every multiplication loads its value, and a core loads two vectors in a cycle."""
-        config = _config(site)
-        vectors = config.channel_blocks * math.prod(config.out_size) * site.target.vectors
-        return vectors * math.prod(config.kernel) / 2
+        """The rows of all vectors, one after the other."""
+        return _cycles(_config(site))
 
     def candidates(self, site: CpuSite, wide: bool = False) -> list[Candidate[DepthwiseChoice]]:
         """One."""
@@ -56,7 +54,7 @@ class Depthwise:
         packed = with_bias(site, elements, padded)
         operands = (*site.values(node.inputs[:1]), *after_image(site, packed))
         call = Call(node.name, window_kernel(config, site.target), operands, site.result)
-        return Selection((call,), tuple(packed), f"depthwise: each lane is a channel, bound by loads{why}")
+        return Selection((call,), tuple(packed), _why(config) + why)
 
     def kind(self, choice: DepthwiseChoice) -> Hashable:
         return self.name
@@ -74,14 +72,23 @@ class Depthwise:
         return 2 * ops.macs(graph, node)
 
     def causes(self, layer: Measured, call: Call) -> list[Cause]:
-        """The loads are more than the multiplications, and nothing hides them."""
-        c: WindowConfig = call.kernel.config
-        vectors = c.channel_blocks * math.prod(c.out_size) * layer.target.vectors * math.prod(c.kernel)
-        return [Cause("a load for every multiplication", max(0.0, layer.of_cycles(vectors / 2) - layer.at_peak))]
+        """What the model counts besides the multiplications."""
+        beyond = layer.of_cycles(_cycles(call.kernel.config)) - layer.at_peak
+        return [Cause("loads, and tiles that begin and end", max(0.0, beyond))]
 
 
 def _config(site: CpuSite) -> WindowConfig:
     return configure(site, "depthwise", site.node.attrs["epilogue"], site.node.attrs["bias"])
+
+
+def _cycles(config: WindowConfig) -> float:
+    """Predicted cycles on one core."""
+    vectors = config.channel_blocks * (config.block // config.lanes)
+    return vectors * config.out_size[0] * row_cycles(config)
+
+
+def _why(config: WindowConfig) -> str:
+    return f"depthwise: each lane is a channel, {config.columns} pixels x {config.held} taps at a time"
 
 
 def _pack(weight: np.ndarray, config: WindowConfig) -> np.ndarray:

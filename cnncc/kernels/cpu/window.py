@@ -2,16 +2,29 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
 
 from cnncc.kernels.cpu.site import CpuRule, CpuSite
+from cnncc.kernels.cpu.tiles import even_tiles
 from cnncc.kernels.shared.modes import WINDOW_POOLS, WindowMode
 from cnncc.kernels.shared.spec import Call, Epilogue, Kernel, Selection, blocks
 from cnncc.machines.targets import Target
+from cnncc.machines.units import VectorUnit
 
 UNROLLED_TAPS = 9
 """Taps of the largest window that is unrolled."""
+
+FEW_REGISTERS, SPARE = 16, 4
+"""Of up to so many registers a tile uses all; of more, some are left: LLVM spills some of 28 sums."""
+MOST_HELD = 8
+"""Taps of a row whose code stands side by side, at most."""
+LOADS = 2.0
+"""Vectors that a core loads in a cycle."""
+STEP = 0.5
+"""Cycles of a row of taps besides its arithmetic."""
+TILE = 4.0
+"""Cycles that a tile takes to begin and to end, and then one for each pixel."""
 
 
 @dataclass(frozen=True)
@@ -32,10 +45,14 @@ class WindowConfig:
     bias: bool
     epilogue: Epilogue
     columns: int
-    """Output pixels kept in registers."""
+    """Output pixels whose sums are in registers, a vector at a time."""
+    held: int
+    """Taps of a row that are taken at a time: their weights are in registers, and what several pixels read is loaded
+    once."""
     rows: int
     rows_outermost: bool
     """Whether a thread's units are some rows of all channels, or all rows of some."""
+    unit: VectorUnit
 
     @property
     def window(self) -> tuple[int, int]:
@@ -87,12 +104,15 @@ def configure(site: CpuSite, mode: WindowMode, epilogue: Epilogue = (), bias: bo
         count_include_pad=attrs.get("count_include_pad", False),
         bias=bias,
         epilogue=epilogue,
-        columns=min(width, _columns(target)),
+        columns=1,
+        held=1,
         rows=height,
         # As 1x1 convolutions around are cut, so that what one thread wrote is in its cache when it reads it: by rows
         # where their images are larger than their weights.
         rows_outermost=height * width > source.shape[1],
+        unit=target.floats,
     )
+    config = min(_tiles(config, target), key=row_cycles)
     # Halve the rows until what a unit reads fits a quarter of L2 and there are enough units to share out.
     while config.rows > 1 and (
         8 * config.window[0] * config.window[1] * config.block > target.l2_bytes // 4
@@ -102,9 +122,34 @@ def configure(site: CpuSite, mode: WindowMode, epilogue: Epilogue = (), bias: bo
     return config
 
 
-def _columns(target: Target) -> int:
-    """Pixels whose accumulators leave two registers for a weight and a value."""
-    return max(1, min(8, (target.floats.registers - 2) // target.vectors - 1))
+def _tiles(config: WindowConfig, target: Target) -> Iterator[WindowConfig]:
+    """Every tile that leaves a register for a value. All taps of a row at a time, if they are not too many: LLVM sees
+    that the next ones read the same values, and would keep these, for which there is no room."""
+    registers, width = target.floats.registers, config.kernel[1]
+    usable = min(registers, max(FEW_REGISTERS, registers - SPARE))
+    for held in range(1 if width > MOST_HELD else width, min(width, MOST_HELD) + 1):
+        kept = held if config.mode == "depthwise" else 1
+        for columns in range(1, min(config.out_size[1], usable - kept - 1) + 1):
+            yield replace(config, columns=columns, held=held)
+
+
+def row_cycles(config: WindowConfig) -> float:
+    """Predicted cycles of one vector of one row of the result: instructions, loads or latency, whichever is most."""
+    total = 0.0
+    for _, columns, count in even_tiles(config.out_size[1], config.columns):
+        taps = 0.0
+        for first in range(0, config.kernel[1], config.held):
+            taps += _taps_cycles(config, columns, min(config.held, config.kernel[1] - first))
+        total += count * (config.kernel[0] * taps + TILE + columns)
+    return total
+
+
+def _taps_cycles(config: WindowConfig, columns: int, held: int) -> float:
+    """Of so many taps of a row on a tile."""
+    read = {p * config.stride[1] + j * config.dilation[1] for p in range(columns) for j in range(held)}
+    weights = held if config.mode == "depthwise" else 0
+    unit = config.unit
+    return max(columns * held / unit.ports, (len(read) + weights) / LOADS, held * float(unit.latency)) + STEP
 
 
 def window_kernel(config: WindowConfig, target: Target) -> Kernel:

@@ -70,6 +70,11 @@ class Buffer:
         access, keep, data = (IntImm("int32", n) for n in (int(write), 2 + near, 1))
         self._kernel.emit(tirx.Evaluate(tirx.call_llvm_intrin("void", "llvm.prefetch", address, access, keep, data)))
 
+    def view(self, index: Expr, elements: int) -> Buffer:
+        """The elements from an index on as a buffer of their own, for what is nested here. Its address is computed
+        once: LLVM makes constant distances from it part of an instruction, those from an index it may not."""
+        return self._kernel.view(self._buffer, index, elements, self._dtype)
+
     def store(self, index: Expr, value: Expr, lanes: int = 1) -> None:
         assert self._dtype == "float32", "half precision is read only"
         self._kernel.emit(BufferStore(self._buffer, value, [element(index, lanes)]))
@@ -163,6 +168,14 @@ class KernelBuilder:
         pointer = tirx.reinterpret(PointerType(PrimType("float32"), "global"), address)
         self._decls.append(DeclBuffer(buffer, data=pointer))
         return Buffer(self, buffer)
+
+    def view(self, buffer: Any, index: Expr, elements: int, dtype: str) -> Buffer:
+        """See `Buffer.view`."""
+        pointer = Var(self._name("at"), PointerType(PrimType(str(buffer.dtype)), "global"))
+        self.emit(Bind(pointer, tirx.address_of(BufferLoad(buffer, [i32(index)]))))
+        part = tirx.decl_buffer((elements,), str(buffer.dtype), self._name("view"))
+        self.emit(DeclBuffer(part, data=pointer))
+        return Buffer(self, part, dtype)
 
     def registers(self, floats: int) -> Buffer:
         """A small local array, which LLVM promotes to registers if all indices are constants."""

@@ -17,7 +17,7 @@ from cnncc.kernels.cpu.lower.moves import Corner, ImageWindow, gather_rows
 from cnncc.kernels.cpu.lower.spread import spread_rows
 from cnncc.kernels.cpu.tiles import even_tiles
 from cnncc.kernels.shared.arithmetic import vmax, vmin
-from cnncc.kernels.shared.builder import Expr, KernelBuilder, splat
+from cnncc.kernels.shared.builder import Buffer, Expr, KernelBuilder, splat
 from cnncc.kernels.shared.epilogue import costly, each, readable
 from cnncc.kernels.shared.vectors import apply_epilogue
 
@@ -183,12 +183,14 @@ class _Grouped:
         """Adds the products of one row of taps."""
         k, c, g = self.k, self.c, self.g
         held = c.held_taps
+        reach = (t.columns - 1) * g.stride[1] + (held - 1) * g.dilation[1] + 1
+        size = ((t.rows - 1) * g.stride[0] * self.size[1] + reach) * self.step
         with k.loop(g.kernel[1] // held) as i:
-            first = k.let(at + i * (g.dilation[1] * self.step))
-            factors = k.let(weight + i * c.width)
-            self.shared_values(t, sums, first, [self.weights(factors, j) for j in range(held)])
+            source = self.source.view(at + i * (g.dilation[1] * self.step), size)
+            factors = self.weight.view(weight + i * c.width, held * c.width)
+            self.shared_values(t, sums, source, [self.weights(factors, j) for j in range(held)])
 
-    def shared_values(self, t: _Tile, sums: Sums, at: Expr, taps: list[list[Expr]]) -> None:
+    def shared_values(self, t: _Tile, sums: Sums, source: Buffer, taps: list[list[Expr]]) -> None:
         """Adds the products of neighbouring taps whose weights are given, value by value."""
         g = self.g
         for r in range(t.rows):
@@ -197,19 +199,19 @@ class _Grouped:
                 for j in range(len(taps)):
                     readers[s * g.stride[1] + j * g.dilation[1]].append((r * t.columns + s, j))
             for column, uses in sorted(readers.items()):
-                value = self.value(at + (r * g.stride[0] * self.size[1] + column) * self.step)
+                value = self.value(source, (r * g.stride[0] * self.size[1] + column) * self.step)
                 for p, j in uses:
                     self.add(sums, p, value, taps[j])
 
-    def weights(self, at: Expr, tap: int) -> list[Expr]:
-        """The vectors of one tap, of which tap 0 begins at an index."""
+    def weights(self, factors: Buffer, tap: int) -> list[Expr]:
+        """The vectors of one of the held taps."""
         k, c = self.k, self.c
-        return [k.let(self.weight.load(at + (tap * c.width + v * c.lanes), c.lanes)) for v in range(c.tile.vectors)]
+        return [k.let(factors.load(tap * c.width + v * c.lanes, c.lanes)) for v in range(c.tile.vectors)]
 
-    def value(self, at: Expr) -> Expr:
+    def value(self, source: Buffer, at: int) -> Expr:
         """What a vector of weights is multiplied by."""
         lanes = self.c.lanes
-        return self.k.let(self.source.load(at, lanes) if self.c.spread else splat(self.source.load(at), lanes))
+        return self.k.let(source.load(at, lanes) if self.c.spread else splat(source.load(at), lanes))
 
     def add(self, sums: Sums, p: int, value: Expr, factors: list[Expr]) -> None:
         lanes = self.c.lanes

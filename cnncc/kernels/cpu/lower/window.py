@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from collections import defaultdict
 from collections.abc import Callable, Mapping
 from contextlib import nullcontext
 from dataclasses import dataclass
+from itertools import product
 from typing import Any
 
 from tvm import tirx
@@ -100,33 +102,42 @@ class _Window:
         return LOWEST if self.c.mode == "max" else 0.0
 
     def tile(self, t: _Tile) -> None:
+        """Vector by vector: what the sums of one leave of the registers holds the weights of several taps."""
         k, c = self.k, self.c
-        acc = k.registers(t.count * c.block)
-        for v in range(c.block // c.lanes):
+        with k.loop(c.block // c.lanes) as v:
+            lane = v * c.lanes
+            acc = k.registers(t.count * c.lanes)
             start = splat(self.start, c.lanes)
             if self.bias is not None:
-                start = k.let(self.bias.load(t.plane * c.block + v * c.lanes, c.lanes))
+                start = k.let(self.bias.load(t.plane * c.block + lane, c.lanes))
             for p in range(t.count):
-                acc.store(p * c.block + v * c.lanes, start, c.lanes)
-        self.reduce(t, acc)
-        self.store(t, acc)
+                acc.store(p * c.lanes, start, c.lanes)
+            self.reduce(t, acc, lane)
+            self.store(t, acc, lane)
 
-    def reduce(self, t: _Tile, acc: Buffer) -> None:
-        """Every tap of the window on all pixels of the tile."""
+    def reduce(self, t: _Tile, acc: Buffer, lane: Expr) -> None:
+        """Every tap of the window on a vector of all pixels of the tile, from lane `lane` of the block."""
         k, c = self.k, self.c
-        kh, kw = c.kernel
-        base = self.first_tap(t)
+        base = k.let(self.first_tap(t) + lane)
+        weight = k.let(t.plane * (c.kernel[0] * c.kernel[1] * c.block) + lane)
         if not c.unrolled:
-            with k.loop(kh) as i, k.loop(kw) as j:
-                self.tap(t, acc, base, i, j)
+            with k.loop(c.kernel[0]) as i:
+                self.tap_row(t, acc, self.row_start(base, i), self.row_weights(weight, i))
             return
         first = k.let((t.top + t.y) * c.stride[0] - c.pad[0])
-        for i in range(kh):
+        for i in range(c.kernel[0]):
             row = first + i * c.dilation[0]
             exists = tirx.all(row >= 0, row < c.in_size[0])
             with k.when(exists) if c.reaches_out(0) else nullcontext():
-                for j in range(kw):
-                    self.tap(t, acc, base, i, j)
+                self.tap_row(t, acc, self.row_start(base, i), self.row_weights(weight, i))
+
+    def row_start(self, base: Expr, i: Expr) -> Expr:
+        """Index of the first pixel's tap (i, 0), which need not exist."""
+        return self.k.let(base + i * (self.c.dilation[0] * self.width * self.c.block))
+
+    def row_weights(self, weight: Expr, i: Expr) -> Expr:
+        """Index of the weights of tap (i, 0)."""
+        return self.k.let(weight + i * (self.c.kernel[1] * self.c.block))
 
     def first_tap(self, t: _Tile) -> Expr:
         """Index of the first pixel's tap (0, 0), which need not exist."""
@@ -136,21 +147,44 @@ class _Window:
         row = t.plane * c.in_size[0] + (t.top + t.y) * c.stride[0] - c.pad[0]
         return k.let((row * self.width + t.x * c.stride[1] - c.pad[1]) * c.block)
 
-    def tap(self, t: _Tile, acc: Buffer, base: Expr, i: Expr, j: Expr) -> None:
-        """Tap (i, j) of every pixel that has it; `base` is the index of the first pixel's tap (0, 0)."""
+    def tap_row(self, t: _Tile, acc: Buffer, at: Expr, weight: Expr) -> None:
+        """A row of taps, as many at a time as weights are held."""
         k, c = self.k, self.c
-        at = k.let(base + (i * c.dilation[0] * self.width + j * c.dilation[1]) * c.block)
-        for v in range(c.block // c.lanes):
-            factor = None
-            if self.weight is not None:
-                index = (t.plane * (c.kernel[0] * c.kernel[1]) + i * c.kernel[1] + j) * c.block + v * c.lanes
-                factor = k.let(self.weight.load(index, c.lanes))
-            for p in range(t.count):
-                if not self.has_column(t, p, j):
-                    continue
-                value = self.source.load(at + p * c.stride[1] * c.block + v * c.lanes, c.lanes)
-                to = p * c.block + v * c.lanes
-                acc.store(to, self.combine(acc.load(to, c.lanes), value, factor), c.lanes)
+        if c.unrolled:
+            for first in range(0, c.kernel[1], c.held):
+                self.taps(t, acc, at, weight, range(first, min(first + c.held, c.kernel[1])))
+            return
+        steps, rest = divmod(c.kernel[1], c.held)
+        for first, count, width in ((0, steps, c.held), (steps, min(rest, 1), rest)):
+            with k.loop(count, start=first) as i:
+                column = k.let(at + i * (c.held * c.dilation[1] * c.block))
+                self.taps(t, acc, column, k.let(weight + i * (c.held * c.block)), range(width))
+
+    def taps(self, t: _Tile, acc: Buffer, at: Expr, weight: Expr, taps: range) -> None:
+        """Some taps of a row, column by column: what several pixels read there is loaded once."""
+        k, c = self.k, self.c
+        readers = defaultdict(list)
+        for p, j in product(range(t.count), taps):
+            if self.has_column(t, p, j):
+                readers[p * c.stride[1] + j * c.dilation[1]].append((p, j))
+        if not readers:
+            return
+        factors = self.factors(weight, taps)
+        low, high = min(readers), max(readers)
+        source = self.source.view(at + low * c.block, (high - low) * c.block + c.lanes)
+        for column, uses in sorted(readers.items()):
+            value = k.let(source.load((column - low) * c.block, c.lanes))
+            for p, j in uses:
+                before = acc.load(p * c.lanes, c.lanes)
+                acc.store(p * c.lanes, self.combine(before, value, factors[j]), c.lanes)
+
+    def factors(self, weight: Expr, taps: range) -> dict[int, Expr | None]:
+        """The weights of some taps of a row; None each if there are none."""
+        k, c = self.k, self.c
+        if self.weight is None:
+            return dict.fromkeys(taps)
+        held = self.weight.view(weight + taps[0] * c.block, (len(taps) - 1) * c.block + c.lanes)
+        return {j: k.let(held.load((j - taps[0]) * c.block, c.lanes)) for j in taps}
 
     def has_column(self, t: _Tile, pixel: int, j: Expr) -> bool:
         """Whether the source has the column of tap j of a pixel."""
@@ -160,24 +194,20 @@ class _Window:
         column = (t.x + pixel) * c.stride[1] + j * c.dilation[1] - c.pad[1]
         return bool(0 <= column < c.in_size[1])
 
-    def store(self, t: _Tile, acc: Buffer) -> None:
+    def store(self, t: _Tile, acc: Buffer, lane: Expr) -> None:
         """Scale and epilogue of every pixel, and its result."""
         k, c = self.k, self.c
-        at = k.let(((t.plane * c.out_size[0] + t.top + t.y) * c.out_size[1] + t.x) * c.block)
+        at = k.let(((t.plane * c.out_size[0] + t.top + t.y) * c.out_size[1] + t.x) * c.block + lane)
         looped = costly(c.epilogue)
-        sums = readable(k, acc, t.count * c.block, c.lanes, looped)
+        sums = readable(k, acc, t.count * c.lanes, c.lanes, looped)
 
         def pixel(p: Expr) -> None:
+            value, index = sums.load(p * c.lanes, c.lanes), at + p * c.block
             scale = self.scale(t.top + t.y, t.x + p)
-
-            def vector(v: Expr) -> None:
-                value, index = sums.load(p * c.block + v * c.lanes, c.lanes), at + p * c.block + v * c.lanes
-                if scale is not None:
-                    value = k.let(value * splat(scale, c.lanes))
-                extras = [e.load(index, c.lanes) for e in self.extras]
-                self.result.store(index, apply_epilogue(k, value, c.epilogue, extras, c.lanes), c.lanes)
-
-            each(k, (c.block // c.lanes,), looped, vector)
+            if scale is not None:
+                value = k.let(value * splat(scale, c.lanes))
+            extras = [e.load(index, c.lanes) for e in self.extras]
+            self.result.store(index, apply_epilogue(k, value, c.epilogue, extras, c.lanes), c.lanes)
 
         each(k, (t.count,), looped, pixel)
 
