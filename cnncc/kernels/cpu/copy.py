@@ -42,7 +42,7 @@ class CopyConfig:
         return blocks(self.channels, self.to_block) if self.whole_blocks else self.channels + self.zeros
 
 
-def _copy(site: CpuSite, source: str, start: int, channels: int, to: int) -> Call:
+def copy_channels(site: CpuSite, source: str, start: int, channels: int, to: int) -> Call:
     """The call that copies channels [start, start + channels) of `source` to channel `to` of the node's value."""
     have, want = _plane(site.graph[source].type), _plane(site.node.type)
     padded = blocks(want.shape[1], want.block) * want.block
@@ -75,7 +75,7 @@ def select_slice(site: CpuSite) -> Selection:
     if len(site.node.type.shape) == 4 and site.node.type.block > 1:
         call = pick_call(site, site.node.inputs, range(start, stop))
         return Selection((call,), (), f"channels that are no whole blocks of {site.node.type.block}")
-    call = _copy(site, site.node.inputs[0], start, stop - start, 0)
+    call = copy_channels(site, site.node.inputs[0], start, stop - start, 0)
     return Selection((call,), (), "channels that do not start a block")
 
 
@@ -97,7 +97,7 @@ def select_concat(site: CpuSite) -> Selection:
     if ragged and len(node.type.shape) == 4 and block > 1:
         call = pick_call(site, [arm for arm, _, _ in copied], _copied_channels(site, copied))
         return Selection((call,), (), f"{why}: they are no whole blocks of {block}")
-    return Selection(tuple(_copy(site, arm, 0, channels, at) for arm, channels, at in copied), (), why)
+    return Selection(tuple(copy_channels(site, arm, 0, channels, at) for arm, channels, at in copied), (), why)
 
 
 def _copied_channels(site: CpuSite, copied: Sequence[tuple[str, int, int]]) -> list[int | None]:

@@ -6,6 +6,7 @@ import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 
+from cnncc.kernels.cpu.copy import copy_channels
 from cnncc.kernels.cpu.site import CpuRule, CpuSite
 from cnncc.kernels.cpu.strided import WANTED_UNITS, turned_side
 from cnncc.kernels.shared.spec import Call, Kernel, Selection, blocks
@@ -36,8 +37,10 @@ class RelayoutConfig:
 def select_relayout(site: CpuSite) -> Selection:
     """The same values in another order."""
     node, have, want = site.node, site.type(), site.node.type
+    if have.block == want.block:
+        return Selection((copy_channels(site, node.inputs[0], 0, want.shape[1], 0),), (), "a copy in the same layout")
     block, pixels = max(have.block, want.block), math.prod(want.shape[2:])
-    assert min(have.block, want.block) == 1 < block, "one of both is in logical order"
+    assert min(have.block, want.block) == 1, "blocks of two sizes meet nowhere"
     side = turned_side(min(block, pixels), site.target.lanes)
     bands = min(blocks(pixels, max(1, side)), blocks(WANTED_UNITS, blocks(want.shape[1], block)))
     config = RelayoutConfig(want.shape[1], pixels, block, want.block > 1, side, bands)

@@ -31,7 +31,8 @@ class _Relayout:
         side = max(1, c.side)
         with k.units() as u:
             plane, band = (u, 0) if c.bands == 1 else (k.let(u // c.bands), k.let(u % c.bands))
-            with overlapping(k, c.pixels, side, (band, c.bands)) as pixel, k.loop(c.block // side) as i:
+            # As few planes at a time as can be: they often lie a power of two apart, at the same places of the cache.
+            with k.loop(c.block // side) as i, overlapping(k, c.pixels, side, (band, c.bands)) as pixel:
                 lane = k.let(i * side)
                 channel = k.let(plane * c.block + lane)
                 blocked = k.let((plane * c.pixels + pixel) * c.block + lane)
