@@ -14,27 +14,32 @@ SHAPES = [
     (16, 1), (16, 4), (16, 16), (32, 2), (48, 1), (48, 3), (20, 1), (20, 4), (20, 20), (24, 3), (40, 2), (33, 11),
     (7, 1), (3, 3), (1, 1), (96, 4), (96, 32),
 ]  # fmt: skip
-SIDES = [(1, 1), (3, 5), (9, 8), (40, 50)]
-"""One of them for each shape, and a large one."""
+SIDES = [(1, 1), (3, 5), (9, 8)]
+
+
+def sides(channels: int, groups: int) -> list[tuple[int, int]]:
+    """A small image for each shape, and one that several units share."""
+    return [SIDES[SHAPES.index((channels, groups)) % len(SIDES)], (40, 50)]
+
+
 RNG = np.random.default_rng(5)
 BOUND = 1e-5
 
 
 @pytest.mark.parametrize(("channels", "groups"), SHAPES)
-@pytest.mark.parametrize("target", ["x86-64-v3", "host"])
-def test_in_blocks(channels: int, groups: int, target: str) -> None:
+def test_in_blocks(channels: int, groups: int) -> None:
     """With all that an epilogue may hold, on images of any size."""
-    for height, width in SIDES:
+    for height, width in sides(channels, groups):
         body = (
             f"relu; save x; group_norm {groups} eps 0.01; add {{ | from x }}; gelu; group_norm {groups} noaffine relu"
         )
-        assert worst_error(network(body, f"{channels}x{height}x{width}"), target) <= BOUND, (height, width)
+        assert worst_error(network(body, f"{channels}x{height}x{width}"), "x86-64-v3") <= BOUND, (height, width)
 
 
 @pytest.mark.parametrize(("channels", "groups"), SHAPES)
 def test_in_logical_order(channels: int, groups: int) -> None:
     """The added image lies in blocks, and is brought into logical order."""
-    for height, width in SIDES:
+    for height, width in sides(channels, groups):
         dims = f"{height}x{channels}x{width}"
         body = (
             f"permute {dims} axes 1,0,2 to {channels}x{height}x{width}; save x; relu; save y;"
@@ -44,10 +49,9 @@ def test_in_logical_order(channels: int, groups: int) -> None:
 
 
 @pytest.mark.parametrize(("channels", "groups"), SHAPES)
-@pytest.mark.parametrize("batch", [1, 3])
-def test_of_a_vector(channels: int, groups: int, batch: int) -> None:
+def test_of_a_vector(channels: int, groups: int) -> None:
     body = f"fc {channels} relu; save x; group_norm {groups}; add {{ | from x }}; silu"
-    assert worst_error(network(body, "9"), "x86-64-v3", batch) <= BOUND
+    assert worst_error(network(body, "9"), "x86-64-v3", batch=3) <= BOUND
 
 
 def test_large_images_in_parts() -> None:
@@ -66,13 +70,18 @@ def test_large_images_in_parts() -> None:
 
 
 @pytest.mark.parametrize("body", ["group_norm {g}", "relu; group_norm {g}"])
-@pytest.mark.parametrize(("dims", "groups"), [("48x40x41", 1), ("48x40x41", 3), ("20x31x29", 4), ("16x5x7", 1)])
+@pytest.mark.parametrize(("dims", "groups"), [("48x40x41", 3), ("20x31x29", 4), ("8x128x200", 8)])
 def test_data_far_from_zero(body: str, dims: str, groups: int) -> None:
-    """The mean is a hundred times the deviation: it must be known to the last digit."""
+    """The mean is a thousand times the deviation: it must be known to the last digit."""
     graph = network(body.format(g=groups), dims)
-    image = (100 + RNG.standard_normal((1, *map(int, dims.split("x"))))).astype(np.float32)
+    image = (1000 + RNG.standard_normal((1, *map(int, dims.split("x"))))).astype(np.float32)
     (wanted,) = reference.run(graph, [image.astype(np.float64)]).values()
     assert relative_error(api.build(graph, Options(threads=2)).model()(image), wanted) <= BOUND
+
+
+def test_on_this_machine() -> None:
+    body = "relu; save x; group_norm 4 relu; group_norm 1; add { | from x }; group_norm 20 noaffine gelu"
+    assert worst_error(network(body, "20x40x50"), "host", batch=2) <= BOUND
 
 
 def test_equal_values() -> None:

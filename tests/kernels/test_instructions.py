@@ -26,6 +26,7 @@ TARGETS = ["x86-64-v3", "x86-64-v4"]
 ZOO = sorted(p.stem for p in resources.directory("models").glob("*.net"))
 COSTLY = {
     "direct": ("8x57x57", "conv 3x3 48 /2 gelu; conv 1x1 96 silu; conv 5x5 64 /2 mish; conv 7x7 33 hard_swish"),
+    "chains": ("16x57x57", "conv 3x3 64 /2 gelu mish silu softplus gelu_tanh; conv 1x1 96 gelu gelu_tanh mish silu"),
     "direct with sums": ("32x28x28", "save x; conv 1x1 32 silu; add { | from x }; gelu; conv 1x1 24 gelu_tanh"),
     "winograd": ("64x29x31", "conv 3x3 64 gelu; conv 3x3 48 silu; conv 3x3 64 mish; conv 3x3 40 dil 2 gelu"),
     "small winograd": ("96x7x7", "conv 3x3 96 gelu; conv 3x3 128 silu"),

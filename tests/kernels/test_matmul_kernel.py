@@ -29,10 +29,22 @@ def product(planes: int, rows: int, depth: int, columns: int) -> Graph:
 
 
 @pytest.mark.parametrize(("planes", "rows", "depth", "columns"), [*SIZES, *RANDOM])
-@pytest.mark.parametrize("target", ["x86-64-v3", "host"])
-def test_around_the_tiles(planes: int, rows: int, depth: int, columns: int, target: str) -> None:
-    for batch in (1, 2):
-        assert worst_error(product(planes, rows, depth, columns), target, batch) <= 1e-5
+def test_around_the_tiles(planes: int, rows: int, depth: int, columns: int) -> None:
+    assert worst_error(product(planes, rows, depth, columns), "x86-64-v3", batch=2) <= 1e-5
+
+
+@pytest.mark.parametrize(
+    ("columns", "post_ops"), [(50, "relu"), (50, "gelu"), (1, "add { | from z }; gelu"), (7, "silu")]
+)
+def test_post_ops(columns: int, post_ops: str) -> None:
+    """In the product's kernel, on this machine."""
+    body = (
+        f"save x; relu; gap; fc {2 * 19 * columns}; reshape 2x19x{columns}; save y; fc {2 * 31 * columns};"
+        f" reshape 2x31x{columns}; save z; matmul {{ from x | from y }}; {post_ops}; add {{ | from z }}"
+    )
+    graph = network(body, "2x31x19")
+    assert worst_error(graph, "host") <= 1e-5
+    assert not any(k.family == "elementwise" and "map_relu" not in k.name for k in kernels_of(graph))
 
 
 @pytest.mark.parametrize("target", targets.names())

@@ -21,9 +21,9 @@ def joined(numbers: tuple[int, ...], by: str = "x") -> str:
 
 @pytest.mark.parametrize("order", ORDERS)
 @pytest.mark.parametrize("sizes", [*SIZES, (8, 8, 8), (40, 33, 50)])
-@pytest.mark.parametrize("target", ["x86-64-v3", "host"])
-def test_three_axes(sizes: tuple[int, ...], order: tuple[int, ...], target: str) -> None:
+def test_three_axes(sizes: tuple[int, ...], order: tuple[int, ...]) -> None:
     """Of an input and of an image in blocks."""
+    target = "host" if sizes == (40, 33, 50) else "x86-64-v3"
     to = joined(tuple(sizes[a] for a in order))
     body = f"permute {joined(sizes)} axes {joined(order, ',')} to {to}"
     for before in ("", "relu; "):
