@@ -26,6 +26,7 @@ from graphs import (
 )
 from hypothesis import strategies as st
 
+from cnncc.base.elements import ELEMENTS
 from cnncc.ir import Graph, Node
 from cnncc.ops import ACTIVATIONS, TABLE
 from cnncc.ops.domains import Inputs
@@ -144,7 +145,41 @@ def nms(make: Maker, fresh: bool) -> Node | None:
     return make.add("nms", arms, {"most": make.draw(integers(1, 6)), "iou": make.draw(st.sampled_from([0.1, 0.5]))})
 
 
+def numbers(make: Maker, fresh: bool) -> Node | None:
+    """Quantised, moved and dequantised again: of what the caller passes, since a rounding error before would be a large
+    one behind."""
+    steps = make.stepped(make.image())
+    op = make.draw(st.sampled_from(MOVES))
+    moved = steps and make.add(op, (steps,), attributes(make.draw, op, steps.type.shape))
+    return moved and make.add("dequantize", (moved,), {})
+
+
+def cast(make: Maker, fresh: bool) -> Node | None:
+    """To any type, moved if that can be, and back to float32."""
+    there = make.add("cast", (make.image(),), {"to": make.draw(st.sampled_from(sorted(ELEMENTS)))})
+    op = make.draw(st.sampled_from(MOVES))
+    moved = there and make.add(op, (there,), attributes(make.draw, op, there.type.shape))
+    return make.add("cast", (moved or there,), {"to": "float32"}) if there else None
+
+
+MOVES = (
+    "maxpool",
+    "pad",
+    "crop",
+    "slice",
+    "flatten",
+    "reshape",
+    "permute",
+    "strided_slice",
+    "take",
+    "upsample",
+    "resize",
+)
+"""Ops that take integers."""
 SPECIAL: Mapping[str, How] = {
+    "cast": cast,
+    "quantize": numbers,
+    "dequantize": numbers,
     "input": picture,
     "const": lambda make, fresh: make.const(),
     "unpool": unpool,

@@ -9,20 +9,25 @@ import re
 from collections.abc import Iterator
 from typing import Any, NoReturn
 
+import numpy as np
+
+from cnncc.base.elements import ELEMENTS
 from cnncc.base.errors import CnnccError, Span
 from cnncc.ir.graph import Graph, Node
 from cnncc.ir.text import NAME, Defaults
-from cnncc.ir.types import Constant, TensorType
+from cnncc.ir.types import Constant, Quantization, TensorType
 
-WEIGHT = re.compile(rf"(\w+)=({NAME})\[([0-9x]*)\]")
+WEIGHT = re.compile(rf"(\w+)=({NAME})\[([0-9x]*)( \w+)?\]")
+NUMBERS_OF = r" (?P<element>\w+)(?: scale (?P<scale>\S+) zero (?P<zero>-?\d+))?"
 OUTPUT = re.compile(rf"({NAME})(?: as ({NAME}))?")
 GRAPH = re.compile(rf"graph ({NAME})")
 RETURN = re.compile(rf"return {NAME}(?: as {NAME})?(?:, {NAME}(?: as {NAME})?)*")
 NUMBERS = {"inf": math.inf, "nan": math.nan}
 """Numbers for which Python has no literal."""
 NODE = re.compile(
-    rf"(?P<name>{NAME}) : (?P<dims>[0-9]+(?:x[0-9]+)*)(?::c(?P<block>[0-9]+))? = (?P<op>\w+)"
-    rf"\((?P<inputs>(?:{NAME}(?:, {NAME})*)?)\)(?P<weights>(?: \w+={NAME}\[[0-9x]*\])*)(?: \{{(?P<attrs>.*)\}})?"
+    rf"(?P<name>{NAME}) : (?P<dims>[0-9]+(?:x[0-9]+)*)(?::c(?P<block>[0-9]+))?(?:{NUMBERS_OF})? = (?P<op>\w+)"
+    rf"\((?P<inputs>(?:{NAME}(?:, {NAME})*)?)\)"
+    rf"(?P<weights>(?: \w+={NAME}\[[0-9x]*(?: \w+)?\])*)(?: \{{(?P<attrs>.*)\}})?"
 )
 
 
@@ -71,11 +76,15 @@ def parse_node(number: int, line: str, defaults: Defaults, constants: dict[str, 
     if not match:
         refuse(number, line, "expected `name : type = op(inputs) slot=constant[shape] {attributes}`")
     weights = {}
-    for slot, quoted_name, dims in WEIGHT.findall(match["weights"]):
+    for slot, quoted_name, dims, element in WEIGHT.findall(match["weights"]):
         (weights[slot],) = split_names(quoted_name)
-        constants.setdefault(weights[slot], Constant(parse_dims(dims)))
+        kind = ELEMENTS[element.strip() or "float32"]
+        constants.setdefault(weights[slot], Constant(parse_dims(dims), element=kind))
     (name,) = split_names(match["name"])
-    kind = TensorType(parse_dims(match["dims"]), int(match["block"] or 1))
+    scale = match["scale"]
+    quantization = None if scale is None else Quantization(float(np.float32(scale)), int(match["zero"]))
+    element = ELEMENTS[match["element"] or "float32"]
+    kind = TensorType(parse_dims(match["dims"]), int(match["block"] or 1), element, quantization)
     attrs = {**defaults.get(match["op"], {}), **parse_attrs(number, line, match["attrs"] or "")}
     return Node(name, match["op"], tuple(split_names(match["inputs"])), kind, attrs, weights)
 

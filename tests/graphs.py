@@ -5,10 +5,12 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
+import numpy as np
 from hypothesis import strategies as st
 
-from cnncc.ir import Constant, Graph, Node, TensorType
-from cnncc.ops import TABLE, domains, infer
+from cnncc.base.elements import ELEMENTS, FLOAT32
+from cnncc.ir import Constant, Graph, Node
+from cnncc.ops import TABLE, domains, infer_type
 from cnncc.ops.domains import Domain, Inputs, Values
 from cnncc.ops.source import FILTERS
 from cnncc.ops.table import ShapeError
@@ -80,6 +82,9 @@ MOVED = {Values.INSIDE: {"scale": 0.9}, Values.ABOVE_ONE: {"shift": 1.5}}
 """How what a sigmoid gives becomes such values."""
 
 
+SCALES = tuple(float(np.float32(s)) for s in (0.02, 1 / 3, 1.0, 0.007874016, 1e-30, 2.5e37))
+
+
 class Builder:
     """Collects nodes; every value has a type the op table agrees with."""
 
@@ -97,14 +102,15 @@ class Builder:
         shapes = tuple(n.type.shape for n in inputs)
         full = {**TABLE[op].attributes, **attrs}
         try:
-            shape = infer(op, shapes, full)
+            kind = infer_type(op, tuple(n.type for n in inputs), full)
         except ShapeError:
             return None
         name = self.name(op)
         slots = TABLE[op].weights(shapes, full)
         names = {slot: f"{name}.{slot}" for slot in slots}
-        self.constants |= {names[slot]: Constant(slots[slot]) for slot in slots}
-        node = Node(name, op, tuple(n.name for n in inputs), TensorType(shape), full, names)
+        elements = TABLE[op].elements(full)
+        self.constants |= {names[s]: Constant(slots[s], element=elements.get(s, FLOAT32)) for s in slots}
+        node = Node(name, op, tuple(n.name for n in inputs), kind, full, names)
         self.nodes.append(node)
         return node
 
@@ -231,6 +237,27 @@ class Builder:
         rest = self.draw(st.lists(st.sampled_from(others), min_size=low - 1, max_size=2 if high is None else high - 1))
         return self.add(op, (first, *rest), {})
 
+    def stepped(self, source: Node) -> Node | None:
+        """A value quantised, of any scale and zero that its type has."""
+        element = self.draw(st.sampled_from(["uint8", "int8"]))
+        zero = self.draw(integers(int(ELEMENTS[element].least), int(ELEMENTS[element].most)))
+        scale = self.draw(st.sampled_from(SCALES))
+        return self.add("quantize", (source,), {"element": element, "scale": scale, "zero": zero})
+
+    def numbers(self) -> Node | None:
+        """Between element types, of what the caller passes: a rounding error before a step would be a large one behind
+        it. Other ops read the integers if they can."""
+        exact = [n for n in self.nodes if n.op == "input" and not n.attrs["mean"] and not n.attrs["std"]]
+        typed = [n for n in self.nodes if not n.type.is_float]
+        if not exact:
+            return None
+        source = self.draw(st.sampled_from(typed or exact))
+        if source.type.quantization is not None:
+            return self.add("dequantize", (source,), {})
+        if source.type.is_float and self.draw(st.booleans()):
+            return self.stepped(source)
+        return self.add("cast", (source,), {"to": self.draw(st.sampled_from(sorted(ELEMENTS)))})
+
     def const(self) -> Node | None:
         """A learned tensor, multiplied into a value so that somebody reads it."""
         source = self.draw(st.sampled_from(self.nodes))
@@ -275,7 +302,7 @@ def random_graph(draw: Draw, max_ops: int = 10) -> Graph:
         source(draw, builder)
     for _ in range(draw(integers(1, max_ops))):
         kinds = [*[builder.unary] * 5, builder.merge, builder.merge, builder.const, builder.positive, builder.matmul]
-        kinds += [builder.placed, builder.step, builder.others]
+        kinds += [builder.placed, builder.step, builder.others, builder.numbers]
         kind = draw(st.sampled_from(kinds))
         kind()
     read = {i for n in builder.nodes for i in n.inputs}

@@ -74,7 +74,7 @@ def net(name: str) -> Graph:
 def with_tensors(graph: Graph, tensors: dict[str, np.ndarray]) -> Graph:
     """Tensors by layer (`conv1.weight`) in the order of the graph's constants."""
     constants = {name: Constant(a.shape, lambda a=a: a.astype(np.float32)) for name, a in tensors.items()}
-    weights.refuse_mismatches(graph, {n: a.shape for n, a in tensors.items()}, "the package's weights")
+    weights.refuse_mismatches(graph, tensors, "the package's weights")
     return graph.rebuild(graph.nodes, constants=constants)
 
 

@@ -44,7 +44,8 @@ def _port(port: dict[str, Any]) -> str:
     own = ", ".join(f"{key} {' '.join(map(str, port[key]))}" for key in ("mean", "std") if port.get(key))
     pictures = ", ".join(words for words in _picture(port) if words)
     notes = [f"; {what} {text}" for what, text in (("applies", own), ("wants pictures", pictures)) if text]
-    return f"{port['name']} {'x'.join(map(str, port['shape']))} {port['dtype']}{''.join(notes)}"
+    steps = f" scale {port['scale']:.8g} zero {port['zero']}" if "scale" in port else ""
+    return f"{port['name']} {'x'.join(map(str, port['shape']))} {port['dtype']}{steps}{''.join(notes)}"
 
 
 def _picture(port: dict[str, Any]) -> list[str]:

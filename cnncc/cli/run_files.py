@@ -118,8 +118,8 @@ def _array(file: str, about: dict[str, Any], port: Port) -> np.ndarray:
     from cnncc.pictures import images
 
     if port.declared and port.differs and file.endswith(".npy"):
-        array = port.declared.to_ours(images.read_array(Path(file)), port.shape[1:])
-        if array.dtype == "float32" and array.shape[1:] == port.shape[1:]:
+        array = port.declared.to_ours(images.read_array(Path(file)), port.shape[1:], port.numpy)
+        if array.dtype == port.numpy and array.shape[1:] == port.shape[1:]:
             return array
     return images.prepare(file, about)
 

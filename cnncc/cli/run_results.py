@@ -11,6 +11,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 
+from cnncc.base.elements import ELEMENTS, decode
 from cnncc.base.errors import CnnccError
 from cnncc.cli import command
 
@@ -63,6 +64,7 @@ def is_scores(port: Port) -> bool:
 def describe(port: Port, array: np.ndarray, labels: Labels, top: int) -> Result:
     """One image's output: the best classes of scores; range and mean of anything else."""
     about: Result = {"name": port.name, "shape": list(array.shape)}
+    array = decode(array, ELEMENTS[port.dtype])
     if not is_scores(port):
         return {**about, "min": float(array.min()), "max": float(array.max()), "mean": float(array.mean())}
     scores = array.reshape(-1)

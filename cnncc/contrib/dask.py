@@ -10,7 +10,7 @@ import numpy as np
 
 from cnncc.base import extras
 from cnncc.base.errors import CnnccError
-from cnncc.contrib.predictor import Predictor, ship
+from cnncc.contrib.predictor import Predictor, kind_of, ship
 
 if TYPE_CHECKING:
     from dask.array import Array
@@ -39,19 +39,20 @@ def predict(collection: Array | Bag, module: str | os.PathLike[str], threads: in
         return collection.map_partitions(_of_partition, predictor)
     if not isinstance(collection, Array):
         raise CnnccError(f"expected an array or a bag of Dask, got {type(collection).__name__}")
-    return _of_array(collection, predictor, tuple(info["outputs"][0]["shape"][1:]))
+    return _of_array(collection, predictor, info["outputs"][0])
 
 
-def _of_array(array: Array, predictor: Predictor, dims: tuple[int, ...]) -> Array:
+def _of_array(array: Array, predictor: Predictor, port: dict[str, Any]) -> Array:
+    dims, kind = port["shape"][1:], kind_of(port)
     whole = array.rechunk({axis: -1 for axis in range(1, array.ndim)})  # an image is never torn
     return whole.map_blocks(
         _of_block,
         predictor,
-        dtype=np.float32,
+        dtype=kind,
         chunks=(whole.chunks[0], *((side,) for side in dims)),
         drop_axis=list(range(1, whole.ndim)),
         new_axis=list(range(1, 1 + len(dims))),
-        meta=np.empty((0,) * (1 + len(dims)), np.float32),
+        meta=np.empty((0,) * (1 + len(dims)), kind),
     )
 
 

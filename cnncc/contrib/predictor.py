@@ -11,6 +11,7 @@ from typing import Any
 
 import numpy as np
 
+from cnncc.base.elements import ELEMENTS
 from cnncc.base.errors import CnnccError
 from cnncc.pictures import images
 from cnncc.runtime.arrays import text
@@ -44,7 +45,7 @@ class Predictor:
         return _opened(self.path, self.sha256, self.threads)
 
     def __call__(self, *columns: Any) -> list[np.ndarray]:
-        """Runs the module on n images and returns one float32 array of n results for each output.
+        """Runs the module on n images and returns one array of n results for each output.
 
         There is one column for each input: an array of shape (n, ...), or a sequence of n arrays, paths or bytes of
         image files. n need not be a multiple of the module's batch. Image files, and pixels of uint8, are prepared as
@@ -77,12 +78,17 @@ def _opened(path: str, digest: str, threads: int) -> Model:
 
 
 def as_input(column: Any, port: dict[str, Any]) -> np.ndarray:
-    """float32 of the port's shape but for the number of images. Files, and pixels of uint8, are prepared as the
-    network's text says; arrays of floats are taken as they are, and have the input's shape or are flat."""
+    """An array of the port's type and shape but for the number of images. Files, and pixels of uint8, are prepared as
+    the network's text says; arrays of floats are taken as they are, and have the input's shape or are flat."""
     if not (isinstance(column, np.ndarray) and column.dtype != np.object_ and column.dtype.kind not in "TUS"):
         values = [_one(value, port) for value in column]
-        return np.concatenate(values) if values else np.empty((0, *port["shape"][1:]), np.float32)
+        return np.concatenate(values) if values else np.empty((0, *port["shape"][1:]), kind_of(port))
     return _shaped(column, port)
+
+
+def kind_of(port: dict[str, Any]) -> np.dtype:
+    """The type of the arrays of an input or output."""
+    return ELEMENTS[port.get("dtype", "float32")].dtype
 
 
 def _one(value: Any, port: dict[str, Any]) -> np.ndarray:
@@ -99,6 +105,10 @@ def _shaped(array: np.ndarray, port: dict[str, Any]) -> np.ndarray:
             hint="images of any size come as files: paths, or the bytes of each",
         )
     shaped = array.reshape(len(array), *dims)
+    if kind_of(port) != np.float32 and shaped.dtype != kind_of(port):
+        raise CnnccError(f"input {port['name']!r} takes {port['dtype']}, as {kind_of(port)}, got {shaped.dtype}")
+    if kind_of(port) != np.float32:
+        return np.ascontiguousarray(shaped)
     if shaped.dtype == np.uint8:
         return images.pixels(shaped, port)
     if shaped.dtype.kind != "f":

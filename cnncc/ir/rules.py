@@ -3,14 +3,20 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Any, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
+
+from cnncc.base.elements import Element
+
+if TYPE_CHECKING:
+    from cnncc.ir.types import TensorType
 
 Shape = tuple[int, ...]
 Attrs = Mapping[str, Any]
 
 
 class ShapeError(Exception):
-    """A shape rule refuses its inputs. The verifier and the elaborator add place and node to the message."""
+    """A rule about shapes or types refuses what it is given. The verifier and the elaborator add place and node to the
+    message."""
 
     def __init__(self, message: str, hint: str = "") -> None:
         super().__init__(message)
@@ -27,7 +33,8 @@ class Rules(Protocol):
     def attributes(self) -> Attrs: ...
 
     def weights(self, shapes: tuple[Shape, ...], attrs: Attrs, /) -> Mapping[str, Shape]: ...
-    def shape(self, shapes: tuple[Shape, ...], attrs: Attrs, /) -> Shape: ...
+    def type(self, types: tuple[TensorType, ...], attrs: Attrs, /) -> TensorType: ...
+    def elements(self, attrs: Attrs, /) -> Mapping[str, Element]: ...
 
 
 def added_inputs(epilogue: Sequence[tuple[str, object]]) -> int:

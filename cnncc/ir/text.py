@@ -3,6 +3,7 @@
     graph lenet5
     x : 1x1x32x32 = input() {dims=(1, 32, 32)}
     conv1 : 1x6x28x28 = conv(x) weight=conv1.weight[6x1x5x5] bias=conv1.bias[6] {out=6, kernel=(5, 5)}
+    q : 1x6x28x28 uint8 scale 0.02 zero 128 = quantize(conv1) {element='uint8', scale=0.019999999552965164, zero=128}
     return conv1 as features
 
 Given the default attributes of the ops, those are left out. Values of constants and places in the source are not
@@ -18,7 +19,9 @@ import re
 from collections.abc import Mapping
 from typing import Any
 
+from cnncc.base.elements import FLOAT32
 from cnncc.ir.graph import Graph, Node
+from cnncc.ir.types import Constant
 
 Defaults = Mapping[str, Mapping[str, Any]]
 
@@ -36,15 +39,18 @@ def print_graph(graph: Graph, defaults: Defaults | None = None) -> str:
 
 def node_line(graph: Graph, node: Node, defaults: Defaults) -> str:
     """`name : type = op(inputs) slot=constant[shape] {attributes}`."""
-    weights = "".join(
-        f" {slot}={quoted(name)}[{'x'.join(map(str, graph.constants[name].shape))}]"
-        for slot, name in node.weights.items()
-    )
+    weights = "".join(f" {slot}={constant(name, graph.constants[name])}" for slot, name in node.weights.items())
     left_out = defaults.get(node.op, {})
     attrs = [f"{k}={literal(v)}" for k, v in node.attrs.items() if k not in left_out or not same(v, left_out[k])]
     braces = f" {{{', '.join(attrs)}}}" if attrs else ""
     inputs = ", ".join(map(quoted, node.inputs))
     return f"{quoted(node.name)} : {node.type} = {node.op}({inputs}){weights}{braces}"
+
+
+def constant(name: str, known: Constant) -> str:
+    """`conv1.weight[6x1x5x5]`, and behind it the element if that is not float32."""
+    element = "" if known.element == FLOAT32 else f" {known.element}"
+    return f"{quoted(name)}[{'x'.join(map(str, known.shape))}{element}]"
 
 
 def output(value: str, port: str) -> str:

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
+from cnncc.base.elements import FLOAT32, Element
 from cnncc.base.errors import CnnccError
 from cnncc.ir.graph import Graph, Node
 from cnncc.ir.rules import Rules, Shape, ShapeError, check_arity
+from cnncc.ir.types import TensorType
 
 
 class VerifyError(CnnccError):
@@ -22,14 +24,14 @@ class VerifyError(CnnccError):
 
 def verify(graph: Graph, table: Mapping[str, Rules]) -> None:
     """VerifyError unless names are unique and in topological order, outputs exist, and every node has a known op,
-    its attributes and arity, the type its shape rule gives, and constants of the right shapes.
+    its attributes and arity, the type its rules give, and constants of the right shapes and elements.
 
     Layout is free: a blocked type must have the rule's logical shape, a block of at least 1, and rank 4 if blocked.
     """
     seen: dict[str, Node] = {}
     for node in graph.nodes:
         check_names(node, seen)
-        check_node(graph, node, table, tuple(seen[name].type.shape for name in node.inputs))
+        check_node(graph, node, table, tuple(seen[name].type for name in node.inputs))
         seen[node.name] = node
     check_outputs(graph)
 
@@ -43,7 +45,7 @@ def check_names(node: Node, seen: Mapping[str, Node]) -> None:
             raise fault(node, "order", f"reads {name!r}, which is not computed before it")
 
 
-def check_node(graph: Graph, node: Node, table: Mapping[str, Rules], shapes: tuple[Shape, ...]) -> None:
+def check_node(graph: Graph, node: Node, table: Mapping[str, Rules], types: tuple[TensorType, ...]) -> None:
     """Op, attributes, arity, type, weights."""
     if node.op not in table:
         raise fault(node, "op", f"unknown op {node.op!r}")
@@ -54,11 +56,11 @@ def check_node(graph: Graph, node: Node, table: Mapping[str, Rules], shapes: tup
     except ShapeError as error:
         raise fault(node, "arity", error.message) from error
     try:
-        shape = rules.shape(shapes, node.attrs)
+        wanted = rules.type(types, node.attrs)
     except ShapeError as error:
         raise fault(node, "shape", error.message) from error
-    check_type(node, shape)
-    check_weights(graph, node, rules.weights(shapes, node.attrs))
+    check_type(node, wanted)
+    check_weights(graph, node, rules.weights(tuple(t.shape for t in types), node.attrs), rules.elements(node.attrs))
 
 
 def check_attributes(node: Node, rules: Rules) -> None:
@@ -70,17 +72,17 @@ def check_attributes(node: Node, rules: Rules) -> None:
         raise fault(node, "attributes", "; ".join(words))
 
 
-def check_type(node: Node, shape: Shape) -> None:
-    """The logical shape the rule gives, in a layout that exists."""
-    if node.type.shape != shape:
-        raise fault(node, "type", f"is {node.type}, the shape rule gives {'x'.join(map(str, shape))}")
-    block = node.type.block
-    if block < 1 or (block > 1 and len(shape) != 4):
-        raise fault(node, "layout", f"channel block {block} on a tensor of rank {len(shape)}")
+def check_type(node: Node, wanted: TensorType) -> None:
+    """The type the rules give, but for the layout, which must exist."""
+    block, rank = node.type.block, len(wanted.shape)
+    if node.type.with_block(wanted.block) != wanted:
+        raise fault(node, "type", f"is {node.type}, the op gives {wanted}")
+    if block < 1 or (block > 1 and rank != 4):
+        raise fault(node, "layout", f"channel block {block} on a tensor of rank {rank}")
 
 
-def check_weights(graph: Graph, node: Node, slots: Mapping[str, Shape]) -> None:
-    """Exactly the table's slots, each a constant of the graph with the right shape."""
+def check_weights(graph: Graph, node: Node, slots: Mapping[str, Shape], elements: Mapping[str, Element]) -> None:
+    """Exactly the table's slots, each a constant of the graph with the right shape and element."""
     if node.weights.keys() != slots.keys():
         raise fault(
             node, "weights", f"slots {', '.join(node.weights) or 'none'}, expected {', '.join(slots) or 'none'}"
@@ -89,9 +91,11 @@ def check_weights(graph: Graph, node: Node, slots: Mapping[str, Shape]) -> None:
         name = node.weights[slot]
         if name not in graph.constants:
             raise fault(node, "weights", f"{slot} is {name!r}, which is no constant of the graph")
-        found = graph.constants[name].shape
-        if found != shape:
-            raise fault(node, "weights", f"{name} is {found}, the op needs {shape}")
+        found, element = graph.constants[name], elements.get(slot, FLOAT32)
+        if found.shape != shape:
+            raise fault(node, "weights", f"{name} is {found.shape}, the op needs {shape}")
+        if found.element != element:
+            raise fault(node, "weights", f"{name} is {found.element}, the op needs {element}")
 
 
 def check_outputs(graph: Graph) -> None:

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+from cnncc.base.elements import FLOAT32, Element
 from cnncc.base.errors import CnnccError, Span
 from cnncc.ir import Constant, Graph, Node, TensorType
 from cnncc.lang.source import Stack
-from cnncc.ops import TABLE, ShapeError, complete, infer, traits
+from cnncc.ops import TABLE, ShapeError, complete, infer_type, traits
 from cnncc.ops.traits import Kind
 
 MAX_NODES = 20_000
@@ -43,10 +44,10 @@ class GraphBuilder:
     def shapes(self, inputs: tuple[str, ...]) -> tuple[tuple[int, ...], ...]:
         return tuple(map(self.shape, inputs))
 
-    def infer(self, node: Node, word: str) -> tuple[int, ...]:
-        """Shape of a node's result; `word` names the op in the error."""
+    def infer(self, node: Node, word: str) -> TensorType:
+        """Type of a node's result; `word` names the op in the error."""
         try:
-            return infer(node.op, self.shapes(node.inputs), node.attrs)
+            return infer_type(node.op, tuple(self.nodes[i].type for i in node.inputs), node.attrs)
         except ShapeError as error:
             raise CnnccError(f"{word}: {error.message}", node.span, node.stack, error.hint) from None
 
@@ -58,13 +59,14 @@ class GraphBuilder:
             hint = "look at the repeats (x3) around this"
             raise CnnccError(f"the network has more than {MAX_NODES} ops", node.span, node.stack, hint)
         self.refuse_taken(node)
-        shape = self.infer(node, word)
+        kind = self.infer(node, word)
         attrs = complete(node.op, node.attrs)
-        slots = TABLE[node.op].weights(self.shapes(node.inputs), attrs)
+        op = TABLE[node.op]
+        slots, elements = op.weights(self.shapes(node.inputs), attrs), op.elements(attrs)
         names = self.weight_names(node, tuple(slots), weights)
         for slot, name in names.items():
-            self.add_constant(node, name, slots[slot])
-        self.nodes[node.name] = node.with_(type=TensorType(shape), attrs=attrs, weights=names)
+            self.add_constant(node, name, slots[slot], elements.get(slot, FLOAT32))
+        self.nodes[node.name] = node.with_(type=kind, attrs=attrs, weights=names)
         self.read.update(node.inputs)
         return node.name
 
@@ -85,12 +87,15 @@ class GraphBuilder:
             raise CnnccError(f"weights: {len(given)} names, {node.op} needs {wanted}", node.span, node.stack)
         return dict(zip(slots, given or [f"{node.name}.{slot}" for slot in slots], strict=True))
 
-    def add_constant(self, node: Node, name: str, shape: tuple[int, ...]) -> None:
-        """Adds a constant without a value. Several nodes may share one if they agree about its shape."""
-        known = self.constants.setdefault(name, Constant(shape))
+    def add_constant(self, node: Node, name: str, shape: tuple[int, ...], element: Element) -> None:
+        """Adds a constant without a value. Several nodes may share one if they agree about its shape and element."""
+        known = self.constants.setdefault(name, Constant(shape, element=element))
         if known.shape != shape:
             sizes = ["x".join(map(str, s)) for s in (known.shape, shape)]
             raise CnnccError(f"weights {name!r} are shared, but of shapes {' and '.join(sizes)}", node.span, node.stack)
+        if known.element != element:
+            found = f"{known.element} and {element}"
+            raise CnnccError(f"weights {name!r} are shared, but of types {found}", node.span, node.stack)
 
     def finish(self, name: str, last: str | None) -> Graph:
         """The finished graph. Its output is the last value, unless the text marks outputs. CnnccError for a value that

@@ -214,7 +214,7 @@ class Elaborator:
             self.builder.spare.add(name)
         inputs = (value,) if value else ()
         node = Node(name, OP_OF[word], inputs, UNKNOWN, attrs, span=span, stack=at.scope.stack)
-        if word == "proj" and value and self.builder.infer(node, word) == self.builder.shape(value):
+        if word == "proj" and value and self.builder.infer(node, word).shape == self.builder.shape(value):
             return None
         return self.builder.add(node, word, read_weights(items))
 

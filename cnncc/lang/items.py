@@ -6,6 +6,8 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any, NoReturn
 
+from cnncc.base.elements import ELEMENTS
+from cnncc.base.errors import nearest
 from cnncc.lang import ast, foreign
 from cnncc.lang.scope import LARGEST, NUMBERS, Number, Scope
 from cnncc.lang.source import TextPiece
@@ -203,6 +205,30 @@ def axis(items: Items) -> int:
     return items.whole(items.expect(ast.Value, "an axis, counted from 0").expr, 0)
 
 
+def integer(items: Items) -> int:
+    """`-3`: a whole number of either sign."""
+    return items.whole(items.expect(ast.Value, "a whole number").expr, -LARGEST)
+
+
+def scale(items: Items) -> float:
+    """`0.02`: the float32 nearest to that."""
+    import numpy as np
+
+    with np.errstate(over="ignore", under="ignore"):
+        return float(np.float32(number(items)))
+
+
+def element(items: Items) -> str:
+    """`uint8`: the name of an element type."""
+    word = items.next_word
+    if word is None or items.next is None:
+        items.wanted("an element type such as uint8")
+    if word not in ELEMENTS:
+        items.scope.fail(f"{items.word}: no element type {word!r}", items.next, nearest(word, ELEMENTS))
+    items.take()
+    return word
+
+
 def steps(items: Items) -> tuple[int, ...]:
     """`1,2,-2`: steps along axes, negative ones backwards."""
     return tuple(items.whole(e, -LARGEST) for e in expressions(items, "steps such as 1,2,2"))
@@ -257,6 +283,9 @@ READERS: Mapping[Syntax, Reader] = {
     Syntax.POSITIONS: positions,
     Syntax.STEPS: steps,
     Syntax.AXIS: axis,
+    Syntax.INTEGER: integer,
+    Syntax.SCALE: scale,
+    Syntax.ELEMENT: element,
 }
 """How the value of an attribute is read."""
 

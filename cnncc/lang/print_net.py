@@ -51,6 +51,13 @@ def number(value: float) -> str:
     return repr(float(value))
 
 
+def single(value: float) -> str:
+    """A float32 by the fewest digits that tell it from all others."""
+    import numpy as np
+
+    return str(np.float32(value))
+
+
 def listing(values: Iterable[float]) -> str:
     return f"({', '.join(map(number, values))})"
 
@@ -80,6 +87,9 @@ WRITERS: Mapping[Syntax, Write] = {
     Syntax.POSITIONS: commas,
     Syntax.STEPS: commas,
     Syntax.AXIS: str,
+    Syntax.INTEGER: str,
+    Syntax.SCALE: single,
+    Syntax.ELEMENT: str,
 }
 """How the value of an attribute is written, so that it is read as it was."""
 
@@ -158,9 +168,15 @@ def commented(lines: list[str], graph: Graph) -> list[str]:
 
     def comment(line: str) -> str:
         is_node = not line.startswith(("net ", "from "))
-        return f"{line:{width}}  # {by(next(nodes).type.shape[1:])}" if is_node else line
+        return f"{line:{width}}  # {result(next(nodes))}" if is_node else line
 
     return list(map(comment, lines))
+
+
+def result(node: Node) -> str:
+    """`64x28x28`, and the numbers if they are not float32."""
+    dims = by(node.type.shape[1:])
+    return dims if node.type.is_float else f"{dims} {node.type.numbers}"
 
 
 def statement(node: Node) -> str:

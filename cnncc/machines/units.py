@@ -6,10 +6,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass, fields
 from typing import Any
 
+from cnncc.base.elements import ELEMENTS
 from cnncc.base.errors import CnnccError, nearest
-
-BITS = {"float32": 32, "float16": 16, "bfloat16": 16, "int32": 32, "int8": 8}
-"""Of each element that a unit may multiply or add up."""
 
 
 @dataclass(frozen=True)
@@ -17,9 +15,9 @@ class VectorUnit:
     """A unit that multiplies vectors and adds up the products, lane by lane."""
 
     element: str
-    """What it multiplies, a key of `BITS`."""
+    """What it multiplies, a key of `ELEMENTS`."""
     sums: str
-    """What it adds the products up to, a key of `BITS`."""
+    """What it adds the products up to, a key of `ELEMENTS`."""
     lanes: int
     """Sums in a register."""
     depth: int
@@ -34,7 +32,7 @@ class VectorUnit:
     @property
     def element_bytes(self) -> int:
         """Of an element in memory."""
-        return BITS[self.element] // 8
+        return ELEMENTS[self.element].itemsize
 
 
 def read_units(file: str, data: object, vector_bits: int) -> tuple[VectorUnit, ...]:
@@ -62,15 +60,16 @@ def _read_unit(place: str, data: dict[str, Any], vector_bits: int) -> VectorUnit
     if wrong:
         raise CnnccError(f"{place}: missing or unknown keys: {', '.join(wrong)}")
     for key in ("element", "sums"):
-        if data[key] not in BITS:
-            raise CnnccError(f"{place}.{key}: no element {data[key]!r}", hint=nearest(str(data[key]), BITS))
+        if data[key] not in ELEMENTS:
+            raise CnnccError(f"{place}.{key}: no element {data[key]!r}", hint=nearest(str(data[key]), ELEMENTS))
     for key in ("lanes", "depth", "registers", "ports", "latency"):
         value = data[key]
         if not isinstance(value, int) or isinstance(value, bool) or value < 1:
             raise CnnccError(f"{place}.{key}: must be a whole number above 0, got {value!r}")
     unit = VectorUnit(**data)
-    if unit.lanes * BITS[unit.sums] > vector_bits:
+    bits, sum_bits = ELEMENTS[unit.element].bits, ELEMENTS[unit.sums].bits
+    if unit.lanes * sum_bits > vector_bits:
         raise CnnccError(f"{place}.lanes: {unit.lanes} of {unit.sums} do not fit into {vector_bits} bits")
-    if unit.depth * BITS[unit.element] > BITS[unit.sums]:
+    if unit.depth * bits > sum_bits:
         raise CnnccError(f"{place}.depth: {unit.depth} of {unit.element} do not fit into a lane of {unit.sums}")
     return unit

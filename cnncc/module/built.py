@@ -11,6 +11,7 @@ from typing import Any, Generic, TypeVar
 
 import numpy as np
 
+from cnncc.base.elements import BFLOAT16, FLOAT16, decode
 from cnncc.module import describe
 from cnncc.module.layout import from_stored
 from cnncc.module.listener import Progress
@@ -85,7 +86,7 @@ class Built(ABC, Generic[P]):
 
 
 def traced(program: Program[Any], arena: np.ndarray, outputs: Sequence[np.ndarray]) -> dict[str, np.ndarray]:
-    """The values of a run by name, in NCHW, out of the bytes of its arena and its outputs."""
+    """The values of a run by name, in NCHW, out of the bytes of its arena and its outputs; halves as float32."""
     buffers: dict[Home, np.ndarray] = {InOutput(i): o.reshape(-1).view(np.uint8) for i, o in enumerate(outputs)}
     values = {}
     for node in program.graph.nodes:
@@ -95,6 +96,8 @@ def traced(program: Program[Any], arena: np.ndarray, outputs: Sequence[np.ndarra
             continue
         size = node.type.nbytes // node.type.shape[0]
         starts = [placement.offset + placement.inner + i * placement.image_stride for i in range(node.type.shape[0])]
-        stored = np.concatenate([buffer[s : s + size] for s in starts]).view(np.float32)
-        values[program.source_names.get(node.name, node.name)] = from_stored(stored, node.type)
+        stored = np.concatenate([buffer[s : s + size] for s in starts]).view(node.type.element.dtype)
+        value = from_stored(stored, node.type)
+        halves = node.type.element in (BFLOAT16, FLOAT16)
+        values[program.source_names.get(node.name, node.name)] = decode(value, node.type.element) if halves else value
     return values

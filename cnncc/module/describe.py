@@ -14,7 +14,7 @@ from cnncc.ir.text import print_graph
 from cnncc.module.keys import compiler_digest
 from cnncc.module.names import c_name
 from cnncc.module.program import Program
-from cnncc.ops.source import picture
+from cnncc.ops.source import picture, port_type
 from cnncc.runtime.interface import FORMAT
 
 
@@ -25,7 +25,7 @@ def network(program: Program[Any]) -> dict[str, Any]:
         "format": FORMAT,
         "name": graph.name,
         "symbol": c_name(graph.name),
-        "inputs": [{**_port(n.name, n.type), **_preprocessing(n)} for n in graph.inputs],
+        "inputs": [{**_port(n.name, port_type(n)), **_preprocessing(n)} for n in graph.inputs],
         "outputs": [_port(name, kind) for name, kind in program.outputs.items()],
         "params": sum(ops.params(source, n) for n in source.nodes),
         "macs": sum(ops.macs(source, n) for n in source.nodes),
@@ -56,7 +56,9 @@ def compiler(**more: str) -> dict[str, str]:
 
 
 def _port(name: str, kind: TensorType) -> dict[str, Any]:
-    return {"name": name, "shape": list(kind.shape), "dtype": "float32"}
+    known = kind.quantization
+    steps = {} if known is None else {"scale": known.scale, "zero": known.zero}
+    return {"name": name, "shape": list(kind.shape), "dtype": kind.element.name, **steps}
 
 
 def _preprocessing(node: Node) -> dict[str, Any]:

@@ -10,10 +10,10 @@ from cnncc.ir import TensorType
 def to_stored(array: np.ndarray, kind: TensorType) -> np.ndarray:
     """An array of the logical shape as the type stores it; channels that only fill up a block are zero."""
     if kind.block == 1:
-        return np.ascontiguousarray(array, dtype=np.float32)
+        return np.ascontiguousarray(array, dtype=kind.element.dtype)
     n, _, h, w = kind.shape
     blocks = kind.stored_shape[1]
-    full = np.zeros((n, blocks * kind.block, h, w), np.float32)
+    full = np.zeros((n, blocks * kind.block, h, w), kind.element.dtype)
     full[:, : array.shape[1]] = array
     return np.ascontiguousarray(full.reshape(n, blocks, kind.block, h, w).transpose(0, 1, 3, 4, 2))
 

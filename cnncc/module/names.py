@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 
 from cnncc.ir import Graph, TensorType
+from cnncc.ops.source import port_type
 
 _KEYWORDS = """alignas alignof and and_eq asm auto bitand bitor bool break case catch char class compl const constexpr
 const_cast continue decltype default delete do double dynamic_cast else enum explicit export extern false float for
@@ -35,7 +36,7 @@ def parameters(graph: Graph) -> dict[str, TensorType]:
         _free(_identifier(port, other), taken) if port else other
         for port, other in zip(graph.ports, plain, strict=True)
     ]
-    types = [*(node.type for node in graph.inputs), *(graph[value].type for value in graph.outputs)]
+    types = [*(port_type(node) for node in graph.inputs), *(graph[value].type for value in graph.outputs)]
     return dict(zip([*inputs, *outputs], types, strict=True))
 
 

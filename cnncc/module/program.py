@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from abc import ABC, abstractmethod
 from dataclasses import dataclass
 from functools import cached_property
@@ -18,7 +19,7 @@ from cnncc.options import Options
 from cnncc.plan import ArenaPlan
 
 LARGEST_INDEX = (1 << 31) - 1
-"""Kernels count floats in int32."""
+"""Kernels count elements in int32."""
 
 M = TypeVar("M", bound=Machine, covariant=True)
 
@@ -68,7 +69,7 @@ class Program(ABC, Generic[M]):
 
     @abstractmethod
     def workspace_at_once(self, call: Call) -> int:
-        """Floats of workspace that one call of the kernel sees."""
+        """Bytes of workspace that one call of the kernel sees."""
 
     def settled(self) -> Self:
         """The program once its kernels are known: the plan may be made anew around the memory that they need."""
@@ -99,7 +100,7 @@ class Program(ABC, Generic[M]):
     def _stored(self, node: Node) -> Constant:
         """A const node's value as its layout stores it, flat."""
         constant = self.graph.constants[node.weights["value"]]
-        return constant.map((node.type.nbytes // 4,), lambda v: to_stored(v, node.type).ravel())
+        return constant.map((math.prod(node.type.stored_shape),), lambda v: to_stored(v, node.type).ravel())
 
     @cached_property
     def source_names(self) -> dict[str, str]:
@@ -138,8 +139,11 @@ def check_indices(program: Program[Machine]) -> None:
 
 
 def _largest_array(program: Program[Machine], name: str, call: Call) -> int:
-    """Numbers of the largest array that a call of a node's counts in."""
-    images, placements = program.images_at_once(call), program.plan.placements
-    values = [images * placements[value].image_stride // 4 for value in (name, *program.graph[name].inputs)]
+    """Numbers of the largest array that a call of a node's counts in. What workspace and scratch hold is not known:
+    they are counted as if it were numbers of the smallest type around."""
+    graph, images, placements = program.graph, program.images_at_once(call), program.plan.placements
+    sizes = {value: graph[value].type.element.itemsize for value in (name, *graph[name].inputs)}
+    values = [images * placements[value].image_stride // size for value, size in sizes.items()]
     weights = [packed.constant.shape[0] for packed in program.selections[name].weights]
-    return max(*values, *weights, call.kernel.scratch_floats, program.workspace_at_once(call))
+    between = max(call.kernel.scratch_bytes, program.workspace_at_once(call)) // min(sizes.values())
+    return max(*values, *weights, between)

@@ -10,7 +10,7 @@ from types import ModuleType
 from typing import Any
 
 from cnncc.base.errors import nearest
-from cnncc.ir import Graph, Node
+from cnncc.ir import Graph, Node, TensorType
 from cnncc.ir import verify as ir_verify
 from cnncc.ir.rules import check_arity
 from cnncc.ir.verify import VerifyError
@@ -19,6 +19,7 @@ from cnncc.ops.pointwise import RECORDS
 from cnncc.ops.shapes import refuse_huge
 from cnncc.ops.table import NOT_TRAINED, REQUIRED, Attrs, Op, Shape, ShapeError, Shapes
 from cnncc.ops.traits import Kind, Traits
+from cnncc.ops.type_rules import Types
 
 __all__ = [
     "ACTIVATIONS",
@@ -33,6 +34,7 @@ __all__ = [
     "add",
     "complete",
     "infer",
+    "infer_type",
     "macs",
     "of_trait",
     "params",
@@ -125,6 +127,15 @@ def infer(name: str, shapes: Shapes, attrs: Attrs) -> Shape:
     shape = TABLE[name].shape(tuple(shapes), full)
     refuse_huge(shape, "the result would be")
     return shape
+
+
+def infer_type(name: str, types: Types, attrs: Attrs) -> TensorType:
+    """Type of the result, in plain layout, of an op on inputs of the given types; the rest as in `infer`."""
+    full = complete(name, attrs)
+    check_arity(TABLE[name].arity, len(types), full)
+    found = TABLE[name].type(tuple(types), full)
+    refuse_huge(found.shape, "the result would be")
+    return found
 
 
 def weight_shapes(name: str, shapes: Shapes, attrs: Attrs) -> Mapping[str, Shape]:

@@ -29,6 +29,7 @@ from cnncc.ops.table import (
     one_position,
 )
 from cnncc.ops.traits import COMPUTED, Finite, Kind, PostOps
+from cnncc.ops.type_rules import same_numbers
 from cnncc.ops.vectors import NumpyVectors, Value, Vectors
 
 
@@ -170,6 +171,7 @@ CONCAT = Op(
     ),
     tried=Tried(Inputs.FITTING, {}),
     spread=mixture,
+    types=same_numbers,
 )
 SUM: tuple[int, int | None] = (2, None)
 """Two or more."""

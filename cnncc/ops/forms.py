@@ -34,6 +34,9 @@ class Syntax(Enum):
     POSITIONS = auto()
     STEPS = auto()
     AXIS = auto()
+    INTEGER = auto()
+    SCALE = auto()
+    ELEMENT = auto()
 
 
 @dataclass(frozen=True)

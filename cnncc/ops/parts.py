@@ -28,6 +28,7 @@ from cnncc.ops.table import (
     one_position,
 )
 from cnncc.ops.traits import COMPUTED, LOGICAL
+from cnncc.ops.type_rules import same_numbers
 from cnncc.ops.window import counts, sliding, windows
 
 AXES = ("channels", "rows", "columns")
@@ -152,6 +153,7 @@ STRIDED_SLICE = Op(
             "dims": lambda shape, attrs: Each(tuple(Whole(1, most) for most in reached(shape[1:], attrs))),
         },
     ),
+    types=same_numbers,
 )
 TAKE = Op(
     name="take",
@@ -172,6 +174,7 @@ TAKE = Op(
             "indices": lambda shape, attrs: Several(Whole(0, shape[attrs["axis"] + 1] - 1), 1, 5),
         },
     ),
+    types=same_numbers,
 )
 UNFOLD = Op(
     name="unfold",

@@ -13,6 +13,7 @@ from cnncc.ops.forms import Always, Form, Syntax
 from cnncc.ops.shapes import at_least, dims, whole_image
 from cnncc.ops.table import REQUIRED, Array, Arrays, Attrs, Op, Shape, ShapeError, Shapes, Weights, no_macs, no_weights
 from cnncc.ops.traits import COMPUTED, LOGICAL
+from cnncc.ops.type_rules import same_numbers
 
 
 def sides(shape: Shape) -> str:
@@ -134,6 +135,7 @@ PERMUTE = Op(
             "dims": lambda shape, attrs: Choice((tuple(shape[1 + axis] for axis in attrs["axes"]),)),
         },
     ),
+    types=same_numbers,
 )
 EXPAND = Op(
     name="expand",
@@ -151,5 +153,6 @@ EXPAND = Op(
         Inputs.VALUE,
         {"dims": lambda shape, attrs: Each(tuple(Whole(s, s if s > 1 else 3) for s in shape[1:]))},
     ),
+    types=same_numbers,
 )
 OPS = (PERMUTE, EXPAND)

@@ -23,6 +23,7 @@ from cnncc.ops.table import (
     one_position,
 )
 from cnncc.ops.traits import COMPUTED
+from cnncc.ops.type_rules import same_numbers
 
 
 def pick_shape(shapes: Shapes, attrs: Attrs) -> Shape:
@@ -58,5 +59,6 @@ PICK = Op(
     traits=replace(COMPUTED, channels=picked),
     forms=(),
     tried=untried("only the pass join_channels adds it"),
+    types=same_numbers,
 )
 OPS = (PICK,)

@@ -18,15 +18,18 @@ from cnncc.ops.table import (
     Array,
     Arrays,
     Attrs,
+    ExactRule,
     Op,
     Shape,
     Shapes,
+    Types,
     Weights,
     no_macs,
     no_weights,
     one_position,
 )
 from cnncc.ops.traits import COMPUTED
+from cnncc.ops.type_rules import TypeRule, float32_only, same_numbers
 from cnncc.ops.window import axes, counts, refuse_empty_windows, sliding, windows
 
 
@@ -39,7 +42,16 @@ def pool_shape(shapes: Shapes, attrs: Attrs) -> Shape:
 
 def maxpool_reference(xs: Arrays, weights: Weights, attrs: Attrs) -> Array:
     """Largest value of each window; padding never wins."""
-    view = windows(xs[0], attrs, fill=-np.inf)
+    return largest(windows(xs[0], attrs, fill=-np.inf))
+
+
+def maxpool_exact(xs: Arrays, weights: Weights, attrs: Attrs, types: Types) -> Array:
+    """The same of integers, whose padding is the least number of their type."""
+    return largest(windows(xs[0], attrs, fill=types[0].element.least if types[0].element.whole else -np.inf))
+
+
+def largest(view: Array) -> Array:
+    """Of all windows (kh, kw, n, c, oh, ow)."""
     result = view[0, 0].copy()
     for tap in np.ndindex(view.shape[:2]):
         np.maximum(result, view[tap], out=result)
@@ -144,6 +156,8 @@ class Pool:
     synonyms: tuple[str, ...] = ()
     tolerance: float = 0.0
     spread: SpreadRule = kept
+    types: TypeRule = float32_only
+    exact: ExactRule | None = None
 
     def op(self) -> Op:
         """The entry of the op table."""
@@ -161,6 +175,8 @@ class Pool:
             forms=(Form(self.name, f"{self.name} 2x2 /2", (KERNEL,), words=self.words, synonyms=self.synonyms),),
             tried=self.tried,
             spread=self.spread,
+            types=self.types,
+            exact=self.exact,
         )
 
 
@@ -199,6 +215,8 @@ POOLS = (
         Tried(Inputs.IMAGE, WINDOWS),
         ("maxpooling", "pool", "pooling"),
         spread=largest_of_window,
+        types=same_numbers,
+        exact=maxpool_exact,
     ),
     Pool("argmaxpool", DILATED, DILATED_WORDS, argmaxpool_reference, Tried(Inputs.IMAGE, WINDOWS, Values.EXACT)),
     Pool(

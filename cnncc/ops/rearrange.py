@@ -29,6 +29,7 @@ from cnncc.ops.table import (
     same_shape,
 )
 from cnncc.ops.traits import COMPUTED, KEPT, LOGICAL, Kind, Memory, Traits, all_channels, always, if_same_shape
+from cnncc.ops.type_rules import same_numbers
 
 ShapeRule = Callable[[Shapes, Attrs], Shape]
 Reference = Callable[[Arrays, Weights, Attrs], Array]
@@ -121,7 +122,7 @@ def mover(
     form: Form | None,
     tried: Tried,
 ) -> Op:
-    """An op that computes nothing."""
+    """An op that computes nothing, of numbers of any type."""
     shape, reference, window = rules
     return Op(
         name=name,
@@ -137,6 +138,7 @@ def mover(
         forms=(form,) if form else (),
         tried=tried,
         onnx=ONNX.get(name),
+        types=same_numbers,
     )
 
 

@@ -8,8 +8,10 @@ from fractions import Fraction
 import numpy as np
 
 from cnncc.base.errors import nearest
+from cnncc.ir.types import TensorType
 from cnncc.ops.domains import FLAG, Choice, Each, Inputs, Tenths, Tried, Whole, pair
 from cnncc.ops.forms import Always, Form, Syntax, flags, numbers, unpack
+from cnncc.ops.quantize import stored_number
 from cnncc.ops.shapes import at_least, dims, image
 from cnncc.ops.table import (
     REQUIRED,
@@ -20,6 +22,7 @@ from cnncc.ops.table import (
     Shape,
     ShapeError,
     Shapes,
+    Types,
     Weights,
     Window,
     no_macs,
@@ -27,6 +30,7 @@ from cnncc.ops.table import (
     one_position,
 )
 from cnncc.ops.traits import COMPUTED, Memory, if_same_shape
+from cnncc.ops.type_rules import float32_only, same_numbers
 
 UPSAMPLE_MODES = ("nearest", "bilinear")
 PAD_MODES = ("constant", "edge", "reflect", "wrap")
@@ -130,6 +134,22 @@ def no_border(source: Shape, result: Shape, attrs: Attrs) -> bool:
     return source == result and not any(attrs["pad"])
 
 
+def nearest_keeps(types: Types, attrs: Attrs, shape: Shape) -> TensorType:
+    """Numbers of any type where they are only repeated; what interpolates takes float32."""
+    return (same_numbers if attrs["mode"] == "nearest" else float32_only)(types, attrs, shape)
+
+
+def pad_types(types: Types, attrs: Attrs, shape: Shape) -> TensorType:
+    """Numbers of any type; integers without a scale must have the value around them."""
+    stored_number(attrs["value"], types[0])
+    return same_numbers(types, attrs, shape)
+
+
+def pad_exact(xs: Arrays, weights: Weights, attrs: Attrs, types: Types) -> Array:
+    """Of quantised numbers, the border is the value quantised."""
+    return pad_reference(xs, weights, {**attrs, "value": stored_number(attrs["value"], types[0])})
+
+
 UPSAMPLE = Op(
     name="upsample",
     arity=(1, 1),
@@ -158,6 +178,7 @@ UPSAMPLE = Op(
             "align_corners": lambda shape, attrs: FLAG if attrs["mode"] == "bilinear" else Choice((False,)),
         },
     ),
+    types=nearest_keeps,
 )
 PAD = Op(
     name="pad",
@@ -189,6 +210,8 @@ PAD = Op(
             "value": lambda shape, attrs: Tenths(-20, 20) if attrs["mode"] == "constant" else Choice((0.0,)),
         },
     ),
+    types=pad_types,
+    exact=pad_exact,
 )
 CROP = Op(
     name="crop",
@@ -219,5 +242,6 @@ CROP = Op(
             "width": lambda shape, attrs: Whole(1, shape[3] - attrs["left"]),
         },
     ),
+    types=same_numbers,
 )
 OPS = (UPSAMPLE, PAD, CROP)

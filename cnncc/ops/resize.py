@@ -9,6 +9,7 @@ from fractions import Fraction
 import numpy as np
 
 from cnncc.base.errors import nearest
+from cnncc.ir.types import TensorType
 from cnncc.ops.domains import FLAG, Choice, Inputs, Tried, pair
 from cnncc.ops.forms import Always, Form, Syntax, Word, flags
 from cnncc.ops.shapes import at_least, image
@@ -21,12 +22,14 @@ from cnncc.ops.table import (
     Shape,
     ShapeError,
     Shapes,
+    Types,
     Weights,
     Window,
     no_macs,
     no_weights,
 )
 from cnncc.ops.traits import COMPUTED
+from cnncc.ops.type_rules import float32_only, same_numbers
 
 Place = Callable[[Array, float, int, int], Array]
 PLACES: Mapping[str, Place] = {
@@ -156,6 +159,13 @@ def resize_reference(xs: Arrays, weights: Weights, attrs: Attrs) -> Array:
     return along(along(xs[0], 2, rows), 3, columns)
 
 
+def resize_types(types: Types, attrs: Attrs, shape: Shape) -> TensorType:
+    """Numbers of any type where each is one of the input; what interpolates, or sees beyond the image, takes
+    float32."""
+    moves = attrs["mode"] == "nearest" and attrs["place"] != "tf_crop_and_resize"
+    return (same_numbers if moves else float32_only)(types, attrs, shape)
+
+
 RESIZE_WORDS: Mapping[str, Word] = {
     **flags("mode", MODES),
     **flags("place", PLACES),
@@ -200,5 +210,6 @@ RESIZE = Op(
             "coefficient": lambda shape, attrs: Choice((-0.75,) if attrs["mode"] == "nearest" else (-0.75, -0.5)),
         },
     ),
+    types=resize_types,
 )
 OPS = (RESIZE,)

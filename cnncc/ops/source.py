@@ -7,7 +7,9 @@ from dataclasses import replace
 
 import numpy as np
 
+from cnncc.base.elements import ELEMENTS, FLOAT32, Element, encode
 from cnncc.base.errors import nearest
+from cnncc.ir import Node, TensorType
 from cnncc.ops.domains import untried
 from cnncc.ops.forms import Always, Form, Syntax, Word, flags
 from cnncc.ops.initial import gaussian, normal
@@ -21,6 +23,7 @@ from cnncc.ops.table import (
     Shape,
     ShapeError,
     Shapes,
+    Types,
     Weights,
     no_macs,
     no_weights,
@@ -49,6 +52,8 @@ PICTURE: Attrs = {"crop": 1.0, "resize": (), "filter": "bilinear", "order": "rgb
 cut, or to the input's own size. `order` is that of the colours."""
 
 
+TYPED: Mapping[str, Word] = flags("element", (name for name in ELEMENTS if name != FLOAT32.name))
+"""The type of what is not float32."""
 UNUSED = "unused"
 """Behind an input that nothing reads; the graph shows it by itself."""
 PICTURE_WORDS: Mapping[str, Word] = {
@@ -90,13 +95,32 @@ def input_shape(shapes: Shapes, attrs: Attrs) -> Shape:
             raise ShapeError(f"{name} has {len(attrs[name])} numbers, the input {shape[0]} channels")
     if any(s == 0 for s in attrs["std"]):
         raise ShapeError("std is 0: the input is divided by it")
+    element_of(attrs)
     check_picture(shape, attrs)
     return (attrs["batch"], *shape)
 
 
+def element_of(attrs: Attrs) -> Element:
+    """The type of the numbers; ShapeError for no element type."""
+    if attrs["element"] not in ELEMENTS:
+        raise ShapeError(f"no element type {attrs['element']!r}", nearest(str(attrs["element"]), ELEMENTS))
+    return ELEMENTS[attrs["element"]]
+
+
+def port_type(node: Node) -> TensorType:
+    """The type of the array that the caller passes for an input. The value of the node is float32 of it."""
+    return replace(node.type, element=ELEMENTS[node.attrs["element"]])
+
+
+def is_prepared(node: Node) -> bool:
+    """Whether a node is an input whose value is computed from the array that the caller passes: with mean or std, or
+    from another type. Else it is that array."""
+    return node.op == "input" and bool(node.attrs["mean"] or node.attrs["std"] or node.attrs["element"] != FLOAT32.name)
+
+
 def input_reference(xs: Arrays, weights: Weights, attrs: Attrs) -> Array:
-    """(x - mean) / std of what the caller passes, channel by channel."""
-    x = xs[0]
+    """(x - mean) / std of what the caller passes, channel by channel. Integers become float32 first."""
+    x = xs[0] if xs[0].dtype.kind == "f" else xs[0].astype(np.float32)
     column = (-1, *(1,) * (x.ndim - 2))
     mean, std = (np.array(attrs[name] or (neutral,), x.dtype) for name, neutral in (("mean", 0), ("std", 1)))
     return (x - mean.reshape(column)) / std.reshape(column)
@@ -112,6 +136,25 @@ def const_weights(shapes: Shapes, attrs: Attrs) -> Mapping[str, Shape]:
     return {"value": (1, *attrs["dims"])}
 
 
+def const_types(types: Types, attrs: Attrs, shape: Shape) -> TensorType:
+    """Numbers of the type that is said."""
+    return TensorType(shape, element=element_of(attrs))
+
+
+def const_elements(attrs: Attrs) -> Mapping[str, Element]:
+    """The value has the type of the result."""
+    return {"value": element_of(attrs)}
+
+
+def learned(rng: np.random.Generator, shape: Shape, attrs: Attrs, moment: float) -> Array:
+    """Normally distributed; small integers where it is of integers."""
+    element = element_of(attrs)
+    if element.whole:
+        return rng.integers(max(-9, int(element.least)), 9, shape, endpoint=True).astype(element.dtype)
+    values = normal(1.0)(rng, shape, attrs, moment)
+    return values if element == FLOAT32 else encode(values, element)
+
+
 def const_reference(xs: Arrays, weights: Weights, attrs: Attrs) -> Array:
     """The value, in the dtype it is given in."""
     return weights["value"]
@@ -120,7 +163,7 @@ def const_reference(xs: Arrays, weights: Weights, attrs: Attrs) -> Array:
 INPUT = Op(
     name="input",
     arity=(0, 0),
-    attributes={"dims": REQUIRED, "batch": 1, **PICTURE, "mean": (), "std": ()},
+    attributes={"dims": REQUIRED, "batch": 1, "element": FLOAT32.name, **PICTURE, "mean": (), "std": ()},
     weights=no_weights,
     shape=input_shape,
     macs=no_macs,
@@ -137,6 +180,7 @@ INPUT = Op(
                 "mean": ("mean", Syntax.NUMBERS),
                 "std": ("std", Syntax.NUMBERS),
                 "batch": ("batch", Syntax.COUNT),
+                **TYPED,
                 **PICTURE_WORDS,
                 UNUSED: (UNUSED, Always(True)),
             },
@@ -150,7 +194,7 @@ INPUT = Op(
 CONST = Op(
     name="const",
     arity=(0, 0),
-    attributes={"dims": REQUIRED},
+    attributes={"dims": REQUIRED, "element": FLOAT32.name},
     weights=const_weights,
     shape=const_shape,
     macs=no_macs,
@@ -158,9 +202,20 @@ CONST = Op(
     reference=const_reference,
     tolerance=0.0,
     traits=replace(COMPUTED, kind=Kind.CONSTANT),
-    forms=(Form("const", "const 3x1x1", (("dims", Syntax.DIMS),), source=True, synonyms=("constant", "parameter")),),
+    forms=(
+        Form(
+            "const",
+            "const 3x1x1",
+            (("dims", Syntax.DIMS),),
+            words=TYPED,
+            source=True,
+            synonyms=("constant", "parameter"),
+        ),
+    ),
     tried=untried("it reads nothing: its size is that of a value it is multiplied into"),
-    initial={"value": normal(1.0)},
+    initial={"value": learned},
     spread=gaussian,
+    types=const_types,
+    elements=const_elements,
 )
 OPS = (INPUT, CONST)

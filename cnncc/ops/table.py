@@ -12,11 +12,13 @@ import numpy as np
 import numpy.typing as npt
 
 from cnncc.ir.rules import Attrs, Shape, ShapeError
+from cnncc.ir.types import TensorType
 from cnncc.ops.domains import Tried
 from cnncc.ops.forms import Form
 from cnncc.ops.initial import Initial, SpreadRule, kept
 from cnncc.ops.onnx import Onnx
 from cnncc.ops.traits import Traits
+from cnncc.ops.type_rules import ElementRule, TypeRule, Types, float32_only, no_elements
 
 __all__ = [
     "NOT_TRAINED",
@@ -24,10 +26,12 @@ __all__ = [
     "Array",
     "Arrays",
     "Attrs",
+    "ExactRule",
     "Op",
     "Shape",
     "ShapeError",
     "Shapes",
+    "Types",
     "Weights",
     "Window",
 ]
@@ -36,6 +40,9 @@ Shapes = tuple[Shape, ...]
 Array = npt.NDArray[np.floating[Any]]
 Arrays = tuple[Array, ...]
 Weights = Mapping[str, Array]
+ExactRule = Callable[[Arrays, Weights, Attrs, Types], npt.NDArray[Any]]
+"""The values of an op by those of its inputs, its weights and attributes, and by types: of the inputs, then of the
+result."""
 Window = tuple[tuple[int, int], tuple[Fraction | int, Fraction | int]]
 
 
@@ -87,6 +94,18 @@ class Op:
     """How large its results are, by how large its inputs are."""
     onnx: Onnx | None = None
     """The same op in ONNX. Without one, `cnncc/frontends/onnx` needs a rule for writing it."""
+    types: TypeRule = float32_only
+    """Element and quantization of the result, by those of the inputs."""
+    elements: ElementRule = no_elements
+    """Elements of the constants that are not float32."""
+    exact: ExactRule | None = None
+    """NumPy result where an input or the result is not float32; without one, `reference` works for any numbers.
+    Integers are arrays of their element's dtype."""
+
+    def type(self, types: Types, attrs: Attrs) -> TensorType:
+        """The type of the result, in plain layout. ShapeError for inputs that the op does not take."""
+        shape = self.shape(tuple(t.shape for t in types), attrs)
+        return self.types(types, attrs, shape)
 
 
 NOT_TRAINED = frozenset({"running_mean", "running_var"})

@@ -8,7 +8,6 @@ from itertools import count
 
 from cnncc.base.errors import CnnccError
 from cnncc.ir.graph import Graph, Node
-from cnncc.ir.types import TensorType
 from cnncc.passes.assign_layouts import assign_layouts
 from cnncc.passes.drop_identities import drop_identities
 from cnncc.passes.drop_taps import drop_taps
@@ -71,6 +70,6 @@ def with_shared_outputs(graph: Graph, n: int) -> Graph:
         wired = node.with_(inputs=tuple(one.get(i, i) for i in node.inputs))
         nodes.append(wired.with_(name=one[node.name]) if node.name in one else wired)
         if node.name in one:
-            kind = TensorType((n, *node.type.shape[1:]))
+            kind = replace(node.type, shape=(n, *node.type.shape[1:]))
             nodes.append(Node(node.name, "spread", (one[node.name],), kind, {"batch": n}, span=node.span))
     return replace(graph, nodes=tuple(nodes))

@@ -10,7 +10,7 @@ from cnncc.ir.draft import Draft
 from cnncc.ir.graph import Graph, Node
 from cnncc.ir.rewrite import Change, rewrite, rule
 from cnncc.ir.types import Constant
-from cnncc.ops import TABLE, traits
+from cnncc.ops import TABLE, complete, traits
 from cnncc.ops.traits import Kind
 
 LARGEST = 1 << 22
@@ -20,8 +20,8 @@ LARGEST = 1 << 22
 def fold_constants(g: Graph) -> Graph:
     """op(const, ...; weights) => const: the value of the op's reference in float64, rounded to float32, when asked for.
 
-    Must not fire when any input is not a constant, for graph inputs, for a value given to each image of a batch, or
-    when the result is huge (`LARGEST`).
+    Must not fire when any input is not a constant, for graph inputs, for a value given to each image of a batch, for
+    what is not float32, or when the result is huge (`LARGEST`).
     """
     return rewrite(g, RULES)
 
@@ -31,14 +31,17 @@ def known_result(g: Draft, node: Node) -> Change | None:
     """op(const, ...; weights) => const: the value of the op's reference, when asked for
 
     Must not fire when any input is not a constant, for graph inputs, for an op with an epilogue, for a value given to
-    each image of a batch, or when the result is huge (`LARGEST`).
+    each image of a batch, for what is not float32, or when the result is huge (`LARGEST`).
     """
     if not node.inputs or node.attrs.get("epilogue") or node.type.shape[0] > 1:
+        return None
+    if not all(kind.is_float for kind in (node.type, *(g[i].type for i in node.inputs))):
         return None
     if any(traits(g[i]).kind is not Kind.CONSTANT for i in node.inputs) or math.prod(node.type.shape) > LARGEST:
         return None
     name = f"{node.name}.value"
-    known = node.with_(op="const", inputs=(), attrs={"dims": node.type.shape[1:]}, weights={"value": name})
+    attrs = complete("const", {"dims": node.type.shape[1:]})
+    known = node.with_(op="const", inputs=(), attrs=attrs, weights={"value": name})
     return Change((known,), {name: _evaluated(g, node)})
 
 

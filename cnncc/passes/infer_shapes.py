@@ -6,7 +6,6 @@ from dataclasses import replace
 
 from cnncc import ops
 from cnncc.ir.graph import Graph, Node
-from cnncc.ir.types import TensorType
 
 
 def infer_shapes(g: Graph) -> Graph:
@@ -16,8 +15,8 @@ def infer_shapes(g: Graph) -> Graph:
     """
     done: dict[str, Node] = {}
     for node in g.nodes:
-        shapes = tuple(done[name].type.shape for name in node.inputs)
-        inferred = TensorType(ops.infer(node.op, shapes, node.attrs), node.type.block)
+        types = tuple(done[name].type for name in node.inputs)
+        inferred = ops.infer_type(node.op, types, node.attrs).with_block(node.type.block)
         done[node.name] = node if inferred == node.type else node.with_(type=inferred)
     if all(done[n.name] is n for n in g.nodes):
         return g

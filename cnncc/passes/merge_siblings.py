@@ -4,13 +4,14 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Hashable
+from dataclasses import replace
 
 import numpy as np
 
 from cnncc.ir.draft import Draft
 from cnncc.ir.graph import Graph, Node
 from cnncc.ir.rewrite import Change, rewrite, rule
-from cnncc.ir.types import Constant, TensorType
+from cnncc.ir.types import Constant
 from cnncc.ops import traits
 from cnncc.ops.traits import Kind
 
@@ -70,7 +71,9 @@ def _merged(g: Draft, siblings: list[Node]) -> tuple[Node, dict[str, Constant]]:
     n, _, h, w = first.type.shape
     weights = {slot: f"{name}.{slot}" for slot in first.weights}
     pool = {weights[slot]: _stacked([g.constants[s.weights[slot]] for s in siblings]) for slot in first.weights}
-    merged = first.with_(name=name, type=TensorType((n, out, h, w)), attrs={**first.attrs, "out": out}, weights=weights)
+    merged = first.with_(
+        name=name, type=replace(first.type, shape=(n, out, h, w)), attrs={**first.attrs, "out": out}, weights=weights
+    )
     return merged, pool
 
 

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from cnncc.base import extras
+from cnncc.base.elements import ELEMENTS
 from cnncc.base.errors import CnnccError, reason
 from cnncc.pictures.formats import Picture, fit
 
@@ -35,21 +36,42 @@ def prepare(source: str | os.PathLike[str] | bytes, port: Mapping[str, Any]) -> 
     `source` is the path of an image or of a `.npy` file, or the bytes of an image file. `port` is one of
     `model.info["inputs"]`.
 
-    Returns float32 of shape (n, c, h, w), or (n, k) for a vector: n is 1 for an image, and the number of images in a
-    `.npy`. Pixels of 0 to 255 are divided by 255, unless the network has `mean` or `std` and normalises them itself.
-    Arrays of floats are taken as they are.
+    Returns an array of shape (n, c, h, w), or (n, k) for a vector: n is 1 for an image, and the number of images in a
+    `.npy`. It is float32: pixels of 0 to 255 are divided by 255, unless the network has `mean` or `std` and normalises
+    them itself; arrays of floats are taken as they are. An input of another type takes arrays of that type, and one of
+    uint8 takes pixels as they are.
 
     Raises CnnccError if the file cannot be read or does not fit, or if Pillow is not installed.
     """
     dims, picture, (mean, std) = port["shape"][1:], Picture.of(port), _outside(port)
+    if port.get("dtype", "float32") != "float32":
+        return _typed(source, port)
     if isinstance(source, bytes):
         return from_image(_open(io.BytesIO(source), "the image"), dims, mean, std, picture=picture)
     return load(source, dims, mean, std, picture)
 
 
 def pixels(array: np.ndarray, port: Mapping[str, Any]) -> np.ndarray:
-    """Pixels of 0 to 255, shape (n, *dims), as an input of a module."""
-    return normalise(array, *_outside(port))
+    """Pixels of 0 to 255, shape (n, *dims), as an input of a module: bytes for one of uint8, else float32. CnnccError
+    for one of another type."""
+    if port.get("dtype", "float32") == "float32":
+        return normalise(array, *_outside(port))
+    if port["dtype"] != "uint8":
+        raise CnnccError(f"input {port['name']!r} is of {port['dtype']}: pixels are uint8")
+    return np.ascontiguousarray(array, np.uint8)
+
+
+def _typed(source: str | os.PathLike[str] | bytes, port: Mapping[str, Any]) -> np.ndarray:
+    """An image or array as an input that is not float32."""
+    dims = tuple(port["shape"][1:])
+    if not isinstance(source, bytes) and Path(source).suffix.lower() == ".npy":
+        batch, kind = _batch(Path(source), dims), ELEMENTS[port["dtype"]].dtype
+        if batch.dtype != kind:
+            raise CnnccError(f"{source}: the array is of {batch.dtype}, the input takes {port['dtype']}, as {kind}")
+        return np.ascontiguousarray(batch)
+    name = "the image" if isinstance(source, bytes) else str(source)
+    opened = _open(io.BytesIO(source) if isinstance(source, bytes) else Path(source), name)
+    return pixels(from_pixels(opened, dims, name, Picture.of(port)), port)
 
 
 def _outside(port: Mapping[str, Any]) -> tuple[Sequence[float], Sequence[float]]:
@@ -88,6 +110,13 @@ def from_image(
     picture: Picture | None = None,
 ) -> np.ndarray:
     """A Pillow image as an input of a network, as `load` does it; `source` names it in errors."""
+    return normalise(from_pixels(image, dims, source, picture), mean, std)
+
+
+def from_pixels(
+    image: Image.Image, dims: Sequence[int], source: str = "the image", picture: Picture | None = None
+) -> np.ndarray:
+    """The pixels of a Pillow image, cut and resized: uint8 of shape (1, c, h, w)."""
     if len(dims) != 3 or dims[0] not in _MODES:
         shape = "x".join(map(str, dims))
         hint = "give an array of that shape as .npy"
@@ -98,8 +127,8 @@ def from_image(
         sized = fit(_eight_bit(image).convert(_MODES[channels]), height, width, how)
     except CnnccError as error:
         raise CnnccError(f"{source}: {error.message}") from error
-    pixels = np.asarray(sized).reshape(height, width, channels).transpose(2, 0, 1)
-    return normalise(pixels[np.newaxis, :: -1 if how.order == "bgr" else 1], mean, std)
+    found = np.asarray(sized).reshape(height, width, channels).transpose(2, 0, 1)
+    return found[np.newaxis, :: -1 if how.order == "bgr" else 1]
 
 
 def normalise(pixels: np.ndarray, mean: Sequence[float] = (), std: Sequence[float] = ()) -> np.ndarray:
@@ -140,17 +169,22 @@ def _eight_bit(image: Image.Image) -> Image.Image:
 
 
 def _from_array(file: Path, dims: tuple[int, ...], mean: Sequence[float], std: Sequence[float]) -> np.ndarray:
+    batch = _batch(file, dims)
+    if batch.dtype == np.uint8:
+        return normalise(batch, mean, std)
+    if batch.dtype.kind != "f":
+        hint = "floats are used as they are, uint8 as pixels"
+        raise CnnccError(f"{file}: the array is of {batch.dtype}, an input is float or uint8", hint=hint)
+    return np.ascontiguousarray(batch, dtype=np.float32)
+
+
+def _batch(file: Path, dims: tuple[int, ...]) -> np.ndarray:
+    """The array of a file as (n, *dims)."""
     array = read_array(file)
     if array.shape != dims and (array.shape[1:] != dims or not len(array)):
         found, wanted = ("x".join(map(str, shape)) or "a single number" for shape in (array.shape, dims))
         raise CnnccError(f"{file}: the array is {found}, the input is {wanted}")
-    batch = array.reshape(-1, *dims)
-    if array.dtype == np.uint8:
-        return normalise(batch, mean, std)
-    if array.dtype.kind != "f":
-        hint = "floats are used as they are, uint8 as pixels"
-        raise CnnccError(f"{file}: the array is of {array.dtype}, an input is float or uint8", hint=hint)
-    return np.ascontiguousarray(batch, dtype=np.float32)
+    return array.reshape(-1, *dims)
 
 
 def read_array(file: Path) -> np.ndarray:

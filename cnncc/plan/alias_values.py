@@ -13,6 +13,7 @@ from cnncc.ir.graph import Graph, Node
 from cnncc.ir.rules import extra_inputs
 from cnncc.ir.types import TensorType
 from cnncc.ops import traits
+from cnncc.ops.source import is_prepared
 from cnncc.ops.traits import Kind
 from cnncc.plan.homes import Home, InArena, InConstant, InInput, InOutput
 from cnncc.plan.pieces import Piece
@@ -79,11 +80,6 @@ def is_view(g: Graph, node: Node) -> bool:
     return start % source.block == 0 and (stop % source.block == 0 or stop == source.shape[1])
 
 
-def is_normalized(node: Node) -> bool:
-    """Whether a node is an input with mean or std. Its value is computed from the array that the caller passes."""
-    return traits(node).kind is Kind.INPUT and bool(node.attrs["mean"] or node.attrs["std"])
-
-
 def image_bytes(type: TensorType) -> int:
     """Bytes of one image of the batch in memory."""
     return type.nbytes // type.shape[0]
@@ -91,7 +87,7 @@ def image_bytes(type: TensorType) -> int:
 
 def _channel_bytes(type: TensorType, channels: int) -> int:
     """Bytes of that many channels (whole blocks) of one image."""
-    return 4 * channels * math.prod(type.shape[2:])
+    return type.element.bytes(channels * math.prod(type.shape[2:]))
 
 
 def _place_arms(g: Graph, views: frozenset[str]) -> tuple[dict[str, tuple[str, int]], dict[str, tuple[int, ...]]]:
@@ -155,7 +151,7 @@ class _Walk:
         self._written: dict[str, int] = {}
         """The step at which the memory of each value is written. A view has the step of the value that it is a part
         of."""
-        self._inputs = {n.name: i for i, n in enumerate(g.inputs) if not is_normalized(n)}
+        self._inputs = {n.name: i for i, n in enumerate(g.inputs) if not is_prepared(n)}
         self._read = _last_reads(g, views)
 
     def visit(self, step: int, node: Node, reuse: bool) -> None:

@@ -34,7 +34,8 @@ class Placement:
     """Where a value lies: its image i starts at byte `offset + inner + i * image_stride` of the memory
     that `home` names.
 
-    An input with mean or std lies in the arena: its node computes the value from the caller's buffer.
+    An input that is prepared (mean, std, another type) lies in the arena: its node computes the value from the
+    caller's buffer.
     """
 
     home: Home

@@ -11,12 +11,14 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from cnncc import machines, ops, passes
+from cnncc.base.elements import drawn
 from cnncc.base.errors import CnnccError
 from cnncc.ir import Graph, Node
 from cnncc.ir.text import print_graph
 from cnncc.module import phases
 from cnncc.module.listener import Listener, Progress
 from cnncc.ops import reference
+from cnncc.ops.source import port_type
 from cnncc.ops.traits import Kind
 from cnncc.options import DEFAULT, Options
 from cnncc.weights import half
@@ -128,12 +130,12 @@ def _report(
     weights_dtype = options.weights_dtype
     if weights_dtype == "float32":
         inner = got.keys() > set(source.outputs)  # a large network's values need not all be kept
-        return compare(source, got, reference.run(source, inputs, keep_all=inner), options.dtype)
+        return compare(source, got, reference.run(source, inputs, keep_all=inner, follow=got), options.dtype)
     machine = machines.load(options.targets[0])  # no pass looks at it
     # What a module stores, and rounds, has the batch norms folded in.
     passed = phases.run(source, machine, options, stop_after=phases.LAST_PASS).graph
     graph = half.rounded(passed, weights_dtype)
-    expected = reference.run(graph, inputs, keep_all=True)
+    expected = reference.run(graph, inputs, keep_all=True, follow=got)
     renamed = dict(zip(source.outputs, (expected[o] for o in graph.outputs), strict=True))
     report = compare(source, got, {**expected, **renamed})
     return replace(report, weights_dtype=weights_dtype, rounding=_rounding(passed, expected))
@@ -153,13 +155,16 @@ def _rounding(graph: Graph, rounded: Mapping[str, np.ndarray]) -> float:
 
 
 def random_inputs(graph: Graph, seed: int) -> dict[str, np.ndarray]:
-    """Seeded float32 arrays for all inputs, by name: standard normal once the input's mean and std are applied."""
+    """Seeded arrays for all inputs, by name, each of the type that the caller passes. Those of float32 are standard
+    normal once the input's mean and std are applied."""
     rng = np.random.default_rng(seed)
     return {node.name: _random_input(node, rng) for node in graph.inputs}
 
 
 def _random_input(node: Node, rng: np.random.Generator) -> np.ndarray:
-    values = rng.standard_normal(node.type.shape, dtype=np.float32)
+    values = drawn(rng, node.type.shape, port_type(node).element)
+    if not port_type(node).is_float:
+        return values
     per_channel = (1, -1, 1, 1)[: values.ndim]
     mean = np.asarray(node.attrs["mean"] or (0.0,), dtype=np.float32).reshape(per_channel)
     std = np.asarray(node.attrs["std"] or (1.0,), dtype=np.float32).reshape(per_channel)
@@ -194,6 +199,9 @@ def tolerances(graph: Graph, dtype: str = "float32") -> dict[str, float]:
     most = LARGEST_ERROR if dtype == "float32" else LARGEST_HALF_ERROR
     for node in graph.nodes:
         own = ops.TABLE[node.op].tolerance
+        if reference.has_other_types(graph, node):  # computed from the module's own values
+            bounds[node.name] = own
+            continue
         if dtype == "float16" and ops.traits(node).kind is Kind.LINEAR and not ops.traits(node).flat:
             own = HALF_ERROR
         bounds[node.name] = min(most, own + max((bounds[name] for name in node.inputs), default=0.0))
@@ -204,6 +212,7 @@ def compare_layer(name: str, op: str, got: np.ndarray, expected: np.ndarray, all
     """Compare two arrays of one shape; `allowed` is a share of the largest finite absolute value of
     `expected`. Infinities and NaN are right where both have them."""
     assert got.shape == expected.shape, (name, got.shape, expected.shape)
+    expected = expected.astype(np.float64)
     largest = float(np.abs(expected).max(initial=0.0, where=np.isfinite(expected)))
     same = (got == expected) | (np.isnan(got) & np.isnan(expected))  # infinities too, whose difference is no number
     with np.errstate(invalid="ignore"):

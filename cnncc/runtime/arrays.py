@@ -9,6 +9,7 @@ from typing import Any
 
 import numpy as np
 
+from cnncc.base.elements import ELEMENTS
 from cnncc.base.errors import CnnccError
 from cnncc.runtime.declared import Declared
 
@@ -22,7 +23,7 @@ class InputError(CnnccError, ValueError):
 
 @dataclass(frozen=True)
 class Port:
-    """An input or output of a model. Its arrays are float32."""
+    """An input or output of a model."""
 
     name: str
     """Its name in the network."""
@@ -30,15 +31,22 @@ class Port:
     """(batch, c, h, w), or (batch, k) for vectors."""
     declared: Declared | None = None
     """The type and shape that the network's ONNX file declares, if the model was compiled from one in this process."""
+    dtype: str = "float32"
+    """The element type: float32, uint8, int8, int32, float16 or bfloat16."""
+
+    @property
+    def numpy(self) -> np.dtype[Any]:
+        """The type of its arrays: that of its elements, and uint16, their bits, for bfloat16."""
+        return ELEMENTS[self.dtype].dtype
 
     @property
     def differs(self) -> bool:
         """Whether the file declares another type or shape than the module's."""
         declared = self.declared
-        return declared is not None and (declared.dtype, declared.shape_for(self.shape[0])) != ("float32", self.shape)
+        return declared is not None and (declared.dtype, declared.shape_for(self.shape[0])) != (self.dtype, self.shape)
 
     def __str__(self) -> str:
-        ours = f"{self.name}: float32 {text(self.shape)}"
+        ours = f"{self.name}: {self.dtype} {text(self.shape)}"
         return f"{ours} or {self.declared}" if self.differs else ours
 
 
@@ -78,8 +86,8 @@ def in_order(name: str, ports: Sequence[Port], given: Mapping[str, Any]) -> list
 
 
 def check_inputs(name: str, ports: Sequence[Port], given: Sequence[Any], ragged: bool = False) -> list[np.ndarray]:
-    """One float32 array for each input. With `ragged` they may hold any number of images, which must be the same for
-    all. InputError for arrays that do not fit."""
+    """One array for each input, of its type. With `ragged` they may hold any number of images, which must be the same
+    for all. InputError for arrays that do not fit."""
     if len(given) != len(ports):
         wanted = "; ".join(map(str, ports))
         plural = "" if len(ports) == 1 else "s"
@@ -113,24 +121,33 @@ def check_outputs(
     arrays = []
     for port, value in zip(ports, given, strict=True):
         what = f"out for {port.name!r}"
-        array = _checked(what, Port(port.name, (count, *port.shape[1:])), value, ragged=False)
+        array = _checked(what, Port(port.name, (count, *port.shape[1:]), dtype=port.dtype), value, ragged=False)
         if not (array.flags.writeable and array.flags.c_contiguous and array.flags.aligned):
-            raise InputError(f"{what} must be writable and contiguous in C order", hint="np.empty(shape, np.float32)")
+            hint = f"np.empty(shape, np.{port.numpy})"
+            raise InputError(f"{what} must be writable and contiguous in C order", hint=hint)
         arrays.append(array)
     if any(np.may_share_memory(a, b) for a, b in [*combinations(arrays, 2), *((a, b) for a in arrays for b in inputs)]):
         raise InputError(f"{name}: out overlaps an input or another output", hint="results need memory of their own")
     return arrays
 
 
+def _wrong_type(what: str, port: Port, array: np.ndarray) -> InputError:
+    kinds = port.dtype if port.declared is None or not port.differs else f"{port.dtype} or {port.declared.dtype}"
+    if port.dtype != port.numpy.name:
+        hint = "its arrays hold the bits of the numbers"
+        return InputError(f"{what} must be {kinds}, as {port.numpy}, got {array.dtype}", hint=hint)
+    hint = f"convert it with array.astype('{port.dtype}')"
+    return InputError(f"{what} must be {kinds}, got {array.dtype}", hint=hint)
+
+
 def _checked(what: str, port: Port, value: Any, ragged: bool) -> np.ndarray:
     array = as_numpy(what, value)
     if port.declared is not None:
-        array = port.declared.to_ours(array, port.shape[1:])
+        array = port.declared.to_ours(array, port.shape[1:], port.numpy)
         if not port.declared.batched and not ragged and array.shape[:1] == (1,):
             array = np.repeat(array, port.shape[0], axis=0)
-    if array.dtype != np.float32:
-        kinds = "float32" if port.declared is None or not port.differs else f"float32 or {port.declared.dtype}"
-        raise InputError(f"{what} must be {kinds}, got {array.dtype}", hint="convert it with array.astype('float32')")
+    if array.dtype != port.numpy:
+        raise _wrong_type(what, port, array)
     wanted = (len(array), *port.shape[1:]) if ragged and array.ndim else port.shape
     if array.shape != wanted:
         same_image = array.shape[1:] == port.shape[1:]

@@ -1,6 +1,6 @@
 """Inputs and outputs as the ONNX file of a network declares them: type, shape and order of axes.
 
-A module computes in float32 on images (c, h, w). The file may declare others, such as whole numbers or five axes.
+A module mostly takes float32 images (c, h, w). The file may declare others, such as whole numbers or five axes.
 Arrays are converted here before a run, and results after it.
 """
 
@@ -10,6 +10,8 @@ import math
 from dataclasses import dataclass
 
 import numpy as np
+
+FLOAT32 = np.dtype(np.float32)
 
 
 @dataclass(frozen=True)
@@ -37,11 +39,11 @@ class Declared:
             return len(array)
         return 1 if array.shape == self.shape else None
 
-    def to_ours(self, array: np.ndarray, dims: tuple[int, ...]) -> np.ndarray:
-        """An array of the declared type and shape, as float32 images of shape `dims`. Other arrays are returned as they
-        are."""
+    def to_ours(self, array: np.ndarray, dims: tuple[int, ...], kind: np.dtype = FLOAT32) -> np.ndarray:
+        """An array of the declared type and shape, as images of shape `dims` and the module's type. Other arrays are
+        returned as they are."""
         if array.dtype == self.dtype:
-            array = array.astype(np.float32, copy=False)
+            array = array.astype(kind, copy=False)
         count = self.count_in(array)
         if count is None or (array.ndim and array.shape[1:] == dims):
             return array
@@ -52,7 +54,7 @@ class Declared:
         """Results in the declared type. They also get the declared shape, unless its axes are stored in another
         order."""
         kind = np.dtype(self.dtype)
-        values = np.rint(array) if kind.kind in "iu" else array
+        values = np.rint(array) if kind.kind in "iu" and array.dtype.kind == "f" else array
         values = values.astype(kind, copy=False)
         shape = self.shape_for(len(array))
         in_order = self.axes == tuple(range(len(self.axes)))

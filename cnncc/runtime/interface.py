@@ -9,7 +9,7 @@ import ctypes
 import struct
 from enum import IntEnum
 
-FORMAT = 2
+FORMAT = 3
 """Version of the interface. A module has the version that it was compiled for as `format` in its information."""
 ALIGN = 64
 """Alignment of arenas and weights in bytes: a cache line, and the widest vector."""

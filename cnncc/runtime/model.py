@@ -33,6 +33,10 @@ class EntryPoint:
     """Address of what starts threads; None for the module's own pool."""
 
 
+def _port(about: dict[str, Any]) -> Port:
+    return Port(about["name"], tuple(about["shape"]), dtype=about.get("dtype", "float32"))
+
+
 class Model:
     """A compiled network, made by `compile` or `load`: `model(array)` runs it.
 
@@ -45,9 +49,9 @@ class Model:
         self.info = info
         """What the module says of itself, as `cnncc info --json` prints it: name, shapes, target, versions, memory in
         bytes, kernels."""
-        self.inputs = tuple(Port(p["name"], tuple(p["shape"])) for p in info["inputs"])
+        self.inputs = tuple(_port(p) for p in info["inputs"])
         """One `Port` for each array that a call takes, in order."""
-        self.outputs = tuple(Port(p["name"], tuple(p["shape"])) for p in info["outputs"])
+        self.outputs = tuple(_port(p) for p in info["outputs"])
         """One `Port` for each result, in order."""
         self._entry = entry
         self._threads = Threads(int(info["threads"]), entry.parallel_for)
@@ -87,7 +91,7 @@ class Model:
         them.
 
         `inputs` is by name, `outputs` in order. If the file declares another batch, a call takes any number of images.
-        Results that are written to `out` stay float32 in this module's shapes."""
+        Results that are written to `out` stay of this module's types and shapes."""
         self.inputs = tuple(replace(port, declared=inputs.get(port.name)) for port in self.inputs)
         self.outputs = tuple(replace(port, declared=d) for port, d in zip(self.outputs, outputs, strict=True))
 
@@ -100,11 +104,12 @@ class Model:
     def __call__(self, *arrays: Any, out: Any = None) -> Any:
         """Runs the network on one batch.
 
-        Takes one float32 array for each input, in order, in the shapes of `inputs`: (batch, c, h, w) or (batch, k).
+        Takes one array for each input, in order, in the shapes of `inputs`: (batch, c, h, w) or (batch, k). They are
+        float32, unless the network says another type (`Port.dtype`); of bfloat16 they are uint16, its bits.
         They are arrays of NumPy, or of another library with DLPack if the data is in the CPU's memory. A model that was
         compiled from an ONNX file in this process also takes arrays as the file declares them, and returns them so.
 
-        Returns a new float32 array in the shape of `outputs`, or a tuple of one for each output if there are several.
+        Returns a new array in the shape and type of `outputs`, or a tuple of one for each output if there are several.
         With `out`, an array or a tuple of arrays, the results are written there, nothing is allocated, and `out` is
         returned.
 
@@ -153,7 +158,7 @@ class Model:
     ) -> Any:
         """Makes `run` write the results of `count` images, to `out` or to new arrays. No other call uses its arena."""
         results = (
-            [np.empty((count, *p.shape[1:]), np.float32) for p in self.outputs]
+            [np.empty((count, *p.shape[1:]), p.numpy) for p in self.outputs]
             if out is None
             else check_outputs(self.name, self.outputs, out, inputs, count)
         )
@@ -174,10 +179,10 @@ class Model:
             part = slice(start, start + batch)
             self._run_once(arena, [a[part] for a in inputs], [r[part] for r in results])
         if rest:
-            filled = [np.zeros(p.shape, np.float32) for p in self.inputs]
+            filled = [np.zeros(p.shape, p.numpy) for p in self.inputs]
             for whole, array in zip(filled, inputs, strict=True):
                 whole[:rest] = array[-rest:]
-            last = [np.empty(p.shape, np.float32) for p in self.outputs]
+            last = [np.empty(p.shape, p.numpy) for p in self.outputs]
             self._run_once(arena, filled, last)
             for result, array in zip(results, last, strict=True):
                 result[-rest:] = array[:rest]
@@ -186,7 +191,7 @@ class Model:
         """Runs in the caller's arena and returns all outputs. The arena is of uint8, aligned as `info["memory"]` says,
         and `arena_bytes` long."""
         inputs = check_inputs(self.name, self.inputs, arrays)
-        results = [np.empty(p.shape, np.float32) for p in self.outputs]
+        results = [np.empty(p.shape, p.numpy) for p in self.outputs]
         self._run_once(arena, inputs, results)
         return results
 

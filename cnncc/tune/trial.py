@@ -8,6 +8,7 @@ from collections.abc import Hashable, Iterator, Sequence
 
 import numpy as np
 
+from cnncc.base.elements import ELEMENTS, drawn
 from cnncc.base.errors import CnnccError
 from cnncc.kernels.cpu.algorithms import find
 from cnncc.kernels.shared.choices import KernelChoice
@@ -50,7 +51,7 @@ class Trial:
         self._stamps = self._arena[program.stamps_offset :][: 8 * (len(program.calls) + 1)].view(np.uint64)
         self._steps = [i for i, call in enumerate(program.calls) if call.node == NAME]
         rng = np.random.default_rng(0)
-        self._inputs = [rng.standard_normal(p.shape).astype(np.float32) for p in self.models[0].inputs]
+        self._inputs = [drawn(rng, p.shape, ELEMENTS[p.dtype]) for p in self.models[0].inputs]
         self._runs = 0
         self.result = self._run()
         self._origin = (time.perf_counter(), int(self._stamps[-1]))

@@ -2,6 +2,6 @@
 
 from __future__ import annotations
 
-from cnncc.weights.files import bind, load, refuse_mismatches, save
+from cnncc.weights.files import as_constant, bind, load, refuse_mismatches, save
 
-__all__ = ["bind", "load", "refuse_mismatches", "save"]
+__all__ = ["as_constant", "bind", "load", "refuse_mismatches", "save"]

@@ -40,8 +40,12 @@ def bind(graph: Graph, path: str | os.PathLike[str], names: str = "names") -> Gr
     tensors = read(path)
     if names != "names":
         tensors = renamed(graph, tensors, path, names == "torchvision")
-    stored = {name: Constant(array.shape, partial(np.asarray, array)) for name, array in tensors.items()}
-    weights.refuse_mismatches(graph, {name: array.shape for name, array in tensors.items()}, path)
+    weights.refuse_mismatches(graph, tensors, path)
+    elements = {name: constant.element for name, constant in graph.constants.items()}
+    stored = {
+        name: Constant(array.shape, partial(weights.as_constant, array, elements[name]), elements[name])
+        for name, array in tensors.items()
+    }
     return graph.rebuild(graph.nodes, constants=stored)
 
 

@@ -17,12 +17,15 @@ import numpy as np
 from safetensors import SafetensorError, safe_open
 from safetensors.numpy import save_file
 
+from cnncc.base.elements import BFLOAT16, FLOAT32, INT8, INT32, UINT8, Element, decode, encode
 from cnncc.base.errors import CnnccError, reason
 from cnncc.base.files import check_outputs, replacing
 from cnncc.ir import Constant, Graph
 from cnncc.weights.initial import seeded
 from cnncc.weights.names import origin_hint
 
+_INTEGERS = {UINT8: "U8", INT8: "I8", INT32: "I32"}
+"""What safetensors calls them."""
 _FLOATS = frozenset({"F64", "F32", "F16", "BF16"})
 _MOST_NAMES = 10
 """How many names an error lists of each kind of mismatch. If there are more, all have one reason."""
@@ -33,9 +36,9 @@ _CLOSE = 0.8
 def bind(graph: Graph, path: str | os.PathLike[str] | None = None, seed: int = 0) -> Graph:
     """The graph with a value for every constant. A value is read or computed when it is first used.
 
-    `path` is a safetensors file with exactly the graph's constants, under their names. They are float32; float16,
-    bfloat16 and float64 are converted. Without a file the values are random (He-normal), the same for the same `seed`
-    and name.
+    `path` is a safetensors file with exactly the graph's constants, under their names. Those of floating point are
+    converted to the constant's type, from float32, float16, bfloat16 or float64; integers must have it. Without a file
+    the values are random (He-normal), the same for the same `seed` and name.
 
     Raises CnnccError if the file cannot be read, or if names or shapes differ. One error lists all differences, up to
     ten of each kind.
@@ -46,20 +49,37 @@ def bind(graph: Graph, path: str | os.PathLike[str] | None = None, seed: int = 0
         return graph.rebuild(graph.nodes, constants=seeded(graph, seed))
     stored = _open(Path(path))
     _refuse_mismatches(graph, stored, path)
-    bound = {name: Constant(c.shape, stored[name].read) for name, c in graph.constants.items()}
+    bound = {
+        name: Constant(c.shape, partial(_read, stored[name], c.element), c.element)
+        for name, c in graph.constants.items()
+    }
     return graph.rebuild(graph.nodes, constants=bound)
 
 
-def refuse_mismatches(graph: Graph, shapes: Mapping[str, tuple[int, ...]], path: str | os.PathLike[str]) -> None:
-    """CnnccError unless the tensors of the file `path`, with these names and shapes, are exactly the graph's
-    constants."""
-    _refuse_mismatches(
-        graph, {name: _Stored("F32", shape, lambda: np.zeros(0)) for name, shape in shapes.items()}, path
-    )
+def refuse_mismatches(graph: Graph, arrays: Mapping[str, np.ndarray], path: str | os.PathLike[str]) -> None:
+    """CnnccError unless the tensors of the file `path` are exactly the graph's constants."""
+    stored = {name: _Stored(_type_of(a), a.shape, partial(np.asarray, a)) for name, a in arrays.items()}
+    _refuse_mismatches(graph, stored, path)
+
+
+def _type_of(array: np.ndarray) -> str:
+    """What safetensors calls the type of an array, as far as weights may have it."""
+    if array.dtype.kind == "f":
+        return "F32"
+    return next((name for element, name in _INTEGERS.items() if element.dtype == array.dtype), str(array.dtype))
+
+
+def _read(tensor: _Stored, element: Element) -> np.ndarray:
+    return as_constant(tensor.read(), element)
+
+
+def as_constant(value: np.ndarray, element: Element) -> np.ndarray:
+    """The value of a tensor as a constant of that type has it: halves are rounded from float32."""
+    return value if element.whole or element == FLOAT32 else encode(value, element)
 
 
 def _refuse_mismatches(graph: Graph, stored: Mapping[str, _Stored], path: str | os.PathLike[str]) -> None:
-    mismatches = _mismatches({name: c.shape for name, c in graph.constants.items()}, stored)
+    mismatches = _mismatches(graph.constants, stored)
     if mismatches:
         own = f"`cnncc weights NET -o FILE` writes a file with the names and shapes of {graph.name}"
         hint = origin_hint(stored, os.fspath(path)) or own
@@ -73,14 +93,14 @@ def load(path: str | os.PathLike[str]) -> dict[str, np.ndarray]:
 
 
 def save(graph: Graph, path: str | os.PathLike[str], seed: int | None = None) -> None:
-    """Writes all constants of a graph with weights to a safetensors file, as float32.
+    """Writes all constants of a graph with weights to a safetensors file: integers as they are, all others as float32.
 
     A `seed` is noted in the metadata. The file appears whole or not at all, and the same weights give the same bytes.
     Raises CnnccError if it cannot be written.
     """
     target = Path(path)
     check_outputs({"the weights": target}, {})
-    tensors = {name: np.asarray(c.value, dtype=np.float32) for name, c in graph.constants.items()}
+    tensors = {name: c.value if c.element.whole else decode(c.value, c.element) for name, c in graph.constants.items()}
     # Only one key: safetensors writes several in an order that differs from run to run.
     about = {"net": graph.name} if seed is None else {"net": graph.name, "seed": seed}
     try:
@@ -119,13 +139,14 @@ def _open(path: Path) -> Mapping[str, _Stored]:
         hint = "weights are read from safetensors only; convert other formats with their own tools"
         raise CnnccError(f"{path} is not a safetensors file: {error}", hint=hint) from error
     return {
-        name: _Stored(s.get_dtype(), tuple(s.get_shape()), bfloats.get(name) or partial(_float32, file, name))
+        name: _Stored(s.get_dtype(), tuple(s.get_shape()), bfloats.get(name) or partial(_array, file, name))
         for name, s in slices.items()
     }
 
 
-def _float32(file: Any, name: str) -> np.ndarray:
-    return np.asarray(file.get_tensor(name), dtype=np.float32)
+def _array(file: Any, name: str) -> np.ndarray:
+    found = np.asarray(file.get_tensor(name))
+    return found.astype(np.float32, copy=False) if found.dtype.kind == "f" else found
 
 
 def _bfloat16(path: Path, names: list[str]) -> Mapping[str, Callable[[], np.ndarray]]:
@@ -138,27 +159,31 @@ def _bfloat16(path: Path, names: list[str]) -> Mapping[str, Callable[[], np.ndar
     header = json.loads(data[8 : 8 + header_size].tobytes())
 
     def read(shape: tuple[int, ...], begin: int, end: int) -> np.ndarray:
-        halves = np.frombuffer(data[8 + header_size + begin : 8 + header_size + end].tobytes(), dtype="<u2")
-        return (halves.astype(np.uint32) << 16).view(np.float32).reshape(shape)
+        halves = np.frombuffer(data[8 + header_size + begin : 8 + header_size + end].tobytes(), BFLOAT16.dtype)
+        return decode(halves, BFLOAT16).reshape(shape)
 
     return {name: partial(read, tuple(header[name]["shape"]), *header[name]["data_offsets"]) for name in names}
 
 
-def _mismatches(wanted: Mapping[str, tuple[int, ...]], stored: Mapping[str, _Stored]) -> list[str]:
+def _mismatches(constants: Mapping[str, Constant], stored: Mapping[str, _Stored]) -> list[str]:
     """One line for each tensor that is missing, left over, or of another shape or type; at most `_MOST_NAMES` of each
     kind."""
+    wanted = {name: constant.shape for name, constant in constants.items()}
     missing = [name for name in wanted if name not in stored]
     extra = [name for name in stored if name not in wanted]
     both = [name for name in wanted if name in stored]
     found = {name: _dims(tensor.shape) for name, tensor in stored.items()}
     renamed = partial(_nearest, {**{n: wanted[n] for n in missing}, **{n: stored[n].shape for n in extra}})
     misshapen = [name for name in both if wanted[name] != stored[name].shape]
-    not_float = [name for name in both if stored[name].dtype not in _FLOATS]
+    whole = [name for name in both if constants[name].element.whole]
+    not_float = [name for name in both if name not in whole and stored[name].dtype not in _FLOATS]
+    other = [name for name in whole if stored[name].dtype != _INTEGERS[constants[name].element]]
     return [
         *_listed("missing", missing, lambda n: f": {n} ({_dims(wanted[n])}){renamed(n, extra)}"),
         *_listed("left over", extra, lambda n: f": {n} ({found[n]}){renamed(n, missing)}"),
         *_listed("shape", misshapen, lambda n: f" of {n}: the net has {_dims(wanted[n])}, the file {found[n]}"),
         *_listed("type", not_float, lambda n: f" of {n}: {stored[n].dtype} is not a floating-point type of weights"),
+        *_listed("type", other, lambda n: f" of {n}: the net has {constants[n].element}, the file {stored[n].dtype}"),
     ]
 
 

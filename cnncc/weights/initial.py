@@ -37,9 +37,13 @@ def seeded(graph: Graph, seed: int) -> dict[str, Constant]:
     def moments() -> Mapping[str, float]:
         return second_moments(graph, seed)
 
-    shapes = {name: constant.shape for name, constant in graph.constants.items()}
+    known = graph.constants
     return {
-        name: Constant(shapes[name], _initial(node, slot, name, shapes[name], seed, moments))
+        name: Constant(
+            known[name].shape,
+            _initial(node, slot, name, known[name].shape, seed, moments),
+            known[name].element,
+        )
         for node in reversed(graph.nodes)  # of several readers of one tensor the first decides
         for slot, name in node.weights.items()
     }

@@ -19,6 +19,7 @@ from typing import Any
 
 import numpy as np
 
+from cnncc.base.elements import BFLOAT16, decode
 from cnncc.base.errors import CnnccError, reason
 
 MAGIC = 0x1950A86A20F9469CFC6C
@@ -52,9 +53,8 @@ class TorchStorage:
     data: bytes = b""
 
     def array(self) -> np.ndarray:
-        if self.dtype == "bfloat16":
-            halves = np.frombuffer(self.data, "<u2").astype(np.uint32)
-            return (halves << 16).view(np.float32)
+        if self.dtype == BFLOAT16.name:
+            return decode(np.frombuffer(self.data, BFLOAT16.dtype), BFLOAT16)
         return np.frombuffer(self.data, self.dtype)
 
 
@@ -199,7 +199,7 @@ def legacy(file: Any) -> Any:
     for key in keys:
         count = int.from_bytes(file.read(8), "little", signed=True)
         stored = storages[str(key)]
-        size = 2 if stored.dtype == "bfloat16" else np.dtype(stored.dtype).itemsize
+        size = BFLOAT16.itemsize if stored.dtype == BFLOAT16.name else np.dtype(stored.dtype).itemsize
         if count != stored.count:
             raise ValueError(f"storage {key} has {count} elements, {stored.count} expected")
         stored.data = file.read(count * size)

@@ -160,7 +160,7 @@ class NodeRun:
         for packed in self.program.selections[self.node.name].weights:
             memories[f"weight {packed.name}"] = self._flat(packed.compute())
         for call in self.calls:
-            floats = self.program.workspace_at_once(call)
+            floats = self.program.workspace_at_once(call) // 4
             if floats and "workspace" not in memories:
                 memories["workspace"] = self._flat(np.full(floats, np.nan, np.float32))
             places = [self._memory(memories, result, o) for o in (*call.operands, call.result)]
@@ -171,7 +171,7 @@ class NodeRun:
         match operand:
             case Workspace(_, offset):
                 whole = memories["workspace"]
-                return Memory(whole.data[offset:], whole.allowed[offset:])
+                return Memory(whole.data[offset // 4 :], whole.allowed[offset // 4 :])
             case PackedWeight(name):
                 return memories[f"weight {name}"]
             case RawInput():

@@ -86,7 +86,7 @@ def test_candidates_keep_to_the_bound_and_make_what_they_say(site: GpuSite) -> N
             assert candidate.error <= site.options.max_error
             selection = algorithm.calls(site, candidate.choice, "; asked for")
             assert selection.why.endswith("; asked for")
-            assert candidate.workspace_floats == max(c.workspace_floats for c in selection.calls)
+            assert candidate.workspace_bytes == max(c.workspace_bytes for c in selection.calls)
             assert candidate.choice.algorithm == algorithm.name
 
 

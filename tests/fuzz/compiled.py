@@ -89,7 +89,7 @@ def hold_node(graph: Graph, node: Node, read: tuple[np.ndarray, ...], got: np.nd
     if got.shape != want.shape:
         raise Mismatch(f"{node.name} ({node.op}): shape {got.shape}, expected {want.shape}")
     sure = np.isfinite(want) & np.isfinite(allowed) & (np.abs(want) < 3e38)
-    wrong = sure & ~(np.abs(got - want) <= allowed)
+    wrong = sure & ~(np.abs(got.astype(np.float64) - want) <= allowed)
     if all(np.isfinite(a).all() for a in args):
         wrong |= np.isnan(want) & ~np.isnan(got)
     if wrong.any():

@@ -50,7 +50,7 @@ def test_good_graph():
         ("r", {"inputs": ("c", "c")}, "node 'r' (relu): arity: takes 1 input, got 2"),
         ("c", {"attrs": {**CONV, "epilogue": (("add", ()),)}}, "node 'c' (conv): arity: takes 1 input, got 0"),
         ("c", {"attrs": {**CONV, "kernel": (11, 1)}}, "node 'c' (conv): shape: window 11 does not fit height 8 with"),
-        ("r", {"type": TensorType((1, 5, 8, 8))}, "node 'r' (relu): type: is 1x5x8x8, the shape rule gives 1x4x8x8"),
+        ("r", {"type": TensorType((1, 5, 8, 8))}, "node 'r' (relu): type: is 1x5x8x8, the op gives 1x4x8x8"),
         ("r", {"type": TensorType((1, 4, 8, 8), 0)}, "node 'r' (relu): layout: channel block 0 on a tensor of rank 4"),
         ("r", {"op": "flatten", "type": TensorType((1, 256), 8)}, "node 'r' (flatten): layout: channel block 8 on"),
         ("c", {"weights": {"weight": "c.weight"}}, "node 'c' (conv): weights: slots weight, expected weight, bias"),

@@ -129,8 +129,8 @@ def test_candidates_keep_to_the_bound_and_make_what_they_say(site: CpuSite) -> N
         for candidate in narrow[:3] + wide[-3:]:
             assert candidate.error <= site.options.max_error
             calls = algorithm.calls(site, candidate.choice, "").calls
-            assert candidate.workspace_floats == max(c.workspace_floats for c in calls)
-            assert candidate.scratch_floats == max(c.kernel.scratch_floats for c in calls)
+            assert candidate.workspace_bytes == max(c.workspace_bytes for c in calls)
+            assert candidate.scratch_bytes == max(c.kernel.scratch_bytes for c in calls)
             assert candidate.choice.algorithm == algorithm.name
             assert algorithm.restored(json.loads(json.dumps(asdict(candidate.choice)))) == candidate.choice
 
@@ -148,7 +148,7 @@ def naive_choice(site: CpuSite) -> Any:
     fastest = next(c for c in options if c.cost == least)
 
     def need(c: Candidate[Any]) -> int:
-        return 4 * c.workspace_floats + 4 * site.target.cores * c.scratch_floats
+        return c.workspace_bytes + site.target.cores * c.scratch_bytes
 
     fitting = [c for c in options if need(c) <= site.budget]
     if fastest in fitting or not fitting:

@@ -9,6 +9,7 @@ from written import write_shared
 
 import cnncc
 from cnncc import api, lang, weights
+from cnncc.base.elements import ELEMENTS, decode
 from cnncc.base.errors import CnnccError
 from cnncc.ir import Constant
 from cnncc.machines import targets
@@ -17,7 +18,6 @@ from cnncc.options import WEIGHTS_DTYPES, Options
 from cnncc.report.check import check
 from cnncc.report.profile.work import works
 from cnncc.runtime.load import load, read_info
-from cnncc.weights import half
 
 BOUND = 1e-5
 BODY = "relu; fc 33 relu; save x; fc 100 bn; relu; fc 33; add { | from x }; relu; fc 7 softmax"
@@ -56,7 +56,7 @@ def fc_model(weight: np.ndarray, dtype: str, target: str = "host"):
 def test_every_number_is_converted_exactly(target, dtype):
     """One weight an output, times one: subnormal numbers, both zeros, the largest; all of them bit by bit."""
     stored = np.arange(0, 0x7C00 if dtype == "float16" else 0x7F80, 7, dtype=np.uint16)
-    values = half.decode(stored.view(half.STORED[dtype]), dtype)
+    values = decode(stored.view(ELEMENTS[dtype].dtype), ELEMENTS[dtype])
     values = np.concatenate([values, -values])
     if dtype == "bfloat16":
         values = values[np.abs(values) >= np.finfo(np.float32).tiny]  # float32 arithmetic may flush what is below
@@ -79,7 +79,7 @@ def test_bytes_are_halved_and_kernels_say_so():
         assert works(plain)[-1].bytes - works(made[dtype])[-1].bytes == saved
         assert made[dtype].kernels[-1].name.startswith(f"dense_{short}_1x")
         assert f"1 image, as {dtype}; bound" in list(made[dtype].selections.values())[-1].why
-        assert {p.name.split(".")[-1]: p.dtype for p, _ in made[dtype].weights[-2:]} == {
+        assert {p.name.split(".")[-1]: p.constant.element.name for p, _ in made[dtype].weights[-2:]} == {
             "weight": dtype,
             "bias": "float32",
         }

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import numpy as np
 import pytest
 from hypothesis import HealthCheck, Phase, given, settings
+from hypothesis import strategies as st
 
 from cnncc import lang
 from cnncc.base.errors import CnnccError
@@ -88,3 +90,24 @@ def test_lowered_graphs_are_refused() -> None:
     blocked = graph.rebuild([graph.nodes[0], node.with_(type=TensorType(node.type.shape, 8))])
     with pytest.raises(CnnccError, match=r"^0: passes have lowered this relu; only an original network has a text$"):
         lang.print_net(blocked)
+
+
+def test_numbers_that_are_not_float32() -> None:
+    """Scales are written with the digits of float32, zeros and types as they are read; comments say what comes out."""
+    text = "net t\ninput 3x4x4 uint8\na: quantize int8 0.1 -3\nb: maxpool 2x2\nc: dequantize\nd: cast bfloat16\n"
+    graph = lang.parse(text)
+    assert lang.print_net(graph).splitlines()[2:] == [
+        "a: quantize int8 0.1 zero -3  # 3x4x4 int8 scale 0.1 zero -3",
+        "b: maxpool 2x2                # 3x3x3 int8 scale 0.1 zero -3",
+        "c: dequantize                 # 3x3x3",
+        "d: cast bfloat16              # 3x3x3 bfloat16",
+    ]
+    assert lang.parse(lang.print_net(graph)) == graph
+    assert graph.nodes[1].attrs["scale"] == float(np.float32(0.1))
+
+
+@given(st.floats(2.0**-149, 2.0**127, width=32), st.integers(-128, 127))
+def test_every_scale_survives(scale: float, zero: int) -> None:
+    graph = lang.parse(f"net t\ninput 3\nquantize int8 {scale!r} {zero}\n")
+    assert graph.nodes[1].attrs["scale"] == scale
+    assert lang.parse(lang.print_net(graph)) == graph

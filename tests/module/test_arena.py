@@ -101,15 +101,15 @@ class Steps:
         program = self.program
         match operand:
             case PackedWeight(name):
-                return self.weights.ctypes.data + program.weight_offsets[name] + 4 * operand.offset
+                return self.weights.ctypes.data + program.weight_offsets[name] + operand.offset
             case Workspace():
-                return self.arena.ctypes.data + program.memory.calls[i].workspace + 4 * call.workspace_floats * image
+                return self.arena.ctypes.data + program.memory.calls[i].workspace + call.workspace_bytes * image
             case RawInput(name):
                 given = self.inputs[[n.name for n in program.graph.inputs].index(name)]
                 return given.ctypes.data + image * given[0].nbytes
         placement = program.plan.placements[operand.name]
         start = self.memory(placement.home).ctypes.data
-        return start + placement.offset + placement.inner + 4 * operand.offset + image * placement.image_stride
+        return start + placement.offset + placement.inner + operand.offset + image * placement.image_stride
 
     def memory(self, home: Home) -> np.ndarray:
         match home:

@@ -58,7 +58,7 @@ int main(void) {
     CHECK(small_inputs(NULL) == 1 && small_outputs(NULL) == 1);
     CHECK(small_inputs(&in_ports) == 1 && small_outputs(&out_ports) == 1);
     CHECK(in_ports->rank == 4 && in_ports->shape[1] == 3 && in_ports->shape[2] == 17 && in_ports->shape[3] == 19);
-    CHECK(in_ports->floats == SMALL_INPUT_FLOATS && out_ports->floats == SMALL_OUTPUT_FLOATS);
+    CHECK(in_ports->count == SMALL_INPUT_FLOATS && out_ports->count == SMALL_OUTPUT_FLOATS);
     CHECK(out_ports->rank == 2 && out_ports->shape[0] == 1 && out_ports->shape[1] == 10);
     CHECK(!strcmp(small_version(), SMALL_VERSION) && small_arena_bytes() == SMALL_ARENA_BYTES);
     printf("%s %s %s", in_ports->name, out_ports->name, small_version());
@@ -219,7 +219,7 @@ int main() {
 }
 """
     told = compile_and_run(folder, source, "./small.so", flags=("-pedantic",)).splitlines()
-    assert told == ["small: input has 3 floats, not 969", "5 small: the number of threads is negative"]
+    assert told == ["small: input has 3 numbers, not 969", "5 small: the number of threads is negative"]
 
 
 def test_headers_of_several_networks_in_one_program(folder, tmp_path):

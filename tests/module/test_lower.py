@@ -166,9 +166,9 @@ def test_what_a_gpu_cannot_count_is_refused() -> None:
         selection = replace(program.selections[node], calls=(replace(call, **change),))
         return replace(program, selections={**program.selections, node: selection})
 
-    check_indices(changed(workspace_floats=LARGEST_INDEX))
+    check_indices(changed(workspace_bytes=4 * LARGEST_INDEX))
     with pytest.raises(CnnccError, match=f"conv needs an array of {LARGEST_INDEX + 1} numbers"):
-        check_indices(changed(workspace_floats=LARGEST_INDEX + 1))
+        check_indices(changed(workspace_bytes=4 * (LARGEST_INDEX + 1)))
     with pytest.raises(CnnccError, match=r"conv needs a grid of \(1, 65536, 1\) blocks"):
         check_grids(changed(kernel=replace(kernel_of(call), grid=(1, MOST_BLOCKS + 1, 1))))
 

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 
 from cnncc import ops
-from cnncc.ir import Constant, Graph, Node, TensorType
+from cnncc.ir import Constant, Graph, Node
 from cnncc.ir.text import print_graph
 from cnncc.machines import targets
 from cnncc.module import phases
@@ -38,7 +38,7 @@ class Net:
         for slot, shape in ops.weight_shapes(op, shapes, full).items():
             weights[slot] = f"{name}.{slot}"
             self.constants[weights[slot]] = random_constant(weights[slot], shape)
-        kind = TensorType(ops.infer(op, shapes, full))
+        kind = ops.infer_type(op, tuple(self.nodes[i].type for i in inputs), full)
         self.nodes[name] = Node(name, op, inputs, kind, full, weights)
         return self
 

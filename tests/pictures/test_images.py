@@ -269,3 +269,26 @@ def test_decompression_bomb_is_refused(png, monkeypatch):
     monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", 10)
     with pytest.raises(CnnccError, match="is refused: Image size"):
         images.load(png(random_pixels(8, 8)), (1, 8, 8))
+
+
+def test_an_input_of_bytes_takes_pixels_as_they_are(png, npy):
+    """Without a copy as floats: the module applies mean and std."""
+    pixels = random_pixels(5, 7, 3)
+    planes = np.ascontiguousarray(pixels.transpose(2, 0, 1)[None])
+    port = {"name": "x", "shape": [1, 3, 5, 7], "dtype": "uint8"}
+    for given in (images.prepare(png(pixels), port), images.prepare(png(pixels).read_bytes(), port)):
+        assert given.dtype == np.uint8
+        assert (given == planes).all()
+    assert (images.prepare(png(pixels), {**port, "order": "bgr"}) == planes[:, ::-1]).all()
+    assert (images.prepare(npy(planes[0]), port) == planes).all()
+    assert images.pixels(planes, port).dtype == np.uint8
+    with pytest.raises(CnnccError, match="the array is of float32, the input takes uint8"):
+        images.prepare(npy(planes.astype(np.float32)), port)
+
+
+def test_an_input_of_another_type_takes_arrays_only(png, npy):
+    port = {"name": "x", "shape": [1, 3, 2, 2], "dtype": "int8"}
+    array = np.arange(-6, 6, dtype=np.int8).reshape(3, 2, 2)
+    assert (images.prepare(npy(array), port) == array[None]).all()
+    with pytest.raises(CnnccError, match="input 'x' is of int8: pixels are uint8"):
+        images.prepare(png(random_pixels(2, 2, 3)), port)

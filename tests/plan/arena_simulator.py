@@ -12,11 +12,13 @@ import numpy as np
 from cnncc.ir import Graph, Node
 from cnncc.ir.rules import extra_inputs
 from cnncc.ops import ACTIVATIONS, TABLE
+from cnncc.ops.source import is_prepared
 from cnncc.ops.traits import Kind
 from cnncc.plan import ArenaPlan
 from cnncc.plan.homes import Home, InArena, InConstant, InInput, InOutput
 
-WORD = 4
+WORD = 1
+"""Bytes that have one identity: as many as the smallest number."""
 
 MERGES = {name for name, op in TABLE.items() if op.traits.kind is Kind.MERGE}
 
@@ -69,7 +71,7 @@ class Simulator:
 
     def part(self, node: Node) -> np.ndarray:
         source = self.values[node.inputs[0]]
-        start = node.attrs["start"] * math.prod(node.type.shape[2:]) if node.op == "slice" else 0
+        start = node.attrs["start"] * channel_words(node) if node.op == "slice" else 0
         return source[:, start : start + node.type.nbytes // node.type.shape[0] // WORD]
 
     def whole(self, concat: Node) -> bool:
@@ -91,7 +93,7 @@ class Simulator:
     def ragged(self, node: Node) -> None:
         """A concat of arms some of which share a block: arms that lie in their places stay there but for what they
         have of a block that others are copied into."""
-        n, channels, *sides = node.type.shape
+        n, channels, *_ = node.type.shape
         size, block, stop = node.type.nbytes // n // WORD, node.type.block, 0
         value = np.arange(self.fresh, self.fresh + n * size).reshape(n, -1)
         self.fresh += n * size
@@ -101,8 +103,8 @@ class Simulator:
             if position not in self.plan.copies[node.name]:
                 assert start % block == 0, f"{name} starts inside a block"
                 whole = -(-stop // block) if stop == channels else stop // block
-                words = (whole * block - start) * math.prod(sides)
-                first = start * math.prod(sides)
+                words = (whole * block - start) * channel_words(node)
+                first = start * channel_words(node)
                 value[:, first : first + words] = self.values[name][:, :words]
                 self.filled |= {name} if words < self.values[name].shape[1] else set()
         for image in range(n):
@@ -123,7 +125,7 @@ class Simulator:
 
     def write(self, node: Node, image: int, value: np.ndarray) -> None:
         home = self.plan.placements[node.name].home
-        scaled = node.op == "input" and (node.attrs["mean"] or node.attrs["std"])
+        scaled = is_prepared(node)
         given = {"input": InInput, "const": InConstant}.get(node.op) if not scaled else None
         if node.name in self.g.outputs:
             assert isinstance(home, InOutput)
@@ -150,7 +152,7 @@ class Simulator:
         start = placement.offset + placement.inner + image * placement.image_stride
         size = type.nbytes // type.shape[0]
         assert start % WORD == 0
-        assert 0 <= start <= start + size <= buffer.nbytes // 2, f"{name} leaves its buffer"
+        assert 0 <= start <= start + size <= buffer.size * WORD, f"{name} leaves its buffer"
         return buffer[start // WORD : (start + size) // WORD]
 
     def expect(self, name: str, why: str) -> None:
@@ -162,8 +164,13 @@ class Simulator:
         assert np.array_equal(found, self.values[name][image]), f"{name}, {why}: overwritten"
 
 
+def channel_words(node: Node) -> int:
+    """Words of one channel of one image."""
+    return node.type.element.bytes(math.prod(node.type.shape[2:])) // WORD
+
+
 def words(nbytes: int) -> np.ndarray:
-    """One 8-byte identity for each 4-byte word of a buffer."""
+    """An identity for each word of a buffer."""
     return np.zeros(nbytes // WORD, dtype=np.int64)
 
 

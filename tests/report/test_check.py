@@ -169,3 +169,35 @@ def test_the_rounded_reference_goes_through_the_phases_of_a_compile(monkeypatch)
     graph = weights.bind(lang.parse("net t\ninput 3x4x4\nconv 3x3 4 bn relu; fc 5\n"))
     assert check(graph, Options(threads=1, weights_dtype="bfloat16")).passed
     assert seen.count(phases.LAST_PASS) == 1
+
+
+STEPS = "net t\ninput 3x6x6\nconv 3x3 8; dropout; quantize uint8 0.05 128; maxpool 2x2 /2; dequantize; fc 4\n"
+
+
+def test_integers_must_be_equal():
+    """However large the errors before them may be; what comes after is held to the module's own integers."""
+    graph = lang.parse(STEPS)
+    bounds = tolerances(graph)
+    pool, back, last = (n.name for n in graph.nodes[-3:])
+    assert bounds[pool] == bounds[back] == 0
+    assert bounds[last] == ops.TABLE["fc"].tolerance
+    report = check(weights.bind(graph), Options(threads=1))
+    assert report.passed
+    assert {layer.op: layer.error for layer in report.layers if layer.op in ("quantize", "maxpool", "dequantize")} == {
+        "quantize": 0, "maxpool": 0, "dequantize": 0
+    }  # fmt: skip
+
+
+def test_an_integer_that_is_off_by_one_fails():
+    graph = lang.parse(STEPS)
+    steps = graph.nodes[3]
+    wanted = {steps.name: np.full(steps.type.shape, 200, np.uint8)}
+    got = {steps.name: wanted[steps.name].copy()}
+    got[steps.name][0, 0, 0, 1] -= 1
+    layer = compare(graph, got, wanted).layers[0]
+    assert (layer.passed, layer.outlier_index, layer.outlier_got) == (False, (0, 0, 0, 1), 199.0)
+
+
+def test_inputs_of_other_types_are_of_them():
+    graph = lang.parse("net t\na: input 3 uint8 mean (9)\nb: input 3 int8\nadd { from a | from b }\n")
+    assert [a.dtype for a in random_inputs(graph, 0).values()] == [np.uint8, np.int8]

@@ -82,6 +82,23 @@ def test_several_inputs_and_outputs(tmp_path):
     assert "run(input0: Float32Array, input1: Float32Array): [Float32Array, Float32Array];" in types
 
 
+def test_arrays_of_bytes(tmp_path):
+    text = "net t\nx: input 2x3x4 uint8\nquantize int8 2 -3; output as steps; dequantize; cast int32; output as whole\n"
+    build = api.build(weights.bind(lang.parse(text)), Options(("wasm32",)))
+    script = write(build, tmp_path)
+    given = np.random.default_rng(0).integers(0, 256, (1, 2, 3, 4)).astype(np.uint8)
+    body = f"""const m = await load();
+        const found = m.run({{ x: Uint8Array.from({given.ravel().tolist()}) }});
+        console.log(JSON.stringify(Object.entries(found).map(([k, v]) => [k, v.constructor.name, Array.from(v)])));
+        try {{ m.run(new Float32Array(24)) }} catch (error) {{ console.log(String(error)) }}"""
+    printed, error = evaluate(script, body).splitlines()
+    wanted = [values.ravel().tolist() for values in reference.run(build.program.source, [given]).values()]
+    assert json.loads(printed) == [["steps", "Int8Array", wanted[0]], ["whole", "Int32Array", wanted[1]]]
+    assert error == 'TypeError: input "x" must be a Uint8Array'
+    types = (tmp_path / "t.d.ts").read_text()
+    assert "run(input: Uint8Array): [Int8Array, Int32Array];" in types
+
+
 def test_it_imports_nothing_and_exports_little(script):
     body = f"""import {{ readFileSync }} from "node:fs";
         const module = new WebAssembly.Module(readFileSync({str(script.with_suffix(".wasm"))!r}));

@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 
 from cnncc import lang, weights
+from cnncc.base.elements import ELEMENTS, decode, encode
 from cnncc.base.errors import CnnccError
 from cnncc.ir import Constant
 from cnncc.ops import reference
@@ -17,11 +18,11 @@ HALVES = WEIGHTS_DTYPES[1:]
 
 
 def round_trip(values, dtype: str) -> np.ndarray:
-    return half.decode(half.encode(np.asarray(values, F32), dtype), dtype)
+    return decode(encode(np.asarray(values, F32), ELEMENTS[dtype]), ELEMENTS[dtype])
 
 
 def test_the_command_line_offers_all_of_them():
-    assert WEIGHTS_DTYPES == tuple(half.STORED) == tuple(half.SHORT)
+    assert set(WEIGHTS_DTYPES) == {name for name, element in ELEMENTS.items() if not element.whole}
 
 
 @pytest.mark.parametrize(("dtype", "bits"), [("float16", 11), ("bfloat16", 8)])
@@ -37,7 +38,7 @@ def test_random_numbers_move_by_half_a_step_at_most(dtype):
     values = np.random.default_rng(0).standard_normal((50, 40)).astype(F32).T
     rounded = round_trip(values, dtype)
     assert rounded.dtype == F32
-    assert half.encode(values, dtype).dtype == half.STORED[dtype]
+    assert encode(values, ELEMENTS[dtype]).dtype == ELEMENTS[dtype].dtype
     np.testing.assert_allclose(rounded, values, rtol={"float16": 2.0**-11, "bfloat16": 2.0**-8}[dtype])
     assert (rounded != values).any()
     np.testing.assert_array_equal(round_trip(rounded, dtype), rounded)
@@ -72,14 +73,14 @@ def test_subnormal_numbers_of_float16_are_kept():
 )
 def test_what_would_become_infinite_is_refused(dtype, fits, too_large, shown):
     small, large = (np.array([0, np.nan, v], F32) for v in (fits, too_large))
-    half.check_range(small, dtype, "fc.weight")
+    half.check_range(small, ELEMENTS[dtype], "fc.weight")
     assert np.isfinite(round_trip(small[2:], dtype)).all()
     with pytest.raises(
         CnnccError,
         match=rf"weight fc.weight does not fit {dtype}: its largest absolute value is {shown}",
     ):
-        half.check_range(large, dtype, "fc.weight")
-    half.check_range(large, "float32", "fc.weight")
+        half.check_range(large, ELEMENTS[dtype], "fc.weight")
+    half.check_range(large, ELEMENTS["float32"], "fc.weight")
 
 
 def test_only_weights_of_fc_layers_are_rounded():

@@ -305,3 +305,38 @@ def test_resnet50_is_initialised_in_a_blink():
     count = sum(c.value.size for c in graph.constants.values())
     assert count > 25_000_000
     assert time.process_time() - start < 1.5  # 0.25 s on the machine it was written on
+
+
+TYPED = """net t
+input 2x3x3
+a: cast int8
+b: const 4x3x3 int8
+concat { from a | from b }
+cast float32; output
+h: const 3 bfloat16
+cast float32; output
+"""
+
+
+def test_integers_and_halves_keep_their_types(tmp_path):
+    """Integers are stored as they are, halves as float32, which they are rounded from again."""
+    graph = weights.bind(lang.parse(TYPED), seed=3)
+    weights.save(graph, tmp_path / "w.safetensors")
+    with safe_open(tmp_path / "w.safetensors", framework="numpy") as stored:
+        types = {name: stored.get_slice(name).get_dtype() for name in ("b.value", "h.value")}
+    assert types == {"b.value": "I8", "h.value": "F32"}
+    back = weights.bind(lang.parse(TYPED), tmp_path / "w.safetensors")
+    for name, constant in graph.constants.items():
+        assert back.constants[name].element == constant.element
+        assert back.constants[name].value.dtype == constant.element.dtype
+        assert back.constants[name].value.tobytes() == constant.value.tobytes()
+
+
+@pytest.mark.parametrize("wrong", [np.float32, np.uint8, np.int32])
+def test_integers_of_another_type_are_refused(tmp_path, wrong):
+    arrays = {"b.value": np.zeros((1, 4, 3, 3), wrong), "h.value": np.zeros((1, 3), np.float32)}
+    save_file(arrays, tmp_path / "w.safetensors")
+    with pytest.raises(CnnccError, match=r"type of b.value: the net has int8, the file (F32|U8|I32)"):
+        weights.bind(lang.parse(TYPED), tmp_path / "w.safetensors")
+    with pytest.raises(CnnccError, match=r"type of b.value: the net has int8, the file (F32|U8|I32)"):
+        weights.refuse_mismatches(lang.parse(TYPED), arrays, "a file")

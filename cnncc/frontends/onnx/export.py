@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 import os
 from dataclasses import replace
 from pathlib import Path
@@ -26,7 +25,7 @@ LARGEST = (1 << 31) - (1 << 24)
 def to_onnx(graph: Graph, text: str | None = None) -> ModelProto:
     """The ONNX model of a source graph with bound weights, for the graph's own batch.
 
-    float32; ports, nodes and weights have the names they have in the graph; inputs are what the caller of a compiled
+    Ports, nodes and weights have the names they have in the graph; inputs are what the caller of a compiled
     module passes, before mean and std. The network's text, `text` or a flat one, goes into the metadata, so that import
     gives the same graph. Raises CnnccError without the package onnx, for more weights than a file can hold, and for an
     op that has no rule.
@@ -76,6 +75,6 @@ def write_onnx(graph: Graph, path: str | os.PathLike[str], text: str | None = No
 
 
 def _refuse_large(graph: Graph) -> None:
-    total = 4 * sum(math.prod(constant.shape) for constant in graph.constants.values())
+    total = sum(constant.nbytes for constant in graph.constants.values())
     if total > LARGEST:
         raise CnnccError(f"{graph.name} has {total / 2**30:.1f} GiB of weights: an ONNX file holds less than 2 GiB")

@@ -9,8 +9,10 @@ import numpy as np
 from onnx import ModelProto, NodeProto, TensorProto, ValueInfoProto, helper, numpy_helper
 
 from cnncc import __version__
-from cnncc.ir import Graph, Node
+from cnncc.base.elements import FLOAT32, Element
+from cnncc.ir import Graph, Node, TensorType
 from cnncc.ops.onnx import OPSET
+from cnncc.ops.source import port_type
 
 IR_VERSION = 8
 
@@ -45,8 +47,11 @@ class OnnxModel:
 
     def _weight(self, constant: str) -> str:
         if constant not in self._constants:
-            value = self.graph.constants[constant].compute().astype(np.float32, copy=False)
-            self._constants[constant] = self.tensor(constant, value)
+            known = self.graph.constants[constant]
+            value = known.compute()
+            exact = known.element == FLOAT32
+            self._constants[constant] = self.tensor(constant, value.astype(np.float32, copy=False) if exact else value)
+            self.tensors[self._constants[constant]].data_type = data_type(known.element)
         return self._constants[constant]
 
     def tensor(self, name: str, value: np.ndarray) -> str:
@@ -88,10 +93,10 @@ class OnnxModel:
         self._values[node.name] = value
 
     def proto(self) -> ModelProto:
-        """The whole model: float32, shapes of all values of the graph, ports by the names of the graph."""
-        inputs = [self._port(self.ports[n.name], n) for n in self.graph.inputs]
+        """The whole model: types and shapes of all values of the graph, ports by the names of the graph."""
+        inputs = [self._port(self.ports[n.name], port_type(n)) for n in self.graph.inputs]
         self._give_outputs({port.name for port in inputs})
-        outputs = [self._port(*pair) for pair in zip(self.graph.output_names, self._outputs(), strict=True)]
+        outputs = [self._port(name, n.type) for name, n in zip(self.graph.output_names, self._outputs(), strict=True)]
         known = {port.name for port in (*inputs, *outputs)}
         between = [n.output[0] for n in self.nodes if n.output[0] in self.graph.by_name and n.output[0] not in known]
         body = helper.make_graph(
@@ -100,7 +105,7 @@ class OnnxModel:
             inputs,
             outputs,
             initializer=list(self.tensors.values()),
-            value_info=[self._port(name, self.graph[name]) for name in between],
+            value_info=[self._port(name, self.graph[name].type) for name in between],
         )
         return helper.make_model(
             body,
@@ -132,5 +137,10 @@ class OnnxModel:
         for held, port in copies:
             self.emit("Identity", [rename.get(held, held)], port)
 
-    def _port(self, name: str, node: Node) -> ValueInfoProto:
-        return helper.make_tensor_value_info(name, TensorProto.FLOAT, node.type.shape)
+    def _port(self, name: str, kind: TensorType) -> ValueInfoProto:
+        return helper.make_tensor_value_info(name, data_type(kind.element), kind.shape)
+
+
+def data_type(element: Element) -> int:
+    """ONNX's number of an element type."""
+    return int(TensorProto.DataType.Value("FLOAT" if element == FLOAT32 else element.name.upper()))

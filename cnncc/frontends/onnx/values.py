@@ -14,10 +14,11 @@ from typing import Any
 
 import numpy as np
 
+from cnncc.base.elements import FLOAT32, Element
 from cnncc.frontends.network import Ragged
-from cnncc.ir import Constant, Graph, Node, TensorType
+from cnncc.ir import Constant, Graph, Node
 from cnncc.ir.rules import Shape
-from cnncc.ops import TABLE, ShapeError, complete, infer, refuse_huge
+from cnncc.ops import TABLE, ShapeError, complete, infer_type, refuse_huge
 
 ROOM = 3 << 26
 """Elements of all constants together, besides `SHARE` times as many as the file has: large classifiers have as many
@@ -103,7 +104,7 @@ class Builder:
         name = self.fresh(hint)
         shapes = tuple(self.shape(i) for i in inputs)
         try:
-            shape = infer(op, shapes, attrs)
+            kind = infer_type(op, tuple(self.nodes[i].type for i in inputs), attrs)
         except ShapeError as error:
             raise Unsupported(error.message) from error
         full = complete(op, attrs)
@@ -112,12 +113,13 @@ class Builder:
         if len(slots) != len(weights):
             raise Unsupported(f"{op} takes {len(slots)} tensors, got {len(weights)}")
         self.reserve(sum(array.size for array in weights))
+        elements = TABLE[op].elements(full)
         for (slot, wanted), array in zip(slots.items(), weights, strict=True):
             if array.shape != wanted:
                 raise Unsupported(f"{slot} has shape {list(array.shape)}, {op} takes {list(wanted)}")
-            self.constants[names[slot]] = bound(array)
+            self.constants[names[slot]] = bound(array, elements.get(slot, FLOAT32))
             self.sources.setdefault(names[slot], source)
-        self.nodes[name] = Node(name, op, tuple(inputs), TensorType(shape), full, names)
+        self.nodes[name] = Node(name, op, tuple(inputs), kind, full, names)
         return name
 
     def reserve(self, elements: int) -> None:
@@ -295,10 +297,10 @@ def refuse_many(count: int) -> None:
         raise Unsupported(f"asks for a tensor of {count:.3g} elements")
 
 
-def bound(array: np.ndarray) -> Constant:
-    """A float32 constant of that value."""
-    value = np.ascontiguousarray(array, np.float32)
-    return Constant(value.shape, lambda: value)
+def bound(array: np.ndarray, element: Element = FLOAT32) -> Constant:
+    """A constant of that value."""
+    value = np.ascontiguousarray(array, element.dtype)
+    return Constant(value.shape, lambda: value, element)
 
 
 def broadcast(*shapes: Sequence[int]) -> Shape:

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from cnncc.base.discovery import gathered
+from cnncc.base.elements import FLOAT32
 from cnncc.frontends.onnx import convert
 from cnncc.frontends.onnx.write_places import PLACE_RULES, refused
 from cnncc.frontends.onnx.write_windows import WINDOW_RULES
@@ -16,6 +17,7 @@ from cnncc.ir import Node
 from cnncc.ops import TABLE
 from cnncc.ops.onnx import Onnx
 from cnncc.ops.parts import places
+from cnncc.ops.source import is_prepared, port_type
 
 if TYPE_CHECKING:
     from cnncc.frontends.onnx.model import OnnxModel
@@ -24,15 +26,19 @@ WriteRule = Callable[["OnnxModel", Node], object]
 
 
 def source(model: OnnxModel, node: Node) -> None:
-    """(x - mean) / std of what the caller passes, under the input's own name."""
+    """(x - mean) / std of what the caller passes, as float32, under the input's own name."""
+    from cnncc.frontends.onnx.model import data_type
+
     steps = [(op, key) for op, key in (("Sub", "mean"), ("Div", "std")) if node.attrs[key]]
     # Only where an output has that name does the caller's array need another one.
-    clash = bool(steps) and node.name in model.graph.output_names
+    clash = is_prepared(node) and node.name in model.graph.output_names
     value = model.ports[node.name] = model.fresh(f"{node.name}:raw") if clash else node.name
+    if not port_type(node).is_float:
+        value = model.step("Cast", [value], f"{node.name}:float32", to=data_type(FLOAT32))
     for op, key in steps:
         column = np.array(node.attrs[key], np.float32).reshape(-1, *(1,) * (len(node.type.shape) - 2))
         value = model.step(op, [value, model.tensor(f"{node.name}.{key}", column)], f"{node.name}:{op.lower()}")
-    if steps:
+    if is_prepared(node):
         model.stands_for(node, value)
 
 

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from cnncc.ir import Node
+from cnncc.ops.quantize import stored_number
 from cnncc.ops.window import Axis, axes
 
 if TYPE_CHECKING:
@@ -135,7 +136,8 @@ def pad(model: OnnxModel, node: Node) -> None:
     top, left, bottom, right = node.attrs["pad"]
     inputs = [*model.data(node), model.integers(f"{node.name}.pads", (0, 0, top, left, 0, 0, bottom, right))]
     if node.attrs["mode"] == "constant":
-        inputs.append(model.number(f"{node.name}.value", node.attrs["value"]))
+        stored = np.array(stored_number(node.attrs["value"], node.type), node.type.element.dtype)
+        inputs.append(model.tensor(f"{node.name}.value", stored))
     model.emit("Pad", inputs, node.name, mode=node.attrs["mode"])
 
 

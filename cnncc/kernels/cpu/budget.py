@@ -16,10 +16,10 @@ SHARE = 0.15
 """Of the activations, by which workspace and scratch may exceed them before a kernel has to say why."""
 
 
-def needed(site: CpuSite, workspace_floats: int, scratch_floats: int) -> int:
+def needed(site: CpuSite, workspace_bytes: int, scratch_bytes: int) -> int:
     """Bytes for one image, with scratch for all cores of the target: the choice must not depend on the threads of a
     run, nor on its batch."""
-    return 4 * (workspace_floats + site.target.cores * scratch_floats)
+    return workspace_bytes + site.target.cores * scratch_bytes
 
 
 def choose(site: CpuSite, options: Sequence[Candidate[Made]]) -> tuple[Candidate[Made], str]:
@@ -40,13 +40,13 @@ def choose(site: CpuSite, options: Sequence[Candidate[Made]]) -> tuple[Candidate
 
 
 def _need(site: CpuSite, option: Candidate[Made]) -> int:
-    return needed(site, option.workspace_floats, option.scratch_floats)
+    return needed(site, option.workspace_bytes, option.scratch_bytes)
 
 
 def explained(site: CpuSite, selection: Selection) -> Selection:
     """The selection; if it takes more memory than it should, it says how much."""
-    workspace = max(c.workspace_floats for c in selection.calls)
-    need = needed(site, workspace, max(c.kernel.scratch_floats for c in selection.calls))
+    workspace = max(c.workspace_bytes for c in selection.calls)
+    need = needed(site, workspace, max(c.kernel.scratch_bytes for c in selection.calls))
     if need <= site.budget:
         return selection
     over = mebibytes(need - max(0, int(site.budget)))

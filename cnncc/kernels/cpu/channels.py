@@ -6,6 +6,7 @@ import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 
+from cnncc.base.elements import FLOAT32
 from cnncc.kernels.cpu.site import CpuRule, CpuSite
 from cnncc.kernels.shared.modes import GLOBAL_POOLS, PoolMode
 from cnncc.kernels.shared.spec import Call, Kernel, Selection, blocks
@@ -72,7 +73,9 @@ def select_lrn(site: CpuSite) -> Selection:
         beta=float(a["beta"]),
         k=float(a["k"]),
     )
-    kernel = Kernel("lrn", f"lrn_f32_nchw{target.block}c_{a['size']}_{target.isa}", config, height, config.line)
+    kernel = Kernel(
+        "lrn", f"lrn_f32_nchw{target.block}c_{a['size']}_{target.isa}", config, height, FLOAT32.bytes(config.line)
+    )
     call = Call(node.name, kernel, site.values(node.inputs), site.result)
     return Selection((call,), (), "squares of a pixel in one line, summed at shifted addresses")
 
@@ -84,7 +87,13 @@ def select_softmax(site: CpuSite) -> Selection:
     pixels = math.prod(shape[2:])
     config = SoftmaxConfig(shape[1], block, target.lanes, pixels, max(1, -(-pixels // 64)))
     layout = f"nchw{block}c" if block > 1 else "nc"
-    kernel = Kernel("softmax", f"softmax_f32_{layout}_{target.isa}", config, -(-pixels // config.per_unit), config.line)
+    kernel = Kernel(
+        "softmax",
+        f"softmax_f32_{layout}_{target.isa}",
+        config,
+        -(-pixels // config.per_unit),
+        FLOAT32.bytes(config.line),
+    )
     call = Call(node.name, kernel, site.values(node.inputs), site.result)
     return Selection((call,), (), "one pixel's channels at a time")
 

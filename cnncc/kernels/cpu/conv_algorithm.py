@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from cnncc import ops
+from cnncc.base.elements import FLOAT32
 from cnncc.ir import Constant, Graph, Node
 from cnncc.kernels.cpu.algorithm import Cause, Measured
 from cnncc.kernels.cpu.conv_choice import (
@@ -125,11 +126,11 @@ def conv_calls(
         name=name_of(config, site.target),
         config=config,
         units=config.row_units * config.geometry.groups * config.sections,
-        scratch_floats=config.scratch_floats,
+        scratch_bytes=FLOAT32.bytes(config.scratch_floats),
     )
     node = site.node
-    size = config.reduction * config.out_blocks * config.block
-    elements = weight.map((size,), lambda w: pack_conv(w, config))
+    count = config.reduction * config.out_blocks * config.block
+    elements = weight.map((count,), lambda w: pack_conv(w, config))
     packed = with_bias(site, elements, config.out_blocks * config.block, suffix)
     rest, image = after_image(site, packed), site.values(node.inputs[:1])
     extent = math.prod(config.geometry.grid) * config.taps
@@ -137,10 +138,10 @@ def conv_calls(
         return (Call(node.name, kernel, (*image, *rest), site.result, extent=extent),), tuple(packed)
     padding = pad_config(geometry, config)
     copy = Kernel("pad", f"pad_f32_nchw{config.geometry.in_block}c_{site.target.isa}", padding, padding.planes, 0)
-    between, floats = Workspace(node.name), padding.floats
+    between, size = Workspace(node.name), FLOAT32.bytes(padding.floats)
     calls = (
-        Call(node.name, copy, image, between, workspace_floats=floats),
-        Call(node.name, kernel, (between, *rest), site.result, workspace_floats=floats, extent=extent),
+        Call(node.name, copy, image, between, workspace_bytes=size),
+        Call(node.name, kernel, (between, *rest), site.result, workspace_bytes=size, extent=extent),
     )
     return calls, tuple(packed)
 

@@ -6,6 +6,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass, replace
 
 from cnncc.base.divisors import divisors, even_cuts, spread
+from cnncc.base.elements import FLOAT32
 from cnncc.kernels.cpu.conv_direct import ConvConfig, PadConfig
 from cnncc.kernels.cpu.micro import micro_of
 from cnncc.kernels.cpu.tiles import Problem, Tile, cache_bandwidth, choose_tile, ranked_tiles, total_cycles
@@ -51,9 +52,9 @@ def direct_candidates(
             if wide:
                 cycles = max(cycles, _weight_bytes(config) / target.memory_bytes_per_cycle)
             choice = DirectChoice(tile, config.rows, config.sections, config.padded, name)
-            workspace = pad_config(geometry, config).floats if config.padded else 0
+            workspace = FLOAT32.bytes(pad_config(geometry, config).floats) if config.padded else 0
             costs.append(cost)
-            found.append(Candidate(choice, cycles, workspace, config.scratch_floats))
+            found.append(Candidate(choice, cycles, workspace, FLOAT32.bytes(config.scratch_floats)))
     least = min(range(len(found)), key=costs.__getitem__)  # of equals, the one with the fewest units
     return [found[least], *found[:least], *found[least + 1 :]]
 

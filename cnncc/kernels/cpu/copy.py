@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from cnncc.ir import TensorType
 from cnncc.kernels.cpu.pick import pick_call
-from cnncc.kernels.cpu.site import CpuRule, CpuSite
+from cnncc.kernels.cpu.site import MOVED, CpuRule, CpuSite
 from cnncc.kernels.shared.arms import copied_arms
 from cnncc.kernels.shared.spec import Call, Kernel, Selection, blocks
 
@@ -30,6 +30,7 @@ class CopyConfig:
     to_channels: int
     zeros: int
     lanes: int
+    element: str = "float32"
 
     @property
     def whole_blocks(self) -> bool:
@@ -57,8 +58,9 @@ def copy_channels(site: CpuSite, source: str, start: int, channels: int, to: int
         to_channels=padded,
         zeros=padded - to - channels if to + channels == want.shape[1] else 0,
         lanes=site.target.lanes,
+        element=site.element.name,
     )
-    name = f"copy_f32_c{have.block}_to_c{want.block}_{site.target.isa}"
+    name = f"copy_{site.element.short}_c{have.block}_to_c{want.block}_{site.target.isa}"
     return Call(site.node.name, Kernel("copy", name, config, config.units, 0), site.values([source]), site.result)
 
 
@@ -66,7 +68,7 @@ def _plane(kind: TensorType) -> TensorType:
     """A vector, or anything stored without blocks, as so many channels of one row."""
     if len(kind.shape) == 4:
         return kind
-    return TensorType((kind.shape[0], math.prod(kind.shape[1:]), 1, 1))
+    return replace(kind, shape=(kind.shape[0], math.prod(kind.shape[1:]), 1, 1))
 
 
 def select_slice(site: CpuSite) -> Selection:
@@ -82,9 +84,9 @@ def select_slice(site: CpuSite) -> Selection:
 def select_regrouping(site: CpuSite) -> Selection:
     """flatten and reshape, where they are no views."""
     node = site.node
-    floats = math.prod(node.type.stored_shape[1:])
-    config = CopyConfig(floats, 1, 0, 1, floats, 0, 1, floats, 0, site.target.lanes)
-    kernel = Kernel("copy", f"copy_f32_{site.target.isa}", config, config.units, 0)
+    count = math.prod(node.type.stored_shape[1:])
+    config = CopyConfig(count, 1, 0, 1, count, 0, 1, count, 0, site.target.lanes, site.element.name)
+    kernel = Kernel("copy", f"copy_{site.element.short}_{site.target.isa}", config, config.units, 0)
     return Selection((Call(node.name, kernel, site.values(node.inputs), site.result),), (), "values as they lie")
 
 
@@ -118,3 +120,5 @@ RULES: Mapping[str, tuple[CpuRule, ...]] = {
     "reshape": (select_regrouping,),
 }
 """Op -> its selectors."""
+TAKES = dict.fromkeys(RULES, MOVED)
+"""Op -> the element types of the values that its kernels take and give, where these are more than float32."""

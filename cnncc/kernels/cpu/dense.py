@@ -8,6 +8,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from cnncc.base.elements import ELEMENTS, Element, encode
 from cnncc.ir import TensorType
 from cnncc.kernels.cpu.micro import Micro, micro_of
 from cnncc.kernels.cpu.site import CpuRule, CpuSite
@@ -15,7 +16,7 @@ from cnncc.kernels.cpu.tiles import Tile, even_tiles, step_cycles
 from cnncc.kernels.cpu.weights import after_image, with_bias
 from cnncc.kernels.shared.spec import Call, Epilogue, Kernel, Selection, blocks
 from cnncc.machines.targets import Target
-from cnncc.weights.half import SHORT, STORED, check_range, encode
+from cnncc.weights.half import check_range
 
 
 @dataclass(frozen=True)
@@ -37,6 +38,11 @@ class DenseConfig:
     weights_dtype: str
 
     @property
+    def stored(self) -> Element:
+        """What the weights are stored as."""
+        return ELEMENTS[self.weights_dtype]
+
+    @property
     def block(self) -> int:
         return self.micro.block
 
@@ -56,13 +62,13 @@ class DenseConfig:
 
 def pack_dense(weight: np.ndarray, source: TensorType, config: DenseConfig) -> np.ndarray:
     """(o, c h w) to [panel][input, in the order it is stored][block][lane], flat."""
-    packed = np.empty(config.out_blocks * config.block * config.inputs, STORED[config.weights_dtype])
+    packed = np.empty(config.out_blocks * config.block * config.inputs, config.stored.dtype)
     done = 0
     for start, size, count in config.runs:
         for panel in range(count):
             first = (start + panel * size) * config.block
             rows = _as_stored(weight[first : first + size * config.block], source)
-            packed_panel = config.micro.pack(encode(rows, config.weights_dtype), size)  # zeros are also the bits of 0.0
+            packed_panel = config.micro.pack(encode(rows, config.stored), size)  # zeros are also the bits of 0.0
             packed[done : done + packed_panel.size] = packed_panel.ravel()
             done += packed_panel.size
     return packed
@@ -99,7 +105,7 @@ def select_dense(site: CpuSite) -> Selection:
         micro=micro_of(target),
         weights_dtype=site.options.weights_dtype,
     )
-    name = f"dense_{SHORT[site.options.weights_dtype]}_{image_tile}x{tile_blocks * target.block}_{target.isa}"
+    name = f"dense_{config.stored.short}_{image_tile}x{tile_blocks * target.block}_{target.isa}"
     kernel = Kernel("dense", name, config, sum(n for *_, n in config.runs), 0)
     weight = site.constant("weight")
     assert weight is not None
@@ -107,11 +113,11 @@ def select_dense(site: CpuSite) -> Selection:
     given = node.weights["weight"]
 
     def pack(array: np.ndarray) -> np.ndarray:
-        check_range(array, config.weights_dtype, given)
+        check_range(array, config.stored, given)
         return pack_dense(array, source, config)
 
-    elements = weight.map((padded * inputs,), pack)
-    packed = with_bias(site, elements, padded, dtype=config.weights_dtype)
+    elements = weight.map((padded * inputs,), pack, element=config.stored)
+    packed = with_bias(site, elements, padded)
     operands = (*site.values(node.inputs[:1]), *after_image(site, packed))
     call = Call(node.name, kernel, operands, site.result, whole_batch=True)
     stored = "" if config.weights_dtype == "float32" else f", as {config.weights_dtype}"

@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 
 from cnncc import ops
+from cnncc.base.elements import FLOAT32
 from cnncc.ir import Graph, Node
 from cnncc.kernels.cpu.algorithm import Cause, Measured
 from cnncc.kernels.cpu.site import CpuSite
@@ -42,7 +43,7 @@ class Depthwise:
 
     def candidates(self, site: CpuSite, wide: bool = False) -> list[Candidate[DepthwiseChoice]]:
         """One."""
-        scratch = _config(site).scratch_floats
+        scratch = FLOAT32.bytes(_config(site).scratch_numbers)
         return [Candidate(DepthwiseChoice(self.name), self.forecast(site), 0, scratch)]
 
     def calls(self, site: CpuSite, choice: DepthwiseChoice, why: str) -> Selection:

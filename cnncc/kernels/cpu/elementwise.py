@@ -8,14 +8,17 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from cnncc.base.elements import ELEMENTS
 from cnncc.ir import Constant
-from cnncc.kernels.cpu.site import CpuRule, CpuSite
+from cnncc.kernels.cpu.convert import select_moved
+from cnncc.kernels.cpu.site import MOVED, CpuRule, CpuSite
 from cnncc.kernels.shared.convolution import pad_channels
 from cnncc.kernels.shared.elementwise import affine_weights, finite, label
 from cnncc.kernels.shared.operands import Operand, RawInput
 from cnncc.kernels.shared.spec import Call, Epilogue, Kernel, Packed, Selection
 from cnncc.ops import TABLE
 from cnncc.ops.epilogue import own_count
+from cnncc.ops.source import port_type
 from cnncc.ops.traits import Kind
 
 
@@ -58,6 +61,8 @@ def select_pointwise(site: CpuSite) -> Selection:
 
 def select_unchanged(site: CpuSite) -> Selection:
     """A copy of a value."""
+    if not site.node.type.is_float:
+        return select_moved(site)
     return _elementwise(site, "first", ("full",), ())
 
 
@@ -118,6 +123,8 @@ class NormalizeConfig:
     lanes: int
     parts: int
     """Units per channel, all of the same size: three channels cannot be shared out evenly."""
+    element: str = "float32"
+    """Of the pixels as the caller has them."""
 
 
 def select_normalize(site: CpuSite) -> Selection:
@@ -130,10 +137,12 @@ def select_normalize(site: CpuSite) -> Selection:
         Packed(f"{node.name}.shift", Constant((channels,), lambda: (-mean / std).astype(np.float32))),
     )
     parts = next(n for n in (16, 8, 7, 6, 5, 4, 3, 2, 1) if pixels % (n * site.target.lanes) == 0 or n == 1)
-    config = NormalizeConfig(channels, pixels, site.target.lanes, parts)
-    kernel = Kernel("normalize", f"normalize_f32_nchw_{site.target.isa}", config, channels * parts, 0)
+    given = port_type(node).element
+    config = NormalizeConfig(channels, pixels, site.target.lanes, parts, given.name)
+    kernel = Kernel("normalize", f"normalize_{given.short}_nchw_{site.target.isa}", config, channels * parts, 0)
+    why = "mean and std of the input" if node.attrs["mean"] or node.attrs["std"] else f"an input of {given}"
     operands: tuple[Operand, ...] = (RawInput(node.name), *(p.operand for p in packed))
-    return Selection((Call(node.name, kernel, operands, site.result),), packed, "mean and std of the input")
+    return Selection((Call(node.name, kernel, operands, site.result),), packed, why)
 
 
 def _per_channel(values: tuple[float, ...], channels: int, default: float) -> np.ndarray:
@@ -153,3 +162,8 @@ RULES: Mapping[str, tuple[CpuRule, ...]] = {
     "spread": (select_unchanged,),
 }
 """Op -> its selectors."""
+TAKES = {
+    **dict.fromkeys(("identity", "dropout", "spread"), MOVED),
+    "input": frozenset(ELEMENTS.values()),
+}
+"""Op -> the element types of the values that its kernels take and give, where these are more than float32."""

@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from math import prod
 
+from cnncc.base.elements import FLOAT32
 from cnncc.kernels.cpu.layer_norm import Channels, columns
 from cnncc.kernels.cpu.site import CpuRule, CpuSite
 from cnncc.kernels.shared.elementwise import label
@@ -148,7 +149,9 @@ def _in_parts(site: CpuSite, groups: Groups, packed: tuple[Packed, ...]) -> Sele
         (Kernel("group_normed", name, normed, image.planes * parts, 0), (*source, between, *bias, *added), site.result),
     )
     why = f"{moments.units} parts have their mean and squares, then groups, then the result"
-    return Selection(tuple(Call(node.name, *call, workspace_floats=floats) for call in calls), packed, why)
+    return Selection(
+        tuple(Call(node.name, *call, workspace_bytes=FLOAT32.bytes(floats)) for call in calls), packed, why
+    )
 
 
 def _part_size(groups: Groups) -> int:

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from cnncc import ops
+from cnncc.base.elements import FLOAT32
 from cnncc.ir import Graph, Node
 from cnncc.kernels.cpu.algorithm import Cause, Measured
 from cnncc.kernels.cpu.conv_choice import direct_forecast
@@ -52,7 +53,7 @@ class Grouped:
         operands = (*site.values(site.node.inputs[:1]), *after_image(site, packed))
         layout = f"nchw{c.block}c" if c.geometry.in_block > 1 else "nchw"
         name = f"grouped_f32_{layout}_{c.tile.pixels}x{c.width}_{site.target.isa}"
-        kernel = Kernel("conv_grouped", name, c, c.units, c.scratch_floats)
+        kernel = Kernel("conv_grouped", name, c, c.units, FLOAT32.bytes(c.scratch_floats))
         return Selection((Call(site.node.name, kernel, operands, site.result),), tuple(packed), _why(c) + why)
 
     def kind(self, choice: GroupedChoice) -> Hashable:

@@ -7,6 +7,7 @@ from dataclasses import dataclass, replace
 from functools import cache
 
 from cnncc.base.divisors import divisors, even_cuts, spread
+from cnncc.base.elements import FLOAT32
 from cnncc.kernels.cpu.conv_choice import COPY_BYTES, UNIT_CYCLES, overlapped
 from cnncc.kernels.cpu.grouped import GroupedConfig, GroupedTile
 from cnncc.kernels.cpu.micro import micro_of
@@ -48,7 +49,7 @@ def grouped_candidates(site: CpuSite, name: str = "grouped", wide: bool = False)
     for tile in ranked_tiles(_geometry(site), site.target)[: TILES_TRIED if wide else 1]:
         for config, cycles in _costs(_geometry(site), site.target, tile):
             choice = GroupedChoice(tile, config.rows, config.panels, name)
-            found.append(Candidate(choice, cycles, 0, config.scratch_floats))
+            found.append(Candidate(choice, cycles, 0, FLOAT32.bytes(config.scratch_floats)))
     return sorted(found, key=lambda c: c.cost)
 
 

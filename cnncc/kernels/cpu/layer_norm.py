@@ -6,6 +6,7 @@ import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 
+from cnncc.base.elements import FLOAT32
 from cnncc.kernels.cpu.site import CpuRule, CpuSite
 from cnncc.kernels.shared.convolution import pad_channels
 from cnncc.kernels.shared.elementwise import label
@@ -120,7 +121,7 @@ def _per_unit(image: Channels) -> int:
 def select_grn(site: CpuSite) -> Selection:
     """grn in two calls: the lengths of all planes, then the result."""
     node, image = site.node, _image(site)
-    floats = image.planes * image.width
+    size = FLOAT32.bytes(image.planes * image.width)
     lengths = Workspace(node.name)
     name = f"channel_lengths_f32_{site.target.isa}"
     first = Kernel("channel_lengths", name, LengthsConfig(image), image.planes, 0)
@@ -131,8 +132,8 @@ def select_grn(site: CpuSite) -> Selection:
     packed = columns(site, image)
     operands = (*site.values(node.inputs[:1]), lengths, *(p.operand for p in packed), *site.values(node.inputs[1:]))
     calls = (
-        Call(node.name, first, site.values(node.inputs[:1]), lengths, workspace_floats=floats),
-        Call(node.name, second, operands, site.result, workspace_floats=floats),
+        Call(node.name, first, site.values(node.inputs[:1]), lengths, workspace_bytes=size),
+        Call(node.name, second, operands, site.result, workspace_bytes=size),
     )
     return Selection(calls, packed, "the lengths of all channels come first")
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 
+from cnncc.base.elements import FLOAT32
 from cnncc.kernels.cpu.site import CpuRule, CpuSite
 from cnncc.kernels.shared.operands import Workspace
 from cnncc.kernels.shared.spec import Call, Kernel, Selection
@@ -40,12 +41,12 @@ def select_nms(site: CpuSite) -> Selection:
     how = (float(attrs["iou"]), float(attrs["score"]), attrs["center"])
     config, rows = NmsConfig(images, classes, count, most, *how), NmsRowsConfig(images, classes, most)
     lists = Workspace(node.name)
-    floats = images * classes * most
-    find = Kernel("nms", f"nms_f32_{site.target.isa}", config, images * classes, count)
+    size = FLOAT32.bytes(images * classes * most)
+    find = Kernel("nms", f"nms_f32_{site.target.isa}", config, images * classes, FLOAT32.bytes(count))
     join = Kernel("nms_rows", f"nms_rows_f32_{site.target.isa}", rows, 1, 0)
     calls = (
-        Call(node.name, find, site.values(node.inputs), lists, workspace_floats=floats),
-        Call(node.name, join, (lists,), site.result, workspace_floats=floats),
+        Call(node.name, find, site.values(node.inputs), lists, workspace_bytes=size),
+        Call(node.name, join, (lists,), site.result, workspace_bytes=size),
     )
     return Selection(calls, (), "one pass over the boxes for each that is found")
 

@@ -6,7 +6,7 @@ import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
-from cnncc.kernels.cpu.site import CpuRule, CpuSite
+from cnncc.kernels.cpu.site import MOVED, CpuRule, CpuSite
 from cnncc.kernels.shared.spec import Call, Kernel, Selection, blocks
 
 ZERO = -1
@@ -27,10 +27,11 @@ class PickConfig:
     band: int
     block: int
     lanes: int
+    element: str = "float32"
 
 
-UNIT_FLOATS = 8192
-"""Floats that a unit writes, about: some thousand cycles."""
+UNIT_NUMBERS = 8192
+"""Numbers that a unit writes, about: some thousand cycles."""
 
 
 def pick_call(site: CpuSite, names: Sequence[str], channels: Sequence[int | None]) -> Call:
@@ -43,11 +44,11 @@ def pick_call(site: CpuSite, names: Sequence[str], channels: Sequence[int | None
     places = [(KEPT, i) if channel is None else every[channel] for i, channel in enumerate(channels)]
     places += [(ZERO, 0)] * (-len(places) % block)
     moved = sum(source != KEPT for source, _ in places)
-    units = max(1, min(pixels, moved * pixels // UNIT_FLOATS))
+    units = max(1, min(pixels, moved * pixels // UNIT_NUMBERS))
     band = -(-pixels // units)
     sources = tuple(blocks(t.shape[1], block) for t in types)
-    config = PickConfig(sources, tuple(places), pixels, band, block, min(block, site.target.lanes))
-    kernel = Kernel("pick", f"pick_f32_nchw{block}c_{site.target.isa}", config, -(-pixels // band), 0)
+    config = PickConfig(sources, tuple(places), pixels, band, block, min(block, site.target.lanes), site.element.name)
+    kernel = Kernel("pick", f"pick_{site.element.short}_nchw{block}c_{site.target.isa}", config, -(-pixels // band), 0)
     return Call(site.node.name, kernel, site.values(names), site.result)
 
 
@@ -60,3 +61,5 @@ def select_pick(site: CpuSite) -> Selection:
 
 RULES: Mapping[str, tuple[CpuRule, ...]] = {"pick": (select_pick,)}
 """Op -> its selectors."""
+TAKES = dict.fromkeys(RULES, MOVED)
+"""Op -> the element types of the values that its kernels take and give, where these are more than float32."""

@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 from cnncc.kernels.cpu.copy import copy_channels
-from cnncc.kernels.cpu.site import CpuRule, CpuSite
+from cnncc.kernels.cpu.site import MOVED, CpuRule, CpuSite
 from cnncc.kernels.cpu.strided import WANTED_UNITS, turned_side
 from cnncc.kernels.shared.spec import Call, Kernel, Selection, blocks
 
@@ -37,8 +37,8 @@ class RelayoutConfig:
 def select_relayout(site: CpuSite) -> Selection:
     """The same values in another order."""
     node, have, want = site.node, site.type(), site.node.type
-    if have.block == want.block:
-        return Selection((copy_channels(site, node.inputs[0], 0, want.shape[1], 0),), (), "a copy in the same layout")
+    if have.block == want.block or site.element.name != "float32":
+        return Selection((copy_channels(site, node.inputs[0], 0, want.shape[1], 0),), (), "channel by channel")
     block, pixels = max(have.block, want.block), math.prod(want.shape[2:])
     assert min(have.block, want.block) == 1, "blocks of two sizes meet nowhere"
     side = turned_side(min(block, pixels), site.target.lanes)
@@ -52,3 +52,5 @@ def select_relayout(site: CpuSite) -> Selection:
 
 RULES: Mapping[str, tuple[CpuRule, ...]] = {"relayout": (select_relayout,)}
 """Op -> its selectors."""
+TAKES = dict.fromkeys(RULES, MOVED)
+"""Op -> the element types of the values that its kernels take and give, where these are more than float32."""

@@ -6,11 +6,12 @@ from collections.abc import Mapping
 from dataclasses import dataclass, replace
 
 from cnncc.kernels.cpu.resize import resize
-from cnncc.kernels.cpu.site import CpuRule, CpuSite
+from cnncc.kernels.cpu.site import MOVED, CpuRule, CpuSite
 from cnncc.kernels.shared.modes import ResampleMode
 from cnncc.kernels.shared.resample import SETTINGS, label
 from cnncc.kernels.shared.spec import Call, Kernel, Selection, blocks
 from cnncc.ops import complete
+from cnncc.ops.quantize import stored_number
 
 
 @dataclass(frozen=True)
@@ -27,6 +28,8 @@ class ResampleConfig:
     offset: tuple[int, int] = (0, 0)
     scale: tuple[int, int] = (1, 1)
     value: float = 0.0
+    """As it is stored."""
+    element: str = "float32"
 
 
 def select_resample(site: CpuSite) -> Selection:
@@ -41,11 +44,14 @@ def select_resample(site: CpuSite) -> Selection:
     planes = blocks(source.shape[1], target.block)
     out_size = node.type.chw[1:]
     config = ResampleConfig("crop", planes, target.block, target.lanes, source.chw[1:], out_size)
-    config = replace(config, **settings)
-    name = f"{label(node, config.mode)}_f32_nchw{target.block}c_{target.isa}"
+    config = replace(config, **settings, element=site.element.name)
+    config = replace(config, value=float(stored_number(config.value, node.type)))
+    name = f"{label(node, config.mode)}_{site.element.short}_nchw{target.block}c_{target.isa}"
     kernel = Kernel("resample", name, config, planes * out_size[0], 0)
     return Selection((Call(node.name, kernel, site.values(node.inputs), site.result),), (), "one pass over the output")
 
 
 RULES: Mapping[str, tuple[CpuRule, ...]] = dict.fromkeys(SETTINGS, (select_resample,))
 """Op -> its selectors."""
+TAKES = dict.fromkeys(RULES, MOVED)
+"""Op -> the element types of the values that its kernels take and give, where these are more than float32."""

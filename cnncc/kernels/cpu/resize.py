@@ -8,15 +8,16 @@ from typing import Any
 
 import numpy as np
 
+from cnncc.base.elements import FLOAT32
 from cnncc.ir import Constant
-from cnncc.kernels.cpu.site import CpuRule, CpuSite
+from cnncc.kernels.cpu.site import MOVED, CpuRule, CpuSite
 from cnncc.kernels.shared.spec import Call, Kernel, Packed, Selection, blocks
 from cnncc.ops.resize import axes_taps
 
 
 @dataclass(frozen=True)
 class ResizeConfig:
-    """Sizes in rows and columns, of `block` floats each; `taps` along both axes."""
+    """Sizes in rows and columns, of `block` numbers each; `taps` along both axes."""
 
     channel_blocks: int
     block: int
@@ -24,6 +25,8 @@ class ResizeConfig:
     in_size: tuple[int, int]
     out_size: tuple[int, int]
     taps: tuple[int, int]
+    element: str = "float32"
+    """Integers are only moved: they have one tap."""
 
     @property
     def rows_first(self) -> bool:
@@ -35,6 +38,10 @@ class ResizeConfig:
     def scratch_floats(self) -> int:
         """A blended row."""
         return blocks(self.in_size[1] * self.block, 16) * 16 if self.rows_first else 0
+
+    @property
+    def scratch_bytes(self) -> int:
+        return FLOAT32.bytes(self.scratch_floats)
 
 
 def select_resize(site: CpuSite) -> Selection:
@@ -49,14 +56,14 @@ def resize(site: CpuSite, label: str, attrs: Mapping[str, Any]) -> Selection:
     tables = axes_taps(source.shape, attrs)
     taps = (tables[0][0].shape[1], tables[1][0].shape[1])
     planes, out_size = blocks(source.shape[1], target.block), node.type.chw[1:]
-    config = ResizeConfig(planes, target.block, target.lanes, source.chw[1:], out_size, taps)
+    config = ResizeConfig(planes, target.block, target.lanes, source.chw[1:], out_size, taps, site.element.name)
     packed = [
         _packed(f"{node.name}.{axis}.{kind}", values)
         for axis, table in zip(("rows", "columns"), tables, strict=True)
         for kind, values in zip(("from", "share"), table, strict=True)
     ]
-    name = f"{label}_f32_nchw{target.block}c_{target.isa}"
-    kernel = Kernel("resize", name, config, planes * out_size[0], config.scratch_floats)
+    name = f"{label}_{site.element.short}_nchw{target.block}c_{target.isa}"
+    kernel = Kernel("resize", name, config, planes * out_size[0], config.scratch_bytes)
     operands = (*site.values(node.inputs), *(p.operand for p in packed))
     why = f"{taps[0]}x{taps[1]} taps from tables{', rows first' if config.rows_first else ''}"
     return Selection((Call(node.name, kernel, operands, site.result),), tuple(packed), why)
@@ -71,3 +78,5 @@ RULES: Mapping[str, tuple[CpuRule, ...]] = {
     "resize": (select_resize,),
 }
 """Op -> its selectors."""
+TAKES = dict.fromkeys(RULES, MOVED)
+"""Op -> the element types of the values that its kernels take and give, where these are more than float32."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 
+from cnncc.base.elements import FLOAT32
 from cnncc.kernels.cpu.site import CpuRule, CpuSite
 from cnncc.kernels.shared.modes import RoiMode
 from cnncc.kernels.shared.spec import Call, Kernel, Selection
@@ -35,7 +36,7 @@ def select_roi_align(site: CpuSite) -> Selection:
     how = (attrs["mode"], float(attrs["scale"]), attrs["samples"], half, len(node.inputs) == 3)
     config = RoiAlignConfig(images, channels // images, (h, w), regions, size, *how)
     name = f"roi_align_{attrs['mode']}_f32_{site.target.isa}"
-    kernel = Kernel("roi_align", name, config, regions * size[0], config.channels)
+    kernel = Kernel("roi_align", name, config, regions * size[0], FLOAT32.bytes(config.channels))
     call = Call(node.name, kernel, site.values(node.inputs), site.result)
     return Selection((call,), (), "samples once for all channels")
 

@@ -5,11 +5,14 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 from cnncc.base.discovery import gathered
+from cnncc.base.elements import FLOAT16, FLOAT32, Element
+from cnncc.base.errors import CnnccError
 from cnncc.kernels import cpu
 from cnncc.kernels.cpu.algorithms import ALGORITHMS, select_by_algorithm
 from cnncc.kernels.cpu.budget import explained
 from cnncc.kernels.cpu.site import CpuRule, CpuSite
 from cnncc.kernels.shared.spec import Selection
+from cnncc.ops.source import is_prepared, port_type
 
 RULES: Mapping[str, tuple[CpuRule, ...]] = {
     **gathered(cpu, "RULES", without=("rules",)),
@@ -18,8 +21,31 @@ RULES: Mapping[str, tuple[CpuRule, ...]] = {
 """Op -> its rules: those that the files of kernels have under this name, and the choice among algorithms."""
 
 
+TAKES: Mapping[str, frozenset[Element]] = gathered(cpu, "TAKES", without=("rules",))
+"""Op -> the element types of the values that its kernels take and give; of all other ops these are float32."""
+
+
+def refuse_elements(site: CpuSite) -> None:
+    """CnnccError if the kernels of the op have no code for the types of the node's values."""
+    node = site.node
+    kinds = dict.fromkeys(site.graph[name].type.element for name in (*node.inputs, node.name))
+    if is_prepared(node):
+        kinds[port_type(node).element] = None
+    missing = [str(kind) for kind in kinds if kind not in TAKES.get(node.op, {FLOAT32})]
+    if FLOAT16 in kinds and not site.target.float16:
+        what = f"target {site.target.name} has no instruction that converts float16"
+        raise CnnccError(
+            what, node.span, node.stack, "bfloat16 needs none; or a target that has one, such as x86-64-v3"
+        )
+    if missing:
+        what = f"{node.op} has no kernel for {' and '.join(missing)} yet"
+        raise CnnccError(what, node.span, node.stack, "`dequantize` or `cast float32` before it: it takes float32")
+
+
 def select(site: CpuSite) -> Selection:
-    """The kernel calls of a node. Every op of the table has a rule, which a test holds."""
+    """The kernel calls of a node. Every op of the table has a rule, which a test holds. CnnccError for types of values
+    that have no kernel."""
+    refuse_elements(site)
     for rule in RULES.get(site.node.op, ()):
         selection = rule(site)
         if selection is not None:

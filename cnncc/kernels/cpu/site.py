@@ -6,6 +6,7 @@ import math
 from collections.abc import Callable
 from dataclasses import dataclass
 
+from cnncc.base.elements import ELEMENTS
 from cnncc.kernels.shared.spec import Selection, Site
 from cnncc.machines.targets import Target
 
@@ -29,5 +30,7 @@ class CpuSite(Site[Target]):
         return self.target.l3_bytes_per_cycle if self.weights_stay else self.target.memory_bytes_per_cycle
 
 
+MOVED = frozenset(ELEMENTS.values())
+"""The element types of what kernels only move."""
 CpuRule = Callable[[CpuSite], Selection | None]
 """Chooses the kernels of a node, or leaves it to the next rule of its op."""

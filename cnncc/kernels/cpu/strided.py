@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 from cnncc.ir import Node
 from cnncc.ir.rules import Shape
-from cnncc.kernels.cpu.site import CpuRule, CpuSite
+from cnncc.kernels.cpu.site import MOVED, CpuRule, CpuSite
 from cnncc.kernels.shared.spec import Call, Kernel, Selection, blocks
 from cnncc.ops.parts import places
 
@@ -35,7 +35,7 @@ class StridedConfig:
     """
 
     source: int
-    """Floats of the source image."""
+    """Numbers of the source image."""
     start: int
     """Where the first of them lies."""
     outer: tuple[Axis, ...]
@@ -44,13 +44,14 @@ class StridedConfig:
     side: int
     bands: int
     split: int
+    element: str = "float32"
 
     @property
     def units(self) -> int:
         return math.prod(a.size for a in self.outer[: self.split]) * self.bands
 
     @property
-    def floats(self) -> int:
+    def numbers(self) -> int:
         """Of the result."""
         return math.prod(a.size for a in (*self.outer, self.row, self.across))
 
@@ -107,20 +108,20 @@ def select_strided(site: CpuSite) -> Selection:
     """A copy that reads rows at strides."""
     node, old = site.node, site.type().shape[1:]
     sizes, strides, start = READ[node.op](node, old)
-    config = strided_config(*merged(sizes, strides), (math.prod(old), start), site.target.lanes)
-    kernel = Kernel("strided", f"{node.op}_f32_{site.target.isa}", config, config.units, 0)
+    config = strided_config(*merged(sizes, strides), (math.prod(old), start), site.target.lanes, site.element.name)
+    kernel = Kernel("strided", f"{node.op}_{site.element.short}_{site.target.isa}", config, config.units, 0)
     why = f"turned in squares of {config.side}" if config.side else "rows read at strides"
     return Selection((Call(node.name, kernel, site.values(node.inputs), site.result),), (), why)
 
 
 def strided_config(
-    sizes: tuple[int, ...], strides: tuple[int, ...], source: tuple[int, int], lanes: int
+    sizes: tuple[int, ...], strides: tuple[int, ...], source: tuple[int, int], lanes: int, element: str = "float32"
 ) -> StridedConfig:
-    """How a result of these sizes is read at these strides; `source` has so many floats, and a start."""
+    """How a result of these sizes is read at these strides; `source` has so many numbers, and a start."""
     axes = [Axis(*axis) for axis in zip(sizes, strides, row_major(sizes), strict=True)]
     row = axes.pop()
     across = next((a for a in axes if a.source == 1), NO_AXIS) if row.source not in (0, 1) else NO_AXIS
-    side = turned_side(min(row.size, across.size), lanes)
+    side = turned_side(min(row.size, across.size), lanes) if element == "float32" else 0
     if side:
         axes.remove(across)
     else:
@@ -128,7 +129,7 @@ def strided_config(
     count = math.prod(a.size for a in axes)
     bands = min(blocks(across.size, side), blocks(WANTED_UNITS, count)) if side else 1
     split = _split([a.size for a in axes], row.size * across.size // bands)
-    return StridedConfig(*source, tuple(axes), row, across, side, bands, split)
+    return StridedConfig(*source, tuple(axes), row, across, side, bands, split, element)
 
 
 def turned_side(size: int, lanes: int) -> int:
@@ -147,3 +148,5 @@ def _split(sizes: list[int], work: int) -> int:
 
 RULES: Mapping[str, tuple[CpuRule, ...]] = dict.fromkeys(READ, (select_strided,))
 """Op -> its selectors."""
+TAKES = dict.fromkeys(RULES, MOVED)
+"""Op -> the element types of the values that its kernels take and give, where these are more than float32."""

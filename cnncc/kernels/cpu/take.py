@@ -9,7 +9,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from cnncc.ir import Constant
-from cnncc.kernels.cpu.site import CpuRule, CpuSite
+from cnncc.kernels.cpu.site import MOVED, CpuRule, CpuSite
 from cnncc.kernels.shared.spec import Call, Kernel, Packed, Selection
 
 
@@ -21,6 +21,7 @@ class TakeConfig:
     size: int
     count: int
     inner: int
+    element: str = "float32"
 
     @property
     def units(self) -> int:
@@ -33,9 +34,10 @@ def select_take(site: CpuSite) -> Selection:
     node = site.node
     old, axis = site.type().shape[1:], node.attrs["axis"]
     table = np.array(node.attrs["indices"], np.float32)
-    config = TakeConfig(math.prod(old[:axis]), old[axis], len(table), math.prod(old[axis + 1 :]))
+    sides = (math.prod(old[:axis]), old[axis], len(table), math.prod(old[axis + 1 :]))
+    config = TakeConfig(*sides, site.element.name)
     packed = Packed(f"{node.name}.places", Constant(table.shape, lambda: table))
-    kernel = Kernel("take", f"take_f32_{site.target.isa}", config, config.units, 0)
+    kernel = Kernel("take", f"take_{site.element.short}_{site.target.isa}", config, config.units, 0)
     operands = (*site.values(node.inputs), packed.operand)
     return Selection((Call(node.name, kernel, operands, site.result),), (packed,), "rows from a table of places")
 
@@ -44,3 +46,5 @@ RULES: Mapping[str, tuple[CpuRule, ...]] = {
     "take": (select_take,),
 }
 """Op -> its selectors."""
+TAKES = dict.fromkeys(RULES, MOVED)
+"""Op -> the element types of the values that its kernels take and give, where these are more than float32."""

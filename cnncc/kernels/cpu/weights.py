@@ -9,9 +9,9 @@ from cnncc.kernels.shared.operands import Operand
 from cnncc.kernels.shared.spec import Packed
 
 
-def with_bias(site: CpuSite, weight: Constant, channels: int, suffix: str = "", dtype: str = "float32") -> list[Packed]:
+def with_bias(site: CpuSite, weight: Constant, channels: int, suffix: str = "") -> list[Packed]:
     """The packed weights of a node, and its biases where it has them, with zeros up to so many channels."""
-    packed = [Packed(f"{site.node.name}.weight{suffix}", weight, dtype)]
+    packed = [Packed(f"{site.node.name}.weight{suffix}", weight)]
     bias = site.constant("bias")
     if bias is not None:
         packed.append(Packed(f"{site.node.name}.bias", bias.map((channels,), lambda b: pad_channels(b, channels))))

@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
 
-from cnncc.kernels.cpu.site import CpuRule, CpuSite
+from cnncc.base.elements import ELEMENTS
+from cnncc.kernels.cpu.site import MOVED, CpuRule, CpuSite
 from cnncc.kernels.cpu.tiles import even_tiles
 from cnncc.kernels.shared.modes import WINDOW_POOLS, WindowMode
 from cnncc.kernels.shared.spec import Call, Epilogue, Kernel, Selection, blocks
@@ -53,6 +54,7 @@ class WindowConfig:
     rows_outermost: bool
     """Whether a thread's units are some rows of all channels, or all rows of some."""
     unit: VectorUnit
+    element: str = "float32"
 
     @property
     def window(self) -> tuple[int, int]:
@@ -81,7 +83,7 @@ class WindowConfig:
         return -(-self.out_size[0] // self.rows)
 
     @property
-    def scratch_floats(self) -> int:
+    def scratch_numbers(self) -> int:
         return self.window[0] * self.window[1] * self.block if self.gathers else 0
 
 
@@ -111,6 +113,7 @@ def configure(site: CpuSite, mode: WindowMode, epilogue: Epilogue = (), bias: bo
         # where their images are larger than their weights.
         rows_outermost=height * width > source.shape[1],
         unit=target.floats,
+        element=site.element.name,
     )
     config = min(_tiles(config, target), key=row_cycles)
     # Halve the rows until what a unit reads fits a quarter of L2 and there are enough units to share out.
@@ -155,9 +158,10 @@ def _taps_cycles(config: WindowConfig, columns: int, held: int) -> float:
 def window_kernel(config: WindowConfig, target: Target) -> Kernel:
     """The kernel of one configuration."""
     kind = {"depthwise": "depthwise", "max": "maxpool", "avg": "avgpool"}[config.mode]
-    size = "x".join(map(str, config.kernel))
-    name = f"{kind}_f32_nchw{config.block}c_{size}_{config.columns}px_{target.isa}"
-    return Kernel("window", name, config, config.row_units * config.channel_blocks, config.scratch_floats)
+    size, element = "x".join(map(str, config.kernel)), ELEMENTS[config.element]
+    name = f"{kind}_{element.short}_nchw{config.block}c_{size}_{config.columns}px_{target.isa}"
+    scratch = element.bytes(config.scratch_numbers)
+    return Kernel("window", name, config, config.row_units * config.channel_blocks, scratch)
 
 
 @dataclass(frozen=True)
@@ -198,3 +202,5 @@ RULES: Mapping[str, tuple[CpuRule, ...]] = {
     "argmaxpool": (select_argmaxpool,),
 }
 """Op -> its selectors."""
+TAKES = {"maxpool": MOVED}
+"""Op -> the element types of the values that its kernels take and give, where these are more than float32."""

@@ -6,6 +6,7 @@ from collections.abc import Hashable, Mapping
 from dataclasses import dataclass, replace
 from typing import Any
 
+from cnncc.base.elements import FLOAT32
 from cnncc.ir import Graph, Node
 from cnncc.kernels.cpu.algorithm import Cause, Measured
 from cnncc.kernels.cpu.site import CpuSite
@@ -115,7 +116,7 @@ def _selection(site: CpuSite, config: WinogradConfig, why: str) -> Selection:
     stem = f"winograd_f32_{kind}_nchw{config.block}c"
     shape = f"{config.tile.columns}x{config.tile.blocks * config.block}_{target.isa}"
     units = config.tile_units * config.groups * config.sections
-    kernel = Kernel("winograd", f"{stem}_{shape}", config, units, config.scratch_floats)
+    kernel = Kernel("winograd", f"{stem}_{shape}", config, units, FLOAT32.bytes(config.scratch_floats))
     weight = site.constant("weight")
     assert weight is not None
     elements = weight.map((config.weight_floats,), lambda w: pack_winograd(w, config))
@@ -135,7 +136,7 @@ def _selection(site: CpuSite, config: WinogradConfig, why: str) -> Selection:
     )
     data = Workspace(node.name)
     calls = (
-        Call(node.name, transform, image, data, workspace_floats=config.data_floats),
-        Call(node.name, kernel, (data, *rest), site.result, workspace_floats=config.data_floats),
+        Call(node.name, transform, image, data, workspace_bytes=FLOAT32.bytes(config.data_floats)),
+        Call(node.name, kernel, (data, *rest), site.result, workspace_bytes=FLOAT32.bytes(config.data_floats)),
     )
     return Selection(calls, tuple(packed), f"{why}; input transformed once for all output blocks")

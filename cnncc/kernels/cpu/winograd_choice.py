@@ -7,6 +7,7 @@ from dataclasses import dataclass, replace
 from functools import cache
 from itertools import product
 
+from cnncc.base.elements import FLOAT32
 from cnncc.kernels.cpu.conv_choice import STEP_CYCLES, overlapped
 from cnncc.kernels.cpu.micro import micro_of
 from cnncc.kernels.cpu.site import CpuSite
@@ -76,8 +77,8 @@ def winograd_candidates(site: CpuSite, name: str = "winograd", wide: bool = Fals
         Candidate(
             WinogradChoice(c.m, c.tiles, c.sections, c.tile.blocks, c.shared, name),
             cycles,
-            c.workspace_floats,
-            c.scratch_floats,
+            FLOAT32.bytes(c.workspace_floats),
+            FLOAT32.bytes(c.scratch_floats),
             ERRORS[c.m, c.taps],
         )
         for c, cycles in kept.items()

@@ -14,6 +14,7 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
+from cnncc.base.elements import FLOAT16, FLOAT32
 from cnncc.ir import Constant
 from cnncc.kernels.gpu.model import TENSOR_TILES, Estimate, GpuTile, LaunchWork, Product, TensorTile, estimate, tiles
 from cnncc.kernels.gpu.spec import VECTOR, GpuKernel, GpuSite, View, grid_of, threads_for
@@ -121,8 +122,9 @@ def conv_calls(
     config = configure(site, geometry, choice)
     node = site.node
     size = config.steps * config.tile.depth * config.column_tiles * config.tile.columns * geometry.groups
-    stored = "float16" if isinstance(config.tile, TensorTile) else "float32"
-    packed = [Packed(f"{node.name}.weight{suffix}", weight.map((size,), lambda w: pack_weights(w, config)), stored)]
+    stored = FLOAT16 if isinstance(config.tile, TensorTile) else FLOAT32
+    elements = weight.map((size,), lambda w: pack_weights(w, config), element=stored)
+    packed = [Packed(f"{node.name}.weight{suffix}", elements)]
     bias = site.constant("bias")
     if bias is not None:
         padded = config.result.blocks * config.result.block
@@ -134,9 +136,9 @@ def conv_calls(
     if config.splits == 1:
         return (Call(node.name, conv_kernel(config, site), (*operands, *rest), site.result, True),), tuple(packed), why
     workspace = Workspace(node.name)
-    floats = config.splits * config.result.floats
-    first = Call(node.name, conv_kernel(config, site), tuple(operands), workspace, True, floats)
-    second = Call(node.name, sum_kernel(config, site), (workspace, *rest), site.result, True, floats)
+    between = FLOAT32.bytes(config.splits * config.result.floats)
+    first = Call(node.name, conv_kernel(config, site), tuple(operands), workspace, True, between)
+    second = Call(node.name, sum_kernel(config, site), (workspace, *rest), site.result, True, between)
     return (first, second), tuple(packed), why
 
 
@@ -167,8 +169,8 @@ def direct_candidates(
         whole = configure(site, geometry, GpuDirectChoice(tile, 1, name))
         for splits in _split_choices(whole) if split else [1]:
             cost = estimate_conv(replace(whole, splits=splits), site).seconds
-            workspace = splits * whole.result.floats if splits > 1 else 0
-            found.append(Candidate(GpuDirectChoice(tile, splits, name), cost, workspace, scratch_floats=0))
+            workspace = FLOAT32.bytes(splits * whole.result.floats) if splits > 1 else 0
+            found.append(Candidate(GpuDirectChoice(tile, splits, name), cost, workspace, scratch_bytes=0))
     return found
 
 
@@ -221,7 +223,7 @@ def conv_kernel(config: GpuConvConfig, site: GpuSite, work: LaunchWork | None = 
         name=f"{stem}_{'f16' if isinstance(tile, TensorTile) else 'f32'}_{config.source.label}_{tile.label}{split}",
         config=config,
         units=config.grid[0] * config.grid[1] * config.grid[2],
-        scratch_floats=0,
+        scratch_bytes=0,
         grid=config.grid,
         threads=tile.threads,
         work=work or LaunchWork(config.flops, _bytes(config, site), isinstance(tile, TensorTile)),

@@ -39,7 +39,7 @@ class GpuDepthwise:
         """One."""
         streamed = window_kernel(_config(site), site).estimate(site.target, REGISTERS, shared_bytes=0)
         cost = beside_products(site.target, streamed)
-        return [Candidate(GpuDepthwiseChoice(self.name), cost, workspace_floats=0, scratch_floats=0)]
+        return [Candidate(GpuDepthwiseChoice(self.name), cost, workspace_bytes=0, scratch_bytes=0)]
 
     def calls(self, site: GpuSite, choice: GpuDepthwiseChoice, why: str) -> Selection:
         node, config = site.node, _config(site)

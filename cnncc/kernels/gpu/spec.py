@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 
+from cnncc.base.elements import FLOAT32
 from cnncc.kernels.gpu.model import Estimate, Launch, LaunchWork, Product, estimate, stream_estimate
 from cnncc.kernels.shared.spec import Kernel, Selection, Site
 from cnncc.machines.gpus import Gpu
@@ -78,7 +78,7 @@ class GpuSite(Site[Gpu]):
         """Where a value's numbers lie, as an image of channels or as a vector."""
         kind = self.graph[name].type
         channels, height, width = kind.chw
-        return View(channels, height, width, kind.block, self.placements[name].image_stride // 4)
+        return View(channels, height, width, kind.block, self.placements[name].image_stride // FLOAT32.itemsize)
 
     def aligned(self, name: str) -> bool:
         """Whether every image of a value starts at a multiple of 16 bytes."""
@@ -87,7 +87,7 @@ class GpuSite(Site[Gpu]):
 
     def bytes_of(self, *names: str) -> int:
         """Bytes of the values together."""
-        return sum(4 * math.prod(self.graph[n].type.stored_shape) for n in names)
+        return sum(self.graph[n].type.nbytes for n in names)
 
 
 GpuRule = Callable[[GpuSite], Selection | None]

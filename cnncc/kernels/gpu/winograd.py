@@ -10,6 +10,7 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
+from cnncc.base.elements import FLOAT32
 from cnncc.kernels.gpu.conv import GpuConvConfig, conv_kernel, estimate_of, pack_weights
 from cnncc.kernels.gpu.model import GpuTile, LaunchWork, tiles
 from cnncc.kernels.gpu.spec import VECTOR, GpuKernel, GpuSite, View, grid_of, threads_for
@@ -75,9 +76,9 @@ class Kernels:
     back: TransformConfig
 
     @property
-    def workspace_floats(self) -> int:
+    def workspace_bytes(self) -> int:
         """Of an image: the planes before and after the products."""
-        return self.products.source.floats + self.products.result.floats
+        return FLOAT32.bytes(self.products.source.floats + self.products.result.floats)
 
 
 @dataclass(frozen=True)
@@ -112,7 +113,7 @@ def _candidates(site: GpuSite, m: int, name: str) -> list[Candidate[GpuWinogradC
     found = []
     for choice in choices:
         cost = _products_seconds(site, replace(one.products, tile=choice.tile)) + passes
-        found.append(Candidate(choice, cost, one.workspace_floats, 0, ERRORS[m, 3]))
+        found.append(Candidate(choice, cost, one.workspace_bytes, 0, ERRORS[m, 3]))
     return found
 
 
@@ -199,14 +200,14 @@ def _selection(site: GpuSite, m: int, chosen: Kernels, why: str) -> Selection:
         padded = chosen.back.channels
         packed.append(Packed(f"{node.name}.bias", bias.map((padded,), lambda b: pad_channels(b, padded))))
     before = Workspace(node.name)
-    after = Workspace(node.name, count * products.source.floats)
+    after = Workspace(node.name, FLOAT32.bytes(count * products.source.floats))
     rest = (*(p.operand for p in packed[1:]), *site.values(node.inputs[1:]))
     product = conv_kernel(products, site, LaunchWork(products.flops, _middle_bytes(products)), "winograd")
     kernels = (_kernel(chosen.forward, "input"), product, _kernel(chosen.back, "output"))
     operands = (site.values(node.inputs[:1]), (before, packed[0].operand), (after, *rest))
     results = (before, after, site.result)
     calls = tuple(
-        Call(node.name, kernel, read, written, True, chosen.workspace_floats)
+        Call(node.name, kernel, read, written, True, chosen.workspace_bytes)
         for kernel, read, written in zip(kernels, operands, results, strict=True)
     )
     return Selection(calls, tuple(packed), why)

@@ -28,9 +28,9 @@ class Candidate(Generic[Own]):
     choice: Own
     cost: float
     """Time: on a processor in cycles of one core, on a GPU in seconds."""
-    workspace_floats: int
+    workspace_bytes: int
     """For an image."""
-    scratch_floats: int
+    scratch_bytes: int
     """Of each thread."""
     error: float = 0.0
     """Largest error, as a share of the layer's largest output; 0 for the sum as it is written."""

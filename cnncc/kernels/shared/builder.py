@@ -2,8 +2,11 @@
 
 A kernel is `void name(const float *operand..., float *result, float *scratch, int32_t lo, int32_t hi)`: it computes the
 units [lo, hi) of its work and touches nothing but its operands, its result and the scratch of its thread.
-All buffers are flat and hold float32; indices count their elements. Weights may be stored in half precision, to be read
-only: loads convert them.
+All buffers are flat and hold numbers of one element type, float32 unless another is given; indices count these.
+Integers are loaded and stored as they are. Numbers of 16 bits are float32 in a kernel: loads and stores convert them.
+
+LLVM takes it that accesses through buffers of different types never meet. So memory that one kernel writes must not be
+read by it through a buffer of another type.
 """
 
 from __future__ import annotations
@@ -36,6 +39,11 @@ from tvm.tirx import (
     Var,
 )
 
+from cnncc.base.elements import BFLOAT16, FLOAT16, FLOAT32, Element
+
+SCRATCH_ALIGN = 64
+"""Bytes, a cache line: where the parts of a thread's scratch begin."""
+
 Expr = Any
 """A tirx expression or a Python int; the TVM boundary is untyped."""
 
@@ -45,22 +53,22 @@ def i32(value: Expr) -> Expr:
 
 
 class Buffer:
-    """A flat buffer with vector access; `lanes=1` is a scalar. `dtype` is one of `cnncc.options.WEIGHTS_DTYPES`."""
+    """A flat buffer with vector access; `lanes=1` is a scalar."""
 
-    def __init__(self, kernel: KernelBuilder, buffer: Any, dtype: str = "float32") -> None:
+    def __init__(self, kernel: KernelBuilder, buffer: Any, kind: Element = FLOAT32) -> None:
         self._kernel = kernel
         self._buffer = buffer
-        self._dtype = dtype
+        self.kind = kind
 
     def load(self, index: Expr, lanes: int = 1) -> Expr:
-        """Elements as float32."""
+        """Elements: integers as they are, all others as float32."""
         stored = BufferLoad(self._buffer, [element(index, lanes)])
-        if self._dtype == "float32":
-            return stored
-        if self._dtype == "float16":
-            return tirx.Cast(_vector("float32", lanes), stored)
-        bits = tirx.Cast(_vector("uint32", lanes), stored) << splat(tirx.const(16, "uint32"), lanes)
-        return tirx.reinterpret(_vector("float32", lanes), bits)
+        if self.kind == FLOAT16:
+            return tirx.Cast(vector_type("float32", lanes), stored)
+        if self.kind == BFLOAT16:
+            bits = tirx.Cast(vector_type("uint32", lanes), stored) << splat(tirx.const(16, "uint32"), lanes)
+            return tirx.reinterpret(vector_type("float32", lanes), bits)
+        return stored
 
     def prefetch(self, index: Expr, *, write: bool = False, near: bool = False) -> None:
         """Asks for the cache line of an element, which may lie beyond the buffer's end, into the second cache or, if it
@@ -70,13 +78,17 @@ class Buffer:
         access, keep, data = (IntImm("int32", n) for n in (int(write), 2 + near, 1))
         self._kernel.emit(tirx.Evaluate(tirx.call_llvm_intrin("void", "llvm.prefetch", address, access, keep, data)))
 
-    def view(self, index: Expr, elements: int) -> Buffer:
+    def view(self, index: Expr, count: int) -> Buffer:
         """The elements from an index on as a buffer of their own, for what is nested here. Its address is computed
         once: LLVM makes constant distances from it part of an instruction, those from an index it may not."""
-        return self._kernel.view(self._buffer, index, elements, self._dtype)
+        return self._kernel.view(self._buffer, index, count, self.kind)
 
     def store(self, index: Expr, value: Expr, lanes: int = 1) -> None:
-        assert self._dtype == "float32", "half precision is read only"
+        """Stores elements: integers of the buffer's type, or float32, which 16 bits are rounded from."""
+        if self.kind == FLOAT16:
+            value = tirx.Cast(vector_type("float16", lanes), value)
+        elif self.kind == BFLOAT16:
+            value = bfloat16_bits(value, lanes)
         self._kernel.emit(BufferStore(self._buffer, value, [element(index, lanes)]))
 
 
@@ -85,9 +97,23 @@ def element(index: Expr, lanes: int) -> Expr:
     return i32(index) if lanes == 1 else Ramp(i32(index), IntImm("int32", 1), lanes)
 
 
-def _vector(scalar: str, lanes: int) -> str:
+def vector_type(scalar: str, lanes: int) -> str:
     """TVM's name of a vector type."""
     return scalar if lanes == 1 else f"{scalar}x{lanes}"
+
+
+def bfloat16_bits(value: Expr, lanes: int) -> Expr:
+    """float32 rounded to bfloat16, ties to even, as its bits; a NaN keeps its upper half, as a quiet one. Without a
+    name for the bits, since they are read four times: `value` should be a name."""
+
+    def bits(number: int) -> Expr:
+        return splat(tirx.const(number, "uint32"), lanes)
+
+    whole = tirx.reinterpret(vector_type("uint32", lanes), value)
+    upper = whole >> bits(16)
+    nearest = (whole + (bits(0x7FFF) + (upper & bits(1)))) >> bits(16)
+    kept = tirx.Select(tirx.isnan(value), upper | bits(0x40), nearest)
+    return tirx.Cast(vector_type("uint16", lanes), kept)
 
 
 def constant(value: float) -> Expr:
@@ -105,6 +131,11 @@ def splat(value: Expr, lanes: int) -> Expr:
     """A scalar (or a float constant) as a vector."""
     scalar = constant(float(value)) if isinstance(value, int | float) else value
     return scalar if lanes == 1 else Broadcast(scalar, lanes)
+
+
+def filled(value: float, lanes: int, kind: Element) -> Expr:
+    """One number of an element type as a vector of it; halves as float32, like all that is loaded."""
+    return splat(tirx.const(int(value), kind.tir) if kind.whole else value, lanes)
 
 
 def dtype_of(value: Expr) -> str:
@@ -131,7 +162,7 @@ class KernelBuilder:
         self._params: list[Any] = []
         self._decls: list[Any] = []
         self._scratch = Var("scratch", PointerType(PrimType("float32"), "global"))
-        self.scratch_floats = 0
+        self.scratch_bytes = 0
         self._lo, self._hi = Var("lo", "int32"), Var("hi", "int32")
 
     def emit(self, statement: Any) -> None:
@@ -146,40 +177,39 @@ class KernelBuilder:
         self._count += 1
         return f"{stem}_{self._count}"
 
-    def operand(self, name: str, elements: int, dtype: str = "float32") -> Buffer:
+    def operand(self, name: str, count: int, kind: Element = FLOAT32) -> Buffer:
         """A pointer parameter, in the order of the calls; results are declared the same way, last."""
-        return Buffer(self, self.declare(name, elements, dtype), dtype)
+        return Buffer(self, self.declare(name, count, kind.tir), kind)
 
-    def declare(self, name: str, elements: int, dtype: str) -> Any:
-        """TVM's buffer of a pointer parameter."""
-        stored = "uint16" if dtype == "bfloat16" else dtype
-        pointer = Var(f"{name}_ptr", PointerType(PrimType(stored), "global"))
-        buffer = tirx.decl_buffer((elements,), stored, name)
+    def declare(self, name: str, count: int, dtype: str) -> Any:
+        """TVM's buffer of a pointer parameter, of one of TVM's types."""
+        pointer = Var(f"{name}_ptr", PointerType(PrimType(dtype), "global"))
+        buffer = tirx.decl_buffer((count,), dtype, name)
         self._params.append(pointer)
         self._decls.append(DeclBuffer(buffer, data=pointer))
         return buffer
 
-    def scratch(self, floats: int) -> Buffer:
-        """A part of the thread's scratch, 64-byte aligned in the arena. Call before any loop."""
-        offset = self.scratch_floats
-        self.scratch_floats += -(-floats // 16) * 16
-        buffer = tirx.decl_buffer((floats,), "float32", self._name("scratch"))
-        address = tirx.handle_add_byte_offset(self._scratch, 4 * offset)
-        pointer = tirx.reinterpret(PointerType(PrimType("float32"), "global"), address)
+    def scratch(self, count: int, kind: Element = FLOAT32) -> Buffer:
+        """A part of the thread's scratch for so many elements, 64-byte aligned in the arena. Call before any loop."""
+        offset = self.scratch_bytes
+        self.scratch_bytes += -(-kind.bytes(count) // SCRATCH_ALIGN) * SCRATCH_ALIGN
+        buffer = tirx.decl_buffer((count,), kind.tir, self._name("scratch"))
+        address = tirx.handle_add_byte_offset(self._scratch, offset)
+        pointer = tirx.reinterpret(PointerType(PrimType(kind.tir), "global"), address)
         self._decls.append(DeclBuffer(buffer, data=pointer))
-        return Buffer(self, buffer)
+        return Buffer(self, buffer, kind)
 
-    def view(self, buffer: Any, index: Expr, elements: int, dtype: str) -> Buffer:
+    def view(self, buffer: Any, index: Expr, count: int, kind: Element) -> Buffer:
         """See `Buffer.view`."""
         pointer = Var(self._name("at"), PointerType(PrimType(str(buffer.dtype)), "global"))
         self.emit(Bind(pointer, tirx.address_of(BufferLoad(buffer, [i32(index)]))))
-        part = tirx.decl_buffer((elements,), str(buffer.dtype), self._name("view"))
+        part = tirx.decl_buffer((count,), str(buffer.dtype), self._name("view"))
         self.emit(DeclBuffer(part, data=pointer))
-        return Buffer(self, part, dtype)
+        return Buffer(self, part, kind)
 
-    def registers(self, floats: int) -> Buffer:
+    def registers(self, count: int, kind: Element = FLOAT32) -> Buffer:
         """A small local array, which LLVM promotes to registers if all indices are constants."""
-        return Buffer(self, self._local(floats, "float32", "acc"))
+        return Buffer(self, self._local(count, kind.tir, "acc"), kind)
 
     def _local(self, count: int, scalar: str, stem: str) -> Any:
         """TVM's buffer of a local array."""

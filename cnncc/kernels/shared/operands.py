@@ -9,7 +9,7 @@ from dataclasses import dataclass
 class _Named:
     name: str
     offset: int = 0
-    """In floats, added to the address."""
+    """In bytes, added to the address."""
 
 
 class NodeValue(_Named):

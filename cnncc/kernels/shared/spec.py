@@ -9,12 +9,12 @@ from typing import Any, Generic, TypeVar
 
 import numpy as np
 
+from cnncc.base.elements import Element
 from cnncc.ir import Constant, Graph, Node, TensorType
 from cnncc.kernels.shared.choices import Choices, Given, KernelChoice, choice_key
 from cnncc.kernels.shared.operands import NodeValue, Operand, PackedWeight
 from cnncc.machines import Machine
 from cnncc.options import Options
-from cnncc.weights.half import STORED
 
 Epilogue = tuple[tuple[str, tuple[tuple[str, Any], ...]], ...]
 """As in the graph: `("add", ())` adds the next extra operand, anything else is an activation with its attributes."""
@@ -35,8 +35,8 @@ class Kernel:
     """Frozen dataclass of the family with everything the lowering needs."""
     units: int
     """Independent parts of one call; threads share them out."""
-    scratch_floats: int
-    """Floats of private scratch each thread needs."""
+    scratch_bytes: int
+    """Private scratch each thread needs."""
 
     @property
     def symbol(self) -> str:
@@ -47,13 +47,10 @@ class Kernel:
 
 @dataclass(frozen=True, eq=False)
 class Packed:
-    """A weight in the layout its kernel reads, flat; computed when the module is written. Only operands of float32
-    weights can have an offset."""
+    """A weight in the layout its kernel reads, flat; computed when the module is written."""
 
     name: str
     constant: Constant
-    dtype: str = "float32"
-    """Type of its elements; the constant is computed as `cnncc.weights.half.STORED` of it."""
 
     @property
     def operand(self) -> PackedWeight:
@@ -63,12 +60,12 @@ class Packed:
     @property
     def nbytes(self) -> int:
         """Bytes in the module."""
-        return STORED[self.dtype].itemsize * self.constant.shape[0]
+        return self.constant.element.bytes(self.constant.shape[0])
 
     def compute(self) -> np.ndarray:
         """The elements as the module stores them."""
         array = np.ascontiguousarray(self.constant.compute())
-        assert array.dtype == STORED[self.dtype], (self.name, array.dtype, self.dtype)
+        assert array.dtype == self.constant.element.dtype, (self.name, array.dtype, self.constant.element)
         return array
 
 
@@ -82,8 +79,8 @@ class Call:
     operands: tuple[Operand, ...]
     result: Operand
     whole_batch: bool = False
-    workspace_floats: int = 0
-    """Floats of workspace for each image."""
+    workspace_bytes: int = 0
+    """For each image."""
     extent: int | None = None
     """How much of its node's value it computes, to be compared among the calls of the node; None where that follows
     from the bytes that each of them reads."""
@@ -122,6 +119,11 @@ class Site(Generic[M]):
     def type(self, position: int = 0) -> TensorType:
         """Type of an input by position."""
         return self.graph[self.node.inputs[position]].type
+
+    @property
+    def element(self) -> Element:
+        """Of the result."""
+        return self.node.type.element
 
     def constant(self, slot: str) -> Constant | None:
         """The constant in a weight slot, None where the node has none."""

@@ -22,6 +22,7 @@ from cnncc.kernels.shared.operands import NodeValue, Operand, PackedWeight, RawI
 from cnncc.kernels.shared.spec import Call, Kernel
 from cnncc.module.cpu.program import CpuProgram
 from cnncc.module.cpu.rooms import COUNTER_BYTES
+from cnncc.ops.source import port_type
 from cnncc.plan.homes import InArena, InConstant, InInput, InOutput
 from cnncc.runtime.interface import ALIGN, Code
 
@@ -295,15 +296,15 @@ done:
         """The base pointer of an operand, its byte offset from there, and the bytes from one image to the next."""
         arena, weights = f"%p{self.pointers - 2}", f"%p{self.pointers - 1}"
         match operand:
-            case PackedWeight(name, floats):
-                return weights, self.program.weight_offsets[name] + 4 * floats, 0
+            case PackedWeight(name, start):
+                return weights, self.program.weight_offsets[name] + start, 0
             case Workspace():
-                return arena, self.program.memory.calls[i].workspace, 4 * call.workspace_floats
+                return arena, self.program.memory.calls[i].workspace, call.workspace_bytes
             case RawInput(name):
-                kind = self.program.graph[name].type
+                kind = port_type(self.program.graph[name])
                 return f"%p{self.inputs.index(name)}", 0, kind.nbytes // kind.shape[0]
-            case NodeValue(name, floats):
-                return self._value_address(name, 4 * floats)
+            case NodeValue(name, start):
+                return self._value_address(name, start)
 
     def _value_address(self, name: str, start: int) -> tuple[str, int, int]:
         """The same of a node's value from byte `start` of it on."""

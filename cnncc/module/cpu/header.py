@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+from math import prod
+
 import cnncc
+from cnncc.base.elements import ELEMENTS, Element
 from cnncc.ir import TensorType
 from cnncc.module.cpu.program import CpuProgram
 from cnncc.module.cpu.variants import Layout
@@ -16,8 +19,9 @@ def header(layout: Layout) -> str:
     program, name = layout.program, layout.name
     upper = name.upper()
     arrays = parameters(program.graph)
-    pointers = [f"{'const ' * (i < len(program.graph.inputs))}float *{array}" for i, array in enumerate(arrays)]
-    shapes = "\n".join(f" *   {array}: {' x '.join(map(str, kind.shape))}" for array, kind in arrays.items())
+    inputs = len(program.graph.inputs)
+    pointers = [f"{'const ' * (i < inputs)}{kind.element.c} *{a}" for i, (a, kind) in enumerate(arrays.items())]
+    shapes = "\n".join(f" *   {array}: {described(kind)}" for array, kind in arrays.items())
     most = ", ".join(_sizes(v.program) for v in layout.variants if v.program.arena_bytes == layout.arena_bytes)
     both = ",\n    ".join([f"const {name}_model *model", *pointers, "void *arena"])
     targets = ", ".join(v.program.target.name for v in layout.variants)
@@ -48,7 +52,7 @@ typedef struct {name}_model {{
 
 {_external(layout) if layout.digest else _embedded(name)}
 
-/* Runs the network. Float32 arrays in NCHW order:
+/* Runs the network. Arrays in NCHW order, of float32 where nothing else is said:
 {shapes}
  * None of them may overlap another one or the arena. The arena is scratch memory for one run at a time, what it holds
  * before does not matter; nothing else is written, allocated, locked or printed, so threads with arenas of their own
@@ -87,6 +91,7 @@ const char *{name}_error(int code);
 def shared_declarations() -> str:
     """What the headers of all modules have in common, so that code can handle several of them alike."""
     codes = "\n".join(f"    CNNCC_{code.name} = {code:d}, /* {TEXTS[code]} */" for code in Code)
+    dtypes = "\n".join(f"    {dtype(element)} = {number}," for element, number in DTYPES.items())
     return f"""\
 #ifndef CNNCC_INTERFACE
 #define CNNCC_INTERFACE {FORMAT}
@@ -106,12 +111,18 @@ typedef struct cnncc_threads {{
     void *pool;
 }} cnncc_threads;
 
-/* An input or output: float32, NCHW, the batch first. */
+/* Types of numbers. Those of 16 bits are handed over as their bits, uint16_t. */
+enum cnncc_dtype {{
+{dtypes}
+}};
+
+/* An input or output: NCHW, the batch first; `count` numbers, of a type of enum cnncc_dtype. */
 typedef struct cnncc_port {{
     const char *name;
     const int64_t *shape;
     int32_t rank;
-    size_t floats;
+    int32_t dtype;
+    size_t count;
 }} cnncc_port;
 
 #elif CNNCC_INTERFACE != {FORMAT}
@@ -141,8 +152,27 @@ void {name}_close({name}_model *model);"""
 
 
 def counts(upper: str, arrays: dict[str, TensorType]) -> str:
-    """Float counts, so that a caller can size its arrays."""
-    return "\n".join(f"#define {upper}_{array.upper()}_FLOATS {kind.nbytes // 4}" for array, kind in arrays.items())
+    """Numbers and type of each array, so that a caller can size its own."""
+    lines = []
+    for array, kind in arrays.items():
+        count, stem = prod(kind.shape), f"#define {upper}_{array.upper()}"
+        lines += [f"{stem}_FLOATS {count}"] if kind.is_float else [f"{stem}_COUNT {count}"]
+        lines += [f"{stem}_DTYPE {dtype(kind.element)}"]
+    return "\n".join(lines)
+
+
+DTYPES = {element: number for number, element in enumerate(ELEMENTS.values())}
+"""Element types by their numbers in enum cnncc_dtype."""
+
+
+def dtype(element: Element) -> str:
+    """What C calls it in that enumeration."""
+    return f"CNNCC_{element.name.upper()}"
+
+
+def described(kind: TensorType) -> str:
+    """The shape of an array, and its type if it is not float32."""
+    return " x ".join(map(str, kind.shape)) + ("" if kind.is_float else f", {kind.numbers}")
 
 
 def _sizes(program: CpuProgram) -> str:

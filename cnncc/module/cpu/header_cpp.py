@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from math import prod
+
+from cnncc.ir import TensorType
 from cnncc.module.cpu.variants import Layout
 from cnncc.module.guards import guarded
 from cnncc.module.names import parameters
@@ -20,22 +24,22 @@ public:
     const int code;
 };
 
-/// Floats somewhere else: any container with data() and size(), or a pointer and a count.
-template <class Float>
+/// Numbers somewhere else: any container with data() and size(), or a pointer and a count.
+template <class Number>
 class span {
 public:
-    constexpr span(Float *data, std::size_t size) noexcept : data_(data), size_(size) {}
+    constexpr span(Number *data, std::size_t size) noexcept : data_(data), size_(size) {}
     template <class Container, class = decltype(std::declval<Container &>().data())>
     constexpr span(Container &&container) noexcept : data_(container.data()), size_(container.size()) {}
     template <std::size_t N>
-    constexpr span(Float (&array)[N]) noexcept : data_(array), size_(N) {}
-    constexpr Float *data() const noexcept { return data_; }
+    constexpr span(Number (&array)[N]) noexcept : data_(array), size_(N) {}
+    constexpr Number *data() const noexcept { return data_; }
     constexpr std::size_t size() const noexcept { return size_; }
-    constexpr Float *begin() const noexcept { return data_; }
-    constexpr Float *end() const noexcept { return data_ + size_; }
+    constexpr Number *begin() const noexcept { return data_; }
+    constexpr Number *end() const noexcept { return data_ + size_; }
 
 private:
-    Float *data_;
+    Number *data_;
     std::size_t size_;
 };
 
@@ -65,11 +69,13 @@ def header_cpp(layout: Layout, c_header: str) -> str:
     """The text of `NAME.hpp`, which includes the C header of that file name."""
     graph, name = layout.program.graph, layout.name
     upper = name.upper()
-    arrays = list(parameters(graph))
-    inputs, outputs = arrays[: len(graph.inputs)], arrays[len(graph.inputs) :]
-    spans = ", ".join([*(f"span<const float> {a}" for a in inputs), *(f"span<float> {a}" for a in outputs)])
+    arrays = parameters(graph)
+    types = {array: kind.element.c for array, kind in arrays.items()}
+    inputs, outputs = list(arrays)[: len(graph.inputs)], list(arrays)[len(graph.inputs) :]
+    read = [f"span<const {types[a]}> {a}" for a in inputs]
+    spans = ", ".join([*read, *(f"span<{types[a]}> {a}" for a in outputs)])
     pointers = ", ".join(f"{a}.data()" for a in arrays)
-    checks = "\n".join(f'        check("{a}", {a}.size(), {upper}_{a.upper()}_FLOATS);' for a in arrays)
+    checks = "\n".join(f'        check("{a}", {a}.size(), {prod(kind.shape)});' for a, kind in arrays.items())
     text = f"""\
 // {graph.name} for C++17, around {c_header}. Generated; do not edit.
 #include "{c_header}"
@@ -95,13 +101,13 @@ public:
     {name}_network &operator=(const {name}_network &other) {{ return *this = {name}_network(other); }}
     {name}_network &operator=({name}_network &&) noexcept = default;
 
-    /// Runs the network. Float32, NCHW. Throws std::invalid_argument for a wrong number of floats, cnncc::error for
-    /// what the module refuses.
+    /// Runs the network. NCHW. Throws std::invalid_argument for a wrong number of numbers, cnncc::error for what the
+    /// module refuses.
     void operator()({spans}) {{
 {checks}
         fail({name}_run_with(model_.get(), {pointers}, arena_.get(), {upper}_ARENA_BYTES, &threads_));
     }}
-{_returning(upper, inputs, outputs)}
+{_returning(read, inputs, arrays)}
     static span<const cnncc_port> inputs() noexcept {{ return ports({name}_inputs); }}
     static span<const cnncc_port> outputs() noexcept {{ return ports({name}_outputs); }}
     static const char *info() noexcept {{ return {name}_info(); }}
@@ -115,8 +121,8 @@ private:
     }}
     static void check(const char *what, std::size_t given, std::size_t wanted) {{
         if (given == wanted) return;
-        throw std::invalid_argument(std::string("{name}: ") + what + " has " + std::to_string(given) + " floats, not " +
-                                    std::to_string(wanted));
+        throw std::invalid_argument(std::string("{name}: ") + what + " has " + std::to_string(given) +
+                                    " numbers, not " + std::to_string(wanted));
     }}
     static span<const cnncc_port> ports(std::size_t (*ask)(const cnncc_port **)) noexcept {{
         const cnncc_port *table = nullptr;
@@ -157,14 +163,15 @@ def _constructor(layout: Layout) -> str:
     }}"""
 
 
-def _returning(upper: str, inputs: list[str], outputs: list[str]) -> str:
-    """A call that returns the result, where there is one."""
+def _returning(read: list[str], inputs: list[str], arrays: Mapping[str, TensorType]) -> str:
+    """A call that returns the result, where there is one. `read` are the parameters for the inputs."""
+    outputs = list(arrays.values())[len(inputs) :]
     if len(outputs) > 1:
         return ""
-    spans = ", ".join(f"span<const float> {a}" for a in inputs)
+    result = f"std::vector<{outputs[0].element.c}>"
     return f"""\
-    std::vector<float> operator()({spans}) {{
-        std::vector<float> result({upper}_{outputs[0].upper()}_FLOATS);
+    {result} operator()({", ".join(read)}) {{
+        {result} result({prod(outputs[0].shape)});
         (*this)({", ".join(inputs)}, result);
         return result;
     }}

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import Self
@@ -59,7 +58,7 @@ class CpuProgram(Program[Target]):
         return self.graph[call.node].type.shape[0] if call.whole_batch else 1
 
     def workspace_at_once(self, call: Call) -> int:
-        return call.workspace_floats
+        return call.workspace_bytes
 
     def images_innermost(self, call: Call) -> bool:
         """Whether a chunk of a call is computed for all images before the next chunk: weights larger than an image
@@ -97,4 +96,4 @@ def weights_stay(graph: Graph, target: Target) -> bool:
 
     Judged by the weights as they are: how large kernels store them depends on the answer.
     """
-    return target.keeps(4 * sum(math.prod(c.shape) for c in graph.constants.values()))
+    return target.keeps(sum(c.nbytes for c in graph.constants.values()))

@@ -6,7 +6,10 @@ from dataclasses import dataclass
 from math import prod
 
 import cnncc
+from cnncc.ir import TensorType
+from cnncc.module.cpu.header import DTYPES
 from cnncc.module.cpu.variants import Layout, string
+from cnncc.ops.source import port_type
 from cnncc.runtime.interface import ALIGN, TEXTS, Code
 
 
@@ -24,8 +27,8 @@ class _Queries:
     def text(self) -> str:
         name, size, digest = self.layout.name, self.layout.size, self.layout.digest
         program = self.layout.program
-        inputs = [(n.name, n.type.shape) for n in program.graph.inputs]
-        outputs = [(name, kind.shape) for name, kind in program.outputs.items()]
+        inputs = [(n.name, port_type(n)) for n in program.graph.inputs]
+        outputs = list(program.outputs.items())
         parts = [
             self._embedded() if digest is None else self._external(digest),
             f"define {size} @{name}_arena_bytes() {{\n  ret {size} {self.layout.arena_bytes}\n}}",
@@ -80,17 +83,18 @@ define void @{name}_close(ptr %model) {{
         name = f"{self.layout.name}_{function}"
         return f"{string(function, text, suffix)}\ndefine ptr @{name}() {{\n  ret ptr @{function}\n}}"
 
-    def _ports(self, function: str, ports: list[tuple[str, tuple[int, ...]]]) -> str:
+    def _ports(self, function: str, ports: list[tuple[str, TensorType]]) -> str:
         """`size_t NAME_inputs(const cnncc_port **ports)`: their number, and the table if that is wanted."""
-        kind = f"{{ ptr, ptr, i32, {self.layout.size} }}"
+        row = f"{{ ptr, ptr, i32, i32, {self.layout.size} }}"
         lines, rows = [], []
-        for i, (name, shape) in enumerate(ports):
+        for i, (name, kind) in enumerate(ports):
+            shape = kind.shape
             lines.append(string(f"{function}.{i}.name", name))
             numbers = ", ".join(f"i64 {n}" for n in shape)
             lines.append(f"@{function}.{i}.shape = internal constant [{len(shape)} x i64] [{numbers}]")
-            counts = f"i32 {len(shape)}, {self.layout.size} {prod(shape)}"
-            rows.append(f"{kind} {{ ptr @{function}.{i}.name, ptr @{function}.{i}.shape, {counts} }}")
-        lines.append(f"@{function} = internal constant [{len(ports)} x {kind}] [{', '.join(rows)}]")
+            counts = f"i32 {len(shape)}, i32 {DTYPES[kind.element]}, {self.layout.size} {prod(shape)}"
+            rows.append(f"{row} {{ ptr @{function}.{i}.name, ptr @{function}.{i}.shape, {counts} }}")
+        lines.append(f"@{function} = internal constant [{len(ports)} x {row}] [{', '.join(rows)}]")
         return (
             "\n".join(lines)
             + f"""

@@ -117,14 +117,14 @@ def images(call: Call, batch: int) -> int:
 
 def _wanted(calls: Sequence[Call], batch: int, threads: int) -> dict[RoomKind, int]:
     return {
-        "workspace": aligned(max(4 * c.workspace_floats * images(c, batch) for c in calls)),
+        "workspace": aligned(max(c.workspace_bytes * images(c, batch) for c in calls)),
         "scratch": threads * max(_scratch(c) for c in calls),
     }
 
 
 def _scratch(call: Call) -> int:
     """Bytes of scratch that one thread needs, in whole cache lines."""
-    return aligned(4 * call.kernel.scratch_floats)
+    return aligned(call.kernel.scratch_bytes)
 
 
 def _in_use(graph: Graph, plan: ArenaPlan) -> Iterator[Occupied]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING
 
+from cnncc.base.errors import CnnccError
 from cnncc.ir import Graph, Node
 from cnncc.kernels.gpu.rules import select
 from cnncc.kernels.gpu.spec import GpuSite
@@ -16,10 +17,20 @@ from cnncc.module.gpu.program import CudaProgram
 from cnncc.module.listener import Listener
 from cnncc.module.phases import Stage
 from cnncc.module.roles import CUDA_KINDS
+from cnncc.ops.source import port_type
 from cnncc.options import Options
 
 if TYPE_CHECKING:
     from cnncc.module.gpu.build import CudaBuild
+
+
+def refuse_elements(graph: Graph) -> None:
+    """CnnccError for a value or an input that is not float32."""
+    for node in graph.nodes:
+        kind = port_type(node) if node.is_input else node.type
+        if not kind.is_float:
+            what = f"{node.op} {node.name!r} is {kind.numbers}: a GPU has float32 only"
+            raise CnnccError(what, node.span, node.stack, "a target that is a processor has other types")
 
 
 class GpuBackend(Backend):
@@ -29,6 +40,7 @@ class GpuBackend(Backend):
     def rules(self, stage: Stage, machine: Gpu, options: Options, choices: Choices) -> Callable[[Node], Selection]:
         graph, plan = stage.graph, stage.plan
         assert plan is not None
+        refuse_elements(graph)
 
         def chosen(node: Node) -> Selection:
             copies = tuple(plan.copies.get(node.name, ()))

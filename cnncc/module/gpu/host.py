@@ -8,9 +8,10 @@ from itertools import accumulate
 from math import prod
 
 import cnncc
+from cnncc.base.elements import FLOAT32
 from cnncc.base.errors import CnnccError
 from cnncc.machines.gpus import ALIGN
-from cnncc.module.cpu.header import counts, shared_declarations
+from cnncc.module.cpu.header import DTYPES, counts, shared_declarations
 from cnncc.module.gpu.images import Image
 from cnncc.module.gpu.program import CudaProgram, kernel_of
 from cnncc.module.guards import guarded
@@ -66,7 +67,7 @@ def _ports(function: str, ports: Sequence[tuple[str, tuple[int, ...]]], name: st
     """`size_t NAME_inputs(const cnncc_port **ports)`: their number, and the table if that is wanted."""
     shapes = [f"(const int64_t[]){{{', '.join(map(str, shape))}}}" for _, shape in ports]
     rows = [
-        f"{{{json.dumps(port)}, {dims}, {len(shape)}, {prod(shape)}}}"
+        f"{{{json.dumps(port)}, {dims}, {len(shape)}, {DTYPES[FLOAT32]}, {prod(shape)}}}"
         for (port, shape), dims in zip(ports, shapes, strict=True)
     ]
     return f"""\

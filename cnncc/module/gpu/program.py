@@ -55,7 +55,7 @@ class CudaProgram(Program[Gpu]):
 
     @cached_property
     def workspace_bytes(self) -> int:
-        return aligned(max((4 * self.workspace_at_once(c) for c in self.calls), default=0))
+        return aligned(max((self.workspace_at_once(c) for c in self.calls), default=0))
 
     @property
     def arena_bytes(self) -> int:
@@ -80,14 +80,14 @@ class CudaProgram(Program[Gpu]):
         return self.graph[call.node].type.shape[0]
 
     def workspace_at_once(self, call: Call) -> int:
-        return call.workspace_floats * self.images_at_once(call)
+        return call.workspace_bytes * self.images_at_once(call)
 
     def arguments(self, call: Call) -> tuple[Argument, ...]:
         """The pointers of a launch, in the order of the kernel's parameters."""
         return tuple(self._argument(o) for o in (*call.operands, call.result))
 
     def _argument(self, operand: Operand) -> Argument:
-        extra = 4 * operand.offset
+        extra = operand.offset
         match operand:
             case PackedWeight(name):
                 return Argument(WEIGHTS, self.weight_offsets[name] + extra)

@@ -11,6 +11,7 @@ from typing import Any
 
 import numpy as np
 
+from cnncc.base.elements import ELEMENTS, FLOAT16
 from cnncc.base.errors import CnnccError, reason
 from cnncc.base.files import check_outputs, scratch_folder
 from cnncc.module import toolchain
@@ -76,14 +77,15 @@ def _link(build: Build, work: Path, held: dict[str, Any]) -> None:
 
 
 def _write_scripts(build: Build, weights_sha256: str, work: Path) -> None:
-    info, names = build.info, [p["name"] for p in build.info["inputs"]]
-    arrays = [f"input{i}" if len(names) > 1 else "input" for i in range(len(names))]
-    results = ", ".join(["Float32Array"] * len(info["outputs"]))
+    info, inputs = build.info, build.info["inputs"]
+    arrays = {f"input{i}" if len(inputs) > 1 else "input": array_type(port) for i, port in enumerate(inputs)}
+    results = ", ".join(map(array_type, info["outputs"]))
     values = {
         "NAME": info["symbol"],
         "INFO": json.dumps(_summary(build, weights_sha256), indent=2),
-        "INPUTS": ", ".join(f"{array}: Float32Array" for array in arrays),
+        "INPUTS": ", ".join(f"{array}: {kind}" for array, kind in arrays.items()),
         "OUTPUTS": results if len(info["outputs"]) == 1 else f"[{results}]",
+        "EXAMPLE": f"{', '.join(arrays.values())} in, {results} out, in NCHW order",
         "NAMED_INPUTS": _named(info["inputs"]),
         "NAMED_OUTPUTS": _named(info["outputs"]),
     }
@@ -94,9 +96,19 @@ def _write_scripts(build: Build, weights_sha256: str, work: Path) -> None:
         (work / kind).write_text(text, encoding="utf-8")
 
 
+def array_type(port: dict[str, Any]) -> str:
+    """JavaScript's type of the arrays of an input or output: of 16 bits their bits."""
+    return {"i": "Int", "u": "Uint", "f": "Float"}[_stored(port).kind] + f"{8 * _stored(port).itemsize}Array"
+
+
+def _stored(port: dict[str, Any]) -> np.dtype:
+    element = ELEMENTS[port["dtype"]]
+    return np.dtype(np.uint16) if element == FLOAT16 else element.dtype
+
+
 def _named(ports: Sequence[dict[str, Any]]) -> str:
     """The type of an object with an array for each port."""
-    fields = (f"{json.dumps(port['name'])}: Float32Array" for port in ports)
+    fields = (f"{json.dumps(port['name'])}: {array_type(port)}" for port in ports)
     return f"{{ {'; '.join(fields)} }}"
 
 
@@ -104,11 +116,10 @@ def _summary(build: Build, weights_sha256: str) -> dict[str, Any]:
     """What the JavaScript says of the network: the part of the module's information that its users need."""
     info = build.info
     memory = info["memory"]
-    ports = [{k: v for k, v in port.items() if k != "dtype"} for port in info["inputs"]]
     return {
         "name": info["name"],
-        "inputs": ports,
-        "outputs": [{"name": p["name"], "shape": p["shape"]} for p in info["outputs"]],
+        "inputs": info["inputs"],
+        "outputs": info["outputs"],
         "weightBytes": memory["weight_bytes"],
         "weightsSha256": weights_sha256,
         "arenaBytes": memory["arena_bytes"],

@@ -1,9 +1,10 @@
 // @NAME@, compiled by cnncc to WebAssembly. Generated; do not edit.
 
-/** An input or output: float32 in NCHW order, the batch first. */
+/** An input or output in NCHW order, the batch first; numbers of 16 bits are given as their bits. */
 export interface Port {
   readonly name: string;
   readonly shape: readonly number[];
+  readonly dtype: "float32" | "uint8" | "int8" | "int32" | "float16" | "bfloat16";
 }
 
 /** What was compiled. An input with `mean` or `std` is given as pixels of 0 to 255; the module applies them. */
@@ -34,7 +35,7 @@ export class Model {
   readonly weights: Uint8Array;
   /** Bytes of linear memory the model takes: weights, arena, inputs and outputs. */
   readonly memoryBytes: number;
-  /** Runs the network. A wrong number of arrays or of numbers is a RangeError, anything but Float32Arrays a TypeError. */
+  /** Runs the network. A wrong number of arrays or of numbers is a RangeError, arrays of another type are a TypeError. */
   run(@INPUTS@): @OUTPUTS@;
   /** The same with arrays by the names of the inputs; those of the results are the names of the outputs. */
   run(inputs: @NAMED_INPUTS@): @NAMED_OUTPUTS@;

@@ -2,12 +2,22 @@
 //
 //   import { load } from "./@NAME@.js";
 //   const model = await load();
-//   const output = model.run(input);          // Float32Array in, Float32Array out, both in NCHW order
+//   const output = model.run(input);          // @EXAMPLE@
 //
 // For browsers, workers, Node and bundlers; it needs nothing else. See @NAME@.d.ts for the types.
 
 /** What was compiled: names, shapes, sizes in bytes, versions. */
 export const info = @INFO@;
+
+/** The arrays of inputs and outputs by their `dtype`; numbers of 16 bits are given as their bits. */
+const TYPES = {
+  float32: Float32Array,
+  uint8: Uint8Array,
+  int8: Int8Array,
+  int32: Int32Array,
+  float16: Uint16Array,
+  bfloat16: Uint16Array,
+};
 
 const MODULE = new URL("./@NAME@.wasm", import.meta.url);
 const WEIGHTS = new URL("./@NAME@.weights", import.meta.url);
@@ -41,14 +51,14 @@ export class Model {
       top = start + bytes;
       return start;
     };
-    const floats = (port) => port.shape.reduce((product, side) => product * side, 1);
+    const count = (port) => port.shape.reduce((product, side) => product * side, 1);
     const weights = place(info.weightBytes);
-    const ports = [...info.inputs, ...info.outputs].map((port) => ({ ...port, floats: floats(port) }));
-    const arrays = ports.map((port) => place(4 * port.floats));
+    const ports = [...info.inputs, ...info.outputs].map((port) => ({ ...port, count: count(port), type: TYPES[port.dtype] }));
+    const arrays = ports.map((port) => place(port.type.BYTES_PER_ELEMENT * port.count));
     const arena = place(info.arenaBytes);
     grow(memory, top);
 
-    const views = ports.map((port, i) => ({ ...port, values: new Float32Array(memory.buffer, arrays[i], port.floats) }));
+    const views = ports.map((port, i) => ({ ...port, values: new port.type(memory.buffer, arrays[i], port.count) }));
     this.#run = exports["@NAME@_run"];
     this.#arguments = [...arrays, arena, weights, 1, 0, 0]; // one thread, and nobody to start others
     this.#inputs = views.slice(0, info.inputs.length);
@@ -58,8 +68,9 @@ export class Model {
   }
 
   /**
-   * Runs the network on one Float32Array per input; gives a new one, or an array of them for several outputs. An object
-   * of arrays by the names of the inputs may stand for them all: then one by the names of the outputs comes back.
+   * Runs the network on one array per input, of the type in TYPES; gives a new one, or an array of them for several
+   * outputs. An object of arrays by the names of the inputs may stand for them all: then one by the names of the outputs
+   * comes back.
    */
   run(...arrays) {
     if (arrays.length === 1 && isObject(arrays[0])) {
@@ -94,12 +105,12 @@ function inOrder(arrays) {
 }
 
 function fill(input, array) {
-  if (!(array instanceof Float32Array)) {
-    throw new TypeError(`input "${input.name}" must be a Float32Array`);
+  if (!(array instanceof input.type)) {
+    throw new TypeError(`input "${input.name}" must be ${/^I/.test(input.type.name) ? "an" : "a"} ${input.type.name}`);
   }
-  if (array.length !== input.floats) {
+  if (array.length !== input.count) {
     const shape = input.shape.join("x");
-    throw new RangeError(`input "${input.name}" must hold ${input.floats} numbers (${shape}), got ${array.length}`);
+    throw new RangeError(`input "${input.name}" must hold ${input.count} numbers (${shape}), got ${array.length}`);
   }
   input.values.set(array);
 }

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from cnncc.base.elements import ELEMENTS, drawn
 from cnncc.machines import check_runs_here
 from cnncc.report.profile.gaps import MEGAFLOPS, NEAR, NO_LARGE, Large, large_convolutions
 from cnncc.report.profile.work import Work, works
@@ -232,7 +233,7 @@ def _run(model: Model, arena: np.ndarray, arrays: Sequence[np.ndarray]) -> tuple
 def _inputs(model: Model) -> list[np.ndarray]:
     """Random inputs: zeros would hide what denormals and branches cost."""
     rng = np.random.default_rng(0)
-    return [rng.standard_normal(p.shape).astype(np.float32) for p in model.inputs]
+    return [drawn(rng, p.shape, ELEMENTS[p.dtype]) for p in model.inputs]
 
 
 def _steps(build: Build, seconds: np.ndarray, limits: MachineLimits) -> tuple[Step, ...]:

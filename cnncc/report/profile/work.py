@@ -9,6 +9,7 @@ from cnncc.kernels.cpu.algorithms import find
 from cnncc.kernels.shared.operands import NodeValue, Operand, PackedWeight, RawInput, Workspace
 from cnncc.kernels.shared.spec import Call
 from cnncc.module.cpu.program import CpuProgram
+from cnncc.ops.source import port_type
 
 
 @dataclass(frozen=True)
@@ -63,8 +64,10 @@ def _operand_bytes(program: CpuProgram, call: Call, operand: Operand) -> int:
         case PackedWeight(name):
             return _packed_bytes(program, name)
         case Workspace():
-            return 4 * call.workspace_floats * program.images(call)
-        case NodeValue(name) | RawInput(name):
+            return call.workspace_bytes * program.images(call)
+        case RawInput(name):
+            return port_type(program.graph[name]).nbytes
+        case NodeValue(name):
             return program.graph[name].type.nbytes
 
 

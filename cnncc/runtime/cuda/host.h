@@ -60,7 +60,8 @@ struct cnncc_port { /* as in a module's header */
     const char *name;
     const int64_t *shape;
     int32_t rank;
-    size_t floats;
+    int32_t dtype;
+    size_t count;
 };
 
 struct cnncc_slot; /* what a run uses, and no other run at the same time: device memory, a stream, a graph */

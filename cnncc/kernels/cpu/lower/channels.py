@@ -10,7 +10,7 @@ from tvm import tirx
 from tvm.tirx import PrimFunc
 
 from cnncc.kernels.cpu.channels import GlobalPoolConfig, LrnConfig, SoftmaxConfig
-from cnncc.kernels.cpu.lower.moves import copy_floats, fill_floats
+from cnncc.kernels.cpu.lower.moves import copy_numbers, fill_numbers
 from cnncc.kernels.shared.arithmetic import LOWEST, exp, nan_max, power, vmax
 from cnncc.kernels.shared.builder import Buffer, Expr, KernelBuilder, splat
 from cnncc.kernels.shared.spec import blocks
@@ -30,13 +30,13 @@ def lower_lrn(c: LrnConfig, symbol: str) -> PrimFunc:
     margin = (c.line - planes * c.block) // 2
     with k.units() as y, k.loop(c.size[1]) as x:
         pixel = k.let(y * c.size[1] + x)
-        fill_floats(k, line, 0, margin)
+        fill_numbers(k, line, 0, margin)
         with k.loop(planes) as plane:
             for v in range(c.block // c.lanes):
                 value = k.let(source.load((plane * pixels + pixel) * c.block + v * c.lanes, c.lanes))
                 line.store(plane * c.block + (margin + v * c.lanes), value * value, c.lanes)
         # Lanes beyond the channels hold anything; neighbours must see zeros there.
-        fill_floats(k, line, margin + c.channels, c.line - margin - c.channels)
+        fill_numbers(k, line, margin + c.channels, c.line - margin - c.channels)
         with k.loop(planes) as plane:
             at = k.let((plane * pixels + pixel) * c.block)
             for v in range(c.block // c.lanes):
@@ -86,14 +86,14 @@ class _Softmax:
         k, c, line = self.k, self.c, self.line
         with k.loop(self.planes) as p:
             at, spot = k.let((p * c.pixels + pixel) * self.width), k.let(p * self.width)
-            copy_floats(k, self.source, at, line, spot, self.width)
-        fill_floats(k, line, c.channels, c.line - c.channels, LOWEST)
+            copy_numbers(k, self.source, at, line, spot, self.width)
+        fill_numbers(k, line, c.channels, c.line - c.channels, LOWEST)
         scale = self.exponentials()
         with k.loop(c.line // c.lanes) as i:
             line.store(i * c.lanes, line.load(i * c.lanes, c.lanes) * scale, c.lanes)
         with k.loop(self.planes) as p:
             at, spot = k.let((p * c.pixels + pixel) * self.width), k.let(p * self.width)
-            copy_floats(k, line, spot, self.result, at, self.width)
+            copy_numbers(k, line, spot, self.result, at, self.width)
 
     def exponentials(self) -> Expr:
         """Replaces the line by e^(x - max); returns one over their sum."""

@@ -7,28 +7,30 @@ from typing import Any
 
 from tvm.tirx import PrimFunc
 
+from cnncc.base.elements import ELEMENTS
 from cnncc.kernels.cpu.copy import CopyConfig
-from cnncc.kernels.cpu.lower.moves import copy_floats
-from cnncc.kernels.shared.builder import Buffer, Expr, KernelBuilder, splat
+from cnncc.kernels.cpu.lower.moves import copy_numbers
+from cnncc.kernels.shared.builder import Buffer, Expr, KernelBuilder, filled
 
 
 def lower(c: CopyConfig, symbol: str) -> PrimFunc:
     """The kernel for one configuration; a unit is a channel, or a block of them."""
     k = KernelBuilder()
-    source = k.operand("source", c.from_channels * c.pixels)
-    result = k.operand("result", c.to_channels * c.pixels)
+    kind = ELEMENTS[c.element]
+    source = k.operand("source", c.from_channels * c.pixels, kind)
+    result = k.operand("result", c.to_channels * c.pixels, kind)
     with k.units() as u:
         if c.whole_blocks:
             size = c.from_block * c.pixels
             at, to = k.let((u + c.from_channel // c.from_block) * size), k.let((u + c.to_channel // c.to_block) * size)
-            copy_floats(k, source, at, result, to, size)
+            copy_numbers(k, source, at, result, to, size)
         else:
             to = _address(k, c, k.let(u + c.to_channel), c.to_block)
             if c.zeros:
                 with k.when(u < c.channels):
                     _move(k, c, source, result, u, to)
                 with k.otherwise(), k.loop(c.pixels) as p:
-                    result.store(to + p * c.to_block, splat(0.0, 1))
+                    result.store(to + p * c.to_block, filled(0, 1, kind))
             else:
                 _move(k, c, source, result, u, to)
     return k.finish(symbol)
@@ -43,7 +45,7 @@ def _move(k: KernelBuilder, c: CopyConfig, source: Buffer, result: Buffer, unit:
     """Copies one channel."""
     at = _address(k, c, k.let(unit + c.from_channel), c.from_block)
     if c.from_block == c.to_block == 1:
-        copy_floats(k, source, at, result, to, c.pixels)
+        copy_numbers(k, source, at, result, to, c.pixels)
     else:
         with k.loop(c.pixels) as p:
             result.store(to + p * c.to_block, source.load(at + p * c.from_block))

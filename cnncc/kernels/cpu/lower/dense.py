@@ -11,7 +11,7 @@ from tvm.tirx import PrimFunc
 
 from cnncc.kernels.cpu.dense import DenseConfig
 from cnncc.kernels.cpu.lower.micro import Sums
-from cnncc.kernels.cpu.lower.moves import copy_floats
+from cnncc.kernels.cpu.lower.moves import copy_numbers
 from cnncc.kernels.cpu.tiles import even_tiles
 from cnncc.kernels.shared.builder import Buffer, Expr, KernelBuilder, splat
 from cnncc.kernels.shared.epilogue import costly, each, readable
@@ -42,7 +42,7 @@ class _Dense:
         self.k = k = KernelBuilder()
         padded = c.out_blocks * c.block
         self.source = k.operand("source", (c.images - 1) * c.in_stride + c.inputs)
-        self.weight = k.operand("weight", padded * c.inputs, c.weights_dtype)
+        self.weight = k.operand("weight", padded * c.inputs, c.stored)
         self.bias = k.operand("bias", padded) if c.bias else None
         self.extras = [k.operand(f"extra{i}", (c.images - 1) * s + c.outputs) for i, s in enumerate(c.extra_strides)]
         self.result = k.operand("result", (c.images - 1) * c.out_stride + c.outputs)
@@ -121,10 +121,10 @@ class _Dense:
         for extra, start in extras:
             part = k.registers(c.lanes)
             part.store(0, splat(0.0, c.lanes), c.lanes)
-            copy_floats(k, extra, k.let(start), part, 0, lanes)
+            copy_numbers(k, extra, k.let(start), part, 0, lanes)
             loads.append(part.load(0, c.lanes))
         local.store(0, apply_epilogue(k, value, c.epilogue, loads, c.lanes), c.lanes)
-        copy_floats(k, local, 0, self.result, to, lanes)
+        copy_numbers(k, local, 0, self.result, to, lanes)
 
 
 LOWER: Mapping[str, Callable[[Any, str], PrimFunc]] = {"dense": lower}

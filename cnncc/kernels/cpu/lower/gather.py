@@ -10,7 +10,7 @@ from tvm import tirx
 from tvm.tirx import PrimFunc
 
 from cnncc.kernels.cpu.gather import GatherConfig, ScatterConfig
-from cnncc.kernels.cpu.lower.moves import copy_floats, fill_floats, vector_runs
+from cnncc.kernels.cpu.lower.moves import copy_numbers, fill_numbers, vector_runs
 from cnncc.kernels.shared.arithmetic import nan_max, nan_min
 from cnncc.kernels.shared.builder import Buffer, Expr, KernelBuilder, splat
 
@@ -34,9 +34,9 @@ def lower_gather(c: GatherConfig, symbol: str) -> PrimFunc:
         row, exists = _row(k, c, places, u)
         channel, to = k.let(u // c.places), k.let(u * c.width)
         with k.when(exists):
-            copy_floats(k, source, k.let((channel * height + row) * c.width), result, to, c.width)
+            copy_numbers(k, source, k.let((channel * height + row) * c.width), result, to, c.width)
         with k.otherwise():
-            fill_floats(k, result, to, c.width, float("nan"))
+            fill_numbers(k, result, to, c.width, float("nan"))
     return k.finish(symbol)
 
 
@@ -67,9 +67,9 @@ def lower_scatter(c: ScatterConfig, symbol: str) -> PrimFunc:
     with k.units() as channel:
         start = k.let(channel * size)
         if source is None:
-            fill_floats(k, result, start, size)
+            fill_numbers(k, result, start, size)
         else:
-            copy_floats(k, source, start, result, start, size)
+            copy_numbers(k, source, start, result, start, size)
         with k.loop(rows.places) as i:
             at = k.let(channel * rows.places + i)
             row, exists = _row(k, rows, places, at)

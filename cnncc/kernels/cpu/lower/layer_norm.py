@@ -17,7 +17,7 @@ from cnncc.kernels.cpu.layer_norm import (
     LengthsConfig,
     ResponseNormConfig,
 )
-from cnncc.kernels.cpu.lower.moves import fill_floats, vector_runs
+from cnncc.kernels.cpu.lower.moves import fill_numbers, vector_runs
 from cnncc.kernels.shared.arithmetic import LOWEST, nan_max, vmin
 from cnncc.kernels.shared.builder import Buffer, Expr, KernelBuilder, element, i32, splat
 from cnncc.kernels.shared.spec import Epilogue
@@ -143,7 +143,7 @@ def lower_channel_pool(c: ChannelPoolConfig, symbol: str) -> PrimFunc:
                 return source.load(_at(k, image, pixel, plane, offset), lanes)
 
             value = _over_channels(k, image, _Total(k, image.lanes, combine), load)
-            fill_floats(k, result, k.let(pixel * image.width), image.width)
+            fill_numbers(k, result, k.let(pixel * image.width), image.width)
             result.store(pixel * image.width, value * splat(1.0 / image.count, 1) if c.mode == "avg" else value)
     return k.finish(symbol)
 

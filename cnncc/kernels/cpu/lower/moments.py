@@ -10,7 +10,7 @@ from tvm import tirx
 from tvm.tirx import PrimFunc
 
 from cnncc.kernels.cpu.group_norm import Groups, MomentsConfig, ScalesConfig
-from cnncc.kernels.cpu.lower.moves import fill_floats
+from cnncc.kernels.cpu.lower.moves import fill_numbers
 from cnncc.kernels.shared.arithmetic import vmax, vmin
 from cnncc.kernels.shared.builder import Buffer, Expr, KernelBuilder, splat
 from cnncc.kernels.shared.vectors import horizontal
@@ -178,7 +178,7 @@ def lower_scales(c: ScalesConfig, symbol: str) -> PrimFunc:
         if padded > image.count:
             with k.when(group == groups.count - 1):
                 for at in (m.floats, m.floats + padded):
-                    fill_floats(k, result, at + image.count, padded - image.count)
+                    fill_numbers(k, result, at + image.count, padded - image.count)
     return k.finish(symbol)
 
 

@@ -1,4 +1,4 @@
-"""Moving floats: copies and fills in whole vectors, and windows of an image between values for what lies outside."""
+"""Moving numbers: copies and fills in whole vectors, and windows of an image between values for what lies outside."""
 
 from __future__ import annotations
 
@@ -6,11 +6,12 @@ from dataclasses import dataclass
 
 from tvm import tirx
 
-from cnncc.kernels.shared.builder import Buffer, Expr, KernelBuilder, splat
+from cnncc.base.elements import Element
+from cnncc.kernels.shared.builder import Buffer, Expr, KernelBuilder, filled
 
 
 def vector_runs(total: int, widths: tuple[int, ...] = (16, 8, 4, 1)) -> list[tuple[int, int, int]]:
-    """Cuts `total` floats into as many vectors of each width as fit, the widest first: (lanes, start, how many)."""
+    """Cuts `total` numbers into as many vectors of each width as fit, the widest first: (lanes, start, how many)."""
     runs, start = [], 0
     for lanes in widths:
         count = (total - start) // lanes
@@ -19,23 +20,28 @@ def vector_runs(total: int, widths: tuple[int, ...] = (16, 8, 4, 1)) -> list[tup
     return runs
 
 
-def copy_floats(k: KernelBuilder, source: Buffer, at: Expr, target: Buffer, to: Expr, count: int) -> None:
-    """Copies `count` floats from index `at` of `source` to index `to` of `target`."""
-    for lanes, start, runs in vector_runs(count):
+def widths_of(kind: Element) -> tuple[int, ...]:
+    """Lanes of vectors of up to 64 bytes, the widest first."""
+    return tuple(lanes for lanes in (64, 32, 16, 8, 4, 1) if kind.bytes(lanes) <= 64)
+
+
+def copy_numbers(k: KernelBuilder, source: Buffer, at: Expr, target: Buffer, to: Expr, count: int) -> None:
+    """Copies `count` numbers from index `at` of `source` to index `to` of `target`, both of one element type."""
+    for lanes, start, runs in vector_runs(count, widths_of(target.kind)):
         with k.loop(runs) as i:
             target.store(to + i * lanes + start, source.load(at + i * lanes + start, lanes), lanes)
 
 
-def fill_floats(k: KernelBuilder, target: Buffer, to: Expr, count: int, value: float = 0.0) -> None:
-    """Stores `value` in `count` floats from index `to`."""
-    for lanes, start, runs in vector_runs(count):
+def fill_numbers(k: KernelBuilder, target: Buffer, to: Expr, count: int, value: float = 0.0) -> None:
+    """Stores `value` in `count` numbers from index `to`."""
+    for lanes, start, runs in vector_runs(count, widths_of(target.kind)):
         with k.loop(runs) as i:
-            target.store(to + i * lanes + start, splat(value, lanes), lanes)
+            target.store(to + i * lanes + start, filled(value, lanes, target.kind), lanes)
 
 
 @dataclass(frozen=True)
 class ImageWindow:
-    """The shape of a window on some channel blocks of an image. Sizes in rows and columns, of `block` floats each."""
+    """The shape of a window on some channel blocks of an image. Sizes in rows and columns, of `block` numbers each."""
 
     planes: int
     block: int
@@ -68,9 +74,9 @@ def gather_rows(
         y = k.let(corner.row + r)
         at = k.let(start + (b * rows + r) * (columns * block))
         with k.when(tirx.all(y >= 0, y < height)):
-            fill_floats(k, to, at, begin * block, outside)
+            fill_numbers(k, to, at, begin * block, outside)
             source = k.let((((corner.block + b) * height + y) * width + (begin + window.left)) * block)
-            copy_floats(k, image, source, to, k.let(at + begin * block), (end - begin) * block)
-            fill_floats(k, to, k.let(at + end * block), (columns - end) * block, outside)
+            copy_numbers(k, image, source, to, k.let(at + begin * block), (end - begin) * block)
+            fill_numbers(k, to, k.let(at + end * block), (columns - end) * block, outside)
         with k.otherwise():
-            fill_floats(k, to, at, columns * block, outside)
+            fill_numbers(k, to, at, columns * block, outside)

@@ -8,8 +8,9 @@ from typing import Any
 from tvm import tirx
 from tvm.tirx import IntImm, PrimFunc
 
+from cnncc.base.elements import ELEMENTS
 from cnncc.kernels.cpu.pick import KEPT, ZERO, PickConfig
-from cnncc.kernels.shared.builder import Buffer, Expr, KernelBuilder, splat
+from cnncc.kernels.shared.builder import Buffer, Expr, KernelBuilder, filled
 
 Vector = tuple[int, int]
 """A source, ZERO or, behind them, the result; and which vector of its channels."""
@@ -22,8 +23,9 @@ takes a shuffle of two vectors, three instructions without AVX-512."""
 def lower(c: PickConfig, symbol: str) -> PrimFunc:
     """The kernel for one configuration."""
     k = KernelBuilder()
-    sources = [k.operand(f"source{i}", n * c.block * c.pixels) for i, n in enumerate(c.sources)]
-    result = k.operand("result", len(c.places) * c.pixels)
+    kind = ELEMENTS[c.element]
+    sources = [k.operand(f"source{i}", n * c.block * c.pixels, kind) for i, n in enumerate(c.sources)]
+    result = k.operand("result", len(c.places) * c.pixels, kind)
     with k.units() as u:
         start = k.let(u * c.band)
         count = c.band if c.pixels % c.band == 0 else k.let(tirx.min(c.band, c.pixels - start))
@@ -53,7 +55,7 @@ def _move(k: KernelBuilder, c: PickConfig, buffers: Sequence[Buffer], pixel: Exp
         result.store(to, _shuffled(k, c, loaded, lanes), c.lanes)
         return
     for lane, (source, channel) in enumerate(places):
-        value = splat(0.0, 1) if source == ZERO else buffers[source].load(pixel + _offset(c, channel))
+        value = filled(0, 1, result.kind) if source == ZERO else buffers[source].load(pixel + _offset(c, channel))
         result.store(to + lane, value)
 
 
@@ -68,7 +70,7 @@ def _offset(c: PickConfig, channel: int) -> int:
 
 def _load(k: KernelBuilder, c: PickConfig, buffers: Sequence[Buffer], pixel: Expr, vector: Vector) -> Expr:
     if vector[0] == ZERO:
-        return k.let(splat(0.0, c.lanes))
+        return k.let(filled(0, c.lanes, ELEMENTS[c.element]))
     return k.let(buffers[vector[0]].load(pixel + _offset(c, vector[1] * c.lanes), c.lanes))
 
 

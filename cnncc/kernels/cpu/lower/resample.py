@@ -8,9 +8,10 @@ from typing import Any
 from tvm import tirx
 from tvm.tirx import PrimFunc
 
+from cnncc.base.elements import ELEMENTS
 from cnncc.kernels.cpu.resample import ResampleConfig
 from cnncc.kernels.shared.arithmetic import vmax, vmin
-from cnncc.kernels.shared.builder import Expr, KernelBuilder, splat
+from cnncc.kernels.shared.builder import Expr, KernelBuilder, filled
 
 
 def lower(config: ResampleConfig, symbol: str) -> PrimFunc:
@@ -22,8 +23,9 @@ class _Resample:
     def __init__(self, config: ResampleConfig) -> None:
         self.c = c = config
         self.k = k = KernelBuilder()
-        self.source = k.operand("source", c.channel_blocks * c.block * c.in_size[0] * c.in_size[1])
-        self.result = k.operand("result", c.channel_blocks * c.block * c.out_size[0] * c.out_size[1])
+        self.kind = kind = ELEMENTS[c.element]
+        self.source = k.operand("source", c.channel_blocks * c.block * c.in_size[0] * c.in_size[1], kind)
+        self.result = k.operand("result", c.channel_blocks * c.block * c.out_size[0] * c.out_size[1], kind)
 
     def build(self, symbol: str) -> PrimFunc:
         k, c = self.k, self.c
@@ -48,8 +50,8 @@ class _Resample:
             return self.load(plane, self.origin(0, y), self.origin(1, x), v)
         iy, ix = k.let(y - c.offset[0]), k.let(x - c.offset[1])
         inside = tirx.all(iy >= 0, iy < c.in_size[0], ix >= 0, ix < c.in_size[1])
-        local = k.registers(c.lanes)
-        local.store(0, splat(c.value, c.lanes), c.lanes)
+        local = k.registers(c.lanes, self.kind)
+        local.store(0, filled(c.value, c.lanes, self.kind), c.lanes)
         with k.when(inside):
             local.store(0, self.load(plane, iy, ix, v), c.lanes)
         return local.load(0, c.lanes)

@@ -10,6 +10,8 @@ from typing import Any
 from tvm import tirx
 from tvm.tirx import PrimFunc
 
+from cnncc.base.elements import ELEMENTS
+from cnncc.kernels.cpu.lower.moves import copy_numbers
 from cnncc.kernels.cpu.resize import ResizeConfig
 from cnncc.kernels.shared.builder import Expr, KernelBuilder, splat
 
@@ -55,27 +57,45 @@ class _Resize:
     def __init__(self, config: ResizeConfig) -> None:
         self.c = c = config
         self.k = k = KernelBuilder()
-        self.source = k.operand("source", c.channel_blocks * math.prod(c.in_size) * c.block)
+        kind = ELEMENTS[c.element]
+        self.source = k.operand("source", c.channel_blocks * math.prod(c.in_size) * c.block, kind)
         self.tables = [
             [k.operand(f"{axis}_{kind}", c.out_size[i] * c.taps[i]) for kind in ("from", "share")]
             for i, axis in enumerate(("rows", "columns"))
         ]
-        self.result = k.operand("result", c.channel_blocks * math.prod(c.out_size) * c.block)
+        self.result = k.operand("result", c.channel_blocks * math.prod(c.out_size) * c.block, kind)
         self.blended = k.scratch(c.scratch_floats) if c.rows_first else None
 
     def build(self, symbol: str) -> PrimFunc:
         k, c = self.k, self.c
-        height, width = c.out_size
+        height = c.out_size[0]
         with k.units() as u:
             plane, y = k.let((u // height) * c.in_size[0]), k.let(u % height)
             rows = _Taps(self, 0, y)
-            self.blend(plane, rows)
-            with k.loop(width) as x:
-                columns = _Taps(self, 1, x)
-                for v in range(0, c.block, c.lanes):
-                    value = columns.sum(partial(self.column, plane, rows, v))
-                    self.result.store((u * width + x) * c.block + v, value, c.lanes)
+            if ELEMENTS[c.element].whole:
+                self.move(plane, rows, u)
+            else:
+                self.blend(plane, rows)
+                self.columns(plane, rows, u)
         return k.finish(symbol)
+
+    def columns(self, plane: Expr, rows: _Taps, unit: Expr) -> None:
+        """All pixels of a row of the result."""
+        k, c = self.k, self.c
+        with k.loop(c.out_size[1]) as x:
+            columns = _Taps(self, 1, x)
+            for v in range(0, c.block, c.lanes):
+                value = columns.sum(partial(self.column, plane, rows, v))
+                self.result.store((unit * c.out_size[1] + x) * c.block + v, value, c.lanes)
+
+    def move(self, plane: Expr, rows: _Taps, unit: Expr) -> None:
+        """Each pixel as the one pixel of the image that it is."""
+        k, c = self.k, self.c
+        row, _ = rows.known[0]
+        with k.loop(c.out_size[1]) as x:
+            column, _ = _Taps(self, 1, x).known[0]
+            at = k.let(((plane + row) * c.in_size[1] + column) * c.block)
+            copy_numbers(k, self.source, at, self.result, k.let((unit * c.out_size[1] + x) * c.block), c.block)
 
     def blend(self, plane: Expr, rows: _Taps) -> None:
         """The whole row of the image between its taps, into scratch."""

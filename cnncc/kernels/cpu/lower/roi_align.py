@@ -9,7 +9,7 @@ from typing import Any
 from tvm import tirx
 from tvm.tirx import PrimFunc
 
-from cnncc.kernels.cpu.lower.moves import fill_floats
+from cnncc.kernels.cpu.lower.moves import fill_numbers
 from cnncc.kernels.cpu.roi_align import RoiAlignConfig
 from cnncc.kernels.shared.arithmetic import LOWEST, vmax, vmin
 from cnncc.kernels.shared.builder import Expr, KernelBuilder, splat
@@ -61,7 +61,7 @@ class _RoiAlign:
             start, exists = self.image(region)
             to = k.let(region * c.channels * self.bins + y * c.out_size[1])
             with k.loop(c.out_size[1]) as x:
-                fill_floats(k, self.line, 0, c.channels, 0.0 if c.mode == "avg" else LOWEST)
+                fill_numbers(k, self.line, 0, c.channels, 0.0 if c.mode == "avg" else LOWEST)
                 with k.when(exists), k.loop(rows.count) as i:
                     down = self.sample(rows, y, i)
                     with k.loop(columns.count) as j:

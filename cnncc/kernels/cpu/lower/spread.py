@@ -7,7 +7,7 @@ from collections.abc import Callable
 from tvm import tirx
 
 from cnncc.kernels.cpu.grouped import GroupedConfig
-from cnncc.kernels.cpu.lower.moves import fill_floats
+from cnncc.kernels.cpu.lower.moves import fill_numbers
 from cnncc.kernels.shared.arithmetic import vmax, vmin
 from cnncc.kernels.shared.builder import Buffer, Expr, KernelBuilder, splat
 
@@ -45,7 +45,7 @@ class _Spread:
         def zeros(at: Expr, columns: int) -> None:
             if columns:
                 with k.loop(c.group_in) as j:
-                    fill_floats(k, self.window, k.let(at + j * area), columns * c.lanes)
+                    fill_numbers(k, self.window, k.let(at + j * area), columns * c.lanes)
 
         def pixel(source: Expr, at: Expr) -> None:
             loaded = k.let(self.image.load(base + source, channels))
@@ -75,7 +75,7 @@ class _Spread:
                 places.append((self.address(k.let(number * c.group_in + j)), lane))
 
             def zeros(at: Expr, columns: int) -> None:
-                fill_floats(k, self.window, at, columns * c.lanes)
+                fill_numbers(k, self.window, at, columns * c.lanes)
 
             def pixel(source: Expr, at: Expr, places: list[tuple[Expr, Expr]] = places) -> None:
                 for base, lane in places:

@@ -8,7 +8,8 @@ from typing import Any
 
 from tvm.tirx import PrimFunc
 
-from cnncc.kernels.cpu.lower.moves import copy_floats, vector_runs
+from cnncc.base.elements import ELEMENTS
+from cnncc.kernels.cpu.lower.moves import copy_numbers, vector_runs
 from cnncc.kernels.cpu.lower.turn import overlapping, turn
 from cnncc.kernels.cpu.strided import StridedConfig
 from cnncc.kernels.shared.builder import Buffer, Expr, KernelBuilder, splat
@@ -17,7 +18,8 @@ from cnncc.kernels.shared.builder import Buffer, Expr, KernelBuilder, splat
 def lower(c: StridedConfig, symbol: str) -> PrimFunc:
     """The kernel for one configuration."""
     k = KernelBuilder()
-    source, result = k.operand("source", c.source), k.operand("result", c.floats)
+    kind = ELEMENTS[c.element]
+    source, result = k.operand("source", c.source, kind), k.operand("result", c.numbers, kind)
     with k.units() as u, ExitStack() as loops:
         band, rest = (0, u) if c.bands == 1 else (k.let(u % c.bands), k.let(u // c.bands))
         at, to = c.start, 0
@@ -31,8 +33,8 @@ def lower(c: StridedConfig, symbol: str) -> PrimFunc:
         if c.side:
             _turned(k, c, (source, at), (result, to), band)
         elif c.row.source == 1:
-            copy_floats(k, source, at, result, to, c.row.size)
-        elif c.row.source == 0:
+            copy_numbers(k, source, at, result, to, c.row.size)
+        elif c.row.source == 0 and c.element == "float32":
             _repeated(k, k.let(source.load(at)), result, to, c.row.size)
         else:
             with k.loop(c.row.size) as x:

@@ -8,7 +8,8 @@ from typing import Any
 from tvm import tirx
 from tvm.tirx import PrimFunc
 
-from cnncc.kernels.cpu.lower.moves import copy_floats
+from cnncc.base.elements import ELEMENTS
+from cnncc.kernels.cpu.lower.moves import copy_numbers
 from cnncc.kernels.cpu.take import TakeConfig
 from cnncc.kernels.shared.builder import KernelBuilder
 
@@ -16,14 +17,15 @@ from cnncc.kernels.shared.builder import KernelBuilder
 def lower(c: TakeConfig, symbol: str) -> PrimFunc:
     """The kernel for one configuration."""
     k = KernelBuilder()
-    source = k.operand("source", c.outer * c.size * c.inner)
+    kind = ELEMENTS[c.element]
+    source = k.operand("source", c.outer * c.size * c.inner, kind)
     table = k.operand("places", c.count)
-    result = k.operand("result", c.outer * c.count * c.inner)
+    result = k.operand("result", c.outer * c.count * c.inner, kind)
     with k.units() as u:
         if c.inner > 1:
             place = k.let(tirx.Cast("int32", table.load(k.let(u % c.count))))
             at = k.let(((u // c.count) * c.size + place) * c.inner)
-            copy_floats(k, source, at, result, k.let(u * c.inner), c.inner)
+            copy_numbers(k, source, at, result, k.let(u * c.inner), c.inner)
         else:
             with k.loop(c.count) as i:
                 place = k.let(tirx.Cast("int32", table.load(i)))

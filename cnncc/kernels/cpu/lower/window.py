@@ -12,12 +12,13 @@ from typing import Any
 from tvm import tirx
 from tvm.tirx import PrimFunc
 
+from cnncc.base.elements import ELEMENTS
 from cnncc.ir.rules import added_inputs
 from cnncc.kernels.cpu.lower.moves import Corner, ImageWindow, gather_rows
 from cnncc.kernels.cpu.tiles import even_tiles
 from cnncc.kernels.cpu.window import WindowConfig
 from cnncc.kernels.shared.arithmetic import LOWEST, nan_max, vmax, vmin
-from cnncc.kernels.shared.builder import Buffer, Expr, KernelBuilder, splat
+from cnncc.kernels.shared.builder import Buffer, Expr, KernelBuilder, filled, splat
 from cnncc.kernels.shared.epilogue import costly, each, readable
 from cnncc.kernels.shared.vectors import apply_epilogue
 
@@ -45,13 +46,14 @@ class _Window:
         self.k = k = KernelBuilder()
         channels = c.channel_blocks * c.block
         outputs = channels * c.out_size[0] * c.out_size[1]
-        self.image = k.operand("image", channels * c.in_size[0] * c.in_size[1])
+        self.kind = kind = ELEMENTS[c.element]
+        self.image = k.operand("image", channels * c.in_size[0] * c.in_size[1], kind)
         self.weight = k.operand("weight", channels * c.kernel[0] * c.kernel[1]) if c.mode == "depthwise" else None
         self.bias = k.operand("bias", channels) if c.bias else None
         adds = added_inputs(c.epilogue)
         self.extras = [k.operand(f"extra{i}", outputs) for i in range(adds)]
-        self.result = k.operand("result", outputs)
-        self.window = k.scratch(c.scratch_floats) if c.gathers else None
+        self.result = k.operand("result", outputs, kind)
+        self.window = k.scratch(c.scratch_numbers, kind) if c.gathers else None
         self.source, self.width = (self.image, c.in_size[1]) if self.window is None else (self.window, c.window[1])
         """What the taps read, and the pixels of its rows."""
 
@@ -99,6 +101,8 @@ class _Window:
     @property
     def start(self) -> float:
         """What changes no maximum, or no sum."""
+        if self.kind.whole:
+            return self.kind.least
         return LOWEST if self.c.mode == "max" else 0.0
 
     def tile(self, t: _Tile) -> None:
@@ -106,8 +110,8 @@ class _Window:
         k, c = self.k, self.c
         with k.loop(c.block // c.lanes) as v:
             lane = v * c.lanes
-            acc = k.registers(t.count * c.lanes)
-            start = splat(self.start, c.lanes)
+            acc = k.registers(t.count * c.lanes, self.kind)
+            start = filled(self.start, c.lanes, self.kind)
             if self.bias is not None:
                 start = k.let(self.bias.load(t.plane * c.block + lane, c.lanes))
             for p in range(t.count):
@@ -214,6 +218,8 @@ class _Window:
     def combine(self, before: Expr, value: Expr, factor: Expr | None) -> Expr:
         if factor is not None:
             return before + value * factor
+        if self.kind.whole:
+            return tirx.max(before, value)
         return nan_max(before, value) if self.c.mode == "max" else before + value
 
     def scale(self, y: Expr, x: Expr) -> Expr | None:

@@ -22,14 +22,15 @@ from tvm.tirx import (
     Var,
 )
 
+from cnncc.base.elements import FLOAT32, Element
 from cnncc.kernels.shared.builder import Buffer, Expr, KernelBuilder, element, i32, sequence
 
 _ONE_DIMENSIONAL = ("blockIdx.x", "blockIdx.y", "blockIdx.z", "threadIdx.x")
 
 
 class Array(Buffer):
-    """A buffer whose vectors are aligned: an index counts numbers where `lanes` is 1, and whole vectors otherwise. TVM
-    makes one access of a vector only if it sees the factor."""
+    """A buffer whose vectors are aligned, and whose elements are loaded and stored as they are: an index counts numbers
+    where `lanes` is 1, and whole vectors otherwise. TVM makes one access of a vector only if it sees the factor."""
 
     def load(self, index: Expr, lanes: int = 1) -> Expr:
         return BufferLoad(self._buffer, [element(index * lanes, lanes)])
@@ -61,20 +62,24 @@ class CudaBuilder(KernelBuilder):
         """The thread's index in its block."""
         return self._indices[3]
 
-    def operand(self, name: str, elements: int, dtype: str = "float32") -> Array:
-        return Array(self, self.declare(name, elements, dtype), dtype)
+    def operand(self, name: str, count: int, kind: Element = FLOAT32) -> Array:
+        return self.typed(name, count, kind.tir)
 
-    def shared(self, floats: int, dtype: str = "float32") -> Array:
-        """An array that the threads of a block share. Call before any loop."""
-        buffer = tirx.decl_buffer((floats,), dtype, self._name("shared"), scope="shared", data_alignment=16)
+    def typed(self, name: str, count: int, dtype: str) -> Array:
+        """A pointer parameter like `operand`, to one of TVM's types."""
+        return Array(self, self.declare(name, count, dtype))
+
+    def shared(self, count: int, dtype: str = "float32") -> Array:
+        """An array that the threads of a block share, of one of TVM's types. Call before any loop."""
+        buffer = tirx.decl_buffer((count,), dtype, self._name("shared"), scope="shared", data_alignment=16)
         self.emit(AllocBuffer(buffer))
-        return Array(self, buffer, dtype)
+        return Array(self, buffer)
 
     def local(self, count: int, dtype: str = "float32") -> Array:
         """An array of a thread, in registers once the loops over it are unrolled."""
         buffer = tirx.decl_buffer((count,), dtype, self._name("r"), scope="local", data_alignment=16)
         self.emit(AllocBuffer(buffer))
-        return Array(self, buffer, dtype)
+        return Array(self, buffer)
 
     def call(self, function: str, *arguments: Expr) -> None:
         """A function of the source's preamble, for its effect."""

@@ -36,7 +36,7 @@ class Conv:
         self.partial = c.splits > 1
         self.source = k.operand("image", c.batch * c.source.floats)
         self.weight_vectors = self.vectors_per_step()
-        self.weights = k.operand("weights", c.grid[1] * c.steps * self.weight_vectors * VECTOR, self.stored)
+        self.weights = k.typed("weights", c.grid[1] * c.steps * self.weight_vectors * VECTOR, self.stored)
         last = not self.partial
         self.bias = k.operand("bias", c.result.blocks * VECTOR) if last and self.g.bias else None
         self.extras = [k.operand(f"extra{i}", c.result.floats) for i in range(len(c.extras) if last else 0)]

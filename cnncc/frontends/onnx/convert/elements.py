@@ -1,0 +1,56 @@
+"""cast, quantize and dequantize in ONNX: written only, since what is read computes in float32."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from cnncc.base.elements import ELEMENTS, INT32
+from cnncc.ir import Node, TensorType
+
+if TYPE_CHECKING:
+    from cnncc.frontends.onnx.model import OnnxModel
+
+
+def cast(model: OnnxModel, node: Node) -> None:
+    """A conversion, of what has been bounded by the type: ONNX does not say what becomes of the rest. Into int32
+    nothing is bounded, since its largest number is no float32."""
+    from cnncc.frontends.onnx.model import data_type
+
+    (x,) = model.data(node)
+    source, target = model.graph[node.inputs[0]].type.element, ELEMENTS[node.attrs["to"]]
+    if target.whole and target != INT32 and source.bits > 8:
+        kind = source.dtype if source.whole else np.dtype(np.float32)
+        bounds = [model.tensor(f"{node.name}.bound", np.array(b, kind)) for b in (target.least, target.most)]
+        x = model.step("Clip", [x, *bounds], f"{node.name}:bounded")
+    model.emit("Cast", [x], node.name, to=data_type(target))
+
+
+def quantize(model: OnnxModel, node: Node) -> None:
+    """QuantizeLinear: the same formula."""
+    model.emit("QuantizeLinear", [*model.data(node), *_steps(model, node.name, node.type)], node.name)
+
+
+def dequantize(model: OnnxModel, node: Node) -> None:
+    """DequantizeLinear, with scale and zero of what it reads."""
+    kind = model.graph[node.inputs[0]].type
+    model.emit("DequantizeLinear", [*model.data(node), *_steps(model, node.name, kind)], node.name)
+
+
+def _steps(model: OnnxModel, name: str, kind: TensorType) -> list[str]:
+    """Scale and zero of a quantised type."""
+    known = kind.quantization
+    assert known is not None, name
+    return [
+        model.number(f"{name}.scale", known.scale),
+        model.tensor(f"{name}.zero", np.array(known.zero, kind.element.dtype)),
+    ]
+
+
+WRITTEN: Mapping[str, Callable[[OnnxModel, Node], object]] = {
+    "cast": cast,
+    "quantize": quantize,
+    "dequantize": dequantize,
+}

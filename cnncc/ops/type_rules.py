@@ -1,0 +1,49 @@
+"""Which types ops take and give: rules for the numbers of a tensor, beside those for its shape."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import replace
+
+from cnncc.base.elements import Element
+from cnncc.ir.rules import Attrs, Shape, ShapeError
+from cnncc.ir.types import TensorType
+
+Types = tuple[TensorType, ...]
+TypeRule = Callable[[Types, Attrs, Shape], TensorType]
+"""The type of a result, in plain layout, by the types of the inputs and the attributes; the shape is known already.
+ShapeError for inputs that the op does not take."""
+ElementRule = Callable[[Attrs], Mapping[str, Element]]
+"""The elements of the slots whose constants are not float32."""
+
+
+def float32_only(types: Types, attrs: Attrs, shape: Shape) -> TensorType:
+    """All inputs and the result are float32: the rule of an op that has no meaning for integers."""
+    for position, given in enumerate(types):
+        if not given.is_float:
+            which = "" if len(types) == 1 else f" as input {position + 1}"
+            raise ShapeError(f"takes float32, got {given.numbers}{which}", f"{to_float32(given)} makes float32 of it")
+    return TensorType(shape)
+
+
+def to_float32(given: TensorType) -> str:
+    """The op that makes float32 of a value, for hints."""
+    return "`cast float32`" if given.quantization is None else "`dequantize`"
+
+
+def same_numbers(types: Types, attrs: Attrs, shape: Shape) -> TensorType:
+    """The result has the numbers of the inputs, of whatever element: the rule of an op that only moves them. Several
+    inputs must agree in element and scale."""
+    first, *others = types
+    for given in others:
+        if given.numbers != first.numbers:
+            raise ShapeError(
+                f"inputs of {first.numbers} and {given.numbers}: they must have one type and one scale",
+                "`dequantize` and `quantize` give an input another scale",
+            )
+    return replace(first, shape=shape, block=1)
+
+
+def no_elements(attrs: Attrs) -> Mapping[str, Element]:
+    """The `elements` rule of an op whose constants are float32."""
+    return {}
