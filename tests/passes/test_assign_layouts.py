@@ -123,7 +123,7 @@ def readable(g: Graph, block: int) -> None:
     for node in g.nodes:
         for position, name in enumerate(node.inputs):
             source = g[name].type
-            if len(source.shape) != 4 or node.op in ("fc", "relayout", "identity"):
+            if len(source.shape) != 4 or node.op in ("fc", "relayout", "identity", "cast", "quantize", "dequantize"):
                 continue
             if node.op == "group_norm":
                 assert source.block == g[node.inputs[0]].type.block == node.type.block, (node.name, name)
