@@ -13,7 +13,7 @@ from cnncc.base.elements import ELEMENTS, INT8, INT32
 from cnncc.kernels.cpu.byte_operands import FILL
 from cnncc.kernels.cpu.conv_bytes import PLANAR_BLOCK, ByteConvConfig
 from cnncc.kernels.cpu.lower.byte_results import SIGNS, Results, as_words
-from cnncc.kernels.cpu.lower.conv_direct import DirectKernel, TileAt, Unit
+from cnncc.kernels.cpu.lower.conv_direct import DirectKernel, TileAt, UnitAt
 from cnncc.kernels.cpu.lower.dots import DotSums
 from cnncc.kernels.cpu.lower.micro import Sums
 from cnncc.kernels.cpu.lower.moves import Corner, ImageWindow, copy_numbers, each_row, vector_runs
@@ -60,7 +60,7 @@ class _ByteConv(DirectKernel):
 
     # ------------------------------------------------------------------------------------------------ gathering
 
-    def gather(self, unit: Unit) -> None:
+    def gather(self, unit: UnitAt) -> None:
         """Makes words of the input rows of the unit, and of the zero point where taps fall outside the image."""
         k, c, g = self.k, self.c, self.g
         if self.window is None:

@@ -34,7 +34,7 @@ def lower(config: ConvConfig, symbol: str) -> PrimFunc:
 
 
 @dataclass(frozen=True, eq=False)
-class Unit:
+class UnitAt:
     """Where a unit works: its section of output blocks, the first input block of its group, its first output row."""
 
     section: Expr
@@ -46,7 +46,7 @@ class Unit:
 class TileAt:
     """`rows` x `columns` pixels of `size` output blocks from `block`, whose corner is (unit.row + y, x)."""
 
-    unit: Unit
+    unit: UnitAt
     block: Expr
     size: int
     y: Expr
@@ -112,7 +112,7 @@ class DirectKernel:
         with k.units() as u:
             section = k.let(u // c.row_units)
             row = k.let((u % c.row_units) * c.rows)
-            unit = Unit(section, k.let(section // c.sections * c.group_in_blocks), row)
+            unit = UnitAt(section, k.let(section // c.sections * c.group_in_blocks), row)
             self.gather(unit)
             last = g.grid[0] % c.rows
             if last == 0:
@@ -124,7 +124,7 @@ class DirectKernel:
                     self.rows(unit, last)
         return k.finish(symbol)
 
-    def gather(self, unit: Unit) -> None:
+    def gather(self, unit: UnitAt) -> None:
         """Copies the input rows of the unit into the window, zeros where taps fall outside the image."""
         k, c, g = self.k, self.c, self.g
         if self.window is None:
@@ -133,7 +133,7 @@ class DirectKernel:
         window = ImageWindow(c.group_in_blocks, g.in_block, g.in_size, c.window, g.origin[1], outside=0.0)
         gather_rows(k, self.image, self.window, window, Corner(unit.first_in, top))
 
-    def rows(self, unit: Unit, count: int) -> None:
+    def rows(self, unit: UnitAt, count: int) -> None:
         """All output blocks of the section on `count` rows: blocks outermost, so that their weights stay in cache."""
         k, c, g = self.k, self.c, self.g
         per_section = c.group_out_blocks // c.sections
