@@ -123,7 +123,7 @@ def readable(g: Graph, block: int) -> None:
     for node in g.nodes:
         for position, name in enumerate(node.inputs):
             source = g[name].type
-            if len(source.shape) != 4 or node.op in ("fc", "relayout", "identity"):
+            if len(source.shape) != 4 or node.op in ("fc", "relayout", "identity", "cast", "quantize", "dequantize"):
                 continue
             plain = node.op in PLAIN or (node.op, position) == ("sample", 1)
             plain = plain or (node.op == "conv" and position == 0 and source.block == 1)
