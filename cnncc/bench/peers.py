@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from importlib.util import find_spec
 
 from cnncc.base import extras
@@ -33,9 +33,13 @@ TITLES: Mapping[str, str] = {
 }
 
 
-def hint() -> str:
-    """How to get the peers."""
-    return extras.install("bench")
+OF_PYTORCH = ("torch", "torch_compile", "executorch")
+"""Peers that need PyTorch, which is 3 GB: they are an extra of their own."""
+
+
+def hint(names: Iterable[str] = ()) -> str:
+    """How to get the peers, these among them."""
+    return extras.install("bench" if set(names).isdisjoint(OF_PYTORCH) else "bench-torch")
 
 
 def missing(name: str) -> list[str]:
@@ -59,5 +63,5 @@ def require(names: Sequence[str]) -> list[str]:
     lacking = {name: missing(name) for name in names if missing(name)}
     if lacking:
         text = "; ".join(f"{name} needs {', '.join(packages)}" for name, packages in lacking.items())
-        raise CnnccError(f"not installed: {text}", hint=hint())
+        raise CnnccError(f"not installed: {text}", hint=hint(lacking))
     return list(dict.fromkeys(names))

@@ -58,10 +58,13 @@ def executorch(job: Job) -> Engine:
     _unsafe_reset_threadpool(job.threads)
     examples = tuple(torch.from_numpy(array) for array in job.inputs(0))
     exported = torch.export.export(_module(job), examples)
-    lowered = to_edge_transform_and_lower(exported, partitioner=[XnnpackPartitioner()]).to_executorch()
-    method = Runtime.get().load_program(lowered.buffer).load_method("forward")
+    buffer = to_edge_transform_and_lower(exported, partitioner=[XnnpackPartitioner()]).to_executorch().buffer
+    program = Runtime.get().load_program(buffer)
+    # The method reads the other two, and does not keep them.
+    kept = (buffer, program, program.load_method("forward"))
 
     def run(arrays: Sequence[np.ndarray]) -> list[np.ndarray]:
+        *_, method = kept
         found = method.execute([torch.from_numpy(array) for array in arrays])
         return [t.contiguous().numpy().copy() for t in _flat(found)]
 

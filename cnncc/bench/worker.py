@@ -13,7 +13,7 @@ import textwrap
 from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import dataclass
-from multiprocessing import get_context
+from multiprocessing import get_context, resource_tracker
 from multiprocessing.connection import Connection
 from pathlib import Path
 from time import perf_counter
@@ -117,6 +117,8 @@ def _serve(pipe: Connection, name: str, job: Job, log: Path) -> None:
     """The life of a worker: make ready, then answer each (arrays, seconds) with a Turn until killed."""
     # A stopped process would outlive a parent that was killed.
     ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
+    # It never ends by itself, so what it reported as shared would be called leaked.
+    resource_tracker.register = _ignore  # type: ignore[assignment]
     _redirect(log)
     try:
         engine = ENGINES[name](job)
@@ -128,6 +130,10 @@ def _serve(pipe: Connection, name: str, job: Job, log: Path) -> None:
         arrays, seconds = pipe.recv()
         _repeat(engine.run, arrays, seconds * WARM_UP)
         pipe.send(_repeat(engine.run, arrays, seconds * (1 - WARM_UP)))
+
+
+def _ignore(name: str, kind: str) -> None:
+    """In place of the report of a semaphore, which Linux removes with its last process."""
 
 
 def _redirect(log: Path) -> None:

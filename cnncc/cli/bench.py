@@ -133,7 +133,7 @@ def _show_about(about: dict[str, Any]) -> None:
         f"{about['seconds']:g} s, one process awake at a time"
     )
     if about["not_installed"]:
-        print(f"not installed: {', '.join(about['not_installed'])} ({peers.hint()})")
+        print(f"not installed: {', '.join(about['not_installed'])} ({peers.hint(about['not_installed'])})")
     print(flush=True)
 
 

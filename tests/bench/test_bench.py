@@ -225,21 +225,29 @@ def test_a_named_peer_that_is_not_installed(capsys, monkeypatch):
     monkeypatch.setattr(peers, "find_spec", lambda name: None if name in ("ncnn", "pnnx") else object())
     text = refused(capsys, "lenet5", "--vs", "onnxruntime,ncnn")
     assert "not installed: ncnn needs ncnn, pnnx\n  hint: pip install" in text
-    assert bench.installed() == ["onnxruntime", "openvino", "mnn"]
+    assert bench.installed() == ["onnxruntime", "openvino", "mnn", "torch", "torch_compile", "executorch"]
     assert bench.require(["mnn", "openvino", "mnn"]) == ["mnn", "openvino"]
 
 
 def test_nothing_installed(capsys, monkeypatch):
     monkeypatch.setattr(peers, "find_spec", lambda name: None)
     text = refused(capsys, "lenet5")
-    assert "none of onnxruntime, openvino, mnn, ncnn is installed" in text
+    assert "none of onnxruntime, openvino, mnn, ncnn, torch, torch_compile, executorch is installed" in text
     assert extras.install("bench") in text
 
 
 def test_the_extra_has_every_package(request):
     text = (Path(request.config.rootpath) / "pyproject.toml").read_text()
-    extra = text.partition("\nbench = [")[2].partition("]\n")[0]
-    assert all(f'"{package}' in extra for packages in bench.PEERS.values() for package in packages)
+    for name, packages in bench.PEERS.items():
+        extras = ("bench", "bench-torch") if name in peers.OF_PYTORCH else ("bench",)
+        named = "".join(text.partition(f"\n{extra} = [")[2].partition("]\n")[0] for extra in extras)
+        assert [package for package in packages if f'"{package}' not in named] == []
+
+
+def test_how_to_get_a_peer_of_pytorch(capsys, monkeypatch):
+    monkeypatch.setattr(peers, "find_spec", lambda name: None if name == "torch" else object())
+    text = refused(capsys, "lenet5", "--vs", "openvino,torch_compile")
+    assert f"not installed: torch_compile needs torch\n  hint: {extras.install('bench-torch')}" in text
 
 
 def test_the_zoo_is_that_of_the_models(request):
