@@ -10,6 +10,7 @@ import numpy as np
 from cnncc.base.divisors import divisors
 from cnncc.ops.columns import column, scaled_and_shifted
 from cnncc.ops.domains import ANYTHING, FLAG, Choice, Inputs, Tried, divisors_of_channels
+from cnncc.ops.epilogue import with_epilogue
 from cnncc.ops.forms import Always, Form, Syntax, numbers
 from cnncc.ops.initial import BIAS_VALUES, normalized, uniform
 from cnncc.ops.shapes import at_least, whole_image
@@ -26,7 +27,7 @@ from cnncc.ops.table import (
     one_position,
     same_shape,
 )
-from cnncc.ops.traits import COMPUTED, LOGICAL, Kind
+from cnncc.ops.traits import COMPUTED, KEPT, Kind, PostOps
 
 
 def group_norm_shape(shapes: Shapes, attrs: Attrs) -> Shape:
@@ -76,7 +77,7 @@ GROUP_NORM = Op(
     window=whole_image,
     reference=group_norm_reference,
     tolerance=1e-5,
-    traits=replace(COMPUTED, layout=LOGICAL),
+    traits=replace(COMPUTED, layout=KEPT, post_ops=PostOps.ACTIVATIONS_AND_ADDS),
     forms=(
         Form(
             "group_norm",
@@ -107,4 +108,4 @@ PRELU = Op(
     tried=ANYTHING,
     initial={"weight": uniform(0.1, 0.4)},
 )
-OPS = (GROUP_NORM, PRELU)
+OPS = (with_epilogue(GROUP_NORM), PRELU)

@@ -9,6 +9,7 @@ import numpy as np
 
 from cnncc.ops.combine import arms_differ, merged_batch
 from cnncc.ops.domains import FLAG, Arm, Choice, Inputs, Tried, Whole
+from cnncc.ops.epilogue import with_epilogue
 from cnncc.ops.forms import Always, Form, Syntax
 from cnncc.ops.onnx import Onnx
 from cnncc.ops.shapes import at_least, image, whole_image
@@ -26,7 +27,7 @@ from cnncc.ops.table import (
     no_weights,
     one_position,
 )
-from cnncc.ops.traits import COMPUTED, LOGICAL
+from cnncc.ops.traits import COMPUTED, LOGICAL, PostOps
 
 
 def matmul_shape(shapes: Shapes, attrs: Attrs) -> Shape:
@@ -79,7 +80,7 @@ MATMUL = Op(
     window=whole_image,
     reference=matmul_reference,
     tolerance=1e-5,
-    traits=replace(COMPUTED, layout=LOGICAL),
+    traits=replace(COMPUTED, layout=LOGICAL, post_ops=PostOps.ACTIVATIONS_AND_ADDS),
     forms=(Form("matmul", "matmul { | sigmoid }", arms=True, leads=True),),
     tried=Tried(Inputs.IMAGE, {}, arms=(Arm(lambda s: (Choice((s[1],)), Choice((s[3],)), Choice((1, 7, 8, 17)))),)),
     onnx=Onnx("MatMul"),
@@ -112,4 +113,4 @@ TOPK = Op(
         {"k": lambda shape, attrs: Whole(1, shape[1]), "largest": FLAG, "indices": FLAG, "last": FLAG},
     ),
 )
-OPS = (MATMUL, TOPK)
+OPS = (with_epilogue(MATMUL), TOPK)

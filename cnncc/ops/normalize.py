@@ -8,12 +8,12 @@ from dataclasses import replace
 import numpy as np
 
 from cnncc.ops.columns import column
-from cnncc.ops.domains import ANYTHING, Choice, Inputs, Tenths, Tried
+from cnncc.ops.domains import ANYTHING, Choice, Inputs, Tenths, Tried, untried
 from cnncc.ops.epilogue import with_epilogue
 from cnncc.ops.forms import Form, Syntax, numbers
 from cnncc.ops.initial import BATCH_NORM, activated, normalized_and_shifted
 from cnncc.ops.onnx import Onnx
-from cnncc.ops.shapes import at_least
+from cnncc.ops.shapes import at_least, image, whole_image
 from cnncc.ops.table import (
     Array,
     Arrays,
@@ -28,7 +28,7 @@ from cnncc.ops.table import (
     one_position,
     same_shape,
 )
-from cnncc.ops.traits import COMPUTED, Kind, Memory, PostOps
+from cnncc.ops.traits import COMPUTED, LOGICAL, Kind, Memory, PostOps
 
 
 def bn_weights(shapes: Shapes, attrs: Attrs) -> Mapping[str, Shape]:
@@ -75,6 +75,17 @@ def softmax_reference(xs: Arrays, weights: Weights, attrs: Attrs) -> Array:
     """exp(x) / sum(exp(x)) over the channels, shifted by the largest so that nothing overflows."""
     powers = np.exp(xs[0] - xs[0].max(axis=1, keepdims=True))
     return powers / powers.sum(axis=1, keepdims=True)
+
+
+def rows_shape(shapes: Shapes, attrs: Attrs) -> Shape:
+    """That of the image."""
+    image(shapes[0])
+    return shapes[0]
+
+
+def softmax_rows_reference(xs: Arrays, weights: Weights, attrs: Attrs) -> Array:
+    """The same over the columns of each row: an attention's shares."""
+    return softmax_reference((xs[0].swapaxes(1, 3),), weights, attrs).swapaxes(1, 3)
 
 
 BN = Op(
@@ -143,4 +154,18 @@ SOFTMAX = Op(
     tried=ANYTHING,
     onnx=Onnx("Softmax", fixed={"axis": 1}),
 )
-OPS = (with_epilogue(BN), LRN, SOFTMAX)
+SOFTMAX_ROWS = Op(
+    name="softmax_rows",
+    arity=(1, 1),
+    attributes={},
+    weights=no_weights,
+    shape=rows_shape,
+    macs=no_macs,
+    window=whole_image,
+    reference=softmax_rows_reference,
+    tolerance=5e-6,
+    traits=replace(COMPUTED, layout=LOGICAL, memory=Memory.OVER),
+    forms=(),
+    tried=untried("only the pass join_rows adds it"),
+)
+OPS = (with_epilogue(BN), LRN, SOFTMAX, SOFTMAX_ROWS)

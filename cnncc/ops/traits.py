@@ -28,6 +28,7 @@ class Order(Enum):
     BLOCKS = "channels in blocks"
     LOGICAL = "channels, rows, columns"
     ANY = "as they happen to lie"
+    FIRST = "as those of the first argument, which may lie in any order"
 
 
 Reads = Callable[[int, Attrs], Order]
@@ -45,7 +46,7 @@ class MemoryOrder:
 
 BLOCKED = MemoryOrder(lambda position, attrs: Order.BLOCKS, Order.BLOCKS)
 LOGICAL = MemoryOrder(lambda position, attrs: Order.LOGICAL, Order.LOGICAL)
-KEPT = MemoryOrder(lambda position, attrs: Order.ANY, Order.ANY)
+KEPT = MemoryOrder(lambda position, attrs: Order.FIRST if position else Order.ANY, Order.ANY)
 
 
 class PostOps(Enum):

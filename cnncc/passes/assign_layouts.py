@@ -58,6 +58,8 @@ class _Builder:
         order = traits(node).layout.reads(position, node.attrs)
         if len(self.nodes[name].type.shape) != 4 or order is Order.ANY:
             return name
+        if order is Order.FIRST:
+            return self._as_block(name, self.nodes[node.inputs[0]].type.block)
         return self._as_block(name, 1 if order is Order.LOGICAL else self.block)
 
     def _as_block(self, name: str, block: int) -> str:

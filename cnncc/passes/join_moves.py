@@ -188,6 +188,13 @@ def _column(g: Draft, name: str) -> str | None:
 
 
 RULES = (
-    *(pad_before_window, reshape_to_the_same, reshape_twice, reshape_of_permute, reshape_to_vector, crop_twice),
+    *(
+        pad_before_window,
+        reshape_to_the_same,
+        reshape_twice,
+        reshape_of_permute,
+        reshape_to_vector,
+        crop_twice,
+    ),
     *(strided_twice, focus, growing_concats, expanded_column),
 )

@@ -6,7 +6,9 @@ import numpy as np
 
 from cnncc import api, lang, passes, weights
 from cnncc.ir import Graph
+from cnncc.kernels.shared.spec import Kernel
 from cnncc.machines import targets
+from cnncc.module.cpu.objects import compile_kernel
 from cnncc.ops import reference
 from cnncc.options import Options
 from cnncc.runtime import cpu
@@ -38,3 +40,14 @@ def relative_error(got: np.ndarray, wanted: np.ndarray) -> float:
     if got.shape != wanted.shape or not np.isfinite(got).all():
         return float("inf")
     return float(np.abs(got - wanted).max() / max(np.abs(wanted).max(), 1e-30))
+
+
+def kernels_of(graph: Graph, target: str = "x86-64-v3") -> list[Kernel]:
+    """The kernel of every call, in order."""
+    return [call.kernel for call in api.program(graph, Options((target,))).calls]
+
+
+def compile_for(graph: Graph, target: str) -> None:
+    """Compiles every kernel for a target that may be of another machine."""
+    for kernel in kernels_of(graph, target):
+        assert compile_kernel(kernel, targets.load(target))

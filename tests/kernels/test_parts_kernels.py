@@ -67,7 +67,7 @@ def test_code_does_not_grow_with_lengths() -> None:
         for size in (64, 640):
             order = ",".join(str(7 * i % size) for i in range(size))
             made = kernels(body.format(size, size - 1, order), f"3x{size}x{size}")
-            (kernel,) = [k for k in made if k.family != "copy"]
+            (kernel,) = [k for k in made if k.family not in ("copy", "relayout")]
             texts.append(str(lowered(kernel)))
         assert len(texts[1]) < 1.2 * len(texts[0])
 

@@ -32,6 +32,14 @@ def moved(op: str, shape: tuple[int, int, int] = (4, 6, 8), **attrs: Any) -> Net
     return image(*shape)("y", op, "x", **attrs)
 
 
+def rows_softmax(
+    axes: tuple[int, ...] = (2, 0, 1), back: tuple[int, ...] = (1, 2, 0), dims: tuple[int, ...] = (4, 6, 8)
+) -> Net:
+    """z = softmax over the columns of x, which are made channels and put back."""
+    net = image(4, 6, 8)("p", "permute", "x", split=(4, 6, 8), axes=axes, dims=(8, 4, 6))
+    return net("s", "softmax", "p")("z", "permute", "s", split=(8, 4, 6), axes=back, dims=dims)
+
+
 def read(net: Net, *outputs: str) -> Graph:
     """The graph in which y is read by r; `outputs` come before r."""
     return net("r", "tanh", "y").graph(*outputs, "r")
@@ -267,6 +275,18 @@ CASES: Mapping[str, Case] = {
             "an output": moved("permute", split=(4, 6, 8), axes=(1, 0, 2), dims=(6, 4, 8))(
                 "z", "reshape", "y", dims=(3, 8, 8)
             ).graph("z", "y"),
+        },
+    ),
+    "softmax_of_rows": Case(
+        rows_softmax().graph("z"),
+        {
+            "another order": rows_softmax(axes=(2, 1, 0)).graph("z"),
+            "not put back": rows_softmax(back=(0, 2, 1), dims=(8, 6, 4)).graph("z"),
+            "no row of the result": rows_softmax(dims=(8, 4, 6)).graph("z"),
+            "two users": read(rows_softmax()("y", "tanh", "s"), "z"),
+            "an output": rows_softmax().graph("z", "s"),
+            "permuted for others too": rows_softmax().graph("z", "p"),
+            "a vector": rows_softmax(dims=(192,)).graph("z"),
         },
     ),
     "reshape_to_vector": Case(

@@ -9,7 +9,7 @@ from cnncc.ir import Graph
 from cnncc.passes import assign_layouts
 
 PLAIN = (
-    *("flatten", "reshape", "permute", "expand", "group_norm", "matmul", "topk", "strided_slice", "take", "unfold"),
+    *("flatten", "reshape", "permute", "expand", "matmul", "topk", "strided_slice", "take", "unfold"),
     *("gather", "scatter", "unpool", "roi_align", "nms"),
 )
 """Ops that read values in logical order."""
@@ -124,6 +124,9 @@ def readable(g: Graph, block: int) -> None:
         for position, name in enumerate(node.inputs):
             source = g[name].type
             if len(source.shape) != 4 or node.op in ("fc", "relayout", "identity", "cast", "quantize", "dequantize"):
+                continue
+            if node.op == "group_norm":
+                assert source.block == g[node.inputs[0]].type.block == node.type.block, (node.name, name)
                 continue
             plain = node.op in PLAIN or (node.op, position) == ("sample", 1)
             plain = plain or (node.op == "conv" and position == 0 and source.block == 1)

@@ -33,7 +33,7 @@ class LrnConfig:
 
 @dataclass(frozen=True)
 class SoftmaxConfig:
-    """Softmax over channels; a vector is one pixel with `block` 1."""
+    """Softmax over channels; a vector, or a row in logical order, is one pixel with `block` 1."""
 
     channels: int
     block: int
@@ -98,6 +98,17 @@ def select_softmax(site: CpuSite) -> Selection:
     return Selection((call,), (), "one pixel's channels at a time")
 
 
+def select_softmax_rows(site: CpuSite) -> Selection:
+    """Softmax of every row of an image in logical order."""
+    node, target = site.node, site.target
+    *outer, columns = node.type.shape[1:]
+    rows = math.prod(outer)
+    config = SoftmaxConfig(columns, 1, target.lanes, rows, max(1, -(-rows // 64)))
+    units = -(-rows // config.per_unit)
+    kernel = Kernel("softmax", f"softmax_rows_f32_{target.isa}", config, units, config.line)
+    return Selection((Call(node.name, kernel, site.values(node.inputs), site.result),), (), "one row at a time")
+
+
 def select_global_pool(site: CpuSite) -> Selection:
     """gap, gmp and gsum."""
     node, target, source = site.node, site.target, site.type()
@@ -110,6 +121,7 @@ def select_global_pool(site: CpuSite) -> Selection:
 RULES: Mapping[str, tuple[CpuRule, ...]] = {
     "lrn": (select_lrn,),
     "softmax": (select_softmax,),
+    "softmax_rows": (select_softmax_rows,),
     **dict.fromkeys(GLOBAL_POOLS, (select_global_pool,)),
 }
 """Op -> its selectors."""

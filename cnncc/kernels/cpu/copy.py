@@ -43,7 +43,7 @@ class CopyConfig:
         return blocks(self.channels, self.to_block) if self.whole_blocks else self.channels + self.zeros
 
 
-def _copy(site: CpuSite, source: str, start: int, channels: int, to: int) -> Call:
+def copy_channels(site: CpuSite, source: str, start: int, channels: int, to: int) -> Call:
     """The call that copies channels [start, start + channels) of `source` to channel `to` of the node's value."""
     have, want = _plane(site.graph[source].type), _plane(site.node.type)
     padded = blocks(want.shape[1], want.block) * want.block
@@ -71,19 +71,13 @@ def _plane(kind: TensorType) -> TensorType:
     return replace(kind, shape=(kind.shape[0], math.prod(kind.shape[1:]), 1, 1))
 
 
-def select_relayout(site: CpuSite) -> Selection:
-    """The same values in another order."""
-    node = site.node
-    return Selection((_copy(site, node.inputs[0], 0, node.type.shape[1], 0),), (), "between layouts")
-
-
 def select_slice(site: CpuSite) -> Selection:
     """A slice that is no view."""
     start, stop = site.node.attrs["start"], site.node.attrs["stop"]
     if len(site.node.type.shape) == 4 and site.node.type.block > 1:
         call = pick_call(site, site.node.inputs, range(start, stop))
         return Selection((call,), (), f"channels that are no whole blocks of {site.node.type.block}")
-    call = _copy(site, site.node.inputs[0], start, stop - start, 0)
+    call = copy_channels(site, site.node.inputs[0], start, stop - start, 0)
     return Selection((call,), (), "channels that do not start a block")
 
 
@@ -105,7 +99,7 @@ def select_concat(site: CpuSite) -> Selection:
     if ragged and len(node.type.shape) == 4 and block > 1:
         call = pick_call(site, [arm for arm, _, _ in copied], _copied_channels(site, copied))
         return Selection((call,), (), f"{why}: they are no whole blocks of {block}")
-    return Selection(tuple(_copy(site, arm, 0, channels, at) for arm, channels, at in copied), (), why)
+    return Selection(tuple(copy_channels(site, arm, 0, channels, at) for arm, channels, at in copied), (), why)
 
 
 def _copied_channels(site: CpuSite, copied: Sequence[tuple[str, int, int]]) -> list[int | None]:
@@ -120,7 +114,6 @@ def _copied_channels(site: CpuSite, copied: Sequence[tuple[str, int, int]]) -> l
 
 
 RULES: Mapping[str, tuple[CpuRule, ...]] = {
-    "relayout": (select_relayout,),
     "slice": (select_slice,),
     "concat": (select_concat,),
     "flatten": (select_regrouping,),

@@ -94,7 +94,7 @@ def _channel_norm(site: CpuSite, centred: bool) -> Selection:
     per_unit = _per_unit(image)
     epilogue = node.attrs["epilogue"]
     config = ChannelNormConfig(image, per_unit, centred, float(node.attrs["eps"]), tuple(node.weights), epilogue)
-    packed = _columns(site, image)
+    packed = columns(site, image)
     name = f"{label(node.op, epilogue)}_f32_{site.target.isa}"
     kernel = Kernel("channel_norm", name, config, blocks(image.pixels, per_unit), 0)
     operands = (*site.values(node.inputs[:1]), *(p.operand for p in packed), *site.values(node.inputs[1:]))
@@ -129,7 +129,7 @@ def select_grn(site: CpuSite) -> Selection:
     config = ResponseNormConfig(image, parts, float(node.attrs["eps"]), node.attrs["epilogue"])
     name = f"{label(node.op, config.epilogue)}_f32_{site.target.isa}"
     second = Kernel("response_norm", name, config, image.planes * parts, 0)
-    packed = _columns(site, image)
+    packed = columns(site, image)
     operands = (*site.values(node.inputs[:1]), lengths, *(p.operand for p in packed), *site.values(node.inputs[1:]))
     calls = (
         Call(node.name, first, site.values(node.inputs[:1]), lengths, workspace_bytes=size),
@@ -144,7 +144,7 @@ def _image(site: CpuSite) -> Channels:
     return Channels(shape[1], width, math.prod(shape[2:]), site.target.lanes)
 
 
-def _columns(site: CpuSite, image: Channels) -> tuple[Packed, ...]:
+def columns(site: CpuSite, image: Channels) -> tuple[Packed, ...]:
     """The constants of the node, with zeros up to whole blocks: the lanes that fill up the last block stay finite."""
     floats = image.planes * image.width
     found = {slot: site.graph.constants[name] for slot, name in site.node.weights.items()}

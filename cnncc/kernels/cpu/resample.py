@@ -1,21 +1,23 @@
-"""Kernels that take each output pixel from one input pixel or a few: crop, pad, upsampling."""
+"""Kernels that take each output pixel from one input pixel or none: crop, pad, upsampling by nearest pixels."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 
+from cnncc.kernels.cpu.resize import resize
 from cnncc.kernels.cpu.site import MOVED, CpuRule, CpuSite
 from cnncc.kernels.shared.modes import ResampleMode
 from cnncc.kernels.shared.resample import SETTINGS, label
 from cnncc.kernels.shared.spec import Call, Kernel, Selection, blocks
+from cnncc.ops import complete
 from cnncc.ops.quantize import stored_number
 
 
 @dataclass(frozen=True)
 class ResampleConfig:
-    """`mode` is `crop`, `constant`, `edge`, `reflect`, `wrap`, `nearest` or `bilinear`; `offset` is the crop's or the
-    padding's corner, `scale` the upsampling factor."""
+    """`mode` is `crop`, `constant`, `edge`, `reflect`, `wrap` or `nearest`; `offset` is the crop's or the padding's
+    corner, `scale` the upsampling factor."""
 
     mode: ResampleMode
     channel_blocks: int
@@ -25,7 +27,6 @@ class ResampleConfig:
     out_size: tuple[int, int]
     offset: tuple[int, int] = (0, 0)
     scale: tuple[int, int] = (1, 1)
-    align_corners: bool = False
     value: float = 0.0
     """As it is stored."""
     element: str = "float32"
@@ -34,10 +35,16 @@ class ResampleConfig:
 def select_resample(site: CpuSite) -> Selection:
     """crop, pad and upsample; a row of one channel block per unit."""
     node, source, target = site.node, site.type(), site.target
+    settings = SETTINGS[node.op](node.attrs)
+    aligned = settings.pop("align_corners", False)
+    if settings["mode"] == "bilinear":
+        place = "align_corners" if aligned else "half_pixel"
+        attrs = complete("resize", {"size": node.type.chw[1:], "mode": "linear", "place": place})
+        return resize(site, label(node, "bilinear"), attrs)
     planes = blocks(source.shape[1], target.block)
     out_size = node.type.chw[1:]
     config = ResampleConfig("crop", planes, target.block, target.lanes, source.chw[1:], out_size)
-    config = replace(config, **SETTINGS[node.op](node.attrs), element=site.element.name)
+    config = replace(config, **settings, element=site.element.name)
     config = replace(config, value=float(stored_number(config.value, node.type)))
     name = f"{label(node, config.mode)}_{site.element.short}_nchw{target.block}c_{target.isa}"
     kernel = Kernel("resample", name, config, planes * out_size[0], 0)

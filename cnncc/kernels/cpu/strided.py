@@ -9,25 +9,54 @@ from dataclasses import dataclass
 from cnncc.ir import Node
 from cnncc.ir.rules import Shape
 from cnncc.kernels.cpu.site import MOVED, CpuRule, CpuSite
-from cnncc.kernels.shared.spec import Call, Kernel, Selection
+from cnncc.kernels.shared.spec import Call, Kernel, Selection, blocks
 from cnncc.ops.parts import places
+
+SMALL, LARGE = 256, 4096
+"""Floats that a unit moves at least, and up to which it takes further rows while there are units enough."""
+WANTED_UNITS = 16
+
+
+@dataclass(frozen=True)
+class Axis:
+    """Along it source and result move by so many floats; 0 of the source where values repeat."""
+
+    size: int
+    source: int
+    result: int
 
 
 @dataclass(frozen=True)
 class StridedConfig:
-    """The result, of `sizes`, in order; along axis i its source moves by `strides[i]` numbers, 0 where values repeat,
-    from `start` on."""
+    """Rows of the result, along `row`, from their places in the source.
 
-    sizes: tuple[int, ...]
-    strides: tuple[int, ...]
+    Where the source follows another axis, `across`, squares of `side` x `side` floats are turned; 0 for none. Of the
+    other axes the first `split` are counted by units, and so are the `bands` of `across`.
+    """
+
     source: int
     """Numbers of the source image."""
-    start: int = 0
+    start: int
+    """Where the first of them lies."""
+    outer: tuple[Axis, ...]
+    row: Axis
+    across: Axis
+    side: int
+    bands: int
+    split: int
     element: str = "float32"
 
     @property
-    def rows(self) -> int:
-        return math.prod(self.sizes[:-1])
+    def units(self) -> int:
+        return math.prod(a.size for a in self.outer[: self.split]) * self.bands
+
+    @property
+    def numbers(self) -> int:
+        """Of the result."""
+        return math.prod(a.size for a in (*self.outer, self.row, self.across))
+
+
+NO_AXIS = Axis(1, 0, 0)
 
 
 def merged(sizes: tuple[int, ...], strides: tuple[int, ...]) -> tuple[tuple[int, ...], tuple[int, ...]]:
@@ -79,9 +108,42 @@ def select_strided(site: CpuSite) -> Selection:
     """A copy that reads rows at strides."""
     node, old = site.node, site.type().shape[1:]
     sizes, strides, start = READ[node.op](node, old)
-    config = StridedConfig(*merged(sizes, strides), math.prod(old), start, site.element.name)
-    kernel = Kernel("strided", f"{node.op}_{site.element.short}_{site.target.isa}", config, config.rows, 0)
-    return Selection((Call(node.name, kernel, site.values(node.inputs), site.result),), (), "rows read at strides")
+    config = strided_config(*merged(sizes, strides), (math.prod(old), start), site.target.lanes, site.element.name)
+    kernel = Kernel("strided", f"{node.op}_{site.element.short}_{site.target.isa}", config, config.units, 0)
+    why = f"turned in squares of {config.side}" if config.side else "rows read at strides"
+    return Selection((Call(node.name, kernel, site.values(node.inputs), site.result),), (), why)
+
+
+def strided_config(
+    sizes: tuple[int, ...], strides: tuple[int, ...], source: tuple[int, int], lanes: int, element: str = "float32"
+) -> StridedConfig:
+    """How a result of these sizes is read at these strides; `source` has so many numbers, and a start."""
+    axes = [Axis(*axis) for axis in zip(sizes, strides, row_major(sizes), strict=True)]
+    row = axes.pop()
+    across = next((a for a in axes if a.source == 1), NO_AXIS) if row.source not in (0, 1) else NO_AXIS
+    side = turned_side(min(row.size, across.size), lanes) if element == "float32" else 0
+    if side:
+        axes.remove(across)
+    else:
+        across = NO_AXIS
+    count = math.prod(a.size for a in axes)
+    bands = min(blocks(across.size, side), blocks(WANTED_UNITS, count)) if side else 1
+    split = _split([a.size for a in axes], row.size * across.size // bands)
+    return StridedConfig(*source, tuple(axes), row, across, side, bands, split, element)
+
+
+def turned_side(size: int, lanes: int) -> int:
+    """The side of squares that are turned in registers, where the shorter of two axes has this size; 0 for none."""
+    return next((side for side in (8, 4) if side <= min(size, lanes)), 0)
+
+
+def _split(sizes: list[int], work: int) -> int:
+    """How many of these axes units count, if along the others and within they move `work` floats at least."""
+    split = len(sizes)
+    while split and (work < SMALL or (work < LARGE and math.prod(sizes[: split - 1]) >= WANTED_UNITS)):
+        split -= 1
+        work *= sizes[split]
+    return split
 
 
 RULES: Mapping[str, tuple[CpuRule, ...]] = dict.fromkeys(READ, (select_strided,))

@@ -6,13 +6,15 @@ import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 
+from cnncc.kernels.cpu.matmul import vector_width
 from cnncc.kernels.cpu.site import CpuRule, CpuSite
-from cnncc.kernels.shared.spec import Call, Kernel, Selection
+from cnncc.kernels.shared.spec import Call, Kernel, Selection, blocks
 
 
 @dataclass(frozen=True)
 class TopkConfig:
-    """`k` of `channels` at each of `pixels`, in logical order."""
+    """`k` of `channels` at each of `pixels`, in logical order; `lanes` positions a unit, of which the last ones
+    overlap."""
 
     channels: int
     pixels: int
@@ -20,15 +22,22 @@ class TopkConfig:
     largest: bool
     indices: bool
     last: bool
+    lanes: int
+
+    @property
+    def units(self) -> int:
+        return blocks(self.pixels, self.lanes)
 
 
 def select_topk(site: CpuSite) -> Selection:
-    """topk; a position per unit."""
+    """topk; a vector of positions per unit."""
     node = site.node
     shape, attrs = site.type().shape, node.attrs
-    config = TopkConfig(shape[1], math.prod(shape[2:]), attrs["k"], attrs["largest"], attrs["indices"], attrs["last"])
-    kernel = Kernel("topk", f"topk_f32_{site.target.isa}", config, config.pixels, 0)
-    why = "one pass over the channels for each value"
+    pixels = math.prod(shape[2:])
+    lanes = vector_width(pixels, site.target.lanes)
+    config = TopkConfig(shape[1], pixels, attrs["k"], attrs["largest"], attrs["indices"], attrs["last"], lanes)
+    kernel = Kernel("topk", f"topk_f32_{site.target.isa}", config, config.units, 0)
+    why = "one pass over the channels, with the best so far in order"
     return Selection((Call(node.name, kernel, site.values(node.inputs), site.result),), (), why)
 
 

@@ -1,66 +1,119 @@
-"""The group norm kernel."""
+"""The group norm kernels that write the result."""
 
 from __future__ import annotations
 
-import operator
 from collections.abc import Callable, Mapping
 from typing import Any
 
 from tvm import tirx
 from tvm.tirx import PrimFunc
 
-from cnncc.kernels.cpu.group_norm import GroupNormConfig
+from cnncc.ir.rules import added_inputs
+from cnncc.kernels.cpu.group_norm import GroupNormConfig, Groups, NormedConfig
+from cnncc.kernels.cpu.lower.moments import run_moments
 from cnncc.kernels.cpu.lower.moves import vector_runs
+from cnncc.kernels.shared.arithmetic import vmax, vmin
 from cnncc.kernels.shared.builder import Buffer, Expr, KernelBuilder, splat
-from cnncc.kernels.shared.vectors import horizontal
+from cnncc.kernels.shared.spec import Epilogue
+from cnncc.kernels.shared.vectors import apply_epilogue
+
+Channel = Callable[[Expr, int], tuple[Expr, Expr, Expr | None]]
+"""Of a channel and so many lanes: mean, factor and bias of the channels from there on."""
 
 
-def lower(c: GroupNormConfig, symbol: str) -> PrimFunc:
-    """The kernel for one configuration; a unit is a group."""
-    k = KernelBuilder()
-    size, channels = c.channels * c.pixels, c.groups * c.channels
-    source = k.operand("source", c.groups * size)
-    weights = [k.operand(name, channels) for name in ("weight", "bias")] if c.affine else []
-    result = k.operand("result", c.groups * size)
-    with k.units() as g:
-        start = k.let(g * size)
-        mean = _mean(k, c, source, start, lambda x, lanes: x)
-        variance = _mean(k, c, source, start, lambda x, lanes: _square(k, x - splat(mean, lanes)))
-        share = k.let(splat(1.0, 1) / tirx.sqrt(variance + splat(c.eps, 1)))
-        with k.loop(c.channels) as i:
-            channel = k.let(g * c.channels + i)
-            scale = k.let(share * weights[0].load(channel)) if weights else share
-            shift = k.let(weights[1].load(channel)) if weights else splat(0.0, 1)
-            for lanes, first, runs in vector_runs(c.pixels, (c.lanes, 1)):
-                with k.loop(runs) as p:
-                    at = k.let(channel * c.pixels + (p * lanes + first))
-                    centred = source.load(at, lanes) - splat(mean, lanes)
-                    result.store(at, centred * splat(scale, lanes) + splat(shift, lanes), lanes)
+class _Writer:
+    """Writes (x - mean) * factor + bias after its post-ops."""
+
+    def __init__(self, k: KernelBuilder, groups: Groups, source: Buffer, epilogue: Epilogue) -> None:
+        self.k, self.image = k, groups.image
+        self.source, self.epilogue = source, epilogue
+        self.extras = [k.operand(f"extra{i}", self.image.floats) for i in range(added_inputs(epilogue))]
+        self.result = k.operand("result", self.image.floats)
+
+    def channels(self, channel: Expr, start: Expr, width: int, count: Expr, of: Channel) -> None:
+        """`count` pixels of `width` channels that lie next to each other, from index `start` on."""
+        k = self.k
+        for lanes, offset, runs in vector_runs(width, (self.image.lanes, 1)):
+            with k.loop(runs) as v:
+                first = k.let(v * lanes + offset)
+                values = of(k.let(channel + first), lanes)
+                with k.loop(count) as p:
+                    self.store(k.let(start + p * width + first), lanes, *values)
+
+    def plane(self, channel: Expr, start: Expr, count: Expr, of: Channel) -> None:
+        """`count` pixels of one channel that follow each other."""
+        k, lanes = self.k, self.image.lanes
+        values = of(channel, 1)
+        wide = [None if v is None else k.let(splat(v, lanes)) for v in values]
+        whole = k.let(count // lanes)
+        with k.loop(whole) as p:
+            self.store(k.let(start + p * lanes), lanes, *wide)
+        if lanes > 1:
+            rest = k.let(start + whole * lanes)
+            with k.loop(k.let(count - whole * lanes)) as p:
+                self.store(k.let(rest + p), 1, *values)
+
+    def store(self, at: Expr, lanes: int, mean: Expr, factor: Expr, bias: Expr | None) -> None:
+        y = (self.source.load(at, lanes) - mean) * factor
+        y = y if bias is None else y + bias
+        extras = [e.load(at, lanes) for e in self.extras]
+        self.result.store(at, apply_epilogue(self.k, y, self.epilogue, extras, lanes), lanes)
+
+
+def lower_normed(c: NormedConfig, symbol: str) -> PrimFunc:
+    """A part of the pixels of a channel block; mean and factor of each channel come from memory."""
+    k, image = KernelBuilder(), c.groups.image
+    padded = image.planes * image.width
+    source = k.operand("source", image.floats)
+    scales = k.operand("scales", c.start + 2 * padded)
+    bias = k.operand("bias", padded) if "bias" in c.weights else None
+    writer = _Writer(k, c.groups, source, c.epilogue)
+    size = -(-image.pixels // c.parts)
+
+    def of(channel: Expr, lanes: int) -> tuple[Expr, Expr, Expr | None]:
+        mean, factor = (k.let(scales.load(c.start + n + channel, lanes)) for n in (0, padded))
+        return mean, factor, None if bias is None else k.let(bias.load(channel, lanes))
+
+    with k.units() as u:
+        plane, first = k.let(u // c.parts), k.let(u % c.parts * size)
+        count = size if image.pixels % size == 0 else k.let(vmax(0, vmin(size, image.pixels - first)))
+        start, channel = k.let((plane * image.pixels + first) * image.width), k.let(plane * image.width)
+        if image.width == 1:
+            writer.plane(channel, start, count, of)
+        else:
+            writer.channels(channel, start, image.width, count, of)
     return k.finish(symbol)
 
 
-def _square(k: KernelBuilder, x: Expr) -> Expr:
-    x = k.let(x)
-    return x * x
+def lower_at_once(c: GroupNormConfig, symbol: str) -> PrimFunc:
+    """Statistics and result of one group."""
+    k, groups, image = KernelBuilder(), c.groups, c.groups.image
+    padded = image.planes * image.width
+    source = k.operand("source", image.floats)
+    weights = {slot: k.operand(slot, padded) for slot in c.weights}
+    writer = _Writer(k, groups, source, c.epilogue)
+    with k.units() as group:
+        start, channel = k.let(group * groups.values), k.let(group * groups.channels)
+        mean, squares = run_moments(k, source, start, groups.values, image.lanes)
+        variance = vmax(splat(0.0, 1), k.let(squares * splat(1.0 / groups.values, 1)))
+        share = k.let(splat(1.0, 1) / tirx.sqrt(variance + splat(c.eps, 1)))
+
+        def of(channel: Expr, lanes: int) -> tuple[Expr, Expr, Expr | None]:
+            weight, bias = (
+                k.let(weights[s].load(channel, lanes)) if s in weights else None for s in ("weight", "bias")
+            )
+            factor = splat(share, lanes) if weight is None else k.let(weight * splat(share, lanes))
+            return splat(mean, lanes), factor, bias
+
+        width = min(image.width, groups.channels)
+        with k.loop(groups.channels // width) as i:
+            at, first = k.let(start + i * (image.pixels * width)), k.let(channel + i * width)
+            if image.width == 1 and image.pixels > 1:
+                writer.plane(first, at, image.pixels, of)
+            else:
+                writer.channels(first, at, width, image.pixels, of)
+    return k.finish(symbol)
 
 
-def _mean(k: KernelBuilder, c: GroupNormConfig, source: Buffer, start: Expr, term: Callable[[Expr, int], Expr]) -> Expr:
-    """The mean of `term` over a group, plane by plane: a sum of sums keeps its digits."""
-    total = k.registers(1)
-    total.store(0, splat(0.0, 1))
-    acc = k.registers(c.lanes)
-    with k.loop(c.channels) as i:
-        at = k.let(start + i * c.pixels)
-        acc.store(0, splat(0.0, c.lanes), c.lanes)
-        (_, _, runs), (_, first, rest) = vector_runs(c.pixels, (c.lanes, 1))
-        with k.loop(runs) as p:
-            acc.store(0, acc.load(0, c.lanes) + term(source.load(at + p * c.lanes, c.lanes), c.lanes), c.lanes)
-        plane = horizontal(k, acc.load(0, c.lanes), c.lanes, operator.add)
-        total.store(0, total.load(0) + plane)
-        with k.loop(rest) as p:
-            total.store(0, total.load(0) + term(source.load(at + (p + first)), 1))
-    return k.let(total.load(0) * splat(1.0 / (c.channels * c.pixels), 1))
-
-
-LOWER: Mapping[str, Callable[[Any, str], PrimFunc]] = {"group_norm": lower}
+LOWER: Mapping[str, Callable[[Any, str], PrimFunc]] = {"group_normed": lower_normed, "group_norm": lower_at_once}
 """Family of a kernel -> its lowering."""

@@ -1,4 +1,4 @@
-"""The resampling kernel: crop, pad, nearest and bilinear upsampling."""
+"""The resampling kernel: crop, pad and upsampling by nearest pixels."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from tvm.tirx import PrimFunc
 from cnncc.base.elements import ELEMENTS
 from cnncc.kernels.cpu.resample import ResampleConfig
 from cnncc.kernels.shared.arithmetic import vmax, vmin
-from cnncc.kernels.shared.builder import Expr, KernelBuilder, filled, splat
+from cnncc.kernels.shared.builder import Expr, KernelBuilder, filled
 
 
 def lower(config: ResampleConfig, symbol: str) -> PrimFunc:
@@ -32,12 +32,10 @@ class _Resample:
         height, width = c.out_size
         with k.units() as u:
             plane, y = k.let(u // height), k.let(u % height)
-            between = self.position(0, y) if c.mode == "bilinear" else None
             with k.loop(width) as x:
                 at = k.let((u * width + x) * c.block)
                 for v in range(c.block // c.lanes):
-                    value = self.pixel(plane, y, x, v) if between is None else self.blend(plane, between, x, v)
-                    self.result.store(at + v * c.lanes, value, c.lanes)
+                    self.result.store(at + v * c.lanes, self.pixel(plane, y, x, v), c.lanes)
         return k.finish(symbol)
 
     def load(self, plane: Expr, y: Expr, x: Expr, v: int) -> Expr:
@@ -73,33 +71,6 @@ class _Resample:
             return k.let(vmin(vmax(inner, 0), last))
         folded = k.let(tirx.max(inner, 0 - inner))
         return k.let(vmin(folded, 2 * last - folded))
-
-    def position(self, axis: int, at: Expr) -> tuple[Expr, Expr, Expr]:
-        """Bilinear: the two input indices and the share of the second (half-pixel centres, or corners aligned)."""
-        k, c = self.k, self.c
-        size, out = c.in_size[axis], c.out_size[axis]
-        f = tirx.Cast("float32", at)
-        if c.align_corners:
-            where = f * tirx.FloatImm("float32", (size - 1) / (out - 1) if out > 1 else 0.0)
-        else:
-            half = tirx.FloatImm("float32", 0.5)
-            scale = tirx.FloatImm("float32", 1.0 / c.scale[axis])
-            where = tirx.max((f + half) * scale - half, tirx.FloatImm("float32", 0.0))
-        where = k.let(where)
-        low = k.let(vmin(tirx.Cast("int32", where), size - 1))
-        return low, k.let(vmin(low + 1, size - 1)), k.let(where - tirx.Cast("float32", low))
-
-    def blend(self, plane: Expr, between: tuple[Expr, Expr, Expr], x: Expr, v: int) -> Expr:
-        """The value of an output pixel whose row lies between two input rows; `between` is its `position`."""
-        k, c = self.k, self.c
-        top, bottom, down = between
-        left, right, across = self.position(1, x)
-        share = splat(across, c.lanes)
-        rows = []
-        for iy in (top, bottom):
-            a, b = k.let(self.load(plane, iy, left, v)), self.load(plane, iy, right, v)
-            rows.append(k.let(a + (b - a) * share))
-        return rows[0] + (rows[1] - rows[0]) * splat(down, c.lanes)
 
 
 LOWER: Mapping[str, Callable[[Any, str], PrimFunc]] = {"resample": lower}
