@@ -62,7 +62,8 @@ def compile(  # noqa: PLR0913 - keywords are what people want here
     - `dtype`: `float32`; on a GPU also `float16`: convolutions then multiply float16 on tensor cores. Sums and values
       stay float32.
 
-    Returns a model of float32 arrays of shape (batch, c, h, w), or (batch, k) for vectors.
+    Returns a model of arrays of shape (batch, c, h, w), or (batch, k) for vectors: float32, unless the network says
+    another type.
     Raises CnnccError if the network, its weights or an option is wrong, or if this machine cannot run the target.
     """
     extras.require(extras.COMPILER)

@@ -24,10 +24,9 @@ def torch(job: Job) -> Engine:
 def torch_compile(job: Job) -> Engine:
     """PyTorch's compiler, which may fold weights since they do not change any more."""
     import torch
-    from torch._inductor import config
 
-    config.freezing = True
-    return _in_torch(job, torch.compile(_channels_last(_module(job))), "torch.compile")
+    frozen = torch.compile(_channels_last(_module(job)), options={"freezing": True})
+    return _in_torch(job, frozen, "torch.compile")
 
 
 def _in_torch(job: Job, module: Any, how: str) -> Engine:
@@ -52,10 +51,10 @@ def executorch(job: Job) -> Engine:
     import torch
     from executorch.backends.xnnpack.partition.xnnpack_partitioner import XnnpackPartitioner
     from executorch.exir import to_edge_transform_and_lower
-    from executorch.extension.pybindings.portable_lib import _unsafe_reset_threadpool
+    from executorch.extension.pybindings import portable_lib
     from executorch.runtime import Runtime
 
-    _unsafe_reset_threadpool(job.threads)
+    portable_lib._unsafe_reset_threadpool(job.threads)
     examples = tuple(torch.from_numpy(array) for array in job.inputs(0))
     exported = torch.export.export(_module(job), examples)
     buffer = to_edge_transform_and_lower(exported, partitioner=[XnnpackPartitioner()]).to_executorch().buffer

@@ -32,11 +32,11 @@ def join_moves(g: Graph) -> Graph:
 def pad_before_window(g: Draft, node: Node) -> Change | None:
     """conv(pad(x)) => conv(x) with more padding, of zeros; of average pools too, where all padding counts
 
-    Must not fire when the padded value has other users or is a graph output, for another mode or value, for what is
-    not float32, for a pool that does not count its own padding, or when there would be another number of windows.
+    Must not fire when the padded value has other users or is a graph output, for another mode or value, for a pool
+    that does not count its own padding, or when there would be another number of windows.
     """
     pad = g.private(node.inputs[0], "pad")
-    if pad is None or pad.attrs["mode"] != "constant" or pad.attrs["value"] != 0 or not pad.type.is_float:
+    if pad is None or pad.attrs["mode"] != "constant" or pad.attrs["value"] != 0:
         return None
     if any(node.attrs["pad"]) and not node.attrs.get("count_include_pad", True):
         return None

@@ -61,7 +61,7 @@ CASES = {
     "input vector with std": "input 5 std (1,2,3,4,5)\nrelu",
     "quantize": IMAGE + "quantize uint8 0.02 128; maxpool 2x2; pad 1 value -1; slice 0:2; dequantize",
     "quantize to int8": IMAGE + "quantize int8 0.031 -5; flatten; dequantize",
-    "cast": IMAGE + "affine 100; cast uint8; cast int32; cast int8; cast float32",
+    "cast": IMAGE + "affine scale 100; cast uint8; cast int32; cast int8; cast float32",
     "cast to float16": IMAGE + "cast float16; cast float32",
     "input of bytes": "input 3x5x6 uint8 mean (100) std (50)\nrelu",
     "output of bytes": "input 3x5x6 uint8\nquantize int8 2 -3",
@@ -183,7 +183,7 @@ HEAVY = ("googlenet", "mobilenet_v1", "resnet18", "densenet121")
 def bound(source: object, batch: int = 1) -> Graph:
     """A graph with weights; running statistics and biases away from the initial 0 and 1, which hide mistakes."""
     graph = weights.bind(passes.with_batch(lang.read(source), batch), seed=1)
-    moved = {name: Constant(c.shape, shaken(name, c)) for name, c in graph.constants.items()}
+    moved = {n: c if c.element.whole else Constant(c.shape, shaken(n, c)) for n, c in graph.constants.items()}
     return graph.rebuild(graph.nodes, constants=moved)
 
 

@@ -3,8 +3,9 @@
 import pytest
 
 from cnncc import ops
+from cnncc.base.elements import INT8
 from cnncc.base.errors import CnnccError, Span
-from cnncc.ir import Constant, Graph, Node, TensorType
+from cnncc.ir import Constant, Graph, Node, Quantization, TensorType
 
 SHAPE = (1, 3, 8, 8)
 CONV = ops.complete("conv", {"out": 4, "kernel": (3, 3), "pad": (1, 1, 1, 1)})
@@ -53,6 +54,12 @@ def test_good_graph():
         ("r", {"type": TensorType((1, 5, 8, 8))}, "node 'r' (relu): type: is 1x5x8x8, the op gives 1x4x8x8"),
         ("r", {"type": TensorType((1, 4, 8, 8), 0)}, "node 'r' (relu): layout: channel block 0 on a tensor of rank 4"),
         ("r", {"op": "flatten", "type": TensorType((1, 256), 8)}, "node 'r' (flatten): layout: channel block 8 on"),
+        ("r", {"type": TensorType((1, 4, 8, 8), 1, INT8)},
+         "node 'r' (relu): type: is 1x4x8x8 int8, the op gives 1x4x8x8"),
+        ("x", {"type": TensorType(SHAPE, 1, INT8)}, "node 'x' (input): type: is 1x3x8x8 int8, the op gives 1x3x8x8"),
+        ("r", {"op": "quantize", "attrs": {"element": "int8", "scale": 0.5, "zero": 0},
+               "type": TensorType((1, 4, 8, 8), 4, INT8, Quantization(0.25))},
+         "node 'r' (quantize): type: is 1x4x8x8:c4 int8 scale 0.25 zero 0, the op gives 1x4x8x8 int8 scale 0.5 zero 0"),
         ("c", {"weights": {"weight": "c.weight"}}, "node 'c' (conv): weights: slots weight, expected weight, bias"),
         ("r", {"weights": {"w": "c.bias"}}, "node 'r' (relu): weights: slots w, expected none"),
         ("c", {"weights": {"weight": "c.weight", "bias": "b"}}, "node 'c' (conv): weights: bias is 'b', which is no c"),
@@ -62,6 +69,25 @@ def test_good_graph():
 )  # fmt: skip
 def test_every_rule_can_fail(name, changes, text):
     assert refused(changed(name, **changes)).startswith(f"internal error, {text}")
+
+
+def test_constants_have_the_element_that_the_op_says():
+    g = good()
+    wrong = {**g.constants, "c.bias": Constant((4,), element=INT8)}
+    text = "internal error, node 'c' (conv): weights: c.bias is int8, the op needs float32"
+    assert refused(Graph("g", g.nodes, g.outputs, wrong)) == text
+    kind = TensorType((1, 4), element=INT8)
+    const = Node("k", "const", (), kind, ops.complete("const", {"dims": (4,), "element": "int8"}), {"value": "v"})
+    ops.verify(Graph("g", (const,), ("k",), {"v": Constant((1, 4), element=INT8)}))
+    text = "internal error, node 'k' (const): weights: v is float32, the op needs int8"
+    assert refused(Graph("g", (const,), ("k",), {"v": Constant((1, 4))})) == text
+
+
+def test_a_consumer_of_what_it_does_not_take_is_refused():
+    g = changed("c", type=TensorType((1, 4, 8, 8)))
+    steps = Node("q", "cast", ("c",), TensorType((1, 4, 8, 8), element=INT8), {"to": "int8"})
+    nodes = (*g.nodes[:2], steps, g.nodes[2].with_(inputs=("q",)))
+    assert refused(Graph("g", nodes, ("r",), g.constants)).endswith("node 'r' (relu): shape: takes float32, got int8")
 
 
 def test_outputs():

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pytest
 
+from cnncc.base.elements import BFLOAT16, FLOAT16, FLOAT32, INT8, INT32, UINT8
 from cnncc.kernels.shared.builder import KernelBuilder, splat
 
 
@@ -72,3 +73,27 @@ def test_data_is_named_through_memory_and_indices_are_not() -> None:
     wanted = ["for i_1 in range(5):", "t_2: T.let[T.int32] = i_1 + 1", "t_3: T.let[T.float32] = out[t_2]"]
     wanted += ["kept_4: T.float32 = t_3 * t_3", "out[t_2] = kept_4 + kept_4"]  # so arrays of one element are printed
     assert lines(k) == wanted
+
+
+def test_scratch_is_counted_in_bytes() -> None:
+    """Each part begins at a multiple of 64 of them."""
+    k = KernelBuilder()
+    k.operand("out", 4)
+    sizes = [k.scratch(70, UINT8), k.scratch(16), k.scratch(1, INT32), k.scratch(33, BFLOAT16)]
+    assert [buffer.kind for buffer in sizes] == [UINT8, FLOAT32, INT32, BFLOAT16]
+    assert k.scratch_bytes == 128 + 64 + 64 + 128
+    text = k.finish("f").script()
+    assert [f"handle_add_byte_offset(scratch, {at})" in text for at in (0, 128, 192, 256)] == [True] * 4
+
+
+def test_integers_are_stored_as_they_are_and_halves_converted() -> None:
+    k = KernelBuilder()
+    source, out = k.operand("source", 10, INT8), k.operand("out", 10, INT8)
+    halves = k.operand("halves", 10, FLOAT16)
+    with k.loop(2) as i:
+        out.store(i, source.load(i))
+        halves.store(i, splat(1.0, 1))
+        halves.store(i, halves.load(i))
+    text = k.finish("f").script()
+    assert "out[i_1] = source[i_1]" in text
+    assert 'halves[i_1] = T.Cast("float16", T.Cast("float32", halves[i_1]))' in text

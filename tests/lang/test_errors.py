@@ -90,6 +90,11 @@ CASES = [
         "3:29 weights 'a' are shared, but of shapes 4x3x3x3 and 5x4x3x3",
         "",
     ),
+    (
+        'x: cast float32; const 3 int8 weights "k"; output; const 3 weights "k"',
+        "3:52 weights 'k' are shared, but of types int8 and float32",
+        "",
+    ),
     # shapes
     (
         "conv 3x3 4 exact /2 pad 0",

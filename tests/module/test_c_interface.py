@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 from module.c_programs import SETUP, build, compile_and_run, write
 
-from cnncc.runtime.interface import TEXTS, Code
+from cnncc.runtime.interface import FORMAT, TEXTS, Code
 
 
 @pytest.fixture(scope="module")
@@ -232,7 +232,7 @@ def test_headers_of_several_networks_in_one_program(folder, tmp_path):
 int main() { cnncc::small_network a; cnncc::other_network b; return SMALL_MAX_THREADS + OTHER_MAX_THREADS - 3; }
 """
     compile_and_run(folder, both, "./small.so", "./other.so")
-    text = (folder / "other.h").read_text().replace("CNNCC_INTERFACE != 2", "CNNCC_INTERFACE != 3")
+    text = (folder / "other.h").read_text().replace(f"CNNCC_INTERFACE != {FORMAT}", f"CNNCC_INTERFACE != {FORMAT + 1}")
     (folder / "later.h").write_text(text)
     with pytest.raises(AssertionError, match="modules of different versions of cnncc"):
         compile_and_run(folder, '#include "small.h"\n#include "later.h"\nint main(void) { return 0; }\n')

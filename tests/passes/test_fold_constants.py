@@ -34,3 +34,8 @@ def test_must_not_fire_on_inputs_or_huge_results(monkeypatch: pytest.MonkeyPatch
     stays(fold_constants, image()("k", "const", dims=(16, 1, 1))("m", "mul", "x", "k").graph("m"))
     monkeypatch.setitem(fold_constants.__globals__, "LARGEST", 15)
     stays(fold_constants, scaled(image()).graph("m"))
+
+
+def test_must_not_fire_for_what_is_not_float32() -> None:
+    net = image()("k", "const", dims=(16, 1, 1))("q", "cast", "k", to="int8")("d", "cast", "q", to="float32")
+    stays(fold_constants, net("m", "mul", "x", "d").graph("m"))

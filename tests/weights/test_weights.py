@@ -121,8 +121,8 @@ def test_bfloat16_is_converted(tmp_path):
 
 def test_only_what_is_asked_for_is_read(graph, arrays, file, monkeypatch):
     asked = []
-    real = files._float32
-    monkeypatch.setattr(files, "_float32", lambda stored, name: asked.append(name) or real(stored, name))
+    real = files._array
+    monkeypatch.setattr(files, "_array", lambda stored, name: asked.append(name) or real(stored, name))
     bound = weights.bind(graph, file())
     assert asked == []
     name = next(iter(arrays))

@@ -18,8 +18,9 @@ WANTED_UNITS = 16
 
 
 @dataclass(frozen=True)
-class Axis:
-    """Along it source and result move by so many floats; 0 of the source where values repeat."""
+class Walk:
+    """Steps along an axis: how many, and by how many floats each moves in the source and in the result; 0 in the source
+    where values repeat."""
 
     size: int
     source: int
@@ -38,9 +39,9 @@ class StridedConfig:
     """Numbers of the source image."""
     start: int
     """Where the first of them lies."""
-    outer: tuple[Axis, ...]
-    row: Axis
-    across: Axis
+    outer: tuple[Walk, ...]
+    row: Walk
+    across: Walk
     side: int
     bands: int
     split: int
@@ -56,7 +57,7 @@ class StridedConfig:
         return math.prod(a.size for a in (*self.outer, self.row, self.across))
 
 
-NO_AXIS = Axis(1, 0, 0)
+NO_WALK = Walk(1, 0, 0)
 
 
 def merged(sizes: tuple[int, ...], strides: tuple[int, ...]) -> tuple[tuple[int, ...], tuple[int, ...]]:
@@ -118,14 +119,14 @@ def strided_config(
     sizes: tuple[int, ...], strides: tuple[int, ...], source: tuple[int, int], lanes: int, element: str = "float32"
 ) -> StridedConfig:
     """How a result of these sizes is read at these strides; `source` has so many numbers, and a start."""
-    axes = [Axis(*axis) for axis in zip(sizes, strides, row_major(sizes), strict=True)]
+    axes = [Walk(*axis) for axis in zip(sizes, strides, row_major(sizes), strict=True)]
     row = axes.pop()
-    across = next((a for a in axes if a.source == 1), NO_AXIS) if row.source not in (0, 1) else NO_AXIS
+    across = next((a for a in axes if a.source == 1), NO_WALK) if row.source not in (0, 1) else NO_WALK
     side = turned_side(min(row.size, across.size), lanes) if element == "float32" else 0
     if side:
         axes.remove(across)
     else:
-        across = NO_AXIS
+        across = NO_WALK
     count = math.prod(a.size for a in axes)
     bands = min(blocks(across.size, side), blocks(WANTED_UNITS, count)) if side else 1
     split = _split([a.size for a in axes], row.size * across.size // bands)
