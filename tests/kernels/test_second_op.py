@@ -142,7 +142,7 @@ def test_its_real_trials_agree_and_notice_a_wrong_one(dtype: str) -> None:
     setting = Setting(HOST, Options(threads=1, weights_dtype=dtype))
     layer = next(x for x in layers_of(lower(NET, HOST, setting.options), setting) if x.key.op == "fc")
     program = layer_program(layer.key, layer.pick, setting)
-    assert [w.dtype for w in program.selections["layer"].weights] == [dtype, "float32"]
+    assert [w.constant.element.name for w in program.selections["layer"].weights] == [dtype, "float32"]
     one, other = Maker(layer, setting)([layer.pick, RowsChoice("quick")])
     assert other.agrees(one, 1e-5)
     other.result = other.result + np.float32(0.01) * np.abs(other.result).max()
