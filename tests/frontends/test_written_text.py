@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 import pytest
 from cases import CASES, Case
+from growing import Growing, as_written, holds
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from onnx import TensorProto, helper, numpy_helper
@@ -17,9 +18,8 @@ from cnncc.base.errors import CnnccError
 from cnncc.frontends.onnx.file import read_model
 from cnncc.frontends.onnx.reader import from_onnx
 from cnncc.frontends.text import blocks, write
-from cnncc.frontends.text.write import Written, net_text
-from cnncc.ir import Constant, Graph, Node, TensorType
-from cnncc.ops import TABLE, complete, infer, verify
+from cnncc.frontends.text.write import net_text
+from cnncc.ir import Graph
 
 ODD = (
     *(
@@ -44,31 +44,6 @@ ODD = (
 )
 SHAPE = (8, 6, 6)
 Draw = Callable[[st.SearchStrategy[Any]], Any]
-
-
-class Growing:
-    """A graph under construction; weights are drawn from the names."""
-
-    def __init__(self) -> None:
-        self.nodes: dict[str, Node] = {}
-        self.constants: dict[str, Constant] = {}
-
-    def add(self, op: str, *inputs: str, name: str = "", **given: Any) -> str:
-        attrs = complete(op, given)
-        shapes = tuple(self.nodes[i].type.shape for i in inputs)
-        name = name or f"/n{len(self.nodes)}/{op}_output_0"
-        weights = {slot: f"{name}.{slot}" for slot in TABLE[op].weights(shapes, attrs)}
-        for slot, shape in TABLE[op].weights(shapes, attrs).items():
-            value = np.random.default_rng(len(self.constants)).standard_normal(shape, np.float32)
-            self.constants[weights[slot]] = Constant(shape, lambda value=value: value)
-        self.nodes[name] = Node(name, op, inputs, TensorType(infer(op, shapes, attrs)), attrs, weights)
-        return name
-
-    def graph(self, outputs: Sequence[str], ports: Sequence[str]) -> Graph:
-        every = Graph("random", tuple(self.nodes.values()), tuple(outputs), self.constants, tuple(ports))
-        graph = every.rebuild(every.nodes)
-        verify(graph)
-        return graph
 
 
 # Pieces of a network: each keeps the shape, and `k` is what its uses differ in
@@ -152,30 +127,13 @@ def ends(draw: Draw, values: Sequence[str], inputs: set[str]) -> tuple[list[str]
     return outputs, ports if draw(st.booleans()) or len(set(outputs)) < len(outputs) else [""] * len(outputs)
 
 
-def holds(graph: Graph, written: Written) -> None:
-    """The text is in the one form, and its graph the one it was made of: nodes, ports and weights."""
-    assert lang.format_text(written.text) == written.text
-    again = lang.parse(written.text)
-    assert [n.name for n in again.inputs] == [n.name for n in graph.inputs]
-    assert again.ports == graph.ports
-    assert again.outputs == tuple(written.renamed[o] for o in graph.outputs)
-    assert len(again.nodes) == len(graph.nodes)
-    for old in graph.nodes:
-        new, bound = again[written.renamed[old.name]], written.graph[written.renamed[old.name]]
-        assert (old.op, old.type) == (new.op, new.type)
-        assert tuple(written.renamed[i] for i in old.inputs) == new.inputs
-        assert repr(dict(sorted(old.attrs.items()))) == repr(dict(sorted(new.attrs.items())))
-        for slot, name in old.weights.items():
-            value = written.graph.constants[bound.weights[slot]].value
-            np.testing.assert_array_equal(value, graph.constants[name].value)
-
-
 @settings(max_examples=150, deadline=None, suppress_health_check=[HealthCheck.too_slow])
 @given(networks())
 def test_random_networks_come_back(graph: Graph) -> None:
-    written = net_text(graph)
-    assert not written.flat
-    holds(graph, written)
+    for way in write.candidates(graph):
+        written = as_written(graph, way)
+        assert written, "a way to write it is not read as the graph"
+        holds(graph, written)
 
 
 @pytest.mark.parametrize("case", CASES.values(), ids=CASES.keys())
@@ -236,10 +194,10 @@ def test_the_budget_is_for_thousands_of_statements(monkeypatch: pytest.MonkeyPat
     tried: list[int] = []
     original = blocks.BlockSearch.best
 
-    def counted(search: blocks.BlockSearch, top: Any) -> Any:
+    def counted(search: blocks.BlockSearch, *given: Any) -> Any:
         before = search.left
         try:
-            return original(search, top)
+            return original(search, *given)
         finally:
             tried.append(before - search.left)
 

@@ -6,7 +6,7 @@ import re
 from collections.abc import Mapping, Sequence
 from itertools import takewhile
 
-from cnncc.frontends.text.parts import Part
+from cnncc.frontends.text.parts import Part, Run
 from cnncc.ir import Graph
 from cnncc.lang.forms import RESERVED
 from cnncc.ops import traits
@@ -67,14 +67,14 @@ class Labels:
         self.taken.add(chosen)
         return chosen
 
-    def block(self, spots: Sequence[Sequence[Part]]) -> str:
+    def block(self, spots: Sequence[Run]) -> str:
         """A name for a block: what the names of its uses begin with, or what it is."""
-        stems = [self.stem([n for part in spot for n in part.made]) for spot in spots]
+        stems = [self.stem([n for part in spot.parts for n in part.made]) for spot in spots]
         shared = re.match(r"[A-Za-z]*", word(prefix(stems)))
         name = shared.group().lower() if shared else ""
         if len(name) >= SHORTEST and name not in RESERVED and all(stems):
             return name
-        return kind(spots[0])
+        return kind(spots[0].parts)
 
 
 def prefix(texts: Sequence[str]) -> str:

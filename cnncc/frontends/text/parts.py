@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Hashable, Iterator, Sequence
-from dataclasses import dataclass, field
+from collections import Counter
+from collections.abc import Hashable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 
-from cnncc.frontends.text import tree
 from cnncc.frontends.text.phrase import Hole, Phrase, Ref, phrase
+from cnncc.frontends.text.statements import From, Joined, Output, Save, Statement
+from cnncc.frontends.text.statements import Sequence as Statements
 from cnncc.ir import Graph, Node
 from cnncc.lang.forms import PRINTED
 from cnncc.lang.print_net import further, name_text
@@ -20,24 +22,24 @@ class Part:
     phrases: tuple[Phrase, ...]
     arms: tuple[tuple[Part, ...], ...] | None
     nodes: tuple[str, ...]
-    refers: bool = False
-    """Whether it has to do with named values: then it belongs to its place and to no block."""
+    fixed: bool = False
+    """Whether it belongs to the network itself, as outputs do, and to no block."""
     times: int = 1
     more: tuple[Part, ...] = field(default=(), compare=False)
     """Of a repeated statement, the further ones."""
     within: int = field(default=0, compare=False)
     """How many blocks inside each other the statement itself is a use of."""
 
-    @property
+    @cached_property
     def depth(self) -> int:
         """Blocks inside each other, here and in arms."""
         return max((part.depth for arm in self.arms or () for part in arm), default=self.within)
 
     @cached_property
     def key(self) -> Hashable:
-        """Equal for statements that differ in holes only."""
+        """Equal for statements that differ in holes and in the names of values only."""
         return (
-            tuple(tuple(p.kind if isinstance(p, Hole) else (p,) for p in words) for words in self.phrases),
+            tuple(tuple((p,) if isinstance(p, str) else p.kind for p in words) for words in self.phrases),
             None if self.arms is None else tuple(tuple(part.key for part in arm) for arm in self.arms),
             self.times,
         )
@@ -48,34 +50,99 @@ class Part:
         inner = () if self.arms is None else (h for arm in self.arms for part in arm for h in part.holes)
         return (*inner, *(p for words in self.phrases for p in words if isinstance(p, Hole)))
 
-    @property
+    @cached_property
+    def refs(self) -> tuple[Ref, ...]:
+        """The values that it names, in the order in which they are written."""
+        inner = (ref for arm in self.arms or () for part in arm for ref in part.refs)
+        return (*inner, *(p for words in self.phrases for p in words if isinstance(p, Ref)))
+
+    @cached_property
     def lines(self) -> int:
-        """About how many lines it takes."""
+        """About how many lines it takes: `save` and `from` stand beside others."""
+        if self.verb in ("save", "from"):
+            return 0
         return 1 + sum(sum(part.lines for part in arm) for arm in self.arms or ())
 
     @property
-    def free(self) -> bool:
-        """Whether it may be a part of a block."""
-        return not self.refers and all(part.free for arm in self.arms or () for part in arm)
+    def verb(self) -> str:
+        """`save`, `from` or `output`, if it is that."""
+        return self.refs[0].kind if self.refs and not self.made else "output" if self.fixed else ""
 
     @property
     def made(self) -> tuple[str, ...]:
         """The nodes of all repeats."""
         return (*self.nodes, *(name for part in self.more for name in part.made))
 
+    def after(self, value: str) -> str:
+        """The current value after the statement, if it is `value` before."""
+        if self.made:
+            return self.made[-1]
+        return next((ref.value for ref in self.refs if ref.kind == "from"), value)
 
-def parts(graph: Graph, sequence: tree.Sequence) -> tuple[Part, ...]:
+
+@dataclass(frozen=True)
+class Run:
+    """Statements in a row, and the current value before each of them."""
+
+    parts: tuple[Part, ...]
+    values: tuple[str, ...]
+
+    def __getitem__(self, place: slice) -> Run:
+        return Run(self.parts[place], self.values[place])
+
+    @property
+    def names(self) -> dict[str, int] | None:
+        """For a run that can be a block, a number for each value that it names: 0 for the one it starts from. None if
+        it takes up a value from elsewhere."""
+        start = self.values[0]
+        found: dict[str, int] = {}
+        for ref in (ref for part in self.parts for ref in part.refs):
+            if ref.value == start:
+                found[start] = 0
+            elif ref.kind == "save":
+                found[ref.value] = 1 + len(found.keys() - {start})
+            elif ref.value not in found:
+                return None
+        return found
+
+
+def runs(body: tuple[Part, ...], start: str) -> Iterator[Run]:
+    """A sequence that starts from a value, and all those inside it."""
+    values = [start]
+    for part in body:
+        values.append(part.after(values[-1]))
+    yield Run(body, tuple(values[:-1]))
+    for part, value in zip(body, values, strict=False):
+        for arm in part.arms or ():
+            yield from runs(arm, value)
+
+
+def uses(body: Sequence[Part]) -> Counter[str]:
+    """How often each value is taken up by its name."""
+    return Counter(ref.value for part in body for ref in part.refs if ref.kind != "save")
+
+
+def without_idle(body: Sequence[Part], used: Mapping[str, int]) -> tuple[Part, ...]:
+    """The sequence without names for values that nothing takes up, here and in arms."""
+    kept = (part for part in body if part.verb != "save" or used[part.refs[0].value])
+    return tuple(
+        part if part.arms is None else replace(part, arms=tuple(without_idle(arm, used) for arm in part.arms))
+        for part in kept
+    )
+
+
+def parts(graph: Graph, sequence: Statements) -> tuple[Part, ...]:
     """The statements of a sequence."""
     return tuple(part(graph, statement) for statement in sequence)
 
 
-def part(graph: Graph, statement: tree.Statement) -> Part:
-    if isinstance(statement, tree.From | tree.Save | tree.Output):
-        return Part((reference(statement),), None, (), refers=True)
+def part(graph: Graph, statement: Statement) -> Part:
+    if isinstance(statement, From | Save | Output):
+        return Part((reference(statement),), None, (), fixed=isinstance(statement, Output))
     nodes = [graph[name] for name in statement.nodes]
     following = [*nodes[1:], None]
     arms = None
-    if isinstance(statement, tree.Joined):
+    if isinstance(statement, Joined):
         arms = tuple(parts(graph, arm) for arm in statement.arms)
     phrases = tuple(
         words
@@ -86,14 +153,20 @@ def part(graph: Graph, statement: tree.Statement) -> Part:
     return Part(phrases, arms, (*inner, *statement.nodes))
 
 
-def reference(statement: tree.From | tree.Save | tree.Output) -> Phrase:
+def reference(statement: From | Save | Output) -> Phrase:
     """A statement that names a value, or gives one back."""
-    verb: list[str | Ref] = [type(statement).__name__.lower()]
+    verb = type(statement).__name__.lower()
+    words: list[str | Ref] = [verb]
     if statement.name:
-        verb += [" ", Ref(statement.name)]
-    if isinstance(statement, tree.Output) and statement.port:
-        verb.append(f" as {name_text(statement.port)}")
-    return tuple(verb)
+        words += [" ", Ref(verb, statement.name)]
+    if isinstance(statement, Output) and statement.port:
+        words.append(f" as {name_text(statement.port)}")
+    return tuple(words)
+
+
+def saved(value: str) -> Part:
+    """The statement that names a value."""
+    return Part((reference(Save(value)),), None, ())
 
 
 def merge_phrases(node: Node) -> list[Phrase]:

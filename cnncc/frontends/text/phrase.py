@@ -2,27 +2,36 @@
 
 from __future__ import annotations
 
+import math
+import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
 from cnncc.ir import Graph, Node
 from cnncc.lang.forms import PRINTED
-from cnncc.lang.print_net import attributes, by, statement
+from cnncc.lang.print_net import attributes, by, number, statement
 from cnncc.ops.permute import depth_to_space, shuffle, space_to_depth
 
 
 @dataclass(frozen=True)
 class Hole:
-    """A whole number; `kind` says what of: `out` are channels, counted or by their place."""
+    """A number in which alike statements may differ; `kind` says what of: `out` are channels, counted or by place,
+    `size` is one of several sizes, `real` is any number."""
 
     kind: str
-    value: int
+    value: float
+
+    @property
+    def family(self) -> str:
+        """Holes of one family may be filled by the same parameter."""
+        return "out" if self.kind == "size" else self.kind
 
 
 @dataclass(frozen=True)
 class Ref:
-    """A value of the graph, by its name there."""
+    """A value of the graph, by its name there; `kind` says what is done with it: save, from, output."""
 
+    kind: str
     value: str
 
 
@@ -42,6 +51,8 @@ def written(parts: Sequence[str | Hole | Ref], fill: Fill) -> str:
             words.append(text)
         elif part.kind == "stride":
             words.append("" if text == "1" else f" /{text}")
+        elif part.kind == "size":
+            words.append(text if text.isalnum() and not text.isalpha() else f"({text})")
         elif part.kind == "kernel":
             side = text if text.isdigit() else f"({text})"
             words.append(f"{side}x{side}")
@@ -54,6 +65,34 @@ def phrase(graph: Graph, node: Node, then: Node | None, word: str = "") -> Phras
     """An op that is followed by another in its statement, or by none; `word` is what it is to be called."""
     rule = PHRASES.get(node.op)
     return rule(graph, node, then, word) if rule else (statement(node.with_(weights={})),)
+
+
+def sized(graph: Graph, node: Node, then: Node | None, word: str) -> Phrase:
+    """An op with sizes: each is a hole."""
+    found: list[str | Hole] = []
+    for text in re.split(r"(?<= )(\d+(?:x\d+)*)(?= |$)", statement(node.with_(weights={}))):
+        if not text[:1].isdigit():
+            found.append(text)
+            continue
+        for i, size in enumerate(text.split("x")):
+            found += [*(["x"] if i else []), Hole("size", int(size))]
+    return tuple(found)
+
+
+def affine(graph: Graph, node: Node, then: Node | None, word: str) -> Phrase:
+    """The same factor and summand for all values: finite ones are holes."""
+    found: list[str | Hole] = ["affine"]
+    for key in (key for key in ("scale", "shift") if node.attrs[key] != {"scale": 1.0, "shift": 0.0}[key]):
+        value = node.attrs[key]
+        found += [f" {key} ", Hole("real", value) if math.isfinite(value) else number(value)]
+    return tuple(found)
+
+
+def upsampled(graph: Graph, node: Node, then: Node | None, word: str) -> Phrase:
+    height, width = node.attrs["scale"]
+    if height != width:
+        return (statement(node),)
+    return ("upsample ", Hole("groups", height), "".join(f" {word}" for word in attributes(node)))
 
 
 def dense(graph: Graph, node: Node, then: Node | None, word: str) -> Phrase:
@@ -118,7 +157,7 @@ def permutation(graph: Graph, node: Node, then: Node | None, word: str) -> Phras
         for name, attrs, finish, flag in candidates:
             if finish(attrs, shape) == dict(node.attrs):
                 return (f"{name} ", Hole("groups", next(iter(attrs.values()))), flag)
-    return (statement(node),)
+    return sized(graph, node, then, word)
 
 
 PHRASES: Mapping[str, Callable[[Graph, Node, Node | None, str], Phrase]] = {
@@ -130,5 +169,8 @@ PHRASES: Mapping[str, Callable[[Graph, Node, Node | None, str], Phrase]] = {
     "slice": channels,
     "group_norm": group_norm,
     "permute": permutation,
+    "affine": affine,
+    "upsample": upsampled,
+    **dict.fromkeys(("reshape", "expand", "strided_slice", "crop", "const"), sized),
 }
 """Ops in whose text numbers are holes; the others are written as they are."""

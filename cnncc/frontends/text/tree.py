@@ -3,11 +3,22 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
+from dataclasses import replace
 
 import networkx as nx
 
+from cnncc.frontends.text.layout import Layout, without_idle
+from cnncc.frontends.text.statements import (
+    DEEPEST,
+    Chain,
+    From,
+    Joined,
+    Output,
+    Save,
+    Sequence,
+    Statement,
+    emitted,
+)
 from cnncc.ir import Graph, Node
 from cnncc.lang.forms import PRINTED
 from cnncc.ops import traits
@@ -15,74 +26,26 @@ from cnncc.ops.traits import Kind
 
 LONGEST = 8
 """Ops in one statement."""
-DEEPEST = 8
-"""Arms inside each other."""
 SOURCE = "\0source"
 SINK = "\0sink"
 
 
-@dataclass(frozen=True)
-class Chain:
-    """An op and those that follow it in the same statement."""
+def tree(graph: Graph, deepest: int) -> Sequence:
+    """The statements of a graph, without those for its inputs. Every node is in them once.
 
-    nodes: tuple[str, ...]
-
-
-@dataclass(frozen=True)
-class Joined:
-    """A merge with its arms, and ops that follow it."""
-
-    arms: tuple[Sequence, ...]
-    nodes: tuple[str, ...]
-
-
-@dataclass(frozen=True)
-class From:
-    """Makes a named value the current one."""
-
-    name: str
-
-
-@dataclass(frozen=True)
-class Save:
-    """Names the current value."""
-
-    name: str
-
-
-@dataclass(frozen=True)
-class Output:
-    """Gives back a named value, or, without one, the current one; `port` is what the output is called, if anything."""
-
-    name: str
-    port: str
-
-
-Statement = Chain | Joined | From | Save | Output
-Sequence = tuple[Statement, ...]
-
-
-def emitted(sequence: Sequence) -> Iterator[str]:
-    """The nodes of statements in the order in which the text makes them."""
-    for statement in sequence:
-        if isinstance(statement, Joined):
-            for arm in statement.arms:
-                yield from emitted(arm)
-        if isinstance(statement, Chain | Joined):
-            yield from statement.nodes
-
-
-def tree(graph: Graph) -> Sequence:
-    """The statements of a graph, without those for its inputs. Every node is in them once."""
+    A value that arms cannot hold together has a name. It is made where it is needed first, or in a line of its own if
+    that is more than `deepest` arms deep."""
     planner = Planner(graph)
     named = planner.entangled()
+    lines: set[str] = set()
     while True:
-        statements = planner.program(named)
+        statements, deep = planner.program(named, lines, deepest)
         repeated = [name for name, count in Counter(emitted(statements)).items() if count > 1]
         more = {name for name in repeated if graph.index.out_degree(name) > 1} | planner.deep
-        if more <= named:
+        if more <= named and deep <= lines:
             return statements
         named |= more
+        lines |= deep
 
 
 class Planner:
@@ -117,26 +80,44 @@ class Planner:
         found |= {name for name in self.fixed if graph.index.out_degree(name) > 1}
         return {name for name in found if traits(graph[name]).kind is not Kind.INPUT}
 
-    def program(self, named: set[str]) -> Sequence:
-        """The top level: named values one after the other, then the last output."""
+    def program(self, named: set[str], lines: set[str], deepest: int) -> tuple[Sequence, set[str]]:
+        """The top level: values that have `lines` of their own one after the other, then the last output. And the
+        values that should have one as well."""
         graph = self.graph
         inputs = [n.name for n in graph.inputs]
-        stops = named | set(inputs)
-        parts = self.parts(named, stops)
-        goals = sorted(parts, key=self.position.__getitem__)
+        parts = self.parts(named, named | set(inputs))
+        layout = Layout(parts, inputs, deepest)
         current = inputs[-1] if inputs else None
         outputs = Outputs(graph, current)
         result: list[Statement] = outputs.after(current)
-        for goal in goals:
-            part = parts[goal]
-            if part and part[0] == From(current or ""):
-                part = part[1:]
-            result += part
+        for goal in sorted(parts.keys() & {*lines, *graph.outputs}, key=self.position.__getitem__):
+            result += layout.placed(parts[goal], current)
             current = goal
             if goal in named:
+                layout.made.add(goal)
                 result.append(Save(goal))
             result += outputs.after(goal)
-        return without_idle(result)
+        return self.joined(without_idle(result)), layout.deep
+
+    def joined(self, sequence: Sequence) -> tuple[Statement, ...]:
+        """The sequence with ops in the statement before them, where they may follow; here and in arms."""
+        found: list[Statement] = []
+        for statement in sequence:
+            if isinstance(statement, Joined):
+                statement = replace(statement, arms=tuple(map(self.joined, statement.arms)))
+            last = found[-1] if found else None
+            if isinstance(last, Chain | Joined) and isinstance(statement, Chain) and self.fits(last, statement):
+                found[-1] = replace(last, nodes=(*last.nodes, *statement.nodes))
+            else:
+                found.append(statement)
+        return tuple(found)
+
+    def fits(self, last: Chain | Joined, then: Chain) -> bool:
+        """Whether all the ops of a chain may follow in the statement before it."""
+        first = self.graph[then.nodes[0]]
+        if not chains(first) or len(last.nodes) + len(then.nodes) > LONGEST:
+            return False
+        return first.inputs == last.nodes[-1:] and self.follows(first)
 
     def parts(self, named: set[str], stops: set[str]) -> dict[str, Sequence]:
         """For each named value and each output, the statements that lead to it; for those too deep as well."""
@@ -179,7 +160,11 @@ class Planner:
         source = node.inputs[0]
         if source == start or source in stops:
             return False
-        before, kinds = self.graph[source], PRINTED[node.op].after
+        return self.follows(node)
+
+    def follows(self, node: Node) -> bool:
+        """Whether an op may stand behind the one that makes its value."""
+        before, kinds = self.graph[node.inputs[0]], PRINTED[node.op].after
         return PRINTED[before.op].leads if kinds is None else traits(before).kind in kinds
 
     def statement(
@@ -212,26 +197,6 @@ class Outputs:
             value, port = self.left.pop(0)
             found.append(Output("" if value == current else value, port))
         return found
-
-
-def without_idle(statements: list[Statement]) -> Sequence:
-    """The statements without names that nothing refers to, and without an `output` that goes without saying."""
-    wanted = set(referred(statements))
-    kept = [s for s in statements if not (isinstance(s, Save) and s.name not in wanted)]
-    outputs = [s for s in kept if isinstance(s, Output)]
-    if outputs == [Output("", "")] and kept[-1] == outputs[0]:
-        kept.pop()
-    return tuple(kept)
-
-
-def referred(sequence: Iterable[Statement]) -> Iterator[str]:
-    """The values that statements call by name."""
-    for statement in sequence:
-        if isinstance(statement, From | Output):
-            yield statement.name
-        elif isinstance(statement, Joined):
-            for arm in statement.arms:
-                yield from referred(arm)
 
 
 def fixed(graph: Graph) -> set[str]:

@@ -4,14 +4,17 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
 
 from cnncc.base.errors import CnnccError
-from cnncc.frontends.text.blocks import FoundBlock, compressed
+from cnncc.frontends.text.blocks import BlockSearch, compressed
+from cnncc.frontends.text.define import FoundBlock
 from cnncc.frontends.text.labels import Labels, word
 from cnncc.frontends.text.parts import Part, parts
 from cnncc.frontends.text.phrase import Fill, Hole, Ref, written
+from cnncc.frontends.text.statements import Sequence
+from cnncc.frontends.text.tails import without_tails
 from cnncc.frontends.text.tree import tree
 from cnncc.ir import Graph, Node
 from cnncc.lang.format import format_text
@@ -23,8 +26,10 @@ from cnncc.ops.traits import Kind
 
 WIDE = 100
 """Characters of an arm that stays on one line."""
-NARROW = 60
+NARROW = 84
 """Characters of a merge that stays on one line."""
+DEPTHS = (0, 2, 4, 8)
+"""Arms inside each other in which values with names may be made: each is tried, and the shortest text is written."""
 QUOTED = RESERVED | FORMS["input"].words.keys()
 """Words that would be names of inputs only with difficulty for the reader: they stand in quotes."""
 
@@ -40,6 +45,14 @@ class Written:
     """Whether the text is a line an op, since one with blocks would not have been read as the same graph."""
 
 
+@dataclass(frozen=True)
+class Draft:
+    """A text before it is read back, and the nodes of the graph in the order in which the text makes them."""
+
+    text: str
+    order: tuple[str, ...]
+
+
 def net_text(graph: Graph, sources: Mapping[str, str] | None = None, comment: str = "") -> Written:
     """The text of a source graph of batch 1: blocks, repeats, labels. `sources` are the names that
     constants had elsewhere; `comment` becomes the first lines.
@@ -47,21 +60,34 @@ def net_text(graph: Graph, sources: Mapping[str, str] | None = None, comment: st
     The text is read back before it is given out: it is that very graph, or a flat text is written. CnnccError for more
     ops than a text may have."""
     head = [f"# {line}".rstrip() for line in comment.splitlines()]
-    return structured(graph, sources or {}, head) or flat(graph, head)
+    search = BlockSearch()
+    drafts = [draft(graph, way, sources or {}, head, search) for way in candidates(graph)]
+    shortest_first = sorted(drafts, key=lambda d: d.text.count("\n"))
+    return next(filter(None, (checked(graph, d) for d in shortest_first)), None) or flat(graph, head)
 
 
-def structured(graph: Graph, sources: Mapping[str, str], head: list[str]) -> Written | None:
-    """The text with blocks, repeats and labels; None if it is not read as the graph."""
-    top = parts(graph, tree(graph))
+def candidates(graph: Graph) -> list[Sequence]:
+    """Ways to put the graph into statements, the one with fewest arms inside each other first."""
+    trees = (tree(graph, deepest) for deepest in DEPTHS)
+    return list(dict.fromkeys(way for found in trees for way in (found, without_tails(graph, found))))
+
+
+def draft(graph: Graph, sequence: Sequence, sources: Mapping[str, str], head: list[str], search: BlockSearch) -> Draft:
+    """The text with blocks, repeats and labels."""
     labels = Labels(graph, sources)
-    blocks, body = compressed(graph, top, labels.block)
+    blocks, body = compressed(graph, parts(graph, sequence), labels.block, search)
     lines = [*head, f"net {word(graph.name) or 'model'}", *(input_line(graph, node) for node in graph.inputs)]
     for block in blocks:
         lines += block_lines(block)
     lines += top_lines(graph, body, labels)
-    order = [n.name for n in graph.inputs] + [name for part in body for name in part.made]
+    order = (*(n.name for n in graph.inputs), *(name for part in body for name in part.made))
+    return Draft("\n".join(lines) + "\n", order)
+
+
+def checked(graph: Graph, written: Draft) -> Written | None:
+    """The text in the one form; None if it is not read as the graph."""
     try:
-        return matched(graph, format_text("\n".join(lines) + "\n"), order)
+        return matched(graph, format_text(written.text), written.order)
     except CnnccError:
         return None
 
@@ -70,7 +96,7 @@ def flat(graph: Graph, head: list[str]) -> Written:
     """The text of a line an op, under the names of the graph."""
     inputs = {n.name: n.with_(attrs={**n.attrs, "batch": 1}) for n in graph.inputs}
     text = print_net(replace(graph, nodes=tuple(inputs.get(n.name, n) for n in graph.nodes)), shapes=False)
-    written = matched(graph, "\n".join([*head, text]), [n.name for n in graph.nodes])
+    written = matched(graph, "\n".join([*head, text]), tuple(n.name for n in graph.nodes))
     assert written, f"the flat text of {graph.name} is not read as its graph"
     return replace(written, flat=True)
 
@@ -83,7 +109,7 @@ def input_line(graph: Graph, node: Node) -> str:
     return " ".join(["input", name, by(node.attrs["dims"]), *words]) + unused(graph, node)
 
 
-def top_lines(graph: Graph, body: Sequence[Part], labels: Labels) -> Iterator[str]:
+def top_lines(graph: Graph, body: tuple[Part, ...], labels: Labels) -> Iterator[str]:
     """The statements of the network. One that makes values has a label if those have weights; or if its number, which
     would name it without, is the name of an input."""
     names = {n.name: n.name for n in graph.inputs}
@@ -96,13 +122,26 @@ def top_lines(graph: Graph, body: Sequence[Part], labels: Labels) -> Iterator[st
             names[part.value] = labels.value(part.value)
         return name_text(names[part.value])
 
-    for part in body:
-        text = "\n".join(statement(part, fill))
+    for group in grouped(body):
+        text = "; ".join("\n".join(statement(part, fill)) for part in group)
+        part = next((part for part in group if part.made), group[0])
         label = top_label(graph, part, labels)
         if part.made and not label and str(position) in labels.taken:
             label = labels.value(part.made[-1])
         yield f"{label}: {text}" if label else text
         position += bool(part.made)
+
+
+def grouped(body: tuple[Part, ...]) -> list[list[Part]]:
+    """The statements that stand in a line together: one, `from` before it and `save` behind it."""
+    groups: list[list[Part]] = []
+    for part in body:
+        after = groups and (part.verb == "save" or groups[-1][-1].verb == "from")
+        if after and part.verb != "output" and groups[-1][-1].verb != "output":
+            groups[-1].append(part)
+        else:
+            groups.append([part])
+    return groups
 
 
 def top_label(graph: Graph, part: Part, labels: Labels) -> str:
@@ -118,10 +157,19 @@ def block_lines(block: FoundBlock) -> list[str]:
     """The definition of a block."""
     params = ", ".join(p if default is None else f"{p}={default}" for p, default in block.params)
     fills = iter(block.fills)
+
+    def fill(part: Hole | Ref) -> str:
+        return block.values[part.value] if isinstance(part, Ref) else next(fills)
+
     lines = [f"block {block.name}({params}) {{" if params else f"block {block.name} {{"]
-    for part in block.body:
-        lines += statement(part, lambda hole: next(fills))
+    lines += body_lines(block.body, fill)
     return [*lines, "}"]
+
+
+def body_lines(body: tuple[Part, ...], fill: Fill) -> Iterator[str]:
+    """The lines of statements without labels."""
+    for group in grouped(body):
+        yield "; ".join("\n".join(statement(part, fill)) for part in group)
 
 
 def statement(part: Part, fill: Fill) -> Iterator[str]:
@@ -140,14 +188,14 @@ def statement(part: Part, fill: Fill) -> Iterator[str]:
     yield f"{head} {{ {inner} }}{tail}{times}"
 
 
-def arm_text(arm: Sequence[Part], fill: Fill) -> str:
+def arm_text(arm: tuple[Part, ...], fill: Fill) -> str:
     """An arm, on one line if it is short."""
-    lines = [line for part in arm for line in statement(part, fill)]
+    lines = list(body_lines(arm, fill))
     short = sum(map(len, lines)) < WIDE and not any("\n" in line for line in lines)
     return ("; " if short else "\n").join(lines)
 
 
-def matched(graph: Graph, text: str, order: Sequence[str]) -> Written | None:
+def matched(graph: Graph, text: str, order: tuple[str, ...]) -> Written | None:
     """The graph that the text is read as, with the weights; None if it is not, node by node, the one it was made of.
     `order` is that of the nodes in the text. CnnccError if the text is refused."""
     made = parse(text)
