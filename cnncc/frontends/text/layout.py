@@ -8,7 +8,7 @@ from itertools import zip_longest
 from cnncc.frontends.text.statements import Chain, From, Joined, Output, Save, Sequence, Statement
 
 
-class Layout:
+class Placing:
     """Puts statements in the order of the text. A value that is not there yet is made where it is needed first, even in
     an arm, and saved there: what comes later takes it up by its name."""
 

@@ -7,7 +7,7 @@ from dataclasses import replace
 
 import networkx as nx
 
-from cnncc.frontends.text.layout import Layout, without_idle
+from cnncc.frontends.text.layout import Placing, without_idle
 from cnncc.frontends.text.statements import (
     DEEPEST,
     Chain,
@@ -86,7 +86,7 @@ class Planner:
         graph = self.graph
         inputs = [n.name for n in graph.inputs]
         parts = self.parts(named, named | set(inputs))
-        layout = Layout(parts, inputs, deepest)
+        layout = Placing(parts, inputs, deepest)
         current = inputs[-1] if inputs else None
         outputs = Outputs(graph, current)
         result: list[Statement] = outputs.after(current)
