@@ -46,7 +46,7 @@ class Written:
 
 
 @dataclass(frozen=True)
-class Draft:
+class DraftText:
     """A text before it is read back, and the nodes of the graph in the order in which the text makes them."""
 
     text: str
@@ -72,7 +72,9 @@ def candidates(graph: Graph) -> list[Sequence]:
     return list(dict.fromkeys(way for found in trees for way in (found, without_tails(graph, found))))
 
 
-def draft(graph: Graph, sequence: Sequence, sources: Mapping[str, str], head: list[str], search: BlockSearch) -> Draft:
+def draft(
+    graph: Graph, sequence: Sequence, sources: Mapping[str, str], head: list[str], search: BlockSearch
+) -> DraftText:
     """The text with blocks, repeats and labels."""
     labels = Labels(graph, sources)
     blocks, body = compressed(graph, parts(graph, sequence), labels.block, search)
@@ -81,10 +83,10 @@ def draft(graph: Graph, sequence: Sequence, sources: Mapping[str, str], head: li
         lines += block_lines(block)
     lines += top_lines(graph, body, labels)
     order = (*(n.name for n in graph.inputs), *(name for part in body for name in part.made))
-    return Draft("\n".join(lines) + "\n", order)
+    return DraftText("\n".join(lines) + "\n", order)
 
 
-def checked(graph: Graph, written: Draft) -> Written | None:
+def checked(graph: Graph, written: DraftText) -> Written | None:
     """The text in the one form; None if it is not read as the graph."""
     try:
         return matched(graph, format_text(written.text), written.order)
