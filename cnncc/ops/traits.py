@@ -115,6 +115,8 @@ class Traits:
     memory: Memory
     in_place: bool
     """Whether an element of the result needs only the same element of each input: it may be written over one."""
+    over_added: bool
+    """Whether the result may be written over a tensor that a post-op adds: each element of that is read once."""
     unchanged: Unchanged
     view: View | None
     """Which part of the input's memory the result may be, None if it is computed."""
@@ -138,6 +140,7 @@ COMPUTED = Traits(
     finite=Finite.ALWAYS,
     memory=Memory.OWN,
     in_place=False,
+    over_added=True,
     unchanged=never,
     view=None,
     channels=None,

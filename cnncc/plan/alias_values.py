@@ -234,6 +234,8 @@ def elementwise_inputs(node: Node) -> tuple[str, ...]:
     other. They are the last ones of `node.inputs`."""
     if traits(node).in_place:
         return node.inputs
+    if not traits(node).over_added:
+        return ()
     return node.inputs[len(node.inputs) - extra_inputs(node.attrs) :]
 
 

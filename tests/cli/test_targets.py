@@ -16,13 +16,13 @@ def test_the_table_lists_every_target_this_machine_first(cnncc):
 
 
 def test_one_target_in_full(cnncc):
-    rows = {
-        key: value.strip()
-        for key, _, value in (r.partition(" ") for r in cnncc("targets", "x86-64-v3").out.splitlines())
-    }
+    lines = cnncc("targets", "x86-64-v3").out.splitlines()
+    rows = {key: value.strip() for key, _, value in (line.partition(" ") for line in lines)}
     assert (rows["name"], rows["vector_bits"]) == ("x86-64-v3", "256")
     assert "avx2" in rows["requires"].split(", ")
-    assert rows["unit"].startswith("element float32, sums float32, lanes 8, depth 1, registers 16, ports 2")
+    units = [line.partition(" ")[2].strip() for line in lines if line.startswith("unit ")]
+    assert [unit.split(",")[0] for unit in units] == ["element float32", "element int8"]
+    assert units[0].startswith("element float32, sums float32, lanes 8, depth 1, registers 16, ports 2")
 
 
 def test_a_long_list_goes_on_below_its_label(cnncc):

@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from kernels.compare import compile_for, kernels_of, network, worst_error
+from kernels.compare import compile_for, kernels_of, network, relative_error, worst_error
 
+from cnncc import api
 from cnncc.ir import Graph
 from cnncc.kernels.cpu.matmul import MatmulConfig, choose_tile, vector_width
 from cnncc.kernels.cpu.micro import Micro
 from cnncc.machines import targets
+from cnncc.ops import reference
+from cnncc.options import Options
 
 SIZES = [
     (3, 5, 70, 5), (2, 13, 31, 17), (1, 6, 8, 16), (2, 12, 3, 1), (1, 1, 9, 33), (2, 7, 1, 24), (1, 34, 15, 7),
@@ -45,6 +48,20 @@ def test_post_ops(columns: int, post_ops: str) -> None:
     graph = network(body, "2x31x19")
     assert worst_error(graph, "host") <= 1e-5
     assert not any(k.family == "elementwise" and "map_relu" not in k.name for k in kernels_of(graph))
+
+
+def test_the_result_is_not_written_over_what_is_added() -> None:
+    """Tiles overlap here, and nobody else needs z: it would be added twice."""
+    body = (
+        "save x; matmul { from x | from x }; save z; from x; relu; save y; matmul { from x | from y }; add { | from z };"
+        " relu; avgpool 2x2"
+    )
+    graph = network(body, "2x6x6")
+    assert any(k.config.columns % k.config.lanes for k in kernels_of(graph, "host") if k.family == "matmul")
+    x = np.random.default_rng(0).standard_normal((1, 2, 6, 6)).astype(np.float32)
+    # Without `keep_all`, with which every value has memory of its own.
+    got, wanted = api.build(graph, Options(("host",))).trace(x), reference.run(graph, [x])
+    assert relative_error(got[graph.outputs[0]], wanted[graph.outputs[0]]) <= 1e-5
 
 
 @pytest.mark.parametrize("target", targets.names())

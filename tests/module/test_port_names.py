@@ -76,8 +76,8 @@ def same(got: dict[str, np.ndarray]) -> bool:
 def test_the_text(folder: Path) -> None:
     text = (folder / "ports.net").read_text()
     assert text == (
-        'net ports\ninput "images:0" 3x4x4\ninput im_shape 2 unused\ninput x 3x4x4\nfrom "images:0"\n'
-        'relu\noutput as "logits/0"\noutput as "logits:0"\nadd { from "images:0"; abs | from x }\noutput as 10\n'
+        'net ports\ninput "images:0" 3x4x4\ninput im_shape 2 unused\ninput x 3x4x4\nfrom "images:0"; relu\n'
+        'output as "logits/0"\noutput as "logits:0"\nadd { from "images:0"; abs | from x }\noutput as 10\n'
         'output "images:0" as "images:0"\nconst 3x1x1\noutput as add\n'
     )
 

@@ -226,7 +226,7 @@ def example(name):
     return node.attrs
 
 
-@pytest.mark.parametrize("name", sorted(ops.TABLE))
+@pytest.mark.parametrize("name", sorted(ops.TABLE.keys() - {"quantize", "dequantize"}))
 def test_every_op_keeps_float32_and_close_to_float64(name):
     """float32 in, float32 out (whatever the weights are), within the op's tolerance of float64."""
     op, attrs = ops.TABLE[name], example(name)
