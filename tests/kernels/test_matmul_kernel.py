@@ -53,8 +53,8 @@ def test_post_ops(columns: int, post_ops: str) -> None:
 def test_the_result_is_not_written_over_what_is_added() -> None:
     """Tiles overlap here, and nobody else needs z: it would be added twice."""
     body = (
-        "save x; matmul { from x | from x }; save z; from x; relu; save y; matmul { from x | from y }; add { | from z };"
-        " relu; avgpool 2x2"
+        "save x; matmul { from x | from x }; save z; from x; relu; save y; matmul { from x | from y };"
+        " add { | from z }; relu; avgpool 2x2"
     )
     graph = network(body, "2x6x6")
     assert any(k.config.columns % k.config.lanes for k in kernels_of(graph, "host") if k.family == "matmul")
