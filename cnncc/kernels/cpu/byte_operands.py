@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from dataclasses import dataclass
-from typing import Protocol
 
 import numpy as np
 
+from cnncc.kernels.cpu.micro import Micro
 from cnncc.kernels.shared.convolution import pad_channels
 from cnncc.machines.units import DotUnit
 
@@ -24,29 +25,37 @@ class ByteTypes:
     """Of what is added before the result is rounded; empty for nothing."""
 
 
-class OnBytes(Protocol):
-    """The configuration of a kernel that multiplies bytes."""
+class OnBytes(ABC):
+    """What the configurations of kernels on bytes share."""
+
+    types: ByteTypes
+    micro: Micro
 
     @property
-    def types(self) -> ByteTypes: ...
-
-    @property
-    def unit(self) -> DotUnit: ...
+    def unit(self) -> DotUnit:
+        assert isinstance(self.micro.unit, DotUnit)
+        return self.micro.unit
 
     @property
     def shift(self) -> int:
         """Added to each value before it is multiplied."""
+        return shift_of(self.unit, self.types.source)
 
     @property
-    def block(self) -> int: ...
+    def block(self) -> int:
+        return self.micro.block
 
     @property
-    def lanes(self) -> int: ...
+    def lanes(self) -> int:
+        return self.micro.lanes
 
     @property
-    def out_blocks(self) -> int: ...
+    @abstractmethod
+    def out_blocks(self) -> int:
+        """Blocks of channels of the bias and of the scales."""
 
     @property
+    @abstractmethod
     def weight_bytes(self) -> int: ...
 
 

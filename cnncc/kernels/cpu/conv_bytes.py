@@ -10,7 +10,7 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 
 from cnncc.base.elements import ELEMENTS, FLOAT32
-from cnncc.kernels.cpu.byte_operands import ByteTypes, shift_of
+from cnncc.kernels.cpu.byte_operands import ByteTypes, OnBytes
 from cnncc.kernels.cpu.conv_choice import DirectChoice, ranked_partitions
 from cnncc.kernels.cpu.conv_direct import ConvConfig
 from cnncc.kernels.cpu.micro import byte_micro_of
@@ -19,14 +19,13 @@ from cnncc.kernels.shared.algorithm import Candidate
 from cnncc.kernels.shared.convolution import ConvGeometry
 from cnncc.kernels.shared.spec import Kernel, blocks
 from cnncc.machines.targets import Target
-from cnncc.machines.units import DotUnit
 
 PLANAR_BLOCK = 4
 """Channels that are put together where an image has each in a plane of its own."""
 
 
 @dataclass(frozen=True)
-class ByteConvConfig(ConvConfig):
+class ByteConvConfig(ConvConfig, OnBytes):
     """One convolution of one image on bytes."""
 
     types: ByteTypes
@@ -34,16 +33,6 @@ class ByteConvConfig(ConvConfig):
     """Of the image, where each is a plane of its own; 0 where they lie in blocks."""
     outputs: int
     """Of a vector, which does not have the channels that fill up the last block; 0 for an image, which has them."""
-
-    @property
-    def unit(self) -> DotUnit:
-        assert isinstance(self.micro.unit, DotUnit)
-        return self.micro.unit
-
-    @property
-    def shift(self) -> int:
-        """Added to each value before it is multiplied."""
-        return shift_of(self.unit, self.types.source)
 
     @property
     def gathers(self) -> bool:

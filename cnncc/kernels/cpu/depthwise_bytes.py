@@ -12,12 +12,11 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from cnncc.base.elements import ELEMENTS, INT32
-from cnncc.kernels.cpu.byte_operands import ByteTypes, shift_of
+from cnncc.kernels.cpu.byte_operands import ByteTypes, OnBytes
 from cnncc.kernels.cpu.micro import Micro, byte_micro_of
 from cnncc.kernels.shared.convolution import ConvGeometry
 from cnncc.kernels.shared.spec import Kernel
 from cnncc.machines.targets import Target
-from cnncc.machines.units import DotUnit
 
 LEAST_UNITS = 4
 """Units for each core, so that the last ones do not keep the others waiting."""
@@ -26,7 +25,7 @@ LEAST_ROWS = 4
 
 
 @dataclass(frozen=True)
-class ByteDepthwiseConfig:
+class ByteDepthwiseConfig(OnBytes):
     """One depthwise convolution of one image."""
 
     geometry: ConvGeometry
@@ -35,24 +34,6 @@ class ByteDepthwiseConfig:
     rows: int
     """Output rows of one unit."""
     micro: Micro
-
-    @property
-    def unit(self) -> DotUnit:
-        assert isinstance(self.micro.unit, DotUnit)
-        return self.micro.unit
-
-    @property
-    def shift(self) -> int:
-        """Added to each value before it is multiplied."""
-        return shift_of(self.unit, self.types.source)
-
-    @property
-    def block(self) -> int:
-        return self.micro.block
-
-    @property
-    def lanes(self) -> int:
-        return self.micro.lanes
 
     @property
     def out_blocks(self) -> int:

@@ -12,11 +12,10 @@ import numpy as np
 
 from cnncc.base.elements import ELEMENTS
 from cnncc.ir import TensorType
-from cnncc.kernels.cpu.byte_operands import ByteTypes, shift_of
+from cnncc.kernels.cpu.byte_operands import ByteTypes, OnBytes
 from cnncc.kernels.cpu.micro import Micro, byte_micro_of
 from cnncc.kernels.shared.spec import Kernel, blocks
 from cnncc.machines.targets import Target
-from cnncc.machines.units import DotUnit
 from cnncc.ops.quantize import dequantized, quantized
 
 UNIT_BLOCKS = 512
@@ -26,7 +25,7 @@ UNIT_BYTES = 8192
 
 
 @dataclass(frozen=True)
-class BlockConfig:
+class BlockConfig(OnBytes):
     """`count` times a sum over `each` blocks of channels of one pixel: 1 for a sum of two tensors, all pixels of a
     plane for an average."""
 
@@ -36,23 +35,6 @@ class BlockConfig:
     each: int
     part: int
     """How many of the `count` a unit computes."""
-
-    @property
-    def unit(self) -> DotUnit:
-        assert isinstance(self.micro.unit, DotUnit)
-        return self.micro.unit
-
-    @property
-    def shift(self) -> int:
-        return shift_of(self.unit, self.types.source)
-
-    @property
-    def block(self) -> int:
-        return self.micro.block
-
-    @property
-    def lanes(self) -> int:
-        return self.micro.lanes
 
     @property
     def out_blocks(self) -> int:
