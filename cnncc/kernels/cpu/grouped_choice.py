@@ -10,7 +10,7 @@ from cnncc.base.divisors import divisors, even_cuts, spread
 from cnncc.base.elements import FLOAT32
 from cnncc.kernels.cpu.conv_choice import COPY_BYTES, UNIT_CYCLES, overlapped
 from cnncc.kernels.cpu.grouped import GroupedConfig, GroupedTile
-from cnncc.kernels.cpu.micro import micro_of
+from cnncc.kernels.cpu.micro import LOADS, STEP, micro_of, usable_registers
 from cnncc.kernels.cpu.site import CpuSite
 from cnncc.kernels.cpu.tiles import even_tiles
 from cnncc.kernels.shared.algorithm import Candidate
@@ -22,10 +22,6 @@ MOST_CUTS = 12
 
 TILES_TRIED = 4
 """Register tiles beyond which none is worth a trial."""
-
-
-MOST_REGISTERS, SPARE = 16, 4
-"""Of up to 16 registers a tile uses all; of more, 4 are left: LLVM spilled some of 28 sums (AVX-512), none of 24."""
 
 
 @dataclass(frozen=True)
@@ -78,7 +74,7 @@ def _tiles(g: ConvGeometry, target: Target) -> Iterator[GroupedTile]:
     micro = micro_of(target)
     one = GroupedConfig(g, micro, GroupedTile(1, 1, 1), 1, 1)
     most = max(1, one.group_out // micro.lanes)
-    usable = min(micro.unit.registers, max(MOST_REGISTERS, micro.unit.registers - SPARE))
+    usable = usable_registers(target.floats)
     for vectors in (v for v in range(1, min(most, 6) + 1) if one.panel_count % v == 0):
         for rows in range(1, min(g.grid[0], 4) + 1):
             for columns in range(1, min(g.grid[1], 28) + 1):
@@ -106,10 +102,6 @@ def multiply_cycles(c: GroupedConfig) -> float:
     return total
 
 
-LOADS = 2.0
-"""Vectors that a core loads in a cycle."""
-STEP = 0.5
-"""Cycles of a row of taps besides its multiplications."""
 TILE = 8.0
 """Cycles that a tile takes to begin and to end."""
 STORE = 1.0

@@ -14,6 +14,18 @@ import numpy as np
 from cnncc.machines.targets import Target
 from cnncc.machines.units import DotUnit, VectorUnit
 
+LOADS = 2.0
+"""Vectors that a core loads in a cycle."""
+STEP = 0.5
+"""Cycles of a row of taps besides its arithmetic."""
+FEW_REGISTERS, SPARE = 16, 4
+
+
+def usable_registers(unit: VectorUnit) -> int:
+    """Registers that a tile of several taps may fill: all of a few; of more, some are left. LLVM spilled some of 28
+    sums (AVX-512), none of 24."""
+    return min(unit.registers, max(FEW_REGISTERS, unit.registers - SPARE))
+
 
 @dataclass(frozen=True)
 class Micro:

@@ -6,6 +6,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
 
 from cnncc.base.elements import ELEMENTS
+from cnncc.kernels.cpu.micro import LOADS, STEP, usable_registers
 from cnncc.kernels.cpu.site import MOVED, CpuRule, CpuSite
 from cnncc.kernels.cpu.tiles import even_tiles
 from cnncc.kernels.shared.modes import WINDOW_POOLS, WindowMode
@@ -16,14 +17,8 @@ from cnncc.machines.units import VectorUnit
 UNROLLED_TAPS = 9
 """Taps of the largest window that is unrolled."""
 
-FEW_REGISTERS, SPARE = 16, 4
-"""Of up to so many registers a tile uses all; of more, some are left: LLVM spills some of 28 sums."""
 MOST_HELD = 8
 """Taps of a row whose code stands side by side, at most."""
-LOADS = 2.0
-"""Vectors that a core loads in a cycle."""
-STEP = 0.5
-"""Cycles of a row of taps besides its arithmetic."""
 TILE = 4.0
 """Cycles that a tile takes to begin and to end, and then one for each pixel."""
 
@@ -54,6 +49,7 @@ class WindowConfig:
     rows_outermost: bool
     """Whether a thread's units are some rows of all channels, or all rows of some."""
     unit: VectorUnit
+    """Of float32, by which the tile is chosen."""
     element: str = "float32"
 
     @property
@@ -128,8 +124,7 @@ def configure(site: CpuSite, mode: WindowMode, epilogue: Epilogue = (), bias: bo
 def _tiles(config: WindowConfig, target: Target) -> Iterator[WindowConfig]:
     """Every tile that leaves a register for a value. All taps of a row at a time, if they are not too many: LLVM sees
     that the next ones read the same values, and would keep these, for which there is no room."""
-    registers, width = target.floats.registers, config.kernel[1]
-    usable = min(registers, max(FEW_REGISTERS, registers - SPARE))
+    usable, width = usable_registers(target.floats), config.kernel[1]
     for held in range(1 if width > MOST_HELD else width, min(width, MOST_HELD) + 1):
         kept = held if config.mode == "depthwise" else 1
         for columns in range(1, min(config.out_size[1], usable - kept - 1) + 1):
