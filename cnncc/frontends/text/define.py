@@ -32,12 +32,6 @@ class FoundBlock:
     """What values are called in the block, by their names in the graph."""
 
 
-def unused(name: str, blocks: list[FoundBlock]) -> str:
-    taken = {block.name for block in blocks} | RESERVED
-    numbered = (f"{name}{i}" for i in count(2))
-    return name if name not in taken else next(n for n in numbered if n not in taken)
-
-
 def defined(spots: Sequence[Run], name: str) -> tuple[FoundBlock, list[Part]]:
     """A block for all spots, and the calls that stand for them."""
     rows = [[hole for part in spot.parts for hole in part.holes] for spot in spots]
