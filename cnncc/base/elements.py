@@ -10,8 +10,6 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from cnncc.base.errors import CnnccError, nearest
-
 if TYPE_CHECKING:
     import numpy as np
     import numpy.typing as npt
@@ -76,13 +74,6 @@ BFLOAT16 = Element(
 FLOAT16 = Element("float16", "f16", 16, "<f2", "uint16_t", "float16", False, -65504.0, 65504.0)
 ELEMENTS: Mapping[str, Element] = {e.name: e for e in (FLOAT32, UINT8, INT8, INT32, BFLOAT16, FLOAT16)}
 """Every element type by name."""
-
-
-def element_named(name: object) -> Element:
-    """The element type of that name. CnnccError if there is none."""
-    if name not in ELEMENTS:
-        raise CnnccError(f"no element type {name!r}", hint=nearest(str(name), ELEMENTS))
-    return ELEMENTS[str(name)]
 
 
 def encode(array: npt.NDArray[Any], element: Element) -> npt.NDArray[Any]:
