@@ -19,7 +19,7 @@ from cnncc.kernels.cpu.algorithms import applying, find, select_by_algorithm
 from cnncc.kernels.cpu.conv_bytes_algorithm import steps_of
 from cnncc.kernels.cpu.site import CpuSite
 from cnncc.machines import targets
-from cnncc.ops import quantized as q
+from cnncc.ops import byte_arithmetic as q
 from cnncc.options import Options
 
 F32 = np.float32

@@ -23,7 +23,7 @@ from cnncc.kernels.cpu.depthwise_bytes import depthwise_byte_kernel, depthwise_b
 from cnncc.kernels.shared.convolution import ConvGeometry, densify, merged_groups, pad_channels
 from cnncc.machines import targets
 from cnncc.module.cpu.objects import kernel_text
-from cnncc.ops import quantized as q
+from cnncc.ops import byte_arithmetic as q
 
 F32 = np.float32
 TARGETS = [n for n in RUNNABLE if n != "host"]

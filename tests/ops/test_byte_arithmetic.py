@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from cnncc.ops import quantized as q
+from cnncc.ops import byte_arithmetic as q
 
 F32 = np.float32
 STRIDED = {"kernel": (3, 2), "stride": (2, 1), "pad": (1, 1, 1, 1), "dilation": (1, 2), "groups": 2, "out": 4}
