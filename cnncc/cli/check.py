@@ -9,7 +9,7 @@ from cnncc.cli import command, screen
 if TYPE_CHECKING:
     import argparse
 
-    from cnncc.report.check import CheckReport, LayerCheck
+    from cnncc.report.check import BytesCheck, CheckReport, LayerCheck
 
 
 def _configure(parser: argparse.ArgumentParser) -> None:
@@ -28,9 +28,9 @@ def _run(args: argparse.Namespace) -> int:
     if args.net.endswith(".so"):
         return _tell(_check_module(args), args)
     command.fill_defaults(args)
-    graph, _ = command.read_bound(args)
-    with screen.progress(f"checking {graph.name}") as progress:
-        report = check.check(graph, command.options(args), args.seed, progress)
+    network = command.read_source(args)
+    with screen.progress(f"checking {network.graph.name}") as progress:
+        report = check.check(network.graph, command.options(args), args.seed, progress, unquantised=network.unquantised)
     return _tell(report, args)
 
 
@@ -69,12 +69,20 @@ def _show(report: CheckReport, everything: bool) -> None:
     if report.rounding is not None:
         print(f"the reference has weights rounded to {report.weights_dtype} too; without, its outputs differ", end=" ")
         print(f"by up to {report.rounding:.2e}")
+    if report.integers:
+        _show_integers(report.integers)
     if report.worst:
         print(f"worst layer {report.worst.name}: {report.worst.error:.2e}")
     if report.first_failure:
         _show_failure(report.first_failure)
     else:
         print(f"{report.name}: all {len(report.layers)} compared layers within their tolerance")
+
+
+def _show_integers(found: BytesCheck) -> None:
+    print(f"bytes: {found.differing} of {found.compared} differ from the definition (docs/int8.md)")
+    print(f"outputs: {found.decibels:.1f} dB from float32 on this random input", end="; ")
+    print(f"the largest element is the same in {found.agreement:.0%}")
 
 
 def _row(layer: LayerCheck) -> tuple[str, ...]:

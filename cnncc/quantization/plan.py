@@ -152,6 +152,14 @@ class Plan:
         return tuple(map(tuple, found.values()))
 
     @property
+    def possible(self) -> tuple[str, ...]:
+        """The values that may be bytes in some plan of the graph."""
+        names = {name for node in self.graph.nodes if node.op in BY_OP for name in (*node.inputs, node.name)}
+        return tuple(
+            node.name for node in self.graph.nodes if node.name in names and node.name not in self.graph.shared
+        )
+
+    @property
     def left(self) -> tuple[Node, ...]:
         """The nodes that are computed in float32 though they compute something."""
         kinds = (Kind.INPUT, Kind.CONSTANT)

@@ -49,6 +49,17 @@ class LayerCheck:
 
 
 @dataclass(frozen=True)
+class BytesCheck:
+    """The integers of a network on bytes: how many were compared with the definition and how many differ; and how far
+    the outputs are from those in float32, in dB, and how often their largest element is the same one."""
+
+    compared: int
+    differing: int
+    decibels: float
+    agreement: float
+
+
+@dataclass(frozen=True)
 class CheckReport:
     """All compared layers of a network, in topological order."""
 
@@ -58,6 +69,8 @@ class CheckReport:
     rounding: float | None = None
     """How far rounding the weights to `weights_dtype` moves the outputs, as a share of an output's largest value;
     both sides of the comparison have the rounded ones. None if nothing is rounded."""
+    integers: BytesCheck | None = None
+    """Of a network on bytes."""
 
     @property
     def passed(self) -> bool:
@@ -81,14 +94,22 @@ class CheckReport:
             "passed": self.passed,
             "weights_dtype": self.weights_dtype,
             "rounding": None if self.rounding is None else _finite(self.rounding),
+            "integers": None if self.integers is None else asdict(self.integers),
             "worst": _plain(worst) if worst else None,
             "first_failure": _plain(first) if first else None,
             "layers": [_plain(layer) for layer in self.layers],
         }
 
 
-def check(graph: Graph, options: Options = DEFAULT, seed: int = 0, progress: Progress | None = None) -> CheckReport:
-    """Compile a source graph with bound weights, run it and the reference on seeded input, compare what both have.
+def check(
+    graph: Graph,
+    options: Options = DEFAULT,
+    seed: int = 0,
+    progress: Progress | None = None,
+    unquantised: Graph | None = None,
+) -> CheckReport:
+    """Compile a source graph with bound weights, run it and the reference on seeded input, compare what both have. Of a
+    graph on bytes, `unquantised` is the one in float32, from which the distance is told.
 
     Outputs are those of the module as it is delivered, where values share memory; the values before them come from
     the same kernels with memory of their own for each.
@@ -105,7 +126,31 @@ def check(graph: Graph, options: Options = DEFAULT, seed: int = 0, progress: Pro
     got |= zip(source.outputs, module.run_in(module.new_arena(), list(inputs.values())), strict=True)
     if progress:
         progress("running the NumPy reference", 0, 1)
-    return _report(source, inputs, got, options)
+    report = _report(source, inputs, got, options)
+    if unquantised is None:
+        return report
+    exact = reference.run(passes.with_batch(unquantised, options.batch), inputs)
+    return replace(
+        report, integers=_integers(source, got, reference.run(source, inputs, keep_all=True, follow=got), exact)
+    )
+
+
+def _integers(
+    source: Graph, got: Mapping[str, np.ndarray], expected: Mapping[str, np.ndarray], exact: Mapping[str, np.ndarray]
+) -> BytesCheck:
+    """Of values by name: of the module, by the definition, and of the outputs in float32."""
+    whole = [node.name for node in source.nodes if node.type.element.whole and node.name in got]
+    compared = sum(got[name].size for name in whole)
+    differing = sum(int((got[name] != expected[name]).sum()) for name in whole)
+    signal = sum(float((exact[name].astype(np.float64) ** 2).sum()) for name in source.outputs)
+    noise = sum(float(((exact[name] - got[name].astype(np.float64)) ** 2).sum()) for name in source.outputs)
+    same = [exact[name].argmax(1) == got[name].argmax(1) for name in source.outputs]
+    return BytesCheck(
+        compared,
+        differing,
+        10 * math.log10(signal / noise) if signal and noise else math.inf,
+        float(np.mean(np.concatenate([part.ravel() for part in same]))),
+    )
 
 
 def check_module(model: Model, graph: Graph, seed: int = 0) -> CheckReport:
