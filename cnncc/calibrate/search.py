@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import islice
 from typing import Any
 
@@ -59,16 +59,13 @@ class Calibrated:
 
     def to_json(self) -> dict[str, Any]:
         """Plain data for `cnncc quantize --json`."""
-        outputs = zip(self.source.output_names, self.losses.outputs, self.losses.agreement, strict=True)
         return {
             "name": self.source.name,
-            "about": dict(self.scheme.about),
+            "method": self.scheme.about["method"],
+            "images": self.scheme.about["images"],
             "keep": sorted(self.scheme.keep),
             "float32": [{"name": node.name, "op": node.op} for node in self.plan.left],
-            "outputs": [
-                {"name": name, "decibels": distance.decibels, "agreement": agreed.share}
-                for name, distance, agreed in outputs
-            ],
+            "outputs": [{"name": name, **figures} for name, figures in self.scheme.about["outputs"].items()],
             "values": [self.row(name) for name in self.plan.scaled],
             "gains": [{"layer": gain.layer, "decibels": gain.decibels} for gain in self.gains],
         }
@@ -129,8 +126,17 @@ def calibrate(  # noqa: PLR0913 - what the command line has, as keywords
     found = Scheme(_scales(made, histograms, bounds_of), frozenset(keep), about)
     graph = rewritten(made, found.values)
     lost = losses(values, graph, images, options, listener, dict(_bytes_of(made, graph)))
+    found = replace(found, about={**about, "outputs": _figures(source, lost)})
     judge = _Judge(made, found, values, histograms, bounds_of, _first(images, JUDGED), options, listener)
     return Calibrated(source, graph, made, found, histograms, lost, judge.gains(_worst(made, lost)) if gains else [])
+
+
+def _figures(source: Graph, lost: Losses) -> dict[str, Any]:
+    """The distance of each output from float32, by its name."""
+    return {
+        name: {"decibels": round(distance.decibels, 2), "agreement": agreed.share}
+        for name, distance, agreed in zip(source.output_names, lost.outputs, lost.agreement, strict=True)
+    }
 
 
 def _scales(made: Plan, histograms: Mapping[str, Histogram], method: Method) -> dict[str, Quantization]:

@@ -31,7 +31,7 @@ def _configure(parser: argparse.ArgumentParser) -> None:
     what += "percentile P leaves out those furthest from 0, so that P percent stay (default: minmax)"
     parser.add_argument("--range", nargs="+", default=["minmax"], metavar="METHOD", help=what)
     what = "layers that stay float32, by name, with commas between them"
-    parser.add_argument("--keep", metavar="LAYERS", default="", help=what)
+    parser.add_argument("--keep", metavar="LAYERS", help=what)
     parser.add_argument(
         "-o", "--output", metavar="FILE", required=True, help="the weights, with the scales beside them"
     )
@@ -58,7 +58,7 @@ def _run(args: argparse.Namespace) -> int:
     network = command.read_source(args)
     _refuse_bytes(args, network.unquantised is not None)
     command.warn_of_random(network.graph, command.origin_of(network, args))
-    keep = [name for name in args.keep.split(",") if name]
+    keep = [name for name in (args.keep or "").split(",") if name]
     with screen.progress(f"calibrating {network.graph.name}") as report:
         images = _images(args.calibrate, network.graph, options)
         found = calibrate(
@@ -141,8 +141,8 @@ def _show(found: Calibrated, args: argparse.Namespace) -> None:
             screen.print_field("to gain", f"{gain['decibels']:.1f} dB with --keep {gain['layer']}")
     _show_float(told["float32"])
     for output in told["outputs"]:
-        text = f"{output['name']}: {output['decibels']:.1f} dB, the largest element is the same in {output['agreement']:.1%}"
-        screen.print_field("outputs", f"{text} of {told['about']['images']} images")
+        same = f"the largest element is the same in {output['agreement']:.1%} of {told['images']} images"
+        screen.print_field("outputs", f"{output['name']}: {output['decibels']:.1f} dB, {same}")
     screen.print_field("written", f"{args.output}: cnncc compile {args.net} --weights {args.output}")
     if args.html:
         screen.print_field("page", args.html)

@@ -14,6 +14,7 @@ from cnncc.frontends.locate import find_net, find_weights
 if TYPE_CHECKING:
     from cnncc.frontends.network import ModelPort, Network
     from cnncc.ir import Graph
+    from cnncc.quantization.scheme import Scheme
     from cnncc.runtime.declared import Declared
     from cnncc.runtime.model import Model
 
@@ -51,6 +52,8 @@ class NetworkSource:
     """How it differs from its file."""
     unquantised: Graph | None = None
     """The graph in float32, where the weights' file says how `graph` is computed on bytes."""
+    scheme: Scheme | None = None
+    """What that file says."""
 
     def declare(self, model: Model, outputs: bool = True) -> Model:
         """The model of the network, which from now on also takes arrays as the file declares them, and gives results so
@@ -105,21 +108,23 @@ def read_source(
 
 def _with_weights(graph: Graph, path: str | None, seed: int, told: tuple[Any, Any, Any]) -> NetworkSource:
     """A network with its weights, on bytes if their file says how."""
-    bound = bind(graph, path, seed)
-    made = on_bytes(bound, path)
-    return NetworkSource(bound, path, *told) if made is None else NetworkSource(made, path, *told, bound)
+    bound, known = bind(graph, path, seed), scales(path)
+    if known is None:
+        return NetworkSource(bound, path, *told)
+    from cnncc.quantization.rewrite import quantized
+
+    return NetworkSource(quantized(bound, known), path, *told, bound, known)
 
 
-def on_bytes(graph: Graph, path: str | None) -> Graph | None:
-    """The graph on bytes, if the file of its weights has scales beside them."""
+def scales(path: str | None) -> Scheme | None:
+    """What a file of weights says of how a network is computed on bytes."""
     from cnncc.weights import checkpoint
 
     if path is None or checkpoint.is_checkpoint(path):
         return None
-    from cnncc.quantization import rewrite, scheme
+    from cnncc.quantization import scheme
 
-    known = scheme.load(path)
-    return None if known is None else rewrite.quantized(graph, known)
+    return scheme.load(path)
 
 
 def declared(port: ModelPort, batch: int) -> Declared:

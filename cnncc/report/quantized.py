@@ -22,7 +22,7 @@ WIDTH, HEIGHT = 240, 44
 def page(found: Calibrated) -> str:
     """The page's text."""
     told = found.to_json()
-    name, about = escape(told["name"]), told["about"]
+    name = escape(told["name"])
     tiles = [
         (f"{output['decibels']:.1f} dB", f"of {output['name']}; largest element the same in {output['agreement']:.1%}")
         for output in told["outputs"]
