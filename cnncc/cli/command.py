@@ -125,6 +125,12 @@ def add_weight_options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--seed", type=whole, default=DEFAULTS["seed"], metavar="N", help=what)
 
 
+def add_scales(parser: argparse.ArgumentParser) -> None:
+    """`--weights` of commands that look at a network's shapes only."""
+    what = "a file that `cnncc quantize` wrote: the network as it is computed on bytes"
+    parser.add_argument("--weights", metavar="FILE", help=what)
+
+
 def add_weights_dtype(parser: argparse.ArgumentParser) -> None:
     """How the module stores its weights."""
     what = (
@@ -224,6 +230,20 @@ def read_net(name: str) -> Graph:
     from cnncc.frontends import sources
 
     return sources.read(name)
+
+
+def read_shown(args: argparse.Namespace) -> Graph:
+    """The source graph of NET, on bytes if `--weights` has scales. CnnccError for a file without them."""
+    from cnncc.base.errors import CnnccError
+    from cnncc.frontends import sources
+
+    if args.weights is None:
+        return read_net(args.net)
+    found = sources.read_source(args.net, args.weights)
+    if found.scheme is None:
+        hint = "this command looks at weights for the scales beside them only; leave --weights out"
+        raise CnnccError(f"{args.weights} has no scales beside the weights", hint=hint)
+    return found.graph
 
 
 def read_bound(args: argparse.Namespace) -> tuple[Graph, str]:

@@ -16,13 +16,14 @@ if TYPE_CHECKING:
 def _configure(parser: argparse.ArgumentParser) -> None:
     command.add_net(parser)
     parser.add_argument("--no-shapes", action="store_true", help="leave out the comment with each result's shape")
+    command.add_scales(parser)
     command.add_json(parser)
 
 
 def _run(args: argparse.Namespace) -> int:
     from cnncc import lang
 
-    graph = command.read_net(args.net)
+    graph = command.read_shown(args)
     text = lang.print_net(graph, shapes=not args.no_shapes).rstrip("\n") + "\n"
     if args.json:
         command.print_json(_plain(graph, text))
@@ -46,6 +47,7 @@ COMMAND = command.Command(
     examples="""
         cnncc expand models/resnet18.net
         cnncc expand resnet18 | cnncc summary -
+        cnncc expand resnet18 --weights resnet18.int8.safetensors
         cnncc expand resnet18 --json | jq '.values[] | select(.op == "conv")'
     """,
     configure=_configure,

@@ -26,8 +26,8 @@ def _configure(parser: argparse.ArgumentParser) -> None:
     command.add_build_options(parser)
     parser.add_argument("--svg", metavar="FILE", help="write a picture: address over step, a title on each block")
     parser.add_argument("--html", metavar="FILE", help="write the report as one page, with the picture")
+    command.add_scales(parser)
     command.add_json(parser)
-    parser.set_defaults(weights=None)  # none are read: sizes need shapes only
 
 
 def _run(args: argparse.Namespace) -> int:
@@ -37,7 +37,7 @@ def _run(args: argparse.Namespace) -> int:
     command.check_one_target(args)
     written = {f"the {kind} file": Path(file) for kind in ("svg", "html") if (file := getattr(args, kind))}
     command.check_outputs(args, written)
-    program = api.program(command.read_net(args.net), command.options(args))
+    program = api.program(command.read_shown(args), command.options(args))
     facts = memory.report(program)
     advice = memory.hints(program, facts)
     if args.svg:

@@ -15,6 +15,7 @@ if TYPE_CHECKING:
 def _configure(parser: argparse.ArgumentParser) -> None:
     command.add_net(parser)
     command.add_build_options(parser)
+    command.add_scales(parser)
     command.add_json(parser)
 
 
@@ -22,7 +23,7 @@ def _run(args: argparse.Namespace) -> int:
     from cnncc import api
     from cnncc.report.summary import summarize
 
-    graph = command.read_net(args.net)
+    graph = command.read_shown(args)
     arena = api.arena(graph, command.options(args))
     summary = summarize(graph, arena)
     if args.json:

@@ -23,6 +23,7 @@ from cnncc.ops.type_rules import ElementRule, TypeRule, Types, float32_only, no_
 __all__ = [
     "NOT_TRAINED",
     "REQUIRED",
+    "STATISTICS",
     "Array",
     "Arrays",
     "Attrs",
@@ -108,8 +109,10 @@ class Op:
         return self.types(types, attrs, shape)
 
 
-NOT_TRAINED = frozenset({"running_mean", "running_var"})
-"""Slots that are statistics, not parameters: summary counts parameters without them."""
+STATISTICS = frozenset({"running_mean", "running_var"})
+"""Slots that depend on the values that their op reads."""
+NOT_TRAINED = STATISTICS | {"weight_scale"}
+"""Slots that are no parameters: summary counts parameters without them."""
 
 
 def no_weights(shapes: Shapes, attrs: Attrs) -> Mapping[str, Shape]:

@@ -30,7 +30,7 @@ def page(found: Calibrated) -> str:
     tiles.append((str(len(told["values"])), f"values are bytes; {len(told['float32'])} layers stay float32"))
     kept = ", ".join(told["keep"]) or "none"
     head = f"""<h1>{name}: int8</h1>
-<p>Ranges by {escape(str(about["method"]))} on {about["images"]} images; layers kept in float32: {escape(kept)}.</p>
+<p>Ranges by {escape(told["method"])} on {told["images"]} images; layers kept in float32: {escape(kept)}.</p>
 {figures(tiles)}"""
     return webpage(f"{name}: int8", STYLE, "\n".join([head, _gains(told["gains"]), _values(found)]))
 

@@ -17,10 +17,11 @@ import numpy as np
 
 from cnncc.ir import Constant, Graph, Node
 from cnncc.ir.rules import Shape
-from cnncc.ops import NOT_TRAINED, TABLE
+from cnncc.ops import TABLE
 from cnncc.ops.epilogue import own_count
 from cnncc.ops.initial import Spread
 from cnncc.ops.pointwise import RECORDS
+from cnncc.ops.table import STATISTICS
 
 
 def generator(name: str, seed: int) -> np.random.Generator:
@@ -56,7 +57,7 @@ def _initial(
 
     def compute() -> np.ndarray:
         # Only statistics need the moments of the values, so that other parameters do not wait for them.
-        moment = moments()[node.inputs[0]] if slot in NOT_TRAINED else 1.0
+        moment = moments()[node.inputs[0]] if slot in STATISTICS else 1.0
         return rule(generator(name, seed), shape, node.attrs, moment)
 
     return compute

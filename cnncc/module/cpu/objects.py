@@ -9,6 +9,7 @@ from tvm import tirx
 from tvm.tirx import PrimFunc
 
 from cnncc.kernels.cpu.lower import LOWER
+from cnncc.kernels.shared.builder import dtype_of
 from cnncc.kernels.shared.spec import Kernel
 from cnncc.machines.targets import Target
 
@@ -46,6 +47,15 @@ def lowered(func: PrimFunc, symbol: str, target: Target) -> tvm.IRModule:
     module = tirx.transform.BindTarget(built.with_host(built))(tvm.IRModule({symbol: func}))
     passes = [tirx.transform.StmtSimplify(), tirx.transform.LowerTVMBuiltin(), tirx.transform.LowerIntrin()]
     return tvm.ir.transform.Sequential(passes)(module)
+
+
+def _to_even(call: tirx.Call) -> tirx.PrimExpr:
+    """Rounding to the nearest integer by `llvm.rint`. Of TVM's own `llvm.nearbyint`, LLVM makes calls of the C
+    library on RISC-V, which modules do not link."""
+    return tirx.call_llvm_pure_intrin(dtype_of(call), "llvm.rint", *call.args)
+
+
+tvm.ir.register_op_attr("tirx.nearbyint", "llvm.FLowerIntrinsic", _to_even, level=99)
 
 
 def llvm_version() -> str:

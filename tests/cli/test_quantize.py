@@ -1,0 +1,136 @@
+"""`cnncc quantize`, and what the other commands do with the file that it writes."""
+
+from __future__ import annotations
+
+import json
+import re
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+import cnncc as package
+from cnncc.base.errors import CnnccError
+from cnncc.base.resources import directory
+
+DIGITS = Path(__file__).parent.parent.parent / "examples/digits"
+LENET = directory("models") / "lenet5.net"
+
+
+@pytest.fixture(scope="module")
+def scales(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The weights of LeNet-5 with scales from the digits that ship."""
+    from cnncc.cli import main
+
+    path = tmp_path_factory.mktemp("quantized") / "q.safetensors"
+    assert main(["-q", "quantize", str(LENET), "--calibrate", str(DIGITS), "-o", str(path)]) == 0
+    return path
+
+
+def test_it_tells_what_bytes_cost_and_writes_a_page(cnncc, tmp_path):
+    page, out = tmp_path / "q.html", tmp_path / "q.safetensors"
+    done = cnncc("quantize", LENET, "--calibrate", DIGITS, "-o", out, "--html", page, "--range", "mse")
+    assert done.code == 0
+    assert re.search(r"conv2.relu +relu +0 \.\. 1\d\.\d+", done.out)
+    assert re.search(r"outputs +fc5.softmax: \d\d.\d dB, the largest .* 100.0% of 20 images", done.out)
+    assert "fc5.softmax (softmax)" in done.out
+    assert out.is_file()
+    text = page.read_text(encoding="utf-8")
+    assert text.count("<svg") >= 7
+    assert "conv2.relu" in text
+
+
+def test_json_has_every_value(cnncc, tmp_path):
+    arguments = ("--calibrate", DIGITS, "-o", tmp_path / "q.safetensors", "--json", "--no-gains", "--keep", "conv2")
+    told = json.loads(cnncc("quantize", LENET, *arguments).out)
+    assert told["keep"] == ["conv2"]
+    assert told["images"] == 20
+    assert {value["name"] for value in told["values"]} >= {"input", "conv3.relu", "pool2", "fc4.relu"}
+    assert told["float32"] == [
+        {"name": "conv1.relu", "op": "relu"},
+        {"name": "pool1", "op": "maxpool"},
+        {"name": "conv2", "op": "conv"},
+        {"name": "conv2.relu", "op": "relu"},
+        {"name": "pool2", "op": "maxpool"},
+        {"name": "fc5.softmax", "op": "softmax"},
+    ]
+    assert told["gains"] == []
+
+
+def test_check_finds_no_byte_that_differs(cnncc, scales):
+    done = cnncc("check", LENET, "--weights", scales)
+    assert done.code == 0
+    assert re.search(r"bytes: 0 of \d{4,} differ", done.out)
+    assert "of the 20 calibration images" in done.out
+    told = json.loads(cnncc("check", LENET, "--weights", scales, "--json").out)
+    assert told["integers"]["differing"] == 0
+    assert told["calibration"]["method"] == "minmax"
+
+
+def test_a_module_of_bytes_reads_digits_and_is_small(cnncc, scales, tmp_path):
+    module, floats = tmp_path / "q.so", tmp_path / "f.so"
+    assert cnncc("compile", LENET, "--weights", scales, "-o", module).code == 0
+    assert cnncc("compile", LENET, "-o", floats).code == 0
+    byte_weights, float_weights = (
+        cnncc("info", file, "--json").json["memory"]["weight_bytes"] for file in (module, floats)
+    )
+    assert byte_weights < 0.4 * float_weights
+    found = json.loads(cnncc("run", module, DIGITS, "--json").out)
+    for result in found:
+        digit = int(Path(result["inputs"][0]).name[0])
+        assert result["outputs"][0]["top"][0]["index"] == digit
+    assert cnncc("check", module).code == 0
+
+
+def test_the_network_is_shown_as_it_is_computed(cnncc, scales):
+    text = cnncc("expand", LENET, "--weights", scales).out
+    assert re.search(r"conv1.relu: qconv 5x5 6 .*to uint8 scale 0\.\d+ ", text)
+    again = cnncc("expand", "-", stdin=text).out
+    assert again == text
+
+
+def test_python_does_the_same(scales, tmp_path):
+    digits = np.random.default_rng(0).uniform(0, 255, (3, 1, 32, 32)).astype(np.float32)
+    found = package.quantize(LENET, digits, method="percentile", percent=99.9)
+    found.save(tmp_path / "p.safetensors")
+    model = package.compile(LENET, weights=tmp_path / "p.safetensors")
+    (port,) = model.outputs
+    assert port.dtype == "float32"
+    assert model(digits[:1]).shape == (1, 10)
+    with pytest.raises(CnnccError, match="at least one image"):
+        package.quantize(LENET, digits[:0])
+
+
+@pytest.mark.parametrize(
+    ("arguments", "told"),
+    [
+        (("--range", "minmx"), "no method 'minmx' finds ranges"),
+        (("--range", "percentile"), "--range percentile takes one number"),
+        (("--range", "percentile", "12"), "a number above 50, at most 100"),
+        (("--range", "mse", "3"), "--range mse takes no number"),
+        (("--keep", "conv7"), "has no layer 'conv7' to keep"),
+        (("--calibrate", "nowhere"), "nowhere: no such file or folder"),
+    ],
+)
+def test_what_does_not_fit_is_told_in_a_line(cnncc, tmp_path, arguments, told):
+    given = {"--calibrate": str(DIGITS), "-o": str(tmp_path / "q.safetensors")}
+    given |= {arguments[0]: None} if arguments[0] in given else {}
+    flat = [part for key, value in given.items() if value for part in (key, value)]
+    done = cnncc("quantize", LENET, *flat, *arguments)
+    assert done.code == 2
+    assert told in done.err
+    assert "Traceback" not in done.err
+    assert not (tmp_path / "q.safetensors").exists()
+
+
+def test_scales_are_not_made_of_scales(cnncc, scales, tmp_path):
+    out = tmp_path / "q.safetensors"
+    done = cnncc("quantize", LENET, "--weights", scales, "--calibrate", DIGITS, "-o", out)
+    assert done.code == 2
+    assert "has scales already" in done.err
+
+
+def test_a_network_without_layers_on_bytes_is_refused(cnncc, tmp_path):
+    done = cnncc("quantize", "-", "--calibrate", DIGITS, "-o", tmp_path / "q", stdin="net t\ninput 1x8x8\nsoftmax\n")
+    assert done.code == 2
+    assert "no layer that could be computed on bytes" in done.err
