@@ -7,7 +7,8 @@ import math
 import numpy as np
 
 from cnncc.ir import Graph, Node
-from cnncc.ir.rewrite import rewrite
+from cnncc.ir.draft import Draft
+from cnncc.ir.rewrite import Change, rewrite, rule
 from cnncc.ops import traits
 from cnncc.ops.traits import Kind
 from cnncc.passes import rules
@@ -28,7 +29,22 @@ def tidy(graph: Graph) -> Graph:
     """The graph after all rules. Outputs may have other names after it: what a model calls them is in its ports."""
     for node in graph.inputs:
         graph = normalized(graph, node)
-    return without_copies(rewrite(graph, RULES, CLOSE))
+    return rewrite(without_copies(rewrite(graph, RULES, CLOSE)), (sum_of_sums,))
+
+
+@rule("add")
+def sum_of_sums(g: Draft, node: Node) -> Change | None:
+    """(a + b) + c => a + b + c. It comes after the rules that look for sums of two.
+
+    Must not fire when the inner sum has other users or is a graph output, or for values of several shapes. Sums are
+    taken from left to right: an inner sum that does not come first may do so in a sum of two only.
+    """
+    first, *rest = node.inputs
+    for inner, others in ((first, rest), *(((rest[0], [first]),) if len(rest) == 1 else ())):
+        found = g.private(inner, "add")
+        if found and all(g[i].type == node.type for i in (*found.inputs, *others)):
+            return Change((node.with_(inputs=(*found.inputs, *others)),))
+    return None
 
 
 def normalized(graph: Graph, node: Node) -> Graph:
