@@ -10,7 +10,7 @@ from cnncc.passes import assign_layouts
 
 PLAIN = (
     *("flatten", "reshape", "permute", "expand", "matmul", "topk", "strided_slice", "take", "unfold"),
-    *("gather", "scatter", "unpool", "roi_align", "nms"),
+    *("gather", "scatter", "unpool", "nms"),
 )
 """Ops that read values in logical order."""
 
