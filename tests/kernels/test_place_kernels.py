@@ -140,7 +140,8 @@ def test_an_image_in_blocks_is_read_as_it_lies(images: int) -> None:
 
 def test_regions_of_several_images() -> None:
     chosen = np.array([1, 0, 1, 1, 0, 1], np.float32).reshape(1, 6, 1, 1)
-    body = "input x 6x5x7\ninput r 6x1x4\ninput b 6x1x1\nroi_align { from x; relu6 | from r | from b } 2x3 images 2 scale 0.2"
+    inputs = "input x 6x5x7\ninput r 6x1x4\ninput b 6x1x1"
+    body = f"{inputs}\nroi_align {{ from x; relu6 | from r | from b }} 2x3 images 2 scale 0.2"
     check(body, real(1, 6, 5, 7), regions(6), chosen)
 
 
