@@ -13,7 +13,7 @@ from cnncc.ops.forms import Form, Syntax, flags
 from cnncc.ops.resize import check_choice
 from cnncc.ops.shapes import at_least, dims, image, whole_image
 from cnncc.ops.table import REQUIRED, Array, Arrays, Attrs, Op, Shape, ShapeError, Shapes, Weights, no_macs, no_weights
-from cnncc.ops.traits import COMPUTED, LOGICAL
+from cnncc.ops.traits import COMPUTED, MemoryOrder, Order
 
 MODES = ("avg", "max")
 PLACES = ("half_pixel", "output_half_pixel")
@@ -91,6 +91,11 @@ def axis_samples(start: float, end: float, bins: int, size: int, attrs: Attrs) -
     return [(low, (1 - (at - low)) * seen), (high, (at - low) * seen)]
 
 
+def roi_align_reads(position: int, attrs: Attrs) -> Order:
+    """One image in blocks of channels; several, whose channels need not fill blocks, and the regions as they are."""
+    return Order.BLOCKS if position == 0 and attrs["images"] == 1 else Order.LOGICAL
+
+
 ROI_ALIGN = Op(
     name="roi_align",
     arity=(2, 3),
@@ -101,7 +106,7 @@ ROI_ALIGN = Op(
     window=whole_image,
     reference=roi_align_reference,
     tolerance=2e-5,
-    traits=replace(COMPUTED, layout=LOGICAL),
+    traits=replace(COMPUTED, layout=MemoryOrder(roi_align_reads, Order.LOGICAL)),
     forms=(
         Form(
             "roi_align",

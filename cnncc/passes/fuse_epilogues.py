@@ -23,29 +23,29 @@ def fuse_epilogues(g: Graph) -> Graph:
     """act(conv(x)) => conv(x; act), conv(x) + r => conv(x, r; add); fc, bn, conv_transpose too; merges take act only.
 
     Must not fire for an activation of bytes that is more than bounds, when the producer's value has other users or is a
-    graph output, nor for an add that broadcasts or has more than two arms, nor where zeros that fill up a block of
-    channels would become infinite, or the epilogue would have more than MOST_POST_OPS post-ops. Of two arms that could
-    have the post-op, the later one gets it: the other one is then ready when it runs.
+    graph output, nor for an add that broadcasts, nor where zeros that fill up a block of channels would become
+    infinite, or the epilogue would have more than MOST_POST_OPS post-ops. Of the arms that could have the post-op, the
+    last one gets it: the others are then ready when it runs.
     """
     return rewrite(g, RULES)
 
 
 @rule()
 def post_op_into_producer(g: Draft, node: Node) -> Change | None:
-    """act(f(x)) => f(x; act), f(x) + r => f(x, r; add)
+    """act(f(x)) => f(x; act), f(x) + r + s => f(x, r, s; add, add)
 
     Must not fire when the producer's value has other users, is a graph output or the same for all images, when the add
-    broadcasts or has more than two arms, when what fills up a block of channels would become infinite, or when the
-    epilogue would have more than MOST_POST_OPS post-ops.
+    broadcasts, when what fills up a block of channels would become infinite, or when the epilogue would have more than
+    MOST_POST_OPS post-ops.
     """
     if traits(node).kind is Kind.POINTWISE:
         bounds = (PostOps.BOUNDS,) if node.op in BOUNDED else ()
         found = [p for p in _producers(g, node, *ACTIVATIONS, *bounds) if not _fills_badly(p, node)]
-    elif node.op == ADD and len(node.inputs) == 2 and all(g[i].type == node.type for i in node.inputs):
+    elif node.op == ADD and all(g[i].type == node.type for i in node.inputs):
         found = _producers(g, node, PostOps.ACTIVATIONS_AND_ADDS)
     else:
         return None
-    # The later one: the other arm is then ready when it runs.
+    # The last one: the other arms are then ready when it runs.
     producer = max(found, key=lambda n: g.position(n.name), default=None)
     return Change((_fused(producer, node),)) if producer else None
 
@@ -64,7 +64,8 @@ def _producers(g: Draft, node: Node, *allowed: PostOps) -> list[Node]:
 
 def _fits(producer: Node, node: Node) -> bool:
     """Whether both epilogues and the node itself are few enough post-ops."""
-    return len(producer.attrs["epilogue"]) + 1 + len(node.attrs.get("epilogue", ())) <= MOST_POST_OPS
+    own = max(1, len(node.inputs) - 1)
+    return len(producer.attrs["epilogue"]) + own + len(node.attrs.get("epilogue", ())) <= MOST_POST_OPS
 
 
 def _fills_badly(producer: Node, node: Node) -> bool:
@@ -77,7 +78,10 @@ def _fused(producer: Node, node: Node) -> Node:
     """`producer` computing the value of `node`, whose own epilogue (an add may have one) comes last."""
     if node.op == ADD:
         own = tuple(i for i in node.inputs if i != producer.name)
-        added: tuple[tuple[str, tuple[tuple[str, object], ...]], ...] = ((ADD, ()), *node.attrs["epilogue"])
+        added: tuple[tuple[str, tuple[tuple[str, object], ...]], ...] = (
+            *((ADD, ()) for _ in own),
+            *node.attrs["epilogue"],
+        )
     else:
         own = ()
         added = ((node.op, tuple(sorted(node.attrs.items()))),)

@@ -25,6 +25,10 @@ UNUSED = re.compile(r"(^|\.)num_batches_tracked$|^(aux|AuxLogits)\w*\.")
 """Tensors that inference does not use: counters, and heads that exist in training only."""
 FUSED = re.compile(r"\.(norm|conv)\.(\d)(?=\.)")
 """DenseNet's layers in files from before 2018: norm.1 for norm1."""
+BARE = re.compile(r"\.layer_scale$")
+"""ConvNeXt's factors, which have no layer of their own: here they are the weight of one."""
+PARTS = re.compile(r"[.-]")
+"""What stands between the parts of a name: block1-0 in RegNet."""
 PART = re.compile(r"([A-Za-z_]*)(?:(\d+)([a-z]?))?")
 """A part of a module's name: conv1, inception3a, 0."""
 LAST = 99
@@ -128,20 +132,32 @@ def renamed(
             )
     result: dict[str, np.ndarray] = {}
     for node, (_, slots) in zip(ours, theirs, strict=False):
-        result |= {node.weights[slot]: tensors[name] for slot, name in slots.items()}
+        for slot, name in slots.items():
+            result[node.weights[slot]] = fitted(tensors[name], graph.constants[node.weights[slot]].shape)
     for module, slots in theirs[len(ours) :]:
         result |= {f"{module}.{slot}": tensors[name] for slot, name in slots.items()}
     return result
 
 
+def fitted(array: np.ndarray, shape: tuple[int, ...]) -> np.ndarray:
+    """The array in that shape if it differs in sides of 1 only: a linear layer over channels is a 1x1 convolution."""
+    alike = [n for n in array.shape if n != 1] == [n for n in shape if n != 1]
+    return array.reshape(shape) if alike else array
+
+
 def layers(names: Mapping[str, object] | Sequence[str], by_name: bool = True) -> list[tuple[str, dict[str, str]]]:
     """The modules of a model, each with its tensors by slot. With `by_name` they are in the order of a forward run,
     which follows from the names of torchvision's models; else in the given order."""
-    ordered = [(FUSED.sub(r".\1\2", name), name) for name in names if not UNUSED.search(name)]
+    ordered = [(plain(name), name) for name in names if not UNUSED.search(name)]
     if by_name:
-        ordered.sort(key=lambda pair: [rank(token) for token in pair[0].split(".")[:-1]])
+        ordered.sort(key=lambda pair: [rank(token) for token in PARTS.split(pair[0])[:-1]])
     modules = groupby(ordered, key=lambda pair: pair[0].rpartition(".")[0])
     return [(module, {new.rpartition(".")[2]: old for new, old in pairs}) for module, pairs in modules]
+
+
+def plain(name: str) -> str:
+    """A tensor's name as that of a slot of a layer."""
+    return BARE.sub(r"\g<0>.weight", FUSED.sub(r".\1\2", name))
 
 
 def rank(token: str) -> tuple[int, str, int]:
@@ -163,5 +179,10 @@ def rank(token: str) -> tuple[int, str, int]:
     return place + LATE.get(word, 0), letter, 0
 
 
-FIXED = {"features": 0, "squeeze": 0, "downsample": 50, "classifier": LAST, "fc": LAST}
+FIXED = {
+    **{"features": 0, "squeeze": 0, "downsample": 50, "classifier": LAST, "fc": LAST},
+    **{"a": 0, "b": 1, "se": 2, "c": 3, "proj": 50},  # RegNet
+    **{"layer_scale": 50, "project": 50},  # ConvNeXt, DeepLab
+}
+"""The places of words that stand for one part of a model, or for the parts of a block."""
 LATE = {"layer": 10, "inception": 10}

@@ -192,7 +192,7 @@ def test_the_search_for_blocks_ends(monkeypatch: pytest.MonkeyPatch) -> None:
 def test_the_budget_is_for_thousands_of_statements(monkeypatch: pytest.MonkeyPatch) -> None:
     """A run of statements is looked at once in each search, however many statements there are."""
     tried: list[int] = []
-    original = blocks.BlockSearch.best
+    original = blocks.BlockSearch.ranked
 
     def counted(search: blocks.BlockSearch, *given: Any) -> Any:
         before = search.left
@@ -201,7 +201,7 @@ def test_the_budget_is_for_thousands_of_statements(monkeypatch: pytest.MonkeyPat
         finally:
             tried.append(before - search.left)
 
-    monkeypatch.setattr(blocks.BlockSearch, "best", counted)
+    monkeypatch.setattr(blocks.BlockSearch, "ranked", counted)
     rng = np.random.default_rng(1)
     graph = chain([PIECES[i] for i in rng.integers(0, len(PIECES), 300)])
     written = net_text(graph)

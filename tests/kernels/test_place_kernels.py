@@ -118,6 +118,33 @@ def test_roi_align(how: str) -> None:
     check(f"input x 7x15x17\ninput r 5x1x4\nroi_align {{ from x | from r }} 3x2 {how}", *arrays, batch=2)
 
 
+@pytest.mark.parametrize("channels", CHANNELS)
+@pytest.mark.parametrize("mode", ["", "max"])
+def test_regions_of_an_image_of_any_number_of_channels(channels: int, mode: str) -> None:
+    """Vectors of channels, the last of them not full."""
+    body = f"input x {channels}x9x6\ninput r 3x1x4\nroi_align {{ from x; relu6 | from r }} 2x3 scale 0.3 {mode}"
+    check(body, real(1, channels, 9, 6), regions(3))
+
+
+@pytest.mark.parametrize("images", [1, 2])
+def test_an_image_in_blocks_is_read_as_it_lies(images: int) -> None:
+    """By kernels on vectors; several images, whose channels need not fill blocks, are read one by one."""
+    more = "input b 3x1x1\n" if images > 1 else ""
+    arms = "from x; conv 3x3 12 | from r" + (" | from b" if images > 1 else "")
+    graph = lang.parse(f"net t\ninput x 7x8x8\ninput r 3x1x4\n{more}roi_align {{ {arms} }} 2x3 images {images}\n")
+    program = api.program(graph, Options(("x86-64-v3",)))
+    (config,) = [call.kernel.config for call in program.calls if call.kernel.family == "roi_align"]
+    assert (config.block, config.lanes) == ((1, 1) if images > 1 else (16, 8))
+    assert not any(call.kernel.family == "relayout" for call in program.calls) or images > 1
+
+
+def test_regions_of_several_images() -> None:
+    chosen = np.array([1, 0, 1, 1, 0, 1], np.float32).reshape(1, 6, 1, 1)
+    inputs = "input x 6x5x7\ninput r 6x1x4\ninput b 6x1x1"
+    body = f"{inputs}\nroi_align {{ from x; relu6 | from r | from b }} 2x3 images 2 scale 0.2"
+    check(body, real(1, 6, 5, 7), regions(6), chosen)
+
+
 def test_regions_of_several_images_and_regions_without_end() -> None:
     rois = regions(5)
     rois[0, :3] = [[[0, 0, np.inf, 5]], [[np.nan, 0, 3, 3]], [[-1e9, -1e9, 1e9, 1e9]]]
@@ -155,7 +182,7 @@ GROWING = {
     "gather": [GatherConfig(s, (s, s), s, 17, wrap=True) for s in (45, 909)],
     "scatter": [ScatterConfig(GatherConfig(s, (s, s), s, 17, wrap=True), "max", zeros=False) for s in (45, 909)],
     "argmaxpool": [ArgmaxConfig(1, 8, 8, (s, s), (s, s), (s // 2, 3), (1, 1), (1, 1), (1, 1, 1, 1)) for s in (45, 909)],
-    "roi_align": [RoiAlignConfig(2, s, (s, s), s, (s, s), "avg", 0.5, 0, True, True) for s in (45, 909)],
+    "roi_align": [RoiAlignConfig(1, s, 16, 16, (s, s), s, (s, s), "avg", 0.5, 0, True, False) for s in (45, 909)],
     "nms": [NmsConfig(2, s, s, s, 0.5, 0.1, center=False) for s in (45, 909)],
     "nms_rows": [NmsRowsConfig(2, s, s) for s in (45, 909)],
 }

@@ -572,7 +572,7 @@ CASES: Mapping[str, Case] = {
         {
             "two users": image().conv("c", "x", 8)("r", "relu", "c")("t", "tanh", "c").graph("r", "t"),
             "an output": image().conv("c", "x", 8)("r", "relu", "c").graph("r", "c"),
-            "three arms": image().conv("c", "x", 16)("s", "add", "c", "x", "x").graph("s"),
+            "too many arms": image().conv("c", "x", 16)("s", "add", "c", *["x"] * 25).graph("s"),
             "read twice": image().conv("c", "x", 16)("s", "add", "c", "c").graph("s"),
             "another merge": image().conv("c", "x", 16)("s", "mul", "c", "x").graph("s"),
             "broadcasts": image().conv("c", "x", 16)("g", "gap", "x")("s", "add", "c", "g").graph("s"),

@@ -10,7 +10,7 @@ from cnncc.passes import assign_layouts
 
 PLAIN = (
     *("flatten", "reshape", "permute", "expand", "matmul", "topk", "strided_slice", "take", "unfold"),
-    *("gather", "scatter", "unpool", "roi_align", "nms"),
+    *("gather", "scatter", "unpool", "nms"),
 )
 """Ops that read values in logical order."""
 
@@ -128,7 +128,7 @@ def readable(g: Graph, block: int) -> None:
             if node.op == "group_norm":
                 assert source.block == g[node.inputs[0]].type.block == node.type.block, (node.name, name)
                 continue
-            plain = node.op in PLAIN or (node.op, position) == ("sample", 1)
+            plain = node.op in PLAIN or (node.op, position) in (("sample", 1), ("roi_align", 1))
             plain = plain or (node.op == "conv" and position == 0 and source.block == 1)
             assert source.block == (1 if plain else block), (node.name, name)
     assert len(set(g.outputs)) == len(g.outputs)

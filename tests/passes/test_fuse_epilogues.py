@@ -66,6 +66,17 @@ def test_add_then_activation_then_add() -> None:
     keeps_meaning(g, after)
 
 
+def test_a_sum_of_several_joins_its_last_producer() -> None:
+    """Which reads the other arms, in their order, and then what the sum itself had behind it."""
+    net = image().conv("a", "x", 16).conv("b", "x", 16)("t", "tanh", "x")
+    g = net("s", "add", "a", "t", "b", "x", epilogue=(("relu", ()),)).graph("s")
+    after = fuse_epilogues(g)
+    assert after["s"].inputs == ("x", "a", "t", "x")
+    assert after["s"].weights["weight"] == "b.weight"
+    assert [name for name, _ in after["s"].attrs["epilogue"]] == ["add", "add", "add", "relu"]
+    keeps_meaning(g, after)
+
+
 def conv() -> Net:
     return image().conv("c", "x", 16)
 
@@ -74,7 +85,6 @@ def test_must_not_fire() -> None:
     stays(fuse_epilogues, conv()("r", "relu", "c")("t", "tanh", "c").graph("r", "t"))  # two users
     stays(fuse_epilogues, conv()("r", "relu", "c").graph("r", "c"))  # a graph output
     stays(fuse_epilogues, conv()("s", "add", "c", "c").graph("s"))  # both arms
-    stays(fuse_epilogues, conv()("s", "add", "c", "x", "x").graph("s"))  # three arms
     stays(fuse_epilogues, conv()("g", "gap", "x")("s", "add", "c", "g").graph("s"))  # broadcasts
     stays(fuse_epilogues, conv()("g", "softmax", "c").graph("g"))  # no activation
     stays(fuse_epilogues, image()("m", "mul", "x", "x")("s", "add", "m", "x").graph("s"))  # mul takes no add

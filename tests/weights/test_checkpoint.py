@@ -5,6 +5,7 @@ from __future__ import annotations
 import collections
 import io
 import pickle
+import re
 import struct
 import zipfile
 from pathlib import Path
@@ -211,6 +212,46 @@ def vgg(convs: tuple[int, ...]) -> list[str]:
     return [*(f"features.{i}" for i in convs), *(f"classifier.{i}" for i in (0, 3, 6))]
 
 
+def mobilenet_v3(backbone: str, last: int = 15) -> list[str]:
+    """Blocks without expansion, then without squeeze and excite, then with it."""
+    modules = [f"{backbone}.0.0", f"{backbone}.0.1"]
+    gated = (4, 5, 6, 11, 12, 13, 14, 15)
+    for i in range(1, last + 1):
+        layers = [f"{n}.{part}" for n in range(1 if i == 1 else 2) for part in (0, 1)]
+        at = 1 if i == 1 else 2
+        if i in gated:
+            layers += [f"{at}.fc1", f"{at}.fc2"]
+            at += 1
+        modules += [f"{backbone}.{i}.block.{layer}" for layer in (*layers, f"{at}.0", f"{at}.1")]
+    return [*modules, f"{backbone}.16.0", f"{backbone}.16.1"]
+
+
+def deeplab() -> list[str]:
+    arms = [f"convs.{i}.{n}" for i in range(4) for n in (0, 1)]
+    head = [*arms, "convs.4.1", "convs.4.2", "project.0", "project.1"]
+    return [*mobilenet_v3("backbone"), *(f"classifier.0.{p}" for p in head), *(f"classifier.{n}" for n in (1, 2, 4))]
+
+
+def regnet() -> list[str]:
+    modules = ["stem.0", "stem.1"]
+    for stage, count in enumerate((1, 3, 6, 6), start=1):
+        for i in range(count):
+            layers = ["f.a.0", "f.a.1", "f.b.0", "f.b.1", "f.se.fc1", "f.se.fc2", "f.c.0", "f.c.1"]
+            layers += [] if i else ["proj.0", "proj.1"]
+            modules += [f"trunk_output.block{stage}.block{stage}-{i}.{layer}" for layer in layers]
+    return [*modules, "fc"]
+
+
+def convnext() -> list[str]:
+    modules = ["features.0.0", "features.0.1"]
+    for stage, count in enumerate((3, 3, 9, 3)):
+        modules += [f"features.{2 * stage}.{n}" for n in (0, 1)] if stage else []
+        for i in range(count):
+            layers = [*(f"block.{n}" for n in (0, 2, 3, 5)), "layer_scale"]
+            modules += [f"features.{2 * stage + 1}.{i}.{layer}" for layer in layers]
+    return [*modules, "classifier.0", "classifier.2"]
+
+
 FAMILIES = {
     "alexnet_owt": ["features.0", *(f"features.{i}" for i in (3, 6, 8, 10)), *(f"classifier.{i}" for i in (1, 4, 6))],
     "vgg_a": vgg((0, 3, 6, 8, 11, 13, 16, 18)),
@@ -224,7 +265,20 @@ FAMILIES = {
     "resnext50_32x4d": resnet([3, 4, 6, 3], deep=True),
     "shufflenet_v2": shufflenet_v2(),
     "efficientnet_b0": efficientnet(),
+    "mobilenet_v3_large": [*mobilenet_v3("features"), "classifier.0", "classifier.3"],
+    "deeplab_v3_mobilenet": deeplab(),
+    "regnet_y_400mf": regnet(),
+    "convnext_tiny": convnext(),
 }
+
+
+def stored(module: str, slot: str, shape: tuple[int, ...]) -> tuple[str, tuple[int, ...]]:
+    """The name and the shape under which torchvision has a tensor: ConvNeXt has linear layers over channels, and
+    factors without a layer of their own."""
+    if module.endswith("layer_scale"):
+        return module, (*shape, 1, 1)
+    linear = re.fullmatch(r"features\.\d\.\d\.block\.[35]", module) and len(shape) == 4
+    return f"{module}.{slot}", shape[:2] if linear else shape
 
 
 def state(graph: Graph, modules: list[str]) -> dict[str, np.ndarray]:
@@ -234,8 +288,8 @@ def state(graph: Graph, modules: list[str]) -> dict[str, np.ndarray]:
     tensors = {}
     for node, module in zip(nodes, modules, strict=True):
         for slot, name in node.weights.items():
-            shape = graph.constants[name].shape
-            tensors[f"{module}.{slot}"] = np.broadcast_to(np.float32(numbers[name]), shape)
+            called, shape = stored(module, slot, graph.constants[name].shape)
+            tensors[called] = np.broadcast_to(np.float32(numbers[name]), shape)
         if node.op == "bn":
             tensors[f"{module}.num_batches_tracked"] = np.array(1)
     return tensors
@@ -258,6 +312,14 @@ def test_old_names_of_densenet_and_heads_of_training() -> None:
     names = ["features.denseblock1.denselayer1.norm.1.weight", "aux1.fc1.weight", "features.conv0.weight"]
     assert [module for module, _ in checkpoint.layers(names)] == [
         "features.conv0", "features.denseblock1.denselayer1.norm1",
+    ]  # fmt: skip
+
+
+def test_blocks_are_counted_by_numbers() -> None:
+    """The larger RegNets have more than ten in a stage."""
+    names = [f"trunk_output.block3.block3-{i}.f.a.0.weight" for i in (10, 2)]
+    assert [module for module, _ in checkpoint.layers(names)] == [
+        "trunk_output.block3.block3-2.f.a.0", "trunk_output.block3.block3-10.f.a.0",
     ]  # fmt: skip
 
 

@@ -6,6 +6,7 @@ import math
 
 import numpy as np
 
+from cnncc.frontends.text.flow import starts
 from cnncc.ir import Graph, Node
 from cnncc.ir.rewrite import rewrite
 from cnncc.ops import traits
@@ -28,7 +29,29 @@ def tidy(graph: Graph) -> Graph:
     """The graph after all rules. Outputs may have other names after it: what a model calls them is in its ports."""
     for node in graph.inputs:
         graph = normalized(graph, node)
-    return without_copies(rewrite(graph, RULES, CLOSE))
+    return sums_of_several(without_copies(rewrite(graph, RULES, CLOSE)))
+
+
+def sums_of_several(graph: Graph) -> Graph:
+    """(a + b) + c => a + b + c, if all of it starts from the same value. It comes after the rules that look for sums
+    of two. Not for an inner sum that has other users or is an output, nor for values of several shapes.
+
+    Sums are taken from left to right: an inner sum that does not come first may do so in a sum of two only."""
+    start = starts(graph)
+    arms: dict[str, tuple[str, ...]] = {}
+    inside: set[str] = set()
+    for node in (n for n in graph.nodes if n.op == "add" and n.name in start):
+        arms[node.name] = node.inputs
+        first, *rest = node.inputs
+        for inner, others in ((first, rest), *([(rest[0], [first])] if len(rest) == 1 else [])):
+            found = (*arms.get(inner, ()), *others)
+            together = inner in arms and graph.is_private(inner) and start[inner] == start[node.name]
+            if together and all(graph[i].type == node.type for i in found):
+                arms[node.name] = found
+                inside.add(inner)
+                break
+    wider = {name: graph[name].with_(inputs=found) for name, found in arms.items()}
+    return graph.replaced({**wider, **dict.fromkeys(inside)}) if inside else graph
 
 
 def normalized(graph: Graph, node: Node) -> Graph:

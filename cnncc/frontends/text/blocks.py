@@ -4,10 +4,13 @@ from __future__ import annotations
 
 from collections import Counter, defaultdict
 from collections.abc import Callable, Hashable, Iterator, Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
+from functools import cached_property
+from heapq import nsmallest
 from itertools import accumulate, count
 
 from cnncc.frontends.text.define import FoundBlock, defined
+from cnncc.frontends.text.measure import chars, text_lines
 from cnncc.frontends.text.parts import Part, Run, runs, uses, without_idle
 from cnncc.frontends.text.shortcuts import with_projections
 from cnncc.ir import Graph
@@ -15,8 +18,14 @@ from cnncc.lang.forms import RESERVED
 
 LONGEST = 12
 """Statements in a row that are tried as a block."""
+TRIED = 12
+"""Patterns of which each is written as a block: the one with the shortest text is kept."""
 LEAST = 2
+"""Statements fewer that a pattern needs to be tried."""
+SAVED = 1
 """Lines that a block has to save."""
+CHARACTERS = 200
+"""Characters that count as much as a line."""
 DEEPEST = 12
 """Blocks inside each other."""
 BUDGET = 600_000
@@ -28,23 +37,44 @@ Pattern = tuple[tuple[int, ...], tuple[int, ...]]
 Namer = Callable[[Sequence[Run]], str]
 
 
+@dataclass(frozen=True)
+class Attempt:
+    """A network with blocks."""
+
+    blocks: tuple[FoundBlock, ...]
+    top: tuple[Part, ...]
+
+    @cached_property
+    def length(self) -> float:
+        """Lines of the text, about; long ones count more than short ones."""
+        bodies = [*(block.body for block in self.blocks), folded(self.top)]
+        return sum(text_lines(body) + chars(body) / CHARACTERS for body in bodies) + 2 * len(self.blocks)
+
+
 def compressed(
     graph: Graph, top: tuple[Part, ...], name_of: Namer, search: BlockSearch
-) -> tuple[list[FoundBlock], tuple[Part, ...]]:
+) -> tuple[tuple[FoundBlock, ...], tuple[Part, ...]]:
     """The blocks, and the statements that use them."""
-    blocks: list[FoundBlock] = []
-    top = folded(with_projections(graph, top), plain_only=True)  # a merge may be one of a block's uses
     start = graph.inputs[-1].name if graph.inputs else ""
-    while (pattern := search.best(top, start)) is not None:
-        found = list(search.found(top, start, pattern))
-        block, calls = defined(found, unused(name_of(found), blocks))
-        blocks.append(block)
-        top = replaced(top, dict(zip((id(run.parts[0]) for run in found), calls, strict=True)), len(found[0].parts))
-        top = without_idle(top, uses(top))
-    return blocks, folded(top)
+    now = Attempt((), folded(with_projections(graph, top), plain_only=True))  # a merge may be one of a block's uses
+    while True:
+        patterns = search.ranked(now.top, start)
+        tried = [with_block(now, list(search.found(now.top, start, p)), name_of) for p in patterns]
+        shortest = min(tried, key=lambda attempt: attempt.length, default=now)
+        if shortest.length > now.length - SAVED:
+            return now.blocks, folded(now.top)
+        now = shortest
 
 
-def unused(name: str, blocks: list[FoundBlock]) -> str:
+def with_block(attempt: Attempt, found: list[Run], name_of: Namer) -> Attempt:
+    """One more block, for the runs that were found."""
+    block, calls = defined(found, unused(name_of(found), attempt.blocks))
+    of = dict(zip((id(run.parts[0]) for run in found), calls, strict=True))
+    top = replaced(attempt.top, of, len(found[0].parts))
+    return Attempt((*attempt.blocks, block), without_idle(top, uses(top)))
+
+
+def unused(name: str, blocks: Sequence[FoundBlock]) -> str:
     taken = {block.name for block in blocks} | RESERVED
     numbered = (f"{name}{i}" for i in count(2))
     return name if name not in taken else next(n for n in numbered if n not in taken)
@@ -58,7 +88,7 @@ def replaced(body: tuple[Part, ...], calls: dict[int, Part], size: int) -> tuple
         part = body[at]
         call = calls.get(id(part))
         if call is None and part.arms is not None:
-            part = replace(part, arms=tuple(replaced(arm, calls, size) for arm in part.arms))
+            part = part.with_arms(tuple(replaced(arm, calls, size) for arm in part.arms))
         result.append(call or part)
         at += size if call else 1
     return tuple(result)
@@ -69,7 +99,7 @@ def folded(body: tuple[Part, ...], plain_only: bool = False) -> tuple[Part, ...]
     result: list[Part] = []
     for part in body:
         if part.arms is not None:
-            part = replace(part, arms=tuple(folded(arm, plain_only) for arm in part.arms))
+            part = part.with_arms(tuple(folded(arm, plain_only) for arm in part.arms))
         last = result[-1] if result else None
         repeatable = part.nodes and not part.refs and part.times == 1 and not (plain_only and part.arms is not None)
         if last and repeatable and alike(last, part):
@@ -81,20 +111,22 @@ def folded(body: tuple[Part, ...], plain_only: bool = False) -> tuple[Part, ...]
 
 def alike(a: Part, b: Part) -> bool:
     """Whether they are the same text, but for how often it is repeated."""
-    return replace(a, times=1).key == b.key and [h.value for h in a.holes] == [h.value for h in b.holes]
+    return a.form == b.form and [h.value for h in a.holes] == [h.value for h in b.holes]
 
 
 class BlockSearch:
-    """Looks for the pattern that is worth most as a block, again and again."""
+    """Looks for the patterns that are worth most as a block, again and again."""
 
     def __init__(self) -> None:
         self.numbers: defaultdict[Hashable, int] = defaultdict(count().__next__)
         """A number for each key: those are compared and hashed in no time."""
+        self.known: dict[int, tuple[Part, int]] = {}
+        """Those of statements that were seen, by the ids of these."""
         self.left = BUDGET
 
-    def best(self, top: tuple[Part, ...], start: str) -> Pattern | None:
-        """The pattern that saves most lines as a block, in statements that start from the value `start`; None if none
-        saves enough."""
+    def ranked(self, top: tuple[Part, ...], start: str) -> list[Pattern]:
+        """The patterns that save most statements as a block, in statements that start from the value `start`: at most
+        TRIED of them."""
         spots: Counter[Pattern] = Counter()
         lines: dict[Pattern, int] = {}
         used = uses(top)
@@ -110,13 +142,19 @@ class BlockSearch:
                 if pattern not in lines:
                     lines[pattern] = above[first + size] - above[first]
         saved = {p: (n - 1) * lines[p] - 2 - n - (0 in p[1]) for p, n in spots.items() if n > 1 and lines[p] > 1}
-        chosen = max(saved, key=lambda p: (saved[p], -len(p[0])), default=None)
-        return chosen if chosen is not None and saved[chosen] >= LEAST else None
+        most = nsmallest(TRIED, saved, key=lambda p: (-saved[p], len(p[0])))
+        return [p for p in most if saved[p] >= LEAST]
+
+    def number(self, part: Part) -> int:
+        """The number of its key."""
+        if id(part) not in self.known:
+            self.known[id(part)] = part, self.numbers[part.key]
+        return self.known[id(part)][1]
 
     def windows(self, body: Run, used: Counter[str]) -> Iterator[tuple[Pattern, int]]:
         """Every run of statements that could be a block, is no repetition of a shorter run, and holds none of a
         statement: such are better written as one that is repeated."""
-        keys = tuple(self.numbers[part.key] for part in body.parts)
+        keys = tuple(map(self.number, body.parts))
         usable = [not part.fixed and part.depth < DEEPEST for part in body.parts]
         makes = [bool(part.nodes) for part in body.parts]
         named = [bool(part.refs) for part in body.parts]
@@ -138,7 +176,7 @@ class BlockSearch:
         """Where a pattern occurs, without overlap."""
         used, size = uses(top), len(pattern[0])
         for body in runs(top, start):
-            keys = tuple(self.numbers[part.key] for part in body.parts)
+            keys = tuple(map(self.number, body.parts))
             at = 0
             while at + size <= len(keys):
                 window = body[at : at + size]

@@ -6,7 +6,9 @@ from collections import Counter
 from collections.abc import Hashable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property
+from operator import is_
 
+from cnncc.frontends.text.measure import size
 from cnncc.frontends.text.phrase import Hole, Phrase, Ref, phrase
 from cnncc.frontends.text.statements import From, Joined, Output, Save, Statement
 from cnncc.frontends.text.statements import Sequence as Statements
@@ -38,13 +40,17 @@ class Part:
     @cached_property
     def key(self) -> Hashable:
         """Equal for statements that differ in holes and in the names of values only."""
+        return self.form, self.times
+
+    @cached_property
+    def form(self) -> Hashable:
+        """The key, but for how often it is repeated."""
         return (
             tuple(tuple((p,) if isinstance(p, str) else p.kind for p in words) for words in self.phrases),
             None if self.arms is None else tuple(tuple(part.key for part in arm) for arm in self.arms),
-            self.times,
         )
 
-    @property
+    @cached_property
     def holes(self) -> tuple[Hole, ...]:
         """In the order in which they are written."""
         inner = () if self.arms is None else (h for arm in self.arms for part in arm for h in part.holes)
@@ -58,17 +64,28 @@ class Part:
 
     @cached_property
     def lines(self) -> int:
-        """About how many lines it takes: `save` and `from` stand beside others."""
+        """Statements in it, those in arms too. `save` and `from` stand beside others and are not counted."""
         if self.verb in ("save", "from"):
             return 0
         return 1 + sum(sum(part.lines for part in arm) for arm in self.arms or ())
+
+    @cached_property
+    def size(self) -> tuple[int, int]:
+        """Lines and characters that it takes, about."""
+        return size(self)
+
+    def with_arms(self, arms: tuple[tuple[Part, ...], ...]) -> Part:
+        """The statement with these arms; itself if they are its own."""
+        assert self.arms is not None
+        same = all(len(a) == len(b) and all(map(is_, a, b)) for a, b in zip(arms, self.arms, strict=True))
+        return self if same else replace(self, arms=arms)
 
     @property
     def verb(self) -> str:
         """`save`, `from` or `output`, if it is that."""
         return self.refs[0].kind if self.refs and not self.made else "output" if self.fixed else ""
 
-    @property
+    @cached_property
     def made(self) -> tuple[str, ...]:
         """The nodes of all repeats."""
         return (*self.nodes, *(name for part in self.more for name in part.made))
@@ -126,7 +143,7 @@ def without_idle(body: Sequence[Part], used: Mapping[str, int]) -> tuple[Part, .
     """The sequence without names for values that nothing takes up, here and in arms."""
     kept = (part for part in body if part.verb != "save" or used[part.refs[0].value])
     return tuple(
-        part if part.arms is None else replace(part, arms=tuple(without_idle(arm, used) for arm in part.arms))
+        part if part.arms is None else part.with_arms(tuple(without_idle(arm, used) for arm in part.arms))
         for part in kept
     )
 

@@ -7,6 +7,7 @@ from dataclasses import replace
 
 import networkx as nx
 
+from cnncc.frontends.text.flow import SINK, SOURCE, fixed, flow_of
 from cnncc.frontends.text.layout import Placing, without_idle
 from cnncc.frontends.text.statements import (
     DEEPEST,
@@ -26,8 +27,6 @@ from cnncc.ops.traits import Kind
 
 LONGEST = 8
 """Ops in one statement."""
-SOURCE = "\0source"
-SINK = "\0sink"
 
 
 def tree(graph: Graph, deepest: int) -> Sequence:
@@ -57,13 +56,7 @@ class Planner:
         self.deep: set[str] = set()
         """Values that would be too deep in arms of arms: they get names."""
         self.fixed = fixed(graph)
-        flow = nx.DiGraph()
-        live = [n for n in graph.nodes if n.name not in self.fixed]
-        flow.add_nodes_from([SOURCE, SINK])
-        for node in live:
-            sources = [i for i in node.inputs if i not in self.fixed]
-            flow.add_edges_from((i, node.name) for i in sources or [SOURCE])
-        flow.add_edges_from((name, SINK) for name in graph.outputs if name not in self.fixed)
+        flow = flow_of(graph)
         self.before = nx.immediate_dominators(flow, SOURCE)
         self.after = nx.immediate_dominators(flow.reverse(), SINK)
 
@@ -197,15 +190,6 @@ class Outputs:
             value, port = self.left.pop(0)
             found.append(Output("" if value == current else value, port))
         return found
-
-
-def fixed(graph: Graph) -> set[str]:
-    """Values that depend on no input."""
-    found: set[str] = set()
-    for node in graph.nodes:
-        if traits(node).kind is not Kind.INPUT and found.issuperset(node.inputs):
-            found.add(node.name)
-    return found
 
 
 def chains(node: Node) -> bool:

@@ -11,6 +11,7 @@ from cnncc.base.errors import CnnccError
 from cnncc.frontends.text.blocks import BlockSearch, compressed
 from cnncc.frontends.text.define import FoundBlock
 from cnncc.frontends.text.labels import Labels, word
+from cnncc.frontends.text.measure import NARROW, WIDE, grouped
 from cnncc.frontends.text.parts import Part, parts
 from cnncc.frontends.text.phrase import Fill, Hole, Ref, written
 from cnncc.frontends.text.statements import Sequence
@@ -24,10 +25,6 @@ from cnncc.lang.read import parse
 from cnncc.ops import traits
 from cnncc.ops.traits import Kind
 
-WIDE = 100
-"""Characters of an arm that stays on one line."""
-NARROW = 84
-"""Characters of a merge that stays on one line."""
 DEPTHS = (0, 2, 4, 8)
 """Arms inside each other in which values with names may be made: each is tried, and the shortest text is written."""
 QUOTED = RESERVED | FORMS["input"].words.keys()
@@ -126,33 +123,22 @@ def top_lines(graph: Graph, body: tuple[Part, ...], labels: Labels) -> Iterator[
 
     for group in grouped(body):
         text = "; ".join("\n".join(statement(part, fill)) for part in group)
-        part = next((part for part in group if part.made), group[0])
-        label = top_label(graph, part, labels)
-        if part.made and not label and str(position) in labels.taken:
-            label = labels.value(part.made[-1])
+        making = [part for part in group if part.made]
+        label = top_label(graph, making, labels)
+        if not label and any(str(position + i) in labels.taken for i in range(len(making))):
+            label = labels.value(making[-1].made[-1])
         yield f"{label}: {text}" if label else text
-        position += bool(part.made)
+        position += len(making)
 
 
-def grouped(body: tuple[Part, ...]) -> list[list[Part]]:
-    """The statements that stand in a line together: one, `from` before it and `save` behind it."""
-    groups: list[list[Part]] = []
-    for part in body:
-        after = groups and (part.verb == "save" or groups[-1][-1].verb == "from")
-        if after and part.verb != "output" and groups[-1][-1].verb != "output":
-            groups[-1].append(part)
-        else:
-            groups.append([part])
-    return groups
-
-
-def top_label(graph: Graph, part: Part, labels: Labels) -> str:
-    """The label of a statement that has weights, by what those are called; nothing if that says nothing."""
-    weighty = any(graph[name].weights for name in part.made)
-    if not part.made or not weighty or traits(graph[part.made[0]]).kind is Kind.CONSTANT:
+def top_label(graph: Graph, making: list[Part], labels: Labels) -> str:
+    """The label of a line that has weights, by what those are called; nothing if that says nothing."""
+    made = [name for part in making for name in part.made]
+    if not any(graph[name].weights for name in made) or traits(graph[made[0]]).kind is Kind.CONSTANT:
         return ""
-    several = part.arms is not None or len(part.made) > len(part.phrases) or part.times > 1
-    return labels.label(part.made if several else part.made[:1])
+    first, *more = making
+    several = more or first.arms is not None or len(made) > len(first.phrases) or first.times > 1
+    return labels.label(made if several else made[:1])
 
 
 def block_lines(block: FoundBlock) -> list[str]:

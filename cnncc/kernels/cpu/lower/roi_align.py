@@ -1,4 +1,4 @@
-"""The kernel for regions brought to one size: for each bin its samples, for each of these all channels."""
+"""The kernel for regions brought to one size: for each bin its samples, for each of these all channels, in vectors."""
 
 from __future__ import annotations
 
@@ -45,13 +45,13 @@ class _RoiAlign:
     def __init__(self, config: RoiAlignConfig) -> None:
         self.c = c = config
         self.k = k = KernelBuilder()
-        self.plane = c.in_size[0] * c.in_size[1]
-        self.source = k.operand("source", c.images * c.channels * self.plane)
+        self.plane = c.in_size[0] * c.in_size[1] * c.block
+        self.source = k.operand("source", c.images * c.channel_blocks * self.plane)
         self.rois = k.operand("rois", c.regions * 4)
         self.chosen = k.operand("images", c.regions) if c.chosen else None
         self.bins = c.out_size[0] * c.out_size[1]
         self.result = k.operand("result", c.regions * c.channels * self.bins)
-        self.line = k.scratch(c.channels)
+        self.line = k.scratch(c.channel_blocks * c.block)
 
     def build(self, symbol: str) -> PrimFunc:
         k, c = self.k, self.c
@@ -61,7 +61,7 @@ class _RoiAlign:
             start, exists = self.image(region)
             to = k.let(region * c.channels * self.bins + y * c.out_size[1])
             with k.loop(c.out_size[1]) as x:
-                fill_numbers(k, self.line, 0, c.channels, 0.0 if c.mode == "avg" else LOWEST)
+                fill_numbers(k, self.line, 0, c.channel_blocks * c.block, 0.0 if c.mode == "avg" else LOWEST)
                 with k.when(exists), k.loop(rows.count) as i:
                     down = self.sample(rows, y, i)
                     with k.loop(columns.count) as j:
@@ -77,7 +77,7 @@ class _RoiAlign:
         number = k.let(self.chosen.load(region))
         exists = k.let(tirx.all(number > splat(-1.0, 1), number < splat(float(c.images), 1)))
         index = tirx.Cast("int32", tirx.Select(exists, number, splat(0.0, 1)))
-        return k.let(index * (c.channels * self.plane)), exists
+        return k.let(index * (c.channel_blocks * self.plane)), exists
 
     def span(self, region: Expr, axis: int) -> BinSpan:
         """The region along columns (axis 0) or rows."""
@@ -107,7 +107,7 @@ class _RoiAlign:
         return Sample(low, k.let(tirx.min(low + 1, span.size - 1)), k.let(at - tirx.Cast("float32", low)), seen)
 
     def add(self, start: Expr, down: Sample, across: Sample) -> None:
-        """A sample of all channels into the line."""
+        """A sample of all channels into the line, a vector of them at a time."""
         k, c, width = self.k, self.c, self.c.in_size[1]
         inside = k.let(tirx.all(down.seen, across.seen))
         one = splat(1.0, 1)
@@ -115,14 +115,18 @@ class _RoiAlign:
         for row, tall in ((down.low, one - down.share), (down.high, down.share)):
             for column, wide in ((across.low, one - across.share), (across.high, across.share)):
                 share = k.let(tirx.Select(inside, tall * wide, splat(0.0, 1)))
-                corners.append((k.let(start + row * width + column), share))
-        with k.loop(c.channels) as channel:
-            at = k.let(channel * self.plane)
-            values = [k.let(self.source.load(at + corner) * share) for corner, share in corners]
-            total = self.line.load(channel)
-            for value in values:
-                total = k.let(total + value if c.mode == "avg" else vmax(value, total))
-            self.line.store(channel, total)
+                corners.append((k.let(start + (row * width + column) * c.block), share))
+        with k.loop(c.channel_blocks) as block:
+            at = k.let(block * self.plane)
+            for v in range(0, c.block, c.lanes):
+                values = [
+                    k.let(self.source.load(at + corner + v, c.lanes) * splat(share, c.lanes))
+                    for corner, share in corners
+                ]
+                total = self.line.load(block * c.block + v, c.lanes)
+                for value in values:
+                    total = k.let(total + value if c.mode == "avg" else vmax(value, total))
+                self.line.store(block * c.block + v, total, c.lanes)
 
     def write(self, to: Expr, rows: BinSpan, columns: BinSpan) -> None:
         """The line as one bin of all channels."""
