@@ -21,7 +21,6 @@ PACKAGES: Mapping[str, Mapping[str, str]] = {
         "tvm_ffi": "apache-tvm-ffi",
         "llvmlite": "llvmlite",
         "lark": "lark",
-        "networkx": "networkx",
         "safetensors": "safetensors",
         "rich": "rich",
         "onnx": "onnx",

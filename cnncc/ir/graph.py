@@ -9,8 +9,6 @@ from functools import cached_property
 from heapq import heappop, heappush
 from typing import Any
 
-import networkx as nx
-
 from cnncc.base.errors import Span
 from cnncc.ir.types import Constant, TensorType
 
@@ -20,7 +18,7 @@ class Node:
     """One operation with one result. The name identifies the *value*: a pass that fuses or rewrites keeps the name
     of the value it still computes, so results can be compared by name before and after any pass.
 
-    `inputs` are node names in argument order (the truth; the NetworkX index is derived from it).
+    `inputs` are node names in argument order.
     `weights` maps a slot of the op (`weight`, `bias`, ...) to the name of a constant of the graph.
     """
 
@@ -62,14 +60,6 @@ class Graph:
     def by_name(self) -> Mapping[str, Node]:
         return {n.name: n for n in self.nodes}
 
-    @cached_property
-    def index(self) -> nx.MultiDiGraph:
-        """NetworkX view: one edge per use, `key` is the argument position (a DiGraph would merge x + x)."""
-        g = nx.MultiDiGraph(name=self.name)
-        g.add_nodes_from(n.name for n in self.nodes)
-        g.add_edges_from((src, n.name, i) for n in self.nodes for i, src in enumerate(n.inputs))
-        return g
-
     @property
     def inputs(self) -> tuple[Node, ...]:
         return tuple(n for n in self.nodes if n.is_input)
@@ -101,6 +91,14 @@ class Graph:
     @cached_property
     def _uses(self) -> Mapping[str, int]:
         return Counter(name for n in self.nodes for name in n.inputs)
+
+    def uses(self, name: str) -> int:
+        """How many arguments of nodes a value is (being a graph output is not counted)."""
+        return self._uses[name]
+
+    def ancestors(self, name: str) -> set[str]:
+        """The values that a value is computed from, itself not among them."""
+        return _ancestors(self.by_name, self[name].inputs)
 
     def is_output(self, name: str) -> bool:
         """Whether the value is an output of the graph."""
