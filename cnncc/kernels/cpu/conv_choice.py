@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, replace
+from functools import cache
 
 from cnncc.base.divisors import divisors, even_cuts, spread
 from cnncc.base.elements import FLOAT32
@@ -34,10 +35,12 @@ def configure(geometry: ConvGeometry, target: Target, choice: DirectChoice) -> C
     return replace(whole, rows=choice.rows, sections=choice.sections)
 
 
+@cache
 def direct_candidates(
     geometry: ConvGeometry, target: Target, name: str = "direct", wide: bool = False
-) -> list[Candidate[DirectChoice]]:
-    """Every partition with the best tile, that of least cost first; with `wide`, with each of the better tiles.
+) -> tuple[Candidate[DirectChoice], ...]:
+    """Every partition with the best tile, that of least cost first; with `wide`, with each of the better tiles. Kept,
+    since networks repeat their layers.
 
     What reading the weights from memory takes is the same for all partitions. It counts only where those of different
     algorithms are compared, so with `wide`.
@@ -46,7 +49,7 @@ def direct_candidates(
     def wholes(tile: Tile) -> list[ConvConfig]:
         return _padded_or_not(geometry, tile, target)
 
-    return ranked_partitions(problem_of(geometry, target), wholes, target, name, wide)
+    return tuple(ranked_partitions(problem_of(geometry, target), wholes, target, name, wide))
 
 
 def ranked_partitions(
@@ -70,6 +73,7 @@ def ranked_partitions(
     return [found[least], *found[:least], *found[least + 1 :]]
 
 
+@cache
 def direct_forecast(geometry: ConvGeometry, target: Target, rate: float) -> float:
     """Predicted cycles of the best tile on one core that reads weights at a `rate` of bytes per cycle."""
     problem = problem_of(geometry, target)
