@@ -24,7 +24,8 @@ def read_attrs(form: Form, items: Items, shape: tuple[int, ...]) -> dict[str, An
     following = FORMS.get(items.next_word or "")
     if following and following.unbiased and TABLE[OP_OF[form.word]].traits.kind is Kind.LINEAR:
         attrs.setdefault("bias", False)
-    return form.finish(attrs, (*shape, 0, 0))
+    said = form.finish(attrs, (*shape, 0, 0))
+    return {**said, "epilogue": form.epilogue} if form.epilogue else said
 
 
 def read_words(form: Form, items: Items, attrs: dict[str, Any]) -> None:

@@ -258,7 +258,7 @@ class Elaborator:
         attrs = read_attrs(form, items, self.builder.shape(ends[0]))
         node = Node(at.path, OP_OF[word], ends, UNKNOWN, attrs, span=span, stack=scope.stack)
         try:
-            return self.builder.add(node, word)
+            return self.builder.add(node, word, read_weights(items))
         except CnnccError as error:
             raise arms_differ(error, statement, self.builder.shapes(ends)) from None
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
+from cnncc.ir import Node
 from cnncc.ops import TABLE
 from cnncc.ops.forms import Form
 
@@ -16,10 +17,18 @@ the smallest, centred, and concatenates them."""
 MERGES = tuple(MERGE_FORMS)
 OP_OF: Mapping[str, str] = {form.word: name for form, name in _FORMS}
 """The op that each word stands for."""
-PRINTED: Mapping[str, Form] = {name: op.forms[0] for name, op in TABLE.items() if op.forms}
-"""The form that each op is printed in."""
 KEYWORDS = ("block", "save", "from", "output")
 """Words that start what is neither op nor merge; `net` is only for the first line."""
 CALLED = frozenset({"bias", "nobias", "floor", "ceil", "exact", "dil", "groups", "mult", "countpad", "outpad"})
 RESERVED = frozenset({*FORMS, *MERGES, *KEYWORDS, *CALLED, "net", "weights"})
 """Words that cannot name a block or a parameter."""
+
+
+def has_form(node: Node) -> bool:
+    """Whether the language has words for a node: what passes have made of ops has none."""
+    return any(form.epilogue == node.attrs.get("epilogue", ()) for form in TABLE[node.op].forms)
+
+
+def form_of(node: Node) -> Form:
+    """The form that a node is printed in."""
+    return next(form for form in TABLE[node.op].forms if form.epilogue == node.attrs.get("epilogue", ()))

@@ -9,7 +9,7 @@ from typing import Any
 
 from cnncc.base.errors import CnnccError
 from cnncc.ir import Graph, Node
-from cnncc.lang.forms import PRINTED
+from cnncc.lang.forms import form_of, has_form
 from cnncc.ops import TABLE, traits
 from cnncc.ops.forms import Always, Form, Syntax
 from cnncc.ops.source import UNUSED
@@ -157,7 +157,7 @@ def unused(graph: Graph, node: Node) -> str:
 
 def refuse_lowered(node: Node) -> None:
     """CnnccError for a node that the language cannot say."""
-    if PRINTED.get(node.op) is None or node.attrs.get("epilogue") or node.type.block != 1:
+    if not has_form(node) or node.type.block != 1:
         raise CnnccError(f"{node.name}: passes have lowered this {node.op}; only an original network has a text")
 
 
@@ -181,7 +181,7 @@ def result(node: Node) -> str:
 
 def statement(node: Node) -> str:
     """One op with all its attributes; a merge with its arms."""
-    form = PRINTED[node.op]
+    form = form_of(node)
     if form.arms:
         arms = " | ".join(f"from {name_text(i)}" for i in node.inputs)
         return " ".join([f"{form.word} {{ {arms} }}", *further(node)])
@@ -190,12 +190,12 @@ def statement(node: Node) -> str:
 
 def further(node: Node) -> list[str]:
     """What follows the word of an op, or the arms of a merge."""
-    return [*by_position(node, PRINTED[node.op]), *attributes(node)]
+    return [*by_position(node, form_of(node)), *attributes(node)]
 
 
 def attributes(node: Node) -> list[str]:
     """What is not by position and not what the parser would assume."""
-    form = PRINTED[node.op]
+    form = form_of(node)
     skip = taken(form) | {"epilogue"}
     return [worded(node, form, key) for key in node.attrs if key not in skip and not assumed(node, form, key)]
 

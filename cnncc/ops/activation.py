@@ -140,6 +140,7 @@ OPS = pointwise_ops(
         finite=Finite.ALWAYS,
         onnx=Onnx("Relu"),
         values=Values.ANY,
+        bounds=lambda attrs: (0.0, math.inf),
     ),
     Pointwise(
         "relu6",
@@ -148,6 +149,7 @@ OPS = pointwise_ops(
         finite=Finite.ALWAYS,
         onnx=None,
         values=Values.ANY,
+        bounds=lambda attrs: (0.0, 6.0),
     ),
     Pointwise(
         "leaky_relu",
@@ -218,6 +220,7 @@ OPS = pointwise_ops(
         values=Values.ANY,
         numbers={"low": Number(-LARGEST, Tenths(-20, 0)), "high": Number(LARGEST, Tenths(1, 20))},
         example="clip low 0 high 1",
+        bounds=lambda attrs: (attrs["low"], attrs["high"]),
     ),
     Pointwise(
         "affine",

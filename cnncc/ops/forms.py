@@ -76,6 +76,8 @@ class Form:
     """Whether it has no input and may be named by its first item."""
     arms: bool = False
     """Whether its inputs are arms in braces; what else belongs to it follows the closing brace."""
+    epilogue: tuple[tuple[str, tuple[Any, ...]], ...] = ()
+    """Post-ops that it always has, which take what its further arms are."""
     leads: bool = False
     """Whether a text made from a graph puts other ops behind it into the same statement."""
     after: tuple[Kind, ...] | None = None

@@ -7,17 +7,20 @@ from dataclasses import dataclass, field, replace
 
 import numpy as np
 
+from cnncc.ops.byte_arithmetic import byte_bounds
 from cnncc.ops.domains import Domain, Inputs, Tried, Values
 from cnncc.ops.forms import Form, Syntax, Word, numbers
 from cnncc.ops.initial import activated
 from cnncc.ops.onnx import Onnx
-from cnncc.ops.table import Array, Arrays, Attrs, Op, Weights, no_macs, no_weights, one_position, same_shape
+from cnncc.ops.table import Array, Arrays, Attrs, Op, Types, Weights, no_macs, no_weights, one_position, same_shape
 from cnncc.ops.traits import COMPUTED, Finite, Kind, Memory
+from cnncc.ops.type_rules import float32_only, numbers_with_scale
 from cnncc.ops.vectors import NumpyVectors, Value
 
 Formula = Callable[..., Value]
 """(vectors, x, **numbers) -> the value; `vectors` is a `cnncc.ops.vectors.Vectors`."""
 Function = Callable[[Array, Attrs], Array]
+Bounds = Callable[[Attrs], tuple[float, float]]
 
 
 @dataclass(frozen=True)
@@ -52,6 +55,9 @@ class Pointwise:
     example: str = ""
     """One use of it in a text; the word alone if there is none."""
     synonyms: tuple[str, ...] = ()
+    bounds: Bounds | None = None
+    """Of a function that only bounds its argument: by its numbers, the least and the largest result. It takes bytes
+    too."""
 
     def evaluate(self, x: Array, attrs: Attrs) -> Array:
         """The value in NumPy, in the dtype of x."""
@@ -81,6 +87,11 @@ class Pointwise:
         def reference(xs: Arrays, weights: Weights, attrs: Attrs) -> Array:
             return self.evaluate(xs[0], attrs)
 
+        def exact(xs: Arrays, weights: Weights, attrs: Attrs, types: Types) -> Array:
+            assert self.bounds is not None, self.name
+            to = byte_bounds(types[0], *self.bounds(attrs))
+            return np.clip(xs[0], to.low, to.high)
+
         return Op(
             name=self.name,
             arity=(1, 1),
@@ -96,14 +107,19 @@ class Pointwise:
             tried=Tried(Inputs.VALUE, {name: number.tried for name, number in self.numbers.items()}, self.values),
             spread=activated,
             onnx=self.onnx,
+            types=float32_only if self.bounds is None else numbers_with_scale,
+            exact=None if self.bounds is None else exact,
         )
 
 
 RECORDS: dict[str, Pointwise] = {}
 """Every pointwise op by name: what an epilogue may hold besides `add`."""
+BOUNDED: dict[str, Bounds] = {}
+"""Those that only bound their argument: what an epilogue of a layer on bytes may hold."""
 
 
 def pointwise_ops(*records: Pointwise) -> tuple[Op, ...]:
     """The ops of a file of records, which from then on may be post-ops."""
     RECORDS.update((record.name, record) for record in records)
+    BOUNDED.update((record.name, record.bounds) for record in records if record.bounds is not None)
     return tuple(record.op() for record in records)

@@ -83,16 +83,15 @@ def cast_types(types: Types, attrs: Attrs, shape: Shape) -> TensorType:
     """Any numbers without a scale to `to`."""
     if types[0].quantization is not None:
         raise ShapeError(f"takes numbers without a scale, got {types[0].numbers}", "`dequantize` makes float32 of it")
-    return TensorType(shape, element=_element(attrs["to"]))
+    return TensorType(shape, element=named_element(attrs["to"]))
 
 
 def quantize_types(types: Types, attrs: Attrs, shape: Shape) -> TensorType:
     """float32 to 8 bits with a scale."""
     if not types[0].is_float:
         raise ShapeError(f"takes float32, got {types[0].numbers}", "`dequantize` or `cast float32` makes that of it")
-    element = _element(attrs["element"])
-    if not (element.whole and element.bits == 8):
-        raise ShapeError(f"quantises to uint8 or int8, not to {element}")
+    element = named_element(attrs["element"])
+    eight_bits(element)
     return TensorType(shape, element=element, quantization=Quantization(attrs["scale"], attrs["zero"]))
 
 
@@ -104,7 +103,13 @@ def dequantize_types(types: Types, attrs: Attrs, shape: Shape) -> TensorType:
     return TensorType(shape)
 
 
-def _element(name: str) -> Element:
+def eight_bits(element: Element) -> None:
+    """ShapeError for all but uint8 and int8."""
+    if not (element.whole and element.bits == 8):
+        raise ShapeError(f"quantises to uint8 or int8, not to {element}")
+
+
+def named_element(name: str) -> Element:
     """ShapeError for no element type."""
     if name not in ELEMENTS:
         raise ShapeError(f"no element type {name!r}", nearest(str(name), ELEMENTS))

@@ -58,7 +58,7 @@ def has_other_types(graph: Graph, node: Node) -> bool:
 
 
 class _Followed:
-    """Values of a module. One that it does not have is computed from those that it has, in float32."""
+    """Values of a module. One that it does not have is computed from those that it has."""
 
     def __init__(self, graph: Graph, fed: Mapping[str, np.ndarray], known: dict[str, np.ndarray]) -> None:
         self.graph = graph
@@ -69,7 +69,7 @@ class _Followed:
         if name not in self.known:
             node = self.graph[name]
             args = (self.fed[name],) if node.op == "input" else tuple(map(self.value, node.inputs))
-            self.known[name] = evaluate(self.graph, node, args, np.dtype(np.float32))
+            self.known[name] = evaluate(self.graph, node, args, np.dtype(np.float64))
         return self.known[name]
 
 

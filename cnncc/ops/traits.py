@@ -55,6 +55,7 @@ class PostOps(Enum):
     NONE = "none"
     ACTIVATIONS = "activations"
     ACTIVATIONS_AND_ADDS = "activations and additions"
+    BOUNDS = "activations that are bounds of a result of bytes"
 
 
 class Finite(Enum):

@@ -26,6 +26,15 @@ def float32_only(types: Types, attrs: Attrs, shape: Shape) -> TensorType:
     return TensorType(shape)
 
 
+def numbers_with_scale(types: Types, attrs: Attrs, shape: Shape) -> TensorType:
+    """float32, or bytes with a scale, which the result has too: the rule of a function that only bounds its
+    argument."""
+    given = types[0]
+    if given.quantization is None or given.element.bits != 8:
+        return float32_only(types, attrs, shape)
+    return same_numbers(types, attrs, shape)
+
+
 def to_float32(given: TensorType) -> str:
     """The op that makes float32 of a value, for hints."""
     return "`cast float32`" if given.quantization is None else "`dequantize`"

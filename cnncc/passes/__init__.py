@@ -21,6 +21,7 @@ from cnncc.passes.join_channels import join_channels
 from cnncc.passes.join_moves import join_moves
 from cnncc.passes.join_norms import join_norms
 from cnncc.passes.join_rows import join_rows
+from cnncc.passes.join_tables import join_tables
 from cnncc.passes.merge_siblings import merge_siblings
 
 __all__ = ["PASSES", "assign_layouts", "with_batch"]
@@ -35,6 +36,7 @@ PASSES: tuple[tuple[str, Callable[[Graph], Graph]], ...] = (
     ("fold_scales", fold_scales),
     ("join_norms", join_norms),
     ("join_rows", join_rows),
+    ("join_tables", join_tables),  # after activations: a swish of two ops is one by now
     ("fold_batchnorm", fold_batchnorm),  # before fusing: only a bare conv can take a batch norm
     ("fuse_epilogues", fuse_epilogues),
     ("merge_siblings", merge_siblings),  # after fusing: equal activations then move along inside the convs

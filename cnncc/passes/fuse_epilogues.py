@@ -6,6 +6,7 @@ from cnncc.ir.draft import Draft
 from cnncc.ir.graph import Graph, Node
 from cnncc.ir.rewrite import Change, rewrite, rule
 from cnncc.ops import traits
+from cnncc.ops.pointwise import BOUNDED
 from cnncc.ops.traits import Finite, Kind, PostOps
 
 ADD = "add"
@@ -21,10 +22,10 @@ MOST_POST_OPS = 24
 def fuse_epilogues(g: Graph) -> Graph:
     """act(conv(x)) => conv(x; act), conv(x) + r => conv(x, r; add); fc, bn, conv_transpose too; merges take act only.
 
-    Must not fire when the producer's value has other users or is a graph output, nor for an add that broadcasts or has
-    more than two arms, nor where zeros that fill up a block of channels would become infinite, or the epilogue would
-    have more than MOST_POST_OPS post-ops. Of two arms that could have the post-op, the later one gets it: the other
-    one is then ready when it runs.
+    Must not fire for an activation of bytes that is more than bounds, when the producer's value has other users or is a
+    graph output, nor for an add that broadcasts or has more than two arms, nor where zeros that fill up a block of
+    channels would become infinite, or the epilogue would have more than MOST_POST_OPS post-ops. Of two arms that could
+    have the post-op, the later one gets it: the other one is then ready when it runs.
     """
     return rewrite(g, RULES)
 
@@ -38,7 +39,8 @@ def post_op_into_producer(g: Draft, node: Node) -> Change | None:
     epilogue would have more than MOST_POST_OPS post-ops.
     """
     if traits(node).kind is Kind.POINTWISE:
-        found = [p for p in _producers(g, node, *ACTIVATIONS) if not _fills_badly(p, node)]
+        bounds = (PostOps.BOUNDS,) if node.op in BOUNDED else ()
+        found = [p for p in _producers(g, node, *ACTIVATIONS, *bounds) if not _fills_badly(p, node)]
     elif node.op == ADD and len(node.inputs) == 2 and all(g[i].type == node.type for i in node.inputs):
         found = _producers(g, node, PostOps.ACTIVATIONS_AND_ADDS)
     else:

@@ -15,6 +15,7 @@ from cnncc.passes.join_activations import RULES as ACTIVATIONS
 from cnncc.passes.join_moves import RULES as MOVES
 from cnncc.passes.join_norms import RULES as NORMS
 from cnncc.passes.join_rows import RULES as ROWS
+from cnncc.passes.join_tables import RULES as TABLES
 from cnncc.passes.merge_siblings import RULES as SIBLINGS
 
 RULES: Mapping[str, tuple[Rule, ...]] = {
@@ -26,6 +27,7 @@ RULES: Mapping[str, tuple[Rule, ...]] = {
     "fold_scales": SCALES,
     "join_norms": NORMS,
     "join_rows": ROWS,
+    "join_tables": TABLES,
     "fold_batchnorm": BATCH_NORMS,
     "fuse_epilogues": EPILOGUES,
     "merge_siblings": SIBLINGS,

@@ -11,7 +11,7 @@ from cnncc.frontends.text.phrase import Hole, Phrase, Ref, phrase
 from cnncc.frontends.text.statements import From, Joined, Output, Save, Statement
 from cnncc.frontends.text.statements import Sequence as Statements
 from cnncc.ir import Graph, Node
-from cnncc.lang.forms import PRINTED
+from cnncc.lang.forms import form_of
 from cnncc.lang.print_net import further, name_text
 
 
@@ -147,7 +147,7 @@ def part(graph: Graph, statement: Statement) -> Part:
     phrases = tuple(
         words
         for node, then in zip(nodes, following, strict=True)
-        for words in (merge_phrases(node) if PRINTED[node.op].arms else [phrase(graph, node, then)])
+        for words in (merge_phrases(node) if form_of(node).arms else [phrase(graph, node, then)])
     )
     inner = (name for arm in arms or () for each in arm for name in each.made)
     return Part(phrases, arms, (*inner, *statement.nodes))

@@ -8,7 +8,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
 from cnncc.ir import Graph, Node
-from cnncc.lang.forms import PRINTED
+from cnncc.lang.forms import form_of
 from cnncc.lang.print_net import attributes, by, number, statement
 from cnncc.ops.permute import depth_to_space, shuffle, space_to_depth
 
@@ -111,7 +111,7 @@ def group_norm(graph: Graph, node: Node, then: Node | None, word: str) -> Phrase
 
 def bias(node: Node, then: Node | None) -> str:
     """What has to be said of it: a batch norm that follows lets it be assumed off."""
-    assumed = then is None or not PRINTED[then.op].unbiased
+    assumed = then is None or not form_of(then).unbiased
     if node.attrs["bias"] == assumed:
         return ""
     return " bias" if node.attrs["bias"] else " nobias"
@@ -139,7 +139,7 @@ def window(graph: Graph, node: Node, then: Node | None, word: str, depthwise: bo
     if attrs.get("groups", 1) != 1 and not depthwise:
         groups = (" groups ", Hole("groups", attrs["groups"]))
     tail = "".join(f" {w}" for w in (*padded, *rest)) + (bias(node, then) if "bias" in attrs else "")
-    return (f"{word or PRINTED[node.op].word} ", kernel, *out, *stride, *groups, tail)
+    return (f"{word or form_of(node).word} ", kernel, *out, *stride, *groups, tail)
 
 
 def permutation(graph: Graph, node: Node, then: Node | None, word: str) -> Phrase:

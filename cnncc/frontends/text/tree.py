@@ -19,7 +19,7 @@ from cnncc.frontends.text.statements import (
     emitted,
 )
 from cnncc.ir import Graph, Node
-from cnncc.lang.forms import PRINTED
+from cnncc.lang.forms import form_of
 from cnncc.ops import traits
 from cnncc.ops.traits import Kind
 
@@ -160,14 +160,14 @@ class Planner:
 
     def follows(self, node: Node) -> bool:
         """Whether an op may stand behind the one that makes its value."""
-        before, kinds = self.graph[node.inputs[0]], PRINTED[node.op].after
-        return PRINTED[before.op].leads if kinds is None else traits(before).kind in kinds
+        before, kinds = self.graph[node.inputs[0]], form_of(node).after
+        return form_of(before).leads if kinds is None else traits(before).kind in kinds
 
     def statement(
         self, node: Node, nodes: tuple[str, ...], stops: set[str], depth: int
     ) -> tuple[Statement, str | None]:
         """A statement, and the value it starts from, None if it starts from none."""
-        if not PRINTED[node.op].arms:
+        if not form_of(node).arms:
             return Chain(nodes), node.inputs[0] if node.inputs else None
         live = [i for i in node.inputs if i not in self.fixed]
         start = self.before[node.name] if live else None
@@ -206,4 +206,4 @@ def fixed(graph: Graph) -> set[str]:
 
 def chains(node: Node) -> bool:
     """Whether an op may follow another in the same statement."""
-    return PRINTED[node.op].chains
+    return form_of(node).chains

@@ -18,11 +18,11 @@ from cnncc.kernels.shared.algorithm import Candidate, named
 from cnncc.kernels.shared.choices import KernelChoice
 from cnncc.kernels.shared.spec import Selection
 
-ALGORITHMS: dict[str, tuple[CpuAlgorithm[Any], ...]] = {"conv": (Depthwise(), Winograd(), Grouped(), Direct())}
+ALGORITHMS: dict[str, tuple[CpuAlgorithm[Any], ...]] = {
+    "conv": (Depthwise(), Winograd(), Grouped(), Direct()),
+    "qconv": (DepthwiseBytes(), DirectBytes()),
+}
 """By op. An algorithm must promise clearly less than those after it; the last one applies to every node of the op."""
-
-BYTE_ALGORITHMS: dict[str, tuple[CpuAlgorithm[Any], ...]] = {"conv": (DepthwiseBytes(), DirectBytes())}
-"""The same for nodes whose input is no float32."""
 
 CLEARLY = 0.95
 """Share of the cycles of an algorithm further behind that one must promise to take its place: the model is only a
@@ -31,14 +31,12 @@ model, and those further ahead need more weights."""
 
 def find(name: str) -> CpuAlgorithm[Any]:
     """The algorithm of that name; CnnccError if there is none."""
-    tables = (ALGORITHMS, BYTE_ALGORITHMS)
-    return named(name, [a for table in tables for algorithms in table.values() for a in algorithms])
+    return named(name, [a for algorithms in ALGORITHMS.values() for a in algorithms])
 
 
 def applying(site: CpuSite) -> list[CpuAlgorithm[Any]]:
     """The algorithms that can compute the node, in the order of the tuple."""
-    table = ALGORITHMS if site.type().is_float else BYTE_ALGORITHMS
-    return [a for a in table[site.node.op] if a.applies(site)]
+    return [a for a in ALGORITHMS[site.node.op] if a.applies(site)]
 
 
 def candidates(site: CpuSite) -> list[Candidate[KernelChoice]]:

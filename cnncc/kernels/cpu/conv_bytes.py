@@ -1,8 +1,8 @@
 """Direct convolution on bytes: 8-bit values times int8 weights, summed in int32, then made bytes (or float32).
 
 It is the direct convolution of `conv_direct`, whose steps multiply as many channels at once as a dot product of the
-target does. What a layer computes is that of `cnncc.ops.quantized`, byte by byte. Scales, zero points and bounds are
-operands, so that layers of one shape share a kernel.
+target does. What a layer computes is that of `cnncc.ops.byte_arithmetic`, byte by byte. Scales, zero points and
+bounds are operands, so that layers of one shape share a kernel.
 """
 
 from __future__ import annotations
@@ -90,12 +90,10 @@ def byte_kernel(config: ByteConvConfig, target: Target) -> Kernel:
     return Kernel("conv_bytes", name, config, units, FLOAT32.bytes(config.scratch_words))
 
 
-def dense_geometry(inputs: int, outputs: int, block: int) -> ConvGeometry | None:
-    """A fully connected layer as a convolution of one pixel, whose channels lie as those of a vector do. None for a
-    number of inputs that words do not divide."""
-    in_block = next((size for size in (block, 8, 4) if inputs % size == 0), None)
-    if in_block is None:
-        return None
+def dense_geometry(inputs: int, outputs: int, block: int) -> ConvGeometry:
+    """A fully connected layer as a convolution of one pixel, whose channels lie as those of a vector do. A number of
+    inputs that words do not divide makes planes of one pixel."""
+    in_block = next((size for size in (block, 8, 4) if inputs % size == 0), 1)
     one = (1, 1)
     return ConvGeometry(inputs, outputs, in_block, one, one, one, one, one, one, (0, 0), 1, True, ())
 

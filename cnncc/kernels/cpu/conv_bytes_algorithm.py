@@ -1,9 +1,4 @@
-"""The convolutions on bytes as algorithms of a quantised `conv` node.
-
-Its input has 8 bits and a quantisation, and so has its result, which may be float32 instead. Its weight is int8, and
-the scales of its output channels are in the slot `weight_scale`. Its bias is int32, in steps of the sums. Its epilogue
-may add a quantised value, and then have activations that are bounds.
-"""
+"""The convolutions on bytes as algorithms of a `qconv` node."""
 
 from __future__ import annotations
 
@@ -14,9 +9,9 @@ from typing import Any
 import numpy as np
 
 from cnncc import ops
-from cnncc.base.elements import FLOAT32, INT8, INT32, UINT8
+from cnncc.base.elements import FLOAT32, INT32
 from cnncc.base.errors import CnnccError
-from cnncc.ir import Constant, Graph, Node, TensorType
+from cnncc.ir import Constant, Graph, Node
 from cnncc.kernels.cpu.algorithm import Cause, Measured
 from cnncc.kernels.cpu.byte_operands import ByteTypes, OnBytes, Steps, kernel_bias, kernel_steps
 from cnncc.kernels.cpu.conv_algorithm import Direct
@@ -34,31 +29,12 @@ from cnncc.kernels.cpu.tiles import choose_tile, total_cycles
 from cnncc.kernels.shared.algorithm import Candidate
 from cnncc.kernels.shared.convolution import ConvGeometry, conv_geometry, conv_merge, densify, pad_channels
 from cnncc.kernels.shared.spec import Call, Kernel, Packed, Selection
-from cnncc.ops import quantized
+from cnncc.ops import byte_arithmetic
+from cnncc.ops.byte_arithmetic import byte_bounds, known
+from cnncc.ops.quantized import bounds_of, layer_factors, residual_of
 
-BOUNDS: Mapping[str, Callable[[Mapping[str, Any]], tuple[float, float]]] = {
-    "relu": lambda attrs: (0.0, np.inf),
-    "relu6": lambda attrs: (0.0, 6.0),
-    "clip": lambda attrs: (attrs["low"], attrs["high"]),
-}
-"""Activations that are bounds of the result, and the bounds."""
-
-
-def takes_bytes(site: CpuSite) -> bool:
-    """Whether the kernels on bytes can compute the node."""
-    weight, scales = site.constant("weight"), site.constant("weight_scale")
-    known = site.type().quantization is not None and site.type().element in (UINT8, INT8)
-    epilogue = [name for name, _ in site.node.attrs["epilogue"]]
-    bounds = epilogue[1:] if epilogue[:1] == ["add"] else epilogue
-    return (
-        site.target.dots is not None
-        and known
-        and weight is not None
-        and weight.element == INT8
-        and scales is not None
-        and all(name in BOUNDS for name in bounds)
-        and not (site.node.type.is_float and "add" in epilogue)
-    )
+NOTHING = np.zeros(0, np.uint8)
+"""Of a residual whose scale alone is asked for."""
 
 
 def types_of(site: CpuSite) -> ByteTypes:
@@ -69,48 +45,30 @@ def types_of(site: CpuSite) -> ByteTypes:
 
 def steps_of(site: CpuSite) -> Steps:
     """What the kernel has to know of the quantisation of the node's values."""
-    source, result = site.type().quantization, site.node.type
-    assert source is not None
-    low, high = -np.inf, np.inf
-    for name, attrs in site.node.attrs["epilogue"]:
-        if name in BOUNDS:
-            least, most = BOUNDS[name](dict(attrs))
-            low, high = min(max(low, least), most), min(max(high, least), most)
-    if result.quantization is None:
-        return Steps(source.zero, float(low), float(high))
-    byte = Steps(source.zero, _stored(low, result), _stored(high, result), result.quantization.zero)
-    residual = site.type(1).quantization if len(site.node.inputs) > 1 else None
-    if residual is None:
+    source, result = known(site.type()), site.node.type
+    low, high = bounds_of(site.node.attrs["epilogue"])
+    if result.is_float:
+        return Steps(source.zero, low, high)
+    to = byte_bounds(result, low, high)
+    byte = Steps(source.zero, to.low, to.high, to.zero)
+    if len(site.node.inputs) == 1:
         return byte
-    factor = np.float32(residual.scale) / np.float32(result.quantization.scale)
-    return replace(byte, zero_residual=residual.zero, scale_residual=float(factor))
-
-
-def _stored(bound: float, kind: TensorType) -> int:
-    """A bound as a byte of the result."""
-    known, element = kind.quantization, kind.element
-    assert known is not None
-    if not np.isfinite(bound):
-        return int(element.least if bound < 0 else element.most)
-    with np.errstate(over="ignore"):
-        steps = np.rint(np.float32(bound) / np.float32(known.scale)) + known.zero
-    return int(np.clip(steps, element.least, element.most))
+    added = residual_of(NOTHING, site.type(1), result)
+    return replace(byte, zero_residual=added.zero, scale_residual=float(added.scale))
 
 
 def scales_of(site: CpuSite, weight_scales: np.ndarray) -> np.ndarray:
     """Steps of the result for a step of the sum, by channel."""
-    source, result = site.type().quantization, site.node.type.quantization
-    assert source is not None
-    return quantized.scales(source.scale, weight_scales, 1.0 if result is None else result.scale)
+    return layer_factors(site.type(), site.node.type, weight_scales)
 
 
 def refuse_overflow(site: CpuSite, weight: np.ndarray, bias: np.ndarray, weight_scales: np.ndarray) -> None:
     """CnnccError for a channel whose sums could leave int32, or whose results could not be rounded."""
     node, steps = site.node, steps_of(site)
     added = 255.0 * steps.scale_residual
-    wrong = quantized.overflowing(weight, bias)
+    wrong = byte_arithmetic.overflowing(weight, bias)
     if not wrong.size and not node.type.is_float:
-        wrong = quantized.unroundable(weight, bias, scales_of(site, weight_scales), added)
+        wrong = byte_arithmetic.unroundable(weight, bias, scales_of(site, weight_scales), added)
     if wrong.size:
         what = f"{node.name}: sums of {len(wrong)} channels, the first of them {wrong[0]}, could leave int32"
         raise CnnccError(what, node.span, node.stack, "larger scales of the weights of these channels")
@@ -152,7 +110,7 @@ class DirectBytes(Direct):
     name: str = "direct_bytes"
 
     def applies(self, site: CpuSite) -> bool:
-        return takes_bytes(site)
+        return True
 
     def forecast(self, site: CpuSite) -> float:
         problem = byte_problem(conv_geometry(site), site.target)
@@ -202,7 +160,7 @@ class DepthwiseBytes:
     def applies(self, site: CpuSite) -> bool:
         attrs, source = site.node.attrs, site.type()
         one = attrs["groups"] == source.shape[1] == attrs["out"] > 1
-        return bool(one) and source.block > 1 and takes_bytes(site)
+        return bool(one) and source.block > 1
 
     def forecast(self, site: CpuSite) -> float:
         config = self._config(site)

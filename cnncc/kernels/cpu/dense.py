@@ -67,19 +67,19 @@ def pack_dense(weight: np.ndarray, source: TensorType, config: DenseConfig) -> n
     for start, size, count in config.runs:
         for panel in range(count):
             first = (start + panel * size) * config.block
-            rows = _as_stored(weight[first : first + size * config.block], source)
+            rows = as_stored(weight[first : first + size * config.block], source)
             packed_panel = config.micro.pack(encode(rows, config.stored), size)  # zeros are also the bits of 0.0
             packed[done : done + packed_panel.size] = packed_panel.ravel()
             done += packed_panel.size
     return packed
 
 
-def _as_stored(rows: np.ndarray, source: TensorType) -> np.ndarray:
+def as_stored(rows: np.ndarray, source: TensorType) -> np.ndarray:
     """Rows of (c h w) in the order in which `source` is stored: of a few at a time, since all may be 400 MB."""
     if source.block == 1:
         return rows
     _, c, h, w = source.shape
-    stored = np.zeros((len(rows), source.stored_shape[1] * source.block, h, w), np.float32)
+    stored = np.zeros((len(rows), source.stored_shape[1] * source.block, h, w), rows.dtype)
     stored[:, :c] = rows.reshape(len(rows), c, h, w)
     return stored.reshape(len(rows), -1, source.block, h, w).transpose(0, 1, 3, 4, 2).reshape(len(rows), -1)
 

@@ -11,6 +11,7 @@ import numpy as np
 from cnncc.base.elements import ELEMENTS
 from cnncc.ir import Constant
 from cnncc.kernels.cpu.convert import select_moved
+from cnncc.kernels.cpu.quantized import select_bounded
 from cnncc.kernels.cpu.site import MOVED, CpuRule, CpuSite
 from cnncc.kernels.shared.convolution import pad_channels
 from cnncc.kernels.shared.elementwise import affine_weights, finite, label
@@ -56,6 +57,8 @@ def select_merge(site: CpuSite) -> Selection:
 def select_pointwise(site: CpuSite) -> Selection:
     """An activation on its own: the only post-op of a copy."""
     node = site.node
+    if not site.type().is_float:
+        return select_bounded(site)
     return _elementwise(site, "first", ("full",), ((node.op, tuple(sorted(node.attrs.items()))),))
 
 

@@ -5,18 +5,13 @@ They work on whole blocks of channels, so on any blocked image.
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import dataclass
 
-import numpy as np
-
 from cnncc.base.elements import ELEMENTS
-from cnncc.ir import TensorType
 from cnncc.kernels.cpu.byte_operands import ByteTypes, OnBytes
 from cnncc.kernels.cpu.micro import Micro, byte_micro_of
 from cnncc.kernels.shared.spec import Kernel, blocks
 from cnncc.machines.targets import Target
-from cnncc.ops.quantize import dequantized, quantized
 
 UNIT_BLOCKS = 512
 """Blocks of channels of one pixel that a unit of a sum computes, at most."""
@@ -62,6 +57,34 @@ def mean_kernel(types: ByteTypes, channel_blocks: int, pixels: int, target: Targ
 
 
 @dataclass(frozen=True)
+class FactorConfig:
+    """An image times a factor for each channel; `part` of the pixels of a block of channels per unit."""
+
+    types: ByteTypes
+    channel_blocks: int
+    pixels: int
+    part: int
+    block: int
+    lanes: int
+
+    @property
+    def parts(self) -> int:
+        """Units of a block of channels."""
+        return blocks(self.pixels, self.part)
+
+
+FACTOR_STEPS = ("ratio", "zero", "zero_out", "least", "most")
+"""What the kernel reads of scales and zero points, float32; the last two are bounds before the zero is added."""
+
+
+def factor_kernel(types: ByteTypes, channel_blocks: int, pixels: int, target: Target) -> Kernel:
+    """Its operands are the image, the factors as an image of one pixel, and the FACTOR_STEPS."""
+    part = min(pixels, max(1, UNIT_BYTES // target.block))
+    config = FactorConfig(types, channel_blocks, pixels, part, target.block, target.lanes)
+    return Kernel("factor_bytes", _name("factor", types, target), config, channel_blocks * config.parts, 0)
+
+
+@dataclass(frozen=True)
 class TableConfig:
     """`count` bytes, each replaced by its entry of a table; `part` of them per unit."""
 
@@ -71,17 +94,9 @@ class TableConfig:
 
 
 def table_kernel(types: ByteTypes, count: int, target: Target) -> Kernel:
-    """A function of one number. Its operands are the tensor and the 256 bytes of `table_of`."""
+    """A function of one number. Its operands are the tensor and the 256 bytes of its table."""
     config = TableConfig(types, count, min(count, UNIT_BYTES))
     return Kernel("table_bytes", _name("table", types, target), config, blocks(count, config.part), 0)
-
-
-def table_of(function: Callable[[np.ndarray], np.ndarray], source: TensorType, result: TensorType) -> np.ndarray:
-    """The result for each byte of the source, by the bits of that byte. The function is given float64."""
-    bits = np.arange(256, dtype=np.uint8).view(source.element.dtype)
-    with np.errstate(all="ignore"):
-        values = function(dequantized(bits, source).astype(np.float64))
-    return quantized(values.astype(np.float32), result)
 
 
 def _name(what: str, types: ByteTypes, target: Target) -> str:

@@ -80,8 +80,14 @@ def as_type(dtype: str, value: Expr, lanes: int) -> Expr:
 def quantized(k: KernelBuilder, value: Expr, steps: list[Expr], kind: Element, lanes: int) -> Expr:
     """clamp(round(x / scale) + zero), ties to even. `steps` are vectors: scale, zero, the least and the largest number
     before the zero is added."""
-    scale, zero, low, high = steps
-    rounded = k.let(tirx.nearbyint(k.let(value / scale)))
+    scale, *rest = steps
+    return saturated(k, k.let(value / scale), rest, kind, lanes)
+
+
+def saturated(k: KernelBuilder, value: Expr, steps: list[Expr], kind: Element, lanes: int) -> Expr:
+    """clamp(round(v) + zero), ties to even; NaN becomes the zero. `steps` are zero, least and largest as above."""
+    zero, low, high = steps
+    rounded = k.let(tirx.nearbyint(value))
     known = k.let(tirx.Select(tirx.isnan(rounded), splat(0.0, lanes), rounded))
     inside = k.let(vmin(high, k.let(vmax(low, known))))
     return as_type(kind.tir, as_type("int32", k.let(inside + zero), lanes), lanes)

@@ -1,4 +1,4 @@
-"""Kernels on bytes without weights: sums over blocks of channels, and tables."""
+"""Kernels on bytes without weights: sums over blocks of channels, factors of channels, and tables."""
 
 from __future__ import annotations
 
@@ -11,7 +11,8 @@ from tvm.tirx import PrimFunc
 from cnncc.base.elements import ELEMENTS, INT32
 from cnncc.kernels.cpu.byte_operands import ZERO_IN
 from cnncc.kernels.cpu.lower.byte_results import Results
-from cnncc.kernels.cpu.pointwise_bytes import BlockConfig, TableConfig
+from cnncc.kernels.cpu.lower.convert import as_type, saturated
+from cnncc.kernels.cpu.pointwise_bytes import FACTOR_STEPS, BlockConfig, FactorConfig, TableConfig
 from cnncc.kernels.shared.builder import Buffer, Expr, KernelBuilder, filled, splat, vector_type
 
 
@@ -45,6 +46,26 @@ def _sums(k: KernelBuilder, c: BlockConfig, source: Buffer, results: Results, at
     return sums
 
 
+def lower_factors(c: FactorConfig, symbol: str) -> PrimFunc:
+    """A unit is some pixels of one block of channels."""
+    k = KernelBuilder()
+    kind, lanes = ELEMENTS[c.types.result], c.lanes
+    source = k.operand("source", c.channel_blocks * c.pixels * c.block, ELEMENTS[c.types.source])
+    factor = k.operand("factor", c.channel_blocks * c.block)
+    steps = k.operand("steps", len(FACTOR_STEPS))
+    result = k.operand("result", c.channel_blocks * c.pixels * c.block, kind)
+    with k.units() as u:
+        block, first = k.let(u // c.parts), k.let(u % c.parts * c.part)
+        ratio, zero, *rest = (splat(k.let(steps.load(i)), lanes) for i in range(len(FACTOR_STEPS)))
+        scales = [k.let(factor.load(block * c.block + v, lanes) * ratio) for v in range(0, c.block, lanes)]
+        with k.loop(tirx.min(c.part, c.pixels - first) if c.pixels % c.part else c.part) as i:
+            at = k.let((block * c.pixels + first + i) * c.block)
+            for v, scale in zip(range(0, c.block, lanes), scales, strict=True):
+                number = k.let(as_type("float32", source.load(at + v, lanes), lanes) - zero)
+                result.store(at + v, saturated(k, k.let(number * scale), list(rest), kind, lanes), lanes)
+    return k.finish(symbol)
+
+
 def lower_table(c: TableConfig, symbol: str) -> PrimFunc:
     """A unit is some bytes that follow each other."""
     k = KernelBuilder()
@@ -59,5 +80,9 @@ def lower_table(c: TableConfig, symbol: str) -> PrimFunc:
     return k.finish(symbol)
 
 
-LOWER: Mapping[str, Callable[[Any, str], PrimFunc]] = {"block_bytes": lower_blocks, "table_bytes": lower_table}
+LOWER: Mapping[str, Callable[[Any, str], PrimFunc]] = {
+    "block_bytes": lower_blocks,
+    "factor_bytes": lower_factors,
+    "table_bytes": lower_table,
+}
 """Family of a kernel -> its lowering."""
