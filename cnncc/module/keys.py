@@ -66,9 +66,9 @@ def glue_llvm_version() -> str:
     """The version of LLVM inside llvmlite, noted in the cache as well."""
 
     def ask() -> bytes:
-        from cnncc.module.cpu.assemble import llvm_version
+        import llvmlite.binding as llvm
 
-        return llvm_version().encode()
+        return ".".join(map(str, llvm.llvm_version_info)).encode()
 
     return _noted(f"LLVM of llvmlite {version('llvmlite')}", ask)
 

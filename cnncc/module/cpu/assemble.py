@@ -44,8 +44,3 @@ def assembled(text: str, target: Target) -> bytes:
     """The glue as an object file."""
     body: bytes = glue_machine(target).emit_object(parse_glue(text, target))
     return body
-
-
-def llvm_version() -> str:
-    """The version of LLVM inside llvmlite."""
-    return ".".join(map(str, llvm.llvm_version_info))
