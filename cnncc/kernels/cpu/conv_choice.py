@@ -35,16 +35,22 @@ def configure(geometry: ConvGeometry, target: Target, choice: DirectChoice) -> C
     return replace(whole, rows=choice.rows, sections=choice.sections)
 
 
-@cache
 def direct_candidates(
     geometry: ConvGeometry, target: Target, name: str = "direct", wide: bool = False
 ) -> tuple[Candidate[DirectChoice], ...]:
-    """Every partition with the best tile, that of least cost first; with `wide`, with each of the better tiles. Kept,
-    since networks repeat their layers.
+    """Every partition with the best tile, that of least cost first; with `wide`, with each of the better tiles.
 
     What reading the weights from memory takes is the same for all partitions. It counts only where those of different
     algorithms are compared, so with `wide`.
     """
+    return _direct_candidates(replace(geometry, epilogue=()), target, name, wide)  # it costs all candidates the same
+
+
+@cache
+def _direct_candidates(
+    geometry: ConvGeometry, target: Target, name: str, wide: bool
+) -> tuple[Candidate[DirectChoice], ...]:
+    """Kept by all that they depend on: networks repeat their layers."""
 
     def wholes(tile: Tile) -> list[ConvConfig]:
         return _padded_or_not(geometry, tile, target)
@@ -73,9 +79,13 @@ def ranked_partitions(
     return [found[least], *found[:least], *found[least + 1 :]]
 
 
-@cache
 def direct_forecast(geometry: ConvGeometry, target: Target, rate: float) -> float:
     """Predicted cycles of the best tile on one core that reads weights at a `rate` of bytes per cycle."""
+    return _direct_forecast(replace(geometry, epilogue=()), target, rate)
+
+
+@cache
+def _direct_forecast(geometry: ConvGeometry, target: Target, rate: float) -> float:
     problem = problem_of(geometry, target)
     tile = choose_tile(problem, target)
     work = min(_work(config, problem, target) for config in _padded_or_not(geometry, tile, target))
