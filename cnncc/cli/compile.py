@@ -39,7 +39,7 @@ def _configure(parser: argparse.ArgumentParser) -> None:
     command.add_json(parser)
 
 
-COLLECT_AFTER = 100_000
+COLLECT_AFTER = 1_000_000
 """Objects made between two rounds of garbage collection, Python's 700 otherwise: nearly all that is made lives on."""
 
 

@@ -7,12 +7,13 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 from heapq import heappop, heappush
-from typing import Any
-
-import networkx as nx
+from typing import TYPE_CHECKING, Any
 
 from cnncc.base.errors import Span
 from cnncc.ir.types import Constant, TensorType
+
+if TYPE_CHECKING:
+    import networkx as nx
 
 
 @dataclass(frozen=True)
@@ -20,7 +21,7 @@ class Node:
     """One operation with one result. The name identifies the *value*: a pass that fuses or rewrites keeps the name
     of the value it still computes, so results can be compared by name before and after any pass.
 
-    `inputs` are node names in argument order (the truth; the NetworkX index is derived from it).
+    `inputs` are node names in argument order.
     `weights` maps a slot of the op (`weight`, `bias`, ...) to the name of a constant of the graph.
     """
 
@@ -64,7 +65,10 @@ class Graph:
 
     @cached_property
     def index(self) -> nx.MultiDiGraph:
-        """NetworkX view: one edge per use, `key` is the argument position (a DiGraph would merge x + x)."""
+        """NetworkX view, for whoever wants its algorithms: one edge per use, `key` is the argument position (a DiGraph
+        would merge x + x). It is imported when asked for: that takes a tenth of a warm compile."""
+        import networkx as nx
+
         g = nx.MultiDiGraph(name=self.name)
         g.add_nodes_from(n.name for n in self.nodes)
         g.add_edges_from((src, n.name, i) for n in self.nodes for i, src in enumerate(n.inputs))
@@ -101,6 +105,14 @@ class Graph:
     @cached_property
     def _uses(self) -> Mapping[str, int]:
         return Counter(name for n in self.nodes for name in n.inputs)
+
+    def uses(self, name: str) -> int:
+        """How many arguments of nodes a value is (being a graph output is not counted)."""
+        return self._uses[name]
+
+    def ancestors(self, name: str) -> set[str]:
+        """The values that a value is computed from, itself not among them."""
+        return _ancestors(self.by_name, self[name].inputs)
 
     def is_output(self, name: str) -> bool:
         """Whether the value is an output of the graph."""

@@ -75,5 +75,6 @@ def literal(value: Any) -> str:
     if isinstance(value, float) and not math.isfinite(value):
         return str(value)
     text = repr(value)
-    assert ast.literal_eval(text) == value, f"attribute {value!r} is no literal"
+    plain = value is None or type(value) in (bool, int, float, str)  # what these print is a literal
+    assert plain or ast.literal_eval(text) == value, f"attribute {value!r} is no literal"
     return text

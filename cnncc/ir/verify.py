@@ -75,7 +75,7 @@ def check_attributes(node: Node, rules: Rules) -> None:
 def check_type(node: Node, wanted: TensorType) -> None:
     """The type the rules give, but for the layout, which must exist."""
     block, rank = node.type.block, len(wanted.shape)
-    if node.type.with_block(wanted.block) != wanted:
+    if node.type != wanted and node.type.with_block(wanted.block) != wanted:
         raise fault(node, "type", f"is {node.type}, the op gives {wanted}")
     if block < 1 or (block > 1 and rank != 4):
         raise fault(node, "layout", f"channel block {block} on a tensor of rank {rank}")

@@ -5,14 +5,13 @@ While a script has added ops, new objects are kept in memory: no other process h
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Callable
 from pathlib import Path
 
 from cnncc import ops
-from cnncc.base.cache_folder import cache_folder, read_private, write_private
+from cnncc.base import kept
+from cnncc.base.cache_folder import cache_folder
 
-_MAGIC = b"cnncc object 1\n"
 _in_memory: dict[str, bytes] = {}
 
 
@@ -23,19 +22,15 @@ def directory() -> Path:
 
 def read(key: str) -> bytes | None:
     """The object under a key; None when there is none, or when it is damaged or somebody else could have written it."""
-    if key in _in_memory:
-        return _in_memory[key]
-    data = read_private(_path(key)) or b""
-    head, body = data[: len(_MAGIC) + 32], data[len(_MAGIC) + 32 :]
-    return body if head == _MAGIC + hashlib.sha256(body).digest() else None
+    return _in_memory[key] if key in _in_memory else kept.read(key)
 
 
 def write(key: str, body: bytes) -> None:
     """Stores an object whole or not at all. A cache that cannot be written is no error: the next run compiles again."""
     if ops.ADDED:
         _in_memory[key] = body
-        return
-    write_private(_path(key), _MAGIC + hashlib.sha256(body).digest() + body)
+    else:
+        kept.write(key, body)
 
 
 def fetch(key: str, make: Callable[[], bytes]) -> bytes:
@@ -45,7 +40,3 @@ def fetch(key: str, make: Callable[[], bytes]) -> bytes:
         body = make()
         write(key, body)
     return body
-
-
-def _path(key: str) -> Path:
-    return directory() / key[:2] / key[2:]

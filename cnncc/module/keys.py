@@ -1,12 +1,13 @@
-"""Cache keys: hashes of everything that turns a kernel's configuration into code.
+"""Cache keys: hashes of everything that turns a kernel's configuration, or the text of the glue, into code.
 
-Needs no TVM, so a warm compile never loads it.
+Needs neither TVM nor LLVM, so a warm compile never loads them.
 """
 
 from __future__ import annotations
 
 import hashlib
 import os
+from collections.abc import Callable
 from functools import cache
 from importlib.metadata import version
 
@@ -39,13 +40,38 @@ def kernel_key(kernel: Kernel, target: Target) -> str:
     return hashlib.sha256(repr(everything).encode()).hexdigest()
 
 
+GLUE_OPTIONS = {"opt": 1, "reloc": "pic", "codemodel": "default"}
+"""How llvmlite makes code of the glue."""
+
+
+def glue_key(text: str, target: Target) -> str:
+    """The key of the object that the glue, as LLVM IR, becomes for a target."""
+    machine = (target.triple, target.abi, target.cpu, target.features, target.baseline)
+    everything = (version("llvmlite"), sorted(GLUE_OPTIONS.items()), machine, text)
+    return hashlib.sha256(repr(everything).encode()).hexdigest()
+
+
 def tvm_llvm_version() -> str:
     """The version of LLVM inside TVM, noted in the cache so that a warm compile need not load TVM to ask."""
-    key = hashlib.sha256(f"LLVM of TVM {version('apache-tvm')}".encode()).hexdigest()
-    return disk.fetch(key, _ask_tvm).decode()
+
+    def ask() -> bytes:
+        from cnncc.module.cpu.objects import llvm_version
+
+        return llvm_version().encode()
+
+    return _noted(f"LLVM of TVM {version('apache-tvm')}", ask)
 
 
-def _ask_tvm() -> bytes:
-    from cnncc.module.cpu.objects import llvm_version
+def glue_llvm_version() -> str:
+    """The version of LLVM inside llvmlite, noted in the cache as well."""
 
-    return llvm_version().encode()
+    def ask() -> bytes:
+        import llvmlite.binding as llvm
+
+        return ".".join(map(str, llvm.llvm_version_info)).encode()
+
+    return _noted(f"LLVM of llvmlite {version('llvmlite')}", ask)
+
+
+def _noted(what: str, ask: Callable[[], bytes]) -> str:
+    return disk.fetch(hashlib.sha256(what.encode()).hexdigest(), ask).decode()

@@ -117,14 +117,17 @@ def run(
 ) -> Stage:
     """What all phases, or those up to the one named `stop_after`, make of a graph with its batch.
 
-    The graph is verified after each. CnnccError for a `stop_after` that names no phase, and what the verifier raises.
+    The graph is verified after each that changed it. CnnccError for a `stop_after` that names no phase, and what the
+    verifier raises.
     """
     if stop_after is not None and stop_after not in names():
         raise CnnccError(f"no phase is named {stop_after!r}", hint=nearest(stop_after, names()))
-    stage = Stage(graph)
+    stage, verified = Stage(graph), None
     for phase in PHASES:
         stage = phase.run(stage, machine, options)
-        ops.verify(stage.graph)
+        if stage.graph is not verified:  # most phases leave most networks as they are
+            ops.verify(stage.graph)
+            verified = stage.graph
         if listener.on_phase is not None:
             listener.on_phase(phase.name, stage)
         if phase.name == stop_after:

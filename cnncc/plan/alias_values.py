@@ -7,8 +7,6 @@ from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 
-import networkx as nx
-
 from cnncc.ir.graph import Graph, Node
 from cnncc.ir.rules import extra_inputs
 from cnncc.ir.types import TensorType
@@ -130,8 +128,7 @@ def _fits(g: Graph, concat: Node, name: str, start: int, stop: int) -> bool:
 
 def _computed_before(g: Graph, node: Node) -> set[str]:
     """What a node is computed from, without views: other nodes may read those later."""
-    found = nx.ancestors(g.index, node.name)
-    return {name for name in found if traits(g[name]).view is None}
+    return {name for name in g.ancestors(node.name) if traits(g[name]).view is None}
 
 
 class _Walk:

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import replace
 from fractions import Fraction
+from typing import Any
 
 import numpy as np
 import pytest
@@ -57,9 +59,16 @@ def chosen(graph) -> list[Selection]:  # type: ignore[no-untyped-def]
 BOUNDS = {(2, 3): 5e-6, (4, 3): 2e-5, (6, 3): 1e-4, (2, 5): 5e-6, (3, 5): 2e-5, (4, 5): 2e-5}
 
 
-@pytest.mark.parametrize("shared", [False, True])
-@pytest.mark.parametrize(("m", "taps"), SIZES)
-@pytest.mark.parametrize("dims", ["16x7x7", "32x12x13", "17x8x30", "20x5x31"])
+def ragged() -> Iterator[Any]:
+    """Every size of tile on every image; every second time with the transformed input shared, the rest being slow."""
+    for i, (m, taps) in enumerate(SIZES):
+        for j, dims in enumerate(("16x7x7", "32x12x13", "17x8x30", "20x5x31")):
+            for shared in (False, True):
+                marks = () if shared == ((i + j) % 2 == 0) else pytest.mark.slow
+                yield pytest.param(m, taps, shared, dims, marks=marks)
+
+
+@pytest.mark.parametrize(("m", "taps", "shared", "dims"), ragged())
 def test_ragged_images(monkeypatch, m, taps, shared, dims) -> None:
     force(monkeypatch, m, shared)
     graph = network(f"relu; conv {taps}x{taps} 40 relu", dims)

@@ -16,8 +16,8 @@ from cnncc.base import resources
 from cnncc.kernels.cpu.budget import SHARE
 from cnncc.kernels.shared.operands import Operand, PackedWeight, RawInput, Workspace
 from cnncc.kernels.shared.spec import Call
+from cnncc.module.cpu.assemble import machine_of
 from cnncc.module.cpu.build import Build
-from cnncc.module.cpu.emit import machine_of
 from cnncc.module.cpu.program import CpuProgram
 from cnncc.options import Options
 from cnncc.plan.homes import Home, InArena, InInput, InOutput

@@ -43,8 +43,15 @@ def bytes_of(folder: Path) -> dict[str, bytes]:
     return {p.name: p.read_bytes() for p in sorted(folder.iterdir()) if p.is_file() and not p.name.startswith(".")}
 
 
-@pytest.mark.parametrize("options", [(), ("--weights-external",), ("--emit", "a"), ("--emit", "asm")], ids=str)
-@pytest.mark.parametrize("limit", [4096, 40_000])
+EARLY, LATE = 4096, 40_000
+"""Bytes at which the first file, or one of the last, does not fit."""
+
+
+@pytest.mark.parametrize(
+    ("options", "limit"),
+    [((), EARLY), ((), LATE), (("--weights-external",), LATE), (("--emit", "a"), EARLY), (("--emit", "asm"), LATE)],
+    ids=str,
+)
 def test_no_space_left(folder, options, limit, tmp_path_factory):
     """A file may grow no further (as on a full disk): one message, the old files whole, nothing else left.
 

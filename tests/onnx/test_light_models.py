@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -17,18 +18,23 @@ from cnncc.frontends.onnx.network import import_onnx  # noqa: E402
 LIGHT = Path(onnx.__file__).parent / "backend/test/data/light"
 LARGE = ("bvlc_alexnet", "vgg19", "zfnet512", "densenet121", "inception_v2")
 """Models whose weights take seconds to make and to pack."""
+LONG = (*LARGE, "inception_v1", "resnet50")
+"""Models that take long to compile and to run; the zoo has both."""
 MOST_LINES = {
     "bvlc_alexnet": 15, "densenet121": 30, "inception_v1": 120, "inception_v2": 40, "resnet50": 20, "shufflenet": 25,
     "squeezenet": 25, "vgg19": 20, "zfnet512": 15,
 }  # fmt: skip
-NAMES = [pytest.param(n, marks=pytest.mark.slow) if n in LARGE else n for n in MOST_LINES]
+
+
+def names(slow: tuple[str, ...]) -> list[Any]:
+    return [pytest.param(n, marks=pytest.mark.slow) if n in slow else n for n in MOST_LINES]
 
 
 def test_these_are_all() -> None:
     assert {p.stem.removeprefix("light_") for p in LIGHT.glob("*.onnx")} == set(MOST_LINES)
 
 
-@pytest.mark.parametrize("name", NAMES)
+@pytest.mark.parametrize("name", names(LONG))
 def test_expected_output(name: str) -> None:
     """Input and comparison as in onnx's own runner."""
     model = onnx.load(LIGHT / f"light_{name}.onnx")
@@ -40,7 +46,7 @@ def test_expected_output(name: str) -> None:
     assert np.isfinite(got[0]).all()
 
 
-@pytest.mark.parametrize("name", NAMES)
+@pytest.mark.parametrize("name", names(LARGE))
 def test_the_text_is_short(name: str) -> None:
     network = import_onnx(LIGHT / f"light_{name}.onnx")
     assert len(network.text.splitlines()) <= MOST_LINES[name]

@@ -83,10 +83,16 @@ def reason_for(name: str) -> str | None:
     return next((why for part, why in NOT_PASSED.items() if part in name), None)
 
 
+LONG = ("attention", "nllloss", "sce_", "rotary", "causal_conv")
+"""Parts of names of cases that are functions of many ops: these have cases of their own."""
+
+
 def marked(name: str) -> Any:
     """The case; one that is known not to pass is expected to fail, and the test fails should it pass."""
     reason = reason_for(name)
-    return pytest.param(name, marks=pytest.mark.xfail(reason=reason)) if reason else name
+    marks = [pytest.mark.xfail(reason=reason)] if reason else []
+    marks += [pytest.mark.slow] if any(part in name for part in LONG) else []
+    return pytest.param(name, marks=marks)
 
 
 @pytest.mark.parametrize("name", list(map(marked, CASES)))

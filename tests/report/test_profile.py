@@ -16,7 +16,7 @@ from cnncc.base.errors import CnnccError
 from cnncc.cli import main
 from cnncc.cli import profile as command
 from cnncc.kernels.cpu.algorithms import ALGORITHMS
-from cnncc.module.cpu.emit import parse_glue
+from cnncc.module.cpu.assemble import parse_glue
 from cnncc.module.cpu.glue import steps_ir
 from cnncc.options import Options
 from cnncc.report.profile import Profile, Step, page, profile

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -35,11 +36,15 @@ def branch_of(node: NodeProto, condition: Tensor | None) -> GraphProto:
 
 def read_by(node: NodeProto) -> set[str]:
     """The tensors that a node reads: its inputs, and what the graphs that it carries read from around them."""
-    names = set(node.input)
+    return set(node.input).union(*map(outer_names, graphs_of(node))) - {""}
+
+
+def graphs_of(node: NodeProto) -> Iterator[GraphProto]:
+    """The graphs that a node carries."""
     for attribute in node.attribute:
-        for graph in (attribute.g, *attribute.graphs):
-            names |= outer_names(graph)
-    return names - {""}
+        if attribute.HasField("g"):
+            yield attribute.g
+        yield from attribute.graphs
 
 
 def outer_names(graph: GraphProto) -> set[str]:

@@ -9,7 +9,7 @@ from itertools import chain
 from typing import TYPE_CHECKING
 
 from cnncc.base.errors import CnnccError
-from cnncc.frontends.onnx.control import made_in, read_by
+from cnncc.frontends.onnx.control import graphs_of, made_in, read_by
 from cnncc.frontends.onnx.schema import DOMAINS
 from cnncc.frontends.onnx.tensors import one_line, shown
 
@@ -100,13 +100,6 @@ def with_inner(node: NodeProto) -> Iterator[NodeProto]:
     for graph in graphs_of(node):
         for inner in graph.node:
             yield from with_inner(inner)
-
-
-def graphs_of(node: NodeProto) -> Iterator[GraphProto]:
-    for attribute in node.attribute:
-        if attribute.HasField("g"):
-            yield attribute.g
-        yield from attribute.graphs
 
 
 def ordered(model: ModelProto) -> ModelProto:

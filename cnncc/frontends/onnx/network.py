@@ -16,7 +16,7 @@ from cnncc.frontends.onnx.file import read_model
 from cnncc.frontends.onnx.origin import original
 from cnncc.frontends.onnx.ports import OpenShapes, Shapes
 from cnncc.frontends.onnx.reader import from_onnx
-from cnncc.frontends.text.write import net_text
+from cnncc.frontends.text.kept_text import kept_text
 from cnncc.ir import Graph
 
 
@@ -44,7 +44,7 @@ def import_onnx(
     graph = replace(imported.graph, name=name or network_name(model.graph.name, path))
     faults = Faults(strict)
     with faults.at("the text of the network"):
-        written = net_text(graph, imported.sources)
+        written = kept_text(graph, imported.sources)
     faults.refuse()
     inputs, outputs = (
         [replace(port, node=written.renamed.get(port.node, "")) for port in ports]

@@ -93,11 +93,8 @@ class Reader:
     """Of those, what would be known if nothing had failed."""
     notes: list[str] = field(default_factory=list)
 
-    def __post_init__(self) -> None:
-        # By their bytes: sizes may be claimed.
-        own = sum(t.ByteSize() for t in self.model.initializer) // 4 + sum(a.size for a in self.known.values())
-        self.b = Builder(self.batch, own)
-        self.known_ops = Evaluator(self.opset, own)
+    b: Builder = field(init=False)
+    known_ops: Evaluator = field(init=False)
 
     def imported(self) -> Imported:
         """Inputs, nodes, outputs."""
@@ -105,6 +102,9 @@ class Reader:
         for tensor in self.model.initializer:
             self.initializer(tensor)
         self.values.update(self.known)
+        # Of tensors that were read: sizes may be claimed.
+        own = sum(array.nbytes // 4 for array in self.values.values() if isinstance(array, np.ndarray))
+        self.b, self.known_ops = Builder(self.batch, own), Evaluator(self.opset, own)
         inputs = [self.input(port) for port in computed_inputs(self.model, self.known)]
         for node in self.model.node:
             if self.used.intersection(node.output):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from functools import cache
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -18,6 +19,8 @@ MOST_AXES = 32
 """What NumPy has in all its versions."""
 PER_BYTE = {"UINT4": 2, "INT4": 2, "FLOAT4E2M1": 2, "UINT2": 4, "INT2": 4}
 """Types of which several elements share a byte."""
+FLOAT = 1
+"""`TensorProto.FLOAT`."""
 SHOWN = 160
 """Characters of a name that are shown: exporters write paths of modules."""
 
@@ -26,37 +29,42 @@ def array_of(tensor: TensorProto, what: str) -> np.ndarray:
     """The array. Unsupported, told of `what`, for an unknown type, a negative size, or data of another length."""
     from onnx import numpy_helper
 
-    check_tensor(tensor, what)
+    raw = check_tensor(tensor, what)
+    if raw is not None and tensor.data_type == FLOAT:  # nearly all weights: `to_array` would copy them out once more
+        return np.frombuffer(raw, "<f4").reshape(tuple(tensor.dims))
     try:
         return np.asarray(numpy_helper.to_array(tensor))
     except (ValueError, TypeError, OverflowError) as error:
         raise Unsupported(f"{what}: {one_line(error)}") from error
 
 
-def check_tensor(tensor: TensorProto, what: str) -> None:
-    """Unsupported, told of `what`, for an unknown type, a negative size, or data of another length."""
+def check_tensor(tensor: TensorProto, what: str) -> bytes | None:
+    """Unsupported, told of `what`, for an unknown type, a negative size, or data of another length. Returns the data,
+    where the file has it as bytes."""
     try:
-        check_data(tensor)
+        return check_data(tensor)
     except Unsupported as error:
         raise Unsupported(f"{what}: {error.message}") from error
 
 
-def check_data(tensor: TensorProto) -> None:
-    """Unsupported unless the data has the length that type and shape ask for."""
+def check_data(tensor: TensorProto) -> bytes | None:
+    """Unsupported unless the data has the length that type and shape ask for. Returns it, where it is bytes."""
     from onnx import TensorProto, helper
 
     if tensor.data_location == TensorProto.EXTERNAL:
         raise Unsupported("its data lies in another file, which has not been read")
     wanted, unit = bytes_of(tensor), "bytes"
-    kind = kind_of(tensor.data_type)
+    kind, raw = kind_of(tensor.data_type), None
     if tensor.HasField("raw_data"):
-        got = len(tensor.raw_data)
+        raw = tensor.raw_data  # a copy, each time
+        got = len(raw)
     else:
         share = PER_BYTE.get(kind, 1)
         wanted, unit = -(-math.prod(tensor.dims) // share) * (2 if kind.startswith("COMPLEX") else 1), "numbers"
         got = len(getattr(tensor, helper.tensor_dtype_to_field(tensor.data_type)))
     if got != wanted:
         raise Unsupported(f"shape {list(tensor.dims)} of {kind} needs {wanted} {unit}, there are {got}")
+    return raw
 
 
 def bytes_of(tensor: TensorProto) -> int:
@@ -74,6 +82,7 @@ def bytes_of(tensor: TensorProto) -> int:
     return -(-count // share) if share else count * int(helper.tensor_dtype_to_np_dtype(tensor.data_type).itemsize)
 
 
+@cache
 def is_numeric(number: int) -> bool:
     """Whether an element type is one of numbers or truth values."""
     from onnx import TensorProto
@@ -81,6 +90,7 @@ def is_numeric(number: int) -> bool:
     return number in TensorProto.DataType.values() and kind_of(number) not in ("UNDEFINED", "STRING")
 
 
+@cache
 def kind_of(number: int) -> str:
     """The name of an element type."""
     from onnx import TensorProto

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-import networkx as nx
-
+from cnncc.frontends.text.dominators import Flow, immediate_dominators
 from cnncc.ir import Graph
 from cnncc.ops import traits
 from cnncc.ops.traits import Kind
@@ -12,21 +11,19 @@ SOURCE = "\0source"
 SINK = "\0sink"
 
 
-def flow_of(graph: Graph) -> nx.DiGraph:
-    """The values that depend on an input, from SOURCE, through whatever reads them, to SINK."""
+def flow_of(graph: Graph) -> Flow:
+    """The values that depend on an input, each with those before it: from SOURCE, through whatever reads them, to
+    SINK."""
     known = fixed(graph)
-    flow = nx.DiGraph()
-    flow.add_nodes_from([SOURCE, SINK])
-    for node in (n for n in graph.nodes if n.name not in known):
-        flow.add_edges_from((i, node.name) for i in [i for i in node.inputs if i not in known] or [SOURCE])
-    flow.add_edges_from((name, SINK) for name in graph.outputs if name not in known)
-    return flow
+    sources = {n.name: [i for i in n.inputs if i not in known] for n in graph.nodes if n.name not in known}
+    ends = [name for name in graph.outputs if name in sources]
+    return {SOURCE: [], **{name: found or [SOURCE] for name, found in sources.items()}, SINK: ends}
 
 
 def starts(graph: Graph) -> dict[str, str]:
     """For each value that depends on an input, the last one, or SOURCE, that all ways to it go through."""
-    found = nx.immediate_dominators(flow_of(graph), SOURCE)
-    return {name: str(start) for name, start in found.items() if name not in (SOURCE, SINK)}
+    found = immediate_dominators(flow_of(graph))
+    return {name: start for name, start in found.items() if name != SINK}
 
 
 def fixed(graph: Graph) -> set[str]:

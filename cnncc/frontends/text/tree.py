@@ -5,8 +5,7 @@ from __future__ import annotations
 from collections import Counter
 from dataclasses import replace
 
-import networkx as nx
-
+from cnncc.frontends.text.dominators import immediate_dominators, turned
 from cnncc.frontends.text.flow import SINK, SOURCE, fixed, flow_of
 from cnncc.frontends.text.layout import Placing, without_idle
 from cnncc.frontends.text.statements import (
@@ -40,7 +39,7 @@ def tree(graph: Graph, deepest: int) -> Sequence:
     while True:
         statements, deep = planner.program(named, lines, deepest)
         repeated = [name for name, count in Counter(emitted(statements)).items() if count > 1]
-        more = {name for name in repeated if graph.index.out_degree(name) > 1} | planner.deep
+        more = {name for name in repeated if graph.uses(name) > 1} | planner.deep
         if more <= named and deep <= lines:
             return statements
         named |= more
@@ -57,20 +56,20 @@ class Planner:
         """Values that would be too deep in arms of arms: they get names."""
         self.fixed = fixed(graph)
         flow = flow_of(graph)
-        self.before = nx.immediate_dominators(flow, SOURCE)
-        self.after = nx.immediate_dominators(flow.reverse(), SINK)
+        self.before = immediate_dominators(flow)
+        self.after = immediate_dominators(turned(flow))
 
     def entangled(self) -> set[str]:
         """Values that arms of one merge cannot hold together: they need a name."""
         graph = self.graph
         found = set(graph.outputs) if len(graph.outputs) > 1 else set()
         for node in graph.nodes:
-            if graph.index.out_degree(node.name) + (node.name in graph.outputs) < 2 or node.name in self.fixed:
+            if graph.uses(node.name) + (node.name in graph.outputs) < 2 or node.name in self.fixed:
                 continue
             end = self.after.get(node.name, SINK)
             if end == SINK or self.before[end] != node.name:
                 found.add(node.name)
-        found |= {name for name in self.fixed if graph.index.out_degree(name) > 1}
+        found |= {name for name in self.fixed if graph.uses(name) > 1}
         return {name for name in found if traits(graph[name]).kind is not Kind.INPUT}
 
     def program(self, named: set[str], lines: set[str], deepest: int) -> tuple[Sequence, set[str]]:

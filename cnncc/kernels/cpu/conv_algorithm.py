@@ -45,7 +45,7 @@ class Direct:
         return direct_forecast(conv_geometry(site), site.target, site.weights_per_cycle)
 
     def candidates(self, site: CpuSite, wide: bool = False) -> list[Candidate[DirectChoice]]:
-        return direct_candidates(conv_geometry(site), site.target, self.name, wide)
+        return [*direct_candidates(conv_geometry(site), site.target, self.name, wide)]
 
     def calls(self, site: CpuSite, choice: DirectChoice, why: str) -> Selection:
         groups, merge = site.node.attrs["groups"], conv_merge(site)

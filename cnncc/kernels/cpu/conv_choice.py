@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, replace
+from functools import cache
 
 from cnncc.base.divisors import divisors, even_cuts, spread
 from cnncc.base.elements import FLOAT32
@@ -36,17 +37,25 @@ def configure(geometry: ConvGeometry, target: Target, choice: DirectChoice) -> C
 
 def direct_candidates(
     geometry: ConvGeometry, target: Target, name: str = "direct", wide: bool = False
-) -> list[Candidate[DirectChoice]]:
+) -> tuple[Candidate[DirectChoice], ...]:
     """Every partition with the best tile, that of least cost first; with `wide`, with each of the better tiles.
 
     What reading the weights from memory takes is the same for all partitions. It counts only where those of different
     algorithms are compared, so with `wide`.
     """
+    return _direct_candidates(replace(geometry, epilogue=()), target, name, wide)  # it costs all candidates the same
+
+
+@cache
+def _direct_candidates(
+    geometry: ConvGeometry, target: Target, name: str, wide: bool
+) -> tuple[Candidate[DirectChoice], ...]:
+    """Kept by all that they depend on: networks repeat their layers."""
 
     def wholes(tile: Tile) -> list[ConvConfig]:
         return _padded_or_not(geometry, tile, target)
 
-    return ranked_partitions(problem_of(geometry, target), wholes, target, name, wide)
+    return tuple(ranked_partitions(problem_of(geometry, target), wholes, target, name, wide))
 
 
 def ranked_partitions(
@@ -72,6 +81,11 @@ def ranked_partitions(
 
 def direct_forecast(geometry: ConvGeometry, target: Target, rate: float) -> float:
     """Predicted cycles of the best tile on one core that reads weights at a `rate` of bytes per cycle."""
+    return _direct_forecast(replace(geometry, epilogue=()), target, rate)
+
+
+@cache
+def _direct_forecast(geometry: ConvGeometry, target: Target, rate: float) -> float:
     problem = problem_of(geometry, target)
     tile = choose_tile(problem, target)
     work = min(_work(config, problem, target) for config in _padded_or_not(geometry, tile, target))

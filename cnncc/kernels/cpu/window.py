@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
+from functools import cache
 
 from cnncc.base.elements import ELEMENTS
 from cnncc.kernels.cpu.micro import LOADS, STEP, usable_registers
@@ -111,7 +112,13 @@ def configure(site: CpuSite, mode: WindowMode, epilogue: Epilogue = (), bias: bo
         unit=target.floats,
         element=site.element.name,
     )
-    config = min(_tiles(config, target), key=row_cycles)
+    return _cut(config, target)
+
+
+@cache
+def _cut(whole: WindowConfig, target: Target) -> WindowConfig:
+    """The best tile, and how many rows a unit has. Kept, since networks repeat their layers."""
+    config = min(_tiles(whole, target), key=row_cycles)
     # Halve the rows until what a unit reads fits a quarter of L2 and there are enough units to share out.
     while config.rows > 1 and (
         8 * config.window[0] * config.window[1] * config.block > target.l2_bytes // 4

@@ -8,6 +8,7 @@ of a x a pixels. The points decide the error; those used here were chosen for it
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import cached_property
 
 import numpy as np
 
@@ -76,7 +77,7 @@ class WinogradConfig:
         """Products per tile and pair of channels."""
         return self.edge**2
 
-    @property
+    @cached_property
     def grid(self) -> tuple[int, int]:
         """Rows and columns of tiles. They begin in each of the first d of every m * d rows: one for each phase."""
         rows, columns = (

@@ -73,35 +73,35 @@ def winograd_candidates(site: CpuSite, name: str = "winograd", wide: bool = Fals
     """Those with the fewest weights among the nearly fastest; with `wide` all of them."""
     costs = costs_of(site)
     kept = costs if wide or not costs else _fewest_weights(costs)
-    return [
-        Candidate(
-            WinogradChoice(c.m, c.tiles, c.sections, c.tile.blocks, c.shared, name),
-            cycles,
-            FLOAT32.bytes(c.workspace_floats),
-            FLOAT32.bytes(c.scratch_floats),
-            ERRORS[c.m, c.taps],
-        )
-        for c, cycles in kept.items()
-    ]
+    return [_candidate(config, cycles, name) for config, cycles in kept]
 
 
-def _fewest_weights(costs: dict[WinogradConfig, float]) -> dict[WinogradConfig, float]:
+def _candidate(c: WinogradConfig, cycles: float, name: str) -> Candidate[WinogradChoice]:
+    choice = WinogradChoice(c.m, c.tiles, c.sections, c.tile.blocks, c.shared, name)
+    workspace, scratch = FLOAT32.bytes(c.workspace_floats), FLOAT32.bytes(c.scratch_floats)
+    return Candidate(choice, cycles, workspace, scratch, ERRORS[c.m, c.taps])
+
+
+Costs = tuple[tuple[WinogradConfig, float], ...]
+"""Candidates and their predicted cycles."""
+
+
+def _fewest_weights(costs: Costs) -> Costs:
     """Finds the fewest packed weights of any candidate that takes at most `AS_GOOD` times as long as the fastest one.
     Keeps the candidates that have no more than that."""
-    near = AS_GOOD * min(costs.values())
-    fewest = min(config.weight_floats for config, cycles in costs.items() if cycles <= near)
-    return {config: cycles for config, cycles in costs.items() if config.weight_floats <= fewest}
+    near = AS_GOOD * min(cycles for _, cycles in costs)
+    fewest = min(config.weight_floats for config, cycles in costs if cycles <= near)
+    return tuple((config, cycles) for config, cycles in costs if config.weight_floats <= fewest)
 
 
-def costs_of(site: CpuSite) -> dict[WinogradConfig, float]:
+def costs_of(site: CpuSite) -> Costs:
     """Each candidate and its predicted cycles; empty if no tile size keeps the error bound."""
-    return dict(_costs(_base(site), site.target, site.options.max_error, site.weights_per_cycle))
+    bare = replace(_base(site), bias=False, epilogue=())  # they cost all candidates the same
+    return _costs(bare, site.target, site.options.max_error, site.weights_per_cycle)
 
 
 @cache
-def _costs(
-    base: WinogradConfig, target: Target, max_error: float, rate: float
-) -> tuple[tuple[WinogradConfig, float], ...]:
+def _costs(base: WinogradConfig, target: Target, max_error: float, rate: float) -> Costs:
     """Kept by all that they depend on: networks repeat their layers."""
     return tuple((config, _cycles(config, target, rate)) for config in candidates(base, target, max_error))
 
@@ -147,6 +147,7 @@ def _tile_counts(total: int) -> list[int]:
     return [c for c in even if c >= 6 or c == total]
 
 
+@cache
 def _register_tile(tiles: int, tile_blocks: int, target: Target) -> Tile:
     """As many tiles as the registers hold beside `tile_blocks` output blocks."""
     fitting = [c for c in range(1, 29) if c <= tiles and fits_registers(Tile(1, c, tile_blocks), target)]

@@ -50,7 +50,7 @@ class CpuBackend(Backend):
         return CpuProgram(source, stage.graph, stage.plan, dict(selections), machine, options, *order)
 
     def build(self, programs: Sequence[CpuProgram], listener: Listener) -> Build:
-        from cnncc.module.cpu.build import build_programs  # loads LLVM
+        from cnncc.module.cpu.build import build_programs  # how modules are made: most commands make none
 
         return build_programs(programs, listener)
 

@@ -9,14 +9,13 @@ from functools import cache
 from itertools import count
 from pathlib import Path
 
-import llvmlite.binding as llvm
 import numpy as np
 
 from cnncc.machines import check_runs_here, targets
 from cnncc.module import toolchain
 from cnncc.module.built import traced
 from cnncc.module.cpu.code import CpuCode
-from cnncc.module.cpu.emit import kernel_objects, machine_of, parse_glue
+from cnncc.module.cpu.emit import glue_object, kernel_objects
 from cnncc.module.cpu.entry import run_ir
 from cnncc.module.cpu.glue import steps_ir
 from cnncc.module.cpu.program import CpuProgram
@@ -44,18 +43,16 @@ class Build(CpuCode):
     def models(self, copies: Sequence[np.ndarray]) -> list[Model]:
         """This variant linked once, as a model for each of several arrays of weights. CnnccError if this machine
         cannot run it."""
+        from cnncc.module.cpu.link import linked  # loads LLVM: a module in files needs none
+
         check_runs_here(self.program.target)
         serial = next(_serial)
         symbol = f"{c_name(self.program.graph.name)}_steps"
         layout = Layout([Variant(self.program, symbol)], self.program.weight_bytes)
-        library = llvm.JITLibraryBuilder()
-        for text in (steps_ir(self.program, symbol), run_ir(layout, standalone=False)):
-            library = library.add_ir(parse_glue(text, self.program.target))
-        for body in self.objects:
-            library = library.add_object_img(body)
-        name = f"{layout.name}_run_with"
-        tracker = library.export_symbol(name).add_current_process().link(_jit(), f"{layout.name}.{serial}")
-        run = ctypes.CFUNCTYPE(ctypes.c_int)(tracker[name])
+        texts = (steps_ir(self.program, symbol), run_ir(layout, standalone=False))
+        glue = (glue_object(text, self.program.target) for text in texts)
+        address, tracker = linked([*glue, *self.objects], f"{layout.name}_run_with", f"{layout.name}.{serial}")
+        run = ctypes.CFUNCTYPE(ctypes.c_int)(address)
         return [self._model(tracker, run, weights) for weights in copies]
 
     def _runs_here(self) -> Build:
@@ -82,12 +79,6 @@ class Build(CpuCode):
 
     def write(self, files: Mapping[str, Path]) -> dict[str, Path]:
         return write(self, files)
-
-
-@cache
-def _jit() -> llvm.LLJIT:
-    """One ORC JIT for the process, for code of this machine."""
-    return llvm.create_lljit_compiler(machine_of(targets.host()), use_jit_link=True)
 
 
 @cache

@@ -8,14 +8,13 @@ from dataclasses import KW_ONLY, asdict, dataclass
 from importlib.metadata import version
 from typing import Any, Self
 
-import llvmlite.binding as llvm
 import numpy as np
 
 from cnncc.module import describe
 from cnncc.module.built import Built
 from cnncc.module.cpu.packing import Packing
 from cnncc.module.cpu.program import CpuProgram
-from cnncc.module.keys import tvm_llvm_version
+from cnncc.module.keys import glue_llvm_version, tvm_llvm_version
 from cnncc.module.program import Arena
 from cnncc.runtime.interface import ALIGN
 
@@ -55,7 +54,7 @@ class CpuCode(Built[CpuProgram], ABC):
             "target": {**target, "name": ",".join(variant.program.target.name for variant in self.variants)},
             "compiler": describe.compiler(
                 llvmlite=version("llvmlite"),
-                llvm=f"{tvm_llvm_version()} (kernels), {'.'.join(map(str, llvm.llvm_version_info))} (glue)",
+                llvm=f"{tvm_llvm_version()} (kernels), {glue_llvm_version()} (glue)",
             ),
         }
 

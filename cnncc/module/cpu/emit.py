@@ -1,4 +1,4 @@
-"""Machine code of a program: kernel objects from the cache or TVM, the glue through llvmlite."""
+"""Machine code of a program: objects from the cache, or kernels through TVM and the glue through llvmlite."""
 
 from __future__ import annotations
 
@@ -8,18 +8,15 @@ import signal
 from collections.abc import Callable, Iterable, Iterator, Mapping, Set
 from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
 from concurrent.futures.process import BrokenProcessPool
-from dataclasses import replace
 from multiprocessing import active_children, current_process, get_context
 from multiprocessing.process import BaseProcess
 from threading import Timer
-
-import llvmlite.binding as llvm
 
 from cnncc.base.errors import CnnccError, warn
 from cnncc.kernels.shared.spec import Kernel
 from cnncc.machines.targets import Target, available_cores
 from cnncc.module import cache
-from cnncc.module.keys import kernel_key
+from cnncc.module.keys import glue_key, kernel_key
 from cnncc.module.listener import Progress
 
 _WORTH_A_WORKER = 4
@@ -135,38 +132,12 @@ def _die_with(parent: int) -> None:
         os._exit(1)
 
 
-def initialise_llvm() -> None:
-    """Makes all of LLVM's targets known to llvmlite."""
-    llvm.initialize_all_targets()
-    llvm.initialize_all_asmprinters()
-
-
-def parse_glue(text: str, target: Target) -> llvm.ModuleRef:
-    """The glue module, verified, with the data layout of the target."""
-    initialise_llvm()
-    module = llvm.parse_assembly(text)
-    module.verify()
-    machine = machine_of(target)
-    module.data_layout = str(machine.target_data)
-    return module
-
-
-def machine_of(target: Target) -> llvm.TargetMachine:
-    """LLVM's code generator for position-independent code on the target."""
-    initialise_llvm()
-    chosen = llvm.Target.from_triple(target.triple)
-    features = ",".join(target.features)
-    options = {"opt": 1, "reloc": "pic", "codemodel": "default", "abiname": target.abi}
-    return chosen.create_target_machine(cpu=target.cpu, features=features, **options)
-
-
-def glue_machine(target: Target) -> llvm.TargetMachine:
-    """The code generator of the glue. It uses only what every processor of the kind has: the glue runs before anybody
-    has looked what this one has."""
-    return machine_of(replace(target, cpu=target.baseline, features=()) if target.baseline else target)
-
-
 def glue_object(text: str, target: Target) -> bytes:
-    """The glue as an object file."""
-    body: bytes = glue_machine(target).emit_object(parse_glue(text, target))
-    return body
+    """The glue as an object file, assembled only where the cache has none."""
+
+    def make() -> bytes:
+        from cnncc.module.cpu.assemble import assembled  # loads LLVM: only where something must be assembled
+
+        return assembled(text, target)
+
+    return cache.fetch(glue_key(text, target), make)

@@ -8,7 +8,7 @@ from collections.abc import Mapping
 import llvmlite.binding as llvm
 
 from cnncc.machines.targets import Target
-from cnncc.module.cpu.emit import glue_machine, parse_glue
+from cnncc.module.cpu.assemble import glue_machine, parse_glue
 from cnncc.module.cpu.program import CpuProgram
 from cnncc.module.listener import Progress
 

@@ -14,13 +14,13 @@ from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import Any, BinaryIO
+from typing import Any, BinaryIO, Literal
 
 from cnncc.base.errors import CnnccError, reason
 from cnncc.base.files import check_outputs, replacing, scratch_folder
 from cnncc.machines.targets import Target
 from cnncc.module import toolchain
-from cnncc.module.cpu import listing, weights_object, weights_segment
+from cnncc.module.cpu import weights_object, weights_segment
 from cnncc.module.cpu.code import CpuCode, aligned
 from cnncc.module.cpu.emit import glue_object
 from cnncc.module.cpu.entry import run_ir
@@ -28,10 +28,8 @@ from cnncc.module.cpu.glue import steps_ir
 from cnncc.module.cpu.header import header
 from cnncc.module.cpu.header_cpp import header_cpp
 from cnncc.module.cpu.packing import Packing
-from cnncc.module.cpu.program import CpuProgram
 from cnncc.module.cpu.queries import queries_ir
 from cnncc.module.cpu.variants import Layout, Variant
-from cnncc.module.listener import Progress
 from cnncc.module.names import c_name
 from cnncc.module.roles import ROLES
 from cnncc.runtime.interface import EMBEDDED, EXTERNAL, FUNCTIONS, WEIGHTS_HEADER, WEIGHTS_MAGIC
@@ -128,8 +126,8 @@ class _Work:
             "o": self._relocatable,
             "h": lambda: self._text("module.h", header(self.layout)),
             "hpp": lambda: self._text("module.hpp", header_cpp(self.layout, self.files["h"].name)),
-            "ll": lambda: self._listing("module.ll", listing.llvm_ir),
-            "asm": lambda: self._listing("module.s", listing.assembly),
+            "ll": lambda: self._listing("module.ll", "llvm_ir"),
+            "asm": lambda: self._listing("module.s", "assembly"),
             "weights": lambda: self._weights,
         }
         return makers[kind]()
@@ -269,7 +267,10 @@ class _Work:
         steps = [steps_ir(v.program, v.symbol) for v in self.layout.variants]
         return {"entry": entry, **{f"steps{i}": text for i, text in enumerate(steps)}}
 
-    def _listing(self, name: str, text_of: Callable[[Mapping[str, str], CpuProgram, Progress | None], str]) -> Path:
+    def _listing(self, name: str, form: Literal["llvm_ir", "assembly"]) -> Path:
+        from cnncc.module.cpu import listing  # loads LLVM
+
+        text_of = {"llvm_ir": listing.llvm_ir, "assembly": listing.assembly}[form]
         return self._text(name, text_of(self._texts, self.build.program, self.build.progress))
 
     def _shared(self) -> Path:

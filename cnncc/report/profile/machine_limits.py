@@ -21,7 +21,7 @@ from cnncc.kernels.shared.spec import Kernel
 from cnncc.machines import targets
 from cnncc.machines.targets import Target
 from cnncc.module import cache as objects_cache
-from cnncc.module.cpu.emit import machine_of
+from cnncc.module.cpu.assemble import machine_of
 from cnncc.module.keys import kernel_key
 
 SECONDS = 0.4
