@@ -54,8 +54,8 @@ def compile(  # noqa: PLR0913 - keywords are what people want here
     - `seed`: of random weights, at least 0. Random weights without a seed give a CnnccWarning.
     - `max_error`: by how much a faster algorithm (Winograd) may be off, as a share of the layer's largest output.
       0 turns these algorithms off.
-    - `weights_dtype`: `float32`; with `float16` or `bfloat16` the weights of fc layers are rounded and stored in half
-      the bytes, and arithmetic stays float32.
+    - `weights_dtype`: `float32`; with `float16` or `bfloat16` the weights of convolutions and fc layers are stored in
+      half the bytes, and arithmetic stays float32.
     - `progress`: a function, called with what is being done, how much of it is done, and how much there is.
     - `tune`: seconds in which kernels of convolutions are measured on this machine. Without it, a model of the
       processor picks them.

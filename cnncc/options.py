@@ -68,7 +68,7 @@ class Options:
     dtype: str = "float32"
     """Of the operands of convolutions, one of `DTYPES`; sums and values in memory are float32."""
     weights_dtype: str = "float32"
-    """Type in which the weights of fc layers are stored, one of `WEIGHTS_DTYPES`."""
+    """Type in which the weights of convolutions and fc layers are stored, one of `WEIGHTS_DTYPES`."""
     tune: float | None = None
     """Seconds in which convolution kernels are measured on this machine; None if a model picks them."""
     keep_all: bool = False

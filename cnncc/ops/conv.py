@@ -200,7 +200,11 @@ CONV = Op(
     reference=conv_reference,
     tolerance=2e-5,
     traits=replace(
-        COMPUTED, kind=Kind.LINEAR, post_ops=PostOps.ACTIVATIONS_AND_ADDS, layout=MemoryOrder(conv_reads, Order.BLOCKS)
+        COMPUTED,
+        kind=Kind.LINEAR,
+        post_ops=PostOps.ACTIVATIONS_AND_ADDS,
+        layout=MemoryOrder(conv_reads, Order.BLOCKS),
+        half_weights=True,
     ),
     forms=(
         Form(
@@ -245,7 +249,7 @@ CONV_TRANSPOSE = Op(
     window=transpose_window,
     reference=transpose_reference,
     tolerance=1e-5,
-    traits=replace(COMPUTED, kind=Kind.LINEAR, post_ops=PostOps.ACTIVATIONS_AND_ADDS),
+    traits=replace(COMPUTED, kind=Kind.LINEAR, post_ops=PostOps.ACTIVATIONS_AND_ADDS, half_weights=True),
     forms=(
         Form(
             "upconv",

@@ -168,7 +168,7 @@ def _rounding(graph: Graph, rounded: Mapping[str, np.ndarray]) -> float:
     values = dict(rounded)
     changed: set[str] = set()
     for node in graph.nodes:
-        if ops.traits(node).half_weights or changed & set(node.inputs):
+        if half.is_rounded(graph, node) or changed & set(node.inputs):
             arguments = tuple(values[name] for name in node.inputs)
             values[node.name] = reference.evaluate(graph, node, arguments, np.dtype(np.float64))
             changed.add(node.name)

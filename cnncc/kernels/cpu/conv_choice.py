@@ -75,7 +75,8 @@ def direct_forecast(geometry: ConvGeometry, target: Target, rate: float) -> floa
     problem = problem_of(geometry, target)
     tile = choose_tile(problem, target)
     work = min(_work(config, problem, target) for config in _padded_or_not(geometry, tile, target))
-    return overlapped(work, 4 * problem.reduction * blocks(geometry.out_channels, target.block) * target.block / rate)
+    weights = problem.reduction * blocks(geometry.out_channels, target.block) * target.block
+    return overlapped(work, problem.micro(target).stored.bytes(weights) / rate)
 
 
 HALF_EXPOSED = 0.5
@@ -97,7 +98,7 @@ def problem_of(g: ConvGeometry, target: Target) -> Problem:
     reduction = blocks(g.in_channels, g.in_block) // g.groups * g.in_block * taps
     group_out = blocks(g.out_channels, target.block) // g.groups
     unrolled = (g.kernel[1], g.stride[1]) if g.in_block == 1 and 1 < g.kernel[1] <= UNROLLED_TAPS else None
-    return Problem(g.grid[0], g.grid[1], group_out, max(1, reduction), max(1, taps), unrolled)
+    return Problem(g.grid[0], g.grid[1], group_out, max(1, reduction), max(1, taps), unrolled, weights=g.weights)
 
 
 UNROLLED_TAPS = 7
@@ -126,7 +127,8 @@ def _padded_or_not(g: ConvGeometry, tile: Tile, target: Target) -> list[ConvConf
 def _one_unit(g: ConvGeometry, tile: Tile, target: Target, padded: bool = False) -> ConvConfig:
     """All of the work as one unit."""
     whole = (_between_zeros(g, tile) if padded else g).in_whole_blocks(target.block)
-    config = ConvConfig(whole, tile, g.grid[0], prefetch=False, sections=1, micro=micro_of(target), padded=padded)
+    micro = micro_of(target, g.weights)
+    config = ConvConfig(whole, tile, g.grid[0], prefetch=False, sections=1, micro=micro, padded=padded)
     return replace(config, prefetch=config.weight_bytes > target.l1_bytes)
 
 

@@ -122,7 +122,7 @@ class ConvConfig:
 
     @property
     def weight_bytes(self) -> int:
-        return self.micro.unit.element_bytes * self.reduction * self.out_blocks * self.block
+        return self.micro.stored.bytes(self.reduction * self.out_blocks * self.block)
 
     @property
     def image_bytes(self) -> int:

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from cnncc.base.elements import ELEMENTS, Element, encode
+from cnncc.base.elements import FLOAT32, Element, encode
 from cnncc.ir import TensorType
 from cnncc.kernels.cpu.micro import Micro, micro_of
 from cnncc.kernels.cpu.site import CpuRule, CpuSite
@@ -35,12 +35,11 @@ class DenseConfig:
     tile_blocks: int
     """Output blocks of a register tile."""
     micro: Micro
-    weights_dtype: str
 
     @property
     def stored(self) -> Element:
         """What the weights are stored as."""
-        return ELEMENTS[self.weights_dtype]
+        return self.micro.stored
 
     @property
     def block(self) -> int:
@@ -90,7 +89,8 @@ def select_dense(site: CpuSite) -> Selection:
     inputs = math.prod(source.stored_shape[1:])
     strides = {name: stride // 4 for name, stride in site.image_strides.items()}
     outputs = node.attrs["out"]
-    image_tile, tile_blocks = _tile(site.batch, blocks(outputs, target.block), target)
+    micro = micro_of(target, site.weights_dtype)
+    image_tile, tile_blocks = _tile(site.batch, blocks(outputs, target.block), target, micro)
     config = DenseConfig(
         images=site.batch,
         inputs=inputs,
@@ -102,8 +102,7 @@ def select_dense(site: CpuSite) -> Selection:
         epilogue=node.attrs["epilogue"],
         image_tile=image_tile,
         tile_blocks=tile_blocks,
-        micro=micro_of(target),
-        weights_dtype=site.options.weights_dtype,
+        micro=micro,
     )
     name = f"dense_{config.stored.short}_{image_tile}x{tile_blocks * target.block}_{target.isa}"
     kernel = Kernel("dense", name, config, sum(n for *_, n in config.runs), 0)
@@ -120,23 +119,20 @@ def select_dense(site: CpuSite) -> Selection:
     packed = with_bias(site, elements, padded)
     operands = (*site.values(node.inputs[:1]), *after_image(site, packed))
     call = Call(node.name, kernel, operands, site.result, whole_batch=True)
-    stored = "" if config.weights_dtype == "float32" else f", as {config.weights_dtype}"
+    stored = "" if config.stored == FLOAT32 else f", as {config.stored}"
     why = f"weights read once for {site.batch} image{'s' * (site.batch > 1)}{stored}; bound by reading them"
     return Selection((call,), tuple(packed), why)
 
 
-def _tile(images: int, out_blocks: int, target: Target) -> tuple[int, int]:
+def _tile(images: int, out_blocks: int, target: Target, micro: Micro) -> tuple[int, int]:
     """Images x output blocks that keep the most products in flight within the registers; more blocks where equal."""
 
     def rate(shape: tuple[int, int]) -> tuple[float, int]:
         tile = Tile(1, *shape)
-        return tile.pixels * tile.blocks / step_cycles(tile, target, working_set=0), shape[1]
+        return tile.pixels * tile.blocks / step_cycles(tile, target, working_set=0, micro=micro), shape[1]
 
     shapes = [
-        (p, g)
-        for p in range(1, min(images, 14) + 1)
-        for g in range(1, min(out_blocks, 12) + 1)
-        if micro_of(target).fits(p, g)
+        (p, g) for p in range(1, min(images, 14) + 1) for g in range(1, min(out_blocks, 12) + 1) if micro.fits(p, g)
     ]
     return max(shapes, key=rate)
 

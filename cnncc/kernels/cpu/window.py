@@ -51,6 +51,8 @@ class WindowConfig:
     unit: VectorUnit
     """Of float32, by which the tile is chosen."""
     element: str = "float32"
+    weights: str = "float32"
+    """What the weights are stored as."""
 
     @property
     def window(self) -> tuple[int, int]:
@@ -154,7 +156,8 @@ def window_kernel(config: WindowConfig, target: Target) -> Kernel:
     """The kernel of one configuration."""
     kind = {"depthwise": "depthwise", "max": "maxpool", "avg": "avgpool"}[config.mode]
     size, element = "x".join(map(str, config.kernel)), ELEMENTS[config.element]
-    name = f"{kind}_{element.short}_nchw{config.block}c_{size}_{config.columns}px_{target.isa}"
+    kinds = element.short if config.weights == config.element else f"{element.short}x{ELEMENTS[config.weights].short}"
+    name = f"{kind}_{kinds}_nchw{config.block}c_{size}_{config.columns}px_{target.isa}"
     scratch = element.bytes(config.scratch_numbers)
     return Kernel("window", name, config, config.row_units * config.channel_blocks, scratch)
 

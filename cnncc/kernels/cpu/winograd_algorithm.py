@@ -39,6 +39,8 @@ class Winograd:
 
     def applies(self, site: CpuSite) -> bool:
         attrs = site.node.attrs
+        if site.weights_dtype != "float32":  # transformed weights would be several times the halves that are stored
+            return False
         narrow = attrs["groups"] > 1 and site.type().shape[1] // attrs["groups"] <= NARROW
         if site.type().block == 1 or conv_merge(site) > 1 or narrow:
             return False

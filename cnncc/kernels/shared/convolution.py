@@ -60,6 +60,8 @@ class ConvGeometry:
     epilogue: Epilogue
     out_step: tuple[int, int] = (1, 1)
     out_start: tuple[int, int] = (0, 0)
+    weights: str = "float32"
+    """What weights are stored as where values are float32, a key of `ELEMENTS`."""
 
     @property
     def window(self) -> tuple[int, int]:
@@ -108,6 +110,7 @@ def conv_geometry(site: Site[Machine]) -> ConvGeometry:
         groups=attrs["groups"] // conv_merge(site),
         bias=attrs["bias"],
         epilogue=attrs["epilogue"],
+        weights=site.weights_dtype,
     )
 
 

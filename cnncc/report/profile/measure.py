@@ -89,7 +89,7 @@ class Profile:
     bandwidth: float
     """Bytes per second read from memory, all threads."""
     weights_dtype: str = "float32"
-    """Type in which the weights of fc layers are stored."""
+    """Type in which the weights of convolutions and fc layers are stored."""
     large: Large = NO_LARGE
     """The convolutions that should be near their limits."""
 

@@ -100,7 +100,7 @@ class DirectKernel:
         self.k = k = KernelBuilder()
         plane = g.out_size[0] * g.out_size[1]
         self.image = k.operand("image", c.in_blocks * g.in_block * g.in_size[0] * g.in_size[1])
-        self.weight = k.operand("weight", max(1, c.reduction) * c.out_blocks * c.block)
+        self.weight = k.operand("weight", max(1, c.reduction) * c.out_blocks * c.block, c.micro.stored)
         self.bias = k.operand("bias", c.out_blocks * c.block) if g.bias else None
         adds = added_inputs(g.epilogue)
         self.extras = [k.operand(f"extra{i}", c.out_blocks * plane * c.block) for i in range(adds)]

@@ -59,7 +59,7 @@ class _Grouped:
         self.k = k = KernelBuilder()
         outputs = c.out_floats * g.out_size[0] * g.out_size[1]
         self.image = k.operand("image", c.in_blocks * g.in_block * g.in_size[0] * g.in_size[1])
-        self.weight = k.operand("weight", c.weight_floats)
+        self.weight = k.operand("weight", c.weight_numbers, c.micro.stored)
         self.bias = k.operand("bias", c.out_floats) if g.bias else None
         self.extras = [k.operand(f"extra{i}", outputs) for i in range(added_inputs(g.epilogue))]
         self.result = k.operand("result", outputs)

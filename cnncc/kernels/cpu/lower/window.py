@@ -48,7 +48,8 @@ class _Window:
         outputs = channels * c.out_size[0] * c.out_size[1]
         self.kind = kind = ELEMENTS[c.element]
         self.image = k.operand("image", channels * c.in_size[0] * c.in_size[1], kind)
-        self.weight = k.operand("weight", channels * c.kernel[0] * c.kernel[1]) if c.mode == "depthwise" else None
+        taps, stored = c.kernel[0] * c.kernel[1], ELEMENTS[c.weights]
+        self.weight = k.operand("weight", channels * taps, stored) if c.mode == "depthwise" else None
         self.bias = k.operand("bias", channels) if c.bias else None
         adds = added_inputs(c.epilogue)
         self.extras = [k.operand(f"extra{i}", outputs) for i in range(adds)]
