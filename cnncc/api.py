@@ -60,7 +60,8 @@ def compile(  # noqa: PLR0913 - keywords are what people want here
     - `tune`: seconds in which kernels of convolutions are measured on this machine. Without it, a model of the
       processor picks them.
     - `dtype`: `float32`; on a GPU also `float16`: convolutions then multiply float16 on tensor cores. Sums and values
-      stay float32.
+      stay float32. On a processor that multiplies it `bfloat16`: weights and the values between most layers are stored
+      so, sums stay float32.
 
     Returns a model of arrays of shape (batch, c, h, w), or (batch, k) for vectors: float32, unless the network says
     another type.

@@ -133,8 +133,9 @@ def add_weights_dtype(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument("--weights-dtype", choices=WEIGHTS_DTYPES, default=DEFAULTS["weights_dtype"], help=what)
     what = (
-        "of the operands of convolutions: float16 multiplies halves on a GPU's tensor cores; sums and values in memory "
-        f"stay float32 (default: {DEFAULTS['dtype']})"
+        "of the operands of convolutions: float16 multiplies halves on a GPU's tensor cores, values in memory stay "
+        "float32; bfloat16, for processors that multiply it, stores values and weights so; sums stay float32 "
+        f"(default: {DEFAULTS['dtype']})"
     )
     parser.add_argument("--dtype", choices=DTYPES, default=DEFAULTS["dtype"], help=what)
 

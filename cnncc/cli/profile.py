@@ -135,6 +135,9 @@ def _show_head(profile: Profile) -> None:
     weights = _weights_as(profile.weights_dtype)
     where = f"batch {profile.batch}, {threads}, {profile.target}"
     screen.console().print(f"network {profile.name}, {where}, {profile.runs} runs{weights}")
+    if profile.dtype == "bfloat16":
+        kept = ", ".join(profile.in_float32) or "nothing"
+        screen.console().print(f"values are bfloat16; in float32: {kept}")
 
 
 def _show_gaps(profile: Profile, top: int | None) -> None:

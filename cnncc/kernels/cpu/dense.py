@@ -11,7 +11,7 @@ import numpy as np
 from cnncc.base.elements import FLOAT32, Element, encode
 from cnncc.ir import TensorType
 from cnncc.kernels.cpu.micro import Micro, micro_of
-from cnncc.kernels.cpu.site import CpuRule, CpuSite
+from cnncc.kernels.cpu.site import FLOATS, CpuRule, CpuSite
 from cnncc.kernels.cpu.tiles import Tile, even_tiles, step_cycles
 from cnncc.kernels.cpu.weights import after_image, with_bias
 from cnncc.kernels.shared.spec import Call, Epilogue, Kernel, Selection, blocks
@@ -21,7 +21,8 @@ from cnncc.weights.half import check_range
 
 @dataclass(frozen=True)
 class DenseConfig:
-    """`images` vectors of `inputs` floats to vectors of `outputs`. Strides in floats from one image to the next."""
+    """`images` vectors of `inputs` numbers to vectors of `outputs` floats. Strides in numbers from one image to the
+    next."""
 
     images: int
     inputs: int
@@ -35,6 +36,8 @@ class DenseConfig:
     tile_blocks: int
     """Output blocks of a register tile."""
     micro: Micro
+    element: str = "float32"
+    """Of the inputs."""
 
     @property
     def stored(self) -> Element:
@@ -87,7 +90,7 @@ def select_dense(site: CpuSite) -> Selection:
     """fc, whatever the layout of its input: the weights are packed in the order the input is stored."""
     node, source, target = site.node, site.type(), site.target
     inputs = math.prod(source.stored_shape[1:])
-    strides = {name: stride // 4 for name, stride in site.image_strides.items()}
+    strides = {n: stride // site.graph[n].type.element.itemsize for n, stride in site.image_strides.items()}
     outputs = node.attrs["out"]
     micro = micro_of(target, site.weights_dtype)
     image_tile, tile_blocks = _tile(site.batch, blocks(outputs, target.block), target, micro)
@@ -103,6 +106,7 @@ def select_dense(site: CpuSite) -> Selection:
         image_tile=image_tile,
         tile_blocks=tile_blocks,
         micro=micro,
+        element=source.element.name,
     )
     name = f"dense_{config.stored.short}_{image_tile}x{tile_blocks * target.block}_{target.isa}"
     kernel = Kernel("dense", name, config, sum(n for *_, n in config.runs), 0)
@@ -141,3 +145,5 @@ RULES: Mapping[str, tuple[CpuRule, ...]] = {
     "fc": (select_dense,),
 }
 """Op -> its selectors."""
+TAKES = {"fc": FLOATS}
+"""Op -> the element types of the values that its kernels take and give, where these are more than float32."""

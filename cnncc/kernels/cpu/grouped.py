@@ -57,6 +57,8 @@ class GroupedConfig:
     """Output rows of one unit."""
     panels: int
     """Panels of one unit, each of the tile's vectors."""
+    rounds: str = ""
+    """The instruction of a unit for bfloat16, which comes with one that rounds; empty for none."""
 
     @property
     def block(self) -> int:

@@ -7,10 +7,10 @@ from dataclasses import dataclass, replace
 from functools import cache
 
 from cnncc.base.divisors import divisors, even_cuts, spread
-from cnncc.base.elements import FLOAT32
+from cnncc.base.elements import BFLOAT16, FLOAT32
 from cnncc.kernels.cpu.conv_choice import COPY_BYTES, UNIT_CYCLES, overlapped
 from cnncc.kernels.cpu.grouped import GroupedConfig, GroupedTile
-from cnncc.kernels.cpu.micro import LOADS, STEP, micro_of, usable_registers
+from cnncc.kernels.cpu.micro import LOADS, STEP, micro_of, rounds_of, usable_registers
 from cnncc.kernels.cpu.site import CpuSite
 from cnncc.kernels.cpu.tiles import even_tiles
 from cnncc.kernels.shared.algorithm import Candidate
@@ -58,7 +58,8 @@ def grouped_forecast(site: CpuSite) -> float:
 
 
 def _config(g: ConvGeometry, target: Target, tile: GroupedTile, rows: int, panels: int = 1) -> GroupedConfig:
-    return GroupedConfig(g, micro_of(target, g.weights), tile, rows, panels)
+    rounds = rounds_of(target) if g.element == BFLOAT16.name else ""
+    return GroupedConfig(g, micro_of(target, g.weights), tile, rows, panels, rounds)
 
 
 def _geometry(site: CpuSite) -> ConvGeometry:

@@ -46,12 +46,6 @@ class Micro:
         return ELEMENTS[self.weights or self.unit.element]
 
     @property
-    def kinds(self) -> str:
-        """For names of kernels: what is multiplied, `f32`, or `f32xbf16` where weights are stored as something else."""
-        element = ELEMENTS[self.unit.element]
-        return element.short if self.stored == element else f"{element.short}x{self.stored.short}"
-
-    @property
     def lanes(self) -> int:
         """Outputs in a register."""
         return min(self.unit.lanes, self.block)
@@ -120,6 +114,17 @@ class Micro:
 def micro_of(target: Target, weights: str = "float32") -> Micro:
     """The micro-kernel for float32 on a target, its weights stored as one of the floating-point types."""
     return Micro(target.floats, target.block, "" if weights == target.floats.element else weights)
+
+
+def pair_micro_of(target: Target) -> Micro:
+    """The micro-kernel for bfloat16 on a target that has a unit for it."""
+    assert target.pairs is not None, target.name
+    return Micro(target.pairs, target.block)
+
+
+def rounds_of(target: Target) -> str:
+    """The instruction of the target's unit for bfloat16, with which comes one that rounds; empty for none."""
+    return "" if target.pairs is None else target.pairs.instruction
 
 
 def byte_micro_of(target: Target) -> Micro:

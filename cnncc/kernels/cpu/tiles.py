@@ -57,12 +57,12 @@ class Problem:
     """Kernel width and stride where LLVM sees all taps of a row at once, each a neighbour's too: see `held_pixels`."""
     bytes: bool = False
     """Whether it is the micro-kernel for int8 that computes it. The sum is then as long as the steps of that."""
-    weights: str = "float32"
-    """What the weights are stored as, otherwise."""
+    own: Micro | None = None
+    """The micro-kernel that computes it otherwise, where it is not that for float32 weights."""
 
     def micro(self, target: Target) -> Micro:
         """What computes the steps."""
-        return byte_micro_of(target) if self.bytes else micro_of(target, self.weights)
+        return byte_micro_of(target) if self.bytes else self.own or micro_of(target)
 
     def fits(self, tile: Tile, target: Target) -> bool:
         """Whether all that a tile keeps lies in registers."""

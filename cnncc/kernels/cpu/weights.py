@@ -13,8 +13,14 @@ from cnncc.kernels.shared.spec import Packed
 from cnncc.weights.half import check_range
 
 
+def kinds_of(element: str, weights: str) -> str:
+    """For names of kernels: the type of values, `f32`, or `f32xbf16` where weights are stored as something else."""
+    short = ELEMENTS[element].short
+    return short if weights == element else f"{short}x{ELEMENTS[weights].short}"
+
+
 def stored(site: CpuSite, weight: Constant) -> Constant:
-    """The weight of a node on float32 as the module stores it. CnnccError for one that does not fit, when it is
+    """The weight of a node as the module stores it. CnnccError for one that does not fit, when it is
     computed."""
     element, name = ELEMENTS[site.weights_dtype], site.node.weights["weight"]
 

@@ -5,10 +5,11 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
 
-from cnncc.base.elements import ELEMENTS
+from cnncc.base.elements import ELEMENTS, FLOAT32, Element
 from cnncc.kernels.cpu.micro import LOADS, STEP, usable_registers
-from cnncc.kernels.cpu.site import MOVED, CpuRule, CpuSite
+from cnncc.kernels.cpu.site import FLOATS, MOVED, CpuRule, CpuSite
 from cnncc.kernels.cpu.tiles import even_tiles
+from cnncc.kernels.cpu.weights import kinds_of
 from cnncc.kernels.shared.modes import WINDOW_POOLS, WindowMode
 from cnncc.kernels.shared.spec import Call, Epilogue, Kernel, Selection, blocks
 from cnncc.machines.targets import Target
@@ -53,6 +54,8 @@ class WindowConfig:
     element: str = "float32"
     weights: str = "float32"
     """What the weights are stored as."""
+    rounds: str = ""
+    """The instruction of a unit for bfloat16, which comes with one that rounds; empty for none."""
 
     @property
     def window(self) -> tuple[int, int]:
@@ -112,6 +115,7 @@ def configure(site: CpuSite, mode: WindowMode, epilogue: Epilogue = (), bias: bo
         rows_outermost=height * width > source.shape[1],
         unit=target.floats,
         element=site.element.name,
+        rounds=site.rounds,
     )
     config = min(_tiles(config, target), key=row_cycles)
     # Halve the rows until what a unit reads fits a quarter of L2 and there are enough units to share out.
@@ -152,13 +156,18 @@ def _taps_cycles(config: WindowConfig, columns: int, held: int) -> float:
     return max(columns * held / unit.ports, (len(read) + weights) / LOADS, held * float(unit.latency)) + STEP
 
 
+def summed(element: Element) -> Element:
+    """What values of a type are while a window is computed: integers as they are, all others float32."""
+    return element if element.whole else FLOAT32
+
+
 def window_kernel(config: WindowConfig, target: Target) -> Kernel:
     """The kernel of one configuration."""
     kind = {"depthwise": "depthwise", "max": "maxpool", "avg": "avgpool"}[config.mode]
     size, element = "x".join(map(str, config.kernel)), ELEMENTS[config.element]
-    kinds = element.short if config.weights == config.element else f"{element.short}x{ELEMENTS[config.weights].short}"
+    kinds = kinds_of(config.element, config.weights) if config.mode == "depthwise" else element.short
     name = f"{kind}_{kinds}_nchw{config.block}c_{size}_{config.columns}px_{target.isa}"
-    scratch = element.bytes(config.scratch_numbers)
+    scratch = summed(element).bytes(config.scratch_numbers)
     return Kernel("window", name, config, config.row_units * config.channel_blocks, scratch)
 
 
@@ -200,5 +209,5 @@ RULES: Mapping[str, tuple[CpuRule, ...]] = {
     "argmaxpool": (select_argmaxpool,),
 }
 """Op -> its selectors."""
-TAKES = {"maxpool": MOVED}
+TAKES = {"maxpool": MOVED, "avgpool": FLOATS}
 """Op -> the element types of the values that its kernels take and give, where these are more than float32."""

@@ -9,7 +9,7 @@ from typing import Any, Generic, TypeVar
 
 import numpy as np
 
-from cnncc.base.elements import FLOAT32, Element
+from cnncc.base.elements import BFLOAT16, Element
 from cnncc.ir import Constant, Graph, Node, TensorType
 from cnncc.kernels.shared.choices import Choices, Given, KernelChoice, choice_key
 from cnncc.kernels.shared.operands import NodeValue, Operand, PackedWeight
@@ -127,8 +127,8 @@ class Site(Generic[M]):
 
     @property
     def weights_dtype(self) -> str:
-        """What the module stores the node's weight as where values are float32, a key of `ELEMENTS`."""
-        return self.options.weights_dtype if self.type().is_float else FLOAT32.name
+        """What the module stores the node's weight as where it is no integer, a key of `ELEMENTS`."""
+        return BFLOAT16.name if self.type().element == BFLOAT16 else self.options.weights_dtype
 
     def constant(self, slot: str) -> Constant | None:
         """The constant in a weight slot, None where the node has none."""

@@ -46,6 +46,7 @@ def transposed_phases(site: Site[Machine]) -> Iterator[tuple[ConvGeometry, Const
             out_step=attrs["stride"],
             out_start=(row.start, column.start),
             weights=site.weights_dtype,
+            element=source.element.name,
         )
         yield geometry, part, f".{row.start}.{column.start}"
 
