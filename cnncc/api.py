@@ -54,13 +54,14 @@ def compile(  # noqa: PLR0913 - keywords are what people want here
     - `seed`: of random weights, at least 0. Random weights without a seed give a CnnccWarning.
     - `max_error`: by how much a faster algorithm (Winograd) may be off, as a share of the layer's largest output.
       0 turns these algorithms off.
-    - `weights_dtype`: `float32`; with `float16` or `bfloat16` the weights of fc layers are rounded and stored in half
-      the bytes, and arithmetic stays float32.
+    - `weights_dtype`: `float32`; with `float16` or `bfloat16` the weights of convolutions and fc layers are stored in
+      half the bytes, and arithmetic stays float32.
     - `progress`: a function, called with what is being done, how much of it is done, and how much there is.
     - `tune`: seconds in which kernels of convolutions are measured on this machine. Without it, a model of the
       processor picks them.
     - `dtype`: `float32`; on a GPU also `float16`: convolutions then multiply float16 on tensor cores. Sums and values
-      stay float32.
+      stay float32. On a processor that multiplies it `bfloat16`: weights and the values between most layers are stored
+      so, sums stay float32.
 
     Returns a model of arrays of shape (batch, c, h, w), or (batch, k) for vectors: float32, unless the network says
     another type.

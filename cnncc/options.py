@@ -12,8 +12,8 @@ from typing import Any
 from cnncc.base.errors import CnnccError, nearest
 from cnncc.runtime.cpu import MOST_THREADS
 
-DTYPES = ("float32", "float16")
-"""Of the operands of convolutions."""
+DTYPES = ("float32", "float16", "bfloat16")
+"""Of the operands of convolutions; with bfloat16 of most values too."""
 
 WEIGHTS_DTYPES = ("float32", "float16", "bfloat16")
 """Of stored weights, see `cnncc.weights.half`; the first one rounds nothing."""
@@ -66,9 +66,11 @@ class Options:
     max_error: float = 1e-5
     """Share of a layer's largest output by which an algorithm with fewer operations (Winograd) may be off."""
     dtype: str = "float32"
-    """Of the operands of convolutions, one of `DTYPES`; sums and values in memory are float32."""
+    """Of the operands of convolutions, one of `DTYPES`; sums are float32. With float16 values in memory are float32
+    too, with bfloat16 those between most layers are not."""
     weights_dtype: str = "float32"
-    """Type in which the weights of fc layers are stored, one of `WEIGHTS_DTYPES`."""
+    """Type in which the weights of convolutions and fc layers are stored, one of `WEIGHTS_DTYPES`. With a dtype of
+    bfloat16 it is that."""
     tune: float | None = None
     """Seconds in which convolution kernels are measured on this machine; None if a model picks them."""
     keep_all: bool = False
@@ -91,10 +93,20 @@ class Options:
         if self.weights_dtype not in WEIGHTS_DTYPES:
             hint = nearest(str(self.weights_dtype), WEIGHTS_DTYPES)
             raise CnnccError(f"unknown type of weights {self.weights_dtype!r}", hint=hint)
+        self._set_weights()
         if self.tune is not None:
             if not 0 < _number(self.tune) < math.inf:
                 raise CnnccError(f"tuning needs a number of seconds above 0, got {self.tune!r}")
             self._set("tune", _number(self.tune))
+
+    def _set_weights(self) -> None:
+        """With a dtype of bfloat16 weights are stored so. CnnccError for another type of them."""
+        if self.dtype != "bfloat16":
+            return
+        if self.weights_dtype == "float16":
+            hint = "leave the type of weights out"
+            raise CnnccError("with dtype bfloat16 weights are bfloat16, not float16", hint=hint)
+        self._set("weights_dtype", "bfloat16")
 
     def _set(self, name: str, value: Any) -> None:
         """A number of NumPy becomes a plain one, a list a tuple: equal options are equal, and have one key."""

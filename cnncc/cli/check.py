@@ -70,7 +70,8 @@ def _show(report: CheckReport, everything: bool, scheme: Scheme | None) -> None:
     screen.print_table(("layer", "op", "error", "allowed", "result"), rows, left=2, drop=("op", "allowed"))
     print("error = largest difference / largest value of the float64 reference, both absolute")
     if report.rounding is not None:
-        print(f"the reference has weights rounded to {report.weights_dtype} too; without, its outputs differ", end=" ")
+        what = "weights and values" if report.dtype == report.weights_dtype else "weights"
+        print(f"the reference has {what} rounded to {report.weights_dtype} too; without, its outputs differ", end=" ")
         print(f"by up to {report.rounding:.2e}")
     if report.integers:
         found = report.integers

@@ -134,13 +134,14 @@ def add_scales(parser: argparse.ArgumentParser) -> None:
 def add_weights_dtype(parser: argparse.ArgumentParser) -> None:
     """How the module stores its weights."""
     what = (
-        "how the module stores the weights of fc layers (others stay float32): rounded to float16 or bfloat16, half "
-        f"the bytes to read; arithmetic stays float32 (default: {DEFAULTS['weights_dtype']})"
+        "how the module stores the weights of convolutions and fc layers: rounded to float16 or bfloat16, half the "
+        f"bytes; arithmetic stays float32, and Winograd is left out (default: {DEFAULTS['weights_dtype']})"
     )
     parser.add_argument("--weights-dtype", choices=WEIGHTS_DTYPES, default=DEFAULTS["weights_dtype"], help=what)
     what = (
-        "of the operands of convolutions: float16 multiplies halves on a GPU's tensor cores; sums and values in memory "
-        f"stay float32 (default: {DEFAULTS['dtype']})"
+        "of the operands of convolutions: float16 multiplies halves on a GPU's tensor cores, values in memory stay "
+        "float32; bfloat16, for processors that multiply it, stores values and weights so; sums stay float32 "
+        f"(default: {DEFAULTS['dtype']})"
     )
     parser.add_argument("--dtype", choices=DTYPES, default=DEFAULTS["dtype"], help=what)
 

@@ -107,7 +107,7 @@ def _whole(args: argparse.Namespace) -> None:
         result: dict[str, Any] = {"name": model.name, "threads": threads, "runs": args.runs, "weights_dtype": dtype}
         command.print_json({**result, "seconds": {"unstamped": seconds}, "direct_gflops": gflops})
         return
-    print(f"{model.name}: {seconds * 1e3:.3f} ms a run, {args.runs} runs, threads {threads}{_fc_weights(dtype)}")
+    print(f"{model.name}: {seconds * 1e3:.3f} ms a run, {args.runs} runs, threads {threads}{_weights_as(dtype)}")
     print(f"{gflops:.1f} GFLOP/s, operations as written; for its steps, profile the network's text")
 
 
@@ -132,9 +132,12 @@ def show(profile: Profile, top: int | None = None, in_order: bool = False, limit
 
 def _show_head(profile: Profile) -> None:
     threads = f"{profile.threads} thread{'s' if profile.threads > 1 else ''}"
-    weights = _fc_weights(profile.weights_dtype)
+    weights = _weights_as(profile.weights_dtype)
     where = f"batch {profile.batch}, {threads}, {profile.target}"
     screen.console().print(f"network {profile.name}, {where}, {profile.runs} runs{weights}")
+    if profile.dtype == "bfloat16":
+        kept = ", ".join(profile.in_float32) or "nothing"
+        screen.console().print(f"values are bfloat16; in float32: {kept}")
 
 
 def _show_gaps(profile: Profile, top: int | None) -> None:
@@ -149,8 +152,8 @@ def _show_gaps(profile: Profile, top: int | None) -> None:
         screen.console().print(rows)
 
 
-def _fc_weights(dtype: str) -> str:
-    return "" if dtype == "float32" else f", fc weights as {dtype}"
+def _weights_as(dtype: str) -> str:
+    return "" if dtype == "float32" else f", weights as {dtype}"
 
 
 def _table(steps: list[Step], digits: int, wide: bool) -> Table:

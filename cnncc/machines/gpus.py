@@ -65,6 +65,9 @@ class Gpu:
         if options.tuned:
             hint = "leave --tune out"
             raise CnnccError(f"target {self.name} cannot be tuned: its kernels are picked by a model", hint=hint)
+        if options.dtype == "bfloat16":
+            hint = "`--dtype float16` multiplies on tensor cores"
+            raise CnnccError(f"target {self.name} has no kernels for bfloat16", hint=hint)
         if options.weights_dtype != "float32":
             raise CnnccError(f"target {self.name} stores float32 weights only, not {options.weights_dtype}")
 

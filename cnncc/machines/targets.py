@@ -10,7 +10,7 @@ from pathlib import Path
 
 from cnncc.base.errors import CnnccError
 from cnncc.machines import target_files
-from cnncc.machines.units import DotUnit, VectorUnit
+from cnncc.machines.units import DotUnit, PairUnit, VectorUnit
 from cnncc.options import Options
 from cnncc.runtime import cpu
 from cnncc.runtime.interface import ALIGN
@@ -71,7 +71,10 @@ class Target:
 
     def check(self, options: Options) -> None:
         """CnnccError for options that the processor cannot do."""
-        if options.dtype != "float32":
+        if options.dtype == "bfloat16" and self.pairs is None:
+            hint = "`--weights-dtype bfloat16` stores weights so on any processor"
+            raise CnnccError(f"target {self.name} has no instruction that multiplies bfloat16", hint=hint)
+        if options.dtype not in ("float32", "bfloat16"):
             hint = "GPU targets have tensor cores"
             raise CnnccError(f"target {self.name} computes in float32, not {options.dtype}", hint=hint)
         if options.weights_dtype == "float16" and not self.float16:
@@ -98,6 +101,11 @@ class Target:
     def dots(self) -> DotUnit | None:
         """The unit that adds up products of int8 to int32; None for a target whose file has none."""
         return next((unit for unit in self.units if isinstance(unit, DotUnit)), None)
+
+    @cached_property
+    def pairs(self) -> PairUnit | None:
+        """The unit that adds up products of bfloat16 to float32; None for a target whose file has none."""
+        return next((unit for unit in self.units if isinstance(unit, PairUnit)), None)
 
     @property
     def lanes(self) -> int:
@@ -166,7 +174,7 @@ def host() -> Target:
     )
 
 
-HOST_LEVELS = ("x86-64-v4-vnni", "x86-64-v4", "x86-64-v3-vnni", "x86-64-v3", "x86-64-v2")
+HOST_LEVELS = ("x86-64-v4-bf16", "x86-64-v4-vnni", "x86-64-v4", "x86-64-v3-vnni", "x86-64-v3", "x86-64-v2")
 """From the widest on."""
 
 EVERY_X86_64 = ("64bit", "cmov", "cx8", "fxsr", "mmx", "prfchw", "sse", "sse2")

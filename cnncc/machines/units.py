@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, fields
 from typing import Any
 
@@ -44,6 +44,19 @@ DOTS = {"vpdpbusd": 4, "vpmaddwd": 2, "sdot": 4, "dot_i16x8": 2, "mla": 1}
 """Instructions that multiply int8 and add up int32, and products of each that a lane adds up."""
 
 
+PAIRS = {"vdpbf16ps": 2, "bfdot": 2}
+"""The same of bfloat16 and float32."""
+
+
+@dataclass(frozen=True)
+class PairUnit(VectorUnit):
+    """A unit that multiplies bfloat16 and adds up float32. Its instruction comes with one that rounds float32 to
+    bfloat16."""
+
+    instruction: str
+    """A key of `PAIRS`."""
+
+
 @dataclass(frozen=True)
 class DotUnit(VectorUnit):
     """A unit that multiplies weights of int8 and values of 8 bits, and adds up int32. Micro-kernels know its code by
@@ -78,7 +91,7 @@ def _check_pairs(file: str, pairs: Sequence[tuple[str, str]]) -> None:
 
 
 def _read_unit(place: str, data: dict[str, Any], vector_bits: int) -> VectorUnit:
-    kind = DotUnit if data.get("element") == "int8" else VectorUnit
+    kind = KINDS.get(str(data.get("element")), VectorUnit)
     keys = {field.name for field in fields(kind)}
     wrong = sorted(keys ^ data.keys())
     if wrong:
@@ -96,15 +109,19 @@ def _read_unit(place: str, data: dict[str, Any], vector_bits: int) -> VectorUnit
         raise CnnccError(f"{place}.lanes: {unit.lanes} of {unit.sums} do not fit into {vector_bits} bits")
     if unit.depth * bits > sum_bits:
         raise CnnccError(f"{place}.depth: {unit.depth} of {unit.element} do not fit into a lane of {unit.sums}")
-    if isinstance(unit, DotUnit):
-        _check_instruction(place, unit)
+    if isinstance(unit, DotUnit | PairUnit):
+        _check_instruction(place, unit, DOTS if isinstance(unit, DotUnit) else PAIRS)
     return unit
 
 
-def _check_instruction(place: str, unit: DotUnit) -> None:
+KINDS: Mapping[str, type[VectorUnit]] = {"int8": DotUnit, "bfloat16": PairUnit}
+"""The classes of units that multiply something else than float32."""
+
+
+def _check_instruction(place: str, unit: DotUnit | PairUnit, known: Mapping[str, int]) -> None:
     """CnnccError for an instruction that no kernel has, or of another depth."""
-    if unit.instruction not in DOTS:
-        hint = nearest(str(unit.instruction), DOTS)
+    if unit.instruction not in known:
+        hint = nearest(str(unit.instruction), known)
         raise CnnccError(f"{place}.instruction: no instruction {unit.instruction!r}", hint=hint)
-    if unit.depth != DOTS[unit.instruction]:
-        raise CnnccError(f"{place}.depth: {unit.instruction} adds up {DOTS[unit.instruction]}, got {unit.depth}")
+    if unit.depth != known[unit.instruction]:
+        raise CnnccError(f"{place}.depth: {unit.instruction} adds up {known[unit.instruction]}, got {unit.depth}")

@@ -7,6 +7,7 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from cnncc import ops, passes
+from cnncc.base.elements import BFLOAT16
 from cnncc.base.errors import CnnccError, nearest
 from cnncc.ir import Graph, Node
 from cnncc.ir.text import print_graph
@@ -77,6 +78,11 @@ def _pass(name: str, rewrite: Callable[[Graph], Graph]) -> Phase:
     return Phase(name, lambda stage, machine, options: replace(stage, graph=rewrite(stage.graph)))
 
 
+def _narrow_values(stage: Stage, machine: Machine, options: Options) -> Stage:
+    wanted = options.dtype == BFLOAT16.name
+    return replace(stage, graph=passes.narrow_values(stage.graph)) if wanted else stage
+
+
 def _assign_layouts(stage: Stage, machine: Machine, options: Options) -> Stage:
     return replace(stage, graph=passes.assign_layouts(stage.graph, machine.block))
 
@@ -92,6 +98,7 @@ def _plan_arena(stage: Stage, machine: Machine, options: Options) -> Stage:
 
 PHASES: tuple[Phase, ...] = (
     *(_pass(name, rewrite) for name, rewrite in passes.PASSES),
+    Phase("narrow_values", _narrow_values),
     Phase("assign_layouts", _assign_layouts),
     Phase("order_steps", _order_steps),
     Phase("plan_arena", _plan_arena),
@@ -99,7 +106,7 @@ PHASES: tuple[Phase, ...] = (
 """All phases; `cnncc.passes` knows the order of its own. Kernels are selected after the last one."""
 
 
-LAST_PASS = passes.PASSES[-1][0]
+LAST_PASS = "narrow_values"
 """After it comes the first phase that looks at the machine."""
 
 

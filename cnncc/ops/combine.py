@@ -29,7 +29,7 @@ from cnncc.ops.table import (
     one_position,
 )
 from cnncc.ops.traits import COMPUTED, Finite, Kind, PostOps
-from cnncc.ops.type_rules import same_numbers
+from cnncc.ops.type_rules import floats, same_numbers
 from cnncc.ops.vectors import NumpyVectors, Value, Vectors
 
 
@@ -134,6 +134,7 @@ class Merge:
                 tried=Tried(Inputs.FITTING, {}, self.values),
                 spread=merged,
                 onnx=self.onnx,
+                types=floats,
             )
         )
 

@@ -30,6 +30,7 @@ from cnncc.ops.initial import BIAS_VALUES, he_normal, he_scaled, products
 from cnncc.ops.shapes import at_least, dims, image, refuse_huge
 from cnncc.ops.table import REQUIRED, Array, Arrays, Attrs, Op, Shape, ShapeError, Shapes, Weights, Window
 from cnncc.ops.traits import COMPUTED, Kind, MemoryOrder, Order, PostOps
+from cnncc.ops.type_rules import floats
 from cnncc.ops.window import axes, counts, sliding, strided, windows
 
 COLUMN_LIMIT = 1 << 23
@@ -199,8 +200,13 @@ CONV = Op(
     window=sliding,
     reference=conv_reference,
     tolerance=2e-5,
+    types=floats,
     traits=replace(
-        COMPUTED, kind=Kind.LINEAR, post_ops=PostOps.ACTIVATIONS_AND_ADDS, layout=MemoryOrder(conv_reads, Order.BLOCKS)
+        COMPUTED,
+        kind=Kind.LINEAR,
+        post_ops=PostOps.ACTIVATIONS_AND_ADDS,
+        layout=MemoryOrder(conv_reads, Order.BLOCKS),
+        half_weights=True,
     ),
     forms=(
         Form(
@@ -245,7 +251,8 @@ CONV_TRANSPOSE = Op(
     window=transpose_window,
     reference=transpose_reference,
     tolerance=1e-5,
-    traits=replace(COMPUTED, kind=Kind.LINEAR, post_ops=PostOps.ACTIVATIONS_AND_ADDS),
+    types=floats,
+    traits=replace(COMPUTED, kind=Kind.LINEAR, post_ops=PostOps.ACTIVATIONS_AND_ADDS, half_weights=True),
     forms=(
         Form(
             "upconv",

@@ -16,6 +16,7 @@ from cnncc.ops.initial import BIAS_VALUES, he_normal, he_scaled, products
 from cnncc.ops.shapes import at_least, whole_image
 from cnncc.ops.table import REQUIRED, Array, Arrays, Attrs, Op, Shape, Shapes, Weights
 from cnncc.ops.traits import COMPUTED, KEPT, Kind, PostOps
+from cnncc.ops.type_rules import floats_to_float32
 
 MOST_COPIED = 1 << 23
 """Weights converted at a time: VGG's first layer in float64 would be 822 MB at once."""
@@ -56,6 +57,7 @@ FC = Op(
     window=whole_image,
     reference=fc_reference,
     tolerance=1e-5,
+    types=floats_to_float32,
     traits=replace(
         COMPUTED, kind=Kind.LINEAR, post_ops=PostOps.ACTIVATIONS_AND_ADDS, layout=KEPT, flat=True, half_weights=True
     ),

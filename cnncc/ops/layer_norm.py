@@ -27,6 +27,7 @@ from cnncc.ops.table import (
     same_shape,
 )
 from cnncc.ops.traits import COMPUTED, Kind, PostOps
+from cnncc.ops.type_rules import floats
 
 NORMED = replace(COMPUTED, post_ops=PostOps.ACTIVATIONS_AND_ADDS)
 
@@ -178,6 +179,7 @@ SCALE = Op(
     reference=scale_reference,
     tolerance=1e-6,
     traits=replace(COMPUTED, post_ops=PostOps.ACTIVATIONS_AND_ADDS, in_place=True, folds=scale_folds),
+    types=floats,
     forms=(
         Form(
             "scale",

@@ -29,6 +29,7 @@ from cnncc.ops.table import (
     same_shape,
 )
 from cnncc.ops.traits import COMPUTED, LOGICAL, Kind, Memory, PostOps
+from cnncc.ops.type_rules import floats
 
 
 def bn_weights(shapes: Shapes, attrs: Attrs) -> Mapping[str, Shape]:
@@ -99,6 +100,7 @@ BN = Op(
     reference=bn_reference,
     tolerance=2e-6,
     traits=replace(COMPUTED, post_ops=PostOps.ACTIVATIONS_AND_ADDS, in_place=True, folds=bn_folds),
+    types=floats,
     forms=(
         Form(
             "bn",

@@ -14,7 +14,7 @@ from cnncc.ops.initial import activated
 from cnncc.ops.onnx import Onnx
 from cnncc.ops.table import Array, Arrays, Attrs, Op, Types, Weights, no_macs, no_weights, one_position, same_shape
 from cnncc.ops.traits import COMPUTED, Finite, Kind, Memory
-from cnncc.ops.type_rules import float32_only, numbers_with_scale
+from cnncc.ops.type_rules import floats, floats_or_bytes
 from cnncc.ops.vectors import NumpyVectors, Value
 
 Formula = Callable[..., Value]
@@ -89,6 +89,8 @@ class Pointwise:
 
         def exact(xs: Arrays, weights: Weights, attrs: Attrs, types: Types) -> Array:
             assert self.bounds is not None, self.name
+            if types[0].quantization is None:
+                return reference(xs, weights, attrs)
             to = byte_bounds(types[0], *self.bounds(attrs))
             return np.clip(xs[0], to.low, to.high)
 
@@ -107,7 +109,7 @@ class Pointwise:
             tried=Tried(Inputs.VALUE, {name: number.tried for name, number in self.numbers.items()}, self.values),
             spread=activated,
             onnx=self.onnx,
-            types=float32_only if self.bounds is None else numbers_with_scale,
+            types=floats if self.bounds is None else floats_or_bytes,
             exact=None if self.bounds is None else exact,
         )
 

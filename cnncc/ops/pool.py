@@ -29,7 +29,7 @@ from cnncc.ops.table import (
     one_position,
 )
 from cnncc.ops.traits import COMPUTED
-from cnncc.ops.type_rules import TypeRule, float32_only, same_numbers
+from cnncc.ops.type_rules import TypeRule, float32_only, floats, floats_to_float32, same_numbers
 from cnncc.ops.window import axes, counts, refuse_empty_windows, sliding, windows
 
 
@@ -196,12 +196,14 @@ def global_pool(name: str, reference: Reference, tolerance: float, *synonyms: st
         forms=(Form(name, name, synonyms=synonyms),),
         tried=Tried(Inputs.IMAGE, {}),
         onnx=onnx,
+        types=floats_to_float32,
     )
 
 
 def channel_pool(name: str, reference: Reference, tolerance: float) -> Op:
     """A pool over the channels of each pixel (CBAM: Woo et al. 2018, section 3, has two)."""
-    return replace(global_pool(name, reference, tolerance, onnx=None), shape=channel_shape, window=one_position)
+    whole = global_pool(name, reference, tolerance, onnx=None)
+    return replace(whole, shape=channel_shape, window=one_position, types=float32_only)
 
 
 WINDOWS = window_domains(pooling=True)
@@ -227,6 +229,7 @@ POOLS = (
         Tried(Inputs.IMAGE, AVERAGED),
         ("averagepool", "averagepooling", "avgpooling"),
         tolerance=2e-6,
+        types=floats,
     ),
 )
 OPS = (

@@ -9,7 +9,7 @@ import numpy as np
 import numpy.typing as npt
 
 from cnncc import ops
-from cnncc.base.elements import BFLOAT16, FLOAT32, decode
+from cnncc.base.elements import BFLOAT16, FLOAT32, Element, decode, encode
 from cnncc.base.errors import CnnccError, nearest
 from cnncc.ir import Constant, Graph, Node
 from cnncc.ops.source import port_type
@@ -76,16 +76,26 @@ class _Followed:
 def evaluate(graph: Graph, node: Node, args: tuple[np.ndarray, ...], dtype: np.dtype) -> np.ndarray:
     """The value of one node from those of its inputs; the raw array for an `input` node.
 
-    Integers are arrays of their element's dtype. All other numbers are in `dtype`, halves too."""
+    Integers are arrays of their element's dtype. All other numbers are in `dtype`, halves too. A result of bfloat16 is
+    rounded once, and so are the weights of a layer that reads bfloat16."""
     weights = {slot: _number(graph.constants[name]) for slot, name in node.weights.items()}
+    if node.inputs and graph[node.inputs[0]].type.element == BFLOAT16 and ops.traits(node).half_weights:
+        weights["weight"] = rounded(weights["weight"], BFLOAT16)
     op = ops.TABLE[node.op]
     if op.exact is None or not has_other_types(graph, node):
         value = op.reference(args, weights, node.attrs)
     else:
         value = op.exact(args, weights, node.attrs, (*(graph[i].type for i in node.inputs), node.type))
+    if node.type.element == BFLOAT16:
+        value = rounded(value, BFLOAT16)
     value = value.astype(node.type.element.dtype if node.type.element.whole else dtype, copy=False)
     assert value.shape == node.type.shape, f"{node.name}: {value.shape}, the graph says {node.type}"
     return value
+
+
+def rounded(values: np.ndarray, element: Element) -> np.ndarray:
+    """The nearest numbers of a floating-point type, as float32."""
+    return decode(encode(values.astype(np.float32, copy=False), element), element)
 
 
 def _number(constant: Constant) -> np.ndarray:

@@ -131,7 +131,7 @@ class Traits:
     """Which scale and shift of each channel it is, that the weights of a LINEAR op before it can take in; None if it is
     none."""
     half_weights: bool
-    """Whether its `weight` may be stored in half precision, since reading it is most of its time."""
+    """Whether its `weight` may be stored in half precision."""
 
 
 COMPUTED = Traits(

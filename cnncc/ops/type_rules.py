@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from dataclasses import replace
 
-from cnncc.base.elements import Element
+from cnncc.base.elements import BFLOAT16, FLOAT32, Element
 from cnncc.ir.rules import Attrs, Shape, ShapeError
 from cnncc.ir.types import TensorType
 
@@ -26,18 +26,37 @@ def float32_only(types: Types, attrs: Attrs, shape: Shape) -> TensorType:
     return TensorType(shape)
 
 
-def numbers_with_scale(types: Types, attrs: Attrs, shape: Shape) -> TensorType:
-    """float32, or bytes with a scale, which the result has too: the rule of a function that only bounds its
+def floats(types: Types, attrs: Attrs, shape: Shape) -> TensorType:
+    """All inputs and the result are float32, or all are bfloat16: the rule of an op that computes in float32 and may
+    round its result."""
+    if all(given.element == BFLOAT16 for given in types):
+        return TensorType(shape, element=BFLOAT16)
+    return float32_only(types, attrs, shape)
+
+
+def floats_to_float32(types: Types, attrs: Attrs, shape: Shape) -> TensorType:
+    """The first input is float32 or bfloat16; all others and the result are float32: the rule of an op whose results
+    are few."""
+    first = replace(types[0], element=FLOAT32) if types[0].element == BFLOAT16 else types[0]
+    return float32_only((first, *types[1:]), attrs, shape)
+
+
+def floats_or_bytes(types: Types, attrs: Attrs, shape: Shape) -> TensorType:
+    """float32, bfloat16 or bytes with a scale, which the result has too: the rule of a function that only bounds its
     argument."""
     given = types[0]
     if given.quantization is None or given.element.bits != 8:
-        return float32_only(types, attrs, shape)
+        return floats(types, attrs, shape)
     return same_numbers(types, attrs, shape)
 
 
 def to_float32(given: TensorType) -> str:
     """The op that makes float32 of a value, for hints."""
     return "`cast float32`" if given.quantization is None else "`dequantize`"
+
+
+ON_BFLOAT16: tuple[TypeRule, ...] = (floats, floats_to_float32, floats_or_bytes)
+"""The rules of ops that compute on bfloat16."""
 
 
 def same_numbers(types: Types, attrs: Attrs, shape: Shape) -> TensorType:

@@ -23,8 +23,9 @@ from cnncc.passes.join_norms import join_norms
 from cnncc.passes.join_rows import join_rows
 from cnncc.passes.join_tables import join_tables
 from cnncc.passes.merge_siblings import merge_siblings
+from cnncc.passes.narrow_values import narrow_values
 
-__all__ = ["PASSES", "assign_layouts", "with_batch"]
+__all__ = ["PASSES", "assign_layouts", "narrow_values", "with_batch"]
 
 PASSES: tuple[tuple[str, Callable[[Graph], Graph]], ...] = (
     ("infer_shapes", infer_shapes),

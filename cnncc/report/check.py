@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from cnncc import machines, ops, passes
-from cnncc.base.elements import drawn
+from cnncc.base.elements import BFLOAT16, FLOAT32, drawn
 from cnncc.base.errors import CnnccError
 from cnncc.ir import Graph, Node
 from cnncc.ir.text import print_graph
@@ -21,6 +21,7 @@ from cnncc.ops import reference
 from cnncc.ops.source import port_type
 from cnncc.ops.traits import Kind
 from cnncc.options import DEFAULT, Options
+from cnncc.report import rounding
 from cnncc.weights import half
 
 if TYPE_CHECKING:
@@ -64,8 +65,10 @@ class CheckReport:
     layers: tuple[LayerCheck, ...]
     weights_dtype: str = "float32"
     rounding: float | None = None
-    """How far rounding the weights to `weights_dtype` moves the outputs, as a share of an output's largest value;
-    both sides of the comparison have the rounded ones. None if nothing is rounded."""
+    """How far rounding moves the outputs, as a share of an output's largest value: that of the weights to
+    `weights_dtype`, and with a `dtype` of bfloat16 that of values too. Both sides of the comparison have rounded ones.
+    None if nothing is rounded."""
+    dtype: str = "float32"
     integers: BytesCheck | None = None
     """Of a network on bytes."""
 
@@ -89,6 +92,7 @@ class CheckReport:
         return {
             "name": self.name,
             "passed": self.passed,
+            "dtype": self.dtype,
             "weights_dtype": self.weights_dtype,
             "rounding": None if self.rounding is None else _finite(self.rounding),
             "integers": None if self.integers is None else asdict(self.integers),
@@ -103,7 +107,8 @@ def check(graph: Graph, options: Options = DEFAULT, seed: int = 0, progress: Pro
 
     Outputs are those of the module as it is delivered, where values share memory; the values before them come from
     the same kernels with memory of their own for each.
-    With `options.weights_dtype` the reference rounds the same weights: a kernel's error is no larger for it.
+    With `options.weights_dtype` the reference rounds the same weights: a kernel's error is no larger for it. Layers on
+    bfloat16 are computed from the module's own values, and may be off by one number of bfloat16.
     """
     from cnncc import api
 
@@ -116,7 +121,7 @@ def check(graph: Graph, options: Options = DEFAULT, seed: int = 0, progress: Pro
     got |= zip(source.outputs, module.run_in(module.new_arena(), list(inputs.values())), strict=True)
     if progress:
         progress("running the NumPy reference", 0, 1)
-    return _report(source, inputs, got, options)
+    return checked_values(source, inputs, got, options)
 
 
 def _integers(source: Graph, got: Mapping[str, np.ndarray], expected: Mapping[str, np.ndarray]) -> BytesCheck | None:
@@ -140,40 +145,39 @@ def check_module(model: Model, graph: Graph, seed: int = 0) -> CheckReport:
     found = model.run_in(model.new_arena(), list(inputs.values()))
     got = dict(zip(source.outputs, found, strict=True))
     dtypes = {key: value for key, value in model.info.get("flags", {}).items() if key in ("dtype", "weights_dtype")}
-    return _report(source, inputs, got, Options(**dtypes))
+    return checked_values(source, inputs, got, Options(**dtypes))
 
 
-def _report(
+def checked_values(
     source: Graph, inputs: Mapping[str, np.ndarray], got: Mapping[str, np.ndarray], options: Options
 ) -> CheckReport:
-    """Values against those of the reference."""
-    weights_dtype = options.weights_dtype
-    if weights_dtype == "float32":
+    """The values of a module, its outputs or all that it has, against those of the reference on the same inputs.
+    `source` has the module's batch, and bound weights."""
+    if not rounding.rounds(source, options):
         inner = got.keys() > set(source.outputs)  # a large network's values need not all be kept
         expected = reference.run(source, inputs, keep_all=inner, follow=got)
-        report = compare(source, got, expected, options.dtype)
+        report = compare(source, got, expected, tolerances(source, options.dtype))
         return replace(report, integers=_integers(source, got, expected))
     machine = machines.load(options.targets[0])  # no pass looks at it
-    # What a module stores, and rounds, has the batch norms folded in.
+    # What a module stores, and rounds, has the batch norms folded in, and activations in the layers before them.
     passed = phases.run(source, machine, options, stop_after=phases.LAST_PASS).graph
-    graph = half.rounded(passed, weights_dtype)
+    graph = half.rounded(passed, options.weights_dtype)
     expected = reference.run(graph, inputs, keep_all=True, follow=got)
     renamed = dict(zip(source.outputs, (expected[o] for o in graph.outputs), strict=True))
-    report = compare(source, got, {**expected, **renamed})
-    return replace(report, weights_dtype=weights_dtype, rounding=_rounding(passed, expected))
+    report = compare(source, got, {**expected, **renamed}, _rounded_bounds(source, graph, got))
+    report = replace(report, integers=_integers(source, got, {**expected, **renamed}))
+    if options.weights_dtype == FLOAT32.name:
+        return report
+    narrow = options.dtype == BFLOAT16.name
+    moved = rounding.by_all(source, inputs, got) if narrow else rounding.by_weights(passed, expected)
+    return replace(report, dtype=options.dtype, weights_dtype=options.weights_dtype, rounding=moved)
 
 
-def _rounding(graph: Graph, rounded: Mapping[str, np.ndarray]) -> float:
-    """The largest change of an output, from the graph's own weights to the values that the rounded ones gave."""
-    values = dict(rounded)
-    changed: set[str] = set()
-    for node in graph.nodes:
-        if ops.traits(node).half_weights or changed & set(node.inputs):
-            arguments = tuple(values[name] for name in node.inputs)
-            values[node.name] = reference.evaluate(graph, node, arguments, np.dtype(np.float64))
-            changed.add(node.name)
-    moved = [(float(np.abs(rounded[o] - values[o]).max()), float(np.abs(values[o]).max())) for o in graph.outputs]
-    return max((_share(*pair) for pair in moved), default=0.0)
+def _rounded_bounds(source: Graph, graph: Graph, got: Mapping[str, np.ndarray]) -> dict[str, float]:
+    """The bounds of values of a graph whose values, or weights, are rounded."""
+    bounds = {**tolerances(source), **tolerances(graph)}
+    known = got.keys() > set(source.outputs) or not any(n.type.element == BFLOAT16 for n in graph.nodes)
+    return bounds if known else dict.fromkeys(bounds, LARGEST_HALF_ERROR)
 
 
 def random_inputs(graph: Graph, seed: int) -> dict[str, np.ndarray]:
@@ -194,10 +198,14 @@ def _random_input(node: Node, rng: np.random.Generator) -> np.ndarray:
 
 
 def compare(
-    graph: Graph, got: Mapping[str, np.ndarray], expected: Mapping[str, np.ndarray], dtype: str = "float32"
+    graph: Graph,
+    got: Mapping[str, np.ndarray],
+    expected: Mapping[str, np.ndarray],
+    bounds: Mapping[str, float] | None = None,
 ) -> CheckReport:
-    """Compare all values of the source graph that the compiled module still computes, except its inputs."""
-    bounds = tolerances(graph, dtype)
+    """Compare all values of the source graph that the compiled module still computes, except its inputs. `bounds` are
+    the graph's `tolerances` unless others are given."""
+    bounds = tolerances(graph) if bounds is None else bounds
     layers = [
         compare_layer(node.name, node.op, got[node.name], expected[node.name], bounds[node.name])
         for node in graph.nodes
@@ -214,6 +222,10 @@ HALF_ERROR, LARGEST_HALF_ERROR = 1e-3, 2e-2
 """Of a convolution whose operands are rounded to halves (2^-11 of each), and of a network of them."""
 
 
+ONE_BFLOAT16 = 2.0**-7
+"""From one number of bfloat16 to the next, at most: sums that differ in their last bits may be rounded apart."""
+
+
 def tolerances(graph: Graph, dtype: str = "float32") -> dict[str, float]:
     """The bound of every value: the tolerances of the ops along the path to it on which they add up to most, but never
     more than `LARGEST_ERROR`, or `LARGEST_HALF_ERROR` with convolutions of float16."""
@@ -222,7 +234,8 @@ def tolerances(graph: Graph, dtype: str = "float32") -> dict[str, float]:
     for node in graph.nodes:
         own = ops.TABLE[node.op].tolerance
         if reference.has_other_types(graph, node):  # computed from the module's own values
-            bounds[node.name] = own
+            computed = node.type.element == BFLOAT16 and own > 0
+            bounds[node.name] = own + ONE_BFLOAT16 if computed else own
             continue
         if dtype == "float16" and ops.traits(node).kind is Kind.LINEAR and not ops.traits(node).flat:
             own = HALF_ERROR
@@ -245,7 +258,7 @@ def compare_layer(name: str, op: str, got: np.ndarray, expected: np.ndarray, all
     return LayerCheck(
         name=name,
         op=op,
-        error=_share(worst, largest),
+        error=rounding.share(worst, largest),
         allowed=allowed,
         max_ulp=max_ulp(got, expected),
         outlier_ratio=float(outside.mean()),
@@ -264,12 +277,6 @@ def _ordered(array: np.ndarray) -> np.ndarray:
     """float32 numbers as integers in the same order: neighbours differ by one, both zeros are 0."""
     bits = np.ascontiguousarray(array, dtype=np.float32).view(np.int32).astype(np.int64)
     return np.where(bits < 0, -(bits & 0x7FFFFFFF), bits)
-
-
-def _share(worst: float, largest: float) -> float:
-    if math.isnan(worst) or worst == 0.0:
-        return worst
-    return worst / largest if largest else math.inf
 
 
 def _finite(number: float | None) -> float | None:

@@ -18,7 +18,7 @@ LINUX_FLAGS = {
     "avx512vl": "avx512vl", "avx512vbmi": "avx512vbmi", "avx512vbmi2": "avx512_vbmi2", "avx512vnni": "avx512_vnni",
     "avx512bitalg": "avx512_bitalg", "avx512vpopcntdq": "avx512_vpopcntdq", "avx512ifma": "avx512ifma",
     "avx512bf16": "avx512_bf16", "avx512vp2intersect": "avx512_vp2intersect", "avxvnni": "avx_vnni",
-    "neon": "asimd", "dotprod": "asimddp",
+    "neon": "asimd", "dotprod": "asimddp", "bf16": "bf16",
 }  # fmt: skip
 """LLVM's names of features, and the names in /proc/cpuinfo of Linux."""
 

@@ -8,6 +8,7 @@ from collections.abc import Hashable, Iterator, Sequence
 from dataclasses import dataclass, replace
 
 from cnncc import ops, weights
+from cnncc.base.elements import BFLOAT16, ELEMENTS
 from cnncc.ir import Constant, Graph, Node, TensorType
 from cnncc.kernels.cpu.algorithms import candidates, find
 from cnncc.kernels.cpu.site import CpuSite
@@ -149,7 +150,7 @@ def layer_graph(key: ChoiceKey) -> Graph:
     attrs = dict(of.attrs)
     if ops.TABLE[of.op].traits.post_ops is not PostOps.NONE:
         attrs["epilogue"] = (("relu", ()),)
-    made.add(Node(NAME, of.op, tuple(inputs), TensorType(of.result.shape), attrs), of.sources)
+    made.add(Node(NAME, of.op, tuple(inputs), of.result.with_block(1), attrs), of.sources)
     graph = Graph("layer", tuple(made.nodes), (NAME,), made.constants)
     ops.verify(graph)
     return graph
@@ -169,18 +170,21 @@ class _Network:
             self.add(Node(name, "const", (), plain, ops.complete("const", {"dims": shape[1:]})))
         else:
             self.add(Node(name, "input", (), plain, ops.complete("input", {"dims": shape[1:], "batch": batch})))
-        if kind.block == 1:
-            return name
-        self.add(Node(f"{name}.before", "relu", (name,), plain))
-        self.add(Node(f"{name}.laid", RELAYOUT, (f"{name}.before",), kind))
-        return f"{name}.laid"
+        last = name
+        if kind.block > 1:
+            last = self.add(Node(f"{name}.before", "relu", (name,), plain))
+        if kind.element == BFLOAT16:
+            cast = Node(f"{name}.cast", "cast", (last,), kind.with_block(1), {"to": kind.element.name})
+            last = self.add(cast)
+        return last if kind.block == 1 else self.add(Node(f"{name}.laid", RELAYOUT, (last,), kind))
 
-    def add(self, node: Node, sources: Sequence[TensorType] = ()) -> None:
-        """Adds the node with the constants in its slots."""
+    def add(self, node: Node, sources: Sequence[TensorType] = ()) -> str:
+        """Adds the node with the constants in its slots. Its name."""
         slots = ops.TABLE[node.op].weights(tuple(s.shape for s in sources), node.attrs)
         names = {slot: f"{node.name}.{slot}" for slot in slots}
         self.constants |= {names[slot]: Constant(shape) for slot, shape in slots.items()}
         self.nodes.append(node.with_(weights=names))
+        return node.name
 
 
 def _as_node(key: ChoiceKey) -> NodeKey:
@@ -189,4 +193,6 @@ def _as_node(key: ChoiceKey) -> NodeKey:
         return key
     attrs = {"kernel": key.kernel, "stride": key.stride, "pad": key.pad, "dilation": key.dilation}
     full = ops.complete("conv", {"out": key.result[1], "groups": key.groups, "bias": True, **attrs})
-    return NodeKey("conv", tuple(full.items()), (TensorType(key.source, key.block),), TensorType(key.result))
+    element = ELEMENTS[key.element]
+    source, result = (TensorType(shape, element=element) for shape in (key.source, key.result))
+    return NodeKey("conv", tuple(full.items()), (source.with_block(key.block),), result)

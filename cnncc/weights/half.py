@@ -6,7 +6,7 @@ import numpy as np
 
 from cnncc.base.elements import ELEMENTS, FLOAT32, Element, decode, encode
 from cnncc.base.errors import CnnccError
-from cnncc.ir import Graph
+from cnncc.ir import Graph, Node
 from cnncc.ops import traits
 
 
@@ -20,6 +20,11 @@ def check_range(weight: np.ndarray, element: Element, name: str) -> None:
         raise CnnccError(f"weight {name} does not fit {element}: its largest absolute value is {largest:g}", hint=hint)
 
 
+def is_rounded(graph: Graph, node: Node) -> bool:
+    """Whether a module may store the node's weight in half precision: not one of integers."""
+    return traits(node).half_weights and graph.constants[node.weights["weight"]].element == FLOAT32
+
+
 def rounded(graph: Graph, dtype: str) -> Graph:
     """The graph, with the weights that a module would store in `dtype` rounded to it.
 
@@ -30,7 +35,7 @@ def rounded(graph: Graph, dtype: str) -> Graph:
         return graph
     nodes, constants = [], {}
     for node in graph.nodes:
-        if traits(node).half_weights:
+        if is_rounded(graph, node):
             old = node.weights["weight"]
             weight, new = graph.constants[old], f"{old}.{element.short}"
             constants[new] = weight.map(weight.shape, lambda w, name=old: _round(w, element, name))

@@ -14,7 +14,7 @@ TRIALS = [
     ("cnncc su", "summary"),
     ("cnncc -q fm", "fmt"),
     ("cnncc compile --ta", "--target"),
-    ("cnncc compile lenet5 --target aa", "aarch64 aarch64-dotprod"),
+    ("cnncc compile lenet5 --target aa", "aarch64 aarch64-bf16 aarch64-dotprod"),
     ("cnncc run vgg_a_", "vgg_a_lrn"),
     ("cnncc weights x --map o", "order"),
     ("cnncc help exp", "expand export"),

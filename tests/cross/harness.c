@@ -10,7 +10,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-enum { MOST = 4, ALIGN = 64 };
+enum { MOST = 10, ALIGN = 64 };
 
 typedef int (*run_function)(const void *, ...);
 
@@ -71,6 +71,13 @@ int main(int argc, char **argv) {
         case 2: code = run(m, p[0], p[1], p[2], size, &threads); break;
         case 3: code = run(m, p[0], p[1], p[2], p[3], size, &threads); break;
         case 4: code = run(m, p[0], p[1], p[2], p[3], p[4], size, &threads); break;
+        case 5: code = run(m, p[0], p[1], p[2], p[3], p[4], p[5], size, &threads); break;
+        case 6: code = run(m, p[0], p[1], p[2], p[3], p[4], p[5], p[6], size, &threads); break;
+        case 7: code = run(m, p[0], p[1], p[2], p[3], p[4], p[5], p[6], p[7], size, &threads); break;
+        case 8: code = run(m, p[0], p[1], p[2], p[3], p[4], p[5], p[6], p[7], p[8], size, &threads); break;
+        case 9: code = run(m, p[0], p[1], p[2], p[3], p[4], p[5], p[6], p[7], p[8], p[9], size, &threads); break;
+        case 10: code = run(m, p[0], p[1], p[2], p[3], p[4], p[5], p[6], p[7], p[8], p[9], p[10], size, &threads); break;
+        case 11: code = run(m, p[0], p[1], p[2], p[3], p[4], p[5], p[6], p[7], p[8], p[9], p[10], p[11], size, &threads); break;
         default: return 6;
         }
         if (code) return 7;

@@ -297,6 +297,11 @@ def test_the_same_graph_gives_the_same_bytes(tmp_path):
     assert (tmp_path / "a").read_bytes() == (tmp_path / "b").read_bytes()
 
 
+def test_layers_on_bfloat16_are_refused_at_their_place():
+    with pytest.raises(CnnccError, match=r":5:1: the operator set that we write has no relu on bfloat16\n"):
+        to_onnx(bound(f"net t\n{IMAGE}cast bfloat16\nmaxpool 2x2\nrelu\n"))
+
+
 def test_an_op_without_a_rule_is_refused_at_its_place(monkeypatch):
     monkeypatch.delitem(RULES, "lrn")
     with pytest.raises(CnnccError, match=r"nothing says what lrn is in ONNX") as refused:

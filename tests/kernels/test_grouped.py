@@ -146,7 +146,7 @@ def test_packed_weights_hold_each_stored_one_once(target: str) -> None:
         shape = (g.out_channels, c.group_in, *g.kernel)
         weight = np.arange(1, np.prod(shape) + 1, dtype=np.float32).reshape(shape)
         packed = pack_grouped(weight, c)
-        assert len(packed) == c.weight_floats
+        assert len(packed) == c.weight_numbers
         assert np.array_equal(np.sort(packed[packed > 0]), weight.ravel())
 
 

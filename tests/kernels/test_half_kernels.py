@@ -1,4 +1,4 @@
-"""fc layers with weights in half precision: the kernels on every target, what they cost, what is refused."""
+"""Weights in half precision: the kernels on every target, what they cost, what is refused."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from written import write_shared
 
 import cnncc
 from cnncc import api, lang, weights
-from cnncc.base.elements import ELEMENTS, decode
+from cnncc.base.elements import ELEMENTS, INT8, decode
 from cnncc.base.errors import CnnccError
 from cnncc.ir import Constant
 from cnncc.machines import targets
@@ -18,9 +18,16 @@ from cnncc.options import WEIGHTS_DTYPES, Options
 from cnncc.report.check import check
 from cnncc.report.profile.work import works
 from cnncc.runtime.load import load, read_info
+from cnncc.weights import half
 
 BOUND = 1e-5
 BODY = "relu; fc 33 relu; save x; fc 100 bn; relu; fc 33; add { | from x }; relu; fc 7 softmax"
+CONVS = {
+    "direct": ("3x19x17", "conv 7x7 24 /2 relu; conv 3x3 40; conv 1x1 33 /2 bn; relu"),
+    "depthwise": ("40x11x9", "maxpool 1x1; dwconv 3x3 relu; dwconv 5x5 /2; dwconv 1x9 nobias"),
+    "groups": ("48x9x9", "maxpool 1x1; conv 3x3 48 groups 12 relu; conv 1x1 96 groups 2; conv 3x3 32 groups 4"),
+    "transposed": ("12x7x5", "upconv 3x3 20 /2 relu; upconv 2x2 24 /2 groups 4"),
+}
 PAIRS = [(t, d) for t in RUNNABLE for d in WEIGHTS_DTYPES[1:] if d == "bfloat16" or targets.load(t).float16]
 
 
@@ -33,6 +40,17 @@ def test_against_the_reference_with_rounded_weights(target, dtype, batch):
     assert report.weights_dtype == dtype
     assert report.rounding is not None
     assert 1e-5 < report.rounding < 0.05
+
+
+@pytest.mark.parametrize(("target", "dtype"), PAIRS)
+@pytest.mark.parametrize("kind", CONVS)
+def test_convolutions_against_the_reference_with_rounded_weights(kind, target, dtype):
+    dims, body = CONVS[kind]
+    report = check(network(body, dims), Options((target,), threads=2, weights_dtype=dtype))
+    assert report.worst is not None
+    assert report.worst.error <= BOUND
+    assert report.rounding is not None
+    assert report.rounding > BOUND
 
 
 @pytest.mark.parametrize(
@@ -70,21 +88,39 @@ def programs(body: str, dims: str, target: str = "x86-64-v3"):
 
 
 def test_bytes_are_halved_and_kernels_say_so():
-    """Weights of fc, in the module and as work of the profile; biases and convolutions stay."""
-    made = programs("conv 3x3 16 relu; fc 64", "3x8x8")
+    """Weights of convolutions and fc, in the module and as work of the profile; biases stay."""
+    made = programs("conv 3x3 16 relu; fc 64", "32x8x8")
     plain = made["float32"]
     for dtype, short in (("float16", "f16"), ("bfloat16", "bf16")):
-        saved = 2 * 64 * 16 * 8 * 8
-        assert plain.weight_bytes - made[dtype].weight_bytes == saved
-        assert works(plain)[-1].bytes - works(made[dtype])[-1].bytes == saved
+        first, last = 2 * 32 * 16 * 9, 2 * 64 * 16 * 8 * 8
+        assert plain.weight_bytes - made[dtype].weight_bytes == first + last
+        saved = [more.bytes - less.bytes for more, less in zip(works(plain), works(made[dtype]), strict=True)]
+        assert [count for count in saved if count] == [first, last]
         assert made[dtype].kernels[-1].name.startswith(f"dense_{short}_1x")
         assert f"1 image, as {dtype}; bound" in list(made[dtype].selections.values())[-1].why
         assert {p.name.split(".")[-1]: p.constant.element.name for p, _ in made[dtype].weights[-2:]} == {
             "weight": dtype,
             "bias": "float32",
         }
-        assert made[dtype].kernels[:-1] == plain.kernels[:-1]
+        assert [k.name.split("_")[:2] for k in made[dtype].kernels[:-1]] == [["conv", f"f32x{short}"]]
     assert plain.kernels[-1].name.startswith("dense_f32_1x")
+
+
+def test_no_weights_are_transformed_for_winograd():
+    """They would be several times as many as those that are stored."""
+    made = programs("maxpool 1x1; conv 3x3 64", "64x28x28")
+    assert [d for d in WEIGHTS_DTYPES if any("winograd" in k.name for k in made[d].kernels)] == ["float32"]
+    halves = 2 * 64 * 64 * 9
+    assert made["bfloat16"].weight_bytes == halves + 4 * 64
+
+
+def test_integers_stay_as_they_are():
+    """The weights of a layer on bytes are no halves, and not rounded either."""
+    graph = network("fc 3", "7")
+    (name,) = (n for n in graph.constants if n.endswith(".weight"))
+    whole = graph.rebuild(graph.nodes, constants={name: Constant((3, 7), lambda: np.ones((3, 7), np.int8), INT8)})
+    assert half.rounded(graph, "bfloat16").nodes[-1].weights["weight"] != name
+    assert half.rounded(whole, "bfloat16").nodes[-1].weights["weight"] == name
 
 
 def test_offsets_stay_aligned():

@@ -11,11 +11,12 @@ from tvm.target.codegen import llvm_get_cpu_archlist, llvm_get_cpu_features
 from cnncc.base import resources
 from cnncc.base.errors import CnnccError
 from cnncc.machines import targets
-from cnncc.machines.units import DotUnit, VectorUnit, read_units
+from cnncc.machines.units import DotUnit, PairUnit, VectorUnit, read_units
 from cnncc.module.cpu.objects import tvm_target
 
 FLOATS = {"element": "float32", "sums": "float32", "lanes": 8, "depth": 1, "registers": 16, "ports": 2, "latency": 4}
 DOTS = {**FLOATS, "element": "int8", "sums": "int32", "depth": 4, "instruction": "vpdpbusd"}
+PAIRS = {**FLOATS, "element": "bfloat16", "depth": 2, "instruction": "vdpbf16ps"}
 
 
 def read(*units: dict[str, Any]) -> tuple[VectorUnit, ...]:
@@ -23,7 +24,7 @@ def read(*units: dict[str, Any]) -> tuple[VectorUnit, ...]:
 
 
 def test_a_dot_product_is_a_unit_like_any_other() -> None:
-    assert read(FLOATS, DOTS) == (VectorUnit(**FLOATS), DotUnit(**DOTS))
+    assert read(FLOATS, DOTS, PAIRS) == (VectorUnit(**FLOATS), DotUnit(**DOTS), PairUnit(**PAIRS))
 
 
 @pytest.mark.parametrize(
@@ -39,6 +40,8 @@ def test_a_dot_product_is_a_unit_like_any_other() -> None:
         ([FLOATS, {**DOTS, "depth": 5}], "a.toml: units[1].depth: 5 of int8 do not fit into a lane of int32"),
         ([FLOATS, {**DOTS, "instruction": "fma"}], "a.toml: units[1].instruction: no instruction 'fma'"),
         ([FLOATS, {**DOTS, "depth": 2}], "a.toml: units[1].depth: vpdpbusd adds up 4, got 2"),
+        ([FLOATS, {**PAIRS, "instruction": "sdot"}], "a.toml: units[1].instruction: no instruction 'sdot'"),
+        ([FLOATS, {**PAIRS, "depth": 1}], "a.toml: units[1].depth: vdpbf16ps adds up 2, got 1"),
         ([{**FLOATS, "instruction": "sdot"}], "a.toml: units[0]: missing or unknown keys: instruction"),
         ([{k: v for k, v in FLOATS.items() if k != "depth"}], "a.toml: units[0]: missing or unknown keys: depth"),
         ([{**FLOATS, "speed": 1}], "a.toml: units[0]: missing or unknown keys: speed"),

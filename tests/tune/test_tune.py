@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import chain, repeat
 
 import numpy as np
@@ -257,8 +257,13 @@ def test_an_option_that_is_added_is_measured_with_and_in_the_key() -> None:
 
 def test_what_no_convolution_depends_on_shares_a_file() -> None:
     layer = winograd_layer()
-    other = Options(("host", "x86-64-v3"), 4, 1, 1e-5, "float32", "float16", 3.0, True, True)
+    other = Options(("host", "x86-64-v3"), 4, 1, 1e-5, "float32", "float32", 3.0, True, True)
     assert store.path_of(layer, Setting(HOST, other)) == store.path_of(layer, SETTING)
+
+
+def test_layers_with_halves_as_weights_have_their_own_file() -> None:
+    layer, other = winograd_layer(), replace(SETTING.options, weights_dtype="bfloat16")
+    assert store.path_of(layer, replace(SETTING, options=other)) != store.path_of(layer, SETTING)
 
 
 def test_weights_that_stay_are_measured_from_the_last_cache() -> None:

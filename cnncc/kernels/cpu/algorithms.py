@@ -12,7 +12,7 @@ from cnncc.kernels.cpu.conv_algorithm import Direct
 from cnncc.kernels.cpu.conv_bytes_algorithm import DepthwiseBytes, DirectBytes
 from cnncc.kernels.cpu.depthwise import Depthwise
 from cnncc.kernels.cpu.grouped_algorithm import Grouped
-from cnncc.kernels.cpu.site import CpuSite
+from cnncc.kernels.cpu.site import FLOATS, CpuSite
 from cnncc.kernels.cpu.winograd_algorithm import Winograd
 from cnncc.kernels.shared.algorithm import Candidate, named
 from cnncc.kernels.shared.choices import KernelChoice
@@ -23,6 +23,9 @@ ALGORITHMS: dict[str, tuple[CpuAlgorithm[Any], ...]] = {
     "qconv": (DepthwiseBytes(), DirectBytes()),
 }
 """By op. An algorithm must promise clearly less than those after it; the last one applies to every node of the op."""
+
+TAKES = {"conv": FLOATS}
+"""Op -> the element types of the values that its kernels take and give, where these are more than float32."""
 
 CLEARLY = 0.95
 """Share of the cycles of an algorithm further behind that one must promise to take its place: the model is only a

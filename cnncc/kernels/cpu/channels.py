@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 from cnncc.base.elements import FLOAT32
-from cnncc.kernels.cpu.site import CpuRule, CpuSite
+from cnncc.kernels.cpu.site import FLOATS, CpuRule, CpuSite
 from cnncc.kernels.shared.modes import GLOBAL_POOLS, PoolMode
 from cnncc.kernels.shared.spec import Call, Kernel, Selection, blocks
 
@@ -49,13 +49,15 @@ class SoftmaxConfig:
 
 @dataclass(frozen=True)
 class GlobalPoolConfig:
-    """`mode` (`avg`, `max` or `sum`) of every channel over `pixels`; a block of channels per unit."""
+    """`mode` (`avg`, `max` or `sum`) of every channel over `pixels`, in float32; a block of channels per unit."""
 
     mode: PoolMode
     channel_blocks: int
     block: int
     lanes: int
     pixels: int
+    element: str = "float32"
+    """Of the image."""
 
 
 def select_lrn(site: CpuSite) -> Selection:
@@ -113,8 +115,10 @@ def select_global_pool(site: CpuSite) -> Selection:
     """gap, gmp and gsum."""
     node, target, source = site.node, site.target, site.type()
     planes = blocks(source.shape[1], target.block)
-    config = GlobalPoolConfig(GLOBAL_POOLS[node.op], planes, target.block, target.lanes, math.prod(source.shape[2:]))
-    kernel = Kernel("global_pool", f"global_{config.mode}pool_f32_nchw{target.block}c_{target.isa}", config, planes, 0)
+    mode, pixels, element = GLOBAL_POOLS[node.op], math.prod(source.shape[2:]), source.element
+    config = GlobalPoolConfig(mode, planes, target.block, target.lanes, pixels, element.name)
+    name = f"global_{mode}pool_{element.short}_nchw{target.block}c_{target.isa}"
+    kernel = Kernel("global_pool", name, config, planes, 0)
     return Selection((Call(node.name, kernel, site.values(node.inputs), site.result),), (), "each lane is a channel")
 
 
@@ -125,3 +129,5 @@ RULES: Mapping[str, tuple[CpuRule, ...]] = {
     **dict.fromkeys(GLOBAL_POOLS, (select_global_pool,)),
 }
 """Op -> its selectors."""
+TAKES = dict.fromkeys(GLOBAL_POOLS, FLOATS)
+"""Op -> the element types of the values that its kernels take and give, where these are more than float32."""

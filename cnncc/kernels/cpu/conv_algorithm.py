@@ -7,10 +7,8 @@ from collections.abc import Hashable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-import numpy as np
-
 from cnncc import ops
-from cnncc.base.elements import FLOAT32
+from cnncc.base.elements import ELEMENTS, FLOAT32
 from cnncc.ir import Constant, Graph, Node
 from cnncc.kernels.cpu.algorithm import Cause, Measured
 from cnncc.kernels.cpu.conv_choice import (
@@ -24,7 +22,7 @@ from cnncc.kernels.cpu.conv_choice import (
 from cnncc.kernels.cpu.conv_direct import ConvConfig, pack_conv
 from cnncc.kernels.cpu.site import CpuSite
 from cnncc.kernels.cpu.tiles import Problem, Tile, total_cycles
-from cnncc.kernels.cpu.weights import after_image, with_bias
+from cnncc.kernels.cpu.weights import after_image, kinds_of, stored, with_bias
 from cnncc.kernels.shared.algorithm import Candidate
 from cnncc.kernels.shared.convolution import ConvGeometry, conv_geometry, conv_merge, densify
 from cnncc.kernels.shared.operands import Workspace
@@ -80,9 +78,10 @@ class Direct:
         c: ConvConfig = call.kernel.config
         target, tile = layer.target, c.tile
         vectors = c.geometry.grid[0] * c.geometry.grid[1] * c.out_blocks * target.vectors
-        multiply = vectors * c.reduction * c.share / target.floats.ports
-        problem = Problem(*c.geometry.grid, c.group_out_blocks, c.reduction, c.taps)
-        tiles = c.reduction * c.geometry.groups * total_cycles(tile, problem, target)[0] * c.share
+        multiply = vectors * c.reduction // c.micro.unit.depth * c.share / c.micro.unit.ports
+        steps = c.reduction // c.micro.unit.depth
+        problem = Problem(*c.geometry.grid, c.group_out_blocks, steps, c.taps, own=c.micro)
+        tiles = steps * c.geometry.groups * total_cycles(tile, problem, target)[0] * c.share
         gathered = layer.of_cycles(c.row_units * c.geometry.groups * c.sections * c.scratch_words * 4 / COPY_BYTES)
         if c.padded:
             gathered = sum(layer.seconds[:-1])
@@ -115,7 +114,8 @@ def name_of(config: ConvConfig, target: Target) -> str:
     """The kernel's name: algorithm, layout, pixels x output channels of the register tile, vector unit."""
     stem = "gemm" if config.geometry.kernel == (1, 1) else "conv"
     layout = f"nchw{config.block}c" if config.geometry.in_block > 1 else "nchw"
-    return f"{stem}_f32_{layout}_{config.tile.pixels}x{config.tile.blocks * config.block}_{target.isa}"
+    kinds = kinds_of(config.geometry.element, config.geometry.weights)
+    return f"{stem}_{kinds}_{layout}_{config.tile.pixels}x{config.tile.blocks * config.block}_{target.isa}"
 
 
 def conv_calls(
@@ -132,14 +132,16 @@ def conv_calls(
     )
     node = site.node
     count = config.reduction * config.out_blocks * config.block
-    elements = weight.map((count,), lambda w: pack_conv(w.astype(np.float32, copy=False), config))
+    elements = stored(site, weight).map((count,), lambda w: pack_conv(w, config))
     packed = with_bias(site, elements, config.out_blocks * config.block, suffix)
     rest, image = after_image(site, packed), site.values(node.inputs[:1])
     extent = math.prod(config.geometry.grid) * config.taps
     if not config.padded:
         return (Call(node.name, kernel, (*image, *rest), site.result, extent=extent),), tuple(packed)
     padding = pad_config(geometry, config)
-    copy = Kernel("pad", f"pad_f32_nchw{config.geometry.in_block}c_{site.target.isa}", padding, padding.planes, 0)
+    kind = ELEMENTS[geometry.element].short
+    name = f"pad_{kind}_nchw{config.geometry.in_block}c_{site.target.isa}"
+    copy = Kernel("pad", name, padding, padding.planes, 0)
     between, size = Workspace(node.name), FLOAT32.bytes(padding.floats)
     calls = (
         Call(node.name, copy, image, between, workspace_bytes=size),

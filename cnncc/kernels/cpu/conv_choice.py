@@ -7,9 +7,9 @@ from dataclasses import dataclass, replace
 from functools import cache
 
 from cnncc.base.divisors import divisors, even_cuts, spread
-from cnncc.base.elements import FLOAT32
+from cnncc.base.elements import BFLOAT16, ELEMENTS, FLOAT32
 from cnncc.kernels.cpu.conv_direct import ConvConfig, PadConfig
-from cnncc.kernels.cpu.micro import micro_of
+from cnncc.kernels.cpu.micro import Micro, micro_of, pair_micro_of, rounds_of
 from cnncc.kernels.cpu.tiles import Problem, Tile, cache_bandwidth, choose_tile, ranked_tiles, total_cycles
 from cnncc.kernels.shared.algorithm import Candidate
 from cnncc.kernels.shared.convolution import ConvGeometry
@@ -89,7 +89,9 @@ def _direct_forecast(geometry: ConvGeometry, target: Target, rate: float) -> flo
     problem = problem_of(geometry, target)
     tile = choose_tile(problem, target)
     work = min(_work(config, problem, target) for config in _padded_or_not(geometry, tile, target))
-    return overlapped(work, 4 * problem.reduction * blocks(geometry.out_channels, target.block) * target.block / rate)
+    micro = problem.micro(target)
+    weights = problem.reduction * micro.unit.depth * blocks(geometry.out_channels, target.block) * target.block
+    return overlapped(work, micro.stored.bytes(weights) / rate)
 
 
 HALF_EXPOSED = 0.5
@@ -107,11 +109,19 @@ TILES_TRIED = 12
 
 def problem_of(g: ConvGeometry, target: Target) -> Problem:
     """What a tile is chosen for: the work of one group."""
-    taps = g.kernel[0] * g.kernel[1]
-    reduction = blocks(g.in_channels, g.in_block) // g.groups * g.in_block * taps
+    taps, micro = g.kernel[0] * g.kernel[1], conv_micro(g, target)
+    reduction = blocks(g.in_channels, g.in_block) // g.groups * g.in_block * taps // micro.unit.depth
     group_out = blocks(g.out_channels, target.block) // g.groups
     unrolled = (g.kernel[1], g.stride[1]) if g.in_block == 1 and 1 < g.kernel[1] <= UNROLLED_TAPS else None
-    return Problem(g.grid[0], g.grid[1], group_out, max(1, reduction), max(1, taps), unrolled)
+    return Problem(g.grid[0], g.grid[1], group_out, max(1, reduction), max(1, taps), unrolled, own=micro)
+
+
+def conv_micro(g: ConvGeometry, target: Target) -> Micro:
+    """What multiplies: pairs of bfloat16 where the target has a unit for them and they lie side by side, else
+    float32."""
+    if g.element == BFLOAT16.name and target.pairs is not None and g.in_block % target.pairs.depth == 0:
+        return pair_micro_of(target)
+    return micro_of(target, g.weights)
 
 
 UNROLLED_TAPS = 7
@@ -140,7 +150,10 @@ def _padded_or_not(g: ConvGeometry, tile: Tile, target: Target) -> list[ConvConf
 def _one_unit(g: ConvGeometry, tile: Tile, target: Target, padded: bool = False) -> ConvConfig:
     """All of the work as one unit."""
     whole = (_between_zeros(g, tile) if padded else g).in_whole_blocks(target.block)
-    config = ConvConfig(whole, tile, g.grid[0], prefetch=False, sections=1, micro=micro_of(target), padded=padded)
+    micro = conv_micro(g, target)
+    config = ConvConfig(whole, tile, g.grid[0], prefetch=False, sections=1, micro=micro, padded=padded)
+    if g.element == BFLOAT16.name:
+        config = replace(config, rounds=rounds_of(target))
     return replace(config, prefetch=config.weight_bytes > target.l1_bytes)
 
 
@@ -230,4 +243,5 @@ def pad_config(geometry: ConvGeometry, config: ConvConfig) -> PadConfig:
     """The copy that a convolution on a padded image reads."""
     framed = config.geometry
     origin = (geometry.origin[0] - framed.origin[0], geometry.origin[1] - framed.origin[1])
-    return PadConfig(config.in_blocks, geometry.in_block, geometry.in_size, framed.in_size, origin)
+    words = ELEMENTS[geometry.element].bytes(geometry.in_block) // FLOAT32.itemsize
+    return PadConfig(config.in_blocks, words, geometry.in_size, framed.in_size, origin)

@@ -9,10 +9,11 @@ lies, a strided 1x1 simply steps over it.
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import numpy as np
 
+from cnncc.base.elements import ELEMENTS, FLOAT32
 from cnncc.kernels.cpu.micro import Micro
 from cnncc.kernels.cpu.tiles import Tile, even_tiles
 from cnncc.kernels.shared.convolution import ConvGeometry
@@ -35,6 +36,8 @@ class ConvConfig:
     padded: bool
     """Whether the image was copied between zeros by a call of its own. A tile then reads a tap if the tap lies in that
     copy for all of its pixels. There are zeros for taps that see the image from some pixels of a tile only."""
+    rounds: str = field(default="", kw_only=True)
+    """The instruction of a unit for bfloat16, which comes with one that rounds; empty for none."""
 
     @property
     def block(self) -> int:
@@ -122,13 +125,14 @@ class ConvConfig:
 
     @property
     def weight_bytes(self) -> int:
-        return self.micro.unit.element_bytes * self.reduction * self.out_blocks * self.block
+        return self.micro.stored.bytes(self.reduction * self.out_blocks * self.block)
 
     @property
     def image_bytes(self) -> int:
         """Of the image that it reads."""
-        g = self.geometry
-        return self.micro.unit.element_bytes * g.in_channels * g.in_size[0] * g.in_size[1]
+        g, unit = self.geometry, ELEMENTS[self.micro.unit.element]
+        element = ELEMENTS[g.element] if unit == FLOAT32 else unit
+        return element.bytes(g.in_channels * g.in_size[0] * g.in_size[1])
 
     @property
     def row_units(self) -> int:
@@ -143,7 +147,7 @@ class ConvConfig:
 @dataclass(frozen=True)
 class PadConfig:
     """The channel blocks of an image, copied into a window that begins at pixel `origin`, with zeros where that lies
-    outside the image. A unit is one block."""
+    outside the image. `block` is the words of 4 bytes of one pixel. A unit is one block."""
 
     planes: int
     block: int

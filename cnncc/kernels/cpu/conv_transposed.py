@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from cnncc.kernels.cpu.budget import choose
 from cnncc.kernels.cpu.conv_algorithm import conv_calls
 from cnncc.kernels.cpu.conv_choice import direct_candidates
-from cnncc.kernels.cpu.site import CpuRule, CpuSite
+from cnncc.kernels.cpu.site import FLOATS, CpuRule, CpuSite
 from cnncc.kernels.shared.spec import Call, Packed, Selection
 from cnncc.kernels.shared.transposed import transposed_phases
 
@@ -31,3 +31,5 @@ RULES: Mapping[str, tuple[CpuRule, ...]] = {
     "conv_transpose": (select_transposed,),
 }
 """Op -> its selectors."""
+TAKES = {"conv_transpose": FLOATS}
+"""Op -> the element types of the values that its kernels take and give, where these are more than float32."""

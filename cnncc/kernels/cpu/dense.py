@@ -8,10 +8,10 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from cnncc.base.elements import ELEMENTS, Element, encode
+from cnncc.base.elements import FLOAT32, Element, encode
 from cnncc.ir import TensorType
 from cnncc.kernels.cpu.micro import Micro, micro_of
-from cnncc.kernels.cpu.site import CpuRule, CpuSite
+from cnncc.kernels.cpu.site import FLOATS, CpuRule, CpuSite
 from cnncc.kernels.cpu.tiles import Tile, even_tiles, step_cycles
 from cnncc.kernels.cpu.weights import after_image, with_bias
 from cnncc.kernels.shared.spec import Call, Epilogue, Kernel, Selection, blocks
@@ -21,7 +21,8 @@ from cnncc.weights.half import check_range
 
 @dataclass(frozen=True)
 class DenseConfig:
-    """`images` vectors of `inputs` floats to vectors of `outputs`. Strides in floats from one image to the next."""
+    """`images` vectors of `inputs` numbers to vectors of `outputs` floats. Strides in numbers from one image to the
+    next."""
 
     images: int
     inputs: int
@@ -35,12 +36,13 @@ class DenseConfig:
     tile_blocks: int
     """Output blocks of a register tile."""
     micro: Micro
-    weights_dtype: str
+    element: str = "float32"
+    """Of the inputs."""
 
     @property
     def stored(self) -> Element:
         """What the weights are stored as."""
-        return ELEMENTS[self.weights_dtype]
+        return self.micro.stored
 
     @property
     def block(self) -> int:
@@ -88,9 +90,10 @@ def select_dense(site: CpuSite) -> Selection:
     """fc, whatever the layout of its input: the weights are packed in the order the input is stored."""
     node, source, target = site.node, site.type(), site.target
     inputs = math.prod(source.stored_shape[1:])
-    strides = {name: stride // 4 for name, stride in site.image_strides.items()}
+    strides = {n: stride // site.graph[n].type.element.itemsize for n, stride in site.image_strides.items()}
     outputs = node.attrs["out"]
-    image_tile, tile_blocks = _tile(site.batch, blocks(outputs, target.block), target)
+    micro = micro_of(target, site.weights_dtype)
+    image_tile, tile_blocks = _tile(site.batch, blocks(outputs, target.block), target, micro)
     config = DenseConfig(
         images=site.batch,
         inputs=inputs,
@@ -102,8 +105,8 @@ def select_dense(site: CpuSite) -> Selection:
         epilogue=node.attrs["epilogue"],
         image_tile=image_tile,
         tile_blocks=tile_blocks,
-        micro=micro_of(target),
-        weights_dtype=site.options.weights_dtype,
+        micro=micro,
+        element=source.element.name,
     )
     name = f"dense_{config.stored.short}_{image_tile}x{tile_blocks * target.block}_{target.isa}"
     kernel = Kernel("dense", name, config, sum(n for *_, n in config.runs), 0)
@@ -120,23 +123,20 @@ def select_dense(site: CpuSite) -> Selection:
     packed = with_bias(site, elements, padded)
     operands = (*site.values(node.inputs[:1]), *after_image(site, packed))
     call = Call(node.name, kernel, operands, site.result, whole_batch=True)
-    stored = "" if config.weights_dtype == "float32" else f", as {config.weights_dtype}"
+    stored = "" if config.stored == FLOAT32 else f", as {config.stored}"
     why = f"weights read once for {site.batch} image{'s' * (site.batch > 1)}{stored}; bound by reading them"
     return Selection((call,), tuple(packed), why)
 
 
-def _tile(images: int, out_blocks: int, target: Target) -> tuple[int, int]:
+def _tile(images: int, out_blocks: int, target: Target, micro: Micro) -> tuple[int, int]:
     """Images x output blocks that keep the most products in flight within the registers; more blocks where equal."""
 
     def rate(shape: tuple[int, int]) -> tuple[float, int]:
         tile = Tile(1, *shape)
-        return tile.pixels * tile.blocks / step_cycles(tile, target, working_set=0), shape[1]
+        return tile.pixels * tile.blocks / step_cycles(tile, target, working_set=0, micro=micro), shape[1]
 
     shapes = [
-        (p, g)
-        for p in range(1, min(images, 14) + 1)
-        for g in range(1, min(out_blocks, 12) + 1)
-        if micro_of(target).fits(p, g)
+        (p, g) for p in range(1, min(images, 14) + 1) for g in range(1, min(out_blocks, 12) + 1) if micro.fits(p, g)
     ]
     return max(shapes, key=rate)
 
@@ -145,3 +145,5 @@ RULES: Mapping[str, tuple[CpuRule, ...]] = {
     "fc": (select_dense,),
 }
 """Op -> its selectors."""
+TAKES = {"fc": FLOATS}
+"""Op -> the element types of the values that its kernels take and give, where these are more than float32."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Hashable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -14,7 +14,7 @@ from cnncc.base.elements import FLOAT32
 from cnncc.ir import Graph, Node
 from cnncc.kernels.cpu.algorithm import Cause, Measured
 from cnncc.kernels.cpu.site import CpuSite
-from cnncc.kernels.cpu.weights import after_image, with_bias
+from cnncc.kernels.cpu.weights import after_image, stored, with_bias
 from cnncc.kernels.cpu.window import WindowConfig, configure, row_cycles, window_kernel
 from cnncc.kernels.shared.algorithm import Candidate
 from cnncc.kernels.shared.spec import Call, Selection
@@ -51,7 +51,7 @@ class Depthwise:
         weight = site.constant("weight")
         assert weight is not None
         padded = config.channel_blocks * config.block
-        elements = weight.map((padded * math.prod(config.kernel),), lambda w: _pack(w, config))
+        elements = stored(site, weight).map((padded * math.prod(config.kernel),), lambda w: _pack(w, config))
         packed = with_bias(site, elements, padded)
         operands = (*site.values(node.inputs[:1]), *after_image(site, packed))
         call = Call(node.name, window_kernel(config, site.target), operands, site.result)
@@ -79,7 +79,8 @@ class Depthwise:
 
 
 def _config(site: CpuSite) -> WindowConfig:
-    return configure(site, "depthwise", site.node.attrs["epilogue"], site.node.attrs["bias"])
+    config = configure(site, "depthwise", site.node.attrs["epilogue"], site.node.attrs["bias"])
+    return replace(config, weights=site.weights_dtype)
 
 
 def _cycles(config: WindowConfig) -> float:
@@ -95,6 +96,6 @@ def _why(config: WindowConfig) -> str:
 def _pack(weight: np.ndarray, config: WindowConfig) -> np.ndarray:
     """(c, 1, kh, kw) to [block][tap][lane]."""
     padded, taps = config.channel_blocks * config.block, math.prod(config.kernel)
-    full = np.zeros((padded, taps), np.float32)
+    full = np.zeros((padded, taps), weight.dtype)
     full[: len(weight)] = weight.reshape(len(weight), taps)
     return full.reshape(config.channel_blocks, config.block, taps).transpose(0, 2, 1).ravel()

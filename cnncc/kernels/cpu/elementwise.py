@@ -12,13 +12,14 @@ from cnncc.base.elements import ELEMENTS
 from cnncc.ir import Constant
 from cnncc.kernels.cpu.convert import select_moved
 from cnncc.kernels.cpu.quantized import select_bounded
-from cnncc.kernels.cpu.site import MOVED, CpuRule, CpuSite
+from cnncc.kernels.cpu.site import FLOATS, MOVED, CpuRule, CpuSite
 from cnncc.kernels.shared.convolution import pad_channels
 from cnncc.kernels.shared.elementwise import affine_weights, finite, label
 from cnncc.kernels.shared.operands import Operand, RawInput
 from cnncc.kernels.shared.spec import Call, Epilogue, Kernel, Packed, Selection
 from cnncc.ops import TABLE
 from cnncc.ops.epilogue import own_count
+from cnncc.ops.pointwise import BOUNDED
 from cnncc.ops.source import port_type
 from cnncc.ops.traits import Kind
 
@@ -44,6 +45,10 @@ class ElementwiseConfig:
     """Units per channel block."""
     channels: int
     """Where not 0, the channels of the image: what fills up the last block is set to 0."""
+    element: str = "float32"
+    """Of all operands but weights, and of the result."""
+    rounds: str = ""
+    """The instruction of a unit for bfloat16, which comes with one that rounds; empty for none."""
 
 
 def select_merge(site: CpuSite) -> Selection:
@@ -57,7 +62,7 @@ def select_merge(site: CpuSite) -> Selection:
 def select_pointwise(site: CpuSite) -> Selection:
     """An activation on its own: the only post-op of a copy."""
     node = site.node
-    if not site.type().is_float:
+    if site.type().quantization is not None:
         return select_bounded(site)
     return _elementwise(site, "first", ("full",), ((node.op, tuple(sorted(node.attrs.items()))),))
 
@@ -107,8 +112,12 @@ def _elementwise(
     parts = max(1, min(-(-pixels // 64), -(-16 // channel_blocks)))
     clears = image and node.type.shape[1] % width and not finite((start, *(name for name, _ in epilogue)))
     channels = node.type.shape[1] if clears else 0
-    config = ElementwiseConfig(start, kinds, channel_blocks, pixels, width, target.lanes, epilogue, parts, channels)
-    kernel = Kernel("elementwise", f"{label(start, epilogue)}_f32_{target.isa}", config, channel_blocks * parts, 0)
+    config = ElementwiseConfig(
+        start, kinds, channel_blocks, pixels, width, target.lanes, epilogue, parts, channels,
+        site.element.name, site.rounds,
+    )  # fmt: skip
+    name = f"{label(start, epilogue)}_{site.element.short}_{target.isa}"
+    kernel = Kernel("elementwise", name, config, channel_blocks * parts, 0)
     operands = (
         *site.values(node.inputs[: len(kinds)]),
         *(p.operand for p in packed),
@@ -166,6 +175,8 @@ RULES: Mapping[str, tuple[CpuRule, ...]] = {
 }
 """Op -> its selectors."""
 TAKES = {
+    **{name: FLOATS for name, op in TABLE.items() if op.traits.kind in OF_KIND and name not in BOUNDED},
+    **{name: FLOATS for name, op in TABLE.items() if op.traits.folds},
     **dict.fromkeys(("identity", "dropout", "spread"), MOVED),
     "input": frozenset(ELEMENTS.values()),
 }

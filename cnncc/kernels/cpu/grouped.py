@@ -57,6 +57,8 @@ class GroupedConfig:
     """Output rows of one unit."""
     panels: int
     """Panels of one unit, each of the tile's vectors."""
+    rounds: str = ""
+    """The instruction of a unit for bfloat16, which comes with one that rounds; empty for none."""
 
     @property
     def block(self) -> int:
@@ -195,13 +197,13 @@ class GroupedConfig:
         return self.group_in * (1 if self.spread else self.panel(number).groups)
 
     @property
-    def weight_floats(self) -> int:
+    def weight_numbers(self) -> int:
         return self.weight_rows * self.taps * self.width
 
 
 def pack_grouped(weight: np.ndarray, c: GroupedConfig) -> np.ndarray:
     """(o, i / groups, kh, kw) to the order of the kernel, flat: for every panel [channel][tap][output of the panel]."""
-    full = np.zeros((c.out_floats, c.group_in, c.taps), np.float32)
+    full = np.zeros((c.out_floats, c.group_in, c.taps), weight.dtype)
     full[: len(weight)] = weight.reshape(len(weight), c.group_in, c.taps)
     packed = []
     for number in range(c.panel_count):
@@ -215,7 +217,7 @@ def pack_grouped(weight: np.ndarray, c: GroupedConfig) -> np.ndarray:
 
 def _apart(rows: np.ndarray, group: np.ndarray, groups: int) -> np.ndarray:
     """(outputs, i, taps) to (outputs, groups x i, taps): zeros but for the channels of an output's own group."""
-    wide = np.zeros((len(rows), groups, *rows.shape[1:]), np.float32)
+    wide = np.zeros((len(rows), groups, *rows.shape[1:]), rows.dtype)
     inside = group < groups
     wide[inside, group[inside]] = rows[inside]
     return wide.reshape(len(rows), groups * rows.shape[1], rows.shape[2])

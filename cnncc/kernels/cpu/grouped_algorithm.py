@@ -22,7 +22,7 @@ from cnncc.kernels.cpu.grouped_choice import (
     spread_cycles,
 )
 from cnncc.kernels.cpu.site import CpuSite
-from cnncc.kernels.cpu.weights import after_image, with_bias
+from cnncc.kernels.cpu.weights import after_image, kinds_of, stored, with_bias
 from cnncc.kernels.shared.algorithm import Candidate
 from cnncc.kernels.shared.convolution import conv_geometry, conv_merge
 from cnncc.kernels.shared.spec import Call, Kernel, Selection, blocks
@@ -48,11 +48,12 @@ class Grouped:
     def calls(self, site: CpuSite, choice: GroupedChoice, why: str) -> Selection:
         c, weight = configure(site, choice), site.constant("weight")
         assert weight is not None
-        elements = weight.map((c.weight_floats,), lambda w: pack_grouped(w, c))
+        elements = stored(site, weight).map((c.weight_numbers,), lambda w: pack_grouped(w, c))
         packed = with_bias(site, elements, c.out_floats)
         operands = (*site.values(site.node.inputs[:1]), *after_image(site, packed))
         layout = f"nchw{c.block}c" if c.geometry.in_block > 1 else "nchw"
-        name = f"grouped_f32_{layout}_{c.tile.pixels}x{c.width}_{site.target.isa}"
+        kinds = kinds_of(c.geometry.element, c.geometry.weights)
+        name = f"grouped_{kinds}_{layout}_{c.tile.pixels}x{c.width}_{site.target.isa}"
         kernel = Kernel("conv_grouped", name, c, c.units, FLOAT32.bytes(c.scratch_floats))
         return Selection((Call(site.node.name, kernel, operands, site.result),), tuple(packed), _why(c) + why)
 

@@ -7,10 +7,10 @@ from dataclasses import dataclass, replace
 from functools import cache
 
 from cnncc.base.divisors import divisors, even_cuts, spread
-from cnncc.base.elements import FLOAT32
+from cnncc.base.elements import BFLOAT16, FLOAT32
 from cnncc.kernels.cpu.conv_choice import COPY_BYTES, UNIT_CYCLES, overlapped
 from cnncc.kernels.cpu.grouped import GroupedConfig, GroupedTile
-from cnncc.kernels.cpu.micro import LOADS, STEP, micro_of, usable_registers
+from cnncc.kernels.cpu.micro import LOADS, STEP, micro_of, rounds_of, usable_registers
 from cnncc.kernels.cpu.site import CpuSite
 from cnncc.kernels.cpu.tiles import even_tiles
 from cnncc.kernels.shared.algorithm import Candidate
@@ -36,7 +36,7 @@ class GroupedChoice:
 
 def configure(site: CpuSite, choice: GroupedChoice) -> GroupedConfig:
     """The convolution cut as chosen."""
-    return GroupedConfig(_geometry(site), micro_of(site.target), choice.tile, choice.rows, choice.panels)
+    return _config(_geometry(site), site.target, choice.tile, choice.rows, choice.panels)
 
 
 def grouped_candidates(site: CpuSite, name: str = "grouped", wide: bool = False) -> list[Candidate[GroupedChoice]]:
@@ -54,7 +54,12 @@ def grouped_forecast(site: CpuSite) -> float:
     geometry = _geometry(site)
     tile = ranked_tiles(geometry, site.target)[0]
     config, cycles = min(_costs(geometry, site.target, tile), key=lambda found: found[1])
-    return overlapped(cycles, 4 * config.weight_floats / site.weights_per_cycle)
+    return overlapped(cycles, config.micro.stored.bytes(config.weight_numbers) / site.weights_per_cycle)
+
+
+def _config(g: ConvGeometry, target: Target, tile: GroupedTile, rows: int, panels: int = 1) -> GroupedConfig:
+    rounds = rounds_of(target) if g.element == BFLOAT16.name else ""
+    return GroupedConfig(g, micro_of(target, g.weights), tile, rows, panels, rounds)
 
 
 def _geometry(site: CpuSite) -> ConvGeometry:
@@ -64,16 +69,15 @@ def _geometry(site: CpuSite) -> ConvGeometry:
 @cache
 def ranked_tiles(g: ConvGeometry, target: Target) -> tuple[GroupedTile, ...]:
     """Every tile that fits, by rising predicted cycles."""
-    whole = [GroupedConfig(g, micro_of(target), tile, g.grid[0], 1) for tile in _tiles(g, target)]
+    whole = [_config(g, target, tile, g.grid[0]) for tile in _tiles(g, target)]
     return tuple(c.tile for c in sorted(whole, key=lambda c: (multiply_cycles(c), -c.tile.columns)))
 
 
 def _tiles(g: ConvGeometry, target: Target) -> Iterator[GroupedTile]:
     """Pixels and vectors whose sums, weights and values lie in registers. Vectors share a value only if they are of one
     group, so no more of them than a group has; and as many in each panel."""
-    micro = micro_of(target)
-    one = GroupedConfig(g, micro, GroupedTile(1, 1, 1), 1, 1)
-    most = max(1, one.group_out // micro.lanes)
+    one = _config(g, target, GroupedTile(1, 1, 1), 1)
+    most = max(1, one.group_out // one.lanes)
     usable = usable_registers(target.floats)
     for vectors in (v for v in range(1, min(most, 6) + 1) if one.panel_count % v == 0):
         for rows in range(1, min(g.grid[0], 4) + 1):
@@ -124,7 +128,7 @@ def spread_cycles(c: GroupedConfig) -> float:
 @cache
 def _costs(g: ConvGeometry, target: Target, tile: GroupedTile) -> tuple[tuple[GroupedConfig, float], ...]:
     """Each sensible cut with a tile, and its predicted cycles."""
-    whole = GroupedConfig(g, micro_of(target), tile, g.grid[0], 1)
+    whole = _config(g, target, tile, g.grid[0])
     work = multiply_cycles(whole)
     rows = sorted({min(g.grid[0], -(-r // tile.rows) * tile.rows) for r in even_cuts(g.grid[0])})
     panels = divisors(whole.panel_count)

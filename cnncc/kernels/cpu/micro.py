@@ -11,11 +11,14 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from cnncc.base.elements import ELEMENTS, Element
 from cnncc.machines.targets import Target
 from cnncc.machines.units import DotUnit, VectorUnit
 
 LOADS = 2.0
 """Vectors that a core loads in a cycle."""
+WIDENING = 0.5
+"""What making a vector of weights longer takes, in multiplications."""
 STEP = 0.5
 """Cycles of a row of taps besides its arithmetic."""
 FEW_REGISTERS, SPARE = 16, 4
@@ -33,6 +36,14 @@ class Micro:
 
     unit: VectorUnit
     block: int
+    weights: str = ""
+    """What weights are stored as, a key of `ELEMENTS`; empty for what the unit multiplies. Halves become float32 as
+    they are read."""
+
+    @property
+    def stored(self) -> Element:
+        """What weights are stored as."""
+        return ELEMENTS[self.weights or self.unit.element]
 
     @property
     def lanes(self) -> int:
@@ -52,7 +63,8 @@ class Micro:
     @property
     def widening(self) -> float:
         """What making a vector of weights longer takes, in multiplications."""
-        return 0.5 if isinstance(self.unit, DotUnit) and self.unit.widens else 0.0
+        made = isinstance(self.unit, DotUnit) and self.unit.widens
+        return WIDENING if made or self.stored.name != self.unit.element else 0.0
 
     def sums(self, values: int, blocks: int) -> int:
         """Registers that hold the sums of so many values times so many blocks of weights."""
@@ -75,7 +87,8 @@ class Micro:
         vectors = blocks * self.vectors
         multiply = (values + self.widening) * vectors / self.unit.ports
         load = (values + vectors) / 2
-        stream = self.unit.step_bytes * (self.block * blocks + values / uses) / bandwidth
+        read = self.stored.itemsize * self.unit.depth * self.block * blocks
+        stream = (read + self.unit.step_bytes * values / uses) / bandwidth
         # Even if they are not the limit, loads and the loop take issue places for which multiply-adds then wait.
         parts = (multiply, load, stream, float(self.unit.latency))
         most = max(parts)
@@ -98,9 +111,20 @@ class Micro:
         return packed
 
 
-def micro_of(target: Target) -> Micro:
-    """The micro-kernel for float32 on a target."""
-    return Micro(target.floats, target.block)
+def micro_of(target: Target, weights: str = "float32") -> Micro:
+    """The micro-kernel for float32 on a target, its weights stored as one of the floating-point types."""
+    return Micro(target.floats, target.block, "" if weights == target.floats.element else weights)
+
+
+def pair_micro_of(target: Target) -> Micro:
+    """The micro-kernel for bfloat16 on a target that has a unit for it."""
+    assert target.pairs is not None, target.name
+    return Micro(target.pairs, target.block)
+
+
+def rounds_of(target: Target) -> str:
+    """The instruction of the target's unit for bfloat16, with which comes one that rounds; empty for none."""
+    return "" if target.pairs is None else target.pairs.instruction
 
 
 def byte_micro_of(target: Target) -> Micro:

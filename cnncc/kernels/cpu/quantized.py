@@ -21,7 +21,7 @@ from cnncc.kernels.cpu.pointwise_bytes import (
     mean_kernel,
     table_kernel,
 )
-from cnncc.kernels.cpu.site import CpuRule, CpuSite
+from cnncc.kernels.cpu.site import FLOATS, CpuRule, CpuSite
 from cnncc.kernels.shared.spec import Call, Kernel, Packed, Selection
 from cnncc.ops.byte_arithmetic import byte_bounds, known, mean_factor
 from cnncc.ops.pointwise import BOUNDED
@@ -135,5 +135,5 @@ RULES: Mapping[str, tuple[CpuRule, ...]] = {
 }
 """Op -> its selectors."""
 BYTES_OR_FLOAT = frozenset((UINT8, INT8, FLOAT32))
-TAKES = dict.fromkeys((*RULES, "qconv", *BOUNDED), BYTES_OR_FLOAT)
+TAKES = {**dict.fromkeys((*RULES, "qconv"), BYTES_OR_FLOAT), **dict.fromkeys(BOUNDED, BYTES_OR_FLOAT | FLOATS)}
 """Op -> the element types of the values that its kernels take and give, where these are more than float32."""

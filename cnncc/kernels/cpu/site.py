@@ -6,7 +6,8 @@ import math
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from cnncc.base.elements import ELEMENTS
+from cnncc.base.elements import BFLOAT16, ELEMENTS, FLOAT32
+from cnncc.kernels.cpu.micro import rounds_of
 from cnncc.kernels.shared.spec import Selection, Site
 from cnncc.machines.targets import Target
 
@@ -29,7 +30,16 @@ class CpuSite(Site[Target]):
         """Bytes of weights that a core reads in a cycle."""
         return self.target.l3_bytes_per_cycle if self.weights_stay else self.target.memory_bytes_per_cycle
 
+    @property
+    def rounds(self) -> str:
+        """What a kernel that reads or gives bfloat16 rounds with: the instruction of the target's unit for it; empty
+        where that is no bfloat16, or the target has none."""
+        kinds = {self.element, *(self.graph[name].type.element for name in self.node.inputs)}
+        return rounds_of(self.target) if BFLOAT16 in kinds else ""
 
+
+FLOATS = frozenset((FLOAT32, BFLOAT16))
+"""The element types of what kernels compute in float32."""
 MOVED = frozenset(ELEMENTS.values())
 """The element types of what kernels only move."""
 CpuRule = Callable[[CpuSite], Selection | None]

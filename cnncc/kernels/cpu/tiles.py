@@ -57,10 +57,12 @@ class Problem:
     """Kernel width and stride where LLVM sees all taps of a row at once, each a neighbour's too: see `held_pixels`."""
     bytes: bool = False
     """Whether it is the micro-kernel for int8 that computes it. The sum is then as long as the steps of that."""
+    own: Micro | None = None
+    """The micro-kernel that computes it otherwise, where it is not that for float32 weights."""
 
     def micro(self, target: Target) -> Micro:
         """What computes the steps."""
-        return byte_micro_of(target) if self.bytes else micro_of(target)
+        return byte_micro_of(target) if self.bytes else self.own or micro_of(target)
 
     def fits(self, tile: Tile, target: Target) -> bool:
         """Whether all that a tile keeps lies in registers."""
@@ -82,7 +84,8 @@ class Problem:
     def working_set(self, blocks: int, target: Target) -> int:
         """Bytes that successive tiles read again: the weights of `blocks` blocks, and a unit's part of the image."""
         image = 4 * self.height * self.width * self.reduction // self.taps
-        weights = self.micro(target).unit.step_bytes * self.reduction * blocks * target.block
+        micro = self.micro(target)
+        weights = micro.stored.itemsize * micro.unit.depth * self.reduction * blocks * target.block
         return weights + min(image, target.l2_bytes // 4)
 
 

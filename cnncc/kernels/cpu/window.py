@@ -6,10 +6,11 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
 from functools import cache
 
-from cnncc.base.elements import ELEMENTS
+from cnncc.base.elements import ELEMENTS, FLOAT32, Element
 from cnncc.kernels.cpu.micro import LOADS, STEP, usable_registers
-from cnncc.kernels.cpu.site import MOVED, CpuRule, CpuSite
+from cnncc.kernels.cpu.site import FLOATS, MOVED, CpuRule, CpuSite
 from cnncc.kernels.cpu.tiles import even_tiles
+from cnncc.kernels.cpu.weights import kinds_of
 from cnncc.kernels.shared.modes import WINDOW_POOLS, WindowMode
 from cnncc.kernels.shared.spec import Call, Epilogue, Kernel, Selection, blocks
 from cnncc.machines.targets import Target
@@ -52,6 +53,10 @@ class WindowConfig:
     unit: VectorUnit
     """Of float32, by which the tile is chosen."""
     element: str = "float32"
+    weights: str = "float32"
+    """What the weights are stored as."""
+    rounds: str = ""
+    """The instruction of a unit for bfloat16, which comes with one that rounds; empty for none."""
 
     @property
     def window(self) -> tuple[int, int]:
@@ -111,6 +116,7 @@ def configure(site: CpuSite, mode: WindowMode, epilogue: Epilogue = (), bias: bo
         rows_outermost=height * width > source.shape[1],
         unit=target.floats,
         element=site.element.name,
+        rounds=site.rounds,
     )
     return _cut(config, target)
 
@@ -157,12 +163,18 @@ def _taps_cycles(config: WindowConfig, columns: int, held: int) -> float:
     return max(columns * held / unit.ports, (len(read) + weights) / LOADS, held * float(unit.latency)) + STEP
 
 
+def summed(element: Element) -> Element:
+    """What values of a type are while a window is computed: integers as they are, all others float32."""
+    return element if element.whole else FLOAT32
+
+
 def window_kernel(config: WindowConfig, target: Target) -> Kernel:
     """The kernel of one configuration."""
     kind = {"depthwise": "depthwise", "max": "maxpool", "avg": "avgpool"}[config.mode]
     size, element = "x".join(map(str, config.kernel)), ELEMENTS[config.element]
-    name = f"{kind}_{element.short}_nchw{config.block}c_{size}_{config.columns}px_{target.isa}"
-    scratch = element.bytes(config.scratch_numbers)
+    kinds = kinds_of(config.element, config.weights) if config.mode == "depthwise" else element.short
+    name = f"{kind}_{kinds}_nchw{config.block}c_{size}_{config.columns}px_{target.isa}"
+    scratch = summed(element).bytes(config.scratch_numbers)
     return Kernel("window", name, config, config.row_units * config.channel_blocks, scratch)
 
 
@@ -204,5 +216,5 @@ RULES: Mapping[str, tuple[CpuRule, ...]] = {
     "argmaxpool": (select_argmaxpool,),
 }
 """Op -> its selectors."""
-TAKES = {"maxpool": MOVED}
+TAKES = {"maxpool": MOVED, "avgpool": FLOATS}
 """Op -> the element types of the values that its kernels take and give, where these are more than float32."""

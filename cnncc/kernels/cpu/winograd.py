@@ -48,6 +48,10 @@ class WinogradConfig:
     tile: Tile
     """Register tile: `columns` Winograd tiles x `blocks` output blocks."""
     shared: bool
+    element: str = "float32"
+    """Of the image and of the result; all between is float32."""
+    rounds: str = ""
+    """The instruction of a unit for bfloat16, which comes with one that rounds; empty for none."""
 
     @property
     def block(self) -> int:

@@ -6,12 +6,12 @@ from collections.abc import Hashable, Mapping
 from dataclasses import dataclass, replace
 from typing import Any
 
-from cnncc.base.elements import FLOAT32
+from cnncc.base.elements import ELEMENTS, FLOAT32, decode
 from cnncc.ir import Graph, Node
 from cnncc.kernels.cpu.algorithm import Cause, Measured
 from cnncc.kernels.cpu.site import CpuSite
 from cnncc.kernels.cpu.tiles import Tile, even_tiles, step_cycles
-from cnncc.kernels.cpu.weights import after_image, with_bias
+from cnncc.kernels.cpu.weights import after_image, stored, with_bias
 from cnncc.kernels.cpu.winograd import WinogradConfig, pack_winograd
 from cnncc.kernels.cpu.winograd_choice import (
     WinogradChoice,
@@ -39,6 +39,9 @@ class Winograd:
 
     def applies(self, site: CpuSite) -> bool:
         attrs = site.node.attrs
+        options = site.options
+        if options.dtype == "float32" != options.weights_dtype:  # transformed weights would be several times the halves
+            return False
         narrow = attrs["groups"] > 1 and site.type().shape[1] // attrs["groups"] <= NARROW
         if site.type().block == 1 or conv_merge(site) > 1 or narrow:
             return False
@@ -113,12 +116,15 @@ def _transforms(layer: Measured, c: WinogradConfig) -> list[Cause]:
 def _selection(site: CpuSite, config: WinogradConfig, why: str) -> Selection:
     node, target = site.node, site.target
     kind = f"{config.m}x{config.m}" if config.taps == 3 else f"{config.m}x{config.m}_{config.taps}x{config.taps}"
-    stem = f"winograd_f32_{kind}_nchw{config.block}c"
+    stem = f"winograd_{ELEMENTS[config.element].short}_{kind}_nchw{config.block}c"
     shape = f"{config.tile.columns}x{config.tile.blocks * config.block}_{target.isa}"
     units = config.tile_units * config.groups * config.sections
     kernel = Kernel("winograd", f"{stem}_{shape}", config, units, FLOAT32.bytes(config.scratch_floats))
     weight = site.constant("weight")
     assert weight is not None
+    element = ELEMENTS[site.weights_dtype]
+    if element != FLOAT32:
+        weight = stored(site, weight).map(weight.shape, lambda w: decode(w, element), element=FLOAT32)
     elements = weight.map((config.weight_floats,), lambda w: pack_winograd(w, config))
     packed = with_bias(site, elements, config.out_planes * config.block)
     rest = after_image(site, packed)

@@ -116,7 +116,7 @@ def _base(site: CpuSite) -> WinogradConfig:
         out_blocks=blocks(node.attrs["out"], target.block) // groups, out_size=node.type.chw[1:],
         pad=(pad[0], pad[1]), dilation=node.attrs["dilation"],
         micro=micro_of(target), bias=node.attrs["bias"], epilogue=node.attrs["epilogue"], tiles=1,
-        sections=1, tile=Tile(1, 1, 1), shared=False,
+        sections=1, tile=Tile(1, 1, 1), shared=False, element=source.element.name, rounds=site.rounds,
     )  # fmt: skip
 
 

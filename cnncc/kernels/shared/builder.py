@@ -13,12 +13,12 @@ from __future__ import annotations
 
 import math
 import struct
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager
 from typing import Any
 
 from tvm import tirx
-from tvm.ir import PointerType, PrimType
+from tvm.ir import PointerType, PrimType, StringImm
 from tvm.ir.expr import TensorLoad
 from tvm.tirx import (
     AllocBuffer,
@@ -62,13 +62,17 @@ class Buffer:
 
     def load(self, index: Expr, lanes: int = 1) -> Expr:
         """Elements: integers as they are, all others as float32."""
-        stored = BufferLoad(self._buffer, [element(index, lanes)])
+        stored = self.bits(index, lanes)
         if self.kind == FLOAT16:
             return tirx.Cast(vector_type("float32", lanes), stored)
         if self.kind == BFLOAT16:
             bits = tirx.Cast(vector_type("uint32", lanes), stored) << splat(tirx.const(16, "uint32"), lanes)
             return tirx.reinterpret(vector_type("float32", lanes), bits)
         return stored
+
+    def bits(self, index: Expr, lanes: int = 1) -> Expr:
+        """Elements as they are stored: of bfloat16, uint16."""
+        return BufferLoad(self._buffer, [element(index, lanes)])
 
     def prefetch(self, index: Expr, *, write: bool = False, near: bool = False) -> None:
         """Asks for the cache line of an element, which may lie beyond the buffer's end, into the second cache or, if it
@@ -88,8 +92,12 @@ class Buffer:
         if self.kind == FLOAT16:
             value = tirx.Cast(vector_type("float16", lanes), value)
         elif self.kind == BFLOAT16:
-            value = bfloat16_bits(value, lanes)
-        self._kernel.emit(BufferStore(self._buffer, value, [element(index, lanes)]))
+            value = self._kernel.narrow(value, lanes)
+        self.put(index, value, lanes)
+
+    def put(self, index: Expr, bits: Expr, lanes: int = 1) -> None:
+        """Stores elements as `bits` gives them."""
+        self._kernel.emit(BufferStore(self._buffer, bits, [element(index, lanes)]))
 
 
 def element(index: Expr, lanes: int) -> Expr:
@@ -164,6 +172,19 @@ class KernelBuilder:
         self._scratch = Var("scratch", PointerType(PrimType("float32"), "global"))
         self.scratch_bytes = 0
         self._lo, self._hi = Var("lo", "int32"), Var("hi", "int32")
+        self._functions: dict[str, str] = {}
+        self.rounding: Callable[[Expr, int], Expr] = lambda value, lanes: bfloat16_bits(self.let(value), lanes)
+        """Makes the bits of bfloat16 of float32: without an instruction for it, unless the unit of a target has one."""
+
+    def narrow(self, value: Expr, lanes: int) -> Expr:
+        """float32 rounded to bfloat16, as its bits."""
+        return self.rounding(value, lanes)
+
+    def call(self, dtype: str, name: str, text: str, *args: Expr) -> Expr:
+        """A call of a function that LLVM IR defines: of a type that TVM does not have. It is to be `internal` and
+        `alwaysinline`."""
+        self._functions[name] = text
+        return tirx.call_extern(dtype, name, *args)
 
     def emit(self, statement: Any) -> None:
         self._blocks[-1].append(statement)
@@ -293,6 +314,9 @@ class KernelBuilder:
         """The kernel as a PrimFunc without a packed ABI: pointers and two ints in, nothing out."""
         body: Any = SeqStmt([*self._decls, *self._blocks[0]])
         zero, one = IntImm("int32", 0), IntImm("int32", 1)
+        if self._functions:
+            text = "\n".join(self._functions.values())
+            body = AttrStmt(zero, "pragma_import_llvm", StringImm(text), body)
         body = AttrStmt("default", "device_id", zero, body)
         body = AttrStmt("default", "device_type", one, body)
         func = PrimFunc([*self._params, self._scratch, self._lo, self._hi], body, ret_type=None)

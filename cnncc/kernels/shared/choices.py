@@ -25,6 +25,8 @@ class ConvKey:
     dilation: tuple[int, int]
     pad: tuple[int, int, int, int]
     groups: int
+    element: str = "float32"
+    """Of source and result."""
 
     @property
     def op(self) -> str:
@@ -67,7 +69,8 @@ def conv_key(node: Node, source: TensorType) -> ConvKey:
     """The key of a conv node that reads a value of type `source`."""
     a = node.attrs
     shapes = (tuple(source.shape), source.block, tuple(node.type.shape))
-    return ConvKey(*shapes, a["kernel"], a["stride"], a["dilation"], a["pad"], a["groups"])
+    how = (a["kernel"], a["stride"], a["dilation"], a["pad"], a["groups"])
+    return ConvKey(*shapes, *how, source.element.name)
 
 
 def choice_key(node: Node, sources: Sequence[TensorType]) -> ChoiceKey:

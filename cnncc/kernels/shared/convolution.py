@@ -60,6 +60,10 @@ class ConvGeometry:
     epilogue: Epilogue
     out_step: tuple[int, int] = (1, 1)
     out_start: tuple[int, int] = (0, 0)
+    weights: str = "float32"
+    """What weights are stored as where they are no integers, a key of `ELEMENTS`."""
+    element: str = "float32"
+    """Of the image, and of the result where that is no integer."""
 
     @property
     def window(self) -> tuple[int, int]:
@@ -108,6 +112,8 @@ def conv_geometry(site: Site[Machine]) -> ConvGeometry:
         groups=attrs["groups"] // conv_merge(site),
         bias=attrs["bias"],
         epilogue=attrs["epilogue"],
+        weights=site.weights_dtype,
+        element=source.element.name,
     )
 
 

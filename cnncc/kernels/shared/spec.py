@@ -9,7 +9,7 @@ from typing import Any, Generic, TypeVar
 
 import numpy as np
 
-from cnncc.base.elements import Element
+from cnncc.base.elements import BFLOAT16, Element
 from cnncc.ir import Constant, Graph, Node, TensorType
 from cnncc.kernels.shared.choices import Choices, Given, KernelChoice, choice_key
 from cnncc.kernels.shared.operands import NodeValue, Operand, PackedWeight
@@ -124,6 +124,11 @@ class Site(Generic[M]):
     def element(self) -> Element:
         """Of the result."""
         return self.node.type.element
+
+    @property
+    def weights_dtype(self) -> str:
+        """What the module stores the node's weight as where it is no integer, a key of `ELEMENTS`."""
+        return BFLOAT16.name if self.type().element == BFLOAT16 else self.options.weights_dtype
 
     def constant(self, slot: str) -> Constant | None:
         """The constant in a weight slot, None where the node has none."""

@@ -45,6 +45,8 @@ def transposed_phases(site: Site[Machine]) -> Iterator[tuple[ConvGeometry, Const
             epilogue=attrs["epilogue"],
             out_step=attrs["stride"],
             out_start=(row.start, column.start),
+            weights=site.weights_dtype,
+            element=source.element.name,
         )
         yield geometry, part, f".{row.start}.{column.start}"
 

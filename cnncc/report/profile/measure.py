@@ -9,8 +9,13 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from cnncc.base.elements import ELEMENTS, drawn
+from cnncc import ops
+from cnncc.base.elements import BFLOAT16, ELEMENTS, drawn
+from cnncc.ir import Graph
 from cnncc.machines import check_runs_here
+from cnncc.ops.reference import has_other_types
+from cnncc.ops.traits import Kind
+from cnncc.passes.assign_layouts import RELAYOUT
 from cnncc.report.profile.gaps import MEGAFLOPS, NEAR, NO_LARGE, Large, large_convolutions
 from cnncc.report.profile.work import Work, works
 
@@ -89,9 +94,13 @@ class Profile:
     bandwidth: float
     """Bytes per second read from memory, all threads."""
     weights_dtype: str = "float32"
-    """Type in which the weights of fc layers are stored."""
+    """Type in which the weights of convolutions and fc layers are stored."""
     large: Large = NO_LARGE
     """The convolutions that should be near their limits."""
+    dtype: str = "float32"
+    """That of `Options`."""
+    in_float32: tuple[str, ...] = ()
+    """With a dtype of bfloat16, the nodes that neither read nor give it, as in `7 (softmax)`."""
 
     @property
     def total(self) -> float:
@@ -133,7 +142,10 @@ class Profile:
 
     def to_json(self) -> dict[str, Any]:
         """Plain data for `cnncc profile --json`, steps in order."""
-        fields = ("name", "target", "batch", "threads", "runs", "covered", "peak_flops", "bandwidth", "weights_dtype")
+        fields = (
+            "name", "target", "batch", "threads", "runs", "covered", "peak_flops", "bandwidth", "weights_dtype",
+            "dtype", "in_float32",
+        )  # fmt: skip
         seconds = {"whole": self.whole, "unstamped": self.unstamped, "steps": self.total, "limit": self.limit}
         seconds["interrupted"] = self.interrupted
         steps = [{**asdict(s), "gflops": s.gflops, "of_limit": s.of_limit} for s in self.steps]
@@ -170,7 +182,15 @@ def profile(build: Build, runs: int = RUNS) -> Profile:
         bandwidth=limits.bytes,
         weights_dtype=program.options.weights_dtype,
         large=large_convolutions(program, steps, limits),
+        dtype=program.options.dtype,
+        in_float32=in_float32(program.graph) if program.options.dtype == BFLOAT16.name else (),
     )
+
+
+def in_float32(graph: Graph) -> tuple[str, ...]:
+    """The nodes of a graph that compute, and neither read nor give another type than float32."""
+    nodes = (n for n in graph.nodes if ops.traits(n).kind not in (Kind.INPUT, Kind.CONSTANT) and n.op != RELAYOUT)
+    return tuple(f"{n.name} ({n.op})" for n in nodes if not has_other_types(graph, n))
 
 
 def time_whole(model: Model, runs: int = RUNS) -> float:

@@ -85,7 +85,9 @@ def describe(step: Step) -> str:
 
 
 def _head(p: Profile) -> str:
-    more = "" if p.weights_dtype == "float32" else f", fc weights as {p.weights_dtype}"
+    more = "" if p.weights_dtype == "float32" else f", weights as {p.weights_dtype}"
+    if p.dtype == "bfloat16":
+        more += f", values are bfloat16; in float32: {escape(', '.join(p.in_float32) or 'nothing')}"
     threads = f"{p.threads} thread{'s' if p.threads > 1 else ''}"
     if p.busy:
         more += f"; a busy machine: {p.interrupted / p.whole:.0%} of a run is in no step's median"

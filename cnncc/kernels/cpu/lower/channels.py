@@ -9,6 +9,7 @@ from typing import Any
 from tvm import tirx
 from tvm.tirx import PrimFunc
 
+from cnncc.base.elements import ELEMENTS
 from cnncc.kernels.cpu.channels import GlobalPoolConfig, LrnConfig, SoftmaxConfig
 from cnncc.kernels.cpu.lower.moves import copy_numbers, fill_numbers
 from cnncc.kernels.shared.arithmetic import LOWEST, exp, nan_max, power, vmax
@@ -117,7 +118,7 @@ class _Softmax:
 def lower_global_pool(c: GlobalPoolConfig, symbol: str) -> PrimFunc:
     """The mean, the largest value or the sum of each channel's plane; a unit is a channel block."""
     k = KernelBuilder()
-    source = k.operand("source", c.channel_blocks * c.pixels * c.block)
+    source = k.operand("source", c.channel_blocks * c.pixels * c.block, ELEMENTS[c.element])
     result = k.operand("result", c.channel_blocks * c.block)
     with k.units() as plane:
         start = k.let(plane * (c.pixels * c.block))

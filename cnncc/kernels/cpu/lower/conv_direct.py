@@ -9,9 +9,10 @@ from typing import Any
 from tvm import tirx
 from tvm.tirx import PrimFunc
 
-from cnncc.base.elements import FLOAT32
+from cnncc.base.elements import ELEMENTS, FLOAT32, INT32
 from cnncc.ir.rules import added_inputs
 from cnncc.kernels.cpu.conv_direct import ConvConfig
+from cnncc.kernels.cpu.lower.bfloats import PairSums, round_by
 from cnncc.kernels.cpu.lower.micro import Sums
 from cnncc.kernels.cpu.lower.moves import Corner, ImageWindow, gather_rows
 from cnncc.kernels.cpu.tiles import even_tiles
@@ -19,6 +20,7 @@ from cnncc.kernels.shared.arithmetic import vmax, vmin
 from cnncc.kernels.shared.builder import Buffer, Expr, KernelBuilder
 from cnncc.kernels.shared.epilogue import costly, each, readable
 from cnncc.kernels.shared.vectors import apply_epilogue
+from cnncc.machines.units import PairUnit
 
 LINE = 16
 """Floats of a cache line."""
@@ -98,14 +100,17 @@ class DirectKernel:
         self.c = c = config
         self.g = g = config.geometry
         self.k = k = KernelBuilder()
-        plane = g.out_size[0] * g.out_size[1]
-        self.image = k.operand("image", c.in_blocks * g.in_block * g.in_size[0] * g.in_size[1])
-        self.weight = k.operand("weight", max(1, c.reduction) * c.out_blocks * c.block)
+        plane, element = g.out_size[0] * g.out_size[1], ELEMENTS[g.element]
+        self.pairs = isinstance(c.micro.unit, PairUnit)
+        round_by(k, c.rounds)
+        words = c.in_blocks * c.words * g.in_size[0] * g.in_size[1]
+        self.image = k.operand("image", words, INT32 if self.pairs else element)
+        self.weight = k.operand("weight", max(1, c.reduction) * c.out_blocks * c.block, c.micro.stored)
         self.bias = k.operand("bias", c.out_blocks * c.block) if g.bias else None
         adds = added_inputs(g.epilogue)
-        self.extras = [k.operand(f"extra{i}", c.out_blocks * plane * c.block) for i in range(adds)]
-        self.result = k.operand("result", c.out_blocks * plane * c.block)
-        self.window = k.scratch(c.scratch_words) if c.gathers else None
+        self.extras = [k.operand(f"extra{i}", c.out_blocks * plane * c.block, element) for i in range(adds)]
+        self.result = k.operand("result", c.out_blocks * plane * c.block, element)
+        self.window = k.scratch(c.scratch_words, INT32 if self.pairs else FLOAT32) if c.gathers else None
 
     def build(self, symbol: str) -> PrimFunc:
         k, c, g = self.k, self.c, self.g
@@ -130,7 +135,7 @@ class DirectKernel:
         if self.window is None:
             return
         top = k.let(unit.row * g.stride[0] + g.origin[0])
-        window = ImageWindow(c.group_in_blocks, g.in_block, g.in_size, c.window, g.origin[1], outside=0.0)
+        window = ImageWindow(c.group_in_blocks, c.words, g.in_size, c.window, g.origin[1], outside=0.0)
         gather_rows(k, self.image, self.window, window, Corner(unit.first_in, top))
 
     def rows(self, unit: UnitAt, count: int) -> None:
@@ -163,7 +168,10 @@ class DirectKernel:
 
     def sums(self, t: TileAt) -> Sums:
         """Of the pixels and output blocks of a tile."""
-        return Sums(self.k, len(t.pixels), t.size * self.c.block // self.c.lanes, self.c.lanes)
+        vectors, unit = t.size * self.c.block // self.c.lanes, self.c.micro.unit
+        if isinstance(unit, PairUnit):
+            return PairSums(self.k, len(t.pixels), vectors, self.c.lanes, unit)
+        return Sums(self.k, len(t.pixels), vectors, self.c.lanes)
 
     def source(self, t: TileAt) -> _Source:
         """Where the tile's first tap is."""

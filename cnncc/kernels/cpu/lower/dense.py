@@ -9,6 +9,7 @@ from typing import Any
 from tvm import tirx
 from tvm.tirx import PrimFunc
 
+from cnncc.base.elements import ELEMENTS
 from cnncc.kernels.cpu.dense import DenseConfig
 from cnncc.kernels.cpu.lower.micro import Sums
 from cnncc.kernels.cpu.lower.moves import copy_numbers
@@ -41,7 +42,7 @@ class _Dense:
         self.c = c = config
         self.k = k = KernelBuilder()
         padded = c.out_blocks * c.block
-        self.source = k.operand("source", (c.images - 1) * c.in_stride + c.inputs)
+        self.source = k.operand("source", (c.images - 1) * c.in_stride + c.inputs, ELEMENTS[c.element])
         self.weight = k.operand("weight", padded * c.inputs, c.stored)
         self.bias = k.operand("bias", padded) if c.bias else None
         self.extras = [k.operand(f"extra{i}", (c.images - 1) * s + c.outputs) for i, s in enumerate(c.extra_strides)]

@@ -11,6 +11,7 @@ from tvm.tirx import PrimFunc
 from cnncc.base.elements import ELEMENTS
 from cnncc.ir.rules import added_inputs
 from cnncc.kernels.cpu.elementwise import ElementwiseConfig, NormalizeConfig
+from cnncc.kernels.cpu.lower.bfloats import round_by
 from cnncc.kernels.cpu.lower.moves import vector_runs
 from cnncc.kernels.shared.arithmetic import vmin
 from cnncc.kernels.shared.builder import Expr, KernelBuilder, element, i32, splat, vector_type
@@ -29,13 +30,15 @@ class _Elementwise:
     def __init__(self, config: ElementwiseConfig) -> None:
         self.c = c = config
         self.k = k = KernelBuilder()
+        round_by(k, c.rounds)
+        element = ELEMENTS[c.element]
         full, narrow = c.channel_blocks * c.pixels * c.width, c.channel_blocks * c.width
         sizes = {"full": full, "channel": narrow, "pixel": c.pixels * c.width}
-        self.operands = [k.operand(f"operand{i}", sizes[kind]) for i, kind in enumerate(c.operands)]
+        self.operands = [k.operand(f"operand{i}", sizes[kind], element) for i, kind in enumerate(c.operands)]
         self.weights = [k.operand(n, narrow) for n in WEIGHTS.get(c.start, ())]
         adds = added_inputs(c.epilogue)
-        self.extras = [k.operand(f"extra{i}", full) for i in range(adds)]
-        self.result = k.operand("result", full)
+        self.extras = [k.operand(f"extra{i}", full, element) for i in range(adds)]
+        self.result = k.operand("result", full, element)
 
     def build(self, symbol: str) -> PrimFunc:
         k, c = self.k, self.c

@@ -10,8 +10,10 @@ from typing import Any
 
 from tvm.tirx import PrimFunc
 
+from cnncc.base.elements import ELEMENTS
 from cnncc.ir.rules import added_inputs
 from cnncc.kernels.cpu.grouped import UNROLLED_TAPS, GroupedConfig
+from cnncc.kernels.cpu.lower.bfloats import round_by
 from cnncc.kernels.cpu.lower.micro import Sums
 from cnncc.kernels.cpu.lower.moves import Corner, ImageWindow, gather_rows
 from cnncc.kernels.cpu.lower.spread import spread_rows
@@ -57,12 +59,13 @@ class _Grouped:
         self.c = c = config
         self.g = g = config.geometry
         self.k = k = KernelBuilder()
-        outputs = c.out_floats * g.out_size[0] * g.out_size[1]
-        self.image = k.operand("image", c.in_blocks * g.in_block * g.in_size[0] * g.in_size[1])
-        self.weight = k.operand("weight", c.weight_floats)
+        round_by(k, c.rounds)
+        outputs, element = c.out_floats * g.out_size[0] * g.out_size[1], ELEMENTS[g.element]
+        self.image = k.operand("image", c.in_blocks * g.in_block * g.in_size[0] * g.in_size[1], element)
+        self.weight = k.operand("weight", c.weight_numbers, c.micro.stored)
         self.bias = k.operand("bias", c.out_floats) if g.bias else None
-        self.extras = [k.operand(f"extra{i}", outputs) for i in range(added_inputs(g.epilogue))]
-        self.result = k.operand("result", outputs)
+        self.extras = [k.operand(f"extra{i}", outputs, element) for i in range(added_inputs(g.epilogue))]
+        self.result = k.operand("result", outputs, element)
         self.window = k.scratch(c.scratch_floats) if c.gathers else None
         self.source = self.image if self.window is None else self.window
         self.size = g.in_size if self.window is None else c.window

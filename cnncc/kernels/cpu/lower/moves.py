@@ -27,10 +27,15 @@ def widths_of(kind: Element) -> tuple[int, ...]:
 
 
 def copy_numbers(k: KernelBuilder, source: Buffer, at: Expr, target: Buffer, to: Expr, count: int) -> None:
-    """Copies `count` numbers from index `at` of `source` to index `to` of `target`, both of one element type."""
+    """Copies `count` numbers from index `at` of `source` to index `to` of `target`: as they are stored, or from halves
+    to float32."""
     for lanes, start, runs in vector_runs(count, widths_of(target.kind)):
         with k.loop(runs) as i:
-            target.store(to + i * lanes + start, source.load(at + i * lanes + start, lanes), lanes)
+            here, there = at + i * lanes + start, to + i * lanes + start
+            if source.kind == target.kind:
+                target.put(there, source.bits(here, lanes), lanes)
+            else:
+                target.store(there, source.load(here, lanes), lanes)
 
 
 def fill_numbers(k: KernelBuilder, target: Buffer, to: Expr, count: int, value: float = 0.0) -> None:

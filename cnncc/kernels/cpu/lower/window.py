@@ -14,9 +14,10 @@ from tvm.tirx import PrimFunc
 
 from cnncc.base.elements import ELEMENTS
 from cnncc.ir.rules import added_inputs
+from cnncc.kernels.cpu.lower.bfloats import round_by
 from cnncc.kernels.cpu.lower.moves import Corner, ImageWindow, gather_rows
 from cnncc.kernels.cpu.tiles import even_tiles
-from cnncc.kernels.cpu.window import WindowConfig
+from cnncc.kernels.cpu.window import WindowConfig, summed
 from cnncc.kernels.shared.arithmetic import LOWEST, nan_max, vmax, vmin
 from cnncc.kernels.shared.builder import Buffer, Expr, KernelBuilder, filled, splat
 from cnncc.kernels.shared.epilogue import costly, each, readable
@@ -46,14 +47,17 @@ class _Window:
         self.k = k = KernelBuilder()
         channels = c.channel_blocks * c.block
         outputs = channels * c.out_size[0] * c.out_size[1]
-        self.kind = kind = ELEMENTS[c.element]
+        kind = ELEMENTS[c.element]
+        self.kind = summed(kind)
+        round_by(k, c.rounds)
         self.image = k.operand("image", channels * c.in_size[0] * c.in_size[1], kind)
-        self.weight = k.operand("weight", channels * c.kernel[0] * c.kernel[1]) if c.mode == "depthwise" else None
+        taps, stored = c.kernel[0] * c.kernel[1], ELEMENTS[c.weights]
+        self.weight = k.operand("weight", channels * taps, stored) if c.mode == "depthwise" else None
         self.bias = k.operand("bias", channels) if c.bias else None
         adds = added_inputs(c.epilogue)
-        self.extras = [k.operand(f"extra{i}", outputs) for i in range(adds)]
+        self.extras = [k.operand(f"extra{i}", outputs, kind) for i in range(adds)]
         self.result = k.operand("result", outputs, kind)
-        self.window = k.scratch(c.scratch_numbers, kind) if c.gathers else None
+        self.window = k.scratch(c.scratch_numbers, self.kind) if c.gathers else None
         self.source, self.width = (self.image, c.in_size[1]) if self.window is None else (self.window, c.window[1])
         """What the taps read, and the pixels of its rows."""
 

@@ -8,7 +8,9 @@ from typing import Any
 
 from tvm.tirx import PrimFunc
 
+from cnncc.base.elements import ELEMENTS
 from cnncc.ir.rules import added_inputs
+from cnncc.kernels.cpu.lower.bfloats import round_by
 from cnncc.kernels.cpu.lower.micro import Sums
 from cnncc.kernels.cpu.lower.winograd_fetch import LINE, Coming, Region, fetch_share, first
 from cnncc.kernels.cpu.lower.winograd_transform import Transform
@@ -51,13 +53,14 @@ class _Winograd(Transform):
         self.c = c = config
         self.k = k = KernelBuilder()
         plane = c.out_size[0] * c.out_size[1]
-        source = c.data_floats if c.shared else c.in_planes * c.block * c.in_size[0] * c.in_size[1]
-        self.source = k.operand("source", source)
+        round_by(k, c.rounds)
+        element, image = ELEMENTS[c.element], c.in_planes * c.block * c.in_size[0] * c.in_size[1]
+        self.source = k.operand("source", c.data_floats) if c.shared else k.operand("source", image, element)
         self.weight = k.operand("weight", c.weight_floats)
         self.bias = k.operand("bias", c.out_planes * c.block) if c.bias else None
         adds = added_inputs(c.epilogue)
-        self.extras = [k.operand(f"extra{i}", c.out_planes * plane * c.block) for i in range(adds)]
-        self.result = k.operand("result", c.out_planes * plane * c.block)
+        self.extras = [k.operand(f"extra{i}", c.out_planes * plane * c.block, element) for i in range(adds)]
+        self.result = k.operand("result", c.out_planes * plane * c.block, element)
         self.product = k.scratch(c.points * c.product_step)
         self.pixels = k.scratch(c.pixel_floats)
         self.data = self.source if c.shared else k.scratch(c.data_floats)

@@ -9,6 +9,7 @@ from typing import Any
 from tvm import tirx
 from tvm.tirx import PrimFunc
 
+from cnncc.base.elements import ELEMENTS
 from cnncc.kernels.cpu.lower.winograd_fetch import first
 from cnncc.kernels.cpu.winograd import WinogradConfig
 from cnncc.kernels.shared.arithmetic import vmax, vmin
@@ -140,7 +141,7 @@ class _Input(Transform):
     def __init__(self, config: WinogradConfig) -> None:
         self.c = c = config
         self.k = k = KernelBuilder()
-        self.image = k.operand("image", c.in_planes * c.block * c.in_size[0] * c.in_size[1])
+        self.image = k.operand("image", c.in_planes * c.block * c.in_size[0] * c.in_size[1], ELEMENTS[c.element])
         self.data = k.operand("data", c.data_floats)
 
     def build(self, symbol: str) -> PrimFunc:

@@ -1,0 +1,86 @@
+"""Values in bfloat16 between layers that multiply it."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+from cnncc import ops
+from cnncc.base.elements import BFLOAT16, Element
+from cnncc.ir.graph import Graph, Node
+from cnncc.ir.rules import ShapeError
+from cnncc.ir.types import TensorType
+from cnncc.ops.traits import Kind
+
+
+def narrow_values(g: Graph) -> Graph:
+    """conv(x) => conv(cast(x)) in bfloat16, and so on for all that takes bfloat16 of a value that is bfloat16 already.
+
+    What takes float32 only gets casts back, as every output does. Must not fire for a graph without convolutions, nor
+    for values that are not float32: those stay as they are.
+    """
+    narrower = _Narrower(g)
+    for node in g.nodes:
+        narrower.add(node)
+    outputs = tuple(narrower.as_element(name, g[name].type.element) for name in g.outputs)
+    return g if not narrower.casts else g.rebuild(narrower.nodes.values(), outputs)
+
+
+class _Narrower:
+    """The nodes so far; a cast is made at its first use and shared by later ones."""
+
+    def __init__(self, g: Graph) -> None:
+        self.g = g
+        self.nodes: dict[str, Node] = {}
+        self.casts: dict[tuple[str, Element], str] = {}
+        self._taken = set(g.by_name)
+
+    def add(self, node: Node) -> None:
+        """Adds the node on bfloat16 if it takes that and one of its values is bfloat16, or if it is a convolution."""
+        wanted = self.narrowed(node)
+        if wanted is None:
+            inputs = tuple(self.as_element(name, self.g[name].type.element) for name in node.inputs)
+            self.nodes[node.name] = node.with_(inputs=inputs)
+            return
+        given, result = wanted
+        inputs = tuple(self.as_element(name, t.element) for name, t in zip(node.inputs, given, strict=True))
+        self.nodes[node.name] = node.with_(inputs=inputs, type=result)
+
+    def narrowed(self, node: Node) -> tuple[list[TensorType], TensorType] | None:
+        """The types of the node's inputs and result with bfloat16; None if it stays as it is."""
+        types = [self.g[name].type for name in node.inputs]
+        traits = ops.traits(node)
+        starts = traits.kind is Kind.LINEAR and not traits.flat
+        if not starts and all(self.nodes[name].type.element != BFLOAT16 for name in node.inputs):
+            return None
+        for count in (len(types), 1):
+            given = [*map(_halved, types[:count]), *types[count:]]
+            try:
+                return given, ops.TABLE[node.op].type(tuple(given), node.attrs)
+            except ShapeError:
+                continue
+        return None
+
+    def as_element(self, name: str, element: Element) -> str:
+        """The name of a value equal to `name`, but for rounding, of that element."""
+        source = self.nodes[name]
+        if source.type.element == element:
+            return name
+        if (name, element) not in self.casts:
+            cast = f"{name}.{element.short}"
+            while cast in self._taken:
+                cast += "_"
+            self._taken.add(cast)
+            kind = replace(source.type, element=element)
+            attrs = ops.complete(CAST, {"to": element.name})
+            self.nodes[cast] = Node(cast, CAST, (name,), kind, attrs, span=source.span, stack=source.stack)
+            self.casts[name, element] = cast
+        return self.casts[name, element]
+
+
+def _halved(kind: TensorType) -> TensorType:
+    """bfloat16 for float32; other types as they are."""
+    return replace(kind, element=BFLOAT16) if kind.is_float else kind
+
+
+CAST = "cast"
+"""The op that makes other types of numbers."""
