@@ -6,7 +6,6 @@ that is written here.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -104,22 +103,13 @@ def unroundable(weight: Numbers, bias: Numbers, factors: Numbers, added: float =
     return np.nonzero(bound > MOST_ROUNDED * (1 - 2.0**-20))[0]  # the rest is for what rounding adds
 
 
-def exact_sums(x: Numbers, weight: Numbers, bias: Numbers, zero: int, attrs: Mapping[str, Any]) -> Numbers:
-    """bias + sum of (x - zero) w of a convolution, int32; x (n, c, h, w), weight (o, c / groups, kh, kw). `attrs` are
-    those of a `conv`. Padding is zero, so it adds nothing."""
-    from cnncc.ops.conv import conv_reference
-
-    weights = {"weight": weight.astype(np.float64)}
-    sums = conv_reference((x.astype(np.float64) - zero,), weights, attrs)  # exact below 2^53
-    return _int32(np.rint(sums).astype(np.int64) + bias.astype(np.int64).reshape(-1, *[1] * (sums.ndim - 2)))
-
-
 def exact_products(x: Numbers, weight: Numbers, bias: Numbers, zero: int) -> Numbers:
     """bias + sum of (x - zero) w of a fully connected layer, int32; x (n, inputs), weight (outputs, inputs)."""
-    return _int32((x.astype(np.int64) - zero) @ weight.astype(np.int64).T + bias.astype(np.int64))
+    return int32_sums((x.astype(np.int64) - zero) @ weight.astype(np.int64).T + bias.astype(np.int64))
 
 
-def _int32(sums: Numbers) -> Numbers:
+def int32_sums(sums: Numbers) -> Numbers:
+    """Sums that are known to be within int32, as such."""
     assert sums.size == 0 or (sums.min() >= LEAST_SUM and sums.max() <= MOST_SUM), "a sum leaves int32"
     return sums.astype(np.int32)
 
@@ -156,7 +146,7 @@ def mean_factor(input_scale: float, count: int, result_scale: float = 1.0) -> np
 
 def exact_totals(x: Numbers, zero: int) -> Numbers:
     """Sum of (x - zero) over each plane, int32; x (n, c, h, w)."""
-    return _int32((x.astype(np.int64) - zero).sum(axis=(2, 3), keepdims=True))
+    return int32_sums((x.astype(np.int64) - zero).sum(axis=(2, 3), keepdims=True))
 
 
 def factored(x: Numbers, zero: int, factors: Numbers, ratio: np.float32) -> Numbers:

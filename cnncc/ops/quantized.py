@@ -20,9 +20,9 @@ from cnncc.ops.byte_arithmetic import (
     added_bytes,
     byte_bounds,
     exact_products,
-    exact_sums,
     exact_totals,
     factored,
+    int32_sums,
     known,
     mean_factor,
     saturated,
@@ -31,7 +31,7 @@ from cnncc.ops.byte_arithmetic import (
     to_bytes,
 )
 from cnncc.ops.combine import elementwise_shape
-from cnncc.ops.conv import CONV, CONV_WORDS, OUT
+from cnncc.ops.conv import CONV, CONV_WORDS, OUT, conv_reference
 from cnncc.ops.dense import FC
 from cnncc.ops.domains import untried
 from cnncc.ops.epilogue import own_count, with_epilogue
@@ -152,6 +152,14 @@ def bias_of(weights: Weights) -> Numbers:
     return weights["bias"] if "bias" in weights else np.zeros(len(weights["weight"]), np.int64)
 
 
+def exact_sums(x: Numbers, weight: Numbers, bias: Numbers, zero: int, attrs: Attrs) -> Numbers:
+    """bias + sum of (x - zero) w of a convolution, int32; x (n, c, h, w), weight (o, c / groups, kh, kw). `attrs` are
+    those of a `conv`. Padding is zero, so it adds nothing."""
+    weights = {"weight": weight.astype(np.float64)}
+    sums = conv_reference((x.astype(np.float64) - zero,), weights, attrs)  # exact below 2^53
+    return int32_sums(np.rint(sums).astype(np.int64) + bias.astype(np.int64).reshape(-1, *[1] * (sums.ndim - 2)))
+
+
 def conv_exact(xs: Arrays, weights: Weights, attrs: Attrs, types: Types) -> Numbers:
     """Exact sums, and then one conversion."""
     sums = exact_sums(xs[0], weights["weight"], bias_of(weights), known(types[0]).zero, attrs)
@@ -257,7 +265,7 @@ def layer(op: Op, name: str, exact: Any, forms: tuple[Form, ...], traits: Any) -
         elements=weight_elements,
         exact=exact,
     )
-    return with_epilogue(own)
+    return replace(with_epilogue(own), reference=exact_only)
 
 
 def arms_too(form: Form) -> tuple[Form, Form]:

@@ -20,13 +20,12 @@ MOST_POST_OPS = 24
 
 
 def fuse_epilogues(g: Graph) -> Graph:
-    """act(conv(x)) => conv(x; act), conv(x) + r => conv(x, r; add); fc, bn, conv_transpose too; merges take act only,
-    layers on bytes only bounds.
+    """act(conv(x)) => conv(x; act), conv(x) + r => conv(x, r; add); fc, bn, conv_transpose too; merges take act only.
 
-    Must not fire when the producer's value has other users or is a graph output, nor for an add that broadcasts or has
-    more than two arms, nor where zeros that fill up a block of channels would become infinite, or the epilogue would
-    have more than MOST_POST_OPS post-ops. Of two arms that could have the post-op, the later one gets it: the other
-    one is then ready when it runs.
+    Must not fire for an activation of bytes that is more than bounds, when the producer's value has other users or is a
+    graph output, nor for an add that broadcasts or has more than two arms, nor where zeros that fill up a block of
+    channels would become infinite, or the epilogue would have more than MOST_POST_OPS post-ops. Of two arms that could
+    have the post-op, the later one gets it: the other one is then ready when it runs.
     """
     return rewrite(g, RULES)
 

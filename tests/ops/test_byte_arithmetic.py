@@ -11,6 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from cnncc.ops import byte_arithmetic as q
+from cnncc.ops.quantized import exact_sums
 
 F32 = np.float32
 STRIDED = {"kernel": (3, 2), "stride": (2, 1), "pad": (1, 1, 1, 1), "dilation": (1, 2), "groups": 2, "out": 4}
@@ -27,7 +28,7 @@ def test_sums_are_those_of_whole_numbers(seed: int, zero: int) -> None:
     rng = np.random.default_rng(seed)
     x, weight = rng.integers(0, 256, (1, 4, 5, 6)), rng.integers(-128, 128, (4, 2, 3, 2))
     bias = rng.integers(-(10**6), 10**6, 4)
-    found = q.exact_sums(
+    found = exact_sums(
         x.astype(np.uint8), weight.astype(np.int8), bias, zero, {**STRIDED, "bias": True, "rounding": "floor"}
     )
     assert found.dtype == np.int32

@@ -40,6 +40,14 @@ def rows_softmax(
     return net("s", "softmax", "p")("z", "permute", "s", split=(8, 4, 6), axes=back, dims=dims)
 
 
+def between_bytes(*ops: str, scale: float = 0.25) -> Net:
+    """z = ops of x, of bytes and made bytes again."""
+    net, last = image()("q", "quantize", "x", element="uint8", scale=0.5, zero=9)("d", "dequantize", "q"), "d"
+    for op in ops:
+        net, last = net(op, op, last), op
+    return net("z", "quantize", last, element="uint8", scale=scale, zero=9)
+
+
 def read(net: Net, *outputs: str) -> Graph:
     """The graph in which y is read by r; `outputs` come before r."""
     return net("r", "tanh", "y").graph(*outputs, "r")
@@ -287,6 +295,16 @@ CASES: Mapping[str, Case] = {
             "an output": rows_softmax().graph("z", "s"),
             "permuted for others too": rows_softmax().graph("z", "p"),
             "a vector": rows_softmax(dims=(192,)).graph("z"),
+        },
+    ),
+    "table_of_function": Case(
+        between_bytes("silu", "tanh").graph("z"),
+        {
+            "two users": read(between_bytes("silu")("y", "tanh", "silu"), "z"),
+            "an output": between_bytes("silu").graph("z", "silu"),
+            "the same bytes, which are an output": between_bytes(scale=0.5).graph("z"),
+            "no function of one number": between_bytes("softmax").graph("z"),
+            "more than 8 bits": image()("z", "quantize", "x", element="uint8", scale=0.25, zero=0).graph("z"),
         },
     ),
     "reshape_to_vector": Case(
