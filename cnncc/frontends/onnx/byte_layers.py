@@ -9,7 +9,7 @@ from collections.abc import Mapping, Sequence
 
 import numpy as np
 
-from cnncc.base.elements import INT8, INT32, Element
+from cnncc.base.elements import INT8, INT32
 from cnncc.frontends.onnx.byte_moves import RULES as MOVES
 from cnncc.frontends.onnx.byte_moves import bytes_behind
 from cnncc.frontends.onnx.steps import Dequantised, byte_weights
@@ -18,7 +18,7 @@ from cnncc.ir import Constant, Graph, Node
 from cnncc.ir.draft import Draft
 from cnncc.ir.rewrite import Change, Rule, arms, rewrite, rule
 from cnncc.ops import complete, infer_type
-from cnncc.ops.byte_arithmetic import bias_steps, byte_bounds, known, least_weight_scales, scales
+from cnncc.ops.byte_arithmetic import bias_steps, byte_bounds, known, least_weight_scales, overflowing, scales
 from cnncc.ops.pointwise import BOUNDED
 from cnncc.ops.pool import divisors
 from cnncc.ops.quantized import ADDED, RESULT
@@ -54,8 +54,11 @@ def layer_of_bytes(steps: Mapping[str, Dequantised]) -> Rule:
         if "bias" in node.weights:
             slot, step = node.weights["bias"], known(x.type).scale
             given = g.constants[slot].compute()
-            weight, scale = with_room(weight, scale, given, step)
-            constants[slot] = whole(bias_of(given, steps.get(slot), step, scale), INT32, node)
+            bias = bias_of(given, steps.get(slot), step, scale)
+            if overflowing(weight, bias).size:
+                weight, scale = with_room(weight, scale, given, step)
+                bias = bias_of(given, steps.get(slot), step, scale)
+            constants[slot] = bound(np.clip(bias, INT32.least, INT32.most), INT32)
         slots = {**node.weights, "weight_scale": g.free_name(f"{node.name}.weight_scale")}
         constants |= {name: bound(weight, INT8), slots["weight_scale"]: bound(scale)}
         op = LAYERS[node.op]
@@ -64,14 +67,9 @@ def layer_of_bytes(steps: Mapping[str, Dequantised]) -> Rule:
     return layer
 
 
-def whole(numbers: np.ndarray, element: Element, node: Node) -> Constant:
-    """Integers as a constant. What does not fit is told when kernels are chosen: sums would overflow."""
-    return bound(np.clip(numbers, element.least, element.most), element)
-
-
 def with_room(weight: np.ndarray, scale: np.ndarray, bias: np.ndarray, step: float) -> tuple[np.ndarray, np.ndarray]:
     """The weights with scales that are not too small for the bias. A batch norm leaves channels with all but no
-    weights: those of them change by less than half a step of what the bias is 2^30 of."""
+    weights: what is lost of these is less than a step of which the bias has 2^30."""
     least = least_weight_scales(bias, step)
     if not (scale < least).any():
         return weight, scale
