@@ -15,15 +15,17 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from cnncc.api import compile, load
     from cnncc.base.errors import CnnccError, CnnccWarning
+    from cnncc.calibrate import quantize
     from cnncc.runtime.arrays import InputError
     from cnncc.runtime.model import Model
 
 __version__ = "0.2.0"
-__all__ = ["CnnccError", "CnnccWarning", "InputError", "Model", "__version__", "compile", "load"]
+__all__ = ["CnnccError", "CnnccWarning", "InputError", "Model", "__version__", "compile", "load", "quantize"]
 
 _HOMES = {
     "compile": "cnncc.api",
     "load": "cnncc.api",
+    "quantize": "cnncc.calibrate",
     "CnnccError": "cnncc.base.errors",
     "CnnccWarning": "cnncc.base.errors",
     "InputError": "cnncc.runtime.arrays",

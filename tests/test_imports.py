@@ -37,17 +37,19 @@ ALLOWED = {
         "pictures": "base",
         "runtime": "base",
         "machines": "base options runtime",
-        "frontends": "__version__ base ir lang ops passes runtime weights",
+        "quantization": "base ir ops passes weights",
+        "frontends": "__version__ base ir lang ops passes quantization runtime weights",
         "kernels": "base ir machines ops options plan weights",
         "module": "base ir kernels machines ops options passes plan runtime",
         "tune": "base ir kernels lang machines module ops options passes runtime weights",
         "api": "base frontends ir kernels machines module options runtime tune",
+        "calibrate": "api base frontends ir module options quantization",
         "report": "api base ir kernels machines module ops options passes plan runtime weights",
         "bench": "base frontends ir lang options passes report weights",
         "contrib": "api base frontends pictures runtime",
-        "cli": "__version__ api base bench frontends ir lang machines module options passes pictures "
+        "cli": "__version__ api base bench calibrate frontends ir lang machines module options passes pictures "
         "report runtime tune weights",
-        "__init__": "api base runtime",
+        "__init__": "api base calibrate runtime",
         "__main__": "cli",
     }.items()
 }

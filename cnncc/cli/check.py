@@ -8,7 +8,10 @@ from cnncc.cli import command, screen
 
 if TYPE_CHECKING:
     import argparse
+    from collections.abc import Mapping
+    from typing import Any
 
+    from cnncc.quantization.scheme import Scheme
     from cnncc.report.check import CheckReport, LayerCheck
 
 
@@ -28,10 +31,10 @@ def _run(args: argparse.Namespace) -> int:
     if args.net.endswith(".so"):
         return _tell(_check_module(args), args)
     command.fill_defaults(args)
-    graph, _ = command.read_bound(args)
-    with screen.progress(f"checking {graph.name}") as progress:
-        report = check.check(graph, command.options(args), args.seed, progress)
-    return _tell(report, args)
+    network = command.read_source(args)
+    with screen.progress(f"checking {network.graph.name}") as progress:
+        report = check.check(network.graph, command.options(args), args.seed, progress)
+    return _tell(report, args, network.scheme)
 
 
 def _check_module(args: argparse.Namespace) -> CheckReport:
@@ -51,17 +54,17 @@ def _check_module(args: argparse.Namespace) -> CheckReport:
         return check.check_module(model, graph)
 
 
-def _tell(report: CheckReport, args: argparse.Namespace) -> int:
+def _tell(report: CheckReport, args: argparse.Namespace, scheme: Scheme | None = None) -> int:
     if args.json:
-        command.print_json(report.to_json())
+        command.print_json({**report.to_json(), **({} if scheme is None else {"calibration": dict(scheme.about)})})
     elif not args.quiet:
-        _show(report, args.all)
+        _show(report, args.all, scheme)
     elif report.first_failure:
         _show_failure(report.first_failure)
     return command.EXIT_OK if report.passed else command.EXIT_CHECK_FAILED
 
 
-def _show(report: CheckReport, everything: bool) -> None:
+def _show(report: CheckReport, everything: bool, scheme: Scheme | None) -> None:
     ranked = report.layers if everything else sorted(report.layers, key=lambda layer: -layer.error)[:SHOWN]
     rows = [_row(layer) for layer in ranked]
     screen.print_table(("layer", "op", "error", "allowed", "result"), rows, left=2, drop=("op", "allowed"))
@@ -69,12 +72,24 @@ def _show(report: CheckReport, everything: bool) -> None:
     if report.rounding is not None:
         print(f"the reference has weights rounded to {report.weights_dtype} too; without, its outputs differ", end=" ")
         print(f"by up to {report.rounding:.2e}")
+    if report.integers:
+        found = report.integers
+        print(f"bytes: {found.differing} of {found.compared} differ from the definition (docs/int8.md)")
+    if scheme is not None and "outputs" in scheme.about:
+        _show_distance(scheme.about)
     if report.worst:
         print(f"worst layer {report.worst.name}: {report.worst.error:.2e}")
     if report.first_failure:
         _show_failure(report.first_failure)
     else:
         print(f"{report.name}: all {len(report.layers)} compared layers within their tolerance")
+
+
+def _show_distance(about: Mapping[str, Any]) -> None:
+    """How far a network on bytes is from float32, as measured when its scales were found."""
+    for name, figures in about["outputs"].items():
+        same = f"largest element the same in {figures['agreement']:.1%}"
+        print(f"from float32: {name} {figures['decibels']:.1f} dB, {same} of the {about['images']} calibration images")
 
 
 def _row(layer: LayerCheck) -> tuple[str, ...]:

@@ -6,7 +6,7 @@ import os
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from cnncc.base.errors import warn
 from cnncc.frontends.locate import find_net, find_weights
@@ -14,6 +14,7 @@ from cnncc.frontends.locate import find_net, find_weights
 if TYPE_CHECKING:
     from cnncc.frontends.network import ModelPort, Network
     from cnncc.ir import Graph
+    from cnncc.quantization.scheme import Scheme
     from cnncc.runtime.declared import Declared
     from cnncc.runtime.model import Model
 
@@ -49,6 +50,10 @@ class NetworkSource:
     outputs: Sequence[Declared | None] = ()
     notes: Sequence[str] = ()
     """How it differs from its file."""
+    unquantised: Graph | None = None
+    """The graph in float32, where the weights' file says how `graph` is computed on bytes."""
+    scheme: Scheme | None = None
+    """What that file says."""
 
     def declare(self, model: Model, outputs: bool = True) -> Model:
         """The model of the network, which from now on also takes arrays as the file declares them, and gives results so
@@ -97,10 +102,29 @@ def read_source(
         told = inputs, [declared(port, network.batch) for port in network.outputs if port.node], network.notes
         if weights is None and all(constant.bound for constant in network.graph.constants.values()):
             return NetworkSource(network.graph, os.fspath(source), *told)
-        path = find_weights(source, weights)
-        return NetworkSource(bind(network.graph, path, seed), path, *told)
-    path = find_weights(source, weights)
-    return NetworkSource(bind(read(source), path, seed), path)
+        return _with_weights(network.graph, find_weights(source, weights), seed, told)
+    return _with_weights(read(source), find_weights(source, weights), seed, ({}, (), ()))
+
+
+def _with_weights(graph: Graph, path: str | None, seed: int, told: tuple[Any, Any, Any]) -> NetworkSource:
+    """A network with its weights, on bytes if their file says how."""
+    bound, known = bind(graph, path, seed), scales(path)
+    if known is None:
+        return NetworkSource(bound, path, *told)
+    from cnncc.quantization.rewrite import quantized
+
+    return NetworkSource(quantized(bound, known), path, *told, bound, known)
+
+
+def scales(path: str | None) -> Scheme | None:
+    """What a file of weights says of how a network is computed on bytes."""
+    from cnncc.weights import checkpoint
+
+    if path is None or checkpoint.is_checkpoint(path):
+        return None
+    from cnncc.quantization import scheme
+
+    return scheme.load(path)
 
 
 def declared(port: ModelPort, batch: int) -> Declared:

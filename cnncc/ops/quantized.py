@@ -376,4 +376,6 @@ LOOKUP = Op(
     **{**ALONE, "weights": lambda shapes, attrs: {"table": (256,)}},
     elements=lambda attrs: {"table": INT8},
 )
+ON_BYTES: Mapping[str, str] = {"conv": "qconv", "fc": "qfc", "add": "qadd", "gap": "qgap", "mul": "qmul"}
+"""What an op of float32 numbers is on bytes."""
 OPS = (QCONV, QFC, QADD, QGAP, QMUL, LOOKUP)

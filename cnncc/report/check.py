@@ -49,6 +49,14 @@ class LayerCheck:
 
 
 @dataclass(frozen=True)
+class BytesCheck:
+    """The integers of a network on bytes: how many were compared with the definition, and how many differ."""
+
+    compared: int
+    differing: int
+
+
+@dataclass(frozen=True)
 class CheckReport:
     """All compared layers of a network, in topological order."""
 
@@ -58,6 +66,8 @@ class CheckReport:
     rounding: float | None = None
     """How far rounding the weights to `weights_dtype` moves the outputs, as a share of an output's largest value;
     both sides of the comparison have the rounded ones. None if nothing is rounded."""
+    integers: BytesCheck | None = None
+    """Of a network on bytes."""
 
     @property
     def passed(self) -> bool:
@@ -81,6 +91,7 @@ class CheckReport:
             "passed": self.passed,
             "weights_dtype": self.weights_dtype,
             "rounding": None if self.rounding is None else _finite(self.rounding),
+            "integers": None if self.integers is None else asdict(self.integers),
             "worst": _plain(worst) if worst else None,
             "first_failure": _plain(first) if first else None,
             "layers": [_plain(layer) for layer in self.layers],
@@ -108,6 +119,15 @@ def check(graph: Graph, options: Options = DEFAULT, seed: int = 0, progress: Pro
     return _report(source, inputs, got, options)
 
 
+def _integers(source: Graph, got: Mapping[str, np.ndarray], expected: Mapping[str, np.ndarray]) -> BytesCheck | None:
+    """Of the values by name that the module gave and that the definition gives; None where all are float32."""
+    whole = [
+        node.name for node in source.nodes if node.type.element.whole and node.name in got.keys() & expected.keys()
+    ]
+    differing = sum(int((got[name] != expected[name]).sum()) for name in whole)
+    return BytesCheck(sum(got[name].size for name in whole), differing) if whole else None
+
+
 def check_module(model: Model, graph: Graph, seed: int = 0) -> CheckReport:
     """Run a compiled module and the reference of the graph it was made of, with bound weights, on seeded input; compare
     the outputs, all that a module gives. CnnccError if the graph is another one."""
@@ -130,7 +150,9 @@ def _report(
     weights_dtype = options.weights_dtype
     if weights_dtype == "float32":
         inner = got.keys() > set(source.outputs)  # a large network's values need not all be kept
-        return compare(source, got, reference.run(source, inputs, keep_all=inner, follow=got), options.dtype)
+        expected = reference.run(source, inputs, keep_all=inner, follow=got)
+        report = compare(source, got, expected, options.dtype)
+        return replace(report, integers=_integers(source, got, expected))
     machine = machines.load(options.targets[0])  # no pass looks at it
     # What a module stores, and rounds, has the batch norms folded in.
     passed = phases.run(source, machine, options, stop_after=phases.LAST_PASS).graph

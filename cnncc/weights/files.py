@@ -92,20 +92,39 @@ def load(path: str | os.PathLike[str]) -> dict[str, np.ndarray]:
     return {name: tensor.read() for name, tensor in _open(Path(path)).items()}
 
 
-def save(graph: Graph, path: str | os.PathLike[str], seed: int | None = None) -> None:
+def description(path: str | os.PathLike[str]) -> dict[str, Any]:
+    """What cnncc noted in a safetensors file that it wrote: nothing in those of others. CnnccError if the file cannot
+    be read."""
+    try:
+        Path(path).open("rb").close()
+        with safe_open(path, framework="numpy") as file:
+            noted = (file.metadata() or {}).get("cnncc")
+        found = json.loads(noted) if noted else {}
+    except OSError as error:
+        raise CnnccError(f"cannot read weights from {path}: {reason(error)}") from error
+    except SafetensorError as error:
+        raise CnnccError(f"{path} is not a safetensors file: {error}") from error
+    except ValueError:
+        return {}
+    return found if isinstance(found, dict) else {}
+
+
+def save(
+    graph: Graph, path: str | os.PathLike[str], seed: int | None = None, about: Mapping[str, Any] | None = None
+) -> None:
     """Writes all constants of a graph with weights to a safetensors file: integers as they are, all others as float32.
 
-    A `seed` is noted in the metadata. The file appears whole or not at all, and the same weights give the same bytes.
-    Raises CnnccError if it cannot be written.
+    A `seed`, and what else `about` says, are noted in the metadata. The file appears whole or not at all, and the same
+    weights give the same bytes. Raises CnnccError if it cannot be written.
     """
     target = Path(path)
     check_outputs({"the weights": target}, {})
     tensors = {name: c.value if c.element.whole else decode(c.value, c.element) for name, c in graph.constants.items()}
     # Only one key: safetensors writes several in an order that differs from run to run.
-    about = {"net": graph.name} if seed is None else {"net": graph.name, "seed": seed}
+    noted = {"net": graph.name, **({} if seed is None else {"seed": seed}), **(about or {})}
     try:
         with replacing(target) as scratch:
-            save_file(tensors, scratch, metadata={"cnncc": json.dumps(about, sort_keys=True)})
+            save_file(tensors, scratch, metadata={"cnncc": json.dumps(noted, sort_keys=True)})
     except (OSError, SafetensorError) as error:
         why = reason(error) if isinstance(error, OSError) else _system_text(error)
         raise CnnccError(f"cannot write weights to {target}: {why}") from error
