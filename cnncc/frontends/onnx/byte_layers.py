@@ -111,6 +111,20 @@ def rounded_layer(g: Draft, node: Node) -> Change | None:
 
 
 @rule("quantize")
+def bounded_bytes(g: Draft, node: Node) -> Change | None:
+    """quantize(act(dequantize(x))) => act(x)
+
+    Must not fire for another scale than that of x; else as above.
+    """
+    chain, numbers = bounded(g, node)
+    x = bytes_behind(g, numbers.name) if numbers is not None else None
+    acts = [act for act in chain if not is_implied(act, node)]
+    if x is None or x.type.numbers != node.type.numbers or not acts:
+        return None
+    return Change(on_bytes(acts, x.name, node))
+
+
+@rule("quantize")
 def rounded_sum(g: Draft, node: Node) -> Change | None:
     """quantize(act(dequantize(a) + dequantize(b))) => act(qadd(a, b))
 
@@ -184,7 +198,7 @@ def rounded_mean(g: Draft, node: Node) -> Change | None:
     return with_bounds(g, node, chain, ones, constants)
 
 
-ROUNDED = (rounded_layer, rounded_sum, rounded_residual, rounded_product, rounded_mean)
+ROUNDED = (rounded_layer, bounded_bytes, rounded_sum, rounded_residual, rounded_product, rounded_mean)
 
 
 def bounded(g: Draft, node: Node) -> tuple[list[Node], Node | None]:
@@ -211,14 +225,18 @@ def with_bounds(
     """The layer with the type that `node` quantises to, and behind it those bounds that the type does not have by
     itself. The last one has the name of `node`."""
     acts = [act for act in chain if not is_implied(act, node)]
-    names = [*[n.name for n in (layer, *acts)][: len(acts)], node.name]
     attrs = {**layer.attrs, **{key: node.attrs[key] for key in RESULT}}
-    first = made(g, names[0], layer.op, layer.inputs, attrs, layer.weights)
-    bounds = [
-        act.with_(name=own, inputs=(before,), type=first.type)
+    first = made(g, layer.name if acts else node.name, layer.op, layer.inputs, attrs, layer.weights)
+    return Change((first, *on_bytes(acts, first.name, node)), constants or {})
+
+
+def on_bytes(acts: Sequence[Node], name: str, node: Node) -> tuple[Node, ...]:
+    """Bounds of the bytes of a value; the last one has the name of `node`, which quantised them."""
+    names = [name, *(act.name for act in acts[:-1]), node.name]
+    return tuple(
+        act.with_(name=own, inputs=(before,), type=node.type)
         for act, before, own in zip(acts, names, names[1:], strict=False)
-    ]
-    return Change((first, *bounds), constants or {})
+    )
 
 
 def is_implied(act: Node, node: Node) -> bool:
