@@ -16,6 +16,8 @@ from cnncc.base import extras, resources
 from cnncc.base.elements import drawn
 from cnncc.base.errors import CnnccError
 from cnncc.frontends.onnx.export import to_onnx, write_onnx
+from cnncc.frontends.onnx.origin import original
+from cnncc.frontends.onnx.reader import from_onnx
 from cnncc.frontends.onnx.write_rules import RULES
 from cnncc.ir import Constant, Graph, Node
 from cnncc.ops import TABLE, reference
@@ -47,6 +49,21 @@ PLACES = {
     "resize of a region": IMAGE + "resize 5x6 linear tf_crop_and_resize region (0.1, -0.2, 0.9, 1.3)",
 }
 """Ops at computed places; of `nms`, whose boxes are one result for a batch, see `test_export_places.py`."""
+TO = "to int8 scale 0.5 zero 3"
+ON_BYTES = {
+    "qconv": f"qconv 3x2 6 /2x1 pad 0,1,2,3 dil 1x2 groups 2 {TO}",
+    "qconv of numbers": "qconv 3x3 6 nobias",
+    "qconv and bounds": f"qconv 3x3 6 {TO} relu; qconv 1x1 6 {TO} relu6 clip low 1 high 4",
+    "qconv with a sum": f"save r; qconv 1x1 4 {TO}; qconv {{ | from r }} 3x3 4 {TO} relu",
+    "qfc": f"qfc 5 {TO}",
+    "qfc of a vector": "flatten; qfc 5 nobias",
+    "qadd": f"qadd {{ | qconv 1x1 4 {TO} }} to int8 scale 0.25 zero -2 relu; relu",
+    "qgap": "qgap to int8 scale 0.003 zero 9",
+    "qgap of numbers": "qgap",
+    "qmul": "save x\nqgap; sigmoid; save f\nqmul { from x | from f } to int8 scale 0.02 zero 1",
+    "bounds of bytes": "relu; clip low -1 high 0.5; maxpool 2x2",
+}
+"""Of int8, since some runtimes saturate sums of uint8 with large weights."""
 CASES = {
     "layernorm": "input 5x3x4\nlayernorm eps 1e-3",
     "layernorm vector": "input 5x3x4\ngap; flatten; layernorm noaffine",
@@ -61,6 +78,7 @@ CASES = {
     "input vector with std": "input 5 std (1,2,3,4,5)\nrelu",
     "quantize": IMAGE + "quantize uint8 0.02 128; maxpool 2x2; pad 1 value -1; slice 0:2; dequantize",
     "quantize to int8": IMAGE + "quantize int8 0.031 -5; flatten; dequantize",
+    **{name: f"{IMAGE}quantize int8 0.031 -5; {steps}" for name, steps in ON_BYTES.items()},
     "cast": IMAGE + "affine scale 100; cast uint8; cast int32; cast int8; cast float32",
     "cast to float16": IMAGE + "cast float16; cast float32",
     "input of bytes": "input 3x5x6 uint8 mean (100) std (50)\nrelu",
@@ -232,6 +250,39 @@ def agrees(graph: Graph, inputs: dict[str, np.ndarray], slack: float = 0) -> onn
 def test_each_op_and_attribute(case, batch):
     graph = bound(f"net t\n{CASES[case]}\n", batch)
     agrees(graph, arrays(graph))
+
+
+@pytest.mark.parametrize("case", ON_BYTES)
+def test_layers_on_bytes_are_read_back(case):
+    """With the text of the network the very same graph; without it, of the nodes alone, one with the same bytes."""
+    graph = bound(f"net t\n{CASES[case]}\n")
+    model, inputs = to_onnx(graph), arrays(graph)
+    known = original(model)
+    assert known is not None
+    assert known[1] == graph
+    for name, constant in graph.constants.items():
+        again = known[1].constants[name]
+        assert (again.element, again.compute().tolist()) == (constant.element, constant.compute().tolist())
+    del model.metadata_props[:]
+    imported = from_onnx(model, strict=True)
+    fed = dict(zip((n.name for n in imported.graph.inputs), inputs.values(), strict=True))
+    (want,), (got,) = (reference.run(g, x, np.float32).values() for g, x in ((graph, inputs), (imported.graph, fed)))
+    np.testing.assert_array_equal(got, want)
+    ops = [[n.op for n in g.nodes if n.op.startswith("q")] for g in (graph, imported.graph)]
+    assert ops[0] == ops[1]
+
+
+@pytest.mark.parametrize("case", ["qconv and bounds", "qconv with a sum", "qadd", "qmul", "qfc"])
+def test_openvino_runs_layers_on_bytes(case, tmp_path):
+    openvino = pytest.importorskip("openvino")
+    graph = bound(f"net t\n{CASES[case]}\n")
+    write_onnx(graph, tmp_path / "t.onnx")
+    core, inputs = openvino.Core(), arrays(graph)
+    settings = {"INFERENCE_PRECISION_HINT": "f32"}
+    got = core.compile_model(core.read_model(tmp_path / "t.onnx"), "CPU", settings)(list(inputs.values()))[0]
+    (want,) = reference.run(graph, inputs, np.float32).values()
+    step = graph[graph.outputs[0]].type.quantization
+    assert np.abs(got.astype(np.float64) - want).max() <= (1 if step else 1e-5)
 
 
 def test_the_cases_have_every_op():

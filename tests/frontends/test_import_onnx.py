@@ -183,7 +183,7 @@ def test_half_precision_weights() -> None:
     agrees(model(nodes, X, ["y"], half))
 
 
-def test_quantised_weights_are_dequantised() -> None:
+def test_quantised_weights_are_integers_again() -> None:
     tensors = {
         "q": RNG.integers(-127, 127, (4, 3, 3, 3)).astype(np.int8),
         "s": np.array([0.1, 0.2, 0.3, 0.4], np.float32),
@@ -198,14 +198,24 @@ def test_quantised_weights_are_dequantised() -> None:
         node("Conv", "xd w", "y"),
     ]
     imported = from_onnx(model(nodes, X, ["y"], tensors))
-    *steps, _ = imported.graph.nodes
-    # A division, as ONNX has it: a product with 1 / 0.02 rounds some of what lies halfway to the other side.
-    assert [n.op for n in steps] == ["input", "const", "div", "round", "affine", "clip", "affine"]
-    assert not steps[0].attrs["std"], "the scale is no std of pictures"
-    assert [steps[5].attrs[k] for k in ("low", "high")] == [-128, 127]
-    scale, constant = imported.graph.constants.values()
-    assert (scale.value == np.float32(0.02)).all()
-    np.testing.assert_allclose(constant.value, tensors["q"] * tensors["s"].reshape(4, 1, 1, 1))
+    assert [n.op for n in imported.graph.nodes] == ["input", "quantize", "qconv"]
+    image, steps, conv = imported.graph.nodes
+    assert not image.attrs["std"], "the scale is no std of pictures"
+    assert steps.type.numbers == "int8 scale 0.02 zero 3"
+    weight, scale = (imported.graph.constants[conv.weights[slot]].compute() for slot in ("weight", "weight_scale"))
+    np.testing.assert_array_equal(weight, tensors["q"])
+    np.testing.assert_array_equal(scale, tensors["s"])
+
+
+def test_weights_alone_that_are_quantised_become_numbers() -> None:
+    """What the layer reads is float32, so it computes in float32, which is told."""
+    tensors = {"q": RNG.integers(-127, 127, (4, 3, 3, 3)).astype(np.int8), "s": np.float32(0.1), "z": np.int8(0)}
+    nodes = [node("DequantizeLinear", "q s z", "w"), node("Conv", "x w", "y")]
+    imported = from_onnx(model(nodes, X, ["y"], {name: np.asarray(a) for name, a in tensors.items()}))
+    assert [n.op for n in imported.graph.nodes] == ["input", "conv"]
+    (constant,) = imported.graph.constants.values()
+    np.testing.assert_allclose(constant.value, tensors["q"] * tensors["s"])
+    assert imported.notes == ("computed in float32, since what they read is float32: y (Conv)",)
 
 
 PARTS = {

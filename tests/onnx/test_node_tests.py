@@ -35,6 +35,7 @@ CNN_OPS = frozenset(
     ArgMax ArgMin TopK Resize Upsample CenterCropPad Col2Im LpPool MaxUnpool
     GridSample AffineGrid DeformConv RoiAlign NonMaxSuppression
     GatherElements GatherND ScatterND ScatterElements Scatter OneHot ReverseSequence Compress
+    QuantizeLinear DequantizeLinear DynamicQuantizeLinear QLinearConv QLinearMatMul ConvInteger MatMulInteger
     Constant Shape OptionalGetElement
     """.split()
 )
@@ -53,6 +54,9 @@ NOT_PASSED = {
     "test_optional_get_element_optional": "no tensor",
     "test_optional_get_element_sequence": "no tensor",
     "test_identity_sequence": "no tensor",
+    "quantizelinear_blocked": "quantisation in blocks along an axis",
+    "test_dynamicquantizelinear_expanded": "a QuantizeLinear whose scale is computed",
+    "adjusted_expanded": "a QuantizeLinear whose scale is computed",
 }
 """Parts of names of cases that do not pass, and what they ask for."""
 

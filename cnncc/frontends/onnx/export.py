@@ -15,6 +15,7 @@ from cnncc.frontends.onnx.write_rules import RULES
 from cnncc.ir import Graph, Node
 from cnncc.lang.print_net import print_net
 from cnncc.ops import TABLE
+from cnncc.ops.quantized import ADDED
 from cnncc.ops.type_rules import ON_BFLOAT16
 
 if TYPE_CHECKING:
@@ -39,7 +40,7 @@ def to_onnx(graph: Graph, text: str | None = None) -> ModelProto:
 
     model = OnnxModel(graph)
     for node in graph.nodes:
-        assert not node.attrs.get("epilogue"), f"{node.name}: a source graph has no epilogues"
+        assert node.attrs.get("epilogue", ()) in ((), ADDED), f"{node.name}: a source graph has no epilogues"
         if node.op not in RULES:
             hint = "an op has Op.onnx, or a rule in WRITTEN of a file of cnncc/frontends/onnx/convert"
             raise CnnccError(f"nothing says what {node.op} is in ONNX", node.span, hint=hint)

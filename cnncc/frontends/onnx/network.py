@@ -7,10 +7,9 @@ import re
 from dataclasses import replace
 from pathlib import Path
 
-from cnncc.base.errors import CnnccError, warn
+from cnncc.base.errors import CnnccError
 from cnncc.frontends.network import Network
 from cnncc.frontends.network_name import network_name
-from cnncc.frontends.onnx.convert import quantize
 from cnncc.frontends.onnx.faults import Faults
 from cnncc.frontends.onnx.file import read_model
 from cnncc.frontends.onnx.origin import original
@@ -26,13 +25,10 @@ def import_onnx(
     """The network of an ONNX file. `shapes` gives inputs other shapes than the model does, by name.
 
     It is called `name`, else what the model calls its graph, or, where exporters call any graph that, as the file.
-    A model that `cnncc export` wrote is the network it was written of. Warns of a quantised model, which is computed
-    otherwise than it says. With `strict` an exception that is a mistake of ours passes. Raises CnnccError with all
-    nodes that cannot be converted, and for files that are no models.
+    A model that `cnncc export` wrote is the network it was written of. With `strict` an exception that is a mistake of
+    ours passes. Raises CnnccError with all nodes that cannot be converted, and for files that are no models.
     """
     model = read_model(path)
-    if note := quantize.told(model):
-        warn(note)
     if not shapes and (known := original(model)) is not None:
         text, graph = known
         return Network(text, graph, (), (), ()) if name is None else Network(*renamed(text, graph, name), (), (), ())

@@ -71,4 +71,4 @@ def stored_constants(model: ModelProto, graph: Graph) -> dict[str, Constant] | N
     shapes = {name: tuple(tensors[name].dims) for name in graph.constants.keys() & tensors.keys()}
     if shapes != {name: constant.shape for name, constant in graph.constants.items()}:
         return None
-    return {name: bound(array_of(tensors[name], name)) for name in graph.constants}
+    return {name: bound(array_of(tensors[name], name), known.element) for name, known in graph.constants.items()}

@@ -11,19 +11,25 @@ import numpy as np
 
 from cnncc.frontends.network import ModelPort
 from cnncc.frontends.onnx.attributes import find
+from cnncc.frontends.onnx.byte_layers import with_byte_layers
 from cnncc.frontends.onnx.control import branch_of, needed
 from cnncc.frontends.onnx.convert import RULES_OF, sequences
 from cnncc.frontends.onnx.convert.detect import REFUSED, converted
+from cnncc.frontends.onnx.convert.quantize import is_quantised
 from cnncc.frontends.onnx.faults import Faults, NotImported
+from cnncc.frontends.onnx.float_notes import float_notes
 from cnncc.frontends.onnx.fold import Evaluator, shape_of
 from cnncc.frontends.onnx.graph import inlined, label, opset_of, ordered
 from cnncc.frontends.onnx.ports import Imported, Shapes, computed_inputs, input_shapes
 from cnncc.frontends.onnx.schema import DOMAINS, check_schema
 from cnncc.frontends.onnx.site import OnnxSite, Tensor, Tensors
+from cnncc.frontends.onnx.steps import traced
+from cnncc.frontends.onnx.takes_bytes import takes_bytes
 from cnncc.frontends.onnx.tensors import array_of, is_numeric, kind_of, shown
-from cnncc.frontends.onnx.tidy import tidy
+from cnncc.frontends.onnx.tidy import tidy, with_normalisation
 from cnncc.frontends.onnx.types import Kind, kinds_of
 from cnncc.frontends.onnx.values import Builder, Unsupported, Value, plain_value
+from cnncc.ir import Graph
 from cnncc.ir.rules import Shape
 
 if TYPE_CHECKING:
@@ -116,12 +122,21 @@ class Reader:
         names = distinct(port.name for port in computed)
         graph = self.b.graph(self.model.name or "model", [port.node for port in computed], names)
         with self.faults.at("the network as a whole"):
-            graph = tidy(graph)
+            graph = tidy(self.on_bytes(graph))
         self.faults.refuse()
         values = iter(graph.outputs)
         outputs = [replace(port, node=next(values)) if port.node else port for port in outputs]
         notes = (*self.notes, *self.b.notes)
         return Imported(graph, tuple(inputs), tuple(outputs), notes, self.b.sources)
+
+    def on_bytes(self, graph: Graph) -> Graph:
+        """The graph of a quantised model with its layers on bytes; what stays float32 is noted. Others are as they
+        were."""
+        if not is_quantised(self.model.node):
+            return graph
+        made = with_normalisation(with_byte_layers(graph, self.b.steps))
+        self.b.notes += float_notes(made, self.b.labels, self.b.reasons)
+        return made
 
     def initializer(self, tensor: TensorProto) -> None:
         """A tensor of the model, if somebody needs it."""
@@ -186,6 +201,7 @@ class Reader:
             self.skip(node)
             return
         results: Sequence[Entry] = [None] * len(node.output)
+        self.b.label = label(node)
         with self.faults.at(f"node {label(node)}"):
             results = self.results(node, inputs)
         self.kinds.update(zip(node.output, kinds_of(node, self.kinds_at(node)), strict=False))
@@ -228,6 +244,8 @@ class Reader:
         if len(known) == len(inputs):
             found = self.known_ops.evaluate(node, known, rule is not None)
             if found is not None:
+                if (steps := traced(self.b.dequantised, node, known)) is not None:
+                    self.b.dequantised[node.output[0]] = steps
                 return found
         if rule is None:
             raise refusal(node)
@@ -235,7 +253,10 @@ class Reader:
 
     def site(self, node: NodeProto, inputs: list[Entry]) -> OnnxSite:
         tensors = cast("list[Tensor | None]", inputs)
-        return OnnxSite(node, tensors, self.opset, self.b, self.used, self.kinds_at(node))
+        site = OnnxSite(node, tensors, self.opset, self.b, self.used, self.kinds_at(node))
+        if takes_bytes(site):
+            return site
+        return replace(site, inputs=[site.whole_numbers(t) if isinstance(t, Value) else t for t in tensors])
 
     def branch(self, graph: GraphProto) -> Sequence[Entry]:
         """The results of a graph inside the model's. Names that it makes are its own."""

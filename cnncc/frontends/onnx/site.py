@@ -153,12 +153,23 @@ class OnnxSite(AttributeReader):
     def add(self, op: str, *inputs: str, weights: Sequence[np.ndarray] = (), **attrs: Any) -> str:
         """A node of the graph, named after the result."""
         source = self.node.input[1] if weights and len(self.node.input) > 1 else ""
-        return self.b.add(op, inputs, self.hint, weights, source, **attrs)
+        made = self.b.add(op, inputs, self.hint, weights, source, **attrs)
+        self.b.trace(made, self.node.input[1:])
+        return made
 
     def pointwise(self, op: str, value: Value, **attrs: Any) -> Value:
         """A node for an op of one tensor that looks at one element at a time."""
         numbers: dict[str, Any] = {key: decimal(a) if isinstance(a, float) else a for key, a in attrs.items()}
         return Value(self.add(op, value.node, **numbers), value.shape, value.axes)
+
+    def whole_numbers(self, value: Value) -> Value:
+        """A tensor as ONNX has it, in float32: of bytes the integers themselves, whatever they stand for."""
+        known = self.b.nodes[value.node].type.quantization
+        if known is None:
+            return value
+        numbers = self.pointwise("dequantize", value)
+        steps = self.pointwise("affine", numbers, scale=1 / known.scale, shift=float(known.zero))
+        return self.pointwise("round", steps)
 
     def plain(self, node: str, shape: Sequence[int]) -> Value:
         return plain_value(node, shape)

@@ -27,9 +27,14 @@ CLOSE = 1e-5
 
 def tidy(graph: Graph) -> Graph:
     """The graph after all rules. Outputs may have other names after it: what a model calls them is in its ports."""
+    return sums_of_several(without_copies(rewrite(with_normalisation(graph), RULES, CLOSE)))
+
+
+def with_normalisation(graph: Graph) -> Graph:
+    """The graph whose inputs have the mean and std that the model begins with."""
     for node in graph.inputs:
         graph = normalized(graph, node)
-    return sums_of_several(without_copies(rewrite(graph, RULES, CLOSE)))
+    return graph
 
 
 def sums_of_several(graph: Graph) -> Graph:

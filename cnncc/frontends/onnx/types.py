@@ -16,12 +16,22 @@ FLOAT: Kind = np.dtype(np.float32)
 PLACE: Kind = np.dtype(np.int64)
 TRUTH: Kind = np.dtype(np.bool_)
 BYTE: Kind = np.dtype(np.uint8)
+SUM: Kind = np.dtype(np.int32)
 TRUTHS = frozenset(
     "And Equal Greater GreaterOrEqual IsInf IsNaN Less LessOrEqual Not Or Xor".split()
 )  # fmt: skip
 PLACES = frozenset("ArgMax ArgMin NonMaxSuppression NonZero Shape Size".split())
-SECOND = {"TopK": PLACE, "MaxPool": PLACE, "Dropout": TRUTH}
+SECOND = {"TopK": PLACE, "MaxPool": PLACE, "Dropout": TRUTH, "DynamicQuantizeLinear": FLOAT}
 """The type of the second result."""
+ZERO_POINT = {
+    **{"QuantizeLinear": 2, "QLinearConv": 7, "QLinearMatMul": 7, "QGemm": 8, "QLinearConcat": 1},
+    **dict.fromkeys(("QLinearAdd", "QLinearMul"), 7),
+    **dict.fromkeys(("QLinearGlobalAveragePool", "QLinearAveragePool", "QLinearLeakyRelu", "QLinearSigmoid"), 4),
+    **dict.fromkeys(("QLinearReduceMean", "QLinearSoftmax", "DynamicQuantizeLinear"), 4),
+}
+"""The zero point that has the type of the result."""
+ZERO_POINT_LESS = {"QuantizeLinear": BYTE, "QGemm": FLOAT, "DynamicQuantizeLinear": BYTE}
+"""The type where there is no zero point, if it is not that of the first input."""
 LIKE_INPUT = {"Where": 1, "CastLike": 1, "OneHot": 2, "DequantizeLinear": 1}
 """The input that has the type of the result, where it is not the first."""
 
@@ -38,8 +48,11 @@ def kind_of_first(node: NodeProto, inputs: Sequence[Kind | None], first: Kind) -
         return TRUTH
     if op in PLACES:
         return PLACE
-    if op == "QuantizeLinear":
-        return (inputs[2] if len(inputs) > 2 else None) or BYTE
+    if op in ZERO_POINT:
+        place = ZERO_POINT[op]
+        return (inputs[place] if len(inputs) > place else None) or ZERO_POINT_LESS.get(op, first)
+    if op in ("ConvInteger", "MatMulInteger"):
+        return SUM
     if op == "Cast":
         return cast_to(node)
     return inputs[LIKE_INPUT[op]] or FLOAT if op in LIKE_INPUT and LIKE_INPUT[op] < len(inputs) else first

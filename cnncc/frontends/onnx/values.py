@@ -16,6 +16,7 @@ import numpy as np
 
 from cnncc.base.elements import FLOAT32, Element
 from cnncc.frontends.network import Ragged
+from cnncc.frontends.onnx.steps import Dequantised
 from cnncc.ir import Constant, Graph, Node
 from cnncc.ir.rules import Shape
 from cnncc.ops import TABLE, ShapeError, complete, infer_type, refuse_huge
@@ -80,6 +81,16 @@ class Builder:
         """Nodes of places in a whole tensor: a node of the places in each channel, and the channels' size."""
         self.notes: list[str] = []
         """What a person should know about the nodes."""
+        self.dequantised: dict[str, Dequantised] = {}
+        """Known tensors of the model that are integers times scales, by their names there."""
+        self.steps: dict[str, Dequantised] = {}
+        """The same of constants."""
+        self.label = ""
+        """The node of the model that is being converted."""
+        self.labels: dict[str, str] = {}
+        """For which node of the model each node was added."""
+        self.reasons: dict[str, str] = {}
+        """Why nodes of the model are computed in float32, by their labels."""
 
     # Nodes
 
@@ -120,7 +131,18 @@ class Builder:
             self.constants[names[slot]] = bound(array, elements.get(slot, FLOAT32))
             self.sources.setdefault(names[slot], source)
         self.nodes[name] = Node(name, op, tuple(inputs), kind, full, names)
+        self.labels[name] = self.label
         return name
+
+    def because(self, reason: str) -> None:
+        """Says why the node that is being converted computes in float32."""
+        self.reasons.setdefault(self.label, reason)
+
+    def trace(self, node: str, tensors: Iterable[str]) -> None:
+        """Remembers which constants of a node are integers times scales: those made of such tensors of the model."""
+        for constant, tensor in zip(self.nodes[node].weights.values(), tensors, strict=False):
+            if tensor in self.dequantised:
+                self.steps[constant] = self.dequantised[tensor]
 
     def reserve(self, elements: int) -> None:
         """Counts elements of constants. Unsupported if they are too many by far."""

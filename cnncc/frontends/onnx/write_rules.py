@@ -11,12 +11,14 @@ import numpy as np
 from cnncc.base.discovery import gathered
 from cnncc.base.elements import FLOAT32
 from cnncc.frontends.onnx import convert
+from cnncc.frontends.onnx.write_bytes import BYTE_RULES, bound
 from cnncc.frontends.onnx.write_places import PLACE_RULES, refused
 from cnncc.frontends.onnx.write_windows import WINDOW_RULES
 from cnncc.ir import Node
 from cnncc.ops import TABLE
 from cnncc.ops.onnx import Onnx
 from cnncc.ops.parts import places
+from cnncc.ops.pointwise import BOUNDED
 from cnncc.ops.source import is_prepared, port_type
 
 if TYPE_CHECKING:
@@ -376,7 +378,7 @@ def named(onnx: Onnx) -> WriteRule:
     return rule
 
 
-RULES: Mapping[str, WriteRule] = {
+OF_NUMBERS: Mapping[str, WriteRule] = {
     **{name: named(op.onnx) for name, op in TABLE.items() if op.onnx and op.onnx.is_written},
     **gathered(convert, "WRITTEN"),
     "clip": clip,
@@ -418,5 +420,11 @@ RULES: Mapping[str, WriteRule] = {
     "dropout": dropout,
     **WINDOW_RULES,
     **PLACE_RULES,
+}
+"""Every op but those on bytes alone."""
+RULES: Mapping[str, WriteRule] = {
+    **OF_NUMBERS,
+    **{op: bound(OF_NUMBERS[op]) for op in BOUNDED},
+    **BYTE_RULES,
 }
 """Every op that a network text can have."""

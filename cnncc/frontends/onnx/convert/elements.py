@@ -1,4 +1,4 @@
-"""cast, quantize and dequantize in ONNX: written only, since what is read computes in float32."""
+"""How cast, quantize and dequantize are written in ONNX; `quantize.py` reads them."""
 
 from __future__ import annotations
 
@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from cnncc.base.elements import ELEMENTS, INT32
-from cnncc.ir import Node, TensorType
+from cnncc.frontends.onnx.write_bytes import steps
+from cnncc.ir import Node
 
 if TYPE_CHECKING:
     from cnncc.frontends.onnx.model import OnnxModel
@@ -30,23 +31,13 @@ def cast(model: OnnxModel, node: Node) -> None:
 
 def quantize(model: OnnxModel, node: Node) -> None:
     """QuantizeLinear: the same formula."""
-    model.emit("QuantizeLinear", [*model.data(node), *_steps(model, node.name, node.type)], node.name)
+    model.emit("QuantizeLinear", [*model.data(node), *steps(model, node.name, node.type)], node.name)
 
 
 def dequantize(model: OnnxModel, node: Node) -> None:
     """DequantizeLinear, with scale and zero of what it reads."""
     kind = model.graph[node.inputs[0]].type
-    model.emit("DequantizeLinear", [*model.data(node), *_steps(model, node.name, kind)], node.name)
-
-
-def _steps(model: OnnxModel, name: str, kind: TensorType) -> list[str]:
-    """Scale and zero of a quantised type."""
-    known = kind.quantization
-    assert known is not None, name
-    return [
-        model.number(f"{name}.scale", known.scale),
-        model.tensor(f"{name}.zero", np.array(known.zero, kind.element.dtype)),
-    ]
+    model.emit("DequantizeLinear", [*model.data(node), *steps(model, node.name, kind)], node.name)
 
 
 WRITTEN: Mapping[str, Callable[[OnnxModel, Node], object]] = {

@@ -6,6 +6,8 @@ from collections.abc import Callable, Mapping
 
 from cnncc.frontends.onnx.convert.convolutions import conv
 from cnncc.frontends.onnx.convert.pointwise import combined
+from cnncc.frontends.onnx.convert.qlinear import MICROSOFT
+from cnncc.frontends.onnx.convert.quantize import dequantize, quantize
 from cnncc.frontends.onnx.site import OnnxSite, Tensor
 from cnncc.frontends.onnx.values import Unsupported, Value
 
@@ -75,5 +77,8 @@ RULES: Mapping[str, Callable[[OnnxSite], Tensor]] = {
     "BiasGelu": biased("gelu"),
     "FastGelu": biased("gelu_tanh"),
     "QuickGelu": quick_gelu,
+    "QuantizeLinear": quantize,
+    "DequantizeLinear": dequantize,
+    **MICROSOFT,
 }
 """Of one result each."""

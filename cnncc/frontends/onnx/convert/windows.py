@@ -285,6 +285,8 @@ def pad(site: OnnxSite) -> Tensor:
     begin, end = dict.fromkeys(range(rank), 0), dict.fromkeys(range(rank), 0)
     for i, axis in enumerate(axes):
         begin[axis], end[axis] = amounts[i], amounts[i + len(axes)]
+    if (known := site.b.nodes[x.node].type.quantization) is not None:
+        fill = (fill - known.zero) * known.scale  # what those bytes stand for
     site.b.fits([max(0, s + begin[i] + end[i]) for i, s in enumerate(x.shape)])
     x = sliced(site, x, {i: range(-min(0, begin[i]), size + min(0, end[i])) for i, size in enumerate(x.shape)})
     begin, end = ({axis: max(0, amount) for axis, amount in side.items()} for side in (begin, end))

@@ -1,0 +1,65 @@
+"""What a quantised model computes in float32, by the names of its nodes, and why."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+
+from cnncc.frontends.onnx.byte_moves import MOVES
+from cnncc.ir import Graph, Node
+from cnncc.ops import traits
+from cnncc.ops.traits import Kind
+
+EXACT = frozenset({"input", "const", "quantize", "dequantize", "qconv", "qfc", "qgap", "identity", "dropout", *MOVES})
+"""Ops that compute nothing, or on bytes."""
+SUMS = frozenset({"conv", "fc", "add", "mul", "avgpool", "concat"})
+"""Ops that there are on bytes."""
+READS = "what they read is float32"
+WEIGHTS = "their weights are not int8 with one scale for each output"
+RESULT = "no such op has bytes of these shapes, or its result is not quantised"
+NO_OP = "bytes have no such op"
+MOST = 40
+"""Nodes of a note that are named."""
+
+
+def float_notes(graph: Graph, labels: Mapping[str, str], reasons: Mapping[str, str]) -> list[str]:
+    """A line for each reason. `labels` are the nodes of the model for which nodes of the graph were made, `reasons`
+    what is known of some of those."""
+    tables = in_tables(graph)
+    found: dict[str, dict[str, None]] = {}
+    for node in graph.nodes:
+        label = labels.get(node.name, node.name)
+        if label in reasons:
+            found.setdefault(reasons[label], {})[label] = None
+        elif node.type.is_float and node.op not in EXACT and node.name not in tables:
+            found.setdefault(why(graph, node), {})[label] = None
+    return [f"computed in float32, since {reason}: {listed(list(names))}" for reason, names in found.items()]
+
+
+def why(graph: Graph, node: Node) -> str:
+    """Why a node is no layer on bytes."""
+    if not any(graph[name].op == "dequantize" for name in node.inputs):
+        return READS
+    if node.op in ("conv", "fc"):
+        return WEIGHTS
+    return RESULT if node.op in SUMS else NO_OP
+
+
+def in_tables(graph: Graph) -> set[str]:
+    """Functions of one number between dequantize and quantize: a compile makes tables of bytes of them."""
+    return {name for node in graph.nodes if node.op == "quantize" for name in chain(graph, node)}
+
+
+def chain(graph: Graph, node: Node) -> Iterator[str]:
+    """The functions that lead to a node from a value of bytes; none if they begin elsewhere."""
+    names: list[str] = []
+    at = graph[node.inputs[0]]
+    while traits(at).kind is Kind.POINTWISE and graph.is_private(at.name):
+        names.append(at.name)
+        at = graph[at.inputs[0]]
+    yield from names if at.op == "dequantize" else ()
+
+
+def listed(names: list[str]) -> str:
+    """Names in a row, and how many more there are."""
+    more = [f"and {len(names) - MOST} more"] if len(names) > MOST else []
+    return ", ".join([*names[:MOST], *more])
