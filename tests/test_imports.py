@@ -44,11 +44,11 @@ ALLOWED = {
         "tune": "base ir kernels lang machines module ops options passes runtime weights",
         "api": "base frontends ir kernels machines module options runtime tune",
         "calibrate": "api base frontends ir module options quantization",
-        "report": "api base ir kernels machines module ops options passes plan runtime weights",
+        "report": "api base calibrate ir kernels machines module ops options passes plan quantization runtime weights",
         "bench": "base frontends ir lang options passes report weights",
         "contrib": "api base frontends pictures runtime",
         "cli": "__version__ api base bench calibrate frontends ir lang machines module options passes pictures "
-        "report runtime tune weights",
+        "quantization report runtime tune weights",
         "__init__": "api base calibrate runtime",
         "__main__": "cli",
     }.items()

@@ -68,6 +68,10 @@ SECTIONS = (
         (
             Public("cnncc.compile", "cnncc.api:compile"),
             Public("cnncc.load", "cnncc.runtime.load:load"),
+            Public("cnncc.quantize", "cnncc.calibrate.search:quantize"),
+            Public(
+                "cnncc.calibrate.search.Calibrated", "cnncc.calibrate.search:Calibrated", "found", ("save", "to_json")
+            ),
             Public(
                 "cnncc.Model",
                 "cnncc.runtime.model:Model",

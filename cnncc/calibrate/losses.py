@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
-from cnncc.calibrate.observe import Images, Values
+from cnncc.calibrate.observe import Images, ModelValues
 from cnncc.ir import Graph
 from cnncc.module.listener import Listener, Progress
 from cnncc.options import Options
@@ -72,11 +72,11 @@ class Losses:
 
 
 def losses(
-    wanted: Values, made: Graph, images: Images, options: Options, listener: Listener, names: Mapping[str, str]
+    wanted: ModelValues, made: Graph, images: Images, options: Options, listener: Listener, names: Mapping[str, str]
 ) -> Losses:
     """Of a graph on bytes from the values in float32. `names` are those and the ones of the graph that are compared
     with them; the graph's outputs are compared in any case, which are in float32 too."""
-    got = Values(made, [*names.values(), *made.outputs], options, listener)
+    got = ModelValues(made, [*names.values(), *made.outputs], options, listener)
     values = {name: Distance() for name in names}
     outputs, agreement = [Distance() for _ in made.outputs], [Agreement() for _ in made.outputs]
     for i, arrays in enumerate(images.read()):

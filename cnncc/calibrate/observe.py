@@ -35,7 +35,7 @@ def of_arrays(*arrays: np.ndarray) -> Images:
     return Images(count, lambda: ([array[i : i + 1] for array in arrays] for i in range(count)))
 
 
-class Values:
+class ModelValues:
     """Runs a graph on images and gives some of its values, float32 as they are and bytes as bytes."""
 
     def __init__(self, graph: Graph, names: Sequence[str], options: Options, listener: Listener) -> None:
@@ -49,7 +49,7 @@ class Values:
 
 
 def observe(
-    values: Values, images: Images, groups: Sequence[Sequence[str]], progress: Progress | None = None
+    values: ModelValues, images: Images, groups: Sequence[Sequence[str]], progress: Progress | None = None
 ) -> Mapping[str, Histogram]:
     """The histogram of each value, by its name. Values of one group have its ends. CnnccError for a value that is not
     finite."""
@@ -65,7 +65,7 @@ def observe(
     return {name: Histogram(*ends[name], counts[name]) for name in values.names}
 
 
-def _ends(values: Values, images: Images, progress: Progress | None) -> dict[str, tuple[float, float]]:
+def _ends(values: ModelValues, images: Images, progress: Progress | None) -> dict[str, tuple[float, float]]:
     low, high = dict.fromkeys(values.names, np.inf), dict.fromkeys(values.names, -np.inf)
     for i, arrays in enumerate(images.read()):
         _tell(progress, "finding ranges", i, images.count)

@@ -13,14 +13,14 @@ import numpy as np
 from cnncc.base import extras
 from cnncc.base.errors import CnnccError, nearest
 from cnncc.calibrate.losses import Losses, losses
-from cnncc.calibrate.observe import Images, Values, observe, of_arrays
+from cnncc.calibrate.observe import Images, ModelValues, observe, of_arrays
 from cnncc.frontends import sources
 from cnncc.ir import Graph
 from cnncc.ir.types import Quantization
 from cnncc.module.listener import SILENT, Listener, Progress
 from cnncc.options import DEFAULT, Options, split_targets
 from cnncc.quantization import scheme
-from cnncc.quantization.plan import Plan, plan
+from cnncc.quantization.plan import BytePlan, plan
 from cnncc.quantization.ranges import METHODS, Histogram, Method, percentile, quantization
 from cnncc.quantization.rewrite import prepared, rewritten
 from cnncc.quantization.scheme import Scheme
@@ -47,7 +47,7 @@ class Calibrated:
     """In float32, with weights."""
     graph: Graph
     """On bytes."""
-    plan: Plan
+    plan: BytePlan
     scheme: Scheme
     histograms: Mapping[str, Histogram]
     losses: Losses
@@ -120,7 +120,7 @@ def calibrate(  # noqa: PLR0913 - what the command line has, as keywords
     made = plan(known, frozenset(keep))
     if not made.scaled:
         raise CnnccError(f"{source.name} has no layer that could be computed on bytes")
-    values = Values(known, [*made.scaled, *made.possible, *known.outputs], options, listener)
+    values = ModelValues(known, [*made.scaled, *made.possible, *known.outputs], options, listener)
     histograms = observe(values, images, made.groups, listener.progress)
     about = {"method": method if percent is None else f"{method} {percent:g}", "images": images.count}
     found = Scheme(_scales(made, histograms, bounds_of), frozenset(keep), about)
@@ -139,7 +139,7 @@ def _figures(source: Graph, lost: Losses) -> dict[str, Any]:
     }
 
 
-def _scales(made: Plan, histograms: Mapping[str, Histogram], method: Method) -> dict[str, Quantization]:
+def _scales(made: BytePlan, histograms: Mapping[str, Histogram], method: Method) -> dict[str, Quantization]:
     """The scale of each value; those of one group cover the ranges of all."""
     found: dict[str, Quantization] = {}
     for group in made.groups:
@@ -149,7 +149,7 @@ def _scales(made: Plan, histograms: Mapping[str, Histogram], method: Method) -> 
     return found
 
 
-def _bytes_of(made: Plan, graph: Graph) -> Iterator[tuple[str, str]]:
+def _bytes_of(made: BytePlan, graph: Graph) -> Iterator[tuple[str, str]]:
     """The values that have a scale, and their names as bytes."""
     for name in made.scaled:
         own = name if name in graph.by_name and graph[name].type.quantization is not None else f"{name}.bytes"
@@ -160,9 +160,9 @@ def _bytes_of(made: Plan, graph: Graph) -> Iterator[tuple[str, str]]:
 class _Judge:
     """Compares graphs on bytes by a few images."""
 
-    made: Plan
+    made: BytePlan
     found: Scheme
-    exact: Values
+    exact: ModelValues
     histograms: Mapping[str, Histogram]
     method: Method
     images: Images
@@ -187,7 +187,7 @@ def _first(images: Images, count: int) -> Images:
     return Images(min(count, images.count), lambda: islice(images.read(), count))
 
 
-def _worst(made: Plan, lost: Losses) -> list[str]:
+def _worst(made: BytePlan, lost: Losses) -> list[str]:
     """The layers behind which most dB are missing that were there before; at most KEPT."""
     drops: dict[str, float] = {}
     for layer in {id(each): each for each in made.layers.values()}.values():

@@ -48,7 +48,7 @@ assert BY_OP.keys() == ON_BYTES.keys()
 
 
 @dataclass(frozen=True)
-class Layer:
+class ByteLayer:
     """A node with weights, and those behind it that it computes too: a sum, and bounds."""
 
     nodes: tuple[Node, ...]
@@ -71,7 +71,7 @@ class Layer:
 
 
 @dataclass(frozen=True)
-class Plan:
+class BytePlan:
     """What becomes of each node of a graph."""
 
     graph: Graph
@@ -89,16 +89,16 @@ class Plan:
         return self.graph.users(name)
 
     @cached_property
-    def layers(self) -> Mapping[str, Layer]:
+    def layers(self) -> Mapping[str, ByteLayer]:
         """By the name of each node that belongs to one."""
-        found: dict[str, Layer] = {}
+        found: dict[str, ByteLayer] = {}
         for node in self.graph.nodes:
             if self.modes[node.name] is Mode.LAYER:
                 layer = self._layer(node, found)
                 found |= {n.name: layer for n in layer.nodes}
         return found
 
-    def _layer(self, node: Node, taken: Mapping[str, Layer]) -> Layer:
+    def _layer(self, node: Node, taken: Mapping[str, ByteLayer]) -> ByteLayer:
         nodes, added = [node], ""
         position = {n.name: i for i, n in enumerate(self.graph.nodes)}
         then = self._only_user(node)
@@ -109,7 +109,7 @@ class Plan:
                 then = self._only_user(then)
         if then is not None and then.op in BOUNDED and self.modes[then.name] is Mode.FUNCTION:
             nodes.append(then)
-        return Layer(tuple(nodes), added)
+        return ByteLayer(tuple(nodes), added)
 
     def _only_user(self, node: Node) -> Node | None:
         return self.users(node.name)[0] if self.graph.is_private(node.name) else None
@@ -168,7 +168,7 @@ class Plan:
         )
 
 
-def plan(graph: Graph, keep: Set[str] = frozenset()) -> Plan:
+def plan(graph: Graph, keep: Set[str] = frozenset()) -> BytePlan:
     """What becomes of the nodes of a graph after its batch norms are folded. Those named in `keep` stay float32.
     CnnccError for a name that is none."""
     for name in keep:
@@ -182,7 +182,7 @@ def plan(graph: Graph, keep: Set[str] = frozenset()) -> Plan:
     for node in reversed(graph.nodes):
         if modes[node.name] not in (Mode.FLOAT, Mode.LAYER, Mode.MEAN) and not read_as_bytes(graph, node.name, modes):
             modes[node.name] = Mode.FLOAT
-    return Plan(graph, modes)
+    return BytePlan(graph, modes)
 
 
 def read_as_bytes(graph: Graph, name: str, modes: Mapping[str, Mode]) -> bool:

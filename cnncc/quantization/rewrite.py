@@ -16,7 +16,7 @@ from cnncc.ir.types import Quantization
 from cnncc.ops.byte_arithmetic import bias_steps, byte_bounds, least_weight_scales
 from cnncc.ops.pointwise import BOUNDED
 from cnncc.ops.quantized import ADDED, ON_BYTES
-from cnncc.quantization.plan import Layer, Mode, Plan, plan
+from cnncc.quantization.plan import ByteLayer, BytePlan, Mode, plan
 from cnncc.quantization.scheme import Scheme
 
 MOST_WEIGHT = 127
@@ -26,7 +26,7 @@ BEFORE = "fuse_epilogues"
 
 
 def prepared(graph: Graph) -> Graph:
-    """The graph of which a `Plan` is made: with batch norms folded, and every value that may be bytes by itself."""
+    """The graph of which a `BytePlan` is made: with batch norms folded, and every value that may be bytes by itself."""
     for name, rewrite in passes.PASSES:
         if name == BEFORE:
             break
@@ -43,7 +43,7 @@ def quantized(graph: Graph, scheme: Scheme) -> Graph:
     return rewritten(plan(known, scheme.keep), scheme.values)
 
 
-def rewritten(made: Plan, scales: Mapping[str, Quantization]) -> Graph:
+def rewritten(made: BytePlan, scales: Mapping[str, Quantization]) -> Graph:
     """The graph that a plan and the scale of each of its values give."""
     missing = [name for name in made.scaled if name not in scales]
     if missing:
@@ -55,7 +55,7 @@ def rewritten(made: Plan, scales: Mapping[str, Quantization]) -> Graph:
 class _Rewriter:
     """The nodes made so far. A value may be there as bytes, as float32, or both."""
 
-    def __init__(self, made: Plan, scales: Mapping[str, Quantization]) -> None:
+    def __init__(self, made: BytePlan, scales: Mapping[str, Quantization]) -> None:
         self.plan = made
         self.source = made.graph
         self.scales = scales
@@ -184,7 +184,7 @@ class _Rewriter:
         self.constants |= {name: self.source.constants[name] for name in node.weights.values()}
         self.bytes[node.name] = self.add(node.with_(name=own, inputs=inputs))
 
-    def layer(self, layer: Layer) -> None:
+    def layer(self, layer: ByteLayer) -> None:
         """A node with weights, and what it computes besides."""
         node, name = layer.node, layer.name
         inputs = (self.as_bytes(node.inputs[0]), *([self.as_bytes(layer.added)] if layer.added else []))

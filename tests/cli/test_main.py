@@ -25,7 +25,7 @@ NAMES = [command.name for command in COMMANDS]
 def test_help_lists_every_command_with_its_purpose(cnncc):
     result = cnncc("--help")
     assert result.code == 0
-    wanted = "compile run summary check memory profile bench fmt expand import export info targets weights"
+    wanted = "compile run summary check quantize memory profile bench fmt expand import export info targets weights"
     assert " ".join(NAMES) == wanted
     assert all(f"    {name}" in result.out for name in NAMES)
     assert "exit codes: 0 done; 1 the result of a check is no; 2 bad input" in result.out

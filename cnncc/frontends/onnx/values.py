@@ -10,16 +10,18 @@ from __future__ import annotations
 import math
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from cnncc.base.elements import FLOAT32, Element
 from cnncc.frontends.network import Ragged
-from cnncc.frontends.onnx.steps import Dequantised
 from cnncc.ir import Constant, Graph, Node
 from cnncc.ir.rules import Shape
 from cnncc.ops import TABLE, ShapeError, complete, infer_type, refuse_huge
+
+if TYPE_CHECKING:
+    from cnncc.frontends.onnx.steps import Dequantised
 
 ROOM = 3 << 26
 """Elements of all constants together, besides `SHARE` times as many as the file has: large classifiers have as many

@@ -12,7 +12,7 @@ from cnncc.frontends.onnx.convert.convolutions import conv
 from cnncc.frontends.onnx.convert.dense import matmul
 from cnncc.frontends.onnx.convert.pointwise import combined, negated
 from cnncc.frontends.onnx.convert.qlinear import along, of_numbers, stated
-from cnncc.frontends.onnx.convert.quantize import BYTES, Steps, from_steps
+from cnncc.frontends.onnx.convert.quantize import BYTES, OnnxSteps, from_steps
 from cnncc.frontends.onnx.convert.reduce import reduced
 from cnncc.frontends.onnx.site import OnnxRule, OnnxSite, Tensor
 from cnncc.frontends.onnx.steps import dequantised
@@ -61,7 +61,7 @@ def centred(site: OnnxSite, x: Value) -> Value:
     zero = site.inputs[2] if site.has(2) else np.zeros((), np.uint8)
     kind = site.kind(0)
     if isinstance(zero, np.ndarray) and kind in BYTES and zero.size == 1:
-        return from_steps(site, x, Steps(np.ones(1), zero.reshape(-1).astype(np.float64), np.dtype(kind)))
+        return from_steps(site, x, OnnxSteps(np.ones(1), zero.reshape(-1).astype(np.float64), np.dtype(kind)))
     site.b.because(AT_RUN_TIME)
     return combined(site, "add", site.whole_numbers(x), negated(site, zero if zero is not None else np.zeros(())))
 

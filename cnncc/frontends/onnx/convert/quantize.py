@@ -35,7 +35,7 @@ OTHERWISE = "they are quantised otherwise than to 8 bits with one scale"
 
 
 @dataclass(frozen=True)
-class Steps:
+class OnnxSteps:
     """How a tensor is quantised: scales and zero points as float64, one or one for each place of an axis, and the
     integer type."""
 
@@ -62,7 +62,7 @@ def quantize(site: OnnxSite) -> Tensor:
     return to_steps(site, site.value(0), quantisation(site))
 
 
-def to_steps(site: OnnxSite, value: Value, steps: Steps) -> Value:
+def to_steps(site: OnnxSite, value: Value, steps: OnnxSteps) -> Value:
     """A tensor of numbers quantised."""
     if (known := steps.as_bytes) is not None:
         node = site.add("quantize", value.node, element=steps.kind.name, scale=known.scale, zero=known.zero)
@@ -87,7 +87,7 @@ def dequantize(site: OnnxSite) -> Tensor:
     return from_steps(site, site.value(0), quantisation(site))
 
 
-def from_steps(site: OnnxSite, value: Value, steps: Steps) -> Value:
+def from_steps(site: OnnxSite, value: Value, steps: OnnxSteps) -> Value:
     """The numbers of a quantised tensor."""
     if (known := steps.as_bytes) is not None:
         return Value(site.add("dequantize", bytes_of(site, value, steps.kind, known)), value.shape, value.axes)
@@ -95,7 +95,7 @@ def from_steps(site: OnnxSite, value: Value, steps: Steps) -> Value:
     return placed(site, site.whole_numbers(value), steps)
 
 
-def placed(site: OnnxSite, value: Value, steps: Steps) -> Value:
+def placed(site: OnnxSite, value: Value, steps: OnnxSteps) -> Value:
     """(x - zero point) * scale of whole numbers, in float32."""
     scale, zero = (along_axis(site, value, numbers) for numbers in (steps.scale, steps.zero))
     if scale.size == zero.size == 1:
@@ -110,18 +110,18 @@ def bytes_of(site: OnnxSite, value: Value, kind: Kind, known: Quantization) -> s
     given = site.b.nodes[value.node].type
     if given.quantization == known and given.element.name == kind.name:
         return value.node
-    steps = Steps(np.array([known.scale]), np.array([float(known.zero)]), kind)
+    steps = OnnxSteps(np.array([known.scale]), np.array([float(known.zero)]), kind)
     return to_steps(site, placed(site, site.whole_numbers(value), steps), steps).node
 
 
-def quantisation(site: OnnxSite) -> Steps:
+def quantisation(site: OnnxSite) -> OnnxSteps:
     """Scale, zero point and integer type of a QuantizeLinear or DequantizeLinear."""
     if site.integer("block_size", 0):
         raise Unsupported("quantisation in blocks along an axis")
     return steps_at(site, 1, 2)
 
 
-def steps_at(site: OnnxSite, scale: int, zero: int) -> Steps:
+def steps_at(site: OnnxSite, scale: int, zero: int) -> OnnxSteps:
     """The scale and the zero point that two inputs are."""
     point = site.const(zero, "the zero point") if site.has(zero) else np.zeros((), output_kind(site))
     factors = site.vector(scale, "the scale").astype(np.float64)
@@ -129,7 +129,7 @@ def steps_at(site: OnnxSite, scale: int, zero: int) -> Steps:
     nonzero = np.isfinite(factors).all() and factors.all()
     if kind.kind not in "iu" or not nonzero or point.size not in (1, factors.size):
         raise Unsupported("quantisation of a computed tensor other than by scales above 0, to an integer type")
-    return Steps(factors, point.reshape(-1).astype(np.float64), kind)
+    return OnnxSteps(factors, point.reshape(-1).astype(np.float64), kind)
 
 
 def output_kind(site: OnnxSite) -> Kind:
