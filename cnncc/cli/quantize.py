@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from cnncc.options import Options
 
 SHOWN = 10
-"""ModelValues printed without `--all`: those furthest from float32."""
+"""Values printed without `--all`: those furthest from float32."""
 LISTED = 12
 """Names of layers that stay float32, at most."""
 RANGES = ("minmax", "mse", "entropy")
