@@ -125,9 +125,14 @@ def test_every_word_has_an_example_that_works() -> None:
     assert set(foreign.SYNONYMS) <= set(foreign.EXAMPLES)
     for word, example in foreign.EXAMPLES.items():
         head = "net t\n" if word in ("input", "const") else HEAD
-        before = {"from": "save a\n", "output": "relu\n", "dequantize": "quantize uint8 1\n"}.get(
-            word, "quantize uint8 1\nsave x\n" if word[0] == "q" and word != "quantize" else ""
-        )
+        on_bytes = "quantize uint8 1\nsave x\n"
+        before = {
+            "from": "save a\n",
+            "output": "relu\n",
+            "dequantize": on_bytes,
+            **dict.fromkeys(("qconv", "qfc", "qgap", "qadd"), on_bytes),
+            "qmul": "save i\ngap\nsave x\nfrom i\nquantize uint8 1\n",
+        }.get(word, "")
         back = {"cast": "cast float32\n", "quantize": "dequantize\n"}.get(word, "")
         after = "" if word == "output" else f"{back}relu\n"
         assert lang.parse(f"{head}{before}{example}\n{after}").nodes[-1].op == "relu"
