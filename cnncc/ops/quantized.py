@@ -271,7 +271,7 @@ def layer(op: Op, name: str, exact: Any, forms: tuple[Form, ...], traits: Any) -
 def arms_too(form: Form) -> tuple[Form, Form]:
     """The form, and the same with a second argument that is added."""
 
-    example = form.example.replace(form.word, f"{form.word} {{ | from x }}", 1)
+    example = f"{form.word} {{ | from x }} 3x3 3 {RESULT_TEXT}"
     return form, replace(form, arms=True, example=example, epilogue=ADDED)
 
 
