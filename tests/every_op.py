@@ -9,11 +9,11 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Mapping, Sequence
 
-import numpy as np
 from graphs import (
     ANY,
     JUMPS,
     LATE_OPS,
+    LAYERS_ON_BYTES,
     MERGES,
     POSITIVE,
     QUOTIENTS,
@@ -163,73 +163,22 @@ def cast(make: Maker, fresh: bool) -> Node | None:
     return make.add("cast", (moved or there,), {"to": "float32"}) if there else None
 
 
-def result_of_bytes(make: Maker) -> dict[str, object]:
-    """Attributes of a result of any byte type and scale."""
-    element = make.draw(st.sampled_from(("uint8", "int8")))
-    zero = make.draw(integers(0, 255)) - (128 if element == "int8" else 0)
-    return {"element": element, "scale": float(np.float32(make.draw(st.sampled_from((0.02, 0.1, 0.7))))), "zero": zero}
-
-
-def byte_image(make: Maker, *dims: int) -> Node | None:
-    """Bytes of a new input; a rounding error before them would be a large one behind."""
-    source = make.input(*dims) if dims else make.image()
-    made = make.add("quantize", (source,), result_of_bytes(make))
-    return made and (make.add("relu", (made,), {}) if make.draw(st.booleans()) else made)
-
-
-def layer_on_bytes(op: str, like: str) -> How:
-    """A layer with the attributes of its float32 op, and an activation behind it."""
+def layer_on_bytes(op: str) -> How:
+    """A layer on bytes of a new input, since a rounding error before them would be a large one behind; and an
+    activation behind it, which may become a part of it."""
 
     def how(make: Maker, fresh: bool) -> Node | None:
-        source = byte_image(make)
-        if source is None:
-            return None
-        attrs = attributes(make.draw, like, source.type.shape) if like else {}
-        if make.draw(st.booleans()):
-            return make.add(op, (source,), attrs)
-        return byte_result(make, make.add(op, (source,), {**attrs, **result_of_bytes(make)}))
+        source = make.near(make.image())
+        made = source and make.on_bytes(op, source)
+        if made is None or made.type.is_float:
+            return made
+        bounded = make.add(make.draw(st.sampled_from(("relu", "relu6"))), (made,), {}) if make.draw(FLAGS) else made
+        return bounded and make.add("dequantize", (bounded,), {})
 
     return how
 
 
-def byte_result(make: Maker, made: Node | None) -> Node | None:
-    """Bytes as float32, with a sum or an activation that may become a part of what made them."""
-    if made is None:
-        return None
-    last: Node | None = made
-    if make.draw(st.booleans()):
-        last = make.add(make.draw(st.sampled_from(("relu", "relu6"))), (made,), {})
-    return last and make.add("dequantize", (last,), {})
-
-
-def added_layer(make: Maker, fresh: bool) -> Node | None:
-    """A convolution on bytes with a tensor that is added before its results are rounded."""
-    dims = make.draw(st.sampled_from(CHANNELS)), *make.draw(st.sampled_from(((1, 1), (5, 7))))
-    source, other = byte_image(make, *dims), byte_image(make, *dims)
-    if source is None or other is None:
-        return None
-    attrs = {"out": dims[0], "kernel": (1, 1), "epilogue": (("add", ()),), **result_of_bytes(make)}
-    return byte_result(make, make.add("qconv", (source, other), attrs))
-
-
-def convolution_on_bytes(make: Maker, fresh: bool) -> Node | None:
-    """With and without something added."""
-    how = added_layer if make.draw(st.integers(0, 3)) == 0 else layer_on_bytes("qconv", "conv")
-    return how(make, fresh)
-
-
-def sum_of_bytes(make: Maker, fresh: bool) -> Node | None:
-    first = byte_image(make)
-    second = first and byte_image(make, *first.type.shape[1:])
-    return first and second and byte_result(make, make.add("qadd", (first, second), result_of_bytes(make)))
-
-
-def product_of_bytes(make: Maker, fresh: bool) -> Node | None:
-    first = byte_image(make)
-    factor = first and make.input(first.type.shape[1], 1, 1)
-    return first and factor and byte_result(make, make.add("qmul", (first, factor), result_of_bytes(make)))
-
-
+FLAGS = st.booleans()
 MOVES = (
     "maxpool",
     "pad",
@@ -252,11 +201,7 @@ SPECIAL: Mapping[str, How] = {
     "const": lambda make, fresh: make.const(),
     "unpool": unpool,
     "nms": nms,
-    "qconv": convolution_on_bytes,
-    "qfc": layer_on_bytes("qfc", "fc"),
-    "qgap": layer_on_bytes("qgap", ""),
-    "qadd": sum_of_bytes,
-    "qmul": product_of_bytes,
+    **{op: layer_on_bytes(op) for op in LAYERS_ON_BYTES},
 }
 MADE = frozenset({*(name for name, op in TABLE.items() if op.tried.inputs is not Inputs.NONE), *SPECIAL})
 """Ops that graphs here have; a test holds that with `LATE` they are those of the table."""

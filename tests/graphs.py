@@ -82,6 +82,8 @@ MOVED = {Values.INSIDE: {"scale": 0.9}, Values.ABOVE_ONE: {"shift": 1.5}}
 """How what a sigmoid gives becomes such values."""
 
 
+LAYERS_ON_BYTES = {"qconv": "conv", "qfc": "fc", "qgap": "", "qadd": "", "qmul": ""}
+"""Layers on bytes, and the ops of float32 whose attributes they have."""
 SCALES = tuple(float(np.float32(s)) for s in (0.02, 1 / 3, 1.0, 0.007874016, 1e-30, 2.5e37))
 
 
@@ -244,6 +246,33 @@ class Builder:
         scale = self.draw(st.sampled_from(SCALES))
         return self.add("quantize", (source,), {"element": element, "scale": scale, "zero": zero})
 
+    def result_of_bytes(self) -> dict[str, Any]:
+        """Attributes of a result of any byte type, of a scale that a sum of some products has."""
+        element = self.draw(st.sampled_from(("uint8", "int8")))
+        zero = self.draw(integers(int(ELEMENTS[element].least), int(ELEMENTS[element].most)))
+        scale = float(np.float32(self.draw(st.sampled_from((0.02, 0.1, 0.7)))))
+        return {"element": element, "scale": scale, "zero": zero}
+
+    def near(self, source: Node) -> Node | None:
+        """A value quantised to steps that layers on bytes can add up."""
+        return self.add("quantize", (source,), self.result_of_bytes())
+
+    def on_bytes(self, op: str, source: Node) -> Node | None:
+        """A layer on bytes; what else it reads is made of the value, or a constant."""
+        like, shape, result = LAYERS_ON_BYTES[op], source.type.shape, self.result_of_bytes()
+        if len(shape) != 4 and op != "qfc":
+            return None
+        if op == "qadd":
+            return self.add(op, (source, source), result)
+        if op == "qmul":
+            factor = self.add("const", (), {"dims": (shape[1], 1, 1)})
+            return factor and self.add(op, (source, factor), result)
+        if op == "qconv" and self.draw(integers(0, 3)) == 0:
+            added = {"out": shape[1], "kernel": (1, 1), "epilogue": (("add", ()),)}
+            return self.add(op, (source, source), {**added, **result})
+        attrs = attributes(self.draw, like, shape) if like else {}
+        return self.add(op, (source,), {**attrs, **(result if self.draw(st.booleans()) else {})})
+
     def numbers(self) -> Node | None:
         """Between element types, of what the caller passes: a rounding error before a step would be a large one behind
         it. Other ops read the integers if they can."""
@@ -252,6 +281,11 @@ class Builder:
         if not exact:
             return None
         source = self.draw(st.sampled_from(typed or exact))
+        layer = self.draw(st.sampled_from((*LAYERS_ON_BYTES, *[""] * 6)))
+        if layer:
+            near = [n for n in typed if n.type.quantization and 0.01 < n.type.quantization.scale < 2]
+            given = self.draw(st.sampled_from(near)) if near else self.near(self.draw(st.sampled_from(exact)))
+            return given and self.on_bytes(layer, given)
         if source.type.quantization is not None:
             return self.add("dequantize", (source,), {})
         if source.type.is_float and self.draw(st.booleans()):

@@ -17,7 +17,7 @@ ARCHITECTURE = (ROOT / "docs" / "architecture.md").read_text(encoding="utf-8")
 NOW = [page for page in PAGES if page.name != "CHANGELOG.md"]
 FOLDERS = "cnncc|tests|targets|grammars|models|tools|examples|docs"
 PATH = re.compile(rf"`((?:{FOLDERS})/[\w./*{{}},-]*)(?:::(\w+))?`")
-MOST_BY_NAME = 30
+MOST_BY_NAME = 20
 """Comparisons of a node's op with names, outside of the folder of ops."""
 
 

@@ -10,6 +10,7 @@ import numpy.typing as npt
 
 from cnncc.base.elements import ELEMENTS, FLOAT32, Element, decode, encode
 from cnncc.base.errors import nearest
+from cnncc.ir import Node
 from cnncc.ir.types import Quantization, TensorType
 from cnncc.ops.domains import untried
 from cnncc.ops.forms import Form, Syntax
@@ -50,6 +51,16 @@ def dequantized(q: Numbers, kind: TensorType) -> Numbers:
     assert known is not None, kind
     with np.errstate(over="ignore", under="ignore"):
         return (q.astype(np.int64) - known.zero).astype(np.float32) * np.float32(known.scale)
+
+
+def is_dequantized(node: Node) -> bool:
+    """Whether a node makes float32 of numbers with a scale."""
+    return node.op == DEQUANTIZE.name
+
+
+def is_quantized(node: Node) -> bool:
+    """Whether a node makes numbers with a scale of float32."""
+    return node.op == QUANTIZE.name
 
 
 def stored_number(value: float, kind: TensorType) -> float:

@@ -16,6 +16,8 @@ import numpy.typing as npt
 from cnncc.base.elements import FLOAT32, INT8, INT32, Element
 from cnncc.ir.types import Quantization, TensorType
 from cnncc.ops.byte_arithmetic import (
+    BYTES,
+    MOST_ROUNDED,
     Residual,
     added_bytes,
     byte_bounds,
@@ -89,28 +91,60 @@ def refuse_others(types: Types) -> None:
             raise ShapeError(f"takes bytes with a scale, got {given.numbers}{which}", "`quantize` makes such")
 
 
+def refuse_fine(types: Types, result: TensorType) -> None:
+    """ShapeError for a result of bytes whose scale is so small beside those of what is added that it could not be
+    rounded: see `MOST_ROUNDED`."""
+    if result.quantization is None:
+        return
+    most = BYTES * sum(known(given).scale for given in types) / result.quantization.scale
+    if most > MOST_ROUNDED / 2:  # the other half is for what rounding adds, and for sums of products
+        what = f"scale {result.quantization.scale:g} is too small beside those of the arguments"
+        raise ShapeError(what, "no result may have more than 2^29 steps")
+
+
 def layer_types(types: Types, attrs: Attrs, shape: Shape) -> TensorType:
     """Bytes to bytes or float32; something can be added to bytes only."""
     refuse_others(types)
     result = result_type(attrs, shape)
     if result.is_float and len(types) > 1:
         raise ShapeError("a second argument is added to results of bytes only", "e.g. `to uint8 scale 0.02 zero 0`")
+    refuse_fine(types[1:], result)
+    return result
+
+
+def sum_types(types: Types, attrs: Attrs, shape: Shape) -> TensorType:
+    """Bytes to bytes or float32, by their scales alone."""
+    refuse_others(types)
+    result = result_type(attrs, shape)
+    refuse_fine(types, result)
     return result
 
 
 def rounded_types(types: Types, attrs: Attrs, shape: Shape) -> TensorType:
     """Bytes to bytes."""
-    result = layer_types(types, attrs, shape)
+    result = sum_types(types, attrs, shape)
+    return bytes_only(result)
+
+
+def bytes_only(result: TensorType) -> TensorType:
+    """The type of a result; ShapeError for float32."""
     if result.is_float:
         raise ShapeError("gives bytes", "e.g. `to uint8 scale 0.02 zero 0` behind it")
     return result
+
+
+def table_types(types: Types, attrs: Attrs, shape: Shape) -> TensorType:
+    """Bytes to bytes, of any scales."""
+    refuse_others(types)
+    return bytes_only(result_type(attrs, shape))
 
 
 def factor_types(types: Types, attrs: Attrs, shape: Shape) -> TensorType:
     """Bytes times float32 to bytes."""
     if not types[1].is_float:
         raise ShapeError(f"takes float32 as input 2, got {types[1].numbers}")
-    return rounded_types(types[:1], attrs, shape)
+    refuse_others(types[:1])
+    return bytes_only(result_type(attrs, shape))
 
 
 def bounds_of(epilogue: tuple[tuple[str, Any], ...]) -> tuple[float, float]:
@@ -346,7 +380,7 @@ QGAP = Op(
     shape=global_shape,
     traits=COMPUTED,
     forms=(Form("qgap", f"qgap {RESULT_TEXT}", words=RESULT_WORDS, synonyms=("qlinearglobalaveragepool",)),),
-    types=layer_types,
+    types=sum_types,
     exact=gap_exact,
     **{**ALONE, "window": whole_image},
 )
@@ -370,7 +404,7 @@ LOOKUP = Op(
     shape=same_shape,
     traits=replace(COMPUTED, layout=KEPT, in_place=True),
     forms=(),
-    types=rounded_types,
+    types=table_types,
     exact=lookup_exact,
     initial={"table": some_bytes},
     **{**ALONE, "weights": lambda shapes, attrs: {"table": (256,)}},

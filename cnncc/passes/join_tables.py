@@ -12,7 +12,7 @@ from cnncc.ir.graph import Graph, Node
 from cnncc.ir.rewrite import Change, rewrite, rule
 from cnncc.ir.types import Constant, TensorType
 from cnncc.ops import traits
-from cnncc.ops.quantize import dequantized, quantized
+from cnncc.ops.quantize import dequantized, is_dequantized, quantized
 from cnncc.ops.reference import through
 from cnncc.ops.traits import Kind
 
@@ -37,7 +37,7 @@ def table_of_function(g: Draft, node: Node) -> Change | None:
     while traits(at).kind is Kind.POINTWISE and g.is_private(at.name):
         chain.insert(0, at)
         at = g[at.inputs[0]]
-    if at.op != "dequantize" or g[at.inputs[0]].type.element.bits != 8:
+    if not is_dequantized(at) or g[at.inputs[0]].type.element.bits != 8:
         return None
     source = g[at.inputs[0]]
     if not chain and source.type.numbers == node.type.numbers:

@@ -12,6 +12,7 @@ from cnncc import ops, passes
 from cnncc.base.elements import INT8, INT32, UINT8
 from cnncc.base.errors import CnnccError
 from cnncc.ir import Constant, Graph, Node, TensorType
+from cnncc.ir.rules import ShapeError
 from cnncc.ir.types import Quantization
 from cnncc.ops.byte_arithmetic import bias_steps, byte_bounds, least_weight_scales
 from cnncc.ops.pointwise import BOUNDED
@@ -19,6 +20,7 @@ from cnncc.ops.quantized import ADDED, ON_BYTES
 from cnncc.quantization.plan import ByteLayer, BytePlan, Mode, plan
 from cnncc.quantization.scheme import Scheme
 
+KEEP = "--keep leaves a layer in float32"
 MOST_WEIGHT = 127
 """Weights are symmetric around 0."""
 BEFORE = "fuse_epilogues"
@@ -97,7 +99,11 @@ class _Rewriter:
         for slot, constant in (constants or {}).items():
             names[slot] = self.fresh(f"{node.name}.{slot}", self.constants)
             self.constants[names[slot]] = constant
-        made = node.with_(type=ops.infer_type(node.op, types, attrs), attrs=attrs, weights=names or node.weights)
+        try:
+            kind = ops.infer_type(node.op, types, attrs)
+        except ShapeError as error:
+            raise CnnccError(f"{node.name}: {error.message}", node.span, node.stack, KEEP) from None
+        made = node.with_(type=kind, attrs=attrs, weights=names or node.weights)
         self.nodes[node.name] = made
         return node.name
 

@@ -83,18 +83,19 @@ def test_what_would_become_infinite_is_refused(dtype, fits, too_large, shown):
     half.check_range(large, ELEMENTS["float32"], "fc.weight")
 
 
-def test_only_weights_of_fc_layers_are_rounded():
-    graph = weights.bind(lang.parse("net t\ninput 3x5x5\nrelu\nfc 7\n"))
+def test_only_weights_of_layers_are_rounded():
+    graph = weights.bind(lang.parse("net t\ninput 3x5x5\nconv 3x3 4 bn relu\nfc 7\n"))
     assert half.rounded(graph, "float32") is graph
     rounded = half.rounded(graph, "bfloat16")
-    changed = {n.name for n in graph.nodes if n.weights != rounded[n.name].weights}
-    (fc,) = changed
-    assert graph[fc].op == "fc"
-    weight = graph.constants[graph[fc].weights["weight"]].value
-    np.testing.assert_array_equal(
-        rounded.constants[rounded[fc].weights["weight"]].value, round_trip(weight, "bfloat16")
-    )
-    assert rounded[fc].weights["bias"] == graph[fc].weights["bias"]
+    changed = [n.name for n in graph.nodes if n.weights != rounded[n.name].weights]
+    assert [graph[name].op for name in changed] == ["conv", "fc"], "neither batch norms nor activations"
+    for name in changed:
+        weight = graph.constants[graph[name].weights["weight"]].value
+        stored = rounded.constants[rounded[name].weights["weight"]].value
+        np.testing.assert_array_equal(stored, round_trip(weight, "bfloat16"))
+        others = [slot for slot in graph[name].weights if slot != "weight"]
+        assert all(rounded[name].weights[slot] == graph[name].weights[slot] for slot in others)
+    assert "bias" in graph[changed[1]].weights
     image = np.ones((1, 3, 5, 5))
     (plain,), (moved,) = (reference.run(g, [image]).values() for g in (graph, rounded))
     assert 0 < np.abs(plain - moved).max() < 0.02 * np.abs(plain).max()

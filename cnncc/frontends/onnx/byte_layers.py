@@ -21,10 +21,10 @@ from cnncc.ops import complete, infer_type
 from cnncc.ops.byte_arithmetic import bias_steps, byte_bounds, known, least_weight_scales, overflowing, scales
 from cnncc.ops.pointwise import BOUNDED
 from cnncc.ops.pool import divisors
-from cnncc.ops.quantized import ADDED, RESULT
+from cnncc.ops.quantized import ADDED, ON_BYTES, RESULT
 from cnncc.passes.fold_scales import bias_after_conv
 
-LAYERS = {"conv": "qconv", "fc": "qfc"}
+LAYERS = {name: ON_BYTES[name] for name in ("conv", "fc")}
 SAME_STEPS = 1e-5
 """How near the scale of a bias must be to that of the sum for its integers to be taken as they are."""
 
@@ -104,8 +104,8 @@ def rounded_layer(g: Draft, node: Node) -> Change | None:
 
     Must not fire when a value before has other users or is a graph output, or for an act that is no bound.
     """
-    chain, layer = bounded(g, node)
-    if layer is None or layer.op not in ("qconv", "qfc", "qgap") or not layer.type.is_float:
+    chain, layer = bounded(g, node, "qconv", "qfc", "qgap")
+    if layer is None or not layer.type.is_float:
         return None
     return with_bounds(g, node, chain, layer)
 
@@ -116,7 +116,7 @@ def bounded_bytes(g: Draft, node: Node) -> Change | None:
 
     Must not fire for another scale than that of x; else as above.
     """
-    chain, numbers = bounded(g, node)
+    chain, numbers = bounded(g, node, "dequantize")
     x = bytes_behind(g, numbers.name) if numbers is not None else None
     acts = [act for act in chain if not is_implied(act, node)]
     if x is None or x.type.numbers != node.type.numbers or not acts:
@@ -130,8 +130,8 @@ def rounded_sum(g: Draft, node: Node) -> Change | None:
 
     Must not fire for a sum that broadcasts or has more than two arms; else as above.
     """
-    chain, total = bounded(g, node)
-    if total is None or total.op != "add" or len(total.inputs) != 2:
+    chain, total = bounded(g, node, "add")
+    if total is None or len(total.inputs) != 2:
         return None
     a, b = (bytes_behind(g, name) for name in total.inputs)
     if a is None or b is None or a.type.shape != b.type.shape:
@@ -145,8 +145,8 @@ def rounded_residual(g: Draft, node: Node) -> Change | None:
 
     Must not fire for a sum that broadcasts or has more than two arms; else as above.
     """
-    chain, total = bounded(g, node)
-    for name, other in arms(total) if total is not None and total.op == "add" else ():
+    chain, total = bounded(g, node, "add")
+    for name, other in arms(total):
         layer, r = g.private(name, "qconv"), bytes_behind(g, other)
         if layer is None or r is None or not layer.type.is_float or layer.type.shape != r.type.shape:
             continue
@@ -161,8 +161,8 @@ def rounded_product(g: Draft, node: Node) -> Change | None:
 
     Must not fire for other factors; else as above.
     """
-    chain, product = bounded(g, node)
-    if product is None or product.op != "mul":
+    chain, product = bounded(g, node, "mul")
+    if product is None:
         return None
     for name, other in arms(product):
         x, factor = bytes_behind(g, name), g[other].type
@@ -179,8 +179,8 @@ def rounded_mean(g: Draft, node: Node) -> Change | None:
 
     Must not fire where windows average different counts of numbers; else as above.
     """
-    chain, pool = bounded(g, node)
-    x = bytes_behind(g, pool.inputs[0]) if pool is not None and pool.op == "avgpool" else None
+    chain, pool = bounded(g, node, "avgpool")
+    x = bytes_behind(g, pool.inputs[0]) if pool is not None else None
     if pool is None or x is None:
         return None
     counts = np.unique(divisors(x.type.shape, pool.attrs))
@@ -201,15 +201,15 @@ def rounded_mean(g: Draft, node: Node) -> Change | None:
 ROUNDED = (rounded_layer, bounded_bytes, rounded_sum, rounded_residual, rounded_product, rounded_mean)
 
 
-def bounded(g: Draft, node: Node) -> tuple[list[Node], Node | None]:
-    """The bounds of a value before it is quantised, the first one first, and what computes it, if nobody else reads
-    that."""
+def bounded(g: Draft, node: Node, *ops: str) -> tuple[list[Node], Node | None]:
+    """The bounds of a value before it is quantised, the first one first, and what computes it, if that is one of the
+    ops and nobody else reads it."""
     chain: list[Node] = []
     name = node.inputs[0]
     while g.is_private(name):
         at = g[name]
         if at.op not in BOUNDED:
-            return chain, at
+            return chain, g.made_by(name, *ops)
         chain.insert(0, at)
         name = at.inputs[0]
     return chain, None

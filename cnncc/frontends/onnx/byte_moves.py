@@ -21,11 +21,9 @@ MOVES = (
 
 def bytes_behind(g: Draft, name: str) -> Node | None:
     """The value of 8 bits that a value is the numbers of."""
-    node = g[name]
-    if node.op != "dequantize":
-        return None
-    x = g[node.inputs[0]]
-    return x if x.type.element.bits == 8 else None
+    node = g.made_by(name, "dequantize")
+    x = g[node.inputs[0]] if node else None
+    return x if x is not None and x.type.element.bits == 8 else None
 
 
 @rule(*MOVES)

@@ -4,14 +4,17 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 
+from cnncc.frontends.onnx.byte_layers import LAYERS
 from cnncc.frontends.onnx.byte_moves import MOVES
 from cnncc.ir import Graph, Node
 from cnncc.ops import traits
+from cnncc.ops.quantize import is_dequantized, is_quantized
+from cnncc.ops.quantized import ON_BYTES
 from cnncc.ops.traits import Kind
 
 EXACT = frozenset({"input", "const", "quantize", "dequantize", "qconv", "qfc", "qgap", "identity", "dropout", *MOVES})
 """Ops that compute nothing, or on bytes."""
-SUMS = frozenset({"conv", "fc", "add", "mul", "avgpool", "concat"})
+SUMS = frozenset({*ON_BYTES, "avgpool", "concat"})
 """Ops that there are on bytes."""
 READS = "what they read is float32"
 WEIGHTS = "their weights are not int8 with one scale for each output"
@@ -37,16 +40,16 @@ def float_notes(graph: Graph, labels: Mapping[str, str], reasons: Mapping[str, s
 
 def why(graph: Graph, node: Node) -> str:
     """Why a node is no layer on bytes."""
-    if not any(graph[name].op == "dequantize" for name in node.inputs):
+    if not any(is_dequantized(graph[name]) for name in node.inputs):
         return READS
-    if node.op in ("conv", "fc"):
+    if node.op in LAYERS:
         return WEIGHTS
     return RESULT if node.op in SUMS else NO_OP
 
 
 def in_tables(graph: Graph) -> set[str]:
     """Functions of one number between dequantize and quantize: a compile makes tables of bytes of them."""
-    return {name for node in graph.nodes if node.op == "quantize" for name in chain(graph, node)}
+    return {name for node in graph.nodes if is_quantized(node) for name in chain(graph, node)}
 
 
 def chain(graph: Graph, node: Node) -> Iterator[str]:
@@ -56,7 +59,7 @@ def chain(graph: Graph, node: Node) -> Iterator[str]:
     while traits(at).kind is Kind.POINTWISE and graph.is_private(at.name):
         names.append(at.name)
         at = graph[at.inputs[0]]
-    yield from names if at.op == "dequantize" else ()
+    yield from names if is_dequantized(at) else ()
 
 
 def listed(names: list[str]) -> str:
