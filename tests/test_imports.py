@@ -43,7 +43,7 @@ ALLOWED = {
         "module": "base ir kernels machines ops options passes plan runtime",
         "tune": "base ir kernels lang machines module ops options passes runtime weights",
         "api": "base frontends ir kernels machines module options runtime tune",
-        "calibrate": "api base frontends ir module options quantization",
+        "calibrate": "api base frontends ir module ops options quantization",
         "report": "api base calibrate ir kernels machines module ops options passes plan quantization runtime weights",
         "bench": "base frontends ir lang options passes report weights",
         "contrib": "api base frontends pictures runtime",

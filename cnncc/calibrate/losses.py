@@ -11,6 +11,7 @@ import numpy as np
 from cnncc.calibrate.observe import Images, ModelValues
 from cnncc.ir import Graph
 from cnncc.module.listener import Listener, Progress
+from cnncc.ops.quantize import dequantized
 from cnncc.options import Options
 
 EXACT = 150.0
@@ -91,9 +92,9 @@ def losses(
 
 
 def numbers(graph: Graph, name: str, stored: np.ndarray) -> np.ndarray:
-    """What the bytes of a value stand for."""
-    known = graph[name].type.quantization
-    return stored if known is None else (stored.astype(np.float64) - known.zero) * known.scale
+    """What a value stands for, of bytes too."""
+    kind = graph[name].type
+    return stored if kind.quantization is None else dequantized(stored, kind)
 
 
 def _tell(progress: Progress | None, done: int, count: int) -> None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from itertools import islice
 from typing import Any
@@ -124,11 +124,14 @@ def calibrate(  # noqa: PLR0913 - what the command line has, as keywords
     histograms = observe(values, images, made.groups, listener.progress)
     about = {"method": method if percent is None else f"{method} {percent:g}", "images": images.count}
     found = Scheme(_scales(made, histograms, bounds_of), frozenset(keep), about)
-    graph = rewritten(made, found.values)
-    lost = losses(values, graph, images, options, listener, dict(_bytes_of(made, graph)))
+    on_bytes = rewritten(made, found.values)
+    names = {name: on_bytes.names[name] for name in made.scaled}
+    lost = losses(values, on_bytes.graph, images, options, listener, names)
     found = replace(found, about={**about, "outputs": _figures(source, lost)})
     judge = _Judge(made, found, values, histograms, bounds_of, _first(images, JUDGED), options, listener)
-    return Calibrated(source, graph, made, found, histograms, lost, judge.gains(_worst(made, lost)) if gains else [])
+    return Calibrated(
+        source, on_bytes.graph, made, found, histograms, lost, judge.gains(_worst(made, lost)) if gains else []
+    )
 
 
 def _figures(source: Graph, lost: Losses) -> dict[str, Any]:
@@ -149,13 +152,6 @@ def _scales(made: BytePlan, histograms: Mapping[str, Histogram], method: Method)
     return found
 
 
-def _bytes_of(made: BytePlan, graph: Graph) -> Iterator[tuple[str, str]]:
-    """The values that have a scale, and their names as bytes."""
-    for name in made.scaled:
-        own = name if name in graph.by_name and graph[name].type.quantization is not None else f"{name}.bytes"
-        yield name, own
-
-
 @dataclass(frozen=True)
 class _Judge:
     """Compares graphs on bytes by a few images."""
@@ -172,7 +168,7 @@ class _Judge:
     def decibels(self, keep: frozenset[str]) -> float:
         """Of the worst output, if these layers stay float32."""
         other = plan(self.made.graph, keep)
-        graph = rewritten(other, _scales(other, self.histograms, self.method))
+        graph = rewritten(other, _scales(other, self.histograms, self.method)).graph
         return losses(self.exact, graph, self.images, self.options, self.listener, {}).decibels
 
     def gains(self, layers: Sequence[str]) -> list[Gain]:
@@ -190,7 +186,7 @@ def _first(images: Images, count: int) -> Images:
 def _worst(made: BytePlan, lost: Losses) -> list[str]:
     """The layers behind which most dB are missing that were there before; at most KEPT."""
     drops: dict[str, float] = {}
-    for layer in {id(each): each for each in made.layers.values()}.values():
+    for layer in {each.name: each for each in made.layers.values()}.values():
         before, after = (lost.values.get(name) for name in (layer.node.inputs[0], layer.name))
         if before is not None and after is not None:
             drops[layer.node.name] = before.decibels - after.decibels

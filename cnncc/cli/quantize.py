@@ -14,7 +14,6 @@ if TYPE_CHECKING:
     from cnncc.calibrate.observe import Images
     from cnncc.calibrate.search import Calibrated
     from cnncc.ir import Graph
-    from cnncc.options import Options
 
 SHOWN = 10
 """Values printed without `--all`: those furthest from float32."""
@@ -60,7 +59,7 @@ def _run(args: argparse.Namespace) -> int:
     command.warn_of_random(network.graph, command.origin_of(network, args))
     keep = [name for name in (args.keep or "").split(",") if name]
     with screen.progress(f"calibrating {network.graph.name}") as report:
-        images = _images(args.calibrate, network.graph, options)
+        images = _images(args.calibrate, network.graph)
         found = calibrate(
             network.graph, images, method, percent, keep, options, Listener(report), gains=not args.no_gains
         )
@@ -102,19 +101,20 @@ def _method(given: list[str]) -> tuple[str, float | None]:
     return name, percent
 
 
-def _images(paths: list[str], graph: Graph, options: Options) -> Images:
+def _images(paths: list[str], graph: Graph) -> Images:
     """The images of the paths, read anew each time: they may be more than fit into memory. CnnccError for a file that
     cannot be read."""
-    from cnncc import api
     from cnncc.calibrate.observe import Arrays, Images
     from cnncc.cli import run_files
+    from cnncc.module import describe
+    from cnncc.runtime.arrays import Port
 
     run_files.check_there(paths)
-    model = api.build(graph, options).model()
-    sources = run_files.find(paths, len(model.inputs))
+    ports = [(about, Port.described(about)) for about in describe.inputs(graph)]
+    sources = run_files.find(paths, len(ports))
 
     def portions() -> Iterator[run_files.Portion]:
-        return run_files.portions(sources, model, _fail)
+        return run_files.portions(sources, ports, 1, _fail)
 
     def read() -> Iterator[Arrays]:
         for portion in portions():

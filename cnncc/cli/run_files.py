@@ -75,19 +75,29 @@ def _folder(name: str) -> list[InputFiles]:
     return found
 
 
-def portions(sources: Sequence[InputFiles], model: Model, failed: Callable[[CnnccError], None]) -> Iterator[Portion]:
+Ports = Sequence[tuple[dict[str, Any], "Port"]]
+"""The inputs of a network, as its module describes them and as its model has them."""
+
+
+def ports_of(model: Model) -> Ports:
+    """The inputs of a model."""
+    return list(zip(model.info["inputs"], model.inputs, strict=True))
+
+
+def portions(
+    sources: Sequence[InputFiles], ports: Ports, batch: int, failed: Callable[[CnnccError], None]
+) -> Iterator[Portion]:
     """The images of all sources in order, at least a whole batch at a time but for the last; `failed` hears of the
     files of folders that cannot be read."""
-    ports = [(about, port) for about, port in zip(model.info["inputs"], model.inputs, strict=True)]
     parts: list[tuple[InputFiles, list[np.ndarray]]] = []
-    for source, future in ahead(lambda source: _arrays(source, ports), sources, max(READERS, 2 * model.batch)):
+    for source, future in ahead(lambda source: _arrays(source, ports), sources, max(READERS, 2 * batch)):
         try:
             parts.append((source, future.result()))
         except CnnccError as error:
             if not source.from_folder:
                 raise
             failed(error)
-        if sum(len(arrays[0]) for _, arrays in parts) >= model.batch:
+        if sum(len(arrays[0]) for _, arrays in parts) >= batch:
             yield _joined(parts)
             parts = []
     if parts:
@@ -105,7 +115,7 @@ def ahead(make: Callable[[Item], Made], items: Iterable[Item], depth: int) -> It
         yield from waiting
 
 
-def _arrays(source: InputFiles, ports: Sequence[tuple[dict[str, Any], Port]]) -> list[np.ndarray]:
+def _arrays(source: InputFiles, ports: Ports) -> list[np.ndarray]:
     arrays = [_array(file, *port) for file, port in zip(source.files, ports, strict=True)]
     if len({len(array) for array in arrays}) > 1:
         counts = ", ".join(f"{file} {len(array)}" for file, array in zip(source.files, arrays, strict=True))

@@ -59,7 +59,7 @@ def _run_all(
 
     done = 0
     with screen.progress(f"running {model.name}", _nobody_sees_results(args)) as report:
-        for portion in run_files.portions(sources, model, fail):
+        for portion in run_files.portions(sources, run_files.ports_of(model), model.batch, fail):
             _run_portion(model, portion, sinks, labels, args.top)
             done += len(portion.names)
             if report:

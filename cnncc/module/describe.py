@@ -9,7 +9,7 @@ from typing import Any
 
 import cnncc
 from cnncc import ops
-from cnncc.ir import Node, TensorType
+from cnncc.ir import Graph, Node, TensorType
 from cnncc.ir.text import print_graph
 from cnncc.module.keys import compiler_digest
 from cnncc.module.names import c_name
@@ -25,13 +25,18 @@ def network(program: Program[Any]) -> dict[str, Any]:
         "format": FORMAT,
         "name": graph.name,
         "symbol": c_name(graph.name),
-        "inputs": [{**_port(n.name, port_type(n)), **_preprocessing(n)} for n in graph.inputs],
+        "inputs": inputs(graph),
         "outputs": [_port(name, kind) for name, kind in program.outputs.items()],
         "params": sum(ops.params(source, n) for n in source.nodes),
         "macs": sum(ops.macs(source, n) for n in source.nodes),
         "source_sha256": hashlib.sha256(print_graph(source).encode()).hexdigest(),
         "kernels": [{"node": n, "kernel": k, "why": w} for n, k, w in kernels(program)],
     }
+
+
+def inputs(graph: Graph) -> list[dict[str, Any]]:
+    """The inputs of a source graph, and what is done to pictures for them."""
+    return [{**_port(n.name, port_type(n)), **_preprocessing(n)} for n in graph.inputs]
 
 
 def kernels(program: Program[Any]) -> Sequence[tuple[str, str, str]]:

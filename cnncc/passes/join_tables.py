@@ -32,20 +32,27 @@ def table_of_function(g: Draft, node: Node) -> Change | None:
     Must not fire when x has more than 8 bits, when a value of f has other users or is a graph output, or for an output
     that is x itself.
     """
-    chain: list[Node] = []
-    at = g[node.inputs[0]]
-    while traits(at).kind is Kind.POINTWISE and g.is_private(at.name):
-        chain.insert(0, at)
-        at = g[at.inputs[0]]
-    if not is_dequantized(at) or g[at.inputs[0]].type.element.bits != 8:
+    chain, at = functions_before(g, node)
+    source = g[at.inputs[0]] if is_dequantized(at) else at
+    if source is at or source.type.element.bits != 8:
         return None
-    source = g[at.inputs[0]]
     if not chain and source.type.numbers == node.type.numbers:
         return None if g.is_output(node.name) else Change(instead={node.name: source.name})
     name = f"{node.name}.table"
     table = Constant((256,), lambda: table_of(chain, source.type, node.type), INT8)
     joined = node.with_(op="lookup", inputs=(source.name,), weights={"table": name})
     return Change((joined,), {name: table})
+
+
+def functions_before(g: Draft | Graph, node: Node) -> tuple[list[Node], Node]:
+    """The functions of one number that lead to a node, the first one first, which nobody else reads; and what they
+    read."""
+    chain: list[Node] = []
+    at = g[node.inputs[0]]
+    while traits(at).kind is Kind.POINTWISE and g.is_private(at.name):
+        chain.insert(0, at)
+        at = g[at.inputs[0]]
+    return chain, at
 
 
 def table_of(chain: Sequence[Node], source: TensorType, result: TensorType) -> np.ndarray:

@@ -100,16 +100,19 @@ class BytePlan:
 
     def _layer(self, node: Node, taken: Mapping[str, ByteLayer]) -> ByteLayer:
         nodes, added = [node], ""
-        position = {n.name: i for i, n in enumerate(self.graph.nodes)}
         then = self._only_user(node)
         if then is not None and self.modes[then.name] is Mode.SUM and then.name not in taken:
             other = next((name for name in then.inputs if name != node.name), node.name)
-            if position[other] < position[node.name] and self.is_bytes(then.name):
+            if self._position[other] < self._position[node.name] and self.is_bytes(then.name):
                 nodes, added = [*nodes, then], other
                 then = self._only_user(then)
         if then is not None and then.op in BOUNDED and self.modes[then.name] is Mode.FUNCTION:
             nodes.append(then)
         return ByteLayer(tuple(nodes), added)
+
+    @cached_property
+    def _position(self) -> Mapping[str, int]:
+        return {node.name: i for i, node in enumerate(self.graph.nodes)}
 
     def _only_user(self, node: Node) -> Node | None:
         return self.users(node.name)[0] if self.graph.is_private(node.name) else None

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import replace
+from collections.abc import Container, Mapping
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -41,17 +41,25 @@ def quantized(graph: Graph, scheme: Scheme) -> Graph:
 
     CnnccError if the scheme is that of another graph.
     """
-    known = prepared(graph)
-    return rewritten(plan(known, scheme.keep), scheme.values)
+    return rewritten(plan(prepared(graph), scheme.keep), scheme.values).graph
 
 
-def rewritten(made: BytePlan, scales: Mapping[str, Quantization]) -> Graph:
-    """The graph that a plan and the scale of each of its values give."""
+@dataclass(frozen=True)
+class Rewritten:
+    """A graph on bytes, and what the values of the graph that it was made of are called there as bytes."""
+
+    graph: Graph
+    names: Mapping[str, str]
+
+
+def rewritten(made: BytePlan, scales: Mapping[str, Quantization]) -> Rewritten:
+    """The graph that a plan and the scale of each of its values give. CnnccError for a scale that is missing."""
     missing = [name for name in made.scaled if name not in scales]
     if missing:
         what = f"there is no scale for {', '.join(missing[:3])}{'' if len(missing) <= 3 else ', ...'}"
         raise CnnccError(f"{what}: the scales are those of another network", hint="write them anew: cnncc quantize")
-    return _Rewriter(made, scales).graph()
+    rewriter = _Rewriter(made, scales)
+    return Rewritten(rewriter.graph(), rewriter.bytes)
 
 
 class _Rewriter:
@@ -107,7 +115,8 @@ class _Rewriter:
         self.nodes[node.name] = made
         return node.name
 
-    def fresh(self, name: str, taken: Any) -> str:
+    def fresh(self, name: str, taken: Container[str]) -> str:
+        """A name that is not taken."""
         while name in taken:
             name += "_"
         return name

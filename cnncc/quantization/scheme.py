@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import os
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -58,8 +57,3 @@ def load(path: str | os.PathLike[str]) -> Scheme | None:
 def save(graph: Graph, scheme: Scheme, path: str | os.PathLike[str]) -> None:
     """Writes the weights of a float32 graph and the scales beside them. CnnccError if that cannot be written."""
     files.save(graph, path, about={KEY: scheme.to_json()})
-
-
-def dumped(scheme: Scheme) -> str:
-    """The scheme as text."""
-    return json.dumps(scheme.to_json(), sort_keys=True)

@@ -34,6 +34,11 @@ class Port:
     dtype: str = "float32"
     """The element type: float32, uint8, int8, int32, float16 or bfloat16."""
 
+    @classmethod
+    def described(cls, about: Mapping[str, Any]) -> Port:
+        """The port that one of `inputs` or `outputs` of a module's description is."""
+        return cls(about["name"], tuple(about["shape"]), dtype=about.get("dtype", "float32"))
+
     @property
     def numpy(self) -> np.dtype[Any]:
         """The type of its arrays: that of its elements, and uint16, their bits, for bfloat16."""

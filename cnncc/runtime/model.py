@@ -33,10 +33,6 @@ class EntryPoint:
     """Address of what starts threads; None for the module's own pool."""
 
 
-def _port(about: dict[str, Any]) -> Port:
-    return Port(about["name"], tuple(about["shape"]), dtype=about.get("dtype", "float32"))
-
-
 class Model:
     """A compiled network, made by `compile` or `load`: `model(array)` runs it.
 
@@ -49,9 +45,9 @@ class Model:
         self.info = info
         """What the module says of itself, as `cnncc info --json` prints it: name, shapes, target, versions, memory in
         bytes, kernels."""
-        self.inputs = tuple(_port(p) for p in info["inputs"])
+        self.inputs = tuple(map(Port.described, info["inputs"]))
         """One `Port` for each array that a call takes, in order."""
-        self.outputs = tuple(_port(p) for p in info["outputs"])
+        self.outputs = tuple(map(Port.described, info["outputs"]))
         """One `Port` for each result, in order."""
         self._entry = entry
         self._threads = Threads(int(info["threads"]), entry.parallel_for)

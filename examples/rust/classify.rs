@@ -5,7 +5,8 @@
 //!     ./classify digit.pgm          (binary PGM, 32 x 32 pixels, white on black)
 
 use std::alloc::{alloc, dealloc, handle_alloc_error, Layout};
-use std::ffi::{c_char, c_int, c_void, CStr};
+use std::ffi::CStr;
+use std::os::raw::{c_char, c_int, c_void};
 use std::{env, fs, process};
 
 const SIDE: usize = 32;
@@ -85,10 +86,10 @@ fn read_pgm(path: &str) -> Result<[f32; SIDE * SIDE], String> {
 }
 
 fn main() {
-    let Some(path) = env::args().nth(1) else {
+    let path = env::args().nth(1).unwrap_or_else(|| {
         eprintln!("usage: classify digit.pgm");
         process::exit(2);
-    };
+    });
     match read_pgm(&path).and_then(|image| classify(&image, &mut Arena::new())) {
         Ok(scores) => print(&scores),
         Err(message) => {

@@ -81,9 +81,14 @@ def hold_nodes(build: Build, arrays: list[np.ndarray]) -> int:
     return compared
 
 
+def named(node: Node, read: tuple[np.ndarray, ...]) -> list[tuple[str, np.ndarray]]:
+    """What a node reads, by name; an input reads itself."""
+    return list(zip(node.inputs or (node.name,), read, strict=True))
+
+
 def hold_node(graph: Graph, node: Node, read: tuple[np.ndarray, ...], got: np.ndarray) -> None:
     """Compare one value; where the inputs hold what is no finite number, only as far as the reference is finite."""
-    args = tuple(r.astype(np.float64) for r in read)
+    args = tuple(r if graph[i].type.element.whole else r.astype(np.float64) for i, r in named(node, read))
     with np.errstate(all="ignore"):
         want, allowed = expected(graph, node, args)
     if got.shape != want.shape:
@@ -101,6 +106,9 @@ def hold_node(graph: Graph, node: Node, read: tuple[np.ndarray, ...], got: np.nd
 def expected(graph: Graph, node: Node, args: tuple[np.ndarray, ...]) -> tuple[np.ndarray, np.ndarray]:
     """The float64 value of a node, and by how much each element may be off: the tolerance of its op, and what the
     post-ops make of that, each with a tolerance of its own."""
+    if reference.has_other_types(graph, node):
+        value = reference.evaluate(graph, node, args, np.dtype(np.float64))
+        return value.astype(np.float64), np.zeros(value.shape)  # integers, and what is computed of them, are exact
     post_ops = node.attrs.get("epilogue", ())
     adds = sum(name == "add" for name, _ in post_ops)
     own, extras = args[: len(args) - adds], iter(args[len(args) - adds :])

@@ -148,6 +148,25 @@ def several() -> list[tuple[str, ModelProto]]:
     quantised = [
         node("QuantizeLinear", ["x", "s", "o"], ["q"]), node("DequantizeLinear", ["q", "s", "o"], ["z"]),
     ]  # fmt: skip
+    layers = [
+        node("QuantizeLinear", ["x", "s", "o"], ["q"]),
+        node("QLinearConv", ["q", "s", "o", "w", "s", "zero", "s", "o", "bias"], ["c"], pads=[1, 1, 1, 1]),
+        node("DequantizeLinear", ["c", "s", "o"], ["z"]),
+    ]
+    sums = [
+        node("QuantizeLinear", ["x", "s", "o"], ["q"]),
+        node("ConvInteger", ["q", "w", "o", "zero"], ["c"]), node("Cast", ["c"], ["z"], to=1),
+    ]  # fmt: skip
+    products = [
+        node("Flatten", ["x"], ["f"]), node("QuantizeLinear", ["f", "s", "o"], ["q"]),
+        node("QLinearMatMul", ["q", "s", "o", "m", "s", "zero", "s", "o"], ["y"]),
+        node("MatMulInteger", ["y", "n", "o", "zero"], ["p"]), node("Cast", ["p"], ["z"], to=1),
+    ]  # fmt: skip
+    dynamic = [
+        node("DynamicQuantizeLinear", ["x"], ["q", "scale", "at"]),
+        node("ConvInteger", ["q", "w", "at", "zero"], ["c"]),
+        node("Cast", ["c"], ["f"], to=1), node("Mul", ["f", "scale"], ["z"]),
+    ]  # fmt: skip
     logic = [
         node("Greater", ["x", "zero"], ["a"]), node("Less", ["x", "one"], ["b"]), node("And", ["a", "b"], ["c"]),
         node("Or", ["c", "b"], ["d"]), node("Xor", ["d", "a"], ["e"]), node("Not", ["e"], ["f"]),
@@ -155,6 +174,8 @@ def several() -> list[tuple[str, ModelProto]]:
     ]  # fmt: skip
     numbers = {"zero": np.float32(0), "one": np.float32([1])}
     steps = {"s": np.float32(0.1), "o": np.uint8(128)}
+    signed = {**steps, "zero": np.int8(0), "w": np.int8(FILTER * 40), "bias": np.arange(len(FILTER), dtype=np.int32)}
+    matrices = {**steps, "zero": np.int8(0), "m": np.int8(floats(120, 6) * 40), "n": np.int8(floats(6, 3) * 40)}
     known = {"i": ints(1), "two": ints(2), "head": ints(1, -1)}
     counted = {"n": ints(4), "from": np.array(0), "to": np.array(4), "by": np.array(1)}
     dense = {"w": floats(3, 672), "k": floats(3)}
@@ -164,6 +185,10 @@ def several() -> list[tuple[str, ModelProto]]:
         ("channels last", model(last, (1, 6, 5, 4), ["z"], [tensor(FILTER, "w"), tensor(COLUMN, "k")])),
         ("logic", model(logic, IMAGE, ["z"], [tensor(np.asarray(a), n) for n, a in numbers.items()])),
         ("quantised", model(quantised, IMAGE, ["z"], [tensor(np.asarray(a), n) for n, a in steps.items()])),
+        ("quantised layers", model(layers, IMAGE, ["z"], [tensor(np.asarray(a), n) for n, a in signed.items()])),
+        ("sums of bytes", model(sums, IMAGE, ["z"], [tensor(np.asarray(a), n) for n, a in signed.items()])),
+        ("products of bytes", model(products, IMAGE, ["z"], [tensor(np.asarray(a), n) for n, a in matrices.items()])),
+        ("computed scales", model(dynamic, IMAGE, ["z"], [tensor(np.asarray(a), n) for n, a in signed.items()])),
         ("opset 7", model(old, (1, 4, 6, 5), ["z"], [tensor(a, n) for n, a in dense.items()], 7)),
     ]
 

@@ -13,7 +13,7 @@ from module.test_shared import ALLOWED_UNDEFINED
 
 import cnncc
 from cnncc.base.errors import CnnccError
-from cnncc.module.cpu.emit import initialise_llvm
+from cnncc.module.cpu.assemble import initialise_llvm
 
 LIBM = {"expf", "logf", "powf", "tanhf", "sqrtf", "erff", "floorf", "ceilf", "roundf", "exp2f", "log2f", "fmaxf"}
 BODIES = {

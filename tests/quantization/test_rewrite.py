@@ -66,7 +66,7 @@ def ranges_of(graph: Graph) -> Mapping[str, Quantization]:
 def on_bytes(text: str, *keep: str) -> tuple[Graph, Graph]:
     """The prepared graph of a text, and the one on bytes."""
     graph = prepared(weights.bind(lang.parse(text), seed=0))
-    made = rewritten(plan(graph, frozenset(keep)), ranges_of(graph))
+    made = rewritten(plan(graph, frozenset(keep)), ranges_of(graph)).graph
     ops.verify(made)
     return graph, made
 

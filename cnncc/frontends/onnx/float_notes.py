@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 
 from cnncc.frontends.onnx.byte_layers import LAYERS
 from cnncc.frontends.onnx.byte_moves import MOVES
 from cnncc.ir import Graph, Node
-from cnncc.ops import traits
 from cnncc.ops.quantize import is_dequantized, is_quantized
 from cnncc.ops.quantized import ON_BYTES
-from cnncc.ops.traits import Kind
+from cnncc.passes.join_tables import functions_before
 
 EXACT = frozenset({"input", "const", "quantize", "dequantize", "qconv", "qfc", "qgap", "identity", "dropout", *MOVES})
 """Ops that compute nothing, or on bytes."""
@@ -49,17 +48,8 @@ def why(graph: Graph, node: Node) -> str:
 
 def in_tables(graph: Graph) -> set[str]:
     """Functions of one number between dequantize and quantize: a compile makes tables of bytes of them."""
-    return {name for node in graph.nodes if is_quantized(node) for name in chain(graph, node)}
-
-
-def chain(graph: Graph, node: Node) -> Iterator[str]:
-    """The functions that lead to a node from a value of bytes; none if they begin elsewhere."""
-    names: list[str] = []
-    at = graph[node.inputs[0]]
-    while traits(at).kind is Kind.POINTWISE and graph.is_private(at.name):
-        names.append(at.name)
-        at = graph[at.inputs[0]]
-    yield from names if is_dequantized(at) else ()
+    ways = (functions_before(graph, node) for node in graph.nodes if is_quantized(node))
+    return {function.name for chain, source in ways if is_dequantized(source) for function in chain}
 
 
 def listed(names: list[str]) -> str:
