@@ -102,12 +102,14 @@ def add_quiet(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("-q", "--quiet", action="store_true", default=argparse.SUPPRESS, help=what)
 
 
-def add_build_options(parser: argparse.ArgumentParser) -> None:
-    """What a compilation depends on besides the network."""
+def add_build_options(parser: argparse.ArgumentParser, batch: bool = True) -> None:
+    """What a compilation depends on besides the network; without `batch`, of a command that runs one image at a
+    time."""
     what = f"CPU to compile for; see `cnncc targets` (default: {DEFAULTS['target']})"
     parser.add_argument("--target", default=DEFAULTS["target"], metavar="NAME", help=what)
-    what = f"images per run (default: {DEFAULTS['batch']})"
-    parser.add_argument("--batch", type=positive, default=DEFAULTS["batch"], metavar="N", help=what)
+    if batch:
+        what = f"images per run (default: {DEFAULTS['batch']})"
+        parser.add_argument("--batch", type=positive, default=DEFAULTS["batch"], metavar="N", help=what)
     what = f"threads per run, {MOST_THREADS} at most (default: the target's cores)"
     parser.add_argument("--threads", type=thread_count, metavar="N", help=what)
     what = (

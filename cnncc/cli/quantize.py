@@ -37,9 +37,8 @@ def _configure(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--html", metavar="FILE", help="write the report as one page, with a histogram of each value")
     parser.add_argument("--all", action="store_true", help="print every value, not only the worst ones")
     parser.add_argument("--no-gains", action="store_true", help="do not try what single layers in float32 give back")
-    command.add_build_options(parser)
+    command.add_build_options(parser, batch=False)
     command.add_weight_options(parser)
-    command.hold_defaults(parser)
     command.add_json(parser)
 
 
@@ -48,7 +47,6 @@ def _run(args: argparse.Namespace) -> int:
     from cnncc.module.backends import for_this_machine
     from cnncc.module.listener import Listener
 
-    command.fill_defaults(args)
     written = {"the weights with scales": Path(args.output)}
     written |= {"the page": Path(args.html)} if args.html else {}
     command.check_outputs(args, written, {f"the images {path}": path for path in args.calibrate})
