@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 
 from cnncc import ops
+from cnncc.base.elements import FLOAT32, Element
 from cnncc.ir import Constant, Graph, Node
 from cnncc.ir.text import print_graph
 from cnncc.machines import targets
@@ -63,19 +64,23 @@ def vector(k: int = 16) -> Net:
     return Net()("x", "input", dims=(k,))
 
 
-def random_constant(name: str, shape: tuple[int, ...]) -> Constant:
-    """Values that depend on the name only; variances are positive."""
+def random_constant(name: str, shape: tuple[int, ...], element: Element = FLOAT32) -> Constant:
+    """Values that depend on the name only; variances and scales are positive, integers those of layers on bytes."""
 
     def compute() -> np.ndarray:
         values = np.random.default_rng(zlib.crc32(name.encode())).standard_normal(shape)
+        if element.whole:
+            return np.clip(np.rint(values * 40), -127, 127).astype(element.dtype)
+        if name.endswith("weight_scale"):
+            return ((abs(values) + 0.5) * 2e-3).astype(np.float32)
         return (abs(values) + 0.5 if name.endswith("running_var") else values).astype(np.float32)
 
-    return Constant(shape, compute)
+    return Constant(shape, compute, element)
 
 
 def bound(g: Graph) -> Graph:
     """The graph with random weights."""
-    constants = {name: random_constant(name, c.shape) for name, c in g.constants.items()}
+    constants = {name: random_constant(name, c.shape, c.element) for name, c in g.constants.items()}
     return Graph(g.name, g.nodes, g.outputs, constants)
 
 

@@ -13,6 +13,8 @@ PLAIN = (
     *("gather", "scatter", "unpool", "nms"),
 )
 """Ops that read values in logical order."""
+ANY = ("fc", "qfc", "relayout", "identity", "cast", "quantize", "dequantize", "lookup")
+"""Ops that read any order."""
 
 
 def in_blocks(g: Graph) -> Graph:
@@ -123,13 +125,13 @@ def readable(g: Graph, block: int) -> None:
     for node in g.nodes:
         for position, name in enumerate(node.inputs):
             source = g[name].type
-            if len(source.shape) != 4 or node.op in ("fc", "relayout", "identity", "cast", "quantize", "dequantize"):
+            if len(source.shape) != 4 or node.op in ANY:
                 continue
             if node.op == "group_norm":
                 assert source.block == g[node.inputs[0]].type.block == node.type.block, (node.name, name)
                 continue
             plain = node.op in PLAIN or (node.op, position) in (("sample", 1), ("roi_align", 1))
-            plain = plain or (node.op == "conv" and position == 0 and source.block == 1)
+            plain = plain or (node.op in ("conv", "qconv") and position == 0 and source.block == 1)
             assert source.block == (1 if plain else block), (node.name, name)
     assert len(set(g.outputs)) == len(g.outputs)
     for name in g.outputs:
