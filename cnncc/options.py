@@ -15,6 +15,10 @@ from cnncc.runtime.cpu import MOST_THREADS
 DTYPES = ("float32", "float16", "bfloat16")
 """Of the operands of convolutions; with bfloat16 of most values too."""
 
+INT8 = "int8"
+"""What stands beside those where a network is named: it is computed on bytes. `Options` do not say it, the graph does:
+its ops and the types of its values."""
+
 WEIGHTS_DTYPES = ("float32", "float16", "bfloat16")
 """Of stored weights, see `cnncc.weights.half`; the first one rounds nothing."""
 

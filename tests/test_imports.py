@@ -45,7 +45,7 @@ ALLOWED = {
         "api": "base frontends ir kernels machines module options runtime tune",
         "calibrate": "api base frontends ir module ops options quantization",
         "report": "api base calibrate ir kernels machines module ops options passes plan quantization runtime weights",
-        "bench": "base frontends ir lang options passes report weights",
+        "bench": "base calibrate frontends ir lang ops options passes weights",
         "contrib": "api base frontends pictures runtime",
         "cli": "__version__ api base bench calibrate frontends ir lang machines module options passes pictures "
         "quantization report runtime tune weights",

@@ -14,7 +14,7 @@ import numpy as np
 from cnncc.base.errors import CnnccError
 from cnncc.bench.job import Job
 from cnncc.bench.others import Others
-from cnncc.bench.peers import OURS, TITLES
+from cnncc.bench.peers import FLOAT32, IN_BFLOAT16, LITERAL, OURS, TITLES
 from cnncc.bench.worker import Turn, Worker
 
 Progress = Callable[[str, int, int], None]
@@ -36,13 +36,15 @@ def contest(job: Job, names: Sequence[str], rounds: int, seconds: float, progres
     """Runs `rounds` rounds of cnncc and the named peers, in each a turn of `seconds` for everyone still there, on
     inputs not used before.
 
-    A peer that cannot take the network or whose process ends is in `failed`. CnnccError if that happens to cnncc.
+    A peer that cannot take the network or whose process ends is in `failed`. CnnccError if that happens to cnncc, or to
+    the one that says what is right.
     """
     tell = progress or (lambda what, done, total: None)
     with ExitStack() as stack:
         field_ = _Field(Contest(job), stack)
-        for index, name in enumerate((OURS, *names)):
-            tell(f"preparing {TITLES[name]}", index, len(names) + 1)
+        everyone = [OURS, *([job.judge] if job.judge else []), *names]
+        for index, name in enumerate(everyone):
+            tell(f"preparing {TITLES[name]}", index, len(everyone))
             field_.enter(name)
         for index in range(rounds):
             tell(f"round {index + 1} of {rounds}", index, rounds)
@@ -59,6 +61,12 @@ def order(names: list[str], index: int) -> Iterable[str]:
     return reversed(turned) if index % 2 else turned
 
 
+def _instead(name: str, job: Job) -> str:
+    """What has to be said of one that does not compute in the type that was asked for."""
+    in_float32 = name == FLOAT32 or (job.options.dtype == "bfloat16" and name not in IN_BFLOAT16)
+    return ", float32" if in_float32 else ", unoptimised" if name == LITERAL else ""
+
+
 class _Field:
     """Those still in the contest."""
 
@@ -72,7 +80,7 @@ class _Field:
         worker = Worker(name, self._result.job)
         self._stack.callback(worker.close)
         try:
-            self._result.about[name] = worker.prepare()
+            self._result.about[name] = worker.prepare() + _instead(name, self._result.job)
         except CnnccError as error:
             self._fail(name, worker, error)
             return
@@ -96,7 +104,7 @@ class _Field:
         return self._result
 
     def _fail(self, name: str, worker: Worker, error: CnnccError) -> None:
-        if name == OURS:
+        if name in (OURS, self._result.job.judge):
             raise error
         worker.close()
         self._result.failed[name] = str(error)

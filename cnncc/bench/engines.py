@@ -1,4 +1,5 @@
-"""How each competitor makes a network ready: settings that are fair to it, 32-bit floats throughout.
+"""How each competitor makes a network ready: settings that are fair to it; 32-bit floats throughout, unless the job is
+one on bytes or in bfloat16.
 
 Each function here and in `torch_engines` runs in a process of its own, so what it imports disturbs nobody. Whatever a
 competitor raises ends that process, which is reported with the text.
@@ -19,6 +20,7 @@ from cnncc.base.errors import CnnccError
 from cnncc.bench.engine import Engine
 from cnncc.bench.job import Job
 from cnncc.bench.torch_engines import executorch, torch, torch_compile
+from cnncc.options import DEFAULT
 
 CONVERSION = 300
 """Seconds that a converter may take."""
@@ -26,12 +28,22 @@ CONVERSION = 300
 
 def cnncc(job: Job) -> Engine:
     """cnncc, compiled into this process."""
+    return _compiled(job, job.net, job.weights, job.options.dtype)
+
+
+def float32(job: Job) -> Engine:
+    """cnncc on the network in float32."""
+    return _compiled(job, *job.exact, DEFAULT.dtype)
+
+
+def _compiled(job: Job, net: Path, weights: Path, dtype: str) -> Engine:
     import cnncc
 
     model = cnncc.compile(
-        job.net,
+        net,
         target=job.options.targets,
-        weights=job.weights,
+        weights=weights,
+        dtype=dtype,
         batch=job.options.batch,
         threads=job.threads,
         max_error=job.options.max_error,
@@ -46,12 +58,21 @@ def cnncc(job: Job) -> Engine:
 
 def onnxruntime(job: Job) -> Engine:
     """ONNX Runtime with all its graph optimisations."""
+    return _onnxruntime(job, "ORT_ENABLE_ALL")
+
+
+def literal(job: Job) -> Engine:
+    """ONNX Runtime with none of them."""
+    return _onnxruntime(job, "ORT_DISABLE_ALL")
+
+
+def _onnxruntime(job: Job, level: str) -> Engine:
     import onnxruntime
 
     options = onnxruntime.SessionOptions()
     options.intra_op_num_threads = job.threads
     options.inter_op_num_threads = 1
-    options.graph_optimization_level = onnxruntime.GraphOptimizationLevel.ORT_ENABLE_ALL
+    options.graph_optimization_level = getattr(onnxruntime.GraphOptimizationLevel, level)
     session = onnxruntime.InferenceSession(str(job.onnx), options, providers=["CPUExecutionProvider"])
     names = [port.name for port in session.get_inputs()]
 
@@ -62,13 +83,13 @@ def onnxruntime(job: Job) -> Engine:
 
 
 def openvino(job: Job) -> Engine:
-    """OpenVINO for latency. It would compute in bfloat16 where the processor can, so float32 is asked for."""
+    """OpenVINO for latency. It would compute in bfloat16 where the processor can, so what is wanted is asked for."""
     import openvino
 
     settings = {
         "INFERENCE_NUM_THREADS": job.threads,
         "PERFORMANCE_HINT": "LATENCY",
-        "INFERENCE_PRECISION_HINT": "f32",
+        "INFERENCE_PRECISION_HINT": "bf16" if job.options.dtype == "bfloat16" else "f32",
     }
     request = openvino.Core().compile_model(str(job.onnx), "CPU", settings).create_infer_request()
 
@@ -159,6 +180,8 @@ def refuse_unknown_layers(param: Path, index_of: Callable[[str], int]) -> None:
 
 ENGINES: Mapping[str, Callable[[Job], Engine]] = {
     "cnncc": cnncc,
+    "float32": float32,
+    "literal": literal,
     "onnxruntime": onnxruntime,
     "openvino": openvino,
     "mnn": mnn,

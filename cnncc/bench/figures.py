@@ -4,21 +4,26 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from statistics import median
 from typing import Any
 
 import numpy as np
 
 from cnncc.bench.contest import Contest
-from cnncc.bench.peers import OURS, TITLES
+from cnncc.bench.peers import FLOAT32, JUDGES, OURS, TITLES
 from cnncc.bench.worker import Turn
+from cnncc.calibrate.losses import EXACT, Distance
 
 DISAGREEMENT = 1e-4
 """Largest difference of two outputs that counts as the same answer, as a share of the largest output."""
 WRONG = 1e-2
 """Above this a peer computes something else and its time says nothing. Between the two it computes the same less
 accurately: its time counts, or a peer that trades accuracy for speed would be left out where it is the fastest."""
+CLOSE, FAR = 6.0, 20.0
+"""dB. On bytes and in bfloat16 nobody has the exact answer: each has its distance from it. A peer gives the same
+answer if it is as far from it as we are, to within CLOSE; further off by up to FAR it is less accurate, and its time
+counts."""
 QUIET = 0.05
 """Largest share of the processors that others may take before the figures are called disturbed."""
 
@@ -48,11 +53,14 @@ class Competitor:
     """Largest difference from cnncc's outputs over all rounds, as a share of the largest output."""
     problem: str = ""
     """Empty if it ran and gave cnncc's answer."""
+    decibels: float | None = None
+    """Of its outputs from the judge's, where there is one."""
+    counts: bool = True
+    """Whether it ran and computed the same, be it less accurately."""
 
     @property
-    def counts(self) -> bool:
-        """Whether it ran and computed the same, be it less accurately."""
-        return self.times is not None and self.difference <= WRONG
+    def is_judge(self) -> bool:
+        return self.name in JUDGES
 
 
 @dataclass(frozen=True)
@@ -72,7 +80,7 @@ class Result:
     @property
     def best(self) -> Competitor | None:
         """The fastest of the peers that count."""
-        fair = [(c.times.ratio, c) for c in self.competitors[1:] if c.times and c.counts]
+        fair = [(c.times.ratio, c) for c in self.peers if c.times and c.counts]
         return min(fair, key=lambda pair: pair[0])[1] if fair else None
 
     @property
@@ -83,7 +91,16 @@ class Result:
     @property
     def confirmed(self) -> bool:
         """Whether at least one peer gives cnncc's answer."""
-        return any(not c.problem for c in self.competitors[1:])
+        return any(not c.problem for c in self.peers)
+
+    @property
+    def peers(self) -> tuple[Competitor, ...]:
+        return tuple(c for c in self.competitors[1:] if not c.is_judge)
+
+    @property
+    def gain(self) -> float | None:
+        """The time of our float32 over ours, where that was measured."""
+        return next((c.times.ratio for c in self.competitors if c.name == FLOAT32 and c.times), None)
 
     @property
     def disturbed(self) -> bool:
@@ -96,6 +113,7 @@ class Result:
         ]
         best = self.best.name if self.best else None
         figures = {"best": best, "ahead": self.ahead, "confirmed": self.confirmed, "others": self.others}
+        figures |= {"gain": self.gain} if self.gain is not None else {}
         return {"net": self.net, "competitors": competitors, **figures}
 
 
@@ -108,10 +126,39 @@ def result(contest: Contest) -> Result:
 
 def _competitor(contest: Contest, name: str) -> Competitor:
     if name in contest.failed:
-        return Competitor(name, contest.about.get(name, TITLES[name]), None, math.inf, contest.failed[name])
+        about = contest.about.get(name, TITLES[name])
+        return Competitor(name, about, None, math.inf, contest.failed[name], counts=False)
     ours, theirs = contest.turns[OURS], contest.turns[name]
     different = difference(ours, theirs)
-    return Competitor(name, contest.about[name], times(ours, theirs), different, _problem(different))
+    made = Competitor(name, contest.about[name], times(ours, theirs), different)
+    if not contest.job.judge:
+        return replace(made, problem=_problem(different), counts=different <= WRONG)
+    exact = contest.turns[contest.job.judge]
+    own, other = decibels(exact, ours), decibels(exact, theirs)
+    if made.is_judge:
+        return made
+    return replace(made, decibels=other, problem=_lossy_problem(own, other), counts=other >= own - FAR)
+
+
+def _lossy_problem(own: float, other: float) -> str:
+    """What is to be said of a peer's distance from the exact answer beside ours."""
+    if abs(other - own) <= CLOSE:
+        return ""
+    what = f"{other:.1f} dB from the exact answer, cnncc {own:.1f} dB"
+    if other > own:
+        return f"more accurate: {what}; its time counts"
+    return f"less accurate: {what}; its time counts" if other >= own - FAR else f"another answer: {what}; not counted"
+
+
+def decibels(exact: Sequence[Turn], theirs: Sequence[Turn]) -> float:
+    """The distance of the outputs of all rounds from the exact ones."""
+    found = Distance()
+    for wanted, got in zip(exact, theirs, strict=True):
+        if [a.size for a in wanted.outputs] != [a.size for a in got.outputs]:
+            return -EXACT
+        for a, b in zip(wanted.outputs, got.outputs, strict=True):
+            found.add(a.ravel(), b.ravel())
+    return found.decibels if math.isfinite(found.noise) else -EXACT
 
 
 def _problem(different: float) -> str:

@@ -10,10 +10,12 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from cnncc import lang, passes, weights
+from cnncc.bench.peers import FLOAT32, LITERAL
+from cnncc.calibrate.random_ranges import is_on_bytes
 from cnncc.frontends.onnx.export import write_onnx
 from cnncc.ir import Graph
-from cnncc.options import Options
-from cnncc.report import check
+from cnncc.ops.synthetic import random_inputs
+from cnncc.options import DEFAULT, Options
 
 if TYPE_CHECKING:
     from cnncc.frontends.sources import NetworkSource
@@ -29,6 +31,10 @@ class Job:
     options: Options
     ports: tuple[list[str], list[str]]
     """What the ONNX model calls its inputs and outputs."""
+    on_bytes: bool = False
+    judge: str = ""
+    """The competitor whose answers all others are compared with, one of `JUDGES`; empty where everybody computes in
+    float32 and is compared with us."""
 
     @property
     def threads(self) -> int:
@@ -43,6 +49,15 @@ class Job:
     @property
     def weights(self) -> Path:
         return self.folder / "net.safetensors"
+
+    @property
+    def exact(self) -> tuple[Path, Path]:
+        """The network in float32 and its weights."""
+        return (
+            (self.folder / "exact.net", self.folder / "exact.safetensors")
+            if self.on_bytes
+            else (self.net, self.weights)
+        )
 
     @property
     def onnx(self) -> Path:
@@ -63,20 +78,26 @@ class Job:
 
     def inputs(self, seed: int) -> list[np.ndarray]:
         """Random float32 inputs, normally distributed once the network has normalised them."""
-        return list(check.random_inputs(self.graph, seed).values())
+        return list(random_inputs(self.graph, seed).values())
 
 
-def write_job(graph: Graph, folder: Path, options: Options, model: Path | None = None) -> Job:
+def write_job(
+    graph: Graph, folder: Path, options: Options, model: Path | None = None, exact: Graph | None = None
+) -> Job:
     """Writes a source graph with bound weights to a folder, as text and weights for us and as ONNX for the peers: as
-    `model` if that is given, which computes the same.
+    `model` if that is given, which computes the same. `exact` is a graph on bytes as it was in float32, if known.
 
     CnnccError where `write_onnx` raises it.
     """
     batched = passes.with_batch(graph, options.batch)
     names = [node.name for node in graph.inputs], list(graph.output_names)
-    job = Job(folder, replace(batched, constants={}), options, names if model is None else _port_names(model))
-    job.net.write_text(lang.print_net(graph))
-    weights.save(graph, job.weights)
+    on_bytes = is_on_bytes(graph)
+    judge = FLOAT32 if exact is not None or options.dtype != DEFAULT.dtype else LITERAL if on_bytes else ""
+    ports = names if model is None else _port_names(model)
+    job = Job(folder, replace(batched, constants={}), options, ports, on_bytes, judge)
+    _write(graph, job.net, job.weights)
+    if exact is not None:
+        _write(exact, *job.exact)
     if model is None:
         write_onnx(batched, job.onnx)
     else:
@@ -84,6 +105,11 @@ def write_job(graph: Graph, folder: Path, options: Options, model: Path | None =
         if model.with_suffix(".pt2").exists():
             job.program.symlink_to(model.with_suffix(".pt2").resolve())
     return job
+
+
+def _write(graph: Graph, text: Path, tensors: Path) -> None:
+    text.write_text(lang.print_net(graph))
+    weights.save(graph, tensors)
 
 
 def own_model(source: str, found: NetworkSource, batch: int) -> Path | None:

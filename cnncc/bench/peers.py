@@ -9,6 +9,10 @@ from cnncc.base import extras
 from cnncc.base.errors import CnnccError, nearest
 
 OURS = "cnncc"
+FLOAT32, LITERAL = "float32", "literal"
+JUDGES = (FLOAT32, LITERAL)
+"""Who says what is right where not everybody computes in float32: cnncc in float32; or, where a network is known on
+bytes only, ONNX Runtime without optimisations, which computes each operation as the format defines it."""
 
 PEERS: Mapping[str, tuple[str, ...]] = {
     "onnxruntime": ("onnx", "onnxruntime"),
@@ -23,6 +27,8 @@ PEERS: Mapping[str, tuple[str, ...]] = {
 
 TITLES: Mapping[str, str] = {
     OURS: "cnncc",
+    FLOAT32: "cnncc in float32",
+    LITERAL: "ONNX Runtime, unoptimised",
     "onnxruntime": "ONNX Runtime",
     "openvino": "OpenVINO",
     "mnn": "MNN",
@@ -35,6 +41,12 @@ TITLES: Mapping[str, str] = {
 
 OF_PYTORCH = ("torch", "torch_compile", "executorch")
 """Peers that need PyTorch, which is 3 GB: they are an extra of their own."""
+
+
+ON_BYTES = ("onnxruntime", "openvino")
+"""Peers that compute on bytes what an ONNX model has on bytes."""
+IN_BFLOAT16 = (OURS, "openvino")
+"""Competitors that compute in bfloat16 if asked to; the others go on in float32."""
 
 
 def hint(names: Iterable[str] = ()) -> str:

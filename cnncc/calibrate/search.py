@@ -123,7 +123,7 @@ def calibrate(  # noqa: PLR0913 - what the command line has, as keywords
     values = ModelValues(known, [*made.scaled, *made.possible, *known.outputs], options, listener)
     histograms = observe(values, images, made.groups, listener.progress)
     about = {"method": method if percent is None else f"{method} {percent:g}", "images": images.count}
-    found = Scheme(_scales(made, histograms, bounds_of), frozenset(keep), about)
+    found = Scheme(scales(made, histograms, bounds_of), frozenset(keep), about)
     on_bytes = rewritten(made, found.values)
     names = {name: on_bytes.names[name] for name in made.scaled}
     lost = losses(values, on_bytes.graph, images, options, listener, names)
@@ -142,7 +142,7 @@ def _figures(source: Graph, lost: Losses) -> dict[str, Any]:
     }
 
 
-def _scales(made: BytePlan, histograms: Mapping[str, Histogram], method: Method) -> dict[str, Quantization]:
+def scales(made: BytePlan, histograms: Mapping[str, Histogram], method: Method) -> dict[str, Quantization]:
     """The scale of each value; those of one group cover the ranges of all."""
     found: dict[str, Quantization] = {}
     for group in made.groups:
@@ -168,7 +168,7 @@ class _Judge:
     def decibels(self, keep: frozenset[str]) -> float:
         """Of the worst output, if these layers stay float32."""
         other = plan(self.made.graph, keep)
-        graph = rewritten(other, _scales(other, self.histograms, self.method)).graph
+        graph = rewritten(other, scales(other, self.histograms, self.method)).graph
         return losses(self.exact, graph, self.images, self.options, self.listener, {}).decibels
 
     def gains(self, layers: Sequence[str]) -> list[Gain]:

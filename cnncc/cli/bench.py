@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 from cnncc.cli import bench_kernels, command, moment, screen
@@ -14,6 +15,8 @@ ROUNDS = 7
 SECONDS = 0.5
 """Turns of each, and the length of a turn, by default."""
 
+SETTINGS = ("target", "dtype", "batch", "threads", "max_error", "rounds", "seconds")
+"""Options that stand beside the figures."""
 NAME_WIDTH = 18
 """Columns of a network's name, and of a time, in the table of several."""
 TIME_WIDTH = 9
@@ -39,6 +42,7 @@ def _configure(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--layers", type=names, metavar="NAMES", help=what)
     command.add_build_options(parser)
     command.add_weight_options(parser)
+    command.add_dtype(parser, ("float32", "bfloat16", "int8"))
     command.add_json(parser)
 
 
@@ -67,17 +71,17 @@ def _run(args: argparse.Namespace) -> int:
 
 
 def _run_nets(args: argparse.Namespace) -> int:
-    from cnncc import bench
     from cnncc.machines import targets
 
     nets = _nets(args)
-    peers = bench.installed() if args.vs is None else bench.require(args.vs)
+    peers = _peers(args)
     args.threads = args.threads or targets.load(args.target).cores
     about = _about(args, peers)
     if not args.json:
         _show_about(about)
         if len(nets) > 1:
-            _print_row(["network", "cnncc ms", *(f"{name} ms" for name in peers), "ahead"], "best")
+            judge = [] if args.dtype == "float32" else ["float32 ms"]
+            _print_row(["network", "cnncc ms", *judge, *(f"{name} ms" for name in peers), "ahead"], "best")
     results = []
     for net in nets:
         results.append(_measure(net, args, peers))
@@ -85,6 +89,27 @@ def _run_nets(args: argparse.Namespace) -> int:
             (_show_row if len(nets) > 1 else _show_one)(results[-1])
     _finish(about, results, args)
     return command.EXIT_OK if all(r.confirmed for r in results) else command.EXIT_CHECK_FAILED
+
+
+def _peers(args: argparse.Namespace) -> list[str]:
+    """Those to compare with. CnnccError for one that is not installed, or does not compute what is asked for."""
+    from cnncc import bench
+    from cnncc.base.errors import CnnccError
+
+    able = _possible(args)
+    if args.vs is None:
+        return bench.require([name for name in bench.installed() if name in able] or able)
+    for name in args.vs:
+        if name in bench.PEERS and name not in able:
+            raise CnnccError(f"{name} takes no ONNX model on bytes", hint=f"with --dtype int8: {', '.join(able)}")
+    return bench.require(args.vs)
+
+
+def _possible(args: argparse.Namespace) -> Sequence[str]:
+    """The peers that compute in the type that is asked for, or at least the same network."""
+    from cnncc.bench import peers
+
+    return peers.ON_BYTES if args.dtype == "int8" else tuple(peers.PEERS)
 
 
 def _nets(args: argparse.Namespace) -> list[str]:
@@ -104,23 +129,22 @@ def _measure(net: str, args: argparse.Namespace, peers: list[str]) -> Result:
     from cnncc import bench
     from cnncc.base.files import scratch_folder
 
-    found = command.read_source(argparse.Namespace(net=net, weights=args.weights, seed=args.seed))
+    found = command.read_source(argparse.Namespace(**{**vars(args), "net": net}))
     graph, model = found.graph, bench.own_model(net, found, args.batch)
     with scratch_folder(prefix="cnncc-bench-") as folder, screen.progress(f"writing {graph.name}") as report:
-        job = bench.write_job(graph, folder, command.options(args), model)
+        job = bench.write_job(graph, folder, command.options(args), model, found.unquantised)
         tell = report and (lambda what, done, total: report(f"{graph.name}: {what}", done, total))
         return bench.result(bench.contest(job, peers, args.rounds, args.seconds, tell))
 
 
 def _about(args: argparse.Namespace, peers: list[str]) -> dict[str, Any]:
     """What has to stand beside any figure: the machine, the moment, how busy it was, the command, the settings."""
-    from cnncc import bench
 
     return {
         **moment.moment(),
-        **{key: getattr(args, key) for key in ("target", "batch", "threads", "max_error", "rounds", "seconds")},
+        **{key: getattr(args, key) for key in SETTINGS},
         "vs": peers,
-        "not_installed": [name for name in bench.PEERS if args.vs is None and name not in peers],
+        "not_installed": [name for name in _possible(args) if args.vs is None and name not in peers],
     }
 
 
@@ -129,7 +153,7 @@ def _show_about(about: dict[str, Any]) -> None:
 
     moment.show(about)
     print(
-        f"float32, batch {about['batch']}, threads {about['threads']}, rounds {about['rounds']}, turns of "
+        f"{about['dtype']}, batch {about['batch']}, threads {about['threads']}, rounds {about['rounds']}, turns of "
         f"{about['seconds']:g} s, one process awake at a time"
     )
     if about["not_installed"]:
@@ -140,11 +164,15 @@ def _show_about(about: dict[str, Any]) -> None:
 def _show_one(result: Result) -> None:
     """A line for each competitor."""
     rows = [_row(c) for c in result.competitors]
-    columns = (result.net, "median ms", "p15 ms", "runs", "time / cnncc's", "rounds", "difference")
+    judged = any(c.is_judge for c in result.competitors)
+    last = "dB from exact" if judged else "difference"
+    columns = (result.net, "median ms", "p15 ms", "runs", "time / cnncc's", "rounds", last)
     screen.print_table(columns, rows, drop=("rounds", "runs"))
     if result.best and result.best.times:
         low, high = result.best.times.ratio_low, result.best.times.ratio_high
         print(f"ahead of the best, {result.best.about}: {result.ahead:.2f} times (rounds {low:.2f}-{high:.2f})")
+    if result.gain is not None:
+        print(f"ahead of cnncc in float32: {result.gain:.2f} times")
     print(f"taken by other processes: {result.others:.1%} of the machine")
     _show_problems(result)
 
@@ -160,8 +188,15 @@ def _row(competitor: Competitor) -> tuple[str, ...]:
         str(times.runs),
         f"{times.ratio:.2f}",
         f"{times.ratio_low:.2f}-{times.ratio_high:.2f}",
-        f"{competitor.difference:.1e}",
+        _distance(competitor),
     )
+
+
+def _distance(competitor: Competitor) -> str:
+    """Of its answer from the exact one, or from cnncc's where everybody computes in float32."""
+    if competitor.is_judge:
+        return ""
+    return f"{competitor.difference:.1e}" if competitor.decibels is None else f"{competitor.decibels:.1f}"
 
 
 def _show_row(result: Result) -> None:
@@ -194,6 +229,8 @@ def _show_problems(result: Result) -> None:
 
 
 def _finish(about: dict[str, Any], results: list[Result], args: argparse.Namespace) -> None:
+    from statistics import geometric_mean as mean_of
+
     from cnncc.base.errors import warn
     from cnncc.bench import geometric_mean
 
@@ -206,6 +243,9 @@ def _finish(about: dict[str, Any], results: list[Result], args: argparse.Namespa
     elif len(results) > 1 and mean is not None:
         counted = sum(r.ahead is not None for r in results)
         print(f"ahead = time of the best peer / ours; geometric mean of {counted} networks: {mean:.2f}")
+        gains = [r.gain for r in results if r.gain is not None]
+        if gains:
+            print(f"float32 / ours: geometric mean {mean_of(gains):.2f}, least {min(gains):.2f}")
 
 
 COMMAND = command.Command(
@@ -215,6 +255,7 @@ COMMAND = command.Command(
         cnncc bench resnet50
         cnncc bench my.net --weights my.safetensors --vs onnxruntime,openvino --threads 1
         cnncc bench resnet18 mobilenet_v1 --batch 8
+        cnncc bench resnet50_v1_5 mobilenet_v2 --dtype int8
         cnncc bench --zoo --json > zoo.json
         cnncc bench --kernels
     """,

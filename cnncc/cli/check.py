@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
+import argparse
 from typing import TYPE_CHECKING
 
 from cnncc.cli import command, screen
 
 if TYPE_CHECKING:
-    import argparse
     from collections.abc import Mapping
     from typing import Any
 
@@ -49,7 +49,7 @@ def _check_module(args: argparse.Namespace) -> CheckReport:
         what = f"from {origin['net']}, which is not there" if origin else "by an earlier version, or from Python"
         hint = "check the network itself: cnncc check NET"
         raise CnnccError(f"{args.net} was compiled {what}: there is nothing to compare it with", hint=hint)
-    graph, _ = sources.read_bound(origin["net"], origin["weights"], origin["seed"])
+    graph = command.read_source(argparse.Namespace(**{"dtype": None, **origin}, threads=args.threads)).graph
     with screen.progress(f"checking {args.net} against {origin['net']}"):
         return check.check_module(model, graph)
 

@@ -7,13 +7,13 @@ import json
 import math
 import re
 import textwrap
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from cnncc.cli import notices, usage
-from cnncc.options import DTYPES, WEIGHTS_DTYPES, Options, split_targets
+from cnncc.options import DTYPES, INT8, WEIGHTS_DTYPES, Options, split_targets
 from cnncc.runtime.cpu import MOST_THREADS
 
 if TYPE_CHECKING:
@@ -140,12 +140,18 @@ def add_weights_dtype(parser: argparse.ArgumentParser) -> None:
         f"bytes; arithmetic stays float32, and Winograd is left out (default: {DEFAULTS['weights_dtype']})"
     )
     parser.add_argument("--weights-dtype", choices=WEIGHTS_DTYPES, default=DEFAULTS["weights_dtype"], help=what)
+    add_dtype(parser, (*DTYPES, INT8))
+
+
+def add_dtype(parser: argparse.ArgumentParser, choices: Sequence[str]) -> None:
+    """In what a network is computed."""
     what = (
         "of the operands of convolutions: float16 multiplies halves on a GPU's tensor cores, values in memory stay "
-        "float32; bfloat16, for processors that multiply it, stores values and weights so; sums stay float32 "
+        "float32; bfloat16, for processors that multiply it, stores values and weights so; sums stay float32; "
+        "int8: on bytes, by the scales that `cnncc quantize` found, or for its speed alone by those of random images "
         f"(default: {DEFAULTS['dtype']})"
     )
-    parser.add_argument("--dtype", choices=DTYPES, default=DEFAULTS["dtype"], help=what)
+    parser.add_argument("--dtype", choices=choices, default=DEFAULTS["dtype"], help=what)
 
 
 def add_tune(parser: argparse.ArgumentParser) -> None:
@@ -265,7 +271,19 @@ def read_source(args: argparse.Namespace) -> NetworkSource:
     from cnncc.frontends import sources
 
     found = sources.read_source(args.net, args.weights, args.seed)
+    if getattr(args, "dtype", None) == INT8:
+        found = _on_bytes(found, args)
     return replace(found, graph=replace(found.graph, name=args.name)) if getattr(args, "name", None) else found
+
+
+def _on_bytes(network: NetworkSource, args: argparse.Namespace) -> NetworkSource:
+    """NET for `--dtype int8`. Ranges are looked for with what runs here, whatever the target."""
+    from cnncc.calibrate.random_ranges import with_random_ranges
+    from cnncc.cli import screen
+    from cnncc.module.listener import Listener
+
+    with screen.progress(f"ranges of {network.graph.name}") as report:
+        return with_random_ranges(network, Options(threads=args.threads), Listener(report))
 
 
 def is_random(origin: str) -> bool:
@@ -302,6 +320,8 @@ def check_outputs(
 def options(args: argparse.Namespace) -> Options:
     """What the command line says of how to compile; the defaults of what the command does not take."""
     given = {name: getattr(args, name) for name in BUILT_WITH if hasattr(args, name)}
+    if given.get("dtype") == INT8:
+        del given["dtype"]
     return Options(split_targets(args.target), **given)
 
 

@@ -160,9 +160,13 @@ def _write(build: Built[Program[Any]], graph: Graph, args: argparse.Namespace) -
     }
 
 
+ORIGIN = ("net", "weights", "seed", "dtype")
+"""The options that say which graph it was."""
+
+
 def _origin(args: argparse.Namespace) -> dict[str, Any] | None:
     """Where the network and its weights come from, in the words of the command line; None for standard input."""
-    return None if args.net == "-" else {"net": args.net, "weights": args.weights, "seed": args.seed}
+    return None if args.net == "-" else {key: getattr(args, key) for key in ORIGIN}
 
 
 def _arena_from(targets: str) -> str:

@@ -11,14 +11,14 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from cnncc import machines, ops, passes
-from cnncc.base.elements import BFLOAT16, FLOAT32, drawn
+from cnncc.base.elements import BFLOAT16, FLOAT32
 from cnncc.base.errors import CnnccError
-from cnncc.ir import Graph, Node
+from cnncc.ir import Graph
 from cnncc.ir.text import print_graph
 from cnncc.module import phases
 from cnncc.module.listener import Listener, Progress
 from cnncc.ops import reference
-from cnncc.ops.source import port_type
+from cnncc.ops.synthetic import random_inputs
 from cnncc.ops.traits import Kind
 from cnncc.options import DEFAULT, Options
 from cnncc.report import rounding
@@ -178,23 +178,6 @@ def _rounded_bounds(source: Graph, graph: Graph, got: Mapping[str, np.ndarray]) 
     bounds = {**tolerances(source), **tolerances(graph)}
     known = got.keys() > set(source.outputs) or not any(n.type.element == BFLOAT16 for n in graph.nodes)
     return bounds if known else dict.fromkeys(bounds, LARGEST_HALF_ERROR)
-
-
-def random_inputs(graph: Graph, seed: int) -> dict[str, np.ndarray]:
-    """Seeded arrays for all inputs, by name, each of the type that the caller passes. Those of float32 are standard
-    normal once the input's mean and std are applied."""
-    rng = np.random.default_rng(seed)
-    return {node.name: _random_input(node, rng) for node in graph.inputs}
-
-
-def _random_input(node: Node, rng: np.random.Generator) -> np.ndarray:
-    values = drawn(rng, node.type.shape, port_type(node).element)
-    if not port_type(node).is_float:
-        return values
-    per_channel = (1, -1, 1, 1)[: values.ndim]
-    mean = np.asarray(node.attrs["mean"] or (0.0,), dtype=np.float32).reshape(per_channel)
-    std = np.asarray(node.attrs["std"] or (1.0,), dtype=np.float32).reshape(per_channel)
-    return values * std + mean
 
 
 def compare(

@@ -16,6 +16,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+import cnncc as package
 from cnncc import bench, lang, weights
 from cnncc.base import extras
 from cnncc.base.errors import CnnccError
@@ -211,6 +212,8 @@ def refused(capsys, *argv: str) -> str:
         (["lenet5", "--rounds", "0"], "argument --rounds: expected a whole number of at least 1"),
         (["lenet5", "--seconds", "0"], "argument --seconds: expected a number above 0"),
         (["lenet5", "--seconds", "nan"], "argument --seconds: expected a number above 0"),
+        (["lenet5", "--dtype", "int8", "--vs", "mnn"], "mnn takes no ONNX model on bytes"),
+        (["lenet5", "--dtype", "float16"], "argument --dtype: unknown value 'float16': expected float32, bfloat16, int8"),
         ([], "name the networks to measure, or say --zoo"),
         (["lenet5", "--zoo"], "name the networks to measure, or say --zoo"),
         (["lenet5", "resnet18", "--weights", "w"], "--weights is a file for one network, and 2 are named"),
@@ -316,6 +319,72 @@ def test_several_networks_and_json(capfd, tmp_path):
     assert (found["threads"], found["rounds"], found["vs"]) == (1, 2, ["onnxruntime"])
     assert [net["best"] for net in found["nets"]] == ["onnxruntime", "onnxruntime"]
     assert found["geometric_mean"] > 0
+
+
+def judged(contest: bench.Contest, judge: str) -> bench.Contest:
+    """The same where a judge has the exact answer, from which ours is off by about 60 dB."""
+    contest.job = replace(contest.job, judge=judge)
+    contest.turns[judge] = [turn(3, 3, outputs=(1.0, -2.002)), turn(4, outputs=(1.0, -2.002))]
+    contest.about[judge] = "cnncc 1, float32"
+    return contest
+
+
+@pytest.mark.parametrize(
+    ("theirs", "problem", "counts"),
+    [
+        (-2.0040, "", True),
+        (-2.0020, "more accurate: 150.0 dB from the exact answer, cnncc 61.0 dB; its time counts", True),
+        (-2.0100, "less accurate: 48.9 dB from the exact answer, cnncc 61.0 dB; its time counts", True),
+        (-2.1000, "another answer: 27.2 dB from the exact answer, cnncc 61.0 dB; not counted", False),
+        (math.nan, "another answer: -150.0 dB from the exact answer, cnncc 61.0 dB; not counted", False),
+    ],
+)
+def test_where_nobody_is_exact_each_has_its_distance_from_who_is(made, theirs, problem, counts):
+    for each in made.turns["openvino"]:
+        each.outputs[0][:] = (1.0, theirs)
+    del made.turns["onnxruntime"]
+    result = bench.result(judged(made, "float32"))
+    ours, exact, openvino = result.competitors[:3]
+    assert (ours.name, exact.name, openvino.name) == ("cnncc", "float32", "openvino")
+    assert ours.decibels == pytest.approx(60.97, abs=0.01)
+    assert (openvino.problem, openvino.counts) == (problem, counts)
+    assert result.best is (openvino if counts else None)
+    assert result.confirmed == (not problem)
+    assert result.gain == pytest.approx(2.5)
+
+
+def test_the_judge_is_no_peer(made):
+    """It is the fastest here, and gives its own answer, and neither counts."""
+    judged(made, "literal").turns["literal"] = [turn(0.01), turn(0.01)]
+    result = bench.result(made)
+    assert result.best is not None
+    assert result.best.name == "onnxruntime"
+    assert result.gain is None
+
+
+def test_int8_beside_float32_and_peers(capfd, tmp_path):
+    path = tmp_path / "small.net"
+    path.write_text(NET)
+    assert main(["bench", str(path), "--dtype", "int8", "--vs", "onnxruntime", *SHORT, "--json"]) == 0
+    printed = capfd.readouterr()
+    assert "ranges are those of random images: good for its speed, not for its answers" in printed.err
+    (net,) = json.loads(printed.out)["nets"]
+    ours, exact, peer = net["competitors"]
+    assert [c["name"] for c in net["competitors"]] == ["cnncc", "float32", "onnxruntime"]
+    assert exact["about"].endswith(", float32")
+    assert ours["decibels"] > 20
+    assert abs(peer["decibels"] - ours["decibels"]) < 6
+    assert net["gain"] > 0
+
+
+def test_a_model_on_bytes_is_judged_by_its_definition(capfd, tmp_path):
+    net, scales, model = tmp_path / "small.net", tmp_path / "q.safetensors", tmp_path / "q.onnx"
+    net.write_text(NET)
+    images = np.random.default_rng(0).standard_normal((2, 3, 16, 16), np.float32)
+    package.quantize(net, images, seed=0).save(scales)
+    assert main(["-q", "export", str(net), "--weights", str(scales), "-o", str(model)]) == 0
+    assert main(["bench", str(model), "--vs", "onnxruntime", *SHORT]) == 0
+    assert "unoptimised" in capfd.readouterr().out
 
 
 def test_a_network_without_an_answer_to_compare_exits_1(capfd, made, monkeypatch):

@@ -134,3 +134,25 @@ def test_a_network_without_layers_on_bytes_is_refused(cnncc, tmp_path):
     done = cnncc("quantize", "-", "--calibrate", DIGITS, "-o", tmp_path / "q", stdin="net t\ninput 1x8x8\nsoftmax\n")
     assert done.code == 2
     assert "no layer that could be computed on bytes" in done.err
+
+
+def test_without_scales_those_of_random_images(cnncc, tmp_path):
+    module = tmp_path / "m.so"
+    done = cnncc("compile", LENET, "--dtype", "int8", "-o", module)
+    assert done.code == 0
+    assert "good for its speed, not for its answers" in done.err
+    assert "ranges are those of random images" in cnncc("info", module).out
+    assert "all 1 compared layers within their tolerance" in cnncc("check", module).out
+    assert "bytes: 0 of 9108 differ" in cnncc("check", LENET, "--dtype", "int8").out
+
+
+def test_scales_that_are_there_are_taken(cnncc, scales):
+    done = cnncc("check", LENET, "--weights", scales, "--dtype", "int8")
+    assert "random" not in done.err
+    assert "of the 20 calibration images" in done.out
+
+
+def test_nothing_in_it_becomes_bytes(cnncc):
+    done = cnncc("check", "-", "--dtype", "int8", stdin="net t\ninput 1x8x8\nsoftmax\n")
+    assert done.code == 2
+    assert "t has no layer that could be computed on bytes" in done.err

@@ -14,8 +14,9 @@ from written import write_shared
 from cnncc import api, lang, passes, weights
 from cnncc.base import resources
 from cnncc.ir import Graph
+from cnncc.ops.synthetic import random_inputs
 from cnncc.options import Options
-from cnncc.report.check import CheckReport, checked_values, random_inputs
+from cnncc.report.check import CheckReport, checked_values
 
 MODELS = resources.directory("models")
 ARM = replace(AARCH64, target="aarch64-bf16", emulator=(*AARCH64.emulator, "-cpu", "max"))

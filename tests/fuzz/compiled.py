@@ -11,8 +11,8 @@ from cnncc import api, passes, weights
 from cnncc.ir import Graph, Node
 from cnncc.module.cpu.build import Build
 from cnncc.ops import TABLE, reference
+from cnncc.ops.synthetic import random_inputs
 from cnncc.options import Options
-from cnncc.report.check import random_inputs
 
 EPSILON = 2.0**-23
 """Of float32: what an addition or a product is off by at the most, as a share of its result, with some to spare."""

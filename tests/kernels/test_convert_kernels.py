@@ -16,8 +16,8 @@ from cnncc.kernels.cpu.rules import TAKES
 from cnncc.machines import gpus, targets
 from cnncc.module.lower import lower
 from cnncc.ops import reference
+from cnncc.ops.synthetic import random_inputs
 from cnncc.options import Options
-from cnncc.report import check
 
 F32 = np.float32
 MOVES = {
@@ -53,7 +53,7 @@ def run(graph: Graph, target: str, batch: int, threads: int, keep: bool) -> tupl
     options = Options((target,), batch=batch, threads=threads, keep_all=keep)
     build = api.build(graph, options)
     source = passes.with_batch(graph, batch)
-    inputs = list(check.random_inputs(source, 5).values())
+    inputs = list(random_inputs(source, 5).values())
     if keep:
         return inputs, build.trace(*inputs)
     results = build.model()(*inputs)

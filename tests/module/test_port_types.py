@@ -11,8 +11,8 @@ import cnncc
 from cnncc import api, lang, weights
 from cnncc.base.elements import ELEMENTS, decode
 from cnncc.ops import reference
+from cnncc.ops.synthetic import random_inputs
 from cnncc.options import Options
-from cnncc.report import check
 from cnncc.runtime.arrays import InputError
 
 F32 = np.float32
@@ -75,7 +75,7 @@ def test_an_input_of_each_type_is_float32_inside(element) -> None:
     """Its numbers as they are; those of int32 are rounded."""
     text = "" if element == "float32" else element
     graph = weights.bind(lang.parse(f"net t\nx: input 3x5x7 {text}\nidentity\nrelu\noutput\noutput x\n"))
-    (given,) = check.random_inputs(graph, 0).values()
+    (given,) = random_inputs(graph, 0).values()
     model = api.build(graph).model()
     positive, whole = model(given)
     values = decode(given, ELEMENTS[element])

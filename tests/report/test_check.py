@@ -12,9 +12,10 @@ import pytest
 from cnncc import lang, ops, weights
 from cnncc.ir import Graph, Node, TensorType
 from cnncc.module import phases
+from cnncc.ops.synthetic import random_inputs
 from cnncc.options import Options
 from cnncc.plan.pack_records import pack_outlines
-from cnncc.report.check import CheckReport, check, compare, compare_layer, max_ulp, random_inputs, tolerances
+from cnncc.report.check import CheckReport, check, compare, compare_layer, max_ulp, tolerances
 
 IMAGE = TensorType((1, 2, 3, 4))
 F32 = np.float32

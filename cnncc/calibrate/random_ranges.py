@@ -1,0 +1,56 @@
+"""Scales of a network without images of it: for its speed on bytes, which they do not change, not for its answers."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import replace
+
+from cnncc.base.errors import CnnccError, warn
+from cnncc.calibrate.observe import Arrays, Images, ModelValues, observe
+from cnncc.calibrate.search import scales
+from cnncc.frontends.sources import NetworkSource
+from cnncc.ir import Graph
+from cnncc.module.listener import SILENT, Listener
+from cnncc.ops.synthetic import random_inputs
+from cnncc.options import Options
+from cnncc.quantization.plan import plan
+from cnncc.quantization.ranges import minmax
+from cnncc.quantization.rewrite import prepared, rewritten
+from cnncc.quantization.scheme import Scheme
+
+IMAGES = 2
+RANDOM = "random"
+"""How a scheme says where its ranges are from."""
+NOTE = "computed on bytes whose ranges are those of random images: good for its speed, not for its answers"
+
+
+def is_on_bytes(graph: Graph) -> bool:
+    """Whether a source graph says itself that values are bytes, its inputs apart."""
+    return any(node.type.quantization is not None for node in graph.nodes)
+
+
+def with_random_ranges(network: NetworkSource, options: Options, listener: Listener = SILENT) -> NetworkSource:
+    """A network on bytes: as it is, if it is computed on bytes already, else with the ranges that its values have on
+    seeded random images. `options` are those of a compilation that runs here.
+
+    CnnccError for a network in which nothing becomes bytes, and for values that are not finite.
+    """
+    if network.scheme is not None or is_on_bytes(network.graph):
+        return network
+    source = network.graph
+    known = prepared(source)
+    made = plan(known)
+    if not made.scaled:
+        raise CnnccError(f"{source.name} has no layer that could be computed on bytes")
+    values = ModelValues(known, made.scaled, options, listener)
+    histograms = observe(values, Images(IMAGES, lambda: _images(source)), made.groups, listener.progress)
+    warn(f"{source.name} is {NOTE}", hint="give --weights a file that `cnncc quantize` wrote")
+    scheme = Scheme(scales(made, histograms, minmax), about={"method": RANDOM, "images": IMAGES})
+    graph = rewritten(made, scheme.values).graph
+    return replace(network, graph=graph, unquantised=source, scheme=scheme, notes=[*network.notes, NOTE])
+
+
+def _images(graph: Graph) -> Iterator[Arrays]:
+    """One after the other."""
+    for seed in range(IMAGES):
+        yield list(random_inputs(graph, seed).values())
