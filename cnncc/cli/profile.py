@@ -181,6 +181,12 @@ def _row(step: Step, digits: int) -> tuple[str, ...]:
     )
 
 
+def _peaks(profile: Profile) -> str:
+    """What the machine does at best, of each type that the steps multiply."""
+    others = "".join(f", {flops / 1e9:.0f} of {name}" for name, flops in profile.peaks.items())
+    return f"{profile.peak_flops / 1e9:.0f} GFLOP/s of multiply-adds{others}"
+
+
 def _totals(profile: Profile, shown: int) -> list[tuple[str, str]]:
     p = profile
     total, whole, unstamped, limit = (f"{s * 1e3:.{p.digits}f} ms" for s in (p.total, p.whole, p.unstamped, p.limit))
@@ -189,7 +195,7 @@ def _totals(profile: Profile, shown: int) -> list[tuple[str, str]]:
         ("whole run", f"{whole} with stamps; {p.covered:.1%} of it in steps, the rest is the call"),
         ("unstamped", f"{unstamped}, {p.direct_gflops:.1f} GFLOP/s counting operations as written"),
         ("at limits", f"{limit} if every step ran at its limit (of the limit: {p.limit_share})"),
-        ("machine", f"{p.peak_flops / 1e9:.0f} GFLOP/s of multiply-adds, {p.bandwidth / 1e9:.1f} GB/s read, measured"),
+        ("machine", f"{_peaks(p)}, {p.bandwidth / 1e9:.1f} GB/s read, measured"),
     ]
     if p.large.count:
         lines.insert(4, ("convolutions", _large(p)))

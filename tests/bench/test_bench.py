@@ -213,7 +213,10 @@ def refused(capsys, *argv: str) -> str:
         (["lenet5", "--seconds", "0"], "argument --seconds: expected a number above 0"),
         (["lenet5", "--seconds", "nan"], "argument --seconds: expected a number above 0"),
         (["lenet5", "--dtype", "int8", "--vs", "mnn"], "mnn takes no ONNX model on bytes"),
-        (["lenet5", "--dtype", "float16"], "argument --dtype: unknown value 'float16': expected float32, bfloat16, int8"),
+        (
+            ["lenet5", "--dtype", "float16"],
+            "unknown value 'float16': expected float32, bfloat16, int8",
+        ),
         ([], "name the networks to measure, or say --zoo"),
         (["lenet5", "--zoo"], "name the networks to measure, or say --zoo"),
         (["lenet5", "resnet18", "--weights", "w"], "--weights is a file for one network, and 2 are named"),

@@ -213,8 +213,8 @@ def test_one_that_is_added_is_chosen_and_right(added: Copy) -> None:
 
 
 def test_one_that_is_added_is_tuned_and_stored(added: Copy, tmp_path: Any) -> None:
-    setting = Setting(HOST, ONE)
-    (layer,) = layers_of(lower(network("relu; conv 3x3 32", "32x14x14"), HOST), setting)
+    # Of a fixed target: what the model thinks worth a trial differs between processors.
+    (layer,) = layers_of(lower(network("relu; conv 3x3 32", "32x14x14"), V3), Setting(V3, ONE))
     assert layer.pick.algorithm == "copy"
     assert {c.algorithm for c in layer.candidates} >= {"copy", "direct", "winograd"}
     copied = next(c for c in layer.candidates if c.algorithm == "copy")

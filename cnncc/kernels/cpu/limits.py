@@ -7,8 +7,10 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from cnncc.kernels.cpu.micro import Micro
 from cnncc.kernels.shared.spec import Kernel
 from cnncc.machines.targets import Target
+from cnncc.machines.units import VectorUnit
 
 
 @dataclass(frozen=True)
@@ -29,6 +31,29 @@ class FmaConfig:
 
 
 @dataclass(frozen=True)
+class DotConfig:
+    """Each unit makes `steps` steps of a micro-kernel of dot products: `values` words times `vectors` vectors of
+    weights, as many as stay in the first cache. Reads words and weights; writes a vector for each unit."""
+
+    micro: Micro
+    values: int
+    vectors: int
+    units: int = 64
+    steps: int = 1 << 13
+    period: int = 16
+    """Steps after which the same weights are read again."""
+
+    @property
+    def flops(self) -> int:
+        """Operations of a unit: a multiply-add is two."""
+        return 2 * self.steps * self.values * self.vectors * self.micro.lanes * self.micro.unit.depth
+
+    @property
+    def weight_numbers(self) -> int:
+        return self.period * self.vectors * self.micro.lanes * self.micro.unit.depth
+
+
+@dataclass(frozen=True)
 class ReadConfig:
     """Each unit adds up `floats` floats of memory, its own, and writes a vector of `lanes`."""
 
@@ -42,6 +67,14 @@ def fma_kernel(target: Target) -> Kernel:
     chains = min(unit.registers - 4, 2 * unit.ports * unit.latency)
     config = FmaConfig(target.lanes, chains)
     return Kernel("limit_fma", f"limit_fma_{target.isa}", config, config.units, 0)
+
+
+def dot_kernel(target: Target, unit: VectorUnit) -> Kernel:
+    """Dot products with operands from the first cache, in as many sums as the unit's registers hold."""
+    vectors = 2
+    values = (unit.registers - vectors - 1) // vectors
+    config = DotConfig(Micro(unit, unit.lanes), min(values, unit.ports * unit.latency), vectors)
+    return Kernel("limit_dot", f"limit_dot_{unit.element}_{target.isa}", config, config.units, 0)
 
 
 def read_kernel(target: Target, units: int) -> Kernel:

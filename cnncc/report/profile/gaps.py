@@ -95,7 +95,7 @@ def large_convolutions(program: CpuProgram, steps: Sequence[Step], limits: Machi
 def _limit(steps: Sequence[Step], limits: MachineLimits) -> float:
     """Of a layer. Steps without multiplications, such as a transform, do not raise the limit: they are a cost of the
     algorithm, and what they move stays in the caches."""
-    return max(sum(s.flops for s in steps) / limits.flops, sum(s.limit for s in steps if s.flops))
+    return max(sum(s.flops / limits.of(s.element) for s in steps), sum(s.limit for s in steps if s.flops))
 
 
 @dataclass(frozen=True)
@@ -117,7 +117,7 @@ class _Layer:
             target=target,
             cycle=2 * target.lanes * target.floats.ports / self.limits.flops * images,
             seconds=tuple(step.seconds for step in self.steps),
-            at_peak=sum(step.flops for step in self.steps) / self.limits.flops,
+            at_peak=sum(step.flops / self.limits.of(step.element) for step in self.steps),
             value_bytes=self.steps[-1].bytes / images - self.weight_bytes,
         )
 

@@ -1,6 +1,7 @@
-"""What this machine can do at best, measured: multiply-adds in registers, and reading memory from end to end.
+"""What this machine can do at best, measured: multiply-adds in registers, dot products of its other units, and
+reading memory from end to end.
 
-Both are kernels built, compiled and linked like those of a network, for its target and its number of threads.
+All are kernels built, compiled and linked like those of a network, for its target and its number of threads.
 """
 
 from __future__ import annotations
@@ -8,18 +9,19 @@ from __future__ import annotations
 import ctypes
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cache
 
 import llvmlite.binding as llvm
 import numpy as np
 
-from cnncc.kernels.cpu.limits import FmaConfig, ReadConfig, fma_kernel, read_kernel
+from cnncc.kernels.cpu.limits import DotConfig, FmaConfig, ReadConfig, dot_kernel, fma_kernel, read_kernel
 from cnncc.kernels.shared.spec import Kernel
 from cnncc.machines import targets
 from cnncc.machines.targets import Target
+from cnncc.machines.units import VectorUnit
 from cnncc.module import cache as objects_cache
 from cnncc.module.cpu.assemble import machine_of
 from cnncc.module.keys import kernel_key
@@ -31,16 +33,25 @@ _SMALLEST_BUFFER = 1 << 26
 
 @dataclass(frozen=True)
 class MachineLimits:
-    """Of all threads together: floating-point operations, and bytes read from memory, per second."""
+    """Of all threads together: operations of float32, bytes read from memory, and operations of other types that the
+    machine has a unit for, by the type's name; per second."""
 
     flops: float
     bytes: float
+    others: Mapping[str, float] = field(default_factory=dict)
+
+    def of(self, element: str) -> float:
+        """Operations of a type per second; those of float32 where it is not among `others`."""
+        return self.others.get(element, self.flops)
 
 
 @cache
-def measure_limits(target: Target, threads: int) -> MachineLimits:
-    """The limits for the target's vectors on so many threads; about a second, once in a process."""
-    return MachineLimits(_flops(target, threads), _bytes(target, threads))
+def measure_limits(target: Target, threads: int, elements: frozenset[str] = frozenset()) -> MachineLimits:
+    """The limits for the target's vectors on so many threads, and those of these types for which it has a unit; about a
+    second, once in a process."""
+    units = [unit for unit in (target.dots, target.pairs) if unit is not None and unit.element in elements]
+    others = {unit.element: _dots(target, threads, unit) for unit in units}
+    return MachineLimits(_flops(target, threads), _bytes(target, threads), others)
 
 
 def _flops(target: Target, threads: int) -> float:
@@ -48,6 +59,21 @@ def _flops(target: Target, threads: int) -> float:
     config: FmaConfig = kernel.config
     factors = np.repeat(np.array([0.5, 1.0], np.float32), config.lanes)  # sums tend to 2: never huge, never denormal
     arguments = [(factors, np.empty(config.units * config.lanes, np.float32)) for _ in range(threads)]
+    return _best(_Linked(target, kernel), arguments, config.units * config.flops, _each)
+
+
+def _dots(target: Target, threads: int, unit: VectorUnit) -> float:
+    kernel = dot_kernel(target, unit)
+    config: DotConfig = kernel.config
+    # Zeros are multiplied as fast as anything, and no sum leaves its type.
+    arguments = [
+        (
+            np.zeros(config.values, np.int32),
+            np.zeros(config.weight_numbers * unit.element_bytes, np.uint8),
+            np.empty(config.units * config.micro.lanes, np.int32),
+        )
+        for _ in range(threads)
+    ]
     return _best(_Linked(target, kernel), arguments, config.units * config.flops, _each)
 
 
@@ -86,14 +112,14 @@ def _together(work: int, trials: list[_Trial]) -> float:
     return work * len(trials) / (max(t.end for t in trials) - min(t.start for t in trials))
 
 
-def _best(kernel: _Linked, arguments: list[tuple[np.ndarray, np.ndarray]], work: int, rate: Rate) -> float:
+def _best(kernel: _Linked, arguments: Sequence[tuple[np.ndarray, ...]], work: int, rate: Rate) -> float:
     """The rate of the best trial; in each, every thread does `work` at the same time."""
     barrier = threading.Barrier(len(arguments))
 
-    def one(pair: tuple[np.ndarray, np.ndarray]) -> _Trial:
+    def one(arrays: tuple[np.ndarray, ...]) -> _Trial:
         barrier.wait()
         start, before = time.perf_counter(), time.thread_time()
-        kernel.run(*(a.ctypes.data for a in pair), None, 0, kernel.units)  # without the interpreter's lock
+        kernel.run([a.ctypes.data for a in arrays])  # without the interpreter's lock
         return _Trial(start, time.perf_counter(), time.thread_time() - before)
 
     best, stop = 0.0, time.perf_counter() + SECONDS
@@ -113,8 +139,12 @@ class _Linked:
         # Without JITLink, LLVM ends the process where parts of an object come to lie too far from each other.
         self._jit = llvm.create_lljit_compiler(machine_of(targets.host()), use_jit_link=True)
         self._tracker = library.link(self._jit, symbol)
-        kinds = [*[ctypes.c_void_p] * 3, ctypes.c_int32, ctypes.c_int32]
-        self.run: Callable[..., None] = ctypes.CFUNCTYPE(None, *kinds)(self._tracker[symbol])
+        self._address = self._tracker[symbol]
+
+    def run(self, operands: Sequence[int]) -> None:
+        """All units, on operands at these addresses."""
+        kinds = [*[ctypes.c_void_p] * (len(operands) + 1), ctypes.c_int32, ctypes.c_int32]
+        ctypes.CFUNCTYPE(None, *kinds)(self._address)(*operands, None, 0, self.units)
 
 
 def _compile(kernel: Kernel, target: Target) -> bytes:

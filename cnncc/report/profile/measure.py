@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from typing import TYPE_CHECKING, Any
 
@@ -17,7 +17,7 @@ from cnncc.ops.reference import has_other_types
 from cnncc.ops.traits import Kind
 from cnncc.passes.assign_layouts import RELAYOUT
 from cnncc.report.profile.gaps import MEGAFLOPS, NEAR, NO_LARGE, Large, large_convolutions
-from cnncc.report.profile.work import Work, works
+from cnncc.report.profile.work import Work, element_of, works
 
 if TYPE_CHECKING:
     from cnncc.module.cpu.build import Build
@@ -56,6 +56,8 @@ class Step:
     flops: int
     direct_flops: int
     bytes: int
+    element: str
+    """What is multiplied."""
     bound: str
     """What sets the limit: `compute` or `memory`."""
     limit: float
@@ -91,6 +93,8 @@ class Profile:
     """The part of a run's time that lies in its steps, taken run by run; the rest is the call from Python."""
     peak_flops: float
     """Operations per second of multiply-adds in registers, all threads."""
+    peaks: Mapping[str, float]
+    """The same of the other types that its steps multiply, by the type's name."""
     bandwidth: float
     """Bytes per second read from memory, all threads."""
     weights_dtype: str = "float32"
@@ -143,8 +147,8 @@ class Profile:
     def to_json(self) -> dict[str, Any]:
         """Plain data for `cnncc profile --json`, steps in order."""
         fields = (
-            "name", "target", "batch", "threads", "runs", "covered", "peak_flops", "bandwidth", "weights_dtype",
-            "dtype", "in_float32",
+            "name", "target", "batch", "threads", "runs", "covered", "peak_flops", "peaks", "bandwidth",
+            "weights_dtype", "dtype", "in_float32",
         )  # fmt: skip
         seconds = {"whole": self.whole, "unstamped": self.unstamped, "steps": self.total, "limit": self.limit}
         seconds["interrupted"] = self.interrupted
@@ -165,7 +169,8 @@ def profile(build: Build, runs: int = RUNS) -> Profile:
 
     program = build.program
     check_runs_here(program.target)
-    limits = measure_limits(program.target, program.threads)
+    elements = frozenset(element_of(call) for call in program.calls)
+    limits = measure_limits(program.target, program.threads, elements)
     times = _measure(build, runs)
     steps = _steps(build, times.steps, limits)
     return Profile(
@@ -179,6 +184,7 @@ def profile(build: Build, runs: int = RUNS) -> Profile:
         unstamped=times.unstamped,
         covered=times.covered,
         peak_flops=limits.flops,
+        peaks=limits.others,
         bandwidth=limits.bytes,
         weights_dtype=program.options.weights_dtype,
         large=large_convolutions(program, steps, limits),
@@ -274,6 +280,7 @@ def _steps(build: Build, seconds: np.ndarray, limits: MachineLimits) -> tuple[St
                 flops=work.flops,
                 direct_flops=work.direct_flops,
                 bytes=work.bytes,
+                element=work.element,
                 bound=limited_by,
                 limit=limit,
             )
@@ -293,5 +300,5 @@ def _op(build: Build, name: str) -> str:
 
 def bound(work: Work, limits: MachineLimits) -> tuple[str, float]:
     """Roofline: the larger of the time to compute and the time to move the bytes."""
-    compute, memory = work.flops / limits.flops, work.bytes / limits.bytes
+    compute, memory = work.flops / limits.of(work.element), work.bytes / limits.bytes
     return ("compute", compute) if compute > memory else ("memory", memory)

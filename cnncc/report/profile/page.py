@@ -9,7 +9,7 @@ from cnncc.kernels.cpu.algorithms import ALGORITHMS
 from cnncc.report.profile.gaps import MEGAFLOPS, NEAR
 from cnncc.report.profile.groups import StepGroup, by_op, by_stage
 from cnncc.report.profile.measure import Profile, Step, share_of_limit
-from cnncc.report.profile.roofline import NARROW, WIDE, Point, roofline
+from cnncc.report.profile.roofline import NARROW, WIDE, Peak, Point, roofline
 from cnncc.report.webpage import Cell, TableRow, figures, legend, pictures, table, webpage
 
 KINDS = {
@@ -95,7 +95,7 @@ def _head(p: Profile) -> str:
         (f"{p.unstamped * 1e3:.3g} ms", f"a run; {p.whole * 1e3:.3g} ms while measuring"),
         (f"{p.direct_gflops:.3g} GFLOP/s", "operations as written, over the run"),
         (p.limit_share, f"of the limit: {p.limit * 1e3:.3g} ms if every step reached its own"),
-        (f"{p.peak_flops / 1e9:.0f} GFLOP/s", f"this machine at best; memory {p.bandwidth / 1e9:.0f} GB/s"),
+        (", ".join(peak.what for peak in _peaks(p)), f"this machine at best; memory {p.bandwidth / 1e9:.0f} GB/s"),
     ]
     return f"""<h1>{escape(p.name)}</h1>
 <p>batch {p.batch}, {threads}, target {escape(p.target)}, medians of the quietest quarter of {p.runs} runs{more}</p>
@@ -112,7 +112,7 @@ def _roofline(profile: Profile) -> str:
     points = [Point(s, kind(s), describe(s), _anchor(i)) for i, s in enumerate(profile.steps) if s.flops]
     if not points:
         return ""
-    wide, narrow = (roofline(points, profile.peak_flops, profile.bandwidth, frame) for frame in (WIDE, NARROW))
+    wide, narrow = (roofline(points, _peaks(profile), profile.bandwidth, frame) for frame in (WIDE, NARROW))
     return f"""<section>
 <h2>Roofline</h2>
 <p>Each step that multiplies, by operations per byte and by speed; its area is its share of the time. The line is what
@@ -121,6 +121,12 @@ A dot leads to its row below.</p>
 {_legend([p.step for p in points])}
 {pictures(wide, narrow)}
 </section>"""
+
+
+def _peaks(profile: Profile) -> list[Peak]:
+    """What the machine does at best, of each type that is multiplied."""
+    peaks = [Peak(profile.peak_flops, f"{profile.peak_flops / 1e9:.0f} GFLOP/s")]
+    return peaks + [Peak(flops, f"{flops / 1e9:.0f} G of {name}/s") for name, flops in profile.peaks.items()]
 
 
 def _anchor(step: int) -> str:

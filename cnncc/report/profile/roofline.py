@@ -59,9 +59,18 @@ class PlotAxis:
         return [n for n in numbers if self.low <= n <= self.high]
 
 
-def roofline(points: Sequence[Point], peak: float, bandwidth: float, frame: PlotFrame = WIDE) -> str:
-    """The plot as SVG; `peak` in operations and `bandwidth` in bytes a second."""
+@dataclass(frozen=True)
+class Peak:
+    """Operations a second, and what is written on its line."""
+
+    flops: float
+    what: str
+
+
+def roofline(points: Sequence[Point], peaks: Sequence[Peak], bandwidth: float, frame: PlotFrame = WIDE) -> str:
+    """The plot as SVG; `bandwidth` in bytes a second. The highest of the peaks meets the slope."""
     intensities = [p.step.flops / p.step.bytes for p in points]
+    peak = max(p.flops for p in peaks)
     ridge = peak / bandwidth
     across = PlotAxis(min(*intensities, ridge) / 2, max(*intensities, ridge) * 2, LEFT, frame.width - RIGHT)
     slowest = min(p.step.gflops for p in points)
@@ -70,7 +79,8 @@ def roofline(points: Sequence[Point], peak: float, bandwidth: float, frame: Plot
     # The largest first, so that none hides a smaller one.
     dots = [_dot(p, across, up, frame) for p in sorted(points, key=lambda p: -p.step.share)]
     label = "Roofline: GFLOP/s of each step over its operations per byte"
-    parts = [*_grid(across, up, frame), *_roof(across, up, peak, bandwidth), *dots]
+    roofs = [*_roof(across, up, peak, bandwidth), *(line for p in peaks for line in _level(across, up, p, bandwidth))]
+    parts = [*_grid(across, up, frame), *roofs, *dots]
     size = f'viewBox="0 0 {frame.width} {frame.height}"'
     return f'<svg {size} role="img" aria-label="{label}">\n' + "\n".join(parts) + "\n</svg>"
 
@@ -99,9 +109,17 @@ def _roof(across: PlotAxis, up: PlotAxis, peak: float, bandwidth: float) -> list
     angle = math.degrees(math.atan2(high - low, ridge - left))
     return [
         f'<polyline class="roof" points="{left:.1f},{low:.1f} {ridge:.1f},{high:.1f} {right:.1f},{high:.1f}"/>',
-        f'<text class="name" x="{right:.1f}" y="{high - 8:.1f}" text-anchor="end">{peak / 1e9:.0f} GFLOP/s</text>',
         f'<text class="name" x="{x:.1f}" y="{y - 8:.1f}" text-anchor="middle"'
         f' transform="rotate({angle:.1f} {x:.1f} {y:.1f})">{bandwidth / 1e9:.0f} GB/s</text>',
+    ]
+
+
+def _level(across: PlotAxis, up: PlotAxis, peak: Peak, bandwidth: float) -> list[str]:
+    """The part of a roof that operations of one type reach."""
+    ridge, right, y = across.at(peak.flops / bandwidth), across.at(across.high), up.at(peak.flops / 1e9)
+    return [
+        f'<line class="roof" x1="{ridge:.1f}" x2="{right:.1f}" y1="{y:.1f}" y2="{y:.1f}"/>',
+        f'<text class="name" x="{right:.1f}" y="{y - 8:.1f}" text-anchor="end">{peak.what}</text>',
     ]
 
 

@@ -5,7 +5,9 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from cnncc import ops
+from cnncc.base.elements import FLOAT32
 from cnncc.kernels.cpu.algorithms import find
+from cnncc.kernels.cpu.micro import Micro
 from cnncc.kernels.shared.operands import NodeValue, Operand, PackedWeight, RawInput, Workspace
 from cnncc.kernels.shared.spec import Call
 from cnncc.module.cpu.program import CpuProgram
@@ -21,6 +23,8 @@ class Work:
     flops: int
     direct_flops: int
     bytes: int
+    element: str = FLOAT32.name
+    """What is multiplied."""
 
 
 def works(program: CpuProgram) -> list[Work]:
@@ -35,7 +39,13 @@ def _work(program: CpuProgram, siblings: tuple[Call, ...], call: Call) -> Work:
     share = _share(program, siblings, call)
     direct = round(2 * ops.macs(program.graph, program.graph[call.node]) * share)
     writes = round(_operand_bytes(program, call, call.result) * share)
-    return Work(_own_flops(program, call, direct), direct, reads + writes)
+    return Work(_own_flops(program, call, direct), direct, reads + writes, element_of(call))
+
+
+def element_of(call: Call) -> str:
+    """The type that a call multiplies: that of its micro-kernel's unit. Other kernels compute in float32."""
+    micro = getattr(call.kernel.config, "micro", None)
+    return micro.unit.element if isinstance(micro, Micro) else FLOAT32.name
 
 
 def _own_flops(program: CpuProgram, call: Call, direct: int) -> int:

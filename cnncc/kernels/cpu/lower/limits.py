@@ -7,8 +7,13 @@ from typing import Any
 
 from tvm.tirx import PrimFunc
 
-from cnncc.kernels.cpu.limits import FmaConfig, ReadConfig
+from cnncc.base.elements import ELEMENTS, INT32
+from cnncc.kernels.cpu.limits import DotConfig, FmaConfig, ReadConfig
+from cnncc.kernels.cpu.lower.bfloats import PairSums
+from cnncc.kernels.cpu.lower.dots import DotSums
+from cnncc.kernels.cpu.lower.micro import Sums
 from cnncc.kernels.shared.builder import KernelBuilder, splat
+from cnncc.machines.units import PairUnit
 
 READ_SUMS = 8
 """Vectors of sums that are read into, one after the other, so that none waits for the one before."""
@@ -34,6 +39,30 @@ def lower_fma(c: FmaConfig, symbol: str) -> PrimFunc:
     return k.finish(symbol)
 
 
+def lower_dot(c: DotConfig, symbol: str) -> PrimFunc:
+    """The steps of a micro-kernel, one after the other; a unit is so many of them."""
+    k, unit, lanes = KernelBuilder(), c.micro.unit, c.micro.lanes
+    words = k.operand("words", c.values, INT32)
+    weights = k.operand("weights", c.weight_numbers, ELEMENTS[unit.element])
+    result = k.operand("result", c.units * lanes, ELEMENTS[unit.sums])
+    with k.units() as index:
+        sums = _sums(k, c)
+        sums.start()
+        with k.loop(c.steps // c.period), k.loop(c.period) as step:
+            sums.multiply((weights, k.let(step * (c.weight_numbers // c.period))), words, range(c.values))
+        total = sums.acc.load(0, lanes)
+        for at in range(lanes, sums.floats, lanes):
+            total = total + sums.acc.load(at, lanes)
+        result.store(index * lanes, total, lanes)
+    return k.finish(symbol)
+
+
+def _sums(k: KernelBuilder, c: DotConfig) -> Sums:
+    if isinstance(c.micro.unit, PairUnit):
+        return PairSums(k, c.values, c.vectors, c.micro.lanes, c.micro.unit)
+    return DotSums(k, c.values, c.vectors, c.micro)
+
+
 def lower_read(c: ReadConfig, symbol: str) -> PrimFunc:
     """Adds up memory; a unit is `c.floats` of it."""
     step = READ_SUMS * c.lanes
@@ -56,5 +85,9 @@ def lower_read(c: ReadConfig, symbol: str) -> PrimFunc:
     return k.finish(symbol)
 
 
-LOWER: Mapping[str, Callable[[Any, str], PrimFunc]] = {"limit_fma": lower_fma, "limit_read": lower_read}
+LOWER: Mapping[str, Callable[[Any, str], PrimFunc]] = {
+    "limit_fma": lower_fma,
+    "limit_dot": lower_dot,
+    "limit_read": lower_read,
+}
 """Family of a kernel -> its lowering."""
