@@ -74,20 +74,14 @@ class ByteDepthwiseConfig(OnBytes):
         return ((self.geometry.grid[1] - 1) * self.geometry.stride[1] + (self.steps - 1) * self.reach) // self.grain + 1
 
     @property
-    def row_pixels(self) -> int:
-        """Columns that the words of a row are made of."""
-        return (self.row_words - 1) * self.grain + (self.unit.depth - 1) * self.geometry.dilation[1] + 1
-
-    @property
     def window_rows(self) -> int:
         """Input rows of a unit."""
         return (self.rows - 1) * self.geometry.stride[0] + (self.geometry.kernel[0] - 1) * self.geometry.dilation[0] + 1
 
     @property
     def scratch_bytes(self) -> int:
-        """The words, and one row of pixels."""
-        words = INT32.bytes(self.window_rows * self.row_words * self.block)
-        return -(-words // 64) * 64 + -(-self.row_pixels * self.block // 64) * 64
+        """The words."""
+        return INT32.bytes(self.window_rows * self.row_words * self.block)
 
 
 def depthwise_bytes(geometry: ConvGeometry, types: ByteTypes, target: Target) -> ByteDepthwiseConfig:

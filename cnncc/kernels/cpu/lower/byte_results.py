@@ -62,17 +62,27 @@ class Results:
     def write(self, index: Expr, values: list[Expr], to: Buffer | None = None) -> None:
         """Stores vectors of results one after the other, within their bounds; in the result, unless elsewhere."""
         c, target = self.c, to or self.result
-        if self.kind == FLOAT32 or not is_x86(c.unit) or 4 % len(values):
+        if self.kind == FLOAT32 or not is_x86(c.unit):
             for i, value in enumerate(values):
                 target.store(index + i * c.lanes, self.narrow(self.bounded(value)), c.lanes)
             return
+        for start in range(0, len(values), 4):
+            self._write_packed(index + start * c.lanes, values[start : start + 4], target)
+
+    def _write_packed(self, index: Expr, values: list[Expr], target: Buffer) -> None:
+        """Up to four vectors, narrowed together."""
+        k, lanes = self.k, self.c.lanes
         four = [values[i % len(values)] for i in range(4)]
-        whole = self.k.let(packed(four, c.lanes, self.kind.tir))
-        lanes = len(values) * c.lanes
-        if len(values) < 4:
-            whole = self.k.let(tirx.Shuffle([whole], [IntImm("int32", i) for i in range(lanes)]))
-        low, high = (splat(tirx.Cast(self.kind.tir, self.numbers.load(at)), lanes) for at in (LOW, HIGH))
-        target.store(index, tirx.min(tirx.max(whole, low), high), lanes)
+        low, high = (splat(tirx.Cast(self.kind.tir, self.numbers.load(at)), 4 * lanes) for at in (LOW, HIGH))
+        whole = k.let(packed(four, lanes, self.kind.tir))
+        bounded = k.let(tirx.min(k.let(tirx.max(whole, low)), high))
+        begin = 0
+        for count in (4, 2, 1):  # vectors of a store
+            if len(values) & count:
+                part = [IntImm("int32", i) for i in range(begin * lanes, (begin + count) * lanes)]
+                stored = bounded if count == 4 else tirx.Shuffle([bounded], part)
+                target.store(index + begin * lanes, stored, count * lanes)
+                begin += count
 
     def bounded(self, value: Expr) -> Expr:
         """A vector of results within its bounds."""

@@ -8,14 +8,16 @@ from typing import Any
 from tvm import tirx
 from tvm.tirx import IntImm, PrimFunc
 
-from cnncc.base.elements import ELEMENTS, INT8, INT32
-from cnncc.kernels.cpu.byte_operands import ZERO_IN
+from cnncc.base.elements import ELEMENTS, INT8, INT32, Element
+from cnncc.kernels.cpu.byte_operands import FILL, ZERO_IN
 from cnncc.kernels.cpu.depthwise_bytes import ByteDepthwiseConfig
 from cnncc.kernels.cpu.lower.byte_results import Results, as_words
-from cnncc.kernels.cpu.lower.dots import DotSums
-from cnncc.kernels.cpu.lower.moves import copy_numbers, vector_runs, widths_of
+from cnncc.kernels.cpu.lower.dots import DotSums, apart
 from cnncc.kernels.cpu.tiles import even_tiles
-from cnncc.kernels.shared.builder import Buffer, Expr, KernelBuilder, splat
+from cnncc.kernels.shared.builder import Buffer, Expr, KernelBuilder, splat, vector_type
+
+WHOLE = 64
+"""Bytes of a vector of AVX-512."""
 
 
 def lower(config: ByteDepthwiseConfig, symbol: str) -> PrimFunc:
@@ -34,55 +36,68 @@ class _ByteDepthwise:
         self.bias = k.operand("bias", channels, INT32)
         self.results = Results(k, c, channels, channels * g.out_size[0] * g.out_size[1])
         self.words = k.scratch(c.window_rows * c.row_words * c.block, INT32)
-        self.line = k.scratch(c.row_pixels * c.block, kind)
 
     def build(self, symbol: str) -> PrimFunc:
         k, c, g = self.k, self.c, self.g
         with k.units() as u:
             block, first = k.let(u // c.row_units), k.let((u % c.row_units) * c.rows)
-            outside = k.let(tirx.Cast(self.line.kind.tir, self.results.numbers.load(ZERO_IN)))
             with k.loop(c.window_rows) as r:
-                self.fill_line(block, k.let(first * g.stride[0] + g.origin[0] + r), outside)
-                self.make_words(k.let(r * (c.row_words * c.block)))
+                self.make_words(block, k.let(first * g.stride[0] + g.origin[0] + r), k.let(r * (c.row_words * c.block)))
             with k.loop(tirx.min(c.rows, g.grid[0] - first) if g.grid[0] % c.rows else c.rows) as y:
                 for start, columns, runs in even_tiles(g.grid[1], c.columns):
                     with k.loop(runs) as i:
                         self.tile(block, k.let(first + y), y, k.let(i * columns + start), columns)
         return k.finish(symbol)
 
-    def fill_line(self, block: Expr, y: Expr, outside: Expr) -> None:
-        """One row of the image between bytes of its zero point; only those if there is no such row."""
+    def make_words(self, block: Expr, y: Expr, to: Expr) -> None:
+        """The words of one row of the image: of each channel, neighbours side by side. Outside the image they are of
+        its zero point."""
         k, c, (height, width) = self.k, self.c, self.g.in_size
-        begin = min(c.row_pixels, max(0, -self.g.origin[1]))
-        skipped = max(0, self.g.origin[1])
-        end = max(begin, min(c.row_pixels, begin + width - skipped))
         with k.when(tirx.all(y >= 0, y < height)):
-            self.blank(0, begin, outside)
-            source = k.let(((block * height + y) * width + skipped) * c.block)
-            copy_numbers(k, self.image, source, self.line, begin * c.block, (end - begin) * c.block)
-            self.blank(end, c.row_pixels - end, outside)
-        with k.otherwise():
-            self.blank(0, c.row_pixels, outside)
+            source = k.let((block * height + y) * (width * c.block))
+            inside = [w for w in range(c.row_words) if all(0 <= x < width for x in self.columns(w))]
+            first, end = (inside[0], inside[-1] + 1) if inside else (0, 0)
+            for w in (*range(first), *range(end, c.row_words)):
+                self.store_words(to + w * c.block, self.edge(source, w))
+            if inside:
+                with k.loop(end - first) as i:
+                    w = k.let(i + first)
+                    at = k.let(source + (w * c.grain + self.g.origin[1]) * c.block)
+                    self.store_words(to + w * c.block, self.neighbours(at))
+        with k.otherwise(), k.loop(c.row_words) as w:
+            self.words.store(to + w * c.block, splat(self.results.numbers.load(FILL), c.block), c.block)
 
-    def blank(self, first: int, pixels: int, outside: Expr) -> None:
-        """So many pixels of the zero point."""
-        for lanes, start, runs in vector_runs(pixels * self.c.block, widths_of(self.line.kind)):
-            with self.k.loop(runs) as i:
-                self.line.store(i * lanes + (first * self.c.block + start), splat(outside, lanes), lanes)
+    def columns(self, word: int) -> list[int]:
+        """Of the image, which a word of a row is made of; some may lie outside."""
+        first = word * self.c.grain + self.g.origin[1]
+        return [first + i * self.g.dilation[1] for i in range(self.c.unit.depth)]
 
-    def make_words(self, to: Expr) -> None:
-        """The words of the row of pixels: of each channel, neighbours side by side."""
-        k, c, depth = self.k, self.c, self.c.unit.depth
-        with k.loop(c.row_words) as w:
-            at = k.let(w * (c.grain * c.block))
-            apart = self.g.dilation[1] * c.block
-            if depth == 1:
-                taken = self.line.load(at, c.block)
-            else:
-                pixels = [k.let(self.line.load(at + i * apart, c.block)) for i in range(depth)]
-                order = [IntImm("int32", i * c.block + lane) for lane in range(c.block) for i in range(depth)]
-                taken = k.let(tirx.Shuffle(pixels, order))
-            self.words.store(to + w * c.block, as_words(k, c, taken, c.block), c.block)
+    def store_words(self, to: Expr, pixels: Expr) -> None:
+        self.words.store(to, as_words(self.k, self.c, self.k.let(pixels), self.c.block), self.c.block)
+
+    def neighbours(self, at: Expr) -> Expr:
+        """The bytes of the words from a pixel on, all of which lie in the image."""
+        c, apart = self.c, self.g.dilation[1] * self.c.block
+        if apart == c.block and c.unit.depth * c.block == WHOLE:
+            return turned(self.k, self.image.load(at, WHOLE), self.image.kind)
+        return self.beside([self.k.let(self.image.load(at + i * apart, c.block)) for i in range(c.unit.depth)])
+
+    def edge(self, source: Expr, word: int) -> Expr:
+        """The bytes of words of which a part lies outside the image."""
+        k, c, kind = self.k, self.c, self.image.kind
+        outside = splat(tirx.Cast(kind.tir, self.results.numbers.load(ZERO_IN)), c.block)
+        columns = self.columns(word)
+        pixels = [
+            k.let(self.image.load(source + x * c.block, c.block) if 0 <= x < self.g.in_size[1] else outside)
+            for x in columns
+        ]
+        return self.beside(pixels)
+
+    def beside(self, pixels: list[Expr]) -> Expr:
+        """Of each channel, the bytes of these pixels side by side."""
+        c = self.c
+        order = [IntImm("int32", i * c.block + lane) for lane in range(c.block) for i in range(len(pixels))]
+        return pixels[0] if len(pixels) == 1 else tirx.Shuffle(pixels, order)
 
     def tile(self, block: Expr, row: Expr, y: Expr, x: Expr, columns: int) -> None:
         """The sums of some pixels of a row, and their results."""
@@ -114,6 +129,22 @@ class _ByteDepthwise:
                 for v, scale in scales.items()
             ]
             results.write(index + start * c.block, values)
+
+
+def turned(k: KernelBuilder, pixels: Expr, kind: Element) -> Expr:
+    """16 channels of 4 pixels, one pixel after the other, as 4 pixels of 16 channels. In two steps, each of which is an
+    instruction of AVX-512: words change places, then bytes within each quarter of the vector. LLVM would make one step
+    of both, and of that twelve instructions."""
+    words = tirx.reinterpret("float32x16", k.let(pixels))
+    corners = [IntImm("int32", 4 * pixel + quarter) for quarter in range(4) for pixel in range(4)]
+    moved = k.let(apart(tirx.Shuffle([words], corners), WHOLE // 4))
+    order = [
+        IntImm("int32", 16 * quarter + 4 * pixel + channel)
+        for quarter in range(4)
+        for channel in range(4)
+        for pixel in range(4)
+    ]
+    return tirx.Shuffle([k.let(tirx.reinterpret(vector_type(kind.tir, WHOLE), moved))], order)
 
 
 class _RowSums(DotSums):
