@@ -10,10 +10,11 @@ import numpy.typing as npt
 
 from cnncc.base.elements import ELEMENTS, FLOAT32, Element, decode, encode
 from cnncc.base.errors import nearest
-from cnncc.ir import Node
+from cnncc.ir import Graph, Node
 from cnncc.ir.types import Quantization, TensorType
 from cnncc.ops.domains import untried
 from cnncc.ops.forms import Form, Syntax
+from cnncc.ops.source import is_prepared
 from cnncc.ops.table import (
     REQUIRED,
     Array,
@@ -61,6 +62,19 @@ def is_dequantized(node: Node) -> bool:
 def is_quantized(node: Node) -> bool:
     """Whether a node makes numbers with a scale of float32."""
     return node.op == QUANTIZE.name
+
+
+def prepares_input(g: Graph, node: Node) -> bool:
+    """Whether a node that makes bytes of an input reads it as the caller passes it, and applies its mean and std
+    itself: then nobody else reads the input."""
+    if not is_quantized(node):
+        return False
+    return is_prepared(g[node.inputs[0]]) and g.is_private(node.inputs[0])
+
+
+def is_computed(g: Graph, node: Node) -> bool:
+    """Whether an input has a value of its own in memory: neither what the caller passes, nor left to its reader."""
+    return is_prepared(node) and not any(prepares_input(g, user) for user in g.users(node.name))
 
 
 def stored_number(value: float, kind: TensorType) -> float:

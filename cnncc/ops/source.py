@@ -118,12 +118,23 @@ def is_prepared(node: Node) -> bool:
     return node.op == "input" and bool(node.attrs["mean"] or node.attrs["std"] or node.attrs["element"] != FLOAT32.name)
 
 
+def scale_and_shift(attrs: Attrs, channels: int) -> tuple[Array, Array]:
+    """(x - mean) / std as x scale + shift: float32, a number for each channel."""
+    mean, std = (
+        np.broadcast_to(np.asarray(attrs[name] or (neutral,), np.float64), (channels,))
+        for name, neutral in (("mean", 0.0), ("std", 1.0))
+    )
+    return (1 / std).astype(np.float32), (-mean / std).astype(np.float32)
+
+
 def input_reference(xs: Arrays, weights: Weights, attrs: Attrs) -> Array:
-    """(x - mean) / std of what the caller passes, channel by channel. Integers become float32 first."""
+    """x scale + shift of what the caller passes, channel by channel. Integers become float32 first. Product and sum are
+    each rounded to float32, in modules too: so bytes made of it are the same everywhere."""
     x = xs[0] if xs[0].dtype.kind == "f" else xs[0].astype(np.float32)
-    column = (-1, *(1,) * (x.ndim - 2))
-    mean, std = (np.array(attrs[name] or (neutral,), x.dtype) for name, neutral in (("mean", 0), ("std", 1)))
-    return (x - mean.reshape(column)) / std.reshape(column)
+    if not (attrs["mean"] or attrs["std"]):
+        return x
+    scale, shift = (each.reshape((-1, *(1,) * (x.ndim - 2))) for each in scale_and_shift(attrs, x.shape[1]))
+    return (x.astype(np.float32) * scale + shift).astype(x.dtype)
 
 
 def const_shape(shapes: Shapes, attrs: Attrs) -> Shape:

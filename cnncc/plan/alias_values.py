@@ -11,7 +11,7 @@ from cnncc.ir.graph import Graph, Node
 from cnncc.ir.rules import extra_inputs
 from cnncc.ir.types import TensorType
 from cnncc.ops import traits
-from cnncc.ops.source import is_prepared
+from cnncc.ops.quantize import is_computed
 from cnncc.ops.traits import Kind
 from cnncc.plan.homes import Home, InArena, InConstant, InInput, InOutput
 from cnncc.plan.pieces import Piece
@@ -148,7 +148,7 @@ class _Walk:
         self._written: dict[str, int] = {}
         """The step at which the memory of each value is written. A view has the step of the value that it is a part
         of."""
-        self._inputs = {n.name: i for i, n in enumerate(g.inputs) if not is_prepared(n)}
+        self._inputs = {n.name: i for i, n in enumerate(g.inputs) if not is_computed(g, n)}
         self._read = _last_reads(g, views)
 
     def visit(self, step: int, node: Node, reuse: bool) -> None:

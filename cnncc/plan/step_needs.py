@@ -9,7 +9,7 @@ from itertools import pairwise
 
 from cnncc.ir.graph import Graph, Node
 from cnncc.ops import traits
-from cnncc.ops.source import is_prepared
+from cnncc.ops.quantize import is_computed
 from cnncc.ops.traits import Kind
 from cnncc.plan.alias_values import Aliases, alias_values, elementwise_inputs, image_bytes
 from cnncc.plan.homes import InArena
@@ -121,7 +121,7 @@ class StepNeeds:
 
     def _is_idle(self, node: Node) -> bool:
         kind = traits(node).kind
-        given = kind is Kind.CONSTANT or (kind is Kind.INPUT and not is_prepared(node))
+        given = kind is Kind.CONSTANT or (kind is Kind.INPUT and not is_computed(self.g, node))
         whole = kind is Kind.CONCAT and node.name not in self.aliases.copies
         return given or whole or node.name in self.aliases.views
 

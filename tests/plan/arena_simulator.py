@@ -12,7 +12,7 @@ import numpy as np
 from cnncc.ir import Graph, Node
 from cnncc.ir.rules import extra_inputs
 from cnncc.ops import ACTIVATIONS, TABLE
-from cnncc.ops.source import is_prepared
+from cnncc.ops.quantize import is_computed
 from cnncc.ops.traits import Kind
 from cnncc.plan import ArenaPlan
 from cnncc.plan.homes import Home, InArena, InConstant, InInput, InOutput
@@ -125,7 +125,7 @@ class Simulator:
 
     def write(self, node: Node, image: int, value: np.ndarray) -> None:
         home = self.plan.placements[node.name].home
-        scaled = is_prepared(node)
+        scaled = is_computed(self.g, node)
         given = {"input": InInput, "const": InConstant}.get(node.op) if not scaled else None
         if node.name in self.g.outputs:
             assert isinstance(home, InOutput)

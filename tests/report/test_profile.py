@@ -41,7 +41,9 @@ fc 10 softmax
 """
 WINOGRAD = "net w\ninput 64x28x28\nconv 1x1 64\nconv 3x3 64 relu\n"
 STEP = Step("a", "conv+relu", "conv_x", "conv", "because", 2e-3, 0.5, 10**6, 10**6, 10**5, "float32", "compute", 1e-3)
-PROFILE = Profile("t", "host", 1, 2, 30, (STEP, replace(STEP, node="b", seconds=3e-3)), 5.2e-3, 5e-3, 0.99, 1e12, {}, 1e10)
+PROFILE = Profile(
+    "t", "host", 1, 2, 30, (STEP, replace(STEP, node="b", seconds=3e-3)), 5.2e-3, 5e-3, 0.99, 1e12, {}, 1e10
+)
 
 
 def build(text: str, **options):

@@ -66,7 +66,7 @@ def _selection(site: CpuSite, what: Conversion, packed: tuple[Packed, ...]) -> S
     return Selection((Call(node.name, kernel, operands, site.result),), packed, "number by number")
 
 
-RULES: Mapping[str, tuple[CpuRule, ...]] = dict.fromkeys(("cast", "quantize", "dequantize"), (select_convert,))
+RULES: Mapping[str, tuple[CpuRule, ...]] = dict.fromkeys(("cast", "dequantize"), (select_convert,))
 """Op -> its selectors."""
 TAKES = dict.fromkeys(RULES, frozenset(ELEMENTS.values()))
 """Op -> the element types of the values that its kernels take and give, where these are more than float32."""

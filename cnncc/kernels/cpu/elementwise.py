@@ -6,21 +6,15 @@ import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-import numpy as np
-
-from cnncc.base.elements import ELEMENTS
-from cnncc.ir import Constant
 from cnncc.kernels.cpu.convert import select_moved
 from cnncc.kernels.cpu.quantized import select_bounded
 from cnncc.kernels.cpu.site import FLOATS, MOVED, CpuRule, CpuSite
 from cnncc.kernels.shared.convolution import pad_channels
 from cnncc.kernels.shared.elementwise import affine_weights, finite, label
-from cnncc.kernels.shared.operands import Operand, RawInput
 from cnncc.kernels.shared.spec import Call, Epilogue, Kernel, Packed, Selection
 from cnncc.ops import TABLE
 from cnncc.ops.epilogue import own_count
 from cnncc.ops.pointwise import BOUNDED
-from cnncc.ops.source import port_type
 from cnncc.ops.traits import Kind
 
 
@@ -126,47 +120,10 @@ def _elementwise(
     return Selection((Call(node.name, kernel, operands, site.result),), packed, "one pass over memory")
 
 
-@dataclass(frozen=True)
-class NormalizeConfig:
-    """Pixels as the caller has them to what the network was trained on: a plane per channel, NCHW."""
-
-    channels: int
-    pixels: int
-    lanes: int
-    parts: int
-    """Units per channel, all of the same size: three channels cannot be shared out evenly."""
-    element: str = "float32"
-    """Of the pixels as the caller has them."""
-
-
-def select_normalize(site: CpuSite) -> Selection:
-    """The mean and std of an input: (x - mean) / std as one multiply-add, on the way into the arena."""
-    node = site.node
-    channels, pixels = node.type.shape[1], math.prod(node.type.shape[2:])
-    mean, std = (_per_channel(node.attrs[key], channels, value) for key, value in (("mean", 0.0), ("std", 1.0)))
-    packed = (
-        Packed(f"{node.name}.scale", Constant((channels,), lambda: (1 / std).astype(np.float32))),
-        Packed(f"{node.name}.shift", Constant((channels,), lambda: (-mean / std).astype(np.float32))),
-    )
-    parts = next(n for n in (16, 8, 7, 6, 5, 4, 3, 2, 1) if pixels % (n * site.target.lanes) == 0 or n == 1)
-    given = port_type(node).element
-    config = NormalizeConfig(channels, pixels, site.target.lanes, parts, given.name)
-    kernel = Kernel("normalize", f"normalize_{given.short}_nchw_{site.target.isa}", config, channels * parts, 0)
-    why = "mean and std of the input" if node.attrs["mean"] or node.attrs["std"] else f"an input of {given}"
-    operands: tuple[Operand, ...] = (RawInput(node.name), *(p.operand for p in packed))
-    return Selection((Call(node.name, kernel, operands, site.result),), packed, why)
-
-
-def _per_channel(values: tuple[float, ...], channels: int, default: float) -> np.ndarray:
-    """One number for each channel; a single one stands for all."""
-    return np.broadcast_to(np.asarray(values or (default,), np.float64), (channels,))
-
-
 OF_KIND: Mapping[Kind, CpuRule] = {Kind.POINTWISE: select_pointwise, Kind.MERGE: select_merge}
 """Kinds of ops that one kernel computes, whatever the op."""
 RULES: Mapping[str, tuple[CpuRule, ...]] = {
     **{name: (OF_KIND[op.traits.kind],) for name, op in TABLE.items() if op.traits.kind in OF_KIND},
-    "input": (select_normalize,),
     **dict.fromkeys((name for name, op in TABLE.items() if op.traits.folds), (select_affine,)),
     "prelu": (select_prelu,),
     "identity": (select_unchanged,),
@@ -178,6 +135,5 @@ TAKES = {
     **{name: FLOATS for name, op in TABLE.items() if op.traits.kind in OF_KIND and name not in BOUNDED},
     **{name: FLOATS for name, op in TABLE.items() if op.traits.folds},
     **dict.fromkeys(("identity", "dropout", "spread"), MOVED),
-    "input": frozenset(ELEMENTS.values()),
 }
 """Op -> the element types of the values that its kernels take and give, where these are more than float32."""

@@ -31,7 +31,7 @@ class FmaConfig:
 
 
 @dataclass(frozen=True)
-class DotConfig:
+class DotLimitConfig:
     """Each unit makes `steps` steps of a micro-kernel of dot products: `values` words times `vectors` vectors of
     weights, as many as stay in the first cache. Reads words and weights; writes a vector for each unit."""
 
@@ -73,7 +73,7 @@ def dot_kernel(target: Target, unit: VectorUnit) -> Kernel:
     """Dot products with operands from the first cache, in as many sums as the unit's registers hold."""
     vectors = 2
     values = (unit.registers - vectors - 1) // vectors
-    config = DotConfig(Micro(unit, unit.lanes), min(values, unit.ports * unit.latency), vectors)
+    config = DotLimitConfig(Micro(unit, unit.lanes), min(values, unit.ports * unit.latency), vectors)
     return Kernel("limit_dot", f"limit_dot_{unit.element}_{target.isa}", config, config.units, 0)
 
 

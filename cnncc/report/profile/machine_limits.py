@@ -17,7 +17,7 @@ from functools import cache
 import llvmlite.binding as llvm
 import numpy as np
 
-from cnncc.kernels.cpu.limits import DotConfig, FmaConfig, ReadConfig, dot_kernel, fma_kernel, read_kernel
+from cnncc.kernels.cpu.limits import DotLimitConfig, FmaConfig, ReadConfig, dot_kernel, fma_kernel, read_kernel
 from cnncc.kernels.shared.spec import Kernel
 from cnncc.machines import targets
 from cnncc.machines.targets import Target
@@ -64,7 +64,7 @@ def _flops(target: Target, threads: int) -> float:
 
 def _dots(target: Target, threads: int, unit: VectorUnit) -> float:
     kernel = dot_kernel(target, unit)
-    config: DotConfig = kernel.config
+    config: DotLimitConfig = kernel.config
     # Zeros are multiplied as fast as anything, and no sum leaves its type.
     arguments = [
         (

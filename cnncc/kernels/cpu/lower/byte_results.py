@@ -46,7 +46,7 @@ class Results:
         return {v: self.k.let(self.scale.load(first + v, lanes)) for v in range(0, self.c.block, lanes)}
 
     def value(self, sums: Expr, index: Expr, scale: Expr) -> Expr:
-        """One vector of results: float32, or int32 around its zero point and not within bounds yet."""
+        """One vector of results: float32, or int32 to which the zero point is to be added, not within bounds yet."""
         k, lanes = self.k, self.c.lanes
         value = k.let(tirx.Cast(vector_type("float32", lanes), sums) * scale)
         for extra in self.extras:
@@ -57,14 +57,14 @@ class Results:
             value = k.let(apart(value, lanes) + apart(more, lanes))
         if self.kind == FLOAT32:
             return value
-        return k.let(k.let(rounded(k, value, lanes, self.c.unit)) + splat(self.numbers.load(ZERO), lanes))
+        return k.let(rounded(k, value, lanes, self.c.unit))
 
     def write(self, index: Expr, values: list[Expr], to: Buffer | None = None) -> None:
         """Stores vectors of results one after the other, within their bounds; in the result, unless elsewhere."""
         c, target = self.c, to or self.result
         if self.kind == FLOAT32 or not is_x86(c.unit):
             for i, value in enumerate(values):
-                target.store(index + i * c.lanes, self.narrow(self.bounded(value)), c.lanes)
+                target.store(index + i * c.lanes, self.narrow(self.bounded(self.around_zero(value))), c.lanes)
             return
         for start in range(0, len(values), 4):
             self._write_packed(index + start * c.lanes, values[start : start + 4], target)
@@ -74,7 +74,7 @@ class Results:
         k, lanes = self.k, self.c.lanes
         four = [values[i % len(values)] for i in range(4)]
         low, high = (splat(tirx.Cast(self.kind.tir, self.numbers.load(at)), 4 * lanes) for at in (LOW, HIGH))
-        whole = k.let(packed(four, lanes, self.kind.tir))
+        whole = k.let(packed(four, lanes, self.kind.tir, self.numbers.load(ZERO)))
         bounded = k.let(tirx.min(k.let(tirx.max(whole, low)), high))
         begin = 0
         for count in (4, 2, 1):  # vectors of a store
@@ -83,6 +83,12 @@ class Results:
                 stored = bounded if count == 4 else tirx.Shuffle([bounded], part)
                 target.store(index + begin * lanes, stored, count * lanes)
                 begin += count
+
+    def around_zero(self, value: Expr) -> Expr:
+        """With the zero point added, where there is one."""
+        if self.kind == FLOAT32:
+            return value
+        return self.k.let(value + splat(self.numbers.load(ZERO), self.c.lanes))
 
     def bounded(self, value: Expr) -> Expr:
         """A vector of results within its bounds."""

@@ -128,10 +128,13 @@ PACKS = {
 """int32 to int16, int16 to uint8 and to int8, on so many lanes of int32. All saturate, each in parts of 128 bits."""
 
 
-def packed(four: list[Expr], lanes: int, kind: str) -> Expr:
-    """Four vectors of int32, saturated to 8 bits, one after the other."""
+def packed(four: list[Expr], lanes: int, kind: str, zero: Expr) -> Expr:
+    """Four vectors of int32, plus a zero point of that kind, saturated to 8 bits, one after the other. The zero is
+    added between, to 16 bits and saturating: what is cut off there lies outside 8 bits with or without it."""
     halves, to_unsigned, to_signed = PACKS[lanes]
-    a, b = (_call(vector_type("int16", 2 * lanes), halves, four[i], four[i + 1]) for i in (0, 2))
+    half = vector_type("int16", 2 * lanes)
+    zeros = splat(tirx.Cast("int16", zero), 2 * lanes)
+    a, b = (_call(half, "llvm.sadd.sat", _call(half, halves, four[i], four[i + 1]), zeros) for i in (0, 2))
     name = to_unsigned if kind == "uint8" else to_signed
     mixed = _call(vector_type(kind, 4 * lanes), name, a, b)
     parts = lanes // 4

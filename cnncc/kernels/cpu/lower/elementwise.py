@@ -10,11 +10,11 @@ from tvm.tirx import PrimFunc
 
 from cnncc.base.elements import ELEMENTS
 from cnncc.ir.rules import added_inputs
-from cnncc.kernels.cpu.elementwise import ElementwiseConfig, NormalizeConfig
+from cnncc.kernels.cpu.elementwise import ElementwiseConfig
 from cnncc.kernels.cpu.lower.bfloats import round_by
 from cnncc.kernels.cpu.lower.moves import vector_runs
 from cnncc.kernels.shared.arithmetic import vmin
-from cnncc.kernels.shared.builder import Expr, KernelBuilder, element, i32, splat, vector_type
+from cnncc.kernels.shared.builder import Expr, KernelBuilder, element, i32, splat
 from cnncc.kernels.shared.vectors import apply_epilogue, merged
 
 WEIGHTS = {"affine": ("scale", "shift"), "prelu": ("slope",)}
@@ -85,25 +85,5 @@ class _Elementwise:
         return merged(k, c.start, values, lanes)
 
 
-def lower_normalize(c: NormalizeConfig, symbol: str) -> PrimFunc:
-    """x scale + shift with one scale and shift per plane; a unit is a part of the pixels of one channel."""
-    k = KernelBuilder()
-    source = k.operand("source", c.channels * c.pixels, ELEMENTS[c.element])
-    scale, shift = k.operand("scale", c.channels), k.operand("shift", c.channels)
-    result = k.operand("result", c.channels * c.pixels)
-    size = c.pixels // c.parts
-    with k.units() as u:
-        channel = k.let(u // c.parts)
-        a, b = k.let(scale.load(channel)), k.let(shift.load(channel))
-        first = k.let(u * size)
-        for lanes, start, runs in vector_runs(size, (c.lanes, 1)):
-            with k.loop(runs) as i:
-                at = first + i * lanes + start
-                given = source.load(at, lanes)
-                value = k.let(tirx.Cast(vector_type("float32", lanes), given)) if source.kind.whole else given
-                result.store(at, value * splat(a, lanes) + splat(b, lanes), lanes)
-    return k.finish(symbol)
-
-
-LOWER: Mapping[str, Callable[[Any, str], PrimFunc]] = {"elementwise": lower, "normalize": lower_normalize}
+LOWER: Mapping[str, Callable[[Any, str], PrimFunc]] = {"elementwise": lower}
 """Family of a kernel -> its lowering."""

@@ -8,7 +8,7 @@ from typing import Any
 from tvm.tirx import PrimFunc
 
 from cnncc.base.elements import ELEMENTS, INT32
-from cnncc.kernels.cpu.limits import DotConfig, FmaConfig, ReadConfig
+from cnncc.kernels.cpu.limits import DotLimitConfig, FmaConfig, ReadConfig
 from cnncc.kernels.cpu.lower.bfloats import PairSums
 from cnncc.kernels.cpu.lower.dots import DotSums
 from cnncc.kernels.cpu.lower.micro import Sums
@@ -39,7 +39,7 @@ def lower_fma(c: FmaConfig, symbol: str) -> PrimFunc:
     return k.finish(symbol)
 
 
-def lower_dot(c: DotConfig, symbol: str) -> PrimFunc:
+def lower_dot(c: DotLimitConfig, symbol: str) -> PrimFunc:
     """The steps of a micro-kernel, one after the other; a unit is so many of them."""
     k, unit, lanes = KernelBuilder(), c.micro.unit, c.micro.lanes
     words = k.operand("words", c.values, INT32)
@@ -57,7 +57,7 @@ def lower_dot(c: DotConfig, symbol: str) -> PrimFunc:
     return k.finish(symbol)
 
 
-def _sums(k: KernelBuilder, c: DotConfig) -> Sums:
+def _sums(k: KernelBuilder, c: DotLimitConfig) -> Sums:
     if isinstance(c.micro.unit, PairUnit):
         return PairSums(k, c.values, c.vectors, c.micro.lanes, c.micro.unit)
     return DotSums(k, c.values, c.vectors, c.micro)
