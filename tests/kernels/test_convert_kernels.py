@@ -183,3 +183,29 @@ def test_a_gpu_refuses_them() -> None:
         graph = weights.bind(lang.parse(f"net t\n{text}\n"))
         with pytest.raises(CnnccError, match=r"is uint8.*: a GPU has float32 only"):
             lower(graph, gpus.load("cuda-sm_80"))
+
+
+PIXELS = "mean (0.485, 0.456, 0.406) std (0.229, 0.224, 0.225)"
+FRAMES = "mean (123.7, 116.3, 103.5) std (58.4, 57.1, 57.4)"
+
+
+@pytest.mark.parametrize("target", RUNNABLE)
+@pytest.mark.parametrize("dims", ["3x37x31", "3x16x16"])
+@pytest.mark.parametrize("given", ["", "uint8", PIXELS, f"uint8 {FRAMES}", "mean (3, 4, 5)"])
+def test_an_input_becomes_bytes_in_one_step(target, dims, given) -> None:
+    """Each byte is that of the definition, in float64 too: the sum and the product are rounded apart everywhere."""
+    scale = 1.87 if given == "uint8" else 0.0187
+    graph = weights.bind(lang.parse(f"net t\ninput x {dims} {given}\nquantize uint8 {scale} 114\noutput\n"))
+    program = lower(graph, targets.load(target), Options((target,)))
+    assert [call.node for call in program.calls] == [graph.outputs[0]]
+    inputs, found = run(graph, target, batch=3, threads=2, keep=False)
+    (wanted,) = reference.run(passes.with_batch(graph, 3), inputs).values()
+    assert np.unique(wanted).size > 20
+    assert found[graph.outputs[0]].tobytes() == wanted.tobytes()
+
+
+@pytest.mark.parametrize("other", ["output x", "from x\nrelu\noutput", "from x\nquantize int8 0.5\noutput"])
+def test_an_input_that_somebody_else_reads_has_a_value(other) -> None:
+    graph = weights.bind(lang.parse(f"net t\ninput x 3x8x9 {PIXELS}\nquantize uint8 0.02 114\noutput\n{other}\n"))
+    assert lower(graph, targets.host()).calls[0].node == "x"
+    same(graph)

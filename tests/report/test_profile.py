@@ -16,6 +16,7 @@ from cnncc.base.errors import CnnccError
 from cnncc.cli import main
 from cnncc.cli import profile as command
 from cnncc.kernels.cpu.algorithms import ALGORITHMS
+from cnncc.machines import targets
 from cnncc.module.cpu.assemble import parse_glue
 from cnncc.module.cpu.glue import steps_ir
 from cnncc.options import Options
@@ -40,10 +41,10 @@ gap
 fc 10 softmax
 """
 WINOGRAD = "net w\ninput 64x28x28\nconv 1x1 64\nconv 3x3 64 relu\n"
-STEP = Step("a", "conv+relu", "conv_x", "conv", "because", 2e-3, 0.5, 10**6, 10**6, 10**5, "float32", "compute", 1e-3)
-PROFILE = Profile(
-    "t", "host", 1, 2, 30, (STEP, replace(STEP, node="b", seconds=3e-3)), 5.2e-3, 5e-3, 0.99, 1e12, {}, 1e10
-)
+WORK = (10**6, 10**6, 10**5, "float32", "compute", 1e-3)
+STEP = Step("a", "conv+relu", "conv_x", "conv", "because", 2e-3, 0.5, *WORK)
+STEPS = (STEP, replace(STEP, node="b", seconds=3e-3))
+PROFILE = Profile("t", "host", 1, 2, 30, STEPS, 5.2e-3, 5e-3, 0.99, 1e12, {}, 1e10)
 
 
 def build(text: str, **options):
@@ -324,3 +325,27 @@ def test_a_module_is_timed_as_a_whole(net, tmp_path, capsys, small):
     assert re.search(r"was compiled for \d+ threads at most, got 99", capsys.readouterr().err)
     assert run_cli(module, "--html", tmp_path / "x.html") == 2
     assert "--html needs the steps, and a compiled module is timed as a whole" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("dtype", ["int8", "bfloat16"])
+def test_each_type_has_its_limit(dtype, capsys):
+    """Products of bytes are held to what the machine does with bytes."""
+    unit = targets.host().dots if dtype == "int8" else targets.host().pairs
+    if unit is None:
+        pytest.skip(f"this processor has no unit for {dtype}")
+    assert main(["-q", "profile", "lenet5", "--dtype", dtype, "--runs", "3", "--json"]) == 0
+    told = json.loads(capsys.readouterr().out)
+    assert list(told["peaks"]) == [dtype]
+    assert told["peaks"][dtype] > 0
+    convolutions = [s for s in told["steps"] if s["node"].startswith("conv3") and s["flops"]]
+    for step in convolutions:
+        assert step["element"] == dtype
+        bound = {"compute": step["flops"] / told["peaks"][dtype], "memory": step["bytes"] / told["bandwidth"]}
+        assert step["limit"] == pytest.approx(bound[step["bound"]])
+    assert convolutions
+
+
+def test_the_plot_has_a_roof_for_each_type():
+    page_text = page(replace(PROFILE, peaks={"int8": 4e12}))
+    assert "4000 G of int8/s" in page_text
+    assert "1000 GFLOP/s" in page_text

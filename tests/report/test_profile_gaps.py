@@ -95,9 +95,8 @@ def test_what_nothing_explains_is_said():
 
 
 def test_the_page_and_the_table_show_them(monkeypatch, capsys, tmp_path):
-    step = Step(
-        "a", "conv+relu", "conv_x", "conv", "because", 2e-3, 0.5, 10**6, 10**6, 10**5, "float32", "compute", 1e-3
-    )
+    work = (10**6, 10**6, 10**5, "float32", "compute", 1e-3)
+    step = Step("a", "conv+relu", "conv_x", "conv", "because", 2e-3, 0.5, *work)
     gap = Gap("a<b", "conv", 100.0, 2e-3, 1e-3, (Cause("x", 0.25e-3),), 0.75e-3)
     made = Profile("t", "host", 1, 2, 30, (step,), 2.1e-3, 2e-3, 0.99, 1e12, {}, 1e10, large=Large(4, (gap,)))
     assert "a&lt;b <small>x: 0.250 ms; not explained: 0.750 ms</small>" in page(made)
