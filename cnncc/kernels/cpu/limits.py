@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from cnncc.kernels.cpu.micro import Micro
+from cnncc.kernels.cpu.micro import Micro, usable_registers
 from cnncc.kernels.shared.spec import Kernel
 from cnncc.machines.targets import Target
 from cnncc.machines.units import VectorUnit
@@ -41,12 +41,16 @@ class DotLimitConfig:
     units: int = 64
     steps: int = 1 << 13
     period: int = 16
-    """Steps after which the same weights are read again."""
+    """Steps after which the same words and weights are read again."""
 
     @property
     def flops(self) -> int:
         """Operations of a unit: a multiply-add is two."""
         return 2 * self.steps * self.values * self.vectors * self.micro.lanes * self.micro.unit.depth
+
+    @property
+    def words(self) -> int:
+        return self.period * self.values
 
     @property
     def weight_numbers(self) -> int:
@@ -72,7 +76,7 @@ def fma_kernel(target: Target) -> Kernel:
 def dot_kernel(target: Target, unit: VectorUnit) -> Kernel:
     """Dot products with operands from the first cache, in as many sums as the unit's registers hold."""
     vectors = 2
-    values = (unit.registers - vectors - 1) // vectors
+    values = (usable_registers(unit) - vectors - 1) // vectors
     config = DotLimitConfig(Micro(unit, unit.lanes), min(values, unit.ports * unit.latency), vectors)
     return Kernel("limit_dot", f"limit_dot_{unit.element}_{target.isa}", config, config.units, 0)
 

@@ -68,7 +68,7 @@ def _dots(target: Target, threads: int, unit: VectorUnit) -> float:
     # Zeros are multiplied as fast as anything, and no sum leaves its type.
     arguments = [
         (
-            np.zeros(config.values, np.int32),
+            np.zeros(config.words, np.int32),
             np.zeros(config.weight_numbers * unit.element_bytes, np.uint8),
             np.empty(config.units * config.micro.lanes, np.int32),
         )

@@ -42,14 +42,17 @@ def lower_fma(c: FmaConfig, symbol: str) -> PrimFunc:
 def lower_dot(c: DotLimitConfig, symbol: str) -> PrimFunc:
     """The steps of a micro-kernel, one after the other; a unit is so many of them."""
     k, unit, lanes = KernelBuilder(), c.micro.unit, c.micro.lanes
-    words = k.operand("words", c.values, INT32)
+    words = k.operand("words", c.words, INT32)
     weights = k.operand("weights", c.weight_numbers, ELEMENTS[unit.element])
     result = k.operand("result", c.units * lanes, ELEMENTS[unit.sums])
     with k.units() as index:
         sums = _sums(k, c)
         sums.start()
         with k.loop(c.steps // c.period), k.loop(c.period) as step:
-            sums.multiply((weights, k.let(step * (c.weight_numbers // c.period))), words, range(c.values))
+            first = k.let(step * c.values)
+            # Words that stayed the same would be kept in registers, which sums need.
+            at = k.let(step * (c.weight_numbers // c.period))
+            sums.multiply((weights, at), words, [first + i for i in range(c.values)])
         total = sums.acc.load(0, lanes)
         for at in range(lanes, sums.floats, lanes):
             total = total + sums.acc.load(at, lanes)
