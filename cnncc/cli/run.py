@@ -15,6 +15,9 @@ def _configure(parser: argparse.ArgumentParser) -> None:
     what = "images, .npy arrays of one or several images, or folders: all images and arrays below them"
     parser.add_argument("inputs", metavar="INPUT", nargs="+", help=what)
     parser.add_argument("--labels", metavar="FILE", help="class names, one a line or a JSON list")
+    what = "a table of files and their classes, to count how often the network is right; without it the names of the "
+    what += "images' folders are taken, if each is one of --labels"
+    parser.add_argument("--truth", metavar="FILE", help=what)
     parser.add_argument("--top", type=command.positive, default=5, metavar="N", help="classes to print (default: 5)")
     what = "write the results: .csv and .json hold the best classes; .npy the only output, .npz all of them by name"
     parser.add_argument("-o", "--output", metavar="FILE", help=what)
@@ -39,6 +42,7 @@ COMMAND = command.Command(
         cnncc run models/lenet5.net digit.png
         cnncc run resnet50.so cat.jpg --labels imagenet.txt --top 3
         cnncc run resnet50.so photos/ --labels imagenet.txt --top 1 -o photos.csv
+        cnncc run efficientnet_lite0 --weights q.safetensors photos/ --labels imagenet.txt --truth photos.csv -q
         cnncc run my.net x.npy -o y.npy
         cnncc run two_heads.net x.npy -o heads.npz
     """,

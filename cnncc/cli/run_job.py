@@ -4,17 +4,19 @@ from __future__ import annotations
 
 import sys
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from cnncc.cli import command, run_files, run_results, screen
+from cnncc.cli import command, run_files, run_results, run_truth, screen
 
 if TYPE_CHECKING:
     import argparse
 
     from cnncc.base.errors import CnnccError
     from cnncc.cli.run_results import Labels, Sink
+    from cnncc.ir import Graph
     from cnncc.runtime.model import Model
 
 
@@ -24,12 +26,17 @@ def run(args: argparse.Namespace) -> int:
     labels = run_results.read_labels(args.labels)
     if args.output:
         _check_output(args)
-    model = _model(args)
+    loaded = _loaded(args)
+    model = loaded.model
     run_results.check_labels(labels, model)
     sources = run_files.find(args.inputs, len(model.inputs))
+    truth = run_truth.read_truth(args.truth, sources, labels)
+    judge = run_truth.Judge(truth, model, loaded.exact()) if truth else None
     failed: list[CnnccError] = []
     start = time.perf_counter()
-    count = _run_all(args, model, sources, labels, failed)
+    count = _run_all(args, model, sources, labels, failed, judge)
+    if judge and not args.json:
+        judge.show()
     if args.output and not (args.json or args.quiet):
         seconds = time.perf_counter() - start
         images = "1 image" if count == 1 else f"{count} images"
@@ -46,9 +53,10 @@ def _run_all(
     sources: Sequence[run_files.InputFiles],
     labels: Labels,
     failed: list[CnnccError],
+    judge: run_truth.Judge | None,
 ) -> int:
     """Runs all images and hands each result to where it goes; returns how many there were."""
-    sinks = _sinks(args, model)
+    sinks = _sinks(args, model, judge)
     stop_at_once = any(isinstance(sink, run_results.Arrays) for sink in sinks)
 
     def fail(error: CnnccError) -> None:
@@ -60,7 +68,7 @@ def _run_all(
     done = 0
     with screen.progress(f"running {model.name}", _nobody_sees_results(args)) as report:
         for portion in run_files.portions(sources, run_files.ports_of(model), model.batch, fail):
-            _run_portion(model, portion, sinks, labels, args.top)
+            _run_portion(model, portion, sinks, labels, args.top, judge)
             done += len(portion.names)
             if report:
                 report(f"running {model.name}", done, max(done, len(sources)))
@@ -69,11 +77,20 @@ def _run_all(
     return done
 
 
-def _run_portion(model: Model, portion: run_files.Portion, sinks: Sequence[Sink], labels: Labels, top: int) -> None:
+def _run_portion(
+    model: Model,
+    portion: run_files.Portion,
+    sinks: Sequence[Sink],
+    labels: Labels,
+    top: int,
+    judge: run_truth.Judge | None,
+) -> None:
     start = time.perf_counter()
     outputs = model.run_many(*portion.arrays)
     each = round((time.perf_counter() - start) / len(portion.names) * 1e3, 3)
     columns = outputs if isinstance(outputs, tuple) else (outputs,)
+    if judge:
+        judge.add(portion.names, portion.arrays, columns)
     for files, *arrays in zip(portion.names, *columns, strict=True):
         described = [
             run_results.describe(port, array, labels, top) for port, array in zip(model.outputs, arrays, strict=True)
@@ -82,12 +99,14 @@ def _run_portion(model: Model, portion: run_files.Portion, sinks: Sequence[Sink]
             sink.add({"inputs": list(files), "outputs": described, "milliseconds": each}, arrays)
 
 
-def _sinks(args: argparse.Namespace, model: Model) -> list[Sink]:
-    """Results are printed unless a file holds the same, better."""
+def _sinks(args: argparse.Namespace, model: Model, judge: run_truth.Judge | None) -> list[Sink]:
+    """Results are printed unless a file holds the same, better, or only how often they are right is wanted."""
     file = run_results.sink_for(args.output, model) if args.output else None
     if file is not None and not args.json and not isinstance(file, run_results.Arrays):
         return [file]
-    shown = run_results.Json(None) if args.json else run_results.Printed()
+    if judge and args.quiet and not args.json:
+        return [] if file is None else [file]
+    shown = run_results.Json(None, judge.to_json if judge else None) if args.json else run_results.Printed()
     return [shown] if file is None else [shown, file]
 
 
@@ -96,10 +115,18 @@ def _nobody_sees_results(args: argparse.Namespace) -> bool:
     return bool(args.json or args.output or not sys.stdout.isatty())
 
 
-def _model(args: argparse.Namespace) -> Model:
+@dataclass(frozen=True)
+class _Loaded:
+    """The module to run, and what makes that of the network in float32, where it computes on bytes."""
+
+    model: Model
+    exact: Callable[[], Model | None] = lambda: None
+
+
+def _loaded(args: argparse.Namespace) -> _Loaded:
     """The module to run: loaded, or compiled in this process."""
     if args.net.endswith(".so"):
-        return command.load_module(args)
+        return _Loaded(command.load_module(args))
     from cnncc import api
     from cnncc.module.backends import for_this_machine
     from cnncc.module.listener import Listener
@@ -109,12 +136,21 @@ def _model(args: argparse.Namespace) -> Model:
     network = command.read_source(args)
     graph = network.graph
     command.warn_of_random(graph, command.origin_of(network, args))
-    with screen.progress(f"compiling {graph.name}") as report:
-        return network.declare(api.build(graph, options, Listener(report)).model(), outputs=False)
+
+    def compiled(graph: Graph) -> Model:
+        with screen.progress(f"compiling {graph.name}") as report:
+            return network.declare(api.build(graph, options, Listener(report)).model(), outputs=False)
+
+    exact = network.unquantised
+    return _Loaded(compiled(graph), lambda: None if exact is None else compiled(exact))
 
 
 def _check_output(args: argparse.Namespace) -> None:
     """Before anything is compiled or run."""
-    inputs = {"the labels": args.labels, **{f"the input {file}": file for file in args.inputs}}
+    inputs = {
+        "the labels": args.labels,
+        "the classes": args.truth,
+        **{f"the input {file}": file for file in args.inputs},
+    }
     command.check_outputs(args, {"the result": Path(args.output)}, inputs)
     run_results.check_suffix(args.output)

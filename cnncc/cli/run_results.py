@@ -6,7 +6,7 @@ import csv
 import io
 import json
 import zipfile
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
@@ -93,6 +93,8 @@ class Json:
     """One document, to a file or to standard output."""
 
     path: Path | None
+    accuracy: Callable[[], dict[str, Any]] | None = None
+    """How often the results are right, where that is known: it then stands beside them."""
     results: list[Result] = field(default_factory=list)
 
     def add(self, result: Result, arrays: Sequence[np.ndarray]) -> None:
@@ -101,10 +103,11 @@ class Json:
     def close(self) -> None:
         from cnncc.base.files import write_whole
 
+        told = self.results if self.accuracy is None else {"results": self.results, "accuracy": self.accuracy()}
         if self.path is None:
-            command.print_json(self.results)
+            command.print_json(told)
         else:
-            write_whole(self.path, json.dumps(self.results, indent=2) + "\n")
+            write_whole(self.path, json.dumps(told, indent=2) + "\n")
 
 
 class Csv:

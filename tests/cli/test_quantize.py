@@ -156,3 +156,16 @@ def test_nothing_in_it_becomes_bytes(cnncc):
     done = cnncc("check", "-", "--dtype", "int8", stdin="net t\ninput 1x8x8\nsoftmax\n")
     assert done.code == 2
     assert "t has no layer that could be computed on bytes" in done.err
+
+
+def test_run_compares_bytes_with_float32_on_labelled_images(cnncc, scales, tmp_path):
+    table = tmp_path / "truth.csv"
+    table.write_text("".join(f"{path.name},{path.name[0]}\n" for path in DIGITS.glob("*.png")))
+    arguments = ("run", LENET, DIGITS, "--weights", scales, "--truth", table)
+    told = json.loads(cnncc(*arguments, "--json").out)["accuracy"]
+    assert [score["network"] for score in told["scores"]] == ["on bytes", "float32"]
+    assert [score["top1"] for score in told["scores"]] == [20, 20]
+    assert told["same"] == 20
+    lines = cnncc(*arguments, "-q").out.splitlines()
+    assert lines[0].startswith("on bytes     20 of 20 right (100.0%)")
+    assert lines[2] == "same answer  20 of 20"

@@ -184,3 +184,74 @@ def test_reading_ahead_keeps_the_order_and_a_limit():
     assert (first, future.result()) == (0, 0)
     assert len(made) <= 8
     assert [(item, future.result()) for item, future in steps] == [(i, i * i) for i in range(1, 100)]
+
+
+@pytest.fixture
+def sorted_photos(photos) -> Path:
+    """Nine pictures in folders that have the names of the classes; one of them answers right for each."""
+    rng = np.random.default_rng(1)
+    for name in ("cat", "dog", "fox, red"):
+        for i in range(3):
+            path = photos.parent / "sorted" / name / f"{i}.png"
+            path.parent.mkdir(parents=True, exist_ok=True)
+            Image.fromarray(rng.integers(0, 256, (9, 9, 3), dtype=np.uint8)).save(path)
+    return photos.parent / "sorted"
+
+
+def first_answers(cnncc, *arguments) -> dict[str, int]:
+    """The best class of each file."""
+    told = cnncc("run", "tiny.net", *arguments, "--json").json
+    rows = told if isinstance(told, list) else told["results"]
+    return {row["inputs"][0]: row["outputs"][0]["top"][0]["index"] for row in rows}
+
+
+def test_folders_with_names_of_classes_say_what_is_right(cnncc, sorted_photos):
+    found = first_answers(cnncc, sorted_photos)
+    names = ["cat", "dog", "fox, red"]
+    right = sum(Path(file).parent.name == names[answer] for file, answer in found.items())
+    done = cnncc("run", "tiny.net", sorted_photos, "--labels", "labels.txt", "-q")
+    assert done.code == 0
+    assert done.out == f"network      {right} of 9 right ({right / 9:.1%}), 9 among the best 5\n"
+    told = cnncc("run", "tiny.net", sorted_photos, "--labels", "labels.txt", "--json").json
+    assert told["accuracy"] == {"scores": [{"network": "network", "images": 9, "top1": right, "top5": 9}]}
+    assert len(told["results"]) == 9
+
+
+def test_folders_with_other_names_say_nothing(cnncc, photos):
+    assert "right" not in cnncc("run", "tiny.net", photos, "--labels", "labels.txt").out
+
+
+def test_a_table_says_what_is_right(cnncc, photos):
+    answers = first_answers(cnncc, photos)
+    rows = [f"{file},{answer}" for file, answer in answers.items()]
+    file, answer = rows[0].rsplit(",", 1)
+    rows[0] = f'"{Path(file).name}",{(int(answer) + 1) % 3}'  # by its name alone, and wrong
+    Path("truth.csv").write_text("\n".join(["file,class", *rows]) + "\n")
+    assert cnncc("run", "tiny.net", photos, "--truth", "truth.csv", "-q").out.startswith(
+        "network      4 of 5 right (80.0%)"
+    )
+
+
+@pytest.mark.parametrize(
+    ("rows", "problem"),
+    [
+        ("a.png,0\n", "truth.csv has no class for photos/b.JPG"),
+        ("a.png\n", "truth.csv: row 1 has 1 cells"),
+        ("a.png,doge\n", "truth.csv: no class 'doge', of a.png\n  hint: did you mean 'dog'?"),
+        (None, "truth.csv: cannot be read as a table"),
+    ],
+)
+def test_a_table_that_is_wrong(cnncc, photos, rows, problem):
+    if rows is not None:
+        Path("truth.csv").write_text(rows)
+    done = cnncc("run", "tiny.net", "photos", "--labels", "labels.txt", "--truth", "truth.csv")
+    assert done.code == 2
+    assert problem in done.err
+
+
+def test_a_network_without_scores_is_never_right(cnncc, photos):
+    Path("map.net").write_text("net map\ninput 3x8x8\nconv 3x3 4\n")
+    Path("truth.csv").write_text("".join(f"{Path(name).name},0\n" for name in NAMES))
+    done = cnncc("run", "map.net", "photos", "--truth", "truth.csv")
+    assert done.code == 2
+    assert "map gives no scores of classes" in done.err
