@@ -82,7 +82,14 @@ MOVED = {Values.INSIDE: {"scale": 0.9}, Values.ABOVE_ONE: {"shift": 1.5}}
 """How what a sigmoid gives becomes such values."""
 
 
-LAYERS_ON_BYTES = {"qconv": "conv", "qfc": "fc", "qgap": "", "qadd": "", "qmul": ""}
+LAYERS_ON_BYTES = {
+    "qconv": "conv",
+    "qconv_transpose": "conv_transpose",
+    "qfc": "fc",
+    "qgap": "",
+    "qadd": "",
+    "qmul": "",
+}
 """Layers on bytes, and the ops of float32 whose attributes they have."""
 SCALES = tuple(float(np.float32(s)) for s in (0.02, 1 / 3, 1.0, 0.007874016, 1e-30, 2.5e37))
 

@@ -120,6 +120,14 @@ def transpose_weights(shapes: Shapes, attrs: Attrs) -> Mapping[str, Shape]:
     return with_bias((shapes[0][1], attrs["out"] // attrs["groups"], *attrs["kernel"]), attrs)
 
 
+def turned_weight(weight: Array, groups: int) -> Array:
+    """The weight of a transposed convolution, (c, out / groups, kh, kw), as (out, c / groups, kh, kw), the order of a
+    convolution's; and the other way round."""
+    first, per_group, *kernel = weight.shape
+    swapped = weight.reshape(groups, first // groups, per_group, *kernel).swapaxes(1, 2)
+    return np.ascontiguousarray(swapped).reshape(groups * per_group, first // groups, *kernel)
+
+
 def transpose_macs(shapes: Shapes, result: Shape, attrs: Attrs) -> int:
     """Every input element is spread over (out / groups) * kh * kw results."""
     return math.prod(shapes[0]) * (attrs["out"] // attrs["groups"]) * math.prod(attrs["kernel"])

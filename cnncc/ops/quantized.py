@@ -33,7 +33,16 @@ from cnncc.ops.byte_arithmetic import (
     to_bytes,
 )
 from cnncc.ops.combine import elementwise_shape
-from cnncc.ops.conv import CONV, CONV_WORDS, OUT, conv_reference
+from cnncc.ops.conv import (
+    CONV,
+    CONV_TRANSPOSE,
+    CONV_WORDS,
+    OUT,
+    UPCONV_WORDS,
+    conv_reference,
+    transpose_reference,
+    turned_weight,
+)
 from cnncc.ops.dense import FC
 from cnncc.ops.domains import untried
 from cnncc.ops.epilogue import own_count, with_epilogue
@@ -186,17 +195,27 @@ def bias_of(weights: Weights) -> Numbers:
     return weights["bias"] if "bias" in weights else np.zeros(len(weights["weight"]), np.int64)
 
 
-def exact_sums(x: Numbers, weight: Numbers, bias: Numbers, zero: int, attrs: Attrs) -> Numbers:
+def exact_sums(
+    x: Numbers, weight: Numbers, bias: Numbers, zero: int, attrs: Attrs, sums_of: Any = conv_reference
+) -> Numbers:
     """bias + sum of (x - zero) w of a convolution, int32; x (n, c, h, w), weight (o, c / groups, kh, kw). `attrs` are
-    those of a `conv`. Padding is zero, so it adds nothing."""
+    those of a `conv`. Padding is zero, so it adds nothing. `sums_of` is the float32 op's reference, which has its own
+    order of the weight."""
     weights = {"weight": weight.astype(np.float64)}
-    sums = conv_reference((x.astype(np.float64) - zero,), weights, attrs)  # exact below 2^53
+    sums = sums_of((x.astype(np.float64) - zero,), weights, attrs)  # exact below 2^53
     return int32_sums(np.rint(sums).astype(np.int64) + bias.astype(np.int64).reshape(-1, *[1] * (sums.ndim - 2)))
 
 
 def conv_exact(xs: Arrays, weights: Weights, attrs: Attrs, types: Types) -> Numbers:
     """Exact sums, and then one conversion."""
     sums = exact_sums(xs[0], weights["weight"], bias_of(weights), known(types[0]).zero, attrs)
+    return finished(sums, xs, weights, attrs, types)
+
+
+def transpose_exact(xs: Arrays, weights: Weights, attrs: Attrs, types: Types) -> Numbers:
+    """The same of a transposed convolution."""
+    weight = turned_weight(weights["weight"], attrs["groups"])
+    sums = exact_sums(xs[0], weight, bias_of(weights), known(types[0]).zero, attrs, transpose_reference)
     return finished(sums, xs, weights, attrs, types)
 
 
@@ -278,13 +297,14 @@ UNTRIED = untried("which values it takes, types say")
 RESULT_TEXT = "to uint8 scale 0.02 zero 128"
 
 
-def layer(op: Op, name: str, exact: Any, forms: tuple[Form, ...], traits: Any) -> Op:
-    """The layer on bytes that a layer of float32 numbers is quantised to."""
+def layer(op: Op, name: str, exact: Any, forms: tuple[Form, ...], traits: Any, slots_of: Op | None = None) -> Op:
+    """The layer on bytes that a layer of float32 numbers is quantised to; its constants are those of another op, if
+    that is given."""
     own = Op(
         name=name,
         arity=(1, 1),
         attributes={**op.attributes, **RESULT},
-        weights=weight_slots(op),
+        weights=weight_slots(slots_of or op),
         shape=op.shape,
         macs=op.macs,
         window=op.window,
@@ -302,11 +322,9 @@ def layer(op: Op, name: str, exact: Any, forms: tuple[Form, ...], traits: Any) -
     return replace(with_epilogue(own), reference=exact_only)
 
 
-def arms_too(form: Form) -> tuple[Form, Form]:
+def arms_too(form: Form, example: str) -> tuple[Form, Form]:
     """The form, and the same with a second argument that is added."""
-
-    example = f"{form.word} {{ | from x }} 3x3 3 {RESULT_TEXT}"
-    return form, replace(form, arms=True, example=example, epilogue=ADDED)
+    return form, replace(form, arms=True, example=f"{form.word} {{ | from x }} {example} {RESULT_TEXT}", epilogue=ADDED)
 
 
 QCONV = layer(
@@ -323,10 +341,31 @@ QCONV = layer(
                 finish=same_pad,
                 leads=True,
                 synonyms=("qlinearconv", "convinteger"),
-            )
+            ),
+            "3x3 3",
         ),
     ),
     replace(CONV.traits, kind=COMPUTED.kind, post_ops=PostOps.BOUNDS),
+)
+QCONV_TRANSPOSE = layer(
+    CONV_TRANSPOSE,
+    "qconv_transpose",
+    transpose_exact,
+    (
+        *arms_too(
+            Form(
+                "qupconv",
+                f"qupconv 2x2 64 /2 {RESULT_TEXT}",
+                (KERNEL, OUT),
+                words={**UPCONV_WORDS, **RESULT_WORDS},
+                leads=True,
+                synonyms=("qconvtranspose", "qdeconv"),
+            ),
+            "1x1 3",
+        ),
+    ),
+    replace(CONV_TRANSPOSE.traits, kind=COMPUTED.kind, post_ops=PostOps.BOUNDS, half_weights=False),
+    slots_of=CONV,
 )
 QFC = layer(
     FC,
@@ -410,6 +449,13 @@ LOOKUP = Op(
     **{**ALONE, "weights": lambda shapes, attrs: {"table": (256,)}},
     elements=lambda attrs: {"table": INT8},
 )
-ON_BYTES: Mapping[str, str] = {"conv": "qconv", "fc": "qfc", "add": "qadd", "gap": "qgap", "mul": "qmul"}
+ON_BYTES: Mapping[str, str] = {
+    "conv": "qconv",
+    "conv_transpose": "qconv_transpose",
+    "fc": "qfc",
+    "add": "qadd",
+    "gap": "qgap",
+    "mul": "qmul",
+}
 """What an op of float32 numbers is on bytes."""
-OPS = (QCONV, QFC, QADD, QGAP, QMUL, LOOKUP)
+OPS = (QCONV, QCONV_TRANSPOSE, QFC, QADD, QGAP, QMUL, LOOKUP)

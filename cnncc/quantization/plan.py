@@ -38,6 +38,7 @@ class Mode(Enum):
 
 BY_OP: Mapping[str, Mode] = {
     "conv": Mode.LAYER,
+    "conv_transpose": Mode.LAYER,
     "fc": Mode.LAYER,
     "add": Mode.SUM,
     "gap": Mode.MEAN,

@@ -15,6 +15,7 @@ from cnncc.ir import Constant, Graph, Node, TensorType
 from cnncc.ir.rules import ShapeError
 from cnncc.ir.types import Quantization
 from cnncc.ops.byte_arithmetic import bias_steps, byte_bounds, least_weight_scales
+from cnncc.ops.conv import turned_weight
 from cnncc.ops.pointwise import BOUNDED
 from cnncc.ops.quantized import ADDED, ON_BYTES
 from cnncc.quantization.plan import ByteLayer, BytePlan, Mode, plan
@@ -223,9 +224,18 @@ class _Rewriter:
         kind = TensorType(bounds.type.shape, element=UINT8, quantization=self.scales[name])
         return byte_bounds(kind, *BOUNDED[bounds.op](bounds.attrs)) == byte_bounds(kind)
 
+    def weight_by_output(self, node: Node) -> Constant:
+        """The weight of a layer, outputs first."""
+        weight = self.source.constants[node.weights["weight"]]
+        if node.op != "conv_transpose":
+            return weight
+        groups, channels = node.attrs["groups"], weight.shape[0]
+        shape = (node.attrs["out"], channels // groups, *weight.shape[2:])
+        return weight.map(shape, lambda w: turned_weight(w, groups))
+
     def weights(self, node: Node) -> dict[str, Constant]:
         """The constants of a layer on bytes, computed from those in float32 when they are asked for."""
-        weight = self.source.constants[node.weights["weight"]]
+        weight = self.weight_by_output(node)
         bias = self.source.constants[node.weights["bias"]] if "bias" in node.weights else None
         input_scale, out = self.scales[node.inputs[0]].scale, weight.shape[0]
         others = () if bias is None else (bias,)

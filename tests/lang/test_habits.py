@@ -130,7 +130,7 @@ def test_every_word_has_an_example_that_works() -> None:
             "from": "save a\n",
             "output": "relu\n",
             "dequantize": on_bytes,
-            **dict.fromkeys(("qconv", "qfc", "qgap", "qadd"), on_bytes),
+            **dict.fromkeys(("qconv", "qupconv", "qfc", "qgap", "qadd"), on_bytes),
             "qmul": "save i\ngap\nsave x\nfrom i\nquantize uint8 1\n",
         }.get(word, "")
         back = {"cast": "cast float32\n", "quantize": "dequantize\n"}.get(word, "")

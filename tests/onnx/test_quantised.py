@@ -125,6 +125,23 @@ def test_bounds_behind_a_conv_are_bounds_of_bytes(act, to, bounds):
     assert worst <= bounds
 
 
+@pytest.mark.parametrize("group", [1, 2])
+@pytest.mark.parametrize("per_channel", [False, True])
+@pytest.mark.parametrize("x", [U8, S8])
+def test_a_transposed_conv_between_roundings_has_the_bytes_of_onnx_runtime(x, per_channel, group):
+    """ONNX Runtime computes it in float32 and rounds the same sums. In groups, a scale for each place of axis 1 is that
+    of an output in every group."""
+    m, each = Model(), 6
+    layer = Layer((each, SHAPE[1], 3, 2), S8, per_channel, INPUT[x][0])
+    weight = np.ascontiguousarray(layer.weight.swapaxes(0, 1))
+    numbers = m.there_and_back(m.input("x", image(layer.rng, *SHAPE)), *INPUT[x])
+    given = [numbers, m.dequantize(m.known("w", weight), layer.scale, layer.zero, axis=1)]
+    given.append(m.known("b", np.resize((layer.bias * layer.step).astype(F32), each * group)))
+    settings = {"kernel_shape": [3, 2], "strides": [2, 1], "pads": [1, 0, 0, 1], "output_padding": [1, 0]}
+    m.quantize(m.add("ConvTranspose", *given, **settings, group=group), *RESULT[x])
+    assert compared(m, last(m)) == (Counter(input=1, quantize=1, qconv_transpose=1), 0, ())
+
+
 def test_a_conv_that_is_not_rounded_gives_numbers():
     m = qdq_conv(U8, True, CONVOLUTIONS[1])
     m.nodes.pop()

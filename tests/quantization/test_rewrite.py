@@ -49,6 +49,13 @@ upsample 2 nearest
 conv 1x1 8 leaky_relu 0.1
 conv 3x3 4
 """
+UP = """net up
+input 3x8x8
+conv 3x3 16 /2 relu
+upconv 2x2 8 /2 bn relu
+concat { | upconv 3x3 6 pad 1 groups 2 }
+conv 1x1 5
+"""
 
 
 def ranges_of(graph: Graph) -> Mapping[str, Quantization]:
@@ -75,7 +82,7 @@ def counted(graph: Graph) -> Counter[str]:
     return Counter(node.op for node in graph.nodes)
 
 
-@pytest.mark.parametrize("text", [RESIDUAL, GATED, MOVED])
+@pytest.mark.parametrize("text", [RESIDUAL, GATED, MOVED, UP])
 def test_every_byte_is_that_of_the_definition_and_near_to_float32(text: str) -> None:
     graph, made = on_bytes(text)
     x = np.random.default_rng(0).standard_normal((1, 3, 8, 8)).astype(np.float32)
@@ -89,7 +96,7 @@ def test_every_byte_is_that_of_the_definition_and_near_to_float32(text: str) -> 
     assert 0 < difference < 0.15
 
 
-@pytest.mark.parametrize("text", [RESIDUAL, GATED, MOVED])
+@pytest.mark.parametrize("text", [RESIDUAL, GATED, MOVED, UP])
 def test_the_text_of_a_graph_on_bytes_gives_the_same_graph(text: str) -> None:
     _, made = on_bytes(text)
     again = lang.parse(print_net(made))
@@ -119,6 +126,17 @@ def test_a_gate_stays_float32_and_its_factor_too() -> None:
     assert counted(made)["qmul"] == 1
     (product,) = (node for node in made.nodes if node.op == "qmul")
     assert [made[name].type.is_float for name in product.inputs] == [False, True]
+
+
+def test_transposed_convolutions_become_bytes() -> None:
+    graph, made = on_bytes(UP)
+    assert counted(made) == {"input": 1, "quantize": 1, "qconv": 2, "qconv_transpose": 2, "concat": 1, "relu": 1}
+    first, second = (node for node in made.nodes if node.op == "qconv_transpose")
+    assert made.constants[first.weights["weight"]].shape == (8, 16, 2, 2), "outputs first"
+    assert made.constants[second.weights["weight"]].shape == (6, 4, 3, 3)
+    weight = next(graph.constants[n.weights["weight"]].compute() for n in graph.nodes if n.op == "conv_transpose")
+    scale = made.constants[first.weights["weight_scale"]].compute()
+    np.testing.assert_allclose(scale, np.abs(weight).max(axis=(0, 2, 3)) / 127, rtol=1e-6)
 
 
 def test_values_that_are_moved_have_one_scale() -> None:

@@ -19,12 +19,13 @@ from cnncc.ir.draft import Draft
 from cnncc.ir.rewrite import Change, Rule, arms, rewrite, rule
 from cnncc.ops import complete, infer_type
 from cnncc.ops.byte_arithmetic import bias_steps, byte_bounds, known, least_weight_scales, overflowing, scales
+from cnncc.ops.conv import turned_weight
 from cnncc.ops.pointwise import BOUNDED
 from cnncc.ops.pool import divisors
 from cnncc.ops.quantized import ADDED, ON_BYTES, RESULT
 from cnncc.passes.fold_scales import bias_after_conv
 
-LAYERS = {name: ON_BYTES[name] for name in ("conv", "fc")}
+LAYERS = {name: ON_BYTES[name] for name in ("conv", "conv_transpose", "fc")}
 SAME_STEPS = 1e-5
 """How near the scale of a bias must be to that of the sum for its integers to be taken as they are."""
 
@@ -41,12 +42,12 @@ def layer_of_bytes(steps: Mapping[str, Dequantised]) -> Rule:
 
     @rule(*LAYERS)
     def layer(g: Draft, node: Node) -> Change | None:
-        """conv(dequantize(x)) => qconv(x) in float32, of fc too
+        """conv(dequantize(x)) => qconv(x) in float32, of conv_transpose and fc too
 
         Must not fire for weights that are not int8 with one scale for each output.
         """
         x, name = bytes_behind(g, node.inputs[0]), node.weights["weight"]
-        found = byte_weights(g.constants[name].compute(), steps.get(name))
+        found = byte_weights(*by_output(node, g.constants[name].compute(), steps.get(name)))
         if x is None or found is None:
             return None
         weight, scale = found
@@ -65,6 +66,16 @@ def layer_of_bytes(steps: Mapping[str, Dequantised]) -> Rule:
         return Change((made(g, node.name, op, (x.name,), {**node.attrs, **RESULT}, slots),), constants)
 
     return layer
+
+
+def by_output(node: Node, weight: np.ndarray, given: Dequantised | None) -> tuple[np.ndarray, Dequantised | None]:
+    """The weight of a layer and its scales, outputs first."""
+    if node.op != "conv_transpose":
+        return weight, given
+    groups, each = node.attrs["groups"], weight.shape[1]
+    if given is not None and given.scale.size == each:  # one for each output of a group
+        given = Dequantised(np.tile(given.scale, groups), None)
+    return turned_weight(weight, groups), given
 
 
 def with_room(weight: np.ndarray, scale: np.ndarray, bias: np.ndarray, step: float) -> tuple[np.ndarray, np.ndarray]:
@@ -100,11 +111,11 @@ def mean_of_bytes(g: Draft, node: Node) -> Change | None:
 
 @rule("quantize")
 def rounded_layer(g: Draft, node: Node) -> Change | None:
-    """quantize(act(qconv(x))) => act(qconv(x) to bytes), of qfc and qgap too
+    """quantize(act(qconv(x))) => act(qconv(x) to bytes), of qconv_transpose, qfc and qgap too
 
     Must not fire when a value before has other users or is a graph output, or for an act that is no bound.
     """
-    chain, layer = bounded(g, node, "qconv", "qfc", "qgap")
+    chain, layer = bounded(g, node, *LAYERS.values(), "qgap")
     if layer is None or not layer.type.is_float:
         return None
     return with_bounds(g, node, chain, layer)
@@ -147,7 +158,7 @@ def rounded_residual(g: Draft, node: Node) -> Change | None:
     """
     chain, total = bounded(g, node, "add")
     for name, other in arms(total):
-        layer, r = g.private(name, "qconv"), bytes_behind(g, other)
+        layer, r = g.private(name, "qconv", "qconv_transpose"), bytes_behind(g, other)
         if layer is None or r is None or not layer.type.is_float or layer.type.shape != r.type.shape:
             continue
         made_of = layer.with_(inputs=(*layer.inputs, r.name), attrs={**layer.attrs, "epilogue": ADDED})

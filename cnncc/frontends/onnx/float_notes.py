@@ -11,7 +11,21 @@ from cnncc.ops.quantize import is_dequantized, is_quantized
 from cnncc.ops.quantized import ON_BYTES
 from cnncc.passes.join_tables import functions_before
 
-EXACT = frozenset({"input", "const", "quantize", "dequantize", "qconv", "qfc", "qgap", "identity", "dropout", *MOVES})
+EXACT = frozenset(
+    {
+        "input",
+        "const",
+        "quantize",
+        "dequantize",
+        "qconv",
+        "qconv_transpose",
+        "qfc",
+        "qgap",
+        "identity",
+        "dropout",
+        *MOVES,
+    }
+)
 """Ops that compute nothing, or on bytes."""
 SUMS = frozenset({*ON_BYTES, "avgpool", "concat"})
 """Ops that there are on bytes."""

@@ -43,9 +43,10 @@ class OnnxModel:
 
     def weights(self, node: Node) -> list[str]:
         """The constants of a node as tensors, in the order of its slots."""
-        return [self._weight(name) for name in node.weights.values()]
+        return [self.weight(name) for name in node.weights.values()]
 
-    def _weight(self, constant: str) -> str:
+    def weight(self, constant: str) -> str:
+        """A constant as a tensor."""
         if constant not in self._constants:
             known = self.graph.constants[constant]
             value = known.compute()

@@ -8,7 +8,9 @@ from typing import TYPE_CHECKING
 from cnncc.base.errors import CnnccError
 from cnncc.frontends.onnx.tensors import array_of
 from cnncc.frontends.onnx.values import Unsupported, bound
+from cnncc.frontends.onnx.write_bytes import is_by_input
 from cnncc.ir import Constant, Graph
+from cnncc.ops.conv import turned_weight
 
 if TYPE_CHECKING:
     from onnx import ModelProto
@@ -68,7 +70,11 @@ def original(model: ModelProto) -> tuple[str, Graph] | None:
 def stored_constants(model: ModelProto, graph: Graph) -> dict[str, Constant] | None:
     """The model's tensors as the graph's constants; None if they are others. Unsupported for a broken one."""
     tensors = {tensor.name: tensor for tensor in model.graph.initializer}
-    shapes = {name: tuple(tensors[name].dims) for name in graph.constants.keys() & tensors.keys()}
-    if shapes != {name: constant.shape for name, constant in graph.constants.items()}:
+    if not graph.constants.keys() <= tensors.keys():
         return None
-    return {name: bound(array_of(tensors[name], name), known.element) for name, known in graph.constants.items()}
+    turned = {node.weights["weight"] for node in graph.nodes if is_by_input(node)}
+    arrays = {name: array_of(tensors[name], name) for name in graph.constants}
+    arrays |= {name: turned_weight(arrays[name], 1) for name in turned if arrays[name].ndim > 2}
+    if any(arrays[name].shape != constant.shape for name, constant in graph.constants.items()):
+        return None
+    return {name: bound(arrays[name], known.element) for name, known in graph.constants.items()}

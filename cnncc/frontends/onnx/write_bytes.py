@@ -11,16 +11,17 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from cnncc.frontends.onnx.write_windows import border, window
+from cnncc.frontends.onnx.write_windows import border, transposed, window
 from cnncc.ir import Node, TensorType
 from cnncc.ops.byte_arithmetic import known, scales
+from cnncc.ops.conv import turned_weight
 from cnncc.ops.pointwise import BOUNDED
 
 if TYPE_CHECKING:
     from cnncc.frontends.onnx.model import OnnxModel
 
 WriteRule = Callable[["OnnxModel", Node], object]
-LAYERS = ("qconv", "qfc", "qadd", "qgap", "qmul")
+LAYERS = ("qconv", "qconv_transpose", "qfc", "qadd", "qgap", "qmul")
 
 
 def steps(model: OnnxModel, name: str, kind: TensorType) -> list[str]:
@@ -37,17 +38,27 @@ def numbers(model: OnnxModel, node: Node, i: int, value: str = "") -> str:
 
 
 def weights(model: OnnxModel, node: Node) -> list[str]:
-    """The numbers of weight and bias, which is in steps of the sum: its scale is the product of the others."""
-    names = dict(zip(node.weights, model.weights(node), strict=True))
-    outputs, source = node.attrs["out"], known(model.graph[node.inputs[0]].type).scale
-    scale = model.graph.constants[node.weights["weight_scale"]].compute()
-    made = []
-    for slot, kind, by in (("weight", np.int8, names["weight_scale"]), ("bias", np.int32, "")):
-        if slot in names:
-            by = by or model.tensor(f"{node.name}.bias_scale", scales(source, scale))
-            zeros = model.tensor(f"{node.name}.{slot}_zero", np.zeros(outputs, kind))
-            made.append(model.step("DequantizeLinear", [names[slot], by, zeros], f"{node.name}:{slot}", axis=0))
-    return made
+    """The numbers of weight and bias."""
+    return [weight_numbers(model, node, model.weight(node.weights["weight"])), *bias_numbers(model, node)]
+
+
+def weight_numbers(model: OnnxModel, node: Node, weight: str, axis: int = 0) -> str:
+    """The numbers of a tensor of weights, whose outputs lie along an axis."""
+    scale = model.weight(node.weights["weight_scale"])
+    zeros = model.tensor(f"{node.name}.weight_zero", np.zeros(node.attrs["out"], np.int8))
+    return model.step("DequantizeLinear", [weight, scale, zeros], f"{node.name}:weight", axis=axis)
+
+
+def bias_numbers(model: OnnxModel, node: Node) -> list[str]:
+    """The numbers of a bias, if there is one. It is in steps of the sum: its scale is the product of the others."""
+    if "bias" not in node.weights:
+        return []
+    source, factors = known(model.graph[node.inputs[0]].type).scale, node.weights["weight_scale"]
+    scale = model.tensor(f"{node.name}.bias_scale", scales(source, model.graph.constants[factors].compute()))
+    zeros = model.tensor(f"{node.name}.bias_zero", np.zeros(node.attrs["out"], np.int32))
+    return [
+        model.step("DequantizeLinear", [model.weight(node.weights["bias"]), scale, zeros], f"{node.name}:bias", axis=0)
+    ]
 
 
 def finish(model: OnnxModel, node: Node, op: str, inputs: list[str], **attributes: Any) -> None:
@@ -68,9 +79,9 @@ def is_bounded(model: OnnxModel, node: Node) -> bool:
     return node.op in LAYERS and model.graph.is_private(node.name) and users[0].op in BOUNDED
 
 
-def layer(model: OnnxModel, node: Node, op: str, x: str, **attributes: Any) -> None:
-    """A layer with weights; what its epilogue adds is added before the result is rounded."""
-    inputs = [x, *weights(model, node)]
+def layer(model: OnnxModel, node: Node, op: str, x: str, made: list[str] | None = None, **attributes: Any) -> None:
+    """A layer with weights, `made` of them by others; what its epilogue adds is added before the result is rounded."""
+    inputs = [x, *(made or weights(model, node))]
     if len(node.inputs) == 1:
         finish(model, node, op, inputs, **attributes)
         return
@@ -82,6 +93,34 @@ def qconv(model: OnnxModel, node: Node) -> None:
     """Conv."""
     settings = window(node, border(model, node, pooling=False).whole)
     layer(model, node, "Conv", numbers(model, node, 0), group=node.attrs["groups"], **settings)
+
+
+def qconv_transpose(model: OnnxModel, node: Node) -> None:
+    """ConvTranspose."""
+    data, settings = transposed(model, node, numbers(model, node, 0))
+    layer(model, node, "ConvTranspose", data, [weight_by_input(model, node), *bias_numbers(model, node)], **settings)
+
+
+def is_by_input(node: Node) -> bool:
+    """Whether the weight of a layer on bytes is stored with its inputs first."""
+    return node.op == "qconv_transpose" and node.attrs["groups"] == 1
+
+
+def weight_by_input(model: OnnxModel, node: Node) -> str:
+    """The numbers of a transposed convolution's weight, whose inputs come first in ONNX. DequantizeLinear then has no
+    scale for each output of several groups: numbers are turned instead of integers."""
+    groups, weight = node.attrs["groups"], model.graph.constants[node.weights["weight"]]
+    if is_by_input(node):
+        turned = model.tensor(node.weights["weight"], turned_weight(weight.compute(), 1))
+        return weight_numbers(model, node, turned, axis=1)
+    out, each, *kernel = weight.shape
+    split = model.integers(f"{node.name}.split", (groups, out // groups, each, *kernel))
+    whole = model.integers(f"{node.name}.whole", (groups * each, out // groups, *kernel))
+    parts = model.step(
+        "Reshape", [weight_numbers(model, node, model.weight(node.weights["weight"])), split], f"{node.name}:split"
+    )
+    turned = model.step("Transpose", [parts], f"{node.name}:turned", perm=[0, 2, 1, *range(3, 3 + len(kernel))])
+    return model.step("Reshape", [turned, whole], f"{node.name}:by_input")
 
 
 def qfc(model: OnnxModel, node: Node) -> None:
@@ -123,4 +162,11 @@ def bound(of_numbers: WriteRule) -> WriteRule:
     return rule
 
 
-BYTE_RULES: Mapping[str, WriteRule] = {"qconv": qconv, "qfc": qfc, "qadd": qadd, "qgap": qgap, "qmul": qmul}
+BYTE_RULES: Mapping[str, WriteRule] = {
+    "qconv": qconv,
+    "qconv_transpose": qconv_transpose,
+    "qfc": qfc,
+    "qadd": qadd,
+    "qgap": qgap,
+    "qmul": qmul,
+}

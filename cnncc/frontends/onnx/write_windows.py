@@ -58,12 +58,12 @@ def window(node: Node, pads: Pads) -> dict[str, Any]:
     return {"kernel_shape": node.attrs["kernel"], "strides": node.attrs["stride"], "pads": pads, **more}
 
 
-def padded(model: OnnxModel, node: Node, pads: Pads, value: float) -> str:
-    """The input of a node with a border of its own."""
+def padded(model: OnnxModel, node: Node, pads: Pads, value: float, data: str = "") -> str:
+    """The input of a node, or `data`, with a border of its own."""
     top, left, bottom, right = pads
     sides = model.integers(f"{node.name}.pads", (0, 0, top, left, 0, 0, bottom, right))
     fill = model.number(f"{node.name}.border", value)
-    return model.step("Pad", [*model.data(node), sides, fill], f"{node.name}:padded", mode="constant")
+    return model.step("Pad", [data or model.data(node)[0], sides, fill], f"{node.name}:padded", mode="constant")
 
 
 def conv(model: OnnxModel, node: Node) -> None:
@@ -82,14 +82,20 @@ def ending(axis: Axis, more: int) -> tuple[int, int, int]:
     return zeros, axis.after - more + zeros * axis.stride, 0
 
 
-def conv_transpose(model: OnnxModel, node: Node) -> None:
-    """Same attributes, same order of the weight."""
+def transposed(model: OnnxModel, node: Node, data: str) -> tuple[str, dict[str, Any]]:
+    """What a transposed convolution of `data` reads, and its attributes."""
     y, x = axes(model.shape(node.inputs[0]), node.attrs)
     endings = [ending(axis, more) for axis, more in zip((y, x), node.attrs["output_pad"], strict=True)]
     zeros, after, more = zip(*endings, strict=True)
-    data = [padded(model, node, (0, 0, *zeros), 0.0)] if any(zeros) else model.data(node)
+    data = padded(model, node, (0, 0, *zeros), 0.0, data) if any(zeros) else data
     settings = {**window(node, (y.before, x.before, *after)), "group": node.attrs["groups"], "output_padding": more}
-    model.emit("ConvTranspose", data + model.weights(node), node.name, **settings)
+    return data, settings
+
+
+def conv_transpose(model: OnnxModel, node: Node) -> None:
+    """Same attributes, same order of the weight."""
+    data, settings = transposed(model, node, *model.data(node))
+    model.emit("ConvTranspose", [data, *model.weights(node)], node.name, **settings)
 
 
 def maxpool(model: OnnxModel, node: Node) -> None:

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Hashable, Mapping
 from dataclasses import dataclass, replace
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -13,6 +15,7 @@ from cnncc.base.elements import FLOAT32, INT32
 from cnncc.base.errors import CnnccError
 from cnncc.ir import Constant, Graph, Node
 from cnncc.kernels.cpu.algorithm import Cause, Measured
+from cnncc.kernels.cpu.budget import choose
 from cnncc.kernels.cpu.byte_operands import ByteTypes, OnBytes, Steps, kernel_bias, kernel_steps
 from cnncc.kernels.cpu.conv_algorithm import Direct
 from cnncc.kernels.cpu.conv_bytes import byte_candidates, byte_kernel, byte_problem, configure_bytes
@@ -24,11 +27,12 @@ from cnncc.kernels.cpu.depthwise_bytes import (
     depthwise_bytes,
     pack_depthwise,
 )
-from cnncc.kernels.cpu.site import CpuSite
+from cnncc.kernels.cpu.site import CpuRule, CpuSite
 from cnncc.kernels.cpu.tiles import choose_tile, total_cycles
 from cnncc.kernels.shared.algorithm import Candidate
 from cnncc.kernels.shared.convolution import ConvGeometry, conv_geometry, conv_merge, densify, pad_channels
 from cnncc.kernels.shared.spec import Call, Kernel, Packed, Selection
+from cnncc.kernels.shared.transposed import transposed_phases
 from cnncc.ops import byte_arithmetic
 from cnncc.ops.byte_arithmetic import byte_bounds, known
 from cnncc.ops.quantized import bounds_of, layer_factors, residual_of
@@ -75,10 +79,11 @@ def refuse_overflow(site: CpuSite, weight: np.ndarray, bias: np.ndarray, weight_
 
 
 def weights_of(
-    site: CpuSite, config: OnBytes, weight: Constant, pack: Callable[[np.ndarray], np.ndarray]
+    site: CpuSite, config: OnBytes, weight: Constant, pack: Callable[[np.ndarray], np.ndarray], suffix: str = ""
 ) -> list[Packed]:
-    """What a kernel reads besides values: weights, biases, scales, and steps. `weight` has its groups merged."""
-    name, padded = site.node.name, config.out_blocks * config.block
+    """What a kernel reads besides values: weights, biases, scales, and steps. `weight` has its groups merged; `suffix`
+    tells the kernels of a node apart."""
+    name, padded = f"{site.node.name}{suffix}", config.out_blocks * config.block
     bias, scales, steps = site.constant("bias"), site.constant("weight_scale"), steps_of(site)
     assert scales is not None
     out = weight.shape[0]
@@ -97,10 +102,29 @@ def weights_of(
     ]
 
 
-def _selection(site: CpuSite, kernel: Kernel, packed: list[Packed], why: str) -> Selection:
+def select_transposed(site: CpuSite) -> Selection:
+    """A transposed convolution on bytes as one small convolution for each phase of its stride."""
+    weight = site.constant("weight")
+    assert weight is not None
+    calls, packed = [], []
+    for geometry, part, suffix in transposed_phases(site, weight):
+        best, _ = choose(site, byte_candidates(geometry, types_of(site), site.target, "direct_bytes"))
+        config = configure_bytes(geometry, types_of(site), site.target, best.choice)
+        own = weights_of(site, config, part, partial(pack_conv, config=config), suffix)
+        kernel, extent = byte_kernel(config, site.target), math.prod(config.geometry.grid) * config.taps
+        calls.append(replace(_call(site, kernel, own), extent=extent))
+        packed += own
+    why = f"on bytes, {len(calls)} phase{'s' * (len(calls) > 1)} of the stride, each a direct convolution"
+    return Selection(tuple(calls), tuple(packed), why)
+
+
+def _call(site: CpuSite, kernel: Kernel, packed: list[Packed]) -> Call:
     image, *rest = site.values(site.node.inputs)
-    call = Call(site.node.name, kernel, (image, *(p.operand for p in packed), *rest), site.result)
-    return Selection((call,), tuple(packed), why)
+    return Call(site.node.name, kernel, (image, *(p.operand for p in packed), *rest), site.result)
+
+
+def _selection(site: CpuSite, kernel: Kernel, packed: list[Packed], why: str) -> Selection:
+    return Selection((_call(site, kernel, packed),), tuple(packed), why)
 
 
 @dataclass(frozen=True)
@@ -210,3 +234,7 @@ STORED = 4.0
 def _plain(geometry: ConvGeometry, site: CpuSite) -> ConvGeometry:
     """The geometry with the groups that the node has."""
     return replace(geometry, groups=site.node.attrs["groups"])
+
+
+RULES: Mapping[str, tuple[CpuRule, ...]] = {"qconv_transpose": (select_transposed,)}
+"""Op -> its selectors; a `qconv` has a choice among algorithms."""

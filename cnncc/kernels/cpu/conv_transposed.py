@@ -9,7 +9,7 @@ from cnncc.kernels.cpu.conv_algorithm import conv_calls
 from cnncc.kernels.cpu.conv_choice import direct_candidates
 from cnncc.kernels.cpu.site import FLOATS, CpuRule, CpuSite
 from cnncc.kernels.shared.spec import Call, Packed, Selection
-from cnncc.kernels.shared.transposed import transposed_phases
+from cnncc.kernels.shared.transposed import transposed_phases, weight_by_output
 
 
 def select_transposed(site: CpuSite) -> Selection:
@@ -17,7 +17,7 @@ def select_transposed(site: CpuSite) -> Selection:
     calls: list[Call] = []
     phases = 0
     packed: dict[str, Packed] = {}
-    for geometry, part, suffix in transposed_phases(site):
+    for geometry, part, suffix in transposed_phases(site, weight_by_output(site)):
         best, _ = choose(site, direct_candidates(geometry, site.target))
         made, weights = conv_calls(site, geometry, part, best.choice, suffix)
         calls += made

@@ -135,5 +135,8 @@ RULES: Mapping[str, tuple[CpuRule, ...]] = {
 }
 """Op -> its selectors."""
 BYTES_OR_FLOAT = frozenset((UINT8, INT8, FLOAT32))
-TAKES = {**dict.fromkeys((*RULES, "qconv"), BYTES_OR_FLOAT), **dict.fromkeys(BOUNDED, BYTES_OR_FLOAT | FLOATS)}
+TAKES = {
+    **dict.fromkeys((*RULES, "qconv", "qconv_transpose"), BYTES_OR_FLOAT),
+    **dict.fromkeys(BOUNDED, BYTES_OR_FLOAT | FLOATS),
+}
 """Op -> the element types of the values that its kernels take and give, where these are more than float32."""

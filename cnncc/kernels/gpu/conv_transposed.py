@@ -7,14 +7,14 @@ from collections.abc import Mapping
 from cnncc.kernels.gpu.conv import conv_calls, direct_candidates
 from cnncc.kernels.gpu.spec import GpuRule, GpuSite
 from cnncc.kernels.shared.spec import Call, Packed, Selection
-from cnncc.kernels.shared.transposed import transposed_phases
+from cnncc.kernels.shared.transposed import transposed_phases, weight_by_output
 
 
 def select_transposed(site: GpuSite) -> Selection:
     """A transposed convolution as one small convolution for each phase of its stride."""
     calls: list[Call] = []
     packed: dict[str, Packed] = {}
-    for geometry, part, suffix in transposed_phases(site):
+    for geometry, part, suffix in transposed_phases(site, weight_by_output(site)):
         best = min(direct_candidates(site, geometry, split=False), key=lambda c: c.cost)
         more, weights, _ = conv_calls(site, geometry, part, best.choice, suffix)
         calls += more

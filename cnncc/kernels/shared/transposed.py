@@ -7,27 +7,24 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from itertools import product
 
-import numpy as np
-
 from cnncc.ir import Constant
 from cnncc.kernels.shared.convolution import ConvGeometry, densify, merged_groups
 from cnncc.kernels.shared.spec import Site
 from cnncc.machines import Machine
+from cnncc.ops.conv import turned_weight
 
 
-def transposed_phases(site: Site[Machine]) -> Iterator[tuple[ConvGeometry, Constant, str]]:
+def transposed_phases(site: Site[Machine], weight: Constant) -> Iterator[tuple[ConvGeometry, Constant, str]]:
     """The convolutions that a transposed one consists of: geometry, weight (o, i / groups, kh, kw), a suffix for names.
-    One without taps has only the bias to write."""
+    One without taps has only the bias to write. `weight` is that of the node, (o, i / groups, kh, kw)."""
     attrs, source = site.node.attrs, site.type()
     in_channels, out_channels = source.shape[1], attrs["out"]
     groups = attrs["groups"]
     merge = merged_groups(groups, in_channels, out_channels, site.block) if groups > 1 else 1
-    weight = site.constant("weight")
-    assert weight is not None
     for row, column in product(_phases(0, site), _phases(1, site)):
         shape = (out_channels, in_channels // groups * merge, len(row.taps), len(column.taps))
         part = weight.map(
-            shape, lambda w, r=row, c=column: densify(_phase_weight(w, groups, r.taps, c.taps), groups, merge)
+            shape, lambda w, r=row, c=column: densify(w[:, :, list(r.taps)][:, :, :, list(c.taps)], groups, merge)
         )
         geometry = ConvGeometry(
             in_channels=in_channels,
@@ -49,6 +46,14 @@ def transposed_phases(site: Site[Machine]) -> Iterator[tuple[ConvGeometry, Const
             element=source.element.name,
         )
         yield geometry, part, f".{row.start}.{column.start}"
+
+
+def weight_by_output(site: Site[Machine]) -> Constant:
+    """The weight of a `conv_transpose` node as (o, i / groups, kh, kw)."""
+    weight, attrs = site.constant("weight"), site.node.attrs
+    assert weight is not None
+    shape = (attrs["out"], site.type().shape[1] // attrs["groups"], *attrs["kernel"])
+    return weight.map(shape, lambda w: turned_weight(w, attrs["groups"]))
 
 
 @dataclass(frozen=True)
@@ -75,11 +80,3 @@ def _phases(axis: int, site: Site[Machine]) -> list[_Phase]:
         grid = -(-(size - start) // stride)
         phases.append(_Phase(start, grid, tuple(taps), dilation // math.gcd(stride, dilation), origin))
     return phases
-
-
-def _phase_weight(weight: np.ndarray, groups: int, rows: tuple[int, ...], columns: tuple[int, ...]) -> np.ndarray:
-    """Torch's (i, o / groups, kh, kw) to a convolution's (o, i / groups, taps, taps) for one phase."""
-    i, per_group = weight.shape[:2]
-    picked = weight[:, :, list(rows)][:, :, :, list(columns)]
-    grouped = picked.reshape(groups, i // groups, per_group, len(rows), len(columns))
-    return grouped.transpose(0, 2, 1, 3, 4).reshape(groups * per_group, i // groups, len(rows), len(columns))
