@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping
+from dataclasses import dataclass
 
 import numpy as np
 
@@ -11,14 +12,16 @@ from cnncc.ir.draft import Draft
 from cnncc.ir.graph import Graph, Node
 from cnncc.ir.rewrite import Change, rewrite, rule
 from cnncc.ir.types import Constant, TensorType
-from cnncc.ops import traits
+from cnncc.ops import TABLE, traits
 from cnncc.ops.quantize import dequantized, is_dequantized, quantized
-from cnncc.ops.reference import through
 from cnncc.ops.traits import Kind
+
+LONGEST = 32
+"""Nodes of a function, at most."""
 
 
 def join_tables(g: Graph) -> Graph:
-    """quantize(f(dequantize(x))) => lookup(x) with a table of f, whatever pointwise ops f is made of; none, too.
+    """quantize(f(dequantize(x))) => lookup(x) with a table of f, whatever ops of single numbers f is made of.
 
     Must not fire when another op reads a value in between, or it is a graph output.
     """
@@ -29,38 +32,99 @@ def join_tables(g: Graph) -> Graph:
 def table_of_function(g: Draft, node: Node) -> Change | None:
     """quantize(f(dequantize(x))) => lookup(x)
 
-    Must not fire when x has more than 8 bits, when a value of f has other users or is a graph output, or for an output
-    that is x itself.
+    Must not fire when x has more than 8 bits, when f takes numbers of several tensors, when a value of f has other
+    users or is a graph output, or for an output that is x itself.
     """
-    chain, at = functions_before(g, node)
-    source = g[at.inputs[0]] if is_dequantized(at) else at
-    if source is at or source.type.element.bits != 8:
+    found = function_before(g, node)
+    if found is None or found.source.type.element.bits != 8:
         return None
-    if not chain and source.type.numbers == node.type.numbers:
-        return None if g.is_output(node.name) else Change(instead={node.name: source.name})
-    name = f"{node.name}.table"
-    table = Constant((256,), lambda: table_of(chain, source.type, node.type), INT8)
-    joined = node.with_(op="lookup", inputs=(source.name,), weights={"table": name})
+    if not found.computed and found.source.type.numbers == node.type.numbers:
+        return None if g.is_output(node.name) else Change(instead={node.name: found.source.name})
+    name, tables, result = f"{node.name}.table", {**g.constants}, node.type
+    table = Constant((256,), lambda: found.table(tables, result), INT8)
+    joined = node.with_(op="lookup", inputs=(found.source.name,), weights={"table": name})
     return Change((joined,), {name: table})
 
 
-def functions_before(g: Draft | Graph, node: Node) -> tuple[list[Node], Node]:
-    """The functions of one number that lead to a node, the first one first, which nobody else reads; and what they
-    read."""
-    chain: list[Node] = []
-    at = g[node.inputs[0]]
-    while traits(at).kind is Kind.POINTWISE and g.is_private(at.name):
-        chain.insert(0, at)
-        at = g[at.inputs[0]]
-    return chain, at
+@dataclass(frozen=True)
+class ByteFunction:
+    """What float32 ops make of each number of a tensor of bytes, number by number."""
+
+    source: Node
+    nodes: tuple[Node, ...]
+    """Each after those that it reads: `dequantize` of the source or of a `lookup` in it, then ops of single numbers."""
+
+    @property
+    def computed(self) -> tuple[Node, ...]:
+        """The ops of single numbers."""
+        return tuple(node for node in self.nodes if not (is_dequantized(node) or is_table(node)))
+
+    def table(self, constants: Mapping[str, Constant], result: TensorType) -> np.ndarray:
+        """The result for each byte of the source, by the bits of that byte, as bits. The last node's value is rounded;
+        the others are computed in float64."""
+        bits = np.arange(256, dtype=np.uint8)
+        values: dict[str, np.ndarray] = {self.source.name: bits.view(self.source.type.element.dtype)}
+        types = {self.source.name: self.source.type}
+        for node in self.nodes:
+            args = tuple(values[name] for name in node.inputs)
+            if is_table(node):
+                entries = constants[node.weights["table"]].compute().view(node.type.element.dtype)
+                values[node.name], types[node.name] = entries[args[0].view(np.uint8)], node.type
+            elif is_dequantized(node):
+                numbers = dequantized(args[0], types[node.inputs[0]])
+                values[node.name] = numbers.astype(np.float64).reshape(1, -1, 1, 1)
+            else:
+                values[node.name] = TABLE[node.op].reference(args, {}, node.attrs)
+        return quantized(values[self.nodes[-1].name].reshape(-1), result).view(np.int8)
 
 
-def table_of(chain: Sequence[Node], source: TensorType, result: TensorType) -> np.ndarray:
-    """The result for each byte of the source, by the bits of that byte, as bits. The functions are computed in
-    float64."""
-    bits = np.arange(256, dtype=np.uint8).view(source.element.dtype)
-    values = through(dequantized(bits, source).astype(np.float64).reshape(1, -1, 1, 1), chain)
-    return quantized(values.reshape(-1), result).view(np.int8)
+def is_table(node: Node) -> bool:
+    return node.op == "lookup"
+
+
+def function_before(g: Draft | Graph, node: Node) -> ByteFunction | None:
+    """The function of one tensor of bytes that a node rounds; None for anything else, and for values that others read
+    too."""
+    nodes = numbers_before(g, node)
+    if nodes is None:
+        return None
+    inside = {node.name, *nodes}
+    for each in nodes.values():
+        if is_dequantized(each):
+            continue
+        if g.is_output(each.name) or not all(user.name in inside for user in g.users(each.name)):
+            return None
+    read = {at.inputs[0]: g[at.inputs[0]] for at in nodes.values() if is_dequantized(at)}
+    if len(read) == 1:
+        (source,) = read.values()
+        return ByteFunction(source, tuple(nodes.values()))
+    roots = {at.inputs[0] if is_table(at) else at.name for at in read.values()}
+    if len(roots) != 1:
+        return None
+    (root,) = roots
+    tables = {name: at for name, at in read.items() if name != root}
+    return ByteFunction(g[root], (*tables.values(), *nodes.values()))
+
+
+def numbers_before(g: Draft | Graph, node: Node) -> dict[str, Node] | None:
+    """The ops of single numbers that lead from `dequantize` to a node, with these, each after those that it reads; None
+    where another op does."""
+    found: dict[str, Node] = {}
+
+    def visit(name: str) -> bool:
+        if name in found:
+            return True
+        at = g[name]
+        if not is_dequantized(at):
+            single = traits(at).kind in (Kind.POINTWISE, Kind.MERGE) and not at.weights
+            if not single or len(found) >= LONGEST or at.type.shape != node.type.shape:
+                return False
+            if any(g[i].type.shape != at.type.shape for i in at.inputs) or not all(map(visit, at.inputs)):
+                return False
+        found[name] = at
+        return True
+
+    return found if visit(node.inputs[0]) else None
 
 
 RULES = (table_of_function,)

@@ -25,7 +25,7 @@ from cnncc.machines import targets
 from cnncc.module.cpu.objects import kernel_text
 from cnncc.ops import byte_arithmetic as q
 from cnncc.ops.quantized import exact_sums
-from cnncc.passes.join_tables import table_of
+from cnncc.passes.join_tables import ByteFunction
 
 F32 = np.float32
 TARGETS = [n for n in RUNNABLE if n != "host"]
@@ -248,7 +248,9 @@ def test_every_byte_of_a_function_of_one_number(source: str, result: str, tmp_pa
         TensorType((1, 9001), element=ELEMENTS[kind], quantization=Quantization(float(F32(scale)), 5))
         for kind, scale in ((source, 0.05), (result, 0.03))
     )
-    table = table_of([Node("s", "silu", ("x",), TensorType((1, 1)))], given, made).view(result)
+    number = TensorType((1, 1))
+    nodes = Node("d", "dequantize", ("x",), number), Node("s", "silu", ("d",), number)
+    table = ByteFunction(Node("x", "input", (), given), nodes).table({}, made).view(result)
     real = (x.astype(np.float64) - 5) * float(F32(0.05))
     wanted = np.rint((real / (1 + np.exp(-real))) / float(F32(0.03))) + 5
     wanted = np.clip(wanted, ELEMENTS[result].least, ELEMENTS[result].most).astype(result)

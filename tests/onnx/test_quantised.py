@@ -11,6 +11,7 @@ import pytest
 from cases import CASES
 from quantised_models import F32, Model, compared, image, ours, runtime, small_weights
 
+from cnncc import api
 from cnncc.base.errors import CnnccError
 from cnncc.contrib.onnx_backend import CompiledModel
 from cnncc.frontends.onnx.reader import from_onnx
@@ -325,6 +326,26 @@ def test_functions_of_one_number_are_left_for_tables(form):
         m.quantize(m.add(form, m.dequantize(q, *INPUT[U8])), 0.01, U8(20))
     ops, worst, notes = compared(m, last(m), opset=14)
     assert (ops["quantize"], ops["dequantize"], worst <= 1, notes) == (2, 1, True, ())
+
+
+@pytest.mark.parametrize("rounded", [False, True])
+@pytest.mark.parametrize("gate", ["Sigmoid", "HardSigmoid"])
+def test_a_tensor_times_a_function_of_it_is_one_table(gate, rounded):
+    """Swish and hard swish as quantisers leave them: a product of two values that are both made of the same bytes."""
+    m = Model()
+    q = m.quantize(m.input("x", 3 * image(np.random.default_rng(2), *SHAPE)), *INPUT[U8])
+    x = m.dequantize(q, *INPUT[U8])
+    factor = m.add(gate, x)
+    m.quantize(m.add("Mul", x, m.there_and_back(factor, 1 / 255, U8(0)) if rounded else factor), 0.02, U8(20))
+    proto = m.proto(last(m))
+    imported = from_onnx(proto, strict=True)
+    assert not imported.notes
+    built = api.build(imported.graph)
+    assert [c.node for c in built.program.calls if "table" not in c.kernel.family] == [imported.graph.nodes[1].name]
+    (got,), (want,) = ours(imported, m.inputs), runtime(proto, m.inputs)
+    assert np.abs(got.astype(int) - want.astype(int)).max() <= 1
+    (x,) = m.inputs.values()
+    assert np.array_equal(built.model()(x), got.reshape(built.model()(x).shape))
 
 
 MOVES: dict[str, tuple[str, tuple[Any, ...], dict[str, Any]]] = {

@@ -304,6 +304,9 @@ CASES: Mapping[str, Case] = {
             "an output": between_bytes("silu").graph("z", "silu"),
             "the same bytes, which are an output": between_bytes(scale=0.5).graph("z"),
             "no function of one number": between_bytes("softmax").graph("z"),
+            "of another tensor too": between_bytes("silu")("m", "mul", "silu", "x")(
+                "y", "quantize", "m", element="uint8", scale=0.25, zero=9
+            ).graph("y"),
             "more than 8 bits": image()("z", "quantize", "x", element="uint8", scale=0.25, zero=0).graph("z"),
         },
     ),

@@ -7,9 +7,9 @@ from collections.abc import Mapping
 from cnncc.frontends.onnx.byte_layers import LAYERS
 from cnncc.frontends.onnx.byte_moves import MOVES
 from cnncc.ir import Graph, Node
-from cnncc.ops.quantize import is_dequantized, is_quantized
+from cnncc.ops.quantize import is_dequantized
 from cnncc.ops.quantized import ON_BYTES
-from cnncc.passes.join_tables import functions_before
+from cnncc.passes.join_tables import join_tables
 
 EXACT = frozenset(
     {
@@ -62,8 +62,8 @@ def why(graph: Graph, node: Node) -> str:
 
 def in_tables(graph: Graph) -> set[str]:
     """Functions of one number between dequantize and quantize: a compile makes tables of bytes of them."""
-    ways = (functions_before(graph, node) for node in graph.nodes if is_quantized(node))
-    return {function.name for chain, source in ways if is_dequantized(source) for function in chain}
+    left = join_tables(graph).by_name
+    return {node.name for node in graph.nodes if node.name not in left}
 
 
 def listed(names: list[str]) -> str:
