@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
+from functools import partial
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from cnncc import machines
 from cnncc.base import extras
-from cnncc.base.errors import CnnccError, warn
+from cnncc.base.errors import CnnccError, nearest, warn
 from cnncc.machines import Machine, targets
 from cnncc.machines.targets import Target
 from cnncc.module.listener import SILENT, Listener, Progress
@@ -69,7 +71,7 @@ def compile(  # noqa: PLR0913 - keywords are what people want here
     """
     extras.require(extras.COMPILER)
     from cnncc.frontends import sources
-    from cnncc.module.backends import for_this_machine
+    from cnncc.module.backends import backend_of, for_this_machine
 
     options = for_this_machine(
         Options(split_targets(target), batch, threads, max_error, dtype=dtype, weights_dtype=weights_dtype, tune=tune)
@@ -78,10 +80,28 @@ def compile(  # noqa: PLR0913 - keywords are what people want here
     if network.weights is None and seed is None and network.graph.constants:
         name = network.graph.name
         warn(f"no weights for {name}: using random ones; give weights=FILE, or seed=0 if that is meant")
-    model = build(network.graph, options, Listener(progress)).model()
+    built = build(network.graph, options, Listener(progress))
+    model = built.model()
+    kinds = backend_of(machines.load(options.targets[0])).kinds
+    model.saver = partial(_save, replace(built, notes=tuple(network.notes)), kinds)
     if network.notes:
         model.info["notes"] = list(network.notes)
     return network.declare(model)
+
+
+def _save(
+    built: Built[Program[Any]], kinds: Sequence[str], path: str | os.PathLike[str], emit: Sequence[str]
+) -> Mapping[str, Path]:
+    """Writes what was built, of kinds that its target has, the first one under the name that is given."""
+    from cnncc.module.roles import files_of
+
+    for kind in emit:
+        if kind not in kinds:
+            hint = nearest(kind, kinds) or f"one of {', '.join(kinds)}"
+            raise CnnccError(f"no kind of file that the target has is called {kind!r}", hint=hint)
+    if not emit:
+        raise CnnccError("emit names no kind of file", hint="e.g. ('so', 'h')")
+    return built.write(files_of(emit, Path(path)))
 
 
 def build(graph: Graph, options: Options = DEFAULT, listener: Listener = SILENT) -> Built[Program[Any]]:

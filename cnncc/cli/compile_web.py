@@ -5,7 +5,8 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from cnncc.cli import command, emit, screen
+from cnncc.cli import command, screen
+from cnncc.module import roles
 
 if TYPE_CHECKING:
     import argparse
@@ -35,7 +36,7 @@ def check_folder(graph: Graph, args: argparse.Namespace) -> None:
     from cnncc.base.errors import CnnccError
     from cnncc.module.wasm.wasm import ROLES, outputs
 
-    if args.emit != emit.DEFAULT or args.weights_external:
+    if args.emit != list(roles.DEFAULT) or args.weights_external:
         hint = "its weights are in a file of their own as it is"
         raise CnnccError(f"target {args.target} writes a folder and takes no --emit or --weights-external", hint=hint)
     folder = folder_of(graph, args)

@@ -5,17 +5,15 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
-ENDINGS = {"so": "so", "a": "a", "o": "o", "h": "h", "hpp": "hpp", "ll": "ll", "asm": "s", "cu": "cu",
-           "ptx": "ptx", "cubin": "cubin", "weights": "weights"}  # fmt: skip
-"""Of the file names of each kind."""
-DEFAULT = ["so", "h"]
+from cnncc.module.roles import DEFAULT, ENDINGS, files_of
+
 KINDS = tuple(kind for kind in ENDINGS if kind != "weights")
 
 
 def add_options(parser: argparse.ArgumentParser) -> None:
     """Which files are written."""
     what = f"what to write, a list with commas: {', '.join(KINDS)} (default: so,h)"
-    parser.add_argument("--emit", type=_kinds, default=DEFAULT, metavar="KINDS", help=what)
+    parser.add_argument("--emit", type=_kinds, default=list(DEFAULT), metavar="KINDS", help=what)
     what = "keep the weights in a file beside the module, mapped and checked when it is opened"
     parser.add_argument("--weights-external", action="store_true", help=what)
 
@@ -50,14 +48,8 @@ def check(args: argparse.Namespace) -> None:
 
 
 def files(args: argparse.Namespace, name: Path) -> dict[str, Path]:
-    """The file of each kind. `name` is that of the first kind, or has no ending, and then every kind adds its own."""
-    kinds = [*args.emit, *(["weights"] if args.weights_external else [])]
-    base, files = name.with_suffix("") if name.suffix else name, {}
-    for kind in kinds:
-        files[kind] = base.with_name(f"{base.name}.{ENDINGS[kind]}")
-    if name.suffix:
-        files[kinds[0]] = name
-    return files
+    """The file of each kind; see `files_of`."""
+    return files_of([*args.emit, *(["weights"] if args.weights_external else [])], name)
 
 
 def default(network: str, args: argparse.Namespace) -> Path:

@@ -6,7 +6,7 @@ import io
 import os
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, BinaryIO
 
 import numpy as np
 
@@ -30,10 +30,13 @@ def suffixes() -> frozenset[str]:
     return frozenset({".npy", *(suffix for suffix, kind in known if kind in pillow.OPEN)})
 
 
-def prepare(source: str | os.PathLike[str] | bytes, port: Mapping[str, Any]) -> np.ndarray:
+def prepare(
+    source: str | os.PathLike[str] | bytes | BinaryIO | Image.Image | np.ndarray, port: Mapping[str, Any]
+) -> np.ndarray:
     """An image or array as an input of a module: cut, resized and in the order of colours that the network's text says.
 
-    `source` is the path of an image or of a `.npy` file, or the bytes of an image file. `port` is one of
+    `source` is the path of an image or of a `.npy` file, an open image file or the bytes of one, a Pillow image, or the
+    pixels of an image: uint8 of shape (h, w), or (h, w, c) with c of 1, 3 or 4. `port` is one of
     `model.info["inputs"]`.
 
     Returns an array of shape (n, c, h, w), or (n, k) for a vector: n is 1 for an image, and the number of images in a
@@ -43,12 +46,27 @@ def prepare(source: str | os.PathLike[str] | bytes, port: Mapping[str, Any]) -> 
 
     Raises CnnccError if the file cannot be read or does not fit, or if Pillow is not installed.
     """
-    dims, picture, (mean, std) = port["shape"][1:], Picture.of(port), _outside(port)
-    if port.get("dtype", "float32") != "float32":
-        return _typed(source, port)
-    if isinstance(source, bytes):
-        return from_image(_open(io.BytesIO(source), "the image"), dims, mean, std, picture=picture)
-    return load(source, dims, mean, std, picture)
+    if isinstance(source, str | os.PathLike):
+        if port.get("dtype", "float32") != "float32":
+            return _typed(source, port)
+        return load(source, port["shape"][1:], *_outside(port), Picture.of(port))
+    return pixels(from_pixels(_picture(source), port["shape"][1:], picture=Picture.of(port)), port)
+
+
+def _picture(source: bytes | BinaryIO | Image.Image | np.ndarray) -> Image.Image:
+    """An image that is no file on disk. CnnccError for what is none."""
+    extras.require(extras.IMAGES)
+    from PIL import Image as pillow
+
+    if isinstance(source, pillow.Image):
+        return source
+    if isinstance(source, np.ndarray):
+        if source.dtype != np.uint8 or not (source.ndim == 2 or (source.ndim == 3 and source.shape[2] in (1, 3, 4))):
+            shape = "x".join(map(str, source.shape))
+            hint = "pixels are uint8 of shape (h, w), or (h, w, c) with c of 1, 3 or 4; give other arrays to the model"
+            raise CnnccError(f"an array of {source.dtype}, {shape}, is no image", hint=hint)
+        return pillow.fromarray(source[..., 0] if source.shape[2:] == (1,) else source)
+    return _open(io.BytesIO(source) if isinstance(source, bytes) else source, "the image")
 
 
 def pixels(array: np.ndarray, port: Mapping[str, Any]) -> np.ndarray:
@@ -61,17 +79,16 @@ def pixels(array: np.ndarray, port: Mapping[str, Any]) -> np.ndarray:
     return np.ascontiguousarray(array, np.uint8)
 
 
-def _typed(source: str | os.PathLike[str] | bytes, port: Mapping[str, Any]) -> np.ndarray:
-    """An image or array as an input that is not float32."""
+def _typed(source: str | os.PathLike[str], port: Mapping[str, Any]) -> np.ndarray:
+    """A file as an input that is not float32."""
     dims = tuple(port["shape"][1:])
-    if not isinstance(source, bytes) and Path(source).suffix.lower() == ".npy":
+    if Path(source).suffix.lower() == ".npy":
         batch, kind = _batch(Path(source), dims), ELEMENTS[port["dtype"]].dtype
         if batch.dtype != kind:
             raise CnnccError(f"{source}: the array is of {batch.dtype}, the input takes {port['dtype']}, as {kind}")
         return np.ascontiguousarray(batch)
-    name = "the image" if isinstance(source, bytes) else str(source)
-    opened = _open(io.BytesIO(source) if isinstance(source, bytes) else Path(source), name)
-    return pixels(from_pixels(opened, dims, name, Picture.of(port)), port)
+    opened = _open(Path(source), str(source))
+    return pixels(from_pixels(opened, dims, str(source), Picture.of(port)), port)
 
 
 def _outside(port: Mapping[str, Any]) -> tuple[Sequence[float], Sequence[float]]:
@@ -141,7 +158,7 @@ def normalise(pixels: np.ndarray, mean: Sequence[float] = (), std: Sequence[floa
     return np.ascontiguousarray((pixels.astype(np.float32) - shift) / scale)
 
 
-def _open(file: Path | io.BytesIO, name: str) -> Image.Image:
+def _open(file: Path | BinaryIO, name: str) -> Image.Image:
     extras.require(extras.IMAGES)
     from PIL import Image as pillow
     from PIL import ImageOps, UnidentifiedImageError

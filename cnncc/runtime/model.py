@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import ctypes
+import os
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -52,6 +54,8 @@ class Model:
         self._entry = entry
         self._threads = Threads(int(info["threads"]), entry.parallel_for)
         self._origin = origin
+        self.saver: Callable[[str | os.PathLike[str], Sequence[str]], Mapping[str, Path]] | None = None
+        """What writes the module of a model that was compiled in this process."""
         self._chosen: int | None = None
         self._arenas: list[np.ndarray] = []
 
@@ -97,7 +101,20 @@ class Model:
         self._chosen = self._threads.count = max(1, min(threads, int(self.info["threads"])))
         return self._chosen
 
-    def __call__(self, *arrays: Any, out: Any = None) -> Any:
+    def save(self, path: str | os.PathLike[str], emit: Sequence[str] = ("so", "h")) -> Mapping[str, Path]:
+        """Writes what `compile` made in this process, as `cnncc compile -o PATH` does: a module that `load` opens, and
+        whatever else is named.
+
+        `emit` are kinds of files: `so`, `a`, `o`, `h`, `hpp`, `ll`, `asm`, on a GPU `cu`, `ptx` and `cubin` too.
+        `path` is the name of the first, or has no ending, and then every kind adds its own. Returns the files, by kind.
+        CnnccError for a model from `load`, for a kind that the target does not have, and if a file cannot be written.
+        """
+        if self.saver is None:
+            hint = "copy that; or compile the network again"
+            raise CnnccError(f"{self.name} was loaded from a file: there is nothing to write", hint=hint)
+        return self.saver(path, emit)
+
+    def __call__(self, *arrays: Any, out: Any = None, **named: Any) -> Any:
         """Runs the network on one batch.
 
         Takes one array for each input, in order, in the shapes of `inputs`: (batch, c, h, w) or (batch, k). They are
@@ -109,11 +126,14 @@ class Model:
         With `out`, an array or a tuple of arrays, the results are written there, nothing is allocated, and `out` is
         returned.
 
-        One dictionary of arrays by the names of the inputs may stand for all arrays. The result, and `out`, are then
-        dictionaries by the names of the outputs.
+        Arrays may be given by the names of the inputs instead: `model(image=array)`. One dictionary of arrays by the
+        names of the inputs may stand for all arrays, too. The result, and `out`, are then dictionaries by the names of
+        the outputs.
 
         Raises InputError if the number of arrays, a name, a shape or a dtype is wrong, and CnnccError if the run fails.
         """
+        if named:
+            arrays = self._all_named(arrays, named)
         if len(arrays) == 1 and isinstance(arrays[0], Mapping):
             return self._by_name(self, arrays[0], out)
         if any(p.declared and p.declared.is_for_other_batch(self.batch) for p in self.inputs):
@@ -132,6 +152,17 @@ class Model:
             return self._by_name(self.run_many, arrays[0], out)
         inputs = check_inputs(self.name, self.inputs, arrays, ragged=True)
         return self._result(inputs, out, len(inputs[0]), self._run_batches)
+
+    def _all_named(self, arrays: Sequence[Any], named: Mapping[str, Any]) -> tuple[Any, ...]:
+        """Arrays of which all or the last are given by name, in order."""
+        if arrays and isinstance(arrays[0], Mapping):
+            raise InputError(f"{self.name} takes one dictionary, or arrays by name, not both")
+        first = dict(zip((port.name for port in self.inputs), arrays, strict=False))
+        if twice := [name for name in named if name in first]:
+            raise InputError(f"{self.name}: {twice[0]!r} is given twice")
+        if len(arrays) > len(self.inputs):
+            raise InputError(f"{self.name} takes {len(self.inputs)} arrays, got {len(arrays) + len(named)}")
+        return tuple(in_order(self.name, self.inputs, {**first, **named}))
 
     def _by_name(self, run: Callable[..., Any], arrays: Mapping[str, Any], out: Mapping[str, Any] | None) -> Any:
         """A call with arrays by name."""

@@ -292,3 +292,30 @@ def test_an_input_of_another_type_takes_arrays_only(png, npy):
     assert (images.prepare(npy(array), port) == array[None]).all()
     with pytest.raises(CnnccError, match="input 'x' is of int8: pixels are uint8"):
         images.prepare(png(random_pixels(2, 2, 3)), port)
+
+
+PORT = {"name": "x", "shape": [1, 3, 6, 5], "dtype": "float32", "mean": [1.0], "resize": [8, 7], "order": "bgr"}
+
+
+@pytest.mark.parametrize("dtype", ["float32", "uint8"])
+@pytest.mark.parametrize("shape", [(9, 11, 3), (9, 11), (9, 11, 1), (9, 11, 4)])
+def test_what_is_no_file_on_disk_is_prepared_as_a_file(png, shape, dtype):
+    """A Pillow image, its pixels, an open file, and the bytes of one."""
+    pixels, port = random_pixels(*shape), {**PORT, "dtype": dtype}
+    plain = pixels[..., 0] if shape[2:] == (1,) else pixels
+    path = png(plain)
+    wanted = images.prepare(path, port)
+    with path.open("rb") as file:
+        others = [Image.fromarray(plain), pixels, file, path.read_bytes(), io.BytesIO(path.read_bytes())]
+        for other in others:
+            found = images.prepare(other, port)
+            assert found.dtype == wanted.dtype
+            np.testing.assert_array_equal(found, wanted)
+
+
+@pytest.mark.parametrize(
+    "array", [np.zeros((3, 6, 5), np.uint8), np.zeros((6, 5, 3), np.float32), np.zeros(3, np.uint8)]
+)
+def test_arrays_that_are_no_pixels(array):
+    with pytest.raises(CnnccError, match="is no image"):
+        images.prepare(array, PORT)

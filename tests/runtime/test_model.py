@@ -248,3 +248,53 @@ def test_the_interpreter_is_free_during_a_run(tmp_path):
 def test_a_model_compiled_here_frees_the_interpreter_too():
     model = api.build(weights.bind(lang.parse(LONG)), Options(threads=1, max_error=0)).model()
     assert moments_within(model, np.zeros((1, 64, 160, 160), np.float32)) > 3
+
+
+def test_arrays_by_the_names_of_the_inputs(two):
+    a, b = np.random.default_rng(0).standard_normal((2, 2, 2, 5, 5)).astype(np.float32)
+    wanted = two(a, b)
+    for found in (two(b=b, a=a), two(a, b=b)):
+        assert isinstance(found, tuple), "as arrays in order give it, not as a dictionary does"
+        for got, want in zip(found, wanted, strict=True):
+            assert got.tobytes() == want.tobytes()
+    out = tuple(np.empty_like(w) for w in wanted)
+    assert two(a=a, b=b, out=out) is out
+
+
+@pytest.mark.parametrize(
+    ("arrays", "named", "message"),
+    [
+        (0, "a", "two: 'b' is missing"),
+        (0, "abc", "two has no 'c'"),
+        (1, "a", "two: 'a' is given twice"),
+        (3, "b", "two: 'b' is given twice"),
+    ],
+)
+def test_wrong_arrays_by_name(two, arrays, named, message):
+    x = np.zeros((2, 2, 5, 5), np.float32)
+    with pytest.raises(InputError, match=message):
+        two(*[x] * arrays, **dict.fromkeys(named, x))
+    with pytest.raises(InputError, match="one dictionary, or arrays by name, not both"):
+        two({"a": x, "b": x}, b=x)
+
+
+def test_a_model_of_this_process_is_written(tmp_path):
+    model = api.compile(NET, seed=0, batch=2)
+    files = model.save(tmp_path / "small.so", emit=("so", "h", "a"))
+    assert files == {kind: tmp_path / f"small.{kind}" for kind in ("so", "h", "a")}
+    again = load(files["so"])
+    x = np.random.default_rng(0).standard_normal((2, 3, 17, 19)).astype(np.float32)
+    assert again(x).tobytes() == model(x).tobytes()
+    assert set(model.save(tmp_path / "other")) == {"so", "h"}
+    with pytest.raises(CnnccError, match="small was loaded from a file"):
+        again.save(tmp_path / "x.so")
+
+
+@pytest.mark.parametrize(
+    ("emit", "message"),
+    [(("so", "dll"), "is called 'dll'"), ((), "names no kind of file"), (("ptx",), "is called 'ptx'")],
+)
+def test_kinds_of_files_that_there_are_not(tmp_path, emit, message):
+    with pytest.raises(CnnccError, match=message):
+        api.compile(NET, seed=0).save(tmp_path / "small", emit=emit)
+    assert list(tmp_path.iterdir()) == []
