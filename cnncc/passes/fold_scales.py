@@ -15,6 +15,8 @@ from cnncc.ops.traits import Kind
 
 SCALED = ("weight", "bias")
 """Slots that a factor behind a norm goes into."""
+LARGEST_FACTOR = 2.0**20
+"""That goes into weights; and its inverse. With others, weights could leave what float32 has."""
 
 
 def fold_scales(g: Graph) -> Graph:
@@ -121,9 +123,33 @@ def weight_of_norm(g: Draft, node: Node) -> Change | None:
     return Change((made,), {name: c.map((node.type.shape[1],), _column)})
 
 
+@rule(*LINEAR)
+def factor_before_conv(g: Draft, node: Node) -> Change | None:
+    """conv(s x; w) => conv(x; s w), of conv_transpose and fc too
+
+    Must not fire when s x has other users or is a graph output, when something is added to it, when the weights are
+    shared, or for factors that are 0, not finite, or far from 1.
+    """
+    scaled = g.private(node.inputs[0], "affine")
+    if scaled is None or scaled.attrs["shift"] or g.constant_uses(node.weights["weight"]) > 1:
+        return None
+    factor = scaled.attrs["scale"]
+    if not 1 / LARGEST_FACTOR <= abs(factor) <= LARGEST_FACTOR:
+        return None
+    name, own = g.free_name(f"{node.name}.weight"), g.constants[node.weights["weight"]]
+
+    def compute(weight: np.ndarray) -> np.ndarray:
+        with np.errstate(all="ignore"):  # weights may be infinite
+            return (weight.astype(np.float64) * factor).astype(np.float32)
+
+    made = node.with_(inputs=(scaled.inputs[0], *node.inputs[1:]), weights={**node.weights, "weight": name})
+    return Change((made,), {name: own.map(own.shape, compute)})
+
+
 RULES = (
     *(scale_after_norm, shift_after_norm, bias_after_conv),
-    *(weight_of_norm, bias_after_scale, scale_of_column),  # the last one takes what no other does
+    *(weight_of_norm, bias_after_scale, factor_before_conv),
+    scale_of_column,  # takes what no other does
 )
 
 

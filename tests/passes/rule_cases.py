@@ -142,6 +142,17 @@ def shared_weights() -> Graph:
     return net.graph("b", "d")
 
 
+def factored(**attrs: Any) -> Net:
+    """A convolution of a multiple of x."""
+    return image()("a", "affine", "x", **{"scale": -1.7, "shift": 0.0, **attrs}).conv("c", "a", 8, kernel=(3, 3))
+
+
+def shared_factor() -> Graph:
+    net = factored().conv("d", "x", 8, kernel=(3, 3))
+    net.nodes["d"] = net.nodes["d"].with_(weights=net.nodes["c"].weights)
+    return net.graph("c", "d")
+
+
 def padded(op: str = "conv", mode: str = "constant", value: float = 0.0, **attrs: Any) -> Net:
     """p = pad(x), y = window(p)."""
     window = {"out": 2, **attrs} if op == "conv" else attrs
@@ -504,6 +515,18 @@ CASES: Mapping[str, Case] = {
             "an epilogue": biased(epilogue=RELU).graph("y"),
             "one for each position": biased(dims=(8, 4, 4)).graph("y"),
             "not learned": image(8)("k", "gap", "x").conv("c", "x", 8, bias=False)("y", "add", "c", "k").graph("y"),
+        },
+    ),
+    "factor_before_conv": Case(
+        factored().graph("c"),
+        {
+            "two users": factored()("r", "relu", "a").graph("c", "r"),
+            "an output": factored().graph("c", "a"),
+            "a sum": factored(shift=0.5).graph("c"),
+            "shared weights": shared_factor(),
+            "nothing": factored(scale=0.0).graph("c"),
+            "infinite": factored(scale=math.inf).graph("c"),
+            "far from 1": factored(scale=2.0**-30).graph("c"),
         },
     ),
     "weight_of_norm": Case(
