@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from cnncc import machines
 from cnncc.base import extras
-from cnncc.base.errors import CnnccError, nearest, warn
+from cnncc.base.errors import CnnccError, warn
 from cnncc.machines import Machine, targets
 from cnncc.machines.targets import Target
 from cnncc.module.listener import SILENT, Listener, Progress
@@ -71,7 +71,7 @@ def compile(  # noqa: PLR0913 - keywords are what people want here
     """
     extras.require(extras.COMPILER)
     from cnncc.frontends import sources
-    from cnncc.module.backends import backend_of, for_this_machine
+    from cnncc.module.backends import for_this_machine
 
     options = for_this_machine(
         Options(split_targets(target), batch, threads, max_error, dtype=dtype, weights_dtype=weights_dtype, tune=tune)
@@ -82,26 +82,33 @@ def compile(  # noqa: PLR0913 - keywords are what people want here
         warn(f"no weights for {name}: using random ones; give weights=FILE, or seed=0 if that is meant")
     built = build(network.graph, options, Listener(progress))
     model = built.model()
-    kinds = backend_of(machines.load(options.targets[0])).kinds
-    model.saver = partial(_save, replace(built, notes=tuple(network.notes)), kinds)
+    named = replace(options, targets=split_targets(target))
+    model.saver = partial(_save, replace(built, notes=tuple(network.notes)), network.graph, named)
     if network.notes:
         model.info["notes"] = list(network.notes)
     return network.declare(model)
 
 
 def _save(
-    built: Built[Program[Any]], kinds: Sequence[str], path: str | os.PathLike[str], emit: Sequence[str]
+    built: Built[Program[Any]],
+    graph: Graph,
+    options: Options,
+    path: str | os.PathLike[str],
+    emit: str | Sequence[str],
 ) -> Mapping[str, Path]:
-    """Writes what was built, of kinds that its target has, the first one under the name that is given."""
-    from cnncc.module.roles import files_of
+    """Writes what was built for all targets that were named, the first kind under the name that is given."""
+    from cnncc.base.files import check_replaceable
+    from cnncc.module.backends import backend_of
+    from cnncc.module.roles import check_kinds, files_of, with_headers
 
-    for kind in emit:
-        if kind not in kinds:
-            hint = nearest(kind, kinds) or f"one of {', '.join(kinds)}"
-            raise CnnccError(f"no kind of file that the target has is called {kind!r}", hint=hint)
-    if not emit:
+    kinds = with_headers(emit.split(",") if isinstance(emit, str) else emit)
+    if not kinds:
         raise CnnccError("emit names no kind of file", hint="e.g. ('so', 'h')")
-    return built.write(files_of(emit, Path(path)))
+    check_kinds(kinds, backend_of(machines.load(options.targets[0])).kinds, options.targets)
+    check_replaceable(Path(path))
+    if len(options.targets) > 1:  # this process runs the best of them
+        built = replace(build(graph, options), notes=built.notes)
+    return built.write(files_of(kinds, Path(path)))
 
 
 def build(graph: Graph, options: Options = DEFAULT, listener: Listener = SILENT) -> Built[Program[Any]]:

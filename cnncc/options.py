@@ -93,7 +93,9 @@ class Options:
             raise CnnccError(f"max_error must be a number of at least 0, got {self.max_error!r}")
         self._set("max_error", _number(self.max_error))
         if self.dtype not in DTYPES:
-            raise CnnccError(f"unknown dtype {self.dtype!r}", hint=nearest(str(self.dtype), DTYPES))
+            scales = "a network is on bytes by its weights' file: see cnncc.quantize"
+            hint = scales if self.dtype == INT8 else nearest(str(self.dtype), DTYPES)
+            raise CnnccError(f"unknown dtype {self.dtype!r}", hint=hint)
         if self.weights_dtype not in WEIGHTS_DTYPES:
             hint = nearest(str(self.weights_dtype), WEIGHTS_DTYPES)
             raise CnnccError(f"unknown type of weights {self.weights_dtype!r}", hint=hint)

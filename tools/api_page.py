@@ -76,7 +76,7 @@ SECTIONS = (
                 "cnncc.Model",
                 "cnncc.runtime.model:Model",
                 "model",
-                ("__call__", "run_many", "set_threads", "name", "batch", "threads", "inputs", "outputs", "info"),
+                ("__call__", "run_many", "save", "set_threads", "name", "batch", "threads", "inputs", "outputs", "info"),
             ),
             Public("cnncc.runtime.model.Port", "cnncc.runtime.arrays:Port", "port", ("name", "shape", "declared")),
             Public("cnncc.runtime.cuda.driver.CudaModel", "cnncc.runtime.cuda.driver:CudaModel", "model", ("release",)),

@@ -24,6 +24,8 @@ CLOSE, FAR = 6.0, 20.0
 """dB. On bytes and in bfloat16 nobody has the exact answer: each has its distance from it. A peer gives the same
 answer if it is as far from it as we are, to within CLOSE; further off by up to FAR it is less accurate, and its time
 counts."""
+LEAST = 3.0
+"""dB that our answer has at least, to be one."""
 QUIET = 0.05
 """Largest share of the processors that others may take before the figures are called disturbed."""
 
@@ -57,6 +59,8 @@ class Competitor:
     """Of its outputs from the judge's, where there is one."""
     counts: bool = True
     """Whether it ran and computed the same, be it less accurately."""
+    confirms: bool = False
+    """Whether it says that our answer is right."""
 
     @property
     def is_judge(self) -> bool:
@@ -91,7 +95,7 @@ class Result:
     @property
     def confirmed(self) -> bool:
         """Whether at least one peer gives cnncc's answer."""
-        return any(not c.problem for c in self.peers)
+        return any(c.confirms for c in self.peers)
 
     @property
     def peers(self) -> tuple[Competitor, ...]:
@@ -132,12 +136,15 @@ def _competitor(contest: Contest, name: str) -> Competitor:
     different = difference(ours, theirs)
     made = Competitor(name, contest.about[name], times(ours, theirs), different)
     if not contest.job.judge:
-        return replace(made, problem=_problem(different), counts=different <= WRONG)
+        close = different <= DISAGREEMENT
+        return replace(made, problem=_problem(different), counts=different <= WRONG, confirms=close)
     exact = contest.turns[contest.job.judge]
     own, other = decibels(exact, ours), decibels(exact, theirs)
     if made.is_judge:
         return made
-    return replace(made, decibels=other, problem=_lossy_problem(own, other), counts=other >= own - FAR)
+    problem, counts = _lossy_problem(own, other), other >= own - FAR
+    # One that is nearer to the exact answer than we are is a witness too, unless we are nowhere near.
+    return replace(made, decibels=other, problem=problem, counts=counts, confirms=other >= own - CLOSE and own >= LEAST)
 
 
 def _lossy_problem(own: float, other: float) -> str:

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from cnncc import lang, passes, weights
-from cnncc.bench.peers import FLOAT32, LITERAL
+from cnncc.bench.peers import FLOAT32, LITERAL, require
 from cnncc.calibrate.random_ranges import is_on_bytes
 from cnncc.frontends.onnx.export import write_onnx
 from cnncc.ir import Graph
@@ -90,9 +90,14 @@ def write_job(
     CnnccError where `write_onnx` raises it.
     """
     batched = passes.with_batch(graph, options.batch)
+    if is_on_bytes(graph) and exact is None:
+        require(["onnxruntime"])  # it says what is right
     names = [node.name for node in graph.inputs], list(graph.output_names)
     on_bytes = is_on_bytes(graph)
-    judge = FLOAT32 if exact is not None or options.dtype != DEFAULT.dtype else LITERAL if on_bytes else ""
+    if exact is not None or (options.dtype != DEFAULT.dtype and not on_bytes):
+        judge = FLOAT32
+    else:
+        judge = LITERAL if on_bytes else ""
     ports = names if model is None else _port_names(model)
     job = Job(folder, replace(batched, constants={}), options, ports, on_bytes, judge)
     _write(graph, job.net, job.weights)
@@ -118,6 +123,8 @@ def own_model(source: str, found: NetworkSource, batch: int) -> Path | None:
     graph = found.graph
     declared = [*(found.inputs.get(node.name) for node in graph.inputs), *found.outputs]
     shapes = [node.type.shape for node in graph.inputs] + [graph[name].type.shape for name in graph.outputs]
+    if found.scheme is not None:  # the file is the network in float32
+        return None
     if Path(source).suffix != ".onnx" or batch != 1 or len(declared) != len(shapes) or found.weights != source:
         return None
     plain = all(

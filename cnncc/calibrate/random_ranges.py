@@ -11,10 +11,12 @@ from cnncc.calibrate.search import scales
 from cnncc.frontends.sources import NetworkSource
 from cnncc.ir import Graph
 from cnncc.module.listener import SILENT, Listener
+from cnncc.ops.quantized import ON_BYTES
 from cnncc.ops.synthetic import random_inputs
 from cnncc.options import Options
+from cnncc.passes import with_batch
 from cnncc.quantization.plan import plan
-from cnncc.quantization.ranges import minmax
+from cnncc.quantization.ranges import Bounds, Histogram, minmax
 from cnncc.quantization.rewrite import prepared, rewritten
 from cnncc.quantization.scheme import Scheme
 
@@ -25,8 +27,8 @@ NOTE = "computed on bytes whose ranges are those of random images: good for its 
 
 
 def is_on_bytes(graph: Graph) -> bool:
-    """Whether a source graph says itself that values are bytes, its inputs apart."""
-    return any(node.type.quantization is not None for node in graph.nodes)
+    """Whether a source graph has layers on bytes."""
+    return any(node.op in ON_BYTES.values() for node in graph.nodes)
 
 
 def with_random_ranges(network: NetworkSource, options: Options, listener: Listener = SILENT) -> NetworkSource:
@@ -45,12 +47,20 @@ def with_random_ranges(network: NetworkSource, options: Options, listener: Liste
     values = ModelValues(known, made.scaled, options, listener)
     histograms = observe(values, Images(IMAGES, lambda: _images(source)), made.groups, listener.progress)
     warn(f"{source.name} is {NOTE}", hint="give --weights a file that `cnncc quantize` wrote")
-    scheme = Scheme(scales(made, histograms, minmax), about={"method": RANDOM, "images": IMAGES})
+    scheme = Scheme(scales(made, histograms, _round_ends), about={"method": RANDOM, "images": IMAGES})
     graph = rewritten(made, scheme.values).graph
     return replace(network, graph=graph, unquantised=source, scheme=scheme, notes=[*network.notes, NOTE])
 
 
 def _images(graph: Graph) -> Iterator[Arrays]:
     """One after the other."""
+    single = with_batch(graph, 1)
     for seed in range(IMAGES):
-        yield list(random_inputs(graph, seed).values())
+        yield list(random_inputs(single, seed).values())
+
+
+def _round_ends(values: Histogram) -> Bounds:
+    """All values, more or less. The last bits of a float32 network differ between processors, and these ranges should
+    not: what is compiled on one machine can then be checked on another."""
+    low, high = minmax(values)
+    return float(f"{low:.2g}"), float(f"{high:.2g}")

@@ -79,14 +79,19 @@ def _run_nets(args: argparse.Namespace) -> int:
     about = _about(args, peers)
     if not args.json:
         _show_about(about)
-        if len(nets) > 1:
-            judge = [] if args.dtype == "float32" else ["float32 ms"]
-            _print_row(["network", "cnncc ms", *judge, *(f"{name} ms" for name in peers), "ahead"], "best")
-    results = []
+    results: list[Result] = []
     for net in nets:
         results.append(_measure(net, args, peers))
-        if not args.json:
-            (_show_row if len(nets) > 1 else _show_one)(results[-1])
+        if args.json:
+            continue
+        if len(nets) == 1:
+            _show_one(results[-1])
+            continue
+        if len(results) == 1:
+            judged = args.dtype != "float32" or _judge(results[0]) is not None
+            exact = ["exact ms"] if judged else []
+            _print_row(["network", "cnncc ms", *exact, *(f"{name} ms" for name in peers), "ahead"], "best")
+        _show_row(results[-1], judged)
     _finish(about, results, args)
     return command.EXIT_OK if all(r.confirmed for r in results) else command.EXIT_CHECK_FAILED
 
@@ -199,9 +204,16 @@ def _distance(competitor: Competitor) -> str:
     return f"{competitor.difference:.1e}" if competitor.decibels is None else f"{competitor.decibels:.1f}"
 
 
-def _show_row(result: Result) -> None:
-    """The line of one network among several."""
-    times = [_cell(c) for c in result.competitors]
+def _judge(result: Result) -> Competitor | None:
+    """Who says what is exact."""
+    return next((c for c in result.competitors if c.is_judge), None)
+
+
+def _show_row(result: Result, judged: bool) -> None:
+    """The line of one network among several, with a column for who is exact if any has one."""
+    ours, judge = result.competitors[0], _judge(result)
+    exact = [_cell(judge) if judge else "-"] if judged else []
+    times = [_cell(ours), *exact, *(_cell(c) for c in result.peers)]
     ahead = f"{result.ahead:.2f}" if result.ahead else "-"
     _print_row([result.net, *times, ahead], result.best.name if result.best else "-")
     _show_problems(result)

@@ -13,7 +13,8 @@ if TYPE_CHECKING:
 
     from cnncc.tune.kernels import Row
 
-NOT_TAKEN = {"nets": [], "zoo": False, "vs": None, "rounds": None, "batch": 1, "weights": None, "seed": 0}
+NOT_TAKEN = {"nets": [], "zoo": False, "vs": None, "rounds": None, "batch": 1, "weights": None, "seed": 0,
+             "dtype": "float32"}  # fmt: skip
 """What is for networks only, and its value where it is not given."""
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
-from cnncc.module.roles import DEFAULT, ENDINGS, files_of
+from cnncc.module.roles import DEFAULT, ENDINGS, files_of, with_headers
 
 KINDS = tuple(kind for kind in ENDINGS if kind != "weights")
 
@@ -20,11 +20,11 @@ def add_options(parser: argparse.ArgumentParser) -> None:
 
 def _kinds(text: str) -> list[str]:
     """An argparse type: kinds of files, in order; the C++ header brings the C header it includes."""
-    kinds = list(dict.fromkeys(text.split(",")))
+    kinds = text.split(",")
     unknown = [kind for kind in kinds if kind not in KINDS]
     if unknown:
         raise argparse.ArgumentTypeError(f"unknown kind {unknown[0]!r}; known: {', '.join(KINDS)}")
-    return kinds if "h" in kinds or "hpp" not in kinds else [*kinds, "h"]
+    return with_headers(kinds)
 
 
 def check(args: argparse.Namespace) -> None:
@@ -32,16 +32,11 @@ def check(args: argparse.Namespace) -> None:
     from cnncc import machines
     from cnncc.base.errors import CnnccError
     from cnncc.module.backends import backend_of
-    from cnncc.module.roles import LISTINGS
+    from cnncc.module.roles import check_kinds
 
     names = args.target.split(",")
     kinds = backend_of(machines.load(names[0])).kinds
-    for kind in args.emit:
-        if kind not in kinds:
-            known = ", ".join(kind for kind in kinds if kind in KINDS)
-            raise CnnccError(f"--emit {kind}: target {args.target} has none", hint=f"known: {known}")
-        if kind in LISTINGS and len(names) > 1:
-            raise CnnccError(f"--emit {kind} takes one target, got {args.target}")
+    check_kinds(args.emit, [kind for kind in kinds if kind in KINDS], names, "--emit")
     if args.weights_external and "weights" not in kinds:
         hint = "leave --weights-external out"
         raise CnnccError(f"--weights-external: target {args.target} keeps the weights in the module", hint=hint)

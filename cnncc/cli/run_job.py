@@ -31,7 +31,8 @@ def run(args: argparse.Namespace) -> int:
     run_results.check_labels(labels, model)
     sources = run_files.find(args.inputs, len(model.inputs))
     truth = run_truth.read_truth(args.truth, sources, labels)
-    judge = run_truth.Judge(truth, model, loaded.exact()) if truth else None
+    asked = args.truth or any(run_results.is_scores(port) for port in model.outputs)
+    judge = run_truth.Judge(truth, model, loaded.exact()) if truth and asked else None
     failed: list[CnnccError] = []
     start = time.perf_counter()
     count = _run_all(args, model, sources, labels, failed, judge)
@@ -101,12 +102,13 @@ def _run_portion(
 
 def _sinks(args: argparse.Namespace, model: Model, judge: run_truth.Judge | None) -> list[Sink]:
     """Results are printed unless a file holds the same, better, or only how often they are right is wanted."""
-    file = run_results.sink_for(args.output, model) if args.output else None
+    told = judge.to_json if judge and args.truth else None
+    file = run_results.sink_for(args.output, model, told) if args.output else None
     if file is not None and not args.json and not isinstance(file, run_results.Arrays):
         return [file]
     if judge and args.quiet and not args.json:
         return [] if file is None else [file]
-    shown = run_results.Json(None, judge.to_json if judge else None) if args.json else run_results.Printed()
+    shown = run_results.Json(None, told) if args.json else run_results.Printed()
     return [shown] if file is None else [shown, file]
 
 

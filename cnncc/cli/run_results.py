@@ -24,6 +24,8 @@ SUFFIXES = (".npy", ".npz", ".csv", ".json")
 
 Labels = list[str] | None
 Result = dict[str, Any]
+Accuracy = Callable[[], dict[str, Any]] | None
+"""Makes plain data of how often a network is right."""
 
 
 class Sink(Protocol):
@@ -64,13 +66,19 @@ def is_scores(port: Port) -> bool:
 def describe(port: Port, array: np.ndarray, labels: Labels, top: int) -> Result:
     """One image's output: the best classes of scores; range and mean of anything else."""
     about: Result = {"name": port.name, "shape": list(array.shape)}
-    array = decode(array, ELEMENTS[port.dtype])
+    given, array = array, decode(array, ELEMENTS[port.dtype])
     if not is_scores(port):
         return {**about, "min": float(array.min()), "max": float(array.max()), "mean": float(array.mean())}
     scores = array.reshape(-1)
-    best = (-scores).argsort(kind="stable")[:top]
-    rows = [{"index": int(i), "label": labels[i] if labels else f"class {i}", "value": float(scores[i])} for i in best]
+    best = best_of(port, given, top)
+    rows = [{"index": i, "label": labels[i] if labels else f"class {i}", "value": float(scores[i])} for i in best]
     return {**about, "top": rows}
+
+
+def best_of(port: Port, array: np.ndarray, count: int) -> list[int]:
+    """The classes of the largest scores, as one image's output has them, the best first."""
+    scores = decode(array, ELEMENTS[port.dtype]).reshape(-1).astype(float)
+    return [int(i) for i in (-scores).argsort(kind="stable")[:count]]
 
 
 class Printed:
@@ -93,7 +101,7 @@ class Json:
     """One document, to a file or to standard output."""
 
     path: Path | None
-    accuracy: Callable[[], dict[str, Any]] | None = None
+    accuracy: Accuracy = None
     """How often the results are right, where that is known: it then stands beside them."""
     results: list[Result] = field(default_factory=list)
 
@@ -176,10 +184,10 @@ def check_suffix(file: str) -> None:
         raise CnnccError(f"-o {file}: the end of the name says what is written", hint=f"one of {', '.join(SUFFIXES)}")
 
 
-def sink_for(file: str, model: Model) -> Sink:
+def sink_for(file: str, model: Model, accuracy: Accuracy = None) -> Sink:
     """What writes a file of that name. CnnccError for results that it cannot hold."""
     path = Path(file)
     suffix = path.suffix.lower()
     if suffix == ".json":
-        return Json(path)
+        return Json(path, accuracy)
     return Csv(path, model) if suffix == ".csv" else Arrays(path, model)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -18,6 +19,7 @@ if TYPE_CHECKING:
     from cnncc.cli.run_results import Labels
     from cnncc.runtime.model import Model
 
+ROW = "a row has a file and its class: 7_a.png,7"
 SEVERAL = 5
 """Of so many best classes one may be right."""
 
@@ -28,16 +30,21 @@ Truth = Mapping[str, int]
 def read_truth(table: str | None, sources: Sequence[InputFiles], labels: Labels) -> Truth:
     """From a table; without one from the names of folders, where each is that of a class; else empty. CnnccError for a
     table that cannot be read, that lacks an image, or that names no class."""
-    files = [source.files[0] for source in sources]
     if table is None:
         return _of_folders(sources, labels)
-    rows = _rows(table)
-    known = {name: _class_of(name, told, table, labels) for name, told in rows.items()}
-    found = {file: _told(known, file) for file in files}
-    missing = [file for file, told in found.items() if told is None]
-    if missing:
-        raise CnnccError(f"{table} has no class for {missing[0]}", hint="a row has a file and its class: 7_a.png,7")
-    return {file: told for file, told in found.items() if told is not None}
+    known = {name: _class_of(name, told, table, labels) for name, told in _rows(table).items()}
+    files = [source.files[0] for source in sources]
+    names = Counter(Path(file).name for file in files)
+    found = {}
+    for file in files:
+        name = Path(file).name
+        if file not in known and name in known and names[name] > 1:
+            hint = f"name each by its path, as in {file}"
+            raise CnnccError(f"{table} names {name}, and there are {names[name]} files of that name", hint=hint)
+        if file not in known and name not in known:
+            raise CnnccError(f"{table} has no class for {file}", hint=ROW)
+        found[file] = known[file] if file in known else known[name]
+    return found
 
 
 def _of_folders(sources: Sequence[InputFiles], labels: Labels) -> Truth:
@@ -51,16 +58,17 @@ def _of_folders(sources: Sequence[InputFiles], labels: Labels) -> Truth:
 def _rows(table: str) -> dict[str, str]:
     """File and class of each row, without a heading."""
     try:
-        with Path(table).open(encoding="utf-8", newline="") as file:
-            rows = [row for row in csv.reader(file) if row]
+        with Path(table).open(encoding="utf-8-sig", newline="") as file:
+            reader = csv.reader(file)
+            rows = [(reader.line_num, row) for row in reader if row]
     except (OSError, ValueError, csv.Error) as error:
         raise CnnccError(f"{table}: cannot be read as a table: {error}") from error
-    if rows and [cell.strip().lower() for cell in rows[0][:1]] == ["file"]:
+    if rows and rows[0][1][0].strip().lower() == "file":
         del rows[0]
-    for number, row in enumerate(rows, start=1):
+    for line, row in rows:
         if len(row) != 2:
-            raise CnnccError(f"{table}: row {number} has {len(row)} cells", hint="a file and its class: 7_a.png,7")
-    return {name: told.strip() for name, told in rows}
+            raise CnnccError(f"{table}:{line}: {len(row)} cells in this row", hint=ROW)
+    return {name: told.strip() for _, (name, told) in rows}
 
 
 def _class_of(file: str, told: str, table: str, labels: Labels) -> int:
@@ -70,11 +78,6 @@ def _class_of(file: str, told: str, table: str, labels: Labels) -> int:
     if told.isascii() and told.isdecimal():
         return int(told)
     raise CnnccError(f"{table}: no class {told!r}, of {file}", hint=nearest(told, labels or ()))
-
-
-def _told(known: Mapping[str, int], file: str) -> int | None:
-    """The class of a file that a table names by its path, or by its name alone."""
-    return known.get(file, known.get(Path(file).name))
 
 
 @dataclass
@@ -87,13 +90,12 @@ class Score:
     among: int = 0
     answers: list[int] = field(default_factory=list)
 
-    def add(self, scores: np.ndarray, truth: int) -> None:
-        """The scores of one image."""
-        best = (-scores.reshape(-1)).argsort(kind="stable")[:SEVERAL]
+    def add(self, best: Sequence[int], truth: int) -> None:
+        """The best classes of one image."""
         self.images += 1
         self.first += int(best[0] == truth)
         self.among += int(truth in best)
-        self.answers.append(int(best[0]))
+        self.answers.append(best[0])
 
     def to_json(self) -> dict[str, Any]:
         return {"network": self.what, "images": self.images, "top1": self.first, f"top{SEVERAL}": self.among}
@@ -108,6 +110,11 @@ class Judge:
             raise CnnccError(f"{model.name} gives no scores of classes: there is nothing to be right about")
         self.truth = truth
         self.position = positions[0]
+        self.port = model.outputs[self.position]
+        file, most = max(truth.items(), key=lambda pair: pair[1])
+        if most >= self.port.shape[1]:
+            what = f"class {most}, of {file}: {model.name} has {self.port.shape[1]} classes"
+            raise CnnccError(what, hint="classes are numbered from 0 on")
         self.exact = exact
         self.scores = [Score("on bytes" if exact else "network")] + ([Score("float32")] if exact else [])
 
@@ -119,9 +126,9 @@ class Judge:
             results.append(exact if isinstance(exact, tuple) else (exact,))
         for score, outputs in zip(self.scores, results, strict=True):
             for names, values in zip(files, outputs[self.position], strict=True):
-                told = self.truth.get(names[0])
-                if told is not None:
-                    score.add(values, told)
+                if names[0] not in self.truth:
+                    raise CnnccError(f"{names[0]}: one file holds several images, and its class is one")
+                score.add(run_results.best_of(self.port, values, SEVERAL), self.truth[names[0]])
 
     def to_json(self) -> dict[str, Any]:
         """Plain data; the answers that bytes and float32 have in common, where both ran."""
@@ -136,8 +143,7 @@ class Judge:
     def show(self) -> None:
         """For people."""
         for score in self.scores:
-            if score.images:
-                share = f"{score.first} of {score.images} right ({score.first / score.images:.1%})"
-                screen.print_field(score.what, f"{share}, {score.among} among the best {SEVERAL}")
+            share = f"{score.first} of {score.images} right ({score.first / max(1, score.images):.1%})"
+            screen.print_field(score.what, f"{share}, {score.among} among the best {SEVERAL}")
         for same in self._agreement().values():
             screen.print_field("same answer", f"{same} of {self.scores[0].images}")

@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from pathlib import Path
 
+from cnncc.base.errors import CnnccError
+
 ROLES = {
     "so": "the module",
     "a": "the archive",
@@ -34,6 +36,22 @@ ENDINGS = {**{kind: kind for kind in ROLES}, "asm": "s"}
 
 DEFAULT = ("so", "h")
 """What is written unless other kinds are named."""
+
+
+def with_headers(kinds: Sequence[str]) -> list[str]:
+    """The kinds, each once; the C++ header brings the C header that it includes."""
+    found = list(dict.fromkeys(kinds))
+    return found if "h" in found or "hpp" not in found else [*found, "h"]
+
+
+def check_kinds(kinds: Sequence[str], known: Sequence[str], targets: Sequence[str], option: str = "emit") -> None:
+    """CnnccError for kinds that a module for these targets does not have; `option` is what named them."""
+    named = ",".join(targets)
+    for kind in kinds:
+        if kind not in known:
+            raise CnnccError(f"{option} {kind}: target {named} has none", hint=f"known: {', '.join(known)}")
+        if kind in LISTINGS and len(targets) > 1:
+            raise CnnccError(f"{option} {kind} takes one target, got {named}")
 
 
 def files_of(kinds: Sequence[str], name: Path) -> dict[str, Path]:

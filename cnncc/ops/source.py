@@ -129,7 +129,7 @@ def scale_and_shift(attrs: Attrs, channels: int) -> tuple[Array, Array]:
 
 def input_reference(xs: Arrays, weights: Weights, attrs: Attrs) -> Array:
     """x scale + shift of what the caller passes, channel by channel. Integers become float32 first. Product and sum are
-    each rounded to float32, in modules too: so bytes made of it are the same everywhere."""
+    each rounded to float32, as modules for processors do: so bytes made of it are the same on all of these."""
     x = xs[0] if xs[0].dtype.kind == "f" else xs[0].astype(np.float32)
     if not (attrs["mean"] or attrs["std"]):
         return x

@@ -16,8 +16,8 @@ from cnncc.ops import TABLE, traits
 from cnncc.ops.quantize import dequantized, is_dequantized, quantized
 from cnncc.ops.traits import Kind
 
-LONGEST = 32
-"""Nodes of a function, at most."""
+LONGEST = 1000
+"""Ops of a function, at most."""
 
 
 def join_tables(g: Graph) -> Graph:
@@ -110,21 +110,23 @@ def numbers_before(g: Draft | Graph, node: Node) -> dict[str, Node] | None:
     """The ops of single numbers that lead from `dequantize` to a node, with these, each after those that it reads; None
     where another op does."""
     found: dict[str, Node] = {}
-
-    def visit(name: str) -> bool:
-        if name in found:
-            return True
-        at = g[name]
-        if not is_dequantized(at):
+    entered: set[str] = set()
+    ahead = [node.inputs[0]]
+    while ahead:
+        at = g[ahead[-1]]
+        if at.name in found:
+            ahead.pop()
+        elif is_dequantized(at) or at.name in entered:  # what it reads is there
+            found[ahead.pop()] = at
+        else:
             single = traits(at).kind in (Kind.POINTWISE, Kind.MERGE) and not at.weights
-            if not single or len(found) >= LONGEST or at.type.shape != node.type.shape:
-                return False
-            if any(g[i].type.shape != at.type.shape for i in at.inputs) or not all(map(visit, at.inputs)):
-                return False
-        found[name] = at
-        return True
-
-    return found if visit(node.inputs[0]) else None
+            if not single or any(g[name].type.shape != node.type.shape for name in (at.name, *at.inputs)):
+                return None
+            entered.add(at.name)
+            if len(entered) > LONGEST:
+                return None
+            ahead += at.inputs
+    return found
 
 
 RULES = (table_of_function,)

@@ -58,15 +58,17 @@ def _picture(source: bytes | BinaryIO | Image.Image | np.ndarray) -> Image.Image
     extras.require(extras.IMAGES)
     from PIL import Image as pillow
 
-    if isinstance(source, pillow.Image):
-        return source
     if isinstance(source, np.ndarray):
         if source.dtype != np.uint8 or not (source.ndim == 2 or (source.ndim == 3 and source.shape[2] in (1, 3, 4))):
             shape = "x".join(map(str, source.shape))
             hint = "pixels are uint8 of shape (h, w), or (h, w, c) with c of 1, 3 or 4; give other arrays to the model"
             raise CnnccError(f"an array of {source.dtype}, {shape}, is no image", hint=hint)
         return pillow.fromarray(source[..., 0] if source.shape[2:] == (1,) else source)
-    return _open(io.BytesIO(source) if isinstance(source, bytes) else source, "the image")
+    if isinstance(source, bytes | bytearray | memoryview):
+        source = io.BytesIO(source)
+    if not (isinstance(source, pillow.Image) or hasattr(source, "read")):
+        raise CnnccError(f"a {type(source).__name__} is no image", hint="a path, a Pillow image, pixels, or a file")
+    return _open(source, "the image")
 
 
 def pixels(array: np.ndarray, port: Mapping[str, Any]) -> np.ndarray:
@@ -158,13 +160,13 @@ def normalise(pixels: np.ndarray, mean: Sequence[float] = (), std: Sequence[floa
     return np.ascontiguousarray((pixels.astype(np.float32) - shift) / scale)
 
 
-def _open(file: Path | BinaryIO, name: str) -> Image.Image:
+def _open(file: Path | BinaryIO | Image.Image, name: str) -> Image.Image:
     extras.require(extras.IMAGES)
     from PIL import Image as pillow
     from PIL import ImageOps, UnidentifiedImageError
 
     try:
-        with pillow.open(file) as image:
+        with file if isinstance(file, pillow.Image) else pillow.open(file) as image:
             return ImageOps.exif_transpose(image)  # decodes, too: a camera held sideways says so in the file
     except UnidentifiedImageError as error:
         hint = "PNG, JPEG and the like are images; arrays are read from .npy"

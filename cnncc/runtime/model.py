@@ -54,7 +54,7 @@ class Model:
         self._entry = entry
         self._threads = Threads(int(info["threads"]), entry.parallel_for)
         self._origin = origin
-        self.saver: Callable[[str | os.PathLike[str], Sequence[str]], Mapping[str, Path]] | None = None
+        self.saver: Callable[[str | os.PathLike[str], str | Sequence[str]], Mapping[str, Path]] | None = None
         """What writes the module of a model that was compiled in this process."""
         self._chosen: int | None = None
         self._arenas: list[np.ndarray] = []
@@ -101,17 +101,17 @@ class Model:
         self._chosen = self._threads.count = max(1, min(threads, int(self.info["threads"])))
         return self._chosen
 
-    def save(self, path: str | os.PathLike[str], emit: Sequence[str] = ("so", "h")) -> Mapping[str, Path]:
-        """Writes what `compile` made in this process, as `cnncc compile -o PATH` does: a module that `load` opens, and
-        whatever else is named.
+    def save(self, path: str | os.PathLike[str], emit: str | Sequence[str] = ("so", "h")) -> Mapping[str, Path]:
+        """Writes what `compile` made in this process, as `cnncc compile -o PATH` does: a module that `load` opens, for
+        all targets that were named, and whatever else is wanted.
 
         `emit` are kinds of files: `so`, `a`, `o`, `h`, `hpp`, `ll`, `asm`, on a GPU `cu`, `ptx` and `cubin` too.
         `path` is the name of the first, or has no ending, and then every kind adds its own. Returns the files, by kind.
         CnnccError for a model from `load`, for a kind that the target does not have, and if a file cannot be written.
         """
         if self.saver is None:
-            hint = "copy that; or compile the network again"
-            raise CnnccError(f"{self.name} was loaded from a file: there is nothing to write", hint=hint)
+            hint = "a module from `load` is a file already; a `Built` has `write`"
+            raise CnnccError(f"{self.name} is not from `cnncc.compile`, and cannot be written", hint=hint)
         return self.saver(path, emit)
 
     def __call__(self, *arrays: Any, out: Any = None, **named: Any) -> Any:

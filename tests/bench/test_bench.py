@@ -352,7 +352,7 @@ def test_where_nobody_is_exact_each_has_its_distance_from_who_is(made, theirs, p
     assert ours.decibels == pytest.approx(60.97, abs=0.01)
     assert (openvino.problem, openvino.counts) == (problem, counts)
     assert result.best is (openvino if counts else None)
-    assert result.confirmed == (not problem)
+    assert result.confirmed == (theirs > -2.005)
     assert result.gain == pytest.approx(2.5)
 
 
@@ -380,6 +380,28 @@ def test_int8_beside_float32_and_peers(capfd, tmp_path):
     assert net["gain"] > 0
 
 
+def test_int8_of_an_onnx_model_gives_peers_the_bytes(capfd, tmp_path):
+    """Not the model itself, which is float32."""
+    net, model = tmp_path / "small.net", tmp_path / "small.onnx"
+    net.write_text(NET.replace("output x\noutput\n", ""))
+    assert main(["-q", "export", str(net), "-o", str(model)]) == 0
+    assert main(["bench", str(model), "--dtype", "int8", "--vs", "onnxruntime", *SHORT, "--json"]) == 0
+    (told,) = json.loads(capfd.readouterr().out)["nets"]
+    ours, _, peer = told["competitors"]
+    assert abs(peer["decibels"] - ours["decibels"]) < 6, "in float32 it would be exact"
+
+
+def test_a_peer_that_is_exact_is_a_witness(made):
+    made.turns["openvino"] = [turn(5, outputs=(1.0, -2.002)), turn(5, outputs=(1.0, -2.002))]
+    del made.turns["onnxruntime"]
+    result = bench.result(judged(made, "float32"))
+    assert result.competitors[2].problem.startswith("more accurate")
+    assert result.confirmed
+    for each in made.turns["cnncc"]:
+        each.outputs[0][:] = (0.0, 1.0)
+    assert not bench.result(made).confirmed, "ours is nowhere near"
+
+
 def test_a_model_on_bytes_is_judged_by_its_definition(capfd, tmp_path):
     net, scales, model = tmp_path / "small.net", tmp_path / "q.safetensors", tmp_path / "q.onnx"
     net.write_text(NET)
@@ -388,6 +410,11 @@ def test_a_model_on_bytes_is_judged_by_its_definition(capfd, tmp_path):
     assert main(["-q", "export", str(net), "--weights", str(scales), "-o", str(model)]) == 0
     assert main(["bench", str(model), "--vs", "onnxruntime", *SHORT]) == 0
     assert "unoptimised" in capfd.readouterr().out
+    assert main(["bench", str(model), str(net), "--vs", "onnxruntime", *SHORT]) == 0
+    table = capfd.readouterr().out.splitlines()[4:7]
+    assert table[0].split() == ["network", "cnncc", "ms", "exact", "ms", "onnxruntime", "ms", "ahead", "best"]
+    assert [len(row.split()) for row in table[1:]] == [6, 6]
+    assert table[2].split()[2] == "-"
 
 
 def test_a_network_without_an_answer_to_compare_exits_1(capfd, made, monkeypatch):

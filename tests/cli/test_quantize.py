@@ -146,6 +146,12 @@ def test_without_scales_those_of_random_images(cnncc, tmp_path):
     assert "bytes: 0 of 9108 differ" in cnncc("check", LENET, "--dtype", "int8").out
 
 
+def test_a_network_of_several_images_gets_ranges_of_single_ones(cnncc, tmp_path):
+    net = tmp_path / "four.net"
+    net.write_text("net four\ninput 3x8x8 batch 4\nconv 3x3 8 relu\nfc 3\n")
+    assert "bytes: 0 of " in cnncc("check", net, "--dtype", "int8").out
+
+
 def test_scales_that_are_there_are_taken(cnncc, scales):
     done = cnncc("check", LENET, "--weights", scales, "--dtype", "int8")
     assert "random" not in done.err

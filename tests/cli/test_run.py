@@ -212,9 +212,16 @@ def test_folders_with_names_of_classes_say_what_is_right(cnncc, sorted_photos):
     done = cnncc("run", "tiny.net", sorted_photos, "--labels", "labels.txt", "-q")
     assert done.code == 0
     assert done.out == f"network      {right} of 9 right ({right / 9:.1%}), 9 among the best 5\n"
-    told = cnncc("run", "tiny.net", sorted_photos, "--labels", "labels.txt", "--json").json
+    assert len(cnncc("run", "tiny.net", sorted_photos, "--labels", "labels.txt", "--json").json) == 9
+    Path("truth.csv").write_text(
+        "".join(f"{p},{p.parent.name!r}\n".replace("'", '"') for p in sorted_photos.rglob("*.png"))
+    )
+    asked = ("run", "tiny.net", sorted_photos, "--labels", "labels.txt", "--truth", "truth.csv")
+    told = cnncc(*asked, "--json").json
     assert told["accuracy"] == {"scores": [{"network": "network", "images": 9, "top1": right, "top5": 9}]}
     assert len(told["results"]) == 9
+    cnncc(*asked, "-o", "told.json")
+    assert json.loads(Path("told.json").read_text())["accuracy"] == told["accuracy"]
 
 
 def test_folders_with_other_names_say_nothing(cnncc, photos):
@@ -236,7 +243,8 @@ def test_a_table_says_what_is_right(cnncc, photos):
     ("rows", "problem"),
     [
         ("a.png,0\n", "truth.csv has no class for photos/b.JPG"),
-        ("a.png\n", "truth.csv: row 1 has 1 cells"),
+        ("file,class\n\na.png\n", "truth.csv:3: 1 cells in this row"),
+        ("a.png,0\nb.JPG,3\nc.bmp,0\nd.webp,0\nz.png,0\n", "class 3, of photos/b.JPG: tiny has 3 classes"),
         ("a.png,doge\n", "truth.csv: no class 'doge', of a.png\n  hint: did you mean 'dog'?"),
         (None, "truth.csv: cannot be read as a table"),
     ],
@@ -249,9 +257,41 @@ def test_a_table_that_is_wrong(cnncc, photos, rows, problem):
     assert problem in done.err
 
 
+def test_a_name_that_two_files_have_says_nothing(cnncc, photos):
+    (photos / "sub/a.png").write_bytes((photos / "a.png").read_bytes())
+    Path("truth.csv").write_text("\ufefffile,class\n" + "".join(f"{Path(name).name},0\n" for name in NAMES), "utf-8")
+    done = cnncc("run", "tiny.net", "photos", "--truth", "truth.csv")
+    assert done.code == 2
+    assert "truth.csv names a.png, and there are 2 files of that name" in done.err
+
+
+def test_a_file_of_several_images_has_no_class(cnncc, photos):
+    np.save("many.npy", np.zeros((2, 3, 8, 8), np.uint8))
+    Path("truth.csv").write_text("many.npy,0\n")
+    done = cnncc("run", "tiny.net", "many.npy", "--truth", "truth.csv")
+    assert done.code == 2
+    assert "one file holds several images" in done.err
+
+
+def test_scores_of_bytes_are_numbers(cnncc, photos):
+    """The largest byte is the best; none wraps round."""
+    Path("bytes.net").write_text("net bytes\ninput 3x8x8\nquantize uint8 0.01\nqgap to uint8 scale 0.002\nflatten\n")
+    found = cnncc("run", "bytes.net", "photos", "--json", "--seed", 1).json
+    tables = [row["outputs"][0]["top"] for row in found]
+    for top in tables:
+        assert [row["value"] for row in top] == sorted((row["value"] for row in top), reverse=True)
+    Path("truth.csv").write_text(
+        "".join(f"{row['inputs'][0]},{row['outputs'][0]['top'][0]['index']}\n" for row in found)
+    )
+    assert "5 of 5 right" in cnncc("run", "bytes.net", "photos", "--truth", "truth.csv", "-q").out
+
+
 def test_a_network_without_scores_is_never_right(cnncc, photos):
     Path("map.net").write_text("net map\ninput 3x8x8\nconv 3x3 4\n")
     Path("truth.csv").write_text("".join(f"{Path(name).name},0\n" for name in NAMES))
     done = cnncc("run", "map.net", "photos", "--truth", "truth.csv")
     assert done.code == 2
     assert "map gives no scores of classes" in done.err
+    (photos.parent / "cat").mkdir()
+    (photos / "a.png").rename(photos.parent / "cat" / "a.png")
+    assert cnncc("run", "map.net", "cat", "--labels", "labels.txt").code == 0, "nobody asked how often it is right"

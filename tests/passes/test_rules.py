@@ -126,6 +126,15 @@ def test_no_weight_is_computed_before_it_is_asked_for(name: str) -> None:
     assert text(rewrite(unbound, (BY_NAME[name],))).strip() == GOLDEN[name].strip()
 
 
+@pytest.mark.parametrize(("count", "joined"), [(900, True), (1100, False)])
+def test_a_long_function_between_bytes(count: int, joined: bool) -> None:
+    """No chain is too long to look at; very long ones stay."""
+    net = "net t\ninput 3x2x2\nquantize uint8 0.1\ndequantize\n" + "tanh\n" * count + "quantize uint8 0.1\n"
+    (rule,) = RULES["join_tables"]
+    found = rewrite(lang.parse(net), (rule,))
+    assert ("lookup" in {node.op for node in found.nodes}) is joined
+
+
 AFFINES = ((0.5, 0.0), (1 / 6, 0.0), (1.0, 3.0), (1.0, 1.0), (0.5**0.5, 0.0), (1.0, 0.0), (-2.0, 0.5))
 SMALL = {"kernel": (2, 2), "pad": (1, 0, 1, 0)}
 

@@ -313,6 +313,25 @@ def test_what_is_no_file_on_disk_is_prepared_as_a_file(png, shape, dtype):
             np.testing.assert_array_equal(found, wanted)
 
 
+def test_a_photo_held_sideways_is_turned_however_it_comes(tmp_path):
+    path, exif = tmp_path / "photo.jpg", Image.Exif()
+    exif[0x0112] = 6
+    Image.fromarray(random_pixels(9, 11, 3)).save(path, exif=exif)
+    with Image.open(path) as opened:
+        np.testing.assert_array_equal(images.prepare(opened, PORT), images.prepare(path, PORT))
+
+
+def test_what_is_no_image_at_all(png):
+    for wrong in (None, 3, object()):
+        with pytest.raises(CnnccError, match="is no image"):
+            images.prepare(wrong, PORT)
+    path = png(random_pixels(64, 64, 3))
+    path.write_bytes(path.read_bytes()[:400])
+    with Image.open(path) as cut, pytest.raises(CnnccError, match="cannot read image the image"):
+        images.prepare(cut, PORT)
+    assert images.prepare(bytearray(png(random_pixels(9, 9, 3)).read_bytes()), PORT).shape == (1, 3, 6, 5)
+
+
 @pytest.mark.parametrize(
     "array", [np.zeros((3, 6, 5), np.uint8), np.zeros((6, 5, 3), np.float32), np.zeros(3, np.uint8)]
 )

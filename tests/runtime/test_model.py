@@ -286,13 +286,20 @@ def test_a_model_of_this_process_is_written(tmp_path):
     x = np.random.default_rng(0).standard_normal((2, 3, 17, 19)).astype(np.float32)
     assert again(x).tobytes() == model(x).tobytes()
     assert set(model.save(tmp_path / "other")) == {"so", "h"}
-    with pytest.raises(CnnccError, match="small was loaded from a file"):
+    with pytest.raises(CnnccError, match=r"small is not from `cnncc\.compile`"):
         again.save(tmp_path / "x.so")
+    assert set(model.save(tmp_path / "plus", emit="so,hpp")) == {"so", "hpp", "h"}
+
+
+def test_a_model_is_written_for_all_targets_that_were_named(tmp_path):
+    model = api.compile(NET, seed=0, target="x86-64-v2,x86-64-v3")
+    files = model.save(tmp_path / "both.so")
+    assert load(files["so"]).info["target"]["name"] == "x86-64-v3,x86-64-v2"
 
 
 @pytest.mark.parametrize(
     ("emit", "message"),
-    [(("so", "dll"), "is called 'dll'"), ((), "names no kind of file"), (("ptx",), "is called 'ptx'")],
+    [(("so", "dll"), "emit dll: target host has none"), ((), "names no kind of file"), (("ptx",), "emit ptx")],
 )
 def test_kinds_of_files_that_there_are_not(tmp_path, emit, message):
     with pytest.raises(CnnccError, match=message):

@@ -5,8 +5,6 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-import numpy as np
-
 from cnncc.ir import Constant
 from cnncc.kernels.gpu.model import LaunchWork
 from cnncc.kernels.gpu.spec import VECTOR, GpuKernel, GpuRule, GpuSite, View, grid_of, threads_for
@@ -15,6 +13,7 @@ from cnncc.kernels.shared.operands import RawInput
 from cnncc.kernels.shared.spec import Call, Epilogue, Packed, Selection
 from cnncc.ops import TABLE
 from cnncc.ops.epilogue import own_count
+from cnncc.ops.source import scale_and_shift
 from cnncc.ops.traits import Kind
 
 
@@ -68,14 +67,10 @@ def select_normalize(site: GpuSite) -> Selection:
     """The mean and std of an input: (x - mean) / std as one multiply-add, on the way into the arena."""
     node = site.node
     channels = node.type.shape[1]
-
-    def per_channel(key: str, default: float) -> np.ndarray:
-        return np.broadcast_to(np.asarray(node.attrs[key] or (default,), np.float64), (channels,))
-
-    mean, std = per_channel("mean", 0.0), per_channel("std", 1.0)
+    scale, shift = scale_and_shift(node.attrs, channels)
     packed = (
-        Packed(f"{node.name}.scale", Constant((channels,), lambda: (1 / std).astype(np.float32))),
-        Packed(f"{node.name}.shift", Constant((channels,), lambda: (-mean / std).astype(np.float32))),
+        Packed(f"{node.name}.scale", Constant((channels,), lambda: scale)),
+        Packed(f"{node.name}.shift", Constant((channels,), lambda: shift)),
     )
     return _elementwise(site, "affine", 0, (), packed)
 

@@ -77,10 +77,10 @@ class _ByteDepthwise:
 
     def neighbours(self, at: Expr) -> Expr:
         """The bytes of the words from a pixel on, all of which lie in the image."""
-        c, apart = self.c, self.g.dilation[1] * self.c.block
-        if apart == c.block and c.unit.depth * c.block == WHOLE:
+        c, further = self.c, self.g.dilation[1] * self.c.block
+        if further == c.block and c.unit.depth * c.block == 4 * c.lanes == WHOLE:
             return turned(self.k, self.image.load(at, WHOLE), self.image.kind)
-        return self.beside([self.k.let(self.image.load(at + i * apart, c.block)) for i in range(c.unit.depth)])
+        return self.beside([self.k.let(self.image.load(at + i * further, c.block)) for i in range(c.unit.depth)])
 
     def edge(self, source: Expr, word: int) -> Expr:
         """The bytes of words of which a part lies outside the image."""
@@ -107,13 +107,13 @@ class _ByteDepthwise:
         sums.start(self.bias, [first + v for v in range(0, c.block, c.lanes)])
         weight = k.let(first * (g.kernel[0] * c.steps * c.unit.depth))
         step = c.block * c.unit.depth
-        row_step, apart = c.row_words * c.block, g.stride[1] // c.grain * c.block
+        row_step, further = c.row_words * c.block, g.stride[1] // c.grain * c.block
         corner = k.let((y * (g.stride[0] * c.row_words) + x * (g.stride[1] // c.grain)) * c.block)
         with k.loop(g.kernel[0]) as i:
             at, at_w = k.let(corner + i * (g.dilation[0] * row_step)), k.let(weight + i * (c.steps * step))
             for j in range(c.steps):
                 begin = at + j * (c.reach // c.grain * c.block)
-                places = [begin + p * apart for p in range(columns)]
+                places = [begin + p * further for p in range(columns)]
                 sums.multiply((self.weight, at_w + j * step), self.words, places)
         index = k.let(((block * g.out_size[0] + row) * g.out_size[1] + x) * c.block)
         self.store(sums, index, first, columns)
