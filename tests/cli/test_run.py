@@ -213,9 +213,8 @@ def test_folders_with_names_of_classes_say_what_is_right(cnncc, sorted_photos):
     assert done.code == 0
     assert done.out == f"network      {right} of 9 right ({right / 9:.1%}), 9 among the best 5\n"
     assert len(cnncc("run", "tiny.net", sorted_photos, "--labels", "labels.txt", "--json").json) == 9
-    Path("truth.csv").write_text(
-        "".join(f"{p},{p.parent.name!r}\n".replace("'", '"') for p in sorted_photos.rglob("*.png"))
-    )
+    rows = (f'"{path}","{path.parent.name}"\n' for path in sorted_photos.rglob("*.png"))
+    Path("truth.csv").write_text("".join(rows))
     asked = ("run", "tiny.net", sorted_photos, "--labels", "labels.txt", "--truth", "truth.csv")
     told = cnncc(*asked, "--json").json
     assert told["accuracy"] == {"scores": [{"network": "network", "images": 9, "top1": right, "top5": 9}]}
