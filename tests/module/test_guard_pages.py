@@ -33,6 +33,16 @@ BODIES = {
     "padded": "conv 1x1 40; conv 3x3 40 /2 relu; conv 3x3 33 dil 2; conv 5x5 16 groups 1 pad 2,0,1,3",
 }
 
+U8, S8 = "to uint8 scale 0.05 zero 30", "to int8 scale 0.05 zero -3"
+BODIES |= {
+    "bytes": f"quantize uint8 0.02 117; qconv 7x7 20 /2 {U8}; qconv 3x3 20 groups 20 {S8} relu; save x;"
+    f" qconv 1x1 33 {U8}; qconv {{ | from x }} 3x3 20 {U8}; maxpool 3x3 /2; qupconv 3x3 18 /2 outpad 1 {S8}; qgap {U8}; qfc 10",
+    "depthwise bytes": f"quantize uint8 0.02 117; qconv 1x1 40 {U8}; qconv 5x5 40 /2 groups 40 {S8};"
+    f" qconv 3x3 40 groups 40 {U8}; qconv 3x3 40 /2 groups 40 dil 2 {U8}; qconv 7x1 40 groups 40; conv 1x1 3",
+    "tables of bytes": f"quantize int8 0.02 -3; dequantize; silu; quantize uint8 0.01 20; qconv 1x1 19 {U8}; save x;"
+    f" qmul {{ | qgap; sigmoid }} {S8}; qadd {{ | from x }} {U8}; dequantize",
+}
+
 
 def guarded(size: int, at_end: bool) -> np.ndarray:
     """`size` bytes that end just before a page without access, or begin just after one."""
