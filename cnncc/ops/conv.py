@@ -260,7 +260,13 @@ CONV_TRANSPOSE = Op(
     reference=transpose_reference,
     tolerance=1e-5,
     types=floats,
-    traits=replace(COMPUTED, kind=Kind.LINEAR, post_ops=PostOps.ACTIVATIONS_AND_ADDS, half_weights=True),
+    traits=replace(
+        COMPUTED,
+        kind=Kind.LINEAR,
+        post_ops=PostOps.ACTIVATIONS_AND_ADDS,
+        half_weights=True,
+        weight_by_input=True,
+    ),
     forms=(
         Form(
             "upconv",

@@ -364,7 +364,13 @@ QCONV_TRANSPOSE = layer(
             "1x1 3",
         ),
     ),
-    replace(CONV_TRANSPOSE.traits, kind=COMPUTED.kind, post_ops=PostOps.BOUNDS, half_weights=False),
+    replace(
+        CONV_TRANSPOSE.traits,
+        kind=COMPUTED.kind,
+        post_ops=PostOps.BOUNDS,
+        half_weights=False,
+        weight_by_input=False,
+    ),
     slots_of=CONV,
 )
 QFC = layer(

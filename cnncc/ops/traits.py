@@ -132,6 +132,8 @@ class Traits:
     none."""
     half_weights: bool
     """Whether its `weight` may be stored in half precision."""
+    weight_by_input: bool = False
+    """Whether the first axis of its `weight` is that of the inputs, as PyTorch's transposed convolution has it."""
 
 
 COMPUTED = Traits(

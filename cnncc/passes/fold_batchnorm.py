@@ -41,7 +41,7 @@ def _folded(g: Draft, linear: Node, bn: Node) -> Change:
     """The convolution under the name of `bn`, and its new constants under their old names."""
     constants, slots = g.constants, tuple(bn.weights)
     given = [constants[bn.weights[slot]] for slot in slots]
-    groups = linear.attrs["groups"] if linear.op == "conv_transpose" else 0
+    groups = linear.attrs["groups"] if traits(linear).weight_by_input else 0
     weight_name = linear.weights["weight"]
     weight = constants[weight_name]
 

@@ -79,7 +79,8 @@ class ByteFunction:
 
 
 def is_table(node: Node) -> bool:
-    return node.op == "lookup"
+    """Whether a node looks each byte up."""
+    return "table" in node.weights
 
 
 def function_before(g: Draft | Graph, node: Node) -> ByteFunction | None:

@@ -227,7 +227,7 @@ class _Rewriter:
     def weight_by_output(self, node: Node) -> Constant:
         """The weight of a layer, outputs first."""
         weight = self.source.constants[node.weights["weight"]]
-        if node.op != "conv_transpose":
+        if not ops.traits(node).weight_by_input:
             return weight
         groups, channels = node.attrs["groups"], weight.shape[0]
         shape = (node.attrs["out"], channels // groups, *weight.shape[2:])

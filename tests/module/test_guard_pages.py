@@ -36,7 +36,8 @@ BODIES = {
 U8, S8 = "to uint8 scale 0.05 zero 30", "to int8 scale 0.05 zero -3"
 BODIES |= {
     "bytes": f"quantize uint8 0.02 117; qconv 7x7 20 /2 {U8}; qconv 3x3 20 groups 20 {S8} relu; save x;"
-    f" qconv 1x1 33 {U8}; qconv {{ | from x }} 3x3 20 {U8}; maxpool 3x3 /2; qupconv 3x3 18 /2 outpad 1 {S8}; qgap {U8}; qfc 10",
+    f" qconv 1x1 33 {U8}; qconv {{ | from x }} 3x3 20 {U8}; maxpool 3x3 /2;"
+    f" qupconv 3x3 18 /2 outpad 1 {S8}; qgap {U8}; qfc 10",
     "depthwise bytes": f"quantize uint8 0.02 117; qconv 1x1 40 {U8}; qconv 5x5 40 /2 groups 40 {S8};"
     f" qconv 3x3 40 groups 40 {U8}; qconv 3x3 40 /2 groups 40 dil 2 {U8}; qconv 7x1 40 groups 40; conv 1x1 3",
     "tables of bytes": f"quantize int8 0.02 -3; dequantize; silu; quantize uint8 0.01 20; qconv 1x1 19 {U8}; save x;"

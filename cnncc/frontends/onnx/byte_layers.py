@@ -17,7 +17,7 @@ from cnncc.frontends.onnx.values import bound
 from cnncc.ir import Constant, Graph, Node
 from cnncc.ir.draft import Draft
 from cnncc.ir.rewrite import Change, Rule, arms, rewrite, rule
-from cnncc.ops import complete, infer_type
+from cnncc.ops import complete, infer_type, traits
 from cnncc.ops.byte_arithmetic import bias_steps, byte_bounds, known, least_weight_scales, overflowing, scales
 from cnncc.ops.conv import turned_weight
 from cnncc.ops.pointwise import BOUNDED
@@ -70,7 +70,7 @@ def layer_of_bytes(steps: Mapping[str, Dequantised]) -> Rule:
 
 def by_output(node: Node, weight: np.ndarray, given: Dequantised | None) -> tuple[np.ndarray, Dequantised | None]:
     """The weight of a layer and its scales, outputs first."""
-    if node.op != "conv_transpose":
+    if not traits(node).weight_by_input:
         return weight, given
     groups, each = node.attrs["groups"], weight.shape[1]
     if given is not None and given.scale.size == each:  # one for each output of a group

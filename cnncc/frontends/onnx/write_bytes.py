@@ -103,7 +103,7 @@ def qconv_transpose(model: OnnxModel, node: Node) -> None:
 
 def is_by_input(node: Node) -> bool:
     """Whether the weight of a layer on bytes is stored with its inputs first."""
-    return node.op == "qconv_transpose" and node.attrs["groups"] == 1
+    return BYTE_RULES.get(node.op) is qconv_transpose and node.attrs["groups"] == 1
 
 
 def weight_by_input(model: OnnxModel, node: Node) -> str:
