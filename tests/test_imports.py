@@ -43,7 +43,7 @@ ALLOWED = {
         "module": "base ir kernels machines ops options passes plan runtime",
         "tune": "base ir kernels lang machines module ops options passes runtime weights",
         "api": "base frontends ir kernels machines module options runtime tune",
-        "calibrate": "api base frontends ir module ops options quantization",
+        "calibrate": "api base frontends ir module ops options passes quantization",
         "report": "api base calibrate ir kernels machines module ops options passes plan quantization runtime weights",
         "bench": "base calibrate frontends ir lang ops options passes weights",
         "contrib": "api base frontends pictures runtime",
