@@ -142,6 +142,8 @@ def nearest(name: str, choices: Iterable[str], heading: str = "known") -> str:
     """A hint for an unknown name: the nearest choice if there is one, then, unless these are very many, all of them
     under a heading. Without a near one all are listed."""
     known = sorted(choices)
+    if not known:
+        return ""
     close = difflib.get_close_matches(name, known, n=1)
     if close and len(known) > MANY:
         return f"did you mean {close[0]!r}?"

@@ -25,7 +25,7 @@ CLOSE, FAR = 6.0, 20.0
 answer if it is as far from it as we are, to within CLOSE; further off by up to FAR it is less accurate, and its time
 counts."""
 LEAST = 3.0
-"""dB that our answer has at least, to be one."""
+"""dB that our answer has at least, if a better one is to confirm it."""
 QUIET = 0.05
 """Largest share of the processors that others may take before the figures are called disturbed."""
 
@@ -144,7 +144,8 @@ def _competitor(contest: Contest, name: str) -> Competitor:
         return made
     problem, counts = _lossy_problem(own, other), other >= own - FAR
     # One that is nearer to the exact answer than we are is a witness too, unless we are nowhere near.
-    return replace(made, decibels=other, problem=problem, counts=counts, confirms=other >= own - CLOSE and own >= LEAST)
+    confirms = not problem or (other > own and own >= LEAST)
+    return replace(made, decibels=other, problem=problem, counts=counts, confirms=confirms)
 
 
 def _lossy_problem(own: float, other: float) -> str:

@@ -119,7 +119,10 @@ def calibrate(  # noqa: PLR0913 - what the command line has, as keywords
     bounds_of, known = method_of(method, percent), prepared(source)
     made = plan(known, frozenset(keep))
     if not made.scaled:
-        raise CnnccError(f"{source.name} has no layer that could be computed on bytes")
+        known_already = any(node.type.quantization is not None for node in source.nodes)
+        why = "it is on bytes already" if known_already else "all of its layers are to stay float32" if keep else ""
+        what = f"{source.name} has no layer that could be computed on bytes"
+        raise CnnccError(f"{what}: {why}" if why else what)
     values = ModelValues(known, [*made.scaled, *made.possible, *known.outputs], options, listener)
     histograms = observe(values, images, made.groups, listener.progress)
     about = {"method": method if percent is None else f"{method} {percent:g}", "images": images.count}
@@ -213,12 +216,13 @@ def quantize(  # noqa: PLR0913 - keywords are what people want here
       tens are enough.
     - `method`: `minmax` covers all values, `mse` has the least squared error, `entropy` the least divergence,
       `percentile` leaves out those furthest from 0, so that `percent` of them stay.
-    - `keep`: names of layers that stay float32.
+    - `keep`: names of layers that stay float32, or one name.
 
     Returns what was found; its `save(path)` writes a file that `weights=path` takes. CnnccError for what does not fit.
     """
     extras.require(extras.COMPILER)
     network = sources.read_source(source, weights, seed or 0)
+    keep = [keep] if isinstance(keep, str) else keep
     arrays = [images] if isinstance(images, np.ndarray) else list(images)
     options = Options(split_targets(target), threads=threads)
     listener = Listener(progress)

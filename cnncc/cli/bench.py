@@ -71,9 +71,12 @@ def _run(args: argparse.Namespace) -> int:
 
 
 def _run_nets(args: argparse.Namespace) -> int:
+    from cnncc.frontends import sources
     from cnncc.machines import targets
 
     nets = _nets(args)
+    if args.weights and args.dtype == "float32" and sources.scales(args.weights) is not None:
+        args.dtype = "int8"  # that is what the file makes of the network
     peers = _peers(args)
     args.threads = args.threads or targets.load(args.target).cores
     about = _about(args, peers)

@@ -272,8 +272,16 @@ def read_source(args: argparse.Namespace) -> NetworkSource:
     from cnncc.frontends import sources
 
     found = sources.read_source(args.net, args.weights, args.seed)
-    if getattr(args, "dtype", None) == INT8:
+    dtype = getattr(args, "dtype", None)
+    if dtype == INT8:
         found = _on_bytes(found, args)
+    elif found.scheme is not None and dtype not in (None, DEFAULTS["dtype"]):
+        from cnncc.base.errors import CnnccError
+
+        hint = "leave --dtype out, or name the weights in float32"
+        raise CnnccError(
+            f"--dtype {dtype}: by the scales in {found.weights} the network is computed on bytes", hint=hint
+        )
     return replace(found, graph=replace(found.graph, name=args.name)) if getattr(args, "name", None) else found
 
 

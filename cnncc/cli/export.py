@@ -25,11 +25,12 @@ def _run(args: argparse.Namespace) -> int:
     from cnncc import passes
     from cnncc.frontends.onnx.export import write_onnx
 
-    graph, origin = command.read_bound(args)
+    network = command.read_source(args)
+    graph, origin = network.graph, command.origin_of(network, args)
     output = args.output or f"{graph.name}.onnx"
     command.check_outputs(args, {"the model": Path(output)})
     with screen.progress(f"writing {output}"):
-        model = write_onnx(passes.with_batch(graph, args.batch), output, _text(args.net))
+        model = write_onnx(passes.with_batch(graph, args.batch), output, None if network.scheme else _text(args.net))
     result = {"name": graph.name, "model": output, "bytes": Path(output).stat().st_size, "weights": origin}
     result |= _about(model)
     if args.json:

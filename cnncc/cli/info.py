@@ -71,9 +71,16 @@ def _memory(info: dict[str, Any]) -> list[tuple[str, str]]:
             f"{screen.size(total)} ({parts}; {added}), aligned to {align} bytes",
         ),
         ("weights", f"{_weights(info)}{screen.stored_as(dtype)}"),
+        *_on_bytes(info),
         ("threads", f"{info['threads']} at most"),
         *(("note", note) for note in info.get("notes", ())),
     ]
+
+
+def _on_bytes(info: dict[str, Any]) -> list[tuple[str, str]]:
+    """How much of the network is computed in int8, if anything is."""
+    found = info.get("on_bytes")
+    return [("int8", f"{found['layers']} of {found['of']} layers with weights multiply bytes")] if found else []
 
 
 def _weights(info: dict[str, Any]) -> str:

@@ -50,6 +50,7 @@ def _run(args: argparse.Namespace) -> int:
     written = {"the weights with scales": Path(args.output)}
     written |= {"the page": Path(args.html)} if args.html else {}
     command.check_outputs(args, written, {f"the images {path}": path for path in args.calibrate})
+    _check_name(args.output)
     method, percent = _method(args.range)
     options = for_this_machine(command.options(args))
     network = command.read_source(args)
@@ -71,6 +72,14 @@ def _run(args: argparse.Namespace) -> int:
     elif not args.quiet:
         _show(found, args)
     return command.EXIT_OK
+
+
+def _check_name(output: str) -> None:
+    """CnnccError for a name under which nobody would read the file as weights."""
+    from cnncc.base.errors import CnnccError
+
+    if Path(output).suffix != ".safetensors":
+        raise CnnccError(f"-o {output}: what is written is weights", hint="a name that ends in .safetensors")
 
 
 def _refuse_bytes(args: argparse.Namespace, has_scales: bool) -> None:

@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from cnncc.base.errors import CnnccError, nearest
+from cnncc.base.errors import CnnccError, nearest, reason
 from cnncc.cli import run_results, screen
 
 if TYPE_CHECKING:
@@ -61,14 +61,20 @@ def _rows(table: str) -> dict[str, str]:
         with Path(table).open(encoding="utf-8-sig", newline="") as file:
             reader = csv.reader(file)
             rows = [(reader.line_num, row) for row in reader if row]
-    except (OSError, ValueError, csv.Error) as error:
-        raise CnnccError(f"{table}: cannot be read as a table: {error}") from error
+    except OSError as error:
+        raise CnnccError(f"cannot read {table}: {reason(error)}") from error
+    except (ValueError, csv.Error) as error:
+        raise CnnccError(f"{table} is no table of text: {error}") from error
     if rows and rows[0][1][0].strip().lower() == "file":
         del rows[0]
     for line, row in rows:
         if len(row) != 2:
             raise CnnccError(f"{table}:{line}: {len(row)} cells in this row", hint=ROW)
-    return {name: told.strip() for _, (name, told) in rows}
+    found: dict[str, str] = {}
+    for line, (name, told) in rows:
+        if found.setdefault(name, told.strip()) != told.strip():
+            raise CnnccError(f"{table}:{line}: {name} is of class {found[name]} above, and of {told.strip()} here")
+    return found
 
 
 def _class_of(file: str, told: str, table: str, labels: Labels) -> int:
@@ -77,7 +83,8 @@ def _class_of(file: str, told: str, table: str, labels: Labels) -> int:
         return labels.index(told)
     if told.isascii() and told.isdecimal():
         return int(told)
-    raise CnnccError(f"{table}: no class {told!r}, of {file}", hint=nearest(told, labels or ()))
+    hint = nearest(told, labels) if labels else "classes are numbers from 0 on, or names of --labels"
+    raise CnnccError(f"{table}: no class {told!r}, of {file}", hint=hint)
 
 
 @dataclass

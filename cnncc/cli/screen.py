@@ -140,7 +140,7 @@ def size(count: float) -> str:
 
 def stored_as(weights_dtype: str) -> str:
     """What to add where weights are named or counted; nothing if all of them are float32."""
-    return "" if weights_dtype == "float32" else f", those of convolutions and fc as {weights_dtype}"
+    return "" if weights_dtype == "float32" else f", those of float32 convolutions and fc as {weights_dtype}"
 
 
 def short_size(count: float) -> str:

@@ -30,6 +30,7 @@ def network(program: Program[Any]) -> dict[str, Any]:
         "params": sum(ops.params(source, n) for n in source.nodes),
         "macs": sum(ops.macs(source, n) for n in source.nodes),
         "source_sha256": hashlib.sha256(print_graph(source).encode()).hexdigest(),
+        **layers_on_bytes(graph),
         "kernels": [{"node": n, "kernel": k, "why": w} for n, k, w in kernels(program)],
     }
 
@@ -37,6 +38,13 @@ def network(program: Program[Any]) -> dict[str, Any]:
 def inputs(graph: Graph) -> list[dict[str, Any]]:
     """The inputs of a source graph, and what is done to pictures for them."""
     return [{**_port(n.name, port_type(n)), **_preprocessing(n)} for n in graph.inputs]
+
+
+def layers_on_bytes(graph: Graph) -> dict[str, Any]:
+    """How many of the layers with weights multiply bytes, if any does."""
+    weighted = [node for node in graph.nodes if "weight" in node.weights]
+    on_bytes = [node for node in weighted if "weight_scale" in node.weights]
+    return {"on_bytes": {"layers": len(on_bytes), "of": len(weighted)}} if on_bytes else {}
 
 
 def kernels(program: Program[Any]) -> Sequence[tuple[str, str, str]]:

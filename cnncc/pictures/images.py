@@ -46,6 +46,8 @@ def prepare(
 
     Raises CnnccError if the file cannot be read or does not fit, or if Pillow is not installed.
     """
+    if not isinstance(port, Mapping) or "shape" not in port:
+        raise CnnccError("an image is prepared for an input", hint='port is one of model.info["inputs"]')
     if isinstance(source, str | os.PathLike):
         if port.get("dtype", "float32") != "float32":
             return _typed(source, port)
@@ -59,7 +61,11 @@ def _picture(source: bytes | BinaryIO | Image.Image | np.ndarray) -> Image.Image
     from PIL import Image as pillow
 
     if isinstance(source, np.ndarray):
-        if source.dtype != np.uint8 or not (source.ndim == 2 or (source.ndim == 3 and source.shape[2] in (1, 3, 4))):
+        if (
+            source.dtype != np.uint8
+            or not source.size
+            or not (source.ndim == 2 or (source.ndim == 3 and source.shape[2] in (1, 3, 4)))
+        ):
             shape = "x".join(map(str, source.shape))
             hint = "pixels are uint8 of shape (h, w), or (h, w, c) with c of 1, 3 or 4; give other arrays to the model"
             raise CnnccError(f"an array of {source.dtype}, {shape}, is no image", hint=hint)

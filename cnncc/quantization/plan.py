@@ -175,9 +175,9 @@ class BytePlan:
 def plan(graph: Graph, keep: Set[str] = frozenset()) -> BytePlan:
     """What becomes of the nodes of a graph after its batch norms are folded. Those named in `keep` stay float32.
     CnnccError for a name that is none."""
-    for name in keep:
-        if name not in graph.by_name:
-            names = [node.name for node in graph.nodes if node.op in BY_OP]
+    names = [node.name for node in graph.nodes if node.op in BY_OP]
+    for name in sorted(keep):
+        if name not in names:
             raise CnnccError(f"{graph.name} has no layer {name!r} to keep", hint=nearest(name, names))
     stay = {*keep, *_gates(graph)}
     modes: dict[str, Mode] = {}

@@ -131,7 +131,9 @@ def test_scales_are_not_made_of_scales(cnncc, scales, tmp_path):
 
 
 def test_a_network_without_layers_on_bytes_is_refused(cnncc, tmp_path):
-    done = cnncc("quantize", "-", "--calibrate", DIGITS, "-o", tmp_path / "q", stdin="net t\ninput 1x8x8\nsoftmax\n")
+    done = cnncc(
+        "quantize", "-", "--calibrate", DIGITS, "-o", tmp_path / "q.safetensors", stdin="net t\ninput 1x8x8\nsoftmax\n"
+    )
     assert done.code == 2
     assert "no layer that could be computed on bytes" in done.err
 
@@ -175,3 +177,54 @@ def test_run_compares_bytes_with_float32_on_labelled_images(cnncc, scales, tmp_p
     lines = cnncc(*arguments, "-q").out.splitlines()
     assert lines[0].startswith("on bytes     20 of 20 right (100.0%)")
     assert lines[2] == "same answer  20 of 20"
+
+
+def test_a_module_says_how_much_of_it_is_on_bytes(cnncc, scales, tmp_path):
+    assert cnncc("compile", LENET, "--weights", scales, "-o", tmp_path / "m.so").code == 0
+    assert re.search(r"int8 +5 of 5 layers with weights multiply bytes", cnncc("info", tmp_path / "m.so").out)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (("compile", "--dtype", "bfloat16", "-o", "m.so"), "--dtype bfloat16: by the scales in "),
+        (
+            "compile",
+            ("--target", "cuda", "-o", "m.so"),
+            "lenet5 is computed on bytes, and modules for GPUs are not yet",
+        ),
+        (("quantize", "--calibrate", DIGITS, "-o", "q.onnx"), "-o q.onnx: what is written is weights"),
+        (("quantize", "--calibrate", DIGITS, "-o", "q.safetensors", "--keep", "pool1"), "no layer 'pool1' to keep"),
+    ],
+)
+def test_what_does_not_go_with_bytes(cnncc, scales, tmp_path, monkeypatch, arguments, message):
+    monkeypatch.chdir(tmp_path)
+    command, *others = arguments
+    with_scales = ("--weights", scales) if command == "compile" else ()
+    done = cnncc(command, LENET, *with_scales, *others)
+    assert done.code == 2
+    assert message in done.err
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_all_layers_kept_leaves_nothing(cnncc, tmp_path):
+    arguments = ("--calibrate", DIGITS, "-o", tmp_path / "q.safetensors", "--keep", "conv1,conv2,conv3,fc4,fc5")
+    assert "all of its layers are to stay float32" in cnncc("quantize", LENET, *arguments).err
+
+
+def test_one_name_is_a_list_of_one():
+    images = np.zeros((1, 1, 32, 32), np.float32)
+    assert package.quantize(LENET, images, keep="conv1").scheme.keep == {"conv1"}
+
+
+def test_the_text_of_an_exported_network_on_bytes_comes_back(cnncc, scales, tmp_path):
+    model, net = tmp_path / "q.onnx", tmp_path / "back.net"
+    assert cnncc("export", LENET, "--weights", scales, "-o", model).code == 0
+    assert cnncc("import", model, "-o", net).code == 0
+    assert "conv1.relu: qconv 5x5 6" in net.read_text()
+
+
+def test_bench_of_scales_is_one_on_bytes(cnncc, scales):
+    done = cnncc("bench", LENET, "--weights", scales, "--vs", "onnxruntime", "--rounds", 2, "--seconds", 0.02, "--json")
+    assert done.code == 0
+    assert done.json["dtype"] == "int8"

@@ -245,7 +245,8 @@ def test_a_table_says_what_is_right(cnncc, photos):
         ("file,class\n\na.png\n", "truth.csv:3: 1 cells in this row"),
         ("a.png,0\nb.JPG,3\nc.bmp,0\nd.webp,0\nz.png,0\n", "class 3, of photos/b.JPG: tiny has 3 classes"),
         ("a.png,doge\n", "truth.csv: no class 'doge', of a.png\n  hint: did you mean 'dog'?"),
-        (None, "truth.csv: cannot be read as a table"),
+        (None, "cannot read truth.csv: no such file or folder"),
+        ("a.png,0\nb.JPG,1\na.png,1\n", "truth.csv:3: a.png is of class 0 above, and of 1 here"),
     ],
 )
 def test_a_table_that_is_wrong(cnncc, photos, rows, problem):

@@ -179,9 +179,10 @@ def test_a_target_that_cannot_convert_halves_says_so() -> None:
 
 
 def test_a_gpu_refuses_them() -> None:
-    for text in ("input 3x4x4\nquantize uint8 1\ndequantize", "input 3x4x4 uint8\nrelu"):
+    on_bytes = "input 3x4x4\nquantize uint8 1\ndequantize", "t is computed on bytes"
+    for text, message in (on_bytes, ("input 3x4x4 uint8\nrelu", r"is uint8.*: a GPU has float32 only")):
         graph = weights.bind(lang.parse(f"net t\n{text}\n"))
-        with pytest.raises(CnnccError, match=r"is uint8.*: a GPU has float32 only"):
+        with pytest.raises(CnnccError, match=message):
             lower(graph, gpus.load("cuda-sm_80"))
 
 

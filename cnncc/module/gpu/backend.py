@@ -26,6 +26,9 @@ if TYPE_CHECKING:
 
 def refuse_elements(graph: Graph) -> None:
     """CnnccError for a value or an input that is not float32."""
+    if any(node.type.quantization is not None for node in graph.nodes):
+        hint = "a target that is a processor, or weights without scales"
+        raise CnnccError(f"{graph.name} is computed on bytes, and modules for GPUs are not yet", hint=hint)
     for node in graph.nodes:
         kind = port_type(node) if node.is_input else node.type
         if not kind.is_float:
