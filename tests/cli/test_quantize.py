@@ -189,8 +189,7 @@ def test_a_module_says_how_much_of_it_is_on_bytes(cnncc, scales, tmp_path):
     [
         (("compile", "--dtype", "bfloat16", "-o", "m.so"), "--dtype bfloat16: by the scales in "),
         (
-            "compile",
-            ("--target", "cuda", "-o", "m.so"),
+            ("compile", "--target", "cuda", "-o", "m.so"),
             "lenet5 is computed on bytes, and modules for GPUs are not yet",
         ),
         (("quantize", "--calibrate", DIGITS, "-o", "q.onnx"), "-o q.onnx: what is written is weights"),
