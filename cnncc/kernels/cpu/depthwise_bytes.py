@@ -74,14 +74,20 @@ class ByteDepthwiseConfig(OnBytes):
         return ((self.geometry.grid[1] - 1) * self.geometry.stride[1] + (self.steps - 1) * self.reach) // self.grain + 1
 
     @property
-    def window_rows(self) -> int:
-        """Input rows of a unit."""
-        return (self.rows - 1) * self.geometry.stride[0] + (self.geometry.kernel[0] - 1) * self.geometry.dilation[0] + 1
+    def ring_rows(self) -> int:
+        """Input rows of an output row. Their words lie in a ring, so that they stay in the first cache: those of the
+        next output row take the place of those that are done with."""
+        return (self.geometry.kernel[0] - 1) * self.geometry.dilation[0] + 1
+
+    @property
+    def new_rows(self) -> int:
+        """Of these, the ones that the output row before did not have."""
+        return min(self.geometry.stride[0], self.ring_rows)
 
     @property
     def scratch_bytes(self) -> int:
         """The words."""
-        return INT32.bytes(self.window_rows * self.row_words * self.block)
+        return INT32.bytes(self.ring_rows * self.row_words * self.block)
 
 
 def depthwise_bytes(geometry: ConvGeometry, types: ByteTypes, target: Target) -> ByteDepthwiseConfig:

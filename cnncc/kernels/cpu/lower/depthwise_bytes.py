@@ -35,19 +35,29 @@ class _ByteDepthwise:
         self.weight = k.operand("weight", channels * g.kernel[0] * c.steps * c.unit.depth, INT8)
         self.bias = k.operand("bias", channels, INT32)
         self.results = Results(k, c, channels, channels * g.out_size[0] * g.out_size[1])
-        self.words = k.scratch(c.window_rows * c.row_words * c.block, INT32)
+        self.words = k.scratch(c.ring_rows * c.row_words * c.block, INT32)
 
     def build(self, symbol: str) -> PrimFunc:
         k, c, g = self.k, self.c, self.g
         with k.units() as u:
             block, first = k.let(u // c.row_units), k.let((u % c.row_units) * c.rows)
-            with k.loop(c.window_rows) as r:
-                self.make_words(block, k.let(first * g.stride[0] + g.origin[0] + r), k.let(r * (c.row_words * c.block)))
+            top, kept = k.let(first * g.stride[0] + g.origin[0]), c.ring_rows - c.new_rows
+            if kept:
+                with k.loop(kept) as r:
+                    self.make_words(block, k.let(top + r), self.slot(r))
             with k.loop(tirx.min(c.rows, g.grid[0] - first) if g.grid[0] % c.rows else c.rows) as y:
+                with k.loop(c.new_rows) as r:
+                    row = k.let(y * g.stride[0] + kept + r)
+                    self.make_words(block, k.let(top + row), self.slot(row))
                 for start, columns, runs in even_tiles(g.grid[1], c.columns):
                     with k.loop(runs) as i:
                         self.tile(block, k.let(first + y), y, k.let(i * columns + start), columns)
         return k.finish(symbol)
+
+    def slot(self, row: Expr) -> Expr:
+        """Where the words of a unit's input row lie in the ring."""
+        c = self.c
+        return self.k.let(row % c.ring_rows * (c.row_words * c.block))
 
     def make_words(self, block: Expr, y: Expr, to: Expr) -> None:
         """The words of one row of the image: of each channel, neighbours side by side. Outside the image they are of
@@ -107,10 +117,10 @@ class _ByteDepthwise:
         sums.start(self.bias, [first + v for v in range(0, c.block, c.lanes)])
         weight = k.let(first * (g.kernel[0] * c.steps * c.unit.depth))
         step = c.block * c.unit.depth
-        row_step, further = c.row_words * c.block, g.stride[1] // c.grain * c.block
-        corner = k.let((y * (g.stride[0] * c.row_words) + x * (g.stride[1] // c.grain)) * c.block)
+        further = g.stride[1] // c.grain * c.block
         with k.loop(g.kernel[0]) as i:
-            at, at_w = k.let(corner + i * (g.dilation[0] * row_step)), k.let(weight + i * (c.steps * step))
+            row_at = self.slot(y * g.stride[0] + i * g.dilation[0])
+            at, at_w = k.let(row_at + x * further), k.let(weight + i * (c.steps * step))
             for j in range(c.steps):
                 begin = at + j * (c.reach // c.grain * c.block)
                 places = [begin + p * further for p in range(columns)]
