@@ -473,7 +473,10 @@ def test_check_finds_a_wrong_kernel(cnncc, net, monkeypatch):
 
 def test_weights_in_half_precision_are_told_wherever_weights_are(cnncc, net, tmp_path):
     option = ("--weights-dtype", "bfloat16")
-    assert ", random, seed 0, those of float32 convolutions and fc as bfloat16; kernels: " in cnncc("compile", net, *option).out
+    assert (
+        ", random, seed 0, those of float32 convolutions and fc as bfloat16; kernels: "
+        in cnncc("compile", net, *option).out
+    )
     assert cnncc("compile", net, *option, "--json").json["weights_dtype"] == "bfloat16"
     assert ", those of float32 convolutions and fc as bfloat16" in cnncc("info", "tiny.so").out
     assert cnncc("info", "tiny.so", "--json").json["weights_dtype"] == "bfloat16"
