@@ -68,7 +68,7 @@ def test_an_interrupt_ends_every_phase(tmp_path, phase):
 
 
 def gone(group: int) -> bool:
-    """Whether all processes of a group end soon: the terminal tells each of them, and the first need not be the last."""
+    """Whether all processes of a group end soon: each is told, and the first need not be the last to end."""
     end = time.monotonic() + SOON
     while time.monotonic() < end:
         try:
