@@ -40,7 +40,8 @@ def table_of_function(g: Draft, node: Node) -> Change | None:
         return None
     if not found.computed and found.source.type.numbers == node.type.numbers:
         return None if g.is_output(node.name) else Change(instead={node.name: found.source.name})
-    name, tables, result = f"{node.name}.table", {**g.constants}, node.type
+    name, result = f"{node.name}.table", node.type
+    tables = {at.weights["table"]: g.constants[at.weights["table"]] for at in found.nodes if is_table(at)}
     table = Constant((256,), lambda: found.table(tables, result), INT8)
     joined = node.with_(op="lookup", inputs=(found.source.name,), weights={"table": name})
     return Change((joined,), {name: table})

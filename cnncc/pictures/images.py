@@ -172,7 +172,9 @@ def _open(file: Path | BinaryIO | Image.Image, name: str) -> Image.Image:
     from PIL import ImageOps, UnidentifiedImageError
 
     try:
-        with file if isinstance(file, pillow.Image) else pillow.open(file) as image:
+        if isinstance(file, pillow.Image):  # the caller's, who may go on with it: it is not closed
+            return ImageOps.exif_transpose(file)
+        with pillow.open(file) as image:
             return ImageOps.exif_transpose(image)  # decodes, too: a camera held sideways says so in the file
     except UnidentifiedImageError as error:
         hint = "PNG, JPEG and the like are images; arrays are read from .npy"

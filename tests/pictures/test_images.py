@@ -319,6 +319,12 @@ def test_a_photo_held_sideways_is_turned_however_it_comes(tmp_path):
     Image.fromarray(random_pixels(9, 11, 3)).save(path, exif=exif)
     with Image.open(path) as opened:
         np.testing.assert_array_equal(images.prepare(opened, PORT), images.prepare(path, PORT))
+    frames = tmp_path / "frames.gif"
+    first, second = (Image.fromarray(random_pixels(9, 9) // (i + 1)) for i in range(2))
+    first.save(frames, save_all=True, append_images=[second])
+    with Image.open(frames) as opened:
+        images.prepare(opened, PORT)
+        opened.seek(1)  # it is the caller's, and still open
 
 
 def test_what_is_no_image_at_all(png):

@@ -11,21 +11,8 @@ from cnncc.ops.quantize import is_dequantized
 from cnncc.ops.quantized import ON_BYTES
 from cnncc.passes.join_tables import join_tables
 
-EXACT = frozenset(
-    {
-        "input",
-        "const",
-        "quantize",
-        "dequantize",
-        "qconv",
-        "qconv_transpose",
-        "qfc",
-        "qgap",
-        "identity",
-        "dropout",
-        *MOVES,
-    }
-)
+SOURCES = ("input", "const", "quantize", "dequantize")
+EXACT = frozenset({*SOURCES, *LAYERS.values(), "qgap", "identity", "dropout", *MOVES})
 """Ops that compute nothing, or on bytes."""
 SUMS = frozenset({*ON_BYTES, "avgpool", "concat"})
 """Ops that there are on bytes."""
