@@ -11,9 +11,9 @@ import numpy as np
 
 from cnncc import lang, passes, weights
 from cnncc.bench.peers import FLOAT32, LITERAL, require
-from cnncc.calibrate.random_ranges import is_on_bytes
 from cnncc.frontends.onnx.export import write_onnx
 from cnncc.ir import Graph
+from cnncc.ops.quantized import is_on_bytes
 from cnncc.ops.synthetic import random_inputs
 from cnncc.options import DEFAULT, Options
 
@@ -90,10 +90,10 @@ def write_job(
     CnnccError where `write_onnx` raises it.
     """
     batched = passes.with_batch(graph, options.batch)
-    if is_on_bytes(graph) and exact is None:
+    on_bytes = is_on_bytes(graph)
+    if on_bytes and exact is None:
         require(["onnxruntime"])  # it says what is right
     names = [node.name for node in graph.inputs], list(graph.output_names)
-    on_bytes = is_on_bytes(graph)
     if exact is not None or (options.dtype != DEFAULT.dtype and not on_bytes):
         judge = FLOAT32
     else:

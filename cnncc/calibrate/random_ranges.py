@@ -5,30 +5,24 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import replace
 
-from cnncc.base.errors import CnnccError, warn
+from cnncc.base.errors import warn
 from cnncc.calibrate.observe import Arrays, Images, ModelValues, observe
-from cnncc.calibrate.search import scales
+from cnncc.calibrate.search import planned, scales
 from cnncc.frontends.sources import NetworkSource
 from cnncc.ir import Graph
 from cnncc.module.listener import SILENT, Listener
-from cnncc.ops.quantized import ON_BYTES
+from cnncc.ops.quantized import is_on_bytes
 from cnncc.ops.synthetic import random_inputs
 from cnncc.options import Options
 from cnncc.passes import with_batch
-from cnncc.quantization.plan import plan
 from cnncc.quantization.ranges import Bounds, Histogram, minmax
-from cnncc.quantization.rewrite import prepared, rewritten
+from cnncc.quantization.rewrite import rewritten
 from cnncc.quantization.scheme import Scheme
 
 IMAGES = 2
 RANDOM = "random"
 """How a scheme says where its ranges are from."""
 NOTE = "computed on bytes whose ranges are those of random images: good for its speed, not for its answers"
-
-
-def is_on_bytes(graph: Graph) -> bool:
-    """Whether a source graph has layers on bytes."""
-    return any(node.op in ON_BYTES.values() for node in graph.nodes)
 
 
 def with_random_ranges(network: NetworkSource, options: Options, listener: Listener = SILENT) -> NetworkSource:
@@ -40,11 +34,8 @@ def with_random_ranges(network: NetworkSource, options: Options, listener: Liste
     if network.scheme is not None or is_on_bytes(network.graph):
         return network
     source = network.graph
-    known = prepared(source)
-    made = plan(known)
-    if not made.scaled:
-        raise CnnccError(f"{source.name} has no layer that could be computed on bytes")
-    values = ModelValues(known, made.scaled, options, listener)
+    made = planned(source)
+    values = ModelValues(made.graph, made.scaled, options, listener)
     histograms = observe(values, Images(IMAGES, lambda: _images(source)), made.groups, listener.progress)
     warn(f"{source.name} is {NOTE}", hint="give --weights a file that `cnncc quantize` wrote")
     scheme = Scheme(scales(made, histograms, _round_ends), about={"method": RANDOM, "images": IMAGES})

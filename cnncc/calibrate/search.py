@@ -18,6 +18,7 @@ from cnncc.frontends import sources
 from cnncc.ir import Graph
 from cnncc.ir.types import Quantization
 from cnncc.module.listener import SILENT, Listener, Progress
+from cnncc.ops.quantized import is_on_bytes
 from cnncc.options import DEFAULT, Options, split_targets
 from cnncc.quantization import scheme
 from cnncc.quantization.plan import BytePlan, plan
@@ -102,6 +103,18 @@ def method_of(name: str, percent: float | None = None) -> Method:
     return METHODS[name]
 
 
+def planned(source: Graph, keep: frozenset[str] = frozenset()) -> BytePlan:
+    """What becomes bytes of a float32 graph. CnnccError for a layer that is none, and if nothing does."""
+    made = plan(prepared(source), keep)
+    if not made.scaled:
+        why = (
+            "it is on bytes already" if is_on_bytes(source) else "all of its layers are to stay float32" if keep else ""
+        )
+        what = f"{source.name} has no layer that could be computed on bytes"
+        raise CnnccError(f"{what}: {why}" if why else what)
+    return made
+
+
 def calibrate(  # noqa: PLR0913 - what the command line has, as keywords
     source: Graph,
     images: Images,
@@ -116,14 +129,8 @@ def calibrate(  # noqa: PLR0913 - what the command line has, as keywords
 
     CnnccError for a method or a layer that is none, for values that are not finite, and for a network in which nothing
     becomes bytes."""
-    bounds_of, known = method_of(method, percent), prepared(source)
-    made = plan(known, frozenset(keep))
-    if not made.scaled:
-        known_already = any(node.type.quantization is not None for node in source.nodes)
-        why = "it is on bytes already" if known_already else "all of its layers are to stay float32" if keep else ""
-        what = f"{source.name} has no layer that could be computed on bytes"
-        raise CnnccError(f"{what}: {why}" if why else what)
-    values = ModelValues(known, [*made.scaled, *made.possible, *known.outputs], options, listener)
+    bounds_of, made = method_of(method, percent), planned(source, frozenset(keep))
+    values = ModelValues(made.graph, [*made.scaled, *made.possible, *made.graph.outputs], options, listener)
     histograms = observe(values, images, made.groups, listener.progress)
     about = {"method": method if percent is None else f"{method} {percent:g}", "images": images.count}
     found = Scheme(scales(made, histograms, bounds_of), frozenset(keep), about)

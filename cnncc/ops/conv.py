@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 
 from cnncc.base.divisors import divisors
+from cnncc.ir import Constant
 from cnncc.ops.columns import column
 from cnncc.ops.domains import (
     FLAG,
@@ -126,6 +127,12 @@ def turned_weight(weight: Array, groups: int) -> Array:
     first, per_group, *kernel = weight.shape
     swapped = weight.reshape(groups, first // groups, per_group, *kernel).swapaxes(1, 2)
     return np.ascontiguousarray(swapped).reshape(groups * per_group, first // groups, *kernel)
+
+
+def outputs_first(weight: Constant, groups: int) -> Constant:
+    """The weight of a transposed convolution in the order of a convolution's, when it is asked for."""
+    first, per_group, *kernel = weight.shape
+    return weight.map((per_group * groups, first // groups, *kernel), lambda w: turned_weight(w, groups))
 
 
 def transpose_macs(shapes: Shapes, result: Shape, attrs: Attrs) -> int:

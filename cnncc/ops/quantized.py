@@ -14,6 +14,7 @@ import numpy as np
 import numpy.typing as npt
 
 from cnncc.base.elements import FLOAT32, INT8, INT32, Element
+from cnncc.ir import Graph
 from cnncc.ir.types import Quantization, TensorType
 from cnncc.ops.byte_arithmetic import (
     BYTES,
@@ -464,4 +465,11 @@ ON_BYTES: Mapping[str, str] = {
     "mul": "qmul",
 }
 """What an op of float32 numbers is on bytes."""
+
+
+def is_on_bytes(graph: Graph) -> bool:
+    """Whether a graph has layers on bytes."""
+    return any(node.op in ON_BYTES.values() for node in graph.nodes)
+
+
 OPS = (QCONV, QCONV_TRANSPOSE, QFC, QADD, QGAP, QMUL, LOOKUP)

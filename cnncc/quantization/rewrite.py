@@ -15,7 +15,7 @@ from cnncc.ir import Constant, Graph, Node, TensorType
 from cnncc.ir.rules import ShapeError
 from cnncc.ir.types import Quantization
 from cnncc.ops.byte_arithmetic import bias_steps, byte_bounds, least_weight_scales
-from cnncc.ops.conv import turned_weight
+from cnncc.ops.conv import outputs_first
 from cnncc.ops.pointwise import BOUNDED
 from cnncc.ops.quantized import ADDED, ON_BYTES
 from cnncc.quantization.plan import ByteLayer, BytePlan, Mode, plan
@@ -227,11 +227,7 @@ class _Rewriter:
     def weight_by_output(self, node: Node) -> Constant:
         """The weight of a layer, outputs first."""
         weight = self.source.constants[node.weights["weight"]]
-        if not ops.traits(node).weight_by_input:
-            return weight
-        groups, channels = node.attrs["groups"], weight.shape[0]
-        shape = (node.attrs["out"], channels // groups, *weight.shape[2:])
-        return weight.map(shape, lambda w: turned_weight(w, groups))
+        return outputs_first(weight, node.attrs["groups"]) if ops.traits(node).weight_by_input else weight
 
     def weights(self, node: Node) -> dict[str, Constant]:
         """The constants of a layer on bytes, computed from those in float32 when they are asked for."""

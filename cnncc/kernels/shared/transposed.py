@@ -11,7 +11,7 @@ from cnncc.ir import Constant
 from cnncc.kernels.shared.convolution import ConvGeometry, densify, merged_groups
 from cnncc.kernels.shared.spec import Site
 from cnncc.machines import Machine
-from cnncc.ops.conv import turned_weight
+from cnncc.ops.conv import outputs_first
 
 
 def transposed_phases(site: Site[Machine], weight: Constant) -> Iterator[tuple[ConvGeometry, Constant, str]]:
@@ -50,10 +50,9 @@ def transposed_phases(site: Site[Machine], weight: Constant) -> Iterator[tuple[C
 
 def weight_by_output(site: Site[Machine]) -> Constant:
     """The weight of a `conv_transpose` node as (o, i / groups, kh, kw)."""
-    weight, attrs = site.constant("weight"), site.node.attrs
+    weight = site.constant("weight")
     assert weight is not None
-    shape = (attrs["out"], site.type().shape[1] // attrs["groups"], *attrs["kernel"])
-    return weight.map(shape, lambda w: turned_weight(w, attrs["groups"]))
+    return outputs_first(weight, site.node.attrs["groups"])
 
 
 @dataclass(frozen=True)
