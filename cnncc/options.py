@@ -64,7 +64,7 @@ class Options:
     targets: tuple[str, ...] = ("host",)
     """Names of `targets/*.toml`, or `host`; of several targets, a processor takes the best that it can run."""
     batch: int = 1
-    """Images of every run."""
+    """Most images of a run."""
     threads: int | None = None
     """Most threads that a run may use; None for one for each core of the target."""
     max_error: float = 1e-5

@@ -56,6 +56,11 @@ class Gpu:
         return ALIGN
 
     @property
+    def images_apart(self) -> bool:
+        """A launch computes all images, whose values lie side by side."""
+        return False
+
+    @property
     def cores(self) -> int:
         """Of the processor that starts the kernels."""
         return 1

@@ -30,6 +30,10 @@ class Machine(Protocol):
     def cores(self) -> int:
         """Threads of a run, if nobody says how many."""
 
+    @property
+    def images_apart(self) -> bool:
+        """Whether each image of a batch has a part of the arena for itself, so that a run may have fewer images."""
+
     def check(self, options: Options) -> None:
         """CnnccError for options that the machine cannot do."""
 

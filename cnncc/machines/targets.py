@@ -69,6 +69,10 @@ class Target:
     def align(self) -> int:
         return ALIGN
 
+    @property
+    def images_apart(self) -> bool:
+        return True
+
     def check(self, options: Options) -> None:
         """CnnccError for options that the processor cannot do."""
         if options.dtype == "bfloat16" and self.pairs is None:

@@ -93,7 +93,8 @@ def _order_steps(stage: Stage, machine: Machine, options: Options) -> Stage:
 
 
 def _plan_arena(stage: Stage, machine: Machine, options: Options) -> Stage:
-    return replace(stage, plan=plan_arena(stage.graph, machine.align, reuse=not options.keep_all))
+    plan = plan_arena(stage.graph, machine.align, reuse=not options.keep_all, apart=machine.images_apart)
+    return replace(stage, plan=plan)
 
 
 PHASES: tuple[Phase, ...] = (

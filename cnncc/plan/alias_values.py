@@ -32,6 +32,10 @@ class Storage:
     def nbytes(self) -> int:
         return self.type.nbytes
 
+    def of_one_image(self) -> Storage:
+        """The memory that one image of the batch needs."""
+        return replace(self, type=replace(self.type, shape=(1, *self.type.shape[1:])))
+
 
 @dataclass(frozen=True)
 class Aliases:

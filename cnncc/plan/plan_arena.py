@@ -69,7 +69,8 @@ class Tenant:
 
 @dataclass(frozen=True)
 class ArenaPlan:
-    """The memory of one run. `bound` is the largest sum of bytes that are alive at one step: `bytes` cannot be less."""
+    """The memory of one run, or of one image of a run if images lie apart. `bound` is the largest sum of bytes that are
+    alive at one step: `bytes` cannot be less."""
 
     bytes: int
     bound: int
@@ -78,6 +79,17 @@ class ArenaPlan:
     """For each concat that must copy arms: their positions among its inputs."""
     tenants: tuple[Tenant, ...]
     """The storages in the arena."""
+    pitch: int = 0
+    """Bytes from one image to the next if images lie apart: each has a part of the arena, and all parts are alike. 0 if
+    the values of all images lie side by side."""
+
+    def spaced(self, pitch: int) -> ArenaPlan:
+        """The plan of images that lie apart, with another distance from one to the next."""
+        moved = {
+            name: replace(p, image_stride=pitch) if isinstance(p.home, InArena) and p.image_stride else p
+            for name, p in self.placements.items()
+        }
+        return replace(self, placements=moved, pitch=pitch)
 
     @property
     def gap(self) -> float:
@@ -85,7 +97,9 @@ class ArenaPlan:
         return self.bytes / self.bound - 1 if self.bound else 0.0
 
 
-def plan_arena(g: Graph, align: int = 64, reuse: bool = True, guests: Sequence[Record] = ()) -> ArenaPlan:
+def plan_arena(
+    g: Graph, align: int = 64, reuse: bool = True, guests: Sequence[Record] = (), *, apart: bool = False
+) -> ArenaPlan:
     """The plan for a graph with layouts, whose offsets in the arena are multiples of `align` bytes.
 
     Without `reuse` no storage shares bytes with another, and no result is written over an input, so that all values can
@@ -93,14 +107,18 @@ def plan_arena(g: Graph, align: int = 64, reuse: bool = True, guests: Sequence[R
 
     `guests` are further memory, such as workspace, that is needed at steps of the graph and gets no place here. Of
     plans with equally few bytes, the one that leaves most room for them is taken.
+
+    With `apart`, the plan of a batch is that of one image, and each image has an arena of its own behind the one
+    before: a run of fewer images then needs less memory.
     """
     aliases = alias_values(g, reuse)
-    outlines = _outlines(g, aliases, align, reuse)
+    outlines = _outlines(g, aliases, align, reuse, apart)
     offsets, total = _pack(list(outlines.values()), [outline_of(r, align) for r in guests], align)
     placed = dict(zip(outlines, offsets, strict=True))
     tenants = tuple(Tenant(root, placed[root], outline) for root, outline in outlines.items())
     batch = max((n.type.shape[0] for n in g.inputs), default=1)
-    return ArenaPlan(total, _most(outlines), _placements(g, aliases, placed, batch), aliases.copies, tenants)
+    plan = ArenaPlan(total, _most(outlines), _placements(g, aliases, placed, batch), aliases.copies, tenants)
+    return plan.spaced(total) if apart and batch > 1 else plan
 
 
 def activation_bound(g: Graph, align: int = 64) -> int:
@@ -108,9 +126,10 @@ def activation_bound(g: Graph, align: int = 64) -> int:
     return max(activations_alive(g, align), default=0)
 
 
-def activations_alive(g: Graph, align: int = 64) -> list[int]:
-    """The bytes of activations that are alive at each step of a graph with layouts, in its present order."""
-    return alive_at(list(_outlines(g, alias_values(g), align, reuse=True).values()), len(g.nodes))
+def activations_alive(g: Graph, align: int = 64, *, apart: bool = False) -> list[int]:
+    """The bytes of activations that are alive at each step of a graph with layouts, in its present order: of the whole
+    batch, or of one image if images lie apart."""
+    return alive_at(list(_outlines(g, alias_values(g), align, True, apart).values()), len(g.nodes))
 
 
 def _pack(outlines: list[Outline], guests: list[Outline], align: int) -> tuple[tuple[int, ...], int]:
@@ -127,9 +146,11 @@ def _most(outlines: Mapping[str, Outline]) -> int:
     return max(live_bytes(list(outlines.values())).values(), default=0)
 
 
-def _outlines(g: Graph, aliases: Aliases, align: int, reuse: bool) -> dict[str, Outline]:
+def _outlines(g: Graph, aliases: Aliases, align: int, reuse: bool, apart: bool) -> dict[str, Outline]:
     """For each storage in the arena, its pieces: which bytes are in use, and when."""
     arena = {root: s for root, s in aliases.storages.items() if isinstance(s.home, InArena)}
+    if apart:
+        arena = {root: s.of_one_image() for root, s in arena.items()}
     if not reuse:
         return {root: outline_of((0, len(g.nodes), s.nbytes), align) for root, s in arena.items()}
     return {root: _outline(storage, aliases.lives[root], align) for root, storage in arena.items()}

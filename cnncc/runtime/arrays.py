@@ -28,7 +28,7 @@ class Port:
     name: str
     """Its name in the network."""
     shape: tuple[int, ...]
-    """(batch, c, h, w), or (batch, k) for vectors."""
+    """(batch, c, h, w), or (batch, k) for vectors: of the most images that a call takes."""
     declared: Declared | None = None
     """The type and shape that the network's ONNX file declares, if the model was compiled from one in this process."""
     dtype: str = "float32"
@@ -50,12 +50,17 @@ class Port:
         declared = self.declared
         return declared is not None and (declared.dtype, declared.shape_for(self.shape[0])) != (self.dtype, self.shape)
 
+    @property
+    def shapes(self) -> str:
+        """The shapes that a call takes, as `1x3x224x224` or `1..8x3x224x224`."""
+        return text(("1.." * (self.shape[0] > 1) + str(self.shape[0]), *self.shape[1:]))
+
     def __str__(self) -> str:
-        ours = f"{self.name}: {self.dtype} {text(self.shape)}"
+        ours = f"{self.name}: {self.dtype} {self.shapes}"
         return f"{ours} or {self.declared}" if self.differs else ours
 
 
-def text(shape: Sequence[int]) -> str:
+def text(shape: Sequence[int | str]) -> str:
     """`1x3x224x224`."""
     return "x".join(map(str, shape)) or "a scalar"
 
@@ -90,19 +95,22 @@ def in_order(name: str, ports: Sequence[Port], given: Mapping[str, Any]) -> list
     return [given[key] for key in names]
 
 
-def check_inputs(name: str, ports: Sequence[Port], given: Sequence[Any], ragged: bool = False) -> list[np.ndarray]:
-    """One array for each input, of its type. With `ragged` they may hold any number of images, which must be the same
-    for all. InputError for arrays that do not fit."""
+def check_inputs(name: str, ports: Sequence[Port], given: Sequence[Any], most: int | None = None) -> list[np.ndarray]:
+    """One array for each input, of its type, all of as many images: at least one and at most `most`, if that is given.
+    InputError for arrays that do not fit."""
     if len(given) != len(ports):
         wanted = "; ".join(map(str, ports))
         plural = "" if len(ports) == 1 else "s"
         raise InputError(f"{name} takes {len(ports)} array{plural} ({wanted}), got {len(given)}")
-    arrays = [_checked(f"input {p.name!r}", p, value, ragged) for p, value in zip(ports, given, strict=True)]
-    if ragged:
-        arrays = _for_all(ports, arrays)
+    arrays = [_checked(f"input {p.name!r}", p, value) for p, value in zip(ports, given, strict=True)]
+    arrays = _for_all(ports, arrays)
     counts = [len(array) for array in arrays]
-    if ragged and len(set(counts)) > 1:
+    if len(set(counts)) > 1:
         raise InputError(f"{name}: the inputs hold {', '.join(map(str, counts))} images, not one number of them")
+    if most is not None and not 1 <= counts[0] <= most:
+        takes = f"1 to {most} images" if most > 1 else "1 image"
+        hint = "run_many takes any number of images" if counts[0] else ""
+        raise InputError(f"a call of {name} takes {takes}, got {counts[0]}", hint=hint)
     return arrays
 
 
@@ -126,7 +134,9 @@ def check_outputs(
     arrays = []
     for port, value in zip(ports, given, strict=True):
         what = f"out for {port.name!r}"
-        array = _checked(what, Port(port.name, (count, *port.shape[1:]), dtype=port.dtype), value, ragged=False)
+        array = _checked(what, Port(port.name, port.shape, dtype=port.dtype), value)
+        if len(array) != count:
+            raise InputError(f"{what} must be {text((count, *port.shape[1:]))}, got {text(array.shape)}")
         if not (array.flags.writeable and array.flags.c_contiguous and array.flags.aligned):
             hint = f"np.empty(shape, np.{port.numpy})"
             raise InputError(f"{what} must be writable and contiguous in C order", hint=hint)
@@ -145,21 +155,16 @@ def _wrong_type(what: str, port: Port, array: np.ndarray) -> InputError:
     return InputError(f"{what} must be {kinds}, got {array.dtype}", hint=hint)
 
 
-def _checked(what: str, port: Port, value: Any, ragged: bool) -> np.ndarray:
+def _checked(what: str, port: Port, value: Any) -> np.ndarray:
+    """The array of one input or output, of any number of images."""
     array = as_numpy(what, value)
     if port.declared is not None:
         array = port.declared.to_ours(array, port.shape[1:], port.numpy)
-        if not port.declared.batched and not ragged and array.shape[:1] == (1,):
-            array = np.repeat(array, port.shape[0], axis=0)
     if array.dtype != port.numpy:
         raise _wrong_type(what, port, array)
-    wanted = (len(array), *port.shape[1:]) if ragged and array.ndim else port.shape
-    if array.shape != wanted:
-        same_image = array.shape[1:] == port.shape[1:]
-        hint = (
-            "the batch is fixed when a network is compiled; run_many takes any number of images" if same_image else ""
-        )
-        expected = text(port.shape) if not ragged else f"Nx{text(port.shape[1:])}"
+    if not array.ndim or array.shape[1:] != port.shape[1:]:
+        hint = "an array has one axis more: that of the images" if array.shape == port.shape[1:] else ""
+        expected = port.shapes
         if port.declared is not None and port.differs:
             expected += f" or, as in the file, {text(port.declared.shape_for(port.shape[0]))}"
         raise InputError(f"{what} must be {expected}, got {text(array.shape)}", hint=hint)

@@ -9,7 +9,7 @@ import ctypes
 import struct
 from enum import IntEnum
 
-FORMAT = 3
+FORMAT = 4
 """Version of the interface. A module has the version that it was compiled for as `format` in its information."""
 ALIGN = 64
 """Alignment of arenas and weights in bytes: a cache line, and the widest vector."""
@@ -36,6 +36,7 @@ class Code(IntEnum):
     WEIGHTS_TRUNCATED = 10
     WEIGHTS_ALTERED = 11
     OUT_OF_MEMORY = 12
+    BAD_IMAGES = 13
 
 
 TEXTS = {
@@ -52,10 +53,11 @@ TEXTS = {
     Code.WEIGHTS_TRUNCATED: "the weights have not the size they must have",
     Code.WEIGHTS_ALTERED: "the weights were altered: their hash is wrong",
     Code.OUT_OF_MEMORY: "not enough memory to map the weights",
+    Code.BAD_IMAGES: "the number of images is below 1, or above the most that the module takes",
 }
 """The text of each code, as `NAME_error` gives it."""
 
-FUNCTIONS = ("run", "run_with", "arena_bytes", "inputs", "outputs", "version", "info", "error")
+FUNCTIONS = ("run", "run_with", "arena_bytes", "arena_bytes_for", "inputs", "outputs", "version", "info", "error")
 """What every module exports, each as `NAME_...`."""
 EMBEDDED = ("model_get",)
 """Exported in addition if the weights are inside."""

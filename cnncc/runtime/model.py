@@ -66,7 +66,7 @@ class Model:
 
     @property
     def batch(self) -> int:
-        """Images of each run: the first size of all shapes."""
+        """The most images that a call takes: the first size of all shapes."""
         return self.inputs[0].shape[0]
 
     @property
@@ -115,9 +115,10 @@ class Model:
         return self.saver(path, emit)
 
     def __call__(self, *arrays: Any, out: Any = None, **named: Any) -> Any:
-        """Runs the network on one batch.
+        """Runs the network on 1 to `batch` images.
 
-        Takes one array for each input, in order, in the shapes of `inputs`: (batch, c, h, w) or (batch, k). They are
+        Takes one array for each input, in order: n images of the shapes of `inputs`, (n, c, h, w) or (n, k). An image
+        gets the same bits in every batch, and a few images take no longer than with a model for so many. They are
         float32, unless the network says another type (`Port.dtype`); of bfloat16 they are uint16, its bits.
         They are arrays of NumPy, or of another library with DLPack if the data is in the CPU's memory. A model that was
         compiled from an ONNX file in this process also takes arrays as the file declares them, and returns them so.
@@ -138,20 +139,19 @@ class Model:
             return self._by_name(self, arrays[0], out)
         if any(p.declared and p.declared.is_for_other_batch(self.batch) for p in self.inputs):
             return self.run_many(*arrays, out=out)
-        inputs = check_inputs(self.name, self.inputs, arrays)
-        return self._result(inputs, out, self.batch, self._run_once)
+        inputs = check_inputs(self.name, self.inputs, arrays, self.batch)
+        return self._result(inputs, out, self._run_once)
 
     def run_many(self, *arrays: Any, out: Any = None) -> Any:
-        """Runs the network on N images, batch after batch.
+        """Runs the network on any number of images, batch after batch.
 
-        The arrays are those of a call, but with shapes (N, c, h, w) or (N, k). N need not be a multiple of the batch:
-        the last batch is filled up with zeros, and their results are dropped. An image gets the same bits in every
-        batch. Returns arrays of N results. Raises InputError and CnnccError as a call does.
+        The arrays are those of a call, but may hold more images than `batch`, or none. Returns arrays of as many
+        results. Raises InputError and CnnccError as a call does.
         """
         if len(arrays) == 1 and isinstance(arrays[0], Mapping):
             return self._by_name(self.run_many, arrays[0], out)
-        inputs = check_inputs(self.name, self.inputs, arrays, ragged=True)
-        return self._result(inputs, out, len(inputs[0]), self._run_batches)
+        inputs = check_inputs(self.name, self.inputs, arrays)
+        return self._result(inputs, out, self._run_batches)
 
     def _all_named(self, arrays: Sequence[Any], named: Mapping[str, Any]) -> tuple[Any, ...]:
         """Arrays of which all or the last are given by name, in order."""
@@ -180,16 +180,16 @@ class Model:
         self,
         inputs: list[np.ndarray],
         out: Any,
-        count: int,
         run: Callable[[np.ndarray, list[np.ndarray], list[np.ndarray]], None],
     ) -> Any:
-        """Makes `run` write the results of `count` images, to `out` or to new arrays. No other call uses its arena."""
+        """Makes `run` write the results of all images, to `out` or to new arrays. No other call uses its arena."""
+        count = len(inputs[0])
         results = (
             [np.empty((count, *p.shape[1:]), p.numpy) for p in self.outputs]
             if out is None
             else check_outputs(self.name, self.outputs, out, inputs, count)
         )
-        arena = self._take_arena()
+        arena = self._take_arena(min(max(count, 1), self.batch))
         try:
             run(arena, inputs, results)
         finally:
@@ -200,25 +200,15 @@ class Model:
         return results[0] if len(results) == 1 else tuple(results)
 
     def _run_batches(self, arena: np.ndarray, inputs: list[np.ndarray], results: list[np.ndarray]) -> None:
-        batch, count = self.batch, len(inputs[0])
-        rest = count % batch
-        for start in range(0, count - rest, batch):
-            part = slice(start, start + batch)
+        for start in range(0, len(inputs[0]), self.batch):
+            part = slice(start, start + self.batch)
             self._run_once(arena, [a[part] for a in inputs], [r[part] for r in results])
-        if rest:
-            filled = [np.zeros(p.shape, p.numpy) for p in self.inputs]
-            for whole, array in zip(filled, inputs, strict=True):
-                whole[:rest] = array[-rest:]
-            last = [np.empty(p.shape, p.numpy) for p in self.outputs]
-            self._run_once(arena, filled, last)
-            for result, array in zip(results, last, strict=True):
-                result[-rest:] = array[:rest]
 
     def run_in(self, arena: np.ndarray, arrays: Sequence[Any]) -> list[np.ndarray]:
         """Runs in the caller's arena and returns all outputs. The arena is of uint8, aligned as `info["memory"]` says,
-        and `arena_bytes` long."""
-        inputs = check_inputs(self.name, self.inputs, arrays)
-        results = [np.empty(p.shape, p.numpy) for p in self.outputs]
+        and as long as `arena_bytes_for` says."""
+        inputs = check_inputs(self.name, self.inputs, arrays, self.batch)
+        results = [np.empty((len(inputs[0]), *p.shape[1:]), p.numpy) for p in self.outputs]
         self._run_once(arena, inputs, results)
         return results
 
@@ -226,8 +216,8 @@ class Model:
         """One run of the compiled code; ctypes releases the interpreter's lock meanwhile."""
         plain = [np.require(array, requirements=("C", "A")) for array in inputs]
         pointers = [ctypes.c_void_p(a.ctypes.data) for a in (*plain, *results, arena)]
-        model = ctypes.c_void_p(self._entry.model)
-        code = self._entry.run(model, *pointers, ctypes.c_size_t(arena.nbytes), ctypes.byref(self._threads))
+        model, images = ctypes.c_void_p(self._entry.model), ctypes.c_int32(len(plain[0]))
+        code = self._entry.run(model, images, *pointers, ctypes.c_size_t(arena.nbytes), ctypes.byref(self._threads))
         if code:
             text = self._entry.error_text(code)
             raise CnnccError(f"{self.name}: run failed: {text}", hint=self._advice(text))
@@ -236,16 +226,23 @@ class Model:
         """What to do about a run that failed."""
         return ""
 
-    def new_arena(self) -> np.ndarray:
-        """An arena of the right size and alignment."""
+    def arena_bytes_for(self, images: int) -> int:
+        """Bytes of the arena that a run of so many images needs."""
+        memory = self.info["memory"]
+        return int(memory["arena_bytes"] - (self.batch - images) * memory["arena_bytes_per_image"])
+
+    def new_arena(self, images: int | None = None) -> np.ndarray:
+        """An arena of the right size and alignment for runs of so many images, by default the most."""
         align = int(self.info["memory"]["arena_align"])
-        raw = np.empty(max(1, int(self.info["memory"]["arena_bytes"])) + align, np.uint8)
+        raw = np.empty(max(1, self.arena_bytes_for(images or self.batch)) + align, np.uint8)
         start = -raw.ctypes.data % align
         return raw[start : len(raw) - align + start]
 
-    def _take_arena(self) -> np.ndarray:
-        """An arena that no other call uses: list.pop is atomic, so two threads never get the same one."""
+    def _take_arena(self, images: int) -> np.ndarray:
+        """An arena that no other call uses: list.pop is atomic, so two threads never get the same one. One that is too
+        small is given up."""
         try:
-            return self._arenas.pop()
+            arena = self._arenas.pop()
         except IndexError:
-            return self.new_arena()
+            return self.new_arena(images)
+        return arena if arena.nbytes >= self.arena_bytes_for(images) else self.new_arena(images)

@@ -101,7 +101,7 @@ def alone(key: ChoiceKey, setting: Setting) -> CpuSite | None:
     graph = phases.run(layer_graph(key), setting.target, options, stop_after="assign_layouts").graph
     if NAME not in graph.by_name:
         return None
-    site = CpuSite(graph, graph[NAME], setting.target, options, {}, weights_stay=setting.weights_stay)
+    site = CpuSite(graph, graph[NAME], setting.target, options, weights_stay=setting.weights_stay)
     types = [graph[name].type for name in site.node.inputs]
     return site if choice_key(site.node, types) == key else None
 

@@ -54,7 +54,7 @@ def site_of(
     options = Options(max_error=max_error)
     program = lower(network(body, dims), machine, options)
     node = next(n for n in reversed(program.graph.nodes) if n.op == "conv")
-    return CpuSite(program.graph, node, machine, options, {}, budget=budget)
+    return CpuSite(program.graph, node, machine, options, budget=budget)
 
 
 @st.composite

@@ -54,7 +54,7 @@ def site_of(layer: Layer, epilogue: tuple[Any, ...], values: dict[str, Any], to_
     made = {
         slot: Constant(value.shape, lambda v=value: v, ELEMENTS[str(value.dtype)]) for slot, value in values.items()
     }
-    return CpuSite(Graph("g", (*others, node), ("y",), made), node, target, Options(), {})
+    return CpuSite(Graph("g", (*others, node), ("y",), made), node, target, Options())
 
 
 @pytest.mark.parametrize("layer", [DENSE, DEPTHWISE])

@@ -31,4 +31,4 @@ def test_an_op_without_a_rule_is_noticed() -> None:
     graph = image().conv("a", "x", 8).graph("a")
     strange = graph["a"].with_(op="strange")
     with pytest.raises(AssertionError, match="no kernel rule for strange"):
-        select(CpuSite(graph, strange, targets.load("x86-64-v3"), DEFAULT, {}))
+        select(CpuSite(graph, strange, targets.load("x86-64-v3"), DEFAULT))

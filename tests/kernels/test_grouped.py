@@ -66,7 +66,7 @@ def given_choices(graph: Graph, target: str, seed: int, threads: int | None = 2)
     plain = lower(graph, machine, options)
     choices = {}
     for node in grouped_nodes(plain.graph):
-        site = CpuSite(plain.graph, node, machine, options, {})
+        site = CpuSite(plain.graph, node, machine, options)
         choice = rng.choice(grouped_candidates(site, wide=True)).choice
         choices[conv_key(node, plain.graph[node.inputs[0]].type)] = Given(choice, "a test")
     program = lower(graph, machine, options, choices)
@@ -134,7 +134,7 @@ def configs(target: str) -> Iterator[GroupedConfig]:
     for body, dims in CASES.values():
         program = lower(network(body, dims), targets.load(target), Options(max_error=0))
         for node in grouped_nodes(program.graph):
-            site = CpuSite(program.graph, node, program.target, Options(max_error=0), {})
+            site = CpuSite(program.graph, node, program.target, Options(max_error=0))
             for tile in ranked_tiles(configure(site, grouped_candidates(site)[0].choice).geometry, program.target):
                 yield configure(site, GroupedChoice(tile, node.type.shape[2], 1))
 

@@ -57,7 +57,7 @@ def test_packed_weights_lie_in_the_order_in_which_a_kernel_reads_them(cout: int,
     graph, target = network(f"relu; conv 3x3 {cout}", f"{cin}x9x11"), targets.load("x86-64-v3")
     program = lower(graph, target)
     node = next(n for n in program.graph.nodes if n.op == "conv")
-    site = CpuSite(program.graph, node, target, Options(), {})
+    site = CpuSite(program.graph, node, target, Options())
     weight = np.random.default_rng(0).standard_normal((cout, cin, 3, 3)).astype(np.float32)
     for name, pack, naive in [("direct", pack_conv, naive_direct), ("winograd", pack_winograd, naive_winograd)]:
         choice = data.draw(st.sampled_from(find(name).candidates(site, wide=True))).choice

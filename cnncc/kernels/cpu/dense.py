@@ -14,6 +14,7 @@ from cnncc.kernels.cpu.micro import Micro, micro_of
 from cnncc.kernels.cpu.site import FLOATS, CpuRule, CpuSite
 from cnncc.kernels.cpu.tiles import Tile, even_tiles, step_cycles
 from cnncc.kernels.cpu.weights import after_image, with_bias
+from cnncc.kernels.shared.operands import ImageCount, ImageStrides
 from cnncc.kernels.shared.spec import Call, Epilogue, Kernel, Selection, blocks
 from cnncc.machines.targets import Target
 from cnncc.weights.half import check_range
@@ -21,18 +22,17 @@ from cnncc.weights.half import check_range
 
 @dataclass(frozen=True)
 class DenseConfig:
-    """`images` vectors of `inputs` numbers to vectors of `outputs` floats. Strides in numbers from one image to the
-    next."""
+    """Vectors of `inputs` numbers to vectors of `outputs` floats: of one image, or of as `many` as the run has."""
 
-    images: int
+    many: bool
     inputs: int
     outputs: int
-    in_stride: int
-    out_stride: int
-    extra_strides: tuple[int, ...]
+    extras: int
+    """Further operands of the epilogue."""
     bias: bool
     epilogue: Epilogue
     image_tile: int
+    """Images of a register tile."""
     tile_blocks: int
     """Output blocks of a register tile."""
     micro: Micro
@@ -90,17 +90,15 @@ def select_dense(site: CpuSite) -> Selection:
     """fc, whatever the layout of its input: the weights are packed in the order the input is stored."""
     node, source, target = site.node, site.type(), site.target
     inputs = math.prod(source.stored_shape[1:])
-    strides = {n: stride // site.graph[n].type.element.itemsize for n, stride in site.image_strides.items()}
     outputs = node.attrs["out"]
     micro = micro_of(target, site.weights_dtype)
-    image_tile, tile_blocks = _tile(site.batch, blocks(outputs, target.block), target, micro)
+    many = site.batch > 1
+    image_tile, tile_blocks = _tile(many, blocks(outputs, target.block), target, micro)
     config = DenseConfig(
-        images=site.batch,
+        many=many,
         inputs=inputs,
         outputs=outputs,
-        in_stride=strides[node.inputs[0]],
-        out_stride=strides[node.name],
-        extra_strides=tuple(strides[e] for e in node.inputs[1:]),
+        extras=len(node.inputs) - 1,
         bias=node.attrs["bias"],
         epilogue=node.attrs["epilogue"],
         image_tile=image_tile,
@@ -121,22 +119,31 @@ def select_dense(site: CpuSite) -> Selection:
 
     elements = weight.map((padded * inputs,), pack, element=config.stored)
     packed = with_bias(site, elements, padded)
-    operands = (*site.values(node.inputs[:1]), *after_image(site, packed))
+    batch = (ImageCount(), ImageStrides()) if many else ()
+    operands = (*site.values(node.inputs[:1]), *after_image(site, packed), *batch)
     call = Call(node.name, kernel, operands, site.result, whole_batch=True)
     stored = "" if config.stored == FLOAT32 else f", as {config.stored}"
-    why = f"weights read once for {site.batch} image{'s' * (site.batch > 1)}{stored}; bound by reading them"
+    why = f"weights read once for {image_tile} image{'s' * many}{stored}; bound by reading them"
     return Selection((call,), tuple(packed), why)
 
 
-def _tile(images: int, out_blocks: int, target: Target, micro: Micro) -> tuple[int, int]:
+FEWEST_BLOCKS = 4
+"""Output blocks of a tile for many images, if there are so many: a run of one image then still has sums enough under
+way to read the weights as fast as memory gives them."""
+MOST_IMAGES = 8
+"""Images of a tile. There is code for each number of images up to it."""
+
+
+def _tile(many: bool, out_blocks: int, target: Target, micro: Micro) -> tuple[int, int]:
     """Images x output blocks that keep the most products in flight within the registers; more blocks where equal."""
 
     def rate(shape: tuple[int, int]) -> tuple[float, int]:
         tile = Tile(1, *shape)
         return tile.pixels * tile.blocks / step_cycles(tile, target, working_set=0, micro=micro), shape[1]
 
+    least, most = (min(FEWEST_BLOCKS, out_blocks), MOST_IMAGES) if many else (1, 1)
     shapes = [
-        (p, g) for p in range(1, min(images, 14) + 1) for g in range(1, min(out_blocks, 12) + 1) if micro.fits(p, g)
+        (p, g) for p in range(1, most + 1) for g in range(least, min(out_blocks, 12) + 1) if micro.fits(p, g)
     ]
     return max(shapes, key=rate)
 

@@ -16,8 +16,6 @@ from cnncc.machines.targets import Target
 class CpuSite(Site[Target]):
     """A node to be computed, with what a rule may look at."""
 
-    image_strides: dict[str, int]
-    """Bytes from one image of the batch to the next, for the values the node touches."""
     copies: tuple[int, ...] = ()
     """For a concat: which arms are not written in place and must be copied."""
     budget: float = math.inf

@@ -35,10 +35,9 @@ class CpuBackend(Backend):
         stay = weights_stay(graph, machine)
 
         def chosen(node: Node) -> Selection:
-            strides = {name: plan.placements[name].image_stride for name in (node.name, *node.inputs)}
             copies = tuple(plan.copies.get(node.name, ()))
             budget = budgets[node.name]
-            return select(CpuSite(graph, node, machine, options, strides, copies, budget, stay, choices=choices))
+            return select(CpuSite(graph, node, machine, options, copies, budget, stay, choices=choices))
 
         return chosen
 
@@ -47,7 +46,7 @@ class CpuBackend(Backend):
     ) -> CpuProgram:
         assert stage.plan is not None
         order = (stage.order_given, stage.proven)
-        return CpuProgram(source, stage.graph, stage.plan, dict(selections), machine, options, *order)
+        return CpuProgram(source, stage.graph, stage.plan, dict(selections), machine, options, *order).spaced()
 
     def build(self, programs: Sequence[CpuProgram], listener: Listener) -> Build:
         from cnncc.module.cpu.build import build_programs  # how modules are made: most commands make none

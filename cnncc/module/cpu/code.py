@@ -47,8 +47,11 @@ class CpuCode(Built[CpuProgram], ABC):
     def _of_machine(self) -> Mapping[str, Any]:
         p, least = self.program, self.variants[-1].program.target
         target = {k: v for k, v in asdict(least).items() if k in ("name", "triple", "cpu", "requires", "isa")}
-        most = max(variant.program.arena_bytes for variant in self.variants)
-        sizes = {"arena_bytes": most, "arena_align": ALIGN, "weight_bytes": self.weight_bytes}
+        first = max(variant.program.arena_bytes_for(1) for variant in self.variants)
+        pitch = max(variant.program.memory.pitch for variant in self.variants)
+        most = first + (p.batch - 1) * pitch
+        sizes = {"arena_bytes": most, "arena_bytes_per_image": pitch, "arena_align": ALIGN}
+        sizes |= {"weight_bytes": self.weight_bytes}
         return {
             "memory": {**asdict(p.arena), **sizes},
             "target": {**target, "name": ",".join(variant.program.target.name for variant in self.variants)},

@@ -15,7 +15,7 @@ from cnncc.runtime.interface import ALIGN, Code
 
 
 def run_ir(layout: Layout, standalone: bool) -> str:
-    """The text of `NAME_run` and `NAME_run_with`, whose parameters the header explains. A standalone module has a
+    """The text of `NAME_run`, `NAME_run_with` and `NAME_arena_bytes_for`, which the header explains. A standalone module has a
     thread pool and checks the processor; one linked into this process gets a pool from its caller."""
     return _Entry(layout, standalone).text()
 
@@ -37,26 +37,44 @@ class _Entry:
         arrays = [f"ptr %a{i}" for i in range(len(parameters(self.layout.program.graph)))]
         pointers = ", ".join(["ptr"] * (len(arrays) + 2))
         parts = [
-            *(f"declare hidden i32 @{v.symbol}({pointers}, i32, ptr, ptr)" for v in self.layout.variants),
+            *(f"declare hidden i32 @{v.symbol}({pointers}, i32, i32, ptr, ptr)" for v in self.layout.variants),
             *(["declare hidden void @cnncc_pool_launch(ptr, i32, ptr, ptr)"] if self.pooled else []),
             *([self._pick()] if self.checked else []),
+            self._arena_bytes_for(),
             self._run_with(arrays),
             self._run(arrays),
         ]
         return "\n\n".join(parts) + "\n"
 
     def _run(self, arrays: list[str]) -> str:
-        size = self.layout.size
-        given = ", ".join(["ptr %model", *arrays, "ptr %arena"])
+        """Nobody says how long the arena is: it is taken to be long enough."""
+        given = ", ".join(["ptr %model", "i32 %images", *arrays, "ptr %arena"])
         return f"""\
 define i32 @{self.layout.name}_run({given}) {{
-  %code = call i32 @{self.layout.name}_run_with({given}, {size} {self.layout.arena_bytes}, ptr null)
+  %code = call i32 @{self.layout.name}_run_with({given}, {self.layout.size} -1, ptr null)
   ret i32 %code
+}}"""
+
+    def _arena_bytes_for(self) -> str:
+        """0 for a number of images that no run takes."""
+        layout, size = self.layout, self.layout.size
+        wide = "%others" if size == "i32" else "%wide"
+        return f"""\
+define {size} @{layout.name}_arena_bytes_for(i32 %images) {{
+  %others = sub i32 %images, 1
+  %known = icmp ult i32 %others, {layout.batch}
+{"" if size == "i32" else f"  %wide = zext i32 %others to {size}"}
+  %more = mul {size} {wide}, {layout.pitch}
+  %all = add {size} %more, {layout.first_bytes}
+  %bytes = select i1 %known, {size} %all, {size} 0
+  ret {size} %bytes
 }}"""
 
     def _run_with(self, arrays: list[str]) -> str:
         size = self.layout.size
-        given = ", ".join(["ptr %model", *arrays, "ptr %arena", f"{size} %arena_bytes", "ptr %threads"])
+        given = ", ".join(
+            ["ptr %model", "i32 %images", *arrays, "ptr %arena", f"{size} %arena_bytes", "ptr %threads"]
+        )
         pointers = ["%model", *(a.removeprefix("ptr ") for a in arrays), "%arena"]
         pool = "@cnncc_pool_launch" if self.pooled else "null"
         most = self.layout.program.threads
@@ -73,8 +91,11 @@ define i32 @{self.layout.name}_run({given}) {{
             "  %address = ptrtoint ptr %arena to i64",
             f"  %low = and i64 %address, {ALIGN - 1}",
             "  %crooked = icmp ne i64 %low, 0",
-            *_refuse("%crooked", Code.MISALIGNED, "sized"),
-            f"  %small = icmp ult {size} %arena_bytes, {self.layout.arena_bytes}",
+            *_refuse("%crooked", Code.MISALIGNED, "counted"),
+            f"  %needed = call {size} @{self.layout.name}_arena_bytes_for(i32 %images)",
+            f"  %unknown = icmp eq {size} %needed, 0",
+            *_refuse("%unknown", Code.BAD_IMAGES, "sized"),
+            f"  %small = icmp ult {size} %arena_bytes, %needed",
             *_refuse("%small", Code.ARENA_TOO_SMALL, "opened"),
             "  %weights = load ptr, ptr %model",
             "  %closed = icmp eq ptr %weights, null",
@@ -101,7 +122,7 @@ define i32 @{self.layout.name}_run({given}) {{
             f"  %number = select i1 %all, i32 {most}, i32 %wanted",
             "  %own = icmp eq ptr %for.asked, null",
             f"  %for = select i1 %own, ptr {pool}, ptr %for.asked",
-            *self._call(", ".join([*arrays, "ptr %arena"]), "i32 %number, ptr %for, ptr %pool"),
+            *self._call(", ".join([*arrays, "ptr %arena"]), "i32 %images, i32 %number, ptr %for, ptr %pool"),
             "}",
         ]
         return "\n".join(lines)

@@ -9,6 +9,9 @@ and then waits until all chunks are finished. No thread waits for one that holds
 loses its core, the others finish without it; it goes through the steps later and finds no chunk left. One thread alone
 can complete a run.
 
+A run has as many images as the caller says. Each has a part of the arena; what a run has once, scratch and counters,
+lies in and above the part of the last one. So the code has two pointers: to the first part and to the last.
+
 Counters, and all that kernels write, lie in the arena, so a run writes only to memory that the caller gave to it.
 `cnncc.module.cpu.entry` has the functions that callers see.
 """
@@ -18,7 +21,15 @@ from __future__ import annotations
 import re
 from dataclasses import dataclass
 
-from cnncc.kernels.shared.operands import NodeValue, Operand, PackedWeight, RawInput, Workspace
+from cnncc.kernels.shared.operands import (
+    ImageCount,
+    ImageStrides,
+    NodeValue,
+    Operand,
+    PackedWeight,
+    RawInput,
+    Workspace,
+)
 from cnncc.kernels.shared.spec import Call, Kernel
 from cnncc.module.cpu.program import CpuProgram
 from cnncc.module.cpu.rooms import COUNTER_BYTES
@@ -38,10 +49,10 @@ _STRETCH = 16
 def steps_ir(program: CpuProgram, symbol: str) -> str:
     """The text of a module with one hidden function `symbol`, which runs the network once:
 
-        i32 symbol(inputs..., outputs..., arena, weights, i32 threads, ptr parallel_for, ptr pool)
+        i32 symbol(inputs..., outputs..., arena, weights, i32 images, i32 threads, ptr parallel_for, ptr pool)
 
-    It does not check its arguments. `threads` is at least 1 and at most the program's; `parallel_for` may be null if it
-    is 1. Returns OK, or UNFINISHED if no thread came.
+    It does not check its arguments. `images` and `threads` are at least 1 and at most the program's; `parallel_for` may
+    be null for one thread. Returns OK, or UNFINISHED if no thread came.
     """
     return _Steps(program, symbol).text()
 
@@ -55,10 +66,13 @@ class _Steps:
         graph = self.program.graph
         self.inputs = [n.name for n in graph.inputs]
         self.outputs = list(graph.outputs)
-        self.pointers = len(self.inputs) + len(self.outputs) + 2
-        """Inputs, outputs, arena, weights."""
-        self.context = f"{{ [{self.pointers} x ptr], i32, i32 }}"
-        """The type of what the threads of a run share: pointers, number of threads, whether any thread came."""
+        self.pointers = len(self.inputs) + len(self.outputs) + 3
+        """Inputs, outputs, the arena, the part of its last image, weights."""
+        self.arena, self.last, self.weights = (f"%p{self.pointers - i}" for i in (3, 2, 1))
+        self.context = f"{{ [{self.pointers} x ptr], i32, i32, i32 }}"
+        """The type of what the threads of a run share: pointers, number of images, number of threads, whether any
+        thread came."""
+        self.images = "%images" if self.program.batch > 1 else "1"
 
     def text(self) -> str:
         parts = [
@@ -68,6 +82,7 @@ class _Steps:
             *(self._declare(k.symbol, arity) for k, arity in self._arities().items()),
             self._meet(),
             *(["declare i64 @llvm.readcyclecounter()"] if self.program.options.stamps else []),
+            *self._strides(),
             *(self._stretch(first) for first in self._stretches()),
             self._body(),
             self._run(),
@@ -133,14 +148,29 @@ done:
   ret void
 }}"""
 
-    def _meet_call(self, i: int, total: int) -> list[str]:
+    def _strides(self) -> list[str]:
+        """For each call of a whole batch, what `ImageStrides` stands for."""
+        tables = []
+        for i, call in enumerate(self.program.calls):
+            if ImageStrides() in call.operands:
+                numbers = [self._stride(o) for o in (*call.operands, call.result) if isinstance(o, NodeValue)]
+                row = ", ".join(f"i32 {n}" for n in numbers)
+                tables.append(f"@strides{i} = internal constant [{len(numbers)} x i32] [{row}], align 4")
+        return tables
+
+    def _stride(self, value: NodeValue) -> int:
+        """Numbers from one image of a value to the next."""
+        stride = self.program.plan.placements[value.name].image_stride
+        return stride // self.program.graph[value.name].type.element.itemsize
+
+    def _meet_call(self, i: int) -> list[str]:
         """The end of step i. Its stamp lies after the stamp of the run's start and those of the steps before."""
-        arguments = f"ptr %finished{i}, i32 %kept{i}, i32 {total}"
+        arguments = f"ptr %finished{i}, i32 %kept{i}, i32 %total{i}"
         if not self.program.options.stamps:
             return [f"  call void @meet({arguments})"]
-        at = self.program.stamps_offset + 8 * (i + 1)
+        at = self.program.memory.bytes + 8 * (i + 1)
         return [
-            f"  %stamp{i} = getelementptr i8, ptr %p{self.pointers - 2}, i64 {at}",
+            f"  %stamp{i} = getelementptr i8, ptr {self.last}, i64 {at}",
             f"  call void @meet({arguments}, ptr %stamp{i})",
         ]
 
@@ -158,6 +188,11 @@ done:
             lines.append(f"  %from{i} = getelementptr ptr, ptr %context, i32 {i}")
             lines.append(f"  %p{i} = load ptr, ptr %from{i}")
         lines += [
+            f"  %images.at = getelementptr {self.context}, ptr %context, i32 0, i32 1",
+            "  %images = load i32, ptr %images.at",
+            # A step is cut into chunks of images first; if these are few, each is cut further.
+            f"  %spread = add i32 {self.images}, {WANTED_CHUNKS - 1}",
+            f"  %wanted = udiv i32 %spread, {self.images}",
             "  %id64 = sext i32 %id to i64",
             "  %round = sub i32 %threads, 1",
             f"  br label %step{first}",
@@ -175,7 +210,7 @@ done:
         lines = [
             "define internal void @body(ptr %context, i32 %id) {",
             "entry:",
-            f"  %threads.at = getelementptr {self.context}, ptr %context, i32 0, i32 1",
+            f"  %threads.at = getelementptr {self.context}, ptr %context, i32 0, i32 2",
             "  %threads = load i32, ptr %threads.at",
             "  %expected = icmp ult i32 %id, %threads",
             "  br i1 %expected, label %come, label %leave",
@@ -183,7 +218,7 @@ done:
             "  ret void",
             "come:",
             *(f"  call void @stretch{first}(ptr %context, i32 %id, i32 %threads)" for first in self._stretches()),
-            f"  %came = getelementptr {self.context}, ptr %context, i32 0, i32 2",
+            f"  %came = getelementptr {self.context}, ptr %context, i32 0, i32 3",
             "  store atomic i32 1, ptr %came release, align 4",
             "  ret void",
             "}",
@@ -193,26 +228,23 @@ done:
     def _step(self, i: int, call: Call) -> list[str]:
         """One step: a kernel call, cut into chunks that the threads share. The calls for all images of a batch are one
         step."""
-        images = self.program.images(call)
         units = call.kernel.units
-        chunk = -(-units // min(units, -(-WANTED_CHUNKS // images)))
-        per_image = -(-units // chunk)
-        total = images * per_image
         memory = self.program.memory
         finished = memory.counters + self.program.threads * memory.counter_row + COUNTER_BYTES * i
-        arena = f"%p{self.pointers - 2}"
-        image, part = f"sdiv i32 %t{i}, {per_image}", f"srem i32 %t{i}, {per_image}"
+        images = self.images if self.program.images(call) > 1 else "1"
+        image, part = f"udiv i32 %t{i}, %parts{i}", f"urem i32 %t{i}, %parts{i}"
         if self.program.images_innermost(call):
-            part, image = f"sdiv i32 %t{i}, {images}", f"srem i32 %t{i}, {images}"
+            part, image = f"udiv i32 %t{i}, {images}", f"urem i32 %t{i}, {images}"
         lines = [
             f"step{i}:",
+            *self._chunks(i, units, images),
             *self._scratch(i),
-            f"  %finished{i} = getelementptr i8, ptr {arena}, i64 {finished}",
+            f"  %finished{i} = getelementptr i8, ptr {self.last}, i64 {finished}",
             f"  br label %share{i}",
             f"share{i}:",
             f"  %tried{i} = phi i32 [ 0, %step{i} ], [ %passed{i}, %empty{i} ]",
             f"  %done{i} = phi i32 [ 0, %step{i} ], [ %kept{i}, %empty{i} ]",
-            *self._share(i, total),
+            *self._share(i),
             # Read the counter before changing it: if the share is used up, a change would only take the cache line from
             # the other threads.
             f"  %seen{i} = load atomic i32, ptr %next{i} monotonic, align 4",
@@ -234,16 +266,16 @@ done:
             f"  %image{i} = {image}",
             f"  %wide{i} = sext i32 %image{i} to i64",
             f"  %part{i} = {part}",
-            f"  %lo{i} = mul i32 %part{i}, {chunk}",
-            f"  %full{i} = add i32 %lo{i}, {chunk}",
+            f"  %lo{i} = mul i32 %part{i}, %chunk{i}",
+            f"  %full{i} = add i32 %lo{i}, %chunk{i}",
             f"  %over{i} = icmp sgt i32 %full{i}, {units}",
             f"  %hi{i} = select i1 %over{i}, i32 {units}, i32 %full{i}",
         ]
         arguments = []
         for j, operand in enumerate((*call.operands, call.result)):
-            base, offset, stride = self._address(i, call, operand)
+            base, offset, stride = self._address(i, operand)
             pointer = f"%a{i}.{j}"
-            if stride == 0 or images == 1:
+            if stride == 0 or images == "1":
                 lines.append(f"  {pointer} = getelementptr i8, ptr {base}, i64 {offset}")
             else:
                 lines += [
@@ -259,11 +291,26 @@ done:
             f"  %again{i} = add i32 %mine{i}, 1",
             f"  br label %take{i}",
             f"meet{i}:",
-            *self._meet_call(i, total),
+            *self._meet_call(i),
             f"  br label %step{i + 1}",
         ]
 
-    def _share(self, i: int, total: int) -> list[str]:
+    @staticmethod
+    def _chunks(i: int, units: int, images: str) -> list[str]:
+        """How the units of step i are cut: units of a chunk, chunks of an image (parts), chunks in total. Of a call
+        that is made once, the numbers are known to LLVM."""
+        wanted = "%wanted" if images != "1" else f"{WANTED_CHUNKS}"
+        return [
+            f"  %few{i} = icmp ult i32 {wanted}, {units}",
+            f"  %cuts{i} = select i1 %few{i}, i32 {wanted}, i32 {units}",
+            f"  %filled{i} = add i32 %cuts{i}, {units - 1}",
+            f"  %chunk{i} = udiv i32 %filled{i}, %cuts{i}",
+            f"  %rounded{i} = add i32 %chunk{i}, {units - 1}",
+            f"  %parts{i} = udiv i32 %rounded{i}, %chunk{i}",
+            f"  %total{i} = mul i32 %parts{i}, {images}",
+        ]
+
+    def _share(self, i: int) -> list[str]:
         """Finds the share of a thread: its chunks [first, end), and the counter of chunks that were taken from it.
 
         The thread's own share comes first, then those of the threads after it. The share of thread k begins at chunk
@@ -272,15 +319,15 @@ done:
         return [
             f"  %after{i} = add i32 %id, %tried{i}",
             f"  %whose{i} = urem i32 %after{i}, %threads",
-            f"  %scaled{i} = mul i32 %whose{i}, {total}",
+            f"  %scaled{i} = mul i32 %whose{i}, %total{i}",
             f"  %raised{i} = add i32 %scaled{i}, %round",
             f"  %first{i} = udiv i32 %raised{i}, %threads",
-            f"  %beyond{i} = add i32 %raised{i}, {total}",
+            f"  %beyond{i} = add i32 %raised{i}, %total{i}",
             f"  %end{i} = udiv i32 %beyond{i}, %threads",
             f"  %whose64.{i} = zext i32 %whose{i} to i64",
             f"  %row{i} = mul i64 %whose64.{i}, {memory.counter_row}",
             f"  %counter{i} = add i64 %row{i}, {memory.counters + COUNTER_BYTES * i}",
-            f"  %next{i} = getelementptr i8, ptr %p{self.pointers - 2}, i64 %counter{i}",
+            f"  %next{i} = getelementptr i8, ptr {self.last}, i64 %counter{i}",
         ]
 
     def _scratch(self, i: int) -> list[str]:
@@ -289,17 +336,21 @@ done:
         return [
             f"  %own{i} = mul i64 %id64, {memory.stride}",
             f"  %ahead{i} = add i64 %own{i}, {memory.scratch}",
-            f"  %scratch{i} = getelementptr i8, ptr %p{self.pointers - 2}, i64 %ahead{i}",
+            f"  %scratch{i} = getelementptr i8, ptr {self.last}, i64 %ahead{i}",
         ]
 
-    def _address(self, i: int, call: Call, operand: Operand) -> tuple[str, int, int]:
+    def _address(self, i: int, operand: Operand) -> tuple[str, int, int]:
         """The base pointer of an operand, its byte offset from there, and the bytes from one image to the next."""
-        arena, weights = f"%p{self.pointers - 2}", f"%p{self.pointers - 1}"
         match operand:
             case PackedWeight(name, start):
-                return weights, self.program.weight_offsets[name] + start, 0
+                return self.weights, self.program.weight_offsets[name] + start, 0
             case Workspace():
-                return arena, self.program.memory.calls[i].workspace, call.workspace_bytes
+                memory = self.program.memory
+                return self.arena, memory.calls[i].workspace, memory.pitch
+            case ImageCount():
+                return "%images.at", 0, 0
+            case ImageStrides():
+                return f"@strides{i}", 0, 0
             case RawInput(name):
                 kind = port_type(self.program.graph[name])
                 return f"%p{self.inputs.index(name)}", 0, kind.nbytes // kind.shape[0]
@@ -312,9 +363,9 @@ done:
         offset = placement.offset + placement.inner + start
         match placement.home:
             case InConstant(node):
-                return f"%p{self.pointers - 1}", self.program.weight_offsets[f"{node}.value"] + offset, 0
+                return self.weights, self.program.weight_offsets[f"{node}.value"] + offset, 0
             case InArena():
-                return f"%p{self.pointers - 2}", offset, placement.image_stride
+                return self.arena, offset, placement.image_stride
             case InInput(index):
                 return f"%p{index}", offset, placement.image_stride
             case InOutput(index):
@@ -324,22 +375,28 @@ done:
         arguments = [f"%in{i}" for i in range(len(self.inputs))] + [f"%out{i}" for i in range(len(self.outputs))]
         arguments += ["%arena", "%weights"]
         lines = [
-            f"define hidden i32 @{self.symbol}({', '.join(f'ptr {a}' for a in arguments)}, i32 %threads, "
-            "ptr %parallel_for, ptr %pool) {",
+            f"define hidden i32 @{self.symbol}({', '.join(f'ptr {a}' for a in arguments)}, i32 %images, "
+            "i32 %threads, ptr %parallel_for, ptr %pool) {",
             "entry:",
             f"  %context = alloca {self.context}, align 16",
+            "  %wide = zext i32 %images to i64",
+            "  %others = sub i64 %wide, 1",
+            f"  %before = mul i64 %others, {self.program.memory.pitch}",
+            "  %last = getelementptr i8, ptr %arena, i64 %before",
         ]
-        for i, value in enumerate(arguments):
+        for i, value in enumerate([*arguments[:-1], "%last", arguments[-1]]):
             lines.append(f"  %field{i} = getelementptr ptr, ptr %context, i32 {i}")
             lines.append(f"  store ptr {value}, ptr %field{i}")
         memory = self.program.memory
         counters = memory.bytes - memory.counters
         lines += [
-            f"  %threads.at = getelementptr {self.context}, ptr %context, i32 0, i32 1",
+            f"  %images.at = getelementptr {self.context}, ptr %context, i32 0, i32 1",
+            "  store i32 %images, ptr %images.at",
+            f"  %threads.at = getelementptr {self.context}, ptr %context, i32 0, i32 2",
             "  store i32 %threads, ptr %threads.at",
-            f"  %came = getelementptr {self.context}, ptr %context, i32 0, i32 2",
+            f"  %came = getelementptr {self.context}, ptr %context, i32 0, i32 3",
             "  store i32 0, ptr %came",
-            f"  %counters = getelementptr i8, ptr %arena, i64 {self.program.memory.counters}",
+            f"  %counters = getelementptr i8, ptr %last, i64 {self.program.memory.counters}",
             f"  call void @llvm.memset.p0.i32(ptr align {ALIGN} %counters, i8 0, i32 {counters}, i1 false)",
             *self._stamp_start(),
             "  %unpooled = icmp eq ptr %parallel_for, null",
@@ -361,7 +418,7 @@ done:
         if not self.program.options.stamps:
             return []
         return [
-            f"  %stamps = getelementptr i8, ptr %arena, i64 {self.program.stamps_offset}",
+            f"  %stamps = getelementptr i8, ptr %last, i64 {self.program.memory.bytes}",
             "  %now = call i64 @llvm.readcyclecounter()",
             "  store i64 %now, ptr %stamps, align 8",
         ]

@@ -22,8 +22,8 @@ def header(layout: Layout) -> str:
     inputs = len(program.graph.inputs)
     pointers = [f"{'const ' * (i < inputs)}{kind.element.c} *{a}" for i, (a, kind) in enumerate(arrays.items())]
     shapes = "\n".join(f" *   {array}: {described(kind)}" for array, kind in arrays.items())
-    most = ", ".join(_sizes(v.program) for v in layout.variants if v.program.arena_bytes == layout.arena_bytes)
-    both = ",\n    ".join([f"const {name}_model *model", *pointers, "void *arena"])
+    largest = max(layout.variants, key=lambda v: v.program.arena_bytes)
+    both = ",\n    ".join([f"const {name}_model *model", "int32_t images", *pointers, "void *arena"])
     targets = ", ".join(v.program.target.name for v in layout.variants)
     text = f"""\
 /* {program.graph.name}, compiled by cnncc {cnncc.__version__} for {targets}. Generated; do not edit. */
@@ -36,7 +36,12 @@ extern "C" {{
 
 {shared_declarations()}
 
-/* Bytes and alignment of the arena. Of the bytes: {most}. */
+/* The most images of a run. */
+#define {upper}_MAX_IMAGES {layout.batch}
+
+/* Bytes and alignment of the arena: of a run of so many images, and of {upper}_MAX_IMAGES images.
+ * Of one image: {_sizes(largest.program)}. */
+#define {upper}_ARENA_BYTES_FOR(images) ({layout.first_bytes} + (size_t)((images) - 1) * {layout.pitch})
 #define {upper}_ARENA_BYTES {layout.arena_bytes}
 #define {upper}_ARENA_ALIGN {ALIGN}
 #define {upper}_MAX_THREADS {program.threads}
@@ -52,9 +57,10 @@ typedef struct {name}_model {{
 
 {_external(layout) if layout.digest else _embedded(name)}
 
-/* Runs the network. Arrays in NCHW order, of float32 where nothing else is said:
+/* Runs the network on 1 to {upper}_MAX_IMAGES images: n x 3 x 4 stands for one image of 3 x 4 after the
+ * other. Arrays in NCHW order, of float32 where nothing else is said:
 {shapes}
- * None of them may overlap another one or the arena. The arena is scratch memory for one run at a time, what it holds
+ * An image gets the same result to the bit, whatever the other images are and however many. None of the arrays may overlap another one or the arena. The arena is scratch memory for one run at a time, what it holds
  * before does not matter; nothing else is written, allocated, locked or printed, so threads with arenas of their own
  * may run the same model. Returns a code of enum cnncc_code.
  */
@@ -67,8 +73,9 @@ int {name}_run_with(
     {both},
     size_t arena_bytes, const cnncc_threads *threads);
 
-/* Same as {upper}_ARENA_BYTES, for callers that load the module at run time. */
+/* The same as these macros, for callers that load the module at run time; 0 for a number of images that no run takes. */
 size_t {name}_arena_bytes(void);
+size_t {name}_arena_bytes_for(int32_t images);
 
 /* How many inputs and outputs there are, and, unless `ports` is null, the table that describes them. */
 size_t {name}_inputs(const cnncc_port **ports);
@@ -116,7 +123,7 @@ enum cnncc_dtype {{
 {dtypes}
 }};
 
-/* An input or output: NCHW, the batch first; `count` numbers, of a type of enum cnncc_dtype. */
+/* An input or output: NCHW, the most images first; `count` numbers of one image, of a type of enum cnncc_dtype. */
 typedef struct cnncc_port {{
     const char *name;
     const int64_t *shape;
@@ -152,10 +159,10 @@ void {name}_close({name}_model *model);"""
 
 
 def counts(upper: str, arrays: dict[str, TensorType]) -> str:
-    """Numbers and type of each array, so that a caller can size its own."""
+    """Numbers of an image and type of each array, so that a caller can size its own."""
     lines = []
     for array, kind in arrays.items():
-        count, stem = prod(kind.shape), f"#define {upper}_{array.upper()}"
+        count, stem = prod(kind.shape[1:]), f"#define {upper}_{array.upper()}"
         lines += [f"{stem}_FLOATS {count}"] if kind.is_float else [f"{stem}_COUNT {count}"]
         lines += [f"{stem}_DTYPE {dtype(kind.element)}"]
     return "\n".join(lines)
@@ -172,11 +179,12 @@ def dtype(element: Element) -> str:
 
 def described(kind: TensorType) -> str:
     """The shape of an array, and its type if it is not float32."""
-    return " x ".join(map(str, kind.shape)) + ("" if kind.is_float else f", {kind.numbers}")
+    return " x ".join(map(str, ("n", *kind.shape[1:]))) + ("" if kind.is_float else f", {kind.numbers}")
 
 
 def _sizes(program: CpuProgram) -> str:
-    """What the arena of a program holds."""
+    """What the arena of a program holds, of one image."""
     plan, threads = program.plan, program.threads
     least = f"least possible {plan.bound}, gap {plan.gap:.1%}"
-    return f"activations {plan.bytes} ({least}); kernels and {threads} threads add {program.arena_bytes - plan.bytes}"
+    added = program.arena_bytes_for(1) - plan.bytes
+    return f"activations {plan.bytes} ({least}); kernels and {threads} threads add {added}"

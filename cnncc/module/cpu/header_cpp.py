@@ -47,8 +47,9 @@ private:
 class arena {
 public:
     arena(std::size_t bytes, std::size_t align)
-        : data_(::operator new(bytes, std::align_val_t(align)), release{std::align_val_t(align)}) {}
+        : data_(::operator new(bytes, std::align_val_t(align)), release{std::align_val_t(align)}), size_(bytes) {}
     void *get() const noexcept { return data_.get(); }
+    std::size_t size() const noexcept { return size_; }
 
 private:
     struct release {
@@ -56,6 +57,7 @@ private:
         void operator()(void *data) const noexcept { ::operator delete(data, align); }
     };
     std::unique_ptr<void, release> data_;
+    std::size_t size_;
 };
 
 } // namespace cnncc
@@ -75,12 +77,16 @@ def header_cpp(layout: Layout, c_header: str) -> str:
     read = [f"span<const {types[a]}> {a}" for a in inputs]
     spans = ", ".join([*read, *(f"span<{types[a]}> {a}" for a in outputs)])
     pointers = ", ".join(f"{a}.data()" for a in arrays)
-    checks = "\n".join(f'        check("{a}", {a}.size(), {prod(kind.shape)});' for a, kind in arrays.items())
+    counts = {a: prod(kind.shape[1:]) for a, kind in arrays.items()}
+    counted = f'count("{inputs[0]}", {inputs[0]}.size(), {counts[inputs[0]]})'
+    others = (a for a in arrays if a != inputs[0])
+    checks = "".join(f'        check("{a}", {a}.size(), images * {counts[a]});\n' for a in others)
     text = f"""\
 // {graph.name} for C++17, around {c_header}. Generated; do not edit.
 #include "{c_header}"
 
 #include <cstddef>
+#include <cstdint>
 #include <memory>
 #include <new>
 #include <stdexcept>
@@ -93,6 +99,7 @@ def header_cpp(layout: Layout, c_header: str) -> str:
 namespace cnncc {{
 
 /// The network with an arena of its own: for one thread at a time. A copy shares the weights and gets another arena.
+/// The arena is made for one image, and grows when a call brings more.
 class {name}_network {{
 public:
 {_constructor(layout)}
@@ -101,23 +108,37 @@ public:
     {name}_network &operator=(const {name}_network &other) {{ return *this = {name}_network(other); }}
     {name}_network &operator=({name}_network &&) noexcept = default;
 
-    /// Runs the network. NCHW. Throws std::invalid_argument for a wrong number of numbers, cnncc::error for what the
-    /// module refuses.
-    void operator()({spans}) {{
-{checks}
-        fail({name}_run_with(model_.get(), {pointers}, arena_.get(), {upper}_ARENA_BYTES, &threads_));
+    /// Makes the arena ready for calls with so many images.
+    void reserve(std::int32_t images) {{
+        const std::size_t bytes = {name}_arena_bytes_for(images);
+        if (bytes > arena_.size()) arena_ = arena(bytes, {upper}_ARENA_ALIGN);
     }}
-{_returning(read, inputs, arrays)}
+
+    /// Runs the network on 1 to {upper}_MAX_IMAGES images, one after the other in each array. NCHW. Throws
+    /// std::invalid_argument for a wrong number of numbers, cnncc::error for what the module refuses.
+    void operator()({spans}) {{
+        const std::size_t images = {counted};
+{checks}        const auto number = static_cast<std::int32_t>(images);
+        reserve(number);
+        fail({name}_run_with(model_.get(), number, {pointers}, arena_.get(), arena_.size(), &threads_));
+    }}
+{_returning(read, counted, inputs, arrays)}
     static span<const cnncc_port> inputs() noexcept {{ return ports({name}_inputs); }}
     static span<const cnncc_port> outputs() noexcept {{ return ports({name}_outputs); }}
     static const char *info() noexcept {{ return {name}_info(); }}
 
 private:
     {name}_network(std::shared_ptr<const {name}_model> model, cnncc_threads threads)
-        : model_(std::move(model)), threads_(threads), arena_({upper}_ARENA_BYTES, {upper}_ARENA_ALIGN) {{}}
+        : model_(std::move(model)), threads_(threads), arena_({upper}_ARENA_BYTES_FOR(1), {upper}_ARENA_ALIGN) {{}}
 
     static void fail(int code) {{
         if (code) throw error(code, std::string("{name}: ") + {name}_error(code));
+    }}
+    static std::size_t count(const char *what, std::size_t given, std::size_t of_one) {{
+        if (given % of_one == 0 && given / of_one - 1 < {upper}_MAX_IMAGES) return given / of_one;
+        throw std::invalid_argument(std::string("{name}: ") + what + " has " + std::to_string(given) +
+                                    " numbers, not those of 1 to " + std::to_string({upper}_MAX_IMAGES) +
+                                    " images of " + std::to_string(of_one));
     }}
     static void check(const char *what, std::size_t given, std::size_t wanted) {{
         if (given == wanted) return;
@@ -163,15 +184,16 @@ def _constructor(layout: Layout) -> str:
     }}"""
 
 
-def _returning(read: list[str], inputs: list[str], arrays: Mapping[str, TensorType]) -> str:
-    """A call that returns the result, where there is one. `read` are the parameters for the inputs."""
+def _returning(read: list[str], counted: str, inputs: list[str], arrays: Mapping[str, TensorType]) -> str:
+    """A call that returns the result, where there is one. `read` are the parameters for the inputs, `counted` says how
+    many images they hold."""
     outputs = list(arrays.values())[len(inputs) :]
     if len(outputs) > 1:
         return ""
     result = f"std::vector<{outputs[0].element.c}>"
     return f"""\
     {result} operator()({", ".join(read)}) {{
-        {result} result({prod(outputs[0].shape)});
+        {result} result({counted} * {prod(outputs[0].shape[1:])});
         (*this)({", ".join(inputs)}, result);
         return result;
     }}

@@ -12,8 +12,9 @@ from cnncc.kernels.shared.spec import Call, Kernel
 from cnncc.machines.targets import Target
 from cnncc.module.cpu import rooms
 from cnncc.module.cpu.rooms import ArenaLayout
-from cnncc.module.program import Program
+from cnncc.module.program import Arena, Program
 from cnncc.plan import plan_arena
+from cnncc.plan.alias_values import image_bytes
 
 
 @dataclass(frozen=True, eq=False)
@@ -52,10 +53,16 @@ class CpuProgram(Program[Target]):
 
     def images(self, call: Call) -> int:
         """How many times a call is made: once for each image, or once for all."""
-        return rooms.images(call, self.graph[call.node].type.shape[0])
+        return 1 if call.whole_batch else self.graph[call.node].type.shape[0]
+
+    @property
+    def batch(self) -> int:
+        """Most images of a run."""
+        return self.options.batch
 
     def images_at_once(self, call: Call) -> int:
-        return self.graph[call.node].type.shape[0] if call.whole_batch else 1
+        """Of a call for the whole batch, the kernel counts in each image by itself."""
+        return 1
 
     def workspace_at_once(self, call: Call) -> int:
         return call.workspace_bytes
@@ -65,7 +72,7 @@ class CpuProgram(Program[Target]):
         of the result then stay in cache; otherwise the image does."""
         read = {o.name for o in call.operands if isinstance(o, PackedWeight)}
         weights = sum(p.nbytes for p in self.selections[call.node].weights if p.name in read)
-        return weights > self.graph[call.node].type.nbytes // self.images(call)
+        return weights > image_bytes(self.graph[call.node].type)
 
     def stamped(self) -> Self:
         """The program with stamps; see `Options.stamps`."""
@@ -73,13 +80,26 @@ class CpuProgram(Program[Target]):
 
     @property
     def arena_bytes(self) -> int:
-        """The arena a run needs: activations, workspace and scratch of the kernels, the steps' counters, stamps."""
-        return self.stamps_offset + (8 * (len(self.calls) + 1) if self.options.stamps else 0)
+        """The arena that a run of the most images needs."""
+        return self.arena_bytes_for(self.batch)
+
+    def arena_bytes_for(self, images: int) -> int:
+        """The arena that a run of so many images needs: activations, workspace and scratch of the kernels, the steps'
+        counters, stamps."""
+        stamps = 8 * (len(self.calls) + 1) if self.options.stamps else 0
+        return (images - 1) * self.memory.pitch + self.memory.bytes + stamps
+
+    @property
+    def arena(self) -> Arena:
+        """The memory of a run of the most images, and what it holds."""
+        activations, bound = (self.batch * size for size in (self.plan.bytes, self.plan.bound))
+        return Arena(activations, bound, self.arena_bytes - activations, self.arena_bytes)
 
     @property
     def stamps_offset(self) -> int:
-        """Where in the arena the stamps begin: cycles (uint64) at the start and at the end of each step."""
-        return self.memory.bytes
+        """Where the stamps begin in the arena of a run of the most images: cycles (uint64) at the start and at the end
+        of each step."""
+        return (self.batch - 1) * self.memory.pitch + self.memory.bytes
 
     def settled(self) -> Self:
         """The program with its activations moved, if that makes the arena smaller; they take no more bytes."""
@@ -87,8 +107,13 @@ class CpuProgram(Program[Target]):
         if memory.bytes == memory.bound:
             return self
         guests = [(room.step, room.step, room.bytes) for room in memory.rooms]
-        other = replace(self, plan=plan_arena(self.graph, self.target.align, guests=guests))
+        other = replace(self, plan=plan_arena(self.graph, self.target.align, guests=guests, apart=True)).spaced()
         return min(self, other, key=lambda p: p.memory.bytes)
+
+    def spaced(self) -> Self:
+        """The program with its images as far apart as their activations and workspace need."""
+        pitch = self.memory.pitch
+        return self if pitch == self.plan.pitch else replace(self, plan=self.plan.spaced(pitch))
 
 
 def weights_stay(graph: Graph, target: Target) -> bool:

@@ -92,7 +92,7 @@ define void @{name}_close(ptr %model) {{
             lines.append(string(f"{function}.{i}.name", name))
             numbers = ", ".join(f"i64 {n}" for n in shape)
             lines.append(f"@{function}.{i}.shape = internal constant [{len(shape)} x i64] [{numbers}]")
-            counts = f"i32 {len(shape)}, i32 {DTYPES[kind.element]}, {self.layout.size} {prod(shape)}"
+            counts = f"i32 {len(shape)}, i32 {DTYPES[kind.element]}, {self.layout.size} {prod(shape[1:])}"
             rows.append(f"{row} {{ ptr @{function}.{i}.name, ptr @{function}.{i}.shape, {counts} }}")
         lines.append(f"@{function} = internal constant [{len(ports)} x {row}] [{', '.join(rows)}]")
         return (

@@ -2,6 +2,10 @@
 
 Workspace and scratch of a step lie in bytes that no activation uses at that step, and above the activations if these
 bytes do not suffice. The counters of threads lie above everything.
+
+Each image of a run has a part of the arena for its activations and workspace, all alike. What there is once for a run,
+scratch and counters, has its place in and above the part of the last image: a run of one image needs no more than a
+module for one image does.
 """
 
 from __future__ import annotations
@@ -43,8 +47,8 @@ class Room:
 
 @dataclass(frozen=True)
 class CallMemory:
-    """The memory of one call, in bytes: the offsets in the arena of its workspace and of the first thread's scratch,
-    and the distance from one thread's scratch to the next."""
+    """The memory of one call, in bytes: the offsets of its workspace in the part of an image, and of the first thread's
+    scratch in that of the last image; and the distance from one thread's scratch to the next."""
 
     workspace: int
     scratch: int
@@ -53,7 +57,8 @@ class CallMemory:
 
 @dataclass(frozen=True)
 class ArenaLayout:
-    """What the arena holds besides the activations, whose places are in the plan."""
+    """What the arena holds besides the activations, whose places are in the plan. Offsets count from where the part of
+    an image begins, of scratch and counters from where that of the last image does."""
 
     rooms: tuple[Room, ...]
     calls: tuple[CallMemory, ...]
@@ -64,6 +69,10 @@ class ArenaLayout:
     counter_row: int
     """Bytes from one row of counters to the next."""
     bytes: int
+    """Of a run of one image."""
+    pitch: int
+    """Bytes from the part of one image to that of the next: what a run needs more for each further image. 0 if there is
+    one image."""
     bound: int
     """The largest sum of bytes in use at one step: with these kernels in this order, no arena is smaller."""
 
@@ -74,14 +83,13 @@ def budgets(graph: Graph, cores: int) -> dict[str, float]:
     It is what the activations leave free in the arena at the node's step, plus `SHARE` of the largest sum of live
     activations, minus the counters of `cores` threads. The kernels are not chosen yet, so counters are counted as if
     each node made two calls, as many as a convolution may make."""
-    alive = activations_alive(graph, ALIGN)
+    alive = activations_alive(graph, ALIGN, apart=True)
     most = max(alive, default=0)
     if not most:
         return dict.fromkeys(graph.by_name, math.inf)  # all values are in the caller's buffers
-    images = max(n.type.shape[0] for n in graph.inputs)
     counters = (cores + 1) * counter_row_bytes(2 * len(graph.nodes))
     left = (most * (1 + SHARE) - counters - live for live in alive)
-    return {node.name: budget / images for node, budget in zip(graph.nodes, left, strict=True)}
+    return {node.name: budget for node, budget in zip(graph.nodes, left, strict=True)}
 
 
 def lay_out(graph: Graph, plan: ArenaPlan, selections: Mapping[str, Selection], threads: int) -> ArenaLayout:
@@ -93,8 +101,7 @@ def lay_out(graph: Graph, plan: ArenaPlan, selections: Mapping[str, Selection], 
         live.append(taken.bytes)
         selection = selections.get(node.name)
         if selection is not None:
-            batch = node.type.shape[0]
-            placed = _place(_wanted(selection.calls, batch, threads), taken.runs)
+            placed = _place(_wanted(selection.calls, threads), taken.runs)
             rooms += (Room(k, node.name, step, at, size) for k, (at, size) in placed.items() if size)
             live[step] += sum(size for _, size in placed.values())
             stride = max(_scratch(c) for c in selection.calls)
@@ -102,7 +109,13 @@ def lay_out(graph: Graph, plan: ArenaPlan, selections: Mapping[str, Selection], 
     top = max([plan.bytes, *(r.offset + r.bytes for r in rooms)])
     row = counter_row_bytes(len(calls))
     counters = (threads + 1) * row
-    return ArenaLayout(tuple(rooms), tuple(calls), top, row, top + counters, max(live, default=0) + counters)
+    pitch = _pitch(plan, rooms) if max(n.type.shape[0] for n in graph.inputs) > 1 else 0
+    return ArenaLayout(tuple(rooms), tuple(calls), top, row, top + counters, pitch, max(live, default=0) + counters)
+
+
+def _pitch(plan: ArenaPlan, rooms: Sequence[Room]) -> int:
+    """Bytes of what an image has for itself: activations and workspace."""
+    return aligned(max([plan.bytes, *(r.offset + r.bytes for r in rooms if r.kind == "workspace")]))
 
 
 def counter_row_bytes(steps: int) -> int:
@@ -110,14 +123,9 @@ def counter_row_bytes(steps: int) -> int:
     return aligned(COUNTER_BYTES * steps)
 
 
-def images(call: Call, batch: int) -> int:
-    """How many times a call is made: once for each image, or once for all."""
-    return 1 if call.whole_batch else batch
-
-
-def _wanted(calls: Sequence[Call], batch: int, threads: int) -> dict[RoomKind, int]:
+def _wanted(calls: Sequence[Call], threads: int) -> dict[RoomKind, int]:
     return {
-        "workspace": aligned(max(c.workspace_bytes * images(c, batch) for c in calls)),
+        "workspace": aligned(max(c.workspace_bytes for c in calls)),
         "scratch": threads * max(_scratch(c) for c in calls),
     }
 

@@ -41,8 +41,24 @@ class Layout:
         return c_name(self.program.graph.name)
 
     @property
+    def batch(self) -> int:
+        """Most images of a run."""
+        return self.program.batch
+
+    @property
+    def first_bytes(self) -> int:
+        """The arena that a run of one image needs, whatever the variant."""
+        return max(v.program.arena_bytes_for(1) for v in self.variants)
+
+    @property
+    def pitch(self) -> int:
+        """Bytes that each further image of a run adds to the arena."""
+        return max(v.program.memory.pitch for v in self.variants)
+
+    @property
     def arena_bytes(self) -> int:
-        return max(v.program.arena_bytes for v in self.variants)
+        """The arena that a run of the most images needs."""
+        return self.first_bytes + (self.batch - 1) * self.pitch
 
     @property
     def pooled(self) -> bool:

@@ -48,6 +48,7 @@ class CudaBuild(Built[CudaProgram]):
             "memory": {
                 **asdict(p.arena),
                 "arena_bytes": 0,
+                "arena_bytes_per_image": 0,
                 "arena_align": 64,
                 "device_arena_bytes": p.arena_bytes,
                 "device_arena_align": ALIGN,

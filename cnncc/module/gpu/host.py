@@ -11,7 +11,7 @@ import cnncc
 from cnncc.base.elements import FLOAT32
 from cnncc.base.errors import CnnccError
 from cnncc.machines.gpus import ALIGN
-from cnncc.module.cpu.header import DTYPES, counts, shared_declarations
+from cnncc.module.cpu.header import DTYPES, counts, described, shared_declarations
 from cnncc.module.gpu.images import Image
 from cnncc.module.gpu.program import CudaProgram, kernel_of
 from cnncc.module.guards import guarded
@@ -26,7 +26,7 @@ def host_c(program: CudaProgram, images: Sequence[Image]) -> str:
     inputs, outputs = len(program.graph.inputs), len(program.graph.outputs)
     ports = [f"p{i}" for i in range(inputs + outputs)]
     pointers = [f"{'const ' * (i < inputs)}float *{p}" for i, p in enumerate(ports)]
-    both = ", ".join(["const void *model", *pointers, "void *arena"])
+    both = ", ".join(["const void *model", "int32_t images", *pointers, "void *arena"])
     array = ", ".join(f"(void *){p}" for p in ports)
     return f"""\
 #include "host.h"
@@ -38,18 +38,19 @@ const void *{name}_model_on(int device) {{
 const void *{name}_model_get(void) {{ return &devices[0]; }}
 int {name}_run({both}) {{
     void *ports[] = {{{array}}};
-    return cnncc_cuda_run((struct cnncc_device *)model, ports, arena);
+    return cnncc_cuda_run((struct cnncc_device *)model, images, ports, arena);
 }}
 int {name}_run_with({both}, size_t arena_bytes, const void *threads) {{
     void *ports[] = {{{array}}};
-    return (void)arena_bytes, (void)threads, cnncc_cuda_run((struct cnncc_device *)model, ports, arena);
+    return (void)arena_bytes, (void)threads, cnncc_cuda_run((struct cnncc_device *)model, images, ports, arena);
 }}
 int {name}_run_async({both}, void *stream) {{
     void *ports[] = {{{array}}};
-    return cnncc_cuda_enqueue((struct cnncc_device *)model, ports, arena, stream);
+    return cnncc_cuda_enqueue((struct cnncc_device *)model, images, ports, arena, stream);
 }}
 void {name}_release(const void *model) {{ cnncc_cuda_release((struct cnncc_device *)model); }}
 size_t {name}_arena_bytes(void) {{ return 0; }}
+size_t {name}_arena_bytes_for(int32_t images) {{ return (void)images, 0; }}
 size_t {name}_device_arena_bytes(void) {{ return {program.arena_bytes}; }}
 {_ports("inputs", program.input_shapes, name)}
 {_ports("outputs", program.output_shapes, name)}
@@ -67,7 +68,7 @@ def _ports(function: str, ports: Sequence[tuple[str, tuple[int, ...]]], name: st
     """`size_t NAME_inputs(const cnncc_port **ports)`: their number, and the table if that is wanted."""
     shapes = [f"(const int64_t[]){{{', '.join(map(str, shape))}}}" for _, shape in ports]
     rows = [
-        f"{{{json.dumps(port)}, {dims}, {len(shape)}, {DTYPES[FLOAT32]}, {prod(shape)}}}"
+        f"{{{json.dumps(port)}, {dims}, {len(shape)}, {DTYPES[FLOAT32]}, {prod(shape[1:])}}}"
         for (port, shape), dims in zip(ports, shapes, strict=True)
     ]
     return f"""\
@@ -119,6 +120,7 @@ static const struct cnncc_network network = {{
     .weights = {"weights" if weights else "NULL"}, .port_bytes = port_bytes, .weight_bytes = {weights}u,
     .arena_bytes = {program.arena_bytes}u, .image_count = {len(images)}, .kernel_count = {len(functions)},
     .step_count = {len(steps)}, .inputs = {len(program.graph.inputs)}, .outputs = {len(program.graph.outputs)},
+    .batch = {program.options.batch},
 }};"""
 
 
@@ -153,8 +155,8 @@ def host_header(program: CudaProgram) -> str:
     arrays = parameters(program.graph)
     inputs = len(program.graph.inputs)
     pointers = [f"{'const ' * (i < inputs)}float *{array}" for i, array in enumerate(arrays)]
-    both = ",\n    ".join([f"const {name}_model *model", *pointers, "void *arena"])
-    shapes = "\n".join(f" *   {array}: {' x '.join(map(str, kind.shape))}" for array, kind in arrays.items())
+    both = ",\n    ".join([f"const {name}_model *model", "int32_t images", *pointers, "void *arena"])
+    shapes = "\n".join(f" *   {array}: {described(kind)}" for array, kind in arrays.items())
     codes = "\n".join(f" *   {code:2d}  {text}" for code, text in CUDA_TEXTS.items())
     plan = program.plan
     text = f"""\
@@ -168,7 +170,11 @@ extern "C" {{
 
 {shared_declarations()}
 
+/* The most images of a run. */
+#define {upper}_MAX_IMAGES {program.options.batch}
+
 /* No memory of the host is needed: `arena` may be null, or what a caller for processors allocates by these sizes. */
+#define {upper}_ARENA_BYTES_FOR(images) ((size_t)0 * (images))
 #define {upper}_ARENA_BYTES 0
 #define {upper}_ARENA_ALIGN 64
 /* Device memory: activations {plan.bytes} (least possible {plan.bound}), workspace {program.workspace_bytes}. */
@@ -185,7 +191,8 @@ typedef struct {name}_model {name}_model;
 const {name}_model *{name}_model_get(void);
 const {name}_model *{name}_model_on(int device);
 
-/* Runs the network and waits for the results. Float32 arrays in NCHW order, each in host or device memory:
+/* Runs the network on 1 to {upper}_MAX_IMAGES images and waits for the results; fewer images take as long as the most.
+ * Float32 arrays in NCHW order, each in host or device memory:
 {shapes}
  * `arena` may be device memory of {upper}_DEVICE_ARENA_BYTES; anything else, also null, stands for memory of the
  * model's own, which later runs use again. Returns:
@@ -199,7 +206,8 @@ int {name}_run_with(
     {both},
     size_t arena_bytes, const cnncc_threads *threads);
 
-/* The same on the caller's CUstream, without waiting, so that it can be captured into a graph too: all pointers are to
+/* The same on the caller's CUstream, without waiting, so that it can be captured into a graph too. It takes
+ * {upper}_MAX_IMAGES images, and no other number of them. All pointers are to
  * memory of the model's device, inputs and outputs aligned to 16 bytes, and stay in use until the stream has come
  * past the run. */
 int {name}_run_async(
@@ -210,6 +218,7 @@ void {name}_release(const {name}_model *model);
 
 /* Same as the macros, for callers that load the module at run time. */
 size_t {name}_arena_bytes(void);
+size_t {name}_arena_bytes_for(int32_t images);
 size_t {name}_device_arena_bytes(void);
 
 /* Takes the driver library at this path instead of libcuda.so.1, or of what CNNCC_CUDA_DRIVER says. Before any run. */

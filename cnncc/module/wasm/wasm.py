@@ -85,7 +85,7 @@ def _write_scripts(build: Build, weights_sha256: str, work: Path) -> None:
         "INFO": json.dumps(_summary(build, weights_sha256), indent=2),
         "INPUTS": ", ".join(f"{array}: {kind}" for array, kind in arrays.items()),
         "OUTPUTS": results if len(info["outputs"]) == 1 else f"[{results}]",
-        "EXAMPLE": f"{', '.join(arrays.values())} in, {results} out, in NCHW order",
+        "EXAMPLE": f"{', '.join(arrays.values())} in, {results} out, in NCHW order{_images(build.program.batch)}",
         "NAMED_INPUTS": _named(info["inputs"]),
         "NAMED_OUTPUTS": _named(info["outputs"]),
     }
@@ -94,6 +94,10 @@ def _write_scripts(build: Build, weights_sha256: str, work: Path) -> None:
         for key, value in values.items():
             text = text.replace(f"@{key}@", value)
         (work / kind).write_text(text, encoding="utf-8")
+
+
+def _images(most: int) -> str:
+    return f"; 1 to {most} images, one after the other" if most > 1 else ""
 
 
 def array_type(port: dict[str, Any]) -> str:
@@ -122,6 +126,7 @@ def _summary(build: Build, weights_sha256: str) -> dict[str, Any]:
         "outputs": info["outputs"],
         "weightBytes": memory["weight_bytes"],
         "weightsSha256": weights_sha256,
+        "maxImages": build.program.batch,
         "arenaBytes": memory["arena_bytes"],
         "arenaAlign": memory["arena_align"],
         "params": info["params"],

@@ -1,6 +1,6 @@
 // @NAME@, compiled by cnncc to WebAssembly. Generated; do not edit.
 
-/** An input or output in NCHW order, the batch first; numbers of 16 bits are given as their bits. */
+/** An input or output in NCHW order, the most images first; numbers of 16 bits are given as their bits. */
 export interface Port {
   readonly name: string;
   readonly shape: readonly number[];
@@ -14,6 +14,8 @@ export interface Info {
   readonly outputs: readonly Port[];
   readonly weightBytes: number;
   readonly weightsSha256: string;
+  /** The most images of a run. */
+  readonly maxImages: number;
   readonly arenaBytes: number;
   readonly arenaAlign: number;
   readonly params: number;
@@ -35,7 +37,7 @@ export class Model {
   readonly weights: Uint8Array;
   /** Bytes of linear memory the model takes: weights, arena, inputs and outputs. */
   readonly memoryBytes: number;
-  /** Runs the network. A wrong number of arrays or of numbers is a RangeError, arrays of another type are a TypeError. */
+  /** Runs the network on 1 to `maxImages` images, one after the other in each array. A wrong number of arrays or of numbers is a RangeError, arrays of another type are a TypeError. */
   run(@INPUTS@): @OUTPUTS@;
   /** The same with arrays by the names of the inputs; those of the results are the names of the outputs. */
   run(inputs: @NAMED_INPUTS@): @NAMED_OUTPUTS@;

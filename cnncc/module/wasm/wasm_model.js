@@ -39,7 +39,6 @@ export async function load(url, { onProgress = () => {} } = {}) {
 /** A network with its weights, ready to run. Made by `load`. */
 export class Model {
   #run;
-  #arguments;
   #inputs;
   #outputs;
 
@@ -51,16 +50,18 @@ export class Model {
       top = start + bytes;
       return start;
     };
-    const count = (port) => port.shape.reduce((product, side) => product * side, 1);
+    const count = (port) => port.shape.slice(1).reduce((product, side) => product * side, 1); // of one image
     const weights = place(info.weightBytes);
     const ports = [...info.inputs, ...info.outputs].map((port) => ({ ...port, count: count(port), type: TYPES[port.dtype] }));
-    const arrays = ports.map((port) => place(port.type.BYTES_PER_ELEMENT * port.count));
+    const arrays = ports.map((port) => place(port.type.BYTES_PER_ELEMENT * port.count * info.maxImages));
     const arena = place(info.arenaBytes);
     grow(memory, top);
 
-    const views = ports.map((port, i) => ({ ...port, values: new port.type(memory.buffer, arrays[i], port.count) }));
-    this.#run = exports["@NAME@_run"];
-    this.#arguments = [...arrays, arena, weights, 1, 0, 0]; // one thread, and nobody to start others
+    const views = ports.map((port, i) => {
+      return { ...port, values: new port.type(memory.buffer, arrays[i], port.count * info.maxImages) };
+    });
+    const run = exports["@NAME@_run"];
+    this.#run = (images) => run(...arrays, arena, weights, images, 1, 0, 0); // one thread, and nobody to start others
     this.#inputs = views.slice(0, info.inputs.length);
     this.#outputs = views.slice(info.inputs.length);
     this.weights = new Uint8Array(memory.buffer, weights, info.weightBytes);
@@ -68,8 +69,8 @@ export class Model {
   }
 
   /**
-   * Runs the network on one array per input, of the type in TYPES; gives a new one, or an array of them for several
-   * outputs. An object of arrays by the names of the inputs may stand for them all: then one by the names of the outputs
+   * Runs the network on one array per input, of the type in TYPES, with 1 to `info.maxImages` images one after the
+   * other; gives a new one, or an array of them for several outputs. An object of arrays by the names of the inputs may stand for them all: then one by the names of the outputs
    * comes back.
    */
   run(...arrays) {
@@ -80,9 +81,10 @@ export class Model {
     if (arrays.length !== this.#inputs.length) {
       throw new RangeError(`@NAME@ takes ${this.#inputs.length} array(s), got ${arrays.length}`);
     }
-    this.#inputs.forEach((input, i) => fill(input, arrays[i]));
-    this.#run(...this.#arguments);
-    const results = this.#outputs.map((output) => output.values.slice());
+    const images = countImages(this.#inputs[0], arrays[0]);
+    this.#inputs.forEach((input, i) => fill(input, arrays[i], images));
+    this.#run(images);
+    const results = this.#outputs.map((output) => output.values.slice(0, output.count * images));
     return results.length === 1 ? results[0] : results;
   }
 }
@@ -104,13 +106,19 @@ function inOrder(arrays) {
   return names.map((name) => arrays[name]);
 }
 
-function fill(input, array) {
+/** How many images an array holds; if it holds no whole number of them, `fill` says so. */
+function countImages(input, array) {
+  return Math.min(Math.max(Math.floor(array.length / input.count) || 1, 1), info.maxImages);
+}
+
+function fill(input, array, images) {
   if (!(array instanceof input.type)) {
     throw new TypeError(`input "${input.name}" must be ${/^I/.test(input.type.name) ? "an" : "a"} ${input.type.name}`);
   }
-  if (array.length !== input.count) {
-    const shape = input.shape.join("x");
-    throw new RangeError(`input "${input.name}" must hold ${input.count} numbers (${shape}), got ${array.length}`);
+  if (array.length !== input.count * images) {
+    const shape = [images, ...input.shape.slice(1)].join("x");
+    const wanted = `must hold ${input.count * images} numbers (${shape})`;
+    throw new RangeError(`input "${input.name}" ${wanted}, got ${array.length}`);
   }
   input.values.set(array);
 }

@@ -372,8 +372,10 @@ static int copy_out(void *to, address from, size_t bytes, void *stream) {
     return CALL(cuMemcpyDtoHAsync_v2, to, from, bytes, stream);
 }
 
-static int run_in(struct cnncc_device *d, struct cnncc_slot *slot, void *const *ports, void *arena) {
+/* The kernels compute all images of the batch. If there are fewer, what is computed of the others goes nowhere. */
+static int run_in(struct cnncc_device *d, struct cnncc_slot *slot, int32_t images, void *const *ports, void *arena) {
     const struct cnncc_network *network = d->network;
+    const uint64_t *bytes = network->port_bytes, batch = (uint64_t)network->batch;
     unsigned count = network->inputs + network->outputs;
     int own = !arena || !is_device_memory(arena);
     address bases[2 + CNNCC_MOST_PORTS] = {own ? slot->memory : (address)(uintptr_t)arena, d->weights};
@@ -384,10 +386,10 @@ static int run_in(struct cnncc_device *d, struct cnncc_slot *slot, void *const *
         at += rounded(network->port_bytes[i]);
     }
     for (unsigned i = 0; i < network->inputs; i++)
-        TRY(copy_in(bases[2 + i], ports[i], network->port_bytes[i], slot->stream));
+        TRY(copy_in(bases[2 + i], ports[i], bytes[i] / batch * images, slot->stream));
     TRY(launch(d, slot, bases, own));
     for (unsigned i = network->inputs; i < count; i++)
-        TRY(copy_out(ports[i], bases[2 + i], network->port_bytes[i], slot->stream));
+        TRY(copy_out(ports[i], bases[2 + i], bytes[i] / batch * images, slot->stream));
     return CALL(cuStreamSynchronize, slot->stream);
 }
 
@@ -398,14 +400,15 @@ static int has_null(const struct cnncc_device *d, void *const *ports) {
     return 0;
 }
 
-int cnncc_cuda_run(struct cnncc_device *d, void *const *ports, void *arena) {
+int cnncc_cuda_run(struct cnncc_device *d, int32_t images, void *const *ports, void *arena) {
     struct cnncc_slot *slot = NULL;
     void *popped;
     if (has_null(d, ports)) return plain(CNNCC_NULL_POINTER);
+    if (images < 1 || images > d->network->batch) return plain(CNNCC_BAD_IMAGES);
     TRY(need_device(d));
     TRY(CALL(cuCtxPushCurrent_v2, d->context));
     int code = take_slot(d, &slot);
-    if (!code) code = run_in(d, slot, ports, arena);
+    if (!code) code = run_in(d, slot, images, ports, arena);
     if (slot && code) {
         cu.cuStreamSynchronize(slot->stream); /* queued kernels may still use the caller's memory */
         free_slot(slot);
@@ -426,9 +429,10 @@ static int check_device_pointers(struct cnncc_device *d, void *const *ports, voi
     return CNNCC_OK;
 }
 
-int cnncc_cuda_enqueue(struct cnncc_device *d, void *const *ports, void *arena, void *stream) {
+int cnncc_cuda_enqueue(struct cnncc_device *d, int32_t images, void *const *ports, void *arena, void *stream) {
     void *popped;
     if (has_null(d, ports)) return plain(CNNCC_NULL_POINTER);
+    if (images != d->network->batch) return plain(CNNCC_BAD_IMAGES);
     TRY(need_device(d));
     TRY(CALL(cuCtxPushCurrent_v2, d->context));
     int code = check_device_pointers(d, ports, arena);

@@ -35,15 +35,17 @@ struct cnncc_network {
     const struct cnncc_step *steps;
     const struct cnncc_argument *arguments;
     const void *weights;
-    const uint64_t *port_bytes; /* sizes of the inputs, then of the outputs */
+    const uint64_t *port_bytes; /* sizes of the inputs, then of the outputs, of all images */
     uint64_t weight_bytes, arena_bytes;
     unsigned image_count, kernel_count, step_count, inputs, outputs;
+    int32_t batch; /* images that the kernels compute */
 };
 
 enum {
     CNNCC_OK,
     CNNCC_NULL_POINTER,
     CNNCC_MISALIGNED,
+    CNNCC_BAD_IMAGES = 13,
     CNNCC_NO_DRIVER = 32,
     CNNCC_NO_DEVICE,
     CNNCC_DEVICE_TOO_OLD,
@@ -76,11 +78,11 @@ struct cnncc_device {
     struct cnncc_slot *idle;
 };
 
-/* Runs the network and waits for the results. `ports` are the inputs and then the outputs, in host or device memory. If
+/* Runs the network on up to `batch` images and waits for the results. `ports` are the inputs and then the outputs, in host or device memory. If
    `arena` is not a pointer to device memory, the model uses an arena of its own. */
-int cnncc_cuda_run(struct cnncc_device *, void *const *ports, void *arena);
-/* The same on the caller's stream, without waiting. All pointers must be to device memory. */
-int cnncc_cuda_enqueue(struct cnncc_device *, void *const *ports, void *arena, void *stream);
+int cnncc_cuda_run(struct cnncc_device *, int32_t images, void *const *ports, void *arena);
+/* The same on the caller's stream, without waiting, of exactly `batch` images. All pointers must be to device memory. */
+int cnncc_cuda_enqueue(struct cnncc_device *, int32_t images, void *const *ports, void *arena, void *stream);
 /* Frees everything on the device. There must be no run at the same time. A later run opens the device again. */
 void cnncc_cuda_release(struct cnncc_device *);
 /* Copies bytes of the arena that the last run used, for tests. */

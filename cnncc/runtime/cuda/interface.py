@@ -13,6 +13,7 @@ class CudaCode(IntEnum):
     OK = 0
     NULL_POINTER = 1
     MISALIGNED = 2
+    BAD_IMAGES = 13
     NO_DRIVER = 32
     NO_DEVICE = 33
     DEVICE_TOO_OLD = 34
@@ -27,6 +28,7 @@ CUDA_TEXTS = {
     CudaCode.OK: "no error",
     CudaCode.NULL_POINTER: "a pointer is null",
     CudaCode.MISALIGNED: "device memory is not aligned: 16 bytes for an input or output, 256 for the arena",
+    CudaCode.BAD_IMAGES: "not a number of images that this run takes",
     CudaCode.NO_DRIVER: "no CUDA driver",
     CudaCode.NO_DEVICE: "no such CUDA device",
     CudaCode.DEVICE_TOO_OLD: "the CUDA device is older than every architecture this module was compiled for",

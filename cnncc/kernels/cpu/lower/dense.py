@@ -2,19 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 from tvm import tirx
 from tvm.tirx import PrimFunc
 
-from cnncc.base.elements import ELEMENTS
+from cnncc.base.elements import ELEMENTS, INT32
 from cnncc.kernels.cpu.dense import DenseConfig
 from cnncc.kernels.cpu.lower.micro import Sums
 from cnncc.kernels.cpu.lower.moves import copy_numbers
-from cnncc.kernels.cpu.tiles import even_tiles
-from cnncc.kernels.shared.builder import Buffer, Expr, KernelBuilder, splat
+from cnncc.kernels.shared.builder import Buffer, Expr, KernelBuilder, i32, splat
 from cnncc.kernels.shared.epilogue import costly, each, readable
 from cnncc.kernels.shared.vectors import apply_epilogue
 
@@ -27,14 +26,21 @@ def lower(config: DenseConfig, symbol: str) -> PrimFunc:
 
 
 @dataclass(frozen=True, eq=False)
-class _Tile:
-    """`images` images from `image`, `size` blocks from block `first`; the last block has `partial` outputs."""
+class _Panel:
+    """`size` output blocks from block `first`; the last one has `partial` outputs."""
 
     first: Expr
     size: int
     partial: int
-    image: Expr
-    images: int
+
+
+@dataclass(frozen=True, eq=False)
+class _Row:
+    """What the kernel reads and writes of one image."""
+
+    source: Buffer
+    extras: Sequence[Buffer]
+    result: Buffer
 
 
 class _Dense:
@@ -42,11 +48,14 @@ class _Dense:
         self.c = c = config
         self.k = k = KernelBuilder()
         padded = c.out_blocks * c.block
-        self.source = k.operand("source", (c.images - 1) * c.in_stride + c.inputs, ELEMENTS[c.element])
+        self.looped = costly(c.epilogue)
+        self.source = k.operand("source", c.inputs, ELEMENTS[c.element])
         self.weight = k.operand("weight", padded * c.inputs, c.stored)
         self.bias = k.operand("bias", padded) if c.bias else None
-        self.extras = [k.operand(f"extra{i}", (c.images - 1) * s + c.outputs) for i, s in enumerate(c.extra_strides)]
-        self.result = k.operand("result", (c.images - 1) * c.out_stride + c.outputs)
+        self.extras = [k.operand(f"extra{i}", c.outputs) for i in range(c.extras)]
+        self.images = k.operand("images", 1, INT32) if c.many else None
+        self.strides = k.operand("strides", 2 + c.extras, INT32) if c.many else None
+        self.result = k.operand("result", c.outputs)
 
     def build(self, symbol: str) -> PrimFunc:
         """Panels are numbered through the runs; only the very last one can hold a partial block."""
@@ -61,71 +70,105 @@ class _Dense:
                 whole = count - 1 if final else count
                 if whole:
                     with k.when(tirx.all(u >= passed, u < passed + whole)):
-                        self.panel(first, size, c.block)
+                        self.panel(_Panel(first, size, c.block))
                 if final:
                     with k.when(u == total - 1):
-                        self.panel(first, size, last)
+                        self.panel(_Panel(first, size, last))
                 passed += count
         return k.finish(symbol)
 
-    def panel(self, first: Expr, size: int, partial: int) -> None:
-        """All images of one panel of output blocks."""
-        for start, images, count in even_tiles(self.c.images, self.c.image_tile):
-            with self.k.loop(count) as i:
-                self.tile(_Tile(first, size, partial, self.k.let(i * images + start), images))
+    def panel(self, p: _Panel) -> None:
+        """All images of one panel: tiles of as many as registers hold, then one of those that are left."""
+        if self.images is None:
+            whole = _Row(self.source, self.extras, self.result)
+            sums = self.sums(p, [whole])
+            kept = readable(self.k, sums.acc, sums.floats, self.c.lanes, self.looped)
+            self.store_all(p, kept, lambda i: whole, 1)
+            return
+        k, most = self.k, self.c.image_tile
+        kept = k.registers(most * p.size * self.c.block) if self.looped else None
+        images = k.let(self.images.load(0))
+        with k.loop(tirx.truncdiv(images + (most - 1), i32(most))) as tile:
+            first = k.let(tile * most)
+            count = k.let(tirx.min(images - first, i32(most)))
+            for n in range(most, 0, -1):
+                with k.when(count == n):
+                    sums = self.sums(p, [self.row(first + i) for i in range(n)])
+                    if kept is None:
+                        self.store_all(p, sums.acc, lambda i: self.row(first + i), n)
+                    else:
+                        for at in range(0, sums.floats, sums.lanes):
+                            kept.store(at, sums.acc.load(at, sums.lanes), sums.lanes)
+            if kept is not None:
+                self.store_all(p, kept, lambda i: self.row(first + i), count)
 
-    def tile(self, t: _Tile) -> None:
+    def row(self, image: Expr) -> _Row:
+        """Distances of images need 64 bits: they may lie an arena apart."""
+        assert self.strides is not None
+        c, wide = self.c, tirx.Cast("int64", image)
+        starts = [wide * tirx.Cast("int64", self.strides.load(i)) for i in range(2 + c.extras)]
+        extras = [e.view(start, c.outputs) for e, start in zip(self.extras, starts[1:-1], strict=True)]
+        return _Row(self.source.view(starts[0], c.inputs), extras, self.result.view(starts[-1], c.outputs))
+
+    def sums(self, p: _Panel, rows: Sequence[_Row]) -> Sums:
+        """The sums of a register tile, [image][output]."""
         k, c = self.k, self.c
-        vectors = t.size * c.block // c.lanes
-        sums = Sums(k, t.images, vectors, c.lanes)
-        sums.start(self.bias, [t.first * c.block + v * c.lanes for v in range(vectors)])
-        at, weight = k.let(t.image * c.in_stride), k.let(t.first * (c.block * c.inputs))
+        vectors = p.size * c.block // c.lanes
+        sums = Sums(k, len(rows), vectors, c.lanes)
+        sums.start(self.bias, [p.first * c.block + v * c.lanes for v in range(vectors)])
+        weight, step = k.let(p.first * (c.block * c.inputs)), p.size * c.block
+
+        def add(at: Expr) -> None:
+            """One input of each image times its weights for all outputs."""
+            sums.add((self.weight, weight + at * step), (row.source.load(at) for row in rows))
+
         with k.loop(c.inputs // UNROLL) as j:
             for q in range(UNROLL):
-                self.multiply(t, sums, at + j * UNROLL + q, weight + (j * UNROLL + q) * (t.size * c.block))
+                add(j * UNROLL + q)
         for q in range(c.inputs // UNROLL * UNROLL, c.inputs):
-            self.multiply(t, sums, at + q, weight + q * (t.size * c.block))
-        looped = costly(c.epilogue)
-        results = readable(k, sums.acc, sums.floats, c.lanes, looped)
-        each(k, (t.images,), looped, lambda i: self.store(t, results, i, looped))
+            add(q)
+        return sums
 
-    def multiply(self, t: _Tile, sums: Sums, at: Expr, weight: Expr) -> None:
-        """One step of the sum: one input of each image times its weights for all outputs."""
-        sums.multiply((self.weight, weight), self.source, (at + i * self.c.in_stride for i in range(t.images)))
+    def store_all(self, p: _Panel, sums: Buffer, row: Callable[[Expr], _Row], images: Expr) -> None:
+        size = p.size * self.c.block
+        if self.looped:
+            with self.k.loop(images) as i:
+                self.store(p, row(i), sums, i * size)
+        else:
+            for i in range(images):
+                self.store(p, row(i), sums, i * size)
 
-    def store(self, t: _Tile, sums: Buffer, i: Expr, looped: bool) -> None:
-        """The epilogue on the outputs of image `i` of the tile, and its result."""
+    def store(self, p: _Panel, row: _Row, sums: Buffer, start: Expr) -> None:
+        """The epilogue on the sums of one image, which begin at `start`, and its result."""
         k, c = self.k, self.c
-        image = t.image + i
-        row = k.let(image * c.out_stride + t.first * c.block)
+        first = k.let(p.first * c.block)
 
         def vector(v: Expr, lanes: int) -> None:
-            value = sums.load(i * (t.size * c.block) + v * c.lanes, c.lanes)
-            to, column = row + v * c.lanes, t.first * c.block + v * c.lanes
-            starts = [(e, image * s + column) for e, s in zip(self.extras, c.extra_strides, strict=True)]
+            value = sums.load(start + v * c.lanes, c.lanes)
+            at = first + v * c.lanes
             if lanes == c.lanes:
-                loads = [e.load(start, c.lanes) for e, start in starts]
-                self.result.store(to, apply_epilogue(k, value, c.epilogue, loads, c.lanes), c.lanes)
+                loads = [e.load(at, c.lanes) for e in row.extras]
+                row.result.store(at, apply_epilogue(k, value, c.epilogue, loads, c.lanes), c.lanes)
             else:
-                self.store_part(value, starts, to, lanes)
+                self.store_part(value, row, at, lanes)
 
-        whole, rest = divmod(t.partial + (t.size - 1) * c.block, c.lanes)
-        each(k, (whole,), looped, lambda v: vector(v, c.lanes))
+        whole, rest = divmod(p.partial + (p.size - 1) * c.block, c.lanes)
+        each(k, (whole,), self.looped, lambda v: vector(v, c.lanes))
         if rest:
             vector(whole, rest)
 
-    def store_part(self, value: Expr, extras: list[tuple[Buffer, Expr]], to: Expr, lanes: int) -> None:
+    def store_part(self, value: Expr, row: _Row, at: Expr, lanes: int) -> None:
         """The last outputs, fewer than a vector: the same arithmetic in registers, then only those stored."""
         k, c = self.k, self.c
         local = k.registers(c.lanes)
         loads = []
-        for extra, start in extras:
+        for extra in row.extras:
             part = k.registers(c.lanes)
             part.store(0, splat(0.0, c.lanes), c.lanes)
-            copy_numbers(k, extra, k.let(start), part, 0, lanes)
+            copy_numbers(k, extra, at, part, 0, lanes)
             loads.append(part.load(0, c.lanes))
         local.store(0, apply_epilogue(k, value, c.epilogue, loads, c.lanes), c.lanes)
-        copy_numbers(k, local, 0, self.result, to, lanes)
+        copy_numbers(k, local, 0, row.result, at, lanes)
 
 
 LOWER: Mapping[str, Callable[[Any, str], PrimFunc]] = {"dense": lower}

@@ -34,11 +34,15 @@ class Sums:
     def multiply(self, weights: tuple[Buffer, Expr], source: Buffer, at: Iterable[Expr]) -> None:
         """One step: adds the products of each value, which lies at an index of the source, and the vectors of weights
         that begin at an index of their buffer."""
+        self.add(weights, (source.load(index) for index in at))
+
+    def add(self, weights: tuple[Buffer, Expr], numbers: Iterable[Expr]) -> None:
+        """The same for values that may lie in different buffers."""
         k, lanes = self.k, self.lanes
         buffer, first = weights
         vectors = [k.let(buffer.load(first + v * lanes, lanes)) for v in range(self.vectors)]
-        for p, index in enumerate(at):
-            value = k.let(splat(source.load(index), lanes))
+        for p, number in enumerate(numbers):
+            value = k.let(splat(number, lanes))
             for v, vector in enumerate(vectors):
                 to = (p * self.vectors + v) * lanes
                 self.acc.store(to, self.acc.load(to, lanes) + value * vector, lanes)
