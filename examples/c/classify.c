@@ -65,7 +65,7 @@ int main(int argc, char **argv) {
     double best = 0;
     for (int run = 0; run < RUNS; ++run) {
         const double start = milliseconds();
-        const int code = resnet50_run(model, image, scores, arena);
+        const int code = resnet50_run(model, 1, image, scores, arena);
         const double taken = milliseconds() - start;
         if (code) {
             fprintf(stderr, "classify: %s\n", resnet50_error(code));

@@ -36,7 +36,7 @@ int main(int argc, char **argv) {
         fprintf(stderr, "usage: digit digit.pgm   (binary PGM, %d x %d pixels, 8 bits)\n", SIDE, SIDE);
         return 2;
     }
-    const int code = lenet5_run(lenet5_model_get(), image, scores, arena);
+    const int code = lenet5_run(lenet5_model_get(), 1, image, scores, arena);
     if (code) {
         fprintf(stderr, "digit: %s\n", lenet5_error(code));
         return 1;

@@ -27,7 +27,7 @@ mod ffi {
         pub fn lenet5_model_get() -> *const Model;
         pub fn lenet5_arena_bytes() -> usize;
         pub fn lenet5_error(code: c_int) -> *const c_char;
-        pub fn lenet5_run(model: *const Model, input: *const f32, output: *mut f32, arena: *mut c_void) -> c_int;
+        pub fn lenet5_run(model: *const Model, images: i32, input: *const f32, output: *mut f32, arena: *mut c_void) -> c_int;
     }
 }
 
@@ -59,7 +59,7 @@ impl Drop for Arena {
 fn classify(image: &[f32; SIDE * SIDE], arena: &mut Arena) -> Result<[f32; CLASSES], String> {
     let mut scores = [0.0; CLASSES];
     let code = unsafe {
-        ffi::lenet5_run(ffi::lenet5_model_get(), image.as_ptr(), scores.as_mut_ptr(), arena.memory.cast())
+        ffi::lenet5_run(ffi::lenet5_model_get(), 1, image.as_ptr(), scores.as_mut_ptr(), arena.memory.cast())
     };
     if code == 0 {
         return Ok(scores);

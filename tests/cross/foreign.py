@@ -39,8 +39,12 @@ class Machine:
 
     def run(self, harness: Path, module: Path, build: Build, arrays: list[np.ndarray], threads: int) -> list[bytes]:
         """The raw outputs of two runs, one after the other."""
-        sizes = [",".join(str(int(np.prod(p["shape"]))) for p in build.info[way]) for way in ("inputs", "outputs")]
-        command = [*self.emulator, "-L", f"/usr/{self.gnu}", harness, module, build.info["symbol"], str(threads)]
+        images = len(arrays[0])
+        sizes = [
+            ",".join(str(images * int(np.prod(p["shape"][1:]))) for p in build.info[way]) for way in ("inputs", "outputs")
+        ]
+        numbers = [str(threads), str(images)]
+        command = [*self.emulator, "-L", f"/usr/{self.gnu}", harness, module, build.info["symbol"], *numbers]
         sent = b"".join(a.tobytes() for a in arrays)
         done = subprocess.run([*command, *sizes], input=sent, capture_output=True, check=False, timeout=600)
         assert done.returncode == 0, (done.returncode, done.stderr.decode())

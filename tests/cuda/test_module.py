@@ -229,21 +229,21 @@ def test_device_pointers_and_a_stream_of_the_caller(path: Path, driver: ctypes.C
     arena = device.allocate(library.small_device_arena_bytes())
     stream = ctypes.c_void_p()
     assert driver.cuStreamCreate(ctypes.byref(stream), 1) == 0
-    assert library.small_run_async(model, image, result, arena, stream) == 0
+    assert library.small_run_async(model, 1, image, result, arena, stream) == 0
     assert driver.cuStreamSynchronize(stream) == 0
     np.testing.assert_allclose(device.download(result, (1, 5)), expected(picture()), atol=1e-6)
     # The same arrays through the call that waits, with the caller's arena and with the model's.
     for given in (arena, None):
         host = np.zeros((1, 5), np.float32)
-        assert library.small_run(model, image, ctypes.c_void_p(host.ctypes.data), given) == 0
+        assert library.small_run(model, 1, image, ctypes.c_void_p(host.ctypes.data), given) == 0
         np.testing.assert_allclose(host, expected(picture()), atol=1e-6)
     odd = ctypes.c_void_p((image.value or 0) + 4)
-    assert library.small_run_async(model, odd, result, arena, stream) == CudaCode.MISALIGNED
+    assert library.small_run_async(model, 1, odd, result, arena, stream) == CudaCode.MISALIGNED
     host_memory = ctypes.c_void_p(picture().ctypes.data)
-    assert library.small_run_async(model, host_memory, result, arena, stream) == CudaCode.NOT_DEVICE_MEMORY
-    assert library.small_run_async(model, image, result, None, stream) == CudaCode.NOT_DEVICE_MEMORY
-    assert library.small_run(model, None, result, None) == CudaCode.NULL_POINTER
-    assert library.small_run(None, image, result, None) == CudaCode.NULL_POINTER
+    assert library.small_run_async(model, 1, host_memory, result, arena, stream) == CudaCode.NOT_DEVICE_MEMORY
+    assert library.small_run_async(model, 1, image, result, None, stream) == CudaCode.NOT_DEVICE_MEMORY
+    assert library.small_run(model, 1, None, result, None) == CudaCode.NULL_POINTER
+    assert library.small_run(None, 1, image, result, None) == CudaCode.NULL_POINTER
     assert library.small_error(CudaCode.NULL_POINTER) == b"a pointer is null"
 
 
@@ -255,7 +255,7 @@ def test_a_run_can_be_captured_by_the_caller(path: Path, driver: ctypes.CDLL) ->
     stream, graph, executable = ctypes.c_void_p(), ctypes.c_void_p(), ctypes.c_void_p()
     assert driver.cuStreamCreate(ctypes.byref(stream), 1) == 0
     assert driver.cuStreamBeginCapture_v2(stream, 1) == 0
-    assert library.small_run_async(model, image, result, arena, stream) == 0
+    assert library.small_run_async(model, 1, image, result, arena, stream) == 0
     assert driver.cuStreamEndCapture(stream, ctypes.byref(graph)) == 0
     assert np.isnan(device.download(result, (1, 5))).all()
     assert driver.cuGraphInstantiateWithFlags(ctypes.byref(executable), graph, ctypes.c_ulonglong(0)) == 0
@@ -273,11 +273,11 @@ def test_several_devices(path: Path, driver: ctypes.CDLL, monkeypatch: pytest.Mo
         host = np.zeros((1, 5), np.float32)
         model = ctypes.c_void_p(library.small_model_on(number))
         arguments = (ctypes.c_void_p(image.ctypes.data), ctypes.c_void_p(host.ctypes.data), None)
-        assert library.small_run(model, *arguments) == 0
+        assert library.small_run(model, 1, *arguments) == 0
         results.append(host)
     np.testing.assert_array_equal(*results)
     third = ctypes.c_void_p(library.small_model_on(2))
-    assert library.small_run(third, *arguments) == CudaCode.NO_DEVICE
+    assert library.small_run(third, 1, *arguments) == CudaCode.NO_DEVICE
     assert library.small_error(CudaCode.NO_DEVICE) == b"no such CUDA device: number 2, of 2"
 
 

@@ -47,7 +47,7 @@ int main(int count, char **words) {
     char *arena = aligned_alloc(T_ARENA_ALIGN, (T_ARENA_BYTES + T_ARENA_ALIGN - 1) / T_ARENA_ALIGN * T_ARENA_ALIGN);
     for (size_t i = 0; i < in->count; ++i) x[i] = (float)(i * 7919 % 1000) / 500 - 1;
     for (int i = 3; i + 1 < count; i += 2) __asan_poison_memory_region(arena + atol(words[i]), atol(words[i + 1]));
-    for (int repeat = 0; repeat < 2 && !code; ++repeat) code = t_run_with(&model, x, y, arena, T_ARENA_BYTES, &threads);
+    for (int repeat = 0; repeat < 2 && !code; ++repeat) code = t_run_with(&model, 1, x, y, arena, T_ARENA_BYTES, &threads);
     for (size_t i = 0; i < out->count; ++i) code |= !(y[i] == y[i]);
     t_close(&model);
     free(x), free(y), free(arena);

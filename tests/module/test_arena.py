@@ -5,7 +5,7 @@ from __future__ import annotations
 
 import ctypes
 from collections.abc import Iterator
-from itertools import combinations
+from itertools import combinations, product
 
 import llvmlite.binding as llvm
 import numpy as np
@@ -14,7 +14,7 @@ import pytest
 from cnncc import api, lang, weights
 from cnncc.base import resources
 from cnncc.kernels.cpu.budget import SHARE
-from cnncc.kernels.shared.operands import Operand, PackedWeight, RawInput, Workspace
+from cnncc.kernels.shared.operands import NodeValue, Operand, PackedWeight, RawInput, Workspace
 from cnncc.kernels.shared.spec import Call
 from cnncc.module.cpu.assemble import machine_of
 from cnncc.module.cpu.build import Build
@@ -51,6 +51,9 @@ class Steps:
         self.outputs = [np.zeros(self.program.graph[o].type.shape, np.float32) for o in self.program.graph.outputs]
         raw = np.full(self.program.arena_bytes + ALIGN, 0xFF, np.uint8)
         self.arena = raw[-raw.ctypes.data % ALIGN :][: self.program.arena_bytes]
+        self.parts = [i * self.program.memory.pitch for i in range(self.program.batch)]
+        """Where in the arena the part of each image begins."""
+        self.strides: list[np.ndarray] = []
         self.starts = np.cumsum([0, *(len(s.calls) for s in self.program.selections.values())])
 
     def run(self) -> list[np.ndarray]:
@@ -68,16 +71,18 @@ class Steps:
 
     def alive(self, step: int) -> np.ndarray:
         mask = np.zeros(self.arena.size, bool)
-        for tenant in self.program.plan.tenants:
+        for start, tenant in product(self.parts, self.program.plan.tenants):
             for piece in tenant.outline:
                 if piece.first <= step <= piece.last:
-                    mask[tenant.offset + piece.start : tenant.offset + piece.stop] = True
+                    mask[start + tenant.offset + piece.start : start + tenant.offset + piece.stop] = True
         return mask
 
     def writable(self, name: str, step: int) -> np.ndarray:
         mask = np.zeros(self.arena.size, bool)
         for room in (r for r in self.program.memory.rooms if r.step == step):
-            mask[room.offset : room.offset + room.bytes] = True
+            once = room.kind == "scratch"
+            for start in self.parts[-1:] if once else self.parts:
+                mask[start + room.offset : start + room.offset + room.bytes] = True
         placement, kind = self.program.plan.placements[name], self.program.graph[name].type
         for image in range(kind.shape[0]) if isinstance(placement.home, InArena) else ():
             start = placement.offset + placement.inner + image * placement.image_stride
@@ -87,23 +92,35 @@ class Steps:
     def call(self, i: int, call: Call) -> None:
         """Half of the work with the scratch of the first thread, the rest with that of the last one."""
         kernel, memory = call.kernel, self.program.memory.calls[i]
-        pointers = len(call.operands) + 2
+        pointers = len(call.operands) + 2 + 2 * call.whole_batch
         kinds = [ctypes.c_void_p] * pointers + [ctypes.c_int32] * 2
         function = ctypes.CFUNCTYPE(None, *kinds)(self.tracker[kernel.symbol])
         last = (self.program.threads - 1) * memory.stride
         for image in range(self.program.images(call)):
-            operands = [self.address(i, call, o, image) for o in (*call.operands, call.result)]
+            operands = [self.address(i, o, image) for o in (*call.operands, call.result)]
+            if call.whole_batch:
+                operands[-1:-1] = self.of_batch(call)
             half = kernel.units // 2
             for own, low, high in ((0, 0, half), (last, half, kernel.units)):
-                function(*operands, self.arena.ctypes.data + memory.scratch + own, low, high)
+                function(*operands, self.arena.ctypes.data + self.parts[-1] + memory.scratch + own, low, high)
 
-    def address(self, i: int, call: Call, operand: Operand, image: int) -> int:
+    def of_batch(self, call: Call) -> list[int]:
+        """What a call for the whole batch is told: the number of images, and their distances."""
+        values = [o.name for o in (*call.operands, call.result) if isinstance(o, NodeValue)]
+        distances = [
+            self.program.plan.placements[name].image_stride // self.program.graph[name].type.element.itemsize
+            for name in values
+        ]
+        self.strides.append(np.array([self.program.batch, *distances], np.int32))
+        return [self.strides[-1].ctypes.data, self.strides[-1].ctypes.data + 4]
+
+    def address(self, i: int, operand: Operand, image: int) -> int:
         program = self.program
         match operand:
             case PackedWeight(name):
                 return self.weights.ctypes.data + program.weight_offsets[name] + operand.offset
             case Workspace():
-                return self.arena.ctypes.data + program.memory.calls[i].workspace + call.workspace_bytes * image
+                return self.arena.ctypes.data + program.memory.calls[i].workspace + self.parts[image]
             case RawInput(name):
                 given = self.inputs[[n.name for n in program.graph.inputs].index(name)]
                 return given.ctypes.data + image * given[0].nbytes
@@ -186,7 +203,7 @@ def program(name: str, target: str, batch: int = 1) -> CpuProgram:
 
 
 def blocks(p: CpuProgram) -> Iterator[tuple[int, int, int, int]]:
-    """(offset, end, first step, last step) of everything in the arena."""
+    """(offset, end, first step, last step) of everything in the arena of one image."""
     for tenant in p.plan.tenants:
         yield from (
             (tenant.offset + piece.start, tenant.offset + piece.stop, piece.first, piece.last)

@@ -28,17 +28,19 @@ int main(void) {
     const small_model closed = {0};
     const cnncc_threads negative = {-1, NULL, NULL};
     fill();
-    CHECK(small_run(NULL, in, out, arena) == CNNCC_NULL_POINTER);
-    CHECK(small_run(model, NULL, out, arena) == CNNCC_NULL_POINTER);
-    CHECK(small_run(model, in, NULL, arena) == CNNCC_NULL_POINTER);
-    CHECK(small_run(model, in, out, NULL) == CNNCC_NULL_POINTER);
-    CHECK(small_run(model, in, out, arena + 32) == CNNCC_MISALIGNED);
-    CHECK(small_run(&closed, in, out, arena) == CNNCC_NOT_OPEN);
-    CHECK(small_run_with(model, in, out, arena, SMALL_ARENA_BYTES - 1, NULL) == CNNCC_ARENA_TOO_SMALL);
-    CHECK(small_run_with(model, in, out, arena, SMALL_ARENA_BYTES, &negative) == CNNCC_BAD_THREADS);
-    CHECK(small_run_with(model, in, out, arena, SMALL_ARENA_BYTES, NULL) == CNNCC_OK);
-    CHECK(small_run(model, in, wanted, arena) == CNNCC_OK && !memcmp(out, wanted, sizeof out));
-    for (int code = -1; code < 14; ++code) puts(small_error(code));
+    CHECK(small_run(NULL, 1, in, out, arena) == CNNCC_NULL_POINTER);
+    CHECK(small_run(model, 1, NULL, out, arena) == CNNCC_NULL_POINTER);
+    CHECK(small_run(model, 1, in, NULL, arena) == CNNCC_NULL_POINTER);
+    CHECK(small_run(model, 1, in, out, NULL) == CNNCC_NULL_POINTER);
+    CHECK(small_run(model, 1, in, out, arena + 32) == CNNCC_MISALIGNED);
+    CHECK(small_run(&closed, 1, in, out, arena) == CNNCC_NOT_OPEN);
+    CHECK(small_run_with(model, 1, in, out, arena, SMALL_ARENA_BYTES - 1, NULL) == CNNCC_ARENA_TOO_SMALL);
+    CHECK(small_run_with(model, 1, in, out, arena, SMALL_ARENA_BYTES, &negative) == CNNCC_BAD_THREADS);
+    for (int images = -1; images < 3; images += 1 + !images)
+        CHECK(small_run(model, images, in, out, arena) == CNNCC_BAD_IMAGES && !small_arena_bytes_for(images));
+    CHECK(small_run_with(model, 1, in, out, arena, SMALL_ARENA_BYTES, NULL) == CNNCC_OK);
+    CHECK(small_run(model, 1, in, wanted, arena) == CNNCC_OK && !memcmp(out, wanted, sizeof out));
+    for (int code = -1; code < 15; ++code) puts(small_error(code));
     return 0;
 }
 """
@@ -46,7 +48,7 @@ int main(void) {
     texts = compile_and_run(folder, source, "./small.so").splitlines()
     expected = {int(code): text for code, text in TEXTS.items()}
     expected[Code.WRONG_PROCESSOR] = "this processor lacks nothing that the module needs"
-    assert texts == [expected.get(code, "unknown error code") for code in range(-1, 14)]
+    assert texts == [expected.get(code, "unknown error code") for code in range(-1, 15)]
 
 
 def test_tables_and_version(folder):
@@ -114,16 +116,16 @@ int main(void) {
                                   {2, parallel, &calls}, {0, parallel, &calls}, {9, parallel, &calls},
                                   {2, backwards, NULL}, {2, last_only, NULL}, {2, too_many, NULL}};
     fill();
-    CHECK(!small_run(model, in, wanted, arena));
+    CHECK(!small_run(model, 1, in, wanted, arena));
     for (size_t i = 0; i < sizeof ways / sizeof *ways; ++i)
         for (int repeat = 0; repeat < 20; ++repeat) {
             memset(out, 0xff, sizeof out);
-            CHECK(!small_run_with(model, in, out, arena, SMALL_ARENA_BYTES, &ways[i]));
+            CHECK(!small_run_with(model, 1, in, out, arena, SMALL_ARENA_BYTES, &ways[i]));
             CHECK(!memcmp(out, wanted, sizeof out));
         }
     CHECK(calls == 60 && counts == SMALL_MAX_THREADS);
     const cnncc_threads none = {2, nobody, NULL};
-    CHECK(small_run_with(model, in, out, arena, SMALL_ARENA_BYTES, &none) == CNNCC_UNFINISHED);
+    CHECK(small_run_with(model, 1, in, out, arena, SMALL_ARENA_BYTES, &none) == CNNCC_UNFINISHED);
     return 0;
 }
 """
@@ -144,7 +146,7 @@ static void *serve(void *p) {
     void *arena = memory(SMALL_ARENA_BYTES);
     float result[SMALL_OUTPUT_FLOATS];
     for (int repeat = 0; repeat < 200; ++repeat) {
-        CHECK(!small_run_with(small_model_get(), images[id], result, arena, SMALL_ARENA_BYTES, &threads));
+        CHECK(!small_run_with(small_model_get(), 1, images[id], result, arena, SMALL_ARENA_BYTES, &threads));
         CHECK(!memcmp(result, alone[id], sizeof result));
     }
     free(arena);
@@ -155,7 +157,7 @@ int main(void) {
     void *arena = memory(SMALL_ARENA_BYTES);
     for (int id = 0; id < 8; ++id) {
         for (int i = 0; i < SMALL_INPUT_FLOATS; ++i) images[id][i] = (float)((i * (id + 3)) % 23) / 23;
-        CHECK(!small_run(small_model_get(), images[id], alone[id], arena));
+        CHECK(!small_run(small_model_get(), 1, images[id], alone[id], arena));
     }
     for (size_t id = 0; id < 8; ++id) CHECK(!pthread_create(&threads[id], NULL, serve, (void *)id));
     for (int id = 0; id < 8; ++id) pthread_join(threads[id], NULL);
@@ -180,8 +182,8 @@ int main(void) {
     fill();
     const long before = calls;
     for (int i = 0; i < 100; ++i) {
-        CHECK(!small_run_with(small_model_get(), in, out, arena, SMALL_ARENA_BYTES, &one));
-        CHECK(!small_run(small_model_get(), in, wanted, arena));
+        CHECK(!small_run_with(small_model_get(), 1, in, out, arena, SMALL_ARENA_BYTES, &one));
+        CHECK(!small_run(small_model_get(), 1, in, wanted, arena));
     }
     printf("%ld", calls - before);
     return 0;

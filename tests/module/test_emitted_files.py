@@ -67,7 +67,7 @@ static float x[OTHER_INPUT_FLOATS], y[OTHER_OUTPUT_FLOATS];
 int main(void) {
     void *arena = memory(SMALL_ARENA_BYTES + OTHER_ARENA_BYTES);
     fill();
-    CHECK(!small_run(small_model_get(), in, out, arena) && !other_run(other_model_get(), x, y, arena));
+    CHECK(!small_run(small_model_get(), 1, in, out, arena) && !other_run(other_model_get(), 1, x, y, arena));
     for (int i = 0; i < SMALL_OUTPUT_FLOATS; ++i) printf("%a ", out[i]);
     return 0;
 }
@@ -83,7 +83,7 @@ def test_only_the_interface_is_global(folder):
         ["nm", "-g", "--defined-only", folder / "small.o"], capture_output=True, text=True, check=True
     )
     names = {line.split()[-1] for line in listed.stdout.splitlines()}
-    functions = ("run", "run_with", "model_get", "arena_bytes", "inputs", "outputs", "version", "info", "error")
+    functions = ("run", "run_with", "model_get", "arena_bytes", "arena_bytes_for", "inputs", "outputs", "version", "info", "error")
     assert names == {f"small_{name}" for name in functions}
 
 

@@ -131,14 +131,14 @@ int main(void) {
 """
         + checks
         + """
-    CHECK(small_run(&model, in, out, arena) == CNNCC_NOT_OPEN);
+    CHECK(small_run(&model, 1, in, out, arena) == CNNCC_NOT_OPEN);
     CHECK(!small_open(&model, "small.weights") && !small_open(&second, "small.weights"));
-    CHECK(!small_run(&model, in, out, arena) && !small_run(&second, in, wanted, arena));
+    CHECK(!small_run(&model, 1, in, out, arena) && !small_run(&second, 1, in, wanted, arena));
     CHECK(!memcmp(out, wanted, sizeof out));
     small_close(&second);
     small_close(&second);
-    CHECK(small_run(&second, in, out, arena) == CNNCC_NOT_OPEN);
-    CHECK(!small_run(&model, in, out, arena));
+    CHECK(small_run(&second, 1, in, out, arena) == CNNCC_NOT_OPEN);
+    CHECK(!small_run(&model, 1, in, out, arena));
     FILE *file = fopen("small.weights", "rb");
     char *bytes = memory(1 << 20);
     const size_t size = fread(bytes, 1, 1 << 20, file);
@@ -146,7 +146,7 @@ int main(void) {
     CHECK(small_open_memory(&second, NULL, size) == CNNCC_NULL_POINTER);
     CHECK(small_open_memory(&second, bytes, size - 1) == CNNCC_WEIGHTS_TRUNCATED);
     CHECK(!small_open_memory(&second, bytes, size));
-    CHECK(!small_run(&second, in, out, arena) && !memcmp(out, wanted, sizeof out));
+    CHECK(!small_run(&second, 1, in, out, arena) && !memcmp(out, wanted, sizeof out));
     small_close(&second);
     small_close(&model);
     return 0;

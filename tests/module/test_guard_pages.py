@@ -8,6 +8,7 @@ from __future__ import annotations
 import ctypes
 import mmap
 import multiprocessing
+from itertools import product
 
 import numpy as np
 import pytest
@@ -59,19 +60,22 @@ def guarded(size: int, at_end: bool) -> np.ndarray:
     return np.ctypeslib.as_array((ctypes.c_uint8 * size).from_address(first))
 
 
-def run_guarded(build: Build, at_end: bool) -> None:
+def run_guarded(build: Build, images: int, at_end: bool) -> None:
+    """A run of so many images in memory for just as many."""
     packed = build.weights()
     held = guarded(max(packed.nbytes, 4), at_end)
     held[: packed.size] = packed
     model = build.model(held)
-    arena = guarded(model.info["memory"]["arena_bytes"], at_end)
-    inputs = [guarded(4 * int(np.prod(p.shape)), at_end).view(np.float32) for p in model.inputs]
-    outputs = [guarded(4 * int(np.prod(p.shape)), at_end).view(np.float32) for p in model.outputs]
+    arena = guarded(model.arena_bytes_for(images), at_end)
+    inputs, outputs = (
+        [guarded(4 * images * int(np.prod(p.shape[1:])), at_end).view(np.float32) for p in ports]
+        for ports in (model.inputs, model.outputs)
+    )
     for array in inputs:
         array[:] = np.random.default_rng(0).standard_normal(array.size)
     pointers = [ctypes.c_void_p(a.ctypes.data) for a in (*inputs, *outputs, arena)]
     entry, size = model._entry, ctypes.c_size_t(arena.nbytes)
-    assert entry.run(ctypes.c_void_p(entry.model), *pointers, size, ctypes.byref(model._threads)) == 0
+    assert entry.run(ctypes.c_void_p(entry.model), images, *pointers, size, ctypes.byref(model._threads)) == 0
     assert all(np.isfinite(o).all() for o in outputs)
 
 
@@ -96,8 +100,8 @@ def in_child(text: str, batch: int) -> None:
         if BODIES["padded"] in text
         else api.build(weights.bind(lang.parse(text)), Options(batch=batch, threads=2))
     )
-    for at_end in (True, False):
-        run_guarded(build, at_end)
+    for images, at_end in product({1, batch}, (True, False)):
+        run_guarded(build, images, at_end)
 
 
 def survives(text: str, batch: int) -> bool:

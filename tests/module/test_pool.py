@@ -107,7 +107,7 @@ static void *serve(void *unused) {
     float result[SMALL_OUTPUT_FLOATS];
     (void)unused;
     while (!stop) {
-        CHECK(!small_run(small_model_get(), in, result, arena));
+        CHECK(!small_run(small_model_get(), 1, in, result, arena));
         CHECK(!memcmp(result, wanted, sizeof result));
     }
     return NULL;
@@ -116,19 +116,19 @@ int main(void) {
     pthread_t thread;
     void *arena = memory(SMALL_ARENA_BYTES);
     fill();
-    CHECK(!small_run(small_model_get(), in, wanted, arena));
+    CHECK(!small_run(small_model_get(), 1, in, wanted, arena));
     CHECK(!pthread_create(&thread, NULL, serve, NULL));
     for (int i = 0; i < 50; ++i) {
         const pid_t child = fork();
         if (!child) {
             alarm(20);
             for (int run = 0; run < 20; ++run)
-                if (small_run(small_model_get(), in, out, arena) || memcmp(out, wanted, sizeof out)) _exit(1);
+                if (small_run(small_model_get(), 1, in, out, arena) || memcmp(out, wanted, sizeof out)) _exit(1);
             _exit(0);
         }
         int status;
         CHECK(waitpid(child, &status, 0) == child && status == 0);
-        CHECK(!small_run(small_model_get(), in, out, arena) && !memcmp(out, wanted, sizeof out));
+        CHECK(!small_run(small_model_get(), 1, in, out, arena) && !memcmp(out, wanted, sizeof out));
     }
     stop = 1;
     pthread_join(thread, NULL);
@@ -158,9 +158,9 @@ int main(void) {
     void *arena = memory(SMALL_ARENA_BYTES);
     const cnncc_threads one = {1, NULL, NULL};
     fill();
-    CHECK(!small_run_with(small_model_get(), in, wanted, arena, SMALL_ARENA_BYTES, &one));
+    CHECK(!small_run_with(small_model_get(), 1, in, wanted, arena, SMALL_ARENA_BYTES, &one));
     CHECK(!setrlimit(RLIMIT_AS, &none));
-    CHECK(!small_run(small_model_get(), in, out, arena) && !memcmp(out, wanted, sizeof out));
+    CHECK(!small_run(small_model_get(), 1, in, out, arena) && !memcmp(out, wanted, sizeof out));
     return 0;
 }
 """

@@ -142,7 +142,7 @@ int main(void) {
     static float e[PORTS_OUTPUT_10_FLOATS], f[PORTS_IMAGES_0__FLOATS], g[PORTS_ADD_FLOATS];
     static _Alignas(PORTS_ARENA_ALIGN) char arena[PORTS_ARENA_BYTES + 1];
     a[5] = 3;
-    if (ports_run(ports_model_get(), a, b, a, c, d, e, f, g, arena)) return 1;
+    if (ports_run(ports_model_get(), 1, a, b, a, c, d, e, f, g, arena)) return 1;
     const cnncc_port *table;
     for (size_t i = 0, n = ports_outputs(&table); i < n; ++i) printf("%s ", table[i].name);
     printf("%g %g %g %g %g\\n", c[5], d[5], e[5], f[5], g[2]);

@@ -114,7 +114,7 @@ int main(void) {
     if (SMALL_IMAGE_DTYPE != CNNCC_UINT8 || SMALL_SCORES_DTYPE != CNNCC_FLOAT32) return 3;
     if (fread(in, 1, sizeof in, stdin) != sizeof in) return 4;
     void *arena = aligned_alloc(SMALL_ARENA_ALIGN, SMALL_ARENA_BYTES);
-    if (small_run(small_model_get(), in, bytes, scores, arena)) return 5;
+    if (small_run(small_model_get(), 1, in, bytes, scores, arena)) return 5;
     fwrite(bytes, 1, sizeof bytes, stdout);
     return 0;
 }

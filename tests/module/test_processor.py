@@ -23,7 +23,7 @@ REFUSED = (
     + """
 int main(void) {
     void *arena = memory(SMALL_ARENA_BYTES);
-    for (int i = 0; i < 3; ++i) CHECK(small_run(small_model_get(), in, out, arena) == CNNCC_WRONG_PROCESSOR);
+    for (int i = 0; i < 3; ++i) CHECK(small_run(small_model_get(), 1, in, out, arena) == CNNCC_WRONG_PROCESSOR);
     printf("%s", small_error(CNNCC_WRONG_PROCESSOR));
     return 0;
 }

@@ -57,7 +57,7 @@ def test_none_that_runs_is_one_line(tmp_path, monkeypatch):
         SETUP
         + """
 int main(void) {
-    CHECK(small_run(small_model_get(), in, out, memory(SMALL_ARENA_BYTES)) == CNNCC_WRONG_PROCESSOR);
+    CHECK(small_run(small_model_get(), 1, in, out, memory(SMALL_ARENA_BYTES)) == CNNCC_WRONG_PROCESSOR);
     printf("%s", small_error(CNNCC_WRONG_PROCESSOR));
     return 0;
 }

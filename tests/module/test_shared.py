@@ -31,7 +31,7 @@ concat { conv 1x1 16 relu | conv 3x3 32 relu }
 gap
 fc 10 softmax
 """
-INTERFACE = {"run", "run_with", "model_get", "arena_bytes", "inputs", "outputs", "version", "info", "error"}
+INTERFACE = {"run", "run_with", "model_get", "arena_bytes", "arena_bytes_for", "inputs", "outputs", "version", "info", "error"}
 ALLOWED_UNDEFINED = {
     "sched_yield", "sched_getaffinity", "__sched_cpucount", "syscall", "sigfillset", "pthread_sigmask",
     "pthread_create", "pthread_detach", "pthread_atfork", "__register_atfork", "memset", "memcpy", "memmove",
@@ -109,8 +109,9 @@ def test_closed_library_leaves_its_threads_their_code(module, image) -> None:
         "buffers = [np.zeros((1, 3, 17, 19), 'float32'), np.zeros(10, 'float32'),\n"
         "           np.zeros(library.small_arena_bytes() + 64, 'uint8')]\n"
         "buffers[2] = buffers[2][-buffers[2].ctypes.data % 64:]\n"
-        "pointers = [ctypes.c_void_p(p) for p in (library.small_model_get(), *(b.ctypes.data for b in buffers))]\n"
-        "assert [library.small_run(*pointers) for _ in range(50)] == [0] * 50\n"
+        "pointers = [ctypes.c_void_p(b.ctypes.data) for b in buffers]\n"
+        "model = ctypes.c_void_p(library.small_model_get())\n"
+        "assert [library.small_run(model, 1, *pointers) for _ in range(50)] == [0] * 50\n"
         "_ctypes.dlclose(library._handle)\n"
         "time.sleep(0.1)\n"
     )
@@ -198,9 +199,9 @@ def test_c_program(module, tmp_path, flags) -> None:
         "int main(void) {\n"
         "  char *arena = room + (SMALL_ARENA_ALIGN - (size_t)room % SMALL_ARENA_ALIGN);\n"
         "  float sum = 0; int i;\n"
-        "  if (small_run(0, in, out, arena) != 1 || small_run(small_model_get(), in, out, arena + 4) != 2) return 1;\n"
-        '  if (small_run(small_model_get(), in, out, 0) != 1 || !strstr(small_error(1), "null")) return 2;\n'
-        "  if (small_run(small_model_get(), in, out, arena) || small_arena_bytes() != SMALL_ARENA_BYTES) return 3;\n"
+        "  if (small_run(0, 1, in, out, arena) != 1 || small_run(small_model_get(), 1, in, out, arena + 4) != 2) return 1;\n"
+        '  if (small_run(small_model_get(), 1, in, out, 0) != 1 || !strstr(small_error(1), "null")) return 2;\n'
+        "  if (small_run(small_model_get(), 1, in, out, arena) || small_arena_bytes() != SMALL_ARENA_BYTES) return 3;\n"
         "  for (i = 0; i < SMALL_OUTPUT_FLOATS; ++i) sum += out[i];\n"
         '  printf("%.4f %s\\n", sum, small_info());\n'
         "  return 0;\n}\n"
@@ -272,7 +273,7 @@ def test_wrong_arrays_are_refused(build) -> None:
         model(good.astype(np.float64))
     with pytest.raises(InputError, match="must be 1x3x17x19, got 1x3x19x17"):
         model(good.transpose(0, 1, 3, 2))
-    with pytest.raises(InputError, match="the batch is fixed when a network is compiled"):
+    with pytest.raises(InputError, match="a call of small takes 1 image, got 2"):
         model(np.concatenate([good, good]))
 
 

@@ -22,7 +22,7 @@ int main(void) {
     float in[12], a[@ONE@_OUTPUT_FLOATS], b[@TWO@_OUTPUT_FLOATS];
     for (int i = 0; i < 12; ++i) in[i] = (float)i - 5;
     void *arena = aligned_alloc(64, (@ONE@_ARENA_BYTES + @TWO@_ARENA_BYTES + 64) / 64 * 64);
-    if (@one@_run(@one@_model_get(), in, a, arena) || @two@_run(@two@_model_get(), in, b, arena)) return 1;
+    if (@one@_run(@one@_model_get(), 1, in, a, arena) || @two@_run(@two@_model_get(), 1, in, b, arena)) return 1;
     printf("%zu %g %g %zu %g %g\\n", sizeof a, a[0], a[11], sizeof b, b[0], b[3]);
     return 0;
 }

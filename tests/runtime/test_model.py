@@ -177,15 +177,17 @@ def test_many_images_of_several_inputs_and_outputs(two):
 
 
 def test_wrong_numbers_of_images(four, two):
-    with pytest.raises(InputError, match=r"must be Nx3x17x19, got 3x17x19"):
+    with pytest.raises(InputError, match=r"must be 1\.\.4x3x17x19, got 3x17x19"):
         four.run_many(images(1)[0])
-    with pytest.raises(InputError, match=r"must be Nx3x17x19, got a scalar"):
+    with pytest.raises(InputError, match=r"must be 1\.\.4x3x17x19, got a scalar"):
         four.run_many(np.array(1, np.float32))
     with pytest.raises(InputError, match="two: the inputs hold 3, 2 images, not one number"):
         two.run_many(np.zeros((3, 2, 5, 5), np.float32), np.zeros((2, 2, 5, 5), np.float32))
-    with pytest.raises(InputError, match="must be 4x3x17x19, got 3x3x17x19") as caught:
-        four(images(3))
+    with pytest.raises(InputError, match="takes 1 to 4 images, got 5") as caught:
+        four(images(5))
     assert "run_many takes any number" in caught.value.hint
+    with pytest.raises(InputError, match="takes 1 to 4 images, got 0"):
+        four(images(0))
 
 
 def test_threads_are_chosen_when_a_module_is_loaded(module):

@@ -14,7 +14,6 @@ from cnncc.kernels.cpu.micro import Micro, micro_of
 from cnncc.kernels.cpu.site import FLOATS, CpuRule, CpuSite
 from cnncc.kernels.cpu.tiles import Tile, even_tiles, step_cycles
 from cnncc.kernels.cpu.weights import after_image, with_bias
-from cnncc.kernels.shared.operands import ImageCount, ImageStrides
 from cnncc.kernels.shared.spec import Call, Epilogue, Kernel, Selection, blocks
 from cnncc.machines.targets import Target
 from cnncc.weights.half import check_range
@@ -119,16 +118,15 @@ def select_dense(site: CpuSite) -> Selection:
 
     elements = weight.map((padded * inputs,), pack, element=config.stored)
     packed = with_bias(site, elements, padded)
-    batch = (ImageCount(), ImageStrides()) if many else ()
-    operands = (*site.values(node.inputs[:1]), *after_image(site, packed), *batch)
-    call = Call(node.name, kernel, operands, site.result, whole_batch=True)
+    operands = (*site.values(node.inputs[:1]), *after_image(site, packed))
+    call = Call(node.name, kernel, operands, site.result, whole_batch=many)
     stored = "" if config.stored == FLOAT32 else f", as {config.stored}"
     why = f"weights read once for {image_tile} image{'s' * many}{stored}; bound by reading them"
     return Selection((call,), tuple(packed), why)
 
 
-FEWEST_BLOCKS = 4
-"""Output blocks of a tile for many images, if there are so many: a run of one image then still has sums enough under
+FEWEST_VECTORS = 4
+"""Of a tile for many images, for each image, if there are so many: a run of one image then still has sums enough under
 way to read the weights as fast as memory gives them."""
 MOST_IMAGES = 8
 """Images of a tile. There is code for each number of images up to it."""
@@ -141,7 +139,7 @@ def _tile(many: bool, out_blocks: int, target: Target, micro: Micro) -> tuple[in
         tile = Tile(1, *shape)
         return tile.pixels * tile.blocks / step_cycles(tile, target, working_set=0, micro=micro), shape[1]
 
-    least, most = (min(FEWEST_BLOCKS, out_blocks), MOST_IMAGES) if many else (1, 1)
+    least, most = (min(-(-FEWEST_VECTORS // micro.vectors), out_blocks), MOST_IMAGES) if many else (1, 1)
     shapes = [
         (p, g) for p in range(1, most + 1) for g in range(least, min(out_blocks, 12) + 1) if micro.fits(p, g)
     ]

@@ -28,15 +28,4 @@ class Workspace(_Named):
     """Memory between the calls of the node of that name."""
 
 
-@dataclass(frozen=True)
-class ImageCount:
-    """How many images the run has, an int32: of a call for the whole batch."""
-
-
-@dataclass(frozen=True)
-class ImageStrides:
-    """How far the images of each array that a call takes whole batches of lie apart: int32, in numbers of that array,
-    in the order of the operands, of the result last."""
-
-
-Operand = NodeValue | PackedWeight | RawInput | Workspace | ImageCount | ImageStrides
+Operand = NodeValue | PackedWeight | RawInput | Workspace

@@ -79,6 +79,9 @@ class Call:
     operands: tuple[Operand, ...]
     result: Operand
     whole_batch: bool = False
+    """Whether the kernel computes all images of the run, of which it is told in two operands more, before the result:
+    their number, an int32, and how far the images of each value lie apart, as int32 in numbers of that value, in the
+    order of the operands, of the result last."""
     workspace_bytes: int = 0
     """For each image."""
     extent: int | None = None

@@ -21,15 +21,7 @@ from __future__ import annotations
 import re
 from dataclasses import dataclass
 
-from cnncc.kernels.shared.operands import (
-    ImageCount,
-    ImageStrides,
-    NodeValue,
-    Operand,
-    PackedWeight,
-    RawInput,
-    Workspace,
-)
+from cnncc.kernels.shared.operands import NodeValue, Operand, PackedWeight, RawInput, Workspace
 from cnncc.kernels.shared.spec import Call, Kernel
 from cnncc.module.cpu.program import CpuProgram
 from cnncc.module.cpu.rooms import COUNTER_BYTES
@@ -90,7 +82,7 @@ class _Steps:
         return "\n\n".join(parts) + "\n"
 
     def _arities(self) -> dict[Kernel, int]:
-        return {c.kernel: len(c.operands) + 1 for c in self.program.calls}
+        return {c.kernel: len(c.operands) + 1 + 2 * c.whole_batch for c in self.program.calls}
 
     def _waiting(self) -> list[str]:
         """Declarations of the functions that a waiting thread calls."""
@@ -149,10 +141,10 @@ done:
 }}"""
 
     def _strides(self) -> list[str]:
-        """For each call of a whole batch, what `ImageStrides` stands for."""
+        """For each call of a whole batch, how far the images of its values lie apart."""
         tables = []
         for i, call in enumerate(self.program.calls):
-            if ImageStrides() in call.operands:
+            if call.whole_batch:
                 numbers = [self._stride(o) for o in (*call.operands, call.result) if isinstance(o, NodeValue)]
                 row = ", ".join(f"i32 {n}" for n in numbers)
                 tables.append(f"@strides{i} = internal constant [{len(numbers)} x i32] [{row}], align 4")
@@ -284,6 +276,8 @@ done:
                     f"  {pointer} = getelementptr i8, ptr {base}, i64 %s{i}.{j}",
                 ]
             arguments.append(f"ptr {pointer}")
+        if call.whole_batch:
+            arguments[-1:-1] = ["ptr %images.at", f"ptr @strides{i}"]
         arguments += [f"ptr %scratch{i}", f"i32 %lo{i}", f"i32 %hi{i}"]
         return [
             *lines,
@@ -347,10 +341,6 @@ done:
             case Workspace():
                 memory = self.program.memory
                 return self.arena, memory.calls[i].workspace, memory.pitch
-            case ImageCount():
-                return "%images.at", 0, 0
-            case ImageStrides():
-                return f"@strides{i}", 0, 0
             case RawInput(name):
                 kind = port_type(self.program.graph[name])
                 return f"%p{self.inputs.index(name)}", 0, kind.nbytes // kind.shape[0]

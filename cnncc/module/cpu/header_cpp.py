@@ -78,6 +78,7 @@ def header_cpp(layout: Layout, c_header: str) -> str:
     spans = ", ".join([*read, *(f"span<{types[a]}> {a}" for a in outputs)])
     pointers = ", ".join(f"{a}.data()" for a in arrays)
     counts = {a: prod(kind.shape[1:]) for a, kind in arrays.items()}
+    wanted = f"those of 1 to {layout.batch} images of " if layout.batch > 1 else ""
     counted = f'count("{inputs[0]}", {inputs[0]}.size(), {counts[inputs[0]]})'
     others = (a for a in arrays if a != inputs[0])
     checks = "".join(f'        check("{a}", {a}.size(), images * {counts[a]});\n' for a in others)
@@ -137,8 +138,7 @@ private:
     static std::size_t count(const char *what, std::size_t given, std::size_t of_one) {{
         if (given % of_one == 0 && given / of_one - 1 < {upper}_MAX_IMAGES) return given / of_one;
         throw std::invalid_argument(std::string("{name}: ") + what + " has " + std::to_string(given) +
-                                    " numbers, not those of 1 to " + std::to_string({upper}_MAX_IMAGES) +
-                                    " images of " + std::to_string(of_one));
+                                    " numbers, not {wanted}" + std::to_string(of_one));
     }}
     static void check(const char *what, std::size_t given, std::size_t wanted) {{
         if (given == wanted) return;

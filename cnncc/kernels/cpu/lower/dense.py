@@ -78,19 +78,23 @@ class _Dense:
         return k.finish(symbol)
 
     def panel(self, p: _Panel) -> None:
-        """All images of one panel: tiles of as many as registers hold, then one of those that are left."""
-        if self.images is None:
-            whole = _Row(self.source, self.extras, self.result)
-            sums = self.sums(p, [whole])
-            kept = readable(self.k, sums.acc, sums.floats, self.c.lanes, self.looped)
-            self.store_all(p, kept, lambda i: whole, 1)
+        """All images of one panel."""
+        if self.images is not None:
+            self.tiles(p, self.k.let(self.images.load(0)))
             return
+        row = _Row(self.source, self.extras, self.result)
+        sums = self.sums(p, [row])
+        kept = readable(self.k, sums.acc, sums.floats, self.c.lanes, self.looped)
+        self.store_all(p, kept, lambda i: row, 1)
+
+    def tiles(self, p: _Panel, given: Expr) -> None:
+        """So many images: tiles of as many as registers hold, then one of those that are left. There is code for each
+        number of images of a tile, but only one for an epilogue that is long."""
         k, most = self.k, self.c.image_tile
         kept = k.registers(most * p.size * self.c.block) if self.looped else None
-        images = k.let(self.images.load(0))
-        with k.loop(tirx.truncdiv(images + (most - 1), i32(most))) as tile:
+        with k.loop(tirx.truncdiv(given + (most - 1), i32(most))) as tile:
             first = k.let(tile * most)
-            count = k.let(tirx.min(images - first, i32(most)))
+            count = k.let(tirx.min(given - first, i32(most)))
             for n in range(most, 0, -1):
                 with k.when(count == n):
                     sums = self.sums(p, [self.row(first + i) for i in range(n)])
