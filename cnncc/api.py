@@ -15,7 +15,7 @@ from cnncc.base.errors import CnnccError, warn
 from cnncc.machines import Machine, targets
 from cnncc.machines.targets import Target
 from cnncc.module.listener import SILENT, Listener, Progress
-from cnncc.options import DEFAULT, Options, split_targets
+from cnncc.options import DEFAULT, MANY_IMAGES, Options, split_targets
 from cnncc.runtime.load import load
 from cnncc.runtime.model import Model
 
@@ -33,7 +33,7 @@ def compile(  # noqa: PLR0913 - keywords are what people want here
     source: str | os.PathLike[str],
     target: str | Sequence[str] = DEFAULT.targets,
     weights: str | os.PathLike[str] | None = None,
-    batch: int = DEFAULT.batch,
+    batch: int | None = None,
     threads: int | None = DEFAULT.threads,
     seed: int | None = None,
     max_error: float = DEFAULT.max_error,
@@ -51,7 +51,8 @@ def compile(  # noqa: PLR0913 - keywords are what people want here
       commas between) the best that it can run is taken.
     - `weights`: a file, safetensors, `.pth` or `.npz`. Without it, the `.safetensors` file beside the network with its
       name is read. If there is none either, weights are random.
-    - `batch`: images of each run, at least 1.
+    - `batch`: the most images of a call; a call takes 1 to so many. By default 64 on a processor, where fewer images
+      take only the time and the memory of these; 1 on a GPU, which always computes all.
     - `threads`: the most threads that a call may use, 1 to 256; by default the cores of the target.
     - `seed`: of random weights, at least 0. Random weights without a seed give a CnnccWarning.
     - `max_error`: by how much a faster algorithm (Winograd) may be off, as a share of the layer's largest output.
@@ -65,8 +66,8 @@ def compile(  # noqa: PLR0913 - keywords are what people want here
       stay float32. On a processor that multiplies it `bfloat16`: weights and the values between most layers are stored
       so, sums stay float32.
 
-    Returns a model of arrays of shape (batch, c, h, w), or (batch, k) for vectors: float32, unless the network says
-    another type.
+    Returns a model of arrays of shape (n, c, h, w), or (n, k) for vectors, of n images: float32, unless the network
+    says another type.
     Raises CnnccError if the network, its weights or an option is wrong, or if this machine cannot run the target.
     """
     extras.require(extras.COMPILER)
@@ -74,8 +75,10 @@ def compile(  # noqa: PLR0913 - keywords are what people want here
     from cnncc.module.backends import for_this_machine
 
     options = for_this_machine(
-        Options(split_targets(target), batch, threads, max_error, dtype=dtype, weights_dtype=weights_dtype, tune=tune)
+        Options(split_targets(target), 1, threads, max_error, dtype=dtype, weights_dtype=weights_dtype, tune=tune)
     )
+    apart = machines.load(options.targets[0]).images_apart
+    options = replace(options, batch=batch or (MANY_IMAGES if apart else DEFAULT.batch))
     network = sources.read_source(source, weights, seed or 0)
     if network.weights is None and seed is None and network.graph.constants:
         name = network.graph.name

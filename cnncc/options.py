@@ -128,6 +128,10 @@ class Options:
         return hashlib.sha256(repr(self).encode()).hexdigest()
 
 
+MANY_IMAGES = 64
+"""Most images of a call of a model that was compiled into this process for a processor, if nobody says how many. More
+cost nothing there: a run takes the memory and the time of the images that it has."""
+
 DEFAULT = Options()
 """One image on this machine, with all its cores."""
 

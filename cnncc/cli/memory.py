@@ -67,6 +67,9 @@ def _parts(f: MemoryReport) -> Iterator[tuple[str, str]]:
     share = f" ({f.added / f.activations:.1%} of the activations)" if f.activations else ""
     order = "changed, for less memory" if f.reordered else "as written"
     proof = "proven to need the least" if f.proven else "no better one was found"
+    if f.batch > 1:
+        more = f"{screen.size(f.total)} for one, and {screen.size(f.further)} for each further one"
+        yield f"{f.batch} images", f"{screen.size(f.of_batch)}: {more}; below is that of one"
     yield "arena", f"{screen.size(f.total)}; these kernels in this order need {_bounded(f.total_bound, f.total_gap)}"
     yield "activations", f"{screen.size(f.activations)}; no plan needs less than {_bounded(f.bound, f.gap)}"
     yield "workspace", f"{screen.size(f.workspace)} at the most, between the calls of one layer"

@@ -45,7 +45,8 @@ def test_json_adds_up(capsys: pytest.CaptureFixture[str]) -> None:
     assert facts["bound"] == max(s["activations"] for s in facts["steps"]) <= facts["activations"]
     assert max(b["offset"] + b["bytes"] for b in facts["blocks"]) == facts["total"]
     assert sum(h["bytes"] for h in facts["held"]) == facts["bound"]
-    assert any(hint.startswith("--batch 1") for hint in facts["hints"])
+    assert facts["of_batch"] == facts["total"] + facts["further"]
+    assert facts["activations"] <= facts["further"] <= facts["total"]
 
 
 def test_picture_and_page(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

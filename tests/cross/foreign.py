@@ -41,7 +41,8 @@ class Machine:
         """The raw outputs of two runs, one after the other."""
         images = len(arrays[0])
         sizes = [
-            ",".join(str(images * int(np.prod(p["shape"][1:]))) for p in build.info[way]) for way in ("inputs", "outputs")
+            ",".join(str(images * int(np.prod(p["shape"][1:]))) for p in build.info[way])
+            for way in ("inputs", "outputs")
         ]
         numbers = [str(threads), str(images)]
         command = [*self.emulator, "-L", f"/usr/{self.gnu}", harness, module, build.info["symbol"], *numbers]

@@ -83,7 +83,18 @@ def test_only_the_interface_is_global(folder):
         ["nm", "-g", "--defined-only", folder / "small.o"], capture_output=True, text=True, check=True
     )
     names = {line.split()[-1] for line in listed.stdout.splitlines()}
-    functions = ("run", "run_with", "model_get", "arena_bytes", "arena_bytes_for", "inputs", "outputs", "version", "info", "error")
+    functions = (
+        "run",
+        "run_with",
+        "model_get",
+        "arena_bytes",
+        "arena_bytes_for",
+        "inputs",
+        "outputs",
+        "version",
+        "info",
+        "error",
+    )
     assert names == {f"small_{name}" for name in functions}
 
 

@@ -31,7 +31,18 @@ concat { conv 1x1 16 relu | conv 3x3 32 relu }
 gap
 fc 10 softmax
 """
-INTERFACE = {"run", "run_with", "model_get", "arena_bytes", "arena_bytes_for", "inputs", "outputs", "version", "info", "error"}
+INTERFACE = {
+    "run",
+    "run_with",
+    "model_get",
+    "arena_bytes",
+    "arena_bytes_for",
+    "inputs",
+    "outputs",
+    "version",
+    "info",
+    "error",
+}
 ALLOWED_UNDEFINED = {
     "sched_yield", "sched_getaffinity", "__sched_cpucount", "syscall", "sigfillset", "pthread_sigmask",
     "pthread_create", "pthread_detach", "pthread_atfork", "__register_atfork", "memset", "memcpy", "memmove",

@@ -140,9 +140,7 @@ def _tile(many: bool, out_blocks: int, target: Target, micro: Micro) -> tuple[in
         return tile.pixels * tile.blocks / step_cycles(tile, target, working_set=0, micro=micro), shape[1]
 
     least, most = (min(-(-FEWEST_VECTORS // micro.vectors), out_blocks), MOST_IMAGES) if many else (1, 1)
-    shapes = [
-        (p, g) for p in range(1, most + 1) for g in range(least, min(out_blocks, 12) + 1) if micro.fits(p, g)
-    ]
+    shapes = [(p, g) for p in range(1, most + 1) for g in range(least, min(out_blocks, 12) + 1) if micro.fits(p, g)]
     return max(shapes, key=rate)
 
 

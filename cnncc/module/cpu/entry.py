@@ -72,9 +72,7 @@ define {size} @{layout.name}_arena_bytes_for(i32 %images) {{
 
     def _run_with(self, arrays: list[str]) -> str:
         size = self.layout.size
-        given = ", ".join(
-            ["ptr %model", "i32 %images", *arrays, "ptr %arena", f"{size} %arena_bytes", "ptr %threads"]
-        )
+        given = ", ".join(["ptr %model", "i32 %images", *arrays, "ptr %arena", f"{size} %arena_bytes", "ptr %threads"])
         pointers = ["%model", *(a.removeprefix("ptr ") for a in arrays), "%arena"]
         pool = "@cnncc_pool_launch" if self.pooled else "null"
         most = self.layout.program.threads

@@ -45,12 +45,15 @@ class MemoryStep:
 
 @dataclass(frozen=True)
 class MemoryReport:
-    """The arena of a compiled network. Bytes throughout; steps are positions in the program's graph."""
+    """The arena of a compiled network for one image, and what further images add. Bytes throughout; steps are positions
+    in the program's graph."""
 
     name: str
     target: str
     batch: int
     threads: int
+    further: int
+    """What each further image of a run adds."""
     total: int
     total_bound: int
     activations: int
@@ -89,12 +92,17 @@ class MemoryReport:
         """What workspace, scratch and counters take beyond the activations' bytes; the rest of them lies inside."""
         return self.total - self.activations
 
+    @property
+    def of_batch(self) -> int:
+        """The arena for the most images of a run."""
+        return self.total + (self.batch - 1) * self.further
+
     def to_json(self) -> dict[str, Any]:
         """Plain data for `cnncc memory --json`."""
         plain = asdict(self)
         plain["steps"] = [{**asdict(s), "bytes": s.bytes} for s in self.steps]
         exceeding = [{"node": n, "bytes": b, "why": w} for n, b, w in self.exceeding]
-        figures = {"gap": self.gap, "total_gap": self.total_gap, "added": self.added}
+        figures = {"gap": self.gap, "total_gap": self.total_gap, "added": self.added, "of_batch": self.of_batch}
         return {**plain, **figures, "exceeding": exceeding}
 
 

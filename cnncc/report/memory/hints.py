@@ -27,13 +27,11 @@ def _options(program: CpuProgram, facts: MemoryReport) -> Iterator[str]:
         yield f"--threads 1: an arena of {mebibytes(left)}, since each thread has scratch of its own"
     if now.max_error and not now.tuned and (left := _planned(program, replace(now, max_error=0.0))) < worth:
         yield f"--max-error 0: an arena of {mebibytes(left)}, without algorithms that round more, at the cost of time"
-    if facts.batch > 1 and (left := _planned(program, replace(now, batch=1))) < worth:
-        yield f"--batch 1: an arena of {mebibytes(left)}"
 
 
 def _planned(program: CpuProgram, options: Options) -> int:
-    """Bytes of the arena with other options."""
-    return lower(program.source, program.target, options).arena_bytes
+    """Bytes of the arena for one image with other options."""
+    return lower(program.source, program.target, options).memory.bytes
 
 
 def _tensors(facts: MemoryReport) -> Iterator[str]:

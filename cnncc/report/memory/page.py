@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from html import escape
 
 from cnncc.kernels.cpu.budget import SHARE
@@ -25,15 +25,19 @@ def page(facts: MemoryReport, advice: Sequence[str]) -> str:
 def _head(f: MemoryReport) -> str:
     size = Unit.of(f.total).text
     tiles = [
-        (size(f.total), f"the arena; {f.total_gap:.1%} above the least for these kernels"),
+        (size(f.total), f"the arena of one image; {f.total_gap:.1%} above the least for these kernels"),
         (size(f.activations), f"activations; {f.gap:.1%} above their bound of {size(f.bound)}"),
         (size(f.added), "added by workspace, scratch and counters; the rest of them lies inside"),
         (size(f.workspace), f"the most workspace at a step; scratch {size(f.scratch)}"),
     ]
     threads = f"{f.threads} thread{'s' if f.threads > 1 else ''}"
     return f"""<h1>{escape(f.name)}</h1>
-<p>batch {f.batch}, {threads}, target {escape(f.target)}</p>
+<p>{_images(f, size)}{threads}, target {escape(f.target)}</p>
 {figures(tiles)}"""
+
+
+def _images(f: MemoryReport, size: Callable[[int], str]) -> str:
+    return f"{size(f.of_batch)} for {f.batch} images, " if f.batch > 1 else ""
 
 
 def _picture(f: MemoryReport) -> str:

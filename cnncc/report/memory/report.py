@@ -23,8 +23,9 @@ def report(program: CpuProgram) -> MemoryReport:
     return MemoryReport(
         name=program.graph.name,
         target=program.target.name,
-        batch=max(n.type.shape[0] for n in program.graph.inputs),
+        batch=program.batch,
         threads=program.threads,
+        further=memory.pitch,
         total=memory.bytes,
         total_bound=memory.bound,
         activations=plan.bytes,

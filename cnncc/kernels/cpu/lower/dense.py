@@ -18,6 +18,10 @@ from cnncc.kernels.shared.epilogue import costly, each, readable
 from cnncc.kernels.shared.vectors import apply_epilogue
 
 UNROLL = 4
+"""Steps of the sum that stand in the code one after the other."""
+MANY_PRODUCTS = 20
+"""Of vectors in the code of a tile of several images. As there is a tile for each number of images, they are kept short:
+a step of the largest one has enough of them."""
 
 
 def lower(config: DenseConfig, symbol: str) -> PrimFunc:
@@ -27,11 +31,12 @@ def lower(config: DenseConfig, symbol: str) -> PrimFunc:
 
 @dataclass(frozen=True, eq=False)
 class _Panel:
-    """`size` output blocks from block `first`; the last one has `partial` outputs."""
+    """`size` output blocks from block `first`. If `last` holds, the final block is the last of all, which is not
+    full."""
 
     first: Expr
     size: int
-    partial: int
+    last: Expr | None
 
 
 @dataclass(frozen=True, eq=False)
@@ -60,20 +65,14 @@ class _Dense:
     def build(self, symbol: str) -> PrimFunc:
         """Panels are numbered through the runs; only the very last one can hold a partial block."""
         k, c = self.k, self.c
-        last = c.outputs - (c.out_blocks - 1) * c.block
         total = sum(n for *_, n in c.runs)
         passed = 0
         with k.units() as u:
             for start, size, count in c.runs:
                 first = k.let(start + (u - passed) * size)
-                final = passed + count == total and last != c.block
-                whole = count - 1 if final else count
-                if whole:
-                    with k.when(tirx.all(u >= passed, u < passed + whole)):
-                        self.panel(_Panel(first, size, c.block))
-                if final:
-                    with k.when(u == total - 1):
-                        self.panel(_Panel(first, size, last))
+                partial = passed + count == total and c.outputs % c.block
+                with k.when(tirx.all(u >= passed, u < passed + count)):
+                    self.panel(_Panel(first, size, u == total - 1 if partial else None))
                 passed += count
         return k.finish(symbol)
 
@@ -85,26 +84,23 @@ class _Dense:
         row = _Row(self.source, self.extras, self.result)
         sums = self.sums(p, [row])
         kept = readable(self.k, sums.acc, sums.floats, self.c.lanes, self.looped)
-        self.store_all(p, kept, lambda i: row, 1)
+        self.store(p, row, kept, 0)
 
     def tiles(self, p: _Panel, given: Expr) -> None:
-        """So many images: tiles of as many as registers hold, then one of those that are left. There is code for each
-        number of images of a tile, but only one for an epilogue that is long."""
-        k, most = self.k, self.c.image_tile
-        kept = k.registers(most * p.size * self.c.block) if self.looped else None
+        """So many images: tiles of as many as registers hold, then one of those that are left. There is code for the
+        sums of each number of images, and one for what is done to the sums of an image."""
+        k, most, size = self.k, self.c.image_tile, p.size * self.c.block
+        kept = k.registers(most * size)
         with k.loop(tirx.truncdiv(given + (most - 1), i32(most))) as tile:
             first = k.let(tile * most)
             count = k.let(tirx.min(given - first, i32(most)))
             for n in range(most, 0, -1):
                 with k.when(count == n):
                     sums = self.sums(p, [self.row(first + i) for i in range(n)])
-                    if kept is None:
-                        self.store_all(p, sums.acc, lambda i: self.row(first + i), n)
-                    else:
-                        for at in range(0, sums.floats, sums.lanes):
-                            kept.store(at, sums.acc.load(at, sums.lanes), sums.lanes)
-            if kept is not None:
-                self.store_all(p, kept, lambda i: self.row(first + i), count)
+                    for at in range(0, sums.floats, sums.lanes):
+                        kept.store(at, sums.acc.load(at, sums.lanes), sums.lanes)
+            with k.loop(count) as i:
+                self.store(p, self.row(first + i), kept, i * size)
 
     def row(self, image: Expr) -> _Row:
         """Distances of images need 64 bits: they may lie an arena apart."""
@@ -126,24 +122,27 @@ class _Dense:
             """One input of each image times its weights for all outputs."""
             sums.add((self.weight, weight + at * step), (row.source.load(at) for row in rows))
 
-        with k.loop(c.inputs // UNROLL) as j:
-            for q in range(UNROLL):
-                add(j * UNROLL + q)
-        for q in range(c.inputs // UNROLL * UNROLL, c.inputs):
+        unroll = max(1, min(UNROLL, MANY_PRODUCTS // (len(rows) * vectors))) if c.many else UNROLL
+        with k.loop(c.inputs // unroll) as j:
+            for q in range(unroll):
+                add(j * unroll + q)
+        for q in range(c.inputs // unroll * unroll, c.inputs):
             add(q)
         return sums
 
-    def store_all(self, p: _Panel, sums: Buffer, row: Callable[[Expr], _Row], images: Expr) -> None:
-        size = p.size * self.c.block
-        if self.looped:
-            with self.k.loop(images) as i:
-                self.store(p, row(i), sums, i * size)
-        else:
-            for i in range(images):
-                self.store(p, row(i), sums, i * size)
-
     def store(self, p: _Panel, row: _Row, sums: Buffer, start: Expr) -> None:
         """The epilogue on the sums of one image, which begin at `start`, and its result."""
+        outputs = p.size * self.c.block
+        if p.last is None:
+            self.store_outputs(p, row, sums, start, outputs)
+            return
+        with self.k.when(p.last):
+            self.store_outputs(p, row, sums, start, outputs - (-self.c.outputs) % self.c.block)
+        with self.k.otherwise():
+            self.store_outputs(p, row, sums, start, outputs)
+
+    def store_outputs(self, p: _Panel, row: _Row, sums: Buffer, start: Expr, count: int) -> None:
+        """The same of so many outputs of the panel."""
         k, c = self.k, self.c
         first = k.let(p.first * c.block)
 
@@ -156,7 +155,7 @@ class _Dense:
             else:
                 self.store_part(value, row, at, lanes)
 
-        whole, rest = divmod(p.partial + (p.size - 1) * c.block, c.lanes)
+        whole, rest = divmod(count, c.lanes)
         each(k, (whole,), self.looped, lambda v: vector(v, c.lanes))
         if rest:
             vector(whole, rest)
