@@ -108,7 +108,7 @@ def add_build_options(parser: argparse.ArgumentParser, batch: bool = True) -> No
     what = f"CPU to compile for; see `cnncc targets` (default: {DEFAULTS['target']})"
     parser.add_argument("--target", default=DEFAULTS["target"], metavar="NAME", help=what)
     if batch:
-        what = f"images per run (default: {DEFAULTS['batch']})"
+        what = f"most images per run (default: {DEFAULTS['batch']})"
         parser.add_argument("--batch", type=positive, default=DEFAULTS["batch"], metavar="N", help=what)
     what = f"threads per run, {MOST_THREADS} at most (default: the target's cores)"
     parser.add_argument("--threads", type=thread_count, metavar="N", help=what)

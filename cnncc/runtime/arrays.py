@@ -53,11 +53,16 @@ class Port:
     @property
     def shapes(self) -> str:
         """The shapes that a call takes, as `1x3x224x224` or `1..8x3x224x224`."""
-        return text(("1.." * (self.shape[0] > 1) + str(self.shape[0]), *self.shape[1:]))
+        return _for_some(self.shape)
 
     def __str__(self) -> str:
         ours = f"{self.name}: {self.dtype} {self.shapes}"
         return f"{ours} or {self.declared}" if self.differs else ours
+
+
+def _for_some(shape: Sequence[int]) -> str:
+    """A shape of the most images, for 1 to so many."""
+    return text(("1.." * (shape[0] > 1) + str(shape[0]), *shape[1:]))
 
 
 def text(shape: Sequence[int | str]) -> str:
@@ -166,6 +171,7 @@ def _checked(what: str, port: Port, value: Any) -> np.ndarray:
         hint = "an array has one axis more: that of the images" if array.shape == port.shape[1:] else ""
         expected = port.shapes
         if port.declared is not None and port.differs:
-            expected += f" or, as in the file, {text(port.declared.shape_for(port.shape[0]))}"
+            theirs = port.declared.shape_for(port.shape[0])
+            expected += f" or, as in the file, {_for_some(theirs) if port.declared.batched else text(theirs)}"
         raise InputError(f"{what} must be {expected}, got {text(array.shape)}", hint=hint)
     return array

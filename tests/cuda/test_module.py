@@ -242,6 +242,9 @@ def test_device_pointers_and_a_stream_of_the_caller(path: Path, driver: ctypes.C
     host_memory = ctypes.c_void_p(picture().ctypes.data)
     assert library.small_run_async(model, 1, host_memory, result, arena, stream) == CudaCode.NOT_DEVICE_MEMORY
     assert library.small_run_async(model, 1, image, result, None, stream) == CudaCode.NOT_DEVICE_MEMORY
+    for images in (-1, 0, 2):
+        assert library.small_run(model, images, image, result, None) == CudaCode.BAD_IMAGES
+        assert library.small_run_async(model, images, image, result, arena, stream) == CudaCode.BAD_IMAGES
     assert library.small_run(model, 1, None, result, None) == CudaCode.NULL_POINTER
     assert library.small_run(None, 1, image, result, None) == CudaCode.NULL_POINTER
     assert library.small_error(CudaCode.NULL_POINTER) == b"a pointer is null"
@@ -322,8 +325,9 @@ def test_two_outputs_and_a_batch(emulated: None) -> None:
     model = CudaBuild(program, program_source(program), [Image("compute_75", b"", {})]).model()
     image = np.random.default_rng(0).standard_normal((3, 4, 6, 6), dtype=np.float32)
     values = reference_run(program.source, {"input": image})
-    for got, name in zip(model(image), program.source.outputs, strict=True):
-        np.testing.assert_allclose(got, values[name], atol=1e-5)
+    for images in (3, 2, 1):
+        for got, name in zip(model(image[:images]), program.source.outputs, strict=True):
+            np.testing.assert_allclose(got, values[name][:images], atol=1e-5)
 
 
 def test_a_kernel_that_misbehaves_is_a_failed_launch(emulated: None, tmp_path: Path) -> None:

@@ -28,8 +28,8 @@ def hold(graph: Graph, seed: int = 0) -> int:
     """Compile a graph with unbound weights and compare. The number of values that were compared.
 
     Each node's value is held to the reference of the very float32 numbers that it read, so that an error does not
-    travel; then the module as it is delivered, where values share memory, to the one in which none do, bit by bit; and
-    its two images to those that a module for one image gives.
+    travel; then the module as it is delivered, where values share memory, to the one in which none do, bit by bit, with
+    fewer images than it takes; and its two images to those that a module for one image gives.
     """
     bound = weights.bind(graph, seed=seed)
     arrays = list(random_inputs(passes.with_batch(bound, 2), seed).values())
@@ -39,7 +39,7 @@ def hold(graph: Graph, seed: int = 0) -> int:
     hold_bits(
         "memory is shared",
         graph,
-        cast(Build, api.build(bound, Options(batch=2, threads=2))).model()(*arrays),
+        cast(Build, api.build(bound, Options(batch=3, threads=2))).model()(*arrays),
         want,
     )
     one = cast(Build, api.build(bound, Options(batch=1, threads=1))).model()

@@ -65,7 +65,7 @@ def test_bytes_channels_last(tmp_path: Path) -> None:
     ours = image.transpose(0, 3, 1, 2)
     for same in (ours, ours.astype(np.float32), image.astype(np.float32)):
         np.testing.assert_array_equal(model(same)[0], scores)
-    assert str(model.inputs[0]) == "image: float32 1x3x6x8 or uint8 1x6x8x3"
+    assert str(model.inputs[0]) == "image: float32 1..64x3x6x8 or uint8 1x6x8x3"
     several, labels = model.run_many(np.concatenate([image, image[:, ::-1], image]))
     np.testing.assert_array_equal(several[[0, 2]], scores[[0, 0]])
     assert labels.dtype == np.int64
@@ -84,9 +84,9 @@ def test_what_fits_neither(tmp_path: Path) -> None:
     model = cnncc.compile(detector(tmp_path))
     with pytest.raises(InputError, match="must be float32 or uint8, got int16"):
         model(np.zeros((1, 6, 8, 3), np.int16))
-    with pytest.raises(InputError, match="must be 1x3x6x8 or, as in the file, 1x6x8x3, got 1x6x8x4"):
+    with pytest.raises(InputError, match=r"must be 1\.\.64x3x6x8 or, as in the file, 1\.\.64x6x8x3, got"):
         model(np.zeros((1, 6, 8, 4), np.uint8))
-    out = tuple(np.zeros(port.shape, np.float32) for port in model.outputs)
+    out = tuple(np.zeros((1, *port.shape[1:]), np.float32) for port in model.outputs)
     assert model(np.ones((1, 6, 8, 3), np.uint8), out=out) is out
 
 

@@ -15,8 +15,8 @@ from cnncc.runtime.interface import ALIGN, Code
 
 
 def run_ir(layout: Layout, standalone: bool) -> str:
-    """The text of `NAME_run`, `NAME_run_with` and `NAME_arena_bytes_for`, which the header explains. A standalone module has a
-    thread pool and checks the processor; one linked into this process gets a pool from its caller."""
+    """The text of `NAME_run`, `NAME_run_with` and `NAME_arena_bytes_for`, which the header explains. A standalone
+    module has a thread pool and checks the processor; one linked into this process gets a pool from its caller."""
     return _Entry(layout, standalone).text()
 
 

@@ -57,12 +57,13 @@ typedef struct {name}_model {{
 
 {_external(layout) if layout.digest else _embedded(name)}
 
-/* Runs the network on 1 to {upper}_MAX_IMAGES images: n x 3 x 4 stands for one image of 3 x 4 after the
- * other. Arrays in NCHW order, of float32 where nothing else is said:
+/* Runs the network on n = `images` images, 1 to {upper}_MAX_IMAGES, which lie one after the other in each array. Arrays
+ * in NCHW order, of float32 where nothing else is said:
 {shapes}
- * An image gets the same result to the bit, whatever the other images are and however many. None of the arrays may overlap another one or the arena. The arena is scratch memory for one run at a time, what it holds
+ * None of them may overlap another one or the arena. The arena is scratch memory for one run at a time, what it holds
  * before does not matter; nothing else is written, allocated, locked or printed, so threads with arenas of their own
- * may run the same model. Returns a code of enum cnncc_code.
+ * may run the same model. An image gets the same result to the bit, whatever other images there are. Returns a code of
+ * enum cnncc_code.
  */
 int {name}_run(
     {both});
@@ -73,7 +74,7 @@ int {name}_run_with(
     {both},
     size_t arena_bytes, const cnncc_threads *threads);
 
-/* The same as these macros, for callers that load the module at run time; 0 for a number of images that no run takes. */
+/* The same as the macros, for callers that load the module at run time; 0 for a number of images that no run takes. */
 size_t {name}_arena_bytes(void);
 size_t {name}_arena_bytes_for(int32_t images);
 

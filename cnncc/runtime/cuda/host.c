@@ -76,6 +76,7 @@ static const char *const meanings[] = {
     [CNNCC_OK] = "no error",
     [CNNCC_NULL_POINTER] = "a pointer is null",
     [CNNCC_MISALIGNED] = "device memory is not aligned: 16 bytes for an input or output, 256 for the arena",
+    [CNNCC_BAD_IMAGES] = "not a number of images that this run takes",
     [CNNCC_NO_DRIVER] = "no CUDA driver",
     [CNNCC_NO_DEVICE] = "no such CUDA device",
     [CNNCC_DEVICE_TOO_OLD] = "the CUDA device is older than every architecture this module was compiled for",

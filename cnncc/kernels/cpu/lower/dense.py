@@ -20,8 +20,8 @@ from cnncc.kernels.shared.vectors import apply_epilogue
 UNROLL = 4
 """Steps of the sum that stand in the code one after the other."""
 MANY_PRODUCTS = 20
-"""Of vectors in the code of a tile of several images. As there is a tile for each number of images, they are kept short:
-a step of the largest one has enough of them."""
+"""Of vectors in the code of a tile of several images. There is a tile for each number of images, so they are kept
+short: a step of the largest one has products enough."""
 
 
 def lower(config: DenseConfig, symbol: str) -> PrimFunc:
