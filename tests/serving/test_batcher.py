@@ -233,7 +233,7 @@ def test_a_full_queue_refuses(model, gate):
 
 
 def test_a_full_queue_makes_threads_wait_for_room(model, gate):
-    with Batcher(model, max_delay_ms=0, max_waiting=1) as batcher, ThreadPoolExecutor(1) as caller:
+    with ThreadPoolExecutor(1) as caller, Batcher(model, max_delay_ms=0, max_waiting=1) as batcher:
         batcher.submit(images(1))
         gate.wait_for_run()
         batcher.submit(images(1))
@@ -253,6 +253,8 @@ def test_closing_wakes_those_that_wait_for_room(model, gate):
         gate.wait_for_run()
         last = batcher.submit(images(1))
         blocked = caller.submit(batcher.submit, images(1))
+        with pytest.raises(TimeoutError):
+            blocked.result(0.05)
         closing = caller.submit(batcher.close)
         with pytest.raises(ClosedError, match="the batcher is closed"):
             blocked.result(SOON)
