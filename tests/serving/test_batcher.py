@@ -71,7 +71,7 @@ class Gate:
     def run_many(self, *arrays, out):
         self.sizes.append(len(arrays[0]))
         self._came.release()
-        assert self._go.acquire(timeout=SOON)
+        assert self._go.acquire(timeout=2 * SOON)
         if self.error:
             raise self.error
         return self._run_many(*arrays, out=out)
