@@ -135,7 +135,7 @@ SECTIONS = (
         ),
     ),
     Section(
-        "Clusters",
+        "Clusters and servers of others",
         (
             Public("cnncc.contrib.predictor.ship", "cnncc.contrib.predictor:ship"),
             Public(
@@ -148,6 +148,7 @@ SECTIONS = (
             Public("cnncc.contrib.dask.predict", "cnncc.contrib.dask:predict"),
             Public("cnncc.contrib.spark.predict_udf", "cnncc.contrib.spark:predict_udf"),
             Public("cnncc.contrib.beam.CnnccModelHandler", "cnncc.contrib.beam:CnnccModelHandler", "", ("__init__",)),
+            Public("cnncc.contrib.kserve.CnnccKServeModel", "cnncc.contrib.kserve:CnnccKServeModel", "", ("__init__",)),
         ),
     ),
     Section(

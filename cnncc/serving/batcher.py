@@ -26,8 +26,8 @@ class Batcher:
 
     - `model`: a model of `cnncc.load` or `cnncc.compile`, for batches of several images.
     - `max_batch`: the most images of a run, at most `model.batch`, which is the default.
-    - `max_delay_ms`: how long the first call of a batch waits for others, in milliseconds. With 0 a batch is what has
-      come while the one before it ran.
+    - `max_delay_ms`: how long the first call of a batch waits for others, in milliseconds. With 0 nobody waits for
+      others: a batch is what has come while the one before it ran.
     - `max_waiting`: the most calls that wait.
     - `when_full`: what a call does that finds so many waiting: `wait` for room, or `refuse`, a QueueFullError at once.
     - `workers`: how many batches may run at the same time, each on `model.threads` threads and in an arena of its own.
@@ -39,7 +39,7 @@ class Batcher:
         self,
         model: Model,
         max_batch: int | None = None,
-        max_delay_ms: float = 2.0,
+        max_delay_ms: float = 0.0,
         max_waiting: int = 1024,
         when_full: Literal["wait", "refuse"] = "wait",
         workers: int = 1,
