@@ -11,7 +11,7 @@ import numpy as np
 from cnncc.base import extras
 from cnncc.contrib.predictor import ship
 from cnncc.runtime.arrays import Port
-from cnncc.serving import Batcher, QueueFullError
+from cnncc.serving import Batcher, ClosedError, QueueFullError
 
 extras.require(extras.KSERVE)
 import kserve  # noqa: E402
@@ -48,7 +48,7 @@ class CnnccKServeModel(kserve.Model):  # type: ignore[misc]
     ) -> None:
         super().__init__(name)
         self._predictor = ship(module, threads)
-        self._options = {"max_delay_ms": max_delay_ms, "max_waiting": max_waiting, "workers": workers}
+        self._options: dict[str, Any] = {"max_delay_ms": max_delay_ms, "max_waiting": max_waiting, "workers": workers}
         self._batcher: Batcher | None = None
         self.ready = True
 
@@ -61,7 +61,7 @@ class CnnccKServeModel(kserve.Model):  # type: ignore[misc]
         return self._batcher
 
     def stop(self) -> None:
-        """Finishes what waits; later requests are answered with 503."""
+        """Finishes what waits. The model is not ready any more."""
         super().stop()
         if self._batcher is not None:
             self._batcher.close()
@@ -81,7 +81,7 @@ class CnnccKServeModel(kserve.Model):  # type: ignore[misc]
         try:
             arrays = {tensor.name: tensor.as_numpy() for tensor in payload.inputs}
             results = await self.batcher.infer(arrays)
-        except QueueFullError as error:
+        except (QueueFullError, ClosedError) as error:
             raise ModelNotReady(self.name, error.message) from error
         except ValueError as error:  # an InputError, or numbers that do not fill the tensor's own shape
             raise InvalidInput(str(error)) from error

@@ -12,6 +12,10 @@ from pages import ROOT
 for package in ("aiohttp", "fastapi", "uvicorn"):
     pytest.importorskip(package, reason=f"{package} is not installed: make test-serve")
 sys.path.insert(0, str(ROOT / "examples/serve"))
+import load  # noqa: E402
+import measure  # noqa: E402
+
+__all__ = ["NET", "ask", "load", "measure"]
 
 NET = "net small\ninput 2x7x9\nconv 3x3 8 relu\ngap\nfc 5\nscores: softmax\n"
 

@@ -360,6 +360,7 @@ def test_arrays_by_name_and_several_results(two):
         assert [row.tobytes() for row in future.result().values()] == [row.tobytes() for row in wanted.values()]
 
 
+@pytest.mark.filterwarnings("ignore:input image is:cnncc.base.errors.CnnccWarning")
 @pytest.mark.parametrize("first", [1, None], ids=["batched", "label without a batch"])
 def test_results_have_the_types_and_shapes_that_the_file_declares(tmp_path, first):
     """Bytes, channels last; a whole number as the label, which may be declared as a scalar."""

@@ -10,7 +10,6 @@ import sys
 from collections.abc import Iterator
 from pathlib import Path
 
-import measure
 import numpy as np
 import pytest
 from pages import ROOT
@@ -19,7 +18,7 @@ from written import write_shared
 import cnncc
 from cnncc import api, lang, weights
 from cnncc.options import Options
-from tests.serving.served import NET, ask
+from tests.serving.served import NET, ask, measure
 
 kserve = pytest.importorskip("kserve", reason="KServe is not installed: pip install 'cnncc-inference[kserve]'")
 pytestmark = pytest.mark.slow
@@ -133,9 +132,13 @@ def test_a_model_without_room_is_not_ready(module, monkeypatch):
         raise QueueFullError("small is busy")
 
     model = CnnccKServeModel("small", module)
-    monkeypatch.setattr(model.batcher, "infer", refuse)
     tensor = kserve.InferInput("input", [3, 2, 7, 9], "FP32", IMAGES.ravel().tolist())
+    request = kserve.InferRequest("small", [tensor], "1")
+    monkeypatch.setattr(model.batcher, "infer", refuse)
     with pytest.raises(ModelNotReady, match="small is busy"):
-        asyncio.run(model.predict(kserve.InferRequest("small", [tensor], "1")))
+        asyncio.run(model.predict(request))
+    monkeypatch.undo()
     model.stop()
     assert not model.ready
+    with pytest.raises(ModelNotReady, match="the batcher is closed"):
+        asyncio.run(model.predict(request))

@@ -9,13 +9,11 @@ from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 
-import load  # from examples/serve, once `served` has found it
-import measure
 import pytest
 from pages import ROOT, blocks
 
 from cnncc import CnnccError
-from tests.serving.served import NET, ask
+from tests.serving.served import NET, ask, load, measure
 
 pytestmark = pytest.mark.slow
 PAGE = (ROOT / "docs/serve.md").read_text(encoding="utf-8")
@@ -102,6 +100,7 @@ def test_a_digit_is_read(tmp_path):
     assert (status, json.loads(body)["class"]) == (200, 7)
 
 
+@pytest.mark.filterwarnings("ignore:Using `httpx`")
 def test_a_busy_server_says_come_again(modules, monkeypatch):
     pytest.importorskip("httpx", reason="the client of FastAPI's tests needs httpx")
     from fastapi.testclient import TestClient
