@@ -63,12 +63,14 @@ class Batcher:
         Takes arrays as `run_many` does: one for each input in order, of shapes (n, c, h, w) or (n, k), one dictionary
         by the names of the inputs, or all of them as keywords. n is mostly 1; a call with more than `max_batch` images
         runs alone. A future that is cancelled before its run is dropped. The results of one run are parts of one array.
+        Callbacks of futures run on a worker: a call from there is refused if there is no room, as only workers make it.
 
         Raises InputError for arrays that the model cannot take, QueueFullError if there is no room and this batcher
         refuses then, and ClosedError after `close`. The future raises CnnccError if the run fails.
         """
         request = self._request(arrays, named)
-        if not self._queue.put(request, wait=self._waits_for_room):
+        wait = self._waits_for_room and threading.current_thread() not in self._workers
+        if not self._queue.put(request, wait):
             raise self._full()
         return request.future
 
@@ -112,9 +114,8 @@ class Batcher:
 
     def _full(self) -> QueueFullError:
         self._counters.add_refused()
-        waiting = len(self._queue)
         hint = "come again later, or make the batcher with more max_waiting, or when_full='wait'"
-        return QueueFullError(f"{self.model.name} is busy: {waiting} requests wait", hint=hint)
+        return QueueFullError(f"{self.model.name} is busy: its queue of {self._queue.max_waiting} is full", hint=hint)
 
     def _work(self) -> None:
         """What a worker does until the batcher is closed."""

@@ -26,7 +26,8 @@ class RequestQueue:
     """
 
     def __init__(self, max_batch: int, max_delay: float, max_waiting: int) -> None:
-        self._max_batch, self._max_delay, self._max_waiting = max_batch, max_delay, max_waiting
+        self.max_waiting = max_waiting
+        self._max_batch, self._max_delay = max_batch, max_delay
         self._waiting: deque[Request] = deque()
         self._images = 0
         self._closed = False
@@ -42,11 +43,11 @@ class RequestQueue:
         """Adds a request. If the queue is full, it waits for room, or else returns False. ClosedError if the queue is
         closed, or becomes so meanwhile."""
         with self._lock:
-            while wait and not self._closed and len(self._waiting) >= self._max_waiting:
+            while wait and not self._closed and len(self._waiting) >= self.max_waiting:
                 self._has_room.wait()
             if self._closed:
                 raise ClosedError("the batcher is closed", hint="submit before `close`, or before the end of `with`")
-            if len(self._waiting) >= self._max_waiting:
+            if len(self._waiting) >= self.max_waiting:
                 return False
             self._waiting.append(request)
             self._images += request.images

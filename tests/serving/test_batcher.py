@@ -151,6 +151,23 @@ def test_a_callback_may_close_its_batcher(model):
     assert closed.result(SOON) is None
 
 
+def test_a_callback_does_not_wait_for_room_that_only_its_worker_makes(model, gate):
+    with Batcher(model, max_delay_ms=0, max_waiting=1) as batcher:
+        told: Future[None] = Future()
+
+        def submit_more(_: object) -> None:
+            try:
+                batcher.submit(images(1))
+                batcher.submit(images(1))
+            except QueueFullError as error:
+                told.set_exception(error)
+
+        batcher.submit(images(1)).add_done_callback(submit_more)
+        gate.open()
+        with pytest.raises(QueueFullError, match="small is busy: its queue of 1 is full"):
+            told.result(SOON)
+
+
 @pytest.mark.parametrize(
     ("arrays", "message"),
     [
@@ -223,9 +240,9 @@ def test_a_full_queue_refuses(model, gate):
         futures = [batcher.submit(images(1))]
         gate.wait_for_run()
         futures += [batcher.submit(images(1)), batcher.submit(images(1))]
-        with pytest.raises(QueueFullError, match="small is busy: 2 requests wait"):
+        with pytest.raises(QueueFullError, match="small is busy: its queue of 2 is full"):
             batcher.submit(images(1))
-        with pytest.raises(QueueFullError, match="small is busy: 2 requests wait"):
+        with pytest.raises(QueueFullError, match="small is busy: its queue of 2 is full"):
             asyncio.run(batcher.infer(images(1)))
         gate.open()
         assert [future.result(SOON).shape for future in futures] == [(1, 5)] * 3
