@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Mapping
 
 import numpy as np
@@ -22,9 +23,14 @@ SETTINGS = {
 }
 """The settings and their defaults. The module has none; CNNCC_MAX_BATCH is by default the batch of the module."""
 
+SWITCH_INTERVAL = 0.0005
+"""Seconds after which a thread of Python that has the interpreter's lock hands it to one that waits for it. A worker
+whose run has ended waits for the event loop's thread; with Python's own 0.005 that is longer than a small network."""
+
 
 def make_batcher(environment: Mapping[str, str]) -> Batcher:
     """A batcher that refuses when too many wait: clients are told to come again, and memory stays bounded."""
+    sys.setswitchinterval(SWITCH_INTERVAL)
     given = {name: environment.get(name, default) for name, default in SETTINGS.items()}
     if not given["CNNCC_MODULE"]:
         raise CnnccError("CNNCC_MODULE is not set", hint="the path of a module: cnncc compile NET --batch 8 -o NET.so")
