@@ -10,7 +10,7 @@ SOURCES := $(wildcard $(SOURCES))
 PARALLEL := -n 2 --dist loadfile
 
 .DEFAULT_GOAL := help
-.PHONY: help demo demo-photos examples web cross-tools test test-all test-cuda test-cluster lint type fmt bench bench-timm docs api wheel venv clean
+.PHONY: help demo demo-photos examples web cross-tools test test-all test-cuda test-cluster test-serve lint type fmt bench bench-timm bench-serve docs api wheel venv clean
 
 help: ## this list
 	@sed -n 's/^\([a-z-]*\):[^#]*## \(.*\)/\1 \2/p' $(firstword $(MAKEFILE_LIST)) | while read -r name text; do printf '  make %-12s %s\n' "$$name" "$$text"; done
@@ -43,6 +43,9 @@ test-all: $(VENV)/.dev ## every test, with new random examples
 test-cluster: $(VENV)-cluster/.done ## Ray, Dask, Spark and Beam on this machine; an environment of 2 GB
 	$(VENV)-cluster/bin/python -m pytest -q --show-capture=no tests/contrib
 
+test-serve: $(VENV)-serve/.done ## FastAPI, Ray Serve and KServe on this machine; an environment of 1.5 GB
+	$(VENV)-serve/bin/python -m pytest -q --show-capture=no tests/serving
+
 test-cuda: $(VENV)/.dev ## all that is proved of GPU code without a GPU, the whole zoo; about half an hour
 	$(BIN)/python -m pytest tests/cuda
 
@@ -65,6 +68,9 @@ bench-timm: $(VENV)-torch/.done ## time 52 networks of timm and torchvision too;
 	@$(VENV)-torch/bin/python benchmarks/export_timm.py build/timm
 	@$(VENV)-torch/bin/python benchmarks/bench_timm.py build/timm $(BENCH_TIMM)
 
+bench-serve: $(VENV)-serve/.done ## serve LeNet-5 and MobileNet in several ways, measure, check every answer; 3 minutes
+	@for net in lenet5 models/mobilenet_v1.net; do $(VENV)-serve/bin/python examples/serve/measure.py $$net || exit 1; done
+
 wheel: $(VENV)/.dev ## a wheel to install elsewhere, in dist/
 	$(BIN)/python -m build --wheel --outdir dist
 
@@ -77,7 +83,7 @@ api: $(VENV)/.dev ## make docs/api.md from the docstrings
 venv: $(VENV)/.dev ## make .venv with all that development needs
 
 clean: ## remove .venv and all that was built
-	rm -rf $(VENV) $(VENV)-cluster $(VENV)-torch build dist *.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis
+	rm -rf $(VENV) $(VENV)-cluster $(VENV)-serve $(VENV)-torch build dist *.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +
 
 $(BIN)/python:
@@ -97,6 +103,14 @@ $(VENV)-cluster/.done: pyproject.toml
 	@$(VENV)-cluster/bin/python -m pip install -qq --disable-pip-version-check --upgrade pip
 	@$(VENV)-cluster/bin/python -m pip install -qq --disable-pip-version-check \
 	    --editable '.[compiler,ray,dask,spark,beam]' 'pytest>=8.2'
+	@touch $@
+
+$(VENV)-serve/.done: pyproject.toml
+	@echo "making $(VENV)-serve, once; this takes a minute or two"
+	@$(PYTHON) -m venv $(VENV)-serve
+	@$(VENV)-serve/bin/python -m pip install -qq --disable-pip-version-check --upgrade pip
+	@$(VENV)-serve/bin/python -m pip install -qq --disable-pip-version-check \
+	    --editable '.[compiler,serve,serve-ray,kserve]' 'hypothesis>=6.100' 'pytest>=8.2'
 	@touch $@
 
 # Apart from .venv too: PyTorch is large, and decides which NumPy there is.

@@ -36,6 +36,7 @@ ALLOWED = {
         "plan": "ir ops",
         "pictures": "base",
         "runtime": "base",
+        "serving": "base runtime",
         "machines": "base options runtime",
         "quantization": "base ir ops passes weights",
         "frontends": "__version__ base ir lang ops passes quantization runtime weights",
@@ -46,7 +47,7 @@ ALLOWED = {
         "calibrate": "api base frontends ir module ops options passes quantization",
         "report": "api base calibrate ir kernels machines module ops options passes plan quantization runtime weights",
         "bench": "base calibrate frontends ir lang ops options passes weights",
-        "contrib": "api base frontends pictures runtime",
+        "contrib": "api base frontends pictures runtime serving",
         "cli": "__version__ api base bench calibrate frontends ir lang machines module options passes pictures "
         "quantization report runtime tune weights",
         "__init__": "api base calibrate runtime",

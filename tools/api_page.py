@@ -17,6 +17,7 @@ from pathlib import Path
 
 ROOT = Path(__file__).resolve().parent.parent
 PAGE = ROOT / "docs/api.md"
+Function = ast.FunctionDef | ast.AsyncFunctionDef
 INTRODUCTION = """\
 # Python API
 
@@ -61,6 +62,10 @@ class Entry:
     """Of the heading."""
 
 
+COUNTS = (
+    *("batches", "requests", "images", "failed", "cancelled", "refused", "waiting"),
+    *("mean_batch", "wait_p50_ms", "wait_p99_ms"),
+)
 _BACKEND = "cnncc.contrib.onnx_backend"
 SECTIONS = (
     Section(
@@ -76,7 +81,18 @@ SECTIONS = (
                 "cnncc.Model",
                 "cnncc.runtime.model:Model",
                 "model",
-                ("__call__", "run_many", "save", "set_threads", "name", "batch", "threads", "inputs", "outputs", "info"),
+                (
+                    "__call__",
+                    "run_many",
+                    "save",
+                    "set_threads",
+                    "name",
+                    "batch",
+                    "threads",
+                    "inputs",
+                    "outputs",
+                    "info",
+                ),
             ),
             Public("cnncc.runtime.model.Port", "cnncc.runtime.arrays:Port", "port", ("name", "shape", "declared")),
             Public("cnncc.runtime.cuda.driver.CudaModel", "cnncc.runtime.cuda.driver:CudaModel", "model", ("release",)),
@@ -105,7 +121,21 @@ SECTIONS = (
         ),
     ),
     Section(
-        "Clusters",
+        "Serving",
+        (
+            Public(
+                "cnncc.serving.Batcher",
+                "cnncc.serving.batcher:Batcher",
+                "batcher",
+                ("__init__", "submit", "infer", "counts", "close", "model"),
+            ),
+            Public("cnncc.serving.ServingCounts", "cnncc.serving.counters:ServingCounts", "counts", COUNTS),
+            Public("cnncc.serving.QueueFullError", "cnncc.serving.queue:QueueFullError"),
+            Public("cnncc.serving.ClosedError", "cnncc.serving.queue:ClosedError"),
+        ),
+    ),
+    Section(
+        "Clusters and servers of others",
         (
             Public("cnncc.contrib.predictor.ship", "cnncc.contrib.predictor:ship"),
             Public(
@@ -118,6 +148,7 @@ SECTIONS = (
             Public("cnncc.contrib.dask.predict", "cnncc.contrib.dask:predict"),
             Public("cnncc.contrib.spark.predict_udf", "cnncc.contrib.spark:predict_udf"),
             Public("cnncc.contrib.beam.CnnccModelHandler", "cnncc.contrib.beam:CnnccModelHandler", "", ("__init__",)),
+            Public("cnncc.contrib.kserve.CnnccKServeModel", "cnncc.contrib.kserve:CnnccKServeModel", "", ("__init__",)),
         ),
     ),
     Section(
@@ -181,8 +212,8 @@ def _parsed(module: str) -> ast.Module:
     return ast.parse(ROOT.joinpath(*module.split(".")).with_suffix(".py").read_text(encoding="utf-8"))
 
 
-def _function(owner: ast.Module | ast.ClassDef, name: str) -> ast.FunctionDef | None:
-    return next((s for s in owner.body if isinstance(s, ast.FunctionDef) and s.name == name), None)
+def _function(owner: ast.Module | ast.ClassDef, name: str) -> Function | None:
+    return next((s for s in owner.body if isinstance(s, Function) and s.name == name), None)
 
 
 def _class(owner: ast.Module | ast.ClassDef, name: str) -> ast.ClassDef:
@@ -193,7 +224,7 @@ def _class(owner: ast.Module | ast.ClassDef, name: str) -> ast.ClassDef:
     return found
 
 
-def _doc(node: ast.FunctionDef | ast.ClassDef) -> str:
+def _doc(node: Function | ast.ClassDef) -> str:
     return ast.get_docstring(node) or ""
 
 
@@ -213,8 +244,9 @@ def _assigns(statement: ast.stmt, name: str) -> bool:
     return any(name in (getattr(t, "id", None), getattr(t, "attr", None)) for t in targets)
 
 
-def _signature(name: str, function: ast.FunctionDef, tree: ast.Module) -> str:
+def _signature(name: str, function: Function, tree: ast.Module) -> str:
     """The call with types and defaults, without `self`; one parameter a line if it is long."""
+    name = f"await {name}" if isinstance(function, ast.AsyncFunctionDef) else name
     parameters = list(_parameters(function.args, tree))
     result = "" if function.returns is None or function.name == "__init__" else f" -> {ast.unparse(function.returns)}"
     line = f"{name}({', '.join(parameters)}){result}"

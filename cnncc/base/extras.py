@@ -14,7 +14,7 @@ from cnncc.base.errors import CnnccError
 DISTRIBUTION = "cnncc-inference"
 """What pip calls cnncc: the short name is another project's on PyPI."""
 COMPILER, IMAGES = "compiler", "images"
-RAY, DASK, SPARK, BEAM = "ray", "dask", "spark", "beam"
+RAY, DASK, SPARK, BEAM, KSERVE = "ray", "dask", "spark", "beam", "kserve"
 PACKAGES: Mapping[str, Mapping[str, str]] = {
     COMPILER: {
         "tvm": "apache-tvm",
@@ -31,12 +31,13 @@ PACKAGES: Mapping[str, Mapping[str, str]] = {
     DASK: {"dask": "dask[array]"},
     SPARK: {"pyspark": "pyspark[ml]"},
     BEAM: {"apache_beam": "apache-beam"},
+    KSERVE: {"kserve": "kserve"},
 }
 """Extra -> what Python imports -> what pip installs. `compiler` brings `images` with it."""
 PURPOSE = {
     COMPILER: "reading and compiling networks",
     IMAGES: "reading image files",
-    **{extra: f"cnncc.contrib.{extra}" for extra in (RAY, DASK, SPARK, BEAM)},
+    **{extra: f"cnncc.contrib.{extra}" for extra in (RAY, DASK, SPARK, BEAM, KSERVE)},
 }
 WITHOUT = {
     COMPILER: "; without it cnncc loads and runs modules that are compiled already",

@@ -1,1 +1,1 @@
-"""A compiled module on many machines: Ray, Dask, Spark and Beam. Each file needs its own package, and no more."""
+"""A compiled module on many machines: Ray, Dask, Spark, Beam and KServe. Each file needs its own package alone."""

@@ -43,12 +43,14 @@ int main(int count, char **words) {
     if (code) return code;
     t_inputs(&in);
     t_outputs(&out);
-    float *x = malloc(in->count * sizeof(float)), *y = malloc(out->count * sizeof(float));
+    const size_t images = T_MAX_IMAGES, numbers = images * in->count, results = images * out->count;
+    float *x = malloc(numbers * sizeof(float)), *y = malloc(results * sizeof(float));
     char *arena = aligned_alloc(T_ARENA_ALIGN, (T_ARENA_BYTES + T_ARENA_ALIGN - 1) / T_ARENA_ALIGN * T_ARENA_ALIGN);
-    for (size_t i = 0; i < in->count; ++i) x[i] = (float)(i * 7919 % 1000) / 500 - 1;
+    for (size_t i = 0; i < numbers; ++i) x[i] = (float)(i * 7919 % 1000) / 500 - 1;
     for (int i = 3; i + 1 < count; i += 2) __asan_poison_memory_region(arena + atol(words[i]), atol(words[i + 1]));
-    for (int repeat = 0; repeat < 2 && !code; ++repeat) code = t_run_with(&model, 1, x, y, arena, T_ARENA_BYTES, &threads);
-    for (size_t i = 0; i < out->count; ++i) code |= !(y[i] == y[i]);
+    for (int repeat = 0; repeat < 2 && !code; ++repeat)
+        code = t_run_with(&model, images, x, y, arena, T_ARENA_BYTES, &threads);
+    for (size_t i = 0; i < results; ++i) code |= !(y[i] == y[i]);
     t_close(&model);
     free(x), free(y), free(arena);
     return code;
@@ -89,7 +91,8 @@ def _tools(tmp_path_factory) -> None:
 
 
 def spread(build: Build) -> tuple[Build, list[int]]:
-    """The network with a gap before each value of the arena and after the last; and where the gaps are."""
+    """The network with a gap before each value of the arena and after the last, in the part of each image; and where
+    the gaps are."""
     plan = build.program.plan
     starts = sorted({placement.offset for placement in plan.placements.values() if isinstance(placement.home, InArena)})
     moved = {start: start + GAP * (i + 1) for i, start in enumerate(starts)}
@@ -99,8 +102,11 @@ def spread(build: Build) -> tuple[Build, list[int]]:
         for name, placement in plan.placements.items()
     }
     whole = Tenant("values and gaps", 0, (Piece(0, end + GAP, 0, len(plan.placements)),))
-    apart = replace(build.program, plan=replace(plan, placements=placements, bytes=end + GAP, tenants=(whole,)))
-    return build_program(apart), [*(start - GAP for start in moved.values()), end]
+    apart = replace(
+        build.program, plan=replace(plan, placements=placements, bytes=end + GAP, tenants=(whole,))
+    ).spaced()
+    parts = [i * apart.memory.pitch for i in range(apart.batch)]
+    return build_program(apart), [part + at for part in parts for at in (*(s - GAP for s in moved.values()), end)]
 
 
 def check(text: str, folder: Path, batch: int, apart: bool) -> None:

@@ -27,8 +27,10 @@ NETS = {
     "added to fc": "input 40\nfc 70; add { fc 70 | fc 70 } relu; fc 9",
     "arms": "input 4x9x7\nconcat { conv 1x1 16 | conv 3x3 24 | }; conv 3x3 16; add { | conv 3x3 16 } relu; gap; fc 4",
     "winograd": "input 32x20x20\nconv 3x3 64 relu; conv 3x3 64; maxpool 2x2 /2",
-    "two inputs": "input a 3x6x6\ninput b 3x6x6\nadd { from a | from b }; conv 3x3 8; output as sums; gap; fc 6; output as scores",
-    "constants": "input 3x6x6\nconv 3x3 8\nmul { | const 8x1x1; relu }\nadd { | const 8x6x6 }\noutput as y\nconst 4x5x5\ntanh; output as k",
+    "two inputs": "input a 3x6x6\ninput b 3x6x6\nadd { from a | from b }; conv 3x3 8; output as sums"
+    "; gap; fc 6; output as scores",
+    "constants": "input 3x6x6\nconv 3x3 8\nmul { | const 8x1x1; relu }\nadd { | const 8x6x6 }\noutput as y"
+    "\nconst 4x5x5\ntanh; output as k",
     "bytes": f"input 3x9x7 uint8\nquantize uint8 1 0; qconv 3x3 24 /2 {BYTES}; qgap {BYTES}; qfc 10",
 }
 
