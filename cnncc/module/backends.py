@@ -36,8 +36,11 @@ class Backend(ABC):
     """Of files that a module can be written as; see `cnncc.module.roles`."""
 
     @abstractmethod
-    def rules(self, stage: Stage, machine: Any, options: Options, choices: Choices) -> Callable[[Node], Selection]:
-        """What selects the kernels of each node of a graph with its plan."""
+    def rules(
+        self, stage: Stage, machine: Any, options: Options, choices: Choices, like: Mapping[str, Selection]
+    ) -> Callable[[Node], Selection]:
+        """What selects the kernels of each node of a graph with its plan. `like` has those of the same network for
+        another size of its inputs, whose packed weights are to be read."""
 
     @abstractmethod
     def program(

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, overload
 
 from cnncc import ops, passes
 from cnncc.ir import Graph, Node
 from cnncc.kernels.shared.choices import Choices
+from cnncc.kernels.shared.spec import Selection
 from cnncc.machines import Machine
 from cnncc.machines.gpus import Gpu
 from cnncc.machines.targets import Target
@@ -26,19 +27,36 @@ if TYPE_CHECKING:
 
 NO_CHOICES: Choices = MappingProxyType({})
 """All kernels are the model's picks."""
+NO_OTHERS: Mapping[str, Selection] = MappingProxyType({})
+"""The network has one size."""
 
 
 @overload
 def lower(
-    source: Graph, machine: Target, options: Options = ..., choices: Choices = ..., listener: Listener = ...
+    source: Graph,
+    machine: Target,
+    options: Options = ...,
+    choices: Choices = ...,
+    listener: Listener = ...,
+    like: Mapping[str, Selection] = ...,
 ) -> CpuProgram: ...
 @overload
 def lower(
-    source: Graph, machine: Gpu, options: Options = ..., choices: Choices = ..., listener: Listener = ...
+    source: Graph,
+    machine: Gpu,
+    options: Options = ...,
+    choices: Choices = ...,
+    listener: Listener = ...,
+    like: Mapping[str, Selection] = ...,
 ) -> CudaProgram: ...
 @overload
 def lower(
-    source: Graph, machine: Machine, options: Options = ..., choices: Choices = ..., listener: Listener = ...
+    source: Graph,
+    machine: Machine,
+    options: Options = ...,
+    choices: Choices = ...,
+    listener: Listener = ...,
+    like: Mapping[str, Selection] = ...,
 ) -> Program[Machine]: ...
 def lower(
     source: Graph,
@@ -46,17 +64,19 @@ def lower(
     options: Options = DEFAULT,
     choices: Choices = NO_CHOICES,
     listener: Listener = SILENT,
+    like: Mapping[str, Selection] = NO_OTHERS,
 ) -> Any:
     """Runs all phases for a machine and selects the kernels; of `options.targets` nothing is asked.
 
-    `choices` take the place of the model's picks. CnnccError for options that the machine cannot do, and for an op that
+    `choices` take the place of the model's picks. `like` are the kernels of the same network for another size of its
+    inputs: those that read their packed weights are preferred. CnnccError for options that the machine cannot do, and for an op that
     it has no kernel for.
     """
     machine.check(options)
     backend = backend_of(machine)
     batched = passes.with_batch(source, options.batch)
     stage = phases.run(batched, machine, options, listener)
-    select = backend.rules(stage, machine, options, choices)
+    select = backend.rules(stage, machine, options, choices, like)
     selections = {node.name: select(node) for node in _with_work(stage)}
     program = backend.program(batched, stage, selections, machine, options)
     return program if options.keep_all else program.settled()

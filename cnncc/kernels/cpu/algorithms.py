@@ -51,14 +51,32 @@ def candidates(site: CpuSite) -> list[Candidate[KernelChoice]]:
 def select_by_algorithm(site: CpuSite) -> Selection:
     """The calls of a node whose op has algorithms: of the given choice, or of the best one that the model finds within
     the error bound and the budget of memory."""
-    given = site.given
+    given, alike = site.given, _alike(site)
     if given is not None:
         algorithm, choice, why = find(given.choice.algorithm), given.choice, f"; {given.why}"
+    elif alike is not None:
+        algorithm, choice, why = find(alike.algorithm), alike, "; of those that read the weights of the first size"
     else:
         algorithm, why = _fastest(site, applying(site))
         best, note = choose(site, algorithm.candidates(site))
         choice, why = best.choice, why + note
     return replace(algorithm.calls(site, choice, why), choice=choice)
+
+
+def _alike(site: CpuSite) -> KernelChoice | None:
+    """The best choice that reads the packed weights of `site.like`; None if there is none."""
+    if site.like is None or site.like.choice is None:
+        return None
+    algorithm = find(site.like.choice.algorithm)
+    if not algorithm.applies(site):
+        return None
+    wanted = algorithm.weight_order(site.like.calls[-1])
+    found = [
+        candidate
+        for candidate in algorithm.candidates(site, wide=True)
+        if algorithm.weight_order(algorithm.calls(site, candidate.choice, "").calls[-1]) == wanted
+    ]
+    return choose(site, found)[0].choice if found else None
 
 
 def _fastest(site: CpuSite, algorithms: Sequence[CpuAlgorithm[Any]]) -> tuple[CpuAlgorithm[Any], str]:

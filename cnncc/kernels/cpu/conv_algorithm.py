@@ -67,9 +67,8 @@ class Direct:
         return DirectChoice(**{**stored, "tile": Tile(**stored["tile"])})
 
     def weight_order(self, call: Call) -> Hashable:
-        """How many output blocks run together, from the first to the last."""
-        c: ConvConfig = call.kernel.config
-        return tuple(size for _, size, count in c.section_runs for _ in range(count)) * c.sections
+        config: ConvConfig = call.kernel.config
+        return config.weight_order
 
     def work(self, graph: Graph, node: Node, call: Call) -> int:
         return 2 * ops.macs(graph, node)

@@ -143,6 +143,11 @@ class ConvConfig:
         """Runs of equal panels in one section: (first output block, blocks of a panel, panels)."""
         return even_tiles(self.group_out_blocks // self.sections, self.tile.blocks)
 
+    @property
+    def weight_order(self) -> tuple[int, ...]:
+        """What decides the order of packed weights: how many output blocks run together, from the first to the last."""
+        return tuple(size for _, size, count in self.section_runs for _ in range(count)) * self.sections
+
 
 @dataclass(frozen=True)
 class PadConfig:

@@ -6,7 +6,8 @@ from collections.abc import Mapping
 
 from cnncc.kernels.cpu.budget import choose
 from cnncc.kernels.cpu.conv_algorithm import conv_calls
-from cnncc.kernels.cpu.conv_choice import direct_candidates
+from cnncc.kernels.cpu.conv_choice import configure, direct_candidates
+from cnncc.kernels.cpu.conv_direct import ConvConfig
 from cnncc.kernels.cpu.site import FLOATS, CpuRule, CpuSite
 from cnncc.kernels.shared.spec import Call, Packed, Selection
 from cnncc.kernels.shared.transposed import transposed_phases, weight_by_output
@@ -17,8 +18,14 @@ def select_transposed(site: CpuSite) -> Selection:
     calls: list[Call] = []
     phases = 0
     packed: dict[str, Packed] = {}
-    for geometry, part, suffix in transposed_phases(site, weight_by_output(site)):
-        best, _ = choose(site, direct_candidates(geometry, site.target))
+    others = [] if site.like is None else [c for c in site.like.calls if isinstance(c.kernel.config, ConvConfig)]
+    for i, (geometry, part, suffix) in enumerate(transposed_phases(site, weight_by_output(site))):
+        options = direct_candidates(geometry, site.target, wide=bool(others))
+        if others:
+            wanted = others[i].kernel.config.weight_order
+            alike = [o for o in options if configure(geometry, site.target, o.choice).weight_order == wanted]
+            options = alike or direct_candidates(geometry, site.target)
+        best, _ = choose(site, options)
         made, weights = conv_calls(site, geometry, part, best.choice, suffix)
         calls += made
         phases += 1

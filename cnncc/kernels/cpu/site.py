@@ -20,6 +20,9 @@ class CpuSite(Site[Target]):
     """For a concat: which arms are not written in place and must be copied."""
     budget: float = math.inf
     """Bytes for an image that workspace and the scratch of all cores should keep to; see `cnncc.kernels.cpu.budget`."""
+    like: Selection | None = None
+    """How the node is computed for another size of the inputs in the same module: kernels that read its packed weights
+    are preferred, so that these are stored once."""
     weights_stay: bool = False
     """The weights of the whole network fit into the last cache, and are still there when it runs again."""
 

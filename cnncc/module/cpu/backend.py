@@ -28,7 +28,9 @@ class CpuBackend(Backend):
     arena_from = "from the caller, no allocation in run"
     kinds = CPU_KINDS
 
-    def rules(self, stage: Stage, machine: Target, options: Options, choices: Choices) -> Callable[[Node], Selection]:
+    def rules(
+        self, stage: Stage, machine: Target, options: Options, choices: Choices, like: Mapping[str, Selection]
+    ) -> Callable[[Node], Selection]:
         graph, plan = stage.graph, stage.plan
         assert plan is not None
         budgets = rooms.budgets(graph, machine.cores)
@@ -36,8 +38,8 @@ class CpuBackend(Backend):
 
         def chosen(node: Node) -> Selection:
             copies = tuple(plan.copies.get(node.name, ()))
-            budget = budgets[node.name]
-            return select(CpuSite(graph, node, machine, options, copies, budget, stay, choices=choices))
+            budget, other = budgets[node.name], like.get(node.name)
+            return select(CpuSite(graph, node, machine, options, copies, budget, other, stay, choices=choices))
 
         return chosen
 

@@ -8,7 +8,7 @@ from typing import Self
 
 from cnncc.ir import Graph
 from cnncc.kernels.shared.operands import PackedWeight
-from cnncc.kernels.shared.spec import Call, Kernel
+from cnncc.kernels.shared.spec import Call, Kernel, Packed
 from cnncc.machines.targets import Target
 from cnncc.module.cpu import rooms
 from cnncc.module.cpu.rooms import ArenaLayout
@@ -21,6 +21,20 @@ from cnncc.plan.alias_values import image_bytes
 class CpuProgram(Program[Target]):
     """A program for a processor: the caller of a run gives the arena, which holds more than activations."""
 
+    further: tuple[CpuProgram, ...] = ()
+    """The same network for further sizes of its inputs. This program holds the weights of all."""
+    placed: tuple[tuple[Packed, int], ...] | None = None
+    """The weights with their byte offsets, where several sizes share them."""
+
+    @property
+    def sizes(self) -> tuple[CpuProgram, ...]:
+        """One program for each size of the inputs."""
+        return (self, *self.further)
+
+    @cached_property
+    def weights(self) -> tuple[tuple[Packed, int], ...]:
+        return super().weights if self.placed is None else self.placed
+
     @property
     def threads(self) -> int:
         """Most threads that a run may use."""
@@ -28,15 +42,15 @@ class CpuProgram(Program[Target]):
 
     @cached_property
     def kernels(self) -> tuple[Kernel, ...]:
-        """The distinct kernels, in order of first use."""
-        return tuple(dict.fromkeys(c.kernel for c in self.calls))
+        """The distinct kernels of all sizes, in order of first use."""
+        return tuple(dict.fromkeys(c.kernel for program in self.sizes for c in program.calls))
 
     @property
     def layers(self) -> dict[Kernel, tuple[str, ...]]:
         """The nodes that call each kernel, as in `conv1 (conv, add, relu)`."""
         found: dict[Kernel, dict[str, None]] = {}
-        for call in self.calls:
-            node = self.graph[call.node]
+        for program, call in ((p, c) for p in self.sizes for c in p.calls):
+            node = program.graph[call.node]
             ops = [node.op, *(name for name, _ in node.attrs.get("epilogue", ()))]
             found.setdefault(call.kernel, {})[f"{node.name} ({', '.join(ops)})"] = None
         return {kernel: tuple(layers) for kernel, layers in found.items()}

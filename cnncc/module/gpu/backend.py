@@ -40,7 +40,9 @@ class GpuBackend(Backend):
     arena_from = "of device memory, taken at the first run"
     kinds = CUDA_KINDS
 
-    def rules(self, stage: Stage, machine: Gpu, options: Options, choices: Choices) -> Callable[[Node], Selection]:
+    def rules(
+        self, stage: Stage, machine: Gpu, options: Options, choices: Choices, like: Mapping[str, Selection]
+    ) -> Callable[[Node], Selection]:
         graph, plan = stage.graph, stage.plan
         assert plan is not None
         refuse_elements(graph)
