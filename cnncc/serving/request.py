@@ -37,7 +37,7 @@ def checked_request(model: Model, arrays: Sequence[Any], named: Mapping[str, Any
     take."""
     given = _given_by_name(model, arrays, named)
     values = arrays if given is None else in_order(model.name, model.inputs, given)
-    return Request(check_inputs(model.name, model.inputs, values, ragged=True), given is not None)
+    return Request(check_inputs(model.name, model.inputs, values), given is not None)
 
 
 def _given_by_name(model: Model, arrays: Sequence[Any], named: Mapping[str, Any]) -> Mapping[str, Any] | None:
