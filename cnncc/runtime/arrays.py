@@ -107,7 +107,7 @@ def check_inputs(name: str, ports: Sequence[Port], given: Sequence[Any], most: i
         wanted = "; ".join(map(str, ports))
         plural = "" if len(ports) == 1 else "s"
         raise InputError(f"{name} takes {len(ports)} array{plural} ({wanted}), got {len(given)}")
-    arrays = [_checked(f"input {p.name!r}", p, value) for p, value in zip(ports, given, strict=True)]
+    arrays = [_checked(f"input {p.name!r}", p, value, most is None) for p, value in zip(ports, given, strict=True)]
     arrays = _for_all(ports, arrays)
     counts = [len(array) for array in arrays]
     if len(set(counts)) > 1:
@@ -139,7 +139,7 @@ def check_outputs(
     arrays = []
     for port, value in zip(ports, given, strict=True):
         what = f"out for {port.name!r}"
-        array = _checked(what, Port(port.name, port.shape, dtype=port.dtype), value)
+        array = _checked(what, Port(port.name, port.shape, dtype=port.dtype), value, any_number=False)
         if len(array) != count:
             raise InputError(f"{what} must be {text((count, *port.shape[1:]))}, got {text(array.shape)}")
         if not (array.flags.writeable and array.flags.c_contiguous and array.flags.aligned):
@@ -160,8 +160,8 @@ def _wrong_type(what: str, port: Port, array: np.ndarray) -> InputError:
     return InputError(f"{what} must be {kinds}, got {array.dtype}", hint=hint)
 
 
-def _checked(what: str, port: Port, value: Any) -> np.ndarray:
-    """The array of one input or output, of any number of images."""
+def _checked(what: str, port: Port, value: Any, any_number: bool) -> np.ndarray:
+    """The array of one input or output. How many images it may have is not checked; the error says it."""
     array = as_numpy(what, value)
     if port.declared is not None:
         array = port.declared.to_ours(array, port.shape[1:], port.numpy)
@@ -169,7 +169,7 @@ def _checked(what: str, port: Port, value: Any) -> np.ndarray:
         raise _wrong_type(what, port, array)
     if not array.ndim or array.shape[1:] != port.shape[1:]:
         hint = "an array has one axis more: that of the images" if array.shape == port.shape[1:] else ""
-        expected = port.shapes
+        expected = text(("N", *port.shape[1:])) if any_number else port.shapes
         if port.declared is not None and port.differs:
             theirs = port.declared.shape_for(port.shape[0])
             expected += f" or, as in the file, {_for_some(theirs) if port.declared.batched else text(theirs)}"
