@@ -114,13 +114,16 @@ def _save(
     return built.write(files_of(kinds, Path(path)))
 
 
-def build(graph: Graph, options: Options = DEFAULT, listener: Listener = SILENT) -> Built[Program[Any]]:
+def build(
+    graph: Graph, options: Options = DEFAULT, listener: Listener = SILENT, further: Sequence[Graph] = ()
+) -> Built[Program[Any]]:
     """Compiles a graph with bound weights; the result links itself in-process or writes a shared object.
 
     With `options.tune`, kernels are first measured for so many seconds (those measured before cost none): the result
     then depends on the machine, and on what else it did. Several targets share a module; the listener hears the phases
-    of the best. CnnccError if there is no code for a target, if targets cannot share a module, for options that a
-    target cannot do, and for a network without inputs.
+    of the best. `further` are the same network, with the same weights, for further sizes of its inputs: they share the
+    module too, and weights are stored once. CnnccError if there is no code for a target, if targets cannot share a module, for options that a
+    target cannot do, for a network without inputs, and for graphs that are not one network.
     """
     from cnncc.module.backends import backend_of, best_first
     from cnncc.module.lower import lower
@@ -133,11 +136,14 @@ def build(graph: Graph, options: Options = DEFAULT, listener: Listener = SILENT)
     if len(chosen) > 1:
         options = replace(options, threads=options.threads or max(machine.cores for machine in chosen))
     quiet = replace(listener, on_phase=None)
-    programs = [
-        lower(graph, machine, options, _choices(graph, machine, options, listener), quiet if i else listener)
-        for i, machine in enumerate(chosen)
-    ]
-    return backend_of(chosen[0]).build(programs, listener)
+    backend = backend_of(chosen[0])
+    programs = []
+    for i, machine in enumerate(chosen):
+        choices = _choices(graph, machine, options, listener)
+        first = lower(graph, machine, options, choices, quiet if i else listener)
+        others = [lower(other, machine, options, choices, quiet, first.selections) for other in further]
+        programs.append(backend.joined([first, *others]))
+    return backend.build(programs, listener)
 
 
 def _choices(graph: Graph, machine: Machine, options: Options, listener: Listener) -> Choices:

@@ -48,6 +48,15 @@ class Backend(ABC):
     ) -> Program[Any]:
         """The program of these kernels; `source` is the graph as written, with the batch."""
 
+    def joined(self, programs: Sequence[Any]) -> Any:
+        """The program of the first of several sizes of a network's inputs, with those of the others. CnnccError if the
+        machine has no modules for several sizes, or if the programs are not of one network."""
+        first, *others = programs
+        if others:
+            hint = "compile a module for each size"
+            raise CnnccError(f"target {first.target.name}: a module has one size of its inputs", hint=hint)
+        return first
+
     @abstractmethod
     def build(self, programs: Sequence[Any], listener: Listener) -> Built:
         """Machine code of a network lowered for one target, or for several that share a module, best first. CnnccError

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import combinations
 from typing import Any
 
@@ -58,6 +58,56 @@ class Port:
     def __str__(self) -> str:
         ours = f"{self.name}: {self.dtype} {self.shapes}"
         return f"{ours} or {self.declared}" if self.differs else ours
+
+
+@dataclass(frozen=True)
+class PortSize:
+    """Inputs and outputs of a model for one size of its inputs, and the memory of a run with these."""
+
+    inputs: tuple[Port, ...]
+    outputs: tuple[Port, ...]
+    arena_bytes: int
+    """Of a run of the most images."""
+    arena_bytes_per_image: int
+    """That each image beyond the first adds."""
+
+    @classmethod
+    def described(cls, about: Mapping[str, Any]) -> PortSize:
+        """The size that one of `sizes` of a module's description is, or the description itself."""
+        inputs, outputs = (tuple(map(Port.described, about[ports])) for ports in ("inputs", "outputs"))
+        memory = about["memory"]
+        return cls(inputs, outputs, int(memory["arena_bytes"]), int(memory["arena_bytes_per_image"]))
+
+    def declare(self, inputs: Mapping[str, Declared], outputs: Sequence[Declared | None]) -> PortSize:
+        """The size with its ports declared as the network's file says."""
+        taken = tuple(replace(port, declared=inputs.get(port.name)) for port in self.inputs)
+        given = tuple(replace(port, declared=d) for port, d in zip(self.outputs, outputs, strict=True))
+        return replace(self, inputs=taken, outputs=given)
+
+    def takes(self, arrays: Sequence[Any]) -> bool:
+        """Whether arrays have the shapes of the inputs, or those that the file declares."""
+        return len(arrays) == len(self.inputs) and all(map(_has_shape, self.inputs, arrays))
+
+    def __str__(self) -> str:
+        return f"{', '.join(map(str, self.inputs))} -> {', '.join(map(str, self.outputs))}"
+
+
+def _has_shape(port: Port, array: Any) -> bool:
+    shape = tuple(getattr(array, "shape", ()))
+    declared = port.declared
+    return shape[1:] == port.shape[1:] or (declared is not None and shape == declared.shape_for(len(array)))
+
+
+def size_for(name: str, sizes: Sequence[PortSize], arrays: Sequence[Any]) -> int:
+    """The number of the size that arrays have. InputError if there are several and none fits."""
+    if len(sizes) == 1:
+        return 0
+    found = next((i for i, size in enumerate(sizes) if size.takes(arrays)), None)
+    if found is None:
+        given = ", ".join(text(getattr(a, "shape", ())) for a in arrays)
+        hint = f"it takes {'; or '.join(', '.join(map(str, size.inputs)) for size in sizes)}"
+        raise InputError(f"{name} was not compiled for arrays of {given}", hint=hint)
+    return found
 
 
 def _for_some(shape: Sequence[int]) -> str:

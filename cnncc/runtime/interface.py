@@ -37,6 +37,7 @@ class Code(IntEnum):
     WEIGHTS_ALTERED = 11
     OUT_OF_MEMORY = 12
     BAD_IMAGES = 13
+    BAD_SIZE = 14
 
 
 TEXTS = {
@@ -54,6 +55,7 @@ TEXTS = {
     Code.WEIGHTS_ALTERED: "the weights were altered: their hash is wrong",
     Code.OUT_OF_MEMORY: "not enough memory to map the weights",
     Code.BAD_IMAGES: "the number of images is below 1, or above the most that the module takes",
+    Code.BAD_SIZE: "the module has no size of that number",
 }
 """The text of each code, as `NAME_error` gives it."""
 

@@ -5,19 +5,19 @@ from __future__ import annotations
 import ctypes
 import os
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from cnncc.base.errors import CnnccError
-from cnncc.runtime.arrays import InputError, Port, check_inputs, check_outputs, in_order
+from cnncc.runtime.arrays import InputError, Port, PortSize, check_inputs, check_outputs, in_order, size_for
 from cnncc.runtime.declared import Declared
 from cnncc.runtime.interface import Threads
 from cnncc.runtime.origin import Origin
 
-__all__ = ["EntryPoint", "InputError", "Model", "Port"]
+__all__ = ["EntryPoint", "InputError", "Model", "Port", "PortSize"]
 
 
 @dataclass(frozen=True, eq=False)
@@ -47,10 +47,8 @@ class Model:
         self.info = info
         """What the module says of itself, as `cnncc info --json` prints it: name, shapes, target, versions, memory in
         bytes, kernels."""
-        self.inputs = tuple(map(Port.described, info["inputs"]))
-        """One `Port` for each array that a call takes, in order."""
-        self.outputs = tuple(map(Port.described, info["outputs"]))
-        """One `Port` for each result, in order."""
+        self.sizes = tuple(map(PortSize.described, info.get("sizes", (info,))))
+        """Inputs and outputs for each size of the inputs that the network was compiled for."""
         self._entry = entry
         self._threads = Threads(int(info["threads"]), entry.parallel_for)
         self._origin = origin
@@ -65,6 +63,16 @@ class Model:
         return str(self.info["name"])
 
     @property
+    def inputs(self) -> tuple[Port, ...]:
+        """One `Port` for each array that a call takes, in order; of the first size, if there are several."""
+        return self.sizes[0].inputs
+
+    @property
+    def outputs(self) -> tuple[Port, ...]:
+        """One `Port` for each result, in order; of the first size, if there are several."""
+        return self.sizes[0].outputs
+
+    @property
     def batch(self) -> int:
         """The most images that a call takes: the first size of all shapes."""
         return self.inputs[0].shape[0]
@@ -75,8 +83,7 @@ class Model:
         return int(self._threads.count)
 
     def __repr__(self) -> str:
-        ports = f"{', '.join(map(str, self.inputs))} -> {', '.join(map(str, self.outputs))}"
-        return f"<cnncc model {self.name} for {self.info['target']['name']}: {ports}>"
+        return f"<cnncc model {self.name} for {self.info['target']['name']}: {'; '.join(map(str, self.sizes))}>"
 
     def __reduce__(self) -> tuple[Any, ...]:
         if self._origin is None:
@@ -86,14 +93,15 @@ class Model:
             )
         return self._origin.recipe(self._chosen)
 
-    def declare(self, inputs: Mapping[str, Declared], outputs: Sequence[Declared | None]) -> None:
+    def declare(self, inputs: Mapping[str, Declared], outputs: Sequence[Declared | None], number: int = 0) -> None:
         """From now on, calls also take arrays as the network's file declares them, and give results as it declares
         them.
 
-        `inputs` is by name, `outputs` in order. If the file declares another batch, a call takes any number of images.
+        `inputs` is by name, `outputs` in order, of the size of that number. If the file declares another batch, a call takes any number of images.
         Results that are written to `out` stay of this module's types and shapes."""
-        self.inputs = tuple(replace(port, declared=inputs.get(port.name)) for port in self.inputs)
-        self.outputs = tuple(replace(port, declared=d) for port, d in zip(self.outputs, outputs, strict=True))
+        sizes = list(self.sizes)
+        sizes[number] = sizes[number].declare(inputs, outputs)
+        self.sizes = tuple(sizes)
 
     def set_threads(self, threads: int) -> int:
         """Sets how many threads later calls use, and returns that number. It is at least 1 and at most what the model
@@ -139,8 +147,9 @@ class Model:
             return self._by_name(self, arrays[0], out)
         if any(p.declared and p.declared.is_for_other_batch(self.batch) for p in self.inputs):
             return self.run_many(*arrays, out=out)
-        inputs = check_inputs(self.name, self.inputs, arrays, self.batch)
-        return self._result(inputs, out, self._run_once)
+        number = size_for(self.name, self.sizes, arrays)
+        inputs = check_inputs(self.name, self.sizes[number].inputs, arrays, self.batch)
+        return self._result(number, inputs, out, self._run_once)
 
     def run_many(self, *arrays: Any, out: Any = None) -> Any:
         """Runs the network on any number of images, batch after batch.
@@ -150,8 +159,9 @@ class Model:
         """
         if len(arrays) == 1 and isinstance(arrays[0], Mapping):
             return self._by_name(self.run_many, arrays[0], out)
-        inputs = check_inputs(self.name, self.inputs, arrays)
-        return self._result(inputs, out, self._run_batches)
+        number = size_for(self.name, self.sizes, arrays)
+        inputs = check_inputs(self.name, self.sizes[number].inputs, arrays)
+        return self._result(number, inputs, out, self._run_batches)
 
     def _all_named(self, arrays: Sequence[Any], named: Mapping[str, Any]) -> tuple[Any, ...]:
         """Arrays of which all or the last are given by name, in order."""
@@ -178,46 +188,53 @@ class Model:
 
     def _result(
         self,
+        number: int,
         inputs: list[np.ndarray],
         out: Any,
-        run: Callable[[np.ndarray, list[np.ndarray], list[np.ndarray]], None],
+        run: Callable[[int, np.ndarray, list[np.ndarray], list[np.ndarray]], None],
     ) -> Any:
         """Makes `run` write the results of all images, to `out` or to new arrays. No other call uses its arena."""
-        count = len(inputs[0])
+        count, outputs = len(inputs[0]), self.sizes[number].outputs
         results = (
-            [np.empty((count, *p.shape[1:]), p.numpy) for p in self.outputs]
+            [np.empty((count, *p.shape[1:]), p.numpy) for p in outputs]
             if out is None
-            else check_outputs(self.name, self.outputs, out, inputs, count)
+            else check_outputs(self.name, outputs, out, inputs, count)
         )
-        arena = self._take_arena(min(max(count, 1), self.batch))
+        arena = self._take_arena(min(max(count, 1), self.batch), number)
         try:
-            run(arena, inputs, results)
+            run(number, arena, inputs, results)
         finally:
             self._arenas.append(arena)
         if out is not None:
             return out
-        results = [p.declared.from_ours(r) if p.declared else r for p, r in zip(self.outputs, results, strict=True)]
+        results = [p.declared.from_ours(r) if p.declared else r for p, r in zip(outputs, results, strict=True)]
         return results[0] if len(results) == 1 else tuple(results)
 
-    def _run_batches(self, arena: np.ndarray, inputs: list[np.ndarray], results: list[np.ndarray]) -> None:
+    def _run_batches(self, number: int, arena: np.ndarray, inputs: list[np.ndarray], results: list[np.ndarray]) -> None:
         for start in range(0, len(inputs[0]), self.batch):
             part = slice(start, start + self.batch)
-            self._run_once(arena, [a[part] for a in inputs], [r[part] for r in results])
+            self._run_once(number, arena, [a[part] for a in inputs], [r[part] for r in results])
 
     def run_in(self, arena: np.ndarray, arrays: Sequence[Any]) -> list[np.ndarray]:
         """Runs in the caller's arena and returns all outputs. The arena is of uint8, aligned as `info["memory"]` says,
         and as long as `arena_bytes_for` says."""
-        inputs = check_inputs(self.name, self.inputs, arrays, self.batch)
-        results = [np.empty((len(inputs[0]), *p.shape[1:]), p.numpy) for p in self.outputs]
-        self._run_once(arena, inputs, results)
+        number = size_for(self.name, self.sizes, arrays)
+        inputs = check_inputs(self.name, self.sizes[number].inputs, arrays, self.batch)
+        results = [np.empty((len(inputs[0]), *p.shape[1:]), p.numpy) for p in self.sizes[number].outputs]
+        self._run_once(number, arena, inputs, results)
         return results
 
-    def _run_once(self, arena: np.ndarray, inputs: Sequence[np.ndarray], results: Sequence[np.ndarray]) -> None:
+    def _run_once(
+        self, number: int, arena: np.ndarray, inputs: Sequence[np.ndarray], results: Sequence[np.ndarray]
+    ) -> None:
         """One run of the compiled code; ctypes releases the interpreter's lock meanwhile."""
         plain = [np.require(array, requirements=("C", "A")) for array in inputs]
         pointers = [ctypes.c_void_p(a.ctypes.data) for a in (*plain, *results, arena)]
         model, images = ctypes.c_void_p(self._entry.model), ctypes.c_int32(len(plain[0]))
-        code = self._entry.run(model, images, *pointers, ctypes.c_size_t(arena.nbytes), ctypes.byref(self._threads))
+        size = [ctypes.c_int32(number)] if len(self.sizes) > 1 else []
+        code = self._entry.run(
+            model, *size, images, *pointers, ctypes.c_size_t(arena.nbytes), ctypes.byref(self._threads)
+        )
         if code:
             text = self._entry.error_text(code)
             raise CnnccError(f"{self.name}: run failed: {text}", hint=self._advice(text))
@@ -226,23 +243,25 @@ class Model:
         """What to do about a run that failed."""
         return ""
 
-    def arena_bytes_for(self, images: int) -> int:
-        """Bytes of the arena that a run of so many images needs."""
-        memory = self.info["memory"]
-        return int(memory["arena_bytes"] - (self.batch - images) * memory["arena_bytes_per_image"])
+    def arena_bytes_for(self, images: int, number: int = 0) -> int:
+        """Bytes of the arena that a run of so many images needs, with inputs of the size of that number."""
+        size = self.sizes[number]
+        return size.arena_bytes - (self.batch - images) * size.arena_bytes_per_image
 
-    def new_arena(self, images: int | None = None) -> np.ndarray:
-        """An arena of the right size and alignment for runs of so many images, by default the most."""
+    def new_arena(self, images: int | None = None, number: int = 0) -> np.ndarray:
+        """An arena of the right size and alignment for runs of so many images, by default the most, with inputs of the
+        size of that number."""
         align = int(self.info["memory"]["arena_align"])
-        raw = np.empty(max(1, self.arena_bytes_for(images or self.batch)) + align, np.uint8)
+        raw = np.empty(max(1, self.arena_bytes_for(images or self.batch, number)) + align, np.uint8)
         start = -raw.ctypes.data % align
         return raw[start : len(raw) - align + start]
 
-    def _take_arena(self, images: int) -> np.ndarray:
+    def _take_arena(self, images: int, number: int) -> np.ndarray:
         """An arena that no other call uses: list.pop is atomic, so two threads never get the same one. One that is too
         small is given up."""
         try:
             arena = self._arenas.pop()
         except IndexError:
-            return self.new_arena(images)
-        return arena if arena.nbytes >= self.arena_bytes_for(images) else self.new_arena(images)
+            return self.new_arena(images, number)
+        fits = arena.nbytes >= self.arena_bytes_for(images, number)
+        return arena if fits else self.new_arena(images, number)

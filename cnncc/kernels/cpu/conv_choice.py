@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, replace
 from functools import cache
 
@@ -63,7 +63,8 @@ def ranked_partitions(
 ) -> list[Candidate[DirectChoice]]:
     """The partitions of `direct_candidates`. `wholes` gives the ways to compute it with a tile as one unit."""
     found, costs = [], []
-    for tile in ranked_tiles(problem, target)[: TILES_TRIED if wide else 1]:
+    ranked = ranked_tiles(problem, target)
+    for tile in _worth_trying(ranked) if wide else ranked[:1]:
         for config in _partitions(wholes(tile)):
             work = _work(config, problem, target)
             cost = _unit_cost(config, work, target)
@@ -105,6 +106,15 @@ def overlapped(busy: float, reading: float) -> float:
 
 TILES_TRIED = 12
 """Register tiles beyond which no partition is worth a trial."""
+
+
+def _worth_trying(ranked: Sequence[Tile]) -> Sequence[Tile]:
+    """The best tiles; and the best of each number of output blocks, in whose order another size of the image may have
+    its weights."""
+    of_each = dict[int, Tile]()
+    for tile in ranked:
+        of_each.setdefault(tile.blocks, tile)
+    return tuple(dict.fromkeys([*ranked[:TILES_TRIED], *of_each.values()]))
 
 
 def problem_of(g: ConvGeometry, target: Target) -> Problem:

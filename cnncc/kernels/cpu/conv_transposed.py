@@ -24,7 +24,7 @@ def select_transposed(site: CpuSite) -> Selection:
         if others:
             wanted = others[i].kernel.config.weight_order
             alike = [o for o in options if configure(geometry, site.target, o.choice).weight_order == wanted]
-            options = alike or direct_candidates(geometry, site.target)
+            options = tuple(alike) or direct_candidates(geometry, site.target)
         best, _ = choose(site, options)
         made, weights = conv_calls(site, geometry, part, best.choice, suffix)
         calls += made

@@ -13,7 +13,7 @@ from cnncc.kernels.shared.choices import Choices
 from cnncc.kernels.shared.spec import Selection
 from cnncc.machines.targets import Target
 from cnncc.module.backends import Backend
-from cnncc.module.cpu import rooms
+from cnncc.module.cpu import rooms, sizes
 from cnncc.module.cpu.program import CpuProgram, weights_stay
 from cnncc.module.listener import Listener
 from cnncc.module.phases import Stage
@@ -49,6 +49,10 @@ class CpuBackend(Backend):
         assert stage.plan is not None
         order = (stage.order_given, stage.proven)
         return CpuProgram(source, stage.graph, stage.plan, dict(selections), machine, options, *order).spaced()
+
+    def joined(self, programs: Sequence[CpuProgram]) -> CpuProgram:
+        first = programs[0]
+        return super().joined(programs) if first.target.format == "wasm" else sizes.joined(programs)
 
     def build(self, programs: Sequence[CpuProgram], listener: Listener) -> Build:
         from cnncc.module.cpu.build import build_programs  # how modules are made: most commands make none

@@ -49,7 +49,9 @@ class Build(CpuCode):
         serial = next(_serial)
         symbol = f"{c_name(self.program.graph.name)}_steps"
         layout = Layout([Variant(self.program, symbol)], self.program.weight_bytes)
-        texts = (steps_ir(self.program, symbol), run_ir(layout, standalone=False))
+        (variant,) = layout.variants
+        steps = (steps_ir(p, s) for p, s in zip(self.program.sizes, variant.symbols, strict=True))
+        texts = (*steps, run_ir(layout, standalone=False))
         glue = (glue_object(text, self.program.target) for text in texts)
         address, tracker = linked([*glue, *self.objects], f"{layout.name}_run_with", f"{layout.name}.{serial}")
         run = ctypes.CFUNCTYPE(ctypes.c_int)(address)
@@ -104,6 +106,7 @@ def build_programs(programs: Sequence[CpuProgram], listener: Listener = SILENT) 
 
 
 def _build(program: CpuProgram, listener: Listener) -> Build:
-    check_indices(program)
+    for one in program.sizes:
+        check_indices(one)
     bodies = kernel_objects(program.kernels, program.target, listener.progress, program.layers)
     return Build(program, bodies, progress=listener.progress)

@@ -14,6 +14,7 @@ from cnncc.module import describe
 from cnncc.module.built import Built
 from cnncc.module.cpu.packing import Packing
 from cnncc.module.cpu.program import CpuProgram
+from cnncc.module.cpu.variants import sizes_of
 from cnncc.module.keys import glue_llvm_version, tvm_llvm_version
 from cnncc.module.program import Arena
 from cnncc.runtime.interface import ALIGN
@@ -35,8 +36,9 @@ class CpuCode(Built[CpuProgram], ABC):
 
     @property
     def arena(self) -> Arena:
-        """Of the variant that needs most."""
-        return max((variant.program.arena for variant in self.variants), key=lambda arena: arena.total_bytes)
+        """Of the variant that needs most, at the size that needs most."""
+        programs = (program for variant in self.variants for program in variant.program.sizes)
+        return max((program.arena for program in programs), key=lambda arena: arena.total_bytes)
 
     @property
     def weight_bytes(self) -> int:
@@ -47,19 +49,23 @@ class CpuCode(Built[CpuProgram], ABC):
     def _of_machine(self) -> Mapping[str, Any]:
         p, least = self.program, self.variants[-1].program.target
         target = {k: v for k, v in asdict(least).items() if k in ("name", "triple", "cpu", "requires", "isa")}
-        first = max(variant.program.arena_bytes_for(1) for variant in self.variants)
-        pitch = max(variant.program.memory.pitch for variant in self.variants)
-        most = first + (p.batch - 1) * pitch
-        sizes = {"arena_bytes": most, "arena_bytes_per_image": pitch, "arena_align": ALIGN}
-        sizes |= {"weight_bytes": self.weight_bytes}
+        sizes = [memory.told(p.batch) for memory in sizes_of([variant.program for variant in self.variants])]
         return {
-            "memory": {**asdict(p.arena), **sizes},
+            "memory": {**asdict(p.arena), **sizes[0], "arena_align": ALIGN, "weight_bytes": self.weight_bytes},
+            **self._sizes(sizes),
             "target": {**target, "name": ",".join(variant.program.target.name for variant in self.variants)},
             "compiler": describe.compiler(
                 llvmlite=version("llvmlite"),
                 llvm=f"{tvm_llvm_version()} (kernels), {glue_llvm_version()} (glue)",
             ),
         }
+
+    def _sizes(self, memories: Sequence[Mapping[str, int]]) -> Mapping[str, Any]:
+        """Of several sizes of the inputs, what tells them apart: what the module says elsewhere is of the first."""
+        programs = self.program.sizes
+        if len(programs) == 1:
+            return {}
+        return {"sizes": [{**describe.ports(p), "memory": m} for p, m in zip(programs, memories, strict=True)]}
 
     def weights(self) -> np.ndarray:
         """All packed weights of this variant in one aligned array of bytes."""

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from cnncc.module.cpu.variants import Layout, string
+from cnncc.module.cpu.variants import Layout, Variant, string
 from cnncc.module.names import parameters
 from cnncc.runtime.interface import ALIGN, Code
 
@@ -37,7 +37,11 @@ class _Entry:
         arrays = [f"ptr %a{i}" for i in range(len(parameters(self.layout.program.graph)))]
         pointers = ", ".join(["ptr"] * (len(arrays) + 2))
         parts = [
-            *(f"declare hidden i32 @{v.symbol}({pointers}, i32, i32, ptr, ptr)" for v in self.layout.variants),
+            *(
+                f"declare hidden i32 @{symbol}({pointers}, i32, i32, ptr, ptr)"
+                for v in self.layout.variants
+                for symbol in v.symbols
+            ),
             *(["declare hidden void @cnncc_pool_launch(ptr, i32, ptr, ptr)"] if self.pooled else []),
             *([self._pick()] if self.checked else []),
             self._arena_bytes_for(),
@@ -48,31 +52,56 @@ class _Entry:
 
     def _run(self, arrays: list[str]) -> str:
         """Nobody says how long the arena is: it is taken to be long enough."""
-        given = ", ".join(["ptr %model", "i32 %images", *arrays, "ptr %arena"])
+        given = ", ".join(["ptr %model", *self._of_run, *arrays, "ptr %arena"])
         return f"""\
 define i32 @{self.layout.name}_run({given}) {{
   %code = call i32 @{self.layout.name}_run_with({given}, {self.layout.size} -1, ptr null)
   ret i32 %code
 }}"""
 
+    @property
+    def _of_run(self) -> list[str]:
+        """What a caller says of a run besides arrays: the size, where there are several, and the number of images."""
+        return ["i32 %size"] * self.layout.several + ["i32 %images"]
+
     def _arena_bytes_for(self) -> str:
-        """0 for a number of images that no run takes."""
-        layout, size = self.layout, self.layout.size
+        """0 for a size or a number of images that no run takes."""
+        layout, size, sizes = self.layout, self.layout.size, self.layout.sizes
         wide = "%others" if size == "i32" else "%wide"
-        return f"""\
-define {size} @{layout.name}_arena_bytes_for(i32 %images) {{
-  %others = sub i32 %images, 1
-  %known = icmp ult i32 %others, {layout.batch}
-{"" if size == "i32" else f"  %wide = zext i32 %others to {size}"}
-  %more = mul {size} {wide}, {layout.pitch}
-  %all = add {size} %more, {layout.first_bytes}
-  %bytes = select i1 %known, {size} %all, {size} 0
-  ret {size} %bytes
-}}"""
+        first, further, several = str(sizes[0].first), str(sizes[0].further), []
+        if layout.several:
+            first, further = "%first", "%further"
+            cases = " ".join(f"i32 {i}, label %size{i}" for i in range(len(sizes)))
+            several = [
+                f"  switch i32 %size, label %unknown [ {cases} ]",
+                *(f"size{i}:\n  br label %found" for i in range(len(sizes))),
+                "unknown:",
+                f"  ret {size} 0",
+                "found:",
+                *(
+                    f"  %{name} = phi {size} {', '.join(f'[ {number}, %size{i} ]' for i, number in enumerate(numbers))}"
+                    for name, numbers in (("first", [s.first for s in sizes]), ("further", [s.further for s in sizes]))
+                ),
+            ]
+        return "\n".join(
+            [
+                f"define {size} @{layout.name}_arena_bytes_for({', '.join(self._of_run)}) {{",
+                "entry:",
+                *several,
+                "  %others = sub i32 %images, 1",
+                f"  %known = icmp ult i32 %others, {layout.batch}",
+                *([] if size == "i32" else [f"  %wide = zext i32 %others to {size}"]),
+                f"  %more = mul {size} {wide}, {further}",
+                f"  %all = add {size} %more, {first}",
+                f"  %bytes = select i1 %known, {size} %all, {size} 0",
+                f"  ret {size} %bytes",
+                "}",
+            ]
+        )
 
     def _run_with(self, arrays: list[str]) -> str:
         size = self.layout.size
-        given = ", ".join(["ptr %model", "i32 %images", *arrays, "ptr %arena", f"{size} %arena_bytes", "ptr %threads"])
+        given = ", ".join(["ptr %model", *self._of_run, *arrays, "ptr %arena", f"{size} %arena_bytes", "ptr %threads"])
         pointers = ["%model", *(a.removeprefix("ptr ") for a in arrays), "%arena"]
         pool = "@cnncc_pool_launch" if self.pooled else "null"
         most = self.layout.program.threads
@@ -89,8 +118,9 @@ define {size} @{layout.name}_arena_bytes_for(i32 %images) {{
             "  %address = ptrtoint ptr %arena to i64",
             f"  %low = and i64 %address, {ALIGN - 1}",
             "  %crooked = icmp ne i64 %low, 0",
-            *_refuse("%crooked", Code.MISALIGNED, "counted"),
-            f"  %needed = call {size} @{self.layout.name}_arena_bytes_for(i32 %images)",
+            *_refuse("%crooked", Code.MISALIGNED, "measured"),
+            *self._known_size(),
+            f"  %needed = call {size} @{self.layout.name}_arena_bytes_for({', '.join(self._of_run)})",
             f"  %unknown = icmp eq {size} %needed, 0",
             *_refuse("%unknown", Code.BAD_IMAGES, "sized"),
             f"  %small = icmp ult {size} %arena_bytes, %needed",
@@ -125,6 +155,12 @@ define {size} @{layout.name}_arena_bytes_for(i32 %images) {{
         ]
         return "\n".join(lines)
 
+    def _known_size(self) -> list[str]:
+        if not self.layout.several:
+            return []
+        strange = f"  %strange = icmp uge i32 %size, {len(self.layout.sizes)}"
+        return [strange, *_refuse("%strange", Code.BAD_SIZE, "counted")]
+
     def _picked(self) -> list[str]:
         if not self.checked:
             return ["  br label %checked", "checked:"]
@@ -144,8 +180,21 @@ define {size} @{layout.name}_arena_bytes_for(i32 %images) {{
             lines += [
                 *([f"variant{i}:"] if len(self.layout.variants) > 1 else []),
                 f"  %weights{i} = getelementptr i8, ptr %weights, i64 {variant.weights_offset}",
-                f"  %code{i} = call i32 @{variant.symbol}({before}, ptr %weights{i}, {after})",
-                f"  ret i32 %code{i}",
+                *self._call_of_size(i, variant, f"{before}, ptr %weights{i}, {after}"),
+            ]
+        return lines
+
+    def _call_of_size(self, i: int, variant: Variant, arguments: str) -> list[str]:
+        lines, several = [], self.layout.several
+        if several:
+            cases = " ".join(f"i32 {s}, label %size{i}.{s}" for s in range(1, len(variant.symbols)))
+            lines = [f"  switch i32 %size, label %size{i}.0 [ {cases} ]"]
+        for s, symbol in enumerate(variant.symbols):
+            code = f"%code{i}.{s}"
+            lines += [
+                *([f"size{i}.{s}:"] if several else []),
+                f"  {code} = call i32 @{symbol}({arguments})",
+                f"  ret i32 {code}",
             ]
         return lines
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
 from math import prod
 
 import cnncc
@@ -21,9 +22,12 @@ def header(layout: Layout) -> str:
     arrays = parameters(program.graph)
     inputs = len(program.graph.inputs)
     pointers = [f"{'const ' * (i < inputs)}{kind.element.c} *{a}" for i, (a, kind) in enumerate(arrays.items())]
-    shapes = "\n".join(f" *   {array}: {described(kind)}" for array, kind in arrays.items())
-    largest = max(layout.variants, key=lambda v: v.program.arena_bytes)
-    both = ",\n    ".join([f"const {name}_model *model", "int32_t images", *pointers, "void *arena"])
+    of_each = [parameters(p.graph) for p in program.sizes]
+    shapes = "\n".join(f" *   {array}: {' or '.join(described(each[array]) for each in of_each)}" for array in arrays)
+    largest = max((p for v in layout.variants for p in v.program.sizes), key=lambda p: p.arena_bytes)
+    of_run = ["int32_t size"] * layout.several + ["int32_t images"]
+    size = "int32_t size, " * layout.several
+    both = ",\n    ".join([f"const {name}_model *model", *of_run, *pointers, "void *arena"])
     targets = ", ".join(v.program.target.name for v in layout.variants)
     text = f"""\
 /* {program.graph.name}, compiled by cnncc {cnncc.__version__} for {targets}. Generated; do not edit. */
@@ -38,15 +42,15 @@ extern "C" {{
 
 /* The most images of a run. */
 #define {upper}_MAX_IMAGES {layout.batch}
-
-/* Bytes and alignment of the arena: of a run of so many images, and of {upper}_MAX_IMAGES images.
- * Of one image: {_sizes(largest.program)}. */
-#define {upper}_ARENA_BYTES_FOR(images) ({layout.first_bytes} + (size_t)((images) - 1) * {layout.pitch})
+{_numbers(layout, upper)}
+/* Bytes and alignment of the arena: of a run of so many images, and the most that any run needs.
+ * Of one image: {_sizes(largest)}. */
+{_arena_macro(layout, upper)}
 #define {upper}_ARENA_BYTES {layout.arena_bytes}
 #define {upper}_ARENA_ALIGN {ALIGN}
 #define {upper}_MAX_THREADS {program.threads}
 #define {upper}_VERSION "{cnncc.__version__}"
-{counts(upper, arrays)}
+{counts(upper, of_each)}
 
 /* The network with its weights: constant, shared by any number of threads. Its members are for the module alone. */
 typedef struct {name}_model {{
@@ -76,11 +80,11 @@ int {name}_run_with(
 
 /* The same as the macros, for callers that load the module at run time; 0 for a number of images that no run takes. */
 size_t {name}_arena_bytes(void);
-size_t {name}_arena_bytes_for(int32_t images);
+size_t {name}_arena_bytes_for({", ".join(of_run)});
 
 /* How many inputs and outputs there are, and, unless `ports` is null, the table that describes them. */
-size_t {name}_inputs(const cnncc_port **ports);
-size_t {name}_outputs(const cnncc_port **ports);
+size_t {name}_inputs({size}const cnncc_port **ports);
+size_t {name}_outputs({size}const cnncc_port **ports);
 
 /* The compiler's version; and what the module is, as JSON: shapes, target, flags, versions, hashes. */
 const char *{name}_version(void);
@@ -159,14 +163,50 @@ int {name}_open_memory({name}_model *model, const void *data, size_t bytes);
 void {name}_close({name}_model *model);"""
 
 
-def counts(upper: str, arrays: dict[str, TensorType]) -> str:
-    """Numbers of an image and type of each array, so that a caller can size its own."""
-    lines = []
-    for array, kind in arrays.items():
-        count, stem = prod(kind.shape[1:]), f"#define {upper}_{array.upper()}"
-        lines += [f"{stem}_FLOATS {count}"] if kind.is_float else [f"{stem}_COUNT {count}"]
-        lines += [f"{stem}_DTYPE {dtype(kind.element)}"]
+def counts(upper: str, sizes: Sequence[Mapping[str, TensorType]]) -> str:
+    """Numbers of an image and type of each array, so that a caller can size its own; of several sizes of the inputs,
+    by the number of the size."""
+    lines, argument = [], "(size)" if len(sizes) > 1 else ""
+    for array, kind in sizes[0].items():
+        count = _by_size([prod(arrays[array].shape[1:]) for arrays in sizes])
+        lines += [
+            f"#define {count_macro(upper, array, kind)}{argument} {count}",
+            f"#define {upper}_{array.upper()}_DTYPE {dtype(kind.element)}",
+        ]
     return "\n".join(lines)
+
+
+def count_macro(upper: str, array: str, kind: TensorType) -> str:
+    """What tells the numbers of one image of an array."""
+    return f"{upper}_{array.upper()}_{'FLOATS' if kind.is_float else 'COUNT'}"
+
+
+def _by_size(numbers: Sequence[int]) -> str:
+    """A number for each size of the inputs, as an expression of C that is constant if `size` is."""
+    first, *others = numbers
+    if not others:
+        return str(first)
+    return f"({''.join(f'(size) == {i} ? {n} : ' for i, n in enumerate(others, start=1))}{first})"
+
+
+def _numbers(layout: Layout, upper: str) -> str:
+    """The macros by which a caller names a size of the inputs, where there are several."""
+    if not layout.several:
+        return ""
+    lines = [f"#define {upper}_SIZE_{size_name(p).upper()} {i}" for i, p in enumerate(layout.program.sizes)]
+    head = f"\n/* The sizes of the inputs, which a run is told by their numbers. */\n#define {upper}_SIZES {len(lines)}"
+    return "\n".join([head, *lines, ""])
+
+
+def size_name(program: CpuProgram) -> str:
+    """What tells a size of the inputs from others, as a part of a name: `3x224x224`."""
+    return "_".join("x".join(map(str, node.type.shape[1:])) for node in program.source.inputs)
+
+
+def _arena_macro(layout: Layout, upper: str) -> str:
+    first, further = (_by_size([getattr(s, name) for s in layout.sizes]) for name in ("first", "further"))
+    arguments = "size, images" if layout.several else "images"
+    return f"#define {upper}_ARENA_BYTES_FOR({arguments}) ({first} + (size_t)((images) - 1) * {further})"
 
 
 DTYPES = {element: number for number, element in enumerate(ELEMENTS.values())}

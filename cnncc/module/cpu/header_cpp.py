@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from math import prod
 
-from cnncc.ir import TensorType
+from cnncc.module.cpu.header import count_macro
 from cnncc.module.cpu.variants import Layout
 from cnncc.module.guards import guarded
 from cnncc.module.names import parameters
@@ -72,12 +71,14 @@ def header_cpp(layout: Layout, c_header: str) -> str:
     graph, name = layout.program.graph, layout.name
     upper = name.upper()
     arrays = parameters(graph)
+    size = "size, " * layout.several
+    argument = "std::int32_t size, " * layout.several
     types = {array: kind.element.c for array, kind in arrays.items()}
     inputs, outputs = list(arrays)[: len(graph.inputs)], list(arrays)[len(graph.inputs) :]
     read = [f"span<const {types[a]}> {a}" for a in inputs]
     spans = ", ".join([*read, *(f"span<{types[a]}> {a}" for a in outputs)])
     pointers = ", ".join(f"{a}.data()" for a in arrays)
-    counts = {a: prod(kind.shape[1:]) for a, kind in arrays.items()}
+    counts = {a: count_macro(upper, a, kind) + "(size)" * layout.several for a, kind in arrays.items()}
     wanted = f"those of 1 to {layout.batch} images of " if layout.batch > 1 else ""
     counted = f'count("{inputs[0]}", {inputs[0]}.size(), {counts[inputs[0]]})'
     others = (a for a in arrays if a != inputs[0])
@@ -110,27 +111,26 @@ public:
     {name}_network &operator=({name}_network &&) noexcept = default;
 
     /// Makes the arena ready for calls with so many images.
-    void reserve(std::int32_t images) {{
-        const std::size_t bytes = {name}_arena_bytes_for(images);
+    void reserve({argument}std::int32_t images) {{
+        const std::size_t bytes = {name}_arena_bytes_for({size}images);
         if (bytes > arena_.size()) arena_ = arena(bytes, {upper}_ARENA_ALIGN);
     }}
 
     /// Runs the network on 1 to {upper}_MAX_IMAGES images, one after the other in each array. NCHW. Throws
     /// std::invalid_argument for a wrong number of numbers, cnncc::error for what the module refuses.
-    void operator()({spans}) {{
+    void operator()({argument}{spans}) {{
         const std::size_t images = {counted};
 {checks}        const auto number = static_cast<std::int32_t>(images);
-        reserve(number);
-        fail({name}_run_with(model_.get(), number, {pointers}, arena_.get(), arena_.size(), &threads_));
+        reserve({size}number);
+        fail({name}_run_with(model_.get(), {size}number, {pointers}, arena_.get(), arena_.size(), &threads_));
     }}
-{_returning(read, counted, inputs, arrays)}
-    static span<const cnncc_port> inputs() noexcept {{ return ports({name}_inputs); }}
-    static span<const cnncc_port> outputs() noexcept {{ return ports({name}_outputs); }}
+{_returning(layout, read, counted, inputs, counts)}
+{_ports(layout)}
     static const char *info() noexcept {{ return {name}_info(); }}
 
 private:
     {name}_network(std::shared_ptr<const {name}_model> model, cnncc_threads threads)
-        : model_(std::move(model)), threads_(threads), arena_({upper}_ARENA_BYTES_FOR(1), {upper}_ARENA_ALIGN) {{}}
+        : model_(std::move(model)), threads_(threads), arena_({upper}_ARENA_BYTES_FOR({"0, " * layout.several}1), {upper}_ARENA_ALIGN) {{}}
 
     static void fail(int code) {{
         if (code) throw error(code, std::string("{name}: ") + {name}_error(code));
@@ -144,11 +144,6 @@ private:
         if (given == wanted) return;
         throw std::invalid_argument(std::string("{name}: ") + what + " has " + std::to_string(given) +
                                     " numbers, not " + std::to_string(wanted));
-    }}
-    static span<const cnncc_port> ports(std::size_t (*ask)(const cnncc_port **)) noexcept {{
-        const cnncc_port *table = nullptr;
-        const std::size_t count = ask(&table);
-        return {{table, count}};
     }}
 
     std::shared_ptr<const {name}_model> model_;
@@ -184,17 +179,32 @@ def _constructor(layout: Layout) -> str:
     }}"""
 
 
-def _returning(read: list[str], counted: str, inputs: list[str], arrays: Mapping[str, TensorType]) -> str:
+def _ports(layout: Layout) -> str:
+    """The tables of inputs and outputs."""
+    argument, size = ("std::int32_t size", "size, ") if layout.several else ("", "")
+    return "\n".join(
+        f"""\
+    static span<const cnncc_port> {ports}({argument}) noexcept {{
+        const cnncc_port *table = nullptr;
+        const std::size_t count = {layout.name}_{ports}({size}&table);
+        return {{table, count}};
+    }}"""
+        for ports in ("inputs", "outputs")
+    )
+
+
+def _returning(layout: Layout, read: list[str], counted: str, inputs: list[str], counts: Mapping[str, str]) -> str:
     """A call that returns the result, where there is one. `read` are the parameters for the inputs, `counted` says how
-    many images they hold."""
-    outputs = list(arrays.values())[len(inputs) :]
-    if len(outputs) > 1:
+    many images they hold, `counts` how many numbers an image of each array has."""
+    if len(counts) - len(inputs) > 1:
         return ""
-    result = f"std::vector<{outputs[0].element.c}>"
+    (kind,) = layout.program.outputs.values()
+    result, count = f"std::vector<{kind.element.c}>", list(counts.values())[-1]
+    argument, size = ("std::int32_t size, ", "size, ") if layout.several else ("", "")
     return f"""\
-    {result} operator()({", ".join(read)}) {{
-        {result} result({counted} * {prod(outputs[0].shape[1:])});
-        (*this)({", ".join(inputs)}, result);
+    {result} operator()({argument}{", ".join(read)}) {{
+        {result} result({counted} * {count});
+        (*this)({size}{", ".join(inputs)}, result);
         return result;
     }}
 """

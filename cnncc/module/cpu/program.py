@@ -35,6 +35,11 @@ class CpuProgram(Program[Target]):
     def weights(self) -> tuple[tuple[Packed, int], ...]:
         return super().weights if self.placed is None else self.placed
 
+    @cached_property
+    def weight_offsets(self) -> dict[str, int]:
+        """Of its own weights. Those of further sizes, which may have the same names, come after them."""
+        return {packed.name: offset for packed, offset in reversed(self.weights)}
+
     @property
     def threads(self) -> int:
         """Most threads that a run may use."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from math import prod
 
@@ -26,9 +27,9 @@ class _Queries:
 
     def text(self) -> str:
         name, size, digest = self.layout.name, self.layout.size, self.layout.digest
-        program = self.layout.program
-        inputs = [(n.name, port_type(n)) for n in program.graph.inputs]
-        outputs = list(program.outputs.items())
+        sizes = self.layout.program.sizes
+        inputs = [[(n.name, port_type(n)) for n in program.graph.inputs] for program in sizes]
+        outputs = [list(program.outputs.items()) for program in sizes]
         parts = [
             self._embedded() if digest is None else self._external(digest),
             f"define {size} @{name}_arena_bytes() {{\n  ret {size} {self.layout.arena_bytes}\n}}",
@@ -83,29 +84,39 @@ define void @{name}_close(ptr %model) {{
         name = f"{self.layout.name}_{function}"
         return f"{string(function, text, suffix)}\ndefine ptr @{name}() {{\n  ret ptr @{function}\n}}"
 
-    def _ports(self, function: str, ports: list[tuple[str, TensorType]]) -> str:
-        """`size_t NAME_inputs(const cnncc_port **ports)`: their number, and the table if that is wanted."""
+    def _ports(self, function: str, sizes: Sequence[Sequence[tuple[str, TensorType]]]) -> str:
+        """`size_t NAME_inputs(const cnncc_port **ports)`: their number, and the table if that is wanted. Where there
+        are several sizes of the inputs, the first parameter is the number of one, and the tables lie one after the
+        other."""
         row = f"{{ ptr, ptr, i32, i32, {self.layout.size} }}"
-        lines, rows = [], []
-        for i, (name, kind) in enumerate(ports):
+        lines, rows, number = [], [], len(sizes[0])
+        for i, (name, kind) in enumerate(port for ports in sizes for port in ports):
             shape = kind.shape
             lines.append(string(f"{function}.{i}.name", name))
             numbers = ", ".join(f"i64 {n}" for n in shape)
             lines.append(f"@{function}.{i}.shape = internal constant [{len(shape)} x i64] [{numbers}]")
             counts = f"i32 {len(shape)}, i32 {DTYPES[kind.element]}, {self.layout.size} {prod(shape[1:])}"
             rows.append(f"{row} {{ ptr @{function}.{i}.name, ptr @{function}.{i}.shape, {counts} }}")
-        lines.append(f"@{function} = internal constant [{len(ports)} x {row}] [{', '.join(rows)}]")
+        lines.append(f"@{function} = internal constant [{len(rows)} x {row}] [{', '.join(rows)}]")
+        several = self.layout.several
         return (
             "\n".join(lines)
             + f"""
-define {self.layout.size} @{self.layout.name}_{function}(ptr %ports) {{
+define {self.layout.size} @{self.layout.name}_{function}({"i32 %size, " * several}ptr %ports) {{
+  %first = mul i32 {"%size" if several else "0"}, {number}
+  %table = getelementptr {row}, ptr @{function}, i32 %first
+  %known = icmp ult i32 {"%size" if several else "0"}, {len(sizes)}
+  br i1 %known, label %asked, label %unknown
+asked:
   %unwanted = icmp eq ptr %ports, null
   br i1 %unwanted, label %done, label %fill
 fill:
-  store ptr @{function}, ptr %ports
+  store ptr %table, ptr %ports
   br label %done
 done:
-  ret {self.layout.size} {len(ports)}
+  ret {self.layout.size} {number}
+unknown:
+  ret {self.layout.size} 0
 }}"""
         )
 

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 
 import numpy as np
 
 from cnncc.base.errors import CnnccError
+from cnncc.kernels.cpu.algorithms import find
 from cnncc.kernels.shared.spec import Packed
 from cnncc.module.cpu.code import aligned
 from cnncc.module.cpu.program import CpuProgram
@@ -22,32 +23,83 @@ def joined(programs: Sequence[CpuProgram]) -> CpuProgram:
     if not others:
         return first
     _check(programs)
-    pool = _Pool(list(first.weights))
-    shared = [replace(other, placed=tuple(pool.place(packed) for packed, _ in other.weights)) for other in others]
-    return replace(first, placed=tuple(pool.weights), further=tuple(shared))
+    pool = _Pool(first)
+    further = tuple(pool.place(other) for other in others)
+    return replace(first, placed=tuple(pool.placed), further=further)
 
 
 class _Pool:
-    """Packed weights one after the other. What is there already has its place."""
+    """The packed weights of all sizes, one after the other."""
 
-    def __init__(self, weights: list[tuple[Packed, int]]) -> None:
-        self.weights = weights
+    def __init__(self, first: CpuProgram) -> None:
+        self.placed = list(first.weights)
+        self._sizes = [(first, _by_node(first))]
 
-    def place(self, packed: Packed) -> tuple[Packed, int]:
-        """Where the weight lies: with an equal one of its name, else behind all."""
-        for other, offset in self.weights:
-            if other.name == packed.name and _equal(other, packed):
-                return packed, offset
-        last, start = self.weights[-1]
-        self.weights.append((packed, start + aligned(max(last.nbytes, 1))))
-        return self.weights[-1]
+    def place(self, program: CpuProgram) -> CpuProgram:
+        """The program of a further size with its weights where equal ones of a size before lie, else behind all."""
+        placed: list[tuple[Packed, int]] = []
+        for node, weights in (own := _by_node(program)).items():
+            alike = (p for p, known in self._sizes if _equal((p, known.get(node, ())), (program, weights), node))
+            like = next(alike, None)
+            placed += [(w, self._behind(w) if like is None else like.weight_offsets[w.name]) for w in weights]
+        made = replace(program, placed=tuple(placed))
+        self._sizes.append((made, own))
+        return made
+
+    def _behind(self, packed: Packed) -> int:
+        last, start = self.placed[-1] if self.placed else (packed, -aligned(max(packed.nbytes, 1)))
+        self.placed.append((packed, start + aligned(max(last.nbytes, 1))))
+        return self.placed[-1][1]
 
 
-def _equal(one: Packed, other: Packed) -> bool:
-    """Whether two weights are the same bytes. They are compared themselves: passes may have moved numbers into weights
-    that depend on the size of an image."""
-    alike = (one.constant.shape, one.constant.element) == (other.constant.shape, other.constant.element)
-    return alike and np.array_equal(one.compute().view(np.uint8), other.compute().view(np.uint8))
+def _by_node(program: CpuProgram) -> Mapping[str, Sequence[Packed]]:
+    """The packed weights of each node, and the value of each constant, in the order of `program.weights`."""
+    found: dict[str, list[Packed]] = {}
+    owner = {packed.name: node for node, selection in program.selections.items() for packed in selection.weights}
+    for packed, _ in program.weights:
+        found.setdefault(owner.get(packed.name, packed.name), []).append(packed)
+    return found
+
+
+_Packed = tuple[CpuProgram, Sequence[Packed]]
+"""A program, and the packed weights that it has for a node."""
+
+
+def _equal(mine: _Packed, theirs: _Packed, node: str) -> bool:
+    """Whether a node has the same packed weights at two sizes. Numbers are compared, whatever they are called: passes
+    may have moved some into weights that depend on the size of an image."""
+    (one, first), (other, second) = mine, theirs
+    if [_form(packed) for packed in first] != [_form(packed) for packed in second]:
+        return False
+    if _packed_alike(one, other, node):  # then what is packed is compared, which is sooner computed
+        slots = one.graph[node].weights.items(), other.graph[node].weights.items()
+        constants = [
+            (one.graph.constants[mine], other.graph.constants[theirs])
+            for (slot, mine), (same, theirs) in zip(*map(sorted, slots), strict=True)
+            if slot == same
+        ]
+        return all(np.array_equal(a.compute(), b.compute()) for a, b in constants)
+    return all(
+        np.array_equal(a.compute().view(np.uint8), b.compute().view(np.uint8))
+        for a, b in zip(first, second, strict=True)
+    )
+
+
+def _form(packed: Packed) -> tuple[object, ...]:
+    return packed.name, packed.constant.shape, packed.constant.element
+
+
+def _packed_alike(one: CpuProgram, other: CpuProgram, node: str) -> bool:
+    """Whether a node's weights are packed by one algorithm in one order at both sizes."""
+    orders = []
+    for program in (one, other):
+        selection = program.selections.get(node)
+        if selection is None or selection.choice is None:
+            return False
+        algorithm = find(selection.choice.algorithm)
+        orders.append((algorithm.name, algorithm.weight_order(selection.calls[-1])))
+    slots = [set(program.graph[node].weights) for program in (one, other)]
+    return orders[0] == orders[1] and slots[0] == slots[1]
 
 
 def _check(programs: Sequence[CpuProgram]) -> None:

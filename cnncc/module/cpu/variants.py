@@ -14,12 +14,42 @@ WORTH_PREFAULTING = 1 << 20
 
 @dataclass(frozen=True)
 class Variant:
-    """The steps for one target: a function of `cnncc.module.cpu.glue`, and where its weights begin in those of the
-    module."""
+    """The steps for one target: functions of `cnncc.module.cpu.glue`, one for each size of the inputs, and where its
+    weights begin in those of the module."""
 
     program: CpuProgram
     symbol: str
+    """What the names of its functions begin with."""
     weights_offset: int = 0
+
+    @property
+    def symbols(self) -> list[str]:
+        """The function of each size."""
+        return [f"{self.symbol}{f'_{i}' if i else ''}" for i in range(len(self.program.sizes))]
+
+
+@dataclass(frozen=True)
+class SizeMemory:
+    """The arena of runs with inputs of one size, whatever the variant: of one image, and what each further one adds."""
+
+    first: int
+    further: int
+
+    def arena_bytes(self, images: int) -> int:
+        """The arena that a run of so many images needs."""
+        return self.first + (images - 1) * self.further
+
+    def told(self, batch: int) -> dict[str, int]:
+        """What a module says of it."""
+        return {"arena_bytes": self.arena_bytes(batch), "arena_bytes_per_image": self.further}
+
+
+def sizes_of(variants: Sequence[CpuProgram]) -> Sequence[SizeMemory]:
+    """The memory of each size of the inputs of a network that was lowered for several targets."""
+    return [
+        SizeMemory(max(p.arena_bytes_for(1) for p in programs), max(p.memory.pitch for p in programs))
+        for programs in zip(*(v.sizes for v in variants), strict=True)
+    ]
 
 
 @dataclass(frozen=True)
@@ -46,19 +76,19 @@ class Layout:
         return self.program.batch
 
     @property
-    def first_bytes(self) -> int:
-        """The arena that a run of one image needs, whatever the variant."""
-        return max(v.program.arena_bytes_for(1) for v in self.variants)
+    def sizes(self) -> Sequence[SizeMemory]:
+        """The memory of each size of the inputs."""
+        return sizes_of([v.program for v in self.variants])
 
     @property
-    def pitch(self) -> int:
-        """Bytes that each further image of a run adds to the arena."""
-        return max(v.program.memory.pitch for v in self.variants)
+    def several(self) -> bool:
+        """Whether a caller must say which size its arrays have."""
+        return len(self.program.sizes) > 1
 
     @property
     def arena_bytes(self) -> int:
-        """The arena that a run of the most images needs."""
-        return self.first_bytes + (self.batch - 1) * self.pitch
+        """The arena that a run of the most images of the largest size needs."""
+        return max(size.arena_bytes(self.batch) for size in self.sizes)
 
     @property
     def pooled(self) -> bool:

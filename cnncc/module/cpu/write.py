@@ -253,10 +253,10 @@ class _Work:
         """The objects of each variant joined to one, with local names: their kernels are called alike."""
         others = objects
         for i, variant in enumerate(self.layout.variants):
-            own = [name for name in objects if name == f"steps{i}.o" or name.startswith(f"kernel{i}.")]
+            own = [name for name in objects if name.startswith((f"steps{i}.", f"kernel{i}."))]
             toolchain.call(self.target, ["-r", "-nostdlib", "-o", f"joined{i}.o", *own], self.folder)
-            options = [f"--keep-global-symbol={variant.symbol}", f"joined{i}.o", f"variant{i}.o"]
-            toolchain.binutil(self.target, "objcopy", options, self.folder)
+            kept = [f"--keep-global-symbol={symbol}" for symbol in variant.symbols]
+            toolchain.binutil(self.target, "objcopy", [*kept, f"joined{i}.o", f"variant{i}.o"], self.folder)
             others = [name for name in others if name not in own] + [f"variant{i}.o"]
         return others
 
@@ -264,8 +264,12 @@ class _Work:
     def _texts(self) -> dict[str, str]:
         """The LLVM IR of all but the kernels."""
         entry = run_ir(self.layout, standalone=True) + queries_ir(self.layout, json.dumps(self.info))
-        steps = [steps_ir(v.program, v.symbol) for v in self.layout.variants]
-        return {"entry": entry, **{f"steps{i}": text for i, text in enumerate(steps)}}
+        steps = {
+            f"steps{i}.{size}": steps_ir(program, symbol)
+            for i, v in enumerate(self.layout.variants)
+            for size, (program, symbol) in enumerate(zip(v.program.sizes, v.symbols, strict=True))
+        }
+        return {"entry": entry, **steps}
 
     def _listing(self, name: str, form: Literal["llvm_ir", "assembly"]) -> Path:
         from cnncc.module.cpu import listing  # loads LLVM

@@ -182,7 +182,7 @@ extern "C" {{
 #define {upper}_DEVICE_ARENA_ALIGN {ALIGN}
 #define {upper}_MAX_THREADS 1
 #define {upper}_VERSION "{cnncc.__version__}"
-{counts(upper, arrays)}
+{counts(upper, [arrays])}
 
 typedef struct {name}_model {name}_model;
 
