@@ -16,7 +16,7 @@ from cnncc.passes.drop_identities import fc_of_reshape
 
 RULES = (
     *(*rules.RULES["fold_scales"], *rules.RULES["join_norms"], *rules.RULES["join_activations"]),
-    *(fc_of_reshape, *rules.RULES["join_moves"]),
+    *(fc_of_reshape, *rules.RULES["join_moves"], *rules.RULES["join_permutes"], *rules.RULES["join_rows"]),
 )
 """Together, so that one makes room for another. `cnncc compile` runs them again, as passes, for every network."""
 
