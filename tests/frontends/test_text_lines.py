@@ -8,6 +8,7 @@ from growing import Growing, as_written, holds
 
 from cnncc.frontends.onnx.tidy import sums_of_several
 from cnncc.frontends.text.blocks import BlockSearch
+from cnncc.frontends.text.labels import layer
 from cnncc.frontends.text.measure import effort, grouped, text_lines
 from cnncc.frontends.text.parts import parts
 from cnncc.frontends.text.statements import Chain, From, Output, Save, Statement
@@ -148,3 +149,15 @@ def test_what_a_text_asks_of_its_reader() -> None:
     assert effort(flat) == pytest.approx(3 + 8 / 10)
     assert effort("net a\nadd { mul { relu\n    | tanh\n    | } | }\n") == pytest.approx(4 + 13 / 10 + 2 / 4)
     assert effort(flat.replace("relu", "relu relu")) == pytest.approx(effort(flat) + 1 / 10)
+
+
+def test_layers_are_called_after_their_weights() -> None:
+    names = {
+        "stem.relu:weight": "stem",
+        "layer1.0.a.0.bn.relu:weight": "layer1.0.a.0",
+        "head.cls:weight": "head.cls",
+        "features.relu.weight": "features.relu",
+        "conv1_w_0": "conv1",
+        "onnx::Conv_12": "",
+    }
+    assert {name: layer(name) for name in names} == names
