@@ -159,5 +159,9 @@ def test_layers_are_called_after_their_weights() -> None:
         "features.relu.weight": "features.relu",
         "conv1_w_0": "conv1",
         "onnx::Conv_12": "",
+        "view": "",
+        "view_12": "",
+        "permute_11_2": "",
+        "view_of_it.weight": "view_of_it",
     }
     assert {name: layer(name) for name in names} == names

@@ -18,7 +18,9 @@ WEIGHT = re.compile(r"([._/](weight|kernel|filter|w|W|s|scale|gamma))?([_:/](\d+
 """How names of weights end: .weight, /kernel:0, _w_0."""
 OURS = re.compile(rf"(\.({'|'.join(sorted(word for word, form in FORMS.items() if form.chains))}))*:weight$")
 """How the name of a quantised weight ends that we export: fc.softmax:weight. The words are ops behind the layer."""
-MADE_UP = re.compile(r"^$|^\W*\d+$|onnx::|^(Constant|const|val|t|r|v)_?\d+$|_output_\d+$")
+MOVES = "view|reshape|permute|transpose|expand|squeeze|unsqueeze"
+"""What PyTorch calls tensors that it has moved: weights that it computes of others, as standardised ones, are such."""
+MADE_UP = re.compile(rf"^$|^\W*\d+$|onnx::|^(Constant|const|val|t|r|v)_?\d+$|_output_\d+$|^({MOVES})(_\d+)*$")
 """Names of tensors that say nothing of the layer."""
 SHORTEST = 3
 """Characters of a label: shorter ones are those of arms."""
@@ -69,14 +71,13 @@ class Labels:
         self.taken.add(chosen)
         return chosen
 
-    def block(self, spots: Sequence[Run]) -> str:
-        """A name for a block: what the names of its uses begin with, or what it is."""
+    def block(self, spots: Sequence[Run]) -> tuple[str, ...]:
+        """Names for a block, the best first: what the names of its uses begin with, and what it is."""
         stems = [self.stem([n for part in spot.parts for n in part.made]) for spot in spots]
         shared = re.match(r"[A-Za-z]*", word(prefix(stems)))
         name = shared.group().lower() if shared else ""
-        if len(name) >= SHORTEST and name not in RESERVED and all(stems):
-            return name
-        return kind(spots[0].parts)
+        told = len(name) >= SHORTEST and name not in RESERVED and all(stems)
+        return (*((name,) if told else ()), kind(spots[0].parts))
 
 
 def prefix(texts: Sequence[str]) -> str:
