@@ -7,7 +7,7 @@ from collections.abc import Callable, Hashable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
 from heapq import nsmallest
-from itertools import accumulate, chain, count
+from itertools import accumulate, count
 
 from cnncc.frontends.text.define import FoundBlock, defined
 from cnncc.frontends.text.measure import CHARACTERS, chars, text_lines
@@ -32,7 +32,7 @@ seconds. A network that large is written with the blocks found until then."""
 
 Pattern = tuple[tuple[int, ...], tuple[int, ...]]
 """The numbers of the keys of a run of statements, and those of the values that it names, in the order of the text."""
-Namer = Callable[[Sequence[Run]], Sequence[str]]
+Namer = Callable[[Sequence[Run]], str]
 
 
 @dataclass(frozen=True)
@@ -72,11 +72,10 @@ def with_block(attempt: Attempt, found: list[Run], name_of: Namer) -> Attempt:
     return Attempt((*attempt.blocks, block), without_idle(top, uses(top)))
 
 
-def unused(names: Sequence[str], blocks: Sequence[FoundBlock]) -> str:
-    """The first name that no block has; with a number if all are taken."""
+def unused(name: str, blocks: Sequence[FoundBlock]) -> str:
     taken = {block.name for block in blocks} | RESERVED
-    numbered = (f"{names[0]}{i}" for i in count(2))
-    return next(name for name in chain(names, numbered) if name not in taken)
+    numbered = (f"{name}{i}" for i in count(2))
+    return name if name not in taken else next(n for n in numbered if n not in taken)
 
 
 def replaced(body: tuple[Part, ...], calls: dict[int, Part], size: int) -> tuple[Part, ...]:

@@ -71,13 +71,14 @@ class Labels:
         self.taken.add(chosen)
         return chosen
 
-    def block(self, spots: Sequence[Run]) -> tuple[str, ...]:
-        """Names for a block, the best first: what the names of its uses begin with, and what it is."""
+    def block(self, spots: Sequence[Run]) -> str:
+        """A name for a block: what the names of its uses begin with, or what it is."""
         stems = [self.stem([n for part in spot.parts for n in part.made]) for spot in spots]
         shared = re.match(r"[A-Za-z]*", word(prefix(stems)))
         name = shared.group().lower() if shared else ""
-        told = len(name) >= SHORTEST and name not in RESERVED and all(stems)
-        return (*((name,) if told else ()), kind(spots[0].parts))
+        if len(name) >= SHORTEST and name not in RESERVED and all(stems):
+            return name
+        return kind(spots[0].parts)
 
 
 def prefix(texts: Sequence[str]) -> str:
