@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from growing import Growing, as_written, holds
 
-from cnncc.frontends.onnx.tidy import sums_of_several
+from cnncc.frontends.onnx.tidy import sums_of_several, tidy
 from cnncc.frontends.text.blocks import BlockSearch
 from cnncc.frontends.text.labels import layer
 from cnncc.frontends.text.measure import effort, grouped, text_lines
@@ -165,3 +165,17 @@ def test_layers_are_called_after_their_weights() -> None:
         "view_of_it.weight": "view_of_it",
     }
     assert {name: layer(name) for name in names} == names
+
+
+def test_factors_have_the_digits_of_float32() -> None:
+    def text(*scales: float) -> str:
+        g, x = start()
+        x = g.add("tanh", x)
+        for scale in scales:
+            x = g.add("affine", x, scale=scale, shift=0.0)
+        return net_text(tidy(g.graph([g.add("tanh", x)], [""]))).text
+
+    assert "affine scale 0.15743516 tanh" in text(0.2, 0.7871758)
+    assert "affine scale 1e-60 tanh" in text(1e-60)
+    assert "affine scale inf tanh" in text(float("inf"))
+    assert "affine scale nan tanh" in text(float("nan"))
