@@ -26,7 +26,7 @@ from cnncc.ops.traits import Kind
 DOCS = Path(__file__).resolve().parents[1] / "docs"
 UNCOMPUTED = {"const": "its value is in the weights"}
 UNWRITTEN = dict.fromkeys(
-    ("relayout", "pick", "softmax_rows", "lookup"), "no graph that is exported has one: passes of a compile add it"
+    ("relayout", "pick", "lookup"), "no graph that is exported has one: passes of a compile add it"
 )
 RANGES = {
     Values.ANY: (-8, 8),
@@ -56,7 +56,7 @@ def test_each_op_has_a_kernel_for_gpus_or_its_page_says_why_not() -> None:
 
 
 def test_each_op_is_written_unless_a_pass_adds_it() -> None:
-    added = {"relayout", "spread", "pick", "softmax_rows", "lookup"}
+    added = {"relayout", "spread", "pick", "lookup"}
     assert {name for name, op in TABLE.items() if not op.forms} == LATE == added
 
 

@@ -16,7 +16,7 @@ HINT_WIDTH = 100
 """Columns that a hint fills before it goes on in the next line."""
 LINE_WIDTH = 100
 """Characters that are shown of a source line."""
-MANY = 60
+MANY = 64
 """Names in a hint that nobody reads if the nearest one is there."""
 PACKAGE = str(Path(__file__).parents[1])
 

@@ -60,9 +60,11 @@ def _row(layer: LayerSummary) -> tuple[str, ...]:
 def _totals(summary: Summary) -> list[tuple[str, str]]:
     arena = summary.arena
     parts = f"activations {screen.size(arena.bytes)}, at least {screen.size(arena.bound)}"
+    *others, last = summary.param_types or ("float32",)
+    types = f"{', '.join(others)} and {last}" if others else last
     padded = "; channels are stored in blocks of 8 or 16, parts on 64 bytes" if _is_padded(summary) else ""
     return [
-        ("parameters", f"{summary.params:,} ({screen.size(4 * summary.params)} in fp32; no running statistics)"),
+        ("parameters", f"{summary.params:,} ({screen.size(summary.param_bytes)} in {types}; no running statistics)"),
         ("MACs", f"{summary.macs:,} multiply-adds (papers often call these FLOPs)"),
         ("FLOPs", f"{summary.flops:,} (2 per MAC)"),
         ("activations", f"{screen.size(summary.activation_bytes)} if every result kept its own memory, input included"),

@@ -150,12 +150,12 @@ def verify(graph: Graph) -> None:
 
 def params(graph: Graph, node: Node) -> int:
     """Trained parameters of one node: biases and batch norm's scale and shift count, running statistics do not."""
-    return measure.trained(graph, [node])
+    return measure.count(measure.trained(graph, [node]))
 
 
 def total_params(graph: Graph) -> int:
     """Trained parameters of the graph; a shared constant counts once."""
-    return measure.trained(graph, graph.nodes)
+    return measure.count(measure.trained(graph, graph.nodes))
 
 
 def macs(graph: Graph, node: Node) -> int:

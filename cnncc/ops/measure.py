@@ -6,7 +6,7 @@ import math
 from collections.abc import Iterable, Mapping
 from fractions import Fraction
 
-from cnncc.ir import Graph, Node
+from cnncc.ir import Constant, Graph, Node
 from cnncc.ops.epilogue import own_count
 from cnncc.ops.table import NOT_TRAINED, Op, Shapes
 
@@ -18,10 +18,15 @@ def input_shapes(graph: Graph, node: Node) -> Shapes:
     return tuple(graph[name].type.shape for name in node.inputs)
 
 
-def trained(graph: Graph, nodes: Iterable[Node]) -> int:
-    """Trained parameters (no running statistics) of the nodes; a constant that several read counts once."""
-    names = {name for n in nodes for slot, name in n.weights.items() if slot not in NOT_TRAINED}
-    return sum(math.prod(graph.constants[name].shape) for name in names)
+def trained(graph: Graph, nodes: Iterable[Node]) -> list[Constant]:
+    """Constants of trained parameters (no running statistics) of the nodes, each once, in the order of the nodes."""
+    names = dict.fromkeys(name for n in nodes for slot, name in n.weights.items() if slot not in NOT_TRAINED)
+    return [graph.constants[name] for name in names]
+
+
+def count(constants: Iterable[Constant]) -> int:
+    """Numbers in constants."""
+    return sum(math.prod(constant.shape) for constant in constants)
 
 
 def node_macs(table: Mapping[str, Op], graph: Graph, node: Node) -> int:

@@ -8,7 +8,7 @@ from dataclasses import replace
 import numpy as np
 
 from cnncc.ops.columns import column
-from cnncc.ops.domains import ANYTHING, Choice, Inputs, Tenths, Tried, untried
+from cnncc.ops.domains import ANYTHING, Choice, Inputs, Tenths, Tried
 from cnncc.ops.epilogue import with_epilogue
 from cnncc.ops.forms import Form, Syntax, numbers
 from cnncc.ops.initial import BATCH_NORM, activated, normalized_and_shifted
@@ -167,7 +167,8 @@ SOFTMAX_ROWS = Op(
     reference=softmax_rows_reference,
     tolerance=5e-6,
     traits=replace(COMPUTED, layout=LOGICAL, memory=Memory.OVER),
-    forms=(),
-    tried=untried("only the pass join_rows adds it"),
+    forms=(Form("softmax_rows", "softmax_rows", chains=True),),
+    tried=Tried(Inputs.IMAGE, {}),
+    onnx=Onnx("Softmax", fixed={"axis": 3}),
 )
 OPS = (with_epilogue(BN), LRN, SOFTMAX, SOFTMAX_ROWS)

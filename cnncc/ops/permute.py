@@ -76,6 +76,12 @@ def expand_reference(xs: Arrays, weights: Weights, attrs: Attrs) -> Array:
     return np.broadcast_to(xs[0], (len(xs[0]), *attrs["dims"])).copy()
 
 
+def transpose(attrs: dict[str, Any], shape: tuple[int, ...]) -> dict[str, Any]:
+    """Rows become columns, in each channel."""
+    c, h, w = shape[1:4]
+    return {"split": (c, h, w), "axes": (0, 2, 1), "dims": (c, w, h)}
+
+
 def shuffle(attrs: dict[str, Any], shape: tuple[int, ...]) -> dict[str, Any]:
     """Channels of `groups` groups taken in turns (ShuffleNet)."""
     groups, (c, h, w) = attrs["groups"], shape[1:4]
@@ -115,8 +121,8 @@ PERMUTE = Op(
             "permute 3x8x8 axes 0,2,1 to 3x8x8",
             (("split", Syntax.SIZES),),
             words={"axes": ("axes", Syntax.ORDER), "to": ("dims", Syntax.DIMS)},
-            synonyms=("transpose",),
         ),
+        Form("transpose", "transpose", finish=transpose),
         Form("shuffle", "shuffle 3", (("groups", Syntax.COUNT),), finish=shuffle),
         Form(
             "depth_to_space",

@@ -111,7 +111,7 @@ class Op:
 
 STATISTICS = frozenset({"running_mean", "running_var"})
 """Slots that depend on the values that their op reads."""
-NOT_TRAINED = STATISTICS | {"weight_scale"}
+NOT_TRAINED = STATISTICS | {"weight_scale", "table"}
 """Slots that are no parameters: summary counts parameters without them."""
 
 

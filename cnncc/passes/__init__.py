@@ -20,6 +20,7 @@ from cnncc.passes.join_activations import join_activations
 from cnncc.passes.join_channels import join_channels
 from cnncc.passes.join_moves import join_moves
 from cnncc.passes.join_norms import join_norms
+from cnncc.passes.join_permutes import join_permutes
 from cnncc.passes.join_rows import join_rows
 from cnncc.passes.join_tables import join_tables
 from cnncc.passes.merge_siblings import merge_siblings
@@ -36,6 +37,7 @@ PASSES: tuple[tuple[str, Callable[[Graph], Graph]], ...] = (
     ("join_activations", join_activations),
     ("fold_scales", fold_scales),
     ("join_norms", join_norms),
+    ("join_permutes", join_permutes),
     ("join_rows", join_rows),
     ("join_tables", join_tables),  # after activations: a swish of two ops is one by now
     ("fold_batchnorm", fold_batchnorm),  # before fusing: only a bare conv can take a batch norm

@@ -15,6 +15,8 @@ from cnncc.ops.traits import Kind
 
 SCALED = ("weight", "bias")
 """Slots that a factor behind a norm goes into."""
+AVERAGES = ("avgpool", "gap")
+"""Ops that a factor goes through: what they pad with is 0."""
 LARGEST_FACTOR = 2.0**20
 """That goes into weights; and its inverse. With others, weights could leave what float32 has."""
 
@@ -125,30 +127,87 @@ def weight_of_norm(g: Draft, node: Node) -> Change | None:
 
 @rule(*LINEAR)
 def factor_before_conv(g: Draft, node: Node) -> Change | None:
-    """conv(s x; w) => conv(x; s w), of conv_transpose and fc too
+    """conv(s x; w), conv(avgpool(s x); v) => conv(x; s w), conv(avgpool(x); s v), of conv_transpose, fc and gap too
 
-    Must not fire when s x has other users or is a graph output, when something is added to it, when the weights are
-    shared, or for factors that are 0, not finite, or far from 1.
+    Must not fire when something else reads s x or a pool of it, when one of these is a graph output, when something is
+    added to it, when the weights are shared, or for factors that are 0, not finite, or far from 1.
     """
-    scaled = g.private(node.inputs[0], "affine")
-    if scaled is None or scaled.attrs["shift"] or g.constant_uses(node.weights["weight"]) > 1:
+    scaled = _before_pool(g, node.inputs[0])
+    readers = _absorbing(g, scaled.name) if scaled and _is_factor(scaled) else None
+    if not scaled or not readers:
         return None
-    factor = scaled.attrs["scale"]
-    if not 1 / LARGEST_FACTOR <= abs(factor) <= LARGEST_FACTOR:
-        return None
-    name, own = g.free_name(f"{node.name}.weight"), g.constants[node.weights["weight"]]
+    unscaled = {scaled.name: scaled.inputs[0]}
+    nodes: list[Node] = []
+    constants: dict[str, Constant] = {}
+    for reader in readers:
+        inputs = (unscaled[reader.inputs[0]], *reader.inputs[1:])
+        if reader.weights:
+            name = g.free_name(f"{reader.name}.weight")
+            constants[name] = _times(g.constants[reader.weights["weight"]], scaled.attrs["scale"])
+            nodes.append(reader.with_(inputs=inputs, weights={**reader.weights, "weight": name}))
+        else:
+            name = unscaled[reader.name] = g.free_name(f"{reader.name}.unscaled")
+            nodes.append(reader.with_(name=name, inputs=inputs))
+    return Change(tuple(nodes), constants)
 
-    def compute(weight: np.ndarray) -> np.ndarray:
+
+@rule("affine")
+def factor_after_conv(g: Draft, node: Node) -> Change | None:
+    """s conv(x; w, b) => conv(x; s w, s b), of conv_transpose and fc too
+
+    Must not fire when the conv's value has other users, is a graph output or has an epilogue, when something is added,
+    when the weights are shared, or for factors that are 0, not finite, or far from 1.
+    """
+    conv, factor = g.private(node.inputs[0], *LINEAR), node.attrs["scale"]
+    if conv is None or not _is_factor(node) or any(g.constant_uses(c) > 1 for c in conv.weights.values()):
+        return None
+    names = {slot: g.free_name(f"{node.name}.{slot}") for slot in conv.weights}
+    constants = {name: _times(g.constants[conv.weights[slot]], factor) for slot, name in names.items()}
+    return Change((remade(node, conv, weights=names),), constants)
+
+
+def _is_factor(affine: Node) -> bool:
+    """Whether an affine only scales, by a number that may go into weights."""
+    return not affine.attrs["shift"] and 1 / LARGEST_FACTOR <= abs(affine.attrs["scale"]) <= LARGEST_FACTOR
+
+
+def _before_pool(g: Draft, name: str) -> Node | None:
+    """The affine that a value is, or is an average of."""
+    pool = g.made_by(name, *AVERAGES)
+    return g.made_by(pool.inputs[0] if pool else name, "affine")
+
+
+def _absorbing(g: Draft, name: str, pools: bool = True) -> list[Node] | None:
+    """All that reads a value, if it is convolutions that can take in a factor of it, and averages that only such
+    convolutions read, each before those; else None."""
+    found: list[Node] = []
+    for reader in g.users(name):
+        behind: list[Node] | None = []
+        if pools and g.made_by(reader.name, *AVERAGES):
+            behind = _absorbing(g, reader.name, pools=False)
+        elif traits(reader).kind is not Kind.LINEAR or reader.inputs.index(name) or name in reader.inputs[1:]:
+            return None
+        elif g.constant_uses(reader.weights["weight"]) > 1:
+            return None
+        if behind is None:
+            return None
+        found += [reader, *behind]
+    return found if found and not g.is_output(name) else None
+
+
+def _times(weight: Constant, factor: float) -> Constant:
+    """The weight times a number: computed in float64, rounded to float32."""
+
+    def compute(values: np.ndarray) -> np.ndarray:
         with np.errstate(all="ignore"):  # weights may be infinite
-            return (weight.astype(np.float64) * factor).astype(np.float32)
+            return (values.astype(np.float64) * factor).astype(np.float32)
 
-    made = node.with_(inputs=(scaled.inputs[0], *node.inputs[1:]), weights={**node.weights, "weight": name})
-    return Change((made,), {name: own.map(own.shape, compute)})
+    return weight.map(weight.shape, compute)
 
 
 RULES = (
     *(scale_after_norm, shift_after_norm, bias_after_conv),
-    *(weight_of_norm, bias_after_scale, factor_before_conv),
+    *(weight_of_norm, bias_after_scale, factor_before_conv, factor_after_conv),
     scale_of_column,  # takes what no other does
 )
 

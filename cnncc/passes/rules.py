@@ -14,6 +14,7 @@ from cnncc.passes.fuse_epilogues import RULES as EPILOGUES
 from cnncc.passes.join_activations import RULES as ACTIVATIONS
 from cnncc.passes.join_moves import RULES as MOVES
 from cnncc.passes.join_norms import RULES as NORMS
+from cnncc.passes.join_permutes import RULES as PERMUTES
 from cnncc.passes.join_rows import RULES as ROWS
 from cnncc.passes.join_tables import RULES as TABLES
 from cnncc.passes.merge_siblings import RULES as SIBLINGS
@@ -26,6 +27,7 @@ RULES: Mapping[str, tuple[Rule, ...]] = {
     "join_activations": ACTIVATIONS,
     "fold_scales": SCALES,
     "join_norms": NORMS,
+    "join_permutes": PERMUTES,
     "join_rows": ROWS,
     "join_tables": TABLES,
     "fold_batchnorm": BATCH_NORMS,

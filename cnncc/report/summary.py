@@ -8,7 +8,9 @@ from typing import Any, Protocol
 
 from cnncc import ops
 from cnncc.ir import Graph, Node
+from cnncc.ops.measure import count, trained
 from cnncc.ops.traits import Kind, Memory
+from cnncc.passes.join_tables import join_tables
 
 DEPTHWISE = "dwconv"
 """The word for a convolution with one group a channel."""
@@ -60,6 +62,10 @@ class Summary:
     name: str
     layers: tuple[LayerSummary, ...]
     params: int
+    param_bytes: int
+    """Memory of the parameters, each in its own type."""
+    param_types: tuple[str, ...]
+    """Types of numbers that the parameters have."""
     arena: ArenaSummary
 
     @property
@@ -79,7 +85,7 @@ class Summary:
 
     def to_json(self) -> Mapping[str, Any]:
         """Plain data for `cnncc summary --json`."""
-        totals = {key: getattr(self, key) for key in ("params", "macs", "flops", "activation_bytes")}
+        totals = {key: getattr(self, key) for key in ("params", "param_bytes", "macs", "flops", "activation_bytes")}
         arena = {
             "arena_bytes": self.arena.total_bytes,
             "arena_activation_bytes": self.arena.bytes,
@@ -90,10 +96,14 @@ class Summary:
 
 
 def summarize(graph: Graph, arena: ArenaSummary) -> Summary:
-    """Figures of a source graph: one with shapes, before any pass fused layers."""
+    """Figures of a source graph: one with shapes, before any pass fused layers. Of a network on bytes a function
+    between bytes is the table that it is computed by."""
+    graph = join_tables(graph)
     fields = ops.receptive_field(graph)
+    constants = trained(graph, graph.nodes)
     layers = tuple(_layer(graph, node, fields[node.name]) for node in graph.nodes)
-    return Summary(graph.name, layers, ops.total_params(graph), arena)
+    types = tuple(dict.fromkeys(constant.element.name for constant in constants))
+    return Summary(graph.name, layers, count(constants), sum(c.nbytes for c in constants), types, arena)
 
 
 def _layer(graph: Graph, node: Node, field: tuple[int, int]) -> LayerSummary:

@@ -77,6 +77,18 @@ def test_an_activation_of_a_value_that_others_read_needs_memory():
     assert relu.activation_bytes == 4 * 4 * 8 * 8
 
 
+def test_a_network_on_bytes_is_counted_in_bytes(capsys):
+    text = "net t\ninput 3x8x8\nquantize uint8 0.02 128\nqconv 3x3 4 to uint8 scale 0.05 zero 0\n"
+    summary = summarize(lang.read(f"{text}dequantize\nsilu\nquantize uint8 0.1\nqfc 10 softmax\n"), ARENA)
+    assert [layer.op for layer in summary.layers] == ["input", "quantize", "qconv", "lookup", "qfc", "softmax"]
+    assert [layer.activation_bytes for layer in summary.layers] == [4 * 192, 192, 256, 256, 40, 0]
+    weights, biases = 4 * 3 * 9 + 10 * 256, 4 + 10
+    assert (summary.params, summary.param_bytes) == (weights + biases, weights + 4 * biases)
+    assert summary.to_json()["param_bytes"] == summary.param_bytes
+    command.show(summary)
+    assert "(2.66 KiB in int8 and int32; no running statistics)" in capsys.readouterr().out
+
+
 def test_receptive_fields_per_axis_and_their_larger_one(figures):
     conv2 = by_name(figures)["conv2"]
     assert conv2.receptive_field_hw == (5 + 4 * 2, 5 + 4)

@@ -156,7 +156,9 @@ def quantised(path) -> None:
     nodes = [
         helper.make_node("QuantizeLinear", ["x", "s", "z"], ["q"]),
         helper.make_node("DequantizeLinear", ["q", "s", "z"], ["d"]),
-        helper.make_node("Softmax", ["d"], ["y"], name="head"),
+        helper.make_node("Softmax", ["d"], ["c"], name="head"),
+        helper.make_node("QuantizeLinear", ["c", "s", "z"], ["r"]),
+        helper.make_node("DequantizeLinear", ["r", "s", "z"], ["y"]),
     ]
     ports = [[helper.make_tensor_value_info(n, TensorProto.FLOAT, [1, 3, 8, 8])] for n in "xy"]
     graph = helper.make_graph(nodes, "g", *ports, [scale, zero])

@@ -8,6 +8,8 @@ import pytest
 from growing import Growing, as_written, holds
 
 from cnncc.frontends.text import write
+from cnncc.frontends.text.define import filled, parameters
+from cnncc.frontends.text.phrase import Hole
 from cnncc.frontends.text.tree import tree
 from cnncc.frontends.text.write import net_text
 from cnncc.ir import Graph
@@ -78,7 +80,7 @@ def test_a_piece_with_names_in_it_is_a_block(piece: Piece, longest: int) -> None
 
 def test_repeats_of_a_block_with_names_are_one_line() -> None:
     text = text_of(network(scales, [2, 4, 4, 4]))
-    assert "(16, 4) x3" in text
+    assert "(4) x3" in text
 
 
 def test_alike_runs_of_other_connections_are_not_the_same_block() -> None:
@@ -140,4 +142,43 @@ def test_factors_and_sizes_are_parameters() -> None:
     text = text_of(network(piece, [2, 4, 8]))
     assert "affine scale r" in text
     assert "reshape 2x(" in text
-    assert "(16, 0.125, 8)" in text
+    assert "(16, 0.125)" in text
+
+
+def fill_of(*rows: tuple[str, list[int]]) -> tuple[list[str], list[str]]:
+    """What stands in holes of these kinds and numbers, use by use, and the parameters."""
+    holes = [Hole(kind, numbers[0]) for kind, numbers in rows]
+    columns = [tuple(numbers) for _, numbers in rows]
+    names = parameters(holes, columns)
+    return [filled(hole, column, names) for hole, column in zip(holes, columns, strict=True)], [*names.values()]
+
+
+def test_the_number_that_stands_in_most_places_is_the_parameter() -> None:
+    rows = [("out", [144, 264]), ("out", [48, 88]), ("out", [48, 88]), ("size", [12, 22]), ("out", [48, 88])]
+    assert fill_of(*rows) == (["3*c", "c", "c", "c//4", "c"], ["c"])
+
+
+def test_of_numbers_in_as_many_places_the_smallest_is_the_parameter() -> None:
+    assert fill_of(("out", [96, 144]), ("out", [16, 24])) == (["6*c", "c"], ["c"])
+
+
+def test_a_product_of_parameters() -> None:
+    pixels = [("size", [1024, 256]), ("size", [1024, 256]), ("size", [32, 16]), ("size", [24, 24])]
+    assert fill_of(*pixels) == (["c*c", "c*c", "c", "24"], ["c"])
+
+
+def test_groups_are_counted_in_channels() -> None:
+    assert fill_of(("out", [48, 104]), ("groups", [6, 13])) == (["c", "c//8"], ["c"])
+    assert fill_of(("groups", [2, 3]), ("out", [8, 12])) == (["c//4", "c"], ["c"])
+    assert fill_of(("out", [2, 3]), ("groups", [8, 12])) == (["c", "4*c"], ["c"])
+    assert fill_of(("groups", [2, 3]), ("out", [9, 12]), ("groups", [3, 4])) == (["g", "c", "c//3"], ["g", "c"])
+
+
+def test_numbers_of_another_kind_are_parameters_of_their_own() -> None:
+    rows = [("out", [3, 5]), ("kernel", [3, 5]), ("stride", [1, 2]), ("real", [3, 5]), ("kernel", [6, 10])]
+    assert fill_of(*rows) == (["c", "k", "s", "r", "k2"], ["c", "k", "s", "r", "k2"])
+
+
+def test_numbers_that_are_no_whole_part_are_parameters_of_their_own() -> None:
+    assert fill_of(("out", [8, 12]), ("out", [8, 12]), ("out", [12, 18])) == (["c", "c", "d"], ["c", "d"])
+    assert fill_of(("out", [0, 12]), ("out", [8, 12])) == (["c", "d"], ["c", "d"])

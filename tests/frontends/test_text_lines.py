@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import numpy as np
-from growing import Growing
+import pytest
+from growing import Growing, as_written, holds
 
-from cnncc.frontends.onnx.tidy import sums_of_several
+from cnncc.frontends.onnx.tidy import sums_of_several, tidy
 from cnncc.frontends.text.blocks import BlockSearch
-from cnncc.frontends.text.measure import grouped, text_lines
+from cnncc.frontends.text.labels import layer
+from cnncc.frontends.text.measure import effort, grouped, text_lines
 from cnncc.frontends.text.parts import parts
 from cnncc.frontends.text.statements import Chain, From, Output, Save, Statement
+from cnncc.frontends.text.tree import tree
 from cnncc.frontends.text.write import candidates, draft, net_text
 from cnncc.ir import Graph
 from cnncc.ops import reference
@@ -110,3 +113,69 @@ def test_repeats_of_a_block_are_one_line() -> None:
         x = g.add("softmax", g.add("bn", g.add("relu", g.add("conv", x, out=8, kernel=(1, 1)))))
     text = net_text(g.graph([x], [""])).text
     assert text.splitlines()[-1].endswith("x32"), text
+
+
+def branches(sizes: int = 3) -> Graph:
+    """HRNet: each branch is added up of all, and all of these of one another."""
+    g, x = start()
+    inner = [g.add("conv", x, out=4, kernel=(1, 1)) for _ in range(sizes)]
+    sums = []
+    for i in range(sizes):
+        arms = [a if i == j else g.add("conv", a, out=4, kernel=(1, 1)) for j, a in enumerate(inner)]
+        sums.append(g.add("relu", g.add("add", *arms)))
+    last = sums[0]
+    for other in sums[1:]:
+        last = g.add("add", g.add("tanh", other), g.add("sigmoid", last))
+    return g.graph([last], [""])
+
+
+def test_sums_of_named_values_stand_in_lines_of_their_own() -> None:
+    graph = branches()
+    deep, apart = (as_written(graph, way) for way in (tree(graph, 0), tree(graph, 0, apart=True)))
+    assert deep
+    assert apart
+    assert "add { add {" in deep.text
+    assert "add { add {" not in apart.text
+    assert apart.text.count("save ") == 3 + 3
+    for written in (deep, apart, net_text(graph)):
+        holds(graph, written)
+    ways = [as_written(graph, way) for way in candidates(graph)]
+    assert apart.text in [way.text for way in ways if way]
+    assert effort(net_text(graph).text) == min(effort(way.text) for way in ways if way)
+
+
+def test_what_a_text_asks_of_its_reader() -> None:
+    flat = "net a\nadd { relu\n    | tanh }\n"
+    assert effort(flat) == pytest.approx(3 + 8 / 10)
+    assert effort("net a\nadd { mul { relu\n    | tanh\n    | } | }\n") == pytest.approx(4 + 13 / 10 + 2 / 4)
+    assert effort(flat.replace("relu", "relu relu")) == pytest.approx(effort(flat) + 1 / 10)
+
+
+def test_layers_are_called_after_their_weights() -> None:
+    names = {
+        "stem.relu:weight": "stem",
+        "layer1.0.a.0.bn.relu:weight": "layer1.0.a.0",
+        "head.cls:weight": "head.cls",
+        "features.relu.weight": "features.relu",
+        "conv1_w_0": "conv1",
+        "onnx::Conv_12": "",
+        "view": "",
+        "view_12": "",
+        "permute_11_2": "",
+        "view_of_it.weight": "view_of_it",
+    }
+    assert {name: layer(name) for name in names} == names
+
+
+def test_factors_have_the_digits_of_float32() -> None:
+    def text(*scales: float) -> str:
+        g, x = start()
+        x = g.add("tanh", x)
+        for scale in scales:
+            x = g.add("affine", x, scale=scale, shift=0.0)
+        return net_text(tidy(g.graph([g.add("tanh", x)], [""]))).text
+
+    assert "affine scale 0.15743516 tanh" in text(0.2, 0.7871758)
+    assert "affine scale 1e-60 tanh" in text(1e-60)
+    assert "affine scale inf tanh" in text(float("inf"))
+    assert "affine scale nan tanh" in text(float("nan"))

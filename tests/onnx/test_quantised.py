@@ -437,12 +437,21 @@ def test_what_stays_float32_is_listed_with_why():
     value = m.dequantize(last(m), *RESULT[U8])
     filters = m.known("f", image(np.random.default_rng(0), 4, 16, 1, 1))
     value = m.add("Conv", value, filters)
-    m.add("Softmax", m.add("Exp", value), axis=1)
+    m.quantize(m.add("Softmax", m.add("Exp", value), axis=1), *RESULT[U8])
     imported = from_onnx(m.proto(last(m)), strict=True)
     assert list(imported.notes) == [
         "computed in float32, since their weights are not int8 with one scale for each output: Conv_7 (Conv)",
         "computed in float32, since what they read is float32: Exp_8 (Exp), Softmax_9 (Softmax)",
     ]
+
+
+def test_what_comes_behind_the_last_bytes_is_not_listed_but_for_products():
+    m = qdq_conv(U8, True, CONVOLUTIONS[1])
+    value = m.add("Softmax", m.dequantize(last(m), *RESULT[U8]), axis=1)
+    assert from_onnx(m.proto(value), strict=True).notes == ()
+    filters = m.known("f", image(np.random.default_rng(0), 4, 16, 1, 1))
+    imported = from_onnx(m.proto(m.add("Conv", value, filters)), strict=True)
+    assert imported.notes == ("computed in float32, since what they read is float32: Conv_8 (Conv)",)
 
 
 def test_what_is_quantised_by_channels_is_rounded_in_float32_and_told():

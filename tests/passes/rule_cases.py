@@ -40,6 +40,41 @@ def rows_softmax(
     return net("s", "softmax", "p")("z", "permute", "s", split=(8, 4, 6), axes=back, dims=dims)
 
 
+def last(*, of: str = "x") -> Net:
+    """p = the channels of x behind its rows and columns."""
+    return image(6, 2, 4)("p", "permute", of, split=(6, 2, 4), axes=(1, 2, 0), dims=(2, 4, 6))
+
+
+def matrices(axes: tuple[int, ...], dims: tuple[int, ...]) -> Graph:
+    """y = the matrices that x consists of, in another order of axes."""
+    return image(6, 2, 4)("y", "permute", "x", split=(2, 3, 8), axes=axes, dims=dims).graph("y")
+
+
+def by_length(
+    *outputs: str,
+    squared: str = "p",
+    total: str = "channel_sum",
+    seen: tuple[int, ...] = (1, 1, 6),
+    grown: tuple[int, ...] = (8, 1, 6),
+    turned: bool = False,
+    op: str = "div",
+) -> Graph:
+    """p = the pixels of x, each with its channels, y = p / sqrt(sum(squared^2)), `turned` with channels in turns."""
+    net = image(6, 2, 4)("p", "permute", "x", split=(6, 8), axes=(1, 0), dims=(8, 1, 6))("t", "tanh", "p")
+    net("q", "mul", squared, squared)("s", total, "q")("l", "sqrt", "s")
+    net("u", "permute", "l", split=(2, 3), axes=(1, 0), dims=seen) if turned else net("u", "reshape", "l", dims=seen)
+    grows = [seen[0], *grown[1:]] if seen[0] > 1 else [1, grown[0], grown[2]]
+    net("w", "reshape", "u", dims=(seen[0], 1, seen[2]))("e", "expand", "w", dims=tuple(grows))
+    return net("r", "reshape", "e", dims=(8, 1, 6))("y", op, "p", "r").graph("y", *outputs)
+
+
+def pixels(op: str = "relu", dims: tuple[int, ...] = (6, 2, 4), window: tuple[int, int] = (1, 1), **attrs: Any) -> Net:
+    """y = op(1x1 convolution(x as one row)) as an image again."""
+    net = image(6, 2, 4)("r", "reshape", "x", dims=(6, 1, 8))
+    net.conv("c", "r", 6, kernel=window, pad=(0, window[1] // 2) * 2)("n", op, "c", **attrs)
+    return net("y", "reshape", "n", dims=dims)
+
+
 def between_bytes(*ops: str, scale: float = 0.25) -> Net:
     """z = ops of x, of bytes and made bytes again."""
     net, last = image()("q", "quantize", "x", element="uint8", scale=0.5, zero=9)("d", "dequantize", "q"), "d"
@@ -145,6 +180,25 @@ def shared_weights() -> Graph:
 def factored(**attrs: Any) -> Net:
     """A convolution of a multiple of x."""
     return image()("a", "affine", "x", **{"scale": -1.7, "shift": 0.0, **attrs}).conv("c", "a", 8, kernel=(3, 3))
+
+
+def pooled(pool: str = "avgpool", **attrs: Any) -> Net:
+    """Another convolution d, of a pool p of the same multiple of x."""
+    window = {} if pool == "gap" else {"kernel": (2, 2), "stride": (2, 2), "pad": (1, 1, 1, 1), **attrs}
+    return factored()("p", pool, "a", **window).conv("d", "p", 8)
+
+
+def factored_after(**attrs: Any) -> Net:
+    """y = a multiple of a convolution c of x."""
+    settings = {"scale": -1.7, "shift": 0.0} | {k: v for k, v in attrs.items() if k != "epilogue"}
+    post_ops = {k: v for k, v in attrs.items() if k == "epilogue"}
+    return image().conv("c", "x", 8, kernel=(3, 3), **post_ops)("y", "affine", "c", **settings)
+
+
+def shared_after() -> Graph:
+    net = factored_after().conv("d", "x", 8, kernel=(3, 3))
+    net.nodes["d"] = net.nodes["d"].with_(weights=net.nodes["c"].weights)
+    return net.graph("y", "d")
 
 
 def shared_factor() -> Graph:
@@ -294,6 +348,50 @@ CASES: Mapping[str, Case] = {
             "an output": moved("permute", split=(4, 6, 8), axes=(1, 0, 2), dims=(6, 4, 8))(
                 "z", "reshape", "y", dims=(3, 8, 8)
             ).graph("z", "y"),
+        },
+    ),
+    "copies_in_a_row": Case(
+        last()("y", "strided_slice", "p", dims=(2, 4, 3), start=(0, 0, 3)).graph("y"),
+        {
+            "every second channel": last()("y", "strided_slice", "p", dims=(2, 4, 3), step=(1, 1, 2)).graph("y"),
+            "some pixels": last()("y", "strided_slice", "p", dims=(1, 4, 6)).graph("y"),
+            "axes that do not fit": last()("y", "permute", "p", split=(3, 16), axes=(1, 0), dims=(16, 3, 1)).graph("y"),
+            "one copy": last()("r", "reshape", "p", dims=(4, 2, 6))("y", "tanh", "r").graph("y"),
+            "another op in between": last()("t", "tanh", "p")(
+                "y", "permute", "t", split=(8, 6), axes=(1, 0), dims=(6, 2, 4)
+            ).graph("y"),
+        },
+    ),
+    "transposition": Case(
+        matrices((0, 2, 1), (2, 8, 3)),
+        {
+            "another order": matrices((2, 0, 1), (8, 2, 3)),
+            "a vector": matrices((0, 2, 1), (48,)),
+            "another shape": matrices((0, 2, 1), (2, 3, 8)),
+            "rows and columns already": moved("permute", split=(4, 6, 8), axes=(0, 2, 1), dims=(4, 8, 6)).graph("y"),
+        },
+    ),
+    "length_of_permuted": Case(
+        by_length(),
+        {
+            "of another value": by_length(squared="t"),
+            "sums of channels": by_length(total="gsum", seen=(8, 1, 1), grown=(8, 1, 6)),
+            "for other channels": by_length(turned=True),
+            "a product": by_length(op="mul"),
+            "another reader": by_length("p"),
+            "an output": by_length("q"),
+        },
+    ),
+    "reshape_behind_pixels": Case(
+        pixels().graph("y"),
+        {
+            "two users": pixels()("z", "tanh", "n").graph("y", "z"),
+            "an output": pixels().graph("y", "n"),
+            "other channels": pixels(dims=(3, 4, 4)).graph("y"),
+            "several pixels": pixels("maxpool", kernel=(1, 1)).graph("y"),
+            "a window": pixels(window=(1, 3)).graph("y"),
+            "a vector": pixels(dims=(48,)).graph("y"),
+            "no reshape before": image(6, 2, 4).conv("c", "x", 6)("y", "reshape", "c", dims=(6, 4, 2)).graph("y"),
         },
     ),
     "softmax_of_rows": Case(
@@ -518,15 +616,35 @@ CASES: Mapping[str, Case] = {
         },
     ),
     "factor_before_conv": Case(
-        factored().graph("c"),
+        pooled()("q", "gap", "a")("f", "fc", "q", out=3).graph("c", "d", "f"),
         {
-            "two users": factored()("r", "relu", "a").graph("c", "r"),
+            "another user": factored()("r", "relu", "a").graph("c", "r"),
             "an output": factored().graph("c", "a"),
+            "a pool with another user": pooled()("r", "relu", "p").graph("c", "d", "r"),
+            "a pool that is an output": pooled().graph("c", "d", "p"),
+            "a pool of a pool": pooled()("q", "avgpool", "p", kernel=(2, 2)).conv("e", "q", 8).graph("c", "d", "e"),
+            "a largest value": pooled("maxpool").graph("c", "d"),
+            "a residual input": image()("a", "affine", "x", scale=-1.7, shift=0.0)(
+                "c", "conv", "a", "a", out=16, kernel=(1, 1), epilogue=(("add", ()),)
+            ).graph("c"),
             "a sum": factored(shift=0.5).graph("c"),
             "shared weights": shared_factor(),
             "nothing": factored(scale=0.0).graph("c"),
             "infinite": factored(scale=math.inf).graph("c"),
             "far from 1": factored(scale=2.0**-30).graph("c"),
+        },
+    ),
+    "factor_after_conv": Case(
+        factored_after().graph("y"),
+        {
+            "another user": factored_after()("r", "relu", "c").graph("y", "r"),
+            "an output": factored_after().graph("y", "c"),
+            "an epilogue": factored_after(epilogue=RELU).graph("y"),
+            "a sum": factored_after(shift=0.5).graph("y"),
+            "shared weights": shared_after(),
+            "nothing": factored_after(scale=0.0).graph("y"),
+            "infinite": factored_after(scale=math.inf).graph("y"),
+            "far from 1": factored_after(scale=2.0**-30).graph("y"),
         },
     ),
     "weight_of_norm": Case(

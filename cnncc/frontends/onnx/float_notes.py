@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from cnncc.frontends.onnx.byte_layers import LAYERS
 from cnncc.frontends.onnx.byte_moves import MOVES
 from cnncc.ir import Graph, Node
+from cnncc.ops import macs
 from cnncc.ops.quantize import is_dequantized
 from cnncc.ops.quantized import ON_BYTES
 from cnncc.passes.join_tables import join_tables
@@ -26,14 +27,17 @@ MOST = 40
 
 def float_notes(graph: Graph, labels: Mapping[str, str], reasons: Mapping[str, str]) -> list[str]:
     """A line for each reason. `labels` are the nodes of the model for which nodes of the graph were made, `reasons`
-    what is known of some of those."""
-    tables = in_tables(graph)
+    what is known of some of those. What comes behind the last bytes, as the softmax of a classifier, is float32 in the
+    model too: of that only products are told."""
+    tables, before = in_tables(graph), before_bytes(graph)
     found: dict[str, dict[str, None]] = {}
     for node in graph.nodes:
         label = labels.get(node.name, node.name)
         if label in reasons:
             found.setdefault(reasons[label], {})[label] = None
-        elif node.type.is_float and node.op not in EXACT and node.name not in tables:
+        elif not node.type.is_float or node.op in EXACT or node.name in tables:
+            continue
+        elif node.name in before or macs(graph, node):
             found.setdefault(why(graph, node), {})[label] = None
     return [f"computed in float32, since {reason}: {listed(list(names))}" for reason, names in found.items()]
 
@@ -45,6 +49,15 @@ def why(graph: Graph, node: Node) -> str:
     if node.op in LAYERS:
         return WEIGHTS
     return RESULT if node.op in SUMS else NO_OP
+
+
+def before_bytes(graph: Graph) -> set[str]:
+    """The values that some bytes are made of."""
+    found: set[str] = set()
+    for node in reversed(graph.nodes):
+        if node.op == "quantize" or node.name in found:
+            found.update(node.inputs)
+    return found
 
 
 def in_tables(graph: Graph) -> set[str]:

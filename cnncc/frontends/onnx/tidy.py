@@ -8,15 +8,32 @@ import numpy as np
 
 from cnncc.frontends.text.flow import starts
 from cnncc.ir import Graph, Node
-from cnncc.ir.rewrite import rewrite
+from cnncc.ir.draft import Draft
+from cnncc.ir.rewrite import Change, rewrite, rule
 from cnncc.ops import traits
 from cnncc.ops.traits import Kind
 from cnncc.passes import rules
 from cnncc.passes.drop_identities import fc_of_reshape
 
+
+@rule("affine")
+def digits_of_float32(g: Draft, node: Node) -> Change | None:
+    """a x + b => a x + b, by the fewest digits that are those numbers in float32
+
+    Must not fire for numbers that have no more digits, or that float32 does not have.
+    """
+    with np.errstate(over="ignore"):
+        singles = {key: float(str(np.float32(value))) for key, value in node.attrs.items()}
+    near = all(math.isclose(a, node.attrs[key], rel_tol=1e-6) for key, a in singles.items())
+    if singles == dict(node.attrs) or not near:
+        return None
+    return Change((node.with_(attrs=singles),))
+
+
 RULES = (
     *(*rules.RULES["fold_scales"], *rules.RULES["join_norms"], *rules.RULES["join_activations"]),
-    *(fc_of_reshape, *rules.RULES["join_moves"]),
+    *(fc_of_reshape, *rules.RULES["join_moves"], *rules.RULES["join_permutes"], *rules.RULES["join_rows"]),
+    digits_of_float32,
 )
 """Together, so that one makes room for another. `cnncc compile` runs them again, as passes, for every network."""
 

@@ -10,7 +10,7 @@ from heapq import nsmallest
 from itertools import accumulate, count
 
 from cnncc.frontends.text.define import FoundBlock, defined
-from cnncc.frontends.text.measure import chars, text_lines
+from cnncc.frontends.text.measure import CHARACTERS, chars, text_lines
 from cnncc.frontends.text.parts import Part, Run, runs, uses, without_idle
 from cnncc.frontends.text.shortcuts import with_projections
 from cnncc.ir import Graph
@@ -24,8 +24,6 @@ LEAST = 2
 """Statements fewer that a pattern needs to be tried."""
 SAVED = 1
 """Lines that a block has to save."""
-CHARACTERS = 200
-"""Characters that count as much as a line."""
 DEEPEST = 12
 """Blocks inside each other."""
 BUDGET = 600_000

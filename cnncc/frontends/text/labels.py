@@ -8,7 +8,7 @@ from itertools import takewhile
 
 from cnncc.frontends.text.parts import Part, Run
 from cnncc.ir import Graph
-from cnncc.lang.forms import RESERVED
+from cnncc.lang.forms import FORMS, RESERVED
 from cnncc.ops import traits
 from cnncc.ops.traits import Kind
 
@@ -16,7 +16,11 @@ GENERATED = re.compile(r"[/.:_]*[A-Z][A-Za-z]*(_\d+)?_(output|out)_?\d*$")
 """How PyTorch's exporter ends the name of a result: /layer1/conv1/Conv_output_0."""
 WEIGHT = re.compile(r"([._/](weight|kernel|filter|w|W|s|scale|gamma))?([_:/](\d+|read|Read\w*|resource|Cast|Conv2D))*$")
 """How names of weights end: .weight, /kernel:0, _w_0."""
-MADE_UP = re.compile(r"^$|^\W*\d+$|onnx::|^(Constant|const|val|t|r|v)_?\d+$|_output_\d+$")
+OURS = re.compile(rf"(\.({'|'.join(sorted(word for word, form in FORMS.items() if form.chains))}))*:weight$")
+"""How the name of a quantised weight ends that we export: fc.softmax:weight. The words are ops behind the layer."""
+MOVES = "view|reshape|permute|transpose|expand|squeeze|unsqueeze"
+"""What PyTorch calls tensors that it has moved: weights that it computes of others, as standardised ones, are such."""
+MADE_UP = re.compile(rf"^$|^\W*\d+$|onnx::|^(Constant|const|val|t|r|v)_?\d+$|_output_\d+$|^({MOVES})(_\d+)*$")
 """Names of tensors that say nothing of the layer."""
 SHORTEST = 3
 """Characters of a label: shorter ones are those of arms."""
@@ -98,7 +102,7 @@ def kind(spot: Sequence[Part]) -> str:
 
 def layer(source: str) -> str:
     """The layer that a tensor is the weight of, by the tensor's name; nothing if an exporter has made it up."""
-    return "" if MADE_UP.search(source) else WEIGHT.sub("", source).strip("/")
+    return "" if MADE_UP.search(source) else WEIGHT.sub("", OURS.sub("", source)).strip("/")
 
 
 def clean(name: str) -> str:

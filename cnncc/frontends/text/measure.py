@@ -17,6 +17,22 @@ WIDE = 100
 NARROW = 84
 """Characters of a merge that stays on one line."""
 
+CHARACTERS = 100
+"""Characters that count as much as a line."""
+WORDS = 10
+"""Words that do, of a text that is written."""
+LEVELS = 4
+"""Lines in arms of arms that do, each counted once for each arm but the first."""
+
+
+def effort(text: str) -> float:
+    """What a text asks of its reader, in lines: these, their words, and how deep they stand in arms."""
+    depth, deep = 0, 0
+    for line in text.splitlines():
+        deep += max(0, depth - 1)
+        depth += line.count("{") - line.count("}")
+    return text.count("\n") + len(text.split()) / WORDS + deep / LEVELS
+
 
 def size(part: Part) -> tuple[int, int]:
     """Lines and characters of a statement, about. `save` and `from` stand beside others."""

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from cnncc.ir import Graph, Node
 from cnncc.lang.forms import form_of
 from cnncc.lang.print_net import attributes, by, number, statement
-from cnncc.ops.permute import depth_to_space, shuffle, space_to_depth
+from cnncc.ops.permute import depth_to_space, shuffle, space_to_depth, transpose
 
 
 @dataclass(frozen=True)
@@ -147,6 +147,8 @@ def permutation(graph: Graph, node: Node, then: Node | None, word: str) -> Phras
     shape = (*graph[node.inputs[0]].type.shape, 0, 0)
     if len(graph[node.inputs[0]].type.shape) == 4:
         split = node.attrs["split"]
+        if transpose({}, shape) == dict(node.attrs):
+            return ("transpose",)
         candidates = [("shuffle", {"groups": split[0]}, shuffle, "")]
         if len(split) == 5:
             candidates += [

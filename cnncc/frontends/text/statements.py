@@ -58,3 +58,12 @@ def emitted(sequence: Sequence) -> Iterator[str]:
                 yield from emitted(arm)
         if isinstance(statement, Chain | Joined):
             yield from statement.nodes
+
+
+def merges(sequence: Sequence) -> Iterator[Joined]:
+    """All merges, also those in arms."""
+    for statement in sequence:
+        if isinstance(statement, Joined):
+            yield statement
+            for arm in statement.arms:
+                yield from merges(arm)

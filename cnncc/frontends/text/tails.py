@@ -6,7 +6,7 @@ from collections import defaultdict
 from collections.abc import Hashable, Iterator
 
 from cnncc.frontends.text.parts import part
-from cnncc.frontends.text.statements import Chain, Joined, Sequence, Statement
+from cnncc.frontends.text.statements import Chain, Joined, Sequence, Statement, merges
 from cnncc.ir import Graph
 
 
@@ -20,15 +20,6 @@ def without_tails(graph: Graph, sequence: Sequence) -> Sequence:
         tails[key].add(part(graph, Chain(merge.nodes[1:])).key if merge.nodes[1:] else None)
     loose = {name for name, key in keys.items() if len(tails[key]) > 1}
     return tuple(split(sequence, loose))
-
-
-def merges(sequence: Sequence) -> Iterator[Joined]:
-    """All merges, also those in arms."""
-    for statement in sequence:
-        if isinstance(statement, Joined):
-            yield statement
-            for arm in statement.arms:
-                yield from merges(arm)
 
 
 def split(sequence: Sequence, loose: set[str]) -> Iterator[Statement]:

@@ -18,6 +18,7 @@ from cnncc.frontends.text.statements import (
     Sequence,
     Statement,
     emitted,
+    merges,
 )
 from cnncc.ir import Graph, Node
 from cnncc.lang.forms import form_of
@@ -28,14 +29,18 @@ LONGEST = 8
 """Ops in one statement."""
 
 
-def tree(graph: Graph, deepest: int) -> Sequence:
+def tree(graph: Graph, deepest: int, apart: bool = False) -> Sequence:
     """The statements of a graph, without those for its inputs. Every node is in them once.
 
     A value that arms cannot hold together has a name. It is made where it is needed first, or in a line of its own if
-    that is more than `deepest` arms deep."""
+    that is more than `deepest` arms deep. With `apart` a merge of values with names has a name and a line as well,
+    where it would be in an arm of another."""
     planner = Planner(graph)
     named = planner.entangled()
     lines: set[str] = set()
+    while apart and (more := planner.gathered(named) - named):
+        named |= more
+        lines |= more
     while True:
         statements, deep = planner.program(named, lines, deepest)
         repeated = [name for name, count in Counter(emitted(statements)).items() if count > 1]
@@ -71,6 +76,12 @@ class Planner:
                 found.add(node.name)
         found |= {name for name in self.fixed if graph.uses(name) > 1}
         return {name for name in found if traits(graph[name]).kind is not Kind.INPUT}
+
+    def gathered(self, named: set[str]) -> set[str]:
+        """Merges in arms, with what follows them, all of whose own arms start from values with names."""
+        parts = self.parts(named, named | {n.name for n in self.graph.inputs})
+        inner = (arm for top in parts.values() for s in top if isinstance(s, Joined) for arm in s.arms)
+        return {s.nodes[-1] for arm in inner for s in merges(arm) if all(starts_from_name(arm) for arm in s.arms)}
 
     def program(self, named: set[str], lines: set[str], deepest: int) -> tuple[Sequence, set[str]]:
         """The top level: values that have `lines` of their own one after the other, then the last output. And the
@@ -171,6 +182,10 @@ class Planner:
             start = None
         arms = tuple(self.sequence(None if i in self.fixed else start, i, stops, depth + 1) for i in node.inputs)
         return Joined(arms, nodes), start
+
+
+def starts_from_name(arm: Sequence) -> bool:
+    return bool(arm) and isinstance(arm[0], From)
 
 
 class Outputs:

@@ -11,7 +11,7 @@ from cnncc.base.errors import CnnccError
 from cnncc.frontends.text.blocks import BlockSearch, compressed
 from cnncc.frontends.text.define import FoundBlock
 from cnncc.frontends.text.labels import Labels, word
-from cnncc.frontends.text.measure import NARROW, WIDE, grouped
+from cnncc.frontends.text.measure import NARROW, WIDE, effort, grouped
 from cnncc.frontends.text.parts import Part, parts
 from cnncc.frontends.text.phrase import Fill, Hole, Ref, written
 from cnncc.frontends.text.statements import Sequence
@@ -26,7 +26,8 @@ from cnncc.ops import traits
 from cnncc.ops.traits import Kind
 
 DEPTHS = (0, 2, 4, 8)
-"""Arms inside each other in which values with names may be made: each is tried, and the shortest text is written."""
+"""Arms inside each other in which values with names may be made: each is tried. The text that asks least of its
+reader is written."""
 QUOTED = RESERVED | FORMS["input"].words.keys()
 """Words that would be names of inputs only with difficulty for the reader: they stand in quotes."""
 
@@ -59,13 +60,13 @@ def net_text(graph: Graph, sources: Mapping[str, str] | None = None, comment: st
     head = [f"# {line}".rstrip() for line in comment.splitlines()]
     search = BlockSearch()
     drafts = [draft(graph, way, sources or {}, head, search) for way in candidates(graph)]
-    shortest_first = sorted(drafts, key=lambda d: d.text.count("\n"))
-    return next(filter(None, (checked(graph, d) for d in shortest_first)), None) or flat(graph, head)
+    clearest_first = sorted(drafts, key=lambda d: effort(d.text))
+    return next(filter(None, (checked(graph, d) for d in clearest_first)), None) or flat(graph, head)
 
 
 def candidates(graph: Graph) -> list[Sequence]:
     """Ways to put the graph into statements, the one with fewest arms inside each other first."""
-    trees = (tree(graph, deepest) for deepest in DEPTHS)
+    trees = (*(tree(graph, deepest) for deepest in DEPTHS), tree(graph, 0, apart=True))
     return list(dict.fromkeys(way for found in trees for way in (found, without_tails(graph, found))))
 
 
