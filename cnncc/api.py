@@ -122,8 +122,8 @@ def build(
     With `options.tune`, kernels are first measured for so many seconds (those measured before cost none): the result
     then depends on the machine, and on what else it did. Several targets share a module; the listener hears the phases
     of the best. `further` are the same network, with the same weights, for further sizes of its inputs: they share the
-    module too, and weights are stored once. CnnccError if there is no code for a target, if targets cannot share a module, for options that a
-    target cannot do, for a network without inputs, and for graphs that are not one network.
+    module too, and weights are stored once. CnnccError if there is no code for a target, if targets cannot share a
+    module, for options that a target cannot do, for a network without inputs, and for graphs that are not one network.
     """
     from cnncc.module.backends import backend_of, best_first
     from cnncc.module.lower import lower

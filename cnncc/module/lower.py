@@ -69,8 +69,8 @@ def lower(
     """Runs all phases for a machine and selects the kernels; of `options.targets` nothing is asked.
 
     `choices` take the place of the model's picks. `like` are the kernels of the same network for another size of its
-    inputs: those that read their packed weights are preferred. CnnccError for options that the machine cannot do, and for an op that
-    it has no kernel for.
+    inputs: those that read their packed weights are preferred. CnnccError for options that the machine cannot do, and
+    for an op that it has no kernel for.
     """
     machine.check(options)
     backend = backend_of(machine)

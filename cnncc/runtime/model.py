@@ -97,8 +97,8 @@ class Model:
         """From now on, calls also take arrays as the network's file declares them, and give results as it declares
         them.
 
-        `inputs` is by name, `outputs` in order, of the size of that number. If the file declares another batch, a call takes any number of images.
-        Results that are written to `out` stay of this module's types and shapes."""
+        `inputs` is by name, `outputs` in order, of the size of that number. If the file declares another batch, a call
+        takes any number of images. Results that are written to `out` stay of this module's types and shapes."""
         sizes = list(self.sizes)
         sizes[number] = sizes[number].declare(inputs, outputs)
         self.sizes = tuple(sizes)

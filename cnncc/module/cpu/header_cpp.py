@@ -71,7 +71,7 @@ def header_cpp(layout: Layout, c_header: str) -> str:
     graph, name = layout.program.graph, layout.name
     upper = name.upper()
     arrays = parameters(graph)
-    size = "size, " * layout.several
+    size, one = ("size, ", "0, 1") if layout.several else ("", "1")
     argument = "std::int32_t size, " * layout.several
     types = {array: kind.element.c for array, kind in arrays.items()}
     inputs, outputs = list(arrays)[: len(graph.inputs)], list(arrays)[len(graph.inputs) :]
@@ -101,7 +101,7 @@ def header_cpp(layout: Layout, c_header: str) -> str:
 namespace cnncc {{
 
 /// The network with an arena of its own: for one thread at a time. A copy shares the weights and gets another arena.
-/// The arena is made for one image, and grows when a call brings more.
+/// The arena is made for one image, and grows when a call needs more.
 class {name}_network {{
 public:
 {_constructor(layout)}
@@ -130,7 +130,7 @@ public:
 
 private:
     {name}_network(std::shared_ptr<const {name}_model> model, cnncc_threads threads)
-        : model_(std::move(model)), threads_(threads), arena_({upper}_ARENA_BYTES_FOR({"0, " * layout.several}1), {upper}_ARENA_ALIGN) {{}}
+        : model_(std::move(model)), threads_(threads), arena_({upper}_ARENA_BYTES_FOR({one}), {upper}_ARENA_ALIGN) {{}}
 
     static void fail(int code) {{
         if (code) throw error(code, std::string("{name}: ") + {name}_error(code));
