@@ -13,7 +13,7 @@ from cnncc.frontends.network_name import network_name
 from cnncc.frontends.onnx.faults import Faults
 from cnncc.frontends.onnx.file import read_model
 from cnncc.frontends.onnx.origin import original
-from cnncc.frontends.onnx.ports import OpenShapes, Shapes
+from cnncc.frontends.onnx.ports import OpenShapes, Shapes, asked_shapes
 from cnncc.frontends.onnx.reader import from_onnx
 from cnncc.frontends.text.kept_text import kept_text
 from cnncc.ir import Graph
@@ -22,13 +22,15 @@ from cnncc.ir import Graph
 def import_onnx(
     path: str | os.PathLike[str], shapes: Shapes | None = None, name: str | None = None, strict: bool = False
 ) -> Network:
-    """The network of an ONNX file. `shapes` gives inputs other shapes than the model does, by name.
+    """The network of an ONNX file. `shapes` gives inputs other shapes than the model does, by name, with the batch or
+    without; the name "" is the only input.
 
     It is called `name`, else what the model calls its graph, or, where exporters call any graph that, as the file.
     A model that `cnncc export` wrote is the network it was written of. With `strict` an exception that is a mistake of
     ours passes. Raises CnnccError with all nodes that cannot be converted, and for files that are no models.
     """
     model = read_model(path)
+    shapes = asked_shapes(model.graph, shapes or {})
     if not shapes and (known := original(model)) is not None:
         text, graph = known
         return Network(text, graph, (), (), ()) if name is None else Network(*renamed(text, graph, name), (), (), ())

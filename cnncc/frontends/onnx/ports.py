@@ -57,6 +57,33 @@ def input_shapes(graph: GraphProto, shapes: Shapes, known: Mapping[str, np.ndarr
     return found
 
 
+def asked_shapes(graph: GraphProto, shapes: Shapes) -> dict[str, Shape]:
+    """Shapes that a caller asks for, as the model has them. The name "" is the only input. A shape of one axis less
+    than the model declares is that of one image, channels first. What the model declares itself is left out. CnnccError
+    for "" where there are several inputs."""
+    inputs = {port.name: port for port in computed_inputs(graph)}
+    if "" in shapes and len(inputs) != 1:
+        raise CnnccError(several(inputs), hint=f"say which: --shape {next(iter(inputs), 'NAME')}=...")
+    named = {name or next(iter(inputs)): tuple(given) for name, given in shapes.items()}
+    whole = {name: of_one(inputs[name], given) if name in inputs else given for name, given in named.items()}
+    return {name: given for name, given in whole.items() if name not in inputs or given != declared(inputs[name])}
+
+
+def several(inputs: Iterable[str]) -> str:
+    """What to say where a shape names no input."""
+    names = [*inputs]
+    return f"a shape without a name is for networks of one input, this one has {len(names)}: {', '.join(names)}"
+
+
+def of_one(port: ValueInfoProto, given: Shape) -> Shape:
+    """The shape of an input from that of one image of it, channels first."""
+    known = declared(port)
+    if len(given) + 1 != len(known):
+        return given
+    last = len(known) == 4 and known[3] == given[0] != known[1]
+    return (known[0], *given[1:], given[0]) if last else (known[0], *given)
+
+
 class OpenShapes(CnnccError):
     """Inputs have axes without a size; `options` are those of `cnncc import` that give them one."""
 
