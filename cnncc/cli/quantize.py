@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from cnncc.cli import command, screen
+from cnncc.cli import changes, command, screen
 
 if TYPE_CHECKING:
     import argparse
@@ -24,6 +24,7 @@ RANGES = ("minmax", "mse", "entropy")
 
 def _configure(parser: argparse.ArgumentParser) -> None:
     command.add_net(parser)
+    changes.add_changes(parser)
     what = "images as `cnncc run` takes them: a folder, images, or .npy arrays; some tens are enough"
     parser.add_argument("--calibrate", metavar="PATH", nargs="+", required=True, help=what)
     what = "minmax covers all values; mse has the least squared error, entropy the least divergence; "

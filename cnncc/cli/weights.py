@@ -69,7 +69,7 @@ def _from_checkpoint(args: argparse.Namespace) -> tuple[Graph, str]:
 
     if args.weights:
         raise CnnccError("--from and --weights both say where the weights come from", hint="give one of them")
-    graph = command.read_net(args.net)
+    graph = command.read_net(args)
     if not sources.is_foreign(args.checkpoint):
         names, eps = args.map or "names", EPS if args.eps is None else args.eps
         return checkpoint.bind(graph, args.checkpoint, names, eps), args.checkpoint

@@ -9,7 +9,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from cnncc.base.errors import warn
+from cnncc.frontends.input_shapes import AS_WRITTEN, Shapes
 from cnncc.frontends.locate import find_net, find_weights
+from cnncc.frontends.network_name import check_name
 
 if TYPE_CHECKING:
     from cnncc.frontends.network import ModelPort, Network
@@ -19,9 +21,6 @@ if TYPE_CHECKING:
     from cnncc.runtime.model import Model
 
 
-Shapes = Mapping[str, Sequence[int]]
-"""Shapes of inputs by name, that of one image or with the batch; the name "" is the only input."""
-NO_SHAPES: Shapes = {}
 Reader = Callable[[str | os.PathLike[str], Shapes, str | None], "Network"]
 """A network by its file, the shapes that its inputs should have, and the name that it should have."""
 
@@ -70,10 +69,11 @@ class NetworkSource:
         return model
 
 
-def read(source: str | os.PathLike[str], shapes: Shapes = NO_SHAPES, name: str | None = None) -> Graph:
+def read(source: str | os.PathLike[str], shapes: Shapes = AS_WRITTEN, name: str | None = None) -> Graph:
     """The graph of a network, called `name` if that is given, with other input shapes if `shapes` says so. It has
     weights if its file has them, as an ONNX model. CnnccError for whatever is wrong with it, and a warning for what is
     most likely not meant."""
+    check_name(name)
     if is_foreign(source):
         return imported(source, shapes, name).graph
     from cnncc import lang
@@ -83,8 +83,9 @@ def read(source: str | os.PathLike[str], shapes: Shapes = NO_SHAPES, name: str |
     return replace(graph, name=name) if name else graph
 
 
-def imported(source: str | os.PathLike[str], shapes: Shapes = NO_SHAPES, name: str | None = None) -> Network:
+def imported(source: str | os.PathLike[str], shapes: Shapes = AS_WRITTEN, name: str | None = None) -> Network:
     """The network of a model of another format, with a warning for each way in which it differs from the file."""
+    check_name(name)
     network = READERS[Path(source).suffix](source, shapes, name)
     for note in network.notes:
         warn(note)
@@ -103,7 +104,7 @@ def read_source(
     source: str | os.PathLike[str],
     weights: str | os.PathLike[str] | None = None,
     seed: int = 0,
-    shapes: Shapes = NO_SHAPES,
+    shapes: Shapes = AS_WRITTEN,
     name: str | None = None,
 ) -> NetworkSource:
     """A network, as `read` takes it, with weights from the file `weights`, else from the model itself or the file

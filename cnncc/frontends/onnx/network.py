@@ -5,15 +5,14 @@ from __future__ import annotations
 import os
 import re
 from dataclasses import replace
-from pathlib import Path
 
-from cnncc.base.errors import CnnccError
+from cnncc.frontends.input_shapes import Shapes
 from cnncc.frontends.network import Network
 from cnncc.frontends.network_name import network_name
 from cnncc.frontends.onnx.faults import Faults
 from cnncc.frontends.onnx.file import read_model
 from cnncc.frontends.onnx.origin import original
-from cnncc.frontends.onnx.ports import OpenShapes, Shapes, asked_shapes
+from cnncc.frontends.onnx.ports import asked_shapes
 from cnncc.frontends.onnx.reader import from_onnx
 from cnncc.frontends.text.kept_text import kept_text
 from cnncc.ir import Graph
@@ -34,11 +33,7 @@ def import_onnx(
     if not shapes and (known := original(model)) is not None:
         text, graph = known
         return Network(text, graph, (), (), ()) if name is None else Network(*renamed(text, graph, name), (), (), ())
-    try:
-        imported = from_onnx(model, shapes, strict=strict)
-    except OpenShapes as error:
-        command = f"cnncc import {path} {error.options} -o {Path(path).with_suffix('.net').name}"
-        raise CnnccError(error.message, hint=f"a module has one size: `{command}`, with the sizes you want") from error
+    imported = from_onnx(model, shapes, strict=strict)
     graph = replace(imported.graph, name=name or network_name(model.graph.name, path))
     faults = Faults(strict)
     with faults.at("the text of the network"):

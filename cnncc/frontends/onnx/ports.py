@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import numpy as np
 
 from cnncc.base.errors import CnnccError
+from cnncc.frontends.input_shapes import Shapes
 from cnncc.frontends.network import ModelPort
 from cnncc.frontends.onnx.tensors import shown
 from cnncc.ir import Graph
@@ -19,7 +20,6 @@ if TYPE_CHECKING:
 
 USUAL = 224
 """Height and width in examples."""
-Shapes = Mapping[str, Sequence[int]]
 
 
 @dataclass(frozen=True)
@@ -85,13 +85,13 @@ def of_one(port: ValueInfoProto, given: Shape) -> Shape:
 
 
 class OpenShapes(CnnccError):
-    """Inputs have axes without a size; `options` are those of `cnncc import` that give them one."""
+    """Inputs have axes without a size."""
 
     def __init__(self, ports: Mapping[str, ValueInfoProto]) -> None:
         told = [f"{shown(name)} has no fixed shape: {shape_text(port)}" for name, port in ports.items()]
         sizes = {name: [s or USUAL for s in declared(port)] for name, port in ports.items()}
-        self.options = " ".join(f"--shape {shown(name)}={','.join(map(str, given))}" for name, given in sizes.items())
-        hint = f"a module has one size: `cnncc import MODEL.onnx {self.options} -o MODEL.net`, with the sizes you want"
+        options = " ".join(f"--shape {shown(name)}={','.join(map(str, given))}" for name, given in sizes.items())
+        hint = f"a module has one size: say it by `{options}`, with the sizes you want; in Python by shape={sizes}"
         super().__init__(f"input {'; input '.join(told)}", hint=hint)
 
 
