@@ -39,7 +39,8 @@ def _plain(graph: Graph, text: str) -> dict[str, Any]:
         {"name": node.name, "op": node.op, "inputs": list(node.inputs), "shape": list(node.type.shape)}
         for node in graph.nodes
     ]
-    return {"name": graph.name, "text": text, "values": values, "outputs": list(graph.outputs)}
+    outputs = {"outputs": list(graph.outputs), "output_names": list(graph.output_names)}
+    return {"name": graph.name, "text": text, "values": values, **outputs}
 
 
 COMMAND = command.Command(

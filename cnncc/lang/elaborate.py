@@ -119,8 +119,9 @@ class Elaborator:
         marked = self.find(statement.target, scope) if statement.target else value
         if marked is None:
             scope.fail("output: there is no current value", statement, START)
-        port = statement.port.text if statement.port else ""
-        name, place = port or marked, statement.port or statement
+        named = statement.port or statement.target
+        port, place = named.text if named else "", named or statement
+        name = port or marked
         if name in self.builder.output_names:
             hint = "`output as NAME` gives it a name" if not port else "choose another name"
             scope.fail(f"{name!r} is already an output", place, hint)

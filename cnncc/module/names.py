@@ -12,10 +12,13 @@ const_cast continue decltype default delete do double dynamic_cast else enum exp
 friend goto if inline int long mutable namespace new noexcept not not_eq nullptr operator or or_eq private protected
 public register reinterpret_cast restrict return short signed sizeof static static_assert static_cast struct switch
 template this thread_local throw true try typedef typeid typename union unsigned using virtual void volatile wchar_t
-while xor xor_eq"""
+while xor xor_eq char8_t char16_t char32_t concept consteval constinit co_await co_return co_yield requires typeof
+typeof_unqual"""
 """Of C and C++."""
+_MACROS = "complex errno far i386 imaginary interface linux near noreturn small unix"
+"""Of compilers and of headers that a caller may include, as far as they are not in capitals."""
 _OWN = """model model_ arena arena_ arena_bytes threads threads_ body stream check fail result open ports span error
-cnncc std other code int32_t int64_t size_t main"""
+cnncc std other code int8_t uint8_t uint16_t int32_t int64_t size_t main"""
 """Of the headers, beside arrays."""
 
 
@@ -30,7 +33,7 @@ def parameters(graph: Graph) -> dict[str, TensorType]:
     output without a name of its own is `output`, or `output0` if there are several."""
     plain = ["output"] if len(graph.outputs) == 1 else [f"output{i}" for i in range(len(graph.outputs))]
     unnamed = (name for name, port in zip(plain, graph.ports, strict=True) if not port)
-    taken = {*_OWN.split(), *unnamed, *_KEYWORDS.split()}
+    taken = {*_OWN.split(), *unnamed, *_KEYWORDS.split(), *_MACROS.split()}
     inputs = [_free(_identifier(node.name, f"input{i}"), taken) for i, node in enumerate(graph.inputs)]
     outputs = [
         _free(_identifier(port, other), taken) if port else other
@@ -41,10 +44,12 @@ def parameters(graph: Graph) -> dict[str, TensorType]:
 
 
 def _identifier(name: str, other: str) -> str:
-    """A port's name as a C identifier, `other` if nothing of it is left."""
+    """A port's name as a C identifier, `other` if nothing of it is left. Names in capitals could be macros, and those
+    that begin with an underscore and a capital are C's own."""
     clean = re.sub(r"\W", "_", name, flags=re.ASCII)
     if not clean.strip("_"):
         return other
+    clean = clean.lower() if clean.isupper() or re.match("_[A-Z]", clean) else clean
     return f"{other.rstrip('0123456789')}_{clean}" if clean[0].isdigit() else clean
 
 
