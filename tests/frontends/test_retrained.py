@@ -117,7 +117,7 @@ def test_norms_that_the_text_has_inside_layers(tmp_path: Path) -> None:
     assert main(["import", str(old), "-o", str(net), "-q"]) == 0
     assert main(["weights", str(net), "--from", str(new), "-o", str(out)]) == 0
     same_as(new, net, out)
-    with pytest.raises(CnnccError, match=r"has 0 \(conv 3x3 4 nobias\), the model has 0 \(conv 3x3 4\)") as caught:
+    with pytest.raises(CnnccError, match=r"where the text has 0\.bn \(bn\), the model has 0\.relu \(relu\)") as caught:
         sources.bind_model(sources.read(new), old)
     assert "export it without folding them" in caught.value.hint
 
@@ -191,6 +191,40 @@ def test_one_layer_for_two(tmp_path: Path) -> None:
         )
 
     assert "where the text has a (conv 3x3 4), the model has" in difference(text, build, tmp_path, ["y"]).message
+
+
+def test_biases_that_one_side_leaves_out(tmp_path: Path) -> None:
+    """PyTorch's exporter leaves out a bias of zeros. One that is there later has no place in the text."""
+    bare, zero, full = Model(random(1)), Model(random(5)), Model(random(3))
+    bare.conv("image", "y", 3, 4, bias=False)
+    full.conv("image", "y", 3, 4)
+    zero.conv("image", "y", 3, 4)
+    zero.tensors["y.bias"] = zeros(4)
+    paths = [m.save(tmp_path / f"{i}.onnx", ["y"]) for i, m in enumerate((bare, zero, full))]
+    with_bias, without = f"{HEAD}conv 3x3 4\noutput as y\n", f"{HEAD}conv 3x3 4 nobias\noutput as y\n"
+    for text, path, bias in ((with_bias, paths[0], True), (without, paths[1], False)):
+        bound = sources.bind_model(lang.parse(text), path)
+        assert [bound.constants[name].compute().any() for name in bound.constants] == [True, *[False] * bias]
+    with pytest.raises(CnnccError, match=r"0 has no bias, and in .*2\.onnx it has one") as caught:
+        sources.bind_model(lang.parse(without), paths[2])
+    assert caught.value.hint == "leave `nobias` out, or import the model anew"
+    assert caught.value.span is not None
+
+
+@pytest.mark.parametrize(("raw", "fits"), [(True, True), (False, False)], ids=["plain pixels", "normalised"])
+def test_what_the_text_does_to_pictures(raw: bool, fits: bool, tmp_path: Path) -> None:
+    """A text may normalise what the model takes as it is; if the model does it itself, both do the same."""
+    m = Model(lambda *shape: np.full(shape, 0.5, np.float32))
+    m.conv("image" if raw else m.add("Sub", ["image", m.tensor("mean", 1, 3, 1, 1)], "centred"), "y", 3, 4)
+    path = m.save(tmp_path / "m.onnx", ["y"])
+    text = "net t\ninput image 3x8x8 mean {} resize 9 crop 0.9\nconv 3x3 4\noutput as y\n"
+    graph = lang.parse(text.format("(1, 2, 3)"))
+    assert raw or sources.bind_model(lang.parse(text.format("(0.5)")), path)
+    if fits:
+        assert sources.bind_model(graph, path).constants["0.bias"].compute().tolist() == [0.5] * 4
+        return
+    with pytest.raises(CnnccError, match=r"mean \(1\.0, 2\.0, 3\.0\)\), the model has .* mean \(0\.5\)\)"):
+        sources.bind_model(graph, path)
 
 
 def test_options_of_checkpoints(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
