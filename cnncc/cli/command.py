@@ -109,7 +109,7 @@ def add_build_options(parser: argparse.ArgumentParser, batch: bool = True) -> No
 
 def add_weight_options(parser: argparse.ArgumentParser) -> None:
     """Where the weights come from."""
-    what = "safetensors, .pth or .npz file (default: the one beside NET, else random)"
+    what = "safetensors, .pth, .npz, or an .onnx of the same network (default: the file beside NET, else random)"
     parser.add_argument("--weights", metavar="FILE", help=what)
     what = "seed of what is random (default: 0)"
     parser.add_argument("--seed", type=whole, default=DEFAULTS["seed"], metavar="N", help=what)

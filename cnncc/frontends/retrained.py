@@ -35,8 +35,8 @@ def with_weights_of(graph: Graph, model: Graph, path: str | os.PathLike[str]) ->
 
 
 def as_pictures(model: Graph, graph: Graph) -> Graph:
-    """The model with the preparation of pictures that the graph has, which belongs to the text. Shapes stay the model's,
-    and so do a mean and std of its own."""
+    """The model with the preparation of pictures that the graph has, which belongs to the text. Shapes stay the
+    model's, and so do a mean and std of its own."""
     inputs = {}
     for theirs, ours in zip(model.inputs, graph.inputs, strict=False):
         own = theirs.attrs["mean"] or theirs.attrs["std"] not in ((), (1.0,))

@@ -4,7 +4,7 @@ nodes, or of the arms of a sum."""
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from cnncc.ir import Graph, Node
 from cnncc.lang.forms import form_of
@@ -30,10 +30,12 @@ class GraphDifference:
 
 
 def constants_by(first: Graph, second: Graph) -> dict[str, str] | GraphDifference:
-    """The constants of the second graph by those of the first that they stand for."""
-    first, second = drop_identities(first), drop_identities(second)
+    """The constants of the second graph by those of the first that they stand for. Inputs and outputs go by their names
+    if these are the same, else by their order."""
+    first, second = drop_identities(first), drop_identities(with_outputs_of(first, second))
     known: dict[object, int] = {}
-    ours, theirs = digests(first, known), digests(second, known)
+    by_name = {node.name for node in first.inputs} == {node.name for node in second.inputs}
+    ours, theirs = digests(first, known, by_name), digests(second, known, by_name)
     if [ours[name] for name in first.outputs] != [theirs[name] for name in second.outputs]:
         return GraphDifference(_first_unknown(first, ours, theirs), _first_unknown(second, theirs, ours))
     found: dict[str, str] = {}
@@ -44,10 +46,18 @@ def constants_by(first: Graph, second: Graph) -> dict[str, str] | GraphDifferenc
     return found
 
 
-def digests(graph: Graph, known: dict[object, int]) -> Digests:
+def with_outputs_of(first: Graph, second: Graph) -> Graph:
+    """The second graph with its outputs in the order of the first one's, if they have the same names."""
+    if set(first.output_names) != set(second.output_names):
+        return second
+    values = dict(zip(second.output_names, second.outputs, strict=True))
+    return replace(second, outputs=tuple(values[name] for name in first.output_names), ports=first.output_names)
+
+
+def digests(graph: Graph, known: dict[object, int], by_name: bool) -> Digests:
     """Digests of all nodes; `known` holds those given so far, and is added to."""
     found: dict[str, int] = {}
-    places = {node.name: place for place, node in enumerate(graph.inputs)}
+    places = {node.name: node.name if by_name else place for place, node in enumerate(graph.inputs)}
     for node in graph.nodes:
         inputs = [found[name] for name in node.inputs]
         attrs = sorted((key, value) for key, value in node.attrs.items() if key != "batch")

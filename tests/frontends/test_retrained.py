@@ -227,6 +227,23 @@ def test_what_the_text_does_to_pictures(raw: bool, fits: bool, tmp_path: Path) -
         sources.bind_model(graph, path)
 
 
+def test_inputs_and_outputs_go_by_their_names(tmp_path: Path) -> None:
+    """Two branches of one form, in another order: names tell them apart."""
+    lines = "input {0} 3x8x8\ninput {1} 3x8x8\nfrom a; conv 3x3 4\noutput as p\nfrom b; conv 3x3 4\noutput as q\n"
+    text = "net t\n" + lines.format("b", "a")
+    m = Model(random(4))
+    m.conv("a", "p", 3, 4)
+    m.conv("b", "q", 3, 4)
+    ports = [helper.make_tensor_value_info(name, TensorProto.FLOAT, (1, 3, 8, 8)) for name in "ab"]
+    results = [helper.make_tensor_value_info(name, TensorProto.FLOAT, None) for name in "qp"]
+    tensors = [numpy_helper.from_array(array, name) for name, array in m.tensors.items()]
+    onnx.save(helper.make_model(helper.make_graph(m.nodes, "g", ports, results, tensors)), tmp_path / "m.onnx")
+    bound = sources.bind_model(lang.parse(text), tmp_path / "m.onnx")
+    for value, name in zip(bound.outputs, bound.output_names, strict=True):
+        constant = bound.constants[bound[value].weights["weight"]]
+        np.testing.assert_array_equal(constant.compute(), m.tensors[f"{name}.weight"])
+
+
 def test_options_of_checkpoints(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     model = Model(random(1))
     model.conv("image", "y", 3, 4)
