@@ -52,8 +52,8 @@ def compile(  # noqa: PLR0913 - keywords are what people want here
 
     - `target`: a target that this machine can run; `cnncc targets` lists all. Of several (a sequence, or names with
       commas between) the best that it can run is taken.
-    - `weights`: a file, safetensors, `.pth` or `.npz`, or an ONNX model of the same network. Without it, the `.safetensors` file beside the network with its
-      name is read. If there is none either, weights are random.
+    - `weights`: a file, safetensors, `.pth` or `.npz`, or an ONNX model of the same network. Without it, the
+      `.safetensors` file beside the network with its name is read. If there is none either, weights are random.
     - `batch`: images of each run, at least 1.
     - `threads`: the most threads that a call may use, 1 to 256; by default the cores of the target.
     - `seed`: of random weights, at least 0. Random weights without a seed give a CnnccWarning.
