@@ -12,14 +12,16 @@ const_cast continue decltype default delete do double dynamic_cast else enum exp
 friend goto if inline int long mutable namespace new noexcept not not_eq nullptr operator or or_eq private protected
 public register reinterpret_cast restrict return short signed sizeof static static_assert static_cast struct switch
 template this thread_local throw true try typedef typeid typename union unsigned using virtual void volatile wchar_t
-while xor xor_eq char8_t char16_t char32_t concept consteval constinit co_await co_return co_yield requires typeof
-typeof_unqual"""
+while xor xor_eq"""
 """Of C and C++."""
-_MACROS = "complex errno far i386 imaginary interface linux near noreturn small unix"
-"""Of compilers and of headers that a caller may include, as far as they are not in capitals."""
 _OWN = """model model_ arena arena_ arena_bytes threads threads_ body stream check fail result open ports span error
-cnncc std other code int8_t uint8_t uint16_t int32_t int64_t size_t main"""
+cnncc std other code int32_t int64_t size_t main"""
 """Of the headers, beside arrays."""
+_NEWER = """char8_t char16_t char32_t concept consteval constinit co_await co_return co_yield requires typeof
+typeof_unqual"""
+"""Keywords since C++20 and C23."""
+_INCLUDED = """complex errno far i386 imaginary interface linux near noreturn small unix int8_t uint8_t uint16_t"""
+"""Types, and macros of compilers and of headers that a caller may include, as far as these are not in capitals."""
 
 
 def c_name(name: str) -> str:
@@ -33,7 +35,8 @@ def parameters(graph: Graph) -> dict[str, TensorType]:
     output without a name of its own is `output`, or `output0` if there are several."""
     plain = ["output"] if len(graph.outputs) == 1 else [f"output{i}" for i in range(len(graph.outputs))]
     unnamed = (name for name, port in zip(plain, graph.ports, strict=True) if not port)
-    taken = {*_OWN.split(), *unnamed, *_KEYWORDS.split(), *_MACROS.split()}
+    words = " ".join((_OWN, _KEYWORDS, _NEWER, _INCLUDED))
+    taken = {*words.split(), *unnamed}
     inputs = [_free(_identifier(node.name, f"input{i}"), taken) for i, node in enumerate(graph.inputs)]
     outputs = [
         _free(_identifier(port, other), taken) if port else other
