@@ -94,7 +94,7 @@ def _show(result: dict[str, Any]) -> None:
     tensors = result["tensors"]
     print(f"{result['weights']}  {tensors} tensor{'' if tensors == 1 else 's'}")
     for way in ("inputs", "outputs"):
-        ports = (f"{port['name']} {'x'.join(map(str, port['shape']))}" for port in result[way])
+        ports = (f"{screen.port_name(port['name'])} {'x'.join(map(str, port['shape']))}" for port in result[way])
         print(f"{way}: {', '.join(ports)}")
     for note in result["notes"]:
         print(f"note: {note}")

@@ -40,8 +40,9 @@ def run(args: argparse.Namespace) -> int:
         judge.show()
     if args.output and not (args.json or args.quiet):
         seconds = time.perf_counter() - start
+        ports = ", ".join(screen.port_name(str(port)) for port in model.outputs)
         images = "1 image" if count == 1 else f"{count} images"
-        print(f"wrote {args.output}: {images} in {seconds:.2f} s; {', '.join(map(str, model.outputs))}")
+        print(f"wrote {args.output}: {images} in {seconds:.2f} s; {ports}")
     return failed.exit_code(len(sources))
 
 

@@ -284,3 +284,31 @@ def test_an_output_is_called_as_the_text_calls_its_value(tmp_path: Path) -> None
     flat = lang.parse(lang.print_net(lang.read(tmp_path / "t.net")))
     assert flat.output_names == ("first", "third", "image", "1")
     assert flat.ports == ("first", "third", "image", "")
+
+
+def test_a_terminal_gets_no_control_characters(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Whatever a model calls its inputs and outputs; in JSON they are as they are."""
+    monkeypatch.chdir(tmp_path)
+    names = ["a\nb", "\x1b[31mred", "tab\t", "*/ x", "a\\"]
+    nodes = [helper.make_node("Relu", ["in\nput"], [name]) for name in names]
+    ports = [helper.make_tensor_value_info(name, TensorProto.FLOAT, (1, 3, 4, 4)) for name in ("in\nput", *names)]
+    onnx.save(helper.make_model(helper.make_graph(nodes, "g", ports[:1], ports[1:])), "m.onnx")
+    np.save("x.npy", PICTURE)
+    for command in (
+        ["import", "m.onnx"],
+        ["compile", "m.net", "--emit", "so,h,hpp"],
+        ["info", "m.so"],
+        ["run", "m.so", "x.npy"],
+        ["run", "m.so", "x.npy", "-o", "o.npz"],
+    ):
+        assert cli.main(command) == 0
+        told = capsys.readouterr().out
+        assert all(character.isprintable() or character == "\n" for character in told)
+        assert command[0] == "compile" or '"\\u001b[31mred' in told
+    assert load("m.so").outputs[1].name == names[1]
+    with np.load("o.npz") as arrays:
+        assert arrays.files == names
+    assert compile_and_run(tmp_path, '#include "m.h"\nint main(void) { return 0; }\n') == ""
+    assert compile_and_run(tmp_path, '#include "m.hpp"\nint main() { return 0; }\n', tmp_path / "m.so") == ""
