@@ -20,6 +20,7 @@ from cnncc.runtime.load import load
 from cnncc.runtime.model import Model
 
 if TYPE_CHECKING:
+    from cnncc.frontends.input_shapes import ShapeLike
     from cnncc.ir import Graph
     from cnncc.kernels.shared.choices import Choices
     from cnncc.module.built import Built
@@ -41,6 +42,8 @@ def compile(  # noqa: PLR0913 - keywords are what people want here
     progress: Progress | None = None,
     tune: float | None = DEFAULT.tune,
     dtype: str = DEFAULT.dtype,
+    shape: ShapeLike | None = None,
+    name: str | None = None,
 ) -> Model:
     """Compiles a network and links it into this process.
 
@@ -49,8 +52,8 @@ def compile(  # noqa: PLR0913 - keywords are what people want here
 
     - `target`: a target that this machine can run; `cnncc targets` lists all. Of several (a sequence, or names with
       commas between) the best that it can run is taken.
-    - `weights`: a file, safetensors, `.pth` or `.npz`. Without it, the `.safetensors` file beside the network with its
-      name is read. If there is none either, weights are random.
+    - `weights`: a file, safetensors, `.pth` or `.npz`, or an ONNX model of the same network. Without it, the
+      `.safetensors` file beside the network with its name is read. If there is none either, weights are random.
     - `batch`: the most images of a call; a call takes 1 to so many. By default 64 on a processor, where fewer images
       take only the time and the memory of these; 1 on a GPU, which always computes all.
     - `threads`: the most threads that a call may use, 1 to 256; by default the cores of the target.
@@ -65,6 +68,9 @@ def compile(  # noqa: PLR0913 - keywords are what people want here
     - `dtype`: `float32`; on a GPU also `float16`: convolutions then multiply float16 on tensor cores. Sums and values
       stay float32. On a processor that multiplies it `bfloat16`: weights and the values between most layers are stored
       so, sums stay float32.
+    - `shape`: the shape of the input in place of the one that the network says, `(3, 320, 320)` or `"3x320x320"`; of
+      several inputs a dictionary, `{"image": (3, 320, 320)}`. For an ONNX model the batch may stand before it.
+    - `name`: what the network is called in place of what it calls itself; functions in C begin with it.
 
     Returns a model of arrays of shape (n, c, h, w), or (n, k) for vectors, of n images: float32, unless the network
     says another type.
@@ -72,6 +78,7 @@ def compile(  # noqa: PLR0913 - keywords are what people want here
     """
     extras.require(extras.COMPILER)
     from cnncc.frontends import sources
+    from cnncc.frontends.input_shapes import shapes_by_name
     from cnncc.module.backends import for_this_machine
 
     options = for_this_machine(
@@ -79,10 +86,9 @@ def compile(  # noqa: PLR0913 - keywords are what people want here
     )
     apart = machines.load(options.targets[0]).images_apart
     options = replace(options, batch=batch or (MANY_IMAGES if apart else DEFAULT.batch))
-    network = sources.read_source(source, weights, seed or 0)
+    network = sources.read_source(source, weights, seed or 0, shapes_by_name(shape), name)
     if network.weights is None and seed is None and network.graph.constants:
-        name = network.graph.name
-        warn(f"no weights for {name}: using random ones; give weights=FILE, or seed=0 if that is meant")
+        warn(f"no weights for {network.graph.name}: using random ones; give weights=FILE, or seed=0 if that is meant")
     built = build(network.graph, options, Listener(progress))
     model = built.model()
     named = replace(options, targets=split_targets(target))

@@ -6,7 +6,7 @@ import argparse
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
-from cnncc.cli import bench_kernels, command, moment, screen
+from cnncc.cli import bench_kernels, changes, command, moment, screen
 
 if TYPE_CHECKING:
     from cnncc.bench import Competitor, Result
@@ -40,6 +40,7 @@ def _configure(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--kernels", action="store_true", help=what)
     what = "with --kernels: only these layers, with commas between"
     parser.add_argument("--layers", type=names, metavar="NAMES", help=what)
+    changes.add_changes(parser)
     command.add_build_options(parser)
     command.add_weight_options(parser)
     command.add_dtype(parser, ("float32", "bfloat16", "int8"))
@@ -127,8 +128,9 @@ def _nets(args: argparse.Namespace) -> list[str]:
     if bool(args.nets) == args.zoo:
         raise CnnccError("name the networks to measure, or say --zoo: one of the two")
     nets = list(bench.ZOO) if args.zoo else args.nets
-    if args.weights and len(nets) > 1:
-        raise CnnccError(f"--weights is a file for one network, and {len(nets)} are named")
+    for option, what in (("weights", "a file for"), ("name", "the name of")):
+        if getattr(args, option) and len(nets) > 1:
+            raise CnnccError(f"--{option} is {what} one network, and {len(nets)} are named")
     return nets
 
 
@@ -138,7 +140,8 @@ def _measure(net: str, args: argparse.Namespace, peers: list[str]) -> Result:
     from cnncc.base.files import scratch_folder
 
     found = command.read_source(argparse.Namespace(**{**vars(args), "net": net}))
-    graph, model = found.graph, bench.own_model(net, found, args.batch)
+    graph = found.graph
+    model = None if args.shape else bench.own_model(net, found, args.batch)
     with scratch_folder(prefix="cnncc-bench-") as folder, screen.progress(f"writing {graph.name}") as report:
         job = bench.write_job(graph, folder, command.options(args), model, found.unquantised)
         tell = report and (lambda what, done, total: report(f"{graph.name}: {what}", done, total))
@@ -269,7 +272,7 @@ COMMAND = command.Command(
     examples="""
         cnncc bench resnet50
         cnncc bench my.net --weights my.safetensors --vs onnxruntime,openvino --threads 1
-        cnncc bench resnet18 mobilenet_v1 --batch 8
+        cnncc bench resnet18 mobilenet_v1 --batch 8 --shape 3x320x320
         cnncc bench resnet50_v1_5 mobilenet_v2 --dtype int8
         cnncc bench --zoo --json > zoo.json
         cnncc bench --kernels

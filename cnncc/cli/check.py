@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 from typing import TYPE_CHECKING
 
-from cnncc.cli import command, screen
+from cnncc.cli import changes, command, screen
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -17,6 +17,7 @@ if TYPE_CHECKING:
 
 def _configure(parser: argparse.ArgumentParser) -> None:
     command.add_net(parser)
+    changes.add_changes(parser)
     command.add_build_options(parser)
     command.add_weight_options(parser)
     command.add_weights_dtype(parser)
@@ -113,6 +114,7 @@ COMMAND = command.Command(
     examples="""
         cnncc check models/lenet5.net
         cnncc check resnet50 --all
+        cnncc check mobilenet_v2 --shape 3x320x320
         cnncc check resnet50.so                     its outputs, against the network it was compiled from
         cnncc check my.net --weights my.safetensors --json
     """,

@@ -5,14 +5,13 @@ from __future__ import annotations
 import argparse
 import json
 import math
-import re
 import textwrap
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from cnncc.cli import notices, usage
+from cnncc.cli import changes, notices, usage
 from cnncc.options import DTYPES, INT8, WEIGHTS_DTYPES, Options, split_targets
 from cnncc.runtime.cpu import MOST_THREADS
 
@@ -29,8 +28,10 @@ DEFAULTS = {
     **{name: getattr(Options(), name) for name in BUILT_WITH},
     "weights": None,
     "seed": 0,
+    "name": None,
+    "shape": None,
 }
-"""Of the options that say how a network is compiled, and with what weights."""
+"""Of the options that say what a network is, how it is compiled, and with what weights."""
 
 RANDOM = "random"
 """How `read_bound` calls weights from no file."""
@@ -78,19 +79,6 @@ def add_net(parser: argparse.ArgumentParser) -> None:
     )
 
 
-def add_name(parser: argparse.ArgumentParser) -> None:
-    """`--name`: what the network is called, whatever its file says."""
-    what = "the network's name, with which its functions and macros in C begin (default: what it calls itself)"
-    parser.add_argument("--name", type=network_name, metavar="NAME", help=what)
-
-
-def network_name(text: str) -> str:
-    """An argparse type: a word that the language and C take as a name."""
-    if not re.fullmatch(r"[A-Za-z_]\w*", text, re.ASCII):
-        raise argparse.ArgumentTypeError(f"expected letters, digits and _, not beginning with a digit, got {text!r}")
-    return text
-
-
 def add_json(parser: argparse.ArgumentParser) -> None:
     """`--json`: the result as one JSON document on standard output."""
     parser.add_argument("--json", action="store_true", help="print the result as JSON")
@@ -121,7 +109,7 @@ def add_build_options(parser: argparse.ArgumentParser, batch: bool = True) -> No
 
 def add_weight_options(parser: argparse.ArgumentParser) -> None:
     """Where the weights come from."""
-    what = "safetensors, .pth or .npz file (default: the one beside NET, else random)"
+    what = "safetensors, .pth, .npz, or an .onnx of the same network (default: the file beside NET, else random)"
     parser.add_argument("--weights", metavar="FILE", help=what)
     what = "seed of what is random (default: 0)"
     parser.add_argument("--seed", type=whole, default=DEFAULTS["seed"], metavar="N", help=what)
@@ -235,11 +223,11 @@ def load_module(args: argparse.Namespace) -> Model:
     return api.load(args.net, threads=args.threads)
 
 
-def read_net(name: str) -> Graph:
+def read_net(args: argparse.Namespace) -> Graph:
     """The source graph of NET."""
     from cnncc.frontends import sources
 
-    return sources.read(name)
+    return sources.read(args.net, changes.shapes(args), changes.name(args))
 
 
 def read_shown(args: argparse.Namespace) -> Graph:
@@ -248,8 +236,8 @@ def read_shown(args: argparse.Namespace) -> Graph:
     from cnncc.frontends import sources
 
     if args.weights is None:
-        return read_net(args.net)
-    found = sources.read_source(args.net, args.weights)
+        return read_net(args)
+    found = sources.read_source(args.net, args.weights, 0, changes.shapes(args), changes.name(args))
     if found.scheme is None:
         hint = "this command looks at weights for the scales beside them only; leave --weights out"
         raise CnnccError(f"{args.weights} has no scales beside the weights", hint=hint)
@@ -271,7 +259,7 @@ def read_source(args: argparse.Namespace) -> NetworkSource:
     """NET with weights."""
     from cnncc.frontends import sources
 
-    found = sources.read_source(args.net, args.weights, args.seed)
+    found = sources.read_source(args.net, args.weights, args.seed, changes.shapes(args), changes.name(args))
     dtype = getattr(args, "dtype", None)
     if dtype == INT8:
         found = _on_bytes(found, args)
@@ -282,7 +270,7 @@ def read_source(args: argparse.Namespace) -> NetworkSource:
         raise CnnccError(
             f"--dtype {dtype}: by the scales in {found.weights} the network is computed on bytes", hint=hint
         )
-    return replace(found, graph=replace(found.graph, name=args.name)) if getattr(args, "name", None) else found
+    return found
 
 
 def _on_bytes(network: NetworkSource, args: argparse.Namespace) -> NetworkSource:

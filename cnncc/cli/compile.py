@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
 
 from cnncc.base.files import write_whole
-from cnncc.cli import command, compile_web, emit, notices, screen, stage
+from cnncc.cli import changes, command, compile_web, emit, notices, screen, stage
 
 if TYPE_CHECKING:
     import argparse
@@ -27,7 +27,7 @@ def _configure(parser: argparse.ArgumentParser) -> None:
     command.add_net(parser)
     what = "the module to write; others get its name and their own ending (default: name of the net + .so)"
     parser.add_argument("-o", "--output", metavar="FILE", help=what)
-    command.add_name(parser)
+    changes.add_changes(parser)
     emit.add_options(parser)
     command.add_build_options(parser)
     command.add_weight_options(parser)
@@ -160,7 +160,7 @@ def _write(build: Built[Program[Any]], graph: Graph, args: argparse.Namespace) -
     }
 
 
-ORIGIN = ("net", "weights", "seed", "dtype")
+ORIGIN = ("net", "weights", "seed", "dtype", "shape")
 """The options that say which graph it was."""
 
 
@@ -215,7 +215,7 @@ COMMAND = command.Command(
         cnncc compile resnet50 --target x86-64-v2,x86-64-v3,x86-64-v4
         cnncc compile resnet50 --target aarch64 -o resnet50-arm.so
         cnncc compile lenet5 --target wasm32 -o web/
-        cnncc compile model.onnx --name detector
+        cnncc compile model.onnx --name detector --shape image=3x640x640
         cnncc compile models/lenet5.net --stop-after fold_batchnorm
         cnncc compile models/lenet5.net --dump phases/
     """,

@@ -5,7 +5,7 @@ from __future__ import annotations
 import sys
 from typing import TYPE_CHECKING, Any
 
-from cnncc.cli import command
+from cnncc.cli import changes, command
 
 if TYPE_CHECKING:
     import argparse
@@ -15,6 +15,7 @@ if TYPE_CHECKING:
 
 def _configure(parser: argparse.ArgumentParser) -> None:
     command.add_net(parser)
+    changes.add_changes(parser)
     parser.add_argument("--no-shapes", action="store_true", help="leave out the comment with each result's shape")
     command.add_scales(parser)
     command.add_json(parser)
@@ -38,7 +39,8 @@ def _plain(graph: Graph, text: str) -> dict[str, Any]:
         {"name": node.name, "op": node.op, "inputs": list(node.inputs), "shape": list(node.type.shape)}
         for node in graph.nodes
     ]
-    return {"name": graph.name, "text": text, "values": values, "outputs": list(graph.outputs)}
+    outputs = {"outputs": list(graph.outputs), "output_names": list(graph.output_names)}
+    return {"name": graph.name, "text": text, "values": values, **outputs}
 
 
 COMMAND = command.Command(

@@ -2,16 +2,16 @@
 
 from __future__ import annotations
 
-import argparse
-import re
 import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from cnncc.base.errors import CnnccError
-from cnncc.cli import command, screen
+from cnncc.cli import changes, command, screen
 
 if TYPE_CHECKING:
+    import argparse
+
     from cnncc.frontends.network import Network
 
 
@@ -21,24 +21,8 @@ def _configure(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("-o", "--output", metavar="FILE", help=text)
     what = "the weights to write (default: name of the text + .safetensors, where other commands look for them)"
     parser.add_argument("--weights", metavar="FILE", help=what)
-    command.add_name(parser)
-    parser.add_argument(
-        "--shape",
-        action="append",
-        default=[],
-        type=shape,
-        metavar="NAME=N,C,H,W",
-        help="shape of an input, where the model leaves it open or another one is wanted; may be repeated",
-    )
+    changes.add_changes(parser)
     command.add_json(parser)
-
-
-def shape(text: str) -> tuple[str, tuple[int, ...]]:
-    """An argparse type: NAME=1,3,224,224."""
-    name, equals, sizes = text.rpartition("=")
-    if not equals or not name or not re.fullmatch(r"\d+([,x]\d+)*", sizes):
-        raise argparse.ArgumentTypeError(f"expected NAME=N,C,H,W, got {text!r}")
-    return name, tuple(map(int, re.split("[,x]", sizes)))
 
 
 def _run(args: argparse.Namespace) -> int:
@@ -54,7 +38,7 @@ def _run(args: argparse.Namespace) -> int:
     tensors = Path(args.weights) if args.weights else output.with_suffix(".safetensors")
     files.check_outputs({"the network": output, "the weights": tensors}, {"the model": args.model})
     with screen.progress(f"importing {args.model}"):
-        network = import_onnx(args.model, dict(args.shape), args.name)
+        network = import_onnx(args.model, changes.shapes(args), args.name)
         weights.save(network.graph, tensors)
         files.write_whole(output, network.text)
     result = _result(args.model, output, tensors, network)
@@ -77,7 +61,7 @@ def _to_standard_output(args: argparse.Namespace) -> int:
     tensors = {"the weights": Path(args.weights)} if args.weights else {}
     files.check_outputs(tensors, {"the model": args.model})
     with screen.progress(f"importing {args.model}"):
-        network = import_onnx(args.model, dict(args.shape), args.name)
+        network = import_onnx(args.model, changes.shapes(args), args.name)
         for path in tensors.values():
             weights.save(network.graph, path)
     for note in () if args.quiet else network.notes:
@@ -110,7 +94,7 @@ def _show(result: dict[str, Any]) -> None:
     tensors = result["tensors"]
     print(f"{result['weights']}  {tensors} tensor{'' if tensors == 1 else 's'}")
     for way in ("inputs", "outputs"):
-        ports = (f"{port['name']} {'x'.join(map(str, port['shape']))}" for port in result[way])
+        ports = (f"{screen.port_name(port['name'])} {'x'.join(map(str, port['shape']))}" for port in result[way])
         print(f"{way}: {', '.join(ports)}")
     for note in result["notes"]:
         print(f"note: {note}")
@@ -121,7 +105,7 @@ COMMAND = command.Command(
     help="write the network of an ONNX model as a text, and its weights as a safetensors file",
     examples="""
         cnncc import resnet50.onnx -o resnet50.net
-        cnncc import detector.onnx -o detector.net --shape images=1,3,640,640
+        cnncc import detector.onnx -o detector.net --shape images=3x640x640
         cnncc compile resnet50.onnx -o resnet50.so       the same in one step
     """,
     configure=_configure,

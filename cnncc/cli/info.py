@@ -45,7 +45,8 @@ def _port(port: dict[str, Any]) -> str:
     pictures = ", ".join(words for words in _picture(port) if words)
     notes = [f"; {what} {text}" for what, text in (("applies", own), ("wants pictures", pictures)) if text]
     steps = f" scale {port['scale']:.8g} zero {port['zero']}" if "scale" in port else ""
-    return f"{port['name']} {'x'.join(map(str, port['shape']))} {port['dtype']}{steps}{''.join(notes)}"
+    name, shape = screen.port_name(port["name"]), "x".join(map(str, port["shape"]))
+    return f"{name} {shape} {port['dtype']}{steps}{''.join(notes)}"
 
 
 def _picture(port: dict[str, Any]) -> list[str]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from cnncc.cli import command, screen
+from cnncc.cli import changes, command, screen
 
 if TYPE_CHECKING:
     import argparse
@@ -23,6 +23,7 @@ EXPLAINED = 3
 
 def _configure(parser: argparse.ArgumentParser) -> None:
     command.add_net(parser)
+    changes.add_changes(parser)
     command.add_build_options(parser)
     parser.add_argument("--svg", metavar="FILE", help="write a picture: address over step, a title on each block")
     parser.add_argument("--html", metavar="FILE", help="write the report as one page, with the picture")

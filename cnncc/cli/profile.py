@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from cnncc.cli import command, predicted, screen
+from cnncc.cli import changes, command, predicted, screen
 
 if TYPE_CHECKING:
     import argparse
@@ -21,6 +21,7 @@ WIDE = 170
 def _configure(parser: argparse.ArgumentParser) -> None:
     what = "a network as for `cnncc compile`; a compiled .so has no stamps in it and is timed as a whole"
     parser.add_argument("net", metavar="NET|MODEL", help=what)
+    changes.add_changes(parser)
     command.add_build_options(parser)
     command.add_weight_options(parser)
     command.add_weights_dtype(parser)

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from cnncc.cli import command, screen
+from cnncc.cli import changes, command, run_files, screen
 
 if TYPE_CHECKING:
     import argparse
@@ -24,6 +24,7 @@ RANGES = ("minmax", "mse", "entropy")
 
 def _configure(parser: argparse.ArgumentParser) -> None:
     command.add_net(parser)
+    changes.add_changes(parser)
     what = "images as `cnncc run` takes them: a folder, images, or .npy arrays; some tens are enough"
     parser.add_argument("--calibrate", metavar="PATH", nargs="+", required=True, help=what)
     what = "minmax covers all values; mse has the least squared error, entropy the least divergence; "
@@ -57,8 +58,9 @@ def _run(args: argparse.Namespace) -> int:
     _refuse_bytes(args, network.unquantised is not None)
     command.warn_of_random(network.graph, command.origin_of(network, args))
     keep = [name for name in (args.keep or "").split(",") if name]
+    failed = run_files.Unreadable()
     with screen.progress(f"calibrating {network.graph.name}") as report:
-        images = _images(args.calibrate, network.graph)
+        images, files = _images(args.calibrate, network.graph, failed)
         found = calibrate(
             network.graph, images, method, percent, keep, options, Listener(report), gains=not args.no_gains
         )
@@ -71,7 +73,7 @@ def _run(args: argparse.Namespace) -> int:
         command.print_json(found.to_json())
     elif not args.quiet:
         _show(found, args)
-    return command.EXIT_OK
+    return failed.exit_code(files)
 
 
 def _check_name(output: str) -> None:
@@ -108,32 +110,33 @@ def _method(given: list[str]) -> tuple[str, float | None]:
     return name, percent
 
 
-def _images(paths: list[str], graph: Graph) -> Images:
-    """The images of the paths, read anew each time: they may be more than fit into memory. CnnccError for a file that
-    cannot be read."""
+def _images(paths: list[str], graph: Graph, failed: run_files.Unreadable) -> tuple[Images, int]:
+    """The images of the paths, read anew each time, since they may be more than fit into memory; and how many files
+    there are. CnnccError for a file that is named and cannot be read, and if that is so for all of a folder."""
+    from cnncc.base.errors import CnnccError
     from cnncc.calibrate.observe import Arrays, Images
-    from cnncc.cli import run_files
     from cnncc.module import describe
     from cnncc.runtime.arrays import Port
 
     run_files.check_there(paths)
     ports = [(about, Port.described(about)) for about in describe.inputs(graph)]
     sources = run_files.find(paths, len(ports))
+    count = sum(len(portion.names) for portion in run_files.portions(sources, ports, 1, failed.tell))
+    if not count:
+        raise CnnccError("none of the files can be read as an image of the network")
+    known = {str(error) for error in failed.errors}
 
-    def portions() -> Iterator[run_files.Portion]:
-        return run_files.portions(sources, ports, 1, _fail)
+    def again(error: CnnccError) -> None:
+        """A file that could be read before should not be missed in silence."""
+        if str(error) not in known:
+            raise error
 
     def read() -> Iterator[Arrays]:
-        for portion in portions():
+        for portion in run_files.portions(sources, ports, 1, again):
             for i in range(len(portion.names)):
                 yield [array[i : i + 1] for array in portion.arrays]
 
-    return Images(sum(len(portion.names) for portion in portions()), read)
-
-
-def _fail(error: Exception) -> None:
-    """A picture that nobody can read is not what the ranges should be made of."""
-    raise error
+    return Images(count, read), len(sources)
 
 
 def _show(found: Calibrated, args: argparse.Namespace) -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from cnncc.cli import command
+from cnncc.cli import changes, command
 
 if TYPE_CHECKING:
     import argparse
@@ -21,6 +21,7 @@ def _configure(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--top", type=command.positive, default=5, metavar="N", help="classes to print (default: 5)")
     what = "write the results: .csv and .json hold the best classes; .npy the only output, .npz all of them by name"
     parser.add_argument("-o", "--output", metavar="FILE", help=what)
+    changes.add_changes(parser)
     command.add_build_options(parser)
     command.add_weight_options(parser)
     command.add_weights_dtype(parser)
@@ -44,6 +45,7 @@ COMMAND = command.Command(
         cnncc run resnet50.so photos/ --labels imagenet.txt --top 1 -o photos.csv
         cnncc run efficientnet_lite0 --weights q.safetensors photos/ --labels imagenet.txt --truth photos.csv -q
         cnncc run my.net x.npy -o y.npy
+        cnncc run mobilenet_v2 --shape 3x320x320 cat.jpg
         cnncc run two_heads.net x.npy -o heads.npz
     """,
     configure=_configure,

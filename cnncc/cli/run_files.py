@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import sys
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
@@ -11,6 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from cnncc.base.errors import CnnccError
+from cnncc.cli import command
 
 if TYPE_CHECKING:
     import numpy as np
@@ -73,6 +75,26 @@ def _folder(name: str) -> list[InputFiles]:
     if not found:
         raise CnnccError(f"{name}: no images in this folder", hint="PNG, JPEG and the like are images, and .npy arrays")
     return found
+
+
+@dataclass
+class Unreadable:
+    """Files of folders that cannot be read: each is told at once, and how many there were at the end."""
+
+    errors: list[CnnccError] = field(default_factory=list)
+
+    def tell(self, error: CnnccError) -> None:
+        """Says what is wrong with one."""
+        self.errors.append(error)
+        print(f"cnncc: {error}", file=sys.stderr)
+
+    def exit_code(self, files: int) -> int:
+        """Says how many of so many files could not be read; the exit code that this gives."""
+        if not self.errors:
+            return command.EXIT_OK
+        plural = "" if files == 1 else "s"
+        print(f"cnncc: {len(self.errors)} of {files} file{plural} could not be read", file=sys.stderr)
+        return command.EXIT_BAD_INPUT
 
 
 Ports = Sequence[tuple[dict[str, Any], "Port"]]

@@ -33,19 +33,17 @@ def run(args: argparse.Namespace) -> int:
     truth = run_truth.read_truth(args.truth, sources, labels)
     asked = args.truth or any(run_results.is_scores(port) for port in model.outputs)
     judge = run_truth.Judge(truth, model, loaded.exact()) if truth and asked else None
-    failed: list[CnnccError] = []
+    failed = run_files.Unreadable()
     start = time.perf_counter()
     count = _run_all(args, model, sources, labels, failed, judge)
     if judge and not args.json:
         judge.show()
     if args.output and not (args.json or args.quiet):
         seconds = time.perf_counter() - start
+        ports = ", ".join(screen.port_name(str(port)) for port in model.outputs)
         images = "1 image" if count == 1 else f"{count} images"
-        print(f"wrote {args.output}: {images} in {seconds:.2f} s; {', '.join(map(str, model.outputs))}")
-    if failed:
-        plural = "" if len(sources) == 1 else "s"
-        print(f"cnncc: {len(failed)} of {len(sources)} file{plural} could not be read", file=sys.stderr)
-    return command.EXIT_BAD_INPUT if failed else command.EXIT_OK
+        print(f"wrote {args.output}: {images} in {seconds:.2f} s; {ports}")
+    return failed.exit_code(len(sources))
 
 
 def _run_all(
@@ -53,7 +51,7 @@ def _run_all(
     model: Model,
     sources: Sequence[run_files.InputFiles],
     labels: Labels,
-    failed: list[CnnccError],
+    failed: run_files.Unreadable,
     judge: run_truth.Judge | None,
 ) -> int:
     """Runs all images and hands each result to where it goes; returns how many there were."""
@@ -63,8 +61,7 @@ def _run_all(
     def fail(error: CnnccError) -> None:
         if stop_at_once:  # rows without names: nobody could tell which one is missing
             raise error
-        failed.append(error)
-        print(f"cnncc: {error}", file=sys.stderr)
+        failed.tell(error)
 
     done = 0
     with screen.progress(f"running {model.name}", _nobody_sees_results(args)) as report:

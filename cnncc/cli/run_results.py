@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 
 from cnncc.base.elements import ELEMENTS, decode
 from cnncc.base.errors import CnnccError
-from cnncc.cli import command
+from cnncc.cli import command, screen
 
 if TYPE_CHECKING:
     import numpy as np
@@ -88,7 +88,8 @@ class Printed:
         print(f"{' '.join(result['inputs'])}  ({result['milliseconds']:.2f} ms)")
         for output in result["outputs"]:
             figures = ", ".join(f"{key} {output[key]:.6g}" for key in ("min", "max", "mean") if key in output)
-            print(f"  {output['name']}  {'x'.join(map(str, output['shape']))}{f': {figures}' if figures else ''}")
+            shape = "x".join(map(str, output["shape"]))
+            print(f"  {screen.port_name(output['name'])}  {shape}{f': {figures}' if figures else ''}")
             for row in output.get("top", ()):
                 print(f"    {row['value']:10.6f}  {row['label']}")
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 import shutil
 import sys
@@ -31,6 +32,12 @@ LABEL_WIDTH = 12
 
 
 NO_BREAK = "\N{NO-BREAK SPACE}"
+
+
+def port_name(name: str) -> str:
+    """The name of an input or output as it is; in quotes, with escapes, if it has characters that a terminal does not
+    show: models of others may call them anything."""
+    return name if name.isprintable() else json.dumps(name)
 
 
 def width() -> int:

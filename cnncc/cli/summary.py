@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from cnncc.cli import command, screen
+from cnncc.cli import changes, command, screen
 
 if TYPE_CHECKING:
     import argparse
@@ -14,6 +14,7 @@ if TYPE_CHECKING:
 
 def _configure(parser: argparse.ArgumentParser) -> None:
     command.add_net(parser)
+    changes.add_changes(parser)
     command.add_build_options(parser)
     command.add_scales(parser)
     command.add_json(parser)
@@ -84,6 +85,7 @@ COMMAND = command.Command(
     examples="""
         cnncc summary models/googlenet.net
         cnncc summary resnet50 --json | jq .macs
+        cnncc summary resnet50 --shape 3x320x320
         printf 'net t\\ninput 3x8x8\\nconv 3x3 4 relu\\n' | cnncc summary -
     """,
     configure=_configure,

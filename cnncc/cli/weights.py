@@ -17,14 +17,15 @@ def _configure(parser: argparse.ArgumentParser) -> None:
     command.add_net(parser)
     parser.add_argument("-o", "--output", metavar="FILE", help="write the weights here as safetensors")
     command.add_weight_options(parser)
-    parser.add_argument(
-        "--from", dest="checkpoint", metavar="FILE", help="a checkpoint to convert: .safetensors, .pth or .npz"
-    )
+    what = "a checkpoint to convert, .safetensors, .pth or .npz; or a model of the same network, as .onnx"
+    parser.add_argument("--from", dest="checkpoint", metavar="FILE", help=what)
     what = (
         "what its tensors are called: as in NET; as in torchvision's model of the same network; or anything, in the "
         "order of NET's layers (default: names)"
     )
-    parser.add_argument("--map", choices=("names", "torchvision", "order"), default="names", help=what)
+    parser.add_argument("--map", choices=("names", "torchvision", "order"), help=what)
+    what = "what was added to the variance in batch norms that NET has inside other layers (default: 1e-5)"
+    parser.add_argument("--eps", type=command.error_bound, metavar="E", help=what)
     command.add_json(parser)
 
 
@@ -32,7 +33,7 @@ def _run(args: argparse.Namespace) -> int:
     from cnncc import weights
 
     if args.output:
-        command.check_outputs(args, {"the weights": Path(args.output)}, {"the checkpoint": args.checkpoint})
+        _check_output(args)
     graph, origin = _from_checkpoint(args) if args.checkpoint else command.read_bound(args)
     if args.output:
         with screen.progress(f"writing {args.output}"):
@@ -46,14 +47,36 @@ def _run(args: argparse.Namespace) -> int:
     return command.EXIT_OK
 
 
+def _check_output(args: argparse.Namespace) -> None:
+    """The file beside NET is what is read, unless the weights come from another one."""
+    from cnncc.base import files
+    from cnncc.frontends.locate import find_net
+
+    written = {"the weights": Path(args.output)}
+    if args.checkpoint is None:
+        command.check_outputs(args, written)
+        return
+    net = {} if args.net == "-" else {"the network": find_net(args.net)}
+    files.check_outputs(written, {**net, "the checkpoint": args.checkpoint})
+
+
 def _from_checkpoint(args: argparse.Namespace) -> tuple[Graph, str]:
     """The network with the weights of another file, under whatever names it has them."""
     from cnncc.base.errors import CnnccError
+    from cnncc.frontends import sources
     from cnncc.weights import checkpoint
+    from cnncc.weights.folded_norms import EPS
 
     if args.weights:
         raise CnnccError("--from and --weights both say where the weights come from", hint="give one of them")
-    return checkpoint.bind(command.read_net(args.net), args.checkpoint, args.map), args.checkpoint
+    graph = command.read_net(args)
+    if not sources.is_foreign(args.checkpoint):
+        names, eps = args.map or "names", EPS if args.eps is None else args.eps
+        return checkpoint.bind(graph, args.checkpoint, names, eps), args.checkpoint
+    for option in ("map", "eps"):
+        if getattr(args, option) is not None:
+            raise CnnccError(f"--{option} is for checkpoints: {args.checkpoint} says itself what its layers are")
+    return sources.bind_model(graph, args.checkpoint), args.checkpoint
 
 
 def _show(result: dict[str, Any]) -> None:
@@ -73,6 +96,7 @@ COMMAND = command.Command(
         cnncc weights models/resnet18.net -o initial.safetensors --seed 7
         cnncc compile models/resnet18.net --weights initial.safetensors
         cnncc weights resnet50_v1_5 --from resnet50-0676ba61.pth --map torchvision -o resnet50.safetensors
+        cnncc weights my.net --from retrained.onnx -o my.safetensors
     """,
     configure=_configure,
     run=_run,

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from cnncc.base.errors import warn
+from cnncc.frontends.input_shapes import AS_WRITTEN, Shapes
 from cnncc.frontends.locate import find_net, find_weights
+from cnncc.frontends.network_name import check_name
 
 if TYPE_CHECKING:
     from cnncc.frontends.network import ModelPort, Network
@@ -19,13 +21,17 @@ if TYPE_CHECKING:
     from cnncc.runtime.model import Model
 
 
-def _onnx(path: str | os.PathLike[str]) -> Network:
+Reader = Callable[[str | os.PathLike[str], Shapes, str | None], "Network"]
+"""A network by its file, the shapes that its inputs should have, and the name that it should have."""
+
+
+def _onnx(path: str | os.PathLike[str], shapes: Shapes, name: str | None) -> Network:
     from cnncc.frontends.onnx.network import import_onnx
 
-    return import_onnx(path)
+    return import_onnx(path, shapes, name)
 
 
-READERS: Mapping[str, Callable[[str | os.PathLike[str]], Network]] = {".onnx": _onnx}
+READERS: Mapping[str, Reader] = {".onnx": _onnx}
 """What reads a file that is no text of the language, by the end of its name."""
 
 
@@ -63,21 +69,24 @@ class NetworkSource:
         return model
 
 
-def read(source: str | os.PathLike[str]) -> Graph:
-    """The graph of a network; it has weights if its file has them, as an ONNX model. CnnccError for whatever is wrong
-    with it, and a warning for what is most likely not meant."""
+def read(source: str | os.PathLike[str], shapes: Shapes = AS_WRITTEN, name: str | None = None) -> Graph:
+    """The graph of a network, called `name` if that is given, with other input shapes if `shapes` says so. It has
+    weights if its file has them, as an ONNX model. CnnccError for whatever is wrong with it, and a warning for what is
+    most likely not meant."""
+    check_name(name)
     if is_foreign(source):
-        return imported(source).graph
+        return imported(source, shapes, name).graph
     from cnncc import lang
 
-    graph = lang.read(find_net(source))
+    graph = lang.read(find_net(source), shapes)
     lang.doubt(graph)
-    return graph
+    return replace(graph, name=name) if name else graph
 
 
-def imported(source: str | os.PathLike[str]) -> Network:
+def imported(source: str | os.PathLike[str], shapes: Shapes = AS_WRITTEN, name: str | None = None) -> Network:
     """The network of a model of another format, with a warning for each way in which it differs from the file."""
-    network = READERS[Path(source).suffix](source)
+    check_name(name)
+    network = READERS[Path(source).suffix](source, shapes, name)
     for note in network.notes:
         warn(note)
     return network
@@ -92,18 +101,22 @@ def read_bound(
 
 
 def read_source(
-    source: str | os.PathLike[str], weights: str | os.PathLike[str] | None = None, seed: int = 0
+    source: str | os.PathLike[str],
+    weights: str | os.PathLike[str] | None = None,
+    seed: int = 0,
+    shapes: Shapes = AS_WRITTEN,
+    name: str | None = None,
 ) -> NetworkSource:
-    """A network with weights from the file `weights`, else from the model itself or the file beside the network, else
-    drawn from `seed`. CnnccError for what does not fit."""
+    """A network, as `read` takes it, with weights from the file `weights`, else from the model itself or the file
+    beside the network, else drawn from `seed`. CnnccError for what does not fit."""
     if is_foreign(source):
-        network = imported(source)
+        network = imported(source, shapes, name)
         inputs = {port.node: declared(port, network.batch) for port in network.inputs if port.node}
         told = inputs, [declared(port, network.batch) for port in network.outputs if port.node], network.notes
         if weights is None and all(constant.bound for constant in network.graph.constants.values()):
             return NetworkSource(network.graph, os.fspath(source), *told)
         return _with_weights(network.graph, find_weights(source, weights), seed, told)
-    return _with_weights(read(source), find_weights(source, weights), seed, ({}, (), ()))
+    return _with_weights(read(source, shapes, name), find_weights(source, weights), seed, ({}, (), ()))
 
 
 def _with_weights(graph: Graph, path: str | None, seed: int, told: tuple[Any, Any, Any]) -> NetworkSource:
@@ -120,7 +133,7 @@ def scales(path: str | None) -> Scheme | None:
     """What a file of weights says of how a network is computed on bytes."""
     from cnncc.weights import checkpoint
 
-    if path is None or checkpoint.is_checkpoint(path):
+    if path is None or is_foreign(path) or checkpoint.is_checkpoint(path):
         return None
     from cnncc.quantization import scheme
 
@@ -136,10 +149,23 @@ def declared(port: ModelPort, batch: int) -> Declared:
 
 
 def bind(graph: Graph, path: str | None, seed: int) -> Graph:
-    """The graph with the weights of a file, a checkpoint's under the graph's own names, or seeded ones."""
+    """The graph with the weights of a file, a checkpoint's under the graph's own names, those of a model of another
+    format by the structure of both, or seeded ones."""
     from cnncc import weights
     from cnncc.weights import checkpoint
 
+    if path is not None and is_foreign(path):
+        return bind_model(graph, path)
     if path is not None and checkpoint.is_checkpoint(path):
         return checkpoint.bind(graph, path)
     return weights.bind(graph, path, seed=seed)
+
+
+def bind_model(graph: Graph, path: str | os.PathLike[str]) -> Graph:
+    """The graph with the weights of a model of another format, of the same network. CnnccError if they differ in
+    anything but values."""
+    from cnncc.frontends.retrained import with_weights_of
+
+    only = len(graph.inputs) == 1
+    shapes = {"" if only else node.name: node.attrs["dims"] for node in graph.inputs}
+    return with_weights_of(graph, READERS[Path(path).suffix](path, shapes, graph.name).graph, path)

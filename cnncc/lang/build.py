@@ -5,6 +5,7 @@ from __future__ import annotations
 from cnncc.base.elements import FLOAT32, Element
 from cnncc.base.errors import CnnccError, Span
 from cnncc.ir import Constant, Graph, Node, TensorType
+from cnncc.lang.reshaped import AS_WRITTEN, InputShapes
 from cnncc.lang.source import Stack
 from cnncc.ops import TABLE, ShapeError, complete, infer_type, traits
 from cnncc.ops.traits import Kind
@@ -17,7 +18,9 @@ MAX_STEPS = 10 * MAX_NODES
 class GraphBuilder:
     """Adds nodes to a graph. What the op table refuses is a CnnccError with the place and the blocks around it."""
 
-    def __init__(self) -> None:
+    def __init__(self, shapes: InputShapes = AS_WRITTEN) -> None:
+        self.given = shapes
+        """The shapes of inputs that the caller gives in place of those in the text."""
         self.nodes: dict[str, Node] = {}
         self.constants: dict[str, Constant] = {}
         self.read: set[str] = set()
@@ -59,6 +62,8 @@ class GraphBuilder:
             hint = "look at the repeats (x3) around this"
             raise CnnccError(f"the network has more than {MAX_NODES} ops", node.span, node.stack, hint)
         self.refuse_taken(node)
+        if node.name in self.given and traits(node).kind is Kind.INPUT:
+            node = node.with_(attrs={**node.attrs, "dims": tuple(self.given[node.name])})
         kind = self.infer(node, word)
         attrs = complete(node.op, node.attrs)
         op = TABLE[node.op]

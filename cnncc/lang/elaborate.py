@@ -15,6 +15,7 @@ from cnncc.lang.forms import FORMS, MERGE_FORMS, MERGES, OP_OF
 from cnncc.lang.items import Items
 from cnncc.lang.mistakes import arms_differ, few_arms, misplaced, unknown, unknown_merge
 from cnncc.lang.numbering import computes, segments
+from cnncc.lang.reshaped import AS_WRITTEN, InputShapes
 from cnncc.lang.scope import Scope, letters
 from cnncc.lang.source import Source
 from cnncc.ops import traits
@@ -42,10 +43,11 @@ class At:
         return self.labelled or self.scope.depth == 0
 
 
-def elaborate(tree: ast.Net, source: Source) -> Graph:
-    """The graph of a network, with unbound weights. CnnccError for whatever is wrong with it."""
+def elaborate(tree: ast.Net, source: Source, shapes: InputShapes = AS_WRITTEN) -> Graph:
+    """The graph of a network, with unbound weights. `shapes` are those of one image that inputs have in place of the
+    text's, by name. CnnccError for whatever is wrong with it."""
     scope = Scope(source)
-    elaborator = Elaborator(collect(tree, scope))
+    elaborator = Elaborator(collect(tree, scope), GraphBuilder(shapes))
     last = elaborator.sequence(tree.body, scope, None)
     if not elaborator.builder.outputs and all(traits(n).kind is Kind.INPUT for n in elaborator.builder.nodes.values()):
         scope.fail("the network has no layers", tree.name, "after `input 3x224x224` comes at least one op")
@@ -55,9 +57,9 @@ def elaborate(tree: ast.Net, source: Source) -> Graph:
 class Elaborator:
     """Walks the tree. Methods return the name of the current value after what they ran."""
 
-    def __init__(self, blocks: dict[str, ast.Block]) -> None:
+    def __init__(self, blocks: dict[str, ast.Block], builder: GraphBuilder) -> None:
         self.blocks = blocks
-        self.builder = GraphBuilder()
+        self.builder = builder
         self.labels: dict[str, str] = {}
         """For each label, by its full path, the last value of its line."""
 
@@ -117,8 +119,9 @@ class Elaborator:
         marked = self.find(statement.target, scope) if statement.target else value
         if marked is None:
             scope.fail("output: there is no current value", statement, START)
-        port = statement.port.text if statement.port else ""
-        name, place = port or marked, statement.port or statement
+        named = statement.port or statement.target
+        port, place = named.text if named else "", named or statement
+        name = port or marked
         if name in self.builder.output_names:
             hint = "`output as NAME` gives it a name" if not port else "choose another name"
             scope.fail(f"{name!r} is already an output", place, hint)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import Any
 
 from cnncc.base.errors import CnnccError
@@ -137,13 +137,20 @@ def print_net(graph: Graph, shapes: bool = True) -> str:
     if shapes:
         lines = commented(lines, graph)
     if (graph.outputs, graph.ports) != ((current,), ("",)) or traits(graph.nodes[-1]).kind is Kind.INPUT:
-        lines += [output(*pair) for pair in zip(graph.outputs, graph.ports, strict=True)]
+        lines += outputs(graph, current)
     return "\n".join(lines) + "\n"
 
 
-def output(value: str, port: str) -> str:
-    """`output`, `output VALUE`, `output as NAME` or `output VALUE as NAME`."""
-    return " ".join(["output", *([name_text(value)] if value else []), *(["as", name_text(port)] if port else [])])
+def outputs(graph: Graph, current: str | None) -> Iterator[str]:
+    """`output VALUE`, `output VALUE as NAME`, or, without a name, `output` where that is the current value."""
+    for value, port in zip(graph.outputs, graph.ports, strict=True):
+        if port:
+            yield f"output {name_text(value)}" + (f" as {name_text(port)}" if port != value else "")
+            continue
+        if value != current:
+            yield f"from {name_text(value)}"
+        yield "output"
+        current = value
 
 
 def unused(graph: Graph, node: Node) -> str:

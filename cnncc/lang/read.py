@@ -13,6 +13,7 @@ from cnncc.ir import Graph
 from cnncc.lang.elaborate import elaborate
 from cnncc.lang.habits import recognise
 from cnncc.lang.parse import syntax_tree
+from cnncc.lang.reshaped import AS_WRITTEN, InputShapes, reshaped
 from cnncc.lang.source import Source
 
 COMPILED = (b"\x7fELF", b"\0asm", b"!<arch>\n")
@@ -28,30 +29,33 @@ OTHERS = {
 """How other files begin that people give in the place of networks, and what to do with them."""
 
 
-def parse(text: str, file: str = "<text>") -> Graph:
+def parse(text: str, file: str = "<text>", shapes: InputShapes = AS_WRITTEN) -> Graph:
     """The graph of a network text. Attributes are complete and shapes are inferred, with batch 1 unless the
     text says otherwise. The weights have no values yet (see `cnncc.weights.bind`).
 
-    `file` is the name of the text in errors. Raises CnnccError, with line and column, for whatever is wrong."""
+    `file` is the name of the text in errors. `shapes` are those of one image that inputs have in place of the text's,
+    by name; the name "" is the only input. Raises CnnccError, with line and column, for whatever is wrong, and for
+    shapes with which a weight would have another size."""
     source = Source(file, text.removeprefix("\ufeff"))
     tree = syntax_tree(source)
     try:
-        return elaborate(tree, source)
+        graph = elaborate(tree, source)
+        return reshaped(graph, lambda given: elaborate(tree, source, given), shapes) if shapes else graph
     except CnnccError as error:
         raise recognise(source, error) from None
 
 
-def read(source: str | os.PathLike[str]) -> Graph:
+def read(source: str | os.PathLike[str], shapes: InputShapes = AS_WRITTEN) -> Graph:
     """The graph of a network, as `parse` makes it.
 
     `source` is a path, or `-` for standard input, or the text itself if it has a newline. Raises CnnccError if it
     cannot be read or is wrong."""
     if isinstance(source, str) and "\n" in source:
-        return parse(source)
+        return parse(source, shapes=shapes)
     if source == "-":
-        return parse(decode(sys.stdin.buffer.read(), "<stdin>"), "<stdin>")
+        return parse(decode(sys.stdin.buffer.read(), "<stdin>"), "<stdin>", shapes)
     path = Path(source)
-    return parse(decode(contents(path), str(path)), str(path))
+    return parse(decode(contents(path), str(path)), str(path), shapes)
 
 
 def contents(path: Path) -> bytes:

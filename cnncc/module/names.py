@@ -17,6 +17,11 @@ while xor xor_eq"""
 _OWN = """model model_ arena arena_ arena_bytes images number reserve count threads threads_ body stream check fail
 result open ports span error cnncc std other code int32_t int64_t size_t main"""
 """Of the headers, beside arrays."""
+_NEWER = """char8_t char16_t char32_t concept consteval constinit co_await co_return co_yield requires typeof
+typeof_unqual"""
+"""Keywords since C++20 and C23."""
+_INCLUDED = """complex errno far i386 imaginary interface linux near noreturn small unix int8_t uint8_t uint16_t"""
+"""Types, and macros of compilers and of headers that a caller may include, as far as these are not in capitals."""
 
 
 def c_name(name: str) -> str:
@@ -30,7 +35,8 @@ def parameters(graph: Graph) -> dict[str, TensorType]:
     output without a name of its own is `output`, or `output0` if there are several."""
     plain = ["output"] if len(graph.outputs) == 1 else [f"output{i}" for i in range(len(graph.outputs))]
     unnamed = (name for name, port in zip(plain, graph.ports, strict=True) if not port)
-    taken = {*_OWN.split(), *unnamed, *_KEYWORDS.split()}
+    words = " ".join((_OWN, _KEYWORDS, _NEWER, _INCLUDED))
+    taken = {*words.split(), *unnamed}
     inputs = [_free(_identifier(node.name, f"input{i}"), taken) for i, node in enumerate(graph.inputs)]
     outputs = [
         _free(_identifier(port, other), taken) if port else other
@@ -41,10 +47,12 @@ def parameters(graph: Graph) -> dict[str, TensorType]:
 
 
 def _identifier(name: str, other: str) -> str:
-    """A port's name as a C identifier, `other` if nothing of it is left."""
+    """A port's name as a C identifier, `other` if nothing of it is left. Names in capitals could be macros, and those
+    that begin with an underscore and a capital are C's own."""
     clean = re.sub(r"\W", "_", name, flags=re.ASCII)
     if not clean.strip("_"):
         return other
+    clean = clean.lower() if clean.isupper() or re.match("_[A-Z]", clean) else clean
     return f"{other.rstrip('0123456789')}_{clean}" if clean[0].isdigit() else clean
 
 

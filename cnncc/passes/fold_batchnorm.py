@@ -10,6 +10,7 @@ from cnncc.ir.draft import Draft
 from cnncc.ir.graph import Graph, Node
 from cnncc.ir.rewrite import Change, remade, rewrite, rule
 from cnncc.ops import LINEAR, TABLE, traits
+from cnncc.ops.folding import scaled, shifted
 
 
 def fold_batchnorm(g: Graph) -> Graph:
@@ -53,10 +54,10 @@ def _folded(g: Draft, linear: Node, bn: Node) -> Change:
 
     def new_bias(*arrays: np.ndarray) -> np.ndarray:
         mean, scale, shift = numbers(arrays[: len(slots)])
-        return (shift + (sum(arrays[len(slots) :]) - mean) * scale).astype(np.float32)
+        return shifted(sum(arrays[len(slots) :]), mean, scale, shift)
 
     weights = {"weight": weight_name}
-    changed = {weight_name: weight.map(weight.shape, lambda w, *a: _scaled(w, numbers(a)[1], groups), *given)}
+    changed = {weight_name: weight.map(weight.shape, lambda w, *a: scaled(w, numbers(a)[1], groups), *given)}
     if "bias" in bn.weights or "bias" in linear.weights:
         bias_name = linear.weights.get("bias", f"{weight_name.removesuffix('.weight')}.bias")
         old = (constants[linear.weights["bias"]],) if "bias" in linear.weights else ()
@@ -65,15 +66,3 @@ def _folded(g: Draft, linear: Node, bn: Node) -> Change:
     attrs = {**linear.attrs, "bias": "bias" in weights, "epilogue": bn.attrs["epilogue"]}
     folded = remade(bn, linear, inputs=linear.inputs + bn.inputs[1:], attrs=attrs, weights=weights)
     return Change((folded,), changed)
-
-
-def _scaled(weight: np.ndarray, factor: np.ndarray, groups: int) -> np.ndarray:
-    """Weight times factor along its output channels: axis 0, or (conv_transpose: groups > 0) axis 1 of each group."""
-    if not groups:
-        # In float64 piece by piece, rounded once: a whole copy of the weight in float64 takes longer than the product.
-        result = np.empty(weight.shape, np.float32)
-        factors = factor.reshape(-1, *[1] * (weight.ndim - 1))
-        return np.multiply(weight, factors, out=result, dtype=np.float64, casting="same_kind")
-    inputs, outs, kh, kw = weight.shape
-    grouped = weight.reshape(groups, inputs // groups, outs, kh, kw) * factor.reshape(groups, 1, outs, 1, 1)
-    return grouped.reshape(weight.shape).astype(np.float32)

@@ -13,15 +13,17 @@ from pathlib import Path
 import numpy as np
 
 from cnncc import weights
-from cnncc.base.errors import CnnccError
+from cnncc.base.errors import CnnccError, warn
 from cnncc.ir import Constant, Graph
 from cnncc.weights import torch_file
+from cnncc.weights.folded_norms import EPS, folded, pairs_by_name, pairs_by_place
 
 MAPS = ("names", "torchvision", "order")
 """How tensors are assigned to constants. `names`: by the names of the graph. The others go layer by layer:
 `torchvision` in the order of a forward run, which follows from the names in that library's models; `order` in the order
 of the file."""
-UNUSED = re.compile(r"(^|\.)num_batches_tracked$|^(aux|AuxLogits)\w*\.")
+COUNTER = re.compile(r"(^|\.)num_batches_tracked$")
+UNUSED = re.compile(rf"{COUNTER.pattern}|^(aux|AuxLogits)\w*\.")
 """Tensors that inference does not use: counters, and heads that exist in training only."""
 FUSED = re.compile(r"\.(norm|conv)\.(\d)(?=\.)")
 """DenseNet's layers in files from before 2018: norm.1 for norm1."""
@@ -36,12 +38,13 @@ LAST = 99
 Shapes = Mapping[str, tuple[int, ...]]
 
 
-def bind(graph: Graph, path: str | os.PathLike[str], names: str = "names") -> Graph:
+def bind(graph: Graph, path: str | os.PathLike[str], names: str = "names", eps: float = EPS) -> Graph:
     """The graph with the weights of a checkpoint (.safetensors, .pth or .npz). `names` is one of `MAPS`.
 
-    CnnccError if the file cannot be read, or if its tensors are not those of the graph. One error lists all
-    differences."""
-    tensors = read(path)
+    Where the graph has a layer with a bias and the checkpoint a layer and a batch norm, the norm is folded into the
+    layer, with `eps` added to its variance; a warning says so. CnnccError if the file cannot be read, or if its tensors
+    are not those of the graph. One error lists all differences."""
+    tensors = _without_norms(graph, read(path), path, names, eps)
     if names != "names":
         tensors = renamed(graph, tensors, path, names == "torchvision")
     weights.refuse_mismatches(graph, tensors, path)
@@ -53,6 +56,23 @@ def bind(graph: Graph, path: str | os.PathLike[str], names: str = "names") -> Gr
     return graph.rebuild(graph.nodes, constants=stored)
 
 
+def _without_norms(
+    graph: Graph, tensors: Mapping[str, np.ndarray], path: str | os.PathLike[str], names: str, eps: float
+) -> dict[str, np.ndarray]:
+    """The tensors with the batch norms that the graph does not have inside the layers before them."""
+    tensors = {name: array for name, array in tensors.items() if name in graph.constants or not COUNTER.search(name)}
+    theirs = layers(tensors, by_name=names != "order")
+    find = pairs_by_name if names == "names" else pairs_by_place
+    pairs = list(find(graph, theirs, tensors))
+    if pairs:
+        what = "1 batch norm" if len(pairs) == 1 else f"{len(pairs)} batch norms"
+        warn(
+            f"{what} of {os.fspath(path)} folded into the layers before, as {graph.name} has them, with eps {eps:g}, "
+            "which the file does not say; `cnncc weights --eps` takes another"
+        )
+    return folded(tensors, pairs, eps)
+
+
 def is_checkpoint(path: str | os.PathLike[str]) -> bool:
     """Whether `read` should be used for a file, and not safetensors: it takes the file, or refuses it with a good
     message. The first bytes of the file decide. False for a file that cannot be read."""
@@ -61,15 +81,12 @@ def is_checkpoint(path: str | os.PathLike[str]) -> bool:
             start = file.read(8)
     except OSError:
         return False
-    return start.startswith((ZIP, PICKLE, HDF5)) or Path(path).suffix in (*TORCH, ".onnx", ".h5", ".keras")
+    return start.startswith((ZIP, PICKLE, HDF5)) or Path(path).suffix in (*TORCH, ".h5", ".keras")
 
 
 def read(path: str | os.PathLike[str]) -> dict[str, np.ndarray]:
     """The tensors of a checkpoint (safetensors, PyTorch's or .npz) by name; those of floating point as float32."""
     file = Path(path)
-    if file.suffix == ".onnx":
-        hint = f"`cnncc import {file.name}` writes its weights beside its text, as {file.stem}.safetensors"
-        raise CnnccError(f"{file} is an ONNX model, not a file of weights", hint=hint)
     if file.suffix in (".h5", ".keras") or _starts_with(file, HDF5):
         hint = "convert the model: python -m tf2onnx.convert --keras MODEL --output model.onnx; cnncc import model.onnx"
         raise CnnccError(f"{file} is a file of Keras", hint=hint)

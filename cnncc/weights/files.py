@@ -7,7 +7,7 @@ import json
 import os
 import re
 import struct
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -82,8 +82,18 @@ def _refuse_mismatches(graph: Graph, stored: Mapping[str, _Stored], path: str | 
     mismatches = _mismatches(graph.constants, stored)
     if mismatches:
         own = f"`cnncc weights NET -o FILE` writes a file with the names and shapes of {graph.name}"
-        hint = origin_hint(stored, os.fspath(path)) or own
+        hint = _norms_hint(graph, stored, path) or origin_hint(stored, os.fspath(path)) or own
         raise CnnccError("\n".join([f"{os.fspath(path)} does not fit net {graph.name}:", *mismatches]), hint=hint)
+
+
+def _norms_hint(graph: Graph, stored: Iterable[str], path: str | os.PathLike[str]) -> str:
+    """What to do where only the file has batch norms."""
+    if not any(name.endswith(".running_mean") for name in stored) or any(
+        name.endswith(".running_mean") for name in graph.constants
+    ):
+        return ""
+    command = f"`cnncc weights NET --from {os.fspath(path)} -o FILE`, with --map where names differ"
+    return f"{graph.name} has its batch norms inside the layers before them: {command}, folds those of the file"
 
 
 def load(path: str | os.PathLike[str]) -> dict[str, np.ndarray]:

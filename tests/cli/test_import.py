@@ -104,7 +104,7 @@ def test_open_sizes_and_usage(tmp_path: Path, capsys: pytest.CaptureFixture[str]
     assert "--shape x=1,3,224,8" in " ".join(capsys.readouterr().err.split())
     with pytest.raises(SystemExit):
         main(["import", str(file), "--shape", "x:1,3"])
-    assert "expected NAME=N,C,H,W, got 'x:1,3'" in capsys.readouterr().err
+    assert "expected a shape such as 3x320x320 or image=3x320x320, got 'x:1,3'" in capsys.readouterr().err
     assert main(["import", str(file), "-o", str(file)]) == 2
     assert re.search("the network .*the model", capsys.readouterr().err)
 

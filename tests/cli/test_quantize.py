@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+import shutil
 from pathlib import Path
 
 import numpy as np
@@ -227,3 +228,24 @@ def test_bench_of_scales_is_one_on_bytes(cnncc, scales):
     done = cnncc("bench", LENET, "--weights", scales, "--vs", "onnxruntime", "--rounds", 2, "--seconds", 0.02, "--json")
     assert done.code == 0
     assert done.json["dtype"] == "int8"
+
+
+def test_a_file_of_a_folder_that_cannot_be_read_is_told_and_left_out(cnncc, tmp_path):
+    """As `cnncc run` does it: the file is written, the exit code is 2. One that is named is an error."""
+    folder, out = tmp_path / "digits", tmp_path / "q.safetensors"
+    folder.mkdir()
+    for picture in list(DIGITS.glob("*.png"))[:3]:
+        shutil.copy(picture, folder)
+    (folder / "bad.png").write_bytes(b"\x89PNG broken")
+    done = cnncc("quantize", LENET, "--calibrate", folder, "-o", out, "--no-gains", "--json")
+    assert (done.code, done.json["images"]) == (2, 3)
+    assert done.err.count("bad.png") == 1
+    assert "cnncc: 1 of 4 files could not be read" in done.err
+    assert cnncc("check", LENET, "--weights", out).code == 0
+    named = cnncc("quantize", LENET, "--calibrate", folder / "bad.png", "-o", tmp_path / "n.safetensors")
+    assert (named.code, (tmp_path / "n.safetensors").exists()) == (2, False)
+    for picture in folder.glob("[0-9]*.png"):
+        picture.unlink()
+    none = cnncc("quantize", LENET, "--calibrate", folder, "-o", tmp_path / "n.safetensors")
+    assert (none.code, (tmp_path / "n.safetensors").exists()) == (2, False)
+    assert "none of the files can be read as an image of the network" in none.err

@@ -11,7 +11,7 @@ from cnncc import lang
 from cnncc.base.resources import directory
 from cnncc.cli import screen
 from cnncc.cli import summary as command
-from cnncc.cli.command import read_net
+from cnncc.frontends.sources import read
 from cnncc.module.program import Arena
 from cnncc.report.summary import Summary, summarize
 
@@ -211,5 +211,5 @@ NAIVE_MIB = {
 
 @pytest.mark.parametrize("net", NAIVE_MIB)
 def test_activations_add_up(net):
-    total = summarize(read_net(net), ARENA).activation_bytes / 2**20
+    total = summarize(read(net), ARENA).activation_bytes / 2**20
     assert math.isclose(total, NAIVE_MIB[net], abs_tol=6e-4)

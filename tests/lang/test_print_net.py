@@ -60,8 +60,10 @@ head.0: conv 1x1 2           # 2x5x5
 head.1: softmax              # 2x5x5
 from input
 3: maxpool 3x3 /3 ceil       # 3x3x3
-output head.1
-output 3
+from head.1
+output
+from 3
+output
 """
     )
 

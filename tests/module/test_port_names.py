@@ -247,3 +247,68 @@ def test_inputs_that_are_called_as_lines_are(name: str, tmp_path: Path) -> None:
     assert [n.name for n in network.graph.inputs] == [name]
     assert network.graph.output_names == ("1",)
     assert "  " not in network.text.replace("\n  ", "\n")
+
+
+def test_c_names_are_no_words_of_c_or_of_its_headers(tmp_path: Path) -> None:
+    """Keywords, reserved names and macros, in C and C++; and what the interface itself is made of."""
+    names = [*"NULL null linux unix errno EOF INT_MAX I int new concept co_await typeof _Bool __x complex bool".split()]
+    names += "uint8_t int32_t arena ARENA_BYTES run model t_run t_model std file allow_pickle self out".split()
+    names += ["9", "-", "画像", "a/b", "a.b"]
+    lines = "".join(f'output as "{name}"\n' for name in names)
+    (tmp_path / "t.net").write_text(f"net t\ninput 3x2x2\nrelu\n{lines}")
+    assert cli.main(["compile", str(tmp_path / "t.net"), "-o", str(tmp_path / "t"), "--emit", "so,h,hpp", "-q"]) == 0
+    headers = "".join(f"#include <{name}.h>\n" for name in ("errno", "limits", "math", "stdio", "stdlib", "complex"))
+    body = 'int main(void) { printf("%d", (int)T_INPUT_FLOATS); return 0; }\n'
+    for std in ("c11", "gnu17"):
+        program = f'{headers}#include "t.h"\n{body}'
+        assert compile_and_run(tmp_path, program, flags=(f"-std={std}",)) == "12"
+    for std in ("c++17", "gnu++20"):
+        program = f'#include <climits>\n#include <cerrno>\n#include <cstdio>\n#include "t.hpp"\n{body}'
+        assert compile_and_run(tmp_path, program, tmp_path / "t.so", flags=(f"-std={std}",)) == "12"
+    np.save(tmp_path / "x.npy", -PICTURE[:, :, :2, :2])
+    assert cli.main(["run", str(tmp_path / "t.so"), str(tmp_path / "x.npy"), "-o", str(tmp_path / "o.npz"), "-q"]) == 0
+    with np.load(tmp_path / "o.npz") as arrays:
+        assert arrays.files == names
+        assert all(np.array_equal(arrays[name], np.maximum(-PICTURE[:, :, :2, :2], 0)) for name in names)
+
+
+def test_an_output_is_called_as_the_text_calls_its_value(tmp_path: Path) -> None:
+    """A label, a saved name and an input; `output` alone has no name in C."""
+    text = "net t\ninput image 3x2x2\nfirst: relu relu\nsave second\ntanh\noutput first; output second as third\n"
+    (tmp_path / "t.net").write_text(text + "output image; output\n")
+    assert cli.main(["compile", str(tmp_path / "t.net"), "-o", str(tmp_path / "t.so"), "-q"]) == 0
+    assert [port.name for port in load(tmp_path / "t.so").outputs] == ["first", "third", "image", "1"]
+    declared = (tmp_path / "t.h").read_text()
+    for name in ("IMAGE", "FIRST", "THIRD", "IMAGE_", "OUTPUT3"):
+        assert f"#define T_{name}_FLOATS 12" in declared
+    flat = lang.parse(lang.print_net(lang.read(tmp_path / "t.net")))
+    assert flat.output_names == ("first", "third", "image", "1")
+    assert flat.ports == ("first", "third", "image", "")
+
+
+def test_a_terminal_gets_no_control_characters(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Whatever a model calls its inputs and outputs; in JSON they are as they are."""
+    monkeypatch.chdir(tmp_path)
+    names = ["a\nb", "\x1b[31mred", "tab\t", "*/ x", "a\\"]
+    nodes = [helper.make_node("Relu", ["in\nput"], [name]) for name in names]
+    ports = [helper.make_tensor_value_info(name, TensorProto.FLOAT, (1, 3, 4, 4)) for name in ("in\nput", *names)]
+    onnx.save(helper.make_model(helper.make_graph(nodes, "g", ports[:1], ports[1:])), "m.onnx")
+    np.save("x.npy", PICTURE)
+    for command in (
+        ["import", "m.onnx"],
+        ["compile", "m.net", "--emit", "so,h,hpp"],
+        ["info", "m.so"],
+        ["run", "m.so", "x.npy"],
+        ["run", "m.so", "x.npy", "-o", "o.npz"],
+    ):
+        assert cli.main(command) == 0
+        told = capsys.readouterr().out
+        assert all(character.isprintable() or character == "\n" for character in told)
+        assert command[0] == "compile" or '"\\u001b[31mred' in told
+    assert load("m.so").outputs[1].name == names[1]
+    with np.load("o.npz") as arrays:
+        assert arrays.files == names
+    assert compile_and_run(tmp_path, '#include "m.h"\nint main(void) { return 0; }\n') == ""
+    assert compile_and_run(tmp_path, '#include "m.hpp"\nint main() { return 0; }\n', tmp_path / "m.so") == ""

@@ -5,15 +5,14 @@ from __future__ import annotations
 import os
 import re
 from dataclasses import replace
-from pathlib import Path
 
-from cnncc.base.errors import CnnccError
+from cnncc.frontends.input_shapes import Shapes
 from cnncc.frontends.network import Network
 from cnncc.frontends.network_name import network_name
 from cnncc.frontends.onnx.faults import Faults
 from cnncc.frontends.onnx.file import read_model
 from cnncc.frontends.onnx.origin import original
-from cnncc.frontends.onnx.ports import OpenShapes, Shapes
+from cnncc.frontends.onnx.ports import asked_shapes
 from cnncc.frontends.onnx.reader import from_onnx
 from cnncc.frontends.text.kept_text import kept_text
 from cnncc.ir import Graph
@@ -22,21 +21,19 @@ from cnncc.ir import Graph
 def import_onnx(
     path: str | os.PathLike[str], shapes: Shapes | None = None, name: str | None = None, strict: bool = False
 ) -> Network:
-    """The network of an ONNX file. `shapes` gives inputs other shapes than the model does, by name.
+    """The network of an ONNX file. `shapes` gives inputs other shapes than the model does, by name, with the batch or
+    without; the name "" is the only input.
 
     It is called `name`, else what the model calls its graph, or, where exporters call any graph that, as the file.
     A model that `cnncc export` wrote is the network it was written of. With `strict` an exception that is a mistake of
     ours passes. Raises CnnccError with all nodes that cannot be converted, and for files that are no models.
     """
     model = read_model(path)
+    shapes = asked_shapes(model.graph, shapes or {})
     if not shapes and (known := original(model)) is not None:
         text, graph = known
         return Network(text, graph, (), (), ()) if name is None else Network(*renamed(text, graph, name), (), (), ())
-    try:
-        imported = from_onnx(model, shapes, strict=strict)
-    except OpenShapes as error:
-        command = f"cnncc import {path} {error.options} -o {Path(path).with_suffix('.net').name}"
-        raise CnnccError(error.message, hint=f"a module has one size: `{command}`, with the sizes you want") from error
+    imported = from_onnx(model, shapes, strict=strict)
     graph = replace(imported.graph, name=name or network_name(model.graph.name, path))
     faults = Faults(strict)
     with faults.at("the text of the network"):

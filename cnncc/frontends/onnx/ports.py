@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import numpy as np
 
 from cnncc.base.errors import CnnccError
+from cnncc.frontends.input_shapes import Shapes
 from cnncc.frontends.network import ModelPort
 from cnncc.frontends.onnx.tensors import shown
 from cnncc.ir import Graph
@@ -19,7 +20,6 @@ if TYPE_CHECKING:
 
 USUAL = 224
 """Height and width in examples."""
-Shapes = Mapping[str, Sequence[int]]
 
 
 @dataclass(frozen=True)
@@ -57,14 +57,41 @@ def input_shapes(graph: GraphProto, shapes: Shapes, known: Mapping[str, np.ndarr
     return found
 
 
+def asked_shapes(graph: GraphProto, shapes: Shapes) -> dict[str, Shape]:
+    """Shapes that a caller asks for, as the model has them. The name "" is the only input. A shape of one axis less
+    than the model declares is that of one image, channels first. What the model declares itself is left out. CnnccError
+    for "" where there are several inputs."""
+    inputs = {port.name: port for port in computed_inputs(graph)}
+    if "" in shapes and len(inputs) != 1:
+        raise CnnccError(several(inputs), hint=f"say which: --shape {next(iter(inputs), 'NAME')}=...")
+    named = {name or next(iter(inputs)): tuple(given) for name, given in shapes.items()}
+    whole = {name: of_one(inputs[name], given) if name in inputs else given for name, given in named.items()}
+    return {name: given for name, given in whole.items() if name not in inputs or given != declared(inputs[name])}
+
+
+def several(inputs: Iterable[str]) -> str:
+    """What to say where a shape names no input."""
+    names = [*inputs]
+    return f"a shape without a name is for networks of one input, this one has {len(names)}: {', '.join(names)}"
+
+
+def of_one(port: ValueInfoProto, given: Shape) -> Shape:
+    """The shape of an input from that of one image of it, channels first."""
+    known = declared(port)
+    if len(given) + 1 != len(known):
+        return given
+    last = len(known) == 4 and known[3] == given[0] != known[1]
+    return (known[0], *given[1:], given[0]) if last else (known[0], *given)
+
+
 class OpenShapes(CnnccError):
-    """Inputs have axes without a size; `options` are those of `cnncc import` that give them one."""
+    """Inputs have axes without a size."""
 
     def __init__(self, ports: Mapping[str, ValueInfoProto]) -> None:
         told = [f"{shown(name)} has no fixed shape: {shape_text(port)}" for name, port in ports.items()]
         sizes = {name: [s or USUAL for s in declared(port)] for name, port in ports.items()}
-        self.options = " ".join(f"--shape {shown(name)}={','.join(map(str, given))}" for name, given in sizes.items())
-        hint = f"a module has one size: `cnncc import MODEL.onnx {self.options} -o MODEL.net`, with the sizes you want"
+        options = " ".join(f"--shape {shown(name)}={','.join(map(str, given))}" for name, given in sizes.items())
+        hint = f"a module has one size: say it by `{options}`, with the sizes you want; in Python by shape={sizes}"
         super().__init__(f"input {'; input '.join(told)}", hint=hint)
 
 

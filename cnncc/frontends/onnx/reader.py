@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any, cast
 
 import numpy as np
 
+from cnncc.frontends.input_shapes import Shapes
 from cnncc.frontends.network import ModelPort
 from cnncc.frontends.onnx.attributes import find
 from cnncc.frontends.onnx.byte_layers import with_byte_layers
@@ -20,7 +21,7 @@ from cnncc.frontends.onnx.faults import Faults, NotImported
 from cnncc.frontends.onnx.float_notes import float_notes
 from cnncc.frontends.onnx.fold import Evaluator, shape_of
 from cnncc.frontends.onnx.graph import inlined, label, opset_of, ordered
-from cnncc.frontends.onnx.ports import Imported, Shapes, computed_inputs, input_shapes
+from cnncc.frontends.onnx.ports import Imported, computed_inputs, input_shapes
 from cnncc.frontends.onnx.schema import DOMAINS, check_schema
 from cnncc.frontends.onnx.site import OnnxSite, Tensor, Tensors
 from cnncc.frontends.onnx.steps import traced

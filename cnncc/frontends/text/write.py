@@ -214,7 +214,9 @@ def equal(a: object, b: object) -> bool:
 
 
 def same_ports(graph: Graph, made: Graph, renamed: Mapping[str, str]) -> bool:
-    """Whether two graphs have the same inputs and outputs, in the same order and under the same names."""
+    """Whether two graphs have the same inputs and outputs, in the same order and under the same names. An output
+    without a name may be called as its value is."""
     inputs = [n.name for n in graph.inputs] == [n.name for n in made.inputs]
     outputs = tuple(renamed[value] for value in graph.outputs)
-    return inputs and (outputs, graph.ports) == (made.outputs, made.ports)
+    names = tuple(port or found for port, found in zip(graph.ports, made.ports, strict=True))
+    return inputs and (outputs, names) == (made.outputs, made.ports)

@@ -10,9 +10,11 @@ import numpy as np
 from cnncc.frontends.onnx.convert.arms import merged
 from cnncc.frontends.onnx.site import OnnxRule, OnnxSite, Tensor
 from cnncc.frontends.onnx.values import Unsupported, Value, broadcast
+from cnncc.ops import traits
 from cnncc.ops.activation import LARGEST
 from cnncc.ops.onnx import Onnx
 from cnncc.ops.pointwise import RECORDS
+from cnncc.ops.traits import Kind
 
 
 def named(op: str, onnx: Onnx) -> OnnxRule:
@@ -44,10 +46,17 @@ def combined(site: OnnxSite, op: str, a: Tensor, b: Tensor) -> Value:
 
 def with_known(site: OnnxSite, op: str, value: Value, known: np.ndarray) -> Value:
     """The same with a known tensor: a number, one for each channel, or a learned tensor."""
-    if known.size == 1 and op in ("add", "mul"):
+    if known.size == 1 and op in ("add", "mul") and not (op == "add" and is_bias(site, value, known)):
         number = float(known.reshape(()))
         return site.pointwise("affine", value, **({"shift": number} if op == "add" else {"scale": number}))
     return merged(site, op, value, known)
+
+
+def is_bias(site: OnnxSite, value: Value, known: np.ndarray) -> bool:
+    """Whether a tensor of one number is the bias of a layer of one output. It stays a weight, whatever it is: training
+    changes it, and the text should not change with it."""
+    node = site.b.nodes[value.node]
+    return known.ndim > 0 and traits(node).kind is Kind.LINEAR and node.attrs["out"] == 1 and not node.attrs["bias"]
 
 
 def negated(site: OnnxSite, tensor: Tensor) -> Tensor:
