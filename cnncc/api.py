@@ -20,7 +20,7 @@ from cnncc.runtime.load import load
 from cnncc.runtime.model import Model
 
 if TYPE_CHECKING:
-    from cnncc.frontends.input_shapes import ShapeLike
+    from cnncc.frontends.input_shapes import SizesLike
     from cnncc.ir import Graph
     from cnncc.kernels.shared.choices import Choices
     from cnncc.module.built import Built
@@ -42,7 +42,7 @@ def compile(  # noqa: PLR0913 - keywords are what people want here
     progress: Progress | None = None,
     tune: float | None = DEFAULT.tune,
     dtype: str = DEFAULT.dtype,
-    shape: ShapeLike | None = None,
+    shape: SizesLike | None = None,
     name: str | None = None,
 ) -> Model:
     """Compiles a network and links it into this process.
@@ -70,6 +70,8 @@ def compile(  # noqa: PLR0913 - keywords are what people want here
       so, sums stay float32.
     - `shape`: the shape of the input in place of the one that the network says, `(3, 320, 320)` or `"3x320x320"`; of
       several inputs a dictionary, `{"image": (3, 320, 320)}`. For an ONNX model the batch may stand before it.
+      Several shapes, `"3x224x224,3x320x480"` or a list of tuples, make a model for several sizes, which takes arrays of
+      each.
     - `name`: what the network is called in place of what it calls itself; functions in C begin with it.
 
     Returns a model of arrays of shape (n, c, h, w), or (n, k) for vectors, of n images: float32, unless the network
@@ -78,7 +80,7 @@ def compile(  # noqa: PLR0913 - keywords are what people want here
     """
     extras.require(extras.COMPILER)
     from cnncc.frontends import sources
-    from cnncc.frontends.input_shapes import shapes_by_name
+    from cnncc.frontends.input_shapes import sizes_by_name
     from cnncc.module.backends import for_this_machine
 
     options = for_this_machine(
@@ -86,21 +88,24 @@ def compile(  # noqa: PLR0913 - keywords are what people want here
     )
     apart = machines.load(options.targets[0]).images_apart
     options = replace(options, batch=batch or (MANY_IMAGES if apart else DEFAULT.batch))
-    network = sources.read_source(source, weights, seed or 0, shapes_by_name(shape), name)
+    network, *others = sources.read_sizes(source, weights, seed or 0, sizes_by_name(shape), name)
+    further = [other.graph for other in others]
     if network.weights is None and seed is None and network.graph.constants:
         warn(f"no weights for {network.graph.name}: using random ones; give weights=FILE, or seed=0 if that is meant")
-    built = build(network.graph, options, Listener(progress))
+    built = build(network.graph, options, Listener(progress), further)
     model = built.model()
     named = replace(options, targets=split_targets(target))
-    model.saver = partial(_save, replace(built, notes=tuple(network.notes)), network.graph, named)
+    model.saver = partial(_save, replace(built, notes=tuple(network.notes)), (network.graph, *further), named)
     if network.notes:
         model.info["notes"] = list(network.notes)
-    return network.declare(model)
+    for number, size in enumerate((network, *others)):
+        size.declare(model, number=number)
+    return model
 
 
 def _save(
     built: Built[Program[Any]],
-    graph: Graph,
+    sizes: Sequence[Graph],
     options: Options,
     path: str | os.PathLike[str],
     emit: str | Sequence[str],
@@ -116,7 +121,8 @@ def _save(
     check_kinds(kinds, backend_of(machines.load(options.targets[0])).kinds, options.targets)
     check_replaceable(Path(path))
     if len(options.targets) > 1:  # this process runs the best of them
-        built = replace(build(graph, options), notes=built.notes)
+        graph, *further = sizes
+        built = replace(build(graph, options, further=further), notes=built.notes)
     return built.write(files_of(kinds, Path(path)))
 
 

@@ -20,7 +20,8 @@ def add_changes(parser: argparse.ArgumentParser) -> None:
 
 
 def add_shape(parser: argparse.ArgumentParser) -> None:
-    """`--shape`: what inputs are, whatever the file says; the value is a list of names and sizes, or None."""
+    """`--shape`: what inputs are, whatever the file says; the value is a list of names and of shapes for each, or
+    None."""
     what = (
         "shape of the input in place of that in NET: 3x320x320; of several inputs image=3x320x320, once for each; of "
         "an ONNX model also all axes as it declares them: image=1,3,320,320"
@@ -28,12 +29,12 @@ def add_shape(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--shape", action="append", type=input_shape, metavar="[NAME=]CxHxW", help=what)
 
 
-def input_shape(text: str) -> tuple[str, tuple[int, ...]]:
-    """An argparse type: the name of an input, "" for the only one, and its shape."""
-    from cnncc.frontends.input_shapes import parse_shape
+def input_shape(text: str) -> tuple[str, tuple[tuple[int, ...], ...]]:
+    """An argparse type: the name of an input, "" for the only one, and its shape, or one for each size."""
+    from cnncc.frontends.input_shapes import parse_shapes
 
     try:
-        return parse_shape(text)
+        return parse_shapes(text)
     except CnnccError as error:
         raise argparse.ArgumentTypeError(error.message) from None
 
@@ -44,12 +45,24 @@ def name(args: argparse.Namespace) -> str | None:
 
 
 def shapes(args: argparse.Namespace) -> dict[str, tuple[int, ...]]:
-    """The shapes of `--shape` by name. CnnccError for two of one input: a module has one."""
+    """The shapes of `--shape` by name. CnnccError for several sizes, which `compile` takes."""
+    first, *others = sizes(args)
+    if others:
+        hint = "cnncc compile makes a module for several"
+        raise CnnccError(f"--shape: {1 + len(others)} sizes, and this command takes one", hint=hint)
+    return first
+
+
+def sizes(args: argparse.Namespace) -> list[dict[str, tuple[int, ...]]]:
+    """The shapes of `--shape` by name, for each size of the network. CnnccError for an input that is named twice."""
+    from cnncc.frontends.input_shapes import by_size
+
     given = getattr(args, "shape", None) or []
-    found = {of: tuple(sizes) for of, sizes in given}
+    found = {of: tuple(map(tuple, shapes)) for of, shapes in given}
     if len(found) < len(given):
-        raise CnnccError("--shape: two shapes for one input", hint="of several inputs, name each: --shape a=3x32x32")
-    return found
+        hint = "of several inputs, name each: --shape a=3x32x32; for several sizes, --shape 3x32x32,3x48x64"
+        raise CnnccError("--shape: two shapes for one input", hint=hint)
+    return [{name: tuple(shape) for name, shape in shapes.items()} for shapes in by_size(found)]
 
 
 def network_name(text: str) -> str:

@@ -30,7 +30,7 @@ def _run(args: argparse.Namespace) -> int:
     from cnncc.report import check
 
     if args.net.endswith(".so"):
-        return _tell(_check_module(args), args)
+        return max(_tell(report, args) for report in _check_module(args))
     command.fill_defaults(args)
     network = command.read_source(args)
     with screen.progress(f"checking {network.graph.name}") as progress:
@@ -38,8 +38,8 @@ def _run(args: argparse.Namespace) -> int:
     return _tell(report, args, network.scheme)
 
 
-def _check_module(args: argparse.Namespace) -> CheckReport:
-    """A compiled module against the network that it says it was made of."""
+def _check_module(args: argparse.Namespace) -> list[CheckReport]:
+    """A compiled module against the network that it says it was made of, at each of its sizes."""
     from cnncc.base.errors import CnnccError
     from cnncc.frontends import sources
     from cnncc.report import check
@@ -50,9 +50,9 @@ def _check_module(args: argparse.Namespace) -> CheckReport:
         what = f"from {origin['net']}, which is not there" if origin else "by an earlier version, or from Python"
         hint = "check the network itself: cnncc check NET"
         raise CnnccError(f"{args.net} was compiled {what}: there is nothing to compare it with", hint=hint)
-    graph = command.read_source(argparse.Namespace(**{"dtype": None, **origin}, threads=args.threads)).graph
+    sizes = command.read_sizes(argparse.Namespace(**{"dtype": None, **origin}, threads=args.threads))
     with screen.progress(f"checking {args.net} against {origin['net']}"):
-        return check.check_module(model, graph)
+        return [check.check_module(model, size.graph, number=i) for i, size in enumerate(sizes)]
 
 
 def _tell(report: CheckReport, args: argparse.Namespace, scheme: Scheme | None = None) -> int:

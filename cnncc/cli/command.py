@@ -273,6 +273,18 @@ def read_source(args: argparse.Namespace) -> NetworkSource:
     return found
 
 
+def read_sizes(args: argparse.Namespace) -> list[NetworkSource]:
+    """NET with weights, for each size of `--shape`."""
+    from cnncc.frontends import sources
+
+    sizes = changes.sizes(args)
+    networks = [
+        read_source(argparse.Namespace(**{**vars(args), "shape": [(name, [shape]) for name, shape in size.items()]}))
+        for size in sizes
+    ]
+    return networks if sources.is_foreign(args.net) else sources.with_first_weights(networks)
+
+
 def _on_bytes(network: NetworkSource, args: argparse.Namespace) -> NetworkSource:
     """NET for `--dtype int8`. Ranges are looked for with what runs here, whatever the target."""
     from cnncc.calibrate.random_ranges import with_random_ranges

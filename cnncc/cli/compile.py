@@ -14,7 +14,7 @@ from cnncc.cli import changes, command, compile_web, emit, notices, screen, stag
 
 if TYPE_CHECKING:
     import argparse
-    from collections.abc import Mapping
+    from collections.abc import Mapping, Sequence
 
     from cnncc.ir import Graph
     from cnncc.module.built import Built
@@ -57,7 +57,8 @@ def _run(args: argparse.Namespace) -> int:
         emit.check(args)
     if args.output and not web:
         _check_output(args, Path(args.output))
-    graph, origin = command.read_bound(args)
+    network, *others = command.read_sizes(args)
+    graph, origin = network.graph, command.origin_of(network, args)
     if web:
         compile_web.check_folder(graph, args)
     elif not (args.output or args.stop_after):
@@ -69,7 +70,8 @@ def _run(args: argparse.Namespace) -> int:
     notes = notices.current().messages()
     command.warn_of_random(graph, origin)
     made_of = {"notes": notes, "weights_from": command.named_origin(origin)}
-    result = {**_compile(graph, args, dump, made_of), "weights": origin}
+    graphs = [graph, *(other.graph for other in others)]
+    result = {**_compile(graphs, args, dump, made_of), "weights": origin}
     if args.json:
         command.print_json(result)
     elif not args.quiet:
@@ -124,13 +126,16 @@ def _stage(graph: Graph, args: argparse.Namespace, dump: _Dump) -> Stage:
     return phases.run(batched, best, options, Listener(on_phase=dump), args.stop_after)
 
 
-def _compile(graph: Graph, args: argparse.Namespace, dump: _Dump, made_of: Mapping[str, Any]) -> dict[str, Any]:
+def _compile(
+    sizes: Sequence[Graph], args: argparse.Namespace, dump: _Dump, made_of: Mapping[str, Any]
+) -> dict[str, Any]:
     from cnncc import api
     from cnncc.module.listener import Listener
 
     start = time.perf_counter()
+    graph, *others = sizes
     with screen.progress(f"compiling {graph.name}") as report:
-        build = api.build(graph, command.options(args), Listener(report, dump))
+        build = api.build(graph, command.options(args), Listener(report, dump), others)
         written = _write(replace(build, origin=_origin(args), **made_of), graph, args)
     return {
         "name": graph.name,
@@ -138,6 +143,7 @@ def _compile(graph: Graph, args: argparse.Namespace, dump: _Dump, made_of: Mappi
         "target": args.target,
         "batch": args.batch,
         "threads": build.info["threads"],
+        "sizes": [{node.name: list(node.type.shape[1:]) for node in size.inputs} for size in sizes],
         "weights_dtype": args.weights_dtype,
         "weight_bytes": build.weight_bytes,
         "arena_bytes": build.arena.total_bytes,
@@ -182,6 +188,9 @@ def _show(result: dict[str, Any]) -> None:
     print(f"{result['module']}  {screen.size(result['bytes'])}, for {result['target']}, in {seconds:.1f} s")
     for path in list(result["files"].values())[1:]:
         print(f"{path}  {screen.size(Path(path).stat().st_size)}")
+    for size in result["sizes"] if len(result["sizes"]) > 1 else ():
+        ports = (f"{screen.port_name(name)} {'x'.join(map(str, dims))}" for name, dims in size.items())
+        print(f"size: {', '.join(ports)}")
     print(f"arena: {screen.size(result['arena_bytes'])} {_arena_from(result['target'])}")
     distinct = len({call["kernel"] for call in result["kernels"]})
     origin = (result["weights"] if result["weight_bytes"] else "none needed") + screen.stored_as(
@@ -216,6 +225,7 @@ COMMAND = command.Command(
         cnncc compile resnet50 --target aarch64 -o resnet50-arm.so
         cnncc compile lenet5 --target wasm32 -o web/
         cnncc compile model.onnx --name detector --shape image=3x640x640
+        cnncc compile fcn.net --shape 3x224x224,3x320x480
         cnncc compile models/lenet5.net --stop-after fold_batchnorm
         cnncc compile models/lenet5.net --dump phases/
     """,

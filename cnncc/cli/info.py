@@ -45,8 +45,13 @@ def _port(port: dict[str, Any]) -> str:
     pictures = ", ".join(words for words in _picture(port) if words)
     notes = [f"; {what} {text}" for what, text in (("applies", own), ("wants pictures", pictures)) if text]
     steps = f" scale {port['scale']:.8g} zero {port['zero']}" if "scale" in port else ""
-    name, shape = screen.port_name(port["name"]), "x".join(map(str, port["shape"]))
-    return f"{name} {shape} {port['dtype']}{steps}{''.join(notes)}"
+    return f"{screen.port_name(port['name'])} {_shapes(port)} {port['dtype']}{steps}{''.join(notes)}"
+
+
+def _shapes(port: dict[str, Any]) -> str:
+    from cnncc.runtime.arrays import Port
+
+    return Port.described(port).shapes
 
 
 def _picture(port: dict[str, Any]) -> list[str]:
@@ -71,11 +76,21 @@ def _memory(info: dict[str, Any]) -> list[tuple[str, str]]:
             "arena",
             f"{screen.size(total)} ({parts}; {added}), aligned to {align} bytes",
         ),
+        *_sizes(info),
         ("weights", f"{_weights(info)}{screen.stored_as(dtype)}"),
         *_on_bytes(info),
         ("threads", f"{info['threads']} at most"),
         *(("note", note) for note in info.get("notes", ())),
     ]
+
+
+def _sizes(info: dict[str, Any]) -> list[tuple[str, str]]:
+    """Further sizes of the inputs, and the arena of each: what stands elsewhere is of the first."""
+    lines = []
+    for size in info.get("sizes", ())[1:]:
+        dims = ", ".join(f"{screen.port_name(port['name'])} {_shapes(port)}" for port in size["inputs"])
+        lines.append(("size", f"{dims}; arena {screen.size(size['memory']['arena_bytes'])}"))
+    return lines
 
 
 def _on_bytes(info: dict[str, Any]) -> list[tuple[str, str]]:

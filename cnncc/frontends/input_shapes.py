@@ -1,4 +1,5 @@
-"""Shapes of inputs as users give them: `3x320x320`, `image=3x320x320`, a tuple, or a dictionary of tuples."""
+"""Shapes of inputs as users give them: `3x320x320`, `image=3x320x320`, a tuple, or a dictionary of tuples; and several
+sizes of a network: `3x224x224,3x320x480`, or lists of tuples."""
 
 from __future__ import annotations
 
@@ -14,6 +15,9 @@ Shapes = Mapping[str, Sequence[int]]
 AS_WRITTEN: Shapes = {}
 ShapeLike = str | Sequence[int] | Mapping[str, Sequence[int]]
 """What a caller may give: the shape of the only input, or shapes by name."""
+Several = str | Sequence[int] | Sequence[Sequence[int]]
+SizesLike = Several | Mapping[str, Several]
+"""The same, or several shapes of each input: one for each size of the network."""
 SIZES = re.compile(r"\d+(x\d+)*|\d+(,\d+)*", re.ASCII)
 
 
@@ -24,6 +28,43 @@ def parse_shape(text: str) -> tuple[str, Shape]:
     if not SIZES.fullmatch(sizes):
         raise CnnccError(f"expected a shape such as 3x320x320 or image=3x320x320, got {text!r}")
     return name, tuple(map(int, re.split("[,x]", sizes)))
+
+
+def parse_shapes(text: str) -> tuple[str, tuple[Shape, ...]]:
+    """The name and the shapes of `[NAME=]3x224x224,3x320x480`. CnnccError for any other text."""
+    name, _, sizes = text.rpartition("=")
+    several = "x" in sizes and "," in sizes
+    return name, tuple(parse_shape(size)[1] for size in (sizes.split(",") if several else [sizes]))
+
+
+def sizes_by_name(given: SizesLike | None) -> tuple[Shapes, ...]:
+    """Shapes by the names of inputs, for each size of the network. CnnccError for what is no shape, and for inputs with
+    different numbers of them."""
+    if given is None:
+        return (AS_WRITTEN,)
+    if isinstance(given, str):
+        return by_size(dict([parse_shapes(given)]))
+    named = given if isinstance(given, Mapping) else {"": given}
+    return by_size({name: _several(shapes) for name, shapes in named.items()})
+
+
+def by_size(shapes: Mapping[str, Sequence[Shape]]) -> tuple[Shapes, ...]:
+    """The shapes of each size of a network: the first ones of all inputs, the second ones, and so on. An input with one
+    shape has it at all sizes. CnnccError if the others have not one number of shapes."""
+    counts = {len(of) for of in shapes.values()} - {1}
+    if len(counts) > 1:
+        numbers = ", ".join(f"{name} {len(of)}" for name, of in shapes.items())
+        raise CnnccError(f"inputs with different numbers of shapes: {numbers}", hint="give one for each size")
+    count = max(counts, default=1)
+    return tuple({name: of[i if len(of) > 1 else 0] for name, of in shapes.items()} for i in range(count))
+
+
+def _several(given: object) -> tuple[Shape, ...]:
+    if isinstance(given, str):
+        return parse_shapes(given)[1]
+    if isinstance(given, Sequence) and given and not _is_whole(given[0]):
+        return tuple(map(_sizes, given))
+    return (_sizes(given),)
 
 
 def shapes_by_name(given: ShapeLike | None) -> Shapes:

@@ -15,7 +15,7 @@ from cnncc.frontends.network_name import check_name
 
 if TYPE_CHECKING:
     from cnncc.frontends.network import ModelPort, Network
-    from cnncc.ir import Graph
+    from cnncc.ir import Constant, Graph
     from cnncc.quantization.scheme import Scheme
     from cnncc.runtime.declared import Declared
     from cnncc.runtime.model import Model
@@ -61,11 +61,11 @@ class NetworkSource:
     scheme: Scheme | None = None
     """What that file says."""
 
-    def declare(self, model: Model, outputs: bool = True) -> Model:
+    def declare(self, model: Model, outputs: bool = True, number: int = 0) -> Model:
         """The model of the network, which from now on also takes arrays as the file declares them, and gives results so
-        unless `outputs` is false."""
+        unless `outputs` is false. `number` is that of the network's size, if the model has several."""
         if self.inputs or self.outputs:
-            model.declare(self.inputs, self.outputs if outputs else [None] * len(model.outputs))
+            model.declare(self.inputs, self.outputs if outputs else [None] * len(model.outputs), number)
         return model
 
 
@@ -117,6 +117,36 @@ def read_source(
             return NetworkSource(network.graph, os.fspath(source), *told)
         return _with_weights(network.graph, find_weights(source, weights), seed, told)
     return _with_weights(read(source, shapes, name), find_weights(source, weights), seed, ({}, (), ()))
+
+
+def read_sizes(
+    source: str | os.PathLike[str],
+    weights: str | os.PathLike[str] | None,
+    seed: int,
+    sizes: Sequence[Shapes],
+    name: str | None = None,
+) -> list[NetworkSource]:
+    """A network as `read_source` takes it, for each of several sizes of its inputs. The weights of a text are those of
+    the first size: drawn ones depend on the values in the network, and so on the size."""
+    networks = [read_source(source, weights, seed, shapes, name) for shapes in sizes]
+    return networks if is_foreign(source) else with_first_weights(networks)
+
+
+def with_first_weights(networks: Sequence[NetworkSource]) -> list[NetworkSource]:
+    """One network at several sizes, with the weights of the first. Those of other shapes stay."""
+    first, *others = networks
+    known = first.graph.constants
+    return [first, *(replace(other, graph=_with_constants(other.graph, known)) for other in others)]
+
+
+def _with_constants(graph: Graph, known: Mapping[str, Constant]) -> Graph:
+    """The graph with the constants of these names that have the shapes and types of its own."""
+
+    def taken(name: str, own: Constant) -> Constant:
+        other = known.get(name, own)
+        return other if (other.shape, other.element) == (own.shape, own.element) else own
+
+    return replace(graph, constants={name: taken(name, own) for name, own in graph.constants.items()})
 
 
 def _with_weights(graph: Graph, path: str | None, seed: int, told: tuple[Any, Any, Any]) -> NetworkSource:

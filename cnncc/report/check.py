@@ -133,16 +133,18 @@ def _integers(source: Graph, got: Mapping[str, np.ndarray], expected: Mapping[st
     return BytesCheck(sum(got[name].size for name in whole), differing) if whole else None
 
 
-def check_module(model: Model, graph: Graph, seed: int = 0) -> CheckReport:
+def check_module(model: Model, graph: Graph, seed: int = 0, number: int = 0) -> CheckReport:
     """Run a compiled module and the reference of the graph it was made of, with bound weights, on seeded input; compare
-    the outputs, all that a module gives. CnnccError if the graph is another one."""
+    the outputs, all that a module gives. `graph` is that of the size of that number, if the module has several.
+    CnnccError if the graph is another one."""
     batch = model.info["inputs"][0]["shape"][0]
     source = replace(passes.with_batch(graph, batch), name=model.info["name"])  # `--name` may have changed it
-    if hashlib.sha256(print_graph(source).encode()).hexdigest() != model.info["source_sha256"]:
+    made_of = model.info.get("sizes", [model.info])[number]["source_sha256"]
+    if hashlib.sha256(print_graph(source).encode()).hexdigest() != made_of:
         hint = "compile it again, or name the network it was compiled from"
         raise CnnccError(f"the module {model.info['name']} was compiled from another network than this one", hint=hint)
     inputs = random_inputs(source, seed)
-    found = model.run_in(model.new_arena(), list(inputs.values()))
+    found = model.run_in(model.new_arena(number=number), list(inputs.values()))
     got = dict(zip(source.outputs, found, strict=True))
     dtypes = {key: value for key, value in model.info.get("flags", {}).items() if key in ("dtype", "weights_dtype")}
     return checked_values(source, inputs, got, Options(**dtypes))
