@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -15,8 +16,9 @@ from cnncc import api, lang, weights
 from cnncc.base.errors import CnnccError
 from cnncc.cli import main
 from cnncc.frontends import sources
-from cnncc.frontends.input_shapes import parse_shape, shapes_by_name
+from cnncc.frontends.input_shapes import parse_shape, parse_shapes, shapes_by_name, sizes_by_name
 from cnncc.ops import reference
+from cnncc.passes import with_batch
 
 NET = "net t\ninput image 3x8x8 mean (1, 2, 3)\nconv1: conv 3x3 4 relu\ngap\nfc: fc 2\n"
 GREY = NET.replace(" mean (1, 2, 3)", "")
@@ -146,7 +148,7 @@ def test_python(tmp_path: Path) -> None:
     net = tmp_path / "t.net"
     net.write_text(NET)
     made = cnncc.compile(net, seed=3, shape=(3, 12, 10), name="other")
-    assert (made.name, made.inputs[0].shape) == ("other", (1, 3, 12, 10))
+    assert (made.name, made.inputs[0].shape[1:]) == ("other", (3, 12, 10))
     image = np.random.default_rng(1).standard_normal((1, 3, 12, 10)).astype(np.float32)
     (wanted,) = reference.run(weights.bind(lang.parse(NET, shapes={"": (3, 12, 10)}), seed=3), [image]).values()
     np.testing.assert_allclose(made(image), wanted, rtol=1e-4, atol=1e-5)
@@ -156,6 +158,41 @@ def test_python(tmp_path: Path) -> None:
         cnncc.compile(model(tmp_path / "m.onnx", (1, 3, 8, 8)), name="")
     assert cnncc.compile(tmp_path / "m.onnx", shape="3x9x9", name="other").name == "other"
     assert api.Options() == api.DEFAULT
+
+
+def test_several_sizes() -> None:
+    assert parse_shapes("3x4x5") == ("", ((3, 4, 5),))
+    assert parse_shapes("images:0=3x4x5,3x6x7") == ("images:0", ((3, 4, 5), (3, 6, 7)))
+    assert parse_shapes("x=1,3,20,30") == ("x", ((1, 3, 20, 30),)), "commas without any x are one shape"
+    for wrong in ("3x4x5,", "3x4x5,,3x4x5", "3x4x5,a"):
+        with pytest.raises(CnnccError, match="expected a shape such as"):
+            parse_shapes(wrong)
+    assert sizes_by_name(None) == ({},)
+    assert sizes_by_name("3x4x5,3x6x7") == ({"": (3, 4, 5)}, {"": (3, 6, 7)})
+    assert sizes_by_name([(3, 4, 5), [3, 6, 7]]) == ({"": (3, 4, 5)}, {"": (3, 6, 7)})
+    assert sizes_by_name((3, 4, 5)) == ({"": (3, 4, 5)},)
+    assert sizes_by_name({"a": "3x4x5,3x6x7", "b": (7,)}) == ({"a": (3, 4, 5), "b": (7,)}, {"a": (3, 6, 7), "b": (7,)})
+    with pytest.raises(CnnccError, match="inputs with different numbers of shapes: a 2, b 3"):
+        sizes_by_name({"a": "3x4x5,3x6x7", "b": "1x2x3,1x2x4,1x2x5"})
+
+
+def test_a_model_for_several_sizes(tmp_path: Path) -> None:
+    """Of a text and of an ONNX model whose sizes are open, whose batch norms are drawn or in the file."""
+    net = tmp_path / "t.net"
+    net.write_text(NET)
+    dims = ((3, 12, 10), (3, 9, 14))
+    for source, seed in ((net, 3), (model(tmp_path / "m.onnx", ("n", 3, "h", "w")), None)):
+        made = cnncc.compile(source, seed=seed, shape=dims)
+        assert [size.inputs[0].shape[1:] for size in made.sizes] == [*dims]
+        for shape in dims:
+            image = np.random.default_rng(1).standard_normal((2, *shape)).astype(np.float32)
+            graph = sources.read_source(source, None, seed or 0, {"": dims[0]}).graph
+            if shape != dims[0]:
+                other = sources.read(source, {"": shape})
+                graph = replace(other, constants=graph.constants)
+            (wanted,) = reference.run(with_batch(graph, 2), [image]).values()
+            np.testing.assert_allclose(made(image), wanted, rtol=1e-4, atol=1e-5)
+    assert cnncc.load(made.save(tmp_path / "m.so")["so"])(image).tobytes() == made(image).tobytes()
 
 
 # The command line
@@ -196,6 +233,21 @@ def test_modules_are_checked_in_their_shape(
     for option, value in (("--shape", "3x8x8"), ("--name", "t")):
         assert main(["check", "m.so", option, value]) == 2
         assert f"m.so is a compiled module and takes no {option}" in capsys.readouterr().err
+
+
+def test_several_sizes_from_the_command_line(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    Path("t.net").write_text(NET)
+    assert main(["compile", "t.net", "-o", "m.so", "--shape", "3x12x10,3x8x8", "--batch", "2"]) == 0
+    assert "size: image 3x12x10\nsize: image 3x8x8\n" in capsys.readouterr().out
+    assert main(["info", "m.so"]) == 0
+    assert "size         image 1..2x3x8x8; arena " in capsys.readouterr().out
+    assert main(["check", "m.so"]) == 0
+    assert capsys.readouterr().out.count("all 1 compared layers") == 2
+    assert main(["summary", "t.net", "--shape", "3x12x10,3x8x8"]) == 2
+    assert "--shape: 2 sizes, and this command takes one" in capsys.readouterr().err
 
 
 def test_bench(capsys: pytest.CaptureFixture[str]) -> None:
