@@ -13,16 +13,20 @@ import importlib
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from cnncc.api import compile, load
+    from cnncc.api import build, compile, load
     from cnncc.base.errors import CnnccError, CnnccWarning
     from cnncc.calibrate import quantize
+    from cnncc.options import Options
     from cnncc.runtime.arrays import InputError
     from cnncc.runtime.model import Model
 
 __version__ = "0.2.0"
-__all__ = ["CnnccError", "CnnccWarning", "InputError", "Model", "__version__", "compile", "load", "quantize"]
+__all__ = [
+    "CnnccError", "CnnccWarning", "InputError", "Model", "Options", "__version__", "build", "compile", "load", "quantize",
+]  # fmt: skip
 
 _HOMES = {
+    "build": "cnncc.api",
     "compile": "cnncc.api",
     "load": "cnncc.api",
     "quantize": "cnncc.calibrate",
@@ -30,6 +34,7 @@ _HOMES = {
     "CnnccWarning": "cnncc.base.errors",
     "InputError": "cnncc.runtime.arrays",
     "Model": "cnncc.runtime.model",
+    "Options": "cnncc.options",
 }
 
 

@@ -50,7 +50,7 @@ ALLOWED = {
         "contrib": "api base frontends pictures runtime serving",
         "cli": "__version__ api base bench calibrate frontends ir lang machines module options passes pictures "
         "quantization report runtime tune weights",
-        "__init__": "api base calibrate runtime",
+        "__init__": "api base calibrate options runtime",
         "__main__": "cli",
     }.items()
 }

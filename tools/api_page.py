@@ -73,6 +73,15 @@ SECTIONS = (
         (
             Public("cnncc.compile", "cnncc.api:compile"),
             Public("cnncc.load", "cnncc.runtime.load:load"),
+            Public("cnncc.build", "cnncc.api:build"),
+            Public(
+                "cnncc.Options",
+                "cnncc.options:Options",
+                "options",
+                ("targets", "batch", "threads", "max_error", "dtype", "weights_dtype", "tune"),
+            ),
+            Public("cnncc.module.built.Built", "cnncc.module.built:Built", "built", ("model", "write", "info")),
+            Public("cnncc.frontends.sources.read_bound", "cnncc.frontends.sources:read_bound"),
             Public("cnncc.quantize", "cnncc.calibrate.search:quantize"),
             Public(
                 "cnncc.calibrate.search.Calibrated", "cnncc.calibrate.search:Calibrated", "found", ("save", "to_json")
@@ -91,10 +100,17 @@ SECTIONS = (
                     "threads",
                     "inputs",
                     "outputs",
+                    "sizes",
                     "info",
                 ),
             ),
             Public("cnncc.runtime.model.Port", "cnncc.runtime.arrays:Port", "port", ("name", "shape", "declared")),
+            Public(
+                "cnncc.runtime.model.PortSize",
+                "cnncc.runtime.arrays:PortSize",
+                "size",
+                ("inputs", "outputs", "arena_bytes"),
+            ),
             Public("cnncc.runtime.cuda.driver.CudaModel", "cnncc.runtime.cuda.driver:CudaModel", "model", ("release",)),
         ),
     ),

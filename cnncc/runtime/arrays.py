@@ -65,7 +65,9 @@ class PortSize:
     """Inputs and outputs of a model for one size of its inputs, and the memory of a run with these."""
 
     inputs: tuple[Port, ...]
+    """One `Port` for each array that a call takes, in order."""
     outputs: tuple[Port, ...]
+    """One `Port` for each result, in order."""
     arena_bytes: int
     """Of a run of the most images."""
     arena_bytes_per_image: int
