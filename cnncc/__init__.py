@@ -22,7 +22,8 @@ if TYPE_CHECKING:
 
 __version__ = "0.2.0"
 __all__ = [
-    "CnnccError", "CnnccWarning", "InputError", "Model", "Options", "__version__", "build", "compile", "load", "quantize",
+    "CnnccError", "CnnccWarning", "InputError", "Model", "Options",
+    "__version__", "build", "compile", "load", "quantize",
 ]  # fmt: skip
 
 _HOMES = {

@@ -50,7 +50,8 @@ def _check_module(args: argparse.Namespace) -> list[CheckReport]:
         what = f"from {origin['net']}, which is not there" if origin else "by an earlier version, or from Python"
         hint = "check the network itself: cnncc check NET"
         raise CnnccError(f"{args.net} was compiled {what}: there is nothing to compare it with", hint=hint)
-    sizes = command.read_sizes(argparse.Namespace(**{"dtype": None, **origin}, threads=args.threads))
+    told = {"dtype": None, **origin, **({"shape": args.shape} if args.shape else {})}
+    sizes = command.read_sizes(argparse.Namespace(**told, threads=args.threads))
     with screen.progress(f"checking {args.net} against {origin['net']}"):
         return [check.check_module(model, size.graph, number=i) for i, size in enumerate(sizes)]
 

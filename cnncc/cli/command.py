@@ -213,14 +213,29 @@ def load_module(args: argparse.Namespace) -> Model:
     from cnncc import api
     from cnncc.base.errors import CnnccError
 
-    given = [name for name in DEFAULTS if name != "threads" and getattr(args, name) is not None]
+    model = api.load(args.net, threads=args.threads)
+    taken = ("threads", "shape") if len(model.sizes) > 1 else ("threads",)
+    given = [name for name in DEFAULTS if name not in taken and getattr(args, name) is not None]
     if given:
         options = ", ".join(f"--{name.replace('_', '-')}" for name in given)
         hint = "give them to `cnncc compile`, or name the network itself"
         raise CnnccError(
             f"{args.net} is a compiled module and takes no {options}: such options are for a network", hint=hint
         )
-    return api.load(args.net, threads=args.threads)
+    return _at_size(model, args) if args.shape else model
+
+
+def _at_size(model: Model, args: argparse.Namespace) -> Model:
+    """The model of a module for several sizes at that of `--shape`. CnnccError if it has none."""
+    from cnncc.base.errors import CnnccError
+
+    wanted, only = changes.shapes(args), len(model.inputs) == 1
+    for number, size in enumerate(model.sizes):
+        dims = {"" if only and "" in wanted else port.name: port.shape[1:] for port in size.inputs}
+        if {**dims, **wanted} == dims:
+            return model.at_size(number)
+    known = "; ".join(", ".join(port.shapes for port in size.inputs) for size in model.sizes)
+    raise CnnccError(f"--shape: {args.net} has no such size", hint=f"it has {known}")
 
 
 def read_net(args: argparse.Namespace) -> Graph:

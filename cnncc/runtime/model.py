@@ -5,6 +5,7 @@ from __future__ import annotations
 import ctypes
 import os
 from collections.abc import Callable, Mapping, Sequence
+from copy import copy
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -55,6 +56,8 @@ class Model:
         self.saver: Callable[[str | os.PathLike[str], str | Sequence[str]], Mapping[str, Path]] | None = None
         """What writes the module of a model that was compiled in this process."""
         self._chosen: int | None = None
+        self._several, self._first = len(self.sizes) > 1, 0
+        """Whether the module has several sizes, and which of them is the first one here."""
         self._arenas: list[np.ndarray] = []
 
     @property
@@ -102,6 +105,16 @@ class Model:
         sizes = list(self.sizes)
         sizes[number] = sizes[number].declare(inputs, outputs)
         self.sizes = tuple(sizes)
+
+    def at_size(self, number: int) -> Model:
+        """The model for one of its sizes alone, with that as `inputs` and in `info`."""
+        alone = copy(self)
+        alone.sizes, alone._first, alone._arenas = (self.sizes[number],), self._first + number, []
+        if "sizes" in self.info:
+            info = dict(self.info)
+            about = info.pop("sizes")[number]
+            alone.info = {**info, **about, "memory": {**info["memory"], **about["memory"]}}
+        return alone
 
     def set_threads(self, threads: int) -> int:
         """Sets how many threads later calls use, and returns that number. It is at least 1 and at most what the model
@@ -231,7 +244,7 @@ class Model:
         plain = [np.require(array, requirements=("C", "A")) for array in inputs]
         pointers = [ctypes.c_void_p(a.ctypes.data) for a in (*plain, *results, arena)]
         model, images = ctypes.c_void_p(self._entry.model), ctypes.c_int32(len(plain[0]))
-        size = [ctypes.c_int32(number)] if len(self.sizes) > 1 else []
+        size = [ctypes.c_int32(self._first + number)] if self._several else []
         code = self._entry.run(
             model, *size, images, *pointers, ctypes.c_size_t(arena.nbytes), ctypes.byref(self._threads)
         )

@@ -246,6 +246,14 @@ def test_several_sizes_from_the_command_line(
     assert "size         image 1..2x3x8x8; arena " in capsys.readouterr().out
     assert main(["check", "m.so"]) == 0
     assert capsys.readouterr().out.count("all 1 compared layers") == 2
+    assert main(["check", "m.so", "--shape", "3x8x8"]) == 0
+    assert capsys.readouterr().out.count("all 1 compared layers") == 1
+    np.save("x.npy", np.ones((3, 8, 8), np.float32))
+    assert main(["run", "m.so", "x.npy"]) == 2
+    assert "x.npy: the array is 3x8x8, the input is 3x12x10" in capsys.readouterr().err
+    assert main(["run", "m.so", "x.npy", "--shape", "image=3x8x8"]) == 0
+    assert main(["run", "m.so", "x.npy", "--shape", "3x8x9"]) == 2
+    assert "m.so has no such size\n  hint: it has 1..2x3x12x10; 1..2x3x8x8" in capsys.readouterr().err
     assert main(["summary", "t.net", "--shape", "3x12x10,3x8x8"]) == 2
     assert "--shape: 2 sizes, and this command takes one" in capsys.readouterr().err
 
