@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, cast
 import numpy as np
 
 from cnncc.frontends.network import ModelPort
-from cnncc.frontends.onnx.attributes import find
+from cnncc.frontends.onnx.attributes import attributes_of, find
 from cnncc.frontends.onnx.byte_layers import with_byte_layers
 from cnncc.frontends.onnx.control import branch_of, needed
 from cnncc.frontends.onnx.convert import RULES_OF, sequences
@@ -253,7 +253,8 @@ class Reader:
 
     def site(self, node: NodeProto, inputs: list[Entry]) -> OnnxSite:
         tensors = cast("list[Tensor | None]", inputs)
-        site = OnnxSite(node, tensors, self.opset, self.b, self.used, self.kinds_at(node))
+        named = node.op_type, list(node.input), list(node.output), attributes_of(node)
+        site = OnnxSite(*named, tensors, self.opset, self.b, self.used, self.kinds_at(node))
         if takes_bytes(site):
             return site
         return replace(site, inputs=[site.whole_numbers(t) if isinstance(t, Value) else t for t in tensors])
