@@ -14,7 +14,7 @@ from cnncc.base.errors import CnnccError
 DISTRIBUTION = "cnncc-inference"
 """What pip calls cnncc: the short name is another project's on PyPI."""
 COMPILER, IMAGES = "compiler", "images"
-RAY, DASK, SPARK, BEAM = "ray", "dask", "spark", "beam"
+RAY, DASK, SPARK, BEAM, TORCH = "ray", "dask", "spark", "beam", "torch"
 PACKAGES: Mapping[str, Mapping[str, str]] = {
     COMPILER: {
         "tvm": "apache-tvm",
@@ -31,12 +31,14 @@ PACKAGES: Mapping[str, Mapping[str, str]] = {
     DASK: {"dask": "dask[array]"},
     SPARK: {"pyspark": "pyspark[ml]"},
     BEAM: {"apache_beam": "apache-beam"},
+    TORCH: {"torch": "torch"},
 }
 """Extra -> what Python imports -> what pip installs. `compiler` brings `images` with it."""
 PURPOSE = {
     COMPILER: "reading and compiling networks",
     IMAGES: "reading image files",
     **{extra: f"cnncc.contrib.{extra}" for extra in (RAY, DASK, SPARK, BEAM)},
+    TORCH: "cnncc.torch",
 }
 WITHOUT = {
     COMPILER: "; without it cnncc loads and runs modules that are compiled already",

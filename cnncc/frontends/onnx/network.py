@@ -13,7 +13,7 @@ from cnncc.frontends.network_name import network_name
 from cnncc.frontends.onnx.faults import Faults
 from cnncc.frontends.onnx.file import read_model
 from cnncc.frontends.onnx.origin import original
-from cnncc.frontends.onnx.ports import OpenShapes, Shapes
+from cnncc.frontends.onnx.ports import Imported, OpenShapes, Shapes
 from cnncc.frontends.onnx.reader import from_onnx
 from cnncc.frontends.text.kept_text import kept_text
 from cnncc.ir import Graph
@@ -37,7 +37,12 @@ def import_onnx(
     except OpenShapes as error:
         command = f"cnncc import {path} {error.options} -o {Path(path).with_suffix('.net').name}"
         raise CnnccError(error.message, hint=f"a module has one size: `{command}`, with the sizes you want") from error
-    graph = replace(imported.graph, name=name or network_name(model.graph.name, path))
+    return with_text(imported, name or network_name(model.graph.name, path), strict)
+
+
+def with_text(imported: Imported, name: str, strict: bool = False) -> Network:
+    """The network of a graph, called `name`: its text, and the graph and the ports under the names of the text."""
+    graph = replace(imported.graph, name=name)
     faults = Faults(strict)
     with faults.at("the text of the network"):
         written = kept_text(graph, imported.sources)
