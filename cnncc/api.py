@@ -20,13 +20,14 @@ from cnncc.runtime.load import load
 from cnncc.runtime.model import Model
 
 if TYPE_CHECKING:
+    from cnncc.frontends.sources import NetworkSource
     from cnncc.ir import Graph
     from cnncc.kernels.shared.choices import Choices
     from cnncc.module.built import Built
     from cnncc.module.cpu.program import CpuProgram
     from cnncc.module.program import Arena, Program
 
-__all__ = ["Options", "arena", "build", "compile", "load", "program"]
+__all__ = ["Options", "arena", "build", "compile", "link", "load", "program"]
 
 
 def compile(  # noqa: PLR0913 - keywords are what people want here
@@ -80,9 +81,17 @@ def compile(  # noqa: PLR0913 - keywords are what people want here
     if network.weights is None and seed is None and network.graph.constants:
         name = network.graph.name
         warn(f"no weights for {name}: using random ones; give weights=FILE, or seed=0 if that is meant")
+    return link(network, options, split_targets(target), progress)
+
+
+def link(
+    network: NetworkSource, options: Options, targets: Sequence[str] | None = None, progress: Progress | None = None
+) -> Model:
+    """The model of a network that has been read, linked into this process. Its `save` writes a module for all
+    `targets`, which may be others than those of `options`."""
     built = build(network.graph, options, Listener(progress))
     model = built.model()
-    named = replace(options, targets=split_targets(target))
+    named = replace(options, targets=tuple(targets or options.targets))
     model.saver = partial(_save, replace(built, notes=tuple(network.notes)), network.graph, named)
     if network.notes:
         model.info["notes"] = list(network.notes)

@@ -9,13 +9,16 @@ from typing import Any
 
 import torch
 from torch.export import ExportedProgram
+from torch.export.graph_signature import InputKind, OutputKind, TensorArgument
 from torch.fx import Node
+from torch.utils import _pytree as pytree
 
 from cnncc.base.errors import CnnccError
 from cnncc.frontends.onnx.tensors import one_line
 from cnncc.frontends.torch.aten import RULES
-from cnncc.frontends.torch.program import op_name
+from cnncc.frontends.torch.program import Given, Program, op_name
 
+KNOWN = (InputKind.PARAMETER, InputKind.BUFFER, InputKind.CONSTANT_TENSOR)
 PARTS = "torch.compile(module, backend='cnncc') leaves to PyTorch what cannot be compiled"
 
 
@@ -37,7 +40,9 @@ def refuse_training(module: torch.nn.Module) -> None:
     for name, part in module.named_modules():
         if part.training:
             what = f"{name} ({type(part).__name__})" if name else type(part).__name__
-            raise CnnccError(f"{what} is in training mode: a compiled network only infers", hint="call module.eval() first")
+            raise CnnccError(
+                f"{what} is in training mode: a compiled network only infers", hint="call module.eval() first"
+            )
 
 
 def traced(
@@ -49,7 +54,9 @@ def traced(
             warnings.simplefilter("ignore")
             return torch.export.export(module, args, dict(kwargs), dynamic_shapes=dynamic, strict=False)
     except Exception as error:  # its errors have no common base
-        raise CnnccError(f"PyTorch cannot export the module: {type(error).__name__}: {one_line(error)}", hint=PARTS) from error
+        raise CnnccError(
+            f"PyTorch cannot export the module: {type(error).__name__}: {one_line(error)}", hint=PARTS
+        ) from error
 
 
 def whole(program: ExportedProgram) -> ExportedProgram:
@@ -73,3 +80,55 @@ def is_ready(node: Node) -> bool:
         return True
     schema = getattr(node.target, "_schema", None)
     return schema is not None and not schema.is_mutable and op_name(node) in RULES
+
+
+# The program
+
+
+def program_of(exported: ExportedProgram, strictly: bool = False) -> Program:
+    """What the reader sees of an exported program. CnnccError for one that changes what it is given, or a buffer."""
+    nodes = {node.name: node for node in exported.graph.nodes}
+    inputs = [
+        Given.of(spec.arg.name, nodes[spec.arg.name])
+        for spec in exported.graph_signature.input_specs
+        if spec.kind is InputKind.USER_INPUT and isinstance(spec.arg, TensorArgument)
+    ]
+    names = {nodes[spec.arg.name]: spec.target for spec in exported.graph_signature.input_specs if spec.kind in KNOWN}
+    held = {**exported.constants, **exported.state_dict}
+    known = {node: held[name] for node, name in names.items()} | constants(exported, nodes)
+    return Program(exported.graph_module, tuple(inputs), outputs(exported, nodes), known, names, strictly)
+
+
+def constants(exported: ExportedProgram, nodes: Mapping[str, Node]) -> dict[Node, Any]:
+    """Inputs that are no tensors: they are what they were in the example."""
+    specs = [s for s in exported.graph_signature.input_specs if s.kind is InputKind.USER_INPUT]
+    return {nodes[s.arg.name]: s.arg.value for s in specs if hasattr(s.arg, "value") and s.arg.name in nodes}
+
+
+def outputs(exported: ExportedProgram, nodes: Mapping[str, Node]) -> tuple[Given, ...]:
+    """The tensors that a program gives."""
+    found = []
+    for name, spec in zip(output_names(exported), exported.graph_signature.output_specs, strict=True):
+        if spec.kind is not OutputKind.USER_OUTPUT:
+            changed = spec.target or "an input"
+            raise CnnccError(f"the module changes {changed} when it is called: only what it returns is computed")
+        if isinstance(spec.arg, TensorArgument):
+            found.append(Given.of(name, nodes[spec.arg.name]))
+        elif not hasattr(spec.arg, "value"):
+            raise CnnccError(f"output {name} is a size that is not fixed")
+    return tuple(found)
+
+
+def output_names(exported: ExportedProgram) -> list[str]:
+    """By their places in what the module returns: `output`, `output_1`, or the keys of a dictionary."""
+    spec, count = exported.call_spec.out_spec, len(exported.graph_signature.output_specs)
+    if spec is None or spec.num_leaves != count:
+        return [f"output_{i}" for i in range(count)]
+    places, _ = pytree.tree_flatten_with_path(pytree.tree_unflatten(range(count), spec))
+    return ["_".join(map(word, path)) or "output" for path, _ in places]
+
+
+def word(key: Any) -> str:
+    """A step of a path into what a module returns."""
+    found = getattr(key, "key", getattr(key, "name", None))
+    return f"output_{key.idx}" if found is None else str(found)

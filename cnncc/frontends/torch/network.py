@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 from cnncc.base.errors import CnnccError
@@ -19,45 +20,52 @@ UNNAMED = "network"
 """What a network is called whose class says nothing of it."""
 
 
-def program_of(
+def export(
     module: torch.nn.Module | torch.export.ExportedProgram,
     example: Any,
     kwargs: Mapping[str, Any] | None = None,
     batch: int | None = None,
     dynamic_shapes: Any = None,
-) -> Program:
-    """The program of a module, read for `batch` images if that is given. `example` are the arguments of a call, or the
-    only one."""
+) -> torch.export.ExportedProgram:
+    """The program of a module for `batch` images, if that is given. `example` are the arguments of a call, or the only
+    one."""
     require_torch()
     from cnncc.frontends.torch.batches import of_batch
     from cnncc.frontends.torch.export import exported
-    from cnncc.frontends.torch.program import Program
 
     args = example if isinstance(example, tuple) else (example,)
     named = dict(kwargs or {})
     if batch is not None and not hasattr(module, "graph_signature") and dynamic_shapes is None:
         args, named = of_batch((args, named), batch)
-    found = Program(exported(module, args, named, dynamic_shapes), strictly=batch is not None)
-    if batch is not None and not found.free and found.batch != batch:
-        raise CnnccError(
-            f"the program is for a batch of {found.batch}, not {batch}",
-            hint="export it with a dynamic first axis, or compile the module itself",
-        )
-    return found
+    return exported(module, args, named, dynamic_shapes)
 
 
-def network_of(program: Program, name: str | None = None, strict: bool = False) -> Network:
+def network_of(
+    exported: torch.export.ExportedProgram, name: str | None = None, batch: int | None = None, strict: bool = False
+) -> Network:
+    """The network of an exported program. CnnccError if its batch is fixed, and not the one that is given."""
+    from cnncc.frontends.torch.export import program_of
+
+    program = program_of(exported, strictly=batch is not None)
+    if batch is not None and not program.free and program.batch != batch:
+        hint = "export it with a dynamic first axis, or compile the module itself"
+        raise CnnccError(f"the program is for a batch of {program.batch}, not {batch}", hint=hint)
+    return read(program, name, strict)
+
+
+def read(program: Program, name: str | None = None, strict: bool = False) -> Network:
     """The network of a program."""
     from cnncc.frontends.onnx.network import with_text
     from cnncc.frontends.torch.reader import from_program
 
     imported = from_program(program, strict)
-    return with_text(imported, name or called(program), strict)
+    network = with_text(imported, name or called(program), strict)
+    return replace(network, batch_is_free=program.free)
 
 
 def called(program: Program) -> str:
     """What the module's class is called."""
-    stacks = (node.meta.get("nn_module_stack") for node in program.exported.graph.nodes)
+    stacks = (node.meta.get("nn_module_stack") for node in program.graph.nodes)
     kind = next((next(iter(stack.values()))[1] for stack in stacks if stack), "")
     name = str(getattr(kind, "__name__", kind)).rpartition(".")[2]
     return UNNAMED if not name or is_generic(name) else name

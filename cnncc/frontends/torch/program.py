@@ -1,4 +1,4 @@
-"""A program of `torch.export` as the reader sees it."""
+"""A program of PyTorch as the reader sees it: a graph of ATen ops, its inputs, its outputs, and what is known."""
 
 from __future__ import annotations
 
@@ -10,9 +10,8 @@ from typing import Any
 
 import numpy as np
 import torch
-from torch.export import ExportedProgram
-from torch.export.graph_signature import InputKind, OutputKind, TensorArgument
-from torch.fx import Node
+from torch.fx import Graph as FxGraph
+from torch.fx import GraphModule, Node
 from torch.fx.node import map_arg
 
 from cnncc.base.errors import CnnccError
@@ -31,76 +30,33 @@ class Given:
     node: Node
     kind: Kind
 
+    @classmethod
+    def of(cls, name: str, node: Node) -> Given:
+        """What a node takes or gives."""
+        return cls(name, node, kind_of(node) or np.dtype(np.float32))
+
 
 @dataclass(frozen=True)
 class Program:
-    """A program without changes in place, whose ops have a rule each if that can be."""
+    """A graph of ATen ops without changes in place."""
 
-    exported: ExportedProgram
+    owner: GraphModule
+    inputs: tuple[Given, ...]
+    """The tensors that a caller passes, in order."""
+    outputs: tuple[Given, ...]
+    """The tensors that it gives, in order."""
+    known: Mapping[Node, Any]
+    """Parameters, buffers, tensors that the code of the module has, and inputs that are no tensors."""
+    names: Mapping[Node, str]
+    """Of parameters and buffers, as in the state dict."""
     strictly: bool = False
     """Whether its images must not be mixed, though their number is fixed."""
 
-    # Inputs and outputs
+    @property
+    def graph(self) -> FxGraph:
+        return self.owner.graph
 
-    @cached_property
-    def nodes(self) -> Mapping[str, Node]:
-        """The nodes by name."""
-        return {node.name: node for node in self.exported.graph.nodes}
-
-    @cached_property
-    def inputs(self) -> tuple[Given, ...]:
-        """The tensors that a caller passes, in order. CnnccError for something else that is no constant."""
-        specs = [spec for spec in self.exported.graph_signature.input_specs if spec.kind is InputKind.USER_INPUT]
-        return tuple(self.named(s.arg.name, s.arg.name) for s in specs if isinstance(s.arg, TensorArgument))
-
-    @cached_property
-    def outputs(self) -> tuple[Given, ...]:
-        """The tensors that it gives, in order. CnnccError for a program that changes what it is given, or a buffer."""
-        found = []
-        for name, spec in zip(self.output_names, self.exported.graph_signature.output_specs, strict=True):
-            if spec.kind is not OutputKind.USER_OUTPUT:
-                raise CnnccError(f"the module changes {spec.target} when it is called: only what is returned is computed")
-            if isinstance(spec.arg, TensorArgument):
-                found.append(self.named(name, spec.arg.name))
-            elif not hasattr(spec.arg, "value"):
-                raise CnnccError(f"output {name} is a size that is not fixed")
-        return tuple(found)
-
-    def named(self, name: str, node: str) -> Given:
-        return Given(name, self.nodes[node], self.kind(self.nodes[node]) or np.dtype(np.float32))
-
-    @cached_property
-    def output_names(self) -> list[str]:
-        """Their places in what the module returns: `output`, `output_1`, or the keys of a dictionary."""
-        from torch.utils import _pytree as pytree
-
-        spec = self.exported.call_spec.out_spec
-        specs = self.exported.graph_signature.output_specs
-        if spec is None or spec.num_leaves != len(specs):
-            return [f"output_{i}" for i in range(len(specs))]
-        places, _ = pytree.tree_flatten_with_path(pytree.tree_unflatten(list(range(spec.num_leaves)), spec))
-        return ["_".join(map(word, path)) or "output" for path, _ in places]
-
-    @cached_property
-    def known(self) -> Mapping[Node, Any]:
-        """Parameters, buffers, tensors that the code of the module has, and inputs that are no tensors."""
-        found: dict[Node, Any] = {}
-        for spec in self.exported.graph_signature.input_specs:
-            node = self.nodes.get(spec.arg.name)
-            if spec.target is not None and node is not None:
-                held = self.exported.state_dict if spec.target in self.exported.state_dict else self.exported.constants
-                found[node] = held[spec.target]
-            elif node is not None and not isinstance(spec.arg, TensorArgument):
-                found[node] = getattr(spec.arg, "value", None)
-        return found
-
-    @cached_property
-    def names(self) -> Mapping[Node, str]:
-        """Of parameters and buffers, as in the state dict."""
-        specs = self.exported.graph_signature.input_specs
-        return {self.nodes[spec.arg.name]: spec.target for spec in specs if spec.target and spec.arg.name in self.nodes}
-
-    @cached_property
+    @property
     def elements(self) -> int:
         """Of all known tensors."""
         return sum(tensor.numel() for tensor in self.known.values() if isinstance(tensor, torch.Tensor))
@@ -111,7 +67,9 @@ class Program:
     def free(self) -> bool:
         """Whether its inputs are batches of any size. CnnccError for any other size that is not fixed."""
         sizes = [given.node.meta["val"].shape for given in self.inputs]
-        open_ones = [(g.name, i) for g, s in zip(self.inputs, sizes, strict=True) for i, n in enumerate(s) if is_open(n)]
+        open_ones = [
+            (g.name, i) for g, s in zip(self.inputs, sizes, strict=True) for i, n in enumerate(s) if is_open(n)
+        ]
         for name, axis in open_ones:
             if axis:
                 hint = "export the module with fixed sizes; only the first axis, the batch, may be dynamic"
@@ -136,10 +94,10 @@ class Program:
     def needed(self) -> list[Node]:
         """The nodes that outputs depend on, in order, without inputs."""
         wanted = {given.node for given in self.outputs}
-        for node in reversed(self.exported.graph.nodes):
+        for node in reversed(self.graph.nodes):
             if node in wanted:
                 wanted.update(node.all_input_nodes)
-        return [node for node in self.exported.graph.nodes if node in wanted and node.op != "placeholder"]
+        return [node for node in self.graph.nodes if node in wanted and node.op != "placeholder"]
 
     def arguments(self, node: Node) -> dict[str, Any]:
         """All arguments of an op, by the names of its schema."""
@@ -151,7 +109,7 @@ class Program:
     def evaluated(self, node: Node, values: Mapping[Node, Any]) -> Any:
         """What a node of known tensors gives. Unsupported for one that gives something else each time."""
         if node.op == "get_attr":
-            return operator.attrgetter(str(node.target))(self.exported.graph_module)
+            return operator.attrgetter(str(node.target))(self.owner)
         if torch.Tag.nondeterministic_seeded in getattr(node.target, "tags", ()):
             raise Unsupported("random")
         args, kwargs = map_arg((node.args, dict(node.kwargs)), lambda n: values[n])
@@ -159,12 +117,6 @@ class Program:
             kwargs = {**kwargs, "device": torch.device("cpu")}
         with torch.no_grad():
             return node.target(*args, **kwargs)  # type: ignore[operator]
-
-    def kind(self, node: Node) -> Kind | None:
-        """NumPy's type of the first tensor that a node gives; None if it gives none."""
-        value = node.meta.get("val")
-        first = next(iter(value), None) if isinstance(value, list | tuple) else value
-        return numpy_type(first.dtype) if isinstance(first, torch.Tensor) else None
 
     def label(self, node: Node) -> str:
         """What a node is called in messages: its place in the module, its name and its op."""
@@ -181,15 +133,16 @@ class Program:
         return str(path)
 
 
+def kind_of(node: Node) -> Kind | None:
+    """NumPy's type of the first tensor that a node gives; None if it gives none."""
+    value = node.meta.get("val")
+    first = next(iter(value), None) if isinstance(value, list | tuple) else value
+    return numpy_type(first.dtype) if isinstance(first, torch.Tensor) else None
+
+
 def is_open(size: Any) -> bool:
     """Whether a size is not fixed."""
     return not isinstance(size, int)
-
-
-def word(key: Any) -> str:
-    """A step of a path into what a module returns."""
-    found = getattr(key, "key", getattr(key, "name", None))
-    return f"output_{key.idx}" if found is None else str(found)
 
 
 def numpy_type(dtype: torch.dtype) -> Kind:

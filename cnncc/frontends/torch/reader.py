@@ -17,7 +17,7 @@ from cnncc.frontends.onnx.types import FLOAT
 from cnncc.frontends.onnx.values import Builder, Unsupported, Value, plain_value
 from cnncc.frontends.torch.aten import RULES
 from cnncc.frontends.torch.call import AtenCall
-from cnncc.frontends.torch.program import Given, Program, array_of, is_several, mapped, op_name
+from cnncc.frontends.torch.program import Given, Program, array_of, is_several, kind_of, mapped, op_name
 
 FAILED = object()
 """What stands for the result of a node that could not be converted."""
@@ -130,8 +130,8 @@ class TorchReader:
         given = {name: mapped(self.seen, value) for name, value in sources.items()}
         tensors = {name: value for name, value in sources.items() if isinstance(value, Node)}
         names = {name: self.names.get(value, value.name) for name, value in tensors.items()}
-        kinds = {name: kind for name, value in tensors.items() if (kind := self.program.kind(value)) is not None}
-        result = self.program.kind(node) or FLOAT
+        kinds = {name: kind for name, value in tensors.items() if (kind := kind_of(value)) is not None}
+        result = kind_of(node) or FLOAT
         read = frozenset(user.args[1] for user in node.users if user.target is operator.getitem)
         return AtenCall(str(node.target), self.program.hint(node), given, names, kinds, result, self.b, read)
 

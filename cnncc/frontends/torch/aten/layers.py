@@ -12,7 +12,6 @@ from cnncc.frontends.onnx.site import Tensor
 from cnncc.frontends.onnx.values import Unsupported
 from cnncc.frontends.torch.call import AtenCall, AtenRule
 
-
 # Norms
 
 

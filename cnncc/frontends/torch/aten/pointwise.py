@@ -9,12 +9,14 @@ import numpy as np
 
 from cnncc.frontends.onnx.convert.arithmetic import convert
 from cnncc.frontends.onnx.site import Tensor
-from cnncc.frontends.onnx.types import FLOAT, is_whole
 from cnncc.frontends.onnx.values import Unsupported
 from cnncc.frontends.torch.call import AtenCall, AtenRule, Operand
 
 SAME = {
-    **{name: name.capitalize() for name in ("abs neg exp log sqrt reciprocal sin cos tan asin acos atan sinh cosh asinh").split()},
+    **{
+        name: name.capitalize()
+        for name in ("abs neg exp log sqrt reciprocal sin cos tan asin acos atan sinh cosh asinh").split()
+    },
     **{name: name.capitalize() for name in "acosh atanh erf floor ceil round sign relu sigmoid tanh mish".split()},
     **{"hardswish": "HardSwish", "isnan": "IsNaN", "isinf": "IsInf", "logical_not": "Not", "silu": "Swish"},
 }
@@ -119,7 +121,11 @@ def plus(op: str) -> AtenRule:
     def rule(call: AtenCall) -> Tensor:
         other: Operand = TWO
         if call["alpha"] not in (None, 1):
-            other = call.onnx("Mul", TWO, call["alpha"]) if not isinstance(call[TWO], int | float) else call[TWO] * call["alpha"]
+            other = (
+                call.onnx("Mul", TWO, call["alpha"])
+                if not isinstance(call[TWO], int | float)
+                else call[TWO] * call["alpha"]
+            )
         return call.onnx(op, ONE, other)
 
     return rule
@@ -290,6 +296,9 @@ RULES: Mapping[str, AtenRule] = {
     "aten._to_copy": typed,
     "aten.to": typed,
     "aten.type_as": typed,
-    **{f"aten.{name}": unchanged for name in ("clone", "contiguous", "alias", "detach", "lift_fresh_copy", "_assert_tensor_metadata")},
+    **{
+        f"aten.{name}": unchanged
+        for name in ("clone", "contiguous", "alias", "detach", "lift_fresh_copy", "_assert_tensor_metadata")
+    },
     "aten.dropout": dropout,
 }

@@ -10,8 +10,8 @@ import numpy as np
 
 from cnncc.frontends.onnx.site import Tensor
 from cnncc.frontends.onnx.values import Unsupported, axis_of
-from cnncc.frontends.torch.call import AtenCall, AtenRule
 from cnncc.frontends.torch.aten.shapes import vector
+from cnncc.frontends.torch.call import AtenCall, AtenRule
 
 
 def along(call: AtenCall, op: str, source: Any = "self") -> Any:

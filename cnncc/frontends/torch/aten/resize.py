@@ -37,9 +37,11 @@ def resized(mode: str, rank: int, **settings: Any) -> AtenRule:
 
 def factors_of(call: AtenCall, rank: int) -> tuple[float, ...] | None:
     """The factors along height, width and the like, if they are given."""
-    given = call["scale_factors"] if "scale_factors" in call.given else [
-        call["scales" if rank == 1 else name] for name in FACTORS[-rank:]
-    ]
+    given = (
+        call["scale_factors"]
+        if "scale_factors" in call.given
+        else [call["scales" if rank == 1 else name] for name in FACTORS[-rank:]]
+    )
     return None if given is None or None in given else tuple(map(float, given))
 
 
@@ -67,7 +69,10 @@ def affine_grid(call: AtenCall) -> Tensor:
 def deform_conv(call: AtenCall) -> Tensor:
     """Of torchvision."""
     attributes = {
-        **{ours: (call[f"{theirs}_h"], call[f"{theirs}_w"]) for ours, theirs in (("strides", "stride"), ("dilations", "dilation"))},
+        **{
+            ours: (call[f"{theirs}_h"], call[f"{theirs}_w"])
+            for ours, theirs in (("strides", "stride"), ("dilations", "dilation"))
+        },
         "pads": (call["pad_h"], call["pad_w"]) * 2,
         "group": call["groups"],
         "offset_group": call["offset_groups"],

@@ -177,7 +177,7 @@ def index_select(call: AtenCall) -> Tensor:
 def index(call: AtenCall) -> Tensor:
     """By one tensor, of places along one axis."""
     given = [(axis, i) for axis, i in enumerate(call["indices"]) if i is not None]
-    if len(given) != 1 or isinstance(given[0][1], np.ndarray) and given[0][1].dtype.kind not in "iu":
+    if len(given) != 1 or (isinstance(given[0][1], np.ndarray) and given[0][1].dtype.kind not in "iu"):
         raise Unsupported("places along several axes, or by a mask")
     ((axis, places),) = given
     return call.onnx("Gather", "self", places, axis=axis)

@@ -94,7 +94,9 @@ def adaptive(op: str, rank: int) -> AtenRule:
     def rule(call: AtenCall) -> list[Tensor]:
         x, added = with_images(call, "self", rank + 2)
         sizes = x.shape[2:]
-        wanted = tuple(old if new is None else new for old, new in zip(sizes, call.ints("output_size", rank), strict=True))
+        wanted = tuple(
+            old if new is None else new for old, new in zip(sizes, call.ints("output_size", rank), strict=True)
+        )
         if set(wanted) == {1}:
             made = call.onnx(f"Global{op}", x)
         elif all(old % new == 0 for old, new in zip(sizes, wanted, strict=True)):
@@ -153,23 +155,41 @@ def unfold(call: AtenCall) -> Tensor:
         pads=call.ints("padding", 2) * 2,
         group=channels,
     )
-    return without_images(call, viewed(call.site("Reshape", made), made, (*made.shape[:2], math.prod(made.shape[2:]))), added)
+    return without_images(
+        call, viewed(call.site("Reshape", made), made, (*made.shape[:2], math.prod(made.shape[2:]))), added
+    )
 
 
 CONVOLUTIONS = ("convolution", *(f"conv{t}{rank}d" for t in ("", "_transpose") for rank in (1, 2, 3)))
 RULES: Mapping[str, AtenRule] = {
     **{f"aten.{name}": convolution for name in CONVOLUTIONS},
-    **{f"aten.{name}": pool(op, rank) for rank in (1, 2, 3) for name, op in (
-        (f"max_pool{rank}d", "MaxPool"), (f"max_pool{rank}d_with_indices", "MaxPool"), (f"avg_pool{rank}d", "AveragePool")
-    )},
-    **{f"aten.{name}": adaptive(op, rank) for rank in (1, 2, 3) for name, op in (
-        (f"adaptive_avg_pool{rank}d", "AveragePool"), (f"_adaptive_avg_pool{rank}d", "AveragePool"),
-        (f"adaptive_max_pool{rank}d", "MaxPool"),
-    )},
+    **{
+        f"aten.{name}": pool(op, rank)
+        for rank in (1, 2, 3)
+        for name, op in (
+            (f"max_pool{rank}d", "MaxPool"),
+            (f"max_pool{rank}d_with_indices", "MaxPool"),
+            (f"avg_pool{rank}d", "AveragePool"),
+        )
+    },
+    **{
+        f"aten.{name}": adaptive(op, rank)
+        for rank in (1, 2, 3)
+        for name, op in (
+            (f"adaptive_avg_pool{rank}d", "AveragePool"),
+            (f"_adaptive_avg_pool{rank}d", "AveragePool"),
+            (f"adaptive_max_pool{rank}d", "MaxPool"),
+        )
+    },
     "aten.pad": border("constant"),
     "aten.constant_pad_nd": border("constant"),
-    **{f"aten.{ours}_pad{rank}d": border(mode) for rank in (1, 2, 3) for ours, mode in (
-        ("reflection", "reflect"), ("replication", "replicate"),
-    )},
+    **{
+        f"aten.{ours}_pad{rank}d": border(mode)
+        for rank in (1, 2, 3)
+        for ours, mode in (
+            ("reflection", "reflect"),
+            ("replication", "replicate"),
+        )
+    },
     "aten.im2col": unfold,
 }
