@@ -160,6 +160,11 @@ def array_of(value: Any) -> Any:
     return plain.numpy() if plain.dtype.is_complex else plain.to(of_numpy(numpy_type(plain.dtype))).numpy()
 
 
+def tensor_of(value: Any) -> Any:
+    """What a rule gives, an array as a known tensor."""
+    return torch.from_numpy(np.ascontiguousarray(value)) if isinstance(value, np.ndarray) else value
+
+
 def of_numpy(kind: Kind) -> torch.dtype:
     """PyTorch's type for one of NumPy."""
     return torch.from_numpy(np.empty(0, kind)).dtype

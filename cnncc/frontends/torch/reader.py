@@ -17,7 +17,7 @@ from cnncc.frontends.onnx.types import FLOAT
 from cnncc.frontends.onnx.values import Builder, Unsupported, Value, plain_value
 from cnncc.frontends.torch.aten import RULES
 from cnncc.frontends.torch.call import AtenCall
-from cnncc.frontends.torch.program import Given, Program, array_of, is_several, kind_of, mapped, op_name
+from cnncc.frontends.torch.program import Given, Program, array_of, is_several, kind_of, mapped, op_name, tensor_of
 
 FAILED = object()
 """What stands for the result of a node that could not be converted."""
@@ -83,7 +83,9 @@ class TorchReader:
         """An output: computed, or known."""
         value = self.values[given.node]
         if isinstance(value, Value):
-            node = self.b.plain(value, f"{given.name}.t")
+            node = ""
+            with self.faults.at(f"output {given.name}"):
+                node = self.b.plain(value, f"{given.name}.t")
             return ModelPort(given.name, value.shape, tuple(range(len(value.shape))), node, given.kind)
         known = np.asarray(array_of(value))
         return ModelPort(given.name, known.shape, tuple(range(known.ndim)), "", known.dtype, known)
@@ -108,6 +110,7 @@ class TorchReader:
         if rule is None:
             raise Unsupported("this op is not supported")
         found = rule(self.call(node))
+        found = [tensor_of(f) for f in found] if isinstance(found, list) else tensor_of(found)
         return found[0] if isinstance(found, list) and not is_several(node) else found
 
     def item(self, node: Node) -> Any:

@@ -118,7 +118,7 @@ def masked(call: AtenCall, scores: Tensor) -> Tensor:
         return call.onnx("Add", scores, mask)
     if isinstance(mask, np.ndarray):
         return call.onnx("Add", scores, np.where(mask, 0, LEAST).astype(np.float32))
-    return call.onnx("Where", mask, scores, np.float32(LEAST).reshape(()))
+    return call.onnx("Where", mask, scores, np.array(LEAST, np.float32))
 
 
 def softmax(op: str) -> AtenRule:

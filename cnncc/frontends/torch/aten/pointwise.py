@@ -102,7 +102,7 @@ def threshold(call: AtenCall) -> Tensor:
     if call["value"] == 0:
         return call.onnx("ThresholdedRelu", ONE, alpha=call.float_of("threshold", 0.0))
     above = call.onnx("Greater", ONE, "threshold")
-    return call.onnx("Where", above, ONE, np.float32(call["value"]).reshape(()))
+    return call.onnx("Where", above, ONE, np.array(call["value"], np.float32))
 
 
 def glu(call: AtenCall) -> Tensor:

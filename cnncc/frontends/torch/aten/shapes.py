@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -17,7 +17,7 @@ WHOLE = 1 << 62
 """Beyond the end of any axis."""
 
 
-def vector(numbers: Sequence[int]) -> np.ndarray:
+def vector(numbers: Iterable[int]) -> np.ndarray:
     return np.array(list(numbers), np.int64)
 
 
@@ -124,6 +124,11 @@ def between(call: AtenCall, axis: int, along: range, source: Any) -> Tensor:
     return call.onnx("Concat", *(p for p in parts if p.shape[axis]), axis=axis)
 
 
+def overwritten(call: AtenCall) -> Tensor:
+    """Another tensor in the shape of this one."""
+    return call.onnx("Expand", "src", vector(call.shape("self")))
+
+
 # Cutting
 
 
@@ -142,7 +147,7 @@ def narrow(call: AtenCall) -> Tensor:
 
 
 def select(call: AtenCall) -> Tensor:
-    return call.onnx("Gather", "self", np.int64(call["index"]).reshape(()), axis=call["dim"])
+    return call.onnx("Gather", "self", np.array(call["index"], np.int64), axis=call["dim"])
 
 
 def split(call: AtenCall) -> list[Tensor]:
@@ -167,7 +172,7 @@ def chunk(call: AtenCall) -> list[Tensor]:
 def unbind(call: AtenCall) -> list[Tensor]:
     axis = axis_of(call["dim"] or 0, len(call.shape("self")))
     places = range(call.shape("self")[axis])
-    return [call.onnx("Gather", "self", np.int64(i).reshape(()), axis=axis) for i in places]
+    return [call.onnx("Gather", "self", np.array(i, np.int64), axis=axis) for i in places]
 
 
 def index_select(call: AtenCall) -> Tensor:
@@ -265,6 +270,7 @@ RULES: Mapping[str, AtenRule] = {
     "aten.stack": stack,
     "aten.slice_scatter": slice_scatter,
     "aten.select_scatter": select_scatter,
+    "aten.copy": overwritten,
     "aten.slice": sliced,
     "aten.narrow": narrow,
     "aten.select": select,

@@ -10,7 +10,7 @@ import numpy as np
 from cnncc.frontends.onnx.convert.dense import along
 from cnncc.frontends.onnx.convert.shapes import viewed
 from cnncc.frontends.onnx.site import Tensor
-from cnncc.frontends.onnx.values import Unsupported, Value
+from cnncc.frontends.onnx.values import Unsupported, Value, plain_value
 from cnncc.frontends.torch.call import AtenCall, AtenRule
 
 BORDERS = {"constant": "constant", "reflect": "reflect", "replicate": "edge", "circular": "wrap"}
@@ -78,13 +78,20 @@ def pool(op: str, rank: int) -> AtenRule:
         }
         if op == "MaxPool":
             settings["dilations"] = call.ints("dilation", rank)
-            made = call.several(op, 2, x, **settings)
+            made = [*call.several(op, 2, x, **settings)]
+            made[1:] = [in_planes(call, places) for places in made[1:]]
         else:
             call.only("divisor_override", None)
             made = [call.onnx(op, x, count_include_pad=bool(call["count_include_pad"]), **settings)]
         return [without_images(call, tensor, added) for tensor in made]
 
     return rule
+
+
+def in_planes(call: AtenCall, places: Value) -> Value:
+    """Places as PyTorch counts them, in each channel; ONNX counts in the whole tensor."""
+    node, _ = call.b.places[places.node]
+    return plain_value(node, places.shape)
 
 
 def adaptive(op: str, rank: int) -> AtenRule:
