@@ -16,10 +16,15 @@ from torch.utils import _pytree as pytree
 from cnncc.base.errors import CnnccError
 from cnncc.frontends.onnx.tensors import one_line
 from cnncc.frontends.torch.aten import RULES
-from cnncc.frontends.torch.program import Given, Program, op_name
+from cnncc.frontends.torch.program import Given, Program, arguments_of, op_name
 
 KNOWN = (InputKind.PARAMETER, InputKind.BUFFER, InputKind.CONSTANT_TENSOR)
+EVAL = "call module.eval() first"
 PARTS = "torch.compile(module, backend='cnncc') leaves to PyTorch what cannot be compiled"
+
+
+class NotExported(CnnccError):
+    """A module that is no program of tensors in, tensors out."""
 
 
 def exported(
@@ -40,9 +45,17 @@ def refuse_training(module: torch.nn.Module) -> None:
     for name, part in module.named_modules():
         if part.training:
             what = f"{name} ({type(part).__name__})" if name else type(part).__name__
-            raise CnnccError(
-                f"{what} is in training mode: a compiled network only infers", hint="call module.eval() first"
-            )
+            raise CnnccError(f"{what} is in training mode: a compiled network only infers", hint=EVAL)
+
+
+def refuse_training_ops(program: ExportedProgram) -> None:
+    """CnnccError for ops that do something else in training, and do it."""
+    for node in program.graph.nodes:
+        given = arguments_of(node) if node.op == "call_function" else {}
+        trains = given.get("training") and given.get("running_mean") is not None
+        drops = (given.get("train") or given.get("training")) and given.get("p")
+        if trains or drops:
+            raise CnnccError(f"{node.name} ({node.target}) is in training mode: a compiled network only infers", hint=EVAL)
 
 
 def traced(
@@ -54,9 +67,8 @@ def traced(
             warnings.simplefilter("ignore")
             return torch.export.export(module, args, dict(kwargs), dynamic_shapes=dynamic, strict=False)
     except Exception as error:  # its errors have no common base
-        raise CnnccError(
-            f"PyTorch cannot export the module: {type(error).__name__}: {one_line(error)}", hint=PARTS
-        ) from error
+        what = f"{type(error).__name__}: {one_line(error)}"
+        raise NotExported(f"PyTorch cannot export the module: {what}", hint=PARTS) from error
 
 
 def whole(program: ExportedProgram) -> ExportedProgram:
@@ -111,7 +123,7 @@ def outputs(exported: ExportedProgram, nodes: Mapping[str, Node]) -> tuple[Given
     for name, spec in zip(output_names(exported), exported.graph_signature.output_specs, strict=True):
         if spec.kind is not OutputKind.USER_OUTPUT:
             changed = spec.target or "an input"
-            raise CnnccError(f"the module changes {changed} when it is called: only what it returns is computed")
+            raise NotExported(f"the module changes {changed} when it is called: only what it returns is computed")
         if isinstance(spec.arg, TensorArgument):
             found.append(Given.of(name, nodes[spec.arg.name]))
         elif not hasattr(spec.arg, "value"):

@@ -99,13 +99,6 @@ class Program:
                 wanted.update(node.all_input_nodes)
         return [node for node in self.graph.nodes if node in wanted and node.op != "placeholder"]
 
-    def arguments(self, node: Node) -> dict[str, Any]:
-        """All arguments of an op, by the names of its schema."""
-        formal = node.target._schema.arguments  # type: ignore[union-attr]
-        given = {a.name: a.default_value if a.has_default_value() else None for a in formal}
-        given.update(zip(given, node.args, strict=False))
-        return {**given, **node.kwargs}
-
     def evaluated(self, node: Node, values: Mapping[Node, Any]) -> Any:
         """What a node of known tensors gives. Unsupported for one that gives something else each time."""
         if node.op == "get_attr":
@@ -138,6 +131,14 @@ def kind_of(node: Node) -> Kind | None:
     value = node.meta.get("val")
     first = next(iter(value), None) if isinstance(value, list | tuple) else value
     return numpy_type(first.dtype) if isinstance(first, torch.Tensor) else None
+
+
+def arguments_of(node: Node) -> dict[str, Any]:
+    """All arguments of an op, by the names of its schema; of other functions those that have names."""
+    schema = getattr(node.target, "_schema", None)
+    given = {a.name: a.default_value if a.has_default_value() else None for a in schema.arguments} if schema else {}
+    given.update(zip(given, node.args, strict=False))
+    return {**given, **node.kwargs}
 
 
 def is_open(size: Any) -> bool:

@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
+import torch
 from torch.fx import Node
 
 from cnncc.frontends.network import ModelPort
@@ -17,7 +18,7 @@ from cnncc.frontends.onnx.types import FLOAT
 from cnncc.frontends.onnx.values import Builder, Unsupported, Value, plain_value
 from cnncc.frontends.torch.aten import RULES
 from cnncc.frontends.torch.call import AtenCall
-from cnncc.frontends.torch.program import Given, Program, array_of, is_several, kind_of, mapped, op_name, tensor_of
+from cnncc.frontends.torch.program import Given, Program, arguments_of, array_of, is_several, kind_of, mapped, op_name, tensor_of
 
 FAILED = object()
 """What stands for the result of a node that could not be converted."""
@@ -51,10 +52,7 @@ class TorchReader:
 
     def imported(self) -> Imported:
         """Inputs, nodes, outputs."""
-        self.b = Builder(self.batch, self.program.elements)
-        self.values.update(self.program.known)
-        self.names.update(self.program.names)
-        inputs = [self.input(given) for given in self.program.inputs]
+        inputs = self.begin()
         for node in self.program.needed():
             self.convert(node)
         self.faults.refuse()
@@ -66,12 +64,21 @@ class TorchReader:
         found = closed(self.b, "model", outputs, self.faults)
         return Imported(found.graph, tuple(inputs), found.outputs, tuple(self.b.notes), self.b.sources)
 
+    def begin(self) -> list[ModelPort]:
+        """The inputs, and all that is known."""
+        self.b = Builder(self.batch, self.program.elements)
+        self.values.update(self.program.known)
+        self.names.update(self.program.names)
+        return [self.input(given) for given in self.program.inputs]
+
     def input(self, given: Given) -> ModelPort:
         """An input node; whole numbers and truth values are float32, too."""
         shape = self.program.shape(given.node)
         port = ModelPort(given.name, shape, tuple(range(len(shape))), given.name, given.kind)
         self.values[given.node] = FAILED
         with self.faults.at(f"input {given.name}"):
+            if given.kind.kind == "c":
+                raise Unsupported("complex numbers")
             dims = self.b.dims(shape)
             node = self.b.add("input", [], given.name, dims=dims, batch=self.batch)
             self.values[given.node] = plain_value(node, shape)
@@ -129,7 +136,7 @@ class TorchReader:
 
     def call(self, node: Node) -> AtenCall:
         """A node for its rule."""
-        sources = self.program.arguments(node)
+        sources = arguments_of(node)
         given = {name: mapped(self.seen, value) for name, value in sources.items()}
         tensors = {name: value for name, value in sources.items() if isinstance(value, Node)}
         names = {name: self.names.get(value, value.name) for name, value in tensors.items()}
@@ -147,3 +154,53 @@ class TorchReader:
 def is_computed(value: Any) -> bool:
     """Whether a value, or one of several, depends on an input."""
     return any(map(is_computed, value)) if isinstance(value, list | tuple) else isinstance(value, Value)
+
+
+def refused(program: Program) -> dict[Node, str]:
+    """The nodes of a program that have no counterpart, and why: none if the program can be converted whole."""
+    with np.errstate(all="ignore"):
+        try:
+            from_program(program)
+        except NotImported:
+            probe = Probe(program, 1, Faults(False))
+            probe.all()
+            return probe.refused
+    return {}
+
+
+@dataclass
+class Probe(TorchReader):
+    """Tries each node of a program by itself: what cannot be converted is taken for an input of the rest."""
+
+    refused: dict[Node, str] = field(default_factory=dict)
+
+    def all(self) -> None:
+        """Tries them."""
+        self.begin()
+        for node in self.program.needed():
+            self.convert(node)
+
+    def convert(self, node: Node) -> None:
+        before = len(self.faults.lines)
+        super().convert(node)
+        source = node.args[0] if node.target is operator.getitem else None
+        if source in self.refused:
+            self.refused[node] = self.refused[source]
+        elif self.values[node] is FAILED:
+            told = self.faults.lines[before:] or [": it reads what is no tensor of real numbers"]
+            self.refused[node] = told[-1].rpartition("): ")[2].removeprefix(": ")
+            self.values[node] = self.stand_in(node)
+
+    def stand_in(self, node: Node) -> Any:
+        """Inputs in place of what a node gives."""
+        given = node.meta.get("val")
+        found = [self.as_input(v, f"{node.name}_{i}") for i, v in enumerate(given if is_several(node) else [given])]
+        return found if is_several(node) else found[0]
+
+    def as_input(self, value: Any, name: str) -> Any:
+        if not isinstance(value, torch.Tensor) or value.dtype.is_complex:
+            return FAILED
+        shape = tuple(map(int, value.shape))
+        with self.faults.at(name):
+            return plain_value(self.b.add("input", [], name, dims=self.b.dims(shape)), shape)
+        return FAILED
