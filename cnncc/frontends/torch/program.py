@@ -103,7 +103,7 @@ class Program:
         """What a node of known tensors gives. Unsupported for one that gives something else each time."""
         if node.op == "get_attr":
             return operator.attrgetter(str(node.target))(self.owner)
-        if torch.Tag.nondeterministic_seeded in getattr(node.target, "tags", ()):
+        if torch.Tag.nondeterministic_seeded in getattr(node.target, "tags", ()) and not is_idle_dropout(node):
             raise Unsupported("random")
         args, kwargs = map_arg((node.args, dict(node.kwargs)), lambda n: values[n])
         if kwargs.get("device") is not None:
@@ -139,6 +139,11 @@ def arguments_of(node: Node) -> dict[str, Any]:
     given = {a.name: a.default_value if a.has_default_value() else None for a in schema.arguments} if schema else {}
     given.update(zip(given, node.args, strict=False))
     return {**given, **node.kwargs}
+
+
+def is_idle_dropout(node: Node) -> bool:
+    """Whether a node is a dropout in eval mode."""
+    return op_name(node).endswith("dropout") and not arguments_of(node).get("train", True)
 
 
 def is_open(size: Any) -> bool:

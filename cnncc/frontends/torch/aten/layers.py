@@ -16,11 +16,12 @@ from cnncc.frontends.torch.call import AtenCall, AtenRule
 
 
 def batch_norm(call: AtenCall) -> list[Tensor]:
-    """With fixed statistics; scale and shift may be left out."""
+    """With fixed statistics; scale and shift may be left out. By the statistics of one image it is an instance norm."""
+    scale, shift = weights(call, call.shape("input")[1])
     if call["training"] or call["running_mean"] is None:
-        raise Unsupported("batch norm by the statistics of its input")
-    count = len(call["running_mean"])
-    scale, shift = weights(call, count)
+        if call.shape("input")[0] > 1 or call["running_mean"] is not None:
+            raise Unsupported("batch norm by the statistics of its input")
+        return [call.onnx("InstanceNormalization", "input", scale, shift, epsilon=call["eps"])]
     return [call.onnx("BatchNormalization", "input", scale, shift, "running_mean", "running_var", epsilon=call["eps"])]
 
 

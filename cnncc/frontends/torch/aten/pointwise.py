@@ -65,9 +65,12 @@ def gelu(call: AtenCall) -> Tensor:
 
 
 def elu(call: AtenCall) -> Tensor:
-    call.only("scale", 1, 1.0)
-    call.only("input_scale", 1, 1.0)
-    return call.onnx("Elu", ONE, alpha=call.float_of("alpha", 1.0))
+    """scale x above 0, else scale alpha (exp(input_scale x) - 1): with 1 / alpha in there, Celu of ONNX."""
+    alpha, scale, inner = (call.float_of(name, 1.0) for name in ("alpha", "scale", "input_scale"))
+    if inner not in (1, 1 / alpha):
+        raise Unsupported(f"elu with alpha={alpha} and input_scale={inner}")
+    made = call.onnx("Elu" if inner == 1 else "Celu", ONE, alpha=alpha)
+    return made if scale == 1 else call.onnx("Mul", made, scale)
 
 
 def softplus(call: AtenCall) -> Tensor:
