@@ -31,6 +31,8 @@ class Calls:
     out_spec: Any
     outputs: Sequence[Any]
     """For each leaf of the result the type of a tensor that is computed, or the value."""
+    any_batch: bool = False
+    """Whether a call may pass any number of images."""
 
     @classmethod
     def of(cls, exported: ExportedProgram, network: Network) -> Calls:
@@ -44,12 +46,12 @@ class Calls:
             result_of(next(ports), meta[s.arg.name].dtype) if isinstance(s.arg, TensorArgument) else s.arg.value
             for s in signature.output_specs
         ]
-        return cls(spec.in_spec, inputs, spec.out_spec, outputs)
+        return cls(spec.in_spec, inputs, spec.out_spec, outputs, network.batch_is_free)
 
     def run(self, model: Model, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> Any:
         """Calls a model as the program is called."""
         arrays = [array_of(f"input {i.name!r}", leaf) for i, leaf in self.pairs(args, kwargs) if isinstance(i, Named)]
-        found = model(*arrays)
+        found = (model.run_many if self.any_batch else model)(*arrays)
         computed = iter(found if isinstance(found, tuple) else (found,))
         results = [tensor_of(next(computed), o) if isinstance(o, torch.dtype) else copied(o) for o in self.outputs]
         return pytree.tree_unflatten(results, self.out_spec)

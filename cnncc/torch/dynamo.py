@@ -1,7 +1,7 @@
 """The back end `cnncc` of `torch.compile`: what can be compiled is, and PyTorch runs the rest.
 
-Dynamo passes parameters as arguments, and may pass others of the same shape later. A graph is therefore compiled for the
-shapes and for the very weights of a call, and again for others.
+Dynamo passes parameters as arguments, and may pass others of the same shape later. A graph is therefore compiled for
+the shapes and for the very weights of a call, and again for others.
 """
 
 from __future__ import annotations

@@ -95,7 +95,9 @@ class Piece(torch.nn.Module):
     def __init__(self, inner: GraphModule, program: Program, options: Options) -> None:
         super().__init__()
         network = read(program)
-        self.places = [i for i, node in enumerate(inner.graph.find_nodes(op="placeholder")) if node not in program.known]
+        self.places = [
+            i for i, node in enumerate(inner.graph.find_nodes(op="placeholder")) if node not in program.known
+        ]
         self.names = [given.name for given in program.inputs]
         types = [given.node.meta["val"].dtype for given in program.outputs]
         self.results = [result_of(port, kind) for port, kind in zip(network.outputs, types, strict=True)]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
+from functools import cache
 from typing import Any
 
 import torch
@@ -15,6 +16,7 @@ ROWS = (1, 5, 6)
 Case = tuple[Callable[..., Any], tuple[tuple[int, ...], ...]]
 
 
+@cache
 def weight(*shape: int) -> Tensor:
     """The same numbers each time."""
     return (torch.arange(math.prod(shape)) * 1.7 + 1).sin().reshape(shape) * 1.3
@@ -26,6 +28,16 @@ def of_image(function: Callable[..., Any], *more: tuple[int, ...]) -> Case:
 
 def of_rows(function: Callable[..., Any], *more: tuple[int, ...]) -> Case:
     return function, (ROWS, *more)
+
+
+def after(change: Callable[[Tensor], Tensor], name: str) -> Callable[[Tensor], Tensor]:
+    """A function of torch, of a tensor that it is made for."""
+    return lambda x: getattr(torch, name)(change(x))
+
+
+def beside(name: str, number: float) -> Callable[[Tensor], Tensor]:
+    """A function of torch, of a tensor and a number."""
+    return lambda x: getattr(torch, name)(x, number)
 
 
 CONVOLUTIONS: dict[str, Case] = {
@@ -62,6 +74,9 @@ POOLS: dict[str, Case] = {
     "adaptive_avg_pool2d of one axis": of_image(lambda x: F.adaptive_avg_pool2d(x, (None, 1))),
     "adaptive_max_pool2d to one": of_image(lambda x: F.adaptive_max_pool2d(x, 1)),
     "adaptive_max_pool2d in windows": of_image(lambda x: F.adaptive_max_pool2d(x, (3, 1))),
+    "adaptive_avg_pool3d": ((lambda x: F.adaptive_avg_pool3d(x, (2, 3, 4))), ((1, 2, 4, 6, 5),)),
+    "adaptive_max_pool1d": of_rows(lambda x: F.adaptive_max_pool1d(x, 3)),
+    "adaptive_max_pool3d": ((lambda x: F.adaptive_max_pool3d(x, (2, 3, 1))), ((1, 2, 4, 6, 5),)),
     "lp_pool2d": of_image(lambda x: F.lp_pool2d(x.abs() + 1, 2, 3)),
 }
 BORDERS: dict[str, Case] = {
@@ -113,23 +128,25 @@ ACTIVATIONS: dict[str, Case] = {
     "dropout": of_image(lambda x: F.dropout(x, 0.3, training=False) + 1),
     "in place": of_image(lambda x: F.relu_(x + 1).mul_(2)),
 }
-FUNCTIONS: dict[str, Case] = {
-    name: of_image(getattr(torch, name))
-    for name in """
+FUNCTIONS: dict[str, Case] = (
+    {
+        name: of_image(getattr(torch, name))
+        for name in """
     abs neg exp reciprocal sin cos tan atan sinh cosh asinh erf floor ceil round sign square trunc expm1 isnan isinf
     """.split()
-} | {
-    name: of_image(lambda x, f=getattr(torch, name): f(x.abs() + 0.5)) for name in "log log2 log10 log1p sqrt rsqrt".split()
-} | {
-    **{name: of_image(lambda x, f=getattr(torch, name): f(x.sigmoid() * 0.9)) for name in "asin acos atanh".split()},
-    "acosh": of_image(lambda x: (x.abs() + 1.1).acosh()),
-    "clamp": of_image(lambda x: x.clamp(-0.5, 0.7)),
-    "clamp below": of_image(lambda x: x.clamp(min=0.1)),
-    "clamp above": of_image(lambda x: x.clamp(max=0.1)),
-    "clamp_min": of_image(lambda x: torch.clamp_min(x, 0.2)),
-    "clamp_max": of_image(lambda x: torch.clamp_max(x, 0.2)),
-    "clamp by tensors": of_image(lambda x, y: x.clamp(y, y + 0.5), IMAGE),
-}
+    }
+    | {name: of_image(after(lambda x: x.abs() + 0.5, name)) for name in "log log2 log10 log1p sqrt rsqrt".split()}
+    | {
+        **{name: of_image(after(lambda x: x.sigmoid() * 0.9, name)) for name in "asin acos atanh".split()},
+        "acosh": of_image(lambda x: (x.abs() + 1.1).acosh()),
+        "clamp": of_image(lambda x: x.clamp(-0.5, 0.7)),
+        "clamp below": of_image(lambda x: x.clamp(min=0.1)),
+        "clamp above": of_image(lambda x: x.clamp(max=0.1)),
+        "clamp_min": of_image(lambda x: torch.clamp_min(x, 0.2)),
+        "clamp_max": of_image(lambda x: torch.clamp_max(x, 0.2)),
+        "clamp by tensors": of_image(lambda x, y: x.clamp(y, y + 0.5), IMAGE),
+    }
+)
 ARITHMETIC: dict[str, Case] = {
     "add": of_image(lambda x, y: x + y, (1, 4, 1, 1)),
     "add with alpha": of_image(lambda x, y: torch.add(x, y, alpha=3), IMAGE),
@@ -157,9 +174,7 @@ ARITHMETIC: dict[str, Case] = {
     "lerp": of_image(lambda x, y: torch.lerp(x, y, 0.3), IMAGE),
     "several sums": of_image(lambda x, y: x + y + x * y, IMAGE),
 }
-TRUTHS: dict[str, Case] = {
-    name: of_image(lambda x, f=getattr(torch, name): f(x, 0.1)) for name in "eq ne lt le gt ge".split()
-} | {
+TRUTHS: dict[str, Case] = {name: of_image(beside(name, 0.1)) for name in "eq ne lt le gt ge".split()} | {
     "of two tensors": of_image(lambda x, y: x > y, IMAGE),
     "where": of_image(lambda x, y: torch.where(x > 0, x, y), IMAGE),
     "where a number": of_image(lambda x: torch.where(x > 0, x, 3.0)),
@@ -168,6 +183,7 @@ TRUTHS: dict[str, Case] = {
     "logical_or": of_image(lambda x: torch.logical_or(x < 0, x > 1)),
     "logical_xor": of_image(lambda x: torch.logical_xor(x < 0, x > -1)),
     "logical_not": of_image(lambda x: torch.logical_not(x > 0)),
+    "either of truths": of_image(lambda x: (x > 0) ^ (x < 1)),
     "bits of truths": of_image(lambda x: ~((x > 0) & (x < 1)) | (x > 2)),
     "any": of_image(lambda x: (x > 1).any(1)),
     "all": of_image(lambda x: (x > -1).all(1)),
@@ -215,11 +231,15 @@ SHAPES: dict[str, Case] = {
     "tril": of_image(lambda x: x.tril(1)),
     "triu": of_image(lambda x: x.triu()),
     "like": of_image(lambda x: torch.full_like(x, 2.0) + torch.ones_like(x) * x + torch.zeros_like(x) + x.new_ones(7)),
+    "new": of_image(lambda x: x + x.new_full((7,), 2.0) + x.new_zeros(1)),
+    "alias": of_image(lambda x: torch.ops.aten.alias(x) * 2 + x.detach()),
     "written part": of_image(lambda x: written(x, (slice(None), slice(1, 3)))),
     "written place": of_image(lambda x: written(x, (slice(None), 2))),
     "einsum": of_rows(lambda x, y: torch.einsum("bij,bkj->bik", x, y), (1, 3, 6)),
     "types": of_image(lambda x: (x * 3).to(torch.int32).float() + x.double().float() + (x > 0).float()),
-    "meshgrid": of_image(lambda x: x + torch.stack(torch.meshgrid(torch.arange(9), torch.arange(7), indexing="ij")).sum(0)),
+    "meshgrid": of_image(
+        lambda x: x + torch.stack(torch.meshgrid(torch.arange(9), torch.arange(7), indexing="ij")).sum(0)
+    ),
 }
 REDUCTIONS: dict[str, Case] = {
     "sum": of_image(lambda x: x.sum()),
@@ -241,6 +261,7 @@ REDUCTIONS: dict[str, Case] = {
     "var without correction": of_image(lambda x: x.var((2, 3), correction=0, keepdim=True)),
     "std": of_image(lambda x: x.std((2, 3))),
     "var_mean": of_image(lambda x: torch.var_mean(x, 1)),
+    "std_mean": of_image(lambda x: torch.std_mean(x, (2, 3))),
     "norm": of_image(lambda x: x.norm(dim=1)),
     "norm of order 1": of_image(lambda x: torch.linalg.vector_norm(x, 1, dim=(2, 3))),
     "largest of sizes": of_image(lambda x: torch.linalg.vector_norm(x, float("inf"), dim=1)),
@@ -252,14 +273,20 @@ PRODUCTS: dict[str, Case] = {
     "linear": ((lambda x: F.linear(x, weight(5, 6), weight(5))), ((1, 6),)),
     "linear of rows": of_rows(lambda x: F.linear(x, weight(5, 6), weight(5))),
     "linear without bias": of_rows(lambda x: F.linear(x, weight(5, 6))),
-    "linear of pixels": of_image(lambda x: F.linear(x.permute(0, 2, 3, 1), weight(5, 4), weight(5)).permute(0, 3, 1, 2)),
+    "linear of pixels": of_image(
+        lambda x: F.linear(x.permute(0, 2, 3, 1), weight(5, 4), weight(5)).permute(0, 3, 1, 2)
+    ),
     "matmul": of_rows(lambda x, y: x @ y, (1, 6, 4)),
     "matmul of heads": ((lambda x, y: x @ y.transpose(-1, -2)), ((1, 2, 5, 6), (1, 2, 4, 6))),
     "mm": ((lambda x: torch.mm(x, weight(6, 3))), ((5, 6),)),
     "bmm": of_rows(lambda x, y: torch.bmm(x, y), (1, 6, 4)),
+    "mv": ((lambda x: torch.mv(x, weight(6))), ((1, 6),)),
     "addmm": ((lambda x: torch.addmm(weight(3), x, weight(6, 3), beta=0.5, alpha=2)), ((5, 6),)),
     "baddbmm": of_rows(lambda x, y: torch.baddbmm(weight(1, 5, 4), x, y, beta=0.5, alpha=2), (1, 6, 4)),
-    "attention": ((lambda q, k, v: F.scaled_dot_product_attention(q, k, v)), ((1, 2, 5, 6), (1, 2, 7, 6), (1, 2, 7, 3))),
+    "attention": (
+        (lambda q, k, v: F.scaled_dot_product_attention(q, k, v)),
+        ((1, 2, 5, 6), (1, 2, 7, 6), (1, 2, 7, 3)),
+    ),
     "attention with a scale": ((lambda q: F.scaled_dot_product_attention(q, q, q, scale=0.3)), ((1, 2, 5, 6),)),
     "causal attention": ((lambda q: F.scaled_dot_product_attention(q, q, q, is_causal=True)), ((1, 2, 5, 6),)),
     "attention with a mask": (
@@ -271,9 +298,21 @@ PRODUCTS: dict[str, Case] = {
         ((1, 2, 5, 6), (1, 1, 5, 5)),
     ),
 }
+
+
+def deformed(x: Tensor, offset: Tensor, mask: Tensor) -> Tensor:
+    from torchvision.ops import deform_conv2d
+
+    return deform_conv2d(x, offset, weight(5, 4, 3, 3), weight(5), mask=mask)
+
+
 SIZES: dict[str, Case] = {
     "nearest": of_image(lambda x: F.interpolate(x, scale_factor=2)),
     "nearest to a size": of_image(lambda x: F.interpolate(x, (13, 5))),
+    "nearest of rows": of_rows(lambda x: F.interpolate(x, 13)),
+    "nearest of volumes": ((lambda x: F.interpolate(x, scale_factor=2)), ((1, 2, 3, 4, 5),)),
+    "nearest exact of rows": of_rows(lambda x: F.interpolate(x, 13, mode="nearest-exact")),
+    "nearest exact of volumes": ((lambda x: F.interpolate(x, (4, 5, 3), mode="nearest-exact")), ((1, 2, 3, 4, 5),)),
     "nearest exact": of_image(lambda x: F.interpolate(x, (13, 5), mode="nearest-exact")),
     "bilinear": of_image(lambda x: F.interpolate(x, scale_factor=2, mode="bilinear")),
     "bilinear to a size": of_image(lambda x: F.interpolate(x, (13, 5), mode="bilinear")),
@@ -288,6 +327,7 @@ SIZES: dict[str, Case] = {
     "grid_sample of borders": of_image(
         lambda x, g: F.grid_sample(x, g, padding_mode="border", align_corners=True), (1, 5, 6, 2)
     ),
+    "deform_conv2d": of_image(deformed, (1, 18, 7, 5), (1, 9, 7, 5)),
     "affine_grid": ((lambda t: F.affine_grid(t, [1, 1, 4, 5], align_corners=False)), ((1, 2, 3),)),
 }
 

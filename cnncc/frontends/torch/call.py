@@ -1,6 +1,7 @@
 """One node of an exported program that is being converted: an ATen op and its arguments, by their names in its schema.
 
-A rule of `aten/` says what the op is in ops of ONNX, whose rules are those of the ONNX reader: no op is explained twice.
+A rule of `aten/` says what the op is in ops of ONNX, whose rules are those of the ONNX reader: no op is explained
+twice.
 """
 
 from __future__ import annotations

@@ -55,7 +55,9 @@ def refuse_training_ops(program: ExportedProgram) -> None:
         trains = given.get("training") and given.get("running_mean") is not None
         drops = (given.get("train") or given.get("training")) and given.get("p")
         if trains or drops:
-            raise CnnccError(f"{node.name} ({node.target}) is in training mode: a compiled network only infers", hint=EVAL)
+            raise CnnccError(
+                f"{node.name} ({node.target}) is in training mode: a compiled network only infers", hint=EVAL
+            )
 
 
 def traced(

@@ -109,7 +109,7 @@ class Program:
         if kwargs.get("device") is not None:
             kwargs = {**kwargs, "device": torch.device("cpu")}
         with torch.no_grad():
-            return node.target(*args, **kwargs)  # type: ignore[operator]
+            return node.target(*args, **kwargs)
 
     def label(self, node: Node) -> str:
         """What a node is called in messages: its place in the module, its name and its op."""
@@ -184,7 +184,7 @@ def op_name(node: Node) -> str:
 
 def is_several(node: Node) -> bool:
     """Whether an op gives a list or tuple."""
-    returns = node.target._schema.returns  # type: ignore[union-attr]
+    returns = node.target._schema.returns
     return len(returns) > 1 or str(returns[0].type) == "List[Tensor]"
 
 

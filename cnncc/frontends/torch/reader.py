@@ -18,9 +18,19 @@ from cnncc.frontends.onnx.types import FLOAT
 from cnncc.frontends.onnx.values import Builder, Unsupported, Value, plain_value
 from cnncc.frontends.torch.aten import RULES
 from cnncc.frontends.torch.call import AtenCall
-from cnncc.frontends.torch.program import Given, Program, arguments_of, array_of, is_several, kind_of, mapped, op_name, tensor_of
+from cnncc.frontends.torch.program import (
+    Given,
+    Program,
+    arguments_of,
+    array_of,
+    is_several,
+    kind_of,
+    mapped,
+    op_name,
+    tensor_of,
+)
 
-FAILED = object()
+FAILED: Any = object()
 """What stands for the result of a node that could not be converted."""
 
 
@@ -123,10 +133,10 @@ class TorchReader:
     def item(self, node: Node) -> Any:
         """One of several results."""
         source, i = node.args
-        found = self.values[source]  # type: ignore[index]
-        if not isinstance(found, list | tuple) or i >= len(found):  # type: ignore[operator]
+        found = self.values[source]
+        if not isinstance(found, list | tuple) or i >= len(found):
             raise Unsupported(f"result {i} of this op has no counterpart")
-        return found[i]  # type: ignore[index]
+        return found[i]
 
     def inherit(self, node: Node) -> None:
         """What is made of one known tensor is called as it is."""
@@ -200,7 +210,7 @@ class Probe(TorchReader):
     def as_input(self, value: Any, name: str) -> Any:
         if not isinstance(value, torch.Tensor) or value.dtype.is_complex:
             return FAILED
-        shape = tuple(map(int, value.shape))
+        shape, found = tuple(map(int, value.shape)), FAILED
         with self.faults.at(name):
-            return plain_value(self.b.add("input", [], name, dims=self.b.dims(shape)), shape)
-        return FAILED
+            found = plain_value(self.b.add("input", [], name, dims=self.b.dims(shape)), shape)
+        return found

@@ -127,7 +127,7 @@ def softmax(op: str) -> AtenRule:
 
 
 RULES: Mapping[str, AtenRule] = {
-    **{f"aten.{name}": batch_norm for name in ("batch_norm", "native_batch_norm")},
+    "aten.batch_norm": batch_norm,
     "aten._native_batch_norm_legit": batch_norm,
     "aten._native_batch_norm_legit_no_training": batch_norm,
     "aten.layer_norm": layer_norm,

@@ -298,10 +298,6 @@ RULES: Mapping[str, AtenRule] = {
     "aten.bitwise_xor": of_truths("Xor", (ONE, TWO)),
     "aten._to_copy": typed,
     "aten.to": typed,
-    "aten.type_as": typed,
-    **{
-        f"aten.{name}": unchanged
-        for name in ("clone", "contiguous", "alias", "detach", "lift_fresh_copy", "_assert_tensor_metadata")
-    },
+    **{f"aten.{name}": unchanged for name in ("clone", "alias", "detach", "lift_fresh_copy")},
     "aten.dropout": dropout,
 }

@@ -80,7 +80,7 @@ NORMS = {1.0: "ReduceL1", 2.0: "ReduceL2", math.inf: "ReduceMax", -math.inf: "Re
 
 
 def vector_norm(call: AtenCall) -> Tensor:
-    order = call.float_of("ord" if "ord" in call.given else "p", 2.0)
+    order = call.float_of("ord", 2.0)
     if order not in NORMS:
         raise Unsupported(f"a norm of order {order}")
     return along(call, NORMS[order], call.onnx("Abs", "self") if math.isinf(order) else "self")
@@ -129,7 +129,6 @@ RULES: Mapping[str, AtenRule] = {
     "aten.var_mean": spread_and_mean,
     "aten.std_mean": deviation_and_mean,
     "aten.linalg_vector_norm": vector_norm,
-    "aten.norm": vector_norm,
     "aten.topk": largest,
     "aten.sort": in_order,
     "aten.cumsum": running_sum,

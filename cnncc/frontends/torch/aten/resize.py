@@ -93,7 +93,6 @@ RULES: Mapping[str, AtenRule] = {
     "aten._upsample_bicubic2d_aa": resized("cubic", 2, cubic_coeff_a=-0.5, antialias=1, exclude_outside=1),
     "aten.grid_sampler": grid_sample,
     "aten.grid_sampler_2d": grid_sample,
-    "aten.grid_sampler_3d": grid_sample,
     "aten.affine_grid_generator": affine_grid,
     "torchvision.deform_conv2d": deform_conv,
 }

@@ -73,7 +73,7 @@ def expand(call: AtenCall) -> Tensor:
 
 def repeat(call: AtenCall) -> Tensor:
     """More repeats than axes add axes in front."""
-    shape, times = call.shape("self"), call.ints("repeats" if "repeats" in call.given else "dims")
+    shape, times = call.shape("self"), call.ints("repeats")
     times = (*(1,) * (len(shape) - len(times)), *times)
     seen = call.onnx("Reshape", "self", vector((*(1,) * (len(times) - len(shape)), *shape)), allowzero=1)
     return call.onnx("Tile", seen, vector(times))
@@ -249,12 +249,8 @@ def length(call: AtenCall) -> int:
     return call.shape("self")[call["dim"]]
 
 
-def elements(call: AtenCall) -> int:
-    return made_size(call.shape("self"))
-
-
 RULES: Mapping[str, AtenRule] = {
-    **{f"aten.{name}": view for name in ("view", "reshape", "_unsafe_view", "view_copy")},
+    **{f"aten.{name}": view for name in ("view", "reshape", "_unsafe_view")},
     "aten.flatten": flatten,
     "aten.unflatten": unflatten,
     "aten.squeeze": squeeze,
@@ -264,9 +260,7 @@ RULES: Mapping[str, AtenRule] = {
     "aten.t": transpose,
     "aten.expand": expand,
     "aten.repeat": repeat,
-    "aten.tile": repeat,
     "aten.cat": cat,
-    "aten.concat": cat,
     "aten.stack": stack,
     "aten.slice_scatter": slice_scatter,
     "aten.select_scatter": select_scatter,
@@ -295,5 +289,4 @@ RULES: Mapping[str, AtenRule] = {
     "aten.new_ones": filled(None, 1.0),
     "aten.new_full": filled("fill_value"),
     "aten.sym_size": length,
-    "aten.sym_numel": elements,
 }

@@ -79,7 +79,7 @@ def pool(op: str, rank: int) -> AtenRule:
         if op == "MaxPool":
             settings["dilations"] = call.ints("dilation", rank)
             made = [*call.several(op, 2, x, **settings)]
-            made[1:] = [in_planes(call, places) for places in made[1:]]
+            made[1:] = [in_planes(call, places) for places in made[1:] if isinstance(places, Value)]
         else:
             call.only("divisor_override", None)
             made = [call.onnx(op, x, count_include_pad=bool(call["count_include_pad"]), **settings)]
@@ -132,19 +132,14 @@ def shares(old: int, new: int) -> np.ndarray:
 # Borders and patches
 
 
-def border(mode: str) -> AtenRule:
+def border(call: AtenCall) -> Tensor:
     """Sizes come in pairs from the last axis on."""
-
-    def rule(call: AtenCall) -> Tensor:
-        rank = len(call.shape("self"))
-        amounts = call.ints("pad") or call.ints("padding")
-        sides = [(0, 0)] * rank
-        for i in range(len(amounts) // 2):
-            sides[rank - 1 - i] = (amounts[2 * i], amounts[2 * i + 1])
-        pads = np.array([*(a for a, _ in sides), *(b for _, b in sides)])
-        return call.onnx("Pad", "self", pads, call["value"], mode=BORDERS[call["mode"] or mode])
-
-    return rule
+    rank, amounts = len(call.shape("self")), call.ints("pad")
+    sides = [(0, 0)] * rank
+    for i in range(len(amounts) // 2):
+        sides[rank - 1 - i] = (amounts[2 * i], amounts[2 * i + 1])
+    pads = np.array([*(before for before, _ in sides), *(after for _, after in sides)])
+    return call.onnx("Pad", "self", pads, call["value"], mode=BORDERS[call["mode"] or "constant"])
 
 
 def unfold(call: AtenCall) -> Tensor:
@@ -168,35 +163,18 @@ def unfold(call: AtenCall) -> Tensor:
 
 
 CONVOLUTIONS = ("convolution", *(f"conv{t}{rank}d" for t in ("", "_transpose") for rank in (1, 2, 3)))
+POOLS = {
+    **{f"max_pool{rank}d": pool("MaxPool", rank) for rank in (1, 2, 3)},
+    **{f"max_pool{rank}d_with_indices": pool("MaxPool", rank) for rank in (2, 3)},
+    **{f"avg_pool{rank}d": pool("AveragePool", rank) for rank in (1, 2, 3)},
+    **{f"adaptive_avg_pool{rank}d": adaptive("AveragePool", rank) for rank in (1, 2, 3)},
+    **{f"_adaptive_avg_pool{rank}d": adaptive("AveragePool", rank) for rank in (2, 3)},
+    **{f"adaptive_max_pool{rank}d": adaptive("MaxPool", rank) for rank in (1, 2, 3)},
+}
 RULES: Mapping[str, AtenRule] = {
     **{f"aten.{name}": convolution for name in CONVOLUTIONS},
-    **{
-        f"aten.{name}": pool(op, rank)
-        for rank in (1, 2, 3)
-        for name, op in (
-            (f"max_pool{rank}d", "MaxPool"),
-            (f"max_pool{rank}d_with_indices", "MaxPool"),
-            (f"avg_pool{rank}d", "AveragePool"),
-        )
-    },
-    **{
-        f"aten.{name}": adaptive(op, rank)
-        for rank in (1, 2, 3)
-        for name, op in (
-            (f"adaptive_avg_pool{rank}d", "AveragePool"),
-            (f"_adaptive_avg_pool{rank}d", "AveragePool"),
-            (f"adaptive_max_pool{rank}d", "MaxPool"),
-        )
-    },
-    "aten.pad": border("constant"),
-    "aten.constant_pad_nd": border("constant"),
-    **{
-        f"aten.{ours}_pad{rank}d": border(mode)
-        for rank in (1, 2, 3)
-        for ours, mode in (
-            ("reflection", "reflect"),
-            ("replication", "replicate"),
-        )
-    },
+    **{f"aten.{name}": rule for name, rule in POOLS.items()},
+    "aten.pad": border,
+    "aten.constant_pad_nd": border,
     "aten.im2col": unfold,
 }
