@@ -10,10 +10,10 @@ import numpy as np
 import torch
 from torch.export import ExportedProgram
 from torch.export.graph_signature import InputKind, TensorArgument
-from torch.utils import _pytree as pytree
 
 from cnncc.base.errors import CnnccError
 from cnncc.frontends.network import ModelPort, Network
+from cnncc.frontends.torch import trees
 from cnncc.runtime.arrays import InputError
 from cnncc.runtime.model import Model
 
@@ -54,13 +54,13 @@ class Calls:
         found = (model.run_many if self.any_batch else model)(*arrays)
         computed = iter(found if isinstance(found, tuple) else (found,))
         results = [tensor_of(next(computed), o) if isinstance(o, torch.dtype) else copied(o) for o in self.outputs]
-        return pytree.tree_unflatten(results, self.out_spec)
+        return trees.unflatten(results, self.out_spec)
 
     def pairs(self, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> list[tuple[Any, Any]]:
         """What is wanted and what is given. InputError for arguments that are built otherwise."""
-        _, named = pytree.tree_unflatten(range(len(self.inputs)), self.in_spec)
+        _, named = trees.unflatten(range(len(self.inputs)), self.in_spec)
         given = {name: kwargs[name] for name in named if name in kwargs} | dict(kwargs)
-        leaves, spec = pytree.tree_flatten((args, given))
+        leaves, spec = trees.flatten((args, given))
         if spec != self.in_spec:
             raise InputError(f"the arguments are not built as those of the example: {spec}, not {self.in_spec}")
         pairs = list(zip(self.inputs, leaves, strict=True))

@@ -40,7 +40,7 @@ def backend(
         raise CnnccError(GRADIENTS, hint=INFER)
     nodes = module.graph.find_nodes(op="placeholder")
     held = {i: name_of(n) for i, (n, t) in enumerate(zip(nodes, example, strict=True)) if is_held(t)}
-    return Frame(module, held, chosen)
+    return CapturedGraph(module, held, chosen)
 
 
 def options_of(given: Mapping[str, Any]) -> Options:
@@ -67,7 +67,7 @@ def name_of(node: Node) -> str:
 
 
 @dataclass
-class Frame:
+class CapturedGraph:
     """A graph of Dynamo; it is compiled when it is first called with such arguments."""
 
     module: GraphModule

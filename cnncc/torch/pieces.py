@@ -11,12 +11,12 @@ from torch.export import ExportedProgram
 from torch.fx import GraphModule, Node
 from torch.fx.passes.infra.partitioner import CapabilityBasedPartitioner
 from torch.fx.passes.operator_support import OperatorSupportBase
-from torch.utils import _pytree as pytree
 
 from cnncc.base.errors import CnnccError
 from cnncc.frontends.network import Network
+from cnncc.frontends.torch import trees
 from cnncc.frontends.torch.network import read
-from cnncc.frontends.torch.program import Given, Program
+from cnncc.frontends.torch.program import TorchPort, TorchProgram
 from cnncc.frontends.torch.reader import refused
 from cnncc.module.backends import for_this_machine
 from cnncc.options import Options
@@ -27,7 +27,7 @@ Tell = Callable[[str], None]
 
 
 def in_pieces(
-    exported: ExportedProgram, program: Program, options: Options, tell: Tell
+    exported: ExportedProgram, program: TorchProgram, options: Options, tell: Tell
 ) -> Callable[[Sequence[Any]], Any]:
     """What runs a program on its tensors; `tell` is given a line for each op that PyTorch runs, with the reason."""
     left = refused(program)
@@ -42,7 +42,7 @@ def in_pieces(
         given = list(known)
         for i, tensor in zip(places, inputs, strict=True):
             given[i] = tensor
-        return pytree.tree_unflatten(outer(*given), spec)
+        return trees.unflatten(outer(*given), spec)
 
     return run
 
@@ -54,10 +54,10 @@ class Compilable(OperatorSupportBase):
         self.left = left
 
     def is_node_supported(self, submodules: Any, node: Node) -> bool:
-        return node.op in ("call_function", "get_attr") and node not in self.left
+        return not isinstance(node.target, str) and node not in self.left
 
 
-def divided(program: Program, left: Set[Node], options: Options, tell: Tell) -> GraphModule:
+def divided(program: TorchProgram, left: Set[Node], options: Options, tell: Tell) -> GraphModule:
     """The graph of a program with pieces that are compiled; the weights are still its arguments."""
     names = {node.name: name for node, name in program.names.items()}
     known = {node.name: tensor for node, tensor in program.known.items()}
@@ -67,7 +67,7 @@ def divided(program: Program, left: Set[Node], options: Options, tell: Tell) -> 
         given = [node.name for node in call.args]
         inner = outer.get_submodule(str(call.target))
         try:
-            piece = Piece(inner, piece_of(inner, given, known, names), options)
+            piece = CompiledPiece(inner, piece_of(inner, given, known, names), options)
         except CnnccError as error:
             tell(f"{call.target}, a piece of {len(inner.graph.nodes)} nodes: {error.message}")
             continue
@@ -75,24 +75,24 @@ def divided(program: Program, left: Set[Node], options: Options, tell: Tell) -> 
     return outer
 
 
-def piece_of(inner: GraphModule, given: Sequence[str], known: dict[str, Any], names: dict[str, str]) -> Program:
+def piece_of(inner: GraphModule, given: Sequence[str], known: dict[str, Any], names: dict[str, str]) -> TorchProgram:
     """A piece as the reader sees it; its arguments have these names in the whole program."""
     pairs = list(zip(inner.graph.find_nodes(op="placeholder"), given, strict=True))
     (end,) = inner.graph.find_nodes(op="output")
     ends = end.args[0] if isinstance(end.args[0], tuple | list) else (end.args[0],)
-    return Program(
+    return TorchProgram(
         inner,
-        tuple(Given.of(name, node) for node, name in pairs if name not in known),
-        tuple(Given.of("output" if len(ends) == 1 else f"output_{i}", node) for i, node in enumerate(ends)),
+        tuple(TorchPort.of(name, node) for node, name in pairs if name not in known),
+        tuple(TorchPort.of("output" if len(ends) == 1 else f"output_{i}", node) for i, node in enumerate(ends)),
         {node: known[name] for node, name in pairs if name in known},
         {node: names[name] for node, name in pairs if name in names},
     )
 
 
-class Piece(torch.nn.Module):
+class CompiledPiece(torch.nn.Module):
     """A piece of a graph, compiled. CnnccError if that cannot be."""
 
-    def __init__(self, inner: GraphModule, program: Program, options: Options) -> None:
+    def __init__(self, inner: GraphModule, program: TorchProgram, options: Options) -> None:
         super().__init__()
         network = read(program)
         self.places = [

@@ -14,7 +14,7 @@ import pytest
 torch = pytest.importorskip("torch")
 
 from cnncc.torch import dynamo  # noqa: E402
-from cnncc.torch.pieces import Piece  # noqa: E402
+from cnncc.torch.pieces import CompiledPiece  # noqa: E402
 
 ROOT = Path(__file__).parents[2]
 
@@ -32,13 +32,13 @@ def fresh() -> Iterator[None]:
 def made(monkeypatch: pytest.MonkeyPatch) -> list[Any]:
     """The pieces that are compiled."""
     pieces: list[Any] = []
-    begin = Piece.__init__
+    begin = CompiledPiece.__init__
 
     def noted(self: Any, *arguments: Any) -> None:
         begin(self, *arguments)
         pieces.append(self)
 
-    monkeypatch.setattr(Piece, "__init__", noted)
+    monkeypatch.setattr(CompiledPiece, "__init__", noted)
     return pieces
 
 

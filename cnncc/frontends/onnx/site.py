@@ -47,7 +47,7 @@ class OnnxSite(AttributeReader):
     by the methods here only, which say what is wrong with them; that there are as many inputs as the op takes, its
     reader has checked."""
 
-    op: str
+    op_type: str
     names: Sequence[str]
     """What the model calls the inputs."""
     results: Sequence[str]

@@ -11,12 +11,12 @@ import torch
 from torch.export import ExportedProgram
 from torch.export.graph_signature import InputKind, OutputKind, TensorArgument
 from torch.fx import Node
-from torch.utils import _pytree as pytree
 
 from cnncc.base.errors import CnnccError
 from cnncc.frontends.onnx.tensors import one_line
+from cnncc.frontends.torch import trees
 from cnncc.frontends.torch.aten import RULES
-from cnncc.frontends.torch.program import Given, Program, arguments_of, op_name
+from cnncc.frontends.torch.program import TorchPort, TorchProgram, arguments_of, op_name
 
 KNOWN = (InputKind.PARAMETER, InputKind.BUFFER, InputKind.CONSTANT_TENSOR)
 EVAL = "call module.eval() first"
@@ -51,7 +51,7 @@ def refuse_training(module: torch.nn.Module) -> None:
 def refuse_training_ops(program: ExportedProgram) -> None:
     """CnnccError for ops that do something else in training, and do it."""
     for node in program.graph.nodes:
-        given = arguments_of(node) if node.op == "call_function" else {}
+        given = arguments_of(node)
         trains = given.get("training") and given.get("running_mean") is not None
         drops = (given.get("train") or given.get("training")) and given.get("p")
         if trains or drops:
@@ -90,7 +90,7 @@ def whole(program: ExportedProgram) -> ExportedProgram:
 
 def is_ready(node: Node) -> bool:
     """Whether a node has a rule and changes nothing in place."""
-    if node.op != "call_function" or node.target is operator.getitem:
+    if isinstance(node.target, str) or node.target is operator.getitem:
         return True
     schema = getattr(node.target, "_schema", None)
     return schema is not None and not schema.is_mutable and op_name(node) in RULES
@@ -99,18 +99,18 @@ def is_ready(node: Node) -> bool:
 # The program
 
 
-def program_of(exported: ExportedProgram, strictly: bool = False) -> Program:
+def program_of(exported: ExportedProgram, strictly: bool = False) -> TorchProgram:
     """What the reader sees of an exported program. CnnccError for one that changes what it is given, or a buffer."""
     nodes = {node.name: node for node in exported.graph.nodes}
     inputs = [
-        Given.of(spec.arg.name, nodes[spec.arg.name])
+        TorchPort.of(spec.arg.name, nodes[spec.arg.name])
         for spec in exported.graph_signature.input_specs
         if spec.kind is InputKind.USER_INPUT and isinstance(spec.arg, TensorArgument)
     ]
     names = {nodes[spec.arg.name]: spec.target for spec in exported.graph_signature.input_specs if spec.kind in KNOWN}
     held = {**exported.constants, **exported.state_dict}
     known = {node: held[name] for node, name in names.items()} | constants(exported, nodes)
-    return Program(exported.graph_module, tuple(inputs), outputs(exported, nodes), known, names, strictly)
+    return TorchProgram(exported.graph_module, tuple(inputs), outputs(exported, nodes), known, names, strictly)
 
 
 def constants(exported: ExportedProgram, nodes: Mapping[str, Node]) -> dict[Node, Any]:
@@ -119,7 +119,7 @@ def constants(exported: ExportedProgram, nodes: Mapping[str, Node]) -> dict[Node
     return {nodes[s.arg.name]: s.arg.value for s in specs if hasattr(s.arg, "value") and s.arg.name in nodes}
 
 
-def outputs(exported: ExportedProgram, nodes: Mapping[str, Node]) -> tuple[Given, ...]:
+def outputs(exported: ExportedProgram, nodes: Mapping[str, Node]) -> tuple[TorchPort, ...]:
     """The tensors that a program gives."""
     found = []
     for name, spec in zip(output_names(exported), exported.graph_signature.output_specs, strict=True):
@@ -127,7 +127,7 @@ def outputs(exported: ExportedProgram, nodes: Mapping[str, Node]) -> tuple[Given
             changed = spec.target or "an input"
             raise NotExported(f"the module changes {changed} when it is called: only what it returns is computed")
         if isinstance(spec.arg, TensorArgument):
-            found.append(Given.of(name, nodes[spec.arg.name]))
+            found.append(TorchPort.of(name, nodes[spec.arg.name]))
         elif not hasattr(spec.arg, "value"):
             raise CnnccError(f"output {name} is a size that is not fixed")
     return tuple(found)
@@ -138,7 +138,7 @@ def output_names(exported: ExportedProgram) -> list[str]:
     spec, count = exported.call_spec.out_spec, len(exported.graph_signature.output_specs)
     if spec is None or spec.num_leaves != count:
         return [f"output_{i}" for i in range(count)]
-    places, _ = pytree.tree_flatten_with_path(pytree.tree_unflatten(range(count), spec))
+    places, _ = trees.with_places(trees.unflatten(range(count), spec))
     return ["_".join(map(word, path)) or "output" for path, _ in places]
 
 

@@ -14,7 +14,7 @@ from cnncc.frontends.torch import require_torch
 if TYPE_CHECKING:
     import torch
 
-    from cnncc.frontends.torch.program import Program
+    from cnncc.frontends.torch.program import TorchProgram
 
 UNNAMED = "network"
 """What a network is called whose class says nothing of it."""
@@ -53,7 +53,7 @@ def network_of(
     return read(program, name, strict)
 
 
-def read(program: Program, name: str | None = None, strict: bool = False) -> Network:
+def read(program: TorchProgram, name: str | None = None, strict: bool = False) -> Network:
     """The network of a program."""
     from cnncc.frontends.onnx.network import with_text
     from cnncc.frontends.torch.reader import from_program
@@ -63,7 +63,7 @@ def read(program: Program, name: str | None = None, strict: bool = False) -> Net
     return replace(network, batch_is_free=program.free)
 
 
-def called(program: Program) -> str:
+def called(program: TorchProgram) -> str:
     """What the module's class is called."""
     stacks = (node.meta.get("nn_module_stack") for node in program.graph.nodes)
     kind = next((next(iter(stack.values()))[1] for stack in stacks if stack), "")

@@ -23,7 +23,7 @@ FREE = 2
 
 
 @dataclass(frozen=True)
-class Given:
+class TorchPort:
     """An input or output of a program: its name, its node, and its type in NumPy."""
 
     name: str
@@ -31,19 +31,19 @@ class Given:
     kind: Kind
 
     @classmethod
-    def of(cls, name: str, node: Node) -> Given:
+    def of(cls, name: str, node: Node) -> TorchPort:
         """What a node takes or gives."""
         return cls(name, node, kind_of(node) or np.dtype(np.float32))
 
 
 @dataclass(frozen=True)
-class Program:
+class TorchProgram:
     """A graph of ATen ops without changes in place."""
 
     owner: GraphModule
-    inputs: tuple[Given, ...]
+    inputs: tuple[TorchPort, ...]
     """The tensors that a caller passes, in order."""
-    outputs: tuple[Given, ...]
+    outputs: tuple[TorchPort, ...]
     """The tensors that it gives, in order."""
     known: Mapping[Node, Any]
     """Parameters, buffers, tensors that the code of the module has, and inputs that are no tensors."""
@@ -93,16 +93,19 @@ class Program:
 
     def needed(self) -> list[Node]:
         """The nodes that outputs depend on, in order, without inputs."""
-        wanted = {given.node for given in self.outputs}
+        wanted, ready = (
+            {given.node for given in self.outputs},
+            {given.node for given in self.inputs} | self.known.keys(),
+        )
         for node in reversed(self.graph.nodes):
             if node in wanted:
                 wanted.update(node.all_input_nodes)
-        return [node for node in self.graph.nodes if node in wanted and node.op != "placeholder"]
+        return [node for node in self.graph.nodes if node in wanted - ready]
 
     def evaluated(self, node: Node, values: Mapping[Node, Any]) -> Any:
         """What a node of known tensors gives. Unsupported for one that gives something else each time."""
-        if node.op == "get_attr":
-            return operator.attrgetter(str(node.target))(self.owner)
+        if isinstance(node.target, str):  # a tensor of the module
+            return operator.attrgetter(node.target)(self.owner)
         if torch.Tag.nondeterministic_seeded in getattr(node.target, "tags", ()) and not is_idle_dropout(node):
             raise Unsupported("random")
         args, kwargs = map_arg((node.args, dict(node.kwargs)), lambda n: values[n])

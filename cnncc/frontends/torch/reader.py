@@ -19,8 +19,8 @@ from cnncc.frontends.onnx.values import Builder, Unsupported, Value, plain_value
 from cnncc.frontends.torch.aten import RULES
 from cnncc.frontends.torch.call import AtenCall
 from cnncc.frontends.torch.program import (
-    Given,
-    Program,
+    TorchPort,
+    TorchProgram,
     arguments_of,
     array_of,
     is_several,
@@ -34,7 +34,7 @@ FAILED: Any = object()
 """What stands for the result of a node that could not be converted."""
 
 
-def from_program(program: Program, strict: bool = False) -> Imported:
+def from_program(program: TorchProgram, strict: bool = False) -> Imported:
     """The graph of a program. The batch of its inputs becomes the graph's, or, where the program mixes its images and
     its batch is fixed, one image of all. CnnccError with a line for each node that has no counterpart."""
     with np.errstate(all="ignore"):  # weights may be infinite, or anything else
@@ -50,7 +50,7 @@ def from_program(program: Program, strict: bool = False) -> Imported:
 class TorchReader:
     """Converts a program node by node."""
 
-    program: Program
+    program: TorchProgram
     batch: int
     faults: Faults
     values: dict[Node, Any] = field(default_factory=dict)
@@ -81,7 +81,7 @@ class TorchReader:
         self.names.update(self.program.names)
         return [self.input(given) for given in self.program.inputs]
 
-    def input(self, given: Given) -> ModelPort:
+    def input(self, given: TorchPort) -> ModelPort:
         """An input node; whole numbers and truth values are float32, too."""
         shape = self.program.shape(given.node)
         port = ModelPort(given.name, shape, tuple(range(len(shape))), given.name, given.kind)
@@ -96,7 +96,7 @@ class TorchReader:
             self.b.notes.append(f"input {given.name} is float32 here, {given.kind} in the program")
         return port
 
-    def output(self, given: Given) -> ModelPort:
+    def output(self, given: TorchPort) -> ModelPort:
         """An output: computed, or known."""
         value = self.values[given.node]
         if isinstance(value, Value):
@@ -166,7 +166,7 @@ def is_computed(value: Any) -> bool:
     return any(map(is_computed, value)) if isinstance(value, list | tuple) else isinstance(value, Value)
 
 
-def refused(program: Program) -> dict[Node, str]:
+def refused(program: TorchProgram) -> dict[Node, str]:
     """The nodes of a program that have no counterpart, and why: none if the program can be converted whole."""
     with np.errstate(all="ignore"):
         try:

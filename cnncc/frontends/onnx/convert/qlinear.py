@@ -30,7 +30,7 @@ def of_numbers(site: OnnxSite, op: str, places: Sequence[int], tensors: Sequence
     """The node as one of an op of numbers, which reads `tensors`; they are called as the inputs at `places` are."""
     return replace(
         site,
-        op=op,
+        op_type=op,
         names=[site.names[i] for i in places],
         results=site.results[:1],
         attributes={name: a for name, a in site.attributes.items() if name not in OWN},
@@ -80,7 +80,7 @@ def bias(site: OnnxSite, i: int, x: int, weight: int) -> list[np.ndarray]:
 
 def quantised(site: OnnxSite, result: Tensor, scale: int) -> Value:
     """A result with the scale and the zero point that two inputs are."""
-    assert isinstance(result, Value), site.op
+    assert isinstance(result, Value), site.op_type
     return to_steps(site, result, steps_at(site, scale, scale + 1))
 
 
