@@ -14,6 +14,7 @@ from torch.export.graph_signature import InputKind, TensorArgument
 from cnncc.base.errors import CnnccError
 from cnncc.frontends.network import ModelPort, Network
 from cnncc.frontends.torch import trees
+from cnncc.frontends.torch.program import array_of as plain_array
 from cnncc.runtime.arrays import InputError
 from cnncc.runtime.model import Model
 
@@ -88,15 +89,14 @@ def copied(value: Any) -> Any:
 
 
 def array_of(what: str, value: Any) -> Any:
-    """A tensor as an array of the same memory; one of a type that NumPy does not have is copied to float32."""
+    """A tensor as an array of the same memory; one of a type that NumPy does not have is copied as float32."""
     if not isinstance(value, torch.Tensor):
         raise InputError(f"{what} must be a tensor, got {type(value).__name__}")
     if value.device.type != "cpu":
         raise InputError(f"{what} is on {value.device}; a network on the processor takes tensors in its memory")
     if value.requires_grad and torch.is_grad_enabled():
         raise CnnccError(f"{what} wants gradients, and {GRADIENTS}", hint=INFER)
-    plain = value.detach()
-    return (plain.float() if plain.dtype in (torch.bfloat16,) else plain).numpy()
+    return plain_array(value)
 
 
 def tensor_of(array: np.ndarray, dtype: torch.dtype) -> torch.Tensor:

@@ -66,12 +66,13 @@ def divided(program: TorchProgram, left: Set[Node], options: Options, tell: Tell
     for call in outer.graph.find_nodes(op="call_module"):
         given = [node.name for node in call.args]
         inner = outer.get_submodule(str(call.target))
+        found = piece_of(inner, given, known, names)
+        if not found.inputs:  # what PyTorch reads of weights alone
+            continue
         try:
-            piece = CompiledPiece(inner, piece_of(inner, given, known, names), options)
+            outer.set_submodule(str(call.target), CompiledPiece(found, options))
         except CnnccError as error:
             tell(f"{call.target}, a piece of {len(inner.graph.nodes)} nodes: {error.message}")
-            continue
-        outer.set_submodule(str(call.target), piece)
     return outer
 
 
@@ -92,16 +93,15 @@ def piece_of(inner: GraphModule, given: Sequence[str], known: dict[str, Any], na
 class CompiledPiece(torch.nn.Module):
     """A piece of a graph, compiled. CnnccError if that cannot be."""
 
-    def __init__(self, inner: GraphModule, program: TorchProgram, options: Options) -> None:
+    def __init__(self, program: TorchProgram, options: Options) -> None:
         super().__init__()
         network = read(program)
-        self.places = [
-            i for i, node in enumerate(inner.graph.find_nodes(op="placeholder")) if node not in program.known
-        ]
+        ports = program.graph.find_nodes(op="placeholder")
+        self.places = [i for i, node in enumerate(ports) if node not in program.known]
         self.names = [given.name for given in program.inputs]
         types = [given.node.meta["val"].dtype for given in program.outputs]
         self.results = [result_of(port, kind) for port, kind in zip(network.outputs, types, strict=True)]
-        self.single = not isinstance(inner.graph.output_node().args[0], tuple | list)
+        self.single = not isinstance(program.graph.output_node().args[0], tuple | list)
         self.model = linked(network, for_this_machine(with_batch(options, network)))
 
     def forward(self, *given: Any) -> Any:

@@ -224,3 +224,13 @@ def test_options() -> None:
 def test_modes_are_refused() -> None:
     with pytest.raises(Exception, match="the back end cnncc has no mode 'max-autotune'"):
         dynamo.backend(None, [], mode="max-autotune")
+
+
+def test_weights_that_only_pytorch_reads() -> None:
+    """What is made of weights alone, for an op that is left, is no piece."""
+    weight = torch.randn(8, 1, 1)
+    module, x = (
+        Net(lambda x: torch.special.bessel_j0(x * torch.special.bessel_j0(weight * 2))).eval(),
+        torch.randn(1, 3, 8, 8),
+    )
+    assert close(compiled(module)(x), module(x))

@@ -53,8 +53,9 @@ def computed(network: Network, inputs: tuple[Any, ...]) -> list[np.ndarray]:
     arrays = [
         port.to_graph(x.numpy(), graph[port.node].type.shape) for port, x in zip(network.inputs, inputs, strict=True)
     ]
-    found = iter(reference.run(graph, arrays).values())
-    return [port.from_graph(next(found)) if port.node else port.known for port in network.outputs]
+    found = reference.run(graph, arrays)
+    assert [port.node for port in network.outputs if port.node] == list(graph.outputs)
+    return [port.from_graph(found[port.node]) if port.node else port.known for port in network.outputs]
 
 
 def check(network: Network, inputs: tuple[Any, ...], wanted: list[Any]) -> None:

@@ -15,6 +15,7 @@ from torch.fx import GraphModule, Node
 from torch.fx.node import map_arg
 
 from cnncc.base.errors import CnnccError
+from cnncc.frontends.onnx.tensors import one_line
 from cnncc.frontends.onnx.types import Kind
 from cnncc.frontends.onnx.values import Unsupported
 
@@ -93,14 +94,12 @@ class TorchProgram:
 
     def needed(self) -> list[Node]:
         """The nodes that outputs depend on, in order, without inputs."""
-        wanted, ready = (
-            {given.node for given in self.outputs},
-            {given.node for given in self.inputs} | self.known.keys(),
-        )
+        wanted = {given.node for given in self.outputs}
         for node in reversed(self.graph.nodes):
             if node in wanted:
                 wanted.update(node.all_input_nodes)
-        return [node for node in self.graph.nodes if node in wanted - ready]
+        wanted -= {given.node for given in self.inputs} | self.known.keys()
+        return [node for node in self.graph.nodes if node in wanted]
 
     def evaluated(self, node: Node, values: Mapping[Node, Any]) -> Any:
         """What a node of known tensors gives. Unsupported for one that gives something else each time."""
@@ -111,8 +110,11 @@ class TorchProgram:
         args, kwargs = map_arg((node.args, dict(node.kwargs)), lambda n: values[n])
         if kwargs.get("device") is not None:
             kwargs = {**kwargs, "device": torch.device("cpu")}
-        with torch.no_grad():
-            return node.target(*args, **kwargs)
+        try:
+            with torch.no_grad():
+                return node.target(*args, **kwargs)
+        except Exception as error:  # its errors have no common base
+            raise Unsupported(f"PyTorch cannot evaluate it: {one_line(error)}") from error
 
     def label(self, node: Node) -> str:
         """What a node is called in messages: its place in the module, its name and its op."""
@@ -123,7 +125,8 @@ class TorchProgram:
         """The name for what a node computes, below that of its module."""
         return "/".join([*self.place(node).split("."), node.name]).lstrip("/")
 
-    def place(self, node: Node) -> str:
+    @staticmethod
+    def place(node: Node) -> str:
         """The module that a node is of, by its path."""
         *_, (path, _) = (node.meta.get("nn_module_stack") or {"": ("", "")}).values()
         return str(path)

@@ -30,6 +30,7 @@ from cnncc.frontends.torch.program import (
     tensor_of,
 )
 
+HINT = "what can be compiled: docs/torch.md; torch.compile(module, backend='cnncc') leaves the rest to PyTorch"
 FAILED: Any = object()
 """What stands for the result of a node that could not be converted."""
 
@@ -39,11 +40,11 @@ def from_program(program: TorchProgram, strict: bool = False) -> Imported:
     its batch is fixed, one image of all. CnnccError with a line for each node that has no counterpart."""
     with np.errstate(all="ignore"):  # weights may be infinite, or anything else
         try:
-            return TorchReader(program, program.batch, Faults(strict)).imported()
+            return TorchReader(program, program.batch, Faults(strict, HINT)).imported()
         except NotImported:
             if program.batch == 1 or program.free or program.strictly:
                 raise
-        return TorchReader(program, 1, Faults(strict)).imported()
+        return TorchReader(program, 1, Faults(strict, HINT)).imported()
 
 
 @dataclass
@@ -167,15 +168,9 @@ def is_computed(value: Any) -> bool:
 
 
 def refused(program: TorchProgram) -> dict[Node, str]:
-    """The nodes of a program that have no counterpart, and why: none if the program can be converted whole."""
-    with np.errstate(all="ignore"):
-        try:
-            from_program(program)
-        except NotImported:
-            probe = Probe(program, 1, Faults(False))
-            probe.all()
-            return probe.refused
-    return {}
+    """The nodes of a program that have no counterpart, and why. If it mixes its images, they are one image of all."""
+    found = Probe(program, program.batch, Faults(False)).found()
+    return found if not found or program.batch == 1 else Probe(program, 1, Faults(False)).found()
 
 
 @dataclass
@@ -184,21 +179,22 @@ class Probe(TorchReader):
 
     refused: dict[Node, str] = field(default_factory=dict)
 
-    def all(self) -> None:
-        """Tries them."""
+    def found(self) -> dict[Node, str]:
+        """Those that cannot be converted, and why."""
         self.begin()
-        for node in self.program.needed():
-            self.convert(node)
+        with np.errstate(all="ignore"):
+            for node in self.program.needed():
+                self.convert(node)
+        return self.refused
 
     def convert(self, node: Node) -> None:
-        before = len(self.faults.lines)
+        before = len(self.faults.reasons)
         super().convert(node)
         source = node.args[0] if node.target is operator.getitem else None
         if source in self.refused:
             self.refused[node] = self.refused[source]
         elif self.values[node] is FAILED:
-            told = self.faults.lines[before:] or [": it reads what is no tensor of real numbers"]
-            self.refused[node] = told[-1].rpartition("): ")[2].removeprefix(": ")
+            self.refused[node] = [*self.faults.reasons[before:], "it reads what is no tensor of real numbers"][0]
             self.values[node] = self.stand_in(node)
 
     def stand_in(self, node: Node) -> Any:

@@ -266,7 +266,6 @@ RULES: Mapping[str, AtenRule] = {
     "aten.softplus": softplus,
     "aten.log_sigmoid": log_sigmoid,
     "aten.prelu": prelu,
-    "aten._prelu_kernel": prelu,
     "aten.hardshrink": named("Shrink", lambd=("lambd", 0.5)),
     "aten.softshrink": softshrink,
     "aten.threshold": threshold,
@@ -297,7 +296,6 @@ RULES: Mapping[str, AtenRule] = {
     "aten.bitwise_or": of_truths("Or", (ONE, TWO)),
     "aten.bitwise_xor": of_truths("Xor", (ONE, TWO)),
     "aten._to_copy": typed,
-    "aten.to": typed,
     **{f"aten.{name}": unchanged for name in ("clone", "alias", "detach", "lift_fresh_copy")},
     "aten.dropout": dropout,
 }
