@@ -13,6 +13,7 @@ from torch.export.graph_signature import InputKind, TensorArgument
 
 from cnncc.base.errors import CnnccError
 from cnncc.frontends.network import ModelPort, Network
+from cnncc.frontends.onnx.values import Unsupported
 from cnncc.frontends.torch import trees
 from cnncc.frontends.torch.program import array_of as plain_array
 from cnncc.runtime.arrays import InputError
@@ -96,7 +97,10 @@ def array_of(what: str, value: Any) -> Any:
         raise InputError(f"{what} is on {value.device}; a network on the processor takes tensors in its memory")
     if value.requires_grad and torch.is_grad_enabled():
         raise CnnccError(f"{what} wants gradients, and {GRADIENTS}", hint=INFER)
-    return plain_array(value)
+    try:
+        return plain_array(value)
+    except Unsupported as error:
+        raise InputError(f"{what}: {error.message}") from error
 
 
 def tensor_of(array: np.ndarray, dtype: torch.dtype) -> torch.Tensor:

@@ -109,6 +109,7 @@ def test_structures(small: Any) -> None:
         (lambda m, x: m((x, 7), {"c": x}, times=3, bias=x), "must be a tensor, got int"),
         (lambda m, x: m((x, x.double()), {"c": x}, times=3, bias=x), "must be float32, got float64"),
         (lambda m, x: m((x, x[:, :4]), {"c": x}, times=3, bias=x), "must be 1x5, got 1x4"),
+        (lambda m, x: m((x, x.to_sparse()), {"c": x}, times=3, bias=x), "a tensor that is sparse or quantised"),
         (lambda m, x: m((x, x.to("meta")), {"c": x}, times=3, bias=x), "is on meta"),
         (lambda m, x: m((x, x.clone().requires_grad_()), {"c": x}, times=3, bias=x), "cnncc computes no gradients"),
     ],
@@ -228,8 +229,9 @@ def counts(module: Any, x: Any) -> Any:
     ],
 )
 def test_modules_that_are_refused(function: Any, message: str) -> None:
-    with pytest.raises(CnnccError, match=message):
+    with pytest.raises(CnnccError, match=message) as error:
         cnncc.torch.to_net(Bad(function).eval(), torch.ones(1, 3))
+    assert "onnx" not in error.value.hint
 
 
 def test_a_mistake_is_told_with_its_place_in_the_module() -> None:

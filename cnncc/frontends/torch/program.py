@@ -165,9 +165,12 @@ def numpy_type(dtype: torch.dtype) -> Kind:
 
 
 def array_of(value: Any) -> Any:
-    """A known tensor as an array; everything else as it is."""
+    """A tensor as an array of the same memory, if that is the CPU's; everything else as it is. Unsupported for one that
+    is sparse or quantised."""
     if not isinstance(value, torch.Tensor):
         return value
+    if value.layout is not torch.strided or value.is_quantized:
+        raise Unsupported("a tensor that is sparse or quantised")
     plain = value.detach().cpu()
     return plain.numpy() if plain.dtype.is_complex else plain.to(of_numpy(numpy_type(plain.dtype))).numpy()
 
