@@ -185,7 +185,11 @@ TRUTHS: dict[str, Case] = {name: of_image(beside(name, 0.1)) for name in "eq ne 
     "logical_not": of_image(lambda x: torch.logical_not(x > 0)),
     "either of truths": of_image(lambda x: (x > 0) ^ (x < 1)),
     "bits of truths": of_image(lambda x: ~((x > 0) & (x < 1)) | (x > 2)),
+    "and of numbers": of_image(lambda x: torch.logical_and(x.relu(), (x - 1).relu())),
+    "or of numbers": of_image(lambda x: torch.logical_or(x.relu(), x > 1)),
+    "not of numbers": of_image(lambda x: torch.logical_not(x.relu())),
     "any": of_image(lambda x: (x > 1).any(1)),
+    "any of numbers": of_image(lambda x: (x - 1).relu().any(1)),
     "all": of_image(lambda x: (x > -1).all(1)),
 }
 SHAPES: dict[str, Case] = {

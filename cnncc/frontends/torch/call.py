@@ -14,6 +14,7 @@ import numpy as np
 
 from cnncc.frontends.onnx.attributes import Attribute
 from cnncc.frontends.onnx.convert import RULES
+from cnncc.frontends.onnx.convert.arithmetic import truth
 from cnncc.frontends.onnx.site import OnnxSite, Tensor
 from cnncc.frontends.onnx.types import Kind
 from cnncc.frontends.onnx.values import Builder, Unsupported, Value
@@ -64,6 +65,13 @@ class AtenCall:
         given = self[name]
         found = tuple(map(int, given)) if isinstance(given, list | tuple) else () if given is None else (int(given),)
         return found * count if len(found) == 1 else found
+
+    def truth(self, name: str) -> Tensor | None:
+        """A tensor as truth values: 1 for whatever is not 0."""
+        tensor, kind = self.tensor(self[name]), self.kinds.get(name)
+        if isinstance(tensor, Value):
+            return tensor if kind is not None and kind.kind == "b" else truth(self.site("Identity", name), tensor)
+        return tensor if tensor is None else tensor != 0
 
     def site(self, op: str, *operands: Operand, results: int = 1, **attributes: Any) -> OnnxSite:
         """A use of an op of ONNX on such operands; attributes that are None are left out."""

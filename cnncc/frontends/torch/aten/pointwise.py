@@ -12,19 +12,27 @@ from cnncc.frontends.onnx.site import Tensor
 from cnncc.frontends.onnx.values import Unsupported
 from cnncc.frontends.torch.call import AtenCall, AtenRule, Operand
 
+CAPITAL = """
+    abs neg exp log sqrt reciprocal sin cos tan asin acos atan sinh cosh asinh acosh atanh erf floor ceil round sign
+    relu sigmoid tanh mish
+"""
 SAME = {
-    **{
-        name: name.capitalize()
-        for name in ("abs neg exp log sqrt reciprocal sin cos tan asin acos atan sinh cosh asinh").split()
-    },
-    **{name: name.capitalize() for name in "acosh atanh erf floor ceil round sign relu sigmoid tanh mish".split()},
-    **{"hardswish": "HardSwish", "isnan": "IsNaN", "isinf": "IsInf", "logical_not": "Not", "silu": "Swish"},
+    **{name: name.capitalize() for name in CAPITAL.split()},
+    "hardswish": "HardSwish",
+    "isnan": "IsNaN",
+    "isinf": "IsInf",
+    "silu": "Swish",
 }
 """Ops of one tensor that are the same in ONNX, by its name."""
 SAME_OF_TWO = {
-    **{"maximum": "Max", "minimum": "Min", "eq": "Equal", "lt": "Less", "le": "LessOrEqual", "gt": "Greater"},
-    **{"ge": "GreaterOrEqual", "logical_and": "And", "logical_or": "Or", "logical_xor": "Xor"},
     "mul": "Mul",
+    "maximum": "Max",
+    "minimum": "Min",
+    "eq": "Equal",
+    "lt": "Less",
+    "le": "LessOrEqual",
+    "gt": "Greater",
+    "ge": "GreaterOrEqual",
 }
 """Ops of two tensors, of which one may be a number."""
 ONE, TWO = "self", "other"
@@ -219,7 +227,12 @@ def masked_fill(call: AtenCall) -> Tensor:
     return call.onnx("Where", "mask", "value", ONE)
 
 
-def of_truths(op: str, operands: tuple[str, ...]) -> AtenRule:
+def logical(op: str, *operands: str) -> AtenRule:
+    """Of numbers, those that are not 0 are true."""
+    return lambda call: call.onnx(op, *map(call.truth, operands))
+
+
+def of_truths(op: str, *operands: str) -> AtenRule:
     """A bitwise op of truth values; of whole numbers there is none."""
 
     def rule(call: AtenCall) -> Tensor:
@@ -244,9 +257,12 @@ def unchanged(call: AtenCall) -> Tensor:
 
 
 def dropout(call: AtenCall) -> Tensor:
-    if call["train"] and call["p"]:
+    """Kept in the text, unless nothing is ever dropped."""
+    if not call["p"]:
+        return call.value("input")
+    if call["train"]:
         raise Unsupported("dropout in training")
-    return call.onnx("Dropout", "input", ratio=call.float_of("p", 0.5))
+    return call.onnx("Dropout", "input", ratio=float(call["p"]))
 
 
 RULES: Mapping[str, AtenRule] = {
@@ -291,10 +307,14 @@ RULES: Mapping[str, AtenRule] = {
     "aten.ne": not_equal,
     "aten.where": where,
     "aten.masked_fill": masked_fill,
-    "aten.bitwise_not": of_truths("Not", (ONE,)),
-    "aten.bitwise_and": of_truths("And", (ONE, TWO)),
-    "aten.bitwise_or": of_truths("Or", (ONE, TWO)),
-    "aten.bitwise_xor": of_truths("Xor", (ONE, TWO)),
+    "aten.logical_not": logical("Not", ONE),
+    "aten.logical_and": logical("And", ONE, TWO),
+    "aten.logical_or": logical("Or", ONE, TWO),
+    "aten.logical_xor": logical("Xor", ONE, TWO),
+    "aten.bitwise_not": of_truths("Not", ONE),
+    "aten.bitwise_and": of_truths("And", ONE, TWO),
+    "aten.bitwise_or": of_truths("Or", ONE, TWO),
+    "aten.bitwise_xor": of_truths("Xor", ONE, TWO),
     "aten._to_copy": typed,
     **{f"aten.{name}": unchanged for name in ("clone", "alias", "detach", "lift_fresh_copy")},
     "aten.dropout": dropout,

@@ -104,13 +104,7 @@ def running_sum(call: AtenCall) -> Tensor:
 
 def of_truths(op: str) -> AtenRule:
     """Whether any or all are true."""
-
-    def rule(call: AtenCall) -> Tensor:
-        if call.kinds["self"].kind != "b":
-            raise Unsupported("truth of numbers")
-        return along(call, op)
-
-    return rule
+    return lambda call: along(call, op, call.truth("self"))
 
 
 RULES: Mapping[str, AtenRule] = {
