@@ -60,8 +60,9 @@ def is_held(value: Any) -> bool:
 
 def name_of(node: Node) -> str:
     """The name of a tensor in the state dict, from where Dynamo found it: `L['self']._modules['a']._buffers['b']`."""
-    source = getattr(node, "_dynamo_source", None)
-    place = re.sub(r"_(modules|parameters|buffers)\b", "", str(getattr(source, "name", "") or ""))
+    source = getattr(getattr(node, "_dynamo_source", None), "name", "")
+    told = source() if callable(source) else source  # a method in older versions
+    place = re.sub(r"_(modules|parameters|buffers)\b", "", told)
     found = re.findall(r"\w+", re.sub(r"^[LG]\['\w+'\]", "", place))
     return ".".join(found) or node.name
 
@@ -128,10 +129,10 @@ class Ready:
 
 
 def identity(value: Any, held: bool) -> Any:
-    """What code is compiled for: a place in memory, a shape and type, or a number."""
+    """What code is compiled for: a tensor in its place in memory, a shape and type, or a number."""
     if not isinstance(value, torch.Tensor):
         return value
-    return value.data_ptr() if held else (value.shape, value.dtype)
+    return (value.data_ptr(), value.shape, value.stride()) if held else (value.shape, value.dtype)
 
 
 def version(tensor: torch.Tensor) -> int:

@@ -56,10 +56,6 @@ class AtenCall:
         """An argument as a computed tensor."""
         return self.site("Identity", name).value(0)
 
-    def known(self, name: str, what: str) -> np.ndarray:
-        """An argument whose value has to be known."""
-        return self.site("Identity", name).const(0, what)
-
     def ints(self, name: str, count: int = 1) -> tuple[int, ...]:
         """Whole numbers, one number for all `count` axes, or none."""
         given = self[name]

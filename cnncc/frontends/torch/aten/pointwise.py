@@ -28,11 +28,6 @@ SAME_OF_TWO = {
     "mul": "Mul",
     "maximum": "Max",
     "minimum": "Min",
-    "eq": "Equal",
-    "lt": "Less",
-    "le": "LessOrEqual",
-    "gt": "Greater",
-    "ge": "GreaterOrEqual",
 }
 """Ops of two tensors, of which one may be a number."""
 ONE, TWO = "self", "other"
@@ -212,37 +207,6 @@ def between(call: AtenCall) -> Tensor:
     return call.onnx("Add", ONE, call.onnx("Mul", "weight", call.onnx("Sub", "end", ONE)))
 
 
-# Truth values
-
-
-def not_equal(call: AtenCall) -> Tensor:
-    return call.onnx("Not", call.onnx("Equal", ONE, TWO))
-
-
-def where(call: AtenCall) -> Tensor:
-    return call.onnx("Where", "condition", ONE, TWO)
-
-
-def masked_fill(call: AtenCall) -> Tensor:
-    return call.onnx("Where", "mask", "value", ONE)
-
-
-def logical(op: str, *operands: str) -> AtenRule:
-    """Of numbers, those that are not 0 are true."""
-    return lambda call: call.onnx(op, *map(call.truth, operands))
-
-
-def of_truths(op: str, *operands: str) -> AtenRule:
-    """A bitwise op of truth values; of whole numbers there is none."""
-
-    def rule(call: AtenCall) -> Tensor:
-        if any(call.kinds[name].kind != "b" for name in operands if name in call.kinds):
-            raise Unsupported("bits of whole numbers")
-        return call.onnx(op, *operands)
-
-    return rule
-
-
 # Types and copies
 
 
@@ -304,17 +268,6 @@ RULES: Mapping[str, AtenRule] = {
     "aten.addcmul": product_added("Mul"),
     "aten.addcdiv": product_added("Div"),
     "aten.lerp": between,
-    "aten.ne": not_equal,
-    "aten.where": where,
-    "aten.masked_fill": masked_fill,
-    "aten.logical_not": logical("Not", ONE),
-    "aten.logical_and": logical("And", ONE, TWO),
-    "aten.logical_or": logical("Or", ONE, TWO),
-    "aten.logical_xor": logical("Xor", ONE, TWO),
-    "aten.bitwise_not": of_truths("Not", ONE),
-    "aten.bitwise_and": of_truths("And", ONE, TWO),
-    "aten.bitwise_or": of_truths("Or", ONE, TWO),
-    "aten.bitwise_xor": of_truths("Xor", ONE, TWO),
     "aten._to_copy": typed,
     **{f"aten.{name}": unchanged for name in ("clone", "alias", "detach", "lift_fresh_copy")},
     "aten.dropout": dropout,
