@@ -10,7 +10,7 @@ SOURCES := $(wildcard $(SOURCES))
 PARALLEL := -n 2 --dist loadfile
 
 .DEFAULT_GOAL := help
-.PHONY: help demo demo-photos examples web cross-tools test test-all test-cuda test-cluster test-serve lint type fmt bench bench-timm bench-serve docs api wheel venv clean
+.PHONY: help demo demo-photos examples web cross-tools test test-all test-cuda test-cluster test-serve test-torch lint type fmt bench bench-timm bench-serve docs api wheel venv clean
 
 help: ## this list
 	@sed -n 's/^\([a-z-]*\):[^#]*## \(.*\)/\1 \2/p' $(firstword $(MAKEFILE_LIST)) | while read -r name text; do printf '  make %-12s %s\n' "$$name" "$$text"; done
@@ -45,6 +45,9 @@ test-cluster: $(VENV)-cluster/.done ## Ray, Dask, Spark and Beam on this machine
 
 test-serve: $(VENV)-serve/.done ## FastAPI, Ray Serve and KServe on this machine; an environment of 1.5 GB
 	$(VENV)-serve/bin/python -m pytest -q --show-capture=no tests/serving
+
+test-torch: $(VENV)-torch/.done ## modules of PyTorch, 52 networks of timm and torchvision among them; fetches PyTorch (3 GB), about an hour
+	$(VENV)-torch/bin/python -m pytest -q --show-capture=no tests/from_torch
 
 test-cuda: $(VENV)/.dev ## all that is proved of GPU code without a GPU, the whole zoo; about half an hour
 	$(BIN)/python -m pytest tests/cuda
@@ -119,7 +122,7 @@ $(VENV)-torch/.done: benchmarks/requirements.txt pyproject.toml
 	@$(PYTHON) -m venv $(VENV)-torch
 	@$(VENV)-torch/bin/python -m pip install -qq --disable-pip-version-check --upgrade pip
 	@$(VENV)-torch/bin/python -m pip install -qq --disable-pip-version-check --editable '.[bench-torch]' \
-	    --requirement benchmarks/requirements.txt
+	    --requirement benchmarks/requirements.txt 'pytest>=8.2'
 	@touch $@
 
 $(VENV)/.cross: $(VENV)/.dev

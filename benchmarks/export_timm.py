@@ -52,8 +52,8 @@ def of_torchvision(name: str) -> tuple[torch.nn.Module, tuple[int, ...]]:
 MAKERS = {"timm": of_timm, "torchvision": of_torchvision}
 
 
-def export(maker: Any, name: str, path: Path) -> None:
-    """Writes a network with random weights for one image."""
+def made(maker: Any, name: str) -> tuple[torch.nn.Module, tuple[int, ...]]:
+    """A network with random weights, and the size of its image."""
     torch.manual_seed(0)
     network, size = maker(name)
     network.eval()
@@ -61,6 +61,12 @@ def export(maker: Any, name: str, path: Path) -> None:
         if isinstance(part, torch.nn.modules.batchnorm._BatchNorm):
             part.running_mean.normal_(0, 0.1)
             part.running_var.uniform_(0.5, 1.5)
+    return network, size
+
+
+def export(maker: Any, name: str, path: Path) -> None:
+    """Writes a network with random weights for one image."""
+    network, size = made(maker, name)
     program = torch.export.export(network, (torch.randn(1, *size),))
     unfinished = path.with_suffix(".part")
     torch.export.save(program, unfinished)

@@ -21,13 +21,14 @@ from cnncc.runtime.model import Model
 
 if TYPE_CHECKING:
     from cnncc.frontends.input_shapes import SizesLike
+    from cnncc.frontends.sources import NetworkSource
     from cnncc.ir import Graph
     from cnncc.kernels.shared.choices import Choices
     from cnncc.module.built import Built
     from cnncc.module.cpu.program import CpuProgram
     from cnncc.module.program import Arena, Program
 
-__all__ = ["Options", "arena", "build", "compile", "load", "program"]
+__all__ = ["Options", "arena", "build", "compile", "link", "load", "program"]
 
 
 def compile(  # noqa: PLR0913 - keywords are what people want here
@@ -86,19 +87,35 @@ def compile(  # noqa: PLR0913 - keywords are what people want here
     options = for_this_machine(
         Options(split_targets(target), 1, threads, max_error, dtype=dtype, weights_dtype=weights_dtype, tune=tune)
     )
-    apart = machines.load(options.targets[0]).images_apart
-    options = replace(options, batch=batch or (MANY_IMAGES if apart else DEFAULT.batch))
+    options = replace(options, batch=batch or most_images(options))
     network, *others = sources.read_sizes(source, weights, seed or 0, sizes_by_name(shape), name)
-    further = [other.graph for other in others]
     if network.weights is None and seed is None and network.graph.constants:
         warn(f"no weights for {network.graph.name}: using random ones; give weights=FILE, or seed=0 if that is meant")
-    built = build(network.graph, options, Listener(progress), further)
+    return link([network, *others], options, split_targets(target), progress)
+
+
+def most_images(options: Options) -> int:
+    """The most images of a call of a model in this process, if nobody says how many."""
+    return MANY_IMAGES if machines.load(options.targets[0]).images_apart else DEFAULT.batch
+
+
+def link(
+    sizes: Sequence[NetworkSource],
+    options: Options,
+    targets: Sequence[str] | None = None,
+    progress: Progress | None = None,
+) -> Model:
+    """The model of a network that has been read, at one or more sizes of its inputs, linked into this process. Its
+    `save` writes a module for all `targets`, which may be others than those of `options`."""
+    network, *others = sizes
+    graphs = [size.graph for size in sizes]
+    built = build(network.graph, options, Listener(progress), graphs[1:])
     model = built.model()
-    named = replace(options, targets=split_targets(target))
-    model.saver = partial(_save, replace(built, notes=tuple(network.notes)), (network.graph, *further), named)
+    named = replace(options, targets=tuple(targets or options.targets))
+    model.saver = partial(_save, replace(built, notes=tuple(network.notes)), graphs, named)
     if network.notes:
         model.info["notes"] = list(network.notes)
-    for number, size in enumerate((network, *others)):
+    for number, size in enumerate(sizes):
         size.declare(model, number=number)
     return model
 

@@ -48,6 +48,7 @@ ALLOWED = {
         "report": "api base calibrate ir kernels machines module ops options passes plan quantization runtime weights",
         "bench": "base calibrate frontends ir lang ops options passes weights",
         "contrib": "api base frontends pictures runtime serving",
+        "torch": "api base frontends module options runtime",
         "cli": "__version__ api base bench calibrate frontends ir lang machines module options passes pictures "
         "quantization report runtime tune weights",
         "__init__": "api base calibrate options runtime",

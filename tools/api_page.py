@@ -122,6 +122,19 @@ SECTIONS = (
             Public("cnncc.CnnccWarning", "cnncc.base.errors:CnnccWarning", "warning", ("message", "span", "hint")),
         ),
     ),
+    Section(
+        "PyTorch",
+        (
+            Public("cnncc.torch.compile", "cnncc.torch.compiled:compile"),
+            Public("cnncc.torch.to_net", "cnncc.torch.compiled:to_net"),
+            Public(
+                "cnncc.torch.CompiledModule",
+                "cnncc.torch.compiled:CompiledModule",
+                "model",
+                ("__call__", "save", "model", "network"),
+            ),
+        ),
+    ),
     Section("Pictures", (Public("cnncc.pictures.images.prepare", "cnncc.pictures.images:prepare"),)),
     Section(
         "Networks, weights and the reference",

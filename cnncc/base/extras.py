@@ -14,7 +14,7 @@ from cnncc.base.errors import CnnccError
 DISTRIBUTION = "cnncc-inference"
 """What pip calls cnncc: the short name is another project's on PyPI."""
 COMPILER, IMAGES = "compiler", "images"
-RAY, DASK, SPARK, BEAM, KSERVE = "ray", "dask", "spark", "beam", "kserve"
+RAY, DASK, SPARK, BEAM, KSERVE, TORCH = "ray", "dask", "spark", "beam", "kserve", "torch"
 PACKAGES: Mapping[str, Mapping[str, str]] = {
     COMPILER: {
         "tvm": "apache-tvm",
@@ -32,12 +32,14 @@ PACKAGES: Mapping[str, Mapping[str, str]] = {
     SPARK: {"pyspark": "pyspark[ml]"},
     BEAM: {"apache_beam": "apache-beam"},
     KSERVE: {"kserve": "kserve"},
+    TORCH: {"torch": "torch"},
 }
 """Extra -> what Python imports -> what pip installs. `compiler` brings `images` with it."""
 PURPOSE = {
     COMPILER: "reading and compiling networks",
     IMAGES: "reading image files",
     **{extra: f"cnncc.contrib.{extra}" for extra in (RAY, DASK, SPARK, BEAM, KSERVE)},
+    TORCH: "cnncc.torch",
 }
 WITHOUT = {
     COMPILER: "; without it cnncc loads and runs modules that are compiled already",

@@ -70,3 +70,5 @@ class Network:
     notes: Sequence[str]
     batch: int = 1
     """Images for which the model declares its ports."""
+    batch_is_free: bool = False
+    """Whether that may be any number of images."""

@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 from onnx import AttributeProto, NodeProto, helper, numpy_helper
 
+from cnncc.frontends.onnx.attributes import attributes_of
 from cnncc.frontends.onnx.schema import check_schema
 from cnncc.frontends.onnx.site import OnnxSite
 from cnncc.frontends.onnx.values import Builder, Unsupported
@@ -16,7 +17,8 @@ from cnncc.frontends.onnx.values import Builder, Unsupported
 
 def site(*known: np.ndarray | None, **attributes: Any) -> OnnxSite:
     names = [f"i{n}" for n in range(len(known))]
-    return OnnxSite(helper.make_node("Any", names, ["y"], **attributes), known, 17, Builder(1), frozenset("y"))
+    given = attributes_of(helper.make_node("Any", names, ["y"], **attributes))
+    return OnnxSite("Any", names, ["y"], given, known, 17, Builder(1), frozenset("y"))
 
 
 READS: dict[str, tuple[Callable[[OnnxSite], Any], OnnxSite, Any]] = {

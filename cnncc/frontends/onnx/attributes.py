@@ -1,10 +1,10 @@
-"""The attributes of an ONNX node, read by type: what is missing, of another type or out of range is told by name."""
+"""The attributes of an op, read by type: what is missing, of another type or out of range is told by name."""
 
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Sequence
-from typing import TYPE_CHECKING, Any
+from collections.abc import Iterable, Mapping, Sequence
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
@@ -25,26 +25,44 @@ SHOWN = 60
 """Characters of a wrong value that are shown."""
 
 
-class AttributeReader:
-    """Reads attributes of `node`. Without a default an attribute has to be there. Unsupported says which is wrong."""
+class Attribute(NamedTuple):
+    """What an op is given besides tensors: a value, and the name of its type in ONNX, such as `INT` or `FLOATS`."""
 
-    node: NodeProto
+    kind: str
+    value: Any
+
+
+class AttributeReader:
+    """Reads `attributes`. Without a default an attribute has to be there. Unsupported says which is wrong."""
+
+    attributes: Mapping[str, Attribute]
 
     @staticmethod
     def of(node: NodeProto) -> AttributeReader:
-        """A reader of any node."""
+        """A reader of any node of ONNX."""
         reader = AttributeReader()
-        reader.node = node
+        reader.attributes = attributes_of(node)
         return reader
 
     def gives(self, name: str) -> bool:
-        """Whether the node has the attribute."""
-        return find(self.node, name) is not None
+        """Whether there is such an attribute."""
+        return name in self.attributes
+
+    def read(self, name: str, kind: str, wanted: str, default: Any = None) -> Any:
+        """The value of an attribute of a type, or the default."""
+        attribute = self.attributes.get(name)
+        if attribute is None:
+            if default is None:
+                raise Unsupported(f"attribute {name}: missing, expected {wanted}")
+            return default
+        if attribute.kind != kind:
+            raise Unsupported(f"attribute {name}: expected {wanted}, got one of type {attribute.kind}")
+        return attribute.value
 
     def integer(self, name: str, default: int | None = None, low: int = -WHOLE, high: int = WHOLE - 1) -> int:
         """A whole number of low .. high."""
         wanted = f"a whole number{within(low, high)}"
-        value = read(self.node, name, "INT", wanted, default)
+        value = self.read(name, "INT", wanted, default)
         if not low <= value <= high:
             raise wrong(name, wanted, value)
         return int(value)
@@ -59,7 +77,7 @@ class AttributeReader:
     ) -> tuple[int, ...]:
         """Whole numbers of low .. high, `count` of them if that is given."""
         wanted = several(count, f"whole numbers{within(low, high)}")
-        values = tuple(read(self.node, name, "INTS", wanted, default))
+        values = tuple(self.read(name, "INTS", wanted, default))
         if count not in (None, len(values)) or any(not low <= v <= high for v in values):
             raise wrong(name, wanted, list(values))
         return values
@@ -67,14 +85,14 @@ class AttributeReader:
     def number(self, name: str, default: float | None = None, low: float = -math.inf, high: float = math.inf) -> float:
         """A finite number of low .. high as people write it: 1e-5, not 9.99999974e-06, its nearest in float32."""
         wanted = f"a finite number{within(low, high)}"
-        value = read(self.node, name, "FLOAT", wanted, default)
+        value = self.read(name, "FLOAT", wanted, default)
         if not math.isfinite(value) or not low <= value <= high:
             raise wrong(name, wanted, value)
         return shortest(value)
 
     def unbounded(self, name: str, default: float) -> float:
         """A number that may be infinite, but not NaN."""
-        value = read(self.node, name, "FLOAT", "a number", default)
+        value = self.read(name, "FLOAT", "a number", default)
         if math.isnan(value):
             raise wrong(name, "a number", value)
         return shortest(value)
@@ -84,7 +102,7 @@ class AttributeReader:
     ) -> tuple[float, ...]:
         """Finite numbers of at least `low`, `count` of them if that is given."""
         wanted = several(count, f"finite numbers{within(low, math.inf)}")
-        values = tuple(map(float, read(self.node, name, "FLOATS", wanted, default)))
+        values = tuple(map(float, self.read(name, "FLOATS", wanted, default)))
         if count not in (None, len(values)) or any(not math.isfinite(v) or v < low for v in values):
             raise wrong(name, wanted, list(values))
         return tuple(map(shortest, values))
@@ -97,7 +115,7 @@ class AttributeReader:
         """One of some words."""
         words = tuple(choices)
         wanted = f"one of {', '.join(words)}"
-        value = read(self.node, name, "STRING", wanted, default)
+        value = self.read(name, "STRING", wanted, default)
         word = value.decode("utf-8", "replace") if isinstance(value, bytes) else str(value)
         if word not in words:
             raise wrong(name, wanted, word)
@@ -105,7 +123,7 @@ class AttributeReader:
 
     def tensor(self, name: str) -> np.ndarray:
         """A tensor that the node carries."""
-        return array_of(read(self.node, name, "TENSOR", "a tensor", None), f"attribute {name}")
+        return array_of(self.read(name, "TENSOR", "a tensor"), f"attribute {name}")
 
 
 def find(node: NodeProto, name: str) -> AttributeProto | None:
@@ -120,17 +138,10 @@ def type_of(attribute: AttributeProto) -> str:
     return AttributeProto.AttributeType.Name(attribute.type) if attribute.type in known else str(attribute.type)
 
 
-def read(node: NodeProto, name: str, kind: str, wanted: str, default: Any) -> Any:
-    """The value of an attribute of a type, or the default."""
-    attribute = find(node, name)
-    if attribute is None:
-        if default is None:
-            raise Unsupported(f"attribute {name}: missing, expected {wanted}")
-        return default
-    found = type_of(attribute)
-    if found != kind:
-        raise Unsupported(f"attribute {name}: expected {wanted}, got one of type {found}")
-    return getattr(attribute, FIELDS[kind])
+def attributes_of(node: NodeProto) -> dict[str, Attribute]:
+    """The attributes of a node of ONNX by name, the first of those that have one name."""
+    kinds = [(attribute, type_of(attribute)) for attribute in reversed(node.attribute)]
+    return {a.name: Attribute(kind, getattr(a, FIELDS[kind]) if kind in FIELDS else None) for a, kind in kinds}
 
 
 def wrong(name: str, wanted: str, got: object) -> Unsupported:

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from cnncc.frontends.onnx.attributes import read
+from cnncc.frontends.onnx.attributes import AttributeReader
 from cnncc.frontends.onnx.values import Unsupported, Value
 
 if TYPE_CHECKING:
@@ -28,7 +28,7 @@ def branch_of(node: NodeProto, condition: Tensor | None) -> GraphProto:
     if condition is None or condition.size != 1:
         raise Unsupported("the condition: expected one truth value")
     name = "then_branch" if bool(np.reshape(condition, ())) else "else_branch"
-    graph: GraphProto = read(node, name, "GRAPH", "a graph", None)
+    graph: GraphProto = AttributeReader.of(node).read(name, "GRAPH", "a graph")
     if len(graph.output) != len(node.output):
         raise Unsupported(f"{name} has {len(graph.output)} results, the node {len(node.output)}")
     return graph

@@ -12,7 +12,7 @@ from cnncc.frontends.network_name import network_name
 from cnncc.frontends.onnx.faults import Faults
 from cnncc.frontends.onnx.file import read_model
 from cnncc.frontends.onnx.origin import original
-from cnncc.frontends.onnx.ports import asked_shapes
+from cnncc.frontends.onnx.ports import Imported, asked_shapes
 from cnncc.frontends.onnx.reader import from_onnx
 from cnncc.frontends.text.kept_text import kept_text
 from cnncc.ir import Graph
@@ -34,7 +34,12 @@ def import_onnx(
         text, graph = known
         return Network(text, graph, (), (), ()) if name is None else Network(*renamed(text, graph, name), (), (), ())
     imported = from_onnx(model, shapes, strict=strict)
-    graph = replace(imported.graph, name=name or network_name(model.graph.name, path))
+    return with_text(imported, name or network_name(model.graph.name, path), strict)
+
+
+def with_text(imported: Imported, name: str, strict: bool = False) -> Network:
+    """The network of a graph, called `name`: its text, and the graph and the ports under the names of the text."""
+    graph = replace(imported.graph, name=name)
     faults = Faults(strict)
     with faults.at("the text of the network"):
         written = kept_text(graph, imported.sources)

@@ -2,17 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from itertools import count, product
+from itertools import product
 from typing import TYPE_CHECKING, Any, cast
 
 import numpy as np
 
 from cnncc.frontends.input_shapes import Shapes
 from cnncc.frontends.network import ModelPort
-from cnncc.frontends.onnx.attributes import find
+from cnncc.frontends.onnx.attributes import attributes_of, find
 from cnncc.frontends.onnx.byte_layers import with_byte_layers
+from cnncc.frontends.onnx.closed import closed
 from cnncc.frontends.onnx.control import branch_of, needed
 from cnncc.frontends.onnx.convert import RULES_OF, sequences
 from cnncc.frontends.onnx.convert.detect import REFUSED, converted
@@ -27,7 +28,7 @@ from cnncc.frontends.onnx.site import OnnxSite, Tensor, Tensors
 from cnncc.frontends.onnx.steps import traced
 from cnncc.frontends.onnx.takes_bytes import takes_bytes
 from cnncc.frontends.onnx.tensors import array_of, is_numeric, kind_of, shown
-from cnncc.frontends.onnx.tidy import tidy, with_normalisation
+from cnncc.frontends.onnx.tidy import with_normalisation
 from cnncc.frontends.onnx.types import Kind, kinds_of
 from cnncc.frontends.onnx.values import Builder, Unsupported, Value, plain_value
 from cnncc.ir import Graph
@@ -119,16 +120,8 @@ class Reader:
         self.faults.refuse()
         outputs = [self.output(port) for port in self.model.output]
         self.faults.refuse()
-        computed = [port for port in outputs if port.node]
-        names = distinct(port.name for port in computed)
-        graph = self.b.graph(self.model.name or "model", [port.node for port in computed], names)
-        with self.faults.at("the network as a whole"):
-            graph = tidy(self.on_bytes(graph))
-        self.faults.refuse()
-        values = iter(graph.outputs)
-        outputs = [replace(port, node=next(values)) if port.node else port for port in outputs]
-        notes = (*self.notes, *self.b.notes)
-        return Imported(graph, tuple(inputs), tuple(outputs), notes, self.b.sources)
+        found = closed(self.b, self.model.name or "model", outputs, self.faults, self.on_bytes)
+        return Imported(found.graph, tuple(inputs), found.outputs, (*self.notes, *self.b.notes), self.b.sources)
 
     def on_bytes(self, graph: Graph) -> Graph:
         """The graph of a quantised model with its layers on bytes; what stays float32 is noted. Others are as they
@@ -254,7 +247,8 @@ class Reader:
 
     def site(self, node: NodeProto, inputs: list[Entry]) -> OnnxSite:
         tensors = cast("list[Tensor | None]", inputs)
-        site = OnnxSite(node, tensors, self.opset, self.b, self.used, self.kinds_at(node))
+        named = node.op_type, list(node.input), list(node.output), attributes_of(node)
+        site = OnnxSite(*named, tensors, self.opset, self.b, self.used, self.kinds_at(node))
         if takes_bytes(site):
             return site
         return replace(site, inputs=[site.whole_numbers(t) if isinstance(t, Value) else t for t in tensors])
@@ -317,12 +311,3 @@ def dtype_of(number: int) -> np.dtype[Any]:
     from onnx import helper
 
     return helper.tensor_dtype_to_np_dtype(number) if is_numeric(number) else np.dtype(np.float32)
-
-
-def distinct(names: Iterable[str]) -> list[str]:
-    """Names, the second of equal ones with `_2` behind it, and so on."""
-    found: list[str] = []
-    for name in names:
-        numbered = (f"{name}_{i}" for i in count(2))
-        found.append(name if name not in found else next(n for n in numbered if n not in found))
-    return found

@@ -1,20 +1,17 @@
-"""One node of an ONNX model that is being converted: its inputs, attributes and where results go."""
+"""One op of a model that is being converted: its inputs, attributes and where results go."""
 
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 
-from cnncc.frontends.onnx.attributes import SHOWN, WHOLE, AttributeReader, several, within
+from cnncc.frontends.onnx.attributes import SHOWN, WHOLE, Attribute, AttributeReader, several, within
 from cnncc.frontends.onnx.types import Kind
 from cnncc.frontends.onnx.values import REAL, Builder, Unsupported, Value, plain_value
-
-if TYPE_CHECKING:
-    from onnx import NodeProto
 
 Tensor = Value | np.ndarray
 """A computed tensor, or one that is known."""
@@ -46,10 +43,16 @@ MOST_NUMBERS = 1 << 16
 
 @dataclass(frozen=True)
 class OnnxSite(AttributeReader):
-    """A node with what its rule may look at. Attributes and known inputs are read by the methods here only, which say
-    what is wrong with them; that there are as many inputs as the op takes has been checked (`onnx_schema.py`)."""
+    """A use of an op of ONNX, by whatever model, with what its rule may look at. Attributes and known inputs are read
+    by the methods here only, which say what is wrong with them; that there are as many inputs as the op takes, its
+    reader has checked."""
 
-    node: NodeProto
+    op_type: str
+    names: Sequence[str]
+    """What the model calls the inputs."""
+    results: Sequence[str]
+    """What it calls the results; nothing for those that it leaves out."""
+    attributes: Mapping[str, Attribute]
     inputs: Sequence[Tensor | None]
     opset: int
     b: Builder
@@ -61,7 +64,7 @@ class OnnxSite(AttributeReader):
     @property
     def hint(self) -> str:
         """The name for what it computes: that of its first result."""
-        return next((name for name in self.node.output if name), self.node.name)
+        return next((name for name in self.results if name), "")
 
     def kind(self, i: int) -> Kind | None:
         """The type of an input."""
@@ -72,7 +75,7 @@ class OnnxSite(AttributeReader):
 
     def wants(self, output: int) -> bool:
         """Whether somebody reads a result."""
-        return output < len(self.node.output) and self.node.output[output] in self.used
+        return output < len(self.results) and self.results[output] in self.used
 
     def tensor_at(self, i: int) -> Tensor:
         """An input, computed or known."""
@@ -91,8 +94,8 @@ class OnnxSite(AttributeReader):
         if isinstance(tensor, Value):
             return tensor
         if not tensor.size:  # nothing can be computed of it: the result is known, once all inputs are
-            raise Unsupported("the tensor is empty", self.node.input)
-        return self.b.constant(tensor, self.node.input[i])
+            raise Unsupported("the tensor is empty", self.names)
+        return self.b.constant(tensor, self.names[i])
 
     def const(self, i: int, what: str) -> np.ndarray:
         """An input whose value has to be known."""
@@ -100,7 +103,7 @@ class OnnxSite(AttributeReader):
         if tensor is None:
             raise Unsupported(f"{what} is missing")
         if isinstance(tensor, Value):
-            raise Unsupported(f"{what} is computed, but has to be known when compiling", [self.node.input[i]])
+            raise Unsupported(f"{what} is computed, but has to be known when compiling", [self.names[i]])
         return tensor
 
     def vector(self, i: int, what: str, count: int | None = None) -> np.ndarray:
@@ -152,9 +155,9 @@ class OnnxSite(AttributeReader):
 
     def add(self, op: str, *inputs: str, weights: Sequence[np.ndarray] = (), **attrs: Any) -> str:
         """A node of the graph, named after the result."""
-        source = self.node.input[1] if weights and len(self.node.input) > 1 else ""
+        source = self.names[1] if weights and len(self.names) > 1 else ""
         made = self.b.add(op, inputs, self.hint, weights, source, **attrs)
-        self.b.trace(made, self.node.input[1:])
+        self.b.trace(made, self.names[1:])
         return made
 
     def pointwise(self, op: str, value: Value, **attrs: Any) -> Value:

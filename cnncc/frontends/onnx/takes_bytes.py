@@ -16,14 +16,13 @@ MOVES = frozenset(
 
 def takes_bytes(site: OnnxSite) -> bool:
     """Whether an op is one of quantised models, or does no more with tensors of bytes than move them."""
-    node = site.node
-    if QUANTISED.fullmatch(node.op_type):
+    if QUANTISED.fullmatch(site.op_type):
         return True
-    if node.op_type not in MOVES or (len([name for name in node.output if name]) > 1 and node.op_type == "MaxPool"):
+    if site.op_type not in MOVES or (len([name for name in site.results if name]) > 1 and site.op_type == "MaxPool"):
         return False
-    if node.op_type in ("Resize", "Upsample") and site.choice("mode", MODES, "nearest") != "nearest":
+    if site.op_type in ("Resize", "Upsample") and site.choice("mode", MODES, "nearest") != "nearest":
         return False
-    return node.op_type != "Concat" or alike(site)
+    return site.op_type != "Concat" or alike(site)
 
 
 MODES = ("nearest", "linear", "bilinear", "cubic")

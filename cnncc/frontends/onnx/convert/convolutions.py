@@ -132,7 +132,7 @@ def transposed_by_computed(site: OnnxSite, x: Value, filters: Value) -> Value:
         raise Unsupported(f"{groups} groups of filters {list(filters.shape)} on {x.shape[1]} channels")
     depth, rows, columns = sides_of(*spread_window(site, sizes, tuple(kernel)))
     if not depth.trivial:
-        raise Unsupported("computed filters of a transposed convolution along three axes", [site.node.input[1]])
+        raise Unsupported("computed filters of a transposed convolution along three axes", [site.names[1]])
     found = frames_of(site, x, 1, rows.size * columns.size)
     made, rows, columns = with_zeros(site, found, rows, columns)
     taps = math.prod(kernel)

@@ -52,7 +52,7 @@ def keeps_rows(site: OnnxSite) -> bool:
     """Whether an op keeps the rows of its first input apart, in order."""
     value = site.inputs[0]
     assert isinstance(value, Value)
-    rank, op = len(value.shape), site.node.op_type
+    rank, op = len(value.shape), site.op_type
     if op in ("Cast", "Identity"):
         return True
     if op in ("Gather", "Split"):
@@ -70,9 +70,9 @@ def looks_up(site: OnnxSite, ragged: Sequence[int]) -> bool:
     """Whether rows of something else are looked up by rows that may be missing."""
     if list(ragged) != [1] or not isinstance(site.inputs[1], Value):
         return False
-    if site.node.op_type == "Gather":
+    if site.op_type == "Gather":
         return site.integer("axis", 0) == 0
-    return site.node.op_type == "GatherND" and site.integer("batch_dims", 0) == 0
+    return site.op_type == "GatherND" and site.integer("batch_dims", 0) == 0
 
 
 def converted(rule: Callable[[OnnxSite], Tensor | list[Tensor]], site: OnnxSite) -> list[Tensor]:

@@ -21,7 +21,7 @@ IMAGES = range(2, 9)
 
 def batch_norm(site: OnnxSite) -> Tensor:
     """With fixed statistics."""
-    more = [i for i, name in enumerate(site.node.output) if i and name]
+    more = [i for i, name in enumerate(site.results) if i and name]
     # Before opset 14 only the further results say that it is training, whether anybody reads them or not.
     if site.flag("training_mode") or (more if site.opset < 14 else any(map(site.wants, more))):
         raise Unsupported("batch norm in training")

@@ -11,7 +11,6 @@ from dataclasses import replace
 
 import numpy as np
 
-from cnncc.frontends.onnx.attributes import find
 from cnncc.frontends.onnx.convert import reduce, shapes, windows
 from cnncc.frontends.onnx.convert.arithmetic import RULES as ARITHMETIC
 from cnncc.frontends.onnx.convert.convolutions import conv
@@ -29,12 +28,15 @@ OWN = ("channels_last", "opset")
 
 def of_numbers(site: OnnxSite, op: str, places: Sequence[int], tensors: Sequence[Tensor]) -> OnnxSite:
     """The node as one of an op of numbers, which reads `tensors`; they are called as the inputs at `places` are."""
-    from onnx import NodeProto
-
-    node = NodeProto(op_type=op, name=site.node.name, output=site.node.output[:1])
-    node.input.extend(site.node.input[i] for i in places)
-    node.attribute.extend(a for a in site.node.attribute if a.name not in OWN)
-    return replace(site, node=node, inputs=list(tensors), kinds=(FLOAT,) * len(tensors))
+    return replace(
+        site,
+        op_type=op,
+        names=[site.names[i] for i in places],
+        results=site.results[:1],
+        attributes={name: a for name, a in site.attributes.items() if name not in OWN},
+        inputs=list(tensors),
+        kinds=(FLOAT,) * len(tensors),
+    )
 
 
 def numbers(site: OnnxSite, i: int, axis: int = 0) -> Tensor:
@@ -61,7 +63,7 @@ def along(site: OnnxSite, tensor: np.ndarray, i: int, axis: int) -> np.ndarray:
 def stated(site: OnnxSite, i: int, known: Dequantised, axis: int) -> np.ndarray:
     """A known input as float32, remembered as the integers it is."""
     assert known.integers is not None, i
-    site.b.dequantised[site.node.input[i]] = known
+    site.b.dequantised[site.names[i]] = known
     scale = column(known.scale, known.integers.ndim, axis)
     return np.asarray(known.integers.astype(np.float32) * scale, np.float32)
 
@@ -78,7 +80,7 @@ def bias(site: OnnxSite, i: int, x: int, weight: int) -> list[np.ndarray]:
 
 def quantised(site: OnnxSite, result: Tensor, scale: int) -> Value:
     """A result with the scale and the zero point that two inputs are."""
-    assert isinstance(result, Value), site.node.op_type
+    assert isinstance(result, Value), site.op_type
     return to_steps(site, result, steps_at(site, scale, scale + 1))
 
 
@@ -115,7 +117,7 @@ def single(op: str, of: OnnxRule) -> OnnxRule:
     """x xs xz ys yz"""
 
     def rule(site: OnnxSite) -> Tensor:
-        if (last := find(site.node, "channels_last")) is not None and last.i:
+        if site.integer("channels_last", 0):
             raise Unsupported("attribute channels_last: only 0 is read")
         return quantised(site, of(of_numbers(site, op, (0,), [numbers(site, 0)])), 3)
 

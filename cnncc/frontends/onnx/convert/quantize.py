@@ -19,7 +19,7 @@ from cnncc.frontends.onnx.convert.arms import merged
 from cnncc.frontends.onnx.convert.pointwise import combined
 from cnncc.frontends.onnx.site import OnnxSite, Tensor
 from cnncc.frontends.onnx.tensors import is_numeric, kind_of
-from cnncc.frontends.onnx.types import Kind, cast_to
+from cnncc.frontends.onnx.types import Kind
 from cnncc.frontends.onnx.values import Unsupported, Value, axis_of
 from cnncc.ir.types import Quantization
 
@@ -166,10 +166,13 @@ def added(site: OnnxSite, value: Value, summands: np.ndarray) -> Value:
 
 def cast(site: OnnxSite) -> Tensor:
     """All arithmetic is float32; what becomes an integer is cut off at the point."""
-    name = kind_of(site.integer("to"))
+    from onnx import helper
+
+    number = site.integer("to")
+    name = kind_of(number)
     if name not in FLOATS | INTEGERS | {"BOOL"}:
         raise Unsupported(f"a computed tensor as {name}")
-    return convert(site, site.value(0), site.kind(0), cast_to(site.node))
+    return convert(site, site.value(0), site.kind(0), helper.tensor_dtype_to_np_dtype(number))
 
 
 def cast_like(site: OnnxSite) -> Tensor:

@@ -15,9 +15,9 @@ from cnncc.ir.rules import Shape
 
 def converted(site: OnnxSite) -> Tensor | Tensors:
     """The result of a node that takes or gives a list. Unsupported for any other op."""
-    if site.node.op_type not in RULES:
+    if site.op_type not in RULES:
         raise Unsupported("a sequence of tensors")
-    return RULES[site.node.op_type](site)
+    return RULES[site.op_type](site)
 
 
 def tensors(site: OnnxSite) -> tuple[Tensor, ...]:

@@ -111,7 +111,7 @@ def tile(site: OnnxSite) -> Tensor:
 
 def concat(site: OnnxSite) -> Tensor:
     """Along the channels, which the axis is made where it is another one."""
-    shapes = [list(site.tensor_at(i).shape) for i in range(len(site.node.input))]
+    shapes = [list(site.tensor_at(i).shape) for i in range(len(site.names))]
     axis = axis_of(site.integer("axis", 1), len(shapes[0]))
     rest = {(*shape[:axis], 0, *shape[axis + 1 :]) for shape in shapes}
     if len(rest) > 1 or len(set(map(len, shapes))) > 1:

@@ -176,7 +176,7 @@ def split(site: OnnxSite) -> list[Tensor]:
     """Several results."""
     value = site.value(0)
     axis = axis_of(site.integer("axis", 0), len(value.shape))
-    size, count = value.shape[axis], len(site.node.output)
+    size, count = value.shape[axis], len(site.results)
     if site.integer("num_outputs", count) != count:
         raise Unsupported(f"attribute num_outputs: expected {count}, as many as there are results")
     each = -(-size // count)
