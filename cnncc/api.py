@@ -107,8 +107,7 @@ def link(
 ) -> Model:
     """The model of a network that has been read, at one or more sizes of its inputs, linked into this process. Its
     `save` writes a module for all `targets`, which may be others than those of `options`."""
-    network, *others = sizes
-    graphs = [size.graph for size in sizes]
+    network, graphs = sizes[0], [size.graph for size in sizes]
     built = build(network.graph, options, Listener(progress), graphs[1:])
     model = built.model()
     named = replace(options, targets=tuple(targets or options.targets))

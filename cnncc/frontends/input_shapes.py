@@ -33,8 +33,11 @@ def parse_shape(text: str) -> tuple[str, Shape]:
 def parse_shapes(text: str) -> tuple[str, tuple[Shape, ...]]:
     """The name and the shapes of `[NAME=]3x224x224,3x320x480`. CnnccError for any other text."""
     name, _, sizes = text.rpartition("=")
-    several = "x" in sizes and "," in sizes
-    return name, tuple(parse_shape(size)[1] for size in (sizes.split(",") if several else [sizes]))
+    parts = sizes.split(",")
+    if len(parts) > 1 and all(SIZES.fullmatch(part) and "x" in part for part in parts):
+        return name, tuple(parse_shape(part)[1] for part in parts)
+    name, shape = parse_shape(text)
+    return name, (shape,)
 
 
 def sizes_by_name(given: SizesLike | None) -> tuple[Shapes, ...]:

@@ -8,7 +8,7 @@ from cnncc.frontends.onnx.byte_layers import LAYERS
 from cnncc.frontends.onnx.byte_moves import MOVES
 from cnncc.ir import Graph, Node
 from cnncc.ops import macs
-from cnncc.ops.quantize import is_dequantized
+from cnncc.ops.quantize import is_dequantized, is_quantized
 from cnncc.ops.quantized import ON_BYTES
 from cnncc.passes.join_tables import join_tables
 
@@ -55,7 +55,7 @@ def before_bytes(graph: Graph) -> set[str]:
     """The values that some bytes are made of."""
     found: set[str] = set()
     for node in reversed(graph.nodes):
-        if node.op == "quantize" or node.name in found:
+        if is_quantized(node) or node.name in found:
             found.update(node.inputs)
     return found
 
