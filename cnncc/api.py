@@ -72,7 +72,7 @@ def compile(  # noqa: PLR0913 - keywords are what people want here
     - `shape`: the shape of the input in place of the one that the network says, `(3, 320, 320)` or `"3x320x320"`; of
       several inputs a dictionary, `{"image": (3, 320, 320)}`. For an ONNX model the batch may stand before it.
       Several shapes, `"3x224x224,3x320x480"` or a list of tuples, make a model for several sizes, which takes arrays of
-      each.
+      each; `tune` measures the first.
     - `name`: what the network is called in place of what it calls itself; functions in C begin with it.
 
     Returns a model of arrays of shape (n, c, h, w), or (n, k) for vectors, of n images: float32, unless the network
@@ -87,7 +87,7 @@ def compile(  # noqa: PLR0913 - keywords are what people want here
     options = for_this_machine(
         Options(split_targets(target), 1, threads, max_error, dtype=dtype, weights_dtype=weights_dtype, tune=tune)
     )
-    options = replace(options, batch=batch or most_images(options))
+    options = replace(options, batch=most_images(options) if batch is None else batch)
     network, *others = sources.read_sizes(source, weights, seed or 0, sizes_by_name(shape), name)
     if network.weights is None and seed is None and network.graph.constants:
         warn(f"no weights for {network.graph.name}: using random ones; give weights=FILE, or seed=0 if that is meant")
@@ -181,7 +181,8 @@ def _choices(graph: Graph, machine: Machine, options: Options, listener: Listene
     from cnncc.tune import tune
 
     assert isinstance(machine, Target), "no other machine can be tuned"
-    return tune(graph, machine, options, listener.progress)
+    # Kernels are for one image, however many a run has.
+    return tune(graph, machine, replace(options, batch=1), listener.progress)
 
 
 def arena(graph: Graph, options: Options = DEFAULT) -> Arena:

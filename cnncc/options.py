@@ -23,6 +23,10 @@ WEIGHTS_DTYPES = ("float32", "float16", "bfloat16")
 """Of stored weights, see `cnncc.weights.half`; the first one rounds nothing."""
 
 
+MOST_IMAGES = 1 << 16
+"""Of a run: modules count chunks of work of all images in 32 bits."""
+
+
 def _count(name: str, value: Any) -> int:
     """The whole number of at least 1 that a value is; CnnccError for others, True among them."""
     if isinstance(value, bool) or not isinstance(value, Integral):
@@ -85,6 +89,8 @@ class Options:
     def __post_init__(self) -> None:
         self._set("targets", _names(self.targets))
         self._set("batch", _count("batch", self.batch))
+        if self.batch > MOST_IMAGES:
+            raise CnnccError(f"batch must be at most {MOST_IMAGES}, got {self.batch}")
         if self.threads is not None:
             self._set("threads", _count("threads", self.threads))
             if self.threads > MOST_THREADS:

@@ -24,7 +24,8 @@ def add_shape(parser: argparse.ArgumentParser) -> None:
     None."""
     what = (
         "shape of the input in place of that in NET: 3x320x320; of several inputs image=3x320x320, once for each; of "
-        "an ONNX model also all axes as it declares them: image=1,3,320,320"
+        "an ONNX model also all axes as it declares them: image=1,3,320,320; `compile` takes several sizes: "
+        "3x224x224,3x320x480"
     )
     parser.add_argument("--shape", action="append", type=input_shape, metavar="[NAME=]CxHxW", help=what)
 

@@ -30,7 +30,7 @@ def _run(args: argparse.Namespace) -> int:
     from cnncc.report import check
 
     if args.net.endswith(".so"):
-        return max(_tell(report, args) for report in _check_module(args))
+        return _tell_sizes(_check_module(args), args)
     command.fill_defaults(args)
     network = command.read_source(args)
     with screen.progress(f"checking {network.graph.name}") as progress:
@@ -38,8 +38,8 @@ def _run(args: argparse.Namespace) -> int:
     return _tell(report, args, network.scheme)
 
 
-def _check_module(args: argparse.Namespace) -> list[CheckReport]:
-    """A compiled module against the network that it says it was made of, at each of its sizes."""
+def _check_module(args: argparse.Namespace) -> Mapping[str, CheckReport]:
+    """A compiled module against the network that it says it was made of: for the shapes of its inputs at each size."""
     from cnncc.base.errors import CnnccError
     from cnncc.frontends import sources
     from cnncc.report import check
@@ -53,7 +53,26 @@ def _check_module(args: argparse.Namespace) -> list[CheckReport]:
     told = {"dtype": None, **origin, **({"shape": args.shape} if args.shape else {})}
     sizes = command.read_sizes(argparse.Namespace(**told, threads=args.threads))
     with screen.progress(f"checking {args.net} against {origin['net']}"):
-        return [check.check_module(model, size.graph, number=i) for i, size in enumerate(sizes)]
+        return {
+            ", ".join(port.shapes for port in known.inputs): check.check_module(model, size.graph, number=i)
+            for i, (known, size) in enumerate(zip(model.sizes, sizes, strict=True))
+        }
+
+
+def _tell_sizes(reports: Mapping[str, CheckReport], args: argparse.Namespace) -> int:
+    """Of a module for several sizes, by the shapes of each."""
+    if len(reports) == 1:
+        return _tell(next(iter(reports.values())), args)
+    passed = all(report.passed for report in reports.values())
+    if args.json:
+        sizes = [{"shapes": shapes, **report.to_json()} for shapes, report in reports.items()]
+        command.print_json({"passed": passed, "sizes": sizes})
+        return command.EXIT_OK if passed else command.EXIT_CHECK_FAILED
+    for shapes, report in reports.items():
+        if not args.quiet:
+            print(f"size {shapes}")
+        _tell(report, args)
+    return command.EXIT_OK if passed else command.EXIT_CHECK_FAILED
 
 
 def _tell(report: CheckReport, args: argparse.Namespace, scheme: Scheme | None = None) -> int:

@@ -70,11 +70,12 @@ def _memory(info: dict[str, Any]) -> list[tuple[str, str]]:
     parts = f"activations {screen.size(memory['bytes'])}, at least {screen.size(memory['bound'])}"
     total = memory.get("device_arena_bytes", memory["arena_bytes"])  # of a GPU, if the module is for one
     align = memory.get("device_arena_align", memory["arena_align"])
+    first = " of the first size" * ("sizes" in info)
     added = f"kernels add {screen.size(total - memory['bytes'])}"
     return [
         (
             "arena",
-            f"{screen.size(total)} ({parts}; {added}), aligned to {align} bytes",
+            f"{screen.size(total)}{first} ({parts}; {added}), aligned to {align} bytes",
         ),
         *_sizes(info),
         ("weights", f"{_weights(info)}{screen.stored_as(dtype)}"),

@@ -48,7 +48,7 @@ class Predictor:
         """Runs the module on n images and returns one array of n results for each output.
 
         There is one column for each input: an array of shape (n, ...), or a sequence of n arrays, paths or bytes of
-        image files. n need not be a multiple of the module's batch. Image files, and pixels of uint8, are prepared as
+        image files. n may be any number. Image files, and pixels of uint8, are prepared as
         the network's text says; arrays of floats are taken as they are.
 
         Raises CnnccError if the number of columns, a shape or a type is wrong, or a file cannot be read."""
@@ -66,7 +66,10 @@ def ship(module: str | os.PathLike[str], threads: int = 1) -> Predictor:
     `threads` is how many threads each call uses, 1 to the number that the module was compiled for. Raises CnnccError if
     there is no module at the path, or `threads` is out of range."""
     whole = Path(module).resolve()
-    most = read_info(whole)["threads"]
+    info = read_info(whole)
+    if len(info.get("sizes", ())) > 1:
+        raise CnnccError(f"{module} is for several sizes of inputs", hint="compile a module for the one that is wanted")
+    most = info["threads"]
     if not 1 <= threads <= most:
         raise CnnccError(f"{module} was compiled for 1 to {most} threads, got {threads}")
     return Predictor(str(whole), sha256(whole), threads)

@@ -13,11 +13,10 @@ Shape = tuple[int, ...]
 Shapes = Mapping[str, Sequence[int]]
 """Shapes by the name of the input, of one image or with the batch; the name "" is the only input."""
 AS_WRITTEN: Shapes = {}
-ShapeLike = str | Sequence[int] | Mapping[str, Sequence[int]]
-"""What a caller may give: the shape of the only input, or shapes by name."""
 Several = str | Sequence[int] | Sequence[Sequence[int]]
+"""The shape of an input, or one for each size of the network."""
 SizesLike = Several | Mapping[str, Several]
-"""The same, or several shapes of each input: one for each size of the network."""
+"""What a caller may give: shapes of the only input, or of inputs by name."""
 SIZES = re.compile(r"\d+(x\d+)*|\d+(,\d+)*", re.ASCII)
 
 
@@ -70,19 +69,8 @@ def _several(given: object) -> tuple[Shape, ...]:
     return (_sizes(given),)
 
 
-def shapes_by_name(given: ShapeLike | None) -> Shapes:
-    """Shapes by the names of inputs. CnnccError for what is no shape."""
-    if given is None:
-        return AS_WRITTEN
-    if isinstance(given, str):
-        return dict([parse_shape(given)])
-    if isinstance(given, Mapping):
-        return {name: _sizes(sizes) for name, sizes in given.items()}
-    return {"": _sizes(given)}
-
-
 def _sizes(given: object) -> Shape:
-    if isinstance(given, Sequence) and not isinstance(given, str) and all(map(_is_whole, given)):
+    if isinstance(given, Sequence) and not isinstance(given, str) and given and all(map(_is_whole, given)):
         return tuple(map(int, given))
     raise CnnccError(f"a shape is whole numbers, got {given!r}", hint="e.g. (3, 320, 320), or {'image': (3, 320, 320)}")
 

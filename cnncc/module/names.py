@@ -14,7 +14,7 @@ public register reinterpret_cast restrict return short signed sizeof static stat
 template this thread_local throw true try typedef typeid typename union unsigned using virtual void volatile wchar_t
 while xor xor_eq"""
 """Of C and C++."""
-_OWN = """model model_ arena arena_ arena_bytes images number reserve count threads threads_ body stream check fail
+_OWN = """model model_ arena arena_ arena_bytes size images number reserve count threads threads_ body stream check fail
 result open ports span error cnncc std other code int32_t int64_t size_t main"""
 """Of the headers, beside arrays."""
 _NEWER = """char8_t char16_t char32_t concept consteval constinit co_await co_return co_yield requires typeof

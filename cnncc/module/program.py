@@ -17,6 +17,7 @@ from cnncc.ops import traits
 from cnncc.ops.traits import Kind
 from cnncc.options import Options
 from cnncc.plan import ArenaPlan
+from cnncc.plan.alias_values import image_bytes
 
 LARGEST_INDEX = (1 << 31) - 1
 """Kernels count elements in int32."""
@@ -143,7 +144,9 @@ def _largest_array(program: Program[Machine], name: str, call: Call) -> int:
     they are counted as if it were numbers of the smallest type around."""
     graph, images, placements = program.graph, program.images_at_once(call), program.plan.placements
     sizes = {value: graph[value].type.element.itemsize for value in (name, *graph[name].inputs)}
-    values = [images * placements[value].image_stride // size for value, size in sizes.items()]
+    values = [images * image_bytes(graph[value].type) // size for value, size in sizes.items()]
+    if call.whole_batch:  # it reads the distances of images from a table of 32 bits
+        values += [placements[value].image_stride // size for value, size in sizes.items()]
     weights = [packed.constant.shape[0] for packed in program.selections[name].weights]
     between = max(call.kernel.scratch_bytes, program.workspace_at_once(call)) // min(sizes.values())
     return max(*values, *weights, between)

@@ -10,13 +10,13 @@ from cnncc.ops.table import Attrs, Shape, ShapeError, Shapes, Window
 LARGEST_SIZE = 1 << 24
 """Channels, or pixels along an axis: more is a slip of the keyboard, and the choice of kernels would take for ever."""
 MOST_ELEMENTS = 1 << 30
-"""Of one value, for the whole batch: 4 GiB of float32. What is larger is a slip too, or was made to do harm."""
+"""Of one value, for one image: 4 GiB of float32. What is larger is a slip too, or was made to do harm."""
 
 
 def refuse_huge(shape: Sequence[int], what: str) -> None:
     """ShapeError, beginning with `what`, for a shape (batch first) that is beyond the limits above: to be asked before
     anything counts to the sizes of a value."""
-    if max(shape, default=1) > LARGEST_SIZE or math.prod(shape) > MOST_ELEMENTS:
+    if max(shape, default=1) > LARGEST_SIZE or math.prod(shape[1:]) > MOST_ELEMENTS:
         hint = f"{LARGEST_SIZE} is the most along an axis, {MOST_ELEMENTS} in all"
         raise ShapeError(f"{what} {dims(shape)}", hint)
 

@@ -86,29 +86,32 @@ class PortSize:
         given = tuple(replace(port, declared=d) for port, d in zip(self.outputs, outputs, strict=True))
         return replace(self, inputs=taken, outputs=given)
 
-    def takes(self, arrays: Sequence[Any]) -> bool:
-        """Whether arrays have the shapes of the inputs, or those that the file declares."""
-        return len(arrays) == len(self.inputs) and all(map(_has_shape, self.inputs, arrays))
+    def takes(self, arrays: Sequence[np.ndarray]) -> bool:
+        """Whether arrays, one for each input, have the shapes of the inputs, or those that the file declares."""
+        return all(map(_has_shape, self.inputs, arrays))
 
     def __str__(self) -> str:
         return f"{', '.join(map(str, self.inputs))} -> {', '.join(map(str, self.outputs))}"
 
 
-def _has_shape(port: Port, array: Any) -> bool:
-    shape = tuple(getattr(array, "shape", ()))
-    declared = port.declared
-    return shape[1:] == port.shape[1:] or (declared is not None and shape == declared.shape_for(len(array)))
+def _has_shape(port: Port, array: np.ndarray) -> bool:
+    if port.declared is not None and port.declared.count_in(array) is not None:
+        return True
+    return array.ndim > 0 and array.shape[1:] == port.shape[1:]
 
 
-def size_for(name: str, sizes: Sequence[PortSize], arrays: Sequence[Any]) -> int:
-    """The number of the size that arrays have. InputError if there are several and none fits."""
-    if len(sizes) == 1:
+def size_for(name: str, sizes: Sequence[PortSize], given: Sequence[Any]) -> int:
+    """The number of the size that arrays have. InputError if there are several and none fits; of a wrong number of
+    arrays `check_inputs` tells."""
+    inputs = sizes[0].inputs
+    if len(sizes) == 1 or len(given) != len(inputs):
         return 0
+    arrays = [as_numpy(f"input {port.name!r}", value) for port, value in zip(inputs, given, strict=True)]
     found = next((i for i, size in enumerate(sizes) if size.takes(arrays)), None)
     if found is None:
-        given = ", ".join(text(getattr(a, "shape", ())) for a in arrays)
         hint = f"it takes {'; or '.join(', '.join(map(str, size.inputs)) for size in sizes)}"
-        raise InputError(f"{name} was not compiled for arrays of {given}", hint=hint)
+        shapes = ", ".join(text(array.shape) for array in arrays)
+        raise InputError(f"{name} was not compiled for arrays of {shapes}", hint=hint)
     return found
 
 
@@ -159,7 +162,8 @@ def check_inputs(name: str, ports: Sequence[Port], given: Sequence[Any], most: i
         wanted = "; ".join(map(str, ports))
         plural = "" if len(ports) == 1 else "s"
         raise InputError(f"{name} takes {len(ports)} array{plural} ({wanted}), got {len(given)}")
-    arrays = [_checked(f"input {p.name!r}", p, value, most is None) for p, value in zip(ports, given, strict=True)]
+    images = "N" if most is None else ""
+    arrays = [_checked(f"input {p.name!r}", p, value, images) for p, value in zip(ports, given, strict=True)]
     arrays = _for_all(ports, arrays)
     counts = [len(array) for array in arrays]
     if len(set(counts)) > 1:
@@ -173,7 +177,7 @@ def check_inputs(name: str, ports: Sequence[Port], given: Sequence[Any], most: i
 
 def _for_all(ports: Sequence[Port], arrays: Sequence[np.ndarray]) -> list[np.ndarray]:
     """The arrays, with an input that has no batch in its declared shape repeated for all images."""
-    most = max((len(a) for a in arrays if a.ndim), default=1)
+    most = max((len(a) for a in arrays), default=1)
     shared = [
         p.declared is not None and not p.declared.batched and len(a) == 1 for p, a in zip(ports, arrays, strict=True)
     ]
@@ -191,7 +195,7 @@ def check_outputs(
     arrays = []
     for port, value in zip(ports, given, strict=True):
         what = f"out for {port.name!r}"
-        array = _checked(what, Port(port.name, port.shape, dtype=port.dtype), value, any_number=False)
+        array = _checked(what, Port(port.name, port.shape, dtype=port.dtype), value, str(count))
         if len(array) != count:
             raise InputError(f"{what} must be {text((count, *port.shape[1:]))}, got {text(array.shape)}")
         if not (array.flags.writeable and array.flags.c_contiguous and array.flags.aligned):
@@ -212,8 +216,9 @@ def _wrong_type(what: str, port: Port, array: np.ndarray) -> InputError:
     return InputError(f"{what} must be {kinds}, got {array.dtype}", hint=hint)
 
 
-def _checked(what: str, port: Port, value: Any, any_number: bool) -> np.ndarray:
-    """The array of one input or output. How many images it may have is not checked; the error says it."""
+def _checked(what: str, port: Port, value: Any, images: str) -> np.ndarray:
+    """The array of one input or output. How many images it may have is not checked; an error says it, by `images` or as
+    the port does."""
     array = as_numpy(what, value)
     if port.declared is not None:
         array = port.declared.to_ours(array, port.shape[1:], port.numpy)
@@ -221,7 +226,7 @@ def _checked(what: str, port: Port, value: Any, any_number: bool) -> np.ndarray:
         raise _wrong_type(what, port, array)
     if not array.ndim or array.shape[1:] != port.shape[1:]:
         hint = "an array has one axis more: that of the images" if array.shape == port.shape[1:] else ""
-        expected = text(("N", *port.shape[1:])) if any_number else port.shapes
+        expected = text((images, *port.shape[1:])) if images else port.shapes
         if port.declared is not None and port.differs:
             theirs = port.declared.shape_for(port.shape[0])
             expected += f" or, as in the file, {_for_some(theirs) if port.declared.batched else text(theirs)}"

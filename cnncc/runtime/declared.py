@@ -30,8 +30,8 @@ class Declared:
         return (count, *self.shape[1:]) if self.batched else self.shape
 
     def is_for_other_batch(self, batch: int) -> bool:
-        """Whether the file declares a batch of more than one image that is not `batch`."""
-        return self.batched and self.shape[0] not in (1, batch)
+        """Whether the file declares a batch of more images than `batch`, the most of a run."""
+        return self.batched and self.shape[0] > batch
 
     def count_in(self, array: np.ndarray) -> int | None:
         """How many images an array holds; None if its shape is not the declared one."""

@@ -5,7 +5,6 @@ from __future__ import annotations
 import ctypes
 import os
 from collections.abc import Callable, Mapping, Sequence
-from copy import copy
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -94,26 +93,31 @@ class Model:
                 f"{self.name} was compiled into this process and cannot be pickled",
                 hint="write it with `cnncc compile NET -o NET.so` and pickle what cnncc.load returns",
             )
-        return self._origin.recipe(self._chosen)
+        reopen, arguments = self._origin.recipe(self._chosen)
+        if self._several and len(self.sizes) == 1:
+            return _at_size, (reopen, arguments, self._first)
+        return reopen, arguments
 
     def declare(self, inputs: Mapping[str, Declared], outputs: Sequence[Declared | None], number: int = 0) -> None:
         """From now on, calls also take arrays as the network's file declares them, and give results as it declares
         them.
 
-        `inputs` is by name, `outputs` in order, of the size of that number. If the file declares another batch, a call
-        takes any number of images. Results that are written to `out` stay of this module's types and shapes."""
+        `inputs` is by name, `outputs` in order, of the size of that number. If the file declares more images than a
+        run takes, a call takes any number of them. Results that are written to `out` stay of this module's types and
+        shapes."""
         sizes = list(self.sizes)
         sizes[number] = sizes[number].declare(inputs, outputs)
         self.sizes = tuple(sizes)
 
     def at_size(self, number: int) -> Model:
-        """The model for one of its sizes alone, with that as `inputs` and in `info`."""
-        alone = copy(self)
-        alone.sizes, alone._first, alone._arenas = (self.sizes[number],), self._first + number, []
-        if "sizes" in self.info:
-            info = dict(self.info)
-            about = info.pop("sizes")[number]
-            alone.info = {**info, **about, "memory": {**info["memory"], **about["memory"]}}
+        """The model for one of its sizes alone, with that as `inputs` and in `info`. It cannot be saved."""
+        info = dict(self.info)
+        about = info.pop("sizes", [info])[number]
+        info |= {**about, "memory": {**info["memory"], **about["memory"]}}
+        alone = Model(info, self._entry, self._origin)
+        alone.sizes, alone._several, alone._first = (self.sizes[number],), self._several, self._first + number
+        if self._chosen is not None:
+            alone.set_threads(self._chosen)
         return alone
 
     def set_threads(self, threads: int) -> int:
@@ -139,8 +143,8 @@ class Model:
         """Runs the network on 1 to `batch` images.
 
         Takes one array for each input, in order: n images of the shapes of `inputs`, (n, c, h, w) or (n, k). An image
-        gets the same bits in every batch, and a few images take no longer than with a model for so many. They are
-        float32, unless the network says another type (`Port.dtype`); of bfloat16 they are uint16, its bits.
+        gets the same bits in every batch, and on a processor a few images take no longer than with a model for so many.
+        They are float32, unless the network says another type (`Port.dtype`); of bfloat16 they are uint16, its bits.
         They are arrays of NumPy, or of another library with DLPack if the data is in the CPU's memory. A model that was
         compiled from an ONNX file in this process also takes arrays as the file declares them, and returns them so.
 
@@ -278,3 +282,8 @@ class Model:
             return self.new_arena(images, number)
         fits = arena.nbytes >= self.arena_bytes_for(images, number)
         return arena if fits else self.new_arena(images, number)
+
+
+def _at_size(reopen: Callable[..., Model], arguments: Sequence[Any], number: int) -> Model:
+    """What pickle calls for a model of one of several sizes."""
+    return reopen(*arguments).at_size(number)

@@ -74,7 +74,8 @@ def compile(  # noqa: PLR0913 - keywords are what people want here
     network = network_of(exported, name, batch)
     named = Options(split_targets(target), 1, threads, max_error, dtype, weights_dtype, tune)
     options = for_this_machine(named)
-    count = batch or (most_images(options) if network.batch_is_free else network.batch)
+    free = most_images(options) if network.batch_is_free else network.batch
+    count = free if batch is None else batch
     model = linked(network, replace(options, batch=count), named.targets, progress)
     return CompiledModule(model, exported, network)
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -16,7 +17,7 @@ from cnncc import api, lang, weights
 from cnncc.base.errors import CnnccError
 from cnncc.cli import main
 from cnncc.frontends import sources
-from cnncc.frontends.input_shapes import parse_shape, parse_shapes, shapes_by_name, sizes_by_name
+from cnncc.frontends.input_shapes import parse_shape, parse_shapes, sizes_by_name
 from cnncc.ops import reference
 from cnncc.passes import with_batch
 
@@ -36,13 +37,13 @@ def test_texts() -> None:
 
 
 def test_what_python_may_give() -> None:
-    assert shapes_by_name(None) == {}
-    assert shapes_by_name("a=3x4x5") == {"a": (3, 4, 5)}
-    assert shapes_by_name([3, np.int64(4), 5]) == {"": (3, 4, 5)}
-    assert shapes_by_name({"a": (3,), "b": [4, 5]}) == {"a": (3,), "b": (4, 5)}
+    assert sizes_by_name(None) == ({},)
+    assert sizes_by_name("a=3x4x5") == ({"a": (3, 4, 5)},)
+    assert sizes_by_name([3, np.int64(4), 5]) == ({"": (3, 4, 5)},)
+    assert sizes_by_name({"a": (3,), "b": [4, 5]}) == ({"a": (3,), "b": (4, 5)},)
     for wrong in (3, (3, 4.0), (3, "4"), (True, 3, 3), {"a": 3}, {"a": "3x4"}):
         with pytest.raises(CnnccError, match="a shape is whole numbers, got"):
-            shapes_by_name(wrong)  # type: ignore[arg-type]
+            sizes_by_name(wrong)  # type: ignore[arg-type]
 
 
 @pytest.mark.parametrize("shapes", [{"": (3, 12, 10)}, {"image": (3, 12, 10)}, {"image": (1, 3, 12, 10)}])
@@ -119,7 +120,7 @@ def model(path: Path, shape: tuple[Any, ...], channels_last: bool = False) -> Pa
 @pytest.mark.parametrize("declared", [(1, 3, 8, 8), ("n", 3, "h", "w"), ("n", "c", "h", "w")])
 def test_models(given: Any, declared: tuple[Any, ...], tmp_path: Path) -> None:
     path = model(tmp_path / "m.onnx", declared)
-    assert sources.read(path, shapes_by_name(given)).inputs[0].type.shape == (1, 3, 12, 10)
+    assert sources.read(path, *sizes_by_name(given)).inputs[0].type.shape == (1, 3, 12, 10)
 
 
 @pytest.mark.filterwarnings("ignore:input image is channels first")
@@ -127,7 +128,7 @@ def test_models_with_channels_last(tmp_path: Path) -> None:
     """As the text has it, or as the model declares it, with all axes."""
     path = model(tmp_path / "m.onnx", ("n", "h", "w", 3), channels_last=True)
     for given in ("3x12x10", "1,12,10,3"):
-        assert sources.read(path, shapes_by_name(given)).inputs[0].type.shape == (1, 3, 12, 10)
+        assert sources.read(path, *sizes_by_name(given)).inputs[0].type.shape == (1, 3, 12, 10)
 
 
 def test_several_inputs_of_a_model(tmp_path: Path) -> None:
@@ -245,7 +246,12 @@ def test_several_sizes_from_the_command_line(
     assert main(["info", "m.so"]) == 0
     assert "size         image 1..2x3x8x8; arena " in capsys.readouterr().out
     assert main(["check", "m.so"]) == 0
-    assert capsys.readouterr().out.count("all 1 compared layers") == 2
+    told = capsys.readouterr().out
+    assert told.count("all 1 compared layers") == 2
+    assert "size 1..2x3x12x10\n" in told
+    assert main(["check", "m.so", "--json"]) == 0
+    found = json.loads(capsys.readouterr().out)
+    assert [found["passed"], *(size["shapes"] for size in found["sizes"])] == [True, "1..2x3x12x10", "1..2x3x8x8"]
     assert main(["check", "m.so", "--shape", "3x8x8"]) == 0
     assert capsys.readouterr().out.count("all 1 compared layers") == 1
     np.save("x.npy", np.ones((3, 8, 8), np.float32))

@@ -12,7 +12,9 @@ from module.c_programs import SETUP, compile_and_run, write
 import cnncc
 from cnncc import api, lang, passes, weights
 from cnncc.base import resources
+from cnncc.base.errors import CnnccError
 from cnncc.ir import Graph
+from cnncc.module.program import check_indices
 from cnncc.ops.synthetic import random_inputs
 from cnncc.options import MANY_IMAGES, Options
 from cnncc.runtime.model import InputError, Model
@@ -86,11 +88,42 @@ def test_nobody_said_how_many() -> None:
         model(images)
 
 
+@pytest.mark.parametrize("name", ["unet", "vgg_e", "deeplab_v3_mobilenet"])
+def test_large_images_are_no_reason_for_fewer(name: str) -> None:
+    """Limits are those of an image."""
+    net = lang.read(resources.directory("models") / f"{name}.net")
+    program = api.program(net, Options(("x86-64-v4",), batch=MANY_IMAGES))
+    check_indices(program)
+    assert program.arena_bytes > 30 * program.arena_bytes_for(1)
+
+
+def test_numbers_that_are_no_batch() -> None:
+    for wrong, message in ((0, "batch must be at least 1, got 0"), (1 << 17, "batch must be at most 65536")):
+        with pytest.raises(CnnccError, match=message):
+            cnncc.compile("lenet5", seed=0, batch=wrong)
+
+
+def test_kernels_are_measured_with_one_image(monkeypatch: pytest.MonkeyPatch) -> None:
+    asked: list[Options] = []
+    monkeypatch.setattr("cnncc.tune.tune", lambda graph, machine, options, progress: asked.append(options) or {})
+    cnncc.compile("lenet5", seed=0, tune=1.0)
+    assert [options.batch for options in asked] == [1]
+
+
+def test_results_of_many_images_are_written_where_they_fit() -> None:
+    model = api.build(graph("winograd"), Options(batch=2)).model()
+    (images,) = numbers(graph("winograd"), 5)
+    out = np.empty((5, 64, 10, 10), np.float32)
+    assert model.run_many(images, out=out).tobytes() == model.run_many(images).tobytes()
+    with pytest.raises(InputError, match="must be 5x64x10x10, got 5x64x10x11"):
+        model.run_many(images, out=np.empty((5, 64, 10, 11), np.float32))
+
+
 def test_arenas_grow_and_are_kept(monkeypatch: pytest.MonkeyPatch) -> None:
     """One image after many uses the arena of the many; the other way round a larger one is made."""
     made: list[int] = []
     plain = Model.new_arena
-    monkeypatch.setattr(Model, "new_arena", lambda self, images=None: made.append(images) or plain(self, images))
+    monkeypatch.setattr(Model, "new_arena", lambda self, images, number: made.append(images) or plain(self, images))
     model = api.build(graph("arms"), Options(batch=8)).model()
     (images,) = numbers(graph("arms"), 8)
     for count in (1, 1, 5, 3, 1, 8):

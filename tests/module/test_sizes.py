@@ -15,6 +15,7 @@ import cnncc
 from cnncc import api, lang, machines, passes, weights
 from cnncc.base import resources
 from cnncc.base.errors import CnnccError
+from cnncc.contrib.predictor import ship
 from cnncc.ir import Graph
 from cnncc.kernels.cpu.algorithms import find
 from cnncc.module.cpu import sizes
@@ -23,6 +24,7 @@ from cnncc.module.lower import lower
 from cnncc.ops import reference
 from cnncc.options import Options
 from cnncc.runtime.model import InputError, Model
+from cnncc.serving import Batcher
 
 TEXT = """net small
 input image @ mean (0.5) std (2)
@@ -127,6 +129,62 @@ def test_arrays_of_no_size() -> None:
     assert model.run_many(images("3x96x40", 4))[1].shape == (4, 5, 96, 40)
 
 
+def test_what_is_no_array() -> None:
+    """The number of arrays and what they are is told first; what speaks DLPack need not have a shape."""
+    model = built(*map(at, DIMS)).model()
+
+    class Speaks:
+        def __init__(self, array: np.ndarray) -> None:
+            self.array = array
+
+        def __dlpack__(self, **given: object) -> object:
+            return self.array.__dlpack__(**given)  # type: ignore[arg-type]
+
+        def __dlpack_device__(self) -> tuple[int, int]:
+            return self.array.__dlpack_device__()
+
+    assert model(Speaks(images("3x96x40")))[1].shape == (MOST, 5, 96, 40)
+    with pytest.raises(InputError, match="small takes 1 array"):
+        model()
+    with pytest.raises(InputError, match="must be a NumPy array or an object with __dlpack__, got list"):
+        model([[1.0]])
+    with pytest.raises(InputError, match="not compiled for arrays of a scalar"):
+        model(np.float32(3))
+
+
+def test_one_of_several_sizes(tmp_path: Path) -> None:
+    """As a model of its own, in this process, loaded, and in another process; servers of one size refuse the whole."""
+    whole = built(*map(at, DIMS)).model()
+    path = write(built(*map(at, DIMS)), tmp_path, "so")["so"]
+    loaded = cnncc.load(path, threads=1)
+    wanted = whole(images("3x64x64"))
+    for alone in (whole.at_size(1), loaded.at_size(1), pickle.loads(pickle.dumps(loaded.at_size(1)))):
+        assert [port.shape for port in alone.inputs] == [(MOST, 3, 64, 64)]
+        assert [tuple(p["shape"]) for p in alone.info["inputs"]] == [(MOST, 3, 64, 64)]
+        for got, expected in zip(alone(images("3x64x64")), wanted, strict=True):
+            assert got.tobytes() == expected.tobytes()
+        with pytest.raises(InputError, match=r"must be 1\.\.3x3x64x64, got 3x3x33x65"):
+            alone(images("3x33x65"))
+    assert loaded.at_size(2).threads == 1
+    with pytest.raises(CnnccError, match="small takes 3 sizes of inputs; a batch has one"):
+        Batcher(loaded)
+    with Batcher(loaded.at_size(1)) as batcher:
+        assert batcher.submit(images("3x64x64")).result()[1].tobytes() == wanted[1].tobytes()
+    with pytest.raises(CnnccError, match="is for several sizes of inputs"):
+        ship(path)
+
+
+@pytest.mark.parametrize("order", [(0, 1), (1, 0)])
+@pytest.mark.parametrize("dims", [("3x1x1", "3x4x4"), ("3x1x6", "3x6x6")])
+def test_phases_of_a_stride_that_small_images_lack(dims: tuple[str, str], order: tuple[int, int]) -> None:
+    text = "net t\ninput @\nupconv 3x3 8 /2 pad 1\n"
+    graphs = [at(dims[i], text=text) for i in order]
+    model = built(*graphs).model()
+    for i, graph in zip(order, graphs, strict=True):
+        (wanted,) = reference.run(passes.with_batch(graph, MOST), [images(dims[i])]).values()
+        assert relative_error(model(images(dims[i])), wanted) < 1e-5
+
+
 def test_what_cannot_share_a_module() -> None:
     with pytest.raises(CnnccError, match="small: two of its sizes are the same"):
         built(at("3x64x64"), at("3x64x64"))
@@ -198,6 +256,13 @@ def test_c(folder: Path) -> None:
     written = compile_and_run(folder, plain + PROGRAM, "./small.so")
     given = np.array([(i * 7919 % 1000) / 500 - 1 for i in range(2 * 3 * 96 * 40)], np.float32).reshape(2, 3, 96, 40)
     assert float.fromhex(written) == pytest.approx(float(cnncc.load(folder / "small.so")(given)[1][1].flat[0]))
+
+
+def test_names_of_the_interface_are_not_those_of_arrays(tmp_path: Path) -> None:
+    text = "net small\ninput size @\nconv 3x3 4; output as images\n"
+    write(built(at("3x5x5", text=text), at("3x6x6", text=text)), tmp_path, "so", "h", "hpp")
+    source = '#include "small.hpp"\nint main() { return SMALL_SIZES - 2 + (SMALL_SIZE__FLOATS(1) != 108); }\n'
+    compile_and_run(tmp_path, source, "./small.so")
 
 
 def test_cpp(folder: Path) -> None:

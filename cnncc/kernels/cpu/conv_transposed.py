@@ -6,9 +6,12 @@ from collections.abc import Mapping
 
 from cnncc.kernels.cpu.budget import choose
 from cnncc.kernels.cpu.conv_algorithm import conv_calls
-from cnncc.kernels.cpu.conv_choice import configure, direct_candidates
+from cnncc.kernels.cpu.conv_choice import DirectChoice, configure, direct_candidates
 from cnncc.kernels.cpu.conv_direct import ConvConfig
 from cnncc.kernels.cpu.site import FLOATS, CpuRule, CpuSite
+from cnncc.kernels.cpu.weights import weight_name
+from cnncc.kernels.shared.algorithm import Candidate
+from cnncc.kernels.shared.convolution import ConvGeometry
 from cnncc.kernels.shared.spec import Call, Packed, Selection
 from cnncc.kernels.shared.transposed import transposed_phases, weight_by_output
 
@@ -18,20 +21,27 @@ def select_transposed(site: CpuSite) -> Selection:
     calls: list[Call] = []
     phases = 0
     packed: dict[str, Packed] = {}
-    others = [] if site.like is None else [c for c in site.like.calls if isinstance(c.kernel.config, ConvConfig)]
-    for i, (geometry, part, suffix) in enumerate(transposed_phases(site, weight_by_output(site))):
-        options = direct_candidates(geometry, site.target, wide=bool(others))
-        if others:
-            wanted = others[i].kernel.config.weight_order
-            alike = [o for o in options if configure(geometry, site.target, o.choice).weight_order == wanted]
-            options = tuple(alike) or direct_candidates(geometry, site.target)
-        best, _ = choose(site, options)
+    for geometry, part, suffix in transposed_phases(site, weight_by_output(site)):
+        alike = _alike(site, geometry, suffix)
+        best, _ = choose(site, alike or direct_candidates(geometry, site.target))
         made, weights = conv_calls(site, geometry, part, best.choice, suffix)
         calls += made
         phases += 1
         packed.update({p.name: p for p in weights})
     why = f"{phases} phase{'s' * (phases > 1)} of the stride, each a direct convolution"
     return Selection(tuple(calls), tuple(packed.values()), why)
+
+
+def _alike(site: CpuSite, geometry: ConvGeometry, suffix: str) -> list[Candidate[DirectChoice]]:
+    """The ways to compute a phase with the packed weights that it has at another size of the inputs. An image of few
+    rows or columns lacks some phases."""
+    for call in () if site.like is None else site.like.calls:
+        config = call.kernel.config
+        if isinstance(config, ConvConfig) and weight_name(site, suffix) in [o.name for o in call.operands]:
+            ways = direct_candidates(geometry, site.target, wide=True)
+            made = ((way, configure(geometry, site.target, way.choice)) for way in ways)
+            return [way for way, own in made if own.weight_order == config.weight_order]
+    return []
 
 
 RULES: Mapping[str, tuple[CpuRule, ...]] = {

@@ -1,4 +1,4 @@
-"""Fully connected layers: a stream of weights read once for the whole batch."""
+"""Fully connected layers: a stream of weights, each panel of which is read once for a tile of images."""
 
 from __future__ import annotations
 
@@ -121,7 +121,7 @@ def select_dense(site: CpuSite) -> Selection:
     operands = (*site.values(node.inputs[:1]), *after_image(site, packed))
     call = Call(node.name, kernel, operands, site.result, whole_batch=many)
     stored = "" if config.stored == FLOAT32 else f", as {config.stored}"
-    why = f"weights read once for {image_tile} image{'s' * many}{stored}; bound by reading them"
+    why = f"weights read once for {f'{image_tile} images' if many else 'the image'}{stored}; bound by reading them"
     return Selection((call,), tuple(packed), why)
 
 

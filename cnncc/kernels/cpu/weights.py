@@ -35,11 +35,16 @@ def stored(site: CpuSite, weight: Constant) -> Constant:
 
 def with_bias(site: CpuSite, weight: Constant, channels: int, suffix: str = "") -> list[Packed]:
     """The packed weights of a node, and its biases where it has them, with zeros up to so many channels."""
-    packed = [Packed(f"{site.node.name}.weight{suffix}", weight)]
+    packed = [Packed(weight_name(site, suffix), weight)]
     bias = site.constant("bias")
     if bias is not None:
         packed.append(Packed(f"{site.node.name}.bias", bias.map((channels,), lambda b: pad_channels(b, channels))))
     return packed
+
+
+def weight_name(site: CpuSite, suffix: str = "") -> str:
+    """What the packed weights of a node are called; `suffix` tells parts of them apart."""
+    return f"{site.node.name}.weight{suffix}"
 
 
 def after_image(site: CpuSite, packed: list[Packed]) -> tuple[Operand, ...]:

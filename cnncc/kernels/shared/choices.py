@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Protocol
 
 from cnncc.ir import Node, TensorType
@@ -14,7 +14,8 @@ from cnncc.ir.rules import extra_inputs
 class ConvKey:
     """What tells convolutions apart for a choice: geometry and layout, neither weights nor epilogue.
 
-    `source` and `result` are logical shapes with the batch, `block` is the source's channels per block.
+    `source` and `result` are logical shapes of one image, which is a batch of 1; `block` is the source's channels per
+    block.
     """
 
     source: tuple[int, ...]
@@ -68,7 +69,7 @@ Choices = Mapping[ChoiceKey, Given]
 def conv_key(node: Node, source: TensorType) -> ConvKey:
     """The key of a conv node that reads a value of type `source`."""
     a = node.attrs
-    shapes = (tuple(source.shape), source.block, tuple(node.type.shape))
+    shapes = (_of_one(source).shape, source.block, _of_one(node.type).shape)
     how = (a["kernel"], a["stride"], a["dilation"], a["pad"], a["groups"])
     return ConvKey(*shapes, *how, source.element.name)
 
@@ -79,4 +80,9 @@ def choice_key(node: Node, sources: Sequence[TensorType]) -> ChoiceKey:
         return conv_key(node, sources[0])
     attrs = tuple(sorted((name, value) for name, value in node.attrs.items() if name != "epilogue"))
     own = len(sources) - extra_inputs(node.attrs)
-    return NodeKey(node.op, attrs, tuple(sources[:own]), node.type)
+    return NodeKey(node.op, attrs, tuple(map(_of_one, sources[:own])), _of_one(node.type))
+
+
+def _of_one(kind: TensorType) -> TensorType:
+    """The type of one image: a choice does not depend on how many there are."""
+    return replace(kind, shape=(1, *kind.shape[1:]))

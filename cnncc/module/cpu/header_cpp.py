@@ -72,6 +72,9 @@ def header_cpp(layout: Layout, c_header: str) -> str:
     upper = name.upper()
     arrays = parameters(graph)
     size, one = ("size, ", "0, 1") if layout.several else ("", "1")
+    bad = "CNNCC_BAD_IMAGES"
+    if layout.several:
+        bad = f"size < 0 || size >= {upper}_SIZES ? CNNCC_BAD_SIZE : CNNCC_BAD_IMAGES"
     argument = "std::int32_t size, " * layout.several
     types = {array: kind.element.c for array, kind in arrays.items()}
     inputs, outputs = list(arrays)[: len(graph.inputs)], list(arrays)[len(graph.inputs) :]
@@ -110,9 +113,10 @@ public:
     {name}_network &operator=(const {name}_network &other) {{ return *this = {name}_network(other); }}
     {name}_network &operator=({name}_network &&) noexcept = default;
 
-    /// Makes the arena ready for calls with so many images.
+    /// Makes the arena ready for calls with so many images. Throws cnncc::error for a number that no call takes.
     void reserve({argument}std::int32_t images) {{
         const std::size_t bytes = {name}_arena_bytes_for({size}images);
+        if (!bytes) fail({bad});
         if (bytes > arena_.size()) arena_ = arena(bytes, {upper}_ARENA_ALIGN);
     }}
 

@@ -61,11 +61,11 @@ def _by_node(program: CpuProgram) -> Mapping[str, Sequence[Packed]]:
     return found
 
 
-_Packed = tuple[CpuProgram, Sequence[Packed]]
+_Of = tuple[CpuProgram, Sequence[Packed]]
 """A program, and the packed weights that it has for a node."""
 
 
-def _equal(mine: _Packed, theirs: _Packed, node: str) -> bool:
+def _equal(mine: _Of, theirs: _Of, node: str) -> bool:
     """Whether a node has the same packed weights at two sizes. Numbers are compared, whatever they are called: passes
     may have moved some into weights that depend on the size of an image."""
     (one, first), (other, second) = mine, theirs
@@ -75,8 +75,7 @@ def _equal(mine: _Packed, theirs: _Packed, node: str) -> bool:
         slots = one.graph[node].weights.items(), other.graph[node].weights.items()
         constants = [
             (one.graph.constants[mine], other.graph.constants[theirs])
-            for (slot, mine), (same, theirs) in zip(*map(sorted, slots), strict=True)
-            if slot == same
+            for (_, mine), (_, theirs) in zip(*map(sorted, slots), strict=True)
         ]
         return all(np.array_equal(a.compute(), b.compute()) for a, b in constants)
     return all(
@@ -105,10 +104,11 @@ def _packed_alike(one: CpuProgram, other: CpuProgram, node: str) -> bool:
 def _check(programs: Sequence[CpuProgram]) -> None:
     ports = [_ports(program) for program in programs]
     if len(set(ports)) > 1:
-        raise CnnccError(f"{programs[0].source.name}: its sizes have other inputs or outputs, or types of them")
+        what = f"{programs[0].source.name}: its sizes have other inputs or outputs, or types of them"
+        raise CnnccError(what, hint="compile a module for each")
     shapes = [tuple(node.type.shape for node in program.source.inputs) for program in programs]
     if len(set(shapes)) < len(shapes):
-        raise CnnccError(f"{programs[0].source.name}: two of its sizes are the same")
+        raise CnnccError(f"{programs[0].source.name}: two of its sizes are the same", hint="name each once")
 
 
 def _ports(program: CpuProgram) -> tuple[object, ...]:

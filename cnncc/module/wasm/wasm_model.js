@@ -81,6 +81,7 @@ export class Model {
     if (arrays.length !== this.#inputs.length) {
       throw new RangeError(`@NAME@ takes ${this.#inputs.length} array(s), got ${arrays.length}`);
     }
+    this.#inputs.forEach((input, i) => checkType(input, arrays[i]));
     const images = countImages(this.#inputs[0], arrays[0]);
     this.#inputs.forEach((input, i) => fill(input, arrays[i], images));
     this.#run(images);
@@ -106,15 +107,22 @@ function inOrder(arrays) {
   return names.map((name) => arrays[name]);
 }
 
-/** How many images an array holds; if it holds no whole number of them, `fill` says so. */
+function checkType(input, array) {
+  if (array instanceof input.type) return;
+  throw new TypeError(`input "${input.name}" must be ${/^I/.test(input.type.name) ? "an" : "a"} ${input.type.name}`);
+}
+
+/** How many images an array holds: 1 to `info.maxImages`. If it holds no whole number of them, `fill` says so. */
 function countImages(input, array) {
-  return Math.min(Math.max(Math.floor(array.length / input.count) || 1, 1), info.maxImages);
+  const images = Math.floor(array.length / input.count);
+  if (info.maxImages > 1 && (images < 1 || images > info.maxImages)) {
+    const wanted = `must hold 1 to ${info.maxImages} images of ${input.count} numbers`;
+    throw new RangeError(`input "${input.name}" ${wanted}, got ${array.length}`);
+  }
+  return Math.min(Math.max(images, 1), info.maxImages);
 }
 
 function fill(input, array, images) {
-  if (!(array instanceof input.type)) {
-    throw new TypeError(`input "${input.name}" must be ${/^I/.test(input.type.name) ? "an" : "a"} ${input.type.name}`);
-  }
   if (array.length !== input.count * images) {
     const shape = [images, ...input.shape.slice(1)].join("x");
     const wanted = `must hold ${input.count * images} numbers (${shape})`;
