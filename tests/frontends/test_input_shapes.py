@@ -41,7 +41,8 @@ def test_what_python_may_give() -> None:
     assert sizes_by_name("a=3x4x5") == ({"a": (3, 4, 5)},)
     assert sizes_by_name([3, np.int64(4), 5]) == ({"": (3, 4, 5)},)
     assert sizes_by_name({"a": (3,), "b": [4, 5]}) == ({"a": (3,), "b": (4, 5)},)
-    for wrong in (3, (3, 4.0), (3, "4"), (True, 3, 3), {"a": 3}, {"a": "3x4"}):
+    assert sizes_by_name({"a": "3x4"}) == ({"a": (3, 4)},)
+    for wrong in (3, (3, 4.0), (3, "4"), (True, 3, 3), {"a": 3}, (), [[]], {"a": []}):
         with pytest.raises(CnnccError, match="a shape is whole numbers, got"):
             sizes_by_name(wrong)  # type: ignore[arg-type]
 

@@ -58,6 +58,32 @@ def test_a_batch(tmp_path):
     assert error_of(build, write(build, tmp_path), random_inputs(build)) <= BOUND
 
 
+def test_every_number_of_images(tmp_path):
+    """The same bits, whatever the other images; what is no number of images is told, and what is no array first."""
+    build = api.build(network("2x3x3", "conv 1x1 4 relu; fc 5"), Options(("wasm32",), batch=3))
+    body = """const m = await load();
+        const images = Float32Array.from({ length: 54 }, (_, i) => (i * 7) % 11);
+        const all = m.run(images);
+        for (const n of [1, 2, 3]) {
+          const some = m.run(images.slice(0, 18 * n));
+          console.log(some.length, some.every((value, i) => value === all[i]));
+        }
+        for (const wrong of [new Float32Array(0), new Float32Array(72), new Float32Array(20), null, {}, { input: 3 }]) {
+          try { m.run(wrong) } catch (error) { console.log(String(error)) }
+        }"""
+    assert evaluate(write(build, tmp_path), body).splitlines() == [
+        "5 true",
+        "10 true",
+        "15 true",
+        'RangeError: input "input" must hold 1 to 3 images of 18 numbers, got 0',
+        'RangeError: input "input" must hold 1 to 3 images of 18 numbers, got 72',
+        'RangeError: input "input" must hold 18 numbers (1x2x3x3), got 20',
+        'TypeError: input "input" must be a Float32Array',
+        'TypeError: input "input" must be a Float32Array',
+        'TypeError: input "input" must be a Float32Array',
+    ]
+
+
 def test_lenet5_reads_digits(tmp_path):
     graph = weights.bind(lang.read(MODELS / "lenet5.net"), MODELS / "lenet5.safetensors")
     build = api.build(graph, Options(("wasm32",)))
