@@ -19,6 +19,11 @@ FORMATS = ("elf", "wasm")
 """Of modules for processors."""
 
 
+SPLITTING = frozenset({"znver4"})
+"""Processors, as LLVM calls them, with AVX-512 on units of 256 bits. Source: AMD, Software Optimization Guide for the
+AMD Zen4 Microarchitecture, publication 57647."""
+
+
 @dataclass(frozen=True)
 class Target:
     """What the compiler knows of a processor. Sizes are in bytes; `vector_bits` are those of the widest vectors."""
@@ -72,6 +77,12 @@ class Target:
     @property
     def images_apart(self) -> bool:
         return True
+
+    @property
+    def splits_vectors(self) -> bool:
+        """Whether the processor computes its widest vectors as two halves, one after the other, so that half a vector
+        takes half the time."""
+        return self.cpu in SPLITTING
 
     def check(self, options: Options) -> None:
         """CnnccError for options that the processor cannot do."""

@@ -160,6 +160,43 @@ def test_it_compiles_for(case: str, target: str) -> None:
             assert f"<{targets.load(target).lanes} x float>" in text
 
 
+@pytest.mark.parametrize("cpu", ["x86-64-v4", "znver4"])
+def test_half_vectors_where_groups_fill_them(cpu: str) -> None:
+    """No rows are spread then. A processor that computes whole vectors in two halves takes them, if only these fit."""
+    machine = replace(targets.load("x86-64-v4"), cpu=cpu)
+    for groups, width, widths in ((5, 8, {8, 16}), (3, 24, {8, 16}), (4, 4, {16}), (3, 12, {16}), (5, 40, {8, 16})):
+        graph = network(f"relu; conv 3x3 {groups * width} groups {groups}", f"{groups * width}x14x14")
+        program = lower(graph, machine)
+        (node,) = grouped_nodes(program.graph)
+        site = CpuSite(program.graph, node, machine, Options())
+        found = [configure(site, c.choice) for c in grouped_candidates(site)]
+        assert {c.lanes for c in found} == widths
+        assert all(not c.spread and c.aligned for c in found if c.lanes == 8 and c.tile.vectors == 1)
+        if cpu == "znver4" and width == 8:
+            assert program.selections[node.name].calls[-1].kernel.config.lanes == 8
+
+
+@pytest.mark.parametrize(
+    "case", ["a group for each vector", "an odd number of them", "of twenty-four", "dilated, strided"]
+)
+def test_half_vectors_are_right(case: str) -> None:
+    """On this machine, whatever it would take itself."""
+    graph, host = network(*CASES[case]), targets.host()
+    plain, choices = lower(graph, host, Options(threads=2, max_error=0)), {}
+    for node in grouped_nodes(plain.graph):
+        site = CpuSite(plain.graph, node, host, Options())
+        half = [c.choice for c in grouped_candidates(site, wide=True) if c.choice.tile.halves]
+        if half:
+            choices[conv_key(node, plain.graph[node.inputs[0]].type)] = Given(half[-1], "a test")
+    if not choices:
+        pytest.skip("halves of this machine's vectors are narrower than the groups")
+    program = lower(graph, host, Options(threads=2, max_error=0), choices)
+    image = np.random.default_rng(1).standard_normal(graph.inputs[0].type.shape).astype(np.float32)
+    (wanted,) = reference.run(graph, [image]).values()
+    got = build_program(program).model()(image)
+    assert np.abs(got - wanted).max() <= BOUND * np.abs(wanted).max()
+
+
 def test_threads_get_even_parts() -> None:
     """Large images of few groups are cut along their rows; small ones of many groups along the panels."""
     large = next(c for c in configs_of("relu; conv 3x3 16 groups 2", "16x112x112"))

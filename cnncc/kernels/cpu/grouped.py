@@ -29,6 +29,8 @@ class GroupedTile:
     rows: int
     columns: int
     vectors: int
+    halves: bool = False
+    """Whether vectors have half of the unit's lanes: groups that fill these need no rows spread."""
 
     @property
     def pixels(self) -> int:

@@ -62,7 +62,8 @@ class Grouped:
 
     def describe(self, choice: GroupedChoice) -> str:
         t = choice.tile
-        return f"{self.name} {t.rows}x{t.columns} px x {t.vectors} vectors, {choice.rows} rows, {choice.panels} panels"
+        vectors = f"{t.vectors} {'half ' * t.halves}vectors"
+        return f"{self.name} {t.rows}x{t.columns} px x {vectors}, {choice.rows} rows, {choice.panels} panels"
 
     def restored(self, stored: Mapping[str, Any]) -> GroupedChoice:
         return GroupedChoice(**{**stored, "tile": GroupedTile(**stored["tile"])})

@@ -40,9 +40,12 @@ def configure(site: CpuSite, choice: GroupedChoice) -> GroupedConfig:
 
 
 def grouped_candidates(site: CpuSite, name: str = "grouped", wide: bool = False) -> list[Candidate[GroupedChoice]]:
-    """Cuts with the best tile; with `wide`, with each of the better tiles. That of least cost is the first."""
+    """Cuts with the best tile of whole and of half vectors; with `wide`, with each of the better tiles. That of least
+    cost is the first."""
     found = []
-    for tile in ranked_tiles(_geometry(site), site.target)[: TILES_TRIED if wide else 1]:
+    ranked = ranked_tiles(_geometry(site), site.target)
+    of_each = {tile.halves: tile for tile in reversed(ranked)}  # the best of each width of vectors
+    for tile in dict.fromkeys([*ranked[:TILES_TRIED], *of_each.values()]) if wide else of_each.values():
         for config, cycles in _costs(_geometry(site), site.target, tile):
             choice = GroupedChoice(tile, config.rows, config.panels, name)
             found.append(Candidate(choice, cycles, 0, FLOAT32.bytes(config.scratch_floats)))
@@ -52,14 +55,20 @@ def grouped_candidates(site: CpuSite, name: str = "grouped", wide: bool = False)
 def grouped_forecast(site: CpuSite) -> float:
     """Predicted cycles of the best cut on one core."""
     geometry = _geometry(site)
-    tile = ranked_tiles(geometry, site.target)[0]
-    config, cycles = min(_costs(geometry, site.target, tile), key=lambda found: found[1])
+    of_each = {tile.halves: tile for tile in reversed(ranked_tiles(geometry, site.target))}
+    costs = (cost for tile in of_each.values() for cost in _costs(geometry, site.target, tile))
+    config, cycles = min(costs, key=lambda found: found[1])
     return overlapped(cycles, config.micro.stored.bytes(config.weight_numbers) / site.weights_per_cycle)
 
 
 def _config(g: ConvGeometry, target: Target, tile: GroupedTile, rows: int, panels: int = 1) -> GroupedConfig:
-    rounds = rounds_of(target) if g.element == BFLOAT16.name else ""
-    return GroupedConfig(g, micro_of(target, g.weights), tile, rows, panels, rounds)
+    rounds, micro = rounds_of(target) if g.element == BFLOAT16.name else "", micro_of(target, g.weights)
+    unit = micro.unit
+    if tile.halves:
+        micro = replace(micro, unit=replace(unit, lanes=micro.lanes // 2))
+    elif target.splits_vectors:
+        micro = replace(micro, unit=replace(unit, ports=max(1, unit.ports // 2)))
+    return GroupedConfig(g, micro, tile, rows, panels, rounds)
 
 
 def _geometry(site: CpuSite) -> ConvGeometry:
@@ -76,13 +85,24 @@ def ranked_tiles(g: ConvGeometry, target: Target) -> tuple[GroupedTile, ...]:
 def _tiles(g: ConvGeometry, target: Target) -> Iterator[GroupedTile]:
     """Pixels and vectors whose sums, weights and values lie in registers. Vectors share a value only if they are of one
     group, so no more of them than a group has; and as many in each panel."""
-    one = _config(g, target, GroupedTile(1, 1, 1), 1)
-    most = max(1, one.group_out // one.lanes)
+    whole, half = (_config(g, target, GroupedTile(1, 1, 1, halves), 1) for halves in (False, True))
+    yield from _tiles_of(whole, target)
+    if whole.group_out % whole.lanes and whole.group_out % half.lanes == 0 and half.lanes >= FEWEST_LANES:
+        yield from _tiles_of(half, target)
+
+
+FEWEST_LANES = 4
+"""Of halved vectors: narrower ones are no registers of any processor."""
+
+
+def _tiles_of(one: GroupedConfig, target: Target) -> Iterator[GroupedTile]:
+    """Those with vectors of one width, that of the configuration."""
+    g, most = one.geometry, max(1, one.group_out // one.lanes)
     usable = usable_registers(target.floats)
     for vectors in (v for v in range(1, min(most, 6) + 1) if one.panel_count % v == 0):
         for rows in range(1, min(g.grid[0], 4) + 1):
             for columns in range(1, min(g.grid[1], 28) + 1):
-                tile = GroupedTile(rows, columns, vectors)
+                tile = replace(one.tile, rows=rows, columns=columns, vectors=vectors)
                 fits = replace(one, tile=tile).registers <= usable
                 if fits and (rows == 1 or columns == g.grid[1]):
                     yield tile
