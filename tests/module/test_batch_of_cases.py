@@ -69,5 +69,5 @@ def test_a_model_says_how_it_differs_from_its_file(tmp_path) -> None:
     with pytest.warns(UserWarning, match="input x is channels first here"):
         model = cnncc.compile(file)
     assert model.info["notes"] == ["input x is channels first here, [1, 3, 4, 5]"]
-    with pytest.raises(CnnccError, match="must be 1x3x4x5 or, as in the file, 1x4x5x3, got 1x5x4x3"):
+    with pytest.raises(CnnccError, match=r"must be 1\.\.64x3x4x5 or, as in the file, 1\.\.64x4x5x3, got 1x5x4x3"):
         model(np.zeros((1, 5, 4, 3), np.float32))
