@@ -94,6 +94,8 @@ SECTIONS = (
                     "__call__",
                     "run_many",
                     "save",
+                    "at_size",
+                    "arena_bytes_for",
                     "set_threads",
                     "name",
                     "batch",

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+from collections.abc import Mapping, Sequence
 
 from cnncc.base.errors import CnnccError
 
@@ -64,6 +65,11 @@ def sizes(args: argparse.Namespace) -> list[dict[str, tuple[int, ...]]]:
         hint = "of several inputs, name each: --shape a=3x32x32; for several sizes, --shape 3x32x32,3x48x64"
         raise CnnccError("--shape: two shapes for one input", hint=hint)
     return [{name: tuple(shape) for name, shape in shapes.items()} for shapes in by_size(found)]
+
+
+def said(size: Mapping[str, Sequence[int]]) -> str:
+    """Shapes by name as `--shape` takes them."""
+    return " ".join(f"{name}{'=' * bool(name)}{'x'.join(map(str, shape))}" for name, shape in size.items())
 
 
 def network_name(text: str) -> str:

@@ -234,7 +234,7 @@ def _at_size(model: Model, args: argparse.Namespace) -> Model:
         dims = {"" if only and "" in wanted else port.name: port.shape[1:] for port in size.inputs}
         if {**dims, **wanted} == dims:
             return model.at_size(number)
-    known = "; ".join(", ".join(port.shapes for port in size.inputs) for size in model.sizes)
+    known = "; ".join(changes.said({"" if only else p.name: p.shape[1:] for p in size.inputs}) for size in model.sizes)
     raise CnnccError(f"--shape: {args.net} has no such size", hint=f"it has {known}")
 
 
@@ -293,11 +293,31 @@ def read_sizes(args: argparse.Namespace) -> list[NetworkSource]:
     from cnncc.frontends import sources
 
     sizes = changes.sizes(args)
-    networks = [
-        read_source(argparse.Namespace(**{**vars(args), "shape": [(name, [shape]) for name, shape in size.items()]}))
-        for size in sizes
-    ]
+    networks = [_read_size(args, size, len(sizes) > 1) for size in sizes]
+    if len(sizes) > 1 and getattr(args, "dtype", None) == INT8 and _has_drawn_scales(networks[0]):
+        from cnncc.base.errors import CnnccError
+
+        hint = "cnncc quantize finds scales for all sizes; --weights takes its file"
+        raise CnnccError("--dtype int8 without scales takes one size: each would have others", hint=hint)
     return networks if sources.is_foreign(args.net) else sources.with_first_weights(networks)
+
+
+def _has_drawn_scales(network: NetworkSource) -> bool:
+    from cnncc.calibrate.random_ranges import RANDOM as DRAWN
+
+    return network.scheme is not None and network.scheme.about.get("method") == DRAWN
+
+
+def _read_size(args: argparse.Namespace, size: Mapping[str, tuple[int, ...]], several: bool) -> NetworkSource:
+    """NET at one of the sizes of `--shape`; of several, an error says which."""
+    from cnncc.base.errors import CnnccError
+
+    try:
+        return read_source(argparse.Namespace(**{**vars(args), "shape": [(name, [of]) for name, of in size.items()]}))
+    except CnnccError as error:
+        if several:
+            error.message += f" (at --shape {changes.said(size)})"
+        raise
 
 
 def _on_bytes(network: NetworkSource, args: argparse.Namespace) -> NetworkSource:

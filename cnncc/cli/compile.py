@@ -191,7 +191,9 @@ def _show(result: dict[str, Any]) -> None:
     for size in result["sizes"] if len(result["sizes"]) > 1 else ():
         ports = (f"{screen.port_name(name)} {'x'.join(map(str, dims))}" for name, dims in size.items())
         print(f"size: {', '.join(ports)}")
-    print(f"arena: {screen.size(result['arena_bytes'])} {_arena_from(result['target'])}")
+    largest = f" for {result['batch']} images" * (result["batch"] > 1)
+    largest += " of the largest size" * (len(result["sizes"]) > 1)
+    print(f"arena: {screen.size(result['arena_bytes'])}{largest} {_arena_from(result['target'])}")
     distinct = len({call["kernel"] for call in result["kernels"]})
     origin = (result["weights"] if result["weight_bytes"] else "none needed") + screen.stored_as(
         result["weights_dtype"]

@@ -36,8 +36,14 @@ def _network(info: dict[str, Any]) -> list[tuple[str, str]]:
         *(("input", _port(port)) for port in info["inputs"]),
         *(("output", _port(port)) for port in info["outputs"]),
         ("parameters", f"{info['params']:,}"),
-        ("MACs", f"{info['macs']:,}"),
+        ("MACs", f"{info['macs']:,}{_of_all(info)}"),
     ]
+
+
+def _of_all(info: dict[str, Any]) -> str:
+    """What figures of a module for several images are of."""
+    batch = info["inputs"][0]["shape"][0]
+    return f" for {batch} images" if batch > 1 else ""
 
 
 def _port(port: dict[str, Any]) -> str:
@@ -70,7 +76,7 @@ def _memory(info: dict[str, Any]) -> list[tuple[str, str]]:
     parts = f"activations {screen.size(memory['bytes'])}, at least {screen.size(memory['bound'])}"
     total = memory.get("device_arena_bytes", memory["arena_bytes"])  # of a GPU, if the module is for one
     align = memory.get("device_arena_align", memory["arena_align"])
-    first = " of the first size" * ("sizes" in info)
+    first = f"{' of the first size' * ('sizes' in info)}{_of_all(info)}"
     added = f"kernels add {screen.size(total - memory['bytes'])}"
     return [
         (
@@ -90,7 +96,8 @@ def _sizes(info: dict[str, Any]) -> list[tuple[str, str]]:
     lines = []
     for size in info.get("sizes", ())[1:]:
         dims = ", ".join(f"{screen.port_name(port['name'])} {_shapes(port)}" for port in size["inputs"])
-        lines.append(("size", f"{dims}; arena {screen.size(size['memory']['arena_bytes'])}"))
+        results = ", ".join(f"{screen.port_name(port['name'])} {_shapes(port)}" for port in size["outputs"])
+        lines.append(("size", f"{dims} -> {results}; arena {screen.size(size['memory']['arena_bytes'])}"))
     return lines
 
 

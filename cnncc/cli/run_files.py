@@ -153,7 +153,12 @@ def _array(file: str, about: dict[str, Any], port: Port) -> np.ndarray:
         array = port.declared.to_ours(images.read_array(Path(file)), port.shape[1:], port.numpy)
         if array.dtype == port.numpy and array.shape[1:] == port.shape[1:]:
             return array
-    return images.prepare(file, about)
+    try:
+        return images.prepare(file, about)
+    except CnnccError as error:
+        if file.endswith(".npy") and not error.hint:
+            error.hint = "--shape compiles a network for other sizes, and names one of a module for several"
+        raise
 
 
 def _joined(parts: Sequence[tuple[InputFiles, list[np.ndarray]]]) -> Portion:

@@ -47,11 +47,20 @@ def _run(args: argparse.Namespace) -> int:
     return command.EXIT_OK
 
 
+OTHER_ENDINGS = frozenset({".npz", ".npy", ".onnx", ".pth", ".pt"})
+"""Of files that hold something else."""
+
+
 def _check_output(args: argparse.Namespace) -> None:
     """The file beside NET is what is read, unless the weights come from another one."""
     from cnncc.base import files
     from cnncc.frontends.locate import find_net
 
+    if Path(args.output).suffix in OTHER_ENDINGS:
+        from cnncc.base.errors import CnnccError
+
+        hint = f"e.g. -o {Path(args.output).with_suffix('.safetensors')}"
+        raise CnnccError(f"{args.output}: weights are written as safetensors, whatever the name says", hint=hint)
     written = {"the weights": Path(args.output)}
     if args.checkpoint is None:
         command.check_outputs(args, written)

@@ -110,7 +110,10 @@ class Model:
         self.sizes = tuple(sizes)
 
     def at_size(self, number: int) -> Model:
-        """The model for one of its sizes alone, with that as `inputs` and in `info`. It cannot be saved."""
+        """The model for one of its sizes alone, counted from 0, with that as `inputs` and in `info`. It cannot be
+        saved. CnnccError for a number that no size has."""
+        if not (isinstance(number, int) and 0 <= number < len(self.sizes)):
+            raise CnnccError(f"{self.name} has sizes 0 to {len(self.sizes) - 1}, got {number!r}")
         info = dict(self.info)
         about = info.pop("sizes", [info])[number]
         info |= {**about, "memory": {**info["memory"], **about["memory"]}}
@@ -135,7 +138,9 @@ class Model:
         CnnccError for a model from `load`, for a kind that the target does not have, and if a file cannot be written.
         """
         if self.saver is None:
-            hint = "a module from `load` is a file already; a `Built` has `write`"
+            hint = (
+                "a module from `load` is a file already; a `Built` has `write`; of several sizes all are saved together"
+            )
             raise CnnccError(f"{self.name} is not from `cnncc.compile`, and cannot be written", hint=hint)
         return self.saver(path, emit)
 

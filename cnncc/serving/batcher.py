@@ -139,6 +139,9 @@ class Batcher:
 
 
 def _checked_batch(model: Model, max_batch: int | None) -> int:
+    if not hasattr(model, "sizes"):
+        hint = "of what cnncc.torch.compile returns, it is `.model`"
+        raise CnnccError(f"a Batcher takes a model, got {type(model).__name__}", hint=hint)
     if len(model.sizes) > 1:
         hint = "a Batcher for each: Batcher(model.at_size(0)), Batcher(model.at_size(1)), ..."
         raise CnnccError(f"{model.name} takes {len(model.sizes)} sizes of inputs; a batch has one", hint=hint)

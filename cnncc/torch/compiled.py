@@ -109,7 +109,8 @@ class CompiledModule:
         """Runs the network on tensors, which are not copied if they are contiguous and float32.
 
         Arguments are built as those of the example; those that are no tensors have to be equal to them. Returns what
-        the module returns, of new tensors. Raises InputError for other arguments, and for tensors that want gradients.
+        the module returns, of new tensors. Raises InputError for other arguments, and CnnccError for tensors that want
+        gradients.
         """
         return self._calls.run(self.model, args, kwargs)
 

@@ -165,7 +165,7 @@ def _open(path: Path) -> Mapping[str, _Stored]:
     except OSError as error:
         raise CnnccError(f"cannot read weights from {path}: {reason(error)}") from error
     except SafetensorError as error:
-        hint = "weights are read from safetensors only; convert other formats with their own tools"
+        hint = "other formats that are read end in .npz, .pth, .pt or .onnx"
         raise CnnccError(f"{path} is not a safetensors file: {error}", hint=hint) from error
     return {
         name: _Stored(s.get_dtype(), tuple(s.get_shape()), bfloats.get(name) or partial(_array, file, name))

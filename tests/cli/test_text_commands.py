@@ -151,3 +151,12 @@ def test_expand_json(cnncc):
     assert found["text"] == cnncc("expand", "-", stdin="net t\ninput 3x8x8\nconv 3x3 4 relu x2\n").out
     assert found["values"][1] == {"name": "0.0", "op": "conv", "inputs": ["input"], "shape": [1, 4, 8, 8]}
     assert found["outputs"] == ["0.1.relu"]
+
+
+@pytest.mark.parametrize("name", ["a.npz", "a.onnx", "a.pth"])
+def test_weights_are_not_called_what_they_are_not(cnncc, tmp_path, name):
+    (tmp_path / name).write_text("mine")
+    result = cnncc("weights", "lenet5", "-o", tmp_path / name)
+    assert result.code == 2
+    assert f"{name}: weights are written as safetensors" in result.err
+    assert (tmp_path / name).read_text() == "mine"

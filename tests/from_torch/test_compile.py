@@ -149,6 +149,18 @@ def test_threads_call_at_the_same_time(small: Any, compiled: Any) -> None:
     assert all(close(f, small(x)) for f, x in zip(found, inputs, strict=True))
 
 
+def test_one_tensor_for_two_arguments() -> None:
+    """PyTorch would take the two for one."""
+
+    class Two(torch.nn.Module):
+        def forward(self, a: torch.Tensor, b: torch.Tensor) -> torch.Tensor:
+            return torch.relu(a) * 2 + b
+
+    one, other = images(1), images(1) * 3
+    model = cnncc.torch.compile(Two().eval(), (one, one))
+    assert close(model(one, other), Two()(one, other))
+
+
 def test_a_batch(small: Any) -> None:
     assert close(cnncc.torch.compile(small, images(4))(images(4)), small(images(4)))
     assert close(cnncc.torch.compile(small, images(1), batch=3)(images(3)), small(images(3)))

@@ -245,7 +245,9 @@ def test_several_sizes_from_the_command_line(
     assert main(["compile", "t.net", "-o", "m.so", "--shape", "3x12x10,3x8x8", "--batch", "2"]) == 0
     assert "size: image 3x12x10\nsize: image 3x8x8\n" in capsys.readouterr().out
     assert main(["info", "m.so"]) == 0
-    assert "size         image 1..2x3x8x8; arena " in capsys.readouterr().out
+    told = capsys.readouterr().out
+    assert "size         image 1..2x3x8x8 -> fc 1..2x2; arena " in told
+    assert "for 2 images" in told
     assert main(["check", "m.so"]) == 0
     told = capsys.readouterr().out
     assert told.count("all 1 compared layers") == 2
@@ -257,10 +259,17 @@ def test_several_sizes_from_the_command_line(
     assert capsys.readouterr().out.count("all 1 compared layers") == 1
     np.save("x.npy", np.ones((3, 8, 8), np.float32))
     assert main(["run", "m.so", "x.npy"]) == 2
-    assert "x.npy: the array is 3x8x8, the input is 3x12x10" in capsys.readouterr().err
+    told = capsys.readouterr().err
+    assert "x.npy: the array is 3x8x8, the input is 3x12x10" in told
+    assert "--shape compiles a network for other sizes, and names one of a module" in told
     assert main(["run", "m.so", "x.npy", "--shape", "image=3x8x8"]) == 0
     assert main(["run", "m.so", "x.npy", "--shape", "3x8x9"]) == 2
-    assert "m.so has no such size\n  hint: it has 1..2x3x12x10; 1..2x3x8x8" in capsys.readouterr().err
+    assert "m.so has no such size\n  hint: it has 3x12x10; 3x8x8" in capsys.readouterr().err
+    assert main(["compile", "t.net", "-o", "n.so", "--shape", "3x12x10,12x10"]) == 2
+    assert "channels x height x width" in (told := capsys.readouterr().err)
+    assert "(at --shape 12x10)" in " ".join(told.split())
+    assert main(["compile", "t.net", "-o", "n.so", "--shape", "3x12x10,3x8x8", "--dtype", "int8"]) == 2
+    assert "--dtype int8 without scales takes one size" in capsys.readouterr().err
     assert main(["summary", "t.net", "--shape", "3x12x10,3x8x8"]) == 2
     assert "--shape: 2 sizes, and this command takes one" in capsys.readouterr().err
 

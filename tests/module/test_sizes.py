@@ -166,6 +166,11 @@ def test_one_of_several_sizes(tmp_path: Path) -> None:
         with pytest.raises(InputError, match=r"must be 1\.\.3x3x64x64, got 3x3x33x65"):
             alone(images("3x33x65"))
     assert loaded.at_size(2).threads == 1
+    for wrong in (3, -1, "0"):
+        with pytest.raises(CnnccError, match=f"small has sizes 0 to 2, got {wrong!r}"):
+            loaded.at_size(wrong)
+    with pytest.raises(CnnccError, match="a Batcher takes a model, got str"):
+        Batcher("small.so")  # type: ignore[arg-type]
     with pytest.raises(CnnccError, match="small takes 3 sizes of inputs; a batch has one"):
         Batcher(loaded)
     with Batcher(loaded.at_size(1)) as batcher:

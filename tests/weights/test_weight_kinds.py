@@ -52,7 +52,7 @@ def test_weights_of_other_kinds_are_read(net, tmp_path, write, suffix):
         ("m.h5", b"\x89HDF\r\n", "is a file of Keras", "convert the model: python -m tf2onnx.convert --keras MODEL"),
         ("m.weights", b"\x89HDF\r\n", "is a file of Keras", "convert the model"),
         ("m.npz", b"PK\3\4", "is no PyTorch checkpoint, or a damaged one", ""),
-        ("m.txt", b"hello", "is not a safetensors file", "weights are read from safetensors only"),
+        ("m.txt", b"hello", "is not a safetensors file", "other formats that are read end in"),
     ],
 )
 def test_weights_that_cannot_be_read(net, tmp_path, name, content, message, hint):

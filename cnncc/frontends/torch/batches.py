@@ -21,6 +21,18 @@ def of_batch(example: Any, batch: int) -> Any:
     return trees.unflatten(changed, spec)
 
 
+def apart(example: Any) -> Any:
+    """An example in which no tensor is given twice: `torch.export` takes arguments that hold one tensor for one, and
+    its program then reads only one of them."""
+    leaves, spec = trees.flatten(example)
+    seen: set[int] = set()
+    for i, leaf in enumerate(leaves):
+        if isinstance(leaf, torch.Tensor) and id(leaf) in seen:
+            leaves[i] = leaf.clone()
+        seen.add(id(leaves[i]))
+    return trees.unflatten(leaves, spec)
+
+
 def sized(tensor: torch.Tensor, batch: int) -> torch.Tensor:
     """The tensor with `batch` images."""
     if len(tensor) == batch:

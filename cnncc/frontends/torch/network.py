@@ -30,13 +30,14 @@ def export(
     """The program of a module for `batch` images, if that is given. `example` are the arguments of a call, or the only
     one."""
     require_torch()
-    from cnncc.frontends.torch.batches import of_batch
+    from cnncc.frontends.torch.batches import apart, of_batch
     from cnncc.frontends.torch.export import exported
 
     args = example if isinstance(example, tuple) else (example,)
     named = dict(kwargs or {})
     if batch is not None and not hasattr(module, "graph_signature") and dynamic_shapes is None:
         args, named = of_batch((args, named), batch)
+    args, named = apart((args, named))
     return exported(module, args, named, dynamic_shapes)
 
 

@@ -23,7 +23,9 @@ def header(layout: Layout) -> str:
     inputs = len(program.graph.inputs)
     pointers = [f"{'const ' * (i < inputs)}{kind.element.c} *{a}" for i, (a, kind) in enumerate(arrays.items())]
     of_each = [parameters(p.graph) for p in program.sizes]
-    shapes = "\n".join(f" *   {array}: {' or '.join(described(each[array]) for each in of_each)}" for array in arrays)
+    shapes = "\n".join(
+        f" *   {array}: {' or '.join(dict.fromkeys(described(each[array]) for each in of_each))}" for array in arrays
+    )
     largest = max((p for v in layout.variants for p in v.program.sizes), key=lambda p: p.arena_bytes)
     of_run = ["int32_t size"] * layout.several + ["int32_t images"]
     size = "int32_t size, " * layout.several
@@ -184,7 +186,7 @@ def count_macro(upper: str, array: str, kind: TensorType) -> str:
 def _by_size(numbers: Sequence[int]) -> str:
     """A number for each size of the inputs, as an expression of C that is constant if `size` is."""
     first, *others = numbers
-    if not others:
+    if len(set(numbers)) == 1:
         return str(first)
     return f"({''.join(f'(size) == {i} ? {n} : ' for i, n in enumerate(others, start=1))}{first})"
 
