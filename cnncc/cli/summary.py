@@ -30,17 +30,17 @@ def _run(args: argparse.Namespace) -> int:
     if args.json:
         command.print_json(summary.to_json())
     else:
-        show(summary)
+        show(summary, args.batch)
     return command.EXIT_OK
 
 
-def show(summary: Summary) -> None:
-    """The table and the totals, for people."""
+def show(summary: Summary, batch: int) -> None:
+    """The table and the totals, for people: all of one image, but for the arena."""
     print(f"network {summary.name}")
     titles = ("layer", "op", "output", "params", "MACs", "memory", "RF")
     rows = [_row(layer) for layer in summary.layers]
     screen.print_table(titles, rows, left=2, drop=("RF", "memory", "params", "MACs", "output"))
-    for label, text in _totals(summary):
+    for label, text in _totals(summary, batch):
         screen.print_field(label, text)
 
 
@@ -58,18 +58,22 @@ def _row(layer: LayerSummary) -> tuple[str, ...]:
     )
 
 
-def _totals(summary: Summary) -> list[tuple[str, str]]:
+def _totals(summary: Summary, batch: int) -> list[tuple[str, str]]:
     arena = summary.arena
     parts = f"activations {screen.size(arena.bytes)}, at least {screen.size(arena.bound)}"
     *others, last = summary.param_types or ("float32",)
     types = f"{', '.join(others)} and {last}" if others else last
+    of_all = f" for {batch} images" if batch > 1 else ""
     padded = "; channels are stored in blocks of 8 or 16, parts on 64 bytes" if _is_padded(summary) else ""
     return [
         ("parameters", f"{summary.params:,} ({screen.size(summary.param_bytes)} in {types}; no running statistics)"),
         ("MACs", f"{summary.macs:,} multiply-adds (papers often call these FLOPs)"),
         ("FLOPs", f"{summary.flops:,} (2 per MAC)"),
         ("activations", f"{screen.size(summary.activation_bytes)} if every result kept its own memory, input included"),
-        ("arena", f"{screen.size(arena.total_bytes)} ({parts}; kernels add {screen.size(arena.added_bytes)}){padded}"),
+        (
+            "arena",
+            f"{screen.size(arena.total_bytes)}{of_all} ({parts}; kernels add {screen.size(arena.added_bytes)}){padded}",
+        ),
         ("RF", "receptive field, in input pixels; --json has every figure exactly"),
     ]
 

@@ -53,10 +53,18 @@ class Calls:
     def run(self, model: Model, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> Any:
         """Calls a model as the program is called."""
         arrays = [array_of(f"input {i.name!r}", leaf) for i, leaf in self.pairs(args, kwargs) if isinstance(i, Named)]
-        found = (model.run_many if self.any_batch else model)(*arrays)
+        found = self.results(model, arrays)
         computed = iter(found if isinstance(found, tuple) else (found,))
         results = [tensor_of(next(computed), o) if isinstance(o, torch.dtype) else copied(o) for o in self.outputs]
         return trees.unflatten(results, self.out_spec)
+
+    def results(self, model: Model, arrays: Sequence[Any]) -> Any:
+        """What the model gives of these arrays. InputError for others than those of the example."""
+        try:
+            return (model.run_many if self.any_batch else model)(*arrays)
+        except InputError as error:
+            hint = "it was compiled for tensors as the example has them; with `batch=8` for up to 8 images"
+            raise InputError(error.message, hint=hint) from error
 
     def pairs(self, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> list[tuple[Any, Any]]:
         """What is wanted and what is given. InputError for arguments that are built otherwise."""
@@ -64,12 +72,25 @@ class Calls:
         given = {name: kwargs[name] for name in named if name in kwargs} | dict(kwargs)
         leaves, spec = trees.flatten((args, given))
         if spec != self.in_spec:
-            raise InputError(f"the arguments are not built as those of the example: {spec}, not {self.in_spec}")
+            what = (
+                f"the arguments are not built as those of the example: {shape_of(spec)}, not {shape_of(self.in_spec)}"
+            )
+            raise InputError(what)
         pairs = list(zip(self.inputs, leaves, strict=True))
         for wanted, leaf in pairs:
             if not isinstance(wanted, Named) and wanted != leaf:
                 raise InputError(f"an argument is {leaf!r}; the module was compiled for {wanted!r}")
         return pairs
+
+
+def shape_of(spec: Any) -> str:
+    """How the arguments of a call are built, for people: a * for each leaf."""
+    args, named = trees.unflatten(["*"] * spec.num_leaves, spec)
+    return f"({', '.join([*map(_plain, args), *(f'{name}={_plain(value)}' for name, value in named.items())])})"
+
+
+def _plain(value: Any) -> str:
+    return str(value).replace("'*'", "*")
 
 
 @dataclass(frozen=True)
