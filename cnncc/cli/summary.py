@@ -34,7 +34,7 @@ def _run(args: argparse.Namespace) -> int:
     return command.EXIT_OK
 
 
-def show(summary: Summary, batch: int) -> None:
+def show(summary: Summary, batch: int = 1) -> None:
     """The table and the totals, for people: all of one image, but for the arena."""
     print(f"network {summary.name}")
     titles = ("layer", "op", "output", "params", "MACs", "memory", "RF")
