@@ -97,7 +97,7 @@ def test_bytes_are_halved_and_kernels_say_so():
         saved = [more.bytes - less.bytes for more, less in zip(works(plain), works(made[dtype]), strict=True)]
         assert [count for count in saved if count] == [first, last]
         assert made[dtype].kernels[-1].name.startswith(f"dense_{short}_1x")
-        assert f"1 image, as {dtype}; bound" in list(made[dtype].selections.values())[-1].why
+        assert f"the image, as {dtype}; bound" in list(made[dtype].selections.values())[-1].why
         assert {p.name.split(".")[-1]: p.constant.element.name for p, _ in made[dtype].weights[-2:]} == {
             "weight": dtype,
             "bias": "float32",
