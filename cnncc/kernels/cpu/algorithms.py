@@ -7,7 +7,7 @@ from dataclasses import replace
 from typing import Any
 
 from cnncc.kernels.cpu.algorithm import CpuAlgorithm
-from cnncc.kernels.cpu.budget import choose
+from cnncc.kernels.cpu.budget import SLOWER, choose
 from cnncc.kernels.cpu.conv_algorithm import Direct
 from cnncc.kernels.cpu.conv_bytes_algorithm import DepthwiseBytes, DirectBytes
 from cnncc.kernels.cpu.depthwise import Depthwise
@@ -71,11 +71,12 @@ def _alike(site: CpuSite) -> KernelChoice | None:
     if not algorithm.applies(site):
         return None
     wanted = algorithm.weight_order(site.like.calls[-1])
-    found = [
-        candidate
-        for candidate in algorithm.candidates(site, wide=True)
-        if algorithm.weight_order(algorithm.calls(site, candidate.choice, "").calls[-1]) == wanted
-    ]
+    found: list[Candidate[KernelChoice]] = []
+    for candidate in sorted(algorithm.candidates(site, wide=True), key=lambda c: c.cost):
+        if found and candidate.cost > SLOWER * found[0].cost:
+            break  # none behind would be taken
+        if algorithm.weight_order(algorithm.calls(site, candidate.choice, "").calls[-1]) == wanted:
+            found.append(candidate)
     return choose(site, found)[0].choice if found else None
 
 
