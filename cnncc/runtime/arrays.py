@@ -103,9 +103,9 @@ def _has_shape(port: Port, array: np.ndarray) -> bool:
 def size_for(name: str, sizes: Sequence[PortSize], given: Sequence[Any]) -> int:
     """The number of the size that arrays have. InputError if there are several and none fits; of a wrong number of
     arrays `check_inputs` tells."""
-    inputs = sizes[0].inputs
-    if len(sizes) == 1 or len(given) != len(inputs):
+    if len(sizes) == 1 or len(given) != len(sizes[0].inputs):
         return 0
+    inputs = sizes[0].inputs
     arrays = [as_numpy(f"input {port.name!r}", value) for port, value in zip(inputs, given, strict=True)]
     found = next((i for i, size in enumerate(sizes) if size.takes(arrays)), None)
     if found is None:
@@ -164,7 +164,8 @@ def check_inputs(name: str, ports: Sequence[Port], given: Sequence[Any], most: i
         raise InputError(f"{name} takes {len(ports)} array{plural} ({wanted}), got {len(given)}")
     images = "N" if most is None else ""
     arrays = [_checked(f"input {p.name!r}", p, value, images) for p, value in zip(ports, given, strict=True)]
-    arrays = _for_all(ports, arrays)
+    if len(arrays) > 1:
+        arrays = _for_all(ports, arrays)
     counts = [len(array) for array in arrays]
     if len(set(counts)) > 1:
         raise InputError(f"{name}: the inputs hold {', '.join(map(str, counts))} images, not one number of them")
