@@ -9,7 +9,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from cnncc import api
-from cnncc.api import most_images
 from cnncc.base import extras
 from cnncc.frontends.sources import NetworkSource, declared
 from cnncc.frontends.torch.network import export, network_of
@@ -74,7 +73,7 @@ def compile(  # noqa: PLR0913 - keywords are what people want here
     network = network_of(exported, name, batch)
     named = Options(split_targets(target), 1, threads, max_error, dtype, weights_dtype, tune)
     options = for_this_machine(named)
-    free = most_images(options) if network.batch_is_free else network.batch
+    free = api.most_images(options) if network.batch_is_free else network.batch
     count = free if batch is None else batch
     model = linked(network, replace(options, batch=count), named.targets, progress)
     return CompiledModule(model, exported, network)

@@ -9,7 +9,7 @@ import llvmlite.binding as llvm
 import numpy as np
 import pytest
 from module.c_programs import NET, SETUP, build, compile_and_run, write
-from module.test_shared import ALLOWED_UNDEFINED
+from module.test_shared import ALLOWED_UNDEFINED, INTERFACE
 
 import cnncc
 from cnncc.base.errors import CnnccError
@@ -83,19 +83,7 @@ def test_only_the_interface_is_global(folder):
         ["nm", "-g", "--defined-only", folder / "small.o"], capture_output=True, text=True, check=True
     )
     names = {line.split()[-1] for line in listed.stdout.splitlines()}
-    functions = (
-        "run",
-        "run_with",
-        "model_get",
-        "arena_bytes",
-        "arena_bytes_for",
-        "inputs",
-        "outputs",
-        "version",
-        "info",
-        "error",
-    )
-    assert names == {f"small_{name}" for name in functions}
+    assert names == {f"small_{name}" for name in INTERFACE}
 
 
 def test_the_ir_is_the_whole_module_but_its_weights(folder):

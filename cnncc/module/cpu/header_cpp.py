@@ -71,11 +71,10 @@ def header_cpp(layout: Layout, c_header: str) -> str:
     graph, name = layout.program.graph, layout.name
     upper = name.upper()
     arrays = parameters(graph)
-    size, one = ("size, ", "0, 1") if layout.several else ("", "1")
-    bad = "CNNCC_BAD_IMAGES"
+    argument, size = _size(layout)
+    one, bad = "1", "CNNCC_BAD_IMAGES"
     if layout.several:
-        bad = f"size < 0 || size >= {upper}_SIZES ? CNNCC_BAD_SIZE : CNNCC_BAD_IMAGES"
-    argument = "std::int32_t size, " * layout.several
+        one, bad = "0, 1", f"size < 0 || size >= {upper}_SIZES ? CNNCC_BAD_SIZE : CNNCC_BAD_IMAGES"
     types = {array: kind.element.c for array, kind in arrays.items()}
     inputs, outputs = list(arrays)[: len(graph.inputs)], list(arrays)[len(graph.inputs) :]
     read = [f"span<const {types[a]}> {a}" for a in inputs]
@@ -183,12 +182,18 @@ def _constructor(layout: Layout) -> str:
     }}"""
 
 
+def _size(layout: Layout) -> tuple[str, str]:
+    """How a call is told the size of the inputs, where there are several: its parameter, and what it passes on. Each
+    stands before others."""
+    return ("std::int32_t size, ", "size, ") if layout.several else ("", "")
+
+
 def _ports(layout: Layout) -> str:
     """The tables of inputs and outputs."""
-    argument, size = ("std::int32_t size", "size, ") if layout.several else ("", "")
+    argument, size = _size(layout)
     return "\n".join(
         f"""\
-    static span<const cnncc_port> {ports}({argument}) noexcept {{
+    static span<const cnncc_port> {ports}({argument.removesuffix(", ")}) noexcept {{
         const cnncc_port *table = nullptr;
         const std::size_t count = {layout.name}_{ports}({size}&table);
         return {{table, count}};
@@ -204,7 +209,7 @@ def _returning(layout: Layout, read: list[str], counted: str, inputs: list[str],
         return ""
     (kind,) = layout.program.outputs.values()
     result, count = f"std::vector<{kind.element.c}>", list(counts.values())[-1]
-    argument, size = ("std::int32_t size, ", "size, ") if layout.several else ("", "")
+    argument, size = _size(layout)
     return f"""\
     {result} operator()({argument}{", ".join(read)}) {{
         {result} result({counted} * {count});
