@@ -8,11 +8,9 @@ from collections.abc import Mapping, Sequence
 from numbers import Integral
 
 from cnncc.base.errors import CnnccError
+from cnncc.base.input_shapes import AS_WRITTEN, InputShapes
 
 Shape = tuple[int, ...]
-Shapes = Mapping[str, Sequence[int]]
-"""Shapes by the name of the input, of one image or with the batch; the name "" is the only input."""
-AS_WRITTEN: Shapes = {}
 Several = str | Sequence[int] | Sequence[Sequence[int]]
 """The shape of an input, or one for each size of the network."""
 SizesLike = Several | Mapping[str, Several]
@@ -39,7 +37,7 @@ def parse_shapes(text: str) -> tuple[str, tuple[Shape, ...]]:
     return name, (shape,)
 
 
-def sizes_by_name(given: SizesLike | None) -> tuple[Shapes, ...]:
+def sizes_by_name(given: SizesLike | None) -> tuple[InputShapes, ...]:
     """Shapes by the names of inputs, for each size of the network. CnnccError for what is no shape, and for inputs with
     different numbers of them."""
     if given is None:
@@ -50,7 +48,7 @@ def sizes_by_name(given: SizesLike | None) -> tuple[Shapes, ...]:
     return by_size({name: _several(shapes) for name, shapes in named.items()})
 
 
-def by_size(shapes: Mapping[str, Sequence[Shape]]) -> tuple[Shapes, ...]:
+def by_size(shapes: Mapping[str, Sequence[Shape]]) -> tuple[InputShapes, ...]:
     """The shapes of each size of a network: the first ones of all inputs, the second ones, and so on. An input with one
     shape has it at all sizes. CnnccError if the others have not one number of shapes."""
     counts = {len(of) for of in shapes.values()} - {1}

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from cnncc.base.errors import warn
-from cnncc.frontends.input_shapes import AS_WRITTEN, Shapes
+from cnncc.base.input_shapes import AS_WRITTEN, InputShapes
 from cnncc.frontends.locate import find_net, find_weights
 from cnncc.frontends.network_name import check_name
 
@@ -21,11 +21,11 @@ if TYPE_CHECKING:
     from cnncc.runtime.model import Model
 
 
-Reader = Callable[[str | os.PathLike[str], Shapes, str | None], "Network"]
+Reader = Callable[[str | os.PathLike[str], InputShapes, str | None], "Network"]
 """A network by its file, the shapes that its inputs should have, and the name that it should have."""
 
 
-def _onnx(path: str | os.PathLike[str], shapes: Shapes, name: str | None) -> Network:
+def _onnx(path: str | os.PathLike[str], shapes: InputShapes, name: str | None) -> Network:
     from cnncc.frontends.onnx.network import import_onnx
 
     return import_onnx(path, shapes, name)
@@ -69,7 +69,7 @@ class NetworkSource:
         return model
 
 
-def read(source: str | os.PathLike[str], shapes: Shapes = AS_WRITTEN, name: str | None = None) -> Graph:
+def read(source: str | os.PathLike[str], shapes: InputShapes = AS_WRITTEN, name: str | None = None) -> Graph:
     """The graph of a network, called `name` if that is given, with other input shapes if `shapes` says so. It has
     weights if its file has them, as an ONNX model. CnnccError for whatever is wrong with it, and a warning for what is
     most likely not meant."""
@@ -83,7 +83,7 @@ def read(source: str | os.PathLike[str], shapes: Shapes = AS_WRITTEN, name: str 
     return replace(graph, name=name) if name else graph
 
 
-def imported(source: str | os.PathLike[str], shapes: Shapes = AS_WRITTEN, name: str | None = None) -> Network:
+def imported(source: str | os.PathLike[str], shapes: InputShapes = AS_WRITTEN, name: str | None = None) -> Network:
     """The network of a model of another format, with a warning for each way in which it differs from the file."""
     check_name(name)
     network = READERS[Path(source).suffix](source, shapes, name)
@@ -104,7 +104,7 @@ def read_source(
     source: str | os.PathLike[str],
     weights: str | os.PathLike[str] | None = None,
     seed: int = 0,
-    shapes: Shapes = AS_WRITTEN,
+    shapes: InputShapes = AS_WRITTEN,
     name: str | None = None,
 ) -> NetworkSource:
     """A network, as `read` takes it, with weights from the file `weights`, else from the model itself or the file
@@ -123,7 +123,7 @@ def read_sizes(
     source: str | os.PathLike[str],
     weights: str | os.PathLike[str] | None,
     seed: int,
-    sizes: Sequence[Shapes],
+    sizes: Sequence[InputShapes],
     name: str | None = None,
 ) -> list[NetworkSource]:
     """A network as `read_source` takes it, for each of several sizes of its inputs. The weights of a text are those of

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from cnncc.base.elements import FLOAT32, Element
 from cnncc.base.errors import CnnccError, Span
+from cnncc.base.input_shapes import AS_WRITTEN, InputShapes
 from cnncc.ir import Constant, Graph, Node, TensorType
-from cnncc.lang.reshaped import AS_WRITTEN, InputShapes
 from cnncc.lang.source import Stack
 from cnncc.ops import TABLE, ShapeError, complete, infer_type, traits
 from cnncc.ops.traits import Kind

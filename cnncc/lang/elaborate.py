@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 
 from cnncc.base.errors import CnnccError, nearest
+from cnncc.base.input_shapes import AS_WRITTEN, InputShapes
 from cnncc.ir import Graph, Node, TensorType
 from cnncc.lang import ast
 from cnncc.lang.blocks import bind, collect
@@ -15,7 +16,6 @@ from cnncc.lang.forms import FORMS, MERGE_FORMS, MERGES, OP_OF
 from cnncc.lang.items import Items
 from cnncc.lang.mistakes import arms_differ, few_arms, misplaced, unknown, unknown_merge
 from cnncc.lang.numbering import computes, segments
-from cnncc.lang.reshaped import AS_WRITTEN, InputShapes
 from cnncc.lang.scope import Scope, letters
 from cnncc.lang.source import Source
 from cnncc.ops import traits

@@ -9,11 +9,12 @@ from pathlib import Path
 
 from cnncc.base import resources
 from cnncc.base.errors import CnnccError, Span, nearest, nearest_one
+from cnncc.base.input_shapes import AS_WRITTEN, InputShapes
 from cnncc.ir import Graph
 from cnncc.lang.elaborate import elaborate
 from cnncc.lang.habits import recognise
 from cnncc.lang.parse import syntax_tree
-from cnncc.lang.reshaped import AS_WRITTEN, InputShapes, reshaped
+from cnncc.lang.reshaped import reshaped
 from cnncc.lang.source import Source
 
 COMPILED = (b"\x7fELF", b"\0asm", b"!<arch>\n")

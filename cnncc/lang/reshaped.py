@@ -2,21 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable
 
 from cnncc.base.errors import CnnccError, nearest
+from cnncc.base.input_shapes import InputShapes, by_name
 from cnncc.ir import Graph, Node
 from cnncc.ops.shapes import dims
-
-InputShapes = Mapping[str, Sequence[int]]
-"""The shape of one image of inputs, by name; the name "" is the only input."""
-AS_WRITTEN: InputShapes = {}
 
 
 def reshaped(graph: Graph, again: Callable[[InputShapes], Graph], shapes: InputShapes) -> Graph:
     """What `again` makes of a network with these shapes by name. `graph` is the network as its text says. CnnccError
     for names of no input, for sizes below 1, and if the shape of a weight would change."""
-    made = again(_by_name(graph, shapes))
+    made = again(_of_one_image(graph, shapes))
     for node in made.nodes:
         for slot, name in node.weights.items():
             if name in graph.constants and made.constants[name].shape != graph.constants[name].shape:
@@ -24,15 +21,10 @@ def reshaped(graph: Graph, again: Callable[[InputShapes], Graph], shapes: InputS
     return made
 
 
-def _by_name(graph: Graph, shapes: InputShapes) -> InputShapes:
-    """The shapes by the names of inputs. CnnccError for what is none."""
+def _of_one_image(graph: Graph, shapes: InputShapes) -> InputShapes:
+    """The shapes of one image by the names of inputs. CnnccError for what is none."""
     names = [node.name for node in graph.inputs]
-    if "" in shapes and len(names) != 1:
-        raise CnnccError(
-            f"a shape without a name is for networks of one input, {graph.name} has {len(names)}",
-            hint=f"its inputs: {', '.join(names)}",
-        )
-    found = {name or names[0]: tuple(given) for name, given in shapes.items()}
+    found = by_name(shapes, names, graph.name)
     for name, given in found.items():
         if name not in names:
             raise CnnccError(f"{graph.name} has no input {name!r}", hint=nearest(name, names, "its inputs"))

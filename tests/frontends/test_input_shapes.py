@@ -62,7 +62,7 @@ def test_all_shapes_follow_the_input(shapes: dict[str, tuple[int, ...]]) -> None
         (NET, {"": (3, 0, 8)}, "input 'image': sizes must be at least 1, got 3x0x8"),
         (NET, {"": ()}, "input 'image': sizes must be at least 1, got "),
         (NET, {"": (2, 3, 8, 8)}, "input 'image': 2x3x8x8 is the shape of 2 images"),
-        (TWO, {"": (3, 9, 9)}, "a shape without a name is for networks of one input, two has 2"),
+        (TWO, {"": (3, 9, 9)}, "a shape without a name is for networks of one input, two has 2: a, b"),
     ],
 )
 def test_what_is_no_shape_of_an_input(text: str, shapes: dict[str, tuple[int, ...]], message: str) -> None:

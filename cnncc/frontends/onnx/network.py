@@ -6,7 +6,7 @@ import os
 import re
 from dataclasses import replace
 
-from cnncc.frontends.input_shapes import Shapes
+from cnncc.base.input_shapes import InputShapes
 from cnncc.frontends.network import Network
 from cnncc.frontends.network_name import network_name
 from cnncc.frontends.onnx.faults import Faults
@@ -19,7 +19,7 @@ from cnncc.ir import Graph
 
 
 def import_onnx(
-    path: str | os.PathLike[str], shapes: Shapes | None = None, name: str | None = None, strict: bool = False
+    path: str | os.PathLike[str], shapes: InputShapes | None = None, name: str | None = None, strict: bool = False
 ) -> Network:
     """The network of an ONNX file. `shapes` gives inputs other shapes than the model does, by name, with the batch or
     without; the name "" is the only input.

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from cnncc.base.errors import CnnccError
-from cnncc.frontends.input_shapes import Shapes
+from cnncc.base.input_shapes import InputShapes, by_name
 from cnncc.frontends.network import ModelPort
 from cnncc.frontends.onnx.tensors import shown
 from cnncc.ir import Graph
@@ -40,7 +40,7 @@ def computed_inputs(graph: GraphProto, known: Iterable[str] = ()) -> list[ValueI
     return [port for port in graph.input if port.name not in given]
 
 
-def input_shapes(graph: GraphProto, shapes: Shapes, known: Mapping[str, np.ndarray]) -> dict[str, Shape]:
+def input_shapes(graph: GraphProto, shapes: InputShapes, known: Mapping[str, np.ndarray]) -> dict[str, Shape]:
     """The shape of every input. CnnccError for unknown names, sizes below 1, and axes without a size."""
     inputs = {port.name: port for port in computed_inputs(graph, known)}
     for name, port in inputs.items():
@@ -57,22 +57,14 @@ def input_shapes(graph: GraphProto, shapes: Shapes, known: Mapping[str, np.ndarr
     return found
 
 
-def asked_shapes(graph: GraphProto, shapes: Shapes) -> dict[str, Shape]:
+def asked_shapes(graph: GraphProto, shapes: InputShapes) -> dict[str, Shape]:
     """Shapes that a caller asks for, as the model has them. The name "" is the only input. A shape of one axis less
     than the model declares is that of one image, channels first. What the model declares itself is left out. CnnccError
     for "" where there are several inputs."""
     inputs = {port.name: port for port in computed_inputs(graph)}
-    if "" in shapes and len(inputs) != 1:
-        raise CnnccError(several(inputs), hint=f"say which: --shape {next(iter(inputs), 'NAME')}=...")
-    named = {name or next(iter(inputs)): tuple(given) for name, given in shapes.items()}
+    named = by_name(shapes, list(inputs))
     whole = {name: of_one(inputs[name], given) if name in inputs else given for name, given in named.items()}
     return {name: given for name, given in whole.items() if name not in inputs or given != declared(inputs[name])}
-
-
-def several(inputs: Iterable[str]) -> str:
-    """What to say where a shape names no input."""
-    names = [*inputs]
-    return f"a shape without a name is for networks of one input, this one has {len(names)}: {', '.join(names)}"
 
 
 def of_one(port: ValueInfoProto, given: Shape) -> Shape:
