@@ -1,0 +1,218 @@
+"""A network whose inputs have any size of a range: its shapes as expressions of the sizes, and a check of all rules.
+
+The shape rules of ops know numbers only. A graph is therefore inferred at many sizes, and an expression is fitted to
+each dimension; those sizes, and others, hold it to what the rules say. A rule that refuses one of them is the user's
+error, with the size at which it happened.
+"""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
+from functools import cached_property
+from itertools import product
+
+from cnncc.base.dim import Dim, Extent, Symbol, fitted, value_at
+from cnncc.base.errors import CnnccError
+from cnncc.base.input_shapes import InputShapes
+from cnncc.ir import Graph, Node
+from cnncc.ir.rules import ShapeError
+from cnncc.passes import infer_shapes
+
+Steps = Mapping[Symbol, int]
+"""A size: of each symbol, how many steps it is above its least."""
+
+FIRST, SPREAD, LAST = 80, 24, 8
+"""Sizes of a symbol at which shapes are inferred: the first ones, where windows reach over the whole image and every
+remainder of the strides occurs, some between, and the last ones."""
+CROSSED = 12
+"""Sizes at which several symbols are tried together, besides the smallest and largest of each."""
+
+
+@dataclass(frozen=True, eq=False)
+class Ranged:
+    """A network for a range of sizes. `shapes` are those of one image by input, numbers or symbols; `at` reads the
+    network for images of given shapes, with its weights."""
+
+    shapes: Mapping[str, Sequence[int | Symbol]]
+    at: Callable[[InputShapes], Graph]
+
+    @cached_property
+    def symbols(self) -> tuple[Symbol, ...]:
+        """In the order of their indices."""
+        return tuple(sorted({s for shape in self.shapes.values() for s in shape if isinstance(s, Symbol)}))
+
+    def sizes(self, steps: Steps) -> dict[str, tuple[int, ...]]:
+        """The shapes at one size."""
+        return {
+            name: tuple(value_at(s.extent, steps) if isinstance(s, Symbol) else s for s in shape)
+            for name, shape in self.shapes.items()
+        }
+
+    def graph(self, steps: Steps) -> Graph:
+        """The network at one size. CnnccError says at which, if it is not one of the network."""
+        try:
+            return self.at(self.sizes(steps))
+        except CnnccError as error:
+            raise _at_size(error, steps) from None
+
+    @property
+    def least(self) -> Steps:
+        """The smallest size."""
+        return dict.fromkeys(self.symbols, 0)
+
+    @property
+    def most(self) -> Steps:
+        """The largest size."""
+        return {s: s.count - 1 for s in self.symbols}
+
+    @property
+    def typical(self) -> Steps:
+        """The size for which kernels are chosen: in the middle, counted in factors."""
+        return {s: round(((s.least * s.most) ** 0.5 - s.least) / s.step) for s in self.symbols}
+
+
+def check(ranged: Ranged) -> Graph:
+    """The network at its largest size. CnnccError unless it has the same ops at all sizes, and every rule holds."""
+    largest = ranged.graph(ranged.most)
+    for steps in (ranged.least, ranged.typical):
+        _same_form(largest, ranged.graph(steps), ranged.most, steps)
+    for steps in _tried(ranged):
+        _inferred(largest, ranged, steps)
+    return largest
+
+
+def followed(graph: Graph, ranged: Ranged) -> Graph:
+    """A graph of the network with expressions for dimensions that change. CnnccError where there is none."""
+    found = {}
+    for node, shapes in _by_node(graph, [(s, _inferred(graph, ranged, s)) for s in _tried(ranged)]):
+        found[node.name] = tuple(_expression(ranged, axis, found.values()) for axis in _axes(shapes))
+        if None in found[node.name]:
+            hint = "compile the sizes that are needed, separated by commas"
+            what = f"{node.op}: how its shape follows from the size is not understood"
+            raise CnnccError(what, node.span, node.stack, hint)
+    return replace(graph, nodes=tuple(n.with_(type=replace(n.type, shape=found[n.name])) for n in graph.nodes))
+
+
+def at_size(graph: Graph, ranged: Ranged, steps: Steps) -> Graph:
+    """A graph of the network, as passes made it for another size, at one size."""
+    return _inferred(graph, ranged, steps)
+
+
+_Axis = Sequence[tuple[Steps, int]]
+"""A dimension at each size."""
+
+
+def _by_node(graph: Graph, inferred: Sequence[tuple[Steps, Graph]]) -> Iterator[tuple[Node, list[tuple[Steps, Node]]]]:
+    for i, node in enumerate(graph.nodes):
+        yield node, [(steps, made.nodes[i]) for steps, made in inferred]
+
+
+def _axes(shapes: Sequence[tuple[Steps, Node]]) -> Iterator[_Axis]:
+    for axis in range(len(shapes[0][1].type.shape)):
+        yield [(steps, node.type.shape[axis]) for steps, node in shapes]
+
+
+def _expression(ranged: Ranged, axis: _Axis, known: Iterable[tuple[Extent, ...]]) -> Extent | None:
+    """An expression that has these values."""
+    if len({value for _, value in axis}) == 1:
+        return axis[0][1]
+    alone = {symbol: _alone(ranged, symbol, axis) for symbol in ranged.symbols}
+    changing = [symbol for symbol, values in alone.items() if len(set(values.values())) > 1]
+    if len(changing) == 1:
+        made = fitted(changing[0], alone[changing[0]])
+        return made if made is not None and _holds(made, axis) else None
+    dims = {e for shape in known for e in shape if isinstance(e, Dim) and len(e.symbols) == 1}
+    ordered = sorted(dims, key=str)
+    for pair in product(*([e for e in ordered if e.symbols == (symbol,)] for symbol in changing)):
+        whole: Extent = 1
+        for factor in pair:
+            whole = whole * factor
+        times, rest = divmod(axis[0][1], value_at(whole, axis[0][0]))
+        if not rest and times and _holds(whole * times, axis):
+            return whole * times
+    return None
+
+
+def _alone(ranged: Ranged, symbol: Symbol, axis: _Axis) -> dict[int, int]:
+    """The values where all other symbols are as typical, by the steps of this one."""
+    others = {s: n for s, n in ranged.typical.items() if s != symbol}
+    return {steps[symbol]: value for steps, value in axis if all(steps[s] == n for s, n in others.items())}
+
+
+def _holds(extent: Extent, axis: _Axis) -> bool:
+    return all(value_at(extent, steps) == value for steps, value in axis)
+
+
+def _tried(ranged: Ranged) -> list[Steps]:
+    """The sizes at which shapes are inferred."""
+    found = [ranged.least, ranged.most, ranged.typical]
+    for symbol in ranged.symbols:
+        count = symbol.count
+        between = range(0, count, max(1, count // SPREAD))
+        for n in sorted({*range(min(FIRST, count)), *between, *range(max(0, count - LAST), count)}):
+            found.append({**ranged.typical, symbol: n})
+    if len(ranged.symbols) > 1:
+        found += [
+            dict(zip(ranged.symbols, corner, strict=True))
+            for corner in product(*((0, s.count - 1) for s in ranged.symbols))
+        ]
+        drawn = random.Random(0)
+        found += [{s: drawn.randrange(s.count) for s in ranged.symbols} for _ in range(CROSSED)]
+    return found
+
+
+def _inferred(graph: Graph, ranged: Ranged, steps: Steps) -> Graph:
+    """A graph with the inputs of one size. CnnccError for a rule that refuses it."""
+    sizes = ranged.sizes(steps)
+    nodes = [
+        n.with_(
+            attrs={**n.attrs, "dims": sizes[n.name]},
+            type=replace(n.type, shape=(n.type.shape[0], *sizes[n.name])),
+        )
+        if n.is_input and n.name in sizes
+        else n
+        for n in graph.nodes
+    ]
+    try:
+        return infer_shapes(replace(graph, nodes=tuple(nodes)))
+    except ShapeError as error:
+        raise _at_size(CnnccError(error.message, hint=error.hint), steps) from None
+
+
+def _at_size(error: CnnccError, steps: Steps) -> CnnccError:
+    """The error with the size at which it happened."""
+    return CnnccError(f"at {_said(steps)}: {error.message}", error.span, error.stack, error.hint)
+
+
+def _said(steps: Steps) -> str:
+    return ", ".join(f"{s.name} = {s.least + n * s.step}" for s, n in steps.items())
+
+
+def _same_form(one: Graph, other: Graph, first: Steps, second: Steps) -> None:
+    """CnnccError for a network that has other ops, or attributes, at another size."""
+    if one.outputs == other.outputs and len(one.nodes) == len(other.nodes):
+        different = (
+            (a, b) for a, b in zip(one.nodes, other.nodes, strict=True) if _form(a) != _form(b)
+        )
+        pair = next(different, None)
+        if pair is None:
+            return
+        a, b = pair
+        what = f"{a.op} at {_said(first)} is not what it is at {_said(second)}{_difference(a, b)}"
+        raise CnnccError(what, a.span, a.stack, "one network serves a range if only shapes change with the size")
+    what = f"{one.name}: its ops at {_said(first)} are others than at {_said(second)}"
+    raise CnnccError(what, hint="one network serves a range if only shapes change with the size")
+
+
+def _form(node: Node) -> tuple[object, ...]:
+    attrs = {key: value for key, value in node.attrs.items() if not (node.is_input and key == "dims")}
+    return node.name, node.op, node.inputs, attrs, dict(node.weights)
+
+
+def _difference(a: Node, b: Node) -> str:
+    for key in a.attrs:
+        if a.op == b.op and a.attrs[key] != b.attrs.get(key):
+            return f": {key} {a.attrs[key]} and {b.attrs.get(key)}"
+    return ""
