@@ -12,6 +12,7 @@ Within `lowering`, a `Dim` that meets an expression of another kind (TVM's) beco
 
 from __future__ import annotations
 
+import dataclasses
 import functools
 import operator
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
@@ -27,7 +28,7 @@ import numpy.typing as npt
 Extent = Any
 """An int or a Dim. Python's types have no numbers that are neither, so it is not checked."""
 
-MOST_POINTS = 1 << 22
+MOST_POINTS = 1 << 16
 """Sizes at which an expression is evaluated to decide a comparison."""
 
 
@@ -55,6 +56,11 @@ class Symbol:
     def sizes(self) -> range:
         """All of them."""
         return range(self.least, self.most + 1, self.step)
+
+    @property
+    def middle(self) -> int:
+        """The steps to the size in the middle, counted in factors: for which kernels are chosen."""
+        return round(((self.least * self.most) ** 0.5 - self.least) / self.step)
 
     @property
     def extent(self) -> Extent:
@@ -175,8 +181,13 @@ class Dim:
         difference = self - other
         if isinstance(difference, int):
             return difference == 0
-        low, high = difference.bounds
-        return low == high == 0
+        low, high = difference.reach
+        if low > 0 or high < 0:
+            return False
+        try:
+            return difference.bounds == (0, 0)
+        except Undecided:
+            return False
 
     def __hash__(self) -> int:
         return hash(frozenset(self.terms.items()))
@@ -224,15 +235,29 @@ class Dim:
 
     @functools.cached_property
     def bounds(self) -> tuple[int, int]:
-        """Its least and its largest value."""
+        """Its least and its largest value. Undecided if it has too many values to look at, and more than one bound
+        could be."""
+        low, high = self.reach
+        if low == high or all(len(p) <= 1 and all(isinstance(a, Symbol) for a in p) for p in self.terms):
+            return low, high
+        return int(self.values.min()), int(self.values.max())
+
+    @functools.cached_property
+    def reach(self) -> tuple[int, int]:
+        """Numbers that its values lie between, by those of its atoms alone: quickly told, and never too narrow."""
         low = high = 0
-        if any(len(product) > 1 or not isinstance(atom, Symbol) for product in self.terms for atom in product):
-            return int(self.values.min()), int(self.values.max())
         for product, factor in self.terms.items():
-            reach = factor * (product[0].count - 1) if product else 0  # type: ignore[union-attr]
-            start = 0 if product else factor
-            low, high = low + start + min(reach, 0), high + start + max(reach, 0)
+            least = most = factor
+            for atom in product:
+                ends = [a * b for a in (least, most) for b in _reach(atom)]
+                least, most = min(ends), max(ends)
+            low, high = low + least, high + most
         return low, high
+
+    @functools.cached_property
+    def typical(self) -> int:
+        """Its value at the size in the middle of the range."""
+        return int(self.at({s: s.middle for s in self.symbols}))
 
     def __tvm_ffi_object__(self) -> Any:
         """What TVM asks of values that it does not know."""
@@ -263,13 +288,32 @@ def above(a: Extent, b: Extent) -> bool:
 
 
 def most_of(extent: Extent) -> int:
-    """The largest value."""
-    return extent.bounds[1] if isinstance(extent, Dim) else int(extent)
+    """The largest value, or a number above it."""
+    return _bounds(extent)[1] if isinstance(extent, Dim) else int(extent)
 
 
 def least_of(extent: Extent) -> int:
-    """The least value."""
-    return extent.bounds[0] if isinstance(extent, Dim) else int(extent)
+    """The least value, or a number below it."""
+    return _bounds(extent)[0] if isinstance(extent, Dim) else int(extent)
+
+
+def _bounds(dim: Dim) -> tuple[int, int]:
+    try:
+        return dim.bounds
+    except Undecided:
+        return dim.reach
+
+
+def typical(thing: Any) -> Any:
+    """What numbers of a tree of dataclasses and tuples are at the size in the middle of the range."""
+    if isinstance(thing, Dim):
+        return thing.typical
+    if isinstance(thing, tuple):
+        return tuple(map(typical, thing))
+    if hasattr(thing, "__dataclass_fields__") and any(True for _ in dims_of(thing)):
+        fields = (f.name for f in dataclasses.fields(thing) if f.init)
+        return dataclasses.replace(thing, **{name: typical(getattr(thing, name)) for name in fields})
+    return thing
 
 
 def value_at(extent: Extent, steps: Mapping[Symbol, int]) -> int:
@@ -397,6 +441,18 @@ def _divided(over: Dim, under: int) -> Extent:
     return _made(whole) + left // under
 
 
+def _reach(atom: Atom) -> tuple[int, int]:
+    """The numbers that an atom's values lie between."""
+    match atom:
+        case Symbol(count=count):
+            return 0, count - 1
+        case Quotient(over, under):
+            return over.reach[0] // under, over.reach[1] // under
+    reaches = [part.reach if isinstance(part, Dim) else (part, part) for part in atom.of]
+    extreme = max if isinstance(atom, Largest) else min
+    return extreme(low for low, _ in reaches), extreme(high for _, high in reaches)
+
+
 def _within(left: Dim) -> tuple[Quotient, int] | None:
     """The quotient and the number of which it is the sum, if it is that."""
     products = [p for p in left.terms if p]
@@ -439,11 +495,11 @@ def _compared(a: Dim, b: Any, relation: Callable[[Any, Any], Any]) -> Any:
     difference = a - b
     if isinstance(difference, int):
         return relation(difference, 0)
-    low, high = difference.bounds
-    at_low, at_high = relation(low, 0), relation(high, 0)
-    if at_low != at_high:
-        raise Undecided(f"{a} against {b}")
-    return at_low
+    for low, high in (difference.reach, difference.bounds):
+        at_low, at_high = relation(low, 0), relation(high, 0)
+        if at_low == at_high:
+            return at_low
+    raise Undecided(f"{a} against {b}")
 
 
 def _value(atom: Atom, steps: Mapping[Symbol, Any]) -> Any:

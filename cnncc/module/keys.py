@@ -26,7 +26,12 @@ def compiler_digest() -> str:
     digest = hashlib.sha256(f"{version('apache-tvm')} {version('apache-tvm-ffi')}".encode())
     package = resources.PACKAGE
     for source in sorted(
-        [*package.glob("kernels/**/*.py"), *package.glob("ops/*.py"), package / "module" / "cpu" / "objects.py"]
+        [
+            *package.glob("kernels/**/*.py"),
+            *package.glob("ops/*.py"),
+            package / "base" / "dim.py",
+            package / "module" / "cpu" / "objects.py",
+        ]
     ):
         digest.update(source.relative_to(package).as_posix().encode() + b"\0" + source.read_bytes())
     digest.update(os.urandom(16) if ops.ADDED else b"")

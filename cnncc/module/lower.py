@@ -77,12 +77,12 @@ def lower(
     batched = passes.with_batch(source, options.batch)
     stage = phases.run(batched, machine, options, listener)
     select = backend.rules(stage, machine, options, choices, like)
-    selections = {node.name: select(node) for node in _with_work(stage)}
+    selections = {node.name: select(node) for node in with_work(stage)}
     program = backend.program(batched, stage, selections, machine, options)
     return program if options.keep_all else program.settled()
 
 
-def _with_work(stage: Stage) -> Iterator[Node]:
+def with_work(stage: Stage) -> Iterator[Node]:
     """The nodes that something has to be computed for: not what the caller or the module already holds, no views, no
     concat whose arms are all written where they belong."""
     assert stage.plan is not None, "the last phase plans the arena"

@@ -70,7 +70,7 @@ class Ranged:
     @property
     def typical(self) -> Steps:
         """The size for which kernels are chosen: in the middle, counted in factors."""
-        return {s: round(((s.least * s.most) ** 0.5 - s.least) / s.step) for s in self.symbols}
+        return {s: s.middle for s in self.symbols}
 
 
 def check(ranged: Ranged) -> Graph:

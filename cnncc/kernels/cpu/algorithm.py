@@ -51,6 +51,12 @@ class CpuAlgorithm(Algorithm[CpuSite, Made], Protocol[Made]):
         """The ways to compute the node that keep to `site.options.max_error`. Of those that fit into the budget the
         model picks the cheapest, of equals the first. With `wide` also those that only a measurement can prefer."""
 
+    def ranges(self, site: CpuSite) -> bool:
+        """Whether it has kernels for images of any size."""
+
+    def in_range(self, choice: Made) -> bool:
+        """Whether a choice is one of them."""
+
     def kind(self, choice: Made) -> Hashable:
         """What tells choices apart roughly, as register tile and way of sharing the input: of each kind one is measured
         before the others."""

@@ -51,6 +51,8 @@ def candidates(site: CpuSite) -> list[Candidate[KernelChoice]]:
 def select_by_algorithm(site: CpuSite) -> Selection:
     """The calls of a node whose op has algorithms: of the given choice, or of the best one that the model finds within
     the error bound and the budget of memory."""
+    if site.usual is not None:
+        return _of_range(site, site.usual)
     given, alike = site.given, _alike(site)
     if given is not None:
         algorithm, choice, why = find(given.choice.algorithm), given.choice, f"; {given.why}"
@@ -61,6 +63,15 @@ def select_by_algorithm(site: CpuSite) -> Selection:
         best, note = choose(site, algorithm.candidates(site))
         choice, why = best.choice, why + note
     return replace(algorithm.calls(site, choice, why), choice=choice)
+
+
+def _of_range(site: CpuSite, usual: CpuSite) -> Selection:
+    """The calls of the choice that is best at the usual size, of those whose kernels compute all sizes."""
+    known = [a for a in applying(usual) if a.ranges(usual)]
+    algorithm, why = _fastest(usual, known)
+    found = [c for c in algorithm.candidates(usual, wide=True) if algorithm.in_range(c.choice)]
+    best, note = choose(usual, found)
+    return replace(algorithm.calls(site, best.choice, why + note), choice=best.choice)
 
 
 def _alike(site: CpuSite) -> KernelChoice | None:

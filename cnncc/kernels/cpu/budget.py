@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import replace
 
+from cnncc.base.dim import typical
 from cnncc.kernels.cpu.site import CpuSite
 from cnncc.kernels.shared.algorithm import Candidate, Made
 from cnncc.kernels.shared.spec import Selection
@@ -45,8 +46,8 @@ def _need(site: CpuSite, option: Candidate[Made]) -> int:
 
 def explained(site: CpuSite, selection: Selection) -> Selection:
     """The selection; if it takes more memory than it should, it says how much."""
-    workspace = max(c.workspace_bytes for c in selection.calls)
-    need = needed(site, workspace, max(c.kernel.scratch_bytes for c in selection.calls))
+    workspace = max(typical(c.workspace_bytes) for c in selection.calls)
+    need = needed(site, workspace, max(typical(c.kernel.scratch_bytes) for c in selection.calls))
     if need <= site.budget:
         return selection
     over = mebibytes(need - max(0, int(site.budget)))

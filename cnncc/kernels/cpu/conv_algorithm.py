@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from cnncc import ops
+from cnncc.base.dim import typical
 from cnncc.base.elements import ELEMENTS, FLOAT32
 from cnncc.ir import Constant, Graph, Node
 from cnncc.kernels.cpu.algorithm import Cause, Measured
@@ -53,6 +54,13 @@ class Direct:
         dense = weight.map((out, narrow * merge, kh, kw), lambda w: densify(w, groups, merge))
         calls, packed = conv_calls(site, conv_geometry(site), dense, choice)
         return Selection(calls, packed, _why(calls[-1].kernel.config, merge) + why)
+
+    def ranges(self, site: CpuSite) -> bool:
+        return True
+
+    def in_range(self, choice: DirectChoice) -> bool:
+        """How rows are cut depends on how many there are, unless a tile has one."""
+        return choice.tile.rows == 1
 
     def kind(self, choice: DirectChoice) -> Hashable:
         return self.name, choice.tile, choice.padded
@@ -150,7 +158,7 @@ def conv_calls(
 
 
 def _why(config: ConvConfig, merge: int) -> str:
-    tile = config.tile
+    tile, config = config.tile, typical(config)
     kind = "1x1 as a matrix product" if config.geometry.kernel == (1, 1) else "direct"
     if config.geometry.kernel == (1, 1) and config.geometry.stride != (1, 1):
         kind += " on every " + "x".join(map(str, config.geometry.stride)) + "th pixel"

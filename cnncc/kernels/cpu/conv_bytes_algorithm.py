@@ -202,6 +202,12 @@ class DepthwiseBytes:
         text = f"depthwise on bytes, {config.unit.instruction}; {config.columns} pixels at a time"
         return _selection(site, depthwise_byte_kernel(config, site.target), packed, text + why)
 
+    def ranges(self, site: CpuSite) -> bool:
+        return False
+
+    def in_range(self, choice: DepthwiseBytesChoice) -> bool:
+        return False
+
     def kind(self, choice: DepthwiseBytesChoice) -> Hashable:
         return self.name
 

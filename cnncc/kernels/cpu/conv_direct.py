@@ -13,6 +13,7 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
+from cnncc.base.dim import above
 from cnncc.base.elements import ELEMENTS, FLOAT32
 from cnncc.kernels.cpu.micro import Micro
 from cnncc.kernels.cpu.tiles import Tile, even_tiles
@@ -97,7 +98,7 @@ class ConvConfig:
     @property
     def _reaches_out(self) -> bool:
         g = self.geometry
-        return self.taps > 0 and any(g.origin[a] < 0 or g.origin[a] + g.window[a] > g.in_size[a] for a in (0, 1))
+        return self.taps > 0 and any(g.origin[a] < 0 or above(g.origin[a] + g.window[a], g.in_size[a]) for a in (0, 1))
 
     @property
     def share(self) -> float:

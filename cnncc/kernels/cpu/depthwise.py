@@ -57,6 +57,12 @@ class Depthwise:
         call = Call(node.name, window_kernel(config, site.target), operands, site.result)
         return Selection((call,), tuple(packed), _why(config) + why)
 
+    def ranges(self, site: CpuSite) -> bool:
+        return False
+
+    def in_range(self, choice: DepthwiseChoice) -> bool:
+        return False
+
     def kind(self, choice: DepthwiseChoice) -> Hashable:
         return self.name
 

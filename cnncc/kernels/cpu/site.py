@@ -25,6 +25,9 @@ class CpuSite(Site[Target]):
     are preferred, so that these are stored once."""
     weights_stay: bool = False
     """The weights of the whole network fit into the last cache, and are still there when it runs again."""
+    usual: CpuSite | None = None
+    """In a module for a range of sizes, where dimensions are expressions: the same node at the size in the middle, for
+    which kernels are chosen."""
 
     @property
     def weights_per_cycle(self) -> float:

@@ -12,6 +12,7 @@ from functools import cached_property
 
 import numpy as np
 
+from cnncc.base.dim import smallest, values_of
 from cnncc.kernels.cpu.micro import Micro
 from cnncc.kernels.cpu.tiles import Tile, even_tiles
 from cnncc.kernels.shared.spec import Epilogue
@@ -85,18 +86,19 @@ class WinogradConfig:
     def grid(self) -> tuple[int, int]:
         """Rows and columns of tiles. They begin in each of the first d of every m * d rows: one for each phase."""
         rows, columns = (
-            size // (self.m * d) * d + min(size % (self.m * d), d)
+            size // (self.m * d) * d + smallest(size % (self.m * d), d)
             for size, d in zip(self.out_size, self.dilation, strict=True)
         )
         return rows, columns
 
     def counts(self, axis: int) -> tuple[int, ...]:
         """How many rows (or columns) of a tile may lie in the result, the most first."""
-        d, size = self.dilation[axis], self.out_size[axis]
-        whole, rest = divmod(size, self.m * d)
-        least, more = divmod(rest, d)
-        found = {self.m * bool(whole), (least + 1) * bool(more), least} - {0}
-        return tuple(sorted(found, reverse=True))
+        d, found = self.dilation[axis], set[int]()
+        for size in values_of(self.out_size[axis]):
+            whole, rest = divmod(size, self.m * d)
+            least, more = divmod(rest, d)
+            found |= {self.m * bool(whole), (least + 1) * bool(more), least}
+        return tuple(sorted(found - {0}, reverse=True))
 
     @property
     def total(self) -> int:

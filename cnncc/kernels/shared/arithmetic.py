@@ -6,6 +6,7 @@ from collections.abc import Sequence
 
 from tvm import tirx
 
+from cnncc.base.dim import Dim
 from cnncc.kernels.shared.builder import Expr, KernelBuilder, dtype_of, splat
 
 LARGEST, SMALLEST = 3.4028234663852886e38, 1.1754943508222875e-38
@@ -41,7 +42,7 @@ def nan_min(a: Expr, b: Expr) -> Expr:
 
 
 def _is_float(value: Expr) -> bool:
-    return not isinstance(value, int) and "float" in dtype_of(value)
+    return not isinstance(value, int | Dim) and "float" in dtype_of(value)
 
 
 def horner(k: KernelBuilder, x: Expr, coefficients: tuple[float, ...], lanes: int) -> Expr:

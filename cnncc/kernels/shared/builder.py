@@ -1,7 +1,9 @@
 """Statement builder for kernels: straight-line vector code and loops over `tirx`, lowered to plain C functions.
 
 A kernel is `void name(const float *operand..., float *result, float *scratch, int32_t lo, int32_t hi)`: it computes the
-units [lo, hi) of its work and touches nothing but its operands, its result and the scratch of its thread.
+units [lo, hi) of its work and touches nothing but its operands, its result and the scratch of its thread. One whose
+configuration has numbers that depend on the sizes of a call (`cnncc.base.dim`) has `const int32_t *sizes` before the
+scratch: of each symbol of the network, the steps above its least. Such numbers are computed once, at the start.
 All buffers are flat and hold numbers of one element type, float32 unless another is given; indices count these.
 Integers are loaded and stored as they are. Numbers of 16 bits are float32 in a kernel: loads and stores convert them.
 
@@ -11,10 +13,13 @@ read by it through a buffer of another type.
 
 from __future__ import annotations
 
+import functools
 import math
+import operator
 import struct
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager
+from contextvars import ContextVar
 from typing import Any
 
 from tvm import tirx
@@ -39,6 +44,7 @@ from tvm.tirx import (
     Var,
 )
 
+from cnncc.base.dim import Atom, Dim, Largest, Quotient, Smallest, Symbol, least_of, lowering, most_of
 from cnncc.base.elements import BFLOAT16, FLOAT16, FLOAT32, Element
 
 SCRATCH_ALIGN = 64
@@ -46,6 +52,22 @@ SCRATCH_ALIGN = 64
 
 Expr = Any
 """A tirx expression or a Python int; the TVM boundary is untyped."""
+
+
+_BUILDING: ContextVar[list[KernelBuilder] | None] = ContextVar("building", default=None)
+"""The builders of a kernel for a range of sizes: its own, then those of parts that are only looked at."""
+
+
+@contextmanager
+def for_sizes() -> Iterator[None]:
+    """Inside, kernels are built that get the sizes of a call."""
+    builders: list[KernelBuilder] = []
+    token = _BUILDING.set(builders)
+    try:
+        with lowering(lambda dim: builders[0].extent(dim)):
+            yield
+    finally:
+        _BUILDING.reset(token)
 
 
 def i32(value: Expr) -> Expr:
@@ -173,12 +195,62 @@ class KernelBuilder:
         self.scratch_bytes = 0
         self._lo, self._hi = Var("lo", "int32"), Var("hi", "int32")
         self._functions: dict[str, str] = {}
+        self._extents: dict[Dim | Atom, Any] = {}
+        self._sizes: Any = None
+        builders = _BUILDING.get()
+        if builders is not None:
+            builders.append(self)
+            pointer = Var("sizes_ptr", PointerType(PrimType("int32"), "global"))
+            self._sizes = tirx.decl_buffer((1 << 16,), "int32", "sizes")
+            self._decls.append(DeclBuffer(self._sizes, data=pointer))
+            self._sizes_pointer = pointer
         self.rounding: Callable[[Expr, int], Expr] = lambda value, lanes: bfloat16_bits(self.let(value), lanes)
         """Makes the bits of bfloat16 of float32: without an instruction for it, unless the unit of a target has one."""
 
     def narrow(self, value: Expr, lanes: int) -> Expr:
         """float32 rounded to bfloat16, as its bits."""
         return self.rounding(value, lanes)
+
+    def extent(self, dim: Dim) -> Expr:
+        """A number that depends on the sizes of the call, as a name that is bound at the start of the kernel."""
+        if dim not in self._extents:
+            terms = []
+            for product, factor in dim.terms.items():
+                value: Expr = IntImm("int32", factor)
+                for atom in product:
+                    value = value * self._atom(atom)
+                terms.append(value)
+            self._bind(dim, functools.reduce(operator.add, terms))
+        return self._extents[dim]
+
+    def at_start(self, value: Expr) -> Expr:
+        """Names a number that is computed once, at the start of the kernel, of others that are."""
+        variable = Var(self._name("size"), "int32")
+        self._decls.append(Bind(variable, value))
+        return variable
+
+    def _atom(self, atom: Atom) -> Expr:
+        if atom in self._extents:
+            return self._extents[atom]
+        match atom:
+            case Symbol(index=index):
+                value = BufferLoad(self._sizes, [IntImm("int32", index)])
+            case Quotient(over, under):
+                # Of numbers that are not negative C's division gives the same, and is shorter.
+                divide = tirx.truncdiv if least_of(over) >= 0 else tirx.floordiv
+                value = divide(self.extent(over), IntImm("int32", under))
+            case Largest(of):
+                value = functools.reduce(tirx.max, map(self._known, of))
+            case Smallest(of):
+                value = functools.reduce(tirx.min, map(self._known, of))
+        return self._bind(atom, value)
+
+    def _known(self, extent: Expr) -> Expr:
+        return self.extent(extent) if isinstance(extent, Dim) else i32(extent)
+
+    def _bind(self, key: Dim | Atom, value: Expr) -> Expr:
+        self._extents[key] = self.at_start(value)
+        return self._extents[key]
 
     def call(self, dtype: str, name: str, text: str, *args: Expr) -> Expr:
         """A call of a function that LLVM IR defines: of a type that TVM does not have. It is to be `internal` and
@@ -205,7 +277,7 @@ class KernelBuilder:
     def declare(self, name: str, count: int, dtype: str) -> Any:
         """TVM's buffer of a pointer parameter, of one of TVM's types."""
         pointer = Var(f"{name}_ptr", PointerType(PrimType(dtype), "global"))
-        buffer = tirx.decl_buffer((count,), dtype, name)
+        buffer = tirx.decl_buffer((most_of(count),), dtype, name)
         self._params.append(pointer)
         self._decls.append(DeclBuffer(buffer, data=pointer))
         return buffer
@@ -214,7 +286,7 @@ class KernelBuilder:
         """A part of the thread's scratch for so many elements, 64-byte aligned in the arena. Call before any loop."""
         offset = self.scratch_bytes
         self.scratch_bytes += -(-kind.bytes(count) // SCRATCH_ALIGN) * SCRATCH_ALIGN
-        buffer = tirx.decl_buffer((count,), kind.tir, self._name("scratch"))
+        buffer = tirx.decl_buffer((most_of(count),), kind.tir, self._name("scratch"))
         address = tirx.handle_add_byte_offset(self._scratch, offset)
         pointer = tirx.reinterpret(PointerType(PrimType(kind.tir), "global"), address)
         self._decls.append(DeclBuffer(buffer, data=pointer))
@@ -245,7 +317,7 @@ class KernelBuilder:
         twice, doubles with every link. Only indices are to be simplified, and only they become such names. Other values
         go through memory, which TVM does not look into and LLVM makes a register again.
         """
-        if isinstance(value, int):
+        if isinstance(value, int | Dim):
             return value
         dtype = dtype_of(value)
         if dtype != "int32" and not _is_read(value):
@@ -319,5 +391,6 @@ class KernelBuilder:
             body = AttrStmt(zero, "pragma_import_llvm", StringImm(text), body)
         body = AttrStmt("default", "device_id", zero, body)
         body = AttrStmt("default", "device_type", one, body)
-        func = PrimFunc([*self._params, self._scratch, self._lo, self._hi], body, ret_type=None)
+        sizes = [] if self._sizes is None else [self._sizes_pointer]
+        func = PrimFunc([*self._params, *sizes, self._scratch, self._lo, self._hi], body, ret_type=None)
         return func.with_attr("global_symbol", symbol)

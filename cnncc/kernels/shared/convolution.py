@@ -7,6 +7,7 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
+from cnncc.base.dim import smallest
 from cnncc.kernels.shared.spec import Epilogue, Site, blocks
 from cnncc.machines import Machine
 
@@ -82,7 +83,7 @@ class ConvGeometry:
         """The same on an image that was copied between no more than so many rows and columns of zeros on each side:
         taps that reach beyond those are to be skipped."""
         before = [min(-self.origin[a], most[a]) for a in (0, 1)]
-        after = [min(self.origin[a] + self.window[a] - self.in_size[a], most[a]) for a in (0, 1)]
+        after = [smallest(self.origin[a] + self.window[a] - self.in_size[a], most[a]) for a in (0, 1)]
         height, width = (before[a] + self.in_size[a] + after[a] for a in (0, 1))
         return replace(self, in_size=(height, width), origin=(self.origin[0] + before[0], self.origin[1] + before[1]))
 

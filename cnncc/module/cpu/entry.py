@@ -38,10 +38,11 @@ class _Entry:
         pointers = ", ".join(["ptr"] * (len(arrays) + 2))
         parts = [
             *(
-                f"declare hidden i32 @{symbol}({pointers}, i32, i32, ptr, ptr)"
+                f"declare hidden i32 @{symbol}({pointers}, i32, i32, ptr, ptr{', ptr' * self.layout.ranged})"
                 for v in self.layout.variants
                 for symbol in v.symbols
             ),
+            *(f"declare hidden i64 @{v.symbol}_arena(ptr, i32)" for v in self.layout.variants if self.layout.ranged),
             *(["declare hidden void @cnncc_pool_launch(ptr, i32, ptr, ptr)"] if self.pooled else []),
             *([self._pick()] if self.checked else []),
             self._arena_bytes_for(),
@@ -62,10 +63,13 @@ define i32 @{self.layout.name}_run({given}) {{
     @property
     def _of_run(self) -> list[str]:
         """What a caller says of a run besides arrays: the size, where there are several, and the number of images."""
-        return ["i32 %size"] * self.layout.several + ["i32 %images"]
+        chosen = [f"i32 %{symbol.name}.size" for symbol in self.layout.symbols]
+        return [*chosen, *["i32 %size"] * self.layout.several, "i32 %images"]
 
     def _arena_bytes_for(self) -> str:
         """0 for a size or a number of images that no run takes."""
+        if self.layout.ranged:
+            return self._arena_bytes_of_range()
         layout, size, sizes = self.layout, self.layout.size, self.layout.sizes
         wide = "%others" if size == "i32" else "%wide"
         first, further, several = str(sizes[0].first), str(sizes[0].further), []
@@ -98,6 +102,54 @@ define i32 @{self.layout.name}_run({given}) {{
                 "}",
             ]
         )
+
+    def _arena_bytes_of_range(self) -> str:
+        """The most that a variant needs."""
+        layout = self.layout
+        cut = [] if layout.size == "i64" else [f"  %cut = trunc i64 %most to {layout.size}"]
+        lines = [f"  %bytes{i} = call i64 @{v.symbol}_arena(ptr %steps, i32 %images)" for i, v in enumerate(layout.variants)]
+        most = "%bytes0"
+        for i in range(1, len(layout.variants)):
+            lines.append(f"  %most{i} = call i64 @llvm.umax.i64(i64 {most}, i64 %bytes{i})")
+            most = f"%most{i}"
+        return "\n".join(
+            [
+                "declare i64 @llvm.umax.i64(i64, i64)",
+                f"define {layout.size} @{layout.name}_arena_bytes_for({', '.join(self._of_run)}) {{",
+                "entry:",
+                *self._steps(),
+                "  %others = sub i32 %images, 1",
+                f"  %known = icmp ult i32 %others, {layout.batch}",
+                "  %fits = and i1 %known, %in.range",
+                "  br i1 %fits, label %told, label %unknown",
+                "unknown:",
+                f"  ret {layout.size} 0",
+                "told:",
+                *lines,
+                f"  %most = add i64 {most}, 0",
+                *cut,
+                f"  ret {layout.size} {'%cut' if cut else '%most'}",
+                "}",
+            ]
+        )
+
+    def _steps(self) -> list[str]:
+        """`%steps`, the size as a program is told it, and `%in.range`, whether it is one of the range."""
+        lines, fits = [f"  %steps = alloca [{len(self.layout.symbols)} x i32], align 4"], "true"
+        for i, symbol in enumerate(self.layout.symbols):
+            lines += [
+                f"  %above{i} = sub i32 %{symbol.name}.size, {symbol.least}",
+                f"  %steps{i} = udiv i32 %above{i}, {symbol.step}",
+                f"  %rest{i} = urem i32 %above{i}, {symbol.step}",
+                f"  %even{i} = icmp eq i32 %rest{i}, 0",
+                f"  %within{i} = icmp ule i32 %steps{i}, {symbol.count - 1}",
+                f"  %size.ok{i} = and i1 %even{i}, %within{i}",
+                f"  %so.far{i} = and i1 {fits}, %size.ok{i}",
+                f"  %steps.at{i} = getelementptr i32, ptr %steps, i32 {i}",
+                f"  store i32 %steps{i}, ptr %steps.at{i}",
+            ]
+            fits = f"%so.far{i}"
+        return [*lines, f"  %in.range = and i1 {fits}, true"]
 
     def _run_with(self, arrays: list[str]) -> str:
         size = self.layout.size
@@ -150,12 +202,15 @@ define i32 @{self.layout.name}_run({given}) {{
             f"  %number = select i1 %all, i32 {most}, i32 %wanted",
             "  %own = icmp eq ptr %for.asked, null",
             f"  %for = select i1 %own, ptr {pool}, ptr %for.asked",
-            *self._call(", ".join([*arrays, "ptr %arena"]), "i32 %images, i32 %number, ptr %for, ptr %pool"),
+            *self._call(", ".join([*arrays, "ptr %arena"]), f"i32 %images, i32 %number, ptr %for, ptr %pool{', ptr %steps' * self.layout.ranged}"),
             "}",
         ]
         return "\n".join(lines)
 
     def _known_size(self) -> list[str]:
+        if self.layout.ranged:
+            outside = "  %outside = xor i1 %in.range, true"
+            return [*self._steps(), outside, *_refuse("%outside", Code.BAD_SIZE, "counted")]
         if not self.layout.several:
             return []
         strange = f"  %strange = icmp uge i32 %size, {len(self.layout.sizes)}"

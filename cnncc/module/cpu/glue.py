@@ -21,8 +21,10 @@ from __future__ import annotations
 import re
 from dataclasses import dataclass
 
+from cnncc.base.dim import Extent, symbols_of
 from cnncc.kernels.shared.operands import NodeValue, Operand, PackedWeight, RawInput, Workspace
 from cnncc.kernels.shared.spec import Call, Kernel
+from cnncc.module.cpu.extents import DECLARATIONS, Formulas, Table
 from cnncc.module.cpu.program import CpuProgram
 from cnncc.module.cpu.rooms import COUNTER_BYTES
 from cnncc.ops.source import port_type
@@ -44,7 +46,9 @@ def steps_ir(program: CpuProgram, symbol: str) -> str:
         i32 symbol(inputs..., outputs..., arena, weights, i32 images, i32 threads, ptr parallel_for, ptr pool)
 
     It does not check its arguments. `images` and `threads` are at least 1 and at most the program's; `parallel_for` may
-    be null for one thread. Returns OK, or UNFINISHED if no thread came.
+    be null for one thread. Returns OK, or UNFINISHED if no thread came. A program for a range of sizes is told the size
+    by one argument more, `ptr steps`: for each symbol an int32, the steps above its least. It has a second function,
+    `i64 symbol_arena(ptr steps, i32 images)`, for the bytes of arena that a run needs.
     """
     return _Steps(program, symbol).text()
 
@@ -58,8 +62,11 @@ class _Steps:
         graph = self.program.graph
         self.inputs = [n.name for n in graph.inputs]
         self.outputs = list(graph.outputs)
-        self.pointers = len(self.inputs) + len(self.outputs) + 3
-        """Inputs, outputs, the arena, the part of its last image, weights."""
+        self.ranged = bool(self.program.symbols)
+        self.pointers = len(self.inputs) + len(self.outputs) + 3 + 2 * self.ranged
+        """Inputs, outputs; the numbers that depend on the size, and the size; the arena, the part of its last image,
+        weights."""
+        self.table = Table()
         self.arena, self.last, self.weights = (f"%p{self.pointers - i}" for i in (3, 2, 1))
         self.context = f"{{ [{self.pointers} x ptr], i32, i32, i32 }}"
         """The type of what the threads of a run share: pointers, number of images, number of threads, whether any
@@ -74,15 +81,19 @@ class _Steps:
             *(self._declare(k.symbol, arity) for k, arity in self._arities().items()),
             self._meet(),
             *(["declare i64 @llvm.readcyclecounter()"] if self.program.options.stamps else []),
-            *self._strides(),
+            *([] if self.ranged else self._strides()),
             *(self._stretch(first) for first in self._stretches()),
             self._body(),
             self._run(),
+            *([*DECLARATIONS, self.table.function(), self._arena()] if self.ranged else []),
         ]
         return "\n\n".join(parts) + "\n"
 
     def _arities(self) -> dict[Kernel, int]:
-        return {c.kernel: len(c.operands) + 1 + 2 * c.whole_batch for c in self.program.calls}
+        return {
+            c.kernel: len(c.operands) + 1 + 2 * c.whole_batch + bool(symbols_of(c.kernel.config))
+            for c in self.program.calls
+        }
 
     def _waiting(self) -> list[str]:
         """Declarations of the functions that a waiting thread calls."""
@@ -143,14 +154,20 @@ done:
     def _strides(self) -> list[str]:
         """For each call of a whole batch, how far the images of its values lie apart."""
         tables = []
-        for i, call in enumerate(self.program.calls):
-            if call.whole_batch:
-                numbers = [self._stride(o) for o in (*call.operands, call.result) if isinstance(o, NodeValue)]
-                row = ", ".join(f"i32 {n}" for n in numbers)
-                tables.append(f"@strides{i} = internal constant [{len(numbers)} x i32] [{row}], align 4")
+        for i, numbers in self._stride_rows().items():
+            row = ", ".join(f"i32 {n}" for n in numbers)
+            tables.append(f"@strides{i} = internal constant [{len(numbers)} x i32] [{row}], align 4")
         return tables
 
-    def _stride(self, value: NodeValue) -> int:
+    def _stride_rows(self) -> dict[int, list[Extent]]:
+        """For each call of a whole batch, by its number."""
+        return {
+            i: [self._stride(o) for o in (*call.operands, call.result) if isinstance(o, NodeValue)]
+            for i, call in enumerate(self.program.calls)
+            if call.whole_batch
+        }
+
+    def _stride(self, value: NodeValue) -> Extent:
         """Numbers from one image of a value to the next."""
         stride = self.program.plan.placements[value.name].image_stride
         return stride // self.program.graph[value.name].type.element.itemsize
@@ -160,7 +177,7 @@ done:
         arguments = f"ptr %finished{i}, i32 %kept{i}, i32 %total{i}"
         if not self.program.options.stamps:
             return [f"  call void @meet({arguments})"]
-        at = self.program.memory.bytes + 8 * (i + 1)
+        at = self.table.known(self.program.memory.bytes + 8 * (i + 1))
         return [
             f"  %stamp{i} = getelementptr i8, ptr {self.last}, i64 {at}",
             f"  call void @meet({arguments}, ptr %stamp{i})",
@@ -179,6 +196,10 @@ done:
         for i in range(self.pointers):
             lines.append(f"  %from{i} = getelementptr ptr, ptr %context, i32 {i}")
             lines.append(f"  %p{i} = load ptr, ptr %from{i}")
+        calls = self.program.calls[first : first + _STRETCH]
+        steps = [line for i, call in enumerate(calls, start=first) for line in self._step(i, call)]
+        if self.ranged:
+            lines += [f"  %table = getelementptr i8, ptr %p{self.pointers - 5}, i64 0", *self.table.loads()]
         lines += [
             f"  %images.at = getelementptr {self.context}, ptr %context, i32 0, i32 1",
             "  %images = load i32, ptr %images.at",
@@ -189,10 +210,7 @@ done:
             "  %round = sub i32 %threads, 1",
             f"  br label %step{first}",
         ]
-        calls = self.program.calls[first : first + _STRETCH]
-        for i, call in enumerate(calls, start=first):
-            lines += self._step(i, call)
-        return "\n".join([*lines, f"step{first + len(calls)}:", "  ret void", "}"])
+        return "\n".join([*lines, *steps, f"step{first + len(calls)}:", "  ret void", "}"])
 
     def _body(self) -> str:
         """The function in which a thread runs all steps.
@@ -220,16 +238,18 @@ done:
     def _step(self, i: int, call: Call) -> list[str]:
         """One step: a kernel call, cut into chunks that the threads share. The calls for all images of a batch are one
         step."""
-        units = call.kernel.units
+        units = self.table.known(call.kernel.units, 32)
         memory = self.program.memory
-        finished = memory.counters + self.program.threads * memory.counter_row + COUNTER_BYTES * i
+        finished = self.table.known(
+            memory.counters + self.program.threads * memory.counter_row + COUNTER_BYTES * i
+        )
         images = self.images if self.program.images(call) > 1 else "1"
         image, part = f"udiv i32 %t{i}, %parts{i}", f"urem i32 %t{i}, %parts{i}"
         if self.program.images_innermost(call):
             part, image = f"udiv i32 %t{i}, {images}", f"urem i32 %t{i}, {images}"
         lines = [
             f"step{i}:",
-            *self._chunks(i, units, images),
+            *self._chunks(i, call.kernel.units, images),
             *self._scratch(i),
             f"  %finished{i} = getelementptr i8, ptr {self.last}, i64 {finished}",
             f"  br label %share{i}",
@@ -266,18 +286,24 @@ done:
         arguments = []
         for j, operand in enumerate((*call.operands, call.result)):
             base, offset, stride = self._address(i, operand)
+            offset = self.table.known(offset)
             pointer = f"%a{i}.{j}"
-            if stride == 0 or images == "1":
+            if (isinstance(stride, int) and stride == 0) or images == "1":
                 lines.append(f"  {pointer} = getelementptr i8, ptr {base}, i64 {offset}")
             else:
                 lines += [
-                    f"  %m{i}.{j} = mul i64 %wide{i}, {stride}",
+                    f"  %m{i}.{j} = mul i64 %wide{i}, {self.table.known(stride)}",
                     f"  %s{i}.{j} = add i64 %m{i}.{j}, {offset}",
                     f"  {pointer} = getelementptr i8, ptr {base}, i64 %s{i}.{j}",
                 ]
             arguments.append(f"ptr {pointer}")
         if call.whole_batch:
-            arguments[-1:-1] = ["ptr %images.at", f"ptr @strides{i}"]
+            arguments[-1:-1] = ["ptr %images.at", f"ptr {self._strides_at(i)}"]
+            if self.ranged:
+                at = self.table.row(self._stride_rows()[i])
+                lines.append(f"  %strides{i} = getelementptr i8, ptr %table, i64 {at}")
+        if symbols_of(call.kernel.config):
+            arguments.append(f"ptr %p{self.pointers - 4}")
         arguments += [f"ptr %scratch{i}", f"i32 %lo{i}", f"i32 %hi{i}"]
         return [
             *lines,
@@ -289,17 +315,20 @@ done:
             f"  br label %step{i + 1}",
         ]
 
-    @staticmethod
-    def _chunks(i: int, units: int, images: str) -> list[str]:
+    def _strides_at(self, i: int) -> str:
+        return f"%strides{i}" if self.ranged else f"@strides{i}"
+
+    def _chunks(self, i: int, count: Extent, images: str) -> list[str]:
         """How the units of step i are cut: units of a chunk, chunks of an image (parts), chunks in total. Of a call
         that is made once, the numbers are known to LLVM."""
+        units, less = self.table.known(count, 32), self.table.known(count - 1, 32)
         wanted = "%wanted" if images != "1" else f"{WANTED_CHUNKS}"
         return [
             f"  %few{i} = icmp ult i32 {wanted}, {units}",
             f"  %cuts{i} = select i1 %few{i}, i32 {wanted}, i32 {units}",
-            f"  %filled{i} = add i32 %cuts{i}, {units - 1}",
+            f"  %filled{i} = add i32 %cuts{i}, {less}",
             f"  %chunk{i} = udiv i32 %filled{i}, %cuts{i}",
-            f"  %rounded{i} = add i32 %chunk{i}, {units - 1}",
+            f"  %rounded{i} = add i32 %chunk{i}, {less}",
             f"  %parts{i} = udiv i32 %rounded{i}, %chunk{i}",
             f"  %total{i} = mul i32 %parts{i}, {images}",
         ]
@@ -320,7 +349,7 @@ done:
             f"  %end{i} = udiv i32 %beyond{i}, %threads",
             f"  %whose64.{i} = zext i32 %whose{i} to i64",
             f"  %row{i} = mul i64 %whose64.{i}, {memory.counter_row}",
-            f"  %counter{i} = add i64 %row{i}, {memory.counters + COUNTER_BYTES * i}",
+            f"  %counter{i} = add i64 %row{i}, {self.table.known(memory.counters + COUNTER_BYTES * i)}",
             f"  %next{i} = getelementptr i8, ptr {self.last}, i64 %counter{i}",
         ]
 
@@ -328,12 +357,12 @@ done:
         """Finds the thread's scratch for step i."""
         memory = self.program.memory.calls[i]
         return [
-            f"  %own{i} = mul i64 %id64, {memory.stride}",
-            f"  %ahead{i} = add i64 %own{i}, {memory.scratch}",
+            f"  %own{i} = mul i64 %id64, {self.table.known(memory.stride)}",
+            f"  %ahead{i} = add i64 %own{i}, {self.table.known(memory.scratch)}",
             f"  %scratch{i} = getelementptr i8, ptr {self.last}, i64 %ahead{i}",
         ]
 
-    def _address(self, i: int, operand: Operand) -> tuple[str, int, int]:
+    def _address(self, i: int, operand: Operand) -> tuple[str, Extent, Extent]:
         """The base pointer of an operand, its byte offset from there, and the bytes from one image to the next."""
         match operand:
             case PackedWeight(name, start):
@@ -347,7 +376,7 @@ done:
             case NodeValue(name, start):
                 return self._value_address(name, start)
 
-    def _value_address(self, name: str, start: int) -> tuple[str, int, int]:
+    def _value_address(self, name: str, start: int) -> tuple[str, Extent, Extent]:
         """The same of a node's value from byte `start` of it on."""
         placement = self.program.plan.placements[name]
         offset = placement.offset + placement.inner + start
@@ -363,22 +392,25 @@ done:
 
     def _run(self) -> str:
         arguments = [f"%in{i}" for i in range(len(self.inputs))] + [f"%out{i}" for i in range(len(self.outputs))]
-        arguments += ["%arena", "%weights"]
-        lines = [
-            f"define hidden i32 @{self.symbol}({', '.join(f'ptr {a}' for a in arguments)}, i32 %images, "
-            "i32 %threads, ptr %parallel_for, ptr %pool) {",
+        given = [*arguments, "%arena", "%weights"]
+        memory, known = self.program.memory, self.table.known
+        counters = memory.bytes - memory.counters
+        more = ["%table", "%steps"] if self.ranged else []
+        start = [
+            f"define hidden i32 @{self.symbol}({', '.join(f'ptr {a}' for a in given)}, i32 %images, "
+            f"i32 %threads, ptr %parallel_for, ptr %pool{', ptr %steps' if self.ranged else ''}) {{",
             "entry:",
             f"  %context = alloca {self.context}, align 16",
+        ]
+        lines = [
             "  %wide = zext i32 %images to i64",
             "  %others = sub i64 %wide, 1",
-            f"  %before = mul i64 %others, {self.program.memory.pitch}",
+            f"  %before = mul i64 %others, {known(memory.pitch)}",
             "  %last = getelementptr i8, ptr %arena, i64 %before",
         ]
-        for i, value in enumerate([*arguments[:-1], "%last", arguments[-1]]):
+        for i, value in enumerate([*arguments, *more, "%arena", "%last", "%weights"]):
             lines.append(f"  %field{i} = getelementptr ptr, ptr %context, i32 {i}")
             lines.append(f"  store ptr {value}, ptr %field{i}")
-        memory = self.program.memory
-        counters = memory.bytes - memory.counters
         lines += [
             f"  %images.at = getelementptr {self.context}, ptr %context, i32 0, i32 1",
             "  store i32 %images, ptr %images.at",
@@ -386,7 +418,7 @@ done:
             "  store i32 %threads, ptr %threads.at",
             f"  %came = getelementptr {self.context}, ptr %context, i32 0, i32 3",
             "  store i32 0, ptr %came",
-            f"  %counters = getelementptr i8, ptr %last, i64 {self.program.memory.counters}",
+            f"  %counters = getelementptr i8, ptr %last, i64 {known(memory.counters)}",
             f"  call void @llvm.memset.p0.i32(ptr align {ALIGN} %counters, i8 0, i32 {counters}, i1 false)",
             *self._stamp_start(),
             "  %unpooled = icmp eq ptr %parallel_for, null",
@@ -402,13 +434,39 @@ done:
             "  ret i32 %code",
             "}",
         ]
-        return "\n".join(lines)
+        return "\n".join([*start, *(self._measured() if self.ranged else []), *lines])
+
+    def _measured(self) -> list[str]:
+        """The table of numbers that depend on the size."""
+        loads = self.table.loads()
+        return [
+            f"  %table = alloca i8, i64 {self.table.nbytes}, align 16",
+            "  call void @measure(ptr %table, ptr %steps)",
+            *loads,
+        ]
+
+    def _arena(self) -> str:
+        """The bytes of a run of some images of a size."""
+        formulas, memory = Formulas(), self.program.memory
+        pitch, first = formulas.value(memory.pitch), formulas.value(memory.bytes + self.program.stamp_bytes)
+        return "\n".join(
+            [
+                f"define hidden i64 @{self.symbol}_arena(ptr %steps, i32 %images) {{",
+                *formulas.lines,
+                "  %others = sub i32 %images, 1",
+                "  %wide = zext i32 %others to i64",
+                f"  %more = mul i64 %wide, {pitch}",
+                f"  %bytes = add i64 %more, {first}",
+                "  ret i64 %bytes",
+                "}",
+            ]
+        )
 
     def _stamp_start(self) -> list[str]:
         if not self.program.options.stamps:
             return []
         return [
-            f"  %stamps = getelementptr i8, ptr %last, i64 {self.program.memory.bytes}",
+            f"  %stamps = getelementptr i8, ptr %last, i64 {self.table.known(self.program.memory.bytes)}",
             "  %now = call i64 @llvm.readcyclecounter()",
             "  store i64 %now, ptr %stamps, align 8",
         ]

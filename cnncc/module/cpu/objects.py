@@ -8,7 +8,7 @@ import tvm
 from tvm import tirx
 from tvm.tirx import PrimFunc
 
-from cnncc.kernels.cpu.lower import LOWER
+from cnncc.kernels.cpu.lower import function_of
 from cnncc.kernels.shared.builder import dtype_of
 from cnncc.kernels.shared.spec import Kernel
 from cnncc.machines.targets import Target
@@ -23,7 +23,7 @@ def tvm_target(target: Target) -> tvm.target.Target:
 
 def compile_kernel(kernel: Kernel, target: Target) -> bytes:
     """The object file of one kernel, with the one global function `kernel.symbol`."""
-    library = _library(LOWER[kernel.family](kernel.config, kernel.symbol), kernel.symbol, target)
+    library = _library(function_of(kernel), kernel.symbol, target)
     # A file in memory: LLVM ends the process where a disk is full.
     with os.fdopen(os.memfd_create(kernel.symbol[:200]), "rb") as file:
         library.write_to_file(f"/proc/self/fd/{file.fileno()}", "o")
@@ -32,7 +32,7 @@ def compile_kernel(kernel: Kernel, target: Target) -> bytes:
 
 def kernel_text(kernel: Kernel, target: Target, form: str) -> str:
     """The code of a kernel as text: `ll` for LLVM IR, `asm` for assembly."""
-    func = LOWER[kernel.family](kernel.config, kernel.symbol)
+    func = function_of(kernel)
     text: str = _library(func, kernel.symbol, target).inspect_source(form)
     return text
 

@@ -6,6 +6,7 @@ from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import Self
 
+from cnncc.base.dim import Symbol, typical
 from cnncc.ir import Graph
 from cnncc.kernels.shared.operands import PackedWeight
 from cnncc.kernels.shared.spec import Call, Kernel, Packed
@@ -25,6 +26,10 @@ class CpuProgram(Program[Target]):
     """The same network for further sizes of its inputs. This program holds the weights of all."""
     placed: tuple[tuple[Packed, int], ...] | None = None
     """The weights with their byte offsets, where several sizes share them."""
+    symbols: tuple[Symbol, ...] = ()
+    """The sizes that a caller chooses, where dimensions are expressions of these."""
+    laid: ArenaLayout | None = None
+    """What the arena then holds besides activations."""
 
     @property
     def sizes(self) -> tuple[CpuProgram, ...]:
@@ -68,7 +73,7 @@ class CpuProgram(Program[Target]):
     @cached_property
     def memory(self) -> ArenaLayout:
         """What the arena holds besides activations."""
-        return rooms.lay_out(self.graph, self.plan, self.selections, self.threads)
+        return self.laid or rooms.lay_out(self.graph, self.plan, self.selections, self.threads)
 
     def images(self, call: Call) -> int:
         """How many times a call is made: once for each image, or once for all."""
@@ -91,7 +96,7 @@ class CpuProgram(Program[Target]):
         of the result then stay in cache; otherwise the image does."""
         read = {o.name for o in call.operands if isinstance(o, PackedWeight)}
         weights = sum(p.nbytes for p in self.selections[call.node].weights if p.name in read)
-        return weights > image_bytes(self.graph[call.node].type)
+        return weights > typical(image_bytes(self.graph[call.node].type))
 
     def stamped(self) -> Self:
         """The program with stamps; see `Options.stamps`."""
@@ -105,8 +110,12 @@ class CpuProgram(Program[Target]):
     def arena_bytes_for(self, images: int) -> int:
         """The arena that a run of so many images needs: activations, workspace and scratch of the kernels, the steps'
         counters, stamps."""
-        stamps = 8 * (len(self.calls) + 1) if self.options.stamps else 0
-        return (images - 1) * self.memory.pitch + self.memory.bytes + stamps
+        return (images - 1) * self.memory.pitch + self.memory.bytes + self.stamp_bytes
+
+    @property
+    def stamp_bytes(self) -> int:
+        """Behind all else: the cycles at the start and at the end of each step."""
+        return 8 * (len(self.calls) + 1) if self.options.stamps else 0
 
     @property
     def arena(self) -> Arena:

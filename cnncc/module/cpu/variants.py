@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from cnncc.base.dim import Symbol, largest
 from cnncc.module.cpu.program import CpuProgram
 from cnncc.module.names import c_name
 
@@ -47,7 +48,7 @@ class SizeMemory:
 def sizes_of(variants: Sequence[CpuProgram]) -> Sequence[SizeMemory]:
     """The memory of each size of the inputs of a network that was lowered for several targets."""
     return [
-        SizeMemory(max(p.arena_bytes_for(1) for p in programs), max(p.memory.pitch for p in programs))
+        SizeMemory(largest(*(p.arena_bytes_for(1) for p in programs)), largest(*(p.memory.pitch for p in programs)))
         for programs in zip(*(v.sizes for v in variants), strict=True)
     ]
 
@@ -84,6 +85,16 @@ class Layout:
     def several(self) -> bool:
         """Whether a caller must say which size its arrays have."""
         return len(self.program.sizes) > 1
+
+    @property
+    def symbols(self) -> Sequence[Symbol]:
+        """The sizes that a caller chooses from ranges."""
+        return self.program.symbols
+
+    @property
+    def ranged(self) -> bool:
+        """Whether inputs have any size of a range."""
+        return bool(self.symbols)
 
     @property
     def arena_bytes(self) -> int:

@@ -2,20 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 from tvm import tirx
 from tvm.tirx import PrimFunc
 
+from cnncc.base.dim import Dim, smallest, typical
 from cnncc.base.elements import ELEMENTS, FLOAT32, INT32
 from cnncc.ir.rules import added_inputs
 from cnncc.kernels.cpu.conv_direct import ConvConfig
 from cnncc.kernels.cpu.lower.bfloats import PairSums, round_by
 from cnncc.kernels.cpu.lower.micro import Sums
 from cnncc.kernels.cpu.lower.moves import Corner, ImageWindow, gather_rows
-from cnncc.kernels.cpu.tiles import even_tiles
+from cnncc.kernels.cpu.lower.tile_runs import Run, tile_runs
 from cnncc.kernels.shared.arithmetic import vmax, vmin
 from cnncc.kernels.shared.builder import Buffer, Expr, KernelBuilder
 from cnncc.kernels.shared.epilogue import costly, each, readable
@@ -56,7 +57,7 @@ class TileAt:
     rows: int
     columns: int
     number: Expr
-    """Which tile it is of the unit's `tiles` on the same weights."""
+    """Which tile it is of the unit's `tiles` on the same weights, mostly: of a size in the middle, if there are several."""
     tiles: int
 
     @property
@@ -86,9 +87,10 @@ class _Coming:
     apart: int
 
 
-def _numbered(runs: tuple[tuple[int, int, int], ...]) -> list[tuple[int, tuple[int, int, int]]]:
+def _numbered(runs: Sequence[Run]) -> list[tuple[Expr, Run]]:
     """Each run of tiles with the number of tiles before it."""
-    passed, numbered = 0, []
+    passed: Expr = 0
+    numbered = []
     for run in runs:
         numbered.append((passed, run))
         passed += run[2]
@@ -119,8 +121,9 @@ class DirectKernel:
             row = k.let((u % c.row_units) * c.rows)
             unit = UnitAt(section, k.let(section // c.sections * c.group_in_blocks), row)
             self.gather(unit)
-            last = g.grid[0] % c.rows
-            if last == 0:
+            if isinstance(g.grid[0], Dim):
+                self.rows(unit, k.let(vmin(c.rows, g.grid[0] - row)))
+            elif (last := g.grid[0] % c.rows) == 0:
                 self.rows(unit, c.rows)
             else:
                 with k.when(row + c.rows <= g.grid[0]):
@@ -138,22 +141,23 @@ class DirectKernel:
         window = ImageWindow(c.group_in_blocks, c.words, g.in_size, c.window, g.origin[1], outside=0.0)
         gather_rows(k, self.image, self.window, window, Corner(unit.first_in, top))
 
-    def rows(self, unit: UnitAt, count: int) -> None:
+    def rows(self, unit: UnitAt, count: Expr) -> None:
         """All output blocks of the section on `count` rows: blocks outermost, so that their weights stay in cache."""
         k, c, g = self.k, self.c, self.g
         per_section = c.group_out_blocks // c.sections
+        row_tiles, column_tiles = tile_runs(k, count, c.tile.rows), tile_runs(k, g.grid[1], c.tile.columns)
+        across = sum(n for *_, n in column_tiles)
+        usual = count if isinstance(count, int) else typical(smallest(c.rows, g.grid[0]))
+        tiles = -(-usual // c.tile.rows) * -(-typical(g.grid[1]) // c.tile.columns)
         for start, size, panels in c.section_runs:
             with k.loop(panels) as panel:
                 block = k.let(unit.section * per_section + start + panel * size)
-                row_tiles, column_tiles = even_tiles(count, c.tile.rows), even_tiles(g.grid[1], c.tile.columns)
-                across = sum(n for *_, n in column_tiles)
-                down = sum(n for *_, n in row_tiles)
                 for above, (top, rows, row_runs) in _numbered(row_tiles):
                     for before, (left, columns, column_runs) in _numbered(column_tiles):
                         with k.loop(row_runs) as i, k.loop(column_runs) as j:
                             y, x = i * rows + top, j * columns + left
                             number = k.let((i + above) * across + j + before) if c.prefetch else 0
-                            self.tile(TileAt(unit, block, size, y, x, rows, columns, number, across * down))
+                            self.tile(TileAt(unit, block, size, y, x, rows, columns, number, tiles))
 
     def tile(self, t: TileAt) -> None:
         k, c = self.k, self.c

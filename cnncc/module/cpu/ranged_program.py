@@ -1,0 +1,61 @@
+"""A program for a range of sizes: passes see the largest size, kernels are chosen for one in the middle, and all that
+then depends on the size is an expression of it."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+from cnncc import passes
+from cnncc.base.dim import Undecided
+from cnncc.base.errors import CnnccError
+from cnncc.ir import Node
+from cnncc.kernels.cpu.rules import select
+from cnncc.kernels.cpu.site import CpuSite
+from cnncc.kernels.shared.choices import Choices
+from cnncc.kernels.shared.spec import Selection
+from cnncc.machines.targets import Target
+from cnncc.module import phases, ranged
+from cnncc.module.cpu import rooms
+from cnncc.module.cpu.program import CpuProgram, weights_stay
+from cnncc.module.cpu.ranged_memory import planned
+from cnncc.module.listener import SILENT, Listener
+from cnncc.module.lower import NO_CHOICES, with_work
+from cnncc.module.ranged import Ranged
+from cnncc.options import Options
+from cnncc.plan import plan_arena
+from cnncc.plan.alias_values import alias_values
+
+
+def lower_ranged(
+    network: Ranged, machine: Target, options: Options, choices: Choices = NO_CHOICES, listener: Listener = SILENT
+) -> CpuProgram:
+    """Runs all phases and selects the kernels. CnnccError for a network that has other ops at another size, for a rule
+    that refuses a size, and for an op that has no kernel for a range of sizes."""
+    machine.check(options)
+    source = ranged.check(network)
+    batched = passes.with_batch(source, options.batch)
+    stage = phases.run(batched, machine, options, listener)
+    graph = ranged.followed(stage.graph, network)
+    usual = ranged.at_size(stage.graph, network, network.typical)
+    aliases = alias_values(graph)
+    plan = replace(plan_arena(usual, machine.align, apart=True), copies=aliases.copies)
+    budgets, stay = rooms.budgets(usual, machine.cores), weights_stay(graph, machine)
+
+    def chosen(node: Node) -> Selection:
+        copies = tuple(plan.copies.get(node.name, ()))
+        known = CpuSite(
+            usual, usual[node.name], machine, options, copies, budgets[node.name], None, stay, choices=choices
+        )
+        site = replace(known, graph=graph, node=node, usual=known)
+        try:
+            return select(site)
+        except Undecided as error:
+            what = f"{node.op} has no kernel for a range of sizes yet ({error})"
+            hint = "compile the sizes that are needed, separated by commas"
+            raise CnnccError(what, node.span, node.stack, hint) from None
+
+    selections = {node.name: chosen(node) for node in with_work(replace(stage, graph=graph, plan=plan))}
+    arena, memory = planned(graph, aliases, selections, options.threads or machine.cores, options.batch)
+    return CpuProgram(
+        batched, graph, arena, selections, machine, options, stage.order_given, symbols=network.symbols, laid=memory
+    )
