@@ -107,7 +107,9 @@ define i32 @{self.layout.name}_run({given}) {{
         """The most that a variant needs."""
         layout = self.layout
         cut = [] if layout.size == "i64" else [f"  %cut = trunc i64 %most to {layout.size}"]
-        lines = [f"  %bytes{i} = call i64 @{v.symbol}_arena(ptr %steps, i32 %images)" for i, v in enumerate(layout.variants)]
+        lines = [
+            f"  %bytes{i} = call i64 @{v.symbol}_arena(ptr %steps, i32 %images)" for i, v in enumerate(layout.variants)
+        ]
         most = "%bytes0"
         for i in range(1, len(layout.variants)):
             lines.append(f"  %most{i} = call i64 @llvm.umax.i64(i64 {most}, i64 %bytes{i})")
@@ -202,7 +204,10 @@ define i32 @{self.layout.name}_run({given}) {{
             f"  %number = select i1 %all, i32 {most}, i32 %wanted",
             "  %own = icmp eq ptr %for.asked, null",
             f"  %for = select i1 %own, ptr {pool}, ptr %for.asked",
-            *self._call(", ".join([*arrays, "ptr %arena"]), f"i32 %images, i32 %number, ptr %for, ptr %pool{', ptr %steps' * self.layout.ranged}"),
+            *self._call(
+                ", ".join([*arrays, "ptr %arena"]),
+                f"i32 %images, i32 %number, ptr %for, ptr %pool{', ptr %steps' * self.layout.ranged}",
+            ),
             "}",
         ]
         return "\n".join(lines)

@@ -133,5 +133,11 @@ class Table:
                     f"  store i32 %low{at}, ptr %to{at}",
                 ]
         return "\n".join(
-            ["define internal void @measure(ptr %table, ptr %steps) noinline {", *formulas.lines, *stores, "  ret void", "}"]
+            [
+                "define internal void @measure(ptr %table, ptr %steps) noinline {",
+                *formulas.lines,
+                *stores,
+                "  ret void",
+                "}",
+            ]
         )

@@ -82,9 +82,7 @@ def _storages(aliases: Aliases) -> dict[str, _Tenant]:
     }
 
 
-def _rooms(
-    graph: Graph, selections: Mapping[str, Selection], threads: int
-) -> dict[tuple[str, RoomKind], _Tenant]:
+def _rooms(graph: Graph, selections: Mapping[str, Selection], threads: int) -> dict[tuple[str, RoomKind], _Tenant]:
     found: dict[tuple[str, RoomKind], _Tenant] = {}
     for step, node in enumerate(graph.nodes):
         if node.name in selections:
