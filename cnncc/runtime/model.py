@@ -173,10 +173,11 @@ class Model:
     def __call__(self, *arrays: Any, out: Any = None, **named: Any) -> Any:
         """Runs the network on 1 to `batch` images.
 
-        Takes one array for each input, in order: n images of the shapes of `inputs`, (n, c, h, w) or (n, k); where
-        these are for a range of sizes (`ranges`), of any size of it, the same for all arrays of a call. An image gets the same bits in every batch, and on a processor a few images take no longer than with a model for so many.
-        They are float32, unless the network says another type (`Port.dtype`); of bfloat16 they are uint16, its bits.
-        They are arrays of NumPy, or of another library with DLPack if the data is in the CPU's memory. A model that was
+        Takes one array for each input, in order: n images of the shapes of `inputs`, (n, c, h, w) or (n, k). Of a model
+        for a range of sizes (`ranges`) they are of any size of it, the same for all arrays of a call. An image gets the
+        same bits in every batch, and on a processor a few images take no longer than with a model for so many. Arrays
+        are float32, unless the network says another type (`Port.dtype`); of bfloat16 they are uint16, its bits. They
+        are arrays of NumPy, or of another library with DLPack if the data is in the CPU's memory. A model that was
         compiled from an ONNX file in this process also takes arrays as the file declares them, and returns them so.
 
         Returns a new array in the shape and type of `outputs`, or a tuple of one for each output if there are several.

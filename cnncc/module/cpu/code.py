@@ -51,15 +51,11 @@ class CpuCode(Built[CpuProgram], ABC):
         target = {k: v for k, v in asdict(least).items() if k in ("name", "triple", "cpu", "requires", "isa")}
         memories = sizes_of([variant.program for variant in self.variants])
         sizes = [memory.told(p.batch) for memory in memories]
-        ranged = {"arena": memories[0].expressions} if p.symbols else {}
+        memory = {**asdict(p.arena), **sizes[0], "arena_align": ALIGN, "weight_bytes": self.weight_bytes}
+        if p.symbols:
+            memory["arena"] = memories[0].expressions
         return {
-            "memory": {
-                **asdict(p.arena),
-                **sizes[0],
-                **ranged,
-                "arena_align": ALIGN,
-                "weight_bytes": self.weight_bytes,
-            },
+            "memory": memory,
             **self._sizes(sizes),
             **describe.ranges(p.symbols),
             "target": {**target, "name": ",".join(variant.program.target.name for variant in self.variants)},
