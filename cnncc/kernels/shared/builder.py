@@ -223,10 +223,20 @@ class KernelBuilder:
             self._bind(dim, functools.reduce(operator.add, terms))
         return self._extents[dim]
 
+    def number(self, extent: Expr) -> Expr:
+        """A number of a configuration as TVM's expression, to be compared with others in the kernel."""
+        return self.extent(extent) if isinstance(extent, Dim) else i32(extent)
+
     def at_start(self, value: Expr) -> Expr:
-        """Names a number that is computed once, at the start of the kernel, of others that are."""
-        variable = Var(self._name("size"), "int32")
-        self._decls.append(Bind(variable, value))
+        """Names a number that is computed once, at the start of the kernel, of others that are. It goes through memory,
+        as other values do that many are made of; see `let`."""
+        buffer = tirx.decl_buffer((1,), "int32", self._name("size"), scope="local", data_alignment=64)
+        variable, place = Var(self._name("size"), "int32"), [IntImm("int32", 0)]
+        self._decls += [
+            AllocBuffer(buffer, {"disable_lower_builtin": IntImm("bool", 1)}),
+            BufferStore(buffer, value, place),
+            Bind(variable, BufferLoad(buffer, place)),
+        ]
         return variable
 
     def _atom(self, atom: Atom) -> Expr:
@@ -240,13 +250,10 @@ class KernelBuilder:
                 divide = tirx.truncdiv if least_of(over) >= 0 else tirx.floordiv
                 value = divide(self.extent(over), IntImm("int32", under))
             case Largest(of):
-                value = functools.reduce(tirx.max, map(self._known, of))
+                value = functools.reduce(tirx.max, map(self.number, of))
             case Smallest(of):
-                value = functools.reduce(tirx.min, map(self._known, of))
+                value = functools.reduce(tirx.min, map(self.number, of))
         return self._bind(atom, value)
-
-    def _known(self, extent: Expr) -> Expr:
-        return self.extent(extent) if isinstance(extent, Dim) else i32(extent)
 
     def _bind(self, key: Dim | Atom, value: Expr) -> Expr:
         self._extents[key] = self.at_start(value)
@@ -315,12 +322,13 @@ class KernelBuilder:
 
         Where TVM simplifies it puts the definition of a name in the place of each use, so a chain of names, each used
         twice, doubles with every link. Only indices are to be simplified, and only they become such names. Other values
-        go through memory, which TVM does not look into and LLVM makes a register again.
+        go through memory, which TVM does not look into and LLVM makes a register again. So do indices where sizes are
+        no numbers: then there is little to simplify, and TVM takes minutes to find that.
         """
         if isinstance(value, int | Dim):
             return value
         dtype = dtype_of(value)
-        if dtype != "int32" and not _is_read(value):
+        if (dtype != "int32" or self._sizes is not None) and not _is_read(value):
             return self._kept(value, dtype)
         variable = Var(self._name(stem), dtype)
         self.emit(Bind(variable, value))
