@@ -260,3 +260,11 @@ def test_expressions_share_parts() -> None:
         steps = {H: H.sizes.index(h), W: W.sizes.index(w)}
         values = [extents.value(one, {"h": h, "w": w}, parts) for one in told]
         assert values == [value_at(outer, steps), value_at(outer + inner, steps)]
+
+
+def test_sums_are_put_in_brackets_in_shapes(folder: Path) -> None:
+    text = "net odd\ninput x 3x8x8\nconv 3x3 4 pad 2 relu\n"
+    built = build(network(text, {"x": (3, H, W)}))
+    write(built, folder, "h", name="odd")
+    assert " *   output: n x 4 x (h + 2) x (w + 2)\n" in (folder / "odd.h").read_text()
+    assert str(built.model().outputs[0]).endswith(": float32 1..3 x 4 x (h + 2) x (w + 2)")
