@@ -8,6 +8,7 @@ from cnncc.base.input_shapes import AS_WRITTEN, InputShapes
 from cnncc.ir import Constant, Graph, Node, TensorType
 from cnncc.lang.source import Stack
 from cnncc.ops import TABLE, ShapeError, complete, infer_type, traits
+from cnncc.ops.source import dims_of
 from cnncc.ops.traits import Kind
 
 MAX_NODES = 20_000
@@ -63,7 +64,7 @@ class GraphBuilder:
             raise CnnccError(f"the network has more than {MAX_NODES} ops", node.span, node.stack, hint)
         self.refuse_taken(node)
         if node.name in self.given and traits(node).kind is Kind.INPUT:
-            node = node.with_(attrs={**node.attrs, "dims": tuple(self.given[node.name])})
+            node = node.with_(attrs={**node.attrs, **dims_of(self.given[node.name])})
         kind = self.infer(node, word)
         attrs = complete(node.op, node.attrs)
         op = TABLE[node.op]

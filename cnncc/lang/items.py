@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, NoReturn
 
+from cnncc.base import size_ranges
+from cnncc.base.dim import Symbol
 from cnncc.base.elements import ELEMENTS
-from cnncc.base.errors import nearest
+from cnncc.base.errors import CnnccError, nearest
 from cnncc.lang import ast, foreign
 from cnncc.lang.scope import LARGEST, NUMBERS, Number, Scope
 from cnncc.lang.source import TextPiece
@@ -176,6 +178,61 @@ def dims(items: Items) -> tuple[int, ...]:
     return found
 
 
+def ranged(items: Items) -> tuple[tuple[int, ...], tuple[int | Symbol, ...]]:
+    """`3x224x224`, or `3 x h x w` with the ranges of its names behind `where`: the shape in the middle of them, and
+    the shape with names."""
+    named = named_sides(items)
+    if not named:
+        return dims(items), ()
+    places = {choice.name.name: choice for choice in choices(items)}
+    given = {item.word for item in named if item.word}
+    for name, choice in places.items():
+        if name not in given:
+            items.scope.fail(f"{name!r} is no size of this input", choice.name, nearest(name, given))
+    sizes = tuple(chosen(items, item, places) if item.word else items.whole(item.expr) for item in named)
+    return size_ranges.usual(sizes), size_ranges.ranged(sizes)
+
+
+def named_sides(items: Items) -> list[ast.Value]:
+    """Takes `3`, `h` and `w` of `3 x h x w`; nothing where no such shape is next."""
+    left = items.items[items.index :]
+    count = 1
+    while count + 1 < len(left) and isinstance(left[count], ast.Value) and left[count].word == "x":  # type: ignore[union-attr]
+        count += 2
+    found = left[:count:2]
+    if count == 1 or not all(isinstance(item, ast.Value) for item in found):
+        return []
+    items.index += count
+    return list(found)  # type: ignore[arg-type]
+
+
+def choices(items: Items) -> Sequence[ast.Choice]:
+    """What follows `where` in a statement."""
+    return [choice for item in items.items if isinstance(item, ast.Where) for choice in item.choices]
+
+
+def chosen(items: Items, item: ast.Value, places: Mapping[str, ast.Choice]) -> Symbol:
+    """The size of a name, with the range that this input or one before it gives it."""
+    name, known = item.word or "", items.scope.sizes
+    choice = places.get(name)
+    if choice is None:
+        if name not in known:
+            items.scope.fail(f"{items.word}: the size {name!r} has no range", item, NO_RANGE.format(name))
+        return known[name]
+    index = known[name].index if name in known else len(known)
+    try:
+        made = size_ranges.symbol(index, name, choice.least, choice.most, choice.step)
+    except CnnccError as error:
+        items.scope.fail(f"{items.word}: {error.message}", choice, error.hint)
+    if known.setdefault(name, made) != made:
+        hint = "inputs with sizes of their own give them names of their own"
+        items.scope.fail(f"{items.word}: {made}, but for another input {known[name]}", choice, hint)
+    return made
+
+
+NO_RANGE = "say it at the end of the line: `where {} in 32..1024 step 32`, or write a number"
+
+
 def sides(items: Items) -> tuple[int, ...]:
     """`256` for the shorter side, or `256x320`."""
     item = items.expect((ast.Value, ast.Sizes), "the shorter side, as in 256, or height x width, as in 256x320")
@@ -265,6 +322,7 @@ def texts(items: Items) -> tuple[str, ...]:
 
 READERS: Mapping[Syntax, Reader] = {
     Syntax.DIMS: dims,
+    Syntax.RANGED: ranged,
     Syntax.SIZES: sizes,
     Syntax.SIDES: sides,
     Syntax.KERNEL: kernel,
