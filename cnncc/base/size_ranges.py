@@ -64,6 +64,21 @@ def ranges(sizes: Iterable[int | Symbol]) -> str:
     return ", ".join(map(str, symbols(sizes)))
 
 
+def told(sizes: Sizes) -> str:
+    """`3 x h x w where h in 32..1024, w in 32..4096`, or `3x224x224` without names."""
+    return written(sizes) + (f" where {ranges(sizes)}" if ranged(sizes) else "")
+
+
+def within(sizes: Sizes, known: Sizes) -> bool:
+    """Whether all sizes that a caller may choose by one shape are among those of another."""
+    return len(sizes) == len(known) and all(_among(s, k) for s, k in zip(sizes, known, strict=True))
+
+
+def _among(size: int | Symbol, known: int | Symbol) -> bool:
+    sizes, others = (s.sizes if isinstance(s, Symbol) else range(s, s + 1) for s in (size, known))
+    return sizes[0] in others and sizes[-1] in others and (len(sizes) == 1 or sizes.step % others.step == 0)
+
+
 def admits(sizes: Sizes, given: Sequence[int]) -> bool:
     """Whether a shape is one of the range."""
     return len(sizes) == len(given) and all(

@@ -53,12 +53,6 @@ def parse_shapes(text: str) -> tuple[str, tuple[Shape, ...]]:
     return name, (shape,)
 
 
-def shape_text(shape: Shape) -> str:
-    """A shape as `parse_shapes` reads it."""
-    ranges = f" where {size_ranges.ranges(shape)}" if size_ranges.ranged(shape) else ""
-    return size_ranges.written(shape) + ranges
-
-
 def _parse_ranged(text: str) -> tuple[str, Shape]:
     """`[NAME=]3xhxw where h in 32..1024 step 32, w in 32..4096 step 8`."""
     head, said = WHERE.split(text, maxsplit=1)

@@ -9,13 +9,14 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from cnncc.base.errors import warn
-from cnncc.base.input_shapes import AS_WRITTEN, InputShapes
+from cnncc.base.input_shapes import AS_WRITTEN, InputShapes, has_ranges
 from cnncc.frontends.locate import find_net, find_weights
 from cnncc.frontends.network_name import check_name
 
 if TYPE_CHECKING:
     from cnncc.frontends.network import ModelPort, Network
     from cnncc.ir import Constant, Graph
+    from cnncc.ir.ranged import Ranged
     from cnncc.quantization.scheme import Scheme
     from cnncc.runtime.declared import Declared
     from cnncc.runtime.model import Model
@@ -31,6 +32,8 @@ def _onnx(path: str | os.PathLike[str], shapes: InputShapes, name: str | None) -
     return import_onnx(path, shapes, name)
 
 
+At = Callable[[InputShapes], "Graph"]
+"""The graph of a network, with unbound weights, for images of these shapes."""
 READERS: Mapping[str, Reader] = {".onnx": _onnx}
 """What reads a file that is no text of the language, by the end of its name."""
 
@@ -60,6 +63,9 @@ class NetworkSource:
     """The graph in float32, where the weights' file says how `graph` is computed on bytes."""
     scheme: Scheme | None = None
     """What that file says."""
+    ranged: Ranged | None = None
+    """The network at any size of its range, with the same weights, if its inputs have a range. `graph` is then that of
+    the size in the middle."""
 
     def declare(self, model: Model, outputs: bool = True, number: int = 0) -> Model:
         """The model of the network, which from now on also takes arrays as the file declares them, and gives results so
@@ -76,11 +82,22 @@ def read(source: str | os.PathLike[str], shapes: InputShapes = AS_WRITTEN, name:
     check_name(name)
     if is_foreign(source):
         return imported(source, shapes, name).graph
+    return _text(source, shapes, name)[0]
+
+
+def _text(source: str | os.PathLike[str], shapes: InputShapes, name: str | None) -> tuple[Graph, At]:
+    """The graph of a text, and what it is for images of other shapes."""
     from cnncc import lang
 
-    graph = lang.read(find_net(source), shapes)
+    text, file = lang.load(find_net(source))
+
+    def at(shapes: InputShapes) -> Graph:
+        graph = lang.parse(text, file, shapes)
+        return replace(graph, name=name) if name else graph
+
+    graph = at(shapes)
     lang.doubt(graph)
-    return replace(graph, name=name) if name else graph
+    return graph, at
 
 
 def imported(source: str | os.PathLike[str], shapes: InputShapes = AS_WRITTEN, name: str | None = None) -> Network:
@@ -110,13 +127,20 @@ def read_source(
     """A network, as `read` takes it, with weights from the file `weights`, else from the model itself or the file
     beside the network, else drawn from `seed`. CnnccError for what does not fit."""
     if is_foreign(source):
+        from cnncc import lang
+
         network = imported(source, shapes, name)
+        
+        def at(shapes: InputShapes) -> Graph:
+            return lang.parse(network.text, os.fspath(source), shapes)
+
         inputs = {port.node: declared(port, network.batch) for port in network.inputs if port.node}
         told = inputs, [declared(port, network.batch) for port in network.outputs if port.node], network.notes
         if weights is None and all(constant.bound for constant in network.graph.constants.values()):
-            return NetworkSource(network.graph, os.fspath(source), *told)
-        return _with_weights(network.graph, find_weights(source, weights), seed, told)
-    return _with_weights(read(source, shapes, name), find_weights(source, weights), seed, ({}, (), ()))
+            return NetworkSource(network.graph, os.fspath(source), *told, ranged=_ranged(network.graph, at))
+        return _with_weights(network.graph, at, find_weights(source, weights), seed, told)
+    check_name(name)
+    return _with_weights(*_text(source, shapes, name), find_weights(source, weights), seed, ({}, (), ()))
 
 
 def read_sizes(
@@ -149,14 +173,26 @@ def _with_constants(graph: Graph, known: Mapping[str, Constant]) -> Graph:
     return replace(graph, constants={name: taken(name, own) for name, own in graph.constants.items()})
 
 
-def _with_weights(graph: Graph, path: str | None, seed: int, told: tuple[Any, Any, Any]) -> NetworkSource:
+def _with_weights(graph: Graph, at: At, path: str | None, seed: int, told: tuple[Any, Any, Any]) -> NetworkSource:
     """A network with its weights, on bytes if their file says how."""
     bound, known = bind(graph, path, seed), scales(path)
     if known is None:
-        return NetworkSource(bound, path, *told)
+        return NetworkSource(bound, path, *told, ranged=_ranged(bound, at))
     from cnncc.quantization.rewrite import quantized
 
-    return NetworkSource(quantized(bound, known), path, *told, bound, known)
+    ranged = _ranged(bound, at, lambda graph: quantized(graph, known))
+    return NetworkSource(quantized(bound, known), path, *told, bound, known, ranged)
+
+
+def _ranged(graph: Graph, at: At, finish: Callable[[Graph], Graph] = lambda graph: graph) -> Ranged | None:
+    """A network for the ranges of its inputs, None without any: what `at` reads for other shapes, with the weights that
+    the graph has, and what `finish` makes of it."""
+    from cnncc.ir.ranged import Ranged
+
+    shapes = {node.name: node.attrs["range"] or node.attrs["dims"] for node in graph.inputs}
+    if not has_ranges(shapes):
+        return None
+    return Ranged(shapes, lambda shapes: finish(_with_constants(at(shapes), graph.constants)))
 
 
 def scales(path: str | None) -> Scheme | None:

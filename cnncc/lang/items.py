@@ -200,7 +200,7 @@ def named_sides(items: Items) -> list[ast.Value]:
     while count + 1 < len(left) and isinstance(left[count], ast.Value) and left[count].word == "x":  # type: ignore[union-attr]
         count += 2
     found = left[:count:2]
-    if count == 1 or not all(isinstance(item, ast.Value) for item in found):
+    if not (all(isinstance(item, ast.Value) for item in found) and any(item.word for item in found[1:])):  # type: ignore[union-attr]
         return []
     items.index += count
     return list(found)  # type: ignore[arg-type]

@@ -53,12 +53,11 @@ def _one_image(node: Node, given: Sizes) -> Sizes:
 
 
 def _refuse_outside(node: Node, given: Sizes) -> None:
-    """CnnccError for a size that is none of those in the text. Other ranges may take the place of its own."""
+    """CnnccError for a size, or one of a range, that is none of those in the text."""
     own = node.attrs["range"]
-    if own and not size_ranges.ranged(given) and not size_ranges.admits(own, size_ranges.usual(given)):
-        said = f"{size_ranges.written(own)} where {size_ranges.ranges(own)}"
-        hint = "a size of the range, or another range: `--shape '... where ...'`"
-        raise CnnccError(f"input {node.name!r}: {size_ranges.written(given)} is no size of {said}", node.span, hint=hint)
+    if own and not size_ranges.within(given, own):
+        hint = "the text says which sizes it takes"
+        raise CnnccError(f"input {node.name!r}: {size_ranges.told(given)} is not within {size_ranges.told(own)}", node.span, hint=hint)
 
 
 def _others(graph: Graph, given: InputShapes) -> InputShapes:

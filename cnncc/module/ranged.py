@@ -8,69 +8,22 @@ error, with the size at which it happened.
 from __future__ import annotations
 
 import random
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
-from functools import cached_property
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import replace
 from itertools import product
 
 from cnncc.base.dim import Dim, Extent, Symbol, fitted, value_at
 from cnncc.base.errors import CnnccError
-from cnncc.base.input_shapes import InputShapes
 from cnncc.ir import Graph, Node
+from cnncc.ir.ranged import Ranged, Steps, at_steps, said
 from cnncc.ir.rules import ShapeError
 from cnncc.passes import infer_shapes
-
-Steps = Mapping[Symbol, int]
-"""A size: of each symbol, how many steps it is above its least."""
 
 FIRST, SPREAD, LAST = 80, 24, 8
 """Sizes of a symbol at which shapes are inferred: the first ones, where windows reach over the whole image and every
 remainder of the strides occurs, some between, and the last ones."""
 CROSSED = 12
 """Sizes at which several symbols are tried together, besides the smallest and largest of each."""
-
-
-@dataclass(frozen=True, eq=False)
-class Ranged:
-    """A network for a range of sizes. `shapes` are those of one image by input, numbers or symbols; `at` reads the
-    network for images of given shapes, with its weights."""
-
-    shapes: Mapping[str, Sequence[int | Symbol]]
-    at: Callable[[InputShapes], Graph]
-
-    @cached_property
-    def symbols(self) -> tuple[Symbol, ...]:
-        """In the order of their indices."""
-        return tuple(sorted({s for shape in self.shapes.values() for s in shape if isinstance(s, Symbol)}))
-
-    def sizes(self, steps: Steps) -> dict[str, tuple[int, ...]]:
-        """The shapes at one size."""
-        return {
-            name: tuple(value_at(s.extent, steps) if isinstance(s, Symbol) else s for s in shape)
-            for name, shape in self.shapes.items()
-        }
-
-    def graph(self, steps: Steps) -> Graph:
-        """The network at one size. CnnccError says at which, if it is not one of the network."""
-        try:
-            return self.at(self.sizes(steps))
-        except CnnccError as error:
-            raise _at_size(error, steps) from None
-
-    @property
-    def least(self) -> Steps:
-        """The smallest size."""
-        return dict.fromkeys(self.symbols, 0)
-
-    @property
-    def most(self) -> Steps:
-        """The largest size."""
-        return {s: s.count - 1 for s in self.symbols}
-
-    @property
-    def typical(self) -> Steps:
-        """The size for which kernels are chosen: in the middle, counted in factors."""
-        return {s: s.middle for s in self.symbols}
 
 
 def check(ranged: Ranged) -> Graph:
@@ -178,16 +131,7 @@ def _inferred(graph: Graph, ranged: Ranged, steps: Steps) -> Graph:
     try:
         return infer_shapes(replace(graph, nodes=tuple(nodes)))
     except ShapeError as error:
-        raise _at_size(CnnccError(error.message, hint=error.hint), steps) from None
-
-
-def _at_size(error: CnnccError, steps: Steps) -> CnnccError:
-    """The error with the size at which it happened."""
-    return CnnccError(f"at {_said(steps)}: {error.message}", error.span, error.stack, error.hint)
-
-
-def _said(steps: Steps) -> str:
-    return ", ".join(f"{s.name} = {s.least + n * s.step}" for s, n in steps.items())
+        raise at_steps(CnnccError(error.message, hint=error.hint), steps) from None
 
 
 def _same_form(one: Graph, other: Graph, first: Steps, second: Steps) -> None:
@@ -200,9 +144,9 @@ def _same_form(one: Graph, other: Graph, first: Steps, second: Steps) -> None:
         if pair is None:
             return
         a, b = pair
-        what = f"{a.op} at {_said(first)} is not what it is at {_said(second)}{_difference(a, b)}"
+        what = f"{a.op} at {said(first)} is not what it is at {said(second)}{_difference(a, b)}"
         raise CnnccError(what, a.span, a.stack, "one network serves a range if only shapes change with the size")
-    what = f"{one.name}: its ops at {_said(first)} are others than at {_said(second)}"
+    what = f"{one.name}: its ops at {said(first)} are others than at {said(second)}"
     raise CnnccError(what, hint="one network serves a range if only shapes change with the size")
 
 
