@@ -11,6 +11,7 @@ from pathlib import Path
 
 import numpy as np
 
+from cnncc.base.errors import CnnccError
 from cnncc.machines import check_runs_here, targets
 from cnncc.module import toolchain
 from cnncc.module.built import traced
@@ -72,6 +73,10 @@ class Build(CpuCode):
         return Model(self.info, EntryPoint(run, ctypes.addressof(state), texts.__getitem__, kept, pool))
 
     def trace(self, *arrays: np.ndarray) -> dict[str, np.ndarray]:
+        """For a program for a range of sizes, CnnccError."""
+        if self.program.symbols:
+            what = f"{self.program.source.name} is compiled for a range of sizes, and its values cannot be traced"
+            raise CnnccError(what, hint="compile it for the size of the arrays")
         runs = self._runs_here()
         model = runs.model()
         arena = model.new_arena()

@@ -56,6 +56,7 @@ def lower_ranged(
 
     selections = {node.name: chosen(node) for node in with_work(replace(stage, graph=graph, plan=plan))}
     arena, memory = planned(graph, aliases, selections, options.threads or machine.cores, options.batch)
+    middle = ranged.at_size(batched, network, network.typical)
     return CpuProgram(
-        batched, graph, arena, selections, machine, options, stage.order_given, symbols=network.symbols, laid=memory
+        middle, graph, arena, selections, machine, options, stage.order_given, symbols=network.symbols, laid=memory
     )
