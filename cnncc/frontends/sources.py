@@ -71,8 +71,21 @@ class NetworkSource:
         """The model of the network, which from now on also takes arrays as the file declares them, and gives results so
         unless `outputs` is false. `number` is that of the network's size, if the model has several."""
         if self.inputs or self.outputs:
-            model.declare(self.inputs, self.outputs if outputs else [None] * len(model.outputs), number)
+            known, given = (self.inputs, self.outputs) if self.ranged is None else self._at_all_sizes(model)
+            model.declare(known, given if outputs else [None] * len(model.outputs), number)
         return model
+
+    def _at_all_sizes(self, model: Model) -> tuple[dict[str, Declared], list[Declared | None]]:
+        """The declarations of a network for a range of sizes: their shapes follow those of the model. One that cannot,
+        as its sizes are others than those of the value, is left out."""
+        inputs = {}
+        for port in model.inputs:
+            if port.name in self.inputs:
+                known = self.inputs[port.name]
+                inputs[port.name] = followed(known, port.shape, self.graph[port.name].type.shape)
+        values = zip(self.outputs, model.outputs, self.graph.outputs, strict=True)
+        outputs = [known and followed(known, port.shape, self.graph[v].type.shape) for known, port, v in values]
+        return {name: known for name, known in inputs.items() if known}, outputs
 
 
 def read(source: str | os.PathLike[str], shapes: InputShapes = AS_WRITTEN, name: str | None = None) -> Graph:
@@ -212,6 +225,14 @@ def declared(port: ModelPort, batch: int) -> Declared:
 
     batched = bool(port.shape) and port.axes[0] == 0 and port.shape[0] == batch
     return Declared(port.dtype.name, port.shape, port.axes, batched)
+
+
+def followed(known: Declared, sizes: Sequence[Any], usual: Sequence[int]) -> Declared | None:
+    """A declaration for sizes of which some depend on the caller. `known` is that of the size in the middle, where the
+    value has the shape `usual`; None if that is not the declared one with its axes in another order."""
+    if len(known.axes) != len(usual) or [usual[axis] for axis in known.axes][1:] != list(known.shape[1:]):
+        return None
+    return replace(known, shape=(known.shape[0], *(sizes[axis] for axis in known.axes[1:])))
 
 
 def bind(graph: Graph, path: str | None, seed: int) -> Graph:
