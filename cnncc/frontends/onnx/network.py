@@ -15,7 +15,7 @@ from cnncc.frontends.onnx.faults import Faults
 from cnncc.frontends.onnx.file import read_model
 from cnncc.frontends.onnx.origin import original
 from cnncc.frontends.onnx.ports import Imported, asked_shapes
-from cnncc.frontends.onnx.ranged import check_alike, ends, with_ranges
+from cnncc.frontends.onnx.ranged import check_alike, ends, notes_of_outputs, with_ranges
 from cnncc.frontends.onnx.reader import from_onnx
 from cnncc.frontends.text.kept_text import kept_text
 from cnncc.ir import Graph
@@ -53,7 +53,7 @@ def ranged_network(model: ModelProto, shapes: InputShapes, name: str, strict: bo
     network = with_text(replace(imported, graph=marked), name, strict)
     for size in ends(shapes):
         check_alike(network, from_onnx(model, size, strict=strict), shapes, size)
-    return network
+    return replace(network, notes=(*network.notes, *notes_of_outputs(network)))
 
 
 def with_text(imported: Imported, name: str, strict: bool = False) -> Network:

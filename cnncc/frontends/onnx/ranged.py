@@ -79,5 +79,14 @@ def check_alike(network: Network, imported: Imported, shapes: InputShapes, size:
             raise CnnccError(f"{where}, the constant {name} has other values", hint=ONE_FORM)
 
 
+def notes_of_outputs(network: Network) -> Iterator[str]:
+    """Of outputs whose shape in the model is another than that of their value: for a range it is not known."""
+    for port in network.outputs:
+        shape = network.graph[port.node].type.shape if port.node else ()
+        if shape and [shape[axis] for axis in port.axes if axis < len(shape)][1:] != list(port.shape[1:]):
+            given, own = (",".join(map(str, sizes)) for sizes in (port.shape, shape))
+            yield f"output {port.name} has the shape of its value, {own} at the size in the middle, not {given}"
+
+
 def _same_values(one: np.ndarray, other: np.ndarray) -> bool:
     return one is other or np.array_equal(one, other, equal_nan=one.dtype.kind == "f")
