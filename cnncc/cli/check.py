@@ -11,6 +11,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
     from typing import Any
 
+    from cnncc.ir.ranged import Ranged
     from cnncc.quantization.scheme import Scheme
     from cnncc.report.check import CheckReport, LayerCheck
 
@@ -34,6 +35,9 @@ def _run(args: argparse.Namespace) -> int:
     command.fill_defaults(args)
     network = command.read_source(args)
     with screen.progress(f"checking {network.graph.name}") as progress:
+        if network.ranged is not None:
+            found = check.check_ranged(network.graph, network.ranged, command.options(args), args.seed, progress)
+            return _tell_sizes(found, args)
         report = check.check(network.graph, command.options(args), args.seed, progress)
     return _tell(report, args, network.scheme)
 
@@ -53,10 +57,23 @@ def _check_module(args: argparse.Namespace) -> Mapping[str, CheckReport]:
     told = {"dtype": None, **origin, **({"shape": args.shape} if args.shape else {})}
     sizes = command.read_sizes(argparse.Namespace(**told, threads=args.threads))
     with screen.progress(f"checking {args.net} against {origin['net']}"):
+        if model.ranges:
+            (whole,) = sizes
+            return check.check_ranged_module(model, _of_range(whole.ranged, args))
         return {
             ", ".join(port.shapes for port in known.inputs): check.check_module(model, size.graph, number=i)
             for i, (known, size) in enumerate(zip(model.sizes, sizes, strict=True))
         }
+
+
+def _of_range(network: Ranged | None, args: argparse.Namespace) -> Ranged:
+    """The network of a module for a range. CnnccError for one without."""
+    from cnncc.base.errors import CnnccError
+
+    if network is None:
+        hint = "compile it again, or name the network it was compiled from"
+        raise CnnccError(f"{args.net} was compiled from another network: this one has no range", hint=hint)
+    return network
 
 
 def _tell_sizes(reports: Mapping[str, CheckReport], args: argparse.Namespace) -> int:

@@ -214,7 +214,7 @@ def load_module(args: argparse.Namespace) -> Model:
     from cnncc.base.errors import CnnccError
 
     model = api.load(args.net, threads=args.threads)
-    taken = ("threads", "shape") if len(model.sizes) > 1 else ("threads",)
+    taken = ("threads", "shape") if len(model.sizes) > 1 or model.ranges else ("threads",)
     given = [name for name in DEFAULTS if name not in taken and getattr(args, name) is not None]
     if given:
         options = ", ".join(f"--{name.replace('_', '-')}" for name in given)
@@ -226,16 +226,36 @@ def load_module(args: argparse.Namespace) -> Model:
 
 
 def _at_size(model: Model, args: argparse.Namespace) -> Model:
-    """The model of a module for several sizes at that of `--shape`. CnnccError if it has none."""
+    """The model of a module for several sizes, or for a range, at that of `--shape`. CnnccError if it has none."""
     from cnncc.base.errors import CnnccError
 
     wanted, only = changes.shapes(args), len(model.inputs) == 1
+    if model.ranges:
+        return model.at_size(**_sizes_of(model, wanted, args))
     for number, size in enumerate(model.sizes):
         dims = {"" if only and "" in wanted else port.name: port.shape[1:] for port in size.inputs}
         if {**dims, **wanted} == dims:
             return model.at_size(number)
     known = "; ".join(changes.said({"" if only else p.name: p.shape[1:] for p in size.inputs}) for size in model.sizes)
     raise CnnccError(f"--shape: {args.net} has no such size", hint=f"it has {known}")
+
+
+def _sizes_of(model: Model, wanted: Mapping[str, Sequence[Any]], args: argparse.Namespace) -> dict[str, int]:
+    """The sizes by name that inputs of these shapes have. CnnccError for shapes that the module does not take."""
+    from cnncc.base.errors import CnnccError
+
+    ports = {"" if "" in wanted and len(model.inputs) == 1 else port.name: port for port in model.inputs}
+    found: dict[str, int] = {}
+    for name, shape in wanted.items():
+        known = ports[name].shape[1:] if name in ports else ()
+        pairs = list(zip(known, shape, strict=False))
+        found.update({str(own): given for own, given in pairs if not isinstance(own, int)})
+        fits = len(known) == len(shape) and all(given == (own if isinstance(own, int) else found[own]) for own, given in pairs)
+        if not fits:
+            takes = "; ".join(f"{'' if of == '' else f'{of}='}{port.shapes}" for of, port in ports.items())
+            ranges = ", ".join(map(str, model.ranges))
+            raise CnnccError(f"--shape: {args.net} has no such size", hint=f"it has {takes} where {ranges}")
+    return found
 
 
 def read_net(args: argparse.Namespace) -> Graph:
