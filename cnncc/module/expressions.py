@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Mapping, Sequence
 from fractions import Fraction
 from math import lcm
@@ -15,9 +16,11 @@ _Terms = Mapping[tuple[str, ...], Fraction]
 
 class Expressions:
     """Makes expressions of numbers. With `shared`, what is an atom of several numbers is made once, as one of
-    `parts`; there may be very many ways through the largest of the largest of some."""
+    `parts`; there may be very many ways through the largest of the largest of some. `names` are of sizes that are not
+    called as their symbols are."""
 
-    def __init__(self, shared: bool = False) -> None:
+    def __init__(self, shared: bool = False, names: Mapping[Symbol, str] | None = None) -> None:
+        self._names = names or {}
         self.parts: list[Expression] | None = [] if shared else None
         """What expressions share."""
         self._made: dict[Atom, Expression] = {}
@@ -67,11 +70,12 @@ class Expressions:
 
     def _atom(self, atom: Atom) -> Expression:
         if isinstance(atom, Symbol):
-            return atom.name
+            return self._names.get(atom, atom.name)
         if atom not in self._made:
             match atom:
                 case Quotient(over, under):
-                    made = _divided(self.of(over), under)
+                    up = max(0, -(over.reach[0] // under))  # languages differ in how they round below 0
+                    made = _sum(_divided(self.of(over + up * under), under), -up)
                 case Largest(of):
                     made = ["max", *map(self.of, of)]
                 case Smallest(of):
@@ -86,6 +90,25 @@ class Expressions:
 def expression(extent: Extent) -> Expression:
     """A number alone."""
     return Expressions().of(extent)
+
+
+def c_expression(expression: Expression) -> str:
+    """An expression without shared parts in C, whose sizes are parameters of a macro: an int64_t, constant if they
+    are."""
+    if isinstance(expression, str):
+        return f"(int64_t)({expression})"
+    if not isinstance(expression, list):
+        return str(expression)
+    sign, *of = expression
+    made = [f"({c_expression(one)})" if isinstance(one, list) else c_expression(one) for one in of]
+    if sign not in ("max", "min"):
+        return f" {sign[0]} ".join(made)
+    relation = ">" if sign == "max" else "<"
+    return functools.reduce(lambda a, b: f"({a} {relation} {b} ? {a} : {b})", made)
+
+
+def _sum(expression: Expression, number: int) -> Expression:
+    return ["+", expression, number] if number else expression
 
 
 def _listed(sign: str, of: Sequence[Expression]) -> Expression:

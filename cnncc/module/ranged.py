@@ -137,9 +137,7 @@ def _inferred(graph: Graph, ranged: Ranged, steps: Steps) -> Graph:
 def _same_form(one: Graph, other: Graph, first: Steps, second: Steps) -> None:
     """CnnccError for a network that has other ops, or attributes, at another size."""
     if one.outputs == other.outputs and len(one.nodes) == len(other.nodes):
-        different = (
-            (a, b) for a, b in zip(one.nodes, other.nodes, strict=True) if _form(a) != _form(b)
-        )
+        different = ((a, b) for a, b in zip(one.nodes, other.nodes, strict=True) if _form(a) != _form(b))
         pair = next(different, None)
         if pair is None:
             return

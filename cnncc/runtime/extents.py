@@ -5,7 +5,7 @@ size, or an array: an operator, then what it works on, which are expressions aga
 
     ["+", a, b, ...]    the sum
     ["*", a, b, ...]    the product
-    ["//", a, b]        the quotient, rounded down; b is an integer above 0
+    ["//", a, b]        the quotient, rounded down; b is an integer above 0. It is exact where a is below 0
     ["max", a, b, ...]  the largest
     ["min", a, b, ...]  the smallest
 

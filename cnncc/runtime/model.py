@@ -126,7 +126,7 @@ class Model:
         self.sizes = tuple(sizes)
         self._known.clear()
 
-    def at_size(self, number: int | None = None, **sizes: int) -> Model:
+    def at_size(self, number: int | None = None, /, **sizes: int) -> Model:
         """The model for one of its sizes alone, with that as `inputs` and in `info`. It cannot be saved.
 
         Sizes that are listed are counted from 0. A size of a range is said by name: `model.at_size(h=224, w=320)`.

@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 from cnncc.base.dim import Extent, Symbol, largest, most_of
 from cnncc.module.cpu.program import CpuProgram
 from cnncc.module.expressions import Expressions
-from cnncc.module.names import c_name
+from cnncc.module.names import c_name, size_parameters
+from cnncc.runtime.interface import TEXTS, Code
 
 WORTH_PREFAULTING = 1 << 20
 """Bytes of weights that are brought into memory ahead of the first run: some hundred page faults."""
@@ -101,6 +102,11 @@ class Layout:
         return self.program.symbols
 
     @property
+    def size_names(self) -> Sequence[str]:
+        """What these are called in C."""
+        return size_parameters(self.program.graph, self.symbols)
+
+    @property
     def ranged(self) -> bool:
         """Whether inputs have any size of a range."""
         return bool(self.symbols)
@@ -129,6 +135,11 @@ class Layout:
     def size(self) -> str:
         """`size_t` of the platform."""
         return f"i{8 * self.program.target.pointer_bytes}"
+
+
+def error_texts(symbols: Sequence[Symbol]) -> Mapping[Code, str]:
+    """The text of each code, where callers choose sizes of these ranges."""
+    return {**TEXTS, Code.BAD_SIZE: f"the module takes {', '.join(map(str, symbols))}"} if symbols else TEXTS
 
 
 def string(name: str, text: str, suffix: str = "") -> str:
