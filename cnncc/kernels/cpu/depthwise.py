@@ -58,10 +58,10 @@ class Depthwise:
         return Selection((call,), tuple(packed), _why(config) + why)
 
     def ranges(self, site: CpuSite) -> bool:
-        return False
+        return True
 
     def in_range(self, choice: DepthwiseChoice) -> bool:
-        return False
+        return True
 
     def kind(self, choice: DepthwiseChoice) -> Hashable:
         return self.name

@@ -6,6 +6,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
 from functools import cache
 
+from cnncc.base.dim import above, typical
 from cnncc.base.elements import ELEMENTS, FLOAT32, Element
 from cnncc.kernels.cpu.micro import LOADS, STEP, usable_registers
 from cnncc.kernels.cpu.site import FLOATS, MOVED, CpuRule, CpuSite
@@ -68,7 +69,7 @@ class WindowConfig:
     def reaches_out(self, axis: int) -> bool:
         """Whether some tap falls outside the image along an axis."""
         last = (self.out_size[axis] - 1) * self.stride[axis] + (self.kernel[axis] - 1) * self.dilation[axis]
-        return self.pad[axis] > 0 or last - self.pad[axis] >= self.in_size[axis]
+        return self.pad[axis] > 0 or above(last - self.pad[axis] + 1, self.in_size[axis])
 
     @property
     def unrolled(self) -> bool:
@@ -113,12 +114,13 @@ def configure(site: CpuSite, mode: WindowMode, epilogue: Epilogue = (), bias: bo
         rows=height,
         # As 1x1 convolutions around are cut, so that what one thread wrote is in its cache when it reads it: by rows
         # where their images are larger than their weights.
-        rows_outermost=height * width > source.shape[1],
+        rows_outermost=typical(height * width) > source.shape[1],
         unit=target.floats,
         element=site.element.name,
         rounds=site.rounds,
     )
-    return _cut(config, target)
+    cut = _cut(typical(config), target)
+    return replace(config, columns=cut.columns, held=cut.held, rows=cut.rows)
 
 
 @cache

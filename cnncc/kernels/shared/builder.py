@@ -224,9 +224,15 @@ class KernelBuilder:
         return self._extents[dim]
 
     def at_start(self, value: Expr) -> Expr:
-        """Names a number that is computed once, at the start of the kernel, of others that are."""
-        variable = Var(self._name("size"), "int32")
-        self._decls.append(Bind(variable, value))
+        """Names a number that is computed once, at the start of the kernel, of others that are. It goes through memory,
+        as other values do that many are made of; see `let`."""
+        buffer = tirx.decl_buffer((1,), "int32", self._name("size"), scope="local", data_alignment=64)
+        variable, place = Var(self._name("size"), "int32"), [IntImm("int32", 0)]
+        self._decls += [
+            AllocBuffer(buffer, {"disable_lower_builtin": IntImm("bool", 1)}),
+            BufferStore(buffer, value, place),
+            Bind(variable, BufferLoad(buffer, place)),
+        ]
         return variable
 
     def _atom(self, atom: Atom) -> Expr:
@@ -315,12 +321,13 @@ class KernelBuilder:
 
         Where TVM simplifies it puts the definition of a name in the place of each use, so a chain of names, each used
         twice, doubles with every link. Only indices are to be simplified, and only they become such names. Other values
-        go through memory, which TVM does not look into and LLVM makes a register again.
+        go through memory, which TVM does not look into and LLVM makes a register again. So do indices where sizes are
+        no numbers: then there is little to simplify, and TVM takes minutes to find that.
         """
         if isinstance(value, int | Dim):
             return value
         dtype = dtype_of(value)
-        if dtype != "int32" and not _is_read(value):
+        if (dtype != "int32" or self._sizes is not None) and not _is_read(value):
             return self._kept(value, dtype)
         variable = Var(self._name(stem), dtype)
         self.emit(Bind(variable, value))

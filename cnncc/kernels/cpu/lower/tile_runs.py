@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from functools import cache
 
 from tvm import tirx
 
@@ -13,33 +14,64 @@ from cnncc.kernels.shared.builder import Expr, KernelBuilder, i32
 Run = tuple[Expr, int, Expr]
 """Where equal tiles begin, the pixels of each, and how many there are."""
 
+ALL_SIZES = 6
+"""Up to so many pixels there is code for tiles of each number."""
+LEAST, STARTED = 4, 1
+"""Pixels that a tile takes the time of, however few it has, and those that starting it takes."""
+
 
 def tile_runs(k: KernelBuilder, total: Extent, largest: int) -> Sequence[Run]:
-    """As `even_tiles`: the fewest tiles of at most `largest` pixels, all but equal. Of a number that depends on the
-    size there is a run for each size of tile that occurs, mostly empty: so each size of the image is covered as in a
-    kernel that was made for it."""
-    if isinstance(total, int):
-        return even_tiles(total, largest)
+    """As `even_tiles`: tiles of at most `largest` pixels. Of a number that depends on the size there is a run for each
+    of a few sizes of tiles, mostly empty. Tiles of the largest size come first; the last pixels, one to two times as
+    many as those of such a tile, are cut into the sizes that take the least time."""
+    if not isinstance(total, Dim):
+        return even_tiles(total, largest) if isinstance(total, int) else [(0, 1, total)]
     if largest == 1:
         return [(0, 1, total)]
-    tiles = (total + (largest - 1)) // largest
-    small = k.at_start(tirx.truncdiv(_known(k, total), _known(k, tiles)))
-    extra = k.at_start(_known(k, total) - small * tiles)
-    return [
-        (
-            k.at_start(tirx.Select(small == size, extra * (small + 1), i32(0))),
-            size,
-            k.at_start(tirx.Select(small == size, tiles - extra, tirx.Select(small + 1 == size, extra, i32(0)))),
-        )
-        for size in _sizes(total, largest)
-    ]
+    cuts = {number: _cut(_rest(number, largest), largest) for number in values_of(total)}
+    rests = {_rest(number, largest): cut for number, cut in cuts.items()}
+    known = k.extent(total)
+    whole = k.at_start(tirx.max(tirx.truncdiv(known, i32(largest)) - 1, i32(0)))
+    rest = k.at_start(known - whole * largest)
+    runs: list[Run] = []
+    start: Expr = 0
+    for size in sorted({s for cut in rests.values() for s in cut} | {largest}, reverse=True):
+        count = _count(rest, {number: cut[size] for number, cut in rests.items() if size in cut})
+        if size == largest:
+            count = whole + count
+        count = k.at_start(count)
+        runs.append((start, size, count))
+        start = k.at_start(start + count * size)
+    return runs
 
 
-def _sizes(total: Dim, largest: int) -> list[int]:
-    """The pixels of the tiles that occur, the most first."""
-    found = {size for number in values_of(total) for _, size, _ in even_tiles(number, largest)}
-    return sorted(found, reverse=True)
+def _rest(total: int, largest: int) -> int:
+    """What is left where as many of the largest tiles are taken as leave one more."""
+    return total - max(total // largest - 1, 0) * largest
 
 
-def _known(k: KernelBuilder, extent: Extent) -> Expr:
-    return k.extent(extent) if isinstance(extent, Dim) else i32(extent)
+def _count(rest: Expr, counts: Mapping[int, int]) -> Expr:
+    """The number of tiles of a size by what is left."""
+    count: Expr = i32(0)
+    for number, tiles in counts.items():
+        count = tirx.Select(rest == number, i32(tiles), count)
+    return count
+
+
+@cache
+def _cut(total: int, largest: int) -> Mapping[int, int]:
+    """The tiles, how many of each size, that cover so many pixels in the least time."""
+    best: list[tuple[int, tuple[int, ...]]] = [(0, ())]
+    for number in range(1, total + 1):
+        options = [(size, best[number - size]) for size in _sizes(largest) if size <= number]
+        best.append(min((cost + max(size, LEAST) + STARTED, (*cut, size)) for size, (cost, cut) in options))
+    sizes = best[total][1]
+    return {size: sizes.count(size) for size in sorted(set(sizes), reverse=True)}
+
+
+def _sizes(largest: int) -> Sequence[int]:
+    """The sizes that there is code for."""
+    if largest <= ALL_SIZES:
+        return range(1, largest + 1)
+    half = -(-largest // 2)
+    return sorted({1, 2, -(-largest // 4), half, half + 1, -(-3 * largest // 4), largest})

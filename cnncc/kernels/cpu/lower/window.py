@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Callable, Mapping
-from contextlib import nullcontext
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from itertools import product
 from typing import Any
@@ -12,10 +12,12 @@ from typing import Any
 from tvm import tirx
 from tvm.tirx import PrimFunc
 
+from cnncc.base.dim import Dim, above
 from cnncc.base.elements import ELEMENTS
 from cnncc.ir.rules import added_inputs
 from cnncc.kernels.cpu.lower.bfloats import round_by
 from cnncc.kernels.cpu.lower.moves import Corner, ImageWindow, gather_rows
+from cnncc.kernels.cpu.lower.tile_runs import tile_runs
 from cnncc.kernels.cpu.tiles import even_tiles
 from cnncc.kernels.cpu.window import WindowConfig, summed
 from cnncc.kernels.shared.arithmetic import LOWEST, nan_max, vmax, vmin
@@ -32,13 +34,14 @@ def lower(config: WindowConfig, symbol: str) -> PrimFunc:
 @dataclass(frozen=True, eq=False)
 class _Tile:
     """`count` pixels of row top + y from column x of one channel block; `top` is the unit's first row. Where a tap may
-    fall left or right of the image, x is a number."""
+    fall left or right of the image, x is a number, or each column is looked at (`careful`) before it is read."""
 
     plane: Expr
     top: Expr
     y: Expr
     x: Expr
     count: int
+    careful: bool = False
 
 
 class _Window:
@@ -76,6 +79,9 @@ class _Window:
     def row(self, plane: Expr, top: Expr, y: Expr) -> None:
         """The tiles of one row: those at the border one by one, the others in a loop."""
         k = self.k
+        if isinstance(self.c.out_size[1], Dim):
+            self.row_of_range(plane, top, y)
+            return
         for start, columns, count in even_tiles(self.c.out_size[1], self.c.columns):
             inside = [i for i in range(count) if self.inside(start + i * columns, columns)]
             first, last = (inside[0], inside[-1] + 1) if inside else (count, count)
@@ -85,6 +91,22 @@ class _Window:
                 self.tile(_Tile(plane, top, y, k.let((i + first) * columns + start), columns))
             for i in range(last, count):
                 self.tile(_Tile(plane, top, y, start + i * columns, columns))
+
+    def row_of_range(self, plane: Expr, top: Expr, y: Expr) -> None:
+        """The same where it is known only then which tiles are at the border."""
+        k, c = self.k, self.c
+        for start, columns, count in tile_runs(k, c.out_size[1], c.columns):
+            with k.loop(count) as i:
+                x = k.let(i * columns + start)
+                if c.gathers or not c.reaches_out(1):
+                    self.tile(_Tile(plane, top, y, x, columns))
+                    continue
+                left = k.let(x * c.stride[1] - c.pad[1])
+                right = left + ((columns - 1) * c.stride[1] + (c.kernel[1] - 1) * c.dilation[1])
+                with k.when(tirx.all(left >= 0, right < c.in_size[1])):
+                    self.tile(_Tile(plane, top, y, x, columns))
+                with k.otherwise():
+                    self.tile(_Tile(plane, top, y, x, columns, careful=True))
 
     def inside(self, x: int, count: int) -> bool:
         """Whether all taps of some pixels are in columns that their source has."""
@@ -181,10 +203,19 @@ class _Window:
         low, high = min(readers), max(readers)
         source = self.source.view(at + low * c.block, (high - low) * c.block + c.lanes)
         for column, uses in sorted(readers.items()):
-            value = k.let(source.load((column - low) * c.block, c.lanes))
-            for p, j in uses:
-                before = acc.load(p * c.lanes, c.lanes)
-                acc.store(p * c.lanes, self.combine(before, value, factors[j]), c.lanes)
+            with self.exists(t, column):
+                value = k.let(source.load((column - low) * c.block, c.lanes))
+                for p, j in uses:
+                    before = acc.load(p * c.lanes, c.lanes)
+                    acc.store(p * c.lanes, self.combine(before, value, factors[j]), c.lanes)
+
+    def exists(self, t: _Tile, column: int) -> AbstractContextManager[None]:
+        """What is emitted inside happens if the image has a column, counted from the first that the tile could see."""
+        c = self.c
+        if not t.careful:
+            return nullcontext()
+        at = t.x * c.stride[1] + (column - c.pad[1])
+        return self.k.when(tirx.all(at >= 0, at < c.in_size[1]))
 
     def factors(self, weight: Expr, taps: range) -> dict[int, Expr | None]:
         """The weights of some taps of a row; None each if there are none."""
@@ -245,11 +276,11 @@ class _Window:
         if c.count_include_pad:
             # Ceil rounding may reach beyond even the padding; that is never counted.
             limit, low = size + pad + c.pad[axis + 2], 0
-            if reach <= limit:
+            if not above(reach, limit):
                 return kernel
             start = at * c.stride[axis]
             return self.k.let(vmin(start + kernel, limit) - start + low)
-        if pad == 0 and reach <= size:
+        if pad == 0 and not above(reach, size):
             return kernel
         start = at * c.stride[axis] - pad
         return self.k.let(vmin(start + kernel, size) - vmax(start, 0))
