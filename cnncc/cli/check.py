@@ -81,6 +81,9 @@ def _tell_sizes(reports: Mapping[str, CheckReport], args: argparse.Namespace) ->
     if len(reports) == 1:
         return _tell(next(iter(reports.values())), args)
     passed = all(report.passed for report in reports.values())
+    if len(reports) > MANY_SIZES and not (args.json or args.all or args.quiet):
+        _show_sizes(reports)
+        return command.EXIT_OK if passed else command.EXIT_CHECK_FAILED
     if args.json:
         sizes = [{"shapes": shapes, **report.to_json()} for shapes, report in reports.items()]
         command.print_json({"passed": passed, "sizes": sizes})
@@ -90,6 +93,20 @@ def _tell_sizes(reports: Mapping[str, CheckReport], args: argparse.Namespace) ->
             print(f"size {shapes}")
         _tell(report, args)
     return command.EXIT_OK if passed else command.EXIT_CHECK_FAILED
+
+
+def _show_sizes(reports: Mapping[str, CheckReport]) -> None:
+    """Many sizes, by the worst output at each, and what the first one outside its tolerance has."""
+    rows = [(size, *_row(report.worst)) for size, report in reports.items() if report.worst]
+    screen.print_table(("size", "layer", "op", "error", "allowed", "result"), rows, left=3, drop=("op", "allowed"))
+    print("the worst output at each size; error = largest difference / largest value of the float64 reference")
+    for size, report in reports.items():
+        if report.first_failure:
+            print(f"size {size}")
+            _show_failure(report.first_failure)
+            return
+    name = next(iter(reports.values())).name
+    print(f"{name}: all outputs within their tolerance at {len(reports)} sizes of the range")
 
 
 def _tell(report: CheckReport, args: argparse.Namespace, scheme: Scheme | None = None) -> int:
@@ -144,6 +161,8 @@ def _show_failure(layer: LayerCheck) -> None:
 
 SHOWN = 5
 """Layers printed without `--all`."""
+MANY_SIZES = 3
+"""Sizes of a module, from which on each has one line without `--all`."""
 
 COMMAND = command.Command(
     name="check",

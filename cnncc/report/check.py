@@ -190,7 +190,7 @@ def check_module(model: Model, graph: Graph, seed: int = 0, number: int = 0) -> 
 
 def check_ranged_module(model: Model, network: Ranged, seed: int = 0) -> Mapping[str, CheckReport]:
     """`check_module` for a module for a range of sizes, at some of these. CnnccError if the network is another one."""
-    _refuse_other(model, network.graph(network.most), 0)
+    _refuse_other(model, network.graph(network.typical), 0)
     return at_sizes(model, network, _dtypes(model), seed)
 
 
