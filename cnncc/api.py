@@ -159,9 +159,10 @@ def build(
     then depends on the machine, and on what else it did. Several targets share a module; the listener hears the phases
     of the best. `further` are the same network, with the same weights, for further sizes of its inputs: they share the
     module too, and weights are stored once. With `ranged`, the same network for a range of sizes, the module takes each
-    of these; `graph` is then that of one size, for which kernels are measured. CnnccError if there is no code for a target, if targets cannot share a
-    module, for options that a target cannot do, for a network without inputs, for graphs that are not one network, and for a rule
-    or a kernel that a size of the range breaks.
+    of these; `graph` is then that of one size, for which kernels are measured.
+
+    CnnccError if there is no code for a target, if targets cannot share a module, for options that a target cannot do,
+    for a network without inputs, for graphs that are not one network, and for a size of the range that breaks a rule.
     """
     from cnncc.module.backends import backend_of, best_first
     from cnncc.module.lower import lower

@@ -9,12 +9,16 @@ from cnncc.base.dim import Symbol
 from cnncc.base.errors import CnnccError
 
 InputShapes = Mapping[str, Sequence[int | Symbol]]
-"""Shapes by the name of the input, of one image or with the batch; the name "" is the only input. A symbol
-is a size that the caller of a module chooses."""
+"""Shapes by the name of the input, of one image or with the batch; the name "" is the only input. A
+symbol is a size that the caller of a module chooses."""
+FixedShapes = Mapping[str, Sequence[int]]
+"""The same, of one size."""
 AS_WRITTEN: InputShapes = {}
 
 
-def by_name(shapes: InputShapes, inputs: Sequence[str], network: str = "this one") -> dict[str, tuple[int | Symbol, ...]]:
+def by_name(
+    shapes: InputShapes, inputs: Sequence[str], network: str = "this one"
+) -> dict[str, tuple[int | Symbol, ...]]:
     """The shapes by the names of inputs, or of what a caller takes for one. CnnccError for "" where there is not one
     input; `network` is what it calls the network."""
     if "" in shapes and len(inputs) != 1:
@@ -43,7 +47,8 @@ def numbered(shapes: InputShapes, inputs: Sequence[str]) -> dict[str, tuple[int 
                     hint = f"give the shapes of all inputs with {size.name}, or call it otherwise"
                     what = f"input {name!r}: {size}, but for another input {known[size.name]}"
                     raise CnnccError(what, hint=hint)
-                size = own  # noqa: PLW2901 - the same size with its number
-            sizes.append(size)
+                sizes.append(own)
+            else:
+                sizes.append(size)
         found[name] = tuple(sizes)
     return found

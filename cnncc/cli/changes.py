@@ -10,6 +10,7 @@ from cnncc.base.errors import CnnccError
 
 if TYPE_CHECKING:
     from cnncc.base.dim import Symbol
+    from cnncc.base.input_shapes import InputShapes
     from cnncc.frontends.input_shapes import Shape
 
 
@@ -92,7 +93,7 @@ def plain(given: Sequence[tuple[str, Sequence[Shape]]] | None) -> list[Any] | No
     ]
 
 
-def said(size: Mapping[str, Shape]) -> str:
+def said(size: InputShapes) -> str:
     """Shapes by name as `--shape` takes them."""
     from cnncc.base import size_ranges
 

@@ -16,6 +16,7 @@ from cnncc.options import DTYPES, INT8, WEIGHTS_DTYPES, Options, split_targets
 from cnncc.runtime.cpu import MOST_THREADS
 
 if TYPE_CHECKING:
+    from cnncc.base.input_shapes import InputShapes
     from cnncc.frontends.sources import NetworkSource
     from cnncc.ir import Graph
     from cnncc.runtime.model import Model
@@ -250,8 +251,8 @@ def _sizes_of(model: Model, wanted: Mapping[str, Sequence[Any]], args: argparse.
         known = ports[name].shape[1:] if name in ports else ()
         pairs = list(zip(known, shape, strict=False))
         found.update({str(own): given for own, given in pairs if not isinstance(own, int)})
-        fits = len(known) == len(shape) and all(given == (own if isinstance(own, int) else found[own]) for own, given in pairs)
-        if not fits:
+        wanted_here = [own if isinstance(own, int) else found[str(own)] for own in known[: len(shape)]]
+        if len(known) != len(shape) or wanted_here != list(shape):
             takes = "; ".join(f"{'' if of == '' else f'{of}='}{port.shapes}" for of, port in ports.items())
             ranges = ", ".join(map(str, model.ranges))
             raise CnnccError(f"--shape: {args.net} has no such size", hint=f"it has {takes} where {ranges}")
@@ -328,7 +329,7 @@ def _has_drawn_scales(network: NetworkSource) -> bool:
     return network.scheme is not None and network.scheme.about.get("method") == DRAWN
 
 
-def _read_size(args: argparse.Namespace, size: Mapping[str, tuple[int, ...]], several: bool) -> NetworkSource:
+def _read_size(args: argparse.Namespace, size: InputShapes, several: bool) -> NetworkSource:
     """NET at one of the sizes of `--shape`; of several, an error says which."""
     from cnncc.base.errors import CnnccError
 

@@ -117,13 +117,11 @@ class InputPort:
         if len(shape) not in (len(known), len(known) + 1):
             return self
         dims = shape[-len(known) :]
-        if any(isinstance(own, int) and own != given for own, given in zip(known, dims, strict=True)):
+        if any(isinstance(size, int) and size != given for size, given in zip(known, dims, strict=True)):
             return self
-        return replace(
-            self,
-            about={**self.about, "shape": [self.port.shape[0], *dims]},
-            port=replace(self.port, shape=(self.port.shape[0], *dims), declared=declared and replace(declared, shape=shape)),
-        )
+        own = (self.port.shape[0], *dims)
+        port = replace(self.port, shape=own, declared=declared and replace(declared, shape=shape))
+        return InputPort({**self.about, "shape": list(own)}, port, self.ranged)
 
 
 Ports = Sequence[InputPort]

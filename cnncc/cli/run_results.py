@@ -162,7 +162,8 @@ class Arrays:
             if column and array.shape != column[0].shape:
                 found, first = ("x".join(map(str, shape)) for shape in (array.shape, column[0].shape))
                 what = f"{' '.join(result['inputs'])}: output {name} is {found}, and that of the images before {first}"
-                raise CnnccError(what, hint=f"one array holds results of one size: run each size into a file of its own")
+                hint = "one array holds results of one size: run each size into a file of its own"
+                raise CnnccError(what, hint=hint)
             column.append(array)
 
     def close(self) -> None:

@@ -23,7 +23,9 @@ SizesLike = Several | Mapping[str, Several]
 """What a caller may give: shapes of the only input, or of inputs by name."""
 SIZES = re.compile(r"\d+(x\d+)*|\d+(,\d+)*", re.ASCII)
 WHERE = re.compile(r"\s+where\b\s*")
-RANGE = re.compile(r"\s*(?P<name>\S+)\s+in\s+(?P<least>\d+)\s*\.\.\s*(?P<most>\d+)(\s+step\s+(?P<step>\d+))?\s*", re.ASCII)
+RANGE = re.compile(
+    r"\s*(?P<name>\S+)\s+in\s+(?P<least>\d+)\s*\.\.\s*(?P<most>\d+)(\s+step\s+(?P<step>\d+))?\s*", re.ASCII
+)
 RANGES = "e.g. 3xhxw where h in 32..1024 step 32, w in 32..4096 step 8"
 AXES = ("w", "h", "c", "n")
 """What sizes with a range are called that a caller gives no names, from the last axis on."""

@@ -143,7 +143,7 @@ def read_source(
         from cnncc import lang
 
         network = imported(source, shapes, name)
-        
+
         def at(shapes: InputShapes) -> Graph:
             return lang.parse(network.text, os.fspath(source), shapes)
 

@@ -28,13 +28,13 @@ def _of_one_image(graph: Graph, shapes: InputShapes) -> InputShapes:
     """The shapes of one image by the names of inputs. CnnccError for what is none, and for sizes that the text does not
     have among its own."""
     names = [node.name for node in graph.inputs]
-    found = by_name(shapes, names, graph.name)
-    for name, given in found.items():
+    named = by_name(shapes, names, graph.name)
+    for name, given in named.items():
         if name not in names:
             raise CnnccError(f"{graph.name} has no input {name!r}", hint=nearest(name, names, "its inputs"))
         if not given or min(size_ranges.usual(given)) < 1:
             raise CnnccError(f"input {name!r}: sizes must be at least 1, got {size_ranges.written(given)}")
-    whole = {name: _one_image(graph[name], given) for name, given in found.items()}
+    whole: dict[str, Sizes] = {name: _one_image(graph[name], given) for name, given in named.items()}
     for name, given in whole.items():
         _refuse_outside(graph[name], given)
     return numbered({**_others(graph, whole), **whole}, names)
@@ -57,7 +57,8 @@ def _refuse_outside(node: Node, given: Sizes) -> None:
     own = node.attrs["range"]
     if own and not size_ranges.within(given, own):
         hint = "the text says which sizes it takes"
-        raise CnnccError(f"input {node.name!r}: {size_ranges.told(given)} is not within {size_ranges.told(own)}", node.span, hint=hint)
+        what = f"input {node.name!r}: {size_ranges.told(given)} is not within {size_ranges.told(own)}"
+        raise CnnccError(what, node.span, hint=hint)
 
 
 def _others(graph: Graph, given: InputShapes) -> InputShapes:

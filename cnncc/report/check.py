@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import math
 import random
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from typing import TYPE_CHECKING, Any
 
@@ -159,10 +159,10 @@ SIZES = 10
 """Sizes of a range at which a network is checked."""
 
 
-def some_sizes(network: Ranged, seed: int) -> list[Steps]:
+def some_sizes(network: Ranged, seed: int) -> Sequence[Steps]:
     """The smallest size, the largest, the one in the middle, and drawn ones: fewer if the range has fewer."""
     drawn = random.Random(seed)
-    found = [network.least, network.most, network.typical]
+    found: list[Steps] = [network.least, network.most, network.typical]
     for _ in range(10 * SIZES):
         found.append({symbol: drawn.randrange(symbol.count) for symbol in network.symbols})
     return [dict(key) for key in dict.fromkeys(tuple(steps.items()) for steps in found)][:SIZES]

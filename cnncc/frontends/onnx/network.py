@@ -28,20 +28,20 @@ def import_onnx(
     path: str | os.PathLike[str], shapes: InputShapes | None = None, name: str | None = None, strict: bool = False
 ) -> Network:
     """The network of an ONNX file. `shapes` gives inputs other shapes than the model does, by name, with the batch or
-    without; the name "" is the only input.
+    without; the name "" is the only input. With ranges among them, the text has these.
 
     It is called `name`, else what the model calls its graph, or, where exporters call any graph that, as the file.
     A model that `cnncc export` wrote is the network it was written of. With `strict` an exception that is a mistake of
     ours passes. Raises CnnccError with all nodes that cannot be converted, and for files that are no models.
     """
     model = read_model(path)
-    shapes = asked_shapes(model.graph, shapes or {})
-    if has_ranges(shapes):
-        return ranged_network(model, shapes, name or network_name(model.graph.name, path), strict)
-    if not shapes and (known := original(model)) is not None:
+    asked = asked_shapes(model.graph, shapes or {})
+    if has_ranges(asked):
+        return ranged_network(model, asked, name or network_name(model.graph.name, path), strict)
+    if not asked and (known := original(model)) is not None:
         text, graph = known
         return Network(text, graph, (), (), ()) if name is None else Network(*renamed(text, graph, name), (), (), ())
-    imported = from_onnx(model, shapes, strict=strict)
+    imported = from_onnx(model, {of: usual(sizes) for of, sizes in asked.items()}, strict=strict)
     return with_text(imported, name or network_name(model.graph.name, path), strict)
 
 

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from cnncc.base.errors import CnnccError
-from cnncc.base.input_shapes import InputShapes, by_name, numbered
+from cnncc.base.input_shapes import FixedShapes, InputShapes, by_name, numbered
 from cnncc.base.size_ranges import NAME, NO_NAMES, Sizes
 from cnncc.frontends.network import ModelPort
 from cnncc.frontends.onnx.tensors import shown
@@ -41,7 +41,7 @@ def computed_inputs(graph: GraphProto, known: Iterable[str] = ()) -> list[ValueI
     return [port for port in graph.input if port.name not in given]
 
 
-def input_shapes(graph: GraphProto, shapes: InputShapes, known: Mapping[str, np.ndarray]) -> dict[str, Shape]:
+def input_shapes(graph: GraphProto, shapes: FixedShapes, known: Mapping[str, np.ndarray]) -> dict[str, Shape]:
     """The shape of every input. CnnccError for unknown names, sizes below 1, and axes without a size."""
     inputs = {port.name: port for port in computed_inputs(graph, known)}
     for name, port in inputs.items():

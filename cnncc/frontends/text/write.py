@@ -106,7 +106,8 @@ def input_line(graph: Graph, node: Node) -> str:
     bare = re.fullmatch(r"[A-Za-z_]\w*", node.name, re.ASCII) and not re.fullmatch(r"x\d\w*", node.name)
     name = node.name if bare and node.name not in QUOTED else json.dumps(node.name, ensure_ascii=False)
     words = [w for w in attributes(node) if not w.startswith("batch ")]
-    return " ".join(["input", name, shape_with_range((node.attrs["dims"], node.attrs["range"])), *words]) + unused(graph, node)
+    shape = shape_with_range((node.attrs["dims"], node.attrs["range"]))
+    return " ".join(["input", name, shape, *words]) + unused(graph, node)
 
 
 def top_lines(graph: Graph, body: tuple[Part, ...], labels: Labels) -> Iterator[str]:
