@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -140,17 +141,13 @@ def read_source(
     """A network, as `read` takes it, with weights from the file `weights`, else from the model itself or the file
     beside the network, else drawn from `seed`. CnnccError for what does not fit."""
     if is_foreign(source):
-        from cnncc import lang
-
         network = imported(source, shapes, name)
-
-        def at(shapes: InputShapes) -> Graph:
-            return lang.parse(network.text, os.fspath(source), shapes)
+        at = partial(_at, network, os.fspath(source))
 
         inputs = {port.node: declared(port, network.batch) for port in network.inputs if port.node}
         told = inputs, [declared(port, network.batch) for port in network.outputs if port.node], network.notes
         if weights is None and all(constant.bound for constant in network.graph.constants.values()):
-            return NetworkSource(network.graph, os.fspath(source), *told, ranged=_ranged(network.graph, at))
+            return NetworkSource(network.graph, os.fspath(source), *told, ranged=for_ranges(network.graph, at))
         return _with_weights(network.graph, at, find_weights(source, weights), seed, told)
     check_name(name)
     return _with_weights(*_text(source, shapes, name), find_weights(source, weights), seed, ({}, (), ()))
@@ -190,14 +187,26 @@ def _with_weights(graph: Graph, at: At, path: str | None, seed: int, told: tuple
     """A network with its weights, on bytes if their file says how."""
     bound, known = bind(graph, path, seed), scales(path)
     if known is None:
-        return NetworkSource(bound, path, *told, ranged=_ranged(bound, at))
+        return NetworkSource(bound, path, *told, ranged=for_ranges(bound, at))
     from cnncc.quantization.rewrite import quantized
 
-    ranged = _ranged(bound, at, lambda graph: quantized(graph, known))
+    ranged = for_ranges(bound, at, lambda graph: quantized(graph, known))
     return NetworkSource(quantized(bound, known), path, *told, bound, known, ranged)
 
 
-def _ranged(graph: Graph, at: At, finish: Callable[[Graph], Graph] = lambda graph: graph) -> Ranged | None:
+def _at(network: Network, file: str, shapes: InputShapes) -> Graph:
+    """A network of another format for images of other shapes: its text says it."""
+    from cnncc import lang
+
+    return lang.parse(network.text, file, shapes)
+
+
+def ranged(network: Network, file: str) -> Ranged | None:
+    """A network of another format for the ranges of its inputs; None without any. `file` names it in errors."""
+    return for_ranges(network.graph, partial(_at, network, file))
+
+
+def for_ranges(graph: Graph, at: At, finish: Callable[[Graph], Graph] = lambda graph: graph) -> Ranged | None:
     """A network for the ranges of its inputs, None without any: what `at` reads for other shapes, with the weights that
     the graph has, and what `finish` makes of it."""
     from cnncc.ir.ranged import Ranged

@@ -35,8 +35,8 @@ def _of_one_image(graph: Graph, shapes: InputShapes) -> InputShapes:
         if not given or min(size_ranges.usual(given)) < 1:
             raise CnnccError(f"input {name!r}: sizes must be at least 1, got {size_ranges.written(given)}")
     whole: dict[str, Sizes] = {name: _one_image(graph[name], given) for name, given in named.items()}
-    for name, given in whole.items():
-        _refuse_outside(graph[name], given)
+    for name, sizes in whole.items():
+        _refuse_outside(graph[name], sizes)
     return numbered({**_others(graph, whole), **whole}, names)
 
 
