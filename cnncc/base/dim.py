@@ -14,6 +14,7 @@ from __future__ import annotations
 
 import dataclasses
 import functools
+import math
 import operator
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -347,7 +348,18 @@ def dims_of(thing: Any) -> Iterator[Dim]:
 
 
 def fitted(symbol: Symbol, values: Mapping[int, int]) -> Extent | None:
-    """The expression (a * steps + b) // d that has these values, by the number of steps; None if there is none."""
+    """The expression (a * steps + b) // d * c + e that has these values, by the number of steps; None if there is
+    none."""
+    least = min(values.values())
+    common = math.gcd(*(value - least for value in values.values()))
+    if common == 0:
+        return least
+    made = _quotient(symbol, {step: (value - least) // common for step, value in values.items()})
+    return None if made is None else made * common + least
+
+
+def _quotient(symbol: Symbol, values: Mapping[int, int]) -> Extent | None:
+    """The expression (a * steps + b) // d that has these values."""
     steps = np.array(sorted(values))
     wanted = np.array([values[int(step)] for step in steps])
     slopes = []

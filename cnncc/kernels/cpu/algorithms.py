@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -26,6 +26,9 @@ ALGORITHMS: dict[str, tuple[CpuAlgorithm[Any], ...]] = {
 
 TAKES = {"conv": FLOATS}
 """Op -> the element types of the values that its kernels take and give, where these are more than float32."""
+
+RANGES: Mapping[str, bool] = {"conv": True}
+"""Op -> whether its kernels compute images of any size of a range."""
 
 CLEARLY = 0.95
 """Share of the cycles of an algorithm further behind that one must promise to take its place: the model is only a

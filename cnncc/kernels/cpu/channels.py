@@ -6,6 +6,7 @@ import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 
+from cnncc.base.dim import typical
 from cnncc.base.elements import FLOAT32
 from cnncc.kernels.cpu.site import FLOATS, CpuRule, CpuSite
 from cnncc.kernels.shared.modes import GLOBAL_POOLS, PoolMode
@@ -87,7 +88,7 @@ def select_softmax(site: CpuSite) -> Selection:
     node, target = site.node, site.target
     shape, block = node.type.shape, node.type.block
     pixels = math.prod(shape[2:])
-    config = SoftmaxConfig(shape[1], block, target.lanes, pixels, max(1, -(-pixels // 64)))
+    config = SoftmaxConfig(shape[1], block, target.lanes, pixels, max(1, -(-typical(pixels) // 64)))
     layout = f"nchw{block}c" if block > 1 else "nc"
     kernel = Kernel(
         "softmax",
@@ -105,7 +106,7 @@ def select_softmax_rows(site: CpuSite) -> Selection:
     node, target = site.node, site.target
     *outer, columns = node.type.shape[1:]
     rows = math.prod(outer)
-    config = SoftmaxConfig(columns, 1, target.lanes, rows, max(1, -(-rows // 64)))
+    config = SoftmaxConfig(columns, 1, target.lanes, rows, max(1, -(-typical(rows) // 64)))
     units = -(-rows // config.per_unit)
     kernel = Kernel("softmax", f"softmax_rows_f32_{target.isa}", config, units, config.line)
     return Selection((Call(node.name, kernel, site.values(node.inputs), site.result),), (), "one row at a time")
@@ -131,3 +132,5 @@ RULES: Mapping[str, tuple[CpuRule, ...]] = {
 """Op -> its selectors."""
 TAKES = dict.fromkeys(GLOBAL_POOLS, FLOATS)
 """Op -> the element types of the values that its kernels take and give, where these are more than float32."""
+RANGES: Mapping[str, bool] = dict.fromkeys(("lrn", "softmax", *GLOBAL_POOLS), True)
+"""Op -> whether its kernels compute images of any size of a range."""

@@ -18,6 +18,7 @@ from cnncc.kernels.cpu.conv_choice import (
     configure,
     direct_candidates,
     direct_forecast,
+    in_range,
     pad_config,
 )
 from cnncc.kernels.cpu.conv_direct import ConvConfig, pack_conv
@@ -59,8 +60,7 @@ class Direct:
         return True
 
     def in_range(self, choice: DirectChoice) -> bool:
-        """How rows are cut depends on how many there are, unless a tile has one."""
-        return choice.tile.rows == 1
+        return in_range(choice)
 
     def kind(self, choice: DirectChoice) -> Hashable:
         return self.name, choice.tile, choice.padded

@@ -46,6 +46,12 @@ def direct_candidates(
     return _direct_candidates(replace(geometry, epilogue=()), target, name, wide)  # it costs all candidates the same
 
 
+def in_range(choice: DirectChoice) -> bool:
+    """Whether its kernel computes images of any size: how rows are cut depends on how many there are, unless a tile has
+    one."""
+    return choice.tile.rows == 1
+
+
 @cache
 def _direct_candidates(
     geometry: ConvGeometry, target: Target, name: str, wide: bool

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
+from cnncc.base.dim import typical
 from cnncc.kernels.cpu.budget import choose
 from cnncc.kernels.cpu.conv_algorithm import conv_calls
-from cnncc.kernels.cpu.conv_choice import DirectChoice, configure, direct_candidates
+from cnncc.kernels.cpu.conv_choice import DirectChoice, configure, direct_candidates, in_range
 from cnncc.kernels.cpu.conv_direct import ConvConfig
 from cnncc.kernels.cpu.site import FLOATS, CpuRule, CpuSite
 from cnncc.kernels.cpu.weights import weight_name
@@ -23,13 +24,21 @@ def select_transposed(site: CpuSite) -> Selection:
     packed: dict[str, Packed] = {}
     for geometry, part, suffix in transposed_phases(site, weight_by_output(site)):
         alike = _alike(site, geometry, suffix)
-        best, _ = choose(site, alike or direct_candidates(geometry, site.target))
+        best, _ = choose(site, alike or _candidates(site, geometry))
         made, weights = conv_calls(site, geometry, part, best.choice, suffix)
         calls += made
         phases += 1
         packed.update({p.name: p for p in weights})
     why = f"{phases} phase{'s' * (phases > 1)} of the stride, each a direct convolution"
     return Selection(tuple(calls), tuple(packed.values()), why)
+
+
+def _candidates(site: CpuSite, geometry: ConvGeometry) -> Sequence[Candidate[DirectChoice]]:
+    """The ways to compute a phase."""
+    if site.usual is None:
+        return direct_candidates(geometry, site.target)
+    ways = direct_candidates(typical(geometry), site.target, wide=True)
+    return [way for way in ways if in_range(way.choice)]
 
 
 def _alike(site: CpuSite, geometry: ConvGeometry, suffix: str) -> list[Candidate[DirectChoice]]:
@@ -50,3 +59,5 @@ RULES: Mapping[str, tuple[CpuRule, ...]] = {
 """Op -> its selectors."""
 TAKES = {"conv_transpose": FLOATS}
 """Op -> the element types of the values that its kernels take and give, where these are more than float32."""
+RANGES: Mapping[str, bool] = {"conv_transpose": True}
+"""Op -> whether its kernels compute images of any size of a range."""

@@ -138,3 +138,5 @@ TAKES = {
     **dict.fromkeys(("identity", "dropout", "spread"), MOVED),
 }
 """Op -> the element types of the values that its kernels take and give, where these are more than float32."""
+RANGES: Mapping[str, bool] = dict.fromkeys(RULES, True)
+"""Op -> whether its kernels compute images of any size of a range."""

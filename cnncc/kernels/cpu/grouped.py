@@ -14,6 +14,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from cnncc.base.dim import above
 from cnncc.kernels.cpu.micro import Micro
 from cnncc.kernels.shared.convolution import ConvGeometry
 from cnncc.kernels.shared.spec import blocks
@@ -145,7 +146,7 @@ class GroupedConfig:
     def gathers(self) -> bool:
         """Whether rows are copied to scratch: some tap falls outside the image, or they are spread."""
         g = self.geometry
-        return self.spread or any(g.origin[a] < 0 or g.origin[a] + g.window[a] > g.in_size[a] for a in (0, 1))
+        return self.spread or any(g.origin[a] < 0 or above(g.origin[a] + g.window[a], g.in_size[a]) for a in (0, 1))
 
     @property
     def window(self) -> tuple[int, int]:

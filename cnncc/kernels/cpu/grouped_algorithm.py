@@ -58,10 +58,10 @@ class Grouped:
         return Selection((Call(site.node.name, kernel, operands, site.result),), tuple(packed), _why(c) + why)
 
     def ranges(self, site: CpuSite) -> bool:
-        return False
+        return True
 
     def in_range(self, choice: GroupedChoice) -> bool:
-        return False
+        return choice.tile.rows == 1
 
     def kind(self, choice: GroupedChoice) -> Hashable:
         return self.name, choice.tile

@@ -6,6 +6,7 @@ import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 
+from cnncc.base.dim import typical
 from cnncc.base.elements import FLOAT32
 from cnncc.kernels.cpu.site import CpuRule, CpuSite
 from cnncc.kernels.shared.convolution import pad_channels
@@ -115,7 +116,8 @@ def select_channel_pool(site: CpuSite) -> Selection:
 
 
 def _per_unit(image: Channels) -> int:
-    return min(image.pixels, max(FEWEST, blocks(image.pixels, MOST_UNITS)))
+    pixels = typical(image.pixels)
+    return min(pixels, max(FEWEST, blocks(pixels, MOST_UNITS)))
 
 
 def select_grn(site: CpuSite) -> Selection:
@@ -125,7 +127,7 @@ def select_grn(site: CpuSite) -> Selection:
     lengths = Workspace(node.name)
     name = f"channel_lengths_f32_{site.target.isa}"
     first = Kernel("channel_lengths", name, LengthsConfig(image), image.planes, 0)
-    parts = max(1, min(blocks(image.pixels, MOST_UNITS), blocks(FEWEST, image.planes)))
+    parts = max(1, min(blocks(typical(image.pixels), MOST_UNITS), blocks(FEWEST, image.planes)))
     config = ResponseNormConfig(image, parts, float(node.attrs["eps"]), node.attrs["epilogue"])
     name = f"{label(node.op, config.epilogue)}_f32_{site.target.isa}"
     second = Kernel("response_norm", name, config, image.planes * parts, 0)
@@ -161,3 +163,5 @@ RULES: Mapping[str, tuple[CpuRule, ...]] = {
     **dict.fromkeys(CHANNEL_POOLS, (select_channel_pool,)),
 }
 """Op -> its selectors."""
+RANGES: Mapping[str, bool] = dict.fromkeys(RULES, True)
+"""Op -> whether its kernels compute images of any size of a range."""

@@ -69,3 +69,5 @@ RULES: Mapping[str, tuple[CpuRule, ...]] = {
 """Op -> its selectors."""
 TAKES = dict.fromkeys(RULES, frozenset(ELEMENTS.values()))
 """Op -> the element types of the values that its kernels take and give, where these are more than float32."""
+RANGES: Mapping[str, bool] = {"input": True}
+"""Op -> whether its kernels compute images of any size of a range."""

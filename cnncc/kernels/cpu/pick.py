@@ -6,6 +6,7 @@ import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
+from cnncc.base.dim import typical
 from cnncc.kernels.cpu.site import MOVED, CpuRule, CpuSite
 from cnncc.kernels.shared.spec import Call, Kernel, Selection, blocks
 
@@ -44,8 +45,9 @@ def pick_call(site: CpuSite, names: Sequence[str], channels: Sequence[int | None
     places = [(KEPT, i) if channel is None else every[channel] for i, channel in enumerate(channels)]
     places += [(ZERO, 0)] * (-len(places) % block)
     moved = sum(source != KEPT for source, _ in places)
-    units = max(1, min(pixels, moved * pixels // UNIT_NUMBERS))
-    band = -(-pixels // units)
+    usual = typical(pixels)
+    units = max(1, min(usual, moved * usual // UNIT_NUMBERS))
+    band = -(-usual // units)
     sources = tuple(blocks(t.shape[1], block) for t in types)
     config = PickConfig(sources, tuple(places), pixels, band, block, min(block, site.target.lanes), site.element.name)
     kernel = Kernel("pick", f"pick_{site.element.short}_nchw{block}c_{site.target.isa}", config, -(-pixels // band), 0)
@@ -63,3 +65,5 @@ RULES: Mapping[str, tuple[CpuRule, ...]] = {"pick": (select_pick,)}
 """Op -> its selectors."""
 TAKES = dict.fromkeys(RULES, MOVED)
 """Op -> the element types of the values that its kernels take and give, where these are more than float32."""
+RANGES: Mapping[str, bool] = {"pick": True}
+"""Op -> whether its kernels compute images of any size of a range."""

@@ -55,3 +55,5 @@ RULES: Mapping[str, tuple[CpuRule, ...]] = dict.fromkeys(SETTINGS, (select_resam
 """Op -> its selectors."""
 TAKES = dict.fromkeys(RULES, MOVED)
 """Op -> the element types of the values that its kernels take and give, where these are more than float32."""
+RANGES: Mapping[str, bool] = dict.fromkeys(RULES, True)
+"""Op -> whether its kernels compute images of any size of a range."""

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
+from cnncc.base.dim import symbols_of
 from cnncc.base.discovery import gathered
 from cnncc.base.elements import FLOAT16, FLOAT32, Element
 from cnncc.base.errors import CnnccError
 from cnncc.kernels import cpu
 from cnncc.kernels.cpu.algorithms import ALGORITHMS, select_by_algorithm
 from cnncc.kernels.cpu.budget import explained
-from cnncc.kernels.cpu.site import CpuRule, CpuSite
+from cnncc.kernels.cpu.site import FLOATS, CpuRule, CpuSite
 from cnncc.kernels.shared.spec import Selection
 from cnncc.ops.source import is_prepared, port_type
 
@@ -23,6 +24,24 @@ RULES: Mapping[str, tuple[CpuRule, ...]] = {
 
 TAKES: Mapping[str, frozenset[Element]] = gathered(cpu, "TAKES", without=("rules",))
 """Op -> the element types of the values that its kernels take and give; of all other ops these are float32."""
+
+
+RANGES: Mapping[str, bool] = gathered(cpu, "RANGES", without=("rules",))
+"""The ops whose kernels compute images of any size of a range."""
+
+
+def refuse_range(site: CpuSite) -> None:
+    """CnnccError in a module for a range of sizes, where the kernels of the op are for one each."""
+    node = site.node
+    types = [site.graph[name].type for name in (*node.inputs, node.name)]
+    if site.usual is None or not any(symbols_of(kind.shape) for kind in types):
+        return
+    hint = "compile the sizes that are needed: --shape 3x224x224,3x320x480"
+    if not RANGES.get(node.op):
+        raise CnnccError(f"{node.op} has no kernel for a range of sizes yet", node.span, node.stack, hint)
+    if not all(kind.element in FLOATS for kind in types):
+        what = f"{node.op} on {types[-1].element} has no kernel for a range of sizes yet"
+        raise CnnccError(what, node.span, node.stack, hint)
 
 
 def refuse_elements(site: CpuSite) -> None:
@@ -46,6 +65,7 @@ def select(site: CpuSite) -> Selection:
     """The kernel calls of a node. Every op of the table has a rule, which a test holds. CnnccError for types of values
     that have no kernel."""
     refuse_elements(site)
+    refuse_range(site)
     for rule in RULES.get(site.node.op, ()):
         selection = rule(site)
         if selection is not None:

@@ -223,6 +223,10 @@ class KernelBuilder:
             self._bind(dim, functools.reduce(operator.add, terms))
         return self._extents[dim]
 
+    def number(self, extent: Expr) -> Expr:
+        """A number of a configuration as TVM's expression, to be compared with others in the kernel."""
+        return self.extent(extent) if isinstance(extent, Dim) else i32(extent)
+
     def at_start(self, value: Expr) -> Expr:
         """Names a number that is computed once, at the start of the kernel, of others that are. It goes through memory,
         as other values do that many are made of; see `let`."""
@@ -246,13 +250,10 @@ class KernelBuilder:
                 divide = tirx.truncdiv if least_of(over) >= 0 else tirx.floordiv
                 value = divide(self.extent(over), IntImm("int32", under))
             case Largest(of):
-                value = functools.reduce(tirx.max, map(self._known, of))
+                value = functools.reduce(tirx.max, map(self.number, of))
             case Smallest(of):
-                value = functools.reduce(tirx.min, map(self._known, of))
+                value = functools.reduce(tirx.min, map(self.number, of))
         return self._bind(atom, value)
-
-    def _known(self, extent: Expr) -> Expr:
-        return self.extent(extent) if isinstance(extent, Dim) else i32(extent)
 
     def _bind(self, key: Dim | Atom, value: Expr) -> Expr:
         self._extents[key] = self.at_start(value)

@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from itertools import product
 
+from cnncc.base.dim import smallest
 from cnncc.ir import Constant
 from cnncc.kernels.shared.convolution import ConvGeometry, densify, merged_groups
 from cnncc.kernels.shared.spec import Site
@@ -72,7 +73,7 @@ def _phases(axis: int, site: Site[Machine]) -> list[_Phase]:
     stride, dilation, pad = attrs["stride"][axis], attrs["dilation"][axis], attrs["pad"][axis]
     size = site.node.type.shape[2 + axis]
     phases = []
-    for start in range(min(stride, size)):
+    for start in range(smallest(stride, size)):
         taps = [k for k in range(attrs["kernel"][axis]) if (start + pad - k * dilation) % stride == 0]
         taps.reverse()  # the largest tap reads the smallest input index
         origin = (start + pad - taps[0] * dilation) // stride if taps else 0

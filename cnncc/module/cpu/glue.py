@@ -367,9 +367,9 @@ done:
         match operand:
             case PackedWeight(name, start):
                 return self.weights, self.program.weight_offsets[name] + start, 0
-            case Workspace():
+            case Workspace(_, start):
                 memory = self.program.memory
-                return self.arena, memory.calls[i].workspace, memory.pitch
+                return self.arena, memory.calls[i].workspace + start, memory.pitch
             case RawInput(name):
                 kind = port_type(self.program.graph[name])
                 return f"%p{self.inputs.index(name)}", 0, kind.nbytes // kind.shape[0]

@@ -4,15 +4,17 @@ from __future__ import annotations
 
 import operator
 from collections.abc import Callable, Mapping
+from contextlib import nullcontext
 from typing import Any
 
 from tvm import tirx
 from tvm.tirx import PrimFunc
 
+from cnncc.base.dim import least_of, most_of
 from cnncc.base.elements import ELEMENTS
 from cnncc.kernels.cpu.channels import GlobalPoolConfig, LrnConfig, SoftmaxConfig
 from cnncc.kernels.cpu.lower.moves import copy_numbers, fill_numbers
-from cnncc.kernels.shared.arithmetic import LOWEST, exp, nan_max, power, vmax
+from cnncc.kernels.shared.arithmetic import LOWEST, exp, nan_max, power, share_of, vmax
 from cnncc.kernels.shared.builder import Buffer, Expr, KernelBuilder, splat
 from cnncc.kernels.shared.spec import blocks
 from cnncc.kernels.shared.vectors import horizontal
@@ -125,7 +127,7 @@ def lower_global_pool(c: GlobalPoolConfig, symbol: str) -> PrimFunc:
         for v in range(c.block // c.lanes):
             value = _pool_plane(k, c, source, start, v * c.lanes)
             if c.mode == "avg":
-                value = k.let(value * splat(1.0 / c.pixels, c.lanes))
+                value = k.let(value * splat(share_of(k, c.pixels), c.lanes))
             result.store(plane * c.block + v * c.lanes, value, c.lanes)
     return k.finish(symbol)
 
@@ -142,9 +144,11 @@ def _pool_plane(k: KernelBuilder, c: GlobalPoolConfig, source: Buffer, start: Ex
         for a, place in enumerate(places):
             value = source.load(start + (i * ACCUMULATORS + a) * c.block + offset, c.lanes)
             acc.store(place, combine(acc.load(place, c.lanes), value), c.lanes)
-    for a in range(c.pixels - whole * ACCUMULATORS):
-        value = source.load(start + (whole * ACCUMULATORS + a) * c.block + offset, c.lanes)
-        acc.store(places[a], combine(acc.load(places[a], c.lanes), value), c.lanes)
+    rest = c.pixels - whole * ACCUMULATORS
+    for a in range(most_of(rest)):
+        with k.when(k.number(rest) > a) if least_of(rest) <= a else nullcontext():
+            value = source.load(start + (whole * ACCUMULATORS + a) * c.block + offset, c.lanes)
+            acc.store(places[a], combine(acc.load(places[a], c.lanes), value), c.lanes)
     parts = [acc.load(place, c.lanes) for place in places]
     return k.let(combine(combine(parts[0], parts[1]), combine(parts[2], parts[3])))
 

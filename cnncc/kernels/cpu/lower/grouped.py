@@ -10,6 +10,7 @@ from typing import Any
 
 from tvm.tirx import PrimFunc
 
+from cnncc.base.dim import Dim
 from cnncc.base.elements import ELEMENTS
 from cnncc.ir.rules import added_inputs
 from cnncc.kernels.cpu.grouped import UNROLLED_TAPS, GroupedConfig
@@ -17,7 +18,7 @@ from cnncc.kernels.cpu.lower.bfloats import round_by
 from cnncc.kernels.cpu.lower.micro import Sums
 from cnncc.kernels.cpu.lower.moves import Corner, ImageWindow, gather_rows
 from cnncc.kernels.cpu.lower.spread import spread_rows
-from cnncc.kernels.cpu.tiles import even_tiles
+from cnncc.kernels.cpu.lower.tile_runs import tile_runs
 from cnncc.kernels.shared.arithmetic import vmax, vmin
 from cnncc.kernels.shared.builder import Buffer, Expr, KernelBuilder, splat
 from cnncc.kernels.shared.epilogue import costly, each, readable
@@ -121,6 +122,9 @@ class _Grouped:
     def rows(self, panel: _Panel) -> None:
         """The rows of the unit; those of the last one may be fewer."""
         k, c, g = self.k, self.c, self.g
+        if isinstance(g.grid[0], Dim):
+            self.tiles(panel, k.let(vmin(c.rows, g.grid[0] - panel.row)))
+            return
         last = g.grid[0] % c.rows
         if last == 0:
             self.tiles(panel, c.rows)
@@ -130,10 +134,10 @@ class _Grouped:
         with k.otherwise():
             self.tiles(panel, last)
 
-    def tiles(self, panel: _Panel, count: int) -> None:
+    def tiles(self, panel: _Panel, count: Expr) -> None:
         k, c = self.k, self.c
-        for top, rows, down in even_tiles(count, c.tile.rows):
-            for left, columns, across in even_tiles(self.g.grid[1], c.tile.columns):
+        for top, rows, down in tile_runs(k, count, c.tile.rows):
+            for left, columns, across in tile_runs(k, self.g.grid[1], c.tile.columns):
                 with k.loop(down) as i, k.loop(across) as j:
                     self.tile(_Tile(panel, k.let(i * rows + top), k.let(j * columns + left), rows, columns))
 

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 
 from tvm import tirx
 
+from cnncc.base.dim import largest, smallest
 from cnncc.base.elements import Element
 from cnncc.kernels.shared.builder import Buffer, Expr, KernelBuilder, filled
 
@@ -96,8 +97,8 @@ def each_row(
     outside the image from there on; `copy` a row of all blocks of the image, a column, the index they go to, and how
     many pixels."""
     (height, width), (rows, columns), block = window.image, window.size, window.block
-    begin = min(columns, max(0, -window.left))
-    end = max(begin, min(columns, width - window.left))
+    begin = smallest(columns, max(0, -window.left))
+    end = largest(begin, smallest(columns, width - window.left))
     with k.loop(window.planes) as b, k.loop(rows) as r:
         y = k.let(corner.row + r)
         at = k.let(start + (b * rows + r) * (columns * block))

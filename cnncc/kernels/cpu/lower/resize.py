@@ -12,7 +12,8 @@ from tvm.tirx import PrimFunc
 
 from cnncc.base.elements import ELEMENTS
 from cnncc.kernels.cpu.lower.moves import copy_numbers
-from cnncc.kernels.cpu.resize import ResizeConfig
+from cnncc.kernels.cpu.resize import ResizeConfig, TapsConfig
+from cnncc.kernels.shared.arithmetic import vmax, vmin
 from cnncc.kernels.shared.builder import Expr, KernelBuilder, splat
 
 MOST_WRITTEN = 4
@@ -118,5 +119,25 @@ class _Resize:
         return rows.sum(lambda row: self.source.load((plane + row) * (c.in_size[1] * c.block) + at, c.lanes))
 
 
-LOWER: Mapping[str, Callable[[Any, str], PrimFunc]] = {"resize": lower}
+def lower_taps(c: TapsConfig, symbol: str) -> PrimFunc:
+    """Indices of all rows, those of all columns, then the shares of both."""
+    k = KernelBuilder()
+    table = k.operand("table", 2 * sum(c.numbers))
+    indices = c.numbers[0] + c.numbers[1]
+    with k.units() as axis:
+        for i in range(2):
+            with k.when(axis == i), k.loop(c.out_size[i]) as n:
+                place = k.let(n * c.rise[i] + c.start[i])
+                whole = k.let(tirx.floordiv(place, c.below[i]))
+                rest, below = k.let(place - whole * c.below[i]), k.let(tirx.Cast("float32", c.below[i]))
+                share = k.let(tirx.Cast("float32", rest) / below)
+                at = k.let(n * c.taps + (c.numbers[0] if i else 0))
+                for tap, part in enumerate((splat(1.0, 1) - share, share)):
+                    index = vmin(vmax(whole + tap, 0), c.in_size[i] - 1)
+                    table.store(at + tap, tirx.Cast("float32", index))
+                    table.store(at + (indices + tap), part)
+    return k.finish(symbol)
+
+
+LOWER: Mapping[str, Callable[[Any, str], PrimFunc]] = {"resize": lower, "resize_taps": lower_taps}
 """Family of a kernel -> its lowering."""

@@ -6,6 +6,7 @@ from collections.abc import Callable
 
 from tvm import tirx
 
+from cnncc.base.dim import largest, smallest
 from cnncc.kernels.cpu.grouped import GroupedConfig
 from cnncc.kernels.cpu.lower.moves import fill_numbers
 from cnncc.kernels.shared.arithmetic import vmax, vmin
@@ -25,8 +26,8 @@ class _Spread:
         self.k, self.c, self.g = k, c, c.geometry
         self.image, self.window = buffers
         self.first, self.top = first, top
-        self.begin = min(c.window[1], max(0, -self.g.origin[1]))
-        self.end = max(self.begin, min(c.window[1], self.g.in_size[1] - self.g.origin[1]))
+        self.begin = smallest(c.window[1], max(0, -self.g.origin[1]))
+        self.end = largest(self.begin, smallest(c.window[1], self.g.in_size[1] - self.g.origin[1]))
         """Columns of the window that lie in the image."""
 
     def build(self) -> None:
