@@ -62,12 +62,12 @@ def _refuse_outside(node: Node, given: Sizes) -> None:
 
 
 def _others(graph: Graph, given: InputShapes) -> InputShapes:
-    """What inputs of which nothing is said have to be: sizes with the name of one that is fixed are fixed too.
-    CnnccError for one that is given two values."""
-    values: dict[Symbol, int] = {}
+    """What inputs of which nothing is said have to be: a size with the name of one that is given is that. CnnccError
+    for one that is given two values."""
+    values: dict[Symbol, int | Symbol] = {}
     for name, sizes in given.items():
         for own, size in zip(graph[name].attrs["range"], sizes, strict=False):
-            if isinstance(own, Symbol) and isinstance(size, int) and values.setdefault(own, size) != size:
+            if isinstance(own, Symbol) and values.setdefault(own, size) != size:
                 hint = "inputs that share the name of a size have the same"
                 raise CnnccError(f"input {name!r}: {own.name} is {size} here and {values[own]} elsewhere", hint=hint)
     rest = {n.name: n.attrs["range"] for n in graph.inputs if n.name not in given and n.attrs["range"]}

@@ -14,10 +14,11 @@ from itertools import product
 
 from cnncc.base.dim import Dim, Extent, Symbol, fitted, value_at
 from cnncc.base.errors import CnnccError
-from cnncc.ir import Graph, Node
+from cnncc.ir import Graph, Node, TensorType
 from cnncc.ir.ranged import Ranged, Steps, at_steps, said
 from cnncc.ir.rules import ShapeError
-from cnncc.passes import infer_shapes
+from cnncc.ops import infer_type
+from cnncc.passes.infer_shapes import infer_shapes
 
 FIRST, SPREAD, LAST = 80, 24, 8
 """Sizes of a symbol at which shapes are inferred: the first ones, where windows reach over the whole image and every
@@ -128,10 +129,24 @@ def _inferred(graph: Graph, ranged: Ranged, steps: Steps) -> Graph:
         else n
         for n in graph.nodes
     ]
+    made = replace(graph, nodes=tuple(nodes))
     try:
-        return infer_shapes(replace(graph, nodes=tuple(nodes)))
+        return infer_shapes(made)
     except ShapeError as error:
-        raise at_steps(CnnccError(error.message, hint=error.hint), steps) from None
+        node = _refused(made)
+        told = CnnccError(f"{node.op}: {error.message}", node.span, node.stack, error.hint)
+        raise at_steps(told, steps) from None
+
+
+def _refused(graph: Graph) -> Node:
+    """The first node whose rule refuses what it gets."""
+    types: dict[str, TensorType] = {}
+    for node in graph.nodes:
+        try:
+            types[node.name] = infer_type(node.op, tuple(types[name] for name in node.inputs), node.attrs)
+        except ShapeError:
+            return node
+    raise AssertionError("all rules hold")
 
 
 def _same_form(one: Graph, other: Graph, first: Steps, second: Steps) -> None:
