@@ -54,14 +54,13 @@ def ranges(items: Items, attrs: dict[str, Any]) -> None:
     """Takes what follows `where`, which was read with the shape. CnnccError where that has no names."""
     item = items.take()
     if not isinstance(item, ast.Where):
-        items.scope.fail(f"{items.word}: expected ranges behind `where`", item, RANGES)
+        items.scope.fail(f"{items.word}: expected ranges behind `where`", item, read.RANGED)
     if any(isinstance(other, ast.Where) for other in items.items[: items.index - 1]):
         items.scope.fail(f"{items.word}: `where` is given twice", item, "one `where`, with a comma between the ranges")
     if not attrs["dims+range"][1]:
         items.scope.fail(f"{items.word}: the shape has no names of sizes", item, NAMES)
 
 
-RANGES = "e.g. `input 3 x h x w where h in 32..1024 step 32, w in 32..4096 step 8`"
 NAMES = "a size with a range is a name, with spaces around each x: `3 x h x w`"
 
 

@@ -11,6 +11,7 @@ from cnncc.base.dim import Symbol
 from cnncc.base.elements import ELEMENTS
 from cnncc.base.errors import CnnccError, nearest
 from cnncc.lang import ast, foreign
+from cnncc.lang.forms import RESERVED
 from cnncc.lang.scope import LARGEST, NUMBERS, Number, Scope
 from cnncc.lang.source import TextPiece
 from cnncc.ops.forms import Always, Syntax
@@ -183,7 +184,12 @@ def ranged(items: Items) -> tuple[tuple[int, ...], tuple[int | Symbol, ...]]:
     the shape with names."""
     named = named_sides(items)
     if not named:
+        if items.next_word == "x":
+            items.scope.fail(f"{items.word}: the first size, that of channels, is a number", items.items[1], RANGED)
         return dims(items), ()
+    if len(named) == 4:
+        shape = " x ".join(map(items.written, named))
+        items.scope.fail(f"{items.word}: a shape has no batch, got '{shape}'", named[0], RANGED)
     places = {choice.name.name: choice for choice in choices(items)}
     given = {item.word for item in named if item.word}
     for name, choice in places.items():
@@ -217,8 +223,13 @@ def chosen(items: Items, item: ast.Value, places: Mapping[str, ast.Choice]) -> S
     choice = places.get(name)
     if choice is None:
         if name not in known:
-            items.scope.fail(f"{items.word}: the size {name!r} has no range", item, NO_RANGE.format(name))
+            given = ", ".join(map(items.written, places.values()))
+            hint = f"all ranges stand behind one `where`: `where {given}, {name} in 32..1024`"
+            hint = hint if places else NO_RANGE.format(name)
+            items.scope.fail(f"{items.word}: the size {name!r} has no range", item, hint)
         return known[name]
+    if name in RESERVED:
+        items.scope.fail(f"{items.word}: a size cannot be called {name!r}", choice.name, "it is a word of the language")
     index = known[name].index if name in known else len(known)
     try:
         made = size_ranges.symbol(index, name, choice.least, choice.most, choice.step)
@@ -230,6 +241,7 @@ def chosen(items: Items, item: ast.Value, places: Mapping[str, ast.Choice]) -> S
     return made
 
 
+RANGED = "e.g. `input 3 x h x w where h in 32..1024 step 32, w in 32..4096 step 8`"
 NO_RANGE = "say it at the end of the line: `where {} in 32..1024 step 32`, or write a number"
 
 
