@@ -36,11 +36,9 @@ class Expressions:
                 terms[names] = terms.get(names, Fraction(0)) + factor * times
         kept = {names: times for names, times in terms.items() if times}
         under = lcm(*(times.denominator for times in kept.values()))
-        constant = kept.pop((), Fraction(0))
+        constant = int(kept.pop((), Fraction(0)) * under)
         over = [self._product(names, int(times * under)) for names, times in kept.items()]
-        if constant:
-            over.append(int(constant * under))
-        return _divided(_listed("+", over), under)
+        return _divided(_sum(_listed("+", over), constant), under)
 
     def _expanded(self, product: Sequence[Atom]) -> _Terms:
         """A product of atoms, with (size - least) / step for each symbol."""
@@ -108,7 +106,15 @@ def c_expression(expression: Expression) -> str:
 
 
 def _sum(expression: Expression, number: int) -> Expression:
-    return ["+", expression, number] if number else expression
+    """A number is added to the one that is there, and to what is divided, as long as that stays above 0."""
+    if not number:
+        return expression
+    sign, *of = expression if isinstance(expression, list) else ("", expression)
+    if sign == "//" and number > 0:
+        return ["//", _sum(of[0], number * of[1]), of[1]]
+    if sign == "+" and isinstance(of[-1], int):
+        return _sum(_listed("+", of[:-1]), of[-1] + number)
+    return ["+", *of, number] if sign == "+" else ["+", expression, number]
 
 
 def _listed(sign: str, of: Sequence[Expression]) -> Expression:

@@ -12,7 +12,7 @@ import numpy as np
 from cnncc.base.elements import ELEMENTS
 from cnncc.base.errors import CnnccError
 from cnncc.runtime.declared import Declared
-from cnncc.runtime.extents import Extent, shape_at
+from cnncc.runtime.extents import Extent, factor, shape_at
 
 CPU_DEVICES = (1, 3, 11, 13)
 """Device types of dlpack.h whose memory the CPU can read: CPU, and pinned or managed memory of CUDA and ROCm."""
@@ -131,9 +131,9 @@ def _for_some(shape: Sequence[int]) -> str:
 
 
 def text(shape: Sequence[int | str]) -> str:
-    """`1x3x224x224`, or `1 x 3 x h x w`."""
+    """`1x3x224x224`, or `1 x 3 x h x (w + 1)`."""
     between = " x " if any(isinstance(d, Extent) for d in shape) else "x"
-    return between.join(map(str, shape)) or "a scalar"
+    return between.join(factor(d.expression) if isinstance(d, Extent) else str(d) for d in shape) or "a scalar"
 
 
 def as_numpy(what: str, value: Any) -> np.ndarray:

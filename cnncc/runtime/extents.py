@@ -88,10 +88,11 @@ def text(expression: Expression) -> str:
         return f"{sign}({', '.join(map(text, of))})"
     if sign == "+":
         return " + ".join(map(text, of)).replace("+ -", "- ")
-    return sign.join(_factor(one, first=i == 0) for i, one in enumerate(of))
+    return sign.join(factor(one, first=i == 0) for i, one in enumerate(of))
 
 
-def _factor(expression: Expression, first: bool) -> str:
-    """In brackets where an operator binds less, or would have to be applied first."""
+def factor(expression: Expression, first: bool = True) -> str:
+    """The text of an expression as one of several factors, the first or a later one: in brackets where an operator
+    binds less, or would have to be applied first."""
     bound = isinstance(expression, list) and (expression[0] == "+" or (expression[0] in ("*", "//") and not first))
     return f"({text(expression)})" if bound else text(expression)

@@ -132,8 +132,9 @@ class Model:
         Sizes that are listed are counted from 0. A size of a range is said by name: `model.at_size(h=224, w=320)`.
         CnnccError for a number that no size has, or a size that is not of the range."""
         if self._ranges is not None:
-            size = self._ranges.at(self.sizes[0], self._ranges.checked(self.name, sizes))
-            about = _at_one(self.info, size, self._ranges.checked(self.name, sizes))
+            chosen = self._ranges.checked(self.name, sizes if number is None else {str(number): number, **sizes})
+            size = self._ranges.at(self.sizes[0], chosen)
+            about = _at_one(self.info, size, chosen)
         elif not sizes and isinstance(number, int) and 0 <= number < len(self.sizes):
             size, about = self.sizes[number], dict(self.info)
             about |= about.pop("sizes", [about])[number]

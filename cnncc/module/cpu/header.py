@@ -14,7 +14,7 @@ from cnncc.module.cpu.variants import Layout
 from cnncc.module.expressions import Expressions, c_expression
 from cnncc.module.guards import guarded
 from cnncc.module.names import parameters
-from cnncc.runtime.extents import text
+from cnncc.runtime.extents import factor
 from cnncc.runtime.interface import ALIGN, FORMAT, TEXTS, Code
 
 
@@ -120,7 +120,7 @@ class _Words:
         if not self.layout.ranged:
             return described(kind)
         made = Expressions(names=dict(zip(self.layout.symbols, self.chosen, strict=True)))
-        dims = [text(made.of(extent)) for extent in kind.shape[1:]]
+        dims = [factor(made.of(extent)) for extent in kind.shape[1:]]
         return " x ".join(["n", *dims]) + ("" if kind.is_float else f", {kind.numbers}")
 
     def counts(self, of_each: Sequence[Mapping[str, TensorType]]) -> str:

@@ -256,7 +256,7 @@ class _Work:
         for i, variant in enumerate(self.layout.variants):
             own = [name for name in objects if name.startswith((f"steps{i}.", f"kernel{i}."))]
             toolchain.call(self.target, ["-r", "-nostdlib", "-o", f"joined{i}.o", *own], self.folder)
-            called = [*variant.symbols, *(f"{symbol}_arena" for symbol in variant.symbols if self.layout.ranged)]
+            called = [*variant.symbols, *([f"{variant.symbol}_arena"] if self.layout.ranged else [])]
             kept = [f"--keep-global-symbol={symbol}" for symbol in called]
             toolchain.binutil(self.target, "objcopy", [*kept, f"joined{i}.o", f"variant{i}.o"], self.folder)
             others = [name for name in others if name not in own] + [f"variant{i}.o"]
