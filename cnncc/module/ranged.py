@@ -8,69 +8,23 @@ error, with the size at which it happened.
 from __future__ import annotations
 
 import random
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
-from functools import cached_property
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import replace
 from itertools import product
 
 from cnncc.base.dim import Dim, Extent, Symbol, fitted, value_at
 from cnncc.base.errors import CnnccError
-from cnncc.base.input_shapes import InputShapes
-from cnncc.ir import Graph, Node
+from cnncc.ir import Graph, Node, TensorType
+from cnncc.ir.ranged import Ranged, Steps, at_steps, said
 from cnncc.ir.rules import ShapeError
-from cnncc.passes import infer_shapes
-
-Steps = Mapping[Symbol, int]
-"""A size: of each symbol, how many steps it is above its least."""
+from cnncc.ops import infer_type
+from cnncc.passes.infer_shapes import infer_shapes
 
 FIRST, SPREAD, LAST = 80, 24, 8
 """Sizes of a symbol at which shapes are inferred: the first ones, where windows reach over the whole image and every
 remainder of the strides occurs, some between, and the last ones."""
 CROSSED = 12
 """Sizes at which several symbols are tried together, besides the smallest and largest of each."""
-
-
-@dataclass(frozen=True, eq=False)
-class Ranged:
-    """A network for a range of sizes. `shapes` are those of one image by input, numbers or symbols; `at` reads the
-    network for images of given shapes, with its weights."""
-
-    shapes: Mapping[str, Sequence[int | Symbol]]
-    at: Callable[[InputShapes], Graph]
-
-    @cached_property
-    def symbols(self) -> tuple[Symbol, ...]:
-        """In the order of their indices."""
-        return tuple(sorted({s for shape in self.shapes.values() for s in shape if isinstance(s, Symbol)}))
-
-    def sizes(self, steps: Steps) -> dict[str, tuple[int, ...]]:
-        """The shapes at one size."""
-        return {
-            name: tuple(value_at(s.extent, steps) if isinstance(s, Symbol) else s for s in shape)
-            for name, shape in self.shapes.items()
-        }
-
-    def graph(self, steps: Steps) -> Graph:
-        """The network at one size. CnnccError says at which, if it is not one of the network."""
-        try:
-            return self.at(self.sizes(steps))
-        except CnnccError as error:
-            raise _at_size(error, steps) from None
-
-    @property
-    def least(self) -> Steps:
-        """The smallest size."""
-        return dict.fromkeys(self.symbols, 0)
-
-    @property
-    def most(self) -> Steps:
-        """The largest size."""
-        return {s: s.count - 1 for s in self.symbols}
-
-    @property
-    def typical(self) -> Steps:
-        """The size for which kernels are chosen: in the middle, counted in factors."""
-        return {s: s.middle for s in self.symbols}
 
 
 def check(ranged: Ranged) -> Graph:
@@ -175,19 +129,24 @@ def _inferred(graph: Graph, ranged: Ranged, steps: Steps) -> Graph:
         else n
         for n in graph.nodes
     ]
+    made = replace(graph, nodes=tuple(nodes))
     try:
-        return infer_shapes(replace(graph, nodes=tuple(nodes)))
+        return infer_shapes(made)
     except ShapeError as error:
-        raise _at_size(CnnccError(error.message, hint=error.hint), steps) from None
+        node = _refused(made)
+        told = CnnccError(f"{node.op}: {error.message}", node.span, node.stack, error.hint)
+        raise at_steps(told, steps) from None
 
 
-def _at_size(error: CnnccError, steps: Steps) -> CnnccError:
-    """The error with the size at which it happened."""
-    return CnnccError(f"at {_said(steps)}: {error.message}", error.span, error.stack, error.hint)
-
-
-def _said(steps: Steps) -> str:
-    return ", ".join(f"{s.name} = {s.least + n * s.step}" for s, n in steps.items())
+def _refused(graph: Graph) -> Node:
+    """The first node whose rule refuses what it gets."""
+    types: dict[str, TensorType] = {}
+    for node in graph.nodes:
+        try:
+            types[node.name] = infer_type(node.op, tuple(types[name] for name in node.inputs), node.attrs)
+        except ShapeError:
+            return node
+    raise AssertionError("all rules hold")
 
 
 def _same_form(one: Graph, other: Graph, first: Steps, second: Steps) -> None:
@@ -198,9 +157,9 @@ def _same_form(one: Graph, other: Graph, first: Steps, second: Steps) -> None:
         if pair is None:
             return
         a, b = pair
-        what = f"{a.op} at {_said(first)} is not what it is at {_said(second)}{_difference(a, b)}"
+        what = f"{a.op} at {said(first)} is not what it is at {said(second)}{_difference(a, b)}"
         raise CnnccError(what, a.span, a.stack, "one network serves a range if only shapes change with the size")
-    what = f"{one.name}: its ops at {_said(first)} are others than at {_said(second)}"
+    what = f"{one.name}: its ops at {said(first)} are others than at {said(second)}"
     raise CnnccError(what, hint="one network serves a range if only shapes change with the size")
 
 

@@ -9,6 +9,7 @@ from cnncc import passes
 from cnncc.base.dim import Undecided
 from cnncc.base.errors import CnnccError
 from cnncc.ir import Node
+from cnncc.ir.ranged import Ranged
 from cnncc.kernels.cpu.rules import select
 from cnncc.kernels.cpu.site import CpuSite
 from cnncc.kernels.shared.choices import Choices
@@ -20,7 +21,6 @@ from cnncc.module.cpu.program import CpuProgram, weights_stay
 from cnncc.module.cpu.ranged_memory import planned
 from cnncc.module.listener import SILENT, Listener
 from cnncc.module.lower import NO_CHOICES, with_work
-from cnncc.module.ranged import Ranged
 from cnncc.options import Options
 from cnncc.plan import plan_arena
 from cnncc.plan.alias_values import alias_values
