@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from cnncc.frontends.input_shapes import SizesLike
     from cnncc.frontends.sources import NetworkSource
     from cnncc.ir import Graph
+    from cnncc.ir.ranged import Ranged
     from cnncc.kernels.shared.choices import Choices
     from cnncc.module.built import Built
     from cnncc.module.cpu.program import CpuProgram
@@ -72,7 +73,9 @@ def compile(  # noqa: PLR0913 - keywords are what people want here
     - `shape`: the shape of the input in place of the one that the network says, `(3, 320, 320)` or `"3x320x320"`; of
       several inputs a dictionary, `{"image": (3, 320, 320)}`. For an ONNX model the batch may stand before it.
       Several shapes, `"3x224x224,3x320x480"` or a list of tuples, make a model for several sizes, which takes arrays of
-      each; `tune` measures the first.
+      each; `tune` measures the first. Ranges, `(3, range(32, 1025, 32), range(32, 4097, 8))` or `"3xhxw where h in
+      32..1024 step 32, w in 32..4096 step 8"`, make a model for every size of them, as does a text whose input has
+      ranges; `tune` measures the size in the middle. Equal ranges of an axis of several inputs are one size.
     - `name`: what the network is called in place of what it calls itself; functions in C begin with it.
 
     Returns a model of arrays of shape (n, c, h, w), or (n, k) for vectors, of n images: float32, unless the network
@@ -108,10 +111,10 @@ def link(
     """The model of a network that has been read, at one or more sizes of its inputs, linked into this process. Its
     `save` writes a module for all `targets`, which may be others than those of `options`."""
     network, graphs = sizes[0], [size.graph for size in sizes]
-    built = build(network.graph, options, Listener(progress), graphs[1:])
+    built = build(network.graph, options, Listener(progress), graphs[1:], network.ranged)
     model = built.model()
     named = replace(options, targets=tuple(targets or options.targets))
-    model.saver = partial(_save, replace(built, notes=tuple(network.notes)), graphs, named)
+    model.saver = partial(_save, replace(built, notes=tuple(network.notes)), graphs, network.ranged, named)
     if network.notes:
         model.info["notes"] = list(network.notes)
     for number, size in enumerate(sizes):
@@ -122,6 +125,7 @@ def link(
 def _save(
     built: Built[Program[Any]],
     sizes: Sequence[Graph],
+    ranged: Ranged | None,
     options: Options,
     path: str | os.PathLike[str],
     emit: str | Sequence[str],
@@ -138,20 +142,27 @@ def _save(
     check_replaceable(Path(path))
     if len(options.targets) > 1:  # this process runs the best of them
         graph, *further = sizes
-        built = replace(build(graph, options, further=further), notes=built.notes)
+        built = replace(build(graph, options, further=further, ranged=ranged), notes=built.notes)
     return built.write(files_of(kinds, Path(path)))
 
 
 def build(
-    graph: Graph, options: Options = DEFAULT, listener: Listener = SILENT, further: Sequence[Graph] = ()
+    graph: Graph,
+    options: Options = DEFAULT,
+    listener: Listener = SILENT,
+    further: Sequence[Graph] = (),
+    ranged: Ranged | None = None,
 ) -> Built[Program[Any]]:
     """Compiles a graph with bound weights; the result links itself in-process or writes a shared object.
 
     With `options.tune`, kernels are first measured for so many seconds (those measured before cost none): the result
     then depends on the machine, and on what else it did. Several targets share a module; the listener hears the phases
     of the best. `further` are the same network, with the same weights, for further sizes of its inputs: they share the
-    module too, and weights are stored once. CnnccError if there is no code for a target, if targets cannot share a
-    module, for options that a target cannot do, for a network without inputs, and for graphs that are not one network.
+    module too, and weights are stored once. With `ranged`, the same network for a range of sizes, the module takes each
+    of these; `graph` is then that of one size, for which kernels are measured.
+
+    CnnccError if there is no code for a target, if targets cannot share a module, for options that a target cannot do,
+    for a network without inputs, for graphs that are not one network, and for a size of the range that breaks a rule.
     """
     from cnncc.module.backends import backend_of, best_first
     from cnncc.module.lower import lower
@@ -168,6 +179,9 @@ def build(
     programs = []
     for i, machine in enumerate(chosen):
         choices = _choices(graph, machine, options, listener)
+        if ranged is not None:
+            programs.append(backend.ranged(ranged, machine, options, choices, quiet if i else listener))
+            continue
         first = lower(graph, machine, options, choices, quiet if i else listener)
         others = [lower(other, machine, options, choices, quiet, first.selections) for other in further]
         programs.append(backend.joined([first, *others]))

@@ -10,13 +10,14 @@ from cnncc.calibrate.observe import Arrays, Images, ModelValues, observe
 from cnncc.calibrate.search import planned, scales
 from cnncc.frontends.sources import NetworkSource
 from cnncc.ir import Graph
+from cnncc.ir.ranged import Ranged
 from cnncc.module.listener import SILENT, Listener
 from cnncc.ops.quantized import is_on_bytes
 from cnncc.ops.synthetic import random_inputs
 from cnncc.options import Options
 from cnncc.passes import with_batch
 from cnncc.quantization.ranges import Bounds, Histogram, minmax
-from cnncc.quantization.rewrite import rewritten
+from cnncc.quantization.rewrite import quantized, rewritten
 from cnncc.quantization.scheme import Scheme
 
 IMAGES = 2
@@ -40,7 +41,14 @@ def with_random_ranges(network: NetworkSource, options: Options, listener: Liste
     warn(f"{source.name} is {NOTE}", hint="give --weights a file that `cnncc quantize` wrote")
     scheme = Scheme(scales(made, histograms, _round_ends), about={"method": RANDOM, "images": IMAGES})
     graph = rewritten(made, scheme.values).graph
-    return replace(network, graph=graph, unquantised=source, scheme=scheme, notes=[*network.notes, NOTE])
+    ranged = network.ranged and on_bytes(network.ranged, scheme)
+    notes = [*network.notes, NOTE]
+    return replace(network, graph=graph, unquantised=source, scheme=scheme, notes=notes, ranged=ranged)
+
+
+def on_bytes(network: Ranged, scheme: Scheme) -> Ranged:
+    """A network for a range of sizes, computed on bytes with the same ranges of values at all of them."""
+    return Ranged(network.shapes, lambda shapes: quantized(network.at(shapes), scheme))
 
 
 def _images(graph: Graph) -> Iterator[Arrays]:

@@ -11,6 +11,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
     from typing import Any
 
+    from cnncc.ir.ranged import Ranged
     from cnncc.quantization.scheme import Scheme
     from cnncc.report.check import CheckReport, LayerCheck
 
@@ -34,6 +35,9 @@ def _run(args: argparse.Namespace) -> int:
     command.fill_defaults(args)
     network = command.read_source(args)
     with screen.progress(f"checking {network.graph.name}") as progress:
+        if network.ranged is not None:
+            found = check.check_ranged(network.graph, network.ranged, command.options(args), args.seed, progress)
+            return _tell_sizes(found, args)
         report = check.check(network.graph, command.options(args), args.seed, progress)
     return _tell(report, args, network.scheme)
 
@@ -53,10 +57,23 @@ def _check_module(args: argparse.Namespace) -> Mapping[str, CheckReport]:
     told = {"dtype": None, **origin, **({"shape": args.shape} if args.shape else {})}
     sizes = command.read_sizes(argparse.Namespace(**told, threads=args.threads))
     with screen.progress(f"checking {args.net} against {origin['net']}"):
+        if model.ranges:
+            (whole,) = sizes
+            return check.check_ranged_module(model, _of_range(whole.ranged, args))
         return {
             ", ".join(port.shapes for port in known.inputs): check.check_module(model, size.graph, number=i)
             for i, (known, size) in enumerate(zip(model.sizes, sizes, strict=True))
         }
+
+
+def _of_range(network: Ranged | None, args: argparse.Namespace) -> Ranged:
+    """The network of a module for a range. CnnccError for one without."""
+    from cnncc.base.errors import CnnccError
+
+    if network is None:
+        hint = "compile it again, or name the network it was compiled from"
+        raise CnnccError(f"{args.net} was compiled from another network: this one has no range", hint=hint)
+    return network
 
 
 def _tell_sizes(reports: Mapping[str, CheckReport], args: argparse.Namespace) -> int:
@@ -64,6 +81,9 @@ def _tell_sizes(reports: Mapping[str, CheckReport], args: argparse.Namespace) ->
     if len(reports) == 1:
         return _tell(next(iter(reports.values())), args)
     passed = all(report.passed for report in reports.values())
+    if len(reports) > MANY_SIZES and not (args.json or args.all or args.quiet):
+        _show_sizes(reports)
+        return command.EXIT_OK if passed else command.EXIT_CHECK_FAILED
     if args.json:
         sizes = [{"shapes": shapes, **report.to_json()} for shapes, report in reports.items()]
         command.print_json({"passed": passed, "sizes": sizes})
@@ -73,6 +93,20 @@ def _tell_sizes(reports: Mapping[str, CheckReport], args: argparse.Namespace) ->
             print(f"size {shapes}")
         _tell(report, args)
     return command.EXIT_OK if passed else command.EXIT_CHECK_FAILED
+
+
+def _show_sizes(reports: Mapping[str, CheckReport]) -> None:
+    """Many sizes, by the worst output at each, and what the first one outside its tolerance has."""
+    rows = [(size, *_row(report.worst)) for size, report in reports.items() if report.worst]
+    screen.print_table(("size", "layer", "op", "error", "allowed", "result"), rows, left=3, drop=("op", "allowed"))
+    print("the worst output at each size; error = largest difference / largest value of the float64 reference")
+    for size, report in reports.items():
+        if report.first_failure:
+            print(f"size {size}")
+            _show_failure(report.first_failure)
+            return
+    name = next(iter(reports.values())).name
+    print(f"{name}: all outputs within their tolerance at {len(reports)} sizes of the range")
 
 
 def _tell(report: CheckReport, args: argparse.Namespace, scheme: Scheme | None = None) -> int:
@@ -127,6 +161,8 @@ def _show_failure(layer: LayerCheck) -> None:
 
 SHOWN = 5
 """Layers printed without `--all`."""
+MANY_SIZES = 3
+"""Sizes of a module, from which on each has one line without `--all`."""
 
 COMMAND = command.Command(
     name="check",

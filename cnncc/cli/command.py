@@ -16,6 +16,7 @@ from cnncc.options import DTYPES, INT8, WEIGHTS_DTYPES, Options, split_targets
 from cnncc.runtime.cpu import MOST_THREADS
 
 if TYPE_CHECKING:
+    from cnncc.base.input_shapes import InputShapes
     from cnncc.frontends.sources import NetworkSource
     from cnncc.ir import Graph
     from cnncc.runtime.model import Model
@@ -214,7 +215,7 @@ def load_module(args: argparse.Namespace) -> Model:
     from cnncc.base.errors import CnnccError
 
     model = api.load(args.net, threads=args.threads)
-    taken = ("threads", "shape") if len(model.sizes) > 1 else ("threads",)
+    taken = ("threads", "shape") if len(model.sizes) > 1 or model.ranges else ("threads",)
     given = [name for name in DEFAULTS if name not in taken and getattr(args, name) is not None]
     if given:
         options = ", ".join(f"--{name.replace('_', '-')}" for name in given)
@@ -226,16 +227,36 @@ def load_module(args: argparse.Namespace) -> Model:
 
 
 def _at_size(model: Model, args: argparse.Namespace) -> Model:
-    """The model of a module for several sizes at that of `--shape`. CnnccError if it has none."""
+    """The model of a module for several sizes, or for a range, at that of `--shape`. CnnccError if it has none."""
     from cnncc.base.errors import CnnccError
 
     wanted, only = changes.shapes(args), len(model.inputs) == 1
+    if model.ranges:
+        return model.at_size(**_sizes_of(model, wanted, args))
     for number, size in enumerate(model.sizes):
         dims = {"" if only and "" in wanted else port.name: port.shape[1:] for port in size.inputs}
         if {**dims, **wanted} == dims:
             return model.at_size(number)
     known = "; ".join(changes.said({"" if only else p.name: p.shape[1:] for p in size.inputs}) for size in model.sizes)
     raise CnnccError(f"--shape: {args.net} has no such size", hint=f"it has {known}")
+
+
+def _sizes_of(model: Model, wanted: Mapping[str, Sequence[Any]], args: argparse.Namespace) -> dict[str, int]:
+    """The sizes by name that inputs of these shapes have. CnnccError for shapes that the module does not take."""
+    from cnncc.base.errors import CnnccError
+
+    ports = {"" if "" in wanted and len(model.inputs) == 1 else port.name: port for port in model.inputs}
+    found: dict[str, int] = {}
+    for name, shape in wanted.items():
+        known = ports[name].shape[1:] if name in ports else ()
+        pairs = list(zip(known, shape, strict=False))
+        found.update({str(own): given for own, given in pairs if not isinstance(own, int)})
+        wanted_here = [own if isinstance(own, int) else found[str(own)] for own in known[: len(shape)]]
+        if len(known) != len(shape) or wanted_here != list(shape):
+            takes = "; ".join(f"{'' if of == '' else f'{of}='}{port.shapes}" for of, port in ports.items())
+            ranges = ", ".join(map(str, model.ranges))
+            raise CnnccError(f"--shape: {args.net} has no such size", hint=f"it has {takes} where {ranges}")
+    return found
 
 
 def read_net(args: argparse.Namespace) -> Graph:
@@ -308,7 +329,7 @@ def _has_drawn_scales(network: NetworkSource) -> bool:
     return network.scheme is not None and network.scheme.about.get("method") == DRAWN
 
 
-def _read_size(args: argparse.Namespace, size: Mapping[str, tuple[int, ...]], several: bool) -> NetworkSource:
+def _read_size(args: argparse.Namespace, size: InputShapes, several: bool) -> NetworkSource:
     """NET at one of the sizes of `--shape`; of several, an error says which."""
     from cnncc.base.errors import CnnccError
 

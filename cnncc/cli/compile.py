@@ -9,6 +9,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
 
+from cnncc.base import size_ranges
 from cnncc.base.files import write_whole
 from cnncc.cli import changes, command, compile_web, emit, notices, screen, stage
 
@@ -16,6 +17,7 @@ if TYPE_CHECKING:
     import argparse
     from collections.abc import Mapping, Sequence
 
+    from cnncc.frontends.sources import NetworkSource
     from cnncc.ir import Graph
     from cnncc.module.built import Built
     from cnncc.module.cpu.build import Build
@@ -70,8 +72,7 @@ def _run(args: argparse.Namespace) -> int:
     notes = notices.current().messages()
     command.warn_of_random(graph, origin)
     made_of = {"notes": notes, "weights_from": command.named_origin(origin)}
-    graphs = [graph, *(other.graph for other in others)]
-    result = {**_compile(graphs, args, dump, made_of), "weights": origin}
+    result = {**_compile([network, *others], args, dump, made_of), "weights": origin}
     if args.json:
         command.print_json(result)
     elif not args.quiet:
@@ -127,15 +128,16 @@ def _stage(graph: Graph, args: argparse.Namespace, dump: _Dump) -> Stage:
 
 
 def _compile(
-    sizes: Sequence[Graph], args: argparse.Namespace, dump: _Dump, made_of: Mapping[str, Any]
+    sizes: Sequence[NetworkSource], args: argparse.Namespace, dump: _Dump, made_of: Mapping[str, Any]
 ) -> dict[str, Any]:
     from cnncc import api
     from cnncc.module.listener import Listener
 
     start = time.perf_counter()
-    graph, *others = sizes
+    graph, *others = (size.graph for size in sizes)
+    ranged = sizes[0].ranged
     with screen.progress(f"compiling {graph.name}") as report:
-        build = api.build(graph, command.options(args), Listener(report, dump), others)
+        build = api.build(graph, command.options(args), Listener(report, dump), others, ranged)
         written = _write(replace(build, origin=_origin(args), **made_of), graph, args)
     return {
         "name": graph.name,
@@ -143,7 +145,8 @@ def _compile(
         "target": args.target,
         "batch": args.batch,
         "threads": build.info["threads"],
-        "sizes": [{node.name: list(node.type.shape[1:]) for node in size.inputs} for size in sizes],
+        "sizes": [{node.name: list(node.type.shape[1:]) for node in size.graph.inputs} for size in sizes],
+        "ranges": {} if ranged is None else {name: size_ranges.told(shape) for name, shape in ranged.shapes.items()},
         "weights_dtype": args.weights_dtype,
         "weight_bytes": build.weight_bytes,
         "arena_bytes": build.arena.total_bytes,
@@ -172,7 +175,9 @@ ORIGIN = ("net", "weights", "seed", "dtype", "shape")
 
 def _origin(args: argparse.Namespace) -> dict[str, Any] | None:
     """Where the network and its weights come from, in the words of the command line; None for standard input."""
-    return None if args.net == "-" else {key: getattr(args, key) for key in ORIGIN}
+    if args.net == "-":
+        return None
+    return {**{key: getattr(args, key) for key in ORIGIN}, "shape": changes.plain(args.shape)}
 
 
 def _arena_from(targets: str) -> str:
@@ -191,8 +196,10 @@ def _show(result: dict[str, Any]) -> None:
     for size in result["sizes"] if len(result["sizes"]) > 1 else ():
         ports = (f"{screen.port_name(name)} {'x'.join(map(str, dims))}" for name, dims in size.items())
         print(f"size: {', '.join(ports)}")
+    for name, shape in result["ranges"].items():
+        print(f"any size: {screen.port_name(name)} {shape}")
     largest = f" for {result['batch']} images" * (result["batch"] > 1)
-    largest += " of the largest size" * (len(result["sizes"]) > 1)
+    largest += " of the largest size" * (len(result["sizes"]) > 1 or bool(result["ranges"]))
     print(f"arena: {screen.size(result['arena_bytes'])}{largest} {_arena_from(result['target'])}")
     distinct = len({call["kernel"] for call in result["kernels"]})
     origin = (result["weights"] if result["weight_bytes"] else "none needed") + screen.stored_as(
@@ -228,6 +235,7 @@ COMMAND = command.Command(
         cnncc compile lenet5 --target wasm32 -o web/
         cnncc compile model.onnx --name detector --shape image=3x640x640
         cnncc compile fcn.net --shape 3x224x224,3x320x480
+        cnncc compile fcn.net --shape '3xhxw where h in 32..1024 step 32, w in 32..1024 step 32'
         cnncc compile models/lenet5.net --stop-after fold_batchnorm
         cnncc compile models/lenet5.net --dump phases/
     """,

@@ -35,9 +35,36 @@ def _network(info: dict[str, Any]) -> list[tuple[str, str]]:
         ("network", f"{info['name']}; C names start with {info['symbol']}_, module format {info['format']}"),
         *(("input", _port(port)) for port in info["inputs"]),
         *(("output", _port(port)) for port in info["outputs"]),
+        *_ranges(info),
         ("parameters", f"{info['params']:,}"),
-        ("MACs", f"{info['macs']:,}{_of_all(info)}"),
+        ("MACs", f"{info['macs']:,}{_of_all(info)}{_in_the_middle(info)}"),
     ]
+
+
+def _ranges(info: dict[str, Any]) -> list[tuple[str, str]]:
+    """The sizes that a caller chooses."""
+    from cnncc.runtime.ranges import Ranges
+
+    ranges = Ranges.described(info)
+    return [("size", f"{one}: {one.sizes}") for one in ranges.of] if ranges else []
+
+
+def _in_the_middle(info: dict[str, Any]) -> str:
+    """The size that figures of a module for a range are of."""
+    sizes = ", ".join(f"{name} = {size}" for name, size in info.get("middle", {}).items())
+    return f" at {sizes}" if sizes else ""
+
+
+def _arena_in_the_middle(info: dict[str, Any]) -> list[tuple[str, str]]:
+    """The arena of a module for a range at the size in the middle."""
+    from cnncc.runtime.arrays import PortSize
+    from cnncc.runtime.ranges import Ranges
+
+    ranges = Ranges.described(info)
+    if ranges is None:
+        return []
+    size = ranges.at(PortSize.described(info), info["middle"])
+    return [("", f"{screen.size(size.arena_bytes)}{_of_all(info)}{_in_the_middle(info)}")]
 
 
 def _of_all(info: dict[str, Any]) -> str:
@@ -76,13 +103,14 @@ def _memory(info: dict[str, Any]) -> list[tuple[str, str]]:
     parts = f"activations {screen.size(memory['bytes'])}, at least {screen.size(memory['bound'])}"
     total = memory.get("device_arena_bytes", memory["arena_bytes"])  # of a GPU, if the module is for one
     align = memory.get("device_arena_align", memory["arena_align"])
-    first = f"{' of the first size' * ('sizes' in info)}{_of_all(info)}"
+    first = f"{' of the first size' * ('sizes' in info)}{' of the largest size' * ('ranges' in info)}{_of_all(info)}"
     added = f"kernels add {screen.size(total - memory['bytes'])}"
     return [
         (
             "arena",
             f"{screen.size(total)}{first} ({parts}; {added}), aligned to {align} bytes",
         ),
+        *_arena_in_the_middle(info),
         *_sizes(info),
         ("weights", f"{_weights(info)}{screen.stored_as(dtype)}"),
         *_on_bytes(info),

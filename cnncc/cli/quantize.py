@@ -119,7 +119,7 @@ def _images(paths: list[str], graph: Graph, failed: run_files.Unreadable) -> tup
     from cnncc.runtime.arrays import Port
 
     run_files.check_there(paths)
-    ports = [(about, Port.described(about)) for about in describe.inputs(graph)]
+    ports = [run_files.InputPort(about, Port.described(about), False) for about in describe.inputs(graph)]
     sources = run_files.find(paths, len(ports))
     count = sum(len(portion.names) for portion in run_files.portions(sources, ports, 1, failed.tell))
     if not count:

@@ -7,7 +7,7 @@ import sys
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
@@ -97,24 +97,60 @@ class Unreadable:
         return command.EXIT_BAD_INPUT
 
 
-Ports = Sequence[tuple[dict[str, Any], "Port"]]
-"""The inputs of a network, as its module describes them and as its model has them."""
+@dataclass(frozen=True)
+class InputPort:
+    """An input of a network, as its module describes it and as its model has it."""
+
+    about: dict[str, Any]
+    """For a range of sizes, with the shape of the size in the middle: pictures become images of that."""
+    port: Port
+    ranged: bool
+
+    def for_file(self, file: str) -> InputPort:
+        """The input for the file: for a range of sizes, of the size of its array, which the model then checks."""
+        if not (self.ranged and file.endswith(".npy")):
+            return self
+        from cnncc.pictures import images
+
+        shape = images.read_array(Path(file)).shape
+        known, declared = self.port.shape[1:], self.port.declared
+        if len(shape) not in (len(known), len(known) + 1):
+            return self
+        dims = shape[-len(known) :]
+        if any(isinstance(size, int) and size != given for size, given in zip(known, dims, strict=True)):
+            return self
+        own = (self.port.shape[0], *dims)
+        port = replace(self.port, shape=own, declared=declared and replace(declared, shape=shape))
+        return InputPort({**self.about, "shape": list(own)}, port, self.ranged)
+
+
+Ports = Sequence[InputPort]
 
 
 def ports_of(model: Model) -> Ports:
     """The inputs of a model."""
-    return list(zip(model.info["inputs"], model.inputs, strict=True))
+    middle = model.info.get("middle")
+    if middle is None:
+        return [InputPort(about, port, False) for about, port in zip(model.info["inputs"], model.inputs, strict=True)]
+    return [
+        InputPort({**about, "shape": list(port.at(middle).shape)}, port, True)
+        for about, port in zip(model.info["inputs"], model.inputs, strict=True)
+    ]
 
 
 def portions(
     sources: Sequence[InputFiles], ports: Ports, batch: int, failed: Callable[[CnnccError], None]
 ) -> Iterator[Portion]:
-    """The images of all sources in order, at least a whole batch at a time but for the last; `failed` hears of the
-    files of folders that cannot be read."""
+    """The images of all sources in order, at least a whole batch of one size at a time but for the last of it; `failed`
+    hears of the files of folders that cannot be read."""
     parts: list[tuple[InputFiles, list[np.ndarray]]] = []
     for source, future in ahead(lambda source: _arrays(source, ports), sources, max(READERS, 2 * batch)):
         try:
-            parts.append((source, future.result()))
+            arrays = future.result()
+            if parts and _shapes(arrays) != _shapes(parts[0][1]):
+                yield _joined(parts)
+                parts = []
+            parts.append((source, arrays))
         except CnnccError as error:
             if not source.from_folder:
                 raise
@@ -124,6 +160,11 @@ def portions(
             parts = []
     if parts:
         yield _joined(parts)
+
+
+def _shapes(arrays: Sequence[np.ndarray]) -> list[tuple[int, ...]]:
+    """Of one image."""
+    return [array.shape[1:] for array in arrays]
 
 
 def ahead(make: Callable[[Item], Made], items: Iterable[Item], depth: int) -> Iterator[tuple[Item, Future[Made]]]:
@@ -138,17 +179,18 @@ def ahead(make: Callable[[Item], Made], items: Iterable[Item], depth: int) -> It
 
 
 def _arrays(source: InputFiles, ports: Ports) -> list[np.ndarray]:
-    arrays = [_array(file, *port) for file, port in zip(source.files, ports, strict=True)]
+    arrays = [_array(file, port.for_file(file)) for file, port in zip(source.files, ports, strict=True)]
     if len({len(array) for array in arrays}) > 1:
         counts = ", ".join(f"{file} {len(array)}" for file, array in zip(source.files, arrays, strict=True))
         raise CnnccError(f"the inputs of a run hold different numbers of images: {counts}")
     return arrays
 
 
-def _array(file: str, about: dict[str, Any], port: Port) -> np.ndarray:
+def _array(file: str, given: InputPort) -> np.ndarray:
     """A file as an input. Arrays as the network's own file declares it are no pixels, whatever their type."""
     from cnncc.pictures import images
 
+    about, port = given.about, given.port
     if port.declared and port.differs and file.endswith(".npy"):
         array = port.declared.to_ours(images.read_array(Path(file)), port.shape[1:], port.numpy)
         if array.dtype == port.numpy and array.shape[1:] == port.shape[1:]:

@@ -9,14 +9,15 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from cnncc.base.errors import CnnccError
 from cnncc.cli import command, run_files, run_results, run_truth, screen
 
 if TYPE_CHECKING:
     import argparse
 
-    from cnncc.base.errors import CnnccError
     from cnncc.cli.run_results import Labels, Sink
     from cnncc.ir import Graph
+    from cnncc.ir.ranged import Ranged
     from cnncc.runtime.model import Model
 
 
@@ -136,12 +137,16 @@ def _loaded(args: argparse.Namespace) -> _Loaded:
     graph = network.graph
     command.warn_of_random(graph, command.origin_of(network, args))
 
-    def compiled(graph: Graph) -> Model:
+    def compiled(graph: Graph, ranged: Ranged | None) -> Model:
         with screen.progress(f"compiling {graph.name}") as report:
-            return network.declare(api.build(graph, options, Listener(report)).model(), outputs=False)
+            built = api.build(graph, options, Listener(report), ranged=ranged)
+            return network.declare(built.model(), outputs=False)
 
     exact = network.unquantised
-    return _Loaded(compiled(graph), lambda: None if exact is None else compiled(exact))
+    if exact is not None and network.ranged is not None and args.truth:
+        hint = "give one size: --shape"
+        raise CnnccError("--truth compares a network on bytes with float32, at one size of its range", hint=hint)
+    return _Loaded(compiled(graph, network.ranged), lambda: None if exact is None else compiled(exact, None))
 
 
 def _check_output(args: argparse.Namespace) -> None:

@@ -158,7 +158,12 @@ class Arrays:
         self.columns: dict[str, list[np.ndarray]] = {port.name: [] for port in model.outputs}
 
     def add(self, result: Result, arrays: Sequence[np.ndarray]) -> None:
-        for column, array in zip(self.columns.values(), arrays, strict=True):
+        for (name, column), array in zip(self.columns.items(), arrays, strict=True):
+            if column and array.shape != column[0].shape:
+                found, first = ("x".join(map(str, shape)) for shape in (array.shape, column[0].shape))
+                what = f"{' '.join(result['inputs'])}: output {name} is {found}, and that of the images before {first}"
+                hint = "one array holds results of one size: run each size into a file of its own"
+                raise CnnccError(what, hint=hint)
             column.append(array)
 
     def close(self) -> None:

@@ -69,6 +69,8 @@ def ship(module: str | os.PathLike[str], threads: int = 1) -> Predictor:
     info = read_info(whole)
     if len(info.get("sizes", ())) > 1:
         raise CnnccError(f"{module} is for several sizes of inputs", hint="compile a module for the one that is wanted")
+    if "ranges" in info:
+        raise CnnccError(f"{module} is for a range of sizes", hint="compile a module for the one that is wanted")
     most = info["threads"]
     if not 1 <= threads <= most:
         raise CnnccError(f"{module} was compiled for 1 to {most} threads, got {threads}")

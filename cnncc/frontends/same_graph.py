@@ -60,7 +60,7 @@ def digests(graph: Graph, known: dict[object, int], by_name: bool) -> Digests:
     places = {node.name: node.name if by_name else place for place, node in enumerate(graph.inputs)}
     for node in graph.nodes:
         inputs = [found[name] for name in node.inputs]
-        attrs = sorted((key, value) for key, value in node.attrs.items() if key != "batch")
+        attrs = sorted((key, value) for key, value in node.attrs.items() if key not in ("batch", "range"))
         weights = [(slot, c.shape, c.element) for slot, c in ((s, graph.constants[n]) for s, n in node.weights.items())]
         arms = tuple(sorted(inputs) if in_any_order(node) else inputs)
         made = (node.op, repr(attrs), tuple(weights), node.type.shape[1:], arms, places.get(node.name))

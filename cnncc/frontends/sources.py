@@ -5,17 +5,19 @@ from __future__ import annotations
 import os
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from cnncc.base.errors import warn
-from cnncc.base.input_shapes import AS_WRITTEN, InputShapes
+from cnncc.base.input_shapes import AS_WRITTEN, InputShapes, has_ranges
 from cnncc.frontends.locate import find_net, find_weights
 from cnncc.frontends.network_name import check_name
 
 if TYPE_CHECKING:
     from cnncc.frontends.network import ModelPort, Network
     from cnncc.ir import Constant, Graph
+    from cnncc.ir.ranged import Ranged
     from cnncc.quantization.scheme import Scheme
     from cnncc.runtime.declared import Declared
     from cnncc.runtime.model import Model
@@ -31,6 +33,8 @@ def _onnx(path: str | os.PathLike[str], shapes: InputShapes, name: str | None) -
     return import_onnx(path, shapes, name)
 
 
+At = Callable[[InputShapes], "Graph"]
+"""The graph of a network, with unbound weights, for images of these shapes."""
 READERS: Mapping[str, Reader] = {".onnx": _onnx}
 """What reads a file that is no text of the language, by the end of its name."""
 
@@ -60,13 +64,29 @@ class NetworkSource:
     """The graph in float32, where the weights' file says how `graph` is computed on bytes."""
     scheme: Scheme | None = None
     """What that file says."""
+    ranged: Ranged | None = None
+    """The network at any size of its range, with the same weights, if its inputs have a range. `graph` is then that of
+    the size in the middle."""
 
     def declare(self, model: Model, outputs: bool = True, number: int = 0) -> Model:
         """The model of the network, which from now on also takes arrays as the file declares them, and gives results so
         unless `outputs` is false. `number` is that of the network's size, if the model has several."""
         if self.inputs or self.outputs:
-            model.declare(self.inputs, self.outputs if outputs else [None] * len(model.outputs), number)
+            known, given = (self.inputs, self.outputs) if self.ranged is None else self._at_all_sizes(model)
+            model.declare(known, given if outputs else [None] * len(model.outputs), number)
         return model
+
+    def _at_all_sizes(self, model: Model) -> tuple[dict[str, Declared], list[Declared | None]]:
+        """The declarations of a network for a range of sizes: their shapes follow those of the model. One that cannot,
+        as its sizes are others than those of the value, is left out."""
+        inputs = {}
+        for port in model.inputs:
+            if port.name in self.inputs:
+                known = self.inputs[port.name]
+                inputs[port.name] = followed(known, port.shape, self.graph[port.name].type.shape)
+        values = zip(self.outputs, model.outputs, self.graph.outputs, strict=True)
+        outputs = [known and followed(known, port.shape, self.graph[v].type.shape) for known, port, v in values]
+        return {name: known for name, known in inputs.items() if known}, outputs
 
 
 def read(source: str | os.PathLike[str], shapes: InputShapes = AS_WRITTEN, name: str | None = None) -> Graph:
@@ -76,11 +96,22 @@ def read(source: str | os.PathLike[str], shapes: InputShapes = AS_WRITTEN, name:
     check_name(name)
     if is_foreign(source):
         return imported(source, shapes, name).graph
+    return _text(source, shapes, name)[0]
+
+
+def _text(source: str | os.PathLike[str], shapes: InputShapes, name: str | None) -> tuple[Graph, At]:
+    """The graph of a text, and what it is for images of other shapes."""
     from cnncc import lang
 
-    graph = lang.read(find_net(source), shapes)
+    text, file = lang.load(find_net(source))
+
+    def at(shapes: InputShapes) -> Graph:
+        graph = lang.parse(text, file, shapes)
+        return replace(graph, name=name) if name else graph
+
+    graph = at(shapes)
     lang.doubt(graph)
-    return replace(graph, name=name) if name else graph
+    return graph, at
 
 
 def imported(source: str | os.PathLike[str], shapes: InputShapes = AS_WRITTEN, name: str | None = None) -> Network:
@@ -111,12 +142,15 @@ def read_source(
     beside the network, else drawn from `seed`. CnnccError for what does not fit."""
     if is_foreign(source):
         network = imported(source, shapes, name)
+        at = partial(_at, network, os.fspath(source))
+
         inputs = {port.node: declared(port, network.batch) for port in network.inputs if port.node}
         told = inputs, [declared(port, network.batch) for port in network.outputs if port.node], network.notes
         if weights is None and all(constant.bound for constant in network.graph.constants.values()):
-            return NetworkSource(network.graph, os.fspath(source), *told)
-        return _with_weights(network.graph, find_weights(source, weights), seed, told)
-    return _with_weights(read(source, shapes, name), find_weights(source, weights), seed, ({}, (), ()))
+            return NetworkSource(network.graph, os.fspath(source), *told, ranged=for_ranges(network.graph, at))
+        return _with_weights(network.graph, at, find_weights(source, weights), seed, told)
+    check_name(name)
+    return _with_weights(*_text(source, shapes, name), find_weights(source, weights), seed, ({}, (), ()))
 
 
 def read_sizes(
@@ -149,14 +183,38 @@ def _with_constants(graph: Graph, known: Mapping[str, Constant]) -> Graph:
     return replace(graph, constants={name: taken(name, own) for name, own in graph.constants.items()})
 
 
-def _with_weights(graph: Graph, path: str | None, seed: int, told: tuple[Any, Any, Any]) -> NetworkSource:
+def _with_weights(graph: Graph, at: At, path: str | None, seed: int, told: tuple[Any, Any, Any]) -> NetworkSource:
     """A network with its weights, on bytes if their file says how."""
     bound, known = bind(graph, path, seed), scales(path)
     if known is None:
-        return NetworkSource(bound, path, *told)
+        return NetworkSource(bound, path, *told, ranged=for_ranges(bound, at))
     from cnncc.quantization.rewrite import quantized
 
-    return NetworkSource(quantized(bound, known), path, *told, bound, known)
+    ranged = for_ranges(bound, at, lambda graph: quantized(graph, known))
+    return NetworkSource(quantized(bound, known), path, *told, bound, known, ranged)
+
+
+def _at(network: Network, file: str, shapes: InputShapes) -> Graph:
+    """A network of another format for images of other shapes: its text says it."""
+    from cnncc import lang
+
+    return lang.parse(network.text, file, shapes)
+
+
+def ranged(network: Network, file: str) -> Ranged | None:
+    """A network of another format for the ranges of its inputs; None without any. `file` names it in errors."""
+    return for_ranges(network.graph, partial(_at, network, file))
+
+
+def for_ranges(graph: Graph, at: At, finish: Callable[[Graph], Graph] = lambda graph: graph) -> Ranged | None:
+    """A network for the ranges of its inputs, None without any: what `at` reads for other shapes, with the weights that
+    the graph has, and what `finish` makes of it."""
+    from cnncc.ir.ranged import Ranged
+
+    shapes = {node.name: node.attrs["range"] or node.attrs["dims"] for node in graph.inputs}
+    if not has_ranges(shapes):
+        return None
+    return Ranged(shapes, lambda shapes: finish(_with_constants(at(shapes), graph.constants)))
 
 
 def scales(path: str | None) -> Scheme | None:
@@ -176,6 +234,14 @@ def declared(port: ModelPort, batch: int) -> Declared:
 
     batched = bool(port.shape) and port.axes[0] == 0 and port.shape[0] == batch
     return Declared(port.dtype.name, port.shape, port.axes, batched)
+
+
+def followed(known: Declared, sizes: Sequence[Any], usual: Sequence[int]) -> Declared | None:
+    """A declaration for sizes of which some depend on the caller. `known` is that of the size in the middle, where the
+    value has the shape `usual`; None if that is not the declared one with its axes in another order."""
+    if len(known.axes) != len(usual) or [usual[axis] for axis in known.axes][1:] != list(known.shape[1:]):
+        return None
+    return replace(known, shape=(known.shape[0], *(sizes[axis] for axis in known.axes[1:])))
 
 
 def bind(graph: Graph, path: str | None, seed: int) -> Graph:

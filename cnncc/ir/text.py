@@ -19,6 +19,7 @@ import re
 from collections.abc import Mapping
 from typing import Any
 
+from cnncc.base.dim import Symbol
 from cnncc.base.elements import FLOAT32
 from cnncc.ir.graph import Graph, Node
 from cnncc.ir.types import Constant
@@ -69,11 +70,13 @@ def quoted(name: str) -> str:
 
 
 def literal(value: Any) -> str:
-    """A Python literal, or `inf`, `-inf`, `nan`."""
+    """A Python literal, or `inf`, `-inf`, `nan`; a size that a caller chooses as a tuple of its fields."""
     if isinstance(value, tuple):
         return f"({', '.join(map(literal, value))}{',' if len(value) == 1 else ''})"
     if isinstance(value, float) and not math.isfinite(value):
         return str(value)
+    if isinstance(value, Symbol):
+        return f"({value.index}, {literal(value.name)}, {value.least}, {value.most}, {value.step})"
     text = repr(value)
     plain = value is None or type(value) in (bool, int, float, str)  # what these print is a literal
     assert plain or ast.literal_eval(text) == value, f"attribute {value!r} is no literal"

@@ -74,6 +74,23 @@ class Text(TextPiece):
 
 
 @dataclass(frozen=True, slots=True)
+class Choice(TextPiece):
+    """`h in 32..1024 step 32`."""
+
+    name: Name
+    least: int
+    most: int
+    step: int
+
+
+@dataclass(frozen=True, slots=True)
+class Where(TextPiece):
+    """`where h in 32..1024, w in 32..4096 step 8`: what sizes with a name may be."""
+
+    choices: tuple[Choice, ...]
+
+
+@dataclass(frozen=True, slots=True)
 class Arg(TextPiece):
     name: Name | None
     value: Expr
@@ -142,5 +159,5 @@ class Net(TextPiece):
 
 
 Expr = Number | Name | Arith
-Item = Value | Sizes | Stride | Listing | Range | Call | Text
+Item = Value | Sizes | Stride | Listing | Range | Call | Text | Where
 Statement = Op | Merge | Refer

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+from cnncc.base import size_ranges
 from cnncc.base.elements import FLOAT32, Element
 from cnncc.base.errors import CnnccError, Span
 from cnncc.base.input_shapes import AS_WRITTEN, InputShapes
 from cnncc.ir import Constant, Graph, Node, TensorType
+from cnncc.ir.ranged import said
 from cnncc.lang.source import Stack
 from cnncc.ops import TABLE, ShapeError, complete, infer_type, traits
+from cnncc.ops.source import dims_of
 from cnncc.ops.traits import Kind
 
 MAX_NODES = 20_000
@@ -35,6 +38,14 @@ class GraphBuilder:
     def output_names(self) -> list[str]:
         return [port or value for port, value in zip(self.ports, self.outputs, strict=True)]
 
+    @property
+    def at_size(self) -> str:
+        """`at h = 45, w = 48: ` in front of what is wrong with a shape, if the sizes of inputs have ranges."""
+        sizes = [
+            size for node in self.nodes.values() if traits(node).kind is Kind.INPUT for size in node.attrs["range"]
+        ]
+        return "".join(f"at {said({s: s.middle for s in found})}: " for found in [size_ranges.symbols(sizes)] if found)
+
     def step(self, span: Span, stack: Stack) -> None:
         """Counts one statement. CnnccError if there were too many."""
         self.steps += 1
@@ -52,7 +63,7 @@ class GraphBuilder:
         try:
             return infer_type(node.op, tuple(self.nodes[i].type for i in node.inputs), node.attrs)
         except ShapeError as error:
-            raise CnnccError(f"{word}: {error.message}", node.span, node.stack, error.hint) from None
+            raise CnnccError(f"{self.at_size}{word}: {error.message}", node.span, node.stack, error.hint) from None
 
     def add(self, node: Node, word: str, weights: tuple[str, ...] = ()) -> str:
         """Adds a node and returns its name. The node may come without a type, and with attributes left out: both are
@@ -63,7 +74,7 @@ class GraphBuilder:
             raise CnnccError(f"the network has more than {MAX_NODES} ops", node.span, node.stack, hint)
         self.refuse_taken(node)
         if node.name in self.given and traits(node).kind is Kind.INPUT:
-            node = node.with_(attrs={**node.attrs, "dims": tuple(self.given[node.name])})
+            node = node.with_(attrs={**node.attrs, **dims_of(self.given[node.name])})
         kind = self.infer(node, word)
         attrs = complete(node.op, node.attrs)
         op = TABLE[node.op]

@@ -10,6 +10,7 @@ from cnncc.lang.forms import FORMS, OP_OF
 from cnncc.lang.items import Items
 from cnncc.ops import TABLE
 from cnncc.ops.forms import Always, Form, Syntax
+from cnncc.ops.source import WHERE
 from cnncc.ops.traits import Kind
 
 
@@ -30,13 +31,37 @@ def read_attrs(form: Form, items: Items, shape: tuple[int, ...]) -> dict[str, An
 
 def read_words(form: Form, items: Items, attrs: dict[str, Any]) -> None:
     """Reads further words, in any order. Each attribute may be set once."""
-    while (word := "/" if isinstance(items.next, ast.Stride) else items.next_word) and word in form.words:
+    while (word := word_of(items)) and word in form.words:
         attribute, how = form.words[word]
+        if how is Syntax.WHERE:
+            ranges(items, attrs)
+            continue
         item = items.next
         assert item
         if attribute in attrs:
             items.scope.fail(f"{items.word}: {attribute} is given twice", item)
         attrs[attribute] = stride(items) if word == "/" else after_word(items, how)
+
+
+def word_of(items: Items) -> str | None:
+    """The word that the next item is of."""
+    if isinstance(items.next, ast.Stride):
+        return "/"
+    return WHERE if isinstance(items.next, ast.Where) else items.next_word
+
+
+def ranges(items: Items, attrs: dict[str, Any]) -> None:
+    """Takes what follows `where`, which was read with the shape. CnnccError where that has no names."""
+    item = items.take()
+    if not isinstance(item, ast.Where):
+        items.scope.fail(f"{items.word}: expected ranges behind `where`", item, read.RANGED)
+    if any(isinstance(other, ast.Where) for other in items.items[: items.index - 1]):
+        items.scope.fail(f"{items.word}: `where` is given twice", item, "one `where`, with a comma between the ranges")
+    if not attrs["dims+range"][1]:
+        items.scope.fail(f"{items.word}: the shape has no names of sizes", item, NAMES)
+
+
+NAMES = "a size with a range is a name, with spaces around each x: `3 x h x w`"
 
 
 def stride(items: Items) -> read.Pair:

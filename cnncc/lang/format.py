@@ -98,13 +98,19 @@ def indent(token: Token, frame: Frame) -> int:
 def write(page: Page, token: Token, frames: list[Frame], last: bool) -> None:
     """Writes a token and keeps track of brackets. `last` says that the token is the last of its line."""
     column = len(page.line)
-    page.line += token
+    page.line += re.sub(r"\s", "", token) if token.type == "SPAN" else token
     if token.type in ("LBRACE", "LPAR"):
         base = frames[-1].content
         inline = column + (2 if token.type == "LBRACE" else 1)
         frames.append(Frame(token.type, base + STEP, base) if last else Frame(token.type, inline, column))
     elif token.type in ("RBRACE", "RPAR"):
         frames.pop()
+
+
+def between_ranges(before: list[Token]) -> bool:
+    """Whether the last token is the comma behind `h in 32..1024`, with a step or without."""
+    types = [token.type for token in before[-3:-1]]
+    return types[-1:] == ["SPAN"] or types == ["STEP", "INT"]
 
 
 def space(before: list[Token], token: Token, frame: Frame) -> str:
@@ -114,6 +120,6 @@ def space(before: list[Token], token: Token, frame: Frame) -> str:
     if last == "COLON":
         return " " if len(before) > 1 and before[-2].type in ("LABEL", "TEXT") else ""
     if last == "COMMA":
-        return " " if inside else ""
+        return " " if inside or between_ranges(before) else ""
     tight = token.type in TIGHT_BEFORE or last in TIGHT_AFTER or (token.type == "SLASH" and inside)
     return "" if tight or (last, token.type) == ("LBRACE", "RBRACE") else " "

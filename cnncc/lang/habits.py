@@ -73,9 +73,31 @@ HABITS = (
         "",
         'the name ends its line; one of several words stands in quotes: net "my net"',
     ),
+    # Ranges of sizes
+    habit(
+        r"\bwhere\b.*?(?P<at>\b(?P<name>[A-Za-z_]\w*)\s*(?:=|:|in\b|from\b|:=)?\s*[\[(]?\s*(?P<low>\d+)\s*"
+        r"(?:\.{3,}|-|:|,|to\b)\s*(?P<high>\d+)\s*[\])]?)",
+        "",
+        "a range is written {name} in {low}..{high}",
+    ),
+    habit(
+        r"\bwhere\b.*?(?P<at>\b(?P<name>[A-Za-z_]\w*)\s*=\s*(?P<low>\d+)\s*\.\.+\s*(?P<high>\d+))",
+        "",
+        "a range is written {name} in {low}..{high}",
+    ),
+    habit(
+        r"\bwhere\b.*?(?P<at>(?P<low>\d+)\s*<=?\s*(?P<name>[A-Za-z_]\w*)\s*<=?\s*(?P<high>\d+))",
+        "",
+        "a range is written {name} in {low}..{high}",
+    ),
+    habit(
+        r"\binput\s+(?:\w+\s+)?(?P<at>\d+(?:x\d+)*x[A-Za-z_]\w*)",
+        "unexpected '{at}'",
+        "sizes that have names stand apart, as in `3 x h x w where h in 32..1024, w in 32..1024`",
+    ),
     # Sizes, lists and ranges
     habit(r"(?P<at>\b\d{1,5}\s*(?:[*X\u00d7\u2715\u2716\u0445\u0425]\s*\d{1,5})+)\b", SIZES, LETTER),
-    habit(r"(?<=[a-z_]\s)(?P<at>\d+(?:\s*x\s+\d+|\s+x\s*\d+)+)\b", SIZES, LETTER),
+    habit(r"(?!.*\bwhere\b)(?<=[a-z_]\s)(?P<at>\d+(?:\s*x\s+\d+|\s+x\s*\d+)+)\b", SIZES, LETTER),
     habit(r"(?P<at>/[\[(]?\s*\d+\s*,\s*\d+\s*[\])]?)", "", "a stride of height and width is written /{sizes}"),
     habit(r"\b(?:mean|std)\s+(?P<at>\[[^\]]*\])", "", "numbers of channels are in parentheses: {listed}"),
     habit(
@@ -116,7 +138,7 @@ HABITS = (
     habit(r"\boutput\s+\w+(?P<at>,)", "", "one name each: `output a; output b`"),
     habit(r"\bsave\s+(?P<at>as\s+(?P<name>\w+))", "", "`save {name}`"),
     habit(
-        rf"{OUTSIDE}(?P<at>,)\s*(?P<op>[a-z]\w*)\b",
+        rf"(?!.*\bwhere\b){OUTSIDE}(?P<at>,)\s*(?P<op>[a-z]\w*)\b",
         "",
         "words of an op are separated by spaces, as in `conv 3x3 64 pad 1`",
     ),

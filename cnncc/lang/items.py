@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, NoReturn
 
+from cnncc.base import size_ranges
+from cnncc.base.dim import Symbol
 from cnncc.base.elements import ELEMENTS
-from cnncc.base.errors import nearest
+from cnncc.base.errors import CnnccError, nearest
 from cnncc.lang import ast, foreign
+from cnncc.lang.forms import RESERVED
 from cnncc.lang.scope import LARGEST, NUMBERS, Number, Scope
 from cnncc.lang.source import TextPiece
 from cnncc.ops.forms import Always, Syntax
@@ -176,6 +179,72 @@ def dims(items: Items) -> tuple[int, ...]:
     return found
 
 
+def ranged(items: Items) -> tuple[tuple[int, ...], tuple[int | Symbol, ...]]:
+    """`3x224x224`, or `3 x h x w` with the ranges of its names behind `where`: the shape in the middle of them, and
+    the shape with names."""
+    named = named_sides(items)
+    if not named:
+        if items.next_word == "x":
+            items.scope.fail(f"{items.word}: the first size, that of channels, is a number", items.items[1], RANGED)
+        return dims(items), ()
+    if len(named) == 4:
+        shape = " x ".join(map(items.written, named))
+        items.scope.fail(f"{items.word}: a shape has no batch, got '{shape}'", named[0], RANGED)
+    places = {choice.name.name: choice for choice in choices(items)}
+    given = {item.word for item in named if item.word}
+    for name, choice in places.items():
+        if name not in given:
+            items.scope.fail(f"{name!r} is no size of this input", choice.name, nearest(name, given))
+    sizes = tuple(chosen(items, item, places) if item.word else items.whole(item.expr) for item in named)
+    return size_ranges.usual(sizes), size_ranges.ranged(sizes)
+
+
+def named_sides(items: Items) -> list[ast.Value]:
+    """Takes `3`, `h` and `w` of `3 x h x w`; nothing where no such shape is next."""
+    left = items.items[items.index :]
+    count = 1
+    while count + 1 < len(left) and isinstance(left[count], ast.Value) and left[count].word == "x":  # type: ignore[union-attr]
+        count += 2
+    found = left[:count:2]
+    if not (all(isinstance(item, ast.Value) for item in found) and any(item.word for item in found[1:])):  # type: ignore[union-attr]
+        return []
+    items.index += count
+    return list(found)  # type: ignore[arg-type]
+
+
+def choices(items: Items) -> Sequence[ast.Choice]:
+    """What follows `where` in a statement."""
+    return [choice for item in items.items if isinstance(item, ast.Where) for choice in item.choices]
+
+
+def chosen(items: Items, item: ast.Value, places: Mapping[str, ast.Choice]) -> Symbol:
+    """The size of a name, with the range that this input or one before it gives it."""
+    name, known = item.word or "", items.scope.sizes
+    choice = places.get(name)
+    if choice is None:
+        if name not in known:
+            given = ", ".join(map(items.written, places.values()))
+            hint = f"all ranges stand behind one `where`: `where {given}, {name} in 32..1024`"
+            hint = hint if places else NO_RANGE.format(name)
+            items.scope.fail(f"{items.word}: the size {name!r} has no range", item, hint)
+        return known[name]
+    if name in RESERVED:
+        items.scope.fail(f"{items.word}: a size cannot be called {name!r}", choice.name, "it is a word of the language")
+    index = known[name].index if name in known else len(known)
+    try:
+        made = size_ranges.symbol(index, name, choice.least, choice.most, choice.step)
+    except CnnccError as error:
+        items.scope.fail(f"{items.word}: {error.message}", choice, error.hint)
+    if known.setdefault(name, made) != made:
+        hint = "inputs with sizes of their own give them names of their own"
+        items.scope.fail(f"{items.word}: {made}, but for another input {known[name]}", choice, hint)
+    return made
+
+
+RANGED = "e.g. `input 3 x h x w where h in 32..1024 step 32, w in 32..4096 step 8`"
+NO_RANGE = "say it at the end of the line: `where {} in 32..1024 step 32`, or write a number"
+
+
 def sides(items: Items) -> tuple[int, ...]:
     """`256` for the shorter side, or `256x320`."""
     item = items.expect((ast.Value, ast.Sizes), "the shorter side, as in 256, or height x width, as in 256x320")
@@ -265,6 +334,7 @@ def texts(items: Items) -> tuple[str, ...]:
 
 READERS: Mapping[Syntax, Reader] = {
     Syntax.DIMS: dims,
+    Syntax.RANGED: ranged,
     Syntax.SIZES: sizes,
     Syntax.SIDES: sides,
     Syntax.KERNEL: kernel,

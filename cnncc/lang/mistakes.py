@@ -84,6 +84,8 @@ def misplaced(items: Items, blocks: Collection[str]) -> NoReturn:
         scope.fail(f"{items.word}: {word!r} is a statement of its own", item, belongs(items) or hint)
     if word is not None and word not in scope.params:
         scope.fail(f"{items.word}: unknown word {word!r}", item, belongs(items) or word_hint(items, word))
+    if isinstance(item, ast.Where):
+        scope.fail(f"{items.word}: unexpected 'where'", item, "only the sizes of an input have ranges")
     what = "takes no stride" if isinstance(item, ast.Stride) else f"unexpected {items.written(item)!r}"
     scope.fail(f"{items.word}: {what}", item, belongs(items) or surplus(items, item))
 

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
+from cnncc.base import size_ranges
+from cnncc.base.dim import Symbol
 from cnncc.base.errors import CnnccError
 from cnncc.ir import Graph, Node
 from cnncc.lang.forms import form_of, has_form
@@ -33,6 +35,12 @@ def by(sides: Iterable[int]) -> str:
 
 def commas(values: Iterable[int]) -> str:
     return ",".join(map(str, values))
+
+
+def shape_with_range(both: tuple[Sequence[int], Sequence[int | Symbol]]) -> str:
+    """`3x224x224`, or `3 x h x w`."""
+    dims, sizes = both
+    return size_ranges.written(sizes or dims)
 
 
 def square(sides: tuple[int, int]) -> str:
@@ -69,6 +77,8 @@ def pair(sides: tuple[int, int]) -> str:
 
 WRITERS: Mapping[Syntax, Write] = {
     Syntax.DIMS: by,
+    Syntax.RANGED: shape_with_range,
+    Syntax.WHERE: size_ranges.ranges,
     Syntax.SIZES: by,
     Syntax.SIDES: by,
     Syntax.KERNEL: by,
@@ -95,8 +105,9 @@ WRITERS: Mapping[Syntax, Write] = {
 
 
 def taken(form: Form) -> set[str]:
-    """Attributes written by position."""
-    return {name for packed, _ in form.positional for name in packed.split("+")}
+    """Attributes written by position, and by no word."""
+    by_word = {name for name, how in form.words.values() if how is Syntax.WHERE}
+    return {name for packed, _ in form.positional for name in packed.split("+")} - by_word
 
 
 def by_position(node: Node, form: Form) -> list[str]:

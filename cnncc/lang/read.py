@@ -51,12 +51,17 @@ def read(source: str | os.PathLike[str], shapes: InputShapes = AS_WRITTEN) -> Gr
 
     `source` is a path, or `-` for standard input, or the text itself if it has a newline. Raises CnnccError if it
     cannot be read or is wrong."""
+    return parse(*load(source), shapes)
+
+
+def load(source: str | os.PathLike[str]) -> tuple[str, str]:
+    """The text of a network and its name in messages; `source` is that of `read`. CnnccError if it cannot be read."""
     if isinstance(source, str) and "\n" in source:
-        return parse(source, shapes=shapes)
+        return source, "<text>"
     if source == "-":
-        return parse(decode(sys.stdin.buffer.read(), "<stdin>"), "<stdin>", shapes)
+        return decode(sys.stdin.buffer.read(), "<stdin>"), "<stdin>"
     path = Path(source)
-    return parse(decode(contents(path), str(path)), str(path), shapes)
+    return decode(contents(path), str(path)), str(path)
 
 
 def contents(path: Path) -> bytes:

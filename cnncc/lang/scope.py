@@ -11,6 +11,7 @@ from itertools import count, product
 from string import ascii_lowercase
 from typing import NoReturn
 
+from cnncc.base.dim import Symbol
 from cnncc.base.errors import nearest
 from cnncc.lang import ast
 from cnncc.lang.source import Source, Stack, TextPiece
@@ -47,6 +48,8 @@ class Scope:
     """Letters for the arms of merges without a label in this sequence."""
     given: dict[str, TextPiece] = field(default_factory=dict)
     """The first part of each label and name that the author gave here, and its place."""
+    sizes: dict[str, Symbol] = field(default_factory=dict)
+    """Sizes that a caller chooses, by the names that inputs have given them."""
     generated: dict[str, tuple[str, TextPiece]] = field(default_factory=dict)
     """The first part of each name that was generated here: what it stands for, and its place."""
 

@@ -75,6 +75,8 @@ def expected(error: UnexpectedToken) -> str:
 def hint(source: Source, token: Token) -> str:
     """The hint for a mistake that people often make."""
     before = source.text[: token.start_pos].rstrip(" \t")
+    if in_where(source, token.start_pos or 0):
+        return RANGES
     if token.type == "BLOCK" or INNER_BLOCK.search(before):
         return "blocks are defined at the top level, each on a line of its own"
     if token.type in ("NET", "LABEL"):
@@ -92,6 +94,15 @@ def hint(source: Source, token: Token) -> str:
     if token.type == "SLASH":
         return "outside parentheses '/' is a stride; write (c/2) for a division"
     return ""
+
+
+RANGES = "ranges are written `where h in 32..1024 step 32, w in 32..4096 step 8`"
+
+
+def in_where(source: Source, at: int) -> bool:
+    """Whether a place is behind the `where` of its line."""
+    line = source.text[source.text.rfind("\n", 0, at) + 1 : at]
+    return bool(re.search(r"\binput\b.*\swhere\s", line[-NEAR:]))
 
 
 def equal_hint(source: Source, token: Token, before: str) -> str:
@@ -153,6 +164,7 @@ def explain(source: Source, error: UnexpectedToken | UnexpectedCharacters) -> Cn
         text = source.text[start]
         quotes = "a text in quotes ends on the line it starts on"
         advice = quotes if text == '"' else quotes_hint(source, start) or character_hint(text)
+        advice = RANGES if in_where(source, start) else advice
         if not source.text[:start].strip():
             advice = advice or head_hint(source, source.text[start:])
         return source.error(f"unexpected character {text!r}", TextPiece(start, start + 1), advice)

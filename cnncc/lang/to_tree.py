@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import math
+import re
 from collections.abc import Iterable, Iterator
 from typing import Any
 
@@ -69,8 +70,15 @@ def opened(items: Iterable[ast.Item]) -> Iterator[ast.Item]:
             yield item
 
 
+def ends(span: Token) -> Iterator[Token]:
+    """The two numbers of `32..1024`, as tokens."""
+    assert span.start_pos is not None
+    for match in re.finditer(r"\d+", span):
+        yield Token("INT", match[0], span.start_pos + match.start(), end_pos=span.start_pos + match.end())
+
+
 EXPRESSION = (ast.Number, ast.Name, ast.Arith)
-ITEM = (ast.Value, ast.Sizes, ast.Stride, ast.Listing, ast.Range, ast.Call, ast.Text)
+ITEM = (ast.Value, ast.Sizes, ast.Stride, ast.Listing, ast.Range, ast.Call, ast.Text, ast.Where)
 
 
 class ToTree(Transformer):  # type: ignore[type-arg]
@@ -125,6 +133,15 @@ class ToTree(Transformer):  # type: ignore[type-arg]
 
     def text(self, parts: Parts) -> ast.Text:
         return word(parts[0])
+
+    def choice(self, parts: Parts) -> ast.Choice:
+        name, _, span, _, step = parts
+        least, most = (self.number([token]).value for token in ends(span))
+        every = self.number([step]).value if step else 1
+        return ast.Choice(*edges([name, step or span]), self.name([name]), int(least), int(most), int(every))
+
+    def where(self, parts: Parts) -> ast.Where:
+        return ast.Where(*edges(parts), only(ast.Choice, parts))
 
     def times(self, parts: Parts) -> tuple[str, Any]:
         return ("times", parts[1])

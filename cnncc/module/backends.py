@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 from cnncc import machines
 from cnncc.base.errors import CnnccError
 from cnncc.ir import Graph, Node
+from cnncc.ir.ranged import Ranged
 from cnncc.kernels.shared.choices import Choices
 from cnncc.kernels.shared.spec import Selection
 from cnncc.machines import Machine
@@ -56,6 +57,14 @@ class Backend(ABC):
             hint = "compile a module for each size"
             raise CnnccError(f"target {first.target.name}: a module has one size of its inputs", hint=hint)
         return first
+
+    def ranged(
+        self, network: Ranged, machine: Any, options: Options, choices: Choices, listener: Listener
+    ) -> Program[Any]:
+        """The program of a network for a range of sizes of its inputs. CnnccError if the machine has no such modules,
+        and for a network that is not one at all sizes."""
+        hint = "give one size: --shape, in Python shape="
+        raise CnnccError(f"target {machine.name}: a module has one size of its inputs, no range", hint=hint)
 
     @abstractmethod
     def build(self, programs: Sequence[Any], listener: Listener) -> Built:

@@ -75,7 +75,7 @@ class Built(ABC, Generic[P]):
         p = self.program
         return {
             **describe.network(p),
-            "memory": {**asdict(p.arena), "arena_bytes": p.arena_bytes, "weight_bytes": p.weight_bytes},
+            "memory": {**asdict(p.arena), "arena_bytes": p.arena.total_bytes, "weight_bytes": p.weight_bytes},
             "weights_dtype": p.options.weights_dtype,
             "threads": p.threads,
             "flags": describe.flags(p),

@@ -9,8 +9,10 @@ from typing import Any
 
 import cnncc
 from cnncc import ops
+from cnncc.base.dim import Symbol
 from cnncc.ir import Graph, Node, TensorType
 from cnncc.ir.text import print_graph
+from cnncc.module.expressions import expression
 from cnncc.module.keys import compiler_digest
 from cnncc.module.names import c_name
 from cnncc.module.program import Program
@@ -34,7 +36,7 @@ def network(program: Program[Any]) -> dict[str, Any]:
 
 def ports(program: Program[Any]) -> dict[str, Any]:
     """What depends on the size of the inputs: inputs, outputs, the multiply-adds for the most images, and a hash of the
-    network."""
+    network; of a range of sizes, at the size in the middle."""
     return {
         "inputs": inputs(program.graph),
         "outputs": [_port(name, kind) for name, kind in program.outputs.items()],
@@ -46,6 +48,15 @@ def ports(program: Program[Any]) -> dict[str, Any]:
 def inputs(graph: Graph) -> list[dict[str, Any]]:
     """The inputs of a source graph, and what is done to pictures for them."""
     return [{**_port(n.name, port_type(n)), **_preprocessing(n)} for n in graph.inputs]
+
+
+def ranges(symbols: Sequence[Symbol]) -> dict[str, Any]:
+    """The sizes that a caller chooses from ranges, and the one in the middle, for which kernels were chosen: what
+    depends on the size and is one number is of this."""
+    if not symbols:
+        return {}
+    chosen = [{"name": s.name, "least": s.least, "most": s.sizes[-1], "step": s.step} for s in symbols]
+    return {"ranges": chosen, "middle": {s.name: s.sizes[s.middle] for s in symbols}}
 
 
 def layers_on_bytes(graph: Graph) -> dict[str, Any]:
@@ -79,7 +90,7 @@ def compiler(**more: str) -> dict[str, str]:
 def _port(name: str, kind: TensorType) -> dict[str, Any]:
     known = kind.quantization
     steps = {} if known is None else {"scale": known.scale, "zero": known.zero}
-    return {"name": name, "shape": list(kind.shape), "dtype": kind.element.name, **steps}
+    return {"name": name, "shape": list(map(expression, kind.shape)), "dtype": kind.element.name, **steps}
 
 
 def _preprocessing(node: Node) -> dict[str, Any]:

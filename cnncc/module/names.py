@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Sequence
 
+from cnncc.base.dim import Symbol
 from cnncc.ir import Graph, TensorType
 from cnncc.ops.source import port_type
 
@@ -17,6 +19,8 @@ while xor xor_eq"""
 _OWN = """model model_ arena arena_ arena_bytes size images number reserve count threads threads_ body stream check fail
 result open ports span error cnncc std other code int32_t int64_t size_t main"""
 """Of the headers, beside arrays."""
+_OF_SHAPE = "array dims"
+"""What the function that tells shapes calls its own parameters."""
 _NEWER = """char8_t char16_t char32_t concept consteval constinit co_await co_return co_yield requires typeof
 typeof_unqual"""
 """Keywords since C++20 and C23."""
@@ -44,6 +48,12 @@ def parameters(graph: Graph) -> dict[str, TensorType]:
     ]
     types = [*(port_type(node) for node in graph.inputs), *(graph[value].type for value in graph.outputs)]
     return dict(zip([*inputs, *outputs], types, strict=True))
+
+
+def size_parameters(graph: Graph, symbols: Sequence[Symbol]) -> list[str]:
+    """The sizes that a caller chooses as parameters of C, beside those of the arrays."""
+    taken = {*parameters(graph), *" ".join((_OWN, _OF_SHAPE, _KEYWORDS, _NEWER, _INCLUDED)).split()}
+    return [_free(_identifier(symbol.name, f"size{symbol.index}"), taken) for symbol in symbols]
 
 
 def _identifier(name: str, other: str) -> str:

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from functools import cached_property
 from typing import Generic, Self, TypeVar
 
+from cnncc.base.dim import most_of
 from cnncc.base.errors import CnnccError
 from cnncc.ir import Constant, Graph, Node, TensorType
 from cnncc.kernels.shared.spec import Call, Packed, Selection
@@ -128,7 +129,7 @@ class Program(ABC, Generic[M]):
 
 def check_indices(program: Program[Machine]) -> None:
     """CnnccError if a kernel would have to count beyond its 32-bit indices: in the images that it takes at once, in its
-    weights, scratch or workspace."""
+    weights, scratch or workspace; of a range of sizes, at any of them."""
     for name, selection in program.selections.items():
         for call in selection.calls:
             most = _largest_array(program, name, call)
@@ -144,9 +145,9 @@ def _largest_array(program: Program[Machine], name: str, call: Call) -> int:
     they are counted as if it were numbers of the smallest type around."""
     graph, images, placements = program.graph, program.images_at_once(call), program.plan.placements
     sizes = {value: graph[value].type.element.itemsize for value in (name, *graph[name].inputs)}
-    values = [images * image_bytes(graph[value].type) // size for value, size in sizes.items()]
+    values = [images * most_of(image_bytes(graph[value].type)) // size for value, size in sizes.items()]
     if call.whole_batch:  # it reads the distances of images from a table of 32 bits
-        values += [placements[value].image_stride // size for value, size in sizes.items()]
+        values += [most_of(placements[value].image_stride) // size for value, size in sizes.items()]
     weights = [packed.constant.shape[0] for packed in program.selections[name].weights]
-    between = max(call.kernel.scratch_bytes, program.workspace_at_once(call)) // min(sizes.values())
+    between = max(most_of(call.kernel.scratch_bytes), most_of(program.workspace_at_once(call))) // min(sizes.values())
     return max(*values, *weights, between)

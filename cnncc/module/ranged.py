@@ -10,93 +10,32 @@ from __future__ import annotations
 import math
 import random
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass, replace
-from functools import cached_property
+from dataclasses import replace
 from itertools import product
 from typing import Any
 
 from cnncc.base.dim import MOST_PERIOD, Dim, Extent, Symbol, fitted, typical, value_at
 from cnncc.base.errors import CnnccError
-from cnncc.base.input_shapes import InputShapes
-from cnncc.ir import Graph, Node
+from cnncc.ir import Graph, Node, TensorType
+from cnncc.ir.ranged import Ranged, Steps, at_steps, said
 from cnncc.ir.rules import ShapeError
-from cnncc.passes import infer_shapes
-
-Steps = Mapping[Symbol, int]
-"""A size: of each symbol, how many steps it is above its least."""
+from cnncc.ops import infer_type
+from cnncc.passes.infer_shapes import infer_shapes
 
 FIRST, SPREAD, LAST = 4, 24, 8
-"""Sizes of a symbol at which shapes are inferred: the first ones, where windows reach over the whole image; as many more
-as have every remainder of the strides twice; some between; and the last ones."""
+"""Sizes of a symbol at which shapes are inferred: the first ones, where windows reach over the whole image; as many
+more as have every remainder of the strides twice; some between; and the last ones."""
 FEWER = 4, 1
 """The same where each size takes a run of all passes."""
 CROSSED = 12
 """Sizes at which several symbols are tried together, besides the smallest and largest of each."""
 
 
-@dataclass(frozen=True, eq=False)
-class Ranged:
-    """A network for a range of sizes. `shapes` are those of one image by input, numbers or symbols; `at` reads the
-    network for images of given shapes, with its weights."""
-
-    shapes: Mapping[str, Sequence[int | Symbol]]
-    at: Callable[[InputShapes], Graph]
-
-    @cached_property
-    def symbols(self) -> tuple[Symbol, ...]:
-        """In the order of their indices."""
-        return tuple(sorted({s for shape in self.shapes.values() for s in shape if isinstance(s, Symbol)}))
-
-    def sizes(self, steps: Steps) -> dict[str, tuple[int, ...]]:
-        """The shapes at one size."""
-        return {
-            name: tuple(value_at(s.extent, steps) if isinstance(s, Symbol) else s for s in shape)
-            for name, shape in self.shapes.items()
-        }
-
-    def graph(self, steps: Steps) -> Graph:
-        """The network at one size. CnnccError says at which, if it is not one of the network."""
-        try:
-            return self.at(self.sizes(steps))
-        except CnnccError as error:
-            raise _at_size(error, steps) from None
-
-    @cached_property
-    def ends(self) -> tuple[Graph, Graph]:
-        """The network at its smallest and at its largest size."""
-        return self.graph(self.least), self.graph(self.most)
-
-    def period(self, symbol: Symbol) -> int:
-        """Steps after which every dimension that changes has grown as much as before: by how much the network makes
-        images smaller, in steps of the size."""
-        small, large = self.ends
-        pairs = zip(small.nodes, large.nodes, strict=False)
-        dims = (dim for a, b in pairs for old, dim in zip(a.type.shape, b.type.shape, strict=False) if dim > old)
-        times = max((-(-symbol.most // dim) for dim in dims), default=1)
-        stride = 1 << (times - 1).bit_length()
-        return min(stride // math.gcd(stride, symbol.step), MOST_PERIOD)
-
-    @property
-    def least(self) -> Steps:
-        """The smallest size."""
-        return dict.fromkeys(self.symbols, 0)
-
-    @property
-    def most(self) -> Steps:
-        """The largest size."""
-        return {s: s.count - 1 for s in self.symbols}
-
-    @property
-    def typical(self) -> Steps:
-        """The size for which kernels are chosen: in the middle, counted in factors."""
-        return {s: s.middle for s in self.symbols}
-
-
 def check(ranged: Ranged) -> tuple[Graph, bool]:
     """The network at its largest size, and whether attributes of its ops change with the size, as where a crop begins.
     CnnccError unless it has the same ops at all sizes, and every rule holds."""
     least, largest = ranged.ends
-    others = [(ranged.least, least), (ranged.typical, ranged.graph(ranged.typical))]
+    others = [(ranged.least, least), (ranged.typical, ranged.middle)]
     for steps, other in others:
         _same_form(largest, other, ranged.most, steps)
     changing = any(_attrs(a) != _attrs(b) for _, g in others for a, b in zip(largest.nodes, g.nodes, strict=True))
@@ -202,7 +141,7 @@ def _tried(ranged: Ranged, spread: int, last: int) -> list[Steps]:
     found = [ranged.least, ranged.most, ranged.typical]
     for symbol in ranged.symbols:
         count = symbol.count
-        first = 2 * ranged.period(symbol) + FIRST
+        first = 2 * period(ranged, symbol) + FIRST
         between = range(0, count, max(1, count // spread))
         for n in sorted({*range(min(first, count)), *between, *range(max(0, count - last), count)}):
             found.append({**ranged.typical, symbol: n})
@@ -214,6 +153,16 @@ def _tried(ranged: Ranged, spread: int, last: int) -> list[Steps]:
         drawn = random.Random(0)
         found += [{s: drawn.randrange(s.count) for s in ranged.symbols} for _ in range(CROSSED)]
     return found
+
+
+def period(ranged: Ranged, symbol: Symbol) -> int:
+    """Steps after which every dimension that changes has grown as much as before: by how much the network makes images
+    smaller, in steps of the size."""
+    pairs = zip(*(graph.nodes for graph in ranged.ends), strict=False)
+    dims = (dim for a, b in pairs for old, dim in zip(a.type.shape, b.type.shape, strict=False) if dim > old)
+    times = max((-(-symbol.most // dim) for dim in dims), default=1)
+    stride = 1 << (times - 1).bit_length()
+    return min(stride // math.gcd(stride, symbol.step), MOST_PERIOD)
 
 
 def _inferred(graph: Graph, ranged: Ranged, steps: Steps) -> Graph:
@@ -228,19 +177,24 @@ def _inferred(graph: Graph, ranged: Ranged, steps: Steps) -> Graph:
         else n
         for n in graph.nodes
     ]
+    made = replace(graph, nodes=tuple(nodes))
     try:
-        return infer_shapes(replace(graph, nodes=tuple(nodes)))
+        return infer_shapes(made)
     except ShapeError as error:
-        raise _at_size(CnnccError(error.message, hint=error.hint), steps) from None
+        node = _refused(made)
+        told = CnnccError(f"{node.op}: {error.message}", node.span, node.stack, error.hint)
+        raise at_steps(told, steps) from None
 
 
-def _at_size(error: CnnccError, steps: Steps) -> CnnccError:
-    """The error with the size at which it happened."""
-    return CnnccError(f"at {_said(steps)}: {error.message}", error.span, error.stack, error.hint)
-
-
-def _said(steps: Steps) -> str:
-    return ", ".join(f"{s.name} = {s.least + n * s.step}" for s, n in steps.items())
+def _refused(graph: Graph) -> Node:
+    """The first node whose rule refuses what it gets."""
+    types: dict[str, TensorType] = {}
+    for node in graph.nodes:
+        try:
+            types[node.name] = infer_type(node.op, tuple(types[name] for name in node.inputs), node.attrs)
+        except ShapeError:
+            return node
+    raise AssertionError("all rules hold")
 
 
 def _same_form(one: Graph, other: Graph, first: Steps, second: Steps) -> None:
@@ -250,7 +204,7 @@ def _same_form(one: Graph, other: Graph, first: Steps, second: Steps) -> None:
     for a, b in zip(one.nodes, other.nodes, strict=True):
         same = (a.name, a.op, a.inputs, dict(a.weights)) == (b.name, b.op, b.inputs, dict(b.weights))
         if not same or any(not _alike(v, _attrs(b).get(key)) for key, v in _attrs(a).items()):
-            what = f"{a.op} at {_said(first)} is not what it is at {_said(second)}{_difference(a, b)}"
+            what = f"{a.op} at {said(first)} is not what it is at {said(second)}{_difference(a, b)}"
             raise CnnccError(what, a.span, a.stack, ONE_FORM)
 
 
@@ -258,7 +212,7 @@ ONE_FORM = "one network serves a range if only shapes change with the size"
 
 
 def _other_form(graph: Graph, first: Steps, second: Steps) -> CnnccError:
-    return CnnccError(f"{graph.name}: its ops at {_said(first)} are others than at {_said(second)}", hint=ONE_FORM)
+    return CnnccError(f"{graph.name}: its ops at {said(first)} are others than at {said(second)}", hint=ONE_FORM)
 
 
 def _attrs(node: Node) -> Mapping[str, Any]:

@@ -16,6 +16,8 @@ class Syntax(Enum):
     """How the value of an attribute is written."""
 
     DIMS = auto()
+    RANGED = auto()
+    WHERE = auto()
     SIZES = auto()
     SIDES = auto()
     KERNEL = auto()

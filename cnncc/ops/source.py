@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 
 import numpy as np
 
+from cnncc.base import size_ranges
+from cnncc.base.dim import Symbol
 from cnncc.base.elements import ELEMENTS, FLOAT32, Element, encode
 from cnncc.base.errors import nearest
 from cnncc.ir import Node, TensorType
 from cnncc.ops.domains import untried
-from cnncc.ops.forms import Always, Form, Syntax, Word, flags
+from cnncc.ops.forms import Always, Form, Syntax, Word, flags, unpack
 from cnncc.ops.initial import gaussian, normal
 from cnncc.ops.shapes import at_least
 from cnncc.ops.table import (
@@ -43,6 +45,11 @@ def check_dims(attrs: Attrs) -> Shape:
     return shape
 
 
+def dims_of(sizes: Sequence[int | Symbol]) -> dict[str, object]:
+    """The attributes of an input of this shape, whose sizes may have ranges."""
+    return {"dims": size_ranges.usual(sizes), "range": size_ranges.ranged(sizes)}
+
+
 FILTERS = ("nearest", "box", "bilinear", "bicubic", "lanczos")
 """How pictures are resized; Pillow's names."""
 ORDERS = ("rgb", "bgr")
@@ -54,6 +61,8 @@ cut, or to the input's own size. `order` is that of the colours."""
 
 TYPED: Mapping[str, Word] = flags("element", (name for name in ELEMENTS if name != FLOAT32.name))
 """The type of what is not float32."""
+WHERE = "where"
+"""In front of the ranges of sizes."""
 UNUSED = "unused"
 """Behind an input that nothing reads; the graph shows it by itself."""
 PICTURE_WORDS: Mapping[str, Word] = {
@@ -86,6 +95,18 @@ def check_picture(shape: Shape, attrs: Attrs) -> None:
         raise ShapeError(f"resize {'x'.join(map(str, sides))}: the input of {shape[1]}x{shape[2]} is cut from that")
 
 
+def check_range(shape: Shape, attrs: Attrs) -> None:
+    """ShapeError for a range without the shape, and for one of what is no height or width."""
+    sizes = attrs["range"]
+    if not sizes:
+        return
+    if len(sizes) != 3 or not isinstance(sizes[0], int):
+        hint = "weights have one size, and with it channels and vectors"
+        raise ShapeError(f"range {size_ranges.written(sizes)}: only height and width of an image have ranges", hint)
+    if not size_ranges.admits(sizes, shape):
+        raise ShapeError(f"dims {'x'.join(map(str, shape))} are none of the range {size_ranges.written(sizes)}")
+
+
 def input_shape(shapes: Shapes, attrs: Attrs) -> Shape:
     """(batch, *dims); mean and std have one number, or one per channel, or none."""
     shape = check_dims(attrs)
@@ -97,6 +118,7 @@ def input_shape(shapes: Shapes, attrs: Attrs) -> Shape:
         raise ShapeError("std is 0: the input is divided by it")
     element_of(attrs)
     check_picture(shape, attrs)
+    check_range(shape, attrs)
     return (attrs["batch"], *shape)
 
 
@@ -174,7 +196,7 @@ def const_reference(xs: Arrays, weights: Weights, attrs: Attrs) -> Array:
 INPUT = Op(
     name="input",
     arity=(0, 0),
-    attributes={"dims": REQUIRED, "batch": 1, "element": FLOAT32.name, **PICTURE, "mean": (), "std": ()},
+    attributes={"dims": REQUIRED, "batch": 1, "element": FLOAT32.name, **PICTURE, "mean": (), "std": (), "range": ()},
     weights=no_weights,
     shape=input_shape,
     macs=no_macs,
@@ -186,7 +208,7 @@ INPUT = Op(
         Form(
             "input",
             "input 3x224x224",
-            (("dims", Syntax.DIMS),),
+            (("dims+range", Syntax.RANGED),),
             words={
                 "mean": ("mean", Syntax.NUMBERS),
                 "std": ("std", Syntax.NUMBERS),
@@ -194,7 +216,9 @@ INPUT = Op(
                 **TYPED,
                 **PICTURE_WORDS,
                 UNUSED: (UNUSED, Always(True)),
+                WHERE: ("range", Syntax.WHERE),
             },
+            finish=unpack("dims+range"),
             source=True,
             synonyms=("inputs", "placeholder"),
         ),

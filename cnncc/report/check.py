@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import hashlib
 import math
-from collections.abc import Mapping
+import random
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from typing import TYPE_CHECKING, Any
 
@@ -14,6 +15,7 @@ from cnncc import machines, ops, passes
 from cnncc.base.elements import BFLOAT16, FLOAT32
 from cnncc.base.errors import CnnccError
 from cnncc.ir import Graph
+from cnncc.ir.ranged import Ranged, Steps, said
 from cnncc.ir.text import print_graph
 from cnncc.module import phases
 from cnncc.module.listener import Listener, Progress
@@ -124,6 +126,48 @@ def check(graph: Graph, options: Options = DEFAULT, seed: int = 0, progress: Pro
     return checked_values(source, inputs, got, options)
 
 
+def check_ranged(
+    graph: Graph, network: Ranged, options: Options = DEFAULT, seed: int = 0, progress: Progress | None = None
+) -> Mapping[str, CheckReport]:
+    """Compile a network for its range of sizes, and compare the outputs with those of the reference at `SIZES` sizes,
+    which are the keys. `graph` is the network at the size in the middle, with its weights."""
+    from cnncc import api
+
+    machines.check_one_runs_here([machines.load(name) for name in options.targets])
+    model = api.build(graph, options, Listener(progress), ranged=network).model()
+    return at_sizes(model, network, options, seed, progress)
+
+
+def at_sizes(
+    model: Model, network: Ranged, options: Options, seed: int = 0, progress: Progress | None = None
+) -> Mapping[str, CheckReport]:
+    """The outputs of a model for a range of sizes against those of the reference, at some sizes of the range."""
+    reports = {}
+    sizes = some_sizes(network, seed)
+    for i, steps in enumerate(sizes):
+        if progress:
+            progress(f"running at {said(steps)}", i, len(sizes))
+        source = passes.with_batch(network.graph(steps), model.batch)
+        inputs = random_inputs(source, seed)
+        found = model.run_in(model.new_arena(), list(inputs.values()))
+        got = dict(zip(source.outputs, found, strict=True))
+        reports[said(steps)] = checked_values(source, inputs, got, options)
+    return reports
+
+
+SIZES = 10
+"""Sizes of a range at which a network is checked."""
+
+
+def some_sizes(network: Ranged, seed: int) -> Sequence[Steps]:
+    """The smallest size, the largest, the one in the middle, and drawn ones: fewer if the range has fewer."""
+    drawn = random.Random(seed)
+    found: list[Steps] = [network.least, network.most, network.typical]
+    for _ in range(10 * SIZES):
+        found.append({symbol: drawn.randrange(symbol.count) for symbol in network.symbols})
+    return [dict(key) for key in dict.fromkeys(tuple(steps.items()) for steps in found)][:SIZES]
+
+
 def _integers(source: Graph, got: Mapping[str, np.ndarray], expected: Mapping[str, np.ndarray]) -> BytesCheck | None:
     """Of the values by name that the module gave and that the definition gives; None where all are float32."""
     whole = [
@@ -137,17 +181,33 @@ def check_module(model: Model, graph: Graph, seed: int = 0, number: int = 0) -> 
     """Run a compiled module and the reference of the graph it was made of, with bound weights, on seeded input; compare
     the outputs, all that a module gives. `graph` is that of the size of that number, if the module has several.
     CnnccError if the graph is another one."""
-    batch = model.info["inputs"][0]["shape"][0]
-    source = replace(passes.with_batch(graph, batch), name=model.info["name"])  # `--name` may have changed it
+    source = _refuse_other(model, graph, number)
+    inputs = random_inputs(source, seed)
+    found = model.run_in(model.new_arena(number=number), list(inputs.values()))
+    got = dict(zip(source.outputs, found, strict=True))
+    return checked_values(source, inputs, got, _dtypes(model))
+
+
+def check_ranged_module(model: Model, network: Ranged, seed: int = 0) -> Mapping[str, CheckReport]:
+    """`check_module` for a module for a range of sizes, at some of these. CnnccError if the network is another one."""
+    _refuse_other(model, network.graph(network.typical), 0)
+    return at_sizes(model, network, _dtypes(model), seed)
+
+
+def _refuse_other(model: Model, graph: Graph, number: int) -> Graph:
+    """The graph with the batch of a module. CnnccError unless the module was made of it."""
+    source = replace(passes.with_batch(graph, model.batch), name=model.info["name"])  # `--name` may have changed it
     made_of = model.info.get("sizes", [model.info])[number]["source_sha256"]
     if hashlib.sha256(print_graph(source).encode()).hexdigest() != made_of:
         hint = "compile it again, or name the network it was compiled from"
         raise CnnccError(f"the module {model.info['name']} was compiled from another network than this one", hint=hint)
-    inputs = random_inputs(source, seed)
-    found = model.run_in(model.new_arena(number=number), list(inputs.values()))
-    got = dict(zip(source.outputs, found, strict=True))
-    dtypes = {key: value for key, value in model.info.get("flags", {}).items() if key in ("dtype", "weights_dtype")}
-    return checked_values(source, inputs, got, Options(**dtypes))
+    return source
+
+
+def _dtypes(model: Model) -> Options:
+    """What a module says of the types that it computes in."""
+    flags = model.info.get("flags", {})
+    return Options(**{key: value for key, value in flags.items() if key in ("dtype", "weights_dtype")})
 
 
 def checked_values(

@@ -12,6 +12,7 @@ import numpy as np
 from cnncc.base.elements import ELEMENTS
 from cnncc.base.errors import CnnccError
 from cnncc.runtime.declared import Declared
+from cnncc.runtime.extents import Extent, factor, shape_at
 
 CPU_DEVICES = (1, 3, 11, 13)
 """Device types of dlpack.h whose memory the CPU can read: CPU, and pinned or managed memory of CUDA and ROCm."""
@@ -27,8 +28,9 @@ class Port:
 
     name: str
     """Its name in the network."""
-    shape: tuple[int, ...]
-    """(batch, c, h, w), or (batch, k) for vectors: of the most images that a call takes."""
+    shape: tuple[Any, ...]
+    """(batch, c, h, w), or (batch, k) for vectors: of the most images that a call takes. Of a model for a range of
+    sizes, a number that depends on the size is a text, an expression of it: `(64, 3, 'h', 'w')`."""
     declared: Declared | None = None
     """The type and shape that the network's ONNX file declares, if the model was compiled from one in this process."""
     dtype: str = "float32"
@@ -37,7 +39,12 @@ class Port:
     @classmethod
     def described(cls, about: Mapping[str, Any]) -> Port:
         """The port that one of `inputs` or `outputs` of a module's description is."""
-        return cls(about["name"], tuple(about["shape"]), dtype=about.get("dtype", "float32"))
+        return cls(about["name"], tuple(map(Extent.of, about["shape"])), dtype=about.get("dtype", "float32"))
+
+    def at(self, sizes: Mapping[str, int]) -> Port:
+        """The port for sizes by name, where its shape depends on them."""
+        declared = None if self.declared is None else self.declared.at(sizes)
+        return replace(self, shape=shape_at(self.shape, sizes), declared=declared)
 
     @property
     def numpy(self) -> np.dtype[Any]:
@@ -72,13 +79,16 @@ class PortSize:
     """Of a run of the most images."""
     arena_bytes_per_image: int
     """That each image beyond the first adds."""
+    told: tuple[int, ...] = ()
+    """What the functions of the module are told of it: nothing where there is only one, its number among several, the
+    sizes themselves where these are of a range."""
 
     @classmethod
-    def described(cls, about: Mapping[str, Any]) -> PortSize:
+    def described(cls, about: Mapping[str, Any], told: tuple[int, ...] = ()) -> PortSize:
         """The size that one of `sizes` of a module's description is, or the description itself."""
         inputs, outputs = (tuple(map(Port.described, about[ports])) for ports in ("inputs", "outputs"))
         memory = about["memory"]
-        return cls(inputs, outputs, int(memory["arena_bytes"]), int(memory["arena_bytes_per_image"]))
+        return cls(inputs, outputs, int(memory["arena_bytes"]), int(memory["arena_bytes_per_image"]), told)
 
     def declare(self, inputs: Mapping[str, Declared], outputs: Sequence[Declared | None]) -> PortSize:
         """The size with its ports declared as the network's file says."""
@@ -121,8 +131,9 @@ def _for_some(shape: Sequence[int]) -> str:
 
 
 def text(shape: Sequence[int | str]) -> str:
-    """`1x3x224x224`."""
-    return "x".join(map(str, shape)) or "a scalar"
+    """`1x3x224x224`, or `1 x 3 x h x (w + 1)`."""
+    between = " x " if any(isinstance(d, Extent) for d in shape) else "x"
+    return between.join(factor(d.expression) if isinstance(d, Extent) else str(d) for d in shape) or "a scalar"
 
 
 def as_numpy(what: str, value: Any) -> np.ndarray:

@@ -7,9 +7,13 @@ Arrays are converted here before a run, and results after it.
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from typing import Any
 
 import numpy as np
+
+from cnncc.runtime.extents import Extent, shape_at
 
 FLOAT32 = np.dtype(np.float32)
 
@@ -20,10 +24,15 @@ class Declared:
 
     dtype: str
     """NumPy's name of the type."""
-    shape: tuple[int, ...]
+    shape: tuple[Any, ...]
+    """Of a model for a range of sizes, a number that depends on the size is an `Extent`."""
     axes: tuple[int, ...]
     batched: bool
     """Whether the first axis is the batch. If not, an array is one image."""
+
+    def at(self, sizes: Mapping[str, int]) -> Declared:
+        """The same for sizes by name, where its shape depends on them."""
+        return replace(self, shape=shape_at(self.shape, sizes))
 
     def shape_for(self, count: int) -> tuple[int, ...]:
         """The shape of an array of `count` images."""
@@ -61,4 +70,5 @@ class Declared:
         return values.reshape(shape) if in_order and math.prod(shape) == array.size else values
 
     def __str__(self) -> str:
-        return f"{self.dtype} {'x'.join(map(str, self.shape)) or 'scalar'}"
+        between = " x " if any(isinstance(d, Extent) for d in self.shape) else "x"
+        return f"{self.dtype} {between.join(map(str, self.shape)) or 'scalar'}"

@@ -63,6 +63,8 @@ FUNCTIONS = ("run", "run_with", "arena_bytes", "arena_bytes_for", "inputs", "out
 """What every module exports, each as `NAME_...`."""
 EMBEDDED = ("model_get",)
 """Exported in addition if the weights are inside."""
+RANGED = ("shape",)
+"""Exported in addition if the sizes of the inputs are of a range."""
 EXTERNAL = ("open", "open_memory", "close")
 """Exported in addition if the weights are in a file of their own."""
 

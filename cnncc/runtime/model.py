@@ -16,8 +16,12 @@ from cnncc.runtime.arrays import InputError, Port, PortSize, check_inputs, check
 from cnncc.runtime.declared import Declared
 from cnncc.runtime.interface import Threads
 from cnncc.runtime.origin import Origin
+from cnncc.runtime.ranges import Range, Ranges
 
-__all__ = ["EntryPoint", "InputError", "Model", "Port", "PortSize"]
+__all__ = ["EntryPoint", "InputError", "Model", "Port", "PortSize", "Range"]
+
+MOST_KNOWN = 256
+"""Sizes of a range of which a model keeps what it worked out."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -47,16 +51,21 @@ class Model:
         self.info = info
         """What the module says of itself, as `cnncc info --json` prints it: name, shapes, target, versions, memory in
         bytes, kernels."""
-        self.sizes = tuple(map(PortSize.described, info.get("sizes", (info,))))
-        """Inputs and outputs for each size of the inputs that the network was compiled for."""
+        listed = [PortSize.described(about, (i,)) for i, about in enumerate(info.get("sizes", ()))]
+        self.sizes = tuple(listed or [PortSize.described(info)])
+        """Inputs and outputs for each size of the inputs that the network was compiled for. For a range of sizes it is
+        one, whose shapes say what depends on the size, and whose arena is that of the largest."""
         self._entry = entry
         self._threads = Threads(int(info["threads"]), entry.parallel_for)
         self._origin = origin
         self.saver: Callable[[str | os.PathLike[str], str | Sequence[str]], Mapping[str, Path]] | None = None
         """What writes the module of a model that was compiled in this process."""
         self._chosen: int | None = None
-        self._several, self._first = len(self.sizes) > 1, 0
-        """Whether the module has several sizes, and which of them is the first one here."""
+        self._ranges = Ranges.described(info)
+        self._known: dict[tuple[int, ...], PortSize] = {}
+        """Sizes of the range that calls had."""
+        self._alone: tuple[int | None, dict[str, int]] | None = None
+        """What `at_size` was told, of a model for one of the module's sizes."""
         self._arenas: list[np.ndarray] = []
 
     @property
@@ -75,6 +84,11 @@ class Model:
         return self.sizes[0].outputs
 
     @property
+    def ranges(self) -> tuple[Range, ...]:
+        """The sizes that a caller chooses, if the network was compiled for a range of them."""
+        return () if self._ranges is None else self._ranges.of
+
+    @property
     def batch(self) -> int:
         """The most images that a call takes: the first size of all shapes."""
         return self.inputs[0].shape[0]
@@ -85,7 +99,9 @@ class Model:
         return int(self._threads.count)
 
     def __repr__(self) -> str:
-        return f"<cnncc model {self.name} for {self.info['target']['name']}: {'; '.join(map(str, self.sizes))}>"
+        chosen = f" where {self._ranges}" if self._ranges else ""
+        shapes = "; ".join(map(str, self.sizes))
+        return f"<cnncc model {self.name} for {self.info['target']['name']}: {shapes}{chosen}>"
 
     def __reduce__(self) -> tuple[Any, ...]:
         if self._origin is None:
@@ -94,8 +110,8 @@ class Model:
                 hint="write it with `cnncc compile NET -o NET.so` and pickle what cnncc.load returns",
             )
         reopen, arguments = self._origin.recipe(self._chosen)
-        if self._several and len(self.sizes) == 1:
-            return _at_size, (reopen, arguments, self._first)
+        if self._alone is not None:
+            return _at_size, (reopen, arguments, *self._alone)
         return reopen, arguments
 
     def declare(self, inputs: Mapping[str, Declared], outputs: Sequence[Declared | None], number: int = 0) -> None:
@@ -108,17 +124,28 @@ class Model:
         sizes = list(self.sizes)
         sizes[number] = sizes[number].declare(inputs, outputs)
         self.sizes = tuple(sizes)
+        self._known.clear()
 
-    def at_size(self, number: int) -> Model:
-        """The model for one of its sizes alone, counted from 0, with that as `inputs` and in `info`. It cannot be
-        saved. CnnccError for a number that no size has."""
-        if not (isinstance(number, int) and 0 <= number < len(self.sizes)):
-            raise CnnccError(f"{self.name} has sizes 0 to {len(self.sizes) - 1}, got {number!r}")
-        info = dict(self.info)
-        about = info.pop("sizes", [info])[number]
-        info |= {**about, "memory": {**info["memory"], **about["memory"]}}
-        alone = Model(info, self._entry, self._origin)
-        alone.sizes, alone._several, alone._first = (self.sizes[number],), self._several, self._first + number
+    def at_size(self, number: int | None = None, /, **sizes: int) -> Model:
+        """The model for one of its sizes alone, with that as `inputs` and in `info`. It cannot be saved.
+
+        Sizes that are listed are counted from 0. A size of a range is said by name: `model.at_size(h=224, w=320)`.
+        CnnccError for a number that no size has, or a size that is not of the range."""
+        if self._ranges is not None:
+            chosen = self._ranges.checked(self.name, sizes if number is None else {str(number): number, **sizes})
+            size = self._ranges.at(self.sizes[0], chosen)
+            about = _at_one(self.info, size, chosen)
+        elif not sizes and isinstance(number, int) and 0 <= number < len(self.sizes):
+            size, about = self.sizes[number], dict(self.info)
+            about |= about.pop("sizes", [about])[number]
+            about["memory"] = {**self.info["memory"], **about["memory"]}
+        else:
+            got = repr(number) if not sizes else ", ".join(f"{name} = {n}" for name, n in sizes.items())
+            raise CnnccError(f"{self.name} has sizes 0 to {len(self.sizes) - 1}, got {got}")
+        alone = Model(about, self._entry, self._origin)
+        alone.sizes = (size,)
+        if size.told:
+            alone._alone = self._alone or (number, sizes)
         if self._chosen is not None:
             alone.set_threads(self._chosen)
         return alone
@@ -147,10 +174,11 @@ class Model:
     def __call__(self, *arrays: Any, out: Any = None, **named: Any) -> Any:
         """Runs the network on 1 to `batch` images.
 
-        Takes one array for each input, in order: n images of the shapes of `inputs`, (n, c, h, w) or (n, k). An image
-        gets the same bits in every batch, and on a processor a few images take no longer than with a model for so many.
-        They are float32, unless the network says another type (`Port.dtype`); of bfloat16 they are uint16, its bits.
-        They are arrays of NumPy, or of another library with DLPack if the data is in the CPU's memory. A model that was
+        Takes one array for each input, in order: n images of the shapes of `inputs`, (n, c, h, w) or (n, k). Of a model
+        for a range of sizes (`ranges`) they are of any size of it, the same for all arrays of a call. An image gets the
+        same bits in every batch, and on a processor a few images take no longer than with a model for so many. Arrays
+        are float32, unless the network says another type (`Port.dtype`); of bfloat16 they are uint16, its bits. They
+        are arrays of NumPy, or of another library with DLPack if the data is in the CPU's memory. A model that was
         compiled from an ONNX file in this process also takes arrays as the file declares them, and returns them so.
 
         Returns a new array in the shape and type of `outputs`, or a tuple of one for each output if there are several.
@@ -169,9 +197,9 @@ class Model:
             return self._by_name(self, arrays[0], out)
         if any(p.declared and p.declared.is_for_other_batch(self.batch) for p in self.inputs):
             return self.run_many(*arrays, out=out)
-        number = size_for(self.name, self.sizes, arrays)
-        inputs = check_inputs(self.name, self.sizes[number].inputs, arrays, self.batch)
-        return self._result(number, inputs, out, self._run_once)
+        size = self._size_for(arrays)
+        inputs = check_inputs(self.name, size.inputs, arrays, self.batch)
+        return self._result(size, inputs, out, self._run_once)
 
     def run_many(self, *arrays: Any, out: Any = None) -> Any:
         """Runs the network on any number of images, batch after batch.
@@ -181,9 +209,23 @@ class Model:
         """
         if len(arrays) == 1 and isinstance(arrays[0], Mapping):
             return self._by_name(self.run_many, arrays[0], out)
-        number = size_for(self.name, self.sizes, arrays)
-        inputs = check_inputs(self.name, self.sizes[number].inputs, arrays)
-        return self._result(number, inputs, out, self._run_batches)
+        size = self._size_for(arrays)
+        inputs = check_inputs(self.name, size.inputs, arrays)
+        return self._result(size, inputs, out, self._run_batches)
+
+    def _size_for(self, arrays: Sequence[Any]) -> PortSize:
+        """The size that arrays have. InputError if it is none of the model's."""
+        if self._ranges is None:
+            return self.sizes[size_for(self.name, self.sizes, arrays)]
+        (ports,) = self.sizes
+        sizes = self._ranges.sizes_of(self.name, ports.inputs, arrays)
+        key = tuple(sizes.values())
+        size = self._known.get(key)
+        if size is None:
+            if len(self._known) >= MOST_KNOWN:
+                self._known.clear()
+            size = self._known[key] = self._ranges.at(ports, sizes)
+        return size
 
     def _all_named(self, arrays: Sequence[Any], named: Mapping[str, Any]) -> tuple[Any, ...]:
         """Arrays of which all or the last are given by name, in order."""
@@ -210,21 +252,21 @@ class Model:
 
     def _result(
         self,
-        number: int,
+        size: PortSize,
         inputs: list[np.ndarray],
         out: Any,
-        run: Callable[[int, np.ndarray, list[np.ndarray], list[np.ndarray]], None],
+        run: Callable[[PortSize, np.ndarray, list[np.ndarray], list[np.ndarray]], None],
     ) -> Any:
         """Makes `run` write the results of all images, to `out` or to new arrays. No other call uses its arena."""
-        count, outputs = len(inputs[0]), self.sizes[number].outputs
+        count, outputs = len(inputs[0]), size.outputs
         results = (
             [np.empty((count, *p.shape[1:]), p.numpy) for p in outputs]
             if out is None
             else check_outputs(self.name, outputs, out, inputs, count)
         )
-        arena = self._take_arena(min(max(count, 1), self.batch), number)
+        arena = self._take_arena(_arena_bytes(size, min(max(count, 1), self.batch)))
         try:
-            run(number, arena, inputs, results)
+            run(size, arena, inputs, results)
         finally:
             self._arenas.append(arena)
         if out is not None:
@@ -232,30 +274,32 @@ class Model:
         results = [p.declared.from_ours(r) if p.declared else r for p, r in zip(outputs, results, strict=True)]
         return results[0] if len(results) == 1 else tuple(results)
 
-    def _run_batches(self, number: int, arena: np.ndarray, inputs: list[np.ndarray], results: list[np.ndarray]) -> None:
+    def _run_batches(
+        self, size: PortSize, arena: np.ndarray, inputs: list[np.ndarray], results: list[np.ndarray]
+    ) -> None:
         for start in range(0, len(inputs[0]), self.batch):
             part = slice(start, start + self.batch)
-            self._run_once(number, arena, [a[part] for a in inputs], [r[part] for r in results])
+            self._run_once(size, arena, [a[part] for a in inputs], [r[part] for r in results])
 
     def run_in(self, arena: np.ndarray, arrays: Sequence[Any]) -> list[np.ndarray]:
         """Runs in the caller's arena and returns all outputs. The arena is of uint8, aligned as `info["memory"]` says,
         and as long as `arena_bytes_for` says."""
-        number = size_for(self.name, self.sizes, arrays)
-        inputs = check_inputs(self.name, self.sizes[number].inputs, arrays, self.batch)
-        results = [np.empty((len(inputs[0]), *p.shape[1:]), p.numpy) for p in self.sizes[number].outputs]
-        self._run_once(number, arena, inputs, results)
+        size = self._size_for(arrays)
+        inputs = check_inputs(self.name, size.inputs, arrays, self.batch)
+        results = [np.empty((len(inputs[0]), *p.shape[1:]), p.numpy) for p in size.outputs]
+        self._run_once(size, arena, inputs, results)
         return results
 
     def _run_once(
-        self, number: int, arena: np.ndarray, inputs: Sequence[np.ndarray], results: Sequence[np.ndarray]
+        self, size: PortSize, arena: np.ndarray, inputs: Sequence[np.ndarray], results: Sequence[np.ndarray]
     ) -> None:
         """One run of the compiled code; ctypes releases the interpreter's lock meanwhile."""
         plain = [np.require(array, requirements=("C", "A")) for array in inputs]
         pointers = [ctypes.c_void_p(a.ctypes.data) for a in (*plain, *results, arena)]
         model, images = ctypes.c_void_p(self._entry.model), ctypes.c_int32(len(plain[0]))
-        size = [ctypes.c_int32(self._first + number)] if self._several else []
+        told = map(ctypes.c_int32, size.told)
         code = self._entry.run(
-            model, *size, images, *pointers, ctypes.c_size_t(arena.nbytes), ctypes.byref(self._threads)
+            model, *told, images, *pointers, ctypes.c_size_t(arena.nbytes), ctypes.byref(self._threads)
         )
         if code:
             text = self._entry.error_text(code)
@@ -266,29 +310,48 @@ class Model:
         return ""
 
     def arena_bytes_for(self, images: int, number: int = 0) -> int:
-        """Bytes of the arena that a run of so many images needs, with inputs of the size of that number."""
-        size = self.sizes[number]
-        return size.arena_bytes - (self.batch - images) * size.arena_bytes_per_image
+        """Bytes of the arena that a run of so many images needs, with inputs of the size of that number; of a range, of
+        its largest size."""
+        return _arena_bytes(self.sizes[number], images)
 
     def new_arena(self, images: int | None = None, number: int = 0) -> np.ndarray:
         """An arena of the right size and alignment for runs of so many images, by default the most, with inputs of the
-        size of that number."""
+        size of that number; of a range, of any size."""
+        return self._arena(self.arena_bytes_for(images or self.batch, number))
+
+    def _arena(self, size: int) -> np.ndarray:
         align = int(self.info["memory"]["arena_align"])
-        raw = np.empty(max(1, self.arena_bytes_for(images or self.batch, number)) + align, np.uint8)
+        raw = np.empty(max(1, size) + align, np.uint8)
         start = -raw.ctypes.data % align
         return raw[start : len(raw) - align + start]
 
-    def _take_arena(self, images: int, number: int) -> np.ndarray:
+    def _take_arena(self, size: int) -> np.ndarray:
         """An arena that no other call uses: list.pop is atomic, so two threads never get the same one. One that is too
         small is given up."""
         try:
             arena = self._arenas.pop()
         except IndexError:
-            return self.new_arena(images, number)
-        fits = arena.nbytes >= self.arena_bytes_for(images, number)
-        return arena if fits else self.new_arena(images, number)
+            return self._arena(size)
+        return arena if arena.nbytes >= size else self._arena(size)
 
 
-def _at_size(reopen: Callable[..., Model], arguments: Sequence[Any], number: int) -> Model:
+def _arena_bytes(size: PortSize, images: int) -> int:
+    """The arena of a run of so many images, of the most that the shapes of the size say."""
+    return size.arena_bytes - (int(size.inputs[0].shape[0]) - images) * size.arena_bytes_per_image
+
+
+def _at_one(info: Mapping[str, Any], size: PortSize, sizes: Mapping[str, int]) -> dict[str, Any]:
+    """What a module says of itself at one size of its range."""
+    about = {key: what for key, what in info.items() if key != "ranges"}
+    for ports, known in (("inputs", size.inputs), ("outputs", size.outputs)):
+        about[ports] = [{**one, "shape": list(port.shape)} for one, port in zip(info[ports], known, strict=True)]
+    memory = {key: what for key, what in info["memory"].items() if key != "arena"}
+    memory |= {"arena_bytes": size.arena_bytes, "arena_bytes_per_image": size.arena_bytes_per_image}
+    return {**about, "memory": memory, "size": dict(sizes)}
+
+
+def _at_size(
+    reopen: Callable[..., Model], arguments: Sequence[Any], number: int | None, sizes: dict[str, int]
+) -> Model:
     """What pickle calls for a model of one of several sizes."""
-    return reopen(*arguments).at_size(number)
+    return reopen(*arguments).at_size(number, **sizes)

@@ -145,6 +145,10 @@ def _checked_batch(model: Model, max_batch: int | None) -> int:
     if len(model.sizes) > 1:
         hint = "a Batcher for each: Batcher(model.at_size(0)), Batcher(model.at_size(1)), ..."
         raise CnnccError(f"{model.name} takes {len(model.sizes)} sizes of inputs; a batch has one", hint=hint)
+    if model.ranges:
+        named = ", ".join(f"{one.name}=..." for one in model.ranges)
+        hint = f"a Batcher for each size: Batcher(model.at_size({named}))"
+        raise CnnccError(f"{model.name} takes a range of sizes; a batch has one", hint=hint)
     if max_batch is None:
         return model.batch
     if not 1 <= max_batch <= model.batch:

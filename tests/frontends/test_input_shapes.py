@@ -43,7 +43,7 @@ def test_what_python_may_give() -> None:
     assert sizes_by_name({"a": (3,), "b": [4, 5]}) == ({"a": (3,), "b": (4, 5)},)
     assert sizes_by_name({"a": "3x4"}) == ({"a": (3, 4)},)
     for wrong in (3, (3, 4.0), (3, "4"), (True, 3, 3), {"a": 3}, (), [[]], {"a": []}):
-        with pytest.raises(CnnccError, match="a shape is whole numbers, got"):
+        with pytest.raises(CnnccError, match="a shape is whole numbers or ranges of them, got"):
             sizes_by_name(wrong)  # type: ignore[arg-type]
 
 

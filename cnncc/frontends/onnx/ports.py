@@ -9,7 +9,8 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from cnncc.base.errors import CnnccError
-from cnncc.base.input_shapes import InputShapes, by_name
+from cnncc.base.input_shapes import FixedShapes, InputShapes, by_name, numbered
+from cnncc.base.size_ranges import NAME, NO_NAMES, Sizes
 from cnncc.frontends.network import ModelPort
 from cnncc.frontends.onnx.tensors import shown
 from cnncc.ir import Graph
@@ -40,7 +41,7 @@ def computed_inputs(graph: GraphProto, known: Iterable[str] = ()) -> list[ValueI
     return [port for port in graph.input if port.name not in given]
 
 
-def input_shapes(graph: GraphProto, shapes: InputShapes, known: Mapping[str, np.ndarray]) -> dict[str, Shape]:
+def input_shapes(graph: GraphProto, shapes: FixedShapes, known: Mapping[str, np.ndarray]) -> dict[str, Shape]:
     """The shape of every input. CnnccError for unknown names, sizes below 1, and axes without a size."""
     inputs = {port.name: port for port in computed_inputs(graph, known)}
     for name, port in inputs.items():
@@ -57,17 +58,18 @@ def input_shapes(graph: GraphProto, shapes: InputShapes, known: Mapping[str, np.
     return found
 
 
-def asked_shapes(graph: GraphProto, shapes: InputShapes) -> dict[str, Shape]:
+def asked_shapes(graph: GraphProto, shapes: InputShapes) -> dict[str, Sizes]:
     """Shapes that a caller asks for, as the model has them. The name "" is the only input. A shape of one axis less
     than the model declares is that of one image, channels first. What the model declares itself is left out. CnnccError
     for "" where there are several inputs."""
     inputs = {port.name: port for port in computed_inputs(graph)}
     named = by_name(shapes, list(inputs))
     whole = {name: of_one(inputs[name], given) if name in inputs else given for name, given in named.items()}
-    return {name: given for name, given in whole.items() if name not in inputs or given != declared(inputs[name])}
+    asked = {name: given for name, given in whole.items() if name not in inputs or given != declared(inputs[name])}
+    return {**asked, **numbered(asked, list(inputs))}
 
 
-def of_one(port: ValueInfoProto, given: Shape) -> Shape:
+def of_one(port: ValueInfoProto, given: Sizes) -> Sizes:
     """The shape of an input from that of one image of it, channels first."""
     known = declared(port)
     if len(given) + 1 != len(known):
@@ -83,8 +85,27 @@ class OpenShapes(CnnccError):
         told = [f"{shown(name)} has no fixed shape: {shape_text(port)}" for name, port in ports.items()]
         sizes = {name: [s or USUAL for s in declared(port)] for name, port in ports.items()}
         options = " ".join(f"--shape {shown(name)}={','.join(map(str, given))}" for name, given in sizes.items())
-        hint = f"a module has one size: say it by `{options}`, with the sizes you want; in Python by shape={sizes}"
+        ranges = " ".join(f"--shape '{ranged_option(name, port)}'" for name, port in ports.items())
+        hint = (
+            f"say the size you want by `{options}`, in Python by shape={sizes}; or keep them open, between sizes that "
+            f"you give, by `{ranges}`"
+        )
         super().__init__(f"input {'; input '.join(told)}", hint=hint)
+
+
+def ranged_option(name: str, port: ValueInfoProto) -> str:
+    """`x=1,3,h,w where h in 32..1024 step 32, w in 32..1024 step 32`, with the names of the model if it has any."""
+    sizes = declared(port)
+    dims = port.type.tensor_type.shape.dim
+    own = [dims[axis].dim_param if axis < len(dims) else "" for axis in range(len(sizes))]
+    usable = [name if NAME.fullmatch(name) and name not in NO_NAMES else "" for name in own]
+    named = [str(s) if s else usable[i] or OPEN_AXES[min(len(sizes) - i, 4) - 1] for i, s in enumerate(sizes)]
+    ranges = ", ".join(dict.fromkeys(f"{n} in 32..1024 step 32" for n in named if not n.isdigit()))
+    return f"{shown(name)}={','.join(named)} where {ranges}"
+
+
+OPEN_AXES = ("w", "h", "c", "n")
+"""What axes without a size are called, from the last one on."""
 
 
 def declared(port: ValueInfoProto) -> Shape:

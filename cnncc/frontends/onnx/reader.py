@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, cast
 
 import numpy as np
 
-from cnncc.base.input_shapes import InputShapes
+from cnncc.base.input_shapes import FixedShapes
 from cnncc.frontends.network import ModelPort
 from cnncc.frontends.onnx.attributes import attributes_of, find
 from cnncc.frontends.onnx.byte_layers import with_byte_layers
@@ -53,7 +53,7 @@ Entry = Tensor | Tensors | None
 
 def from_onnx(
     model: ModelProto,
-    shapes: InputShapes | None = None,
+    shapes: FixedShapes | None = None,
     known: Mapping[str, np.ndarray] | None = None,
     keep_known: bool = False,
     strict: bool = False,

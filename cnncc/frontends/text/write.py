@@ -20,7 +20,7 @@ from cnncc.frontends.text.tree import tree
 from cnncc.ir import Graph, Node
 from cnncc.lang.format import format_text
 from cnncc.lang.forms import FORMS, RESERVED
-from cnncc.lang.print_net import attributes, by, name_text, print_net, unused
+from cnncc.lang.print_net import attributes, name_text, print_net, shape_with_range, unused
 from cnncc.lang.read import parse
 from cnncc.ops import traits
 from cnncc.ops.traits import Kind
@@ -106,7 +106,8 @@ def input_line(graph: Graph, node: Node) -> str:
     bare = re.fullmatch(r"[A-Za-z_]\w*", node.name, re.ASCII) and not re.fullmatch(r"x\d\w*", node.name)
     name = node.name if bare and node.name not in QUOTED else json.dumps(node.name, ensure_ascii=False)
     words = [w for w in attributes(node) if not w.startswith("batch ")]
-    return " ".join(["input", name, by(node.attrs["dims"]), *words]) + unused(graph, node)
+    shape = shape_with_range((node.attrs["dims"], node.attrs["range"]))
+    return " ".join(["input", name, shape, *words]) + unused(graph, node)
 
 
 def top_lines(graph: Graph, body: tuple[Part, ...], labels: Labels) -> Iterator[str]:

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 from cnncc.base.errors import CnnccError
 from cnncc.ir import Graph, Node
+from cnncc.ir.ranged import Ranged
 from cnncc.kernels.cpu.rules import select
 from cnncc.kernels.cpu.site import CpuSite
 from cnncc.kernels.shared.choices import Choices
@@ -15,6 +16,7 @@ from cnncc.machines.targets import Target
 from cnncc.module.backends import Backend
 from cnncc.module.cpu import rooms, sizes
 from cnncc.module.cpu.program import CpuProgram, weights_stay
+from cnncc.module.cpu.ranged_program import lower_ranged
 from cnncc.module.listener import Listener
 from cnncc.module.phases import Stage
 from cnncc.module.roles import CPU_KINDS
@@ -53,6 +55,13 @@ class CpuBackend(Backend):
     def joined(self, programs: Sequence[CpuProgram]) -> CpuProgram:
         first = programs[0]
         return super().joined(programs) if first.target.format == "wasm" else sizes.joined(programs)
+
+    def ranged(
+        self, network: Ranged, machine: Target, options: Options, choices: Choices, listener: Listener
+    ) -> CpuProgram:
+        if machine.format == "wasm":
+            super().ranged(network, machine, options, choices, listener)
+        return lower_ranged(network, machine, options, choices, listener)
 
     def build(self, programs: Sequence[CpuProgram], listener: Listener) -> Build:
         from cnncc.module.cpu.build import build_programs  # how modules are made: most commands make none

@@ -11,6 +11,7 @@ from pathlib import Path
 
 import numpy as np
 
+from cnncc.base.errors import CnnccError
 from cnncc.machines import check_runs_here, targets
 from cnncc.module import toolchain
 from cnncc.module.built import traced
@@ -19,12 +20,12 @@ from cnncc.module.cpu.emit import glue_object, kernel_objects
 from cnncc.module.cpu.entry import run_ir
 from cnncc.module.cpu.glue import steps_ir
 from cnncc.module.cpu.program import CpuProgram
-from cnncc.module.cpu.variants import Layout, Variant
+from cnncc.module.cpu.variants import Layout, Variant, error_texts
 from cnncc.module.cpu.write import write
 from cnncc.module.listener import SILENT, Listener
 from cnncc.module.names import c_name
 from cnncc.module.program import check_indices
-from cnncc.runtime.interface import TEXTS, ModelState
+from cnncc.runtime.interface import ModelState
 from cnncc.runtime.model import EntryPoint, Model
 
 _serial = count()
@@ -67,11 +68,15 @@ class Build(CpuCode):
     def _model(self, tracker: object, run: Callable[..., int], weights: np.ndarray) -> Model:
         pool = _pool_launch() if self.program.threads > 1 else None
         state = ModelState(weights.ctypes.data)
-        texts = {int(code): text for code, text in TEXTS.items()}
+        texts = {int(code): text for code, text in error_texts(self.program.symbols).items()}
         kept = (tracker, weights, state)
         return Model(self.info, EntryPoint(run, ctypes.addressof(state), texts.__getitem__, kept, pool))
 
     def trace(self, *arrays: np.ndarray) -> dict[str, np.ndarray]:
+        """For a program for a range of sizes, CnnccError."""
+        if self.program.symbols:
+            what = f"{self.program.source.name} is compiled for a range of sizes, and its values cannot be traced"
+            raise CnnccError(what, hint="compile it for the size of the arrays")
         runs = self._runs_here()
         model = runs.model()
         arena = model.new_arena()

@@ -49,10 +49,15 @@ class CpuCode(Built[CpuProgram], ABC):
     def _of_machine(self) -> Mapping[str, Any]:
         p, least = self.program, self.variants[-1].program.target
         target = {k: v for k, v in asdict(least).items() if k in ("name", "triple", "cpu", "requires", "isa")}
-        sizes = [memory.told(p.batch) for memory in sizes_of([variant.program for variant in self.variants])]
+        memories = sizes_of([variant.program for variant in self.variants])
+        sizes = [memory.told(p.batch) for memory in memories]
+        memory = {**asdict(p.arena), **sizes[0], "arena_align": ALIGN, "weight_bytes": self.weight_bytes}
+        if p.symbols:
+            memory["arena"] = memories[0].expressions
         return {
-            "memory": {**asdict(p.arena), **sizes[0], "arena_align": ALIGN, "weight_bytes": self.weight_bytes},
+            "memory": memory,
             **self._sizes(sizes),
+            **describe.ranges(p.symbols),
             "target": {**target, "name": ",".join(variant.program.target.name for variant in self.variants)},
             "compiler": describe.compiler(
                 llvmlite=version("llvmlite"),
@@ -60,7 +65,7 @@ class CpuCode(Built[CpuProgram], ABC):
             ),
         }
 
-    def _sizes(self, memories: Sequence[Mapping[str, int]]) -> Mapping[str, Any]:
+    def _sizes(self, memories: Sequence[Mapping[str, Any]]) -> Mapping[str, Any]:
         """Of several sizes of the inputs, what tells them apart: what the module says elsewhere is of the first."""
         programs = self.program.sizes
         if len(programs) == 1:

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from cnncc.module.cpu.extents import steps_of
 from cnncc.module.cpu.variants import Layout, Variant, string
 from cnncc.module.names import parameters
 from cnncc.runtime.interface import ALIGN, Code
@@ -63,7 +64,7 @@ define i32 @{self.layout.name}_run({given}) {{
     @property
     def _of_run(self) -> list[str]:
         """What a caller says of a run besides arrays: the size, where there are several, and the number of images."""
-        chosen = [f"i32 %{symbol.name}.size" for symbol in self.layout.symbols]
+        chosen = [f"i32 %chosen{i}" for i in range(len(self.layout.symbols))]
         return [*chosen, *["i32 %size"] * self.layout.several, "i32 %images"]
 
     def _arena_bytes_for(self) -> str:
@@ -119,7 +120,7 @@ define i32 @{self.layout.name}_run({given}) {{
                 "declare i64 @llvm.umax.i64(i64, i64)",
                 f"define {layout.size} @{layout.name}_arena_bytes_for({', '.join(self._of_run)}) {{",
                 "entry:",
-                *self._steps(),
+                *steps_of(layout.symbols),
                 "  %others = sub i32 %images, 1",
                 f"  %known = icmp ult i32 %others, {layout.batch}",
                 "  %fits = and i1 %known, %in.range",
@@ -134,24 +135,6 @@ define i32 @{self.layout.name}_run({given}) {{
                 "}",
             ]
         )
-
-    def _steps(self) -> list[str]:
-        """`%steps`, the size as a program is told it, and `%in.range`, whether it is one of the range."""
-        lines, fits = [f"  %steps = alloca [{len(self.layout.symbols)} x i32], align 4"], "true"
-        for i, symbol in enumerate(self.layout.symbols):
-            lines += [
-                f"  %above{i} = sub i32 %{symbol.name}.size, {symbol.least}",
-                f"  %steps{i} = udiv i32 %above{i}, {symbol.step}",
-                f"  %rest{i} = urem i32 %above{i}, {symbol.step}",
-                f"  %even{i} = icmp eq i32 %rest{i}, 0",
-                f"  %within{i} = icmp ule i32 %steps{i}, {symbol.count - 1}",
-                f"  %size.ok{i} = and i1 %even{i}, %within{i}",
-                f"  %so.far{i} = and i1 {fits}, %size.ok{i}",
-                f"  %steps.at{i} = getelementptr i32, ptr %steps, i32 {i}",
-                f"  store i32 %steps{i}, ptr %steps.at{i}",
-            ]
-            fits = f"%so.far{i}"
-        return [*lines, f"  %in.range = and i1 {fits}, true"]
 
     def _run_with(self, arrays: list[str]) -> str:
         size = self.layout.size
@@ -215,7 +198,7 @@ define i32 @{self.layout.name}_run({given}) {{
     def _known_size(self) -> list[str]:
         if self.layout.ranged:
             outside = "  %outside = xor i1 %in.range, true"
-            return [*self._steps(), outside, *_refuse("%outside", Code.BAD_SIZE, "counted")]
+            return [*steps_of(self.layout.symbols), outside, *_refuse("%outside", Code.BAD_SIZE, "counted")]
         if not self.layout.several:
             return []
         strange = f"  %strange = icmp uge i32 %size, {len(self.layout.sizes)}"

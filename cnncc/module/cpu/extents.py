@@ -68,6 +68,26 @@ class Formulas:
         return name
 
 
+def steps_of(symbols: Sequence[Symbol]) -> list[str]:
+    """Defines `%steps`, the size as `Formulas` read it, from `%chosen0`, `%chosen1` and so on; and `%in.range`, whether
+    it is one of the range."""
+    lines, fits = [f"  %steps = alloca [{len(symbols)} x i32], align 4"], "true"
+    for i, symbol in enumerate(symbols):
+        lines += [
+            f"  %above{i} = sub i32 %chosen{i}, {symbol.least}",
+            f"  %steps{i} = udiv i32 %above{i}, {symbol.step}",
+            f"  %rest{i} = urem i32 %above{i}, {symbol.step}",
+            f"  %even{i} = icmp eq i32 %rest{i}, 0",
+            f"  %within{i} = icmp ule i32 %steps{i}, {symbol.count - 1}",
+            f"  %size.ok{i} = and i1 %even{i}, %within{i}",
+            f"  %so.far{i} = and i1 {fits}, %size.ok{i}",
+            f"  %steps.at{i} = getelementptr i32, ptr %steps, i32 {i}",
+            f"  store i32 %steps{i}, ptr %steps.at{i}",
+        ]
+        fits = f"%so.far{i}"
+    return [*lines, f"  %in.range = and i1 {fits}, true"]
+
+
 DECLARATIONS = ["declare i64 @llvm.smax.i64(i64, i64)", "declare i64 @llvm.smin.i64(i64, i64)"]
 
 

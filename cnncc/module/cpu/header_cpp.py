@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
+from cnncc.base.dim import Dim
+from cnncc.ir import TensorType
 from cnncc.module.cpu.header import count_macro
 from cnncc.module.cpu.variants import Layout
 from cnncc.module.guards import guarded
@@ -72,15 +74,20 @@ def header_cpp(layout: Layout, c_header: str) -> str:
     upper = name.upper()
     arrays = parameters(graph)
     argument, size = _size(layout)
-    one, bad = "1", "CNNCC_BAD_IMAGES"
+    one, bad = f"{upper}_ARENA_BYTES_FOR(1)", "CNNCC_BAD_IMAGES"
     if layout.several:
-        one, bad = "0, 1", f"size < 0 || size >= {upper}_SIZES ? CNNCC_BAD_SIZE : CNNCC_BAD_IMAGES"
+        one, bad = f"{upper}_ARENA_BYTES_FOR(0, 1)", f"size < 0 || size >= {upper}_SIZES ? CNNCC_BAD_SIZE : {bad}"
+    if layout.ranged:
+        least = "".join(f"{upper}_{size.upper()}_LEAST, " for size in layout.size_names)
+        one, bad = f"{name}_arena_bytes_for({least}1)", f"{name}_shape({size}0, nullptr) ? {bad} : CNNCC_BAD_SIZE"
     types = {array: kind.element.c for array, kind in arrays.items()}
     inputs, outputs = list(arrays)[: len(graph.inputs)], list(arrays)[len(graph.inputs) :]
     read = [f"span<const {types[a]}> {a}" for a in inputs]
     spans = ", ".join([*read, *(f"span<{types[a]}> {a}" for a in outputs)])
     pointers = ", ".join(f"{a}.data()" for a in arrays)
-    counts = {a: count_macro(upper, a, kind) + "(size)" * layout.several for a, kind in arrays.items()}
+    told = f"({size.removesuffix(', ')})" if size else ""
+    counts = {a: count_macro(upper, a, kind) + told * _varies(layout, kind) for a, kind in arrays.items()}
+    sized = f"        if (!{name}_shape({size}0, nullptr)) fail(CNNCC_BAD_SIZE);\n" if layout.ranged else ""
     wanted = f"those of 1 to {layout.batch} images of " if layout.batch > 1 else ""
     counted = f'count("{inputs[0]}", {inputs[0]}.size(), {counts[inputs[0]]})'
     others = (a for a in arrays if a != inputs[0])
@@ -103,7 +110,7 @@ def header_cpp(layout: Layout, c_header: str) -> str:
 namespace cnncc {{
 
 /// The network with an arena of its own: for one thread at a time. A copy shares the weights and gets another arena.
-/// The arena is made for one image, and grows when a call needs more.
+/// The arena is made for one image{" of the smallest size" * layout.ranged}, and grows when a call needs more.
 class {name}_network {{
 public:
 {_constructor(layout)}
@@ -122,18 +129,18 @@ public:
     /// Runs the network on 1 to {upper}_MAX_IMAGES images, one after the other in each array. NCHW. Throws
     /// std::invalid_argument for a wrong number of numbers, cnncc::error for what the module refuses.
     void operator()({argument}{spans}) {{
-        const std::size_t images = {counted};
+{sized}        const std::size_t images = {counted};
 {checks}        const auto number = static_cast<std::int32_t>(images);
         reserve({size}number);
         fail({name}_run_with(model_.get(), {size}number, {pointers}, arena_.get(), arena_.size(), &threads_));
     }}
-{_returning(layout, read, counted, inputs, counts)}
-{_ports(layout)}
+{_returning(layout, read, counted, inputs, counts, sized)}
+{_shape(layout)}{_ports(layout)}
     static const char *info() noexcept {{ return {name}_info(); }}
 
 private:
     {name}_network(std::shared_ptr<const {name}_model> model, cnncc_threads threads)
-        : model_(std::move(model)), threads_(threads), arena_({upper}_ARENA_BYTES_FOR({one}), {upper}_ARENA_ALIGN) {{}}
+        : model_(std::move(model)), threads_(threads), arena_({one}, {upper}_ARENA_ALIGN) {{}}
 
     static void fail(int code) {{
         if (code) throw error(code, std::string("{name}: ") + {name}_error(code));
@@ -183,14 +190,37 @@ def _constructor(layout: Layout) -> str:
 
 
 def _size(layout: Layout) -> tuple[str, str]:
-    """How a call is told the size of the inputs, where there are several: its parameter, and what it passes on. Each
-    stands before others."""
-    return ("std::int32_t size, ", "size, ") if layout.several else ("", "")
+    """How a call is told the size of the inputs, where there are several or a range: its parameters, and what it passes
+    on. Each stands before others."""
+    chosen = layout.size_names if layout.ranged else ["size"] * layout.several
+    return "".join(f"std::int32_t {size}, " for size in chosen), "".join(f"{size}, " for size in chosen)
+
+
+def _varies(layout: Layout, kind: TensorType) -> bool:
+    """Whether the macro that tells the numbers of an array is told the size."""
+    return layout.several or any(isinstance(extent, Dim) for extent in kind.shape)
+
+
+def _shape(layout: Layout) -> str:
+    """What tells shapes of a range."""
+    if not layout.ranged:
+        return ""
+    argument, size = _size(layout)
+    rank = max(len(kind.shape) for kind in parameters(layout.program.graph).values())
+    return f"""\
+    /// The shape of an array of one image of a size. Arrays are counted from 0 as calls take them, inputs before
+    /// outputs. Empty for a size that is not of the range, and for an array that there is not.
+    static std::vector<std::int64_t> shape({argument}std::int32_t array) {{
+        std::vector<std::int64_t> dims({rank});
+        dims.resize({layout.name}_shape({size}array, dims.data()));
+        return dims;
+    }}
+"""
 
 
 def _ports(layout: Layout) -> str:
     """The tables of inputs and outputs."""
-    argument, size = _size(layout)
+    argument, size = _size(layout) if layout.several else ("", "")
     return "\n".join(
         f"""\
     static span<const cnncc_port> {ports}({argument.removesuffix(", ")}) noexcept {{
@@ -202,9 +232,11 @@ def _ports(layout: Layout) -> str:
     )
 
 
-def _returning(layout: Layout, read: list[str], counted: str, inputs: list[str], counts: Mapping[str, str]) -> str:
+def _returning(
+    layout: Layout, read: list[str], counted: str, inputs: list[str], counts: Mapping[str, str], sized: str
+) -> str:
     """A call that returns the result, where there is one. `read` are the parameters for the inputs, `counted` says how
-    many images they hold, `counts` how many numbers an image of each array has."""
+    many images they hold, `counts` how many numbers an image of each array has; `sized` checks the size."""
     if len(counts) - len(inputs) > 1:
         return ""
     (kind,) = layout.program.outputs.values()
@@ -212,7 +244,7 @@ def _returning(layout: Layout, read: list[str], counted: str, inputs: list[str],
     argument, size = _size(layout)
     return f"""\
     {result} operator()({argument}{", ".join(read)}) {{
-        {result} result({counted} * {count});
+{sized}        {result} result({counted} * {count});
         (*this)({size}{", ".join(inputs)}, result);
         return result;
     }}

@@ -6,7 +6,7 @@ from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import Self
 
-from cnncc.base.dim import Symbol, typical
+from cnncc.base.dim import Symbol, most_of, typical
 from cnncc.ir import Graph
 from cnncc.kernels.shared.operands import PackedWeight
 from cnncc.kernels.shared.spec import Call, Kernel, Packed
@@ -119,9 +119,10 @@ class CpuProgram(Program[Target]):
 
     @property
     def arena(self) -> Arena:
-        """The memory of a run of the most images, and what it holds."""
-        activations, bound = (self.batch * size for size in (self.plan.bytes, self.plan.bound))
-        return Arena(activations, bound, self.arena_bytes - activations, self.arena_bytes)
+        """The memory of a run of the most images, and what it holds; of a range, at its largest size."""
+        total = most_of(self.arena_bytes)
+        activations, bound = (self.batch * most_of(size) for size in (self.plan.bytes, self.plan.bound))
+        return Arena(activations, bound, total - activations, total)
 
     @property
     def stamps_offset(self) -> int:

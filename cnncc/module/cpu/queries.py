@@ -7,11 +7,14 @@ from dataclasses import dataclass
 from math import prod
 
 import cnncc
+from cnncc.base.dim import most_of
 from cnncc.ir import TensorType
+from cnncc.module.cpu.extents import DECLARATIONS, Formulas, steps_of
 from cnncc.module.cpu.header import DTYPES
-from cnncc.module.cpu.variants import Layout, string
+from cnncc.module.cpu.variants import Layout, error_texts, string
+from cnncc.module.names import parameters
 from cnncc.ops.source import port_type
-from cnncc.runtime.interface import ALIGN, TEXTS, Code
+from cnncc.runtime.interface import ALIGN, Code
 
 
 def queries_ir(layout: Layout, info: str) -> str:
@@ -38,6 +41,7 @@ class _Queries:
             self._text("info", self.info, ', section ".cnncc"'),
             self._text("version", cnncc.__version__),
             self._errors(),
+            *([self._shape()] if self.layout.ranged else []),
         ]
         return "\n\n".join(parts) + "\n"
 
@@ -87,11 +91,11 @@ define void @{name}_close(ptr %model) {{
     def _ports(self, function: str, sizes: Sequence[Sequence[tuple[str, TensorType]]]) -> str:
         """`size_t NAME_inputs(const cnncc_port **ports)`: their number, and the table if that is wanted. Where there
         are several sizes of the inputs, the first parameter is the number of one, and the tables lie one after the
-        other."""
+        other. The shapes of a range are the largest."""
         row = f"{{ ptr, ptr, i32, i32, {self.layout.size} }}"
         lines, rows, number = [], [], len(sizes[0])
         for i, (name, kind) in enumerate(port for ports in sizes for port in ports):
-            shape = kind.shape
+            shape = tuple(map(most_of, kind.shape))
             lines.append(string(f"{function}.{i}.name", name))
             numbers = ", ".join(f"i64 {n}" for n in shape)
             lines.append(f"@{function}.{i}.shape = internal constant [{len(shape)} x i64] [{numbers}]")
@@ -120,10 +124,41 @@ unknown:
 }}"""
         )
 
+    def _shape(self) -> str:
+        """`size_t NAME_shape(int32_t h, int32_t w, int32_t array, int64_t *dims)`."""
+        layout, formulas = self.layout, Formulas()
+        shapes = [
+            [1, *(formulas.value(extent) for extent in kind.shape[1:])]
+            for kind in parameters(layout.program.graph).values()
+        ]
+        cases = " ".join(f"i32 {i}, label %array{i}" for i in range(len(shapes)))
+        chosen = ", ".join(f"i32 %chosen{i}" for i in range(len(layout.symbols)))
+        lines = [
+            *DECLARATIONS,
+            f"define {layout.size} @{layout.name}_shape({chosen}, i32 %array, ptr %dims) {{",
+            "entry:",
+            *steps_of(layout.symbols),
+            "  br i1 %in.range, label %sized, label %none",
+            f"none:\n  ret {layout.size} 0",
+            "sized:",
+            *formulas.lines,
+            "  %unwanted = icmp eq ptr %dims, null",
+            f"  switch i32 %array, label %none [ {cases} ]",
+        ]
+        for i, shape in enumerate(shapes):
+            lines += [f"array{i}:", f"  br i1 %unwanted, label %told{i}, label %fill{i}", f"fill{i}:"]
+            for axis, number in enumerate(shape):
+                lines += [
+                    f"  %at{i}.{axis} = getelementptr i64, ptr %dims, i32 {axis}",
+                    f"  store i64 {number}, ptr %at{i}.{axis}",
+                ]
+            lines += [f"  br label %told{i}", f"told{i}:", f"  ret {layout.size} {len(shape)}"]
+        return "\n".join([*lines, "}"])
+
     def _errors(self) -> str:
-        texts = [string(f"error{code:d}", text) for code, text in TEXTS.items()]
-        cases = "\n".join(f"    i32 {code:d}, label %is{code:d}" for code in TEXTS)
-        blocks = [f"is{code:d}:\n  ret ptr @error{code:d}" for code in TEXTS]
+        texts = [string(f"error{code:d}", text) for code, text in error_texts(self.layout.symbols).items()]
+        cases = "\n".join(f"    i32 {code:d}, label %is{code:d}" for code in Code)
+        blocks = [f"is{code:d}:\n  ret ptr @error{code:d}" for code in Code]
         if self.layout.checked:
             least = len(self.layout.variants) - 1
             texts.append("declare hidden ptr @cnncc_cpu_message(ptr)")

@@ -11,7 +11,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
-from cnncc.base.dim import Extent, largest, typical
+from cnncc.base.dim import Extent, largest, most_of, typical
 from cnncc.ir import Graph
 from cnncc.kernels.shared.spec import Call, Selection
 from cnncc.module.cpu.rooms import ArenaLayout, CallMemory, Room, RoomKind, aligned, counter_row_bytes
@@ -67,7 +67,15 @@ def planned(
         bound=0,
     )
     activations = largest(0, *stops[: len(parts.storages)])
-    return ArenaPlan(activations, 0, _placements(graph, aliases, offsets, pitch), aliases.copies, (), pitch), layout
+    return ArenaPlan(
+        activations, _bound(parts), _placements(graph, aliases, offsets, pitch), aliases.copies, (), pitch
+    ), layout
+
+
+def _bound(parts: _Parts) -> int:
+    """The most bytes of activations that are in use at one step, at the largest size: no plan needs less."""
+    tenants = parts.storages.values()
+    return max((sum(most_of(t.bytes) for t in tenants if t.first <= of.first <= t.last) for of in tenants), default=0)
 
 
 def _keys(parts: _Parts) -> list[tuple[str | tuple[str, RoomKind], _Tenant]]:

@@ -9,6 +9,7 @@ from cnncc import passes
 from cnncc.base.dim import Undecided
 from cnncc.base.errors import CnnccError
 from cnncc.ir import Graph, Node
+from cnncc.ir.ranged import Ranged
 from cnncc.kernels.cpu.rules import select
 from cnncc.kernels.cpu.site import CpuSite
 from cnncc.kernels.shared.choices import Choices
@@ -20,7 +21,6 @@ from cnncc.module.cpu.program import CpuProgram, weights_stay
 from cnncc.module.cpu.ranged_memory import planned
 from cnncc.module.listener import SILENT, Listener
 from cnncc.module.lower import NO_CHOICES, with_work
-from cnncc.module.ranged import Ranged
 from cnncc.options import Options
 from cnncc.plan import plan_arena
 from cnncc.plan.alias_values import alias_values
@@ -63,6 +63,7 @@ def lower_ranged(
 
     selections = {node.name: chosen(node) for node in with_work(replace(stage, graph=graph, plan=plan))}
     arena, memory = planned(graph, aliases, selections, options.threads or machine.cores, options.batch)
+    middle = passes.with_batch(network.middle, options.batch)
     return CpuProgram(
-        batched, graph, arena, selections, machine, options, stage.order_given, symbols=network.symbols, laid=memory
+        middle, graph, arena, selections, machine, options, stage.order_given, symbols=network.symbols, laid=memory
     )

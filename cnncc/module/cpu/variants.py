@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 
-from cnncc.base.dim import Symbol, largest
+from cnncc.base.dim import Extent, Symbol, largest, most_of
 from cnncc.module.cpu.program import CpuProgram
-from cnncc.module.names import c_name
+from cnncc.module.expressions import Expressions
+from cnncc.module.names import c_name, size_parameters
+from cnncc.runtime.interface import TEXTS, Code
 
 WORTH_PREFAULTING = 1 << 20
 """Bytes of weights that are brought into memory ahead of the first run: some hundred page faults."""
@@ -33,16 +36,23 @@ class Variant:
 class SizeMemory:
     """The arena of runs with inputs of one size, whatever the variant: of one image, and what each further one adds."""
 
-    first: int
-    further: int
+    first: Extent
+    further: Extent
 
     def arena_bytes(self, images: int) -> int:
-        """The arena that a run of so many images needs."""
-        return self.first + (images - 1) * self.further
+        """The arena that a run of so many images needs; of a range of sizes, of any of them."""
+        return most_of(self.first) + (images - 1) * most_of(self.further)
 
-    def told(self, batch: int) -> dict[str, int]:
-        """What a module says of it."""
-        return {"arena_bytes": self.arena_bytes(batch), "arena_bytes_per_image": self.further}
+    def told(self, batch: int) -> dict[str, Any]:
+        """What a module says of it; of a range of sizes, of its largest."""
+        return {"arena_bytes": self.arena_bytes(batch), "arena_bytes_per_image": most_of(self.further)}
+
+    @property
+    def expressions(self) -> dict[str, Any]:
+        """The two numbers for any size of a range; they may share parts."""
+        made = Expressions(shared=True)
+        first, further = made.of(self.first), made.of(self.further)
+        return {"parts": made.parts, "first_image": first, "further_image": further}
 
 
 def sizes_of(variants: Sequence[CpuProgram]) -> Sequence[SizeMemory]:
@@ -92,6 +102,11 @@ class Layout:
         return self.program.symbols
 
     @property
+    def size_names(self) -> Sequence[str]:
+        """What these are called in C."""
+        return size_parameters(self.program.graph, self.symbols)
+
+    @property
     def ranged(self) -> bool:
         """Whether inputs have any size of a range."""
         return bool(self.symbols)
@@ -120,6 +135,11 @@ class Layout:
     def size(self) -> str:
         """`size_t` of the platform."""
         return f"i{8 * self.program.target.pointer_bytes}"
+
+
+def error_texts(symbols: Sequence[Symbol]) -> Mapping[Code, str]:
+    """The text of each code, where callers choose sizes of these ranges."""
+    return {**TEXTS, Code.BAD_SIZE: f"the module takes {', '.join(map(str, symbols))}"} if symbols else TEXTS
 
 
 def string(name: str, text: str, suffix: str = "") -> str:

@@ -32,7 +32,7 @@ from cnncc.module.cpu.queries import queries_ir
 from cnncc.module.cpu.variants import Layout, Variant
 from cnncc.module.names import c_name
 from cnncc.module.roles import ROLES
-from cnncc.runtime.interface import EMBEDDED, EXTERNAL, FUNCTIONS, WEIGHTS_HEADER, WEIGHTS_MAGIC
+from cnncc.runtime.interface import EMBEDDED, EXTERNAL, FUNCTIONS, RANGED, WEIGHTS_HEADER, WEIGHTS_MAGIC
 
 _SUFFIX = ".cnncc"
 _JUST_MADE = 60
@@ -219,7 +219,8 @@ class _Work:
 
     @property
     def exported(self) -> list[str]:
-        return [f"{self.name}_{f}" for f in (*FUNCTIONS, *(EXTERNAL if self.external else EMBEDDED))]
+        held = EXTERNAL if self.external else EMBEDDED
+        return [f"{self.name}_{f}" for f in (*FUNCTIONS, *(RANGED if self.layout.ranged else ()), *held)]
 
     @cached_property
     def _objects(self) -> list[str]:
@@ -255,7 +256,8 @@ class _Work:
         for i, variant in enumerate(self.layout.variants):
             own = [name for name in objects if name.startswith((f"steps{i}.", f"kernel{i}."))]
             toolchain.call(self.target, ["-r", "-nostdlib", "-o", f"joined{i}.o", *own], self.folder)
-            kept = [f"--keep-global-symbol={symbol}" for symbol in variant.symbols]
+            called = [*variant.symbols, *([f"{variant.symbol}_arena"] if self.layout.ranged else [])]
+            kept = [f"--keep-global-symbol={symbol}" for symbol in called]
             toolchain.binutil(self.target, "objcopy", [*kept, f"joined{i}.o", f"variant{i}.o"], self.folder)
             others = [name for name in others if name not in own] + [f"variant{i}.o"]
         return others

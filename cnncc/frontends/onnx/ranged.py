@@ -1,0 +1,92 @@
+"""A model for a range of sizes: one network at all of them, or an error that says at which size it is another one."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+
+import numpy as np
+
+from cnncc.base import size_ranges
+from cnncc.base.dim import Symbol
+from cnncc.base.errors import CnnccError
+from cnncc.base.input_shapes import InputShapes
+from cnncc.base.size_ranges import Sizes
+from cnncc.frontends.network import ModelPort, Network
+from cnncc.frontends.onnx.ports import Imported
+from cnncc.frontends.same_graph import GraphDifference, constants_by
+from cnncc.ir import Graph
+from cnncc.ir.ranged import said
+from cnncc.lang import parse
+from cnncc.ops.source import dims_of
+
+ONE_FORM = "a network for a range has the same ops, attributes and constants at all sizes; give one size, or several"
+
+
+def with_ranges(imported: Imported, shapes: InputShapes) -> Graph:
+    """The graph of a model at the size in the middle, whose inputs say the ranges of the model's shapes."""
+    made = {}
+    for port in imported.inputs:
+        if port.node and size_ranges.ranged(shapes.get(port.name, ())):
+            node = imported.graph[port.node]
+            sizes = of_graph(port, shapes[port.name], node.type.shape[1:])
+            made[port.node] = node.with_(attrs={**node.attrs, **dims_of(sizes)})
+    return imported.graph.replaced(made)
+
+
+def of_graph(port: ModelPort, sizes: Sizes, dims: Sequence[int]) -> Sizes:
+    """The shape of one image in the graph, `dims` at the size in the middle, from that in the model. CnnccError for an
+    axis with a range that is none of the graph's."""
+    order = [port.axes.index(axis) for axis in range(len(port.axes))]
+    ours = [sizes[axis] for axis in order]
+    if len(ours) == len(dims) + 1 and size_ranges.usual(ours[1:]) == tuple(dims) and isinstance(ours[0], int):
+        return ours[1:]
+    written = size_ranges.written(sizes, ",")
+    hint = "the first axis is the batch, and only height and width of images have ranges"
+    raise CnnccError(f"input {port.name}: {written} is no shape of images", hint=hint)
+
+
+def ends(shapes: InputShapes) -> Iterator[Mapping[str, tuple[int, ...]]]:
+    """The shapes at the smallest size, and at the largest."""
+    for pick in (0, -1):
+        yield {
+            name: tuple(size.sizes[pick] if isinstance(size, Symbol) else size for size in sizes)
+            for name, sizes in shapes.items()
+        }
+
+
+def check_alike(network: Network, imported: Imported, shapes: InputShapes, size: Mapping[str, Sequence[int]]) -> None:
+    """CnnccError unless the text of the network is, at this size, the network of the model at this size."""
+    chosen = {
+        symbol: (own - symbol.least) // symbol.step
+        for name, sizes in shapes.items()
+        for symbol, own in zip(sizes, size[name], strict=True)
+        if isinstance(symbol, Symbol)
+    }
+    inputs = {n.name: n.attrs["range"] for n in network.graph.inputs if n.attrs["range"]}
+    steps = {symbol.name: symbol.least + chosen[symbol] * symbol.step for symbol in chosen}
+    dims = {name: tuple(steps[s.name] if isinstance(s, Symbol) else s for s in own) for name, own in inputs.items()}
+    where = f"at {said(chosen)}"
+    try:
+        text = parse(network.text, network.graph.name, dims)
+    except CnnccError as error:
+        raise CnnccError(f"{where}: {error.message}", error.span, error.stack, f"{error.hint}; {ONE_FORM}") from None
+    found = constants_by(text, imported.graph)
+    if isinstance(found, GraphDifference):
+        ours, theirs = found.told()
+        raise CnnccError(f"{where}, the model is another network: {theirs} in place of {ours}", hint=ONE_FORM)
+    for name, theirs in found.items():
+        if not _same_values(network.graph.constants[name].value, imported.graph.constants[theirs].value):
+            raise CnnccError(f"{where}, the constant {name} has other values", hint=ONE_FORM)
+
+
+def notes_of_outputs(network: Network) -> Iterator[str]:
+    """Of outputs whose shape in the model is another than that of their value: for a range it is not known."""
+    for port in network.outputs:
+        shape = network.graph[port.node].type.shape if port.node else ()
+        if shape and [shape[axis] for axis in port.axes if axis < len(shape)][1:] != list(port.shape[1:]):
+            given, own = (",".join(map(str, sizes)) for sizes in (port.shape, shape))
+            yield f"output {port.name} has the shape of its value, {own} at the size in the middle, not {given}"
+
+
+def _same_values(one: np.ndarray, other: np.ndarray) -> bool:
+    return one is other or np.array_equal(one, other, equal_nan=one.dtype.kind == "f")

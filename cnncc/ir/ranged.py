@@ -1,0 +1,78 @@
+"""A network whose inputs have any size of a range: what it is at each size, read again when it is asked for."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+
+from cnncc.base.dim import Symbol, value_at
+from cnncc.base.errors import CnnccError
+from cnncc.base.input_shapes import InputShapes
+from cnncc.ir.graph import Graph
+
+Steps = Mapping[Symbol, int]
+"""A size: of each symbol, how many steps it is above its least."""
+
+
+@dataclass(frozen=True, eq=False)
+class Ranged:
+    """A network for a range of sizes. `shapes` are those of one image by input, numbers or symbols; `at` reads the
+    network for images of given shapes, with its weights."""
+
+    shapes: Mapping[str, Sequence[int | Symbol]]
+    at: Callable[[InputShapes], Graph]
+
+    @cached_property
+    def symbols(self) -> tuple[Symbol, ...]:
+        """In the order of their indices."""
+        return tuple(sorted({s for shape in self.shapes.values() for s in shape if isinstance(s, Symbol)}))
+
+    def sizes(self, steps: Steps) -> dict[str, tuple[int, ...]]:
+        """The shapes at one size."""
+        return {
+            name: tuple(value_at(s.extent, steps) if isinstance(s, Symbol) else s for s in shape)
+            for name, shape in self.shapes.items()
+        }
+
+    def graph(self, steps: Steps) -> Graph:
+        """The network at one size. CnnccError says at which, if it is not one of the network."""
+        try:
+            return self.at(self.sizes(steps))
+        except CnnccError as error:
+            raise at_steps(error, steps) from None
+
+    @cached_property
+    def ends(self) -> tuple[Graph, Graph]:
+        """The network at its smallest and at its largest size."""
+        return self.graph(self.least), self.graph(self.most)
+
+    @cached_property
+    def middle(self) -> Graph:
+        """The network at its typical size."""
+        return self.graph(self.typical)
+
+    @property
+    def least(self) -> Steps:
+        """The smallest size."""
+        return dict.fromkeys(self.symbols, 0)
+
+    @property
+    def most(self) -> Steps:
+        """The largest size."""
+        return {s: s.count - 1 for s in self.symbols}
+
+    @property
+    def typical(self) -> Steps:
+        """The size for which kernels are chosen: in the middle, counted in factors."""
+        return {s: s.middle for s in self.symbols}
+
+
+def at_steps(error: CnnccError, steps: Steps) -> CnnccError:
+    """The error with the size at which it happened."""
+    return CnnccError(f"at {said(steps)}: {error.message}", error.span, error.stack, error.hint)
+
+
+def said(steps: Steps) -> str:
+    """`h = 32, w = 40`."""
+    return ", ".join(f"{s.name} = {s.least + n * s.step}" for s, n in steps.items())
