@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from cnncc.base.dim import Symbol, value_at
 from cnncc.frontends import sources
 from cnncc.machines import targets
-from cnncc.module.cpu.ranged_memory import Tenant, stacked
+from cnncc.module.cpu.ranged_memory import Resident, stacked
 from cnncc.module.cpu.ranged_program import lower_ranged
 from cnncc.module.lower import lower
 from cnncc.options import Options
@@ -20,15 +20,15 @@ SIZES = [{H: i, W: j} for i, j in product((0, 1, 4, 7), (0, 2, 7))]
 
 
 @st.composite
-def tenants(draw: st.DrawFn) -> Tenant:
+def tenants(draw: st.DrawFn) -> Resident:
     first = draw(st.integers(0, 8))
     of_image = draw(st.integers(0, 9)) * H.extent * W.extent // draw(st.sampled_from((1, 4, 16)))
     size = of_image + draw(st.integers(0, 9)) * W.extent + draw(st.integers(0, 500))
-    return Tenant(first, draw(st.integers(first, 9)), size)
+    return Resident(first, draw(st.integers(first, 9)), size)
 
 
 @given(st.lists(tenants(), max_size=12))
-def test_nothing_overlaps(some: list[Tenant]) -> None:
+def test_nothing_overlaps(some: list[Resident]) -> None:
     starts, stops = stacked(some)
     for at in SIZES:
         begin, end = ([value_at(x, at) for x in numbers] for numbers in (starts, stops))

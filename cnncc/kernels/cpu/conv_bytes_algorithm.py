@@ -208,6 +208,9 @@ class DepthwiseBytes:
     def in_range(self, choice: DepthwiseBytesChoice) -> bool:
         return False
 
+    def cost(self, site: CpuSite, choice: DepthwiseBytesChoice) -> float:
+        return 1.0
+
     def kind(self, choice: DepthwiseBytesChoice) -> Hashable:
         return self.name
 

@@ -21,6 +21,17 @@ _LN2_HIGH, _LN2_LOW = 0.693359375, -2.12194440e-4
 """ln 2 in two parts (Cody and Waite), so that x - n ln 2 keeps all its bits."""
 
 
+def quotient(index: Expr, size: Expr) -> Expr:
+    """An index divided by a size, neither negative. Where the size is no number, C's division does it, which is short:
+    TVM's has code for all signs."""
+    return tirx.truncdiv(index, size) if isinstance(size, Dim) else index // size
+
+
+def remainder(index: Expr, size: Expr) -> Expr:
+    """What an index leaves when it is divided by a size."""
+    return tirx.truncmod(index, size) if isinstance(size, Dim) else index % size
+
+
 def share_of(k: KernelBuilder, count: Expr) -> Expr:
     """One over a number of values, a float32."""
     return 1.0 / count if isinstance(count, int) else k.let(splat(1.0, 1) / tirx.Cast("float32", count))
