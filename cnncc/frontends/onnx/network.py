@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import os
 import re
+from collections.abc import Callable
 from dataclasses import replace
-from typing import TYPE_CHECKING
+from functools import partial
 
-from cnncc.base.input_shapes import InputShapes, has_ranges
+from cnncc.base.input_shapes import FixedShapes, InputShapes, has_ranges
 from cnncc.base.size_ranges import usual
 from cnncc.frontends.network import Network
 from cnncc.frontends.network_name import network_name
@@ -19,9 +20,6 @@ from cnncc.frontends.onnx.ranged import check_alike, ends, notes_of_outputs, wit
 from cnncc.frontends.onnx.reader import from_onnx
 from cnncc.frontends.text.kept_text import kept_text
 from cnncc.ir import Graph
-
-if TYPE_CHECKING:
-    from onnx import ModelProto
 
 
 def import_onnx(
@@ -37,7 +35,8 @@ def import_onnx(
     model = read_model(path)
     asked = asked_shapes(model.graph, shapes or {})
     if has_ranges(asked):
-        return ranged_network(model, asked, name or network_name(model.graph.name, path), strict)
+        read = partial(from_onnx, model, strict=strict)
+        return ranged_network(read, asked, name or network_name(model.graph.name, path), strict)
     if not asked and (known := original(model)) is not None:
         text, graph = known
         return Network(text, graph, (), (), ()) if name is None else Network(*renamed(text, graph, name), (), (), ())
@@ -45,14 +44,17 @@ def import_onnx(
     return with_text(imported, name or network_name(model.graph.name, path), strict)
 
 
-def ranged_network(model: ModelProto, shapes: InputShapes, name: str, strict: bool) -> Network:
-    """The network of a model for ranges of sizes, whose text says them. Its graph is that of the size in the middle.
-    CnnccError for a model that is another network at the smallest or the largest size, or has other constants."""
-    imported = from_onnx(model, {of: usual(sizes) for of, sizes in shapes.items()}, strict=strict)
+def ranged_network(
+    read: Callable[[FixedShapes], Imported], shapes: InputShapes, name: str, strict: bool = False
+) -> Network:
+    """The network of a model for ranges of sizes, called `name`, whose text says them. `read` gives its graph for one
+    size. The graph is that of the size in the middle. CnnccError for a model that is another network at the smallest or
+    the largest size, or has other constants."""
+    imported = read({of: usual(sizes) for of, sizes in shapes.items()})
     marked = with_ranges(imported, shapes)
     network = with_text(replace(imported, graph=marked), name, strict)
     for size in ends(shapes):
-        check_alike(network, from_onnx(model, size, strict=strict), shapes, size)
+        check_alike(network, read(size), shapes, size)
     return replace(network, notes=(*network.notes, *notes_of_outputs(network)))
 
 
