@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 
 from cnncc.base.errors import CnnccError
+from cnncc.runtime import extents
 from cnncc.runtime.arrays import InputError, Port, PortSize, check_inputs, check_outputs, in_order, size_for
 from cnncc.runtime.declared import Declared
 from cnncc.runtime.interface import Threads
@@ -342,7 +343,8 @@ def _arena_bytes(size: PortSize, images: int) -> int:
 
 def _at_one(info: Mapping[str, Any], size: PortSize, sizes: Mapping[str, int]) -> dict[str, Any]:
     """What a module says of itself at one size of its range."""
-    about = {key: what for key, what in info.items() if key != "ranges"}
+    about = {key: what for key, what in info.items() if key not in ("ranges", "middle", "macs_for")}
+    about["macs"] = extents.value(info["macs_for"], sizes)
     for ports, known in (("inputs", size.inputs), ("outputs", size.outputs)):
         about[ports] = [{**one, "shape": list(port.shape)} for one, port in zip(info[ports], known, strict=True)]
     memory = {key: what for key, what in info["memory"].items() if key != "arena"}

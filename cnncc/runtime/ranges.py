@@ -18,9 +18,13 @@ class Range:
     """A size that a caller chooses: `least`, `least + step`, ... up to `most`."""
 
     name: str
+    """What the network calls it."""
     least: int
+    """The smallest."""
     most: int
+    """The largest."""
     step: int = 1
+    """From one to the next."""
 
     def __contains__(self, size: object) -> bool:
         return isinstance(size, int) and size in range(self.least, self.most + 1, self.step)

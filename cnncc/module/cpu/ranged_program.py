@@ -5,7 +5,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-from cnncc import passes
+from cnncc import ops, passes
 from cnncc.base.dim import Undecided
 from cnncc.base.errors import CnnccError
 from cnncc.ir import Node
@@ -56,7 +56,16 @@ def lower_ranged(
 
     selections = {node.name: chosen(node) for node in with_work(replace(stage, graph=graph, plan=plan))}
     arena, memory = planned(graph, aliases, selections, options.threads or machine.cores, options.batch)
-    middle = ranged.at_size(batched, network, network.typical)
+    written = ranged.followed(batched, network)
     return CpuProgram(
-        middle, graph, arena, selections, machine, options, stage.order_given, symbols=network.symbols, laid=memory
+        ranged.at_size(batched, network, network.typical),
+        graph,
+        arena,
+        selections,
+        machine,
+        options,
+        stage.order_given,
+        symbols=network.symbols,
+        laid=memory,
+        macs=sum(ops.macs(written, node) for node in written.nodes),
     )

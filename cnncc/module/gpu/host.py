@@ -11,7 +11,8 @@ import cnncc
 from cnncc.base.elements import FLOAT32
 from cnncc.base.errors import CnnccError
 from cnncc.machines.gpus import ALIGN
-from cnncc.module.cpu.header import DTYPES, counts, described, shared_declarations
+from cnncc.module.cpu.header import counts, shared_declarations
+from cnncc.module.cpu.header_sizes import DTYPES, described
 from cnncc.module.gpu.images import Image
 from cnncc.module.gpu.program import CudaProgram, kernel_of
 from cnncc.module.guards import guarded

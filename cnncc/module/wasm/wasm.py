@@ -88,12 +88,53 @@ def _write_scripts(build: Build, weights_sha256: str, work: Path) -> None:
         "EXAMPLE": f"{', '.join(arrays.values())} in, {results} out, in NCHW order{_images(build.program.batch)}",
         "NAMED_INPUTS": _named(info["inputs"]),
         "NAMED_OUTPUTS": _named(info["outputs"]),
+        **_range_types(info),
     }
     for kind in ("js", "d.ts"):
         text = _TEMPLATE.with_suffix(f".{kind}").read_text(encoding="utf-8")
         for key, value in values.items():
             text = text.replace(f"@{key}@", value)
         (work / kind).write_text(text, encoding="utf-8")
+
+
+def _range_types(info: dict[str, Any]) -> dict[str, str]:
+    """What the scripts say of sizes, where these are of a range."""
+    empty = dict.fromkeys(("RANGE_TYPES", "RANGE_INFO", "RANGE_FUNCTIONS", "SIZES", "EXAMPLE_SIZES"), "")
+    if "ranges" not in info:
+        return {**empty, "EXTENT": "number"}
+    names = [json.dumps(one["name"]) for one in info["ranges"]]
+    example = ", ".join(f"{name}: {info['middle'][json.loads(name)]}" for name in names)
+    return {
+        "EXTENT": "Extent",
+        "SIZES": f"sizes: {{ {'; '.join(f'{name}: number' for name in names)} }}, ",
+        "EXAMPLE_SIZES": f"{{ {example} }}, ",
+        "RANGE_TYPES": _RANGE_TYPES,
+        "RANGE_INFO": _RANGE_INFO,
+        "RANGE_FUNCTIONS": _RANGE_FUNCTIONS,
+    }
+
+
+_RANGE_TYPES = """\
+/** A number, the name of a size, or an operator (+ * // max min) before what it works on: `shapeAt` evaluates it. */
+export type Extent = number | string | readonly (string | Extent)[];
+
+/** A size that a run is told: `least`, `least + step`, ... up to `most`. */
+export interface Range {
+  readonly name: string;
+  readonly least: number;
+  readonly most: number;
+  readonly step: number;
+}
+
+"""
+_RANGE_INFO = """\
+  readonly ranges: readonly Range[];
+"""
+_RANGE_FUNCTIONS = """\
+/** The shape of an input or output of `info`, for sizes by name. */
+export function shapeAt(port: Port, sizes: Readonly<Record<string, number>>): number[];
+
+"""
 
 
 def _images(most: int) -> str:
@@ -120,6 +161,11 @@ def _summary(build: Build, weights_sha256: str) -> dict[str, Any]:
     """What the JavaScript says of the network: the part of the module's information that its users need."""
     info = build.info
     memory = info["memory"]
+    ranged = {}
+    if "ranges" in info:
+        arena = memory["arena"]
+        told = {"parts": arena["parts"], "firstImage": arena["first_image"], "furtherImage": arena["further_image"]}
+        ranged = {"ranges": info["ranges"], "arena": told}
     return {
         "name": info["name"],
         "inputs": info["inputs"],
@@ -134,4 +180,5 @@ def _summary(build: Build, weights_sha256: str) -> dict[str, Any]:
         "target": info["target"]["name"],
         "sourceSha256": info["source_sha256"],
         "compiler": info["compiler"],
+        **ranged,
     }

@@ -1,9 +1,9 @@
 // @NAME@, compiled by cnncc to WebAssembly. Generated; do not edit.
 
-/** An input or output in NCHW order, the most images first; numbers of 16 bits are given as their bits. */
+@RANGE_TYPES@/** An input or output in NCHW order, the most images first; numbers of 16 bits are given as their bits. */
 export interface Port {
   readonly name: string;
-  readonly shape: readonly number[];
+  readonly shape: readonly @EXTENT@[];
   readonly dtype: "float32" | "uint8" | "int8" | "int32" | "float16" | "bfloat16";
 }
 
@@ -16,7 +16,7 @@ export interface Info {
   readonly weightsSha256: string;
   /** The most images of a run. */
   readonly maxImages: number;
-  readonly arenaBytes: number;
+@RANGE_INFO@  readonly arenaBytes: number;
   readonly arenaAlign: number;
   readonly params: number;
   readonly macs: number;
@@ -38,14 +38,14 @@ export class Model {
   /** Bytes of linear memory the model takes: weights, arena, inputs and outputs. */
   readonly memoryBytes: number;
   /** Runs the network on 1 to `maxImages` images, one after the other in each array. A wrong number of arrays or of numbers is a RangeError, arrays of another type are a TypeError. */
-  run(@INPUTS@): @OUTPUTS@;
+  run(@SIZES@@INPUTS@): @OUTPUTS@;
   /** The same with arrays by the names of the inputs; those of the results are the names of the outputs. */
-  run(inputs: @NAMED_INPUTS@): @NAMED_OUTPUTS@;
+  run(@SIZES@inputs: @NAMED_INPUTS@): @NAMED_OUTPUTS@;
 }
 
 export const info: Info;
 
-/**
+@RANGE_FUNCTIONS@/**
  * Fetches code and weights and makes a model of them, each time with memory of its own.
  * @param url folder of the two files; by default that of this module. A relative one counts from this module.
  */

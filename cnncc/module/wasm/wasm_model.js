@@ -2,7 +2,7 @@
 //
 //   import { load } from "./@NAME@.js";
 //   const model = await load();
-//   const output = model.run(input);          // @EXAMPLE@
+//   const output = model.run(@EXAMPLE_SIZES@input);          // @EXAMPLE@
 //
 // For browsers, workers, Node and bundlers; it needs nothing else. See @NAME@.d.ts for the types.
 
@@ -18,6 +18,9 @@ const TYPES = {
   float16: Uint16Array,
   bfloat16: Uint16Array,
 };
+
+/** The sizes that a run is told, where the network is for a range of them. */
+const RANGES = info.ranges ?? [];
 
 const MODULE = new URL("./@NAME@.wasm", import.meta.url);
 const WEIGHTS = new URL("./@NAME@.weights", import.meta.url);
@@ -38,56 +41,129 @@ export async function load(url, { onProgress = () => {} } = {}) {
 
 /** A network with its weights, ready to run. Made by `load`. */
 export class Model {
-  #run;
-  #inputs;
-  #outputs;
+  #exports;
+  #weights;
+  #room;
 
   constructor(exports) {
-    const { memory } = exports;
-    let top = exports.__heap_base.value >>> 0;
-    const place = (bytes) => {
-      const start = Math.ceil(top / info.arenaAlign) * info.arenaAlign;
-      top = start + bytes;
-      return start;
-    };
-    const count = (port) => port.shape.slice(1).reduce((product, side) => product * side, 1); // of one image
-    const weights = place(info.weightBytes);
-    const ports = [...info.inputs, ...info.outputs].map((port) => ({ ...port, count: count(port), type: TYPES[port.dtype] }));
-    const arrays = ports.map((port) => place(port.type.BYTES_PER_ELEMENT * port.count * info.maxImages));
-    const arena = place(info.arenaBytes);
-    grow(memory, top);
+    this.#exports = exports;
+    this.#weights = aligned(exports.__heap_base.value >>> 0);
+    grow(exports.memory, this.#weights + info.weightBytes);
+    if (!RANGES.length) this.#room = this.#place(ports({}), {}, info.maxImages);
+  }
 
-    const views = ports.map((port, i) => {
-      return { ...port, values: new port.type(memory.buffer, arrays[i], port.count * info.maxImages) };
-    });
-    const run = exports["@NAME@_run"];
-    this.#run = (images) => run(...arrays, arena, weights, images, 1, 0, 0); // one thread, and nobody to start others
-    this.#inputs = views.slice(0, info.inputs.length);
-    this.#outputs = views.slice(info.inputs.length);
-    this.weights = new Uint8Array(memory.buffer, weights, info.weightBytes);
-    this.memoryBytes = memory.buffer.byteLength;
+  /** The weights, in the layout that the code reads. */
+  get weights() {
+    return new Uint8Array(this.#exports.memory.buffer, this.#weights, info.weightBytes);
+  }
+
+  /** Bytes of linear memory that the model takes. */
+  get memoryBytes() {
+    return this.#exports.memory.buffer.byteLength;
   }
 
   /**
    * Runs the network on one array per input, of the type in TYPES, with 1 to `info.maxImages` images one after the
-   * other; gives a new one, or an array of them for several outputs. An object of arrays by the names of the inputs may stand for them all: then one by the names of the outputs
-   * comes back.
+   * other; gives a new one, or an array of them for several outputs. An object of arrays by the names of the inputs may
+   * stand for them all: then one by the names of the outputs comes back. If sizes are of a range (`info.ranges`), an
+   * object of them by name comes first.
    */
-  run(...arrays) {
-    if (arrays.length === 1 && isObject(arrays[0])) {
-      const results = [this.run(...inOrder(arrays[0]))].flat();
-      return Object.fromEntries(info.outputs.map((output, i) => [output.name, results[i]]));
-    }
-    if (arrays.length !== this.#inputs.length) {
-      throw new RangeError(`@NAME@ takes ${this.#inputs.length} array(s), got ${arrays.length}`);
-    }
-    this.#inputs.forEach((input, i) => checkType(input, arrays[i]));
-    const images = countImages(this.#inputs[0], arrays[0]);
-    this.#inputs.forEach((input, i) => fill(input, arrays[i], images));
-    this.#run(images);
-    const results = this.#outputs.map((output) => output.values.slice(0, output.count * images));
+  run(...given) {
+    const sizes = RANGES.length ? checkSizes(given.shift()) : {};
+    if (given.length !== 1 || !isObject(given[0])) return this.#run(sizes, given);
+    const results = [this.#run(sizes, inOrder(given[0]))].flat();
+    return Object.fromEntries(info.outputs.map((output, i) => [output.name, results[i]]));
+  }
+
+  #run(sizes, arrays) {
+    const inputs = info.inputs.length;
+    if (arrays.length !== inputs) throw new RangeError(`@NAME@ takes ${inputs} array(s), got ${arrays.length}`);
+    const known = RANGES.length ? ports(sizes) : this.#room.ports;
+    arrays.forEach((array, i) => checkType(known[i], array));
+    const images = countImages(known[0], arrays[0]);
+    arrays.forEach((array, i) => check(known[i], array, images));
+    const room = RANGES.length ? this.#place(known, sizes, images) : this.#room;
+    arrays.forEach((array, i) => room.views[i].set(array));
+    const pointers = [...room.starts, room.arena, this.#weights];
+    this.#exports["@NAME@_run"](...pointers, images, 1, 0, 0, room.steps); // one thread, and nobody to start others
+    const results = known.slice(inputs).map((port, i) => room.views[inputs + i].slice(0, port.count * images));
     return results.length === 1 ? results[0] : results;
   }
+
+  /** Memory behind the weights for runs of so many images of a size. */
+  #place(known, sizes, images) {
+    const { memory } = this.#exports;
+    let top = this.#weights + info.weightBytes;
+    const place = (bytes) => {
+      const start = aligned(top);
+      top = start + bytes;
+      return start;
+    };
+    const starts = known.map((port) => place(port.type.BYTES_PER_ELEMENT * port.count * images));
+    const arena = place(arenaBytes(sizes, images));
+    const steps = place(4 * RANGES.length);
+    grow(memory, top);
+    const chosen = new Int32Array(memory.buffer, steps, RANGES.length);
+    chosen.set(RANGES.map(({ name, least, step }) => (sizes[name] - least) / step));
+    const views = known.map((port, i) => new port.type(memory.buffer, starts[i], port.count * images));
+    return { ports: known, starts, views, arena, steps };
+  }
+}
+
+/** The shape of an input or output of `info` where sizes are of a range, for sizes by name. */
+export function shapeAt(port, sizes) {
+  return port.shape.map((extent) => value(extent, sizes));
+}
+
+/** Inputs, then outputs, for sizes by name, with the numbers of one image and the type of their arrays. */
+function ports(sizes) {
+  return [...info.inputs, ...info.outputs].map((port) => {
+    const shape = shapeAt(port, sizes);
+    const count = shape.slice(1).reduce((product, side) => product * side, 1);
+    return { ...port, shape, count, type: TYPES[port.dtype] };
+  });
+}
+
+const OPERATORS = {
+  "+": (a, b) => a + b,
+  "*": (a, b) => a * b,
+  "//": (a, b) => Math.floor(a / b),
+  max: (a, b) => Math.max(a, b),
+  min: (a, b) => Math.min(a, b),
+};
+
+/** A number that may depend on sizes: a number, the name of a size, or an operator before what it works on. */
+function value(extent, sizes, parts) {
+  if (typeof extent === "number") return extent;
+  if (typeof extent === "string") return sizes[extent];
+  const [sign, ...of] = extent;
+  if (sign === "part") return parts[of[0]];
+  return of.map((one) => value(one, sizes, parts)).reduce((a, b) => OPERATORS[sign](a, b));
+}
+
+function arenaBytes(sizes, images) {
+  if (!RANGES.length) return info.arenaBytes;
+  const parts = [];
+  for (const part of info.arena.parts) parts.push(value(part, sizes, parts));
+  const { firstImage, furtherImage } = info.arena;
+  return value(firstImage, sizes, parts) + (images - 1) * value(furtherImage, sizes, parts);
+}
+
+function checkSizes(sizes) {
+  for (const { name, least, most, step } of RANGES) {
+    const size = isObject(sizes) ? sizes[name] : undefined;
+    if (size === undefined) {
+      throw new TypeError(`@NAME@.run takes sizes first: { ${RANGES.map((range) => range.name).join(", ")} }`);
+    }
+    if (!Number.isInteger(size) || size < least || size > most || (size - least) % step) {
+      throw new RangeError(`@NAME@: ${name} = ${size} is not in ${least}..${most}${step > 1 ? ` step ${step}` : ""}`);
+    }
+  }
+  return sizes;
+}
+
+function aligned(address) {
+  return Math.ceil(address / info.arenaAlign) * info.arenaAlign;
 }
 
 function located(url) {
@@ -112,7 +188,7 @@ function checkType(input, array) {
   throw new TypeError(`input "${input.name}" must be ${/^I/.test(input.type.name) ? "an" : "a"} ${input.type.name}`);
 }
 
-/** How many images an array holds: 1 to `info.maxImages`. If it holds no whole number of them, `fill` says so. */
+/** How many images an array holds: 1 to `info.maxImages`. If it holds no whole number of them, `check` says so. */
 function countImages(input, array) {
   const images = Math.floor(array.length / input.count);
   if (info.maxImages > 1 && (images < 1 || images > info.maxImages)) {
@@ -122,13 +198,11 @@ function countImages(input, array) {
   return Math.min(Math.max(images, 1), info.maxImages);
 }
 
-function fill(input, array, images) {
-  if (array.length !== input.count * images) {
-    const shape = [images, ...input.shape.slice(1)].join("x");
-    const wanted = `must hold ${input.count * images} numbers (${shape})`;
-    throw new RangeError(`input "${input.name}" ${wanted}, got ${array.length}`);
-  }
-  input.values.set(array);
+function check(input, array, images) {
+  if (array.length === input.count * images) return;
+  const shape = [images, ...input.shape.slice(1)].join("x");
+  const wanted = `must hold ${input.count * images} numbers (${shape})`;
+  throw new RangeError(`input "${input.name}" ${wanted}, got ${array.length}`);
 }
 
 function grow(memory, bytes) {
