@@ -42,6 +42,16 @@ class Ranged:
         except CnnccError as error:
             raise at_steps(error, steps) from None
 
+    @cached_property
+    def ends(self) -> tuple[Graph, Graph]:
+        """The network at its smallest and at its largest size."""
+        return self.graph(self.least), self.graph(self.most)
+
+    @cached_property
+    def middle(self) -> Graph:
+        """The network at its typical size."""
+        return self.graph(self.typical)
+
     @property
     def least(self) -> Steps:
         """The smallest size."""

@@ -108,7 +108,7 @@ def select_softmax_rows(site: CpuSite) -> Selection:
     rows = math.prod(outer)
     config = SoftmaxConfig(columns, 1, target.lanes, rows, max(1, -(-typical(rows) // 64)))
     units = -(-rows // config.per_unit)
-    kernel = Kernel("softmax", f"softmax_rows_f32_{target.isa}", config, units, config.line)
+    kernel = Kernel("softmax", f"softmax_rows_f32_{target.isa}", config, units, FLOAT32.bytes(config.line))
     return Selection((Call(node.name, kernel, site.values(node.inputs), site.result),), (), "one row at a time")
 
 
@@ -132,5 +132,5 @@ RULES: Mapping[str, tuple[CpuRule, ...]] = {
 """Op -> its selectors."""
 TAKES = dict.fromkeys(GLOBAL_POOLS, FLOATS)
 """Op -> the element types of the values that its kernels take and give, where these are more than float32."""
-RANGES: Mapping[str, bool] = dict.fromkeys(("lrn", "softmax", *GLOBAL_POOLS), True)
+RANGES: Mapping[str, bool] = dict.fromkeys(("lrn", "softmax", "softmax_rows", *GLOBAL_POOLS), True)
 """Op -> whether its kernels compute images of any size of a range."""

@@ -104,7 +104,7 @@ def _elementwise(
     channel_blocks = stored[1] if image else 1
     pixels = stored[2] * stored[3] if image else 1
     width = node.type.block if image else math.prod(stored[1:])
-    parts = max(1, min(-(-typical(pixels) // 64), -(-16 // channel_blocks)))
+    parts = max(1, min(-(-typical(pixels) // 64), -(-16 // typical(channel_blocks))))
     clears = image and node.type.shape[1] % width and not finite((start, *(name for name, _ in epilogue)))
     channels = node.type.shape[1] if clears else 0
     config = ElementwiseConfig(

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 
+from cnncc.base.dim import least_of, typical
 from cnncc.kernels.cpu.micro import Micro
 from cnncc.kernels.cpu.site import CpuRule, CpuSite
 from cnncc.kernels.shared.elementwise import label
@@ -39,6 +40,9 @@ class MatmulConfig:
     vectors: int
     bands: tuple[int, int]
     epilogue: Epilogue = ()
+    narrow: tuple[int, int, int] | None = None
+    """Lanes, rows and vectors of the tiles of a plane that is smaller than one of the others, where its size is known
+    only when the kernel runs; None where it is never smaller."""
 
     @property
     def tiles(self) -> tuple[int, int]:
@@ -71,8 +75,8 @@ def select_matmul(site: CpuSite) -> Selection:
     node, target = site.node, site.target
     _, planes, rows, columns = node.type.shape
     depth, epilogue = site.type().shape[3], node.attrs["epilogue"]
-    if columns == 1 and depth >= target.lanes:
-        dot = DotConfig(planes, rows, depth, target.lanes, min(rows, DOT_ROWS), epilogue)
+    if columns == 1 and least_of(depth) >= target.lanes:
+        dot = DotConfig(planes, rows, depth, target.lanes, min(least_of(rows), DOT_ROWS), epilogue)
         name = f"{label('matmul_dot', epilogue)}_f32_{target.isa}"
         kernel = Kernel("matmul_dot", name, dot, planes * dot.tiles, 0)
         why = f"{dot.tile} rows at a time with one column"
@@ -86,13 +90,21 @@ def select_matmul(site: CpuSite) -> Selection:
 
 def _config(sizes: tuple[int, int, int, int], target: Target) -> MatmulConfig:
     planes, rows, depth, columns = sizes
-    lanes = vector_width(columns, target.lanes)
-    tile, vectors = choose_tile(rows, columns, lanes, target)
-    config = MatmulConfig(planes, rows, depth, columns, lanes, tile, vectors, (1, 1))
-    wanted = blocks(WANTED_UNITS, planes)
-    down = min(wanted, config.tiles[0])
-    across = min(blocks(wanted, down), config.tiles[1])
+    lanes, tile, vectors = _tile(typical(rows), typical(columns), target)
+    narrow = None
+    if least_of(rows) < tile or least_of(columns) < vectors * lanes:
+        narrow = _tile(least_of(rows), least_of(columns), target)
+    config = MatmulConfig(planes, rows, depth, columns, lanes, tile, vectors, (1, 1), narrow=narrow)
+    wanted, tiles = blocks(WANTED_UNITS, planes), typical(config.tiles)
+    down = min(wanted, tiles[0])
+    across = min(blocks(wanted, down), tiles[1])
     return replace(config, bands=(down, across))
+
+
+def _tile(rows: int, columns: int, target: Target) -> tuple[int, int, int]:
+    """Lanes, rows and vectors of a tile."""
+    lanes = vector_width(columns, target.lanes)
+    return lanes, *choose_tile(rows, columns, lanes, target)
 
 
 def choose_tile(rows: int, columns: int, lanes: int, target: Target) -> tuple[int, int]:
@@ -117,3 +129,5 @@ RULES: Mapping[str, tuple[CpuRule, ...]] = {
     "matmul": (select_matmul,),
 }
 """Op -> its selectors."""
+RANGES: Mapping[str, bool] = {"matmul": True}
+"""Op -> whether its kernels compute images of any size of a range."""

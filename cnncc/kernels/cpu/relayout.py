@@ -6,8 +6,8 @@ import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 
+from cnncc.base.dim import above, least_of, typical
 from cnncc.kernels.cpu.copy import copy_channels
-from cnncc.base.dim import least_of
 from cnncc.kernels.cpu.site import MOVED, CpuRule, CpuSite
 from cnncc.kernels.cpu.strided import WANTED_UNITS, turned_side
 from cnncc.kernels.shared.spec import Call, Kernel, Selection, blocks
@@ -32,7 +32,7 @@ class RelayoutConfig:
     @property
     def ragged(self) -> bool:
         """Whether the last block has lanes that are no channels."""
-        return self.channels % self.block > 0
+        return above(self.channels % self.block, 0)
 
 
 def select_relayout(site: CpuSite) -> Selection:
@@ -43,7 +43,7 @@ def select_relayout(site: CpuSite) -> Selection:
     block, pixels = max(have.block, want.block), math.prod(want.shape[2:])
     assert min(have.block, want.block) == 1, "blocks of two sizes meet nowhere"
     side = turned_side(min(block, least_of(pixels)), site.target.lanes)
-    bands = min(blocks(least_of(pixels), max(1, side)), blocks(WANTED_UNITS, blocks(want.shape[1], block)))
+    bands = min(blocks(least_of(pixels), max(1, side)), blocks(WANTED_UNITS, blocks(typical(want.shape[1]), block)))
     config = RelayoutConfig(want.shape[1], pixels, block, want.block > 1, side, bands)
     kernel = Kernel(
         "relayout", f"relayout_f32_c{have.block}_to_c{want.block}_{site.target.isa}", config, config.planes * bands, 0

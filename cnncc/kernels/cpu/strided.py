@@ -6,6 +6,7 @@ import math
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
+from cnncc.base.dim import least_of, typical
 from cnncc.ir import Node
 from cnncc.ir.rules import Shape
 from cnncc.kernels.cpu.site import MOVED, CpuRule, CpuSite
@@ -122,14 +123,14 @@ def strided_config(
     axes = [Walk(*axis) for axis in zip(sizes, strides, row_major(sizes), strict=True)]
     row = axes.pop()
     across = next((a for a in axes if a.source == 1), NO_WALK) if row.source not in (0, 1) else NO_WALK
-    side = turned_side(min(row.size, across.size), lanes) if element == "float32" else 0
+    side = turned_side(min(least_of(row.size), least_of(across.size)), lanes) if element == "float32" else 0
     if side:
         axes.remove(across)
     else:
         across = NO_WALK
-    count = math.prod(a.size for a in axes)
-    bands = min(blocks(across.size, side), blocks(WANTED_UNITS, count)) if side else 1
-    split = _split([a.size for a in axes], row.size * across.size // bands)
+    sizes = typical(tuple(a.size for a in axes))
+    bands = min(blocks(typical(across.size), side), blocks(WANTED_UNITS, math.prod(sizes))) if side else 1
+    split = _split(list(sizes), typical(row.size * across.size) // bands)
     return StridedConfig(*source, tuple(axes), row, across, side, bands, split, element)
 
 
@@ -149,5 +150,7 @@ def _split(sizes: list[int], work: int) -> int:
 
 RULES: Mapping[str, tuple[CpuRule, ...]] = dict.fromkeys(READ, (select_strided,))
 """Op -> its selectors."""
+RANGES: Mapping[str, bool] = dict.fromkeys(RULES, True)
+"""Op -> whether its kernels compute images of any size of a range."""
 TAKES = dict.fromkeys(RULES, MOVED)
 """Op -> the element types of the values that its kernels take and give, where these are more than float32."""

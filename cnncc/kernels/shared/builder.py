@@ -195,7 +195,7 @@ class KernelBuilder:
         self.scratch_bytes = 0
         self._lo, self._hi = Var("lo", "int32"), Var("hi", "int32")
         self._functions: dict[str, str] = {}
-        self._extents: dict[Dim | Atom, Any] = {}
+        self._bound: dict[Dim | Atom, Any] = {}
         self._sizes: Any = None
         builders = _BUILDING.get()
         if builders is not None:
@@ -213,7 +213,7 @@ class KernelBuilder:
 
     def extent(self, dim: Dim) -> Expr:
         """A number that depends on the sizes of the call, as a name that is bound at the start of the kernel."""
-        if dim not in self._extents:
+        if dim not in self._bound:
             terms = []
             for product, factor in dim.terms.items():
                 value: Expr = IntImm("int32", factor)
@@ -221,7 +221,7 @@ class KernelBuilder:
                     value = value * self._atom(atom)
                 terms.append(value)
             self._bind(dim, functools.reduce(operator.add, terms))
-        return self._extents[dim]
+        return self._bound[dim]
 
     def number(self, extent: Expr) -> Expr:
         """A number of a configuration as TVM's expression, to be compared with others in the kernel."""
@@ -240,8 +240,8 @@ class KernelBuilder:
         return variable
 
     def _atom(self, atom: Atom) -> Expr:
-        if atom in self._extents:
-            return self._extents[atom]
+        if atom in self._bound:
+            return self._bound[atom]
         match atom:
             case Symbol(index=index):
                 value = BufferLoad(self._sizes, [IntImm("int32", index)])
@@ -256,8 +256,8 @@ class KernelBuilder:
         return self._bind(atom, value)
 
     def _bind(self, key: Dim | Atom, value: Expr) -> Expr:
-        self._extents[key] = self.at_start(value)
-        return self._extents[key]
+        self._bound[key] = self.at_start(value)
+        return self._bound[key]
 
     def call(self, dtype: str, name: str, text: str, *args: Expr) -> Expr:
         """A call of a function that LLVM IR defines: of a type that TVM does not have. It is to be `internal` and

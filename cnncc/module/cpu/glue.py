@@ -240,9 +240,7 @@ done:
         step."""
         units = self.table.known(call.kernel.units, 32)
         memory = self.program.memory
-        finished = self.table.known(
-            memory.counters + self.program.threads * memory.counter_row + COUNTER_BYTES * i
-        )
+        finished = self.table.known(memory.counters + self.program.threads * memory.counter_row + COUNTER_BYTES * i)
         images = self.images if self.program.images(call) > 1 else "1"
         image, part = f"udiv i32 %t{i}, %parts{i}", f"urem i32 %t{i}, %parts{i}"
         if self.program.images_innermost(call):

@@ -21,6 +21,10 @@ from cnncc.plan.pack_records import pack
 from cnncc.plan.plan_arena import ArenaPlan, Placement
 
 
+_Key = str | tuple[str, RoomKind]
+"""The root of a storage, or the node and the kind of a room."""
+
+
 @dataclass(frozen=True)
 class _Tenant:
     """Bytes that are in use from one step to another, inclusive."""
@@ -48,7 +52,7 @@ def planned(
     """The plan and the layout of the arena of a graph whose dimensions are expressions."""
     parts = _Parts(_storages(aliases), _rooms(graph, selections, threads))
     starts, stops = stacked(parts.all)
-    offsets = dict(zip([*parts.storages, *parts.rooms], starts, strict=True))
+    offsets: dict[_Key, Extent] = dict(zip([key for key, _ in _keys(parts)], starts, strict=True))
     calls = [call for node in graph.nodes if node.name in selections for call in selections[node.name].calls]
     row = counter_row_bytes(len(calls))
     top = largest(0, *stops)
@@ -78,7 +82,7 @@ def _bound(parts: _Parts) -> int:
     return max((sum(most_of(t.bytes) for t in tenants if t.first <= of.first <= t.last) for of in tenants), default=0)
 
 
-def _keys(parts: _Parts) -> list[tuple[str | tuple[str, RoomKind], _Tenant]]:
+def _keys(parts: _Parts) -> list[tuple[_Key, _Tenant]]:
     return [*parts.storages.items(), *parts.rooms.items()]
 
 
@@ -108,8 +112,8 @@ def _stride(calls: Sequence[Call]) -> Extent:
     return largest(*(aligned(c.kernel.scratch_bytes) for c in calls))
 
 
-def _memory(call: Call, selection: Selection, offsets: Mapping[object, Extent]) -> CallMemory:
-    workspace, scratch = (offsets.get((call.node, kind), 0) for kind in ("workspace", "scratch"))
+def _memory(call: Call, selection: Selection, offsets: Mapping[_Key, Extent]) -> CallMemory:
+    workspace, scratch = offsets.get((call.node, "workspace"), 0), offsets.get((call.node, "scratch"), 0)
     return CallMemory(workspace, scratch, _stride(selection.calls))
 
 
@@ -133,9 +137,7 @@ def stacked(tenants: Sequence[_Tenant]) -> tuple[list[Extent], list[Extent]]:
     return starts, stops
 
 
-def _placements(
-    graph: Graph, aliases: Aliases, offsets: Mapping[object, Extent], pitch: Extent
-) -> dict[str, Placement]:
+def _placements(graph: Graph, aliases: Aliases, offsets: Mapping[_Key, Extent], pitch: Extent) -> dict[str, Placement]:
     placements = {}
     batch = max(node.type.shape[0] for node in graph.inputs)
     for node in graph.nodes:

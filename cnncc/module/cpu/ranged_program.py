@@ -8,7 +8,7 @@ from dataclasses import replace
 from cnncc import ops, passes
 from cnncc.base.dim import Undecided
 from cnncc.base.errors import CnnccError
-from cnncc.ir import Node
+from cnncc.ir import Graph, Node
 from cnncc.ir.ranged import Ranged
 from cnncc.kernels.cpu.rules import select
 from cnncc.kernels.cpu.site import CpuSite
@@ -25,6 +25,9 @@ from cnncc.options import Options
 from cnncc.plan import plan_arena
 from cnncc.plan.alias_values import alias_values
 
+LAST_REWRITE = "assign_layouts"
+"""After it phases only order the steps, and place values."""
+
 
 def lower_ranged(
     network: Ranged, machine: Target, options: Options, choices: Choices = NO_CHOICES, listener: Listener = SILENT
@@ -32,11 +35,15 @@ def lower_ranged(
     """Runs all phases and selects the kernels. CnnccError for a network that has other ops at another size, for a rule
     that refuses a size, and for an op that has no kernel for a range of sizes."""
     machine.check(options)
-    source = ranged.check(network)
+    source, changing = ranged.check(network)
     batched = passes.with_batch(source, options.batch)
     stage = phases.run(batched, machine, options, listener)
-    graph = ranged.followed(stage.graph, network)
-    usual = ranged.at_size(stage.graph, network, network.typical)
+
+    def remade(other: Graph) -> Graph:
+        return phases.run(passes.with_batch(other, options.batch), machine, options, stop_after=LAST_REWRITE).graph
+
+    graph = ranged.followed(stage.graph, network, remade if changing else None)
+    usual = ranged.usual(graph)
     aliases = alias_values(graph)
     plan = replace(plan_arena(usual, machine.align, apart=True), copies=aliases.copies)
     budgets, stay = rooms.budgets(usual, machine.cores), weights_stay(graph, machine)
@@ -57,8 +64,9 @@ def lower_ranged(
     selections = {node.name: chosen(node) for node in with_work(replace(stage, graph=graph, plan=plan))}
     arena, memory = planned(graph, aliases, selections, options.threads or machine.cores, options.batch)
     written = ranged.followed(batched, network)
+    middle = passes.with_batch(network.middle, options.batch)
     return CpuProgram(
-        ranged.at_size(batched, network, network.typical),
+        middle,
         graph,
         arena,
         selections,

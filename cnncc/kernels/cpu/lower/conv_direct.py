@@ -57,7 +57,7 @@ class TileAt:
     rows: int
     columns: int
     number: Expr
-    """Which tile it is of the unit's `tiles` on the same weights, mostly: of a size in the middle, if there are several."""
+    """Which tile it is of the unit's `tiles` on the same weights: so many at the size in the middle of a range."""
     tiles: int
 
     @property

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import operator
 from collections.abc import Callable, Mapping
+from dataclasses import replace
 from typing import Any
 
+from tvm import tirx
 from tvm.tirx import PrimFunc
 
 from cnncc.ir.rules import added_inputs
@@ -24,17 +26,32 @@ def lower(c: MatmulConfig, symbol: str) -> PrimFunc:
     right = k.operand("right", c.planes * c.depth * c.columns)
     extras = [k.operand(f"extra{i}", c.planes * c.rows * c.columns) for i in range(added_inputs(c.epilogue))]
     result = k.operand("result", c.planes * c.rows * c.columns)
-    down, across = c.bands
+    buffers = left, right, extras, result
     with k.units() as u:
-        plane = k.let(u // (down * across))
-        rows, matrix = k.let(plane * c.rows), k.let(plane * (c.depth * c.columns))
-        with _band(k, k.let(u % across), across, c.tiles[1]) as j:
-            column = _start(k, j, c.vectors * c.lanes, c.columns)
-            with _band(k, k.let(u // across % down), down, c.tiles[0]) as i:
-                row = k.let(rows + _start(k, i, c.tile, c.rows))
-                sums = _products(k, c, (left, right), row, (matrix, column))
-                _store(k, c, sums, (result, extras), k.let(row * c.columns + column))
+        if c.narrow is None:
+            _tiles(k, c, buffers, u)
+        else:
+            lanes, tile, vectors = c.narrow
+            least = k.number(c.rows), k.number(c.columns)
+            with k.when(tirx.all(least[0] >= c.tile, least[1] >= c.vectors * c.lanes)):
+                _tiles(k, c, buffers, u)
+            with k.otherwise():
+                _tiles(k, replace(c, lanes=lanes, tile=tile, vectors=vectors), buffers, u)
     return k.finish(symbol)
+
+
+def _tiles(k: KernelBuilder, c: MatmulConfig, buffers: tuple[Buffer, Buffer, list[Buffer], Buffer], u: Expr) -> None:
+    """Those of one unit."""
+    left, right, extras, result = buffers
+    down, across = c.bands
+    plane = k.let(u // (down * across))
+    rows, matrix = k.let(plane * c.rows), k.let(plane * (c.depth * c.columns))
+    with _band(k, k.let(u % across), across, c.tiles[1]) as j:
+        column = _start(k, j, c.vectors * c.lanes, c.columns)
+        with _band(k, k.let(u // across % down), down, c.tiles[0]) as i:
+            row = k.let(rows + _start(k, i, c.tile, c.rows))
+            sums = _products(k, c, (left, right), row, (matrix, column))
+            _store(k, c, sums, (result, extras), k.let(row * c.columns + column))
 
 
 def _band(k: KernelBuilder, band: Expr, bands: int, tiles: int) -> Any:
