@@ -77,7 +77,7 @@ def _imported(args: argparse.Namespace) -> Network:
     from cnncc.module.ranged import check
 
     network = import_onnx(args.model, changes.shapes(args), args.name)
-    if (ranged := sources.ranged(network, args.model)) is not None:
+    if (ranged := sources.ranged(network)) is not None:
         check(ranged)
     return network
 

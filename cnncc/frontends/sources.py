@@ -142,7 +142,7 @@ def read_source(
     beside the network, else drawn from `seed`. CnnccError for what does not fit."""
     if is_foreign(source):
         network = imported(source, shapes, name)
-        at = partial(_at, network, os.fspath(source))
+        at = partial(_at, network)
 
         inputs = {port.node: declared(port, network.batch) for port in network.inputs if port.node}
         told = inputs, [declared(port, network.batch) for port in network.outputs if port.node], network.notes
@@ -194,16 +194,16 @@ def _with_weights(graph: Graph, at: At, path: str | None, seed: int, told: tuple
     return NetworkSource(quantized(bound, known), path, *told, bound, known, ranged)
 
 
-def _at(network: Network, file: str, shapes: InputShapes) -> Graph:
+def _at(network: Network, shapes: InputShapes) -> Graph:
     """A network of another format for images of other shapes: its text says it."""
     from cnncc import lang
 
-    return lang.parse(network.text, file, shapes)
+    return lang.parse(network.text, f"<text of {network.graph.name}>", shapes)
 
 
-def ranged(network: Network, file: str) -> Ranged | None:
-    """A network of another format for the ranges of its inputs; None without any. `file` names it in errors."""
-    return for_ranges(network.graph, partial(_at, network, file))
+def ranged(network: Network) -> Ranged | None:
+    """A network of another format for the ranges of its inputs; None without any."""
+    return for_ranges(network.graph, partial(_at, network))
 
 
 def for_ranges(graph: Graph, at: At, finish: Callable[[Graph], Graph] = lambda graph: graph) -> Ranged | None:

@@ -89,7 +89,7 @@ def linked(
     """The model of a network of PyTorch."""
     inputs = {port.node: declared(port, network.batch) for port in network.inputs}
     outputs = [declared(port, network.batch) for port in network.outputs if port.node]
-    ranged = sources.ranged(network, "PyTorch")
+    ranged = sources.ranged(network)
     source = NetworkSource(network.graph, "PyTorch", inputs, outputs, network.notes, ranged=ranged)
     return api.link([source], options, targets, progress)
 

@@ -67,9 +67,10 @@ def check_alike(network: Network, imported: Imported, shapes: InputShapes, size:
     dims = {name: tuple(steps[s.name] if isinstance(s, Symbol) else s for s in own) for name, own in inputs.items()}
     where = f"at {said(chosen)}"
     try:
-        text = parse(network.text, network.graph.name, dims)
+        text = parse(network.text, f"<text of {network.graph.name}>", dims)
     except CnnccError as error:
-        raise CnnccError(f"{where}: {error.message}", error.span, error.stack, f"{error.hint}; {ONE_FORM}") from None
+        hint = "; ".join(filter(None, (error.hint, ONE_FORM)))
+        raise CnnccError(f"{where}: {error.message}", error.span, error.stack, hint) from None
     found = constants_by(text, imported.graph)
     if isinstance(found, GraphDifference):
         ours, theirs = found.told()

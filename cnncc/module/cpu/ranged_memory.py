@@ -20,7 +20,6 @@ from cnncc.plan.homes import InArena
 from cnncc.plan.pack_records import pack
 from cnncc.plan.plan_arena import ArenaPlan, Placement
 
-
 _Key = str | tuple[str, RoomKind]
 """The root of a storage, or the node and the kind of a room."""
 
