@@ -107,7 +107,7 @@ def test_weights_are_those_of_the_graph_at_all_sizes() -> None:
     found, ranged = read(NET)
     assert found.graph.inputs[0].attrs["dims"] == (3, 24, 24)
     assert ranged.shapes == {"input": (3, H, W)}
-    assert check(ranged).inputs[0].type.shape == (1, 3, 32, 40)
+    assert check(ranged)[0].inputs[0].type.shape == (1, 3, 32, 40)
     assert_same_weights(found)
     assert sources.read_source(NET, None, 0, {"": (3, 16, 24)}).ranged is None
 
@@ -123,7 +123,7 @@ def test_a_text_from_standard_input_is_read_once(monkeypatch: pytest.MonkeyPatch
 
 def test_a_network_of_the_zoo() -> None:
     found, ranged = read("squeezenet1_1", "3xhxw where h in 64..96 step 32, w in 64..96 step 32")
-    assert check(ranged).inputs[0].attrs["dims"] == (3, 96, 96)
+    assert check(ranged)[0].inputs[0].attrs["dims"] == (3, 96, 96)
     assert found.graph.inputs[0].attrs["dims"] == (3, 64, 64)
 
 
@@ -278,6 +278,5 @@ def test_a_model_is_saved_for_all_sizes_and_targets(tmp_path: Path) -> None:
 
 def test_what_has_no_modules_for_ranges(tmp_path: Path) -> None:
     found, ranged = read(NET)
-    for target in ("cuda-sm_90", "wasm32"):
-        with pytest.raises(CnnccError, match=f"target {target}: a module has one size of its inputs, no range"):
-            api.build(found.graph, Options((target,)), ranged=ranged)
+    with pytest.raises(CnnccError, match="target cuda-sm_90: a module has one size of its inputs, no range"):
+        api.build(found.graph, Options(("cuda-sm_90",)), ranged=ranged)

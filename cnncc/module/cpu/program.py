@@ -30,8 +30,8 @@ class CpuProgram(Program[Target]):
     """The sizes that a caller chooses, where dimensions are expressions of these."""
     laid: ArenaLayout | None = None
     """What the arena then holds besides activations."""
-    macs: Extent = 0
-    """The multiply-adds of the most images then."""
+    macs: Extent | None = None
+    """The multiply-adds of the most images then, where it is known how they follow from the sizes."""
 
     @property
     def sizes(self) -> tuple[CpuProgram, ...]:

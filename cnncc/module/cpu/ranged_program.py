@@ -3,10 +3,11 @@ then depends on the size is an expression of it."""
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import replace
 
 from cnncc import ops, passes
-from cnncc.base.dim import Undecided
+from cnncc.base.dim import Extent, Undecided
 from cnncc.base.errors import CnnccError
 from cnncc.ir import Graph, Node
 from cnncc.ir.ranged import Ranged
@@ -63,7 +64,6 @@ def lower_ranged(
 
     selections = {node.name: chosen(node) for node in with_work(replace(stage, graph=graph, plan=plan))}
     arena, memory = planned(graph, aliases, selections, options.threads or machine.cores, options.batch)
-    written = ranged.followed(batched, network)
     middle = passes.with_batch(network.middle, options.batch)
     return CpuProgram(
         middle,
@@ -75,5 +75,15 @@ def lower_ranged(
         stage.order_given,
         symbols=network.symbols,
         laid=memory,
-        macs=sum(ops.macs(written, node) for node in written.nodes),
+        macs=_macs(batched, network, (lambda other: passes.with_batch(other, options.batch)) if changing else None),
     )
+
+
+def _macs(source: Graph, network: Ranged, remade: Callable[[Graph], Graph] | None) -> Extent | None:
+    """The multiply-adds of the network as written; None if it has something that passes remove, of which it is not
+    understood how it follows from the size."""
+    try:
+        graph = ranged.followed(source, network, remade)
+    except CnnccError:
+        return None
+    return sum(ops.macs(graph, node) for node in graph.nodes)
