@@ -77,6 +77,8 @@ def _imported(args: argparse.Namespace) -> Network:
     from cnncc.module.ranged import check
 
     network = import_onnx(args.model, changes.shapes(args), args.name)
+    if network.refused is not None:
+        raise network.refused
     if (ranged := sources.ranged(network)) is not None:
         check(ranged)
     return network

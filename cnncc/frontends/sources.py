@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from cnncc.base.errors import warn
 from cnncc.base.input_shapes import AS_WRITTEN, InputShapes, has_ranges
+from cnncc.base.size_ranges import usual
 from cnncc.frontends.locate import find_net, find_weights
 from cnncc.frontends.network_name import check_name
 
@@ -195,9 +196,11 @@ def _with_weights(graph: Graph, at: At, path: str | None, seed: int, told: tuple
 
 
 def _at(network: Network, shapes: InputShapes) -> Graph:
-    """A network of another format for images of other shapes: its text says it."""
+    """A network of another format for images of other shapes: its text says it, or else its file."""
     from cnncc import lang
 
+    if network.at is not None:
+        return network.at({name: usual(sizes) for name, sizes in shapes.items()})
     return lang.parse(network.text, f"<text of {network.graph.name}>", shapes)
 
 
@@ -236,12 +239,15 @@ def declared(port: ModelPort, batch: int) -> Declared:
     return Declared(port.dtype.name, port.shape, port.axes, batched)
 
 
-def followed(known: Declared, sizes: Sequence[Any], usual: Sequence[int]) -> Declared | None:
+def followed(known: Declared, sizes: Sequence[Any], shape: Sequence[int]) -> Declared | None:
     """A declaration for sizes of which some depend on the caller. `known` is that of the size in the middle, where the
-    value has the shape `usual`; None if that is not the declared one with its axes in another order."""
-    if len(known.axes) != len(usual) or [usual[axis] for axis in known.axes][1:] != list(known.shape[1:]):
+    value has this shape; None if its sizes are not those of the value."""
+    from cnncc.frontends.network import value_axes
+
+    axes = value_axes(known.shape, known.axes, tuple(shape))
+    if axes is None or any(not isinstance(sizes[axis], int) for axis in range(1, len(shape)) if axis not in axes):
         return None
-    return replace(known, shape=(known.shape[0], *(sizes[axis] for axis in known.axes[1:])))
+    return replace(known, shape=(known.shape[0], *(1 if axis is None else sizes[axis] for axis in axes)))
 
 
 def bind(graph: Graph, path: str | None, seed: int) -> Graph:
