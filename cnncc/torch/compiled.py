@@ -43,7 +43,10 @@ def to_net(
     Raises CnnccError for a module in training mode, one that `torch.export` cannot export, one with other sizes that
     are not fixed, one that is another network at another size, and with a line for each op without counterpart.
     """
-    return network_of(export(module, example, kwargs, None, dynamic_shapes), name)
+    network = network_of(export(module, example, kwargs, None, dynamic_shapes), name)
+    if network.refused is not None:
+        raise network.refused
+    return network
 
 
 def compile(  # noqa: PLR0913 - keywords are what people want here
