@@ -6,7 +6,6 @@ import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from cnncc.base import size_ranges
 from cnncc.base.errors import CnnccError
 from cnncc.cli import changes, command, screen
 
@@ -105,6 +104,8 @@ def _result(model: str, output: Path, tensors: Path, network: Network) -> dict[s
 
 def _range(node: Node) -> dict[str, str]:
     """The range of an input, if it has one; its shape is then that of the size in the middle."""
+    from cnncc.base import size_ranges
+
     sizes = node.attrs["range"]
     return {"range": size_ranges.told(sizes)} if sizes else {}
 
