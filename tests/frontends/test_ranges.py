@@ -17,6 +17,7 @@ import cnncc
 from cnncc import api
 from cnncc.base.dim import Symbol
 from cnncc.base.errors import CnnccError
+from cnncc.calibrate.random_ranges import with_random_ranges
 from cnncc.frontends import sources
 from cnncc.frontends.input_shapes import parse_shapes, sizes_by_name
 from cnncc.frontends.onnx.network import import_onnx
@@ -145,6 +146,17 @@ def test_a_rule_that_fails_is_told_with_its_size_and_place() -> None:
         True,
     )
     assert check(read(text)[1])
+
+
+def test_a_network_on_bytes_is_so_at_all_sizes() -> None:
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        found = with_random_ranges(read(NET)[0], Options(threads=1))
+    assert found.ranged
+    ops = [node.op for node in found.graph.nodes]
+    assert "quantize" in ops
+    for steps in (found.ranged.least, found.ranged.most):
+        assert [node.op for node in found.ranged.graph(steps).nodes] == ops
 
 
 # ONNX
