@@ -6,6 +6,7 @@ import os
 import re
 import subprocess
 from functools import cache
+from importlib.util import find_spec
 from pathlib import Path
 
 import pytest
@@ -68,8 +69,10 @@ def test_zoo_fits_the_machine(name: str, target: str) -> None:
 
 def disassembly(architecture: str, code: bytes, folder: Path) -> dict[str, str]:
     """Machine instructions of each kernel, by symbol."""
-    tool = compiler.folder().parent / "bin" / "nvdisasm"
-    if not tool.exists():
+    spec = find_spec("nvidia")
+    places = spec.submodule_search_locations or () if spec else ()
+    tool = next((tool for place in places for tool in Path(place).glob("*/bin/nvdisasm")), None)
+    if tool is None:
         pytest.skip("the package nvidia-cuda-nvdisasm is not installed")
     file = folder / f"{architecture}.cubin"
     file.write_bytes(code)
@@ -148,7 +151,7 @@ def test_a_source_that_does_not_compile_is_an_error_with_the_compilers_words() -
 
 def test_without_the_compiler(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(compiler, "find_spec", lambda name: None)
-    with pytest.raises(CnnccError, match="nvidia-cuda-nvrtc is not installed") as caught:
+    with pytest.raises(CnnccError, match="nvidia-cuda-nvrtc-cu12 is not installed") as caught:
         compiler.folder()
     assert "[cuda]" in (caught.value.hint or "")
 

@@ -23,6 +23,7 @@ from cnncc.module.gpu.compilers import cuda_compiler
 from cnncc.module.gpu.host import blobs_assembly, host_c, host_header
 from cnncc.module.gpu.images import Image, images
 from cnncc.module.gpu.program import CudaProgram, check_grids
+from cnncc.module.gpu.reach import HOST_NEEDS, driver_text
 from cnncc.module.gpu.source import program_source
 from cnncc.module.listener import SILENT, Listener
 from cnncc.module.names import c_name
@@ -55,7 +56,13 @@ class CudaBuild(Built[CudaProgram]):
                 "weight_bytes": p.weight_bytes,
             },
             "target": {"name": target.name, "triple": "nvptx64", "cpu": target.device, "requires": [], "isa": "cuda"},
-            "cuda": {"cubins": list(target.cubins), "ptx": target.ptx, "compiler": str(cuda_compiler())},
+            "cuda": {
+                "cubins": list(target.cubins),
+                "ptx": target.ptx,
+                "compiler": str(cuda_compiler()),
+                "driver": driver_text(max(HOST_NEEDS, min(image.driver for image in self.images))),
+                "drivers": {image.architecture: driver_text(image.driver) for image in self.images if image.code},
+            },
             "compiler": describe.compiler(),
         }
 
