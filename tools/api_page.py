@@ -113,7 +113,12 @@ SECTIONS = (
                 "size",
                 ("inputs", "outputs", "arena_bytes"),
             ),
-            Public("cnncc.runtime.cuda.driver.CudaModel", "cnncc.runtime.cuda.driver:CudaModel", "model", ("release",)),
+            Public(
+                "cnncc.runtime.cuda.driver.CudaModel",
+                "cnncc.runtime.cuda.driver:CudaModel",
+                "model",
+                ("open", "release"),
+            ),
         ),
     ),
     Section(

@@ -97,10 +97,13 @@ def test_convolutions_load_vectors_and_multiply_from_registers(architecture: str
         assert products >= kernel.config.tile.thread_rows * kernel.config.tile.thread_columns * 8, kernel.name
 
 
-@pytest.mark.parametrize("architecture", ["sm_75", "sm_80", "sm_90"])
-def test_tensor_cores_are_used(architecture: str, tmp_path: Path) -> None:
+@pytest.mark.parametrize(
+    ("architecture", "dtype"),
+    [("sm_75", "float16"), ("sm_80", "float16"), ("sm_90", "float16"), ("sm_80", "bfloat16"), ("sm_90", "bfloat16")],
+)
+def test_tensor_cores_are_used(architecture: str, dtype: str, tmp_path: Path) -> None:
     graph = weights.bind(lang.read(resources.directory("models") / "lenet5.net"), None)
-    chosen = lower(graph, gpus.load("cuda"), Options(dtype="float16"))
+    chosen = lower(graph, gpus.load("cuda"), Options(dtype=dtype))
     image = image_for(program_source(chosen), architecture)
     code = disassembly(architecture, image.code, tmp_path)
     kernels = [k for k in chosen.kernels if k.work.tensor]
@@ -110,6 +113,7 @@ def test_tensor_cores_are_used(architecture: str, tmp_path: Path) -> None:
         assert (found.spill_stores, found.stack_bytes, found.shared_bytes) == (0, 0, kernel.config.tile.shared_bytes)
         assert found.registers <= kernel.config.tile.registers + 16, (found.registers, kernel.config.tile.registers)
         assert "HMMA" in code[kernel.symbol]
+        assert (".BF16" in code[kernel.symbol]) == (dtype == "bfloat16")
         assert "LDG.E.128" in code[kernel.symbol].replace(".CONSTANT", "")
 
 
