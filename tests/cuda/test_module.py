@@ -27,7 +27,7 @@ from cnncc.options import Options
 from cnncc.report import check
 from cnncc.runtime.cuda.interface import CUDA_TEXTS, INTERFACE, CudaCode
 
-FUNCTIONS = re.findall(r"^    F\((\w+),", (resources.PACKAGE / "runtime/cuda/host.c").read_text(), re.M)
+FUNCTIONS = re.findall(r"^    F\((\w+),", (resources.PACKAGE / "runtime/cuda/driver.h").read_text(), re.M)
 
 
 def test_results_at_the_first_run_and_from_the_graph(path: Path, driver: ctypes.CDLL) -> None:
@@ -231,7 +231,7 @@ def test_the_header_compiles_and_agrees_with_the_interface(path: Path) -> None:
 
 def test_codes_and_texts_are_those_of_the_c_files() -> None:
     folder = resources.PACKAGE / "runtime" / "cuda"
-    text = (folder / "host.c").read_text()
+    text = (folder / "driver.c").read_text()
     for code, meaning in CUDA_TEXTS.items():
         assert f'[CNNCC_{code.name}] = "{meaning}"' in text
     head = (folder / "host.h").read_text()

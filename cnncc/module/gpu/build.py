@@ -123,7 +123,7 @@ class CudaBuild(Built[CudaProgram]):
     def _link(self, work: Path) -> Path:
         """The shared object in a folder of its own."""
         name = c_name(self.program.graph.name)
-        for file in ("host.c", "host.h"):
+        for file in ("host.c", "host.h", "driver.c", "driver.h"):
             shutil.copyfile(_RUNTIME / file, work / file)
         (work / "module.c").write_text(host_c(self.program, self.images))
         (work / "blobs.S").write_text(blobs_assembly(self.images, self.program.weight_bytes))
@@ -140,7 +140,7 @@ class CudaBuild(Built[CudaProgram]):
         (work / "exports.map").write_text(f"{{ global:{interface} local: *; }};\n")
         options = ["--version-script=exports.map", "-z,noexecstack", "--build-id=none", "--no-undefined"]
         flags = ["-std=c11", "-O2", "-fPIC", "-shared", *(f"-Wl,{o}" for o in options)]
-        sources = ["module.c", "host.c", "blobs.S"]
+        sources = ["module.c", "host.c", "driver.c", "blobs.S"]
         toolchain.call(targets.host(), [*flags, "-o", "module.so", *sources, "-ldl", "-pthread"], work)
         return work / "module.so"
 

@@ -155,8 +155,8 @@ static float bfloat_of(unsigned word, int which) {
     return value;
 }
 
-/* sums (16 x 8) += a (16 x 16) b (16 x 8), as mma.sync.m16n8k16 lays them out among the threads of a warp. `number` takes
- * the operands out of their words. */
+/* sums (16 x 8) += a (16 x 16) b (16 x 8), as mma.sync.m16n8k16 lays them out among the threads of a warp. `number`
+ * takes the operands out of their words. */
 template <float number(unsigned, int)> static void mma(float *sums, const unsigned *a, const unsigned *b) {
     unsigned me = threadIdx.x, first = me & ~31u, g = (me & 31) / 4, pair = me & 3;
     operands *all = handed[products[me]++ & 1];

@@ -208,7 +208,8 @@ result launch_now(int device, kernel *what, device_launch how, const std::vector
     for (const address &argument : arguments) {
         const allocation *found = inside(argument, 1);
         if (!found || found->device != device) {
-            snprintf(last_message, sizeof last_message, "%s: a pointer is not to memory of device %d", what->name.c_str(), device);
+            const char *name = what->name.c_str();
+            snprintf(last_message, sizeof last_message, "%s: a pointer is not to memory of device %d", name, device);
             return ILLEGAL_ADDRESS;
         }
         pointers.push_back((void *)&argument);
@@ -277,7 +278,9 @@ result refuse_in_capture() {
     result code = SUCCESS;
     for (stream *s : streams) {
         bool own = s->owner == std::this_thread::get_id();
-        if (!s->capturing || !(own ? s->mode != CAPTURE_RELAXED : s->mode == CAPTURE_GLOBAL && thread_mode == CAPTURE_GLOBAL)) continue;
+        bool global = s->mode == CAPTURE_GLOBAL && thread_mode == CAPTURE_GLOBAL;
+        bool forbids = own ? s->mode != CAPTURE_RELAXED : global;
+        if (!s->capturing || !forbids) continue;
         s->invalidated = true;
         code = CAPTURE_UNSUPPORTED;
     }
@@ -298,9 +301,9 @@ work landing(address to, const void *from, size_t bytes) {
 int driver_of_ptx(int major, int minor) {
     static const struct {
         int ptx, driver;
-    } releases[] = {{63, 10000}, {64, 10010}, {65, 10020}, {70, 11000}, {71, 11010}, {72, 11020}, {73, 11030}, {74, 11040},
-        {75, 11050}, {76, 11060}, {77, 11070}, {78, 11080}, {80, 12000}, {81, 12010}, {82, 12020}, {83, 12030}, {84, 12040},
-        {85, 12050}, {86, 12070}, {87, 12080}, {88, 12090}};
+    } releases[] = {{63, 10000}, {64, 10010}, {65, 10020}, {70, 11000}, {71, 11010}, {72, 11020}, {73, 11030},
+        {74, 11040}, {75, 11050}, {76, 11060}, {77, 11070}, {78, 11080}, {80, 12000}, {81, 12010}, {82, 12020},
+        {83, 12030}, {84, 12040}, {85, 12050}, {86, 12070}, {87, 12080}, {88, 12090}};
     for (auto &release : releases)
         if (release.ptx == 10 * major + minor) return release.driver;
     return major >= 9 ? 13000 + 10 * minor : 10000;
@@ -434,9 +437,9 @@ result cnncc_emulator_load(void **made, const void *image, const char *source) {
 /* How many contexts, modules, streams, graphs and allocations have not been freed. For tests. */
 int cnncc_emulator_live(void) {
     std::lock_guard<std::recursive_mutex> guard(lock);
-    int count = (int)(modules.size() + streams.size() + graphs.size() + executables.size() + memory.size() + page_locked.size());
-    for (auto &entry : retained) count += entry.second;
-    return count;
+    size_t count = modules.size() + streams.size() + graphs.size() + executables.size() + memory.size();
+    for (auto &entry : retained) count += (size_t)entry.second;
+    return (int)(count + page_locked.size());
 }
 
 /* How often a function was called. For tests. */

@@ -1,236 +1,21 @@
-/* Runs a network on an NVIDIA GPU through the driver API. The driver's library is opened at run time; no library of
- * CUDA is linked.
+/* Runs a network on an NVIDIA GPU through the driver API.
  *
  * The first run on a device opens the device: it makes a context and loads kernels and weights. Each run uses a slot:
  * device memory for the arena, inputs and outputs, a stream, and a graph. It takes an idle slot or makes one, so that
  * any number of threads may run the same model. The second run of a slot captures its launches into a graph. If
  * anything fails, the slot is freed.
  *
- * Some errors of the driver last as long as the process (`is_sticky`). After one of them every run fails with the same
- * words, and does not call the driver. The same holds for a child of a process that used the driver.
+ * Some errors of the driver last as long as the process (`is_sticky` in driver.c). After one of them every run fails
+ * with the same words, and does not call the driver. The same holds for a child of a process that used the driver.
  *
- * Another part of the program may be capturing a stream at any time. Therefore all work here is done in the capture mode
- * RELAXED of this thread, in which the driver lets other captures be, and nothing uses the legacy stream.
+ * Another part of the program may be capturing a stream at any time. Therefore all work here is done in the capture
+ * mode RELAXED of this thread, in which the driver lets other captures be, and nothing uses the legacy stream.
  */
-#define _GNU_SOURCE
-#include "host.h"
+#include "driver.h"
 
-#include <dlfcn.h>
-#include <stdatomic.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <unistd.h>
-
-/* ---- the driver ---- */
-
-typedef int result;
-typedef uint64_t address;
-
-enum {
-    INVALID_VALUE = 1,
-    OUT_OF_MEMORY = 2,
-    NOT_INITIALIZED = 3,
-    DEVICE_UNAVAILABLE = 46,
-    NO_DEVICE = 100,
-    INVALID_IMAGE = 200,
-    INVALID_CONTEXT = 201,
-    NO_BINARY = 209,
-    UNCORRECTABLE = 214,
-    INVALID_PTX = 218,
-    NO_PTX_COMPILER = 221,
-    UNSUPPORTED_PTX = 222,
-    PTX_COMPILER_OFF = 223,
-    CONTAINED = 226,
-    CAPTURE_UNSUPPORTED = 900,
-};
-enum { MAJOR = 75, MINOR = 76 }; /* attributes of a device */
-enum { MEMORY_TYPE = 2, MEMORY_TYPE_DEVICE = 2, DEVICE_ORDINAL = 9 }; /* attributes of a pointer */
-enum { NON_BLOCKING = 1, CAPTURE_THREAD = 1, CAPTURE_RELAXED = 2 };
-
-#define DRIVER_FUNCTIONS(F)                                                                                            \
-    F(cuInit, (unsigned))                                                                                              \
-    F(cuGetErrorName, (result, const char **))                                                                         \
-    F(cuGetErrorString, (result, const char **))                                                                       \
-    F(cuDriverGetVersion, (int *))                                                                                     \
-    F(cuDeviceGetCount, (int *))                                                                                       \
-    F(cuDeviceGet, (int *, int))                                                                                       \
-    F(cuDeviceGetName, (char *, int, int))                                                                             \
-    F(cuDeviceGetAttribute, (int *, int, int))                                                                         \
-    F(cuDevicePrimaryCtxRetain, (void **, int))                                                                        \
-    F(cuDevicePrimaryCtxRelease_v2, (int))                                                                             \
-    F(cuCtxPushCurrent_v2, (void *))                                                                                   \
-    F(cuCtxPopCurrent_v2, (void **))                                                                                   \
-    F(cuCtxSynchronize, (void))                                                                                        \
-    F(cuThreadExchangeStreamCaptureMode, (int *))                                                                      \
-    F(cuModuleLoadData, (void **, const void *))                                                                       \
-    F(cuModuleUnload, (void *))                                                                                        \
-    F(cuModuleGetFunction, (void **, void *, const char *))                                                            \
-    F(cuMemAlloc_v2, (address *, size_t))                                                                              \
-    F(cuMemFree_v2, (address))                                                                                         \
-    F(cuMemAllocHost_v2, (void **, size_t))                                                                            \
-    F(cuMemFreeHost, (void *))                                                                                         \
-    F(cuMemcpyHtoDAsync_v2, (address, const void *, size_t, void *))                                                   \
-    F(cuMemcpyDtoHAsync_v2, (void *, address, size_t, void *))                                                         \
-    F(cuMemcpyDtoDAsync_v2, (address, address, size_t, void *))                                                        \
-    F(cuPointerGetAttribute, (void *, int, address))                                                                   \
-    F(cuStreamCreate, (void **, unsigned))                                                                             \
-    F(cuStreamDestroy_v2, (void *))                                                                                    \
-    F(cuStreamSynchronize, (void *))                                                                                   \
-    F(cuStreamBeginCapture_v2, (void *, int))                                                                          \
-    F(cuStreamEndCapture, (void *, void **))                                                                           \
-    F(cuGraphInstantiateWithFlags, (void **, void *, unsigned long long))                                              \
-    F(cuGraphLaunch, (void *, void *))                                                                                 \
-    F(cuGraphExecDestroy, (void *))                                                                                    \
-    F(cuGraphDestroy, (void *))                                                                                        \
-    F(cuLaunchKernel, (void *, unsigned, unsigned, unsigned, unsigned, unsigned, unsigned, unsigned, void *, void **,  \
-                       void **))
-
-#define MEMBER(name, parameters) result(*name) parameters;
-static struct {
-    DRIVER_FUNCTIONS(MEMBER)
-    /* The emulated driver compiles the source of the kernels where it would load an image. A real driver has no such
-     * function. */
-    result (*load_source)(void **, const void *image, const char *source);
-} cu;
-
-static pthread_mutex_t driver_lock = PTHREAD_MUTEX_INITIALIZER;
-static char driver_path[4096];
-static int driver_ready, driver_version;
-static _Atomic pid_t driver_owner; /* the process that opened the driver; 0 before */
-
-/* What the first error said that lasts as long as the process. `lost` is set after the text. */
-static pthread_mutex_t lost_lock = PTHREAD_MUTEX_INITIALIZER;
-static atomic_int lost;
-static char lost_text[512];
-
-static _Thread_local int last_code;
-static _Thread_local char last_text[512];
-
-static const char *const meanings[] = {
-    [CNNCC_OK] = "no error",
-    [CNNCC_NULL_POINTER] = "a pointer is null",
-    [CNNCC_MISALIGNED] = "device memory is not aligned: 16 bytes for an input or output, 256 for the arena",
-    [CNNCC_BAD_IMAGES] = "not a number of images that this run takes",
-    [CNNCC_NO_DRIVER] = "no CUDA driver",
-    [CNNCC_NO_DEVICE] = "no such CUDA device",
-    [CNNCC_DEVICE_TOO_OLD] = "the CUDA device is older than every architecture this module was compiled for",
-    [CNNCC_OUT_OF_MEMORY] = "out of device memory",
-    [CNNCC_LAUNCH_FAILED] = "a kernel could not be launched",
-    [CNNCC_DEVICE_LOST] = "the CUDA device is lost to this process, which must be restarted",
-    [CNNCC_NOT_DEVICE_MEMORY] = "a pointer is not to device memory",
-    [CNNCC_DRIVER_ERROR] = "the CUDA driver reported an error",
-    [CNNCC_DRIVER_TOO_OLD] = "the CUDA driver loads none of the module's code",
-    [CNNCC_DEVICE_BUSY] = "the CUDA device is not free: another process has it in exclusive mode, or MPS is full",
-    [CNNCC_FORKED] = "this process was forked from one that had used CUDA, which works in one of them only",
-    [CNNCC_OTHER_DEVICE] = "a pointer is to memory of another CUDA device",
-    [CNNCC_CAPTURING] = "a run with device pointers cannot wait while a stream is captured: use NAME_run_async",
-};
-
-const char *cnncc_cuda_error(int code) {
-    if (code < 0 || code >= (int)(sizeof meanings / sizeof *meanings) || !meanings[code]) return "unknown error code";
-    return code && code == last_code && *last_text ? last_text : meanings[code];
-}
-
-static int fail(int code, const char *format, const char *detail) {
-    last_code = code;
-    snprintf(last_text, sizeof last_text, format, meanings[code], detail);
-    return code;
-}
-
-static int plain(int code) {
-    last_code = code;
-    last_text[0] = 0;
-    return code;
-}
-
-/* Errors after which the driver does nothing more for this process. */
-static int is_sticky(result r) {
-    return r == INVALID_CONTEXT || r == UNCORRECTABLE || r == CONTAINED || (r >= 700 && r < 720);
-}
-
-static void note_lost(void) {
-    pthread_mutex_lock(&lost_lock);
-    if (!lost) memcpy(lost_text, last_text, sizeof lost_text);
-    lost = 1;
-    pthread_mutex_unlock(&lost_lock);
-}
-
-/* The error code for a result of the driver. It also notes the function that returned the result. */
-static int check(result r, const char *function) {
-    if (!r) return CNNCC_OK;
-    const char *name = NULL, *text = NULL;
-    cu.cuGetErrorName(r, &name);
-    cu.cuGetErrorString(r, &text);
-    char detail[384];
-    snprintf(detail, sizeof detail, "%s: %s (%s)", function, name ? name : "unknown", text ? text : "no text");
-    int code = is_sticky(r)            ? CNNCC_DEVICE_LOST
-             : r == OUT_OF_MEMORY      ? CNNCC_OUT_OF_MEMORY
-             : r == NO_DEVICE          ? CNNCC_NO_DEVICE
-             : r == DEVICE_UNAVAILABLE ? CNNCC_DEVICE_BUSY
-             : r == 98                 ? CNNCC_LAUNCH_FAILED /* the device has no code of the kernel */
-                                       : CNNCC_DRIVER_ERROR;
-    fail(code, "%s: %s", detail);
-    if (code == CNNCC_DEVICE_LOST) note_lost();
-    return code;
-}
-
-/* Whether this process can use the driver at all. */
-static int check_process(void) {
-    if (driver_owner && driver_owner != getpid()) return plain(CNNCC_FORKED);
-    if (!lost) return CNNCC_OK;
-    last_code = CNNCC_DEVICE_LOST;
-    memcpy(last_text, lost_text, sizeof last_text);
-    return CNNCC_DEVICE_LOST;
-}
-
-#define TRY(call)                                                                                                      \
-    do {                                                                                                               \
-        int code_ = (call);                                                                                            \
-        if (code_) return code_;                                                                                       \
-    } while (0)
-#define CALL(function, ...) check(cu.function(__VA_ARGS__), #function)
-
-void cnncc_cuda_driver(const char *path) {
-    pthread_mutex_lock(&driver_lock);
-    snprintf(driver_path, sizeof driver_path, "%s", path);
-    pthread_mutex_unlock(&driver_lock);
-}
-
-static int find_functions(void *library) {
-#define FIND(name, parameters)                                                                                         \
-    if (!(*(void **)&cu.name = dlsym(library, #name)))                                                                 \
-        return fail(CNNCC_NO_DRIVER, "%s: the driver is too old, it lacks %s", #name);
-    DRIVER_FUNCTIONS(FIND)
-    *(void **)&cu.load_source = dlsym(library, "cnncc_emulator_load");
-    return CNNCC_OK;
-}
-
-static int open_driver(void) {
-    const char *named = getenv("CNNCC_CUDA_DRIVER");
-    const char *path = *driver_path ? driver_path : named && *named ? named : "libcuda.so.1";
-    void *library = dlopen(path, RTLD_NOW | RTLD_LOCAL);
-    if (!library) return fail(CNNCC_NO_DRIVER, "%s: %s", dlerror());
-    int code = find_functions(library);
-    if (code) {
-        dlclose(library);
-        return code;
-    }
-    result r = cu.cuInit(0);
-    if (r == NOT_INITIALIZED) return plain(CNNCC_FORKED); /* what it says in a child, if the parent has called it */
-    TRY(check(r, "cuInit"));
-    return CALL(cuDriverGetVersion, &driver_version);
-}
-
-/* Opens the driver once for the process. If this fails, a later run tries again. */
-static int need_driver(void) {
-    pthread_mutex_lock(&driver_lock);
-    int code = driver_ready ? CNNCC_OK : open_driver();
-    if (!code && !driver_ready) driver_owner = getpid();
-    driver_ready |= !code;
-    pthread_mutex_unlock(&driver_lock);
-    return code;
-}
 
 /* ---- a device ---- */
 
@@ -249,8 +34,8 @@ static void leave(int mode) {
     cu.cuThreadExchangeStreamCaptureMode(&mode);
 }
 
-/* Systems on a chip (Xavier, Orin, Thor). NVIDIA's rule that a device runs machine code of an earlier one of its generation
- * does not hold between them, nor between them and other devices. */
+/* Systems on a chip (Xavier, Orin, Thor). NVIDIA's rule that a device runs machine code of an earlier one of its
+ * generation does not hold between them, nor between them and other devices. */
 static int is_tegra(int arch) { return arch == 72 || arch == 87 || arch == 101 || arch == 110; }
 
 static int fits(const struct cnncc_image *image, int arch) {
@@ -284,7 +69,7 @@ static int no_image_for(int device, int arch) {
     char name[128] = "", detail[256];
     TRY(CALL(cuDeviceGetName, name, sizeof name, device));
     snprintf(detail, sizeof detail, "%s has compute capability %d.%d", name, arch / 10, arch % 10);
-    return fail(CNNCC_DEVICE_TOO_OLD, "%s: %s", detail);
+    return cnncc_fail(CNNCC_DEVICE_TOO_OLD, "%s: %s", detail);
 }
 
 /* Loads the best image that the driver takes. */
@@ -300,7 +85,7 @@ static int load_image(struct cnncc_device *d, int device, int arch) {
             d->image = image;
             return CNNCC_OK;
         }
-        int code = check(r, "cuModuleLoadData");
+        int code = cnncc_check(r, "cuModuleLoadData");
         if (!is_of_the_image(r)) return code;
         const char *name = NULL;
         cu.cuGetErrorName(r, &name);
@@ -311,8 +96,8 @@ static int load_image(struct cnncc_device *d, int device, int arch) {
     }
     if (!*refused) return no_image_for(device, arch);
     char detail[384];
-    snprintf(detail, sizeof detail, "it is of CUDA %d.%d%s", driver_version / 1000, driver_version % 1000 / 10, refused);
-    return fail(CNNCC_DRIVER_TOO_OLD, "%s: %s", detail);
+    snprintf(detail, sizeof detail, "it is of CUDA %d.%d%s", cu.version / 1000, cu.version % 1000 / 10, refused);
+    return cnncc_fail(CNNCC_DRIVER_TOO_OLD, "%s: %s", detail);
 }
 
 static int load_kernels(struct cnncc_device *d, int device) {
@@ -323,7 +108,7 @@ static int load_kernels(struct cnncc_device *d, int device) {
     TRY(CALL(cuDeviceGetAttribute, &minor, MINOR, device));
     TRY(load_image(d, device, 10 * major + minor));
     d->functions = calloc(network->kernel_count, sizeof *d->functions);
-    if (!d->functions) return fail(CNNCC_OUT_OF_MEMORY, "%s: %s", "of the host");
+    if (!d->functions) return cnncc_fail(CNNCC_OUT_OF_MEMORY, "%s: %s", "of the host");
     for (unsigned i = 0; i < network->kernel_count; i++)
         TRY(CALL(cuModuleGetFunction, &d->functions[i], d->module, network->kernels[i].name));
     return CNNCC_OK;
@@ -344,12 +129,12 @@ static int upload_weights(struct cnncc_device *d) {
 
 static int open_context(struct cnncc_device *d) {
     int count = 0, device = 0;
-    TRY(need_driver());
+    TRY(cnncc_need_driver());
     TRY(CALL(cuDeviceGetCount, &count));
     if (d->index >= count) {
         char detail[64];
         snprintf(detail, sizeof detail, "number %d, of %d", d->index, count);
-        return fail(CNNCC_NO_DEVICE, "%s: %s", detail);
+        return cnncc_fail(CNNCC_NO_DEVICE, "%s: %s", detail);
     }
     TRY(CALL(cuDeviceGet, &device, d->index));
     TRY(CALL(cuDevicePrimaryCtxRetain, &d->context, device));
@@ -402,17 +187,15 @@ static void close_device(struct cnncc_device *d) {
 }
 
 static int need_device(struct cnncc_device *d) {
-    TRY(check_process()); /* first: in a child, a thread that is not there may hold the lock */
+    TRY(cnncc_check_process()); /* first: in a child, a thread that is not there may hold the lock */
     pthread_mutex_lock(&d->lock);
     int code = CNNCC_OK;
     if (!d->open) {
         code = open_context(d);
         if (code) {
-            char text[sizeof last_text];
-            memcpy(text, last_text, sizeof text);
-            close_device(d); /* its errors would hide the one that led here */
-            memcpy(last_text, text, sizeof last_text);
-            last_code = code;
+            struct cnncc_error error = cnncc_last_error();
+            close_device(d);
+            cnncc_restore_error(error); /* of this one, not of the closing */
         } else {
             d->open = 1;
         }
@@ -421,10 +204,10 @@ static int need_device(struct cnncc_device *d) {
     return code;
 }
 
-int cnncc_cuda_open(struct cnncc_device *d) { return d ? need_device(d) : plain(CNNCC_NULL_POINTER); }
+int cnncc_cuda_open(struct cnncc_device *d) { return d ? need_device(d) : cnncc_plain(CNNCC_NULL_POINTER); }
 
 void cnncc_cuda_release(struct cnncc_device *d) {
-    if (driver_owner && driver_owner != getpid()) return; /* what there is belongs to the parent */
+    if (cnncc_is_child()) return; /* what there is belongs to the parent */
     pthread_mutex_lock(&d->lock);
     close_device(d);
     pthread_mutex_unlock(&d->lock);
@@ -433,13 +216,16 @@ void cnncc_cuda_release(struct cnncc_device *d) {
 /* Copies a text into a JSON string, without the characters that JSON would have to escape. */
 static void quote(char *to, size_t size, const char *from) {
     size_t i = 0;
-    for (; from[i] && i + 1 < size; i++) to[i] = from[i] == '"' || from[i] == '\\' || (unsigned char)from[i] < 32 ? '\'' : from[i];
+    for (; from[i] && i + 1 < size; i++) {
+        int special = from[i] == '"' || from[i] == '\\' || (unsigned char)from[i] < 32;
+        to[i] = special ? '\'' : from[i];
+    }
     to[i] = 0;
 }
 
 const char *cnncc_cuda_state(struct cnncc_device *d) {
     static _Thread_local char text[1024];
-    if (!d || check_process()) return "{\"open\": false}";
+    if (!d || cnncc_check_process()) return "{\"open\": false}";
     char why[sizeof d->no_graph], code[32] = "none";
     pthread_mutex_lock(&d->lock);
     if (d->image) snprintf(code, sizeof code, "%s_%d", d->image->is_ptx ? "compute" : "sm", d->image->arch);
@@ -447,7 +233,7 @@ const char *cnncc_cuda_state(struct cnncc_device *d) {
     if (d->open)
         snprintf(text, sizeof text,
                  "{\"open\": true, \"number\": %d, \"driver\": \"%d.%d\", \"code\": \"%s\", \"graph\": \"%s%s\"}",
-                 d->index, driver_version / 1000, driver_version % 1000 / 10, code,
+                 d->index, cu.version / 1000, cu.version % 1000 / 10, code,
                  *why ? "none: " : "from the second run on", why);
     else
         snprintf(text, sizeof text, "{\"open\": false}");
@@ -462,7 +248,7 @@ static uint64_t rounded(uint64_t bytes) { return (bytes + 255) / 256 * 256; }
 static int make_slot(struct cnncc_device *d, struct cnncc_slot **made) {
     const struct cnncc_network *network = d->network;
     struct cnncc_slot *slot = calloc(1, sizeof *slot);
-    if (!slot) return fail(CNNCC_OUT_OF_MEMORY, "%s: %s", "of the host");
+    if (!slot) return cnncc_fail(CNNCC_OUT_OF_MEMORY, "%s: %s", "of the host");
     uint64_t bytes = rounded(network->arena_bytes);
     for (unsigned i = 0; i < network->inputs + network->outputs; i++) bytes += rounded(network->port_bytes[i]);
     int code = CALL(cuMemAlloc_v2, &slot->memory, bytes + 256);
@@ -526,7 +312,7 @@ static int capture(struct cnncc_device *d, struct cnncc_slot *slot, const addres
 /* Notes that runs have no graph, and why. */
 static void note_no_graph(struct cnncc_device *d) {
     pthread_mutex_lock(&d->lock);
-    snprintf(d->no_graph, sizeof d->no_graph, "%s", last_text);
+    snprintf(d->no_graph, sizeof d->no_graph, "%s", cnncc_last_error().text);
     pthread_mutex_unlock(&d->lock);
 }
 
@@ -537,8 +323,8 @@ static int has_graph(struct cnncc_device *d) {
     return has;
 }
 
-/* Launches the kernels of a run in a slot: one by one in the first run, later as a graph. With an arena of the caller they
- * are launched one by one, because each run may have another arena; also if the driver could not make the graph. */
+/* Launches the kernels of a run in a slot: one by one in the first run, later as a graph. With an arena of the caller
+ * they are launched one by one, because each run may have another arena; also if the driver could not make the graph. */
 static int launch(struct cnncc_device *d, struct cnncc_slot *slot, const address *bases, int own_arena) {
     if (!own_arena || !d->network->step_count) return launch_all(d, bases, slot->stream);
     if (slot->runs == 1 && !slot->graph && has_graph(d)) {
@@ -559,7 +345,7 @@ static int find_place(const struct cnncc_device *d, const void *pointer, enum pl
     *found = PAGEABLE;
     result r = cu.cuPointerGetAttribute(&type, MEMORY_TYPE, (address)(uintptr_t)pointer);
     if (r == INVALID_VALUE) return CNNCC_OK; /* memory that the driver does not know */
-    TRY(check(r, "cuPointerGetAttribute"));
+    TRY(cnncc_check(r, "cuPointerGetAttribute"));
     *found = PAGE_LOCKED;
     if (type != MEMORY_TYPE_DEVICE) return CNNCC_OK;
     *found = ON_DEVICE;
@@ -567,7 +353,7 @@ static int find_place(const struct cnncc_device *d, const void *pointer, enum pl
     if (device == d->index) return CNNCC_OK;
     char detail[64];
     snprintf(detail, sizeof detail, "number %d, the model is on number %d", device, d->index);
-    return fail(CNNCC_OTHER_DEVICE, "%s: %s", detail);
+    return cnncc_fail(CNNCC_OTHER_DEVICE, "%s: %s", detail);
 }
 
 /* A run and what it works on. */
@@ -577,7 +363,7 @@ struct run {
     int32_t images;
     void *const *ports;
     enum place places[CNNCC_MOST_PORTS];
-    uint64_t offsets[CNNCC_MOST_PORTS]; /* of the inputs and outputs from their start, in the slot and in its staging memory */
+    uint64_t offsets[CNNCC_MOST_PORTS]; /* of each input and output, in the slot's memory for them and in its staging */
     uint64_t port_bytes;                /* of all inputs and outputs */
 };
 
@@ -590,7 +376,8 @@ static address device_port(const struct run *run, unsigned port) {
     return run->slot->memory + rounded(run->device->network->arena_bytes) + run->offsets[port];
 }
 
-/* The copy to the device reads page-locked memory when its turn comes: here it is the slot's, which nobody else writes. */
+/* The copy reads page-locked memory when its turn comes: the slot's, which nobody else writes, or the caller's, which
+ * must stay as it is until the run returns. */
 static int copy_in(const struct run *run, unsigned port) {
     address to = device_port(run, port);
     const void *from = run->ports[port];
@@ -610,11 +397,11 @@ static int copy_out(const struct run *run, unsigned port) {
     return CALL(cuMemcpyDtoHAsync_v2, to, from, bytes, run->slot->stream);
 }
 
-/* The slot's stream waits for no other one. What the caller has queued that writes the inputs, or still reads the outputs
- * or the arena, must be done before. */
+/* The slot's stream waits for no other one. What the caller has queued that writes the inputs, or still reads the
+ * outputs or the arena, must be done before. */
 static int wait_for_caller(void) {
     result r = cu.cuCtxSynchronize();
-    return r == CAPTURE_UNSUPPORTED ? plain(CNNCC_CAPTURING) : check(r, "cuCtxSynchronize");
+    return r == CAPTURE_UNSUPPORTED ? cnncc_plain(CNNCC_CAPTURING) : cnncc_check(r, "cuCtxSynchronize");
 }
 
 /* Finds out where the pointers of a run are, and prepares what that needs. Says whether the arena is the slot's. */
@@ -631,7 +418,7 @@ static int prepare(struct run *run, void *arena, int *own_arena) {
     }
     if (arena) TRY(find_place(run->device, arena, &of_arena));
     *own_arena = of_arena != ON_DEVICE;
-    if (!*own_arena && (uintptr_t)arena % 256) return plain(CNNCC_MISALIGNED);
+    if (!*own_arena && (uintptr_t)arena % 256) return cnncc_plain(CNNCC_MISALIGNED);
     if (on_device || !*own_arena) TRY(wait_for_caller());
     if (pageable && !run->slot->staging) TRY(CALL(cuMemAllocHost_v2, (void **)&run->slot->staging, run->port_bytes));
     return CNNCC_OK;
@@ -665,8 +452,8 @@ static int has_null(const struct cnncc_device *d, void *const *ports) {
 int cnncc_cuda_run(struct cnncc_device *d, int32_t images, void *const *ports, void *arena) {
     struct cnncc_slot *slot = NULL;
     int mode;
-    if (has_null(d, ports)) return plain(CNNCC_NULL_POINTER);
-    if (images < 1 || images > d->network->batch) return plain(CNNCC_BAD_IMAGES);
+    if (has_null(d, ports)) return cnncc_plain(CNNCC_NULL_POINTER);
+    if (images < 1 || images > d->network->batch) return cnncc_plain(CNNCC_BAD_IMAGES);
     TRY(need_device(d));
     TRY(enter(d->context, &mode));
     int code = take_slot(d, &slot);
@@ -684,8 +471,8 @@ int cnncc_cuda_run(struct cnncc_device *d, int32_t images, void *const *ports, v
 static int check_device_pointer(struct cnncc_device *d, const void *pointer, uintptr_t align) {
     enum place place;
     TRY(find_place(d, pointer, &place));
-    if (place != ON_DEVICE) return plain(CNNCC_NOT_DEVICE_MEMORY);
-    return (uintptr_t)pointer % align ? plain(CNNCC_MISALIGNED) : CNNCC_OK;
+    if (place != ON_DEVICE) return cnncc_plain(CNNCC_NOT_DEVICE_MEMORY);
+    return (uintptr_t)pointer % align ? cnncc_plain(CNNCC_MISALIGNED) : CNNCC_OK;
 }
 
 static int check_device_pointers(struct cnncc_device *d, void *const *ports, void *arena) {
@@ -696,8 +483,8 @@ static int check_device_pointers(struct cnncc_device *d, void *const *ports, voi
 
 int cnncc_cuda_enqueue(struct cnncc_device *d, int32_t images, void *const *ports, void *arena, void *stream) {
     int mode;
-    if (has_null(d, ports)) return plain(CNNCC_NULL_POINTER);
-    if (images != d->network->batch) return plain(CNNCC_BAD_IMAGES);
+    if (has_null(d, ports)) return cnncc_plain(CNNCC_NULL_POINTER);
+    if (images != d->network->batch) return cnncc_plain(CNNCC_BAD_IMAGES);
     TRY(need_device(d));
     TRY(enter(d->context, &mode));
     int code = check_device_pointers(d, ports, arena);
@@ -713,8 +500,8 @@ int cnncc_cuda_enqueue(struct cnncc_device *d, int32_t images, void *const *port
 
 int cnncc_cuda_peek(struct cnncc_device *d, void *to, uint64_t offset, uint64_t bytes) {
     int mode;
-    if (!d || !d->open || !d->idle) return plain(CNNCC_NULL_POINTER);
-    TRY(check_process());
+    if (!d || !d->open || !d->idle) return cnncc_plain(CNNCC_NULL_POINTER);
+    TRY(cnncc_check_process());
     TRY(enter(d->context, &mode));
     int code = CALL(cuMemcpyDtoHAsync_v2, to, d->idle->memory + offset, bytes, d->idle->stream);
     if (!code) code = CALL(cuStreamSynchronize, d->idle->stream);

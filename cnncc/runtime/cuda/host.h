@@ -83,7 +83,7 @@ struct cnncc_device {
     uint64_t weights;
     struct cnncc_slot *idle;
     const struct cnncc_image *image; /* the one that was loaded */
-    char no_graph[256];              /* why runs have no graph; empty if they have */
+    char no_graph[512];              /* why runs have no graph; empty if they have */
 };
 
 /* Opens the device, if it is not open yet, as the first run does. */
