@@ -133,7 +133,8 @@ long setting(const char *name, long otherwise) {
 
 int current() { return contexts.empty() ? 0 : contexts.back(); }
 
-bool is_sticky(result code) { return code == INVALID_CONTEXT || (code >= 700 && code < 720); }
+/* 214 and 226 are memory that fails. */
+bool is_sticky(result code) { return code == INVALID_CONTEXT || code == 214 || code == 226 || (code >= 700 && code < 720); }
 
 /* The code that this call returns instead of doing something; 0 for none. */
 result injected(const char *function) {
