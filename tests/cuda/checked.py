@@ -180,7 +180,7 @@ class NodeRun:
 
     @staticmethod
     def _flat(array: np.ndarray) -> Memory:
-        words = array.view(np.uint32) if array.dtype == np.float16 else array.astype(np.float32)
+        words = array.view(np.uint32) if array.dtype.itemsize == 2 else array.astype(np.float32)
         data = np.ascontiguousarray(words).reshape(-1)
         return Memory(data, np.ones(data.size, np.uint8))
 

@@ -6,6 +6,7 @@ import os
 import re
 import subprocess
 from functools import cache
+from importlib.util import find_spec
 from pathlib import Path
 
 import pytest
@@ -68,8 +69,10 @@ def test_zoo_fits_the_machine(name: str, target: str) -> None:
 
 def disassembly(architecture: str, code: bytes, folder: Path) -> dict[str, str]:
     """Machine instructions of each kernel, by symbol."""
-    tool = compiler.folder().parent / "bin" / "nvdisasm"
-    if not tool.exists():
+    spec = find_spec("nvidia")
+    places = spec.submodule_search_locations or () if spec else ()
+    tool = next((tool for place in places for tool in Path(place).glob("*/bin/nvdisasm")), None)
+    if tool is None:
         pytest.skip("the package nvidia-cuda-nvdisasm is not installed")
     file = folder / f"{architecture}.cubin"
     file.write_bytes(code)
@@ -94,10 +97,13 @@ def test_convolutions_load_vectors_and_multiply_from_registers(architecture: str
         assert products >= kernel.config.tile.thread_rows * kernel.config.tile.thread_columns * 8, kernel.name
 
 
-@pytest.mark.parametrize("architecture", ["sm_75", "sm_80", "sm_90"])
-def test_tensor_cores_are_used(architecture: str, tmp_path: Path) -> None:
+@pytest.mark.parametrize(
+    ("architecture", "dtype"),
+    [("sm_75", "float16"), ("sm_80", "float16"), ("sm_90", "float16"), ("sm_80", "bfloat16"), ("sm_90", "bfloat16")],
+)
+def test_tensor_cores_are_used(architecture: str, dtype: str, tmp_path: Path) -> None:
     graph = weights.bind(lang.read(resources.directory("models") / "lenet5.net"), None)
-    chosen = lower(graph, gpus.load("cuda"), Options(dtype="float16"))
+    chosen = lower(graph, gpus.load("cuda"), Options(dtype=dtype))
     image = image_for(program_source(chosen), architecture)
     code = disassembly(architecture, image.code, tmp_path)
     kernels = [k for k in chosen.kernels if k.work.tensor]
@@ -107,6 +113,7 @@ def test_tensor_cores_are_used(architecture: str, tmp_path: Path) -> None:
         assert (found.spill_stores, found.stack_bytes, found.shared_bytes) == (0, 0, kernel.config.tile.shared_bytes)
         assert found.registers <= kernel.config.tile.registers + 16, (found.registers, kernel.config.tile.registers)
         assert "HMMA" in code[kernel.symbol]
+        assert (".BF16" in code[kernel.symbol]) == (dtype == "bfloat16")
         assert "LDG.E.128" in code[kernel.symbol].replace(".CONSTANT", "")
 
 
@@ -148,7 +155,7 @@ def test_a_source_that_does_not_compile_is_an_error_with_the_compilers_words() -
 
 def test_without_the_compiler(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(compiler, "find_spec", lambda name: None)
-    with pytest.raises(CnnccError, match="nvidia-cuda-nvrtc is not installed") as caught:
+    with pytest.raises(CnnccError, match="nvidia-cuda-nvrtc-cu12 is not installed") as caught:
         compiler.folder()
     assert "[cuda]" in (caught.value.hint or "")
 

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 from cuda.checked import Mistake, NodeRun, library
-from cuda.test_kernels import HALF_TOLERANCE, TOLERANCE, program
+from cuda.test_kernels import TENSOR_TOLERANCE, program
 
 BODIES = {
     "conv": "input 8x9x7\nlrn; conv 3x3 20",
@@ -19,13 +19,16 @@ BODIES = {
     "softmax": "input 100\nsoftmax",
     "gap": "input 8x9x9\ngap",
     "tensor": "input 24x9x7\nlrn; conv 3x3 20",
+    "bfloat": "input 24x9x7\nlrn; conv 3x3 20",
 }
+DTYPES = {"tensor": "float16", "bfloat": "bfloat16"}
+"""Of those that use tensor cores."""
 
 
 def caught(body: str, mutate: object, kept: Path) -> str:
     """What finds the mistake; empty if nothing does."""
-    half = body == "tensor"
-    chosen = program(BODIES[body], 2, dtype="float16" if half else "float32")
+    dtype = DTYPES.get(body, "float32")
+    chosen = program(BODIES[body], 2, dtype=dtype)
     node = [n for n in chosen.graph.nodes if n.name in chosen.selections and n.op != "relayout"][-1]
     run = NodeRun(chosen, node)
     text = run.source()
@@ -37,7 +40,7 @@ def caught(body: str, mutate: object, kept: Path) -> str:
             got = run.run(lib, order)
         except Mistake as mistake:
             return str(mistake)
-        if not run.error(got) <= (HALF_TOLERANCE if half else TOLERANCE):
+        if not run.error(got) <= TENSOR_TOLERANCE[dtype]:
             return "wrong result"
     return ""
 
@@ -92,6 +95,8 @@ def test_a_barrier_for_a_part_of_the_block(body: str, kept: Path) -> None:
         ("tensor", r"(cnncc_mma\(\(&\(r_\d+_ptr\[)0", r"\g<1>4", 0),  # the sums of another piece
         ("tensor", r" && \(\w+ < 7\)", "", 1),
         ("tensor", r"cnncc_halves\((.*), (.*)\)", r"cnncc_halves(\2, \1)", 1),
+        ("bfloat", r"cnncc_bfloats\((.*), (.*)\)", r"cnncc_bfloats(\2, \1)", 1),
+        ("bfloat", r"(cnncc_mma_bfloat\(\(&\(r_\d+_ptr\[)0", r"\g<1>4", 0),
         ("softmax", r"(\w+) < 100", r"\1 < 99", 1),
     ],
 )
