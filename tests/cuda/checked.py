@@ -126,14 +126,16 @@ def run_call(lib: ctypes.CDLL, call: Call, memories: list[Memory], order: int, e
 
 
 class NodeRun:
-    """The launches of one node on random inputs, and what they must give."""
+    """The launches of one node on random inputs, or on given ones, and what they must give."""
 
-    def __init__(self, program: CudaProgram, node: Node, seed: int = 0) -> None:
+    def __init__(
+        self, program: CudaProgram, node: Node, seed: int = 0, arrays: tuple[np.ndarray, ...] | None = None
+    ) -> None:
         self.program, self.node = program, node
         rng = np.random.default_rng(seed)
         types = {name: program.graph[name].type for name in node.inputs} or {node.name: node.type}
         values = {name: rng.standard_normal(t.shape, dtype=np.float32) for name, t in types.items()}
-        self.arrays = [values[name] for name in node.inputs or values]
+        self.arrays = list(arrays) if arrays is not None else [values[name] for name in node.inputs or values]
         self.expected = reference.evaluate(program.graph, node, tuple(self.arrays), np.dtype(np.float64))
 
     @property
