@@ -1,4 +1,4 @@
-"""Kernels that treat every element alike: activations, batch norm that could not be folded, add and mul, slopes, inputs."""
+"""Kernels that treat every element alike: activations, batch norm that could not be folded, slopes, merges, inputs."""
 
 from __future__ import annotations
 

@@ -109,9 +109,7 @@ def _rows(site: GpuSite) -> Rows:
     return Rows(channels, tuple(attrs["sizes"] or (height,)), site.type(1).shape[2], width, attrs["wrap"])
 
 
-def _scattered(
-    site: GpuSite, rows: Rows, reduction: str, source: str | None, others: tuple[str, str]
-) -> Selection:
+def _scattered(site: GpuSite, rows: Rows, reduction: str, source: str | None, others: tuple[str, str]) -> Selection:
     node = site.node
     read = () if source is None else (source,)
     places, updates = map(site.view, others)

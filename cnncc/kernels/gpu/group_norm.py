@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from math import prod
 
 from cnncc.base.elements import FLOAT32
 from cnncc.kernels.gpu.channel_norm import per_channel

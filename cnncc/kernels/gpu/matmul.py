@@ -100,9 +100,7 @@ def select_matmul(site: GpuSite) -> Selection:
     seconds, config = min(zip(times, found, strict=True), key=lambda pair: pair[0])
     name = f"{label('matmul', epilogue)}_f32_{config.tile.label}"
     product = Product(config.tile, config.steps)
-    kernel = GpuKernel(
-        "matmul", name, config, config.grid[0], 0, config.grid, config.tile.threads, work, product
-    )
+    kernel = GpuKernel("matmul", name, config, config.grid[0], 0, config.grid, config.tile.threads, work, product)
     call = Call(node.name, kernel, site.values(node.inputs), site.result, True)
     return Selection((call,), (), f"tile {config.tile.label}; model: {seconds * 1e6:.1f} us")
 

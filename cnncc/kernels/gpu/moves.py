@@ -1,4 +1,4 @@
-"""Kernels that move numbers of a plain image to other places: axes in another order, positions taken, windows unfolded."""
+"""Kernels that move numbers of a plain image: axes in another order, positions taken or repeated, windows unfolded."""
 
 from __future__ import annotations
 
@@ -109,7 +109,9 @@ def select_strided(site: GpuSite) -> Selection:
     if turned is None:
         return _moved(site, places, "a number per thread")
     work = LaunchWork(0, site.bytes_of(node.name, *node.inputs))
-    kernel = GpuKernel("turn", f"{node.op}_turn_f32", turned, turned.grid[0], 0, turned.grid, turned.threads, work, loads=4)
+    kernel = GpuKernel(
+        "turn", f"{node.op}_turn_f32", turned, turned.grid[0], 0, turned.grid, turned.threads, work, loads=4
+    )
     call = Call(node.name, kernel, site.values(node.inputs), site.result, True)
     return Selection((call,), (), f"squares of {SIDE} turned in shared memory")
 

@@ -64,9 +64,7 @@ def select_grn(site: GpuSite) -> Selection:
     share = min(THREADS, 1 << (source.pixels - 1).bit_length())
     lengths_config = GpuLengthsConfig(site.batch, source, share)
     epilogue, extras = node.attrs["epilogue"], tuple(site.view(name).stride for name in node.inputs[1:])
-    config = GpuResponseNormConfig(
-        site.batch, source, site.view(node.name), float(node.attrs["eps"]), extras, epilogue
-    )
+    config = GpuResponseNormConfig(site.batch, source, site.view(node.name), float(node.attrs["eps"]), extras, epilogue)
     packed, lengths = per_channel(site, source), Workspace(node.name)
     floats, read = site.batch * source.floats, site.bytes_of(node.inputs[0])
     first = GpuKernel(

@@ -45,7 +45,7 @@ def select_sample(site: GpuSite) -> Selection:
     node, attrs = site.node, site.node.attrs
     source, places = (site.view(name) for name in node.inputs)
     result = site.view(node.name)
-    sizes = (source.width, source.height)
+    sizes: tuple[int, ...] = (source.width, source.height)
     if places.channels > len(sizes):
         sizes = (source.width, source.height // attrs["depth"], attrs["depth"])
     how = (attrs["mode"], attrs["outside"], attrs["place"])

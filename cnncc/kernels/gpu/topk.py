@@ -9,6 +9,8 @@ from cnncc.kernels.gpu.model import LaunchWork
 from cnncc.kernels.gpu.spec import GpuKernel, GpuRule, GpuSite, View, grid_of, threads_for
 from cnncc.kernels.shared.spec import Call, Selection
 
+ENOUGH = 16
+"""Pixels for each multiprocessor from which on a thread for each keeps the device busy."""
 IN_REGISTERS = 8
 """Values that a thread keeps in order while it passes over the channels."""
 
@@ -37,7 +39,7 @@ def select_topk(site: GpuSite) -> Selection:
     """topk: ranks, unless few are wanted of each of many pixels."""
     node, attrs = site.node, site.node.attrs
     source, result = site.view(node.inputs[0]), site.view(node.name)
-    enough = site.batch * source.pixels >= 16 * site.target.multiprocessors
+    enough = site.batch * source.pixels >= ENOUGH * site.target.multiprocessors
     ranked = attrs["k"] > IN_REGISTERS or not enough
     total = site.batch * (source.floats if ranked else source.pixels)
     how = (attrs["largest"], attrs["indices"], attrs["last"], ranked)
@@ -47,7 +49,9 @@ def select_topk(site: GpuSite) -> Selection:
     work = LaunchWork(flops, site.bytes_of(node.name, *node.inputs))
     name = f"topk_{'ranks' if ranked else 'best'}_f32"
     kernel = GpuKernel("topk", name, config, grid[0], 0, grid, config.threads, work)
-    why = "each number counts those before it" if ranked else "one pass over the channels, with the best so far in order"
+    why = (
+        "each number counts those before it" if ranked else "one pass over the channels, with the best so far in order"
+    )
     return Selection((Call(node.name, kernel, site.values(node.inputs), site.result, True),), (), why)
 
 

@@ -13,6 +13,7 @@ from cnncc.kernels.cpu.lower.moves import copy_numbers, fill_numbers, vector_run
 from cnncc.kernels.shared.builder import Buffer, Expr, KernelBuilder
 from cnncc.kernels.shared.places import COMBINE, named_row
 
+
 def lower_gather(c: GatherConfig, symbol: str) -> PrimFunc:
     """The kernel for one configuration; a unit is a row of the result."""
     k = KernelBuilder()

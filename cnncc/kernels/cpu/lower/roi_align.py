@@ -15,7 +15,6 @@ from cnncc.kernels.shared.builder import Expr, KernelBuilder, splat
 from cnncc.kernels.shared.regions import BinSpan, Regions, Sample, real
 
 
-
 def lower(c: RoiAlignConfig, symbol: str) -> PrimFunc:
     """The kernel for one configuration; a unit is a row of bins of a region."""
     return _RoiAlign(c).build(symbol)

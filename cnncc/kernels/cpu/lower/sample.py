@@ -13,6 +13,7 @@ from cnncc.kernels.cpu.sample import SampleConfig
 from cnncc.kernels.shared.builder import Expr, KernelBuilder, splat
 from cnncc.kernels.shared.sampling import SampleTaps, Tap
 
+
 def lower(c: SampleConfig, symbol: str) -> PrimFunc:
     """The kernel for one configuration; a unit is one output row of all channels."""
     return _Sample(c).build(symbol)

@@ -78,7 +78,9 @@ def lower_norm(c: GpuChannelNormConfig, symbol: str) -> PrimFunc:
     weights = {slot: k.operand(slot, view.blocks * lanes) for slot in c.weights}
     extras = [k.operand(f"extra{i}", result_view.floats) for i in range(len(c.extras))]
     result = k.operand("result", c.columns.batch * result_view.floats)
-    sums, squares = (k.shared(c.columns.threads) for _ in range(2)) if c.centred else (None, k.shared(c.columns.threads))
+    sums, squares = (
+        (k.shared(c.columns.threads) for _ in range(2)) if c.centred else (None, k.shared(c.columns.threads))
+    )
     columns.place()
     share = splat(1.0 / channels, 1)
     mean = k.let(columns.folded(sums, lambda x: x, add, 0.0) * share) if sums is not None else None
@@ -98,7 +100,9 @@ def lower_norm(c: GpuChannelNormConfig, symbol: str) -> PrimFunc:
         normed = [x if scale is None else x * scale.load(i) for i, x in enumerate(normed)]
         normed = [x if shift is None else x + shift.load(i) for i, x in enumerate(normed)]
         at = k.let(block * view.pixels + columns.pixel)
-        added = [load_vector(k, e, columns.image * (s // lanes) + at, lanes) for e, s in zip(extras, c.extras, strict=True)]
+        added = [
+            load_vector(k, e, columns.image * (s // lanes) + at, lanes) for e, s in zip(extras, c.extras, strict=True)
+        ]
         finals = applied(k, normed, c.epilogue, added)
         store_vector(k, result, columns.image * (result_view.stride // lanes) + at, finals)
     return k.finish(symbol)

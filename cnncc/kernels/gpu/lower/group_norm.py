@@ -10,11 +10,11 @@ from tvm.tirx import PrimFunc
 
 from cnncc.kernels.gpu.group_norm import (
     SCALE_THREADS,
-    Groups,
     GpuGroupNormConfig,
     GpuMomentsConfig,
     GpuNormedConfig,
     GpuScalesConfig,
+    Groups,
 )
 from cnncc.kernels.gpu.lower.builder import Array, CudaBuilder, divmod_, image_of, load_vector, rounds, store_vector
 from cnncc.kernels.gpu.lower.epilogue import applied

@@ -1,5 +1,5 @@
-"""Kernels for non-maximum suppression. Each pass drops what overlaps the box found last, and finds the next: the threads
-of a block share the boxes, a tree finds the best of all."""
+"""Kernels for non-maximum suppression. Each pass drops what overlaps the box found last, and finds the next: the
+threads of a block share the boxes, a tree finds the best of all."""
 
 from __future__ import annotations
 
