@@ -179,9 +179,9 @@ def test_rows_at_equal_places(reduction: str, rows: int, places: int, width: int
 
 
 @pytest.mark.parametrize("body", [
-    "layernorm", "rmsnorm", "grn", "group_norm 3", "group_norm 2", "channel_max", "channel_mean", "prelu", "resize 4x9 linear",
-    "resize 3x2 cubic antialias", "permute 6x5x6 axes 2,1,0 to 6x5x6", "unfold 3x3 pad 1", "softmax_rows", "argmaxpool 2x2",
-    "expand 6x5x6", "strided_slice 3x5x6 step 2,1,1", "take 2,0,1",
+    "layernorm", "rmsnorm", "grn", "group_norm 3", "group_norm 2", "channel_max", "channel_mean", "softmax_rows",
+    "resize 4x9 linear", "resize 3x2 cubic antialias", "permute 6x5x6 axes 2,1,0 to 6x5x6", "unfold 3x3 pad 1",
+    "prelu", "argmaxpool 2x2", "expand 6x5x6", "strided_slice 3x5x6 step 2,1,1", "take 2,0,1",
 ])  # fmt: skip
 @pytest.mark.parametrize("value", [np.nan, np.inf, -np.inf])
 def test_a_number_that_is_none_goes_where_it_should(body: str, value: float, kept: Path) -> None:

@@ -72,7 +72,8 @@ def lower_scatter(c: GpuScatterConfig, symbol: str) -> PrimFunc:
                 with k.when(own == row):
                     new = updates.load(update_base + (first + j) * rows.width + column)
                     values.store(i, COMBINE[c.reduction](k.let(values.load(i)), k.let(new)))
-        k.barrier()
+        if chunks > 1:
+            k.barrier()
     for i, number in enumerate(mine):
         with k.unless_certain(exists[i]):
             result.store(image * c.result.stride + base + number, values.load(i))
