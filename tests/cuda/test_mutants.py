@@ -120,7 +120,7 @@ def test_a_barrier_for_a_part_of_the_block(body: str, kept: Path) -> None:
         ("matmul", r" && \(\w+ < 20\)", "", 3),
         ("matmul", r"if \(\w+ < 37\)", "if (true)", 0),
         ("turn", r"\* 33\)", "* 32)", 0),
-        ("turn", r"\(\w+ < 40\) && ", "", 4),
+        ("turn", r"\(\w+ < 40\) && ", "", 5),
         ("layernorm", r"\(\w+ < 2\) \? ", "true ? ", 3),  # what fills up the last vector counts
         ("layernorm", r"0x1\.c71c\w*p-4f", "0.1f", 0),
         ("groups", r"\* 126\)", "* 125)", 0),

@@ -21,7 +21,7 @@ SCALE_THREADS = 32
 
 
 @dataclass(frozen=True)
-class Groups:
+class GpuGroups:
     """`count` groups of channels of each image of a batch."""
 
     batch: int
@@ -64,7 +64,7 @@ class Groups:
 class GpuGroupNormConfig:
     """Statistics and result at once: a group per block."""
 
-    groups: Groups
+    groups: GpuGroups
     result: View
     eps: float
     weights: tuple[str, ...]
@@ -82,7 +82,7 @@ class GpuMomentsConfig:
     """The mean, and the sum of squares around it, of parts of `size` vectors of an item: [image][item][part][lane],
     means and then squares."""
 
-    groups: Groups
+    groups: GpuGroups
     size: int
     threads: int
 
@@ -138,7 +138,7 @@ class GpuNormedConfig:
 
 def select_group_norm(site: GpuSite) -> Selection:
     """A group per block, or three launches with parts of them."""
-    groups = Groups(site.batch, site.view(site.node.inputs[0]), site.node.attrs["groups"])
+    groups = GpuGroups(site.batch, site.view(site.node.inputs[0]), site.node.attrs["groups"])
     packed = per_channel(site, groups.image)
     enough = groups.count * groups.batch >= site.target.multiprocessors
     if groups.whole and groups.vectors <= (AT_ONCE if enough else AT_ONCE // 4):
@@ -146,7 +146,7 @@ def select_group_norm(site: GpuSite) -> Selection:
     return _in_parts(site, groups, packed)
 
 
-def _at_once(site: GpuSite, groups: Groups, packed: tuple[Packed, ...]) -> Selection:
+def _at_once(site: GpuSite, groups: GpuGroups, packed: tuple[Packed, ...]) -> Selection:
     node, extras = site.node, _extras(site)
     epilogue, weights = node.attrs["epilogue"], tuple(node.weights)
     result, threads = site.view(node.name), _sharing(groups.vectors)
@@ -159,7 +159,7 @@ def _at_once(site: GpuSite, groups: Groups, packed: tuple[Packed, ...]) -> Selec
     return Selection((call,), packed, "a group per block, read again while it is in the cache")
 
 
-def _in_parts(site: GpuSite, groups: Groups, packed: tuple[Packed, ...]) -> Selection:
+def _in_parts(site: GpuSite, groups: GpuGroups, packed: tuple[Packed, ...]) -> Selection:
     """The moments of parts, then of groups, then the result."""
     node, image = site.node, groups.image
     moments = GpuMomentsConfig(groups, _part_size(site, groups), _sharing(_part_size(site, groups)))
@@ -209,7 +209,7 @@ def _sharing(vectors: int) -> int:
     return min(256, max(32, 1 << (vectors - 1).bit_length()))
 
 
-def _part_size(site: GpuSite, groups: Groups) -> int:
+def _part_size(site: GpuSite, groups: GpuGroups) -> int:
     """Vectors of a part: a few for each thread, and enough parts for all multiprocessors."""
     wanted = blocks(2 * site.target.multiprocessors, groups.items * groups.batch)
     parts = max(1, min(MOST_PARTS, blocks(groups.vectors, 1024), wanted), blocks(groups.vectors, 4 * AT_ONCE))

@@ -22,7 +22,7 @@ TURN_THREADS = 256
 
 
 @dataclass(frozen=True)
-class Strides:
+class StridedPlaces:
     """The number at (i, j, ..) of an array of these sizes lies at start + i strides[0] + j strides[1] + .."""
 
     sizes: tuple[int, ...]
@@ -31,7 +31,7 @@ class Strides:
 
 
 @dataclass(frozen=True)
-class Listed:
+class ListedPlaces:
     """`count` positions of an axis of `size`, named by a table; `inner` numbers belong to each."""
 
     size: int
@@ -40,7 +40,7 @@ class Listed:
 
 
 @dataclass(frozen=True)
-class Taps:
+class WindowPlaces:
     """What each window sees, tap by tap: `out` windows of `kernel` taps, `dilation` apart, on an image of `size`;
     `offset` is the padding above and to the left, which is zeros."""
 
@@ -56,7 +56,7 @@ class Taps:
 class GpuMoveConfig:
     """Where each number of the result comes from, a number per thread."""
 
-    places: Strides | Listed | Taps
+    places: StridedPlaces | ListedPlaces | WindowPlaces
     batch: int
     source: View
     result: View
@@ -68,7 +68,7 @@ class GpuMoveConfig:
 
 
 @dataclass(frozen=True)
-class Step:
+class TurnedAxis:
     """Steps along an axis: how many, and by how many numbers each moves in the source and in the result."""
 
     size: int
@@ -85,9 +85,9 @@ class GpuTurnConfig:
     source: View
     result: View
     start: int
-    outer: tuple[Step, ...]
-    across: Step
-    row: Step
+    outer: tuple[TurnedAxis, ...]
+    across: TurnedAxis
+    row: TurnedAxis
     threads: int = TURN_THREADS
 
     @property
@@ -104,7 +104,7 @@ def select_strided(site: GpuSite) -> Selection:
     """permute, expand and strided_slice."""
     node, old = site.node, site.type().shape[1:]
     sizes, strides, start = READ[node.op](node, old)
-    places = Strides(*merged(sizes, strides), start)
+    places = StridedPlaces(*merged(sizes, strides), start)
     turned = _turned(site, places)
     if turned is None:
         return _moved(site, places, "a number per thread")
@@ -116,9 +116,9 @@ def select_strided(site: GpuSite) -> Selection:
     return Selection((call,), (), f"squares of {SIDE} turned in shared memory")
 
 
-def _turned(site: GpuSite, places: Strides) -> GpuTurnConfig | None:
+def _turned(site: GpuSite, places: StridedPlaces) -> GpuTurnConfig | None:
     """How axes change places, if neighbours in the source are far apart in the result, and enough of them."""
-    axes = [Step(*axis) for axis in zip(places.sizes, places.strides, row_major(places.sizes), strict=True)]
+    axes = [TurnedAxis(*axis) for axis in zip(places.sizes, places.strides, row_major(places.sizes), strict=True)]
     *outer, row = axes
     across = next((a for a in outer if a.source == 1), None)
     if across is None or row.source <= 1 or min(across.size, row.size) < SIDE // 4:
@@ -134,7 +134,7 @@ def select_take(site: GpuSite) -> Selection:
     old, axis = site.type().shape[1:], node.attrs["axis"]
     table = np.array(node.attrs["indices"], np.float32)
     packed = Packed(f"{node.name}.places", Constant(table.shape, lambda: table))
-    places = Listed(old[axis], len(table), math.prod(old[axis + 1 :]))
+    places = ListedPlaces(old[axis], len(table), math.prod(old[axis + 1 :]))
     return _moved(site, places, "places from a table", (packed,))
 
 
@@ -142,11 +142,13 @@ def select_unfold(site: GpuSite) -> Selection:
     """unfold (im2col)."""
     node = site.node
     a, (_, height, width), (_, rows, columns) = node.attrs, site.type().chw, node.type.chw
-    places = Taps((height, width), (rows, columns), a["kernel"], a["stride"], a["dilation"], a["pad"][:2])
+    places = WindowPlaces((height, width), (rows, columns), a["kernel"], a["stride"], a["dilation"], a["pad"][:2])
     return _moved(site, places, "a tap of a window per thread")
 
 
-def _moved(site: GpuSite, places: Strides | Listed | Taps, why: str, packed: tuple[Packed, ...] = ()) -> Selection:
+def _moved(
+    site: GpuSite, places: StridedPlaces | ListedPlaces | WindowPlaces, why: str, packed: tuple[Packed, ...] = ()
+) -> Selection:
     node = site.node
     source, result = site.view(node.inputs[0]), site.view(node.name)
     total = site.batch * result.floats

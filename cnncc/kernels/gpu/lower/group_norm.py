@@ -11,10 +11,10 @@ from tvm.tirx import PrimFunc
 from cnncc.kernels.gpu.group_norm import (
     SCALE_THREADS,
     GpuGroupNormConfig,
+    GpuGroups,
     GpuMomentsConfig,
     GpuNormedConfig,
     GpuScalesConfig,
-    Groups,
 )
 from cnncc.kernels.gpu.lower.builder import Array, CudaBuilder, divmod_, image_of, load_vector, rounds, store_vector
 from cnncc.kernels.gpu.lower.epilogue import applied
@@ -29,7 +29,7 @@ def add(a: Expr, b: Expr) -> Expr:
 class _Part:
     """Vectors from `first` to `end` of an item of an image, whose vectors begin at `base`."""
 
-    def __init__(self, k: CudaBuilder, groups: Groups, source: Array, base: Expr, first: Expr, end: Expr) -> None:
+    def __init__(self, k: CudaBuilder, groups: GpuGroups, source: Array, base: Expr, first: Expr, end: Expr) -> None:
         self.k, self.groups, self.source = k, groups, source
         self.base, self.first, self.end = base, first, end
 

@@ -10,7 +10,7 @@ from tvm import tirx
 from tvm.tirx import PrimFunc
 
 from cnncc.kernels.gpu.lower.builder import Array, CudaBuilder, divmod_, image_of
-from cnncc.kernels.gpu.moves import SIDE, GpuMoveConfig, GpuTurnConfig, Listed, Strides, Taps
+from cnncc.kernels.gpu.moves import SIDE, GpuMoveConfig, GpuTurnConfig, ListedPlaces, StridedPlaces, WindowPlaces
 from cnncc.kernels.gpu.spec import grid_of
 from cnncc.kernels.shared.builder import Expr, splat
 
@@ -19,7 +19,7 @@ def lower_move(c: GpuMoveConfig, symbol: str) -> PrimFunc:
     """The kernel for one configuration."""
     k = CudaBuilder(grid_of(c.total, c.threads), c.threads)
     source = k.operand("image", c.batch * c.source.floats)
-    tables = [k.operand("places", c.places.count)] if isinstance(c.places, Listed) else []
+    tables = [k.operand("places", c.places.count)] if isinstance(c.places, ListedPlaces) else []
     result = k.operand("result", c.batch * c.result.floats)
     with k.each(c.total) as index:
         image, element = image_of(k, index, c.batch, c.result.floats)
@@ -45,7 +45,7 @@ def _place(places: Any, k: CudaBuilder, element: Expr, tables: list[Array]) -> P
 
 
 @_place.register
-def _(places: Strides, k: CudaBuilder, element: Expr, tables: list[Array]) -> Place:
+def _(places: StridedPlaces, k: CudaBuilder, element: Expr, tables: list[Array]) -> Place:
     at, rest = places.start, element
     for size, stride in reversed(list(zip(places.sizes[1:], places.strides[1:], strict=True))):
         rest, digit = divmod_(k, rest, size)
@@ -54,7 +54,7 @@ def _(places: Strides, k: CudaBuilder, element: Expr, tables: list[Array]) -> Pl
 
 
 @_place.register
-def _(places: Listed, k: CudaBuilder, element: Expr, tables: list[Array]) -> Place:
+def _(places: ListedPlaces, k: CudaBuilder, element: Expr, tables: list[Array]) -> Place:
     rest, inner = divmod_(k, element, places.inner)
     outer, number = divmod_(k, rest, places.count)
     place = k.let(tirx.Cast("int32", tables[0].load(number)))
@@ -62,7 +62,7 @@ def _(places: Listed, k: CudaBuilder, element: Expr, tables: list[Array]) -> Pla
 
 
 @_place.register
-def _(places: Taps, k: CudaBuilder, element: Expr, tables: list[Array]) -> Place:
+def _(places: WindowPlaces, k: CudaBuilder, element: Expr, tables: list[Array]) -> Place:
     (height, width), (_, kw) = places.size, places.kernel
     rest, x = divmod_(k, element, places.out[1])
     tap, y = divmod_(k, rest, places.out[0])
