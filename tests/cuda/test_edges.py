@@ -14,7 +14,13 @@ from kernels.test_infinities import agrees
 from cnncc import lang, passes, weights
 from cnncc.kernels.gpu import group_norm, matmul, topk
 from cnncc.kernels.gpu.model import SHAPES
+from cnncc.machines import gpus
+from cnncc.module.gpu.build import CudaBuild
+from cnncc.module.gpu.images import Image
+from cnncc.module.gpu.source import program_source
+from cnncc.module.lower import lower
 from cnncc.ops import reference
+from cnncc.options import Options
 
 RNG = np.random.default_rng(5)
 
@@ -173,6 +179,34 @@ def test_rows_at_equal_places(reduction: str, rows: int, places: int, width: int
     check_special(weights.bind(lang.parse(text), None), (x, where, updates), kept)
     gather = f"net t\ninput x 3x{rows}x{width}\ninput p 3x{places}x1\ngather {{ from x | from p }} wrap\n"
     check_special(weights.bind(lang.parse(gather), None), (x, where), kept)
+
+
+# Whole networks
+
+ATTENTION = """net small
+input 12x8x8
+conv 3x3 24 group_norm 6 relu; group_norm 24; layernorm; conv 1x1 24 gelu; grn; rmsnorm; prelu; save b
+reshape 4x6x64; save q; permute 4x6x64 axes 0,2,1 to 4x64x6; save v; matmul { | from q }; softmax_rows
+matmul { | from v }; add { | from v }; permute 4x64x6 axes 0,2,1 to 4x6x64; reshape 24x8x8
+conv 1x1 20; shuffle 5; slice 1:14; resize 11x9 cubic; sample { | conv 1x1 2 tanh } border; save c; output
+from c; sigmoid; log; channel_mean; output; from c; roi_align { | const 5x1x4 } 3x3; output
+from c; maxpool 2x2 /2; unpool { | from c; argmaxpool 2x2 /2 } 11x9; gsum; output
+"""
+
+
+def test_a_module_whose_launches_hand_each_other_memory(emulated: None) -> None:
+    """Values share memory, and the launches of a norm have room beside them: each network of a batch, and of a part of
+    one."""
+    graph = weights.bind(lang.parse(ATTENTION), None)
+    program = lower(graph, gpus.load("cuda-sm_80"), Options(batch=3))
+    assert program.workspace_bytes
+    model = CudaBuild(program, program_source(program), [Image("compute_75", b"", {})]).model()
+    image = RNG.standard_normal((3, 12, 8, 8)).astype(np.float32)
+    values = reference.run(program.source, [image])
+    for images in (3, 1):
+        for got, name in zip(model(image[:images]), program.source.outputs, strict=True):
+            wanted = values[name][:images]
+            np.testing.assert_allclose(got, wanted, atol=2e-4 * np.abs(wanted).max())
 
 
 # Numbers that are none, and what fills up vectors of channels
