@@ -52,11 +52,15 @@ class WindowPlaces:
     offset: Pair
 
 
+Places = StridedPlaces | ListedPlaces | WindowPlaces
+"""Where numbers of a result come from."""
+
+
 @dataclass(frozen=True)
 class GpuMoveConfig:
     """Where each number of the result comes from, a number per thread."""
 
-    places: StridedPlaces | ListedPlaces | WindowPlaces
+    places: Places
     batch: int
     source: View
     result: View
@@ -146,9 +150,7 @@ def select_unfold(site: GpuSite) -> Selection:
     return _moved(site, places, "a tap of a window per thread")
 
 
-def _moved(
-    site: GpuSite, places: StridedPlaces | ListedPlaces | WindowPlaces, why: str, packed: tuple[Packed, ...] = ()
-) -> Selection:
+def _moved(site: GpuSite, places: Places, why: str, packed: tuple[Packed, ...] = ()) -> Selection:
     node = site.node
     source, result = site.view(node.inputs[0]), site.view(node.name)
     total = site.batch * result.floats
