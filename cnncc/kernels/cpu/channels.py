@@ -107,7 +107,7 @@ def select_softmax_rows(site: CpuSite) -> Selection:
     rows = math.prod(outer)
     config = SoftmaxConfig(columns, 1, target.lanes, rows, max(1, -(-rows // 64)))
     units = -(-rows // config.per_unit)
-    kernel = Kernel("softmax", f"softmax_rows_f32_{target.isa}", config, units, config.line)
+    kernel = Kernel("softmax", f"softmax_rows_f32_{target.isa}", config, units, FLOAT32.bytes(config.line))
     return Selection((Call(node.name, kernel, site.values(node.inputs), site.result),), (), "one row at a time")
 
 
