@@ -10,7 +10,7 @@ import pytest
 from cuda.checked import ORDERS, Mistake, NodeRun, kernel_source, library
 from cuda.zoo import ZOO, network
 
-from cnncc import lang, ops, weights
+from cnncc import lang, weights
 from cnncc.base import resources
 from cnncc.base.errors import CnnccError
 from cnncc.kernels.gpu import algorithms, rules, winograd
@@ -130,26 +130,6 @@ def test_kernels_that_only_serve_a_product_say_so() -> None:
                     found[step.products].add(call.kernel.family)
     assert found[False] == {"winograd_input", "winograd_output", "sum"}
     assert found[True] == {"conv"}
-
-
-WITHOUT = frozenset(op for op in ops.TABLE if rules.without_kernel(op))
-"""Ops that have no GPU kernel; compiling them is an error that says so. Their list is in docs/cuda.md."""
-
-
-def test_the_bodies_have_every_op_that_has_a_kernel() -> None:
-    """So that none escapes the checks; views and identities have no kernel, pointwise functions are all alike, and a
-    power of the random numbers that kernels are given here is NaN."""
-    seen = {n.op for body in BODIES.values() for n in program(body, 1).graph.nodes}
-    seen |= {n.op for body in BODIES.values() for n in lang.parse(f"net t\n{body}\n").nodes}
-    assert set(ops.TABLE) - seen - WITHOUT - ops.ACTIVATIONS <= {
-        "reshape",
-        "const",
-        "dropout",
-        "identity",
-        "spread",
-        "pow",
-    }
-    assert not seen & WITHOUT
 
 
 def test_lenet5(kept: Path) -> None:

@@ -15,6 +15,8 @@ from cuda.zoo import ZOO, network
 from cnncc import lang, weights
 from cnncc.base import resources
 from cnncc.base.errors import CnnccError
+from cnncc.kernels.gpu import matmul
+from cnncc.kernels.gpu.matmul import matmul_tiles
 from cnncc.kernels.gpu.model import GpuTile, resident_blocks, tiles
 from cnncc.machines import gpus
 from cnncc.module.gpu import nvrtc as compiler
@@ -167,3 +169,40 @@ def test_images_come_from_the_cache(tmp_path: Path, monkeypatch: pytest.MonkeyPa
     monkeypatch.setattr(compiler, "machine_code", None)
     assert image_for(text, "sm_80") == first
     assert os.listdir(tmp_path)
+
+
+OTHERS = (
+    "group_norm 6 relu; group_norm 24; layernorm gelu; rmsnorm; grn; prelu; channel_mean; output\n"
+    "from a; matmul { | permute 24x40x40 axes 0,2,1 to 24x40x40 } gelu; softmax_rows; topk 3; topk 2 last; output\n"
+    "from a; sigmoid; log; power 0.3; acosh; div { | from a } silu; mod { | sigmoid }; resize 50x60 cubic; output\n"
+    "from a; conv 1x1 20; shuffle 5; take 2,0,1; unfold 3x3; strided_slice 9x38x38 step 2,1,1; output\n"
+    "from a; sample { | conv 1x1 2 tanh } cubic reflection; roi_align { | const 5x1x4 } 7x7; output\n"
+    "from a; topk 9; output\n"
+    "from a; argmaxpool 2x2 /2; save p; from a; maxpool 2x2 /2; unpool { | from p } 40x40; output\n"
+    "from a; gather { | const 24x9x1 }; scatter { | const 24x4x1 | const 24x4x40 } add; channel_max; output\n"
+    "from a; slice 0:1; reshape 1x400x4; save b; from a; slice 1:2; reshape 1x4x400; save s\n"
+    "nms { from b | from s } 7 iou 0.3; output"
+)
+
+
+@pytest.mark.parametrize("architecture", ARCHITECTURES)
+def test_no_kernel_of_other_ops_spills(architecture: str) -> None:
+    """Nor has any a stack: arrays of a thread lie in registers."""
+    graph = weights.bind(lang.parse(f"net t\ninput 24x40x40\nrelu; save a; {OTHERS}\n"), None)
+    chosen = lower(graph, gpus.load("cuda-sm_80"))
+    image = image_for(program_source(chosen), architecture)
+    for kernel in chosen.kernels:
+        found = image.resources[kernel.symbol]
+        assert (found.spill_stores, found.spill_loads, found.stack_bytes) == (0, 0, 0), kernel.name
+
+
+def test_every_tile_of_a_matmul_fits_a_block(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Its registers are about those that the model takes for granted; both operands are read in vectors."""
+    graph = weights.bind(lang.parse("net t\ninput 2x40x40\nmatmul { | relu }\n"), None)
+    for tile in matmul_tiles():
+        monkeypatch.setattr(matmul, "matmul_tiles", lambda tile=tile: (tile,))
+        chosen = lower(graph, gpus.load("cuda-sm_80"))
+        (kernel,) = (k for k in chosen.kernels if k.family == "matmul")
+        found = image_for(program_source(chosen), "sm_80").resources[kernel.symbol]
+        assert (found.spill_stores, found.stack_bytes, found.shared_bytes) == (0, 0, tile.shared_bytes)
+        assert found.registers <= tile.registers + 32, (tile.label, found.registers, tile.registers)
