@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 
+from cnncc.base.dim import Extent
 from cnncc.ir.graph import Graph
 from cnncc.plan.alias_values import Aliases, Storage, alias_values, image_bytes
 from cnncc.plan.homes import Home, InArena, InConstant, InInput
@@ -117,7 +119,9 @@ def plan_arena(
     placed = dict(zip(outlines, offsets, strict=True))
     tenants = tuple(Tenant(root, placed[root], outline) for root, outline in outlines.items())
     batch = max((n.type.shape[0] for n in g.inputs), default=1)
-    plan = ArenaPlan(total, _most(outlines), _placements(g, aliases, placed, batch), aliases.copies, tenants)
+    plan = ArenaPlan(
+        total, _most(outlines), placements(g, aliases, placed, partial(_stride, batch)), aliases.copies, tenants
+    )
     return plan.spaced(total) if apart and batch > 1 else plan
 
 
@@ -168,23 +172,26 @@ def _outline(storage: Storage, lives: Sequence[Piece], align: int) -> Outline:
     return tuple(replace(p, start=p.start + i * size, stop=p.stop + i * size) for i in range(images) for p in one)
 
 
-def _placements(g: Graph, aliases: Aliases, offsets: Mapping[str, int], batch: int) -> dict[str, Placement]:
-    placements = {}
+def placements(
+    g: Graph, aliases: Aliases, offsets: Mapping[str, Extent], stride: Callable[[Storage], Extent]
+) -> dict[str, Placement]:
+    """Where each value of a graph lies: by the offset of its storage, and how far the images of a storage lie apart."""
+    found = {}
     for node in g.nodes:
         root, inner = aliases.place[node.name]
         storage = aliases.storages[root]
-        placements[node.name] = Placement(
+        found[node.name] = Placement(
             home=storage.home,
             offset=offsets.get(root, 0),
             inner=inner,
-            image_stride=_stride(storage, batch),
+            image_stride=stride(storage),
             in_place=node.name in aliases.in_place,
             placed=node.name in aliases.placed,
             view=node.name in aliases.views,
         )
-    return placements
+    return found
 
 
-def _stride(storage: Storage, batch: int) -> int:
+def _stride(batch: int, storage: Storage) -> int:
     shared = storage.type.shape[0] < batch
     return 0 if shared else image_bytes(storage.type)

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 
 from cnncc.base.dim import Extent, largest, most_of, typical
 from cnncc.ir import Graph
@@ -18,7 +19,7 @@ from cnncc.module.cpu.rooms import ArenaLayout, CallMemory, Room, RoomKind, alig
 from cnncc.plan.alias_values import Aliases, Storage, image_bytes
 from cnncc.plan.homes import InArena
 from cnncc.plan.pack_records import pack
-from cnncc.plan.plan_arena import ArenaPlan, Placement
+from cnncc.plan.plan_arena import ArenaPlan, placements
 
 _Key = str | tuple[str, RoomKind]
 """The root of a storage, or the node and the kind of a room."""
@@ -69,10 +70,10 @@ def planned(
         pitch=pitch,
         bound=0,
     )
+    roots = {root: offsets[root] for root in parts.storages}
     activations = largest(0, *stops[: len(parts.storages)])
-    return ArenaPlan(
-        activations, _bound(parts), _placements(graph, aliases, offsets, pitch), aliases.copies, (), pitch
-    ), layout
+    places = placements(graph, aliases, roots, partial(_image_stride, batch, pitch))
+    return ArenaPlan(activations, _bound(parts), places, aliases.copies, (), pitch), layout
 
 
 def _bound(parts: _Parts) -> int:
@@ -136,25 +137,8 @@ def stacked(tenants: Sequence[Resident]) -> tuple[list[Extent], list[Extent]]:
     return starts, stops
 
 
-def _placements(graph: Graph, aliases: Aliases, offsets: Mapping[_Key, Extent], pitch: Extent) -> dict[str, Placement]:
-    placements = {}
-    batch = max(node.type.shape[0] for node in graph.inputs)
-    for node in graph.nodes:
-        root, inner = aliases.place[node.name]
-        storage = aliases.storages[root]
-        placements[node.name] = Placement(
-            home=storage.home,
-            offset=offsets.get(root, 0),
-            inner=inner,
-            image_stride=_image_stride(storage, batch, pitch),
-            in_place=node.name in aliases.in_place,
-            placed=node.name in aliases.placed,
-            view=node.name in aliases.views,
-        )
-    return placements
-
-
-def _image_stride(storage: Storage, batch: int, pitch: Extent) -> Extent:
+def _image_stride(batch: int, pitch: Extent, storage: Storage) -> Extent:
+    """Bytes from one image of a storage to the next."""
     if storage.type.shape[0] < batch:
         return 0
     return pitch if isinstance(storage.home, InArena) and batch > 1 else image_bytes(storage.type)
