@@ -119,9 +119,8 @@ def plan_arena(
     placed = dict(zip(outlines, offsets, strict=True))
     tenants = tuple(Tenant(root, placed[root], outline) for root, outline in outlines.items())
     batch = max((n.type.shape[0] for n in g.inputs), default=1)
-    plan = ArenaPlan(
-        total, _most(outlines), placements(g, aliases, placed, partial(_stride, batch)), aliases.copies, tenants
-    )
+    places = placements(g, aliases, placed, partial(_stride, batch))
+    plan = ArenaPlan(total, _most(outlines), places, aliases.copies, tenants)
     return plan.spaced(total) if apart and batch > 1 else plan
 
 
