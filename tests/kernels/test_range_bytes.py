@@ -32,8 +32,8 @@ QUANTISED = [
     "conv 3x3 32; add { conv 3x3 32 | } relu; conv 3x3 32 silu; mul { | gap; conv 1x1 32 sigmoid }; conv 1x1 8",
     "conv 3x3 32 silu; mul { | gap; conv 1x1 32 sigmoid }; conv 1x1 9 hard_swish; leaky_relu 0.1; conv 1x1 8",
     "conv 3x3 32 relu; shuffle 2; slice 4:28; upsample 2; conv 1x1 8 leaky_relu 0.1; conv 3x3 4",
-    "conv 3x3 32 relu; pad 1,2,3,4; conv 3x3 16 pad 0; crop 1,1; conv 3x3 16",
-    "conv 3x3 32; conv 3x3 32 relu; gap; fc 10; softmax",
+    "conv 3x3 32 relu; pad 1,2,3,4; conv 3x3 16 pad 0; pad 2 edge; pad 2 reflect; conv 1x1 5",
+    "conv 3x3 32; conv 3x3 32 relu; gap; fc 10",
     "conv 3x3 21; gmp; conv 1x1 4",
 ]
 

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from cnncc.base.dim import above
 from cnncc.ir import Constant
 from cnncc.kernels.cpu.site import MOVED, CpuRule, CpuSite
 from cnncc.kernels.shared.spec import Call, Kernel, Packed, Selection
@@ -24,9 +25,14 @@ class TakeConfig:
     element: str = "float32"
 
     @property
+    def rows(self) -> bool:
+        """Whether positions are rows of numbers that follow each other, and not single numbers."""
+        return above(self.inner, 1)
+
+    @property
     def units(self) -> int:
         """Of one row each, or, of single numbers, all that lie in a row."""
-        return self.outer * (self.count if self.inner > 1 else 1)
+        return self.outer * (self.count if self.rows else 1)
 
 
 def select_take(site: CpuSite) -> Selection:
@@ -46,5 +52,7 @@ RULES: Mapping[str, tuple[CpuRule, ...]] = {
     "take": (select_take,),
 }
 """Op -> its selectors."""
+RANGES: Mapping[str, bool] = dict.fromkeys(RULES, True)
+"""Op -> whether its kernels compute images of any size of a range."""
 TAKES = dict.fromkeys(RULES, MOVED)
 """Op -> the element types of the values that its kernels take and give, where these are more than float32."""

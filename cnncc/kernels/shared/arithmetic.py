@@ -21,6 +21,11 @@ _LN2_HIGH, _LN2_LOW = 0.693359375, -2.12194440e-4
 """ln 2 in two parts (Cody and Waite), so that x - n ln 2 keeps all its bits."""
 
 
+def real(number: Expr) -> Expr:
+    """A whole number as a float32."""
+    return splat(number, 1) if isinstance(number, int) else tirx.Cast("float32", number)
+
+
 def share_of(k: KernelBuilder, count: Expr) -> Expr:
     """One over a number of values, a float32."""
     return 1.0 / count if isinstance(count, int) else k.let(splat(1.0, 1) / tirx.Cast("float32", count))

@@ -11,7 +11,7 @@ from tvm.tirx import PrimFunc
 
 from cnncc.kernels.cpu.gather import GatherConfig, ScatterConfig
 from cnncc.kernels.cpu.lower.moves import copy_numbers, fill_numbers, vector_runs
-from cnncc.kernels.shared.arithmetic import nan_max, nan_min
+from cnncc.kernels.shared.arithmetic import nan_max, nan_min, real
 from cnncc.kernels.shared.builder import Buffer, Expr, KernelBuilder, splat
 
 COMBINE: Mapping[str, Callable[[Expr, Expr], Expr]] = {
@@ -47,7 +47,7 @@ def _row(k: KernelBuilder, c: GatherConfig, places: Buffer, at: Expr) -> tuple[E
     for axis, size in enumerate(c.sizes):
         number = k.let(places.load(at * len(c.sizes) + axis))
         # Compared as a float: what is no number, or too large for an integer, does not exist.
-        known = k.let(tirx.all(number > splat(-size - 1.0 if c.wrap else -1.0, 1), number < splat(float(size), 1)))
+        known = k.let(tirx.all(number > real(-size - 1 if c.wrap else -1), number < real(size)))
         index = k.let(tirx.Cast("int32", tirx.Select(known, number, splat(0.0, 1))))
         if c.wrap:
             index = k.let(tirx.Select(index < 0, index + size, index))

@@ -65,7 +65,9 @@ class _Resample:
         if c.mode == "crop":
             return k.let(at + c.offset[axis])
         if c.mode == "wrap":
-            return k.let((at + -c.offset[axis] % (last + 1)) % (last + 1))
+            size = last + 1
+            back = -c.offset[axis] % size if isinstance(size, int) else k.number(size) - c.offset[axis] % k.number(size)
+            return k.let((at + back) % size)
         inner = k.let(at - c.offset[axis])
         if c.mode == "edge":
             return k.let(vmin(vmax(inner, 0), last))
