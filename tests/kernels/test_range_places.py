@@ -64,3 +64,81 @@ def test_groups_as_large_as_units_and_larger() -> None:
     network, model = ranged(text("conv 1x1 48 relu; group_norm 3; group_norm 16", 1, 300))
     for size in ((1, 1), (1, 300), (3, 2), (17, 16), (300, 300)):
         held(network, model, [drawn((1, 3, *size))], 2e-5)
+
+
+RNG = np.random.default_rng(11)
+
+
+def real(*shape: int) -> np.ndarray:
+    return RNG.standard_normal(shape).astype(np.float32)
+
+
+def within(low: float, high: float, *shape: int) -> np.ndarray:
+    return RNG.uniform(low, high, shape).astype(np.float32)
+
+
+def whole(low: int, high: int, *shape: int) -> np.ndarray:
+    return RNG.integers(low, high, shape).astype(np.float32)
+
+
+FREE = "where h in 1..40, w in 1..40"
+PAIRS = [(1, 1), (1, 40), (40, 1), (7, 9), (16, 17), (33, 8), (40, 40)]
+HOW = ["linear zeros", "nearest border align_corners", "cubic reflection", "linear reflection align_corners", "cubic"]
+
+
+@pytest.mark.parametrize("how", HOW)
+def test_sample(how: str) -> None:
+    """Image and places of any size, and places far outside or of no number."""
+    inputs = f"input x 9 x h x w {FREE}\ninput g 2 x rows x 5 where rows in 1..30"
+    network, model = ranged(f"net t\n{inputs}\nsample {{ from x | from g }} {how}\n")
+    for h, w in PAIRS:
+        places = within(-1.7, 1.7, 1, 2, 1 + h % 30, 5)
+        if "reflection" not in how:
+            places[0, 0, 0, :3] = np.nan, np.inf, -1e30
+        held(network, model, [real(1, 9, h, w), places], 5e-5)
+
+
+def test_sample_of_a_volume() -> None:
+    inputs = "input x 9 x h x 7 where h in 12..48 step 4\ninput g 3 x 6 x w where w in 3..20"
+    network, model = ranged(f"net t\n{inputs}\nsample {{ from x | from g }} depth 4 linear reflection\n")
+    for h, w in ((12, 3), (20, 20), (48, 7)):
+        held(network, model, [real(2, 9, h, 7), within(-1.3, 1.3, 2, 3, 6, w)], 5e-5)
+
+
+@pytest.mark.parametrize("words", ["", " wrap"])
+def test_gather(words: str) -> None:
+    inputs = f"input x 7 x h x w {FREE}\ninput i 7 x n x 1 where n in 1..20"
+    network, model = ranged(f"net t\n{inputs}\ngather {{ from x | from i }}{words}\n")
+    for h, w in PAIRS:
+        held(network, model, [real(1, 7, h, w), whole(-h - 1, h + 2, 1, 7, 1 + w % 20, 1)], 0)
+
+
+@pytest.mark.parametrize("how", ["replace", "add wrap", "max"])
+def test_scatter(how: str) -> None:
+    inputs = f"input x 7 x h x w {FREE}\ninput i 7x11x1\ninput y 7 x 11 x w where w in 1..40"
+    network, model = ranged(f"net t\n{inputs}\nscatter {{ from x | from i | from y }} {how}\n")
+    for h, w in PAIRS:
+        held(network, model, [real(1, 7, h, w), whole(-h - 1, h + 2, 1, 7, 11, 1), real(1, 7, 11, w)], 1e-6)
+
+
+@pytest.mark.parametrize("how", ["", "max", "samples 2 scale 0.5", "samples 3 max output_half_pixel"])
+@pytest.mark.parametrize("first", ["", "; relu6"])
+def test_roi_align(how: str, first: str) -> None:
+    """Regions of an image in planes and in blocks."""
+    inputs = f"input x 20 x h x w {FREE}\ninput r 5x1x4"
+    network, model = ranged(f"net t\n{inputs}\nroi_align {{ from x{first} | from r }} 3x2 {how}\n")
+    for h, w in PAIRS:
+        low = within(-3, 20, 1, 5, 1, 2)
+        regions = np.concatenate([low, low + within(0, 15, *low.shape)], axis=-1)
+        held(network, model, [real(1, 20, h, w), regions], 2e-5)
+
+
+@pytest.mark.parametrize("how", ["10 iou 0.3", "3 iou 0.5 score 0.1"])
+def test_nms(how: str) -> None:
+    inputs = "input b 2 x n x 4 where n in 12..200\ninput s 2 x 3 x n where n in 12..200"
+    network, model = ranged(f"net t\n{inputs}\nnms {{ from b | from s }} {how}\n")
+    for n in (12, 13, 64, 199, 200):
+        low = within(0, 20, 1, 2, n, 2)
+        boxes = np.concatenate([low, low + within(1, 9, 1, 2, n, 2)], axis=-1)
+        held(network, model, [boxes, np.round(2 * real(1, 2, 3, n)) / 2], 0)
+
