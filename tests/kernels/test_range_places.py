@@ -3,7 +3,6 @@ sizes around the edges of their vectors."""
 
 from __future__ import annotations
 
-import re
 from collections.abc import Sequence
 
 import numpy as np

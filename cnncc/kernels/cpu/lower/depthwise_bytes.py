@@ -8,7 +8,7 @@ from typing import Any
 from tvm import tirx
 from tvm.tirx import IntImm, PrimFunc
 
-from cnncc.base.dim import largest, smallest
+from cnncc.base.dim import Dim, largest, least_of, most_of, smallest
 from cnncc.base.elements import ELEMENTS, INT8, INT32, Element
 from cnncc.kernels.cpu.byte_operands import FILL, ZERO_IN
 from cnncc.kernels.cpu.depthwise_bytes import ByteDepthwiseConfig
@@ -88,12 +88,12 @@ class _ByteDepthwise:
 
     def edges(self, source: Expr, to: Expr, first: Expr, end: Expr) -> None:
         """Words of which a part lies outside the image."""
-        k, c = self.k, self.c
-        if isinstance(first, int) and isinstance(end, int):
-            for w in range(first, end):
-                self.store_words(to + w * c.block, self.edge(source, w))
+        k, c, count = self.k, self.c, end - first
+        if isinstance(count, int):
+            for w in range(count):
+                self.store_words(to + (first + w) * c.block, self.edge(source, first + w))
             return
-        with k.loop(end - first) as i:
+        with k.loop(count) as i:
             w = k.let(i + first)
             self.store_words(to + w * c.block, self.edge(source, w))
 
@@ -120,12 +120,16 @@ class _ByteDepthwise:
 
     def pixel(self, source: Expr, x: Expr, outside: Expr) -> Expr:
         """The bytes of a pixel of a row, which may lie outside the image."""
-        c, width = self.c, self.g.in_size[1]
-        if isinstance(x, int) and isinstance(width, int):
-            return self.image.load(source + x * c.block, c.block) if 0 <= x < width else outside
-        near = self.k.let(vmin(vmax(x, 0), width - 1))
-        loaded = self.k.let(self.image.load(source + near * c.block, c.block))
-        return tirx.Select(splat(self.k.number(near) == x, c.block), loaded, outside)
+        k, c, width = self.k, self.c, self.g.in_size[1]
+        if isinstance(x, int | Dim):
+            if least_of(x) >= 0 and least_of(width - x) > 0:
+                return self.image.load(source + x * c.block, c.block)
+            if most_of(x) < 0 or least_of(x - width) >= 0:
+                return outside
+        place = k.number(x)
+        near = k.let(vmin(vmax(place, 0), width - 1))
+        loaded = k.let(self.image.load(source + near * c.block, c.block))
+        return tirx.Select(splat(near == place, c.block), loaded, outside)
 
     def beside(self, pixels: list[Expr]) -> Expr:
         """Of each channel, the bytes of these pixels side by side."""
