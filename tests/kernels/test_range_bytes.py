@@ -6,14 +6,17 @@ from __future__ import annotations
 from pathlib import Path
 
 import numpy as np
+import onnx
 import pytest
 from kernels.test_convert_kernels import TYPES
 from kernels.test_range_kernels import SIZES, drawn, expected, text
+from quantised_models import Model, image, runtime, small_weights
 from quantization.test_rewrite import ranges_of
 
 from cnncc import api, passes
 from cnncc.base.elements import ELEMENTS
 from cnncc.frontends import sources
+from cnncc.frontends.input_shapes import sizes_by_name
 from cnncc.frontends.sources import NetworkSource
 from cnncc.ops import reference
 from cnncc.options import Options
@@ -144,3 +147,44 @@ def test_an_input_becomes_bytes_in_one_step(given: str) -> None:
         graph = passes.with_batch(network.ranged.at({"x": x.shape[1:]}), 2)
         (want,) = reference.run(graph, [x], np.float32).values()
         np.testing.assert_array_equal(model(x), want, f"{h}x{w}")
+
+
+def qdq_model(h: int, w: int, kind: type) -> Model:
+    """A QDQ model of convolutions, a pool, a sum, a mean and a resize of bytes on images of a size."""
+    rng = np.random.default_rng(5)
+    m, zero = Model(), kind(3)
+    x = m.there_and_back(m.input("x", image(np.random.default_rng(h), 1, 8, h, w)), 0.02, zero)
+
+    def conv(source: str, name: str, out: int, width: int, per_group: int, scale: float, **attributes: object) -> str:
+        size = attributes["kernel_shape"]
+        weight = m.dequantize(
+            m.known(f"{name}.w", small_weights(rng, np.int8, out, per_group, *size)),
+            rng.uniform(0.002, 0.01, out).astype(np.float32),
+            np.zeros(out, np.int8),
+            axis=0,
+        )
+        return m.there_and_back(m.add("Relu", m.add("Conv", source, weight, **attributes)), scale, zero)
+
+    a = conv(x, "a", 24, 8, 8, 0.03, kernel_shape=[3, 3], pads=[1, 1, 1, 1], strides=[2, 2])
+    b = conv(a, "b", 24, 8, 1, 0.02, kernel_shape=[3, 3], pads=[1, 1, 1, 1], group=24)
+    c = m.there_and_back(m.add("Add", a, b), 0.05, zero)
+    pooled = m.add("MaxPool", c, kernel_shape=[3, 3], pads=[1, 1, 1, 1], strides=[2, 2])
+    d = conv(pooled, "d", 10, 24, 24, 0.04, kernel_shape=[1, 1])
+    m.quantize(d, 0.04, zero)
+    m.quantize(m.add("GlobalAveragePool", d), 0.04, zero)
+    return m
+
+
+@pytest.mark.parametrize("kind", [np.uint8, np.int8])
+def test_a_qdq_model_has_the_bytes_of_onnx_runtime(kind: type, tmp_path: Path) -> None:
+    m = qdq_model(24, 24, kind)
+    outputs = [m.nodes[-3].output[0], m.nodes[-1].output[0]]
+    onnx.save(m.proto(*outputs), tmp_path / "m.onnx")
+    shape = sizes_by_name("x=1,8,h,w where h in 9..120, w in 9..120")[0]
+    network = sources.read_source(tmp_path / "m.onnx", None, 0, shape)
+    assert {"qconv", "qadd", "qgap"} <= {node.op for node in network.graph.nodes}
+    model = network.declare(api.link([network], Options(threads=2)))
+    for h, w in SIZES:
+        own = qdq_model(h, w, kind)
+        for got, want in zip(model(own.inputs["x"]), runtime(own.proto(*outputs), own.inputs), strict=True):
+            np.testing.assert_array_equal(got, want, f"{h}x{w}")

@@ -140,4 +140,3 @@ def test_nms(how: str) -> None:
         low = within(0, 20, 1, 2, n, 2)
         boxes = np.concatenate([low, low + within(1, 9, 1, 2, n, 2)], axis=-1)
         held(network, model, [boxes, np.round(2 * real(1, 2, 3, n)) / 2], 0)
-
