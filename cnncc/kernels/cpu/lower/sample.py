@@ -132,7 +132,7 @@ def between(k: KernelBuilder, x: Expr, low: Expr, high: Expr) -> Expr:
 
 
 def reflected(k: KernelBuilder, x: Expr, ends: tuple[Expr, Expr], length: Extent) -> Expr:
-    """Mirrored at both ends until it is between them. `length` is twice as much as lies between them, a whole number."""
+    """Mirrored at both ends until it is between them. `length` is twice their distance, a whole number."""
     low, high = ends
     if length == 0:
         return low
