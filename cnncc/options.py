@@ -74,8 +74,8 @@ class Options:
     max_error: float = 1e-5
     """Share of a layer's largest output by which an algorithm with fewer operations (Winograd) may be off."""
     dtype: str = "float32"
-    """Of the operands of convolutions, one of `DTYPES`; sums are float32. With float16 values in memory are float32
-    too, with bfloat16 those between most layers are not."""
+    """Of the operands of convolutions, one of `DTYPES`; sums are float32. On a GPU values in memory are float32 too; on
+    a processor, which has bfloat16 alone, those between most layers are not."""
     weights_dtype: str = "float32"
     """Type in which the weights of convolutions and fc layers are stored, one of `WEIGHTS_DTYPES`. With a dtype of
     bfloat16 it is that."""

@@ -120,7 +120,12 @@ SECTIONS = (
                 "size",
                 ("name", "least", "most", "step"),
             ),
-            Public("cnncc.runtime.cuda.driver.CudaModel", "cnncc.runtime.cuda.driver:CudaModel", "model", ("release",)),
+            Public(
+                "cnncc.runtime.cuda.driver.CudaModel",
+                "cnncc.runtime.cuda.driver:CudaModel",
+                "model",
+                ("open", "release"),
+            ),
         ),
     ),
     Section(

@@ -507,10 +507,11 @@ def _compared(a: Dim, b: Any, relation: Callable[[Any, Any], Any]) -> Any:
     difference = a - b
     if isinstance(difference, int):
         return relation(difference, 0)
-    for low, high in (difference.reach, difference.bounds):
-        at_low, at_high = relation(low, 0), relation(high, 0)
-        if at_low == at_high:
-            return at_low
+    told = {relation(end, 0) for end in difference.reach}
+    if len(told) > 1:
+        told = {relation(end, 0) for end in difference.bounds}
+    if len(told) == 1:
+        return told.pop()
     raise Undecided(f"{a} against {b}")
 
 
@@ -551,4 +552,5 @@ def _words(dim: Dim) -> str:
 
 
 def _steps(symbol: Symbol) -> str:
-    return symbol.name if (symbol.least, symbol.step) == (0, 1) else f"(({symbol.name} - {symbol.least})/{symbol.step})"
+    above = symbol.name if symbol.least == 0 else f"({symbol.name} - {symbol.least})"
+    return above if symbol.step == 1 else f"({above}/{symbol.step})"

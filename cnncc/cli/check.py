@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 from typing import TYPE_CHECKING
 
+from cnncc.base.elements import BFLOAT16
 from cnncc.cli import changes, command, screen
 
 if TYPE_CHECKING:
@@ -13,7 +14,7 @@ if TYPE_CHECKING:
 
     from cnncc.ir.ranged import Ranged
     from cnncc.quantization.scheme import Scheme
-    from cnncc.report.check import CheckReport, LayerCheck
+    from cnncc.report.check import CheckReport, LayerCheck, Overflow
 
 
 def _configure(parser: argparse.ArgumentParser) -> None:
@@ -115,6 +116,8 @@ def _tell(report: CheckReport, args: argparse.Namespace, scheme: Scheme | None =
     elif not args.quiet:
         _show(report, args.all, scheme)
     elif report.first_failure:
+        if report.overflow:
+            print(f"overflow: {_told(report.overflow)}")
         _show_failure(report.first_failure)
     return command.EXIT_OK if report.passed else command.EXIT_CHECK_FAILED
 
@@ -135,10 +138,21 @@ def _show(report: CheckReport, everything: bool, scheme: Scheme | None) -> None:
         _show_distance(scheme.about)
     if report.worst:
         print(f"worst layer {report.worst.name}: {report.worst.error:.2e}")
+    if report.overflow:
+        print(f"overflow: {_told(report.overflow)}")
     if report.first_failure:
         _show_failure(report.first_failure)
     else:
         print(f"{report.name}: all {len(report.layers)} compared layers within their tolerance")
+
+
+def _told(overflow: Overflow) -> str:
+    """Where values became infinite, why, and what to do."""
+    layer = f"{overflow.name} ({overflow.op}) is the first layer with values that are not finite"
+    if overflow.read is None or overflow.read <= overflow.held:
+        return f"{layer}; the reference has finite ones"
+    reads = f"{layer}: it reads {overflow.read:.4g}, and its type holds {overflow.held:.5g} at most"
+    return f"{reads}; `--dtype bfloat16` has the range of float32" if overflow.held < BFLOAT16.most else reads
 
 
 def _show_distance(about: Mapping[str, Any]) -> None:

@@ -9,7 +9,6 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
 
-from cnncc.base import size_ranges
 from cnncc.base.files import write_whole
 from cnncc.cli import changes, command, compile_web, emit, notices, screen, stage
 
@@ -131,6 +130,7 @@ def _compile(
     sizes: Sequence[NetworkSource], args: argparse.Namespace, dump: _Dump, made_of: Mapping[str, Any]
 ) -> dict[str, Any]:
     from cnncc import api
+    from cnncc.base import size_ranges
     from cnncc.module.listener import Listener
 
     start = time.perf_counter()

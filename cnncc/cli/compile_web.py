@@ -53,18 +53,22 @@ def check_folder(graph: Graph, args: argparse.Namespace) -> None:
 
 def write(build: Build, folder: Path) -> dict[str, Any]:
     """Writes the files; what the result says of them."""
-    from cnncc.module.wasm.wasm import write_wasm
+    from cnncc.module.wasm.wasm import chosen, write_wasm
 
     paths = write_wasm(build, folder)
     files = {kind: str(path) for kind, path in paths.items()}
-    return {"folder": str(folder), "files": files, "bytes": sum(path.stat().st_size for path in paths.values())}
+    total = sum(path.stat().st_size for path in paths.values())
+    return {"folder": str(folder), "files": files, "bytes": total, "call": f"model.run({chosen(build.info)}input)"}
 
 
 def show(result: dict[str, Any]) -> None:
     """The summary that people read."""
     for path in map(Path, result["files"].values()):
         print(f"{path}  {screen.size(path.stat().st_size)}")
+    for name, shape in result["ranges"].items():
+        print(f"any size: {screen.port_name(name)} {shape}")
     seconds, arena = result["seconds"], screen.size(result["arena_bytes"])
-    print(f"for {result['target']}, in {seconds:.1f} s; arena {arena}, one thread")
+    largest = " of the largest size" * bool(result["ranges"])
+    print(f"for {result['target']}, in {seconds:.1f} s; arena {arena}{largest}, one thread")
     script = Path(result["files"]["js"]).name
-    print(f'next: import {{ load }} from "./{script}"; const model = await load(); model.run(input)')
+    print(f'next: import {{ load }} from "./{script}"; const model = await load(); {result["call"]}')

@@ -6,7 +6,6 @@ import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from cnncc.base import size_ranges
 from cnncc.base.errors import CnnccError
 from cnncc.cli import changes, command, screen
 
@@ -77,7 +76,9 @@ def _imported(args: argparse.Namespace) -> Network:
     from cnncc.module.ranged import check
 
     network = import_onnx(args.model, changes.shapes(args), args.name)
-    if (ranged := sources.ranged(network, args.model)) is not None:
+    if network.refused is not None:
+        raise network.refused
+    if (ranged := sources.ranged(network)) is not None:
         check(ranged)
     return network
 
@@ -103,6 +104,8 @@ def _result(model: str, output: Path, tensors: Path, network: Network) -> dict[s
 
 def _range(node: Node) -> dict[str, str]:
     """The range of an input, if it has one; its shape is then that of the size in the middle."""
+    from cnncc.base import size_ranges
+
     sizes = node.attrs["range"]
     return {"range": size_ranges.told(sizes)} if sizes else {}
 

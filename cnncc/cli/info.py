@@ -159,6 +159,7 @@ def _origin(info: dict[str, Any]) -> list[tuple[str, str]]:
     return [
         ("target", f"{target['name']}: {target['triple']}, {target['cpu']}, {target['isa']}"),
         ("requires", ", ".join(target["requires"])),
+        *_driver(info),
         ("flags", _flags(info.get("flags", {}))),
         ("compiler", ", ".join(f"{name} {version}" for name, version in versions.items())),
         ("kernels", f"{distinct} in {len(info['kernels'])} calls; --json lists them and why each was picked"),
@@ -166,6 +167,18 @@ def _origin(info: dict[str, Any]) -> list[tuple[str, str]]:
         ("source", f"sha256 {info['source_sha256']}"),
         ("generators", f"sha256 {kernels_hash}"),
     ]
+
+
+def _driver(info: dict[str, Any]) -> list[tuple[str, str]]:
+    """Of a module for GPUs, which drivers load its code."""
+    about = info.get("cuda", {})
+    if "driver" not in about:  # of a processor, or of an earlier version
+        return []
+    needs: dict[str, list[str]] = {}
+    for architecture, version in about["drivers"].items():
+        needs.setdefault(version, []).append(architecture)
+    parts = [f"{', '.join(names)} need{'s' * (len(names) == 1)} {version}" for version, names in needs.items()]
+    return [("driver", f"of CUDA {about['driver']} or later; {', '.join(parts)}")]
 
 
 COMMAND = command.Command(

@@ -100,16 +100,22 @@ def _whole(args: argparse.Namespace) -> None:
     if args.html:
         raise CnnccError("--html needs the steps, and a compiled module is timed as a whole", hint="profile the NET")
     model = command.load_module(args)
+    if model.ranges:  # of the size in the middle, if nobody says another one
+        model = model.at_size(**model.info["middle"])
+    at = "".join(f", {name} = {size}" for name, size in model.info.get("size", {}).items())
     threads = args.threads or model.info["threads"]
     seconds = time_whole(model, args.runs)
-    gflops = 2 * model.info["macs"] / seconds / 1e9
+    macs = model.info.get("macs")  # of a network for a range of sizes it may not be known
+    gflops = None if macs is None else 2 * macs / seconds / 1e9
     dtype = model.info.get("weights_dtype", "float32")
     if args.json:
         result: dict[str, Any] = {"name": model.name, "threads": threads, "runs": args.runs, "weights_dtype": dtype}
+        result |= {"size": model.info["size"]} if "size" in model.info else {}
         command.print_json({**result, "seconds": {"unstamped": seconds}, "direct_gflops": gflops})
         return
-    print(f"{model.name}: {seconds * 1e3:.3f} ms a run, {args.runs} runs, threads {threads}{_weights_as(dtype)}")
-    print(f"{gflops:.1f} GFLOP/s, operations as written; for its steps, profile the network's text")
+    print(f"{model.name}: {seconds * 1e3:.3f} ms a run, {args.runs} runs, threads {threads}{at}{_weights_as(dtype)}")
+    rate = "" if gflops is None else f"{gflops:.1f} GFLOP/s, operations as written; "
+    print(f"{rate}for its steps, profile the network's text")
 
 
 def show(profile: Profile, top: int | None = None, in_order: bool = False, limits: bool = False) -> None:

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 
+from cnncc.base.errors import CnnccError
+from cnncc.base.input_shapes import FixedShapes
 from cnncc.ir import Graph
 from cnncc.ir.rules import Shape
 
@@ -58,6 +60,24 @@ class ModelPort:
         return (np.rint(found) if self.dtype.kind in "iu" else found).astype(self.dtype)
 
 
+def value_axes(shape: Shape, axes: Shape, usual: Shape) -> tuple[int | None, ...] | None:
+    """For each axis of a port but the first, that of the value whose size it has, None for one of a single element.
+    `usual` is the shape of the value where the port has this shape. None if these are not its sizes, in the order of
+    `axes` or in that of the value without axes of a single element."""
+    if len(axes) == len(usual) and [usual[axis] for axis in axes][1:] == list(shape[1:]):
+        return tuple(axes[1:])
+    left = [axis for axis in range(1, len(usual)) if usual[axis] != 1]
+    found: list[int | None] = []
+    for size in shape[1:]:
+        if size == 1:
+            found.append(None)
+        elif left and usual[left[0]] == size:
+            found.append(left.pop(0))
+        else:
+            return None
+    return None if left or axes != tuple(range(len(axes))) else tuple(found)
+
+
 @dataclass(frozen=True)
 class Network:
     """An imported network: its text; the graph of the text, with weights; its ports in the order of the file; and what
@@ -72,3 +92,8 @@ class Network:
     """Images for which the model declares its ports."""
     batch_is_free: bool = False
     """Whether that may be any number of images."""
+    at: Callable[[FixedShapes], Graph] | None = None
+    """Of one for a range of sizes that the text does not say at all of them: the graph for other shapes of its inputs,
+    by name."""
+    refused: CnnccError | None = None
+    """Why the text does not: at which size it is another network, and where."""

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from cnncc.base.errors import warn
 from cnncc.base.input_shapes import AS_WRITTEN, InputShapes, has_ranges
+from cnncc.base.size_ranges import usual
 from cnncc.frontends.locate import find_net, find_weights
 from cnncc.frontends.network_name import check_name
 
@@ -142,7 +143,7 @@ def read_source(
     beside the network, else drawn from `seed`. CnnccError for what does not fit."""
     if is_foreign(source):
         network = imported(source, shapes, name)
-        at = partial(_at, network, os.fspath(source))
+        at = partial(_at, network)
 
         inputs = {port.node: declared(port, network.batch) for port in network.inputs if port.node}
         told = inputs, [declared(port, network.batch) for port in network.outputs if port.node], network.notes
@@ -194,16 +195,18 @@ def _with_weights(graph: Graph, at: At, path: str | None, seed: int, told: tuple
     return NetworkSource(quantized(bound, known, ranged is not None), path, *told, bound, known, ranged)
 
 
-def _at(network: Network, file: str, shapes: InputShapes) -> Graph:
-    """A network of another format for images of other shapes: its text says it."""
+def _at(network: Network, shapes: InputShapes) -> Graph:
+    """A network of another format for images of other shapes: its text says it, or else its file."""
     from cnncc import lang
 
-    return lang.parse(network.text, file, shapes)
+    if network.at is not None:
+        return network.at({name: usual(sizes) for name, sizes in shapes.items()})
+    return lang.parse(network.text, f"<text of {network.graph.name}>", shapes)
 
 
-def ranged(network: Network, file: str) -> Ranged | None:
-    """A network of another format for the ranges of its inputs; None without any. `file` names it in errors."""
-    return for_ranges(network.graph, partial(_at, network, file))
+def ranged(network: Network) -> Ranged | None:
+    """A network of another format for the ranges of its inputs; None without any."""
+    return for_ranges(network.graph, partial(_at, network))
 
 
 def for_ranges(graph: Graph, at: At, finish: Callable[[Graph], Graph] = lambda graph: graph) -> Ranged | None:
@@ -236,12 +239,15 @@ def declared(port: ModelPort, batch: int) -> Declared:
     return Declared(port.dtype.name, port.shape, port.axes, batched)
 
 
-def followed(known: Declared, sizes: Sequence[Any], usual: Sequence[int]) -> Declared | None:
+def followed(known: Declared, sizes: Sequence[Any], shape: Sequence[int]) -> Declared | None:
     """A declaration for sizes of which some depend on the caller. `known` is that of the size in the middle, where the
-    value has the shape `usual`; None if that is not the declared one with its axes in another order."""
-    if len(known.axes) != len(usual) or [usual[axis] for axis in known.axes][1:] != list(known.shape[1:]):
+    value has this shape; None if its sizes are not those of the value."""
+    from cnncc.frontends.network import value_axes
+
+    axes = value_axes(known.shape, known.axes, tuple(shape))
+    if axes is None or any(not isinstance(sizes[axis], int) for axis in range(1, len(shape)) if axis not in axes):
         return None
-    return replace(known, shape=(known.shape[0], *(sizes[axis] for axis in known.axes[1:])))
+    return replace(known, shape=(known.shape[0], *(1 if axis is None else sizes[axis] for axis in axes)))
 
 
 def bind(graph: Graph, path: str | None, seed: int) -> Graph:

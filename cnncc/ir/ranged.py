@@ -35,12 +35,20 @@ class Ranged:
             for name, shape in self.shapes.items()
         }
 
+    @cached_property
+    def _read(self) -> dict[tuple[int, ...], Graph]:
+        """The graphs of the sizes that were asked for: of some formats reading one takes long."""
+        return {}
+
     def graph(self, steps: Steps) -> Graph:
         """The network at one size. CnnccError says at which, if it is not one of the network."""
-        try:
-            return self.at(self.sizes(steps))
-        except CnnccError as error:
-            raise at_steps(error, steps) from None
+        key = tuple(steps[symbol] for symbol in self.symbols)
+        if key not in self._read:
+            try:
+                self._read[key] = self.at(self.sizes(steps))
+            except CnnccError as error:
+                raise at_steps(error, steps) from None
+        return self._read[key]
 
     @cached_property
     def ends(self) -> tuple[Graph, Graph]:

@@ -12,6 +12,9 @@ from cnncc.options import Options
 FORMATS = ("cuda",)
 """Of modules for GPUs."""
 
+FIRST_WITH_BFLOAT16 = 80
+"""The first compute capability, times ten, whose tensor cores multiply bfloat16."""
+
 ALIGN = 256
 """Bytes, of everything in device memory: what cuMemAlloc gives, and more than any load needs."""
 
@@ -61,6 +64,11 @@ class Gpu:
         return False
 
     @property
+    def narrows_values(self) -> bool:
+        """Values in memory are float32, and rounded on their way to the tensor cores."""
+        return False
+
+    @property
     def cores(self) -> int:
         """Of the processor that starts the kernels."""
         return 1
@@ -70,10 +78,10 @@ class Gpu:
         if options.tuned:
             hint = "leave --tune out"
             raise CnnccError(f"target {self.name} cannot be tuned: its kernels are picked by a model", hint=hint)
-        if options.dtype == "bfloat16":
-            hint = "`--dtype float16` multiplies on tensor cores"
-            raise CnnccError(f"target {self.name} has no kernels for bfloat16", hint=hint)
-        if options.weights_dtype != "float32":
+        if options.dtype == "bfloat16" and self.compute_capability < FIRST_WITH_BFLOAT16:
+            hint = "`--dtype float16` multiplies on its tensor cores, numbers up to 65504"
+            raise CnnccError(f"target {self.name} has no instruction that multiplies bfloat16", hint=hint)
+        if options.weights_dtype != "float32" and options.dtype != "bfloat16":  # with that `Options` says bfloat16
             raise CnnccError(f"target {self.name} stores float32 weights only, not {options.weights_dtype}")
 
     def unfit(self) -> str:

@@ -34,6 +34,10 @@ class Machine(Protocol):
     def images_apart(self) -> bool:
         """Whether each image of a batch has a part of the arena for itself, so that a run may have fewer images."""
 
+    @property
+    def narrows_values(self) -> bool:
+        """Whether a dtype of bfloat16 is that of the values between layers too, and not of operands alone."""
+
     def check(self, options: Options) -> None:
         """CnnccError for options that the machine cannot do."""
 

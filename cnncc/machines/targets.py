@@ -84,6 +84,11 @@ class Target:
         takes half the time."""
         return self.cpu in SPLITTING
 
+    @property
+    def narrows_values(self) -> bool:
+        """Values and weights are stored as bfloat16, which halves what is read."""
+        return True
+
     def check(self, options: Options) -> None:
         """CnnccError for options that the processor cannot do."""
         if options.dtype == "bfloat16" and self.pairs is None:

@@ -9,7 +9,7 @@ from typing import Any
 
 import cnncc
 from cnncc import ops
-from cnncc.base.dim import Symbol
+from cnncc.base.dim import Extent, Symbol
 from cnncc.ir import Graph, Node, TensorType
 from cnncc.ir.text import print_graph
 from cnncc.module.expressions import expression
@@ -50,13 +50,15 @@ def inputs(graph: Graph) -> list[dict[str, Any]]:
     return [{**_port(n.name, port_type(n)), **_preprocessing(n)} for n in graph.inputs]
 
 
-def ranges(symbols: Sequence[Symbol]) -> dict[str, Any]:
+def ranges(symbols: Sequence[Symbol], macs: Extent | None) -> dict[str, Any]:
     """The sizes that a caller chooses from ranges, and the one in the middle, for which kernels were chosen: what
-    depends on the size and is one number is of this."""
+    depends on the size and is one number is of this. `macs` are the multiply-adds at any of them, if they are known."""
     if not symbols:
         return {}
     chosen = [{"name": s.name, "least": s.least, "most": s.sizes[-1], "step": s.step} for s in symbols]
-    return {"ranges": chosen, "middle": {s.name: s.sizes[s.middle] for s in symbols}}
+    middle = {s.name: s.sizes[s.middle] for s in symbols}
+    known = {} if macs is None else {"macs_for": expression(macs)}
+    return {"ranges": chosen, "middle": middle, **known}
 
 
 def layers_on_bytes(graph: Graph) -> dict[str, Any]:

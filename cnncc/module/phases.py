@@ -79,7 +79,7 @@ def _pass(name: str, rewrite: Callable[[Graph], Graph]) -> Phase:
 
 
 def _narrow_values(stage: Stage, machine: Machine, options: Options) -> Stage:
-    wanted = options.dtype == BFLOAT16.name
+    wanted = options.dtype == BFLOAT16.name and machine.narrows_values
     return replace(stage, graph=passes.narrow_values(stage.graph)) if wanted else stage
 
 
@@ -108,7 +108,7 @@ PHASES: tuple[Phase, ...] = (
 
 
 LAST_PASS = "narrow_values"
-"""After it comes the first phase that looks at the machine."""
+"""After it comes the first phase that looks at the shape of the machine; it asks only whether that narrows values."""
 
 
 def names() -> list[str]:

@@ -14,7 +14,7 @@ from dataclasses import replace
 from itertools import product
 from typing import Any
 
-from cnncc.base.dim import MOST_PERIOD, Dim, Extent, Symbol, fitted, typical, value_at
+from cnncc.base.dim import MOST_PERIOD, Dim, Extent, Symbol, fitted, value_at
 from cnncc.base.errors import CnnccError
 from cnncc.ir import Graph, Node, TensorType
 from cnncc.ir.ranged import Ranged, Steps, at_steps, said
@@ -75,8 +75,21 @@ def followed(graph: Graph, ranged: Ranged, remade: Callable[[Graph], Graph] | No
 
 def usual(graph: Graph) -> Graph:
     """A graph with expressions as it is at the size in the middle of the range."""
+    return at_steps_of(graph, {})
+
+
+def at_steps_of(graph: Graph, steps: Steps) -> Graph:
+    """A graph with expressions as it is at one size; symbols that are not told have the size in the middle."""
+
+    def told(value: Any) -> Any:
+        if isinstance(value, tuple):
+            return tuple(map(told, value))
+        if isinstance(value, Dim):
+            return value_at(value, {s: steps.get(s, s.middle) for s in value.symbols})
+        return value
+
     nodes = (
-        n.with_(type=replace(n.type, shape=typical(n.type.shape)), attrs={k: typical(v) for k, v in n.attrs.items()})
+        n.with_(type=replace(n.type, shape=told(n.type.shape)), attrs={k: told(v) for k, v in n.attrs.items()})
         for n in graph.nodes
     )
     return replace(graph, nodes=tuple(nodes))

@@ -48,6 +48,9 @@ def prepare(
     """
     if not isinstance(port, Mapping) or "shape" not in port:
         raise CnnccError("an image is prepared for an input", hint='port is one of model.info["inputs"]')
+    if not all(isinstance(size, int) for size in port["shape"]):
+        hint = 'choose one: `model.at_size(h=224, w=320).info["inputs"][0]`, with the names of the sizes'
+        raise CnnccError(f"input {port['name']!r} is for a range of sizes, an image is prepared for one", hint=hint)
     if isinstance(source, str | os.PathLike):
         if port.get("dtype", "float32") != "float32":
             return _typed(source, port)

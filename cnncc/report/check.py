@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from cnncc import machines, ops, passes
-from cnncc.base.elements import BFLOAT16, FLOAT32
+from cnncc.base.elements import BFLOAT16, ELEMENTS, FLOAT32
 from cnncc.base.errors import CnnccError
 from cnncc.ir import Graph
 from cnncc.ir.ranged import Ranged, Steps, said
@@ -44,6 +44,8 @@ class LayerCheck:
     outlier_index: tuple[int, ...] | None
     outlier_got: float | None
     outlier_expected: float | None
+    overflowed: bool = False
+    """Whether a value is infinite, or no number, where the reference has a finite one."""
 
     @property
     def passed(self) -> bool:
@@ -60,6 +62,19 @@ class BytesCheck:
 
 
 @dataclass(frozen=True)
+class Overflow:
+    """The first layer that gave no finite number where there is one, and the largest that it read, as far as the
+    reference has its inputs."""
+
+    name: str
+    op: str
+    read: float | None
+    """The largest absolute value among its inputs."""
+    held: float
+    """The largest number of the type in which it computes."""
+
+
+@dataclass(frozen=True)
 class CheckReport:
     """All compared layers of a network, in topological order."""
 
@@ -73,6 +88,8 @@ class CheckReport:
     dtype: str = "float32"
     integers: BytesCheck | None = None
     """Of a network on bytes."""
+    overflow: Overflow | None = None
+    """The first layer that overflowed, if one did."""
 
     @property
     def passed(self) -> bool:
@@ -98,6 +115,7 @@ class CheckReport:
             "weights_dtype": self.weights_dtype,
             "rounding": None if self.rounding is None else _finite(self.rounding),
             "integers": None if self.integers is None else asdict(self.integers),
+            "overflow": None if self.overflow is None else asdict(self.overflow),
             "worst": _plain(worst) if worst else None,
             "first_failure": _plain(first) if first else None,
             "layers": [_plain(layer) for layer in self.layers],
@@ -205,9 +223,11 @@ def _refuse_other(model: Model, graph: Graph, number: int) -> Graph:
 
 
 def _dtypes(model: Model) -> Options:
-    """What a module says of the types that it computes in."""
+    """What a module says of the types that it computes in. Of processors the bounds are the same for all, and a module
+    may be for several."""
     flags = model.info.get("flags", {})
-    return Options(**{key: value for key, value in flags.items() if key in ("dtype", "weights_dtype")})
+    targets = (model.info["target"]["name"],) if "cuda" in model.info else DEFAULT.targets
+    return Options(targets, **{key: value for key, value in flags.items() if key in ("dtype", "weights_dtype")})
 
 
 def checked_values(
@@ -215,12 +235,13 @@ def checked_values(
 ) -> CheckReport:
     """The values of a module, its outputs or all that it has, against those of the reference on the same inputs.
     `source` has the module's batch, and bound weights."""
-    if not rounding.rounds(source, options):
+    machine = machines.load(options.targets[0])
+    if not (machine.narrows_values and rounding.rounds(source, options)):
         inner = got.keys() > set(source.outputs)  # a large network's values need not all be kept
         expected = reference.run(source, inputs, keep_all=inner, follow=got)
         report = compare(source, got, expected, tolerances(source, options.dtype))
-        return replace(report, integers=_integers(source, got, expected))
-    machine = machines.load(options.targets[0])  # no pass looks at it
+        overflow = _overflow(source, report, {**inputs, **expected}, options.dtype)
+        return replace(report, integers=_integers(source, got, expected), overflow=overflow)
     # What a module stores, and rounds, has the batch norms folded in, and activations in the layers before them.
     passed = phases.run(source, machine, options, stop_after=phases.LAST_PASS).graph
     graph = half.rounded(passed, options.weights_dtype)
@@ -263,8 +284,10 @@ LARGEST_ERROR = 1e-4
 """However deep the network: what users of float32 inference take for granted."""
 
 
-HALF_ERROR, LARGEST_HALF_ERROR = 1e-3, 2e-2
-"""Of a convolution whose operands are rounded to halves (2^-11 of each), and of a network of them."""
+LARGEST_HALF_ERROR = 2e-2
+OPERANDS: Mapping[str, tuple[float, float]] = {"float16": (1e-3, LARGEST_HALF_ERROR), "bfloat16": (1.6e-2, 2e-1)}
+"""Of a convolution whose operands are rounded to that type (by at most 2^-12 or 2^-9 of each), which a softmax of large
+numbers enlarges, and of a network of them."""
 
 
 ONE_BFLOAT16 = 2.0**-7
@@ -273,19 +296,35 @@ ONE_BFLOAT16 = 2.0**-7
 
 def tolerances(graph: Graph, dtype: str = "float32") -> dict[str, float]:
     """The bound of every value: the tolerances of the ops along the path to it on which they add up to most, but never
-    more than `LARGEST_ERROR`, or `LARGEST_HALF_ERROR` with convolutions of float16."""
+    more than `LARGEST_ERROR`, or what `OPERANDS` says for convolutions whose operands are rounded to `dtype`."""
     bounds: dict[str, float] = {}
-    most = LARGEST_ERROR if dtype == "float32" else LARGEST_HALF_ERROR
+    of_operands, most = OPERANDS.get(dtype, (0.0, LARGEST_ERROR))
     for node in graph.nodes:
         own = ops.TABLE[node.op].tolerance
         if reference.has_other_types(graph, node):  # computed from the module's own values
             computed = node.type.element == BFLOAT16 and own > 0
             bounds[node.name] = own + ONE_BFLOAT16 if computed else own
             continue
-        if dtype == "float16" and ops.traits(node).kind is Kind.LINEAR and not ops.traits(node).flat:
-            own = HALF_ERROR
+        if ops.traits(node).kind is Kind.LINEAR and not ops.traits(node).flat:
+            own = max(own, of_operands)
         bounds[node.name] = min(most, own + max((bounds[name] for name in node.inputs), default=0.0))
     return bounds
+
+
+def _overflow(source: Graph, report: CheckReport, expected: Mapping[str, np.ndarray], dtype: str) -> Overflow | None:
+    """The first layer of a report that overflowed; `expected` has values of the reference by name. Where the module
+    keeps a value that is computed of others in passing, it is the layer before these that computes."""
+    first = next((layer for layer in report.layers if layer.overflowed), None)
+    if first is None:
+        return None
+    node, compared = source[first.name], {layer.name for layer in report.layers}
+    while ops.traits(node).kind is not Kind.LINEAR and node.inputs and not compared & set(node.inputs):
+        node = source[node.inputs[0]]
+    inputs = [np.abs(expected[name]) for name in node.inputs if name in expected]
+    if len(compared) == len(source.outputs) or not inputs:  # the outputs alone: it may be any layer before them
+        return Overflow(first.name, first.op, None, ELEMENTS[dtype].most)
+    largest = max(float(array.max(initial=0.0, where=np.isfinite(array))) for array in inputs)
+    return Overflow(node.name, node.op, largest, ELEMENTS[dtype].most)
 
 
 def compare_layer(name: str, op: str, got: np.ndarray, expected: np.ndarray, allowed: float) -> LayerCheck:
@@ -310,6 +349,7 @@ def compare_layer(name: str, op: str, got: np.ndarray, expected: np.ndarray, all
         outlier_index=None if first is None else tuple(map(int, first)),
         outlier_got=None if first is None else float(got[first]),
         outlier_expected=None if first is None else float(expected[first]),
+        overflowed=bool((~np.isfinite(got) & np.isfinite(expected)).any()),
     )
 
 

@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 
 from cnncc.base.errors import CnnccError
+from cnncc.runtime import extents
 from cnncc.runtime.arrays import InputError, Port, PortSize, check_inputs, check_outputs, in_order, size_for
 from cnncc.runtime.declared import Declared
 from cnncc.runtime.interface import Threads
@@ -62,8 +63,8 @@ class Model:
         """What writes the module of a model that was compiled in this process."""
         self._chosen: int | None = None
         self._ranges = Ranges.described(info)
-        self._known: dict[tuple[int, ...], PortSize] = {}
-        """Sizes of the range that calls had."""
+        self._known: dict[tuple[object, ...], PortSize] = {}
+        """Sizes of the range that calls had, by the shapes of their arrays."""
         self._alone: tuple[int | None, dict[str, int]] | None = None
         """What `at_size` was told, of a model for one of the module's sizes."""
         self._arenas: list[np.ndarray] = []
@@ -217,14 +218,15 @@ class Model:
         """The size that arrays have. InputError if it is none of the model's."""
         if self._ranges is None:
             return self.sizes[size_for(self.name, self.sizes, arrays)]
-        (ports,) = self.sizes
-        sizes = self._ranges.sizes_of(self.name, ports.inputs, arrays)
-        key = tuple(sizes.values())
+        key = tuple([array.shape if isinstance(array, np.ndarray) else None for array in arrays])
         size = self._known.get(key)
         if size is None:
+            (ports,) = self.sizes
+            size = self._ranges.at(ports, self._ranges.sizes_of(self.name, ports.inputs, arrays))
             if len(self._known) >= MOST_KNOWN:
                 self._known.clear()
-            size = self._known[key] = self._ranges.at(ports, sizes)
+            if None not in key:
+                self._known[key] = size
         return size
 
     def _all_named(self, arrays: Sequence[Any], named: Mapping[str, Any]) -> tuple[Any, ...]:
@@ -342,7 +344,9 @@ def _arena_bytes(size: PortSize, images: int) -> int:
 
 def _at_one(info: Mapping[str, Any], size: PortSize, sizes: Mapping[str, int]) -> dict[str, Any]:
     """What a module says of itself at one size of its range."""
-    about = {key: what for key, what in info.items() if key != "ranges"}
+    about = {key: what for key, what in info.items() if key not in ("ranges", "middle", "macs", "macs_for")}
+    if "macs_for" in info:
+        about["macs"] = extents.value(info["macs_for"], sizes)
     for ports, known in (("inputs", size.inputs), ("outputs", size.outputs)):
         about[ports] = [{**one, "shape": list(port.shape)} for one, port in zip(info[ports], known, strict=True)]
     memory = {key: what for key, what in info["memory"].items() if key != "arena"}

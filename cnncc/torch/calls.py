@@ -64,7 +64,7 @@ class Calls:
             return (model.run_many if self.any_batch else model)(*arrays)
         except InputError as error:
             hint = "it was compiled for tensors as the example has them; with `batch=8` for up to 8 images"
-            raise InputError(error.message, hint=hint) from error
+            raise InputError(error.message, hint=error.hint if model.ranges else hint) from error
 
     def pairs(self, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> list[tuple[Any, Any]]:
         """What is wanted and what is given. InputError for arguments that are built otherwise."""

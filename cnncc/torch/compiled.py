@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from cnncc import api
 from cnncc.base import extras
+from cnncc.frontends import sources
 from cnncc.frontends.sources import NetworkSource, declared
 from cnncc.frontends.torch.network import export, network_of
 from cnncc.options import DEFAULT, Options, split_targets
@@ -36,10 +37,16 @@ def to_net(
     only argument; `kwargs` are arguments by name. Their shapes and types are those of the network. It is called `name`,
     else as the class of the module.
 
-    Raises CnnccError for a module in training mode, one that `torch.export` cannot export, one with sizes that are not
-    fixed (but for the first axis of all inputs, by `dynamic_shapes`), and with a line for each op without counterpart.
+    `dynamic_shapes` are those of `torch.export`: the first axis of all inputs, the batch, and heights and widths, which
+    become ranges of the text: `Dim("h", min=32, max=1024)`, or `8 * Dim("h", min=4, max=128)`.
+
+    Raises CnnccError for a module in training mode, one that `torch.export` cannot export, one with other sizes that
+    are not fixed, one that is another network at another size, and with a line for each op without counterpart.
     """
-    return network_of(export(module, example, kwargs, None, dynamic_shapes), name)
+    network = network_of(export(module, example, kwargs, None, dynamic_shapes), name)
+    if network.refused is not None:
+        raise network.refused
+    return network
 
 
 def compile(  # noqa: PLR0913 - keywords are what people want here
@@ -85,7 +92,8 @@ def linked(
     """The model of a network of PyTorch."""
     inputs = {port.node: declared(port, network.batch) for port in network.inputs}
     outputs = [declared(port, network.batch) for port in network.outputs if port.node]
-    source = NetworkSource(network.graph, "PyTorch", inputs, outputs, network.notes)
+    ranged = sources.ranged(network)
+    source = NetworkSource(network.graph, "PyTorch", inputs, outputs, network.notes, ranged=ranged)
     return api.link([source], options, targets, progress)
 
 

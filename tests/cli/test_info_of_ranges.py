@@ -21,6 +21,11 @@ def test_ranges_and_the_size_that_figures_are_of(tmp_path: Path, capsys: pytest.
     assert "MACs 115,200 for 3 images at h = 11, w = 20" in told
     assert "576.19 KiB of the largest size for 3 images" in told
     assert "aligned to 64 bytes 22.69 KiB for 3 images at h = 11, w = 20" in told
+    assert main(["profile", path, "--runs", "1"]) == 0
+    assert "small: " in (told := capsys.readouterr().out)
+    assert "threads 2, h = 11, w = 20" in told
+    assert main(["profile", path, "--runs", "1", "--shape", "3x8x8", "--json"]) == 0
+    assert json.loads(capsys.readouterr().out)["size"] == {"h": 8, "w": 8}
     assert main(["info", path, "--json"]) == 0
     assert json.loads(capsys.readouterr().out)["outputs"][0]["shape"] == [
         3,

@@ -138,11 +138,10 @@ def test_a_module_takes_a_shape_of_its_range_only(cnncc, net):
     assert "h = 20 is not one of 16, 24, 32" in cnncc("run", "tiny.so", "p.png", "--shape", "3x20x40").err
 
 
-@pytest.mark.parametrize("target", ["cuda", "wasm32"])
-def test_targets_without_ranges(cnncc, net, target):
-    result = cnncc("compile", net, "--target", target, "-o", "out")
+def test_a_target_without_ranges(cnncc, net):
+    result = cnncc("compile", net, "--target", "cuda", "-o", "out")
     assert result.code == 2
-    assert f"target {target}: a module has one size of its inputs, no range" in result.refusal
+    assert "target cuda: a module has one size of its inputs, no range" in result.refusal
 
 
 def test_import_writes_the_range(cnncc, net):

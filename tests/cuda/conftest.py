@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import ctypes
 import shutil
 from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+from cuda.small import written
 
 from cnncc.base.errors import CnnccError
+from cnncc.runtime.cuda.driver import emulated_driver
 
 
 @pytest.fixture(scope="session")
@@ -21,8 +24,9 @@ def kept(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture
 def emulated(monkeypatch: pytest.MonkeyPatch, kept: Path) -> None:
-    """GPU modules open the driver in software."""
+    """GPU modules open the driver in software, as no test has left it."""
     monkeypatch.setenv("CNNCC_CUDA_DRIVER", "emulated")
+    ctypes.CDLL(str(emulated_driver())).cnncc_emulator_restart()
 
 
 def or_skip(find: Callable[[], object]) -> None:
@@ -47,3 +51,17 @@ def nvrtc() -> None:
     from cnncc.module.gpu import nvrtc as compiler
 
     or_skip(compiler.folder)
+
+
+@pytest.fixture
+def path(emulated: None, tmp_path: Path) -> Path:
+    for name, body in written().items():
+        (tmp_path / name).write_bytes(body)  # files of its own: what a library did to itself stays in there
+    return tmp_path / "small.so"
+
+
+@pytest.fixture
+def driver(emulated: None) -> ctypes.CDLL:
+    library = ctypes.CDLL(str(emulated_driver()))
+    library.before = library.cnncc_emulator_live()
+    return library

@@ -70,7 +70,7 @@ def test_its_errors_are_told() -> None:
 @pytest.mark.usefixtures("no_wheel")
 def test_neither(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.setenv("PATH", str(tmp_path))
-    with pytest.raises(CnnccError, match="nvidia-cuda-nvrtc is not installed, and there is no nvcc") as caught:
+    with pytest.raises(CnnccError, match="nvidia-cuda-nvrtc-cu12 is not installed, and there is no nvcc") as caught:
         cuda_compiler()
     assert "[cuda]" in (caught.value.hint or "")
 

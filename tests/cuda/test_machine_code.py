@@ -6,6 +6,7 @@ import os
 import re
 import subprocess
 from functools import cache
+from importlib.util import find_spec
 from pathlib import Path
 
 import pytest
@@ -14,6 +15,8 @@ from cuda.zoo import ZOO, network
 from cnncc import lang, weights
 from cnncc.base import resources
 from cnncc.base.errors import CnnccError
+from cnncc.kernels.gpu import matmul
+from cnncc.kernels.gpu.matmul import matmul_tiles
 from cnncc.kernels.gpu.model import GpuTile, resident_blocks, tiles
 from cnncc.machines import gpus
 from cnncc.module.gpu import nvrtc as compiler
@@ -68,8 +71,10 @@ def test_zoo_fits_the_machine(name: str, target: str) -> None:
 
 def disassembly(architecture: str, code: bytes, folder: Path) -> dict[str, str]:
     """Machine instructions of each kernel, by symbol."""
-    tool = compiler.folder().parent / "bin" / "nvdisasm"
-    if not tool.exists():
+    spec = find_spec("nvidia")
+    places = spec.submodule_search_locations or () if spec else ()
+    tool = next((tool for place in places for tool in Path(place).glob("*/bin/nvdisasm")), None)
+    if tool is None:
         pytest.skip("the package nvidia-cuda-nvdisasm is not installed")
     file = folder / f"{architecture}.cubin"
     file.write_bytes(code)
@@ -94,10 +99,13 @@ def test_convolutions_load_vectors_and_multiply_from_registers(architecture: str
         assert products >= kernel.config.tile.thread_rows * kernel.config.tile.thread_columns * 8, kernel.name
 
 
-@pytest.mark.parametrize("architecture", ["sm_75", "sm_80", "sm_90"])
-def test_tensor_cores_are_used(architecture: str, tmp_path: Path) -> None:
+@pytest.mark.parametrize(
+    ("architecture", "dtype"),
+    [("sm_75", "float16"), ("sm_80", "float16"), ("sm_90", "float16"), ("sm_80", "bfloat16"), ("sm_90", "bfloat16")],
+)
+def test_tensor_cores_are_used(architecture: str, dtype: str, tmp_path: Path) -> None:
     graph = weights.bind(lang.read(resources.directory("models") / "lenet5.net"), None)
-    chosen = lower(graph, gpus.load("cuda"), Options(dtype="float16"))
+    chosen = lower(graph, gpus.load("cuda"), Options(dtype=dtype))
     image = image_for(program_source(chosen), architecture)
     code = disassembly(architecture, image.code, tmp_path)
     kernels = [k for k in chosen.kernels if k.work.tensor]
@@ -107,6 +115,7 @@ def test_tensor_cores_are_used(architecture: str, tmp_path: Path) -> None:
         assert (found.spill_stores, found.stack_bytes, found.shared_bytes) == (0, 0, kernel.config.tile.shared_bytes)
         assert found.registers <= kernel.config.tile.registers + 16, (found.registers, kernel.config.tile.registers)
         assert "HMMA" in code[kernel.symbol]
+        assert (".BF16" in code[kernel.symbol]) == (dtype == "bfloat16")
         assert "LDG.E.128" in code[kernel.symbol].replace(".CONSTANT", "")
 
 
@@ -148,7 +157,7 @@ def test_a_source_that_does_not_compile_is_an_error_with_the_compilers_words() -
 
 def test_without_the_compiler(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(compiler, "find_spec", lambda name: None)
-    with pytest.raises(CnnccError, match="nvidia-cuda-nvrtc is not installed") as caught:
+    with pytest.raises(CnnccError, match="nvidia-cuda-nvrtc-cu12 is not installed") as caught:
         compiler.folder()
     assert "[cuda]" in (caught.value.hint or "")
 
@@ -160,3 +169,40 @@ def test_images_come_from_the_cache(tmp_path: Path, monkeypatch: pytest.MonkeyPa
     monkeypatch.setattr(compiler, "machine_code", None)
     assert image_for(text, "sm_80") == first
     assert os.listdir(tmp_path)
+
+
+OTHERS = (
+    "group_norm 6 relu; group_norm 24; layernorm gelu; rmsnorm; grn; prelu; channel_mean; output\n"
+    "from a; matmul { | permute 24x40x40 axes 0,2,1 to 24x40x40 } gelu; softmax_rows; topk 3; topk 2 last; output\n"
+    "from a; sigmoid; log; power 0.3; acosh; div { | from a } silu; mod { | sigmoid }; resize 50x60 cubic; output\n"
+    "from a; conv 1x1 20; shuffle 5; take 2,0,1; unfold 3x3; strided_slice 9x38x38 step 2,1,1; output\n"
+    "from a; sample { | conv 1x1 2 tanh } cubic reflection; roi_align { | const 5x1x4 } 7x7; output\n"
+    "from a; topk 9; output\n"
+    "from a; argmaxpool 2x2 /2; save p; from a; maxpool 2x2 /2; unpool { | from p } 40x40; output\n"
+    "from a; gather { | const 24x9x1 }; scatter { | const 24x4x1 | const 24x4x40 } add; channel_max; output\n"
+    "from a; slice 0:1; reshape 1x400x4; save b; from a; slice 1:2; reshape 1x4x400; save s\n"
+    "nms { from b | from s } 7 iou 0.3; output"
+)
+
+
+@pytest.mark.parametrize("architecture", ARCHITECTURES)
+def test_no_kernel_of_other_ops_spills(architecture: str) -> None:
+    """Nor has any a stack: arrays of a thread lie in registers."""
+    graph = weights.bind(lang.parse(f"net t\ninput 24x40x40\nrelu; save a; {OTHERS}\n"), None)
+    chosen = lower(graph, gpus.load("cuda-sm_80"))
+    image = image_for(program_source(chosen), architecture)
+    for kernel in chosen.kernels:
+        found = image.resources[kernel.symbol]
+        assert (found.spill_stores, found.spill_loads, found.stack_bytes) == (0, 0, 0), kernel.name
+
+
+def test_every_tile_of_a_matmul_fits_a_block(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Its registers are about those that the model takes for granted; both operands are read in vectors."""
+    graph = weights.bind(lang.parse("net t\ninput 2x40x40\nmatmul { | relu }\n"), None)
+    for tile in matmul_tiles():
+        monkeypatch.setattr(matmul, "matmul_tiles", lambda tile=tile: (tile,))
+        chosen = lower(graph, gpus.load("cuda-sm_80"))
+        (kernel,) = (k for k in chosen.kernels if k.family == "matmul")
+        found = image_for(program_source(chosen), "sm_80").resources[kernel.symbol]
+        assert (found.spill_stores, found.stack_bytes, found.shared_bytes) == (0, 0, tile.shared_bytes)
+        assert found.registers <= tile.registers + 32, (tile.label, found.registers, tile.registers)

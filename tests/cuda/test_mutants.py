@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 from cuda.checked import Mistake, NodeRun, library
-from cuda.test_kernels import HALF_TOLERANCE, TOLERANCE, program
+from cuda.test_kernels import TENSOR_TOLERANCE, program
 
 BODIES = {
     "conv": "input 8x9x7\nlrn; conv 3x3 20",
@@ -18,14 +18,26 @@ BODIES = {
     "fc": "input 300\nfc 130",
     "softmax": "input 100\nsoftmax",
     "gap": "input 8x9x9\ngap",
+    "matmul": "input a 2x40x20\ninput b 2x20x37\nmatmul { from a | from b }",
+    "turn": "input 3x33x40\npermute 3x33x40 axes 0,2,1 to 3x40x33",
+    "layernorm": "input 9x5x7\nrelu; layernorm",
+    "groups": "input 8x9x7\nrelu; group_norm 2",
+    "grn": "input 9x9x7\nrelu; grn",
+    "rows": "input 2x3x70\nsoftmax_rows",
+    "ranks": "input 40x2x3\ntopk 3",
+    "unpool": "input 3x8x9\nsave a; argmaxpool 2x2 /2; save p; from a; maxpool 2x2 /2; unpool { | from p } 8x9",
+    "resize": "input 5x4x6\nrelu; resize 7x5 linear",
     "tensor": "input 24x9x7\nlrn; conv 3x3 20",
+    "bfloat": "input 24x9x7\nlrn; conv 3x3 20",
 }
+DTYPES = {"tensor": "float16", "bfloat": "bfloat16"}
+"""Of those that use tensor cores."""
 
 
 def caught(body: str, mutate: object, kept: Path) -> str:
     """What finds the mistake; empty if nothing does."""
-    half = body == "tensor"
-    chosen = program(BODIES[body], 2, dtype="float16" if half else "float32")
+    dtype = DTYPES.get(body, "float32")
+    chosen = program(BODIES[body], 2, dtype=dtype)
     node = [n for n in chosen.graph.nodes if n.name in chosen.selections and n.op != "relayout"][-1]
     run = NodeRun(chosen, node)
     text = run.source()
@@ -37,7 +49,7 @@ def caught(body: str, mutate: object, kept: Path) -> str:
             got = run.run(lib, order)
         except Mistake as mistake:
             return str(mistake)
-        if not run.error(got) <= (HALF_TOLERANCE if half else TOLERANCE):
+        if not run.error(got) <= TENSOR_TOLERANCE[dtype]:
             return "wrong result"
     return ""
 
@@ -57,7 +69,21 @@ def nth(pattern: str, replacement: str, n: int) -> object:
 BARRIER = r"__syncthreads\(\);"
 
 
-DROPPED = {"conv": (0, 1), "split": (0, 1), "tensor": (0, 1), "softmax": (0, 1, 2), "fc": (0,), "gap": (2,)}
+DROPPED = {
+    "conv": (0, 1),
+    "split": (0, 1),
+    "tensor": (0, 1),
+    "softmax": (0, 1, 2),
+    "fc": (0,),
+    "gap": (2,),
+    "matmul": (0, 1),
+    "turn": (0,),
+    "layernorm": (0, 1, 3),
+    "groups": (0, 1, 5),
+    "grn": (0, 2),
+    "rows": (0, 1, 3),
+    "unpool": (0,),
+}
 
 
 @pytest.mark.parametrize(("body", "n"), [(body, n) for body, all_n in DROPPED.items() for n in all_n])
@@ -92,7 +118,22 @@ def test_a_barrier_for_a_part_of_the_block(body: str, kept: Path) -> None:
         ("tensor", r"(cnncc_mma\(\(&\(r_\d+_ptr\[)0", r"\g<1>4", 0),  # the sums of another piece
         ("tensor", r" && \(\w+ < 7\)", "", 1),
         ("tensor", r"cnncc_halves\((.*), (.*)\)", r"cnncc_halves(\2, \1)", 1),
+        ("bfloat", r"cnncc_bfloats\((.*), (.*)\)", r"cnncc_bfloats(\2, \1)", 1),
+        ("bfloat", r"(cnncc_mma_bfloat\(\(&\(r_\d+_ptr\[)0", r"\g<1>4", 0),
         ("softmax", r"(\w+) < 100", r"\1 < 99", 1),
+        ("matmul", r"& 1", "& 0", 0),
+        ("matmul", r" && \(\w+ < 20\)", "", 3),
+        ("matmul", r"if \(\w+ < 37\)", "if (true)", 0),
+        ("turn", r"\* 33\)", "* 32)", 0),
+        ("turn", r"\(\w+ < 40\) && ", "", 5),
+        ("layernorm", r"\(\w+ < 2\) \? ", "true ? ", 3),  # what fills up the last vector counts
+        ("layernorm", r"0x1\.c71c\w*p-4f", "0.1f", 0),
+        ("groups", r"\* 126\)", "* 125)", 0),
+        ("grn", r"\* 63\)", "* 62)", 0),
+        ("rows", r"\* 70\)", "* 69)", 0),
+        ("ranks", r"\((\w+) < (\w+)\) && !", r"(\1 <= \2) && !", 0),
+        ("unpool", r"\* 72\)", "* 71)", 0),
+        ("resize", r" / 35\)", " / 34)", 0),
     ],
 )
 def test_a_mistake(body: str, pattern: str, replacement: str, n: int, kept: Path) -> None:

@@ -270,9 +270,9 @@ def test_a_program_in_training_is_refused() -> None:
 
 
 def test_sizes_that_are_not_fixed_are_refused(small: Any) -> None:
-    wide = ({3: torch.export.Dim("width", min=4, max=64)},)
-    with pytest.raises(CnnccError, match="axis 3 of input x has no fixed size"):
-        cnncc.torch.compile(small, images(1), dynamic_shapes=wide)
+    for axis, message in ((3, "axis 3 of input x has no largest size"), (2, "axis 2 of input x has no largest size")):
+        with pytest.raises(CnnccError, match=message):
+            cnncc.torch.compile(small, images(1), dynamic_shapes=({axis: torch.export.Dim("side", min=4)},))
 
 
 def test_batches_that_are_refused(small: Any) -> None:

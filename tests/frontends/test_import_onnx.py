@@ -100,7 +100,7 @@ def test_open_batch_is_one_and_other_sizes_are_asked_for() -> None:
     proto = model([node("Relu", "x", "y")], {"x": ("N", 3, "H", "W")}, ["y"])
     with pytest.raises(CnnccError, match="input x has no fixed shape: N,3,H,W") as caught:
         from_onnx(proto)
-    assert "say it by `--shape x=1,3,224,224`" in str(caught.value.hint)
+    assert "say the size you want by `--shape x=1,3,224,224`" in str(caught.value.hint)
     assert agrees(proto, {"x": (1, 3, 5, 6)}).graph.inputs[0].type.shape == (1, 3, 5, 6)
 
 

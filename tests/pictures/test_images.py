@@ -344,3 +344,9 @@ def test_what_is_no_image_at_all(png):
 def test_arrays_that_are_no_pixels(array):
     with pytest.raises(CnnccError, match="is no image"):
         images.prepare(array, PORT)
+
+
+def test_an_image_for_a_range_of_sizes():
+    port = {"name": "x", "shape": [1, 3, "h", ["//", "w", 2]], "dtype": "float32"}
+    with pytest.raises(CnnccError, match="input 'x' is for a range of sizes, an image is prepared for one"):
+        images.prepare("picture.png", port)

@@ -161,7 +161,7 @@ def test_sizes_that_are_open(tmp_path: Path) -> None:
         cnncc.compile(path)
     assert caught.value.message == "input x has no fixed shape: n,3,h,w; input z has no fixed shape: 1,3,h,1"
     options = "--shape x=1,3,224,224 --shape z=1,3,224,1"
-    assert f"say it by `{options}`" in str(caught.value.hint)
+    assert f"say the size you want by `{options}`" in str(caught.value.hint)
     assert "in Python by shape={'x': [1, 3, 224, 224], 'z': [1, 3, 224, 1]}" in str(caught.value.hint)
     assert cnncc.compile(path, shape={"x": [1, 3, 6, 5], "z": (3, 6, 1)}).inputs[0].shape[1:] == (3, 6, 5)
     assert cli.main(["import", str(path), *options.split(), "-o", str(tmp_path / "model.net")]) == 0

@@ -214,7 +214,10 @@ def test_the_description_is_read_without_the_compiler(path: Path) -> None:
         assert alone.arena_bytes_for(count) == first + (count - 1) * further <= info["memory"]["arena_bytes"]
 
 
-def test_macs_are_of_the_size_in_the_middle(model: Model) -> None:
+def test_macs_of_a_size_and_of_the_one_in_the_middle(model: Model) -> None:
     assert model.info["middle"] == {"h": 11, "w": 20}
     plain = TEXT.replace("3x64x64", "3x11x20")
     assert model.info["macs"] == cnncc.compile(plain, batch=MOST, seed=0).info["macs"]
+    alone, plain = model.at_size(h=33, w=8), TEXT.replace("3x64x64", "3x33x8")
+    assert alone.info["macs"] == cnncc.compile(plain, batch=MOST, seed=0).info["macs"] != model.info["macs"]
+    assert alone.info.keys() == (model.info.keys() | {"size"}) - {"ranges", "middle", "macs_for"}

@@ -11,6 +11,8 @@ from kernels.compare import relative_error
 from module.ranged_networks import MOST, build, network, wanted
 from web.node import evaluate, needs_linker, needs_node, write
 
+from cnncc.cli import main
+
 pytestmark = [needs_linker, needs_node]
 NETWORK = network()
 
@@ -53,7 +55,17 @@ def test_shapes_and_names(script: Path) -> None:
     types = script.with_suffix(".d.ts").read_text()
     assert 'run(sizes: { "h": number; "w": number }, input: Float32Array): [Float32Array, Float32Array];' in types
     assert "readonly shape: readonly Extent[];" in types
-    assert 'model.run({ "h": 11, "w": 20 }, input);' in script.read_text()
+    assert "model.run({ h: 11, w: 20 }, input);" in script.read_text()
+
+
+def test_the_command_says_how_to_call_it(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    text = "net tiny\ninput 3 x h x 8 where h in 8..16 step 8\nconv 1x1 4\n"
+    (tmp_path / "tiny.net").write_text(text)
+    assert main(["compile", str(tmp_path / "tiny.net"), "--target", "wasm32", "-o", str(tmp_path / "out")]) == 0
+    told = capsys.readouterr().out
+    assert "any size: input 3 x h x 8 where h in 8..16 step 8\n" in told
+    assert "of the largest size, one thread\n" in told
+    assert told.endswith('import { load } from "./tiny.js"; const model = await load(); model.run({ h: 8 }, input)\n')
 
 
 def test_what_is_wrong_is_told(script: Path) -> None:

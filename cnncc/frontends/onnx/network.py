@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import os
 import re
+from collections.abc import Callable, Mapping
 from dataclasses import replace
-from typing import TYPE_CHECKING
+from functools import partial
 
-from cnncc.base.input_shapes import InputShapes, has_ranges
+from cnncc.base.errors import CnnccError
+from cnncc.base.input_shapes import FixedShapes, InputShapes, has_ranges
 from cnncc.base.size_ranges import usual
 from cnncc.frontends.network import Network
 from cnncc.frontends.network_name import network_name
@@ -15,13 +17,11 @@ from cnncc.frontends.onnx.faults import Faults
 from cnncc.frontends.onnx.file import read_model
 from cnncc.frontends.onnx.origin import original
 from cnncc.frontends.onnx.ports import Imported, asked_shapes
-from cnncc.frontends.onnx.ranged import check_alike, ends, notes_of_outputs, with_ranges
+from cnncc.frontends.onnx.ranged import ModelAtSizes, check_alike, ends, notes_of_outputs, with_ranges
 from cnncc.frontends.onnx.reader import from_onnx
 from cnncc.frontends.text.kept_text import kept_text
+from cnncc.frontends.text.write import Written
 from cnncc.ir import Graph
-
-if TYPE_CHECKING:
-    from onnx import ModelProto
 
 
 def import_onnx(
@@ -37,7 +37,8 @@ def import_onnx(
     model = read_model(path)
     asked = asked_shapes(model.graph, shapes or {})
     if has_ranges(asked):
-        return ranged_network(model, asked, name or network_name(model.graph.name, path), strict)
+        read = partial(from_onnx, model, strict=strict)
+        return ranged_network(read, asked, name or network_name(model.graph.name, path), strict)
     if not asked and (known := original(model)) is not None:
         text, graph = known
         return Network(text, graph, (), (), ()) if name is None else Network(*renamed(text, graph, name), (), (), ())
@@ -45,24 +46,42 @@ def import_onnx(
     return with_text(imported, name or network_name(model.graph.name, path), strict)
 
 
-def ranged_network(model: ModelProto, shapes: InputShapes, name: str, strict: bool) -> Network:
-    """The network of a model for ranges of sizes, whose text says them. Its graph is that of the size in the middle.
-    CnnccError for a model that is another network at the smallest or the largest size, or has other constants."""
-    imported = from_onnx(model, {of: usual(sizes) for of, sizes in shapes.items()}, strict=strict)
-    marked = with_ranges(imported, shapes)
-    network = with_text(replace(imported, graph=marked), name, strict)
-    for size in ends(shapes):
-        check_alike(network, from_onnx(model, size, strict=strict), shapes, size)
-    return replace(network, notes=(*network.notes, *notes_of_outputs(network)))
+def ranged_network(
+    read: Callable[[FixedShapes], Imported], shapes: InputShapes, name: str, strict: bool = False
+) -> Network:
+    """The network of a model for ranges of sizes, called `name`, whose text says them. `read` gives its graph for one
+    size. The graph is that of the size in the middle. Where the text is another network at the smallest or the largest
+    size than the model, the network says why, and `at` reads the model for each size. CnnccError for ranges of what is
+    no height or width."""
+    imported = read({of: usual(sizes) for of, sizes in shapes.items()})
+    imported = replace(imported, graph=with_ranges(imported, shapes))
+    written = text_of(replace(imported.graph, name=name), imported.sources, strict)
+    network = network_of(imported, written)
+    network = replace(network, notes=(*network.notes, *notes_of_outputs(network)))
+    try:
+        for size in ends(shapes):
+            check_alike(network, read(size), shapes, size)
+    except CnnccError as error:
+        return replace(network, at=ModelAtSizes(read, shapes, network.graph, written.renamed), refused=error)
+    return network
 
 
 def with_text(imported: Imported, name: str, strict: bool = False) -> Network:
     """The network of a graph, called `name`: its text, and the graph and the ports under the names of the text."""
-    graph = replace(imported.graph, name=name)
+    return network_of(imported, text_of(replace(imported.graph, name=name), imported.sources, strict))
+
+
+def text_of(graph: Graph, sources: Mapping[str, str], strict: bool) -> Written:
+    """The text of a graph. CnnccError if there is none, which is a mistake of ours."""
     faults = Faults(strict)
     with faults.at("the text of the network"):
-        written = kept_text(graph, imported.sources)
+        written = kept_text(graph, sources)
     faults.refuse()
+    return written
+
+
+def network_of(imported: Imported, written: Written) -> Network:
+    """The network of a graph and its text."""
     inputs, outputs = (
         [replace(port, node=written.renamed.get(port.node, "")) for port in ports]
         for ports in (imported.inputs, imported.outputs)

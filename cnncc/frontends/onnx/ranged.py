@@ -2,22 +2,24 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
 
 import numpy as np
 
 from cnncc.base import size_ranges
 from cnncc.base.dim import Symbol
 from cnncc.base.errors import CnnccError
-from cnncc.base.input_shapes import InputShapes
+from cnncc.base.input_shapes import FixedShapes, InputShapes
 from cnncc.base.size_ranges import Sizes
-from cnncc.frontends.network import ModelPort, Network
+from cnncc.frontends.network import ModelPort, Network, value_axes
 from cnncc.frontends.onnx.ports import Imported
 from cnncc.frontends.same_graph import GraphDifference, constants_by
-from cnncc.ir import Graph
+from cnncc.ir import Constant, Graph, Node
 from cnncc.ir.ranged import said
 from cnncc.lang import parse
 from cnncc.ops.source import dims_of
+from cnncc.passes.infer_shapes import infer_shapes
 
 ONE_FORM = "a network for a range has the same ops, attributes and constants at all sizes; give one size, or several"
 
@@ -67,9 +69,10 @@ def check_alike(network: Network, imported: Imported, shapes: InputShapes, size:
     dims = {name: tuple(steps[s.name] if isinstance(s, Symbol) else s for s in own) for name, own in inputs.items()}
     where = f"at {said(chosen)}"
     try:
-        text = parse(network.text, network.graph.name, dims)
+        text = parse(network.text, f"<text of {network.graph.name}>", dims)
     except CnnccError as error:
-        raise CnnccError(f"{where}: {error.message}", error.span, error.stack, f"{error.hint}; {ONE_FORM}") from None
+        hint = "; ".join(filter(None, (error.hint, ONE_FORM)))
+        raise CnnccError(f"{where}: {error.message}", error.span, error.stack, hint) from None
     found = constants_by(text, imported.graph)
     if isinstance(found, GraphDifference):
         ours, theirs = found.told()
@@ -79,11 +82,67 @@ def check_alike(network: Network, imported: Imported, shapes: InputShapes, size:
             raise CnnccError(f"{where}, the constant {name} has other values", hint=ONE_FORM)
 
 
+@dataclass(frozen=True)
+class ModelAtSizes:
+    """A model for a range of sizes, read again for each: the graph under the names that its text has for the size in
+    the middle."""
+
+    read: Callable[[FixedShapes], Imported]
+    shapes: InputShapes
+    """Of the model, with ranges."""
+    middle: Graph
+    renamed: Mapping[str, str]
+    """The names in the text by those that reading gives."""
+
+    def __call__(self, dims: FixedShapes) -> Graph:
+        """The graph for inputs of these shapes of one image, by their names in the text. CnnccError for one of other
+        ops or other constants."""
+        graph = self.read(self._of_model(dims)).graph
+        nodes = {self.renamed[node.name]: node for node in graph.nodes if node.name in self.renamed}
+        if nodes.keys() != self.middle.by_name.keys() or len(nodes) != len(graph.nodes):
+            raise CnnccError("the model has other ops than at the size in the middle", hint=ONE_FORM)
+        for known in self.middle.nodes:
+            theirs = nodes[known.name].weights
+            for slot, name in known.weights.items():
+                if slot not in theirs or not _same(self.middle.constants[name], graph.constants[theirs[slot]]):
+                    what = f"{known.op}: the constant {name} has other values"
+                    raise CnnccError(what, known.span, known.stack, ONE_FORM)
+        made = tuple(self._named(node, nodes[node.name]) for node in self.middle.nodes)
+        return infer_shapes(replace(self.middle, nodes=made))
+
+    def _of_model(self, dims: FixedShapes) -> FixedShapes:
+        """The shapes as the model has them."""
+        chosen = {
+            symbol.name: size
+            for node in self.middle.inputs
+            for symbol, size in zip(node.attrs["range"], dims[node.name], strict=False)
+            if isinstance(symbol, Symbol)
+        }
+        return {
+            name: tuple(chosen[size.name] if isinstance(size, Symbol) else size for size in sizes)
+            for name, sizes in self.shapes.items()
+        }
+
+    def _named(self, known: Node, node: Node) -> Node:
+        """A node with the names of the middle one, and its place, of one image."""
+        attrs = {**node.attrs, "batch": 1} if node.is_input else node.attrs
+        return known.with_(
+            op=node.op,
+            inputs=tuple(self.renamed[name] for name in node.inputs),
+            attrs=attrs,
+            type=replace(node.type, shape=(1, *node.type.shape[1:])),
+        )
+
+
+def _same(one: Constant, other: Constant) -> bool:
+    return (one.shape, one.element) == (other.shape, other.element) and _same_values(one.value, other.value)
+
+
 def notes_of_outputs(network: Network) -> Iterator[str]:
     """Of outputs whose shape in the model is another than that of their value: for a range it is not known."""
     for port in network.outputs:
         shape = network.graph[port.node].type.shape if port.node else ()
-        if shape and [shape[axis] for axis in port.axes if axis < len(shape)][1:] != list(port.shape[1:]):
+        if shape and value_axes(port.shape, port.axes, shape) is None:
             given, own = (",".join(map(str, sizes)) for sizes in (port.shape, shape))
             yield f"output {port.name} has the shape of its value, {own} at the size in the middle, not {given}"
 

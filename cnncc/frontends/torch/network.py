@@ -14,6 +14,8 @@ from cnncc.frontends.torch import require_torch
 if TYPE_CHECKING:
     import torch
 
+    from cnncc.base.input_shapes import FixedShapes
+    from cnncc.base.size_ranges import Sizes
     from cnncc.frontends.torch.program import TorchProgram
 
 UNNAMED = "network"
@@ -46,12 +48,44 @@ def network_of(
 ) -> Network:
     """The network of an exported program. CnnccError if its batch is fixed, and not the one that is given."""
     from cnncc.frontends.torch.export import program_of
+    from cnncc.frontends.torch.ranges import ranges_of
 
+    if shapes := ranges_of(exported):
+        return _ranged(exported, shapes, name, batch, strict)
     program = program_of(exported, strictly=batch is not None)
     if batch is not None and not program.free and program.batch != batch:
-        hint = "export it with a dynamic first axis, or compile the module itself"
-        raise CnnccError(f"the program is for a batch of {program.batch}, not {batch}", hint=hint)
+        raise _fixed_batch(program.batch, batch)
     return read(program, name, strict)
+
+
+def _ranged(
+    exported: torch.export.ExportedProgram,
+    shapes: Mapping[str, Sizes],
+    name: str | None,
+    batch: int | None,
+    strict: bool,
+) -> Network:
+    """The network of a program with open heights and widths, which the text has as ranges."""
+    from cnncc.frontends.onnx.network import ranged_network
+    from cnncc.frontends.onnx.ports import Imported
+    from cnncc.frontends.torch.export import program_of
+    from cnncc.frontends.torch.ranges import has_free_batch, program_at
+    from cnncc.frontends.torch.reader import from_program
+
+    free = has_free_batch(exported)
+
+    def at(sizes: FixedShapes) -> Imported:
+        return from_program(program_at(exported, sizes, strictly=free or batch is not None), strict)
+
+    network = ranged_network(at, shapes, name or called(program_of(exported)), strict)
+    if batch is not None and not free and network.batch != batch:
+        raise _fixed_batch(network.batch, batch)
+    return replace(network, batch_is_free=free)
+
+
+def _fixed_batch(own: int, batch: int) -> CnnccError:
+    hint = "export it with a dynamic first axis, or compile the module itself"
+    return CnnccError(f"the program is for a batch of {own}, not {batch}", hint=hint)
 
 
 def read(program: TorchProgram, name: str | None = None, strict: bool = False) -> Network:

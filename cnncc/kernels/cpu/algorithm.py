@@ -57,6 +57,10 @@ class CpuAlgorithm(Algorithm[CpuSite, Made], Protocol[Made]):
     def in_range(self, choice: Made) -> bool:
         """Whether a choice is one of them."""
 
+    def cost(self, site: CpuSite, choice: Made) -> float:
+        """Predicted cycles of a choice for the node, which may have been made for another size of the image; compared
+        with those of other choices of the algorithm. 1 for each where it cannot tell."""
+
     def kind(self, choice: Made) -> Hashable:
         """What tells choices apart roughly, as register tile and way of sharing the input: of each kind one is measured
         before the others."""

@@ -69,12 +69,46 @@ def select_by_algorithm(site: CpuSite) -> Selection:
 
 
 def _of_range(site: CpuSite, usual: CpuSite) -> Selection:
-    """The calls of the choice that is best at the usual size, of those whose kernels compute all sizes."""
+    """The calls of the choice that is best over some sizes, of those whose kernels compute all."""
+    sites = (usual, *site.tried)
     known = [a for a in applying(usual) if a.ranges(usual)]
-    algorithm, why = _fastest(usual, known)
-    found = [c for c in algorithm.candidates(usual, wide=True) if algorithm.in_range(c.choice)]
-    best, note = choose(usual, found)
+    algorithm, why = _fastest_of(sites, known)
+    found: dict[KernelChoice, Candidate[KernelChoice]] = {}
+    for one in sites:
+        fitting = [c for c in algorithm.candidates(one, wide=True) if algorithm.in_range(c.choice)]
+        for candidate in sorted(fitting, key=lambda c: c.cost)[:TRIED]:
+            found.setdefault(candidate.choice, candidate)
+    costs = {choice: [algorithm.cost(one, choice) for one in sites] for choice in found}
+    least = [min(of_size) for of_size in zip(*costs.values(), strict=True)]
+    slower = {
+        choice: sum(cost / best for cost, best in zip(of_choice, least, strict=True))
+        for choice, of_choice in costs.items()
+    }
+    best, note = choose(usual, [replace(c, cost=slower[choice]) for choice, c in found.items()])
     return replace(algorithm.calls(site, best.choice, why + note), choice=best.choice)
+
+
+TRIED = 24
+"""Choices for each size that are tried at the other sizes of a range."""
+
+
+def _fastest_of(sites: Sequence[CpuSite], algorithms: Sequence[CpuAlgorithm[Any]]) -> tuple[CpuAlgorithm[Any], str]:
+    """The algorithm that promises clearly fewer cycles than all after it, over some sizes."""
+    forecasts = {a.name: [a.forecast(site) for site in sites] for a in algorithms}
+    least = [min(of_size) for of_size in zip(*forecasts.values(), strict=True)]
+    *others, best = algorithms
+    cycles, why = _slower(forecasts[best.name], least), ""
+    for other in reversed(others):
+        promised = _slower(forecasts[other.name], least)
+        if promised <= CLEARLY * cycles:
+            why = f", {promised / cycles:.2f} of the {best.name} kernel's predicted cycles"
+            best, cycles = other, promised
+    return best, why
+
+
+def _slower(cycles: Sequence[float], least: Sequence[float]) -> float:
+    """By how much, over some sizes."""
+    return sum(mine / other for mine, other in zip(cycles, least, strict=True))
 
 
 def _alike(site: CpuSite) -> KernelChoice | None:

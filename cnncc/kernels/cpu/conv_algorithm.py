@@ -17,6 +17,7 @@ from cnncc.kernels.cpu.conv_choice import (
     DirectChoice,
     configure,
     direct_candidates,
+    direct_cost,
     direct_forecast,
     in_range,
     pad_config,
@@ -61,6 +62,9 @@ class Direct:
 
     def in_range(self, choice: DirectChoice) -> bool:
         return in_range(choice)
+
+    def cost(self, site: CpuSite, choice: DirectChoice) -> float:
+        return direct_cost(conv_geometry(site), site.target, choice)
 
     def kind(self, choice: DirectChoice) -> Hashable:
         return self.name, choice.tile, choice.padded

@@ -217,6 +217,9 @@ class DepthwiseBytes:
     def in_range(self, choice: DepthwiseBytesChoice) -> bool:
         return True
 
+    def cost(self, site: CpuSite, choice: DepthwiseBytesChoice) -> float:
+        return 1.0
+
     def kind(self, choice: DepthwiseBytesChoice) -> Hashable:
         return self.name
 

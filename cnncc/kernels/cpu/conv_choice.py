@@ -46,6 +46,14 @@ def direct_candidates(
     return _direct_candidates(replace(geometry, epilogue=()), target, name, wide)  # it costs all candidates the same
 
 
+def direct_cost(geometry: ConvGeometry, target: Target, choice: DirectChoice) -> float:
+    """Predicted cycles of a choice, which may have been made for an image of another size."""
+    config, problem = configure(geometry, target, choice), problem_of(geometry, target)
+    work = _work(config, problem, target)
+    cycles = work + _unit_cost(config, work, target)[0]
+    return max(cycles, config.weight_bytes / target.memory_bytes_per_cycle)
+
+
 def in_range(choice: DirectChoice) -> bool:
     """Whether its kernel computes images of any size: how rows are cut depends on how many there are, unless a tile has
     one."""

@@ -63,6 +63,9 @@ class Depthwise:
     def in_range(self, choice: DepthwiseChoice) -> bool:
         return True
 
+    def cost(self, site: CpuSite, choice: DepthwiseChoice) -> float:
+        return 1.0
+
     def kind(self, choice: DepthwiseChoice) -> Hashable:
         return self.name
 

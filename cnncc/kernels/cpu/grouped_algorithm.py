@@ -17,6 +17,7 @@ from cnncc.kernels.cpu.grouped_choice import (
     GroupedChoice,
     configure,
     grouped_candidates,
+    grouped_cost,
     grouped_forecast,
     multiply_cycles,
     spread_cycles,
@@ -62,6 +63,9 @@ class Grouped:
 
     def in_range(self, choice: GroupedChoice) -> bool:
         return choice.tile.rows == 1
+
+    def cost(self, site: CpuSite, choice: GroupedChoice) -> float:
+        return grouped_cost(site, choice)
 
     def kind(self, choice: GroupedChoice) -> Hashable:
         return self.name, choice.tile

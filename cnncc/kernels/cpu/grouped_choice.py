@@ -52,6 +52,13 @@ def grouped_candidates(site: CpuSite, name: str = "grouped", wide: bool = False)
     return sorted(found, key=lambda c: c.cost)
 
 
+def grouped_cost(site: CpuSite, choice: GroupedChoice) -> float:
+    """Predicted cycles of a choice, which may have been made for an image of another size."""
+    config = configure(site, choice)
+    work = multiply_cycles(config)
+    return work + spread_cycles(config) + _shared(config, work, site.target)
+
+
 def grouped_forecast(site: CpuSite) -> float:
     """Predicted cycles of the best cut on one core."""
     geometry = _geometry(site)

@@ -28,6 +28,8 @@ class CpuSite(Site[Target]):
     usual: CpuSite | None = None
     """In a module for a range of sizes, where dimensions are expressions: the same node at the size in the middle, for
     which kernels are chosen."""
+    tried: tuple[CpuSite, ...] = ()
+    """The same at further sizes, at which choices are compared."""
 
     @property
     def weights_per_cycle(self) -> float:

@@ -17,6 +17,7 @@ from cnncc.kernels.cpu.winograd_choice import (
     WinogradChoice,
     configure,
     costs_of,
+    cycles_of,
     input_cycles,
     output_cycles,
     winograd_candidates,
@@ -62,6 +63,9 @@ class Winograd:
 
     def in_range(self, choice: WinogradChoice) -> bool:
         return True
+
+    def cost(self, site: CpuSite, choice: WinogradChoice) -> float:
+        return cycles_of(site, choice)
 
     def kind(self, choice: WinogradChoice) -> Hashable:
         return self.name, choice.m, choice.blocks, choice.shared

@@ -94,6 +94,15 @@ def _fewest_weights(costs: Costs) -> Costs:
     return tuple((config, cycles) for config, cycles in costs if config.weight_floats <= fewest)
 
 
+def cycles_of(site: CpuSite, choice: WinogradChoice) -> float:
+    """Predicted cycles of a choice, which may have been made for an image of another size. The last unit of an image of
+    any size computes the tiles that there are."""
+    c = configure(site, choice)
+    last = c.total - (c.tile_units - 1) * c.tiles
+    computed = (c.tile_units - 1) * c.tiles + max(last, min(FEWEST_PIXELS, c.tile.columns))
+    return _cycles(c, site.target, site.weights_per_cycle, computed / (c.tile_units * c.tiles))
+
+
 def costs_of(site: CpuSite) -> Costs:
     """Each candidate and its predicted cycles; empty if no tile size keeps the error bound."""
     bare = replace(_base(site), bias=False, epilogue=())  # they cost all candidates the same
@@ -154,13 +163,17 @@ def _register_tile(tiles: int, tile_blocks: int, target: Target) -> Tile:
     return Tile(1, even_tiles(tiles, max(fitting, default=1))[0][1], tile_blocks)
 
 
-def _cycles(config: WinogradConfig, target: Target, rate: float) -> float:
+FEWEST_PIXELS = 4
+"""Of a register tile: fewer take as long, since each product waits for the one before."""
+
+
+def _cycles(config: WinogradConfig, target: Target, rate: float, computed: float = 1.0) -> float:
     """Predicted cycles on one core that reads weights at a `rate` of bytes per cycle: products or reading, whichever
-    takes longer; and transforms."""
+    takes longer; and transforms. `computed` is the share of the tiles of all units that are there."""
     reading = 4 * config.weight_floats / rate
     again = WEIGHTS_AGAIN * (config.tile_units - 1) * 4 * config.weight_floats / target.l3_bytes_per_cycle
-    busy = _product_cycles(config, target)
-    work = overlapped(busy, reading) + again + _transform_cycles(config, target)
+    busy = _product_cycles(config, target) * computed
+    work = overlapped(busy, reading) + again + _transform_cycles(config, target) * computed
     units, cores = config.tile_units * config.groups * config.sections, target.cores
     idle = -(-units // cores) * cores / units
     return work * idle * (1 + FEW_UNITS / units)

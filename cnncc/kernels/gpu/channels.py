@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from cnncc.kernels.gpu.model import LaunchWork
 from cnncc.kernels.gpu.spec import VECTOR, GpuKernel, GpuRule, GpuSite, View, grid_of, threads_for
@@ -35,17 +35,21 @@ class GpuLrnConfig:
 
 @dataclass(frozen=True)
 class GpuSoftmaxConfig:
-    """Softmax over channels: a pixel per thread (`shared` false), or per block, whose threads share its channels."""
+    """Softmax over channels: a pixel per thread (`shared` false), or per block, whose threads share its channels.
+
+    A row in logical order is the channels of a pixel, and each image has `rows` of them.
+    """
 
     batch: int
     source: View
     result: View
     shared: bool
     threads: int
+    rows: int = 1
 
     @property
     def grid(self) -> tuple[int, int, int]:
-        pixels = self.batch * self.result.pixels
+        pixels = self.batch * self.rows * self.result.pixels
         return (pixels, 1, 1) if self.shared else grid_of(pixels, self.threads)
 
 
@@ -90,18 +94,34 @@ def select_softmax(site: GpuSite) -> Selection:
     node = site.node
     source, result = site.view(node.inputs[0]), site.view(node.name)
     shared = result.pixels == 1
-    threads = min(256, max(32, 1 << (result.channels - 1).bit_length())) if shared else 128
+    threads = _sharing(result.channels) if shared else 128
     config = GpuSoftmaxConfig(site.batch, source, result, shared, threads)
     flops = 40 * site.batch * result.channels * result.pixels
     why = "a block of threads per vector" if shared else "a thread per pixel"
     return _selection(site, "softmax", f"softmax_f32_{result.label}", config, flops, why)
 
 
+def select_softmax_rows(site: GpuSite) -> Selection:
+    """Softmax of every row of an image in logical order."""
+    node = site.node
+    source, result = (replace(site.view(name), channels=site.view(name).width, height=1, width=1)
+                      for name in (node.inputs[0], node.name))  # fmt: skip
+    channels, height, width = node.type.chw
+    config = GpuSoftmaxConfig(site.batch, source, result, True, _sharing(width), channels * height)
+    flops = 40 * site.batch * channels * height * width
+    return _selection(site, "softmax", "softmax_rows_f32", config, flops, "a block of threads per row")
+
+
+def _sharing(count: int) -> int:
+    """Threads of a block that share so many things."""
+    return min(256, max(32, 1 << (count - 1).bit_length()))
+
+
 def select_global_pool(site: GpuSite) -> Selection:
     """gap, gmp and gsum."""
     node = site.node
     source, result = site.view(node.inputs[0]), site.view(node.name)
-    threads = min(256, max(32, 1 << (source.pixels - 1).bit_length()))
+    threads = _sharing(source.pixels)
     config = GpuGlobalPoolConfig(GLOBAL_POOLS[node.op], site.batch, source, result, threads)
     name = f"global_{config.mode}pool_f32_{source.label}"
     flops = site.batch * source.floats
@@ -111,6 +131,7 @@ def select_global_pool(site: GpuSite) -> Selection:
 RULES: Mapping[str, tuple[GpuRule, ...]] = {
     "lrn": (select_lrn,),
     "softmax": (select_softmax,),
+    "softmax_rows": (select_softmax_rows,),
     **dict.fromkeys(GLOBAL_POOLS, (select_global_pool,)),
 }
 """Op -> its selectors."""

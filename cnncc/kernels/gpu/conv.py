@@ -4,8 +4,9 @@ Nothing is gathered in memory: each block of threads loads its part of the image
 parts in turn so that one is loaded while the other is multiplied. Where a layer has too few pixels and channels for
 all multiprocessors, the sum is split among blocks, and a second kernel adds up the parts.
 
-With `--dtype float16` the operands of a product are rounded to halves on their way into shared memory and multiplied by
-tensor cores, the sums stay float32; values in memory are float32 as before, weights are stored as halves.
+With `--dtype float16` or `bfloat16` the operands of a product are rounded to that type on their way into shared memory
+and multiplied by tensor cores, the sums stay float32; values in memory are float32 as before, weights are stored
+rounded.
 """
 
 from __future__ import annotations
@@ -14,7 +15,7 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-from cnncc.base.elements import FLOAT16, FLOAT32
+from cnncc.base.elements import FLOAT32, encode
 from cnncc.ir import Constant
 from cnncc.kernels.gpu.model import TENSOR_TILES, Estimate, GpuTile, LaunchWork, Product, TensorTile, estimate, tiles
 from cnncc.kernels.gpu.spec import VECTOR, GpuKernel, GpuSite, View, grid_of, threads_for
@@ -23,6 +24,7 @@ from cnncc.kernels.shared.convolution import ConvGeometry, pad_channels
 from cnncc.kernels.shared.operands import Workspace
 from cnncc.kernels.shared.spec import Call, Epilogue, Packed, blocks
 from cnncc.machines.gpus import Gpu
+from cnncc.weights.half import check_range
 
 
 @dataclass(frozen=True)
@@ -111,7 +113,7 @@ def pack_weights(weight: np.ndarray, config: GpuConvConfig) -> np.ndarray:
     out[:, : config.depth, :per_out] = blocked.reshape(g.groups, config.depth, per_out)
     tiled = out.reshape(g.groups, config.steps, tile.depth, config.column_tiles, tile.columns)
     if isinstance(tile, TensorTile):  # each channel's halves of a step side by side
-        return np.ascontiguousarray(tiled.transpose(0, 3, 1, 4, 2), np.float16).ravel()
+        return encode(np.ascontiguousarray(tiled.transpose(0, 3, 1, 4, 2)), tile.element).ravel()
     return np.ascontiguousarray(tiled.transpose(0, 3, 1, 2, 4)).ravel()
 
 
@@ -122,8 +124,13 @@ def conv_calls(
     config = configure(site, geometry, choice)
     node = site.node
     size = config.steps * config.tile.depth * config.column_tiles * config.tile.columns * geometry.groups
-    stored = FLOAT16 if isinstance(config.tile, TensorTile) else FLOAT32
-    elements = weight.map((size,), lambda w: pack_weights(w, config), element=stored)
+    stored = config.tile.element if isinstance(config.tile, TensorTile) else FLOAT32
+
+    def pack(array: np.ndarray) -> np.ndarray:
+        check_range(array, stored, node.weights["weight"])
+        return pack_weights(array, config)
+
+    elements = weight.map((size,), pack, element=stored)
     packed = [Packed(f"{node.name}.weight{suffix}", elements)]
     bias = site.constant("bias")
     if bias is not None:
@@ -164,8 +171,8 @@ def direct_candidates(
 ) -> list[Candidate[GpuDirectChoice]]:
     """Every tile with every split; unless `split`, with none."""
     found = []
-    half = site.options.dtype == "float16" and geometry.in_block == VECTOR
-    for tile in TENSOR_TILES if half else tiles(geometry.in_block):
+    on_tensor_cores = site.options.dtype in TENSOR_TILES and geometry.in_block == VECTOR
+    for tile in TENSOR_TILES[site.options.dtype] if on_tensor_cores else tiles(geometry.in_block):
         whole = configure(site, geometry, GpuDirectChoice(tile, 1, name))
         for splits in _split_choices(whole) if split else [1]:
             cost = estimate_conv(replace(whole, splits=splits), site).seconds
@@ -220,7 +227,8 @@ def conv_kernel(config: GpuConvConfig, site: GpuSite, work: LaunchWork | None = 
     split = f"_k{config.splits}" if config.splits > 1 else ""
     return GpuKernel(
         family="tensor_conv" if isinstance(tile, TensorTile) else "conv",
-        name=f"{stem}_{'f16' if isinstance(tile, TensorTile) else 'f32'}_{config.source.label}_{tile.label}{split}",
+        name=f"{stem}_{(tile.element if isinstance(tile, TensorTile) else FLOAT32).short}_{config.source.label}_"
+        f"{tile.label}{split}",
         config=config,
         units=config.grid[0] * config.grid[1] * config.grid[2],
         scratch_bytes=0,

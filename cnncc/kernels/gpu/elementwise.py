@@ -1,4 +1,4 @@
-"""Kernels that treat every element alike: activations, batch norm that could not be folded, add and mul, inputs."""
+"""Kernels that treat every element alike: activations, batch norm that could not be folded, slopes, merges, inputs."""
 
 from __future__ import annotations
 
@@ -8,7 +8,8 @@ from dataclasses import dataclass
 from cnncc.ir import Constant
 from cnncc.kernels.gpu.model import LaunchWork
 from cnncc.kernels.gpu.spec import VECTOR, GpuKernel, GpuRule, GpuSite, View, grid_of, threads_for
-from cnncc.kernels.shared.elementwise import affine_weights, label
+from cnncc.kernels.shared.convolution import pad_channels
+from cnncc.kernels.shared.elementwise import affine_weights, finite, label
 from cnncc.kernels.shared.operands import RawInput
 from cnncc.kernels.shared.spec import Call, Epilogue, Packed, Selection
 from cnncc.ops import TABLE
@@ -19,7 +20,8 @@ from cnncc.ops.traits import Kind
 
 @dataclass(frozen=True)
 class GpuElementwiseConfig:
-    """`start` is `first` (the first operand as it is), a merge, or `affine` (x scale + shift, per channel).
+    """`start` is `first` (the first operand as it is), a merge, `affine` (x scale + shift, per channel) or `prelu` (x
+    times a slope per channel where x is negative).
 
     `operands` are views of what is combined: of the result's size, or of one value per channel.
     """
@@ -32,6 +34,9 @@ class GpuElementwiseConfig:
     epilogue: Epilogue
     lanes: int
     threads: int
+    clears: bool = False
+    """Whether what fills up the last vector of channels is set to 0: some ops are not finite where their arguments
+    are."""
 
     @property
     def per_image(self) -> int:
@@ -63,6 +68,15 @@ def select_affine(site: GpuSite) -> Selection:
     return _elementwise(site, "affine", 1, node.attrs["epilogue"], packed)
 
 
+def select_prelu(site: GpuSite) -> Selection:
+    """A slope per channel."""
+    view, slope = site.view(site.node.name), site.constant("weight")
+    assert slope is not None
+    width = view.blocks * view.block
+    packed = Packed(f"{site.node.name}.slope", slope.map((width,), lambda s: pad_channels(s, width)))
+    return _elementwise(site, "prelu", 1, (), (packed,))
+
+
 def select_normalize(site: GpuSite) -> Selection:
     """The mean and std of an input: (x - mean) / std as one multiply-add, on the way into the arena."""
     node = site.node
@@ -85,7 +99,8 @@ def _elementwise(site: GpuSite, start: str, own: int, epilogue: Epilogue, packed
     total = site.batch * result.floats // lanes
     extras = tuple(site.view(name).stride for name in node.inputs[own:])
     threads = threads_for(total, site.target)
-    config = GpuElementwiseConfig(start, site.batch, operands, extras, result, epilogue, lanes, threads)
+    clears = result.channels % lanes > 0 and not finite((start, *(name for name, _ in epilogue)))
+    config = GpuElementwiseConfig(start, site.batch, operands, extras, result, epilogue, lanes, threads, clears)
     grid = grid_of(total, threads)
     work = LaunchWork(total * lanes * (len(operands) + len(epilogue)), site.bytes_of(node.name, *node.inputs))
     name = f"{label(start, epilogue)}_f32_{result.label}"
@@ -101,6 +116,7 @@ RULES: Mapping[str, tuple[GpuRule, ...]] = {
     **{name: (OF_KIND[op.traits.kind],) for name, op in TABLE.items() if op.traits.kind in OF_KIND},
     "input": (select_normalize,),
     **dict.fromkeys((name for name, op in TABLE.items() if op.traits.folds), (select_affine,)),
+    "prelu": (select_prelu,),
     "identity": (select_unchanged,),
     "dropout": (select_unchanged,),
     "spread": (select_unchanged,),

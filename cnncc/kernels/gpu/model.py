@@ -6,9 +6,11 @@ It ranks tiles and predicts; nothing of it is measured. The constants are publis
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
 from functools import cache
 
+from cnncc.base.elements import BFLOAT16, FLOAT16, Element
 from cnncc.machines.gpus import Gpu
 
 LOAD_LATENCY = 500
@@ -56,13 +58,16 @@ class GpuTile:
 @dataclass(frozen=True)
 class TensorTile:
     """As `GpuTile`, for tensor cores: `down` x `across` warps share the tile's rows and columns out, each in fragments
-    of 16 x 8; the operands are in shared memory as halves, the `depth` of a pixel or output channel side by side."""
+    of 16 x 8; the operands are in shared memory as numbers of 16 bits, the `depth` of a pixel or output channel side by
+    side."""
 
     rows: int
     columns: int
     down: int
     across: int
     depth: int = 32
+    element: Element = FLOAT16
+    """Of the operands: float16 or bfloat16."""
 
     @property
     def threads(self) -> int:
@@ -94,7 +99,7 @@ class TensorTile:
         return f"{self.rows}x{self.columns}x{self.depth}_mma"
 
 
-TENSOR_TILES = (
+_TENSOR_TILES = (
     TensorTile(128, 128, 2, 4),
     TensorTile(128, 64, 4, 2),
     TensorTile(64, 64, 2, 2),
@@ -103,6 +108,10 @@ TENSOR_TILES = (
     TensorTile(32, 64, 2, 2),
     TensorTile(32, 32, 2, 1),
 )
+TENSOR_TILES: Mapping[str, tuple[TensorTile, ...]] = {
+    element.name: tuple(replace(tile, element=element) for tile in _TENSOR_TILES) for element in (FLOAT16, BFLOAT16)
+}
+"""By the type of the operands."""
 SHAPES = (
     (128, 128, 8, 8),
     (128, 64, 8, 8),

@@ -11,7 +11,6 @@ from cnncc.kernels.gpu.algorithms import ALGORITHMS, select_by_algorithm
 from cnncc.kernels.gpu.spec import GpuRule, GpuSite
 from cnncc.kernels.shared.spec import Selection
 from cnncc.ops import TABLE
-from cnncc.ops.traits import Finite
 
 RULES: Mapping[str, tuple[GpuRule, ...]] = {
     **gathered(gpu, "RULES", without=("rules",)),
@@ -22,9 +21,9 @@ RULES: Mapping[str, tuple[GpuRule, ...]] = {
 
 def without_kernel(op: str) -> str:
     """Why an op has no GPU kernel; empty if it has one."""
-    if TABLE[op].traits.finite is Finite.NOT_AT_ZERO:
-        return "it is not finite at 0, which is what fills up the last vector of channels"
-    return "" if op in RULES or op in PLACED else "no kernel is written yet"
+    if op in RULES or op in PLACED:
+        return ""
+    return "it takes or gives other numbers than float32" if TABLE[op].exact else "no kernel is written yet"
 
 
 PLACED = frozenset({"const"})

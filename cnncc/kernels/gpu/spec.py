@@ -74,6 +74,11 @@ class GpuSite(Site[Gpu]):
     copies: tuple[int, ...] = ()
     """For a concat: which arms are not written in place and must be copied."""
 
+    @property
+    def weights_dtype(self) -> str:
+        """A kernel's tile says in which type its weights are; no option does."""
+        return FLOAT32.name
+
     def view(self, name: str) -> View:
         """Where a value's numbers lie, as an image of channels or as a vector."""
         kind = self.graph[name].type

@@ -89,7 +89,43 @@ def select_pool(site: GpuSite) -> Selection:
     return Selection((call,), (), f"{config.strip} rows a thread, bound by memory")
 
 
+@dataclass(frozen=True)
+class GpuArgmaxConfig:
+    """Where a window's largest values lie: a vector of channels of an output pixel per thread."""
+
+    batch: int
+    source: View
+    result: View
+    kernel: tuple[int, int]
+    stride: tuple[int, int]
+    dilation: tuple[int, int]
+    pad: tuple[int, int]
+    threads: int
+
+    @property
+    def total(self) -> int:
+        """Threads that have work."""
+        return self.batch * self.result.blocks * self.result.pixels
+
+
+def select_argmaxpool(site: GpuSite) -> Selection:
+    """argmaxpool."""
+    node, a = site.node, site.node.attrs
+    source, result = site.view(node.inputs[0]), site.view(node.name)
+    total = site.batch * result.blocks * result.pixels
+    window = (a["kernel"], a["stride"], a["dilation"], a["pad"][:2])
+    config = GpuArgmaxConfig(site.batch, source, result, *window, threads_for(total, site.target))
+    grid = grid_of(total, config.threads)
+    taps = a["kernel"][0] * a["kernel"][1]
+    work = LaunchWork(2 * taps * site.batch * result.floats, site.bytes_of(node.name, *node.inputs))
+    name = f"argmaxpool_f32_{result.label}"
+    kernel = GpuKernel("argmaxpool", name, config, grid[0], 0, grid, config.threads, work)
+    call = Call(node.name, kernel, site.values(node.inputs), site.result, True)
+    return Selection((call,), (), "a vector of channels of a window per thread")
+
+
 RULES: Mapping[str, tuple[GpuRule, ...]] = {
     **dict.fromkeys(WINDOW_POOLS, (select_pool,)),
+    "argmaxpool": (select_argmaxpool,),
 }
 """Op -> its selectors."""

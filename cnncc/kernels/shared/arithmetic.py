@@ -26,6 +26,17 @@ def real(number: Expr) -> Expr:
     return splat(number, 1) if isinstance(number, int) else tirx.Cast("float32", number)
 
 
+def quotient(index: Expr, size: Expr) -> Expr:
+    """An index divided by a size, neither negative. Where the size is no number, C's division does it, which is short:
+    TVM's has code for all signs."""
+    return tirx.truncdiv(index, size) if isinstance(size, Dim) else index // size
+
+
+def remainder(index: Expr, size: Expr) -> Expr:
+    """What an index leaves when it is divided by a size."""
+    return tirx.truncmod(index, size) if isinstance(size, Dim) else index % size
+
+
 def share_of(k: KernelBuilder, count: Expr) -> Expr:
     """One over a number of values, a float32."""
     return 1.0 / count if isinstance(count, int) else k.let(splat(1.0, 1) / tirx.Cast("float32", count))

@@ -59,8 +59,6 @@ class CpuBackend(Backend):
     def ranged(
         self, network: Ranged, machine: Target, options: Options, choices: Choices, listener: Listener
     ) -> CpuProgram:
-        if machine.format == "wasm":
-            super().ranged(network, machine, options, choices, listener)
         return lower_ranged(network, machine, options, choices, listener)
 
     def build(self, programs: Sequence[CpuProgram], listener: Listener) -> Build:

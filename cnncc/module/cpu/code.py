@@ -57,7 +57,7 @@ class CpuCode(Built[CpuProgram], ABC):
         return {
             "memory": memory,
             **self._sizes(sizes),
-            **describe.ranges(p.symbols),
+            **describe.ranges(p.symbols, p.macs),
             "target": {**target, "name": ",".join(variant.program.target.name for variant in self.variants)},
             "compiler": describe.compiler(
                 llvmlite=version("llvmlite"),

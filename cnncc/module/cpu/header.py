@@ -3,25 +3,23 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from math import prod
 
 import cnncc
-from cnncc.base.elements import ELEMENTS, Element
 from cnncc.ir import TensorType
+from cnncc.module.cpu.header_sizes import DTYPES, SizeWords, count_macro, described, dtype, sizes_of_range
 from cnncc.module.cpu.program import CpuProgram
 from cnncc.module.cpu.variants import Layout
-from cnncc.module.expressions import Expressions, c_expression
 from cnncc.module.guards import guarded
 from cnncc.module.names import parameters
-from cnncc.runtime.extents import factor
 from cnncc.runtime.interface import ALIGN, FORMAT, TEXTS, Code
 
 
 def header(layout: Layout) -> str:
     """The text of `NAME.h`: sizes, the functions, and a comment for each that says what a caller must know."""
-    program, name, words = layout.program, layout.name, _Words(layout)
+    program, name = layout.program, layout.name
     upper = name.upper()
+    words = sizes_of_range(layout) if layout.ranged else _sizes_of(layout, upper)
     arrays = parameters(program.graph)
     inputs = len(program.graph.inputs)
     pointers = [f"{'const ' * (i < inputs)}{kind.element.c} *{a}" for i, (a, kind) in enumerate(arrays.items())]
@@ -30,7 +28,6 @@ def header(layout: Layout) -> str:
         f" *   {array}: {' or '.join(dict.fromkeys(words.described(each[array]) for each in of_each))}"
         for array in arrays
     )
-    largest = max((p for v in layout.variants for p in v.program.sizes), key=lambda p: p.arena.total_bytes)
     of_run = [*(f"int32_t {size}" for size in words.chosen), "int32_t images"]
     size = "int32_t size, " * layout.several
     both = ",\n    ".join([f"const {name}_model *model", *of_run, *pointers, "void *arena"])
@@ -48,13 +45,13 @@ extern "C" {{
 
 /* The most images of a run. */
 #define {upper}_MAX_IMAGES {layout.batch}
-{_numbers(layout, upper)}
-{words.arena(largest)}
+{words.macros}
+{words.arena}
 #define {upper}_ARENA_BYTES {layout.arena_bytes}
 #define {upper}_ARENA_ALIGN {ALIGN}
 #define {upper}_MAX_THREADS {program.threads}
 #define {upper}_VERSION "{cnncc.__version__}"
-{words.counts(of_each)}
+{words.counts}
 
 /* The network with its weights: constant, shared by any number of threads. Its members are for the module alone. */
 typedef struct {name}_model {{
@@ -82,7 +79,7 @@ int {name}_run_with(
     {both},
     size_t arena_bytes, const cnncc_threads *threads);
 
-{words.functions(of_run)}
+{words.functions}
 size_t {name}_inputs({size}const cnncc_port **ports);
 size_t {name}_outputs({size}const cnncc_port **ports);
 
@@ -100,82 +97,26 @@ const char *{name}_error(int code);
     return guarded(whole, name, "H")
 
 
-@dataclass(frozen=True)
-class _Words:
-    """What a header says in another way where a caller chooses a size: one of several, or of a range."""
-
-    layout: Layout
-
-    @property
-    def upper(self) -> str:
-        return self.layout.name.upper()
-
-    @property
-    def chosen(self) -> Sequence[str]:
-        """The parameters that say the size."""
-        return self.layout.size_names if self.layout.ranged else ["size"] * self.layout.several
-
-    def described(self, kind: TensorType) -> str:
-        """The shape of an array, and its type if it is not float32."""
-        if not self.layout.ranged:
-            return described(kind)
-        made = Expressions(names=dict(zip(self.layout.symbols, self.chosen, strict=True)))
-        dims = [factor(made.of(extent)) for extent in kind.shape[1:]]
-        return " x ".join(["n", *dims]) + ("" if kind.is_float else f", {kind.numbers}")
-
-    def counts(self, of_each: Sequence[Mapping[str, TensorType]]) -> str:
-        """Numbers of an image and type of each array."""
-        return self._counts_of_range(of_each[0]) if self.layout.ranged else counts(self.upper, of_each)
-
-    def _counts_of_range(self, arrays: Mapping[str, TensorType]) -> str:
-        made = Expressions(names=dict(zip(self.layout.symbols, self.chosen, strict=True)))
-        lines = []
-        for array, kind in arrays.items():
-            count = made.of(prod(kind.shape[1:]))
-            written = f"({', '.join(self.chosen)}) ((size_t)({c_expression(count)}))"
-            lines += [
-                f"#define {count_macro(self.upper, array, kind)}{f' {count}' if isinstance(count, int) else written}",
-                f"#define {self.upper}_{array.upper()}_DTYPE {dtype(kind.element)}",
-            ]
-        return "\n".join(lines)
-
-    def arena(self, largest: CpuProgram) -> str:
-        """The macro of the arena, if there is one, below what is said of it."""
-        if not self.layout.ranged:
-            return f"""\
+def _sizes_of(layout: Layout, upper: str) -> SizeWords:
+    """What is said of sizes, where a caller chooses one of several or none."""
+    name, size = layout.name, "int32_t size, " * layout.several
+    largest = max((p for v in layout.variants for p in v.program.sizes), key=lambda p: p.arena.total_bytes)
+    return SizeWords(
+        chosen=["size"] * layout.several,
+        macros=_numbers(layout, upper),
+        described=described,
+        arena=f"""\
 /* Bytes and alignment of the arena: of a run of so many images, and the most that any run needs.
  * Of one image: {_sizes(largest)}. */
-{_arena_macro(self.layout, self.upper)}"""
-        held = largest.arena
-        return f"""\
-/* Bytes and alignment of the arena: the most that any run needs. Of {self.layout.batch} images of the largest size:
- * activations {held.bytes}; kernels and {largest.threads} threads add {held.added_bytes}. */"""
-
-    def functions(self, of_run: Sequence[str]) -> str:
-        """The functions that tell bytes and shapes."""
-        name = self.layout.name
-        if not self.layout.ranged:
-            return f"""\
+{_arena_macro(layout, upper)}""",
+        counts=counts(upper, [parameters(p.graph) for p in layout.program.sizes]),
+        functions=f"""\
 /* The same as the macros, for callers that load the module at run time; 0 for a number of images that no run takes. */
 size_t {name}_arena_bytes(void);
-size_t {name}_arena_bytes_for({", ".join(of_run)});
+size_t {name}_arena_bytes_for({size}int32_t images);
 
-/* How many inputs and outputs there are, and, unless `ports` is null, the table that describes them. */"""
-        rank = max(len(kind.shape) for kind in parameters(self.layout.program.graph).values())
-        ranges = "range" if len(self.chosen) == 1 else "ranges"
-        return f"""\
-/* Bytes of the arena: that any run needs at most, and that a run of so many images of a size needs; 0 for a number of
- * images that no run takes, and for a size that is not of the {ranges}. */
-size_t {name}_arena_bytes(void);
-size_t {name}_arena_bytes_for({", ".join(of_run)});
-
-/* The shape of an array of one image of a size: 1 x c x h x w, or 1 x k. Arrays are counted from 0 as {name}_run takes
- * them, inputs before outputs. Returns how many numbers it wrote, {rank} at most; it writes none to null. 0 for a size
- * that is not of the {ranges}, and for an array that there is not. */
-size_t {name}_shape({", ".join(f"int32_t {size}" for size in self.chosen)}, int32_t array, int64_t *dims);
-
-/* How many inputs and outputs there are, and, unless `ports` is null, the table that describes them: shapes and numbers
- * of the largest size. */"""
+/* How many inputs and outputs there are, and, unless `ports` is null, the table that describes them. */""",
+    )
 
 
 def shared_declarations() -> str:
@@ -254,11 +195,6 @@ def counts(upper: str, sizes: Sequence[Mapping[str, TensorType]]) -> str:
     return "\n".join(lines)
 
 
-def count_macro(upper: str, array: str, kind: TensorType) -> str:
-    """What tells the numbers of one image of an array."""
-    return f"{upper}_{array.upper()}_{'FLOATS' if kind.is_float else 'COUNT'}"
-
-
 def _by_size(numbers: Sequence[int]) -> str:
     """A number for each size of the inputs, as an expression of C that is constant if `size` is."""
     first, *others = numbers
@@ -269,22 +205,11 @@ def _by_size(numbers: Sequence[int]) -> str:
 
 def _numbers(layout: Layout, upper: str) -> str:
     """The macros by which a caller names a size of the inputs, where there are several."""
-    if layout.ranged:
-        return _ranges(layout, upper)
     if not layout.several:
         return ""
     lines = [f"#define {upper}_SIZE_{size_name(p).upper()} {i}" for i, p in enumerate(layout.program.sizes)]
     head = f"\n/* The sizes of the inputs, which a run is told by their numbers. */\n#define {upper}_SIZES {len(lines)}"
     return "\n".join([head, *lines, ""])
-
-
-def _ranges(layout: Layout, upper: str) -> str:
-    """The macros of the sizes that a caller chooses."""
-    lines = ["", "/* The sizes that a run is told: from the least to the most, in steps. */"]
-    for name, symbol in zip(layout.size_names, layout.symbols, strict=True):
-        numbers = {"LEAST": symbol.least, "MOST": symbol.sizes[-1], "STEP": symbol.step}
-        lines += [f"#define {upper}_{name.upper()}_{which} {number}" for which, number in numbers.items()]
-    return "\n".join([*lines, ""])
 
 
 def size_name(program: CpuProgram) -> str:
@@ -296,20 +221,6 @@ def _arena_macro(layout: Layout, upper: str) -> str:
     first, further = (_by_size([getattr(s, name) for s in layout.sizes]) for name in ("first", "further"))
     arguments = "size, images" if layout.several else "images"
     return f"#define {upper}_ARENA_BYTES_FOR({arguments}) ({first} + (size_t)((images) - 1) * {further})"
-
-
-DTYPES = {element: number for number, element in enumerate(ELEMENTS.values())}
-"""Element types by their numbers in enum cnncc_dtype."""
-
-
-def dtype(element: Element) -> str:
-    """What C calls it in that enumeration."""
-    return f"CNNCC_{element.name.upper()}"
-
-
-def described(kind: TensorType) -> str:
-    """The shape of an array, and its type if it is not float32."""
-    return " x ".join(map(str, ("n", *kind.shape[1:]))) + ("" if kind.is_float else f", {kind.numbers}")
 
 
 def _sizes(program: CpuProgram) -> str:

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 
 from cnncc.base.dim import Dim
 from cnncc.ir import TensorType
-from cnncc.module.cpu.header import count_macro
+from cnncc.module.cpu.header_sizes import count_macro
 from cnncc.module.cpu.variants import Layout
 from cnncc.module.guards import guarded
 from cnncc.module.names import parameters

@@ -6,7 +6,7 @@ from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import Self
 
-from cnncc.base.dim import Symbol, most_of, typical
+from cnncc.base.dim import Extent, Symbol, most_of, typical
 from cnncc.ir import Graph
 from cnncc.kernels.shared.operands import PackedWeight
 from cnncc.kernels.shared.spec import Call, Kernel, Packed
@@ -30,6 +30,8 @@ class CpuProgram(Program[Target]):
     """The sizes that a caller chooses, where dimensions are expressions of these."""
     laid: ArenaLayout | None = None
     """What the arena then holds besides activations."""
+    macs: Extent | None = None
+    """The multiply-adds of the most images then, where it is known how they follow from the sizes."""
 
     @property
     def sizes(self) -> tuple[CpuProgram, ...]:

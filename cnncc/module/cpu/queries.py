@@ -10,7 +10,7 @@ import cnncc
 from cnncc.base.dim import most_of
 from cnncc.ir import TensorType
 from cnncc.module.cpu.extents import DECLARATIONS, Formulas, steps_of
-from cnncc.module.cpu.header import DTYPES
+from cnncc.module.cpu.header_sizes import DTYPES
 from cnncc.module.cpu.variants import Layout, error_texts, string
 from cnncc.module.names import parameters
 from cnncc.ops.source import port_type

@@ -20,13 +20,12 @@ from cnncc.plan.homes import InArena
 from cnncc.plan.pack_records import pack
 from cnncc.plan.plan_arena import ArenaPlan, Placement
 
-
 _Key = str | tuple[str, RoomKind]
 """The root of a storage, or the node and the kind of a room."""
 
 
 @dataclass(frozen=True)
-class _Tenant:
+class Resident:
     """Bytes that are in use from one step to another, inclusive."""
 
     first: int
@@ -38,11 +37,11 @@ class _Tenant:
 class _Parts:
     """What lies in the part of an image or above it."""
 
-    storages: Mapping[str, _Tenant]
-    rooms: Mapping[tuple[str, RoomKind], _Tenant]
+    storages: Mapping[str, Resident]
+    rooms: Mapping[tuple[str, RoomKind], Resident]
 
     @property
-    def all(self) -> list[_Tenant]:
+    def all(self) -> list[Resident]:
         return [*self.storages.values(), *self.rooms.values()]
 
 
@@ -82,20 +81,20 @@ def _bound(parts: _Parts) -> int:
     return max((sum(most_of(t.bytes) for t in tenants if t.first <= of.first <= t.last) for of in tenants), default=0)
 
 
-def _keys(parts: _Parts) -> list[tuple[_Key, _Tenant]]:
+def _keys(parts: _Parts) -> list[tuple[_Key, Resident]]:
     return [*parts.storages.items(), *parts.rooms.items()]
 
 
-def _storages(aliases: Aliases) -> dict[str, _Tenant]:
+def _storages(aliases: Aliases) -> dict[str, Resident]:
     return {
-        root: _Tenant(s.first, s.last, aligned(s.of_one_image().nbytes))
+        root: Resident(s.first, s.last, aligned(s.of_one_image().nbytes))
         for root, s in aliases.storages.items()
         if isinstance(s.home, InArena)
     }
 
 
-def _rooms(graph: Graph, selections: Mapping[str, Selection], threads: int) -> dict[tuple[str, RoomKind], _Tenant]:
-    found: dict[tuple[str, RoomKind], _Tenant] = {}
+def _rooms(graph: Graph, selections: Mapping[str, Selection], threads: int) -> dict[tuple[str, RoomKind], Resident]:
+    found: dict[tuple[str, RoomKind], Resident] = {}
     for step, node in enumerate(graph.nodes):
         if node.name in selections:
             calls = selections[node.name].calls
@@ -103,7 +102,7 @@ def _rooms(graph: Graph, selections: Mapping[str, Selection], threads: int) -> d
                 "workspace": aligned(largest(*(c.workspace_bytes for c in calls))),
                 "scratch": threads * _stride(calls),
             }
-            found |= {(node.name, k): _Tenant(step, step, n) for k, n in wanted.items() if n != 0}
+            found |= {(node.name, k): Resident(step, step, n) for k, n in wanted.items() if n != 0}
     return found
 
 
@@ -117,7 +116,7 @@ def _memory(call: Call, selection: Selection, offsets: Mapping[_Key, Extent]) ->
     return CallMemory(workspace, scratch, _stride(selection.calls))
 
 
-def stacked(tenants: Sequence[_Tenant]) -> tuple[list[Extent], list[Extent]]:
+def stacked(tenants: Sequence[Resident]) -> tuple[list[Extent], list[Extent]]:
     """Where each begins and ends. Those that are in use at the same step do not overlap, whatever the sizes."""
     records = [(t.first, t.last, typical(t.bytes)) for t in tenants]
     found, _ = pack(records)

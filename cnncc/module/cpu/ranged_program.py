@@ -3,13 +3,14 @@ then depends on the size is an expression of it."""
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import replace
 
-from cnncc import passes
-from cnncc.base.dim import Undecided
+from cnncc import ops, passes
+from cnncc.base.dim import Extent, Undecided
 from cnncc.base.errors import CnnccError
 from cnncc.ir import Graph, Node
-from cnncc.ir.ranged import Ranged
+from cnncc.ir.ranged import Ranged, Steps
 from cnncc.kernels.cpu.rules import select
 from cnncc.kernels.cpu.site import CpuSite
 from cnncc.kernels.shared.choices import Choices
@@ -44,16 +45,18 @@ def lower_ranged(
 
     graph = ranged.followed(stage.graph, network, remade if changing else None)
     usual = ranged.usual(graph)
+    others = [ranged.at_steps_of(graph, steps) for steps in _compared(network)]
     aliases = alias_values(graph)
     plan = replace(plan_arena(usual, machine.align, apart=True), copies=aliases.copies)
     budgets, stay = rooms.budgets(usual, machine.cores), weights_stay(graph, machine)
 
     def chosen(node: Node) -> Selection:
         copies = tuple(plan.copies.get(node.name, ()))
-        known = CpuSite(
-            usual, usual[node.name], machine, options, copies, budgets[node.name], None, stay, choices=choices
+        known, *tried = (
+            CpuSite(g, g[node.name], machine, options, copies, budgets[node.name], None, stay, choices=choices)
+            for g in (usual, *others)
         )
-        site = replace(known, graph=graph, node=node, usual=known)
+        site = replace(known, graph=graph, node=node, usual=known, tried=tuple(tried))
         try:
             return select(site)
         except Undecided as error:
@@ -65,5 +68,36 @@ def lower_ranged(
     arena, memory = planned(graph, aliases, selections, options.threads or machine.cores, options.batch)
     middle = passes.with_batch(network.middle, options.batch)
     return CpuProgram(
-        middle, graph, arena, selections, machine, options, stage.order_given, symbols=network.symbols, laid=memory
+        middle,
+        graph,
+        arena,
+        selections,
+        machine,
+        options,
+        stage.order_given,
+        symbols=network.symbols,
+        laid=memory,
+        macs=_macs(batched, network, (lambda other: passes.with_batch(other, options.batch)) if changing else None),
     )
+
+
+def _compared(network: Ranged) -> list[Steps]:
+    """The sizes besides the middle one at which kernels are compared: the ends, and between, counted in factors."""
+    return [
+        {s: round((s.least * (s.most / s.least) ** share - s.least) / s.step) for s in network.symbols}
+        for share in COMPARED
+    ]
+
+
+COMPARED = 0.0, 0.25, 0.75, 1.0
+"""Where they lie between the least size and the largest."""
+
+
+def _macs(source: Graph, network: Ranged, remade: Callable[[Graph], Graph] | None) -> Extent | None:
+    """The multiply-adds of the network as written; None if it has something that passes remove, of which it is not
+    understood how it follows from the size."""
+    try:
+        graph = ranged.followed(source, network, remade)
+    except CnnccError:
+        return None
+    return sum(ops.macs(graph, node) for node in graph.nodes)

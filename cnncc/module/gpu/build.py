@@ -13,6 +13,7 @@ from typing import Any, BinaryIO
 import numpy as np
 
 from cnncc.base import resources
+from cnncc.base.elements import FLOAT32
 from cnncc.base.errors import CnnccError, reason
 from cnncc.base.files import check_outputs, replacing, scratch_folder
 from cnncc.machines import targets
@@ -23,6 +24,7 @@ from cnncc.module.gpu.compilers import cuda_compiler
 from cnncc.module.gpu.host import blobs_assembly, host_c, host_header
 from cnncc.module.gpu.images import Image, images
 from cnncc.module.gpu.program import CudaProgram, check_grids
+from cnncc.module.gpu.reach import HOST_NEEDS, driver_text
 from cnncc.module.gpu.source import program_source
 from cnncc.module.listener import SILENT, Listener
 from cnncc.module.names import c_name
@@ -55,7 +57,14 @@ class CudaBuild(Built[CudaProgram]):
                 "weight_bytes": p.weight_bytes,
             },
             "target": {"name": target.name, "triple": "nvptx64", "cpu": target.device, "requires": [], "isa": "cuda"},
-            "cuda": {"cubins": list(target.cubins), "ptx": target.ptx, "compiler": str(cuda_compiler())},
+            "cuda": {
+                "cubins": list(target.cubins),
+                "ptx": target.ptx,
+                "compiler": str(cuda_compiler()),
+                "driver": driver_text(max(HOST_NEEDS, min(image.driver for image in self.images))),
+                "drivers": {image.architecture: driver_text(image.driver) for image in self.images if image.code},
+            },
+            "weights_dtype": FLOAT32.name,  # but for those of products on tensor cores, which `flags` tell the type of
             "compiler": describe.compiler(),
         }
 
@@ -114,7 +123,7 @@ class CudaBuild(Built[CudaProgram]):
     def _link(self, work: Path) -> Path:
         """The shared object in a folder of its own."""
         name = c_name(self.program.graph.name)
-        for file in ("host.c", "host.h"):
+        for file in ("host.c", "host.h", "driver.c", "driver.h"):
             shutil.copyfile(_RUNTIME / file, work / file)
         (work / "module.c").write_text(host_c(self.program, self.images))
         (work / "blobs.S").write_text(blobs_assembly(self.images, self.program.weight_bytes))
@@ -131,7 +140,7 @@ class CudaBuild(Built[CudaProgram]):
         (work / "exports.map").write_text(f"{{ global:{interface} local: *; }};\n")
         options = ["--version-script=exports.map", "-z,noexecstack", "--build-id=none", "--no-undefined"]
         flags = ["-std=c11", "-O2", "-fPIC", "-shared", *(f"-Wl,{o}" for o in options)]
-        sources = ["module.c", "host.c", "blobs.S"]
+        sources = ["module.c", "host.c", "driver.c", "blobs.S"]
         toolchain.call(targets.host(), [*flags, "-o", "module.so", *sources, "-ldl", "-pthread"], work)
         return work / "module.so"
 

@@ -20,16 +20,29 @@ class Compiler:
     machine_code: Callable[[str, str], Compiled]
     ptx: Callable[[str, str], bytes]
 
+    @property
+    def major(self) -> int:
+        """The version of CUDA it is of, without the part after the point."""
+        return int(self.version.split(".")[0])
+
     def __str__(self) -> str:
         return f"{self.name} {self.version}"
 
 
 def cuda_compiler() -> Compiler:
-    """NVRTC if it is installed: it starts at once, and its version is pinned; else nvcc. CnnccError without either."""
+    """The one whose machine code the earlier drivers load, which is that of the earlier CUDA. Among equals NVRTC, which
+    starts at once, and not nvcc. CnnccError without either."""
     try:
         nvrtc.folder()
     except CnnccError as error:
         if nvcc.command() is None:
             raise CnnccError(f"{error.message}, and there is no nvcc on the PATH", hint=error.hint) from error
-        return Compiler(nvcc.NAME, nvcc.version(), nvcc.FLAGS, nvcc.machine_code, nvcc.ptx)
-    return Compiler(nvrtc.NAME, nvrtc.version(), nvrtc.FLAGS, nvrtc.machine_code, nvrtc.ptx)
+        return _nvcc()
+    found = Compiler(nvrtc.NAME, nvrtc.version(), nvrtc.FLAGS, nvrtc.machine_code, nvrtc.ptx)
+    if found.major > nvrtc.OLDEST and nvcc.command() is not None and nvrtc.OLDEST <= _nvcc().major < found.major:
+        return _nvcc()
+    return found
+
+
+def _nvcc() -> Compiler:
+    return Compiler(nvcc.NAME, nvcc.version(), nvcc.FLAGS, nvcc.machine_code, nvcc.ptx)

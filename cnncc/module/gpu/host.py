@@ -11,7 +11,8 @@ import cnncc
 from cnncc.base.elements import FLOAT32
 from cnncc.base.errors import CnnccError
 from cnncc.machines.gpus import ALIGN
-from cnncc.module.cpu.header import DTYPES, counts, described, shared_declarations
+from cnncc.module.cpu.header import counts, shared_declarations
+from cnncc.module.cpu.header_sizes import DTYPES, described
 from cnncc.module.gpu.images import Image
 from cnncc.module.gpu.program import CudaProgram, kernel_of
 from cnncc.module.guards import guarded
@@ -36,6 +37,7 @@ const void *{name}_model_on(int device) {{
     return device < 0 || device >= CNNCC_MOST_DEVICES ? NULL : &devices[device];
 }}
 const void *{name}_model_get(void) {{ return &devices[0]; }}
+int {name}_open(const void *model) {{ return cnncc_cuda_open((struct cnncc_device *)model); }}
 int {name}_run({both}) {{
     void *ports[] = {{{array}}};
     return cnncc_cuda_run((struct cnncc_device *)model, images, ports, arena);
@@ -56,6 +58,7 @@ size_t {name}_device_arena_bytes(void) {{ return {program.arena_bytes}; }}
 {_ports("outputs", program.output_shapes, name)}
 const char *{name}_version(void) {{ return "{cnncc.__version__}"; }}
 const char *{name}_info(void) {{ return info; }}
+const char *{name}_state(const void *model) {{ return cnncc_cuda_state((struct cnncc_device *)model); }}
 const char *{name}_error(int code) {{ return cnncc_cuda_error(code); }}
 void {name}_driver(const char *path) {{ cnncc_cuda_driver(path); }}
 int {name}_peek(const void *model, void *to, size_t offset, size_t bytes) {{
@@ -80,7 +83,9 @@ size_t {name}_{function}(const struct cnncc_port **ports) {{
 
 
 def _devices() -> str:
-    entries = (f"[{i}] = {{&network, {i}, 0, PTHREAD_MUTEX_INITIALIZER, 0, 0, 0, 0, 0}}" for i in range(MOST_DEVICES))
+    entries = (
+        f"[{i}] = {{.network = &network, .index = {i}, .lock = PTHREAD_MUTEX_INITIALIZER}}" for i in range(MOST_DEVICES)
+    )
     return ",\n    ".join(entries)
 
 
@@ -102,7 +107,7 @@ def _tables(program: CudaProgram, images: Sequence[Image], name: str) -> str:
     steps = [f"{{{k}, {at}, {len(args)}}}" for (k, args), at in zip(calls, starts, strict=False)]
     arguments = [f"{{{a.base}, {a.offset}u}}" for _, args in calls for a in args]
     functions = [f'{{"{k.symbol}", {{{", ".join(map(str, k.grid))}}}, {k.threads}}}' for k in program.kernels]
-    pictures = [f"{{{im.number}, {int(im.is_ptx)}, image{i}}}" for i, im in enumerate(images)]
+    pictures = [f"{{{im.number}, {int(im.is_ptx)}, {im.driver}, image{i}}}" for i, im in enumerate(images)]
     blobs = [f"extern const char image{i}[] HIDDEN;" for i in range(len(images))]
     weights = program.weight_bytes
     return f"""\
@@ -191,9 +196,15 @@ typedef struct {name}_model {name}_model;
 const {name}_model *{name}_model_get(void);
 const {name}_model *{name}_model_on(int device);
 
+/* Opens the device: makes a context, loads kernels and weights. The first run does it otherwise, and takes that much
+ * longer. Returns as a run does. */
+int {name}_open(const {name}_model *model);
+
 /* Runs the network on 1 to {upper}_MAX_IMAGES images and waits for the results; fewer images take as long as the most.
- * Float32 arrays in NCHW order, each in host or device memory:
+ * Float32 arrays in NCHW order, each in host memory or in memory of the model's device:
 {shapes}
+ * If any of them is in device memory, it waits first for all work that the device has, on every stream. That fails, and
+ * spoils the capture, while a stream of the device is being captured: then use {name}_run_async.
  * `arena` may be device memory of {upper}_DEVICE_ARENA_BYTES; anything else, also null, stands for memory of the
  * model's own, which later runs use again. Returns:
 {codes}
@@ -206,8 +217,8 @@ int {name}_run_with(
     {both},
     size_t arena_bytes, const cnncc_threads *threads);
 
-/* The same on the caller's CUstream, without waiting, so that it can be captured into a graph too. It takes
- * {upper}_MAX_IMAGES images, and no other number of them. All pointers are to
+/* The same on the caller's CUstream, without waiting. It can be captured into a graph too, in any mode of capture.
+ * It takes {upper}_MAX_IMAGES images, and no other number of them. All pointers are to
  * memory of the model's device, inputs and outputs aligned to 16 bytes, and stay in use until the stream has come
  * past the run. */
 int {name}_run_async(
@@ -234,6 +245,10 @@ const char *{name}_version(void);
 
 /* What the module is, as JSON: shapes, target, versions, hashes. */
 const char *{name}_info(void);
+
+/* What the model has on its device, as JSON: whether it is open, the driver's version of CUDA, the code that was
+ * loaded, and whether runs use a graph. It lasts until this thread asks again. */
+const char *{name}_state(const {name}_model *model);
 
 /* The meaning of a return code; with details for the last one that this thread got. */
 const char *{name}_error(int code);

@@ -12,6 +12,7 @@ from cnncc.machines.targets import available_cores
 from cnncc.module import cache
 from cnncc.module.gpu.compiled import Resources
 from cnncc.module.gpu.compilers import Compiler, cuda_compiler
+from cnncc.module.gpu.reach import driver_for_machine_code, driver_for_ptx, lowered_ptx
 from cnncc.module.gpu.source import source_digest
 from cnncc.module.listener import Progress
 
@@ -23,6 +24,8 @@ class Image:
     architecture: str
     code: bytes
     resources: Mapping[str, Resources]
+    driver: int
+    """The version of CUDA that a driver must be of to load it: 12080 for 12.8."""
 
     @property
     def is_ptx(self) -> bool:
@@ -35,10 +38,11 @@ class Image:
 
 
 def images(source: str, target: Gpu, progress: Progress | None = None) -> list[Image]:
-    """Cubins for all of the target's architectures, then PTX. CnnccError without a CUDA compiler."""
+    """Cubins for all of the target's architectures, then PTX; without any code if the source is empty, because then
+    nothing is loaded. CnnccError without a CUDA compiler."""
     wanted = [*target.cubins, target.ptx]
     if not source:
-        return [Image(name, b"", {}) for name in wanted]
+        return [Image(name, b"", {}, 0) for name in wanted]
     made = []
     # Both compilers work without the interpreter's lock.
     with ThreadPoolExecutor(min(available_cores(), len(wanted))) as pool:
@@ -55,7 +59,9 @@ def image_for(source: str, architecture: str) -> Image:
     key = source_digest(f"{architecture} {compiler} {compiler.flags}\n{source}")
     head, _, code = cache.fetch(key, lambda: _compiled(compiler, source, architecture)).partition(b"\n")
     resources = {name: Resources(**values) for name, values in json.loads(head).items()}
-    return Image(architecture, code, resources)
+    if architecture.startswith("compute_"):
+        return Image(architecture, lowered_ptx(code, architecture), resources, driver_for_ptx(architecture))
+    return Image(architecture, code, resources, driver_for_machine_code(architecture, compiler.version))
 
 
 def _compiled(compiler: Compiler, source: str, architecture: str) -> bytes:

@@ -1,4 +1,4 @@
-"""NVIDIA's run-time compiler, from the wheel `nvidia-cuda-nvrtc`: CUDA C to machine code and PTX, without a GPU."""
+"""NVIDIA's run-time compiler, from its wheel: CUDA C to machine code and PTX, without a GPU."""
 
 from __future__ import annotations
 
@@ -14,6 +14,10 @@ from cnncc.module.gpu.compiled import Compiled, parse_resources
 FLAGS = ("--std=c++17", "--device-as-default-execution-space", "-w")
 """No fast-math: division, square root and denormals as IEEE 754 says. Fused multiply-adds are the default."""
 NAME = "nvrtc"
+PLACES = ("cuda_nvrtc/lib", "cu*/lib")
+"""Of the library below the folder `nvidia`: in the wheels up to CUDA 12, and in later ones."""
+OLDEST = 12
+"""The first major version that knows most of the architectures."""
 
 
 def _hint() -> str:
@@ -21,13 +25,21 @@ def _hint() -> str:
 
 
 def folder() -> Path:
-    """The folder of the wheel's libraries; CnnccError if it is not installed."""
+    """The folder of the wheel's libraries. Of several wheels the one of the earliest CUDA is taken, because its machine
+    code is loaded by earlier drivers. CnnccError if there is none."""
     spec = find_spec("nvidia")
-    places = list(spec.submodule_search_locations or ()) if spec else []
-    found = sorted(path.parent for place in places for path in Path(place).glob("cu*/lib/libnvrtc.so.*"))
-    if not found:
-        raise CnnccError("no CUDA compiler: the package nvidia-cuda-nvrtc is not installed", hint=_hint())
-    return found[-1]
+    roots = [Path(root) for root in spec.submodule_search_locations or ()] if spec else []
+    found = [path for root in roots for place in PLACES for path in root.glob(f"{place}/libnvrtc.so.*")]
+    fit = sorted((_major(path), path) for path in found if _major(path) >= OLDEST)
+    if not fit:
+        raise CnnccError("no CUDA compiler: the package nvidia-cuda-nvrtc-cu12 is not installed", hint=_hint())
+    return fit[0][1].parent
+
+
+def _major(library: Path) -> int:
+    """12 for `libnvrtc.so.12`."""
+    number = library.name.removeprefix("libnvrtc.so.").split(".")[0]
+    return int(number) if number.isdecimal() else 0
 
 
 @cache

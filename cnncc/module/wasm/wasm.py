@@ -97,17 +97,24 @@ def _write_scripts(build: Build, weights_sha256: str, work: Path) -> None:
         (work / kind).write_text(text, encoding="utf-8")
 
 
+def chosen(info: dict[str, Any]) -> str:
+    """How an example of a call says the sizes, before other arguments: those in the middle; empty without ranges."""
+    if "ranges" not in info:
+        return ""
+    sizes = ", ".join(f"{name if name.isidentifier() else json.dumps(name)}: {n}" for name, n in info["middle"].items())
+    return f"{{ {sizes} }}, "
+
+
 def _range_types(info: dict[str, Any]) -> dict[str, str]:
     """What the scripts say of sizes, where these are of a range."""
     empty = dict.fromkeys(("RANGE_TYPES", "RANGE_INFO", "RANGE_FUNCTIONS", "SIZES", "EXAMPLE_SIZES"), "")
     if "ranges" not in info:
         return {**empty, "EXTENT": "number"}
     names = [json.dumps(one["name"]) for one in info["ranges"]]
-    example = ", ".join(f"{name}: {info['middle'][json.loads(name)]}" for name in names)
     return {
         "EXTENT": "Extent",
         "SIZES": f"sizes: {{ {'; '.join(f'{name}: number' for name in names)} }}, ",
-        "EXAMPLE_SIZES": f"{{ {example} }}, ",
+        "EXAMPLE_SIZES": chosen(info),
         "RANGE_TYPES": _RANGE_TYPES,
         "RANGE_INFO": _RANGE_INFO,
         "RANGE_FUNCTIONS": _RANGE_FUNCTIONS,

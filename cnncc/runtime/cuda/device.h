@@ -148,8 +148,16 @@ static float half_of(unsigned word, int which) {
     return (float)value;
 }
 
-/* sums (16 x 8) += a (16 x 16) b (16 x 8), as mma.sync.m16n8k16 lays them out among the threads of a warp. */
-static void mma(float *sums, const unsigned *a, const unsigned *b) {
+static float bfloat_of(unsigned word, int which) {
+    unsigned bits = word >> (16 * which) << 16;
+    float value;
+    memcpy(&value, &bits, sizeof value);
+    return value;
+}
+
+/* sums (16 x 8) += a (16 x 16) b (16 x 8), as mma.sync.m16n8k16 lays them out among the threads of a warp. `number`
+ * takes the operands out of their words. */
+template <float number(unsigned, int)> static void mma(float *sums, const unsigned *a, const unsigned *b) {
     unsigned me = threadIdx.x, first = me & ~31u, g = (me & 31) / 4, pair = me & 3;
     operands *all = handed[products[me]++ & 1];
     memcpy(all[me].a, a, sizeof all[me].a);
@@ -159,7 +167,7 @@ static void mma(float *sums, const unsigned *a, const unsigned *b) {
         unsigned lower = e / 2, column = 2 * pair + e % 2;
         for (unsigned k = 0; k < 16; k++) {
             const operands &left = all[first + g * 4 + k % 8 / 2], &right = all[first + column * 4 + k % 8 / 2];
-            sums[e] += half_of(left.a[lower + 2 * (k / 8)], k % 2) * half_of(right.b[k / 8], k % 2);
+            sums[e] += number(left.a[lower + 2 * (k / 8)], k % 2) * number(right.b[k / 8], k % 2);
         }
     }
 }
@@ -170,6 +178,15 @@ static unsigned halves(float low, float high) {
     memcpy(&word, both, sizeof word);
     return word;
 }
+
+static unsigned short to_bfloat(float value) {
+    unsigned bits;
+    memcpy(&bits, &value, sizeof bits);
+    if (value != value) return 0x7fff;
+    return (unsigned short)((bits + 0x7fff + (bits >> 16 & 1)) >> 16); /* to nearest, ties to even */
+}
+
+static unsigned bfloats(float low, float high) { return to_bfloat(low) | (unsigned)to_bfloat(high) << 16; }
 
 /* Runs all threads of a block from barrier to barrier. All threads must reach the same barrier. */
 static void run_fibers(unsigned threads) {
@@ -253,7 +270,9 @@ template <class... P> static int run(void (*kernel)(P...), const launch *l, void
 } // namespace emulator
 
 #define CNNCC_EMULATED 1
-#define cnncc_mma ::emulator::mma
+#define cnncc_mma ::emulator::mma<::emulator::half_of>
+#define cnncc_mma_bfloat ::emulator::mma<::emulator::bfloat_of>
+#define cnncc_bfloats ::emulator::bfloats
 #define cnncc_halves ::emulator::halves
 #define __global__
 #define __launch_bounds__(n)

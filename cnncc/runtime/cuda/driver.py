@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ctypes
 import hashlib
+import json
 import os
 import shutil
 import subprocess
@@ -16,6 +17,7 @@ import numpy as np
 
 from cnncc.base.cache_folder import PRIVATE_FILE, cache_folder, make_private, read_private
 from cnncc.base.errors import CnnccError
+from cnncc.runtime.cuda.interface import CUDA_TEXTS, CudaCode
 from cnncc.runtime.model import EntryPoint, Model
 from cnncc.runtime.origin import Origin
 
@@ -38,20 +40,51 @@ def cuda_model(info: dict[str, Any], entry: EntryPoint, origin: Origin) -> CudaM
 class CudaModel(Model):
     """The model of a module for GPUs. It is called as any other, with arrays in the memory of the host."""
 
+    @property
+    def info(self) -> dict[str, Any]:
+        """What the module says of itself, as `cnncc info --json` prints it, and as `device` what the model has on its
+        device: whether that is open, the driver's version of CUDA, the code that was loaded, and whether runs use a
+        graph."""
+        return {**self._said, "device": self._state()}
+
+    @info.setter
+    def info(self, said: dict[str, Any]) -> None:
+        self._said = said
+
+    @property
+    def name(self) -> str:
+        """The name of the network."""
+        return str(self._said["name"])
+
+    def _state(self) -> dict[str, Any]:
+        state = self._function("state")
+        state.argtypes, state.restype = [ctypes.c_void_p], ctypes.c_char_p
+        found: dict[str, Any] = json.loads(state(ctypes.c_void_p(self._entry.model)).decode(errors="replace"))
+        return found
+
+    def open(self) -> None:
+        """Opens the device: loads kernels and weights, which the first call does otherwise. CnnccError if it
+        cannot."""
+        start = self._function("open")
+        start.argtypes = [ctypes.c_void_p]
+        if code := start(ctypes.c_void_p(self._entry.model)):
+            text = self._entry.error_text(code)
+            raise CnnccError(f"{self.name}: {text}", hint=self._advice(text))
+
     def use_driver(self, path: Path) -> None:
         """Opens the driver library at `path` in place of NVIDIA's; must come before the first run."""
-        self._library[f"{self.info['symbol']}_driver"](os.fsencode(path))
+        self._function("driver")(os.fsencode(path))
 
     def release(self) -> None:
         """Frees the memory and the kernels that the model has on the device. A later call takes them again."""
-        release = self._library[f"{self.info['symbol']}_release"]
+        release = self._function("release")
         release.argtypes, release.restype = [ctypes.c_void_p], None
         release(ctypes.c_void_p(self._entry.model))
 
     def peek(self, size: int) -> np.ndarray:
         """So many bytes of the device's arena after a run, for tests."""
         data = np.zeros(size, np.uint8)
-        peek = self._library[f"{self.info['symbol']}_peek"]
+        peek = self._function("peek")
         peek.argtypes = [ctypes.c_void_p, ctypes.c_void_p, ctypes.c_size_t, ctypes.c_size_t]
         code = peek(ctypes.c_void_p(self._entry.model), data.ctypes.data, 0, size)
         if code:
@@ -59,17 +92,29 @@ class CudaModel(Model):
         return data
 
     def _advice(self, text: str) -> str:
-        """The one failure that is not of the module: there is no driver."""
+        """What to do about failures that are not of the module."""
+        if text.startswith(CUDA_TEXTS[CudaCode.FORKED]):
+            return "start workers with multiprocessing's `spawn`, or use the model in the child alone"
+        if text.startswith(CUDA_TEXTS[CudaCode.DEVICE_BUSY]):
+            return "`nvidia-smi -q -d COMPUTE` tells the mode; end the other process, or ask for the mode `Default`"
+        if text.startswith(CUDA_TEXTS[CudaCode.DRIVER_TOO_OLD]):
+            return "install a newer driver, or compile the network again with the package nvidia-cuda-nvrtc-cu12"
+        if text.startswith(CUDA_TEXTS[CudaCode.DEVICE_LOST]):
+            return "CUDA cannot be used in this process any more; in a new one it can"
         if "no CUDA driver" not in text:
             return ""
         emulated = f"{VARIABLE}={EMULATED} runs it on this processor, slowly; `--target host` compiles for that"
         return f"it needs an NVIDIA GPU and its driver, which `nvidia-smi` tells of; {emulated}"
 
-    @property
-    def _library(self) -> ctypes.CDLL:
+    def _function(self, name: str) -> Any:
+        """The module's function of that name. CnnccError for a module of an earlier version that has it not."""
         library = self._entry.keep[0]
         assert isinstance(library, ctypes.CDLL)
-        return library
+        try:
+            return library[f"{self._said['symbol']}_{name}"]
+        except AttributeError as error:
+            what = f"{self._said['name']}: the module was made by an earlier cnncc and has no function {name}"
+            raise CnnccError(what, hint="compile the network again") from error
 
 
 @cache

@@ -3,21 +3,35 @@
  *
  * With it, tests show that the host code of a module uses the driver as it should, and that the kernels compute the
  * right values. It shows nothing about time. Device memory lies between guard pages and can be accessed only during
- * kernels and copies. The environment says what kind of device it is, and which call fails:
+ * kernels and copies. Where a real driver may do one thing or another, this one does what breaks a careless caller:
+ *   - Work on a stream waits until somebody waits for that stream. The streams of a context go in an order that nobody
+ *     would expect, and only blocking streams wait for the legacy stream.
+ *   - An asynchronous copy from page-locked memory reads it late. The end of a copy from pageable memory arrives late,
+ *     also that of the copy which is called synchronous.
+ *   - A failed kernel spoils its device for the process: each later call returns the same error.
+ *   - While a stream is being captured, calls that the mode of the capture forbids fail, and end the capture.
+ *   - Machine code and PTX must be of a version that the driver knows, and for the device.
+ *   - After a fork the child has no driver.
+ * The environment says what kind of device and driver it is, and which call fails:
  *   CNNCC_EMULATOR_DEVICES=N        number of devices (1)
  *   CNNCC_EMULATOR_CAPABILITY=CC    their compute capability times ten (100)
+ *   CNNCC_EMULATOR_DRIVER=VERSION   the version of CUDA that the driver is of: 12080 for 12.8, which is the default
  *   CNNCC_EMULATOR_MEMORY=BYTES     device memory (8 GiB)
  *   CNNCC_EMULATOR_ORDER=N          order of the threads of a block: 0 forwards, 1 backwards, 2 and 3 scattered
  *   CNNCC_EMULATOR_FAIL=NAME:N:CODE the Nth call of a function returns that code, and does nothing
  */
+#include <algorithm>
 #include <cstdint>
 #include <cstdio>
 #include <cstdlib>
 #include <cstring>
+#include <deque>
+#include <functional>
 #include <map>
 #include <mutex>
 #include <set>
 #include <string>
+#include <thread>
 #include <vector>
 
 #include <dlfcn.h>
@@ -41,12 +55,19 @@ enum : result {
     INVALID_DEVICE = 101,
     INVALID_IMAGE = 200,
     INVALID_CONTEXT = 201,
-    NOT_FOUND = 500,
+    NO_BINARY = 209,
+    UNSUPPORTED_PTX = 222,
     INVALID_HANDLE = 400,
+    NOT_FOUND = 500,
     ILLEGAL_ADDRESS = 700,
     LAUNCH_FAILED = 719,
+    CAPTURE_UNSUPPORTED = 900,
     CAPTURE_INVALIDATED = 901,
+    CAPTURE_IMPLICIT = 906,
+    CAPTURE_WRONG_THREAD = 908,
 };
+enum { CAPTURE_GLOBAL, CAPTURE_THREAD, CAPTURE_RELAXED };
+enum { MOST_DEVICES = 64, LATE_BYTES = 65536 };
 
 namespace {
 
@@ -63,42 +84,57 @@ struct kernel {
     kernel_function run;
     std::string name;
     unsigned parameters;
+    int device;
 };
 struct module {
     void *library;
+    int device;
     std::vector<kernel *> kernels;
 };
-struct recorded {
-    kernel *what;
-    device_launch how;
-    std::vector<address> arguments;
-};
+typedef std::function<result()> work; /* what a stream does, later */
 struct graph {
-    std::vector<recorded> launches;
+    std::vector<work> nodes;
 };
 struct stream {
-    bool capturing = false;
+    int device = 0;
+    bool blocking = true; /* waits for the legacy stream, and the legacy stream for it */
+    std::deque<work> queue;
+    bool capturing = false, invalidated = false;
+    int mode = 0; /* of the capture */
+    std::thread::id owner;
     graph *captured = nullptr;
 };
 struct allocation {
     char *map;
     size_t map_bytes, bytes;
+    int device;
 };
 
 std::recursive_mutex lock;
 std::map<address, allocation> memory;
-std::set<void *> modules, streams, graphs, executables;
+std::map<char *, size_t> page_locked;
+std::set<void *> modules, graphs, executables;
+std::vector<stream *> streams; /* in the order in which they were made */
+stream legacy[MOST_DEVICES];
 std::map<std::string, int> calls;
-size_t used;
-int retained, initialized;
-thread_local std::vector<void *> contexts;
-int context_marks[64];
+std::map<int, size_t> used;
+std::map<int, int> retained;
+result spoilt[MOST_DEVICES]; /* the error that every call returns since a kernel failed on the device */
+pid_t initialized;           /* the process that did it; a child of that process has no driver */
+thread_local std::vector<int> contexts; /* devices whose context is current, the last one on top */
+thread_local int thread_mode = CAPTURE_GLOBAL;
+int context_marks[MOST_DEVICES];
 char last_message[512] = "no error";
 
 long setting(const char *name, long otherwise) {
     const char *value = getenv(name);
     return value && *value ? atol(value) : otherwise;
 }
+
+int current() { return contexts.empty() ? 0 : contexts.back(); }
+
+/* 214 and 226 are memory that fails. */
+bool is_sticky(result code) { return code == INVALID_CONTEXT || code == 214 || code == 226 || (code >= 700 && code < 720); }
 
 /* The code that this call returns instead of doing something; 0 for none. */
 result injected(const char *function) {
@@ -107,17 +143,28 @@ result injected(const char *function) {
     char name[64];
     int nth, code;
     if (!wish || sscanf(wish, "%63[^:]:%d:%d", name, &nth, &code) != 3) return SUCCESS;
-    return !strcmp(name, function) && count == nth ? code : SUCCESS;
+    if (strcmp(name, function) || count != nth) return SUCCESS;
+    if (is_sticky(code)) spoilt[current()] = code;
+    return code;
 }
 
 #define ENTER                                                                                                          \
     std::lock_guard<std::recursive_mutex> guard(lock);                                                                 \
     if (result code_ = injected(__func__)) return code_;                                                               \
-    if (!initialized) return NOT_INITIALIZED
+    if (initialized != getpid()) return NOT_INITIALIZED
 #define NEED(condition, code)                                                                                          \
     do {                                                                                                               \
         if (!(condition)) return code;                                                                                 \
     } while (0)
+#define TRY(call)                                                                                                      \
+    do {                                                                                                               \
+        if (result code_ = (call)) return code_;                                                                       \
+    } while (0)
+/* Enters a function that works on the current device. */
+#define ENTER_DEVICE                                                                                                   \
+    ENTER;                                                                                                             \
+    NEED(!contexts.empty(), INVALID_CONTEXT);                                                                          \
+    TRY(spoilt[current()])
 
 const size_t PAGE = 4096;
 
@@ -130,12 +177,19 @@ void hide() {
     for (auto &entry : memory) mprotect(entry.second.map + PAGE, entry.second.map_bytes - 2 * PAGE, PROT_NONE);
 }
 
-/* Whether `bytes` bytes from an address on lie in one allocation. */
-bool inside(address at, size_t bytes) {
+/* The allocation in which `bytes` bytes from an address on lie; NULL if there is none. */
+const allocation *inside(address at, size_t bytes) {
     auto after = memory.upper_bound(at);
-    if (after == memory.begin()) return false;
+    if (after == memory.begin()) return nullptr;
     auto entry = std::prev(after);
-    return at + bytes <= entry->first + entry->second.bytes;
+    return at + bytes <= entry->first + entry->second.bytes ? &entry->second : nullptr;
+}
+
+bool is_page_locked(const void *at, size_t bytes) {
+    auto after = page_locked.upper_bound((char *)at);
+    if (after == page_locked.begin()) return false;
+    auto entry = std::prev(after);
+    return (const char *)at + bytes <= entry->first + entry->second;
 }
 
 result copy(void *to, const void *from, size_t bytes) {
@@ -145,18 +199,138 @@ result copy(void *to, const void *from, size_t bytes) {
     return SUCCESS;
 }
 
-result launch_now(kernel *what, device_launch how, const std::vector<address> &arguments) {
+/* What a stream does when it comes to a launch. */
+result launch_now(int device, kernel *what, device_launch how, const std::vector<address> &arguments) {
     static char message[512];
     how.order = (int)setting("CNNCC_EMULATOR_ORDER", 0);
     how.message = message;
     how.message_bytes = sizeof message;
     std::vector<void *> pointers;
-    for (const address &argument : arguments) pointers.push_back((void *)&argument);
+    for (const address &argument : arguments) {
+        const allocation *found = inside(argument, 1);
+        if (!found || found->device != device) {
+            const char *name = what->name.c_str();
+            snprintf(last_message, sizeof last_message, "%s: a pointer is not to memory of device %d", name, device);
+            return ILLEGAL_ADDRESS;
+        }
+        pointers.push_back((void *)&argument);
+    }
     reveal();
     int code = what->run(&how, pointers.data());
     hide();
     if (code) snprintf(last_message, sizeof last_message, "%s: %.400s", what->name.c_str(), message);
     return code ? LAUNCH_FAILED : SUCCESS;
+}
+
+/* ---- streams ---- */
+
+/* Does all work of a stream. The first error spoils the device. */
+result finish(stream *s) {
+    while (!s->queue.empty() && !spoilt[s->device]) {
+        work next = s->queue.front();
+        s->queue.pop_front();
+        spoilt[s->device] = next();
+    }
+    if (spoilt[s->device]) s->queue.clear();
+    return spoilt[s->device];
+}
+
+/* Does all work of a device: the newest stream first, the legacy stream last. */
+result finish_all(int device) {
+    for (auto s = streams.rbegin(); s != streams.rend(); ++s)
+        if ((*s)->device == device) finish(*s);
+    return finish(&legacy[device]);
+}
+
+/* The stream of a handle, NULL if there is none. The handle NULL is the legacy stream of the current device. */
+stream *stream_of(void *handle) {
+    if (!handle) return &legacy[current()];
+    for (stream *s : streams)
+        if (s == handle && s->device == current()) return s;
+    return nullptr;
+}
+
+/* Puts work on a stream, or into the graph that it is captured into. */
+result enqueue(stream *s, work what) {
+    if (s->capturing) {
+        NEED(!s->invalidated, CAPTURE_INVALIDATED);
+        s->captured->nodes.push_back(std::move(what));
+        return SUCCESS;
+    }
+    if (s == &legacy[s->device]) {
+        for (stream *other : streams)
+            if (other->device == s->device && other->blocking) {
+                if (other->capturing) {
+                    other->invalidated = true;
+                    return CAPTURE_IMPLICIT;
+                }
+                finish(other);
+            }
+    } else if (s->blocking) {
+        finish(&legacy[s->device]);
+    }
+    s->queue.push_back(std::move(what));
+    return SUCCESS;
+}
+
+/* An error, where a capture forbids calls that could disturb it. Then the capture is lost too. */
+result refuse_in_capture() {
+    if (thread_mode == CAPTURE_RELAXED) return SUCCESS;
+    result code = SUCCESS;
+    for (stream *s : streams) {
+        bool own = s->owner == std::this_thread::get_id();
+        bool global = s->mode == CAPTURE_GLOBAL && thread_mode == CAPTURE_GLOBAL;
+        bool forbids = own ? s->mode != CAPTURE_RELAXED : global;
+        if (!s->capturing || !forbids) continue;
+        s->invalidated = true;
+        code = CAPTURE_UNSUPPORTED;
+    }
+    return code;
+}
+
+/* A copy to the device that has read its source when this returns, and whose end lands when the stream comes to it. */
+work landing(address to, const void *from, size_t bytes) {
+    size_t last = bytes < LATE_BYTES ? bytes : (size_t)LATE_BYTES, first = bytes - last;
+    std::vector<char> rest((const char *)from + first, (const char *)from + bytes);
+    copy((void *)to, from, first);
+    return [=] { return copy((void *)(to + first), rest.data(), last); };
+}
+
+/* ---- which code a driver takes ---- */
+
+/* The first version of CUDA that reads a version of PTX, as the driver gives its own: 12080 for 12.8. */
+int driver_of_ptx(int major, int minor) {
+    static const struct {
+        int ptx, driver;
+    } releases[] = {{63, 10000}, {64, 10010}, {65, 10020}, {70, 11000}, {71, 11010}, {72, 11020}, {73, 11030},
+        {74, 11040}, {75, 11050}, {76, 11060}, {77, 11070}, {78, 11080}, {80, 12000}, {81, 12010}, {82, 12020},
+        {83, 12030}, {84, 12040}, {85, 12050}, {86, 12070}, {87, 12080}, {88, 12090}};
+    for (auto &release : releases)
+        if (release.ptx == 10 * major + minor) return release.driver;
+    return major >= 9 ? 13000 + 10 * minor : 10000;
+}
+
+/* Systems on a chip, whose machine code other devices do not run, nor they that of others. */
+bool is_tegra(int arch) { return arch == 72 || arch == 87 || arch == 101 || arch == 110; }
+
+/* Whether the driver loads this image: machine code (ELF) or PTX (text). */
+result takes_image(const char *image) {
+    int device = (int)setting("CNNCC_EMULATOR_CAPABILITY", 100), driver = (int)setting("CNNCC_EMULATOR_DRIVER", 12080);
+    if (!memcmp(image, "\177ELF", 4)) {
+        unsigned flags;
+        memcpy(&flags, image + 48, sizeof flags);
+        bool is_new = image[8] >= 8; /* the version of the ABI */
+        int arch = (int)(is_new ? flags >> 8 & 0xff : flags & 0xff);
+        NEED(!is_new || driver >= (arch < 100 ? 13000 : 12080), INVALID_IMAGE);
+        bool same_generation = arch / 10 == device / 10 && arch < device && !is_tegra(arch) && !is_tegra(device);
+        return arch == device || same_generation ? SUCCESS : NO_BINARY;
+    }
+    const char *version = strstr(image, ".version "), *target = strstr(image, ".target sm_");
+    int major, minor, arch;
+    NEED(version && target && sscanf(version, ".version %d.%d", &major, &minor) == 2, INVALID_IMAGE);
+    NEED(sscanf(target, ".target sm_%d", &arch) == 1, INVALID_IMAGE);
+    NEED(driver >= driver_of_ptx(major, minor), UNSUPPORTED_PTX);
+    return arch <= device ? SUCCESS : NO_BINARY;
 }
 
 /* ---- kernels: compiled by the C++ compiler, and kept under a hash of everything they are made of ---- */
@@ -239,17 +413,22 @@ void *library_of(const std::string &source) {
 
 extern "C" {
 
-/* Loads kernels from their source, in the place of cuModuleLoadData, which loads machine code. */
-result cnncc_emulator_load(void **made, const char *source) {
+/* Loads kernels, in the place of cuModuleLoadData. That loads an image; this one looks whether a driver would, and
+ * then compiles the source that the image was made of. */
+result cnncc_emulator_load(void **made, const void *image, const char *source) {
     std::lock_guard<std::recursive_mutex> guard(lock);
     if (result code = injected("cuModuleLoadData")) return code;
+    NEED(initialized == getpid(), NOT_INITIALIZED);
     NEED(!contexts.empty(), INVALID_CONTEXT);
+    TRY(spoilt[current()]);
+    TRY(refuse_in_capture());
+    TRY(takes_image((const char *)image));
     void *library = library_of(source);
     NEED(library, INVALID_IMAGE);
-    module *m = new module{library, {}};
+    module *m = new module{library, current(), {}};
     for (const kernel_head &head : find_kernels(source)) {
         void *run = dlsym(library, ("cnncc_run_" + head.name).c_str());
-        if (run) m->kernels.push_back(new kernel{(kernel_function)run, head.name, head.parameters});
+        if (run) m->kernels.push_back(new kernel{(kernel_function)run, head.name, head.parameters, current()});
     }
     modules.insert(m);
     *made = m;
@@ -259,7 +438,9 @@ result cnncc_emulator_load(void **made, const char *source) {
 /* How many contexts, modules, streams, graphs and allocations have not been freed. For tests. */
 int cnncc_emulator_live(void) {
     std::lock_guard<std::recursive_mutex> guard(lock);
-    return retained + (int)(modules.size() + streams.size() + graphs.size() + executables.size() + memory.size());
+    size_t count = modules.size() + streams.size() + graphs.size() + executables.size() + memory.size();
+    for (auto &entry : retained) count += (size_t)entry.second;
+    return (int)(count + page_locked.size());
 }
 
 /* How often a function was called. For tests. */
@@ -275,12 +456,28 @@ void cnncc_emulator_reset(void) {
     calls.clear();
 }
 
+/* Puts the devices into the state that a new process finds: no error, nothing under way. For tests. */
+void cnncc_emulator_restart(void) {
+    std::lock_guard<std::recursive_mutex> guard(lock);
+    calls.clear();
+    memset(spoilt, 0, sizeof spoilt);
+    for (stream &s : legacy) s.queue.clear();
+    for (stream *s : streams) {
+        s->queue.clear();
+        if (s->capturing) delete s->captured;
+        s->capturing = false;
+    }
+    contexts.clear();
+}
+
 result cuInit(unsigned flags) {
     std::lock_guard<std::recursive_mutex> guard(lock);
     if (result code = injected(__func__)) return code;
     NEED(!flags, INVALID_VALUE);
+    NEED(!initialized || initialized == getpid(), NOT_INITIALIZED);
     NEED(setting("CNNCC_EMULATOR_DEVICES", 1) > 0, NO_DEVICE);
-    initialized = 1;
+    initialized = getpid();
+    for (int i = 0; i < MOST_DEVICES; i++) legacy[i].device = i;
     return SUCCESS;
 }
 
@@ -290,6 +487,9 @@ result cuGetErrorName(result code, const char **name) {
         {NOT_INITIALIZED, "CUDA_ERROR_NOT_INITIALIZED"}, {NO_DEVICE, "CUDA_ERROR_NO_DEVICE"},
         {INVALID_DEVICE, "CUDA_ERROR_INVALID_DEVICE"},   {INVALID_IMAGE, "CUDA_ERROR_INVALID_IMAGE"},
         {INVALID_CONTEXT, "CUDA_ERROR_INVALID_CONTEXT"}, {NOT_FOUND, "CUDA_ERROR_NOT_FOUND"},
+        {NO_BINARY, "CUDA_ERROR_NO_BINARY_FOR_GPU"},     {UNSUPPORTED_PTX, "CUDA_ERROR_UNSUPPORTED_PTX_VERSION"},
+        {CAPTURE_UNSUPPORTED, "CUDA_ERROR_STREAM_CAPTURE_UNSUPPORTED"},
+        {CAPTURE_INVALIDATED, "CUDA_ERROR_STREAM_CAPTURE_INVALIDATED"},
         {INVALID_HANDLE, "CUDA_ERROR_INVALID_HANDLE"},   {ILLEGAL_ADDRESS, "CUDA_ERROR_ILLEGAL_ADDRESS"},
         {LAUNCH_FAILED, "CUDA_ERROR_LAUNCH_FAILED"},     {46, "CUDA_ERROR_DEVICE_UNAVAILABLE"},
     };
@@ -299,7 +499,14 @@ result cuGetErrorName(result code, const char **name) {
 }
 
 result cuGetErrorString(result code, const char **text) {
-    *text = code == LAUNCH_FAILED ? last_message : "emulated";
+    *text = code == LAUNCH_FAILED || code == ILLEGAL_ADDRESS ? last_message : "emulated";
+    return SUCCESS;
+}
+
+result cuDriverGetVersion(int *version) {
+    std::lock_guard<std::recursive_mutex> guard(lock);
+    if (result code = injected(__func__)) return code;
+    *version = (int)setting("CNNCC_EMULATOR_DRIVER", 12080);
     return SUCCESS;
 }
 
@@ -333,32 +540,53 @@ result cuDeviceGetAttribute(int *value, int attribute, int device) {
 
 result cuDevicePrimaryCtxRetain(void **context, int device) {
     ENTER;
-    NEED(device >= 0 && device < 64, INVALID_DEVICE);
-    retained++;
+    NEED(device >= 0 && device < MOST_DEVICES, INVALID_DEVICE);
+    TRY(spoilt[device]);
+    retained[device]++;
     *context = &context_marks[device];
     return SUCCESS;
 }
 
 result cuDevicePrimaryCtxRelease_v2(int device) {
     ENTER;
-    (void)device;
-    NEED(retained > 0, INVALID_CONTEXT);
-    retained--;
+    NEED(retained[device] > 0, INVALID_CONTEXT);
+    retained[device]--;
     return SUCCESS;
 }
 
 result cuCtxPushCurrent_v2(void *context) {
     ENTER;
-    NEED(context && retained, INVALID_CONTEXT);
-    contexts.push_back(context);
+    int device = (int)((int *)context - context_marks);
+    NEED(context && retained[device], INVALID_CONTEXT);
+    TRY(spoilt[device]);
+    contexts.push_back(device);
     return SUCCESS;
 }
 
 result cuCtxPopCurrent_v2(void **context) {
     ENTER;
     NEED(!contexts.empty(), INVALID_CONTEXT);
-    *context = contexts.back();
+    *context = &context_marks[contexts.back()];
     contexts.pop_back();
+    return SUCCESS;
+}
+
+/* It waits for all work of the device, and so it disturbs a capture in any mode. */
+result cuCtxSynchronize(void) {
+    ENTER_DEVICE;
+    result code = SUCCESS;
+    for (stream *s : streams)
+        if (s->capturing && s->device == current()) {
+            s->invalidated = true;
+            code = CAPTURE_UNSUPPORTED;
+        }
+    return code ? code : finish_all(current());
+}
+
+result cuThreadExchangeStreamCaptureMode(int *mode) {
+    ENTER;
+    NEED(*mode >= CAPTURE_GLOBAL && *mode <= CAPTURE_RELAXED, INVALID_VALUE);
+    std::swap(*mode, thread_mode);
     return SUCCESS;
 }
 
@@ -369,15 +597,18 @@ result cuModuleLoadData(void **, const void *) {
 }
 
 result cuModuleUnload(void *m) {
-    ENTER;
-    NEED(modules.erase(m), INVALID_HANDLE);
+    ENTER_DEVICE;
+    TRY(refuse_in_capture());
+    NEED(modules.count(m), INVALID_HANDLE);
+    finish_all(((module *)m)->device);
+    modules.erase(m);
     for (kernel *k : ((module *)m)->kernels) delete k;
     delete (module *)m;
     return SUCCESS;
 }
 
 result cuModuleGetFunction(void **function, void *m, const char *name) {
-    ENTER;
+    ENTER_DEVICE;
     NEED(modules.count(m), INVALID_HANDLE);
     for (kernel *k : ((module *)m)->kernels)
         if (k->name == name) {
@@ -388,10 +619,10 @@ result cuModuleGetFunction(void **function, void *m, const char *name) {
 }
 
 result cuMemAlloc_v2(address *made, size_t bytes) {
-    ENTER;
-    NEED(!contexts.empty(), INVALID_CONTEXT);
+    ENTER_DEVICE;
+    TRY(refuse_in_capture());
     NEED(bytes, INVALID_VALUE);
-    NEED(used + bytes <= (size_t)setting("CNNCC_EMULATOR_MEMORY", 8l << 30), OUT_OF_MEMORY);
+    NEED(used[current()] + bytes <= (size_t)setting("CNNCC_EMULATOR_MEMORY", 8l << 30), OUT_OF_MEMORY);
     /* It ends where the guard page begins, or as near as its alignment allows. */
     size_t body = (bytes + PAGE - 1) / PAGE * PAGE, map_bytes = body + 2 * PAGE;
     char *map = (char *)mmap(nullptr, map_bytes, PROT_NONE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
@@ -399,118 +630,180 @@ result cuMemAlloc_v2(address *made, size_t bytes) {
     mprotect(map + PAGE, body, PROT_READ | PROT_WRITE);
     memset(map + PAGE, 0xff, body);
     *made = (address)(map + PAGE + (body - bytes) / 256 * 256);
-    memory[*made] = {map, map_bytes, bytes};
-    used += bytes;
+    memory[*made] = {map, map_bytes, bytes, current()};
+    used[current()] += bytes;
     hide();
     return SUCCESS;
 }
 
 result cuMemFree_v2(address at) {
-    ENTER;
+    ENTER_DEVICE;
+    TRY(refuse_in_capture());
     auto found = memory.find(at);
     NEED(found != memory.end(), INVALID_VALUE);
+    finish_all(found->second.device);
     munmap(found->second.map, found->second.map_bytes);
-    used -= found->second.bytes;
+    used[found->second.device] -= found->second.bytes;
     memory.erase(found);
     return SUCCESS;
 }
 
+result cuMemAllocHost_v2(void **made, size_t bytes) {
+    ENTER_DEVICE;
+    TRY(refuse_in_capture());
+    NEED(bytes, INVALID_VALUE);
+    NEED(*made = malloc(bytes), OUT_OF_MEMORY);
+    memset(*made, 0xff, bytes);
+    page_locked[(char *)*made] = bytes;
+    return SUCCESS;
+}
+
+result cuMemFreeHost(void *at) {
+    ENTER_DEVICE;
+    TRY(refuse_in_capture());
+    NEED(page_locked.count((char *)at), INVALID_VALUE);
+    finish_all(current());
+    page_locked.erase((char *)at);
+    free(at);
+    return SUCCESS;
+}
+
+/* On the legacy stream. It has read the source when it returns, but its end may still be under way. */
 result cuMemcpyHtoD_v2(address to, const void *from, size_t bytes) {
-    ENTER;
+    ENTER_DEVICE;
+    TRY(refuse_in_capture());
     NEED(inside(to, bytes), INVALID_VALUE);
-    return copy((void *)to, from, bytes);
+    calls["pageable copies"] += !is_page_locked(from, bytes);
+    return enqueue(&legacy[current()], landing(to, from, bytes));
 }
 
 result cuMemcpyDtoH_v2(void *to, address from, size_t bytes) {
-    ENTER;
+    ENTER_DEVICE;
+    TRY(refuse_in_capture());
     NEED(inside(from, bytes), INVALID_VALUE);
-    return copy(to, (const void *)from, bytes);
+    calls["pageable copies"] += !is_page_locked(to, bytes);
+    TRY(enqueue(&legacy[current()], [=] { return copy(to, (const void *)from, bytes); }));
+    return finish(&legacy[current()]);
 }
 
-result cuMemcpyHtoDAsync_v2(address to, const void *from, size_t bytes, void *s) {
-    ENTER;
-    NEED(streams.count(s), INVALID_HANDLE);
+result cuMemcpyHtoDAsync_v2(address to, const void *from, size_t bytes, void *handle) {
+    ENTER_DEVICE;
+    stream *s = stream_of(handle);
+    NEED(s, INVALID_HANDLE);
     NEED(inside(to, bytes), INVALID_VALUE);
-    return copy((void *)to, from, bytes);
+    if (is_page_locked(from, bytes) || s->capturing) return enqueue(s, [=] { return copy((void *)to, from, bytes); });
+    calls["pageable copies"]++;
+    TRY(finish(s)); /* what it overwrites at once must not be in use any more */
+    return enqueue(s, landing(to, from, bytes));
 }
 
-result cuMemcpyDtoHAsync_v2(void *to, address from, size_t bytes, void *s) {
-    ENTER;
-    NEED(streams.count(s), INVALID_HANDLE);
+result cuMemcpyDtoHAsync_v2(void *to, address from, size_t bytes, void *handle) {
+    ENTER_DEVICE;
+    stream *s = stream_of(handle);
+    NEED(s, INVALID_HANDLE);
     NEED(inside(from, bytes), INVALID_VALUE);
-    return copy(to, (const void *)from, bytes);
+    TRY(enqueue(s, [=] { return copy(to, (const void *)from, bytes); }));
+    if (is_page_locked(to, bytes) || s->capturing) return SUCCESS;
+    calls["pageable copies"]++;
+    return finish(s); /* into pageable memory it is synchronous */
 }
 
-result cuMemcpyDtoDAsync_v2(address to, address from, size_t bytes, void *s) {
-    ENTER;
-    NEED(streams.count(s), INVALID_HANDLE);
+result cuMemcpyDtoDAsync_v2(address to, address from, size_t bytes, void *handle) {
+    ENTER_DEVICE;
+    stream *s = stream_of(handle);
+    NEED(s, INVALID_HANDLE);
     NEED(inside(from, bytes) && inside(to, bytes), INVALID_VALUE);
-    return copy((void *)to, (const void *)from, bytes);
+    return enqueue(s, [=] { return copy((void *)to, (const void *)from, bytes); });
 }
 
+/* The kind of memory, 1 the host's and 2 a device's, and which device's it is. Other memory it does not know. */
 result cuPointerGetAttribute(void *value, int attribute, address at) {
-    ENTER;
-    NEED(attribute == 2 && inside(at, 1), INVALID_VALUE);
-    *(unsigned *)value = 2;
+    ENTER_DEVICE;
+    const allocation *found = inside(at, 1);
+    bool locked = is_page_locked((const void *)at, 1);
+    NEED((attribute == 2 || attribute == 9) && (found || locked), INVALID_VALUE);
+    if (attribute == 2)
+        *(unsigned *)value = found ? 2 : 1;
+    else
+        *(int *)value = found ? found->device : current();
     return SUCCESS;
 }
 
-result cuStreamCreate(void **made, unsigned) {
-    ENTER;
-    NEED(!contexts.empty(), INVALID_CONTEXT);
-    *made = new stream;
-    streams.insert(*made);
+result cuStreamCreate(void **made, unsigned flags) {
+    ENTER_DEVICE;
+    stream *s = new stream;
+    s->device = current();
+    s->blocking = !(flags & 1);
+    streams.push_back(s);
+    *made = s;
     return SUCCESS;
 }
 
-result cuStreamDestroy_v2(void *s) {
-    ENTER;
-    NEED(streams.erase(s), INVALID_HANDLE);
-    delete (stream *)s;
+result cuStreamDestroy_v2(void *handle) {
+    ENTER_DEVICE;
+    stream *s = stream_of(handle);
+    NEED(handle && s, INVALID_HANDLE);
+    finish(s); /* a real one does its work to the end, and then it is gone */
+    streams.erase(std::find(streams.begin(), streams.end(), s));
+    delete s;
     return SUCCESS;
 }
 
-result cuStreamSynchronize(void *s) {
-    ENTER;
-    NEED(streams.count(s), INVALID_HANDLE);
+result cuStreamSynchronize(void *handle) {
+    ENTER_DEVICE;
+    stream *s = stream_of(handle);
+    NEED(s, INVALID_HANDLE);
+    if (s->capturing) {
+        s->invalidated = true;
+        return CAPTURE_UNSUPPORTED;
+    }
+    TRY(refuse_in_capture());
+    return finish(s);
+}
+
+result cuStreamBeginCapture_v2(void *handle, int mode) {
+    ENTER_DEVICE;
+    stream *s = stream_of(handle);
+    NEED(handle && s && !s->capturing, INVALID_HANDLE);
+    s->capturing = true;
+    s->invalidated = false;
+    s->mode = mode;
+    s->owner = std::this_thread::get_id();
+    s->captured = new graph;
     return SUCCESS;
 }
 
-result cuStreamBeginCapture_v2(void *s, int) {
-    ENTER;
-    NEED(streams.count(s) && !((stream *)s)->capturing, INVALID_HANDLE);
-    ((stream *)s)->capturing = true;
-    ((stream *)s)->captured = new graph;
-    return SUCCESS;
-}
-
-result cuStreamEndCapture(void *s, void **made) {
+result cuStreamEndCapture(void *handle, void **made) {
     std::lock_guard<std::recursive_mutex> guard(lock);
-    NEED(streams.count(s) && ((stream *)s)->capturing, INVALID_HANDLE);
-    stream *captured = (stream *)s;
-    captured->capturing = false;
-    if (result code = injected(__func__)) { /* the capture ends although the call fails */
-        delete captured->captured;
+    stream *s = stream_of(handle);
+    NEED(handle && s && s->capturing, INVALID_HANDLE);
+    NEED(s->mode == CAPTURE_RELAXED || s->owner == std::this_thread::get_id(), CAPTURE_WRONG_THREAD);
+    s->capturing = false;
+    result code = injected(__func__);
+    if (!code && spoilt[s->device]) code = spoilt[s->device];
+    if (!code && s->invalidated) code = CAPTURE_INVALIDATED;
+    if (code) { /* the capture ends although the call fails */
+        delete s->captured;
         return code;
     }
-    *made = captured->captured;
+    *made = s->captured;
     graphs.insert(*made);
     return SUCCESS;
 }
 
 result cuGraphInstantiateWithFlags(void **made, void *g, unsigned long long) {
-    ENTER;
+    ENTER_DEVICE;
     NEED(graphs.count(g), INVALID_HANDLE);
     *made = new graph(*(graph *)g);
     executables.insert(*made);
     return SUCCESS;
 }
 
-result cuGraphLaunch(void *g, void *s) {
-    ENTER;
-    NEED(executables.count(g) && streams.count(s), INVALID_HANDLE);
-    for (const recorded &r : ((graph *)g)->launches)
-        if (result code = launch_now(r.what, r.how, r.arguments)) return code;
+result cuGraphLaunch(void *g, void *handle) {
+    ENTER_DEVICE;
+    stream *s = stream_of(handle);
+    NEED(executables.count(g) && s, INVALID_HANDLE);
+    for (const work &node : ((graph *)g)->nodes) TRY(enqueue(s, node));
     return SUCCESS;
 }
 
@@ -529,22 +822,17 @@ result cuGraphDestroy(void *g) {
 }
 
 result cuLaunchKernel(void *function, unsigned gx, unsigned gy, unsigned gz, unsigned bx, unsigned by, unsigned bz,
-                      unsigned, void *s, void **parameters, void **) {
-    ENTER;
-    NEED(!contexts.empty(), INVALID_CONTEXT);
-    NEED(!s || streams.count(s), INVALID_HANDLE);
-    NEED(gx && gy && gz && gy < 65536 && gz < 65536 && bx && bx <= 1024 && by == 1 && bz == 1, INVALID_VALUE);
+                      unsigned, void *handle, void **parameters, void **) {
+    ENTER_DEVICE;
+    stream *s = stream_of(handle);
     kernel *k = (kernel *)function;
+    NEED(s && k->device == current(), INVALID_HANDLE);
+    NEED(gx && gy && gz && gy < 65536 && gz < 65536 && bx && bx <= 1024 && by == 1 && bz == 1, INVALID_VALUE);
     std::vector<address> arguments;
-    for (unsigned i = 0; i < k->parameters; i++) {
-        arguments.push_back(*(address *)parameters[i]);
-        NEED(inside(arguments.back(), 1), ILLEGAL_ADDRESS);
-    }
+    for (unsigned i = 0; i < k->parameters; i++) arguments.push_back(*(address *)parameters[i]);
     device_launch how = {{gx, gy, gz}, bx, 0, 1, nullptr, 0};
-    if (s && ((stream *)s)->capturing) {
-        ((stream *)s)->captured->launches.push_back({k, how, arguments});
-        return SUCCESS;
-    }
-    return launch_now(k, how, arguments);
+    int device = current();
+    kernel what = *k; /* the function may be gone when the stream comes to it */
+    return enqueue(s, [=]() mutable { return launch_now(device, &what, how, arguments); });
 }
 }

@@ -1,232 +1,155 @@
-/* Runs a network on an NVIDIA GPU through the driver API. The driver's library is opened at run time; no library of
- * CUDA is linked.
+/* Runs a network on an NVIDIA GPU through the driver API.
  *
  * The first run on a device opens the device: it makes a context and loads kernels and weights. Each run uses a slot:
  * device memory for the arena, inputs and outputs, a stream, and a graph. It takes an idle slot or makes one, so that
  * any number of threads may run the same model. The second run of a slot captures its launches into a graph. If
  * anything fails, the slot is freed.
+ *
+ * Some errors of the driver last as long as the process (`is_sticky` in driver.c). After one of them every run fails
+ * with the same words, and does not call the driver. The same holds for a child of a process that used the driver.
+ *
+ * Another part of the program may be capturing a stream at any time. Therefore all work here is done in the capture
+ * mode RELAXED of this thread, in which the driver lets other captures be, and nothing uses the legacy stream.
  */
-#define _GNU_SOURCE
-#include "host.h"
+#include "driver.h"
 
-#include <dlfcn.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
-/* ---- the driver ---- */
-
-typedef int result;
-typedef uint64_t address;
-
-enum { OUT_OF_MEMORY = 2, NO_DEVICE = 100, DEVICE_UNAVAILABLE = 46 };
-enum { MAJOR = 75, MINOR = 76, MEMORY_TYPE = 2, MEMORY_TYPE_DEVICE = 2, NON_BLOCKING = 1, CAPTURE_THREAD = 1 };
-
-#define DRIVER_FUNCTIONS(F)                                                                                            \
-    F(cuInit, (unsigned))                                                                                              \
-    F(cuGetErrorName, (result, const char **))                                                                         \
-    F(cuGetErrorString, (result, const char **))                                                                       \
-    F(cuDeviceGetCount, (int *))                                                                                       \
-    F(cuDeviceGet, (int *, int))                                                                                       \
-    F(cuDeviceGetName, (char *, int, int))                                                                             \
-    F(cuDeviceGetAttribute, (int *, int, int))                                                                         \
-    F(cuDevicePrimaryCtxRetain, (void **, int))                                                                        \
-    F(cuDevicePrimaryCtxRelease_v2, (int))                                                                             \
-    F(cuCtxPushCurrent_v2, (void *))                                                                                   \
-    F(cuCtxPopCurrent_v2, (void **))                                                                                   \
-    F(cuModuleLoadData, (void **, const void *))                                                                       \
-    F(cuModuleUnload, (void *))                                                                                        \
-    F(cuModuleGetFunction, (void **, void *, const char *))                                                            \
-    F(cuMemAlloc_v2, (address *, size_t))                                                                              \
-    F(cuMemFree_v2, (address))                                                                                         \
-    F(cuMemcpyHtoD_v2, (address, const void *, size_t))                                                                \
-    F(cuMemcpyDtoH_v2, (void *, address, size_t))                                                                      \
-    F(cuMemcpyHtoDAsync_v2, (address, const void *, size_t, void *))                                                   \
-    F(cuMemcpyDtoHAsync_v2, (void *, address, size_t, void *))                                                         \
-    F(cuMemcpyDtoDAsync_v2, (address, address, size_t, void *))                                                        \
-    F(cuPointerGetAttribute, (void *, int, address))                                                                   \
-    F(cuStreamCreate, (void **, unsigned))                                                                             \
-    F(cuStreamDestroy_v2, (void *))                                                                                    \
-    F(cuStreamSynchronize, (void *))                                                                                   \
-    F(cuStreamBeginCapture_v2, (void *, int))                                                                          \
-    F(cuStreamEndCapture, (void *, void **))                                                                           \
-    F(cuGraphInstantiateWithFlags, (void **, void *, unsigned long long))                                              \
-    F(cuGraphLaunch, (void *, void *))                                                                                 \
-    F(cuGraphExecDestroy, (void *))                                                                                    \
-    F(cuGraphDestroy, (void *))                                                                                        \
-    F(cuLaunchKernel, (void *, unsigned, unsigned, unsigned, unsigned, unsigned, unsigned, unsigned, void *, void **,  \
-                       void **))
-
-#define MEMBER(name, parameters) result(*name) parameters;
-static struct {
-    DRIVER_FUNCTIONS(MEMBER)
-    /* The emulated driver compiles the source of the kernels instead of loading machine code. A real driver has no such
-     * function. */
-    result (*load_source)(void **, const char *);
-} cu;
-
-static pthread_mutex_t driver_lock = PTHREAD_MUTEX_INITIALIZER;
-static char driver_path[4096];
-static int driver_ready;
-
-static _Thread_local int last_code;
-static _Thread_local char last_text[512];
-
-static const char *const meanings[] = {
-    [CNNCC_OK] = "no error",
-    [CNNCC_NULL_POINTER] = "a pointer is null",
-    [CNNCC_MISALIGNED] = "device memory is not aligned: 16 bytes for an input or output, 256 for the arena",
-    [CNNCC_BAD_IMAGES] = "not a number of images that this run takes",
-    [CNNCC_NO_DRIVER] = "no CUDA driver",
-    [CNNCC_NO_DEVICE] = "no such CUDA device",
-    [CNNCC_DEVICE_TOO_OLD] = "the CUDA device is older than every architecture this module was compiled for",
-    [CNNCC_OUT_OF_MEMORY] = "out of device memory",
-    [CNNCC_LAUNCH_FAILED] = "a kernel failed",
-    [CNNCC_DEVICE_LOST] = "the CUDA device was lost",
-    [CNNCC_NOT_DEVICE_MEMORY] = "a pointer is not to device memory",
-    [CNNCC_DRIVER_ERROR] = "the CUDA driver reported an error",
-};
-
-const char *cnncc_cuda_error(int code) {
-    if (code < 0 || code >= (int)(sizeof meanings / sizeof *meanings) || !meanings[code]) return "unknown error code";
-    return code && code == last_code && *last_text ? last_text : meanings[code];
-}
-
-static int fail(int code, const char *format, const char *detail) {
-    last_code = code;
-    snprintf(last_text, sizeof last_text, format, meanings[code], detail);
-    return code;
-}
-
-static int plain(int code) {
-    last_code = code;
-    last_text[0] = 0;
-    return code;
-}
-
-/* The error code for a result of the driver. It also notes the function that returned the result. */
-static int check(result r, const char *function) {
-    if (!r) return CNNCC_OK;
-    const char *name = NULL, *text = NULL;
-    cu.cuGetErrorName(r, &name);
-    cu.cuGetErrorString(r, &text);
-    char detail[384];
-    snprintf(detail, sizeof detail, "%s: %s (%s)", function, name ? name : "unknown", text ? text : "no text");
-    int code = r == OUT_OF_MEMORY ? CNNCC_OUT_OF_MEMORY
-             : r == NO_DEVICE     ? CNNCC_NO_DEVICE
-             : r == DEVICE_UNAVAILABLE || r == 214 || r == 226 ? CNNCC_DEVICE_LOST /* also uncorrectable memory errors */
-             : (r >= 700 && r < 720) || r == 1 || r == 98      ? CNNCC_LAUNCH_FAILED
-                                                               : CNNCC_DRIVER_ERROR;
-    return fail(code, "%s: %s", detail);
-}
-
-#define TRY(call)                                                                                                      \
-    do {                                                                                                               \
-        int code_ = (call);                                                                                            \
-        if (code_) return code_;                                                                                       \
-    } while (0)
-#define CALL(function, ...) check(cu.function(__VA_ARGS__), #function)
-
-void cnncc_cuda_driver(const char *path) {
-    pthread_mutex_lock(&driver_lock);
-    snprintf(driver_path, sizeof driver_path, "%s", path);
-    pthread_mutex_unlock(&driver_lock);
-}
-
-static int find_functions(void *library) {
-#define FIND(name, parameters)                                                                                         \
-    if (!(*(void **)&cu.name = dlsym(library, #name)))                                                                 \
-        return fail(CNNCC_NO_DRIVER, "%s: the driver is too old, it lacks %s", #name);
-    DRIVER_FUNCTIONS(FIND)
-    *(void **)&cu.load_source = dlsym(library, "cnncc_emulator_load");
-    return CNNCC_OK;
-}
-
-static int open_driver(void) {
-    const char *named = getenv("CNNCC_CUDA_DRIVER");
-    const char *path = *driver_path ? driver_path : named && *named ? named : "libcuda.so.1";
-    void *library = dlopen(path, RTLD_NOW | RTLD_LOCAL);
-    if (!library) return fail(CNNCC_NO_DRIVER, "%s: %s", dlerror());
-    int code = find_functions(library);
-    if (code) dlclose(library);
-    return code ? code : CALL(cuInit, 0);
-}
-
-/* Opens the driver once for the process. If this fails, a later run tries again. */
-static int need_driver(void) {
-    pthread_mutex_lock(&driver_lock);
-    int code = driver_ready ? CNNCC_OK : open_driver();
-    driver_ready |= !code;
-    pthread_mutex_unlock(&driver_lock);
-    return code;
-}
-
 /* ---- a device ---- */
 
-/* Machine code of the device's generation that is not newer than the device, else PTX that is not newer; NULL if there is
- * neither. */
-static const struct cnncc_image *choose_image(const struct cnncc_network *network, int arch) {
+/* Makes the calls of this thread harmless to captures, and leaves the former mode in `*mode`. */
+static int enter(void *context, int *mode) {
+    *mode = CAPTURE_RELAXED;
+    TRY(CALL(cuThreadExchangeStreamCaptureMode, mode));
+    int code = CALL(cuCtxPushCurrent_v2, context);
+    if (code) cu.cuThreadExchangeStreamCaptureMode(mode);
+    return code;
+}
+
+static void leave(int mode) {
+    void *popped;
+    cu.cuCtxPopCurrent_v2(&popped);
+    cu.cuThreadExchangeStreamCaptureMode(&mode);
+}
+
+/* Systems on a chip (Xavier, Orin, Thor). NVIDIA's rule that a device runs machine code of an earlier one of its
+ * generation does not hold between them, nor between them and other devices. */
+static int is_tegra(int arch) { return arch == 72 || arch == 87 || arch == 101 || arch == 110; }
+
+static int fits(const struct cnncc_image *image, int arch) {
+    if (image->arch == arch) return 1;
+    if (image->arch > arch) return 0;
+    return image->is_ptx || (image->arch / 10 == arch / 10 && !is_tegra(image->arch) && !is_tegra(arch));
+}
+
+/* Whether an image is to be tried before another: machine code first, then the nearest to the device. */
+static int is_better(const struct cnncc_image *image, const struct cnncc_image *other) {
+    return image->is_ptx != other->is_ptx ? other->is_ptx : image->arch > other->arch;
+}
+
+/* The best image for a device among those that have not been tried; NULL if there is none. */
+static const struct cnncc_image *choose_image(const struct cnncc_network *network, int arch, uint64_t tried) {
     const struct cnncc_image *best = NULL;
     for (unsigned i = 0; i < network->image_count; i++) {
         const struct cnncc_image *image = &network->images[i];
-        int fits = image->arch <= arch && (image->is_ptx || image->arch / 10 == arch / 10);
-        int better = !best || image->is_ptx < best->is_ptx || (image->is_ptx == best->is_ptx && image->arch > best->arch);
-        if (fits && better) best = image;
+        if (!(tried >> i & 1) && fits(image, arch) && (!best || is_better(image, best))) best = image;
     }
     return best;
+}
+
+/* Whether the result of loading says that the driver cannot use this image. It may use another one. */
+static int is_of_the_image(result r) {
+    return r == INVALID_IMAGE || r == NO_BINARY || r == INVALID_PTX || r == UNSUPPORTED_PTX || r == NO_PTX_COMPILER ||
+           r == PTX_COMPILER_OFF;
+}
+
+static int no_image_for(int device, int arch) {
+    char name[128] = "", detail[256];
+    TRY(CALL(cuDeviceGetName, name, sizeof name, device));
+    snprintf(detail, sizeof detail, "%s has compute capability %d.%d", name, arch / 10, arch % 10);
+    return cnncc_fail(CNNCC_DEVICE_TOO_OLD, "%s: %s", detail);
+}
+
+/* Loads the best image that the driver takes. */
+static int load_image(struct cnncc_device *d, int device, int arch) {
+    const struct cnncc_network *network = d->network;
+    const struct cnncc_image *image;
+    char refused[256] = "";
+    size_t length = 0;
+    for (uint64_t tried = 0; (image = choose_image(network, arch, tried)); tried |= 1ull << (image - network->images)) {
+        result r = cu.load_source ? cu.load_source(&d->module, image->data, network->source)
+                                  : cu.cuModuleLoadData(&d->module, image->data);
+        if (!r) {
+            d->image = image;
+            return CNNCC_OK;
+        }
+        int code = cnncc_check(r, "cuModuleLoadData");
+        if (!is_of_the_image(r)) return code;
+        const char *name = NULL;
+        cu.cuGetErrorName(r, &name);
+        if (length < sizeof refused)
+            length += (size_t)snprintf(refused + length, sizeof refused - length, "; %s_%d needs CUDA %d.%d, %s",
+                                       image->is_ptx ? "compute" : "sm", image->arch, image->driver / 1000,
+                                       image->driver % 1000 / 10, name ? name : "refused");
+    }
+    if (!*refused) return no_image_for(device, arch);
+    char detail[384];
+    snprintf(detail, sizeof detail, "it is of CUDA %d.%d%s", cu.version / 1000, cu.version % 1000 / 10, refused);
+    return cnncc_fail(CNNCC_DRIVER_TOO_OLD, "%s: %s", detail);
 }
 
 static int load_kernels(struct cnncc_device *d, int device) {
     const struct cnncc_network *network = d->network;
     int major = 0, minor = 0;
+    if (!network->kernel_count) return CNNCC_OK; /* then there is no code either */
     TRY(CALL(cuDeviceGetAttribute, &major, MAJOR, device));
     TRY(CALL(cuDeviceGetAttribute, &minor, MINOR, device));
-    const struct cnncc_image *image = choose_image(network, 10 * major + minor);
-    if (!image) {
-        char name[128] = "", detail[256];
-        TRY(CALL(cuDeviceGetName, name, sizeof name, device));
-        snprintf(detail, sizeof detail, "%s has compute capability %d.%d", name, major, minor);
-        return fail(CNNCC_DEVICE_TOO_OLD, "%s: %s", detail);
-    }
-    if (cu.load_source)
-        TRY(check(cu.load_source(&d->module, network->source), "cuModuleLoadData"));
-    else
-        TRY(CALL(cuModuleLoadData, &d->module, image->data));
-    d->functions = calloc(network->kernel_count + 1, sizeof *d->functions);
-    if (!d->functions) return fail(CNNCC_OUT_OF_MEMORY, "%s: %s", "of the host");
+    TRY(load_image(d, device, 10 * major + minor));
+    d->functions = calloc(network->kernel_count, sizeof *d->functions);
+    if (!d->functions) return cnncc_fail(CNNCC_OUT_OF_MEMORY, "%s: %s", "of the host");
     for (unsigned i = 0; i < network->kernel_count; i++)
         TRY(CALL(cuModuleGetFunction, &d->functions[i], d->module, network->kernels[i].name));
     return CNNCC_OK;
 }
 
+/* Runs may be on any stream, and none of them waits for the one of this copy: it must have landed before. */
 static int upload_weights(struct cnncc_device *d) {
-    if (!d->network->weight_bytes) return CNNCC_OK;
-    TRY(CALL(cuMemAlloc_v2, &d->weights, d->network->weight_bytes));
-    return CALL(cuMemcpyHtoD_v2, d->weights, d->network->weights, d->network->weight_bytes);
+    const struct cnncc_network *network = d->network;
+    void *stream = NULL;
+    if (!network->weight_bytes) return CNNCC_OK;
+    TRY(CALL(cuMemAlloc_v2, &d->weights, network->weight_bytes));
+    TRY(CALL(cuStreamCreate, &stream, NON_BLOCKING));
+    int code = CALL(cuMemcpyHtoDAsync_v2, d->weights, network->weights, network->weight_bytes, stream);
+    if (!code) code = CALL(cuStreamSynchronize, stream);
+    cu.cuStreamDestroy_v2(stream);
+    return code;
 }
 
 static int open_context(struct cnncc_device *d) {
     int count = 0, device = 0;
-    TRY(need_driver());
+    TRY(cnncc_need_driver());
     TRY(CALL(cuDeviceGetCount, &count));
     if (d->index >= count) {
         char detail[64];
         snprintf(detail, sizeof detail, "number %d, of %d", d->index, count);
-        return fail(CNNCC_NO_DEVICE, "%s: %s", detail);
+        return cnncc_fail(CNNCC_NO_DEVICE, "%s: %s", detail);
     }
     TRY(CALL(cuDeviceGet, &device, d->index));
     TRY(CALL(cuDevicePrimaryCtxRetain, &d->context, device));
-    TRY(CALL(cuCtxPushCurrent_v2, d->context));
+    int mode;
+    TRY(enter(d->context, &mode));
     int code = load_kernels(d, device);
     if (!code) code = upload_weights(d);
-    void *popped;
-    cu.cuCtxPopCurrent_v2(&popped);
+    leave(mode);
     return code;
 }
 
 struct cnncc_slot {
     struct cnncc_slot *next;
     address memory; /* arena, then inputs and outputs */
+    char *staging;  /* page-locked memory of the host, for inputs and outputs that are not; NULL before it is needed */
     void *stream, *graph;
     int runs;
 };
@@ -235,50 +158,87 @@ static void free_slot(struct cnncc_slot *slot) {
     if (slot->graph) cu.cuGraphExecDestroy(slot->graph);
     if (slot->stream) cu.cuStreamDestroy_v2(slot->stream);
     if (slot->memory) cu.cuMemFree_v2(slot->memory);
+    if (slot->staging) cu.cuMemFreeHost(slot->staging);
     free(slot);
 }
 
 /* Frees what `open_context` and the runs made. It ignores the driver's results, because there may be an error
  * already. */
 static void close_device(struct cnncc_device *d) {
-    void *popped;
-    int device;
+    int device, mode;
     if (!d->context) return;
-    cu.cuCtxPushCurrent_v2(d->context);
+    int entered = !enter(d->context, &mode);
     for (struct cnncc_slot *slot = d->idle, *next; slot; slot = next) {
         next = slot->next;
         free_slot(slot);
     }
     if (d->weights) cu.cuMemFree_v2(d->weights);
     if (d->module) cu.cuModuleUnload(d->module);
-    cu.cuCtxPopCurrent_v2(&popped);
+    if (entered) leave(mode);
     if (!cu.cuDeviceGet(&device, d->index)) cu.cuDevicePrimaryCtxRelease_v2(device);
     free(d->functions);
     d->context = d->module = NULL;
     d->functions = NULL;
+    d->image = NULL;
     d->weights = 0;
     d->idle = NULL;
     d->open = 0;
+    d->no_graph[0] = 0;
 }
 
 static int need_device(struct cnncc_device *d) {
-    int code = CNNCC_OK;
+    TRY(cnncc_check_process()); /* first: in a child, a thread that is not there may hold the lock */
     pthread_mutex_lock(&d->lock);
+    int code = CNNCC_OK;
     if (!d->open) {
         code = open_context(d);
-        if (code)
+        if (code) {
+            struct cnncc_error error = cnncc_last_error();
             close_device(d);
-        else
+            cnncc_restore_error(error); /* of this one, not of the closing */
+        } else {
             d->open = 1;
+        }
     }
     pthread_mutex_unlock(&d->lock);
     return code;
 }
 
+int cnncc_cuda_open(struct cnncc_device *d) { return d ? need_device(d) : cnncc_plain(CNNCC_NULL_POINTER); }
+
 void cnncc_cuda_release(struct cnncc_device *d) {
+    if (cnncc_is_child()) return; /* what there is belongs to the parent */
     pthread_mutex_lock(&d->lock);
     close_device(d);
     pthread_mutex_unlock(&d->lock);
+}
+
+/* Copies a text into a JSON string, without the characters that JSON would have to escape. */
+static void quote(char *to, size_t size, const char *from) {
+    size_t i = 0;
+    for (; from[i] && i + 1 < size; i++) {
+        int special = from[i] == '"' || from[i] == '\\' || (unsigned char)from[i] < 32;
+        to[i] = special ? '\'' : from[i];
+    }
+    to[i] = 0;
+}
+
+const char *cnncc_cuda_state(struct cnncc_device *d) {
+    static _Thread_local char text[1024];
+    if (!d || cnncc_check_process()) return "{\"open\": false}";
+    char why[sizeof d->no_graph], code[32] = "none";
+    pthread_mutex_lock(&d->lock);
+    if (d->image) snprintf(code, sizeof code, "%s_%d", d->image->is_ptx ? "compute" : "sm", d->image->arch);
+    quote(why, sizeof why, d->no_graph);
+    if (d->open)
+        snprintf(text, sizeof text,
+                 "{\"open\": true, \"number\": %d, \"driver\": \"%d.%d\", \"code\": \"%s\", \"graph\": \"%s%s\"}",
+                 d->index, cu.version / 1000, cu.version % 1000 / 10, code,
+                 *why ? "none: " : "from the second run on", why);
+    else
+        snprintf(text, sizeof text, "{\"open\": false}");
+    pthread_mutex_unlock(&d->lock);
+    return text;
 }
 
 /* ---- a run ---- */
@@ -288,7 +248,7 @@ static uint64_t rounded(uint64_t bytes) { return (bytes + 255) / 256 * 256; }
 static int make_slot(struct cnncc_device *d, struct cnncc_slot **made) {
     const struct cnncc_network *network = d->network;
     struct cnncc_slot *slot = calloc(1, sizeof *slot);
-    if (!slot) return fail(CNNCC_OUT_OF_MEMORY, "%s: %s", "of the host");
+    if (!slot) return cnncc_fail(CNNCC_OUT_OF_MEMORY, "%s: %s", "of the host");
     uint64_t bytes = rounded(network->arena_bytes);
     for (unsigned i = 0; i < network->inputs + network->outputs; i++) bytes += rounded(network->port_bytes[i]);
     int code = CALL(cuMemAlloc_v2, &slot->memory, bytes + 256);
@@ -349,49 +309,137 @@ static int capture(struct cnncc_device *d, struct cnncc_slot *slot, const addres
     return code;
 }
 
-/* Launches the kernels of a run in a slot: one by one in the first run, later as a graph. With an arena of the caller they
- * are launched one by one, because each run may have another arena. */
+/* Notes that runs have no graph, and why. */
+static void note_no_graph(struct cnncc_device *d) {
+    pthread_mutex_lock(&d->lock);
+    snprintf(d->no_graph, sizeof d->no_graph, "%s", cnncc_last_error().text);
+    pthread_mutex_unlock(&d->lock);
+}
+
+static int has_graph(struct cnncc_device *d) {
+    pthread_mutex_lock(&d->lock);
+    int has = !d->no_graph[0];
+    pthread_mutex_unlock(&d->lock);
+    return has;
+}
+
+/* Launches the kernels of a run in a slot: one by one in the first run, later as a graph. With an arena of the caller
+ * they are launched one by one, because each run may have another arena; also if the driver could not make the graph. */
 static int launch(struct cnncc_device *d, struct cnncc_slot *slot, const address *bases, int own_arena) {
     if (!own_arena || !d->network->step_count) return launch_all(d, bases, slot->stream);
-    if (slot->runs == 1 && !slot->graph) TRY(capture(d, slot, bases));
+    if (slot->runs == 1 && !slot->graph && has_graph(d)) {
+        int code = capture(d, slot, bases);
+        if (code == CNNCC_DEVICE_LOST) return code;
+        if (code) note_no_graph(d);
+    }
     slot->runs = 1;
     return slot->graph ? CALL(cuGraphLaunch, slot->graph, slot->stream) : launch_all(d, bases, slot->stream);
 }
 
-static int is_device_memory(const void *pointer) {
+enum place { PAGEABLE, PAGE_LOCKED, ON_DEVICE };
+
+/* Where memory is. An error if it is on another device than the model: a kernel could not access it. */
+static int find_place(const struct cnncc_device *d, const void *pointer, enum place *found) {
     unsigned type = 0;
-    return !cu.cuPointerGetAttribute(&type, MEMORY_TYPE, (address)(uintptr_t)pointer) && type == MEMORY_TYPE_DEVICE;
+    int device = 0;
+    *found = PAGEABLE;
+    result r = cu.cuPointerGetAttribute(&type, MEMORY_TYPE, (address)(uintptr_t)pointer);
+    if (r == INVALID_VALUE) return CNNCC_OK; /* memory that the driver does not know */
+    TRY(cnncc_check(r, "cuPointerGetAttribute"));
+    *found = PAGE_LOCKED;
+    if (type != MEMORY_TYPE_DEVICE) return CNNCC_OK;
+    *found = ON_DEVICE;
+    TRY(CALL(cuPointerGetAttribute, &device, DEVICE_ORDINAL, (address)(uintptr_t)pointer));
+    if (device == d->index) return CNNCC_OK;
+    char detail[64];
+    snprintf(detail, sizeof detail, "number %d, the model is on number %d", device, d->index);
+    return cnncc_fail(CNNCC_OTHER_DEVICE, "%s: %s", detail);
 }
 
-static int copy_in(address to, const void *from, size_t bytes, void *stream) {
-    if (is_device_memory(from)) return CALL(cuMemcpyDtoDAsync_v2, to, (address)(uintptr_t)from, bytes, stream);
-    return CALL(cuMemcpyHtoDAsync_v2, to, from, bytes, stream);
+/* A run and what it works on. */
+struct run {
+    struct cnncc_device *device;
+    struct cnncc_slot *slot;
+    int32_t images;
+    void *const *ports;
+    enum place places[CNNCC_MOST_PORTS];
+    uint64_t offsets[CNNCC_MOST_PORTS]; /* of each input and output, in the slot's memory for them and in its staging */
+    uint64_t port_bytes;                /* of all inputs and outputs */
+};
+
+static uint64_t used_bytes(const struct run *run, unsigned port) {
+    const struct cnncc_network *network = run->device->network;
+    return network->port_bytes[port] / (uint64_t)network->batch * (uint64_t)run->images;
 }
 
-static int copy_out(void *to, address from, size_t bytes, void *stream) {
-    if (is_device_memory(to)) return CALL(cuMemcpyDtoDAsync_v2, (address)(uintptr_t)to, from, bytes, stream);
-    return CALL(cuMemcpyDtoHAsync_v2, to, from, bytes, stream);
+static address device_port(const struct run *run, unsigned port) {
+    return run->slot->memory + rounded(run->device->network->arena_bytes) + run->offsets[port];
+}
+
+/* The copy reads page-locked memory when its turn comes: the slot's, which nobody else writes, or the caller's, which
+ * must stay as it is until the run returns. */
+static int copy_in(const struct run *run, unsigned port) {
+    address to = device_port(run, port);
+    const void *from = run->ports[port];
+    uint64_t bytes = used_bytes(run, port);
+    if (run->places[port] == ON_DEVICE)
+        return CALL(cuMemcpyDtoDAsync_v2, to, (address)(uintptr_t)from, bytes, run->slot->stream);
+    if (run->places[port] == PAGEABLE) from = memcpy(run->slot->staging + run->offsets[port], from, bytes);
+    return CALL(cuMemcpyHtoDAsync_v2, to, from, bytes, run->slot->stream);
+}
+
+static int copy_out(const struct run *run, unsigned port) {
+    address from = device_port(run, port);
+    void *to = run->places[port] == PAGEABLE ? run->slot->staging + run->offsets[port] : run->ports[port];
+    uint64_t bytes = used_bytes(run, port);
+    if (run->places[port] == ON_DEVICE)
+        return CALL(cuMemcpyDtoDAsync_v2, (address)(uintptr_t)to, from, bytes, run->slot->stream);
+    return CALL(cuMemcpyDtoHAsync_v2, to, from, bytes, run->slot->stream);
+}
+
+/* The slot's stream waits for no other one. What the caller has queued that writes the inputs, or still reads the
+ * outputs or the arena, must be done before. */
+static int wait_for_caller(void) {
+    result r = cu.cuCtxSynchronize();
+    return r == CAPTURE_UNSUPPORTED ? cnncc_plain(CNNCC_CAPTURING) : cnncc_check(r, "cuCtxSynchronize");
+}
+
+/* Finds out where the pointers of a run are, and prepares what that needs. Says whether the arena is the slot's. */
+static int prepare(struct run *run, void *arena, int *own_arena) {
+    const struct cnncc_network *network = run->device->network;
+    enum place of_arena = PAGEABLE;
+    int on_device = 0, pageable = 0;
+    for (unsigned i = 0; i < network->inputs + network->outputs; i++) {
+        TRY(find_place(run->device, run->ports[i], &run->places[i]));
+        on_device |= run->places[i] == ON_DEVICE;
+        pageable |= run->places[i] == PAGEABLE;
+        run->offsets[i] = run->port_bytes;
+        run->port_bytes += rounded(network->port_bytes[i]);
+    }
+    if (arena) TRY(find_place(run->device, arena, &of_arena));
+    *own_arena = of_arena != ON_DEVICE;
+    if (!*own_arena && (uintptr_t)arena % 256) return cnncc_plain(CNNCC_MISALIGNED);
+    if (on_device || !*own_arena) TRY(wait_for_caller());
+    if (pageable && !run->slot->staging) TRY(CALL(cuMemAllocHost_v2, (void **)&run->slot->staging, run->port_bytes));
+    return CNNCC_OK;
 }
 
 /* The kernels compute all images of the batch. If there are fewer, what is computed of the others goes nowhere. */
 static int run_in(struct cnncc_device *d, struct cnncc_slot *slot, int32_t images, void *const *ports, void *arena) {
     const struct cnncc_network *network = d->network;
-    const uint64_t *bytes = network->port_bytes, batch = (uint64_t)network->batch;
     unsigned count = network->inputs + network->outputs;
-    int own = !arena || !is_device_memory(arena);
-    address bases[2 + CNNCC_MOST_PORTS] = {own ? slot->memory : (address)(uintptr_t)arena, d->weights};
-    if (bases[0] % 256) return plain(CNNCC_MISALIGNED);
-    address at = slot->memory + rounded(network->arena_bytes);
-    for (unsigned i = 0; i < count; i++) {
-        bases[2 + i] = at;
-        at += rounded(network->port_bytes[i]);
-    }
-    for (unsigned i = 0; i < network->inputs; i++)
-        TRY(copy_in(bases[2 + i], ports[i], bytes[i] / batch * images, slot->stream));
-    TRY(launch(d, slot, bases, own));
+    struct run run = {.device = d, .slot = slot, .images = images, .ports = ports};
+    int own_arena = 1;
+    TRY(prepare(&run, arena, &own_arena));
+    address bases[2 + CNNCC_MOST_PORTS] = {own_arena ? slot->memory : (address)(uintptr_t)arena, d->weights};
+    for (unsigned i = 0; i < count; i++) bases[2 + i] = device_port(&run, i);
+    for (unsigned i = 0; i < network->inputs; i++) TRY(copy_in(&run, i));
+    TRY(launch(d, slot, bases, own_arena));
+    for (unsigned i = network->inputs; i < count; i++) TRY(copy_out(&run, i));
+    TRY(CALL(cuStreamSynchronize, slot->stream));
     for (unsigned i = network->inputs; i < count; i++)
-        TRY(copy_out(ports[i], bases[2 + i], bytes[i] / batch * images, slot->stream));
-    return CALL(cuStreamSynchronize, slot->stream);
+        if (run.places[i] == PAGEABLE) memcpy(ports[i], slot->staging + run.offsets[i], used_bytes(&run, i));
+    return CNNCC_OK;
 }
 
 static int has_null(const struct cnncc_device *d, void *const *ports) {
@@ -403,11 +451,11 @@ static int has_null(const struct cnncc_device *d, void *const *ports) {
 
 int cnncc_cuda_run(struct cnncc_device *d, int32_t images, void *const *ports, void *arena) {
     struct cnncc_slot *slot = NULL;
-    void *popped;
-    if (has_null(d, ports)) return plain(CNNCC_NULL_POINTER);
-    if (images < 1 || images > d->network->batch) return plain(CNNCC_BAD_IMAGES);
+    int mode;
+    if (has_null(d, ports)) return cnncc_plain(CNNCC_NULL_POINTER);
+    if (images < 1 || images > d->network->batch) return cnncc_plain(CNNCC_BAD_IMAGES);
     TRY(need_device(d));
-    TRY(CALL(cuCtxPushCurrent_v2, d->context));
+    TRY(enter(d->context, &mode));
     int code = take_slot(d, &slot);
     if (!code) code = run_in(d, slot, images, ports, arena);
     if (slot && code) {
@@ -416,26 +464,29 @@ int cnncc_cuda_run(struct cnncc_device *d, int32_t images, void *const *ports, v
     } else if (slot) {
         give_slot(d, slot);
     }
-    cu.cuCtxPopCurrent_v2(&popped);
+    leave(mode);
     return code;
 }
 
+static int check_device_pointer(struct cnncc_device *d, const void *pointer, uintptr_t align) {
+    enum place place;
+    TRY(find_place(d, pointer, &place));
+    if (place != ON_DEVICE) return cnncc_plain(CNNCC_NOT_DEVICE_MEMORY);
+    return (uintptr_t)pointer % align ? cnncc_plain(CNNCC_MISALIGNED) : CNNCC_OK;
+}
+
 static int check_device_pointers(struct cnncc_device *d, void *const *ports, void *arena) {
-    if (d->network->arena_bytes && !is_device_memory(arena)) return plain(CNNCC_NOT_DEVICE_MEMORY);
-    if ((uintptr_t)arena % 256) return plain(CNNCC_MISALIGNED);
-    for (unsigned i = 0; i < d->network->inputs + d->network->outputs; i++) {
-        if (!is_device_memory(ports[i])) return plain(CNNCC_NOT_DEVICE_MEMORY);
-        if ((uintptr_t)ports[i] % 16) return plain(CNNCC_MISALIGNED);
-    }
+    if (d->network->arena_bytes) TRY(check_device_pointer(d, arena, 256));
+    for (unsigned i = 0; i < d->network->inputs + d->network->outputs; i++) TRY(check_device_pointer(d, ports[i], 16));
     return CNNCC_OK;
 }
 
 int cnncc_cuda_enqueue(struct cnncc_device *d, int32_t images, void *const *ports, void *arena, void *stream) {
-    void *popped;
-    if (has_null(d, ports)) return plain(CNNCC_NULL_POINTER);
-    if (images != d->network->batch) return plain(CNNCC_BAD_IMAGES);
+    int mode;
+    if (has_null(d, ports)) return cnncc_plain(CNNCC_NULL_POINTER);
+    if (images != d->network->batch) return cnncc_plain(CNNCC_BAD_IMAGES);
     TRY(need_device(d));
-    TRY(CALL(cuCtxPushCurrent_v2, d->context));
+    TRY(enter(d->context, &mode));
     int code = check_device_pointers(d, ports, arena);
     if (!code) {
         address bases[2 + CNNCC_MOST_PORTS] = {(address)(uintptr_t)arena, d->weights};
@@ -443,15 +494,17 @@ int cnncc_cuda_enqueue(struct cnncc_device *d, int32_t images, void *const *port
             bases[2 + i] = (address)(uintptr_t)ports[i];
         code = launch_all(d, bases, stream);
     }
-    cu.cuCtxPopCurrent_v2(&popped);
+    leave(mode);
     return code;
 }
 
 int cnncc_cuda_peek(struct cnncc_device *d, void *to, uint64_t offset, uint64_t bytes) {
-    void *popped;
-    if (!d || !d->open || !d->idle) return plain(CNNCC_NULL_POINTER);
-    TRY(CALL(cuCtxPushCurrent_v2, d->context));
-    int code = CALL(cuMemcpyDtoH_v2, to, d->idle->memory + offset, bytes);
-    cu.cuCtxPopCurrent_v2(&popped);
+    int mode;
+    if (!d || !d->open || !d->idle) return cnncc_plain(CNNCC_NULL_POINTER);
+    TRY(cnncc_check_process());
+    TRY(enter(d->context, &mode));
+    int code = CALL(cuMemcpyDtoHAsync_v2, to, d->idle->memory + offset, bytes, d->idle->stream);
+    if (!code) code = CALL(cuStreamSynchronize, d->idle->stream);
+    leave(mode);
     return code;
 }

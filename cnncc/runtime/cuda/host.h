@@ -6,9 +6,10 @@
 #include <stddef.h>
 #include <stdint.h>
 
-/* Kernels compiled for one architecture; `arch` is 80 for sm_80. PTX serves every later one. */
+/* Kernels compiled for one architecture; `arch` is 80 for sm_80. PTX serves every later one. `driver` is the version of
+   CUDA that a driver must be of, 12080 for 12.8. */
 struct cnncc_image {
-    int arch, is_ptx;
+    int arch, is_ptx, driver;
     const void *data;
 };
 
@@ -54,6 +55,11 @@ enum {
     CNNCC_DEVICE_LOST,
     CNNCC_NOT_DEVICE_MEMORY,
     CNNCC_DRIVER_ERROR,
+    CNNCC_DRIVER_TOO_OLD,
+    CNNCC_DEVICE_BUSY,
+    CNNCC_FORKED,
+    CNNCC_OTHER_DEVICE,
+    CNNCC_CAPTURING,
 };
 
 enum { CNNCC_MOST_ARGUMENTS = 32, CNNCC_MOST_PORTS = 32, CNNCC_MOST_DEVICES = 16 };
@@ -76,10 +82,15 @@ struct cnncc_device {
     void *context, *module, **functions;
     uint64_t weights;
     struct cnncc_slot *idle;
+    const struct cnncc_image *image; /* the one that was loaded */
+    char no_graph[512];              /* why runs have no graph; empty if they have */
 };
 
-/* Runs the network on up to `batch` images and waits for the results. `ports` are the inputs and then the outputs, in host or device memory. If
-   `arena` is not a pointer to device memory, the model uses an arena of its own. */
+/* Opens the device, if it is not open yet, as the first run does. */
+int cnncc_cuda_open(struct cnncc_device *);
+/* Runs the network on up to `batch` images and waits for the results. `ports` are the inputs and then the outputs, in
+   host or device memory. If `arena` is not a pointer to device memory, the model uses an arena of its own. If any pointer
+   is to device memory, it waits first for all work of the device. */
 int cnncc_cuda_run(struct cnncc_device *, int32_t images, void *const *ports, void *arena);
 /* The same on the caller's stream, without waiting, of exactly `batch` images. All pointers must be to device memory. */
 int cnncc_cuda_enqueue(struct cnncc_device *, int32_t images, void *const *ports, void *arena, void *stream);
@@ -87,6 +98,8 @@ int cnncc_cuda_enqueue(struct cnncc_device *, int32_t images, void *const *ports
 void cnncc_cuda_release(struct cnncc_device *);
 /* Copies bytes of the arena that the last run used, for tests. */
 int cnncc_cuda_peek(struct cnncc_device *, void *to, uint64_t offset, uint64_t bytes);
+/* What the model has on its device, as JSON; the text lasts until the thread asks again. */
+const char *cnncc_cuda_state(struct cnncc_device *);
 /* Makes runs use this driver library instead of libcuda.so.1. Call it before the first run. */
 void cnncc_cuda_driver(const char *path);
 /* The meaning of a code, with details if it is the last error of this thread. */

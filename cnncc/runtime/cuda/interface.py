@@ -22,6 +22,11 @@ class CudaCode(IntEnum):
     DEVICE_LOST = 37
     NOT_DEVICE_MEMORY = 38
     DRIVER_ERROR = 39
+    DRIVER_TOO_OLD = 40
+    DEVICE_BUSY = 41
+    FORKED = 42
+    OTHER_DEVICE = 43
+    CAPTURING = 44
 
 
 CUDA_TEXTS = {
@@ -33,14 +38,19 @@ CUDA_TEXTS = {
     CudaCode.NO_DEVICE: "no such CUDA device",
     CudaCode.DEVICE_TOO_OLD: "the CUDA device is older than every architecture this module was compiled for",
     CudaCode.OUT_OF_MEMORY: "out of device memory",
-    CudaCode.LAUNCH_FAILED: "a kernel failed",
-    CudaCode.DEVICE_LOST: "the CUDA device was lost",
+    CudaCode.LAUNCH_FAILED: "a kernel could not be launched",
+    CudaCode.DEVICE_LOST: "the CUDA device is lost to this process, which must be restarted",
     CudaCode.NOT_DEVICE_MEMORY: "a pointer is not to device memory",
     CudaCode.DRIVER_ERROR: "the CUDA driver reported an error",
+    CudaCode.DRIVER_TOO_OLD: "the CUDA driver loads none of the module's code",
+    CudaCode.DEVICE_BUSY: "the CUDA device is not free: another process has it in exclusive mode, or MPS is full",
+    CudaCode.FORKED: "this process was forked from one that had used CUDA, which works in one of them only",
+    CudaCode.OTHER_DEVICE: "a pointer is to memory of another CUDA device",
+    CudaCode.CAPTURING: "a run with device pointers cannot wait while a stream is captured: use NAME_run_async",
 }
 """The text of each code. For the last error of a thread, a module adds details."""
 
-CUDA_FUNCTIONS = ("run_async", "model_on", "release", "device_arena_bytes", "driver", "peek")
+CUDA_FUNCTIONS = ("run_async", "model_on", "open", "release", "state", "device_arena_bytes", "driver", "peek")
 INTERFACE = (*FUNCTIONS, *EMBEDDED, *CUDA_FUNCTIONS)
 """What a GPU module exports, each as `NAME_...`."""
 

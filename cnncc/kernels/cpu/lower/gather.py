@@ -6,21 +6,12 @@ import math
 from collections.abc import Callable, Mapping
 from typing import Any
 
-from tvm import tirx
 from tvm.tirx import PrimFunc
 
 from cnncc.kernels.cpu.gather import GatherConfig, ScatterConfig
 from cnncc.kernels.cpu.lower.moves import copy_numbers, fill_numbers, vector_runs
-from cnncc.kernels.shared.arithmetic import nan_max, nan_min, real
-from cnncc.kernels.shared.builder import Buffer, Expr, KernelBuilder, splat
-
-COMBINE: Mapping[str, Callable[[Expr, Expr], Expr]] = {
-    "replace": lambda old, new: new,
-    "add": lambda old, new: old + new,
-    "mul": lambda old, new: old * new,
-    "max": nan_max,
-    "min": nan_min,
-}
+from cnncc.kernels.shared.builder import Buffer, Expr, KernelBuilder
+from cnncc.kernels.shared.places import COMBINE, named_row
 
 
 def lower_gather(c: GatherConfig, symbol: str) -> PrimFunc:
@@ -31,29 +22,13 @@ def lower_gather(c: GatherConfig, symbol: str) -> PrimFunc:
     places = k.operand("places", c.channels * c.places * len(c.sizes))
     result = k.operand("result", c.channels * c.places * c.width)
     with k.units() as u:
-        row, exists = _row(k, c, places, u)
+        row, exists = named_row(k, c.sizes, c.wrap, places, u * len(c.sizes))
         channel, to = k.let(u // c.places), k.let(u * c.width)
         with k.when(exists):
             copy_numbers(k, source, k.let((channel * height + row) * c.width), result, to, c.width)
         with k.otherwise():
             fill_numbers(k, result, to, c.width, float("nan"))
     return k.finish(symbol)
-
-
-def _row(k: KernelBuilder, c: GatherConfig, places: Buffer, at: Expr) -> tuple[Expr, Expr]:
-    """The row that a place names, and whether it exists."""
-    row: Expr = 0
-    exists: Expr = None
-    for axis, size in enumerate(c.sizes):
-        number = k.let(places.load(at * len(c.sizes) + axis))
-        # Compared as a float: what is no number, or too large for an integer, does not exist.
-        known = k.let(tirx.all(number > real(-size - 1 if c.wrap else -1), number < real(size)))
-        index = k.let(tirx.Cast("int32", tirx.Select(known, number, splat(0.0, 1))))
-        if c.wrap:
-            index = k.let(tirx.Select(index < 0, index + size, index))
-        row = k.let(row * size + index)
-        exists = known if exists is None else k.let(tirx.all(exists, known))
-    return row, exists
 
 
 def lower_scatter(c: ScatterConfig, symbol: str) -> PrimFunc:
@@ -72,7 +47,7 @@ def lower_scatter(c: ScatterConfig, symbol: str) -> PrimFunc:
             copy_numbers(k, source, start, result, start, size)
         with k.loop(rows.places) as i:
             at = k.let(channel * rows.places + i)
-            row, exists = _row(k, rows, places, at)
+            row, exists = named_row(k, rows.sizes, rows.wrap, places, at * len(rows.sizes))
             with k.when(exists):
                 _write(k, c, updates, k.let(at * width), result, k.let(start + row * width))
     return k.finish(symbol)

@@ -9,14 +9,12 @@ from tvm import tirx
 from tvm.tirx import PrimFunc
 
 from cnncc.kernels.cpu.nms import NmsConfig, NmsRowsConfig
-from cnncc.kernels.shared.arithmetic import vmax, vmin
+from cnncc.kernels.shared.boxes import box_at, overlaps
 from cnncc.kernels.shared.builder import Buffer, Expr, KernelBuilder, splat
 from cnncc.ops.nms import NONE
 
 BEST, BEST_SCORE = range(2)
 """Registers: the best box of a pass and its score. A box of -1 is none."""
-Box = tuple[Expr, Expr, Expr, Expr]
-"""Lower ends, then upper ends."""
 
 
 def lower(c: NmsConfig, symbol: str) -> PrimFunc:
@@ -60,12 +58,11 @@ class _Nms:
     def next(self, start: Expr, found: Expr, scores: Expr, best: Buffer) -> None:
         """Drops the box that was found and those that overlap it; the best that stays."""
         k, c = self.k, self.c
-        one = self.box(k.let(start + found * 4))
-        area = k.let((one[2] - one[0]) * (one[3] - one[1]))
+        one = box_at(k, self.boxes, k.let(start + found * 4), c.center)
         self.alive.store(found, splat(0.0, 1))
         best.store(BEST, splat(NONE, 1))
         with k.loop(c.boxes) as j, k.when(self.alive.load(j) > splat(0.0, 1)):
-            with k.when(self.overlaps(one, area, self.box(k.let(start + j * 4)))):
+            with k.when(overlaps(k, one, box_at(k, self.boxes, k.let(start + j * 4), c.center), c.iou)):
                 self.alive.store(j, splat(0.0, 1))
             with k.otherwise():
                 self.better(j, k.let(self.scores.load(scores + j)), best)
@@ -76,28 +73,6 @@ class _Nms:
         with self.k.when(tirx.any(none, score > best.load(BEST_SCORE))):
             best.store(BEST, tirx.Cast("float32", j))
             best.store(BEST_SCORE, score)
-
-    def box(self, at: Expr) -> Box:
-        """The ends of a box along both axes."""
-        k = self.k
-        a, b, c, d = (k.let(self.boxes.load(at + i)) for i in range(4))
-        if self.c.center:
-            half = splat(0.5, 1)
-            w, h = k.let(c * half), k.let(d * half)
-            return k.let(a - w), k.let(b - h), k.let(a + w), k.let(b + h)
-        return k.let(vmin(a, c)), k.let(vmin(b, d)), k.let(vmax(a, c)), k.let(vmax(b, d))
-
-    def overlaps(self, one: Box, area: Expr, other: Box) -> Expr:
-        """Whether intersection over union is above the bound."""
-        k, zero = self.k, splat(0.0, 1)
-        sides = [
-            k.let(vmax(k.let(vmin(one[i + 2], other[i + 2])) - k.let(vmax(one[i], other[i])), zero)) for i in (0, 1)
-        ]
-        shared = k.let(sides[0] * sides[1])
-        own = k.let((other[2] - other[0]) * (other[3] - other[1]))
-        total = k.let(area + own - shared)
-        known = tirx.all(area > zero, own > zero, total > zero, shared > zero)
-        return k.let(tirx.all(known, shared / total > splat(self.c.iou, 1)))
 
 
 def lower_rows(c: NmsRowsConfig, symbol: str) -> PrimFunc:

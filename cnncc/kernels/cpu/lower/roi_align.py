@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
 from typing import Any
 
 from tvm import tirx
@@ -11,29 +10,9 @@ from tvm.tirx import PrimFunc
 
 from cnncc.kernels.cpu.lower.moves import fill_numbers
 from cnncc.kernels.cpu.roi_align import RoiAlignConfig
-from cnncc.kernels.shared.arithmetic import LOWEST, real, vmax, vmin
+from cnncc.kernels.shared.arithmetic import LOWEST, real, vmax
 from cnncc.kernels.shared.builder import Expr, KernelBuilder, splat
-from cnncc.ops.roi_align import MOST_SAMPLES
-
-
-@dataclass(frozen=True)
-class BinSpan:
-    """A region along one axis: where it begins, the length of a bin, samples in a bin."""
-
-    first: Expr
-    bin: Expr
-    count: Expr
-    size: int
-
-
-@dataclass(frozen=True)
-class Sample:
-    """Where a sample lies along one axis: the pixels around it and their shares, and whether it counts."""
-
-    low: Expr
-    high: Expr
-    share: Expr
-    seen: Expr
+from cnncc.kernels.shared.regions import BinSpan, Regions, Sample
 
 
 def lower(c: RoiAlignConfig, symbol: str) -> PrimFunc:
@@ -51,60 +30,32 @@ class _RoiAlign:
         self.chosen = k.operand("images", c.regions) if c.chosen else None
         self.bins = c.out_size[0] * c.out_size[1]
         self.result = k.operand("result", c.regions * c.channels * self.bins)
+        self.regions = Regions(k, c)
         self.line = k.scratch(c.channel_blocks * c.block)
 
     def build(self, symbol: str) -> PrimFunc:
         k, c = self.k, self.c
         with k.units() as u:
             region, y = k.let(u // c.out_size[0]), k.let(u % c.out_size[0])
-            rows, columns = self.span(region, 1), self.span(region, 0)
+            bounds = k.let(region * 4)
+            rows, columns = (self.regions.span(self.rois, bounds, axis) for axis in (1, 0))
             start, exists = self.image(region)
             to = k.let(region * c.channels * self.bins + y * c.out_size[1])
             with k.loop(c.out_size[1]) as x:
                 fill_numbers(k, self.line, 0, c.channel_blocks * c.block, 0.0 if c.mode == "avg" else LOWEST)
                 with k.when(exists), k.loop(rows.count) as i:
-                    down = self.sample(rows, y, i)
+                    down = self.regions.sample(rows, y, i)
                     with k.loop(columns.count) as j:
-                        self.add(start, down, self.sample(columns, x, j))
+                        self.add(start, down, self.regions.sample(columns, x, j))
                 self.write(k.let(to + x), rows, columns)
         return k.finish(symbol)
 
     def image(self, region: Expr) -> tuple[Expr, Expr]:
         """Where the region's image begins, and whether there is such an image."""
-        k, c = self.k, self.c
         if self.chosen is None:
             return 0, tirx.IntImm("bool", 1)
-        number = k.let(self.chosen.load(region))
-        exists = k.let(tirx.all(number > splat(-1.0, 1), number < splat(float(c.images), 1)))
-        index = tirx.Cast("int32", tirx.Select(exists, number, splat(0.0, 1)))
-        return k.let(index * (c.channel_blocks * self.plane)), exists
-
-    def span(self, region: Expr, axis: int) -> BinSpan:
-        """The region along columns (axis 0) or rows."""
-        k, c = self.k, self.c
-        size, bins = c.in_size[1 - axis], c.out_size[1 - axis]
-        offset = splat(0.5 if c.half_pixel else 0.0, 1)
-        first, last = (k.let(self.rois.load(region * 4 + (axis + end)) * splat(c.scale, 1) - offset) for end in (0, 2))
-        length = k.let(last - first)
-        if not c.half_pixel:
-            length = k.let(vmax(splat(1.0, 1), length))
-        part = k.let(length * splat(1.0 / bins, 1))
-        if c.samples:
-            return BinSpan(first, part, c.samples, size)
-        # What is no number gets no samples, what is infinite not too many.
-        wanted = k.let(vmax(tirx.ceil(length / splat(float(bins), 1)), splat(0.0, 1)))
-        return BinSpan(first, part, k.let(tirx.Cast("int32", vmin(real(MOST_SAMPLES * size), wanted))), size)
-
-    def sample(self, span: BinSpan, bin: Expr, i: Expr) -> Sample:
-        """Sample i of a bin along one axis."""
-        k = self.k
-        inner = (real(i) + splat(0.5, 1)) * span.bin / real(span.count)
-        at = k.let(span.first + real(bin) * span.bin + inner)
-        seen = k.let(tirx.all(at >= splat(-1.0, 1), at <= real(span.size)))
-        known = k.let(tirx.Select(seen, at, splat(0.0, 1)))
-        at = k.let(vmin(real(span.size - 1), k.let(vmax(splat(0.0, 1), known))))
-        low = k.let(tirx.Cast("int32", at))
-        return Sample(low, k.let(tirx.min(low + 1, span.size - 1)), k.let(at - tirx.Cast("float32", low)), seen)
+        number, exists = self.regions.image(self.chosen.load(region))
+        return self.k.let(number * (self.c.channel_blocks * self.plane)), exists
 
     def add(self, start: Expr, down: Sample, across: Sample) -> None:
         """A sample of all channels into the line, a vector of them at a time."""

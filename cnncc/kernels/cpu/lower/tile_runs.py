@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from functools import cache
 
 from tvm import tirx
 
-from cnncc.base.dim import Dim, Extent, values_of
+from cnncc.base.dim import Dim, Extent, Undecided, values_of
 from cnncc.kernels.cpu.tiles import even_tiles
 from cnncc.kernels.shared.builder import Expr, KernelBuilder, i32
 
@@ -28,8 +28,7 @@ def tile_runs(k: KernelBuilder, total: Extent, largest: int) -> Sequence[Run]:
         return even_tiles(total, largest) if isinstance(total, int) else [(0, 1, total)]
     if largest == 1:
         return [(0, 1, total)]
-    cuts = {number: _cut(_rest(number, largest), largest) for number in values_of(total)}
-    rests = {_rest(number, largest): cut for number, cut in cuts.items()}
+    rests = {rest: _cut(rest, largest) for rest in _rests(total, largest)}
     known = k.extent(total)
     whole = k.at_start(tirx.max(tirx.truncdiv(known, i32(largest)) - 1, i32(0)))
     rest = k.at_start(known - whole * largest)
@@ -43,6 +42,14 @@ def tile_runs(k: KernelBuilder, total: Extent, largest: int) -> Sequence[Run]:
         runs.append((start, size, count))
         start = k.at_start(start + count * size)
     return runs
+
+
+def _rests(total: Dim, largest: int) -> Iterable[int]:
+    """The numbers that may be left; all below two of the largest tiles, where there are too many totals to look at."""
+    try:
+        return sorted({_rest(number, largest) for number in values_of(total)})
+    except Undecided:
+        return range(1, 2 * largest)
 
 
 def _rest(total: int, largest: int) -> int:

@@ -2,21 +2,23 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 from tvm.tirx import PrimFunc
 
+from cnncc.base.dim import Dim
 from cnncc.base.elements import ELEMENTS
 from cnncc.ir.rules import added_inputs
 from cnncc.kernels.cpu.lower.bfloats import round_by
 from cnncc.kernels.cpu.lower.micro import Sums
+from cnncc.kernels.cpu.lower.tile_runs import Run, tile_runs
 from cnncc.kernels.cpu.lower.winograd_fetch import LINE, Coming, Region, fetch_share, first
 from cnncc.kernels.cpu.lower.winograd_transform import Transform
 from cnncc.kernels.cpu.tiles import even_tiles
 from cnncc.kernels.cpu.winograd import WinogradConfig
-from cnncc.kernels.shared.arithmetic import vmin
+from cnncc.kernels.shared.arithmetic import quotient, remainder, vmin
 from cnncc.kernels.shared.builder import Expr, KernelBuilder, splat
 from cnncc.kernels.shared.vectors import apply_epilogue
 from cnncc.kernels.shared.winograd import matrices
@@ -71,7 +73,7 @@ class _Winograd(Transform):
             section, first = k.let(unit // c.tile_units), k.let(unit % c.tile_units * c.tiles)
             first_in = k.let(section // c.sections * c.in_blocks) if c.groups > 1 else 0
             if not c.shared:
-                with k.loop(c.in_blocks) as plane, k.loop(c.tiles) as i:
+                with k.loop(c.in_blocks) as plane, k.loop(self.tiles(first)) as i:
                     to = self.place(plane, i)
                     self.transform_tile(self.source, self.data, first_in + plane, k.let(first + i), to)
             own = _Unit(section, first_in, first, k.let((unit + 1) % c.tile_units * c.tiles))
@@ -96,18 +98,32 @@ class _Winograd(Transform):
         return [result, image]
 
     def products(self, unit: _Unit, block: Expr, size: int, regions: list[Region]) -> None:
-        """[point][tile][block][lane] of `size` output blocks: a matrix product for every point."""
+        """[point][tile][block][lane] of `size` output blocks: a matrix product for every point. The last unit of an
+        image of any size may have fewer tiles."""
+        k, c = self.k, self.c
+        runs = even_tiles(c.tiles, c.tile.columns)
+        if not isinstance(c.total, Dim):
+            self.points(unit, block, size, regions, runs)
+            return
+        rest = tile_runs(k, c.total - (c.tile_units - 1) * c.tiles, c.tile.columns)
+        with k.when(unit.tile + c.tiles <= c.total):
+            self.points(unit, block, size, regions, runs)
+        with k.otherwise():
+            self.points(unit, block, size, regions, rest)
+
+    def points(self, unit: _Unit, block: Expr, size: int, regions: list[Region], runs: Sequence[Run]) -> None:
+        """The products of all points, of tiles in these runs."""
         k, c = self.k, self.c
         place = unit.first_in * c.data_tiles + unit.tile if c.shared else 0
         floats = c.in_blocks * c.block * size * c.block
         stored = k.let(block * (c.points * c.in_blocks * c.block * c.block))
-        runs = even_tiles(c.tiles, c.tile.columns)
         lines = self.fetched_lines(size)
-        passes = sum(count for *_, count in runs)
+        passes = sum(count for *_, count in even_tiles(c.tiles, c.tile.columns))
         with k.loop(c.points) as point:
             weights = k.let(stored + point * floats)
             source = k.let(point * c.data_step + place * c.block)
-            result, done = k.let(point * c.product_step), 0
+            result = k.let(point * c.product_step)
+            done: Expr = 0
             for start, tiles, count in runs:
                 with k.loop(count) as i:
                     at = k.let(start + i * tiles)
@@ -116,7 +132,7 @@ class _Winograd(Transform):
                     share = k.let((point * passes + (done + i)) * c.in_blocks)
                     coming = Coming(ahead, lines, regions, share, c.points * passes * c.in_blocks)
                     self.product_tile(weights, size, tile, coming)
-                done += count
+                done = done + count
 
     def fetched_lines(self, size: int) -> int:
         """Lines of the next point's weights to be fetched in each step of the innermost loop."""
@@ -149,7 +165,7 @@ class _Winograd(Transform):
     def outputs(self, block: Expr, size: int, first: Expr) -> None:
         """A' m A, bias and epilogue for every tile and block of the panel."""
         k, c = self.k, self.c
-        with k.loop(c.tiles) as i:
+        with k.loop(self.tiles(first)) as i:
             tile = k.let(first + i)
             with k.when(tile < c.total), k.loop(size) as b:
                 self.output_tile(k.let(block + b), tile, k.let((i * size + b) * c.block))
@@ -158,7 +174,7 @@ class _Winograd(Transform):
         """One tile of one block: the inverse transform, then bias and epilogue where its pixels lie in the image."""
         k, c = self.k, self.c
         (height, width), (down, across) = c.out_size, c.dilation
-        y, x = k.let(first(c, tile // c.grid[1], 0)), k.let(first(c, tile % c.grid[1], 1))
+        y, x = k.let(first(c, quotient(tile, c.grid[1]), 0)), k.let(first(c, remainder(tile, c.grid[1]), 1))
         to = k.let(((block * height + y) * width + x) * c.block)
         for v in range(0, c.block, c.lanes):
             bias = splat(0.0, c.lanes) if self.bias is None else k.let(self.bias.load(block * c.block + v, c.lanes))

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from cnncc.kernels.cpu.winograd import WinogradConfig
-from cnncc.kernels.shared.arithmetic import vmin
+from cnncc.kernels.shared.arithmetic import quotient, remainder, vmin
 from cnncc.kernels.shared.builder import Buffer, Expr, KernelBuilder
 
 LINE = 16
@@ -70,8 +70,8 @@ def _fetch_row(k: KernelBuilder, c: WinogradConfig, region: Region, row: Expr) -
     """One row of pixels of one tile. Rows below the image count as its last; addresses need not be exact."""
     height, width = region.extent
     tile, place = k.let(region.tile + row % c.tiles), k.let(row // c.tiles)
-    y = k.let(vmin(first(c, tile // c.grid[1], 0) + place % c.m * c.dilation[0] + region.shift, height - 1))
-    x = k.let(first(c, tile % c.grid[1], 1) + region.shift)
+    y = k.let(vmin(first(c, quotient(tile, c.grid[1]), 0) + place % c.m * c.dilation[0] + region.shift, height - 1))
+    x = k.let(first(c, remainder(tile, c.grid[1]), 1) + region.shift)
     at = k.let((((region.plane + place // c.m) * height + y) * width + x) * c.block)
     apart = LINE if c.dilation[1] == 1 else c.dilation[1] * c.block
     for line in range(c.m * c.block // LINE):

@@ -9,10 +9,11 @@ from typing import Any
 from tvm import tirx
 from tvm.tirx import PrimFunc
 
+from cnncc.base.dim import Dim
 from cnncc.base.elements import ELEMENTS
 from cnncc.kernels.cpu.lower.winograd_fetch import first
 from cnncc.kernels.cpu.winograd import WinogradConfig
-from cnncc.kernels.shared.arithmetic import vmax, vmin
+from cnncc.kernels.shared.arithmetic import quotient, remainder, vmax, vmin
 from cnncc.kernels.shared.builder import Buffer, Expr, KernelBuilder, splat
 from cnncc.kernels.shared.winograd import Matrix, matrices
 
@@ -80,6 +81,11 @@ class Transform:
                 terms[i].append((column[i], parts[i % 2]))
         return [self.combine(t) for t in terms]
 
+    def tiles(self, first: Expr) -> Expr:
+        """The tiles of a unit from the first on: of an image of any size, those that there are."""
+        c = self.c
+        return self.k.let(vmin(c.tiles, c.total - first)) if isinstance(c.total, Dim) else c.tiles
+
     def place(self, plane: Expr, tile: Expr) -> Expr:
         """Where a tile of a channel block lies in the transformed input, of each point."""
         return (plane * self.c.data_tiles + tile) * self.c.block
@@ -88,8 +94,8 @@ class Transform:
         """Tile number `tile` of a channel block to index `to` of each point; zeros beyond the last tile."""
         k, c = self.k, self.c
         (height, width), (rows, columns) = c.in_size, c.dilation
-        y = k.let(first(c, tile // c.grid[1], 0) - c.pad[0])
-        x = k.let(first(c, tile % c.grid[1], 1) - c.pad[1])
+        y = k.let(first(c, quotient(tile, c.grid[1]), 0) - c.pad[0])
+        x = k.let(first(c, remainder(tile, c.grid[1]), 1) - c.pad[1])
         to = k.let(to)
         below, right = y + ((c.edge - 1) * rows + 1), x + ((c.edge - 1) * columns + 1)
         inside = tirx.all(tile < c.total, y >= 0, x >= 0, below <= height, right <= width)
@@ -148,7 +154,7 @@ class _Input(Transform):
         k, c = self.k, self.c
         with k.units() as unit:
             plane, first = k.let(unit // c.tile_units), k.let(unit % c.tile_units * c.tiles)
-            with k.loop(c.tiles) as i:
+            with k.loop(self.tiles(first)) as i:
                 tile = k.let(first + i)
                 self.transform_tile(self.image, self.data, plane, tile, self.place(plane, tile))
         return k.finish(symbol)

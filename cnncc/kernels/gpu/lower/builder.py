@@ -118,13 +118,18 @@ class CudaBuilder(KernelBuilder):
         with self.unless_certain(index < total if blocks * self.threads > total else None):
             yield index
 
-    def fold(self, shared: Buffer, rows: int, combine: Callable[[Expr, Expr], Expr]) -> None:
+    def fold(
+        self, shared: Buffer, rows: int, combine: Callable[[Expr, Expr], Expr], share: int = 0, columns: int = 1
+    ) -> None:
         """Combines the values of all threads, `shared[row * threads + thread]`, into those of thread 0: a tree, so in
-        the same order every time. Threads are a power of two."""
+        the same order every time. With `share`, those of each `share` threads in a row, into those of the first of
+        them; with `columns`, those of every `columns`-th thread, into those of the first `columns`. All are powers of
+        two."""
         self.barrier()
-        half = self.threads // 2
-        while half:
-            with self.when(self.thread < half), self.unrolled(rows) as row:
+        half = (share or self.threads) // 2
+        place = self.let(tirx.truncmod(self.thread, i32(share))) if share else self.thread
+        while half >= columns:
+            with self.when(place < half), self.unrolled(rows) as row:
                 at = self.let(row * self.threads + self.thread)
                 mine, other = self.let(shared.load(at)), self.let(shared.load(at + half))
                 shared.store(at, combine(mine, other))
@@ -152,6 +157,18 @@ def divmod_(k: CudaBuilder, value: Expr, divisor: int) -> tuple[Expr, Expr]:
 def image_of(k: CudaBuilder, index: Expr, batch: int, per_image: int) -> tuple[Expr, Expr]:
     """Which image of the batch a thing belongs to, and which thing of that image it is."""
     return (0, index) if batch == 1 else divmod_(k, index, per_image)
+
+
+@contextmanager
+def rounds(k: CudaBuilder, total: Expr, mine: Expr, step: int, start: Expr = 0) -> Iterator[Expr]:
+    """A loop of a thread over its share of the things from `start` to `total`: every `step`-th one, the first of them
+    at `mine`."""
+    known = isinstance(total, int) and isinstance(start, int)
+    count = -(-(total - start) // step) if known else k.let(tirx.truncdiv(total - start + (step - 1), i32(step)))
+    with k.loop(count, "round") as turn:
+        index = k.let(start + turn * step + mine)
+        with k.unless_certain(None if known and count * step == total - start else index < total):
+            yield index
 
 
 def load_vector(k: CudaBuilder, source: Array, at: Expr, lanes: int) -> Array:

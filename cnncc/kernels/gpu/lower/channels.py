@@ -73,8 +73,8 @@ class _Neighbours:
 def lower_softmax(c: GpuSoftmaxConfig, symbol: str) -> PrimFunc:
     """exp(x - largest) / sum of those, over the channels."""
     k = CudaBuilder(c.grid, c.threads)
-    source = k.operand("image", c.batch * c.source.floats)
-    result = k.operand("result", c.batch * c.result.floats)
+    source = k.operand("image", c.batch * c.rows * c.source.floats)
+    result = k.operand("result", c.batch * c.rows * c.result.floats)
     if c.shared:
         _softmax_of_block(k, c, source, result)
     else:
@@ -94,8 +94,9 @@ def _at(c: GpuSoftmaxConfig, channel: Expr, pixel: Expr) -> Expr:
 
 def _softmax_of_block(k: CudaBuilder, c: GpuSoftmaxConfig, source: Array, result: Array) -> None:
     shared, mine = k.shared(c.threads), k.local(1)
-    image = k.block(0)
-    base, to = k.let(image * c.source.stride), k.let(image * c.result.stride)
+    image, row = (k.block(0), 0) if c.rows == 1 else image_of(k, k.block(0), c.batch, c.rows)
+    base = k.let(image * c.source.stride + row * c.source.channels)
+    to = k.let(image * c.result.stride + row * c.result.channels)
     rounds = -(-c.source.channels // c.threads)
 
     def share(total: int) -> None:

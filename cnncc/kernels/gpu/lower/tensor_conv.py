@@ -21,13 +21,18 @@ def lower(config: GpuConvConfig, symbol: str) -> PrimFunc:
 
 
 class TensorConv(Conv):
-    """The same on tensor cores: halves in shared memory, each row's depth side by side, products by warps.
+    """The same on tensor cores: numbers of 16 bits in shared memory, each row's depth side by side, products by warps.
 
     A fragment is 16 rows x 8 columns; thread 4 g + t of a warp holds of it rows g and g + 8, columns 2 t and 2 t + 1
     (PTX ISA, mma.m16n8k16).
     """
 
     stored = "uint32"
+
+    @property
+    def functions(self) -> tuple[str, str]:
+        """What rounds two numbers and packs them into a word, and what multiplies: of `cnncc.module.gpu.source`."""
+        return FUNCTIONS[self.t.element.name]
 
     def vectors_per_step(self) -> int:
         return int(self.t.depth * self.t.columns // (2 * VECTOR))
@@ -42,7 +47,7 @@ class TensorConv(Conv):
             at = k.let(parity * self.a_size + self.row * t.line + (self.part + i * between) * 2)
             for word in range(2):
                 low, high = (self.next_a.load(i * VECTOR + 2 * word + half) for half in (0, 1))
-                self.a.store(at + word, tirx.call_pure_extern("uint32", "cnncc_halves", low, high))
+                self.a.store(at + word, tirx.call_pure_extern("uint32", self.functions[0], low, high))
         with self.vectors_of_weights() as (i, index):
             column, part = divmod_(k, index, per_line)
             at = parity * (self.b_size // VECTOR) + column * (t.line // VECTOR) + part
@@ -66,7 +71,7 @@ class TensorConv(Conv):
             for i in range(down):
                 for j in range(across):
                     sums = self.sums.address(4 * (i * across + j))
-                    k.call("cnncc_mma", sums, left.address(4 * i), right.address(2 * j))
+                    k.call(self.functions[1], sums, left.address(4 * i), right.address(2 * j))
 
     def place_of_warp(self) -> tuple[Expr, Expr, Expr, Expr]:
         """First row and column of the warp's part of the tile; the thread's row and pair of columns in a fragment."""
@@ -95,6 +100,9 @@ class TensorConv(Conv):
                         first = (i * across + j) * 4 + lower_half * 2
                         self.store(image, k.let(group * vectors + vector), position, first, half, 2)
 
+
+FUNCTIONS = {"float16": ("cnncc_halves", "cnncc_mma"), "bfloat16": ("cnncc_bfloats", "cnncc_mma_bfloat")}
+"""By the type of the operands."""
 
 LOWER: Mapping[str, Callable[[Any, str], PrimFunc]] = {"tensor_conv": lower}
 """Family of a kernel -> its lowering."""
