@@ -4,13 +4,18 @@ sizes around the edges of their vectors."""
 from __future__ import annotations
 
 from collections.abc import Sequence
+from pathlib import Path
 
 import numpy as np
+import onnx
 import pytest
 from kernels.test_range_kernels import SIZES, drawn, text
+from onnx import TensorProto, helper, numpy_helper
 
 from cnncc import api, passes
+from cnncc.base.errors import CnnccError
 from cnncc.frontends import sources
+from cnncc.frontends.input_shapes import sizes_by_name
 from cnncc.frontends.sources import NetworkSource
 from cnncc.ops import reference
 from cnncc.options import Options
@@ -140,3 +145,51 @@ def test_nms(how: str) -> None:
         low = within(0, 20, 1, 2, n, 2)
         boxes = np.concatenate([low, low + within(1, 9, 1, 2, n, 2)], axis=-1)
         held(network, model, [boxes, np.round(2 * real(1, 2, 3, n)) / 2], 0)
+
+
+def rows_of(path: Path, places: Sequence[str]) -> NetworkSource:
+    """A model that reads rows of an image, among them the last one."""
+    x = helper.make_tensor_value_info("x", TensorProto.FLOAT, [1, 3, "h", 8])
+    nodes = [
+        helper.make_node("Shape", ["x"], ["shape"]),
+        helper.make_node("Gather", ["shape", "two"], ["h"]),
+        helper.make_node("Sub", ["h", "one"], ["last"]),
+        helper.make_node("Concat", places, ["places"], axis=0),
+        helper.make_node("Gather", ["x", "places"], ["y"], axis=2),
+    ]
+    known = [numpy_helper.from_array(np.array([n]), name) for n, name in ((0, "zero"), (1, "one"), (2, "two"))]
+    y = helper.make_tensor_value_info("y", TensorProto.FLOAT, [1, 3, len(places), 8])
+    onnx.save(helper.make_model(helper.make_graph(nodes, "m", [x], [y], known)), path)
+    return sources.read_source(path, None, 0, sizes_by_name("x=1,3,h,8 where h in 9..20")[0])
+
+
+def test_the_first_and_the_last_row(tmp_path: Path) -> None:
+    network = rows_of(tmp_path / "m.onnx", ["zero", "last"])
+    model = api.link([network], Options())
+    for h in (9, 14, 20):
+        held(network, model, [real(1, 3, h, 8)], 0)
+
+
+def test_positions_that_follow_the_size_are_refused(tmp_path: Path) -> None:
+    network = rows_of(tmp_path / "m.onnx", ["zero", "last", "one"])
+    with pytest.raises(CnnccError, match="take: positions that change with the size have no kernel yet"):
+        api.link([network], Options())
+
+
+def test_every_second_row_and_column(tmp_path: Path) -> None:
+    """A slice whose extent follows the size."""
+    x, y = (
+        helper.make_tensor_value_info(name, TensorProto.FLOAT, [1, c, None, None]) for name, c in (("x", 3), ("y", 6))
+    )
+    ends = {"ends": [9999, 9999], "axes": [2, 3], "steps": [2, 2], "first": [0, 0], "second": [1, 0]}
+    nodes = [
+        helper.make_node("Slice", ["x", start, "ends", "axes", "steps"], [start[0]]) for start in ("first", "second")
+    ]
+    nodes.append(helper.make_node("Concat", ["f", "s"], ["y"], axis=1))
+    known = [numpy_helper.from_array(np.array(values), name) for name, values in ends.items()]
+    onnx.save(helper.make_model(helper.make_graph(nodes, "m", [x], [y], known)), tmp_path / "m.onnx")
+    shape = sizes_by_name("x=1,3,h,w where h in 10..120 step 2, w in 9..120")[0]
+    network = sources.read_source(tmp_path / "m.onnx", None, 0, shape)
+    model = api.link([network], Options(threads=2))
+    for h, w in ((10, 9), (10, 120), (120, 10), (64, 33), (34, 119)):
+        held(network, model, [real(1, 3, h, w)], 0)

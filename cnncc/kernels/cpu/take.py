@@ -8,7 +8,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from cnncc.base.dim import above
+from cnncc.base.dim import above, symbols_of
+from cnncc.base.errors import CnnccError
 from cnncc.ir import Constant
 from cnncc.kernels.cpu.site import MOVED, CpuRule, CpuSite
 from cnncc.kernels.shared.spec import Call, Kernel, Packed, Selection
@@ -39,6 +40,9 @@ def select_take(site: CpuSite) -> Selection:
     """take; a row per unit."""
     node = site.node
     old, axis = site.type().shape[1:], node.attrs["axis"]
+    if symbols_of(node.attrs["indices"]):
+        hint = "compile the sizes that are needed: --shape 3x224x224,3x320x480"
+        raise CnnccError("take: positions that change with the size have no kernel yet", node.span, node.stack, hint)
     table = np.array(node.attrs["indices"], np.float32)
     sides = (math.prod(old[:axis]), old[axis], len(table), math.prod(old[axis + 1 :]))
     config = TakeConfig(*sides, site.element.name)
