@@ -1,24 +1,29 @@
 """Times what a module for many images costs one image, and what one for several sizes costs each of them.
 
-    python benchmarks/bench_images.py [NETWORKS...] [--batch N] [--some N] [--shape A,B] [--rounds N] [--seconds S]
+    python benchmarks/bench_images.py [NETWORKS...] [--batch N] [--some N] [--shape A,B] [--sizes N] [--rounds N]
+        [--seconds S]
 
 For each network of the zoo: milliseconds of one image in a module for one and in a module for `--batch` images, and of
 each of `--some` images at once in the latter. With `--shape`, instead: milliseconds at each size in a module for that
-size alone, and in one for all. Modules take turns in this process; what counts is the ratio within a round.
+size alone, and in one for all; of a range (`3xhxw where h in ...`) at the middle and `--sizes` others that are drawn.
+Modules take turns in this process; what counts is the ratio within a round.
 """
 
 from __future__ import annotations
 
 import argparse
+import math
+import random
 import statistics
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 
 import numpy as np
 
 from cnncc import api
 from cnncc.frontends import sources
 from cnncc.frontends.input_shapes import sizes_by_name
+from cnncc.ir.ranged import said
 from cnncc.options import Options
 from cnncc.runtime.model import Model
 
@@ -36,6 +41,7 @@ def main() -> None:
     parser.add_argument("--batch", type=int, default=64)
     parser.add_argument("--some", type=int, default=8)
     parser.add_argument("--shape")
+    parser.add_argument("--sizes", type=int, default=9)
     parser.add_argument("--rounds", type=int, default=9)
     parser.add_argument("--seconds", type=float, default=0.3)
     args = parser.parse_args()
@@ -56,13 +62,36 @@ def by_images(name: str, args: argparse.Namespace) -> str:
     )
 
 
-def by_size(name: str, args: argparse.Namespace) -> list[str]:
+def by_size(name: str, args: argparse.Namespace) -> Iterable[str]:
+    if "where" in args.shape:
+        return in_range(name, args)
     sizes = [network.graph for network in sources.read_sizes(name, None, 0, sizes_by_name(args.shape))]
     whole = api.build(sizes[0], Options(), further=sizes[1:]).model()
     return [
         at_size(f"{name:16} {port.inputs[0].shapes:14}", api.build(graph, Options()).model(), whole, args)
         for port, graph in zip(whole.sizes, sizes, strict=True)
     ]
+
+
+def in_range(name: str, args: argparse.Namespace) -> Iterator[str]:
+    """Each line when it is known: compiling the modules of single sizes takes most of the time."""
+    network = sources.read_source(name, None, 0, sizes_by_name(args.shape)[0])
+    assert network.ranged is not None
+    whole = api.link([network], Options())
+    drawn, ratios = random.Random(0), []
+    others = ({s: drawn.randrange(s.count) for s in network.ranged.symbols} for _ in range(args.sizes))
+    for steps in (network.ranged.typical, *others):
+        own = api.build(network.ranged.graph(steps), Options()).model()
+        arrays = images(own, 1)
+        alone, shared = measured([lambda own=own, a=arrays: own(*a), lambda a=arrays: whole(*a)], args)
+        ratios.append(statistics.median(a / b for a, b in zip(shared, alone, strict=True)))
+        arena = whole.at_size(**{s.name: s.least + n * s.step for s, n in steps.items()}).arena_bytes_for(1)
+        yield (
+            f"{name:16} {said(steps):18} alone {median(alone)} ms, of any {median(shared)} ms, {ratio(shared, alone)}; "
+            f"arena {arena / own.arena_bytes_for(1):.2f}"
+        )
+    mean = math.exp(statistics.fmean(map(math.log, ratios)))
+    yield f"{name:16} geometric mean of {len(ratios)} sizes {mean:.3f}"
 
 
 def at_size(head: str, own: Model, whole: Model, args: argparse.Namespace) -> str:

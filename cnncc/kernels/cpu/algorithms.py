@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import Any
@@ -80,10 +81,7 @@ def _of_range(site: CpuSite, usual: CpuSite) -> Selection:
             found.setdefault(candidate.choice, candidate)
     costs = {choice: [algorithm.cost(one, choice) for one in sites] for choice in found}
     least = [min(of_size) for of_size in zip(*costs.values(), strict=True)]
-    slower = {
-        choice: sum(cost / best for cost, best in zip(of_choice, least, strict=True))
-        for choice, of_choice in costs.items()
-    }
+    slower = {choice: _slower(of_choice, least) for choice, of_choice in costs.items()}
     best, note = choose(usual, [replace(c, cost=slower[choice]) for choice, c in found.items()])
     return replace(algorithm.calls(site, best.choice, why + note), choice=best.choice)
 
@@ -107,8 +105,8 @@ def _fastest_of(sites: Sequence[CpuSite], algorithms: Sequence[CpuAlgorithm[Any]
 
 
 def _slower(cycles: Sequence[float], least: Sequence[float]) -> float:
-    """By how much, over some sizes."""
-    return sum(mine / other for mine, other in zip(cycles, least, strict=True))
+    """By how much, as the geometric mean over some sizes."""
+    return math.prod(mine / other for mine, other in zip(cycles, least, strict=True)) ** (1 / len(cycles))
 
 
 def _alike(site: CpuSite) -> KernelChoice | None:

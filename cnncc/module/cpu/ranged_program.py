@@ -82,15 +82,12 @@ def lower_ranged(
 
 
 def _compared(network: Ranged) -> list[Steps]:
-    """The sizes besides the middle one at which kernels are compared: the ends, and between, counted in factors."""
-    return [
-        {s: round((s.least * (s.most / s.least) ** share - s.least) / s.step) for s in network.symbols}
-        for share in COMPARED
-    ]
+    """The sizes besides the middle one at which kernels are compared."""
+    return [{s: round(share * (s.count - 1)) for s in network.symbols} for share in COMPARED]
 
 
-COMPARED = 0.0, 0.25, 0.75, 1.0
-"""Where they lie between the least size and the largest."""
+COMPARED = 0.1, 0.4, 0.7, 1.0
+"""Where they lie between the least size and the largest. The middle one, counted in factors, is among the smaller."""
 
 
 def _macs(source: Graph, network: Ranged, remade: Callable[[Graph], Graph] | None) -> Extent | None:
