@@ -19,7 +19,7 @@ from cnncc.kernels.cpu.algorithm import Cause, Measured
 from cnncc.kernels.cpu.budget import choose
 from cnncc.kernels.cpu.byte_operands import ByteTypes, OnBytes, Steps, kernel_bias, kernel_steps
 from cnncc.kernels.cpu.conv_algorithm import Direct
-from cnncc.kernels.cpu.conv_bytes import byte_candidates, byte_kernel, byte_problem, configure_bytes
+from cnncc.kernels.cpu.conv_bytes import byte_candidates, byte_cost, byte_kernel, byte_problem, configure_bytes
 from cnncc.kernels.cpu.conv_choice import DirectChoice, in_range
 from cnncc.kernels.cpu.conv_direct import pack_conv
 from cnncc.kernels.cpu.depthwise_bytes import (
@@ -152,6 +152,9 @@ class DirectBytes(Direct):
 
     def candidates(self, site: CpuSite, wide: bool = False) -> list[Candidate[DirectChoice]]:
         return byte_candidates(conv_geometry(site), types_of(site), site.target, self.name, wide)
+
+    def cost(self, site: CpuSite, choice: DirectChoice) -> float:
+        return byte_cost(conv_geometry(site), types_of(site), site.target, choice)
 
     def calls(self, site: CpuSite, choice: DirectChoice, why: str) -> Selection:
         groups, merge, weight = site.node.attrs["groups"], conv_merge(site), site.constant("weight")
