@@ -446,7 +446,7 @@ def _divided(over: Dim, under: int) -> Extent:
         if inner is not None:  # a quotient of a quotient
             quotient, added = inner
             return _made(whole) + _divided(quotient.over + added * quotient.under, quotient.under * under)
-        low, high = left.bounds
+        low, high = _bounds(left)
         if low // under == high // under:
             return _made(whole) + low // under
         return _made(whole) + Dim({(Quotient(left, under),): 1})

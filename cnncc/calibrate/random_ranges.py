@@ -48,7 +48,7 @@ def with_random_ranges(network: NetworkSource, options: Options, listener: Liste
 
 def on_bytes(network: Ranged, scheme: Scheme) -> Ranged:
     """A network for a range of sizes, computed on bytes with the same ranges of values at all of them."""
-    return Ranged(network.shapes, lambda shapes: quantized(network.at(shapes), scheme))
+    return Ranged(network.shapes, lambda shapes: quantized(network.at(shapes), scheme, of_a_range=True))
 
 
 def _images(graph: Graph) -> Iterator[Arrays]:

@@ -191,8 +191,8 @@ def _with_weights(graph: Graph, at: At, path: str | None, seed: int, told: tuple
         return NetworkSource(bound, path, *told, ranged=for_ranges(bound, at))
     from cnncc.quantization.rewrite import quantized
 
-    ranged = for_ranges(bound, at, lambda graph: quantized(graph, known))
-    return NetworkSource(quantized(bound, known), path, *told, bound, known, ranged)
+    ranged = for_ranges(bound, at, lambda graph: quantized(graph, known, of_a_range=True))
+    return NetworkSource(quantized(bound, known, ranged is not None), path, *told, bound, known, ranged)
 
 
 def _at(network: Network, shapes: InputShapes) -> Graph:

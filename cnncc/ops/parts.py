@@ -36,9 +36,14 @@ AXES = ("channels", "rows", "columns")
 
 def places(attrs: Attrs) -> tuple[range, ...]:
     """What a strided slice takes along each axis of an image; `start` is 0 and `step` 1 where they are not given."""
-    sizes = attrs["dims"]
-    starts, steps = attrs["start"] or (0,) * len(sizes), attrs["step"] or (1,) * len(sizes)
-    return tuple(range(a, a + n * s, s) for n, a, s in zip(sizes, starts, steps, strict=True))
+    along = zip(attrs["dims"], *starts_and_steps(attrs), strict=True)
+    return tuple(range(start, start + size * step, step) for size, start, step in along)
+
+
+def starts_and_steps(attrs: Attrs) -> tuple[Shape, Shape]:
+    """Where a strided slice begins along each axis, and its steps."""
+    axes = len(attrs["dims"])
+    return attrs["start"] or (0,) * axes, attrs["step"] or (1,) * axes
 
 
 def strided_slice_shape(shapes: Shapes, attrs: Attrs) -> Shape:

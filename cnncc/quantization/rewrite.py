@@ -28,21 +28,29 @@ BEFORE = "fuse_epilogues"
 """The pass before which a graph is made one on bytes: its batch norms are folded, its activations stand alone."""
 
 
-def prepared(graph: Graph) -> Graph:
-    """The graph of which a `BytePlan` is made: with batch norms folded, and every value that may be bytes by itself."""
+def prepared(graph: Graph, without: Container[str] = ()) -> Graph:
+    """The graph of which a `BytePlan` is made: with batch norms folded, and every value that may be bytes by itself.
+    Passes of these names are left out."""
     for name, rewrite in passes.PASSES:
         if name == BEFORE:
             break
-        graph = rewrite(graph)
+        if name not in without:
+            graph = rewrite(graph)
     return graph
 
 
-def quantized(graph: Graph, scheme: Scheme) -> Graph:
-    """The graph on bytes of a float32 graph, by the scales of a scheme. It is a source graph, which has a text.
+OF_ONE_SIZE = frozenset(("drop_taps",))
+"""Passes by which a network on small images gets other weights than on large ones."""
+
+
+def quantized(graph: Graph, scheme: Scheme, of_a_range: bool = False) -> Graph:
+    """The graph on bytes of a float32 graph, by the scales of a scheme. It is a source graph, which has a text. With
+    `of_a_range` its weights are the same for images of all sizes.
 
     CnnccError if the scheme is that of another graph.
     """
-    return rewritten(plan(prepared(graph), scheme.keep), scheme.values).graph
+    made = prepared(graph, OF_ONE_SIZE if of_a_range else ())
+    return rewritten(plan(made, scheme.keep), scheme.values).graph
 
 
 @dataclass(frozen=True)

@@ -28,7 +28,7 @@ ALGORITHMS: dict[str, tuple[CpuAlgorithm[Any], ...]] = {
 TAKES = {"conv": FLOATS}
 """Op -> the element types of the values that its kernels take and give, where these are more than float32."""
 
-RANGES: Mapping[str, bool] = {"conv": True}
+RANGES: Mapping[str, bool] = dict.fromkeys(ALGORITHMS, True)
 """Op -> whether its kernels compute images of any size of a range."""
 
 CLEARLY = 0.95

@@ -11,7 +11,7 @@ from dataclasses import dataclass, replace
 
 from cnncc.base.elements import ELEMENTS, FLOAT32
 from cnncc.kernels.cpu.byte_operands import ByteTypes, OnBytes
-from cnncc.kernels.cpu.conv_choice import DirectChoice, ranked_partitions
+from cnncc.kernels.cpu.conv_choice import DirectChoice, predicted, ranked_partitions
 from cnncc.kernels.cpu.conv_direct import ConvConfig
 from cnncc.kernels.cpu.micro import byte_micro_of
 from cnncc.kernels.cpu.tiles import Problem, Tile
@@ -62,6 +62,11 @@ def byte_candidates(
         return [_one_unit(geometry, types, tile, target)]
 
     return ranked_partitions(byte_problem(geometry, target), wholes, target, name, wide)
+
+
+def byte_cost(geometry: ConvGeometry, types: ByteTypes, target: Target, choice: DirectChoice) -> float:
+    """Predicted cycles of a choice, which may have been made for an image of another size."""
+    return predicted(configure_bytes(geometry, types, target, choice), byte_problem(geometry, target), target)
 
 
 def configure_bytes(geometry: ConvGeometry, types: ByteTypes, target: Target, choice: DirectChoice) -> ByteConvConfig:

@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 
 from cnncc import ops
+from cnncc.base.dim import typical
 from cnncc.base.elements import FLOAT32, INT32
 from cnncc.base.errors import CnnccError
 from cnncc.ir import Constant, Graph, Node
@@ -18,8 +19,8 @@ from cnncc.kernels.cpu.algorithm import Cause, Measured
 from cnncc.kernels.cpu.budget import choose
 from cnncc.kernels.cpu.byte_operands import ByteTypes, OnBytes, Steps, kernel_bias, kernel_steps
 from cnncc.kernels.cpu.conv_algorithm import Direct
-from cnncc.kernels.cpu.conv_bytes import byte_candidates, byte_kernel, byte_problem, configure_bytes
-from cnncc.kernels.cpu.conv_choice import DirectChoice
+from cnncc.kernels.cpu.conv_bytes import byte_candidates, byte_cost, byte_kernel, byte_problem, configure_bytes
+from cnncc.kernels.cpu.conv_choice import DirectChoice, in_range
 from cnncc.kernels.cpu.conv_direct import pack_conv
 from cnncc.kernels.cpu.depthwise_bytes import (
     ByteDepthwiseConfig,
@@ -108,7 +109,7 @@ def select_transposed(site: CpuSite) -> Selection:
     assert weight is not None
     calls, packed = [], []
     for geometry, part, suffix in transposed_phases(site, weight):
-        best, _ = choose(site, byte_candidates(geometry, types_of(site), site.target, "direct_bytes"))
+        best, _ = choose(site, _candidates(site, geometry))
         config = configure_bytes(geometry, types_of(site), site.target, best.choice)
         own = weights_of(site, config, part, partial(pack_conv, config=config), suffix)
         kernel, extent = byte_kernel(config, site.target), math.prod(config.geometry.grid) * config.taps
@@ -116,6 +117,14 @@ def select_transposed(site: CpuSite) -> Selection:
         packed += own
     why = f"on bytes, {len(calls)} phase{'s' * (len(calls) > 1)} of the stride, each a direct convolution"
     return Selection(tuple(calls), tuple(packed), why)
+
+
+def _candidates(site: CpuSite, geometry: ConvGeometry) -> list[Candidate[DirectChoice]]:
+    """The ways to compute a phase."""
+    if site.usual is None:
+        return byte_candidates(geometry, types_of(site), site.target, "direct_bytes")
+    ways = byte_candidates(typical(geometry), types_of(site), site.target, "direct_bytes", wide=True)
+    return [way for way in ways if in_range(way.choice)]
 
 
 def _call(site: CpuSite, kernel: Kernel, packed: list[Packed]) -> Call:
@@ -143,6 +152,9 @@ class DirectBytes(Direct):
 
     def candidates(self, site: CpuSite, wide: bool = False) -> list[Candidate[DirectChoice]]:
         return byte_candidates(conv_geometry(site), types_of(site), site.target, self.name, wide)
+
+    def cost(self, site: CpuSite, choice: DirectChoice) -> float:
+        return byte_cost(conv_geometry(site), types_of(site), site.target, choice)
 
     def calls(self, site: CpuSite, choice: DirectChoice, why: str) -> Selection:
         groups, merge, weight = site.node.attrs["groups"], conv_merge(site), site.constant("weight")
@@ -203,10 +215,10 @@ class DepthwiseBytes:
         return _selection(site, depthwise_byte_kernel(config, site.target), packed, text + why)
 
     def ranges(self, site: CpuSite) -> bool:
-        return False
+        return True
 
     def in_range(self, choice: DepthwiseBytesChoice) -> bool:
-        return False
+        return True
 
     def cost(self, site: CpuSite, choice: DepthwiseBytesChoice) -> float:
         return 1.0
@@ -247,3 +259,5 @@ def _plain(geometry: ConvGeometry, site: CpuSite) -> ConvGeometry:
 
 RULES: Mapping[str, tuple[CpuRule, ...]] = {"qconv_transpose": (select_transposed,)}
 """Op -> its selectors; a `qconv` has a choice among algorithms."""
+RANGES: Mapping[str, bool] = {"qconv_transpose": True}
+"""Op -> whether its kernels compute images of any size of a range."""

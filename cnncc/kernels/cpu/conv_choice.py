@@ -48,7 +48,11 @@ def direct_candidates(
 
 def direct_cost(geometry: ConvGeometry, target: Target, choice: DirectChoice) -> float:
     """Predicted cycles of a choice, which may have been made for an image of another size."""
-    config, problem = configure(geometry, target, choice), problem_of(geometry, target)
+    return predicted(configure(geometry, target, choice), problem_of(geometry, target), target)
+
+
+def predicted(config: ConvConfig, problem: Problem, target: Target) -> float:
+    """Predicted cycles of a partition."""
     work = _work(config, problem, target)
     cycles = work + _unit_cost(config, work, target)[0]
     return max(cycles, config.weight_bytes / target.memory_bytes_per_cycle)

@@ -9,6 +9,7 @@ from typing import Literal
 
 import numpy as np
 
+from cnncc.base.dim import typical
 from cnncc.base.elements import ELEMENTS
 from cnncc.ir import Constant, TensorType
 from cnncc.kernels.cpu.site import CpuRule, CpuSite
@@ -58,7 +59,7 @@ def steps(kind: TensorType) -> Constant:
 def _selection(site: CpuSite, what: Conversion, packed: tuple[Packed, ...]) -> Selection:
     node, source = site.node, site.type()
     count = math.prod(node.type.stored_shape[1:])
-    part = min(UNIT_NUMBERS, blocks(blocks(count, MOST_UNITS), site.target.lanes) * site.target.lanes)
+    part = min(UNIT_NUMBERS, blocks(blocks(typical(count), MOST_UNITS), site.target.lanes) * site.target.lanes)
     config = ConvertConfig(what, source.element.name, node.type.element.name, count, part, site.target.lanes)
     name = f"{what}_{source.element.short}_{ELEMENTS[config.target].short}_{site.target.isa}"
     kernel = Kernel("convert", name, config, blocks(count, part), 0)
@@ -68,5 +69,7 @@ def _selection(site: CpuSite, what: Conversion, packed: tuple[Packed, ...]) -> S
 
 RULES: Mapping[str, tuple[CpuRule, ...]] = dict.fromkeys(("cast", "dequantize"), (select_convert,))
 """Op -> its selectors."""
+RANGES: Mapping[str, bool] = dict.fromkeys(RULES, True)
+"""Op -> whether its kernels compute images of any size of a range."""
 TAKES = dict.fromkeys(RULES, frozenset(ELEMENTS.values()))
 """Op -> the element types of the values that its kernels take and give, where these are more than float32."""

@@ -11,6 +11,7 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
+from cnncc.base.dim import typical
 from cnncc.base.elements import ELEMENTS, INT32
 from cnncc.kernels.cpu.byte_operands import ByteTypes, OnBytes
 from cnncc.kernels.cpu.micro import Micro, byte_micro_of
@@ -47,7 +48,7 @@ class ByteDepthwiseConfig(OnBytes):
     def columns(self) -> int:
         """Output pixels of a tile: their sums, one row of weights, and a word lie in registers."""
         room = (self.unit.registers - 2) // self.micro.vectors - 1
-        return max(1, min(8, room // 4 * 4 or room, self.geometry.grid[1]))
+        return max(1, min(8, room // 4 * 4 or room, typical(self.geometry.grid[1])))
 
     @property
     def steps(self) -> int:
@@ -95,13 +96,18 @@ def depthwise_bytes(geometry: ConvGeometry, types: ByteTypes, target: Target) ->
     or while the words of one do not fit into half of the second cache."""
     whole = replace(geometry, bias=True, epilogue=()).in_whole_blocks(target.block)
     config = ByteDepthwiseConfig(whole, types, geometry.grid[0], byte_micro_of(target))
-    height = geometry.grid[0]
+    return replace(config, rows=_rows(typical(config), target))
+
+
+def _rows(config: ByteDepthwiseConfig, target: Target) -> int:
+    """Output rows of a unit."""
+    height = config.geometry.grid[0]
     for parts in range(1, height + 1):
         config = replace(config, rows=-(-height // parts))
         many = config.out_blocks * config.row_units >= LEAST_UNITS * target.cores or config.rows <= LEAST_ROWS
         if many and config.scratch_bytes <= target.l2_bytes // 2:
             break
-    return config
+    return config.rows
 
 
 def depthwise_byte_kernel(config: ByteDepthwiseConfig, target: Target) -> Kernel:

@@ -67,3 +67,5 @@ RULES: Mapping[str, tuple[CpuRule, ...]] = {
     "unpool": (select_unpool,),
 }
 """Op -> its selectors."""
+RANGES: Mapping[str, bool] = dict.fromkeys(RULES, True)
+"""Op -> whether its kernels compute images of any size of a range."""

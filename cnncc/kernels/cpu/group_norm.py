@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from math import prod
 
+from cnncc.base.dim import typical
 from cnncc.base.elements import FLOAT32
 from cnncc.kernels.cpu.layer_norm import Channels, columns
 from cnncc.kernels.cpu.site import CpuRule, CpuSite
@@ -48,7 +49,8 @@ class Groups:
     @property
     def at_once(self) -> bool:
         """Whether a unit is a whole group."""
-        return self.contiguous and (self.values <= SMALL or (self.count >= WANTED_UNITS // 4 and self.values <= CACHED))
+        values = typical(self.values)
+        return self.contiguous and (values <= SMALL or (self.count >= WANTED_UNITS // 4 and values <= CACHED))
 
 
 @dataclass(frozen=True)
@@ -133,9 +135,9 @@ def select_group_norm(site: CpuSite) -> Selection:
 def _in_parts(site: CpuSite, groups: Groups, packed: tuple[Packed, ...]) -> Selection:
     """The moments of parts, then of groups, then the result."""
     node, image, weights = site.node, groups.image, tuple(site.node.weights)
-    moments = MomentsConfig(groups, _part_size(groups))
+    moments = MomentsConfig(groups, _part_size(typical(groups)))
     scales = ScalesConfig(moments, float(node.attrs["eps"]), weights)
-    parts = max(1, min(blocks(image.pixels, 16), blocks(WANTED_UNITS, image.planes)))
+    parts = max(1, min(blocks(typical(image.pixels), 16), blocks(WANTED_UNITS, image.planes)))
     normed = NormedConfig(groups, moments.floats, parts, weights, node.attrs["epilogue"])
     floats = moments.floats + 2 * image.planes * image.width
     between, isa = Workspace(node.name), site.target.isa
@@ -176,3 +178,5 @@ RULES: Mapping[str, tuple[CpuRule, ...]] = {
     "group_norm": (select_group_norm,),
 }
 """Op -> its selectors."""
+RANGES: Mapping[str, bool] = dict.fromkeys(RULES, True)
+"""Op -> whether its kernels compute images of any size of a range."""

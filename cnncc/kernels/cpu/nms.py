@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 
+from cnncc.base.dim import smallest
 from cnncc.base.elements import FLOAT32
 from cnncc.kernels.cpu.site import CpuRule, CpuSite
 from cnncc.kernels.shared.operands import Workspace
@@ -37,7 +38,7 @@ def select_nms(site: CpuSite) -> Selection:
     """nms; a class per unit."""
     node, attrs = site.node, site.node.attrs
     _, images, classes, count = site.type(1).shape
-    most = min(attrs["most"], count)
+    most = smallest(attrs["most"], count)
     how = (float(attrs["iou"]), float(attrs["score"]), attrs["center"])
     config, rows = NmsConfig(images, classes, count, most, *how), NmsRowsConfig(images, classes, most)
     lists = Workspace(node.name)
@@ -55,3 +56,5 @@ RULES: Mapping[str, tuple[CpuRule, ...]] = {
     "nms": (select_nms,),
 }
 """Op -> its selectors."""
+RANGES: Mapping[str, bool] = dict.fromkeys(RULES, True)
+"""Op -> whether its kernels compute images of any size of a range."""

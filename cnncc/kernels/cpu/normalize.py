@@ -6,12 +6,13 @@ import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 
+from cnncc.base.dim import Dim
 from cnncc.base.elements import ELEMENTS, FLOAT32
 from cnncc.ir import Constant, Node
 from cnncc.kernels.cpu.convert import select_convert, steps
 from cnncc.kernels.cpu.site import CpuRule, CpuSite
 from cnncc.kernels.shared.operands import Operand, RawInput
-from cnncc.kernels.shared.spec import Call, Kernel, Packed, Selection
+from cnncc.kernels.shared.spec import Call, Kernel, Packed, Selection, blocks
 from cnncc.ops.quantize import prepares_input
 from cnncc.ops.source import port_type, scale_and_shift
 
@@ -24,10 +25,22 @@ class NormalizeConfig:
     pixels: int
     lanes: int
     parts: int
-    """Units per channel, all of the same size: three channels cannot be shared out evenly."""
+    """Units per channel, all of the same size: three channels cannot be shared out evenly. Where the number of pixels
+    depends on the size of a call, the last ones have fewer."""
     element: str = "float32"
     """Of the pixels as the caller has them."""
     result: str = "float32"
+
+    @property
+    def size(self) -> int:
+        """Pixels of a unit, at most."""
+        if isinstance(self.pixels, Dim):
+            return blocks(self.pixels, self.parts * self.lanes) * self.lanes
+        return self.pixels // self.parts
+
+
+MOST_PARTS = 16
+"""Units per channel, at most."""
 
 
 def select_normalize(site: CpuSite) -> Selection:
@@ -52,7 +65,8 @@ def _normalize(site: CpuSite, node: Node, numbers: tuple[Packed, ...]) -> Select
         Packed(f"{node.name}.shift", Constant((channels,), lambda: shift)),
         *numbers,
     )
-    parts = next(n for n in (16, 8, 7, 6, 5, 4, 3, 2, 1) if pixels % (n * site.target.lanes) == 0 or n == 1)
+    evenly = (n for n in (MOST_PARTS, 8, 7, 6, 5, 4, 3, 2, 1) if pixels % (n * site.target.lanes) == 0 or n == 1)
+    parts = MOST_PARTS if isinstance(pixels, Dim) else next(evenly)
     given, made = port_type(node).element, site.node.type.element
     config = NormalizeConfig(channels, pixels, site.target.lanes, parts, given.name, made.name)
     kinds = given.short if made == FLOAT32 else f"{given.short}_{made.short}"
@@ -69,5 +83,5 @@ RULES: Mapping[str, tuple[CpuRule, ...]] = {
 """Op -> its selectors."""
 TAKES = dict.fromkeys(RULES, frozenset(ELEMENTS.values()))
 """Op -> the element types of the values that its kernels take and give, where these are more than float32."""
-RANGES: Mapping[str, bool] = {"input": True}
+RANGES: Mapping[str, bool] = dict.fromkeys(RULES, True)
 """Op -> whether its kernels compute images of any size of a range."""

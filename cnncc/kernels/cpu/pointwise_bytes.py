@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from cnncc.base.dim import Dim, typical
 from cnncc.base.elements import ELEMENTS
 from cnncc.kernels.cpu.byte_operands import ByteTypes, OnBytes
 from cnncc.kernels.cpu.micro import Micro, byte_micro_of
@@ -32,6 +33,12 @@ class BlockConfig(OnBytes):
     """How many of the `count` a unit computes."""
 
     @property
+    def averages(self) -> bool:
+        """Whether the kernel divides by how many pixels there are: only then it is known. Its scale has two vectors,
+        the steps of a value and those of a result."""
+        return isinstance(self.each, Dim)
+
+    @property
     def out_blocks(self) -> int:
         """Of the scale: one for all channels."""
         return 1
@@ -46,7 +53,7 @@ def add_kernel(types: ByteTypes, numbers: int, target: Target) -> Kernel:
     the first tensor, a vector of its scale, `kernel_steps`, the second tensor."""
     micro = byte_micro_of(target)
     count = numbers // micro.block
-    config = BlockConfig(types, micro, count, 1, min(count, UNIT_BLOCKS))
+    config = BlockConfig(types, micro, count, 1, min(typical(count), UNIT_BLOCKS))
     return Kernel("block_bytes", _name("add", types, target), config, blocks(count, config.part), 0)
 
 
@@ -79,7 +86,7 @@ FACTOR_STEPS = ("ratio", "zero", "zero_out", "least", "most")
 
 def factor_kernel(types: ByteTypes, channel_blocks: int, pixels: int, target: Target) -> Kernel:
     """Its operands are the image, the factors as an image of one pixel, and the FACTOR_STEPS."""
-    part = min(pixels, max(1, UNIT_BYTES // target.block))
+    part = min(typical(pixels), max(1, UNIT_BYTES // target.block))
     config = FactorConfig(types, channel_blocks, pixels, part, target.block, target.lanes)
     return Kernel("factor_bytes", _name("factor", types, target), config, channel_blocks * config.parts, 0)
 
@@ -95,7 +102,7 @@ class TableConfig:
 
 def table_kernel(types: ByteTypes, count: int, target: Target) -> Kernel:
     """A function of one number. Its operands are the tensor and the 256 bytes of its table."""
-    config = TableConfig(types, count, min(count, UNIT_BYTES))
+    config = TableConfig(types, count, min(typical(count), UNIT_BYTES))
     return Kernel("table_bytes", _name("table", types, target), config, blocks(count, config.part), 0)
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
 import numpy as np
 
@@ -51,7 +51,7 @@ def select_qadd(site: CpuSite) -> Selection:
     kernel = add_kernel(_types(site), math.prod(site.type().stored_shape[1:]), site.target)
     to = byte_bounds(site.node.type)
     steps = Steps(a.zero, to.low, to.high, to.zero, b.zero, float(b.scale))
-    return _selection(site, kernel, _numbers(site, kernel, a.scale, steps), "number by number")
+    return _selection(site, kernel, _numbers(site, kernel, [a.scale], steps), "number by number")
 
 
 def select_qgap(site: CpuSite) -> Selection:
@@ -65,8 +65,13 @@ def select_qgap(site: CpuSite) -> Selection:
     else:
         to = byte_bounds(result)
         steps = Steps(quantization.zero, to.low, to.high, to.zero)
-    factor = mean_factor(quantization.scale, pixels, 1.0 if result.is_float else known(result).scale)
-    return _selection(site, kernel, _numbers(site, kernel, factor, steps), "each lane is a channel")
+    own = 1.0 if result.is_float else known(result).scale
+    config: BlockConfig = kernel.config
+    if config.averages:
+        factors = [np.float32(quantization.scale), np.float32(own)]
+    else:
+        factors = [mean_factor(quantization.scale, pixels, own)]
+    return _selection(site, kernel, _numbers(site, kernel, factors, steps), "each lane is a channel")
 
 
 def select_qmul(site: CpuSite) -> Selection:
@@ -107,11 +112,11 @@ def _types(site: CpuSite) -> ByteTypes:
     return ByteTypes(site.type().element.name, site.node.type.element.name, residual)
 
 
-def _numbers(site: CpuSite, kernel: Kernel, factor: np.float32, steps: Steps) -> list[Packed]:
-    """A vector of one scale, and what else the kernel has to know."""
+def _numbers(site: CpuSite, kernel: Kernel, factors: Sequence[np.float32], steps: Steps) -> list[Packed]:
+    """A vector of each factor, and what else the kernel has to know."""
     config: BlockConfig = kernel.config
     name, numbers = site.node.name, kernel_steps(steps, config)
-    scale = np.full(config.block, factor, np.float32)
+    scale = np.repeat(np.array(factors, np.float32), config.block)
     return [
         Packed(f"{name}.scale", Constant(scale.shape, lambda: scale)),
         Packed(f"{name}.steps", Constant(numbers.shape, lambda: numbers, INT32)),
@@ -134,6 +139,8 @@ RULES: Mapping[str, tuple[CpuRule, ...]] = {
     "lookup": (select_lookup,),
 }
 """Op -> its selectors."""
+RANGES: Mapping[str, bool] = dict.fromkeys(RULES.keys() - {"qfc"}, True)
+"""Op -> whether its kernels compute images of any size of a range."""
 BYTES_OR_FLOAT = frozenset((UINT8, INT8, FLOAT32))
 TAKES = {
     **dict.fromkeys((*RULES, "qconv", "qconv_transpose"), BYTES_OR_FLOAT),

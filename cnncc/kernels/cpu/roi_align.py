@@ -55,3 +55,5 @@ RULES: Mapping[str, tuple[CpuRule, ...]] = {
     "roi_align": (select_roi_align,),
 }
 """Op -> its selectors."""
+RANGES: Mapping[str, bool] = dict.fromkeys(RULES, True)
+"""Op -> whether its kernels compute images of any size of a range."""

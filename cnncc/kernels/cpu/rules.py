@@ -11,7 +11,7 @@ from cnncc.base.errors import CnnccError
 from cnncc.kernels import cpu
 from cnncc.kernels.cpu.algorithms import ALGORITHMS, select_by_algorithm
 from cnncc.kernels.cpu.budget import explained
-from cnncc.kernels.cpu.site import FLOATS, CpuRule, CpuSite
+from cnncc.kernels.cpu.site import CpuRule, CpuSite
 from cnncc.kernels.shared.spec import Selection
 from cnncc.ops.source import is_prepared, port_type
 
@@ -39,9 +39,6 @@ def refuse_range(site: CpuSite) -> None:
     hint = "compile the sizes that are needed: --shape 3x224x224,3x320x480"
     if not RANGES.get(node.op):
         raise CnnccError(f"{node.op} has no kernel for a range of sizes yet", node.span, node.stack, hint)
-    if not all(kind.element in FLOATS for kind in types):
-        what = f"{node.op} on {types[-1].element} has no kernel for a range of sizes yet"
-        raise CnnccError(what, node.span, node.stack, hint)
 
 
 def refuse_elements(site: CpuSite) -> None:

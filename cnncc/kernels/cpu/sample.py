@@ -42,3 +42,5 @@ RULES: Mapping[str, tuple[CpuRule, ...]] = {
     "sample": (select_sample,),
 }
 """Op -> its selectors."""
+RANGES: Mapping[str, bool] = dict.fromkeys(RULES, True)
+"""Op -> whether its kernels compute images of any size of a range."""

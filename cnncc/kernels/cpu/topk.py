@@ -6,6 +6,7 @@ import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 
+from cnncc.base.dim import least_of
 from cnncc.kernels.cpu.matmul import vector_width
 from cnncc.kernels.cpu.site import CpuRule, CpuSite
 from cnncc.kernels.shared.spec import Call, Kernel, Selection, blocks
@@ -34,7 +35,7 @@ def select_topk(site: CpuSite) -> Selection:
     node = site.node
     shape, attrs = site.type().shape, node.attrs
     pixels = math.prod(shape[2:])
-    lanes = vector_width(pixels, site.target.lanes)
+    lanes = vector_width(least_of(pixels), site.target.lanes)
     config = TopkConfig(shape[1], pixels, attrs["k"], attrs["largest"], attrs["indices"], attrs["last"], lanes)
     kernel = Kernel("topk", f"topk_f32_{site.target.isa}", config, config.units, 0)
     why = "one pass over the channels, with the best so far in order"
@@ -45,3 +46,5 @@ RULES: Mapping[str, tuple[CpuRule, ...]] = {
     "topk": (select_topk,),
 }
 """Op -> its selectors."""
+RANGES: Mapping[str, bool] = dict.fromkeys(RULES, True)
+"""Op -> whether its kernels compute images of any size of a range."""

@@ -46,3 +46,5 @@ RULES: Mapping[str, tuple[CpuRule, ...]] = {
     "unfold": (select_unfold,),
 }
 """Op -> its selectors."""
+RANGES: Mapping[str, bool] = dict.fromkeys(RULES, True)
+"""Op -> whether its kernels compute images of any size of a range."""

@@ -220,5 +220,5 @@ RULES: Mapping[str, tuple[CpuRule, ...]] = {
 """Op -> its selectors."""
 TAKES = {"maxpool": MOVED, "avgpool": FLOATS}
 """Op -> the element types of the values that its kernels take and give, where these are more than float32."""
-RANGES: Mapping[str, bool] = dict.fromkeys(WINDOW_POOLS, True)
+RANGES: Mapping[str, bool] = dict.fromkeys(RULES, True)
 """Op -> whether its kernels compute images of any size of a range."""

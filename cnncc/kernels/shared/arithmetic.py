@@ -21,6 +21,11 @@ _LN2_HIGH, _LN2_LOW = 0.693359375, -2.12194440e-4
 """ln 2 in two parts (Cody and Waite), so that x - n ln 2 keeps all its bits."""
 
 
+def real(number: Expr) -> Expr:
+    """A whole number as a float32."""
+    return splat(number, 1) if isinstance(number, int) else tirx.Cast("float32", number)
+
+
 def quotient(index: Expr, size: Expr) -> Expr:
     """An index divided by a size, neither negative. Where the size is no number, C's division does it, which is short:
     TVM's has code for all signs."""

@@ -6,7 +6,7 @@ from collections.abc import Callable, Mapping
 
 from tvm import tirx
 
-from cnncc.kernels.shared.arithmetic import nan_max, nan_min
+from cnncc.kernels.shared.arithmetic import nan_max, nan_min, real
 from cnncc.kernels.shared.builder import Buffer, Expr, KernelBuilder, splat
 
 COMBINE: Mapping[str, Callable[[Expr, Expr], Expr]] = {
@@ -27,7 +27,7 @@ def named_row(k: KernelBuilder, sizes: tuple[int, ...], wrap: bool, places: Buff
     for axis, size in enumerate(sizes):
         number = k.let(places.load(at + axis))
         # Compared as a float: what is no number, or too large for an integer, does not exist.
-        known = k.let(tirx.all(number > splat(-size - 1.0 if wrap else -1.0, 1), number < splat(float(size), 1)))
+        known = k.let(tirx.all(number > real(-size - 1 if wrap else -1), number < real(size)))
         index = k.let(tirx.Cast("int32", tirx.Select(known, number, splat(0.0, 1))))
         if wrap:
             index = k.let(tirx.Select(index < 0, index + size, index))

@@ -7,7 +7,7 @@ from typing import Protocol
 
 from tvm import tirx
 
-from cnncc.kernels.shared.arithmetic import vmax, vmin
+from cnncc.kernels.shared.arithmetic import real, vmax, vmin
 from cnncc.kernels.shared.builder import Buffer, Expr, KernelBuilder, splat
 from cnncc.ops.roi_align import MOST_SAMPLES
 
@@ -78,20 +78,15 @@ class Regions:
             return BinSpan(first, part, c.samples, size)
         # What is no number gets no samples, what is infinite not too many.
         wanted = k.let(vmax(tirx.ceil(length / splat(float(bins), 1)), splat(0.0, 1)))
-        return BinSpan(first, part, k.let(tirx.Cast("int32", vmin(splat(float(MOST_SAMPLES * size), 1), wanted))), size)
+        return BinSpan(first, part, k.let(tirx.Cast("int32", vmin(real(MOST_SAMPLES * size), wanted))), size)
 
     def sample(self, span: BinSpan, bin: Expr, i: Expr) -> Sample:
         """Sample i of a bin along one axis."""
         k = self.k
         inner = (real(i) + splat(0.5, 1)) * span.bin / real(span.count)
         at = k.let(span.first + real(bin) * span.bin + inner)
-        seen = k.let(tirx.all(at >= splat(-1.0, 1), at <= splat(float(span.size), 1)))
+        seen = k.let(tirx.all(at >= splat(-1.0, 1), at <= real(span.size)))
         known = k.let(tirx.Select(seen, at, splat(0.0, 1)))
-        at = k.let(vmin(splat(span.size - 1.0, 1), k.let(vmax(splat(0.0, 1), known))))
+        at = k.let(vmin(real(span.size - 1), k.let(vmax(splat(0.0, 1), known))))
         low = k.let(tirx.Cast("int32", at))
         return Sample(low, k.let(tirx.min(low + 1, span.size - 1)), k.let(at - tirx.Cast("float32", low)), seen)
-
-
-def real(number: Expr) -> Expr:
-    """A whole number as a float32."""
-    return splat(number, 1) if isinstance(number, int) else tirx.Cast("float32", number)

@@ -7,7 +7,8 @@ from typing import Protocol
 
 from tvm import tirx
 
-from cnncc.kernels.shared.arithmetic import vmax, vmin
+from cnncc.base.dim import Extent, least_of
+from cnncc.kernels.shared.arithmetic import real, vmax, vmin
 from cnncc.kernels.shared.builder import Expr, KernelBuilder, splat
 from cnncc.kernels.shared.modes import SampleMode
 from cnncc.ops.sample import CUBIC, limits
@@ -47,7 +48,7 @@ class SampleTaps:
         k, c = self.k, self.c
         at = self.coordinate(k.let(place), c.sizes[axis])
         # The index of what is no number is any that exists: its share is no number either.
-        number = k.let(vmin(k.let(vmax(at, splat(-4.0, 1))), splat(c.sizes[axis] + 3.0, 1)))
+        number = k.let(vmin(k.let(vmax(at, splat(-4.0, 1))), real(c.sizes[axis] + 3)))
         if c.mode == "nearest":
             share = k.let(tirx.Select(tirx.isnan(at), at, splat(1.0, 1)))
             return [self.tap(number, share, axis)]
@@ -63,26 +64,31 @@ class SampleTaps:
         """In pixels, brought inside as `cnncc.ops.sample.pixels` does."""
         k, c = self.k, self.c
         if c.place == "half_pixel":
-            place = ((place + splat(1.0, 1)) * splat(float(size), 1) - splat(1.0, 1)) * splat(0.5, 1)
+            place = ((place + splat(1.0, 1)) * real(size) - splat(1.0, 1)) * splat(0.5, 1)
         elif c.place == "align_corners":
-            place = (place + splat(1.0, 1)) * splat((size - 1) / 2, 1)
+            place = (place + splat(1.0, 1)) * half(size - 1)
         place = k.let(tirx.nearbyint(place) if c.mode == "nearest" else place)
         if c.outside == "zeros" or (c.mode, c.outside) == ("cubic", "border"):
-            return between(k, place, -4.0, size + 3.0)
-        low, high = limits(size, {"place": c.place})
-        out = tirx.any(place < splat(low, 1), place > splat(high, 1))
-        inside = between(k, place, 0.0, size - 1.0) if c.outside == "border" else reflected(k, place, low, high)
+            return between(k, place, splat(-4.0, 1), real(size + 3))
+        # The ends lie at centres of pixels or half way between them, so twice an end is a whole number.
+        first, last = limits(0, {"place": c.place})
+        low, high = half(int(2 * first)), half(2 * size + int(2 * last))
+        out = tirx.any(place < low, place > high)
+        if c.outside == "border":
+            inside = between(k, place, splat(0.0, 1), real(size - 1))
+        else:
+            inside = reflected(k, place, (low, high), 2 * size + int(2 * (last - first)))
         return k.let(tirx.Select(out, inside, place))
 
     def tap(self, index: Expr, share: Expr, axis: int) -> Tap:
         """The pixel that a tap reads: found as a float, so that TVM does not try to simplify the index."""
-        k, zero, last = self.k, splat(0.0, 1), splat(self.c.sizes[axis] - 1.0, 1)
+        k, zero, last = self.k, splat(0.0, 1), real(self.c.sizes[axis] - 1)
         seen = k.let(tirx.all(index >= zero, index <= last)) if self.c.outside == "zeros" else None
         if self.c.outside == "reflection":
             edge = splat(float(self.c.place != "align_corners"), 1)
             index = k.let(tirx.Select(index < zero, zero - index - edge, index))
             index = k.let(tirx.Select(index > last, last + last + edge - index, index))
-        return k.let(tirx.Cast("int32", between(k, index, 0.0, self.c.sizes[axis] - 1.0))), share, seen
+        return k.let(tirx.Cast("int32", between(k, index, zero, last))), share, seen
 
 
 def combined(axes: list[list[Tap]], sizes: tuple[int, ...]) -> Iterator[Tap]:
@@ -97,21 +103,28 @@ def combined(axes: list[list[Tap]], sizes: tuple[int, ...]) -> Iterator[Tap]:
             yield row * width + column, down * across, seen
 
 
-def between(k: KernelBuilder, x: Expr, low: float, high: float) -> Expr:
-    """x between two constants; what is no number stays that."""
-    return k.let(vmin(splat(high, 1), k.let(vmax(splat(low, 1), x))))
+def half(number: Expr) -> Expr:
+    """Half of a whole number, a float32."""
+    return splat(number / 2, 1) if isinstance(number, int) else real(number) * splat(0.5, 1)
 
 
-def reflected(k: KernelBuilder, x: Expr, low: float, high: float) -> Expr:
-    """Mirrored at both ends until it is between them."""
-    length = high - low
+def between(k: KernelBuilder, x: Expr, low: Expr, high: Expr) -> Expr:
+    """x between two numbers; what is no number stays that."""
+    return k.let(vmin(high, k.let(vmax(low, x))))
+
+
+def reflected(k: KernelBuilder, x: Expr, ends: tuple[Expr, Expr], length: Extent) -> Expr:
+    """Mirrored at both ends until it is between them. `length` is twice their distance, a whole number."""
+    low, high = ends
     if length == 0:
-        return splat(low, 1)
-    away = k.let(tirx.abs(x - splat(low, 1)))
-    turns = k.let(tirx.floor(away / splat(length, 1)))
-    rest = k.let(away - turns * splat(length, 1))
-    half = k.let(turns * splat(0.5, 1))
-    return k.let(tirx.Select(tirx.floor(half) >= half, splat(low, 1) + rest, splat(high, 1) - rest))
+        return low
+    whole = half(length)
+    away = k.let(tirx.abs(x - low))
+    turns = k.let(tirx.floor(away / whole))
+    rest = k.let(away - turns * whole)
+    middle = k.let(turns * splat(0.5, 1))
+    found = tirx.Select(tirx.floor(middle) >= middle, low + rest, high - rest)
+    return k.let(found if least_of(length) > 0 else tirx.Select(k.number(length) == 0, low, k.let(found)))
 
 
 def cubic(k: KernelBuilder, fraction: Expr, tap: int) -> Expr:

@@ -7,7 +7,7 @@ from collections.abc import Callable, Mapping
 
 from cnncc.ir import Node
 from cnncc.ir.rules import Shape
-from cnncc.ops.parts import places
+from cnncc.ops.parts import starts_and_steps
 
 
 def merged(sizes: tuple[int, ...], strides: tuple[int, ...]) -> tuple[tuple[int, ...], tuple[int, ...]]:
@@ -41,9 +41,9 @@ def expanded(node: Node, old: Shape) -> tuple[Shape, Shape, int]:
 
 
 def sliced(node: Node, old: Shape) -> tuple[Shape, Shape, int]:
-    steps, taken = row_major(old), places(node.attrs)
-    strides = tuple(step * along.step for step, along in zip(steps, taken, strict=True))
-    start = sum(step * along.start for step, along in zip(steps, taken, strict=True))
+    steps, (starts, further) = row_major(old), starts_and_steps(node.attrs)
+    strides = tuple(step * times for step, times in zip(steps, further, strict=True))
+    start = sum(step * first for step, first in zip(steps, starts, strict=True))
     return node.type.shape[1:], strides, start
 
 

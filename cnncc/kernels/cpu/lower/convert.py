@@ -8,6 +8,7 @@ from typing import Any
 from tvm import tirx
 from tvm.tirx import PrimFunc
 
+from cnncc.base.dim import Dim
 from cnncc.base.elements import ELEMENTS, INT32, Element
 from cnncc.kernels.cpu.convert import ConvertConfig
 from cnncc.kernels.cpu.lower.moves import copy_numbers, vector_runs
@@ -34,10 +35,12 @@ class _Convert:
 
     def build(self, symbol: str) -> PrimFunc:
         k, c = self.k, self.c
-        whole, rest = divmod(c.count, c.part)
+        whole, rest = c.count // c.part, c.count % c.part
         with k.units() as u:
             first = k.let(u * c.part)
-            if not rest:
+            if isinstance(c.count, Dim):
+                self.part(first, k.let(vmin(c.part, c.count - first)))
+            elif not rest:
                 self.part(first, c.part)
             elif not whole:
                 self.part(first, rest)
@@ -48,7 +51,7 @@ class _Convert:
                     self.part(first, rest)
         return k.finish(symbol)
 
-    def part(self, first: Expr, count: int) -> None:
+    def part(self, first: Expr, count: Expr) -> None:
         """So many numbers from one on."""
         k, c = self.k, self.c
         if c.what == "move":

@@ -8,12 +8,14 @@ from typing import Any
 from tvm import tirx
 from tvm.tirx import IntImm, PrimFunc
 
+from cnncc.base.dim import Dim, largest, least_of, most_of, smallest
 from cnncc.base.elements import ELEMENTS, INT8, INT32, Element
 from cnncc.kernels.cpu.byte_operands import FILL, ZERO_IN
 from cnncc.kernels.cpu.depthwise_bytes import ByteDepthwiseConfig
 from cnncc.kernels.cpu.lower.byte_results import Results, as_words
 from cnncc.kernels.cpu.lower.dots import DotSums, apart
-from cnncc.kernels.cpu.tiles import even_tiles
+from cnncc.kernels.cpu.lower.tile_runs import tile_runs
+from cnncc.kernels.shared.arithmetic import vmax, vmin
 from cnncc.kernels.shared.builder import Buffer, Expr, KernelBuilder, splat, vector_type
 
 WHOLE = 64
@@ -39,6 +41,7 @@ class _ByteDepthwise:
 
     def build(self, symbol: str) -> PrimFunc:
         k, c, g = self.k, self.c, self.g
+        tiles = tile_runs(k, g.grid[1], c.columns)
         with k.units() as u:
             block, first = k.let(u // c.row_units), k.let((u % c.row_units) * c.rows)
             top, kept = k.let(first * g.stride[0] + g.origin[0]), c.ring_rows - c.new_rows
@@ -49,7 +52,7 @@ class _ByteDepthwise:
                 with k.loop(c.new_rows) as r:
                     row = k.let(y * g.stride[0] + kept + r)
                     self.make_words(block, k.let(top + row), self.slot(row))
-                for start, columns, runs in even_tiles(g.grid[1], c.columns):
+                for start, columns, runs in tiles:
                     with k.loop(runs) as i:
                         self.tile(block, k.let(first + y), y, k.let(i * columns + start), columns)
         return k.finish(symbol)
@@ -65,19 +68,36 @@ class _ByteDepthwise:
         k, c, (height, width) = self.k, self.c, self.g.in_size
         with k.when(tirx.all(y >= 0, y < height)):
             source = k.let((block * height + y) * (width * c.block))
-            inside = [w for w in range(c.row_words) if all(0 <= x < width for x in self.columns(w))]
-            first, end = (inside[0], inside[-1] + 1) if inside else (0, 0)
-            for w in (*range(first), *range(end, c.row_words)):
-                self.store_words(to + w * c.block, self.edge(source, w))
-            if inside:
-                with k.loop(end - first) as i:
-                    w = k.let(i + first)
-                    at = k.let(source + (w * c.grain + self.g.origin[1]) * c.block)
-                    self.store_words(to + w * c.block, self.neighbours(at))
+            first, end = self.inside
+            self.edges(source, to, 0, first)
+            self.edges(source, to, end, c.row_words)
+            with k.loop(end - first) as i:
+                w = k.let(i + first)
+                at = k.let(source + (w * c.grain + self.g.origin[1]) * c.block)
+                self.store_words(to + w * c.block, self.neighbours(at))
         with k.otherwise(), k.loop(c.row_words) as w:
             self.words.store(to + w * c.block, splat(self.results.numbers.load(FILL), c.block), c.block)
 
-    def columns(self, word: int) -> list[int]:
+    @property
+    def inside(self) -> tuple[Expr, Expr]:
+        """The first of the words of a row that are made of pixels of the image only, and the first behind them."""
+        c, left = self.c, self.g.origin[1]
+        reach = left + (c.unit.depth - 1) * self.g.dilation[1]
+        first = smallest(c.row_words, max(0, -(left // c.grain)))
+        return first, largest(first, smallest(c.row_words, (self.g.in_size[1] - 1 - reach) // c.grain + 1))
+
+    def edges(self, source: Expr, to: Expr, first: Expr, end: Expr) -> None:
+        """Words of which a part lies outside the image."""
+        k, c, count = self.k, self.c, end - first
+        if isinstance(count, int):
+            for w in range(count):
+                self.store_words(to + (first + w) * c.block, self.edge(source, first + w))
+            return
+        with k.loop(count) as i:
+            w = k.let(i + first)
+            self.store_words(to + w * c.block, self.edge(source, w))
+
+    def columns(self, word: Expr) -> list[Expr]:
         """Of the image, which a word of a row is made of; some may lie outside."""
         first = word * self.c.grain + self.g.origin[1]
         return [first + i * self.g.dilation[1] for i in range(self.c.unit.depth)]
@@ -92,16 +112,24 @@ class _ByteDepthwise:
             return turned(self.k, self.image.load(at, WHOLE), self.image.kind)
         return self.beside([self.k.let(self.image.load(at + i * further, c.block)) for i in range(c.unit.depth)])
 
-    def edge(self, source: Expr, word: int) -> Expr:
+    def edge(self, source: Expr, word: Expr) -> Expr:
         """The bytes of words of which a part lies outside the image."""
         k, c, kind = self.k, self.c, self.image.kind
         outside = splat(tirx.Cast(kind.tir, self.results.numbers.load(ZERO_IN)), c.block)
-        columns = self.columns(word)
-        pixels = [
-            k.let(self.image.load(source + x * c.block, c.block) if 0 <= x < self.g.in_size[1] else outside)
-            for x in columns
-        ]
-        return self.beside(pixels)
+        return self.beside([k.let(self.pixel(source, x, outside)) for x in self.columns(word)])
+
+    def pixel(self, source: Expr, x: Expr, outside: Expr) -> Expr:
+        """The bytes of a pixel of a row, which may lie outside the image."""
+        k, c, width = self.k, self.c, self.g.in_size[1]
+        if isinstance(x, int | Dim):
+            if least_of(x) >= 0 and least_of(width - x) > 0:
+                return self.image.load(source + x * c.block, c.block)
+            if most_of(x) < 0 or least_of(x - width) >= 0:
+                return outside
+        place = k.number(x)
+        near = k.let(vmin(vmax(place, 0), width - 1))
+        loaded = k.let(self.image.load(source + near * c.block, c.block))
+        return tirx.Select(splat(near == place, c.block), loaded, outside)
 
     def beside(self, pixels: list[Expr]) -> Expr:
         """Of each channel, the bytes of these pixels side by side."""

@@ -8,11 +8,12 @@ from typing import Any
 from tvm import tirx
 from tvm.tirx import PrimFunc
 
+from cnncc.base.dim import Dim, above
 from cnncc.ir.rules import added_inputs
 from cnncc.kernels.cpu.group_norm import GroupNormConfig, Groups, NormedConfig
 from cnncc.kernels.cpu.lower.moments import run_moments
 from cnncc.kernels.cpu.lower.moves import vector_runs
-from cnncc.kernels.shared.arithmetic import vmax, vmin
+from cnncc.kernels.shared.arithmetic import share_of, vmax, vmin
 from cnncc.kernels.shared.builder import Buffer, Expr, KernelBuilder, splat
 from cnncc.kernels.shared.spec import Epilogue
 from cnncc.kernels.shared.vectors import apply_epilogue
@@ -76,7 +77,8 @@ def lower_normed(c: NormedConfig, symbol: str) -> PrimFunc:
 
     with k.units() as u:
         plane, first = k.let(u // c.parts), k.let(u % c.parts * size)
-        count = size if image.pixels % size == 0 else k.let(vmax(0, vmin(size, image.pixels - first)))
+        even = not isinstance(size, Dim) and image.pixels % size == 0
+        count = size if even else k.let(vmax(0, vmin(size, image.pixels - first)))
         start, channel = k.let((plane * image.pixels + first) * image.width), k.let(plane * image.width)
         if image.width == 1:
             writer.plane(channel, start, count, of)
@@ -95,7 +97,7 @@ def lower_at_once(c: GroupNormConfig, symbol: str) -> PrimFunc:
     with k.units() as group:
         start, channel = k.let(group * groups.values), k.let(group * groups.channels)
         mean, squares = run_moments(k, source, start, groups.values, image.lanes)
-        variance = vmax(splat(0.0, 1), k.let(squares * splat(1.0 / groups.values, 1)))
+        variance = vmax(splat(0.0, 1), k.let(squares * splat(share_of(k, groups.values), 1)))
         share = k.let(splat(1.0, 1) / tirx.sqrt(variance + splat(c.eps, 1)))
 
         def of(channel: Expr, lanes: int) -> tuple[Expr, Expr, Expr | None]:
@@ -108,7 +110,7 @@ def lower_at_once(c: GroupNormConfig, symbol: str) -> PrimFunc:
         width = min(image.width, groups.channels)
         with k.loop(groups.channels // width) as i:
             at, first = k.let(start + i * (image.pixels * width)), k.let(channel + i * width)
-            if image.width == 1 and image.pixels > 1:
+            if image.width == 1 and above(image.pixels, 1):
                 writer.plane(first, at, image.pixels, of)
             else:
                 writer.channels(first, at, width, image.pixels, of)

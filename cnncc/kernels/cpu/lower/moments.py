@@ -11,7 +11,7 @@ from tvm.tirx import PrimFunc
 
 from cnncc.kernels.cpu.group_norm import Groups, MomentsConfig, ScalesConfig
 from cnncc.kernels.cpu.lower.moves import fill_numbers
-from cnncc.kernels.shared.arithmetic import vmax, vmin
+from cnncc.kernels.shared.arithmetic import share_of, vmax, vmin
 from cnncc.kernels.shared.builder import Buffer, Expr, KernelBuilder, splat
 from cnncc.kernels.shared.vectors import horizontal
 
@@ -163,7 +163,7 @@ def lower_scales(c: ScalesConfig, symbol: str) -> PrimFunc:
     result = k.operand("result", m.floats + 2 * padded)
     with k.units() as group:
         mean, square = _combined(k, m, stored, group)
-        variance = vmax(splat(0.0, 1), k.let(square * splat(1.0 / groups.values, 1)))
+        variance = vmax(splat(0.0, 1), k.let(square * splat(share_of(k, groups.values), 1)))
         share = k.let(splat(1.0, 1) / tirx.sqrt(variance + splat(c.eps, 1)))
         first = k.let(group * groups.channels)
         each_channel(
@@ -211,7 +211,7 @@ def _combined(k: KernelBuilder, c: MomentsConfig, stored: Buffer, group: Expr) -
         return found
 
     off = total(lambda at, count, lanes: count * (stored.load(at, lanes) - splat(base, lanes)))
-    mean = k.let(base + off * splat(1.0 / c.groups.values, 1))
+    mean = k.let(base + off * splat(share_of(k, c.groups.values), 1))
 
     def square(at: Expr, count: Expr, lanes: int) -> Expr:
         far = k.let(stored.load(at, lanes) - splat(mean, lanes))

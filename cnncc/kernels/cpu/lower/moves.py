@@ -12,9 +12,10 @@ from cnncc.base.elements import Element
 from cnncc.kernels.shared.builder import Buffer, Expr, KernelBuilder, filled
 
 
-def vector_runs(total: int, widths: tuple[int, ...] = (16, 8, 4, 1)) -> list[tuple[int, int, int]]:
+def vector_runs(total: Expr, widths: tuple[int, ...] = (16, 8, 4, 1)) -> list[tuple[int, Expr, Expr]]:
     """Cuts `total` numbers into as many vectors of each width as fit, the widest first: (lanes, start, how many)."""
-    runs, start = [], 0
+    runs: list[tuple[int, Expr, Expr]] = []
+    start: Expr = 0
     for lanes in widths:
         count = (total - start) // lanes
         runs.append((lanes, start, count))
@@ -27,7 +28,7 @@ def widths_of(kind: Element) -> tuple[int, ...]:
     return tuple(lanes for lanes in (64, 32, 16, 8, 4, 1) if kind.bytes(lanes) <= 64)
 
 
-def copy_numbers(k: KernelBuilder, source: Buffer, at: Expr, target: Buffer, to: Expr, count: int) -> None:
+def copy_numbers(k: KernelBuilder, source: Buffer, at: Expr, target: Buffer, to: Expr, count: Expr) -> None:
     """Copies `count` numbers from index `at` of `source` to index `to` of `target`: as they are stored, or from halves
     to float32."""
     for lanes, start, runs in vector_runs(count, widths_of(target.kind)):

@@ -8,11 +8,13 @@ from typing import Any
 from tvm import tirx
 from tvm.tirx import PrimFunc
 
+from cnncc.base.dim import Dim
 from cnncc.base.elements import ELEMENTS
 from cnncc.kernels.cpu.lower.convert import quantized
 from cnncc.kernels.cpu.lower.dots import apart
 from cnncc.kernels.cpu.lower.moves import vector_runs
 from cnncc.kernels.cpu.normalize import NormalizeConfig
+from cnncc.kernels.shared.arithmetic import vmax, vmin
 from cnncc.kernels.shared.builder import KernelBuilder, splat, vector_type
 
 
@@ -24,13 +26,16 @@ def lower(c: NormalizeConfig, symbol: str) -> PrimFunc:
     scale, shift = k.operand("scale", c.channels), k.operand("shift", c.channels)
     steps = [k.operand("steps", 4)] if c.result != "float32" else []
     result = k.operand("result", c.channels * c.pixels, ELEMENTS[c.result])
-    size = c.pixels // c.parts
     with k.units() as u:
         channel = k.let(u // c.parts)
         a, b = k.let(scale.load(channel)), k.let(shift.load(channel))
-        first = k.let(u * size)
         known = [k.let(numbers.load(i)) for numbers in steps for i in range(4)]
-        for lanes, start, runs in vector_runs(size, (c.lanes, 1)):
+        if isinstance(c.pixels, Dim):
+            begin = k.let(u % c.parts * c.size)
+            first, count = k.let(channel * c.pixels + begin), k.let(vmin(c.size, vmax(c.pixels - begin, 0)))
+        else:
+            first, count = k.let(u * c.size), c.size
+        for lanes, start, runs in vector_runs(count, (c.lanes, 1)):
             with k.loop(runs) as i:
                 at = first + i * lanes + start
                 given = source.load(at, lanes)

@@ -20,16 +20,23 @@ def lower_blocks(c: BlockConfig, symbol: str) -> PrimFunc:
     """A unit is some of the sums, each of a block of channels."""
     k = KernelBuilder()
     source = k.operand("source", c.count * c.each * c.block, ELEMENTS[c.types.source])
-    results = Results(k, c, c.block, c.count * c.block)
+    results = Results(k, c, 2 * c.block if c.averages else c.block, c.count * c.block)
     with k.units() as u:
         first = k.let(u * c.part)
         with k.loop(tirx.min(c.part, c.count - first) if c.count % c.part else c.part) as i:
             at = k.let(first + i)
             sums = _sums(k, c, source, results, at)
-            scales = results.scales(0)
+            scales = _means(k, c, results) if c.averages else results.scales(0)
             index = k.let(at * c.block)
             results.write(index, [results.value(sums.load(v, c.lanes), index + v, s) for v, s in scales.items()])
     return k.finish(symbol)
+
+
+def _means(k: KernelBuilder, c: BlockConfig, results: Results) -> dict[int, Expr]:
+    """`mean_factor` by the first channel of each vector, of as many pixels as there are."""
+    count = splat(k.let(tirx.Cast("float32", c.each)), c.lanes)
+    steps, own = results.scales(0), results.scales(c.block)
+    return {v: k.let(steps[v] / k.let(count * own[v])) for v in steps}
 
 
 def _sums(k: KernelBuilder, c: BlockConfig, source: Buffer, results: Results, at: Expr) -> Buffer:

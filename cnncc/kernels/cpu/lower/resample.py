@@ -8,6 +8,7 @@ from typing import Any
 from tvm import tirx
 from tvm.tirx import PrimFunc
 
+from cnncc.base.dim import Dim
 from cnncc.base.elements import ELEMENTS
 from cnncc.kernels.cpu.resample import ResampleConfig
 from cnncc.kernels.shared.arithmetic import vmax, vmin
@@ -32,11 +33,31 @@ class _Resample:
         height, width = c.out_size
         with k.units() as u:
             plane, y = k.let(u // height), k.let(u % height)
-            with k.loop(width) as x:
-                at = k.let((u * width + x) * c.block)
-                for v in range(c.block // c.lanes):
-                    self.result.store(at + v * c.lanes, self.pixel(plane, y, x, v), c.lanes)
+            if c.mode == "nearest" and isinstance(width, Dim):
+                self.repeated(plane, y, u)
+            else:
+                self.row(plane, y, u)
         return k.finish(symbol)
+
+    def row(self, plane: Expr, y: Expr, unit: Expr) -> None:
+        """Each pixel of a row by itself."""
+        k, c = self.k, self.c
+        with k.loop(c.out_size[1]) as x:
+            at = k.let((unit * c.out_size[1] + x) * c.block)
+            for v in range(c.block // c.lanes):
+                self.result.store(at + v * c.lanes, self.pixel(plane, y, x, v), c.lanes)
+
+    def repeated(self, plane: Expr, y: Expr, unit: Expr) -> None:
+        """A row of pixels that come several times each. LLVM sees that they are the same only where the width is a
+        number."""
+        k, c = self.k, self.c
+        row, times = self.origin(0, y), c.scale[1]
+        with k.loop(c.in_size[1]) as x:
+            at = k.let((unit * c.out_size[1] + x * times) * c.block)
+            for v in range(c.block // c.lanes):
+                value = k.let(self.load(plane, row, x, v))
+                for i in range(times):
+                    self.result.store(at + (i * c.block + v * c.lanes), value, c.lanes)
 
     def load(self, plane: Expr, y: Expr, x: Expr, v: int) -> Expr:
         c = self.c
@@ -65,7 +86,9 @@ class _Resample:
         if c.mode == "crop":
             return k.let(at + c.offset[axis])
         if c.mode == "wrap":
-            return k.let((at + -c.offset[axis] % (last + 1)) % (last + 1))
+            size = last + 1
+            back = -c.offset[axis] % size if isinstance(size, int) else k.number(size) - c.offset[axis] % k.number(size)
+            return k.let((at + back) % size)
         inner = k.let(at - c.offset[axis])
         if c.mode == "edge":
             return k.let(vmin(vmax(inner, 0), last))

@@ -10,9 +10,9 @@ from tvm.tirx import PrimFunc
 
 from cnncc.kernels.cpu.lower.moves import fill_numbers
 from cnncc.kernels.cpu.roi_align import RoiAlignConfig
-from cnncc.kernels.shared.arithmetic import LOWEST, vmax
+from cnncc.kernels.shared.arithmetic import LOWEST, real, vmax
 from cnncc.kernels.shared.builder import Expr, KernelBuilder, splat
-from cnncc.kernels.shared.regions import BinSpan, Regions, Sample, real
+from cnncc.kernels.shared.regions import BinSpan, Regions, Sample
 
 
 def lower(c: RoiAlignConfig, symbol: str) -> PrimFunc:

@@ -22,7 +22,7 @@ def lower(c: TakeConfig, symbol: str) -> PrimFunc:
     table = k.operand("places", c.count)
     result = k.operand("result", c.outer * c.count * c.inner, kind)
     with k.units() as u:
-        if c.inner > 1:
+        if c.rows:
             place = k.let(tirx.Cast("int32", table.load(k.let(u % c.count))))
             at = k.let(((u // c.count) * c.size + place) * c.inner)
             copy_numbers(k, source, at, result, k.let(u * c.inner), c.inner)

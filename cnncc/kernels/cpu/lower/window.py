@@ -12,7 +12,7 @@ from typing import Any
 from tvm import tirx
 from tvm.tirx import PrimFunc
 
-from cnncc.base.dim import Dim, above
+from cnncc.base.dim import Dim, Extent, above, largest, smallest
 from cnncc.base.elements import ELEMENTS
 from cnncc.ir.rules import added_inputs
 from cnncc.kernels.cpu.lower.bfloats import round_by
@@ -34,7 +34,8 @@ def lower(config: WindowConfig, symbol: str) -> PrimFunc:
 @dataclass(frozen=True, eq=False)
 class _Tile:
     """`count` pixels of row top + y from column x of one channel block; `top` is the unit's first row. Where a tap may
-    fall left or right of the image, x is a number, or each column is looked at (`careful`) before it is read."""
+    fall left or right of the image, x is a number, or each column is looked at (`careful`) before it is read. `inner`
+    says that none does, where that does not follow from x."""
 
     plane: Expr
     top: Expr
@@ -42,6 +43,7 @@ class _Tile:
     x: Expr
     count: int
     careful: bool = False
+    inner: bool = False
 
 
 class _Window:
@@ -93,20 +95,24 @@ class _Window:
                 self.tile(_Tile(plane, top, y, start + i * columns, columns))
 
     def row_of_range(self, plane: Expr, top: Expr, y: Expr) -> None:
-        """The same where it is known only then which tiles are at the border."""
+        """The same where it is known only then how many there are: tiles are cut from the pixels all of whose taps
+        exist, and those at the border stand alone, so that no tile of many pixels has to look at each column."""
         k, c = self.k, self.c
-        for start, columns, count in tile_runs(k, c.out_size[1], c.columns):
+        first, end = (0, c.out_size[1]) if c.gathers or not c.reaches_out(1) else self.inner
+        for before, count in ((0, first), (end, c.out_size[1] - end)):
             with k.loop(count) as i:
-                x = k.let(i * columns + start)
-                if c.gathers or not c.reaches_out(1):
-                    self.tile(_Tile(plane, top, y, x, columns))
-                    continue
-                left = k.let(x * c.stride[1] - c.pad[1])
-                right = left + ((columns - 1) * c.stride[1] + (c.kernel[1] - 1) * c.dilation[1])
-                with k.when(tirx.all(left >= 0, right < c.in_size[1])):
-                    self.tile(_Tile(plane, top, y, x, columns))
-                with k.otherwise():
-                    self.tile(_Tile(plane, top, y, x, columns, careful=True))
+                self.tile(_Tile(plane, top, y, k.let(k.number(before) + i), 1, careful=True))
+        for start, columns, count in tile_runs(k, end - first, c.columns):
+            with k.loop(count) as i:
+                self.tile(_Tile(plane, top, y, k.let(i * columns + (first + start)), columns, inner=not c.gathers))
+
+    @property
+    def inner(self) -> tuple[Extent, Extent]:
+        """The first pixel of a row all of whose taps are in columns of the image, and the first behind them."""
+        c, width = self.c, self.c.out_size[1]
+        reach = (c.kernel[1] - 1) * c.dilation[1] - c.pad[1]
+        first = smallest(width, -(-c.pad[1] // c.stride[1]))
+        return first, largest(first, smallest(width, (c.in_size[1] - 1 - reach) // c.stride[1] + 1))
 
     def inside(self, x: int, count: int) -> bool:
         """Whether all taps of some pixels are in columns that their source has."""
@@ -242,7 +248,7 @@ class _Window:
 
         def pixel(p: Expr) -> None:
             value, index = sums.load(p * c.lanes, c.lanes), at + p * c.block
-            scale = self.scale(t.top + t.y, t.x + p)
+            scale = self.scale(t, p)
             if scale is not None:
                 value = k.let(value * splat(scale, c.lanes))
             extras = [e.load(index, c.lanes) for e in self.extras]
@@ -257,13 +263,15 @@ class _Window:
             return tirx.max(before, value)
         return nan_max(before, value) if self.c.mode == "max" else before + value
 
-    def scale(self, y: Expr, x: Expr) -> Expr | None:
-        """One over the number of values averaged; pixels of the padding are not counted unless asked for."""
+    def scale(self, t: _Tile, p: Expr) -> Expr | None:
+        """One over the number of values averaged for a pixel of a tile; pixels of the padding are not counted unless
+        asked for."""
         k, c = self.k, self.c
         if c.mode != "avg":
             return None
         whole = c.kernel[0] * c.kernel[1]
-        sides = [self._inside(0, y), self._inside(1, x)]
+        across = c.kernel[1] if t.inner else self._inside(1, t.x + p)
+        sides = [self._inside(0, t.top + t.y), across]
         if all(isinstance(s, int) for s in sides):
             return 1.0 / whole
         return k.let(tirx.FloatImm("float32", 1.0) / tirx.Cast("float32", sides[0] * sides[1]))

@@ -11,9 +11,9 @@ from tvm.tirx import PrimFunc
 from cnncc.kernels.gpu.lower.builder import Array, CudaBuilder, divmod_, image_of
 from cnncc.kernels.gpu.roi_align import GpuRoiAlignConfig
 from cnncc.kernels.gpu.spec import grid_of
-from cnncc.kernels.shared.arithmetic import LOWEST, vmax
+from cnncc.kernels.shared.arithmetic import LOWEST, real, vmax
 from cnncc.kernels.shared.builder import Expr, splat
-from cnncc.kernels.shared.regions import Regions, Sample, real
+from cnncc.kernels.shared.regions import Regions, Sample
 
 
 def lower(c: GpuRoiAlignConfig, symbol: str) -> PrimFunc:
