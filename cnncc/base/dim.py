@@ -33,6 +33,10 @@ MOST_POINTS = 1 << 16
 """Sizes at which an expression is evaluated to decide a comparison."""
 
 
+STRIDES = 32
+"""The product of the strides of a network that is looked for: padding of a layer may depend on what it leaves."""
+
+
 class Undecided(Exception):
     """A comparison of sizes holds at some sizes of the range only."""
 
@@ -57,6 +61,11 @@ class Symbol:
     def sizes(self) -> range:
         """All of them."""
         return range(self.least, self.most + 1, self.step)
+
+    @property
+    def remainders(self) -> int:
+        """How many sizes in a row have every remainder of the powers of two up to `STRIDES`."""
+        return STRIDES // math.gcd(STRIDES, self.step)
 
     @property
     def middle(self) -> int:
@@ -191,6 +200,11 @@ class Dim:
             return False
 
     def __hash__(self) -> int:
+        return self._hash
+
+    @functools.cached_property
+    def _hash(self) -> int:
+        """Kept: expressions stand in each other."""
         return hash(frozenset(self.terms.items()))
 
     def __lt__(self, other: Any) -> Any:
@@ -217,13 +231,7 @@ class Dim:
 
     def at(self, steps: Mapping[Symbol, Any]) -> Any:
         """Its value where each symbol has made so many steps: ints, or arrays of them."""
-        total: Any = 0
-        for product, factor in self.terms.items():
-            value: Any = factor
-            for atom in product:
-                value = value * _value(atom, steps)
-            total = total + value
-        return total
+        return _sum(self, steps, {})
 
     @functools.cached_property
     def values(self) -> npt.NDArray[np.int64]:
@@ -265,7 +273,8 @@ class Dim:
         return _lowered(self)
 
     def __repr__(self) -> str:
-        return f"Dim({self}; {', '.join(map(str, self.symbols))})"
+        """With the place of each symbol, by which kernels read it: kernels are told apart by this text."""
+        return f"Dim({self}; {', '.join(f'{s.index}: {s}' for s in self.symbols)})"
 
     def __str__(self) -> str:
         """In terms of the sizes: `h//2`, `3*h - 1`."""
@@ -421,7 +430,9 @@ def _key(product: tuple[Atom, ...]) -> tuple[Any, ...]:
     return len(product), tuple(map(_order, product))
 
 
+@functools.lru_cache(maxsize=1 << 16)
 def _order(atom: Atom) -> tuple[int, str]:
+    """Kept, since the text of an atom is long where atoms stand in each other."""
     return _RANK[type(atom)], repr(atom)
 
 
@@ -515,20 +526,31 @@ def _compared(a: Dim, b: Any, relation: Callable[[Any, Any], Any]) -> Any:
     raise Undecided(f"{a} against {b}")
 
 
-def _value(atom: Atom, steps: Mapping[Symbol, Any]) -> Any:
+def _sum(extent: Extent, steps: Mapping[Symbol, Any], known: dict[Atom, Any]) -> Any:
+    """The value of an expression; `known` are those of the atoms that were met."""
+    if not isinstance(extent, Dim):
+        return extent
+    total: Any = 0
+    for product, factor in extent.terms.items():
+        value: Any = factor
+        for atom in product:
+            if atom not in known:
+                known[atom] = _value(atom, steps, known)
+            value = value * known[atom]
+        total = total + value
+    return total
+
+
+def _value(atom: Atom, steps: Mapping[Symbol, Any], known: dict[Atom, Any]) -> Any:
     match atom:
         case Symbol():
             return steps[atom]
         case Quotient(over, under):
-            return over.at(steps) // under
+            return _sum(over, steps, known) // under
         case Largest(of):
-            return functools.reduce(np.maximum, [_at(x, steps) for x in of])
+            return functools.reduce(np.maximum, [_sum(x, steps, known) for x in of])
         case Smallest(of):
-            return functools.reduce(np.minimum, [_at(x, steps) for x in of])
-
-
-def _at(extent: Extent, steps: Mapping[Symbol, Any]) -> Any:
-    return extent.at(steps) if isinstance(extent, Dim) else extent
+            return functools.reduce(np.minimum, [_sum(x, steps, known) for x in of])
 
 
 def _words(dim: Dim) -> str:

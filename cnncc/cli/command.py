@@ -250,7 +250,11 @@ def _sizes_of(model: Model, wanted: Mapping[str, Sequence[Any]], args: argparse.
     for name, shape in wanted.items():
         known = ports[name].shape[1:] if name in ports else ()
         pairs = list(zip(known, shape, strict=False))
-        found.update({str(own): given for own, given in pairs if not isinstance(own, int)})
+        told = {str(own): given for own, given in pairs if not isinstance(own, int)}
+        for size, given in told.items():
+            if found.setdefault(size, given) != given:
+                hint = "inputs that share a size have it alike"
+                raise CnnccError(f"--shape: {size} is {found[size]} and {given}", hint=hint)
         wanted_here = [own if isinstance(own, int) else found[str(own)] for own in known[: len(shape)]]
         if len(known) != len(shape) or wanted_here != list(shape):
             takes = "; ".join(f"{'' if of == '' else f'{of}='}{port.shapes}" for of, port in ports.items())

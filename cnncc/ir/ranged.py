@@ -61,6 +61,14 @@ class Ranged:
         return self.graph(self.typical)
 
     @property
+    def alike(self) -> list[Steps]:
+        """The sizes at which the network is compared with itself at its largest: as many from the smallest on as leave
+        every remainder of its strides, and the middle one."""
+        count = max(symbol.remainders for symbol in self.symbols)
+        first = [{s: min(n, s.count - 1) for s in self.symbols} for n in range(count + 1)]
+        return [*first, self.typical]
+
+    @property
     def least(self) -> Steps:
         """The smallest size."""
         return dict.fromkeys(self.symbols, 0)

@@ -19,7 +19,7 @@ while xor xor_eq"""
 _OWN = """model model_ arena arena_ arena_bytes size images number reserve count threads threads_ body stream check fail
 result open ports span error cnncc std other code int32_t int64_t size_t main"""
 """Of the headers, beside arrays."""
-_OF_SHAPE = "array dims"
+_OF_SHAPE = "array dims bytes"
 """What the function that tells shapes calls its own parameters."""
 _NEWER = """char8_t char16_t char32_t concept consteval constinit co_await co_return co_yield requires typeof
 typeof_unqual"""

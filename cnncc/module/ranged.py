@@ -34,8 +34,8 @@ CROSSED = 12
 def check(ranged: Ranged) -> tuple[Graph, bool]:
     """The network at its largest size, and whether attributes of its ops change with the size, as where a crop begins.
     CnnccError unless it has the same ops at all sizes, and every rule holds."""
-    least, largest = ranged.ends
-    others = [(ranged.least, least), (ranged.typical, ranged.middle)]
+    largest = ranged.graph(ranged.most)
+    others = [(steps, ranged.graph(steps)) for steps in ranged.alike]
     for steps, other in others:
         _same_form(largest, other, ranged.most, steps)
     changing = any(_attrs(a) != _attrs(b) for _, g in others for a, b in zip(largest.nodes, g.nodes, strict=True))
@@ -154,7 +154,7 @@ def _tried(ranged: Ranged, spread: int, last: int) -> list[Steps]:
     found = [ranged.least, ranged.most, ranged.typical]
     for symbol in ranged.symbols:
         count = symbol.count
-        first = 2 * period(ranged, symbol) + FIRST
+        first = (2 if spread > FEWER[0] else 1) * period(ranged, symbol) + FIRST
         between = range(0, count, max(1, count // spread))
         for n in sorted({*range(min(first, count)), *between, *range(max(0, count - last), count)}):
             found.append({**ranged.typical, symbol: n})

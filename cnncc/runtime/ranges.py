@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
+from numbers import Integral
 from typing import Any
 
 import numpy as np
@@ -27,7 +28,7 @@ class Range:
     """From one to the next."""
 
     def __contains__(self, size: object) -> bool:
-        return isinstance(size, int) and size in range(self.least, self.most + 1, self.step)
+        return isinstance(size, Integral) and int(size) in range(self.least, self.most + 1, self.step)
 
     @property
     def sizes(self) -> str:
@@ -98,7 +99,7 @@ class Ranges:
         for one in self.of:
             if sizes[one.name] not in one:
                 raise InputError(f"{name}: {one.name} = {sizes[one.name]!r} is not one of {one.sizes}")
-        return dict(sizes)
+        return {size: int(value) for size, value in sizes.items()}
 
     def sizes_of(self, name: str, ports: Sequence[Port], given: Sequence[Any]) -> dict[str, int]:
         """The sizes that arrays have, by name. InputError if there are not as many arrays as inputs, for arrays of

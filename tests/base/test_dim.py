@@ -110,3 +110,16 @@ def test_a_large_range_is_decided_by_what_it_is_made_of() -> None:
     with pytest.raises(Undecided):
         bool(h * w > 7 * h)
     assert np.array_equal(H.extent.values, [32, 64, 96])
+
+
+def test_kernels_are_told_apart_by_the_place_of_a_size() -> None:
+    """They read it by its place among the sizes of the network."""
+    assert repr(Symbol(0, "w", 8, 64).extent) != repr(Symbol(1, "w", 8, 64).extent)
+
+
+def test_expressions_within_expressions_are_quick() -> None:
+    h, w = Symbol(0, "h", 1, 5000).extent, Symbol(1, "w", 1, 5000).extent
+    top = 0
+    for i in range(24):
+        top = largest(top + h * w * (i % 3), top + 700 * h + i)
+    assert value_at(top, {H: 0, **dict.fromkeys(symbols_of(top), 10)}) > 0

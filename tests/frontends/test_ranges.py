@@ -343,3 +343,17 @@ def test_what_has_no_modules_for_ranges(tmp_path: Path) -> None:
     found, ranged = read(NET)
     with pytest.raises(CnnccError, match="target cuda-sm_90: a module has one size of its inputs, no range"):
         api.build(found.graph, Options(("cuda-sm_90",)), ranged=ranged)
+
+
+def test_padding_by_what_a_stride_leaves(tmp_path: Path) -> None:
+    """SAME_UPPER pads even sizes otherwise than odd ones: the smallest, the middle and the largest are all even here."""
+    weight = numpy_helper.from_array(np.ones((4, 3, 3, 3), np.float32), "w")
+    node = helper.make_node("Conv", ["x", "w"], ["y"], strides=[2, 2], auto_pad="SAME_UPPER")
+    ports = [helper.make_tensor_value_info(n, TensorProto.FLOAT, s) for n, s in (("x", [1, 3, "h", "w"]), ("y", None))]
+    graph = helper.make_graph([node], "same", ports[:1], ports[1:], [weight])
+    path = tmp_path / "same.onnx"
+    onnx.save(helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)]), path)
+    with pytest.raises(CnnccError, match="how it follows from the size is not understood"):
+        cnncc.compile(path, shape="x=1,3,h,w where h in 16..64, w in 16..64")
+    even = cnncc.compile(path, shape="x=1,3,h,w where h in 16..64 step 2, w in 16..64 step 2")
+    assert np.asarray(even(np.ones((1, 3, 18, 34), np.float32))).shape == (1, 4, 9, 17)

@@ -102,3 +102,18 @@ def test_an_op_whose_images_do_not_change_is_not_refused(monkeypatch: pytest.Mon
     network = sources.read_source(text("conv 3x3 8; gap; group_norm 2"), None, 0)
     x = drawn((1, 3, 10, 12))
     np.testing.assert_allclose(api.link([network], Options())(x), expected(network, x)[0], atol=1e-5)
+
+
+def test_more_sizes_than_can_be_looked_at() -> None:
+    source = "net long\ninput 3 x 32 x w where w in 32..100031\nconv 3x3 16\nconv 3x3 16\nupsample 1x2 bilinear\n"
+    network = sources.read_source(source, None, 0)
+    x = drawn((1, 3, 32, 45))
+    np.testing.assert_allclose(api.link([network], Options())(x), expected(network, x)[0], atol=1e-4)
+
+
+def test_a_bilinear_row_of_many_pixels() -> None:
+    """Indices times sizes would not fit into 32 bits."""
+    source = "net row\ninput 1 x 1 x w where w in 32..40960 step 32\nupsample 1x2 bilinear\n"
+    x = drawn((1, 1, 1, 40960))
+    wanted = np.interp((np.arange(81920) + 0.5) / 2 - 0.5, np.arange(40960), x.ravel())
+    np.testing.assert_allclose(np.ravel(cnncc.compile(source, seed=0)(x)), wanted, atol=1e-5)

@@ -17,7 +17,7 @@ from cnncc.frontends.onnx.faults import Faults
 from cnncc.frontends.onnx.file import read_model
 from cnncc.frontends.onnx.origin import original
 from cnncc.frontends.onnx.ports import Imported, asked_shapes
-from cnncc.frontends.onnx.ranged import ModelAtSizes, check_alike, ends, notes_of_outputs, with_ranges
+from cnncc.frontends.onnx.ranged import ModelAtSizes, check_alike, compared, notes_of_outputs, with_ranges
 from cnncc.frontends.onnx.reader import from_onnx
 from cnncc.frontends.text.kept_text import kept_text
 from cnncc.frontends.text.write import Written
@@ -50,16 +50,16 @@ def ranged_network(
     read: Callable[[FixedShapes], Imported], shapes: InputShapes, name: str, strict: bool = False
 ) -> Network:
     """The network of a model for ranges of sizes, called `name`, whose text says them. `read` gives its graph for one
-    size. The graph is that of the size in the middle. Where the text is another network at the smallest or the largest
-    size than the model, the network says why, and `at` reads the model for each size. CnnccError for ranges of what is
-    no height or width."""
+    size. The graph is that of the size in the middle. Where the text is another network than the model at the largest
+    size, or at one of the smallest, the network says why, and `at` reads the model for each size. CnnccError for ranges
+    of what is no height or width."""
     imported = read({of: usual(sizes) for of, sizes in shapes.items()})
     imported = replace(imported, graph=with_ranges(imported, shapes))
     written = text_of(replace(imported.graph, name=name), imported.sources, strict)
     network = network_of(imported, written)
     network = replace(network, notes=(*network.notes, *notes_of_outputs(network)))
     try:
-        for size in ends(shapes):
+        for size in compared(shapes):
             check_alike(network, read(size), shapes, size)
     except CnnccError as error:
         return replace(network, at=ModelAtSizes(read, shapes, network.graph, written.renamed), refused=error)

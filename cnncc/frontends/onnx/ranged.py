@@ -47,11 +47,12 @@ def of_graph(port: ModelPort, sizes: Sizes, dims: Sequence[int]) -> Sizes:
     raise CnnccError(f"input {port.name}: {written} is no shape of images", hint=hint)
 
 
-def ends(shapes: InputShapes) -> Iterator[Mapping[str, tuple[int, ...]]]:
-    """The shapes at the smallest size, and at the largest."""
-    for pick in (0, -1):
+def compared(shapes: InputShapes) -> Iterator[Mapping[str, tuple[int, ...]]]:
+    """The shapes at the largest size, and from the smallest on at as many as leave every remainder of strides."""
+    symbols = [size for sizes in shapes.values() for size in sizes if isinstance(size, Symbol)]
+    for pick in (-1, *range(max((s.remainders for s in symbols), default=0) + 1)):
         yield {
-            name: tuple(size.sizes[pick] if isinstance(size, Symbol) else size for size in sizes)
+            name: tuple(size.sizes[min(pick, size.count - 1)] if isinstance(size, Symbol) else size for size in sizes)
             for name, sizes in shapes.items()
         }
 

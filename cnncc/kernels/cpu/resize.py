@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from cnncc.base.dim import Extent, above, least_of, symbols_of, typical
+from cnncc.base.dim import Extent, least_of, most_of, symbols_of, typical
 from cnncc.base.elements import FLOAT32
 from cnncc.base.errors import CnnccError
 from cnncc.ir import Constant
@@ -129,14 +129,20 @@ def _same_factor(size: Extent, out: Extent) -> bool:
 
 
 def _steps(place: str, size: Extent, out: Extent) -> tuple[Extent, Extent, Extent] | None:
-    """Where result i lies, (i * rise + start) / below; None for a rule that is no such line."""
-    if place == "half_pixel" or (place == "pytorch_half_pixel" and above(2, out) is False):
-        return 2 * size, size - out, 2 * out
+    """Where result i lies, (i * rise + start) / below, of a whole number of times as many; None for a rule that is no
+    such line."""
+    times = typical(out) // typical(size)
+    if place == "half_pixel" or (place == "pytorch_half_pixel" and least_of(out) > 1):
+        return 2, 1 - times, 2 * times
     if place == "asymmetric":
-        return size, 0, out
-    if place == "align_corners" and least_of(out) > 1:
+        return 1, 0, times
+    if place == "align_corners" and least_of(out) > 1 and most_of(out) * most_of(size) < LARGEST:
         return size - 1, 0, out - 1
     return None
+
+
+LARGEST = 1 << 31
+"""Above all numbers that kernels count with."""
 
 
 def _packed(name: str, values: np.ndarray) -> Packed:

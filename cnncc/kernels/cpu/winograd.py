@@ -12,7 +12,7 @@ from functools import cached_property
 
 import numpy as np
 
-from cnncc.base.dim import smallest, values_of
+from cnncc.base.dim import Undecided, smallest, values_of
 from cnncc.kernels.cpu.micro import Micro
 from cnncc.kernels.cpu.tiles import Tile, even_tiles
 from cnncc.kernels.shared.spec import Epilogue
@@ -94,7 +94,11 @@ class WinogradConfig:
     def counts(self, axis: int) -> tuple[int, ...]:
         """How many rows (or columns) of a tile may lie in the result, the most first."""
         d, found = self.dilation[axis], set[int]()
-        for size in values_of(self.out_size[axis]):
+        try:
+            sizes = values_of(self.out_size[axis])
+        except Undecided:  # too many to look at: what is left of them may be anything
+            sizes = range(1, 2 * self.m * d)
+        for size in sizes:
             whole, rest = divmod(size, self.m * d)
             least, more = divmod(rest, d)
             found |= {self.m * bool(whole), (least + 1) * bool(more), least}
