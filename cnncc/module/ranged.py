@@ -34,7 +34,7 @@ CROSSED = 12
 def check(ranged: Ranged) -> tuple[Graph, bool]:
     """The network at its largest size, and whether attributes of its ops change with the size, as where a crop begins.
     CnnccError unless it has the same ops at all sizes, and every rule holds."""
-    largest = ranged.graph(ranged.most)
+    _, largest = ranged.ends
     others = [(steps, ranged.graph(steps)) for steps in ranged.alike]
     for steps, other in others:
         _same_form(largest, other, ranged.most, steps)

@@ -346,7 +346,7 @@ def test_what_has_no_modules_for_ranges(tmp_path: Path) -> None:
 
 
 def test_padding_by_what_a_stride_leaves(tmp_path: Path) -> None:
-    """SAME_UPPER pads even sizes otherwise than odd ones: the smallest, the middle and the largest are all even here."""
+    """SAME_UPPER pads even sizes otherwise than odd ones; the smallest, the middle and the largest are even here."""
     weight = numpy_helper.from_array(np.ones((4, 3, 3, 3), np.float32), "w")
     node = helper.make_node("Conv", ["x", "w"], ["y"], strides=[2, 2], auto_pad="SAME_UPPER")
     ports = [helper.make_tensor_value_info(n, TensorProto.FLOAT, s) for n, s in (("x", [1, 3, "h", "w"]), ("y", None))]

@@ -60,7 +60,7 @@ def ranged_network(
     network = replace(network, notes=(*network.notes, *notes_of_outputs(network)))
     try:
         for size in compared(shapes):
-            check_alike(network, read(size), shapes, size)
+            check_alike(network, read, shapes, size)
     except CnnccError as error:
         return replace(network, at=ModelAtSizes(read, shapes, network.graph, written.renamed), refused=error)
     return network

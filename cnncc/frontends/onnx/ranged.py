@@ -48,17 +48,23 @@ def of_graph(port: ModelPort, sizes: Sizes, dims: Sequence[int]) -> Sizes:
 
 
 def compared(shapes: InputShapes) -> Iterator[Mapping[str, tuple[int, ...]]]:
-    """The shapes at the largest size, and from the smallest on at as many as leave every remainder of strides."""
+    """The shapes at the smallest size and at the largest, and at as many more from the smallest on as leave every
+    remainder of strides."""
     symbols = [size for sizes in shapes.values() for size in sizes if isinstance(size, Symbol)]
-    for pick in (-1, *range(max((s.remainders for s in symbols), default=0) + 1)):
+    for pick in (0, -1, *range(1, max((s.remainders for s in symbols), default=0) + 1)):
         yield {
             name: tuple(size.sizes[min(pick, size.count - 1)] if isinstance(size, Symbol) else size for size in sizes)
             for name, sizes in shapes.items()
         }
 
 
-def check_alike(network: Network, imported: Imported, shapes: InputShapes, size: Mapping[str, Sequence[int]]) -> None:
-    """CnnccError unless the text of the network is, at this size, the network of the model at this size."""
+def check_alike(
+    network: Network,
+    read: Callable[[FixedShapes], Imported],
+    shapes: InputShapes,
+    size: Mapping[str, tuple[int, ...]],
+) -> None:
+    """CnnccError unless the text of the network is, at this size, what `read` makes of the model at this size."""
     chosen = {
         symbol: (own - symbol.least) // symbol.step
         for name, sizes in shapes.items()
@@ -74,6 +80,10 @@ def check_alike(network: Network, imported: Imported, shapes: InputShapes, size:
     except CnnccError as error:
         hint = "; ".join(filter(None, (error.hint, ONE_FORM)))
         raise CnnccError(f"{where}: {error.message}", error.span, error.stack, hint) from None
+    try:
+        imported = read(size)
+    except CnnccError as error:
+        raise CnnccError(f"{where}: {error.message}", error.span, error.stack, error.hint) from None
     found = constants_by(text, imported.graph)
     if isinstance(found, GraphDifference):
         ours, theirs = found.told()
