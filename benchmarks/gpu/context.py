@@ -62,7 +62,9 @@ class Run:
         return self.driver.load(image.read_bytes() + b"\0", source.read_text())
 
 
-def need_torch() -> None:
-    """Skipped unless PyTorch is installed."""
+def need_torch(run: Run) -> None:
+    """Skipped unless PyTorch can use the device."""
+    if run.emulated:
+        raise Skipped("PyTorch has no emulated driver")
     if importlib.util.find_spec("torch") is None:
         raise Skipped("PyTorch is not installed")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ctypes
 import os
+import time
 from collections.abc import Callable, Sequence
 from typing import Any
 
@@ -12,6 +13,8 @@ import numpy as np
 MULTIPROCESSORS, CLOCK_KHZ, L2_BYTES, MAJOR, MINOR = 16, 13, 38, 75, 76
 THREADS, SHARED_BYTES, REGISTERS, BLOCKS = 39, 81, 82, 106
 """Attributes of a device; those of the second line are of a multiprocessor."""
+LONG = 1.0
+"""Seconds that one measurement may take."""
 _NON_BLOCKING = 1
 _THREAD_LOCAL = 1
 _EXTERNAL = 1
@@ -159,9 +162,14 @@ class Stream:
         self.driver.call("cuGraphExecDestroy", graph)
 
     def seconds(self, work: Callable[[], None], count: int, warm: int = 3) -> float:
-        """The median time of one of `count` times that the device does `work`."""
+        """The median time of one of `count` times that the device does `work`; of fewer if that takes long."""
         for _ in range(warm):
             work()
+        self.wait()
+        start = time.perf_counter()
+        work()
+        self.wait()
+        count = max(1, min(count, int(LONG / (time.perf_counter() - start))))
         pairs = [(Event(self.driver), Event(self.driver)) for _ in range(count)]
         for first, last in pairs:
             self.record(first)

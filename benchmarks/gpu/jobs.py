@@ -171,11 +171,14 @@ def full() -> Plan:
 def small() -> Plan:
     """What the emulated driver computes in a few minutes."""
     return Plan(
-        families=(*(Job(net, "float32", 1, True) for net in BODIES if net != "winograd"), Job("tensor", "float16", 3, True),
-                  Job("tensor", "bfloat16", 1, True)),
-        networks=tuple(Job("lenet5", dtype, 1) for dtype in DTYPES) + (Job("cifar_resnet20", "float32", 1),),
+        families=(
+            *(Job(net, "float32", 1, True) for net in BODIES if net != "winograd"),
+            Job("tensor", "float16", 3, True),
+            Job("tensor", "bfloat16", 1, True),
+        ),
+        networks=(*(Job("lenet5", dtype, 1) for dtype in DTYPES), Job("cifar_resnet20", "float32", 1)),
         times=(Job("lenet5", "float32", 1), Job("lenet5", "float16", 1)),
         raster=(Job("wide", "float16", 1), Job("wide", "float32", 1)),
         rivals=(Job("lenet5", "float32", 1),),
         sanitizer=(Job("lenet5", "float32", 1),),
-    )  # fmt: skip
+    )

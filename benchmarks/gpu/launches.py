@@ -2,17 +2,21 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cached_property
+from itertools import pairwise
 
 import numpy as np
 
 from cnncc.module.gpu.program import CudaProgram, kernel_of
-from gpu.driver import Driver, Event, Stream
+from gpu.driver import LONG, Driver, Event, Stream
 from gpu.jobs import Job
 from gpu.packed import Pack, Weights
 
+LEAST = 4
+"""Rounds, however long they take."""
 EMPTY = 64
 """Events without kernels in between, to see what an event takes."""
 
@@ -80,6 +84,7 @@ class Launches:
 
     def seconds(self, stream: Stream, rounds: int) -> list[float]:
         """The median time of each launch inside a graph of all, what an event takes left out."""
+        self.run(stream)  # a kernel's first launch may load it, which no capture allows
         between = np.median(_intervals(self.loaded.driver, stream, [_nothing] * EMPTY, rounds))
         found = _intervals(self.loaded.driver, stream, self.works, rounds)
         return [max(0.0, float(seconds - between)) for seconds in found]
@@ -100,11 +105,12 @@ def _intervals(driver: Driver, stream: Stream, works: list[Callable[[Stream], No
         stream.record(events[-1], into_graph=True)
 
     graph = stream.captured(all_works)
-    found = []
-    for _ in range(rounds + 1):
+    found: list[list[float]] = []
+    start = time.perf_counter()
+    while len(found) <= rounds and (len(found) < LEAST or time.perf_counter() - start < LONG):
         stream.replay(graph)
         stream.wait()
-        found.append([a.until(b) for a, b in zip(events, events[1:], strict=False)])
+        found.append([a.until(b) for a, b in pairwise(events)])
     stream.drop(graph)
     for event in events:
         event.destroy()

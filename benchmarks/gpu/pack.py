@@ -61,10 +61,12 @@ TARGETS_OF_PTX = {75: "6.5", 80: "7.0", 90: "7.8"}
 
 
 def plain_graph(net: str) -> Graph:
-    """A network as written, without weights."""
+    """A network as written, without weights, and without the places in its text, which name a file of this machine."""
     if net in jobs.BODIES:
-        return lang.parse(f"net {net}\n{jobs.BODIES[net]}\n")
-    return lang.read(resources.directory("models") / f"{net}.net")
+        graph = lang.parse(f"net {net}\n{jobs.BODIES[net]}\n")
+    else:
+        graph = lang.read(resources.directory("models") / f"{net}.net")
+    return graph.rebuild([node.with_(span=None, stack=()) for node in graph.nodes])
 
 
 def write_net(net: str, folder: Path, expect: bool) -> None:

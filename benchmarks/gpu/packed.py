@@ -4,7 +4,7 @@ A pack is a folder. It has these scripts, `cnncc` as far as they import it (NumP
 
     pack.json              the target, the plan, versions
     nets/NET.pkl           the graph, without weights
-    nets/NET.json, .npz    sums of the weights drawn from the seed; outputs of the float64 reference for the seeded input
+    nets/NET.json, .npz    sums of the seeded weights; outputs of the float64 reference for the seeded input
     programs/KEY.json      resources and predicted times of the kernels
     programs/KEY.so        the module, with room where its weights would be
     programs/KEY.cubin     the machine code of its kernels; KEY.cu their source, for the emulated driver alone
@@ -39,6 +39,8 @@ from cnncc.options import Options
 from cnncc.runtime.cuda.driver import CudaModel
 from gpu.jobs import SEED, Job, Plan
 
+PATIENCE = 120
+"""Seconds that a program's weights are waited for."""
 CLOSE = 1e-6
 """By which sums of weights may differ between versions of NumPy, as a share."""
 
@@ -156,7 +158,8 @@ class Weights:
             done.with_suffix(".error").write_text(f"{type(error).__name__}: {error}")
 
     def wait(self, job: Job, until: float) -> np.ndarray:
-        """The weights of a program, once they are drawn. PackError if they cannot be, or not by the time `until`."""
+        """The weights of a program, once they are drawn. PackError if they cannot be, or not soon and by `until`."""
+        until = min(until, time.time() + PATIENCE)
         done = self.folder / f"{job.key}.bin"
         while not done.exists():
             if done.with_suffix(".error").exists():

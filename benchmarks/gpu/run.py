@@ -2,9 +2,9 @@
 
     python run.py [--out DIR] [--budget SECONDS] [--only PHASE,...] [--emulated]
 
-It needs the driver, Python 3.11 or later and NumPy, and for the rivals PyTorch. Each phase runs in processes of its own,
-so that a fault or a phase that hangs costs that phase only; after an item that failed, the rest of the phase goes on in
-a new process. DIR gets `result.json`, written after every phase, and at the end `table.md` and `targets.diff`.
+It needs the driver, Python 3.11 or later and NumPy, and for the rivals PyTorch. Each phase runs in processes of its
+own, so that a fault or a phase that hangs costs that phase only; after an item that failed, the rest of the phase goes
+on in a new process. DIR gets `result.json`, written after every phase, and at the end `table.md` and `targets.diff`.
 """
 
 from __future__ import annotations
@@ -31,9 +31,11 @@ sys.path.insert(0, str(FOLDER.parent))  # the pack's `gpu` and `cnncc`, whatever
 PHASES = ("versions", "ceilings", "families", "networks", "times", "raster", "rivals", "sanitizer")
 BUDGET = 470
 """Seconds of a whole run."""
+SLOWER = 20
+"""How many times as long everything may take on the emulated driver."""
 AGAIN = 3
 """The status of a process that ended after a failed item: a new one goes on."""
-ABSENT = ("tvm", "tvm_ffi", "llvmlite", "lark", "networkx", "onnx", "safetensors", "rich", "PIL", "scipy")
+ABSENT = ("tvm", "tvm_ffi", "llvmlite", "lark", "networkx", "onnx", "safetensors", "rich", "PIL", "scipy", "torch")
 """What a rehearsal does without, as if it were not installed."""
 
 
@@ -85,8 +87,8 @@ def run_of(given: argparse.Namespace) -> Any:
 
 
 def go_on(given: argparse.Namespace) -> int:
-    """Does the items of a phase that have no row yet, and writes the file of the phase after each. Returns `AGAIN` after
-    one that failed: it may have spoilt the device for this process."""
+    """Does the items of a phase that have no row yet, and writes the phase's file after each. Returns `AGAIN` after one
+    that failed: it may have spoilt the device for this process."""
     from gpu.context import Skipped
 
     file = given.work / f"{given.phase}.json"
@@ -121,11 +123,9 @@ def write(file: Path, data: Any) -> None:
 # ---- the process that starts them ----
 
 
-def phase(name: str, given: argparse.Namespace, end: float) -> dict[str, Any]:
-    """Runs a phase in its budget, or what is left until `end`: by one process after another."""
+def phase(name: str, given: argparse.Namespace, until: float) -> dict[str, Any]:
+    """Runs a phase, at most until that time, by one process after another."""
     start = time.time()
-    budget = phase_module(name).BUDGET * (20 if given.emulated else 1)
-    until = min(start + budget, end)
     file = given.work / f"{name}.json"
     said = ""
     while True:
@@ -140,7 +140,7 @@ def phase(name: str, given: argparse.Namespace, end: float) -> dict[str, Any]:
         done = not known["not_run"] or (status != AGAIN and running is None)
         if done or time.time() >= until:
             break
-    return {"seconds": round(time.time() - start, 2), "budget": round(until - start, 1), **known, "said": said[-2000:]}
+    return {"seconds": round(time.time() - start, 2), **known, "said": said[-2000:]}
 
 
 def _process(name: str, given: argparse.Namespace, until: float) -> tuple[int, str]:
@@ -188,7 +188,8 @@ def whole(given: argparse.Namespace) -> int:
     from gpu.table import state
 
     start = time.time()
-    end = start + given.budget * (20 if given.emulated else 1)
+    slow = SLOWER if given.emulated else 1
+    end = start + given.budget * slow
     given.out.mkdir(parents=True, exist_ok=True)
     result: dict[str, Any] = {"emulated": given.emulated, "phases": {}}
     names = [name for name in PHASES if name in given.only.split(",")]
@@ -196,9 +197,11 @@ def whole(given: argparse.Namespace) -> int:
     pool = ProcessPoolExecutor(max(1, (os.cpu_count() or 2) - 2), context, prepare, (given.emulated,))
     for job in Pack(given.pack).plan.jobs:
         pool.submit(draw, given.pack, given.work, job)
+    budgets = {name: phase_module(name).BUDGET * slow for name in names}
     for name in names:
-        try:
-            result["phases"][name] = phase(name, given, end)
+        del budgets[name]
+        try:  # what earlier phases left over it may use, but nothing of the later ones' budgets
+            result["phases"][name] = phase(name, given, end - sum(budgets.values()))
         except Exception as error:  # the other phases are worth having
             result["phases"][name] = {"items": {"phase": {"failed": repr(error)}}, "not_run": [], "seconds": 0.0}
         write(given.out / "result.json", result)

@@ -15,21 +15,16 @@ def table(pack: Pack, result: Mapping[str, Any]) -> str:
     """As Markdown."""
     phases = result["phases"]
     title = "# First run" + (" on the emulated driver: its times mean nothing" if result["emulated"] else "")
-    return (
-        "\n".join(
-            [title, "", *_states(phases), "", *_times(pack, phases), "", *_ceilings(phases), "", *_raster(phases)]
-        )
-        + "\n"
-    )
+    parts = (_states(phases), _times(pack, phases), _ceilings(phases), _raster(phases))
+    return "\n\n".join([title, *("\n".join(part) for part in parts)]) + "\n"
 
 
 def _states(phases: Mapping[str, Any]) -> Iterator[str]:
     yield "| phase | seconds | passed | failed | skipped | not run |"
     yield "|---|---|---|---|---|---|"
     for name, phase in phases.items():
-        counts = [
-            sum(state(row) == kind for row in phase["items"].values()) for kind in ("passed", "failed", "skipped")
-        ]
+        states = [state(row) for row in phase["items"].values()]
+        counts = [states.count(kind) for kind in ("passed", "failed", "skipped")]
         yield f"| {name} | {phase['seconds']:.1f} | {' | '.join(map(str, counts))} | {len(phase['not_run'])} |"
     for name, phase in phases.items():
         for item, row in phase["items"].items():
@@ -47,16 +42,15 @@ def state(row: Mapping[str, Any]) -> str:
 
 def _times(pack: Pack, phases: Mapping[str, Any]) -> Iterator[str]:
     rivals = phases.get("rivals", {}).get("items", {})
-    yield "| network | type | batch | launches | predicted ms | one by one | graph | kernels | PyTorch eager | graph | compiled |"
+    own, other = "predicted ms | one by one | graph | kernels", "PyTorch eager | graph | compiled"
+    yield f"| network | type | batch | launches | {own} | {other} |"
     yield "|---|---|---|---|---|---|---|---|---|---|---|"
     for job in pack.plan.times:
         row = phases.get("times", {}).get("items", {}).get(job.key, {})
-        own = [row.get(key) for key in ("predicted_ms", "plain_ms", "graph_ms", "kernels_ms")]
-        best = [
-            _best(rivals, f"{job.net}-float32-b{job.batch}", job.dtype, key)
-            for key in ("eager_ms", "graph_ms", "compile_ms")
-        ]
-        cells = [job.net, job.dtype, job.batch, row.get("launches", "-"), *map(_number, own), *best]
+        times = [row.get(key) for key in ("predicted_ms", "plain_ms", "graph_ms", "kernels_ms")]
+        rival = f"{job.net}-float32-b{job.batch}"
+        others = [_best(rivals, rival, job.dtype, key) for key in ("eager_ms", "graph_ms", "compile_ms")]
+        cells = [job.net, job.dtype, job.batch, row.get("launches", "-"), *map(_number, times), *others]
         yield f"| {' | '.join(map(str, cells))} |"
 
 

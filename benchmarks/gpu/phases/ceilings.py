@@ -9,7 +9,7 @@ import numpy as np
 from gpu import driver as d
 from gpu.context import Run, need_torch
 
-BUDGET = 45
+BUDGET = 30
 OWN = ("copy", "graph_node", "fma", "mma_float16", "mma_tf32", "l2", "latency")
 MATMULS = ("matmul_float32", "matmul_tf32", "matmul_float16")
 """Through PyTorch, which takes NVIDIA's library."""
@@ -31,7 +31,7 @@ def items(run: Run) -> list[str]:
 
 def one(run: Run, item: str) -> dict[str, Any]:
     if item in MATMULS:
-        return matmul(item.removeprefix("matmul_"))
+        return matmul(run, item.removeprefix("matmul_"))
     if item in PER_ROUND:
         return operations(run, *PER_ROUND[item])
     return {"copy": copy, "graph_node": graph_node, "l2": l2, "latency": latency}[item](run)
@@ -56,8 +56,8 @@ def graph_node(run: Run) -> dict[str, Any]:
         for _ in range(NODES):
             run.stream.launch(function, (1, 1, 1), 32, [out])
 
-    graph = run.stream.captured(nodes)
     plain = run.stream.seconds(nodes, run.rounds(10)) / NODES
+    graph = run.stream.captured(nodes)
     return {
         "microseconds": 1e6 * run.stream.seconds(lambda: run.stream.replay(graph), run.rounds(50)) / NODES,
         "launched_microseconds": 1e6 * plain,
@@ -104,8 +104,8 @@ def latency(run: Run) -> dict[str, Any]:
     return {"nanoseconds": 1e9 * work / rounds, "cycles": work / rounds * 1e3 * run.driver.attribute(d.CLOCK_KHZ)}
 
 
-def matmul(dtype: str, size: int = 8192) -> dict[str, Any]:
-    need_torch()
+def matmul(run: Run, dtype: str, size: int = 8192) -> dict[str, Any]:
+    need_torch(run)
     import torch
 
     torch.backends.cuda.matmul.allow_tf32 = dtype == "tf32"

@@ -10,7 +10,7 @@ from cnncc.ops import reference
 from cnncc.report import check
 from gpu.context import Run
 
-BUDGET = 70
+BUDGET = 60
 
 
 def items(run: Run) -> list[str]:

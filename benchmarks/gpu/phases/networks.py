@@ -10,7 +10,7 @@ import numpy as np
 from cnncc.report import check
 from gpu.context import Run
 
-BUDGET = 90
+BUDGET = 80
 RUNS = 3
 """After the first; the second of a model makes its graph."""
 

@@ -9,7 +9,7 @@ import numpy as np
 from gpu.context import Run
 from gpu.launches import Launches, Loaded
 
-BUDGET = 40
+BUDGET = 35
 
 
 def items(run: Run) -> list[str]:

@@ -11,7 +11,7 @@ from typing import Any
 
 from gpu.context import Run, Skipped
 
-BUDGET = 60
+BUDGET = 55
 TOOLS = ("memcheck", "racecheck", "synccheck", "initcheck")
 FOUND = 9
 """The exit status of a tool that found something."""

@@ -12,7 +12,7 @@ from gpu.jobs import Job
 from gpu.launches import Launches, Loaded
 from gpu.packed import port_arrays
 
-BUDGET = 85
+BUDGET = 75
 ALIGN = 256
 
 
@@ -43,11 +43,8 @@ def enqueued(run: Run, job: Job) -> tuple[Callable[[], None], Callable[[], None]
     model = run.model(job)
     library, symbol = ctypes.CDLL(str(run.pack.file(job, "so"))), model.info["symbol"]
     model.open()
-    get, size, start = (
-        library[f"{symbol}_model_get"],
-        library[f"{symbol}_device_arena_bytes"],
-        library[f"{symbol}_run_async"],
-    )
+    names = ("model_get", "device_arena_bytes", "run_async")
+    get, size, start = (library[f"{symbol}_{name}"] for name in names)
     get.restype, size.restype = ctypes.c_void_p, ctypes.c_size_t
     inputs, shapes = port_arrays(run.pack, job)
     outputs = [run.driver.allocate(4 * _count(shape)) for shape in shapes.values()]

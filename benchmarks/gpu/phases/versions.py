@@ -1,4 +1,4 @@
-"""What the machine is, and which versions of code its driver loads: PTX from the oldest version on, and machine code."""
+"""What the machine is, and which code its driver loads: PTX from the oldest version on, and machine code."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ import numpy as np
 from gpu import driver as d
 from gpu.context import Run
 
-BUDGET = 20
+BUDGET = 15
 PRODUCTS = {
     "multiprocessors": d.MULTIPROCESSORS,
     "l2_bytes": d.L2_BYTES,
