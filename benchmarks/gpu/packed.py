@@ -124,7 +124,7 @@ def digest(program: CudaProgram) -> str:
 
 def sums(graph: Graph) -> dict[str, float]:
     """Of the absolute values of each constant of a graph."""
-    return {name: float(np.abs(c.value.astype(np.float64)).sum()) for name, c in graph.constants.items()}
+    return {name: float(np.abs(c.value).sum(dtype=np.float64)) for name, c in graph.constants.items()}
 
 
 def refuse_other_weights(pack: Pack, net: str) -> None:

@@ -29,7 +29,7 @@ def _states(phases: Mapping[str, Any]) -> Iterator[str]:
     for name, phase in phases.items():
         for item, row in phase["items"].items():
             if state(row) != "passed":
-                why = row.get("failed") or row.get("skipped") or row.get("first_failure") or row.get("said") or ""
+                why = row.get("failed") or row.get("skipped") or row.get("first_failure") or row
                 yield f"\n{state(row)}: {name}: {item}: {' '.join(str(why).split())[:300]}"
 
 

@@ -1,4 +1,4 @@
-"""Small networks under the tools of compute-sanitizer, each in a process of its own."""
+"""Small networks under the tools of compute-sanitizer, all tools at a time, each in a process of its own."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ import shutil
 import subprocess
 import sys
 import time
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -16,34 +17,45 @@ TOOLS = ("memcheck", "racecheck", "synccheck", "initcheck")
 FOUND = 9
 """The exit status of a tool that found something."""
 RUNS = 3
+SLOW = 20
+"""How many times as long the emulated driver takes."""
 LONGEST = 40
 """Seconds of a tool."""
+UNSUPPORTED = "Device not supported"
+"""What the tools say on machines that hide the device's counters."""
 
 
 def items(run: Run) -> list[str]:
-    return [f"{tool} {job.key}" for job in run.pack.plan.sanitizer for tool in TOOLS]
+    return [job.key for job in run.pack.plan.sanitizer]
 
 
 def one(run: Run, item: str) -> dict[str, Any]:
-    """On the emulated driver, which checks accesses itself, the network runs without the tool."""
-    tool, key = item.split()
-    run.values(run.job(key))
-    script = Path(__file__).resolve().parent.parent / "run.py"
-    tool_words = [] if run.emulated else [*_tool(tool), f"--error-exitcode={FOUND}"]
-    words = [*tool_words, sys.executable, script, "--alone", key, "--pack", run.pack.root, "--work", run.weights.folder]
-    command = [*map(str, words), *(["--emulated"] if run.emulated else [])]
-    left = max(1.0, min(LONGEST, run.until - time.time()))
-    done = subprocess.run(command, capture_output=True, text=True, timeout=left, check=False)
-    if not run.emulated and "Device not supported" in done.stdout + done.stderr:
-        raise Skipped("compute-sanitizer does not support this machine")
-    return {"passed": done.returncode == 0, "status": done.returncode, "said": (done.stdout + done.stderr)[-800:]}
-
-
-def _tool(name: str) -> list[str]:
+    """On the emulated driver, which checks accesses itself, the network runs once, without a tool."""
+    run.values(run.job(item))
+    if run.emulated:
+        return _under(run, item, [], LONGEST * SLOW)
     found = shutil.which("compute-sanitizer") or shutil.which("compute-sanitizer", path="/usr/local/cuda/bin")
     if found is None:
         raise Skipped("compute-sanitizer is not installed")
-    return [found, "--tool", name, "--report-api-errors", "no"]
+    words = [found, "--report-api-errors", "no", f"--error-exitcode={FOUND}", "--tool"]
+    with ThreadPoolExecutor(len(TOOLS)) as pool:
+        rows = dict(zip(TOOLS, pool.map(lambda tool: _under(run, item, [*words, tool], LONGEST), TOOLS), strict=True))
+    if all(UNSUPPORTED in row["said"] for row in rows.values()):
+        raise Skipped("compute-sanitizer does not support the device of this machine")
+    return {"passed": all(row["passed"] for row in rows.values()), "tools": rows}
+
+
+def _under(run: Run, key: str, tool: list[str], longest: float) -> dict[str, Any]:
+    """Runs a network in a process under a tool."""
+    script = Path(__file__).resolve().parent.parent / "run.py"
+    words = [*tool, sys.executable, script, "--alone", key, "--pack", run.pack.root, "--work", run.weights.folder]
+    command = [*map(str, words), *(["--emulated"] if run.emulated else [])]
+    left = max(1.0, min(longest, run.until - time.time()))
+    try:
+        done = subprocess.run(command, capture_output=True, text=True, timeout=left, check=False)
+    except subprocess.TimeoutExpired:
+        return {"passed": False, "status": None, "said": f"it did not end in {left:.0f} seconds"}
+    return {"passed": done.returncode == 0, "status": done.returncode, "said": (done.stdout + done.stderr)[-800:]}
 
 
 def alone(run: Run, key: str) -> None:

@@ -99,8 +99,8 @@ class CudaBuild(Built[CudaProgram]):
         return dict(files)
 
     def write_unfilled(self, path: Path) -> None:
-        """Writes the shared object without its weights: at the symbol `NAME_weights` it has zeroed memory of their size,
-        which takes no room in the file. Whoever loads it puts the weights there before the first run."""
+        """Writes the shared object without its weights: at the symbol `NAME_weights` it has zeroed memory of their
+        size, which takes no room in the file. Whoever loads it puts the weights there before the first run."""
         with scratch_folder() as folder:
             shutil.copyfile(self._link(folder, filled=False), path)
 
