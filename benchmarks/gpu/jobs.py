@@ -173,7 +173,7 @@ def small() -> Plan:
     return Plan(
         families=(
             *(Job(net, "float32", 1, True) for net in BODIES if net != "winograd"),
-            Job("tensor", "float16", 3, True),
+            Job("convolutions", "float16", 3, True),
             Job("tensor", "bfloat16", 1, True),
         ),
         networks=(*(Job("lenet5", dtype, 1) for dtype in DTYPES), Job("cifar_resnet20", "float32", 1)),

@@ -172,7 +172,7 @@ pack, folder = Pack(Path({root!r})), Path({work!r})
 for job in pack.plan.jobs:
     Weights(folder).draw(pack, job)
     for error in folder.glob("*.error"):
-        sys.exit(error.read_text())
+        sys.exit(job.key + ": " + error.read_text())
     (folder / (job.key + ".bin")).unlink()
 cnncc.load(pack.file(job, "so"))
 from cnncc.runtime.cuda import driver
