@@ -85,13 +85,13 @@ def write_program(job: Job, target: Gpu, folder: Path, plan: Plan, with_source: 
     program = lower(weights.bind(plain_graph(job.net), None, jobs.SEED), target, options(job, target.name))
     check_grids(program)
     source = program_source(program)
-    image = image_for(source, target.cubins[0])
+    image = image_for(source, target.ptx if job.ptx else target.cubins[0])
     build = CudaBuild(program, source if with_source else "", [image])
     build.write_unfilled(folder / f"{job.key}.so")
-    entry = {
+    entry: dict[str, Any] = {
         "digest": digest(program),
         "resources": {symbol: asdict(taken) for symbol, taken in image.resources.items()},
-        "predicted": predict(build).to_json(),
+        "predicted": None if job.ptx else predict(build).to_json(),
     }
     if job in plan.times or job in plan.raster:
         _write_code(folder / job.key, image, source if with_source else "")

@@ -175,6 +175,10 @@ def model(pack: Pack, job: Job, values: np.ndarray) -> CudaModel:
     path = pack.file(job, "so")
     library = ctypes.CDLL(str(path))
     opened = cnncc.load(path)  # the same library, which the loader opens once
+    if opened.info["memory"]["weight_bytes"] != values.size:
+        raise PackError(
+            f"{job.key} has room for {opened.info['memory']['weight_bytes']} bytes of weights, not {values.size}"
+        )
     room = (ctypes.c_uint8 * max(values.size, 1)).in_dll(library, f"{opened.info['symbol']}_weights")
     ctypes.memmove(room, values.ctypes.data, values.size)
     assert isinstance(opened, CudaModel)

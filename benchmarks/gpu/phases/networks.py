@@ -1,5 +1,5 @@
-"""Whole networks in every type: the first run against the reference in float64, later ones, from a graph, against the
-first."""
+"""Whole networks in every type, and from PTX: the first run against the reference in float64; later ones, which are
+from a graph, against the first."""
 
 from __future__ import annotations
 
@@ -34,8 +34,9 @@ def one(run: Run, item: str) -> dict[str, Any]:
     ]
     same = all(np.array_equal(a, b) for outputs in later for a, b in zip(first, outputs, strict=True))
     graph = device["graph"] == "from the second run on"
+    code = device["code"].startswith("compute_") == job.ptx
     return {
-        "passed": all(layer.passed for layer in checked) and same and graph,
+        "passed": all(layer.passed for layer in checked) and same and graph and code,
         "error": max(layer.error for layer in checked),
         "allowed": max(layer.allowed for layer in checked),
         "graph_run_equals_first": same,

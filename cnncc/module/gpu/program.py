@@ -45,7 +45,7 @@ class CudaProgram(Program[Gpu]):
 
     @property
     def weight_bytes(self) -> int:
-        """Whole rows of device memory. The last weight has a place too if it is of no bytes: kernels get its address."""
+        """Whole rows of device memory. A last weight of no bytes has a place too: kernels get its address."""
         if not self.weights:
             return 0
         packed, offset = self.weights[-1]
