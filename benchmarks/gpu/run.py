@@ -96,6 +96,7 @@ def go_on(given: argparse.Namespace) -> int:
     known: dict[str, Any] = json.loads(file.read_text()) if file.exists() else {"items": {}}
     module, run = phase_module(given.phase), run_of(given)
     known["not_run"] = [item for item in module.items(run) if item not in known["items"]]
+    write(file, known)
     for item in list(known["not_run"]):
         write(file, {**known, "running": item})
         start, status = time.time(), 0
@@ -131,7 +132,10 @@ def phase(name: str, given: argparse.Namespace, until: float) -> dict[str, Any]:
     said = ""
     while True:
         status, said = _process(name, given, until)
-        known = json.loads(file.read_text()) if file.exists() else {"items": {}, "not_run": []}
+        if not file.exists():  # it did not come as far as the first item
+            known = {"items": {"start": {"failed": f"status {status}: {said[-1500:]}"}}, "not_run": []}
+            break
+        known = json.loads(file.read_text())
         running = known.pop("running", None)
         if status != AGAIN and running is not None:  # it ended in the middle of an item
             why = "over the budget" if time.time() >= until else f"the process ended with status {status}"
@@ -198,11 +202,12 @@ def whole(given: argparse.Namespace) -> int:
     pool = ProcessPoolExecutor(max(1, (os.cpu_count() or 2) - 2), context, prepare, (given.emulated,))
     for job in Pack(given.pack).plan.jobs:
         pool.submit(draw, given.pack, given.work, job)
-    budgets = {name: phase_module(name).BUDGET * slow for name in names}
+    budgets = {name: float(phase_module(name).BUDGET) for name in names}
+    scale = min(1.0, given.budget / sum(budgets.values())) * slow
     for name in names:
         del budgets[name]
         try:  # what earlier phases left over it may use, but nothing of the later ones' budgets
-            result["phases"][name] = phase(name, given, end - sum(budgets.values()))
+            result["phases"][name] = phase(name, given, end - scale * sum(budgets.values()))
         except Exception as error:  # the other phases are worth having
             result["phases"][name] = {"items": {"phase": {"failed": repr(error)}}, "not_run": [], "seconds": 0.0}
         write(given.out / "result.json", result)

@@ -131,6 +131,14 @@ def test_a_phase_that_hangs_ends_with_its_time(quick: Path, tmp_path: Path) -> N
     assert len(phase["not_run"]) == len(Pack(quick).about["code"]) - 1
 
 
+def test_a_phase_that_cannot_start_has_failed(quick: Path, tmp_path: Path) -> None:
+    root = changed(quick, tmp_path, "\n\ndef items(run):\n    raise ValueError('nothing to do')\n")
+    status, result, _ = first_run(root, "--only", "versions,rivals", "--budget", "20")
+    assert status == 1
+    assert "ValueError: nothing to do" in result["phases"]["versions"]["items"]["start"]["failed"]
+    assert result["phases"]["rivals"]["items"] == {}
+
+
 def changed(quick: Path, folder: Path, more: str) -> Path:
     """The pack with lines added to its first phase."""
     root = folder / "first_run"
