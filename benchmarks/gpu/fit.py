@@ -12,6 +12,7 @@ from typing import Any
 
 import numpy as np
 
+from cnncc.kernels.gpu.model import START_CYCLES
 from cnncc.kernels.gpu.spec import GpuKernel
 from cnncc.machines.gpus import Gpu
 from cnncc.module.gpu.program import kernel_of
@@ -20,6 +21,7 @@ from gpu.packed import Pack
 FACTORS = (0.5, 0.6, 0.7, 0.8, 0.9, 0.95, 1.0, 1.05, 1.1, 1.2, 1.35, 1.5, 1.75, 2.0)
 FITTED = ("tensor_fma_per_cycle", "fma_per_cycle", "l2_gbytes_per_second", "memory_gbytes_per_second")
 """What no ceiling tells: how much of it the kernels get."""
+LEAST_LAUNCH = 0.1
 ROUNDS = 3
 TOLD = ("multiprocessors", "l2_bytes", "shared_bytes_per_multiprocessor", "registers_per_multiprocessor",
         "threads_per_multiprocessor", "blocks_per_multiprocessor")  # fmt: skip
@@ -70,8 +72,8 @@ def fitted(gpu: Gpu, measured: Sequence[Sample], result: Mapping[str, Any]) -> G
     machine = phases.get("versions", {}).get("items", {}).get("machine", {})
     found = replace(gpu, **{name: machine[name] for name in TOLD if name in machine})
     node = phases.get("ceilings", {}).get("items", {}).get("graph_node", {}).get("microseconds")
-    if node:
-        found = replace(found, launch_microseconds=round(node, 2))
+    if node:  # it has the start of a block in it, which the model counts as part of the kernel
+        found = replace(found, launch_microseconds=round(max(LEAST_LAUNCH, node - START_CYCLES / gpu.clock_mhz), 2))
     for _ in range(ROUNDS if measured else 0):
         for name in FITTED:
             found = min(_scaled(found, name), key=lambda candidate: error(candidate, measured))
