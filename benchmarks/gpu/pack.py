@@ -170,6 +170,9 @@ for name in run.PHASES:
     run.phase_module(name)
 pack, folder = Pack(Path({root!r})), Path({work!r})
 for job in pack.plan.jobs:
+    if job.batch > 1 and not job.kept:
+        pack.program(job)
+        continue
     Weights(folder).draw(pack, job)
     for error in folder.glob("*.error"):
         sys.exit(job.key + ": " + error.read_text())
@@ -185,7 +188,7 @@ print("\\n".join(sorted(files)))
 
 def carried(root: Path) -> list[Path]:
     """The files of cnncc that the scripts import, found by doing all that they do without a device: lowering every
-    program, and drawing its weights, without the packages that a device machine need not have."""
+    program, and drawing the weights of those for one image, without the packages that such a machine need not have."""
     with tempfile.TemporaryDirectory() as work:
         code = CARRIED.format(root=str(root), work=work)
         where = {"PYTHONPATH": str(resources.PACKAGE.parent), "PATH": "/usr/bin:/bin"}
