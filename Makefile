@@ -9,8 +9,11 @@ SOURCES := $(wildcard $(SOURCES))
 # Two at a time, each file in one process: some tests use several threads, and some ask how long a thing took.
 PARALLEL := -n 2 --dist loadfile
 
+# What runs on a machine with a GPU: it has NumPy, and maybe PyTorch.
+GPU_PYTHON ?= python3
+
 .DEFAULT_GOAL := help
-.PHONY: help demo demo-photos examples web cross-tools test test-all test-cuda test-cluster test-serve test-torch lint type fmt bench bench-timm bench-serve docs api wheel venv clean
+.PHONY: help demo demo-photos examples web cross-tools test test-all test-cuda test-cluster test-serve test-torch lint type fmt bench bench-timm bench-serve gpu-pack gpu-rehearse gpu-run docs api wheel venv clean
 
 help: ## this list
 	@sed -n 's/^\([a-z-]*\):[^#]*## \(.*\)/\1 \2/p' $(firstword $(MAKEFILE_LIST)) | while read -r name text; do printf '  make %-12s %s\n' "$$name" "$$text"; done
@@ -39,6 +42,20 @@ test: $(VENV)/.dev ## tests, without the slow ones
 
 test-all: $(VENV)/.dev ## every test, with new random examples
 	HYPOTHESIS_PROFILE=new $(BIN)/python -m pytest $(PARALLEL)
+
+gpu-pack: $(VENV)/.dev ## pack the first run on a GPU into build/gpu/first_run.tar.xz; 15 minutes the first time
+	$(BIN)/python benchmarks/gpu/pack.py build/gpu/first_run.tar.xz $(GPU_PACK)
+
+gpu-rehearse: $(VENV)/.dev ## the first run with small networks on the emulated driver; 2 minutes
+	$(BIN)/python benchmarks/gpu/pack.py build/gpu/rehearsal.tar.xz --small
+	rm -rf build/gpu/rehearsal
+	$(BIN)/python -m tarfile -e build/gpu/rehearsal.tar.xz build/gpu/rehearsal
+	$(BIN)/python build/gpu/rehearsal/first_run/gpu/run.py --emulated --out build/gpu/rehearsal
+
+gpu-run: ## on a machine with a GPU and the pack: the first run, 8 minutes; results in build/gpu/result
+	rm -rf build/gpu/first_run
+	$(GPU_PYTHON) -m tarfile -e build/gpu/first_run.tar.xz build/gpu
+	$(GPU_PYTHON) build/gpu/first_run/gpu/run.py --out build/gpu/result
 
 test-cluster: $(VENV)-cluster/.done ## Ray, Dask, Spark and Beam on this machine; an environment of 2 GB
 	$(VENV)-cluster/bin/python -m pytest -q --show-capture=no tests/contrib

@@ -11,11 +11,9 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
-from safetensors import SafetensorError, safe_open
-from safetensors.numpy import save_file
 
 from cnncc.base.elements import BFLOAT16, FLOAT32, INT8, INT32, UINT8, Element, decode, encode
 from cnncc.base.errors import CnnccError, reason
@@ -23,6 +21,9 @@ from cnncc.base.files import check_outputs, replacing
 from cnncc.ir import Constant, Graph
 from cnncc.weights.initial import seeded
 from cnncc.weights.names import origin_hint
+
+if TYPE_CHECKING:
+    from safetensors import SafetensorError
 
 _INTEGERS = {UINT8: "U8", INT8: "I8", INT32: "I32"}
 """What safetensors calls them."""
@@ -105,6 +106,8 @@ def load(path: str | os.PathLike[str]) -> dict[str, np.ndarray]:
 def description(path: str | os.PathLike[str]) -> dict[str, Any]:
     """What cnncc noted in a safetensors file that it wrote: nothing in those of others. CnnccError if the file cannot
     be read."""
+    from safetensors import SafetensorError, safe_open  # not needed for weights from a seed
+
     try:
         Path(path).open("rb").close()
         with safe_open(path, framework="numpy") as file:
@@ -127,6 +130,9 @@ def save(
     A `seed`, and what else `about` says, are noted in the metadata. The file appears whole or not at all, and the same
     weights give the same bytes. Raises CnnccError if it cannot be written.
     """
+    from safetensors import SafetensorError
+    from safetensors.numpy import save_file
+
     target = Path(path)
     check_outputs({"the weights": target}, {})
     tensors = {name: c.value if c.element.whole else decode(c.value, c.element) for name, c in graph.constants.items()}
@@ -157,6 +163,8 @@ class _Stored:
 
 def _open(path: Path) -> Mapping[str, _Stored]:
     """The tensors of a safetensors file. The file stays mapped for as long as any of them is in use."""
+    from safetensors import SafetensorError, safe_open  # not needed for weights from a seed
+
     try:
         path.open("rb").close()  # an OSError has a number; the error of safetensors has a text only
         file = safe_open(path, framework="numpy")

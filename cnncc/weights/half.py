@@ -12,7 +12,7 @@ from cnncc.ops import traits
 
 def check_range(weight: np.ndarray, element: Element, name: str) -> None:
     """CnnccError if rounding would make a number of the weight infinite. NaNs are allowed."""
-    if element == FLOAT32:
+    if element == FLOAT32 or not weight.size:
         return
     largest = max(float(np.fmax.reduce(weight, axis=None)), -float(np.fmin.reduce(weight, axis=None)))
     if np.isinf(decode(encode(np.array([largest], np.float32), element), element)).any():

@@ -334,3 +334,23 @@ def test_a_driver_that_takes_no_image_is_told_which_it_must_be(
     assert "install a newer driver" in (caught.value.hint or "")
     model.release()
     assert driver.cnncc_emulator_live() == driver.before
+
+
+def test_events_tell_when_a_stream_came_to_them(driver: ctypes.CDLL) -> None:
+    """Not when they were put there. A capture takes them only as nodes of the graph (flag 1)."""
+    device = Device(driver)
+    stream, first, last = device.stream(), ctypes.c_void_p(), ctypes.c_void_p()
+    took = ctypes.c_float(-1)
+    for event in (first, last):
+        assert driver.cuEventCreate(ctypes.byref(event), 0) == 0
+        assert driver.cuEventRecordWithFlags(event, stream, 0) == 0
+    assert driver.cuEventElapsedTime(ctypes.byref(took), first, last) == 400  # nobody waited yet
+    assert driver.cuStreamSynchronize(stream) == 0
+    assert driver.cuEventElapsedTime(ctypes.byref(took), first, last) == 0
+    assert took.value >= 0
+    assert driver.cuStreamBeginCapture_v2(stream, 1) == 0
+    assert driver.cuEventRecordWithFlags(first, stream, 0) == 1
+    assert driver.cuEventRecordWithFlags(first, stream, 1) == 0
+    assert driver.cuStreamEndCapture(stream, ctypes.byref(ctypes.c_void_p())) == 0
+    assert driver.cuEventDestroy_v2(first) == driver.cuEventDestroy_v2(last) == 0
+    assert driver.cuEventDestroy_v2(last) == 400

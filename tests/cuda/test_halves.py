@@ -105,6 +105,14 @@ def test_a_weight_that_float16_does_not_hold_is_refused() -> None:
         assert "bfloat16 has the range" in (caught.value.hint or "")
 
 
+@pytest.mark.parametrize("words", ["", "nobias"])
+def test_parts_of_a_transposed_convolution_without_taps(words: str, emulated: None) -> None:
+    """Their weights are of no numbers: each third row and column of the result is the bias alone."""
+    graph = weights.bind(lang.parse(f"net t\ninput 8x6x6\nrelu; conv 1x1 8; upconv 2x2 8 /3 {words} relu\n"), None)
+    got, wanted = outputs(graph, "float16")
+    assert np.abs(got - wanted).max() < 2e-3 * np.abs(wanted).max()
+
+
 def test_turing_has_no_bfloat16() -> None:
     graph = weights.bind(lang.parse(TEXT), None)
     with pytest.raises(CnnccError, match="target cuda-sm_75 has no instruction that multiplies bfloat16") as caught:

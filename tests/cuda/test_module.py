@@ -288,3 +288,18 @@ def test_check_command_path(emulated: None, cuda_compiler: None) -> None:
     halves = check.check(weights.bind(graph, None), Options(("cuda-sm_80",), dtype="float16"))
     assert halves.passed
     assert 1e-5 < max(layer.error for layer in halves.layers) < 2e-3
+
+
+def test_a_module_without_its_weights_is_filled_by_its_caller(emulated: None, tmp_path: Path) -> None:
+    """It computes the same, and its file has none of them."""
+    path = tmp_path / "small.so"
+    small().write_unfilled(path)
+    program = small().program
+    model, library = cnncc.load(path), ctypes.CDLL(str(path))
+    room = (ctypes.c_uint8 * program.weight_bytes).in_dll(library, "small_weights")
+    assert not any(room)
+    for packed, offset in program.weights:
+        data = packed.compute().tobytes()
+        room[offset : offset + len(data)] = data
+        assert not any(data) or data not in path.read_bytes()
+    np.testing.assert_allclose(model(picture()), expected(picture()), atol=1e-6)

@@ -98,6 +98,12 @@ class CudaBuild(Built[CudaProgram]):
             raise CnnccError(f"cannot write {first}: {reason(error)}") from error
         return dict(files)
 
+    def write_unfilled(self, path: Path) -> None:
+        """Writes the shared object without its weights: at the symbol `NAME_weights` it has zeroed memory of their
+        size, which takes no room in the file. Whoever loads it puts the weights there before the first run."""
+        with scratch_folder() as folder:
+            shutil.copyfile(self._link(folder, filled=False), path)
+
     def _make(self, kind: str, work: Path) -> Path:
         """The finished file of a kind, in a folder of its own."""
         if kind == "so":
@@ -120,29 +126,34 @@ class CudaBuild(Built[CudaProgram]):
                              hint="name one of them: --target cuda-sm_80")  # fmt: skip
         return found[0]
 
-    def _link(self, work: Path) -> Path:
-        """The shared object in a folder of its own."""
+    def _link(self, work: Path, filled: bool = True) -> Path:
+        """The shared object in a folder of its own, with its weights or with room for them."""
         name = c_name(self.program.graph.name)
         for file in ("host.c", "host.h", "driver.c", "driver.h"):
             shutil.copyfile(_RUNTIME / file, work / file)
         (work / "module.c").write_text(host_c(self.program, self.images))
-        (work / "blobs.S").write_text(blobs_assembly(self.images, self.program.weight_bytes))
+        room = "" if filled else f"{name}_weights"
+        (work / "blobs.S").write_text(blobs_assembly(self.images, self.program.weight_bytes, room))
         (work / "source.cu").write_text(self.source)
         for i, image in enumerate(self.images):
             (work / f"image{i}.bin").write_bytes(image.code)
-        with (work / "weights.bin").open("wb+") as opened:
-            self._write_weights(opened)
-            opened.seek(0)
-            digest = hashlib.file_digest(opened, lambda: hashlib.blake2b(digest_size=32)).hexdigest()
+        digest = self._weights_file(work / "weights.bin") if filled else None
         held = {"bytes": self.program.weight_bytes, "blake2b": digest, "file": None, "from": self.weights_from}
         (work / "info.json").write_text(json.dumps({**self.info, "weights": held}))
-        interface = "".join(f" {name}_{function};" for function in INTERFACE)
+        interface = "".join(f" {symbol};" for symbol in (*(f"{name}_{f}" for f in INTERFACE), room) if symbol)
         (work / "exports.map").write_text(f"{{ global:{interface} local: *; }};\n")
         options = ["--version-script=exports.map", "-z,noexecstack", "--build-id=none", "--no-undefined"]
         flags = ["-std=c11", "-O2", "-fPIC", "-shared", *(f"-Wl,{o}" for o in options)]
         sources = ["module.c", "host.c", "driver.c", "blobs.S"]
         toolchain.call(targets.host(), [*flags, "-o", "module.so", *sources, "-ldl", "-pthread"], work)
         return work / "module.so"
+
+    def _weights_file(self, path: Path) -> str:
+        """Writes all packed weights and returns their hash."""
+        with path.open("wb+") as opened:
+            self._write_weights(opened)
+            opened.seek(0)
+            return hashlib.file_digest(opened, lambda: hashlib.blake2b(digest_size=32)).hexdigest()
 
     def _write_weights(self, file: BinaryIO) -> None:
         """All packed weights, with zeros up to where each begins and after the last."""

@@ -133,12 +133,14 @@ def _array(entries: list[str]) -> str:
     return "{" + ",\n    ".join(entries or ["0"]) + "}"
 
 
-def blobs_assembly(images: Sequence[Image], weight_bytes: int) -> str:
-    """What the module carries, as read-only data from files: the assembler copies it, no compiler ever sees it."""
+def blobs_assembly(images: Sequence[Image], weight_bytes: int, room: str = "") -> str:
+    """What the module carries, as read-only data from files: the assembler copies it, no compiler ever sees it. With
+    `room`, the weights are zeroed memory that can be written, which the symbol of that name gives to callers."""
     parts = [(f"image{i}", f"image{i}.bin", ".rodata", True) for i in range(len(images))]
     parts += [("source", "source.cu", ".rodata", True), ("info", "info.json", '.cnncc,"a"', True)]
-    parts += [("weights", "weights.bin", ".rodata", False)] if weight_bytes else []
-    return "".join(map(_blob, *zip(*parts, strict=True))) + '.section .note.GNU-stack,"",%progbits\n'
+    parts += [("weights", "weights.bin", ".rodata", False)] if weight_bytes and not room else []
+    rest = _room(room, weight_bytes) if room else ""
+    return "".join(map(_blob, *zip(*parts, strict=True))) + rest + '.section .note.GNU-stack,"",%progbits\n'
 
 
 def _blob(symbol: str, file: str, section: str, text: bool) -> str:
@@ -151,6 +153,18 @@ def _blob(symbol: str, file: str, section: str, text: bool) -> str:
 {symbol}:
 .incbin "{file}"
 {end}"""
+
+
+def _room(symbol: str, size: int) -> str:
+    return f"""\
+.section .bss
+.globl weights, {symbol}
+.hidden weights
+.balign 64
+weights:
+{symbol}:
+.zero {max(size, 1)}
+"""
 
 
 def host_header(program: CudaProgram) -> str:

@@ -45,8 +45,11 @@ class CudaProgram(Program[Gpu]):
 
     @property
     def weight_bytes(self) -> int:
-        """Whole rows of device memory."""
-        return aligned(super().weight_bytes)
+        """Whole rows of device memory. A last weight of no bytes has a place too: kernels get its address."""
+        if not self.weights:
+            return 0
+        packed, offset = self.weights[-1]
+        return aligned(offset + max(packed.nbytes, 1))
 
     @property
     def workspace_offset(self) -> int:

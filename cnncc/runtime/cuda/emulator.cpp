@@ -1,5 +1,5 @@
-/* A CUDA driver in software. It has the functions that host.c calls; the C++ compiler compiles the kernels for this
- * machine.
+/* A CUDA driver in software. It has the functions that host.c calls, and events; the C++ compiler compiles the kernels
+ * for this machine.
  *
  * With it, tests show that the host code of a module uses the driver as it should, and that the kernels compute the
  * right values. It shows nothing about time. Device memory lies between guard pages and can be accessed only during
@@ -21,6 +21,7 @@
  *   CNNCC_EMULATOR_FAIL=NAME:N:CODE the Nth call of a function returns that code, and does nothing
  */
 #include <algorithm>
+#include <chrono>
 #include <cstdint>
 #include <cstdio>
 #include <cstdlib>
@@ -104,6 +105,10 @@ struct stream {
     std::thread::id owner;
     graph *captured = nullptr;
 };
+struct event {
+    bool recorded = false; /* whether a stream has come to it */
+    std::chrono::steady_clock::time_point at;
+};
 struct allocation {
     char *map;
     size_t map_bytes, bytes;
@@ -113,7 +118,7 @@ struct allocation {
 std::recursive_mutex lock;
 std::map<address, allocation> memory;
 std::map<char *, size_t> page_locked;
-std::set<void *> modules, graphs, executables;
+std::set<void *> modules, graphs, executables, events;
 std::vector<stream *> streams; /* in the order in which they were made */
 stream legacy[MOST_DEVICES];
 std::map<std::string, int> calls;
@@ -435,12 +440,12 @@ result cnncc_emulator_load(void **made, const void *image, const char *source) {
     return SUCCESS;
 }
 
-/* How many contexts, modules, streams, graphs and allocations have not been freed. For tests. */
+/* How many contexts, modules, streams, events, graphs and allocations have not been freed. For tests. */
 int cnncc_emulator_live(void) {
     std::lock_guard<std::recursive_mutex> guard(lock);
-    size_t count = modules.size() + streams.size() + graphs.size() + executables.size() + memory.size();
+    size_t count = modules.size() + streams.size() + graphs.size() + executables.size() + events.size();
     for (auto &entry : retained) count += (size_t)entry.second;
-    return (int)(count + page_locked.size());
+    return (int)(count + memory.size() + page_locked.size());
 }
 
 /* How often a function was called. For tests. */
@@ -533,8 +538,15 @@ result cuDeviceGetAttribute(int *value, int attribute, int device) {
     ENTER;
     (void)device;
     long capability = setting("CNNCC_EMULATOR_CAPABILITY", 100);
-    NEED(attribute == 75 || attribute == 76, INVALID_VALUE);
-    *value = (int)(attribute == 75 ? capability / 10 : capability % 10);
+    const std::map<int, long> values = {
+        {75, capability / 10}, {76, capability % 10},
+        /* Of a device that looks like an H200: kHz, multiprocessors, bytes of L2; threads, shared bytes, registers and
+           blocks of a multiprocessor. */
+        {13, 1980000}, {16, 132}, {38, 62914560}, {39, 2048}, {81, 233472}, {82, 65536}, {106, 32},
+    };
+    auto found = values.find(attribute);
+    NEED(found != values.end(), INVALID_VALUE);
+    *value = (int)found->second;
     return SUCCESS;
 }
 
@@ -759,6 +771,46 @@ result cuStreamSynchronize(void *handle) {
     }
     TRY(refuse_in_capture());
     return finish(s);
+}
+
+result cuEventCreate(void **made, unsigned) {
+    ENTER_DEVICE;
+    TRY(refuse_in_capture());
+    events.insert(*made = new event);
+    return SUCCESS;
+}
+
+/* The graph of a capture records an event only if it is asked to (flag 1, external); else the event joins streams. */
+result cuEventRecordWithFlags(void *handle, void *on, unsigned flags) {
+    ENTER_DEVICE;
+    stream *s = stream_of(on);
+    NEED(events.count(handle) && s, INVALID_HANDLE);
+    NEED(flags <= 1 && !(s->capturing && !flags), INVALID_VALUE);
+    event *e = (event *)handle;
+    e->recorded = false;
+    return enqueue(s, [=] {
+        e->at = std::chrono::steady_clock::now();
+        e->recorded = true;
+        return SUCCESS;
+    });
+}
+
+/* Milliseconds between two events that streams have come to. */
+result cuEventElapsedTime(float *milliseconds, void *from, void *to) {
+    ENTER_DEVICE;
+    NEED(events.count(from) && events.count(to), INVALID_HANDLE);
+    event *first = (event *)from, *last = (event *)to;
+    NEED(first->recorded && last->recorded, INVALID_HANDLE);
+    *milliseconds = std::chrono::duration<float, std::milli>(last->at - first->at).count();
+    return SUCCESS;
+}
+
+/* No stream may come to it any more. */
+result cuEventDestroy_v2(void *handle) {
+    ENTER_DEVICE;
+    NEED(events.erase(handle), INVALID_HANDLE);
+    delete (event *)handle;
+    return SUCCESS;
 }
 
 result cuStreamBeginCapture_v2(void *handle, int mode) {

@@ -1,0 +1,38 @@
+"""Every family of kernels, layer by layer, against the reference in float64."""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+from cnncc.module.built import traced
+from cnncc.ops import reference
+from cnncc.report import check
+from gpu.context import Run
+
+BUDGET = 60
+
+
+def items(run: Run) -> list[str]:
+    return [job.key for job in run.pack.plan.families]
+
+
+def one(run: Run, item: str) -> dict[str, Any]:
+    job = run.job(item)
+    program, source, inputs = run.pack.program(job), run.pack.source(job), run.pack.inputs(job)
+    model = run.model(job)
+    outputs = model.run_in(model.new_arena(), list(inputs.values()))
+    got = traced(program, model.peek(program.plan.bytes), outputs)
+    model.release()
+    expected = reference.run(source, inputs, keep_all=True, follow=got)
+    report = check.compare(source, got, expected, check.tolerances(source, job.dtype))
+    worst = max(report.layers, key=lambda layer: math.inf if math.isnan(layer.error) else layer.error / layer.allowed)
+    failed = report.first_failure
+    return {
+        "passed": report.passed,
+        "layers": len(report.layers),
+        "kernels": len(program.kernels),
+        "worst": {"layer": worst.name, "op": worst.op, "error": worst.error, "allowed": worst.allowed},
+        "first_failure": None if failed is None else str(failed),
+        "code": model.info["device"],
+    }
