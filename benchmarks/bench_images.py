@@ -1,12 +1,13 @@
 """Times what a module for many images costs one image, and what one for several sizes costs each of them.
 
-    python benchmarks/bench_images.py [NETWORKS...] [--batch N] [--some N] [--shape A,B] [--sizes N] [--rounds N]
-        [--seconds S]
+    python benchmarks/bench_images.py [NETWORKS...] [--batch N] [--some N] [--shape A,B] [--sizes N] [--threads N]
+        [--rounds N] [--seconds S]
 
 For each network of the zoo: milliseconds of one image in a module for one and in a module for `--batch` images, and of
 each of `--some` images at once in the latter. With `--shape`, instead: milliseconds at each size in a module for that
 size alone, and in one for all; of a range (`3xhxw where h in ...`) at the middle and `--sizes` others that are drawn.
-Modules take turns in this process; what counts is the ratio within a round.
+Modules take turns in this process; what counts is the ratio within a round. With `--threads 1` it is the time of the
+processor, which others on a busy machine disturb less.
 """
 
 from __future__ import annotations
@@ -42,6 +43,7 @@ def main() -> None:
     parser.add_argument("--some", type=int, default=8)
     parser.add_argument("--shape")
     parser.add_argument("--sizes", type=int, default=9)
+    parser.add_argument("--threads", type=int)
     parser.add_argument("--rounds", type=int, default=9)
     parser.add_argument("--seconds", type=float, default=0.3)
     args = parser.parse_args()
@@ -77,11 +79,12 @@ def in_range(name: str, args: argparse.Namespace) -> Iterator[str]:
     """Each line when it is known: compiling the modules of single sizes takes most of the time."""
     network = sources.read_source(name, None, 0, sizes_by_name(args.shape)[0])
     assert network.ranged is not None
-    whole = api.link([network], Options())
+    options = Options(threads=args.threads)
+    whole = api.link([network], options)
     drawn, ratios = random.Random(0), []
     others = ({s: drawn.randrange(s.count) for s in network.ranged.symbols} for _ in range(args.sizes))
     for steps in (network.ranged.typical, *others):
-        own = api.build(network.ranged.graph(steps), Options()).model()
+        own = api.build(network.ranged.graph(steps), options).model()
         arrays = images(own, 1)
         alone, shared = measured([lambda own=own, a=arrays: own(*a), lambda a=arrays: whole(*a)], args)
         ratios.append(statistics.median(a / b for a, b in zip(shared, alone, strict=True)))
@@ -113,15 +116,16 @@ def measured(turns: Sequence[Turn], args: argparse.Namespace) -> list[list[float
     for number in range(args.rounds):
         order = range(len(turns)) if number % 2 else reversed(range(len(turns)))
         for i in order:
-            found[i].append(least(turns[i], args.seconds))
+            found[i].append(least(turns[i], args.seconds, time.thread_time if args.threads == 1 else time.perf_counter))
     return found
 
 
-def least(turn: Turn, seconds: float) -> float:
+def least(turn: Turn, seconds: float, clock: Callable[[], float]) -> float:
     best, end = float("inf"), time.perf_counter() + seconds
-    while (start := time.perf_counter()) < end:
+    while time.perf_counter() < end:
+        start = clock()
         turn()
-        best = min(best, time.perf_counter() - start)
+        best = min(best, clock() - start)
     return best
 
 
