@@ -2,7 +2,8 @@
 
 Nothing is gathered in memory: each block of threads loads its part of the image into shared memory, tap by tap, two
 parts in turn so that one is loaded while the other is multiplied. Where a layer has too few pixels and channels for
-all multiprocessors, the sum is split among blocks, and a second kernel adds up the parts.
+all multiprocessors, the sum is split among blocks. Each leaves its part in memory and counts itself; the one that is
+done last adds up the parts. It adds them in the order of the sum, whichever block it is: the same bits every time.
 
 With `--dtype float16` or `bfloat16` the operands of a product are rounded to that type on their way into shared memory
 and multiplied by tensor cores, the sums stay float32; values in memory are float32 as before, weights are stored
@@ -18,18 +19,18 @@ import numpy as np
 from cnncc.base.elements import FLOAT32, encode
 from cnncc.ir import Constant
 from cnncc.kernels.gpu.model import TENSOR_TILES, Estimate, GpuTile, LaunchWork, Product, TensorTile, estimate, tiles
-from cnncc.kernels.gpu.spec import VECTOR, GpuKernel, GpuSite, View, grid_of, threads_for
+from cnncc.kernels.gpu.spec import VECTOR, GpuKernel, GpuSite, View
 from cnncc.kernels.shared.algorithm import Candidate
 from cnncc.kernels.shared.convolution import ConvGeometry, pad_channels
-from cnncc.kernels.shared.operands import Workspace
-from cnncc.kernels.shared.spec import Call, Epilogue, Packed, blocks
+from cnncc.kernels.shared.operands import Counters, Workspace
+from cnncc.kernels.shared.spec import Call, Packed, blocks
 from cnncc.machines.gpus import Gpu
 from cnncc.weights.half import check_range
 
 
 @dataclass(frozen=True)
 class GpuConvConfig:
-    """One convolution of a batch; with `splits` above 1 it writes that many partial sums, without bias and epilogue."""
+    """One convolution of a batch; with `splits` above 1 so many blocks share each sum out."""
 
     batch: int
     source: View
@@ -75,6 +76,21 @@ class GpuConvConfig:
         return -(-self.group_out // self.tile.columns)
 
     @property
+    def tiles(self) -> int:
+        """Of the result."""
+        return self.grid[0] * self.grid[1]
+
+    @property
+    def parts(self) -> int:
+        """Floats of the parts of all sums, with those of rows and columns that only fill tiles up."""
+        return self.splits * self.tiles * self.tile.rows * self.tile.columns if self.splits > 1 else 0
+
+    @property
+    def workspace_bytes(self) -> int:
+        """For each image."""
+        return -(-FLOAT32.bytes(self.parts) // self.batch)
+
+    @property
     def grid(self) -> tuple[int, int, int]:
         return (-(-self.rows // self.tile.rows), self.column_tiles * self.geometry.groups, self.splits)
 
@@ -82,19 +98,6 @@ class GpuConvConfig:
     def flops(self) -> int:
         g = self.geometry
         return 2 * self.rows * g.out_channels * (g.in_channels // g.groups) * g.kernel[0] * g.kernel[1]
-
-
-@dataclass(frozen=True)
-class SumConfig:
-    """The second kernel of a split sum: adds the parts up, then bias and epilogue."""
-
-    batch: int
-    result: View
-    extras: tuple[int, ...]
-    splits: int
-    bias: bool
-    epilogue: Epilogue
-    threads: int
 
 
 def pack_weights(weight: np.ndarray, config: GpuConvConfig) -> np.ndarray:
@@ -117,10 +120,10 @@ def pack_weights(weight: np.ndarray, config: GpuConvConfig) -> np.ndarray:
     return np.ascontiguousarray(tiled.transpose(0, 3, 1, 2, 4)).ravel()
 
 
-def conv_calls(
+def conv_call(
     site: GpuSite, geometry: ConvGeometry, weight: Constant, choice: GpuDirectChoice, suffix: str = ""
-) -> tuple[tuple[Call, ...], tuple[Packed, ...], str]:
-    """The kernel or kernels of a convolution, their weights, and why this tile. `weight` is (o, i / groups, kh, kw)."""
+) -> tuple[Call, tuple[Packed, ...], str]:
+    """The launch of a convolution, its weights, and why this tile. `weight` is (o, i / groups, kh, kw)."""
     config = configure(site, geometry, choice)
     node = site.node
     size = config.steps * config.tile.depth * config.column_tiles * config.tile.columns * geometry.groups
@@ -140,13 +143,10 @@ def conv_calls(
     rest = [*(p.operand for p in packed[1:]), *site.values(node.inputs[1:])]
     expected = estimate_conv(config, site)
     why = f"tile {config.tile.label}, {config.splits} parts of the sum; model: {expected.why}"
-    if config.splits == 1:
-        return (Call(node.name, conv_kernel(config, site), (*operands, *rest), site.result, True),), tuple(packed), why
-    workspace = Workspace(node.name)
-    between = FLOAT32.bytes(config.splits * config.result.floats)
-    first = Call(node.name, conv_kernel(config, site), tuple(operands), workspace, True, between)
-    second = Call(node.name, sum_kernel(config, site), (workspace, *rest), site.result, True, between)
-    return (first, second), tuple(packed), why
+    shared = (Workspace(node.name), Counters(node.name)) if config.splits > 1 else ()
+    operands = (*operands, *rest, *shared)
+    call = Call(node.name, conv_kernel(config, site), operands, site.result, True, config.workspace_bytes)
+    return call, tuple(packed), why
 
 
 @dataclass(frozen=True)
@@ -167,17 +167,17 @@ def configure(site: GpuSite, geometry: ConvGeometry, choice: GpuDirectChoice) ->
 
 
 def direct_candidates(
-    site: GpuSite, geometry: ConvGeometry, name: str = "direct", split: bool = True
+    site: GpuSite, geometry: ConvGeometry, name: str = "direct"
 ) -> list[Candidate[GpuDirectChoice]]:
-    """Every tile with every split; unless `split`, with none."""
+    """Every tile with every split."""
     found = []
     on_tensor_cores = site.options.dtype in TENSOR_TILES and geometry.in_block == VECTOR
     for tile in TENSOR_TILES[site.options.dtype] if on_tensor_cores else tiles(geometry.in_block):
         whole = configure(site, geometry, GpuDirectChoice(tile, 1, name))
-        for splits in _split_choices(whole) if split else [1]:
-            cost = estimate_conv(replace(whole, splits=splits), site).seconds
-            workspace = FLOAT32.bytes(splits * whole.result.floats) if splits > 1 else 0
-            found.append(Candidate(GpuDirectChoice(tile, splits, name), cost, workspace, scratch_bytes=0))
+        for splits in _split_choices(whole):
+            config = replace(whole, splits=splits)
+            choice, cost = GpuDirectChoice(tile, splits, name), estimate_conv(config, site).seconds
+            found.append(Candidate(choice, cost, config.workspace_bytes, scratch_bytes=0))
     return found
 
 
@@ -188,20 +188,18 @@ def _split_choices(config: GpuConvConfig) -> list[int]:
 
 
 def estimate_conv(config: GpuConvConfig, site: GpuSite) -> Estimate:
-    """The model's time of one candidate, with its second kernel."""
-    product = estimate_of(config, site.target, _bytes(config, site))
-    if config.splits == 1:
-        return product
-    second = sum_kernel(config, site)
-    more = second.estimate(site.target, registers=64, shared_bytes=0)
-    launch = 1e-6 * site.target.launch_microseconds
-    return replace(product, seconds=product.seconds + more.seconds + launch)
+    """The model's time of one candidate."""
+    return estimate_of(config, site.target, _bytes(config, site))
 
 
 def estimate_of(config: GpuConvConfig, gpu: Gpu, bytes_needed: int) -> Estimate:
-    """The model's time of the matrix product alone."""
-    product = Product(config.tile, config.steps_per_split)
-    return estimate(gpu, product, config.grid, LaunchWork(config.flops, bytes_needed))
+    """The model's time of a launch that cannot do without so many bytes."""
+    return estimate(gpu, product_of(config), config.grid, LaunchWork(config.flops, bytes_needed))
+
+
+def product_of(config: GpuConvConfig) -> Product:
+    """What the model looks at."""
+    return Product(config.tile, config.steps_per_split, config.splits)
 
 
 def _bytes(config: GpuConvConfig, site: GpuSite) -> int:
@@ -235,18 +233,6 @@ def conv_kernel(config: GpuConvConfig, site: GpuSite, work: LaunchWork | None = 
         grid=config.grid,
         threads=tile.threads,
         work=work or LaunchWork(config.flops, _bytes(config, site), isinstance(tile, TensorTile)),
-        product=Product(tile, config.steps_per_split),
+        product=product_of(config),
+        counters=config.tiles if config.splits > 1 else 0,
     )
-
-
-def sum_kernel(config: GpuConvConfig, site: GpuSite) -> GpuKernel:
-    """The kernel that adds up the parts."""
-    g = config.geometry
-    total = config.batch * config.result.floats // VECTOR
-    threads = threads_for(total, site.target)
-    parts = SumConfig(config.batch, config.result, config.extras, config.splits, g.bias, g.epilogue, threads)
-    grid = grid_of(total, threads)
-    bytes_ = 4 * config.batch * config.result.floats * (config.splits + 1 + len(config.extras))
-    name = f"sum_f32_{config.result.label}_{config.splits}"
-    work = LaunchWork(bytes_ // 4, bytes_, products=False)
-    return GpuKernel("sum", name, parts, grid[0], 0, grid, threads, work, loads=config.splits)

@@ -10,7 +10,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from functools import cache
 
-from cnncc.base.elements import BFLOAT16, FLOAT16, Element
+from cnncc.base.elements import BFLOAT16, FLOAT16, FLOAT32, Element
 from cnncc.machines.gpus import Gpu
 
 LOAD_LATENCY = 500
@@ -20,6 +20,10 @@ SCHEDULERS = 4
 """Of a multiprocessor; each issues for its own warps."""
 MOST_SHARED_BYTES = 48 << 10
 """Of a block, without opting in to more; the same on every device."""
+L2_BYTES_PER_CYCLE = 64
+"""That one multiprocessor gets at most."""
+COUNTER_CYCLES = 2000
+"""From a block's last store of its part to its knowing whether it is the last: a fence, an atomic, a barrier."""
 START_CYCLES = 1500
 """Of a block, before its first product and after its last: index arithmetic, first loads, stores."""
 
@@ -148,6 +152,12 @@ class Product:
 
     tile: GpuTile | TensorTile
     steps: int
+    splits: int = 1
+    """Blocks that share each sum out; the last one of them to be done adds up their parts."""
+    to_l2: float = 1.0
+    """Share of the reads of the image that the first cache does not answer."""
+    again: int = 0
+    """Bytes that device memory gives more than once."""
 
 
 @dataclass(frozen=True)
@@ -209,11 +219,12 @@ def estimate(
     resident = min(fit, most)
     step = _step_cycles(gpu, tile, resident)
     rounds = -(-most // resident)
-    cycles = rounds * (steps * max(step, LOAD_LATENCY) + START_CYCLES)
+    cycles = rounds * (steps * max(step, LOAD_LATENCY) + START_CYCLES) + finish_cycles(product)
+    parts = 2 * blocks * part_bytes(tile) if product.splits > 1 else 0
     times = {
         "multiply-adds": cycles / (1e6 * gpu.clock_mhz),
-        "L2": blocks * steps * tile.depth * _bytes_read(tile) / (1e9 * gpu.l2_gbytes_per_second),
-        "memory": work.bytes / (0.85 * gpu.bandwidth),
+        "L2": (blocks * steps * tile.depth * _bytes_read(product) + parts) / (1e9 * gpu.l2_gbytes_per_second),
+        "memory": (work.bytes + product.again) / (0.85 * gpu.bandwidth),
     }
     bound = max(times, key=lambda name: times[name])
     if bound == "multiply-adds" and step < LOAD_LATENCY:
@@ -224,9 +235,30 @@ def estimate(
     return Estimate(max(times.values()), limit, bound, occupancy)
 
 
-def _bytes_read(tile: GpuTile | TensorTile) -> int:
-    """Of image and weights, for each product of a sum."""
-    return 4 * tile.rows + (2 if isinstance(tile, TensorTile) else 4) * tile.columns
+def part_bytes(tile: GpuTile | TensorTile) -> int:
+    """What a block has of the sums of its tile, which it leaves for the last one to add up."""
+    return FLOAT32.bytes(tile.rows * tile.columns)
+
+
+def parts_together(tile: GpuTile | TensorTile) -> int:
+    """Parts of a sum whose loads are under way at a time while they are added up: as many as registers are free for."""
+    return max(1, 32 * tile.threads // (tile.rows * tile.columns))
+
+
+def finish_cycles(product: Product) -> float:
+    """From the last product to the sum of all parts, in the last block: stores, a counter, and the loads of the parts,
+    some at a time."""
+    if product.splits == 1:
+        return 0.0
+    together = parts_together(product.tile)
+    moved = product.splits * part_bytes(product.tile) / L2_BYTES_PER_CYCLE
+    return COUNTER_CYCLES + -(-product.splits // together) * LOAD_LATENCY + moved
+
+
+def _bytes_read(product: Product) -> float:
+    """Of image and weights, past the first cache, for each product of a sum."""
+    tile = product.tile
+    return 4 * product.to_l2 * tile.rows + (2 if isinstance(tile, TensorTile) else 4) * tile.columns
 
 
 def _step_cycles(gpu: Gpu, tile: GpuTile | TensorTile, resident: int) -> float:

@@ -3,7 +3,8 @@
  *
  * The threads of a block are fibers. Each fiber runs to its next barrier, and then the next fiber runs. A kernel
  * without barriers needs no fibers: its threads run one after the other. Blocks run one after the other, too, so a
- * launch is deterministic. The caller chooses the order of the threads; if a result depends on it, there is a race.
+ * launch is deterministic. The caller chooses the order of the threads and blocks; if a result depends on it, there is a
+ * race.
  * Shared memory is filled with NaNs before each launch. If only some threads of a block reach a barrier, the launch
  * ends with a message.
  */
@@ -56,8 +57,9 @@ namespace emulator {
 
 struct launch {
     unsigned grid[3], threads;
-    int order; /* of the threads: 0 forwards, 1 backwards, 2 scattered, 3 scattered in another way after each barrier */
-    unsigned every; /* every n-th block runs, and the last one; 1 runs all blocks */
+    int order; /* of the blocks, and of the threads of each: 0 forwards, 1 backwards, 2 scattered, 3 scattered, the
+                  threads in another way after each barrier */
+    unsigned every; /* of the blocks with the same z every n-th runs, and the last one; 1 runs all blocks */
     char *message; /* room for `message_bytes`, for what went wrong */
     size_t message_bytes;
 };
@@ -77,6 +79,7 @@ static jmp_buf scheduler, outside;
 static ucontext_t scheduler_context, fiber_context;
 static const launch *now;
 static unsigned order[MOST_THREADS], rounds;
+static unsigned long launches; /* so far, this one included */
 static unsigned long epoch, block_epoch; /* the number of the present stretch between two barriers; it goes on from block to block */
 static void (*body)(void *);
 static void *body_arguments;
@@ -131,6 +134,27 @@ __attribute__((noinline)) static void barrier(int line) {
     fibers[me].barrier_line = line;
     if (!_setjmp(fibers[me].place)) _longjmp(scheduler, 1);
     threadIdx.x = me;
+}
+
+/* A barrier after which each thread knows whether any of the block came with something that is true. There are two such
+ * answers, because a thread may be at the next barrier before others have read the answer of this one. */
+static int answers[2];
+static unsigned long asked[2];
+
+static int barrier_or(int mine, int line) {
+    unsigned which = epoch & 1;
+    if (asked[which] != epoch) answers[which] = 0;
+    asked[which] = epoch;
+    answers[which] |= mine;
+    barrier(line);
+    return answers[which] != 0;
+}
+
+/* Counts up to `last`, then from 0 again. Blocks run one after the other. */
+static unsigned increase(unsigned *counter, unsigned last) {
+    unsigned before = *counter;
+    *counter = before >= last ? 0 : before + 1;
+    return before;
 }
 
 /* What the threads of a warp hand to each other. There are two copies, so that a thread can write for the next product while
@@ -229,8 +253,18 @@ static bool prepare(unsigned threads, bool barriers) {
     return true;
 }
 
+/* Which block is the i-th to run. The steps are primes: each block has its turn unless the number of blocks is a multiple,
+ * and then they go forwards. */
+static unsigned long block_number(unsigned long i, unsigned long total) {
+    if (now->order == 0) return i;
+    if (now->order == 1) return total - 1 - i;
+    unsigned long step = now->order == 2 ? 97 : 89;
+    return total % step ? (i * step + 13) % total : i;
+}
+
 static int run_grid(const launch *l, bool barriers) {
     now = l;
+    launches++;
     memset(products, 0, sizeof products);
     if (!prepare(l->threads, barriers)) {
         snprintf(l->message, l->message_bytes, "a block of %u threads", l->threads);
@@ -241,11 +275,12 @@ static int run_grid(const launch *l, bool barriers) {
         for (fiber &f : fibers) f.started = false; /* they stopped in the middle of a kernel: start them again */
         return 1;
     }
-    unsigned long number = 0, total = (unsigned long)l->grid[0] * l->grid[1] * l->grid[2];
-    for (blockIdx.z = 0; blockIdx.z < l->grid[2]; blockIdx.z++)
-        for (blockIdx.y = 0; blockIdx.y < l->grid[1]; blockIdx.y++)
-            for (blockIdx.x = 0; blockIdx.x < l->grid[0]; blockIdx.x++, number++)
-                if (number % l->every == 0 || number + 1 == total) run_block(l->threads, barriers);
+    unsigned long plane = (unsigned long)l->grid[0] * l->grid[1], total = plane * l->grid[2];
+    for (unsigned long i = 0; i < total; i++) {
+        unsigned long number = block_number(i, total), of_plane = number % plane;
+        blockIdx = {(unsigned)(of_plane % l->grid[0]), (unsigned)(of_plane / l->grid[0]), (unsigned)(number / plane)};
+        if (of_plane % l->every == 0 || of_plane + 1 == plane) run_block(l->threads, barriers);
+    }
     return 0;
 }
 
@@ -279,6 +314,10 @@ template <class... P> static int run(void (*kernel)(P...), const launch *l, void
 #define __shared__ static __attribute__((section("cnncc_shared")))
 #define alignas(n) __attribute__((aligned(n)))
 #define __syncthreads() ::emulator::barrier(__LINE__)
+#define __syncthreads_or(mine) ::emulator::barrier_or(mine, __LINE__)
+#define __threadfence()
+#define atomicInc ::emulator::increase
+#define cnncc_follow()
 
 /* Comes after the source, once for each kernel: defines the function that the driver calls. */
 #define CNNCC_KERNEL(name, bound, barriers)                                                                            \

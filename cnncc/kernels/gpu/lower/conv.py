@@ -1,4 +1,4 @@
-"""The implicit matrix product of a convolution, and the sum of its parts."""
+"""The implicit matrix product of a convolution."""
 
 from __future__ import annotations
 
@@ -12,6 +12,7 @@ from tvm.tirx import PrimFunc
 from cnncc.kernels.gpu.conv import GpuConvConfig
 from cnncc.kernels.gpu.lower.builder import CudaBuilder, divmod_, image_of, store_vector
 from cnncc.kernels.gpu.lower.epilogue import finished
+from cnncc.kernels.gpu.model import parts_together
 from cnncc.kernels.gpu.spec import VECTOR
 from cnncc.kernels.shared.arithmetic import vmin
 from cnncc.kernels.shared.builder import Expr, i32, splat
@@ -33,14 +34,15 @@ class Conv:
         self.t: Any = c.tile
         self.g = c.geometry
         self.k = k = CudaBuilder(c.grid, self.t.threads)
-        self.partial = c.splits > 1
+        self.split = c.splits > 1
         self.source = k.operand("image", c.batch * c.source.floats)
         self.weight_vectors = self.vectors_per_step()
         self.weights = k.typed("weights", c.grid[1] * c.steps * self.weight_vectors * VECTOR, self.stored)
-        last = not self.partial
-        self.bias = k.operand("bias", c.result.blocks * VECTOR) if last and self.g.bias else None
-        self.extras = [k.operand(f"extra{i}", c.result.floats) for i in range(len(c.extras) if last else 0)]
-        self.result = k.operand("result", c.batch * c.result.floats * c.splits)
+        self.bias = k.operand("bias", c.result.blocks * VECTOR) if self.g.bias else None
+        self.extras = [k.operand(f"extra{i}", c.result.floats) for i in range(len(c.extras))]
+        self.parts = k.operand("parts", c.parts) if self.split else None
+        self.counters = k.typed("counters", c.tiles, "uint32") if self.split else None
+        self.result = k.operand("result", c.batch * c.result.floats)
         self.in_block = self.g.in_block
         self.loads = self.t.rows * self.t.depth // (self.in_block * self.t.threads)
 
@@ -66,8 +68,57 @@ class Conv:
         first, count = self.range_of_steps()
         if c.steps:
             self.products(first, count)
-        self.write()
+        with self.last_of_tile():
+            self.write()
         return k.finish(symbol)
+
+    @contextmanager
+    def last_of_tile(self) -> Iterator[None]:
+        """What is emitted inside is done by the block that is the last to be done with its tile, on whole sums. The
+        counter is back at zero after it."""
+        if not self.split:
+            yield
+            return
+        k, c = self.k, self.c
+        assert self.parts is not None
+        assert self.counters is not None
+        tile = k.let(k.block(1) * c.grid[0] + k.block(0))
+        self.leave_part(tile)
+        k.barrier()  # the fence of the first thread is one for what the others stored before
+        with k.when(k.last_block(self.counters.address(tile), c.splits)):
+            self.add_parts(tile)
+            yield
+
+    def leave_part(self, tile: Expr) -> None:
+        """Stores the sums of this block as they lie in its threads: neighbours store neighbouring vectors."""
+        k, c, t = self.k, self.c, self.t
+        count = t.rows * t.columns // (VECTOR * t.threads)
+        first = k.let((k.block(2) * c.tiles + tile) * (count * t.threads) + k.thread)
+        with k.unrolled(count) as i:
+            self.parts.store(first + i * t.threads, self.sums.load(i, VECTOR), VECTOR)
+
+    def add_parts(self, tile: Expr) -> None:
+        """Adds up the parts of all blocks of the tile, from the first one on, also this block's own: so the result does
+        not depend on which of them is last."""
+        k, c, t = self.k, self.c, self.t
+        count = t.rows * t.columns // (VECTOR * t.threads)
+        together = min(parts_together(t), c.splits)
+        loaded = k.local(together * count * VECTOR)
+        first = k.let(tile * (count * t.threads) + k.thread)
+        with k.unrolled(count * VECTOR) as i:
+            self.sums.store(i, splat(0.0, 1))
+
+        def add(part: Expr, number: int) -> None:
+            with k.unrolled(number) as n, k.unrolled(count) as i:
+                at = first + (part + n) * (c.tiles * count * t.threads) + i * t.threads
+                loaded.store(n * count + i, self.parts.load(at, VECTOR), VECTOR)
+            with k.unrolled(number) as n, k.unrolled(count * VECTOR) as i:
+                self.sums.store(i, self.sums.load(i) + loaded.load(n * (count * VECTOR) + i))
+
+        with k.loop(c.splits // together, "part") as turn:
+            add(turn * together, together)
+        if c.splits % together:
+            add(c.splits // together * together, c.splits % together)
 
     def sizes(self) -> tuple[int, int]:
         """Words of one half of the shared arrays."""
@@ -93,7 +144,7 @@ class Conv:
 
     def range_of_steps(self) -> tuple[Expr, Expr]:
         c, k = self.c, self.k
-        if not self.partial:
+        if not self.split:
             return 0, c.steps
         first = k.let(k.block(2) * c.steps_per_split)
         return first, k.let(vmin(i32(c.steps_per_split), c.steps - first))
@@ -228,10 +279,6 @@ class Conv:
         k, c, share = self.k, self.c, VECTOR // lanes
         values: list[Any] = [self.sums.load(first + lane) for lane in range(lanes)]
         at = k.let((vector * c.result.pixels + position) * share + part)
-        if self.partial:
-            begin = (k.block(2) * c.batch + image) * (c.result.floats // lanes)
-            store_vector(k, self.result, begin + at, values)
-            return
         places = [image * (stride // lanes) + at for stride in c.extras]
         extras = list(zip(self.extras, places, strict=True))
         values = finished(k, values, self.bias, vector * share + part, extras, c.geometry.epilogue)
