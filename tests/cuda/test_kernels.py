@@ -106,7 +106,7 @@ def test_winograd_in_every_order(size: int, kept: Path, monkeypatch: pytest.Monk
 
 def test_winograd_only_where_it_is_allowed_and_pays() -> None:
     def kernels(text: str, **options: Any) -> str:
-        graph = weights.bind(lang.parse(f"net t\ninput 64x56x56\nrelu; {text}\n"), None)
+        graph = weights.bind(lang.parse(f"net t\ninput 64x112x112\nrelu; {text}\n"), None)
         return " ".join(c.kernel.name for c in lower(graph, gpus.load("cuda-sm_80"), Options(**options)).calls)
 
     assert "winograd" in kernels("conv 3x3 64")
@@ -120,7 +120,7 @@ def test_kernels_that_only_serve_a_product_say_so() -> None:
     """The prediction counts a convolution once: transforms are no convolutions of their own."""
     gpu = gpus.load("cuda-sm_80")
     found: dict[bool, set[str]] = {True: set(), False: set()}
-    for dims, max_error in (("64x56x56", 1e-5), ("512x7x7", 0.0)):
+    for dims, max_error in (("64x112x112", 1e-5), ("512x7x7", 0.0)):
         graph = weights.bind(lang.parse(f"net t\ninput {dims}\nrelu; conv 3x3 64; relu\n"), None)
         program = lower(graph, gpu, Options(max_error=max_error))
         for name, selection in program.selections.items():

@@ -71,7 +71,7 @@ BARRIER = r"__syncthreads\(\);"
 
 DROPPED = {
     "conv": (0, 1),
-    "split": (0, 1),
+    "split": (0, 1, 2),
     "tensor": (0, 1),
     "softmax": (0, 1, 2),
     "fc": (0,),
@@ -113,6 +113,15 @@ def test_a_barrier_for_a_part_of_the_block(body: str, kept: Path) -> None:
         ("first", r"& 1", "& 0", 0),  # one buffer instead of two
         ("conv", r"& 1", "& 0", 0),
         ("split", r"blockIdx\.z", "blockIdx.x", 0),
+        ("split", r"__threadfence\(\);", "", 0),  # before the count, and after it
+        ("split", r"__threadfence\(\);", "", 1),
+        ("split", r"\(uint\)(\d+)\);", r"(uint)\1 + 1);", 0),  # the counter goes on
+        ("split", r">= \(uint\)(\d+)", r">= (uint)(\1 - 1)", 0),  # the last but one
+        ("split", r"if \(__syncthreads_or\((.*)\) > 0\)", r"if (\1 > 0)", 0),  # a part of the block
+        ("split", r"if \(\(\(int\)threadIdx\.x\) < 1\)", "if (((int)threadIdx.x) < 2)", 0),  # counted twice
+        ("split", r"(\w+_ptr\[\w+\]) \+ (r_\d+_ptr\[\(\(\w+ \* \d+\) \+ \w+\)\])\)", r"\2)", 0),  # the last part alone
+        ("split", r"cnncc_follow\(\);", "", 0),
+        ("conv", r"cnncc_follow\(\);", "", 0),
         ("depthwise", r"\+ \(\w+ \* \w+\)", "", 0),
         ("tensor", r"& 1", "& 0", 0),
         ("tensor", r"(cnncc_mma\(\(&\(r_\d+_ptr\[)0", r"\g<1>4", 0),  # the sums of another piece

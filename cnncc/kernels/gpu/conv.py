@@ -139,12 +139,11 @@ def conv_call(
     if bias is not None:
         padded = config.result.blocks * config.result.block
         packed.append(Packed(f"{node.name}.bias", bias.map((padded,), lambda b: pad_channels(b, padded))))
-    operands = [*site.values(node.inputs[:1]), packed[0].operand]
-    rest = [*(p.operand for p in packed[1:]), *site.values(node.inputs[1:])]
+    read, *added = site.values(node.inputs)
     expected = estimate_conv(config, site)
     why = f"tile {config.tile.label}, {config.splits} parts of the sum; model: {expected.why}"
     shared = (Workspace(node.name), Counters(node.name)) if config.splits > 1 else ()
-    operands = (*operands, *rest, *shared)
+    operands = (read, *(p.operand for p in packed), *added, *shared)
     call = Call(node.name, conv_kernel(config, site), operands, site.result, True, config.workspace_bytes)
     return call, tuple(packed), why
 
@@ -166,9 +165,7 @@ def configure(site: GpuSite, geometry: ConvGeometry, choice: GpuDirectChoice) ->
     return GpuConvConfig(site.batch, source, result, extras, geometry, choice.tile, choice.splits)
 
 
-def direct_candidates(
-    site: GpuSite, geometry: ConvGeometry, name: str = "direct"
-) -> list[Candidate[GpuDirectChoice]]:
+def direct_candidates(site: GpuSite, geometry: ConvGeometry, name: str = "direct") -> list[Candidate[GpuDirectChoice]]:
     """Every tile with every split."""
     found = []
     on_tensor_cores = site.options.dtype in TENSOR_TILES and geometry.in_block == VECTOR

@@ -10,7 +10,7 @@ from tvm import tirx
 from tvm.tirx import PrimFunc
 
 from cnncc.kernels.gpu.conv import GpuConvConfig
-from cnncc.kernels.gpu.lower.builder import CudaBuilder, divmod_, image_of, store_vector
+from cnncc.kernels.gpu.lower.builder import Array, CudaBuilder, divmod_, image_of, store_vector
 from cnncc.kernels.gpu.lower.epilogue import finished
 from cnncc.kernels.gpu.model import parts_together
 from cnncc.kernels.gpu.spec import VECTOR
@@ -83,21 +83,21 @@ class Conv:
         assert self.parts is not None
         assert self.counters is not None
         tile = k.let(k.block(1) * c.grid[0] + k.block(0))
-        self.leave_part(tile)
+        self.leave_part(self.parts, tile)
         k.barrier()  # the fence of the first thread is one for what the others stored before
         with k.when(k.last_block(self.counters.address(tile), c.splits)):
-            self.add_parts(tile)
+            self.add_parts(self.parts, tile)
             yield
 
-    def leave_part(self, tile: Expr) -> None:
+    def leave_part(self, parts: Array, tile: Expr) -> None:
         """Stores the sums of this block as they lie in its threads: neighbours store neighbouring vectors."""
         k, c, t = self.k, self.c, self.t
         count = t.rows * t.columns // (VECTOR * t.threads)
         first = k.let((k.block(2) * c.tiles + tile) * (count * t.threads) + k.thread)
         with k.unrolled(count) as i:
-            self.parts.store(first + i * t.threads, self.sums.load(i, VECTOR), VECTOR)
+            parts.store(first + i * t.threads, self.sums.load(i, VECTOR), VECTOR)
 
-    def add_parts(self, tile: Expr) -> None:
+    def add_parts(self, parts: Array, tile: Expr) -> None:
         """Adds up the parts of all blocks of the tile, from the first one on, also this block's own: so the result does
         not depend on which of them is last."""
         k, c, t = self.k, self.c, self.t
@@ -111,7 +111,7 @@ class Conv:
         def add(part: Expr, number: int) -> None:
             with k.unrolled(number) as n, k.unrolled(count) as i:
                 at = first + (part + n) * (c.tiles * count * t.threads) + i * t.threads
-                loaded.store(n * count + i, self.parts.load(at, VECTOR), VECTOR)
+                loaded.store(n * count + i, parts.load(at, VECTOR), VECTOR)
             with k.unrolled(number) as n, k.unrolled(count * VECTOR) as i:
                 self.sums.store(i, self.sums.load(i) + loaded.load(n * (count * VECTOR) + i))
 
