@@ -13,12 +13,25 @@ rounded.
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
+from functools import cache
 
 import numpy as np
 
 from cnncc.base.elements import FLOAT32, encode
 from cnncc.ir import Constant
-from cnncc.kernels.gpu.model import TENSOR_TILES, Estimate, GpuTile, LaunchWork, Product, TensorTile, estimate, tiles
+from cnncc.kernels.gpu.model import (
+    TENSOR_TILES,
+    Estimate,
+    GpuTile,
+    LaunchWork,
+    Product,
+    TensorTile,
+    estimate,
+    part_bytes,
+    resident_blocks,
+    tiles,
+)
+from cnncc.kernels.gpu.raster import Raster, Reads, best_band, read_again
 from cnncc.kernels.gpu.spec import VECTOR, GpuKernel, GpuSite, View
 from cnncc.kernels.shared.algorithm import Candidate
 from cnncc.kernels.shared.convolution import ConvGeometry, pad_channels
@@ -40,6 +53,8 @@ class GpuConvConfig:
     geometry: ConvGeometry
     tile: GpuTile | TensorTile
     splits: int
+    band: int = 1
+    """Rows of tiles that blocks take at a time: `cnncc.kernels.gpu.raster`."""
 
     @property
     def rows(self) -> int:
@@ -91,8 +106,14 @@ class GpuConvConfig:
         return -(-FLOAT32.bytes(self.parts) // self.batch)
 
     @property
+    def raster(self) -> Raster:
+        """The order of the tiles of a group."""
+        rows = -(-self.rows // self.tile.rows)
+        return Raster(rows, self.column_tiles, min(self.band, rows))
+
+    @property
     def grid(self) -> tuple[int, int, int]:
-        return (-(-self.rows // self.tile.rows), self.column_tiles * self.geometry.groups, self.splits)
+        return (self.raster.tiles, self.geometry.groups, self.splits)
 
     @property
     def flops(self) -> int:
@@ -162,7 +183,58 @@ def configure(site: GpuSite, geometry: ConvGeometry, choice: GpuDirectChoice) ->
     node = site.node
     extras = tuple(site.view(name).stride for name in node.inputs[1:])
     source, result = site.view(node.inputs[0]), site.view(node.name)
-    return GpuConvConfig(site.batch, source, result, extras, geometry, choice.tile, choice.splits)
+    config = GpuConvConfig(site.batch, source, result, extras, geometry, choice.tile, choice.splits)
+    return in_order(config, site.target)
+
+
+def in_order(config: GpuConvConfig, gpu: Gpu) -> GpuConvConfig:
+    """The same with the tiles in the order in which least is read from device memory."""
+    return replace(config, band=best_band(reads_of(config, gpu), gpu.l2_bytes))
+
+
+def reads_of(config: GpuConvConfig, gpu: Gpu) -> Reads:
+    """What the blocks of one part of one group read."""
+    g, tile, raster = config.geometry, config.tile, config.raster
+    image = FLOAT32.bytes(config.batch * config.source.floats) * read_share(g) / (g.groups * config.splits)
+    weights = stored_bytes(tile, config.steps_per_split * tile.depth * tile.columns)
+    at_once = gpu.multiprocessors * max(1, resident_blocks(gpu, tile.threads, tile.registers, tile.shared_bytes))
+    return Reads(raster.rows, raster.columns, int(image / raster.rows), weights, part_bytes(tile), at_once)
+
+
+def read_share(g: ConvGeometry) -> float:
+    """Of the image that is read: of a strided 1x1 only every so many rows, of which whole sectors come along."""
+    return 1 / g.stride[0] if g.kernel == (1, 1) else 1.0
+
+
+def stored_bytes(tile: GpuTile | TensorTile, numbers: int) -> int:
+    """Of weights, as the tile's kernel reads them."""
+    return (tile.element if isinstance(tile, TensorTile) else FLOAT32).bytes(numbers)
+
+
+SECTOR = 32
+"""Bytes that the first cache asks the second one for at least."""
+
+
+@cache
+def touched(count: int, stride: int, taps: int, dilation: int, together: int = 1) -> int:
+    """Positions along an axis that so many neighbouring windows cover, in whole groups of `together`."""
+    places = {(i * stride + j * dilation) // together for i in range(count) for j in range(taps)}
+    return together * len(places)
+
+
+def share_to_l2(config: GpuConvConfig) -> float:
+    """Share of a block's reads of the image that the first cache does not answer.
+
+    Taps come one after the other for a vector of channels, so the pixels that they share are there already. With a
+    stride a pixel brings along those of its sector, which may be of no use.
+    """
+    g, rows = config.geometry, config.tile.rows
+    wide = min(rows, g.grid[1])
+    high = min(-(-rows // wide), g.grid[0])
+    per_sector = max(1, SECTOR // FLOAT32.bytes(g.in_block)) if g.stride[1] > 1 else 1
+    across = touched(wide, g.stride[1], g.kernel[1], g.dilation[1], per_sector)
+    down = touched(high, g.stride[0], g.kernel[0], g.dilation[0])
+    return across * down / (wide * high * g.kernel[0] * g.kernel[1])
 
 
 def direct_candidates(site: GpuSite, geometry: ConvGeometry, name: str = "direct") -> list[Candidate[GpuDirectChoice]]:
@@ -172,7 +244,7 @@ def direct_candidates(site: GpuSite, geometry: ConvGeometry, name: str = "direct
     for tile in TENSOR_TILES[site.options.dtype] if on_tensor_cores else tiles(geometry.in_block):
         whole = configure(site, geometry, GpuDirectChoice(tile, 1, name))
         for splits in _split_choices(whole):
-            config = replace(whole, splits=splits)
+            config = in_order(replace(whole, splits=splits), site.target)
             choice, cost = GpuDirectChoice(tile, splits, name), estimate_conv(config, site).seconds
             found.append(Candidate(choice, cost, config.workspace_bytes, scratch_bytes=0))
     return found
@@ -191,28 +263,21 @@ def estimate_conv(config: GpuConvConfig, site: GpuSite) -> Estimate:
 
 def estimate_of(config: GpuConvConfig, gpu: Gpu, bytes_needed: int) -> Estimate:
     """The model's time of a launch that cannot do without so many bytes."""
-    return estimate(gpu, product_of(config), config.grid, LaunchWork(config.flops, bytes_needed))
+    return estimate(gpu, product_of(config, gpu), config.grid, LaunchWork(config.flops, bytes_needed))
 
 
-def product_of(config: GpuConvConfig) -> Product:
+def product_of(config: GpuConvConfig, gpu: Gpu) -> Product:
     """What the model looks at."""
-    return Product(config.tile, config.steps_per_split, config.splits)
+    again = config.geometry.groups * config.splits * read_again(reads_of(config, gpu), config.raster.band, gpu)
+    return Product(config.tile, config.steps_per_split, config.splits, share_to_l2(config), again)
 
 
 def _bytes(config: GpuConvConfig, site: GpuSite) -> int:
     g = config.geometry
-    weights = (
-        (2 if isinstance(config.tile, TensorTile) else 4)
-        * g.out_channels
-        * (g.in_channels // g.groups)
-        * g.kernel[0]
-        * g.kernel[1]
-    )
-    used = 1.0
-    if g.kernel == (1, 1):  # of a strided one only every so many rows are read, of which whole sectors come along
-        used = 1 / g.stride[0]
+    numbers = g.out_channels * (g.in_channels // g.groups) * g.kernel[0] * g.kernel[1]
     read, *added = site.node.inputs
-    return weights + int(used * site.bytes_of(read)) + site.bytes_of(site.node.name, *added)
+    image = int(read_share(g) * site.bytes_of(read))
+    return stored_bytes(config.tile, numbers) + image + site.bytes_of(site.node.name, *added)
 
 
 def conv_kernel(config: GpuConvConfig, site: GpuSite, work: LaunchWork | None = None, stem: str = "") -> GpuKernel:
@@ -230,6 +295,6 @@ def conv_kernel(config: GpuConvConfig, site: GpuSite, work: LaunchWork | None = 
         grid=config.grid,
         threads=tile.threads,
         work=work or LaunchWork(config.flops, _bytes(config, site), isinstance(tile, TensorTile)),
-        product=product_of(config),
+        product=product_of(config, site.target),
         counters=config.tiles if config.splits > 1 else 0,
     )

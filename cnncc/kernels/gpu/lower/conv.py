@@ -37,7 +37,8 @@ class Conv:
         self.split = c.splits > 1
         self.source = k.operand("image", c.batch * c.source.floats)
         self.weight_vectors = self.vectors_per_step()
-        self.weights = k.typed("weights", c.grid[1] * c.steps * self.weight_vectors * VECTOR, self.stored)
+        panels = c.geometry.groups * c.column_tiles
+        self.weights = k.typed("weights", panels * c.steps * self.weight_vectors * VECTOR, self.stored)
         self.bias = k.operand("bias", c.result.blocks * VECTOR) if self.g.bias else None
         self.extras = [k.operand(f"extra{i}", c.result.floats) for i in range(len(c.extras))]
         self.parts = k.operand("parts", c.parts) if self.split else None
@@ -64,6 +65,7 @@ class Conv:
         self.next_b = k.local(VECTOR * -(-self.weight_vectors // t.threads), self.stored)
         with k.unrolled(count) as i:
             self.sums.store(i, splat(0.0, 1))
+        self.row_tile, self.column_tile = self.place_of_block()
         self.row_of_thread()
         first, count = self.range_of_steps()
         if c.steps:
@@ -71,6 +73,20 @@ class Conv:
         with self.last_of_tile():
             self.write()
         return k.finish(symbol)
+
+    def place_of_block(self) -> tuple[Expr, Expr]:
+        """Row and column of the tile that this block takes, as `Raster.place` has them."""
+        k, raster = self.k, self.c.raster
+        if raster.band == raster.rows:
+            return divmod_flipped(k, k.block(0), raster.rows)
+        band, rest = divmod_(k, k.block(0), raster.band * raster.columns)
+        first = k.let(band * raster.band)
+        if raster.rows % raster.band == 0:
+            column, row = divmod_(k, rest, raster.band)
+        else:
+            height = k.let(vmin(i32(raster.band), raster.rows - first))
+            column, row = k.let(tirx.truncdiv(rest, height)), tirx.truncmod(rest, height)
+        return k.let(first + row), column
 
     @contextmanager
     def last_of_tile(self) -> Iterator[None]:
@@ -155,15 +171,14 @@ class Conv:
         self.row: Expr
         self.part: Expr
         self.row, self.part = (k.thread, 0) if t.threads == t.rows else divmod_flipped(k, k.thread, t.rows)
-        row = k.let(k.block(0) * t.rows + self.row)
+        row = k.let(self.row_tile * t.rows + self.row)
         self.row_exists = row < c.rows if c.rows % t.rows else None
         image, pixel = image_of(k, row, c.batch, g.grid[0] * g.grid[1])
         y, x = divmod_(k, pixel, g.grid[1])
         self.top, self.left = k.let(y * g.stride[0] + g.origin[0]), k.let(x * g.stride[1] + g.origin[1])
-        group = 0 if g.groups == 1 else divmod_(k, k.block(1), c.column_tiles)[0]
-        channel = group * (c.group_in // self.in_block) * c.source.pixels
+        channel = k.block(1) * (c.group_in // self.in_block) * c.source.pixels
         self.base = k.let(image * (c.source.stride // self.in_block) + channel)
-        self.weight_base = k.let(k.block(1) * (c.steps * self.weight_vectors))
+        self.weight_base = k.let((k.block(1) * c.column_tiles + self.column_tile) * (c.steps * self.weight_vectors))
 
     def fetch(self, step: Expr) -> None:
         """Loads a step's part of the image and of the weights into registers."""
@@ -249,11 +264,11 @@ class Conv:
         k, c, t, g = self.k, self.c, self.t, self.g
         across, down = t.rows // t.thread_rows, t.columns // t.thread_columns
         x, y = self.place()
-        group, tile = divmod_(k, k.block(1), c.column_tiles) if g.groups > 1 else (0, k.block(1))
+        group, tile = k.block(1), self.column_tile
         vectors = c.group_out // VECTOR
         for i in range(t.thread_rows // VECTOR):
             with k.unrolled(VECTOR) as e:
-                row = k.let(k.block(0) * t.rows + (x + i * across) * VECTOR + e)
+                row = k.let(self.row_tile * t.rows + (x + i * across) * VECTOR + e)
                 with k.unless_certain(row < c.rows if c.rows % t.rows else None):
                     image, pixel = image_of(k, row, c.batch, g.grid[0] * g.grid[1])
                     position = k.let(self.position(pixel))

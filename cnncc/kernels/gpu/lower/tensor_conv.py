@@ -85,11 +85,11 @@ class TensorConv(Conv):
         k, c, t, g = self.k, self.c, self.t, self.g
         down, across = t.fragments
         first_row, first_column, lane, pair = self.place_of_warp()
-        group, tile = divmod_(k, k.block(1), c.column_tiles) if g.groups > 1 else (0, k.block(1))
+        group, tile = k.block(1), self.column_tile
         vectors = c.group_out // VECTOR
         half = k.let(tirx.bitwise_and(pair, i32(1)))
         with k.unrolled(down) as i, k.unrolled(2) as lower_half:
-            row = k.let(k.block(0) * t.rows + first_row + i * 16 + lower_half * 8 + lane)
+            row = k.let(self.row_tile * t.rows + first_row + i * 16 + lower_half * 8 + lane)
             with k.unless_certain(row < c.rows if c.rows % t.rows else None):
                 image, pixel = image_of(k, row, c.batch, g.grid[0] * g.grid[1])
                 position = k.let(self.position(pixel))
