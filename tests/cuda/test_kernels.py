@@ -48,7 +48,7 @@ BODIES = {
     ),
 }
 TOLERANCE = 4e-6
-TENSOR_TOLERANCE = {"float32": TOLERANCE, "float16": 1e-3, "bfloat16": 8e-3}
+TENSOR_TOLERANCE = {"float32": TOLERANCE, "float16": 1e-3, "bfloat16": 8e-3, "tf32": 1e-3, "tf32x3": TOLERANCE}
 """By the type of the operands of products on tensor cores."""
 
 
@@ -84,7 +84,7 @@ def test_every_op_in_every_order(body: str, batch: int, kept: Path) -> None:
     "input 36x5x6\nrelu; upconv 3x3 16 /2 relu; conv 1x3 140 nobias",
     "input 400x4x4\nrelu; conv 3x3 70 relu",
 ])  # fmt: skip
-@pytest.mark.parametrize("dtype", ["float16", "bfloat16"])
+@pytest.mark.parametrize("dtype", ["float16", "bfloat16", "tf32", "tf32x3"])
 def test_tensor_cores_in_every_order(dtype: str, body: str, kept: Path) -> None:
     chosen = program(body, 2, dtype=dtype)
     assert any(kernel_of(c).work.tensor for c in chosen.calls)

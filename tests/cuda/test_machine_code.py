@@ -17,7 +17,7 @@ from cnncc.base import resources
 from cnncc.base.errors import CnnccError
 from cnncc.kernels.gpu import matmul
 from cnncc.kernels.gpu.matmul import matmul_tiles
-from cnncc.kernels.gpu.model import GpuTile, resident_blocks, tiles
+from cnncc.kernels.gpu.model import TENSOR_TILES, GpuTile, resident_blocks, tiles
 from cnncc.machines import gpus
 from cnncc.module.gpu import nvrtc as compiler
 from cnncc.module.gpu.compiled import Resources, parse_resources
@@ -101,7 +101,10 @@ def test_convolutions_load_vectors_and_multiply_from_registers(architecture: str
 
 @pytest.mark.parametrize(
     ("architecture", "dtype"),
-    [("sm_75", "float16"), ("sm_80", "float16"), ("sm_90", "float16"), ("sm_80", "bfloat16"), ("sm_90", "bfloat16")],
+    [
+        ("sm_75", "float16"),
+        *((architecture, dtype) for architecture in ("sm_80", "sm_90") for dtype in TENSOR_TILES),
+    ],
 )
 def test_tensor_cores_are_used(architecture: str, dtype: str, tmp_path: Path) -> None:
     graph = weights.bind(lang.read(resources.directory("models") / "lenet5.net"), None)
@@ -116,6 +119,7 @@ def test_tensor_cores_are_used(architecture: str, dtype: str, tmp_path: Path) ->
         assert found.registers <= kernel.config.tile.registers + 16, (found.registers, kernel.config.tile.registers)
         assert "HMMA" in code[kernel.symbol]
         assert (".BF16" in code[kernel.symbol]) == (dtype == "bfloat16")
+        assert (".TF32" in code[kernel.symbol]) == dtype.startswith("tf32")
         assert "LDG.E.128" in code[kernel.symbol].replace(".CONSTANT", "")
 
 

@@ -5,9 +5,11 @@ parts in turn so that one is loaded while the other is multiplied. Where a layer
 all multiprocessors, the sum is split among blocks. Each leaves its part in memory and counts itself; the one that is
 done last adds up the parts. It adds them in the order of the sum, whichever block it is: the same bits every time.
 
-With `--dtype float16` or `bfloat16` the operands of a product are rounded to that type on their way into shared memory
-and multiplied by tensor cores, the sums stay float32; values in memory are float32 as before, weights are stored
-rounded.
+With `--dtype float16`, `bfloat16` or `tf32` the operands of a product are rounded to that type on their way into
+shared memory and multiplied by tensor cores, the sums stay float32; values in memory are float32 as before, weights are
+stored rounded. With `tf32x3` each operand is taken apart into two numbers of tf32, a large and a small one, and all
+products of them are added up but that of the small ones (Ootomo and Yokota, Recovering single precision accuracy from
+Tensor Cores, 2022): it errs by at most 3 x 2^-22 of each product.
 """
 
 from __future__ import annotations
@@ -229,6 +231,8 @@ def share_to_l2(config: GpuConvConfig) -> float:
     stride a pixel brings along those of its sector, which may be of no use.
     """
     g, rows = config.geometry, config.tile.rows
+    if not config.depth:
+        return 1.0
     wide = min(rows, g.grid[1])
     high = min(-(-rows // wide), g.grid[0])
     per_sector = max(1, SECTOR // FLOAT32.bytes(g.in_block)) if g.stride[1] > 1 else 1
@@ -285,10 +289,10 @@ def conv_kernel(config: GpuConvConfig, site: GpuSite, work: LaunchWork | None = 
     g, tile = config.geometry, config.tile
     stem = stem or ("gemm" if g.kernel == (1, 1) else "conv")
     split = f"_k{config.splits}" if config.splits > 1 else ""
+    stored = tile.element if isinstance(tile, TensorTile) else FLOAT32
     return GpuKernel(
         family="tensor_conv" if isinstance(tile, TensorTile) else "conv",
-        name=f"{stem}_{(tile.element if isinstance(tile, TensorTile) else FLOAT32).short}_{config.source.label}_"
-        f"{tile.label}{split}",
+        name=f"{stem}_{stored.short}_{config.source.label}_{tile.label}{split}",
         config=config,
         units=config.grid[0] * config.grid[1] * config.grid[2],
         scratch_bytes=0,

@@ -10,7 +10,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from functools import cache
 
-from cnncc.base.elements import BFLOAT16, FLOAT16, FLOAT32, Element
+from cnncc.base.elements import BFLOAT16, FLOAT16, FLOAT32, TF32, Element
 from cnncc.machines.gpus import Gpu
 
 LOAD_LATENCY = 500
@@ -62,8 +62,8 @@ class GpuTile:
 @dataclass(frozen=True)
 class TensorTile:
     """As `GpuTile`, for tensor cores: `down` x `across` warps share the tile's rows and columns out, each in fragments
-    of 16 x 8; the operands are in shared memory as numbers of 16 bits, the `depth` of a pixel or output channel side by
-    side."""
+    of 16 x 8; the operands are in shared memory as numbers of 16 bits or tf32, the `depth` of a pixel or output channel
+    side by side."""
 
     rows: int
     columns: int
@@ -71,7 +71,7 @@ class TensorTile:
     across: int
     depth: int = 32
     element: Element = FLOAT16
-    """Of the operands: float16 or bfloat16."""
+    """Of the operands: float16, bfloat16, tf32, or float32, of which each product is three of tf32."""
 
     @property
     def threads(self) -> int:
@@ -83,9 +83,24 @@ class TensorTile:
         return self.rows // self.down // 16, self.columns // self.across // 8
 
     @property
+    def words(self) -> int:
+        """Of 32 bits, of a row in shared memory: 8 of them are the depth of one product of fragments."""
+        return self.element.bytes(self.depth) // 4
+
+    @property
     def line(self) -> int:
         """Words from one row in shared memory to the next: so that the rows of a fragment lie in different banks."""
-        return self.depth // 2 + 4
+        return self.words + 4
+
+    @property
+    def terms(self) -> int:
+        """Products on tensor cores for one of the sum."""
+        return 3 if self.element == FLOAT32 else 1
+
+    @property
+    def rate(self) -> float:
+        """Of the products, as a share of those of halves."""
+        return 2 / (self.element.itemsize * self.terms)
 
     @property
     def shared_bytes(self) -> int:
@@ -95,8 +110,9 @@ class TensorTile:
     def registers(self) -> int:
         """Of a thread, about: sums, operands of a product, the next step's loads, addresses."""
         down, across = self.fragments
-        loads = self.depth * (self.rows + self.columns // 2) // self.threads
-        return 4 * down * across + 4 * down + 2 * across + loads + 40
+        loads = (self.depth * self.rows + self.words * self.columns) // self.threads
+        operands = (4 * down + 2 * across) * (2 if self.terms > 1 else 1)
+        return 4 * down * across + operands + loads + 40
 
     @property
     def label(self) -> str:
@@ -112,10 +128,12 @@ _TENSOR_TILES = (
     TensorTile(32, 64, 2, 2),
     TensorTile(32, 32, 2, 1),
 )
+_OPERANDS = {"float16": (FLOAT16, 32), "bfloat16": (BFLOAT16, 32), "tf32": (TF32, 16), "tf32x3": (FLOAT32, 16)}
 TENSOR_TILES: Mapping[str, tuple[TensorTile, ...]] = {
-    element.name: tuple(replace(tile, element=element) for tile in _TENSOR_TILES) for element in (FLOAT16, BFLOAT16)
+    dtype: tuple(replace(tile, element=element, depth=depth) for tile in _TENSOR_TILES)
+    for dtype, (element, depth) in _OPERANDS.items()
 }
-"""By the type of the operands."""
+"""By the dtype of the options."""
 SHAPES = (
     (128, 128, 8, 8),
     (128, 64, 8, 8),
@@ -229,7 +247,7 @@ def estimate(
     bound = max(times, key=lambda name: times[name])
     if bound == "multiply-adds" and step < LOAD_LATENCY:
         bound = "latency"
-    peak = gpu.tensor_flops if isinstance(tile, TensorTile) else gpu.peak_flops
+    peak = gpu.tensor_flops * tile.rate if isinstance(tile, TensorTile) else gpu.peak_flops
     limit = max(work.flops / peak, work.bytes / gpu.bandwidth)
     occupancy = resident * tile.threads / gpu.threads_per_multiprocessor
     return Estimate(max(times.values()), limit, bound, occupancy)
@@ -258,7 +276,8 @@ def finish_cycles(product: Product) -> float:
 def _bytes_read(product: Product) -> float:
     """Of image and weights, past the first cache, for each product of a sum."""
     tile = product.tile
-    return 4 * product.to_l2 * tile.rows + (2 if isinstance(tile, TensorTile) else 4) * tile.columns
+    weight = tile.element.itemsize if isinstance(tile, TensorTile) else FLOAT32.itemsize
+    return 4 * product.to_l2 * tile.rows + weight * tile.columns
 
 
 def _step_cycles(gpu: Gpu, tile: GpuTile | TensorTile, resident: int) -> float:
@@ -279,10 +298,13 @@ def _tensor_cycles(gpu: Gpu, tile: TensorTile, warps: float, per_scheduler: floa
     """The same on tensor cores: their products, or what they and the loads before them move through shared memory."""
     down, across = tile.fragments
     hidden = per_scheduler / (per_scheduler + 0.6)
-    products = down * across * 16 * 8 * tile.depth * SCHEDULERS / gpu.tensor_fma_per_cycle
-    reads = warps * tile.depth / 16 * (4 * down + 2 * across)
-    writes = warps * 4 * tile.depth * (tile.rows + tile.columns) / 2 / tile.threads  # four ways in conflict
-    issue = per_scheduler * (tile.depth / 16 * (5 * down + 3 * across) + tile.depth * tile.rows / tile.threads)
+    products = down * across * 16 * 8 * tile.depth * SCHEDULERS / (gpu.tensor_fma_per_cycle * tile.rate)
+    operands, pieces = 4 * down + 2 * across, tile.words / 8
+    reads = warps * pieces * operands
+    ways = 4 if tile.element.itemsize == 2 else 1  # halves are written four ways in conflict
+    writes = warps * ways * tile.words * (tile.rows + tile.columns) / tile.threads
+    apart = 3 * operands if tile.terms > 1 else 0  # to take an operand apart
+    issue = per_scheduler * (pieces * (5 * down + 3 * across + apart) + tile.depth * tile.rows / tile.threads)
     return max(per_scheduler * products / hidden, reads + writes, issue)
 
 

@@ -92,7 +92,23 @@ static __device__ __forceinline__ void cnncc_mma_bfloat(float* s, const uint* a,
 }
 #endif
 """
-_TENSOR_CORES = {"cnncc_mma": _HALVES, "cnncc_mma_bfloat": _BFLOATS}
+_TF32 = """\
+#ifndef CNNCC_EMULATED
+// A number rounded to tf32, to nearest, ties away from zero. Needs compute capability 8.0.
+static __device__ __forceinline__ uint cnncc_tf32(float value) {
+  uint rounded;
+  asm("cvt.rna.tf32.f32 %0, %1;" : "=r"(rounded) : "f"(value));
+  return rounded;
+}
+// By a warp: sums (16 x 8, float) += a (16 x 8, tf32, by rows) b (8 x 8, tf32, by columns).
+static __device__ __forceinline__ void cnncc_mma_tf32(float* s, const uint* a, const uint* b) {
+  asm volatile("mma.sync.aligned.m16n8k8.row.col.f32.tf32.tf32.f32 {%0, %1, %2, %3}, {%4, %5, %6, %7}, {%8, %9}, "
+               "{%0, %1, %2, %3};" : "+f"(s[0]), "+f"(s[1]), "+f"(s[2]), "+f"(s[3])
+               : "r"(a[0]), "r"(a[1]), "r"(a[2]), "r"(a[3]), "r"(b[0]), "r"(b[1]));
+}
+#endif
+"""
+_TENSOR_CORES = {"cnncc_mma": _HALVES, "cnncc_mma_bfloat": _BFLOATS, "cnncc_mma_tf32": _TF32}
 """What a source needs in front that calls a function. A network's kernels are all of one type."""
 _START = 'extern "C" __global__'
 

@@ -43,6 +43,11 @@ static inline float __int_as_float(int i) {
     memcpy(&f, &i, sizeof f);
     return f;
 }
+static inline unsigned __float_as_uint(float f) {
+    unsigned i;
+    memcpy(&i, &f, sizeof i);
+    return i;
+}
 static inline int __float_as_int(float f) {
     int i;
     memcpy(&i, &f, sizeof i);
@@ -179,9 +184,17 @@ static float bfloat_of(unsigned word, int which) {
     return value;
 }
 
-/* sums (16 x 8) += a (16 x 16) b (16 x 8), as mma.sync.m16n8k16 lays them out among the threads of a warp. `number`
- * takes the operands out of their words. */
-template <float number(unsigned, int)> static void mma(float *sums, const unsigned *a, const unsigned *b) {
+/* What a product reads of tf32: the lower bits mean nothing. */
+static float tf32_of(unsigned word, int) {
+    unsigned bits = word & 0xffffe000u;
+    float value;
+    memcpy(&value, &bits, sizeof value);
+    return value;
+}
+
+/* sums (16 x 8) += a (16 x 8 words) b (8 words x 8), as mma.sync.m16n8k16 and, with one number a word, m16n8k8 lay them
+ * out among the threads of a warp. `number` takes the operands out of their words. */
+template <float number(unsigned, int), unsigned per_word = 2> static void mma(float *sums, const unsigned *a, const unsigned *b) {
     unsigned me = threadIdx.x, first = me & ~31u, g = (me & 31) / 4, pair = me & 3;
     operands *all = handed[products[me]++ & 1];
     memcpy(all[me].a, a, sizeof all[me].a);
@@ -189,9 +202,10 @@ template <float number(unsigned, int)> static void mma(float *sums, const unsign
     barrier(WARP);
     for (unsigned e = 0; e < 4; e++) {
         unsigned lower = e / 2, column = 2 * pair + e % 2;
-        for (unsigned k = 0; k < 16; k++) {
-            const operands &left = all[first + g * 4 + k % 8 / 2], &right = all[first + column * 4 + k % 8 / 2];
-            sums[e] += number(left.a[lower + 2 * (k / 8)], k % 2) * number(right.b[k / 8], k % 2);
+        for (unsigned k = 0; k < 8 * per_word; k++) {
+            unsigned word = k / per_word, which = k % per_word;
+            const operands &left = all[first + g * 4 + word % 4], &right = all[first + column * 4 + word % 4];
+            sums[e] += number(left.a[lower + 2 * (word / 4)], which) * number(right.b[word / 4], which);
         }
     }
 }
@@ -208,6 +222,13 @@ static unsigned short to_bfloat(float value) {
     memcpy(&bits, &value, sizeof bits);
     if (value != value) return 0x7fff;
     return (unsigned short)((bits + 0x7fff + (bits >> 16 & 1)) >> 16); /* to nearest, ties to even */
+}
+
+/* To 11 bits, to nearest, ties away from zero. */
+static unsigned to_tf32(float value) {
+    unsigned bits;
+    memcpy(&bits, &value, sizeof bits);
+    return std::isfinite(value) ? (bits + 0x1000) & 0xffffe000u : bits;
 }
 
 static unsigned bfloats(float low, float high) { return to_bfloat(low) | (unsigned)to_bfloat(high) << 16; }
@@ -307,6 +328,8 @@ template <class... P> static int run(void (*kernel)(P...), const launch *l, void
 #define CNNCC_EMULATED 1
 #define cnncc_mma ::emulator::mma<::emulator::half_of>
 #define cnncc_mma_bfloat ::emulator::mma<::emulator::bfloat_of>
+#define cnncc_mma_tf32 ::emulator::mma<::emulator::tf32_of, 1>
+#define cnncc_tf32 ::emulator::to_tf32
 #define cnncc_bfloats ::emulator::bfloats
 #define cnncc_halves ::emulator::halves
 #define __global__
