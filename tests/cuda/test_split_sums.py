@@ -13,6 +13,7 @@ import pytest
 from cuda.checked import ORDERS, NodeRun, library
 from cuda.small import Device
 from cuda.stand_in import stand_in
+from cuda.test_algorithms import site_of
 from cuda.test_kernels import program
 from cuda.test_machine_code import disassembly
 from cuda.zoo import network
@@ -21,11 +22,14 @@ from written import write_shared
 import cnncc
 from cnncc import lang, weights
 from cnncc.base.errors import CnnccError
+from cnncc.kernels.gpu.conv import GpuDirectChoice, configure, conv_kernel
+from cnncc.kernels.gpu.model import TENSOR_TILES, tiles
+from cnncc.kernels.shared.convolution import conv_geometry
 from cnncc.machines import gpus
 from cnncc.module.gpu.build import CudaBuild
 from cnncc.module.gpu.images import image_for
 from cnncc.module.gpu.program import CudaProgram, kernel_of
-from cnncc.module.gpu.source import program_source
+from cnncc.module.gpu.source import cuda_source, program_source
 from cnncc.module.lower import lower
 from cnncc.ops.reference import run as reference_run
 from cnncc.options import Options
@@ -121,6 +125,25 @@ def test_machine_code(architecture: str, tmp_path: Path, nvrtc: None) -> None:
             assert fences[0] < count.start() < fences[-1]
             assert "CONSTANT" not in text
             assert "BAR.RED.OR" in text
+
+
+@pytest.mark.parametrize("architecture", ["sm_80", "sm_90"])
+@pytest.mark.parametrize("dtype", ["float32", *TENSOR_TILES])
+def test_adding_parts_takes_no_registers_from_the_products(dtype: str, architecture: str, nvrtc: None) -> None:
+    """Of every tile. More would mean fewer blocks at a time while all of them multiply."""
+    site = site_of("relu; conv 3x3 256", "512x14x14", dtype=dtype, batch=3)
+    shapes = TENSOR_TILES[dtype] if dtype in TENSOR_TILES else tiles(4)[::3]
+    pairs = []
+    for tile in shapes:
+        configs = (configure(site, conv_geometry(site), GpuDirectChoice(tile, splits)) for splits in (1, 3))
+        pairs.append([conv_kernel(config, site) for config in configs])
+    image = image_for(cuda_source(tuple(kernel for pair in pairs for kernel in pair), "sm_80"), architecture)
+    for tile, pair in zip(shapes, pairs, strict=True):
+        whole, split = (image.resources[kernel.symbol] for kernel in pair)
+        for found in (whole, split):
+            assert (found.spill_stores, found.spill_loads, found.stack_bytes) == (0, 0, 0), tile.label
+            assert found.shared_bytes == tile.shared_bytes
+        assert split.registers <= max(whole.registers, tile.registers) + 24, (tile.label, whole, split)
 
 
 # ---- modules ----

@@ -258,9 +258,14 @@ def part_bytes(tile: GpuTile | TensorTile) -> int:
     return FLOAT32.bytes(tile.rows * tile.columns)
 
 
+AT_ONCE = 32
+"""Numbers of parts that a thread loads at a time, while it adds them up: it has registers for no more, beside the sums,
+if it is to have as few as while it multiplies."""
+
+
 def parts_together(tile: GpuTile | TensorTile) -> int:
-    """Parts of a sum whose loads are under way at a time while they are added up: as many as registers are free for."""
-    return max(1, 32 * tile.threads // (tile.rows * tile.columns))
+    """Parts of a sum that are loaded at a time; 1 where it is not even one."""
+    return max(1, AT_ONCE * tile.threads // (tile.rows * tile.columns))
 
 
 def finish_cycles(product: Product) -> float:
@@ -268,9 +273,10 @@ def finish_cycles(product: Product) -> float:
     some at a time."""
     if product.splits == 1:
         return 0.0
-    together = parts_together(product.tile)
-    moved = product.splits * part_bytes(product.tile) / L2_BYTES_PER_CYCLE
-    return COUNTER_CYCLES + -(-product.splits // together) * LOAD_LATENCY + moved
+    tile = product.tile
+    pieces = -(-tile.rows * tile.columns // (AT_ONCE * tile.threads))
+    rounds = pieces * -(-product.splits // parts_together(tile))
+    return COUNTER_CYCLES + rounds * LOAD_LATENCY + product.splits * part_bytes(tile) / L2_BYTES_PER_CYCLE
 
 
 def _bytes_read(product: Product) -> float:

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import hashlib
+import re
 
 import tvm
 from tvm import tirx
 
 from cnncc.kernels.gpu.lower import LOWER
+from cnncc.kernels.gpu.lower.builder import ROLLED
 from cnncc.kernels.gpu.spec import GpuKernel
 from cnncc.module.gpu.program import CudaProgram
 
@@ -110,14 +112,16 @@ static __device__ __forceinline__ void cnncc_mma_tf32(float* s, const uint* a, c
 """
 _TENSOR_CORES = {"cnncc_mma": _HALVES, "cnncc_mma_bfloat": _BFLOATS, "cnncc_mma_tf32": _TF32}
 """What a source needs in front that calls a function. A network's kernels are all of one type."""
+_ROLLED = re.compile(rf"^ *for \(int {ROLLED}_", re.MULTILINE)
 _START = 'extern "C" __global__'
 
 
 def _without_preamble(text: str) -> str:
-    """What TVM puts in front (headers for types that our kernels do not use) and its forward declarations left out."""
+    """What TVM puts in front (headers for types that our kernels do not use) and its forward declarations left out,
+    and what it cannot say added: which loops are not to be unrolled."""
     body = text[text.index(_START) :]
     lines = [line for line in body.splitlines() if not (line.startswith(_START) and line.endswith(");"))]
-    return "\n".join(lines).strip() + "\n"
+    return _ROLLED.sub("#pragma unroll 1\n\\g<0>", "\n".join(lines).strip() + "\n")
 
 
 def source_digest(text: str) -> str:

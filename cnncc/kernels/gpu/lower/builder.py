@@ -25,6 +25,9 @@ from tvm.tirx import (
 from cnncc.base.elements import FLOAT32, Element
 from cnncc.kernels.shared.builder import Buffer, Expr, KernelBuilder, element, i32, sequence
 
+ROLLED = "rolled"
+"""Begins the names of variables of loops that are not to be unrolled."""
+
 _ONE_DIMENSIONAL = ("blockIdx.x", "blockIdx.y", "blockIdx.z", "threadIdx.x")
 
 
@@ -113,6 +116,13 @@ class CudaBuilder(KernelBuilder):
         with self._block() as body:
             yield variable
         self.emit(For(variable, i32(0), i32(extent), ForKind.UNROLLED, sequence(body)))
+
+    @contextmanager
+    def rolled(self, extent: int) -> Iterator[Expr]:
+        """A loop that the CUDA compiler leaves one: unrolled, it would have all its loads under way at a time, and take
+        registers for them. The source says so at the loop's variable."""
+        with self.loop(extent, ROLLED) as variable:
+            yield variable
 
     @contextmanager
     def unless_certain(self, *conditions: Expr) -> Iterator[None]:

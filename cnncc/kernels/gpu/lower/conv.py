@@ -12,7 +12,7 @@ from tvm.tirx import PrimFunc
 from cnncc.kernels.gpu.conv import GpuConvConfig
 from cnncc.kernels.gpu.lower.builder import Array, CudaBuilder, divmod_, image_of, store_vector
 from cnncc.kernels.gpu.lower.epilogue import finished
-from cnncc.kernels.gpu.model import parts_together
+from cnncc.kernels.gpu.model import AT_ONCE, parts_together
 from cnncc.kernels.gpu.spec import VECTOR
 from cnncc.kernels.shared.arithmetic import vmin
 from cnncc.kernels.shared.builder import Expr, i32, splat
@@ -119,19 +119,22 @@ class Conv:
         k, c, t = self.k, self.c, self.t
         count = t.rows * t.columns // (VECTOR * t.threads)
         together = min(parts_together(t), c.splits)
-        loaded = k.local(together * count * VECTOR)
+        piece = min(count, AT_ONCE // VECTOR)
+        loaded = k.local(together * piece * VECTOR)
         first = k.let(tile * (count * t.threads) + k.thread)
         with k.unrolled(count * VECTOR) as i:
             self.sums.store(i, splat(0.0, 1))
 
         def add(part: Expr, number: int) -> None:
-            with k.unrolled(number) as n, k.unrolled(count) as i:
-                at = first + (part + n) * (c.tiles * count * t.threads) + i * t.threads
-                loaded.store(n * count + i, parts.load(at, VECTOR), VECTOR)
-            with k.unrolled(number) as n, k.unrolled(count * VECTOR) as i:
-                self.sums.store(i, self.sums.load(i) + loaded.load(n * (count * VECTOR) + i))
+            for begin in range(0, count, piece):
+                with k.unrolled(number) as n, k.unrolled(piece) as i:
+                    at = first + (part + n) * (c.tiles * count * t.threads) + (begin + i) * t.threads
+                    loaded.store(n * piece + i, parts.load(at, VECTOR), VECTOR)
+                with k.unrolled(number) as n, k.unrolled(piece * VECTOR) as i:
+                    to = begin * VECTOR + i
+                    self.sums.store(to, self.sums.load(to) + loaded.load(n * (piece * VECTOR) + i))
 
-        with k.loop(c.splits // together, "part") as turn:
+        with k.rolled(c.splits // together) as turn:
             add(turn * together, together)
         if c.splits % together:
             add(c.splits // together * together, c.splits % together)
