@@ -51,7 +51,7 @@ def caught(body: str, mutate: object, kept: Path) -> str:
             got = run.run(lib, order)
         except Mistake as mistake:
             return str(mistake)
-        if not run.error(got) <= TENSOR_TOLERANCE[dtype] / 4:
+        if not run.error(got) <= TENSOR_TOLERANCE[dtype]:
             return "wrong result"
     return ""
 
