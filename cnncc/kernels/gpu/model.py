@@ -93,6 +93,12 @@ class TensorTile:
         return self.words + 4
 
     @property
+    def shift(self) -> int:
+        """Words by which every other eight rows of the image are moved in their lines: a thread stores two words of a
+        row of halves, and then those of 16 rows lie in different banks. Of tf32 it stores four, of 8 rows at a time."""
+        return 2 if self.element.itemsize == 2 else 0
+
+    @property
     def terms(self) -> int:
         """Products on tensor cores for one of the sum."""
         return 3 if self.element == FLOAT32 else 1
@@ -307,8 +313,7 @@ def _tensor_cycles(gpu: Gpu, tile: TensorTile, warps: float, per_scheduler: floa
     products = down * across * 16 * 8 * tile.depth * SCHEDULERS / (gpu.tensor_fma_per_cycle * tile.rate)
     operands, pieces = 4 * down + 2 * across, tile.words / 8
     reads = warps * pieces * operands
-    ways = 4 if tile.element.itemsize == 2 else 1  # halves are written four ways in conflict
-    writes = warps * ways * tile.words * (tile.rows + tile.columns) / tile.threads
+    writes = warps * tile.words * (tile.rows + tile.columns) / tile.threads
     apart = 3 * operands if tile.terms > 1 else 0  # to take an operand apart
     issue = per_scheduler * (pieces * (5 * down + 3 * across + apart) + tile.depth * tile.rows / tile.threads)
     return max(per_scheduler * products / hidden, reads + writes, issue)

@@ -30,6 +30,9 @@ static inline float2 make_float2(float x, float y) { return {x, y}; }
 struct uint4 {
     unsigned x, y, z, w;
 } __attribute__((aligned(16)));
+struct uint2 {
+    unsigned x, y;
+} __attribute__((aligned(8)));
 
 struct index3 {
     unsigned x, y, z;

@@ -48,19 +48,14 @@ class TensorConv(Conv):
         per_word = 4 // t.element.itemsize
         words = VECTOR // per_word
         with k.unrolled(self.loads) as i:
-            at = k.let(parity * self.a_size + self.row * t.line + (self.part + i * between) * words)
-            made = []
+            at = parity * self.a_size + self.row * t.line + (self.part + i * between) * words
+            if t.shift:
+                at = at + tirx.truncmod(tirx.truncdiv(self.row, i32(8)), i32(2)) * t.shift
+            vector = k.local(words, "uint32")
             for word in range(words):
                 numbers = [self.next_a.load(i * VECTOR + per_word * word + n) for n in range(per_word)]
-                made.append(tirx.call_pure_extern("uint32", self.functions[0], *numbers))
-            if words == VECTOR:
-                vector = k.local(VECTOR, "uint32")
-                for word, value in enumerate(made):
-                    vector.store(word, value)
-                self.a.store(k.let(tirx.truncdiv(at, i32(VECTOR))), vector.load(0, VECTOR), VECTOR)
-            else:
-                for word, value in enumerate(made):
-                    self.a.store(at + word, value)
+                vector.store(word, tirx.call_pure_extern("uint32", self.functions[0], *numbers))
+            self.a.store(k.let(tirx.truncdiv(at, i32(words))), vector.load(0, words), words)
         with self.vectors_of_weights() as (i, index):
             column, part = divmod_(k, index, per_line)
             at = parity * (self.b_size // VECTOR) + column * (t.line // VECTOR) + part
@@ -77,7 +72,7 @@ class TensorConv(Conv):
         with k.unrolled(t.words // 8) as step:
             for i in range(down):
                 for n in range(4):  # rows g and g + 8, then the same 8 products further
-                    at = a + (16 * i + 8 * (n % 2)) * t.line + step * 8 + 4 * (n // 2)
+                    at = a + (16 * i + 8 * (n % 2)) * t.line + t.shift * (n % 2) + step * 8 + 4 * (n // 2)
                     left.store(4 * i + n, self.a.load(at))
             for j in range(across):
                 for n in range(2):
