@@ -15,7 +15,7 @@ import numpy as np
 
 from cnncc.ir import Node
 from cnncc.kernels.gpu.spec import GpuKernel
-from cnncc.kernels.shared.operands import Counters, Operand, PackedWeight, RawInput, Workspace
+from cnncc.kernels.shared.operands import BlockCounters, Operand, PackedWeight, RawInput, Workspace
 from cnncc.kernels.shared.spec import Call
 from cnncc.module.gpu.program import CudaProgram, kernel_of
 from cnncc.module.gpu.source import cuda_source
@@ -129,7 +129,7 @@ def run_call(lib: ctypes.CDLL, call: Call, memories: list[Memory], order: int, e
     if lib[f"cnncc_run_{kernel.symbol}"](ctypes.byref(how), pointers):
         raise Mistake(f"{kernel.name}: {message.value.decode()}")
     for operand, memory in zip(call.operands, memories, strict=False):
-        if isinstance(operand, Counters) and memory.data.any():
+        if isinstance(operand, BlockCounters) and memory.data.any():
             raise Mistake(f"{kernel.name}: counters that are not zero after the launch: {memory.data}")
 
 
@@ -204,7 +204,7 @@ class NodeRun:
 
     def _memory(self, memories: dict[str, Memory], result: Memory, operand: Operand) -> Memory:
         match operand:
-            case Counters():
+            case BlockCounters():
                 return memories["counters"]
             case Workspace(_, offset):
                 whole = memories["workspace"]

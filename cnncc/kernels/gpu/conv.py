@@ -37,7 +37,7 @@ from cnncc.kernels.gpu.raster import Raster, Reads, best_band, read_again
 from cnncc.kernels.gpu.spec import VECTOR, GpuKernel, GpuSite, View
 from cnncc.kernels.shared.algorithm import Candidate
 from cnncc.kernels.shared.convolution import ConvGeometry, pad_channels
-from cnncc.kernels.shared.operands import Counters, Workspace
+from cnncc.kernels.shared.operands import BlockCounters, Workspace
 from cnncc.kernels.shared.spec import Call, Packed, blocks
 from cnncc.machines.gpus import Gpu
 from cnncc.weights.half import check_range
@@ -165,7 +165,7 @@ def conv_call(
     read, *added = site.values(node.inputs)
     expected = estimate_conv(config, site)
     why = f"tile {config.tile.label}, {config.splits} parts of the sum; model: {expected.why}"
-    shared = (Workspace(node.name), Counters(node.name)) if config.splits > 1 else ()
+    shared = (Workspace(node.name), BlockCounters(node.name)) if config.splits > 1 else ()
     operands = (read, *(p.operand for p in packed), *added, *shared)
     call = Call(node.name, conv_kernel(config, site), operands, site.result, True, config.workspace_bytes)
     return call, tuple(packed), why

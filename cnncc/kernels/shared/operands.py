@@ -28,8 +28,8 @@ class Workspace(_Named):
     """Memory between the calls of the node of that name."""
 
 
-class Counters(Workspace):
-    """Counters of a launch on a GPU, all zero before and after it."""
+class BlockCounters(Workspace):
+    """BlockCounters of a launch on a GPU, all zero before and after it."""
 
 
 Operand = NodeValue | PackedWeight | RawInput | Workspace

@@ -7,7 +7,7 @@ from functools import cached_property
 
 from cnncc.base.errors import CnnccError
 from cnncc.kernels.gpu.spec import GpuKernel
-from cnncc.kernels.shared.operands import Counters, NodeValue, Operand, PackedWeight, RawInput, Workspace
+from cnncc.kernels.shared.operands import BlockCounters, NodeValue, Operand, PackedWeight, RawInput, Workspace
 from cnncc.kernels.shared.spec import Call
 from cnncc.machines.gpus import ALIGN, Gpu
 from cnncc.module.program import Program
@@ -103,7 +103,7 @@ class CudaProgram(Program[Gpu]):
         match operand:
             case PackedWeight(name):
                 return Argument(WEIGHTS, self.weight_offsets[name] + extra)
-            case Counters():
+            case BlockCounters():
                 return Argument(ARENA, self.counter_offset + extra)
             case Workspace():
                 return Argument(ARENA, self.workspace_offset + extra)
