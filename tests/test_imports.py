@@ -33,7 +33,7 @@ ALLOWED = {
         "lang": "base ir ops",
         "weights": "base ir ops options",
         "passes": "base ir ops",
-        "plan": "ir ops",
+        "plan": "base ir ops",
         "pictures": "base",
         "runtime": "base",
         "serving": "base runtime",

@@ -200,7 +200,7 @@ def test_a_module_whose_launches_hand_each_other_memory(emulated: None) -> None:
     graph = weights.bind(lang.parse(ATTENTION), None)
     program = lower(graph, gpus.load("cuda-sm_80"), Options(batch=3))
     assert program.workspace_bytes
-    model = CudaBuild(program, program_source(program), [Image("compute_75", b"", {})]).model()
+    model = CudaBuild(program, program_source(program), [Image("compute_75", b"", {}, 0)]).model()
     image = RNG.standard_normal((3, 12, 8, 8)).astype(np.float32)
     values = reference.run(program.source, [image])
     for images in (3, 1):
