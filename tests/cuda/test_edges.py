@@ -8,6 +8,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 from cuda.checked import flow
+from cuda.stand_in import stand_in
 from cuda.test_every_op import held, program_of
 from kernels.test_infinities import agrees
 
@@ -16,7 +17,6 @@ from cnncc.kernels.gpu import group_norm, matmul, topk
 from cnncc.kernels.gpu.model import SHAPES
 from cnncc.machines import gpus
 from cnncc.module.gpu.build import CudaBuild
-from cnncc.module.gpu.images import Image
 from cnncc.module.gpu.source import program_source
 from cnncc.module.lower import lower
 from cnncc.ops import reference
@@ -200,7 +200,7 @@ def test_a_module_whose_launches_hand_each_other_memory(emulated: None) -> None:
     graph = weights.bind(lang.parse(ATTENTION), None)
     program = lower(graph, gpus.load("cuda-sm_80"), Options(batch=3))
     assert program.workspace_bytes
-    model = CudaBuild(program, program_source(program), [Image("compute_75", b"", {}, 0)]).model()
+    model = CudaBuild(program, program_source(program), [stand_in("compute_75")]).model()
     image = RNG.standard_normal((3, 12, 8, 8)).astype(np.float32)
     values = reference.run(program.source, [image])
     for images in (3, 1):
