@@ -202,14 +202,15 @@ def ranged(items: Items) -> tuple[tuple[int, ...], tuple[int | Symbol, ...]]:
 def named_sides(items: Items) -> list[ast.Value]:
     """Takes `3`, `h` and `w` of `3 x h x w`; nothing where no such shape is next."""
     left = items.items[items.index :]
+    words = [item.word if isinstance(item, ast.Value) else None for item in left]
     count = 1
-    while count + 1 < len(left) and isinstance(left[count], ast.Value) and left[count].word == "x":  # type: ignore[union-attr]
+    while count + 1 < len(left) and words[count] == "x":
         count += 2
-    found = left[:count:2]
-    if not (all(isinstance(item, ast.Value) for item in found) and any(item.word for item in found[1:])):  # type: ignore[union-attr]
+    found = [item for item in left[:count:2] if isinstance(item, ast.Value)]
+    if len(found) <= count // 2 or not any(item.word for item in found[1:]):
         return []
     items.index += count
-    return list(found)  # type: ignore[arg-type]
+    return found
 
 
 def choices(items: Items) -> Sequence[ast.Choice]:
