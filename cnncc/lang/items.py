@@ -115,8 +115,8 @@ def kernel_hint(items: Items, found: ast.Value | ast.Listing) -> str:
         return f"the kernel comes first, as in `{foreign.EXAMPLES[items.word]}`"
     sides = found.values if isinstance(found, ast.Listing) else (found.expr, found.expr)
     kernel = "x".join(map(items.written, sides))
-    stride = "" if wants_channels else "/"
-    behind = [f"{stride}{items.written(item)}" if isinstance(item, ast.Value) else items.written(item) for item in rest]
+    strides = [not wants_channels and isinstance(item, ast.Value) and not item.word for item in rest]
+    behind = [f"{'/' * stride}{items.written(item)}" for stride, item in zip(strides, rest, strict=True)]
     return f"height x width: `{' '.join([items.word, kernel, *behind])}`"
 
 
