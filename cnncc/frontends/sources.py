@@ -28,14 +28,16 @@ Reader = Callable[[str | os.PathLike[str], InputShapes, str | None], "Network"]
 """A network by its file, the shapes that its inputs should have, and the name that it should have."""
 
 
+At = Callable[[InputShapes], "Graph"]
+"""The graph of a network, with unbound weights, for images of these shapes."""
+
+
 def _onnx(path: str | os.PathLike[str], shapes: InputShapes, name: str | None) -> Network:
     from cnncc.frontends.onnx.network import import_onnx
 
     return import_onnx(path, shapes, name)
 
 
-At = Callable[[InputShapes], "Graph"]
-"""The graph of a network, with unbound weights, for images of these shapes."""
 READERS: Mapping[str, Reader] = {".onnx": _onnx}
 """What reads a file that is no text of the language, by the end of its name."""
 

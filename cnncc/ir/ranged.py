@@ -8,7 +8,7 @@ from functools import cached_property
 
 from cnncc.base.dim import Symbol, value_at
 from cnncc.base.errors import CnnccError
-from cnncc.base.input_shapes import InputShapes
+from cnncc.base.input_shapes import FixedShapes
 from cnncc.ir.graph import Graph
 
 Steps = Mapping[Symbol, int]
@@ -21,7 +21,7 @@ class Ranged:
     network for images of given shapes, with its weights."""
 
     shapes: Mapping[str, Sequence[int | Symbol]]
-    at: Callable[[InputShapes], Graph]
+    at: Callable[[FixedShapes], Graph]
 
     @cached_property
     def symbols(self) -> tuple[Symbol, ...]:
@@ -47,7 +47,7 @@ class Ranged:
             try:
                 self._read[key] = self.at(self.sizes(steps))
             except CnnccError as error:
-                raise at_steps(error, steps) from None
+                raise told_at(error, steps) from None
         return self._read[key]
 
     @cached_property
@@ -61,12 +61,12 @@ class Ranged:
         return self.graph(self.typical)
 
     @property
-    def alike(self) -> list[Steps]:
-        """The sizes at which the network is compared with itself at its largest: as many from the smallest on as leave
-        every remainder of its strides, and the middle one."""
+    def compared(self) -> list[Steps]:
+        """The sizes at which it shows whether the network is one: the smallest and the largest, and as many more from
+        the smallest on as leave every remainder of its strides."""
         count = max(symbol.remainders for symbol in self.symbols)
-        first = [{s: min(n, s.count - 1) for s in self.symbols} for n in range(count + 1)]
-        return [*first, self.typical]
+        more = [{s: min(n, s.count - 1) for s in self.symbols} for n in range(1, count + 1)]
+        return [self.least, self.most, *more]
 
     @property
     def least(self) -> Steps:
@@ -84,7 +84,7 @@ class Ranged:
         return {s: s.middle for s in self.symbols}
 
 
-def at_steps(error: CnnccError, steps: Steps) -> CnnccError:
+def told_at(error: CnnccError, steps: Steps) -> CnnccError:
     """The error with the size at which it happened."""
     return CnnccError(f"at {said(steps)}: {error.message}", error.span, error.stack, error.hint)
 

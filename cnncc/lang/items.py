@@ -115,8 +115,8 @@ def kernel_hint(items: Items, found: ast.Value | ast.Listing) -> str:
         return f"the kernel comes first, as in `{foreign.EXAMPLES[items.word]}`"
     sides = found.values if isinstance(found, ast.Listing) else (found.expr, found.expr)
     kernel = "x".join(map(items.written, sides))
-    stride = "" if wants_channels else "/"
-    behind = [f"{stride}{items.written(item)}" if isinstance(item, ast.Value) else items.written(item) for item in rest]
+    strides = [not wants_channels and isinstance(item, ast.Value) and not item.word for item in rest]
+    behind = [f"{'/' * stride}{items.written(item)}" for stride, item in zip(strides, rest, strict=True)]
     return f"height x width: `{' '.join([items.word, kernel, *behind])}`"
 
 
@@ -202,14 +202,15 @@ def ranged(items: Items) -> tuple[tuple[int, ...], tuple[int | Symbol, ...]]:
 def named_sides(items: Items) -> list[ast.Value]:
     """Takes `3`, `h` and `w` of `3 x h x w`; nothing where no such shape is next."""
     left = items.items[items.index :]
+    words = [item.word if isinstance(item, ast.Value) else None for item in left]
     count = 1
-    while count + 1 < len(left) and isinstance(left[count], ast.Value) and left[count].word == "x":  # type: ignore[union-attr]
+    while count + 1 < len(left) and words[count] == "x":
         count += 2
-    found = left[:count:2]
-    if not (all(isinstance(item, ast.Value) for item in found) and any(item.word for item in found[1:])):  # type: ignore[union-attr]
+    found = [item for item in left[:count:2] if isinstance(item, ast.Value)]
+    if len(found) <= count // 2 or not any(item.word for item in found[1:]):
         return []
     items.index += count
-    return list(found)  # type: ignore[arg-type]
+    return found
 
 
 def choices(items: Items) -> Sequence[ast.Choice]:

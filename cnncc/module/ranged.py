@@ -17,7 +17,7 @@ from typing import Any
 from cnncc.base.dim import MOST_PERIOD, Dim, Extent, Symbol, fitted, value_at
 from cnncc.base.errors import CnnccError
 from cnncc.ir import Graph, Node, TensorType
-from cnncc.ir.ranged import Ranged, Steps, at_steps, said
+from cnncc.ir.ranged import Ranged, Steps, said, told_at
 from cnncc.ir.rules import ShapeError
 from cnncc.ops import infer_type
 from cnncc.passes.infer_shapes import infer_shapes
@@ -35,7 +35,7 @@ def check(ranged: Ranged) -> tuple[Graph, bool]:
     """The network at its largest size, and whether attributes of its ops change with the size, as where a crop begins.
     CnnccError unless it has the same ops at all sizes, and every rule holds."""
     _, largest = ranged.ends
-    others = [(steps, ranged.graph(steps)) for steps in ranged.alike]
+    others = [(steps, ranged.graph(steps)) for steps in (*ranged.compared, ranged.typical)]
     for steps, other in others:
         _same_form(largest, other, ranged.most, steps)
     changing = any(_attrs(a) != _attrs(b) for _, g in others for a, b in zip(largest.nodes, g.nodes, strict=True))
@@ -75,10 +75,10 @@ def followed(graph: Graph, ranged: Ranged, remade: Callable[[Graph], Graph] | No
 
 def usual(graph: Graph) -> Graph:
     """A graph with expressions as it is at the size in the middle of the range."""
-    return at_steps_of(graph, {})
+    return of_size(graph, {})
 
 
-def at_steps_of(graph: Graph, steps: Steps) -> Graph:
+def of_size(graph: Graph, steps: Steps) -> Graph:
     """A graph with expressions as it is at one size; symbols that are not told have the size in the middle."""
 
     def told(value: Any) -> Any:
@@ -196,7 +196,7 @@ def _inferred(graph: Graph, ranged: Ranged, steps: Steps) -> Graph:
     except ShapeError as error:
         node = _refused(made)
         told = CnnccError(f"{node.op}: {error.message}", node.span, node.stack, error.hint)
-        raise at_steps(told, steps) from None
+        raise told_at(told, steps) from None
 
 
 def _refused(graph: Graph) -> Node:

@@ -34,6 +34,7 @@ CASES = [
     ("conv 3x3x16", "3:6 conv: expected height x width, got 3x3x16", "what follows stands apart: `conv 3x3 16`"),
     ("conv 16", "3:6 conv: expected a kernel like 3x3, got '16'", "the kernel comes first, as in `conv 3x3 64 /2`"),
     ("maxpool 2 2", "3:9 maxpool: expected a kernel like 3x3, got '2'", "height x width: `maxpool 2x2 /2`"),
+    ("resize 8 linear", "3:8 resize: expected a kernel like 3x3, got '8'", "height x width: `resize 8x8 linear`"),
     ("conv 3x3 16.0", "3:10 conv: 16.0 is not a whole number", "write 16"),
     ("block b(c) { conv 3x3 c*1.5 }\nb(4)", "3:23 conv: 6.0 is not a whole number", "`//` rounds down"),
     ("slice 0-2", "3:7 slice: expected a range like 0:16, got '0-2'", "a range is written 0:2"),

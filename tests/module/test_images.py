@@ -122,13 +122,14 @@ def test_results_of_many_images_are_written_where_they_fit() -> None:
 def test_arenas_grow_and_are_kept(monkeypatch: pytest.MonkeyPatch) -> None:
     """One image after many uses the arena of the many; the other way round a larger one is made."""
     made: list[int] = []
-    plain = Model.new_arena
-    monkeypatch.setattr(Model, "new_arena", lambda self, images, number: made.append(images) or plain(self, images))
+    plain = Model._arena
+    monkeypatch.setattr(Model, "_arena", lambda self, size: made.append(size) or plain(self, size))
     model = api.build(graph("arms"), Options(batch=8)).model()
     (images,) = numbers(graph("arms"), 8)
+    made.clear()
     for count in (1, 1, 5, 3, 1, 8):
         model(images[:count])
-    assert made == [1, 5, 8]
+    assert made == [model.arena_bytes_for(count) for count in (1, 5, 8)]
 
 
 MANY = """

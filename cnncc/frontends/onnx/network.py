@@ -17,11 +17,12 @@ from cnncc.frontends.onnx.faults import Faults
 from cnncc.frontends.onnx.file import read_model
 from cnncc.frontends.onnx.origin import original
 from cnncc.frontends.onnx.ports import Imported, asked_shapes
-from cnncc.frontends.onnx.ranged import ModelAtSizes, check_alike, compared, notes_of_outputs, with_ranges
+from cnncc.frontends.onnx.ranged import ModelAtSizes, check_alike, notes_of_outputs, with_ranges
 from cnncc.frontends.onnx.reader import from_onnx
 from cnncc.frontends.text.kept_text import kept_text
 from cnncc.frontends.text.write import Written
 from cnncc.ir import Graph
+from cnncc.ir.ranged import Ranged
 
 
 def import_onnx(
@@ -59,8 +60,9 @@ def ranged_network(
     network = network_of(imported, written)
     network = replace(network, notes=(*network.notes, *notes_of_outputs(network)))
     try:
-        for size in compared(shapes):
-            check_alike(network, read, shapes, size)
+        model = Ranged(shapes, lambda sizes: read(sizes).graph)
+        for steps in model.compared:
+            check_alike(network, model, steps)
     except CnnccError as error:
         return replace(network, at=ModelAtSizes(read, shapes, network.graph, written.renamed), refused=error)
     return network

@@ -16,7 +16,7 @@ from cnncc.frontends.network import ModelPort, Network, value_axes
 from cnncc.frontends.onnx.ports import Imported
 from cnncc.frontends.same_graph import GraphDifference, constants_by
 from cnncc.ir import Constant, Graph, Node
-from cnncc.ir.ranged import said
+from cnncc.ir.ranged import Ranged, Steps, said
 from cnncc.lang import parse
 from cnncc.ops.source import dims_of
 from cnncc.passes.infer_shapes import infer_shapes
@@ -47,49 +47,24 @@ def of_graph(port: ModelPort, sizes: Sizes, dims: Sequence[int]) -> Sizes:
     raise CnnccError(f"input {port.name}: {written} is no shape of images", hint=hint)
 
 
-def compared(shapes: InputShapes) -> Iterator[Mapping[str, tuple[int, ...]]]:
-    """The shapes at the smallest size and at the largest, and at as many more from the smallest on as leave every
-    remainder of strides."""
-    symbols = [size for sizes in shapes.values() for size in sizes if isinstance(size, Symbol)]
-    for pick in (0, -1, *range(1, max((s.remainders for s in symbols), default=0) + 1)):
-        yield {
-            name: tuple(size.sizes[min(pick, size.count - 1)] if isinstance(size, Symbol) else size for size in sizes)
-            for name, sizes in shapes.items()
-        }
-
-
-def check_alike(
-    network: Network,
-    read: Callable[[FixedShapes], Imported],
-    shapes: InputShapes,
-    size: Mapping[str, tuple[int, ...]],
-) -> None:
-    """CnnccError unless the text of the network is, at this size, what `read` makes of the model at this size."""
-    chosen = {
-        symbol: (own - symbol.least) // symbol.step
-        for name, sizes in shapes.items()
-        for symbol, own in zip(sizes, size[name], strict=True)
-        if isinstance(symbol, Symbol)
-    }
+def check_alike(network: Network, model: Ranged, steps: Steps) -> None:
+    """CnnccError unless the text of the network is, at this size, the network of the model at this size."""
     inputs = {n.name: n.attrs["range"] for n in network.graph.inputs if n.attrs["range"]}
-    steps = {symbol.name: symbol.least + chosen[symbol] * symbol.step for symbol in chosen}
-    dims = {name: tuple(steps[s.name] if isinstance(s, Symbol) else s for s in own) for name, own in inputs.items()}
-    where = f"at {said(chosen)}"
+    chosen = {symbol.name: symbol.least + n * symbol.step for symbol, n in steps.items()}
+    dims = {name: tuple(chosen[s.name] if isinstance(s, Symbol) else s for s in own) for name, own in inputs.items()}
+    where = f"at {said(steps)}"
     try:
         text = parse(network.text, f"<text of {network.graph.name}>", dims)
     except CnnccError as error:
         hint = "; ".join(filter(None, (error.hint, ONE_FORM)))
         raise CnnccError(f"{where}: {error.message}", error.span, error.stack, hint) from None
-    try:
-        imported = read(size)
-    except CnnccError as error:
-        raise CnnccError(f"{where}: {error.message}", error.span, error.stack, error.hint) from None
-    found = constants_by(text, imported.graph)
+    graph = model.graph(steps)
+    found = constants_by(text, graph)
     if isinstance(found, GraphDifference):
         ours, theirs = found.told()
         raise CnnccError(f"{where}, the model is another network: {theirs} in place of {ours}", hint=ONE_FORM)
     for name, theirs in found.items():
-        if not _same_values(network.graph.constants[name].value, imported.graph.constants[theirs].value):
+        if not _same_values(network.graph.constants[name].value, graph.constants[theirs].value):
             raise CnnccError(f"{where}, the constant {name} has other values", hint=ONE_FORM)
 
 

@@ -51,11 +51,8 @@ class CpuAlgorithm(Algorithm[CpuSite, Made], Protocol[Made]):
         """The ways to compute the node that keep to `site.options.max_error`. Of those that fit into the budget the
         model picks the cheapest, of equals the first. With `wide` also those that only a measurement can prefer."""
 
-    def ranges(self, site: CpuSite) -> bool:
-        """Whether it has kernels for images of any size."""
-
     def in_range(self, choice: Made) -> bool:
-        """Whether a choice is one of them."""
+        """Whether the kernels of a choice compute images of any size."""
 
     def cost(self, site: CpuSite, choice: Made) -> float:
         """Predicted cycles of a choice for the node, which may have been made for another size of the image; compared

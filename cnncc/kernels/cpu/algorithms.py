@@ -63,7 +63,7 @@ def select_by_algorithm(site: CpuSite) -> Selection:
     elif alike is not None:
         algorithm, choice, why = find(alike.algorithm), alike, "; of those that read the weights of the first size"
     else:
-        algorithm, why = _fastest(site, applying(site))
+        algorithm, why = _fastest((site,), applying(site))
         best, note = choose(site, algorithm.candidates(site))
         choice, why = best.choice, why + note
     return replace(algorithm.calls(site, choice, why), choice=choice)
@@ -72,8 +72,7 @@ def select_by_algorithm(site: CpuSite) -> Selection:
 def _of_range(site: CpuSite, usual: CpuSite) -> Selection:
     """The calls of the choice that is best over some sizes, of those whose kernels compute all."""
     sites = (usual, *site.tried)
-    known = [a for a in applying(usual) if a.ranges(usual)]
-    algorithm, why = _fastest_of(sites, known)
+    algorithm, why = _fastest(sites, applying(usual))
     found: dict[KernelChoice, Candidate[KernelChoice]] = {}
     for one in sites:
         fitting = [c for c in algorithm.candidates(one, wide=True) if algorithm.in_range(c.choice)]
@@ -81,7 +80,7 @@ def _of_range(site: CpuSite, usual: CpuSite) -> Selection:
             found.setdefault(candidate.choice, candidate)
     costs = {choice: [algorithm.cost(one, choice) for one in sites] for choice in found}
     least = [min(of_size) for of_size in zip(*costs.values(), strict=True)]
-    slower = {choice: _slower(of_choice, least) for choice, of_choice in costs.items()}
+    slower = {choice: _times(of_choice, least) for choice, of_choice in costs.items()}
     best, note = choose(usual, [replace(c, cost=slower[choice]) for choice, c in found.items()])
     return replace(algorithm.calls(site, best.choice, why + note), choice=best.choice)
 
@@ -90,23 +89,25 @@ TRIED = 24
 """Choices for each size that are tried at the other sizes of a range."""
 
 
-def _fastest_of(sites: Sequence[CpuSite], algorithms: Sequence[CpuAlgorithm[Any]]) -> tuple[CpuAlgorithm[Any], str]:
-    """The algorithm that promises clearly fewer cycles than all after it, over some sizes."""
-    forecasts = {a.name: [a.forecast(site) for site in sites] for a in algorithms}
-    least = [min(of_size) for of_size in zip(*forecasts.values(), strict=True)]
+def _fastest(sites: Sequence[CpuSite], algorithms: Sequence[CpuAlgorithm[Any]]) -> tuple[CpuAlgorithm[Any], str]:
+    """The algorithm that promises clearly fewer cycles than all after it, over some sizes of a node, and how many of
+    theirs."""
     *others, best = algorithms
-    cycles, why = _slower(forecasts[best.name], least), ""
+    if not others:
+        return best, ""
+    cycles, why = [best.forecast(site) for site in sites], ""
     for other in reversed(others):
-        promised = _slower(forecasts[other.name], least)
-        if promised <= CLEARLY * cycles:
-            why = f", {promised / cycles:.2f} of the {best.name} kernel's predicted cycles"
+        promised = [other.forecast(site) for site in sites]
+        share = _times(promised, cycles)
+        if share <= CLEARLY:
+            why = f", {share:.2f} of the {best.name} kernel's predicted cycles"
             best, cycles = other, promised
     return best, why
 
 
-def _slower(cycles: Sequence[float], least: Sequence[float]) -> float:
-    """By how much, as the geometric mean over some sizes."""
-    return math.prod(mine / other for mine, other in zip(cycles, least, strict=True)) ** (1 / len(cycles))
+def _times(cycles: Sequence[float], others: Sequence[float]) -> float:
+    """How many times as many they are, as the geometric mean over some sizes. None are taken as one."""
+    return math.prod(max(a, 1) / max(b, 1) for a, b in zip(cycles, others, strict=True)) ** (1 / len(cycles))
 
 
 def _alike(site: CpuSite) -> KernelChoice | None:
@@ -124,17 +125,3 @@ def _alike(site: CpuSite) -> KernelChoice | None:
         if algorithm.weight_order(algorithm.calls(site, candidate.choice, "").calls[-1]) == wanted:
             found.append(candidate)
     return choose(site, found)[0].choice if found else None
-
-
-def _fastest(site: CpuSite, algorithms: Sequence[CpuAlgorithm[Any]]) -> tuple[CpuAlgorithm[Any], str]:
-    """The algorithm that promises clearly fewer cycles than all after it, and how many of theirs."""
-    *others, best = algorithms
-    if not others:
-        return best, ""
-    cycles, why = best.forecast(site), ""
-    for other in reversed(others):
-        promised = other.forecast(site)
-        if promised <= CLEARLY * cycles:
-            why = f", {promised / cycles:.2f} of the {best.name} kernel's predicted cycles"
-            best, cycles = other, promised
-    return best, why

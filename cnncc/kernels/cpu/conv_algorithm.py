@@ -57,9 +57,6 @@ class Direct:
         calls, packed = conv_calls(site, conv_geometry(site), dense, choice)
         return Selection(calls, packed, _why(calls[-1].kernel.config, merge) + why)
 
-    def ranges(self, site: CpuSite) -> bool:
-        return True
-
     def in_range(self, choice: DirectChoice) -> bool:
         return in_range(choice)
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Hashable, Mapping
+from collections.abc import Callable, Hashable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 from typing import Any
@@ -11,7 +11,6 @@ from typing import Any
 import numpy as np
 
 from cnncc import ops
-from cnncc.base.dim import typical
 from cnncc.base.elements import FLOAT32, INT32
 from cnncc.base.errors import CnnccError
 from cnncc.ir import Constant, Graph, Node
@@ -20,7 +19,7 @@ from cnncc.kernels.cpu.budget import choose
 from cnncc.kernels.cpu.byte_operands import ByteTypes, OnBytes, Steps, kernel_bias, kernel_steps
 from cnncc.kernels.cpu.conv_algorithm import Direct
 from cnncc.kernels.cpu.conv_bytes import byte_candidates, byte_cost, byte_kernel, byte_problem, configure_bytes
-from cnncc.kernels.cpu.conv_choice import DirectChoice, in_range
+from cnncc.kernels.cpu.conv_choice import DirectChoice, of_phase
 from cnncc.kernels.cpu.conv_direct import pack_conv
 from cnncc.kernels.cpu.depthwise_bytes import (
     ByteDepthwiseConfig,
@@ -109,7 +108,7 @@ def select_transposed(site: CpuSite) -> Selection:
     assert weight is not None
     calls, packed = [], []
     for geometry, part, suffix in transposed_phases(site, weight):
-        best, _ = choose(site, _candidates(site, geometry))
+        best, _ = choose(site, of_phase(site, geometry, partial(_ways, site)))
         config = configure_bytes(geometry, types_of(site), site.target, best.choice)
         own = weights_of(site, config, part, partial(pack_conv, config=config), suffix)
         kernel, extent = byte_kernel(config, site.target), math.prod(config.geometry.grid) * config.taps
@@ -119,12 +118,8 @@ def select_transposed(site: CpuSite) -> Selection:
     return Selection(tuple(calls), tuple(packed), why)
 
 
-def _candidates(site: CpuSite, geometry: ConvGeometry) -> list[Candidate[DirectChoice]]:
-    """The ways to compute a phase."""
-    if site.usual is None:
-        return byte_candidates(geometry, types_of(site), site.target, "direct_bytes")
-    ways = byte_candidates(typical(geometry), types_of(site), site.target, "direct_bytes", wide=True)
-    return [way for way in ways if in_range(way.choice)]
+def _ways(site: CpuSite, geometry: ConvGeometry, wide: bool) -> Sequence[Candidate[DirectChoice]]:
+    return byte_candidates(geometry, types_of(site), site.target, "direct_bytes", wide)
 
 
 def _call(site: CpuSite, kernel: Kernel, packed: list[Packed]) -> Call:
@@ -213,9 +208,6 @@ class DepthwiseBytes:
         packed = weights_of(site, config, weight, lambda w: pack_depthwise(w, config))
         text = f"depthwise on bytes, {config.unit.instruction}; {config.columns} pixels at a time"
         return _selection(site, depthwise_byte_kernel(config, site.target), packed, text + why)
-
-    def ranges(self, site: CpuSite) -> bool:
-        return True
 
     def in_range(self, choice: DepthwiseBytesChoice) -> bool:
         return True

@@ -6,10 +6,12 @@ from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, replace
 from functools import cache
 
+from cnncc.base.dim import typical
 from cnncc.base.divisors import divisors, even_cuts, spread
 from cnncc.base.elements import BFLOAT16, ELEMENTS, FLOAT32
 from cnncc.kernels.cpu.conv_direct import ConvConfig, PadConfig
 from cnncc.kernels.cpu.micro import Micro, micro_of, pair_micro_of, rounds_of
+from cnncc.kernels.cpu.site import CpuSite
 from cnncc.kernels.cpu.tiles import Problem, Tile, cache_bandwidth, choose_tile, ranked_tiles, total_cycles
 from cnncc.kernels.shared.algorithm import Candidate
 from cnncc.kernels.shared.convolution import ConvGeometry
@@ -62,6 +64,16 @@ def in_range(choice: DirectChoice) -> bool:
     """Whether its kernel computes images of any size: how rows are cut depends on how many there are, unless a tile has
     one."""
     return choice.tile.rows == 1
+
+
+def of_phase(
+    site: CpuSite, geometry: ConvGeometry, ways: Callable[[ConvGeometry, bool], Sequence[Candidate[DirectChoice]]]
+) -> Sequence[Candidate[DirectChoice]]:
+    """The ways to compute a phase of a transposed convolution, of those that `ways` gives for a geometry, few or
+    many."""
+    if site.usual is None:
+        return ways(geometry, False)
+    return [way for way in ways(typical(geometry), True) if in_range(way.choice)]
 
 
 @cache

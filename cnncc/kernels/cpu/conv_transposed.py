@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from functools import partial
 
-from cnncc.base.dim import typical
 from cnncc.kernels.cpu.budget import choose
 from cnncc.kernels.cpu.conv_algorithm import conv_calls
-from cnncc.kernels.cpu.conv_choice import DirectChoice, configure, direct_candidates, in_range
+from cnncc.kernels.cpu.conv_choice import DirectChoice, configure, direct_candidates, of_phase
 from cnncc.kernels.cpu.conv_direct import ConvConfig
 from cnncc.kernels.cpu.site import FLOATS, CpuRule, CpuSite
 from cnncc.kernels.cpu.weights import weight_name
@@ -15,6 +15,7 @@ from cnncc.kernels.shared.algorithm import Candidate
 from cnncc.kernels.shared.convolution import ConvGeometry
 from cnncc.kernels.shared.spec import Call, Packed, Selection
 from cnncc.kernels.shared.transposed import transposed_phases, weight_by_output
+from cnncc.machines.targets import Target
 
 
 def select_transposed(site: CpuSite) -> Selection:
@@ -24,7 +25,7 @@ def select_transposed(site: CpuSite) -> Selection:
     packed: dict[str, Packed] = {}
     for geometry, part, suffix in transposed_phases(site, weight_by_output(site)):
         alike = _alike(site, geometry, suffix)
-        best, _ = choose(site, alike or _candidates(site, geometry))
+        best, _ = choose(site, alike or of_phase(site, geometry, partial(_ways, site.target)))
         made, weights = conv_calls(site, geometry, part, best.choice, suffix)
         calls += made
         phases += 1
@@ -33,12 +34,8 @@ def select_transposed(site: CpuSite) -> Selection:
     return Selection(tuple(calls), tuple(packed.values()), why)
 
 
-def _candidates(site: CpuSite, geometry: ConvGeometry) -> Sequence[Candidate[DirectChoice]]:
-    """The ways to compute a phase."""
-    if site.usual is None:
-        return direct_candidates(geometry, site.target)
-    ways = direct_candidates(typical(geometry), site.target, wide=True)
-    return [way for way in ways if in_range(way.choice)]
+def _ways(target: Target, geometry: ConvGeometry, wide: bool) -> Sequence[Candidate[DirectChoice]]:
+    return direct_candidates(geometry, target, wide=wide)
 
 
 def _alike(site: CpuSite, geometry: ConvGeometry, suffix: str) -> list[Candidate[DirectChoice]]:

@@ -57,9 +57,6 @@ class Depthwise:
         call = Call(node.name, window_kernel(config, site.target), operands, site.result)
         return Selection((call,), tuple(packed), _why(config) + why)
 
-    def ranges(self, site: CpuSite) -> bool:
-        return True
-
     def in_range(self, choice: DepthwiseChoice) -> bool:
         return True
 

@@ -58,9 +58,6 @@ class Grouped:
         kernel = Kernel("conv_grouped", name, c, c.units, FLOAT32.bytes(c.scratch_floats))
         return Selection((Call(site.node.name, kernel, operands, site.result),), tuple(packed), _why(c) + why)
 
-    def ranges(self, site: CpuSite) -> bool:
-        return True
-
     def in_range(self, choice: GroupedChoice) -> bool:
         return choice.tile.rows == 1
 

@@ -58,9 +58,6 @@ class Winograd:
         config = configure(site, choice)
         return _selection(site, config, f"F({config.m}x{config.m}){why}")
 
-    def ranges(self, site: CpuSite) -> bool:
-        return True
-
     def in_range(self, choice: WinogradChoice) -> bool:
         return True
 

@@ -111,7 +111,8 @@ def _lanes(site: GpuSite, left: View, right: View) -> tuple[int, int, int]:
     first, second, *others = (site.aligned(name) for name in node.inputs)
     along, across = left.width % VECTOR == 0, right.width % VECTOR == 0
     stored = across and all(others) and site.aligned(node.name)
-    return tuple(VECTOR if good else 1 for good in (along and first, across and second, stored))  # type: ignore[return-value]
+    a, b, c = (VECTOR if good else 1 for good in (along and first, across and second, stored))
+    return a, b, c
 
 
 RULES: Mapping[str, tuple[GpuRule, ...]] = {"matmul": (select_matmul,)}

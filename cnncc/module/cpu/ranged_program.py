@@ -45,7 +45,7 @@ def lower_ranged(
 
     graph = ranged.followed(stage.graph, network, remade if changing else None)
     usual = ranged.usual(graph)
-    others = [ranged.at_steps_of(graph, steps) for steps in _compared(network)]
+    others = [ranged.of_size(graph, steps) for steps in _compared(network)]
     aliases = alias_values(graph)
     plan = replace(plan_arena(usual, machine.align, apart=True), copies=aliases.copies)
     budgets, stay = rooms.budgets(usual, machine.cores), weights_stay(graph, machine)
