@@ -7,9 +7,11 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from cnncc.base.elements import FLOAT32, Element, encode
 from cnncc.kernels.gpu.model import LaunchWork
-from cnncc.kernels.gpu.spec import VECTOR, GpuKernel, GpuRule, GpuSite
+from cnncc.kernels.gpu.spec import FLOATS, VECTOR, GpuKernel, GpuRule, GpuSite
 from cnncc.kernels.shared.spec import Call, Epilogue, Packed, Selection
+from cnncc.weights.half import check_range
 
 
 @dataclass(frozen=True)
@@ -20,7 +22,7 @@ class GpuDenseConfig:
     depth: int
     out: int
     stride: int
-    """Floats from image to image of what is read; of the result and the extras it is their own."""
+    """Numbers from image to image of what is read; of the result and the extras it is their own."""
     result_stride: int
     extras: tuple[int, ...]
     lanes: int
@@ -29,6 +31,10 @@ class GpuDenseConfig:
     threads: int
     bias: bool
     epilogue: Epilogue
+    element: Element
+    """Of what is read; the result is float32."""
+    stored: Element
+    """Of the weights."""
 
     @property
     def grid(self) -> tuple[int, int, int]:
@@ -41,15 +47,17 @@ def select_dense(site: GpuSite) -> Selection:
     weight, bias = site.constant("weight"), site.constant("bias")
     assert weight is not None
     source = site.view(node.inputs[0])
-    depth, out = source.floats, node.attrs["out"]
+    depth, out = source.numbers, node.attrs["out"]
 
     def pack(w: np.ndarray) -> np.ndarray:
         """(out, c h w) to (out, stored order), zeros for the channels that fill up a block."""
+        check_range(w, site.stored, node.weights["weight"])
         full = np.zeros((out, source.blocks * source.block, source.pixels), np.float32)
         full[:, : source.channels] = w.reshape(out, source.channels, source.pixels)
-        return full.reshape(out, source.blocks, source.block, source.pixels).transpose(0, 1, 3, 2).ravel()
+        rows = full.reshape(out, source.blocks, source.block, source.pixels).transpose(0, 1, 3, 2)
+        return encode(rows.ravel(), site.stored)
 
-    packed = [Packed(f"{node.name}.weight", weight.map((out * depth,), pack))]
+    packed = [Packed(f"{node.name}.weight", weight.map((out * depth,), pack, element=site.stored))]
     if bias is not None:
         packed.append(Packed(f"{node.name}.bias", bias))
     config = _configure(site, depth, out)
@@ -64,7 +72,8 @@ def select_dense(site: GpuSite) -> Selection:
 
 def _configure(site: GpuSite, depth: int, out: int) -> GpuDenseConfig:
     node = site.node
-    lanes = VECTOR if depth % VECTOR == 0 and site.aligned(node.inputs[0]) else 1
+    wide = VECTOR * FLOAT32.itemsize // min(site.type().element.itemsize, site.stored.itemsize)
+    lanes = wide if depth % wide == 0 and site.aligned(node.inputs[0]) else 1
     images = min(site.batch, 4)
     per_thread = 4 * lanes  # so many numbers of a row, or more, keep a thread's loads in flight
     threads = 32
@@ -86,6 +95,8 @@ def _configure(site: GpuSite, depth: int, out: int) -> GpuDenseConfig:
         threads=threads,
         bias=node.attrs["bias"],
         epilogue=node.attrs["epilogue"],
+        element=site.type().element,
+        stored=site.stored,
     )
 
 
@@ -94,8 +105,8 @@ LOADS = 4
 
 
 def _kernel(c: GpuDenseConfig, site: GpuSite) -> GpuKernel:
-    name = f"fc_f32_{c.rows}x{c.images}_{c.threads}"
-    bytes_ = 4 * c.out * c.depth + site.bytes_of(site.node.name, *site.node.inputs)
+    name = f"fc_{c.stored.short}_{c.rows}x{c.images}_{c.threads}"
+    bytes_ = c.stored.bytes(c.out * c.depth) + site.bytes_of(site.node.name, *site.node.inputs)
     work = LaunchWork(2 * c.batch * c.out * c.depth, bytes_)
     return GpuKernel("dense", name, c, c.grid[0] * c.grid[1], 0, c.grid, c.threads, work, loads=LOADS)
 
@@ -104,3 +115,5 @@ RULES: Mapping[str, tuple[GpuRule, ...]] = {
     "fc": (select_dense,),
 }
 """Op -> its selectors."""
+TAKES: Mapping[str, frozenset[Element]] = dict.fromkeys(RULES, FLOATS)
+"""Op -> the types of numbers that its kernels take and give."""
