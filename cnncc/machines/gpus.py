@@ -69,6 +69,11 @@ class Gpu:
         return 2 * self.block
 
     @property
+    def multiplies_tf32(self) -> bool:
+        """Whether its tensor cores do, and bfloat16."""
+        return self.compute_capability >= 80
+
+    @property
     def cores(self) -> int:
         """Of the processor that starts the kernels."""
         return 1
@@ -78,7 +83,7 @@ class Gpu:
         if options.tuned:
             hint = "leave --tune out"
             raise CnnccError(f"target {self.name} cannot be tuned: its kernels are picked by a model", hint=hint)
-        if options.dtype in SINCE_AMPERE and self.compute_capability < 80:
+        if options.dtype in SINCE_AMPERE and not self.multiplies_tf32:
             hint = "`--dtype float16` multiplies on its tensor cores, numbers up to 65504"
             raise CnnccError(f"target {self.name} has no instruction that multiplies {options.dtype}", hint=hint)
         if options.weights_dtype not in ("float32", options.dtype):
