@@ -12,7 +12,7 @@ from typing import Any
 from cnncc.base.errors import CnnccError, nearest
 from cnncc.runtime.cpu import MOST_THREADS
 
-DTYPES = ("float32", "float16", "bfloat16")
+DTYPES = ("float32", "float16", "bfloat16", "tf32", "tf32x3")
 """Of the operands of convolutions; with bfloat16 of most values too."""
 
 INT8 = "int8"

@@ -72,15 +72,23 @@ BFLOAT16 = Element(
     "bfloat16", "bf16", 16, "<u2", "uint16_t", "uint16", False, -(2 - 2.0**-7) * 2.0**127, (2 - 2.0**-7) * 2.0**127
 )
 FLOAT16 = Element("float16", "f16", 16, "<f2", "uint16_t", "float16", False, -65504.0, 65504.0)
+TF32 = Element(
+    "tf32", "tf32", 32, "<f4", "float", "float32", False, -(2 - 2.0**-10) * 2.0**127, (2 - 2.0**-10) * 2.0**127
+)
+"""float32 with 11 bits of a number instead of 24, of operands on tensor cores alone: no tensor has it."""
 ELEMENTS: Mapping[str, Element] = {e.name: e for e in (FLOAT32, UINT8, INT8, INT32, BFLOAT16, FLOAT16)}
-"""Every element type by name."""
+"""Every element type of a tensor by name."""
 
 
 def encode(array: npt.NDArray[Any], element: Element) -> npt.NDArray[Any]:
-    """float32 numbers as a floating-point type is stored. Each is rounded to the nearest number, ties to even."""
+    """float32 numbers as a floating-point type is stored. Each is rounded to the nearest number, ties to even, but of
+    tf32 away from zero, as GPUs do."""
     import numpy as np
 
     assert not element.whole, element
+    if element == TF32:
+        bits = (np.ascontiguousarray(array, np.float32).view(np.uint32) + np.uint32(0x1000)) & np.uint32(0xFFFFE000)
+        return np.where(np.isfinite(array), bits.view(np.float32), array).astype(np.float32)
     if element != BFLOAT16:
         with np.errstate(over="ignore"):
             return array.astype(element.dtype)

@@ -134,7 +134,7 @@ def add_weights_dtype(parser: argparse.ArgumentParser) -> None:
 
 def add_dtype(parser: argparse.ArgumentParser, choices: Sequence[str]) -> None:
     """In what a network is computed."""
-    halves = "float16 and bfloat16 multiply on a GPU's tensor cores, values in memory stay float32; "
+    halves = "all but float32 and int8 multiply on a GPU's tensor cores, values in memory stay float32; "
     what = (
         f"of the operands of convolutions: {halves if 'float16' in choices else ''}"
         "bfloat16, on processors that multiply it, stores values and weights so; sums stay float32; "

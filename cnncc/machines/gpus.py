@@ -12,8 +12,8 @@ from cnncc.options import Options
 FORMATS = ("cuda",)
 """Of modules for GPUs."""
 
-FIRST_WITH_BFLOAT16 = 80
-"""The first compute capability, times ten, whose tensor cores multiply bfloat16."""
+SINCE_AMPERE = ("bfloat16", "tf32", "tf32x3")
+"""What tensor cores multiply since compute capability 8.0."""
 
 ALIGN = 256
 """Bytes, of everything in device memory: what cuMemAlloc gives, and more than any load needs."""
@@ -78,9 +78,9 @@ class Gpu:
         if options.tuned:
             hint = "leave --tune out"
             raise CnnccError(f"target {self.name} cannot be tuned: its kernels are picked by a model", hint=hint)
-        if options.dtype == "bfloat16" and self.compute_capability < FIRST_WITH_BFLOAT16:
+        if options.dtype in SINCE_AMPERE and self.compute_capability < 80:
             hint = "`--dtype float16` multiplies on its tensor cores, numbers up to 65504"
-            raise CnnccError(f"target {self.name} has no instruction that multiplies bfloat16", hint=hint)
+            raise CnnccError(f"target {self.name} has no instruction that multiplies {options.dtype}", hint=hint)
         if options.weights_dtype != "float32" and options.dtype != "bfloat16":  # with that `Options` says bfloat16
             raise CnnccError(f"target {self.name} stores float32 weights only, not {options.weights_dtype}")
 

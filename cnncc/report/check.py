@@ -285,7 +285,11 @@ LARGEST_ERROR = 1e-4
 
 
 LARGEST_HALF_ERROR = 2e-2
-OPERANDS: Mapping[str, tuple[float, float]] = {"float16": (1e-3, LARGEST_HALF_ERROR), "bfloat16": (1.6e-2, 2e-1)}
+OPERANDS: Mapping[str, tuple[float, float]] = {
+    "float16": (1e-3, LARGEST_HALF_ERROR),
+    "tf32": (1e-3, LARGEST_HALF_ERROR),
+    "bfloat16": (1.6e-2, 2e-1),
+}
 """Of a convolution whose operands are rounded to that type (by at most 2^-12 or 2^-9 of each), which a softmax of large
 numbers enlarges, and of a network of them."""
 
@@ -317,14 +321,15 @@ def _overflow(source: Graph, report: CheckReport, expected: Mapping[str, np.ndar
     first = next((layer for layer in report.layers if layer.overflowed), None)
     if first is None:
         return None
+    held = ELEMENTS.get(dtype, FLOAT32).most  # the others have its range
     node, compared = source[first.name], {layer.name for layer in report.layers}
     while ops.traits(node).kind is not Kind.LINEAR and node.inputs and not compared & set(node.inputs):
         node = source[node.inputs[0]]
     inputs = [np.abs(expected[name]) for name in node.inputs if name in expected]
     if len(compared) == len(source.outputs) or not inputs:  # the outputs alone: it may be any layer before them
-        return Overflow(first.name, first.op, None, ELEMENTS[dtype].most)
+        return Overflow(first.name, first.op, None, held)
     largest = max(float(array.max(initial=0.0, where=np.isfinite(array))) for array in inputs)
-    return Overflow(node.name, node.op, largest, ELEMENTS[dtype].most)
+    return Overflow(node.name, node.op, largest, held)
 
 
 def compare_layer(name: str, op: str, got: np.ndarray, expected: np.ndarray, allowed: float) -> LayerCheck:

@@ -2,9 +2,13 @@
  *
  * Every access is checked: inside the array, aligned, of memory that somebody wrote, and in no race: between two barriers
  * nobody may touch shared memory that another thread writes, and in a whole launch nobody global memory that another
- * thread writes.
+ * thread writes. But what a block wrote can be read by one that found its count in a counter: the writes, a barrier, a fence
+ * and the count, then the other's count, a fence, a barrier and the reads. Nothing is read or written before the kernel
+ * has waited for the ones before it.
  */
 #include <cstdint>
+#include <map>
+#include <set>
 
 namespace checked {
 
@@ -21,6 +25,56 @@ struct history {
     unsigned writer, reader;
     unsigned long written, read; /* epochs */
 };
+
+/* What counters order. Of a block: the epoch of its fence before it counted itself, of the blocks that it found counted the
+ * same, and the epoch of its fence after that. */
+static unsigned long of_launch, of_block, fenced, found_at;
+static unsigned counting; /* the thread that counts the block */
+typedef std::map<unsigned, unsigned long> fences; /* by block */
+static fences found, known;
+static std::map<const void *, fences> counted;
+static std::set<unsigned> following; /* threads that waited for the kernels before this one */
+
+/* Forgets what was before this launch, or this block. */
+static void keep_up() {
+    if (of_launch != ::emulator::launches) {
+        of_launch = ::emulator::launches;
+        counted.clear();
+        following.clear();
+    }
+    if (of_block == ::emulator::block_epoch) return;
+    of_block = ::emulator::block_epoch;
+    fenced = found_at = counting = 0;
+    found.clear();
+    known.clear();
+}
+
+static void follow() {
+    keep_up();
+    following.insert(me());
+}
+
+static void need_following() {
+    keep_up();
+    if (!following.count(me())) ::emulator::fail("touches memory before it waits for the kernels before it");
+}
+
+static void fence() {
+    keep_up();
+    if (counting && counting != me()) return;
+    fenced = ::emulator::epoch;
+    counting = me();
+    if (found.empty()) return;
+    known = found;
+    found_at = ::emulator::epoch;
+}
+
+/* Whether a thread of another block wrote before, so that this one sees it. */
+static bool is_before(unsigned writer, unsigned long written) {
+    keep_up();
+    auto block = known.find((writer - 1) / ::emulator::now->threads);
+    return block != known.end() && written < block->second && found_at < ::emulator::epoch;
+}
 
 /* `array + i` of the source. */
 template <class A> struct place {
@@ -39,6 +93,7 @@ template <class A> struct number {
         array->check(index, 1);
         array->write(index, value);
     }
+    place<A> operator&() const { return {array, index}; }
 };
 /* An array in global memory, as the launcher passes it: `allowed` says which numbers belong to the kernel. */
 template <class T> struct global {
@@ -56,15 +111,19 @@ template <class T> struct global {
     }
     T read(long i) const {
         history &h = past[i];
-        if (h.writer != NOBODY && h.writer != me()) ::emulator::fail("race: reads global memory that another thread writes");
+        need_following();
+        if (h.writer != NOBODY && h.writer != me() && !is_before(h.writer, h.written))
+            ::emulator::fail("race: reads global memory that another thread writes");
         h.reader = h.reader == NOBODY || h.reader == me() ? me() : (unsigned)SEVERAL;
         return data[i];
     }
     void write(long i, T value) const {
         history &h = past[i];
+        need_following();
         if (h.writer != NOBODY && h.writer != me()) ::emulator::fail("race: two threads write global memory");
         if (h.reader != NOBODY && h.reader != me()) ::emulator::fail("race: writes global memory that another thread reads");
         h.writer = me();
+        h.written = ::emulator::epoch;
         data[i] = value;
     }
     place<const global> operator+(long i) const { return {this, i}; }
@@ -131,4 +190,26 @@ template <class V, long N, class T> V &vector(T *p) {
     return *(V *)p;
 }
 
+/* Counts this block. What it wrote before the last fence is what others may read that find its count. */
+static unsigned increase(place<const global<unsigned>> at, unsigned last) {
+    at.array->check(at.index, 1);
+    need_following();
+    history &h = at.array->past[at.index];
+    if (h.writer != NOBODY || h.reader != NOBODY) ::emulator::fail("race: a counter that is no counter elsewhere");
+    unsigned *counter = at.array->data + at.index;
+    if (counting != me()) fenced = 0; /* the fence of another thread orders nothing here */
+    found = counted[counter];
+    unsigned block = (me() - 1) / ::emulator::now->threads;
+    if (found.count(block)) ::emulator::fail("a block counted twice");
+    counted[counter][block] = found[block] = fenced;
+    return ::emulator::increase(counter, last);
+}
+
 } // namespace checked
+
+#undef __threadfence
+#undef atomicInc
+#undef cnncc_follow
+#define __threadfence() ::checked::fence()
+#define atomicInc ::checked::increase
+#define cnncc_follow() ::checked::follow()

@@ -15,7 +15,7 @@ import numpy as np
 
 from cnncc.ir import Node
 from cnncc.kernels.gpu.spec import GpuKernel
-from cnncc.kernels.shared.operands import Operand, PackedWeight, RawInput, Workspace
+from cnncc.kernels.shared.operands import BlockCounters, Operand, PackedWeight, RawInput, Workspace
 from cnncc.kernels.shared.spec import Call
 from cnncc.module.gpu.program import CudaProgram, kernel_of
 from cnncc.module.gpu.source import cuda_source
@@ -25,7 +25,8 @@ from cnncc.ops.traits import Kind
 from cnncc.runtime.cuda import driver
 
 ORDERS = (0, 1, 2, 3)
-"""Threads as counted, from the last, scattered, and in another order after each barrier."""
+"""Blocks and threads as counted, from the last, scattered, and scattered with the threads in another order after each
+barrier."""
 EVERY_ORDER = 4096
 """Threads of a launch up to which `flow` runs it in all of them; larger ones in one."""
 
@@ -127,6 +128,9 @@ def run_call(lib: ctypes.CDLL, call: Call, memories: list[Memory], order: int, e
     pointers = (ctypes.c_void_p * len(watched))(*(ctypes.addressof(w) for w, _ in watched))
     if lib[f"cnncc_run_{kernel.symbol}"](ctypes.byref(how), pointers):
         raise Mistake(f"{kernel.name}: {message.value.decode()}")
+    for operand, memory in zip(call.operands, memories, strict=False):
+        if isinstance(operand, BlockCounters) and memory.data.any():
+            raise Mistake(f"{kernel.name}: counters that are not zero after the launch: {memory.data}")
 
 
 def flow(
@@ -193,12 +197,15 @@ class NodeRun:
             floats = self.program.workspace_at_once(call) // 4
             if floats and "workspace" not in memories:
                 memories["workspace"] = self._flat(np.full(floats, np.nan, np.float32))
+            memories["counters"] = self._counters(max(1, kernel_of(call).counters))
             places = [self._memory(memories, result, o) for o in (*call.operands, call.result)]
             run_call(lib, call, places, order, every)
         return self._read(result)
 
     def _memory(self, memories: dict[str, Memory], result: Memory, operand: Operand) -> Memory:
         match operand:
+            case BlockCounters():
+                return memories["counters"]
             case Workspace(_, offset):
                 whole = memories["workspace"]
                 return Memory(whole.data[offset // 4 :], whole.allowed[offset // 4 :])
@@ -207,6 +214,10 @@ class NodeRun:
             case RawInput():
                 return memories["raw"]
         return result if operand.name == self.node.name else memories[operand.name]
+
+    @staticmethod
+    def _counters(count: int) -> Memory:
+        return Memory(np.zeros(count, np.uint32), np.ones(count, np.uint8))
 
     @staticmethod
     def _flat(array: np.ndarray) -> Memory:

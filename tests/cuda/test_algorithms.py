@@ -99,7 +99,7 @@ def test_candidates_keep_to_the_bound_and_make_what_they_say(site: GpuSite) -> N
 ])  # fmt: skip
 def test_where_each_applies(body: str, names: list[str]) -> None:
     """The first of them is the cheapest here."""
-    site = site_of(body, "64x56x56")
+    site = site_of(body, "64x112x112")
     assert [a.name for a in applying(site)] == names
     choice = select_by_algorithm(site).choice
     assert choice is not None
@@ -107,7 +107,7 @@ def test_where_each_applies(body: str, names: list[str]) -> None:
 
 
 def test_the_reason_compares_the_algorithms() -> None:
-    why = select_by_algorithm(site_of("relu; conv 3x3 64", "64x56x56")).why
+    why = select_by_algorithm(site_of("relu; conv 3x3 64", "64x112x112")).why
     assert why.startswith("F(4x4, 3x3), tile ")
     assert why.endswith(" of the direct kernel's predicted time")
 
@@ -157,7 +157,7 @@ def test_a_given_choice_is_taken_for_its_layer_only(choice: Any) -> None:
 
 
 def test_the_order_means_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
-    graph, gpu = network("relu; conv 3x3 64; dwconv 3x3; conv 3x3 64 /2", "64x56x56"), gpus.load("cuda-sm_80")
+    graph, gpu = network("relu; conv 3x3 64; dwconv 3x3; conv 3x3 64 /2", "64x112x112"), gpus.load("cuda-sm_80")
     plain = lower(graph, gpu, Options())
     monkeypatch.setitem(ALGORITHMS, "conv", ALGORITHMS["conv"][::-1])
     turned = lower(graph, gpu, Options())

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from pathlib import Path
 
 import pytest
@@ -85,9 +86,13 @@ def test_the_same_bytes_each_time(tmp_path: Path) -> None:
 
 
 def test_resnet50_is_predicted_near_its_limits() -> None:
-    """Every convolution's own model at half of its roofline, but for those that are named here."""
+    """Every convolution's own model at half of its roofline, but for those that are named here, and those that add up
+    parts of sums at their end: at a quarter."""
     prediction = predict(built("resnet50", "cuda-sm_80"))
-    slow = {s.node for s in prediction.steps if s.op.startswith("conv") and s.flops > 1e7 and s.of_limit < 0.5}
+    convolutions = [s for s in prediction.steps if s.op.startswith("conv") and s.flops > 1e7]
+    shared = {s.node for s in convolutions if re.search(r"_k\d+$", s.kernel)}
+    assert all(s.of_limit >= 0.25 for s in convolutions if s.node in shared)
+    slow = {s.node for s in convolutions if s.of_limit < 0.5} - shared
     tiny = {"conv2.0.a.0.relu", "conv5.0.a.0.relu"}  # over before they have begun
     winograd = {f"conv3.{i}.a.1.relu" for i in range(4)}  # of a quarter of the operations, so ahead all the same
     assert slow <= tiny | winograd

@@ -37,7 +37,7 @@ def device(monkeypatch: pytest.MonkeyPatch) -> int:
     return 10 * numbers[0].value + numbers[1].value
 
 
-@pytest.mark.parametrize("dtype", ["float32", "float16", "bfloat16"])
+@pytest.mark.parametrize("dtype", ["float32", "float16", "bfloat16", "tf32", "tf32x3"])
 @pytest.mark.parametrize("name", ["lenet5", "resnet18", "mobilenet_v1", "googlenet"])
 def test_a_network_agrees_with_the_reference(name: str, dtype: str) -> None:
     graph = weights.bind(lang.read(resources.directory("models") / f"{name}.net"), None)

@@ -17,7 +17,7 @@ from cnncc.base import resources
 from cnncc.base.errors import CnnccError
 from cnncc.kernels.gpu import matmul
 from cnncc.kernels.gpu.matmul import matmul_tiles
-from cnncc.kernels.gpu.model import GpuTile, resident_blocks, tiles
+from cnncc.kernels.gpu.model import TENSOR_TILES, GpuTile, TensorTile, resident_blocks, tiles
 from cnncc.machines import gpus
 from cnncc.module.gpu import nvrtc as compiler
 from cnncc.module.gpu.compiled import Resources, parse_resources
@@ -101,7 +101,10 @@ def test_convolutions_load_vectors_and_multiply_from_registers(architecture: str
 
 @pytest.mark.parametrize(
     ("architecture", "dtype"),
-    [("sm_75", "float16"), ("sm_80", "float16"), ("sm_90", "float16"), ("sm_80", "bfloat16"), ("sm_90", "bfloat16")],
+    [
+        ("sm_75", "float16"),
+        *((architecture, dtype) for architecture in ("sm_80", "sm_90") for dtype in TENSOR_TILES),
+    ],
 )
 def test_tensor_cores_are_used(architecture: str, dtype: str, tmp_path: Path) -> None:
     graph = weights.bind(lang.read(resources.directory("models") / "lenet5.net"), None)
@@ -116,7 +119,30 @@ def test_tensor_cores_are_used(architecture: str, dtype: str, tmp_path: Path) ->
         assert found.registers <= kernel.config.tile.registers + 16, (found.registers, kernel.config.tile.registers)
         assert "HMMA" in code[kernel.symbol]
         assert (".BF16" in code[kernel.symbol]) == (dtype == "bfloat16")
+        assert (".TF32" in code[kernel.symbol]) == dtype.startswith("tf32")
+        assert ("STS.64" if dtype.endswith("float16") else "STS.128") in code[kernel.symbol]
         assert "LDG.E.128" in code[kernel.symbol].replace(".CONSTANT", "")
+
+
+@pytest.mark.parametrize("tile", [tile for tiles in TENSOR_TILES.values() for tile in tiles], ids=str)
+def test_no_two_threads_want_different_words_of_a_bank(tile: TensorTile) -> None:
+    """When the image is stored, and when fragments of both operands are loaded: of each row a thread stores a vector of
+    four numbers, those of 128 bytes at a time, and loads one word of 8 rows and 4 words."""
+
+    def banks(words: list[int]) -> set[int]:
+        return {word % 32 for word in words}
+
+    start = [row * tile.line + row // 8 % 2 * tile.shift for row in range(tile.rows)]
+    wide = tile.element.itemsize
+    for row in range(0, tile.rows, 32 // wide):
+        stored = [start[row + i] + word for i in range(32 // wide) for word in range(wide)]
+        assert len(banks(stored)) == 32
+    for word in range(0, tile.words, 4):
+        for row in range(0, tile.rows, 8):
+            assert len(banks([start[row + g] + word + t for g in range(8) for t in range(4)])) == 32
+        for column in range(0, tile.columns, 8):
+            assert len(banks([(column + g) * tile.line + word + t for g in range(8) for t in range(4)])) == 32
+    assert tile.words + tile.shift <= tile.line
 
 
 def test_no_fast_math(tmp_path: Path) -> None:

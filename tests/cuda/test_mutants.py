@@ -29,8 +29,10 @@ BODIES = {
     "resize": "input 5x4x6\nrelu; resize 7x5 linear",
     "tensor": "input 24x9x7\nlrn; conv 3x3 20",
     "bfloat": "input 24x9x7\nlrn; conv 3x3 20",
+    "tf32": "input 24x9x7\nlrn; conv 3x3 20",
+    "three": "input 24x9x7\nlrn; conv 3x3 20",
 }
-DTYPES = {"tensor": "float16", "bfloat": "bfloat16"}
+DTYPES = {"tensor": "float16", "bfloat": "bfloat16", "tf32": "tf32", "three": "tf32x3"}
 """Of those that use tensor cores."""
 
 
@@ -71,7 +73,7 @@ BARRIER = r"__syncthreads\(\);"
 
 DROPPED = {
     "conv": (0, 1),
-    "split": (0, 1),
+    "split": (0, 1, 2),
     "tensor": (0, 1),
     "softmax": (0, 1, 2),
     "fc": (0,),
@@ -113,6 +115,15 @@ def test_a_barrier_for_a_part_of_the_block(body: str, kept: Path) -> None:
         ("first", r"& 1", "& 0", 0),  # one buffer instead of two
         ("conv", r"& 1", "& 0", 0),
         ("split", r"blockIdx\.z", "blockIdx.x", 0),
+        ("split", r"__threadfence\(\);", "", 0),  # before the count, and after it
+        ("split", r"__threadfence\(\);", "", 1),
+        ("split", r"\(uint\)(\d+)\);", r"(uint)\1 + 1);", 0),  # the counter goes on
+        ("split", r">= \(uint\)(\d+)", r">= (uint)(\1 - 1)", 0),  # the last but one
+        ("split", r"if \(__syncthreads_or\((.*)\) > 0\)", r"if (\1 > 0)", 0),  # a part of the block
+        ("split", r"if \(\(\(int\)threadIdx\.x\) < 1\)", "if (((int)threadIdx.x) < 2)", 0),  # counted twice
+        ("split", r"(\w+_ptr\[\w+\]) \+ (r_\d+_ptr\[\(\(\w+ \* \d+\) \+ \w+\)\])\)", r"\2)", 0),  # the last part alone
+        ("split", r"cnncc_follow\(\);", "", 0),
+        ("conv", r"cnncc_follow\(\);", "", 0),
         ("depthwise", r"\+ \(\w+ \* \w+\)", "", 0),
         ("tensor", r"& 1", "& 0", 0),
         ("tensor", r"(cnncc_mma\(\(&\(r_\d+_ptr\[)0", r"\g<1>4", 0),  # the sums of another piece
@@ -120,6 +131,11 @@ def test_a_barrier_for_a_part_of_the_block(body: str, kept: Path) -> None:
         ("tensor", r"cnncc_halves\((.*), (.*)\)", r"cnncc_halves(\2, \1)", 1),
         ("bfloat", r"cnncc_bfloats\((.*), (.*)\)", r"cnncc_bfloats(\2, \1)", 1),
         ("bfloat", r"(cnncc_mma_bfloat\(\(&\(r_\d+_ptr\[)0", r"\g<1>4", 0),
+        ("tf32", r"(cnncc_mma_tf32\(\(&\(r_\d+_ptr\[)0", r"\g<1>4", 0),
+        ("tf32", r"& 1", "& 0", 0),
+        ("three", r"cnncc_mma_tf32\(.*\);", "", 0),  # without the products of a small number
+        ("three", r"cnncc_mma_tf32\(.*\);", "", 8),
+        ("three", r"- \(\*\(float \*\)\(&\(v__\w+\)\)\)", "", 0),
         ("softmax", r"(\w+) < 100", r"\1 < 99", 1),
         ("matmul", r"& 1", "& 0", 0),
         ("matmul", r" && \(\w+ < 20\)", "", 3),

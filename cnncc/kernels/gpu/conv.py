@@ -2,34 +2,50 @@
 
 Nothing is gathered in memory: each block of threads loads its part of the image into shared memory, tap by tap, two
 parts in turn so that one is loaded while the other is multiplied. Where a layer has too few pixels and channels for
-all multiprocessors, the sum is split among blocks, and a second kernel adds up the parts.
+all multiprocessors, the sum is split among blocks. Each leaves its part in memory and counts itself; the one that is
+done last adds up the parts. It adds them in the order of the sum, whichever block it is: the same bits every time.
 
-With `--dtype float16` or `bfloat16` the operands of a product are rounded to that type on their way into shared memory
-and multiplied by tensor cores, the sums stay float32; values in memory are float32 as before, weights are stored
-rounded.
+With `--dtype float16`, `bfloat16` or `tf32` the operands of a product are rounded to that type on their way into
+shared memory and multiplied by tensor cores, the sums stay float32; values in memory are float32 as before, weights are
+stored rounded. With `tf32x3` each operand is taken apart into two numbers of tf32, a large and a small one, and all
+products of them are added up but that of the small ones (Ootomo and Yokota, Recovering single precision accuracy from
+Tensor Cores, 2022): it errs by at most 3 x 2^-22 of each product.
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
+from functools import cache
 
 import numpy as np
 
 from cnncc.base.elements import FLOAT32, encode
 from cnncc.ir import Constant
-from cnncc.kernels.gpu.model import TENSOR_TILES, Estimate, GpuTile, LaunchWork, Product, TensorTile, estimate, tiles
-from cnncc.kernels.gpu.spec import VECTOR, GpuKernel, GpuSite, View, grid_of, threads_for
+from cnncc.kernels.gpu.model import (
+    TENSOR_TILES,
+    Estimate,
+    GpuTile,
+    LaunchWork,
+    Product,
+    TensorTile,
+    estimate,
+    part_bytes,
+    resident_blocks,
+    tiles,
+)
+from cnncc.kernels.gpu.raster import Raster, Reads, best_band, read_again
+from cnncc.kernels.gpu.spec import VECTOR, GpuKernel, GpuSite, View
 from cnncc.kernels.shared.algorithm import Candidate
 from cnncc.kernels.shared.convolution import ConvGeometry, pad_channels
-from cnncc.kernels.shared.operands import Workspace
-from cnncc.kernels.shared.spec import Call, Epilogue, Packed, blocks
+from cnncc.kernels.shared.operands import BlockCounters, Workspace
+from cnncc.kernels.shared.spec import Call, Packed, blocks
 from cnncc.machines.gpus import Gpu
 from cnncc.weights.half import check_range
 
 
 @dataclass(frozen=True)
 class GpuConvConfig:
-    """One convolution of a batch; with `splits` above 1 it writes that many partial sums, without bias and epilogue."""
+    """One convolution of a batch; with `splits` above 1 so many blocks share each sum out."""
 
     batch: int
     source: View
@@ -39,6 +55,8 @@ class GpuConvConfig:
     geometry: ConvGeometry
     tile: GpuTile | TensorTile
     splits: int
+    band: int = 1
+    """Rows of tiles that blocks take at a time: `cnncc.kernels.gpu.raster`."""
 
     @property
     def rows(self) -> int:
@@ -75,26 +93,34 @@ class GpuConvConfig:
         return -(-self.group_out // self.tile.columns)
 
     @property
+    def tiles(self) -> int:
+        """Of the result."""
+        return self.grid[0] * self.grid[1]
+
+    @property
+    def parts(self) -> int:
+        """Floats of the parts of all sums, with those of rows and columns that only fill tiles up."""
+        return self.splits * self.tiles * self.tile.rows * self.tile.columns if self.splits > 1 else 0
+
+    @property
+    def workspace_bytes(self) -> int:
+        """For each image."""
+        return -(-FLOAT32.bytes(self.parts) // self.batch)
+
+    @property
+    def raster(self) -> Raster:
+        """The order of the tiles of a group."""
+        rows = -(-self.rows // self.tile.rows)
+        return Raster(rows, self.column_tiles, min(self.band, rows))
+
+    @property
     def grid(self) -> tuple[int, int, int]:
-        return (-(-self.rows // self.tile.rows), self.column_tiles * self.geometry.groups, self.splits)
+        return (self.raster.tiles, self.geometry.groups, self.splits)
 
     @property
     def flops(self) -> int:
         g = self.geometry
         return 2 * self.rows * g.out_channels * (g.in_channels // g.groups) * g.kernel[0] * g.kernel[1]
-
-
-@dataclass(frozen=True)
-class SumConfig:
-    """The second kernel of a split sum: adds the parts up, then bias and epilogue."""
-
-    batch: int
-    result: View
-    extras: tuple[int, ...]
-    splits: int
-    bias: bool
-    epilogue: Epilogue
-    threads: int
 
 
 def pack_weights(weight: np.ndarray, config: GpuConvConfig) -> np.ndarray:
@@ -117,10 +143,10 @@ def pack_weights(weight: np.ndarray, config: GpuConvConfig) -> np.ndarray:
     return np.ascontiguousarray(tiled.transpose(0, 3, 1, 2, 4)).ravel()
 
 
-def conv_calls(
+def conv_call(
     site: GpuSite, geometry: ConvGeometry, weight: Constant, choice: GpuDirectChoice, suffix: str = ""
-) -> tuple[tuple[Call, ...], tuple[Packed, ...], str]:
-    """The kernel or kernels of a convolution, their weights, and why this tile. `weight` is (o, i / groups, kh, kw)."""
+) -> tuple[Call, tuple[Packed, ...], str]:
+    """The launch of a convolution, its weights, and why this tile. `weight` is (o, i / groups, kh, kw)."""
     config = configure(site, geometry, choice)
     node = site.node
     size = config.steps * config.tile.depth * config.column_tiles * config.tile.columns * geometry.groups
@@ -136,17 +162,13 @@ def conv_calls(
     if bias is not None:
         padded = config.result.blocks * config.result.block
         packed.append(Packed(f"{node.name}.bias", bias.map((padded,), lambda b: pad_channels(b, padded))))
-    operands = [*site.values(node.inputs[:1]), packed[0].operand]
-    rest = [*(p.operand for p in packed[1:]), *site.values(node.inputs[1:])]
+    read, *added = site.values(node.inputs)
     expected = estimate_conv(config, site)
     why = f"tile {config.tile.label}, {config.splits} parts of the sum; model: {expected.why}"
-    if config.splits == 1:
-        return (Call(node.name, conv_kernel(config, site), (*operands, *rest), site.result, True),), tuple(packed), why
-    workspace = Workspace(node.name)
-    between = FLOAT32.bytes(config.splits * config.result.floats)
-    first = Call(node.name, conv_kernel(config, site), tuple(operands), workspace, True, between)
-    second = Call(node.name, sum_kernel(config, site), (workspace, *rest), site.result, True, between)
-    return (first, second), tuple(packed), why
+    shared = (Workspace(node.name), BlockCounters(node.name)) if config.splits > 1 else ()
+    operands = (read, *(p.operand for p in packed), *added, *shared)
+    call = Call(node.name, conv_kernel(config, site), operands, site.result, True, config.workspace_bytes)
+    return call, tuple(packed), why
 
 
 @dataclass(frozen=True)
@@ -163,21 +185,72 @@ def configure(site: GpuSite, geometry: ConvGeometry, choice: GpuDirectChoice) ->
     node = site.node
     extras = tuple(site.view(name).stride for name in node.inputs[1:])
     source, result = site.view(node.inputs[0]), site.view(node.name)
-    return GpuConvConfig(site.batch, source, result, extras, geometry, choice.tile, choice.splits)
+    config = GpuConvConfig(site.batch, source, result, extras, geometry, choice.tile, choice.splits)
+    return in_order(config, site.target)
 
 
-def direct_candidates(
-    site: GpuSite, geometry: ConvGeometry, name: str = "direct", split: bool = True
-) -> list[Candidate[GpuDirectChoice]]:
-    """Every tile with every split; unless `split`, with none."""
+def in_order(config: GpuConvConfig, gpu: Gpu) -> GpuConvConfig:
+    """The same with the tiles in the order in which least is read from device memory."""
+    return replace(config, band=best_band(reads_of(config, gpu), gpu.l2_bytes))
+
+
+def reads_of(config: GpuConvConfig, gpu: Gpu) -> Reads:
+    """What the blocks of one part of one group read."""
+    g, tile, raster = config.geometry, config.tile, config.raster
+    image = FLOAT32.bytes(config.batch * config.source.floats) * read_share(g) / (g.groups * config.splits)
+    weights = stored_bytes(tile, config.steps_per_split * tile.depth * tile.columns)
+    at_once = gpu.multiprocessors * max(1, resident_blocks(gpu, tile.threads, tile.registers, tile.shared_bytes))
+    return Reads(raster.rows, raster.columns, int(image / raster.rows), weights, part_bytes(tile), at_once)
+
+
+def read_share(g: ConvGeometry) -> float:
+    """Of the image that is read: of a strided 1x1 only every so many rows, of which whole sectors come along."""
+    return 1 / g.stride[0] if g.kernel == (1, 1) else 1.0
+
+
+def stored_bytes(tile: GpuTile | TensorTile, numbers: int) -> int:
+    """Of weights, as the tile's kernel reads them."""
+    return (tile.element if isinstance(tile, TensorTile) else FLOAT32).bytes(numbers)
+
+
+SECTOR = 32
+"""Bytes that the first cache asks the second one for at least."""
+
+
+@cache
+def touched(count: int, stride: int, taps: int, dilation: int, together: int = 1) -> int:
+    """Positions along an axis that so many neighbouring windows cover, in whole groups of `together`."""
+    places = {(i * stride + j * dilation) // together for i in range(count) for j in range(taps)}
+    return together * len(places)
+
+
+def share_to_l2(config: GpuConvConfig) -> float:
+    """Share of a block's reads of the image that the first cache does not answer.
+
+    Taps come one after the other for a vector of channels, so the pixels that they share are there already. With a
+    stride a pixel brings along those of its sector, which may be of no use.
+    """
+    g, rows = config.geometry, config.tile.rows
+    if not config.depth:
+        return 1.0
+    wide = min(rows, g.grid[1])
+    high = min(-(-rows // wide), g.grid[0])
+    per_sector = max(1, SECTOR // FLOAT32.bytes(g.in_block)) if g.stride[1] > 1 else 1
+    across = touched(wide, g.stride[1], g.kernel[1], g.dilation[1], per_sector)
+    down = touched(high, g.stride[0], g.kernel[0], g.dilation[0])
+    return across * down / (wide * high * g.kernel[0] * g.kernel[1])
+
+
+def direct_candidates(site: GpuSite, geometry: ConvGeometry, name: str = "direct") -> list[Candidate[GpuDirectChoice]]:
+    """Every tile with every split."""
     found = []
     on_tensor_cores = site.options.dtype in TENSOR_TILES and geometry.in_block == VECTOR
     for tile in TENSOR_TILES[site.options.dtype] if on_tensor_cores else tiles(geometry.in_block):
         whole = configure(site, geometry, GpuDirectChoice(tile, 1, name))
-        for splits in _split_choices(whole) if split else [1]:
-            cost = estimate_conv(replace(whole, splits=splits), site).seconds
-            workspace = FLOAT32.bytes(splits * whole.result.floats) if splits > 1 else 0
-            found.append(Candidate(GpuDirectChoice(tile, splits, name), cost, workspace, scratch_bytes=0))
+        for splits in _split_choices(whole):
+            config = in_order(replace(whole, splits=splits), site.target)
+            choice, cost = GpuDirectChoice(tile, splits, name), estimate_conv(config, site).seconds
+            found.append(Candidate(choice, cost, config.workspace_bytes, scratch_bytes=0))
     return found
 
 
@@ -188,36 +261,27 @@ def _split_choices(config: GpuConvConfig) -> list[int]:
 
 
 def estimate_conv(config: GpuConvConfig, site: GpuSite) -> Estimate:
-    """The model's time of one candidate, with its second kernel."""
-    product = estimate_of(config, site.target, _bytes(config, site))
-    if config.splits == 1:
-        return product
-    second = sum_kernel(config, site)
-    more = second.estimate(site.target, registers=64, shared_bytes=0)
-    launch = 1e-6 * site.target.launch_microseconds
-    return replace(product, seconds=product.seconds + more.seconds + launch)
+    """The model's time of one candidate."""
+    return estimate_of(config, site.target, _bytes(config, site))
 
 
 def estimate_of(config: GpuConvConfig, gpu: Gpu, bytes_needed: int) -> Estimate:
-    """The model's time of the matrix product alone."""
-    product = Product(config.tile, config.steps_per_split)
-    return estimate(gpu, product, config.grid, LaunchWork(config.flops, bytes_needed))
+    """The model's time of a launch that cannot do without so many bytes."""
+    return estimate(gpu, product_of(config, gpu), config.grid, LaunchWork(config.flops, bytes_needed))
+
+
+def product_of(config: GpuConvConfig, gpu: Gpu) -> Product:
+    """What the model looks at."""
+    again = config.geometry.groups * config.splits * read_again(reads_of(config, gpu), config.raster.band, gpu)
+    return Product(config.tile, config.steps_per_split, config.splits, share_to_l2(config), again)
 
 
 def _bytes(config: GpuConvConfig, site: GpuSite) -> int:
     g = config.geometry
-    weights = (
-        (2 if isinstance(config.tile, TensorTile) else 4)
-        * g.out_channels
-        * (g.in_channels // g.groups)
-        * g.kernel[0]
-        * g.kernel[1]
-    )
-    used = 1.0
-    if g.kernel == (1, 1):  # of a strided one only every so many rows are read, of which whole sectors come along
-        used = 1 / g.stride[0]
+    numbers = g.out_channels * (g.in_channels // g.groups) * g.kernel[0] * g.kernel[1]
     read, *added = site.node.inputs
-    return weights + int(used * site.bytes_of(read)) + site.bytes_of(site.node.name, *added)
+    image = int(read_share(g) * site.bytes_of(read))
+    return stored_bytes(config.tile, numbers) + image + site.bytes_of(site.node.name, *added)
 
 
 def conv_kernel(config: GpuConvConfig, site: GpuSite, work: LaunchWork | None = None, stem: str = "") -> GpuKernel:
@@ -225,28 +289,16 @@ def conv_kernel(config: GpuConvConfig, site: GpuSite, work: LaunchWork | None = 
     g, tile = config.geometry, config.tile
     stem = stem or ("gemm" if g.kernel == (1, 1) else "conv")
     split = f"_k{config.splits}" if config.splits > 1 else ""
+    stored = tile.element if isinstance(tile, TensorTile) else FLOAT32
     return GpuKernel(
         family="tensor_conv" if isinstance(tile, TensorTile) else "conv",
-        name=f"{stem}_{(tile.element if isinstance(tile, TensorTile) else FLOAT32).short}_{config.source.label}_"
-        f"{tile.label}{split}",
+        name=f"{stem}_{stored.short}_{config.source.label}_{tile.label}{split}",
         config=config,
         units=config.grid[0] * config.grid[1] * config.grid[2],
         scratch_bytes=0,
         grid=config.grid,
         threads=tile.threads,
         work=work or LaunchWork(config.flops, _bytes(config, site), isinstance(tile, TensorTile)),
-        product=Product(tile, config.steps_per_split),
+        product=product_of(config, site.target),
+        counters=config.tiles if config.splits > 1 else 0,
     )
-
-
-def sum_kernel(config: GpuConvConfig, site: GpuSite) -> GpuKernel:
-    """The kernel that adds up the parts."""
-    g = config.geometry
-    total = config.batch * config.result.floats // VECTOR
-    threads = threads_for(total, site.target)
-    parts = SumConfig(config.batch, config.result, config.extras, config.splits, g.bias, g.epilogue, threads)
-    grid = grid_of(total, threads)
-    bytes_ = 4 * config.batch * config.result.floats * (config.splits + 1 + len(config.extras))
-    name = f"sum_f32_{config.result.label}_{config.splits}"
-    work = LaunchWork(bytes_ // 4, bytes_, products=False)
-    return GpuKernel("sum", name, parts, grid[0], 0, grid, threads, work, loads=config.splits)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from cnncc.kernels.gpu.conv import GpuDirectChoice, conv_calls, direct_candidates
+from cnncc.kernels.gpu.conv import GpuDirectChoice, conv_call, direct_candidates
 from cnncc.kernels.gpu.spec import GpuSite
 from cnncc.kernels.shared.algorithm import Candidate
 from cnncc.kernels.shared.convolution import conv_geometry, conv_merge, densify
@@ -29,6 +29,6 @@ class GpuDirect:
         assert weight is not None
         out, narrow, kh, kw = weight.shape
         dense = weight.map((out, narrow * merge, kh, kw), lambda w: densify(w, groups, merge))
-        calls, packed, tile = conv_calls(site, conv_geometry(site), dense, choice)
+        call, packed, tile = conv_call(site, conv_geometry(site), dense, choice)
         merged = f"; {merge} groups merged to fill a block" if merge > 1 else ""
-        return Selection(calls, packed, tile + merged + why)
+        return Selection((call,), packed, tile + merged + why)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-from cnncc.kernels.gpu.conv import conv_calls, direct_candidates
+from cnncc.kernels.gpu.conv import conv_call, direct_candidates
 from cnncc.kernels.gpu.spec import GpuRule, GpuSite
 from cnncc.kernels.shared.spec import Call, Packed, Selection
 from cnncc.kernels.shared.transposed import transposed_phases, weight_by_output
@@ -15,9 +15,9 @@ def select_transposed(site: GpuSite) -> Selection:
     calls: list[Call] = []
     packed: dict[str, Packed] = {}
     for geometry, part, suffix in transposed_phases(site, weight_by_output(site)):
-        best = min(direct_candidates(site, geometry, split=False), key=lambda c: c.cost)
-        more, weights, _ = conv_calls(site, geometry, part, best.choice, suffix)
-        calls += more
+        best = min(direct_candidates(site, geometry), key=lambda c: c.cost)
+        call, weights, _ = conv_call(site, geometry, part, best.choice, suffix)
+        calls.append(call)
         packed.update({p.name: p for p in weights})
     return Selection(tuple(calls), tuple(packed.values()), f"{len(calls)} phases of the stride, each a convolution")
 

@@ -10,7 +10,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from functools import cache
 
-from cnncc.base.elements import BFLOAT16, FLOAT16, Element
+from cnncc.base.elements import BFLOAT16, FLOAT16, FLOAT32, TF32, Element
 from cnncc.machines.gpus import Gpu
 
 LOAD_LATENCY = 500
@@ -20,6 +20,10 @@ SCHEDULERS = 4
 """Of a multiprocessor; each issues for its own warps."""
 MOST_SHARED_BYTES = 48 << 10
 """Of a block, without opting in to more; the same on every device."""
+L2_BYTES_PER_CYCLE = 64
+"""That one multiprocessor gets at most."""
+COUNTER_CYCLES = 2000
+"""From a block's last store of its part to its knowing whether it is the last: a fence, an atomic, a barrier."""
 START_CYCLES = 1500
 """Of a block, before its first product and after its last: index arithmetic, first loads, stores."""
 
@@ -58,8 +62,8 @@ class GpuTile:
 @dataclass(frozen=True)
 class TensorTile:
     """As `GpuTile`, for tensor cores: `down` x `across` warps share the tile's rows and columns out, each in fragments
-    of 16 x 8; the operands are in shared memory as numbers of 16 bits, the `depth` of a pixel or output channel side by
-    side."""
+    of 16 x 8; the operands are in shared memory as numbers of 16 bits or tf32, the `depth` of a pixel or output channel
+    side by side."""
 
     rows: int
     columns: int
@@ -67,7 +71,7 @@ class TensorTile:
     across: int
     depth: int = 32
     element: Element = FLOAT16
-    """Of the operands: float16 or bfloat16."""
+    """Of the operands: float16, bfloat16, tf32, or float32, of which each product is three of tf32."""
 
     @property
     def threads(self) -> int:
@@ -79,9 +83,30 @@ class TensorTile:
         return self.rows // self.down // 16, self.columns // self.across // 8
 
     @property
+    def words(self) -> int:
+        """Of 32 bits, of a row in shared memory: 8 of them are the depth of one product of fragments."""
+        return self.element.bytes(self.depth) // 4
+
+    @property
     def line(self) -> int:
         """Words from one row in shared memory to the next: so that the rows of a fragment lie in different banks."""
-        return self.depth // 2 + 4
+        return self.words + 4
+
+    @property
+    def shift(self) -> int:
+        """Words by which every other eight rows of the image are moved in their lines: a thread stores two words of a
+        row of halves, and then those of 16 rows lie in different banks. Of tf32 it stores four, of 8 rows at a time."""
+        return 2 if self.element.itemsize == 2 else 0
+
+    @property
+    def terms(self) -> int:
+        """Products on tensor cores for one of the sum."""
+        return 3 if self.element == FLOAT32 else 1
+
+    @property
+    def rate(self) -> float:
+        """Of the products, as a share of those of halves."""
+        return 2 / (self.element.itemsize * self.terms)
 
     @property
     def shared_bytes(self) -> int:
@@ -91,8 +116,9 @@ class TensorTile:
     def registers(self) -> int:
         """Of a thread, about: sums, operands of a product, the next step's loads, addresses."""
         down, across = self.fragments
-        loads = self.depth * (self.rows + self.columns // 2) // self.threads
-        return 4 * down * across + 4 * down + 2 * across + loads + 40
+        loads = (self.depth * self.rows + self.words * self.columns) // self.threads
+        operands = (4 * down + 2 * across) * (2 if self.terms > 1 else 1)
+        return 4 * down * across + operands + loads + 40
 
     @property
     def label(self) -> str:
@@ -108,10 +134,12 @@ _TENSOR_TILES = (
     TensorTile(32, 64, 2, 2),
     TensorTile(32, 32, 2, 1),
 )
+_OPERANDS = {"float16": (FLOAT16, 32), "bfloat16": (BFLOAT16, 32), "tf32": (TF32, 16), "tf32x3": (FLOAT32, 16)}
 TENSOR_TILES: Mapping[str, tuple[TensorTile, ...]] = {
-    element.name: tuple(replace(tile, element=element) for tile in _TENSOR_TILES) for element in (FLOAT16, BFLOAT16)
+    dtype: tuple(replace(tile, element=element, depth=depth) for tile in _TENSOR_TILES)
+    for dtype, (element, depth) in _OPERANDS.items()
 }
-"""By the type of the operands."""
+"""By the dtype of the options."""
 SHAPES = (
     (128, 128, 8, 8),
     (128, 64, 8, 8),
@@ -148,6 +176,12 @@ class Product:
 
     tile: GpuTile | TensorTile
     steps: int
+    splits: int = 1
+    """Blocks that share each sum out; the last one of them to be done adds up their parts."""
+    to_l2: float = 1.0
+    """Share of the reads of the image that the first cache does not answer."""
+    again: int = 0
+    """Bytes that device memory gives more than once."""
 
 
 @dataclass(frozen=True)
@@ -209,24 +243,53 @@ def estimate(
     resident = min(fit, most)
     step = _step_cycles(gpu, tile, resident)
     rounds = -(-most // resident)
-    cycles = rounds * (steps * max(step, LOAD_LATENCY) + START_CYCLES)
+    cycles = rounds * (steps * max(step, LOAD_LATENCY) + START_CYCLES) + finish_cycles(product)
+    parts = 2 * blocks * part_bytes(tile) if product.splits > 1 else 0
     times = {
         "multiply-adds": cycles / (1e6 * gpu.clock_mhz),
-        "L2": blocks * steps * tile.depth * _bytes_read(tile) / (1e9 * gpu.l2_gbytes_per_second),
-        "memory": work.bytes / (0.85 * gpu.bandwidth),
+        "L2": (blocks * steps * tile.depth * _bytes_read(product) + parts) / (1e9 * gpu.l2_gbytes_per_second),
+        "memory": (work.bytes + product.again) / (0.85 * gpu.bandwidth),
     }
     bound = max(times, key=lambda name: times[name])
     if bound == "multiply-adds" and step < LOAD_LATENCY:
         bound = "latency"
-    peak = gpu.tensor_flops if isinstance(tile, TensorTile) else gpu.peak_flops
+    peak = gpu.tensor_flops * tile.rate if isinstance(tile, TensorTile) else gpu.peak_flops
     limit = max(work.flops / peak, work.bytes / gpu.bandwidth)
     occupancy = resident * tile.threads / gpu.threads_per_multiprocessor
     return Estimate(max(times.values()), limit, bound, occupancy)
 
 
-def _bytes_read(tile: GpuTile | TensorTile) -> int:
-    """Of image and weights, for each product of a sum."""
-    return 4 * tile.rows + (2 if isinstance(tile, TensorTile) else 4) * tile.columns
+def part_bytes(tile: GpuTile | TensorTile) -> int:
+    """What a block has of the sums of its tile, which it leaves for the last one to add up."""
+    return FLOAT32.bytes(tile.rows * tile.columns)
+
+
+AT_ONCE = 32
+"""Numbers of parts that a thread loads at a time, while it adds them up: it has registers for no more, beside the sums,
+if it is to have as few as while it multiplies."""
+
+
+def parts_together(tile: GpuTile | TensorTile) -> int:
+    """Parts of a sum that are loaded at a time; 1 where it is not even one."""
+    return max(1, AT_ONCE * tile.threads // (tile.rows * tile.columns))
+
+
+def finish_cycles(product: Product) -> float:
+    """From the last product to the sum of all parts, in the last block: stores, a counter, and the loads of the parts,
+    some at a time."""
+    if product.splits == 1:
+        return 0.0
+    tile = product.tile
+    pieces = -(-tile.rows * tile.columns // (AT_ONCE * tile.threads))
+    rounds = pieces * -(-product.splits // parts_together(tile))
+    return COUNTER_CYCLES + rounds * LOAD_LATENCY + product.splits * part_bytes(tile) / L2_BYTES_PER_CYCLE
+
+
+def _bytes_read(product: Product) -> float:
+    """Of image and weights, past the first cache, for each product of a sum."""
+    tile = product.tile
+    weight = tile.element.itemsize if isinstance(tile, TensorTile) else FLOAT32.itemsize
+    return 4 * product.to_l2 * tile.rows + weight * tile.columns
 
 
 def _step_cycles(gpu: Gpu, tile: GpuTile | TensorTile, resident: int) -> float:
@@ -247,10 +310,12 @@ def _tensor_cycles(gpu: Gpu, tile: TensorTile, warps: float, per_scheduler: floa
     """The same on tensor cores: their products, or what they and the loads before them move through shared memory."""
     down, across = tile.fragments
     hidden = per_scheduler / (per_scheduler + 0.6)
-    products = down * across * 16 * 8 * tile.depth * SCHEDULERS / gpu.tensor_fma_per_cycle
-    reads = warps * tile.depth / 16 * (4 * down + 2 * across)
-    writes = warps * 4 * tile.depth * (tile.rows + tile.columns) / 2 / tile.threads  # four ways in conflict
-    issue = per_scheduler * (tile.depth / 16 * (5 * down + 3 * across) + tile.depth * tile.rows / tile.threads)
+    products = down * across * 16 * 8 * tile.depth * SCHEDULERS / (gpu.tensor_fma_per_cycle * tile.rate)
+    operands, pieces = 4 * down + 2 * across, tile.words / 8
+    reads = warps * pieces * operands
+    writes = warps * tile.words * (tile.rows + tile.columns) / tile.threads
+    apart = 3 * operands if tile.terms > 1 else 0  # to take an operand apart
+    issue = per_scheduler * (pieces * (5 * down + 3 * across + apart) + tile.depth * tile.rows / tile.threads)
     return max(per_scheduler * products / hidden, reads + writes, issue)
 
 

@@ -26,6 +26,8 @@ class GpuKernel(Kernel):
     """Of a matrix product in tiles; other kernels pass once over their operands."""
     loads: int = field(default=1, compare=False)
     """Vectors of those operands that a thread has under way at a time."""
+    counters: int = field(default=0, compare=False)
+    """Of blocks that are done, each of 4 bytes; a launch finds them zero and leaves them zero."""
 
     def estimate(self, gpu: Gpu, registers: int, shared_bytes: int) -> Estimate:
         """The model's time of a launch, where the compiled kernel takes so much of a multiprocessor."""

@@ -11,7 +11,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from cnncc.base.elements import FLOAT32
-from cnncc.kernels.gpu.conv import GpuConvConfig, conv_kernel, estimate_of, pack_weights
+from cnncc.kernels.gpu.conv import GpuConvConfig, conv_kernel, estimate_of, in_order, pack_weights
 from cnncc.kernels.gpu.model import GpuTile, LaunchWork, tiles
 from cnncc.kernels.gpu.spec import VECTOR, GpuKernel, GpuSite, View, grid_of, threads_for
 from cnncc.kernels.shared.algorithm import Candidate
@@ -112,7 +112,7 @@ def _candidates(site: GpuSite, m: int, name: str) -> list[Candidate[GpuWinogradC
     passes = _passes(site, one)
     found = []
     for choice in choices:
-        cost = _products_seconds(site, replace(one.products, tile=choice.tile)) + passes
+        cost = _products_seconds(site, in_order(replace(one.products, tile=choice.tile), site.target)) + passes
         found.append(Candidate(choice, cost, one.workspace_bytes, 0, ERRORS[m, 3]))
     return found
 
@@ -146,7 +146,8 @@ def configure(site: GpuSite, choice: GpuWinogradChoice) -> Kernels:
         bias=False,
         epilogue=(),
     )
-    return Kernels(forward, GpuConvConfig(site.batch, before, after, (), geometry, choice.tile, 1), back)
+    products = GpuConvConfig(site.batch, before, after, (), geometry, choice.tile, 1)
+    return Kernels(forward, in_order(products, site.target), back)
 
 
 def _products_seconds(site: GpuSite, products: GpuConvConfig) -> float:

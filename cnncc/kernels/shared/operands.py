@@ -28,4 +28,8 @@ class Workspace(_Named):
     """Memory between the calls of the node of that name."""
 
 
+class BlockCounters(Workspace):
+    """BlockCounters of a launch on a GPU, all zero before and after it."""
+
+
 Operand = NodeValue | PackedWeight | RawInput | Workspace

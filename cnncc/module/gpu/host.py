@@ -123,7 +123,8 @@ static const uint64_t port_bytes[] = {_array([str(size) for _, size in program.p
 static const struct cnncc_network network = {{
     .name = "{name}", .source = source, .images = images, .kernels = kernels, .steps = steps, .arguments = arguments,
     .weights = {"weights" if weights else "NULL"}, .port_bytes = port_bytes, .weight_bytes = {weights}u,
-    .arena_bytes = {program.arena_bytes}u, .image_count = {len(images)}, .kernel_count = {len(functions)},
+    .arena_bytes = {program.arena_bytes}u, .counter_offset = {program.counter_offset}u,
+    .counter_bytes = {program.counter_bytes}u, .image_count = {len(images)}, .kernel_count = {len(functions)},
     .step_count = {len(steps)}, .inputs = {len(program.graph.inputs)}, .outputs = {len(program.graph.outputs)},
     .batch = {program.options.batch},
 }};"""

@@ -7,7 +7,7 @@ from functools import cached_property
 
 from cnncc.base.errors import CnnccError
 from cnncc.kernels.gpu.spec import GpuKernel
-from cnncc.kernels.shared.operands import NodeValue, Operand, PackedWeight, RawInput, Workspace
+from cnncc.kernels.shared.operands import BlockCounters, NodeValue, Operand, PackedWeight, RawInput, Workspace
 from cnncc.kernels.shared.spec import Call
 from cnncc.machines.gpus import ALIGN, Gpu
 from cnncc.module.program import Program
@@ -16,6 +16,9 @@ from cnncc.plan.homes import InArena, InConstant, InInput, InOutput
 
 MOST_BLOCKS = 65535
 """Of a grid, in its second and third direction."""
+
+COUNTER_BYTES = 4
+"""Of one counter of a launch."""
 
 ARENA, WEIGHTS, FIRST_PORT = 0, 1, 2
 """What an argument's offset counts from: these two, then the inputs, then the outputs."""
@@ -61,9 +64,18 @@ class CudaProgram(Program[Gpu]):
         return aligned(max((self.workspace_at_once(c) for c in self.calls), default=0))
 
     @property
-    def arena_bytes(self) -> int:
-        """Device memory of a run: activations and workspace."""
+    def counter_offset(self) -> int:
+        """Where in the arena the counters begin, which are zero between launches."""
         return self.workspace_offset + self.workspace_bytes
+
+    @cached_property
+    def counter_bytes(self) -> int:
+        return aligned(COUNTER_BYTES * max((kernel.counters for kernel in self.kernels), default=0))
+
+    @property
+    def arena_bytes(self) -> int:
+        """Device memory of a run: activations, workspace and counters."""
+        return self.counter_offset + self.counter_bytes
 
     @property
     def ports(self) -> list[tuple[str, int]]:
@@ -94,6 +106,8 @@ class CudaProgram(Program[Gpu]):
         match operand:
             case PackedWeight(name):
                 return Argument(WEIGHTS, self.weight_offsets[name] + extra)
+            case BlockCounters():
+                return Argument(ARENA, self.counter_offset + extra)
             case Workspace():
                 return Argument(ARENA, self.workspace_offset + extra)
             case RawInput(name):

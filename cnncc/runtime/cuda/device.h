@@ -3,7 +3,8 @@
  *
  * The threads of a block are fibers. Each fiber runs to its next barrier, and then the next fiber runs. A kernel
  * without barriers needs no fibers: its threads run one after the other. Blocks run one after the other, too, so a
- * launch is deterministic. The caller chooses the order of the threads; if a result depends on it, there is a race.
+ * launch is deterministic. The caller chooses the order of the threads and blocks; if a result depends on it, there is a
+ * race.
  * Shared memory is filled with NaNs before each launch. If only some threads of a block reach a barrier, the launch
  * ends with a message.
  */
@@ -29,6 +30,9 @@ static inline float2 make_float2(float x, float y) { return {x, y}; }
 struct uint4 {
     unsigned x, y, z, w;
 } __attribute__((aligned(16)));
+struct uint2 {
+    unsigned x, y;
+} __attribute__((aligned(8)));
 
 struct index3 {
     unsigned x, y, z;
@@ -41,6 +45,11 @@ static inline float __int_as_float(int i) {
     float f;
     memcpy(&f, &i, sizeof f);
     return f;
+}
+static inline unsigned __float_as_uint(float f) {
+    unsigned i;
+    memcpy(&i, &f, sizeof i);
+    return i;
 }
 static inline int __float_as_int(float f) {
     int i;
@@ -56,8 +65,9 @@ namespace emulator {
 
 struct launch {
     unsigned grid[3], threads;
-    int order; /* of the threads: 0 forwards, 1 backwards, 2 scattered, 3 scattered in another way after each barrier */
-    unsigned every; /* every n-th block runs, and the last one; 1 runs all blocks */
+    int order; /* of the blocks, and of the threads of each: 0 forwards, 1 backwards, 2 scattered, 3 scattered, the
+                  threads in another way after each barrier */
+    unsigned every; /* of the blocks with the same z every n-th runs, and the last one; 1 runs all blocks */
     char *message; /* room for `message_bytes`, for what went wrong */
     size_t message_bytes;
 };
@@ -77,6 +87,7 @@ static jmp_buf scheduler, outside;
 static ucontext_t scheduler_context, fiber_context;
 static const launch *now;
 static unsigned order[MOST_THREADS], rounds;
+static unsigned long launches; /* so far, this one included */
 static unsigned long epoch, block_epoch; /* the number of the present stretch between two barriers; it goes on from block to block */
 static void (*body)(void *);
 static void *body_arguments;
@@ -133,6 +144,27 @@ __attribute__((noinline)) static void barrier(int line) {
     threadIdx.x = me;
 }
 
+/* A barrier after which each thread knows whether any of the block came with something that is true. There are two such
+ * answers, because a thread may be at the next barrier before others have read the answer of this one. */
+static int answers[2];
+static unsigned long asked[2];
+
+static int barrier_or(int mine, int line) {
+    unsigned which = epoch & 1;
+    if (asked[which] != epoch) answers[which] = 0;
+    asked[which] = epoch;
+    answers[which] |= mine;
+    barrier(line);
+    return answers[which] != 0;
+}
+
+/* Counts up to `last`, then from 0 again. Blocks run one after the other. */
+static unsigned increase(unsigned *counter, unsigned last) {
+    unsigned before = *counter;
+    *counter = before >= last ? 0 : before + 1;
+    return before;
+}
+
 /* What the threads of a warp hand to each other. There are two copies, so that a thread can write for the next product while
  * others still read those of the last one. */
 struct operands {
@@ -155,9 +187,17 @@ static float bfloat_of(unsigned word, int which) {
     return value;
 }
 
-/* sums (16 x 8) += a (16 x 16) b (16 x 8), as mma.sync.m16n8k16 lays them out among the threads of a warp. `number`
- * takes the operands out of their words. */
-template <float number(unsigned, int)> static void mma(float *sums, const unsigned *a, const unsigned *b) {
+/* What a product reads of tf32: the lower bits mean nothing. */
+static float tf32_of(unsigned word, int) {
+    unsigned bits = word & 0xffffe000u;
+    float value;
+    memcpy(&value, &bits, sizeof value);
+    return value;
+}
+
+/* sums (16 x 8) += a (16 x 8 words) b (8 words x 8), as mma.sync.m16n8k16 and, with one number a word, m16n8k8 lay them
+ * out among the threads of a warp. `number` takes the operands out of their words. */
+template <float number(unsigned, int), unsigned per_word = 2> static void mma(float *sums, const unsigned *a, const unsigned *b) {
     unsigned me = threadIdx.x, first = me & ~31u, g = (me & 31) / 4, pair = me & 3;
     operands *all = handed[products[me]++ & 1];
     memcpy(all[me].a, a, sizeof all[me].a);
@@ -165,9 +205,10 @@ template <float number(unsigned, int)> static void mma(float *sums, const unsign
     barrier(WARP);
     for (unsigned e = 0; e < 4; e++) {
         unsigned lower = e / 2, column = 2 * pair + e % 2;
-        for (unsigned k = 0; k < 16; k++) {
-            const operands &left = all[first + g * 4 + k % 8 / 2], &right = all[first + column * 4 + k % 8 / 2];
-            sums[e] += number(left.a[lower + 2 * (k / 8)], k % 2) * number(right.b[k / 8], k % 2);
+        for (unsigned k = 0; k < 8 * per_word; k++) {
+            unsigned word = k / per_word, which = k % per_word;
+            const operands &left = all[first + g * 4 + word % 4], &right = all[first + column * 4 + word % 4];
+            sums[e] += number(left.a[lower + 2 * (word / 4)], which) * number(right.b[word / 4], which);
         }
     }
 }
@@ -184,6 +225,13 @@ static unsigned short to_bfloat(float value) {
     memcpy(&bits, &value, sizeof bits);
     if (value != value) return 0x7fff;
     return (unsigned short)((bits + 0x7fff + (bits >> 16 & 1)) >> 16); /* to nearest, ties to even */
+}
+
+/* To 11 bits, to nearest, ties away from zero. */
+static unsigned to_tf32(float value) {
+    unsigned bits;
+    memcpy(&bits, &value, sizeof bits);
+    return std::isfinite(value) ? (bits + 0x1000) & 0xffffe000u : bits;
 }
 
 static unsigned bfloats(float low, float high) { return to_bfloat(low) | (unsigned)to_bfloat(high) << 16; }
@@ -229,8 +277,18 @@ static bool prepare(unsigned threads, bool barriers) {
     return true;
 }
 
+/* Which block is the i-th to run. The steps are primes: each block has its turn unless the number of blocks is a multiple,
+ * and then they go forwards. */
+static unsigned long block_number(unsigned long i, unsigned long total) {
+    if (now->order == 0) return i;
+    if (now->order == 1) return total - 1 - i;
+    unsigned long step = now->order == 2 ? 97 : 89;
+    return total % step ? (i * step + 13) % total : i;
+}
+
 static int run_grid(const launch *l, bool barriers) {
     now = l;
+    launches++;
     memset(products, 0, sizeof products);
     if (!prepare(l->threads, barriers)) {
         snprintf(l->message, l->message_bytes, "a block of %u threads", l->threads);
@@ -241,11 +299,12 @@ static int run_grid(const launch *l, bool barriers) {
         for (fiber &f : fibers) f.started = false; /* they stopped in the middle of a kernel: start them again */
         return 1;
     }
-    unsigned long number = 0, total = (unsigned long)l->grid[0] * l->grid[1] * l->grid[2];
-    for (blockIdx.z = 0; blockIdx.z < l->grid[2]; blockIdx.z++)
-        for (blockIdx.y = 0; blockIdx.y < l->grid[1]; blockIdx.y++)
-            for (blockIdx.x = 0; blockIdx.x < l->grid[0]; blockIdx.x++, number++)
-                if (number % l->every == 0 || number + 1 == total) run_block(l->threads, barriers);
+    unsigned long plane = (unsigned long)l->grid[0] * l->grid[1], total = plane * l->grid[2];
+    for (unsigned long i = 0; i < total; i++) {
+        unsigned long number = block_number(i, total), of_plane = number % plane;
+        blockIdx = {(unsigned)(of_plane % l->grid[0]), (unsigned)(of_plane / l->grid[0]), (unsigned)(number / plane)};
+        if (of_plane % l->every == 0 || of_plane + 1 == plane) run_block(l->threads, barriers);
+    }
     return 0;
 }
 
@@ -272,6 +331,8 @@ template <class... P> static int run(void (*kernel)(P...), const launch *l, void
 #define CNNCC_EMULATED 1
 #define cnncc_mma ::emulator::mma<::emulator::half_of>
 #define cnncc_mma_bfloat ::emulator::mma<::emulator::bfloat_of>
+#define cnncc_mma_tf32 ::emulator::mma<::emulator::tf32_of, 1>
+#define cnncc_tf32 ::emulator::to_tf32
 #define cnncc_bfloats ::emulator::bfloats
 #define cnncc_halves ::emulator::halves
 #define __global__
@@ -279,6 +340,10 @@ template <class... P> static int run(void (*kernel)(P...), const launch *l, void
 #define __shared__ static __attribute__((section("cnncc_shared")))
 #define alignas(n) __attribute__((aligned(n)))
 #define __syncthreads() ::emulator::barrier(__LINE__)
+#define __syncthreads_or(mine) ::emulator::barrier_or(mine, __LINE__)
+#define __threadfence()
+#define atomicInc ::emulator::increase
+#define cnncc_follow()
 
 /* Comes after the source, once for each kernel: defines the function that the driver calls. */
 #define CNNCC_KERNEL(name, bound, barriers)                                                                            \

@@ -116,6 +116,7 @@ static int find_functions(void *library) {
         return cnncc_fail(CNNCC_NO_DRIVER, "%s: the driver is too old, it lacks %s", #name);
     DRIVER_FUNCTIONS(FIND)
     *(void **)&cu.load_source = dlsym(library, "cnncc_emulator_load");
+    *(void **)&cu.launch_with = dlsym(library, "cuLaunchKernelEx");
     return CNNCC_OK;
 }
 

@@ -29,6 +29,22 @@ enum { MAJOR = 75, MINOR = 76 }; /* attributes of a device */
 enum { MEMORY_TYPE = 2, MEMORY_TYPE_DEVICE = 2, DEVICE_ORDINAL = 9 }; /* attributes of a pointer */
 enum { NON_BLOCKING = 1, CAPTURE_THREAD = 1, CAPTURE_RELAXED = 2 };
 
+/* As the driver has them: CUlaunchAttribute and CUlaunchConfig. */
+struct launch_attribute {
+    int id, unused;
+    union {
+        int on;
+        char room[64];
+    } value;
+};
+struct launch_config {
+    unsigned grid[3], threads[3], shared_bytes;
+    void *stream;
+    const struct launch_attribute *attributes;
+    unsigned attribute_count;
+};
+enum { MAY_OVERLAP = 6 }; /* CU_LAUNCH_ATTRIBUTE_PROGRAMMATIC_STREAM_SERIALIZATION */
+
 #define DRIVER_FUNCTIONS(F)                                                                                            \
     F(cuInit, (unsigned))                                                                                              \
     F(cuGetErrorName, (result, const char **))                                                                         \
@@ -54,6 +70,7 @@ enum { NON_BLOCKING = 1, CAPTURE_THREAD = 1, CAPTURE_RELAXED = 2 };
     F(cuMemcpyHtoDAsync_v2, (address, const void *, size_t, void *))                                                   \
     F(cuMemcpyDtoHAsync_v2, (void *, address, size_t, void *))                                                         \
     F(cuMemcpyDtoDAsync_v2, (address, address, size_t, void *))                                                        \
+    F(cuMemsetD8Async, (address, unsigned char, size_t, void *))                                                       \
     F(cuPointerGetAttribute, (void *, int, address))                                                                   \
     F(cuStreamCreate, (void **, unsigned))                                                                             \
     F(cuStreamDestroy_v2, (void *))                                                                                    \
@@ -73,6 +90,7 @@ extern struct cnncc_driver {
     /* The emulated driver compiles the source of the kernels where it would load an image. A real driver has no such
      * function. */
     result (*load_source)(void **, const void *image, const char *source);
+    result (*launch_with)(const struct launch_config *, void *function, void **arguments, void **); /* NULL before 11.8 */
     int version; /* of CUDA: 12080 for 12.8 */
 } cu;
 

@@ -8,6 +8,7 @@
  *     would expect, and only blocking streams wait for the legacy stream.
  *   - An asynchronous copy from page-locked memory reads it late. The end of a copy from pageable memory arrives late,
  *     also that of the copy which is called synchronous.
+ *   - A kernel that may overlap with the one before, and does not wait for it, runs before it.
  *   - A failed kernel spoils its device for the process: each later call returns the same error.
  *   - While a stream is being captured, calls that the mode of the capture forbids fail, and end the capture.
  *   - Machine code and PTX must be of a version that the driver knows, and for the device.
@@ -79,6 +80,16 @@ struct device_launch { /* as in device.h */
     char *message;
     size_t message_bytes;
 };
+struct launch_attribute { /* as the driver has them */
+    int id, unused, on;
+    char room[60];
+};
+struct launch_config {
+    unsigned grid[3], threads[3], shared_bytes;
+    void *stream;
+    const launch_attribute *attributes;
+    unsigned attribute_count;
+};
 typedef int (*kernel_function)(const device_launch *, void **);
 
 struct kernel {
@@ -86,6 +97,7 @@ struct kernel {
     std::string name;
     unsigned parameters;
     int device;
+    bool waits; /* for the kernels before it, where it may overlap with them */
 };
 struct module {
     void *library;
@@ -301,6 +313,25 @@ work landing(address to, const void *from, size_t bytes) {
     return [=] { return copy((void *)(to + first), rest.data(), last); };
 }
 
+/* A launch as work for a stream. */
+result launch_of(kernel *k, device_launch how, bool is_flat, void **parameters, work *made) {
+    const unsigned *grid = how.grid;
+    NEED(k->device == current(), INVALID_HANDLE);
+    NEED(grid[0] && grid[1] && grid[2] && grid[1] < 65536 && grid[2] < 65536, INVALID_VALUE);
+    NEED(how.threads && how.threads <= 1024 && is_flat, INVALID_VALUE);
+    std::vector<address> arguments;
+    for (unsigned i = 0; i < k->parameters; i++) arguments.push_back(*(address *)parameters[i]);
+    int device = current();
+    kernel what = *k; /* the function may be gone when the stream comes to it */
+    *made = [=]() mutable { return launch_now(device, &what, how, arguments); };
+    return SUCCESS;
+}
+
+/* Puts the last work before the one that was to be done before it. */
+template <class L> void overtake(L &list) {
+    if (list.size() > 1) std::swap(list[list.size() - 1], list[list.size() - 2]);
+}
+
 /* ---- which code a driver takes ---- */
 
 /* The first version of CUDA that reads a version of PTX, as the driver gives its own: 12080 for 12.8. */
@@ -318,22 +349,31 @@ int driver_of_ptx(int major, int minor) {
 /* Systems on a chip, whose machine code other devices do not run, nor they that of others. */
 bool is_tegra(int arch) { return arch == 72 || arch == 87 || arch == 101 || arch == 110; }
 
-/* Whether the driver loads this image: machine code (ELF) or PTX (text). */
-result takes_image(const char *image) {
-    int device = (int)setting("CNNCC_EMULATOR_CAPABILITY", 100), driver = (int)setting("CNNCC_EMULATOR_DRIVER", 12080);
+/* The architecture that an image is for, 80 for sm_80 and for PTX of compute_80; 0 if it does not say. */
+int architecture_of(const char *image) {
+    int arch = 0;
     if (!memcmp(image, "\177ELF", 4)) {
         unsigned flags;
         memcpy(&flags, image + 48, sizeof flags);
-        bool is_new = image[8] >= 8; /* the version of the ABI */
-        int arch = (int)(is_new ? flags >> 8 & 0xff : flags & 0xff);
-        NEED(!is_new || driver >= (arch < 100 ? 13000 : 12080), INVALID_IMAGE);
+        return (int)(image[8] >= 8 ? flags >> 8 & 0xff : flags & 0xff); /* the version of the ABI */
+    }
+    const char *target = strstr(image, ".target sm_");
+    return target && sscanf(target, ".target sm_%d", &arch) == 1 ? arch : 0;
+}
+
+/* Whether the driver loads this image: machine code (ELF) or PTX (text). */
+result takes_image(const char *image) {
+    int device = (int)setting("CNNCC_EMULATOR_CAPABILITY", 100), driver = (int)setting("CNNCC_EMULATOR_DRIVER", 12080);
+    int arch = architecture_of(image);
+    if (!memcmp(image, "\177ELF", 4)) {
+        NEED(image[8] < 8 || driver >= (arch < 100 ? 13000 : 12080), INVALID_IMAGE);
         bool same_generation = arch / 10 == device / 10 && arch < device && !is_tegra(arch) && !is_tegra(device);
         return arch == device || same_generation ? SUCCESS : NO_BINARY;
     }
-    const char *version = strstr(image, ".version "), *target = strstr(image, ".target sm_");
-    int major, minor, arch;
-    NEED(version && target && sscanf(version, ".version %d.%d", &major, &minor) == 2, INVALID_IMAGE);
-    NEED(sscanf(target, ".target sm_%d", &arch) == 1, INVALID_IMAGE);
+    const char *version = strstr(image, ".version ");
+    int major, minor;
+    NEED(version && sscanf(version, ".version %d.%d", &major, &minor) == 2, INVALID_IMAGE);
+    NEED(arch, INVALID_IMAGE);
     NEED(driver >= driver_of_ptx(major, minor), UNSUPPORTED_PTX);
     return arch <= device ? SUCCESS : NO_BINARY;
 }
@@ -343,7 +383,7 @@ result takes_image(const char *image) {
 struct kernel_head {
     std::string name, bound;
     unsigned parameters;
-    bool barriers;
+    bool barriers, follows;
 };
 
 /* The kernels of a source, each `__global__ void __launch_bounds__(N) NAME(float* ...) { ... }`. */
@@ -357,7 +397,8 @@ std::vector<kernel_head> find_kernels(const std::string &source) {
         unsigned count = 1;
         for (char c : parameters) count += c == ',';
         found.push_back({source.substr(close + 2, open - close - 2), source.substr(bound, close - bound), count,
-                         text.find("__syncthreads") != std::string::npos});
+                         text.find("__syncthreads") != std::string::npos,
+                         text.find("cnncc_follow()") != std::string::npos});
         at = next;
     }
     return found;
@@ -433,7 +474,8 @@ result cnncc_emulator_load(void **made, const void *image, const char *source) {
     module *m = new module{library, current(), {}};
     for (const kernel_head &head : find_kernels(source)) {
         void *run = dlsym(library, ("cnncc_run_" + head.name).c_str());
-        if (run) m->kernels.push_back(new kernel{(kernel_function)run, head.name, head.parameters, current()});
+        bool waits = head.follows && architecture_of((const char *)image) >= 90; /* older ones have no instruction */
+        if (run) m->kernels.push_back(new kernel{(kernel_function)run, head.name, head.parameters, current(), waits});
     }
     modules.insert(m);
     *made = m;
@@ -728,6 +770,19 @@ result cuMemcpyDtoDAsync_v2(address to, address from, size_t bytes, void *handle
     return enqueue(s, [=] { return copy((void *)to, (const void *)from, bytes); });
 }
 
+result cuMemsetD8Async(address to, unsigned char value, size_t bytes, void *handle) {
+    ENTER_DEVICE;
+    stream *s = stream_of(handle);
+    NEED(s, INVALID_HANDLE);
+    NEED(inside(to, bytes), INVALID_VALUE);
+    return enqueue(s, [=] {
+        reveal();
+        memset((void *)to, value, bytes);
+        hide();
+        return (result)SUCCESS;
+    });
+}
+
 /* The kind of memory, 1 the host's and 2 a device's, and which device's it is. Other memory it does not know. */
 result cuPointerGetAttribute(void *value, int attribute, address at) {
     ENTER_DEVICE;
@@ -877,14 +932,34 @@ result cuLaunchKernel(void *function, unsigned gx, unsigned gy, unsigned gz, uns
                       unsigned, void *handle, void **parameters, void **) {
     ENTER_DEVICE;
     stream *s = stream_of(handle);
-    kernel *k = (kernel *)function;
-    NEED(s && k->device == current(), INVALID_HANDLE);
-    NEED(gx && gy && gz && gy < 65536 && gz < 65536 && bx && bx <= 1024 && by == 1 && bz == 1, INVALID_VALUE);
-    std::vector<address> arguments;
-    for (unsigned i = 0; i < k->parameters; i++) arguments.push_back(*(address *)parameters[i]);
-    device_launch how = {{gx, gy, gz}, bx, 0, 1, nullptr, 0};
-    int device = current();
-    kernel what = *k; /* the function may be gone when the stream comes to it */
-    return enqueue(s, [=]() mutable { return launch_now(device, &what, how, arguments); });
+    NEED(s, INVALID_HANDLE);
+    work what;
+    TRY(launch_of((kernel *)function, {{gx, gy, gz}, bx, 0, 1, nullptr, 0}, by == 1 && bz == 1, parameters, &what));
+    return enqueue(s, what);
+}
+
+/* With attribute 6 (programmatic stream serialization) the kernel may start while the one before runs. One that does not
+ * wait for it has its turn before it. */
+result cuLaunchKernelEx(const launch_config *config, void *function, void **parameters, void **) {
+    ENTER_DEVICE;
+    stream *s = stream_of(config->stream);
+    NEED(s, INVALID_HANDLE);
+    bool may_overlap = false;
+    for (unsigned i = 0; i < config->attribute_count; i++) {
+        NEED(config->attributes[i].id == 6, INVALID_VALUE);
+        may_overlap |= config->attributes[i].on != 0;
+    }
+    NEED(!s->capturing || setting("CNNCC_EMULATOR_DRIVER", 12080) >= 12030, CAPTURE_UNSUPPORTED);
+    const unsigned *grid = config->grid, *threads = config->threads;
+    device_launch how = {{grid[0], grid[1], grid[2]}, threads[0], 0, 1, nullptr, 0};
+    work what;
+    TRY(launch_of((kernel *)function, how, threads[1] == 1 && threads[2] == 1, parameters, &what));
+    TRY(enqueue(s, what));
+    if (!may_overlap || ((kernel *)function)->waits) return SUCCESS;
+    if (s->capturing)
+        overtake(s->captured->nodes);
+    else
+        overtake(s->queue);
+    return SUCCESS;
 }
 }

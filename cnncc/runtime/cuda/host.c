@@ -65,6 +65,10 @@ static int is_of_the_image(result r) {
            r == PTX_COMPILER_OFF;
 }
 
+/* The first driver that makes graphs of launches which may overlap, and the first architecture whose kernels wait for the
+ * kernels before them. */
+enum { OVERLAP_DRIVER = 12030, OVERLAP_ARCH = 90 };
+
 static int no_image_for(int device, int arch) {
     char name[128] = "", detail[256];
     TRY(CALL(cuDeviceGetName, name, sizeof name, device));
@@ -83,6 +87,7 @@ static int load_image(struct cnncc_device *d, int device, int arch) {
                                   : cu.cuModuleLoadData(&d->module, image->data);
         if (!r) {
             d->image = image;
+            d->overlaps = cu.launch_with && cu.version >= OVERLAP_DRIVER && image->arch >= OVERLAP_ARCH;
             return CNNCC_OK;
         }
         int code = cnncc_check(r, "cuModuleLoadData");
@@ -232,8 +237,9 @@ const char *cnncc_cuda_state(struct cnncc_device *d) {
     quote(why, sizeof why, d->no_graph);
     if (d->open)
         snprintf(text, sizeof text,
-                 "{\"open\": true, \"number\": %d, \"driver\": \"%d.%d\", \"code\": \"%s\", \"graph\": \"%s%s\"}",
-                 d->index, cu.version / 1000, cu.version % 1000 / 10, code,
+                 "{\"open\": true, \"number\": %d, \"driver\": \"%d.%d\", \"code\": \"%s\", \"overlap\": %s, "
+                 "\"graph\": \"%s%s\"}",
+                 d->index, cu.version / 1000, cu.version % 1000 / 10, code, d->overlaps ? "true" : "false",
                  *why ? "none: " : "from the second run on", why);
     else
         snprintf(text, sizeof text, "{\"open\": false}");
@@ -245,6 +251,13 @@ const char *cnncc_cuda_state(struct cnncc_device *d) {
 
 static uint64_t rounded(uint64_t bytes) { return (bytes + 255) / 256 * 256; }
 
+/* Once is enough for an arena that nobody else uses, because kernels leave the counters at zero. */
+static int clear_counters(struct cnncc_device *d, address arena, void *stream) {
+    const struct cnncc_network *network = d->network;
+    if (!network->counter_bytes) return CNNCC_OK;
+    return CALL(cuMemsetD8Async, arena + network->counter_offset, 0, network->counter_bytes, stream);
+}
+
 static int make_slot(struct cnncc_device *d, struct cnncc_slot **made) {
     const struct cnncc_network *network = d->network;
     struct cnncc_slot *slot = calloc(1, sizeof *slot);
@@ -253,6 +266,7 @@ static int make_slot(struct cnncc_device *d, struct cnncc_slot **made) {
     for (unsigned i = 0; i < network->inputs + network->outputs; i++) bytes += rounded(network->port_bytes[i]);
     int code = CALL(cuMemAlloc_v2, &slot->memory, bytes + 256);
     if (!code) code = CALL(cuStreamCreate, &slot->stream, NON_BLOCKING);
+    if (!code) code = clear_counters(d, slot->memory, slot->stream);
     if (code) {
         free_slot(slot);
         return code;
@@ -278,12 +292,26 @@ static void give_slot(struct cnncc_device *d, struct cnncc_slot *slot) {
     pthread_mutex_unlock(&d->lock);
 }
 
-/* Launches all kernels of the network, in order. `bases` are those of `struct cnncc_argument`. */
+/* Launches a kernel. If it may overlap with the one before in its stream, the kernel itself waits for that one before it
+ * touches memory (`cnncc_follow` in its source). All kernels of the network do, so none is started before the last but one
+ * is done. */
+static int launch_one(struct cnncc_device *d, unsigned number, void **arguments, void *stream, int may_overlap) {
+    const struct cnncc_kernel *kernel = &d->network->kernels[number];
+    const unsigned *grid = kernel->grid;
+    if (!may_overlap)
+        return CALL(cuLaunchKernel, d->functions[number], grid[0], grid[1], grid[2], kernel->threads, 1, 1, 0, stream,
+                    arguments, NULL);
+    struct launch_attribute attribute = {.id = MAY_OVERLAP, .value.on = 1};
+    struct launch_config config = {{grid[0], grid[1], grid[2]}, {kernel->threads, 1, 1}, 0, stream, &attribute, 1};
+    return cnncc_check(cu.launch_with(&config, d->functions[number], arguments, NULL), "cuLaunchKernelEx");
+}
+
+/* Launches all kernels of the network, in order. `bases` are those of `struct cnncc_argument`. The first kernel waits for
+ * everything before it as usual: copies, and kernels that are not ours. */
 static int launch_all(struct cnncc_device *d, const address *bases, void *stream) {
     const struct cnncc_network *network = d->network;
     for (unsigned i = 0; i < network->step_count; i++) {
         const struct cnncc_step *step = &network->steps[i];
-        const struct cnncc_kernel *kernel = &network->kernels[step->kernel];
         address values[CNNCC_MOST_ARGUMENTS];
         void *pointers[CNNCC_MOST_ARGUMENTS];
         for (unsigned a = 0; a < step->count; a++) {
@@ -291,9 +319,7 @@ static int launch_all(struct cnncc_device *d, const address *bases, void *stream
             values[a] = bases[argument->base] + argument->offset;
             pointers[a] = &values[a];
         }
-        const unsigned *grid = kernel->grid;
-        TRY(CALL(cuLaunchKernel, d->functions[step->kernel], grid[0], grid[1], grid[2], kernel->threads, 1, 1, 0, stream,
-                 pointers, NULL));
+        TRY(launch_one(d, step->kernel, pointers, stream, d->overlaps && i));
     }
     return CNNCC_OK;
 }
@@ -434,6 +460,7 @@ static int run_in(struct cnncc_device *d, struct cnncc_slot *slot, int32_t image
     address bases[2 + CNNCC_MOST_PORTS] = {own_arena ? slot->memory : (address)(uintptr_t)arena, d->weights};
     for (unsigned i = 0; i < count; i++) bases[2 + i] = device_port(&run, i);
     for (unsigned i = 0; i < network->inputs; i++) TRY(copy_in(&run, i));
+    if (!own_arena) TRY(clear_counters(d, bases[0], slot->stream));
     TRY(launch(d, slot, bases, own_arena));
     for (unsigned i = network->inputs; i < count; i++) TRY(copy_out(&run, i));
     TRY(CALL(cuStreamSynchronize, slot->stream));
@@ -492,7 +519,8 @@ int cnncc_cuda_enqueue(struct cnncc_device *d, int32_t images, void *const *port
         address bases[2 + CNNCC_MOST_PORTS] = {(address)(uintptr_t)arena, d->weights};
         for (unsigned i = 0; i < d->network->inputs + d->network->outputs; i++)
             bases[2 + i] = (address)(uintptr_t)ports[i];
-        code = launch_all(d, bases, stream);
+        code = clear_counters(d, bases[0], stream);
+        if (!code) code = launch_all(d, bases, stream);
     }
     leave(mode);
     return code;

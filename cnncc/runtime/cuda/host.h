@@ -38,6 +38,7 @@ struct cnncc_network {
     const void *weights;
     const uint64_t *port_bytes; /* sizes of the inputs, then of the outputs, of all images */
     uint64_t weight_bytes, arena_bytes;
+    uint64_t counter_offset, counter_bytes; /* of the arena: what kernels find zero and leave zero */
     unsigned image_count, kernel_count, step_count, inputs, outputs;
     int32_t batch; /* images that the kernels compute */
 };
@@ -78,6 +79,7 @@ struct cnncc_slot; /* what a run uses, and no other run at the same time: device
 struct cnncc_device {
     const struct cnncc_network *network;
     int index, open;
+    int overlaps; /* whether a kernel's blocks may take their places before the kernel before is done */
     pthread_mutex_t lock;
     void *context, *module, **functions;
     uint64_t weights;

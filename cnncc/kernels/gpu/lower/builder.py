@@ -25,6 +25,9 @@ from tvm.tirx import (
 from cnncc.base.elements import FLOAT32, Element
 from cnncc.kernels.shared.builder import Buffer, Expr, KernelBuilder, element, i32, sequence
 
+ROLLED = "rolled"
+"""Begins the names of variables of loops that are not to be unrolled."""
+
 _ONE_DIMENSIONAL = ("blockIdx.x", "blockIdx.y", "blockIdx.z", "threadIdx.x")
 
 
@@ -52,6 +55,7 @@ class CudaBuilder(KernelBuilder):
         self.threads = threads
         self._extents = (*grid, threads)
         self._indices = [Var(tag.replace("Idx.", "_"), "int32") for tag in _ONE_DIMENSIONAL]
+        self.call("cnncc_follow")
 
     def block(self, axis: int) -> Expr:
         """The block's index along an axis; a constant where there is only one."""
@@ -89,6 +93,19 @@ class CudaBuilder(KernelBuilder):
         """All threads of the block meet, and see each other's writes."""
         self.emit(Evaluate(tirx.call_intrin("int32", "tirx.tvm_storage_sync", "shared")))
 
+    def last_block(self, counter: Expr, blocks: int) -> Expr:
+        """Whether this block is the last of so many that come here with the address of the same counter, which is zero
+        again then. Its threads see what the others stored, if there was a barrier behind it."""
+        before = self.local(1, "uint32")
+        before.store(0, tirx.const(0, "uint32"))
+        last = tirx.const(blocks - 1, "uint32")
+        with self.when(self.thread < 1):
+            self.call("__threadfence")
+            before.store(0, tirx.call_extern("uint32", "atomicInc", counter, last))
+            self.call("__threadfence")
+        mine = tirx.Cast("int32", before.load(0) >= last)
+        return tirx.call_extern("int32", "__syncthreads_or", mine) > 0
+
     @contextmanager
     def unrolled(self, extent: int, stem: str = "u") -> Iterator[Expr]:
         """A loop that the CUDA compiler unrolls."""
@@ -99,6 +116,13 @@ class CudaBuilder(KernelBuilder):
         with self._block() as body:
             yield variable
         self.emit(For(variable, i32(0), i32(extent), ForKind.UNROLLED, sequence(body)))
+
+    @contextmanager
+    def rolled(self, extent: int) -> Iterator[Expr]:
+        """A loop that the CUDA compiler leaves one: unrolled, it would have all its loads under way at a time, and take
+        registers for them. The source says so at the loop's variable."""
+        with self.loop(extent, ROLLED) as variable:
+            yield variable
 
     @contextmanager
     def unless_certain(self, *conditions: Expr) -> Iterator[None]:

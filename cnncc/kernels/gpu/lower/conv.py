@@ -1,4 +1,4 @@
-"""The implicit matrix product of a convolution, and the sum of its parts."""
+"""The implicit matrix product of a convolution."""
 
 from __future__ import annotations
 
@@ -10,8 +10,9 @@ from tvm import tirx
 from tvm.tirx import PrimFunc
 
 from cnncc.kernels.gpu.conv import GpuConvConfig
-from cnncc.kernels.gpu.lower.builder import CudaBuilder, divmod_, image_of, store_vector
+from cnncc.kernels.gpu.lower.builder import Array, CudaBuilder, divmod_, image_of, store_vector
 from cnncc.kernels.gpu.lower.epilogue import finished
+from cnncc.kernels.gpu.model import AT_ONCE, parts_together
 from cnncc.kernels.gpu.spec import VECTOR
 from cnncc.kernels.shared.arithmetic import vmin
 from cnncc.kernels.shared.builder import Expr, i32, splat
@@ -33,14 +34,16 @@ class Conv:
         self.t: Any = c.tile
         self.g = c.geometry
         self.k = k = CudaBuilder(c.grid, self.t.threads)
-        self.partial = c.splits > 1
+        self.split = c.splits > 1
         self.source = k.operand("image", c.batch * c.source.floats)
         self.weight_vectors = self.vectors_per_step()
-        self.weights = k.typed("weights", c.grid[1] * c.steps * self.weight_vectors * VECTOR, self.stored)
-        last = not self.partial
-        self.bias = k.operand("bias", c.result.blocks * VECTOR) if last and self.g.bias else None
-        self.extras = [k.operand(f"extra{i}", c.result.floats) for i in range(len(c.extras) if last else 0)]
-        self.result = k.operand("result", c.batch * c.result.floats * c.splits)
+        panels = c.geometry.groups * c.column_tiles
+        self.weights = k.typed("weights", panels * c.steps * self.weight_vectors * VECTOR, self.stored)
+        self.bias = k.operand("bias", c.result.blocks * VECTOR) if self.g.bias else None
+        self.extras = [k.operand(f"extra{i}", c.result.floats) for i in range(len(c.extras))]
+        self.parts = k.operand("parts", c.parts) if self.split else None
+        self.counters = k.typed("counters", c.tiles, "uint32") if self.split else None
+        self.result = k.operand("result", c.batch * c.result.floats)
         self.in_block = self.g.in_block
         self.loads = self.t.rows * self.t.depth // (self.in_block * self.t.threads)
 
@@ -62,12 +65,79 @@ class Conv:
         self.next_b = k.local(VECTOR * -(-self.weight_vectors // t.threads), self.stored)
         with k.unrolled(count) as i:
             self.sums.store(i, splat(0.0, 1))
+        self.row_tile, self.column_tile = self.place_of_block()
         self.row_of_thread()
         first, count = self.range_of_steps()
         if c.steps:
             self.products(first, count)
-        self.write()
+        with self.last_of_tile():
+            self.write()
         return k.finish(symbol)
+
+    def place_of_block(self) -> tuple[Expr, Expr]:
+        """Row and column of the tile that this block takes, as `Raster.place` has them."""
+        k, raster = self.k, self.c.raster
+        if raster.band == raster.rows:
+            return divmod_flipped(k, k.block(0), raster.rows)
+        band, rest = divmod_(k, k.block(0), raster.band * raster.columns)
+        first = k.let(band * raster.band)
+        if raster.rows % raster.band == 0:
+            column, row = divmod_(k, rest, raster.band)
+        else:
+            height = k.let(vmin(i32(raster.band), raster.rows - first))
+            column, row = k.let(tirx.truncdiv(rest, height)), tirx.truncmod(rest, height)
+        return k.let(first + row), column
+
+    @contextmanager
+    def last_of_tile(self) -> Iterator[None]:
+        """What is emitted inside is done by the block that is the last to be done with its tile, on whole sums. The
+        counter is back at zero after it."""
+        if not self.split:
+            yield
+            return
+        k, c = self.k, self.c
+        assert self.parts is not None
+        assert self.counters is not None
+        tile = k.let(k.block(1) * c.grid[0] + k.block(0))
+        self.leave_part(self.parts, tile)
+        k.barrier()  # the fence of the first thread is one for what the others stored before
+        with k.when(k.last_block(self.counters.address(tile), c.splits)):
+            self.add_parts(self.parts, tile)
+            yield
+
+    def leave_part(self, parts: Array, tile: Expr) -> None:
+        """Stores the sums of this block as they lie in its threads: neighbours store neighbouring vectors."""
+        k, c, t = self.k, self.c, self.t
+        count = t.rows * t.columns // (VECTOR * t.threads)
+        first = k.let((k.block(2) * c.tiles + tile) * (count * t.threads) + k.thread)
+        with k.unrolled(count) as i:
+            parts.store(first + i * t.threads, self.sums.load(i, VECTOR), VECTOR)
+
+    def add_parts(self, parts: Array, tile: Expr) -> None:
+        """Adds up the parts of all blocks of the tile, from the first one on, also this block's own: so the result does
+        not depend on which of them is last."""
+        k, c, t = self.k, self.c, self.t
+        count = t.rows * t.columns // (VECTOR * t.threads)
+        together = min(parts_together(t), c.splits)
+        piece = min(count, AT_ONCE // VECTOR)
+        loaded = k.local(together * piece * VECTOR)
+        first = k.let(tile * (count * t.threads) + k.thread)
+        with k.unrolled(count * VECTOR) as i:
+            self.sums.store(i, splat(0.0, 1))
+
+        def add(part: Expr, number: int) -> None:
+            for begin in range(0, count, piece):
+                with k.unrolled(number) as n, k.unrolled(piece) as i:
+                    at = first + (part + n) * (c.tiles * count * t.threads) + (begin + i) * t.threads
+                    loaded.store(n * piece + i, parts.load(at, VECTOR), VECTOR)
+                with k.unrolled(number) as n, k.unrolled(piece * VECTOR) as i:
+                    to = begin * VECTOR + i
+                    self.sums.store(to, self.sums.load(to) + loaded.load(n * (piece * VECTOR) + i))
+
+        with k.rolled(c.splits // together) as turn:
+            add(turn * together, together)
+        if c.splits % together:
+            add(c.splits // together * together, c.splits % together)
 
     def sizes(self) -> tuple[int, int]:
         """Words of one half of the shared arrays."""
@@ -93,7 +163,7 @@ class Conv:
 
     def range_of_steps(self) -> tuple[Expr, Expr]:
         c, k = self.c, self.k
-        if not self.partial:
+        if not self.split:
             return 0, c.steps
         first = k.let(k.block(2) * c.steps_per_split)
         return first, k.let(vmin(i32(c.steps_per_split), c.steps - first))
@@ -104,15 +174,14 @@ class Conv:
         self.row: Expr
         self.part: Expr
         self.row, self.part = (k.thread, 0) if t.threads == t.rows else divmod_flipped(k, k.thread, t.rows)
-        row = k.let(k.block(0) * t.rows + self.row)
+        row = k.let(self.row_tile * t.rows + self.row)
         self.row_exists = row < c.rows if c.rows % t.rows else None
         image, pixel = image_of(k, row, c.batch, g.grid[0] * g.grid[1])
         y, x = divmod_(k, pixel, g.grid[1])
         self.top, self.left = k.let(y * g.stride[0] + g.origin[0]), k.let(x * g.stride[1] + g.origin[1])
-        group = 0 if g.groups == 1 else divmod_(k, k.block(1), c.column_tiles)[0]
-        channel = group * (c.group_in // self.in_block) * c.source.pixels
+        channel = k.block(1) * (c.group_in // self.in_block) * c.source.pixels
         self.base = k.let(image * (c.source.stride // self.in_block) + channel)
-        self.weight_base = k.let(k.block(1) * (c.steps * self.weight_vectors))
+        self.weight_base = k.let((k.block(1) * c.column_tiles + self.column_tile) * (c.steps * self.weight_vectors))
 
     def fetch(self, step: Expr) -> None:
         """Loads a step's part of the image and of the weights into registers."""
@@ -198,11 +267,11 @@ class Conv:
         k, c, t, g = self.k, self.c, self.t, self.g
         across, down = t.rows // t.thread_rows, t.columns // t.thread_columns
         x, y = self.place()
-        group, tile = divmod_(k, k.block(1), c.column_tiles) if g.groups > 1 else (0, k.block(1))
+        group, tile = k.block(1), self.column_tile
         vectors = c.group_out // VECTOR
         for i in range(t.thread_rows // VECTOR):
             with k.unrolled(VECTOR) as e:
-                row = k.let(k.block(0) * t.rows + (x + i * across) * VECTOR + e)
+                row = k.let(self.row_tile * t.rows + (x + i * across) * VECTOR + e)
                 with k.unless_certain(row < c.rows if c.rows % t.rows else None):
                     image, pixel = image_of(k, row, c.batch, g.grid[0] * g.grid[1])
                     position = k.let(self.position(pixel))
@@ -228,10 +297,6 @@ class Conv:
         k, c, share = self.k, self.c, VECTOR // lanes
         values: list[Any] = [self.sums.load(first + lane) for lane in range(lanes)]
         at = k.let((vector * c.result.pixels + position) * share + part)
-        if self.partial:
-            begin = (k.block(2) * c.batch + image) * (c.result.floats // lanes)
-            store_vector(k, self.result, begin + at, values)
-            return
         places = [image * (stride // lanes) + at for stride in c.extras]
         extras = list(zip(self.extras, places, strict=True))
         values = finished(k, values, self.bias, vector * share + part, extras, c.geometry.epilogue)

@@ -1,15 +1,10 @@
-"""What follows a sum: bias, epilogue, and the sum of the parts of a split one."""
+"""What follows a sum: bias and epilogue."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
 from typing import Any
 
-from tvm.tirx import PrimFunc
-
-from cnncc.kernels.gpu.conv import SumConfig
-from cnncc.kernels.gpu.lower.builder import Array, CudaBuilder, divmod_, image_of, load_vector, store_vector
-from cnncc.kernels.gpu.spec import VECTOR, grid_of
+from cnncc.kernels.gpu.lower.builder import Array, CudaBuilder, load_vector
 from cnncc.kernels.shared.builder import Expr
 from cnncc.kernels.shared.epilogue import costly
 from cnncc.kernels.shared.vectors import apply_epilogue
@@ -43,31 +38,3 @@ def applied(k: CudaBuilder, values: list[Any], epilogue: Any, added: list[Array]
     with k.loop(len(values), "lane") as lane:
         out.store(lane, apply_epilogue(k, out.load(lane), epilogue, [a.load(lane) for a in added], 1))
     return [out.load(lane) for lane in range(len(values))]
-
-
-def lower_sum(c: SumConfig, symbol: str) -> PrimFunc:
-    """Adds up the parts of a split sum, in order, one vector per thread."""
-    vectors = c.result.floats // VECTOR
-    total = c.batch * vectors
-    k = CudaBuilder(grid_of(total, c.threads), c.threads)
-    parts = k.operand("parts", c.splits * c.batch * c.result.floats)
-    bias = k.operand("bias", c.result.blocks * VECTOR) if c.bias else None
-    buffers = [k.operand(f"extra{i}", c.result.floats) for i in range(len(c.extras))]
-    result = k.operand("result", c.batch * c.result.floats)
-    with k.each(total) as index:
-        image, vector = image_of(k, index, c.batch, vectors)
-        values = load_vector(k, parts, index, VECTOR)
-        with k.unrolled(c.splits - 1, "part") as part:
-            more = load_vector(k, parts, (part + 1) * total + index, VECTOR)
-            with k.unrolled(VECTOR) as lane:
-                values.store(lane, values.load(lane) + more.load(lane))
-        block, _ = divmod_(k, vector, c.result.pixels)
-        extras = [(b, image * (stride // VECTOR) + vector) for b, stride in zip(buffers, c.extras, strict=True)]
-        sums = [values.load(lane) for lane in range(VECTOR)]
-        finals = finished(k, sums, bias, block, extras, c.epilogue)
-        store_vector(k, result, image * (c.result.stride // VECTOR) + vector, finals)
-    return k.finish(symbol)
-
-
-LOWER: Mapping[str, Callable[[Any, str], PrimFunc]] = {"sum": lower_sum}
-"""Family of a kernel -> its lowering."""

@@ -9,7 +9,7 @@ from tvm import tirx
 from tvm.tirx import PrimFunc
 
 from cnncc.kernels.gpu.conv import GpuConvConfig
-from cnncc.kernels.gpu.lower.builder import divmod_, image_of
+from cnncc.kernels.gpu.lower.builder import Array, divmod_, image_of
 from cnncc.kernels.gpu.lower.conv import Conv
 from cnncc.kernels.gpu.spec import VECTOR
 from cnncc.kernels.shared.builder import Expr, i32
@@ -21,33 +21,41 @@ def lower(config: GpuConvConfig, symbol: str) -> PrimFunc:
 
 
 class TensorConv(Conv):
-    """The same on tensor cores: numbers of 16 bits in shared memory, each row's depth side by side, products by warps.
+    """The same on tensor cores: numbers of 16 bits or tf32 in shared memory, each row's depth side by side, products by
+    warps.
 
     A fragment is 16 rows x 8 columns; thread 4 g + t of a warp holds of it rows g and g + 8, columns 2 t and 2 t + 1
-    (PTX ISA, mma.m16n8k16).
+    (PTX ISA, mma.m16n8k16 and, for tf32, m16n8k8). Of its operands it holds the words t and t + 4 of these rows and of
+    column g: two halves, or one tf32.
     """
 
     stored = "uint32"
 
     @property
     def functions(self) -> tuple[str, str]:
-        """What rounds two numbers and packs them into a word, and what multiplies: of `cnncc.module.gpu.source`."""
+        """What makes a word of the numbers in it, and what multiplies: of `cnncc.module.gpu.source`."""
         return FUNCTIONS[self.t.element.name]
 
     def vectors_per_step(self) -> int:
-        return int(self.t.depth * self.t.columns // (2 * VECTOR))
+        return int(self.t.words * self.t.columns // VECTOR)
 
     def sizes(self) -> tuple[int, int]:
         return self.t.line * self.t.rows, self.t.line * self.t.columns
 
     def stash(self, parity: Expr) -> None:
         k, t = self.k, self.t
-        between, per_line = t.threads // t.rows, t.depth // (2 * VECTOR)
+        between, per_line = t.threads // t.rows, t.words // VECTOR
+        per_word = 4 // t.element.itemsize
+        words = VECTOR // per_word
         with k.unrolled(self.loads) as i:
-            at = k.let(parity * self.a_size + self.row * t.line + (self.part + i * between) * 2)
-            for word in range(2):
-                low, high = (self.next_a.load(i * VECTOR + 2 * word + half) for half in (0, 1))
-                self.a.store(at + word, tirx.call_pure_extern("uint32", self.functions[0], low, high))
+            at = parity * self.a_size + self.row * t.line + (self.part + i * between) * words
+            if t.shift:
+                at = at + tirx.truncmod(tirx.truncdiv(self.row, i32(8)), i32(2)) * t.shift
+            vector = k.local(words, "uint32")
+            for word in range(words):
+                numbers = [self.next_a.load(i * VECTOR + per_word * word + n) for n in range(per_word)]
+                vector.store(word, tirx.call_pure_extern("uint32", self.functions[0], *numbers))
+            self.a.store(k.let(tirx.truncdiv(at, i32(words))), vector.load(0, words), words)
         with self.vectors_of_weights() as (i, index):
             column, part = divmod_(k, index, per_line)
             at = parity * (self.b_size // VECTOR) + column * (t.line // VECTOR) + part
@@ -58,20 +66,36 @@ class TensorConv(Conv):
         down, across = t.fragments
         row, column, g, pair = self.place_of_warp()
         left, right = k.local(4 * down, "uint32"), k.local(2 * across, "uint32")
+        small = [k.local(4 * down, "uint32"), k.local(2 * across, "uint32")] if t.terms > 1 else []
         a = k.let(parity * self.a_size + (row + g) * t.line + pair)
         b = k.let(parity * self.b_size + (column + g) * t.line + pair)
-        with k.unrolled(t.depth // 16) as step:
+        with k.unrolled(t.words // 8) as step:
             for i in range(down):
                 for n in range(4):  # rows g and g + 8, then the same 8 products further
-                    at = a + (16 * i + 8 * (n % 2)) * t.line + step * 8 + 4 * (n // 2)
+                    at = a + (16 * i + 8 * (n % 2)) * t.line + t.shift * (n % 2) + step * 8 + 4 * (n // 2)
                     left.store(4 * i + n, self.a.load(at))
             for j in range(across):
                 for n in range(2):
                     right.store(2 * j + n, self.b.load(b + 8 * j * t.line + step * 8 + 4 * n))
-            for i in range(down):
-                for j in range(across):
-                    sums = self.sums.address(4 * (i * across + j))
-                    k.call(self.functions[1], sums, left.address(4 * i), right.address(2 * j))
+            pairs = [(left, right)]
+            if small:
+                self.take_apart(left, small[0], 4 * down)
+                self.take_apart(right, small[1], 2 * across)
+                pairs = [(small[0], right), (left, small[1]), (left, right)]  # the small products first
+            for one, other in pairs:
+                for i in range(down):
+                    for j in range(across):
+                        sums = self.sums.address(4 * (i * across + j))
+                        k.call(self.functions[1], sums, one.address(4 * i), other.address(2 * j))
+
+    def take_apart(self, large: Array, small: Array, count: int) -> None:
+        """float32 as the sum of two numbers of tf32: the nearest one stays in `large`, what is left goes to `small`."""
+        k = self.k
+        for n in range(count):
+            whole = k.let(tirx.reinterpret("float32", large.load(n)))
+            large.store(n, tirx.call_pure_extern("uint32", TF32, whole))
+            nearest = tirx.reinterpret("float32", large.load(n))
+            small.store(n, tirx.call_pure_extern("uint32", TF32, whole - nearest))
 
     def place_of_warp(self) -> tuple[Expr, Expr, Expr, Expr]:
         """First row and column of the warp's part of the tile; the thread's row and pair of columns in a fragment."""
@@ -85,11 +109,11 @@ class TensorConv(Conv):
         k, c, t, g = self.k, self.c, self.t, self.g
         down, across = t.fragments
         first_row, first_column, lane, pair = self.place_of_warp()
-        group, tile = divmod_(k, k.block(1), c.column_tiles) if g.groups > 1 else (0, k.block(1))
+        group, tile = k.block(1), self.column_tile
         vectors = c.group_out // VECTOR
         half = k.let(tirx.bitwise_and(pair, i32(1)))
         with k.unrolled(down) as i, k.unrolled(2) as lower_half:
-            row = k.let(k.block(0) * t.rows + first_row + i * 16 + lower_half * 8 + lane)
+            row = k.let(self.row_tile * t.rows + first_row + i * 16 + lower_half * 8 + lane)
             with k.unless_certain(row < c.rows if c.rows % t.rows else None):
                 image, pixel = image_of(k, row, c.batch, g.grid[0] * g.grid[1])
                 position = k.let(self.position(pixel))
@@ -101,7 +125,14 @@ class TensorConv(Conv):
                         self.store(image, k.let(group * vectors + vector), position, first, half, 2)
 
 
-FUNCTIONS = {"float16": ("cnncc_halves", "cnncc_mma"), "bfloat16": ("cnncc_bfloats", "cnncc_mma_bfloat")}
+TF32 = "cnncc_tf32"
+"""What rounds to tf32."""
+FUNCTIONS = {
+    "float16": ("cnncc_halves", "cnncc_mma"),
+    "bfloat16": ("cnncc_bfloats", "cnncc_mma_bfloat"),
+    "tf32": (TF32, "cnncc_mma_tf32"),
+    "float32": ("__float_as_uint", "cnncc_mma_tf32"),
+}
 """By the type of the operands."""
 
 LOWER: Mapping[str, Callable[[Any, str], PrimFunc]] = {"tensor_conv": lower}
