@@ -60,10 +60,7 @@ def _show(p: Prediction, steps: list[PredictedStep]) -> None:
     lines = [
         ("kernels", f"{p.kernels * 1e6:.0f} us in {len(p.steps)} launches ({len(steps)} shown)"),
         ("on device", f"{p.on_device * 1e6:.0f} us with {p.launch * 1e6:.1f} us between two kernels"),
-        (
-            "with copies",
-            f"{p.total * 1e6:.0f} us if the arrays are the host's: {_said(p.inputs)} in, {_said(p.outputs)} out",
-        ),
+        ("with copies", f"{p.total * 1e6:.0f} us if the arrays are the host's: {copies}"),
         ("at limits", f"{p.limit * 1e6:.0f} us if every kernel ran at its roofline limit"),
         ("below half", f"{few}{f'; not {named}' if slow else ''}"),
         ("spills", f"{spilled} kernels keep registers in memory" if spilled else "none"),
