@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 TARGET = "cuda-h200"
 """Whose kernels are packed, unless another is named."""
-DTYPES = ("float32", "float16", "bfloat16")
+DTYPES = ("float32", "float16", "bfloat16", "tf32", "tf32x3")
 SEED = 0
 """Of all weights and inputs."""
 
@@ -147,8 +147,8 @@ NETWORKS = (
 BATCHES = {"resnet50_v1_5": (1, 8, 64, 128), "mobilenet_v1": (1, 8, 64), "vgg_d": (1, 8, 64)}
 """Of the networks that are timed with others than 1."""
 TRANSLATED = tuple(Job("resnet50_v1_5", dtype, 1, ptx=True) for dtype in ("float32", "float16"))
-TIMED = ("float32", "float16")
-"""bfloat16 has the kernels of float16, and so their times."""
+TIMED = ("float32", "float16", "tf32")
+"""bfloat16 has the kernels of float16, and so their times; those of tf32x3 are between float32 and tf32."""
 
 
 def _kept(nets: tuple[str, ...], batches: tuple[int, ...] = (1, 3)) -> tuple[Job, ...]:

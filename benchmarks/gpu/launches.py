@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from itertools import pairwise
 
 import numpy as np
 
+from cnncc.kernels.gpu.conv import GpuConvConfig
+from cnncc.kernels.gpu.spec import GpuKernel
 from cnncc.module.gpu.program import CudaProgram, kernel_of
 from gpu.driver import LONG, Driver, Event, Stream
 from gpu.jobs import Job
@@ -36,7 +38,8 @@ class Loaded:
         values = driver.upload(weights.wait(job, until))
         inputs = [driver.upload(np.ascontiguousarray(array)) for array in pack.inputs(job).values()]
         outputs = [driver.allocate(size) for _, size in program.ports[len(inputs) :]]
-        return Loaded(driver, program, (driver.allocate(program.arena_bytes), values, *inputs, *outputs))
+        arena = driver.upload(np.zeros(program.arena_bytes, np.uint8))  # counters are zero before the first launch
+        return Loaded(driver, program, (arena, values, *inputs, *outputs))
 
     def free(self) -> None:
         for address in self.bases:
@@ -51,28 +54,27 @@ class Loaded:
 
 @dataclass(frozen=True)
 class Launches:
-    """The launches of a loaded program with some code for its kernels. `turned` are the kernels whose blocks that code
-    counts the other way: along columns of tiles first."""
+    """The launches of a loaded program with some code for its kernels."""
 
     loaded: Loaded
     image: bytes
     source: str
-    turned: frozenset[str] = frozenset()
+    variant: Callable[[GpuKernel], GpuKernel] = lambda kernel: kernel
+    """The kernel of that code for one of the program."""
 
     @cached_property
     def works(self) -> list[Callable[[Stream], None]]:
         """Each launch, as something to do on a stream."""
         driver, program = self.loaded.driver, self.loaded.program
         module = driver.load(self.image, self.source)
-        functions = {kernel.symbol: driver.function(module, kernel.symbol) for kernel in program.kernels}
+        names = {self.variant(kernel).symbol for kernel in program.kernels}
+        functions = {name: driver.function(module, name) for name in names}
         made: list[Callable[[Stream], None]] = []
         for call in program.calls:
-            kernel = kernel_of(call)
-            x, y, z = kernel.grid
-            grid = (y, x, z) if kernel.symbol in self.turned else kernel.grid
+            kernel = self.variant(kernel_of(call))
             arguments = [self.loaded.bases[a.base] + a.offset for a in program.arguments(call)]
             function = functions[kernel.symbol]
-            made.append(lambda s, f=function, g=grid, t=kernel.threads, a=arguments: s.launch(f, g, t, a))
+            made.append(lambda s, f=function, k=kernel, a=arguments: s.launch(f, k.grid, k.threads, a))
         return made
 
     def run(self, stream: Stream) -> list[np.ndarray]:
@@ -88,6 +90,16 @@ class Launches:
         between = np.median(_intervals(self.loaded.driver, stream, [_nothing] * EMPTY, rounds))
         found = _intervals(self.loaded.driver, stream, self.works, rounds)
         return [max(0.0, float(seconds - between)) for seconds in found]
+
+
+def in_other_order(kernel: GpuKernel) -> GpuKernel:
+    """A product whose blocks take the tiles one column after another, or, where that is their order already, one row
+    after another. The same kernel where there is one row or one column, and if it is no product."""
+    config = kernel.config
+    if not isinstance(config, GpuConvConfig) or 1 in (config.raster.rows, config.raster.columns):
+        return kernel
+    raster = config.raster
+    return replace(kernel, config=replace(config, band=1 if raster.band == raster.rows else raster.rows))
 
 
 def _nothing(stream: Stream) -> None:

@@ -39,14 +39,15 @@ from cnncc.machines.gpus import Gpu  # noqa: E402
 from cnncc.module.gpu.build import CudaBuild  # noqa: E402
 from cnncc.module.gpu.compilers import cuda_compiler  # noqa: E402
 from cnncc.module.gpu.images import Image, image_for  # noqa: E402
-from cnncc.module.gpu.program import MOST_BLOCKS, CudaProgram, check_grids  # noqa: E402
-from cnncc.module.gpu.source import program_source  # noqa: E402
+from cnncc.module.gpu.program import check_grids  # noqa: E402
+from cnncc.module.gpu.source import cuda_source, program_source  # noqa: E402
 from cnncc.module.lower import lower  # noqa: E402
 from cnncc.ops import reference  # noqa: E402
 from cnncc.ops.synthetic import random_inputs  # noqa: E402
 from cnncc.report.profile.predict import predict  # noqa: E402
 from gpu import jobs  # noqa: E402  (after its folder is known)
 from gpu.jobs import Job, Plan  # noqa: E402
+from gpu.launches import in_other_order  # noqa: E402
 from gpu.packed import digest, options, sums  # noqa: E402
 
 LIMIT = 8 << 20
@@ -96,9 +97,8 @@ def write_program(job: Job, target: Gpu, folder: Path, plan: Plan, with_source: 
     if job in plan.times or job in plan.raster:
         _write_code(folder / job.key, image, source if with_source else "")
     if job in plan.raster:
-        symbols = turnable(program)
-        other = turned(source, symbols)
-        entry["turned"] = sorted(symbols)
+        kernels = tuple(dict.fromkeys(map(in_other_order, program.kernels)))
+        other = cuda_source(kernels, f"sm_{target.compute_capability}")
         _write_code(folder / f"{job.key}.raster", image_for(other, target.cubins[0]), other if with_source else "")
     (folder / f"{job.key}.json").write_text(json.dumps(entry))
 
@@ -107,25 +107,6 @@ def _write_code(stem: Path, image: Image, source: str) -> None:
     stem.with_name(f"{stem.name}.cubin").write_bytes(image.code)
     if source:
         stem.with_name(f"{stem.name}.cu").write_text(source)
-
-
-def turnable(program: CudaProgram) -> set[str]:
-    """The products whose tiles are several in both directions, and whose blocks can be counted the other way."""
-    products = [kernel for kernel in program.kernels if kernel.product is not None]
-    return {k.symbol for k in products if 1 < k.grid[0] <= MOST_BLOCKS and k.grid[1] > 1}
-
-
-def turned(source: str, symbols: set[str]) -> str:
-    """The source, with the first two directions of these kernels' grids exchanged."""
-    start = 'extern "C" __global__'
-    head, *kernels = source.split(start)
-    exchanged = {"x": "y", "y": "x"}
-    found = []
-    for text in kernels:
-        if any(f"{symbol}(" in text.split("{", 1)[0] for symbol in symbols):
-            text = re.sub(r"blockIdx\.([xy])", lambda match: f"blockIdx.{exchanged[match[1]]}", text)
-        found.append(text)
-    return start.join([head, *found])
 
 
 def write_code(folder: Path, architecture: str) -> dict[str, int]:

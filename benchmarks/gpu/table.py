@@ -7,7 +7,7 @@ from typing import Any
 
 from gpu.packed import Pack
 
-RIVALS = {"float32": ("float32", "tf32"), "float16": ("float16",)}
+RIVALS = {"float32": ("float32", "tf32"), "tf32": ("tf32",), "float16": ("float16",)}
 """The kinds of rival beside a type of ours."""
 
 
@@ -72,10 +72,10 @@ def _ceilings(phases: Mapping[str, Any]) -> Iterator[str]:
 
 
 def _raster(phases: Mapping[str, Any]) -> Iterator[str]:
-    yield "| raster order | rows first ms | columns first | better of both by kernel |"
+    yield "| raster order | in bands ms | the other order | better of both by kernel |"
     yield "|---|---|---|---|"
     for item, row in phases.get("raster", {}).get("items", {}).items():
-        values = [row.get(key) for key in ("rows_ms", "columns_ms", "best_of_both_ms")]
+        values = [row.get(key) for key in ("chosen_ms", "other_ms", "best_of_both_ms")]
         yield f"| {item} | {' | '.join(map(_number, values))} |"
 
 

@@ -9,7 +9,7 @@ from cnncc.cli import command, screen
 if TYPE_CHECKING:
     import argparse
 
-    from cnncc.report.profile.predict import PredictedStep, Prediction
+    from cnncc.report.profile.predict import Copies, PredictedStep, Prediction
 
 
 def run(args: argparse.Namespace) -> None:
@@ -56,9 +56,11 @@ def _show(p: Prediction, steps: list[PredictedStep]) -> None:
     named += f" and {len(slow) - NAMED} more (--json)" if len(slow) > NAMED else ""
     few = f"{len(convolutions) - len(slow)} of {len(convolutions)} convolutions at {HALF:.0%} of their limit or above"
     spilled = sum(s.spilled_bytes > 0 for s in p.steps)
+    copies = f"{_said(p.inputs)} in, {_said(p.outputs)} out"
     lines = [
         ("kernels", f"{p.kernels * 1e6:.0f} us in {len(p.steps)} launches ({len(steps)} shown)"),
-        ("whole run", f"{p.total * 1e6:.0f} us with {p.launch * 1e6:.1f} us between two kernels, without copies"),
+        ("on device", f"{p.on_device * 1e6:.0f} us with {p.launch * 1e6:.1f} us between two kernels"),
+        ("with copies", f"{p.total * 1e6:.0f} us if the arrays are the host's: {copies}"),
         ("at limits", f"{p.limit * 1e6:.0f} us if every kernel ran at its roofline limit"),
         ("below half", f"{few}{f'; not {named}' if slow else ''}"),
         ("spills", f"{spilled} kernels keep registers in memory" if spilled else "none"),
@@ -66,6 +68,10 @@ def _show(p: Prediction, steps: list[PredictedStep]) -> None:
     for label, text in lines:
         out.print(f"{label:<12} {text}")
     out.print("Nothing was run: occupancy and registers are the compiler's, times those of a model (docs/cuda.md).")
+
+
+def _said(copies: Copies) -> str:
+    return f"{copies.bytes / 1e6:.2f} MB in {copies.seconds * 1e6:.0f} us"
 
 
 def _row(s: PredictedStep) -> tuple[str, ...]:

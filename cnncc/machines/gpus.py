@@ -47,6 +47,8 @@ class Gpu:
     memory_gbytes_per_second: float
     l2_gbytes_per_second: float
     l2_bytes: int
+    host_gbytes_per_second: float
+    """Of the bus to the host, in one direction."""
     launch_microseconds: float
     """Time from the end of a kernel to the start of the next one in a CUDA graph."""
     block: int

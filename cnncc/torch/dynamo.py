@@ -17,6 +17,7 @@ from torch.fx import GraphModule, Node
 
 from cnncc.base.errors import CnnccError, nearest
 from cnncc.frontends.torch.export import NotExported, program_of, refuse_training_ops, traced, whole
+from cnncc.frontends.torch.program import alike, is_channels_last
 from cnncc.options import DEFAULT, Options, split_targets
 from cnncc.torch.calls import GRADIENTS, INFER
 from cnncc.torch.pieces import in_pieces
@@ -129,10 +130,12 @@ class Ready:
 
 
 def identity(value: Any, held: bool) -> Any:
-    """What code is compiled for: a tensor in its place in memory, a shape and type, or a number."""
+    """What code is compiled for: a tensor in its place in memory, a shape, type and order, or a number."""
     if not isinstance(value, torch.Tensor):
         return value
-    return (value.data_ptr(), value.shape, value.stride()) if held else (value.shape, value.dtype)
+    if held:
+        return value.data_ptr(), value.shape, value.stride()
+    return value.shape, value.dtype, is_channels_last(value)
 
 
 def version(tensor: torch.Tensor) -> int:
@@ -148,7 +151,7 @@ class Frozen(torch.nn.Module):
         self.body = body
         self.given = [None if isinstance(value, torch.Tensor) else value for value in given]
         self.places = [i for i, value in enumerate(given) if isinstance(value, torch.Tensor) and i not in held]
-        self.examples = [torch.zeros(given[i].shape, dtype=given[i].dtype) for i in self.places]
+        self.examples = [alike(torch.zeros(given[i].shape, dtype=given[i].dtype), given[i]) for i in self.places]
         self.weights = {i: self.hold(name, i, given[i]) for i, name in held.items()}
 
     def hold(self, name: str, i: int, tensor: torch.Tensor) -> tuple[torch.nn.Module, str]:

@@ -50,6 +50,11 @@ def test_profile_is_called_a_prediction(capsys: pytest.CaptureFixture[str]) -> N
     assert main(["profile", LENET5, "--target", "cuda-sm_90", "--json"]) == 0
     data = json.loads(capsys.readouterr().out)
     assert data["predicted"] is True
+    assert "with copies" in out
+    seconds, copies = data["seconds"], data["copies"]
+    assert [copies[way]["bytes"] for way in ("inputs", "outputs")] == [4 * 32 * 32, 4 * 10]
+    assert seconds["on_device"] > seconds["kernels"]
+    assert seconds["total"] == pytest.approx(seconds["on_device"] + sum(c["seconds"] for c in copies.values()))
     assert all(s["registers"] > 0 and 0 < s["occupancy"] <= 1 and s["seconds"] > 0 for s in data["steps"])
 
 

@@ -16,6 +16,7 @@ from typing import Any
 
 import pytest
 from gpu import fit, jobs, pack
+from gpu.launches import in_other_order
 from gpu.packed import Pack, PackError, Weights
 from gpu.run import PHASES
 from gpu.table import state, table
@@ -170,14 +171,16 @@ def test_a_program_that_is_lowered_otherwise_is_refused(quick: Path, tmp_path: P
         Pack(root).program(QUICK.sanitizer[0])
 
 
-def test_only_named_kernels_are_turned() -> None:
-    start = 'extern "C" __global__ void __launch_bounds__(32) '
-    source = (
-        f"head\n{start}a_1(float* x) {{ blockIdx.x blockIdx.y blockIdx.z }}\n{start}b(float* a_1) {{ blockIdx.x }}\n"
-    )
-    assert pack.turned(source, {"a_1"}) == (
-        f"head\n{start}a_1(float* x) {{ blockIdx.y blockIdx.x blockIdx.z }}\n{start}b(float* a_1) {{ blockIdx.x }}\n"
-    )
+def test_products_alone_have_another_order() -> None:
+    graph = lang.parse("net t\ninput 64x56x56\nconv 3x3 256 relu; maxpool 2x2 /2; conv 1x1 512; gap; fc 10\n")
+    kernels = lower(weights.bind(graph, None), gpus.load(jobs.TARGET), Options(batch=32, dtype="float16")).kernels
+    changed = [kernel for kernel in kernels if in_other_order(kernel) != kernel]
+    assert len(changed) == 2
+    for kernel in changed:
+        other = in_other_order(kernel)
+        assert other.grid == kernel.grid
+        assert other.config.raster.band != kernel.config.raster.band
+        assert other.config.raster.band in (1, kernel.config.raster.rows)
 
 
 # What comes of the measurements

@@ -137,6 +137,29 @@ def test_other_layouts_in_memory(small: Any, compiled: Any) -> None:
     assert close(compiled(torch.stack([images(1), images(1)], -1)[..., 1]), wanted)
 
 
+def last(tensor: Any) -> Any:
+    return tensor.contiguous(memory_format=torch.channels_last)
+
+
+@pytest.mark.parametrize("batch", [None, 3])
+def test_channels_last_is_read_as_it_is(small: Any, batch: int | None) -> None:
+    found = cnncc.torch.compile(small, last(images(1)), batch=batch)
+    assert found.model.inputs[0].shape[1:] == tuple(images(1).permute(0, 2, 3, 1).shape[1:])
+    assert any("is channels last here" in note for note in found.network.notes)
+    declared, array = found.model.inputs[0].declared, array_of("x", last(images(2)))
+    assert np.shares_memory(array, declared.to_ours(array, found.model.inputs[0].shape[1:]))
+    for count in range(1, 1 + (batch or 1)):
+        assert close(found(last(images(count))), small(images(count)))
+        assert close(found(images(count)), small(images(count)))
+
+
+def test_channels_last_of_a_cube_is_told_apart_from_channels_first() -> None:
+    module, x = torch.nn.Conv2d(4, 3, 3).eval(), torch.randn(1, 4, 4, 4)
+    found = cnncc.torch.compile(module, last(x))
+    assert close(found(last(x)), module(x))
+    assert close(found(x), module(x))
+
+
 def test_a_tensor_is_not_copied() -> None:
     x = images(1)
     assert np.shares_memory(array_of("x", x), x.numpy())

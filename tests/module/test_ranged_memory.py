@@ -40,15 +40,16 @@ def test_nothing_overlaps(some: list[Resident]) -> None:
 
 
 def test_the_arena_is_about_that_of_a_module_for_the_size() -> None:
-    """But for the smallest sizes: the scratch of a kernel does not shrink with the image."""
+    """But for the smallest sizes, for which a module of their own would take kernels with less scratch."""
     text = "net r\ninput 3 x h x w where h in 64..320 step 32, w in 64..320 step 32\n" + BODY
     network = sources.read_source(text, None, 0)
     assert network.ranged is not None
     target, options = targets.load("x86-64-v3"), Options(threads=2)
     program = lower_ranged(network.ranged, target, options)
-    for at in (dict(zip(program.symbols, steps, strict=True)) for steps in ((2, 2), (3, 8), (8, 8))):
+    for steps, most in ((0, 0), 1.3), ((1, 1), 1.01), ((2, 2), 1.01), ((3, 8), 1.01), ((8, 8), 1.01):
+        at = dict(zip(program.symbols, steps, strict=True))
         alone = lower(network.ranged.graph(at), target, options)
-        assert value_at(program.arena_bytes_for(1), at) <= 1.05 * alone.arena_bytes
+        assert value_at(program.arena_bytes_for(1), at) <= most * alone.arena_bytes
 
 
 BODY = """conv 7x7 64 /2 relu

@@ -8,6 +8,7 @@ import torch
 
 from cnncc.base.errors import CnnccError
 from cnncc.frontends.torch import trees
+from cnncc.frontends.torch.program import alike
 
 
 def of_batch(example: Any, batch: int) -> Any:
@@ -38,4 +39,4 @@ def sized(tensor: torch.Tensor, batch: int) -> torch.Tensor:
     if len(tensor) == batch:
         return tensor
     times = -(-batch // len(tensor))
-    return tensor.repeat(times, *[1] * (tensor.dim() - 1))[:batch]
+    return alike(tensor.repeat(times, *[1] * (tensor.dim() - 1))[:batch], tensor)

@@ -18,9 +18,26 @@ from cnncc.base.errors import CnnccError
 from cnncc.frontends.onnx.tensors import one_line
 from cnncc.frontends.onnx.types import Kind
 from cnncc.frontends.onnx.values import Unsupported
+from cnncc.ir.rules import Shape
 
 FREE = 2
 """Images that a program of any number of images is read for: what mixes them is refused."""
+
+
+CHANNELS_LAST = (0, 3, 1, 2)
+"""Where the axes of a tensor (n, c, h, w) lie in memory that has its channels last."""
+
+
+def is_channels_last(tensor: Any) -> bool:
+    """Whether the channels of an image lie side by side in memory, and nothing else does."""
+    if not isinstance(tensor, torch.Tensor) or tensor.dim() != len(CHANNELS_LAST) or tensor.is_contiguous():
+        return False
+    return tensor.is_contiguous(memory_format=torch.channels_last)
+
+
+def alike(made: torch.Tensor, example: torch.Tensor) -> torch.Tensor:
+    """A tensor in the order in memory that an example has."""
+    return made.contiguous(memory_format=torch.channels_last) if is_channels_last(example) else made
 
 
 @dataclass(frozen=True)
@@ -35,6 +52,12 @@ class TorchPort:
     def of(cls, name: str, node: Node) -> TorchPort:
         """What a node takes or gives."""
         return cls(name, node, kind_of(node) or np.dtype(np.float32))
+
+    def axes(self, shape: Shape) -> Shape:
+        """Where the axes of an input lie in the memory of the example. In their order where the shape does not tell
+        both orders apart: arrays are known by their shapes."""
+        last = is_channels_last(self.node.meta.get("val")) and len(set(shape[1:])) > 1
+        return CHANNELS_LAST if last else tuple(range(len(shape)))
 
 
 @dataclass(frozen=True)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import operator
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
@@ -83,16 +83,19 @@ class TorchReader:
         return [self.input(given) for given in self.program.inputs]
 
     def input(self, given: TorchPort) -> ModelPort:
-        """An input node; whole numbers and truth values are float32, too."""
+        """An input node; whole numbers and truth values are float32, too. It has its axes as the example has them in
+        memory."""
         shape = self.program.shape(given.node)
-        port = ModelPort(given.name, shape, tuple(range(len(shape))), given.name, given.kind)
+        value = Value("", shape, given.axes(shape))
+        port = ModelPort(given.name, shape, value.axes, given.name, given.kind)
         self.values[given.node] = FAILED
         with self.faults.at(f"input {given.name}"):
             if given.kind.kind == "c":
                 raise Unsupported("complex numbers")
-            dims = self.b.dims(shape)
-            node = self.b.add("input", [], given.name, dims=dims, batch=self.batch)
-            self.values[given.node] = plain_value(node, shape)
+            node = self.b.add("input", [], given.name, dims=self.b.dims(value.stored), batch=self.batch)
+            self.values[given.node] = replace(value, node=node)
+        if value.stored != shape:
+            self.b.notes.append(f"input {given.name} is channels last here, {list(value.stored)}, as the example is")
         if given.kind != FLOAT:
             self.b.notes.append(f"input {given.name} is float32 here, {given.kind} in the program")
         return port

@@ -12,7 +12,7 @@ from functools import cached_property
 
 import numpy as np
 
-from cnncc.base.dim import Undecided, smallest, values_of
+from cnncc.base.dim import Dim, Undecided, smallest, values_of
 from cnncc.kernels.cpu.micro import Micro
 from cnncc.kernels.cpu.tiles import Tile, even_tiles
 from cnncc.kernels.shared.spec import Epilogue
@@ -113,9 +113,16 @@ class WinogradConfig:
         return -(-self.total // self.tiles)
 
     @property
+    def held_tiles(self) -> int:
+        """Tiles that scratch has room for: those of a unit, or of an image of any size that has fewer."""
+        return smallest(self.tiles, self.total) if isinstance(self.total, Dim) else self.tiles
+
+    @property
     def data_tiles(self) -> int:
-        """Tiles the transformed input holds: all of them, in whole units, or those of one unit."""
-        return self.tile_units * self.tiles if self.shared else self.tiles
+        """Tiles the transformed input holds: all of them, of one size in whole units, or those of one unit."""
+        if not self.shared:
+            return self.held_tiles
+        return self.total if isinstance(self.total, Dim) else self.tile_units * self.tiles
 
     @property
     def data_blocks(self) -> int:
@@ -139,7 +146,7 @@ class WinogradConfig:
     @property
     def product_step(self) -> int:
         """Floats from one point of the products to the next."""
-        return _odd_lines(self.tiles * self.tile.blocks * self.block)
+        return _odd_lines(self.held_tiles * self.tile.blocks * self.block)
 
     @property
     def section_runs(self) -> tuple[tuple[int, int, int], ...]:

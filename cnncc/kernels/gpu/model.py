@@ -30,6 +30,10 @@ STEP_INSTRUCTIONS = 20
 """Of a thread, once a step, whatever it copies: to wait, to go on to the next stage. Counted too."""
 COUNTER_CYCLES = 2000
 """From a block's last store of its part to its knowing whether it is the last: a fence, an atomic, a barrier."""
+COPY_SECONDS = 8e-6
+"""Of a copy between host and device, before its first byte."""
+BUS_SHARE = 0.8
+"""Of the bus's bytes, those that are not the headers of its packets."""
 START_CYCLES = 1500
 """Of a block, before its first product and after its last: index arithmetic, first loads, stores."""
 
@@ -329,6 +333,11 @@ def estimate(
     limit = max(work.flops / peak, work.bytes / gpu.bandwidth)
     occupancy = resident * tile.threads / gpu.threads_per_multiprocessor
     return Estimate(max(times.values()), limit, bound, occupancy)
+
+
+def copy_seconds(gpu: Gpu, nbytes: int) -> float:
+    """From page-locked memory of the host to the device, or back."""
+    return COPY_SECONDS + nbytes / (BUS_SHARE * 1e9 * gpu.host_gbytes_per_second)
 
 
 def part_bytes(tile: GpuTile | TensorTile) -> int:

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Any
 
 from cnncc.ir import Node
+from cnncc.kernels.gpu.model import copy_seconds
 from cnncc.kernels.gpu.spec import GpuKernel
 from cnncc.machines import gpus
 from cnncc.machines.gpus import Gpu
@@ -48,6 +50,15 @@ class PredictedStep:
 
 
 @dataclass(frozen=True)
+class Copies:
+    """All inputs from the host to the device, or all outputs back."""
+
+    count: int
+    bytes: int
+    seconds: float
+
+
+@dataclass(frozen=True)
 class Prediction:
     """A network on a device it has not run on."""
 
@@ -59,6 +70,8 @@ class Prediction:
     steps: tuple[PredictedStep, ...]
     launch: float
     """Seconds between two kernels of a CUDA graph."""
+    inputs: Copies
+    outputs: Copies
 
     @property
     def kernels(self) -> float:
@@ -66,9 +79,14 @@ class Prediction:
         return sum(s.seconds for s in self.steps)
 
     @property
-    def total(self) -> float:
-        """Seconds of a run, its copies from and to the host left out."""
+    def on_device(self) -> float:
+        """Seconds of a run whose inputs and outputs lie in device memory."""
         return self.kernels + self.launch * len(self.steps)
+
+    @property
+    def total(self) -> float:
+        """Seconds of a run with arrays of the host."""
+        return self.inputs.seconds + self.on_device + self.outputs.seconds
 
     @property
     def limit(self) -> float:
@@ -80,10 +98,11 @@ class Prediction:
 
     def to_json(self) -> dict[str, Any]:
         """Plain data for `cnncc profile --json`, steps in order."""
-        rows = [{**asdict(s), "of_limit": s.of_limit} for s in self.steps]
-        seconds = {"total": self.total, "kernels": self.kernels, "limit": self.limit}
-        fields = ("name", "target", "device", "architecture", "batch")
-        return {"predicted": True, **{f: getattr(self, f) for f in fields}, "seconds": seconds, "steps": rows}
+        told: dict[str, Any] = {f: getattr(self, f) for f in ("name", "target", "device", "architecture", "batch")}
+        told["seconds"] = {f: getattr(self, f) for f in ("total", "on_device", "kernels", "limit")}
+        told["copies"] = {"inputs": asdict(self.inputs), "outputs": asdict(self.outputs)}
+        told["steps"] = [{**asdict(s), "of_limit": s.of_limit} for s in self.steps]
+        return {"predicted": True, **told}
 
 
 def predict(build: CudaBuild) -> Prediction:
@@ -97,9 +116,23 @@ def predict(build: CudaBuild) -> Prediction:
             assert isinstance(call.kernel, GpuKernel)
             found = image.resources[call.kernel.symbol]
             steps.append(_step(gpu, program.graph[name], call.kernel, found, selection.why))
-    batch = program.source.inputs[0].type.shape[0]
-    launch = 1e-6 * gpu.launch_microseconds
-    return Prediction(program.source.name, gpu.name, gpu.device, image.architecture, batch, tuple(steps), launch)
+    sizes = [size for _, size in program.ports]
+    first = len(program.graph.inputs)
+    return Prediction(
+        name=program.source.name,
+        target=gpu.name,
+        device=gpu.device,
+        architecture=image.architecture,
+        batch=program.source.inputs[0].type.shape[0],
+        steps=tuple(steps),
+        launch=1e-6 * gpu.launch_microseconds,
+        inputs=_copies(gpu, sizes[:first]),
+        outputs=_copies(gpu, sizes[first:]),
+    )
+
+
+def _copies(gpu: Gpu, sizes: Sequence[int]) -> Copies:
+    return Copies(len(sizes), sum(sizes), sum(copy_seconds(gpu, size) for size in sizes))
 
 
 def _step(gpu: Gpu, node: Node, kernel: GpuKernel, found: Resources, why: str) -> PredictedStep:

@@ -215,6 +215,17 @@ def roll(call: AtenCall) -> Tensor:
     return seen if axes else viewed(site, seen, shape)
 
 
+def unfold(call: AtenCall) -> Tensor:
+    """Windows along an axis: their number takes its place, and the places in a window are an axis behind all others."""
+    shape = call.shape("self")
+    axis, size = axis_of(call["dimension"], len(shape)), call["size"]
+    starts = range(0, shape[axis] - size + 1, call["step"])
+    windows = call.onnx("Gather", "self", vector(start + i for start in starts for i in range(size)), axis=axis)
+    parted = (*shape[:axis], len(starts), size, *shape[axis + 1 :])
+    behind = [i for i in range(len(parted)) if i != axis + 1]
+    return call.onnx("Transpose", call.onnx("Reshape", windows, vector(parted)), perm=[*behind, axis + 1])
+
+
 def made_size(shape: Sequence[int]) -> int:
     return int(np.prod(shape, dtype=np.int64))
 
@@ -278,6 +289,7 @@ RULES: Mapping[str, AtenRule] = {
     "aten.embedding": embedding,
     "aten.flip": flip,
     "aten.roll": roll,
+    "aten.unfold": unfold,
     "aten.pixel_shuffle": pixel_shuffle,
     "aten.pixel_unshuffle": pixel_unshuffle,
     "aten.tril": triangle(False),
