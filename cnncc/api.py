@@ -68,8 +68,8 @@ def compile(  # noqa: PLR0913 - keywords are what people want here
     - `tune`: seconds in which kernels of convolutions are measured on this machine. Without it, a model of the
       processor picks them.
     - `dtype`: `float32`; on a GPU also `float16`, `bfloat16`, `tf32` or `tf32x3`: convolutions then multiply that on
-      tensor cores. Sums and values stay float32. On a processor that multiplies it `bfloat16`: weights and the values
-      between most layers are stored so, sums stay float32.
+      tensor cores. On a processor that multiplies it `bfloat16`. With both types of 16 bits weights and the values
+      between most layers are stored so. Sums stay float32.
     - `shape`: the shape of the input in place of the one that the network says, `(3, 320, 320)` or `"3x320x320"`; of
       several inputs a dictionary, `{"image": (3, 320, 320)}`. For an ONNX model the batch may stand before it.
       Several shapes, `"3x224x224,3x320x480"` or a list of tuples, make a model for several sizes, which takes arrays of

@@ -13,7 +13,7 @@ from cnncc.base.errors import CnnccError, nearest
 from cnncc.runtime.cpu import MOST_THREADS
 
 DTYPES = ("float32", "float16", "bfloat16", "tf32", "tf32x3")
-"""Of the operands of convolutions; with bfloat16 of most values too."""
+"""Of the operands of convolutions; with those of 16 bits of most values too."""
 
 INT8 = "int8"
 """What stands beside those where a network is named: it is computed on bytes. `Options` do not say it, the graph does:
@@ -74,11 +74,11 @@ class Options:
     max_error: float = 1e-5
     """Share of a layer's largest output by which an algorithm with fewer operations (Winograd) may be off."""
     dtype: str = "float32"
-    """Of the operands of convolutions, one of `DTYPES`; sums are float32. On a GPU values in memory are float32 too; on
-    a processor, which has bfloat16 alone, those between most layers are not."""
+    """Of the operands of convolutions, one of `DTYPES`; sums are float32. With float16, which GPUs have, and bfloat16
+    the values between most layers are of that type too."""
     weights_dtype: str = "float32"
     """Type in which the weights of convolutions and fc layers are stored, one of `WEIGHTS_DTYPES`. With a dtype of
-    bfloat16 it is that."""
+    16 bits it is that."""
     tune: float | None = None
     """Seconds in which convolution kernels are measured on this machine; None if a model picks them."""
     keep_all: bool = False
@@ -112,13 +112,13 @@ class Options:
             self._set("tune", _number(self.tune))
 
     def _set_weights(self) -> None:
-        """With a dtype of bfloat16 weights are stored so. CnnccError for another type of them."""
-        if self.dtype != "bfloat16":
+        """With a dtype of 16 bits weights are stored so. CnnccError for another type of them."""
+        if self.dtype not in WEIGHTS_DTYPES[1:]:
             return
-        if self.weights_dtype == "float16":
+        if self.weights_dtype not in ("float32", self.dtype):
             hint = "leave the type of weights out"
-            raise CnnccError("with dtype bfloat16 weights are bfloat16, not float16", hint=hint)
-        self._set("weights_dtype", "bfloat16")
+            raise CnnccError(f"with dtype {self.dtype} weights are {self.dtype}, not {self.weights_dtype}", hint=hint)
+        self._set("weights_dtype", self.dtype)
 
     def _set(self, name: str, value: Any) -> None:
         """A number of NumPy becomes a plain one, a list a tuple: equal options are equal, and have one key."""

@@ -76,6 +76,8 @@ TF32 = Element(
     "tf32", "tf32", 32, "<f4", "float", "float32", False, -(2 - 2.0**-10) * 2.0**127, (2 - 2.0**-10) * 2.0**127
 )
 """float32 with 11 bits of a number instead of 24, of operands on tensor cores alone: no tensor has it."""
+HALVES = (FLOAT16, BFLOAT16)
+"""Numbers of 16 bits that ops compute on: in float32, with their results rounded."""
 ELEMENTS: Mapping[str, Element] = {e.name: e for e in (FLOAT32, UINT8, INT8, INT32, BFLOAT16, FLOAT16)}
 """Every element type of a tensor by name."""
 

@@ -149,10 +149,10 @@ def _show(report: CheckReport, everything: bool, scheme: Scheme | None) -> None:
 def _told(overflow: Overflow) -> str:
     """Where values became infinite, why, and what to do."""
     layer = f"{overflow.name} ({overflow.op}) is the first layer with values that are not finite"
-    if overflow.read is None or overflow.read <= overflow.held:
+    if overflow.largest is None or overflow.largest <= overflow.held:
         return f"{layer}; the reference has finite ones"
-    reads = f"{layer}: it reads {overflow.read:.4g}, and its type holds {overflow.held:.5g} at most"
-    return f"{reads}; `--dtype bfloat16` has the range of float32" if overflow.held < BFLOAT16.most else reads
+    needs = f"{layer}: it reads or gives {overflow.largest:.4g}, and its type holds {overflow.held:.5g} at most"
+    return f"{needs}; `--dtype bfloat16` has the range of float32" if overflow.held < BFLOAT16.most else needs
 
 
 def _show_distance(about: Mapping[str, Any]) -> None:

@@ -134,10 +134,10 @@ def add_weights_dtype(parser: argparse.ArgumentParser) -> None:
 
 def add_dtype(parser: argparse.ArgumentParser, choices: Sequence[str]) -> None:
     """In what a network is computed."""
-    halves = "all but float32 and int8 multiply on a GPU's tensor cores, values in memory stay float32; "
+    tensor = "all but float32 and int8 multiply on a GPU's tensor cores; float16 and "
     what = (
-        f"of the operands of convolutions: {halves if 'float16' in choices else ''}"
-        "bfloat16, on processors that multiply it, stores values and weights so; sums stay float32; "
+        f"of the operands of convolutions: {tensor if 'float16' in choices else ''}"
+        "bfloat16, where it is multiplied, store values and weights so; sums stay float32; "
         "int8: on bytes, by the scales that `cnncc quantize` found, or for its speed alone by those of random images "
         f"(default: {DEFAULTS['dtype']})"
     )

@@ -52,7 +52,7 @@ class Gpu:
     launch_microseconds: float
     """Time from the end of a kernel to the start of the next one in a CUDA graph."""
     block: int
-    """Channels per block of the NCHWc layout: 16 bytes, the widest load."""
+    """Channels per block of the NCHWc layout, of float32: 16 bytes, the widest load."""
     format: str
     """What a module is: `cuda`, a shared object with machine code for the GPU."""
 
@@ -66,9 +66,14 @@ class Gpu:
         return False
 
     @property
-    def narrows_values(self) -> bool:
-        """Values in memory are float32, and rounded on their way to the tensor cores."""
-        return False
+    def block_of_halves(self) -> int:
+        """As many bytes."""
+        return 2 * self.block
+
+    @property
+    def multiplies_tf32(self) -> bool:
+        """Whether its tensor cores do, and bfloat16."""
+        return self.compute_capability >= 80
 
     @property
     def cores(self) -> int:
@@ -80,10 +85,10 @@ class Gpu:
         if options.tuned:
             hint = "leave --tune out"
             raise CnnccError(f"target {self.name} cannot be tuned: its kernels are picked by a model", hint=hint)
-        if options.dtype in SINCE_AMPERE and self.compute_capability < 80:
+        if options.dtype in SINCE_AMPERE and not self.multiplies_tf32:
             hint = "`--dtype float16` multiplies on its tensor cores, numbers up to 65504"
             raise CnnccError(f"target {self.name} has no instruction that multiplies {options.dtype}", hint=hint)
-        if options.weights_dtype != "float32" and options.dtype != "bfloat16":  # with that `Options` says bfloat16
+        if options.weights_dtype not in ("float32", options.dtype):
             raise CnnccError(f"target {self.name} stores float32 weights only, not {options.weights_dtype}")
 
     def unfit(self) -> str:

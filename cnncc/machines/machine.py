@@ -23,6 +23,10 @@ class Machine(Protocol):
         """Channels per block of the NCHWc layout."""
 
     @property
+    def block_of_halves(self) -> int:
+        """The same of values of 16 bits."""
+
+    @property
     def align(self) -> int:
         """Bytes, at multiples of which everything in memory begins."""
 
@@ -33,10 +37,6 @@ class Machine(Protocol):
     @property
     def images_apart(self) -> bool:
         """Whether each image of a batch has a part of the arena for itself, so that a run may have fewer images."""
-
-    @property
-    def narrows_values(self) -> bool:
-        """Whether a dtype of bfloat16 is that of the values between layers too, and not of operands alone."""
 
     def check(self, options: Options) -> None:
         """CnnccError for options that the machine cannot do."""

@@ -85,9 +85,9 @@ class Target:
         return self.cpu in SPLITTING
 
     @property
-    def narrows_values(self) -> bool:
-        """Values and weights are stored as bfloat16, which halves what is read."""
-        return True
+    def block_of_halves(self) -> int:
+        """Vectors of them are as long: they are computed in float32."""
+        return self.block
 
     def check(self, options: Options) -> None:
         """CnnccError for options that the processor cannot do."""

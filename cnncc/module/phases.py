@@ -7,10 +7,11 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from cnncc import ops, passes
-from cnncc.base.elements import BFLOAT16
+from cnncc.base.elements import ELEMENTS, FLOAT32, HALVES
 from cnncc.base.errors import CnnccError, nearest
 from cnncc.ir import Graph, Node
 from cnncc.ir.text import print_graph
+from cnncc.kernels.taken import takes
 from cnncc.machines import Machine
 from cnncc.module.listener import SILENT, Listener
 from cnncc.options import DEFAULT, Options
@@ -79,12 +80,14 @@ def _pass(name: str, rewrite: Callable[[Graph], Graph]) -> Phase:
 
 
 def _narrow_values(stage: Stage, machine: Machine, options: Options) -> Stage:
-    wanted = options.dtype == BFLOAT16.name and machine.narrows_values
-    return replace(stage, graph=passes.narrow_values(stage.graph)) if wanted else stage
+    half = ELEMENTS.get(options.dtype, FLOAT32)
+    if half not in HALVES:
+        return stage
+    return replace(stage, graph=passes.narrow_values(stage.graph, half, lambda op: takes(machine, op, half)))
 
 
 def _assign_layouts(stage: Stage, machine: Machine, options: Options) -> Stage:
-    return replace(stage, graph=passes.assign_layouts(stage.graph, machine.block))
+    return replace(stage, graph=passes.assign_layouts(stage.graph, machine.block, machine.block_of_halves))
 
 
 def _order_steps(stage: Stage, machine: Machine, options: Options) -> Stage:
@@ -108,7 +111,7 @@ PHASES: tuple[Phase, ...] = (
 
 
 LAST_PASS = "narrow_values"
-"""After it comes the first phase that looks at the shape of the machine; it asks only whether that narrows values."""
+"""After it comes the first phase that looks at the shape of the machine; it asks only what the kernels compute on."""
 
 
 def names() -> list[str]:

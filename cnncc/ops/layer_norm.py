@@ -103,6 +103,7 @@ LAYERNORM = Op(
     reference=layernorm_reference,
     tolerance=1e-5,
     traits=NORMED,
+    types=floats,
     forms=(
         Form(
             "layernorm",
@@ -129,6 +130,7 @@ RMSNORM = Op(
     reference=rmsnorm_reference,
     tolerance=1e-5,
     traits=NORMED,
+    types=floats,
     forms=(
         Form(
             "rmsnorm",

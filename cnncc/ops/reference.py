@@ -9,7 +9,7 @@ import numpy as np
 import numpy.typing as npt
 
 from cnncc import ops
-from cnncc.base.elements import BFLOAT16, FLOAT32, Element, decode, encode
+from cnncc.base.elements import BFLOAT16, FLOAT32, HALVES, Element, decode, encode
 from cnncc.base.errors import CnnccError, nearest
 from cnncc.ir import Constant, Graph, Node
 from cnncc.ops.source import port_type
@@ -76,18 +76,21 @@ class _Followed:
 def evaluate(graph: Graph, node: Node, args: tuple[np.ndarray, ...], dtype: np.dtype) -> np.ndarray:
     """The value of one node from those of its inputs; the raw array for an `input` node.
 
-    Integers are arrays of their element's dtype. All other numbers are in `dtype`, halves too. A result of bfloat16 is
-    rounded once, and so are the weights of a layer that reads bfloat16."""
+    Integers are arrays of their element's dtype. All other numbers are in `dtype`, halves too. A result of halves is
+    rounded once, and so are the weights of a layer that reads halves. Numbers beyond float16 stay what they are: a
+    module that gives infinity there has overflowed."""
     weights = {slot: _number(graph.constants[name]) for slot, name in node.weights.items()}
-    if node.inputs and graph[node.inputs[0]].type.element == BFLOAT16 and ops.traits(node).half_weights:
-        weights["weight"] = rounded(weights["weight"], BFLOAT16)
+    read = graph[node.inputs[0]].type.element if node.inputs else FLOAT32
+    if read in HALVES and ops.traits(node).half_weights:
+        weights["weight"] = rounded(weights["weight"], read)
     op = ops.TABLE[node.op]
     if op.exact is None or not has_other_types(graph, node):
         value = op.reference(args, weights, node.attrs)
     else:
         value = op.exact(args, weights, node.attrs, (*(graph[i].type for i in node.inputs), node.type))
-    if node.type.element == BFLOAT16:
-        value = rounded(value, BFLOAT16)
+    if node.type.element in HALVES:
+        near = rounded(value, node.type.element)
+        value = np.where(np.isfinite(near), near, value)
     value = value.astype(node.type.element.dtype if node.type.element.whole else dtype, copy=False)
     assert value.shape == node.type.shape, f"{node.name}: {value.shape}, the graph says {node.type}"
     return value

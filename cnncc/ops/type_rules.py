@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from dataclasses import replace
 
-from cnncc.base.elements import BFLOAT16, FLOAT32, Element
+from cnncc.base.elements import FLOAT32, HALVES, Element
 from cnncc.ir.rules import Attrs, Shape, ShapeError
 from cnncc.ir.types import TensorType
 
@@ -27,22 +27,23 @@ def float32_only(types: Types, attrs: Attrs, shape: Shape) -> TensorType:
 
 
 def floats(types: Types, attrs: Attrs, shape: Shape) -> TensorType:
-    """All inputs and the result are float32, or all are bfloat16: the rule of an op that computes in float32 and may
-    round its result."""
-    if all(given.element == BFLOAT16 for given in types):
-        return TensorType(shape, element=BFLOAT16)
+    """All inputs and the result are float32, or all are halves of one type: the rule of an op that computes in float32
+    and may round its result."""
+    first = types[0].element
+    if first in HALVES and all(given.element == first for given in types):
+        return TensorType(shape, element=first)
     return float32_only(types, attrs, shape)
 
 
 def floats_to_float32(types: Types, attrs: Attrs, shape: Shape) -> TensorType:
-    """The first input is float32 or bfloat16; all others and the result are float32: the rule of an op whose results
+    """The first input is float32 or of halves; all others and the result are float32: the rule of an op whose results
     are few."""
-    first = replace(types[0], element=FLOAT32) if types[0].element == BFLOAT16 else types[0]
+    first = replace(types[0], element=FLOAT32) if types[0].element in HALVES else types[0]
     return float32_only((first, *types[1:]), attrs, shape)
 
 
 def floats_or_bytes(types: Types, attrs: Attrs, shape: Shape) -> TensorType:
-    """float32, bfloat16 or bytes with a scale, which the result has too: the rule of a function that only bounds its
+    """float32, halves or bytes with a scale, which the result has too: the rule of a function that only bounds its
     argument."""
     given = types[0]
     if given.quantization is None or given.element.bits != 8:
@@ -55,8 +56,8 @@ def to_float32(given: TensorType) -> str:
     return "`cast float32`" if given.quantization is None else "`dequantize`"
 
 
-ON_BFLOAT16: tuple[TypeRule, ...] = (floats, floats_to_float32, floats_or_bytes)
-"""The rules of ops that compute on bfloat16."""
+ON_HALVES: tuple[TypeRule, ...] = (floats, floats_to_float32, floats_or_bytes)
+"""The rules of ops that compute on halves."""
 
 
 def same_numbers(types: Types, attrs: Attrs, shape: Shape) -> TensorType:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from cnncc.base.elements import HALVES
 from cnncc.ir.graph import Graph, Node
 from cnncc.ir.types import TensorType
 from cnncc.ops import traits
@@ -11,14 +12,16 @@ RELAYOUT = "relayout"
 """The op that changes nothing but the order in memory."""
 
 
-def assign_layouts(g: Graph, block: int) -> Graph:
+def assign_layouts(g: Graph, block: int, of_halves: int | None = None) -> Graph:
     """op(x) => op(relayout(x)) where op cannot read the layout of x; a rank-4 output y => relayout(y) named `y.nchw`.
 
     Must not fire for vectors, for convs that read a plain tensor (they can), for fc (reads either), or when the layouts
     are assigned already. Every output of the result is computed straight into it: a graph input, constant, view or
     second mention gets a copy named `y.out`. `block` is in channels; 1 keeps plain NCHW everywhere.
+    `of_halves` is that of values of 16 bits, where it is another one: then a cast to or from halves writes blocks of
+    its own, whatever it reads.
     """
-    builder = _Builder(g, block)
+    builder = _Builder(g, block, block if of_halves is None else of_halves)
     for node in g.nodes:
         builder.lay_out(node)
     outputs = tuple(builder.output(name) for name in g.outputs)
@@ -29,8 +32,9 @@ def assign_layouts(g: Graph, block: int) -> Graph:
 class _Builder:
     """The nodes laid out so far; a relayout is made at its first use and shared by later ones."""
 
-    def __init__(self, g: Graph, block: int) -> None:
+    def __init__(self, g: Graph, block: int, of_halves: int) -> None:
         self.block = block
+        self.of_halves = of_halves
         self.nodes: dict[str, Node] = {}
         self._taken = set(g.by_name)
         self._relayouts: dict[tuple[str, int], str] = {}
@@ -49,9 +53,13 @@ class _Builder:
         writes = traits(node).layout.writes
         if len(node.type.shape) != 4 or writes is Order.LOGICAL:
             return node.type.with_block(1)
-        if writes is Order.ANY:
+        if writes is Order.ANY and self._block(node.type) == self._block(self.nodes[node.inputs[0]].type):
             return node.type.with_block(self.nodes[node.inputs[0]].type.block)
-        return node.type.with_block(self.block)
+        return node.type.with_block(self._block(node.type))
+
+    def _block(self, kind: TensorType) -> int:
+        """Channels of a block of a value."""
+        return self.of_halves if kind.element in HALVES else self.block
 
     def _readable(self, node: Node, position: int, name: str) -> str:
         """The name of a value equal to `name` in a layout that `node` reads as its argument at `position`."""
@@ -60,7 +68,7 @@ class _Builder:
             return name
         if order is Order.FIRST:
             return self._as_block(name, self.nodes[node.inputs[0]].type.block)
-        return self._as_block(name, 1 if order is Order.LOGICAL else self.block)
+        return self._as_block(name, 1 if order is Order.LOGICAL else self._block(self.nodes[name].type))
 
     def _as_block(self, name: str, block: int) -> str:
         source = self.nodes[name]

@@ -1,7 +1,8 @@
-"""Values in bfloat16 between layers that multiply it."""
+"""Values in halves, bfloat16 or float16, between layers that multiply them."""
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import replace
 
 from cnncc import ops
@@ -12,13 +13,14 @@ from cnncc.ir.types import TensorType
 from cnncc.ops.traits import Kind
 
 
-def narrow_values(g: Graph) -> Graph:
-    """conv(x) => conv(cast(x)) in bfloat16, and so on for all that takes bfloat16 of a value that is bfloat16 already.
+def narrow_values(g: Graph, half: Element = BFLOAT16, takes: Callable[[str], bool] = lambda op: True) -> Graph:
+    """conv(x) => conv(cast(x)) in halves, and so on for all that takes halves of a value that is of halves already.
 
-    What takes float32 only gets casts back, as every output does. Must not fire for a graph without convolutions, nor
-    for values that are not float32: those stay as they are.
+    What takes float32 only gets casts back, as every output does. `half` is their type, and `takes` says for which ops
+    the machine computes on it. Must not fire for a graph without convolutions, nor for values that are not float32:
+    those stay as they are.
     """
-    narrower = _Narrower(g)
+    narrower = _Narrower(g, half, takes)
     for node in g.nodes:
         narrower.add(node)
     outputs = tuple(narrower.as_element(name, g[name].type.element) for name in g.outputs)
@@ -28,14 +30,16 @@ def narrow_values(g: Graph) -> Graph:
 class _Narrower:
     """The nodes so far; a cast is made at its first use and shared by later ones."""
 
-    def __init__(self, g: Graph) -> None:
+    def __init__(self, g: Graph, half: Element, takes: Callable[[str], bool]) -> None:
         self.g = g
+        self.half = half
+        self.takes = takes
         self.nodes: dict[str, Node] = {}
         self.casts: dict[tuple[str, Element], str] = {}
         self._taken = set(g.by_name)
 
     def add(self, node: Node) -> None:
-        """Adds the node on bfloat16 if it takes that and one of its values is bfloat16, or if it is a convolution."""
+        """Adds the node on halves if it takes them and one of its values is of halves, or if it is a convolution."""
         wanted = self.narrowed(node)
         if wanted is None:
             inputs = tuple(self.as_element(name, self.g[name].type.element) for name in node.inputs)
@@ -46,14 +50,16 @@ class _Narrower:
         self.nodes[node.name] = node.with_(inputs=inputs, type=result)
 
     def narrowed(self, node: Node) -> tuple[list[TensorType], TensorType] | None:
-        """The types of the node's inputs and result with bfloat16; None if it stays as it is."""
+        """The types of the node's inputs and result with halves; None if it stays as it is."""
         types = [self.g[name].type for name in node.inputs]
         traits = ops.traits(node)
         starts = traits.kind is Kind.LINEAR and not traits.flat
-        if not starts and all(self.nodes[name].type.element != BFLOAT16 for name in node.inputs):
+        if not starts and all(self.nodes[name].type.element != self.half for name in node.inputs):
+            return None
+        if not self.takes(node.op):
             return None
         for count in (len(types), 1):
-            given = [*map(_halved, types[:count]), *types[count:]]
+            given = [*map(self.halved, types[:count]), *types[count:]]
             try:
                 return given, ops.TABLE[node.op].type(tuple(given), node.attrs)
             except ShapeError:
@@ -76,10 +82,9 @@ class _Narrower:
             self.casts[name, element] = cast
         return self.casts[name, element]
 
-
-def _halved(kind: TensorType) -> TensorType:
-    """bfloat16 for float32; other types as they are."""
-    return replace(kind, element=BFLOAT16) if kind.is_float else kind
+    def halved(self, kind: TensorType) -> TensorType:
+        """Halves for float32; other types as they are."""
+        return replace(kind, element=self.half) if kind.is_float else kind
 
 
 CAST = "cast"

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from cnncc import machines, ops, passes
-from cnncc.base.elements import BFLOAT16, ELEMENTS, FLOAT32
+from cnncc.base.elements import BFLOAT16, ELEMENTS, FLOAT16, FLOAT32, HALVES, Element
 from cnncc.base.errors import CnnccError
 from cnncc.ir import Graph
 from cnncc.ir.ranged import Ranged, Steps, said
@@ -63,13 +63,13 @@ class BytesCheck:
 
 @dataclass(frozen=True)
 class Overflow:
-    """The first layer that gave no finite number where there is one, and the largest that it read, as far as the
-    reference has its inputs."""
+    """The first layer that gave no finite number where there is one, and the largest that it read or should have
+    given, as far as the reference has its inputs."""
 
     name: str
     op: str
-    read: float | None
-    """The largest absolute value among its inputs."""
+    largest: float | None
+    """The largest absolute value among its inputs and its result."""
     held: float
     """The largest number of the type in which it computes."""
 
@@ -83,7 +83,7 @@ class CheckReport:
     weights_dtype: str = "float32"
     rounding: float | None = None
     """How far rounding moves the outputs, as a share of an output's largest value: that of the weights to
-    `weights_dtype`, and with a `dtype` of bfloat16 that of values too. Both sides of the comparison have rounded ones.
+    `weights_dtype`, and with a `dtype` of 16 bits that of values too. Both sides of the comparison have rounded ones.
     None if nothing is rounded."""
     dtype: str = "float32"
     integers: BytesCheck | None = None
@@ -128,7 +128,7 @@ def check(graph: Graph, options: Options = DEFAULT, seed: int = 0, progress: Pro
     Outputs are those of the module as it is delivered, where values share memory; the values before them come from
     the same kernels with memory of their own for each.
     With `options.weights_dtype` the reference rounds the same weights: a kernel's error is no larger for it. Layers on
-    bfloat16 are computed from the module's own values, and may be off by one number of bfloat16.
+    halves are computed from the module's own values, and may be off by one number of their type.
     """
     from cnncc import api
 
@@ -235,23 +235,26 @@ def checked_values(
 ) -> CheckReport:
     """The values of a module, its outputs or all that it has, against those of the reference on the same inputs.
     `source` has the module's batch, and bound weights."""
-    machine = machines.load(options.targets[0])
-    if not (machine.narrows_values and rounding.rounds(source, options)):
+    if not rounding.rounds(source, options):
         inner = got.keys() > set(source.outputs)  # a large network's values need not all be kept
         expected = reference.run(source, inputs, keep_all=inner, follow=got)
         report = compare(source, got, expected, tolerances(source, options.dtype))
         overflow = _overflow(source, report, {**inputs, **expected}, options.dtype)
         return replace(report, integers=_integers(source, got, expected), overflow=overflow)
     # What a module stores, and rounds, has the batch norms folded in, and activations in the layers before them.
+    machine = machines.load(options.targets[0])
     passed = phases.run(source, machine, options, stop_after=phases.LAST_PASS).graph
     graph = half.rounded(passed, options.weights_dtype)
-    expected = reference.run(graph, inputs, keep_all=True, follow=got)
+    with np.errstate(invalid="ignore"):  # behind a value that overflowed there are no numbers
+        expected = reference.run(graph, inputs, keep_all=True, follow=got)
     renamed = dict(zip(source.outputs, (expected[o] for o in graph.outputs), strict=True))
-    report = compare(source, got, {**expected, **renamed}, _rounded_bounds(source, graph, got))
-    report = replace(report, integers=_integers(source, got, {**expected, **renamed}))
+    known = {**expected, **renamed}
+    report = compare(source, got, known, _rounded_bounds(source, graph, got))
+    overflow = _overflow(source, report, {**inputs, **known}, options.dtype)
+    report = replace(report, integers=_integers(source, got, known), overflow=overflow)
     if options.weights_dtype == FLOAT32.name:
         return report
-    narrow = options.dtype == BFLOAT16.name
+    narrow = options.dtype == options.weights_dtype
     moved = rounding.by_all(source, inputs, got) if narrow else rounding.by_weights(passed, expected)
     return replace(report, dtype=options.dtype, weights_dtype=options.weights_dtype, rounding=moved)
 
@@ -259,7 +262,7 @@ def checked_values(
 def _rounded_bounds(source: Graph, graph: Graph, got: Mapping[str, np.ndarray]) -> dict[str, float]:
     """The bounds of values of a graph whose values, or weights, are rounded."""
     bounds = {**tolerances(source), **tolerances(graph)}
-    known = got.keys() > set(source.outputs) or not any(n.type.element == BFLOAT16 for n in graph.nodes)
+    known = got.keys() > set(source.outputs) or not any(n.type.element in HALVES for n in graph.nodes)
     return bounds if known else dict.fromkeys(bounds, LARGEST_HALF_ERROR)
 
 
@@ -290,12 +293,14 @@ OPERANDS: Mapping[str, tuple[float, float]] = {
     "tf32": (1e-3, LARGEST_HALF_ERROR),
     "bfloat16": (1.6e-2, 2e-1),
 }
-"""Of a convolution whose operands are rounded to that type (by at most 2^-12 or 2^-9 of each), which a softmax of large
-numbers enlarges, and of a network of them."""
+"""Of a convolution whose operands are rounded to that type (by at most 2^-11 or 2^-8 of each), and of a network of
+them, against a reference that rounds nothing. A softmax of large numbers enlarges it."""
 
 
-ONE_BFLOAT16 = 2.0**-7
-"""From one number of bfloat16 to the next, at most: sums that differ in their last bits may be rounded apart."""
+SPACING: Mapping[Element, float] = {BFLOAT16: 2.0**-7, FLOAT16: 2.0**-10}
+"""From one number to the next, as a share of it, at most: sums that differ in their last bits may be rounded apart. A
+reference that reads the module's own values and rounds its results to nearest, as the module does, is off by no more,
+whatever the number of layers."""
 
 
 def tolerances(graph: Graph, dtype: str = "float32") -> dict[str, float]:
@@ -306,8 +311,7 @@ def tolerances(graph: Graph, dtype: str = "float32") -> dict[str, float]:
     for node in graph.nodes:
         own = ops.TABLE[node.op].tolerance
         if reference.has_other_types(graph, node):  # computed from the module's own values
-            computed = node.type.element == BFLOAT16 and own > 0
-            bounds[node.name] = own + ONE_BFLOAT16 if computed else own
+            bounds[node.name] = own + SPACING.get(node.type.element, 0.0) if own > 0 else own
             continue
         if ops.traits(node).kind is Kind.LINEAR and not ops.traits(node).flat:
             own = max(own, of_operands)
@@ -325,7 +329,7 @@ def _overflow(source: Graph, report: CheckReport, expected: Mapping[str, np.ndar
     node, compared = source[first.name], {layer.name for layer in report.layers}
     while ops.traits(node).kind is not Kind.LINEAR and node.inputs and not compared & set(node.inputs):
         node = source[node.inputs[0]]
-    inputs = [np.abs(expected[name]) for name in node.inputs if name in expected]
+    inputs = [np.abs(expected[name]) for name in (*node.inputs, first.name) if name in expected]
     if len(compared) == len(source.outputs) or not inputs:  # the outputs alone: it may be any layer before them
         return Overflow(first.name, first.op, None, held)
     largest = max(float(array.max(initial=0.0, where=np.isfinite(array))) for array in inputs)

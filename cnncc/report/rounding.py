@@ -7,7 +7,7 @@ from collections.abc import Iterable, Mapping
 
 import numpy as np
 
-from cnncc.base.elements import BFLOAT16, FLOAT32
+from cnncc.base.elements import FLOAT32, HALVES
 from cnncc.ir import Graph
 from cnncc.ops import reference
 from cnncc.options import Options
@@ -18,7 +18,7 @@ Values = Mapping[str, np.ndarray]
 
 def rounds(source: Graph, options: Options) -> bool:
     """Whether a module has rounded weights or values."""
-    narrow = any(node.type.element == BFLOAT16 for node in source.nodes)
+    narrow = any(node.type.element in HALVES for node in source.nodes)
     return narrow or options.weights_dtype != FLOAT32.name
 
 

@@ -22,7 +22,7 @@ OTHER: dict[str, Any] = {
     "batch": 2,
     "threads": 1,
     "max_error": 0.0,
-    "dtype": "float16",
+    "dtype": "tf32",
     "weights_dtype": "bfloat16",
     "tune": 1.0,
     "keep_all": True,
@@ -61,6 +61,11 @@ REFUSALS: list[tuple[dict[str, Any], str, str]] = [
     ({"max_error": 10**400}, f"max_error must be a number of at least 0, got {10**400}", ""),
     ({"dtype": "float61"}, "unknown dtype 'float61'", "did you mean 'float16'?"),
     ({"weights_dtype": "bfloat"}, "unknown type of weights 'bfloat'", "did you mean 'bfloat16'?"),
+    (
+        {"dtype": "float16", "weights_dtype": "bfloat16"},
+        "with dtype float16 weights are float16, not bfloat16",
+        "leave the type of weights out",
+    ),
     ({"tune": 0.0}, "tuning needs a number of seconds above 0, got 0.0", ""),
     ({"tune": float("inf")}, "tuning needs a number of seconds above 0, got inf", ""),
     ({"tune": "long"}, "tuning needs a number of seconds above 0, got 'long'", ""),
@@ -127,6 +132,6 @@ def test_the_command_line_says_nothing_else() -> None:
     command.add_weights_dtype(parser)
     command.add_tune(parser)
     assert command.options(parser.parse_args([])) == DEFAULT
-    given = "--target x86-64-v2,x86-64-v3 --batch 2 --threads 1 --max-error 0 --dtype float16 --weights-dtype bfloat16"
+    given = "--target x86-64-v2,x86-64-v3 --batch 2 --threads 1 --max-error 0 --dtype tf32 --weights-dtype bfloat16"
     wanted = {name: OTHER[name] for name in command.BUILT_WITH} | {"targets": ("x86-64-v2", "x86-64-v3")}
     assert command.options(parser.parse_args([*given.split(), "--tune", "1"])) == Options(**wanted)

@@ -2,13 +2,21 @@
  *
  * Every access is checked: inside the array, aligned, of memory that somebody wrote, and in no race: between two barriers
  * nobody may touch shared memory that another thread writes, and in a whole launch nobody global memory that another
- * thread writes. But what a block wrote can be read by one that found its count in a counter: the writes, a barrier, a fence
+ * thread writes. What is copied into shared memory in passing is there when the thread that copies has waited for it; until
+ * then nobody may touch that place. But what a block wrote can be read by one that found its count in a counter: the writes, a barrier, a fence
  * and the count, then the other's count, a fence, a barrier and the reads. Nothing is read or written before the kernel
  * has waited for the ones before it.
  */
 #include <cstdint>
+#include <deque>
+#include <functional>
 #include <map>
 #include <set>
+#include <vector>
+
+extern "C" {
+int cnncc_bank_conflicts, cnncc_wide_accesses; /* of all launches since a test cleared them */
+}
 
 namespace checked {
 
@@ -25,6 +33,25 @@ struct history {
     unsigned writer, reader;
     unsigned long written, read; /* epochs */
 };
+
+/* A copy into shared memory that is on its way. */
+struct on_the_way {
+    std::function<void()> land;
+    unsigned long group;
+};
+/* Of a thread: its copies, and the group that the next one belongs to. */
+struct copies {
+    std::deque<on_the_way> waiting;
+    unsigned long group;
+};
+static std::map<unsigned, copies> copying; /* by thread, of this block */
+
+/* Accesses of 16 bytes to shared memory are made for eight threads at a time, and take longer if two of these want
+ * different words of a bank. By the eight threads, and which of their accesses it is: the place that each group of four
+ * banks was asked for. */
+typedef std::map<unsigned, long> places;
+static std::map<std::pair<unsigned, unsigned>, places> asked;
+static std::map<unsigned, unsigned> accesses; /* of each thread */
 
 /* What counters order. Of a block: the epoch of its fence before it counted itself, of the blocks that it found counted the
  * same, and the epoch of its fence after that. */
@@ -47,6 +74,9 @@ static void keep_up() {
     fenced = found_at = counting = 0;
     found.clear();
     known.clear();
+    copying.clear();
+    asked.clear();
+    accesses.clear();
 }
 
 static void follow() {
@@ -135,6 +165,9 @@ template <class T, long N> struct shared {
     typedef T element;
     T data[N];
     history past[N];
+    unsigned long expected[N]; /* the block for which a copy is on its way to this place, as its first epoch */
+
+    bool is_expected(long i) const { return expected[i] == ::emulator::block_epoch; }
 
     void check(long i, long lanes) {
         if (i < 0 || i + lanes > N) ::emulator::fail("outside of a shared array");
@@ -142,6 +175,7 @@ template <class T, long N> struct shared {
     }
     T read(long i) {
         history &h = past[i];
+        if (is_expected(i)) ::emulator::fail("reads shared memory that a copy is on its way to");
         if (h.written < ::emulator::block_epoch) ::emulator::fail("reads shared memory that nobody wrote");
         if (h.written == ::emulator::epoch && h.writer != me())
             ::emulator::fail("race: reads shared memory written since the last barrier");
@@ -150,11 +184,25 @@ template <class T, long N> struct shared {
         h.read = ::emulator::epoch;
         return data[i];
     }
-    void write(long i, T value) {
+    void check_write(long i) {
         history &h = past[i];
+        if (is_expected(i)) ::emulator::fail("writes shared memory that a copy is on its way to");
         if (h.written == ::emulator::epoch && h.writer != me()) ::emulator::fail("race: two threads write shared memory");
         if (h.read == ::emulator::epoch && h.reader != me())
             ::emulator::fail("race: writes shared memory read since the last barrier");
+    }
+    /* A copy to this place starts. */
+    void expect(long i) {
+        check_write(i);
+        expected[i] = ::emulator::block_epoch;
+    }
+    void land(long i, T value) {
+        expected[i] = 0;
+        write(i, value);
+    }
+    void write(long i, T value) {
+        history &h = past[i];
+        check_write(i);
         h.writer = me();
         h.written = ::emulator::epoch;
         data[i] = value;
@@ -184,10 +232,64 @@ template <class V, long N, class A> struct several {
     void operator=(const several &other) const { *this = (V)other; }
     template <class B> void operator=(const several<V, N, B> &other) const { *this = (V)other; }
 };
-template <class V, long N, class A> several<V, N, A> vector(place<A> p) { return {p.array, p.index}; }
-template <class V, long N, class T> V &vector(T *p) {
+template <class V, class A> several<V, (long)(sizeof(V) / sizeof(typename A::element)), A> vector(place<A> p) {
+    return {p.array, p.index};
+}
+template <class V, class T> V &vector(T *p) {
     if ((uintptr_t)p % sizeof(V)) ::emulator::fail("misaligned vector of a thread");
     return *(V *)p;
+}
+
+/* Notes an access of 16 bytes at a word of shared memory. */
+static void ask(long word) {
+    places &of_eight = asked[{threadIdx.x / 8, accesses[threadIdx.x]++}];
+    auto before = of_eight.insert({(unsigned)(word / 4 % 8), word});
+    cnncc_bank_conflicts += before.first->second != word;
+    cnncc_wide_accesses++;
+}
+
+/* 16 bytes on their way to shared memory, zeros where `size` is 0: read at once, written when they are waited for. The
+ * arrays check that vectors begin at multiples of their length. */
+template <class T, long N, class S>
+static void copy_or_clear(shared<T, N> &to, long word, const global<S> &from, long number, int size) {
+    keep_up();
+    const long words = 16 / sizeof(T), numbers = 16 / sizeof(S);
+    std::vector<T> whole(words);
+    S read[numbers];
+    if (size && size != 16) ::emulator::fail("a copy of a part");
+    if (size) {
+        from.check(number, numbers);
+        for (long i = 0; i < numbers; i++) read[i] = from.read(number + i);
+        memcpy(whole.data(), read, 16);
+    }
+    to.check(word, words);
+    for (long i = 0; i < words; i++) to.expect(word + i);
+    ask(word);
+    copies &own = copying[me()];
+    shared<T, N> *array = &to;
+    own.waiting.push_back({[=] { for (long i = 0; i < words; i++) array->land(word + i, whole[i]); }, own.group});
+}
+template <class T, long N, class S> static void copy(shared<T, N> &to, long word, const global<S> &from, long number) {
+    copy_or_clear(to, word, from, number, 16);
+}
+static void commit() {
+    keep_up();
+    copying[me()].group++;
+}
+/* Until all groups of copies of the thread are done but the last `left`. */
+static void wait(unsigned long left) {
+    keep_up();
+    copies &own = copying[me()];
+    while (!own.waiting.empty() && own.waiting.front().group + left < own.group) {
+        own.waiting.front().land();
+        own.waiting.pop_front();
+    }
+}
+
+template <class A> static void fragments(unsigned *r, A &array, int word) {
+    keep_up();
+    ask(word);
+    ::emulator::fragments(r, array, word);
 }
 
 /* Counts this block. What it wrote before the last fence is what others may read that find its count. */
@@ -210,6 +312,18 @@ static unsigned increase(place<const global<unsigned>> at, unsigned last) {
 #undef __threadfence
 #undef atomicInc
 #undef cnncc_follow
+#undef cnncc_copy_or_clear
+#undef cnncc_copy
+#undef cnncc_fragments
+#undef cnncc_commit
+#undef cnncc_wait_1
+#undef cnncc_wait_2
 #define __threadfence() ::checked::fence()
 #define atomicInc ::checked::increase
 #define cnncc_follow() ::checked::follow()
+#define cnncc_copy_or_clear ::checked::copy_or_clear
+#define cnncc_copy ::checked::copy
+#define cnncc_fragments ::checked::fragments
+#define cnncc_commit ::checked::commit
+#define cnncc_wait_1() ::checked::wait(1)
+#define cnncc_wait_2() ::checked::wait(2)

@@ -13,6 +13,7 @@ from pathlib import Path
 
 import numpy as np
 
+from cnncc.base.elements import decode, encode
 from cnncc.ir import Node
 from cnncc.kernels.gpu.spec import GpuKernel
 from cnncc.kernels.shared.operands import BlockCounters, Operand, PackedWeight, RawInput, Workspace
@@ -23,6 +24,7 @@ from cnncc.module.layout import from_stored, to_stored
 from cnncc.ops import reference, traits
 from cnncc.ops.traits import Kind
 from cnncc.runtime.cuda import driver
+from cnncc.weights import half
 
 ORDERS = (0, 1, 2, 3)
 """Blocks and threads as counted, from the last, scattered, and scattered with the threads in another order after each
@@ -77,14 +79,15 @@ class Mistake(Exception):
 def rewritten(source: str) -> str:
     """The source with arrays that watch their users."""
     text = re.sub(r"__shared__ alignas\(16\) (\w+) (\w+)\[(\d+)\];", r"static checked::shared<\1, \3> \2;", source)
-    text = re.sub(r"(float|uint)\* (\w+_ptr)(?=[,)])", r"checked::global<\1> \2", text)
-    return re.sub(r"\*\((float|uint)(\d)\*\)\(", r"checked::vector<\1\2, \2>(", text)
+    text = re.sub(r"(float|uint|ushort)\* (\w+_ptr)(?=[,)])", r"checked::global<\1> \2", text)
+    return re.sub(r"\*\(((?:float|uint|ushort)\d)\*\)\(", r"checked::vector<\1>(", text)
 
 
 def _entries(source: str) -> str:
     heads = re.findall(r"__launch_bounds__\((\d+)\) (\w+)\(", source)
     bodies = re.split(r"__global__", source)[1:]
-    flags = ["true" if "__syncthreads" in body else "false" for body in bodies]
+    meets = re.compile(r"__syncthreads|cnncc_mma|cnncc_fragments")  # threads of a warp meet too
+    flags = ["true" if meets.search(body) else "false" for body in bodies]
     return "".join(f"CNNCC_KERNEL({name}, {bound}, {flag})\n" for (bound, name), flag in zip(heads, flags, strict=True))
 
 
@@ -107,12 +110,12 @@ def kernel_source(*kernels: GpuKernel) -> str:
 
 
 def _value_memory(program: CudaProgram, name: str, array: np.ndarray) -> Memory:
-    """A value's images as far apart as the plan has them; what lies between belongs to others."""
-    node = program.graph[name]
-    stored = to_stored(array.astype(np.float32), node.type).reshape(array.shape[0], -1)
-    stride = program.plan.placements[name].image_stride // 4 if array.shape[0] > 1 else 0
+    """A value's images as far apart as the plan has them; what lies between belongs to others. Halves are rounded."""
+    kind = program.graph[name].type
+    stored = to_stored(encode(array.astype(np.float32), kind.element), kind).reshape(array.shape[0], -1)
+    stride = program.plan.placements[name].image_stride // kind.element.itemsize if array.shape[0] > 1 else 0
     size = (array.shape[0] - 1) * stride + stored.shape[1]
-    data, allowed = np.full(size, np.nan, np.float32), np.zeros(size, np.uint8)
+    data, allowed = encode(np.full(size, np.nan, np.float32), kind.element), np.zeros(size, np.uint8)
     for i, image in enumerate(stored):
         data[i * stride : i * stride + image.size] = image
         allowed[i * stride : i * stride + image.size] = 1
@@ -165,10 +168,12 @@ class NodeRun:
         self.program, self.node = program, node
         rng = np.random.default_rng(seed)
         types = {name: program.graph[name].type for name in node.inputs} or {node.name: node.type}
-        values = {name: rng.standard_normal(t.shape, dtype=np.float32) for name, t in types.items()}
+        drawn = {name: rng.standard_normal(t.shape, dtype=np.float32) for name, t in types.items()}
+        values = {name: reference.rounded(array, types[name].element) for name, array in drawn.items()}
         self.arrays = list(arrays) if arrays is not None else [values[name] for name in node.inputs or values]
+        graph = half.rounded(program.graph, program.options.weights_dtype)
         with np.errstate(all="ignore"):
-            self.expected = reference.evaluate(program.graph, node, tuple(self.arrays), np.dtype(np.float64))
+            self.expected = reference.evaluate(graph, graph[node.name], tuple(self.arrays), np.dtype(np.float64))
 
     @property
     def calls(self) -> tuple[Call, ...]:
@@ -185,7 +190,7 @@ class NodeRun:
         }
         memories["raw"] = self._flat(self.arrays[0])
         result = _value_memory(self.program, self.node.name, nothing)
-        result.data[:] = np.nan
+        result.data[:] = encode(np.full(1, np.nan, np.float32), self.node.type.element)
         placements = self.program.plan.placements
         own = placements[self.node.name]
         for name in self.node.inputs if own.in_place and every == 1 else ():
@@ -221,17 +226,16 @@ class NodeRun:
 
     @staticmethod
     def _flat(array: np.ndarray) -> Memory:
-        words = array.view(np.uint32) if array.dtype.itemsize == 2 else array.astype(np.float32)
-        data = np.ascontiguousarray(words).reshape(-1)
+        data = np.ascontiguousarray(array if array.dtype.itemsize == 2 else array.astype(np.float32)).reshape(-1)
         return Memory(data, np.ones(data.size, np.uint8))
 
     def _read(self, memory: Memory) -> np.ndarray:
         kind = self.node.type
-        batch = kind.shape[0]
-        floats = kind.nbytes // 4 // batch
-        stride = self.program.plan.placements[self.node.name].image_stride // 4
-        images = [memory.data[i * stride : i * stride + floats] for i in range(batch)]
-        return from_stored(np.concatenate(images), kind)
+        batch, size = kind.shape[0], kind.element.itemsize
+        numbers = kind.nbytes // size // batch
+        stride = self.program.plan.placements[self.node.name].image_stride // size
+        images = [memory.data[i * stride : i * stride + numbers] for i in range(batch)]
+        return decode(from_stored(np.concatenate(images), kind), kind.element)
 
     def error(self, got: np.ndarray, sampled: bool = False) -> float:
         """Largest difference as a share of the largest value; NaN if an element is missing."""

@@ -65,10 +65,10 @@ def test_a_check_says_which_layer_overflowed() -> None:
     assert not report.passed
     assert report.overflow is not None
     assert (report.overflow.op, report.overflow.held) == ("conv", 65504.0)
-    assert report.overflow.read is not None
-    assert report.overflow.read > 65504
-    assert report.overflow.name == "2"  # of which the module has `2.relu` alone
-    assert next(layer for layer in report.layers if layer.overflowed).name == "2.relu"
+    assert report.overflow.largest is not None
+    assert report.overflow.largest > 65504
+    assert report.overflow.name == "1"  # of which the module has `1.relu` alone
+    assert next(layer for layer in report.layers if layer.overflowed).name == "1.relu"
     assert json.dumps(report.to_json()["overflow"])
     fine = check.check(large(1e5), Options(("cuda-sm_80",), dtype="bfloat16"))
     assert fine.passed, fine.first_failure
@@ -84,7 +84,7 @@ def test_the_command_says_it_too(quiet: list[str], tmp_path: Path, capsys: pytes
     arguments = ["check", str(tmp_path / "large.net"), "--weights", str(tmp_path / "w.safetensors"), *quiet]
     assert main([*arguments, "--target", "cuda-sm_80", "--dtype", "float16"]) == 1
     out = " ".join(capsys.readouterr().out.split())
-    assert "overflow: 2 (conv) is the first layer" in out
+    assert "overflow: 1 (conv) is the first layer" in out
     assert "and its type holds 65504 at most; `--dtype bfloat16` has the range of float32" in out
     assert main([*arguments, "--target", "cuda-sm_80", "--dtype", "bfloat16"]) == 0
     assert "overflow" not in capsys.readouterr().out
@@ -124,7 +124,7 @@ def test_turing_has_no_bfloat16() -> None:
 def test_a_module_says_its_types_and_is_checked_by_them(tmp_path: Path) -> None:
     graph = weights.bind(lang.read(resources.directory("models") / "lenet5.net"), None)
     build = api.build(graph, Options(("cuda-sm_80",), dtype="bfloat16"))
-    assert (build.info["flags"]["dtype"], build.info["weights_dtype"]) == ("bfloat16", "float32")
+    assert (build.info["flags"]["dtype"], build.info["weights_dtype"]) == ("bfloat16", "bfloat16")
     report = check.check_module(build.model(), graph)
     assert report.passed, report.first_failure
     assert report.layers[-1].allowed > 1.6e-2

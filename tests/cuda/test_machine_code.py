@@ -2,28 +2,34 @@
 
 from __future__ import annotations
 
+import ctypes
 import os
 import re
 import subprocess
+from collections import Counter
+from collections.abc import Callable
 from functools import cache
 from importlib.util import find_spec
 from pathlib import Path
 
 import pytest
+from cuda.checked import NodeRun, library
 from cuda.zoo import ZOO, network
 
 from cnncc import lang, weights
 from cnncc.base import resources
+from cnncc.base.elements import FLOAT16
 from cnncc.base.errors import CnnccError
-from cnncc.kernels.gpu import matmul
+from cnncc.kernels.gpu import conv, matmul
 from cnncc.kernels.gpu.matmul import matmul_tiles
-from cnncc.kernels.gpu.model import TENSOR_TILES, GpuTile, TensorTile, resident_blocks, tiles
+from cnncc.kernels.gpu.model import TENSOR_TILES, GpuTile, HalfTile, TensorTile, resident_blocks, tiles
+from cnncc.kernels.gpu.spec import GpuKernel
 from cnncc.machines import gpus
 from cnncc.module.gpu import nvrtc as compiler
 from cnncc.module.gpu.compiled import Resources, parse_resources
 from cnncc.module.gpu.images import image_for
 from cnncc.module.gpu.program import CudaProgram
-from cnncc.module.gpu.source import program_source
+from cnncc.module.gpu.source import cuda_source, program_source
 from cnncc.module.lower import lower
 from cnncc.options import Options
 
@@ -99,13 +105,8 @@ def test_convolutions_load_vectors_and_multiply_from_registers(architecture: str
         assert products >= kernel.config.tile.thread_rows * kernel.config.tile.thread_columns * 8, kernel.name
 
 
-@pytest.mark.parametrize(
-    ("architecture", "dtype"),
-    [
-        ("sm_75", "float16"),
-        *((architecture, dtype) for architecture in ("sm_80", "sm_90") for dtype in TENSOR_TILES),
-    ],
-)
+@pytest.mark.parametrize("architecture", ["sm_80", "sm_90"])
+@pytest.mark.parametrize("dtype", ["tf32", "tf32x3"])
 def test_tensor_cores_are_used(architecture: str, dtype: str, tmp_path: Path) -> None:
     graph = weights.bind(lang.read(resources.directory("models") / "lenet5.net"), None)
     chosen = lower(graph, gpus.load("cuda"), Options(dtype=dtype))
@@ -118,13 +119,125 @@ def test_tensor_cores_are_used(architecture: str, dtype: str, tmp_path: Path) ->
         assert (found.spill_stores, found.stack_bytes, found.shared_bytes) == (0, 0, kernel.config.tile.shared_bytes)
         assert found.registers <= kernel.config.tile.registers + 16, (found.registers, kernel.config.tile.registers)
         assert "HMMA" in code[kernel.symbol]
-        assert (".BF16" in code[kernel.symbol]) == (dtype == "bfloat16")
-        assert (".TF32" in code[kernel.symbol]) == dtype.startswith("tf32")
-        assert ("STS.64" if dtype.endswith("float16") else "STS.128") in code[kernel.symbol]
+        assert ".TF32" in code[kernel.symbol]
+        assert "STS.128" in code[kernel.symbol]
         assert "LDG.E.128" in code[kernel.symbol].replace(".CONSTANT", "")
 
 
-@pytest.mark.parametrize("tile", [tile for tiles in TENSOR_TILES.values() for tile in tiles], ids=str)
+def loop_of(text: str) -> str:
+    """The loop of a kernel that multiplies: from its label to where it goes back."""
+    for branch in re.finditer(r"BRA.*`\((\.L_\w+)\)", text):
+        label = text.find(f"\n{branch[1]}:")
+        if 0 <= label < branch.start() and "HMMA" in text[label : branch.start()]:
+            return text[label : branch.start()]
+    raise AssertionError("no loop")
+
+
+@pytest.mark.parametrize(
+    ("architecture", "dtype"),
+    [("sm_75", "float16"), ("sm_80", "float16"), ("sm_80", "bfloat16"), ("sm_90", "float16")],
+)
+def test_halves_are_multiplied_as_they_are(architecture: str, dtype: str, tmp_path: Path) -> None:
+    """With every tile: while a kernel multiplies, halves go from memory to shared memory without a register on the way,
+    where there is an instruction for that, and from there to the tensor cores; nothing converts them. Nothing spills,
+    and a multiprocessor holds as many blocks as the model that chooses tiles believes."""
+    gpu, body = gpus.load(f"cuda-{architecture}"), "relu; conv 1x1 264; save a; conv 3x3 264; add { | from a } relu"
+    graph = weights.bind(lang.parse(f"net t\ninput 2048x57x53\n{body}\n"), None)
+    kernels: dict[GpuKernel, None] = {}
+    for tile in TENSOR_TILES[dtype]:
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setattr(conv, "tiles_of", lambda site, geometry, tile=tile: (tile,))
+            chosen = lower(graph, gpu, Options(batch=8, dtype=dtype))
+        kernels |= dict.fromkeys(k for k in chosen.kernels if k.family == "half_conv")
+    image = image_for(cuda_source(tuple(kernels), architecture), architecture)
+    code = disassembly(architecture, image.code, tmp_path)
+    assert {kernel.config.tile for kernel in kernels} == set(TENSOR_TILES[dtype])
+    for kernel in kernels:
+        tile, found, loop = kernel.config.tile, image.resources[kernel.symbol], loop_of(code[kernel.symbol])
+        assert (found.spill_stores, found.spill_loads, found.stack_bytes) == (0, 0, 0), kernel.name
+        assert found.shared_bytes == tile.shared_bytes
+        if architecture != "sm_75":  # which has more registers for each thread than shared memory
+            at_once = [
+                resident_blocks(gpu, tile.threads, r, tile.shared_bytes) for r in (found.registers, tile.registers)
+            ]
+            assert at_once[0] >= at_once[1], (kernel.name, found.registers, tile.registers)
+        down, across = tile.fragments
+        loads, products = down + across // 2, down * across * (2 if architecture == "sm_75" else 1)
+        count = Counter(re.findall(r"\b(LDSM|HMMA|LDGSTS|LDG|STS|F2F|F2FP|HADD2|I2F)\b", loop))
+        assert count["LDSM"] > 0
+        assert count["LDSM"] % (loads * tile.words // 8) == 0
+        assert count["HMMA"] * loads == count["LDSM"] * products
+        assert (".BF16" in loop) == (dtype == "bfloat16")
+        assert count.keys() <= {"LDSM", "HMMA", *(("LDG", "STS") if architecture == "sm_75" else ("LDGSTS",))}
+        if architecture == "sm_75":
+            assert "LDG.E.128" in loop
+            assert "STS.128" in loop
+        else:
+            assert count["LDGSTS"] >= (tile.rows + tile.columns) * tile.per_line / tile.threads
+
+
+def in_one_go(places: list[int]) -> bool:
+    """Whether accesses of 16 bytes at these words of shared memory, by eight threads, want no bank twice."""
+    return len({(place + word) % 32 for place in places for word in range(4)}) == 32
+
+
+@pytest.mark.parametrize(
+    "tile", [t for tiles in TENSOR_TILES.values() for t in tiles if isinstance(t, HalfTile)], ids=str
+)
+def test_vectors_of_halves_lie_in_different_banks(tile: HalfTile) -> None:
+    """When copies of the image arrive, neighbouring threads' being those of neighbouring pixels, and when fragments of
+    both operands are loaded: an access of 16 bytes is made for eight threads at a time. Copies of weights arrive in the
+    order of their places. No two vectors have one place."""
+
+    def place(row: int, part: int) -> int:
+        return row * tile.line + (part ^ tile.key(row)) * 4
+
+    lines = max(tile.rows, tile.columns)
+    places = {place(row, part) for row in range(lines) for part in range(tile.per_line)}
+    assert places == set(range(0, lines * tile.line, 4))
+    for first in range(0, lines, 8):
+        for part in range(tile.per_line):
+            assert in_one_go([place(first + i, part) for i in range(8)])
+
+
+def conflicts(tile: HalfTile, kept: Path, change: Callable[[str], str]) -> tuple[int, int]:
+    """Accesses of 16 bytes to shared memory by a convolution with that tile, and how many of them want a bank that
+    another of the same eight threads wants too, as the emulator notes it. `change` is made to its source."""
+    graph = weights.bind(lang.parse("net t\ninput 72x9x11\nconv 3x3 136 /2 relu\n"), None)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(conv, "tiles_of", lambda site, geometry: (tile,))
+        chosen = lower(graph, gpus.load("cuda-sm_80"), Options(dtype="float16"))
+    run = NodeRun(chosen, next(node for node in chosen.graph.nodes if node.op == "conv"))
+    lib = library(change(run.source()), kept)
+    numbers = [ctypes.c_int.in_dll(lib, f"cnncc_{name}") for name in ("wide_accesses", "bank_conflicts")]
+    for number in numbers:
+        number.value = 0
+    run.run(lib)
+    return numbers[0].value, numbers[1].value
+
+
+@pytest.mark.parametrize("tile", TENSOR_TILES["float16"], ids=lambda tile: tile.label)
+def test_every_address_of_a_kernel_of_halves_is_free_of_conflicts(tile: HalfTile, kept: Path) -> None:
+    """The same of what a kernel does: each address that eight threads of a warp copy to, or name as a row of a
+    matrix."""
+    accesses, found = conflicts(tile, kept, lambda text: text)
+    assert accesses > 1000
+    assert found == 0
+
+
+def test_conflicts_are_noticed(kept: Path) -> None:
+    """Without the key, by which rows differ in where their vectors lie."""
+
+    def change(text: str) -> str:
+        changed = re.sub(r"\((t_\d+) \^ t_\d+\) \* 4", r"(\1) * 4", text)
+        assert changed != text
+        return changed
+
+    accesses, found = conflicts(HalfTile(64, 64, 2, 2, 32, FLOAT16, 4), kept, change)
+    assert found > accesses / 10
+
+
+@pytest.mark.parametrize("tile", [t for dtype in ("tf32", "tf32x3") for t in TENSOR_TILES[dtype]], ids=str)
 def test_no_two_threads_want_different_words_of_a_bank(tile: TensorTile) -> None:
     """When the image is stored, and when fragments of both operands are loaded: of each row a thread stores a vector of
     four numbers, those of 128 bytes at a time, and loads one word of 8 rows and 4 words."""
@@ -132,17 +245,11 @@ def test_no_two_threads_want_different_words_of_a_bank(tile: TensorTile) -> None
     def banks(words: list[int]) -> set[int]:
         return {word % 32 for word in words}
 
-    start = [row * tile.line + row // 8 % 2 * tile.shift for row in range(tile.rows)]
-    wide = tile.element.itemsize
-    for row in range(0, tile.rows, 32 // wide):
-        stored = [start[row + i] + word for i in range(32 // wide) for word in range(wide)]
-        assert len(banks(stored)) == 32
+    for row in range(0, tile.rows, 8):
+        assert len(banks([(row + i) * tile.line + word for i in range(8) for word in range(4)])) == 32
     for word in range(0, tile.words, 4):
-        for row in range(0, tile.rows, 8):
-            assert len(banks([start[row + g] + word + t for g in range(8) for t in range(4)])) == 32
-        for column in range(0, tile.columns, 8):
-            assert len(banks([(column + g) * tile.line + word + t for g in range(8) for t in range(4)])) == 32
-    assert tile.words + tile.shift <= tile.line
+        for row in range(0, max(tile.rows, tile.columns), 8):
+            assert len(banks([(row + g) * tile.line + word + t for g in range(8) for t in range(4)])) == 32
 
 
 def test_no_fast_math(tmp_path: Path) -> None:
@@ -216,6 +323,29 @@ def test_no_kernel_of_other_ops_spills(architecture: str) -> None:
     """Nor has any a stack: arrays of a thread lie in registers."""
     graph = weights.bind(lang.parse(f"net t\ninput 24x40x40\nrelu; save a; {OTHERS}\n"), None)
     chosen = lower(graph, gpus.load("cuda-sm_80"))
+    image = image_for(program_source(chosen), architecture)
+    for kernel in chosen.kernels:
+        found = image.resources[kernel.symbol]
+        assert (found.spill_stores, found.spill_loads, found.stack_bytes) == (0, 0, 0), kernel.name
+
+
+ON_HALVES = (
+    "save a; dwconv 3x3 /2 relu6; dwconv 5x5 silu; maxpool 3x3 /2; output; from a; avgpool 3x3 /2; upsample 2; output\n"
+    "from a; bn relu; prelu; save b; concat { | conv 3x3 9 | from a }; slice 3:20; pad 1 reflect; output\n"
+    "from a; mul { | gap; conv 1x1 24 sigmoid }; mul { | conv 1x1 1 sigmoid }; gelu; add { | from b }; gmp; output\n"
+    "from a; upconv 3x3 16 /2 tanh; fc 70 relu; fc 30; softmax; output"
+)
+
+
+@pytest.mark.parametrize(("architecture", "dtype"), [
+    *((architecture, "float16") for architecture in ARCHITECTURES), ("sm_80", "bfloat16"), ("sm_90", "bfloat16"),
+])  # fmt: skip
+def test_no_kernel_of_halves_spills(architecture: str, dtype: str) -> None:
+    """Of a large batch, for which threads have the longest strips."""
+    graph = weights.bind(lang.parse(f"net t\ninput 24x56x56\nconv 1x1 24 relu; {ON_HALVES}\n"), None)
+    chosen = lower(graph, gpus.load(f"cuda-{architecture}"), Options(batch=64, dtype=dtype))
+    families = {kernel.family for kernel in chosen.kernels}
+    assert families >= {"half_conv", "window", "elementwise", "copy", "global_pool", "dense", "resample"}
     image = image_for(program_source(chosen), architecture)
     for kernel in chosen.kernels:
         found = image.resources[kernel.symbol]

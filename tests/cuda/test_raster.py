@@ -152,7 +152,7 @@ def test_kernels_take_the_tiles_in_that_order(
     """All blocks compute the result; every fifth one alone computes just the tiles that `place` says."""
     monkeypatch.setattr(conv, "best_band", lambda reads, size: min(band, reads.rows))
     monkeypatch.setattr(conv, "_split_choices", lambda config: [1])
-    graph = weights.bind(lang.parse("net t\ninput 16x17x19\nrelu; conv 3x3 264 groups 2; relu\n"), None)
+    graph = weights.bind(lang.parse("net t\ninput 16x17x19\nrelu; conv 3x3 272 groups 2; relu\n"), None)
     chosen = lower(graph, gpus.load("cuda-sm_80"), Options(batch=2, dtype=dtype))
     (node,) = (n for n in chosen.graph.nodes if n.op == "conv")
     run = NodeRun(chosen, node)
@@ -163,12 +163,12 @@ def test_kernels_take_the_tiles_in_that_order(
     assert raster.rows > 4
     assert raster.columns > 1
     assert run.error(run.run(lib, 2)) <= (1e-3 if dtype == "float16" else 4e-6)
-    wanted = np.zeros((config.rows, 264), bool)
+    wanted = np.zeros((config.rows, 272), bool)
     blocks = 2 * raster.tiles
     for number in {*range(0, blocks, 5), blocks - 1}:
         group, block = divmod(number, raster.tiles)
         row, column = raster.place(block)
-        first = group * 132 + column * tile.columns
-        wanted[row * tile.rows : (row + 1) * tile.rows, first : min(first + tile.columns, (group + 1) * 132)] = True
+        first = group * 136 + column * tile.columns
+        wanted[row * tile.rows : (row + 1) * tile.rows, first : min(first + tile.columns, (group + 1) * 136)] = True
     got = ~np.isnan(run.run(lib, 0, every=5))
-    np.testing.assert_array_equal(got.transpose(0, 2, 3, 1).reshape(config.rows, 264), wanted)
+    np.testing.assert_array_equal(got.transpose(0, 2, 3, 1).reshape(config.rows, 272), wanted)

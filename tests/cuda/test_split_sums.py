@@ -23,7 +23,7 @@ import cnncc
 from cnncc import lang, weights
 from cnncc.base.errors import CnnccError
 from cnncc.kernels.gpu.conv import GpuDirectChoice, configure, conv_kernel
-from cnncc.kernels.gpu.model import TENSOR_TILES, tiles
+from cnncc.kernels.gpu.model import TENSOR_TILES, resident_blocks, tiles
 from cnncc.kernels.shared.convolution import conv_geometry
 from cnncc.machines import gpus
 from cnncc.module.gpu.build import CudaBuild
@@ -95,12 +95,13 @@ def test_the_result_does_not_depend_on_which_block_is_last(kept: Path) -> None:
 @pytest.mark.parametrize("dtype", ["float32", "float16", "bfloat16"])
 @pytest.mark.parametrize("target", ["cuda-sm_80", "cuda-sm_90"])
 def test_launches_of_resnet50(target: str, dtype: str) -> None:
-    """One for each convolution, and five more; Winograd, where it is chosen, has two more that transform."""
+    """One for each convolution, and five more; of halves also one that makes them of the input. Winograd, where it is
+    chosen, has two more that transform."""
     found = lower(network("resnet50_v1_5"), gpus.load(target), Options(dtype=dtype))
     transforms = [c for c in found.calls if kernel_of(c).family.startswith("winograd")]
-    assert len(found.calls) - len(transforms) <= 58
+    assert len(found.calls) - len(transforms) <= 58 + (dtype != "float32")
     assert dtype == "float32" or not transforms
-    assert sum(kernel_of(c).counters > 0 for c in found.calls) >= 20
+    assert sum(kernel_of(c).counters > 0 for c in found.calls) >= (20 if dtype == "float32" else 10)
 
 
 @pytest.mark.parametrize("architecture", ["sm_75", "sm_80", "sm_90"])
@@ -131,6 +132,7 @@ def test_machine_code(architecture: str, tmp_path: Path, nvrtc: None) -> None:
 @pytest.mark.parametrize("dtype", ["float32", *TENSOR_TILES])
 def test_adding_parts_takes_no_registers_from_the_products(dtype: str, architecture: str, nvrtc: None) -> None:
     """Of every tile. More would mean fewer blocks at a time while all of them multiply."""
+    gpu = gpus.load(f"cuda-{architecture}")
     site = site_of("relu; conv 3x3 256", "512x14x14", dtype=dtype, batch=3)
     shapes = TENSOR_TILES[dtype] if dtype in TENSOR_TILES else tiles(4)[::3]
     pairs = []
@@ -143,7 +145,9 @@ def test_adding_parts_takes_no_registers_from_the_products(dtype: str, architect
         for found in (whole, split):
             assert (found.spill_stores, found.spill_loads, found.stack_bytes) == (0, 0, 0), tile.label
             assert found.shared_bytes == tile.shared_bytes
-        assert split.registers <= max(whole.registers, tile.registers) + 24, (tile.label, whole, split)
+        about = max(whole.registers, tile.registers) + 24
+        at_once = [resident_blocks(gpu, tile.threads, r, tile.shared_bytes) for r in (split.registers, about)]
+        assert at_once[0] >= at_once[1], (tile.label, whole, split)
 
 
 # ---- modules ----

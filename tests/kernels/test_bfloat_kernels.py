@@ -61,7 +61,7 @@ def unit(monkeypatch: pytest.MonkeyPatch, tmp_path_factory: pytest.TempPathFacto
 def test_layer_by_layer(case: str, unit: str, monkeypatch: pytest.MonkeyPatch) -> None:
     """Each layer on the module's own values: few numbers differ, and those by a rounding apart."""
     dims, body = CASES[case]
-    monkeypatch.setattr(checked, "ONE_BFLOAT16", 0.0)
+    monkeypatch.setitem(checked.SPACING, BFLOAT16, 0.0)
     report = check(network(body, dims), Options((unit,), threads=2, dtype="bfloat16"))
     for layer in report.layers:
         assert layer.error <= 2**-7 + 2e-5, layer

@@ -7,7 +7,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from cnncc.base.elements import BFLOAT16
+from cnncc.base.elements import HALVES
 from cnncc.base.errors import CnnccError
 from cnncc.base.files import write_whole
 from cnncc.frontends.onnx import require_onnx
@@ -16,7 +16,7 @@ from cnncc.ir import Graph, Node
 from cnncc.lang.print_net import print_net
 from cnncc.ops import TABLE
 from cnncc.ops.quantized import ADDED
-from cnncc.ops.type_rules import ON_BFLOAT16
+from cnncc.ops.type_rules import ON_HALVES
 
 if TYPE_CHECKING:
     from onnx import ModelProto
@@ -44,19 +44,19 @@ def to_onnx(graph: Graph, text: str | None = None) -> ModelProto:
         if node.op not in RULES:
             hint = "an op has Op.onnx, or a rule in WRITTEN of a file of cnncc/frontends/onnx/convert"
             raise CnnccError(f"nothing says what {node.op} is in ONNX", node.span, hint=hint)
-        _refuse_bfloat16(graph, node)
+        _refuse_halves(graph, node)
         RULES[node.op](model, node)
     proto = model.proto()
     mark(proto, graph, text or print_net(in_words(graph), shapes=False))
     return proto
 
 
-def _refuse_bfloat16(graph: Graph, node: Node) -> None:
-    """CnnccError for a layer that computes on bfloat16."""
-    reads = any(graph[name].type.element == BFLOAT16 for name in node.inputs)
-    if reads and TABLE[node.op].types in ON_BFLOAT16:
-        hint = "`cast float32` before it, or `--dtype bfloat16` for a network on float32"
-        raise CnnccError(f"the operator set that we write has no {node.op} on bfloat16", node.span, node.stack, hint)
+def _refuse_halves(graph: Graph, node: Node) -> None:
+    """CnnccError for a layer that computes on halves."""
+    read = next((e for name in node.inputs if (e := graph[name].type.element) in HALVES), None)
+    if read is not None and TABLE[node.op].types in ON_HALVES:
+        hint = f"`cast float32` before it, or `--dtype {read}` for a network on float32"
+        raise CnnccError(f"the operator set that we write has no {node.op} on {read}", node.span, node.stack, hint)
 
 
 def in_words(graph: Graph) -> Graph:

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
+from cnncc.base.elements import Element
 from cnncc.kernels.gpu.conv_algorithm import GpuDirect
 from cnncc.kernels.gpu.depthwise import GpuDepthwise
-from cnncc.kernels.gpu.spec import GpuSite
+from cnncc.kernels.gpu.spec import FLOATS, GpuSite
 from cnncc.kernels.gpu.winograd import GpuWinograd
 from cnncc.kernels.shared.algorithm import Algorithm, Candidate, named
 from cnncc.kernels.shared.choices import Given, KernelChoice
@@ -48,3 +49,7 @@ def _cheapest(candidates: Sequence[Candidate[KernelChoice]]) -> tuple[KernelChoi
     other = min(others, key=weighed)
     share = f", {best.cost / other.cost:.2f} of the {other.choice.algorithm} kernel's predicted time"
     return best.choice, share
+
+
+TAKES: Mapping[str, frozenset[Element]] = dict.fromkeys(ALGORITHMS, FLOATS)
+"""Op -> the types of numbers that its kernels take and give."""

@@ -5,8 +5,9 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 
+from cnncc.base.elements import Element
 from cnncc.kernels.gpu.model import LaunchWork
-from cnncc.kernels.gpu.spec import GpuKernel, GpuRule, GpuSite, View
+from cnncc.kernels.gpu.spec import FLOATS, GpuKernel, GpuRule, GpuSite, View
 from cnncc.kernels.shared.convolution import pad_channels
 from cnncc.kernels.shared.elementwise import label
 from cnncc.kernels.shared.modes import CHANNEL_POOLS, PoolMode
@@ -77,7 +78,7 @@ def _norm(site: GpuSite, centred: bool) -> Selection:
     epilogue, extras = node.attrs["epilogue"], tuple(site.view(name).stride for name in node.inputs[1:])
     config = GpuChannelNormConfig(columns, centred, float(node.attrs["eps"]), tuple(node.weights), extras, epilogue)
     packed = per_channel(site, columns.source)
-    name = f"{label(node.op, epilogue)}_f32_{columns.source.label}_{columns.pixels}x{columns.share}"
+    name = f"{label(node.op, epilogue)}_{columns.source.label}_{columns.pixels}x{columns.share}"
     operands = (*site.values(node.inputs[:1]), *(p.operand for p in packed), *site.values(node.inputs[1:]))
     kernel = _kernel(site, "channel_norm", name, config, 8)
     return Selection((Call(node.name, kernel, operands, site.result, True),), packed, _why(columns))
@@ -87,7 +88,7 @@ def select_channel_pool(site: GpuSite) -> Selection:
     """channel_mean, channel_max and channel_sum."""
     node, columns = site.node, _columns(site)
     config = GpuChannelPoolConfig(columns, CHANNEL_POOLS[node.op])
-    name = f"{node.op}_f32_{columns.source.label}_{columns.pixels}x{columns.share}"
+    name = f"{node.op}_{columns.source.label}_{columns.pixels}x{columns.share}"
     kernel = _kernel(site, "channel_pool", name, config, 1)
     call = Call(node.name, kernel, site.values(node.inputs), site.result, True)
     return Selection((call,), (), _why(columns))
@@ -131,3 +132,5 @@ RULES: Mapping[str, tuple[GpuRule, ...]] = {
     **dict.fromkeys(CHANNEL_POOLS, (select_channel_pool,)),
 }
 """Op -> its selectors."""
+TAKES: Mapping[str, frozenset[Element]] = dict.fromkeys(("layernorm", "rmsnorm"), FLOATS)
+"""Op -> the types of numbers that its kernels take and give."""

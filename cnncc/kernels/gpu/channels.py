@@ -5,8 +5,9 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 
+from cnncc.base.elements import Element
 from cnncc.kernels.gpu.model import LaunchWork
-from cnncc.kernels.gpu.spec import VECTOR, GpuKernel, GpuRule, GpuSite, View, grid_of, threads_for
+from cnncc.kernels.gpu.spec import FLOATS, VECTOR, GpuKernel, GpuRule, GpuSite, View, grid_of, threads_for
 from cnncc.kernels.shared.modes import GLOBAL_POOLS, PoolMode
 from cnncc.kernels.shared.spec import Call, Selection
 
@@ -26,7 +27,7 @@ class GpuLrnConfig:
 
     @property
     def total(self) -> int:
-        return self.batch * self.result.floats // VECTOR
+        return self.batch * self.result.numbers // VECTOR
 
     @property
     def grid(self) -> tuple[int, int, int]:
@@ -55,7 +56,8 @@ class GpuSoftmaxConfig:
 
 @dataclass(frozen=True)
 class GpuGlobalPoolConfig:
-    """`mode` (`avg`, `max` or `sum`) over all pixels: a vector of channels per block of threads."""
+    """`mode` (`avg`, `max` or `sum`) over all pixels: a block of channels per block of threads. Those of the result may
+    be smaller."""
 
     mode: PoolMode
     batch: int
@@ -65,7 +67,7 @@ class GpuGlobalPoolConfig:
 
     @property
     def grid(self) -> tuple[int, int, int]:
-        return (self.batch * self.result.blocks, 1, 1)
+        return (self.batch * self.source.blocks, 1, 1)
 
 
 Config = GpuLrnConfig | GpuSoftmaxConfig | GpuGlobalPoolConfig
@@ -81,10 +83,10 @@ def select_lrn(site: GpuSite) -> Selection:
     """LRN; neighbouring threads read neighbouring pixels, and the blocks of channels around theirs."""
     node, attrs = site.node, site.node.attrs
     source, result = site.view(node.inputs[0]), site.view(node.name)
-    total = site.batch * result.floats // VECTOR
+    total = site.batch * result.numbers // VECTOR
     shape = (float(attrs["alpha"]), float(attrs["beta"]), float(attrs["k"]))
     config = GpuLrnConfig(site.batch, source, result, attrs["size"], *shape, threads_for(total, site.target))
-    name = f"lrn_f32_{result.label}_{attrs['size']}"
+    name = f"lrn_{result.label}_{attrs['size']}"
     flops = total * VECTOR * (attrs["size"] * 2 + 40)
     return _selection(site, "lrn", name, config, flops, "one pass, neighbours from L1")
 
@@ -98,7 +100,7 @@ def select_softmax(site: GpuSite) -> Selection:
     config = GpuSoftmaxConfig(site.batch, source, result, shared, threads)
     flops = 40 * site.batch * result.channels * result.pixels
     why = "a block of threads per vector" if shared else "a thread per pixel"
-    return _selection(site, "softmax", f"softmax_f32_{result.label}", config, flops, why)
+    return _selection(site, "softmax", f"softmax_{result.label}", config, flops, why)
 
 
 def select_softmax_rows(site: GpuSite) -> Selection:
@@ -123,8 +125,8 @@ def select_global_pool(site: GpuSite) -> Selection:
     source, result = site.view(node.inputs[0]), site.view(node.name)
     threads = _sharing(source.pixels)
     config = GpuGlobalPoolConfig(GLOBAL_POOLS[node.op], site.batch, source, result, threads)
-    name = f"global_{config.mode}pool_f32_{source.label}"
-    flops = site.batch * source.floats
+    name = f"global_{config.mode}pool_{source.label}"
+    flops = site.batch * source.numbers
     return _selection(site, "global_pool", name, config, flops, "threads share a plane, a tree adds up")
 
 
@@ -135,3 +137,5 @@ RULES: Mapping[str, tuple[GpuRule, ...]] = {
     **dict.fromkeys(GLOBAL_POOLS, (select_global_pool,)),
 }
 """Op -> its selectors."""
+TAKES: Mapping[str, frozenset[Element]] = dict.fromkeys(GLOBAL_POOLS, FLOATS)
+"""Op -> the types of numbers that its kernels take and give."""

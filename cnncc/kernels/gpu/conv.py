@@ -5,26 +5,30 @@ parts in turn so that one is loaded while the other is multiplied. Where a layer
 all multiprocessors, the sum is split among blocks. Each leaves its part in memory and counts itself; the one that is
 done last adds up the parts. It adds them in the order of the sum, whichever block it is: the same bits every time.
 
-With `--dtype float16`, `bfloat16` or `tf32` the operands of a product are rounded to that type on their way into
-shared memory and multiplied by tensor cores, the sums stay float32; values in memory are float32 as before, weights are
-stored rounded. With `tf32x3` each operand is taken apart into two numbers of tf32, a large and a small one, and all
-products of them are added up but that of the small ones (Ootomo and Yokota, Recovering single precision accuracy from
-Tensor Cores, 2022): it errs by at most 3 x 2^-22 of each product.
+Values and weights of halves, float16 or bfloat16, are copied into shared memory as they are, several parts on their
+way at a time, and multiplied by tensor cores; the sums are float32, and rounded once, after the epilogue.
+
+With `--dtype tf32` operands of float32 are rounded to that type on their way into shared memory. With `tf32x3` each
+operand is taken apart into two numbers of tf32, a large and a small one, and all products of them are added up but that
+of the small ones (Ootomo and Yokota, Recovering single precision accuracy from Tensor Cores, 2022): it errs by at most
+3 x 2^-22 of each product.
 """
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from functools import cache
 
 import numpy as np
 
-from cnncc.base.elements import FLOAT32, encode
+from cnncc.base.elements import FLOAT32, HALVES, encode
 from cnncc.ir import Constant
 from cnncc.kernels.gpu.model import (
     TENSOR_TILES,
     Estimate,
     GpuTile,
+    HalfTile,
     LaunchWork,
     Product,
     TensorTile,
@@ -34,7 +38,7 @@ from cnncc.kernels.gpu.model import (
     tiles,
 )
 from cnncc.kernels.gpu.raster import Raster, Reads, best_band, read_again
-from cnncc.kernels.gpu.spec import VECTOR, GpuKernel, GpuSite, View
+from cnncc.kernels.gpu.spec import GpuKernel, GpuSite, View
 from cnncc.kernels.shared.algorithm import Candidate
 from cnncc.kernels.shared.convolution import ConvGeometry, pad_channels
 from cnncc.kernels.shared.operands import BlockCounters, Workspace
@@ -51,7 +55,7 @@ class GpuConvConfig:
     source: View
     result: View
     extras: tuple[int, ...]
-    """Floats from image to image of the tensors that the epilogue adds."""
+    """Numbers from image to image of the tensors that the epilogue adds."""
     geometry: ConvGeometry
     tile: GpuTile | TensorTile
     splits: int
@@ -127,6 +131,7 @@ def pack_weights(weight: np.ndarray, config: GpuConvConfig) -> np.ndarray:
     """(o, i / groups, kh, kw) to [group][tile of columns][depth][column], zeros where steps and tiles are not full.
 
     The depth counts (block of channels, kernel row, kernel column, channel in block), as the kernel reads the image.
+    For tensor cores it is [group][tile of columns][step][column][depth], of halves as they lie in shared memory.
     """
     g, tile = config.geometry, config.tile
     taps = g.kernel[0] * g.kernel[1]
@@ -138,9 +143,18 @@ def pack_weights(weight: np.ndarray, config: GpuConvConfig) -> np.ndarray:
     blocked = full.reshape(g.groups, per_out, config.group_in // g.in_block, g.in_block, taps).transpose(0, 2, 4, 3, 1)
     out[:, : config.depth, :per_out] = blocked.reshape(g.groups, config.depth, per_out)
     tiled = out.reshape(g.groups, config.steps, tile.depth, config.column_tiles, tile.columns)
-    if isinstance(tile, TensorTile):  # each channel's halves of a step side by side
-        return encode(np.ascontiguousarray(tiled.transpose(0, 3, 1, 4, 2)), tile.element).ravel()
+    if isinstance(tile, TensorTile):
+        lines = np.ascontiguousarray(tiled.transpose(0, 3, 1, 4, 2))
+        return encode(_in_places(lines, tile) if isinstance(tile, HalfTile) else lines, tile.element).ravel()
     return np.ascontiguousarray(tiled.transpose(0, 3, 1, 2, 4)).ravel()
+
+
+def _in_places(lines: np.ndarray, tile: HalfTile) -> np.ndarray:
+    """(.., column, depth) with the vectors of each column where the kernel looks for them in shared memory."""
+    vectors = lines.reshape(*lines.shape[:-1], tile.per_line, tile.depth // tile.per_line)
+    columns = np.arange(tile.columns)[:, None]
+    places = np.arange(tile.per_line) ^ np.array([[tile.key(column)] for column in range(tile.columns)])
+    return vectors[..., columns, places, :].reshape(lines.shape)
 
 
 def conv_call(
@@ -150,7 +164,7 @@ def conv_call(
     config = configure(site, geometry, choice)
     node = site.node
     size = config.steps * config.tile.depth * config.column_tiles * config.tile.columns * geometry.groups
-    stored = config.tile.element if isinstance(config.tile, TensorTile) else FLOAT32
+    stored = config.tile.stored
 
     def pack(array: np.ndarray) -> np.ndarray:
         check_range(array, stored, node.weights["weight"])
@@ -197,8 +211,9 @@ def in_order(config: GpuConvConfig, gpu: Gpu) -> GpuConvConfig:
 def reads_of(config: GpuConvConfig, gpu: Gpu) -> Reads:
     """What the blocks of one part of one group read."""
     g, tile, raster = config.geometry, config.tile, config.raster
-    image = FLOAT32.bytes(config.batch * config.source.floats) * read_share(g) / (g.groups * config.splits)
-    weights = stored_bytes(tile, config.steps_per_split * tile.depth * tile.columns)
+    whole = config.source.element.bytes(config.batch * config.source.numbers)
+    image = whole * read_share(g) / (g.groups * config.splits)
+    weights = tile.stored.bytes(config.steps_per_split * tile.depth * tile.columns)
     at_once = gpu.multiprocessors * max(1, resident_blocks(gpu, tile.threads, tile.registers, tile.shared_bytes))
     return Reads(raster.rows, raster.columns, int(image / raster.rows), weights, part_bytes(tile), at_once)
 
@@ -206,11 +221,6 @@ def reads_of(config: GpuConvConfig, gpu: Gpu) -> Reads:
 def read_share(g: ConvGeometry) -> float:
     """Of the image that is read: of a strided 1x1 only every so many rows, of which whole sectors come along."""
     return 1 / g.stride[0] if g.kernel == (1, 1) else 1.0
-
-
-def stored_bytes(tile: GpuTile | TensorTile, numbers: int) -> int:
-    """Of weights, as the tile's kernel reads them."""
-    return (tile.element if isinstance(tile, TensorTile) else FLOAT32).bytes(numbers)
 
 
 SECTOR = 32
@@ -235,17 +245,27 @@ def share_to_l2(config: GpuConvConfig) -> float:
         return 1.0
     wide = min(rows, g.grid[1])
     high = min(-(-rows // wide), g.grid[0])
-    per_sector = max(1, SECTOR // FLOAT32.bytes(g.in_block)) if g.stride[1] > 1 else 1
+    per_sector = max(1, SECTOR // config.source.element.bytes(g.in_block)) if g.stride[1] > 1 else 1
     across = touched(wide, g.stride[1], g.kernel[1], g.dilation[1], per_sector)
     down = touched(high, g.stride[0], g.kernel[0], g.dilation[0])
     return across * down / (wide * high * g.kernel[0] * g.kernel[1])
 
 
+def tiles_of(site: GpuSite, geometry: ConvGeometry) -> Sequence[GpuTile | TensorTile]:
+    """Tiles with which the convolution may be computed: on tensor cores, if the type of what is read, or of the
+    options, is one of theirs, and if it lies in blocks of channels."""
+    read = site.type().element
+    dtype = read.name if read in HALVES else site.options.dtype
+    if dtype not in TENSOR_TILES or geometry.in_block == 1:
+        assert read == FLOAT32, "halves lie in blocks"
+        return tiles(geometry.in_block)
+    return TENSOR_TILES[dtype]
+
+
 def direct_candidates(site: GpuSite, geometry: ConvGeometry, name: str = "direct") -> list[Candidate[GpuDirectChoice]]:
     """Every tile with every split."""
     found = []
-    on_tensor_cores = site.options.dtype in TENSOR_TILES and geometry.in_block == VECTOR
-    for tile in TENSOR_TILES[site.options.dtype] if on_tensor_cores else tiles(geometry.in_block):
+    for tile in tiles_of(site, geometry):
         whole = configure(site, geometry, GpuDirectChoice(tile, 1, name))
         for splits in _split_choices(whole):
             config = in_order(replace(whole, splits=splits), site.target)
@@ -281,7 +301,7 @@ def _bytes(config: GpuConvConfig, site: GpuSite) -> int:
     numbers = g.out_channels * (g.in_channels // g.groups) * g.kernel[0] * g.kernel[1]
     read, *added = site.node.inputs
     image = int(read_share(g) * site.bytes_of(read))
-    return stored_bytes(config.tile, numbers) + image + site.bytes_of(site.node.name, *added)
+    return config.tile.stored.bytes(numbers) + image + site.bytes_of(site.node.name, *added)
 
 
 def conv_kernel(config: GpuConvConfig, site: GpuSite, work: LaunchWork | None = None, stem: str = "") -> GpuKernel:
@@ -289,10 +309,10 @@ def conv_kernel(config: GpuConvConfig, site: GpuSite, work: LaunchWork | None = 
     g, tile = config.geometry, config.tile
     stem = stem or ("gemm" if g.kernel == (1, 1) else "conv")
     split = f"_k{config.splits}" if config.splits > 1 else ""
-    stored = tile.element if isinstance(tile, TensorTile) else FLOAT32
+    families = {GpuTile: "conv", TensorTile: "tensor_conv", HalfTile: "half_conv"}
     return GpuKernel(
-        family="tensor_conv" if isinstance(tile, TensorTile) else "conv",
-        name=f"{stem}_{stored.short}_{config.source.label}_{tile.label}{split}",
+        family=families[type(tile)],
+        name=f"{stem}_{tile.stored.short}_{config.source.layout}_{tile.label}{split}",
         config=config,
         units=config.grid[0] * config.grid[1] * config.grid[2],
         scratch_bytes=0,

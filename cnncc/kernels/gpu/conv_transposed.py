@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
+from cnncc.base.elements import Element
 from cnncc.kernels.gpu.conv import conv_call, direct_candidates
-from cnncc.kernels.gpu.spec import GpuRule, GpuSite
+from cnncc.kernels.gpu.spec import FLOATS, GpuRule, GpuSite
 from cnncc.kernels.shared.spec import Call, Packed, Selection
 from cnncc.kernels.shared.transposed import transposed_phases, weight_by_output
 
@@ -26,3 +27,5 @@ RULES: Mapping[str, tuple[GpuRule, ...]] = {
     "conv_transpose": (select_transposed,),
 }
 """Op -> its selectors."""
+TAKES: Mapping[str, frozenset[Element]] = dict.fromkeys(RULES, FLOATS)
+"""Op -> the types of numbers that its kernels take and give."""

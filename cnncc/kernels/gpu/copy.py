@@ -1,4 +1,4 @@
-"""Kernels that only move values: layout changes, channel slices and concat arms that cannot be views."""
+"""Kernels that only move values: changes of layout and type, channel slices and concat arms that cannot be views."""
 
 from __future__ import annotations
 
@@ -6,8 +6,9 @@ import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 
+from cnncc.base.elements import Element
 from cnncc.kernels.gpu.model import LaunchWork
-from cnncc.kernels.gpu.spec import GpuKernel, GpuRule, GpuSite, View, grid_of, threads_for
+from cnncc.kernels.gpu.spec import FLOATS, GpuKernel, GpuRule, GpuSite, View, grid_of, threads_for
 from cnncc.kernels.shared.arms import copied_arms
 from cnncc.kernels.shared.spec import Call, Selection
 
@@ -44,7 +45,7 @@ class GpuCopyConfig:
 
 
 def select_relayout(site: GpuSite) -> Selection:
-    """The same values in another order."""
+    """The same values in another order, or of another type."""
     node = site.node
     return Selection((_copy(site, node.inputs[0], 0, node.type.shape[1], 0),), (), "between layouts")
 
@@ -65,7 +66,7 @@ def select_concat(site: GpuSite) -> Selection:
 def select_regrouping(site: GpuSite) -> Selection:
     """A plain value as so many channels of one pixel."""
     floats = math.prod(site.node.type.stored_shape[1:])
-    views = [View(floats, 1, 1, 1, site.view(n).stride) for n in (site.node.inputs[0], site.node.name)]
+    views = [View(floats, 1, 1, 1, site.view(n).stride, site.element) for n in (site.node.inputs[0], site.node.name)]
     return Selection((_call(site, site.node.inputs[0], views[0], views[1], (floats, 0, 0)),), (), "values as they lie")
 
 
@@ -81,17 +82,21 @@ def _call(site: GpuSite, name: str, source: View, result: View, what: tuple[int,
     total = site.batch * config.per_image
     config = GpuCopyConfig(site.batch, source, result, channels, start, to, zeros, threads_for(total, site.target))
     grid = grid_of(total, config.threads)
-    work = LaunchWork(0, 8 * site.batch * channels * result.pixels)
-    label = f"copy_f32_c{source.block}_to_c{result.block}"
+    moved = source.element.itemsize + result.element.itemsize
+    work = LaunchWork(0, moved * site.batch * channels * result.pixels)
+    label = f"copy_{source.label}_to_{result.label}"
     kernel = GpuKernel("copy", label, config, grid[0], 0, grid, config.threads, work)
     return Call(site.node.name, kernel, site.values([name]), site.result, True)
 
 
 RULES: Mapping[str, tuple[GpuRule, ...]] = {
     "relayout": (select_relayout,),
+    "cast": (select_relayout,),
     "slice": (select_slice,),
     "concat": (select_concat,),
     "flatten": (select_regrouping,),
     "reshape": (select_regrouping,),
 }
 """Op -> its selectors."""
+TAKES: Mapping[str, frozenset[Element]] = dict.fromkeys(("relayout", "cast", "slice", "concat"), FLOATS)
+"""Op -> the types of numbers that its kernels take and give."""

@@ -1,15 +1,24 @@
-"""Fully connected layers: products of each image with rows of weights, which are read once for several images."""
+"""Fully connected layers.
+
+Of few images: products of each image with rows of weights, which are read once for several images. Of many: a 1x1
+convolution of one pixel, whose tiles read the weights once for all images of a tile, on tensor cores with the types
+that these multiply.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, fields, replace
 
 import numpy as np
 
+from cnncc.base.elements import ELEMENTS, FLOAT32, HALVES, TF32, Element, encode
+from cnncc.kernels.gpu.conv import conv_call, direct_candidates
 from cnncc.kernels.gpu.model import LaunchWork
-from cnncc.kernels.gpu.spec import VECTOR, GpuKernel, GpuRule, GpuSite
+from cnncc.kernels.gpu.spec import FLOATS, VECTOR, GpuKernel, GpuRule, GpuSite, View
+from cnncc.kernels.shared.convolution import ConvGeometry
 from cnncc.kernels.shared.spec import Call, Epilogue, Packed, Selection
+from cnncc.weights.half import check_range
 
 
 @dataclass(frozen=True)
@@ -20,7 +29,7 @@ class GpuDenseConfig:
     depth: int
     out: int
     stride: int
-    """Floats from image to image of what is read; of the result and the extras it is their own."""
+    """Numbers from image to image of what is read; of the result and the extras it is their own."""
     result_stride: int
     extras: tuple[int, ...]
     lanes: int
@@ -29,42 +38,121 @@ class GpuDenseConfig:
     threads: int
     bias: bool
     epilogue: Epilogue
+    element: Element
+    """Of what is read; the result is float32."""
+    stored: Element
+    """Of the weights."""
 
     @property
     def grid(self) -> tuple[int, int, int]:
         return (-(-self.out // self.rows), -(-self.batch // self.images), 1)
 
 
-def select_dense(site: GpuSite) -> Selection:
-    """fc of a vector, or of an image as it is stored: the columns of the weights are put into the same order."""
+def select_fc(site: GpuSite) -> Selection:
+    """fc of a vector, or of an image as it is stored, as a product of vectors or of tiles: what the model finds
+    faster."""
+    found = [_of_vectors(site)]
+    if site.batch >= FEWEST_IMAGES:
+        found += _of_tiles(site)
+    return min(found, key=lambda timed: timed[1])[0]
+
+
+FEWEST_IMAGES = 8
+"""From which on tiles are looked at: their rows are images."""
+_Timed = tuple[Selection, float]
+"""With the seconds that the model predicts."""
+
+
+def _of_vectors(site: GpuSite) -> _Timed:
     node = site.node
-    weight, bias = site.constant("weight"), site.constant("bias")
-    assert weight is not None
-    source = site.view(node.inputs[0])
-    depth, out = source.floats, node.attrs["out"]
+    depth, out = site.view(node.inputs[0]).numbers, node.attrs["out"]
 
     def pack(w: np.ndarray) -> np.ndarray:
-        """(out, c h w) to (out, stored order), zeros for the channels that fill up a block."""
-        full = np.zeros((out, source.blocks * source.block, source.pixels), np.float32)
-        full[:, : source.channels] = w.reshape(out, source.channels, source.pixels)
-        return full.reshape(out, source.blocks, source.block, source.pixels).transpose(0, 1, 3, 2).ravel()
+        check_range(w, site.stored, node.weights["weight"])
+        return encode(_as_stored(site, w).ravel(), site.stored)
 
-    packed = [Packed(f"{node.name}.weight", weight.map((out * depth,), pack))]
+    weight, bias = site.constant("weight"), site.constant("bias")
+    assert weight is not None
+    packed = [Packed(f"{node.name}.weight", weight.map((out * depth,), pack, element=site.stored))]
     if bias is not None:
         packed.append(Packed(f"{node.name}.bias", bias))
     config = _configure(site, depth, out)
     weights = tuple(p.operand for p in packed)
     operands = (*site.values(node.inputs[:1]), *weights, *site.values(node.inputs[1:]))
-    call = Call(node.name, _kernel(config, site), operands, site.result, True)
+    kernel = _kernel(config, site)
+    call = Call(node.name, kernel, operands, site.result, True)
     why = (
         f"{config.rows} rows x {config.images} images a block, {config.threads} threads share the sum; bound by weights"
     )
-    return Selection((call,), tuple(packed), why)
+    seconds = kernel.estimate(site.target, registers=64, shared_bytes=0).seconds
+    return Selection((call,), tuple(packed), why), seconds
+
+
+@dataclass(frozen=True, eq=False)
+class _PixelSite(GpuSite):
+    """The same layer as a convolution: each value is one pixel, with its numbers in blocks of 16 bytes as channels."""
+
+    def view(self, name: str) -> View:
+        view = super().view(name)
+        block = VECTOR * FLOAT32.itemsize // view.element.itemsize
+        return View(view.numbers, 1, 1, block, view.stride, view.element)
+
+
+def _of_tiles(site: GpuSite) -> list[_Timed]:
+    """Empty where a value is not in whole blocks."""
+    node = site.node
+    known = {field.name: getattr(site, field.name) for field in fields(site)}
+    pixels = _PixelSite(**{**known, "options": replace(site.options, dtype=_multiplied(site))})
+    views = {name: pixels.view(name) for name in (*node.inputs, node.name)}
+    if any(view.channels % view.block or not site.aligned(name) for name, view in views.items()):
+        return []
+    source = views[node.inputs[0]]
+    one, none = (1, 1), (0, 0)
+    geometry = ConvGeometry(
+        in_channels=source.channels,
+        out_channels=node.attrs["out"],
+        in_block=source.block,
+        in_size=one,
+        grid=one,
+        out_size=one,
+        kernel=one,
+        stride=one,
+        dilation=one,
+        origin=none,
+        groups=1,
+        bias=node.attrs["bias"],
+        epilogue=node.attrs["epilogue"],
+    )
+    best = min(direct_candidates(pixels, geometry), key=lambda c: c.cost)
+    weight = site.constant("weight")
+    assert weight is not None
+    filters = weight.map((node.attrs["out"], source.channels, 1, 1), lambda w: _as_stored(site, w)[..., None, None])
+    call, packed, why = conv_call(pixels, geometry, filters, best.choice)
+    return [(Selection((call,), packed, f"a 1x1 convolution of one pixel; {why}"), best.cost)]
+
+
+def _multiplied(site: GpuSite) -> str:
+    """The dtype of the product. float32 that other layers round to halves is rounded to tf32, which has at least the
+    bits of them."""
+    dtype = site.options.dtype
+    if site.type().element in HALVES or ELEMENTS.get(dtype) not in HALVES:
+        return dtype
+    return TF32.name if site.target.multiplies_tf32 else FLOAT32.name
+
+
+def _as_stored(site: GpuSite, weight: np.ndarray) -> np.ndarray:
+    """(out, c h w) to (out, order in which the kernel reads them), zeros for the channels that fill up a block."""
+    source, out = site.view(site.node.inputs[0]), len(weight)
+    full = np.zeros((out, source.blocks * source.block, source.pixels), np.float32)
+    full[:, : source.channels] = weight.reshape(out, source.channels, source.pixels)
+    rows = full.reshape(out, source.blocks, source.block, source.pixels).transpose(0, 1, 3, 2)
+    return rows.reshape(out, source.numbers)
 
 
 def _configure(site: GpuSite, depth: int, out: int) -> GpuDenseConfig:
     node = site.node
-    lanes = VECTOR if depth % VECTOR == 0 and site.aligned(node.inputs[0]) else 1
+    wide = VECTOR * FLOAT32.itemsize // min(site.type().element.itemsize, site.stored.itemsize)
+    lanes = wide if depth % wide == 0 and site.aligned(node.inputs[0]) else 1
     images = min(site.batch, 4)
     per_thread = 4 * lanes  # so many numbers of a row, or more, keep a thread's loads in flight
     threads = 32
@@ -86,6 +174,8 @@ def _configure(site: GpuSite, depth: int, out: int) -> GpuDenseConfig:
         threads=threads,
         bias=node.attrs["bias"],
         epilogue=node.attrs["epilogue"],
+        element=site.type().element,
+        stored=site.stored,
     )
 
 
@@ -94,13 +184,15 @@ LOADS = 4
 
 
 def _kernel(c: GpuDenseConfig, site: GpuSite) -> GpuKernel:
-    name = f"fc_f32_{c.rows}x{c.images}_{c.threads}"
-    bytes_ = 4 * c.out * c.depth + site.bytes_of(site.node.name, *site.node.inputs)
+    name = f"fc_{c.stored.short}_{c.rows}x{c.images}_{c.threads}"
+    bytes_ = c.stored.bytes(c.out * c.depth) + site.bytes_of(site.node.name, *site.node.inputs)
     work = LaunchWork(2 * c.batch * c.out * c.depth, bytes_)
     return GpuKernel("dense", name, c, c.grid[0] * c.grid[1], 0, c.grid, c.threads, work, loads=LOADS)
 
 
 RULES: Mapping[str, tuple[GpuRule, ...]] = {
-    "fc": (select_dense,),
+    "fc": (select_fc,),
 }
 """Op -> its selectors."""
+TAKES: Mapping[str, frozenset[Element]] = dict.fromkeys(RULES, FLOATS)
+"""Op -> the types of numbers that its kernels take and give."""

@@ -7,12 +7,14 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from cnncc.base.elements import encode
 from cnncc.kernels.gpu.model import beside_products
 from cnncc.kernels.gpu.spec import GpuSite
 from cnncc.kernels.gpu.window import GpuWindowConfig, configure, window_kernel
 from cnncc.kernels.shared.algorithm import Candidate
 from cnncc.kernels.shared.convolution import pad_channels
 from cnncc.kernels.shared.spec import Call, Packed, Selection
+from cnncc.weights.half import check_range
 
 REGISTERS = 64
 """Of a thread, about."""
@@ -46,7 +48,13 @@ class GpuDepthwise:
         weight, bias = site.constant("weight"), site.constant("bias")
         assert weight is not None
         padded = config.result.blocks * config.result.block
-        elements = weight.map((padded * math.prod(config.kernel),), lambda w: _pack(w, config))
+        stored, name = config.source.element, node.weights["weight"]
+
+        def pack(array: np.ndarray) -> np.ndarray:
+            check_range(array, stored, name)
+            return encode(_pack(array, config), stored)
+
+        elements = weight.map((padded * math.prod(config.kernel),), pack, element=stored)
         packed = [Packed(f"{node.name}.weight", elements)]
         if bias is not None:
             packed.append(Packed(f"{node.name}.bias", bias.map((padded,), lambda b: pad_channels(b, padded))))

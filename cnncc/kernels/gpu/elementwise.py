@@ -5,9 +5,10 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 
+from cnncc.base.elements import Element
 from cnncc.ir import Constant
 from cnncc.kernels.gpu.model import LaunchWork
-from cnncc.kernels.gpu.spec import VECTOR, GpuKernel, GpuRule, GpuSite, View, grid_of, threads_for
+from cnncc.kernels.gpu.spec import FLOATS, GpuKernel, GpuRule, GpuSite, View, grid_of, threads_for
 from cnncc.kernels.shared.convolution import pad_channels
 from cnncc.kernels.shared.elementwise import affine_weights, finite, label
 from cnncc.kernels.shared.operands import RawInput
@@ -40,7 +41,7 @@ class GpuElementwiseConfig:
 
     @property
     def per_image(self) -> int:
-        return self.result.floats // self.lanes
+        return self.result.numbers // self.lanes
 
 
 def select_merge(site: GpuSite) -> Selection:
@@ -93,17 +94,17 @@ def _elementwise(site: GpuSite, start: str, own: int, epilogue: Epilogue, packed
     """The first `own` inputs are combined, the others belong to the epilogue; without any, it is the caller's array."""
     node, result = site.node, site.view(site.node.name)
     values = site.values(node.inputs[:own]) or (RawInput(node.name),)
-    contiguous = View(result.channels, result.height, result.width, result.block, result.floats)
+    contiguous = View(result.channels, result.height, result.width, result.block, result.numbers)
     operands = tuple(site.view(name) for name in node.inputs[:own]) or (contiguous,)
-    lanes = VECTOR if result.block == VECTOR else 1
-    total = site.batch * result.floats // lanes
+    lanes = result.block
+    total = site.batch * result.numbers // lanes
     extras = tuple(site.view(name).stride for name in node.inputs[own:])
     threads = threads_for(total, site.target)
     clears = result.channels % lanes > 0 and not finite((start, *(name for name, _ in epilogue)))
     config = GpuElementwiseConfig(start, site.batch, operands, extras, result, epilogue, lanes, threads, clears)
     grid = grid_of(total, threads)
     work = LaunchWork(total * lanes * (len(operands) + len(epilogue)), site.bytes_of(node.name, *node.inputs))
-    name = f"{label(start, epilogue)}_f32_{result.label}"
+    name = f"{label(start, epilogue)}_{result.label}"
     kernel = GpuKernel("elementwise", name, config, grid[0], 0, grid, threads, work)
     weights = tuple(p.operand for p in packed)
     call = Call(node.name, kernel, (*values, *weights, *site.values(node.inputs[own:])), site.result, True)
@@ -122,3 +123,5 @@ RULES: Mapping[str, tuple[GpuRule, ...]] = {
     "spread": (select_unchanged,),
 }
 """Op -> its selectors."""
+TAKES: Mapping[str, frozenset[Element]] = dict.fromkeys(RULES.keys() - {"input"}, FLOATS)
+"""Op -> the types of numbers that its kernels take and give."""

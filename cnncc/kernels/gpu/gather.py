@@ -46,7 +46,7 @@ class GpuGatherConfig:
 
     @property
     def total(self) -> int:
-        return self.batch * self.result.floats
+        return self.batch * self.result.numbers
 
 
 @dataclass(frozen=True)
@@ -80,7 +80,7 @@ def select_gather(site: GpuSite) -> Selection:
     """gather."""
     node, rows = site.node, _rows(site)
     result = site.view(node.name)
-    total = site.batch * result.floats
+    total = site.batch * result.numbers
     views = [site.view(name) for name in node.inputs]
     config = GpuGatherConfig(rows, site.batch, views[0], views[1], result, threads_for(total, site.target))
     grid = grid_of(total, config.threads)

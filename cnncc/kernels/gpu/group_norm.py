@@ -133,7 +133,7 @@ class GpuNormedConfig:
 
     @property
     def total(self) -> int:
-        return self.batch * self.result.floats // self.result.block
+        return self.batch * self.result.numbers // self.result.block
 
 
 def select_group_norm(site: GpuSite) -> Selection:
@@ -151,8 +151,8 @@ def _at_once(site: GpuSite, groups: GpuGroups, packed: tuple[Packed, ...]) -> Se
     epilogue, weights = node.attrs["epilogue"], tuple(node.weights)
     result, threads = site.view(node.name), _sharing(groups.vectors)
     config = GpuGroupNormConfig(groups, result, float(node.attrs["eps"]), weights, extras, epilogue, threads)
-    name = f"{label('group_norm', epilogue)}_f32_{groups.image.label}"
-    work = LaunchWork(8 * site.batch * groups.image.floats, site.bytes_of(node.name, *node.inputs))
+    name = f"{label('group_norm', epilogue)}_{groups.image.label}"
+    work = LaunchWork(8 * site.batch * groups.image.numbers, site.bytes_of(node.name, *node.inputs))
     kernel = GpuKernel("group_norm", name, config, config.grid[0], 0, config.grid, config.threads, work)
     operands = (*site.values(node.inputs[:1]), *(p.operand for p in packed), *site.values(node.inputs[1:]))
     call = Call(node.name, kernel, operands, site.result, True)
@@ -165,7 +165,7 @@ def _in_parts(site: GpuSite, groups: GpuGroups, packed: tuple[Packed, ...]) -> S
     moments = GpuMomentsConfig(groups, _part_size(site, groups), _sharing(_part_size(site, groups)))
     scales = GpuScalesConfig(moments, float(node.attrs["eps"]), "weight" in node.weights)
     extras, epilogue, result = _extras(site), node.attrs["epilogue"], site.view(node.name)
-    total = site.batch * result.floats // result.block
+    total = site.batch * result.numbers // result.block
     normed = GpuNormedConfig(
         site.batch, image, result, "bias" in node.weights, extras, epilogue, threads_for(total, site.target)
     )
@@ -176,18 +176,18 @@ def _in_parts(site: GpuSite, groups: GpuGroups, packed: tuple[Packed, ...]) -> S
     by_slot: dict[str, Operand] = {slot: p.operand for slot, p in zip(node.weights, packed, strict=True)}
     weight, bias = ([by_slot[slot]] if slot in by_slot else [] for slot in ("weight", "bias"))
     source, added = site.values(node.inputs[:1]), site.values(node.inputs[1:])
-    floats, read, grid = site.batch * image.floats, site.bytes_of(node.inputs[0]), grid_of(total, normed.threads)
+    floats, read, grid = site.batch * image.numbers, site.bytes_of(node.inputs[0]), grid_of(total, normed.threads)
     kernels = (
         GpuKernel(
-            "group_moments", f"group_moments_f32_{image.label}", moments, moments.grid[0], 0, moments.grid,
+            "group_moments", f"group_moments_{image.label}", moments, moments.grid[0], 0, moments.grid,
             moments.threads, LaunchWork(6 * floats, read, products=False),
         ),
         GpuKernel(
-            "group_scales", f"group_scales_f32_{image.label}", scales, scales.grid[0], 0, scales.grid, SCALE_THREADS,
+            "group_scales", f"group_scales_{image.label}", scales, scales.grid[0], 0, scales.grid, SCALE_THREADS,
             LaunchWork(8 * site.batch * moments.means, 4 * site.batch * (before + after), products=False),
         ),
         GpuKernel(
-            "group_normed", f"{label('group_norm', epilogue)}_f32_{image.label}", normed, grid[0], 0, grid,
+            "group_normed", f"{label('group_norm', epilogue)}_{image.label}", normed, grid[0], 0, grid,
             normed.threads, LaunchWork(2 * floats, site.bytes_of(node.name, *node.inputs)),
         ),
     )  # fmt: skip

@@ -91,7 +91,7 @@ def select_matmul(site: GpuSite) -> Selection:
     node = site.node
     left, right, *extras = (site.view(name) for name in node.inputs)
     result, strides = site.view(node.name), tuple(view.stride for view in extras)
-    work = LaunchWork(2 * site.batch * result.floats * left.width, site.bytes_of(node.name, *node.inputs))
+    work = LaunchWork(2 * site.batch * result.numbers * left.width, site.bytes_of(node.name, *node.inputs))
     epilogue, lanes = node.attrs["epilogue"], _lanes(site, left, right)
     found = [
         GpuMatmulConfig(site.batch, left, right, result, strides, epilogue, tile, lanes) for tile in matmul_tiles()

@@ -7,14 +7,15 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from functools import cache
 
 from cnncc.base.elements import BFLOAT16, FLOAT16, FLOAT32, TF32, Element
 from cnncc.machines.gpus import Gpu
 
 LOAD_LATENCY = 500
-"""Cycles from a load of device memory or L2 to its use; a step cannot be shorter unless other blocks fill it."""
+"""Cycles from a load of device memory or L2 to its use. A step cannot be shorter, or, where the loads of several steps
+are under way, than its share of them, unless other blocks fill it."""
 SHARED_BYTES_PER_CYCLE = 128
 SCHEDULERS = 4
 """Of a multiprocessor; each issues for its own warps."""
@@ -22,6 +23,11 @@ MOST_SHARED_BYTES = 48 << 10
 """Of a block, without opting in to more; the same on every device."""
 L2_BYTES_PER_CYCLE = 64
 """That one multiprocessor gets at most."""
+COPY_INSTRUCTIONS = 26
+"""Of a thread, to copy one vector of the image of halves: which pixel, whether it is inside, the copy. Counted in the
+machine code of 3x3 convolutions, of which 1x1 take half; a vector of weights takes 3."""
+STEP_INSTRUCTIONS = 20
+"""Of a thread, once a step, whatever it copies: to wait, to go on to the next stage. Counted too."""
 COUNTER_CYCLES = 2000
 """From a block's last store of its part to its knowing whether it is the last: a fence, an atomic, a barrier."""
 COPY_SECONDS = 8e-6
@@ -62,19 +68,28 @@ class GpuTile:
     def label(self) -> str:
         return f"{self.rows}x{self.columns}x{self.depth}_{self.thread_rows}x{self.thread_columns}"
 
+    @property
+    def stored(self) -> Element:
+        """Of the weights in memory."""
+        return FLOAT32
+
+    @property
+    def ahead(self) -> int:
+        """Steps whose loads are under way while one is multiplied."""
+        return 1
+
 
 @dataclass(frozen=True)
 class TensorTile:
     """As `GpuTile`, for tensor cores: `down` x `across` warps share the tile's rows and columns out, each in fragments
-    of 16 x 8; the operands are in shared memory as numbers of 16 bits or tf32, the `depth` of a pixel or output channel
-    side by side."""
+    of 16 x 8; the operands are in shared memory, the `depth` of a pixel or output channel side by side."""
 
     rows: int
     columns: int
     down: int
     across: int
-    depth: int = 32
-    element: Element = FLOAT16
+    depth: int
+    element: Element
     """Of the operands: float16, bfloat16, tf32, or float32, of which each product is three of tf32."""
 
     @property
@@ -95,12 +110,6 @@ class TensorTile:
     def line(self) -> int:
         """Words from one row in shared memory to the next: so that the rows of a fragment lie in different banks."""
         return self.words + 4
-
-    @property
-    def shift(self) -> int:
-        """Words by which every other eight rows of the image are moved in their lines: a thread stores two words of a
-        row of halves, and then those of 16 rows lie in different banks. Of tf32 it stores four, of 8 rows at a time."""
-        return 2 if self.element.itemsize == 2 else 0
 
     @property
     def terms(self) -> int:
@@ -128,22 +137,84 @@ class TensorTile:
     def label(self) -> str:
         return f"{self.rows}x{self.columns}x{self.depth}_mma"
 
+    @property
+    def stored(self) -> Element:
+        """Of the weights in memory."""
+        return self.element
 
-_TENSOR_TILES = (
-    TensorTile(128, 128, 2, 4),
-    TensorTile(128, 64, 4, 2),
-    TensorTile(64, 64, 2, 2),
-    TensorTile(128, 32, 4, 1),
-    TensorTile(64, 32, 2, 2),
-    TensorTile(32, 64, 2, 2),
-    TensorTile(32, 32, 2, 1),
+    @property
+    def ahead(self) -> int:
+        """Steps whose loads are under way while one is multiplied."""
+        return 1
+
+
+@dataclass(frozen=True)
+class HalfTile(TensorTile):
+    """A `TensorTile` of halves, which are copied from memory into shared memory as they are, in vectors of 16 bytes.
+    There `stages` steps of the depth have room: one is multiplied, the others are on their way."""
+
+    stages: int = 3
+
+    @property
+    def line(self) -> int:
+        """Words from one row in shared memory to the next; `key` gives rows different banks."""
+        return self.words
+
+    @property
+    def per_line(self) -> int:
+        """Vectors of a row."""
+        return self.words // 4
+
+    def key(self, row: int) -> int:
+        """What the number of a vector in its line is combined with, by exclusive or, to give its place in shared
+        memory: so the same vector of eight rows lies in eight different groups of four banks."""
+        return row // (8 // self.per_line) % self.per_line
+
+    @property
+    def ahead(self) -> int:
+        return self.stages - 1
+
+    @property
+    def shared_bytes(self) -> int:
+        return self.stages * 4 * self.line * (self.rows + self.columns)
+
+    @property
+    def registers(self) -> int:
+        """Of a thread, about: sums, operands of a product, addresses."""
+        down, across = self.fragments
+        return 4 * down * across + 4 * down + 2 * across + 40
+
+    @property
+    def label(self) -> str:
+        return f"{self.rows}x{self.columns}x{self.depth}_{self.threads}_mma"
+
+
+_SHAPES = ((128, 128, 2, 4), (128, 64, 4, 2), (64, 64, 2, 2), (128, 32, 4, 1), (64, 32, 2, 2), (32, 64, 2, 2),
+           (32, 32, 2, 1))  # fmt: skip
+_HALF_SHAPES = (
+    ((128, 128, 2, 2), 32, 3),
+    ((128, 128, 2, 4), 32, 3),
+    ((128, 64, 2, 2), 32, 4),
+    ((128, 64, 4, 2), 32, 4),
+    ((64, 128, 2, 2), 32, 4),
+    ((64, 64, 2, 2), 32, 4),
+    ((64, 64, 2, 2), 64, 3),
+    ((128, 32, 4, 1), 32, 4),
+    ((64, 32, 2, 2), 32, 4),
+    ((64, 32, 2, 2), 64, 4),
+    ((32, 64, 2, 2), 32, 4),
+    ((32, 64, 2, 2), 64, 4),
+    ((32, 32, 2, 1), 32, 4),
+    ((32, 32, 2, 1), 64, 4),
 )
-_OPERANDS = {"float16": (FLOAT16, 32), "bfloat16": (BFLOAT16, 32), "tf32": (TF32, 16), "tf32x3": (FLOAT32, 16)}
+"""Rows, columns and warps, depth and stages: 48 KB of shared memory at most."""
 TENSOR_TILES: Mapping[str, tuple[TensorTile, ...]] = {
-    dtype: tuple(replace(tile, element=element, depth=depth) for tile in _TENSOR_TILES)
-    for dtype, (element, depth) in _OPERANDS.items()
+    "float16": tuple(HalfTile(*shape, depth, FLOAT16, stages) for shape, depth, stages in _HALF_SHAPES),
+    "bfloat16": tuple(HalfTile(*shape, depth, BFLOAT16, stages) for shape, depth, stages in _HALF_SHAPES),
+    "tf32": tuple(TensorTile(*shape, 16, TF32) for shape in _SHAPES),
+    "tf32x3": tuple(TensorTile(*shape, 16, FLOAT32) for shape in _SHAPES),
 }
-"""By the dtype of the options."""
+"""By the dtype of the options, or of what is read."""
 SHAPES = (
     (128, 128, 8, 8),
     (128, 64, 8, 8),
@@ -247,7 +318,8 @@ def estimate(
     resident = min(fit, most)
     step = _step_cycles(gpu, tile, resident)
     rounds = -(-most // resident)
-    cycles = rounds * (steps * max(step, LOAD_LATENCY) + START_CYCLES) + finish_cycles(product)
+    waits = LOAD_LATENCY / tile.ahead  # a step's loads are under way for so many steps
+    cycles = rounds * (steps * max(step, waits) + START_CYCLES) + finish_cycles(product)
     parts = 2 * blocks * part_bytes(tile) if product.splits > 1 else 0
     times = {
         "multiply-adds": cycles / (1e6 * gpu.clock_mhz),
@@ -255,7 +327,7 @@ def estimate(
         "memory": (work.bytes + product.again) / (0.85 * gpu.bandwidth),
     }
     bound = max(times, key=lambda name: times[name])
-    if bound == "multiply-adds" and step < LOAD_LATENCY:
+    if bound == "multiply-adds" and step < waits:
         bound = "latency"
     peak = gpu.tensor_flops * tile.rate if isinstance(tile, TensorTile) else gpu.peak_flops
     limit = max(work.flops / peak, work.bytes / gpu.bandwidth)
@@ -297,8 +369,8 @@ def finish_cycles(product: Product) -> float:
 def _bytes_read(product: Product) -> float:
     """Of image and weights, past the first cache, for each product of a sum."""
     tile = product.tile
-    weight = tile.element.itemsize if isinstance(tile, TensorTile) else FLOAT32.itemsize
-    return 4 * product.to_l2 * tile.rows + weight * tile.columns
+    image = tile.element if isinstance(tile, HalfTile) else FLOAT32
+    return image.itemsize * product.to_l2 * tile.rows + tile.stored.itemsize * tile.columns
 
 
 def _step_cycles(gpu: Gpu, tile: GpuTile | TensorTile, resident: int) -> float:
@@ -323,8 +395,12 @@ def _tensor_cycles(gpu: Gpu, tile: TensorTile, warps: float, per_scheduler: floa
     operands, pieces = 4 * down + 2 * across, tile.words / 8
     reads = warps * pieces * operands
     writes = warps * tile.words * (tile.rows + tile.columns) / tile.threads
-    apart = 3 * operands if tile.terms > 1 else 0  # to take an operand apart
-    issue = per_scheduler * (pieces * (5 * down + 3 * across + apart) + tile.depth * tile.rows / tile.threads)
+    if isinstance(tile, HalfTile):
+        copies = (COPY_INSTRUCTIONS * tile.rows + 3 * tile.columns) * tile.per_line / tile.threads
+        issue = per_scheduler * (pieces * (down * across + down + across / 2) + copies + STEP_INSTRUCTIONS)
+    else:
+        apart = 3 * operands if tile.terms > 1 else 0  # to take an operand apart
+        issue = per_scheduler * (pieces * (5 * down + 3 * across + apart) + tile.depth * tile.rows / tile.threads)
     return max(per_scheduler * products / hidden, reads + writes, issue)
 
 

@@ -68,7 +68,7 @@ class GpuMoveConfig:
 
     @property
     def total(self) -> int:
-        return self.batch * self.result.floats
+        return self.batch * self.result.numbers
 
 
 @dataclass(frozen=True)
@@ -153,7 +153,7 @@ def select_unfold(site: GpuSite) -> Selection:
 def _moved(site: GpuSite, places: Places, why: str, packed: tuple[Packed, ...] = ()) -> Selection:
     node = site.node
     source, result = site.view(node.inputs[0]), site.view(node.name)
-    total = site.batch * result.floats
+    total = site.batch * result.numbers
     config = GpuMoveConfig(places, site.batch, source, result, threads_for(total, site.target))
     grid = grid_of(total, config.threads)
     work = LaunchWork(0, 4 * total + min(4 * total, site.bytes_of(*node.inputs)))

@@ -74,7 +74,7 @@ def select_nms(site: GpuSite) -> Selection:
     total = site.batch * config.lists * most
     rows = GpuNmsRowsConfig(config, site.view(node.name), threads_for(total, site.target))
     lists, size = Workspace(node.name), FLOAT32.bytes(config.lists * config.floats)
-    work = LaunchWork(20 * most * site.batch * scores.floats, site.bytes_of(*node.inputs))
+    work = LaunchWork(20 * most * site.batch * scores.numbers, site.bytes_of(*node.inputs))
     find = GpuKernel("nms", "nms_f32", config, config.grid[0], 0, config.grid, threads, work)
     grid = grid_of(total, rows.threads)
     join_work = LaunchWork(0, 2 * site.bytes_of(node.name), products=False)

@@ -5,8 +5,9 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 
+from cnncc.base.elements import Element
 from cnncc.kernels.gpu.model import LaunchWork
-from cnncc.kernels.gpu.spec import VECTOR, GpuKernel, GpuRule, GpuSite, View, grid_of, threads_for
+from cnncc.kernels.gpu.spec import FLOATS, GpuKernel, GpuRule, GpuSite, View, grid_of, threads_for
 from cnncc.kernels.shared.modes import ResampleMode
 from cnncc.kernels.shared.resample import SETTINGS, label
 from cnncc.kernels.shared.spec import Call, Selection
@@ -29,19 +30,20 @@ class GpuResampleConfig:
 
     @property
     def total(self) -> int:
-        return self.batch * self.result.floats // VECTOR
+        return self.batch * self.result.numbers // self.result.block
 
 
 def select_resample(site: GpuSite) -> Selection:
     """crop, pad and upsample; a vector of channels of an output pixel per thread."""
     node = site.node
     source, result = site.view(node.inputs[0]), site.view(node.name)
-    total = site.batch * result.floats // VECTOR
+    total = site.batch * result.numbers // result.block
     config = GpuResampleConfig("crop", site.batch, source, result, threads_for(total, site.target))
     config = replace(config, **SETTINGS[node.op](node.attrs))
     grid = grid_of(total, config.threads)
-    work = LaunchWork(8 * total * VECTOR if config.mode == "bilinear" else 0, site.bytes_of(node.name, *node.inputs))
-    name = f"{label(node, config.mode)}_f32_{result.label}"
+    flops = 8 * total * result.block if config.mode == "bilinear" else 0
+    work = LaunchWork(flops, site.bytes_of(node.name, *node.inputs))
+    name = f"{label(node, config.mode)}_{result.label}"
     kernel = GpuKernel("resample", name, config, grid[0], 0, grid, config.threads, work)
     call = Call(node.name, kernel, site.values(node.inputs), site.result, True)
     return Selection((call,), (), "one pass over the output")
@@ -49,3 +51,5 @@ def select_resample(site: GpuSite) -> Selection:
 
 RULES: Mapping[str, tuple[GpuRule, ...]] = dict.fromkeys(SETTINGS, (select_resample,))
 """Op -> its selectors."""
+TAKES: Mapping[str, frozenset[Element]] = dict.fromkeys(RULES, FLOATS)
+"""Op -> the types of numbers that its kernels take and give."""

@@ -26,7 +26,7 @@ class GpuResizeConfig:
 
     @property
     def total(self) -> int:
-        return self.batch * self.result.floats // VECTOR
+        return self.batch * self.result.numbers // VECTOR
 
 
 def select_resize(site: GpuSite) -> Selection:
@@ -35,7 +35,7 @@ def select_resize(site: GpuSite) -> Selection:
     source, result = site.view(node.inputs[0]), site.view(node.name)
     tables = axes_taps(site.type().shape, node.attrs)
     taps = (tables[0][0].shape[1], tables[1][0].shape[1])
-    total = site.batch * result.floats // VECTOR
+    total = site.batch * result.numbers // VECTOR
     config = GpuResizeConfig(site.batch, source, result, taps, threads_for(total, site.target))
     packed = tuple(
         _packed(f"{node.name}.{axis}.{kind}", values)
@@ -44,7 +44,7 @@ def select_resize(site: GpuSite) -> Selection:
     )
     grid = grid_of(total, config.threads)
     work = LaunchWork(2 * total * VECTOR * taps[0] * taps[1], site.bytes_of(node.name, *node.inputs))
-    name = f"resize_{node.attrs['mode']}_f32_{result.label}"
+    name = f"resize_{node.attrs['mode']}_{result.label}"
     kernel = GpuKernel("resize", name, config, grid[0], 0, grid, config.threads, work)
     operands = (*site.values(node.inputs), *(p.operand for p in packed))
     call = Call(node.name, kernel, operands, site.result, True)

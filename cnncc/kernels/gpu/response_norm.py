@@ -47,7 +47,7 @@ class GpuResponseNormConfig:
     @property
     def vectors(self) -> int:
         """Of an image."""
-        return self.result.floats // self.result.block
+        return self.result.numbers // self.result.block
 
     @property
     def per_image(self) -> int:
@@ -66,12 +66,12 @@ def select_grn(site: GpuSite) -> Selection:
     epilogue, extras = node.attrs["epilogue"], tuple(site.view(name).stride for name in node.inputs[1:])
     config = GpuResponseNormConfig(site.batch, source, site.view(node.name), float(node.attrs["eps"]), extras, epilogue)
     packed, lengths = per_channel(site, source), Workspace(node.name)
-    floats, read = site.batch * source.floats, site.bytes_of(node.inputs[0])
+    floats, read = site.batch * source.numbers, site.bytes_of(node.inputs[0])
     first = GpuKernel(
-        "channel_lengths", f"channel_lengths_f32_{source.label}", lengths_config, lengths_config.grid[0], 0,
+        "channel_lengths", f"channel_lengths_{source.label}", lengths_config, lengths_config.grid[0], 0,
         lengths_config.grid, THREADS, LaunchWork(2 * floats, read, products=False),
     )  # fmt: skip
-    name = f"{label(node.op, epilogue)}_f32_{source.label}"
+    name = f"{label(node.op, epilogue)}_{source.label}"
     work = LaunchWork(6 * floats, site.bytes_of(node.name, *node.inputs))
     second = GpuKernel("response_norm", name, config, config.grid[0], 0, config.grid, THREADS, work, loads=STRIP)
     by_slot = {slot: p.operand for slot, p in zip(node.weights, packed, strict=True)}

@@ -39,7 +39,7 @@ class GpuRoiAlignConfig:
 
     @property
     def total(self) -> int:
-        return self.batch * self.result.floats
+        return self.batch * self.result.numbers
 
 
 def select_roi_align(site: GpuSite) -> Selection:
@@ -60,12 +60,12 @@ def select_roi_align(site: GpuSite) -> Selection:
         scale=float(attrs["scale"]),
         samples=attrs["samples"],
         half_pixel=attrs["place"] == "half_pixel",
-        threads=threads_for(site.batch * result.floats, site.target),
+        threads=threads_for(site.batch * result.numbers, site.target),
     )
     grid = grid_of(config.total, config.threads)
     samples = (attrs["samples"] or GUESSED_SAMPLES) ** 2
     work = LaunchWork(30 * samples * config.total, site.bytes_of(node.name, *node.inputs))
-    name = f"roi_align_{attrs['mode']}_f32_{source.label}"
+    name = f"roi_align_{attrs['mode']}_{source.label}"
     kernel = GpuKernel("roi_align", name, config, grid[0], 0, grid, config.threads, work)
     call = Call(node.name, kernel, site.values(node.inputs), site.result, True)
     return Selection((call,), (), "a bin of a channel per thread")

@@ -57,7 +57,7 @@ def select_sample(site: GpuSite) -> Selection:
     grid = grid_of(total, threads)
     taps = {"nearest": 1, "linear": 2, "cubic": 4}[attrs["mode"]] ** len(sizes)
     work = LaunchWork(2 * taps * VECTOR * vectors + 40 * total, site.bytes_of(node.name, *node.inputs))
-    name = f"sample_{attrs['mode']}_f32_{result.label}"
+    name = f"sample_{attrs['mode']}_{result.label}"
     kernel = GpuKernel("sample", name, config, grid[0], 0, grid, threads, work)
     call = Call(node.name, kernel, site.values(node.inputs), site.result, True)
     return Selection((call,), (), f"places once for {strip} vectors of channels")

@@ -5,14 +5,14 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 
-from cnncc.base.elements import FLOAT32
+from cnncc.base.elements import ELEMENTS, FLOAT32, HALVES, Element
 from cnncc.kernels.gpu.model import Estimate, Launch, LaunchWork, Product, estimate, stream_estimate
 from cnncc.kernels.shared.spec import Kernel, Selection, Site
 from cnncc.machines.gpus import Gpu
 from cnncc.plan import Placement
 
 VECTOR = 4
-"""Floats of the widest load."""
+"""Float32 numbers of the widest load."""
 
 
 @dataclass(frozen=True)
@@ -38,7 +38,7 @@ class GpuKernel(Kernel):
 
 @dataclass(frozen=True)
 class View:
-    """A value in memory: channels in blocks (NCHWc), or a vector (one pixel, block 1). Counts floats.
+    """A value in memory: channels in blocks (NCHWc), or a vector (one pixel, block 1). Counts numbers.
 
     Image i of a batch starts `i * stride` after the first one; 0 for a value that all images share.
     """
@@ -48,6 +48,7 @@ class View:
     width: int
     block: int
     stride: int
+    element: Element = FLOAT32
 
     @property
     def blocks(self) -> int:
@@ -58,13 +59,17 @@ class View:
         return self.height * self.width
 
     @property
-    def floats(self) -> int:
+    def numbers(self) -> int:
         """Of one image, with the channels that fill up the last block."""
         return self.blocks * self.block * self.pixels
 
     @property
     def label(self) -> str:
-        """The layout's name in a kernel's."""
+        """Numbers and layout in a kernel's name."""
+        return f"{self.element.short}_{self.layout}"
+
+    @property
+    def layout(self) -> str:
         return f"nchw{self.block}c" if self.block > 1 else "nchw"
 
 
@@ -77,15 +82,21 @@ class GpuSite(Site[Gpu]):
     """For a concat: which arms are not written in place and must be copied."""
 
     @property
-    def weights_dtype(self) -> str:
-        """A kernel's tile says in which type its weights are; no option does."""
-        return FLOAT32.name
+    def block(self) -> int:
+        """Of what the node reads first."""
+        return self.target.block_of_halves if self.type().element in HALVES else self.target.block
+
+    @property
+    def stored(self) -> Element:
+        """Of the node's weight."""
+        return ELEMENTS[self.weights_dtype]
 
     def view(self, name: str) -> View:
         """Where a value's numbers lie, as an image of channels or as a vector."""
         kind = self.graph[name].type
         channels, height, width = kind.chw
-        return View(channels, height, width, kind.block, self.placements[name].image_stride // FLOAT32.itemsize)
+        stride = self.placements[name].image_stride // kind.element.itemsize
+        return View(channels, height, width, kind.block, stride, kind.element)
 
     def aligned(self, name: str) -> bool:
         """Whether every image of a value starts at a multiple of 16 bytes."""
@@ -97,6 +108,8 @@ class GpuSite(Site[Gpu]):
         return sum(self.graph[n].type.nbytes for n in names)
 
 
+FLOATS = frozenset((FLOAT32, *HALVES))
+"""What kernels take that convert halves where they load and store."""
 GpuRule = Callable[[GpuSite], Selection | None]
 """Chooses the kernels of a node, or leaves it to the next rule of its op."""
 

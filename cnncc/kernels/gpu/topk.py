@@ -32,7 +32,7 @@ class GpuTopkConfig:
     @property
     def total(self) -> int:
         """Threads that have work."""
-        return self.batch * (self.source.floats if self.ranked else self.source.pixels)
+        return self.batch * (self.source.numbers if self.ranked else self.source.pixels)
 
 
 def select_topk(site: GpuSite) -> Selection:
@@ -41,11 +41,11 @@ def select_topk(site: GpuSite) -> Selection:
     source, result = site.view(node.inputs[0]), site.view(node.name)
     enough = site.batch * source.pixels >= ENOUGH * site.target.multiprocessors
     ranked = attrs["k"] > IN_REGISTERS or not enough
-    total = site.batch * (source.floats if ranked else source.pixels)
+    total = site.batch * (source.numbers if ranked else source.pixels)
     how = (attrs["largest"], attrs["indices"], attrs["last"], ranked)
     config = GpuTopkConfig(site.batch, source, result, *how, threads_for(total, site.target))
     grid = grid_of(total, config.threads)
-    flops = 2 * site.batch * source.floats * (source.channels if ranked else attrs["k"])
+    flops = 2 * site.batch * source.numbers * (source.channels if ranked else attrs["k"])
     work = LaunchWork(flops, site.bytes_of(node.name, *node.inputs))
     name = f"topk_{'ranks' if ranked else 'best'}_f32"
     kernel = GpuKernel("topk", name, config, grid[0], 0, grid, config.threads, work)

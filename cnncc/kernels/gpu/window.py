@@ -5,15 +5,16 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 
+from cnncc.base.elements import Element
 from cnncc.kernels.gpu.model import LaunchWork
-from cnncc.kernels.gpu.spec import GpuKernel, GpuRule, GpuSite, View, grid_of, threads_for
+from cnncc.kernels.gpu.spec import FLOATS, GpuKernel, GpuRule, GpuSite, View, grid_of, threads_for
 from cnncc.kernels.shared.modes import WINDOW_POOLS, WindowMode
 from cnncc.kernels.shared.spec import Call, Epilogue, Selection
 
 
 @dataclass(frozen=True)
 class GpuWindowConfig:
-    """One vector of channels and `strip` output rows of a column per thread. `mode` is `depthwise`, `max` or `avg`."""
+    """One block of channels and `strip` output rows of a column per thread. `mode` is `depthwise`, `max` or `avg`."""
 
     mode: WindowMode
     batch: int
@@ -75,9 +76,9 @@ def window_kernel(config: GpuWindowConfig, site: GpuSite) -> GpuKernel:
     grid = grid_of(config.total, config.threads)
     taps = config.kernel[0] * config.kernel[1]
     flops = (2 if config.mode == "depthwise" else 1) * taps * config.batch * config.result.channels
-    weights = 4 * taps * config.result.channels if config.mode == "depthwise" else 0
+    weights = config.source.element.bytes(taps * config.result.channels) if config.mode == "depthwise" else 0
     work = LaunchWork(flops * config.result.pixels, weights + site.bytes_of(site.node.name, *site.node.inputs))
-    name = f"{kind}_f32_{config.result.label}_{size}_{config.strip}"
+    name = f"{kind}_{config.result.label}_{size}_{config.strip}"
     loads = config.kernel[1]  # the taps of a row are unrolled: none waits for another
     return GpuKernel("window", name, config, grid[0], 0, grid, config.threads, work, loads=loads)
 
@@ -117,8 +118,8 @@ def select_argmaxpool(site: GpuSite) -> Selection:
     config = GpuArgmaxConfig(site.batch, source, result, *window, threads_for(total, site.target))
     grid = grid_of(total, config.threads)
     taps = a["kernel"][0] * a["kernel"][1]
-    work = LaunchWork(2 * taps * site.batch * result.floats, site.bytes_of(node.name, *node.inputs))
-    name = f"argmaxpool_f32_{result.label}"
+    work = LaunchWork(2 * taps * site.batch * result.numbers, site.bytes_of(node.name, *node.inputs))
+    name = f"argmaxpool_{result.label}"
     kernel = GpuKernel("argmaxpool", name, config, grid[0], 0, grid, config.threads, work)
     call = Call(node.name, kernel, site.values(node.inputs), site.result, True)
     return Selection((call,), (), "a vector of channels of a window per thread")
@@ -129,3 +130,5 @@ RULES: Mapping[str, tuple[GpuRule, ...]] = {
     "argmaxpool": (select_argmaxpool,),
 }
 """Op -> its selectors."""
+TAKES: Mapping[str, frozenset[Element]] = dict.fromkeys(WINDOW_POOLS, FLOATS)
+"""Op -> the types of numbers that its kernels take and give."""

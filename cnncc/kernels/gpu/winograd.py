@@ -78,7 +78,7 @@ class Kernels:
     @property
     def workspace_bytes(self) -> int:
         """Of an image: the planes before and after the products."""
-        return FLOAT32.bytes(self.products.source.floats + self.products.result.floats)
+        return FLOAT32.bytes(self.products.source.numbers + self.products.result.numbers)
 
 
 @dataclass(frozen=True)
@@ -173,7 +173,7 @@ def _threads(site: GpuSite, image: View, tiles_of_image: int) -> int:
 def _middle_bytes(config: GpuConvConfig) -> int:
     g = config.geometry
     weights = g.out_channels * g.in_channels // g.groups
-    return 4 * (weights + config.batch * (config.source.floats + config.result.floats))
+    return 4 * (weights + config.batch * (config.source.numbers + config.result.numbers))
 
 
 def _pass_seconds(site: GpuSite, kernel: GpuKernel) -> float:
@@ -181,9 +181,9 @@ def _pass_seconds(site: GpuSite, kernel: GpuKernel) -> float:
 
 
 def _kernel(c: TransformConfig, which: str) -> GpuKernel:
-    image = 4 * c.batch * c.image.floats * (1 + len(c.extras))
+    image = 4 * c.batch * c.image.numbers * (1 + len(c.extras))
     flops = 4 * c.total * c.edge**3
-    work = LaunchWork(flops, image + 4 * c.batch * c.planes.floats, products=False)
+    work = LaunchWork(flops, image + 4 * c.batch * c.planes.numbers, products=False)
     grid = grid_of(c.total, c.threads)
     name = f"winograd_{which}_f32_{c.m}x{c.m}"
     return GpuKernel(f"winograd_{which}", name, c, grid[0], 0, grid, c.threads, work, loads=LOADS)
@@ -201,7 +201,7 @@ def _selection(site: GpuSite, m: int, chosen: Kernels, why: str) -> Selection:
         padded = chosen.back.channels
         packed.append(Packed(f"{node.name}.bias", bias.map((padded,), lambda b: pad_channels(b, padded))))
     before = Workspace(node.name)
-    after = Workspace(node.name, FLOAT32.bytes(count * products.source.floats))
+    after = Workspace(node.name, FLOAT32.bytes(count * products.source.numbers))
     rest = (*(p.operand for p in packed[1:]), *site.values(node.inputs[1:]))
     product = conv_kernel(products, site, LaunchWork(products.flops, _middle_bytes(products)), "winograd")
     kernels = (_kernel(chosen.forward, "input"), product, _kernel(chosen.back, "output"))

@@ -9,7 +9,7 @@ from typing import Any, Generic, TypeVar
 
 import numpy as np
 
-from cnncc.base.elements import BFLOAT16, Element
+from cnncc.base.elements import HALVES, Element
 from cnncc.ir import Constant, Graph, Node, TensorType
 from cnncc.kernels.shared.choices import Choices, Given, KernelChoice, choice_key
 from cnncc.kernels.shared.operands import NodeValue, Operand, PackedWeight
@@ -131,7 +131,8 @@ class Site(Generic[M]):
     @property
     def weights_dtype(self) -> str:
         """What the module stores the node's weight as where it is no integer, a key of `ELEMENTS`."""
-        return BFLOAT16.name if self.type().element == BFLOAT16 else self.options.weights_dtype
+        read = self.type().element
+        return read.name if read in HALVES else self.options.weights_dtype
 
     def constant(self, slot: str) -> Constant | None:
         """The constant in a weight slot, None where the node has none."""

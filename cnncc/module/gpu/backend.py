@@ -5,13 +5,14 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING
 
+from cnncc.base.elements import HALVES
 from cnncc.base.errors import CnnccError
 from cnncc.ir import Graph, Node
 from cnncc.kernels.gpu.rules import select
 from cnncc.kernels.gpu.spec import GpuSite
 from cnncc.kernels.shared.choices import Choices
 from cnncc.kernels.shared.spec import Selection
-from cnncc.machines.gpus import Gpu
+from cnncc.machines.gpus import SINCE_AMPERE, Gpu
 from cnncc.module.backends import Backend
 from cnncc.module.gpu.program import CudaProgram
 from cnncc.module.listener import Listener
@@ -24,16 +25,21 @@ if TYPE_CHECKING:
     from cnncc.module.gpu.build import CudaBuild
 
 
-def refuse_elements(graph: Graph) -> None:
-    """CnnccError for a value or an input that is not float32."""
+def refuse_elements(graph: Graph, machine: Gpu) -> None:
+    """CnnccError for a value that is no floating-point number or that the machine has no instruction for, and for an
+    input or output that is not float32."""
     if any(node.type.quantization is not None for node in graph.nodes):
         hint = "a target that is a processor, or weights without scales"
         raise CnnccError(f"{graph.name} is computed on bytes, and modules for GPUs are not yet", hint=hint)
     for node in graph.nodes:
         kind = port_type(node) if node.is_input else node.type
-        if not kind.is_float:
+        is_port = node.is_input or graph.is_output(node.name)
+        if not kind.is_float and (is_port or kind.element not in HALVES):
             what = f"{node.op} {node.name!r} is {kind.numbers}: a GPU has float32 only"
             raise CnnccError(what, node.span, node.stack, "a target that is a processor has other types")
+        if kind.element.name in SINCE_AMPERE and machine.compute_capability < 80:
+            what = f"target {machine.name} has no instruction that multiplies {kind.element}"
+            raise CnnccError(what, node.span, node.stack, "it has those for float16")
 
 
 class GpuBackend(Backend):
@@ -45,7 +51,7 @@ class GpuBackend(Backend):
     ) -> Callable[[Node], Selection]:
         graph, plan = stage.graph, stage.plan
         assert plan is not None
-        refuse_elements(graph)
+        refuse_elements(graph, machine)
 
         def chosen(node: Node) -> Selection:
             copies = tuple(plan.copies.get(node.name, ()))

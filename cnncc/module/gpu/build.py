@@ -13,7 +13,6 @@ from typing import Any, BinaryIO
 import numpy as np
 
 from cnncc.base import resources
-from cnncc.base.elements import FLOAT32
 from cnncc.base.errors import CnnccError, reason
 from cnncc.base.files import check_outputs, replacing, scratch_folder
 from cnncc.machines import targets
@@ -64,7 +63,6 @@ class CudaBuild(Built[CudaProgram]):
                 "driver": driver_text(max(HOST_NEEDS, min(image.driver for image in self.images))),
                 "drivers": {image.architecture: driver_text(image.driver) for image in self.images if image.code},
             },
-            "weights_dtype": FLOAT32.name,  # but for those of products on tensor cores, which `flags` tell the type of
             "compiler": describe.compiler(),
         }
 

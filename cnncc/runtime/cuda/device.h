@@ -33,6 +33,12 @@ struct uint4 {
 struct uint2 {
     unsigned x, y;
 } __attribute__((aligned(8)));
+struct ushort4 {
+    unsigned short x, y, z, w;
+} __attribute__((aligned(8)));
+struct ushort2 {
+    unsigned short x, y;
+} __attribute__((aligned(4)));
 
 struct index3 {
     unsigned x, y, z;
@@ -171,7 +177,8 @@ struct operands {
     unsigned a[4], b[2];
 };
 static operands handed[2][MOST_THREADS];
-static unsigned products[MOST_THREADS];
+static unsigned products[MOST_THREADS], loads[MOST_THREADS];
+static int rows[2][MOST_THREADS]; /* that they name, of matrices in shared memory */
 
 static float half_of(unsigned word, int which) {
     unsigned short bits = (unsigned short)(word >> (16 * which));
@@ -186,6 +193,11 @@ static float bfloat_of(unsigned word, int which) {
     memcpy(&value, &bits, sizeof value);
     return value;
 }
+
+static float low_half(unsigned word) { return half_of(word, 0); }
+static float high_half(unsigned word) { return half_of(word, 1); }
+static float low_bfloat(unsigned word) { return bfloat_of(word, 0); }
+static float high_bfloat(unsigned word) { return bfloat_of(word, 1); }
 
 /* What a product reads of tf32: the lower bits mean nothing. */
 static float tf32_of(unsigned word, int) {
@@ -235,6 +247,26 @@ static unsigned to_tf32(float value) {
 }
 
 static unsigned bfloats(float low, float high) { return to_bfloat(low) | (unsigned)to_bfloat(high) << 16; }
+
+/* Copies into shared memory that a kernel waits for; here they are done at once. */
+static void copy(unsigned *to, int word, const unsigned short *from, int number) { memcpy(to + word, from + number, 16); }
+static void copy_or_clear(unsigned *to, int word, const unsigned short *from, int number, int size) {
+    if (size)
+        copy(to, word, from, number);
+    else
+        memset(to + word, 0, 16);
+}
+
+/* Four matrices of 8 x 8 halves, as ldmatrix gives them to the threads of a warp. Thread i names row i % 8 of matrix
+ * i / 8, by its first word. */
+template <class A> static void fragments(unsigned *r, A &array, int word) {
+    unsigned me = threadIdx.x, first = me & ~31u, g = (me & 31) / 4;
+    int *all = rows[loads[me]++ & 1];
+    if (word % 4) fail("misaligned row of a matrix");
+    all[me] = word;
+    barrier(WARP);
+    for (unsigned matrix = 0; matrix < 4; matrix++) r[matrix] = array[all[first + 8 * matrix + g] + (me & 3)];
+}
 
 /* Runs all threads of a block from barrier to barrier. All threads must reach the same barrier. */
 static void run_fibers(unsigned threads) {
@@ -290,6 +322,7 @@ static int run_grid(const launch *l, bool barriers) {
     now = l;
     launches++;
     memset(products, 0, sizeof products);
+    memset(loads, 0, sizeof loads);
     if (!prepare(l->threads, barriers)) {
         snprintf(l->message, l->message_bytes, "a block of %u threads", l->threads);
         return 1;
@@ -335,6 +368,16 @@ template <class... P> static int run(void (*kernel)(P...), const launch *l, void
 #define cnncc_tf32 ::emulator::to_tf32
 #define cnncc_bfloats ::emulator::bfloats
 #define cnncc_halves ::emulator::halves
+#define cnncc_low_half ::emulator::low_half
+#define cnncc_high_half ::emulator::high_half
+#define cnncc_low_bfloat ::emulator::low_bfloat
+#define cnncc_high_bfloat ::emulator::high_bfloat
+#define cnncc_copy_or_clear ::emulator::copy_or_clear
+#define cnncc_copy ::emulator::copy
+#define cnncc_commit()
+#define cnncc_wait_1()
+#define cnncc_wait_2()
+#define cnncc_fragments ::emulator::fragments
 #define __global__
 #define __launch_bounds__(n)
 #define __shared__ static __attribute__((section("cnncc_shared")))

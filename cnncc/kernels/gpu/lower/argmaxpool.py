@@ -17,8 +17,8 @@ from cnncc.kernels.shared.builder import splat
 def lower(c: GpuArgmaxConfig, symbol: str) -> PrimFunc:
     """The kernel for one configuration. Of equal values the first place stays, and NaN is no larger than any."""
     k = CudaBuilder(grid_of(c.total, c.threads), c.threads)
-    source = k.operand("image", c.batch * c.source.floats)
-    result = k.operand("result", c.batch * c.result.floats)
+    source = k.images("image", c.source, c.batch)
+    result = k.images("result", c.result, c.batch)
     best, place = k.local(VECTOR), k.local(VECTOR)
     with k.each(c.total) as index:
         image, vector = image_of(k, index, c.batch, c.result.blocks * c.result.pixels)

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from dataclasses import dataclass
 from typing import Any
 
 from tvm import tirx
@@ -22,8 +23,9 @@ from tvm.tirx import (
     Var,
 )
 
-from cnncc.base.elements import FLOAT32, Element
-from cnncc.kernels.shared.builder import Buffer, Expr, KernelBuilder, element, i32, sequence
+from cnncc.base.elements import BFLOAT16, FLOAT16, FLOAT32, HALVES, Element
+from cnncc.kernels.gpu.spec import View
+from cnncc.kernels.shared.builder import Buffer, Expr, KernelBuilder, element, i32, sequence, splat, vector_type
 
 ROLLED = "rolled"
 """Begins the names of variables of loops that are not to be unrolled."""
@@ -31,16 +33,58 @@ ROLLED = "rolled"
 _ONE_DIMENSIONAL = ("blockIdx.x", "blockIdx.y", "blockIdx.z", "threadIdx.x")
 
 
+@dataclass(frozen=True)
+class Conversion:
+    """Functions of the source's preamble for a type of 16 bits: what makes a word of two float32, the first one in the
+    low bits, and what makes float32 of the lower and of the upper number of a word."""
+
+    pair: str
+    low: str
+    high: str
+
+
+CONVERSIONS: Mapping[Element, Conversion] = {
+    FLOAT16: Conversion("cnncc_halves", "cnncc_low_half", "cnncc_high_half"),
+    BFLOAT16: Conversion("cnncc_bfloats", "cnncc_low_bfloat", "cnncc_high_bfloat"),
+}
+
+
 class Array(Buffer):
-    """A buffer whose vectors are aligned, and whose elements are loaded and stored as they are: an index counts numbers
-    where `lanes` is 1, and whole vectors otherwise. TVM makes one access of a vector only if it sees the factor."""
+    """A buffer whose vectors are aligned: an index counts numbers where `lanes` is 1, and whole vectors otherwise. TVM
+    makes one access of a vector only if it sees the factor.
+
+    Halves, which lie in memory as integers of 16 bits, are loaded and stored as float32; vectors of them by
+    `load_vector` and `store_vector`."""
 
     def load(self, index: Expr, lanes: int = 1) -> Expr:
-        return BufferLoad(self._buffer, [element(index * lanes, lanes)])
+        loaded = BufferLoad(self._buffer, [element(index * lanes, lanes)])
+        if self.kind not in HALVES:
+            return loaded
+        assert lanes == 1, "load_vector loads vectors of halves"
+        return tirx.call_pure_extern("float32", CONVERSIONS[self.kind].low, tirx.Cast("uint32", loaded))
 
     def store(self, index: Expr, value: Expr, lanes: int = 1) -> None:
+        if self.kind in HALVES:
+            assert lanes == 1, "store_vector stores vectors of halves"
+            word = tirx.call_pure_extern("uint32", CONVERSIONS[self.kind].pair, value, splat(0.0, 1))
+            value = tirx.Cast("uint16", word)
         index = index * lanes
         self._kernel.emit(BufferStore(self._buffer, value, [element(index, lanes)]))
+
+    def words(self, index: Expr, lanes: int) -> Expr:
+        """A vector of halves as it is stored, two in a word."""
+        loaded = BufferLoad(self._buffer, [element(index * lanes, lanes)])
+        return tirx.reinterpret(vector_type("uint32", lanes // 2), loaded)
+
+    def put_words(self, index: Expr, words: Expr, lanes: int) -> None:
+        """Stores a vector of halves, of which two are in a word."""
+        numbers = tirx.reinterpret(vector_type("uint16", lanes), words)
+        self._kernel.emit(BufferStore(self._buffer, numbers, [element(index * lanes, lanes)]))
+
+    @property
+    def start(self) -> Expr:
+        """The address of the array, for a function of the preamble that takes an index too."""
+        return self._buffer.data
 
     def address(self, index: Expr) -> Expr:
         """Of an element, for a function of the preamble."""
@@ -67,7 +111,11 @@ class CudaBuilder(KernelBuilder):
         return self._indices[3]
 
     def operand(self, name: str, count: int, kind: Element = FLOAT32) -> Array:
-        return self.typed(name, count, kind.tir)
+        return Array(self, self.declare(name, count, "uint16" if kind in HALVES else kind.tir), kind)
+
+    def images(self, name: str, view: View, batch: int) -> Array:
+        """The operand of a value of so many images."""
+        return self.operand(name, batch * view.numbers, view.element)
 
     def typed(self, name: str, count: int, dtype: str) -> Array:
         """A pointer parameter like `operand`, to one of TVM's types."""
@@ -195,19 +243,45 @@ def rounds(k: CudaBuilder, total: Expr, mine: Expr, step: int, start: Expr = 0) 
             yield index
 
 
+WIDEST = 4
+"""Numbers of 32 bits in the widest load."""
+
+
 def load_vector(k: CudaBuilder, source: Array, at: Expr, lanes: int) -> Array:
-    """The vector of `lanes` numbers at an index that counts such vectors, as a local array."""
+    """The vector of `lanes` numbers at an index that counts such vectors, as a local array of float32."""
     values = k.local(lanes)
-    values.store(0, source.load(at, lanes), lanes)
+    load_into(k, values, 0, source, at, lanes)
     return values
 
 
-def store_vector(k: CudaBuilder, result: Array, at: Expr, values: Sequence[Expr]) -> None:
-    """A vector of numbers in one store, at an index that counts such vectors."""
-    if len(values) == 1:
-        result.store(at, values[0])
+def load_into(k: CudaBuilder, values: Array, place: Expr, source: Array, at: Expr, lanes: int) -> None:
+    """The same into the local array of float32, as its vector number `place`."""
+    if source.kind in HALVES and lanes > 1:
+        words, conversion = k.local(lanes // 2, "uint32"), CONVERSIONS[source.kind]
+        words.store(0, source.words(at, lanes), lanes // 2)
+        for lane in range(lanes):
+            function = conversion.high if lane % 2 else conversion.low
+            values.store(place * lanes + lane, tirx.call_pure_extern("float32", function, words.load(lane // 2)))
         return
-    out = k.local(len(values))
-    for i, value in enumerate(values):
-        out.store(i, value)
-    result.store(at, out.load(0, len(values)), len(values))
+    width = min(lanes, WIDEST)
+    for part in range(lanes // width):
+        parts = lanes // width
+        values.store(place * parts + part, source.load(at * parts + part, width), width)
+
+
+def store_vector(k: CudaBuilder, result: Array, at: Expr, values: Sequence[Expr]) -> None:
+    """A vector of float32 numbers, at an index that counts such vectors."""
+    lanes = len(values)
+    if lanes == 1:
+        result.store(at, values[0])
+    elif result.kind in HALVES:
+        words, pair = k.local(lanes // 2, "uint32"), CONVERSIONS[result.kind].pair
+        for i in range(lanes // 2):
+            words.store(i, tirx.call_pure_extern("uint32", pair, values[2 * i], values[2 * i + 1]))
+        result.put_words(at, words.load(0, lanes // 2), lanes)
+    else:
+        out, width = k.local(lanes), min(lanes, WIDEST)
+        for i, value in enumerate(values):
+            out.store(i, value)
+        for part in range(lanes // width):
+            result.store(at * (lanes // width) + part, out.load(part, width), width)

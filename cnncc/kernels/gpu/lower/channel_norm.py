@@ -30,7 +30,7 @@ class _Columns:
         self.c = c
         self.k = k = CudaBuilder(c.grid, c.threads)
         self.lanes = c.source.block
-        self.source = k.operand("image", c.batch * c.source.floats)
+        self.source = k.images("image", c.source, c.batch)
 
     def place(self) -> None:
         """Call after all operands and shared arrays."""
@@ -76,8 +76,8 @@ def lower_norm(c: GpuChannelNormConfig, symbol: str) -> PrimFunc:
     k, view, result_view = columns.k, c.columns.source, c.columns.result
     lanes, channels = view.block, view.channels
     weights = {slot: k.operand(slot, view.blocks * lanes) for slot in c.weights}
-    extras = [k.operand(f"extra{i}", result_view.floats) for i in range(len(c.extras))]
-    result = k.operand("result", c.columns.batch * result_view.floats)
+    extras = [k.images(f"extra{i}", result_view, c.columns.batch) for i in range(len(c.extras))]
+    result = k.images("result", result_view, c.columns.batch)
     sums, squares = (
         (k.shared(c.columns.threads) for _ in range(2)) if c.centred else (None, k.shared(c.columns.threads))
     )
@@ -112,7 +112,7 @@ def lower_pool(c: GpuChannelPoolConfig, symbol: str) -> PrimFunc:
     """The kernel for one configuration. The result has one channel; what fills up its vector is zeros."""
     columns = _Columns(c.columns)
     k, view = columns.k, c.columns.result
-    result = k.operand("result", c.columns.batch * view.floats)
+    result = k.images("result", view, c.columns.batch)
     shared = k.shared(c.columns.threads)
     columns.place()
     combine, start = (nan_max, LOWEST) if c.mode == "max" else (add, 0.0)

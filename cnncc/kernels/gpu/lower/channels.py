@@ -20,12 +20,12 @@ from cnncc.kernels.shared.builder import Expr, splat
 def lower_lrn(c: GpuLrnConfig, symbol: str) -> PrimFunc:
     """x / (k + alpha / size * squares around)^beta."""
     k = CudaBuilder(grid_of(c.total, c.threads), c.threads)
-    source = k.operand("image", c.batch * c.source.floats)
-    result = k.operand("result", c.batch * c.result.floats)
+    source = k.images("image", c.source, c.batch)
+    result = k.images("result", c.result, c.batch)
     half = c.window // 2
     around = -(-half // VECTOR)
     with k.each(c.total) as index:
-        image, vector = image_of(k, index, c.batch, c.result.floats // VECTOR)
+        image, vector = image_of(k, index, c.batch, c.result.numbers // VECTOR)
         block, pixel = divmod_(k, vector, c.source.pixels)
         near = _Neighbours(k, c, k.local((2 * around + 1) * VECTOR), k.local(VECTOR))
         squares, centre = near.squares, near.centre
@@ -73,8 +73,8 @@ class _Neighbours:
 def lower_softmax(c: GpuSoftmaxConfig, symbol: str) -> PrimFunc:
     """exp(x - largest) / sum of those, over the channels."""
     k = CudaBuilder(c.grid, c.threads)
-    source = k.operand("image", c.batch * c.rows * c.source.floats)
-    result = k.operand("result", c.batch * c.rows * c.result.floats)
+    source = k.operand("image", c.batch * c.rows * c.source.numbers)
+    result = k.operand("result", c.batch * c.rows * c.result.numbers)
     if c.shared:
         _softmax_of_block(k, c, source, result)
     else:
@@ -171,29 +171,34 @@ class _channels:
 def lower_global_pool(c: GpuGlobalPoolConfig, symbol: str) -> PrimFunc:
     """Mean or maximum of every channel."""
     k = CudaBuilder(c.grid, c.threads)
-    source = k.operand("image", c.batch * c.source.floats)
-    result = k.operand("result", c.batch * c.result.floats)
-    shared, mine = k.shared(VECTOR * c.threads), k.local(VECTOR)
-    for lane in range(VECTOR):
+    source = k.images("image", c.source, c.batch)
+    result = k.images("result", c.result, c.batch)
+    lanes = c.source.block
+    shared, mine = k.shared(lanes * c.threads), k.local(lanes)
+    for lane in range(lanes):
         mine.store(lane, splat(LOWEST if c.mode == "max" else 0.0, 1))
-    image, block = image_of(k, k.block(0), c.batch, c.result.blocks)
-    base = k.let(image * (c.source.stride // VECTOR) + block * c.source.pixels)
+    image, block = image_of(k, k.block(0), c.batch, c.source.blocks)
+    base = k.let(image * (c.source.stride // lanes) + block * c.source.pixels)
     rounds = -(-c.source.pixels // c.threads)
     with k.loop(rounds, "round") as turn:
         pixel = k.let(turn * c.threads + k.thread)
         with k.unless_certain(pixel < c.source.pixels if rounds * c.threads > c.source.pixels else None):
-            values = load_vector(k, source, base + pixel, VECTOR)
-            for lane in range(VECTOR):
+            values = load_vector(k, source, base + pixel, lanes)
+            for lane in range(lanes):
                 value, before = k.let(values.load(lane)), k.let(mine.load(lane))
                 mine.store(lane, nan_max(value, before) if c.mode == "max" else before + value)
-    for lane in range(VECTOR):
+    for lane in range(lanes):
         shared.store(lane * c.threads + k.thread, mine.load(lane))
-    k.fold(shared, VECTOR, nan_max if c.mode == "max" else lambda a, b: a + b)
+    k.fold(shared, lanes, nan_max if c.mode == "max" else lambda a, b: a + b)
     with k.when(k.thread == 0):
-        finals = [shared.load(lane * c.threads) for lane in range(VECTOR)]
+        finals = [shared.load(lane * c.threads) for lane in range(lanes)]
         if c.mode == "avg":
             finals = [value * splat(1.0 / c.source.pixels, 1) for value in finals]
-        store_vector(k, result, image * (c.result.stride // VECTOR) + block, finals)
+        parts, wide = lanes // c.result.block, c.result.block
+        for part in range(parts):
+            to = k.let(block * parts + part)
+            with k.unless_certain(to < c.result.blocks if c.result.blocks % parts and part else None):
+                store_vector(k, result, image * (c.result.stride // wide) + to, finals[part * wide : (part + 1) * wide])
     return k.finish(symbol)
 
 

@@ -34,18 +34,23 @@ class Conv:
         self.t: Any = c.tile
         self.g = c.geometry
         self.k = k = CudaBuilder(c.grid, self.t.threads)
+        self.in_block = self.g.in_block
         self.split = c.splits > 1
-        self.source = k.operand("image", c.batch * c.source.floats)
+        self.source = k.images("image", c.source, c.batch)
+        self.block = c.result.block
         self.weight_vectors = self.vectors_per_step()
         panels = c.geometry.groups * c.column_tiles
-        self.weights = k.typed("weights", panels * c.steps * self.weight_vectors * VECTOR, self.stored)
-        self.bias = k.operand("bias", c.result.blocks * VECTOR) if self.g.bias else None
-        self.extras = [k.operand(f"extra{i}", c.result.floats) for i in range(len(c.extras))]
+        self.weights = self.operand_of_weights(panels * c.steps * self.weight_vectors)
+        self.bias = k.operand("bias", c.result.blocks * self.block) if self.g.bias else None
+        self.extras = [k.images(f"extra{i}", c.result, c.batch) for i in range(len(c.extras))]
         self.parts = k.operand("parts", c.parts) if self.split else None
         self.counters = k.typed("counters", c.tiles, "uint32") if self.split else None
-        self.result = k.operand("result", c.batch * c.result.floats)
-        self.in_block = self.g.in_block
+        self.result = k.images("result", c.result, c.batch)
         self.loads = self.t.rows * self.t.depth // (self.in_block * self.t.threads)
+
+    def operand_of_weights(self, vectors: int) -> Array:
+        """So many vectors of 16 bytes."""
+        return self.k.typed("weights", vectors * VECTOR, self.stored)
 
     stored = "float32"
     """Type of the weights' words."""
@@ -57,12 +62,9 @@ class Conv:
     def build(self, symbol: str) -> PrimFunc:
         k, c, t = self.k, self.c, self.t
         self.a_size, self.b_size = self.sizes()
-        self.a = k.shared(2 * self.a_size, self.stored)
-        self.b = k.shared(2 * self.b_size, self.stored)
         count = t.rows * t.columns // t.threads
         self.sums = k.local(count)
-        self.next_a = k.local(self.loads * self.in_block)
-        self.next_b = k.local(VECTOR * -(-self.weight_vectors // t.threads), self.stored)
+        self.make_room()
         with k.unrolled(count) as i:
             self.sums.store(i, splat(0.0, 1))
         self.row_tile, self.column_tile = self.place_of_block()
@@ -73,6 +75,17 @@ class Conv:
         with self.last_of_tile():
             self.write()
         return k.finish(symbol)
+
+    stages = 2
+    """Steps for which there is room in shared memory."""
+
+    def make_room(self) -> None:
+        """Arrays in shared memory, and for what is loaded but not there yet."""
+        k, t = self.k, self.t
+        self.a = k.shared(self.stages * self.a_size, self.stored)
+        self.b = k.shared(self.stages * self.b_size, self.stored)
+        self.next_a = k.local(self.loads * self.in_block)
+        self.next_b = k.local(VECTOR * -(-self.weight_vectors // t.threads), self.stored)
 
     def place_of_block(self) -> tuple[Expr, Expr]:
         """Row and column of the tile that this block takes, as `Raster.place` has them."""
@@ -206,6 +219,15 @@ class Conv:
 
     def fetch_image(self, i: Expr, index: Expr) -> None:
         """Loads a block of channels under one tap; `index` counts those. Zero outside the image."""
+        k, lanes = self.k, self.in_block
+        at, inside = self.place_in_image(index)
+        if inside:
+            self.next_a.store(i, splat(0.0, lanes), lanes)
+        with k.unless_certain(*inside):
+            self.next_a.store(i, self.source.load(at, lanes), lanes)
+
+    def place_in_image(self, index: Expr) -> tuple[Expr, list[Expr]]:
+        """Where a block of channels under one tap lies, counted in those, and under which conditions it exists."""
         k, c, g = self.k, self.c, self.g
         taps, lanes = g.kernel[0] * g.kernel[1], self.in_block
         block, tap = divmod_(k, index, taps)
@@ -213,11 +235,8 @@ class Conv:
         y, x = k.let(self.top + row * g.dilation[0]), k.let(self.left + column * g.dilation[1])
         exists = index < c.depth // lanes if c.depth % self.t.depth else None
         inside = [self.row_exists, exists, *self.bounds(y, 0), *self.bounds(x, 1)]
-        if any(condition is not None for condition in inside):
-            self.next_a.store(i, splat(0.0, lanes), lanes)
-        with k.unless_certain(*inside):
-            at = self.base + (block * c.source.height + y) * c.source.width + x
-            self.next_a.store(i, self.source.load(at, lanes), lanes)
+        at = self.base + (block * c.source.height + y) * c.source.width + x
+        return at, [condition for condition in inside if condition is not None]
 
     def bounds(self, position: Expr, axis: int) -> list[Expr]:
         """Conditions under which a tap falls into the image, those that can fail."""
@@ -293,8 +312,8 @@ class Conv:
     def store(
         self, image: Expr, vector: Expr, position: Expr, first: Expr, part: Expr = 0, lanes: int = VECTOR
     ) -> None:
-        """Bias, epilogue and store of `lanes` sums from `first` on: a part of a pixel's vector of channels."""
-        k, c, share = self.k, self.c, VECTOR // lanes
+        """Bias, epilogue and store of `lanes` sums from `first` on: a part of a pixel's block of channels."""
+        k, c, share = self.k, self.c, self.block // lanes
         values: list[Any] = [self.sums.load(first + lane) for lane in range(lanes)]
         at = k.let((vector * c.result.pixels + position) * share + part)
         places = [image * (stride // lanes) + at for stride in c.extras]

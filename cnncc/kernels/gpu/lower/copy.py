@@ -18,7 +18,7 @@ def lower(c: GpuCopyConfig, symbol: str) -> PrimFunc:
     """The kernel for one configuration."""
     total = c.batch * c.per_image
     k = CudaBuilder(grid_of(total, c.threads), c.threads)
-    copy = _Copy(k, c, k.operand("image", c.batch * c.source.floats), k.operand("result", c.batch * c.result.floats))
+    copy = _Copy(k, c, k.images("image", c.source, c.batch), k.images("result", c.result, c.batch))
     with k.each(total) as index:
         image, element = image_of(k, index, c.batch, c.per_image)
         if c.lanes > 1:

@@ -8,7 +8,7 @@ from typing import Any
 from tvm.tirx import PrimFunc
 
 from cnncc.kernels.gpu.dense import GpuDenseConfig
-from cnncc.kernels.gpu.lower.builder import Array, CudaBuilder, divmod_
+from cnncc.kernels.gpu.lower.builder import Array, CudaBuilder, divmod_, load_into
 from cnncc.kernels.shared.arithmetic import vmin
 from cnncc.kernels.shared.builder import Expr, i32, splat
 from cnncc.kernels.shared.vectors import apply_epilogue
@@ -23,8 +23,8 @@ class _Dense:
     def __init__(self, config: GpuDenseConfig) -> None:
         self.c = c = config
         self.k = k = CudaBuilder(c.grid, c.threads)
-        self.source = k.operand("vector", c.batch * c.depth)
-        self.weights = k.operand("weights", c.out * c.depth)
+        self.source = k.operand("vector", c.batch * c.depth, c.element)
+        self.weights = k.operand("weights", c.out * c.depth, c.stored)
         self.bias = k.operand("bias", c.out) if c.bias else None
         self.extras = [k.operand(f"extra{i}", c.batch * c.out) for i in range(len(c.extras))]
         self.result = k.operand("result", c.batch * c.out)
@@ -70,9 +70,9 @@ class _Dense:
         k, c = self.k, self.c
         inputs, rows = k.local(c.images * lanes), k.local(c.rows * lanes)
         for i, start in enumerate(self.starts):
-            inputs.store(i, self.source.load(start + at, lanes), lanes)
+            load_into(k, inputs, i, self.source, start + at, lanes)
         for r, start in enumerate(self.rows):
-            rows.store(r, self.weights.load(start + at, lanes), lanes)
+            load_into(k, rows, r, self.weights, start + at, lanes)
         with k.unrolled(c.rows) as r, k.unrolled(c.images) as i, k.unrolled(lanes) as lane:
             pair = r * c.images + i
             product = rows.load(r * lanes + lane) * inputs.load(i * lanes + lane)

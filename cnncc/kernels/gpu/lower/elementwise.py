@@ -23,11 +23,11 @@ def lower(c: GpuElementwiseConfig, symbol: str) -> PrimFunc:
     """The kernel for one configuration."""
     total = c.batch * c.per_image
     k = CudaBuilder(grid_of(total, c.threads), c.threads)
-    operands = [k.operand(f"operand{i}", c.batch * v.floats) for i, v in enumerate(c.operands)]
+    operands = [k.images(f"operand{i}", v, c.batch) for i, v in enumerate(c.operands)]
     wide = c.result.blocks * c.result.block
     weights = [k.operand(name, wide) for name in WEIGHTS.get(c.start, ())]
-    extras = [k.operand(f"extra{i}", c.result.floats) for i in range(len(c.extras))]
-    result = k.operand("result", c.batch * c.result.floats)
+    extras = [k.images(f"extra{i}", c.result, c.batch) for i in range(len(c.extras))]
+    result = k.images("result", c.result, c.batch)
     with k.each(total) as index:
         image, element = image_of(k, index, c.batch, c.per_image)
         at, channel = element, divmod_(k, element, c.result.pixels)[0]

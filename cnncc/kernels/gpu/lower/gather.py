@@ -21,11 +21,11 @@ NOWHERE = -1
 def lower_gather(c: GpuGatherConfig, symbol: str) -> PrimFunc:
     """The kernel for one configuration; a place that does not exist gives no number."""
     k, rows = CudaBuilder(grid_of(c.total, c.threads), c.threads), c.rows
-    source = k.operand("image", c.batch * c.source.floats)
-    places = k.operand("places", c.batch * c.places.floats)
-    result = k.operand("result", c.batch * c.result.floats)
+    source = k.images("image", c.source, c.batch)
+    places = k.operand("places", c.batch * c.places.numbers)
+    result = k.images("result", c.result, c.batch)
     with k.each(c.total) as index:
-        image, element = image_of(k, index, c.batch, c.result.floats)
+        image, element = image_of(k, index, c.batch, c.result.numbers)
         place, x = divmod_(k, element, rows.width)
         channel, _ = divmod_(k, place, rows.places)
         at = k.let(image * c.places.stride + place * len(rows.sizes))
@@ -41,10 +41,10 @@ def lower_gather(c: GpuGatherConfig, symbol: str) -> PrimFunc:
 def lower_scatter(c: GpuScatterConfig, symbol: str) -> PrimFunc:
     """The kernel for one configuration; the rows of some places at a time are found by the threads together."""
     k, rows = CudaBuilder(c.grid, c.threads), c.rows
-    source = None if c.source is None else k.operand("image", c.batch * c.source.floats)
-    places = k.operand("places", c.batch * c.places.floats)
-    updates = k.operand("updates", c.batch * c.updates.floats)
-    result = k.operand("result", c.batch * c.result.floats)
+    source = None if c.source is None else k.images("image", c.source, c.batch)
+    places = k.operand("places", c.batch * c.places.numbers)
+    updates = k.operand("updates", c.batch * c.updates.numbers)
+    result = k.images("result", c.result, c.batch)
     named = k.shared(AT_ONCE, "int32")
     rest, part = divmod_(k, k.block(0), c.parts)
     image, channel = image_of(k, rest, c.batch, rows.channels)

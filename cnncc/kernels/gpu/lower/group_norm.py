@@ -66,10 +66,10 @@ def lower_at_once(c: GpuGroupNormConfig, symbol: str) -> PrimFunc:
     groups = c.groups
     view, block = groups.image, groups.image.block
     k = CudaBuilder(c.grid, c.threads)
-    source = k.operand("image", groups.batch * view.floats)
+    source = k.operand("image", groups.batch * view.numbers)
     weights = {slot: k.operand(slot, view.blocks * block) for slot in c.weights}
-    extras = [k.operand(f"extra{i}", c.result.floats) for i in range(len(c.extras))]
-    result = k.operand("result", groups.batch * c.result.floats)
+    extras = [k.images(f"extra{i}", c.result, groups.batch) for i in range(len(c.extras))]
+    result = k.images("result", c.result, groups.batch)
     shared = [k.shared(k.threads) for _ in range(2)]
     image, group = image_of(k, k.block(0), groups.batch, groups.count)
     first = k.let(group * groups.vectors)
@@ -97,7 +97,7 @@ def lower_moments(c: GpuMomentsConfig, symbol: str) -> PrimFunc:
     groups = c.groups
     view, block, lanes = groups.image, groups.image.block, groups.lanes
     k = CudaBuilder(c.grid, c.threads)
-    source = k.operand("image", groups.batch * view.floats)
+    source = k.operand("image", groups.batch * view.numbers)
     result = k.operand("moments", groups.batch * c.floats)
     shared = [k.shared(lanes * k.threads) for _ in range(2)]
     rest, part = divmod_(k, k.block(0), c.parts)
@@ -170,13 +170,13 @@ def lower_normed(c: GpuNormedConfig, symbol: str) -> PrimFunc:
     """The result."""
     lanes, padded = c.source.block, c.source.blocks * c.source.block
     k = CudaBuilder(grid_of(c.total, c.threads), c.threads)
-    source = k.operand("image", c.batch * c.source.floats)
+    source = k.images("image", c.source, c.batch)
     scales = k.operand("scales", c.batch * 2 * padded)
     bias = k.operand("bias", padded) if c.biased else None
-    extras = [k.operand(f"extra{i}", c.result.floats) for i in range(len(c.extras))]
-    result = k.operand("result", c.batch * c.result.floats)
+    extras = [k.images(f"extra{i}", c.result, c.batch) for i in range(len(c.extras))]
+    result = k.images("result", c.result, c.batch)
     with k.each(c.total) as index:
-        image, vector = image_of(k, index, c.batch, c.result.floats // lanes)
+        image, vector = image_of(k, index, c.batch, c.result.numbers // lanes)
         plane, _ = divmod_(k, vector, c.source.pixels)
         values = load_vector(k, source, image * (c.source.stride // lanes) + vector, lanes)
         means = load_vector(k, scales, image * (2 * padded // lanes) + plane, lanes)

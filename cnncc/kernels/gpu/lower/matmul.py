@@ -28,10 +28,10 @@ class _Matmul:
         self.c = c = config
         self.t = t = config.tile
         self.k = k = CudaBuilder(c.grid, t.threads)
-        self.left = k.operand("left", c.batch * c.left.floats)
-        self.right = k.operand("right", c.batch * c.right.floats)
-        self.extras = [k.operand(f"extra{i}", c.result.floats) for i in range(len(c.extras))]
-        self.result = k.operand("result", c.batch * c.result.floats)
+        self.left = k.operand("left", c.batch * c.left.numbers)
+        self.right = k.operand("right", c.batch * c.right.numbers)
+        self.extras = [k.images(f"extra{i}", c.result, c.batch) for i in range(len(c.extras))]
+        self.result = k.images("result", c.result, c.batch)
         self.a_size, self.b_size = t.depth * t.line, t.depth * t.columns
         self.a, self.b = k.shared(2 * self.a_size), k.shared(2 * self.b_size)
         self.sums = k.local(t.thread_rows * t.thread_columns)

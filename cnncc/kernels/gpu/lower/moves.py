@@ -18,11 +18,11 @@ from cnncc.kernels.shared.builder import Expr, splat
 def lower_move(c: GpuMoveConfig, symbol: str) -> PrimFunc:
     """The kernel for one configuration."""
     k = CudaBuilder(grid_of(c.total, c.threads), c.threads)
-    source = k.operand("image", c.batch * c.source.floats)
+    source = k.images("image", c.source, c.batch)
     tables = [k.operand("places", c.places.count)] if isinstance(c.places, ListedPlaces) else []
-    result = k.operand("result", c.batch * c.result.floats)
+    result = k.images("result", c.result, c.batch)
     with k.each(c.total) as index:
-        image, element = image_of(k, index, c.batch, c.result.floats)
+        image, element = image_of(k, index, c.batch, c.result.numbers)
         to = image * c.result.stride + element
         at, inside = _place(c.places, k, element, tables)
         value = k.local(1)
@@ -78,8 +78,8 @@ def lower_turn(c: GpuTurnConfig, symbol: str) -> PrimFunc:
     """A square per block. Its rows lie one number further apart in shared memory than they are long, so that the
     numbers of a column are in different banks."""
     k = CudaBuilder(c.grid, c.threads)
-    source = k.operand("image", c.batch * c.source.floats)
-    result = k.operand("result", c.batch * c.result.floats)
+    source = k.images("image", c.source, c.batch)
+    result = k.images("result", c.result, c.batch)
     square = k.shared(SIDE * (SIDE + 1))
     rest, along = divmod_(k, k.block(0), c.squares[1])
     rest, beside = divmod_(k, rest, c.squares[0])

@@ -26,8 +26,8 @@ class _Nms:
     def __init__(self, config: GpuNmsConfig) -> None:
         self.c = c = config
         self.k = k = CudaBuilder(c.grid, c.threads)
-        self.boxes = k.operand("boxes", c.batch * c.boxes.floats)
-        self.scores = k.operand("scores", c.batch * c.scores.floats)
+        self.boxes = k.operand("boxes", c.batch * c.boxes.numbers)
+        self.scores = k.operand("scores", c.batch * c.scores.numbers)
         self.lists = k.operand("lists", c.batch * c.lists * c.floats)
         # The best box of a thread, -1 for none, and its score.
         self.box, self.score = k.local(1), k.local(1)
@@ -117,7 +117,7 @@ def lower_rows(c: GpuNmsRowsConfig, symbol: str) -> PrimFunc:
     lists = c.lists
     k = CudaBuilder(grid_of(c.total, c.threads), c.threads)
     source = k.operand("lists", lists.batch * lists.lists * lists.floats)
-    result = k.operand("result", lists.batch * c.result.floats)
+    result = k.operand("result", lists.batch * c.result.numbers)
     with k.each(c.total) as index:
         image, row = image_of(k, index, lists.batch, c.per_image)
         before, values = k.local(1, "int32"), k.local(3)

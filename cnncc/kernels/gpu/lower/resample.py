@@ -8,9 +8,9 @@ from typing import Any
 from tvm import tirx
 from tvm.tirx import PrimFunc
 
-from cnncc.kernels.gpu.lower.builder import Array, CudaBuilder, divmod_, image_of, load_vector, store_vector
+from cnncc.kernels.gpu.lower.builder import Array, CudaBuilder, divmod_, image_of, load_into, load_vector, store_vector
 from cnncc.kernels.gpu.resample import GpuResampleConfig
-from cnncc.kernels.gpu.spec import VECTOR, grid_of
+from cnncc.kernels.gpu.spec import grid_of
 from cnncc.kernels.shared.arithmetic import vmin
 from cnncc.kernels.shared.builder import Expr, i32, splat
 
@@ -18,16 +18,17 @@ from cnncc.kernels.shared.builder import Expr, i32, splat
 def lower(c: GpuResampleConfig, symbol: str) -> PrimFunc:
     """The kernel for one configuration."""
     k = CudaBuilder(grid_of(c.total, c.threads), c.threads)
-    source = k.operand("image", c.batch * c.source.floats)
-    result = k.operand("result", c.batch * c.result.floats)
+    source = k.images("image", c.source, c.batch)
+    result = k.images("result", c.result, c.batch)
+    lanes = c.result.block
     with k.each(c.total) as index:
-        image, vector = image_of(k, index, c.batch, c.result.floats // VECTOR)
+        image, vector = image_of(k, index, c.batch, c.result.numbers // lanes)
         block, pixel = divmod_(k, vector, c.result.pixels)
         y, x = divmod_(k, pixel, c.result.width)
-        base = k.let(image * (c.source.stride // VECTOR) + block * c.source.pixels)
+        base = k.let(image * (c.source.stride // lanes) + block * c.source.pixels)
         make = _bilinear if c.mode == "bilinear" else _moved
         values = make(k, c, source, base, y, x)
-        store_vector(k, result, image * (c.result.stride // VECTOR) + vector, [values.load(i) for i in range(VECTOR)])
+        store_vector(k, result, image * (c.result.stride // lanes) + vector, [values.load(i) for i in range(lanes)])
     return k.finish(symbol)
 
 
@@ -35,13 +36,15 @@ def _moved(k: CudaBuilder, c: GpuResampleConfig, source: Array, base: Expr, y: E
     """One input pixel, or the padding's value."""
     sizes = (c.source.height, c.source.width)
     row, column = (k.let(_from(c, axis, position, sizes[axis])) for axis, position in enumerate((y, x)))
-    values = k.local(VECTOR)
+    lanes = c.result.block
+    values = k.local(lanes)
     inside = []
     if c.mode == "constant":
-        values.store(0, splat(c.value, VECTOR), VECTOR)
+        for lane in range(lanes):
+            values.store(lane, splat(c.value, 1))
         inside = [row >= 0, row < sizes[0], column >= 0, column < sizes[1]]
     with k.unless_certain(*inside):
-        values.store(0, source.load(base + row * c.source.width + column, VECTOR), VECTOR)
+        load_into(k, values, 0, source, base + row * c.source.width + column, lanes)
     return values
 
 
@@ -66,9 +69,10 @@ def _bilinear(k: CudaBuilder, c: GpuResampleConfig, source: Array, base: Expr, y
     """Between four input pixels."""
     (top, bottom, down), (left, right, across) = (_between(k, c, axis, p) for axis, p in enumerate((y, x)))
     rows = [k.let(base + row * c.source.width) for row in (top, bottom)]
-    corners = [[load_vector(k, source, row + column, VECTOR) for column in (left, right)] for row in rows]
-    values = k.local(VECTOR)
-    for lane in range(VECTOR):
+    lanes = c.result.block
+    corners = [[load_vector(k, source, row + column, lanes) for column in (left, right)] for row in rows]
+    values = k.local(lanes)
+    for lane in range(lanes):
         upper, lower_ = (_mixed(k, a.load(lane), b.load(lane), across) for a, b in corners)
         values.store(lane, _mixed(k, upper, lower_, down))
     return values

@@ -17,16 +17,16 @@ from cnncc.kernels.shared.builder import Expr, splat
 def lower(c: GpuResizeConfig, symbol: str) -> PrimFunc:
     """The kernel for one configuration."""
     k = CudaBuilder(grid_of(c.total, c.threads), c.threads)
-    source = k.operand("image", c.batch * c.source.floats)
+    source = k.images("image", c.source, c.batch)
     sizes = (c.result.height, c.result.width)
     tables = [
         [k.operand(f"{axis}_{kind}", size * taps) for kind in ("from", "share")]
         for axis, size, taps in zip(("rows", "columns"), sizes, c.taps, strict=True)
     ]
-    result = k.operand("result", c.batch * c.result.floats)
+    result = k.images("result", c.result, c.batch)
     total, line = k.local(VECTOR), k.local(VECTOR)
     with k.each(c.total) as index:
-        image, vector = image_of(k, index, c.batch, c.result.floats // VECTOR)
+        image, vector = image_of(k, index, c.batch, c.result.numbers // VECTOR)
         block, pixel = divmod_(k, vector, c.result.pixels)
         y, x = divmod_(k, pixel, c.result.width)
         base = k.let(image * (c.source.stride // VECTOR) + block * c.source.pixels)

@@ -18,7 +18,7 @@ def lower_lengths(c: GpuLengthsConfig, symbol: str) -> PrimFunc:
     """The roots of sums of squares; what fills up the last vector has no length."""
     lanes, padded = c.source.block, c.source.blocks * c.source.block
     k = CudaBuilder(c.grid, c.threads)
-    source = k.operand("image", c.batch * c.source.floats)
+    source = k.images("image", c.source, c.batch)
     result = k.operand("lengths", c.batch * padded)
     shared, mine = k.shared(lanes * c.threads), k.local(lanes)
     for lane in range(lanes):
@@ -49,11 +49,11 @@ def lower_norm(c: GpuResponseNormConfig, symbol: str) -> PrimFunc:
     """The result: all threads of a block add up the lengths, then each has vectors of its own."""
     view, lanes, padded = c.source, c.source.block, c.source.blocks * c.source.block
     k = CudaBuilder(c.grid, c.threads)
-    source = k.operand("image", c.batch * view.floats)
+    source = k.operand("image", c.batch * view.numbers)
     lengths = k.operand("lengths", c.batch * padded)
     weight, bias = k.operand("weight", padded), k.operand("bias", padded)
-    extras = [k.operand(f"extra{i}", c.result.floats) for i in range(len(c.extras))]
-    result = k.operand("result", c.batch * c.result.floats)
+    extras = [k.images(f"extra{i}", c.result, c.batch) for i in range(len(c.extras))]
+    result = k.images("result", c.result, c.batch)
     shared, mine = k.shared(c.threads), k.local(1)
     image, chunk = image_of(k, k.block(0), c.batch, c.per_image)
     mine.store(0, splat(0.0, 1))

@@ -19,13 +19,13 @@ from cnncc.kernels.shared.regions import Regions, Sample
 def lower(c: GpuRoiAlignConfig, symbol: str) -> PrimFunc:
     """The kernel for one configuration."""
     k = CudaBuilder(grid_of(c.total, c.threads), c.threads)
-    source = k.operand("image", c.batch * c.source.floats)
-    bounds = k.operand("regions", c.batch * c.regions.floats)
-    choices = None if c.choices is None else k.operand("images", c.batch * c.choices.floats)
-    result = k.operand("result", c.batch * c.result.floats)
+    source = k.images("image", c.source, c.batch)
+    bounds = k.operand("regions", c.batch * c.regions.numbers)
+    choices = None if c.choices is None else k.operand("images", c.batch * c.choices.numbers)
+    result = k.images("result", c.result, c.batch)
     regions, total = Regions(k, c), k.local(1)
     with k.each(c.total) as index:
-        image, element = image_of(k, index, c.batch, c.result.floats)
+        image, element = image_of(k, index, c.batch, c.result.numbers)
         rest, x = divmod_(k, element, c.out_size[1])
         rest, y = divmod_(k, rest, c.out_size[0])
         region, channel = divmod_(k, rest, c.channels)

@@ -18,9 +18,9 @@ from cnncc.kernels.shared.sampling import SampleTaps
 def lower(c: GpuSampleConfig, symbol: str) -> PrimFunc:
     """The kernel for one configuration."""
     k = CudaBuilder(grid_of(c.total, c.threads), c.threads)
-    source = k.operand("image", c.batch * c.source.floats)
-    grid = k.operand("places", c.batch * c.places.floats)
-    result = k.operand("result", c.batch * c.result.floats)
+    source = k.images("image", c.source, c.batch)
+    grid = k.operand("places", c.batch * c.places.numbers)
+    result = k.images("result", c.result, c.batch)
     pixels = math.prod(c.sizes)
     with k.each(c.total) as index:
         image, rest = image_of(k, index, c.batch, c.strips * c.result.pixels)

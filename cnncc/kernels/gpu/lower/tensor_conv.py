@@ -1,4 +1,4 @@
-"""The implicit matrix product on tensor cores."""
+"""The implicit matrix product on tensor cores, of float32 that is rounded to tf32."""
 
 from __future__ import annotations
 
@@ -21,8 +21,7 @@ def lower(config: GpuConvConfig, symbol: str) -> PrimFunc:
 
 
 class TensorConv(Conv):
-    """The same on tensor cores: numbers of 16 bits or tf32 in shared memory, each row's depth side by side, products by
-    warps.
+    """The same on tensor cores: tf32 in shared memory, each row's depth side by side, products by warps.
 
     A fragment is 16 rows x 8 columns; thread 4 g + t of a warp holds of it rows g and g + 8, columns 2 t and 2 t + 1
     (PTX ISA, mma.m16n8k16 and, for tf32, m16n8k8). Of its operands it holds the words t and t + 4 of these rows and of
@@ -30,11 +29,6 @@ class TensorConv(Conv):
     """
 
     stored = "uint32"
-
-    @property
-    def functions(self) -> tuple[str, str]:
-        """What makes a word of the numbers in it, and what multiplies: of `cnncc.module.gpu.source`."""
-        return FUNCTIONS[self.t.element.name]
 
     def vectors_per_step(self) -> int:
         return int(self.t.words * self.t.columns // VECTOR)
@@ -45,17 +39,13 @@ class TensorConv(Conv):
     def stash(self, parity: Expr) -> None:
         k, t = self.k, self.t
         between, per_line = t.threads // t.rows, t.words // VECTOR
-        per_word = 4 // t.element.itemsize
-        words = VECTOR // per_word
+        word = "__float_as_uint" if t.terms > 1 else TF32
         with k.unrolled(self.loads) as i:
-            at = parity * self.a_size + self.row * t.line + (self.part + i * between) * words
-            if t.shift:
-                at = at + tirx.truncmod(tirx.truncdiv(self.row, i32(8)), i32(2)) * t.shift
-            vector = k.local(words, "uint32")
-            for word in range(words):
-                numbers = [self.next_a.load(i * VECTOR + per_word * word + n) for n in range(per_word)]
-                vector.store(word, tirx.call_pure_extern("uint32", self.functions[0], *numbers))
-            self.a.store(k.let(tirx.truncdiv(at, i32(words))), vector.load(0, words), words)
+            at = parity * self.a_size + self.row * t.line + (self.part + i * between) * VECTOR
+            vector = k.local(VECTOR, "uint32")
+            for n in range(VECTOR):
+                vector.store(n, tirx.call_pure_extern("uint32", word, self.next_a.load(i * VECTOR + n)))
+            self.a.store(k.let(tirx.truncdiv(at, i32(VECTOR))), vector.load(0, VECTOR), VECTOR)
         with self.vectors_of_weights() as (i, index):
             column, part = divmod_(k, index, per_line)
             at = parity * (self.b_size // VECTOR) + column * (t.line // VECTOR) + part
@@ -72,7 +62,7 @@ class TensorConv(Conv):
         with k.unrolled(t.words // 8) as step:
             for i in range(down):
                 for n in range(4):  # rows g and g + 8, then the same 8 products further
-                    at = a + (16 * i + 8 * (n % 2)) * t.line + t.shift * (n % 2) + step * 8 + 4 * (n // 2)
+                    at = a + (16 * i + 8 * (n % 2)) * t.line + step * 8 + 4 * (n // 2)
                     left.store(4 * i + n, self.a.load(at))
             for j in range(across):
                 for n in range(2):
@@ -83,10 +73,15 @@ class TensorConv(Conv):
                 self.take_apart(right, small[1], 2 * across)
                 pairs = [(small[0], right), (left, small[1]), (left, right)]  # the small products first
             for one, other in pairs:
-                for i in range(down):
-                    for j in range(across):
-                        sums = self.sums.address(4 * (i * across + j))
-                        k.call(self.functions[1], sums, one.address(4 * i), other.address(2 * j))
+                self.add_products(one, other, "cnncc_mma_tf32")
+
+    def add_products(self, left: Array, right: Array, function: str) -> None:
+        """Adds the products of all pairs of fragments to their sums."""
+        down, across = self.t.fragments
+        for i in range(down):
+            for j in range(across):
+                sums = self.sums.address(4 * (i * across + j))
+                self.k.call(function, sums, left.address(4 * i), right.address(2 * j))
 
     def take_apart(self, large: Array, small: Array, count: int) -> None:
         """float32 as the sum of two numbers of tf32: the nearest one stays in `large`, what is left goes to `small`."""
@@ -110,8 +105,8 @@ class TensorConv(Conv):
         down, across = t.fragments
         first_row, first_column, lane, pair = self.place_of_warp()
         group, tile = k.block(1), self.column_tile
-        vectors = c.group_out // VECTOR
-        half = k.let(tirx.bitwise_and(pair, i32(1)))
+        vectors, pairs = c.group_out // self.block, self.block // 2
+        part = k.let(tirx.truncmod(pair, i32(pairs)))
         with k.unrolled(down) as i, k.unrolled(2) as lower_half:
             row = k.let(self.row_tile * t.rows + first_row + i * 16 + lower_half * 8 + lane)
             with k.unless_certain(row < c.rows if c.rows % t.rows else None):
@@ -119,21 +114,14 @@ class TensorConv(Conv):
                 position = k.let(self.position(pixel))
                 with k.unrolled(across) as j:
                     column = k.let(tile * t.columns + first_column + j * 8)
-                    vector = k.let(tirx.truncdiv(column, i32(VECTOR)) + tirx.truncdiv(pair, i32(2)))
+                    vector = k.let(tirx.truncdiv(column, i32(self.block)) + tirx.truncdiv(pair, i32(pairs)))
                     with k.unless_certain(vector < vectors if c.group_out % t.columns else None):
                         first = (i * across + j) * 4 + lower_half * 2
-                        self.store(image, k.let(group * vectors + vector), position, first, half, 2)
+                        self.store(image, k.let(group * vectors + vector), position, first, part, 2)
 
 
 TF32 = "cnncc_tf32"
 """What rounds to tf32."""
-FUNCTIONS = {
-    "float16": ("cnncc_halves", "cnncc_mma"),
-    "bfloat16": ("cnncc_bfloats", "cnncc_mma_bfloat"),
-    "tf32": (TF32, "cnncc_mma_tf32"),
-    "float32": ("__float_as_uint", "cnncc_mma_tf32"),
-}
-"""By the type of the operands."""
 
 LOWER: Mapping[str, Callable[[Any, str], PrimFunc]] = {"tensor_conv": lower}
 """Family of a kernel -> its lowering."""

@@ -20,9 +20,9 @@ NO_CHANNEL = -1
 def lower(c: GpuTopkConfig, symbol: str) -> PrimFunc:
     """The kernel for one configuration."""
     k = CudaBuilder(grid_of(c.total, c.threads), c.threads)
-    source = k.operand("image", c.batch * c.source.floats)
-    result = k.operand("result", c.batch * c.result.floats)
-    per_image = c.source.floats if c.ranked else c.source.pixels
+    source = k.images("image", c.source, c.batch)
+    result = k.images("result", c.result, c.batch)
+    per_image = c.source.numbers if c.ranked else c.source.pixels
     with k.each(c.total) as index:
         image, element = image_of(k, index, c.batch, per_image)
         to = k.let(image * c.result.stride)

@@ -10,7 +10,7 @@ from tvm.tirx import PrimFunc
 
 from cnncc.kernels.gpu.lower.builder import Array, CudaBuilder, divmod_, load_vector, store_vector
 from cnncc.kernels.gpu.lower.epilogue import finished
-from cnncc.kernels.gpu.spec import VECTOR, grid_of
+from cnncc.kernels.gpu.spec import grid_of
 from cnncc.kernels.gpu.window import GpuWindowConfig
 from cnncc.kernels.shared.arithmetic import LOWEST, nan_max, vmin
 from cnncc.kernels.shared.builder import Expr, i32, splat
@@ -25,12 +25,13 @@ class _Window:
     def __init__(self, config: GpuWindowConfig) -> None:
         self.c = c = config
         self.k = k = CudaBuilder(grid_of(c.total, c.threads), c.threads)
-        self.source = k.operand("image", c.batch * c.source.floats)
+        self.source = k.images("image", c.source, c.batch)
+        self.lanes = lanes = c.result.block
         taps, deep = c.kernel[0] * c.kernel[1], c.mode == "depthwise"
-        self.weights = k.operand("weights", c.result.blocks * taps * VECTOR) if deep else None
-        self.bias = k.operand("bias", c.result.blocks * VECTOR) if c.bias else None
-        self.extras = [k.operand(f"extra{i}", c.result.floats) for i in range(len(c.extras))]
-        self.result = k.operand("result", c.batch * c.result.floats)
+        self.weights = k.operand("weights", c.result.blocks * taps * lanes, c.source.element) if deep else None
+        self.bias = k.operand("bias", c.result.blocks * lanes) if c.bias else None
+        self.extras = [k.images(f"extra{i}", c.result, c.batch) for i in range(len(c.extras))]
+        self.result = k.images("result", c.result, c.batch)
 
     def build(self, symbol: str) -> PrimFunc:
         k, c = self.k, self.c
@@ -41,10 +42,10 @@ class _Window:
             self.block: Expr
             self.image, self.block = (0, rest) if c.batch == 1 else divmod_(k, rest, c.result.blocks)
             self.first = k.let(strip * c.strip)
-            self.base = k.let(self.image * (c.source.stride // VECTOR) + self.block * c.source.pixels)
+            self.base = k.let(self.image * (c.source.stride // self.lanes) + self.block * c.source.pixels)
             self.left = k.let(self.x * c.stride[1] - c.pad[1])
-            self.sums = k.local(c.strip * VECTOR)
-            with k.unrolled(c.strip * VECTOR) as i:
+            self.sums = k.local(c.strip * self.lanes)
+            with k.unrolled(c.strip * self.lanes) as i:
                 self.sums.store(i, splat(LOWEST if c.mode == "max" else 0.0, 1))
             self.slide()
             for i in range(c.strip):
@@ -76,7 +77,7 @@ class _Window:
             x = k.let(self.left + tap * c.dilation[1])
             with k.unless_certain(x >= 0 if c.pad[1] else None, x < c.source.width if last >= c.source.width else None):
                 at = self.base + y * c.source.width + x
-                values = load_vector(k, self.source, at, VECTOR)
+                values = load_vector(k, self.source, at, self.lanes)
                 for i, row in uses:
                     self.take(values, i, row * c.kernel[1] + tap)
 
@@ -86,9 +87,9 @@ class _Window:
         weights = None
         if self.weights is not None:
             at = self.block * (c.kernel[0] * c.kernel[1]) + tap
-            weights = load_vector(k, self.weights, at, VECTOR)
-        for lane in range(VECTOR):
-            at = row * VECTOR + lane
+            weights = load_vector(k, self.weights, at, self.lanes)
+        for lane in range(self.lanes):
+            at = row * self.lanes + lane
             before, value = self.sums.load(at), values.load(lane)
             if weights is not None:
                 self.sums.store(at, before + value * weights.load(lane))
@@ -97,14 +98,15 @@ class _Window:
 
     def write(self, row: int, y: Expr) -> None:
         k, c = self.k, self.c
-        values = [self.sums.load(row * VECTOR + lane) for lane in range(VECTOR)]
+        values = [self.sums.load(row * self.lanes + lane) for lane in range(self.lanes)]
         if c.mode == "avg":
             share = k.let(splat(1.0, 1) / tirx.Cast("float32", self.count(y)))
             values = [k.let(v * share) for v in values]
         at = k.let(self.block * c.result.pixels + y * c.result.width + self.x)
-        extras = [(e, self.image * (stride // VECTOR) + at) for e, stride in zip(self.extras, c.extras, strict=True)]
+        places = [self.image * (stride // self.lanes) + at for stride in c.extras]
+        extras = list(zip(self.extras, places, strict=True))
         finals = finished(k, values, self.bias, self.block, extras, c.epilogue)
-        store_vector(k, self.result, self.image * (c.result.stride // VECTOR) + at, finals)
+        store_vector(k, self.result, self.image * (c.result.stride // self.lanes) + at, finals)
 
     def count(self, y: Expr) -> Expr:
         """Positions that an average counts: see the reference, `cnncc.ops.pool.divisors`."""

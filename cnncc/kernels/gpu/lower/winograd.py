@@ -22,7 +22,7 @@ def lower_input(config: TransformConfig, symbol: str) -> PrimFunc:
     """B' d B of every tile of the image."""
     c = config
     k = CudaBuilder(grid_of(c.total, c.threads), c.threads)
-    image, planes = k.operand("image", c.batch * c.image.floats), k.operand("planes", c.batch * c.planes.floats)
+    image, planes = k.operand("image", c.batch * c.image.numbers), k.operand("planes", c.batch * c.planes.numbers)
     with k.each(c.total) as index:
         place = _Place(k, c, index)
         values = k.local(c.edge**2)
@@ -44,10 +44,10 @@ def lower_output(config: TransformConfig, symbol: str) -> PrimFunc:
     """A' p A of every tile, with bias and epilogue."""
     c = config
     k = CudaBuilder(grid_of(c.total, c.threads), c.threads)
-    planes = k.operand("planes", c.batch * c.planes.floats)
+    planes = k.operand("planes", c.batch * c.planes.numbers)
     bias = k.operand("bias", c.channels) if c.bias else None
-    extras = [k.operand(f"extra{i}", c.image.floats) for i in range(len(c.extras))]
-    result = k.operand("result", c.batch * c.image.floats)
+    extras = [k.operand(f"extra{i}", c.image.numbers) for i in range(len(c.extras))]
+    result = k.operand("result", c.batch * c.image.numbers)
     with k.each(c.total) as index:
         place = _Place(k, c, index)
         values = k.local(c.edge**2)
