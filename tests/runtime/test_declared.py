@@ -34,7 +34,7 @@ def saved(folder: Path, nodes: list[Any], inputs: Ports, outputs: Ports, tensors
     return path
 
 
-def detector(folder: Path) -> Path:
+def detector(folder: Path, height: int = 6, width: int = 8) -> Path:
     """A picture of bytes, channels last, as tf2onnx writes it; the class as a whole number."""
     nodes = [
         helper.make_node("Cast", ["image"], ["f"], to=TensorProto.FLOAT),
@@ -44,7 +44,7 @@ def detector(folder: Path) -> Path:
         helper.make_node("Flatten", ["p"], ["scores"]),
         helper.make_node("ArgMax", ["scores"], ["label"], axis=1, keepdims=0),
     ]
-    inputs: Ports = {"image": (TensorProto.UINT8, (1, 6, 8, 3))}
+    inputs: Ports = {"image": (TensorProto.UINT8, (1, height, width, 3))}
     outputs: Ports = {"scores": (TensorProto.FLOAT, (1, 4)), "label": (TensorProto.INT64, (1,))}
     return saved(folder, nodes, inputs, outputs, {"w": FILTER})
 
@@ -71,6 +71,13 @@ def test_bytes_channels_last(tmp_path: Path) -> None:
     assert labels.dtype == np.int64
     found = backend.run_model(onnx.load(path), [image])
     assert found.label.dtype == np.int64
+
+
+def test_channels_last_of_a_cube_stay_last(tmp_path: Path) -> None:
+    """Its shape does not tell whether an array is as the file declares it, so there is no other way."""
+    path = detector(tmp_path, 3, 3)
+    image = RNG.integers(0, 256, (1, 3, 3, 3), np.uint8)
+    np.testing.assert_allclose(cnncc.compile(path)(image)[0], expected(path, image)[0], rtol=1e-4)
 
 
 def test_import_tells_types(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

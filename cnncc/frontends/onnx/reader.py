@@ -170,9 +170,10 @@ class Reader:
         return ModelPort(port.name, shape, value.axes, node, dtype)
 
     def is_channels_last(self, name: str, shape: Shape) -> bool:
-        """Whether an input (n, h, w, c) is only ever transposed to (n, c, h, w), after a cast or a normalisation."""
+        """Whether an input (n, h, w, c) is only ever transposed to (n, c, h, w), after a cast or a normalisation. Not
+        where the shape would not tell the two apart: callers may pass both."""
         orders = self.orders(name, NORMALISATION_STEPS)
-        one = len(shape) == 4 and next(orders, ()) == TO_CHANNELS_FIRST
+        one = len(shape) == 4 and len(set(shape[1:])) > 1 and next(orders, ()) == TO_CHANNELS_FIRST
         return one and all(order == TO_CHANNELS_FIRST for order in orders)
 
     def orders(self, name: str, steps: int) -> Iterator[Shape]:
