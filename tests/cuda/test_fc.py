@@ -37,7 +37,7 @@ def tiled(body: str, batch: int, dtype: str) -> CudaProgram:
 @pytest.mark.parametrize("dtype", DTYPES)
 @pytest.mark.parametrize("text", TEXTS)
 @settings(
-    max_examples=3, deadline=None, derandomize=True, phases=[Phase.generate], suppress_health_check=list(HealthCheck)
+    max_examples=2, deadline=None, derandomize=True, phases=[Phase.generate], suppress_health_check=list(HealthCheck)
 )
 @given(data=st.data())
 def test_tiles(text: str, dtype: str, data: st.DataObject, kept: Path) -> None:

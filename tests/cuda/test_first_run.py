@@ -223,7 +223,7 @@ def test_the_diff_applies(tmp_path: Path) -> None:
     )
     subprocess.run(["git", "apply", "d.diff"], cwd=tmp_path, check=True, env={**os.environ, "GIT_DIR": "/dev/null"})
     now = (tmp_path / "targets" / f"{jobs.TARGET}.toml").read_text()
-    assert now == text.replace("launch_microseconds = 1.5", "launch_microseconds = 0.9").replace("5500.0", "7000.0")
+    assert now == text.replace("launch_microseconds = 0.7", "launch_microseconds = 0.9").replace("5500.0", "7000.0")
 
 
 def test_the_table_has_the_rivals_beside() -> None:

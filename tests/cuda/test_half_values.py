@@ -110,7 +110,7 @@ def with_tile(tile: TensorTile, body: str, batch: int, monkeypatch: pytest.Monke
 
 @pytest.mark.parametrize("tile", TENSOR_TILES["float16"], ids=lambda tile: tile.label)
 @settings(
-    max_examples=3, deadline=None, derandomize=True, phases=[Phase.generate],
+    max_examples=2, deadline=None, derandomize=True, phases=[Phase.generate],
     suppress_health_check=list(HealthCheck)
 )  # fmt: skip
 @given(data=st.data())
