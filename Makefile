@@ -43,7 +43,7 @@ test: $(VENV)/.dev ## tests, without the slow ones
 test-all: $(VENV)/.dev ## every test, with new random examples
 	HYPOTHESIS_PROFILE=new $(BIN)/python -m pytest $(PARALLEL)
 
-gpu-pack: $(VENV)/.dev ## pack the first run on a GPU into build/gpu/first_run.tar.xz; 15 minutes the first time
+gpu-pack: $(VENV)/.dev ## pack the first run on a GPU into build/gpu/first_run.tar.xz; half an hour the first time
 	$(BIN)/python benchmarks/gpu/pack.py build/gpu/first_run.tar.xz $(GPU_PACK)
 
 gpu-rehearse: $(VENV)/.dev ## the first run with small networks on the emulated driver; 2 minutes
