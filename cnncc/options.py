@@ -19,7 +19,10 @@ INT8 = "int8"
 """What stands beside those where a network is named: it is computed on bytes. `Options` do not say it, the graph does:
 its ops and the types of its values."""
 
-WEIGHTS_DTYPES = ("float32", "float16", "bfloat16")
+HALF_DTYPES = ("float16", "bfloat16")
+"""Those of 16 bits."""
+
+WEIGHTS_DTYPES = ("float32", *HALF_DTYPES)
 """Of stored weights, see `cnncc.weights.half`; the first one rounds nothing."""
 
 
@@ -113,7 +116,7 @@ class Options:
 
     def _set_weights(self) -> None:
         """With a dtype of 16 bits weights are stored so. CnnccError for another type of them."""
-        if self.dtype not in WEIGHTS_DTYPES[1:]:
+        if self.dtype not in HALF_DTYPES:
             return
         if self.weights_dtype not in ("float32", self.dtype):
             hint = "leave the type of weights out"

@@ -70,10 +70,9 @@ class Gpu:
         """As many bytes."""
         return 2 * self.block
 
-    @property
-    def multiplies_tf32(self) -> bool:
-        """Whether its tensor cores do, and bfloat16."""
-        return self.compute_capability >= 80
+    def multiplies(self, dtype: str) -> bool:
+        """Whether it has an instruction for a dtype of operands, on tensor cores or not."""
+        return dtype not in SINCE_AMPERE or self.compute_capability >= 80
 
     @property
     def cores(self) -> int:
@@ -85,7 +84,7 @@ class Gpu:
         if options.tuned:
             hint = "leave --tune out"
             raise CnnccError(f"target {self.name} cannot be tuned: its kernels are picked by a model", hint=hint)
-        if options.dtype in SINCE_AMPERE and not self.multiplies_tf32:
+        if not self.multiplies(options.dtype):
             hint = "`--dtype float16` multiplies on its tensor cores, numbers up to 65504"
             raise CnnccError(f"target {self.name} has no instruction that multiplies {options.dtype}", hint=hint)
         if options.weights_dtype not in ("float32", options.dtype):

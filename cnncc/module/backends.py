@@ -9,6 +9,7 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 from cnncc import machines
+from cnncc.base.elements import Element
 from cnncc.base.errors import CnnccError
 from cnncc.ir import Graph, Node
 from cnncc.ir.ranged import Ranged
@@ -16,12 +17,12 @@ from cnncc.kernels.shared.choices import Choices
 from cnncc.kernels.shared.spec import Selection
 from cnncc.machines import Machine
 from cnncc.module.listener import Listener
-from cnncc.module.phases import Stage
 from cnncc.module.program import Program
 from cnncc.options import Options
 
 if TYPE_CHECKING:
     from cnncc.module.built import Built
+    from cnncc.module.phases import Stage
 
 HOMES = {"elf": "cnncc.module.cpu.backend", "wasm": "cnncc.module.cpu.backend", "cuda": "cnncc.module.gpu.backend"}
 """Where the `BACKEND` of each format is; imported when it is used."""
@@ -35,6 +36,8 @@ class Backend(ABC):
     """Where the memory of a run comes from, for people."""
     kinds: Sequence[str]
     """Of files that a module can be written as; see `cnncc.module.roles`."""
+    takes: Mapping[str, frozenset[Element]]
+    """Op -> the types of numbers that its kernels take and give; of all other ops these are float32."""
 
     @abstractmethod
     def rules(

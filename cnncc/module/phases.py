@@ -11,8 +11,8 @@ from cnncc.base.elements import ELEMENTS, FLOAT32, HALVES
 from cnncc.base.errors import CnnccError, nearest
 from cnncc.ir import Graph, Node
 from cnncc.ir.text import print_graph
-from cnncc.kernels.taken import takes
 from cnncc.machines import Machine
+from cnncc.module.backends import backend_of
 from cnncc.module.listener import SILENT, Listener
 from cnncc.options import DEFAULT, Options
 from cnncc.plan import ArenaPlan, Placement, best_order, plan_arena
@@ -83,7 +83,8 @@ def _narrow_values(stage: Stage, machine: Machine, options: Options) -> Stage:
     half = ELEMENTS.get(options.dtype, FLOAT32)
     if half not in HALVES:
         return stage
-    return replace(stage, graph=passes.narrow_values(stage.graph, half, lambda op: takes(machine, op, half)))
+    takes = backend_of(machine).takes
+    return replace(stage, graph=passes.narrow_values(stage.graph, half, lambda op: half in takes.get(op, {FLOAT32})))
 
 
 def _assign_layouts(stage: Stage, machine: Machine, options: Options) -> Stage:

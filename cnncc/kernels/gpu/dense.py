@@ -137,7 +137,7 @@ def _multiplied(site: GpuSite) -> str:
     dtype = site.options.dtype
     if site.type().element in HALVES or ELEMENTS.get(dtype) not in HALVES:
         return dtype
-    return TF32.name if site.target.multiplies_tf32 else FLOAT32.name
+    return TF32.name if site.target.multiplies(TF32.name) else FLOAT32.name
 
 
 def _as_stored(site: GpuSite, weight: np.ndarray) -> np.ndarray:

@@ -29,7 +29,7 @@ class Workspace(_Named):
 
 
 class BlockCounters(Workspace):
-    """BlockCounters of a launch on a GPU, all zero before and after it."""
+    """Counters of a launch on a GPU, all zero before and after it."""
 
 
 Operand = NodeValue | PackedWeight | RawInput | Workspace

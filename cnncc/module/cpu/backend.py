@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 from cnncc.base.errors import CnnccError
 from cnncc.ir import Graph, Node
 from cnncc.ir.ranged import Ranged
-from cnncc.kernels.cpu.rules import select
+from cnncc.kernels.cpu.rules import TAKES, select
 from cnncc.kernels.cpu.site import CpuSite
 from cnncc.kernels.shared.choices import Choices
 from cnncc.kernels.shared.spec import Selection
@@ -29,6 +29,7 @@ if TYPE_CHECKING:
 class CpuBackend(Backend):
     arena_from = "from the caller, no allocation in run"
     kinds = CPU_KINDS
+    takes = TAKES
 
     def rules(
         self, stage: Stage, machine: Target, options: Options, choices: Choices, like: Mapping[str, Selection]

@@ -8,11 +8,11 @@ from typing import TYPE_CHECKING
 from cnncc.base.elements import HALVES
 from cnncc.base.errors import CnnccError
 from cnncc.ir import Graph, Node
-from cnncc.kernels.gpu.rules import select
+from cnncc.kernels.gpu.rules import TAKES, select
 from cnncc.kernels.gpu.spec import GpuSite
 from cnncc.kernels.shared.choices import Choices
 from cnncc.kernels.shared.spec import Selection
-from cnncc.machines.gpus import SINCE_AMPERE, Gpu
+from cnncc.machines.gpus import Gpu
 from cnncc.module.backends import Backend
 from cnncc.module.gpu.program import CudaProgram
 from cnncc.module.listener import Listener
@@ -37,7 +37,7 @@ def refuse_elements(graph: Graph, machine: Gpu) -> None:
         if not kind.is_float and (is_port or kind.element not in HALVES):
             what = f"{node.op} {node.name!r} is {kind.numbers}: a GPU has float32 only"
             raise CnnccError(what, node.span, node.stack, "a target that is a processor has other types")
-        if kind.element.name in SINCE_AMPERE and machine.compute_capability < 80:
+        if not machine.multiplies(kind.element.name):
             what = f"target {machine.name} has no instruction that multiplies {kind.element}"
             raise CnnccError(what, node.span, node.stack, "it has those for float16")
 
@@ -45,6 +45,7 @@ def refuse_elements(graph: Graph, machine: Gpu) -> None:
 class GpuBackend(Backend):
     arena_from = "of device memory, taken at the first run"
     kinds = CUDA_KINDS
+    takes = TAKES
 
     def rules(
         self, stage: Stage, machine: Gpu, options: Options, choices: Choices, like: Mapping[str, Selection]
