@@ -185,7 +185,7 @@ def test_threads_have_counters_of_their_own(shared: Path, driver: ctypes.CDLL) -
 
 
 def test_an_arena_of_the_caller_may_hold_anything(shared: Path, driver: ctypes.CDLL) -> None:
-    """On a stream, and captured, in an arena that is spoilt between the runs."""
+    """On a stream, captured, and in a run that waits, in an arena that is spoilt between the runs."""
     library = ctypes.CDLL(str(shared))
     library.shared_driver(str(emulated_driver()).encode())
     library.shared_model_get.restype = ctypes.c_void_p
@@ -208,6 +208,9 @@ def test_an_arena_of_the_caller_may_hold_anything(shared: Path, driver: ctypes.C
         assert driver.cuMemsetD8Async(result, 255, ctypes.c_size_t(2 * 70 * 4), stream) == 0
         assert driver.cuGraphLaunch(executable, stream) == 0
         assert driver.cuStreamSynchronize(stream) == 0
+        check(device.download(result, (2, 70, 1, 1)))
+        assert driver.cuMemsetD8Async(arena, 7, ctypes.c_size_t(size), stream) == 0
+        assert library.shared_run(model, 2, image, result, arena) == 0
         check(device.download(result, (2, 70, 1, 1)))
 
 

@@ -14,7 +14,11 @@ struct cnncc_driver cu;
 static pthread_mutex_t driver_lock = PTHREAD_MUTEX_INITIALIZER;
 static char driver_path[4096];
 static int driver_ready;
-static _Atomic pid_t driver_owner; /* the process that opened the driver; 0 before */
+
+/* The process that uses the driver, and how often it does, in the lower half. It counts each use that may take a lock,
+ * from before the lock until after it, and an open driver for good. So a child that finds 0 finds no lock taken by a
+ * thread that it does not have. */
+static _Atomic uint64_t uses;
 
 /* What the first error said that lasts as long as the process. `lost` is set after the text. */
 static pthread_mutex_t lost_lock = PTHREAD_MUTEX_INITIALIZER;
@@ -37,7 +41,7 @@ static const char *const meanings[] = {
     [CNNCC_NOT_DEVICE_MEMORY] = "a pointer is not to device memory",
     [CNNCC_DRIVER_ERROR] = "the CUDA driver reported an error",
     [CNNCC_DRIVER_TOO_OLD] = "the CUDA driver loads none of the module's code",
-    [CNNCC_DEVICE_BUSY] = "the CUDA device is not free: another process has it in exclusive mode, or MPS is full",
+    [CNNCC_DEVICE_BUSY] = "the CUDA device is not free: another process has it in exclusive mode, or MPS takes no more",
     [CNNCC_FORKED] = "this process was forked from one that had used CUDA, which works in one of them only",
     [CNNCC_OTHER_DEVICE] = "a pointer is to memory of another CUDA device",
     [CNNCC_CAPTURING] = "a run with device pointers cannot wait while a stream is captured: use NAME_run_async",
@@ -62,7 +66,13 @@ int cnncc_plain(int code) {
 
 /* Errors after which the driver does nothing more for this process. */
 static int is_sticky(result r) {
-    return r == INVALID_CONTEXT || r == UNCORRECTABLE || r == CONTAINED || (r >= 700 && r < 720);
+    return r == INVALID_CONTEXT || r == UNCORRECTABLE || r == CONTAINED || (r >= 700 && r < 720) ||
+           r == TENSOR_MEMORY_LEAK || r == MPS_CLIENT_ENDED;
+}
+
+/* Another process has the device, or the server through which processes share it (MPS) takes no more of them now. */
+static int is_busy(result r) {
+    return r == DEVICE_UNAVAILABLE || r == MPS_NOT_REACHED || r == MPS_NOT_READY || r == MPS_CLIENTS || r == MPS_CONNECTIONS;
 }
 
 static void note_lost(void) {
@@ -79,12 +89,12 @@ int cnncc_check(result r, const char *function) {
     cu.cuGetErrorString(r, &text);
     char detail[384];
     snprintf(detail, sizeof detail, "%s: %s (%s)", function, name ? name : "unknown", text ? text : "no text");
-    int code = is_sticky(r)            ? CNNCC_DEVICE_LOST
-             : r == OUT_OF_MEMORY      ? CNNCC_OUT_OF_MEMORY
-             : r == NO_DEVICE          ? CNNCC_NO_DEVICE
-             : r == DEVICE_UNAVAILABLE ? CNNCC_DEVICE_BUSY
-             : r == 98                 ? CNNCC_LAUNCH_FAILED /* the device has no code of the kernel */
-                                       : CNNCC_DRIVER_ERROR;
+    int code = is_sticky(r)       ? CNNCC_DEVICE_LOST
+             : r == OUT_OF_MEMORY ? CNNCC_OUT_OF_MEMORY
+             : r == NO_DEVICE     ? CNNCC_NO_DEVICE
+             : is_busy(r)         ? CNNCC_DEVICE_BUSY
+             : r == 98            ? CNNCC_LAUNCH_FAILED /* the device has no code of the kernel */
+                                  : CNNCC_DRIVER_ERROR;
     cnncc_fail(code, "%s: %s", detail);
     if (code == CNNCC_DEVICE_LOST) note_lost();
     return code;
@@ -94,10 +104,27 @@ struct cnncc_error cnncc_last_error(void) { return last; }
 
 void cnncc_restore_error(struct cnncc_error error) { last = error; }
 
-int cnncc_is_child(void) { return driver_owner && driver_owner != getpid(); }
+static int is_child(void) {
+    uint64_t now = uses;
+    return now && (pid_t)(now >> 32) != getpid();
+}
+
+int cnncc_begin_use(void) {
+    uint64_t me = (uint64_t)getpid() << 32, now = uses;
+    do {
+        if (now && now >> 32 != me >> 32) return 0;
+    } while (!atomic_compare_exchange_weak(&uses, &now, (now ? now : me) + 1));
+    return 1;
+}
+
+void cnncc_end_use(void) {
+    uint64_t now = uses;
+    while (!atomic_compare_exchange_weak(&uses, &now, (uint32_t)now > 1 ? now - 1 : 0)) {
+    }
+}
 
 int cnncc_check_process(void) {
-    if (cnncc_is_child()) return cnncc_plain(CNNCC_FORKED);
+    if (is_child()) return cnncc_plain(CNNCC_FORKED);
     if (!lost) return CNNCC_OK;
     last.code = CNNCC_DEVICE_LOST;
     memcpy(last.text, lost_text, sizeof last.text);
@@ -105,9 +132,11 @@ int cnncc_check_process(void) {
 }
 
 void cnncc_cuda_driver(const char *path) {
+    if (!cnncc_begin_use()) return;
     pthread_mutex_lock(&driver_lock);
     snprintf(driver_path, sizeof driver_path, "%s", path);
     pthread_mutex_unlock(&driver_lock);
+    cnncc_end_use();
 }
 
 static int find_functions(void *library) {
@@ -139,7 +168,7 @@ static int open_driver(void) {
 int cnncc_need_driver(void) {
     pthread_mutex_lock(&driver_lock);
     int code = driver_ready ? CNNCC_OK : open_driver();
-    if (!code && !driver_ready) driver_owner = getpid();
+    if (!code && !driver_ready) cnncc_begin_use(); /* which does not end */
     driver_ready |= !code;
     pthread_mutex_unlock(&driver_lock);
     return code;

@@ -23,6 +23,12 @@ enum {
     UNSUPPORTED_PTX = 222,
     PTX_COMPILER_OFF = 223,
     CONTAINED = 226,
+    TENSOR_MEMORY_LEAK = 721,
+    MPS_NOT_REACHED = 805,
+    MPS_NOT_READY = 807,
+    MPS_CLIENTS = 808,
+    MPS_CONNECTIONS = 809,
+    MPS_CLIENT_ENDED = 810,
     CAPTURE_UNSUPPORTED = 900,
 };
 enum { MAJOR = 75, MINOR = 76 }; /* attributes of a device */
@@ -96,9 +102,12 @@ extern struct cnncc_driver {
 
 /* Opens the driver once for the process. If this fails, a later run tries again. */
 int cnncc_need_driver(void);
-/* Whether this process is a child of the one that opened the driver. The driver does nothing for it. */
-int cnncc_is_child(void);
-/* An error if this process cannot use the driver any more. */
+/* Comes before a lock that may be taken while the driver is not open yet. Returns 0 in a child of a process that opened
+ * the driver, or was about to: the driver does nothing for it, and locks may be taken for ever. */
+int cnncc_begin_use(void);
+/* Comes after the lock is given back. */
+void cnncc_end_use(void);
+/* An error if this process cannot use the driver any more: after an error that lasts, or because it is such a child. */
 int cnncc_check_process(void);
 
 /* Notes an error of this thread and returns its code. `format` takes the meaning of the code, then `detail`. */

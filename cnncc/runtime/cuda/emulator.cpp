@@ -4,8 +4,9 @@
  * With it, tests show that the host code of a module uses the driver as it should, and that the kernels compute the
  * right values. It shows nothing about time. Device memory lies between guard pages and can be accessed only during
  * kernels and copies. Where a real driver may do one thing or another, this one does what breaks a careless caller:
- *   - Work on a stream waits until somebody waits for that stream. The streams of a context go in an order that nobody
- *     would expect, and only blocking streams wait for the legacy stream.
+ *   - Work on a stream waits until somebody waits for that stream, or for the device after the stream is gone. The streams
+ *     of a context go in an order that nobody would expect, and only blocking streams wait for the legacy stream.
+ *   - Freeing memory waits for nothing. What comes to it later spoils the device.
  *   - An asynchronous copy from page-locked memory reads it late. The end of a copy from pageable memory arrives late,
  *     also that of the copy which is called synchronous.
  *   - A kernel that may overlap with the one before, and does not wait for it, runs before it.
@@ -20,6 +21,7 @@
  *   CNNCC_EMULATOR_MEMORY=BYTES     device memory (8 GiB)
  *   CNNCC_EMULATOR_ORDER=N          order of the threads of a block: 0 forwards, 1 backwards, 2 and 3 scattered
  *   CNNCC_EMULATOR_FAIL=NAME:N:CODE the Nth call of a function returns that code, and does nothing
+ *   CNNCC_EMULATOR_SLOW=NAME:MS     each call of a function begins so much later
  */
 #include <algorithm>
 #include <chrono>
@@ -132,6 +134,7 @@ std::map<address, allocation> memory;
 std::map<char *, size_t> page_locked;
 std::set<void *> modules, graphs, executables, events;
 std::vector<stream *> streams; /* in the order in which they were made */
+std::vector<stream *> orphans; /* destroyed, but they still have work */
 stream legacy[MOST_DEVICES];
 std::map<std::string, int> calls;
 std::map<int, size_t> used;
@@ -150,8 +153,19 @@ long setting(const char *name, long otherwise) {
 
 int current() { return contexts.empty() ? 0 : contexts.back(); }
 
-/* 214 and 226 are memory that fails. */
-bool is_sticky(result code) { return code == INVALID_CONTEXT || code == 214 || code == 226 || (code >= 700 && code < 720); }
+/* 214 and 226 are memory that fails, 721 a kernel that left memory taken, 810 a client that MPS has ended. */
+bool is_sticky(result code) {
+    return code == INVALID_CONTEXT || code == 214 || code == 226 || (code >= 700 && code < 720) || code == 721 || code == 810;
+}
+
+/* Lets the time pass that a call of this function is to begin later. */
+void delay(const char *function) {
+    const char *wish = getenv("CNNCC_EMULATOR_SLOW");
+    char name[64];
+    int milliseconds;
+    if (wish && sscanf(wish, "%63[^:]:%d", name, &milliseconds) == 2 && !strcmp(name, function))
+        std::this_thread::sleep_for(std::chrono::milliseconds(milliseconds));
+}
 
 /* The code that this call returns instead of doing something; 0 for none. */
 result injected(const char *function) {
@@ -166,6 +180,7 @@ result injected(const char *function) {
 }
 
 #define ENTER                                                                                                          \
+    delay(__func__);                                                                                                   \
     std::lock_guard<std::recursive_mutex> guard(lock);                                                                 \
     if (result code_ = injected(__func__)) return code_;                                                               \
     if (initialized != getpid()) return NOT_INITIALIZED
@@ -209,11 +224,31 @@ bool is_page_locked(const void *at, size_t bytes) {
     return (const char *)at + bytes <= entry->first + entry->second;
 }
 
-result copy(void *to, const void *from, size_t bytes) {
+void copy_now(void *to, const void *from, size_t bytes) {
     reveal();
     memcpy(to, from, bytes);
     hide();
+}
+
+enum place { PAGEABLE, PAGE_LOCKED, ON_DEVICE };
+
+place place_of(const void *at, size_t bytes) {
+    return inside((address)at, bytes) ? ON_DEVICE : is_page_locked(at, bytes) ? PAGE_LOCKED : PAGEABLE;
+}
+
+/* What a stream does when it comes to a copy. Both sides must still be what they were when the copy was queued. */
+result copy_late(void *to, place at, const void *from, place source, size_t bytes) {
+    if (place_of(to, bytes) != at || place_of(from, bytes) != source) {
+        snprintf(last_message, sizeof last_message, "a copy came to memory that had been freed");
+        return ILLEGAL_ADDRESS;
+    }
+    copy_now(to, from, bytes);
     return SUCCESS;
+}
+
+work copying(void *to, const void *from, size_t bytes) {
+    place at = place_of(to, bytes), source = place_of(from, bytes);
+    return [=] { return copy_late(to, at, from, source, bytes); };
 }
 
 /* What a stream does when it comes to a launch. */
@@ -252,10 +287,26 @@ result finish(stream *s) {
     return spoilt[s->device];
 }
 
-/* Does all work of a device: the newest stream first, the legacy stream last. */
+/* Takes the streams that are gone off their list: those of a device, all or the blocking ones alone. */
+std::vector<stream *> take_orphans(int device, bool all) {
+    std::vector<stream *> taken, rest;
+    for (stream *s : orphans) (s->device == device && (all || s->blocking) ? taken : rest).push_back(s);
+    orphans = rest;
+    return taken;
+}
+
+void finish_orphans(int device, bool all) {
+    for (stream *s : take_orphans(device, all)) {
+        finish(s);
+        delete s;
+    }
+}
+
+/* Does all work of a device: the newest stream first, then those that are gone, the legacy stream last. */
 result finish_all(int device) {
     for (auto s = streams.rbegin(); s != streams.rend(); ++s)
         if ((*s)->device == device) finish(*s);
+    finish_orphans(device, true);
     return finish(&legacy[device]);
 }
 
@@ -283,6 +334,7 @@ result enqueue(stream *s, work what) {
                 }
                 finish(other);
             }
+        finish_orphans(s->device, false);
     } else if (s->blocking) {
         finish(&legacy[s->device]);
     }
@@ -309,8 +361,8 @@ result refuse_in_capture() {
 work landing(address to, const void *from, size_t bytes) {
     size_t last = bytes < LATE_BYTES ? bytes : (size_t)LATE_BYTES, first = bytes - last;
     std::vector<char> rest((const char *)from + first, (const char *)from + bytes);
-    copy((void *)to, from, first);
-    return [=] { return copy((void *)(to + first), rest.data(), last); };
+    copy_now((void *)to, from, first);
+    return [=] { return copy_late((void *)(to + first), ON_DEVICE, rest.data(), PAGEABLE, last); };
 }
 
 /* A launch as work for a stream. */
@@ -347,7 +399,7 @@ int driver_of_ptx(int major, int minor) {
 }
 
 /* Systems on a chip, whose machine code other devices do not run, nor they that of others. */
-bool is_tegra(int arch) { return arch == 72 || arch == 87 || arch == 101 || arch == 110; }
+bool is_tegra(int arch) { return arch == 72 || arch == 87 || arch == 88 || arch == 101 || arch == 110; }
 
 /* The architecture that an image is for, 80 for sm_80 and for PTX of compute_80; 0 if it does not say. */
 int architecture_of(const char *image) {
@@ -514,10 +566,13 @@ void cnncc_emulator_restart(void) {
         if (s->capturing) delete s->captured;
         s->capturing = false;
     }
+    for (stream *s : orphans) delete s;
+    orphans.clear();
     contexts.clear();
 }
 
 result cuInit(unsigned flags) {
+    delay(__func__);
     std::lock_guard<std::recursive_mutex> guard(lock);
     if (result code = injected(__func__)) return code;
     NEED(!flags, INVALID_VALUE);
@@ -539,6 +594,9 @@ result cuGetErrorName(result code, const char **name) {
         {CAPTURE_INVALIDATED, "CUDA_ERROR_STREAM_CAPTURE_INVALIDATED"},
         {INVALID_HANDLE, "CUDA_ERROR_INVALID_HANDLE"},   {ILLEGAL_ADDRESS, "CUDA_ERROR_ILLEGAL_ADDRESS"},
         {LAUNCH_FAILED, "CUDA_ERROR_LAUNCH_FAILED"},     {46, "CUDA_ERROR_DEVICE_UNAVAILABLE"},
+        {CAPTURE_IMPLICIT, "CUDA_ERROR_STREAM_CAPTURE_IMPLICIT"},
+        {805, "CUDA_ERROR_MPS_CONNECTION_FAILED"},       {807, "CUDA_ERROR_MPS_SERVER_NOT_READY"},
+        {808, "CUDA_ERROR_MPS_MAX_CLIENTS_REACHED"},     {809, "CUDA_ERROR_MPS_MAX_CONNECTIONS_REACHED"},
     };
     auto found = names.find(code);
     *name = found == names.end() ? "CUDA_ERROR_UNKNOWN" : found->second;
@@ -592,10 +650,12 @@ result cuDeviceGetAttribute(int *value, int attribute, int device) {
     return SUCCESS;
 }
 
+/* Making the context and taking it down disturb captures, also those of other devices. */
 result cuDevicePrimaryCtxRetain(void **context, int device) {
     ENTER;
     NEED(device >= 0 && device < MOST_DEVICES, INVALID_DEVICE);
     TRY(spoilt[device]);
+    if (!retained[device]) TRY(refuse_in_capture());
     retained[device]++;
     *context = &context_marks[device];
     return SUCCESS;
@@ -604,7 +664,10 @@ result cuDevicePrimaryCtxRetain(void **context, int device) {
 result cuDevicePrimaryCtxRelease_v2(int device) {
     ENTER;
     NEED(retained[device] > 0, INVALID_CONTEXT);
-    retained[device]--;
+    if (retained[device] == 1) TRY(refuse_in_capture());
+    if (--retained[device]) return SUCCESS;
+    for (stream *s : take_orphans(device, true)) delete s; /* what the context had to do is gone with it */
+    legacy[device].queue.clear();
     return SUCCESS;
 }
 
@@ -695,7 +758,6 @@ result cuMemFree_v2(address at) {
     TRY(refuse_in_capture());
     auto found = memory.find(at);
     NEED(found != memory.end(), INVALID_VALUE);
-    finish_all(found->second.device);
     munmap(found->second.map, found->second.map_bytes);
     used[found->second.device] -= found->second.bytes;
     memory.erase(found);
@@ -716,7 +778,6 @@ result cuMemFreeHost(void *at) {
     ENTER_DEVICE;
     TRY(refuse_in_capture());
     NEED(page_locked.count((char *)at), INVALID_VALUE);
-    finish_all(current());
     page_locked.erase((char *)at);
     free(at);
     return SUCCESS;
@@ -736,7 +797,7 @@ result cuMemcpyDtoH_v2(void *to, address from, size_t bytes) {
     TRY(refuse_in_capture());
     NEED(inside(from, bytes), INVALID_VALUE);
     calls["pageable copies"] += !is_page_locked(to, bytes);
-    TRY(enqueue(&legacy[current()], [=] { return copy(to, (const void *)from, bytes); }));
+    TRY(enqueue(&legacy[current()], copying(to, (const void *)from, bytes)));
     return finish(&legacy[current()]);
 }
 
@@ -745,7 +806,7 @@ result cuMemcpyHtoDAsync_v2(address to, const void *from, size_t bytes, void *ha
     stream *s = stream_of(handle);
     NEED(s, INVALID_HANDLE);
     NEED(inside(to, bytes), INVALID_VALUE);
-    if (is_page_locked(from, bytes) || s->capturing) return enqueue(s, [=] { return copy((void *)to, from, bytes); });
+    if (is_page_locked(from, bytes) || s->capturing) return enqueue(s, copying((void *)to, from, bytes));
     calls["pageable copies"]++;
     TRY(finish(s)); /* what it overwrites at once must not be in use any more */
     return enqueue(s, landing(to, from, bytes));
@@ -756,7 +817,7 @@ result cuMemcpyDtoHAsync_v2(void *to, address from, size_t bytes, void *handle) 
     stream *s = stream_of(handle);
     NEED(s, INVALID_HANDLE);
     NEED(inside(from, bytes), INVALID_VALUE);
-    TRY(enqueue(s, [=] { return copy(to, (const void *)from, bytes); }));
+    TRY(enqueue(s, copying(to, (const void *)from, bytes)));
     if (is_page_locked(to, bytes) || s->capturing) return SUCCESS;
     calls["pageable copies"]++;
     return finish(s); /* into pageable memory it is synchronous */
@@ -767,7 +828,7 @@ result cuMemcpyDtoDAsync_v2(address to, address from, size_t bytes, void *handle
     stream *s = stream_of(handle);
     NEED(s, INVALID_HANDLE);
     NEED(inside(from, bytes) && inside(to, bytes), INVALID_VALUE);
-    return enqueue(s, [=] { return copy((void *)to, (const void *)from, bytes); });
+    return enqueue(s, copying((void *)to, (const void *)from, bytes));
 }
 
 result cuMemsetD8Async(address to, unsigned char value, size_t bytes, void *handle) {
@@ -776,6 +837,7 @@ result cuMemsetD8Async(address to, unsigned char value, size_t bytes, void *hand
     NEED(s, INVALID_HANDLE);
     NEED(inside(to, bytes), INVALID_VALUE);
     return enqueue(s, [=] {
+        NEED(inside(to, bytes), (result)ILLEGAL_ADDRESS);
         reveal();
         memset((void *)to, value, bytes);
         hide();
@@ -810,9 +872,8 @@ result cuStreamDestroy_v2(void *handle) {
     ENTER_DEVICE;
     stream *s = stream_of(handle);
     NEED(handle && s, INVALID_HANDLE);
-    finish(s); /* a real one does its work to the end, and then it is gone */
     streams.erase(std::find(streams.begin(), streams.end(), s));
-    delete s;
+    orphans.push_back(s); /* its work is done later */
     return SUCCESS;
 }
 
@@ -881,6 +942,7 @@ result cuStreamBeginCapture_v2(void *handle, int mode) {
 }
 
 result cuStreamEndCapture(void *handle, void **made) {
+    delay(__func__);
     std::lock_guard<std::recursive_mutex> guard(lock);
     stream *s = stream_of(handle);
     NEED(handle && s && s->capturing, INVALID_HANDLE);

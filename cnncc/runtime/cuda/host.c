@@ -20,23 +20,33 @@
 /* ---- a device ---- */
 
 /* Makes the calls of this thread harmless to captures, and leaves the former mode in `*mode`. */
-static int enter(void *context, int *mode) {
+static int relax(int *mode) {
     *mode = CAPTURE_RELAXED;
-    TRY(CALL(cuThreadExchangeStreamCaptureMode, mode));
+    return CALL(cuThreadExchangeStreamCaptureMode, mode);
+}
+
+static void restore(int mode) { cu.cuThreadExchangeStreamCaptureMode(&mode); }
+
+static void pop(void) {
+    void *popped;
+    cu.cuCtxPopCurrent_v2(&popped);
+}
+
+static int enter(void *context, int *mode) {
+    TRY(relax(mode));
     int code = CALL(cuCtxPushCurrent_v2, context);
-    if (code) cu.cuThreadExchangeStreamCaptureMode(mode);
+    if (code) restore(*mode);
     return code;
 }
 
 static void leave(int mode) {
-    void *popped;
-    cu.cuCtxPopCurrent_v2(&popped);
-    cu.cuThreadExchangeStreamCaptureMode(&mode);
+    pop();
+    restore(mode);
 }
 
 /* Systems on a chip (Xavier, Orin, Thor). NVIDIA's rule that a device runs machine code of an earlier one of its
  * generation does not hold between them, nor between them and other devices. */
-static int is_tegra(int arch) { return arch == 72 || arch == 87 || arch == 101 || arch == 110; }
+static int is_tegra(int arch) { return arch == 72 || arch == 87 || arch == 88 || arch == 101 || arch == 110; }
 
 static int fits(const struct cnncc_image *image, int arch) {
     if (image->arch == arch) return 1;
@@ -59,7 +69,7 @@ static const struct cnncc_image *choose_image(const struct cnncc_network *networ
     return best;
 }
 
-/* Whether the result of loading says that the driver cannot use this image. It may use another one. */
+/* Whether the result of loading says that the driver cannot use this image, whatever the state of the machine. */
 static int is_of_the_image(result r) {
     return r == INVALID_IMAGE || r == NO_BINARY || r == INVALID_PTX || r == UNSUPPORTED_PTX || r == NO_PTX_COMPILER ||
            r == PTX_COMPILER_OFF;
@@ -76,10 +86,12 @@ static int no_image_for(int device, int arch) {
     return cnncc_fail(CNNCC_DEVICE_TOO_OLD, "%s: %s", detail);
 }
 
-/* Loads the best image that the driver takes. */
+/* Loads the best image that the driver takes. Drivers have refused images with many codes, so that another image is tried
+ * after any but those which it would give again. */
 static int load_image(struct cnncc_device *d, int device, int arch) {
     const struct cnncc_network *network = d->network;
     const struct cnncc_image *image;
+    struct cnncc_error other = {0}; /* the last one that is not of the image */
     char refused[256] = "";
     size_t length = 0;
     for (uint64_t tried = 0; (image = choose_image(network, arch, tried)); tried |= 1ull << (image - network->images)) {
@@ -91,7 +103,8 @@ static int load_image(struct cnncc_device *d, int device, int arch) {
             return CNNCC_OK;
         }
         int code = cnncc_check(r, "cuModuleLoadData");
-        if (!is_of_the_image(r)) return code;
+        if (code == CNNCC_DEVICE_LOST || code == CNNCC_OUT_OF_MEMORY) return code;
+        if (!is_of_the_image(r)) other = cnncc_last_error();
         const char *name = NULL;
         cu.cuGetErrorName(r, &name);
         if (length < sizeof refused)
@@ -100,6 +113,10 @@ static int load_image(struct cnncc_device *d, int device, int arch) {
                                        image->driver % 1000 / 10, name ? name : "refused");
     }
     if (!*refused) return no_image_for(device, arch);
+    if (other.code) {
+        cnncc_restore_error(other);
+        return other.code;
+    }
     char detail[384];
     snprintf(detail, sizeof detail, "it is of CUDA %d.%d%s", cu.version / 1000, cu.version % 1000 / 10, refused);
     return cnncc_fail(CNNCC_DRIVER_TOO_OLD, "%s: %s", detail);
@@ -128,12 +145,23 @@ static int upload_weights(struct cnncc_device *d) {
     TRY(CALL(cuStreamCreate, &stream, NON_BLOCKING));
     int code = CALL(cuMemcpyHtoDAsync_v2, d->weights, network->weights, network->weight_bytes, stream);
     if (!code) code = CALL(cuStreamSynchronize, stream);
+    if (code) cu.cuStreamSynchronize(stream); /* the copy must not come to memory that is free by then */
     cu.cuStreamDestroy_v2(stream);
     return code;
 }
 
+/* Makes the context and what is in it. */
+static int fill_context(struct cnncc_device *d, int device) {
+    TRY(CALL(cuDevicePrimaryCtxRetain, &d->context, device));
+    TRY(CALL(cuCtxPushCurrent_v2, d->context));
+    int code = load_kernels(d, device);
+    if (!code) code = upload_weights(d);
+    pop();
+    return code;
+}
+
 static int open_context(struct cnncc_device *d) {
-    int count = 0, device = 0;
+    int count = 0, device = 0, mode;
     TRY(cnncc_need_driver());
     TRY(CALL(cuDeviceGetCount, &count));
     if (d->index >= count) {
@@ -142,12 +170,9 @@ static int open_context(struct cnncc_device *d) {
         return cnncc_fail(CNNCC_NO_DEVICE, "%s: %s", detail);
     }
     TRY(CALL(cuDeviceGet, &device, d->index));
-    TRY(CALL(cuDevicePrimaryCtxRetain, &d->context, device));
-    int mode;
-    TRY(enter(d->context, &mode));
-    int code = load_kernels(d, device);
-    if (!code) code = upload_weights(d);
-    leave(mode);
+    TRY(relax(&mode)); /* making a context disturbs captures, also those of other devices */
+    int code = fill_context(d, device);
+    restore(mode);
     return code;
 }
 
@@ -172,15 +197,16 @@ static void free_slot(struct cnncc_slot *slot) {
 static void close_device(struct cnncc_device *d) {
     int device, mode;
     if (!d->context) return;
-    int entered = !enter(d->context, &mode);
+    int relaxed = !relax(&mode), pushed = !cu.cuCtxPushCurrent_v2(d->context);
     for (struct cnncc_slot *slot = d->idle, *next; slot; slot = next) {
         next = slot->next;
         free_slot(slot);
     }
     if (d->weights) cu.cuMemFree_v2(d->weights);
     if (d->module) cu.cuModuleUnload(d->module);
-    if (entered) leave(mode);
+    if (pushed) pop();
     if (!cu.cuDeviceGet(&device, d->index)) cu.cuDevicePrimaryCtxRelease_v2(device);
+    if (relaxed) restore(mode);
     free(d->functions);
     d->context = d->module = NULL;
     d->functions = NULL;
@@ -188,11 +214,12 @@ static void close_device(struct cnncc_device *d) {
     d->weights = 0;
     d->idle = NULL;
     d->open = 0;
-    d->no_graph[0] = 0;
+    d->no_graph[0] = d->no_staging[0] = 0;
 }
 
 static int need_device(struct cnncc_device *d) {
-    TRY(cnncc_check_process()); /* first: in a child, a thread that is not there may hold the lock */
+    TRY(cnncc_check_process());
+    if (!cnncc_begin_use()) return cnncc_plain(CNNCC_FORKED);
     pthread_mutex_lock(&d->lock);
     int code = CNNCC_OK;
     if (!d->open) {
@@ -206,16 +233,18 @@ static int need_device(struct cnncc_device *d) {
         }
     }
     pthread_mutex_unlock(&d->lock);
+    cnncc_end_use();
     return code;
 }
 
 int cnncc_cuda_open(struct cnncc_device *d) { return d ? need_device(d) : cnncc_plain(CNNCC_NULL_POINTER); }
 
 void cnncc_cuda_release(struct cnncc_device *d) {
-    if (cnncc_is_child()) return; /* what there is belongs to the parent */
+    if (!cnncc_begin_use()) return; /* what there is belongs to the parent */
     pthread_mutex_lock(&d->lock);
     close_device(d);
     pthread_mutex_unlock(&d->lock);
+    cnncc_end_use();
 }
 
 /* Copies a text into a JSON string, without the characters that JSON would have to escape. */
@@ -228,22 +257,35 @@ static void quote(char *to, size_t size, const char *from) {
     to[i] = 0;
 }
 
-const char *cnncc_cuda_state(struct cnncc_device *d) {
-    static _Thread_local char text[1024];
-    if (!d || cnncc_check_process()) return "{\"open\": false}";
-    char why[sizeof d->no_graph], code[32] = "none";
-    pthread_mutex_lock(&d->lock);
+static void write_state(const struct cnncc_device *d, char *text, size_t size) {
+    char graph[sizeof d->no_graph], staging[sizeof d->no_staging], code[32] = "none";
     if (d->image) snprintf(code, sizeof code, "%s_%d", d->image->is_ptx ? "compute" : "sm", d->image->arch);
-    quote(why, sizeof why, d->no_graph);
-    if (d->open)
-        snprintf(text, sizeof text,
-                 "{\"open\": true, \"number\": %d, \"driver\": \"%d.%d\", \"code\": \"%s\", \"overlap\": %s, "
-                 "\"graph\": \"%s%s\"}",
-                 d->index, cu.version / 1000, cu.version % 1000 / 10, code, d->overlaps ? "true" : "false",
-                 *why ? "none: " : "from the second run on", why);
-    else
-        snprintf(text, sizeof text, "{\"open\": false}");
-    pthread_mutex_unlock(&d->lock);
+    quote(graph, sizeof graph, d->no_graph);
+    quote(staging, sizeof staging, d->no_staging);
+    snprintf(text, size,
+             "{\"open\": true, \"number\": %d, \"driver\": \"%d.%d\", \"code\": \"%s\", \"overlap\": %s, "
+             "\"graph\": \"%s%s\", \"copies\": \"%s%s\"}",
+             d->index, cu.version / 1000, cu.version % 1000 / 10, code, d->overlaps ? "true" : "false",
+             *graph ? "none: " : "from the second run on", graph, *staging ? "pageable: " : "page-locked", staging);
+}
+
+const char *cnncc_cuda_state(struct cnncc_device *d) {
+    static _Thread_local char text[2048];
+    struct cnncc_error before = cnncc_last_error(), now;
+    int usable = !cnncc_check_process();
+    now = cnncc_last_error();
+    cnncc_restore_error(before); /* asking is no error */
+    snprintf(text, sizeof text, "{\"open\": false}");
+    if (!usable) {
+        char why[sizeof now.text];
+        quote(why, sizeof why, *now.text ? now.text : cnncc_cuda_error(now.code));
+        snprintf(text, sizeof text, "{\"open\": false, \"lost\": \"%s\"}", why);
+    } else if (d && cnncc_begin_use()) {
+        pthread_mutex_lock(&d->lock);
+        if (d->open) write_state(d, text, sizeof text);
+        pthread_mutex_unlock(&d->lock);
+        cnncc_end_use();
+    }
     return text;
 }
 
@@ -349,17 +391,27 @@ static int has_graph(struct cnncc_device *d) {
     return has;
 }
 
+/* Launches the graph of a slot, which is made if there is none yet. */
+static int launch_graph(struct cnncc_device *d, struct cnncc_slot *slot, const address *bases) {
+    if (!slot->graph) TRY(capture(d, slot, bases));
+    return CALL(cuGraphLaunch, slot->graph, slot->stream);
+}
+
 /* Launches the kernels of a run in a slot: one by one in the first run, later as a graph. With an arena of the caller
- * they are launched one by one, because each run may have another arena; also if the driver could not make the graph. */
+ * they are launched one by one, because each run may have another arena; also, in all slots, once the driver could not
+ * make a graph or launch one. */
 static int launch(struct cnncc_device *d, struct cnncc_slot *slot, const address *bases, int own_arena) {
     if (!own_arena || !d->network->step_count) return launch_all(d, bases, slot->stream);
-    if (slot->runs == 1 && !slot->graph && has_graph(d)) {
-        int code = capture(d, slot, bases);
-        if (code == CNNCC_DEVICE_LOST) return code;
-        if (code) note_no_graph(d);
-    }
+    int is_first = !slot->runs;
     slot->runs = 1;
-    return slot->graph ? CALL(cuGraphLaunch, slot->graph, slot->stream) : launch_all(d, bases, slot->stream);
+    if (!is_first && has_graph(d)) {
+        int code = launch_graph(d, slot, bases);
+        if (!code || code == CNNCC_DEVICE_LOST) return code;
+        note_no_graph(d);
+    }
+    if (slot->graph) cu.cuGraphExecDestroy(slot->graph);
+    slot->graph = NULL;
+    return launch_all(d, bases, slot->stream);
 }
 
 enum place { PAGEABLE, PAGE_LOCKED, ON_DEVICE };
@@ -398,25 +450,31 @@ static uint64_t used_bytes(const struct run *run, unsigned port) {
     return network->port_bytes[port] / (uint64_t)network->batch * (uint64_t)run->images;
 }
 
+/* Whether a port's bytes go through the slot's page-locked memory. */
+static int is_staged(const struct run *run, unsigned port) {
+    return run->places[port] == PAGEABLE && run->slot->staging;
+}
+
 static address device_port(const struct run *run, unsigned port) {
     return run->slot->memory + rounded(run->device->network->arena_bytes) + run->offsets[port];
 }
 
 /* The copy reads page-locked memory when its turn comes: the slot's, which nobody else writes, or the caller's, which
- * must stay as it is until the run returns. */
+ * must stay as it is until the run returns. Without such memory it reads the caller's array before this returns, and
+ * the stream's next work waits until it has landed. */
 static int copy_in(const struct run *run, unsigned port) {
     address to = device_port(run, port);
     const void *from = run->ports[port];
     uint64_t bytes = used_bytes(run, port);
     if (run->places[port] == ON_DEVICE)
         return CALL(cuMemcpyDtoDAsync_v2, to, (address)(uintptr_t)from, bytes, run->slot->stream);
-    if (run->places[port] == PAGEABLE) from = memcpy(run->slot->staging + run->offsets[port], from, bytes);
+    if (is_staged(run, port)) from = memcpy(run->slot->staging + run->offsets[port], from, bytes);
     return CALL(cuMemcpyHtoDAsync_v2, to, from, bytes, run->slot->stream);
 }
 
 static int copy_out(const struct run *run, unsigned port) {
     address from = device_port(run, port);
-    void *to = run->places[port] == PAGEABLE ? run->slot->staging + run->offsets[port] : run->ports[port];
+    void *to = is_staged(run, port) ? run->slot->staging + run->offsets[port] : run->ports[port];
     uint64_t bytes = used_bytes(run, port);
     if (run->places[port] == ON_DEVICE)
         return CALL(cuMemcpyDtoDAsync_v2, (address)(uintptr_t)to, from, bytes, run->slot->stream);
@@ -428,6 +486,23 @@ static int copy_out(const struct run *run, unsigned port) {
 static int wait_for_caller(void) {
     result r = cu.cuCtxSynchronize();
     return r == CAPTURE_UNSUPPORTED ? cnncc_plain(CNNCC_CAPTURING) : cnncc_check(r, "cuCtxSynchronize");
+}
+
+/* Page-locked memory for all inputs and outputs. If there is none to be had, which need not be the device's fault, copies
+ * are slower but work; the next run of the slot tries again. */
+static int need_staging(struct run *run) {
+    struct cnncc_device *d = run->device;
+    const char *name = "";
+    result r = cu.cuMemAllocHost_v2((void **)&run->slot->staging, run->port_bytes);
+    if (r) {
+        if (cnncc_check(r, "cuMemAllocHost_v2") == CNNCC_DEVICE_LOST) return CNNCC_DEVICE_LOST;
+        cu.cuGetErrorName(r, &name);
+        run->slot->staging = NULL;
+    }
+    pthread_mutex_lock(&d->lock);
+    snprintf(d->no_staging, sizeof d->no_staging, "%s%s", r ? "cuMemAllocHost: " : "", name);
+    pthread_mutex_unlock(&d->lock);
+    return CNNCC_OK;
 }
 
 /* Finds out where the pointers of a run are, and prepares what that needs. Says whether the arena is the slot's. */
@@ -446,8 +521,7 @@ static int prepare(struct run *run, void *arena, int *own_arena) {
     *own_arena = of_arena != ON_DEVICE;
     if (!*own_arena && (uintptr_t)arena % 256) return cnncc_plain(CNNCC_MISALIGNED);
     if (on_device || !*own_arena) TRY(wait_for_caller());
-    if (pageable && !run->slot->staging) TRY(CALL(cuMemAllocHost_v2, (void **)&run->slot->staging, run->port_bytes));
-    return CNNCC_OK;
+    return pageable && !run->slot->staging ? need_staging(run) : CNNCC_OK;
 }
 
 /* The kernels compute all images of the batch. If there are fewer, what is computed of the others goes nowhere. */
@@ -465,7 +539,7 @@ static int run_in(struct cnncc_device *d, struct cnncc_slot *slot, int32_t image
     for (unsigned i = network->inputs; i < count; i++) TRY(copy_out(&run, i));
     TRY(CALL(cuStreamSynchronize, slot->stream));
     for (unsigned i = network->inputs; i < count; i++)
-        if (run.places[i] == PAGEABLE) memcpy(ports[i], slot->staging + run.offsets[i], used_bytes(&run, i));
+        if (is_staged(&run, i)) memcpy(ports[i], slot->staging + run.offsets[i], used_bytes(&run, i));
     return CNNCC_OK;
 }
 

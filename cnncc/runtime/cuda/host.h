@@ -86,6 +86,7 @@ struct cnncc_device {
     struct cnncc_slot *idle;
     const struct cnncc_image *image; /* the one that was loaded */
     char no_graph[512];              /* why runs have no graph; empty if they have */
+    char no_staging[128];            /* why arrays of the host were copied without page-locked memory; empty if they were not */
 };
 
 /* Opens the device, if it is not open yet, as the first run does. */

@@ -43,7 +43,7 @@ CUDA_TEXTS = {
     CudaCode.NOT_DEVICE_MEMORY: "a pointer is not to device memory",
     CudaCode.DRIVER_ERROR: "the CUDA driver reported an error",
     CudaCode.DRIVER_TOO_OLD: "the CUDA driver loads none of the module's code",
-    CudaCode.DEVICE_BUSY: "the CUDA device is not free: another process has it in exclusive mode, or MPS is full",
+    CudaCode.DEVICE_BUSY: "the CUDA device is not free: another process has it in exclusive mode, or MPS takes no more",
     CudaCode.FORKED: "this process was forked from one that had used CUDA, which works in one of them only",
     CudaCode.OTHER_DEVICE: "a pointer is to memory of another CUDA device",
     CudaCode.CAPTURING: "a run with device pointers cannot wait while a stream is captured: use NAME_run_async",
