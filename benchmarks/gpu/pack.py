@@ -38,7 +38,7 @@ from cnncc.machines import gpus  # noqa: E402
 from cnncc.machines.gpus import Gpu  # noqa: E402
 from cnncc.module.gpu.build import CudaBuild  # noqa: E402
 from cnncc.module.gpu.compilers import cuda_compiler  # noqa: E402
-from cnncc.module.gpu.images import Image, image_for  # noqa: E402
+from cnncc.module.gpu.images import Image, architectures_of, image_for  # noqa: E402
 from cnncc.module.gpu.program import check_grids  # noqa: E402
 from cnncc.module.gpu.source import cuda_source, program_source  # noqa: E402
 from cnncc.module.lower import lower  # noqa: E402
@@ -119,7 +119,7 @@ def write_code(folder: Path, architecture: str) -> dict[str, int]:
     (folder / "empty.cu").write_text(empty)
     needs = {}
     for number, least in TARGETS_OF_PTX.items():
-        text = cuda_compiler().ptx(empty, f"compute_{number}").rstrip(b"\0").decode()
+        text = cuda_compiler(f"compute_{number}").ptx(empty, f"compute_{number}").rstrip(b"\0").decode()
         for version, driver in RELEASES.items():
             if driver >= RELEASES[least]:
                 name = f"empty-sm_{number}-{version}"
@@ -209,7 +209,7 @@ def pack(out: Path, target: str, plan: Plan, small: bool) -> Iterator[str]:
             "target": target,
             "cnncc": cnncc.__version__,
             "numpy": np.__version__,
-            "compiler": str(cuda_compiler()),
+            "compiler": str(cuda_compiler(*architectures_of(gpu))),
             "plan": asdict(plan),
             "code": write_code(root / "code", gpu.cubins[0]),
         }

@@ -50,7 +50,7 @@ def nvrtc() -> None:
     """The one from its wheel."""
     from cnncc.module.gpu import nvrtc as compiler
 
-    or_skip(compiler.folder)
+    or_skip(compiler.folders)
 
 
 @pytest.fixture

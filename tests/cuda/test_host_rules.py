@@ -185,6 +185,20 @@ def test_a_failed_run_leaves_nothing_under_way(
     assert device.context
 
 
+def test_a_failed_opening_leaves_nothing_under_way(
+    path: Path, driver: ctypes.CDLL, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The copy of the weights would come to memory that is free by then."""
+    model, device = cnncc.load(path), Device(driver)
+    driver.cnncc_emulator_reset()
+    monkeypatch.setenv("CNNCC_EMULATOR_FAIL", "cuStreamSynchronize:1:4")
+    with pytest.raises(CnnccError, match="cuStreamSynchronize"):
+        model.open()
+    assert driver.cuCtxSynchronize() == 0
+    right(model)
+    assert device.context
+
+
 def test_a_run_waits_for_its_arena_even_with_arrays_of_the_host(path: Path, driver: ctypes.CDLL) -> None:
     library, device = opened(path), Device(driver)
     model = ctypes.c_void_p(library.small_model_get())
@@ -273,6 +287,10 @@ def test_asking_for_the_state_is_no_error(path: Path, driver: ctypes.CDLL, monke
     assert b"must be restarted: cuMemAlloc_v2: CUDA_ERROR_ILLEGAL_ADDRESS" in said
     assert b'{"open": false, "lost": "the CUDA device is lost to this process' in library.small_state(model)
     assert library.small_error(CudaCode.DEVICE_LOST) == said
+    assert library.small_run(model, 1, None, None, None) == CudaCode.NULL_POINTER
+    assert b"lost" in library.small_state(model)
+    assert library.small_error(CudaCode.DEVICE_LOST) in said  # without the words of what was told already
+    assert library.small_error(CudaCode.DEVICE_LOST) != said
 
 
 # ---- which code is loaded ----

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ctypes
 import os
 import re
 import shutil
@@ -96,39 +97,70 @@ def wheels(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     return tmp_path / "nvidia"
 
 
-def wheel(root: Path, folder: str, major: str) -> Path:
+def wheel(root: Path, folder: str, version: str) -> Path:
     (root / folder).mkdir(parents=True)
-    (root / folder / f"libnvrtc.so.{major}").touch()
+    (root / folder / f"libnvrtc.so.{version.split('.')[0]}").touch()
+    (root / folder / f"libnvrtc-builtins.so.{version}").touch()
     return root / folder
 
 
-def test_the_wheel_of_the_earlier_cuda_is_taken(wheels: Path) -> None:
+def test_the_wheel_of_the_earlier_cuda_comes_first(wheels: Path) -> None:
     with pytest.raises(CnnccError, match="the package nvidia-cuda-nvrtc-cu12 is not installed"):
-        nvrtc.folder()
-    later = wheel(wheels, "cu13/lib", "13")
-    assert nvrtc.folder() == later
-    earlier = wheel(wheels, "cuda_nvrtc/lib", "12")
-    assert nvrtc.folder() == earlier
+        nvrtc.folders()
+    later = wheel(wheels, "cu13/lib", "13.5")
+    assert nvrtc.folders() == [later]
+    earlier = wheel(wheels, "cuda_nvrtc/lib", "12.9")
+    assert nvrtc.folders() == [earlier, later]
+    assert [nvrtc.version(folder) for folder in nvrtc.folders()] == ["12.9", "13.5"]
 
 
 def test_a_wheel_that_knows_too_few_devices_is_not_taken(wheels: Path) -> None:
     wheel(wheels, "cuda_nvrtc/lib", "11.2")
     with pytest.raises(CnnccError, match="nvidia-cuda-nvrtc-cu12 is not installed"):
-        nvrtc.folder()
+        nvrtc.folders()
 
 
-@pytest.mark.parametrize(("wheel_is", "nvcc_is", "taken"), [
-    ("13.5", "12.6.85", "nvcc 12.6.85"), ("13.5", "13.0.88", "nvrtc 13.5"),
-    ("12.9", "12.0.1", "nvrtc 12.9"), ("13.5", "11.8.89", "nvrtc 13.5"),
+@pytest.mark.parametrize(("architectures", "wheels_are", "nvcc_is", "taken"), [
+    ("sm_80 compute_80", "13.5", "12.6.85", "nvcc 12.6.85"), ("sm_80", "13.5", "13.0.88", "nvrtc 13.5"),
+    ("sm_80", "12.9", "12.0.1", "nvrtc 12.9"), ("sm_80", "13.5", "11.8.89", "nvrtc 13.5"),
+    ("sm_100 compute_100", "13.5", "12.6.85", "nvrtc 13.5"), ("sm_100", "13.5", "12.8.61", "nvcc 12.8.61"),
+    ("sm_80 sm_100", "12.6 13.5", "", "nvrtc 13.5"), ("compute_90", "12.6 13.5", "", "nvrtc 12.6"),
+    ("sm_100", "12.6", "12.9.86", "nvcc 12.9.86"), ("", "13.5", "12.6.85", "nvcc 12.6.85"),
+    ("sm_80", "", "11.8.89", "nvcc 11.8.89"), ("compute_120", "12.6", "", "nvrtc 12.6"),
 ])  # fmt: skip
-def test_the_compiler_of_the_earlier_cuda_is_taken(
-    wheel_is: str, nvcc_is: str, taken: str, wheels: Path, monkeypatch: pytest.MonkeyPatch
+def test_the_compiler_of_the_earliest_cuda_that_knows_the_devices_is_taken(
+    architectures: str, wheels_are: str, nvcc_is: str, taken: str, wheels: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    wheel(wheels, "cuda_nvrtc/lib", wheel_is.split(".")[0])
-    monkeypatch.setattr(nvrtc, "version", lambda: wheel_is)
+    for version in wheels_are.split():
+        wheel(wheels, "cuda_nvrtc/lib" if version.startswith("12") else "cu13/lib", version)
     monkeypatch.setattr(nvcc, "version", lambda: nvcc_is)
+    monkeypatch.setattr(nvcc, "command", lambda: "nvcc" if nvcc_is else None)
+    assert str(cuda_compiler(*architectures.split())) == taken
+
+
+def test_devices_that_no_compiler_knows_are_told(wheels: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    wheel(wheels, "cuda_nvrtc/lib", "12.6")
+    monkeypatch.setattr(nvcc, "version", lambda: "11.8.89")
     monkeypatch.setattr(nvcc, "command", lambda: "nvcc")
-    assert str(cuda_compiler()) == taken
+    text = "no CUDA compiler for sm_100: it needs one of CUDA 12.8 or later, and there is nvrtc 12.6, nvcc 11.8.89"
+    with pytest.raises(CnnccError, match=text) as caught:
+        cuda_compiler("sm_80", "sm_100")
+    assert "[cuda]" in (caught.value.hint or "")
+
+
+def test_each_wheel_compiles_itself() -> None:
+    """Two of them in one process."""
+    try:
+        folders = nvrtc.folders()
+    except CnnccError as error:
+        pytest.skip(str(error))
+    text = 'extern "C" __global__ void __launch_bounds__(32) k(float* p) { p[threadIdx.x] = 1; }'
+    for folder in folders:
+        major, minor = ctypes.c_int(), ctypes.c_int()
+        library = ctypes.CDLL(str(next(folder.glob("libnvrtc.so.*"))))
+        assert nvrtc.machine_code(folder, text, "sm_80").image[8] == (7 if "12." in nvrtc.version(folder) else 8)
+        assert library.nvrtcVersion(ctypes.byref(major), ctypes.byref(minor)) == 0
+        assert nvrtc.version(folder) == f"{major.value}.{minor.value}"
 
 
 @pytest.mark.usefixtures("nvrtc")

@@ -21,7 +21,7 @@ from cnncc.module import describe, toolchain
 from cnncc.module.built import Built, traced
 from cnncc.module.gpu.compilers import cuda_compiler
 from cnncc.module.gpu.host import blobs_assembly, host_c, host_header
-from cnncc.module.gpu.images import Image, images
+from cnncc.module.gpu.images import Image, architectures_of, images
 from cnncc.module.gpu.program import CudaProgram, check_grids
 from cnncc.module.gpu.reach import HOST_NEEDS, driver_text
 from cnncc.module.gpu.source import program_source
@@ -59,7 +59,7 @@ class CudaBuild(Built[CudaProgram]):
             "cuda": {
                 "cubins": list(target.cubins),
                 "ptx": target.ptx,
-                "compiler": str(cuda_compiler()),
+                "compiler": str(cuda_compiler(*architectures_of(target))),
                 "driver": driver_text(max(HOST_NEEDS, min(image.driver for image in self.images))),
                 "drivers": {image.architecture: driver_text(image.driver) for image in self.images if image.code},
             },

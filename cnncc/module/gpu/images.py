@@ -37,25 +37,30 @@ class Image:
         return int(self.architecture.split("_")[1])
 
 
+def architectures_of(target: Gpu) -> list[str]:
+    """Of all the code that a module for a target has."""
+    return [*target.cubins, target.ptx]
+
+
 def images(source: str, target: Gpu, progress: Progress | None = None) -> list[Image]:
     """Cubins for all of the target's architectures, then PTX; without any code if the source is empty, because then
     nothing is loaded. CnnccError without a CUDA compiler."""
-    wanted = [*target.cubins, target.ptx]
+    wanted = architectures_of(target)
     if not source:
         return [Image(name, b"", {}, 0) for name in wanted]
-    made = []
+    compiler, made = cuda_compiler(*wanted), []
     # Both compilers work without the interpreter's lock.
     with ThreadPoolExecutor(min(available_cores(), len(wanted))) as pool:
-        for image in pool.map(lambda name: image_for(source, name), wanted):
+        for image in pool.map(lambda name: image_for(source, name, compiler), wanted):
             made.append(image)
             if progress is not None:
                 progress("compiling for " + image.architecture, len(made), len(wanted))
     return made
 
 
-def image_for(source: str, architecture: str) -> Image:
+def image_for(source: str, architecture: str, compiler: Compiler | None = None) -> Image:
     """The code for one architecture, from the cache if it has it."""
-    compiler = cuda_compiler()
+    compiler = compiler or cuda_compiler(architecture)
     key = source_digest(f"{architecture} {compiler} {compiler.flags}\n{source}")
     head, _, code = cache.fetch(key, lambda: _compiled(compiler, source, architecture)).partition(b"\n")
     resources = {name: Resources(**values) for name, values in json.loads(head).items()}

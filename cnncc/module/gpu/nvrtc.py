@@ -18,22 +18,22 @@ PLACES = ("cuda_nvrtc/lib", "cu*/lib")
 """Of the library below the folder `nvidia`: in the wheels up to CUDA 12, and in later ones."""
 OLDEST = 12
 """The first major version that knows most of the architectures."""
+_BUILTINS = "libnvrtc-builtins.so."
 
 
 def _hint() -> str:
     return f"install it with: {extras.install('cuda')}"
 
 
-def folder() -> Path:
-    """The folder of the wheel's libraries. Of several wheels the one of the earliest CUDA is taken, because its machine
-    code is loaded by earlier drivers. CnnccError if there is none."""
+def folders() -> list[Path]:
+    """The folders of the wheels' libraries, that of the earliest CUDA first. CnnccError if there is none."""
     spec = find_spec("nvidia")
     roots = [Path(root) for root in spec.submodule_search_locations or ()] if spec else []
     found = [path for root in roots for place in PLACES for path in root.glob(f"{place}/libnvrtc.so.*")]
-    fit = sorted((_major(path), path) for path in found if _major(path) >= OLDEST)
+    fit = sorted({(_major(path), path) for path in found if _major(path) >= OLDEST})
     if not fit:
         raise CnnccError("no CUDA compiler: the package nvidia-cuda-nvrtc-cu12 is not installed", hint=_hint())
-    return fit[0][1].parent
+    return [path.parent for _, path in fit]
 
 
 def _major(library: Path) -> int:
@@ -43,37 +43,34 @@ def _major(library: Path) -> int:
 
 
 @cache
-def _library() -> ctypes.CDLL:
+def _library(where: Path) -> ctypes.CDLL:
     """NVRTC, with the library of built-in functions that it looks for by name."""
-    where = folder()
     try:
-        ctypes.CDLL(str(next(where.glob("libnvrtc-builtins.so.*"))), mode=ctypes.RTLD_GLOBAL)
+        ctypes.CDLL(str(next(where.glob(f"{_BUILTINS}*"))), mode=ctypes.RTLD_GLOBAL)
         return ctypes.CDLL(str(next(where.glob("libnvrtc.so.*"))))
     except (StopIteration, OSError) as error:
         raise CnnccError(f"{where}: the CUDA compiler cannot be loaded: {error}", hint=_hint()) from error
 
 
-@cache
-def version() -> str:
-    """The compiler's version."""
-    major, minor = ctypes.c_int(), ctypes.c_int()
-    _library().nvrtcVersion(ctypes.byref(major), ctypes.byref(minor))
-    return f"{major.value}.{minor.value}"
+def version(where: Path) -> str:
+    """The version of the compiler in a folder, as the name of one of its libraries tells it."""
+    named = [path.name.removeprefix(_BUILTINS) for path in where.glob(f"{_BUILTINS}*")]
+    return next(iter(named), f"{_major(next(where.glob('libnvrtc.so.*')))}.0")
 
 
-def machine_code(source: str, architecture: str) -> Compiled:
-    """A cubin for `sm_80` or the like."""
-    image, log = _compile(source, architecture, "CUBIN", ["--ptxas-options=-v"])
+def machine_code(where: Path, source: str, architecture: str) -> Compiled:
+    """A cubin for `sm_80` or the like, by the compiler in a folder."""
+    image, log = _compile(where, source, architecture, "CUBIN", ["--ptxas-options=-v"])
     return Compiled(image, parse_resources(log))
 
 
-def ptx(source: str, architecture: str) -> bytes:
+def ptx(where: Path, source: str, architecture: str) -> bytes:
     """PTX for `compute_80` or the like, which a driver translates for the device it finds."""
-    return _compile(source, architecture, "PTX", [])[0]
+    return _compile(where, source, architecture, "PTX", [])[0]
 
 
-def _compile(source: str, architecture: str, kind: str, options: list[str]) -> tuple[bytes, str]:
-    library = _library()
+def _compile(where: Path, source: str, architecture: str, kind: str, options: list[str]) -> tuple[bytes, str]:
+    library = _library(where)
     program = ctypes.c_void_p()
     flags = [f"--gpu-architecture={architecture}", *FLAGS, *options]
     _check(library, library.nvrtcCreateProgram(ctypes.byref(program), source.encode(), b"kernels.cu", 0, None, None))

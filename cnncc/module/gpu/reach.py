@@ -14,8 +14,8 @@ _PTX_OF = {75: (6, 5), 80: (7, 0), 86: (7, 1), 89: (7, 8), 90: (7, 8), 100: (8, 
 that is the version of its `mma.sync`."""
 _DRIVER_OF = {(6, 5): 10_020, (7, 0): 11_000, (7, 1): 11_010, (7, 8): 11_080, (8, 6): 12_070}
 """The first version of CUDA that reads a version of PTX."""
-_FIRST_DRIVER_OF = {75: 10_000, 80: 11_000, 86: 11_010, 89: 11_080, 90: 11_080, 100: 12_080}
-"""The first version of CUDA whose driver knows the architecture."""
+_FIRST_CUDA_OF = {75: 10_000, 80: 11_000, 86: 11_010, 89: 11_080, 90: 11_080, 100: 12_080}
+"""The first version of CUDA whose driver and compiler know the architecture."""
 
 _VERSION = re.compile(rb"^\.version [0-9.]+$", re.MULTILINE)
 _HINTS = re.compile(rb'^\s*\.pragma "used_bytes_mask [^"]*";\n', re.MULTILINE)
@@ -42,7 +42,13 @@ def driver_for_machine_code(architecture: str, compiler_version: str) -> int:
     """The same for machine code for `sm_80` or the like. A driver loads that of all compilers of its own major version
     (NVIDIA calls it minor version compatibility) and of earlier ones."""
     major = int(compiler_version.split(".")[0])
-    return max(HOST_NEEDS, 1000 * major, _FIRST_DRIVER_OF[_known(architecture)])
+    return max(HOST_NEEDS, 1000 * major, _FIRST_CUDA_OF[_known(architecture)])
+
+
+def compiler_for(architecture: str) -> int:
+    """The version of CUDA that a compiler must be of to compile for `sm_80`, `compute_80` or the like; 0 if that is not
+    known here."""
+    return _FIRST_CUDA_OF.get(int(architecture.split("_")[1]), 0)
 
 
 def driver_text(version: int) -> str:
