@@ -5,7 +5,7 @@ from __future__ import annotations
 import ctypes
 import importlib.util
 from dataclasses import dataclass
-from functools import cached_property
+from functools import cache, cached_property
 
 import numpy as np
 
@@ -66,5 +66,21 @@ def need_torch(run: Run) -> None:
     """Skipped unless PyTorch can use the device."""
     if run.emulated:
         raise Skipped("PyTorch has no emulated driver")
+    if why := _no_torch():
+        raise Skipped(why)
+
+
+@cache
+def _no_torch() -> str:
+    """Why PyTorch is of no use here; empty if it is. It is tried once: to fail may take it as long as to work."""
     if importlib.util.find_spec("torch") is None:
-        raise Skipped("PyTorch is not installed")
+        return "PyTorch is not installed"
+    try:
+        import torch
+
+        if not torch.cuda.is_available():
+            return f"PyTorch {torch.__version__} finds no CUDA device that it can use"
+        torch.zeros(1, device="cuda").add(1).cpu()  # it may have no code for the device
+    except Exception as error:  # whatever a broken one raises
+        return f"PyTorch cannot be used: {type(error).__name__}: {error}"
+    return ""

@@ -13,7 +13,7 @@ import numpy as np
 from cnncc.kernels.gpu.conv import GpuConvConfig
 from cnncc.kernels.gpu.spec import GpuKernel
 from cnncc.module.gpu.program import CudaProgram, kernel_of
-from gpu.driver import LONG, Driver, Event, Stream
+from gpu.driver import LONG, Driver, DriverError, Event, Stream
 from gpu.jobs import Job
 from gpu.packed import Pack, Weights
 
@@ -35,11 +35,19 @@ class Loaded:
     @staticmethod
     def of(driver: Driver, pack: Pack, job: Job, weights: Weights, until: float) -> Loaded:
         program = pack.program(job)
-        values = driver.upload(weights.wait(job, until))
-        inputs = [driver.upload(np.ascontiguousarray(array)) for array in pack.inputs(job).values()]
-        outputs = [driver.allocate(size) for _, size in program.ports[len(inputs) :]]
-        arena = driver.upload(np.zeros(program.arena_bytes, np.uint8))  # counters are zero before the first launch
-        return Loaded(driver, program, (arena, values, *inputs, *outputs))
+        arena = np.zeros(program.arena_bytes, np.uint8)  # counters are zero before the first launch
+        arrays = [arena, weights.wait(job, until), *map(np.ascontiguousarray, pack.inputs(job).values())]
+        bases: list[int] = []
+        try:
+            for array in arrays:
+                bases.append(driver.upload(array))
+            for _, size in program.ports[len(program.graph.inputs) :]:
+                bases.append(driver.allocate(size))
+        except DriverError:  # what is too much now may do for another program
+            for address in bases:
+                driver.free(address)
+            raise
+        return Loaded(driver, program, tuple(bases))
 
     def free(self) -> None:
         for address in self.bases:

@@ -20,7 +20,7 @@ import sys
 import tarfile
 import tempfile
 import time
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict
 from pathlib import Path
@@ -131,6 +131,12 @@ def write_code(folder: Path, architecture: str) -> dict[str, int]:
     return {**needs, name: code.driver}
 
 
+def needed_glibc(modules: Iterable[Path]) -> str:
+    """The version of the C library that shared objects need: the latest of those that their symbols name."""
+    found = [version for path in modules for version in re.findall(rb"\0GLIBC_(\d+)\.(\d+)", path.read_bytes())]
+    return ".".join(map(str, max(tuple(map(int, version)) for version in found)))
+
+
 def write_scripts(root: Path, target: str) -> None:
     """These scripts, and the target files, which the model of time reads."""
     shutil.copytree(FOLDER, root / "gpu", ignore=shutil.ignore_patterns("__pycache__", "pack.py"))
@@ -212,6 +218,7 @@ def pack(out: Path, target: str, plan: Plan, small: bool) -> Iterator[str]:
             "compiler": str(cuda_compiler(*architectures_of(gpu))),
             "plan": asdict(plan),
             "code": write_code(root / "code", gpu.cubins[0]),
+            "glibc": needed_glibc((root / "programs").glob("*.so")),
         }
         (root / "pack.json").write_text(json.dumps(about))
         write_package(root, carried(root), small)

@@ -13,15 +13,12 @@ import argparse
 import importlib
 import importlib.abc
 import json
-import multiprocessing
 import os
 import shutil
-import subprocess
 import sys
 import tempfile
 import time
 import traceback
-from concurrent.futures import ProcessPoolExecutor
 from pathlib import Path
 from types import ModuleType
 from typing import Any
@@ -150,24 +147,14 @@ def phase(name: str, given: argparse.Namespace, until: float) -> dict[str, Any]:
 
 def _process(name: str, given: argparse.Namespace, until: float) -> tuple[int, str]:
     """A process of a phase: its status, and what it printed. It is ended when its time is over."""
+    from gpu.processes import run_session
+
     script, *words = str(FOLDER / "run.py"), "--phase", name, "--pack", str(given.pack), "--work", str(given.work)
     command = [sys.executable, script, *words, "--until", str(until), *(["--emulated"] if given.emulated else [])]
     log = given.work / f"{name}.log"
-    with log.open("w+") as out:
-        child = subprocess.Popen(command, stdout=out, stderr=subprocess.STDOUT, text=True)
-        try:
-            status = child.wait(max(0.1, until - time.time()))
-        except subprocess.TimeoutExpired:
-            child.kill()
-            status = child.wait()
+    with log.open("w") as out:
+        status = run_session(command, until - time.time(), out)
     return status, log.read_text(errors="replace")
-
-
-def draw(root: Path, work: Path, job: Any) -> None:
-    """The weights of a program, by a process of their own."""
-    from gpu.packed import Pack, Weights
-
-    Weights(work).draw(Pack(root), job)
 
 
 def conclude(given: argparse.Namespace, result: dict[str, Any]) -> None:
@@ -189,6 +176,7 @@ def conclude(given: argparse.Namespace, result: dict[str, Any]) -> None:
 
 def whole(given: argparse.Namespace) -> int:
     """All phases. Returns 1 if something failed or was not run, 0 otherwise."""
+    from gpu.drawing import Drawing
     from gpu.packed import Pack
     from gpu.table import state
 
@@ -198,10 +186,7 @@ def whole(given: argparse.Namespace) -> int:
     given.out.mkdir(parents=True, exist_ok=True)
     result: dict[str, Any] = {"emulated": given.emulated, "phases": {}}
     names = [name for name in PHASES if name in given.only.split(",")]
-    context = multiprocessing.get_context("spawn")
-    pool = ProcessPoolExecutor(max(1, (os.cpu_count() or 2) - 2), context, prepare, (given.emulated,))
-    for job in Pack(given.pack).plan.jobs:
-        pool.submit(draw, given.pack, given.work, job)
+    drawing = Drawing.start(given.pack, given.work, prepare, given.emulated, Pack(given.pack).plan.jobs)
     budgets = {name: float(phase_module(name).BUDGET) for name in names}
     scale = min(1.0, given.budget / sum(budgets.values())) * slow
     for name in names:
@@ -212,7 +197,7 @@ def whole(given: argparse.Namespace) -> int:
             result["phases"][name] = {"items": {"phase": {"failed": repr(error)}}, "not_run": [], "seconds": 0.0}
         write(given.out / "result.json", result)
         print(f"[{time.time() - start:6.1f}] {name}: {_counts(result['phases'][name])}", flush=True)
-    pool.shutdown(wait=False, cancel_futures=True)
+    drawing.stop()
     try:
         conclude(given, result)
     except Exception as error:  # what was measured is written already

@@ -68,7 +68,17 @@ def _ceilings(phases: Mapping[str, Any]) -> Iterator[str]:
     yield "| ceiling | measured |"
     yield "|---|---|"
     for item, row in phases.get("ceilings", {}).get("items", {}).items():
-        yield f"| {item} | {', '.join(f'{key} {_number(value)}' for key, value in row.items())} |"
+        if state(row) == "passed":
+            told = ", ".join(f"{key} {_number(value)}" for key, value in row.items())
+        else:
+            told = f"{state(row)}: {_first_line(row)}"
+        yield f"| {item} | {told} |"
+
+
+def _first_line(row: Mapping[str, Any]) -> str:
+    """Why an item has no result, as a cell of a table."""
+    lines = str(row.get("failed") or row.get("skipped") or "").strip().splitlines()
+    return lines[0].replace("|", "\\|") if lines else ""
 
 
 def _raster(phases: Mapping[str, Any]) -> Iterator[str]:

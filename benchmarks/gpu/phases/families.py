@@ -23,6 +23,7 @@ def one(run: Run, item: str) -> dict[str, Any]:
     model = run.model(job)
     outputs = model.run_in(model.new_arena(), list(inputs.values()))
     got = traced(program, model.peek(program.plan.bytes), outputs)
+    device = model.info["device"]  # after the release it tells nothing
     model.release()
     got |= zip(source.outputs, outputs, strict=True)
     report = check.checked_values(source, inputs, got, options(job, run.pack.target))
@@ -34,5 +35,5 @@ def one(run: Run, item: str) -> dict[str, Any]:
         "kernels": len(program.kernels),
         "worst": {"layer": worst.name, "op": worst.op, "error": worst.error, "allowed": worst.allowed},
         "first_failure": None if failed is None else str(failed),
-        "code": model.info["device"],
+        "device": device,
     }

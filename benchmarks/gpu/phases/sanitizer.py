@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import shutil
-import subprocess
 import sys
 import time
 from concurrent.futures import ThreadPoolExecutor
@@ -11,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from gpu.context import Run, Skipped
+from gpu.processes import run_group
 
 BUDGET = 55
 TOOLS = ("memcheck", "racecheck", "synccheck", "initcheck")
@@ -51,11 +51,9 @@ def _under(run: Run, key: str, tool: list[str], longest: float) -> dict[str, Any
     words = [*tool, sys.executable, script, "--alone", key, "--pack", run.pack.root, "--work", run.weights.folder]
     command = [*map(str, words), *(["--emulated"] if run.emulated else [])]
     left = max(1.0, min(longest, run.until - time.time()))
-    try:
-        done = subprocess.run(command, capture_output=True, text=True, timeout=left, check=False)
-    except subprocess.TimeoutExpired:
-        return {"passed": False, "status": None, "said": f"it did not end in {left:.0f} seconds"}
-    return {"passed": done.returncode == 0, "status": done.returncode, "said": (done.stdout + done.stderr)[-800:]}
+    status, said = run_group(command, left)
+    late = f"it did not end in {left:.0f} seconds: " if status is None else ""
+    return {"passed": status == 0, "status": status, "said": late + said[-800:]}
 
 
 def alone(run: Run, key: str) -> None:

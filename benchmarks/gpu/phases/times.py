@@ -10,7 +10,7 @@ from gpu.context import Run
 from gpu.driver import DriverError
 from gpu.jobs import Job
 from gpu.launches import Launches, Loaded
-from gpu.packed import port_arrays
+from gpu.packed import PackError, port_arrays
 
 BUDGET = 75
 ALIGN = 256
@@ -69,10 +69,12 @@ def kernels(run: Run, job: Job, steps: list[dict[str, Any]]) -> dict[str, Any]:
     """Each launch; if they cannot be timed, why. The times of whole runs stand all the same."""
     try:
         loaded = Loaded.of(run.driver, run.pack, job, run.weights, run.until)
-        measured = Launches(loaded, *run.pack.code(job)).seconds(run.stream, run.rounds(15))
-        loaded.free()
-    except DriverError as error:
-        return {"kernels_error": str(error), "kernels": []}
+        try:
+            measured = Launches(loaded, *run.pack.code(job)).seconds(run.stream, run.rounds(15))
+        finally:
+            loaded.free()
+    except (DriverError, PackError, OSError) as error:
+        return {"kernels_error": f"{type(error).__name__}: {error}", "kernels": []}
     rows = [
         {
             "node": step["node"],

@@ -24,10 +24,12 @@ PRODUCTS = {
 
 
 def items(run: Run) -> list[str]:
-    return ["machine", *run.pack.about["code"]]
+    return ["libc", "machine", *run.pack.about["code"]]
 
 
 def one(run: Run, item: str) -> dict[str, Any]:
+    if item == "libc":
+        return libc(*platform.libc_ver(), run.pack.about["glibc"])
     if item == "machine":
         return machine(run)
     needed = run.pack.about["code"][item]
@@ -38,6 +40,18 @@ def one(run: Run, item: str) -> dict[str, Any]:
     except d.DriverError as error:
         said = str(error)
     return {"loads": not said, "expected": expected, "needs": needed, "said": said, "passed": expected == (not said)}
+
+
+def libc(name: str, found: str, needed: str) -> dict[str, Any]:
+    """Whether the C library is new enough for the packed modules. If not, no module can be opened."""
+    fits = name == "glibc" and _numbers(found) >= _numbers(needed)
+    here = f"{name} {found}".strip() or "another C library"
+    why = f"the modules of this pack need glibc {needed} or later, and this machine has {here}"
+    return {"passed": fits, "libc": here, "needs": needed, **({} if fits else {"first_failure": why})}
+
+
+def _numbers(version: str) -> list[int]:
+    return [int(number) for number in version.split(".") if number.isdecimal()]
 
 
 def machine(run: Run) -> dict[str, Any]:
