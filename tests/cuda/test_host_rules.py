@@ -210,7 +210,8 @@ def test_a_run_waits_for_its_arena_even_with_arrays_of_the_host(path: Path, driv
     assert library.small_run(model, 1, *pointers, arena) == 0
     np.testing.assert_allclose(device.download(other, (1, 5)), expected(picture(1)), atol=1e-6)
     np.testing.assert_allclose(host, expected(given), atol=1e-6)
-    odd = ctypes.c_void_p((arena.value or 0) + 16)
+    larger = device.allocate(library.small_device_arena_bytes() + 256)
+    odd = ctypes.c_void_p((larger.value or 0) + 16)
     assert library.small_run(model, 1, *pointers, odd) == CudaCode.MISALIGNED
 
 
