@@ -239,7 +239,8 @@ int {name}_run_with(
 int {name}_run_async(
     {both}, void *stream);
 
-/* Frees the model's memory and kernels on its device. No run may be under way; a later one opens the device again. */
+/* Frees the model's memory and kernels on its device. No run may be under way, also none that {name}_run_async has
+ * queued; a later one opens the device again. A graph that a run was captured into must not be launched any more. */
 void {name}_release(const {name}_model *model);
 
 /* Same as the macros, for callers that load the module at run time. */

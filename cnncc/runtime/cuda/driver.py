@@ -43,8 +43,8 @@ class CudaModel(Model):
     @property
     def info(self) -> dict[str, Any]:
         """What the module says of itself, as `cnncc info --json` prints it, and as `device` what the model has on its
-        device: whether that is open, the driver's version of CUDA, the code that was loaded, and whether runs use a
-        graph."""
+        device: whether that is open, the driver's version of CUDA, the code that was loaded, whether runs use a graph
+        and copies page-locked memory; or why it is lost to this process."""
         return {**self._said, "device": self._state()}
 
     @info.setter

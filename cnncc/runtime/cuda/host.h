@@ -93,11 +93,12 @@ struct cnncc_device {
 int cnncc_cuda_open(struct cnncc_device *);
 /* Runs the network on up to `batch` images and waits for the results. `ports` are the inputs and then the outputs, in
    host or device memory. If `arena` is not a pointer to device memory, the model uses an arena of its own. If any pointer
-   is to device memory, it waits first for all work of the device. */
+   is to device memory, it waits first for all work of the device's primary context. */
 int cnncc_cuda_run(struct cnncc_device *, int32_t images, void *const *ports, void *arena);
 /* The same on the caller's stream, without waiting, of exactly `batch` images. All pointers must be to device memory. */
 int cnncc_cuda_enqueue(struct cnncc_device *, int32_t images, void *const *ports, void *arena, void *stream);
-/* Frees everything on the device. There must be no run at the same time. A later run opens the device again. */
+/* Frees everything on the device. There must be no run at the same time, nor one queued. A later run opens the device
+   again. */
 void cnncc_cuda_release(struct cnncc_device *);
 /* Copies bytes of the arena that the last run used, for tests. */
 int cnncc_cuda_peek(struct cnncc_device *, void *to, uint64_t offset, uint64_t bytes);
