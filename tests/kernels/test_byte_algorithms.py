@@ -16,8 +16,8 @@ from cnncc.base.errors import CnnccError
 from cnncc.ir import Constant, Graph, Node, TensorType
 from cnncc.ir.types import Quantization
 from cnncc.kernels.cpu.algorithms import ALGORITHMS, applying, find, select_by_algorithm
-from cnncc.kernels.cpu.conv_bytes_algorithm import steps_of
 from cnncc.kernels.cpu.site import CpuSite
+from cnncc.kernels.shared.byte_steps import steps_of
 from cnncc.machines import targets
 from cnncc.ops import byte_arithmetic as q
 from cnncc.ops.quantized import exact_sums

@@ -17,9 +17,10 @@ from cnncc.ir import Node, TensorType
 from cnncc.ir.types import Quantization
 from cnncc.kernels.cpu import conv_bytes as kernels
 from cnncc.kernels.cpu import pointwise_bytes as pointwise
-from cnncc.kernels.cpu.byte_operands import ByteTypes, OnBytes, Steps, kernel_bias, kernel_steps
+from cnncc.kernels.cpu.byte_operands import ByteTypes, OnBytes, kernel_bias, kernel_steps
 from cnncc.kernels.cpu.conv_direct import pack_conv
 from cnncc.kernels.cpu.depthwise_bytes import depthwise_byte_kernel, depthwise_bytes, pack_depthwise
+from cnncc.kernels.shared.byte_steps import Steps
 from cnncc.kernels.shared.convolution import ConvGeometry, densify, merged_groups, pad_channels
 from cnncc.machines import targets
 from cnncc.module.cpu.objects import kernel_text

@@ -11,12 +11,11 @@ from typing import Any
 import numpy as np
 
 from cnncc import ops
-from cnncc.base.elements import FLOAT32, INT32
-from cnncc.base.errors import CnnccError
+from cnncc.base.elements import FLOAT32
 from cnncc.ir import Constant, Graph, Node
 from cnncc.kernels.cpu.algorithm import Cause, Measured
 from cnncc.kernels.cpu.budget import choose
-from cnncc.kernels.cpu.byte_operands import ByteTypes, OnBytes, Steps, kernel_bias, kernel_steps
+from cnncc.kernels.cpu.byte_operands import ByteTypes, OnBytes, kernel_steps
 from cnncc.kernels.cpu.conv_algorithm import Direct
 from cnncc.kernels.cpu.conv_bytes import byte_candidates, byte_cost, byte_kernel, byte_problem, configure_bytes
 from cnncc.kernels.cpu.conv_choice import DirectChoice, of_phase
@@ -30,15 +29,10 @@ from cnncc.kernels.cpu.depthwise_bytes import (
 from cnncc.kernels.cpu.site import CpuRule, CpuSite
 from cnncc.kernels.cpu.tiles import choose_tile, total_cycles
 from cnncc.kernels.shared.algorithm import Candidate
-from cnncc.kernels.shared.convolution import ConvGeometry, conv_geometry, conv_merge, densify, pad_channels
+from cnncc.kernels.shared.byte_steps import packed_steps, steps_of
+from cnncc.kernels.shared.convolution import ConvGeometry, conv_geometry, conv_merge, densify
 from cnncc.kernels.shared.spec import Call, Kernel, Packed, Selection
 from cnncc.kernels.shared.transposed import transposed_phases
-from cnncc.ops import byte_arithmetic
-from cnncc.ops.byte_arithmetic import byte_bounds, known
-from cnncc.ops.quantized import bounds_of, layer_factors, residual_of
-
-NOTHING = np.zeros(0, np.uint8)
-"""Of a residual whose scale alone is asked for."""
 
 
 def types_of(site: CpuSite) -> ByteTypes:
@@ -47,58 +41,15 @@ def types_of(site: CpuSite) -> ByteTypes:
     return ByteTypes(site.type().element.name, site.node.type.element.name, residual)
 
 
-def steps_of(site: CpuSite) -> Steps:
-    """What the kernel has to know of the quantisation of the node's values."""
-    source, result = known(site.type()), site.node.type
-    low, high = bounds_of(site.node.attrs["epilogue"])
-    if result.is_float:
-        return Steps(source.zero, low, high)
-    to = byte_bounds(result, low, high)
-    byte = Steps(source.zero, to.low, to.high, to.zero)
-    if len(site.node.inputs) == 1:
-        return byte
-    added = residual_of(NOTHING, site.type(1), result)
-    return replace(byte, zero_residual=added.zero, scale_residual=float(added.scale))
-
-
-def scales_of(site: CpuSite, weight_scales: np.ndarray) -> np.ndarray:
-    """Steps of the result for a step of the sum, by channel."""
-    return layer_factors(site.type(), site.node.type, weight_scales)
-
-
-def refuse_overflow(site: CpuSite, weight: np.ndarray, bias: np.ndarray, weight_scales: np.ndarray) -> None:
-    """CnnccError for a channel whose sums could leave int32, or whose results could not be rounded."""
-    node, steps = site.node, steps_of(site)
-    added = 255.0 * steps.scale_residual
-    wrong = byte_arithmetic.overflowing(weight, bias)
-    if not wrong.size and not node.type.is_float:
-        wrong = byte_arithmetic.unroundable(weight, bias, scales_of(site, weight_scales), added)
-    if wrong.size:
-        what = f"{node.name}: sums of {len(wrong)} channels, the first of them {wrong[0]}, could leave int32"
-        raise CnnccError(what, node.span, node.stack, "larger scales of the weights of these channels")
-
-
 def weights_of(
     site: CpuSite, config: OnBytes, weight: Constant, pack: Callable[[np.ndarray], np.ndarray], suffix: str = ""
 ) -> list[Packed]:
     """What a kernel reads besides values: weights, biases, scales, and steps. `weight` has its groups merged; `suffix`
     tells the kernels of a node apart."""
-    name, padded = f"{site.node.name}{suffix}", config.out_blocks * config.block
-    bias, scales, steps = site.constant("bias"), site.constant("weight_scale"), steps_of(site)
-    assert scales is not None
-    out = weight.shape[0]
-    whole = bias if bias is not None else Constant((out,), lambda: np.zeros(out, np.int32), INT32)
-
-    def folded(b: np.ndarray, w: np.ndarray, s: np.ndarray) -> np.ndarray:
-        refuse_overflow(site, w, b, s)
-        return kernel_bias(w, b, steps.zero_in, config)
-
-    numbers = kernel_steps(steps, config)
+    padded, steps = config.out_blocks * config.block, steps_of(site)
     return [
-        Packed(f"{name}.weight", weight.map((config.weight_bytes,), pack)),
-        Packed(f"{name}.bias", whole.map((padded,), folded, weight, scales, element=INT32)),
-        Packed(f"{name}.scale", scales.map((padded,), lambda s: pad_channels(scales_of(site, s), padded))),
-        Packed(f"{name}.steps", Constant(numbers.shape, lambda: numbers, INT32)),
+        Packed(f"{site.node.name}{suffix}.weight", weight.map((config.weight_bytes,), pack)),
+        *packed_steps(site, weight, steps.zero_in + config.shift, padded, kernel_steps(steps, config), suffix),
     ]
 
 

@@ -9,9 +9,9 @@ import numpy as np
 
 from cnncc.base.elements import FLOAT32, INT8, INT32, UINT8
 from cnncc.ir import Constant
-from cnncc.kernels.cpu.byte_operands import ByteTypes, Steps, kernel_steps
+from cnncc.kernels.cpu.byte_operands import ByteTypes, kernel_steps
 from cnncc.kernels.cpu.conv_bytes import byte_candidates, byte_kernel, configure_dense, dense_geometry
-from cnncc.kernels.cpu.conv_bytes_algorithm import NOTHING, types_of, weights_of
+from cnncc.kernels.cpu.conv_bytes_algorithm import types_of, weights_of
 from cnncc.kernels.cpu.conv_direct import pack_conv
 from cnncc.kernels.cpu.dense import as_stored
 from cnncc.kernels.cpu.pointwise_bytes import (
@@ -22,6 +22,7 @@ from cnncc.kernels.cpu.pointwise_bytes import (
     table_kernel,
 )
 from cnncc.kernels.cpu.site import FLOATS, CpuRule, CpuSite
+from cnncc.kernels.shared.byte_steps import NOTHING, Steps
 from cnncc.kernels.shared.spec import Call, Kernel, Packed, Selection
 from cnncc.ops.byte_arithmetic import byte_bounds, known, mean_factor
 from cnncc.ops.pointwise import BOUNDED

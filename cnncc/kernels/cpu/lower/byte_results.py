@@ -6,10 +6,11 @@ from tvm import tirx
 from tvm.tirx import IntImm
 
 from cnncc.base.elements import ELEMENTS, FLOAT32, INT32
-from cnncc.kernels.cpu.byte_operands import HIGH, LOW, SCALE_RESIDUAL, STEPS, ZERO, ZERO_RESIDUAL, OnBytes
+from cnncc.kernels.cpu.byte_operands import OnBytes
 from cnncc.kernels.cpu.lower.dots import INSTRUCTIONS, apart, is_x86, packed, rounded
 from cnncc.kernels.shared.arithmetic import vmax, vmin
 from cnncc.kernels.shared.builder import Buffer, Expr, KernelBuilder, dtype_of, filled, splat, vector_type
+from cnncc.kernels.shared.byte_steps import HIGH, LOW, SCALE_RESIDUAL, STEPS, ZERO, ZERO_RESIDUAL
 
 SIGNS = -0x7F7F7F80
 """The highest bit of each byte. To flip it adds 128 to a signed byte, or takes 128 from an unsigned one."""

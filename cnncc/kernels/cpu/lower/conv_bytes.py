@@ -10,7 +10,6 @@ from tvm import tirx
 from tvm.tirx import IntImm, PrimFunc
 
 from cnncc.base.elements import ELEMENTS, INT8, INT32
-from cnncc.kernels.cpu.byte_operands import FILL
 from cnncc.kernels.cpu.conv_bytes import PLANAR_BLOCK, ByteConvConfig
 from cnncc.kernels.cpu.lower.byte_results import SIGNS, Results, as_words
 from cnncc.kernels.cpu.lower.conv_direct import DirectKernel, TileAt, UnitAt
@@ -18,6 +17,7 @@ from cnncc.kernels.cpu.lower.dots import DotSums
 from cnncc.kernels.cpu.lower.micro import Sums
 from cnncc.kernels.cpu.lower.moves import Corner, ImageWindow, copy_numbers, each_row, vector_runs
 from cnncc.kernels.shared.builder import Expr, KernelBuilder, filled, splat
+from cnncc.kernels.shared.byte_steps import FILL
 
 
 def lower(config: ByteConvConfig, symbol: str) -> PrimFunc:

@@ -10,13 +10,13 @@ from tvm.tirx import IntImm, PrimFunc
 
 from cnncc.base.dim import Dim, largest, least_of, most_of, smallest
 from cnncc.base.elements import ELEMENTS, INT8, INT32, Element
-from cnncc.kernels.cpu.byte_operands import FILL, ZERO_IN
 from cnncc.kernels.cpu.depthwise_bytes import ByteDepthwiseConfig
 from cnncc.kernels.cpu.lower.byte_results import Results, as_words
 from cnncc.kernels.cpu.lower.dots import DotSums, apart
 from cnncc.kernels.cpu.lower.tile_runs import tile_runs
 from cnncc.kernels.shared.arithmetic import vmax, vmin
 from cnncc.kernels.shared.builder import Buffer, Expr, KernelBuilder, splat, vector_type
+from cnncc.kernels.shared.byte_steps import FILL, ZERO_IN
 
 WHOLE = 64
 """Bytes of a vector of AVX-512."""

@@ -9,11 +9,11 @@ from tvm import tirx
 from tvm.tirx import PrimFunc
 
 from cnncc.base.elements import ELEMENTS, INT32
-from cnncc.kernels.cpu.byte_operands import ZERO_IN
 from cnncc.kernels.cpu.lower.byte_results import Results
 from cnncc.kernels.cpu.lower.convert import as_type, saturated
 from cnncc.kernels.cpu.pointwise_bytes import FACTOR_STEPS, BlockConfig, FactorConfig, TableConfig
 from cnncc.kernels.shared.builder import Buffer, Expr, KernelBuilder, filled, splat, vector_type
+from cnncc.kernels.shared.byte_steps import ZERO_IN
 
 
 def lower_blocks(c: BlockConfig, symbol: str) -> PrimFunc:
