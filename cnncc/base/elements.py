@@ -78,6 +78,8 @@ TF32 = Element(
 """float32 with 11 bits of a number instead of 24, of operands on tensor cores alone: no tensor has it."""
 HALVES = (FLOAT16, BFLOAT16)
 """Numbers of 16 bits that ops compute on: in float32, with their results rounded."""
+BYTES = (UINT8, INT8)
+"""Integers of 8 bits, which layers of quantised networks compute on."""
 ELEMENTS: Mapping[str, Element] = {e.name: e for e in (FLOAT32, UINT8, INT8, INT32, BFLOAT16, FLOAT16)}
 """Every element type of a tensor by name."""
 

@@ -50,7 +50,7 @@ def _show(p: Prediction, steps: list[PredictedStep]) -> None:
     for s in steps:
         rows.add_row(*_row(s))
     out.print(rows)
-    convolutions = [s for s in p.steps if s.op.startswith("conv") and s.products]
+    convolutions = [s for s in p.steps if s.op.removeprefix("q").startswith("conv") and s.products]
     slow = [s for s in sorted(convolutions, key=lambda s: s.of_limit) if s.of_limit < HALF]
     named = ", ".join(f"{s.node} {s.of_limit:.0%}" for s in slow[:NAMED])
     named += f" and {len(slow) - NAMED} more (--json)" if len(slow) > NAMED else ""

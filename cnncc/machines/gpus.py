@@ -5,6 +5,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from cnncc.base.elements import FLOAT32, Element
 from cnncc.base.errors import CnnccError
 from cnncc.machines import target_files
 from cnncc.options import Options
@@ -65,10 +66,9 @@ class Gpu:
         """A launch computes all images, whose values lie side by side."""
         return False
 
-    @property
-    def block_of_halves(self) -> int:
-        """As many bytes."""
-        return 2 * self.block
+    def block_of(self, element: Element) -> int:
+        """As many bytes of each type."""
+        return FLOAT32.bytes(self.block) // element.itemsize
 
     def multiplies(self, dtype: str) -> bool:
         """Whether it has an instruction for a dtype of operands, on tensor cores or not."""

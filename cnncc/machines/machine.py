@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Protocol
 
+from cnncc.base.elements import Element
 from cnncc.options import Options
 
 
@@ -20,11 +21,10 @@ class Machine(Protocol):
 
     @property
     def block(self) -> int:
-        """Channels per block of the NCHWc layout."""
+        """Channels per block of the NCHWc layout, of float32."""
 
-    @property
-    def block_of_halves(self) -> int:
-        """The same of values of 16 bits."""
+    def block_of(self, element: Element) -> int:
+        """The same of values of another type."""
 
     @property
     def align(self) -> int:

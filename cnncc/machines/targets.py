@@ -8,6 +8,7 @@ from dataclasses import dataclass, replace
 from functools import cache, cached_property
 from pathlib import Path
 
+from cnncc.base.elements import Element
 from cnncc.base.errors import CnnccError
 from cnncc.machines import target_files
 from cnncc.machines.units import DotUnit, PairUnit, VectorUnit
@@ -84,9 +85,8 @@ class Target:
         takes half the time."""
         return self.cpu in SPLITTING
 
-    @property
-    def block_of_halves(self) -> int:
-        """Vectors of them are as long: they are computed in float32."""
+    def block_of(self, element: Element) -> int:
+        """As many of each: a vector of results is one of float32, or of sums of 32 bits."""
         return self.block
 
     def check(self, options: Options) -> None:

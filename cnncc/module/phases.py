@@ -88,7 +88,7 @@ def _narrow_values(stage: Stage, machine: Machine, options: Options) -> Stage:
 
 
 def _assign_layouts(stage: Stage, machine: Machine, options: Options) -> Stage:
-    return replace(stage, graph=passes.assign_layouts(stage.graph, machine.block, machine.block_of_halves))
+    return replace(stage, graph=passes.assign_layouts(stage.graph, machine.block_of))
 
 
 def _order_steps(stage: Stage, machine: Machine, options: Options) -> Stage:

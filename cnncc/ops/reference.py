@@ -40,10 +40,12 @@ def run(
     readers = Counter(name for n in graph.nodes for name in n.inputs) + Counter(graph.outputs)
     followed = _Followed(graph, fed, dict(follow)) if follow is not None else None
     for node in graph.nodes:
-        if followed is not None and has_other_types(graph, node):
+        if node.op == "input":
+            args: tuple[np.ndarray, ...] = (fed[node.name],)
+        elif followed is not None and has_other_types(graph, node):
             args = tuple(map(followed.value, node.inputs))
         else:
-            args = (fed[node.name],) if node.op == "input" else tuple(values[name] for name in node.inputs)
+            args = tuple(values[name] for name in node.inputs)
         values[node.name] = evaluate(graph, node, args, np.dtype(dtype))
         readers.subtract(node.inputs)
         for name in () if keep_all else {*node.inputs, node.name}:

@@ -9,7 +9,7 @@ import numpy as np
 
 from cnncc.base import size_ranges
 from cnncc.base.dim import Symbol
-from cnncc.base.elements import ELEMENTS, FLOAT32, Element, encode
+from cnncc.base.elements import ELEMENTS, FLOAT32, HALVES, Element, encode
 from cnncc.base.errors import nearest
 from cnncc.ir import Node, TensorType
 from cnncc.ops.domains import untried
@@ -129,9 +129,19 @@ def element_of(attrs: Attrs) -> Element:
     return ELEMENTS[attrs["element"]]
 
 
+def input_types(types: Types, attrs: Attrs, shape: Shape) -> TensorType:
+    """float32, whatever the caller passes, or what it is rounded to."""
+    return TensorType(shape, element=ELEMENTS[attrs["value"]])
+
+
 def port_type(node: Node) -> TensorType:
-    """The type of the array that the caller passes for an input. The value of the node is float32 of it."""
-    return replace(node.type, element=ELEMENTS[node.attrs["element"]])
+    """The type of the array that the caller passes for an input. The value of the node is float32 of it, or of less."""
+    return replace(node.type, element=ELEMENTS[node.attrs["element"]]).with_block(1)
+
+
+def is_narrow(node: Node) -> bool:
+    """Whether a node is an input whose value is rounded to halves, which lie as those of other ops do."""
+    return node.op == "input" and node.type.element in HALVES
 
 
 def is_prepared(node: Node) -> bool:
@@ -196,7 +206,16 @@ def const_reference(xs: Arrays, weights: Weights, attrs: Attrs) -> Array:
 INPUT = Op(
     name="input",
     arity=(0, 0),
-    attributes={"dims": REQUIRED, "batch": 1, "element": FLOAT32.name, **PICTURE, "mean": (), "std": (), "range": ()},
+    attributes={
+        "dims": REQUIRED,
+        "batch": 1,
+        "element": FLOAT32.name,
+        **PICTURE,
+        "mean": (),
+        "std": (),
+        "range": (),
+        "value": FLOAT32.name,
+    },
     weights=no_weights,
     shape=input_shape,
     macs=no_macs,
@@ -225,6 +244,7 @@ INPUT = Op(
     ),
     tried=untried("it reads nothing: what is drawn first in a graph"),
     spread=gaussian,
+    types=input_types,
 )
 CONST = Op(
     name="const",

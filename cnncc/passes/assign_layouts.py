@@ -2,26 +2,29 @@
 
 from __future__ import annotations
 
-from cnncc.base.elements import HALVES
+from collections.abc import Callable
+
+from cnncc.base.elements import FLOAT32, Element
 from cnncc.ir.graph import Graph, Node
 from cnncc.ir.types import TensorType
 from cnncc.ops import traits
+from cnncc.ops.source import is_narrow
 from cnncc.ops.traits import Kind, Order
 
 RELAYOUT = "relayout"
 """The op that changes nothing but the order in memory."""
 
 
-def assign_layouts(g: Graph, block: int, of_halves: int | None = None) -> Graph:
+def assign_layouts(g: Graph, block: int | Callable[[Element], int]) -> Graph:
     """op(x) => op(relayout(x)) where op cannot read the layout of x; a rank-4 output y => relayout(y) named `y.nchw`.
 
     Must not fire for vectors, for convs that read a plain tensor (they can), for fc (reads either), or when the layouts
     are assigned already. Every output of the result is computed straight into it: a graph input, constant, view or
-    second mention gets a copy named `y.out`. `block` is in channels; 1 keeps plain NCHW everywhere.
-    `of_halves` is that of values of 16 bits, where it is another one: then a cast to or from halves writes blocks of
-    its own, whatever it reads.
+    second mention gets a copy named `y.out`. `block` is in channels, for each type of numbers where it is not the same
+    for all: what makes numbers of another type then writes blocks of its own, whatever it reads, and a conv reads plain
+    tensors of float32 alone. 1 keeps plain NCHW everywhere.
     """
-    builder = _Builder(g, block, block if of_halves is None else of_halves)
+    builder = _Builder(g, block if callable(block) else lambda element: block)
     for node in g.nodes:
         builder.lay_out(node)
     outputs = tuple(builder.output(name) for name in g.outputs)
@@ -32,9 +35,8 @@ def assign_layouts(g: Graph, block: int, of_halves: int | None = None) -> Graph:
 class _Builder:
     """The nodes laid out so far; a relayout is made at its first use and shared by later ones."""
 
-    def __init__(self, g: Graph, block: int, of_halves: int) -> None:
-        self.block = block
-        self.of_halves = of_halves
+    def __init__(self, g: Graph, block_of: Callable[[Element], int]) -> None:
+        self.block_of = block_of
         self.nodes: dict[str, Node] = {}
         self._taken = set(g.by_name)
         self._relayouts: dict[tuple[str, int], str] = {}
@@ -50,25 +52,27 @@ class _Builder:
         self.nodes[node.name] = node.with_(inputs=inputs, type=self._result(node))
 
     def _result(self, node: Node) -> TensorType:
-        writes = traits(node).layout.writes
-        if len(node.type.shape) != 4 or writes is Order.LOGICAL:
+        writes, own = traits(node).layout.writes, self.block_of(node.type.element)
+        narrow = is_narrow(node) and own != self.block_of(FLOAT32)
+        if len(node.type.shape) != 4 or (writes is Order.LOGICAL and not narrow):
             return node.type.with_block(1)
-        if writes is Order.ANY and self._block(node.type) == self._block(self.nodes[node.inputs[0]].type):
-            return node.type.with_block(self.nodes[node.inputs[0]].type.block)
-        return node.type.with_block(self._block(node.type))
-
-    def _block(self, kind: TensorType) -> int:
-        """Channels of a block of a value."""
-        return self.of_halves if kind.element in HALVES else self.block
+        if writes is Order.ANY:
+            first = self.nodes[node.inputs[0]].type
+            return node.type.with_block(first.block if self.block_of(first.element) == own else own)
+        return node.type.with_block(own)
 
     def _readable(self, node: Node, position: int, name: str) -> str:
         """The name of a value equal to `name` in a layout that `node` reads as its argument at `position`."""
-        order = traits(node).layout.reads(position, node.attrs)
-        if len(self.nodes[name].type.shape) != 4 or order is Order.ANY:
+        order, kind = traits(node).layout.reads(position, node.attrs), self.nodes[name].type
+        if len(kind.shape) != 4:
             return name
+        if order is Order.ANY:
+            own = self.block_of(kind.element)
+            kept = traits(node).layout.writes is Order.ANY or own == self.block_of(FLOAT32)
+            return name if kept else self._as_block(name, own)
         if order is Order.FIRST:
             return self._as_block(name, self.nodes[node.inputs[0]].type.block)
-        return self._as_block(name, 1 if order is Order.LOGICAL else self._block(self.nodes[name].type))
+        return self._as_block(name, 1 if order is Order.LOGICAL else self.block_of(self.nodes[name].type.element))
 
     def _as_block(self, name: str, block: int) -> str:
         source = self.nodes[name]

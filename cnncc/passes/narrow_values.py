@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from dataclasses import replace
 
 from cnncc import ops
@@ -10,13 +10,15 @@ from cnncc.base.elements import BFLOAT16, Element
 from cnncc.ir.graph import Graph, Node
 from cnncc.ir.rules import ShapeError
 from cnncc.ir.types import TensorType
+from cnncc.ops.source import is_prepared
 from cnncc.ops.traits import Kind
 
 
 def narrow_values(g: Graph, half: Element = BFLOAT16, takes: Callable[[str], bool] = lambda op: True) -> Graph:
     """conv(x) => conv(cast(x)) in halves, and so on for all that takes halves of a value that is of halves already.
 
-    What takes float32 only gets casts back, as every output does. `half` is their type, and `takes` says for which ops
+    What takes float32 only gets casts back, as every output does. An input with mean or std, or of another type, of
+    which only halves are read is rounded to them as it is made. `half` is their type, and `takes` says for which ops
     the machine computes on it. Must not fire for a graph without convolutions, nor for values that are not float32:
     those stay as they are.
     """
@@ -24,7 +26,31 @@ def narrow_values(g: Graph, half: Element = BFLOAT16, takes: Callable[[str], boo
     for node in g.nodes:
         narrower.add(node)
     outputs = tuple(narrower.as_element(name, g[name].type.element) for name in g.outputs)
-    return g if not narrower.casts else g.rebuild(narrower.nodes.values(), outputs)
+    if not narrower.casts:
+        return g
+    narrowed = g.rebuild(narrower.nodes.values(), outputs)
+    return _round_inputs(narrowed, half, set(narrower.casts.values())) if takes("input") else narrowed
+
+
+def _round_inputs(g: Graph, half: Element, made: Collection[str]) -> Graph:
+    """cast(x) => x in halves, where x is an input that is computed from the caller's array and nobody else reads it.
+    `made` are the casts that may go."""
+    casts = {
+        user.name: node.name
+        for node in g.inputs
+        if is_prepared(node) and g.is_private(node.name)
+        for user in g.users(node.name)
+        if user.name in made and user.type.element == half
+    }
+    inputs = set(casts.values())
+    nodes = []
+    for node in g.nodes:
+        if node.name in inputs:
+            kind = replace(node.type, element=half)
+            nodes.append(node.with_(type=kind, attrs={**node.attrs, "value": half.name}))
+        elif node.name not in casts:
+            nodes.append(node.with_(inputs=tuple(casts.get(name, name) for name in node.inputs)))
+    return g.rebuild(nodes)
 
 
 class _Narrower:

@@ -272,6 +272,10 @@ static void copy_or_clear(shared<T, N> &to, long word, const global<S> &from, lo
 template <class T, long N, class S> static void copy(shared<T, N> &to, long word, const global<S> &from, long number) {
     copy_or_clear(to, word, from, number, 16);
 }
+template <class T, long N, class S>
+static void copy_or_fill(shared<T, N> &to, long word, const global<S> &from, long number, bool inside, const global<S> &around) {
+    copy(to, word, inside ? from : around, inside ? number : 0);
+}
 static void commit() {
     keep_up();
     copying[me()].group++;
@@ -314,6 +318,7 @@ static unsigned increase(place<const global<unsigned>> at, unsigned last) {
 #undef cnncc_follow
 #undef cnncc_copy_or_clear
 #undef cnncc_copy
+#undef cnncc_copy_or_fill
 #undef cnncc_fragments
 #undef cnncc_commit
 #undef cnncc_wait_1
@@ -323,6 +328,7 @@ static unsigned increase(place<const global<unsigned>> at, unsigned last) {
 #define cnncc_follow() ::checked::follow()
 #define cnncc_copy_or_clear ::checked::copy_or_clear
 #define cnncc_copy ::checked::copy
+#define cnncc_copy_or_fill ::checked::copy_or_fill
 #define cnncc_fragments ::checked::fragments
 #define cnncc_commit ::checked::commit
 #define cnncc_wait_1() ::checked::wait(1)

@@ -13,7 +13,7 @@ from pathlib import Path
 
 import numpy as np
 
-from cnncc.base.elements import decode, encode
+from cnncc.base.elements import Element, decode, drawn, encode
 from cnncc.ir import Node
 from cnncc.kernels.gpu.spec import GpuKernel
 from cnncc.kernels.shared.operands import BlockCounters, Operand, PackedWeight, RawInput, Workspace
@@ -79,8 +79,8 @@ class Mistake(Exception):
 def rewritten(source: str) -> str:
     """The source with arrays that watch their users."""
     text = re.sub(r"__shared__ alignas\(16\) (\w+) (\w+)\[(\d+)\];", r"static checked::shared<\1, \3> \2;", source)
-    text = re.sub(r"(float|uint|ushort)\* (\w+_ptr)(?=[,)])", r"checked::global<\1> \2", text)
-    return re.sub(r"\*\(((?:float|uint|ushort)\d)\*\)\(", r"checked::vector<\1>(", text)
+    text = re.sub(r"(float|uint|ushort|int|uchar|signed char)\* (\w+_ptr)(?=[,)])", r"checked::global<\1> \2", text)
+    return re.sub(r"\*\(((?:float|uint|ushort|int)\d?)\*\)\(", r"checked::vector<\1>(", text)
 
 
 def _entries(source: str) -> str:
@@ -109,13 +109,21 @@ def kernel_source(*kernels: GpuKernel) -> str:
     return cuda_source(kernels, "sm_80")
 
 
+def _unwritten(size: int, element: Element, fill: int = 0x55) -> np.ndarray:
+    """Numbers that nobody wrote: NaN, or of integers those of the same bytes."""
+    if element.whole:
+        return np.full(element.bytes(size), fill, np.uint8).view(element.dtype)
+    return encode(np.full(size, np.nan, np.float32), element)
+
+
 def _value_memory(program: CudaProgram, name: str, array: np.ndarray) -> Memory:
     """A value's images as far apart as the plan has them; what lies between belongs to others. Halves are rounded."""
     kind = program.graph[name].type
-    stored = to_stored(encode(array.astype(np.float32), kind.element), kind).reshape(array.shape[0], -1)
+    numbers = array.astype(kind.element.dtype) if kind.element.whole else encode(array.astype(np.float32), kind.element)
+    stored = to_stored(numbers, kind).reshape(array.shape[0], -1)
     stride = program.plan.placements[name].image_stride // kind.element.itemsize if array.shape[0] > 1 else 0
     size = (array.shape[0] - 1) * stride + stored.shape[1]
-    data, allowed = encode(np.full(size, np.nan, np.float32), kind.element), np.zeros(size, np.uint8)
+    data, allowed = _unwritten(size, kind.element), np.zeros(size, np.uint8)
     for i, image in enumerate(stored):
         data[i * stride : i * stride + image.size] = image
         allowed[i * stride : i * stride + image.size] = 1
@@ -148,13 +156,15 @@ def flow(
         with np.errstate(all="ignore"):
             values[node.name] = reference.evaluate(program.graph, node, read, np.dtype(np.float32))
         if node.name in program.selections:
-            run = NodeRun(program, node, arrays=read)
+            run = NodeRun(program, node, arrays=read, raw=raw)
             small = all(c.kernel.units * kernel_of(c).threads <= EVERY_ORDER for c in run.calls)
             first, *others = (run.run(lib, order) for order in (ORDERS if small else ORDERS[2:3]))
             for other in others:
                 np.testing.assert_array_equal(other, first, err_msg=node.name)
             if traits(node).kind is Kind.CONCAT:  # arms that others write in place are not its own
-                first = np.where(np.isnan(first), values[node.name], first)
+                whole = node.type.element.whole
+                missing = first != run.run(lib, ORDERS[0], fill=0xAA) if whole else np.isnan(first)
+                first = np.where(missing, values[node.name], first)
             values[node.name] = first
             yield node, read, first
 
@@ -163,13 +173,18 @@ class NodeRun:
     """The launches of one node on random inputs, or on given ones, and what they must give."""
 
     def __init__(
-        self, program: CudaProgram, node: Node, seed: int = 0, arrays: tuple[np.ndarray, ...] | None = None
+        self,
+        program: CudaProgram,
+        node: Node,
+        seed: int = 0,
+        arrays: tuple[np.ndarray, ...] | None = None,
+        raw: Mapping[str, np.ndarray] | None = None,
     ) -> None:
-        self.program, self.node = program, node
+        self.program, self.node, self.raw = program, node, raw or {}
         rng = np.random.default_rng(seed)
         types = {name: program.graph[name].type for name in node.inputs} or {node.name: node.type}
-        drawn = {name: rng.standard_normal(t.shape, dtype=np.float32) for name, t in types.items()}
-        values = {name: reference.rounded(array, types[name].element) for name, array in drawn.items()}
+        found = {name: drawn(rng, t.shape, t.element) for name, t in types.items()}
+        values = {name: a if types[name].element.whole else decode(a, types[name].element) for name, a in found.items()}
         self.arrays = list(arrays) if arrays is not None else [values[name] for name in node.inputs or values]
         graph = half.rounded(program.graph, program.options.weights_dtype)
         with np.errstate(all="ignore"):
@@ -182,15 +197,17 @@ class NodeRun:
     def source(self) -> str:
         return kernel_source(*dict.fromkeys(kernel_of(c) for c in self.calls))
 
-    def run(self, lib: ctypes.CDLL, order: int = 0, every: int = 1) -> np.ndarray:
-        """The result; elements that no launch wrote are NaN."""
-        nothing = np.full(self.node.type.shape, np.nan, np.float32)
+    def run(self, lib: ctypes.CDLL, order: int = 0, every: int = 1, fill: int = 0x55) -> np.ndarray:
+        """The result; elements that no launch wrote are NaN, or of integers have the bytes `fill`."""
+        element = self.node.type.element
+        nothing = np.zeros(self.node.type.shape, np.float32)
         memories = {
             name: _value_memory(self.program, name, a) for name, a in zip(self.node.inputs, self.arrays, strict=False)
         }
-        memories["raw"] = self._flat(self.arrays[0])
+        memories |= {f"raw {name}": self._flat(array) for name, array in self.raw.items()}
+        memories.setdefault(f"raw {self.node.name}", self._flat(self.arrays[0]))
         result = _value_memory(self.program, self.node.name, nothing)
-        result.data[:] = encode(np.full(1, np.nan, np.float32), self.node.type.element)
+        result.data[:] = _unwritten(1, element, fill)
         placements = self.program.plan.placements
         own = placements[self.node.name]
         for name in self.node.inputs if own.in_place and every == 1 else ():
@@ -216,8 +233,8 @@ class NodeRun:
                 return Memory(whole.data[offset // 4 :], whole.allowed[offset // 4 :])
             case PackedWeight(name):
                 return memories[f"weight {name}"]
-            case RawInput():
-                return memories["raw"]
+            case RawInput(name):
+                return memories[f"raw {name}"]
         return result if operand.name == self.node.name else memories[operand.name]
 
     @staticmethod
@@ -226,7 +243,7 @@ class NodeRun:
 
     @staticmethod
     def _flat(array: np.ndarray) -> Memory:
-        data = np.ascontiguousarray(array if array.dtype.itemsize == 2 else array.astype(np.float32)).reshape(-1)
+        data = np.ascontiguousarray(array.astype(np.float32) if array.dtype == np.float64 else array).reshape(-1)
         return Memory(data, np.ones(data.size, np.uint8))
 
     def _read(self, memory: Memory) -> np.ndarray:
@@ -235,7 +252,8 @@ class NodeRun:
         numbers = kind.nbytes // size // batch
         stride = self.program.plan.placements[self.node.name].image_stride // size
         images = [memory.data[i * stride : i * stride + numbers] for i in range(batch)]
-        return decode(from_stored(np.concatenate(images), kind), kind.element)
+        whole = from_stored(np.concatenate(images), kind)
+        return whole if kind.element.whole else decode(whole, kind.element)
 
     def error(self, got: np.ndarray, sampled: bool = False) -> float:
         """Largest difference as a share of the largest value; NaN if an element is missing."""

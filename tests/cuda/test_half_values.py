@@ -3,22 +3,29 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import cast
 
+import numpy as np
 import pytest
+from cuda.stand_in import stand_in
 from cuda.test_kernels import ORDERS, check_all, program
 from cuda.zoo import network
 from hypothesis import HealthCheck, Phase, given, settings
 from hypothesis import strategies as st
 
 from cnncc import api, lang, weights
+from cnncc.base.elements import FLOAT32
 from cnncc.base.errors import CnnccError
 from cnncc.kernels.gpu import conv
 from cnncc.kernels.gpu.lower.half_conv import reciprocal
 from cnncc.kernels.gpu.model import TENSOR_TILES, TensorTile
 from cnncc.kernels.gpu.rules import TAKES
 from cnncc.machines import gpus
+from cnncc.module.gpu.build import CudaBuild
 from cnncc.module.gpu.program import CudaProgram
+from cnncc.module.gpu.source import program_source
 from cnncc.module.lower import lower
+from cnncc.ops.source import port_type
 from cnncc.options import Options
 
 IN_FLOAT32 = {
@@ -47,7 +54,7 @@ def test_nearly_all_values_are_halves(name: str) -> None:
 @pytest.mark.parametrize("name", IN_FLOAT32)
 def test_the_caller_sees_float32(name: str) -> None:
     chosen = lower(network(name), gpus.load("cuda-sm_90"), Options(dtype="bfloat16"))
-    assert all(node.type.is_float for node in chosen.graph.inputs)
+    assert all(port_type(node).is_float for node in chosen.graph.inputs)
     assert all(chosen.graph[output].type.is_float for output in chosen.graph.outputs)
 
 
@@ -141,11 +148,22 @@ def test_a_window_of_more_taps_than_a_word_has_bits(kept: Path) -> None:
     check_all(program("input 8x5x40\nrelu; conv 1x33 8", 1, dtype="float16"), kept, (0,))
 
 
-def test_what_takes_no_halves_is_refused_where_a_text_makes_them() -> None:
-    assert "permute" not in TAKES
+def test_what_takes_no_halves_is_refused_where_a_text_makes_them(monkeypatch: pytest.MonkeyPatch) -> None:
+    """By name; no op of the table is one of these."""
+    monkeypatch.setitem(cast(dict[str, object], TAKES), "permute", frozenset({FLOAT32}))
     graph = lang.parse("net t\ninput 3x4x5\ncast float16; permute 3x4x5 axes 0,2,1 to 3x5x4; cast float32\n")
     with pytest.raises(CnnccError, match="permute has no GPU kernel for float16"):
         api.build(graph, Options(("cuda-sm_80",)))
+
+
+def test_halves_are_moved_as_they_are(kept: Path) -> None:
+    """Between convolutions, which read them in blocks."""
+    body = (
+        "conv 1x1 16 relu; permute 16x9x8 axes 1,2,0 to 9x8x16; conv 3x3 12; resize 5x7 nearest; take 2,0,1; conv 1x1 3"
+    )
+    chosen = program(f"input 8x9x8\n{body}", 2, dtype="float16")
+    assert [n.op for n in chosen.graph.nodes].count("cast") <= 2
+    check_all(chosen, kept, (0, 3))
 
 
 def test_turing_computes_float16_of_a_text_and_no_bfloat16() -> None:
@@ -162,7 +180,28 @@ def test_halves_of_a_text(kept: Path) -> None:
     check_all(program("input 8x4x5\ncast float16; conv 3x3 8 relu; cast float32", 2), kept, ORDERS)
 
 
-def test_an_output_of_halves_is_refused() -> None:
+@pytest.mark.parametrize("batch", [1, 3])
+def test_the_input_is_normalised_and_rounded_in_one_go(batch: int, kept: Path) -> None:
+    """mean and std, and the cast to halves in blocks of channels, are one launch."""
+    chosen = program("input 3x9x7 mean (1,2,3) std (4,5,6)\nconv 3x3 16 relu; conv 1x1 8", batch, dtype="float16")
+    names = [call.kernel.name for call in chosen.calls]
+    assert names[0] == "normalize_f32_nchw_to_f16_nchw8c"
+    assert "cast" not in names[1]
+    check_all(chosen, kept, ORDERS)
+    shared = program("input 3x9x7 mean 1 std 4\nsave a; conv 3x3 3; add { | from a; lrn }", batch, dtype="float16")
+    assert shared.graph.inputs[0].type.is_float
+    check_all(shared, kept, ORDERS)
+
+
+def test_resnet50_takes_58_launches() -> None:
+    """At batch 1: the image, 53 convolutions, two pools, the last layer and the softmax."""
+    chosen = lower(network("resnet50_v1_5"), gpus.load("cuda-sm_90"), Options(dtype="float16"))
+    assert len(chosen.calls) == 58
+
+
+def test_an_output_of_halves(emulated: None) -> None:
     graph = weights.bind(lang.parse("net t\ninput 3x4x5\ncast float16\n"), None)
-    with pytest.raises(CnnccError, match="is float16: a GPU has float32 only"):
-        api.build(graph, Options(("cuda-sm_80",)))
+    chosen = lower(graph, gpus.load("cuda-sm_80"))
+    model = CudaBuild(chosen, program_source(chosen), [stand_in("compute_75")]).model()
+    x = np.random.default_rng(0).standard_normal((1, 3, 4, 5)).astype(np.float32)
+    np.testing.assert_array_equal(np.asarray(model(x), np.float32), x.astype(np.float16).astype(np.float32))

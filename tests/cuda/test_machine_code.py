@@ -22,9 +22,20 @@ from cnncc.base.elements import FLOAT16
 from cnncc.base.errors import CnnccError
 from cnncc.kernels.gpu import conv, matmul
 from cnncc.kernels.gpu.matmul import matmul_tiles
-from cnncc.kernels.gpu.model import TENSOR_TILES, GpuTile, HalfTile, TensorTile, resident_blocks, tiles
+from cnncc.kernels.gpu.model import (
+    BYTE_TENSOR_TILES,
+    TENSOR_TILES,
+    ByteTensorTile,
+    GpuTile,
+    HalfTile,
+    TensorTile,
+    byte_tiles,
+    resident_blocks,
+    tiles,
+)
 from cnncc.kernels.gpu.spec import GpuKernel
 from cnncc.machines import gpus
+from cnncc.machines.gpus import Gpu
 from cnncc.module.gpu import nvrtc as compiler
 from cnncc.module.gpu.compiled import Resources, parse_resources
 from cnncc.module.gpu.images import image_for
@@ -128,7 +139,7 @@ def loop_of(text: str) -> str:
     """The loop of a kernel that multiplies: from its label to where it goes back."""
     for branch in re.finditer(r"BRA.*`\((\.L_\w+)\)", text):
         label = text.find(f"\n{branch[1]}:")
-        if 0 <= label < branch.start() and "HMMA" in text[label : branch.start()]:
+        if 0 <= label < branch.start() and re.search("HMMA|IMMA|IDP", text[label : branch.start()]):
             return text[label : branch.start()]
     raise AssertionError("no loop")
 
@@ -157,10 +168,7 @@ def test_halves_are_multiplied_as_they_are(architecture: str, dtype: str, tmp_pa
         assert (found.spill_stores, found.spill_loads, found.stack_bytes) == (0, 0, 0), kernel.name
         assert found.shared_bytes == tile.shared_bytes
         if architecture != "sm_75":  # which has more registers for each thread than shared memory
-            at_once = [
-                resident_blocks(gpu, tile.threads, r, tile.shared_bytes) for r in (found.registers, tile.registers)
-            ]
-            assert at_once[0] >= at_once[1], (kernel.name, found.registers, tile.registers)
+            assert blocks_at_once(gpu, tile, found.registers) >= blocks_at_once(gpu, tile, tile.registers), kernel.name
         down, across = tile.fragments
         loads, products = down + across // 2, down * across * (2 if architecture == "sm_75" else 1)
         count = Counter(re.findall(r"\b(LDSM|HMMA|LDGSTS|LDG|STS|F2F|F2FP|HADD2|I2F)\b", loop))
@@ -176,15 +184,69 @@ def test_halves_are_multiplied_as_they_are(architecture: str, dtype: str, tmp_pa
             assert count["LDGSTS"] >= (tile.rows + tile.columns) * tile.per_line / tile.threads
 
 
+def blocks_at_once(gpu: Gpu, tile: TensorTile, registers: int) -> int:
+    """That a multiprocessor holds, if a thread takes so many registers."""
+    return resident_blocks(gpu, tile.threads, registers, tile.shared_bytes)
+
+
+ON_BYTES = (
+    "input 1024x57x53\nquantize uint8 0.02 3; qconv 1x1 272 to uint8 scale 0.1 zero 3; save a\n"
+    "qconv { | from a } 3x3 272 to uint8 scale 0.1 zero 9; relu"
+)
+
+
+@pytest.mark.parametrize("architecture", ["sm_75", "sm_80", "sm_90"])
+def test_bytes_are_multiplied_as_they_are(architecture: str, tmp_path: Path) -> None:
+    """With every tile on tensor cores, and with some that multiply words: nothing in the loop converts numbers. After
+    it each product and each sum is rounded by itself: no instruction makes both."""
+    gpu, graph = gpus.load(f"cuda-{architecture}"), weights.bind(lang.parse(f"net t\n{ON_BYTES}\n"), None)
+    on_tensor_cores = architecture != "sm_75"
+    made = BYTE_TENSOR_TILES if on_tensor_cores else byte_tiles()[::5]
+    kernels: dict[GpuKernel, None] = {}
+    for tile in made:
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setattr(conv, "tiles_of", lambda site, geometry, tile=tile: (tile,))
+            chosen = lower(graph, gpu, Options(batch=8))
+        kernels |= dict.fromkeys(k for k in chosen.kernels if k.family in ("byte_conv", "byte_tensor_conv"))
+    image = image_for(cuda_source(tuple(kernels), architecture), architecture)
+    code = disassembly(architecture, image.code, tmp_path)
+    assert {kernel.config.tile for kernel in kernels} == set(made)
+    for kernel in kernels:
+        tile, found, text = kernel.config.tile, image.resources[kernel.symbol], code[kernel.symbol]
+        assert (found.spill_stores, found.spill_loads, found.stack_bytes) == (0, 0, 0), kernel.name
+        assert found.shared_bytes == tile.shared_bytes
+        if on_tensor_cores:
+            assert blocks_at_once(gpu, tile, found.registers) >= blocks_at_once(gpu, tile, tile.registers), kernel.name
+        else:
+            assert found.registers <= tile.registers + 32, (kernel.name, found.registers, tile.registers)
+        all_of_it = Counter(re.findall(r"\b(FFMA|FMUL|FADD|F2I|STG)\b", text))
+        assert all_of_it["FFMA"] == 0, kernel.name
+        assert all_of_it["FMUL"] > 0
+        assert (all_of_it["FADD"] > 0) == bool(kernel.config.extras)
+        if "BRA" not in text or kernel.config.steps <= 16:
+            continue  # so short that the compiler unrolled it
+        count = Counter(re.findall(r"\b(LDSM|IMMA|IDP|LDGSTS|I2F|F2I|FMUL)\b", loop_of(text)))
+        if on_tensor_cores:
+            down, across = tile.fragments
+            assert count.keys() <= {"LDSM", "IMMA", "LDGSTS"}
+            assert count["IMMA"] * (down + across // 2) == count["LDSM"] * down * across
+            assert count["LDGSTS"] >= (tile.rows + tile.columns) * tile.per_line / tile.threads
+        else:
+            assert count.keys() == {"IDP"}
+            assert count["IDP"] % (tile.thread_rows * tile.thread_columns) == 0
+
+
 def in_one_go(places: list[int]) -> bool:
     """Whether accesses of 16 bytes at these words of shared memory, by eight threads, want no bank twice."""
     return len({(place + word) % 32 for place in places for word in range(4)}) == 32
 
 
 @pytest.mark.parametrize(
-    "tile", [t for tiles in TENSOR_TILES.values() for t in tiles if isinstance(t, HalfTile)], ids=str
+    "tile",
+    [t for tiles in (*TENSOR_TILES.values(), BYTE_TENSOR_TILES) for t in tiles if isinstance(t, HalfTile)],
+    ids=str,
 )
-def test_vectors_of_halves_lie_in_different_banks(tile: HalfTile) -> None:
+def test_vectors_of_halves_and_bytes_lie_in_different_banks(tile: HalfTile) -> None:
     """When copies of the image arrive, neighbouring threads' being those of neighbouring pixels, and when fragments of
     both operands are loaded: an access of 16 bytes is made for eight threads at a time. Copies of weights arrive in the
     order of their places. No two vectors have one place."""
@@ -203,11 +265,13 @@ def test_vectors_of_halves_lie_in_different_banks(tile: HalfTile) -> None:
 def conflicts(tile: HalfTile, kept: Path, change: Callable[[str], str]) -> tuple[int, int]:
     """Accesses of 16 bytes to shared memory by a convolution with that tile, and how many of them want a bank that
     another of the same eight threads wants too, as the emulator notes it. `change` is made to its source."""
-    graph = weights.bind(lang.parse("net t\ninput 72x9x11\nconv 3x3 136 /2 relu\n"), None)
+    on_bytes = isinstance(tile, ByteTensorTile)
+    body = "quantize uint8 0.02 9; qconv 3x3 136 /2 to uint8 scale 0.1 zero 3" if on_bytes else "conv 3x3 136 /2 relu"
+    graph = weights.bind(lang.parse(f"net t\ninput 72x9x11\n{body}\n"), None)
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(conv, "tiles_of", lambda site, geometry: (tile,))
-        chosen = lower(graph, gpus.load("cuda-sm_80"), Options(dtype="float16"))
-    run = NodeRun(chosen, next(node for node in chosen.graph.nodes if node.op == "conv"))
+        chosen = lower(graph, gpus.load("cuda-sm_80"), Options(dtype="float32" if on_bytes else "float16"))
+    run = NodeRun(chosen, next(node for node in chosen.graph.nodes if node.op in ("conv", "qconv")))
     lib = library(change(run.source()), kept)
     numbers = [ctypes.c_int.in_dll(lib, f"cnncc_{name}") for name in ("wide_accesses", "bank_conflicts")]
     for number in numbers:
@@ -216,8 +280,8 @@ def conflicts(tile: HalfTile, kept: Path, change: Callable[[str], str]) -> tuple
     return numbers[0].value, numbers[1].value
 
 
-@pytest.mark.parametrize("tile", TENSOR_TILES["float16"], ids=lambda tile: tile.label)
-def test_every_address_of_a_kernel_of_halves_is_free_of_conflicts(tile: HalfTile, kept: Path) -> None:
+@pytest.mark.parametrize("tile", [*TENSOR_TILES["float16"], *BYTE_TENSOR_TILES[::3]], ids=str)
+def test_every_address_of_a_kernel_of_halves_or_bytes_is_free_of_conflicts(tile: HalfTile, kept: Path) -> None:
     """The same of what a kernel does: each address that eight threads of a warp copy to, or name as a row of a
     matrix."""
     accesses, found = conflicts(tile, kept, lambda text: text)
@@ -285,13 +349,13 @@ ptxas info    : Used 14 registers, used 0 barriers, 384 bytes cmem[0]
 
 def test_a_source_that_does_not_compile_is_an_error_with_the_compilers_words() -> None:
     with pytest.raises(CnnccError, match=r"the CUDA compiler failed for sm_80: NVRTC_ERROR_COMPILATION\n.*undefined"):
-        compiler.machine_code('extern "C" __global__ void k() { nothing(); }', "sm_80")
+        compiler.machine_code(compiler.folders()[0], 'extern "C" __global__ void k() { nothing(); }', "sm_80")
 
 
 def test_without_the_compiler(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(compiler, "find_spec", lambda name: None)
     with pytest.raises(CnnccError, match="nvidia-cuda-nvrtc-cu12 is not installed") as caught:
-        compiler.folder()
+        compiler.folders()
     assert "[cuda]" in (caught.value.hint or "")
 
 
@@ -299,7 +363,7 @@ def test_images_come_from_the_cache(tmp_path: Path, monkeypatch: pytest.MonkeyPa
     monkeypatch.setenv("CNNCC_CACHE", str(tmp_path))
     text = 'extern "C" __global__ void __launch_bounds__(32) k(float* p) { p[threadIdx.x] = 1; }'
     first = image_for(text, "sm_80")
-    monkeypatch.setattr(compiler, "machine_code", None)
+    monkeypatch.setattr(compiler, "_compile", None)  # a call would fail
     assert image_for(text, "sm_80") == first
     assert os.listdir(tmp_path)
 
@@ -335,6 +399,27 @@ ON_HALVES = (
     "from a; mul { | gap; conv 1x1 24 sigmoid }; mul { | conv 1x1 1 sigmoid }; gelu; add { | from b }; gmp; output\n"
     "from a; upconv 3x3 16 /2 tanh; fc 70 relu; fc 30; softmax; output"
 )
+
+
+BYTES = (
+    "quantize uint8 0.02 9; save a; qconv 3x3 32 groups 32 /2 to uint8 scale 0.1 zero 9; maxpool 3x3; output; from a\n"
+    "qupconv 3x3 16 /2 to int8 scale 0.1 zero 9; relu; qgap; output; from a; qadd { | qconv 1x1 32 to int8 "
+    "scale 0.2 zero 1 } to uint8 scale 0.1 zero 8; save b; qfc 10; softmax; output; from a; dequantize; silu\n"
+    "quantize int8 0.02 3; qmul { | from b; qgap } to uint8 scale 0.1 zero 3; permute 32x56x56 axes 1,2,0 to 56x56x32\n"
+    "qconv 3x3 8 to uint8 scale 0.1 zero 7; dequantize; cast int32; maxpool 2x2; cast int8; output"
+)
+
+
+@pytest.mark.parametrize("architecture", ARCHITECTURES)
+def test_no_kernel_on_bytes_spills(architecture: str) -> None:
+    graph = weights.bind(lang.parse(f"net t\ninput 32x56x56 mean 3 std 4\n{BYTES}\n"), None)
+    chosen = lower(graph, gpus.load(f"cuda-{architecture}"), Options(batch=64))
+    families = {kernel.family for kernel in chosen.kernels}
+    assert families >= {"byte_conv", "window", "convert", "bytes", "byte_mean", "turn"}
+    image = image_for(program_source(chosen), architecture)
+    for kernel in chosen.kernels:
+        found = image.resources[kernel.symbol]
+        assert (found.spill_stores, found.spill_loads, found.stack_bytes) == (0, 0, 0), kernel.name
 
 
 @pytest.mark.parametrize(("architecture", "dtype"), [

@@ -5,9 +5,12 @@ from __future__ import annotations
 import re
 from pathlib import Path
 
+import numpy as np
 import pytest
 from cuda.checked import Mistake, NodeRun, library
 from cuda.test_kernels import TENSOR_TOLERANCE, program
+
+from cnncc.ops import reference
 
 BODIES = {
     "conv": "input 8x9x7\nlrn; conv 3x3 20",
@@ -31,6 +34,11 @@ BODIES = {
     "bfloat": "input 24x9x7\nlrn; conv 3x3 20",
     "tf32": "input 24x9x7\nlrn; conv 3x3 20",
     "three": "input 24x9x7\nlrn; conv 3x3 20",
+    "bytes": "input 24x9x7\nquantize uint8 0.02 99; qconv 3x3 20",
+    "words": "input 100\nquantize uint8 0.02 99; qfc 20",
+    "sum": "input 24x9x7\nquantize uint8 0.02 99; save a; qadd { | from a } to uint8 scale 0.05 zero 70",
+    "mean": "input 24x9x7\nquantize uint8 0.02 99; qgap to uint8 scale 0.003 zero 70",
+    "convert": "input 9x9x7 mean 0.3 std 2\nquantize uint8 0.02 99",
 }
 DTYPES = {"tensor": "float16", "bfloat": "bfloat16", "tf32": "tf32", "three": "tf32x3"}
 """Of those that use tensor cores."""
@@ -41,7 +49,10 @@ def caught(body: str, mutate: object, kept: Path) -> str:
     dtype = DTYPES.get(body, "float32")
     chosen = program(BODIES[body], 2, dtype=dtype)
     node = [n for n in chosen.graph.nodes if n.name in chosen.selections and n.op not in ("relayout", "cast")][-1]
-    run = NodeRun(chosen, node)
+    own = chosen.graph.inputs[0]
+    pixels = np.random.default_rng(2).standard_normal(own.type.shape).astype(np.float32)
+    prepared = (reference.evaluate(chosen.graph, own, (pixels,), pixels.dtype),)
+    run = NodeRun(chosen, node, arrays=prepared if body == "convert" else None, raw={own.name: pixels})
     text = run.source()
     changed = mutate(text)  # type: ignore[operator]
     assert changed != text, "the mutation does not apply"
@@ -151,6 +162,21 @@ def test_a_barrier_for_a_part_of_the_block(body: str, kept: Path) -> None:
         ("three", r"cnncc_mma_tf32\(.*\);", "", 0),  # without the products of a small number
         ("three", r"cnncc_mma_tf32\(.*\);", "", 8),
         ("three", r"- \(\*\(float \*\)\(&\(v__\w+\)\)\)", "", 0),
+        ("bytes", r"cnncc_wait_2\(\);", "", 0),
+        ("bytes", r"(cnncc_mma_unsigned\(\(&\(r_\d+_ptr\[)0", r"\g<1>4", 0),
+        ("bytes", r"cnncc_mma_unsigned\(", "cnncc_mma_signed(", 0),
+        ("bytes", r"(cnncc_copy_or_fill\(.*), around_ptr\)", r"\1, image_ptr)", 0),
+        ("bytes", r"bias_ptr", "steps_ptr", 1),
+        ("words", r"cnncc_dot_unsigned\(r", "cnncc_dot_signed(r", 0),
+        ("words", r"& 1", "& 0", 0),
+        ("words", r"<< \(uint\)8", "<< (uint)9", 0),
+        ("sum", "__float2int_rn", "__float2int_rz", 0),
+        ("sum", r"steps_ptr\[4\]", "steps_ptr[5]", 0),
+        ("sum", r"min\(", "max(", 0),
+        ("mean", r"\* 63\)", "* 62)", 0),
+        ("mean", r"< 63", "< 62", 0),
+        ("convert", r"__fdiv_rn", "__fmul_rn", 0),
+        ("convert", r"shift_ptr", "scale_ptr", 1),
         ("softmax", r"(\w+) < 100", r"\1 < 99", 1),
         ("matmul", r"& 1", "& 0", 0),
         ("matmul", r" && \(\w+ < 20\)", "", 3),

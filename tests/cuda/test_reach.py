@@ -12,6 +12,7 @@ from importlib.machinery import ModuleSpec
 from pathlib import Path
 
 import pytest
+from cross.test_same_bytes import GRAPH
 from cuda.zoo import network
 
 import cnncc
@@ -70,14 +71,15 @@ def assembler() -> str:
 
 @pytest.mark.usefixtures("cuda_compiler")
 @pytest.mark.parametrize("dtype", ["float32", "float16", "bfloat16"])
-@pytest.mark.parametrize("name", ["lenet5", pytest.param("googlenet", marks=pytest.mark.slow)])
+@pytest.mark.parametrize("name", ["lenet5", "bytes", pytest.param("googlenet", marks=pytest.mark.slow)])
 def test_the_assembler_accepts_the_version_for_every_device(name: str, dtype: str, tmp_path: Path) -> None:
     """It refuses an instruction that a later version brought."""
     tool = assembler()
     for architecture, version in VERSIONS.items():
         if (architecture, dtype) == ("sm_75", "bfloat16"):
             continue  # it has no such instruction
-        program = lower(network(name), gpus.load(f"cuda-{architecture}"), Options(dtype=dtype))
+        graph = GRAPH if name == "bytes" else network(name)
+        program = lower(graph, gpus.load(f"cuda-{architecture}"), Options(dtype=dtype))
         image = image_for(program_source(program), architecture.replace("sm", "compute"))
         text = image.code.rstrip(b"\0")
         assert re.findall(rb"^\.version (.*)$", text, re.M) == [version.encode()]

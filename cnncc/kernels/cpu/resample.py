@@ -8,10 +8,9 @@ from dataclasses import dataclass, replace
 from cnncc.kernels.cpu.resize import resize
 from cnncc.kernels.cpu.site import MOVED, CpuRule, CpuSite
 from cnncc.kernels.shared.modes import ResampleMode
-from cnncc.kernels.shared.resample import SETTINGS, label
+from cnncc.kernels.shared.resample import SETTINGS, label, settings
 from cnncc.kernels.shared.spec import Call, Kernel, Selection, blocks
 from cnncc.ops import complete
-from cnncc.ops.quantize import stored_number
 
 
 @dataclass(frozen=True)
@@ -35,17 +34,16 @@ class ResampleConfig:
 def select_resample(site: CpuSite) -> Selection:
     """crop, pad and upsample; a row of one channel block per unit."""
     node, source, target = site.node, site.type(), site.target
-    settings = SETTINGS[node.op](node.attrs)
-    aligned = settings.pop("align_corners", False)
-    if settings["mode"] == "bilinear":
+    given = settings(node)
+    aligned = given.pop("align_corners", False)
+    if given["mode"] == "bilinear":
         place = "align_corners" if aligned else "half_pixel"
         attrs = complete("resize", {"size": node.type.chw[1:], "mode": "linear", "place": place})
         return resize(site, label(node, "bilinear"), attrs)
     planes = blocks(source.shape[1], target.block)
     out_size = node.type.chw[1:]
     config = ResampleConfig("crop", planes, target.block, target.lanes, source.chw[1:], out_size)
-    config = replace(config, **settings, element=site.element.name)
-    config = replace(config, value=float(stored_number(config.value, node.type)))
+    config = replace(config, **given, element=site.element.name)
     name = f"{label(node, config.mode)}_{site.element.short}_nchw{target.block}c_{target.isa}"
     kernel = Kernel("resample", name, config, planes * out_size[0], 0)
     return Selection((Call(node.name, kernel, site.values(node.inputs), site.result),), (), "one pass over the output")

@@ -8,6 +8,7 @@ from typing import Any
 
 from cnncc.base.elements import Element
 from cnncc.kernels.gpu.conv_algorithm import GpuDirect
+from cnncc.kernels.gpu.conv_bytes import GpuByteDepthwise, GpuByteDirect
 from cnncc.kernels.gpu.depthwise import GpuDepthwise
 from cnncc.kernels.gpu.spec import FLOATS, GpuSite
 from cnncc.kernels.gpu.winograd import GpuWinograd
@@ -15,7 +16,10 @@ from cnncc.kernels.shared.algorithm import Algorithm, Candidate, named
 from cnncc.kernels.shared.choices import Given, KernelChoice
 from cnncc.kernels.shared.spec import Selection
 
-ALGORITHMS: dict[str, tuple[Algorithm[GpuSite, Any], ...]] = {"conv": (GpuDepthwise(), GpuWinograd(), GpuDirect())}
+ALGORITHMS: dict[str, tuple[Algorithm[GpuSite, Any], ...]] = {
+    "conv": (GpuDepthwise(), GpuWinograd(), GpuDirect()),
+    "qconv": (GpuByteDepthwise(), GpuByteDirect()),
+}
 """By op. Their order means nothing but among candidates of equal cost."""
 
 CLEARLY = 0.85
@@ -51,5 +55,5 @@ def _cheapest(candidates: Sequence[Candidate[KernelChoice]]) -> tuple[KernelChoi
     return best.choice, share
 
 
-TAKES: Mapping[str, frozenset[Element]] = dict.fromkeys(ALGORITHMS, FLOATS)
+TAKES: Mapping[str, frozenset[Element]] = {"conv": FLOATS}
 """Op -> the types of numbers that its kernels take and give."""

@@ -5,6 +5,8 @@ parts in turn so that one is loaded while the other is multiplied. Where a layer
 all multiprocessors, the sum is split among blocks. Each leaves its part in memory and counts itself; the one that is
 done last adds up the parts. It adds them in the order of the sum, whichever block it is: the same bits every time.
 
+Bytes are multiplied four at a time (dp4a), or on tensor cores as halves are; their sums are int32.
+
 Values and weights of halves, float16 or bfloat16, are copied into shared memory as they are, several parts on their
 way at a time, and multiplied by tensor cores; the sums are float32, and rounded once, after the epilogue.
 
@@ -22,16 +24,20 @@ from functools import cache
 
 import numpy as np
 
-from cnncc.base.elements import FLOAT32, HALVES, encode
+from cnncc.base.elements import BYTES, FLOAT32, HALVES, Element, encode
 from cnncc.ir import Constant
 from cnncc.kernels.gpu.model import (
+    BYTE_TENSOR_TILES,
     TENSOR_TILES,
+    ByteTensorTile,
+    ByteTile,
     Estimate,
     GpuTile,
     HalfTile,
     LaunchWork,
     Product,
     TensorTile,
+    byte_tiles,
     estimate,
     part_bytes,
     resident_blocks,
@@ -61,6 +67,8 @@ class GpuConvConfig:
     splits: int
     band: int = 1
     """Rows of tiles that blocks take at a time: `cnncc.kernels.gpu.raster`."""
+    added: Element | None = None
+    """The type of what the epilogue adds, where it is not that of the result."""
 
     @property
     def rows(self) -> int:
@@ -131,26 +139,33 @@ def pack_weights(weight: np.ndarray, config: GpuConvConfig) -> np.ndarray:
     """(o, i / groups, kh, kw) to [group][tile of columns][depth][column], zeros where steps and tiles are not full.
 
     The depth counts (block of channels, kernel row, kernel column, channel in block), as the kernel reads the image.
-    For tensor cores it is [group][tile of columns][step][column][depth], of halves as they lie in shared memory.
+    Numbers of the depth that fill a word stay together. For tensor cores it is [group][tile of columns][step][column]
+    [depth], of halves and bytes as they lie in shared memory.
     """
     g, tile = config.geometry, config.tile
     taps = g.kernel[0] * g.kernel[1]
     deep, wide = config.steps * tile.depth, config.column_tiles * tile.columns
-    out = np.zeros((g.groups, deep, wide), np.float32)
+    out = np.zeros((g.groups, deep, wide), weight.dtype)
     per_out, per_in = g.out_channels // g.groups, weight.shape[1]
-    full = np.zeros((g.groups, per_out, config.group_in, taps), np.float32)
+    full = np.zeros((g.groups, per_out, config.group_in, taps), weight.dtype)
     full[:, :, :per_in] = weight.reshape(g.groups, per_out, per_in, taps)
     blocked = full.reshape(g.groups, per_out, config.group_in // g.in_block, g.in_block, taps).transpose(0, 2, 4, 3, 1)
     out[:, : config.depth, :per_out] = blocked.reshape(g.groups, config.depth, per_out)
     tiled = out.reshape(g.groups, config.steps, tile.depth, config.column_tiles, tile.columns)
     if isinstance(tile, TensorTile):
         lines = np.ascontiguousarray(tiled.transpose(0, 3, 1, 4, 2))
-        return encode(_in_places(lines, tile) if isinstance(tile, HalfTile) else lines, tile.element).ravel()
-    return np.ascontiguousarray(tiled.transpose(0, 3, 1, 2, 4)).ravel()
+        placed = _in_places(lines, tile) if isinstance(tile, HalfTile) else lines
+        return (placed if tile.element.whole else encode(placed, tile.element)).ravel()
+    words = tiled.reshape(*tiled.shape[:2], tile.words, tile.per_word, *tiled.shape[3:])
+    return np.ascontiguousarray(words.transpose(0, 4, 1, 2, 5, 3)).ravel()
 
 
 def _in_places(lines: np.ndarray, tile: HalfTile) -> np.ndarray:
-    """(.., column, depth) with the vectors of each column where the kernel looks for them in shared memory."""
+    """(.., column, depth) with the vectors of each column where the kernel looks for them in shared memory, and the
+    columns of bytes in the order in which threads have results of them."""
+    if isinstance(tile, ByteTensorTile):
+        order = np.arange(tile.columns).reshape(-1, 4, 2, 2).transpose(0, 2, 1, 3).ravel()
+        lines = lines[..., order, :]
     vectors = lines.reshape(*lines.shape[:-1], tile.per_line, tile.depth // tile.per_line)
     columns = np.arange(tile.columns)[:, None]
     places = np.arange(tile.per_line) ^ np.array([[tile.key(column)] for column in range(tile.columns)])
@@ -199,7 +214,7 @@ def configure(site: GpuSite, geometry: ConvGeometry, choice: GpuDirectChoice) ->
     node = site.node
     extras = tuple(site.view(name).stride for name in node.inputs[1:])
     source, result = site.view(node.inputs[0]), site.view(node.name)
-    config = GpuConvConfig(site.batch, source, result, extras, geometry, choice.tile, choice.splits)
+    config = GpuConvConfig(site.batch, source, result, extras, geometry, choice.tile, choice.splits, added=site.added)
     return in_order(config, site.target)
 
 
@@ -255,6 +270,9 @@ def tiles_of(site: GpuSite, geometry: ConvGeometry) -> Sequence[GpuTile | Tensor
     """Tiles with which the convolution may be computed: on tensor cores, if the type of what is read, or of the
     options, is one of theirs, and if it lies in blocks of channels."""
     read = site.type().element
+    if read in BYTES:
+        on_tensor_cores = site.target.compute_capability >= 80 and site.view(site.node.inputs[0]).block > 1
+        return BYTE_TENSOR_TILES if on_tensor_cores else byte_tiles()
     dtype = read.name if read in HALVES else site.options.dtype
     if dtype not in TENSOR_TILES or geometry.in_block == 1:
         assert read == FLOAT32, "halves lie in blocks"
@@ -309,7 +327,13 @@ def conv_kernel(config: GpuConvConfig, site: GpuSite, work: LaunchWork | None = 
     g, tile = config.geometry, config.tile
     stem = stem or ("gemm" if g.kernel == (1, 1) else "conv")
     split = f"_k{config.splits}" if config.splits > 1 else ""
-    families = {GpuTile: "conv", TensorTile: "tensor_conv", HalfTile: "half_conv"}
+    families = {
+        GpuTile: "conv",
+        ByteTile: "byte_conv",
+        TensorTile: "tensor_conv",
+        HalfTile: "half_conv",
+        ByteTensorTile: "byte_tensor_conv",
+    }
     return GpuKernel(
         family=families[type(tile)],
         name=f"{stem}_{tile.stored.short}_{config.source.layout}_{tile.label}{split}",

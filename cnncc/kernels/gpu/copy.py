@@ -1,4 +1,4 @@
-"""Kernels that only move values: changes of layout and type, channel slices and concat arms that cannot be views."""
+"""Kernels that only move values: changes of layout, channel slices and concat arms that cannot be views."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 from cnncc.base.elements import Element
 from cnncc.kernels.gpu.model import LaunchWork
-from cnncc.kernels.gpu.spec import FLOATS, GpuKernel, GpuRule, GpuSite, View, grid_of, threads_for
+from cnncc.kernels.gpu.spec import MOVED, GpuKernel, GpuRule, GpuSite, View, grid_of, threads_for
 from cnncc.kernels.shared.arms import copied_arms
 from cnncc.kernels.shared.spec import Call, Selection
 
@@ -45,7 +45,7 @@ class GpuCopyConfig:
 
 
 def select_relayout(site: GpuSite) -> Selection:
-    """The same values in another order, or of another type."""
+    """The same values in another order."""
     node = site.node
     return Selection((_copy(site, node.inputs[0], 0, node.type.shape[1], 0),), (), "between layouts")
 
@@ -91,12 +91,11 @@ def _call(site: GpuSite, name: str, source: View, result: View, what: tuple[int,
 
 RULES: Mapping[str, tuple[GpuRule, ...]] = {
     "relayout": (select_relayout,),
-    "cast": (select_relayout,),
     "slice": (select_slice,),
     "concat": (select_concat,),
     "flatten": (select_regrouping,),
     "reshape": (select_regrouping,),
 }
 """Op -> its selectors."""
-TAKES: Mapping[str, frozenset[Element]] = dict.fromkeys(("relayout", "cast", "slice", "concat"), FLOATS)
+TAKES: Mapping[str, frozenset[Element]] = dict.fromkeys(RULES, MOVED)
 """Op -> the types of numbers that its kernels take and give."""

@@ -9,10 +9,12 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, fields, replace
+from typing import Any
 
 import numpy as np
 
 from cnncc.base.elements import ELEMENTS, FLOAT32, HALVES, TF32, Element, encode
+from cnncc.ir import Constant
 from cnncc.kernels.gpu.conv import conv_call, direct_candidates
 from cnncc.kernels.gpu.model import LaunchWork
 from cnncc.kernels.gpu.spec import FLOATS, VECTOR, GpuKernel, GpuRule, GpuSite, View
@@ -69,7 +71,7 @@ def _of_vectors(site: GpuSite) -> _Timed:
 
     def pack(w: np.ndarray) -> np.ndarray:
         check_range(w, site.stored, node.weights["weight"])
-        return encode(_as_stored(site, w).ravel(), site.stored)
+        return encode(_as_stored(w, site.view(node.inputs[0])).ravel(), site.stored)
 
     weight, bias = site.constant("weight"), site.constant("bias")
     assert weight is not None
@@ -89,45 +91,64 @@ def _of_vectors(site: GpuSite) -> _Timed:
 
 
 @dataclass(frozen=True, eq=False)
-class _PixelSite(GpuSite):
-    """The same layer as a convolution: each value is one pixel, with its numbers in blocks of 16 bytes as channels."""
+class PixelSite(GpuSite):
+    """The same layer as a convolution: each value is one pixel, with its numbers as channels, in blocks of 16 bytes or,
+    where not all values are in `whole` ones, one by one."""
+
+    whole: bool = True
 
     def view(self, name: str) -> View:
         view = super().view(name)
-        block = VECTOR * FLOAT32.itemsize // view.element.itemsize
+        block = FLOAT32.bytes(VECTOR) // view.element.itemsize if self.whole else 1
         return View(view.numbers, 1, 1, block, view.stride, view.element)
+
+    @property
+    def fits(self) -> bool:
+        """Whether all values are in blocks, from where they begin to where they end."""
+        views = {name: self.view(name) for name in (*self.node.inputs, self.node.name)}
+        return all(view.channels % view.block == 0 and self.aligned(name) for name, view in views.items())
+
+    def geometry(self, in_block: int, bias: bool, epilogue: Epilogue) -> ConvGeometry:
+        """A 1x1 convolution."""
+        one = (1, 1)
+        return ConvGeometry(
+            in_channels=self.view(self.node.inputs[0]).channels,
+            out_channels=self.node.attrs["out"],
+            in_block=in_block,
+            in_size=one,
+            grid=one,
+            out_size=one,
+            kernel=one,
+            stride=one,
+            dilation=one,
+            origin=(0, 0),
+            groups=1,
+            bias=bias,
+            epilogue=epilogue,
+        )
+
+    def filters(self, weight: Constant) -> Constant:
+        """The weight as (o, i, 1, 1), in the order in which the input's numbers lie."""
+        source = GpuSite.view(self, self.node.inputs[0])
+        shape = (self.node.attrs["out"], source.numbers, 1, 1)
+        return weight.map(shape, lambda w: _as_stored(w, source)[..., None, None])
+
+
+def pixels_of(site: GpuSite, **changed: Any) -> PixelSite:
+    """The site of a fully connected layer as that of a convolution."""
+    return PixelSite(**{**{field.name: getattr(site, field.name) for field in fields(site)}, **changed})
 
 
 def _of_tiles(site: GpuSite) -> list[_Timed]:
     """Empty where a value is not in whole blocks."""
-    node = site.node
-    known = {field.name: getattr(site, field.name) for field in fields(site)}
-    pixels = _PixelSite(**{**known, "options": replace(site.options, dtype=_multiplied(site))})
-    views = {name: pixels.view(name) for name in (*node.inputs, node.name)}
-    if any(view.channels % view.block or not site.aligned(name) for name, view in views.items()):
-        return []
-    source = views[node.inputs[0]]
-    one, none = (1, 1), (0, 0)
-    geometry = ConvGeometry(
-        in_channels=source.channels,
-        out_channels=node.attrs["out"],
-        in_block=source.block,
-        in_size=one,
-        grid=one,
-        out_size=one,
-        kernel=one,
-        stride=one,
-        dilation=one,
-        origin=none,
-        groups=1,
-        bias=node.attrs["bias"],
-        epilogue=node.attrs["epilogue"],
-    )
-    best = min(direct_candidates(pixels, geometry), key=lambda c: c.cost)
-    weight = site.constant("weight")
+    node, weight = site.node, site.constant("weight")
     assert weight is not None
-    filters = weight.map((node.attrs["out"], source.channels, 1, 1), lambda w: _as_stored(site, w)[..., None, None])
-    call, packed, why = conv_call(pixels, geometry, filters, best.choice)
+    pixels = pixels_of(site, options=replace(site.options, dtype=_multiplied(site)))
+    if not pixels.fits:
+        return []
+    geometry = pixels.geometry(pixels.view(node.inputs[0]).block, node.attrs["bias"], node.attrs["epilogue"])
+    best = min(direct_candidates(pixels, geometry), key=lambda c: c.cost)
+    call, packed, why = conv_call(pixels, geometry, pixels.filters(weight), best.choice)
     return [(Selection((call,), packed, f"a 1x1 convolution of one pixel; {why}"), best.cost)]
 
 
@@ -140,10 +161,10 @@ def _multiplied(site: GpuSite) -> str:
     return TF32.name if site.target.multiplies(TF32.name) else FLOAT32.name
 
 
-def _as_stored(site: GpuSite, weight: np.ndarray) -> np.ndarray:
-    """(out, c h w) to (out, order in which the kernel reads them), zeros for the channels that fill up a block."""
-    source, out = site.view(site.node.inputs[0]), len(weight)
-    full = np.zeros((out, source.blocks * source.block, source.pixels), np.float32)
+def _as_stored(weight: np.ndarray, source: View) -> np.ndarray:
+    """(out, c h w) to (out, order in which the numbers of a value lie), zeros for the channels that fill up a block."""
+    out = len(weight)
+    full = np.zeros((out, source.blocks * source.block, source.pixels), weight.dtype)
     full[:, : source.channels] = weight.reshape(out, source.channels, source.pixels)
     rows = full.reshape(out, source.blocks, source.block, source.pixels).transpose(0, 1, 3, 2)
     return rows.reshape(out, source.numbers)

@@ -52,7 +52,7 @@ class GpuDepthwise:
 
         def pack(array: np.ndarray) -> np.ndarray:
             check_range(array, stored, name)
-            return encode(_pack(array, config), stored)
+            return encode(pack_depthwise(array, config), stored)
 
         elements = weight.map((padded * math.prod(config.kernel),), pack, element=stored)
         packed = [Packed(f"{node.name}.weight", elements)]
@@ -68,9 +68,9 @@ def _config(site: GpuSite) -> GpuWindowConfig:
     return configure(site, "depthwise", site.node.attrs["epilogue"], site.node.attrs["bias"])
 
 
-def _pack(weight: np.ndarray, config: GpuWindowConfig) -> np.ndarray:
+def pack_depthwise(weight: np.ndarray, config: GpuWindowConfig) -> np.ndarray:
     """(c, 1, kh, kw) to [block][tap][lane]."""
     padded, taps = config.result.blocks * config.result.block, math.prod(config.kernel)
-    full = np.zeros((padded, taps), np.float32)
+    full = np.zeros((padded, taps), weight.dtype)
     full[: len(weight)] = weight.reshape(len(weight), taps)
     return full.reshape(config.result.blocks, config.result.block, taps).transpose(0, 2, 1).ravel()

@@ -1,21 +1,20 @@
-"""Kernels that treat every element alike: activations, batch norm that could not be folded, slopes, merges, inputs."""
+"""Kernels that treat every element alike: activations, batch norm that could not be folded, slopes, merges."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from cnncc.base.elements import Element
-from cnncc.ir import Constant
+from cnncc.base.elements import BYTES, Element
 from cnncc.kernels.gpu.model import LaunchWork
-from cnncc.kernels.gpu.spec import FLOATS, GpuKernel, GpuRule, GpuSite, View, grid_of, threads_for
+from cnncc.kernels.gpu.pointwise_bytes import select_bounded
+from cnncc.kernels.gpu.spec import FLOATS, MOVED, GpuKernel, GpuRule, GpuSite, View, grid_of, threads_for
 from cnncc.kernels.shared.convolution import pad_channels
 from cnncc.kernels.shared.elementwise import affine_weights, finite, label
-from cnncc.kernels.shared.operands import RawInput
 from cnncc.kernels.shared.spec import Call, Epilogue, Packed, Selection
 from cnncc.ops import TABLE
 from cnncc.ops.epilogue import own_count
-from cnncc.ops.source import scale_and_shift
+from cnncc.ops.pointwise import BOUNDED
 from cnncc.ops.traits import Kind
 
 
@@ -78,24 +77,11 @@ def select_prelu(site: GpuSite) -> Selection:
     return _elementwise(site, "prelu", 1, (), (packed,))
 
 
-def select_normalize(site: GpuSite) -> Selection:
-    """The mean and std of an input: (x - mean) / std as one multiply-add, on the way into the arena."""
-    node = site.node
-    channels = node.type.shape[1]
-    scale, shift = scale_and_shift(node.attrs, channels)
-    packed = (
-        Packed(f"{node.name}.scale", Constant((channels,), lambda: scale)),
-        Packed(f"{node.name}.shift", Constant((channels,), lambda: shift)),
-    )
-    return _elementwise(site, "affine", 0, (), packed)
-
-
 def _elementwise(site: GpuSite, start: str, own: int, epilogue: Epilogue, packed: tuple[Packed, ...] = ()) -> Selection:
-    """The first `own` inputs are combined, the others belong to the epilogue; without any, it is the caller's array."""
+    """The first `own` inputs are combined, the others belong to the epilogue."""
     node, result = site.node, site.view(site.node.name)
-    values = site.values(node.inputs[:own]) or (RawInput(node.name),)
-    contiguous = View(result.channels, result.height, result.width, result.block, result.numbers)
-    operands = tuple(site.view(name) for name in node.inputs[:own]) or (contiguous,)
+    values = site.values(node.inputs[:own])
+    operands = tuple(site.view(name) for name in node.inputs[:own])
     lanes = result.block
     total = site.batch * result.numbers // lanes
     extras = tuple(site.view(name).stride for name in node.inputs[own:])
@@ -115,13 +101,17 @@ OF_KIND: Mapping[Kind, GpuRule] = {Kind.POINTWISE: select_pointwise, Kind.MERGE:
 """Kinds of ops that one kernel computes, whatever the op."""
 RULES: Mapping[str, tuple[GpuRule, ...]] = {
     **{name: (OF_KIND[op.traits.kind],) for name, op in TABLE.items() if op.traits.kind in OF_KIND},
-    "input": (select_normalize,),
     **dict.fromkeys((name for name, op in TABLE.items() if op.traits.folds), (select_affine,)),
+    **dict.fromkeys(BOUNDED, (select_bounded, select_pointwise)),
     "prelu": (select_prelu,),
     "identity": (select_unchanged,),
     "dropout": (select_unchanged,),
     "spread": (select_unchanged,),
 }
 """Op -> its selectors."""
-TAKES: Mapping[str, frozenset[Element]] = dict.fromkeys(RULES.keys() - {"input"}, FLOATS)
+TAKES: Mapping[str, frozenset[Element]] = {
+    **dict.fromkeys(RULES, FLOATS),
+    **dict.fromkeys(BOUNDED, FLOATS.union(BYTES)),
+    **dict.fromkeys(("identity", "dropout", "spread"), MOVED),
+}
 """Op -> the types of numbers that its kernels take and give."""

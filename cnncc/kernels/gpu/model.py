@@ -10,7 +10,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cache
 
-from cnncc.base.elements import BFLOAT16, FLOAT16, FLOAT32, TF32, Element
+from cnncc.base.elements import BFLOAT16, FLOAT16, FLOAT32, INT8, TF32, Element
 from cnncc.machines.gpus import Gpu
 
 LOAD_LATENCY = 500
@@ -54,14 +54,24 @@ class GpuTile:
         return self.rows * self.columns // (self.thread_rows * self.thread_columns)
 
     @property
+    def per_word(self) -> int:
+        """Products of the depth that are made at a time."""
+        return FLOAT32.itemsize // self.element.itemsize
+
+    @property
+    def words(self) -> int:
+        """Of 32 bits, of a row's depth."""
+        return self.depth // self.per_word
+
+    @property
     def shared_bytes(self) -> int:
-        return 2 * 4 * self.depth * (self.rows + self.columns)
+        return 2 * 4 * self.words * (self.rows + self.columns)
 
     @property
     def registers(self) -> int:
         """Of a thread, about: sums, operands of a product, the next step's loads, addresses."""
         sums, operands = self.thread_rows * self.thread_columns, self.thread_rows + self.thread_columns
-        loads = self.depth * (self.rows + self.columns) // self.threads
+        loads = self.words * (self.rows + self.columns) // self.threads
         return sums + operands + loads + 36
 
     @property
@@ -69,14 +79,28 @@ class GpuTile:
         return f"{self.rows}x{self.columns}x{self.depth}_{self.thread_rows}x{self.thread_columns}"
 
     @property
+    def element(self) -> Element:
+        """Of the operands."""
+        return FLOAT32
+
+    @property
     def stored(self) -> Element:
         """Of the weights in memory."""
-        return FLOAT32
+        return self.element
 
     @property
     def ahead(self) -> int:
         """Steps whose loads are under way while one is multiplied."""
         return 1
+
+
+@dataclass(frozen=True)
+class ByteTile(GpuTile):
+    """A `GpuTile` of bytes, four of whose products are made at a time (dp4a); the sums are int32."""
+
+    @property
+    def element(self) -> Element:
+        return INT8
 
 
 @dataclass(frozen=True)
@@ -90,7 +114,7 @@ class TensorTile:
     across: int
     depth: int
     element: Element
-    """Of the operands: float16, bfloat16, tf32, or float32, of which each product is three of tf32."""
+    """Of the operands: bytes, float16, bfloat16, tf32, or float32, of which each product is three of tf32."""
 
     @property
     def threads(self) -> int:
@@ -105,6 +129,11 @@ class TensorTile:
     def words(self) -> int:
         """Of 32 bits, of a row in shared memory: 8 of them are the depth of one product of fragments."""
         return self.element.bytes(self.depth) // 4
+
+    @property
+    def per_word(self) -> int:
+        """Numbers of 32 bits of a row."""
+        return FLOAT32.itemsize // self.element.itemsize
 
     @property
     def line(self) -> int:
@@ -189,6 +218,11 @@ class HalfTile(TensorTile):
         return f"{self.rows}x{self.columns}x{self.depth}_{self.threads}_mma"
 
 
+@dataclass(frozen=True)
+class ByteTensorTile(HalfTile):
+    """The same of bytes. A thread of a warp has of the results of a pixel four channels in a row."""
+
+
 _SHAPES = ((128, 128, 2, 4), (128, 64, 4, 2), (64, 64, 2, 2), (128, 32, 4, 1), (64, 32, 2, 2), (32, 64, 2, 2),
            (32, 32, 2, 1))  # fmt: skip
 _HALF_SHAPES = (
@@ -215,6 +249,8 @@ TENSOR_TILES: Mapping[str, tuple[TensorTile, ...]] = {
     "tf32x3": tuple(TensorTile(*shape, 16, FLOAT32) for shape in _SHAPES),
 }
 """By the dtype of the options, or of what is read."""
+BYTE_TENSOR_TILES = tuple(ByteTensorTile(*shape, 2 * depth, INT8, stages) for shape, depth, stages in _HALF_SHAPES)
+"""Of bytes in blocks of channels."""
 SHAPES = (
     (128, 128, 8, 8),
     (128, 64, 8, 8),
@@ -237,6 +273,13 @@ def tiles(in_block: int) -> tuple[GpuTile, ...]:
     """Tiles that the kernel can be built for: each thread loads whole vectors of the image, of one pixel."""
     made = [GpuTile(*shape, depth) for shape in SHAPES for depth in (8, 16, 32)]
     return tuple(t for t in made if _fits(t, in_block))
+
+
+@cache
+def byte_tiles() -> tuple[ByteTile, ...]:
+    """The same of bytes, of which a vector has 16."""
+    made = [ByteTile(*shape, 4 * depth) for shape in SHAPES for depth in (8, 16, 32)]
+    return tuple(t for t in made if _fits(t, 16))
 
 
 def _fits(tile: GpuTile, in_block: int) -> bool:
@@ -329,7 +372,7 @@ def estimate(
     bound = max(times, key=lambda name: times[name])
     if bound == "multiply-adds" and step < waits:
         bound = "latency"
-    peak = gpu.tensor_flops * tile.rate if isinstance(tile, TensorTile) else gpu.peak_flops
+    peak = gpu.tensor_flops * tile.rate if isinstance(tile, TensorTile) else gpu.peak_flops * tile.per_word
     limit = max(work.flops / peak, work.bytes / gpu.bandwidth)
     occupancy = resident * tile.threads / gpu.threads_per_multiprocessor
     return Estimate(max(times.values()), limit, bound, occupancy)
@@ -369,7 +412,7 @@ def finish_cycles(product: Product) -> float:
 def _bytes_read(product: Product) -> float:
     """Of image and weights, past the first cache, for each product of a sum."""
     tile = product.tile
-    image = tile.element if isinstance(tile, HalfTile) else FLOAT32
+    image = tile.element if isinstance(tile, HalfTile | ByteTile) else FLOAT32
     return image.itemsize * product.to_l2 * tile.rows + tile.stored.itemsize * tile.columns
 
 
@@ -384,7 +427,7 @@ def _step_cycles(gpu: Gpu, tile: GpuTile | TensorTile, resident: int) -> float:
     issue = max(pairs * 32 * SCHEDULERS / gpu.fma_per_cycle, pairs + operands / 4 + 2)
     hidden = per_scheduler / (per_scheduler + 0.4)  # one warp alone waits for shared memory now and then
     shared = warps * operands * 4 * 32 / 2 / SHARED_BYTES_PER_CYCLE  # about half of what is read is read by two
-    return tile.depth * max(per_scheduler * issue / hidden, shared)
+    return tile.words * max(per_scheduler * issue / hidden, shared)
 
 
 def _tensor_cycles(gpu: Gpu, tile: TensorTile, warps: float, per_scheduler: float) -> float:

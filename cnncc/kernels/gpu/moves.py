@@ -8,9 +8,10 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from cnncc.base.elements import Element
 from cnncc.ir import Constant
 from cnncc.kernels.gpu.model import LaunchWork
-from cnncc.kernels.gpu.spec import GpuKernel, GpuRule, GpuSite, View, grid_of, threads_for
+from cnncc.kernels.gpu.spec import MOVED, GpuKernel, GpuRule, GpuSite, View, grid_of, threads_for
 from cnncc.kernels.shared.spec import Call, Packed, Selection, blocks
 from cnncc.kernels.shared.strided import READ, merged, row_major
 
@@ -113,9 +114,8 @@ def select_strided(site: GpuSite) -> Selection:
     if turned is None:
         return _moved(site, places, "a number per thread")
     work = LaunchWork(0, site.bytes_of(node.name, *node.inputs))
-    kernel = GpuKernel(
-        "turn", f"{node.op}_turn_f32", turned, turned.grid[0], 0, turned.grid, turned.threads, work, loads=4
-    )
+    name = f"{node.op}_turn_{site.element.short}"
+    kernel = GpuKernel("turn", name, turned, turned.grid[0], 0, turned.grid, turned.threads, work, loads=4)
     call = Call(node.name, kernel, site.values(node.inputs), site.result, True)
     return Selection((call,), (), f"squares of {SIDE} turned in shared memory")
 
@@ -156,8 +156,8 @@ def _moved(site: GpuSite, places: Places, why: str, packed: tuple[Packed, ...] =
     total = site.batch * result.numbers
     config = GpuMoveConfig(places, site.batch, source, result, threads_for(total, site.target))
     grid = grid_of(total, config.threads)
-    work = LaunchWork(0, 4 * total + min(4 * total, site.bytes_of(*node.inputs)))
-    kernel = GpuKernel("move", f"{node.op}_f32", config, grid[0], 0, grid, config.threads, work)
+    work = LaunchWork(0, (moved := site.element.bytes(total)) + min(moved, site.bytes_of(*node.inputs)))
+    kernel = GpuKernel("move", f"{node.op}_{site.element.short}", config, grid[0], 0, grid, config.threads, work)
     operands = (*site.values(node.inputs), *(p.operand for p in packed))
     return Selection((Call(node.name, kernel, operands, site.result, True),), packed, why)
 
@@ -168,3 +168,5 @@ RULES: Mapping[str, tuple[GpuRule, ...]] = {
     "unfold": (select_unfold,),
 }
 """Op -> its selectors."""
+TAKES: Mapping[str, frozenset[Element]] = dict.fromkeys((*READ, "take"), MOVED)
+"""Op -> the types of numbers that its kernels take and give."""

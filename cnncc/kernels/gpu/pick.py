@@ -10,7 +10,7 @@ import numpy as np
 from cnncc.base.elements import Element
 from cnncc.ir import Constant
 from cnncc.kernels.gpu.model import LaunchWork
-from cnncc.kernels.gpu.spec import FLOATS, GpuKernel, GpuRule, GpuSite, View, grid_of, threads_for
+from cnncc.kernels.gpu.spec import MOVED, GpuKernel, GpuRule, GpuSite, View, grid_of, threads_for
 from cnncc.kernels.shared.spec import Call, Packed, Selection
 
 ZERO = -1
@@ -48,5 +48,5 @@ def select_pick(site: GpuSite) -> Selection:
 
 RULES: Mapping[str, tuple[GpuRule, ...]] = {"pick": (select_pick,)}
 """Op -> its selectors."""
-TAKES: Mapping[str, frozenset[Element]] = dict.fromkeys(RULES, FLOATS)
+TAKES: Mapping[str, frozenset[Element]] = dict.fromkeys(RULES, MOVED)
 """Op -> the types of numbers that its kernels take and give."""

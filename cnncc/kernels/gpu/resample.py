@@ -7,9 +7,9 @@ from dataclasses import dataclass, replace
 
 from cnncc.base.elements import Element
 from cnncc.kernels.gpu.model import LaunchWork
-from cnncc.kernels.gpu.spec import FLOATS, GpuKernel, GpuRule, GpuSite, View, grid_of, threads_for
+from cnncc.kernels.gpu.spec import MOVED, GpuKernel, GpuRule, GpuSite, View, grid_of, threads_for
 from cnncc.kernels.shared.modes import ResampleMode
-from cnncc.kernels.shared.resample import SETTINGS, label
+from cnncc.kernels.shared.resample import SETTINGS, label, settings
 from cnncc.kernels.shared.spec import Call, Selection
 
 
@@ -27,6 +27,7 @@ class GpuResampleConfig:
     scale: tuple[int, int] = (1, 1)
     align_corners: bool = False
     value: float = 0.0
+    """As it is stored."""
 
     @property
     def total(self) -> int:
@@ -39,7 +40,7 @@ def select_resample(site: GpuSite) -> Selection:
     source, result = site.view(node.inputs[0]), site.view(node.name)
     total = site.batch * result.numbers // result.block
     config = GpuResampleConfig("crop", site.batch, source, result, threads_for(total, site.target))
-    config = replace(config, **SETTINGS[node.op](node.attrs))
+    config = replace(config, **settings(node))
     grid = grid_of(total, config.threads)
     flops = 8 * total * result.block if config.mode == "bilinear" else 0
     work = LaunchWork(flops, site.bytes_of(node.name, *node.inputs))
@@ -51,5 +52,5 @@ def select_resample(site: GpuSite) -> Selection:
 
 RULES: Mapping[str, tuple[GpuRule, ...]] = dict.fromkeys(SETTINGS, (select_resample,))
 """Op -> its selectors."""
-TAKES: Mapping[str, frozenset[Element]] = dict.fromkeys(RULES, FLOATS)
+TAKES: Mapping[str, frozenset[Element]] = dict.fromkeys(RULES, MOVED)
 """Op -> the types of numbers that its kernels take and give."""

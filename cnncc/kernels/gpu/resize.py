@@ -7,16 +7,18 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from cnncc.base.elements import Element
 from cnncc.ir import Constant
 from cnncc.kernels.gpu.model import LaunchWork
-from cnncc.kernels.gpu.spec import VECTOR, GpuKernel, GpuRule, GpuSite, View, grid_of, threads_for
+from cnncc.kernels.gpu.spec import MOVED, GpuKernel, GpuRule, GpuSite, View, grid_of, threads_for
 from cnncc.kernels.shared.spec import Call, Packed, Selection
 from cnncc.ops.resize import axes_taps
 
 
 @dataclass(frozen=True)
 class GpuResizeConfig:
-    """The weighted sum of `taps` rows and columns: a vector of channels of an output pixel per thread."""
+    """The weighted sum of `taps` rows and columns: a vector of channels of an output pixel per thread. Of one row and
+    one column it is that number, of whatever type."""
 
     batch: int
     source: View
@@ -26,7 +28,7 @@ class GpuResizeConfig:
 
     @property
     def total(self) -> int:
-        return self.batch * self.result.numbers // VECTOR
+        return self.batch * self.result.numbers // self.result.block
 
 
 def select_resize(site: GpuSite) -> Selection:
@@ -35,7 +37,7 @@ def select_resize(site: GpuSite) -> Selection:
     source, result = site.view(node.inputs[0]), site.view(node.name)
     tables = axes_taps(site.type().shape, node.attrs)
     taps = (tables[0][0].shape[1], tables[1][0].shape[1])
-    total = site.batch * result.numbers // VECTOR
+    total = site.batch * result.numbers // result.block
     config = GpuResizeConfig(site.batch, source, result, taps, threads_for(total, site.target))
     packed = tuple(
         _packed(f"{node.name}.{axis}.{kind}", values)
@@ -43,7 +45,7 @@ def select_resize(site: GpuSite) -> Selection:
         for kind, values in zip(("from", "share"), table, strict=True)
     )
     grid = grid_of(total, config.threads)
-    work = LaunchWork(2 * total * VECTOR * taps[0] * taps[1], site.bytes_of(node.name, *node.inputs))
+    work = LaunchWork(2 * total * result.block * taps[0] * taps[1], site.bytes_of(node.name, *node.inputs))
     name = f"resize_{node.attrs['mode']}_{result.label}"
     kernel = GpuKernel("resize", name, config, grid[0], 0, grid, config.threads, work)
     operands = (*site.values(node.inputs), *(p.operand for p in packed))
@@ -58,3 +60,5 @@ def _packed(name: str, values: np.ndarray) -> Packed:
 
 RULES: Mapping[str, tuple[GpuRule, ...]] = {"resize": (select_resize,)}
 """Op -> its selectors."""
+TAKES: Mapping[str, frozenset[Element]] = dict.fromkeys(RULES, MOVED)
+"""Op -> the types of numbers that its kernels take and give."""

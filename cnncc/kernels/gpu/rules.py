@@ -11,7 +11,6 @@ from cnncc.kernels import gpu
 from cnncc.kernels.gpu.algorithms import ALGORITHMS, select_by_algorithm
 from cnncc.kernels.gpu.spec import GpuRule, GpuSite
 from cnncc.kernels.shared.spec import Selection
-from cnncc.ops import TABLE
 
 RULES: Mapping[str, tuple[GpuRule, ...]] = {
     **gathered(gpu, "RULES", without=("rules",)),
@@ -26,9 +25,7 @@ TAKES: Mapping[str, frozenset[Element]] = gathered(gpu, "TAKES", without=("rules
 
 def without_kernel(op: str) -> str:
     """Why an op has no GPU kernel; empty if it has one."""
-    if op in RULES or op in PLACED:
-        return ""
-    return "it takes or gives integers" if TABLE[op].exact else "no kernel is written yet"
+    return "" if op in RULES or op in PLACED else "no kernel is written yet"
 
 
 PLACED = frozenset({"const"})
@@ -42,7 +39,7 @@ def select(site: GpuSite) -> Selection:
     missing = [str(kind) for kind in kinds if kind not in TAKES.get(node.op, {FLOAT32})]
     if missing:
         what = f"{node.op} has no GPU kernel for {' and '.join(missing)}"
-        raise CnnccError(what, node.span, node.stack, "`cast float32` before it: it takes float32")
+        raise CnnccError(what, node.span, node.stack, "`dequantize` or `cast float32` before it: it takes float32")
     post_ops = [name for name, _ in node.attrs.get("epilogue", ())]
     if not any(map(without_kernel, (node.op, *post_ops))):
         for rule in RULES[node.op]:

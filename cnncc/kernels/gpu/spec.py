@@ -84,7 +84,7 @@ class GpuSite(Site[Gpu]):
     @property
     def block(self) -> int:
         """Of what the node reads first."""
-        return self.target.block_of_halves if self.type().element in HALVES else self.target.block
+        return self.target.block_of(self.type().element)
 
     @property
     def stored(self) -> Element:
@@ -98,6 +98,12 @@ class GpuSite(Site[Gpu]):
         stride = self.placements[name].image_stride // kind.element.itemsize
         return View(channels, height, width, kind.block, stride, kind.element)
 
+    @property
+    def added(self) -> Element | None:
+        """The type of the second value that the node reads, where it is another one than that of the result."""
+        added = self.type(1).element if len(self.node.inputs) > 1 else self.element
+        return None if added == self.element else added
+
     def aligned(self, name: str) -> bool:
         """Whether every image of a value starts at a multiple of 16 bytes."""
         placement = self.placements[name]
@@ -109,7 +115,9 @@ class GpuSite(Site[Gpu]):
 
 
 FLOATS = frozenset((FLOAT32, *HALVES))
-"""What kernels take that convert halves where they load and store."""
+"""What kernels take that compute in float32, and convert halves where they load and store."""
+MOVED = frozenset(ELEMENTS.values())
+"""What kernels take that only move numbers."""
 GpuRule = Callable[[GpuSite], Selection | None]
 """Chooses the kernels of a node, or leaves it to the next rule of its op."""
 

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 from cnncc.base.elements import Element
 from cnncc.kernels.gpu.model import LaunchWork
-from cnncc.kernels.gpu.spec import FLOATS, GpuKernel, GpuRule, GpuSite, View, grid_of, threads_for
+from cnncc.kernels.gpu.spec import FLOATS, MOVED, GpuKernel, GpuRule, GpuSite, View, grid_of, threads_for
 from cnncc.kernels.shared.modes import WINDOW_POOLS, WindowMode
 from cnncc.kernels.shared.spec import Call, Epilogue, Selection
 
@@ -30,6 +30,8 @@ class GpuWindowConfig:
     epilogue: Epilogue
     strip: int
     threads: int
+    added: Element | None = None
+    """The type of what the epilogue adds, where it is not that of the result."""
 
     @property
     def strips(self) -> int:
@@ -66,6 +68,7 @@ def configure(site: GpuSite, mode: WindowMode, epilogue: Epilogue = (), bias: bo
         epilogue=epilogue,
         strip=strip,
         threads=threads_for(total, site.target),
+        added=site.added,
     )
 
 
@@ -130,5 +133,5 @@ RULES: Mapping[str, tuple[GpuRule, ...]] = {
     "argmaxpool": (select_argmaxpool,),
 }
 """Op -> its selectors."""
-TAKES: Mapping[str, frozenset[Element]] = dict.fromkeys(WINDOW_POOLS, FLOATS)
+TAKES: Mapping[str, frozenset[Element]] = {**dict.fromkeys(WINDOW_POOLS, FLOATS), "maxpool": MOVED}
 """Op -> the types of numbers that its kernels take and give."""

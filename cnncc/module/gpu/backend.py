@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING
 
-from cnncc.base.elements import HALVES
 from cnncc.base.errors import CnnccError
 from cnncc.ir import Graph, Node
 from cnncc.kernels.gpu.rules import TAKES, select
@@ -26,17 +25,9 @@ if TYPE_CHECKING:
 
 
 def refuse_elements(graph: Graph, machine: Gpu) -> None:
-    """CnnccError for a value that is no floating-point number or that the machine has no instruction for, and for an
-    input or output that is not float32."""
-    if any(node.type.quantization is not None for node in graph.nodes):
-        hint = "a target that is a processor, or weights without scales"
-        raise CnnccError(f"{graph.name} is computed on bytes, and modules for GPUs are not yet", hint=hint)
+    """CnnccError for a value of halves that the machine has no instruction for."""
     for node in graph.nodes:
         kind = port_type(node) if node.is_input else node.type
-        is_port = node.is_input or graph.is_output(node.name)
-        if not kind.is_float and (is_port or kind.element not in HALVES):
-            what = f"{node.op} {node.name!r} is {kind.numbers}: a GPU has float32 only"
-            raise CnnccError(what, node.span, node.stack, "a target that is a processor has other types")
         if not machine.multiplies(kind.element.name):
             what = f"target {machine.name} has no instruction that multiplies {kind.element}"
             raise CnnccError(what, node.span, node.stack, "it has those for float16")

@@ -30,8 +30,16 @@ static inline float2 make_float2(float x, float y) { return {x, y}; }
 struct uint4 {
     unsigned x, y, z, w;
 } __attribute__((aligned(16)));
+static inline uint4 make_uint4(unsigned x, unsigned y, unsigned z, unsigned w) { return {x, y, z, w}; }
 struct uint2 {
     unsigned x, y;
+} __attribute__((aligned(8)));
+struct int4 {
+    int x, y, z, w;
+} __attribute__((aligned(16)));
+static inline int4 make_int4(int x, int y, int z, int w) { return {x, y, z, w}; }
+struct int2 {
+    int x, y;
 } __attribute__((aligned(8)));
 struct ushort4 {
     unsigned short x, y, z, w;
@@ -57,6 +65,16 @@ static inline unsigned __float_as_uint(float f) {
     memcpy(&i, &f, sizeof i);
     return i;
 }
+/* What is rounded to float32 once, and never made one operation of two. The host's compiler does not. */
+static inline float __fmul_rn(float a, float b) { return a * b; }
+static inline float __fadd_rn(float a, float b) { return a + b; }
+static inline float __fdiv_rn(float a, float b) { return a / b; }
+/* Cut off, or rounded to nearest with ties to even; what int32 does not have becomes its least or its largest number. */
+static inline int __float2int_rz(float f) {
+    if (f != f) return 0;
+    return f >= 2147483648.0f ? 2147483647 : f < -2147483648.0f ? -2147483647 - 1 : (int)f;
+}
+static inline int __float2int_rn(float f) { return __float2int_rz(nearbyintf(f)); }
 static inline int __float_as_int(float f) {
     int i;
     memcpy(&i, &f, sizeof i);
@@ -207,9 +225,11 @@ static float tf32_of(unsigned word, int) {
     return value;
 }
 
-/* sums (16 x 8) += a (16 x 8 words) b (8 words x 8), as mma.sync.m16n8k16 and, with one number a word, m16n8k8 lay them
- * out among the threads of a warp. `number` takes the operands out of their words. */
-template <float number(unsigned, int), unsigned per_word = 2> static void mma(float *sums, const unsigned *a, const unsigned *b) {
+/* sums (16 x 8) += a (16 x 8 words) b (8 words x 8), as mma.sync.m16n8k16 and, with one number a word, m16n8k8, or with
+ * four, m16n8k32, lay them out among the threads of a warp. `first_of` and `second_of` take the operands out of their
+ * words. */
+template <class T, T first_of(unsigned, int), T second_of(unsigned, int), unsigned per_word>
+static void mma_of(T *sums, const unsigned *a, const unsigned *b) {
     unsigned me = threadIdx.x, first = me & ~31u, g = (me & 31) / 4, pair = me & 3;
     operands *all = handed[products[me]++ & 1];
     memcpy(all[me].a, a, sizeof all[me].a);
@@ -220,9 +240,25 @@ template <float number(unsigned, int), unsigned per_word = 2> static void mma(fl
         for (unsigned k = 0; k < 8 * per_word; k++) {
             unsigned word = k / per_word, which = k % per_word;
             const operands &left = all[first + g * 4 + word % 4], &right = all[first + column * 4 + word % 4];
-            sums[e] += number(left.a[lower + 2 * (word / 4)], which) * number(right.b[word / 4], which);
+            sums[e] += first_of(left.a[lower + 2 * (word / 4)], which) * second_of(right.b[word / 4], which);
         }
     }
+}
+
+template <float number(unsigned, int), unsigned per_word = 2> static void mma(float *sums, const unsigned *a, const unsigned *b) {
+    mma_of<float, number, number, per_word>(sums, a, b);
+}
+
+/* Four products of bytes, the second ones with a sign: of a word, as dp4a, and of fragments, as mma.sync.m16n8k32. */
+static int unsigned_of(unsigned word, int which) { return word >> (8 * which) & 255; }
+static int signed_of(unsigned word, int which) { return (signed char)(word >> (8 * which)); }
+template <int value(unsigned, int)> static int dot(unsigned values, unsigned weights, int sum) {
+    for (int i = 0; i < 4; i++) sum += value(values, i) * signed_of(weights, i);
+    return sum;
+}
+
+template <int value(unsigned, int)> static void mma_bytes(int *sums, const unsigned *a, const unsigned *b) {
+    mma_of<int, value, signed_of, 4>(sums, a, b);
 }
 
 static unsigned halves(float low, float high) {
@@ -249,8 +285,11 @@ static unsigned to_tf32(float value) {
 static unsigned bfloats(float low, float high) { return to_bfloat(low) | (unsigned)to_bfloat(high) << 16; }
 
 /* Copies into shared memory that a kernel waits for; here they are done at once. */
-static void copy(unsigned *to, int word, const unsigned short *from, int number) { memcpy(to + word, from + number, 16); }
-static void copy_or_clear(unsigned *to, int word, const unsigned short *from, int number, int size) {
+template <class T> static void copy(unsigned *to, int word, const T *from, int number) { memcpy(to + word, from + number, 16); }
+template <class T> static void copy_or_fill(unsigned *to, int word, const T *from, int number, bool inside, const T *around) {
+    memcpy(to + word, inside ? from + number : around, 16);
+}
+template <class T> static void copy_or_clear(unsigned *to, int word, const T *from, int number, int size) {
     if (size)
         copy(to, word, from, number);
     else
@@ -374,6 +413,11 @@ template <class... P> static int run(void (*kernel)(P...), const launch *l, void
 #define cnncc_high_bfloat ::emulator::high_bfloat
 #define cnncc_copy_or_clear ::emulator::copy_or_clear
 #define cnncc_copy ::emulator::copy
+#define cnncc_copy_or_fill ::emulator::copy_or_fill
+#define cnncc_dot_unsigned ::emulator::dot<::emulator::unsigned_of>
+#define cnncc_dot_signed ::emulator::dot<::emulator::signed_of>
+#define cnncc_mma_unsigned ::emulator::mma_bytes<::emulator::unsigned_of>
+#define cnncc_mma_signed ::emulator::mma_bytes<::emulator::signed_of>
 #define cnncc_commit()
 #define cnncc_wait_1()
 #define cnncc_wait_2()

@@ -1,4 +1,4 @@
-"""The kernel of an input: mean and std, and bytes of it."""
+"""The kernel of an input: mean and std, and bytes or halves of it."""
 
 from __future__ import annotations
 
@@ -19,12 +19,12 @@ from cnncc.kernels.shared.builder import KernelBuilder, splat, vector_type
 
 
 def lower(c: NormalizeConfig, symbol: str) -> PrimFunc:
-    """x scale + shift with one scale and shift per plane, and bytes of that; a unit is a part of the pixels of one
-    channel."""
+    """x scale + shift with one scale and shift per plane, and bytes or halves of that; a unit is a part of the pixels
+    of one channel."""
     k = KernelBuilder()
     source = k.operand("source", c.channels * c.pixels, ELEMENTS[c.element])
     scale, shift = k.operand("scale", c.channels), k.operand("shift", c.channels)
-    steps = [k.operand("steps", 4)] if c.result != "float32" else []
+    steps = [k.operand("steps", 4)] if ELEMENTS[c.result].whole else []
     result = k.operand("result", c.channels * c.pixels, ELEMENTS[c.result])
     with k.units() as u:
         channel = k.let(u // c.parts)

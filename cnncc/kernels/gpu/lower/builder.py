@@ -23,7 +23,7 @@ from tvm.tirx import (
     Var,
 )
 
-from cnncc.base.elements import BFLOAT16, FLOAT16, FLOAT32, HALVES, Element
+from cnncc.base.elements import BFLOAT16, BYTES, FLOAT16, FLOAT32, HALVES, INT32, UINT8, Element
 from cnncc.kernels.gpu.spec import View
 from cnncc.kernels.shared.builder import Buffer, Expr, KernelBuilder, element, i32, sequence, splat, vector_type
 
@@ -53,33 +53,43 @@ class Array(Buffer):
     """A buffer whose vectors are aligned: an index counts numbers where `lanes` is 1, and whole vectors otherwise. TVM
     makes one access of a vector only if it sees the factor.
 
-    Halves, which lie in memory as integers of 16 bits, are loaded and stored as float32; vectors of them by
-    `load_vector` and `store_vector`."""
+    Numbers of less than 32 bits are loaded and stored as float32, which has all of them: halves, which lie in memory as
+    integers of 16 bits, and bytes. Vectors of them are for `load_vector` and `store_vector`. int32 is taken for float32
+    of the same bits, to be moved and not to be computed with; a kernel that computes asks for it with `typed`."""
 
     def load(self, index: Expr, lanes: int = 1) -> Expr:
-        loaded = BufferLoad(self._buffer, [element(index * lanes, lanes)])
+        loaded = self.raw(index, lanes)
+        if self.kind in BYTES:
+            return tirx.Cast(vector_type("float32", lanes), loaded)
         if self.kind not in HALVES:
             return loaded
         assert lanes == 1, "load_vector loads vectors of halves"
         return tirx.call_pure_extern("float32", CONVERSIONS[self.kind].low, tirx.Cast("uint32", loaded))
+
+    def raw(self, index: Expr, lanes: int = 1) -> Expr:
+        """Numbers as they are stored."""
+        return BufferLoad(self._buffer, [element(index * lanes, lanes)])
 
     def store(self, index: Expr, value: Expr, lanes: int = 1) -> None:
         if self.kind in HALVES:
             assert lanes == 1, "store_vector stores vectors of halves"
             word = tirx.call_pure_extern("uint32", CONVERSIONS[self.kind].pair, value, splat(0.0, 1))
             value = tirx.Cast("uint16", word)
-        index = index * lanes
-        self._kernel.emit(BufferStore(self._buffer, value, [element(index, lanes)]))
+        elif self.kind in BYTES:
+            value = tirx.Cast(self.kind.tir, tirx.Cast("int32", value))
+        self.put(index, value, lanes)
+
+    def put(self, index: Expr, stored: Expr, lanes: int = 1) -> None:
+        """Stores numbers that are of the stored type."""
+        self._kernel.emit(BufferStore(self._buffer, stored, [element(index * lanes, lanes)]))
 
     def words(self, index: Expr, lanes: int) -> Expr:
-        """A vector of halves as it is stored, two in a word."""
-        loaded = BufferLoad(self._buffer, [element(index * lanes, lanes)])
-        return tirx.reinterpret(vector_type("uint32", lanes // 2), loaded)
+        """A vector of halves or bytes as it is stored, in words."""
+        return tirx.reinterpret(vector_type("uint32", lanes // per_word(self.kind)), self.raw(index, lanes))
 
     def put_words(self, index: Expr, words: Expr, lanes: int) -> None:
-        """Stores a vector of halves, of which two are in a word."""
-        numbers = tirx.reinterpret(vector_type("uint16", lanes), words)
-        self._kernel.emit(BufferStore(self._buffer, numbers, [element(index * lanes, lanes)]))
+        """Stores a vector of halves or bytes that is in words."""
+        self.put(index, tirx.reinterpret(vector_type(stored_type(self.kind), lanes), words), lanes)
 
     @property
     def start(self) -> Expr:
@@ -89,6 +99,23 @@ class Array(Buffer):
     def address(self, index: Expr) -> Expr:
         """Of an element, for a function of the preamble."""
         return tirx.address_of(BufferLoad(self._buffer, [element(index, 1)]))
+
+
+def stored_type(kind: Element) -> str:
+    """TVM's type of numbers in memory."""
+    if kind in HALVES:
+        return "uint16"
+    return FLOAT32.tir if kind == INT32 else kind.tir
+
+
+def moved_number(value: float, kind: Element) -> Expr:
+    """A number as kernels move it: float32, or int32 of which float32 has the bits."""
+    return tirx.call_pure_extern("float32", "__int_as_float", i32(int(value))) if kind == INT32 else splat(value, 1)
+
+
+def per_word(kind: Element) -> int:
+    """Numbers in 32 bits."""
+    return FLOAT32.itemsize // kind.itemsize
 
 
 class CudaBuilder(KernelBuilder):
@@ -111,7 +138,7 @@ class CudaBuilder(KernelBuilder):
         return self._indices[3]
 
     def operand(self, name: str, count: int, kind: Element = FLOAT32) -> Array:
-        return Array(self, self.declare(name, count, "uint16" if kind in HALVES else kind.tir), kind)
+        return Array(self, self.declare(name, count, stored_type(kind)), kind)
 
     def images(self, name: str, view: View, batch: int) -> Array:
         """The operand of a value of so many images."""
@@ -263,10 +290,56 @@ def load_into(k: CudaBuilder, values: Array, place: Expr, source: Array, at: Exp
             function = conversion.high if lane % 2 else conversion.low
             values.store(place * lanes + lane, tirx.call_pure_extern("float32", function, words.load(lane // 2)))
         return
+    if source.kind in BYTES and lanes > 1:
+        for lane, byte in enumerate(load_bytes(k, source, at, lanes)):
+            values.store(place * lanes + lane, tirx.Cast("float32", byte))
+        return
     width = min(lanes, WIDEST)
     for part in range(lanes // width):
         parts = lanes // width
         values.store(place * parts + part, source.load(at * parts + part, width), width)
+
+
+def load_bytes(k: CudaBuilder, source: Array, at: Expr, lanes: int) -> list[Expr]:
+    """The vector of `lanes` bytes at an index that counts such vectors, as int32."""
+    if lanes < per_word(source.kind):
+        return [k.let(tirx.Cast("int32", source.raw(at * lanes + lane))) for lane in range(lanes)]
+    count = lanes // per_word(source.kind)
+    words = k.local(count, "uint32")
+    words.store(0, source.words(at, lanes), count)
+    return [byte_of(words.load(lane // 4), lane % 4, source.kind) for lane in range(lanes)]
+
+
+def byte_of(word: Expr, place: int, kind: Element) -> Expr:
+    """One of the four bytes of a word, as int32."""
+    if kind == UINT8:
+        shifted = tirx.shift_right(word, tirx.const(8 * place, "uint32")) if place else word
+        return tirx.Cast("int32", tirx.bitwise_and(shifted, tirx.const(255, "uint32")))
+    left = tirx.Cast("int32", tirx.shift_left(word, tirx.const(24 - 8 * place, "uint32")) if place < 3 else word)
+    return tirx.shift_right(left, i32(24))
+
+
+def word_of(values: Sequence[Expr]) -> Expr:
+    """Four int32 that are bytes, of either sign, as a word."""
+    word: Expr = None
+    for place, value in enumerate(values):
+        byte = tirx.bitwise_and(tirx.Cast("uint32", value), tirx.const(255, "uint32"))
+        shifted = tirx.shift_left(byte, tirx.const(8 * place, "uint32")) if place else byte
+        word = shifted if word is None else tirx.bitwise_or(word, shifted)
+    return word
+
+
+def store_bytes(k: CudaBuilder, result: Array, at: Expr, values: Sequence[Expr]) -> None:
+    """A vector of int32 that are bytes, at an index that counts such vectors."""
+    lanes = len(values)
+    if lanes < per_word(result.kind):
+        for lane, value in enumerate(values):
+            result.put(at * lanes + lane, tirx.Cast(result.kind.tir, value))
+        return
+    words = k.local(lanes // 4, "uint32")
+    for i in range(lanes // 4):
+        words.store(i, word_of(values[4 * i : 4 * i + 4]))
+    result.put_words(at, words.load(0, lanes // 4), lanes)
 
 
 def store_vector(k: CudaBuilder, result: Array, at: Expr, values: Sequence[Expr]) -> None:
@@ -274,6 +347,8 @@ def store_vector(k: CudaBuilder, result: Array, at: Expr, values: Sequence[Expr]
     lanes = len(values)
     if lanes == 1:
         result.store(at, values[0])
+    elif result.kind in BYTES:
+        store_bytes(k, result, at, [tirx.Cast("int32", value) for value in values])
     elif result.kind in HALVES:
         words, pair = k.local(lanes // 2, "uint32"), CONVERSIONS[result.kind].pair
         for i in range(lanes // 2):
@@ -285,3 +360,36 @@ def store_vector(k: CudaBuilder, result: Array, at: Expr, values: Sequence[Expr]
             out.store(i, value)
         for part in range(lanes // width):
             result.store(at * (lanes // width) + part, out.load(part, width), width)
+
+
+def exact_images(k: CudaBuilder, name: str, view: View, batch: int) -> Array:
+    """The operand of a value of so many images whose integers are computed with as such, by `exact_vector` and
+    `store_exact`."""
+    if view.element != INT32:
+        return k.images(name, view, batch)
+    return Array(k, k.declare(name, batch * view.numbers, INT32.tir), INT32)
+
+
+def exact_vector(k: CudaBuilder, source: Array, at: Expr, lanes: int) -> list[Expr]:
+    """The vector of `lanes` numbers at an index that counts such vectors: int32 of integers, else float32."""
+    if source.kind in BYTES:
+        return load_bytes(k, source, at, lanes)
+    if source.kind != INT32:
+        loaded = load_vector(k, source, at, lanes)
+        return [loaded.load(lane) for lane in range(lanes)]
+    words = k.local(lanes, INT32.tir)
+    words.put(0, source.raw(at, lanes), lanes)
+    return [words.load(lane) for lane in range(lanes)]
+
+
+def store_exact(k: CudaBuilder, result: Array, at: Expr, values: Sequence[Expr]) -> None:
+    """A vector of numbers, int32 of integers and else float32, at an index that counts such vectors."""
+    if result.kind in BYTES:
+        store_bytes(k, result, at, values)
+    elif result.kind == INT32:
+        out, lanes = k.local(len(values), INT32.tir), len(values)
+        for lane, value in enumerate(values):
+            out.put(lane, value)
+        result.put(at, out.raw(0, lanes), lanes)
+    else:
+        store_vector(k, result, at, values)

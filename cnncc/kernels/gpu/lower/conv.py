@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
+from dataclasses import replace
 from typing import Any
 
 from tvm import tirx
@@ -35,15 +36,18 @@ class Conv:
         self.g = c.geometry
         self.k = k = CudaBuilder(c.grid, self.t.threads)
         self.in_block = self.g.in_block
+        self.lanes = self.in_block // self.t.per_word  # words of a vector of channels
+        self.plane = c.source.pixels  # from one vector of channels to the next
         self.split = c.splits > 1
         self.source = k.images("image", c.source, c.batch)
         self.block = c.result.block
         self.weight_vectors = self.vectors_per_step()
         panels = c.geometry.groups * c.column_tiles
         self.weights = self.operand_of_weights(panels * c.steps * self.weight_vectors)
-        self.bias = k.operand("bias", c.result.blocks * self.block) if self.g.bias else None
-        self.extras = [k.images(f"extra{i}", c.result, c.batch) for i in range(len(c.extras))]
-        self.parts = k.operand("parts", c.parts) if self.split else None
+        self.take_channels(c.result.blocks * self.block)
+        added = replace(c.result, element=c.added or c.result.element)
+        self.extras = [k.images(f"extra{i}", added, c.batch) for i in range(len(c.extras))]
+        self.parts = k.typed("parts", c.parts, self.summed) if self.split else None
         self.counters = k.typed("counters", c.tiles, "uint32") if self.split else None
         self.result = k.images("result", c.result, c.batch)
         self.loads = self.t.rows * self.t.depth // (self.in_block * self.t.threads)
@@ -52,21 +56,28 @@ class Conv:
         """So many vectors of 16 bytes."""
         return self.k.typed("weights", vectors * VECTOR, self.stored)
 
+    def take_channels(self, count: int) -> None:
+        """Operands with numbers for each output channel."""
+        self.bias = self.k.operand("bias", count) if self.g.bias else None
+
     stored = "float32"
-    """Type of the weights' words."""
+    """Type of the words of weights, and of all in shared memory."""
+    loaded = "float32"
+    """Type of the words of an image as they are loaded."""
+    summed = "float32"
+    """Type of the sums."""
 
     def vectors_per_step(self) -> int:
         """Vectors of weights that a step reads."""
-        return int(self.t.depth * self.t.columns // VECTOR)
+        return int(self.t.words * self.t.columns // VECTOR)
 
     def build(self, symbol: str) -> PrimFunc:
         k, c, t = self.k, self.c, self.t
         self.a_size, self.b_size = self.sizes()
         count = t.rows * t.columns // t.threads
-        self.sums = k.local(count)
+        self.sums = k.local(count, self.summed)
         self.make_room()
-        with k.unrolled(count) as i:
-            self.sums.store(i, splat(0.0, 1))
+        self.clear_sums(count)
         self.row_tile, self.column_tile = self.place_of_block()
         self.row_of_thread()
         first, count = self.range_of_steps()
@@ -84,7 +95,7 @@ class Conv:
         k, t = self.k, self.t
         self.a = k.shared(self.stages * self.a_size, self.stored)
         self.b = k.shared(self.stages * self.b_size, self.stored)
-        self.next_a = k.local(self.loads * self.in_block)
+        self.next_a = k.local(self.loads * self.lanes, self.loaded)
         self.next_b = k.local(VECTOR * -(-self.weight_vectors // t.threads), self.stored)
 
     def place_of_block(self) -> tuple[Expr, Expr]:
@@ -118,6 +129,10 @@ class Conv:
             self.add_parts(self.parts, tile)
             yield
 
+    def clear_sums(self, count: int) -> None:
+        with self.k.unrolled(count) as i:
+            self.sums.store(i, tirx.const(0, self.summed))
+
     def leave_part(self, parts: Array, tile: Expr) -> None:
         """Stores the sums of this block as they lie in its threads: neighbours store neighbouring vectors."""
         k, c, t = self.k, self.c, self.t
@@ -133,10 +148,9 @@ class Conv:
         count = t.rows * t.columns // (VECTOR * t.threads)
         together = min(parts_together(t), c.splits)
         piece = min(count, AT_ONCE // VECTOR)
-        loaded = k.local(together * piece * VECTOR)
+        loaded = k.local(together * piece * VECTOR, self.summed)
         first = k.let(tile * (count * t.threads) + k.thread)
-        with k.unrolled(count * VECTOR) as i:
-            self.sums.store(i, splat(0.0, 1))
+        self.clear_sums(count * VECTOR)
 
         def add(part: Expr, number: int) -> None:
             for begin in range(0, count, piece):
@@ -154,7 +168,7 @@ class Conv:
 
     def sizes(self) -> tuple[int, int]:
         """Words of one half of the shared arrays."""
-        return self.t.depth * self.t.rows, self.t.depth * self.t.columns
+        return self.t.words * self.t.rows, self.t.words * self.t.columns
 
     def products(self, first: Expr, count: Expr) -> None:
         """Sums over the steps: the next step's loads are under way while this one's products are made."""
@@ -192,9 +206,14 @@ class Conv:
         image, pixel = image_of(k, row, c.batch, g.grid[0] * g.grid[1])
         y, x = divmod_(k, pixel, g.grid[1])
         self.top, self.left = k.let(y * g.stride[0] + g.origin[0]), k.let(x * g.stride[1] + g.origin[1])
-        channel = k.block(1) * (c.group_in // self.in_block) * c.source.pixels
-        self.base = k.let(image * (c.source.stride // self.in_block) + channel)
+        self.base = k.let(self.start_of(image))
         self.weight_base = k.let((k.block(1) * c.column_tiles + self.column_tile) * (c.steps * self.weight_vectors))
+
+    def start_of(self, image: Expr) -> Expr:
+        """Where the channels of the block's group begin, counted in vectors of channels."""
+        c = self.c
+        channel = self.k.block(1) * (c.group_in // self.in_block) * c.source.pixels
+        return image * (c.source.stride // self.in_block) + channel
 
     def fetch(self, step: Expr) -> None:
         """Loads a step's part of the image and of the weights into registers."""
@@ -219,12 +238,20 @@ class Conv:
 
     def fetch_image(self, i: Expr, index: Expr) -> None:
         """Loads a block of channels under one tap; `index` counts those. Zero outside the image."""
-        k, lanes = self.k, self.in_block
+        k, lanes = self.k, self.lanes
         at, inside = self.place_in_image(index)
         if inside:
-            self.next_a.store(i, splat(0.0, lanes), lanes)
+            self.next_a.store(i, self.outside(), lanes)
         with k.unless_certain(*inside):
-            self.next_a.store(i, self.source.load(at, lanes), lanes)
+            self.next_a.store(i, self.words_of(at, index), lanes)
+
+    def outside(self) -> Expr:
+        """A vector of channels where there is no image."""
+        return splat(0.0, self.lanes)
+
+    def words_of(self, at: Expr, index: Expr) -> Expr:
+        """The vector of channels at a place of the image."""
+        return self.source.load(at, self.lanes)
 
     def place_in_image(self, index: Expr) -> tuple[Expr, list[Expr]]:
         """Where a block of channels under one tap lies, counted in those, and under which conditions it exists."""
@@ -235,7 +262,7 @@ class Conv:
         y, x = k.let(self.top + row * g.dilation[0]), k.let(self.left + column * g.dilation[1])
         exists = index < c.depth // lanes if c.depth % self.t.depth else None
         inside = [self.row_exists, exists, *self.bounds(y, 0), *self.bounds(x, 1)]
-        at = self.base + (block * c.source.height + y) * c.source.width + x
+        at = self.base + block * self.plane + y * c.source.width + x
         return at, [condition for condition in inside if condition is not None]
 
     def bounds(self, position: Expr, axis: int) -> list[Expr]:
@@ -250,10 +277,10 @@ class Conv:
         k, t = self.k, self.t
         between = t.threads // t.rows
         with k.unrolled(self.loads) as i:
-            depth = k.let((self.part + i * between) * self.in_block)
-            for lane in range(self.in_block):
+            depth = k.let((self.part + i * between) * self.lanes)
+            for lane in range(self.lanes):
                 at = parity * self.a_size + (depth + lane) * t.rows + self.row
-                self.a.store(at, self.next_a.load(i * self.in_block + lane))
+                self.a.store(at, self.next_a.load(i * self.lanes + lane))
         with self.vectors_of_weights() as (i, index):
             self.b.store(parity * self.weight_vectors + index, self.next_b.load(i, VECTOR), VECTOR)
 
@@ -262,9 +289,9 @@ class Conv:
         k, t = self.k, self.t
         across, down = t.rows // t.thread_rows, t.columns // t.thread_columns
         x, y = self.place()
-        left, right = k.local(t.thread_rows), k.local(t.thread_columns)
+        left, right = k.local(t.thread_rows, self.stored), k.local(t.thread_columns, self.stored)
         a, b = k.let(parity * (self.a_size // VECTOR) + x), k.let(parity * self.weight_vectors + y)
-        with k.loop(t.depth // UNROLLED, "part") as part, k.unrolled(UNROLLED) as step:
+        with k.loop(t.words // UNROLLED, "part") as part, k.unrolled(UNROLLED) as step:
             depth = part * UNROLLED + step
             for i in range(t.thread_rows // VECTOR):
                 at = a + depth * (t.rows // VECTOR) + i * across
@@ -274,7 +301,11 @@ class Conv:
                 right.store(j, self.b.load(at, VECTOR), VECTOR)
             with k.unrolled(t.thread_rows) as i, k.unrolled(t.thread_columns) as j:
                 at = i * t.thread_columns + j
-                self.sums.store(at, self.sums.load(at) + left.load(i) * right.load(j))
+                self.sums.store(at, self.product(left.load(i), right.load(j), self.sums.load(at)))
+
+    def product(self, a: Expr, b: Expr, total: Expr) -> Expr:
+        """The sum with the products of two words."""
+        return total + a * b
 
     def place(self) -> tuple[Expr, Expr]:
         """Which rows and columns of the tile this thread computes."""
@@ -287,7 +318,7 @@ class Conv:
         across, down = t.rows // t.thread_rows, t.columns // t.thread_columns
         x, y = self.place()
         group, tile = k.block(1), self.column_tile
-        vectors = c.group_out // VECTOR
+        vectors = -(-c.group_out // VECTOR)
         for i in range(t.thread_rows // VECTOR):
             with k.unrolled(VECTOR) as e:
                 row = k.let(self.row_tile * t.rows + (x + i * across) * VECTOR + e)

@@ -10,7 +10,8 @@ from tvm.tirx import PrimFunc
 
 from cnncc.kernels.gpu.copy import GpuCopyConfig
 from cnncc.kernels.gpu.lower.builder import Array, CudaBuilder, divmod_, image_of, load_vector, store_vector
-from cnncc.kernels.gpu.spec import View, grid_of
+from cnncc.kernels.gpu.lower.places import index_in
+from cnncc.kernels.gpu.spec import grid_of
 from cnncc.kernels.shared.builder import Expr, splat
 
 
@@ -56,7 +57,7 @@ class _Copy:
         channel, pixel = divmod_(k, element, c.result.pixels)
         values = k.local(1)
         self.one(image, channel, pixel, values, 0)
-        at = image * c.result.stride + _index(k, c.result, k.let(channel + c.to_channel), pixel)
+        at = image * c.result.stride + index_in(k, c.result, k.let(channel + c.to_channel), pixel)
         self.result.store(at, values.load(0))
 
     def one(self, image: Expr, channel: Expr, pixel: Expr, values: Array, lane: int) -> None:
@@ -66,13 +67,8 @@ class _Copy:
             values.store(lane, splat(0.0, 1))
         with k.unless_certain(channel < c.channels if c.zeros else None):
             base = image * c.source.stride
-            at = k.let(base + _index(k, c.source, k.let(channel + c.from_channel), pixel))
+            at = k.let(base + index_in(k, c.source, k.let(channel + c.from_channel), pixel))
             values.store(lane, self.source.load(at))
-
-
-def _index(k: CudaBuilder, view: View, channel: Expr, pixel: Expr) -> Expr:
-    block, lane = divmod_(k, channel, view.block)
-    return (block * view.pixels + pixel) * view.block + lane if view.block > 1 else channel * view.pixels + pixel
 
 
 LOWER: Mapping[str, Callable[[Any, str], PrimFunc]] = {"copy": lower}

@@ -33,6 +33,11 @@ class HalfConv(TensorConv):
     def operand_of_weights(self, vectors: int) -> Array:
         return self.k.operand("weights", vectors * self.g.in_block, self.t.element)
 
+    @property
+    def function(self) -> str:
+        """What multiplies fragments."""
+        return MMA[self.t.element]
+
     def make_room(self) -> None:
         self.stages = self.t.stages
         self.a = self.k.shared(self.stages * self.a_size, self.stored)
@@ -104,13 +109,18 @@ class HalfConv(TensorConv):
             part = k.let(self.part + i * between)
             at, inside = self.place_in_image(k.let(step * t.per_line + part))
             exists = tirx.all(*inside) if len(inside) > 1 else inside[0] if inside else None
-            size = i32(16) if exists is None else k.let(tirx.Select(exists, i32(16), i32(0)))
             to = k.let(stage * self.a_size + self.row * t.line + tirx.bitwise_xor(part, key) * VECTOR)
-            k.call("cnncc_copy_or_clear", self.a.start, to, self.source.start, at * self.in_block, size)
+            self.copy_image(to, at * self.in_block, exists)
         with self.vectors_of_weights() as (_, index):
             at = k.let(self.weight_base + step * self.weight_vectors + index)
             to = k.let(stage * self.b_size + index * VECTOR)
             k.call("cnncc_copy", self.b.start, to, self.weights.start, at * self.in_block)
+
+    def copy_image(self, to: Expr, number: Expr, exists: Expr | None) -> None:
+        """Starts the copy of a vector of channels, or of what lies around the image."""
+        k = self.k
+        size = i32(16) if exists is None else k.let(tirx.Select(exists, i32(16), i32(0)))
+        k.call("cnncc_copy_or_clear", self.a.start, to, self.source.start, number, size)
 
     def multiply(self, stage: Expr) -> None:
         """All products of one stage. Four matrices of 8 x 8 come in one load, and each thread of a warp names one of
@@ -132,7 +142,7 @@ class HalfConv(TensorConv):
                 first = k.let(line + tirx.bitwise_xor(place, i32(2 * step)) * VECTOR)
                 for i in range(count):
                     k.call("cnncc_fragments", fragments.address(4 * i), array.start, first + 16 * i * t.line)
-            self.add_products(left, right, MMA[t.element])
+            self.add_products(left, right, self.function)
 
     def line_of(self, stage: Expr, first: Expr, row: Expr, part: Expr) -> tuple[Expr, Expr]:
         """The start of a line, and the place of one of the first two vectors in it. `first` is a multiple of 16, so the

@@ -8,7 +8,16 @@ from typing import Any
 from tvm import tirx
 from tvm.tirx import PrimFunc
 
-from cnncc.kernels.gpu.lower.builder import Array, CudaBuilder, divmod_, image_of, load_into, load_vector, store_vector
+from cnncc.kernels.gpu.lower.builder import (
+    Array,
+    CudaBuilder,
+    divmod_,
+    image_of,
+    load_into,
+    load_vector,
+    moved_number,
+    store_vector,
+)
 from cnncc.kernels.gpu.resample import GpuResampleConfig
 from cnncc.kernels.gpu.spec import grid_of
 from cnncc.kernels.shared.arithmetic import vmin
@@ -41,7 +50,7 @@ def _moved(k: CudaBuilder, c: GpuResampleConfig, source: Array, base: Expr, y: E
     inside = []
     if c.mode == "constant":
         for lane in range(lanes):
-            values.store(lane, splat(c.value, 1))
+            values.store(lane, moved_number(c.value, c.source.element))
         inside = [row >= 0, row < sizes[0], column >= 0, column < sizes[1]]
     with k.unless_certain(*inside):
         load_into(k, values, 0, source, base + row * c.source.width + column, lanes)

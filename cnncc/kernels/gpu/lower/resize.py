@@ -10,7 +10,7 @@ from tvm.tirx import PrimFunc
 
 from cnncc.kernels.gpu.lower.builder import Array, CudaBuilder, divmod_, image_of, load_vector, store_vector
 from cnncc.kernels.gpu.resize import GpuResizeConfig
-from cnncc.kernels.gpu.spec import VECTOR, grid_of
+from cnncc.kernels.gpu.spec import grid_of
 from cnncc.kernels.shared.builder import Expr, splat
 
 
@@ -24,31 +24,36 @@ def lower(c: GpuResizeConfig, symbol: str) -> PrimFunc:
         for axis, size, taps in zip(("rows", "columns"), sizes, c.taps, strict=True)
     ]
     result = k.images("result", c.result, c.batch)
-    total, line = k.local(VECTOR), k.local(VECTOR)
+    lanes = c.result.block
+    total, line = k.local(lanes), k.local(lanes)
     with k.each(c.total) as index:
-        image, vector = image_of(k, index, c.batch, c.result.numbers // VECTOR)
+        image, vector = image_of(k, index, c.batch, c.result.numbers // lanes)
         block, pixel = divmod_(k, vector, c.result.pixels)
         y, x = divmod_(k, pixel, c.result.width)
-        base = k.let(image * (c.source.stride // VECTOR) + block * c.source.pixels)
-        _zero(total)
-        with k.loop(c.taps[0], "row") as i:
-            row, down = _tap(k, tables[0], k.let(y * c.taps[0] + i))
-            start = k.let(base + row * c.source.width)
-            _zero(line)
-            with k.loop(c.taps[1], "column") as j:
-                column, across = _tap(k, tables[1], k.let(x * c.taps[1] + j))
-                values = load_vector(k, source, start + column, VECTOR)
-                for lane in range(VECTOR):
-                    line.store(lane, line.load(lane) + values.load(lane) * across)
-            for lane in range(VECTOR):
-                total.store(lane, total.load(lane) + line.load(lane) * down)
-        finals = [total.load(lane) for lane in range(VECTOR)]
-        store_vector(k, result, image * (c.result.stride // VECTOR) + vector, finals)
+        base = k.let(image * (c.source.stride // lanes) + block * c.source.pixels)
+        if c.taps == (1, 1):
+            (row, _), (column, _) = _tap(k, tables[0], y), _tap(k, tables[1], x)
+            total = load_vector(k, source, base + row * c.source.width + column, lanes)
+        else:
+            _zero(total, lanes)
+            with k.loop(c.taps[0], "row") as i:
+                row, down = _tap(k, tables[0], k.let(y * c.taps[0] + i))
+                start = k.let(base + row * c.source.width)
+                _zero(line, lanes)
+                with k.loop(c.taps[1], "column") as j:
+                    column, across = _tap(k, tables[1], k.let(x * c.taps[1] + j))
+                    values = load_vector(k, source, start + column, lanes)
+                    for lane in range(lanes):
+                        line.store(lane, line.load(lane) + values.load(lane) * across)
+                for lane in range(lanes):
+                    total.store(lane, total.load(lane) + line.load(lane) * down)
+        finals = [total.load(lane) for lane in range(lanes)]
+        store_vector(k, result, image * (c.result.stride // lanes) + vector, finals)
     return k.finish(symbol)
 
 
-def _zero(sums: Array) -> None:
-    for lane in range(VECTOR):
+def _zero(sums: Array, lanes: int) -> None:
+    for lane in range(lanes):
         sums.store(lane, splat(0.0, 1))
 
 

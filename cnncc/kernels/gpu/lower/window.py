@@ -3,17 +3,29 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from dataclasses import replace
 from typing import Any
 
 from tvm import tirx
 from tvm.tirx import PrimFunc
 
-from cnncc.kernels.gpu.lower.builder import Array, CudaBuilder, divmod_, load_vector, store_vector
+from cnncc.base.elements import BYTES, INT8, INT32
+from cnncc.kernels.gpu.lower.builder import (
+    CudaBuilder,
+    divmod_,
+    exact_images,
+    exact_vector,
+    load_vector,
+    store_exact,
+    store_vector,
+)
+from cnncc.kernels.gpu.lower.byte_results import ByteResults
 from cnncc.kernels.gpu.lower.epilogue import finished
-from cnncc.kernels.gpu.spec import grid_of
+from cnncc.kernels.gpu.spec import VECTOR, grid_of
 from cnncc.kernels.gpu.window import GpuWindowConfig
 from cnncc.kernels.shared.arithmetic import LOWEST, nan_max, vmin
 from cnncc.kernels.shared.builder import Expr, i32, splat
+from cnncc.kernels.shared.byte_steps import ZERO_IN
 
 
 def lower(config: GpuWindowConfig, symbol: str) -> PrimFunc:
@@ -25,13 +37,18 @@ class _Window:
     def __init__(self, config: GpuWindowConfig) -> None:
         self.c = c = config
         self.k = k = CudaBuilder(grid_of(c.total, c.threads), c.threads)
-        self.source = k.images("image", c.source, c.batch)
+        self.source = exact_images(k, "image", c.source, c.batch)
+        self.whole = c.source.element == INT32  # only the largest of them is asked for
         self.lanes = lanes = c.result.block
         taps, deep = c.kernel[0] * c.kernel[1], c.mode == "depthwise"
-        self.weights = k.operand("weights", c.result.blocks * taps * lanes, c.source.element) if deep else None
-        self.bias = k.operand("bias", c.result.blocks * lanes) if c.bias else None
-        self.extras = [k.images(f"extra{i}", c.result, c.batch) for i in range(len(c.extras))]
-        self.result = k.images("result", c.result, c.batch)
+        on_bytes = deep and c.source.element in BYTES
+        stored = INT8 if on_bytes else c.source.element
+        self.weights = k.operand("weights", c.result.blocks * taps * lanes, stored) if deep else None
+        self.bytes = ByteResults(k, c.result, c.result.blocks * lanes) if on_bytes else None
+        self.bias = k.operand("bias", c.result.blocks * lanes) if c.bias and not on_bytes else None
+        added = replace(c.result, element=c.added or c.result.element)
+        self.extras = [k.images(f"extra{i}", added, c.batch) for i in range(len(c.extras))]
+        self.result = exact_images(k, "result", c.result, c.batch)
 
     def build(self, symbol: str) -> PrimFunc:
         k, c = self.k, self.c
@@ -44,9 +61,10 @@ class _Window:
             self.first = k.let(strip * c.strip)
             self.base = k.let(self.image * (c.source.stride // self.lanes) + self.block * c.source.pixels)
             self.left = k.let(self.x * c.stride[1] - c.pad[1])
-            self.sums = k.local(c.strip * self.lanes)
+            self.sums = k.local(c.strip * self.lanes, "int32" if self.whole else "float32")
+            least: Any = i32(int(INT32.least)) if self.whole else splat(LOWEST if c.mode == "max" else 0.0, 1)
             with k.unrolled(c.strip * self.lanes) as i:
-                self.sums.store(i, splat(LOWEST if c.mode == "max" else 0.0, 1))
+                self.sums.store(i, least)
             self.slide()
             for i in range(c.strip):
                 y = k.let(self.first + i)
@@ -77,11 +95,21 @@ class _Window:
             x = k.let(self.left + tap * c.dilation[1])
             with k.unless_certain(x >= 0 if c.pad[1] else None, x < c.source.width if last >= c.source.width else None):
                 at = self.base + y * c.source.width + x
-                values = load_vector(k, self.source, at, self.lanes)
+                values = self.loaded(at)
                 for i, row in uses:
                     self.take(values, i, row * c.kernel[1] + tap)
 
-    def take(self, values: Array, row: int, tap: Expr) -> None:
+    def loaded(self, at: Expr) -> list[Expr]:
+        """The numbers of a pixel: float32, or int32 as such."""
+        if self.whole:
+            return exact_vector(self.k, self.source, at, self.lanes)
+        values = load_vector(self.k, self.source, at, self.lanes)
+        if not self.bytes:
+            return [values.load(lane) for lane in range(self.lanes)]
+        zero = tirx.Cast("float32", self.bytes.step(ZERO_IN))
+        return [self.k.let(values.load(lane) - zero) for lane in range(self.lanes)]
+
+    def take(self, values: list[Expr], row: int, tap: Expr) -> None:
         """One input vector into the sums (or maxima) of one output row."""
         k, c = self.k, self.c
         weights = None
@@ -90,11 +118,14 @@ class _Window:
             weights = load_vector(k, self.weights, at, self.lanes)
         for lane in range(self.lanes):
             at = row * self.lanes + lane
-            before, value = self.sums.load(at), values.load(lane)
+            before, value = self.sums.load(at), values[lane]
             if weights is not None:
                 self.sums.store(at, before + value * weights.load(lane))
             else:
-                self.sums.store(at, nan_max(value, before) if c.mode == "max" else before + value)
+                self.sums.store(at, self.larger(value, before) if c.mode == "max" else before + value)
+
+    def larger(self, value: Expr, before: Expr) -> Expr:
+        return tirx.max(value, before) if self.whole else nan_max(value, before)
 
     def write(self, row: int, y: Expr) -> None:
         k, c = self.k, self.c
@@ -102,11 +133,19 @@ class _Window:
         if c.mode == "avg":
             share = k.let(splat(1.0, 1) / tirx.Cast("float32", self.count(y)))
             values = [k.let(v * share) for v in values]
+        if self.bytes:
+            extras = list(zip(self.extras, c.extras, strict=True))
+            for part in range(self.lanes // VECTOR):
+                sums = [tirx.Cast("int32", value) for value in values[part * VECTOR : (part + 1) * VECTOR]]
+                four = k.let(self.block * (self.lanes // VECTOR) + part)
+                self.bytes.store(self.result, extras, sums, four, (self.image, y * c.result.width + self.x))
+            return
         at = k.let(self.block * c.result.pixels + y * c.result.width + self.x)
         places = [self.image * (stride // self.lanes) + at for stride in c.extras]
         extras = list(zip(self.extras, places, strict=True))
         finals = finished(k, values, self.bias, self.block, extras, c.epilogue)
-        store_vector(k, self.result, self.image * (c.result.stride // self.lanes) + at, finals)
+        store = store_exact if self.whole else store_vector
+        store(k, self.result, self.image * (c.result.stride // self.lanes) + at, finals)
 
     def count(self, y: Expr) -> Expr:
         """Positions that an average counts: see the reference, `cnncc.ops.pool.divisors`."""
