@@ -7,6 +7,10 @@ from dataclasses import dataclass
 TARGET = "cuda-h200"
 """Whose kernels are packed, unless another is named."""
 DTYPES = ("float32", "float16", "bfloat16", "tf32", "tf32x3")
+ON_BYTES = "-on-bytes"
+"""Ends the name of a network of the zoo that is computed on bytes, with scales of random images."""
+INT8 = "int8"
+"""The type of those."""
 SEED = 0
 """Of all weights and inputs."""
 
@@ -58,6 +62,19 @@ from a; strided_slice 6x8x5 at 1,0,9 step 2,2,-2; take 2,0,1; channel_mean; expa
 from a; shuffle 3; unfold 3x3 pad 1; conv 1x1 8; depth_to_space 2; reshape 4x32x10; output
 from a; resize 7x21 cubic; output
 from a; resize 32x20 nearest; pad 1 wrap; output
+""",
+    "bytes": """
+input 20x9x7 uint8 mean 120 std 60
+save raw; quantize uint8 0.03 120; qconv 3x3 40 /2 to uint8 scale 0.05 zero 3; relu; save a
+qconv 5x3 40 groups 40 to int8 scale 0.05 zero -5; dequantize; silu; quantize uint8 0.02 10; maxpool 3x3 /1 pad 1
+qconv { | from a } 1x1 40 to uint8 scale 0.05 zero 90; relu6; save b
+qmul { | qgap; sigmoid } to uint8 scale 0.04 zero 77
+qadd { | qconv 3x3 40 groups 4 to uint8 scale 0.06 zero 100 } to int8 scale 0.07 zero -20
+concat { | from b; dequantize; quantize int8 0.07 -20 }; upsample 2 nearest; pad 1; crop 1,0 9x7
+qupconv 3x3 24 /2 to uint8 scale 0.1 zero 100; save c; permute 24x19x15 axes 1,2,0 to 19x15x24; output
+from c; qgap to uint8 scale 0.01 zero 120; qfc 37 to int8 scale 0.02 zero 3; qfc 10; output
+from raw; cast int32; maxpool 2x2 /2; cast int8; cast float32; output
+from raw; cast uint8; output
 """,
     "functions": """
 input 6x5x7
@@ -147,21 +164,30 @@ NETWORKS = (
 BATCHES = {"resnet50_v1_5": (1, 8, 64, 128), "mobilenet_v1": (1, 8, 64), "vgg_d": (1, 8, 64)}
 """Of the networks that are timed with others than 1."""
 TRANSLATED = tuple(Job("resnet50_v1_5", dtype, 1, ptx=True) for dtype in ("float32", "float16"))
+BYTES = ("resnet50_v1_5", "mobilenet_v2")
+"""Those that are computed on bytes, too."""
 TIMED = ("float32", "float16", "tf32")
 """bfloat16 has the kernels of float16, and so their times; those of tf32x3 are between float32 and tf32."""
 
 
 def _kept(nets: tuple[str, ...], batches: tuple[int, ...] = (1, 3)) -> tuple[Job, ...]:
-    return tuple(Job(net, dtype, batch, True) for net in nets for dtype in DTYPES for batch in batches)
+    types = {net: (INT8,) if net == "bytes" else DTYPES for net in nets}
+    return tuple(Job(net, dtype, batch, True) for net in nets for dtype in types[net] for batch in batches)
+
+
+def on_bytes(net: str, batch: int) -> Job:
+    """A network of the zoo, computed on bytes."""
+    return Job(net + ON_BYTES, INT8, batch)
 
 
 def full() -> Plan:
     """What a device gets, most important first in every phase."""
-    at_one = (*(Job(net, dtype, 1) for net in NETWORKS for dtype in DTYPES), *TRANSLATED)
+    at_one = (*(Job(net, dtype, 1) for net in NETWORKS for dtype in DTYPES), *(on_bytes(net, 1) for net in BYTES))
     timed = [Job(net, dtype, batch) for net in NETWORKS for batch in BATCHES.get(net, (1,)) for dtype in TIMED]
+    timed += [on_bytes(net, batch) for net in BYTES for batch in BATCHES.get(net, (1,))]
     return Plan(
         families=_kept((*BODIES, "lenet5", "cifar_resnet20")),
-        networks=at_one,
+        networks=(*at_one, *TRANSLATED),
         times=tuple(timed),
         raster=tuple(Job("resnet50_v1_5", dtype, batch) for batch in (64, 8) for dtype in ("float16", "float32")),
         rivals=tuple(Job(net, "float32", n) for net in ("resnet50_v1_5", "mobilenet_v1", "vgg_d") for n in (1, 8, 64)),
@@ -177,16 +203,18 @@ def small() -> Plan:
     """What the emulated driver computes in a few minutes."""
     return Plan(
         families=(
-            *(Job(net, "float32", 1, True) for net in BODIES if net != "winograd"),
+            *(Job(net, "float32", 1, True) for net in BODIES if net not in ("winograd", "bytes")),
+            Job("bytes", INT8, 3, True),
             Job("convolutions", "float16", 3, True),
             Job("tensor", "bfloat16", 1, True),
         ),
         networks=(
             *(Job("lenet5", dtype, 1) for dtype in DTYPES),
             Job("cifar_resnet20", "float32", 1),
+            on_bytes("lenet5", 1),
             Job("lenet5", "float16", 1, ptx=True),
         ),
-        times=(Job("lenet5", "float32", 1), Job("lenet5", "float16", 1)),
+        times=(Job("lenet5", "float32", 1), Job("lenet5", "float16", 1), on_bytes("lenet5", 1)),
         raster=(Job("wide", "float16", 1), Job("wide", "float32", 1)),
         rivals=(Job("lenet5", "float32", 1),),
         sanitizer=(Job("lenet5", "float32", 1),),

@@ -33,7 +33,9 @@ sys.path.insert(0, str(FOLDER.parent))
 import cnncc  # noqa: E402
 from cnncc import lang, weights  # noqa: E402
 from cnncc.base import resources  # noqa: E402
-from cnncc.ir import Graph  # noqa: E402
+from cnncc.calibrate.random_ranges import with_random_ranges  # noqa: E402
+from cnncc.frontends.sources import NetworkSource  # noqa: E402
+from cnncc.ir import Constant, Graph  # noqa: E402
 from cnncc.machines import gpus  # noqa: E402
 from cnncc.machines.gpus import Gpu  # noqa: E402
 from cnncc.module.gpu.build import CudaBuild  # noqa: E402
@@ -44,6 +46,7 @@ from cnncc.module.gpu.source import cuda_source, program_source  # noqa: E402
 from cnncc.module.lower import lower  # noqa: E402
 from cnncc.ops import reference  # noqa: E402
 from cnncc.ops.synthetic import random_inputs  # noqa: E402
+from cnncc.options import Options  # noqa: E402
 from cnncc.report.profile.predict import predict  # noqa: E402
 from gpu import jobs  # noqa: E402  (after its folder is known)
 from gpu.jobs import Job, Plan  # noqa: E402
@@ -63,11 +66,29 @@ TARGETS_OF_PTX = {75: "6.5", 80: "7.0", 90: "7.8"}
 
 def plain_graph(net: str) -> Graph:
     """A network as written, without weights, and without the places in its text, which name a file of this machine."""
+    if net.endswith(jobs.ON_BYTES):
+        return without_weights(bytes_of(plain_graph(net.removesuffix(jobs.ON_BYTES))))
     if net in jobs.BODIES:
         graph = lang.parse(f"net {net}\n{jobs.BODIES[net]}\n")
     else:
         graph = lang.read(resources.directory("models") / f"{net}.net")
+    return without_places(graph)
+
+
+def without_places(graph: Graph) -> Graph:
     return graph.rebuild([node.with_(span=None, stack=()) for node in graph.nodes])
+
+
+def bytes_of(graph: Graph) -> Graph:
+    """The network on bytes, with scales of random images."""
+    network = NetworkSource(weights.bind(graph, None, jobs.SEED), None)
+    return without_places(with_random_ranges(network, Options()).graph)
+
+
+def without_weights(graph: Graph) -> Graph:
+    """The same with weights that are still to be drawn: bytes, and their scales."""
+    drawn = {name: Constant(known.shape, None, known.element) for name, known in graph.constants.items()}
+    return graph.rebuild(graph.nodes, constants=drawn)
 
 
 def write_net(net: str, folder: Path, expect: bool) -> None:

@@ -37,7 +37,7 @@ from cnncc.module.lower import lower
 from cnncc.ops.synthetic import random_inputs
 from cnncc.options import Options
 from cnncc.runtime.cuda.driver import CudaModel
-from gpu.jobs import SEED, Job, Plan
+from gpu.jobs import INT8, SEED, Job, Plan
 
 PATIENCE = 120
 """Seconds that a program's weights are waited for."""
@@ -112,7 +112,8 @@ class Pack:
 
 
 def options(job: Job, target: str) -> Options:
-    return Options((target,), batch=job.batch, keep_all=job.kept, dtype=job.dtype)
+    """Of a network on bytes, float32 is the type of what is not on bytes."""
+    return Options((target,), batch=job.batch, keep_all=job.kept, dtype="float32" if job.dtype == INT8 else job.dtype)
 
 
 def digest(program: CudaProgram) -> str:

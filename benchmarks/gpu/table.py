@@ -5,9 +5,10 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from typing import Any
 
+from gpu.jobs import INT8, ON_BYTES
 from gpu.packed import Pack
 
-RIVALS = {"float32": ("float32", "tf32"), "tf32": ("tf32",), "float16": ("float16",)}
+RIVALS = {"float32": ("float32", "tf32"), "tf32": ("tf32",), "float16": ("float16",), INT8: ("float16",)}
 """The kinds of rival beside a type of ours."""
 
 
@@ -48,7 +49,7 @@ def _times(pack: Pack, phases: Mapping[str, Any]) -> Iterator[str]:
     for job in pack.plan.times:
         row = phases.get("times", {}).get("items", {}).get(job.key, {})
         times = [row.get(key) for key in ("predicted_ms", "plain_ms", "graph_ms", "kernels_ms")]
-        rival = f"{job.net}-float32-b{job.batch}"
+        rival = f"{job.net.removesuffix(ON_BYTES)}-float32-b{job.batch}"
         others = [_best(rivals, rival, job.dtype, key) for key in ("eager_ms", "graph_ms", "compile_ms")]
         cells = [job.net, job.dtype, job.batch, row.get("launches", "-"), *map(_number, times), *others]
         yield f"| {' | '.join(map(str, cells))} |"

@@ -9,6 +9,7 @@ import numpy as np
 
 from cnncc.report import check
 from gpu.context import Run
+from gpu.packed import options
 
 BUDGET = 80
 RUNS = 3
@@ -27,7 +28,7 @@ def one(run: Run, item: str) -> dict[str, Any]:
     later = [model.run_in(model.new_arena(), inputs) for _ in range(RUNS)]
     device = model.info["device"]
     model.release()
-    bounds = check.tolerances(source, job.dtype)
+    bounds = check.tolerances(source, options(job, run.pack.target).dtype)
     checked = [
         check.compare_layer(name, source[name].op, got, expected, bounds[name])
         for name, got, expected in zip(source.outputs, first, run.pack.expected(job.net), strict=True)
