@@ -33,7 +33,7 @@ from cnncc.ops.byte_arithmetic import (
     scales,
     to_bytes,
 )
-from cnncc.ops.combine import elementwise_shape
+from cnncc.ops.combine import elementwise_shape, merged_batch
 from cnncc.ops.conv import (
     CONV,
     CONV_TRANSPOSE,
@@ -256,10 +256,10 @@ def lookup_exact(xs: Arrays, weights: Weights, attrs: Attrs, types: Types) -> Nu
 
 
 def add_shape(shapes: Shapes, attrs: Attrs) -> Shape:
-    """That of both."""
-    if shapes[0] != shapes[1]:
+    """That of both; one of them may be the same for all images."""
+    if shapes[0][1:] != shapes[1][1:]:
         raise ShapeError(f"arms differ: {dims(shapes[0])} and {dims(shapes[1])}", "both need the same shape")
-    return shapes[0]
+    return (merged_batch(shapes), *shapes[0][1:])
 
 
 def mul_shape(shapes: Shapes, attrs: Attrs) -> Shape:

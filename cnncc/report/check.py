@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from cnncc import machines, ops, passes
-from cnncc.base.elements import BFLOAT16, ELEMENTS, FLOAT16, FLOAT32, HALVES, Element
+from cnncc.base.elements import BFLOAT16, ELEMENTS, FLOAT16, FLOAT32, HALVES, Element, decode
 from cnncc.base.errors import CnnccError
 from cnncc.ir import Graph
 from cnncc.ir.ranged import Ranged, Steps, said
@@ -235,6 +235,7 @@ def checked_values(
 ) -> CheckReport:
     """The values of a module, its outputs or all that it has, against those of the reference on the same inputs.
     `source` has the module's batch, and bound weights."""
+    got = {name: _numbers(source, name, value) for name, value in got.items()}
     if not rounding.rounds(source, options):
         inner = got.keys() > set(source.outputs)  # a large network's values need not all be kept
         expected = reference.run(source, inputs, keep_all=inner, follow=got)
@@ -257,6 +258,13 @@ def checked_values(
     narrow = options.dtype == options.weights_dtype
     moved = rounding.by_all(source, inputs, got) if narrow else rounding.by_weights(passed, expected)
     return replace(report, dtype=options.dtype, weights_dtype=options.weights_dtype, rounding=moved)
+
+
+def _numbers(source: Graph, name: str, value: np.ndarray) -> np.ndarray:
+    """A value of a module; one of bfloat16, which is handed over as bits, as the numbers that it stands for."""
+    node = source.by_name.get(name)
+    is_bits = node is not None and node.type.element == BFLOAT16 and value.dtype == BFLOAT16.dtype
+    return decode(value, BFLOAT16) if is_bits else value
 
 
 def _rounded_bounds(source: Graph, graph: Graph, got: Mapping[str, np.ndarray]) -> dict[str, float]:

@@ -13,7 +13,7 @@ from pathlib import Path
 
 import numpy as np
 
-from cnncc.base.elements import Element, decode, drawn, encode
+from cnncc.base.elements import HALVES, Element, decode, drawn, encode
 from cnncc.ir import Node
 from cnncc.kernels.gpu.spec import GpuKernel
 from cnncc.kernels.shared.operands import BlockCounters, Operand, PackedWeight, RawInput, Workspace
@@ -22,6 +22,7 @@ from cnncc.module.gpu.program import CudaProgram, kernel_of
 from cnncc.module.gpu.source import cuda_source
 from cnncc.module.layout import from_stored, to_stored
 from cnncc.ops import reference, traits
+from cnncc.ops.source import port_type
 from cnncc.ops.traits import Kind
 from cnncc.runtime.cuda import driver
 from cnncc.weights import half
@@ -152,7 +153,7 @@ def flow(
     lib = library(kernel_source(*program.kernels), folder)
     values: dict[str, np.ndarray] = {}
     for node in program.graph.nodes:
-        read = (raw[node.name],) if node.is_input else tuple(values[name] for name in node.inputs)
+        read = (_numbers(node, raw[node.name]),) if node.is_input else tuple(values[name] for name in node.inputs)
         with np.errstate(all="ignore"):
             values[node.name] = reference.evaluate(program.graph, node, read, np.dtype(np.float32))
         if node.name in program.selections:
@@ -167,6 +168,12 @@ def flow(
                 first = np.where(missing, values[node.name], first)
             values[node.name] = first
             yield node, read, first
+
+
+def _numbers(node: Node, array: np.ndarray) -> np.ndarray:
+    """What the caller passes, halves as the numbers that they stand for."""
+    element = port_type(node).element
+    return decode(array, element) if element in HALVES else array
 
 
 class NodeRun:

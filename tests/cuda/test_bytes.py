@@ -25,6 +25,7 @@ from cnncc.module.gpu.source import program_source
 from cnncc.module.lower import lower
 from cnncc.ops import reference
 from cnncc.options import Options
+from cnncc.report import check
 
 RNG = np.random.default_rng(8)
 TILES = (*byte_tiles(), *BYTE_TENSOR_TILES)
@@ -203,6 +204,32 @@ def test_a_module_gives_the_bytes_of_every_processor(target: str, batch: int, em
     for got, name in zip(model(np.concatenate([X] * batch)), GRAPH.outputs, strict=True):
         for image in got:
             np.testing.assert_array_equal(image, wanted[name][0])
+
+
+@pytest.mark.parametrize("kind", ["uint8", "int8", "int32", "float16", "bfloat16"])
+@pytest.mark.parametrize("words", ["", "mean (1,2,3) std (4,5,6)"])
+def test_inputs_of_other_types(kind: str, words: str, kept: Path) -> None:
+    for dtype in ("float32", "float16"):
+        held(f"input 3x9x7 {kind} {words}\nsave a; quantize uint8 0.1 7; output; from a; relu; cast int32; output", 2, kept)
+        assert held(f"input 7 {kind}\nrelu; cast {kind}; cast float32", 3, kept, dtype=dtype)
+
+
+@pytest.mark.parametrize("kind", ["float16", "bfloat16"])
+def test_outputs_of_halves_are_checked_as_numbers(kind: str, emulated: None) -> None:
+    graph = weights.bind(lang.parse(f"net t\ninput 3x9x9\nconv 3x3 4; cast {kind}\n"), None)
+    for target in ("host", "cuda-sm_80"):
+        assert check.check(graph, Options((target,))).passed
+
+
+@pytest.mark.parametrize("target", ["host", "cuda-sm_80"])
+def test_what_all_images_share_is_added(target: str, emulated: None) -> None:
+    text = (
+        "net t\ninput x 5x4x6\nconst c 5x4x6\nfrom c; quantize uint8 0.1 9; save q\n"
+        "from x; quantize uint8 0.1 9; qadd { | from q } to int8 scale 0.1 zero 3\n"
+        "qadd { from q | } to uint8 scale 0.2 zero 9\n"
+    )
+    graph = weights.bind(lang.parse(text), None)
+    assert check.check(graph, Options((target,), batch=2)).passed
 
 
 @pytest.mark.parametrize("kind", ["uint8", "int8", "int32", "float16"])

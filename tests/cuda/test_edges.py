@@ -82,6 +82,16 @@ def test_channels_in_any_order(groups: int, kept: Path) -> None:
         assert "pick_f32" in held(body, batch, kept)
 
 
+@pytest.mark.parametrize("words", [
+    "7x9 nearest tf_crop_and_resize region -0.5,-0.5,1.5,1.5", "7x9 linear tf_crop_and_resize region 1.5,1.5,1.9,1.9",
+    "7x9 nearest tf_crop_and_resize region 0.2,0.1,0.9,0.8", "1x1 nearest", "15x12 nearest", "3x11 linear",
+])  # fmt: skip
+def test_regions_beyond_the_image(words: str, kept: Path) -> None:
+    """Nothing is there, also where a single pixel would be taken."""
+    for batch in (1, 3):
+        held(f"input 5x4x6\nresize {words}", batch, kept)
+
+
 # Norms
 
 

@@ -17,13 +17,14 @@ from cnncc.ops.resize import axes_taps
 
 @dataclass(frozen=True)
 class GpuResizeConfig:
-    """The weighted sum of `taps` rows and columns: a vector of channels of an output pixel per thread. Of one row and
-    one column it is that number, of whatever type."""
+    """The weighted sum of `taps` rows and columns: a vector of channels of an output pixel per thread."""
 
     batch: int
     source: View
     result: View
     taps: tuple[int, int]
+    moves: bool
+    """Whether each number is one of the image, as it is."""
     threads: int
 
     @property
@@ -38,7 +39,8 @@ def select_resize(site: GpuSite) -> Selection:
     tables = axes_taps(site.type().shape, node.attrs)
     taps = (tables[0][0].shape[1], tables[1][0].shape[1])
     total = site.batch * result.numbers // result.block
-    config = GpuResizeConfig(site.batch, source, result, taps, threads_for(total, site.target))
+    moves = taps == (1, 1) and all((share == 1).all() for _, share in tables)
+    config = GpuResizeConfig(site.batch, source, result, taps, moves, threads_for(total, site.target))
     packed = tuple(
         _packed(f"{node.name}.{axis}.{kind}", values)
         for axis, table in zip(("rows", "columns"), tables, strict=True)

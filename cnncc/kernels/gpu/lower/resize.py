@@ -31,7 +31,7 @@ def lower(c: GpuResizeConfig, symbol: str) -> PrimFunc:
         block, pixel = divmod_(k, vector, c.result.pixels)
         y, x = divmod_(k, pixel, c.result.width)
         base = k.let(image * (c.source.stride // lanes) + block * c.source.pixels)
-        if c.taps == (1, 1):
+        if c.moves:
             (row, _), (column, _) = _tap(k, tables[0], y), _tap(k, tables[1], x)
             total = load_vector(k, source, base + row * c.source.width + column, lanes)
         else:
