@@ -189,10 +189,6 @@ def test_a_module_says_how_much_of_it_is_on_bytes(cnncc, scales, tmp_path):
     ("arguments", "message"),
     [
         (("compile", "--dtype", "bfloat16", "-o", "m.so"), "--dtype bfloat16: by the scales in "),
-        (
-            ("compile", "--target", "cuda", "-o", "m.so"),
-            "lenet5 is computed on bytes, and modules for GPUs are not yet",
-        ),
         (("quantize", "--calibrate", DIGITS, "-o", "q.onnx"), "-o q.onnx: what is written is weights"),
         (("quantize", "--calibrate", DIGITS, "-o", "q.safetensors", "--keep", "pool1"), "no layer 'pool1' to keep"),
     ],

@@ -118,8 +118,8 @@ def test_transposed(words: str, kept: Path) -> None:
 
 
 @pytest.mark.parametrize("inputs", ["1", "15", "16", "100", "12x3x3", "16x2x2"])
-@pytest.mark.parametrize("out", [1, 16, 37])
-@pytest.mark.parametrize("batch", [1, 3, 9])
+@pytest.mark.parametrize("out", [16, 37])
+@pytest.mark.parametrize("batch", [1, 9])
 def test_fully_connected(inputs: str, out: int, batch: int, kept: Path) -> None:
     """In vectors of 16 numbers, and one by one where images do not begin at such."""
     body = f"input {inputs}\nquantize int8 0.02 4\nqfc {out} to uint8 scale 0.3 zero 100; qfc 10; output"
@@ -210,7 +210,11 @@ def test_a_module_gives_the_bytes_of_every_processor(target: str, batch: int, em
 @pytest.mark.parametrize("words", ["", "mean (1,2,3) std (4,5,6)"])
 def test_inputs_of_other_types(kind: str, words: str, kept: Path) -> None:
     for dtype in ("float32", "float16"):
-        held(f"input 3x9x7 {kind} {words}\nsave a; quantize uint8 0.1 7; output; from a; relu; cast int32; output", 2, kept)
+        held(
+            f"input 3x9x7 {kind} {words}\nsave a; quantize uint8 0.1 7; output; from a; relu; cast int32; output",
+            2,
+            kept,
+        )
         assert held(f"input 7 {kind}\nrelu; cast {kind}; cast float32", 3, kept, dtype=dtype)
 
 

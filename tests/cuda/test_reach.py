@@ -70,8 +70,10 @@ def assembler() -> str:
 
 
 @pytest.mark.usefixtures("cuda_compiler")
-@pytest.mark.parametrize("dtype", ["float32", "float16", "bfloat16"])
-@pytest.mark.parametrize("name", ["lenet5", "bytes", pytest.param("googlenet", marks=pytest.mark.slow)])
+@pytest.mark.parametrize(("name", "dtype"), [
+    *(("lenet5", dtype) for dtype in ("float32", "float16", "bfloat16")), ("bytes", "float32"),
+    *(pytest.param("googlenet", dtype, marks=pytest.mark.slow) for dtype in ("float32", "float16", "bfloat16")),
+])  # fmt: skip
 def test_the_assembler_accepts_the_version_for_every_device(name: str, dtype: str, tmp_path: Path) -> None:
     """It refuses an instruction that a later version brought."""
     tool = assembler()

@@ -13,7 +13,7 @@ from cnncc.base.elements import ELEMENTS
 from cnncc.base.errors import CnnccError
 from cnncc.ir import Graph
 from cnncc.kernels.cpu.rules import TAKES
-from cnncc.machines import gpus, targets
+from cnncc.machines import targets
 from cnncc.module.lower import lower
 from cnncc.ops import reference
 from cnncc.ops.synthetic import random_inputs
@@ -176,14 +176,6 @@ def test_a_target_that_cannot_convert_halves_says_so() -> None:
         graph = weights.bind(lang.parse(f"net t\n{text}\n"))
         with pytest.raises(CnnccError, match="no instruction that converts float16"):
             lower(graph, target)
-
-
-def test_a_gpu_refuses_them() -> None:
-    on_bytes = "input 3x4x4\nquantize uint8 1\ndequantize", "t is computed on bytes"
-    for text, message in (on_bytes, ("input 3x4x4 uint8\nrelu", r"is uint8.*: a GPU has float32 only")):
-        graph = weights.bind(lang.parse(f"net t\n{text}\n"))
-        with pytest.raises(CnnccError, match=message):
-            lower(graph, gpus.load("cuda-sm_80"))
 
 
 PIXELS = "mean (0.485, 0.456, 0.406) std (0.229, 0.224, 0.225)"
