@@ -27,7 +27,7 @@ def one(run: Run, item: str) -> dict[str, Any]:
     model.release()
     got |= zip(source.outputs, outputs, strict=True)
     report = check.checked_values(source, inputs, got, options(job, run.pack.target))
-    worst = max(report.layers, key=lambda layer: math.inf if math.isnan(layer.error) else layer.error / layer.allowed)
+    worst = max(report.layers, key=_share)
     failed = report.first_failure
     return {
         "passed": report.passed,
@@ -37,3 +37,10 @@ def one(run: Run, item: str) -> dict[str, Any]:
         "first_failure": None if failed is None else str(failed),
         "device": device,
     }
+
+
+def _share(layer: check.LayerCheck) -> float:
+    """The error of a layer as a share of what is allowed, of which layers on bytes have nothing."""
+    if math.isnan(layer.error):
+        return math.inf
+    return layer.error / layer.allowed if layer.allowed else math.inf if layer.error else 0.0
