@@ -77,7 +77,7 @@ def test_split_sums(
     assert f"_k{splits}" in found
 
 
-@pytest.mark.parametrize("channels", [1, 3, 15, 16, 17, 33])
+@pytest.mark.parametrize("channels", [3, 16, 33])
 @pytest.mark.parametrize("batch", [1, 3])
 def test_images_whose_channels_do_not_lie_side_by_side(channels: int, batch: int, kept: Path) -> None:
     """They are put together to words as they are loaded."""
@@ -100,7 +100,7 @@ def test_groups(channels: int, out: int, groups: int, kept: Path) -> None:
         held(body, batch, kept)
 
 
-@pytest.mark.parametrize("kernel", ["1x1", "3x3", "5x2", "22x23", "23x23"])
+@pytest.mark.parametrize("kernel", ["3x3", "22x23", "23x23"])
 @pytest.mark.parametrize("kind", ["uint8", "int8"])
 def test_depthwise_up_to_as_many_taps_as_are_exact(kernel: str, kind: str, kept: Path) -> None:
     """float32 has every sum of so few products; of more they are summed as integers."""
@@ -117,7 +117,7 @@ def test_transposed(words: str, kept: Path) -> None:
         held(body, batch, kept)
 
 
-@pytest.mark.parametrize("inputs", ["1", "15", "16", "100", "12x3x3", "16x2x2"])
+@pytest.mark.parametrize("inputs", ["1", "100", "16x2x2"])
 @pytest.mark.parametrize("out", [16, 37])
 @pytest.mark.parametrize("batch", [1, 9])
 def test_fully_connected(inputs: str, out: int, batch: int, kept: Path) -> None:
@@ -126,7 +126,7 @@ def test_fully_connected(inputs: str, out: int, batch: int, kept: Path) -> None:
     held(body, batch, kept)
 
 
-@pytest.mark.parametrize("size", ["1x1", "5x6", "9x15", "40x33"])
+@pytest.mark.parametrize("size", ["1x1", "40x33"])
 @pytest.mark.parametrize("to", ["", "to uint8 scale 0.01 zero 100", "to int8 scale 0.02 zero -3"])
 def test_averages(size: str, to: str, kept: Path) -> None:
     for channels in (1, 16, 35):
@@ -209,13 +209,8 @@ def test_a_module_gives_the_bytes_of_every_processor(target: str, batch: int, em
 @pytest.mark.parametrize("kind", ["uint8", "int8", "int32", "float16", "bfloat16"])
 @pytest.mark.parametrize("words", ["", "mean (1,2,3) std (4,5,6)"])
 def test_inputs_of_other_types(kind: str, words: str, kept: Path) -> None:
-    for dtype in ("float32", "float16"):
-        held(
-            f"input 3x9x7 {kind} {words}\nsave a; quantize uint8 0.1 7; output; from a; relu; cast int32; output",
-            2,
-            kept,
-        )
-        assert held(f"input 7 {kind}\nrelu; cast {kind}; cast float32", 3, kept, dtype=dtype)
+    body = f"input 3x9x7 {kind} {words}\nsave a; quantize uint8 0.1 7; output; from a; relu; cast int32; output"
+    held(f"{body}\ninput y 7 {kind}\nrelu; cast {kind}; cast float32; output", 2, kept)
 
 
 @pytest.mark.parametrize("kind", ["float16", "bfloat16"])
