@@ -172,9 +172,13 @@ def _in_places(lines: np.ndarray, tile: HalfTile) -> np.ndarray:
     return vectors[..., columns, places, :].reshape(lines.shape)
 
 
+PackedCall = tuple[Call, tuple[Packed, ...], str]
+"""A launch, its weights, and why it is cut so."""
+
+
 def conv_call(
     site: GpuSite, geometry: ConvGeometry, weight: Constant, choice: GpuDirectChoice, suffix: str = ""
-) -> tuple[Call, tuple[Packed, ...], str]:
+) -> PackedCall:
     """The launch of a convolution, its weights, and why this tile. `weight` is (o, i / groups, kh, kw)."""
     config = configure(site, geometry, choice)
     node = site.node

@@ -17,12 +17,14 @@ from cnncc.base.elements import BYTES, FLOAT32, Element
 from cnncc.ir import Constant
 from cnncc.kernels.gpu.conv import (
     GpuDirectChoice,
+    PackedCall,
     configure,
     conv_kernel,
     direct_candidates,
     estimate_conv,
     pack_weights,
 )
+from cnncc.kernels.gpu.conv_algorithm import GpuDirect
 from cnncc.kernels.gpu.dense import pixels_of
 from cnncc.kernels.gpu.depthwise import REGISTERS, GpuDepthwiseChoice, pack_depthwise
 from cnncc.kernels.gpu.model import ByteTensorTile, beside_products
@@ -31,7 +33,7 @@ from cnncc.kernels.gpu.window import GpuWindowConfig, window_kernel
 from cnncc.kernels.gpu.window import configure as configure_window
 from cnncc.kernels.shared.algorithm import Candidate
 from cnncc.kernels.shared.byte_steps import packed_steps, steps_of, stored_steps
-from cnncc.kernels.shared.convolution import ConvGeometry, conv_geometry, conv_merge, densify
+from cnncc.kernels.shared.convolution import ConvGeometry, conv_geometry
 from cnncc.kernels.shared.operands import BlockCounters, Workspace
 from cnncc.kernels.shared.spec import Call, Packed, Selection, blocks
 from cnncc.kernels.shared.transposed import transposed_phases
@@ -59,7 +61,7 @@ def byte_steps(site: GpuSite) -> np.ndarray:
 
 def byte_call(
     site: GpuSite, geometry: ConvGeometry, weight: Constant, choice: GpuDirectChoice, suffix: str = ""
-) -> tuple[Call, list[Packed], str]:
+) -> PackedCall:
     """The launch of a convolution on bytes, its weights, and why this tile. `weight` is (o, i / groups, kh, kw)."""
     config = configure(site, geometry, choice)
     node, source = site.node, site.type()
@@ -76,30 +78,20 @@ def byte_call(
     shared = (Workspace(node.name), BlockCounters(node.name)) if config.splits > 1 else ()
     operands = (read, *(p.operand for p in packed), *added, *shared)
     kernel = conv_kernel(config, site)
-    return Call(node.name, kernel, operands, site.result, True, config.workspace_bytes), packed, why
+    return Call(node.name, kernel, operands, site.result, True, config.workspace_bytes), tuple(packed), why
 
 
 @dataclass(frozen=True)
-class GpuByteDirect:
-    """Any convolution on bytes. Groups are merged until each fills whole blocks."""
+class GpuByteDirect(GpuDirect):
+    """Any convolution on bytes."""
 
     name: str = "direct_bytes"
 
-    def applies(self, site: GpuSite) -> bool:
-        return True
+    def geometry(self, site: GpuSite) -> ConvGeometry:
+        return byte_geometry(conv_geometry(site))
 
-    def candidates(self, site: GpuSite) -> list[Candidate[GpuDirectChoice]]:
-        return direct_candidates(site, byte_geometry(conv_geometry(site)), self.name)
-
-    def calls(self, site: GpuSite, choice: GpuDirectChoice, why: str) -> Selection:
-        groups, merge = site.node.attrs["groups"], conv_merge(site)
-        weight = site.constant("weight")
-        assert weight is not None
-        out, narrow, kh, kw = weight.shape
-        dense = weight.map((out, narrow * merge, kh, kw), lambda w: densify(w, groups, merge))
-        call, packed, tile = byte_call(site, byte_geometry(conv_geometry(site)), dense, choice)
-        merged = f"; {merge} groups merged to fill a block" if merge > 1 else ""
-        return Selection((call,), tuple(packed), tile + merged + why)
+    def call(self, site: GpuSite, weight: Constant, choice: GpuDirectChoice) -> PackedCall:
+        return byte_call(site, self.geometry(site), weight, choice)
 
 
 MOST_TAPS = 2**24 // (255 * 128)
@@ -147,7 +139,8 @@ def select_transposed(site: GpuSite) -> Selection:
     """A transposed convolution on bytes as one small convolution for each phase of its stride."""
     weight = site.constant("weight")
     assert weight is not None
-    calls, packed = [], []
+    calls: list[Call] = []
+    packed: list[Packed] = []
     for geometry, part, suffix in transposed_phases(site, weight):
         own = byte_geometry(geometry)
         best = min(direct_candidates(site, own), key=lambda c: c.cost)
@@ -166,7 +159,7 @@ def select_qfc(site: GpuSite) -> Selection:
     geometry = pixels.geometry(VECTOR_BYTES, bias=True, epilogue=())
     best = min(direct_candidates(pixels, geometry), key=lambda c: c.cost)
     call, packed, why = byte_call(pixels, geometry, pixels.filters(weight), best.choice)
-    return Selection((call,), tuple(packed), f"a 1x1 convolution of one pixel; {why}")
+    return Selection((call,), packed, f"a 1x1 convolution of one pixel; {why}")
 
 
 RULES: Mapping[str, tuple[GpuRule, ...]] = {"qconv_transpose": (select_transposed,), "qfc": (select_qfc,)}

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping
 from typing import Any
 
@@ -20,10 +21,11 @@ from cnncc.kernels.shared.byte_steps import HIGH, LOW, SCALE_RESIDUAL, STEPS, ZE
 
 def lower(config: GpuBytesConfig, symbol: str) -> PrimFunc:
     """The kernel for one configuration."""
-    return {"add": _Sum, "multiply": _Product, "table": _Table}[config.mode](config).build(symbol)
+    kinds: dict[str, type[_Pointwise]] = {"add": _Sum, "multiply": _Product, "table": _Table}
+    return kinds[config.mode](config).build(symbol)
 
 
-class _Pointwise:
+class _Pointwise(ABC):
     """A vector of bytes per thread."""
 
     def __init__(self, config: GpuBytesConfig) -> None:
@@ -34,6 +36,7 @@ class _Pointwise:
         self.declare()
         self.result = k.images("result", c.result, c.batch)
 
+    @abstractmethod
     def declare(self) -> None:
         """What is read besides values."""
 
@@ -45,9 +48,9 @@ class _Pointwise:
             store_bytes(k, self.result, image * (c.result.stride // lanes) + element, self.made(values, image, element))
         return k.finish(symbol)
 
+    @abstractmethod
     def made(self, values: list[Expr], image: Expr, element: Expr) -> list[Expr]:
         """The bytes of the result, of those of the first operand."""
-        raise NotImplementedError
 
 
 class _Sum(_Pointwise):
